@@ -1,0 +1,132 @@
+"""Every error that a user of notebook_kit can meet.
+
+Each error says what was given, what was expected, and what to do next. Where the ecosystem already has a habit (a missing
+repository is an `OSError`, a wrong argument a `ValueError`), our class is also of that built-in kind, so that code
+written for `transformers` catches it as before.
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable
+
+__all__ = [
+    "CheckpointError",
+    "ConfigurationError",
+    "GatedRepoError",
+    "HubError",
+    "HubUnreachableError",
+    "InputError",
+    "MissingDependencyError",
+    "NotebookKitError",
+    "NotebookKitWarning",
+    "RepoNotFoundError",
+    "RevisionNotFoundError",
+    "UnknownArchitectureError",
+    "UnsafeFileError",
+    "near_matches",
+]
+
+
+class NotebookKitError(Exception):
+    """The base of all our errors.
+
+    Args:
+        what: What was given and why it does not work, as one or more sentences.
+        next_step: What the reader can do about it, as a sentence.
+
+    Example:
+        >>> print(NotebookKitError("There is no head 12: layer 3 has heads 0 to 11.", next_step="Name one of those."))
+        There is no head 12: layer 3 has heads 0 to 11.
+        → Name one of those.
+    """
+
+    def __init__(self, what: str, *, next_step: str = "") -> None:
+        self.what = what
+        self.next_step = next_step
+        super().__init__(what)
+
+    def __str__(self) -> str:
+        return f"{self.what}\n→ {self.next_step}" if self.next_step else self.what
+
+    def __reduce__(self):
+        return _rebuild, (type(self), self.what, self.next_step, self.__dict__)
+
+
+def _rebuild(kind: type[NotebookKitError], what: str, next_step: str, state: dict) -> NotebookKitError:
+    """Unpickle an error (they cross process borders in data loaders and distributed runs)."""
+    error = kind.__new__(kind)
+    Exception.__init__(error, what)
+    error.__dict__.update(state)
+    error.what, error.next_step = what, next_step
+    return error
+
+
+class InputError(NotebookKitError, ValueError):
+    """An argument or an input that cannot be used."""
+
+
+class ConfigurationError(NotebookKitError, ValueError):
+    """A configuration with a misspelt, missing or contradictory field."""
+
+
+class CheckpointError(NotebookKitError, OSError):
+    """Weights or other checkpoint files that are missing, damaged, or do not fit the model."""
+
+    __str__ = NotebookKitError.__str__
+
+
+class UnsafeFileError(CheckpointError):
+    """A file that would run code or escape its folder if it were read the naive way. It was not read."""
+
+
+class UnknownArchitectureError(NotebookKitError, ValueError):
+    """A checkpoint whose architecture notebook_kit does not have, or a head its family does not have."""
+
+
+class HubError(NotebookKitError, OSError):
+    """The Hub could not give what was asked for."""
+
+    __str__ = NotebookKitError.__str__
+
+
+class RepoNotFoundError(HubError):
+    """No such folder, embedded checkpoint, cached checkpoint, or repository on the Hub."""
+
+
+class GatedRepoError(HubError):
+    """The repository exists but wants its terms accepted, or a token."""
+
+
+class RevisionNotFoundError(HubError):
+    """The repository has no such branch, tag or commit."""
+
+
+class HubUnreachableError(HubError):
+    """The Hub did not answer, and what was asked for is not on this machine."""
+
+
+class MissingDependencyError(NotebookKitError, ImportError):
+    """A feature that needs a package which is not installed."""
+
+
+class NotebookKitWarning(UserWarning):
+    """Something worked, though perhaps not as its caller meant it."""
+
+
+def near_matches(name: str, known: Iterable[str], most: int = 5) -> str:
+    """A sentence that names what `name` may have been meant to be, or the empty string.
+
+    Example:
+        >>> near_matches("sentiment-analyses", ["sentiment-analysis", "fill-mask"])
+        "Did you mean 'sentiment-analysis'?"
+    """
+    folded = {}
+    for option in known:
+        folded.setdefault(option.lower(), option)
+    close = difflib.get_close_matches(name.lower(), folded, n=most, cutoff=0.6)
+    if not close:
+        close = [option for option in folded if name.lower() in option or option.rpartition("/")[2] == name.lower()]
+    if not close:
+        return ""
+    return "Did you mean " + " or ".join(repr(folded[option]) for option in close[:most]) + "?"
