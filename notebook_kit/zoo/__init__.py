@@ -1,0 +1,76 @@
+"""The zoo: small checkpoints that come with notebook_kit, so that everything works with no network.
+
+Each is trained by this project. Its folder holds the checkpoint in the Hub's own file formats and a model card with what
+was measured; its recipe in `notebook_kit/zoo/recipes/` rebuilds it: `python -m notebook_kit.zoo build tiny-sentiment`.
+
+To add one: write `recipes/<name>.py` with a function `build(output, quick=False)`, run it, and add one line to `ZOO`.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+__all__ = ["ZOO", "Checkpoint", "default_for", "folder", "names"]
+
+PREFIX = "notebook-kit/"
+
+
+@dataclass(frozen=True, slots=True)
+class Checkpoint:
+    """One line of the registry.
+
+    Attributes:
+        tasks: The pipeline tasks (without aliases) that it is the default of.
+        summary: What it is, in a few words.
+    """
+
+    tasks: tuple[str, ...]
+    summary: str
+
+
+ZOO: dict[str, Checkpoint] = {
+    "tiny-sentiment": Checkpoint(("text-classification",), "POSITIVE or NEGATIVE, for English sentences"),
+}
+"""Name -> checkpoint. The folder beside this file and the recipe carry the name too (with underscores: the recipe)."""
+
+_ALIASES = {"sentiment-analysis": "text-classification"}
+
+
+def names() -> list[str]:
+    """The full names of the embedded checkpoints, as `from_pretrained` takes them.
+
+    Example:
+        >>> "notebook-kit/tiny-sentiment" in names()
+        True
+    """
+    return [PREFIX + name for name in ZOO]
+
+
+def folder(name: str) -> Path | None:
+    """Where an embedded checkpoint lies on disk, or None if there is none of that name.
+
+    Args:
+        name: With or without the prefix: "notebook-kit/tiny-sentiment" or "tiny-sentiment".
+
+    Example:
+        >>> folder("tiny-sentiment").name
+        'tiny-sentiment'
+        >>> folder("bert-base-uncased") is None
+        True
+    """
+    short = name.removeprefix(PREFIX)
+    return Path(__file__).parent / short if short in ZOO else None
+
+
+def default_for(task: str) -> str | None:
+    """The full name of the embedded checkpoint for a pipeline task, or None if the zoo has none for it.
+
+    Example:
+        >>> default_for("sentiment-analysis")
+        'notebook-kit/tiny-sentiment'
+        >>> default_for("image-classification") is None
+        True
+    """
+    task = _ALIASES.get(task, task)
+    return next((PREFIX + name for name, checkpoint in ZOO.items() if task in checkpoint.tasks), None)
