@@ -1,6 +1,6 @@
 """The zoo: small checkpoints that come with notebook_kit, so that everything works with no network.
 
-Each is trained by this project. Its folder holds the checkpoint in the Hub's own file formats and a model card with what
+Each is trained by this project. Its folder holds a checkpoint in the Hub's file formats and a model card with what
 was measured; its recipe in `notebook_kit/zoo/recipes/` rebuilds it: `python -m notebook_kit.zoo build tiny-sentiment`.
 
 To add one: write `recipes/<name>.py` with a function `build(output, quick=False)`, run it, and add one line to `ZOO`.
