@@ -1,0 +1,77 @@
+"""Writing files so that a kill, an error or a power cut leaves either the old content or the new, never half of it."""
+
+from __future__ import annotations
+
+import os
+import secrets
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+__all__ = ["flush_file", "flush_folder", "replacing", "temporary_name", "write_text"]
+
+
+def temporary_name(path: str | os.PathLike[str]) -> Path:
+    """A hidden name beside `path` that nobody else uses.
+
+    `tempfile` is not used for it: its files are readable by their owner alone, whereas checkpoints are shared.
+
+    Example:
+        >>> temporary_name("run/config.json").name.startswith(".config.json.tmp-")
+        True
+    """
+    path = Path(path)
+    return path.with_name(f".{path.name}.tmp-{os.getpid()}-{secrets.token_hex(4)}")
+
+
+@contextmanager
+def replacing(path: str | os.PathLike[str]) -> Iterator[Path]:
+    """Write to the temporary name that this gives; `path` is replaced at the end of the block, if nothing failed.
+
+    Example:
+        >>> import tempfile
+        >>> path = Path(tempfile.mkdtemp()) / "notes.txt"
+        >>> with replacing(path) as temporary:
+        ...     _ = temporary.write_text("done")
+        >>> path.read_text(), len(list(path.parent.iterdir()))
+        ('done', 1)
+    """
+    temporary = temporary_name(path)
+    try:
+        yield temporary
+        flush_file(temporary)
+        os.replace(temporary, path)
+        flush_folder(Path(path).parent)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def write_text(path: str | os.PathLike[str], text: str) -> Path:
+    """Write a text file (UTF-8, Unix line ends) in place of the one that may be there.
+
+    Example:
+        >>> import tempfile
+        >>> write_text(Path(tempfile.mkdtemp()) / "vocab.txt", "నమస్తే\\n").read_text(encoding="utf-8")
+        'నమస్తే\\n'
+    """
+    with replacing(path) as temporary:
+        temporary.write_text(text, encoding="utf-8", newline="\n")
+    return Path(path)
+
+
+def flush_file(path: str | os.PathLike[str]) -> None:
+    """Have the system put what was written into a file on the disk."""
+    with open(path, "rb+") as file:
+        os.fsync(file.fileno())
+
+
+def flush_folder(folder: str | os.PathLike[str]) -> None:
+    """Make renames within a folder survive a power cut, where the system can."""
+    if sys.platform == "win32":
+        return
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

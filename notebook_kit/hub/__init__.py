@@ -1,0 +1,18 @@
+"""From a name to files on this machine: a folder, an embedded checkpoint, the Hub's cache, or the Hub.
+
+Example:
+    >>> import pathlib, tempfile
+    >>> folder = pathlib.Path(tempfile.mkdtemp())
+    >>> _ = (folder / "config.json").write_text("{}")
+    >>> source = locate(folder)
+    >>> source.kind, source.require("config.json").name, source.find("model.safetensors")
+    ('folder', 'config.json', None)
+"""
+
+from __future__ import annotations
+
+from notebook_kit.hub.cache import cache_folder, cached_models
+from notebook_kit.hub.push import push_folder
+from notebook_kit.hub.source import HUB_OPTIONS, Source, locate
+
+__all__ = ["HUB_OPTIONS", "Source", "cache_folder", "cached_models", "locate", "push_folder"]

@@ -1,0 +1,80 @@
+"""From a folder on this machine to a repository on the Hub."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Any
+
+from notebook_kit.errors import GatedRepoError, HubError, HubUnreachableError, InputError, RepoNotFoundError
+from notebook_kit.hub.cache import is_offline
+from notebook_kit.hub.client import Client, Token
+
+__all__ = ["push_folder"]
+
+
+def push_folder(
+    folder: str | os.PathLike[str],
+    repo_id: str,
+    token: Token = None,
+    private: bool | None = None,
+    commit_message: str = "Upload with notebook_kit",
+    revision: str | None = None,
+    create_pr: bool = False,
+) -> Any:
+    """Upload a folder to the Hub, creating the repository if there is none. Every `push_to_hub` ends here.
+
+    Args:
+        folder: What to upload; all its files but hidden ones.
+        repo_id: "owner/name", or "name" for one of your own.
+        token: A Hub token with write access; None for the saved one or `HF_TOKEN`.
+        private: Whether a new repository is private; None for your account's default.
+        commit_message: One line that says what changed.
+        revision: The branch to commit to; "main" if None.
+        create_pr: Propose the change rather than commit it.
+
+    Returns:
+        `huggingface_hub`'s `CommitInfo`: a string with the commit's address, and its parts as attributes.
+
+    Raises:
+        InputError: The folder does not exist or is empty.
+        RepoNotFoundError, HubError: The token is missing or may not write there.
+        HubUnreachableError: The Hub did not answer.
+    """
+    folder = Path(folder).expanduser()
+    if not folder.is_dir() or not any(folder.iterdir()):
+        raise InputError(f"There is nothing to upload at {folder}.", next_step="Pass the folder of a saved checkpoint.")
+    if is_offline():
+        raise HubUnreachableError(
+            f"{folder} was not uploaded: HF_HUB_OFFLINE forbids asking the Hub.",
+            next_step="Unset HF_HUB_OFFLINE and try again.",
+        )
+    client = Client(repo_id, token)
+    api = client.api()
+
+    def upload() -> Any:
+        repo = api.create_repo(repo_id, private=private, exist_ok=True).repo_id
+        if revision is not None and not revision.startswith("refs/pr/"):
+            api.create_branch(repo, branch=revision, exist_ok=True)
+        return api.upload_folder(
+            repo_id=repo,
+            folder_path=folder,
+            commit_message=commit_message,
+            revision=revision,
+            create_pr=create_pr,
+            ignore_patterns=[".*", "**/.*"],
+        )
+
+    try:
+        return client.call(upload, revision=revision)
+    except (RepoNotFoundError, GatedRepoError) as error:
+        raise type(error)(
+            f"The Hub at {client.address} did not let {repo_id!r} be written, {client.identity()}.",
+            next_step="Log in with `hf auth login`, set HF_TOKEN, or pass token= with a token that may write there.",
+        ) from error
+    except HubUnreachableError as error:
+        raise HubUnreachableError(
+            f"{folder} was not uploaded to {repo_id!r}: {error.what}", next_step="Try again; nothing was committed."
+        ) from error
+    except HubError:
+        raise
