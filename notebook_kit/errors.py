@@ -121,7 +121,7 @@ def near_matches(name: str, known: Iterable[str], most: int = 5) -> str:
         >>> near_matches("sentiment-analyses", ["sentiment-analysis", "fill-mask"])
         "Did you mean 'sentiment-analysis'?"
     """
-    folded = {}
+    folded: dict[str, str] = {}
     for option in known:
         folded.setdefault(option.lower(), option)
     close = difflib.get_close_matches(name.lower(), folded, n=most, cutoff=0.6)

@@ -1,0 +1,86 @@
+"""notebook_kit: the Transformers quick tour, alive in a notebook.
+
+Names are imported when they are first used, so `import notebook_kit` costs nothing; what a name pulls in (torch for a
+model, nothing heavy for a tokenizer) is paid by those who use it.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+__version__ = "0.1.0"
+
+# Public name -> the module that holds it. The block under TYPE_CHECKING says the same to editors and type checkers.
+_HOMES = {
+    **dict.fromkeys(["pipeline", "Pipeline"], "pipelines"),
+    **dict.fromkeys(
+        [
+            "AutoConfig",
+            "AutoModel",
+            "AutoModelForMaskedLM",
+            "AutoModelForQuestionAnswering",
+            "AutoModelForSequenceClassification",
+            "AutoModelForTokenClassification",
+        ],
+        "models.auto",
+    ),
+    **dict.fromkeys(
+        [
+            "BertConfig",
+            "BertForMaskedLM",
+            "BertForQuestionAnswering",
+            "BertForSequenceClassification",
+            "BertForTokenClassification",
+            "BertModel",
+        ],
+        "models.bert",
+    ),
+    **dict.fromkeys(["ablate_heads", "record_attention"], "models.attention"),
+    **dict.fromkeys(["ModelOutput"], "models.outputs"),
+    **dict.fromkeys(["PreTrainedModel"], "models.base"),
+    **dict.fromkeys(["PretrainedConfig"], "configuration"),
+    **dict.fromkeys(["AutoTokenizer", "BatchEncoding", "PreTrainedTokenizerFast"], "processing.text"),
+    **dict.fromkeys(
+        [
+            "DataCollatorForTokenClassification",
+            "DataCollatorWithPadding",
+            "EarlyStoppingCallback",
+            "EvalPrediction",
+            "Trainer",
+            "TrainerCallback",
+            "TrainerControl",
+            "TrainerState",
+            "TrainingArguments",
+            "default_data_collator",
+            "get_scheduler",
+            "set_seed",
+        ],
+        "training",
+    ),
+}
+
+__all__ = ["__version__", *_HOMES]  # noqa: PLE0604 (the table above is literal)
+
+
+def __getattr__(name: str) -> Any:
+    home = _HOMES.get(name)
+    if home is not None:
+        value = getattr(importlib.import_module(f"notebook_kit.{home}"), name)
+        globals()[name] = value  # so that this is paid once
+        return value
+    from notebook_kit.errors import near_matches
+
+    raise AttributeError(f"module 'notebook_kit' has no name {name!r}. {near_matches(name, _HOMES)}".rstrip())
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)
+
+
+if TYPE_CHECKING:
+    from notebook_kit.configuration import PretrainedConfig as PretrainedConfig
+    from notebook_kit.models.attention import ablate_heads as ablate_heads
+    from notebook_kit.models.attention import record_attention as record_attention
+    from notebook_kit.models.auto import AutoConfig as AutoConfig
+    from notebook_kit.models.auto import AutoModel as AutoModel

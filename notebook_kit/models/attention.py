@@ -1,0 +1,328 @@
+"""The one door that all attention goes through.
+
+Every family computes its attention with `attend(query, key, value, ..., site=site)`. As a rule that is PyTorch's fused
+kernel, which never forms the matrix of weights. Inside `with record_attention(model, layers=[3]):` the named layers,
+and only they, take the explicit path and keep their weights; inside `with ablate_heads(model, {(3, 4)}):` single heads
+are switched off. Both work on any family with no code of its own, because a family does no more than name the place
+from which it attends: its `AttentionSite`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from contextvars import ContextVar
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from notebook_kit.errors import InputError
+
+__all__ = ["AttentionRecord", "AttentionSite", "ablate_heads", "attend", "padding_mask", "record_attention", "sites_of"]
+
+
+class AttentionSite:
+    """A place in a model from which attention is computed: its layer, and which attention of that layer.
+
+    Args:
+        layer: Index of the layer, from 0.
+        heads: How many heads the layer has.
+        kind: `"self"` in an encoder, `"decoder"` for a decoder's attention to itself, `"cross"` for a decoder's
+            attention to the encoder.
+    """
+
+    def __init__(self, layer: int, heads: int, kind: str = "self") -> None:
+        self.layer, self.heads, self.kind = layer, heads, kind
+
+    def __repr__(self) -> str:
+        return f"AttentionSite(layer={self.layer}, heads={self.heads}, kind={self.kind!r})"
+
+
+class _Watch:
+    """What is going on at some sites of one model right now: recording, ablation, or both."""
+
+    def __init__(self, record: AttentionRecord | None, ablated: Mapping[AttentionSite, frozenset[int]]) -> None:
+        self.record, self.ablated = record, ablated
+
+
+# A context variable, not an attribute of the model: a panel may record on one thread while the same model trains on another.
+_WATCHES: ContextVar[tuple[_Watch, ...]] = ContextVar("notebook_kit_attention", default=())
+
+
+def attend(
+    query: Tensor,
+    key: Tensor,
+    value: Tensor,
+    *,
+    site: AttentionSite,
+    mask: Tensor | None = None,
+    bias: Tensor | None = None,
+    dropout: float = 0.0,
+    scale: float | None = None,
+    is_causal: bool = False,
+) -> Tensor:
+    """Scaled dot-product attention: `softmax(query @ key.T * scale + mask + bias) @ value`.
+
+    Args:
+        query: `(batch, heads, from, head_dim)`.
+        key: `(batch, heads, to, head_dim)`.
+        value: `(batch, heads, to, head_dim)`.
+        site: The place that attends, for recording and ablation.
+        mask: Added to the scores; 0 where attention is allowed, the dtype's lowest number where not; broadcast to
+            `(batch, heads, from, to)`. See `padding_mask`.
+        bias: Added to the scores as well (relative positions).
+        dropout: Probability of dropping an attention weight; pass 0 outside training.
+        scale: Factor of the scores; `head_dim ** -0.5` unless given.
+        is_causal: Position i sees no position after it.
+
+    Returns:
+        `(batch, heads, from, head_dim)`.
+
+    Source: Vaswani et al., Attention Is All You Need, 2017, equation 1.
+    """
+    scores_offset = mask if bias is None else bias if mask is None else mask + bias
+    watches = _WATCHES.get()
+    if not watches:
+        return _fused(query, key, value, scores_offset, dropout, scale, is_causal)
+
+    records = [watch.record for watch in watches if watch.record is not None and site in watch.record.sites]
+    off = frozenset().union(*(watch.ablated.get(site, frozenset()) for watch in watches))
+    if records:
+        weights = _weights(query, key, scores_offset, scale, is_causal)
+        keep = _kept_heads(off, weights)
+        if keep is not None:
+            weights = weights * keep
+        for record in records:
+            record.add(site, weights)
+        return F.dropout(weights, dropout) @ value
+    context = _fused(query, key, value, scores_offset, dropout, scale, is_causal)
+    keep = _kept_heads(off, context)
+    return context if keep is None else context * keep
+
+
+def _fused(query, key, value, offset, dropout, scale, is_causal) -> Tensor:
+    return F.scaled_dot_product_attention(
+        query, key, value, attn_mask=offset, dropout_p=dropout, is_causal=is_causal, scale=scale
+    )
+
+
+def _weights(query: Tensor, key: Tensor, offset: Tensor | None, scale: float | None, is_causal: bool) -> Tensor:
+    """The matrix that the fused kernel never forms: `(batch, heads, from, to)`, rows sum to 1."""
+    scores = query @ key.transpose(-2, -1) * (query.shape[-1] ** -0.5 if scale is None else scale)
+    if offset is not None:
+        scores = scores + offset
+    if is_causal:
+        T, S = scores.shape[-2:]
+        future = torch.ones(T, S, dtype=torch.bool, device=scores.device).triu(1)
+        scores = scores.masked_fill(future, torch.finfo(scores.dtype).min)
+    return scores.softmax(dim=-1)
+
+
+def _kept_heads(off: frozenset[int], like: Tensor) -> Tensor | None:
+    if not off:
+        return None
+    keep = torch.ones(like.shape[1], 1, 1, dtype=like.dtype, device=like.device)
+    keep[list(off)] = 0
+    return keep
+
+
+def padding_mask(attention_mask: Tensor | None, dtype: torch.dtype) -> Tensor | None:
+    """From 1 for a token and 0 for padding to what `attend` adds to the scores.
+
+    Args:
+        attention_mask: `(batch, to)` or `(batch, from, to)`, or None when there is no padding.
+        dtype: The dtype of the scores.
+
+    Returns:
+        `(batch, 1, 1 or from, to)`; or None when nothing is masked, which lets the fused kernel take its fastest path
+        (looked up on the CPU only, where asking does not wait for the device).
+    """
+    if attention_mask is None:
+        return None
+    if attention_mask.device.type == "cpu" and bool(attention_mask.all()):
+        return None
+    mask = attention_mask[:, None, None, :] if attention_mask.dim() == 2 else attention_mask[:, None]
+    lowest = torch.finfo(dtype).min
+    return torch.zeros(mask.shape, dtype=dtype, device=mask.device).masked_fill(mask == 0, lowest)
+
+
+# Looking in ----------------------------------------------------------------------------------------------------------
+
+
+class AttentionRecord(Mapping[int, Tensor]):
+    """What was recorded: `record[3]` is the attention of layer 3, `(batch, heads, from, to)`.
+
+    A model that is called several times (as in generation, step by step) leaves one matrix a call: `record.steps(3)` has
+    all, `record[3]` the last. Where a layer attends in more than one way, as a decoder does to itself and to the
+    encoder, name which: `record.steps(3, kind="cross")`.
+
+    Attributes:
+        sites: The sites that are recorded, in the order in which the model has them.
+    """
+
+    def __init__(self, sites: Iterable[AttentionSite], detach: bool = True) -> None:
+        self._calls: dict[AttentionSite, list[Tensor]] = {site: [] for site in sites}
+        self._detach = detach
+
+    @property
+    def sites(self) -> Collection[AttentionSite]:
+        return self._calls.keys()
+
+    def add(self, site: AttentionSite, weights: Tensor) -> None:
+        self._calls[site].append(weights.detach() if self._detach else weights)
+
+    def steps(self, layer: int, kind: str | None = None) -> list[Tensor]:
+        """Every matrix that layer `layer` left, in the order of the calls.
+
+        Raises:
+            InputError: If that layer is not recorded, or `kind` is needed to tell its attentions apart.
+        """
+        found = [site for site in self.sites if site.layer == layer and kind in (None, site.kind)]
+        if not found:
+            layers = sorted({site.layer for site in self.sites})
+            what = f"Layer {layer}" + (f" ({kind})" if kind else "")
+            raise InputError(f"{what} is not in this record.", next_step=f"Recorded layers: {layers}.")
+        if len(found) > 1:
+            kinds = " or ".join(repr(site.kind) for site in found)
+            raise InputError(
+                f"Layer {layer} attends in {len(found)} ways.",
+                next_step=f"Say which: steps({layer}, kind=...) with {kinds}.",
+            )
+        return self._calls[found[0]]
+
+    def __getitem__(self, layer: int) -> Tensor:
+        calls = self.steps(layer)
+        if not calls:
+            raise InputError(
+                f"Layer {layer} has not attended yet.",
+                next_step="Call the model inside the `with record_attention(...)` block.",
+            )
+        return calls[-1]
+
+    def __iter__(self) -> Iterator[int]:
+        return iter(sorted({site.layer for site in self.sites}))
+
+    def __len__(self) -> int:
+        return len({site.layer for site in self.sites})
+
+    def of(self, sites: Iterable[AttentionSite]) -> tuple[Tensor, ...]:
+        """The last matrix of each of `sites`."""
+        return tuple(self._calls[site][-1] for site in sites)
+
+    def __repr__(self) -> str:
+        shapes = {site.layer: [tuple(weights.shape) for weights in calls] for site, calls in self._calls.items()}
+        return f"AttentionRecord({shapes})"
+
+
+def sites_of(model: nn.Module) -> list[AttentionSite]:
+    """Every place from which `model` attends.
+
+    Raises:
+        InputError: If it has none, as a model of another library.
+    """
+    sites = [site for module in model.modules() for site in getattr(module, "sites", ())]
+    if not sites:
+        raise InputError(
+            f"{type(model).__name__} has no attention that notebook_kit can look into.",
+            next_step="Load the checkpoint with notebook_kit's AutoModel classes.",
+        )
+    return sites
+
+
+@contextmanager
+def record_attention(
+    model: nn.Module, layers: Iterable[int] | None = None, *, kinds: Iterable[str] | None = None, detach: bool = True
+) -> Iterator[AttentionRecord]:
+    """Keep the attention weights of some layers while the block runs.
+
+    The other layers keep the fused path: looking at one layer of twelve costs a twelfth of the memory. Weights are those
+    before dropout.
+
+    Args:
+        model: A model of notebook_kit, or a module that contains one.
+        layers: Which layers; all unless given.
+        kinds: Which attentions: any of `"self"`, `"decoder"`, `"cross"`; all unless given.
+        detach: Cut the weights from the autograd graph. Pass False to compute a loss on them.
+
+    Raises:
+        InputError: If the model has no such layer.
+
+    Example:
+        >>> import torch
+        >>> from notebook_kit import BertConfig, BertModel, record_attention
+        >>> model = BertModel(BertConfig(hidden_size=32, num_attention_heads=4, num_hidden_layers=3, vocab_size=50,
+        ...                              intermediate_size=64)).eval()
+        >>> with record_attention(model, layers=[1]) as record:
+        ...     _ = model(torch.tensor([[2, 7, 9, 3]]))
+        >>> list(record), record[1].shape
+        ([1], torch.Size([1, 4, 4, 4]))
+    """
+    sites = sites_of(model)
+    wanted = None if layers is None else set(layers)
+    known = {site.layer for site in sites}
+    if wanted is not None and not wanted <= known:
+        raise InputError(
+            f"{type(model).__name__} has no layer {', '.join(map(str, sorted(wanted - known)))}.",
+            next_step=f"Name layers from {min(known)} to {max(known)}.",
+        )
+    kinds = None if kinds is None else set(kinds)
+    chosen = [
+        site for site in sites if (wanted is None or site.layer in wanted) and (kinds is None or site.kind in kinds)
+    ]
+    record = AttentionRecord(chosen, detach)
+    with _watching(_Watch(record, {})):
+        yield record
+
+
+@contextmanager
+def ablate_heads(model: nn.Module, heads: Iterable[tuple[int, int]], *, kind: str | None = None) -> Iterator[None]:
+    """Switch attention heads off while the block runs: their contribution to the layer becomes zero.
+
+    Args:
+        model: A model of notebook_kit, or a module that contains one.
+        heads: Pairs `(layer, head)`, both counted from 0.
+        kind: Restrict to one attention of the layer: `"self"`, `"decoder"` or `"cross"`.
+
+    Raises:
+        InputError: If the model has no such head.
+
+    Example:
+        >>> import torch
+        >>> from notebook_kit import BertConfig, BertModel, ablate_heads
+        >>> model = BertModel(BertConfig(hidden_size=32, num_attention_heads=4, num_hidden_layers=3, vocab_size=50,
+        ...                              intermediate_size=64)).eval()
+        >>> ids = torch.tensor([[2, 7, 9, 3]])
+        >>> with ablate_heads(model, {(0, 2), (2, 1)}):
+        ...     changed = model(ids).last_hidden_state
+        >>> torch.equal(changed, model(ids).last_hidden_state)
+        False
+    """
+    sites = [site for site in sites_of(model) if kind in (None, site.kind)]
+    ablated: dict[AttentionSite, frozenset[int]] = {}
+    for layer, head in heads:
+        found = [site for site in sites if site.layer == layer and 0 <= head < site.heads]
+        if not found:
+            known = {site.layer: site.heads for site in sites}
+            has = (
+                f"layer {layer} has heads 0 to {known[layer] - 1}"
+                if layer in known
+                else f"layers go from 0 to {max(known)}"
+            )
+            raise InputError(
+                f"{type(model).__name__} has no head {head} in layer {layer}.",
+                next_step=f"Name pairs (layer, head): {has}.",
+            )
+        for site in found:
+            ablated[site] = ablated.get(site, frozenset()) | {head}
+    with _watching(_Watch(None, ablated)):
+        yield
+
+
+@contextmanager
+def _watching(watch: _Watch) -> Iterator[None]:
+    token = _WATCHES.set((*_WATCHES.get(), watch))
+    try:
+        yield
+    finally:
+        _WATCHES.reset(token)

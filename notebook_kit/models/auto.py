@@ -1,0 +1,186 @@
+"""From the `model_type` of a checkpoint to its family: the Auto classes and the registry behind them.
+
+To add a family, write its file and add its line to `FAMILIES`.
+"""
+
+from __future__ import annotations
+
+import importlib
+import os
+from typing import TYPE_CHECKING, Any
+
+from notebook_kit.configuration import PretrainedConfig, read_config_file
+from notebook_kit.errors import ConfigurationError, InputError, UnknownArchitectureError, near_matches
+from notebook_kit.hub import HUB_OPTIONS, Source, locate
+
+if TYPE_CHECKING:
+    from types import ModuleType
+
+    from notebook_kit.models.base import PreTrainedModel
+
+__all__ = [
+    "FAMILIES",
+    "AutoConfig",
+    "AutoModel",
+    "AutoModelForMaskedLM",
+    "AutoModelForQuestionAnswering",
+    "AutoModelForSequenceClassification",
+    "AutoModelForTokenClassification",
+    "family",
+]
+
+# model_type in config.json -> (module in notebook_kit.models, its configuration)
+FAMILIES: dict[str, tuple[str, str]] = {
+    "bert": ("bert", "BertConfig"),
+}
+
+
+def family(model_type: str) -> ModuleType:
+    """The module of a family, imported now.
+
+    Raises:
+        UnknownArchitectureError: If there is no such family.
+    """
+    if model_type not in FAMILIES:
+        raise UnknownArchitectureError(
+            f"notebook_kit has no architecture {model_type!r}. {near_matches(model_type, FAMILIES)}".rstrip(),
+            next_step=f"Choose a checkpoint of one of these: {', '.join(sorted(FAMILIES))}.",
+        )
+    return importlib.import_module(f"notebook_kit.models.{FAMILIES[model_type][0]}")
+
+
+def config_class(model_type: str) -> type[PretrainedConfig]:
+    """The configuration class of a family."""
+    return getattr(family(model_type), FAMILIES[model_type][1])
+
+
+class AutoConfig:
+    """Configurations of any family.
+
+    Example:
+        >>> from notebook_kit import AutoConfig
+        >>> AutoConfig.for_model("bert", num_hidden_layers=2).num_hidden_layers
+        2
+    """
+
+    def __init__(self) -> None:
+        raise _not_made("AutoConfig")
+
+    @classmethod
+    def from_pretrained(cls, name_or_path: str | os.PathLike | Source, **kwargs: Any) -> PretrainedConfig:
+        """The configuration of a checkpoint, of whatever family.
+
+        Args:
+            name_or_path: A folder, a zoo name, or a Hub name.
+            **kwargs: Hub options (`revision`, `token`, `cache_dir`, `local_files_only`, `force_download`,
+                `subfolder`), and fields to edit: `AutoConfig.from_pretrained(name, n_heads=12)`.
+
+        Raises:
+            UnknownArchitectureError: If notebook_kit does not have the architecture, or it lives in the repository's
+                own Python files, which are never run.
+        """
+        options = {name: kwargs.pop(name) for name in list(kwargs) if name in HUB_OPTIONS}
+        kwargs.pop("trust_remote_code", None)
+        source = locate(name_or_path, **options)
+        values = read_config_file(source)
+        model_type = values.get("model_type")
+        if model_type not in FAMILIES and "auto_map" in values:
+            raise UnknownArchitectureError(
+                f"{source.name} brings its architecture as Python files of its own, and notebook_kit never runs code from a repository.",
+                next_step=f"Choose a checkpoint of one of these: {', '.join(sorted(FAMILIES))}.",
+            )
+        if not model_type:
+            raise ConfigurationError(
+                f"The config.json of {source.name} has no model_type, so it does not say which architecture it is.",
+                next_step="Load it with the family's own class, such as BertModel.from_pretrained(...), or add model_type to the file.",
+            )
+        config = config_class(model_type).from_dict(values, **kwargs)
+        config.name_or_path = source.name
+        return config
+
+    @classmethod
+    def for_model(cls, model_type: str, **fields: Any) -> PretrainedConfig:
+        """A fresh configuration of the family named `model_type`."""
+        return config_class(model_type)(**fields)
+
+
+class _AutoModel:
+    """One head, of any family."""
+
+    def __init__(self) -> None:
+        raise _not_made(type(self).__name__)
+
+    @classmethod
+    def model_class(cls, config: PretrainedConfig) -> type[PreTrainedModel]:
+        """The class that this head is in `config`'s family.
+
+        Raises:
+            UnknownArchitectureError: If the family does not have this head.
+        """
+        heads: dict[str, type[PreTrainedModel]] = family(config.model_type).heads
+        if cls.__name__ not in heads:
+            raise UnknownArchitectureError(
+                f"The family {config.model_type!r} has no {cls.__name__}.",
+                next_step=f"It has {', '.join(heads)}.",
+            )
+        return heads[cls.__name__]
+
+    @classmethod
+    def from_config(cls, config: PretrainedConfig, **kwargs: Any) -> PreTrainedModel:
+        """A model with fresh weights.
+
+        Args:
+            config: A configuration of any family.
+            **kwargs: `dtype` of the weights.
+        """
+        if not isinstance(config, PretrainedConfig):
+            raise InputError(
+                f"from_config takes a configuration, and got {type(config).__name__}.",
+                next_step=f"For the name of a checkpoint, call {cls.__name__}.from_pretrained(name).",
+            )
+        return cls.model_class(config).from_config(config, **kwargs)
+
+    @classmethod
+    def from_pretrained(
+        cls, name_or_path: str | os.PathLike | Source, *, config: PretrainedConfig | None = None, **kwargs: Any
+    ) -> PreTrainedModel:
+        """Load a checkpoint with this head; see `PreTrainedModel.from_pretrained` for arguments and errors."""
+        options = {name: kwargs.pop(name) for name in list(kwargs) if name in HUB_OPTIONS}
+        source = locate(name_or_path, **options)
+        if config is None:
+            config = AutoConfig.from_pretrained(source)
+        return cls.model_class(config).from_pretrained(source, config=config, **kwargs)
+
+
+def _not_made(name: str) -> InputError:
+    return InputError(
+        f"{name} itself has no instances.",
+        next_step=f"Call {name}.from_pretrained(name) or {name}.from_config(config).",
+    )
+
+
+class AutoModel(_AutoModel):
+    """The backbone of any family, without a head: hidden states out.
+
+    Example:
+        >>> from notebook_kit import AutoConfig, AutoModel
+        >>> model = AutoModel.from_config(AutoConfig.for_model("bert", num_hidden_layers=1, hidden_size=24))
+        >>> type(model).__name__
+        'BertModel'
+    """
+
+
+class AutoModelForSequenceClassification(_AutoModel):
+    """One prediction a text: sentiment, topics, similarity scores."""
+
+
+class AutoModelForTokenClassification(_AutoModel):
+    """One prediction a token: names, parts of speech."""
+
+
+class AutoModelForQuestionAnswering(_AutoModel):
+    """Where in a text the answer starts and ends."""
+
+
+class AutoModelForMaskedLM(_AutoModel):
+    """Which word stands at a masked place."""

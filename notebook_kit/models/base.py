@@ -1,0 +1,463 @@
+"""The base of all models: from a checkpoint to a module and back, strictly.
+
+A family names its parameters as the Hub's checkpoints do, so loading needs no map. What does not fit is told: a weight
+that is missing or misshapen is an error, a head that the checkpoint does not have is one warning.
+"""
+
+from __future__ import annotations
+
+import copy
+import os
+import re
+import warnings
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any, ClassVar, TypeVar
+
+import torch
+from torch import Tensor, nn
+from torch.overrides import TorchFunctionMode
+
+from notebook_kit.checkpoints import Weights, open_weights, save_weights
+from notebook_kit.configuration import PretrainedConfig
+from notebook_kit.errors import CheckpointError, ConfigurationError, InputError, NotebookKitWarning, near_matches
+from notebook_kit.hub import HUB_OPTIONS, Source, locate
+
+__all__ = ["PreTrainedModel"]
+
+Model = TypeVar("Model", bound="PreTrainedModel")
+
+# Arguments of other libraries' from_pretrained that change nothing here, so that code written for them runs.
+ACCEPTED = {"low_cpu_mem_usage", "use_safetensors", "trust_remote_code", "attn_implementation", "from_pt", "framework"}
+
+
+class PreTrainedModel(nn.Module):
+    """A model that loads from and saves to the Hub's checkpoint format.
+
+    A family subclasses it once to say what its checkpoints are like, and then once for its backbone and each head.
+
+    Attributes:
+        config_class: The family's configuration.
+        base_model_prefix: The attribute under which heads keep the backbone (`"bert"`).
+        tied_weights: Parameter name to the name of the parameter that it shares.
+        legacy_names: Pattern (of `re.sub`) to its replacement, for names that old checkpoints use.
+        optional_weights: Patterns of backbone weights that a checkpoint may lack (a pooler): they start fresh.
+        unused_weights: Patterns of names in checkpoints that are no weights of the model (stored position indices).
+    """
+
+    config_class: ClassVar[type[PretrainedConfig]] = PretrainedConfig
+    base_model_prefix: ClassVar[str] = ""
+    tied_weights: ClassVar[dict[str, str]] = {}
+    legacy_names: ClassVar[dict[str, str]] = {}
+    optional_weights: ClassVar[tuple[str, ...]] = ()
+    unused_weights: ClassVar[tuple[str, ...]] = ()
+
+    def __init__(self, config: PretrainedConfig) -> None:
+        super().__init__()
+        if not isinstance(config, self.config_class):
+            raise ConfigurationError(
+                f"{type(self).__name__} takes a {self.config_class.__name__}, and got {type(config).__name__}.",
+                next_step=f"Use {type(self).__name__}.from_pretrained(...) to load a checkpoint, or AutoModel for any family.",
+            )
+        config.validate()
+        self.config = config
+        self.name_or_path = config.name_or_path
+        self.gradient_checkpointing = False
+
+    def __call__(self, *args: Any, return_dict: bool | None = None, **kwargs: Any) -> Any:
+        """Run the model. With `return_dict=False` the result is a plain tuple."""
+        output = super().__call__(*args, **kwargs)
+        if (self.config.return_dict if return_dict is None else return_dict) or not hasattr(output, "to_tuple"):
+            return output
+        return output.to_tuple()
+
+    # Weights at the start ----------------------------------------------------------------------------------------
+
+    def post_init(self) -> None:
+        """To be called at the end of each constructor: gives every parameter its first value and ties what is shared."""
+        for module in self.modules():
+            own = dict(module.named_parameters(recurse=False))
+            if own and not module.__dict__.get("_has_first_values") and not any(p.is_meta for p in own.values()):
+                for name in own:
+                    self.init_parameter(module, name)
+                module.__dict__["_has_first_values"] = True  # a backbone inside a head is not drawn twice
+        self.tie_weights()
+
+    @torch.no_grad()
+    def init_parameter(self, module: nn.Module, name: str) -> None:
+        """Draw the first value of one parameter: normal with the config's `initializer_range`; norms 1, biases 0."""
+        parameter = getattr(module, name)
+        if name.endswith("bias") or parameter.dim() == 0:
+            parameter.zero_()
+        elif isinstance(module, nn.LayerNorm):
+            parameter.fill_(1.0)
+        else:
+            parameter.normal_(0.0, getattr(self.config, "initializer_range", 0.02))
+            if isinstance(module, nn.Embedding) and module.padding_idx is not None:
+                parameter[module.padding_idx].zero_()
+
+    def _ties(self) -> dict[str, str]:
+        """`tied_weights` as far as this config ties them."""
+        embeddings = {name for name in self.tied_weights.values() if name.endswith("embeddings.weight")}
+        if self.config.tie_word_embeddings:
+            return self.tied_weights
+        return {name: target for name, target in self.tied_weights.items() if target not in embeddings}
+
+    def tie_weights(self) -> None:
+        """Make parameters that are shared the same object."""
+        for name, target in self._ties().items():
+            owner, _, leaf = name.rpartition(".")
+            setattr(self.get_submodule(owner), leaf, self.get_parameter(target))
+
+    # Everyday questions ------------------------------------------------------------------------------------------
+
+    @property
+    def device(self) -> torch.device:
+        """The device of the parameters."""
+        return next(self.parameters()).device
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """The floating-point dtype of the parameters."""
+        return next(p.dtype for p in self.parameters() if p.is_floating_point())
+
+    @property
+    def base_model(self) -> nn.Module:
+        """The backbone without its head; the model itself if it is one."""
+        return getattr(self, self.base_model_prefix, self)
+
+    def num_parameters(self, only_trainable: bool = False) -> int:
+        """How many numbers the model holds; shared ones count once."""
+        return sum(p.numel() for p in self.parameters() if p.requires_grad or not only_trainable)
+
+    def gradient_checkpointing_enable(self, gradient_checkpointing_kwargs: Mapping[str, Any] | None = None) -> None:
+        """Recompute activations in the backward pass: less memory for about a third more time."""
+        for module in self.modules():
+            if hasattr(module, "sites") or isinstance(module, PreTrainedModel):
+                module.gradient_checkpointing = True  # type: ignore[assignment]
+
+    def gradient_checkpointing_disable(self) -> None:
+        """Keep activations for the backward pass, as is the rule."""
+        for module in self.modules():
+            if hasattr(module, "gradient_checkpointing"):
+                module.gradient_checkpointing = False  # type: ignore[assignment]
+
+    def get_input_embeddings(self) -> nn.Embedding:
+        """The table of token embeddings, `(vocabulary, width)`."""
+        return self.base_model.embeddings.word_embeddings  # type: ignore[union-attr, return-value]
+
+    def set_input_embeddings(self, table: nn.Embedding) -> None:
+        """Replace the table of token embeddings."""
+        self.base_model.embeddings.word_embeddings = table  # type: ignore[union-attr]
+        self.tie_weights()
+
+    @torch.no_grad()
+    def resize_token_embeddings(self, new_num_tokens: int) -> nn.Embedding:
+        """Grow or shrink the vocabulary, as is needed after `tokenizer.add_tokens`.
+
+        New rows are drawn like fresh weights; the output layer and its bias follow.
+
+        Args:
+            new_num_tokens: The new size, as a rule `len(tokenizer)`.
+        """
+        table = self.get_input_embeddings()
+        size = table.num_embeddings
+        if new_num_tokens == size:
+            return table
+        places = [(table, "weight")]
+        for name in {*self.tied_weights, *self.tied_weights.values()}:  # the output layer and its bias
+            owner, _, leaf = name.rpartition(".")
+            places.append((self.get_submodule(owner), leaf))  # type: ignore[arg-type]
+        for module, leaf in places:
+            old = module._parameters[leaf]
+            if old is None or old.shape[0] != size:
+                continue
+            module._parameters[leaf] = nn.Parameter(old.new_empty(new_num_tokens, *old.shape[1:]))
+            self.init_parameter(module, leaf)
+            module._parameters[leaf].data[:size] = old.data[:new_num_tokens]  # type: ignore[union-attr]
+            if isinstance(module, nn.Linear):
+                module.out_features = new_num_tokens
+        table.num_embeddings = self.config.vocab_size = new_num_tokens
+        self.tie_weights()
+        return table
+
+    # Loading -----------------------------------------------------------------------------------------------------
+
+    @classmethod
+    def from_config(cls: type[Model], config: PretrainedConfig, dtype: torch.dtype | str | None = None) -> Model:
+        """A model with fresh weights.
+
+        Args:
+            config: The family's configuration.
+            dtype: Of the weights; float32 unless given.
+        """
+        model = cls(config)
+        return model if dtype in (None, "auto") else model.to(_dtype(dtype))
+
+    @classmethod
+    def from_pretrained(
+        cls: type[Model],
+        name_or_path: str | os.PathLike | Source,
+        *,
+        config: PretrainedConfig | None = None,
+        dtype: torch.dtype | str | None = None,
+        device_map: str | torch.device | int | Mapping[str, Any] | None = None,
+        ignore_mismatched_sizes: bool = False,
+        **kwargs: Any,
+    ) -> Model:
+        """Load a checkpoint; the model comes in evaluation mode.
+
+        Args:
+            name_or_path: A folder, a zoo name, or a Hub name.
+            config: A configuration to use in place of the checkpoint's own.
+            dtype: Of the weights, as `torch.bfloat16` or `"bfloat16"`; `"auto"` keeps the stored one; float32 unless
+                given. (`torch_dtype` is the older spelling.)
+            device_map: `"auto"` for the best device there is, or a device.
+            ignore_mismatched_sizes: Weights of another shape start fresh, with a warning, where that is otherwise an error.
+            **kwargs: Hub options (`revision`, `token`, `cache_dir`, `local_files_only`, `force_download`,
+                `subfolder`), and fields of the configuration to edit, such as `num_labels=3`.
+
+        Raises:
+            HubError: If the checkpoint cannot be found or fetched.
+            CheckpointError: If weights are missing, damaged, or do not fit the configuration.
+            ConfigurationError: If an edit names no field.
+        """
+        options = {name: kwargs.pop(name) for name in list(kwargs) if name in HUB_OPTIONS}
+        dtype = kwargs.pop("torch_dtype", None) if dtype is None else dtype
+        if kwargs.pop("from_tf", False) or kwargs.pop("from_flax", False):
+            raise InputError(
+                "TensorFlow and Flax weights cannot be read yet.",
+                next_step="Use a checkpoint with model.safetensors or pytorch_model.bin.",
+            )
+        edits = {name: value for name, value in kwargs.items() if name not in ACCEPTED}
+        source = locate(name_or_path, **options)
+        if config is None:
+            config = cls.config_class.from_pretrained(source, **edits)
+        elif edits:
+            config = copy.deepcopy(config)
+            config.update(edits)
+
+        with torch.device("meta"), _NothingDrawn():  # no memory, no time for weights that the file will bring
+            model = cls(config)
+        if any(True for _ in model.buffers()):
+            model = cls(config)  # values that a constructor computes are in no file
+        device, wanted = _device(device_map), None if dtype is None else dtype
+        with open_weights(source) as weights:
+            model._load(weights, source.name, wanted, device, ignore_mismatched_sizes)
+        model.name_or_path = config.name_or_path = source.name
+        return model.eval()
+
+    def _load(self, weights: Weights, name: str, dtype: Any, device: torch.device, ignore_mismatched: bool) -> None:
+        """Fill the parameters from a file, and tell what did not fit."""
+        expected = {key: value.shape for key, value in self.state_dict(keep_vars=True).items()}
+        found, unexpected = self._match(weights.keys(), expected)
+        for alias, target in self._ties().items():  # a shared weight may be stored under either of its names
+            if alias in found:
+                found.setdefault(target, found[alias])
+        shared = set(self._ties())
+        state: dict[str, Tensor] = {}
+        misshapen: list[str] = []
+        target_dtype = _stored_dtype(weights, found.values()) if dtype == "auto" else _dtype(dtype or torch.float32)
+        for key, stored in found.items():
+            if key in shared:
+                continue
+            if weights.shape(stored) != tuple(expected[key]):
+                misshapen.append(f"{key}: {weights.shape(stored)} in the file, {tuple(expected[key])} in the model")
+                continue
+            tensor = weights[stored]
+            state[key] = tensor.to(device, target_dtype if tensor.is_floating_point() else None)
+        missing = [key for key in expected if key not in state and key not in shared]
+
+        if misshapen and not ignore_mismatched:
+            raise CheckpointError(
+                f"{len(misshapen)} weights of {name} do not have the shape that the configuration asks for:\n  "
+                + "\n  ".join(misshapen[:8]),
+                next_step="Undo the edit of the configuration (num_labels, vocab_size, ...), or pass "
+                "ignore_mismatched_sizes=True to start these weights fresh.",
+            )
+        fresh_head = [key for key in missing if not self._is_backbone(key)]
+        lost = [key for key in missing if key not in fresh_head and not any(key in line for line in misshapen)]
+        if lost:
+            raise CheckpointError(
+                f"{name} lacks {len(lost)} weights that {type(self).__name__} needs: {_some(lost)}.",
+                next_step="The checkpoint is incomplete, or its config.json asks for more layers than it has.",
+            )
+        self.load_state_dict(state, strict=False, assign=True)
+        for key in missing:
+            owner_name, _, leaf = key.rpartition(".")
+            owner = self.get_submodule(owner_name)
+            empty = torch.empty(expected[key], dtype=target_dtype, device=device)
+            owner._parameters[leaf] = nn.Parameter(empty)
+            self.init_parameter(owner, leaf)
+        self.tie_weights()
+        self._tell(name, fresh_head, misshapen, unexpected)
+
+    def _match(self, stored: Iterable[str], expected: Mapping[str, Any]) -> tuple[dict[str, str], list[str]]:
+        """Pair the model's names with the file's; and the backbone's weights in the file that the model has no place for."""
+        prefix = f"{self.base_model_prefix}."
+        found: dict[str, str] = {}
+        unexpected: list[str] = []
+        names: dict[str, str] = {}
+        for key in stored:
+            name = key
+            for pattern, replacement in self.legacy_names.items():
+                name = re.sub(pattern, replacement, name)
+            names[name] = key
+        bare = not any(name.startswith(prefix) for name in names)  # the file holds a backbone alone
+        for name, key in names.items():
+            for candidate in (name, prefix + name, name.removeprefix(prefix)):
+                if candidate in expected:
+                    found[candidate] = key
+                    break
+            else:
+                if (bare or name.startswith(prefix)) and not _any_match(
+                    self.unused_weights + self.optional_weights, name
+                ):
+                    unexpected.append(name)  # another task's head is no surprise; a part of the backbone is
+        return found, unexpected
+
+    def _is_backbone(self, key: str) -> bool:
+        if _any_match(self.optional_weights, key):
+            return False
+        return key.startswith(f"{self.base_model_prefix}.") or not hasattr(self, self.base_model_prefix)
+
+    def _tell(self, name: str, fresh: list[str], misshapen: list[str], unexpected: list[str]) -> None:
+        """One warning for what a reader of the results has to know."""
+        parts = []
+        head = [key for key in fresh if not _any_match(self.optional_weights, key)]
+        if head:
+            parts.append(
+                f"{name} has no weights for the head of {type(self).__name__}; they start fresh: {_some(head)}."
+            )
+        elif fresh and not hasattr(self, self.base_model_prefix):
+            parts.append(
+                f"{name} has no {_some(fresh)}; they start fresh, so what is computed from them means nothing yet."
+            )
+        if misshapen:
+            parts.append(f"{len(misshapen)} weights of {name} have another shape and start fresh: {_some(misshapen)}.")
+        if unexpected:
+            parts.append(
+                f"{len(unexpected)} weights of {name} have no place in {type(self).__name__}: {_some(unexpected)}."
+            )
+        if head or misshapen:
+            parts.append("Train the model before you use its predictions.")
+        if parts:
+            warnings.warn(" ".join(parts), NotebookKitWarning, stacklevel=5)
+
+    # Saving ------------------------------------------------------------------------------------------------------
+
+    def save_pretrained(
+        self,
+        folder: str | os.PathLike,
+        *,
+        max_shard_size: str | int = "5GB",
+        safe_serialization: bool = True,
+        push_to_hub: bool = False,
+        state_dict: Mapping[str, Tensor] | None = None,
+        **push_options: Any,
+    ) -> None:
+        """Write `config.json` and the weights into `folder`, as `transformers` reads them too.
+
+        Args:
+            folder: Where to write; made if need be. What was there before is replaced only when all is written.
+            max_shard_size: Weights larger than this are cut into several files.
+            safe_serialization: Must be True: weights are written as safetensors alone.
+            push_to_hub: Also upload the folder; `push_options` go to `notebook_kit.hub.push_folder`.
+            state_dict: The weights to write in place of the model's own (gathered from a distributed run).
+
+        Raises:
+            InputError: If `safe_serialization` is False.
+        """
+        if not safe_serialization:
+            raise InputError(
+                "Pickled weights are not written: they can run code when read.",
+                next_step="Leave safe_serialization=True.",
+            )
+        weights = dict(self.state_dict() if state_dict is None else state_dict)
+        for alias in self._ties():
+            weights.pop(alias, None)
+        self.config.architectures = [type(self).__name__]
+        self.config.dtype = str(self.dtype).removeprefix("torch.")
+        folder = Path(folder)
+        folder.mkdir(parents=True, exist_ok=True)
+        save_weights(weights, folder, max_shard_size=max_shard_size)
+        self.config.save_pretrained(folder)
+        if push_to_hub:
+            from notebook_kit.hub import push_folder
+
+            push_folder(folder, push_options.pop("repo_id", folder.name), **push_options)
+
+    def push_to_hub(self, repo_id: str, **options: Any) -> Any:
+        """Upload the model to the Hub as `repo_id`.
+
+        Args:
+            repo_id: `"user/name"`.
+            **options: `token`, `private`, `commit_message`, `revision`, as `notebook_kit.hub.push_folder` takes them.
+        """
+        import tempfile
+
+        from notebook_kit.hub import push_folder
+
+        with tempfile.TemporaryDirectory() as folder:
+            self.save_pretrained(folder)
+            return push_folder(folder, repo_id, **options)
+
+
+class _NothingDrawn(TorchFunctionMode):
+    """Leaves out the drawing of first values, which on the meta device would do nothing but import a compiler."""
+
+    def __torch_function__(self, func, types, args=(), kwargs=None):
+        kwargs = kwargs or {}
+        if getattr(func, "__module__", None) == "torch.nn.init":
+            return args[0] if args else kwargs["tensor"]
+        return func(*args, **kwargs)
+
+
+def _any_match(patterns: Iterable[str], key: str) -> bool:
+    return any(re.search(pattern, key) for pattern in patterns)
+
+
+def _some(names: list[str], most: int = 4) -> str:
+    return ", ".join(names[:most]) + (f" and {len(names) - most} more" if len(names) > most else "")
+
+
+def _dtype(dtype: torch.dtype | str) -> torch.dtype:
+    if isinstance(dtype, torch.dtype):
+        return dtype
+    found = getattr(torch, str(dtype).removeprefix("torch."), None)
+    if not isinstance(found, torch.dtype):
+        names = ["float32", "bfloat16", "float16", "float64"]
+        raise InputError(
+            f"There is no dtype {dtype!r}. {near_matches(str(dtype), names)}".rstrip(),
+            next_step=f"Use one of {', '.join(names)}, or 'auto'.",
+        )
+    return found
+
+
+def _stored_dtype(weights: Weights, keys: Iterable[str]) -> torch.dtype:
+    return next((weights.dtype(key) for key in keys if weights.dtype(key).is_floating_point), torch.float32)
+
+
+def _device(device_map: Any) -> torch.device:
+    """One device from `"auto"`, a device, or a map that names a single one."""
+    if isinstance(device_map, Mapping):
+        targets = {str(value) for value in device_map.values()}
+        if len(targets) != 1:
+            raise InputError(
+                f"device_map spreads the model over {len(targets)} devices: {sorted(targets)}.",
+                next_step="Name one device; for training on several, use the Trainer under torchrun.",
+            )
+        device_map = targets.pop()
+    if device_map is None:
+        return torch.get_default_device()
+    if device_map == "auto":
+        found = torch.accelerator.current_accelerator() if torch.accelerator.is_available() else None
+        return found or torch.device("cpu")
+    if isinstance(device_map, int) or str(device_map).isdigit():
+        return torch.device("cuda", int(device_map))
+    try:
+        return torch.device(device_map)
+    except RuntimeError as error:
+        raise InputError(
+            f"There is no device {device_map!r}.", next_step="Use 'auto', 'cpu', 'cuda', 'cuda:0' or 'mps'."
+        ) from error

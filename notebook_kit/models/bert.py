@@ -1,0 +1,426 @@
+"""BERT: a stack of post-norm transformer encoder layers, pre-trained to fill in masked words.
+
+Source: Devlin et al., BERT: Pre-training of Deep Bidirectional Transformers for Language Understanding, 2019.
+"""
+
+from __future__ import annotations
+
+from typing import ClassVar, Unpack
+
+import torch
+from torch import Tensor, nn
+
+from notebook_kit.configuration import PretrainedConfig
+from notebook_kit.models.attention import AttentionSite, attend, padding_mask
+from notebook_kit.models.base import PreTrainedModel
+from notebook_kit.models.layers import (
+    OutputOptions,
+    activation,
+    check_length,
+    cross_entropy,
+    embed_tokens,
+    input_size,
+    merge_heads,
+    question_answering_loss,
+    run_layers,
+    sequence_classification_loss,
+    split_heads,
+)
+from notebook_kit.models.outputs import (
+    BaseModelOutputWithPooling,
+    MaskedLMOutput,
+    QuestionAnsweringModelOutput,
+    SequenceClassifierOutput,
+    TokenClassifierOutput,
+)
+
+__all__ = [
+    "BertConfig",
+    "BertForMaskedLM",
+    "BertForQuestionAnswering",
+    "BertForSequenceClassification",
+    "BertForTokenClassification",
+    "BertModel",
+]
+
+
+class BertConfig(PretrainedConfig):
+    """BERT's settings; the defaults are those of `bert-base-uncased`.
+
+    Args:
+        vocab_size: Rows of the token embeddings.
+        hidden_size: Width of the residual stream.
+        num_hidden_layers: Layers of the encoder.
+        num_attention_heads: Heads a layer; must divide `hidden_size`.
+        intermediate_size: Width inside the feed-forward block.
+        hidden_act: Activation of the feed-forward block.
+        hidden_dropout_prob: Dropout after the embeddings and each block.
+        attention_probs_dropout_prob: Dropout of attention weights.
+        max_position_embeddings: The longest sequence, in tokens.
+        type_vocab_size: Kinds of segments (first text, second text).
+        initializer_range: Standard deviation of fresh weights.
+        layer_norm_eps: Epsilon of the layer norms.
+        classifier_dropout: Dropout before a classification head; `hidden_dropout_prob` unless given.
+
+    Example:
+        >>> from notebook_kit import BertConfig, BertModel
+        >>> tiny = BertConfig(hidden_size=64, num_hidden_layers=2, num_attention_heads=2, intermediate_size=128, vocab_size=100)
+        >>> BertModel(tiny).num_parameters()
+        110848
+    """
+
+    model_type: ClassVar[str] = "bert"
+
+    vocab_size: int = 30522
+    hidden_size: int = 768
+    num_hidden_layers: int = 12
+    num_attention_heads: int = 12
+    intermediate_size: int = 3072
+    hidden_act: str = "gelu"
+    hidden_dropout_prob: float = 0.1
+    attention_probs_dropout_prob: float = 0.1
+    max_position_embeddings: int = 512
+    type_vocab_size: int = 2
+    initializer_range: float = 0.02
+    layer_norm_eps: float = 1e-12
+    pad_token_id: int | None = 0
+    classifier_dropout: float | None = None
+
+
+# Blocks. ELECTRA and RoBERTa are built from the same ones. -----------------------------------------------------------
+
+
+class BertEmbeddings(nn.Module):
+    """Token + position + segment embeddings, normed: `(batch, tokens)` ids to `(batch, tokens, width)`."""
+
+    def __init__(self, config, width: int) -> None:
+        super().__init__()
+        self.word_embeddings = nn.Embedding(config.vocab_size, width, padding_idx=config.pad_token_id)
+        self.position_embeddings = nn.Embedding(config.max_position_embeddings, width)
+        self.token_type_embeddings = nn.Embedding(config.type_vocab_size, width)
+        self.LayerNorm = nn.LayerNorm(width, eps=config.layer_norm_eps)
+        self.dropout = nn.Dropout(config.hidden_dropout_prob)
+
+    def forward(
+        self,
+        input_ids: Tensor | None,
+        token_type_ids: Tensor | None,
+        position_ids: Tensor | None,
+        inputs_embeds: Tensor | None,
+    ) -> Tensor:
+        _, T, device = input_size(input_ids, inputs_embeds)
+        if position_ids is None:
+            check_length(T, self.position_embeddings.num_embeddings)
+            position_ids = torch.arange(T, device=device)[None]
+        words = embed_tokens(self.word_embeddings, input_ids, inputs_embeds)
+        segments = (
+            self.token_type_embeddings.weight[0]
+            if token_type_ids is None
+            else self.token_type_embeddings(token_type_ids)
+        )
+        return self.dropout(self.LayerNorm(words + segments + self.position_embeddings(position_ids)))
+
+
+class BertSelfAttention(nn.Module):
+    def __init__(self, config) -> None:
+        super().__init__()
+        self.heads = config.num_attention_heads
+        self.query = nn.Linear(config.hidden_size, config.hidden_size)
+        self.key = nn.Linear(config.hidden_size, config.hidden_size)
+        self.value = nn.Linear(config.hidden_size, config.hidden_size)
+        self.dropout = config.attention_probs_dropout_prob
+
+    def forward(self, x: Tensor, mask: Tensor | None, site: AttentionSite) -> Tensor:
+        q, k, v = (split_heads(project(x), self.heads) for project in (self.query, self.key, self.value))
+        dropout = self.dropout if self.training else 0.0
+        return merge_heads(attend(q, k, v, site=site, mask=mask, dropout=dropout))
+
+
+class BertResidual(nn.Module):
+    """Project, drop out, add the residual, norm: the end of both halves of a layer."""
+
+    def __init__(self, config, width: int) -> None:
+        super().__init__()
+        self.dense = nn.Linear(width, config.hidden_size)
+        self.LayerNorm = nn.LayerNorm(config.hidden_size, eps=config.layer_norm_eps)
+        self.dropout = nn.Dropout(config.hidden_dropout_prob)
+
+    def forward(self, x: Tensor, residual: Tensor) -> Tensor:
+        return self.LayerNorm(self.dropout(self.dense(x)) + residual)
+
+
+class BertLayer(nn.Module):
+    """Attention, then a feed-forward block, each with a residual around it and a norm after it."""
+
+    def __init__(self, config) -> None:
+        super().__init__()
+        self.attention = nn.ModuleDict(
+            {"self": BertSelfAttention(config), "output": BertResidual(config, config.hidden_size)}
+        )
+        self.intermediate = nn.ModuleDict({"dense": nn.Linear(config.hidden_size, config.intermediate_size)})
+        self.output = BertResidual(config, config.intermediate_size)
+        self.activation = activation(config.hidden_act)
+
+    def forward(self, x: Tensor, mask: Tensor | None, site: AttentionSite) -> Tensor:
+        x = self.attention["output"](self.attention["self"](x, mask, site), x)
+        return self.output(self.activation(self.intermediate["dense"](x)), x)
+
+
+class BertEncoder(nn.Module):
+    def __init__(self, config) -> None:
+        super().__init__()
+        self.layer = nn.ModuleList(BertLayer(config) for _ in range(config.num_hidden_layers))
+        self.sites = [AttentionSite(index, config.num_attention_heads) for index in range(config.num_hidden_layers)]
+
+    def forward(self, x: Tensor, mask: Tensor | None, attentions: bool, hidden_states: bool):
+        return run_layers(
+            self, self.layer, self.sites, x, mask, output_attentions=attentions, output_hidden_states=hidden_states
+        )
+
+
+class BertPooler(nn.Module):
+    """The first token's state through a tanh layer: one vector a text."""
+
+    def __init__(self, config) -> None:
+        super().__init__()
+        self.dense = nn.Linear(config.hidden_size, config.hidden_size)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return torch.tanh(self.dense(x[:, 0]))
+
+
+# The backbone --------------------------------------------------------------------------------------------------------
+
+
+class BertPreTrainedModel(PreTrainedModel):
+    config_class = BertConfig
+    base_model_prefix = "bert"
+    legacy_names = {r"\bgamma$": "weight", r"\bbeta$": "bias"}
+    optional_weights = (r"(^|\.)pooler\.",)
+    unused_weights = (r"position_ids$",)
+
+
+class BertModel(BertPreTrainedModel):
+    """The encoder: ids in, one vector a token out, and one for the whole text.
+
+    Args:
+        config: BERT's settings.
+        add_pooling_layer: Also compute `pooler_output`.
+    """
+
+    def __init__(self, config: BertConfig, add_pooling_layer: bool = True) -> None:
+        super().__init__(config)
+        self.embeddings = BertEmbeddings(config, config.hidden_size)
+        self.encoder = BertEncoder(config)
+        self.pooler = BertPooler(config) if add_pooling_layer else None
+        self.post_init()
+
+    def forward(
+        self,
+        input_ids: Tensor | None = None,
+        attention_mask: Tensor | None = None,
+        token_type_ids: Tensor | None = None,
+        position_ids: Tensor | None = None,
+        inputs_embeds: Tensor | None = None,
+        output_attentions: bool | None = None,
+        output_hidden_states: bool | None = None,
+    ) -> BaseModelOutputWithPooling:
+        """Encode a batch.
+
+        Args:
+            input_ids: `(batch, tokens)`, from the checkpoint's tokenizer.
+            attention_mask: `(batch, tokens)`, 1 for a token and 0 for padding; all 1 unless given.
+            token_type_ids: `(batch, tokens)`, 0 in the first text and 1 in the second; all 0 unless given.
+            position_ids: `(batch, tokens)`; 0, 1, 2, ... unless given.
+            inputs_embeds: `(batch, tokens, width)`, in place of `input_ids`.
+            output_attentions: Return every layer's attention weights.
+            output_hidden_states: Return the hidden states before and after every layer.
+
+        Raises:
+            InputError: If ids are outside the vocabulary, or there are more tokens than positions.
+        """
+        x = self.embeddings(input_ids, token_type_ids, position_ids, inputs_embeds)
+        x, states, attentions = self.encoder(
+            x,
+            padding_mask(attention_mask, x.dtype),
+            self.config.output_attentions if output_attentions is None else output_attentions,
+            self.config.output_hidden_states if output_hidden_states is None else output_hidden_states,
+        )
+        return BaseModelOutputWithPooling(
+            last_hidden_state=x,
+            pooler_output=None if self.pooler is None else self.pooler(x),
+            hidden_states=states,
+            attentions=attentions,
+        )
+
+
+# Heads -----------------------------------------------------------------------------------------------------------------
+
+
+def classifier_dropout(config) -> nn.Dropout:
+    own = config.classifier_dropout
+    return nn.Dropout(config.hidden_dropout_prob if own is None else own)
+
+
+class BertForSequenceClassification(BertPreTrainedModel):
+    """BERT with a linear layer on the pooled output: one prediction a text."""
+
+    def __init__(self, config: BertConfig) -> None:
+        super().__init__(config)
+        self.bert = BertModel(config)
+        self.dropout = classifier_dropout(config)
+        self.classifier = nn.Linear(config.hidden_size, config.num_labels)
+        self.post_init()
+
+    def forward(
+        self,
+        input_ids: Tensor | None = None,
+        attention_mask: Tensor | None = None,
+        token_type_ids: Tensor | None = None,
+        position_ids: Tensor | None = None,
+        inputs_embeds: Tensor | None = None,
+        labels: Tensor | None = None,
+        **options: Unpack[OutputOptions],
+    ) -> SequenceClassifierOutput:
+        """As `BertModel.forward`; `labels` as `config.problem_type` wants them, see `sequence_classification_loss`."""
+        out = self.bert(
+            input_ids, attention_mask, token_type_ids, position_ids, inputs_embeds, return_dict=True, **options
+        )
+        logits = self.classifier(self.dropout(out.pooler_output))
+        loss = sequence_classification_loss(logits, labels, self.config)
+        return SequenceClassifierOutput(
+            loss=loss, logits=logits, hidden_states=out.hidden_states, attentions=out.attentions
+        )
+
+
+class BertForTokenClassification(BertPreTrainedModel):
+    """BERT with a linear layer on every token."""
+
+    def __init__(self, config: BertConfig) -> None:
+        super().__init__(config)
+        self.bert = BertModel(config, add_pooling_layer=False)
+        self.dropout = classifier_dropout(config)
+        self.classifier = nn.Linear(config.hidden_size, config.num_labels)
+        self.post_init()
+
+    def forward(
+        self,
+        input_ids: Tensor | None = None,
+        attention_mask: Tensor | None = None,
+        token_type_ids: Tensor | None = None,
+        position_ids: Tensor | None = None,
+        inputs_embeds: Tensor | None = None,
+        labels: Tensor | None = None,
+        **options: Unpack[OutputOptions],
+    ) -> TokenClassifierOutput:
+        """As `BertModel.forward`; `labels` is `(batch, tokens)`, class indices, -100 where none counts."""
+        out = self.bert(
+            input_ids, attention_mask, token_type_ids, position_ids, inputs_embeds, return_dict=True, **options
+        )
+        logits = self.classifier(self.dropout(out.last_hidden_state))
+        loss = cross_entropy(logits, labels)
+        return TokenClassifierOutput(
+            loss=loss, logits=logits, hidden_states=out.hidden_states, attentions=out.attentions
+        )
+
+
+class BertForQuestionAnswering(BertPreTrainedModel):
+    """BERT with two scores a token: does the answer start here, does it end here."""
+
+    def __init__(self, config: BertConfig) -> None:
+        super().__init__(config)
+        self.bert = BertModel(config, add_pooling_layer=False)
+        self.qa_outputs = nn.Linear(config.hidden_size, 2)
+        self.post_init()
+
+    def forward(
+        self,
+        input_ids: Tensor | None = None,
+        attention_mask: Tensor | None = None,
+        token_type_ids: Tensor | None = None,
+        position_ids: Tensor | None = None,
+        inputs_embeds: Tensor | None = None,
+        start_positions: Tensor | None = None,
+        end_positions: Tensor | None = None,
+        **options: Unpack[OutputOptions],
+    ) -> QuestionAnsweringModelOutput:
+        """As `BertModel.forward`; `start_positions` and `end_positions` are `(batch,)` token indices of the answer."""
+        out = self.bert(
+            input_ids, attention_mask, token_type_ids, position_ids, inputs_embeds, return_dict=True, **options
+        )
+        logits = self.qa_outputs(out.last_hidden_state)
+        return QuestionAnsweringModelOutput(
+            loss=question_answering_loss(logits, start_positions, end_positions),
+            start_logits=logits[..., 0].contiguous(),
+            end_logits=logits[..., 1].contiguous(),
+            hidden_states=out.hidden_states,
+            attentions=out.attentions,
+        )
+
+
+class BertPredictionTransform(nn.Module):
+    """A feed-forward layer before the vocabulary's scores."""
+
+    def __init__(self, config) -> None:
+        super().__init__()
+        self.dense = nn.Linear(config.hidden_size, config.hidden_size)
+        self.LayerNorm = nn.LayerNorm(config.hidden_size, eps=config.layer_norm_eps)
+        self.activation = activation(config.hidden_act)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.LayerNorm(self.activation(self.dense(x)))
+
+
+class BertPredictions(nn.Module):
+    """A score for each word of the vocabulary; the last layer is the transposed embedding table."""
+
+    def __init__(self, config) -> None:
+        super().__init__()
+        self.transform = BertPredictionTransform(config)
+        self.decoder = nn.Linear(config.hidden_size, config.vocab_size)
+        self.bias = nn.Parameter(torch.zeros(config.vocab_size))
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.decoder(self.transform(x))
+
+
+class BertForMaskedLM(BertPreTrainedModel):
+    """BERT as it was pre-trained: which word stands where `[MASK]` stands."""
+
+    tied_weights = {
+        "cls.predictions.decoder.weight": "bert.embeddings.word_embeddings.weight",
+        "cls.predictions.decoder.bias": "cls.predictions.bias",
+    }
+
+    def __init__(self, config: BertConfig) -> None:
+        super().__init__(config)
+        self.bert = BertModel(config, add_pooling_layer=False)
+        self.cls = nn.ModuleDict({"predictions": BertPredictions(config)})
+        self.post_init()
+
+    def forward(
+        self,
+        input_ids: Tensor | None = None,
+        attention_mask: Tensor | None = None,
+        token_type_ids: Tensor | None = None,
+        position_ids: Tensor | None = None,
+        inputs_embeds: Tensor | None = None,
+        labels: Tensor | None = None,
+        **options: Unpack[OutputOptions],
+    ) -> MaskedLMOutput:
+        """As `BertModel.forward`; `labels` is `(batch, tokens)`: the word's id where one was masked, -100 elsewhere."""
+        out = self.bert(
+            input_ids, attention_mask, token_type_ids, position_ids, inputs_embeds, return_dict=True, **options
+        )
+        logits = self.cls["predictions"](out.last_hidden_state)
+        loss = cross_entropy(logits, labels)
+        return MaskedLMOutput(loss=loss, logits=logits, hidden_states=out.hidden_states, attentions=out.attentions)
+
+
+heads = {
+    "AutoModel": BertModel,
+    "AutoModelForMaskedLM": BertForMaskedLM,
+    "AutoModelForQuestionAnswering": BertForQuestionAnswering,
+    "AutoModelForSequenceClassification": BertForSequenceClassification,
+    "AutoModelForTokenClassification": BertForTokenClassification,
+}

@@ -1,0 +1,155 @@
+"""What a model returns: one value that acts as an object, a dictionary and a tuple."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, fields
+from typing import Any
+
+import torch
+from torch import Tensor
+
+__all__ = [
+    "BaseModelOutput",
+    "BaseModelOutputWithPooling",
+    "MaskedLMOutput",
+    "ModelOutput",
+    "QuestionAnsweringModelOutput",
+    "SequenceClassifierOutput",
+    "TokenClassifierOutput",
+]
+
+
+class ModelOutput(dict):
+    """The base of all outputs: `out.logits`, `out["logits"]`, `out[0]`, `out[:2]` and `out.to_tuple()` all work.
+
+    A field that is None is left out of the dictionary and the tuple, so `loss, logits = out[:2]` holds when labels were
+    given. It is a `dict`, so PyTorch's data-parallel wrappers and `accelerate` find the tensors in it.
+
+    Example:
+        >>> import torch
+        >>> out = SequenceClassifierOutput(logits=torch.tensor([[0.0, 1.0]]))
+        >>> out.logits is out["logits"] is out[0], list(out), out.loss
+        (True, ['logits'], None)
+    """
+
+    def __init_subclass__(cls, **kwargs: Any) -> None:
+        super().__init_subclass__(**kwargs)
+        dataclass(init=False, repr=False, eq=False)(cls)
+        torch.utils._pytree.register_pytree_node(
+            cls,
+            lambda output: (list(output.values()), list(output)),
+            lambda values, names: cls(dict(zip(names, values, strict=True))),
+            serialized_type_name=f"{cls.__module__}.{cls.__qualname__}",
+        )
+
+    def __init__(self, values: dict[str, Any] | None = None, /, **named: Any) -> None:
+        super().__init__()
+        given = {**(values or {}), **named}
+        for field in fields(self):  # type: ignore[arg-type]
+            value = given.pop(field.name, None)
+            if value is not None:
+                super().__setitem__(field.name, value)
+        if given:
+            raise TypeError(f"{type(self).__name__} has no field {', '.join(map(repr, given))}")
+
+    def __getattribute__(self, name: str) -> Any:
+        # The values live in the dictionary alone, so the three faces can never disagree.
+        if name in type(self).__dataclass_fields__:  # type: ignore[attr-defined]
+            return dict.get(self, name)
+        return super().__getattribute__(name)
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        self[name] = value
+
+    def __setitem__(self, name: str, value: Any) -> None:
+        if name not in type(self).__dataclass_fields__:  # type: ignore[attr-defined]
+            raise KeyError(f"{type(self).__name__} has no field {name!r}")
+        rest = {**self, name: value}
+        super().clear()  # keeps the fields in their declared order, which the tuple face shows
+        for field in type(self).__dataclass_fields__:  # type: ignore[attr-defined]
+            if rest.get(field) is not None:
+                super().__setitem__(field, rest[field])
+
+    def __getitem__(self, key: str | int | slice) -> Any:
+        return super().__getitem__(key) if isinstance(key, str) else self.to_tuple()[key]
+
+    def to_tuple(self) -> tuple[Any, ...]:
+        """The values that are there, in order."""
+        return tuple(self.values())
+
+    def __iter__(self) -> Iterator[str]:
+        return super().__iter__()
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}({', '.join(f'{name}={value!r}' for name, value in self.items())})"
+
+    def __reduce__(self):
+        return type(self), (dict(self),)
+
+
+class BaseModelOutput(ModelOutput):
+    """What an encoder returns.
+
+    Attributes:
+        last_hidden_state: `(batch, tokens, hidden)`.
+        hidden_states: With `output_hidden_states=True`: the embeddings and then each layer's output, each of that shape.
+        attentions: With `output_attentions=True`: one `(batch, heads, from, to)` a layer; rows sum to 1.
+    """
+
+    last_hidden_state: Tensor = None  # type: ignore[assignment]
+    hidden_states: tuple[Tensor, ...] | None = None
+    attentions: tuple[Tensor, ...] | None = None
+
+
+class BaseModelOutputWithPooling(ModelOutput):
+    """What an encoder with a pooler returns: as `BaseModelOutput`, and `pooler_output` `(batch, hidden)`."""
+
+    last_hidden_state: Tensor = None  # type: ignore[assignment]
+    pooler_output: Tensor | None = None
+    hidden_states: tuple[Tensor, ...] | None = None
+    attentions: tuple[Tensor, ...] | None = None
+
+
+class SequenceClassifierOutput(ModelOutput):
+    """One prediction a text.
+
+    Attributes:
+        loss: Scalar, when labels were given.
+        logits: `(batch, labels)`, before softmax or sigmoid.
+        hidden_states: As in `BaseModelOutput`.
+        attentions: As in `BaseModelOutput`.
+    """
+
+    loss: Tensor | None = None
+    logits: Tensor = None  # type: ignore[assignment]
+    hidden_states: tuple[Tensor, ...] | None = None
+    attentions: tuple[Tensor, ...] | None = None
+
+
+class TokenClassifierOutput(ModelOutput):
+    """One prediction a token: `logits` is `(batch, tokens, labels)`."""
+
+    loss: Tensor | None = None
+    logits: Tensor = None  # type: ignore[assignment]
+    hidden_states: tuple[Tensor, ...] | None = None
+    attentions: tuple[Tensor, ...] | None = None
+
+
+class MaskedLMOutput(ModelOutput):
+    """A prediction of the vocabulary at each token: `logits` is `(batch, tokens, vocabulary)`."""
+
+    loss: Tensor | None = None
+    logits: Tensor = None  # type: ignore[assignment]
+    hidden_states: tuple[Tensor, ...] | None = None
+    attentions: tuple[Tensor, ...] | None = None
+
+
+class QuestionAnsweringModelOutput(ModelOutput):
+    """Where an answer starts and ends: `start_logits` and `end_logits` are `(batch, tokens)`."""
+
+    loss: Tensor | None = None
+    start_logits: Tensor = None  # type: ignore[assignment]
+    end_logits: Tensor = None  # type: ignore[assignment]
+    hidden_states: tuple[Tensor, ...] | None = None
+    attentions: tuple[Tensor, ...] | None = None
