@@ -12,6 +12,7 @@ import json
 import os
 import pickle
 import re
+import time
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -76,7 +77,7 @@ def open_weights(source: Source | str | os.PathLike[str]) -> Weights:
     if path is None:
         raise _no_weights(source)
     if path.name in (SAFETENSORS, TORCH):
-        return Weights([path], None, source)
+        return Weights({path.name: path}, None, source)
     index = _read_index(path)
     names = sorted(set(index.values()))
     found = {name: source.find(name) for name in names}
@@ -88,7 +89,7 @@ def open_weights(source: Source | str | os.PathLike[str]) -> Weights:
             f"{', '.join(absent[:5])}. {error.what}",
             next_step=error.next_step,
         )
-    return Weights([shard for name in names if (shard := found[name])], index, source)
+    return Weights({name: shard for name, shard in found.items() if shard is not None}, index, source)
 
 
 class Weights(Mapping[str, torch.Tensor]):
@@ -102,30 +103,30 @@ class Weights(Mapping[str, torch.Tensor]):
         metadata: What the first safetensors file says of itself, such as `{"format": "pt"}`.
     """
 
-    def __init__(self, paths: list[Path], index: dict[str, str] | None, source: Source) -> None:
-        self.paths = paths
+    def __init__(self, files: dict[str, Path], index: dict[str, str] | None, source: Source) -> None:
+        self.paths = list(files.values())
         self.metadata: dict[str, str] = {}
         self._source = source
         self._tensors: dict[str, torch.Tensor] = {}  # of .bin files
         self._readers: dict[str, Any] = {}  # of safetensors files: name -> the reader of its file
         self._slices: dict[str, Any] = {}
-        owner: dict[str, Path] = {}
-        for path in paths:
+        owner: dict[str, str] = {}
+        for file, path in files.items():
             for name in self._open(path):
                 if name in owner:
                     raise CheckpointError(
-                        f"The tensor {name!r} is both in {owner[name].name} and in {path.name} of {source.name!r}.",
+                        f"The tensor {name!r} is both in {owner[name]} and in {file} of {source.name!r}.",
                         next_step="Which is meant cannot be known; save the checkpoint anew where it was made.",
                     )
-                owner[name] = path
+                owner[name] = file
         self._names = list(owner)
         if index is not None:
-            lost = [name for name, shard in index.items() if name not in owner or owner[name].name != Path(shard).name]
+            lost = [name for name, file in index.items() if owner.get(name) != file]
             if lost:
                 raise CheckpointError(
                     f"The index of {source.name!r} places {lost[0]!r} in {index[lost[0]]}, which does not hold it "
                     f"({len(lost)} such tensors).",
-                    next_step=_refetch(source, paths[0]),
+                    next_step=_refetch(source, self.paths[0]),
                 )
 
     def keys(self) -> list[str]:  # type: ignore[override]
@@ -154,7 +155,14 @@ class Weights(Mapping[str, torch.Tensor]):
         self._check(name)
         if name in self._tensors:
             return self._tensors[name]
-        return self._readers[name].get_tensor(name)
+        try:
+            return self._readers[name].get_tensor(name)
+        except Exception as error:  # a dtype that torch does not have
+            self.dtype(name)
+            raise CheckpointError(
+                f"The tensor {name!r} of {self._source.name!r} cannot be read: {error}.",
+                next_step=_refetch(self._source, self.paths[0]),
+            ) from error
 
     def __iter__(self) -> Iterator[str]:
         return iter(self._names)
@@ -204,7 +212,7 @@ def _open_safetensors(path: Path, source: Source) -> Any:
 
     try:
         return safe_open(path, framework="pt")
-    except (SafetensorError, OSError) as error:
+    except (SafetensorError, OSError, ValueError, MemoryError) as error:
         raise _damaged(path, source, str(error)) from error
 
 
@@ -227,9 +235,15 @@ def _read_torch(path: Path, source: Source) -> dict[str, torch.Tensor]:
                 "which could run code. It was not read and nothing of it was run.",
                 next_step="Use a checkpoint with safetensors weights, or one from somebody whom you trust.",
             ) from None  # torch's own text explains how to switch the check off
-        raise _damaged(path, source, text.partition("\n")[0]) from error
-    except (RuntimeError, OSError, EOFError, ValueError, KeyError, AttributeError, TypeError) as error:
-        raise _damaged(path, source, str(error).partition("\n")[0]) from error
+        raise _damaged(path, source, "it is not a pickle of tensors") from error
+    except Exception as error:  # damaged bytes make torch's reader fail in any way
+        if "weights_only" in str(error):
+            raise UnsafeFileError(
+                f"{path} is a TorchScript or tar archive, which cannot be read without running what is in it. "
+                "It was not read and nothing of it was run.",
+                next_step="Use a checkpoint with safetensors weights.",
+            ) from None
+        raise _damaged(path, source, str(error).partition("\n")[0] or type(error).__name__) from error
     if not isinstance(content, Mapping) or not all(isinstance(value, torch.Tensor) for value in content.values()):
         raise CheckpointError(
             f"{path} holds {type(content).__name__} with more than named tensors in it; weights were expected.",
@@ -344,7 +358,7 @@ def save_weights(
     """
     folder = Path(folder).expanduser()
     shards = _split(tensors, _bytes(max_shard_size))
-    header = dict(metadata if metadata is not None else {"format": "pt"})
+    header = {"format": "pt"} if metadata is None else {str(key): str(value) for key, value in metadata.items()}
     count = len(shards)
     names = [SAFETENSORS] if count == 1 else [f"model-{i:05}-of-{count:05}.safetensors" for i in range(1, count + 1)]
     moves: list[tuple[Path, Path]] = []
@@ -366,6 +380,11 @@ def save_weights(
                 (folder / SAFETENSORS_INDEX).unlink(missing_ok=True)
         for temporary, path in moves:
             os.replace(temporary, path)
+        written = [path for _, path in moves]
+        for old in _earlier_files(folder):
+            if old not in written:
+                old.unlink(missing_ok=True)
+        flush_folder(folder)
     except OSError as error:
         raise CheckpointError(
             f"The weights could not be written to {folder}: {error.strerror or error}.",
@@ -374,11 +393,6 @@ def save_weights(
     finally:
         for temporary, _ in moves:
             temporary.unlink(missing_ok=True)
-    written = [path for _, path in moves]
-    for old in _weight_files(folder):
-        if old not in written:
-            old.unlink(missing_ok=True)
-    flush_folder(folder)
     return written
 
 
@@ -432,7 +446,9 @@ def _bytes(size: str | int) -> int:
     return int(float(match[1]) * units[match[2] or ""])
 
 
-def _weight_files(folder: Path) -> list[Path]:
-    """The files in a folder that `open_weights` would look at, or that are parts of them."""
-    pattern = re.compile(r"(model|pytorch_model)(-\d{5}-of-\d{5})?\.(safetensors|bin)(\.index\.json)?")
-    return [path for path in folder.iterdir() if pattern.fullmatch(path.name)]
+def _earlier_files(folder: Path) -> list[Path]:
+    """The files in a folder that `open_weights` would look at, their parts, and what killed saves left there."""
+    pattern = re.compile(r"\.?(model|pytorch_model)(-\d{5}-of-\d{5})?\.(safetensors|bin)(\.index\.json)?(\.tmp-.*)?")
+    found = [path for path in folder.iterdir() if pattern.fullmatch(path.name)]
+    # A young temporary file may belong to a save that goes on in another process.
+    return [path for path in found if ".tmp-" not in path.name or path.stat().st_mtime < time.time() - 3600]

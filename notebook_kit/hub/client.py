@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import re
 from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any, NoReturn, TypeVar
@@ -77,6 +78,8 @@ class Client:
             from huggingface_hub import constants
 
             info = self.api().model_info(self.repo_id, revision=revision, timeout=constants.HF_HUB_ETAG_TIMEOUT)
+            if not re.fullmatch(r"[0-9a-f]{40,64}", info.sha or ""):  # it becomes the name of a folder
+                raise self._no_hub(repr(self.repo_id))
             return info.sha, frozenset(sibling.rfilename for sibling in info.siblings or ())
 
         return self.call(ask, revision=revision)
@@ -84,22 +87,19 @@ class Client:
     def download(self, filename: str, commit: str, cache_dir: Path, force: bool = False) -> Path:
         """Fetch one file into the cache and compare it with the checksum by which the Hub named it."""
 
-        def fetch(force: bool) -> Path:
+        def fetch() -> Path:
+            api = self.api()
             return Path(
-                self.api().hf_hub_download(
-                    self.repo_id, filename, revision=commit, cache_dir=cache_dir, force_download=force
-                )
+                api.hf_hub_download(self.repo_id, filename, revision=commit, cache_dir=cache_dir, force_download=force)
             )
 
-        path = self.call(lambda: fetch(force), revision=commit, filename=filename)
-        if _agrees_with_checksum(path):
-            return path
-        # Something between the Hub and us damaged it without changing its length: once more, then give up.
-        path = self.call(lambda: fetch(True), revision=commit, filename=filename)
-        if _agrees_with_checksum(path):
-            return path
-        Path(os.path.realpath(path)).unlink(missing_ok=True)
-        path.unlink(missing_ok=True)
+        for _ in range(2):
+            path = self.call(fetch, revision=commit, filename=filename)
+            if _agrees_with_checksum(path):
+                return path
+            # Something between the Hub and us damaged it without changing its length.
+            Path(os.path.realpath(path)).unlink(missing_ok=True)
+            path.unlink(missing_ok=True)
         raise CheckpointError(
             f"{filename} of {self.repo_id!r} arrived damaged twice: it does not have the checksum that the Hub gives "
             "for it. It was removed from the cache.",
@@ -158,6 +158,11 @@ class Client:
                         f"{self.repo_id!r} cannot be the name of a repository.",
                         next_step="Names look like 'owner/name', with letters, digits, '-', '_' and '.'.",
                     ) from error
+        if status == 401 and "credentials" in str(error).lower():
+            raise HubError(
+                f"The Hub at {self.address} does not accept the token in use: it is mistyped, revoked or expired.",
+                next_step="Log in anew with `hf auth login`, correct HF_TOKEN, or pass token=False to use none.",
+            ) from error
         if status == 401:
             raise self._unknown_repo() from error
         if status == 403:
@@ -182,15 +187,12 @@ class Client:
             ) from error
         if any(_is_network_fault(cause) for cause in chain):
             raise HubUnreachableError(
-                f"{what} is not on this machine, and the Hub at {self.address} cannot be reached "
+                f"{what} could not be fetched: the Hub at {self.address} cannot be reached "
                 f"({type(chain[-1]).__name__}).",
                 next_step="Check the network, or pass the path of a local folder. " + self._on_this_machine(),
             ) from error
         if isinstance(error, theirs.FileMetadataError | theirs.LocalEntryNotFoundError):
-            raise HubUnreachableError(
-                f"What answers at {self.address} is not a Hub: its answer about {what} lacks the Hub's headers.",
-                next_step="Check HF_ENDPOINT, and whether a proxy or a sign-in page stands between.",
-            ) from error
+            raise self._no_hub(what) from error
         if isinstance(error, OSError):
             raise CheckpointError(
                 f"{what} could not be written into the cache: {error.strerror or type(error).__name__}.",
@@ -212,6 +214,12 @@ class Client:
     def _on_this_machine(self) -> str:
         names = list(self.known())
         return near_matches(self.repo_id, names) or (f"On this machine: {', '.join(names[:8])}." if names else "")
+
+    def _no_hub(self, what: str) -> HubUnreachableError:
+        return HubUnreachableError(
+            f"What answers at {self.address} is not a Hub: its answer about {what} lacks what a Hub's has.",
+            next_step="Check HF_ENDPOINT, and whether a proxy or a sign-in page stands between.",
+        )
 
     def _unknown_repo(self) -> RepoNotFoundError:
         close = near_matches(self.repo_id, self.known())

@@ -215,6 +215,8 @@ class Source:
         return f"Pass subfolder={' or subfolder='.join(repr(folder) for folder in folders[:5])}."
 
     def _what_to_do(self) -> str:
+        if self.kind == "folder" and _REPO_ID.fullmatch(self.name):
+            return "This folder hides a repository of the same name, if there is one on the Hub: rename or complete it."
         if self.kind == "folder":
             return "Pass the folder that save_pretrained wrote, or copy the missing file into this one."
         return "Choose another checkpoint or revision; force_download=True looks for a newer commit."
