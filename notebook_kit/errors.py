@@ -20,6 +20,7 @@ __all__ = [
     "MissingDependencyError",
     "NotebookKitError",
     "NotebookKitWarning",
+    "PipelineInputError",
     "RepoNotFoundError",
     "RevisionNotFoundError",
     "UnknownArchitectureError",
@@ -64,6 +65,32 @@ def _rebuild(kind: type[NotebookKitError], what: str, next_step: str, state: dic
 
 class InputError(NotebookKitError, ValueError):
     """An argument or an input that cannot be used."""
+
+
+class PipelineInputError(InputError):
+    """Some inputs of a pipeline failed; the others are not lost.
+
+    Attributes:
+        errors: Position (from 0) of each input that failed -> what it raised.
+        positions: Those positions.
+        results: For a list of inputs, the results of all, `None` where there is none; else empty.
+    """
+
+    def __init__(
+        self,
+        what: str,
+        *,
+        next_step: str = "",
+        errors: dict[int, Exception] | None = None,
+        results: list | None = None,
+    ) -> None:
+        super().__init__(what, next_step=next_step)
+        self.errors = errors or {}
+        self.results = results or []
+
+    @property
+    def positions(self) -> tuple[int, ...]:
+        return tuple(self.errors)
 
 
 class ConfigurationError(NotebookKitError, ValueError):

@@ -1,0 +1,69 @@
+"""Pipelines: raw inputs in, answers out.
+
+Example:
+    >>> from notebook_kit.pipelines import pipeline
+    >>> classify = pipeline("sentiment-analysis", model="notebook-kit/tiny-sentiment")
+    >>> [answer["label"] for answer in classify(["A warm and funny film.", "A dull, empty film."])]
+    ['POSITIVE', 'NEGATIVE']
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+from .factory import get_supported_tasks, pipeline
+
+if TYPE_CHECKING:
+    from .base import Pipeline
+    from .feature_extraction import FeatureExtractionPipeline
+    from .fill_mask import FillMaskPipeline
+    from .inputs import KeyDataset, KeyPairDataset
+    from .question_answering import QuestionAnsweringPipeline
+    from .running import ResultStream
+    from .text_classification import TextClassificationPipeline
+    from .token_classification import NerPipeline, TokenClassificationPipeline
+    from .zero_shot_classification import ZeroShotClassificationPipeline
+
+__all__ = [
+    "FeatureExtractionPipeline",
+    "FillMaskPipeline",
+    "KeyDataset",
+    "KeyPairDataset",
+    "NerPipeline",
+    "Pipeline",
+    "QuestionAnsweringPipeline",
+    "ResultStream",
+    "TextClassificationPipeline",
+    "TokenClassificationPipeline",
+    "ZeroShotClassificationPipeline",
+    "get_supported_tasks",
+    "pipeline",
+]
+
+# Name -> module. Imported when first used: all but `factory` need torch.
+_MODULES = {
+    "FeatureExtractionPipeline": "feature_extraction",
+    "FillMaskPipeline": "fill_mask",
+    "KeyDataset": "inputs",
+    "KeyPairDataset": "inputs",
+    "NerPipeline": "token_classification",
+    "Pipeline": "base",
+    "QuestionAnsweringPipeline": "question_answering",
+    "ResultStream": "running",
+    "TextClassificationPipeline": "text_classification",
+    "TokenClassificationPipeline": "token_classification",
+    "ZeroShotClassificationPipeline": "zero_shot_classification",
+}
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _MODULES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    value = getattr(importlib.import_module(f"{__name__}.{_MODULES[name]}"), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

@@ -1,0 +1,123 @@
+"""Masked words: what may stand in the gap."""
+
+from __future__ import annotations
+
+import warnings
+from typing import Any
+
+import torch
+
+from ..errors import InputError, NotebookKitWarning
+from .base import Pipeline
+
+__all__ = ["FillMaskPipeline"]
+
+
+class FillMaskPipeline(Pipeline):
+    """Fills gaps marked with the tokenizer's mask token. Made by `pipeline("fill-mask")`.
+
+    Options:
+        top_k: How many words to propose for each gap; 5 by default.
+        targets: A word or a list of words: propose only these. One that the vocabulary does not have is replaced by its
+            first piece, with a warning.
+        tokenizer_kwargs: More arguments of the tokenizer's call, such as `{"truncation": True}`.
+
+    Returns:
+        For a text with one gap a list of `{"score": float, "token": int, "token_str": str, "sequence": str}`, best
+        first; with several gaps a list of such lists. Scores are the probabilities of each gap on its own.
+
+    Raises:
+        InputError: for a text with no gap.
+    """
+
+    task = "fill-mask"
+    auto_model = "AutoModelForMaskedLM"
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        if self.tokenizer.mask_token_id is None:
+            raise InputError(
+                "The tokenizer has no mask token, so there is no way to mark a gap.",
+                next_step="Choose a checkpoint that was trained to fill masks, such as BERT or RoBERTa.",
+            )
+
+    def settle(self, options: dict[str, Any]) -> dict[str, Any]:
+        options = {name: value for name, value in options.items() if value is not None}
+        if "targets" in options:
+            options["target_ids"] = self._target_ids(options.pop("targets"))
+        if options.get("top_k", 1) < 1:
+            raise InputError(f"top_k is {options['top_k']!r}.", next_step="Pass a number from 1.")
+        return options
+
+    def __call__(self, inputs: Any, **options: Any) -> Any:
+        result = super().__call__(inputs, **options)
+        return result[0] if isinstance(inputs, list) and len(inputs) == 1 else result
+
+    def preprocess(self, item: Any, *, tokenizer_kwargs: dict[str, Any] | None = None) -> dict[str, Any]:
+        if not isinstance(item, str):
+            raise InputError(f"The input is a {type(item).__name__}.", next_step="Pass a text with a gap in it.")
+        feature = dict(self.tokenize(item, **(tokenizer_kwargs or {})))
+        if self.tokenizer.mask_token_id not in feature["input_ids"]:
+            mask = self.tokenizer.mask_token
+            cut = " after truncation" if mask in item else ""
+            raise InputError(
+                f"The text has no gap{cut}: {item[:80]!r}.", next_step=f"Put {mask} where the word is missing."
+            )
+        return feature
+
+    def forward(
+        self, batch: dict[str, torch.Tensor], *, top_k: int = 5, target_ids: torch.Tensor | None = None
+    ) -> dict[str, Any]:
+        gaps = batch["input_ids"] == self.tokenizer.mask_token_id
+        # Only the rows at gaps: a vocabulary is thousands of times wider than what is asked for.
+        scores = self.model(**batch).logits[gaps].float().softmax(dim=-1)
+        if target_ids is not None:
+            scores = scores[:, target_ids.to(scores.device)]
+        best, tokens = scores.topk(min(top_k, scores.shape[-1]))
+        if target_ids is not None:
+            tokens = target_ids.to(tokens.device)[tokens]
+        counts = gaps.sum(dim=1).tolist()
+        return {"scores": list(best.split(counts)), "tokens": list(tokens.split(counts))}
+
+    def postprocess(self, item: Any, features: list[dict[str, Any]], outputs: list[dict[str, Any]]) -> Any:
+        tokenizer, ids = self.tokenizer, features[0]["input_ids"]
+        gaps = [i for i, token in enumerate(ids) if token == tokenizer.mask_token_id]
+        answers = []
+        for gap, scores, tokens in zip(gaps, outputs[0]["scores"].tolist(), outputs[0]["tokens"].tolist(), strict=True):
+            proposals = []
+            for score, token in zip(scores, tokens, strict=True):
+                filled = [token if i == gap else other for i, other in enumerate(ids)]
+                filled = [other for other in filled if other != tokenizer.pad_token_id]
+                # With other gaps left, special tokens are kept: the masks are among them.
+                sequence = tokenizer.decode(filled, skip_special_tokens=len(gaps) == 1)
+                proposals.append(
+                    {"score": score, "token": token, "token_str": tokenizer.decode([token]), "sequence": sequence}
+                )
+            answers.append(proposals)
+        return answers[0] if len(answers) == 1 else answers
+
+    def _target_ids(self, targets: str | list[str]) -> torch.Tensor:
+        vocabulary = self.tokenizer.get_vocab()
+        ids = []
+        for target in [targets] if isinstance(targets, str) else targets:
+            token = vocabulary.get(target)
+            if token is None:
+                pieces = self.tokenizer(target, add_special_tokens=False)["input_ids"]
+                if not pieces:
+                    warnings.warn(
+                        f"The target {target!r} is no word of the vocabulary and is left out.",
+                        NotebookKitWarning,
+                        stacklevel=5,
+                    )
+                    continue
+                token = pieces[0]
+                warnings.warn(
+                    f"The target {target!r} is no word of the vocabulary; its first piece "
+                    f"{self.tokenizer.convert_ids_to_tokens(token)!r} stands for it.",
+                    NotebookKitWarning,
+                    stacklevel=5,
+                )
+            ids.append(token)
+        if not ids:
+            raise InputError("No target is left to choose from.", next_step="Pass words of the vocabulary as targets.")
+        return torch.tensor(list(dict.fromkeys(ids)))

@@ -1,0 +1,103 @@
+"""The kinds of input that a pipeline takes: one, a list of them, or a stream."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Iterator, Mapping, Sized
+from typing import Any, Literal
+
+from ..errors import InputError
+
+__all__ = ["KeyDataset", "KeyPairDataset", "iterate", "kind_of"]
+
+
+class KeyDataset:
+    """One column of a dataset, as a sequence that a pipeline streams through.
+
+    Args:
+        dataset: Anything with a length whose rows are mappings.
+        key: The name of the column.
+
+    Example:
+        >>> list(KeyDataset([{"text": "one", "label": 1}, {"text": "two", "label": 0}], "text"))
+        ['one', 'two']
+    """
+
+    def __init__(self, dataset: Any, key: str) -> None:
+        self.dataset = dataset
+        self.key = key
+
+    def __len__(self) -> int:
+        return len(self.dataset)
+
+    def __getitem__(self, i: int) -> Any:
+        return self.dataset[i][self.key]
+
+    def __iter__(self) -> Iterator[Any]:
+        return (self[i] for i in range(len(self)))
+
+
+class KeyPairDataset(KeyDataset):
+    """Two columns of a dataset, as the two texts of a pair.
+
+    Example:
+        >>> KeyPairDataset([{"premise": "It rains.", "hypothesis": "It is wet."}], "premise", "hypothesis")[0]
+        {'text': 'It rains.', 'text_pair': 'It is wet.'}
+    """
+
+    def __init__(self, dataset: Any, key1: str, key2: str) -> None:
+        super().__init__(dataset, key1)
+        self.key2 = key2
+
+    def __getitem__(self, i: int) -> dict[str, Any]:
+        row = self.dataset[i]
+        return {"text": row[self.key], "text_pair": row[self.key2]}
+
+
+def kind_of(inputs: Any) -> Literal["one", "list", "stream"]:
+    """Whether `inputs` are one input, a list of inputs (which gives a list), or a stream (which gives a stream).
+
+    A list, a tuple and a column (`dataset["text"]`, a pandas Series, a numpy array) are lists. Generators, iterators,
+    iterable datasets, torch datasets and `KeyDataset` are streams.
+
+    Raises:
+        InputError: if `inputs` are none of these.
+
+    Example:
+        >>> kind_of("a text"), kind_of(["a text"]), kind_of(text for text in ["a text"])
+        ('one', 'list', 'stream')
+    """
+    if isinstance(inputs, str | bytes | Mapping | os.PathLike):
+        return "one"
+    if isinstance(inputs, list | tuple):
+        return "list"
+    if isinstance(inputs, KeyDataset | Iterator):
+        return "stream"
+    rows = hasattr(inputs, "__getitem__") and hasattr(inputs, "__len__")
+    if not isinstance(inputs, Iterable) and not rows:
+        raise InputError(
+            f"The input is {_a(inputs)}, which a pipeline cannot read.",
+            next_step="Pass one input, a list of them, a column of a dataset, or a generator.",
+        )
+    import torch.utils.data
+
+    if isinstance(inputs, torch.utils.data.Dataset) or not isinstance(inputs, Iterable):
+        return "stream"
+    # A whole datasets.Dataset is a stream of rows; one of its columns stands where a list stood before datasets 4.
+    if type(inputs).__module__.startswith("datasets.") and not type(inputs).__name__.endswith("Column"):
+        return "stream"
+    return "list" if isinstance(inputs, Sized) else "stream"
+
+
+def iterate(inputs: Any) -> Iterator[Any]:
+    """Walk over a list or a stream, also over an object that has only a length and numbered items."""
+    if isinstance(inputs, Iterable):
+        return iter(inputs)
+    return (inputs[i] for i in range(len(inputs)))
+
+
+def _a(thing: Any) -> str:
+    name = type(thing).__name__
+    if thing is None:
+        return "None"
+    return f"{'an' if name[0].lower() in 'aeiou' else 'a'} {name}"

@@ -1,0 +1,241 @@
+"""Question answering: the words of a text that answer a question about it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+
+import numpy as np
+import torch
+
+from ..errors import InputError
+from .base import Pipeline
+from .inputs import kind_of
+
+__all__ = ["QuestionAnsweringPipeline"]
+
+LONGEST_WINDOW = 384
+MASKED = np.float32(-10000.0)
+
+
+class QuestionAnsweringPipeline(Pipeline):
+    """Finds the answer to a question in a text. Made by `pipeline("question-answering")`.
+
+    Call it as `pipe(question=..., context=...)`, where both may be lists and a single context serves all questions; as
+    `pipe(question, context)`; or with `{"question": ..., "context": ...}`, a list of those, or a stream of them.
+
+    Options:
+        top_k: How many answers to give; 1 by default. (`topk` is the older spelling.)
+        max_answer_len: The longest answer, in tokens; 15 by default.
+        max_seq_len: A longer question and context together are read in windows of this many tokens; 384 by default, or
+            what the model reads.
+        doc_stride: How many tokens neighbouring windows share; 128 by default, at most half a window.
+        max_question_len: Cut questions off after this many tokens; by default they are not cut.
+        handle_impossible_answer: Let "no answer" (the empty answer) be one of the candidates.
+        align_to_words: Widen answers to whole words, which is the default; `False` for languages without spaces.
+        padding: As in the tokenizer's call.
+
+    Returns:
+        `{"score": float, "start": int, "end": int, "answer": str}` with `answer == context[start:end]`; a list of them
+        if there are several; and for several questions a list with an entry for each.
+
+    Raises:
+        InputError: for questions or contexts that are missing or empty.
+    """
+
+    task = "question-answering"
+    auto_model = "AutoModelForQuestionAnswering"
+    per_token = frozenset({"start", "end"})
+
+    def settle(self, options: dict[str, Any]) -> dict[str, Any]:
+        options = {name: value for name, value in options.items() if value is not None}
+        if "topk" in options:
+            topk = options.pop("topk")
+            options.setdefault("top_k", topk)
+        for name in ("top_k", "max_answer_len", "max_question_len", "max_seq_len"):
+            if name in options and (not isinstance(options[name], int) or options[name] < 1):
+                raise InputError(f"{name} is {options[name]!r}.", next_step=f"Pass {name} as a number from 1.")
+        return options
+
+    def __call__(self, *args: Any, question: Any = None, context: Any = None, **options: Any) -> Any:
+        for name in ("X", "data"):  # scikit-learn's habit, once taken up
+            if name in options:
+                args = (*args, options.pop(name))
+        if len(args) == 2 and isinstance(args[0], str) and isinstance(args[1], str):
+            question, context = args
+            args = ()
+        if len(args) > 1:
+            inputs: Any = list(args)
+        elif args:
+            inputs = args[0]
+        else:
+            inputs = _questions_with_contexts(question, context)
+        if not isinstance(inputs, dict) and not _is_example(inputs) and kind_of(inputs) == "list":
+            inputs = list(inputs)
+            # One question gets one answer, in a list or not: callers have relied on it for years.
+            inputs = inputs[0] if len(inputs) == 1 else inputs
+        return super().__call__(inputs, **options)
+
+    def kind_of(self, inputs: Any) -> str:
+        return "one" if _is_example(inputs) else kind_of(inputs)
+
+    def preprocess(
+        self,
+        item: Any,
+        *,
+        padding: bool | str = False,
+        doc_stride: int | None = None,
+        max_question_len: int | None = None,
+        max_seq_len: int | None = None,
+    ) -> list[dict[str, Any]]:
+        question, context = _read(item)
+        tokenizer = self.tokenizer
+        longest = min(tokenizer.model_max_length, self.max_tokens or LONGEST_WINDOW, LONGEST_WINDOW)
+        longest = longest if max_seq_len is None else max_seq_len
+        stride = min(longest // 2, 128) if doc_stride is None else doc_stride
+        if stride > longest:
+            raise InputError(
+                f"doc_stride ({stride}) is larger than max_seq_len ({longest}).", next_step="Pass a smaller doc_stride."
+            )
+        if max_question_len is not None:
+            offsets = tokenizer(question, add_special_tokens=False, return_offsets_mapping=True)["offset_mapping"]
+            if len(offsets) > max_question_len:
+                question = question[: offsets[max_question_len - 1][1]]
+        question_first = tokenizer.padding_side == "right"
+        texts = (question, context) if question_first else (context, question)
+        encoded = tokenizer(
+            *texts,
+            padding=padding,
+            truncation="only_second" if question_first else "only_first",
+            max_length=longest,
+            stride=stride,
+            return_overflowing_tokens=True,
+            return_token_type_ids=True,
+        )
+        place = 1 if question_first else 0
+        names = [name for name in self.input_names if name in encoded]
+        if "token_type_ids" not in tokenizer.model_input_names and "token_type_ids" in names:
+            names.remove("token_type_ids")
+        features = []
+        for i, encoding in enumerate(encoded.encodings):
+            ids = encoded["input_ids"][i]
+            # The first special token may be chosen as well: it stands for "no answer".
+            allowed = [
+                (part == place or token == tokenizer.cls_token_id) and bool(read)
+                for part, token, read in zip(encoding.sequence_ids, ids, encoding.attention_mask, strict=True)
+            ]
+            feature = {name: list(encoded[name][i]) for name in names}
+            feature |= {"encoding": encoding, "allowed": np.array(allowed), "context": context, "place": place}
+            features.append(feature)
+        return features
+
+    def forward(self, batch: dict[str, torch.Tensor]) -> dict[str, Any]:
+        output = self.model(**batch)
+        return {"start": output.start_logits, "end": output.end_logits}
+
+    def postprocess(
+        self,
+        item: Any,
+        features: list[dict[str, Any]],
+        outputs: list[dict[str, Any]],
+        *,
+        top_k: int = 1,
+        max_answer_len: int = 15,
+        handle_impossible_answer: bool = False,
+        align_to_words: bool = True,
+    ) -> Any:
+        # Widening to words may make one answer of several candidates, so more are taken than are asked for.
+        candidates = top_k * 2 + 10 if align_to_words else top_k
+        no_answer = 1_000_000.0
+        answers: dict[str, dict[str, Any]] = {}
+        for feature, output in zip(features, outputs, strict=True):
+            allowed, context = feature["allowed"], feature["context"]
+            starts = _probabilities(output["start"], allowed)
+            ends = _probabilities(output["end"], allowed)
+            no_answer = min(no_answer, float(starts[0] * ends[0]))
+            starts[0] = ends[0] = 0.0
+            for start, end, score in _best_spans(starts, ends, candidates, max_answer_len, allowed):
+                first, last = _characters(feature["encoding"], start, end, feature["place"], align_to_words)
+                text = context[first:last]
+                known = answers.get(text.lower())
+                if known is not None:
+                    known["score"] += score
+                else:
+                    answers[text.lower()] = {"score": score, "start": first, "end": last, "answer": text}
+        ranked = list(answers.values())
+        if handle_impossible_answer:
+            ranked.append({"score": no_answer, "start": 0, "end": 0, "answer": ""})
+        ranked = sorted(ranked, key=lambda answer: -answer["score"])[:top_k]
+        return ranked[0] if len(ranked) == 1 else ranked
+
+
+def _probabilities(logits: np.ndarray, allowed: np.ndarray) -> np.ndarray:
+    powers = np.where(allowed, logits, MASKED)
+    powers = np.exp(powers - powers.max())
+    return powers / powers.sum()
+
+
+def _best_spans(
+    starts: np.ndarray, ends: np.ndarray, most: int, longest: int, allowed: np.ndarray
+) -> list[tuple[int, int, float]]:
+    """The likeliest (start, end, score), end included, of at most `longest` tokens; best first.
+
+    The score is P(start) P(end) (Chen et al., Reading Wikipedia to Answer Open-Domain Questions, 2017, section 3.2).
+    """
+    scores = np.tril(np.triu(np.outer(starts, ends)), longest - 1).ravel()
+    if most == 1:
+        order = np.array([scores.argmax()])
+    elif len(scores) <= most:
+        order = np.argsort(-scores)
+    else:
+        order = np.argpartition(-scores, most)[:most]
+        order = order[np.argsort(-scores[order])]
+    spans = (divmod(int(i), len(ends)) for i in order)
+    # The first token counts as allowed: its probability is 0 by now, so it comes last.
+    inside = np.append(np.flatnonzero(allowed), 0)
+    return [(s, e, float(scores[s * len(ends) + e])) for s, e in spans if s in inside and e in inside]
+
+
+def _characters(encoding: Any, start: int, end: int, place: int, align_to_words: bool) -> tuple[int, int]:
+    """Where the tokens from `start` to `end` (included) stand in the context."""
+    if align_to_words:
+        first, last = encoding.token_to_word(start), encoding.token_to_word(end)
+        if first is not None and last is not None:
+            head, tail = encoding.word_to_chars(first, place), encoding.word_to_chars(last, place)
+            if head is not None and tail is not None:
+                return head[0], tail[1]
+    return encoding.offsets[start][0], encoding.offsets[end][1]
+
+
+def _is_example(inputs: Any) -> bool:
+    return hasattr(inputs, "question_text") and hasattr(inputs, "context_text")
+
+
+def _read(item: Any) -> tuple[str, str]:
+    """Question and context of a dict or of an object such as a `SquadExample`."""
+    if _is_example(item):
+        return item.question_text, item.context_text
+    if not isinstance(item, dict):
+        raise InputError(f"The input is a {type(item).__name__}.", next_step='Pass {"question": ..., "context": ...}.')
+    for name in ("question", "context"):
+        value = item.get(name)
+        if not isinstance(value, str) or not value:
+            what = "is missing" if name not in item else "is empty" if value == "" else f"is a {type(value).__name__}"
+            raise InputError(f"The {name} {what}.", next_step='Pass {"question": ..., "context": ...} with two texts.')
+    return item["question"], item["context"]
+
+
+def _questions_with_contexts(question: Any, context: Any) -> Any:
+    if question is None or context is None:
+        missing = "question" if question is None else "context"
+        raise InputError(f"The {missing} is missing.", next_step="Call pipe(question=..., context=...).")
+    if isinstance(question, str):
+        return {"question": question, "context": context}
+    questions = list(question) if isinstance(question, Iterable) else [question]
+    contexts = [context] * len(questions) if isinstance(context, str) else list(context)
+    if len(questions) != len(contexts):
+        raise InputError(
+            f"There are {len(questions)} questions and {len(contexts)} contexts.",
+            next_step="Pass as many contexts as questions, or a single one for all.",
+        )
+    return [{"question": q, "context": c} for q, c in zip(questions, contexts, strict=True)]

@@ -1,0 +1,116 @@
+"""Zero-shot classification: labels that the model has never seen, by way of natural language inference."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import torch
+
+from ..errors import InputError
+from .base import Pipeline, notice
+
+__all__ = ["ZeroShotClassificationPipeline"]
+
+
+class ZeroShotClassificationPipeline(Pipeline):
+    """Classifies into labels given with the call. Made by `pipeline("zero-shot-classification")`.
+
+    Each label becomes a hypothesis, and a model of natural language inference says how far the text entails it (Yin et
+    al., Benchmarking Zero-shot Text Classification, 2019).
+
+    Options:
+        candidate_labels: A list of labels, or a string of labels divided by commas. May be the second argument.
+        hypothesis_template: A sentence with `{}` for the label; `"This example is {}."` by default.
+        multi_label: `True` scores each label on its own; otherwise the scores sum to 1.
+
+    Returns:
+        `{"sequence": str, "labels": list[str], "scores": list[float]}` for each text, best label first.
+    """
+
+    task = "zero-shot-classification"
+    auto_model = "AutoModelForSequenceClassification"
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        if self.entailment_id == -1:
+            notice(
+                "No label of the model is called 'entailment': its last label is taken for it. "
+                "Set label2id in the model's config to say which it is."
+            )
+
+    @property
+    def entailment_id(self) -> int:
+        """Index of the label that stands for entailment, -1 if none is named so."""
+        labels = self.model.config.label2id.items()
+        return next((index for label, index in labels if label.lower().startswith("entail")), -1)
+
+    def settle(self, options: dict[str, Any]) -> dict[str, Any]:
+        labels = options.get("candidate_labels")
+        if isinstance(labels, str):
+            labels = [label.strip() for label in labels.split(",") if label.strip()]
+        if labels is not None:
+            options = {**options, "candidate_labels": list(labels)}
+        return options
+
+    def __call__(self, inputs: Any, candidate_labels: str | list[str] | None = None, **options: Any) -> Any:
+        if candidate_labels is not None:
+            options["candidate_labels"] = candidate_labels
+        return super().__call__(inputs, **options)
+
+    def preprocess(
+        self,
+        item: Any,
+        *,
+        candidate_labels: list[str] | None = None,
+        hypothesis_template: str = "This example is {}.",
+    ) -> list[dict[str, Any]]:
+        if not candidate_labels:
+            raise InputError("There are no labels to choose from.", next_step="Pass candidate_labels=['...', '...'].")
+        if not isinstance(item, str) or not item:
+            what = "empty" if item == "" else f"a {type(item).__name__}"
+            raise InputError(f"The input is {what}.", next_step="Pass a text.")
+        if hypothesis_template.format(candidate_labels[0]) == hypothesis_template:
+            raise InputError(
+                f"The hypothesis_template {hypothesis_template!r} has no place for the label.",
+                next_step="Put {} where the label goes.",
+            )
+        return [self._feature(item, hypothesis_template.format(label)) for label in candidate_labels]
+
+    def _feature(self, text: str, hypothesis: str) -> dict[str, Any]:
+        try:
+            return dict(self.tokenize(text, hypothesis, truncation="only_first"))
+        except Exception as error:
+            # A hypothesis that leaves no room for the text; the check of lengths says so if it is too long.
+            if "too short" not in str(error):
+                raise
+            return dict(self.tokenize(text, hypothesis))
+
+    def forward(self, batch: dict[str, torch.Tensor]) -> dict[str, Any]:
+        return {"logits": self.model(**batch).logits}
+
+    def postprocess(
+        self,
+        item: Any,
+        features: list[dict[str, Any]],
+        outputs: list[dict[str, Any]],
+        *,
+        candidate_labels: list[str] | None = None,
+        multi_label: bool = False,
+    ) -> dict[str, Any]:
+        assert candidate_labels is not None
+        logits = np.stack([output["logits"] for output in outputs])  # (labels, classes)
+        entailment = self.entailment_id
+        if multi_label or len(candidate_labels) == 1:
+            logits = logits[:, [-1 if entailment == 0 else 0, entailment]]
+            powers = np.exp(logits - logits.max(axis=-1, keepdims=True))
+            scores = powers[:, 1] / powers.sum(axis=-1)
+        else:
+            powers = np.exp(logits[:, entailment] - logits[:, entailment].max())
+            scores = powers / powers.sum()
+        order = scores.argsort()[::-1].tolist()
+        return {
+            "sequence": item,
+            "labels": [candidate_labels[i] for i in order],
+            "scores": [float(scores[i]) for i in order],
+        }
