@@ -1,0 +1,315 @@
+"""What a tokenizer returns: a dictionary of model inputs that still knows which token came from which characters."""
+
+from __future__ import annotations
+
+from collections import UserDict
+from collections.abc import Callable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from notebook_kit.errors import InputError, MissingDependencyError, near_matches
+
+if TYPE_CHECKING:
+    import torch
+    from tokenizers import Encoding
+
+__all__ = ["BatchEncoding", "CharSpan", "TokenSpan"]
+
+
+class CharSpan(NamedTuple):
+    """Characters `start` up to, not including, `end` of the original text."""
+
+    start: int
+    end: int
+
+
+class TokenSpan(NamedTuple):
+    """Tokens `start` up to, not including, `end` of an encoded sequence."""
+
+    start: int
+    end: int
+
+
+class BatchEncoding(UserDict):
+    """Model inputs by name, plus the map between tokens, words and characters.
+
+    It is a mapping: `model(**encoding)`, `encoding["input_ids"]` and `encoding.input_ids` all work, and `encoding[0]` is
+    the `tokenizers.Encoding` of the first sequence.
+
+    The position methods (`char_to_token`, `word_ids`, ...) take the place of the sequence in the batch first; it can be
+    left out when there is only one sequence. They return None where nothing corresponds.
+
+    Args:
+        data: The model inputs by name: lists of int, lists of lists of int, or tensors of shape (batch, length).
+        encoding: The `tokenizers.Encoding`s that `data` was read from, if there are any.
+        tensor_type: "pt" or "np" turns every entry into a tensor; None leaves them as they are.
+        prepend_batch_axis: Put a batch axis of length 1 in front when tensors are made.
+        n_sequences: 1 for single texts, 2 for pairs; read from `encoding` if not given.
+
+    Raises:
+        InputError: the entries cannot become tensors, or the position methods are called without encodings.
+
+    Example:
+        >>> encoding = BatchEncoding({"input_ids": [[101, 102], [101, 102]]}, tensor_type="np")
+        >>> encoding.input_ids.shape, "input_ids" in encoding, dict(**encoding).keys()
+        ((2, 2), True, dict_keys(['input_ids']))
+    """
+
+    def __init__(
+        self,
+        data: Mapping[str, Any] | None = None,
+        encoding: Encoding | Sequence[Encoding] | None = None,
+        tensor_type: str | None = None,
+        prepend_batch_axis: bool = False,
+        n_sequences: int | None = None,
+    ) -> None:
+        # UserDict would copy item by item through __setitem__; this is on the path of every call.
+        self.data = dict(data) if data is not None else {}
+        self._encodings = [encoding] if encoding is not None and not isinstance(encoding, Sequence) else encoding
+        self._n_sequences = n_sequences
+        if tensor_type is not None:
+            self.convert_to_tensors(tensor_type, prepend_batch_axis)
+
+    def __getitem__(self, item: str | int | slice) -> Any:
+        """An entry by name; the Encoding by position; or, where there are no encodings, every entry sliced."""
+        if isinstance(item, str):
+            return self.data[item]
+        if self._encodings is not None:
+            return self._encodings[item]
+        if isinstance(item, slice):
+            return {key: value[item] for key, value in self.data.items()}
+        raise KeyError(item)
+
+    def __getattr__(self, name: str) -> Any:
+        # Reached only for names that are not attributes, and during unpickling before `data` exists.
+        if name.startswith("__") or "data" not in self.__dict__:
+            raise AttributeError(name)
+        try:
+            return self.data[name]
+        except KeyError:
+            hint = near_matches(name, self.data)
+            raise AttributeError(
+                f"This encoding has no {name!r}: it holds {', '.join(self.data) or 'nothing'}. {hint}".rstrip()
+            ) from None
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {"data": self.data, "encodings": self._encodings, "n_sequences": self._n_sequences}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.data = state["data"]
+        self._encodings = state.get("encodings")
+        self._n_sequences = state.get("n_sequences")
+
+    def __dir__(self) -> list[str]:
+        return [*super().__dir__(), *self.data]
+
+    # Tensors and devices
+
+    def convert_to_tensors(self, tensor_type: str | None = None, prepend_batch_axis: bool = False) -> BatchEncoding:
+        """Turn every entry into a tensor ("pt", int64) or an array ("np", int64), in place, and return self.
+
+        Raises:
+            InputError: entries of unequal lengths, or a kind of tensor that does not exist here.
+
+        Example:
+            >>> BatchEncoding({"input_ids": [1, 2]}).convert_to_tensors("np", prepend_batch_axis=True)["input_ids"]
+            array([[1, 2]])
+        """
+        if tensor_type is None:
+            return self
+        convert = _converter(tensor_type)
+        for key, value in self.data.items():
+            try:
+                self.data[key] = convert([value] if prepend_batch_axis else value)
+            except (ValueError, TypeError, RuntimeError) as error:
+                raise _not_rectangular(key, value) from error
+        return self
+
+    def to(self, device: str | int | torch.device, *, non_blocking: bool = False) -> BatchEncoding:
+        """Move every tensor to `device`, in place, and return self. Entries that are no tensors stay as they are.
+
+        Raises:
+            InputError: `device` is a dtype: ids must stay integers.
+
+        Example:
+            >>> BatchEncoding({"input_ids": [[1, 2]]}, tensor_type="pt").to("cpu")["input_ids"].device
+            device(type='cpu')
+        """
+        import torch
+
+        if not isinstance(device, str | int | torch.device):
+            raise InputError(
+                f"`to` was given {device!r}, which is not a device.",
+                next_step='Give a device such as "cpu", "cuda" or torch.device("cuda:0"); token ids keep their dtype.',
+            )
+        for key, value in self.data.items():
+            if callable(getattr(value, "to", None)):
+                self.data[key] = value.to(device=device, non_blocking=non_blocking)
+        return self
+
+    # The map between tokens, words and characters
+
+    @property
+    def is_fast(self) -> bool:
+        """Whether the position methods work here."""
+        return self._encodings is not None
+
+    @property
+    def encodings(self) -> Sequence[Encoding] | None:
+        """The `tokenizers.Encoding`s, one per row, or None when this was not made by a tokenizer's call."""
+        return self._encodings
+
+    @property
+    def n_sequences(self) -> int | None:
+        """1 for single texts, 2 for pairs, None when not known."""
+        if self._n_sequences is None and self._encodings:
+            self._n_sequences = self._encodings[0].n_sequences
+        return self._n_sequences
+
+    def _encoding(self, batch_index: int) -> Encoding:
+        if self._encodings is None:
+            raise InputError(
+                "This encoding does not know its characters: it was not made by a tokenizer's call.",
+                next_step="Call the tokenizer on the text; `tokenizer.pad` and collators keep only the ids.",
+            )
+        try:
+            return self._encodings[batch_index]
+        except IndexError:
+            raise InputError(
+                f"There is no sequence {batch_index}: this batch has {len(self._encodings)}.",
+                next_step="The first argument is the place in the batch when two are given.",
+            ) from None
+
+    def _at(self, batch_or_index: int, index: int | None, of_tokens: bool = False) -> tuple[Encoding, int]:
+        """The encoding and the index that `(batch, index)` or `(index,)` mean."""
+        if index is None:
+            encoding, index = self._encoding(0), batch_or_index
+        else:
+            encoding = self._encoding(batch_or_index)
+        return encoding, index + len(encoding) if of_tokens and index < 0 else index
+
+    def tokens(self, batch_index: int = 0) -> list[str]:
+        """The tokens of one sequence, special ones and padding included."""
+        return self._encoding(batch_index).tokens
+
+    def sequence_ids(self, batch_index: int = 0) -> list[int | None]:
+        """For each token 0 or 1, the text of the pair that it is from; None for special tokens."""
+        return self._encoding(batch_index).sequence_ids
+
+    def word_ids(self, batch_index: int = 0) -> list[int | None]:
+        """For each token the index of its word (of the given words if the input was split); None for special tokens."""
+        return self._encoding(batch_index).word_ids
+
+    words = word_ids
+
+    def token_to_sequence(self, batch_or_token_index: int, token_index: int | None = None) -> int | None:
+        """Which text of the pair (0 or 1) a token is from."""
+        encoding, token = self._at(batch_or_token_index, token_index, of_tokens=True)
+        return encoding.token_to_sequence(token)
+
+    def token_to_word(self, batch_or_token_index: int, token_index: int | None = None) -> int | None:
+        """The index of the word that a token is part of."""
+        encoding, token = self._at(batch_or_token_index, token_index, of_tokens=True)
+        return encoding.token_to_word(token)
+
+    def token_to_chars(self, batch_or_token_index: int, token_index: int | None = None) -> CharSpan | None:
+        """The characters of the original text that a token stands for."""
+        encoding, token = self._at(batch_or_token_index, token_index, of_tokens=True)
+        span = encoding.token_to_chars(token)
+        return None if span is None else CharSpan(*span)
+
+    def word_to_tokens(
+        self, batch_or_word_index: int, word_index: int | None = None, sequence_index: int = 0
+    ) -> TokenSpan | None:
+        """The tokens of a word."""
+        encoding, word = self._at(batch_or_word_index, word_index)
+        span = encoding.word_to_tokens(word, sequence_index)
+        return None if span is None else TokenSpan(*span)
+
+    def word_to_chars(
+        self, batch_or_word_index: int, word_index: int | None = None, sequence_index: int = 0
+    ) -> CharSpan | None:
+        """The characters of a word."""
+        encoding, word = self._at(batch_or_word_index, word_index)
+        span = encoding.word_to_chars(word, sequence_index)
+        return None if span is None else CharSpan(*span)
+
+    def char_to_token(
+        self, batch_or_char_index: int, char_index: int | None = None, sequence_index: int = 0
+    ) -> int | None:
+        """The token that covers a character; None for a space between tokens."""
+        encoding, char = self._at(batch_or_char_index, char_index)
+        return encoding.char_to_token(char, sequence_index)
+
+    def char_to_word(
+        self, batch_or_char_index: int, char_index: int | None = None, sequence_index: int = 0
+    ) -> int | None:
+        """The word that covers a character."""
+        encoding, char = self._at(batch_or_char_index, char_index)
+        return encoding.char_to_word(char, sequence_index)
+
+
+def _converter(tensor_type: str) -> Callable[[Any], Any]:
+    kind = str(getattr(tensor_type, "value", tensor_type))
+    if kind == "pt":
+        return _to_torch
+    if kind == "np":
+        return _to_numpy
+    if kind in ("tf", "jax", "flax", "mlx"):
+        raise InputError(
+            f"return_tensors={kind!r} is not made here: notebook_kit's models run on PyTorch.",
+            next_step='Ask for return_tensors="pt", or for "np" and convert: tf.constant(array) or jnp.asarray(array).',
+        )
+    raise InputError(
+        f"return_tensors={tensor_type!r} is not a kind of tensor. {near_matches(kind, ['pt', 'np'])}".rstrip(),
+        next_step='Use "pt" for PyTorch, "np" for NumPy, or None for lists.',
+    )
+
+
+def _to_numpy(value: Any) -> Any:
+    import numpy as np
+
+    if isinstance(value, np.ndarray):
+        return value
+    if isinstance(value, list | tuple) and value and hasattr(value[0], "detach"):
+        value = [item.detach().cpu().numpy() for item in value]
+    array = np.asarray(value)
+    if array.dtype.kind not in "biuf":
+        raise ValueError(f"entries of type {array.dtype}")
+    return array.astype(np.int64) if array.size == 0 else array
+
+
+def _to_torch(value: Any) -> torch.Tensor:
+    try:
+        import torch
+    except ImportError as error:
+        raise MissingDependencyError(
+            'return_tensors="pt" needs PyTorch, which is not installed.', next_step="Run `pip install torch`."
+        ) from error
+    if torch.is_tensor(value):
+        return value
+    if isinstance(value, list | tuple) and value and torch.is_tensor(value[0]):
+        return torch.stack(list(value))
+    array = _to_numpy(value)
+    # A list of Python floats means PyTorch's default dtype; an array that came with a dtype keeps it.
+    if array.dtype.kind == "f" and not hasattr(_first_leaf(value), "dtype"):
+        return torch.from_numpy(array).to(torch.get_default_dtype())
+    return torch.from_numpy(array if array.flags.writeable else array.copy())
+
+
+def _first_leaf(value: Any) -> Any:
+    while isinstance(value, list | tuple) and value:
+        value = value[0]
+    return value
+
+
+def _not_rectangular(key: str, value: Any) -> InputError:
+    lengths = sorted({len(row) for row in value if hasattr(row, "__len__")}) if isinstance(value, list) else []
+    if len(lengths) > 1:
+        return InputError(
+            f"`{key}` cannot become one tensor: its rows have from {lengths[0]} to {lengths[-1]} entries.",
+            next_step="Pass padding=True (and truncation=True for long texts) so that all rows have one length.",
+        )
+    return InputError(
+        f"`{key}` cannot become a tensor: it holds {type(_first_leaf(value)).__name__} entries.",
+        next_step="Only numbers in rows of one length become tensors; drop this entry first, or leave out return_tensors.",
+    )
