@@ -1,0 +1,59 @@
+"""What the benchmarks share: two rivals timed in turns within one run, medians of several rounds, a table at the end.
+
+Times on a shared machine say little; the ratio of two things that took turns on it says a lot. So every table ends in
+ratios, and nothing here passes or fails.
+"""
+
+from __future__ import annotations
+
+import os
+import platform
+import statistics
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Mapping, Sequence
+
+ROUNDS = 5
+
+
+def alternate(rivals: Mapping[str, Callable[[], float | None]], rounds: int = ROUNDS, warm_up: int = 1) -> dict[str, list[float]]:
+    """Call the rivals in turns; each turn's seconds are what the callable returns, or else how long it took.
+
+    Args:
+        rivals: Name -> what to time.
+        rounds: How many turns count.
+        warm_up: How many turns are thrown away before.
+    """
+    times: dict[str, list[float]] = {name: [] for name in rivals}
+    for turn in range(warm_up + rounds):
+        order = list(rivals) if turn % 2 == 0 else list(reversed(rivals))  # nobody always goes first
+        for name in order:
+            start = time.perf_counter()
+            own = rivals[name]()
+            elapsed = time.perf_counter() - start if own is None else own
+            if turn >= warm_up:
+                times[name].append(elapsed)
+    return times
+
+
+def medians(times: Mapping[str, list[float]]) -> dict[str, float]:
+    """The median of each rival's turns."""
+    return {name: statistics.median(values) for name, values in times.items()}
+
+
+def process(code: str, **environment: str) -> float:
+    """Seconds that a fresh interpreter takes to run `code` and end."""
+    start = time.perf_counter()
+    subprocess.run([sys.executable, "-c", code], check=True, env={**os.environ, **environment}, stdout=subprocess.DEVNULL)
+    return time.perf_counter() - start
+
+
+def table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
+    """Print a Markdown table and the machine it was measured on."""
+    widths = [max(len(str(row[i])) for row in [header, *rows]) for i in range(len(header))]
+    for number, row in enumerate([header, *rows]):
+        print("| " + " | ".join(str(cell).ljust(width) for cell, width in zip(row, widths, strict=True)) + " |")
+        if number == 0:
+            print("| " + " | ".join("-" * width for width in widths) + " |")
+    print(f"\n{os.cpu_count()} cores, Python {platform.python_version()}, medians of {ROUNDS} turns each, alternating.")

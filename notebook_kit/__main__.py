@@ -1,0 +1,61 @@
+"""The command line: `notebook-kit tour`, or `python -m notebook_kit tour`."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+
+__all__ = ["main"]
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Run the command line.
+
+    Args:
+        arguments: What stands after the program's name; that of this process unless given.
+
+    Returns:
+        The exit status: 0, 1 after an error of ours, 130 after Ctrl-C.
+    """
+    import notebook_kit
+    from notebook_kit.errors import NotebookKitError, near_matches
+
+    parser = argparse.ArgumentParser(prog="notebook-kit", description="The Transformers quick tour, alive in a notebook.")
+    parser.add_argument("--version", action="version", version=f"notebook_kit {notebook_kit.__version__}")
+    commands = parser.add_subparsers(dest="command", required=True)
+    tour = commands.add_parser("tour", help="the quick tour in the terminal, with real output and times")
+    tour.add_argument("section", nargs="*", help="only these sections (see --list)")
+    tour.add_argument("--list", action="store_true", help="say which sections there are")
+    tour.add_argument("--offline", action="store_true", help="stay on the embedded checkpoints even where the Hub answers")
+    options = parser.parse_args(arguments)
+
+    from notebook_kit.tour.sections import SECTIONS
+
+    if options.list:
+        for section in SECTIONS:
+            print(f"{section.name:<10} {section.title}")
+        return 0
+    names = [section.name for section in SECTIONS]
+    for name in options.section:
+        if name not in names:
+            print(f"There is no section {name!r}. {near_matches(name, names)}\n→ notebook-kit tour --list", file=sys.stderr)
+            return 1
+    if options.offline:
+        os.environ["HF_HUB_OFFLINE"] = "1"
+
+    from notebook_kit.tour.guide import show
+
+    try:
+        show([section for section in SECTIONS if not options.section or section.name in options.section])
+    except NotebookKitError as error:
+        print(f"\n{error}", file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        print("\nStopped.", file=sys.stderr)
+        return 130
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,160 @@
+"""What the tour shows. Each function is read by its visitors: its source is the code on the screen."""
+
+from __future__ import annotations
+
+from notebook_kit.tour.guide import Section
+
+__all__ = ["SECTIONS"]
+
+
+def classify():
+    from notebook_kit import pipeline
+
+    classifier = pipeline("sentiment-analysis")
+    yield classifier("We are very happy to show you the 🤗 Transformers library.")
+    reviews = ["A warm, funny film with a great cast.", "We hope you don't hate it."]
+    yield classifier(reviews)
+    yield classifier(reviews[0], top_k=None)
+
+
+def stream():
+    import csv
+    import io
+
+    from notebook_kit import pipeline
+
+    classifier = pipeline("sentiment-analysis")
+    letters = csv.reader(io.StringIO("1,Loved every minute\n2,Dull and far too long\n3,I would watch it again\n"))
+    results = classifier(text for number, text in letters)
+    yield type(results).__name__
+    yield list(results)
+
+
+def another_model():
+    from notebook_kit import AutoModelForSequenceClassification, AutoTokenizer, pipeline
+
+    name = "notebook-kit/tiny-sentiment"  # or any name on the Hub, or a folder
+    model = AutoModelForSequenceClassification.from_pretrained(name)
+    tokenizer = AutoTokenizer.from_pretrained(name)
+    classifier = pipeline("sentiment-analysis", model=model, tokenizer=tokenizer)
+    yield classifier("Not my favourite, but the music is lovely.")
+    yield f"{type(model).__name__}, {model.num_parameters():,} parameters, labels {model.config.id2label}"
+
+
+def tokenize():
+    from notebook_kit import AutoTokenizer
+
+    tokenizer = AutoTokenizer.from_pretrained("notebook-kit/tiny-sentiment")
+    yield tokenizer("Tokenizers are unbelievably useful.")
+    yield tokenizer.tokenize("Tokenizers are unbelievably useful.")
+    batch = tokenizer(["Short.", "A rather longer sentence."], padding=True, truncation=True, max_length=16, return_tensors="pt")
+    yield batch["input_ids"], batch["attention_mask"]
+
+
+def model():
+    import torch
+
+    from notebook_kit import AutoModelForSequenceClassification, AutoTokenizer
+
+    name = "notebook-kit/tiny-sentiment"
+    tokenizer = AutoTokenizer.from_pretrained(name)
+    model = AutoModelForSequenceClassification.from_pretrained(name)
+    batch = tokenizer(["I love this!", "What a waste of an evening."], padding=True, return_tensors="pt")
+    with torch.no_grad():
+        outputs = model(**batch)
+    yield outputs.logits
+    yield outputs.logits.softmax(-1)
+    yield outputs.logits is outputs["logits"] is outputs[0]  # an object, a dictionary and a tuple
+
+
+def look_inside():
+    import torch
+
+    from notebook_kit import AutoModelForSequenceClassification, AutoTokenizer, ablate_heads, record_attention
+
+    name = "notebook-kit/tiny-sentiment"
+    tokenizer = AutoTokenizer.from_pretrained(name)
+    model = AutoModelForSequenceClassification.from_pretrained(name)
+    batch = tokenizer("The food was not bad at all.", return_tensors="pt")
+    with torch.no_grad(), record_attention(model, layers=[0]) as record:
+        model(**batch)
+    tokens = tokenizer.convert_ids_to_tokens(batch["input_ids"][0])
+    seen = record[0][0].mean(0)  # (from, to), the mean of the heads
+    yield {token: tokens[seen[i].argmax()] for i, token in enumerate(tokens)}
+    heads = {(0, head) for head in range(model.config.num_attention_heads)}
+    with torch.no_grad(), ablate_heads(model, heads):
+        without = model(**batch).logits.softmax(-1)
+    yield {"with layer 0's heads": model(**batch).logits.softmax(-1).tolist(), "without": without.tolist()}
+
+
+def save():
+    import tempfile
+    from pathlib import Path
+
+    from notebook_kit import AutoModelForSequenceClassification, AutoTokenizer
+
+    name = "notebook-kit/tiny-sentiment"
+    folder = Path(tempfile.mkdtemp(), "my-model")
+    AutoModelForSequenceClassification.from_pretrained(name).save_pretrained(folder)
+    AutoTokenizer.from_pretrained(name).save_pretrained(folder)
+    yield sorted(path.name for path in folder.iterdir())
+    model = AutoModelForSequenceClassification.from_pretrained(folder)
+    yield type(model).__name__
+
+
+def custom():
+    from notebook_kit import AutoConfig, AutoModel
+
+    config = AutoConfig.from_pretrained("notebook-kit/tiny-sentiment", num_attention_heads=2, num_hidden_layers=3)
+    model = AutoModel.from_config(config)  # fresh weights, ready to be trained
+    yield f"{type(model).__name__}: {config.num_hidden_layers} layers, {model.num_parameters():,} parameters"
+
+
+def train():
+    import tempfile
+
+    from datasets import Dataset
+
+    import notebook_kit.zoo
+    from notebook_kit import AutoModelForSequenceClassification, AutoTokenizer, Trainer, TrainingArguments, pipeline
+
+    messages = Dataset.from_json(str(notebook_kit.zoo.sample("support_messages.jsonl"))).class_encode_column("topic")
+    topics = messages.features["topic"].names
+    name = "notebook-kit/tiny-sentiment"
+    tokenizer = AutoTokenizer.from_pretrained(name)
+    messages = messages.map(lambda row: {**tokenizer(row["text"]), "label": row["topic"]})
+    messages = messages.train_test_split(test_size=24, seed=0)
+    yield messages["train"][0]["text"], topics[messages["train"][0]["label"]]
+
+    model = AutoModelForSequenceClassification.from_pretrained(
+        name, id2label=dict(enumerate(topics)), ignore_mismatched_sizes=True
+    )
+    arguments = TrainingArguments(
+        output_dir=tempfile.mkdtemp(), learning_rate=1e-3, num_train_epochs=12, per_device_train_batch_size=8, eval_strategy="no"
+    )
+    trainer = Trainer(
+        model=model,
+        args=arguments,
+        train_dataset=messages["train"],
+        eval_dataset=messages["test"],
+        processing_class=tokenizer,
+        compute_metrics=lambda result: {"accuracy": (result.predictions.argmax(-1) == result.label_ids).mean()},
+    )
+    before = trainer.evaluate()["eval_accuracy"]
+    trainer.train()
+    yield {"accuracy on 24 unseen messages": {"before": before, "after": trainer.evaluate()["eval_accuracy"]}}
+    classifier = pipeline("text-classification", model=model, tokenizer=tokenizer)
+    yield classifier("I was billed twice for one parcel.")
+
+
+SECTIONS = [
+    Section("classify", "A pipeline", "A task's name is enough: the pipeline brings a checkpoint and its tokenizer.", classify),
+    Section("stream", "Many inputs", "A list gives a list. A generator gives a generator, which reads ahead no more than a window.", stream),
+    Section("another", "Another model and tokenizer", "By name, or as objects of your own.", another_model),
+    Section("tokenize", "AutoTokenizer", "Text to ids: one text, or a batch padded to one length.", tokenize),
+    Section("model", "AutoModel", "The tokenizer's output goes into the model; logits come out.", model),
+    Section("inside", "Look inside", "Record where a layer looks, or switch its heads off. Neither costs anything when it is not used.", look_inside),
+    Section("save", "Save and load again", "What is saved here loads in transformers, and the other way round.", save),
+    Section("custom", "A custom configuration", "Edit what the checkpoint's configuration says and build a model from it.", custom),
+    Section("train", "Trainer", "Fine-tune the small checkpoint on a new task: which team should read this message?", train),
+]
