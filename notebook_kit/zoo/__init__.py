@@ -11,7 +11,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-__all__ = ["ZOO", "Checkpoint", "default_for", "folder", "names"]
+__all__ = ["ZOO", "Checkpoint", "default_for", "folder", "names", "sample"]
 
 PREFIX = "notebook-kit/"
 
@@ -74,3 +74,25 @@ def default_for(task: str) -> str | None:
     """
     task = _ALIASES.get(task, task)
     return next((PREFIX + name for name, checkpoint in ZOO.items() if task in checkpoint.tasks), None)
+
+
+def sample(filename: str) -> Path:
+    """Where a small file of sample inputs lies on disk: inputs to try things on, written for this project.
+
+    Args:
+        filename: "support_messages.jsonl": 96 short messages to a shop (`text`) in three kinds (`topic`).
+
+    Raises:
+        InputError: There is no such sample.
+
+    Example:
+        >>> len(sample("support_messages.jsonl").read_text(encoding="utf-8").splitlines())
+        96
+    """
+    folder = Path(__file__).parent / "samples"
+    if not (folder / filename).is_file():
+        from notebook_kit.errors import InputError
+
+        there = ", ".join(sorted(path.name for path in folder.iterdir()))
+        raise InputError(f"There is no sample {filename!r}.", next_step=f"There is {there}.")
+    return folder / filename
