@@ -200,9 +200,9 @@ def adjust(backend: Tokenizer, family: Family, options: Mapping[str, Any]) -> No
         present = backend.normalizer
         if wanted != (present.lowercase, present.strip_accents, present.handle_chinese_chars):
             backend.normalizer = _bert_normalizer(options)
-    if family.pipeline == "byte-level" and type(backend.pre_tokenizer) is pre_tokenizers.ByteLevel:
-        if backend.pre_tokenizer.add_prefix_space != options["add_prefix_space"]:
-            backend.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=options["add_prefix_space"])
+    splitter = backend.pre_tokenizer
+    if family.pipeline == "byte-level" and type(splitter) is pre_tokenizers.ByteLevel:
+        splitter.add_prefix_space = options["add_prefix_space"]
     if family.pipeline in ("metaspace", "albert") and not options["add_prefix_space"]:
         _split_at_spaces(backend, "never")
 
@@ -270,9 +270,7 @@ _PIPELINES: dict[str, Callable[[Tokenizer, Mapping[str, Any], bytes | None], Non
 }
 
 
-def post_processor(
-    template: str, tokens: Mapping[str, str | None], ids: Mapping[str, int | None], options: Mapping[str, Any]
-) -> Any:
+def post_processor(template: str, tokens: Mapping[str, Any], ids: Mapping[str, Any], options: Mapping[str, Any]) -> Any:
     """What puts a family's special tokens around one text or a pair.
 
     Args:

@@ -4,12 +4,18 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from notebook_kit.errors import InputError
+from notebook_kit.errors import InputError, near_matches
 
-__all__ = ["as_batch", "repair"]
+if TYPE_CHECKING:
+    from notebook_kit.processing.text_padding import Lengths
 
+__all__ = ["as_batch", "as_ids", "cannot_encode", "check_side", "renamed", "repair", "unknown_keyword"]
+
+_SIDES = ("right", "left")
+# Keywords of quick-tour-era notebooks, and what they are called now.
+_RENAMED = {"pad_to_max_length": "padding", "is_pretokenized": "is_split_into_words"}
 _SURROGATE = re.compile("[\ud800-\udfff]")
 
 
@@ -122,3 +128,49 @@ def _described(value: Any) -> str:
         return "None"
     short = repr(value)
     return f"{name} ({short})" if len(short) <= 40 else f"{name} ({short[:37]}...)"
+
+
+def check_side(side: str) -> str:
+    if side not in _SIDES:
+        raise InputError(
+            f"There is no side {side!r}. {near_matches(str(side), _SIDES)}", next_step="Use 'right' or 'left'."
+        )
+    return side
+
+
+def renamed(unknown: dict[str, Any], given: Mapping[str, Any]) -> dict[str, Any]:
+    """The arguments of a call that used old keywords, by their present names."""
+    given = {key: value for key, value in given.items() if key not in ("self", "unknown")}
+    for key, value in unknown.items():
+        if key not in _RENAMED:
+            raise unknown_keyword("This tokenizer", unknown, given)
+        given[_RENAMED[key]] = ("max_length" if value else False) if key == "pad_to_max_length" else value
+    return given
+
+
+def unknown_keyword(what: str, unknown: Iterable[str], known: Iterable[str]) -> InputError:
+    name, known = next(iter(unknown)), list(known)
+    hint = near_matches(name, known)
+    return InputError(f"{what} takes no {name!r}. {hint}".rstrip(), next_step=f"The keywords are {', '.join(known)}.")
+
+
+def cannot_encode(error: Exception, lengths: Lengths, options: Mapping[str, Any]) -> InputError:
+    if lengths.truncation:
+        return InputError(
+            f"Truncation to max_length={lengths.max_length} with stride={options['stride']} and strategy "
+            f"{lengths.truncation!r} is not possible: {error}",
+            next_step="Raise max_length (it counts the special tokens, too), lower stride below it, or use the strategy "
+            "'longest_first'.",
+        )
+    return InputError(f"The text could not be tokenized: {error}", next_step="Pass a str or a list of str.")
+
+
+def as_ids(value: Any) -> Any:
+    """Ids as an int list, or a list of such, from ints, arrays, tensors and lists of those."""
+    if isinstance(value, Mapping):
+        value = value["input_ids"]
+    if hasattr(value, "tolist"):
+        value = value.tolist()
+    if isinstance(value, int):
+        return [value]
+    return [item.tolist() if hasattr(item, "tolist") else item for item in value]

@@ -11,7 +11,6 @@ from typing import Any, Protocol
 from tokenizers import AddedToken, Tokenizer, models, processors
 
 from notebook_kit.errors import CheckpointError, InputError, UnknownArchitectureError, near_matches
-from notebook_kit.processing.special_tokens import ROLES
 from notebook_kit.processing.text_families import (
     FAMILIES,
     MODEL_TYPES,
@@ -21,6 +20,7 @@ from notebook_kit.processing.text_families import (
     family_of,
     post_processor,
 )
+from notebook_kit.processing.vocabulary import ROLES
 
 __all__ = ["Parts", "add_missing_tokens", "load_parts"]
 
@@ -145,8 +145,8 @@ def load_parts(source: Files, overrides: Mapping[str, Any]) -> Parts:
     options |= {key: as_token(value) for key, value in overrides.items()}
 
     if tokenizer_file is not None:
-        backend = _from_file(tokenizer_file)
-        _keep_padding_defaults(backend, options)
+        backend = from_file(tokenizer_file)
+        keep_padding_defaults(backend, options)
         if family:
             adjust(backend, family, options)
         parts = Parts(backend, class_name or "PreTrainedTokenizerFast", options, added, from_file=True)
@@ -175,14 +175,14 @@ def _special(token: AddedToken) -> AddedToken:
     return token
 
 
-def _from_file(path: Path) -> Tokenizer:
+def from_file(path: Path) -> Tokenizer:
     try:
         return Tokenizer.from_file(str(path))
     except Exception as error:  # the Rust side raises bare Exceptions
         raise _damaged(path, error) from error
 
 
-def _keep_padding_defaults(backend: Tokenizer, options: dict[str, Any]) -> None:
+def keep_padding_defaults(backend: Tokenizer, options: dict[str, Any]) -> None:
     """Take defaults from a file's stored padding and truncation, then switch both off: each call states its own."""
     if backend.padding:
         options.setdefault("pad_token", backend.padding["pad_token"])
@@ -269,7 +269,7 @@ def _sentencepiece_file(source: Files) -> Path | None:
         path = source.find(name)
         if path is not None:
             return path
-    names = getattr(source, "filenames", list)()
+    names: list[str] = getattr(source, "filenames", list)()
     other = next((name for name in sorted(names) if name.endswith(".model")), None)
     return source.find(other) if other else None
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from tokenizers import AddedToken, Regex, Tokenizer, decoders, models, normalizers, pre_tokenizers
 
@@ -113,7 +113,7 @@ def read_pieces(path: Path) -> Pieces:
     )
 
 
-def _fields(data: bytes) -> Iterator[tuple[int, int | bytes]]:
+def _fields(data: bytes) -> Iterator[tuple[int, Any]]:
     """The (number, value) pairs of one protobuf message; messages and strings as bytes."""
     place = 0
     while place < len(data):
@@ -147,7 +147,7 @@ def _kinds(data: bytes) -> Iterator[int]:
     """The type of each piece: 1 normal, 2 unknown, 3 control, 4 user defined, 5 unused, 6 byte."""
     for number, piece in _fields(data):
         if number == 1:
-            yield next((value for field, value in _fields(piece) if field == 3), 1)  # type: ignore[arg-type,misc]
+            yield next((value for field, value in _fields(piece) if field == 3), 1)
 
 
 def generate_merges(vocab: Mapping[str, int], skip: Collection[str] = ()) -> list[tuple[str, str]]:
