@@ -123,6 +123,27 @@ def input_size(input_ids: Tensor | None, inputs_embeds: Tensor | None) -> tuple[
     return given.shape[0], given.shape[1], given.device
 
 
+def positions_after_padding(input_ids: Tensor | None, inputs_embeds: Tensor | None, table: nn.Embedding) -> Tensor:
+    """RoBERTa's positions: `padding_idx` for padding, and from `padding_idx + 1` on for what is none: `(batch or 1, tokens)`.
+
+    With `inputs_embeds` nothing tells what is padding, so every place is counted.
+
+    Raises:
+        InputError: If there are more tokens than positions.
+    """
+    _, T, device = input_size(input_ids, inputs_embeds)
+    padding = table.padding_idx
+    assert padding is not None
+    most = table.num_embeddings - padding - 1
+    if input_ids is None:
+        check_length(T, most)
+        return torch.arange(padding + 1, padding + 1 + T, device=device)[None]
+    token = input_ids.ne(padding).long()
+    if most < T:  # padding takes no position
+        check_length(int(token.sum(dim=1).max()), most)
+    return token.cumsum(dim=1) * token + padding
+
+
 def run_layers(
     owner: nn.Module,
     layers: Iterable[nn.Module],
