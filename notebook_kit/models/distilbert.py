@@ -1,0 +1,364 @@
+"""DistilBERT: a BERT of half the depth, without segments and pooler, distilled from a larger one.
+
+Source: Sanh et al., DistilBERT, a distilled version of BERT: smaller, faster, cheaper and lighter, 2019.
+"""
+
+from __future__ import annotations
+
+from typing import ClassVar, Unpack
+
+import torch
+from torch import Tensor, nn
+
+from notebook_kit.configuration import PretrainedConfig
+from notebook_kit.models.attention import AttentionSite, attend, padding_mask
+from notebook_kit.models.base import PreTrainedModel
+from notebook_kit.models.layers import (
+    OutputOptions,
+    activation,
+    check_length,
+    cross_entropy,
+    embed_tokens,
+    input_size,
+    merge_heads,
+    question_answering_loss,
+    run_layers,
+    sequence_classification_loss,
+    split_heads,
+)
+from notebook_kit.models.outputs import (
+    BaseModelOutput,
+    MaskedLMOutput,
+    QuestionAnsweringModelOutput,
+    SequenceClassifierOutput,
+    TokenClassifierOutput,
+)
+
+__all__ = [
+    "DistilBertConfig",
+    "DistilBertForMaskedLM",
+    "DistilBertForQuestionAnswering",
+    "DistilBertForSequenceClassification",
+    "DistilBertForTokenClassification",
+    "DistilBertModel",
+]
+
+
+LAYER_NORM_EPS = 1e-12
+
+
+class DistilBertConfig(PretrainedConfig):
+    """DistilBERT's settings; the defaults are those of `distilbert-base-uncased`.
+
+    Args:
+        vocab_size: Rows of the token embeddings.
+        max_position_embeddings: The longest sequence, in tokens.
+        sinusoidal_pos_embds: Fresh position embeddings start as sines and cosines.
+        n_layers: Layers of the encoder (`num_hidden_layers`).
+        n_heads: Heads a layer (`num_attention_heads`); must divide `dim`.
+        dim: Width of the residual stream (`hidden_size`).
+        hidden_dim: Width inside the feed-forward block.
+        dropout: Dropout after the embeddings and the feed-forward block.
+        attention_dropout: Dropout of attention weights.
+        activation: Activation of the feed-forward block.
+        initializer_range: Standard deviation of fresh weights.
+        qa_dropout: Dropout before the question-answering head.
+        seq_classif_dropout: Dropout before the sequence-classification head.
+
+    Example:
+        >>> from notebook_kit import DistilBertConfig, DistilBertModel
+        >>> tiny = DistilBertConfig(dim=64, n_layers=2, n_heads=2, hidden_dim=128, vocab_size=100)
+        >>> tiny.hidden_size, DistilBertModel(tiny).num_parameters()
+        (64, 106560)
+    """
+
+    model_type: ClassVar[str] = "distilbert"
+    attribute_map: ClassVar[dict[str, str]] = {
+        "hidden_size": "dim",
+        "num_attention_heads": "n_heads",
+        "num_hidden_layers": "n_layers",
+    }
+
+    vocab_size: int = 30522
+    max_position_embeddings: int = 512
+    sinusoidal_pos_embds: bool = False
+    n_layers: int = 6
+    n_heads: int = 12
+    dim: int = 768
+    hidden_dim: int = 3072
+    dropout: float = 0.1
+    attention_dropout: float = 0.1
+    activation: str = "gelu"
+    initializer_range: float = 0.02
+    qa_dropout: float = 0.1
+    seq_classif_dropout: float = 0.2
+    pad_token_id: int | None = 0
+
+
+# Blocks --------------------------------------------------------------------------------------------------------------
+
+
+class DistilBertEmbeddings(nn.Module):
+    """Token + position embeddings, normed: `(batch, tokens)` ids to `(batch, tokens, width)`."""
+
+    def __init__(self, config) -> None:
+        super().__init__()
+        self.word_embeddings = nn.Embedding(config.vocab_size, config.dim, padding_idx=config.pad_token_id)
+        self.position_embeddings = nn.Embedding(config.max_position_embeddings, config.dim)
+        self.LayerNorm = nn.LayerNorm(config.dim, eps=LAYER_NORM_EPS)
+        self.dropout = nn.Dropout(config.dropout)
+
+    def forward(self, input_ids: Tensor | None, inputs_embeds: Tensor | None, position_ids: Tensor | None) -> Tensor:
+        _, T, device = input_size(input_ids, inputs_embeds)
+        if position_ids is None:
+            check_length(T, self.position_embeddings.num_embeddings)
+            position_ids = torch.arange(T, device=device)[None]
+        words = embed_tokens(self.word_embeddings, input_ids, inputs_embeds)
+        return self.dropout(self.LayerNorm(words + self.position_embeddings(position_ids)))
+
+
+class DistilBertAttention(nn.Module):
+    def __init__(self, config) -> None:
+        super().__init__()
+        self.heads = config.n_heads
+        self.q_lin = nn.Linear(config.dim, config.dim)
+        self.k_lin = nn.Linear(config.dim, config.dim)
+        self.v_lin = nn.Linear(config.dim, config.dim)
+        self.out_lin = nn.Linear(config.dim, config.dim)
+        self.dropout = config.attention_dropout
+
+    def forward(self, x: Tensor, mask: Tensor | None, site: AttentionSite) -> Tensor:
+        q, k, v = (split_heads(project(x), self.heads) for project in (self.q_lin, self.k_lin, self.v_lin))
+        dropout = self.dropout if self.training else 0.0
+        return self.out_lin(merge_heads(attend(q, k, v, site=site, mask=mask, dropout=dropout)))
+
+
+class DistilBertLayer(nn.Module):
+    """Attention, then a feed-forward block, each with a residual around it and a norm after it."""
+
+    def __init__(self, config) -> None:
+        super().__init__()
+        self.attention = DistilBertAttention(config)
+        self.sa_layer_norm = nn.LayerNorm(config.dim, eps=LAYER_NORM_EPS)
+        self.ffn = nn.ModuleDict(
+            {"lin1": nn.Linear(config.dim, config.hidden_dim), "lin2": nn.Linear(config.hidden_dim, config.dim)}
+        )
+        self.output_layer_norm = nn.LayerNorm(config.dim, eps=LAYER_NORM_EPS)
+        self.dropout = nn.Dropout(config.dropout)
+        self.activation = activation(config.activation)
+
+    def forward(self, x: Tensor, mask: Tensor | None, site: AttentionSite) -> Tensor:
+        x = self.sa_layer_norm(self.attention(x, mask, site) + x)
+        inner = self.activation(self.ffn["lin1"](x))
+        return self.output_layer_norm(self.dropout(self.ffn["lin2"](inner)) + x)
+
+
+class DistilBertTransformer(nn.Module):
+    def __init__(self, config) -> None:
+        super().__init__()
+        self.layer = nn.ModuleList(DistilBertLayer(config) for _ in range(config.n_layers))
+        self.sites = [AttentionSite(index, config.n_heads) for index in range(config.n_layers)]
+
+    def forward(self, x: Tensor, mask: Tensor | None, attentions: bool, hidden_states: bool):
+        return run_layers(
+            self, self.layer, self.sites, x, mask, output_attentions=attentions, output_hidden_states=hidden_states
+        )
+
+
+# The backbone --------------------------------------------------------------------------------------------------------
+
+
+class DistilBertPreTrainedModel(PreTrainedModel):
+    config_class = DistilBertConfig
+    base_model_prefix = "distilbert"
+    legacy_names = {r"\bgamma$": "weight", r"\bbeta$": "bias"}
+    unused_weights = (r"position_ids$",)
+
+    @torch.no_grad()
+    def init_parameter(self, module: nn.Module, name: str) -> None:
+        super().init_parameter(module, name)
+        if self.config.sinusoidal_pos_embds and module is self.base_model.embeddings.position_embeddings:  # type: ignore[union-attr]
+            parameter: Tensor = getattr(module, name)
+            places, width = parameter.shape
+            # Vaswani et al., 2017, section 3.5, where sine and cosine of one frequency stand side by side
+            frequencies = 10000 ** (-torch.arange(0, width, 2, dtype=torch.float64) / width)
+            angles = torch.arange(places, dtype=torch.float64)[:, None] * frequencies
+            parameter[:, 0::2] = angles.sin().to(parameter)
+            parameter[:, 1::2] = angles.cos()[:, : width // 2].to(parameter)
+
+
+class DistilBertModel(DistilBertPreTrainedModel):
+    """The encoder: ids in, one vector a token out."""
+
+    def __init__(self, config: DistilBertConfig) -> None:
+        super().__init__(config)
+        self.embeddings = DistilBertEmbeddings(config)
+        self.transformer = DistilBertTransformer(config)
+        self.post_init()
+
+    def forward(
+        self,
+        input_ids: Tensor | None = None,
+        attention_mask: Tensor | None = None,
+        inputs_embeds: Tensor | None = None,
+        position_ids: Tensor | None = None,
+        output_attentions: bool | None = None,
+        output_hidden_states: bool | None = None,
+    ) -> BaseModelOutput:
+        """Encode a batch.
+
+        Args:
+            input_ids: `(batch, tokens)`, from the checkpoint's tokenizer.
+            attention_mask: `(batch, tokens)`, 1 for a token and 0 for padding; all 1 unless given.
+            position_ids: `(batch, tokens)`; 0, 1, 2, ... unless given.
+            inputs_embeds: `(batch, tokens, width)`, in place of `input_ids`.
+            output_attentions: Return every layer's attention weights.
+            output_hidden_states: Return the hidden states before and after every layer.
+
+        Raises:
+            InputError: If ids are outside the vocabulary, or there are more tokens than positions.
+        """
+        x = self.embeddings(input_ids, inputs_embeds, position_ids)
+        x, states, attentions = self.transformer(
+            x,
+            padding_mask(attention_mask, x.dtype),
+            self.config.output_attentions if output_attentions is None else output_attentions,
+            self.config.output_hidden_states if output_hidden_states is None else output_hidden_states,
+        )
+        return BaseModelOutput(last_hidden_state=x, hidden_states=states, attentions=attentions)
+
+
+# Heads -----------------------------------------------------------------------------------------------------------------
+
+
+class DistilBertForSequenceClassification(DistilBertPreTrainedModel):
+    """DistilBERT with two layers on the first token: one prediction a text."""
+
+    def __init__(self, config: DistilBertConfig) -> None:
+        super().__init__(config)
+        self.distilbert = DistilBertModel(config)
+        self.pre_classifier = nn.Linear(config.dim, config.dim)
+        self.classifier = nn.Linear(config.dim, config.num_labels)
+        self.dropout = nn.Dropout(config.seq_classif_dropout)
+        self.post_init()
+
+    def forward(
+        self,
+        input_ids: Tensor | None = None,
+        attention_mask: Tensor | None = None,
+        inputs_embeds: Tensor | None = None,
+        labels: Tensor | None = None,
+        position_ids: Tensor | None = None,
+        **options: Unpack[OutputOptions],
+    ) -> SequenceClassifierOutput:
+        """As `DistilBertModel.forward`; `labels` as `config.problem_type` wants them, see `sequence_classification_loss`."""
+        out = self.distilbert(input_ids, attention_mask, inputs_embeds, position_ids, return_dict=True, **options)
+        pooled = torch.relu(self.pre_classifier(out.last_hidden_state[:, 0]))
+        logits = self.classifier(self.dropout(pooled))
+        loss = sequence_classification_loss(logits, labels, self.config)
+        return SequenceClassifierOutput(
+            loss=loss, logits=logits, hidden_states=out.hidden_states, attentions=out.attentions
+        )
+
+
+class DistilBertForTokenClassification(DistilBertPreTrainedModel):
+    """DistilBERT with a linear layer on every token."""
+
+    def __init__(self, config: DistilBertConfig) -> None:
+        super().__init__(config)
+        self.distilbert = DistilBertModel(config)
+        self.dropout = nn.Dropout(config.dropout)
+        self.classifier = nn.Linear(config.dim, config.num_labels)
+        self.post_init()
+
+    def forward(
+        self,
+        input_ids: Tensor | None = None,
+        attention_mask: Tensor | None = None,
+        inputs_embeds: Tensor | None = None,
+        labels: Tensor | None = None,
+        position_ids: Tensor | None = None,
+        **options: Unpack[OutputOptions],
+    ) -> TokenClassifierOutput:
+        """As `DistilBertModel.forward`; `labels` is `(batch, tokens)`, class indices, -100 where none counts."""
+        out = self.distilbert(input_ids, attention_mask, inputs_embeds, position_ids, return_dict=True, **options)
+        logits = self.classifier(self.dropout(out.last_hidden_state))
+        loss = cross_entropy(logits, labels)
+        return TokenClassifierOutput(
+            loss=loss, logits=logits, hidden_states=out.hidden_states, attentions=out.attentions
+        )
+
+
+class DistilBertForQuestionAnswering(DistilBertPreTrainedModel):
+    """DistilBERT with two scores a token: does the answer start here, does it end here."""
+
+    def __init__(self, config: DistilBertConfig) -> None:
+        super().__init__(config)
+        self.distilbert = DistilBertModel(config)
+        self.dropout = nn.Dropout(config.qa_dropout)
+        self.qa_outputs = nn.Linear(config.dim, 2)
+        self.post_init()
+
+    def forward(
+        self,
+        input_ids: Tensor | None = None,
+        attention_mask: Tensor | None = None,
+        inputs_embeds: Tensor | None = None,
+        start_positions: Tensor | None = None,
+        end_positions: Tensor | None = None,
+        position_ids: Tensor | None = None,
+        **options: Unpack[OutputOptions],
+    ) -> QuestionAnsweringModelOutput:
+        """As `DistilBertModel.forward`; `start_positions` and `end_positions` are `(batch,)` token indices of the answer."""
+        out = self.distilbert(input_ids, attention_mask, inputs_embeds, position_ids, return_dict=True, **options)
+        logits = self.qa_outputs(self.dropout(out.last_hidden_state))
+        return QuestionAnsweringModelOutput(
+            loss=question_answering_loss(logits, start_positions, end_positions),
+            start_logits=logits[..., 0].contiguous(),
+            end_logits=logits[..., 1].contiguous(),
+            hidden_states=out.hidden_states,
+            attentions=out.attentions,
+        )
+
+
+class DistilBertForMaskedLM(DistilBertPreTrainedModel):
+    """DistilBERT as it was pre-trained: which word stands where `[MASK]` stands."""
+
+    tied_weights = {
+        "vocab_projector.weight": "distilbert.embeddings.word_embeddings.weight",
+    }
+
+    def __init__(self, config: DistilBertConfig) -> None:
+        super().__init__(config)
+        self.distilbert = DistilBertModel(config)
+        self.vocab_transform = nn.Linear(config.dim, config.dim)
+        self.vocab_layer_norm = nn.LayerNorm(config.dim, eps=LAYER_NORM_EPS)
+        self.vocab_projector = nn.Linear(config.dim, config.vocab_size)
+        self.activation = activation(config.activation)
+        self.post_init()
+
+    def forward(
+        self,
+        input_ids: Tensor | None = None,
+        attention_mask: Tensor | None = None,
+        inputs_embeds: Tensor | None = None,
+        labels: Tensor | None = None,
+        position_ids: Tensor | None = None,
+        **options: Unpack[OutputOptions],
+    ) -> MaskedLMOutput:
+        """As `DistilBertModel.forward`; `labels` is `(batch, tokens)`: the word's id where one was masked, -100 elsewhere."""
+        out = self.distilbert(input_ids, attention_mask, inputs_embeds, position_ids, return_dict=True, **options)
+        logits = self.vocab_projector(
+            self.vocab_layer_norm(self.activation(self.vocab_transform(out.last_hidden_state)))
+        )
+        loss = cross_entropy(logits, labels)
+        return MaskedLMOutput(loss=loss, logits=logits, hidden_states=out.hidden_states, attentions=out.attentions)
+
+
+heads = {
+    "AutoModel": DistilBertModel,
+    "AutoModelForMaskedLM": DistilBertForMaskedLM,
+    "AutoModelForQuestionAnswering": DistilBertForQuestionAnswering,
+    "AutoModelForSequenceClassification": DistilBertForSequenceClassification,
+    "AutoModelForTokenClassification": DistilBertForTokenClassification,
+}
