@@ -1,0 +1,348 @@
+"""RoBERTa: BERT's architecture, trained longer on more text; positions are counted from the padding on.
+
+Source: Liu et al., RoBERTa: A Robustly Optimized BERT Pretraining Approach, 2019. XLM-RoBERTa (Conneau et al., 2020) and
+CamemBERT (Martin et al., 2020) are the same architecture, trained on a hundred languages and on French.
+"""
+
+from __future__ import annotations
+
+from typing import ClassVar, Unpack
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from notebook_kit.configuration import PretrainedConfig
+from notebook_kit.errors import ConfigurationError
+from notebook_kit.models.attention import padding_mask
+from notebook_kit.models.base import PreTrainedModel
+from notebook_kit.models.bert import BertEmbeddings, BertEncoder, BertPooler, classifier_dropout
+from notebook_kit.models.layers import (
+    OutputOptions,
+    cross_entropy,
+    positions_after_padding,
+    question_answering_loss,
+    sequence_classification_loss,
+)
+from notebook_kit.models.outputs import (
+    BaseModelOutputWithPooling,
+    MaskedLMOutput,
+    QuestionAnsweringModelOutput,
+    SequenceClassifierOutput,
+    TokenClassifierOutput,
+)
+
+__all__ = [
+    "RobertaConfig",
+    "RobertaForMaskedLM",
+    "RobertaForQuestionAnswering",
+    "RobertaForSequenceClassification",
+    "RobertaForTokenClassification",
+    "RobertaModel",
+]
+
+
+class RobertaConfig(PretrainedConfig):
+    """RoBERTa's settings: those of BERT, with other special tokens.
+
+    Args:
+        vocab_size: Rows of the token embeddings.
+        hidden_size: Width of the residual stream.
+        num_hidden_layers: Layers of the encoder.
+        num_attention_heads: Heads a layer; must divide `hidden_size`.
+        intermediate_size: Width inside the feed-forward block.
+        hidden_act: Activation of the feed-forward block.
+        hidden_dropout_prob: Dropout after the embeddings and each block.
+        attention_probs_dropout_prob: Dropout of attention weights.
+        max_position_embeddings: Rows of the position embeddings; a sequence may have `pad_token_id + 1` tokens fewer.
+        type_vocab_size: Kinds of segments; released checkpoints have one.
+        initializer_range: Standard deviation of fresh weights.
+        layer_norm_eps: Epsilon of the layer norms.
+        pad_token_id: The padding's id, from which positions are counted.
+        classifier_dropout: Dropout before a classification head; `hidden_dropout_prob` unless given.
+
+    Example:
+        >>> from notebook_kit import RobertaConfig, RobertaModel
+        >>> tiny = RobertaConfig(hidden_size=64, num_hidden_layers=2, num_attention_heads=2, intermediate_size=128, vocab_size=100)
+        >>> RobertaModel(tiny).num_parameters()
+        110848
+    """
+
+    model_type: ClassVar[str] = "roberta"
+
+    vocab_size: int = 50265
+    hidden_size: int = 768
+    num_hidden_layers: int = 12
+    num_attention_heads: int = 12
+    intermediate_size: int = 3072
+    hidden_act: str = "gelu"
+    hidden_dropout_prob: float = 0.1
+    attention_probs_dropout_prob: float = 0.1
+    max_position_embeddings: int = 512
+    type_vocab_size: int = 2
+    initializer_range: float = 0.02
+    layer_norm_eps: float = 1e-12
+    pad_token_id: int | None = 1
+    bos_token_id: int | None = 0
+    eos_token_id: int | list[int] | None = 2
+    classifier_dropout: float | None = None
+
+    def validate(self) -> None:
+        super().validate()
+        if self.pad_token_id is None:
+            raise ConfigurationError(
+                f"{type(self).__name__} has no pad_token_id, and this architecture counts positions from it.",
+                next_step="Set pad_token_id to the id of the padding token; it is 1 in the released checkpoints.",
+            )
+
+
+class RobertaEmbeddings(BertEmbeddings):
+    """BERT's embeddings, with positions that start after the padding's id."""
+
+    def __init__(self, config, width: int) -> None:
+        super().__init__(config, width)
+        self.position_embeddings = nn.Embedding(config.max_position_embeddings, width, padding_idx=config.pad_token_id)
+
+    def forward(
+        self,
+        input_ids: Tensor | None,
+        token_type_ids: Tensor | None,
+        position_ids: Tensor | None,
+        inputs_embeds: Tensor | None,
+    ) -> Tensor:
+        if position_ids is None:
+            position_ids = positions_after_padding(input_ids, inputs_embeds, self.position_embeddings)
+        return super().forward(input_ids, token_type_ids, position_ids, inputs_embeds)
+
+
+# The backbone --------------------------------------------------------------------------------------------------------
+
+
+class RobertaPreTrainedModel(PreTrainedModel):
+    config_class = RobertaConfig
+    base_model_prefix = "roberta"
+    legacy_names = {r"\bgamma$": "weight", r"\bbeta$": "bias"}
+    optional_weights = (r"(^|\.)pooler\.",)
+    unused_weights = (r"position_ids$",)
+
+
+class RobertaModel(RobertaPreTrainedModel):
+    """The encoder: ids in, one vector a token out, and one for the whole text.
+
+    Args:
+        config: RoBERTa's settings.
+        add_pooling_layer: Also compute `pooler_output`.
+    """
+
+    def __init__(self, config: RobertaConfig, add_pooling_layer: bool = True) -> None:
+        super().__init__(config)
+        self.embeddings = RobertaEmbeddings(config, config.hidden_size)
+        self.encoder = BertEncoder(config)
+        self.pooler = BertPooler(config) if add_pooling_layer else None
+        self.post_init()
+
+    def forward(
+        self,
+        input_ids: Tensor | None = None,
+        attention_mask: Tensor | None = None,
+        token_type_ids: Tensor | None = None,
+        position_ids: Tensor | None = None,
+        inputs_embeds: Tensor | None = None,
+        output_attentions: bool | None = None,
+        output_hidden_states: bool | None = None,
+    ) -> BaseModelOutputWithPooling:
+        """Encode a batch.
+
+        Args:
+            input_ids: `(batch, tokens)`, from the checkpoint's tokenizer.
+            attention_mask: `(batch, tokens)`, 1 for a token and 0 for padding; all 1 unless given.
+            token_type_ids: `(batch, tokens)`, 0 in the first text and 1 in the second; all 0 unless given.
+            position_ids: `(batch, tokens)`; counted from `pad_token_id + 1` on, padding left out, unless given.
+            inputs_embeds: `(batch, tokens, width)`, in place of `input_ids`.
+            output_attentions: Return every layer's attention weights.
+            output_hidden_states: Return the hidden states before and after every layer.
+
+        Raises:
+            InputError: If ids are outside the vocabulary, or there are more tokens than positions.
+        """
+        x = self.embeddings(input_ids, token_type_ids, position_ids, inputs_embeds)
+        x, states, attentions = self.encoder(
+            x,
+            padding_mask(attention_mask, x.dtype),
+            self.config.output_attentions if output_attentions is None else output_attentions,
+            self.config.output_hidden_states if output_hidden_states is None else output_hidden_states,
+        )
+        return BaseModelOutputWithPooling(
+            last_hidden_state=x,
+            pooler_output=None if self.pooler is None else self.pooler(x),
+            hidden_states=states,
+            attentions=attentions,
+        )
+
+
+# Heads -----------------------------------------------------------------------------------------------------------------
+
+
+class RobertaClassificationHead(nn.Module):
+    """Two layers on the first token's state."""
+
+    def __init__(self, config) -> None:
+        super().__init__()
+        self.dense = nn.Linear(config.hidden_size, config.hidden_size)
+        self.dropout = classifier_dropout(config)
+        self.out_proj = nn.Linear(config.hidden_size, config.num_labels)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = torch.tanh(self.dense(self.dropout(x[:, 0])))
+        return self.out_proj(self.dropout(x))
+
+
+class RobertaForSequenceClassification(RobertaPreTrainedModel):
+    """RoBERTa with two layers on the first token: one prediction a text."""
+
+    def __init__(self, config: RobertaConfig) -> None:
+        super().__init__(config)
+        self.roberta = RobertaModel(config, add_pooling_layer=False)
+        self.classifier = RobertaClassificationHead(config)
+        self.post_init()
+
+    def forward(
+        self,
+        input_ids: Tensor | None = None,
+        attention_mask: Tensor | None = None,
+        token_type_ids: Tensor | None = None,
+        position_ids: Tensor | None = None,
+        inputs_embeds: Tensor | None = None,
+        labels: Tensor | None = None,
+        **options: Unpack[OutputOptions],
+    ) -> SequenceClassifierOutput:
+        """As `RobertaModel.forward`; `labels` as `config.problem_type` wants them, see `sequence_classification_loss`."""
+        out = self.roberta(
+            input_ids, attention_mask, token_type_ids, position_ids, inputs_embeds, return_dict=True, **options
+        )
+        logits = self.classifier(out.last_hidden_state)
+        loss = sequence_classification_loss(logits, labels, self.config)
+        return SequenceClassifierOutput(
+            loss=loss, logits=logits, hidden_states=out.hidden_states, attentions=out.attentions
+        )
+
+
+class RobertaForTokenClassification(RobertaPreTrainedModel):
+    """RoBERTa with a linear layer on every token."""
+
+    def __init__(self, config: RobertaConfig) -> None:
+        super().__init__(config)
+        self.roberta = RobertaModel(config, add_pooling_layer=False)
+        self.dropout = classifier_dropout(config)
+        self.classifier = nn.Linear(config.hidden_size, config.num_labels)
+        self.post_init()
+
+    def forward(
+        self,
+        input_ids: Tensor | None = None,
+        attention_mask: Tensor | None = None,
+        token_type_ids: Tensor | None = None,
+        position_ids: Tensor | None = None,
+        inputs_embeds: Tensor | None = None,
+        labels: Tensor | None = None,
+        **options: Unpack[OutputOptions],
+    ) -> TokenClassifierOutput:
+        """As `RobertaModel.forward`; `labels` is `(batch, tokens)`, class indices, -100 where none counts."""
+        out = self.roberta(
+            input_ids, attention_mask, token_type_ids, position_ids, inputs_embeds, return_dict=True, **options
+        )
+        logits = self.classifier(self.dropout(out.last_hidden_state))
+        loss = cross_entropy(logits, labels)
+        return TokenClassifierOutput(
+            loss=loss, logits=logits, hidden_states=out.hidden_states, attentions=out.attentions
+        )
+
+
+class RobertaForQuestionAnswering(RobertaPreTrainedModel):
+    """RoBERTa with two scores a token: does the answer start here, does it end here."""
+
+    def __init__(self, config: RobertaConfig) -> None:
+        super().__init__(config)
+        self.roberta = RobertaModel(config, add_pooling_layer=False)
+        self.qa_outputs = nn.Linear(config.hidden_size, 2)
+        self.post_init()
+
+    def forward(
+        self,
+        input_ids: Tensor | None = None,
+        attention_mask: Tensor | None = None,
+        token_type_ids: Tensor | None = None,
+        position_ids: Tensor | None = None,
+        inputs_embeds: Tensor | None = None,
+        start_positions: Tensor | None = None,
+        end_positions: Tensor | None = None,
+        **options: Unpack[OutputOptions],
+    ) -> QuestionAnsweringModelOutput:
+        """As `RobertaModel.forward`; `start_positions` and `end_positions` are `(batch,)` token indices of the answer."""
+        out = self.roberta(
+            input_ids, attention_mask, token_type_ids, position_ids, inputs_embeds, return_dict=True, **options
+        )
+        logits = self.qa_outputs(out.last_hidden_state)
+        return QuestionAnsweringModelOutput(
+            loss=question_answering_loss(logits, start_positions, end_positions),
+            start_logits=logits[..., 0].contiguous(),
+            end_logits=logits[..., 1].contiguous(),
+            hidden_states=out.hidden_states,
+            attentions=out.attentions,
+        )
+
+
+class RobertaLMHead(nn.Module):
+    """A score for each word of the vocabulary; the last layer is the transposed embedding table."""
+
+    def __init__(self, config) -> None:
+        super().__init__()
+        self.dense = nn.Linear(config.hidden_size, config.hidden_size)
+        self.layer_norm = nn.LayerNorm(config.hidden_size, eps=config.layer_norm_eps)
+        self.decoder = nn.Linear(config.hidden_size, config.vocab_size)
+        self.bias = nn.Parameter(torch.zeros(config.vocab_size))
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.decoder(self.layer_norm(F.gelu(self.dense(x))))
+
+
+class RobertaForMaskedLM(RobertaPreTrainedModel):
+    """RoBERTa as it was pre-trained: which word stands where `<mask>` stands."""
+
+    tied_weights = {
+        "lm_head.decoder.weight": "roberta.embeddings.word_embeddings.weight",
+        "lm_head.decoder.bias": "lm_head.bias",
+    }
+
+    def __init__(self, config: RobertaConfig) -> None:
+        super().__init__(config)
+        self.roberta = RobertaModel(config, add_pooling_layer=False)
+        self.lm_head = RobertaLMHead(config)
+        self.post_init()
+
+    def forward(
+        self,
+        input_ids: Tensor | None = None,
+        attention_mask: Tensor | None = None,
+        token_type_ids: Tensor | None = None,
+        position_ids: Tensor | None = None,
+        inputs_embeds: Tensor | None = None,
+        labels: Tensor | None = None,
+        **options: Unpack[OutputOptions],
+    ) -> MaskedLMOutput:
+        """As `RobertaModel.forward`; `labels` is `(batch, tokens)`: the word's id where one was masked, -100 elsewhere."""
+        out = self.roberta(
+            input_ids, attention_mask, token_type_ids, position_ids, inputs_embeds, return_dict=True, **options
+        )
+        logits = self.lm_head(out.last_hidden_state)
+        loss = cross_entropy(logits, labels)
+        return MaskedLMOutput(loss=loss, logits=logits, hidden_states=out.hidden_states, attentions=out.attentions)
+
+
+heads = {
+    "AutoModel": RobertaModel,
+    "AutoModelForMaskedLM": RobertaForMaskedLM,
+    "AutoModelForQuestionAnswering": RobertaForQuestionAnswering,
+    "AutoModelForSequenceClassification": RobertaForSequenceClassification,
+    "AutoModelForTokenClassification": RobertaForTokenClassification,
+}
