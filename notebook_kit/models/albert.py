@@ -1,0 +1,382 @@
+"""ALBERT: BERT with one layer that is walked through again and again, and narrow embeddings.
+
+Source: Lan et al., ALBERT: A Lite BERT for Self-supervised Learning of Language Representations, 2020.
+"""
+
+from __future__ import annotations
+
+from typing import ClassVar, Unpack
+
+import torch
+from torch import Tensor, nn
+
+from notebook_kit.configuration import PretrainedConfig
+from notebook_kit.models.attention import AttentionSite, attend, padding_mask
+from notebook_kit.models.base import PreTrainedModel
+from notebook_kit.models.bert import BertEmbeddings
+from notebook_kit.models.layers import (
+    OutputOptions,
+    activation,
+    cross_entropy,
+    merge_heads,
+    question_answering_loss,
+    run_layers,
+    sequence_classification_loss,
+    split_heads,
+)
+from notebook_kit.models.outputs import (
+    BaseModelOutputWithPooling,
+    MaskedLMOutput,
+    QuestionAnsweringModelOutput,
+    SequenceClassifierOutput,
+    TokenClassifierOutput,
+)
+
+__all__ = [
+    "AlbertConfig",
+    "AlbertForMaskedLM",
+    "AlbertForQuestionAnswering",
+    "AlbertForSequenceClassification",
+    "AlbertForTokenClassification",
+    "AlbertModel",
+]
+
+
+class AlbertConfig(PretrainedConfig):
+    """ALBERT's settings; the defaults are those of `albert-xxlarge-v2`.
+
+    Args:
+        vocab_size: Rows of the token embeddings.
+        embedding_size: Width of the embeddings, which a linear layer widens to `hidden_size`.
+        hidden_size: Width of the residual stream.
+        num_hidden_layers: How many steps the walk through the groups has.
+        num_hidden_groups: Groups of layers with weights of their own; the steps are dealt out to them evenly, in order.
+        num_attention_heads: Heads a layer; must divide `hidden_size`.
+        intermediate_size: Width inside the feed-forward block.
+        inner_group_num: Layers in a group.
+        hidden_act: Activation of the feed-forward block.
+        hidden_dropout_prob: Dropout after the embeddings and the attention block.
+        attention_probs_dropout_prob: Dropout of attention weights.
+        max_position_embeddings: The longest sequence, in tokens.
+        type_vocab_size: Kinds of segments (first text, second text).
+        initializer_range: Standard deviation of fresh weights.
+        layer_norm_eps: Epsilon of the layer norms.
+        classifier_dropout_prob: Dropout before a classification head.
+
+    Example:
+        >>> from notebook_kit import AlbertConfig, AlbertModel
+        >>> tiny = AlbertConfig(hidden_size=64, embedding_size=32, num_attention_heads=2, intermediate_size=128, vocab_size=100)
+        >>> AlbertModel(tiny).num_parameters()  # twelve steps, the weights of one layer
+        59456
+    """
+
+    model_type: ClassVar[str] = "albert"
+
+    vocab_size: int = 30000
+    embedding_size: int = 128
+    hidden_size: int = 4096
+    num_hidden_layers: int = 12
+    num_hidden_groups: int = 1
+    num_attention_heads: int = 64
+    intermediate_size: int = 16384
+    inner_group_num: int = 1
+    hidden_act: str = "gelu_new"
+    hidden_dropout_prob: float = 0.0
+    attention_probs_dropout_prob: float = 0.0
+    max_position_embeddings: int = 512
+    type_vocab_size: int = 2
+    initializer_range: float = 0.02
+    layer_norm_eps: float = 1e-12
+    classifier_dropout_prob: float = 0.1
+    pad_token_id: int | None = 0
+    bos_token_id: int | None = 2
+    eos_token_id: int | list[int] | None = 3
+
+
+# Blocks --------------------------------------------------------------------------------------------------------------
+
+
+class AlbertAttention(nn.Module):
+    """Attention with its residual and norm."""
+
+    def __init__(self, config) -> None:
+        super().__init__()
+        self.heads = config.num_attention_heads
+        self.query = nn.Linear(config.hidden_size, config.hidden_size)
+        self.key = nn.Linear(config.hidden_size, config.hidden_size)
+        self.value = nn.Linear(config.hidden_size, config.hidden_size)
+        self.dense = nn.Linear(config.hidden_size, config.hidden_size)
+        self.LayerNorm = nn.LayerNorm(config.hidden_size, eps=config.layer_norm_eps)
+        self.attention_dropout = config.attention_probs_dropout_prob
+        self.output_dropout = nn.Dropout(config.hidden_dropout_prob)
+
+    def forward(self, x: Tensor, mask: Tensor | None, site: AttentionSite) -> Tensor:
+        q, k, v = (split_heads(project(x), self.heads) for project in (self.query, self.key, self.value))
+        dropout = self.attention_dropout if self.training else 0.0
+        context = merge_heads(attend(q, k, v, site=site, mask=mask, dropout=dropout))
+        return self.LayerNorm(x + self.output_dropout(self.dense(context)))
+
+
+class AlbertLayer(nn.Module):
+    """Attention, then a feed-forward block, each with a residual around it and a norm after it."""
+
+    def __init__(self, config) -> None:
+        super().__init__()
+        self.attention = AlbertAttention(config)
+        self.ffn = nn.Linear(config.hidden_size, config.intermediate_size)
+        self.ffn_output = nn.Linear(config.intermediate_size, config.hidden_size)
+        self.full_layer_layer_norm = nn.LayerNorm(config.hidden_size, eps=config.layer_norm_eps)
+        self.activation = activation(config.hidden_act)
+
+    def forward(self, x: Tensor, mask: Tensor | None, site: AttentionSite) -> Tensor:
+        x = self.attention(x, mask, site)
+        return self.full_layer_layer_norm(self.ffn_output(self.activation(self.ffn(x))) + x)
+
+
+class AlbertEncoder(nn.Module):
+    """Widens the embeddings, then walks through the groups, each for its share of the steps."""
+
+    def __init__(self, config) -> None:
+        super().__init__()
+        self.embedding_hidden_mapping_in = nn.Linear(config.embedding_size, config.hidden_size)
+        self.albert_layer_groups = nn.ModuleList(
+            nn.ModuleDict({"albert_layers": nn.ModuleList(AlbertLayer(config) for _ in range(config.inner_group_num))})
+            for _ in range(config.num_hidden_groups)
+        )
+        self.steps = config.num_hidden_layers
+        # A site for each layer walked through: the weights are shared, what they attend to is not.
+        walked = config.num_hidden_layers * config.inner_group_num
+        self.sites = [AttentionSite(index, config.num_attention_heads) for index in range(walked)]
+
+    def forward(self, x: Tensor, mask: Tensor | None, attentions: bool, hidden_states: bool):
+        x = self.embedding_hidden_mapping_in(x)
+        groups = len(self.albert_layer_groups)
+        walk = [
+            layer
+            for step in range(self.steps)
+            for layer in self.albert_layer_groups[step * groups // self.steps]["albert_layers"]
+        ]
+        return run_layers(
+            self, walk, self.sites, x, mask, output_attentions=attentions, output_hidden_states=hidden_states
+        )
+
+
+# The backbone --------------------------------------------------------------------------------------------------------
+
+
+class AlbertPreTrainedModel(PreTrainedModel):
+    config_class = AlbertConfig
+    base_model_prefix = "albert"
+    legacy_names = {r"\bgamma$": "weight", r"\bbeta$": "bias"}
+    optional_weights = (r"(^|\.)pooler\.",)
+    unused_weights = (r"position_ids$",)
+
+
+class AlbertModel(AlbertPreTrainedModel):
+    """The encoder: ids in, one vector a token out, and one for the whole text.
+
+    Args:
+        config: ALBERT's settings.
+        add_pooling_layer: Also compute `pooler_output`.
+    """
+
+    def __init__(self, config: AlbertConfig, add_pooling_layer: bool = True) -> None:
+        super().__init__(config)
+        self.embeddings = BertEmbeddings(config, config.embedding_size)
+        self.encoder = AlbertEncoder(config)
+        self.pooler = nn.Linear(config.hidden_size, config.hidden_size) if add_pooling_layer else None
+        self.post_init()
+
+    def forward(
+        self,
+        input_ids: Tensor | None = None,
+        attention_mask: Tensor | None = None,
+        token_type_ids: Tensor | None = None,
+        position_ids: Tensor | None = None,
+        inputs_embeds: Tensor | None = None,
+        output_attentions: bool | None = None,
+        output_hidden_states: bool | None = None,
+    ) -> BaseModelOutputWithPooling:
+        """Encode a batch.
+
+        Args:
+            input_ids: `(batch, tokens)`, from the checkpoint's tokenizer.
+            attention_mask: `(batch, tokens)`, 1 for a token and 0 for padding; all 1 unless given.
+            token_type_ids: `(batch, tokens)`, 0 in the first text and 1 in the second; all 0 unless given.
+            position_ids: `(batch, tokens)`; 0, 1, 2, ... unless given.
+            inputs_embeds: `(batch, tokens, width)`, in place of `input_ids`.
+            output_attentions: Return every layer's attention weights.
+            output_hidden_states: Return the hidden states before and after every layer.
+
+        Raises:
+            InputError: If ids are outside the vocabulary, or there are more tokens than positions.
+        """
+        x = self.embeddings(input_ids, token_type_ids, position_ids, inputs_embeds)
+        x, states, attentions = self.encoder(
+            x,
+            padding_mask(attention_mask, x.dtype),
+            self.config.output_attentions if output_attentions is None else output_attentions,
+            self.config.output_hidden_states if output_hidden_states is None else output_hidden_states,
+        )
+        return BaseModelOutputWithPooling(
+            last_hidden_state=x,
+            pooler_output=None if self.pooler is None else torch.tanh(self.pooler(x[:, 0])),
+            hidden_states=states,
+            attentions=attentions,
+        )
+
+
+# Heads -----------------------------------------------------------------------------------------------------------------
+
+
+class AlbertForSequenceClassification(AlbertPreTrainedModel):
+    """ALBERT with a linear layer on the pooled output: one prediction a text."""
+
+    def __init__(self, config: AlbertConfig) -> None:
+        super().__init__(config)
+        self.albert = AlbertModel(config)
+        self.dropout = nn.Dropout(config.classifier_dropout_prob)
+        self.classifier = nn.Linear(config.hidden_size, config.num_labels)
+        self.post_init()
+
+    def forward(
+        self,
+        input_ids: Tensor | None = None,
+        attention_mask: Tensor | None = None,
+        token_type_ids: Tensor | None = None,
+        position_ids: Tensor | None = None,
+        inputs_embeds: Tensor | None = None,
+        labels: Tensor | None = None,
+        **options: Unpack[OutputOptions],
+    ) -> SequenceClassifierOutput:
+        """As `AlbertModel.forward`; `labels` as `config.problem_type` wants them, see `sequence_classification_loss`."""
+        out = self.albert(
+            input_ids, attention_mask, token_type_ids, position_ids, inputs_embeds, return_dict=True, **options
+        )
+        logits = self.classifier(self.dropout(out.pooler_output))
+        loss = sequence_classification_loss(logits, labels, self.config)
+        return SequenceClassifierOutput(
+            loss=loss, logits=logits, hidden_states=out.hidden_states, attentions=out.attentions
+        )
+
+
+class AlbertForTokenClassification(AlbertPreTrainedModel):
+    """ALBERT with a linear layer on every token."""
+
+    def __init__(self, config: AlbertConfig) -> None:
+        super().__init__(config)
+        self.albert = AlbertModel(config, add_pooling_layer=False)
+        self.dropout = nn.Dropout(config.classifier_dropout_prob)
+        self.classifier = nn.Linear(config.hidden_size, config.num_labels)
+        self.post_init()
+
+    def forward(
+        self,
+        input_ids: Tensor | None = None,
+        attention_mask: Tensor | None = None,
+        token_type_ids: Tensor | None = None,
+        position_ids: Tensor | None = None,
+        inputs_embeds: Tensor | None = None,
+        labels: Tensor | None = None,
+        **options: Unpack[OutputOptions],
+    ) -> TokenClassifierOutput:
+        """As `AlbertModel.forward`; `labels` is `(batch, tokens)`, class indices, -100 where none counts."""
+        out = self.albert(
+            input_ids, attention_mask, token_type_ids, position_ids, inputs_embeds, return_dict=True, **options
+        )
+        logits = self.classifier(self.dropout(out.last_hidden_state))
+        loss = cross_entropy(logits, labels)
+        return TokenClassifierOutput(
+            loss=loss, logits=logits, hidden_states=out.hidden_states, attentions=out.attentions
+        )
+
+
+class AlbertForQuestionAnswering(AlbertPreTrainedModel):
+    """ALBERT with two scores a token: does the answer start here, does it end here."""
+
+    def __init__(self, config: AlbertConfig) -> None:
+        super().__init__(config)
+        self.albert = AlbertModel(config, add_pooling_layer=False)
+        self.qa_outputs = nn.Linear(config.hidden_size, 2)
+        self.post_init()
+
+    def forward(
+        self,
+        input_ids: Tensor | None = None,
+        attention_mask: Tensor | None = None,
+        token_type_ids: Tensor | None = None,
+        position_ids: Tensor | None = None,
+        inputs_embeds: Tensor | None = None,
+        start_positions: Tensor | None = None,
+        end_positions: Tensor | None = None,
+        **options: Unpack[OutputOptions],
+    ) -> QuestionAnsweringModelOutput:
+        """As `AlbertModel.forward`; `start_positions` and `end_positions` are `(batch,)` token indices of the answer."""
+        out = self.albert(
+            input_ids, attention_mask, token_type_ids, position_ids, inputs_embeds, return_dict=True, **options
+        )
+        logits = self.qa_outputs(out.last_hidden_state)
+        return QuestionAnsweringModelOutput(
+            loss=question_answering_loss(logits, start_positions, end_positions),
+            start_logits=logits[..., 0].contiguous(),
+            end_logits=logits[..., 1].contiguous(),
+            hidden_states=out.hidden_states,
+            attentions=out.attentions,
+        )
+
+
+class AlbertMLMHead(nn.Module):
+    """A score for each word of the vocabulary; the last layer is the transposed embedding table."""
+
+    def __init__(self, config) -> None:
+        super().__init__()
+        self.LayerNorm = nn.LayerNorm(config.embedding_size, eps=config.layer_norm_eps)
+        self.bias = nn.Parameter(torch.zeros(config.vocab_size))
+        self.dense = nn.Linear(config.hidden_size, config.embedding_size)
+        self.decoder = nn.Linear(config.embedding_size, config.vocab_size)
+        self.activation = activation(config.hidden_act)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.decoder(self.LayerNorm(self.activation(self.dense(x))))
+
+
+class AlbertForMaskedLM(AlbertPreTrainedModel):
+    """ALBERT as it was pre-trained: which word stands where `[MASK]` stands."""
+
+    tied_weights = {
+        "predictions.decoder.weight": "albert.embeddings.word_embeddings.weight",
+        "predictions.decoder.bias": "predictions.bias",
+    }
+
+    def __init__(self, config: AlbertConfig) -> None:
+        super().__init__(config)
+        self.albert = AlbertModel(config, add_pooling_layer=False)
+        self.predictions = AlbertMLMHead(config)
+        self.post_init()
+
+    def forward(
+        self,
+        input_ids: Tensor | None = None,
+        attention_mask: Tensor | None = None,
+        token_type_ids: Tensor | None = None,
+        position_ids: Tensor | None = None,
+        inputs_embeds: Tensor | None = None,
+        labels: Tensor | None = None,
+        **options: Unpack[OutputOptions],
+    ) -> MaskedLMOutput:
+        """As `AlbertModel.forward`; `labels` is `(batch, tokens)`: the word's id where one was masked, -100 elsewhere."""
+        out = self.albert(
+            input_ids, attention_mask, token_type_ids, position_ids, inputs_embeds, return_dict=True, **options
+        )
+        logits = self.predictions(out.last_hidden_state)
+        loss = cross_entropy(logits, labels)
+        return MaskedLMOutput(loss=loss, logits=logits, hidden_states=out.hidden_states, attentions=out.attentions)
+
+
+heads = {
+    "AutoModel": AlbertModel,
+    "AutoModelForMaskedLM": AlbertForMaskedLM,
+    "AutoModelForQuestionAnswering": AlbertForQuestionAnswering,
+    "AutoModelForSequenceClassification": AlbertForSequenceClassification,
+    "AutoModelForTokenClassification": AlbertForTokenClassification,
+}
