@@ -1,0 +1,420 @@
+"""MPNet: BERT's encoder with a learned bias for the distance between two tokens, shared by all layers.
+
+Source: Song et al., MPNet: Masked and Permuted Pre-training for Language Understanding, 2020.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import ClassVar, Unpack
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from notebook_kit.configuration import PretrainedConfig
+from notebook_kit.models.attention import AttentionSite, attend, padding_mask
+from notebook_kit.models.base import PreTrainedModel
+from notebook_kit.models.bert import BertPooler, BertResidual
+from notebook_kit.models.layers import (
+    OutputOptions,
+    activation,
+    cross_entropy,
+    embed_tokens,
+    input_size,
+    merge_heads,
+    positions_after_padding,
+    question_answering_loss,
+    run_layers,
+    sequence_classification_loss,
+    split_heads,
+)
+from notebook_kit.models.outputs import (
+    BaseModelOutputWithPooling,
+    MaskedLMOutput,
+    QuestionAnsweringModelOutput,
+    SequenceClassifierOutput,
+    TokenClassifierOutput,
+)
+
+__all__ = [
+    "MPNetConfig",
+    "MPNetForMaskedLM",
+    "MPNetForQuestionAnswering",
+    "MPNetForSequenceClassification",
+    "MPNetForTokenClassification",
+    "MPNetModel",
+]
+
+
+# As the released checkpoints were trained, whatever pad_token_id their config gives.
+PADDING_POSITION = 1
+
+
+class MPNetConfig(PretrainedConfig):
+    """MPNet's settings; the defaults are those of `microsoft/mpnet-base`.
+
+    Args:
+        vocab_size: Rows of the token embeddings.
+        hidden_size: Width of the residual stream.
+        num_hidden_layers: Layers of the encoder.
+        num_attention_heads: Heads a layer; must divide `hidden_size`.
+        intermediate_size: Width inside the feed-forward block.
+        hidden_act: Activation of the feed-forward block.
+        hidden_dropout_prob: Dropout after the embeddings and each block.
+        attention_probs_dropout_prob: Dropout of attention weights.
+        max_position_embeddings: Rows of the position embeddings; a sequence may have two tokens fewer.
+        initializer_range: Standard deviation of fresh weights.
+        layer_norm_eps: Epsilon of the layer norms.
+        relative_attention_num_buckets: Rows of the distances' bias; at most 32 are used.
+
+    Example:
+        >>> from notebook_kit import MPNetConfig, MPNetModel
+        >>> tiny = MPNetConfig(hidden_size=64, num_hidden_layers=2, num_attention_heads=2, intermediate_size=128, vocab_size=100)
+        >>> MPNetModel(tiny).num_parameters()
+        110784
+    """
+
+    model_type: ClassVar[str] = "mpnet"
+
+    vocab_size: int = 30527
+    hidden_size: int = 768
+    num_hidden_layers: int = 12
+    num_attention_heads: int = 12
+    intermediate_size: int = 3072
+    hidden_act: str = "gelu"
+    hidden_dropout_prob: float = 0.1
+    attention_probs_dropout_prob: float = 0.1
+    max_position_embeddings: int = 512
+    initializer_range: float = 0.02
+    layer_norm_eps: float = 1e-12
+    relative_attention_num_buckets: int = 32
+    pad_token_id: int | None = 1
+    bos_token_id: int | None = 0
+    eos_token_id: int | list[int] | None = 2
+
+
+# Blocks --------------------------------------------------------------------------------------------------------------
+
+
+class MPNetEmbeddings(nn.Module):
+    """Token + position embeddings, normed: `(batch, tokens)` ids to `(batch, tokens, width)`."""
+
+    def __init__(self, config) -> None:
+        super().__init__()
+        self.word_embeddings = nn.Embedding(config.vocab_size, config.hidden_size, padding_idx=PADDING_POSITION)
+        self.position_embeddings = nn.Embedding(
+            config.max_position_embeddings, config.hidden_size, padding_idx=PADDING_POSITION
+        )
+        self.LayerNorm = nn.LayerNorm(config.hidden_size, eps=config.layer_norm_eps)
+        self.dropout = nn.Dropout(config.hidden_dropout_prob)
+
+    def forward(self, input_ids: Tensor | None, position_ids: Tensor | None, inputs_embeds: Tensor | None) -> Tensor:
+        input_size(input_ids, inputs_embeds)
+        if position_ids is None:
+            position_ids = positions_after_padding(input_ids, inputs_embeds, self.position_embeddings)
+        words = embed_tokens(self.word_embeddings, input_ids, inputs_embeds)
+        return self.dropout(self.LayerNorm(words + self.position_embeddings(position_ids)))
+
+
+class MPNetSelfAttention(nn.Module):
+    def __init__(self, config) -> None:
+        super().__init__()
+        self.heads = config.num_attention_heads
+        self.q = nn.Linear(config.hidden_size, config.hidden_size)
+        self.k = nn.Linear(config.hidden_size, config.hidden_size)
+        self.v = nn.Linear(config.hidden_size, config.hidden_size)
+        self.o = nn.Linear(config.hidden_size, config.hidden_size)
+        self.dropout = config.attention_probs_dropout_prob
+
+    def forward(self, x: Tensor, bias: Tensor, site: AttentionSite) -> Tensor:
+        q, k, v = (split_heads(project(x), self.heads) for project in (self.q, self.k, self.v))
+        dropout = self.dropout if self.training else 0.0
+        return self.o(merge_heads(attend(q, k, v, site=site, bias=bias, dropout=dropout)))
+
+
+class MPNetAttention(nn.Module):
+    """Attention with its residual and norm."""
+
+    def __init__(self, config) -> None:
+        super().__init__()
+        self.attn = MPNetSelfAttention(config)
+        self.LayerNorm = nn.LayerNorm(config.hidden_size, eps=config.layer_norm_eps)
+        self.dropout = nn.Dropout(config.hidden_dropout_prob)
+
+    def forward(self, x: Tensor, bias: Tensor, site: AttentionSite) -> Tensor:
+        return self.LayerNorm(self.dropout(self.attn(x, bias, site)) + x)
+
+
+class MPNetLayer(nn.Module):
+    def __init__(self, config) -> None:
+        super().__init__()
+        self.attention = MPNetAttention(config)
+        self.intermediate = nn.ModuleDict({"dense": nn.Linear(config.hidden_size, config.intermediate_size)})
+        self.output = BertResidual(config, config.intermediate_size)
+        self.activation = activation(config.hidden_act)
+
+    def forward(self, x: Tensor, bias: Tensor, site: AttentionSite) -> Tensor:
+        x = self.attention(x, bias, site)
+        return self.output(self.activation(self.intermediate["dense"](x)), x)
+
+
+class MPNetEncoder(nn.Module):
+    def __init__(self, config) -> None:
+        super().__init__()
+        self.layer = nn.ModuleList(MPNetLayer(config) for _ in range(config.num_hidden_layers))
+        self.relative_attention_bias = nn.Embedding(config.relative_attention_num_buckets, config.num_attention_heads)
+        self.sites = [AttentionSite(index, config.num_attention_heads) for index in range(config.num_hidden_layers)]
+
+    def forward(self, x: Tensor, mask: Tensor | None, attentions: bool, hidden_states: bool):
+        bias = self.position_bias(x.shape[1], x.device)
+        if mask is not None:
+            bias = bias + mask  # once, not in every layer
+        return run_layers(
+            self, self.layer, self.sites, x, bias, output_attentions=attentions, output_hidden_states=hidden_states
+        )
+
+    def position_bias(self, tokens: int, device: torch.device) -> Tensor:
+        """What every layer adds to its scores: `(1, heads, tokens, tokens)`."""
+        places = torch.arange(tokens, device=device)
+        buckets = min(32, self.relative_attention_bias.num_embeddings)
+        distances = distance_buckets(places[None, :] - places[:, None], buckets)
+        return self.relative_attention_bias(distances).permute(2, 0, 1)[None]
+
+
+def distance_buckets(distance: Tensor, buckets: int, furthest: int = 128) -> Tensor:
+    """Which row of the bias a distance between two tokens has: one each when near, ever wider ones when far.
+
+    Half of the buckets are for tokens that come before, half for those after. Source: Raffel et al., Exploring the
+    Limits of Transfer Learning with a Unified Text-to-Text Transformer, 2020, section 2.1.
+
+    Args:
+        distance: Position of the token attended to minus that of the one that attends.
+        buckets: How many there are.
+        furthest: From this distance on, all share the last one.
+    """
+    half = buckets // 2
+    near = half // 2
+    steps = distance.abs()
+    ratio = torch.log(steps.float() / near) / math.log(furthest / near)
+    far = (near + (ratio * (half - near)).long()).clamp(max=half - 1)
+    return torch.where(steps < near, steps, far) + half * (distance > 0)
+
+
+# The backbone --------------------------------------------------------------------------------------------------------
+
+
+class MPNetPreTrainedModel(PreTrainedModel):
+    config_class = MPNetConfig
+    base_model_prefix = "mpnet"
+    legacy_names = {r"\bgamma$": "weight", r"\bbeta$": "bias"}
+    optional_weights = (r"(^|\.)pooler\.",)
+    unused_weights = (r"position_ids$",)
+
+
+class MPNetModel(MPNetPreTrainedModel):
+    """The encoder: ids in, one vector a token out, and one for the whole text.
+
+    Args:
+        config: MPNet's settings.
+        add_pooling_layer: Also compute `pooler_output`.
+    """
+
+    def __init__(self, config: MPNetConfig, add_pooling_layer: bool = True) -> None:
+        super().__init__(config)
+        self.embeddings = MPNetEmbeddings(config)
+        self.encoder = MPNetEncoder(config)
+        self.pooler = BertPooler(config) if add_pooling_layer else None
+        self.post_init()
+
+    def forward(
+        self,
+        input_ids: Tensor | None = None,
+        attention_mask: Tensor | None = None,
+        position_ids: Tensor | None = None,
+        inputs_embeds: Tensor | None = None,
+        output_attentions: bool | None = None,
+        output_hidden_states: bool | None = None,
+    ) -> BaseModelOutputWithPooling:
+        """Encode a batch.
+
+        Args:
+            input_ids: `(batch, tokens)`, from the checkpoint's tokenizer.
+            attention_mask: `(batch, tokens)`, 1 for a token and 0 for padding; all 1 unless given.
+            position_ids: `(batch, tokens)`; 2, 3, 4, ..., padding left out, unless given.
+            inputs_embeds: `(batch, tokens, width)`, in place of `input_ids`.
+            output_attentions: Return every layer's attention weights.
+            output_hidden_states: Return the hidden states before and after every layer.
+
+        Raises:
+            InputError: If ids are outside the vocabulary, or there are more tokens than positions.
+        """
+        x = self.embeddings(input_ids, position_ids, inputs_embeds)
+        x, states, attentions = self.encoder(
+            x,
+            padding_mask(attention_mask, x.dtype),
+            self.config.output_attentions if output_attentions is None else output_attentions,
+            self.config.output_hidden_states if output_hidden_states is None else output_hidden_states,
+        )
+        return BaseModelOutputWithPooling(
+            last_hidden_state=x,
+            pooler_output=None if self.pooler is None else self.pooler(x),
+            hidden_states=states,
+            attentions=attentions,
+        )
+
+
+# Heads -----------------------------------------------------------------------------------------------------------------
+
+
+class MPNetClassificationHead(nn.Module):
+    """Two layers on the first token's state."""
+
+    def __init__(self, config) -> None:
+        super().__init__()
+        self.dense = nn.Linear(config.hidden_size, config.hidden_size)
+        self.dropout = nn.Dropout(config.hidden_dropout_prob)
+        self.out_proj = nn.Linear(config.hidden_size, config.num_labels)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = torch.tanh(self.dense(self.dropout(x[:, 0])))
+        return self.out_proj(self.dropout(x))
+
+
+class MPNetForSequenceClassification(MPNetPreTrainedModel):
+    """MPNet with two layers on the first token: one prediction a text."""
+
+    def __init__(self, config: MPNetConfig) -> None:
+        super().__init__(config)
+        self.mpnet = MPNetModel(config, add_pooling_layer=False)
+        self.classifier = MPNetClassificationHead(config)
+        self.post_init()
+
+    def forward(
+        self,
+        input_ids: Tensor | None = None,
+        attention_mask: Tensor | None = None,
+        position_ids: Tensor | None = None,
+        inputs_embeds: Tensor | None = None,
+        labels: Tensor | None = None,
+        **options: Unpack[OutputOptions],
+    ) -> SequenceClassifierOutput:
+        """As `MPNetModel.forward`; `labels` as `config.problem_type` wants them, see `sequence_classification_loss`."""
+        out = self.mpnet(input_ids, attention_mask, position_ids, inputs_embeds, return_dict=True, **options)
+        logits = self.classifier(out.last_hidden_state)
+        loss = sequence_classification_loss(logits, labels, self.config)
+        return SequenceClassifierOutput(
+            loss=loss, logits=logits, hidden_states=out.hidden_states, attentions=out.attentions
+        )
+
+
+class MPNetForTokenClassification(MPNetPreTrainedModel):
+    """MPNet with a linear layer on every token."""
+
+    def __init__(self, config: MPNetConfig) -> None:
+        super().__init__(config)
+        self.mpnet = MPNetModel(config, add_pooling_layer=False)
+        self.dropout = nn.Dropout(config.hidden_dropout_prob)
+        self.classifier = nn.Linear(config.hidden_size, config.num_labels)
+        self.post_init()
+
+    def forward(
+        self,
+        input_ids: Tensor | None = None,
+        attention_mask: Tensor | None = None,
+        position_ids: Tensor | None = None,
+        inputs_embeds: Tensor | None = None,
+        labels: Tensor | None = None,
+        **options: Unpack[OutputOptions],
+    ) -> TokenClassifierOutput:
+        """As `MPNetModel.forward`; `labels` is `(batch, tokens)`, class indices, -100 where none counts."""
+        out = self.mpnet(input_ids, attention_mask, position_ids, inputs_embeds, return_dict=True, **options)
+        logits = self.classifier(self.dropout(out.last_hidden_state))
+        loss = cross_entropy(logits, labels)
+        return TokenClassifierOutput(
+            loss=loss, logits=logits, hidden_states=out.hidden_states, attentions=out.attentions
+        )
+
+
+class MPNetForQuestionAnswering(MPNetPreTrainedModel):
+    """MPNet with two scores a token: does the answer start here, does it end here."""
+
+    def __init__(self, config: MPNetConfig) -> None:
+        super().__init__(config)
+        self.mpnet = MPNetModel(config, add_pooling_layer=False)
+        self.qa_outputs = nn.Linear(config.hidden_size, 2)
+        self.post_init()
+
+    def forward(
+        self,
+        input_ids: Tensor | None = None,
+        attention_mask: Tensor | None = None,
+        position_ids: Tensor | None = None,
+        inputs_embeds: Tensor | None = None,
+        start_positions: Tensor | None = None,
+        end_positions: Tensor | None = None,
+        **options: Unpack[OutputOptions],
+    ) -> QuestionAnsweringModelOutput:
+        """As `MPNetModel.forward`; `start_positions` and `end_positions` are `(batch,)` token indices of the answer."""
+        out = self.mpnet(input_ids, attention_mask, position_ids, inputs_embeds, return_dict=True, **options)
+        logits = self.qa_outputs(out.last_hidden_state)
+        return QuestionAnsweringModelOutput(
+            loss=question_answering_loss(logits, start_positions, end_positions),
+            start_logits=logits[..., 0].contiguous(),
+            end_logits=logits[..., 1].contiguous(),
+            hidden_states=out.hidden_states,
+            attentions=out.attentions,
+        )
+
+
+class MPNetLMHead(nn.Module):
+    """A score for each word of the vocabulary; the last layer is the transposed embedding table."""
+
+    def __init__(self, config) -> None:
+        super().__init__()
+        self.dense = nn.Linear(config.hidden_size, config.hidden_size)
+        self.layer_norm = nn.LayerNorm(config.hidden_size, eps=config.layer_norm_eps)
+        self.decoder = nn.Linear(config.hidden_size, config.vocab_size)
+        self.bias = nn.Parameter(torch.zeros(config.vocab_size))
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.decoder(self.layer_norm(F.gelu(self.dense(x))))
+
+
+class MPNetForMaskedLM(MPNetPreTrainedModel):
+    """MPNet as it was pre-trained: which word stands where `<mask>` stands."""
+
+    tied_weights = {
+        "lm_head.decoder.weight": "mpnet.embeddings.word_embeddings.weight",
+        "lm_head.decoder.bias": "lm_head.bias",
+    }
+
+    def __init__(self, config: MPNetConfig) -> None:
+        super().__init__(config)
+        self.mpnet = MPNetModel(config, add_pooling_layer=False)
+        self.lm_head = MPNetLMHead(config)
+        self.post_init()
+
+    def forward(
+        self,
+        input_ids: Tensor | None = None,
+        attention_mask: Tensor | None = None,
+        position_ids: Tensor | None = None,
+        inputs_embeds: Tensor | None = None,
+        labels: Tensor | None = None,
+        **options: Unpack[OutputOptions],
+    ) -> MaskedLMOutput:
+        """As `MPNetModel.forward`; `labels` is `(batch, tokens)`: the word's id where one was masked, -100 elsewhere."""
+        out = self.mpnet(input_ids, attention_mask, position_ids, inputs_embeds, return_dict=True, **options)
+        logits = self.lm_head(out.last_hidden_state)
+        loss = cross_entropy(logits, labels)
+        return MaskedLMOutput(loss=loss, logits=logits, hidden_states=out.hidden_states, attentions=out.attentions)
+
+
+heads = {
+    "AutoModel": MPNetModel,
+    "AutoModelForMaskedLM": MPNetForMaskedLM,
+    "AutoModelForQuestionAnswering": MPNetForQuestionAnswering,
+    "AutoModelForSequenceClassification": MPNetForSequenceClassification,
+    "AutoModelForTokenClassification": MPNetForTokenClassification,
+}
