@@ -31,7 +31,14 @@ __all__ = [
 
 # model_type in config.json -> (module in notebook_kit.models, its configuration)
 FAMILIES: dict[str, tuple[str, str]] = {
+    "albert": ("albert", "AlbertConfig"),
     "bert": ("bert", "BertConfig"),
+    "camembert": ("camembert", "CamembertConfig"),
+    "distilbert": ("distilbert", "DistilBertConfig"),
+    "electra": ("electra", "ElectraConfig"),
+    "mpnet": ("mpnet", "MPNetConfig"),
+    "roberta": ("roberta", "RobertaConfig"),
+    "xlm-roberta": ("xlm_roberta", "XLMRobertaConfig"),
 }
 
 
