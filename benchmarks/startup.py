@@ -1,6 +1,6 @@
 """How long it takes until something happens: imports, and the first answer of a new process.
 
-    python benchmarks/startup.py
+python benchmarks/startup.py
 """
 
 from __future__ import annotations

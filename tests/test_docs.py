@@ -7,8 +7,9 @@ import importlib
 import inspect
 import pkgutil
 
-import notebook_kit
 import pytest
+
+import notebook_kit
 
 MODULES = sorted(
     module.name

@@ -8,8 +8,9 @@ import subprocess
 import sys
 from pathlib import Path
 
-import notebook_kit
 import pytest
+
+import notebook_kit
 
 HEAVY = [
     "torch",
@@ -39,7 +40,15 @@ def test_import_loads_nothing_heavy():
 
 def test_touching_every_name_loads_no_optional_package():
     code = "import notebook_kit\nfor name in notebook_kit.__all__: getattr(notebook_kit, name)"
-    assert not loaded_after(code) & {"datasets", "accelerate", "matplotlib", "ipywidgets", "anywidget", "pandas", "IPython"}
+    assert not loaded_after(code) & {
+        "datasets",
+        "accelerate",
+        "matplotlib",
+        "ipywidgets",
+        "anywidget",
+        "pandas",
+        "IPython",
+    }
 
 
 def test_a_tokenizer_needs_no_torch():

@@ -105,7 +105,9 @@ def show(sections: list[Section], stream: TextIO | None = None, colour: bool | N
         stream.write(textwrap.fill(section.about, 100) + "\n\n")
         for step in steps_of(section.run):
             stream.write(_prompted(step.code, paint) + "\n")
-            shown = step.output if isinstance(step.output, str) else pprint.pformat(step.output, width=96, sort_dicts=False)
+            shown = (
+                step.output if isinstance(step.output, str) else pprint.pformat(step.output, width=96, sort_dicts=False)
+            )
             stream.write(paint.output(shown) + "\n" + paint.faint(f"{_time(step.seconds):>100}") + "\n\n")
             stream.flush()
     total = time.perf_counter() - start

@@ -47,7 +47,9 @@ def tokenize():
     tokenizer = AutoTokenizer.from_pretrained("notebook-kit/tiny-sentiment")
     yield tokenizer("Tokenizers are unbelievably useful.")
     yield tokenizer.tokenize("Tokenizers are unbelievably useful.")
-    batch = tokenizer(["Short.", "A rather longer sentence."], padding=True, truncation=True, max_length=16, return_tensors="pt")
+    batch = tokenizer(
+        ["Short.", "A rather longer sentence."], padding=True, truncation=True, max_length=16, return_tensors="pt"
+    )
     yield batch["input_ids"], batch["attention_mask"]
 
 
@@ -130,7 +132,11 @@ def train():
         name, id2label=dict(enumerate(topics)), ignore_mismatched_sizes=True
     )
     arguments = TrainingArguments(
-        output_dir=tempfile.mkdtemp(), learning_rate=1e-3, num_train_epochs=12, per_device_train_batch_size=8, eval_strategy="no"
+        output_dir=tempfile.mkdtemp(),
+        learning_rate=1e-3,
+        num_train_epochs=12,
+        per_device_train_batch_size=8,
+        eval_strategy="no",
     )
     trainer = Trainer(
         model=model,
@@ -148,13 +154,35 @@ def train():
 
 
 SECTIONS = [
-    Section("classify", "A pipeline", "A task's name is enough: the pipeline brings a checkpoint and its tokenizer.", classify),
-    Section("stream", "Many inputs", "A list gives a list. A generator gives a generator, which reads ahead no more than a window.", stream),
+    Section(
+        "classify",
+        "A pipeline",
+        "A task's name is enough: the pipeline brings a checkpoint and its tokenizer.",
+        classify,
+    ),
+    Section(
+        "stream",
+        "Many inputs",
+        "A list gives a list. A generator gives a generator, which reads ahead no more than a window.",
+        stream,
+    ),
     Section("another", "Another model and tokenizer", "By name, or as objects of your own.", another_model),
     Section("tokenize", "AutoTokenizer", "Text to ids: one text, or a batch padded to one length.", tokenize),
     Section("model", "AutoModel", "The tokenizer's output goes into the model; logits come out.", model),
-    Section("inside", "Look inside", "Record where a layer looks, or switch its heads off. Neither costs anything when it is not used.", look_inside),
+    Section(
+        "inside",
+        "Look inside",
+        "Record where a layer looks, or switch its heads off. Neither costs anything when it is not used.",
+        look_inside,
+    ),
     Section("save", "Save and load again", "What is saved here loads in transformers, and the other way round.", save),
-    Section("custom", "A custom configuration", "Edit what the checkpoint's configuration says and build a model from it.", custom),
-    Section("train", "Trainer", "Fine-tune the small checkpoint on a new task: which team should read this message?", train),
+    Section(
+        "custom",
+        "A custom configuration",
+        "Edit what the checkpoint's configuration says and build a model from it.",
+        custom,
+    ),
+    Section(
+        "train", "Trainer", "Fine-tune the small checkpoint on a new task: which team should read this message?", train
+    ),
 ]
