@@ -17,7 +17,7 @@ CPU_BUILDS = "https://download.pytorch.org/whl/cpu"
 
 
 def main(extras: list[str]) -> int:
-    if sys.version_info < (3, 11):
+    if sys.version_info < (3, 11):  # noqa: UP036 (this file is run before anything is installed)
         print(f"notebook_kit needs Python 3.11 or newer; this is {sys.version.split()[0]}.", file=sys.stderr)
         return 1
     project = Path(__file__).resolve().parent.parent
@@ -30,7 +30,18 @@ def main(extras: list[str]) -> int:
             return made.returncode
     target = f"{project}[{','.join(extras)}]" if extras else str(project)
     constraints = str(project / "binder" / "constraints.txt")
-    command = [str(python), "-m", "pip", "install", "--disable-pip-version-check", "--quiet", "-c", constraints, "-e", target]
+    command = [
+        str(python),
+        "-m",
+        "pip",
+        "install",
+        "--disable-pip-version-check",
+        "--quiet",
+        "-c",
+        constraints,
+        "-e",
+        target,
+    ]
     if wants_cpu_build() and answers(CPU_BUILDS):
         command += ["--extra-index-url", CPU_BUILDS]
     print("Installing notebook_kit into .venv (a minute or two) ...", flush=True)
