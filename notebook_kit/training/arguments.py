@@ -1,0 +1,378 @@
+"""TrainingArguments: everything a run is told, as one dataclass that also reads the spelling of older notebooks."""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+import json
+import math
+import os
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from ..errors import CheckpointError, ConfigurationError, near_matches
+from .spellings import modern, without_trackers
+
+if TYPE_CHECKING:
+    import torch
+
+__all__ = ["TrainingArguments"]
+
+_CHOICES = {
+    "eval_strategy": ("no", "steps", "epoch"),
+    "logging_strategy": ("no", "steps", "epoch"),
+    "save_strategy": ("no", "steps", "epoch", "best"),
+    "hub_strategy": ("end", "every_save", "checkpoint", "all_checkpoints"),
+    "train_sampling_strategy": ("group_by_length", "random", "sequential"),
+}
+_POSITIVE = ("per_device_train_batch_size", "per_device_eval_batch_size", "gradient_accumulation_steps")
+_NOT_NEGATIVE = ("learning_rate", "weight_decay", "max_grad_norm", "warmup_steps", "num_train_epochs", "eval_delay")
+
+
+@dataclass(repr=False)
+class TrainingArguments:
+    """What a run is told. Every name and default is the one of the `transformers` Trainer, but for one default:
+    `train_sampling_strategy="group_by_length"` shuffles among examples of alike lengths, which saves padding.
+
+    The spellings of older notebooks are read too: `evaluation_strategy`, `no_cuda`, `warmup_ratio`, `group_by_length`,
+    `per_gpu_train_batch_size`, `logging_dir`, `overwrite_output_dir` and others.
+
+    Attributes:
+        output_dir: Folder for checkpoints and the saved model.
+        per_device_train_batch_size, per_device_eval_batch_size: Examples a batch on each device.
+        gradient_accumulation_steps: Batches for one optimizer update.
+        num_train_epochs: Passes over the training data; may be a fraction.
+        max_steps: Optimizer updates; if positive it counts instead of `num_train_epochs`.
+        learning_rate: At the top of the schedule.
+        lr_scheduler_type, lr_scheduler_kwargs: See `get_scheduler`.
+        warmup_steps: Updates of linear rise; below 1: a fraction of all updates.
+        optim, optim_args: adamw_torch_fused, adamw_torch, adafactor, sgd, ...; further options as "name=value,...".
+        weight_decay: Not applied to biases and normalizations.
+        max_grad_norm: Gradients are scaled down to this norm; 0: not at all.
+        label_smoothing_factor: Part of the target that is spread over all labels.
+        bf16, fp16: Mixed precision.
+        logging_strategy, logging_steps, logging_first_step: When the loss is logged.
+        eval_strategy, eval_steps, eval_delay, eval_on_start: When the model is evaluated.
+        save_strategy, save_steps, save_total_limit, save_only_model: When a checkpoint is written, how many are kept.
+        load_best_model_at_end, metric_for_best_model, greater_is_better: Which evaluation is the best.
+        seed, data_seed: Of everything random, and of the order of the data.
+        use_cpu: Even if there is a faster device.
+        remove_unused_columns: Drop dataset columns that the model does not take.
+        label_names: Columns that hold labels.
+        disable_tqdm: A line for each log instead of a progress bar.
+        report_to: Accepted; logs stay in `trainer.state.log_history`.
+        push_to_hub, hub_model_id, hub_token, hub_private_repo, hub_strategy, hub_revision: Upload to the Hub.
+        dataloader_num_workers, dataloader_pin_memory, dataloader_drop_last, ...: Of torch's DataLoader.
+
+    Raises:
+        ConfigurationError: for an unknown name (with near matches) or values that contradict each other.
+
+    Example:
+        >>> args = TrainingArguments("out", evaluation_strategy="epoch", num_train_epochs=2, report_to="none")
+        >>> args.eval_strategy, args.per_device_train_batch_size
+        ('epoch', 8)
+    """
+
+    output_dir: str | None = None
+    _: dataclasses.KW_ONLY
+    do_train: bool = False
+    do_eval: bool = False
+    do_predict: bool = False
+    per_device_train_batch_size: int = 8
+    per_device_eval_batch_size: int = 8
+    gradient_accumulation_steps: int = 1
+    num_train_epochs: float = 3.0
+    max_steps: int = -1
+    learning_rate: float = 5e-5
+    lr_scheduler_type: str = "linear"
+    lr_scheduler_kwargs: dict[str, Any] | None = None
+    warmup_steps: float = 0
+    optim: str = "adamw_torch_fused"
+    optim_args: str | None = None
+    weight_decay: float = 0.0
+    adam_beta1: float = 0.9
+    adam_beta2: float = 0.999
+    adam_epsilon: float = 1e-8
+    max_grad_norm: float = 1.0
+    label_smoothing_factor: float = 0.0
+    bf16: bool = False
+    fp16: bool = False
+    bf16_full_eval: bool = False
+    fp16_full_eval: bool = False
+    tf32: bool | None = None
+    gradient_checkpointing: bool = False
+    gradient_checkpointing_kwargs: dict[str, Any] | None = None
+    torch_compile: bool = False
+    torch_compile_backend: str | None = None
+    torch_compile_mode: str | None = None
+    logging_strategy: str = "steps"
+    logging_steps: float = 500
+    logging_first_step: bool = False
+    logging_nan_inf_filter: bool = True
+    disable_tqdm: bool | None = None
+    report_to: str | list[str] | None = None
+    run_name: str | None = None
+    eval_strategy: str = "no"
+    eval_steps: float | None = None
+    eval_delay: float = 0
+    eval_on_start: bool = False
+    prediction_loss_only: bool = False
+    include_for_metrics: list[str] = field(default_factory=list)
+    save_strategy: str = "steps"
+    save_steps: float = 500
+    save_total_limit: int | None = None
+    save_only_model: bool = False
+    restore_callback_states_from_checkpoint: bool = False
+    load_best_model_at_end: bool = False
+    metric_for_best_model: str | None = None
+    greater_is_better: bool | None = None
+    push_to_hub: bool = False
+    hub_model_id: str | None = None
+    hub_strategy: str = "every_save"
+    hub_token: str | None = field(default=None, repr=False)
+    hub_private_repo: bool | None = None
+    hub_always_push: bool = False
+    hub_revision: str | None = None
+    seed: int = 42
+    data_seed: int | None = None
+    full_determinism: bool = False
+    use_cpu: bool = False
+    accelerator_config: dict[str, Any] | None = None
+    dataloader_drop_last: bool = False
+    dataloader_num_workers: int = 0
+    dataloader_pin_memory: bool = True
+    dataloader_persistent_workers: bool = False
+    dataloader_prefetch_factor: int | None = None
+    dataloader_multiprocessing_context: str | None = None
+    dataloader_in_order: bool = True
+    remove_unused_columns: bool = True
+    label_names: list[str] | None = None
+    train_sampling_strategy: str = "group_by_length"
+    length_column_name: str = "length"
+    ignore_data_skip: bool = False
+    ddp_find_unused_parameters: bool | None = None
+    resume_from_checkpoint: str | None = None
+
+    def __post_init__(self) -> None:
+        self.output_dir = os.path.expanduser(os.fspath(self.output_dir or "trainer_output"))
+        for name, choices in _CHOICES.items():
+            setattr(self, name, _choice(name, getattr(self, name), choices))
+        self.lr_scheduler_type = _text(self.lr_scheduler_type)
+        self.optim = _text(self.optim)
+        self.disable_tqdm = bool(self.disable_tqdm)
+        self.report_to = without_trackers(self.report_to)
+        self.do_eval = self.do_eval or self.eval_strategy != "no"
+        if self.eval_strategy == "steps" and not self.eval_steps:
+            self.eval_steps = self.logging_steps
+        if (
+            self.load_best_model_at_end
+            or self.save_strategy == "best"
+            or self.lr_scheduler_type == "reduce_lr_on_plateau"
+        ) and self.metric_for_best_model is None:
+            self.metric_for_best_model = "loss"
+        if self.greater_is_better is None and self.metric_for_best_model is not None:
+            self.greater_is_better = not self.metric_for_best_model.endswith("loss")
+        self._check()
+
+    def _check(self) -> None:
+        for name in _POSITIVE:
+            if not (isinstance(getattr(self, name), int) and getattr(self, name) >= 1):
+                raise ConfigurationError(
+                    f"{name} must be a whole number of at least 1; it was {getattr(self, name)!r}.",
+                    next_step=f"Set {name}, for example to 8.",
+                )
+        for name in _NOT_NEGATIVE:
+            value = getattr(self, name)
+            if isinstance(value, str) or value is None or not value >= 0:
+                raise ConfigurationError(
+                    f"{name} must be a number of at least 0; it was {value!r}.", next_step=f"Correct {name}."
+                )
+        for kind in ("logging", "eval", "save"):
+            steps = getattr(self, f"{kind}_steps")
+            if getattr(self, f"{kind}_strategy") == "steps" and not (
+                steps is not None and steps > 0 and (steps < 1 or steps == int(steps))
+            ):
+                raise ConfigurationError(
+                    f"{kind}_strategy='steps' needs {kind}_steps as a whole number, or as a fraction of all steps below 1;"
+                    f" it was {steps!r}.",
+                    next_step=f"Set {kind}_steps, for example to 100, or {kind}_strategy='epoch'.",
+                )
+        if self.fp16 and self.bf16:
+            raise ConfigurationError("fp16 and bf16 were both asked for.", next_step="Keep one of them.")
+        if self.fp16_full_eval and self.bf16_full_eval:
+            raise ConfigurationError(
+                "fp16_full_eval and bf16_full_eval were both asked for.", next_step="Keep one of them."
+            )
+        if self.dataloader_num_workers == 0 and self.dataloader_prefetch_factor is not None:
+            raise ConfigurationError(
+                "dataloader_prefetch_factor is for worker processes, but dataloader_num_workers is 0.",
+                next_step="Set dataloader_num_workers, or leave dataloader_prefetch_factor out.",
+            )
+        if self.lr_scheduler_type == "reduce_lr_on_plateau" and self.eval_strategy == "no":
+            raise ConfigurationError(
+                "lr_scheduler_type='reduce_lr_on_plateau' follows the evaluations, but eval_strategy is 'no'.",
+                next_step="Set eval_strategy='epoch' or 'steps'.",
+            )
+        if self.save_strategy == "best" and self.eval_strategy == "no":
+            raise ConfigurationError(
+                "save_strategy='best' saves after the best evaluation, but eval_strategy is 'no'.",
+                next_step="Set eval_strategy='epoch' or 'steps'.",
+            )
+        if self.load_best_model_at_end and self.save_strategy != "best":
+            self._check_best()
+
+    def _check_best(self) -> None:
+        if self.eval_strategy != self.save_strategy:
+            wanted = self.eval_strategy if self.eval_strategy != "no" else self.save_strategy
+            wanted = wanted if wanted != "no" else "epoch"
+            raise ConfigurationError(
+                "load_best_model_at_end=True needs a checkpoint at each evaluation, but eval_strategy is"
+                f" {self.eval_strategy!r} and save_strategy is {self.save_strategy!r}.",
+                next_step=f"Set eval_strategy={wanted!r} and save_strategy={wanted!r}.",
+            )
+        if self.eval_strategy == "steps":
+            save, evaluate = self.save_steps, self.eval_steps or 0
+            ratio = save / evaluate
+            if (save < 1) != (evaluate < 1) or not math.isclose(ratio, round(ratio), abs_tol=1e-6) or ratio < 1:
+                raise ConfigurationError(
+                    "load_best_model_at_end=True needs an evaluation at each save, so save_steps must be a multiple of"
+                    f" eval_steps; they are {save:g} and {evaluate:g}.",
+                    next_step=f"Set save_steps={evaluate:g}.",
+                )
+
+    @property
+    def train_batch_size(self) -> int:
+        """Examples a training batch on this process."""
+        return self.per_device_train_batch_size
+
+    @property
+    def eval_batch_size(self) -> int:
+        """Examples an evaluation batch on this process."""
+        return self.per_device_eval_batch_size
+
+    @property
+    def group_by_length(self) -> bool:
+        """Whether training batches are made of examples of alike lengths."""
+        return self.train_sampling_strategy == "group_by_length"
+
+    @property
+    def evaluation_strategy(self) -> str:
+        """The older name of `eval_strategy`."""
+        return self.eval_strategy
+
+    @property
+    def mixed_precision(self) -> str:
+        """ "fp16", "bf16" or "no", as accelerate says it (its launcher may ask for one too)."""
+        return "fp16" if self.fp16 else "bf16" if self.bf16 else os.environ.get("ACCELERATE_MIXED_PRECISION", "no")
+
+    @property
+    def device(self) -> torch.device:
+        """The device of this process."""
+        return _process_state(self.use_cpu).device
+
+    @property
+    def n_gpu(self) -> int:
+        """Devices that are not CPUs and that this process uses: 0 or 1."""
+        return int(self.device.type != "cpu")
+
+    @property
+    def world_size(self) -> int:
+        """Processes that train together."""
+        return _process_state(self.use_cpu).num_processes
+
+    @property
+    def process_index(self) -> int:
+        """Which of the processes this is."""
+        return _process_state(self.use_cpu).process_index
+
+    @property
+    def should_save(self) -> bool:
+        """Whether this process is the one that writes files."""
+        return self.process_index == 0
+
+    def get_warmup_steps(self, num_training_steps: int) -> int:
+        """Updates of warmup in a run of that many."""
+        return math.ceil(num_training_steps * self.warmup_steps) if self.warmup_steps < 1 else int(self.warmup_steps)
+
+    def set_training(self, **options: Any) -> TrainingArguments:
+        """A copy with some values changed, checked again."""
+        return dataclasses.replace(self, **options)
+
+    def to_dict(self) -> dict[str, Any]:
+        """All values; the token is replaced by a placeholder."""
+        values = {f.name: getattr(self, f.name) for f in dataclasses.fields(self)}
+        if values["hub_token"] is not None:
+            values["hub_token"] = "<HUB_TOKEN>"
+        return values
+
+    def to_json_string(self) -> str:
+        """All values as JSON; the token is replaced by a placeholder."""
+        return json.dumps(self.to_dict(), indent=2, default=str)
+
+    def save(self, path: str | Path) -> None:
+        """Write the values as JSON, without the token."""
+        Path(path).write_text(self.to_json_string() + "\n", "utf-8")
+
+    @classmethod
+    def load(cls, path: str | Path) -> TrainingArguments:
+        """Read what `save` wrote.
+
+        Raises:
+            CheckpointError: if the file cannot be read.
+        """
+        try:
+            values = json.loads(Path(path).read_text("utf-8"))
+        except (OSError, ValueError) as error:
+            raise CheckpointError(
+                f"Training arguments cannot be read from {path}: {error}.", next_step="Write them anew with save."
+            ) from error
+        values.pop("hub_token", None)
+        return cls(**values)
+
+    def __repr__(self) -> str:
+        changed = (
+            f"{f.name}={'<HUB_TOKEN>' if f.name == 'hub_token' else getattr(self, f.name)!r}"
+            for f in dataclasses.fields(self)
+            if f.default is dataclasses.MISSING or getattr(self, f.name) != f.default
+        )
+        return f"{type(self).__name__}({', '.join(changed)})"
+
+
+def _accept_old_spellings(cls: type) -> None:
+    generated = cls.__init__  # type: ignore[misc]
+
+    @functools.wraps(generated)
+    def __init__(self: Any, *positional: Any, **given: Any) -> None:
+        if len(positional) > 1:
+            raise ConfigurationError(
+                f"TrainingArguments takes output_dir alone by position; {len(positional)} values were given.",
+                next_step="Name the others: TrainingArguments('out', learning_rate=2e-5).",
+            )
+        generated(self, *positional, **modern(given, {f.name for f in dataclasses.fields(type(self))}))
+
+    cls.__init__ = __init__  # type: ignore[misc]
+
+
+_accept_old_spellings(TrainingArguments)
+
+
+def _text(value: Any) -> str:
+    return str(getattr(value, "value", value)).lower()
+
+
+def _choice(name: str, value: Any, choices: tuple[str, ...]) -> str:
+    # False is what YAML makes of an unquoted `no`.
+    text = "no" if value is False or value is None else _text(value)
+    if text not in choices:
+        raise ConfigurationError(
+            f"{name}={value!r} is not known. {near_matches(text, choices)}".strip(),
+            next_step=f"Use one of {', '.join(map(repr, choices))}.",
+        )
+    return text
+
+
+def _process_state(use_cpu: bool) -> Any:
+    from accelerate import PartialState
+
+    return PartialState(cpu=use_cpu) if not PartialState._shared_state else PartialState()

@@ -1,0 +1,163 @@
+"""From a list of examples to one batch of tensors."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+
+from ..errors import InputError
+
+__all__ = ["DataCollatorForTokenClassification", "DataCollatorWithPadding", "default_data_collator"]
+
+
+def _as_mapping(feature: Any) -> Mapping[str, Any]:
+    if isinstance(feature, Mapping):
+        return feature
+    if hasattr(feature, "data") and isinstance(feature.data, Mapping):
+        return feature.data
+    if hasattr(feature, "__dict__"):
+        return vars(feature)
+    raise InputError(
+        f"An example of the dataset is a {type(feature).__name__}; expected a mapping from input names to values.",
+        next_step='Let the dataset give dictionaries such as {"input_ids": [...], "labels": 0}.',
+    )
+
+
+def _labels(features: Sequence[Mapping[str, Any]]) -> torch.Tensor | None:
+    """The column `label` or `label_ids` as the tensor `labels`: whole numbers stay whole."""
+    first = features[0]
+    name = "label" if first.get("label") is not None else "label_ids" if first.get("label_ids") is not None else None
+    if name is None:
+        return None
+    values = [feature[name] for feature in features]
+    return _stack(name, values)
+
+
+def _stack(name: str, values: list[Any]) -> torch.Tensor:
+    first = values[0]
+    try:
+        if isinstance(first, torch.Tensor):
+            return torch.stack(values)
+        return torch.as_tensor(np.stack(values) if isinstance(first, np.ndarray) else np.asarray(values))
+    except (ValueError, TypeError, RuntimeError) as error:
+        raise InputError(
+            f"The values of {name!r} in one batch do not make a tensor: {error}. They may differ in length.",
+            next_step="Pass data_collator=DataCollatorWithPadding(tokenizer), or processing_class=tokenizer to the Trainer,"
+            " so that each batch is padded; or pad when tokenizing.",
+        ) from error
+
+
+def _narrow(tensor: torch.Tensor) -> torch.Tensor:
+    # NumPy and Python numbers are float64; models and their losses are float32.
+    return tensor.float() if tensor.dtype == torch.float64 else tensor
+
+
+def default_data_collator(features: list[Any], return_tensors: str = "pt") -> dict[str, Any]:
+    """Stack examples of equal shape; `label` and `label_ids` become `labels`. Text is left out.
+
+    Args:
+        features: Mappings from names to numbers, lists, arrays or tensors, all with the same names.
+        return_tensors: "pt" for torch tensors or "np" for NumPy arrays.
+
+    Returns:
+        A dictionary of tensors of shape (batch, ...).
+
+    Raises:
+        InputError: if values of one name differ in shape.
+
+    Example:
+        >>> default_data_collator([{"x": [1, 2], "label": 0}, {"x": [3, 4], "label": 1}])
+        {'labels': tensor([0, 1]), 'x': tensor([[1, 2],
+                [3, 4]])}
+    """
+    examples = [_as_mapping(feature) for feature in features]
+    batch: dict[str, Any] = {}
+    labels = _labels(examples)
+    if labels is not None:
+        batch["labels"] = _narrow(labels)
+    for name, value in examples[0].items():
+        if name in ("label", "label_ids") or value is None or isinstance(value, str):
+            continue
+        batch[name] = _narrow(_stack(name, [example[name] for example in examples]))
+    if return_tensors == "np":
+        return {name: tensor.numpy() for name, tensor in batch.items()}
+    return batch
+
+
+@dataclass
+class DataCollatorWithPadding:
+    """Pad the examples of a batch to one length with the tokenizer's `pad`; `label` and `label_ids` become `labels`.
+
+    Args:
+        tokenizer: The tokenizer that made the examples (or any object with its `pad`).
+        padding: True or "longest": to the longest of the batch; "max_length": to `max_length`; False: not at all.
+        max_length: In tokens.
+        pad_to_multiple_of: Round the length up to a multiple, for example 8 for tensor cores.
+        return_tensors: "pt" or "np".
+
+    Raises:
+        InputError: if there are columns that cannot be padded.
+    """
+
+    tokenizer: Any
+    padding: bool | str = True
+    max_length: int | None = None
+    pad_to_multiple_of: int | None = None
+    return_tensors: str = "pt"
+
+    def __call__(self, features: list[Any]) -> dict[str, Any]:
+        examples = [_as_mapping(feature) for feature in features]
+        labels = _labels(examples)
+        if labels is not None:
+            examples = [{k: v for k, v in example.items() if k not in ("label", "label_ids")} for example in examples]
+        batch = self.tokenizer.pad(
+            examples,
+            padding=self.padding,
+            max_length=self.max_length,
+            pad_to_multiple_of=self.pad_to_multiple_of,
+            return_tensors=self.return_tensors,
+        )
+        if labels is not None:
+            batch["labels"] = _narrow(labels) if self.return_tensors == "pt" else labels.numpy()
+        return batch
+
+
+@dataclass
+class DataCollatorForTokenClassification:
+    """Like `DataCollatorWithPadding`, for examples with a label for each token.
+
+    Args:
+        tokenizer, padding, max_length, pad_to_multiple_of, return_tensors: As for `DataCollatorWithPadding`.
+        label_pad_token_id: The label of padding; the losses leave -100 out.
+    """
+
+    tokenizer: Any
+    padding: bool | str = True
+    max_length: int | None = None
+    pad_to_multiple_of: int | None = None
+    label_pad_token_id: int = -100
+    return_tensors: str = "pt"
+
+    def __call__(self, features: list[Any]) -> dict[str, Any]:
+        examples = [_as_mapping(feature) for feature in features]
+        name = "label" if "label" in examples[0] else "labels"
+        rows = [list(example[name]) for example in examples] if name in examples[0] else None
+        batch = self.tokenizer.pad(
+            [{k: v for k, v in example.items() if k != name} for example in examples],
+            padding=self.padding,
+            max_length=self.max_length,
+            pad_to_multiple_of=self.pad_to_multiple_of,
+            return_tensors=self.return_tensors,
+        )
+        if rows is not None:
+            width = batch["input_ids"].shape[1]
+            left = getattr(self.tokenizer, "padding_side", "right") == "left"
+            labels = np.full((len(rows), width), self.label_pad_token_id, dtype=np.int64)
+            for row, values in zip(labels, rows, strict=True):
+                row[slice(width - len(values), width) if left else slice(0, len(values))] = values
+            batch["labels"] = torch.from_numpy(labels) if self.return_tensors == "pt" else labels
+        return batch

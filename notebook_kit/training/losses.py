@@ -1,0 +1,130 @@
+"""Losses of batches: read from a model's outputs, smoothed, weighed, and summed up without waiting for the device."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+
+from ..errors import InputError
+from .state import ExportableState
+
+
+def loss_of(outputs: Any, inputs: Mapping[str, Any], model: torch.nn.Module) -> torch.Tensor:
+    """The loss in a model's outputs: the field `loss`, or the first element of a tuple.
+
+    Raises:
+        InputError: if there is none, as happens when the dataset has no labels.
+    """
+    if isinstance(outputs, torch.Tensor):
+        loss = outputs if outputs.ndim == 0 else None
+    elif isinstance(outputs, Mapping):
+        loss = outputs.get("loss")
+    else:
+        loss = getattr(outputs, "loss", None) if hasattr(outputs, "loss") else outputs[0]
+    if loss is None:
+        given = ", ".join(inputs)
+        has_labels = any("label" in name or name.endswith("_positions") for name in inputs)
+        raise InputError(
+            f"{type(model).__name__} returned no loss. It was given {given}.",
+            next_step="Use a model with a head, such as AutoModelForSequenceClassification, or pass compute_loss_func."
+            if has_labels
+            else "Give the dataset a column 'label' or 'labels', or override compute_loss.",
+        )
+    return loss
+
+
+def count_labels(inputs: Any, shifted: bool = False) -> torch.Tensor | None:
+    """How many labels of a batch count (all but -100), as a tensor; None without a tensor of labels.
+
+    Args:
+        inputs: The batch.
+        shifted: The loss compares each position with the next label, so the first label does not count.
+    """
+    labels = inputs.get("labels") if hasattr(inputs, "get") else None
+    if not isinstance(labels, torch.Tensor):
+        return None
+    return (labels[..., 1:] if shifted else labels).ne(-100).sum()
+
+
+def smoothed_loss(
+    logits: torch.Tensor, labels: torch.Tensor, smoothing: float, shifted: bool, items: torch.Tensor | None
+) -> torch.Tensor:
+    """Cross-entropy with a part of the target spread evenly over all classes (Szegedy et al., arXiv:1512.00567).
+
+    Args:
+        logits: Float tensor of shape (..., classes).
+        labels: Integer tensor of shape (...); -100 is left out.
+        smoothing: The part that is spread, 0 to 1.
+        shifted: Compare each position with the next label (causal language models).
+        items: How many labels the whole update has; None: as many as there are here.
+    """
+    if shifted:
+        logits, labels = logits[..., :-1, :], labels[..., 1:]
+    flat, targets = logits.reshape(-1, logits.shape[-1]), labels.reshape(-1)
+    reduction = "mean" if items is None else "sum"
+    loss = F.cross_entropy(flat, targets, ignore_index=-100, label_smoothing=smoothing, reduction=reduction)
+    return loss if items is None else loss / items
+
+
+@dataclass
+class LossMeter(ExportableState):
+    """Sums losses on their device: nothing waits for the device until a log is due.
+
+    A loss that is not a number counts as the mean of those since the last log (with `keep_all`, as it is), so that one
+    bad batch does not hide the others; how many there were is told at the log.
+
+    Attributes:
+        total: Sum of the losses of the steps that were logged in this call of `train`.
+        logged_step: The step of the last log.
+        first_step: The step at which this call began.
+        pending: Sum of the losses since then, taken from a checkpoint.
+    """
+
+    total: float = 0.0
+    logged_step: int = 0
+    first_step: int = 0
+    pending: float = 0.0
+    keep_all: bool = False
+
+    def __post_init__(self) -> None:
+        self._sum: torch.Tensor | None = None
+        self._bad: torch.Tensor | None = None
+
+    def add(self, loss: torch.Tensor, step: int) -> None:
+        """Count the loss of one batch; `step` updates are done."""
+        if self._sum is None or self._bad is None:
+            self._sum = torch.full((), self.pending, dtype=torch.float32, device=loss.device)
+            self._bad = torch.zeros((), device=loss.device)
+        finite = torch.isfinite(loss)
+        self._bad += ~finite
+        if self.keep_all:
+            self._sum += loss
+        else:
+            self._sum += torch.where(finite, loss, self._sum / (1 + step - self.logged_step))
+
+    def read(self) -> tuple[float, int]:
+        """The sum since the last log and how many losses were no finite numbers. Waits for the device."""
+        if self._sum is None or self._bad is None:
+            return self.pending, 0
+        total, bad = torch.stack([self._sum, self._bad]).tolist()
+        return total, int(bad)
+
+    def take(self, step: int) -> tuple[float, int]:
+        """The mean loss of the updates since the last log, and how many losses were no finite numbers."""
+        total, bad = self.read()
+        mean = total / max(1, step - self.logged_step)
+        self.total += total
+        self.logged_step, self.pending = step, 0.0
+        self._sum = self._bad = None
+        return mean, bad
+
+    def mean(self, step: int) -> float:
+        """The mean loss of all updates of this call."""
+        return (self.total + self.read()[0]) / max(step - self.first_step, 1)
+
+    def state(self) -> dict[str, Any]:
+        return {"args": {"logged_step": self.logged_step, "pending": self.read()[0]}, "attributes": {}}

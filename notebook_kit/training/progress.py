@@ -1,0 +1,141 @@
+"""What a person sees of a run: one progress bar, and the logs as a table."""
+
+from __future__ import annotations
+
+import html
+import sys
+from collections.abc import Sized
+from typing import Any
+
+from .callbacks import TrainerCallback
+
+__all__ = ["PrinterCallback", "ProgressCallback"]
+
+_QUIET = {"epoch", "total_flos", "step", "grad_norm", "learning_rate"}
+
+
+def _short(value: Any) -> str:
+    return f"{value:.4g}" if isinstance(value, float) else str(value)
+
+
+class PrinterCallback(TrainerCallback):
+    """Writes each log to the standard output as one line."""
+
+    def on_log(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+        if state.is_local_process_zero:
+            logs = {name: _short(value) for name, value in kwargs["logs"].items() if name != "total_flos"}
+            sys.stdout.write(f"{logs}\n")
+            sys.stdout.flush()
+
+
+class ProgressCallback(TrainerCallback):
+    """One progress bar over the steps of a run, and below it a table of losses and metrics.
+
+    In a notebook the table is drawn once and updated; in a terminal each row is written above the bar. An evaluation or a
+    prediction outside a run has a bar of its own.
+    """
+
+    def __init__(self) -> None:
+        self.bar: Any = None
+        self.prediction_bar: Any = None
+        self.rows: list[dict[str, Any]] = []
+        self.table: Any = None
+        self._predicted = 0
+
+    def on_train_begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+        self.rows, self.table = [], None
+        if state.is_local_process_zero:
+            from tqdm.auto import tqdm
+
+            self.bar = tqdm(total=state.max_steps, initial=state.global_step, dynamic_ncols=True, desc="Training")
+
+    def on_step_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+        if self.bar is not None:
+            self.bar.update(state.global_step - self.bar.n)
+
+    def on_prediction_step(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+        if not state.is_local_process_zero:
+            return
+        loader = kwargs.get("eval_dataloader")
+        total = len(loader) if isinstance(loader, Sized) else None
+        self._predicted += 1
+        if self.bar is not None:
+            self.bar.set_postfix_str(f"evaluating {self._predicted}/{total or '?'}", refresh=False)
+            self.bar.update(0)
+            return
+        if self.prediction_bar is None:
+            from tqdm.auto import tqdm
+
+            self.prediction_bar = tqdm(total=total, dynamic_ncols=True, desc="Predicting")
+        self.prediction_bar.update(1)
+
+    def on_evaluate(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+        self._end_prediction()
+
+    def on_predict(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+        self._end_prediction()
+
+    def _end_prediction(self) -> None:
+        self._predicted = 0
+        if self.bar is not None:
+            self.bar.set_postfix_str("", refresh=False)
+        if self.prediction_bar is not None:
+            self.prediction_bar.close()
+            self.prediction_bar = None
+
+    def on_log(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+        logs = kwargs["logs"]
+        if self.bar is None or "train_runtime" in logs:
+            return
+        row: dict[str, Any] = {"Step": state.global_step, "Epoch": round(state.epoch, 2)}
+        for name, value in logs.items():
+            if name == "loss":
+                row["Training Loss"] = value
+            elif name == "eval_loss":
+                row["Validation Loss"] = value
+            elif name not in _QUIET and not name.endswith(("_runtime", "_per_second")):
+                row[name.removeprefix("eval_").replace("_", " ").capitalize()] = value
+        if self.rows and self.rows[-1]["Step"] == row["Step"]:
+            self.rows[-1].update(row)
+        else:
+            self.rows.append(row)
+        if type(self.bar).__name__ == "tqdm_notebook":
+            self._draw()
+        else:
+            self.bar.write("  ".join(f"{name}: {_short(value)}" for name, value in row.items()))
+
+    def _draw(self) -> None:
+        from IPython.display import HTML, display
+
+        shown = HTML(table_html(self.rows))
+        if self.table is None:
+            self.table = display(shown, display_id=True)
+        else:
+            self.table.update(shown)
+
+    def on_train_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+        self._end_prediction()
+        if self.bar is not None:
+            self.bar.close()
+            self.bar = None
+
+    def on_error(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+        self.on_train_end(args, state, control)
+
+
+def table_html(rows: list[dict[str, Any]]) -> str:
+    """The rows as an HTML table with a column for each name; names and values are escaped.
+
+    Example:
+        >>> table_html([{"Step": 1}])
+        '<table><thead><tr><th>Step</th></tr></thead><tbody><tr><td>1</td></tr></tbody></table>'
+    """
+    names = list(dict.fromkeys(name for row in rows for name in row))
+    head = "".join(f"<th>{html.escape(name)}</th>" for name in names)
+    body = "".join(
+        "<tr>"
+        + "".join(f"<td>{html.escape(_short(row[name])) if name in row else ''}</td>" for name in names)
+        + "</tr>"
+        for row in rows
+    )
+    return f"<table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>"

@@ -1,0 +1,232 @@
+"""How the learning rate goes over the steps: each schedule is a factor of the optimizer's own learning rate."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from typing import Any
+
+from torch.optim import Optimizer
+from torch.optim.lr_scheduler import LambdaLR, LRScheduler, ReduceLROnPlateau
+
+from ..errors import ConfigurationError, near_matches
+
+__all__ = [
+    "get_constant_schedule",
+    "get_constant_schedule_with_warmup",
+    "get_cosine_schedule_with_warmup",
+    "get_cosine_with_hard_restarts_schedule_with_warmup",
+    "get_inverse_sqrt_schedule",
+    "get_linear_schedule_with_warmup",
+    "get_polynomial_decay_schedule_with_warmup",
+    "get_scheduler",
+]
+
+Factor = Callable[[int], float]
+
+
+def _with_warmup(num_warmup_steps: int, after: Factor) -> Factor:
+    """0 to 1 in `num_warmup_steps`, then `after(step)`."""
+
+    def factor(step: int) -> float:
+        return step / max(1, num_warmup_steps) if step < num_warmup_steps else after(step)
+
+    return factor
+
+
+def _progress(step: int, num_warmup_steps: int, num_training_steps: int) -> float:
+    """How much of the steps after the warmup is done."""
+    return (step - num_warmup_steps) / max(1, num_training_steps - num_warmup_steps)
+
+
+def get_constant_schedule(optimizer: Optimizer, last_epoch: int = -1) -> LambdaLR:
+    """The optimizer's learning rate throughout."""
+    return LambdaLR(optimizer, lambda step: 1.0, last_epoch=last_epoch)
+
+
+def get_constant_schedule_with_warmup(optimizer: Optimizer, num_warmup_steps: int, last_epoch: int = -1) -> LambdaLR:
+    """A linear rise over `num_warmup_steps`, then the optimizer's learning rate."""
+    return LambdaLR(optimizer, _with_warmup(num_warmup_steps, lambda step: 1.0), last_epoch)
+
+
+def get_linear_schedule_with_warmup(
+    optimizer: Optimizer, num_warmup_steps: int, num_training_steps: int, last_epoch: int = -1
+) -> LambdaLR:
+    """A linear rise over `num_warmup_steps`, then a linear fall to zero at `num_training_steps`.
+
+    Example:
+        >>> import torch
+        >>> optimizer = torch.optim.SGD([torch.zeros(1)], lr=1.0)
+        >>> schedule = get_linear_schedule_with_warmup(optimizer, num_warmup_steps=2, num_training_steps=4)
+        >>> [schedule.lr_lambdas[0](step) for step in range(5)]
+        [0.0, 0.5, 1.0, 0.5, 0.0]
+    """
+
+    def fall(step: int) -> float:
+        return max(0.0, (num_training_steps - step) / max(1, num_training_steps - num_warmup_steps))
+
+    return LambdaLR(optimizer, _with_warmup(num_warmup_steps, fall), last_epoch)
+
+
+def get_cosine_schedule_with_warmup(
+    optimizer: Optimizer,
+    num_warmup_steps: int,
+    num_training_steps: int,
+    num_cycles: float = 0.5,
+    last_epoch: int = -1,
+) -> LambdaLR:
+    """A linear rise, then a cosine: half a cycle goes from 1 to 0."""
+
+    def wave(step: int) -> float:
+        progress = _progress(step, num_warmup_steps, num_training_steps)
+        return max(0.0, 0.5 * (1.0 + math.cos(math.pi * num_cycles * 2.0 * progress)))
+
+    return LambdaLR(optimizer, _with_warmup(num_warmup_steps, wave), last_epoch)
+
+
+def get_cosine_with_hard_restarts_schedule_with_warmup(
+    optimizer: Optimizer, num_warmup_steps: int, num_training_steps: int, num_cycles: int = 1, last_epoch: int = -1
+) -> LambdaLR:
+    """A linear rise, then `num_cycles` falls from 1 to 0 along a half cosine, each followed by a jump back to 1."""
+
+    def wave(step: int) -> float:
+        progress = _progress(step, num_warmup_steps, num_training_steps)
+        return 0.0 if progress >= 1.0 else 0.5 * (1.0 + math.cos(math.pi * ((num_cycles * progress) % 1.0)))
+
+    return LambdaLR(optimizer, _with_warmup(num_warmup_steps, wave), last_epoch)
+
+
+def get_polynomial_decay_schedule_with_warmup(
+    optimizer: Optimizer,
+    num_warmup_steps: int,
+    num_training_steps: int,
+    lr_end: float = 1e-7,
+    power: float = 1.0,
+    last_epoch: int = -1,
+) -> LambdaLR:
+    """A linear rise, then a fall along a polynomial from the learning rate to `lr_end` at `num_training_steps`.
+
+    Raises:
+        ConfigurationError: if `lr_end` is not below the optimizer's learning rate.
+    """
+    top = optimizer.defaults["lr"]
+    if lr_end >= top:
+        raise ConfigurationError(
+            f"A polynomial schedule falls from the learning rate to lr_end, but {top} is not above {lr_end}.",
+            next_step="Raise learning_rate or lower lr_end (lr_scheduler_kwargs={'lr_end': 0.0}).",
+        )
+
+    def fall(step: int) -> float:
+        if step > num_training_steps:
+            return lr_end / top
+        remaining = 1 - _progress(step, num_warmup_steps, num_training_steps)
+        return ((top - lr_end) * remaining**power + lr_end) / top
+
+    return LambdaLR(optimizer, _with_warmup(num_warmup_steps, fall), last_epoch)
+
+
+def get_inverse_sqrt_schedule(
+    optimizer: Optimizer, num_warmup_steps: int, timescale: int | None = None, last_epoch: int = -1
+) -> LambdaLR:
+    """A linear rise, then a fall as one over the square root of the step; `timescale` is `num_warmup_steps` or 10,000."""
+    scale = timescale or num_warmup_steps or 10_000
+
+    def fall(step: int) -> float:
+        return 1.0 / math.sqrt((step + scale - num_warmup_steps) / scale)
+
+    return LambdaLR(optimizer, _with_warmup(num_warmup_steps, fall), last_epoch)
+
+
+def get_cosine_with_min_lr_schedule_with_warmup(
+    optimizer: Optimizer,
+    num_warmup_steps: int,
+    num_training_steps: int,
+    num_cycles: float = 0.5,
+    last_epoch: int = -1,
+    min_lr: float | None = None,
+    min_lr_rate: float | None = None,
+) -> LambdaLR:
+    """A linear rise, then a cosine to `min_lr`, or to `min_lr_rate` of the learning rate."""
+    if (min_lr is None) == (min_lr_rate is None):
+        raise ConfigurationError(
+            "The schedule cosine_with_min_lr needs exactly one of min_lr and min_lr_rate.",
+            next_step="Say, for example, lr_scheduler_kwargs={'min_lr_rate': 0.1}.",
+        )
+    floor = min_lr_rate if min_lr_rate is not None else min_lr / optimizer.defaults["lr"]  # type: ignore[operator]
+
+    def wave(step: int) -> float:
+        progress = _progress(step, num_warmup_steps, num_training_steps)
+        height = 0.5 * (1.0 + math.cos(math.pi * num_cycles * 2.0 * progress))
+        return max(0.0, height * (1 - floor) + floor)
+
+    return LambdaLR(optimizer, _with_warmup(num_warmup_steps, wave), last_epoch)
+
+
+def _plateau(optimizer: Optimizer, **options: Any) -> ReduceLROnPlateau:
+    return ReduceLROnPlateau(optimizer, **options)
+
+
+# name -> (maker, whether it takes num_warmup_steps, whether it takes num_training_steps)
+SCHEDULES: dict[str, tuple[Callable[..., Any], bool, bool]] = {
+    "linear": (get_linear_schedule_with_warmup, True, True),
+    "cosine": (get_cosine_schedule_with_warmup, True, True),
+    "cosine_with_restarts": (get_cosine_with_hard_restarts_schedule_with_warmup, True, True),
+    "cosine_with_min_lr": (get_cosine_with_min_lr_schedule_with_warmup, True, True),
+    "polynomial": (get_polynomial_decay_schedule_with_warmup, True, True),
+    "constant": (get_constant_schedule, False, False),
+    "constant_with_warmup": (get_constant_schedule_with_warmup, True, False),
+    "inverse_sqrt": (get_inverse_sqrt_schedule, True, False),
+    "reduce_lr_on_plateau": (_plateau, False, False),
+}
+
+
+def get_scheduler(
+    name: str,
+    optimizer: Optimizer,
+    num_warmup_steps: int | None = None,
+    num_training_steps: int | None = None,
+    scheduler_specific_kwargs: dict[str, Any] | None = None,
+) -> LRScheduler:
+    """The schedule of that name.
+
+    Args:
+        name: One of linear, cosine, cosine_with_restarts, cosine_with_min_lr, polynomial, constant,
+            constant_with_warmup, inverse_sqrt, reduce_lr_on_plateau.
+        optimizer: Whose learning rate it moves.
+        num_warmup_steps: Optimizer updates of linear rise.
+        num_training_steps: Optimizer updates of the whole run.
+        scheduler_specific_kwargs: Further options of that schedule.
+
+    Raises:
+        ConfigurationError: for an unknown name or a count that the schedule needs and was not given.
+
+    Example:
+        >>> import torch
+        >>> optimizer = torch.optim.SGD([torch.zeros(1)], lr=0.1)
+        >>> get_scheduler("constant", optimizer).get_last_lr()
+        [0.1]
+    """
+    name = str(getattr(name, "value", name))
+    if name not in SCHEDULES:
+        raise ConfigurationError(
+            f"There is no learning rate schedule named {name!r}. {near_matches(name, SCHEDULES)}".strip(),
+            next_step=f"Use one of {', '.join(SCHEDULES)}.",
+        )
+    maker, warms_up, is_finite = SCHEDULES[name]
+    needed: dict[str, int | None] = {}
+    if warms_up:
+        needed["num_warmup_steps"] = num_warmup_steps
+    if is_finite:
+        needed["num_training_steps"] = num_training_steps
+    missing = [key for key, value in needed.items() if value is None]
+    if missing:
+        raise ConfigurationError(
+            f"The schedule {name!r} needs {' and '.join(missing)}.", next_step="Pass them to get_scheduler."
+        )
+    try:
+        return maker(optimizer, **needed, **(scheduler_specific_kwargs or {}))
+    except TypeError as error:
+        raise ConfigurationError(
+            f"The schedule {name!r} does not take the options {sorted(scheduler_specific_kwargs or {})}: {error}.",
+            next_step="Correct lr_scheduler_kwargs.",
+        ) from error

@@ -1,0 +1,825 @@
+"""The Trainer: a loop that fits on one screen, and the hooks by which subclasses and callbacks change it."""
+
+from __future__ import annotations
+
+import itertools
+import logging
+import math
+import time
+import warnings
+from collections.abc import Callable, Iterator, Mapping, Sized
+from contextlib import nullcontext
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+from torch.utils.data import DataLoader
+
+from ..errors import ConfigurationError, InputError, NotebookKitWarning
+from . import runs
+from .arguments import TrainingArguments
+from .callbacks import CallbackList, default_callbacks, metric_key
+from .collators import DataCollatorWithPadding, default_data_collator
+from .data import check_dataset, fit_columns, lengths_for_grouping, make_loader
+from .devices import as_inputs, explain_memory, make_accelerator, to_device
+from .evaluation import evaluation_pass
+from .interrupts import Interrupts
+from .losses import LossMeter, count_labels, loss_of, smoothed_loss
+from .metrics import EvalLoopOutput, EvalPrediction, PredictionOutput, TrainOutput, map_tensors, speed_metrics
+from .optimizers import optimizer_class_and_options, parameter_groups
+from .resuming import Position, Resumption
+from .sampling import set_epoch
+from .schedules import get_scheduler
+from .seeding import restore_rng_states, rng_states, set_seed
+from .setup import ModelTraits, Plan, call_model_init, checked_args, checked_model, length_of, takes_name
+from .state import TrainerControl, TrainerState
+
+__all__ = ["Trainer"]
+
+logger = logging.getLogger(__name__)
+
+
+class Trainer:
+    """Fine-tunes and evaluates a model.
+
+    Subclasses may override `get_train_dataloader`, `get_eval_dataloader`, `get_test_dataloader`, `create_optimizer`,
+    `create_scheduler`, `compute_loss`, `training_step`, `prediction_step`, `evaluation_loop` and `log`.
+
+    Args:
+        model: A model of this library or of `transformers`, or any `torch.nn.Module` whose outputs have a loss first or
+            by name.
+        args: What the run is told.
+        data_collator: Makes a batch of a list of examples; pads them if there is a tokenizer, else stacks them.
+        train_dataset, eval_dataset: A `datasets.Dataset`, a torch dataset, or a list of dictionaries. `eval_dataset` may
+            also be a dictionary of datasets by name.
+        processing_class: The tokenizer or other processor; saved with the model. `tokenizer=` is its older name.
+        model_init: Makes the model anew at each call of `train`, instead of `model`.
+        compute_loss_func: `(outputs, labels, num_items_in_batch=None) -> loss`.
+        compute_metrics: From an `EvalPrediction` to a dictionary of numbers.
+        callbacks: Callbacks or their classes, beside the default ones.
+        optimizers: An optimizer and a schedule, each may be None.
+        optimizer_cls_and_kwargs: An optimizer class and its keyword arguments.
+        preprocess_logits_for_metrics: `(logits, labels) -> logits` on the device, before they are kept.
+
+    Attributes:
+        state: Where the run stands; `state.log_history` has every log.
+        control: What callbacks asked for.
+
+    Raises:
+        InputError, ConfigurationError: for a model, dataset or argument that cannot be used.
+
+    Example:
+        >>> import tempfile, torch
+        >>> class Line(torch.nn.Module):
+        ...     def __init__(self):
+        ...         super().__init__()
+        ...         self.layer = torch.nn.Linear(1, 1)
+        ...     def forward(self, x, labels=None):
+        ...         y = self.layer(x).squeeze(-1)
+        ...         return {"loss": ((y - labels) ** 2).mean(), "logits": y}
+        >>> data = [{"x": [float(i)], "labels": 2.0 * i} for i in range(8)]
+        >>> args = TrainingArguments(tempfile.mkdtemp(), max_steps=3, use_cpu=True, save_strategy="no", disable_tqdm=True)
+        >>> trainer = Trainer(Line(), args, train_dataset=data, eval_dataset=data)
+        >>> trainer.pop_callback(trainer.callbacks[-1]) is not None  # quietly
+        True
+        >>> trainer.train().global_step
+        3
+        >>> sorted(trainer.evaluate())[:2]
+        ['epoch', 'eval_loss']
+    """
+
+    def __init__(
+        self,
+        model: nn.Module | None = None,
+        args: TrainingArguments | None = None,
+        data_collator: Callable[[list[Any]], Any] | None = None,
+        train_dataset: Any = None,
+        eval_dataset: Any = None,
+        processing_class: Any = None,
+        model_init: Callable[..., nn.Module] | None = None,
+        compute_loss_func: Callable[..., torch.Tensor] | None = None,
+        compute_metrics: Callable[[EvalPrediction], dict[str, Any]] | None = None,
+        callbacks: list[Any] | None = None,
+        optimizers: tuple[Any, Any] = (None, None),
+        optimizer_cls_and_kwargs: tuple[type[torch.optim.Optimizer], dict[str, Any]] | None = None,
+        preprocess_logits_for_metrics: Callable[[Any, Any], Any] | None = None,
+        tokenizer: Any = None,
+    ) -> None:
+        self.args = checked_args(args)
+        if processing_class is not None and tokenizer is not None and processing_class is not tokenizer:
+            raise ConfigurationError(
+                "processing_class and its older name tokenizer were both given.", next_step="Keep processing_class."
+            )
+        set_seed(self.args.seed, self.args.full_determinism)
+        self.accelerator = make_accelerator(self.args)
+        self.model_init = model_init
+        self.model = checked_model(model, model_init)
+        self._prepared: nn.Module | None = None
+        self._place_model()
+        self.processing_class = processing_class if processing_class is not None else tokenizer
+        self.data_collator = data_collator or (
+            DataCollatorWithPadding(self.processing_class)
+            if hasattr(self.processing_class, "pad")
+            else default_data_collator
+        )
+        self.train_dataset, self.eval_dataset = train_dataset, eval_dataset
+        for dataset, role in ((train_dataset, "train_dataset"), (eval_dataset, "eval_dataset")):
+            if dataset is not None and not (role == "eval_dataset" and isinstance(dataset, Mapping)):
+                check_dataset(dataset, role)
+        self.compute_loss_func, self.compute_metrics = compute_loss_func, compute_metrics
+        self.preprocess_logits_for_metrics = preprocess_logits_for_metrics
+        self.optimizer, self.lr_scheduler = optimizers
+        self.optimizer_cls_and_kwargs = optimizer_cls_and_kwargs
+        self._made_optimizer = self.optimizer is None
+        self._made_scheduler = self.lr_scheduler is None
+        self.is_in_train = False
+        self.current_gradient_accumulation_steps = 1
+        self.train_dataloader: Any = None
+        self.eval_dataloader: Any = None
+        self.interrupts = Interrupts()
+        self._last_step: tuple[Any, float | None] = (None, None)
+        self._lengths: dict[int, tuple[Any, Any]] = {}
+        self.control = TrainerControl()
+        self.state = TrainerState(
+            is_local_process_zero=self.is_local_process_zero(), is_world_process_zero=self.is_world_process_zero()
+        )
+        self._inspect_model()
+        self.callback_handler = CallbackList(self, [*default_callbacks(self.args), *(callbacks or [])])
+        if self.args.push_to_hub:
+            from .publishing import PublishCallback
+
+            self.add_callback(PublishCallback())
+        self.emit("on_init_end")
+
+    # ---------------------------------------------------------------------------------------------------- training
+
+    def train(
+        self,
+        resume_from_checkpoint: str | bool | None = None,
+        trial: Any = None,
+        ignore_keys_for_eval: list[str] | None = None,
+    ) -> TrainOutput:
+        """Train, from the start or from where a checkpoint stands.
+
+        An interrupt (the stop button of a notebook, Ctrl-C) lets the update in progress finish, writes a checkpoint
+        unless `save_strategy="no"`, and then raises KeyboardInterrupt: the model keeps what it learned, and
+        `train(resume_from_checkpoint=True)` goes on as if there had been no interrupt. A second one breaks in at once.
+
+        Args:
+            resume_from_checkpoint: The folder of a checkpoint, or True for the last one in `args.output_dir`.
+            trial: Accepted for the sake of older code; not used.
+            ignore_keys_for_eval: Outputs of the model that evaluations leave out.
+
+        Returns:
+            Updates done, mean loss over the updates of this call, and metrics.
+
+        Raises:
+            CheckpointError: if there is no such checkpoint or it does not fit.
+            KeyboardInterrupt: if the run was interrupted.
+        """
+        if self.model_init is not None:
+            set_seed(self.args.seed, self.args.full_determinism)
+            self.model, self._prepared = call_model_init(self.model_init), None
+            self._place_model()
+            self._inspect_model()
+        resumption = Resumption.find(resume_from_checkpoint, self.args) if resume_from_checkpoint else None
+        self.accelerator.free_memory()
+        self.train_dataloader = self.get_train_dataloader()
+        length = length_of(self.train_dataloader)
+        examples = None if length is None else self.num_examples(self.train_dataloader)
+        plan = Plan.of(self.train_dataloader, examples, self.args, self.accelerator.num_processes)
+        self.state = resumption.state if resumption else TrainerState()
+        self.state.max_steps, self.state.num_train_epochs = plan.max_steps, plan.epochs
+        self.state.train_batch_size = self.args.train_batch_size
+        self.state.is_local_process_zero = self.is_local_process_zero()
+        self.state.is_world_process_zero = self.is_world_process_zero()
+        self.state.compute_steps(self.args, plan.max_steps)
+        self._meter, self._position = LossMeter(), Position()
+        if resumption:
+            resumption.restore_model(self.model)
+        if self.args.gradient_checkpointing:
+            self._enable_gradient_checkpointing()
+        model = self.prepared_model(training=True)
+        self.optimizer = None if self._made_optimizer else self.optimizer
+        self.lr_scheduler = None if self._made_scheduler else self.lr_scheduler
+        self.create_optimizer_and_scheduler(plan.max_steps)
+        self.optimizer = self.accelerator.prepare_optimizer(self.optimizer)
+        if resumption:
+            self._meter, self._position = resumption.restore_progress(self, plan.updates_per_epoch)
+            if self._position.ended:
+                self._position.next_epoch()
+            resumption.restore_generators()
+        unfinished = resumption if resumption and self._position.batches else None
+        self._meter.keep_all = not self.args.logging_nan_inf_filter
+        self.is_in_train, self._ignore_keys, start = True, ignore_keys_for_eval, time.time()
+        self.control.should_training_stop = self.state.global_step >= plan.max_steps > 0
+        try:
+            with self.interrupts.held():
+                self.emit("on_train_begin")
+                if self.args.eval_on_start and not resumption:
+                    self._evaluate_in_train()
+                interrupted = self._loop(model, plan, unfinished)
+                if interrupted and self.args.save_strategy != "no":
+                    self._save_checkpoint()
+                output = self._conclude(plan, start, interrupted)
+        except BaseException as error:
+            explain_memory(error)
+            self.emit("on_error", error=error)
+            raise
+        finally:
+            self.is_in_train = False
+            model.zero_grad(set_to_none=True)
+        if interrupted:
+            raise KeyboardInterrupt(self._interrupted_message())
+        return output
+
+    def _loop(self, model: nn.Module, plan: Plan, resumption: Resumption | None) -> bool:
+        """All updates of a run; whether an interrupt ended it."""
+        state, meter, position = self.state, self._meter, self._position
+        parameters = [parameter for parameter in model.parameters() if parameter.requires_grad]
+        while position.epoch < plan.epochs and not self.control.should_training_stop:
+            set_epoch(self.train_dataloader, position.epoch)
+            self.control.should_epoch_stop = False
+            for batches in self._updates(resumption):
+                self.control.should_save = self.control.should_evaluate = self.control.should_log = False
+                self.emit("on_step_begin")
+                items = self._count_items(batches)
+                self.current_gradient_accumulation_steps = len(batches)
+                for index, batch in enumerate(batches, start=1):
+                    with nullcontext() if index == len(batches) else self.accelerator.no_sync(model):
+                        meter.add(self._step(model, batch, items), state.global_step)
+                    if index < len(batches):
+                        self.emit("on_substep_end")
+                grad_norm = self._clip(parameters)
+                self.emit("on_pre_optimizer_step")
+                self.optimizer.step()
+                self.emit("on_optimizer_step")
+                learning_rate = self._learning_rate()
+                self._step_schedule()
+                model.zero_grad(set_to_none=True)
+                state.global_step += 1
+                position.updates += 1
+                position.batches += len(batches)
+                state.epoch = position.epoch + position.batches / plan.batches_per_epoch
+                self.emit("on_step_end")
+                if self.interrupts.requested or not self._log_evaluate_save(grad_norm, learning_rate):
+                    return True
+                if self.control.should_epoch_stop or self.control.should_training_stop:
+                    break
+            resumption = None
+            if not position.updates:
+                self._no_batches(plan)
+            position.ended = True
+            self.emit("on_epoch_end")
+            if not self._log_evaluate_save():
+                return True
+            position.next_epoch()
+        return False
+
+    def _updates(self, resumption: Resumption | None) -> Iterator[list[Any]]:
+        """The batches of an epoch, those of one optimizer update together; after a resumption, those still to come."""
+        self.emit("on_epoch_begin")
+        if resumption is None:
+            self._position.rng = rng_states()
+            batches = iter(self.train_dataloader)
+        else:
+            batches = resumption.remaining_batches(self.train_dataloader, self._position, self.args.ignore_data_skip)
+        while group := list(itertools.islice(batches, self.args.gradient_accumulation_steps)):
+            yield group
+
+    def training_step(
+        self, model: nn.Module, inputs: Any, num_items_in_batch: torch.Tensor | int | None = None
+    ) -> torch.Tensor:
+        """Forward and backward of one batch.
+
+        Args:
+            model: The model as accelerate prepared it.
+            inputs: The batch.
+            num_items_in_batch: How many labels the batches of this update have, over all processes.
+
+        Returns:
+            The loss, detached, weighed so that those of an update sum up to its loss; a tensor without dimensions.
+        """
+        if not model.training:
+            model.train()
+        inputs = self._prepare_inputs(inputs)
+        share = self._share(inputs, num_items_in_batch)
+        if self._loss_takes_items:
+            loss = self.compute_loss(model, inputs, num_items_in_batch=num_items_in_batch)
+        else:
+            loss = self.compute_loss(model, inputs)
+        if loss.ndim:
+            loss = loss.mean()
+        if share is not None:
+            loss = loss * share
+        self.accelerator.backward(loss)
+        return loss.detach()
+
+    def compute_loss(
+        self,
+        model: nn.Module,
+        inputs: dict[str, Any],
+        return_outputs: bool = False,
+        num_items_in_batch: torch.Tensor | int | None = None,
+    ) -> Any:
+        """The loss of a batch, by default the one that the model returns. Older overrides without `num_items_in_batch`
+        work too.
+
+        Args:
+            model: The model.
+            inputs: The batch on the model's device.
+            return_outputs: Also return the model's outputs.
+            num_items_in_batch: How many labels the batches of this update have; None: divide by this batch's own.
+
+        Returns:
+            The loss, or the loss and the outputs.
+        """
+        smoothing = self.args.label_smoothing_factor
+        labels = None
+        if (smoothing or self.compute_loss_func is not None) and "labels" in inputs:
+            inputs = dict(inputs)
+            labels = inputs.pop("labels")
+        passed = num_items_in_batch if self.traits.takes_items else None
+        outputs = model(**inputs) if passed is None else model(**inputs, num_items_in_batch=passed)
+        if self.compute_loss_func is not None:
+            extra = {"num_items_in_batch": num_items_in_batch} if self._func_takes_items else {}
+            loss = self.compute_loss_func(outputs, labels, **extra)
+        elif labels is not None:
+            logits = outputs["logits"] if isinstance(outputs, Mapping) else outputs[0]
+            loss = smoothed_loss(logits, labels, smoothing, self.traits.shifts_labels, passed)
+        else:
+            loss = loss_of(outputs, inputs, self.model)
+        if num_items_in_batch is not None and self._loss_divides and self.accelerator.num_processes > 1:
+            loss = loss * self.accelerator.num_processes
+        return (loss, outputs) if return_outputs else loss
+
+    # --------------------------------------------------------------------------------------- evaluation, prediction
+
+    def evaluate(
+        self, eval_dataset: Any = None, ignore_keys: list[str] | None = None, metric_key_prefix: str = "eval"
+    ) -> dict[str, float]:
+        """The loss and metrics on a dataset; they are logged too.
+
+        Args:
+            eval_dataset: Instead of the Trainer's own; a dictionary of datasets, or a name in the Trainer's.
+            ignore_keys: Outputs of the model to leave out of the predictions.
+            metric_key_prefix: Begins the name of each metric.
+
+        Returns:
+            The metrics, with `eval_loss`, `eval_runtime` in seconds and the samples and steps a second.
+        """
+        dataset = eval_dataset if eval_dataset is not None else self.eval_dataset
+        if isinstance(dataset, str) and isinstance(self.eval_dataset, Mapping) and dataset in self.eval_dataset:
+            dataset, metric_key_prefix = self.eval_dataset[dataset], f"{metric_key_prefix}_{dataset}"
+        if isinstance(dataset, Mapping):
+            metrics: dict[str, float] = {}
+            for name, part in dataset.items():
+                metrics.update(self.evaluate(part, ignore_keys, f"{metric_key_prefix}_{name}"))
+            return metrics
+        output, _ = self._timed_pass(
+            lambda: self.get_eval_dataloader(dataset), "Evaluation", ignore_keys, metric_key_prefix
+        )
+        self.log(output.metrics)
+        self.emit("on_evaluate", metrics=output.metrics)
+        return output.metrics
+
+    def predict(
+        self, test_dataset: Any, ignore_keys: list[str] | None = None, metric_key_prefix: str = "test"
+    ) -> PredictionOutput:
+        """The model's outputs on a dataset, in its order; with labels, also metrics.
+
+        Returns:
+            Predictions (float array of shape (examples, ...), rows of unequal length padded with -100; a tuple if the
+            model has several outputs), labels and metrics.
+        """
+        output, _ = self._timed_pass(
+            lambda: self.get_test_dataloader(test_dataset), "Prediction", ignore_keys, metric_key_prefix
+        )
+        self.emit("on_predict", metrics=output.metrics)
+        return PredictionOutput(output.predictions, output.label_ids, output.metrics)
+
+    def _timed_pass(
+        self, loader: Callable[[], Any], description: str, ignore_keys: list[str] | None, prefix: str
+    ) -> tuple[EvalLoopOutput, float]:
+        start = time.time()
+        loss_only = True if description == "Evaluation" and self.compute_metrics is None else None
+        try:
+            output = self.evaluation_loop(loader(), description, loss_only, ignore_keys, prefix)
+        except BaseException as error:
+            if not self.is_in_train:
+                explain_memory(error)
+                self.emit("on_error", error=error)
+            raise
+        steps = math.ceil(output.num_samples / (self.args.eval_batch_size * self.accelerator.num_processes))
+        output.metrics.update(speed_metrics(prefix, start, output.num_samples, steps))
+        return output, start
+
+    def evaluation_loop(
+        self,
+        dataloader: Any,
+        description: str,
+        prediction_loss_only: bool | None = None,
+        ignore_keys: list[str] | None = None,
+        metric_key_prefix: str = "eval",
+    ) -> EvalLoopOutput:
+        """One pass over `dataloader` without learning. Results are kept on the CPU, in the dataset's order."""
+        loss_only = self.args.prediction_loss_only if prediction_loss_only is None else prediction_loss_only
+        return evaluation_pass(self, dataloader, loss_only, ignore_keys, metric_key_prefix)
+
+    def prediction_step(
+        self, model: nn.Module, inputs: Any, prediction_loss_only: bool, ignore_keys: list[str] | None = None
+    ) -> tuple[torch.Tensor | None, Any, Any]:
+        """Loss, logits and labels of a batch, each None if there is none or it is not wanted."""
+        inputs = self._prepare_inputs(inputs)
+        labelled = bool(self.label_names) and all(inputs.get(name) is not None for name in self.label_names)
+        returns_loss = labelled or (not self.label_names and bool(inputs.get("return_loss", self.traits.returns_loss)))
+        config = getattr(self.model, "config", None)
+        ignored = ignore_keys if ignore_keys is not None else getattr(config, "keys_to_ignore_at_inference", [])
+        labels = tuple(inputs[name].detach() for name in self.label_names) if labelled else None
+        with torch.no_grad():
+            if returns_loss:
+                loss, outputs = self.compute_loss(model, inputs, return_outputs=True)
+                loss = loss.detach().mean()
+            else:
+                loss, outputs = None, model(**inputs)
+        if prediction_loss_only:
+            return loss, None, None
+        if isinstance(outputs, Mapping):
+            kept = tuple(value for name, value in outputs.items() if name not in ("loss", *(ignored or ())))
+        elif isinstance(outputs, torch.Tensor):
+            kept = (outputs,)
+        else:
+            kept = tuple(outputs[1:] if returns_loss and not self.args.label_smoothing_factor else outputs)
+        kept = map_tensors(torch.Tensor.detach, kept)
+        logits = kept[0] if len(kept) == 1 else (kept or None)
+        return loss, logits, labels[0] if labels is not None and len(labels) == 1 else labels
+
+    # ------------------------------------------------------------------------------------------------- data loaders
+
+    def get_train_dataloader(self) -> DataLoader:
+        """The batches to train on."""
+        if self.train_dataset is None:
+            raise InputError("Trainer.train needs a train_dataset.", next_step="Pass train_dataset= to the Trainer.")
+        return self._loader(self.train_dataset, "train_dataset", self.args.train_batch_size, training=True)
+
+    def get_eval_dataloader(self, eval_dataset: Any = None) -> DataLoader:
+        """The batches to evaluate on."""
+        dataset = eval_dataset if eval_dataset is not None else self.eval_dataset
+        if dataset is None:
+            raise InputError(
+                "There is nothing to evaluate on.",
+                next_step="Pass eval_dataset= to the Trainer or to evaluate(), or leave eval_strategy at 'no'.",
+            )
+        return self._loader(dataset, "eval_dataset", self.args.eval_batch_size)
+
+    def get_test_dataloader(self, test_dataset: Any) -> DataLoader:
+        """The batches to predict."""
+        return self._loader(test_dataset, "test_dataset", self.args.eval_batch_size)
+
+    def _loader(self, dataset: Any, role: str, batch_size: int, training: bool = False) -> DataLoader:
+        check_dataset(dataset, role)
+        collator = self.data_collator
+        original = dataset
+        if self.args.remove_unused_columns:
+            dataset, collator = fit_columns(dataset, collator, self.model, self.label_names, role)
+        if id(original) not in self._lengths:
+            main_input = getattr(self.model, "main_input_name", "input_ids")
+            self._lengths[id(original)] = (original, lengths_for_grouping(original, self.args, main_input))
+        together = self.accelerator.num_processes
+        loader = make_loader(
+            dataset,
+            collator,
+            self.args,
+            self.accelerator.device.type,
+            batch_size,
+            training=training,
+            lengths=self._lengths[id(original)][1],
+            world_size=together,
+        )
+        # One process needs none of what accelerate's loader adds, and it would read one batch ahead.
+        return self.accelerator.prepare(loader) if together > 1 else loader
+
+    def num_examples(self, dataloader: Any) -> int:
+        """How many examples a loader gives."""
+        dataset = getattr(dataloader, "dataset", None)
+        return len(dataset) if isinstance(dataset, Sized) else len(dataloader) * self.args.train_batch_size
+
+    # ------------------------------------------------------------------------------------------ optimizer, schedule
+
+    def create_optimizer_and_scheduler(self, num_training_steps: int) -> None:
+        """Make the optimizer and the schedule, unless they were given."""
+        self.create_optimizer()
+        self.create_scheduler(num_training_steps=num_training_steps, optimizer=self.optimizer)
+
+    def create_optimizer(self) -> torch.optim.Optimizer:
+        """Make the optimizer, unless one was given: weight decay spares biases and normalizations."""
+        if self.optimizer is None:
+            kind, options = self.optimizer_cls_and_kwargs or optimizer_class_and_options(self.args)
+            self.optimizer = kind(parameter_groups(self.model, self.args.weight_decay), **options)
+        return self.optimizer
+
+    def create_scheduler(self, num_training_steps: int, optimizer: torch.optim.Optimizer | None = None) -> Any:
+        """Make the learning rate's schedule, unless one was given."""
+        if self.lr_scheduler is None:
+            args = self.args
+            options = dict(args.lr_scheduler_kwargs or {})
+            if args.lr_scheduler_type == "reduce_lr_on_plateau":
+                options.setdefault("mode", "max" if args.greater_is_better else "min")
+            self.lr_scheduler = get_scheduler(
+                args.lr_scheduler_type,
+                optimizer if optimizer is not None else self.optimizer,
+                args.get_warmup_steps(num_training_steps),
+                num_training_steps,
+                options,
+            )
+        return self.lr_scheduler
+
+    def _learning_rate(self) -> float:
+        if isinstance(self.lr_scheduler, torch.optim.lr_scheduler.ReduceLROnPlateau):
+            return float(self.optimizer.param_groups[0]["lr"])
+        return float(self.lr_scheduler.get_last_lr()[0])
+
+    def _step_schedule(self) -> None:
+        skipped = getattr(self.optimizer, "step_was_skipped", False)
+        if not skipped and not isinstance(self.lr_scheduler, torch.optim.lr_scheduler.ReduceLROnPlateau):
+            self.lr_scheduler.step()
+
+    def _clip(self, parameters: list[nn.Parameter]) -> Any:
+        """Scale the gradients down to `max_grad_norm`; their norm before, still on the device."""
+        if self.args.max_grad_norm > 0:
+            return self.accelerator.clip_grad_norm_(parameters, self.args.max_grad_norm)
+        self.accelerator.unscale_gradients()
+        return torch.nn.utils.get_total_norm([p.grad for p in parameters if p.grad is not None])
+
+    # --------------------------------------------------------------------------------------- logs, checkpoints, files
+
+    def log(self, logs: dict[str, float], start_time: float | None = None) -> None:
+        """Add `logs` to `state.log_history`, with the epoch and the step, and tell the callbacks."""
+        logs["epoch"] = self.state.epoch
+        self.state.log_history.append({**logs, "step": self.state.global_step})
+        self.control.should_log = False
+        self.emit("on_log", logs=logs)
+
+    def _log_evaluate_save(self, grad_norm: Any = None, learning_rate: float | None = None) -> bool:
+        """What `control` asks for after a step or an epoch; False if an interrupt broke into the evaluation."""
+        if grad_norm is not None:
+            self._last_step = grad_norm, learning_rate
+        if self.control.should_log and self.state.global_step > self._meter.logged_step:
+            self._log_losses()
+        if self.control.should_evaluate:
+            self.control.should_evaluate = False
+            try:
+                with self.interrupts.at_once():
+                    better = self._evaluate_in_train()
+            except KeyboardInterrupt:
+                if not self.interrupts.requested:
+                    raise
+                return False
+            if self.args.save_strategy == "best":
+                self.control.should_save = better
+        if self.control.should_save:
+            self._save_checkpoint()
+        return True
+
+    def _log_losses(self) -> None:
+        steps = self.state.global_step - self._meter.logged_step
+        mean, bad = self._meter.take(self.state.global_step)
+        if self.accelerator.num_processes > 1:
+            mean = self.accelerator.gather(torch.tensor(mean, device=self.accelerator.device)).mean().item()
+        grad_norm, learning_rate = self._last_step
+        norm = grad_norm.item() if isinstance(grad_norm, torch.Tensor) else grad_norm
+        self.log({"loss": mean, "grad_norm": norm, "learning_rate": learning_rate})
+        if bad:
+            warnings.warn(
+                f"{bad} losses of the last {steps} steps were no finite numbers; the logged loss leaves them out. Lower"
+                " learning_rate, use bf16 in place of fp16, and look for empty or wrong labels.",
+                NotebookKitWarning,
+                stacklevel=2,
+            )
+
+    def _evaluate_in_train(self) -> bool:
+        """Evaluate; whether it was the best so far. The generators stay as they are: training does not depend on it."""
+        states = rng_states()
+        try:
+            metrics = self.evaluate(ignore_keys=self._ignore_keys)
+        finally:
+            restore_rng_states(states)
+        plateau = isinstance(self.lr_scheduler, torch.optim.lr_scheduler.ReduceLROnPlateau)
+        if self.args.metric_for_best_model is None:
+            return False
+        key = metric_key(self.args)
+        if key not in metrics:
+            raise ConfigurationError(
+                f"metric_for_best_model={self.args.metric_for_best_model!r} is not among the metrics of the evaluation:"
+                f" {', '.join(metrics)}.",
+                next_step="Let compute_metrics return it, or set metric_for_best_model='loss'.",
+            )
+        if plateau:
+            self.lr_scheduler.step(metrics[key])
+        best = self.state.best_metric
+        better = best is None or (metrics[key] > best if self.args.greater_is_better else metrics[key] < best)
+        if better:
+            self.state.best_metric, self.state.best_global_step = metrics[key], self.state.global_step
+        return better
+
+    def _save_checkpoint(self, model: Any = None, trial: Any = None) -> None:
+        """Write `checkpoint-N`: under another name first, so that a kill at any instant leaves no half of it."""
+        output_dir = Path(self.args.output_dir or "")
+        target = output_dir / f"{runs.PREFIX}-{self.state.global_step}"
+        best = self.state.best_global_step
+        if best is not None:
+            best_target = output_dir / f"{runs.PREFIX}-{best}"
+            if best_target == target or best_target.is_dir():
+                self.state.best_model_checkpoint = str(best_target)
+        main, process, together = (
+            self.is_world_process_zero(),
+            self.accelerator.process_index,
+            self.accelerator.num_processes,
+        )
+        with runs.whole_folder(target, main, self.accelerator.wait_for_everyone) as folder:
+            self.save_model(str(folder), _internal_call=True)
+            if not self.args.save_only_model:
+                runs.save_rng(folder, process, together, self._position.rng)
+                if main:
+                    runs.save_progress(folder, self.optimizer, self.lr_scheduler, self.accelerator.scaler)
+            if main:
+                self.state.stateful_callbacks = {
+                    **self.callback_handler.states(),
+                    "LossMeter": self._meter.state(),
+                    "Position": self._position.state(),
+                    "TrainerControl": self.control.state(),
+                }
+                self.state.save_to_json(folder / runs.STATE)
+        if main:
+            runs.rotate(output_dir, self.args.save_total_limit, self.state.best_model_checkpoint)
+        self.control.should_save = False
+        self.emit("on_save")
+
+    def save_model(self, output_dir: str | None = None, _internal_call: bool = False) -> None:
+        """Write the model, the tokenizer and the arguments, ready for `from_pretrained`."""
+        if not self.is_world_process_zero():
+            return
+        folder = Path(output_dir or self.args.output_dir or "")
+        folder.mkdir(parents=True, exist_ok=True)
+        runs.save_model_files(self.accelerator.unwrap_model(self.model), folder)
+        if hasattr(self.processing_class, "save_pretrained"):
+            self.processing_class.save_pretrained(str(folder))
+        self.args.save(folder / runs.ARGUMENTS)
+        if self.args.push_to_hub and not _internal_call:
+            self.push_to_hub(commit_message="Model save")
+
+    def save_state(self) -> None:
+        """Write `trainer_state.json` into the output folder."""
+        if self.is_world_process_zero():
+            folder = Path(self.args.output_dir or "")
+            folder.mkdir(parents=True, exist_ok=True)
+            self.state.save_to_json(folder / runs.STATE)
+
+    def push_to_hub(
+        self,
+        commit_message: str = "End of training",
+        blocking: bool = True,
+        token: str | None = None,
+        revision: str | None = None,
+        **kwargs: Any,
+    ) -> Any:
+        """Write the model and upload it to the Hub as `args.hub_model_id`, or under the output folder's name."""
+        from .publishing import publish
+
+        return publish(self, commit_message, token, revision)
+
+    # ----------------------------------------------------------------------------------------------------- callbacks
+
+    @property
+    def callbacks(self) -> list[Any]:
+        """The callbacks, in the order in which they are called."""
+        return self.callback_handler.callbacks
+
+    def add_callback(self, callback: Any) -> None:
+        """Add a callback or an instance of a callback class."""
+        self.callback_handler.add(callback)
+
+    def pop_callback(self, callback: Any) -> Any:
+        """Take out a callback, or the first of a class, and return it; None if there is none."""
+        return self.callback_handler.pop(callback)
+
+    def remove_callback(self, callback: Any) -> None:
+        """Take out a callback, or the first of a class."""
+        self.callback_handler.pop(callback)
+
+    def emit(self, event: str, **kwargs: Any) -> None:
+        """Tell the callbacks of an event."""
+        self.callback_handler.call(event, **kwargs)
+
+    # ------------------------------------------------------------------------------------------------------ the rest
+
+    def is_local_process_zero(self) -> bool:
+        """Whether this is the first process of its machine."""
+        return self.accelerator.is_local_main_process
+
+    def is_world_process_zero(self) -> bool:
+        """Whether this is the first of all processes."""
+        return self.accelerator.is_main_process
+
+    def prepared_model(self, training: bool) -> nn.Module:
+        """The model as accelerate wraps it: on its device, with mixed precision, data-parallel."""
+        if self._prepared is None:
+            model = self.accelerator.prepare_model(self.model, evaluation_mode=not training)
+            if not training and self.accelerator.num_processes > 1:
+                return model
+            self._prepared = model
+        return self._prepared
+
+    @property
+    def model_wrapped(self) -> nn.Module:
+        """The model as it is called in training."""
+        return self._prepared if self._prepared is not None else self.model
+
+    def _place_model(self) -> None:
+        # A model that was loaded over several devices stays there.
+        if getattr(self.model, "hf_device_map", None) is None:
+            self.model.to(self.accelerator.device)
+
+    def _inspect_model(self) -> None:
+        self.traits = ModelTraits.of(self.model, self.args.label_names)
+        self.label_names = self.traits.label_names
+        self._loss_takes_items = takes_name(self.compute_loss, "num_items_in_batch")
+        self._step_takes_items = takes_name(self.training_step, "num_items_in_batch")
+        self._func_takes_items = self.compute_loss_func is not None and takes_name(
+            self.compute_loss_func, "num_items_in_batch"
+        )
+        # Whether the loss that comes back is already divided by all labels of an update.
+        self._loss_divides = self._loss_takes_items and (self.traits.takes_items or self._func_takes_items)
+
+    def _enable_gradient_checkpointing(self) -> None:
+        if not hasattr(self.model, "gradient_checkpointing_enable"):
+            raise ConfigurationError(
+                f"gradient_checkpointing=True, but {type(self.model).__name__} has no gradient_checkpointing_enable.",
+                next_step="Leave it out, or use a model of this library.",
+            )
+        options = self.args.gradient_checkpointing_kwargs
+        self.model.gradient_checkpointing_enable(**({"gradient_checkpointing_kwargs": options} if options else {}))
+
+    def _prepare_inputs(self, inputs: Any) -> dict[str, Any]:
+        """The batch as keyword arguments, on the model's device."""
+        return to_device(as_inputs(inputs), self.accelerator.device)
+
+    def _step(self, model: nn.Module, inputs: Any, items: torch.Tensor | None) -> torch.Tensor:
+        if self._step_takes_items:
+            return self.training_step(model, inputs, items)
+        return self.training_step(model, inputs)
+
+    def _count_items(self, batches: list[Any]) -> torch.Tensor | None:
+        """How many labels the batches of an update have, over all processes; None where it makes no difference."""
+        together = self.accelerator.num_processes > 1
+        if len(batches) == 1 and not together and not self._loss_divides:
+            return None
+        counts = [count_labels(batch, self.traits.shifts_labels) for batch in batches]
+        if any(count is None for count in counts):
+            return None
+        total = torch.stack([count for count in counts if count is not None]).sum()
+        return self.accelerator.gather(total.to(self.accelerator.device)).sum() if together else total
+
+    def _share(self, inputs: dict[str, Any], items: torch.Tensor | int | None) -> torch.Tensor | float | None:
+        """What a mean loss of this batch counts in its update: its part of the labels, so that batches of unequal size
+        weigh what one large batch of them would give them. None: the loss is divided already, or there is no other."""
+        if items is None:
+            accumulated = self.current_gradient_accumulation_steps
+            return 1 / accumulated if accumulated > 1 and not (self._loss_divides and self._func_takes_items) else None
+        if self._loss_divides:
+            return None
+        own = count_labels(inputs, self.traits.shifts_labels)
+        return None if own is None else own / items * self.accelerator.num_processes
+
+    def _no_batches(self, plan: Plan) -> None:
+        warnings.warn(
+            f"The training data ended before step {self.state.global_step + 1} of {plan.max_steps}: it gave no batch in"
+            " this epoch. Training stops.",
+            NotebookKitWarning,
+            stacklevel=3,
+        )
+        self.control.should_training_stop = True
+
+    def _conclude(self, plan: Plan, start: float, interrupted: bool) -> TrainOutput:
+        """The last log of a run, its best model, and its end."""
+        done = self.state.global_step - self._meter.first_step
+        loss = self._meter.mean(self.state.global_step)
+        metrics = speed_metrics("train", start, plan.samples * done / max(plan.max_steps, 1), done)
+        metrics["train_loss"] = loss
+        self.log(metrics)
+        best = self.state.best_model_checkpoint
+        if self.args.load_best_model_at_end and best is not None and not interrupted:
+            runs.load_model_files(self.model, best)
+            if self.args.save_total_limit == 1 and self.is_world_process_zero():
+                for checkpoint in runs.checkpoints(self.args.output_dir or ""):
+                    if checkpoint.resolve() != Path(best).resolve():
+                        runs.delete(checkpoint)
+        self.emit("on_train_end")
+        return TrainOutput(self.state.global_step, loss, metrics)
+
+    def _interrupted_message(self) -> str:
+        where = f"Training was stopped after step {self.state.global_step} of {self.state.max_steps}; the model keeps"
+        if self.args.save_strategy == "no":
+            return f"{where} what it learned. No checkpoint was written, since save_strategy is 'no'."
+        return f"{where} what it learned. To go on: trainer.train(resume_from_checkpoint=True)."
