@@ -7,11 +7,11 @@ model, nothing heavy for a tokenizer) is paid by those who use it.
 from __future__ import annotations
 
 import importlib
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 __version__ = "0.1.0"
 
-# Public name -> the module that holds it. The block under TYPE_CHECKING says the same to editors and type checkers.
+# Public name -> the module that holds it. `__init__.pyi` says the same to editors and type checkers.
 _HOMES = {
     **dict.fromkeys(["pipeline", "Pipeline"], "pipelines"),
     **dict.fromkeys(
@@ -154,11 +154,3 @@ def __getattr__(name: str) -> Any:
 
 def __dir__() -> list[str]:
     return sorted(__all__)
-
-
-if TYPE_CHECKING:
-    from notebook_kit.configuration import PretrainedConfig as PretrainedConfig
-    from notebook_kit.models.attention import ablate_heads as ablate_heads
-    from notebook_kit.models.attention import record_attention as record_attention
-    from notebook_kit.models.auto import AutoConfig as AutoConfig
-    from notebook_kit.models.auto import AutoModel as AutoModel

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ast
 import importlib
 import subprocess
 import sys
@@ -61,16 +60,22 @@ def test_every_name_is_there(name):
     assert name in dir(notebook_kit)
 
 
+STUB = Path(notebook_kit.__file__).with_suffix(".pyi")
+
+
+def stub() -> str:
+    """What `__init__.pyi` has to say."""
+    homes: dict[str, list[str]] = {}
+    for name, home in notebook_kit._HOMES.items():
+        homes.setdefault(home, []).append(name)
+    lines = ["# The public names, for editors and type checkers. Written by: python tests/test_public_names.py", ""]
+    for home in sorted(homes):
+        lines += [f"from notebook_kit.{home} import {name} as {name}" for name in sorted(homes[home])]
+    return "\n".join([*lines, "", "__version__: str", "__all__: list[str]", ""])
+
+
 def test_editors_see_the_same_names():
-    tree = ast.parse(Path(notebook_kit.__file__).read_text(encoding="utf-8"))
-    block = next(node for node in tree.body if isinstance(node, ast.If) and ast.unparse(node.test) == "TYPE_CHECKING")
-    seen = {
-        alias.name: node.module.removeprefix("notebook_kit.")
-        for node in block.body
-        if isinstance(node, ast.ImportFrom)
-        for alias in node.names
-    }
-    assert seen == notebook_kit._HOMES
+    assert STUB.read_text(encoding="utf-8") == stub(), "run: python tests/test_public_names.py"
 
 
 def test_homes_define_the_names_they_are_said_to():
@@ -86,3 +91,7 @@ def test_misspelt_name_lists_near_matches():
 def test_misspelt_import_is_an_import_error():
     with pytest.raises(ImportError):
         exec("from notebook_kit import AutoTokeniser")
+
+
+if __name__ == "__main__":
+    STUB.write_text(stub(), encoding="utf-8")
