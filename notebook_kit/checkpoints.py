@@ -13,6 +13,7 @@ import os
 import pickle
 import re
 import time
+import warnings
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -218,7 +219,9 @@ def _open_safetensors(path: Path, source: Source) -> Any:
 
 def _read_torch(path: Path, source: Source) -> dict[str, torch.Tensor]:
     def load(mmap: bool) -> Any:
-        return torch.load(path, map_location="cpu", weights_only=True, mmap=mmap)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # torch comments on oddities of files that are then refused
+            return torch.load(path, map_location="cpu", weights_only=True, mmap=mmap)
 
     try:
         try:

@@ -345,7 +345,8 @@ class _Handler(BaseHTTPRequestHandler):
         self.broken = self.broken or self._fault("/".join(self.query.get("file", [])))
         if self.broken is not None and self.broken.status is not None:
             return self.send(self.broken.status, self.broken.body, self.broken.headers)
-        return self.ranged(content, {"ETag": f'"{oid}"'})
+        name = Path(self.query.get("file", ["file"])[0]).name
+        return self.ranged(content, {"ETag": f'"{oid}"', "Content-Disposition": f'inline; filename="{name}";'})
 
     def ranged(self, content: bytes, headers: Mapping[str, str]) -> None:
         asked = re.fullmatch(r"bytes=(\d+)-(\d*)", self.headers.get("Range") or "")

@@ -185,13 +185,15 @@ class Client:
                 f"The download of {what} broke off before its end, several times. Nothing of it was kept.",
                 next_step="Run the same line again; if it breaks off again, try another network.",
             ) from error
+        if type(error).__name__ == "JSONDecodeError":
+            raise self._no_hub(what) from error
         if any(_is_network_fault(cause) for cause in chain):
             raise HubUnreachableError(
                 f"{what} could not be fetched: the Hub at {self.address} cannot be reached "
                 f"({type(chain[-1]).__name__}).",
                 next_step="Check the network, or pass the path of a local folder. " + self._on_this_machine(),
             ) from error
-        if isinstance(error, theirs.FileMetadataError | theirs.LocalEntryNotFoundError):
+        if isinstance(error, theirs.FileMetadataError | theirs.LocalEntryNotFoundError | KeyError | TypeError):
             raise self._no_hub(what) from error
         if isinstance(error, OSError):
             raise CheckpointError(

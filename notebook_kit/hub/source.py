@@ -28,6 +28,7 @@ HUB_OPTIONS = frozenset({"revision", "token", "cache_dir", "local_files_only", "
 Kind = Literal["folder", "zoo", "cache", "hub"]
 
 _REPO_ID = re.compile(r"[A-Za-z0-9_][\w.\-]*(/[\w.\-]+)?", re.ASCII)
+_ADDRESS = re.compile(r"(?:https?://)?(?:www\.)?(?:huggingface\.co|hf\.co)/([\w.\-]+(?:/[\w.\-]+)?)")
 _NEVER_IN_REPO_ID = re.compile(r"--|\.\.|(\.git|-|\.)$")
 
 
@@ -94,6 +95,8 @@ def locate(
     embedded = zoo.folder(name)
     if embedded is not None:
         return Source(name, "zoo", folder=embedded, subfolder=subfolder)
+    if _ADDRESS.match(name):
+        raise _not_a_name(name)
     if isinstance(name_or_path, os.PathLike) or _looks_like_path(name):
         raise _no_such_folder(name, path)
     if not _REPO_ID.fullmatch(name) or len(name) > 96 or _NEVER_IN_REPO_ID.search(name):
@@ -384,7 +387,7 @@ def _no_such_folder(name: str, path: Path) -> NotebookKitError:
 
 
 def _not_a_name(name: str) -> NotebookKitError:
-    address = re.match(r"(?:https?://)?(?:www\.)?(?:huggingface\.co|hf\.co)/([\w.\-]+(?:/[\w.\-]+)?)", name)
+    address = _ADDRESS.match(name)
     close = near_matches(name, [*_zoo_names(), *cached_models()])
     return InputError(
         f"{name!r} is neither a folder nor a name that a repository can have.",

@@ -2,13 +2,7 @@
 
 from __future__ import annotations
 
-import sys
-from pathlib import Path
-
 import pytest
-
-sys.path.insert(0, str(Path(__file__).parents[1]))
-
 from standin_hub import StandInHub
 
 
@@ -26,7 +20,6 @@ def cache(tmp_path, monkeypatch):
     monkeypatch.setattr(constants, "HF_TOKEN_PATH", str(tmp_path / "hf" / "token"))
     monkeypatch.setattr(constants, "HF_HUB_DISABLE_XET", True)
     # Its retries sleep between tries for seconds.
-
     monkeypatch.setattr("time.sleep", lambda seconds: None)
     return tmp_path / "hf" / "hub"
 

@@ -1,0 +1,38 @@
+"""Files are either the old ones or the new ones."""
+
+from __future__ import annotations
+
+import os
+import stat
+
+import pytest
+
+from notebook_kit.files import replacing, write_text
+
+
+def test_write_text(tmp_path):
+    text = "ఒకటి\n一\n"
+    path = write_text(tmp_path / "vocab.txt", text)
+    assert path.read_bytes() == text.encode()
+    assert os.listdir(tmp_path) == ["vocab.txt"]
+
+
+def test_an_error_leaves_the_old_content(tmp_path):
+    path = write_text(tmp_path / "config.json", "old")
+    with pytest.raises(RuntimeError, match="on the way"), replacing(path) as temporary:
+        temporary.write_text("half")
+        raise RuntimeError("on the way")
+    assert path.read_text() == "old"
+    assert os.listdir(tmp_path) == ["config.json"]
+    with pytest.raises(UnicodeEncodeError):
+        write_text(path, "lone surrogate \ud800")
+    assert path.read_text() == "old"
+    assert os.listdir(tmp_path) == ["config.json"]
+
+
+@pytest.mark.skipif(os.name != "posix", reason="Unix permissions")
+def test_others_may_read_it_as_the_umask_says(tmp_path):
+    path = write_text(tmp_path / "a", "a")
+    plain = tmp_path / "b"
+    plain.write_text("b")
+    assert stat.S_IMODE(path.stat().st_mode) == stat.S_IMODE(plain.stat().st_mode)
