@@ -293,8 +293,6 @@ def _from_sentencepiece(path: Path, class_name: str | None, family: Family | Non
     if family is not None and family.pieces == "t5":
         names = [f"<extra_id_{number}>" for number in range(options["extra_ids"])]
         options.setdefault("additional_special_tokens", names)
-    if family is not None and family.pieces == "camembert":
-        options.setdefault("additional_special_tokens", ["<s>NOTUSED", "</s>NOTUSED", "<unk>NOTUSED"])
     return Parts(backend, class_name or "PreTrainedTokenizerFast", options, added)
 
 

@@ -104,7 +104,7 @@ class Vocabulary:
         """As `added_tokens_encoder`."""
         return self.added_tokens_encoder
 
-    def convert_tokens_to_ids(self, tokens: str | Iterable[str] | None) -> int | list[int | None] | None:
+    def convert_tokens_to_ids(self, tokens: Any) -> Any:
         """The id of a token, or the ids of several; the unknown token's id (or None) where there is no such token."""
         if tokens is None:
             return None
