@@ -166,7 +166,7 @@ def make_loader(
         shuffled = training and args.train_sampling_strategy != "sequential"
         options["sampler"] = EpochSampler(dataset, seed) if shuffled else SequentialSampler(dataset)
         options["batch_size"], options["drop_last"] = batch_size, drop_last
-    return DataLoader(dataset, **options)
+    return DataLoader(dataset, **options)  # type: ignore[arg-type]  # any sized mapping from places to examples will do
 
 
 def lengths_for_grouping(dataset: Any, args: TrainingArguments, input_name: str) -> np.ndarray | None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sized
+from collections.abc import Mapping, Sized
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -38,7 +38,9 @@ def evaluation_pass(
     model.eval()
     trainer.eval_dataloader = loader
     together = accelerator.num_processes > 1
-    losses, weights, predictions, labels, inputs, per_row = [], [], [], [], [], []
+    losses: list[torch.Tensor] = []
+    weights: list[torch.Tensor] = []
+    predictions, labels, inputs, per_row = (list[Any]() for _ in range(4))
     rows = 0
     main_input = getattr(trainer.model, "main_input_name", "input_ids")
     for batch in loader:
@@ -105,3 +107,33 @@ def weighted_mean(losses: torch.Tensor, weights: torch.Tensor, keep_all: bool) -
         losses, weights = losses[finite], weights[finite]
     total = weights.sum().clamp(min=1e-12)
     return float((losses.double() * weights.double()).sum() / total)
+
+
+def predict_batch(
+    trainer: Trainer, model: torch.nn.Module, inputs: dict[str, Any], loss_only: bool, ignore_keys: list[str] | None
+) -> tuple[torch.Tensor | None, Any, Any]:
+    """See `Trainer.prediction_step`."""
+    names = trainer.label_names
+    labelled = bool(names) and all(inputs.get(name) is not None for name in names)
+    returns_loss = labelled or (not names and bool(inputs.get("return_loss", trainer.traits.returns_loss)))
+    config = getattr(trainer.model, "config", None)
+    ignored = ignore_keys if ignore_keys is not None else getattr(config, "keys_to_ignore_at_inference", None)
+    labels = tuple(inputs[name].detach() for name in names) if labelled else None
+    loss = None
+    with torch.no_grad():
+        if returns_loss:
+            loss, outputs = trainer.compute_loss(model, inputs, return_outputs=True)
+            loss = loss.detach().mean()
+        else:
+            outputs = model(**inputs)
+    if loss_only:
+        return loss, None, None
+    if isinstance(outputs, Mapping):
+        kept = tuple(value for name, value in outputs.items() if name not in ("loss", *(ignored or ())))
+    elif isinstance(outputs, torch.Tensor):
+        kept = (outputs,)
+    else:
+        kept = tuple(outputs[1:] if returns_loss and not trainer.args.label_smoothing_factor else outputs)
+    kept = map_tensors(torch.Tensor.detach, kept)
+    logits = kept[0] if len(kept) == 1 else (kept or None)
+    return loss, logits, labels[0] if labels is not None and len(labels) == 1 else labels

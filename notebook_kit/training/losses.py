@@ -51,7 +51,7 @@ def count_labels(inputs: Any, shifted: bool = False) -> torch.Tensor | None:
 
 
 def smoothed_loss(
-    logits: torch.Tensor, labels: torch.Tensor, smoothing: float, shifted: bool, items: torch.Tensor | None
+    logits: torch.Tensor, labels: torch.Tensor, smoothing: float, shifted: bool, items: torch.Tensor | int | None
 ) -> torch.Tensor:
     """Cross-entropy with a part of the target spread evenly over all classes (Szegedy et al., arXiv:1512.00567).
 

@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING, Any
 from .callbacks import TrainerCallback
 
 if TYPE_CHECKING:
-    from .trainer import Trainer
+    from .parts import TrainerParts
 
 
-def publish(trainer: Trainer, message: str, token: str | None = None, revision: str | None = None) -> Any:
+def publish(trainer: TrainerParts, message: str, token: str | None = None, revision: str | None = None) -> Any:
     """Upload the model, the tokenizer and the arguments; None on processes that write nothing."""
     if not trainer.is_world_process_zero():
         return None

@@ -127,11 +127,11 @@ def rotate(output_dir: str | Path, keep: int | None, best: str | None) -> None:
             delete(path)
 
 
-def save_model_files(model: nn.Module, folder: str | Path, state_dict: dict[str, torch.Tensor] | None = None) -> None:
+def save_model_files(model: nn.Module, folder: str | Path) -> None:
     """Write a model: with its own `save_pretrained`, or the weights of a plain module as safetensors."""
     if hasattr(model, "save_pretrained"):
-        options = {} if state_dict is None else {"state_dict": state_dict}
-        model.save_pretrained(folder, **options)
+        save: Any = model.save_pretrained
+        save(folder)
     else:
         from safetensors.torch import save_model
 

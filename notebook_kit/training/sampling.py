@@ -167,7 +167,7 @@ def _item_length(item: Any, input_name: str, length_column: str) -> int | None:
         return None
     if length_column in item:
         return int(item[length_column])
-    tokens = item.get(input_name)
+    tokens: Any = item.get(input_name)
     return len(tokens) if hasattr(tokens, "__len__") and not isinstance(tokens, str) else None
 
 

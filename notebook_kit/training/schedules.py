@@ -152,7 +152,7 @@ def get_cosine_with_min_lr_schedule_with_warmup(
             "The schedule cosine_with_min_lr needs exactly one of min_lr and min_lr_rate.",
             next_step="Say, for example, lr_scheduler_kwargs={'min_lr_rate': 0.1}.",
         )
-    floor = min_lr_rate if min_lr_rate is not None else min_lr / optimizer.defaults["lr"]  # type: ignore[operator]
+    floor = min_lr_rate if min_lr_rate is not None else min_lr / optimizer.defaults["lr"]
 
     def wave(step: int) -> float:
         progress = _progress(step, num_warmup_steps, num_training_steps)

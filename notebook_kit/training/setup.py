@@ -165,3 +165,18 @@ def length_of(loader: Any) -> int | None:
         return len(loader) if isinstance(loader, Sized) else None
     except TypeError:
         return None
+
+
+def enable_gradient_checkpointing(model: nn.Module, options: dict[str, Any] | None) -> None:
+    """Let the model compute activations anew in the backward pass instead of keeping them.
+
+    Raises:
+        ConfigurationError: if the model cannot.
+    """
+    if not hasattr(model, "gradient_checkpointing_enable"):
+        raise ConfigurationError(
+            f"gradient_checkpointing=True, but {type(model).__name__} has no gradient_checkpointing_enable.",
+            next_step="Leave it out, or use a model of this library.",
+        )
+    enable: Any = model.gradient_checkpointing_enable
+    enable(**({"gradient_checkpointing_kwargs": options} if options else {}))

@@ -7,32 +7,38 @@ import logging
 import math
 import time
 import warnings
-from collections.abc import Callable, Iterator, Mapping, Sized
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import nullcontext
-from pathlib import Path
 from typing import Any
 
 import torch
 from torch import nn
-from torch.utils.data import DataLoader
 
-from ..errors import ConfigurationError, InputError, NotebookKitWarning
-from . import runs
+from ..errors import ConfigurationError, NotebookKitWarning
 from .arguments import TrainingArguments
-from .callbacks import CallbackList, default_callbacks, metric_key
+from .callbacks import CallbackList, default_callbacks
 from .collators import DataCollatorWithPadding, default_data_collator
-from .data import check_dataset, fit_columns, lengths_for_grouping, make_loader
+from .data import check_dataset
 from .devices import as_inputs, explain_memory, make_accelerator, to_device
-from .evaluation import evaluation_pass
+from .evaluation import evaluation_pass, predict_batch
+from .flow import conclude, evaluate_in_train, interrupted_message, log_losses, save_checkpoint
 from .interrupts import Interrupts
 from .losses import LossMeter, count_labels, loss_of, smoothed_loss
-from .metrics import EvalLoopOutput, EvalPrediction, PredictionOutput, TrainOutput, map_tensors, speed_metrics
-from .optimizers import optimizer_class_and_options, parameter_groups
+from .metrics import EvalLoopOutput, EvalPrediction, PredictionOutput, TrainOutput, speed_metrics
+from .parts import TrainerParts
 from .resuming import Position, Resumption
 from .sampling import set_epoch
-from .schedules import get_scheduler
-from .seeding import restore_rng_states, rng_states, set_seed
-from .setup import ModelTraits, Plan, call_model_init, checked_args, checked_model, length_of, takes_name
+from .seeding import rng_states, set_seed
+from .setup import (
+    ModelTraits,
+    Plan,
+    call_model_init,
+    checked_args,
+    checked_model,
+    enable_gradient_checkpointing,
+    length_of,
+    takes_name,
+)
 from .state import TrainerControl, TrainerState
 
 __all__ = ["Trainer"]
@@ -40,7 +46,7 @@ __all__ = ["Trainer"]
 logger = logging.getLogger(__name__)
 
 
-class Trainer:
+class Trainer(TrainerParts):
     """Fine-tunes and evaluates a model.
 
     Subclasses may override `get_train_dataloader`, `get_eval_dataloader`, `get_test_dataloader`, `create_optimizer`,
@@ -199,7 +205,7 @@ class Trainer:
         if resumption:
             resumption.restore_model(self.model)
         if self.args.gradient_checkpointing:
-            self._enable_gradient_checkpointing()
+            enable_gradient_checkpointing(self.model, self.args.gradient_checkpointing_kwargs)
         model = self.prepared_model(training=True)
         self.optimizer = None if self._made_optimizer else self.optimizer
         self.lr_scheduler = None if self._made_scheduler else self.lr_scheduler
@@ -218,11 +224,11 @@ class Trainer:
             with self.interrupts.held():
                 self.emit("on_train_begin")
                 if self.args.eval_on_start and not resumption:
-                    self._evaluate_in_train()
+                    evaluate_in_train(self, self._ignore_keys)
                 interrupted = self._loop(model, plan, unfinished)
                 if interrupted and self.args.save_strategy != "no":
                     self._save_checkpoint()
-                output = self._conclude(plan, start, interrupted)
+                output = conclude(self, self._meter, plan, start, interrupted)
         except BaseException as error:
             explain_memory(error)
             self.emit("on_error", error=error)
@@ -231,7 +237,7 @@ class Trainer:
             self.is_in_train = False
             model.zero_grad(set_to_none=True)
         if interrupted:
-            raise KeyboardInterrupt(self._interrupted_message())
+            raise KeyboardInterrupt(interrupted_message(self))
         return output
 
     def _loop(self, model: nn.Module, plan: Plan, resumption: Resumption | None) -> bool:
@@ -269,7 +275,13 @@ class Trainer:
                     break
             resumption = None
             if not position.updates:
-                self._no_batches(plan)
+                warnings.warn(
+                    f"The training data gave no batch in this epoch, so training stops at step {state.global_step} of"
+                    f" {plan.max_steps}.",
+                    NotebookKitWarning,
+                    stacklevel=3,
+                )
+                self.control.should_training_stop = True
             position.ended = True
             self.emit("on_epoch_end")
             if not self._log_evaluate_save():
@@ -431,128 +443,9 @@ class Trainer:
         self, model: nn.Module, inputs: Any, prediction_loss_only: bool, ignore_keys: list[str] | None = None
     ) -> tuple[torch.Tensor | None, Any, Any]:
         """Loss, logits and labels of a batch, each None if there is none or it is not wanted."""
-        inputs = self._prepare_inputs(inputs)
-        labelled = bool(self.label_names) and all(inputs.get(name) is not None for name in self.label_names)
-        returns_loss = labelled or (not self.label_names and bool(inputs.get("return_loss", self.traits.returns_loss)))
-        config = getattr(self.model, "config", None)
-        ignored = ignore_keys if ignore_keys is not None else getattr(config, "keys_to_ignore_at_inference", [])
-        labels = tuple(inputs[name].detach() for name in self.label_names) if labelled else None
-        with torch.no_grad():
-            if returns_loss:
-                loss, outputs = self.compute_loss(model, inputs, return_outputs=True)
-                loss = loss.detach().mean()
-            else:
-                loss, outputs = None, model(**inputs)
-        if prediction_loss_only:
-            return loss, None, None
-        if isinstance(outputs, Mapping):
-            kept = tuple(value for name, value in outputs.items() if name not in ("loss", *(ignored or ())))
-        elif isinstance(outputs, torch.Tensor):
-            kept = (outputs,)
-        else:
-            kept = tuple(outputs[1:] if returns_loss and not self.args.label_smoothing_factor else outputs)
-        kept = map_tensors(torch.Tensor.detach, kept)
-        logits = kept[0] if len(kept) == 1 else (kept or None)
-        return loss, logits, labels[0] if labels is not None and len(labels) == 1 else labels
+        return predict_batch(self, model, self._prepare_inputs(inputs), prediction_loss_only, ignore_keys)
 
-    # ------------------------------------------------------------------------------------------------- data loaders
-
-    def get_train_dataloader(self) -> DataLoader:
-        """The batches to train on."""
-        if self.train_dataset is None:
-            raise InputError("Trainer.train needs a train_dataset.", next_step="Pass train_dataset= to the Trainer.")
-        return self._loader(self.train_dataset, "train_dataset", self.args.train_batch_size, training=True)
-
-    def get_eval_dataloader(self, eval_dataset: Any = None) -> DataLoader:
-        """The batches to evaluate on."""
-        dataset = eval_dataset if eval_dataset is not None else self.eval_dataset
-        if dataset is None:
-            raise InputError(
-                "There is nothing to evaluate on.",
-                next_step="Pass eval_dataset= to the Trainer or to evaluate(), or leave eval_strategy at 'no'.",
-            )
-        return self._loader(dataset, "eval_dataset", self.args.eval_batch_size)
-
-    def get_test_dataloader(self, test_dataset: Any) -> DataLoader:
-        """The batches to predict."""
-        return self._loader(test_dataset, "test_dataset", self.args.eval_batch_size)
-
-    def _loader(self, dataset: Any, role: str, batch_size: int, training: bool = False) -> DataLoader:
-        check_dataset(dataset, role)
-        collator = self.data_collator
-        original = dataset
-        if self.args.remove_unused_columns:
-            dataset, collator = fit_columns(dataset, collator, self.model, self.label_names, role)
-        if id(original) not in self._lengths:
-            main_input = getattr(self.model, "main_input_name", "input_ids")
-            self._lengths[id(original)] = (original, lengths_for_grouping(original, self.args, main_input))
-        together = self.accelerator.num_processes
-        loader = make_loader(
-            dataset,
-            collator,
-            self.args,
-            self.accelerator.device.type,
-            batch_size,
-            training=training,
-            lengths=self._lengths[id(original)][1],
-            world_size=together,
-        )
-        # One process needs none of what accelerate's loader adds, and it would read one batch ahead.
-        return self.accelerator.prepare(loader) if together > 1 else loader
-
-    def num_examples(self, dataloader: Any) -> int:
-        """How many examples a loader gives."""
-        dataset = getattr(dataloader, "dataset", None)
-        return len(dataset) if isinstance(dataset, Sized) else len(dataloader) * self.args.train_batch_size
-
-    # ------------------------------------------------------------------------------------------ optimizer, schedule
-
-    def create_optimizer_and_scheduler(self, num_training_steps: int) -> None:
-        """Make the optimizer and the schedule, unless they were given."""
-        self.create_optimizer()
-        self.create_scheduler(num_training_steps=num_training_steps, optimizer=self.optimizer)
-
-    def create_optimizer(self) -> torch.optim.Optimizer:
-        """Make the optimizer, unless one was given: weight decay spares biases and normalizations."""
-        if self.optimizer is None:
-            kind, options = self.optimizer_cls_and_kwargs or optimizer_class_and_options(self.args)
-            self.optimizer = kind(parameter_groups(self.model, self.args.weight_decay), **options)
-        return self.optimizer
-
-    def create_scheduler(self, num_training_steps: int, optimizer: torch.optim.Optimizer | None = None) -> Any:
-        """Make the learning rate's schedule, unless one was given."""
-        if self.lr_scheduler is None:
-            args = self.args
-            options = dict(args.lr_scheduler_kwargs or {})
-            if args.lr_scheduler_type == "reduce_lr_on_plateau":
-                options.setdefault("mode", "max" if args.greater_is_better else "min")
-            self.lr_scheduler = get_scheduler(
-                args.lr_scheduler_type,
-                optimizer if optimizer is not None else self.optimizer,
-                args.get_warmup_steps(num_training_steps),
-                num_training_steps,
-                options,
-            )
-        return self.lr_scheduler
-
-    def _learning_rate(self) -> float:
-        if isinstance(self.lr_scheduler, torch.optim.lr_scheduler.ReduceLROnPlateau):
-            return float(self.optimizer.param_groups[0]["lr"])
-        return float(self.lr_scheduler.get_last_lr()[0])
-
-    def _step_schedule(self) -> None:
-        skipped = getattr(self.optimizer, "step_was_skipped", False)
-        if not skipped and not isinstance(self.lr_scheduler, torch.optim.lr_scheduler.ReduceLROnPlateau):
-            self.lr_scheduler.step()
-
-    def _clip(self, parameters: list[nn.Parameter]) -> Any:
-        """Scale the gradients down to `max_grad_norm`; their norm before, still on the device."""
-        if self.args.max_grad_norm > 0:
-            return self.accelerator.clip_grad_norm_(parameters, self.args.max_grad_norm)
-        self.accelerator.unscale_gradients()
-        return torch.nn.utils.get_total_norm([p.grad for p in parameters if p.grad is not None])
-
-    # --------------------------------------------------------------------------------------- logs, checkpoints, files
+    # ------------------------------------------------------------------------------------- between the steps, helpers
 
     def log(self, logs: dict[str, float], start_time: float | None = None) -> None:
         """Add `logs` to `state.log_history`, with the epoch and the step, and tell the callbacks."""
@@ -566,12 +459,12 @@ class Trainer:
         if grad_norm is not None:
             self._last_step = grad_norm, learning_rate
         if self.control.should_log and self.state.global_step > self._meter.logged_step:
-            self._log_losses()
+            log_losses(self, self._meter, *self._last_step)
         if self.control.should_evaluate:
             self.control.should_evaluate = False
             try:
                 with self.interrupts.at_once():
-                    better = self._evaluate_in_train()
+                    better = evaluate_in_train(self, self._ignore_keys)
             except KeyboardInterrupt:
                 if not self.interrupts.requested:
                     raise
@@ -582,145 +475,8 @@ class Trainer:
             self._save_checkpoint()
         return True
 
-    def _log_losses(self) -> None:
-        steps = self.state.global_step - self._meter.logged_step
-        mean, bad = self._meter.take(self.state.global_step)
-        if self.accelerator.num_processes > 1:
-            mean = self.accelerator.gather(torch.tensor(mean, device=self.accelerator.device)).mean().item()
-        grad_norm, learning_rate = self._last_step
-        norm = grad_norm.item() if isinstance(grad_norm, torch.Tensor) else grad_norm
-        self.log({"loss": mean, "grad_norm": norm, "learning_rate": learning_rate})
-        if bad:
-            warnings.warn(
-                f"{bad} losses of the last {steps} steps were no finite numbers; the logged loss leaves them out. Lower"
-                " learning_rate, use bf16 in place of fp16, and look for empty or wrong labels.",
-                NotebookKitWarning,
-                stacklevel=2,
-            )
-
-    def _evaluate_in_train(self) -> bool:
-        """Evaluate; whether it was the best so far. The generators stay as they are: training does not depend on it."""
-        states = rng_states()
-        try:
-            metrics = self.evaluate(ignore_keys=self._ignore_keys)
-        finally:
-            restore_rng_states(states)
-        plateau = isinstance(self.lr_scheduler, torch.optim.lr_scheduler.ReduceLROnPlateau)
-        if self.args.metric_for_best_model is None:
-            return False
-        key = metric_key(self.args)
-        if key not in metrics:
-            raise ConfigurationError(
-                f"metric_for_best_model={self.args.metric_for_best_model!r} is not among the metrics of the evaluation:"
-                f" {', '.join(metrics)}.",
-                next_step="Let compute_metrics return it, or set metric_for_best_model='loss'.",
-            )
-        if plateau:
-            self.lr_scheduler.step(metrics[key])
-        best = self.state.best_metric
-        better = best is None or (metrics[key] > best if self.args.greater_is_better else metrics[key] < best)
-        if better:
-            self.state.best_metric, self.state.best_global_step = metrics[key], self.state.global_step
-        return better
-
     def _save_checkpoint(self, model: Any = None, trial: Any = None) -> None:
-        """Write `checkpoint-N`: under another name first, so that a kill at any instant leaves no half of it."""
-        output_dir = Path(self.args.output_dir or "")
-        target = output_dir / f"{runs.PREFIX}-{self.state.global_step}"
-        best = self.state.best_global_step
-        if best is not None:
-            best_target = output_dir / f"{runs.PREFIX}-{best}"
-            if best_target == target or best_target.is_dir():
-                self.state.best_model_checkpoint = str(best_target)
-        main, process, together = (
-            self.is_world_process_zero(),
-            self.accelerator.process_index,
-            self.accelerator.num_processes,
-        )
-        with runs.whole_folder(target, main, self.accelerator.wait_for_everyone) as folder:
-            self.save_model(str(folder), _internal_call=True)
-            if not self.args.save_only_model:
-                runs.save_rng(folder, process, together, self._position.rng)
-                if main:
-                    runs.save_progress(folder, self.optimizer, self.lr_scheduler, self.accelerator.scaler)
-            if main:
-                self.state.stateful_callbacks = {
-                    **self.callback_handler.states(),
-                    "LossMeter": self._meter.state(),
-                    "Position": self._position.state(),
-                    "TrainerControl": self.control.state(),
-                }
-                self.state.save_to_json(folder / runs.STATE)
-        if main:
-            runs.rotate(output_dir, self.args.save_total_limit, self.state.best_model_checkpoint)
-        self.control.should_save = False
-        self.emit("on_save")
-
-    def save_model(self, output_dir: str | None = None, _internal_call: bool = False) -> None:
-        """Write the model, the tokenizer and the arguments, ready for `from_pretrained`."""
-        if not self.is_world_process_zero():
-            return
-        folder = Path(output_dir or self.args.output_dir or "")
-        folder.mkdir(parents=True, exist_ok=True)
-        runs.save_model_files(self.accelerator.unwrap_model(self.model), folder)
-        if hasattr(self.processing_class, "save_pretrained"):
-            self.processing_class.save_pretrained(str(folder))
-        self.args.save(folder / runs.ARGUMENTS)
-        if self.args.push_to_hub and not _internal_call:
-            self.push_to_hub(commit_message="Model save")
-
-    def save_state(self) -> None:
-        """Write `trainer_state.json` into the output folder."""
-        if self.is_world_process_zero():
-            folder = Path(self.args.output_dir or "")
-            folder.mkdir(parents=True, exist_ok=True)
-            self.state.save_to_json(folder / runs.STATE)
-
-    def push_to_hub(
-        self,
-        commit_message: str = "End of training",
-        blocking: bool = True,
-        token: str | None = None,
-        revision: str | None = None,
-        **kwargs: Any,
-    ) -> Any:
-        """Write the model and upload it to the Hub as `args.hub_model_id`, or under the output folder's name."""
-        from .publishing import publish
-
-        return publish(self, commit_message, token, revision)
-
-    # ----------------------------------------------------------------------------------------------------- callbacks
-
-    @property
-    def callbacks(self) -> list[Any]:
-        """The callbacks, in the order in which they are called."""
-        return self.callback_handler.callbacks
-
-    def add_callback(self, callback: Any) -> None:
-        """Add a callback or an instance of a callback class."""
-        self.callback_handler.add(callback)
-
-    def pop_callback(self, callback: Any) -> Any:
-        """Take out a callback, or the first of a class, and return it; None if there is none."""
-        return self.callback_handler.pop(callback)
-
-    def remove_callback(self, callback: Any) -> None:
-        """Take out a callback, or the first of a class."""
-        self.callback_handler.pop(callback)
-
-    def emit(self, event: str, **kwargs: Any) -> None:
-        """Tell the callbacks of an event."""
-        self.callback_handler.call(event, **kwargs)
-
-    # ------------------------------------------------------------------------------------------------------ the rest
-
-    def is_local_process_zero(self) -> bool:
-        """Whether this is the first process of its machine."""
-        return self.accelerator.is_local_main_process
-
-    def is_world_process_zero(self) -> bool:
-        """Whether this is the first of all processes."""
-        return self.accelerator.is_main_process
+        save_checkpoint(self, self._meter, self._position)
 
     def prepared_model(self, training: bool) -> nn.Module:
         """The model as accelerate wraps it: on its device, with mixed precision, data-parallel."""
@@ -752,15 +508,6 @@ class Trainer:
         # Whether the loss that comes back is already divided by all labels of an update.
         self._loss_divides = self._loss_takes_items and (self.traits.takes_items or self._func_takes_items)
 
-    def _enable_gradient_checkpointing(self) -> None:
-        if not hasattr(self.model, "gradient_checkpointing_enable"):
-            raise ConfigurationError(
-                f"gradient_checkpointing=True, but {type(self.model).__name__} has no gradient_checkpointing_enable.",
-                next_step="Leave it out, or use a model of this library.",
-            )
-        options = self.args.gradient_checkpointing_kwargs
-        self.model.gradient_checkpointing_enable(**({"gradient_checkpointing_kwargs": options} if options else {}))
-
     def _prepare_inputs(self, inputs: Any) -> dict[str, Any]:
         """The batch as keyword arguments, on the model's device."""
         return to_device(as_inputs(inputs), self.accelerator.device)
@@ -786,40 +533,23 @@ class Trainer:
         weigh what one large batch of them would give them. None: the loss is divided already, or there is no other."""
         if items is None:
             accumulated = self.current_gradient_accumulation_steps
-            return 1 / accumulated if accumulated > 1 and not (self._loss_divides and self._func_takes_items) else None
-        if self._loss_divides:
-            return None
-        own = count_labels(inputs, self.traits.shifts_labels)
+            return 1 / accumulated if accumulated > 1 and not self._func_takes_items else None
+        own = None if self._loss_divides else count_labels(inputs, self.traits.shifts_labels)
         return None if own is None else own / items * self.accelerator.num_processes
 
-    def _no_batches(self, plan: Plan) -> None:
-        warnings.warn(
-            f"The training data ended before step {self.state.global_step + 1} of {plan.max_steps}: it gave no batch in"
-            " this epoch. Training stops.",
-            NotebookKitWarning,
-            stacklevel=3,
-        )
-        self.control.should_training_stop = True
+    def _learning_rate(self) -> float:
+        if isinstance(self.lr_scheduler, torch.optim.lr_scheduler.ReduceLROnPlateau):
+            return float(self.optimizer.param_groups[0]["lr"])
+        return float(self.lr_scheduler.get_last_lr()[0])
 
-    def _conclude(self, plan: Plan, start: float, interrupted: bool) -> TrainOutput:
-        """The last log of a run, its best model, and its end."""
-        done = self.state.global_step - self._meter.first_step
-        loss = self._meter.mean(self.state.global_step)
-        metrics = speed_metrics("train", start, plan.samples * done / max(plan.max_steps, 1), done)
-        metrics["train_loss"] = loss
-        self.log(metrics)
-        best = self.state.best_model_checkpoint
-        if self.args.load_best_model_at_end and best is not None and not interrupted:
-            runs.load_model_files(self.model, best)
-            if self.args.save_total_limit == 1 and self.is_world_process_zero():
-                for checkpoint in runs.checkpoints(self.args.output_dir or ""):
-                    if checkpoint.resolve() != Path(best).resolve():
-                        runs.delete(checkpoint)
-        self.emit("on_train_end")
-        return TrainOutput(self.state.global_step, loss, metrics)
+    def _step_schedule(self) -> None:
+        skipped = getattr(self.optimizer, "step_was_skipped", False)
+        if not skipped and not isinstance(self.lr_scheduler, torch.optim.lr_scheduler.ReduceLROnPlateau):
+            self.lr_scheduler.step()
 
-    def _interrupted_message(self) -> str:
-        where = f"Training was stopped after step {self.state.global_step} of {self.state.max_steps}; the model keeps"
-        if self.args.save_strategy == "no":
-            return f"{where} what it learned. No checkpoint was written, since save_strategy is 'no'."
-        return f"{where} what it learned. To go on: trainer.train(resume_from_checkpoint=True)."
+    def _clip(self, parameters: list[nn.Parameter]) -> Any:
+        """Scale the gradients down to `max_grad_norm`; their norm before, still on the device."""
+        if self.args.max_grad_norm > 0:
+            return self.accelerator.clip_grad_norm_(parameters, self.args.max_grad_norm)
+        self.accelerator.unscale_gradients()
+        return torch.nn.utils.get_total_norm([p.grad for p in parameters if p.grad is not None])
