@@ -154,7 +154,7 @@ def unknown_keyword(what: str, unknown: Iterable[str], known: Iterable[str]) -> 
     return InputError(f"{what} takes no {name!r}. {hint}".rstrip(), next_step=f"The keywords are {', '.join(known)}.")
 
 
-def cannot_encode(error: Exception, lengths: Lengths, options: Mapping[str, Any]) -> InputError:
+def cannot_encode(error: BaseException, lengths: Lengths, options: Mapping[str, Any]) -> InputError:
     if lengths.truncation:
         return InputError(
             f"Truncation to max_length={lengths.max_length} with stride={options['stride']} and strategy "

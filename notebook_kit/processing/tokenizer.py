@@ -358,8 +358,11 @@ class PreTrainedTokenizerFast(Vocabulary):
                     return backend.encode_batch(repaired, is_split, options["add_special_tokens"])
             except InputError:
                 raise
-            except Exception as error:  # the Rust side raises bare Exceptions
-                raise cannot_encode(error, lengths, options) from error
+            except BaseException as error:
+                # The Rust side raises bare Exceptions, and for some strides it panics.
+                if isinstance(error, Exception) or type(error).__name__ == "PanicException":
+                    raise cannot_encode(error, lengths, options) from error
+                raise
             finally:
                 if lengths.truncation:
                     backend.no_truncation()
