@@ -97,11 +97,8 @@ class PreTrainedModel(nn.Module):
                 parameter[module.padding_idx].zero_()
 
     def _ties(self) -> dict[str, str]:
-        """`tied_weights` as far as this config ties them."""
-        embeddings = {name for name in self.tied_weights.values() if name.endswith("embeddings.weight")}
-        if self.config.tie_word_embeddings:
-            return self.tied_weights
-        return {name: target for name, target in self.tied_weights.items() if target not in embeddings}
+        """`tied_weights`, if this config ties them."""
+        return self.tied_weights if self.config.tie_word_embeddings else {}
 
     def tie_weights(self) -> None:
         """Make parameters that are shared the same object."""
@@ -152,33 +149,44 @@ class PreTrainedModel(nn.Module):
         self.tie_weights()
 
     @torch.no_grad()
-    def resize_token_embeddings(self, new_num_tokens: int) -> nn.Embedding:
+    def resize_token_embeddings(
+        self, new_num_tokens: int | None = None, pad_to_multiple_of: int | None = None
+    ) -> nn.Embedding:
         """Grow or shrink the vocabulary, as is needed after `tokenizer.add_tokens`.
 
         New rows are drawn like fresh weights; the output layer and its bias follow.
 
         Args:
-            new_num_tokens: The new size, as a rule `len(tokenizer)`.
+            new_num_tokens: The new size, as a rule `len(tokenizer)`; the present one unless given.
+            pad_to_multiple_of: Round the size up to a multiple of this, which some hardware multiplies faster.
         """
         table = self.get_input_embeddings()
         size = table.num_embeddings
-        if new_num_tokens == size:
+        rows = size if new_num_tokens is None else new_num_tokens
+        if pad_to_multiple_of:
+            rows = -(-rows // pad_to_multiple_of) * pad_to_multiple_of
+        if rows == size:
             return table
-        places = [(table, "weight")]
-        for name in {*self.tied_weights, *self.tied_weights.values()}:  # the output layer and its bias
+        places: list[tuple[nn.Module, str]] = [(table, "weight")]
+        for name in [*self.tied_weights.values(), *self.tied_weights]:  # the output layer and its bias
             owner, _, leaf = name.rpartition(".")
-            places.append((self.get_submodule(owner), leaf))  # type: ignore[arg-type]
+            module = self.get_submodule(owner)
+            places += [(module, leaf), (module, "bias")]
+        resized: dict[int, nn.Parameter] = {}  # what was one parameter stays one
         for module, leaf in places:
-            old = module._parameters[leaf]
+            old = module._parameters.get(leaf)
             if old is None or old.shape[0] != size:
                 continue
-            module._parameters[leaf] = nn.Parameter(old.new_empty(new_num_tokens, *old.shape[1:]))
-            self.init_parameter(module, leaf)
-            module._parameters[leaf].data[:size] = old.data[:new_num_tokens]  # type: ignore[union-attr]
+            if id(old) in resized:
+                module._parameters[leaf] = resized[id(old)]
+            else:
+                new = nn.Parameter(old.new_empty(rows, *old.shape[1:]), requires_grad=old.requires_grad)
+                module._parameters[leaf] = resized[id(old)] = new
+                self.init_parameter(module, leaf)
+                new[:size] = old[:rows]
             if isinstance(module, nn.Linear):
-                module.out_features = new_num_tokens
-        table.num_embeddings = self.config.vocab_size = new_num_tokens
-        self.tie_weights()
+                module.out_features = rows
+        table.num_embeddings = self.config.vocab_size = rows
         return table
 
     # Loading -----------------------------------------------------------------------------------------------------
@@ -251,32 +259,30 @@ class PreTrainedModel(nn.Module):
         """Fill the parameters from a file, and tell what did not fit."""
         expected = {key: value.shape for key, value in self.state_dict(keep_vars=True).items()}
         found, unexpected = self._match(weights.keys(), expected)
-        for alias, target in self._ties().items():  # a shared weight may be stored under either of its names
-            if alias in found:
-                found.setdefault(target, found[alias])
+        notes = self._fit_ties(weights, name, found)
         shared = set(self._ties())
         state: dict[str, Tensor] = {}
-        misshapen: list[str] = []
+        misshapen: dict[str, str] = {}
         target_dtype = _stored_dtype(weights, found.values()) if dtype == "auto" else _dtype(dtype or torch.float32)
         for key, stored in found.items():
             if key in shared:
                 continue
             if weights.shape(stored) != tuple(expected[key]):
-                misshapen.append(f"{key}: {weights.shape(stored)} in the file, {tuple(expected[key])} in the model")
+                misshapen[key] = f"{weights.shape(stored)} in the file, {tuple(expected[key])} in the model"
                 continue
             tensor = weights[stored]
-            state[key] = tensor.to(device, target_dtype if tensor.is_floating_point() else None)
+            twice = any(found[other] == stored for other in state)  # a bias that an older file stores once
+            state[key] = tensor.to(device, target_dtype if tensor.is_floating_point() else None, copy=twice)
         missing = [key for key in expected if key not in state and key not in shared]
 
         if misshapen and not ignore_mismatched:
             raise CheckpointError(
                 f"{len(misshapen)} weights of {name} do not have the shape that the configuration asks for:\n  "
-                + "\n  ".join(misshapen[:8]),
+                + "\n  ".join(f"{key}: {shapes}" for key, shapes in list(misshapen.items())[:8]),
                 next_step="Undo the edit of the configuration (num_labels, vocab_size, ...), or pass "
                 "ignore_mismatched_sizes=True to start these weights fresh.",
             )
-        fresh_head = [key for key in missing if not self._is_backbone(key)]
-        lost = [key for key in missing if key not in fresh_head and not any(key in line for line in misshapen)]
+        lost = [key for key in missing if self._is_backbone(key) and key not in misshapen]
         if lost:
             raise CheckpointError(
                 f"{name} lacks {len(lost)} weights that {type(self).__name__} needs: {_some(lost)}.",
@@ -290,7 +296,28 @@ class PreTrainedModel(nn.Module):
             owner._parameters[leaf] = nn.Parameter(empty)
             self.init_parameter(owner, leaf)
         self.tie_weights()
-        self._tell(name, fresh_head, misshapen, unexpected)
+        fresh = [key for key in missing if key not in misshapen]
+        self._tell(name, fresh, list(misshapen), unexpected, notes)
+
+    def _fit_ties(self, weights: Weights, name: str, found: dict[str, str]) -> list[str]:
+        """Let what the file stores of shared weights, and under which of their names, meet what the config says."""
+        tied, notes = self.config.tie_word_embeddings, []
+        for alias, target in self._ties().items():
+            if alias not in found or target not in found:
+                continue
+            mine, other = weights[found[alias]], weights[found[target]]
+            if mine.shape == other.shape and not torch.equal(mine, other):
+                self.config.tie_word_embeddings = False
+                notes.append(
+                    f"{name} stores {alias} and {target} with different values, though its config.json ties them; "
+                    "they are kept apart."
+                )
+        for alias, target in self.tied_weights.items():
+            if alias in found:
+                found.setdefault(target, found[alias])
+            elif target in found and (tied or alias.endswith("bias")):  # older files store the bias once, tied or not
+                found[alias] = found[target]
+        return notes
 
     def _match(self, stored: Iterable[str], expected: Mapping[str, Any]) -> tuple[dict[str, str], list[str]]:
         """Pair the model's names with the file's; and the backbone's weights in the file that the model has no place for."""
@@ -321,15 +348,15 @@ class PreTrainedModel(nn.Module):
             return False
         return key.startswith(f"{self.base_model_prefix}.") or not hasattr(self, self.base_model_prefix)
 
-    def _tell(self, name: str, fresh: list[str], misshapen: list[str], unexpected: list[str]) -> None:
+    def _tell(self, name: str, fresh: list[str], misshapen: list[str], unexpected: list[str], notes: list[str]) -> None:
         """One warning for what a reader of the results has to know."""
-        parts = []
-        head = [key for key in fresh if not _any_match(self.optional_weights, key)]
-        if head:
+        parts = list(notes)
+        has_head = hasattr(self, self.base_model_prefix)
+        if fresh and has_head:
             parts.append(
-                f"{name} has no weights for the head of {type(self).__name__}; they start fresh: {_some(head)}."
+                f"{name} has no weights for the head of {type(self).__name__}; they start fresh: {_some(fresh)}."
             )
-        elif fresh and not hasattr(self, self.base_model_prefix):
+        elif fresh:
             parts.append(
                 f"{name} has no {_some(fresh)}; they start fresh, so what is computed from them means nothing yet."
             )
@@ -339,7 +366,7 @@ class PreTrainedModel(nn.Module):
             parts.append(
                 f"{len(unexpected)} weights of {name} have no place in {type(self).__name__}: {_some(unexpected)}."
             )
-        if head or misshapen:
+        if (fresh and has_head) or misshapen:
             parts.append("Train the model before you use its predictions.")
         if parts:
             warnings.warn(" ".join(parts), NotebookKitWarning, stacklevel=5)
