@@ -9,9 +9,11 @@ from which it attends: its `AttentionSite`.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Iterator, Mapping
+import itertools
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from contextvars import ContextVar
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -82,6 +84,9 @@ def attend(
     Source: Vaswani et al., Attention Is All You Need, 2017, equation 1.
     """
     scores_offset = mask if bias is None else bias if mask is None else mask + bias
+    if is_causal and scores_offset is not None:  # the fused kernel takes one or the other
+        scores_offset = scores_offset.masked_fill(_future(query, key), torch.finfo(scores_offset.dtype).min)
+        is_causal = False
     watches = _WATCHES.get()
     if not watches:
         return _fused(query, key, value, scores_offset, dropout, scale, is_causal)
@@ -113,10 +118,13 @@ def _weights(query: Tensor, key: Tensor, offset: Tensor | None, scale: float | N
     if offset is not None:
         scores = scores + offset
     if is_causal:
-        T, S = scores.shape[-2:]
-        future = torch.ones(T, S, dtype=torch.bool, device=scores.device).triu(1)
-        scores = scores.masked_fill(future, torch.finfo(scores.dtype).min)
+        scores = scores.masked_fill(_future(query, key), torch.finfo(scores.dtype).min)
     return scores.softmax(dim=-1)
+
+
+def _future(query: Tensor, key: Tensor) -> Tensor:
+    """True where a position would look at one after it: `(from, to)`."""
+    return torch.ones(query.shape[-2], key.shape[-2], dtype=torch.bool, device=query.device).triu(1)
 
 
 def _kept_heads(off: frozenset[int], like: Tensor) -> Tensor | None:
@@ -317,6 +325,28 @@ def ablate_heads(model: nn.Module, heads: Iterable[tuple[int, int]], *, kind: st
             ablated[site] = ablated.get(site, frozenset()) | {head}
     with _watching(_Watch(None, ablated)):
         yield
+
+
+def replayable(layer: Callable[..., Tensor]) -> Callable[..., Tensor]:
+    """`layer`, as gradient checkpointing may call it again in the backward pass, perhaps on another thread.
+
+    The second call attends as the first did, whatever is watched by then, and leaves no second record.
+    """
+    watches = _WATCHES.get()
+    replay = tuple(
+        _Watch(None if watch.record is None else AttentionRecord(watch.record.sites), watch.ablated)
+        for watch in watches
+    )
+    calls = itertools.count()
+
+    def call(*inputs: Any) -> Tensor:
+        token = _WATCHES.set(replay if next(calls) else watches)
+        try:
+            return layer(*inputs)
+        finally:
+            _WATCHES.reset(token)
+
+    return call
 
 
 @contextmanager

@@ -13,7 +13,7 @@ from torch.nn import functional as F
 from torch.utils.checkpoint import checkpoint
 
 from notebook_kit.errors import ConfigurationError, InputError, near_matches
-from notebook_kit.models.attention import AttentionSite, record_attention
+from notebook_kit.models.attention import AttentionSite, record_attention, replayable
 
 if TYPE_CHECKING:
     from notebook_kit.configuration import PretrainedConfig
@@ -173,7 +173,7 @@ def run_layers(
     with recording as record:
         for layer, site in zip(layers, sites, strict=True):
             if save_memory:
-                hidden = checkpoint(layer, hidden, *inputs, site, use_reentrant=False)
+                hidden = checkpoint(replayable(layer), hidden, *inputs, site, use_reentrant=False)
             else:
                 hidden = layer(hidden, *inputs, site)
             if output_hidden_states:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, fields
 from typing import Any
 
@@ -43,9 +43,9 @@ class ModelOutput(dict):
             serialized_type_name=f"{cls.__module__}.{cls.__qualname__}",
         )
 
-    def __init__(self, values: dict[str, Any] | None = None, /, **named: Any) -> None:
+    def __init__(self, values: Mapping[str, Any] | Iterable[tuple[str, Any]] = (), /, **named: Any) -> None:
         super().__init__()
-        given = {**(values or {}), **named}
+        given = {**dict(values), **named}
         for field in fields(self):  # type: ignore[arg-type]
             value = given.pop(field.name, None)
             if value is not None:
