@@ -1,0 +1,266 @@
+"""`assert_matches_reference`: a model of ours against the same model of `transformers`, from weights to gradients."""
+
+from __future__ import annotations
+
+import copy
+import tempfile
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+import transformers
+from safetensors.torch import load_file
+from torch import Tensor, nn
+
+import notebook_kit
+from notebook_kit.models.auto import FAMILIES, family
+from notebook_kit.models.base import PreTrainedModel
+
+HEADS = {
+    "AutoModel": "Model",
+    "AutoModelForMaskedLM": "ForMaskedLM",
+    "AutoModelForQuestionAnswering": "ForQuestionAnswering",
+    "AutoModelForSequenceClassification": "ForSequenceClassification",
+    "AutoModelForTokenClassification": "ForTokenClassification",
+}
+PROBLEMS = ("single_label_classification", "multi_label_classification", "regression")
+TOLERANCE = 1e-5
+
+# What a tiny model of each family is made of, under the names that the oracle's config takes.
+_TINY = {
+    "vocab_size": 99,
+    "hidden_size": 32,
+    "num_hidden_layers": 3,
+    "num_attention_heads": 4,
+    "intermediate_size": 48,
+    "max_position_embeddings": 40,
+    "num_labels": 3,
+    "hidden_dropout_prob": 0.0,
+    "attention_probs_dropout_prob": 0.0,
+}
+_OWN: dict[str, dict[str, Any]] = {
+    "albert": {
+        "embedding_size": 16,
+        "num_hidden_layers": 4,
+        "num_hidden_groups": 2,
+        "inner_group_num": 2,
+        "classifier_dropout_prob": 0.0,
+    },
+    "electra": {"embedding_size": 16},
+    "distilbert": {
+        "hidden_dim": 48,
+        "dropout": 0.0,
+        "attention_dropout": 0.0,
+        "qa_dropout": 0.0,
+        "seq_classif_dropout": 0.0,
+    },
+}
+_NOT_DISTILBERTS = ("intermediate_size", "hidden_dropout_prob", "attention_probs_dropout_prob")
+
+
+def tiny_fields(model_type: str, **edits: Any) -> dict[str, Any]:
+    """The settings of a tiny model with no dropout."""
+    fields = {**_TINY, **_OWN.get(model_type, {}), **edits}
+    if model_type == "distilbert":
+        fields = {name: value for name, value in fields.items() if name not in _NOT_DISTILBERTS}
+    return fields
+
+
+def class_names(head: str | None = None) -> Iterator[tuple[str, str]]:
+    """`(model_type, class name)` for every family and head."""
+    for model_type in FAMILIES:
+        for name, kind in family(model_type).heads.items():
+            if head in (None, name):
+                yield model_type, kind.__name__
+
+
+def reference_model(model_type: str, name: str, seed: int = 0, **edits: Any) -> nn.Module:
+    """A tiny model of `transformers` with weights that are nowhere 0 or 1, biases and norms included."""
+    reference_class = getattr(transformers, name)
+    if name.endswith("ForQuestionAnswering"):
+        edits["num_labels"] = 2  # start and end
+    config = reference_class.config_class(**tiny_fields(model_type, **edits))
+    model = reference_class._from_config(config, attn_implementation="eager").eval()
+    randomize(model, seed)
+    return model
+
+
+@torch.no_grad()
+def randomize(model: nn.Module, seed: int = 0) -> None:
+    generator = torch.Generator().manual_seed(seed)
+    for name, parameter in model.named_parameters():
+        noise = torch.randn(parameter.shape, generator=generator) * 0.2
+        parameter.copy_(1 + noise if "norm" in name.lower() and name.endswith("weight") else noise)
+
+
+def ours_of(name: str) -> type[PreTrainedModel]:
+    return getattr(notebook_kit, name)
+
+
+def saved(reference: nn.Module, folder: Path) -> Path:
+    reference.save_pretrained(folder)
+    return folder
+
+
+def weights_in(folder: Path) -> dict[str, Tensor]:
+    return {key: value for file in sorted(folder.glob("*.safetensors")) for key, value in load_file(file).items()}
+
+
+def batch(config: Any, padding: bool = True, seed: int = 1) -> dict[str, Tensor]:
+    """Three texts of different lengths, padded on the right; ids include no special token but the padding."""
+    generator = torch.Generator().manual_seed(seed)
+    lengths = [9, 6, 1] if padding else [9, 9, 9]
+    ids = torch.randint(4, config.vocab_size, (3, 9), generator=generator)
+    mask = torch.tensor([[1] * n + [0] * (9 - n) for n in lengths])
+    pad = config.pad_token_id if config.pad_token_id is not None else 0
+    return {"input_ids": torch.where(mask == 1, ids, pad), "attention_mask": mask}
+
+
+def labels_for(name: str, config: Any, problem: str = "single_label_classification") -> dict[str, Tensor]:
+    if name.endswith("ForSequenceClassification"):
+        if problem == "single_label_classification":
+            return {"labels": torch.tensor([0, 2, 1])}
+        if problem == "multi_label_classification":
+            return {"labels": torch.tensor([[0.0, 1.0, 1.0], [1.0, 0.0, 0.0], [0.0, 0.0, 0.0]])}
+        return {"labels": torch.tensor([0.3, -1.2, 2.0])}
+    if name.endswith(("ForTokenClassification", "ForMaskedLM", "ForPreTraining")):
+        classes = {"ForMaskedLM": config.vocab_size, "ForPreTraining": 2}.get(name[name.index("For") :], 3)
+        labels = torch.randint(0, classes, (3, 9), generator=torch.Generator().manual_seed(2))
+        if not name.endswith("ForPreTraining"):
+            labels[1, 3:] = -100
+        return {"labels": labels}
+    if name.endswith("ForQuestionAnswering"):
+        return {"start_positions": torch.tensor([1, 0, 50]), "end_positions": torch.tensor([3, 2, 50])}
+    return {}
+
+
+def assert_same_output(ours: Any, reference: Any) -> None:
+    """Equal in every field, within 1e-5. (The oracle's empty tuples, for what an encoder cannot have, do not count.)"""
+    names = [name for name, value in reference.items() if not (isinstance(value, tuple) and not value)]
+    assert list(ours) == names
+    for name in names:
+        mine, theirs = ours[name], reference[name]
+        if isinstance(theirs, tuple):
+            assert isinstance(mine, tuple) and len(mine) == len(theirs), name
+        pairs = zip(mine, theirs, strict=True) if isinstance(theirs, tuple) else [(mine, theirs)]
+        for place, (a, b) in enumerate(pairs):
+            torch.testing.assert_close(
+                a, b, rtol=TOLERANCE, atol=TOLERANCE, msg=lambda text, n=name, i=place: f"{n}[{i}]: {text}"
+            )
+
+
+def all_parameters(model: nn.Module) -> Iterator[tuple[str, nn.Parameter]]:
+    """Shared ones under each of their names."""
+    return model.named_parameters(remove_duplicate=False)
+
+
+def assert_same_gradients(ours: nn.Module, reference: nn.Module, loss: Callable[[nn.Module], Tensor]) -> None:
+    for model in (ours, reference):
+        model.train()
+        model.zero_grad()
+        loss(model).backward()
+    mine = {name: parameter.grad for name, parameter in all_parameters(ours)}
+    theirs = {name: parameter.grad for name, parameter in all_parameters(reference)}
+    assert mine.keys() == theirs.keys()
+    touched = 0
+    for name, gradient in theirs.items():
+        if gradient is None:
+            assert mine[name] is None or not mine[name].any(), name
+            continue
+        touched += bool(gradient.any())
+        torch.testing.assert_close(
+            mine[name], gradient, rtol=TOLERANCE, atol=TOLERANCE, msg=lambda text, n=name: f"gradient of {n}: {text}"
+        )
+    assert touched > len(theirs) / 2  # the comparison was one of gradients, not of zeros
+    for model in (ours, reference):
+        model.zero_grad()
+        model.eval()
+
+
+@dataclass
+class Input:
+    """One way to call a model."""
+
+    what: str
+    arguments: dict[str, Any]
+
+
+def inputs_for(name: str, reference: nn.Module) -> Iterator[Input]:
+    config = reference.config
+    padded = batch(config)
+    yield Input("padded", padded)
+    yield Input("without padding", batch(config, padding=False))
+    yield Input("ids alone", {"input_ids": padded["input_ids"]})
+    positions = torch.arange(2, 11)[None].expand(3, 9)
+    yield Input("positions", {**padded, "position_ids": positions})
+    if "token_type_ids" in reference.forward.__code__.co_varnames or hasattr(config, "type_vocab_size"):
+        segments = torch.tensor([[0] * 4 + [1] * 5, [0] * 9, [1] * 9])
+        yield Input("segments", {**padded, "token_type_ids": segments})
+    embeds = reference.get_input_embeddings()(padded["input_ids"]).detach() * 1.5
+    yield Input("embeddings", {"inputs_embeds": embeds, "attention_mask": padded["attention_mask"]})
+
+
+def assert_matches_reference(model_type: str, name: str, tmp_path: Path, **edits: Any) -> None:
+    """Build `name` of `transformers` with random weights, load it here, and compare all that can be compared.
+
+    Logits or hidden states, all hidden states, all attentions, for every kind of input; the loss of every problem type;
+    gradients of every parameter; then the way back: our file has the same tensors under the same names, and
+    `transformers` loads it with nothing missing, nothing left over, and the same result.
+    """
+    reference = reference_model(model_type, name, **edits)
+    ours = ours_of(name).from_pretrained(saved(reference, tmp_path / "theirs"))
+    assert not ours.training and ours.dtype == torch.float32
+    assert ours.num_parameters() == reference.num_parameters()
+
+    with torch.no_grad():
+        for given in inputs_for(name, reference):
+            everything = {**given.arguments, "output_hidden_states": True, "output_attentions": True}
+            assert_same_output(ours(**everything), reference(**everything))
+            assert_same_output(ours(**given.arguments), reference(**given.arguments))  # the fused path
+
+    given = batch(reference.config)
+    problems = PROBLEMS if name.endswith("ForSequenceClassification") else PROBLEMS[:1]
+    for problem in problems:
+        mine, theirs = copy.deepcopy(ours), copy.deepcopy(reference)
+        if problem == "regression":
+            mine, theirs = regression_pair(model_type, name)
+        labels = labels_for(name, reference.config, problem)
+        if labels:
+            out = theirs(**given, **labels)
+            assert_same_output(mine(**given, **labels), out)
+            assert mine.config.problem_type == theirs.config.problem_type
+        assert_same_gradients(mine, theirs, lambda model, labels=labels: total(model(**given, **labels)))
+
+    ours.save_pretrained(tmp_path / "ours")
+    assert_same_files(tmp_path / "ours", tmp_path / "theirs")
+    back, report = getattr(transformers, name).from_pretrained(
+        tmp_path / "ours", output_loading_info=True, attn_implementation="eager"
+    )
+    assert not any(report.values()), report
+    with torch.no_grad():
+        assert_same_output(ours(**given), back.eval()(**given))
+
+
+def regression_pair(model_type: str, name: str) -> tuple[nn.Module, nn.Module]:
+    reference = reference_model(model_type, name, num_labels=1)
+    with tempfile.TemporaryDirectory() as folder:
+        return ours_of(name).from_pretrained(saved(reference, Path(folder))), reference
+
+
+def total(out: Any) -> Tensor:
+    """A scalar that depends on everything: the loss, or for a model without one a weighted sum of its states."""
+    if "loss" in out:
+        return out["loss"]
+    scores = out["last_hidden_state"]
+    weights = torch.linspace(-1, 1, scores.numel()).view_as(scores)
+    pooled = out.get("pooler_output")
+    return (scores * weights).mean() + (0 if pooled is None else pooled.square().mean())
+
+
+def assert_same_files(ours: Path, theirs: Path) -> None:
+    mine, expected = weights_in(ours), weights_in(theirs)
+    assert mine.keys() == expected.keys()
+    for key, value in expected.items():
+        assert mine[key].dtype == value.dtype and torch.equal(mine[key], value), key
