@@ -11,6 +11,7 @@ from torch import nn
 from torch.utils.data import DataLoader, IterableDataset, SequentialSampler
 
 from ..errors import InputError
+from ..models.base import PreTrainedModel
 from .sampling import EpochSampler, LengthGroupedBatchSampler, SortedBatchSampler, example_lengths
 
 if TYPE_CHECKING:
@@ -29,7 +30,9 @@ def accepted_names(model: nn.Module) -> tuple[list[str], bool]:
     """The input names that the model's `forward` takes, and whether it takes any other name too."""
     parameters = inspect.signature(model.forward).parameters.values()
     names = [p.name for p in parameters if p.kind not in (p.VAR_KEYWORD, p.VAR_POSITIONAL)]
-    return names, any(p.kind == p.VAR_KEYWORD for p in parameters)
+    # The further keywords of our own models are switches for their outputs, never inputs.
+    takes_any = any(p.kind == p.VAR_KEYWORD for p in parameters) and not isinstance(model, PreTrainedModel)
+    return names, takes_any
 
 
 def is_column_dataset(dataset: Any) -> bool:

@@ -219,7 +219,7 @@ class Trainer(TrainerParts):
         unfinished = resumption if resumption and self._position.batches else None
         self._meter.keep_all = not self.args.logging_nan_inf_filter
         self.is_in_train, self._ignore_keys, start = True, ignore_keys_for_eval, time.time()
-        self.control.should_training_stop = self.state.global_step >= plan.max_steps > 0
+        self.control.should_training_stop = False
         try:
             with self.interrupts.held():
                 self.emit("on_train_begin")
@@ -247,7 +247,7 @@ class Trainer(TrainerParts):
         while position.epoch < plan.epochs and not self.control.should_training_stop:
             set_epoch(self.train_dataloader, position.epoch)
             self.control.should_epoch_stop = False
-            for batches in self._updates(resumption):
+            for batches in self._updates(plan, resumption):
                 self.control.should_save = self.control.should_evaluate = self.control.should_log = False
                 self.emit("on_step_begin")
                 items = self._count_items(batches)
@@ -287,9 +287,9 @@ class Trainer(TrainerParts):
             if not self._log_evaluate_save():
                 return True
             position.next_epoch()
-        return False
+        return self.interrupts.requested
 
-    def _updates(self, resumption: Resumption | None) -> Iterator[list[Any]]:
+    def _updates(self, plan: Plan, resumption: Resumption | None) -> Iterator[list[Any]]:
         """The batches of an epoch, those of one optimizer update together; after a resumption, those still to come."""
         self.emit("on_epoch_begin")
         if resumption is None:
@@ -297,7 +297,9 @@ class Trainer(TrainerParts):
             batches = iter(self.train_dataloader)
         else:
             batches = resumption.remaining_batches(self.train_dataloader, self._position, self.args.ignore_data_skip)
-        while group := list(itertools.islice(batches, self.args.gradient_accumulation_steps)):
+        while self.state.global_step < plan.max_steps:
+            if not (group := list(itertools.islice(batches, self.args.gradient_accumulation_steps))):
+                return
             yield group
 
     def training_step(
