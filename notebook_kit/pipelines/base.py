@@ -143,6 +143,7 @@ class Pipeline:
                 raise InputError(
                     f"The pipeline {self.task} needs a {name}, and none was given.", next_step=f"Pass {name}=..."
                 )
+        self.model: Any
         self.model, self.device = _placed(model, device, dtype)
         if quantize is not None:
             from .quantization import quantized
@@ -165,15 +166,17 @@ class Pipeline:
 
     # To be given by a task -----------------------------------------------------------------------------------------
 
-    def preprocess(self, item: Any, **options: Any) -> dict[str, Any] | list[dict[str, Any]]:
+    def preprocess(self, item: Any, *args: Any, **options: Any) -> Any:
         """From one input to its features."""
         raise NotImplementedError
 
-    def forward(self, batch: dict[str, torch.Tensor]) -> dict[str, Any]:
+    def forward(self, batch: dict[str, torch.Tensor], *args: Any, **options: Any) -> dict[str, Any]:
         """From one batch to its outputs, one row a feature."""
         raise NotImplementedError
 
-    def postprocess(self, item: Any, features: list[dict[str, Any]], outputs: list[dict[str, Any]]) -> Any:
+    def postprocess(
+        self, item: Any, features: list[dict[str, Any]], outputs: list[dict[str, Any]], *args: Any, **options: Any
+    ) -> Any:
         """From the outputs of one input to its answer."""
         raise NotImplementedError
 
@@ -277,7 +280,7 @@ class Pipeline:
         return options
 
     def _planned(self, options: dict[str, Any], run: dict[str, Any]) -> Plan:
-        steps: tuple[dict[str, Any], ...] = ({}, {}, {})
+        steps: tuple[dict[str, Any], dict[str, Any], dict[str, Any]] = ({}, {}, {})
         for name, value in {**self.options, **options}.items():
             for number in self._takers[name]:
                 steps[number][name] = value
@@ -296,7 +299,7 @@ class Pipeline:
         if window is None:
             window = CPU_WINDOW if on_cpu else ACCELERATOR_WINDOW
             window = 1 if batch_size == 1 else max(window, 4 * (batch_size or 0))
-        return Plan(*steps, batch_size, budget, window, run["progress"], run["on_error"])
+        return Plan(steps[0], steps[1], steps[2], batch_size, budget, window, run["progress"], run["on_error"])
 
     # Texts ---------------------------------------------------------------------------------------------------------
 
@@ -306,6 +309,8 @@ class Pipeline:
             limit = self.max_tokens
             if limit is not None and limit < self.tokenizer.model_max_length:
                 options["max_length"] = limit
+        # Not verbose: a text that is too long for the model gets an error from here, not a warning from there.
+        options["verbose"] = False
         return self.tokenizer(text, pair, **options) if pair is not None else self.tokenizer(text, **options)
 
     @property

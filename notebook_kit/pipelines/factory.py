@@ -227,8 +227,10 @@ def _make(
         _check_head(model, name)
         if "dtype" in loading:
             kwargs = {"dtype": loading["dtype"], **kwargs}
-    home = source or getattr(model, "name_or_path", "") or getattr(model.config, "name_or_path", "")
-    processors = {
+    if "device_map" in loading and source is not None:
+        device = model.device  # where it was put
+    home: Any = source or getattr(model, "name_or_path", "") or getattr(model.config, "name_or_path", "")
+    processors: dict[str, Any] = {
         kind: _processor(kind, part, home, options, loading)
         if part is not None or kind in pipeline_class.processors
         else None

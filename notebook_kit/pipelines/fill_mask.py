@@ -102,7 +102,7 @@ class FillMaskPipeline(Pipeline):
         for target in [targets] if isinstance(targets, str) else targets:
             token = vocabulary.get(target)
             if token is None:
-                pieces = self.tokenizer(target, add_special_tokens=False)["input_ids"]
+                pieces = self.tokenize(target, add_special_tokens=False)["input_ids"]
                 if not pieces:
                     warnings.warn(
                         f"The target {target!r} is no word of the vocabulary and is left out.",

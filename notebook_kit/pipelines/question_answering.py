@@ -98,20 +98,29 @@ class QuestionAnsweringPipeline(Pipeline):
                 f"doc_stride ({stride}) is larger than max_seq_len ({longest}).", next_step="Pass a smaller doc_stride."
             )
         if max_question_len is not None:
-            offsets = tokenizer(question, add_special_tokens=False, return_offsets_mapping=True)["offset_mapping"]
+            pieces = self.tokenize(question, add_special_tokens=False, return_offsets_mapping=True)
+            offsets = pieces["offset_mapping"]
             if len(offsets) > max_question_len:
                 question = question[: offsets[max_question_len - 1][1]]
         question_first = tokenizer.padding_side == "right"
         texts = (question, context) if question_first else (context, question)
-        encoded = tokenizer(
-            *texts,
-            padding=padding,
-            truncation="only_second" if question_first else "only_first",
-            max_length=longest,
-            stride=stride,
-            return_overflowing_tokens=True,
-            return_token_type_ids=True,
-        )
+        try:
+            encoded = self.tokenize(
+                *texts,
+                padding=padding,
+                truncation="only_second" if question_first else "only_first",
+                max_length=longest,
+                stride=stride,
+                return_overflowing_tokens=True,
+                return_token_type_ids=True,
+            )
+        except Exception as error:
+            if "too short" not in str(error):
+                raise
+            raise InputError(
+                f"The question leaves no room for the context in windows of {longest} tokens (with {stride} of overlap).",
+                next_step="Pass max_question_len to cut the question, a larger max_seq_len, or a smaller doc_stride.",
+            ) from error
         place = 1 if question_first else 0
         names = [name for name in self.input_names if name in encoded]
         if "token_type_ids" not in tokenizer.model_input_names and "token_type_ids" in names:
@@ -124,7 +133,7 @@ class QuestionAnsweringPipeline(Pipeline):
                 (part == place or token == tokenizer.cls_token_id) and bool(read)
                 for part, token, read in zip(encoding.sequence_ids, ids, encoding.attention_mask, strict=True)
             ]
-            feature = {name: list(encoded[name][i]) for name in names}
+            feature: dict[str, Any] = {name: list(encoded[name][i]) for name in names}
             feature |= {"encoding": encoding, "allowed": np.array(allowed), "context": context, "place": place}
             features.append(feature)
         return features

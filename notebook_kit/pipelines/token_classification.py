@@ -119,7 +119,7 @@ class TokenClassificationPipeline(Pipeline):
         more: dict[str, Any] = {} if stride is None else {"return_overflowing_tokens": True, "stride": stride}
         if words is not None:
             more["is_split_into_words"] = True
-        encoded = self.tokenizer(
+        encoded = self.tokenize(
             item if words is None else words,
             truncation=True,
             max_length=self._longest,
@@ -132,7 +132,7 @@ class TokenClassificationPipeline(Pipeline):
         several = stride is not None
         features = []
         for i in range(len(encoded["input_ids"]) if several else 1):
-            feature = {name: list(encoded[name][i] if several else encoded[name]) for name in names}
+            feature: dict[str, Any] = {name: list(encoded[name][i] if several else encoded[name]) for name in names}
             if offset_mapping is not None:
                 feature["offset_mapping"] = offset_mapping
             elif words is not None:
