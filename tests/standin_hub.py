@@ -274,7 +274,13 @@ class _Handler(BaseHTTPRequestHandler):
         if (repository := self.opened(repo)) is None or (commit := self.at(repository, revision)) is None:
             return
         files = repository.commits[commit]
-        siblings = [{"rfilename": name} for name in sorted(files)]
+        siblings = [
+            {"rfilename": entry["path"], "size": entry["size"], "blobId": entry["oid"]}
+            | ({"lfs": {**entry["lfs"], "sha256": entry["lfs"]["oid"]}} if "lfs" in entry else {})
+            for entry in _entries(files)
+        ]
+        if "blobs" not in self.query:
+            siblings = [{"rfilename": sibling["rfilename"]} for sibling in siblings]
         self.json(
             {
                 "_id": "0" * 24,
@@ -294,13 +300,7 @@ class _Handler(BaseHTTPRequestHandler):
     def tree(self, repo: str, revision: str) -> None:
         if (repository := self.opened(repo)) is None or (commit := self.at(repository, revision)) is None:
             return
-        entries = []
-        for name, content in sorted(repository.commits[commit].items()):
-            entry: dict[str, Any] = {"type": "file", "path": name, "size": len(content), "oid": _git_sha1(content)}
-            if name.endswith(LARGE_FILES):
-                entry["lfs"] = {"oid": hashlib.sha256(content).hexdigest(), "size": len(content), "pointerSize": 134}
-            entries.append(entry)
-        self.json(entries)
+        self.json(_entries(repository.commits[commit]))
 
     def refs(self, repo: str) -> None:
         if (repository := self.opened(repo)) is None:
@@ -365,6 +365,8 @@ class _Handler(BaseHTTPRequestHandler):
 
     def create(self) -> None:
         wanted = json.loads(self.body)
+        if self.token is None:
+            return self.refuse(401, "", "Invalid username or password.")
         if self.token not in self.hub.users:
             return self.refuse(401, "", "Invalid credentials in Authorization header")
         user = self.hub.users[self.token]
@@ -440,6 +442,17 @@ class _Handler(BaseHTTPRequestHandler):
         if propose:
             answer["pullRequestUrl"] = f"{self.hub.endpoint}/{repo}/discussions/1"
         self.json(answer)
+
+
+def _entries(files: Mapping[str, bytes]) -> list[dict[str, Any]]:
+    """Files as the Hub's tree lists them."""
+    entries = []
+    for name, content in sorted(files.items()):
+        entry: dict[str, Any] = {"type": "file", "path": name, "size": len(content), "oid": _git_sha1(content)}
+        if name.endswith(LARGE_FILES):
+            entry["lfs"] = {"oid": hashlib.sha256(content).hexdigest(), "size": len(content), "pointerSize": 134}
+        entries.append(entry)
+    return entries
 
 
 def _git_sha1(content: bytes) -> str:

@@ -11,8 +11,8 @@ Example:
 
 from __future__ import annotations
 
-from notebook_kit.hub.cache import cache_folder, cached_models
+from notebook_kit.hub.cache import cache_folder, cached_models, is_offline
 from notebook_kit.hub.push import push_folder
 from notebook_kit.hub.source import HUB_OPTIONS, Source, locate
 
-__all__ = ["HUB_OPTIONS", "Source", "cache_folder", "cached_models", "locate", "push_folder"]
+__all__ = ["HUB_OPTIONS", "Source", "cache_folder", "cached_models", "is_offline", "locate", "push_folder"]

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from notebook_kit.errors import GatedRepoError, HubError, HubUnreachableError, InputError, RepoNotFoundError
+from notebook_kit.errors import HubError, HubUnreachableError, InputError, RepoNotFoundError
 from notebook_kit.hub.cache import is_offline
 from notebook_kit.hub.client import Client, Token
 
@@ -21,6 +22,7 @@ def push_folder(
     commit_message: str = "Upload with notebook_kit",
     revision: str | None = None,
     create_pr: bool = False,
+    ignore_patterns: Sequence[str] = (),
 ) -> Any:
     """Upload a folder to the Hub, creating the repository if there is none. Every `push_to_hub` ends here.
 
@@ -32,13 +34,14 @@ def push_folder(
         commit_message: One line that says what changed.
         revision: The branch to commit to; "main" if None.
         create_pr: Propose the change rather than commit it.
+        ignore_patterns: Files to leave out, such as `["checkpoint-*/*", "*.pt"]`.
 
     Returns:
         `huggingface_hub`'s `CommitInfo`: a string with the commit's address, and its parts as attributes.
 
     Raises:
         InputError: The folder does not exist or is empty.
-        RepoNotFoundError, HubError: The token is missing or may not write there.
+        HubError: The token is missing or may not write there.
         HubUnreachableError: The Hub did not answer.
     """
     folder = Path(folder).expanduser()
@@ -62,19 +65,19 @@ def push_folder(
             commit_message=commit_message,
             revision=revision,
             create_pr=create_pr,
-            ignore_patterns=[".*", "**/.*"],
+            ignore_patterns=[".*", "**/.*", *ignore_patterns],
         )
 
     try:
         return client.call(upload, revision=revision)
-    except (RepoNotFoundError, GatedRepoError) as error:
-        raise type(error)(
-            f"The Hub at {client.address} did not let {repo_id!r} be written, {client.identity()}.",
+    except RepoNotFoundError as error:
+        why = "the token in use may not write there" if client.has_token else "no token is in use"
+        raise HubError(
+            f"{folder} was not uploaded to {repo_id!r} at {client.address}: {why}.",
             next_step="Log in with `hf auth login`, set HF_TOKEN, or pass token= with a token that may write there.",
         ) from error
     except HubUnreachableError as error:
         raise HubUnreachableError(
-            f"{folder} was not uploaded to {repo_id!r}: {error.what}", next_step="Try again; nothing was committed."
+            f"{folder} was not uploaded to {repo_id!r}: {error.what}",
+            next_step="Run it again; what has arrived is not sent twice.",
         ) from error
-    except HubError:
-        raise

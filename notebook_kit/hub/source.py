@@ -244,7 +244,7 @@ class Repo:
         self.local_files_only = local_files_only
         self.force_download = force_download
         self.silence: str | None = None  # why the Hub was not asked or did not answer
-        self._listing: frozenset[str] | None = None
+        self._listing: dict[str, str] | None = None  # file -> checksum, as the Hub lists them
         self._fetched: set[str] = set()
 
     def settle(self) -> Kind:
@@ -275,7 +275,9 @@ class Repo:
         if filename not in listing:
             self.cached.remember_absence(self.commit, filename)
             return None
-        path = self.client.download(filename, self.commit, self.cached.cache_dir, self.force_download)
+        path = self.client.download(
+            filename, self.commit, self.cached.cache_dir, listing[filename], self.force_download
+        )
         self._fetched.add(filename)
         # Only now: a revision that points at a commit of which nothing is here would hide an older, complete one.
         self.cached.remember_revision(self.wanted, self.commit)
@@ -284,7 +286,7 @@ class Repo:
     def filenames(self) -> list[str]:
         return sorted(self._listing) if self._listing is not None else self.cached.files(self.commit)
 
-    def _ask(self) -> frozenset[str] | None:
+    def _ask(self) -> dict[str, str] | None:
         """The Hub's listing of the commit; None, with the reason in `silence`, if it cannot be had."""
         if self._listing is None and self.silence is None:
             self.silence = self._forbidden()

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from notebook_kit.checkpoints import open_weights, save_weights
-from notebook_kit.errors import HubError, HubUnreachableError, InputError, RepoNotFoundError
+from notebook_kit.errors import HubError, HubUnreachableError, InputError
 from notebook_kit.hub import locate, push_folder
 
 TOKEN = "hf_SECRETsecretSECRET"
@@ -56,7 +56,7 @@ def test_branch_and_proposal(hub, folder):
 
 
 def test_no_token(hub, folder):
-    with pytest.raises(HubError) as caught:
+    with pytest.raises(HubError, match="no token is in use") as caught:
         push_folder(folder, "me/model")
     assert "token=" in caught.value.next_step
     assert not hub.repositories
@@ -95,6 +95,15 @@ def test_nothing_to_upload(hub, tmp_path):
     assert not hub.requests
 
 
-def test_private_proposal_to_a_repository_that_is_not_there(hub, folder):
-    with pytest.raises((RepoNotFoundError, HubError)):
-        push_folder(folder, "me/model", token="hf_unknown")
+def test_wrong_token(hub, folder):
+    with pytest.raises(HubError, match="does not accept the token") as caught:
+        push_folder(folder, "me/model", token=TOKEN)
+    assert TOKEN not in str(caught.value)
+
+
+def test_leaving_files_out(hub, folder):
+    hub.users[TOKEN] = "me"
+    (folder / "checkpoint-500").mkdir()
+    (folder / "checkpoint-500" / "optimizer.pt").write_bytes(b"state")
+    push_folder(folder, "me/model", token=TOKEN, ignore_patterns=["checkpoint-*/*"])
+    assert not any("checkpoint" in name for name in hub.files("me/model"))
