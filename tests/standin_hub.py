@@ -57,7 +57,8 @@ class Fault:
     body: bytes = b""
     cut_after: int | None = None  # bytes of the body, then the connection is dropped
     flip_bit: int | None = None  # the bit with this number is wrong in the body
-    delay: float = 0.0
+    delay: float = 0.0  # seconds before the answer
+    stall: float = 0.0  # seconds of silence between the last byte that `cut_after` allows and the drop
     times: int | None = 1
 
 
@@ -240,6 +241,7 @@ class _Handler(BaseHTTPRequestHandler):
         if self.broken is not None and self.broken.cut_after is not None:
             self.wfile.write(body[: self.broken.cut_after])
             self.wfile.flush()
+            sleep(self.broken.stall)
             self.close_connection = True
             self.connection.shutdown(2)
             return

@@ -3,7 +3,12 @@
 from __future__ import annotations
 
 import json
+import os
+import subprocess
+import sys
+import threading
 import traceback
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 import torch
@@ -258,6 +263,40 @@ def test_interrupted_download_leaves_nothing(hub, cache, monkeypatch):
             source.require("model.safetensors")
     nothing_half_made(cache)
     assert source.require("model.safetensors").read_bytes() == WEIGHTS
+
+
+def test_killed_in_the_middle_of_a_download(hub, cache):
+    hub.add("owner/model", FILES)
+    hub.fault("model.safetensors", cut_after=9000, stall=20)
+    code = "from notebook_kit.hub import locate; locate('owner/model').require('model.safetensors')"
+    process = subprocess.Popen([sys.executable, "-c", code], env={**os.environ, "HF_HUB_DISABLE_XET": "1"})
+    try:
+        while not list(cache.rglob("*.incomplete")):
+            assert process.poll() is None
+            threading.Event().wait(0.02)
+    finally:
+        process.kill()
+        process.wait()
+    assert not list(cache.rglob("snapshots/*/model.safetensors"))
+    assert locate("owner/model").require("model.safetensors").read_bytes() == WEIGHTS
+
+
+def test_silence_in_the_middle_of_a_download(hub, cache, monkeypatch):
+    from huggingface_hub import constants
+
+    monkeypatch.setattr(constants, "HF_HUB_DOWNLOAD_TIMEOUT", 0.2)
+    hub.add("owner/model", FILES)
+    hub.fault("model.safetensors", cut_after=9000, stall=2)
+    assert locate("owner/model").require("model.safetensors").read_bytes() == WEIGHTS
+    nothing_half_made(cache)
+
+
+def test_many_at_once(hub, cache):
+    hub.add("owner/model", FILES)
+    with ThreadPoolExecutor(8) as pool:
+        paths = list(pool.map(lambda _: locate("owner/model").require("model.safetensors"), range(8)))
+    assert len(set(paths)) == 1
+    nothing_half_made(cache)
 
 
 @pytest.mark.parametrize("name", ["model.safetensors", "config.json"])
