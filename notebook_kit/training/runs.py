@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from safetensors import SafetensorError
 from torch import nn
 
 from ..errors import CheckpointError
@@ -158,10 +159,11 @@ def load_model_files(model: nn.Module, folder: str | Path) -> None:
             load_model(model, str(Path(folder) / WEIGHTS))
     except CheckpointError:
         raise
-    except (OSError, RuntimeError, ValueError) as error:
+    except (OSError, RuntimeError, ValueError, SafetensorError) as error:
         raise CheckpointError(
             f"The weights in {folder} cannot be loaded into this {type(model).__name__}: {error}",
-            next_step="Make the model with the same configuration as the run that wrote the checkpoint.",
+            next_step="Make the model with the same configuration as the run that wrote the checkpoint; if a file is damaged,"
+            " take an earlier checkpoint.",
         ) from error
 
 

@@ -1,0 +1,410 @@
+"""A run that was stopped goes on to the same weights as one that never was."""
+
+import os
+import random
+import signal
+import subprocess
+import sys
+import threading
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from killed_run import OPTIONS
+from tiny_training import Line, assert_same_weights, bert, curve, dataset, line_rows, rows, trainer, weights
+from torch.utils.data import DataLoader, IterableDataset
+
+from notebook_kit.errors import CheckpointError, NotebookKitWarning
+from notebook_kit.training import (
+    EarlyStoppingCallback,
+    Trainer,
+    TrainerCallback,
+    TrainerState,
+    default_data_collator,
+    get_last_checkpoint,
+)
+from notebook_kit.training.runs import checkpoints
+
+HERE = Path(__file__).parent
+
+
+class Stop(Exception):
+    pass
+
+
+class StopAt(TrainerCallback):
+    """Ends a run with an exception after a step, as a crash would."""
+
+    def __init__(self, step, event="on_step_end"):
+        self.step = step
+        setattr(self, event, self._stop)
+
+    def _stop(self, args, state, control, **kwargs):
+        if state.global_step == self.step:
+            raise Stop
+
+
+def never_stopped_and_resumed(tmp_path, stop_at, make):
+    """The trainers of a whole run and of one that stopped (`make(folder, callbacks)` makes them) and was resumed."""
+    whole = make(tmp_path / "whole", [])
+    whole.train()
+    with pytest.raises(Stop):
+        make(tmp_path / "stopped", [StopAt(stop_at)]).train()
+    # Whatever happens between the two must not matter.
+    torch.rand(7), random.random(), np.random.rand()
+    resumed = make(tmp_path / "stopped", [])
+    resumed.train(resume_from_checkpoint=True)
+    return whole, resumed
+
+
+def assert_same_run(whole, resumed):
+    assert_same_weights(weights(whole.model), weights(resumed.model))
+    histories = [curve(t.state.log_history) for t in (whole, resumed)]
+    for history in histories:
+        history[-1].pop("train_loss")  # of this call of train alone
+    assert histories[0] == histories[1]
+
+
+SETTINGS = {
+    "by_length": {},
+    "shuffled": {"group_by_length": False},
+    "accumulation": {"gradient_accumulation_steps": 2},
+    "evaluating": {"eval_strategy": "steps", "eval_steps": 3, "lr_scheduler_type": "cosine"},
+    "plateau": {"eval_strategy": "steps", "eval_steps": 4, "lr_scheduler_type": "reduce_lr_on_plateau"},
+    "epochs": {"save_strategy": "epoch", "eval_strategy": "epoch", "logging_strategy": "epoch"},
+    "last_step_of_epoch": {"save_steps": 6, "eval_strategy": "epoch"},
+}
+
+
+@pytest.mark.parametrize("name", SETTINGS)
+def test_resumed_run_is_the_run_never_stopped(tmp_path, name):
+    options = {"max_steps": 15, "save_strategy": "steps", "save_steps": 4, "logging_steps": 3, **SETTINGS[name]}
+
+    def make(folder, callbacks):
+        return trainer(folder, bert(0.2), dataset(45), callbacks=callbacks, eval_dataset=dataset(20, 1), **options)
+
+    assert_same_run(*never_stopped_and_resumed(tmp_path, 8, make))
+
+
+def test_resume_with_a_stream(tmp_path):
+    class Stream(IterableDataset):
+        def __iter__(self):
+            return iter(rows(45))
+
+    def make(folder, callbacks):
+        return trainer(
+            folder, bert(0.2), Stream(), callbacks=callbacks, max_steps=14, save_strategy="steps", save_steps=4
+        )
+
+    assert_same_run(*never_stopped_and_resumed(tmp_path, 11, make))
+
+
+def test_resume_with_a_loader_of_the_users_own_and_random_examples(tmp_path):
+    class Noisy(torch.utils.data.Dataset):
+        def __len__(self):
+            return 20
+
+        def __getitem__(self, index):
+            return {"x": [index / 20 + random.random() + float(torch.rand(1))], "labels": index / 20}
+
+    class Own(Trainer):
+        def get_train_dataloader(self):
+            return DataLoader(self.train_dataset, batch_size=4, shuffle=True, collate_fn=default_data_collator)
+
+    def make(folder, callbacks):
+        torch.manual_seed(3)
+        options = {"max_steps": 12, "save_strategy": "steps", "save_steps": 4, "kind": Own}
+        return trainer(folder, Line(), Noisy(), callbacks=callbacks, **options)
+
+    assert_same_run(*never_stopped_and_resumed(tmp_path, 7, make))
+
+
+def test_resume_keeps_the_patience_of_early_stopping(tmp_path):
+    options = {
+        "max_steps": 40,
+        "save_strategy": "steps",
+        "save_steps": 2,
+        "eval_strategy": "steps",
+        "eval_steps": 2,
+        "metric_for_best_model": "constant",
+        "greater_is_better": True,
+    }
+
+    def make(folder, callbacks):
+        return trainer(
+            folder,
+            data=dataset(45),
+            eval_dataset=dataset(8),
+            compute_metrics=lambda prediction: {"constant": 1.0},
+            callbacks=[EarlyStoppingCallback(3), *callbacks],
+            **options,
+        )
+
+    whole, resumed = never_stopped_and_resumed(tmp_path, 5, make)
+    assert whole.state.global_step == 8
+    assert_same_run(whole, resumed)
+
+
+def run_killed(folder, when):
+    command = [sys.executable, str(HERE / "killed_run.py"), str(folder), when]
+    paths = os.pathsep.join([str(HERE), str(HERE.parents[1])])
+    return subprocess.run(command, env={**os.environ, "PYTHONPATH": paths, "OMP_NUM_THREADS": "1"}, capture_output=True)
+
+
+@pytest.fixture(scope="module")
+def whole_weights(tmp_path_factory):
+    whole = trainer(tmp_path_factory.mktemp("whole"), data=dataset(45), **OPTIONS)
+    whole.train()
+    return weights(whole.model)
+
+
+def assert_resumes_to(folder, expected):
+    for checkpoint in checkpoints(folder):
+        assert {path.name for path in checkpoint.iterdir()} >= {
+            "model.safetensors",
+            "optimizer.pt",
+            "trainer_state.json",
+        }
+    resumed = trainer(folder, data=dataset(45), **OPTIONS)
+    resumed.train(resume_from_checkpoint=True)
+    assert_same_weights(weights(resumed.model), expected)
+
+
+@pytest.mark.parametrize("when", ["step:11", "save:16"])
+def test_killed_process_resumes_to_the_same_weights(tmp_path, whole_weights, when):
+    assert run_killed(tmp_path, when).returncode == -signal.SIGKILL
+    assert int(Path(get_last_checkpoint(tmp_path)).name.rpartition("-")[2]) == {"step:11": 8, "save:16": 12}[when]
+    assert_resumes_to(tmp_path, whole_weights)
+
+
+def test_killed_while_replacing_a_checkpoint_leaves_the_older_one(tmp_path, whole_weights):
+    with pytest.raises(Stop):
+        trainer(tmp_path, data=dataset(45), callbacks=[StopAt(5)], **OPTIONS).train()
+    assert run_killed(tmp_path, "swap:4").returncode == -signal.SIGKILL
+    assert not checkpoints(tmp_path)
+    assert Path(get_last_checkpoint(tmp_path)).name == "checkpoint-4"
+    assert_resumes_to(tmp_path, whole_weights)
+
+
+@pytest.mark.slow
+def test_killed_at_any_instant_again_and_again(tmp_path, whole_weights):
+    chance = random.Random(0)
+    for _ in range(12):
+        command = [sys.executable, str(HERE / "killed_run.py"), str(tmp_path), "never"]
+        paths = os.pathsep.join([str(HERE), str(HERE.parents[1])])
+        environment = {**os.environ, "PYTHONPATH": paths, "OMP_NUM_THREADS": "1"}
+        process = subprocess.Popen(command, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        before = len(list(tmp_path.iterdir()))
+        while process.poll() is None and len(list(tmp_path.iterdir())) == before:
+            time.sleep(0.002)
+        time.sleep(chance.random() * 0.15)
+        process.kill()
+        process.wait()
+    assert_resumes_to(tmp_path, whole_weights)
+
+
+def interrupt(step, times=1):
+    class Interrupt(TrainerCallback):
+        def on_step_begin(self, args, state, control, **kwargs):
+            if state.global_step == step:
+                for _ in range(times):
+                    signal.raise_signal(signal.SIGINT)
+
+    return Interrupt()
+
+
+def test_interrupt_finishes_the_step_saves_and_goes_on(tmp_path):
+    options = {"max_steps": 12, "save_strategy": "steps", "save_steps": 100}
+    whole = trainer(tmp_path / "whole", **options)
+    whole.train()
+    stopped = trainer(tmp_path / "stopped", callbacks=[interrupt(4)], **options)
+    former = signal.getsignal(signal.SIGINT)
+    with pytest.raises(KeyboardInterrupt, match=r"after step 5 of 12.*resume_from_checkpoint=True"):
+        stopped.train()
+    assert signal.getsignal(signal.SIGINT) is former
+    assert stopped.state.global_step == 5
+    assert not stopped.is_in_train
+    assert "train_loss" in stopped.state.log_history[-1]
+    assert all(parameter.grad is None for parameter in stopped.model.parameters())
+    assert np.isfinite(stopped.evaluate(dataset(8))["eval_loss"])
+    stopped.remove_callback(type(stopped.callbacks[-1]))
+    stopped.train(resume_from_checkpoint=True)
+    assert stopped.state.global_step == 12
+    assert_same_weights(weights(stopped.model), weights(whole.model))
+
+
+def test_interrupt_without_saving_keeps_the_model(tmp_path):
+    stopped = trainer(tmp_path, callbacks=[interrupt(2)], max_steps=9)
+    before = weights(stopped.model)
+    with pytest.raises(KeyboardInterrupt, match="No checkpoint was written"):
+        stopped.train()
+    assert not checkpoints(tmp_path)
+    assert any(not torch.equal(tensor, before[name]) for name, tensor in stopped.model.state_dict().items())
+
+
+def test_second_interrupt_breaks_in_at_once(tmp_path):
+    stopped = trainer(tmp_path, callbacks=[interrupt(3, times=2)], max_steps=9, save_strategy="steps")
+    with pytest.raises(KeyboardInterrupt):
+        stopped.train()
+    assert stopped.state.global_step == 3
+    assert not checkpoints(tmp_path)
+
+
+def test_interrupt_breaks_into_an_evaluation(tmp_path):
+    class Interrupt(TrainerCallback):
+        seen = 0
+
+        def on_prediction_step(self, args, state, control, **kwargs):
+            self.seen += 1
+            signal.raise_signal(signal.SIGINT)
+
+    callback = Interrupt()
+    stopped = trainer(
+        tmp_path,
+        callbacks=[callback],
+        eval_dataset=dataset(40),
+        eval_strategy="steps",
+        eval_steps=2,
+        max_steps=9,
+        save_strategy="steps",
+    )
+    with pytest.raises(KeyboardInterrupt, match="after step 2"):
+        stopped.train()
+    assert callback.seen == 1
+    assert [path.name for path in checkpoints(tmp_path)] == ["checkpoint-2"]
+
+
+def test_training_in_a_thread_works(tmp_path):
+    errors = []
+    run = trainer(tmp_path, Line(), line_rows(), data_collator=default_data_collator, max_steps=3)
+
+    def work():
+        try:
+            run.train()
+        except BaseException as error:
+            errors.append(error)
+
+    thread = threading.Thread(target=work)
+    thread.start()
+    thread.join()
+    assert not errors
+    assert run.state.global_step == 3
+
+
+def test_bar_closes_when_a_run_fails(tmp_path):
+    run = trainer(tmp_path, callbacks=[StopAt(2)], max_steps=5, disable_tqdm=False)
+    bars = []
+
+    class Watch(TrainerCallback):
+        def on_step_end(self, args, state, control, trainer=None, **kwargs):
+            bars.append(trainer.callbacks[1].bar)
+
+    run.add_callback(Watch)
+    with pytest.raises(Stop):
+        run.train()
+    assert bars[0].disable or not bars[0].pos  # closed
+    assert run.callbacks[1].bar is None
+
+
+def test_save_total_limit_keeps_the_last_and_the_best(tmp_path):
+    scores = iter([0.1, 0.9, 0.2, 0.3, 0.4])
+    run = trainer(
+        tmp_path,
+        eval_dataset=dataset(8),
+        compute_metrics=lambda prediction: {"score": next(scores)},
+        eval_strategy="steps",
+        eval_steps=2,
+        save_strategy="steps",
+        save_steps=2,
+        max_steps=10,
+        save_total_limit=2,
+        load_best_model_at_end=True,
+        metric_for_best_model="score",
+    )
+    at_best = {}
+
+    class Keep(TrainerCallback):
+        def on_save(self, args, state, control, model=None, **kwargs):
+            if state.global_step == 4:
+                at_best.update(weights(model))
+
+    run.add_callback(Keep)
+    run.train()
+    assert [path.name for path in checkpoints(tmp_path)] == ["checkpoint-4", "checkpoint-10"]
+    assert run.state.best_metric == 0.9
+    assert Path(run.state.best_model_checkpoint).name == "checkpoint-4"
+    assert_same_weights(weights(run.model), at_best)
+
+
+def test_plain_module_is_saved_and_resumed(tmp_path):
+    def make(folder, callbacks):
+        torch.manual_seed(1)
+        options = {"max_steps": 12, "save_strategy": "steps", "save_steps": 4, "data_collator": default_data_collator}
+        return trainer(folder, Line(), line_rows(), callbacks=callbacks, **options)
+
+    assert_same_run(*never_stopped_and_resumed(tmp_path, 6, make))
+
+
+def test_errors_of_resuming_say_what_to_do(tmp_path):
+    run = trainer(tmp_path / "none", Line(), line_rows(), data_collator=default_data_collator, max_steps=2)
+    with pytest.raises(CheckpointError, match="has no checkpoint yet"):
+        run.train(resume_from_checkpoint=True)
+    with pytest.raises(CheckpointError, match="no checkpoint folder"):
+        run.train(resume_from_checkpoint=str(tmp_path / "typo"))
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(CheckpointError, match=r"trainer_state\.json"):
+        run.train(resume_from_checkpoint=str(tmp_path / "empty"))
+
+
+def saved(tmp_path, **options):
+    options = {"max_steps": 4, "save_strategy": "steps", "save_steps": 2, **options}
+    run = trainer(tmp_path, Line(), line_rows(), data_collator=default_data_collator, **options)
+    run.train()
+    return run
+
+
+@pytest.mark.parametrize(
+    "name", ["optimizer.pt", "scheduler.pt", "rng_state.pth", "trainer_state.json", "model.safetensors"]
+)
+def test_damaged_checkpoint_is_named(tmp_path, name):
+    saved(tmp_path)
+    path = tmp_path / "checkpoint-4" / name
+    path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
+    again = trainer(tmp_path, Line(), line_rows(), data_collator=default_data_collator, max_steps=6)
+    with pytest.raises(CheckpointError, match="checkpoint-4"):
+        again.train(resume_from_checkpoint=True)
+
+
+def test_checkpoint_of_another_model_is_refused(tmp_path):
+    saved(tmp_path)
+    model = Line()
+    model.layer = torch.nn.Linear(2, 1)
+    again = trainer(tmp_path, model, line_rows(), data_collator=default_data_collator, max_steps=6)
+    with pytest.raises(CheckpointError, match="same configuration"):
+        again.train(resume_from_checkpoint=True)
+
+
+def test_only_the_model_cannot_be_resumed(tmp_path):
+    saved(tmp_path, save_only_model=True)
+    again = trainer(tmp_path, Line(), line_rows(), data_collator=default_data_collator, max_steps=6)
+    with pytest.raises(CheckpointError, match="save_only_model"):
+        again.train(resume_from_checkpoint=True)
+
+
+def test_resuming_with_other_settings_warns(tmp_path):
+    saved(tmp_path)
+    again = trainer(
+        tmp_path, Line(), line_rows(), data_collator=default_data_collator, max_steps=6, per_device_train_batch_size=4
+    )
+    with pytest.warns(NotebookKitWarning, match="per_device_train_batch_size was 8, is 4"):
+        again.train(resume_from_checkpoint=True)
+
+
+def test_state_reads_what_it_wrote_and_what_others_wrote(tmp_path):
+    state = TrainerState(global_step=3, log_history=[{"loss": 1.0, "step": 3}])
+    state.save_to_json(tmp_path / "state.json")
+    assert TrainerState.load_from_json(tmp_path / "state.json") == state
+    (tmp_path / "other.json").write_text('{"global_step": 5, "field_of_the_future": 1}')
+    assert TrainerState.load_from_json(tmp_path / "other.json").global_step == 5
