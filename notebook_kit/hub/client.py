@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import os
 import re
 from collections.abc import Callable, Iterable
@@ -267,6 +266,8 @@ def _has_checksum(path: Path, checksum: str) -> bool:
     Large files are listed with their SHA-256, small ones with git's SHA-1. Reading a file back that was just written
     takes 1 to 2 seconds per GB, a small part of what its download took; files in the cache are not read again.
     """
+    import hashlib  # loads OpenSSL, which nothing else here needs
+
     if len(checksum) == 64:
         digest = hashlib.sha256()
     elif len(checksum) == 40:

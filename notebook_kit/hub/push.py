@@ -19,7 +19,7 @@ def push_folder(
     repo_id: str,
     token: Token = None,
     private: bool | None = None,
-    commit_message: str = "Upload with notebook_kit",
+    commit_message: str | None = None,
     revision: str | None = None,
     create_pr: bool = False,
     ignore_patterns: Sequence[str] = (),
@@ -62,7 +62,7 @@ def push_folder(
         return api.upload_folder(
             repo_id=repo,
             folder_path=folder,
-            commit_message=commit_message,
+            commit_message=commit_message or "Upload with notebook_kit",
             revision=revision,
             create_pr=create_pr,
             ignore_patterns=[".*", "**/.*", *ignore_patterns],
