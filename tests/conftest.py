@@ -14,15 +14,7 @@ os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
 os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
 
 import pytest
-
-REQUIRE_ALL = os.environ.get("NOTEBOOK_KIT_REQUIRE_ALL") == "1"
-
-
-def skip_or_fail(reason: str) -> None:
-    """Skip for want of something; under NOTEBOOK_KIT_REQUIRE_ALL=1, as in CI, fail instead."""
-    if REQUIRE_ALL:
-        pytest.fail(f"{reason} (and NOTEBOOK_KIT_REQUIRE_ALL=1 forbids to skip)")
-    pytest.skip(reason)
+from support import skip_or_fail
 
 
 @pytest.fixture(scope="session")

@@ -1,0 +1,31 @@
+"""The panels: widgets that show what happens inside.
+
+Each panel is a Python class (`x.py`), a hand-written ES module beside it (`x.js`) and a line in `_HOMES`. What all share
+is in `panel.py`, `common.js`, `common.css`; the words of the interface are in `strings/`, one file a language.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import Any
+
+_HOMES = {
+    "Panel": "panel",
+    "set_language": "language",
+}
+
+__all__ = ["Panel", "set_language"]
+
+
+def __getattr__(name: str) -> Any:
+    if name in _HOMES:
+        value = getattr(importlib.import_module(f"notebook_kit.panels.{_HOMES[name]}"), name)
+        globals()[name] = value
+        return value
+    from notebook_kit.errors import near_matches
+
+    raise AttributeError(f"notebook_kit.panels has no {name!r}. {near_matches(name, _HOMES)}".rstrip())
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)
