@@ -1,0 +1,59 @@
+"""Makes the pictures that the README shows, from the real thing.
+
+    python tutorials/make_pictures.py
+
+Needs `rich`, which the extra "test" brings.
+"""
+
+from __future__ import annotations
+
+import io
+import os
+from pathlib import Path
+
+os.environ["HF_HUB_OFFLINE"] = "1"
+
+PICTURES = Path(__file__).parent / "pictures"
+
+# rich's own frame, without the web fonts that a picture in a README could not load anyway.
+FRAME = """\
+<svg class="rich-terminal" viewBox="0 0 {width} {height}" xmlns="http://www.w3.org/2000/svg">
+<style>
+.{unique_id}-matrix {{ font-family: ui-monospace, Menlo, Consolas, "DejaVu Sans Mono", monospace; font-size: {char_height}px; \
+line-height: {line_height}px; }}
+.{unique_id}-title {{ font-size: 18px; font-weight: bold; font-family: sans-serif; }}
+{styles}
+</style>
+<defs>
+<clipPath id="{unique_id}-clip-terminal"><rect x="0" y="0" width="{terminal_width}" height="{terminal_height}" /></clipPath>
+{lines}
+</defs>
+{chrome}
+<g transform="translate({terminal_x}, {terminal_y})" clip-path="url(#{unique_id}-clip-terminal)">
+{backgrounds}
+<g class="{unique_id}-matrix">
+{matrix}
+</g>
+</g>
+</svg>
+"""
+
+
+def tour(names: list[str]) -> str:
+    """Some sections of `notebook-kit tour`, as they look in a terminal."""
+    from rich.console import Console
+    from rich.text import Text
+
+    from notebook_kit.tour.guide import show
+    from notebook_kit.tour.sections import SECTIONS
+
+    stream = io.StringIO()
+    show([section for section in SECTIONS if section.name in names], stream, colour=True)
+    console = Console(record=True, width=104, file=io.StringIO(), force_terminal=True)
+    console.print(Text.from_ansi(stream.getvalue().strip("\n")))
+    return console.export_svg(title="notebook-kit tour", code_format=FRAME, unique_id="tour")
+
+
+if __name__ == "__main__":
+    PICTURES.mkdir(exist_ok=True)
+    (PICTURES / "tour.svg").write_text(tour(["classify", "inside"]), encoding="utf-8")
