@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import os
-import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 __all__ = ["flush_file", "flush_folder", "replacing", "temporary_name", "write_text"]
@@ -66,11 +65,10 @@ def flush_file(path: str | os.PathLike[str]) -> None:
 
 
 def flush_folder(folder: str | os.PathLike[str]) -> None:
-    """Make renames within a folder survive a power cut, where the system can."""
-    if sys.platform == "win32":
-        return
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
+    """Make renames within a folder survive a power cut, where the file system can (Windows and many mounts cannot)."""
+    with suppress(OSError):
+        descriptor = os.open(folder, os.O_RDONLY)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)

@@ -179,12 +179,11 @@ class Source:
 
     def missing(self, *filenames: str, why: str = "") -> NotebookKitError:
         """The error to raise when none of these files could be found: it knows whether the Hub could be asked."""
-        wanted = " or ".join(filenames) + (f" ({why})" if why else "")
-        if self._repo is not None and self._repo.silence is not None:
-            return HubUnreachableError(
-                f"{wanted} of {self.name!r} is not in the cache at {self._repo.cached.cache_dir}, and "
-                f"{self._repo.silence}.",
-                next_step="Connect to the Hub once and load it again, or pass the path of a complete local folder.",
+        wanted = " or ".join(filenames) + (f" ({why.rstrip('.')})" if why else "")
+        if self._repo is not None and (silence := self._repo.silence) is not None:
+            return type(silence)(
+                f"{wanted} of {self.name!r} is not in the cache at {self._repo.cached.cache_dir}. {silence.what}",
+                next_step=silence.next_step,
             )
         names = self.filenames()
         there = ", ".join(names[:12]) + (", ..." if len(names) > 12 else "") if names else "no file at all"
@@ -218,6 +217,8 @@ class Source:
         return f"Pass subfolder={' or subfolder='.join(repr(folder) for folder in folders[:5])}."
 
     def _what_to_do(self) -> str:
+        if self.kind == "zoo":
+            return "Reinstall notebook_kit: this checkpoint comes with it, and a file of it was lost."
         if self.kind == "folder" and _REPO_ID.fullmatch(self.name):
             return "This folder hides a repository of the same name, if there is one on the Hub: rename or complete it."
         if self.kind == "folder":
@@ -243,7 +244,7 @@ class Repo:
         self.commit: str = ""
         self.local_files_only = local_files_only
         self.force_download = force_download
-        self.silence: str | None = None  # why the Hub was not asked or did not answer
+        self.silence: HubError | None = None  # why the Hub was not asked or did not answer
         self._listing: dict[str, str] | None = None  # file -> checksum, as the Hub lists them
         self._fetched: set[str] = set()
 
@@ -289,13 +290,17 @@ class Repo:
     def _ask(self) -> dict[str, str] | None:
         """The Hub's listing of the commit; None, with the reason in `silence`, if it cannot be had."""
         if self._listing is None and self.silence is None:
-            self.silence = self._forbidden()
-            if self.silence is None:
-                try:
-                    self._listing = self.client.listing(self.commit)[1]
-                except HubError as error:
-                    # What is cached must go on working when its repository is gone, gated or unreachable.
-                    self.silence = f"the Hub could not be asked: {error.what.rstrip('.')}"
+            if (reason := self._forbidden()) is not None:
+                self.silence = HubUnreachableError(
+                    f"{reason}.",
+                    next_step="Allow the Hub once and load it again, or pass the path of a complete local folder.",
+                )
+                return None
+            try:
+                self._listing = self.client.listing(self.commit)[1]
+            except HubError as error:
+                # What is cached must go on working when its repository is gone, gated or unreachable.
+                self.silence = error
         return self._listing
 
     def _forbidden(self) -> str | None:

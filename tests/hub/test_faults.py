@@ -153,6 +153,28 @@ def test_no_network_and_cached(hub, failing, monkeypatch):
         locate("owner/model", force_download=True)
 
 
+def test_cached_and_the_repository_is_gone(hub, failing):
+    hub.add("owner/model", FILES)
+    locate("owner/model").require("config.json")
+    del hub.repositories["owner/model"]
+    source = locate("owner/model")
+    assert source.require("config.json").is_file()
+    assert source.find("added_tokens.json") is None
+    with failing(RepoNotFoundError, r"model\.safetensors.*is not in the cache.*no.* repository 'owner/model'"):
+        source.require("model.safetensors")
+
+
+def test_cached_and_the_commit_is_gone(hub, failing):
+    hub.add("owner/model", FILES)
+    locate("owner/model").require("config.json")
+    hub.repositories["owner/model"].commits.clear()
+    hub.repositories["owner/model"].branches.clear()
+    new = hub.add("owner/model", {**FILES, "vocab.txt": "a"})
+    with failing(RevisionNotFoundError, r"model\.safetensors.*is not in the cache"):
+        locate("owner/model").require("model.safetensors")
+    assert locate("owner/model", force_download=True).revision == new
+
+
 def test_client_that_was_imported_offline(hub, failing, monkeypatch):
     from huggingface_hub import constants
 
