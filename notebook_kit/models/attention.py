@@ -10,6 +10,7 @@ from which it attends: its `AttentionSite`.
 from __future__ import annotations
 
 import itertools
+import threading
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from contextvars import ContextVar
@@ -51,6 +52,11 @@ class _Watch:
 # A context variable, not an attribute of the model: a panel may record on one thread while the same model trains on another.
 _WATCHES: ContextVar[tuple[_Watch, ...]] = ContextVar("notebook_kit_attention", default=())
 
+# Whether anything is watched on any thread. A compiled model is guarded on this, as it cannot be on a context variable.
+_anything_watched = False
+_watches_set = 0
+_COUNTING = threading.Lock()
+
 
 def attend(
     query: Tensor,
@@ -84,26 +90,16 @@ def attend(
     Source: Vaswani et al., Attention Is All You Need, 2017, equation 1.
     """
     scores_offset = mask if bias is None else bias if mask is None else mask + bias
+    if scores_offset is not None and scores_offset.dtype != query.dtype:  # under autocast: lowest must not become -inf
+        scores_offset = scores_offset.clamp(min=torch.finfo(query.dtype).min).to(query.dtype)
     if is_causal and scores_offset is not None:  # the fused kernel takes one or the other
         scores_offset = scores_offset.masked_fill(_future(query, key), torch.finfo(scores_offset.dtype).min)
         is_causal = False
-    watches = _WATCHES.get()
-    if not watches:
-        return _fused(query, key, value, scores_offset, dropout, scale, is_causal)
-
-    records = [watch.record for watch in watches if watch.record is not None and site in watch.record.sites]
-    off = frozenset().union(*(watch.ablated.get(site, frozenset()) for watch in watches))
-    if records:
-        weights = _weights(query, key, scores_offset, scale, is_causal)
-        keep = _kept_heads(off, weights)
-        if keep is not None:
-            weights = weights * keep
-        for record in records:
-            record.add(site, weights)
-        return F.dropout(weights, dropout) @ value
-    context = _fused(query, key, value, scores_offset, dropout, scale, is_causal)
-    keep = _kept_heads(off, context)
-    return context if keep is None else context * keep
+    if _anything_watched:
+        # Never part of a compiled graph, which would go on with what was watched when it was compiled.
+        watched = torch.compiler.disable(_watched) if torch.compiler.is_compiling() else _watched
+        return watched(query, key, value, site, scores_offset, dropout, scale, is_causal)
+    return _fused(query, key, value, scores_offset, dropout, scale, is_causal)
 
 
 def _fused(query, key, value, offset, dropout, scale, is_causal) -> Tensor:
@@ -112,14 +108,36 @@ def _fused(query, key, value, offset, dropout, scale, is_causal) -> Tensor:
     )
 
 
+def _watched(query, key, value, site, offset, dropout, scale, is_causal) -> Tensor:
+    """Attention while something is recorded or ablated, though perhaps on another thread or at other sites."""
+    watches = _WATCHES.get()
+    records = [watch.record for watch in watches if watch.record is not None and site in watch.record.sites]
+    off: frozenset[int] = frozenset().union(*(watch.ablated.get(site, frozenset()) for watch in watches))
+    if records:
+        weights = _weights(query, key, offset, scale, is_causal)
+        keep = _kept_heads(off, weights)
+        if keep is not None:
+            weights = weights * keep
+        for record in records:
+            record.add(site, weights)
+        return (F.dropout(weights, dropout) if dropout else weights) @ value
+    context = _fused(query, key, value, offset, dropout, scale, is_causal)
+    keep = _kept_heads(off, context)
+    return context if keep is None else context * keep
+
+
 def _weights(query: Tensor, key: Tensor, offset: Tensor | None, scale: float | None, is_causal: bool) -> Tensor:
     """The matrix that the fused kernel never forms: `(batch, heads, from, to)`, rows sum to 1."""
-    scores = query @ key.transpose(-2, -1) * (query.shape[-1] ** -0.5 if scale is None else scale)
+    scores = (query @ key.transpose(-2, -1)).mul_(query.shape[-1] ** -0.5 if scale is None else scale)
     if offset is not None:
-        scores = scores + offset
+        scores.add_(offset)
     if is_causal:
-        scores = scores.masked_fill(_future(query, key), torch.finfo(scores.dtype).min)
-    return scores.softmax(dim=-1)
+        scores.masked_fill_(_future(query, key), torch.finfo(scores.dtype).min)
+    if scores.requires_grad:
+        return scores.softmax(dim=-1)
+    for head in scores.unbind(1):  # one by one and in place: a second matrix would double what looking costs
+        head.copy_(head.softmax(dim=-1))
+    return scores
 
 
 def _future(query: Tensor, key: Tensor) -> Tensor:
@@ -278,8 +296,14 @@ def record_attention(
     chosen = [
         site for site in sites if (wanted is None or site.layer in wanted) and (kinds is None or site.kind in kinds)
     ]
+    if not chosen:
+        has = " and ".join(repr(kind) for kind in sorted({site.kind for site in sites}))
+        raise InputError(
+            f"{type(model).__name__} has no attention of kind {' or '.join(map(repr, sorted(kinds or ())))}.",
+            next_step=f"It has {has} attention.",
+        )
     record = AttentionRecord(chosen, detach)
-    with _watching(_Watch(record, {})):
+    with _watching((*_WATCHES.get(), _Watch(record, {}))):
         yield record
 
 
@@ -306,7 +330,13 @@ def ablate_heads(model: nn.Module, heads: Iterable[tuple[int, int]], *, kind: st
         >>> torch.equal(changed, model(ids).last_hidden_state)
         False
     """
-    sites = [site for site in sites_of(model) if kind in (None, site.kind)]
+    everywhere = sites_of(model)
+    sites = [site for site in everywhere if kind in (None, site.kind)]
+    if not sites:
+        has = " and ".join(repr(kind) for kind in sorted({site.kind for site in everywhere}))
+        raise InputError(
+            f"{type(model).__name__} has no attention of kind {kind!r}.", next_step=f"It has {has} attention."
+        )
     ablated: dict[AttentionSite, frozenset[int]] = {}
     for layer, head in heads:
         found = [site for site in sites if site.layer == layer and 0 <= head < site.heads]
@@ -323,7 +353,7 @@ def ablate_heads(model: nn.Module, heads: Iterable[tuple[int, int]], *, kind: st
             )
         for site in found:
             ablated[site] = ablated.get(site, frozenset()) | {head}
-    with _watching(_Watch(None, ablated)):
+    with _watching((*_WATCHES.get(), _Watch(None, ablated))):
         yield
 
 
@@ -333,6 +363,8 @@ def replayable(layer: Callable[..., Tensor]) -> Callable[..., Tensor]:
     The second call attends as the first did, whatever is watched by then, and leaves no second record.
     """
     watches = _WATCHES.get()
+    if torch.compiler.is_compiling() and not watches:
+        return layer
     replay = tuple(
         _Watch(None if watch.record is None else AttentionRecord(watch.record.sites), watch.ablated)
         for watch in watches
@@ -340,19 +372,25 @@ def replayable(layer: Callable[..., Tensor]) -> Callable[..., Tensor]:
     calls = itertools.count()
 
     def call(*inputs: Any) -> Tensor:
-        token = _WATCHES.set(replay if next(calls) else watches)
-        try:
+        with _watching(replay if next(calls) else watches):
             return layer(*inputs)
-        finally:
-            _WATCHES.reset(token)
 
     return call
 
 
 @contextmanager
-def _watching(watch: _Watch) -> Iterator[None]:
-    token = _WATCHES.set((*_WATCHES.get(), watch))
+def _watching(watches: tuple[_Watch, ...]) -> Iterator[None]:
+    token = _WATCHES.set(watches)
+    _count(1 if watches else 0)
     try:
         yield
     finally:
+        _count(-1 if watches else 0)
         _WATCHES.reset(token)
+
+
+def _count(change: int) -> None:
+    global _watches_set, _anything_watched
+    with _COUNTING:
+        _watches_set += change
+        _anything_watched = _watches_set > 0
