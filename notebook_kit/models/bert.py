@@ -18,6 +18,7 @@ from notebook_kit.models.layers import (
     activation,
     check_length,
     cross_entropy,
+    embed_segments,
     embed_tokens,
     input_size,
     merge_heads,
@@ -113,11 +114,7 @@ class BertEmbeddings(nn.Module):
             check_length(T, self.position_embeddings.num_embeddings)
             position_ids = torch.arange(T, device=device)[None]
         words = embed_tokens(self.word_embeddings, input_ids, inputs_embeds)
-        segments = (
-            self.token_type_embeddings.weight[0]
-            if token_type_ids is None
-            else self.token_type_embeddings(token_type_ids)
-        )
+        segments = embed_segments(self.token_type_embeddings, token_type_ids)
         return self.dropout(self.LayerNorm(words + segments + self.position_embeddings(position_ids)))
 
 

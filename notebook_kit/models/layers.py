@@ -88,6 +88,24 @@ def embed_tokens(table: nn.Embedding, input_ids: Tensor | None, inputs_embeds: T
         ) from None
 
 
+def embed_segments(table: nn.Embedding, token_type_ids: Tensor | None) -> Tensor:
+    """Look segments up: `(batch, tokens, width)`, or `(width,)` where all tokens are of the first.
+
+    Raises:
+        InputError: If there is no such segment. (On a GPU the device itself stops the program.)
+    """
+    if token_type_ids is None:
+        return table.weight[0]
+    try:
+        return table(token_type_ids)
+    except IndexError:
+        low, high = int(token_type_ids.min()), int(token_type_ids.max())
+        raise InputError(
+            f"token_type_ids go from {low} to {high}, and this model has segments 0 to {table.num_embeddings - 1}.",
+            next_step="Use the tokenizer of this very checkpoint, or leave token_type_ids out.",
+        ) from None
+
+
 def check_length(tokens: int, most: int) -> None:
     """Raise an InputError if a sequence has more tokens than the model has positions."""
     if tokens > most:
