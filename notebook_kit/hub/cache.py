@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import os
 import re
+from contextlib import suppress
 from pathlib import Path
 
 from notebook_kit.files import write_text
@@ -107,8 +108,9 @@ class CachedRepo:
         if revision == commit:
             return
         path = self.folder / "refs" / revision
-        path.parent.mkdir(parents=True, exist_ok=True)
-        write_text(path, commit)
+        with suppress(OSError):  # a cache that cannot be written goes on serving what it has
+            path.parent.mkdir(parents=True, exist_ok=True)
+            write_text(path, commit)
 
     def file(self, commit: str, filename: str) -> Path | None:
         """The file of that commit, if it is here (a link whose blob was deleted counts as absent)."""
@@ -125,10 +127,8 @@ class CachedRepo:
         return (self.folder / ".no_exist" / commit / filename).is_file()
 
     def remember_absence(self, commit: str, filename: str) -> None:
-        """Note that the commit has no such file, so that nobody has to ask again. A read-only cache is left alone."""
+        """Note that the commit has no such file, so that nobody has to ask again."""
         path = self.folder / ".no_exist" / commit / filename
-        try:
+        with suppress(OSError):
             path.parent.mkdir(parents=True, exist_ok=True)
             path.touch()
-        except OSError:
-            pass

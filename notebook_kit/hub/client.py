@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -38,10 +38,13 @@ class Client:
     Args:
         repo_id: The name of the repository.
         token: As `huggingface_hub` takes it: None for the saved one or `HF_TOKEN`, False for none, or the token.
-        known: The names that a misspelt one may have meant.
+        close: Gives the sentence that names what a misspelt name may have meant, or "".
+        here: Gives the sentence that names what can be had without the Hub, or "".
     """
 
-    def __init__(self, repo_id: str, token: Token = None, known: Callable[[], Iterable[str]] = list) -> None:
+    def __init__(
+        self, repo_id: str, token: Token = None, close: Callable[[], str] = str, here: Callable[[], str] = str
+    ) -> None:
         if isinstance(token, str) and not (token.isascii() and token.isprintable() and " " not in token):
             # The HTTP library would show the token in its own complaint.
             raise InputError(
@@ -50,7 +53,7 @@ class Client:
             )
         self.repo_id = repo_id
         self.token = None if token == "" else token
-        self.known = known
+        self._close, self._here = close, here
         self.endpoint = os.environ.get("HF_ENDPOINT", "").rstrip("/") or None
 
     @property
@@ -197,12 +200,10 @@ class Client:
                 next_step="Run the same line again; if it breaks off again, try another network.",
             )
         if any(_is_network_fault(cause) for cause in chain):
-            names = list(self.known())
-            here = near_matches(self.repo_id, names) or (f"On this machine: {', '.join(names[:8])}." if names else "")
             return HubUnreachableError(
                 f"{what} could not be fetched: the Hub at {self.address} cannot be reached "
                 f"({type(chain[-1]).__name__}).",
-                next_step=f"Check the network, or pass the path of a local folder. {here}".rstrip(),
+                next_step=f"Check the network, or pass the path of a local folder. {self._here()}".rstrip(),
             )
         if isinstance(error, KeyError | TypeError):
             return self._no_hub(what)
@@ -223,11 +224,10 @@ class Client:
         )
 
     def _unknown_repo(self) -> RepoNotFoundError:
-        close = near_matches(self.repo_id, self.known())
         return RepoNotFoundError(
             f"There is no folder, embedded checkpoint, cached checkpoint or public repository {self.repo_id!r} "
             f"(asked at {self.address}).",
-            next_step=f"{close} Check the spelling; for a private repository pass token=....".lstrip(),
+            next_step=f"{self._close()} Check the spelling; for a private repository pass token=....".lstrip(),
         )
 
     def _unknown_revision(self, revision: str) -> RevisionNotFoundError:

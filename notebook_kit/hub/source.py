@@ -180,7 +180,7 @@ class Source:
     def missing(self, *filenames: str, why: str = "") -> NotebookKitError:
         """The error to raise when none of these files could be found: it knows whether the Hub could be asked."""
         wanted = " or ".join(filenames) + (f" ({why.rstrip('.')})" if why else "")
-        if self._repo is not None and (silence := self._repo.silence) is not None:
+        if self._repo is not None and (silence := self._repo.silence) is not None and not self._are_absent(filenames):
             return type(silence)(
                 f"{wanted} of {self.name!r} is not in the cache at {self._repo.cached.cache_dir}. {silence.what}",
                 next_step=silence.next_step,
@@ -192,6 +192,11 @@ class Source:
         return CheckpointError(
             f"{where} has no {wanted}. It has {there}.", next_step=self._elsewhere(filenames) or self._what_to_do()
         )
+
+    def _are_absent(self, filenames: tuple[str, ...]) -> bool:
+        """Whether the Hub once said that it has none of these files."""
+        repo = self._repo
+        return repo is not None and all(repo.cached.is_absent(repo.commit, self._inside(name)) for name in filenames)
 
     def filenames(self) -> list[str]:
         """The files of the checkpoint, sorted: of the folder, of the cached snapshot, or as the Hub lists them."""
@@ -213,7 +218,8 @@ class Source:
         if not folders:
             return ""
         if self.kind == "folder":
-            return f"Did you mean {' or '.join(repr(str(Path(self.name) / folder)) for folder in folders[:5])}?"
+            root = Path(self.name, self.subfolder)
+            return f"Did you mean {' or '.join(repr(str(root / folder)) for folder in folders[:5])}?"
         return f"Pass subfolder={' or subfolder='.join(repr(folder) for folder in folders[:5])}."
 
     def _what_to_do(self) -> str:
@@ -239,7 +245,9 @@ class Repo:
         force_download: bool,
     ) -> None:
         self.cached = CachedRepo(repo_id, cache_dir)
-        self.client = Client(repo_id, token, known=lambda: [*_zoo_names(), *cached_models(cache_dir)])
+        self.client = Client(
+            repo_id, token, close=lambda: _close_names(repo_id, cache_dir), here=lambda: _names_here(repo_id, cache_dir)
+        )
         self.wanted = revision
         self.commit: str = ""
         self.local_files_only = local_files_only
@@ -323,11 +331,9 @@ class Repo:
                 f"and {reason}.",
                 next_step=f"Pass revision= with one that is cached: {here}.",
             )
-        names = [*_zoo_names(), *cached_models(self.cached.cache_dir)]
-        here = near_matches(repo_id, names) or f"On this machine: {', '.join(names[:8])}."
         return HubUnreachableError(
             f"{repo_id!r} is no folder, is not embedded, is not in the cache at {self.cached.cache_dir}, and {reason}.",
-            next_step=f"Allow the Hub, or choose what is here. {here}",
+            next_step=f"Allow the Hub, or choose what is here. {_names_here(repo_id, self.cached.cache_dir)}",
         )
 
 
@@ -368,10 +374,27 @@ def _files_within(folder: Path, depth: int = 3) -> list[str]:
     return sorted(found)
 
 
-def _zoo_names() -> list[str]:
+def _names(cache_dir: str | os.PathLike[str] | None) -> list[str]:
     from notebook_kit import zoo
 
-    return zoo.names()
+    return [*zoo.names(), *cached_models(cache_dir)]
+
+
+def _close_names(name: str, cache_dir: str | os.PathLike[str] | None) -> str:
+    """What a name that was not found may have meant: an embedded or cached checkpoint, or a folder beside it."""
+    parent = Path(name).parent
+    return near_matches(name, [*_names(cache_dir), *((parent / folder).as_posix() for folder in _folders(parent))])
+
+
+def _names_here(name: str, cache_dir: str | os.PathLike[str] | None) -> str:
+    return _close_names(name, cache_dir) or f"On this machine: {', '.join(_names(cache_dir)[:8])}."
+
+
+def _folders(parent: Path) -> list[str]:
+    try:
+        return sorted(entry.name for entry in os.scandir(parent) if entry.is_dir() and not entry.name.startswith("."))
+    except OSError:
+        return []
 
 
 def _looks_like_path(name: str) -> bool:
@@ -379,12 +402,7 @@ def _looks_like_path(name: str) -> bool:
 
 
 def _no_such_folder(name: str, path: Path) -> NotebookKitError:
-    parent = path.parent
-    try:
-        siblings = [entry.name for entry in os.scandir(parent) if entry.is_dir()]
-    except OSError:
-        siblings = []
-    close = near_matches(path.name, siblings)
+    close = near_matches(path.name, _folders(path.parent))
     missing = next((p for p in reversed(path.parents) if not p.exists()), None)
     because = f" ({missing} does not exist either)" if missing is not None else ""
     return RepoNotFoundError(
@@ -395,7 +413,7 @@ def _no_such_folder(name: str, path: Path) -> NotebookKitError:
 
 def _not_a_name(name: str) -> NotebookKitError:
     address = _ADDRESS.match(name)
-    close = near_matches(name, [*_zoo_names(), *cached_models()])
+    close = near_matches(name, _names(None))
     return InputError(
         f"{name!r} is neither a folder nor a name that a repository can have.",
         next_step=f"Pass the name alone: {address[1]!r}."

@@ -205,6 +205,28 @@ def test_offline_and_absent_for_sure(cache):
         locate("owner/model").require("model.safetensors")
 
 
+def test_offline_and_absent_for_sure_after_an_unsure_one(cache):
+    folder = put_in_cache(cache, "owner/model", {"config.json": "{}"})
+    (folder / ".no_exist" / COMMIT).mkdir(parents=True)
+    (folder / ".no_exist" / COMMIT / "model.safetensors").touch()
+    source = locate("owner/model")
+    assert source.find("added_tokens.json") is None
+    with pytest.raises(CheckpointError, match=r"has no model\.safetensors"):
+        source.require("model.safetensors")
+    with pytest.raises(HubUnreachableError):
+        source.require("added_tokens.json")
+
+
+def test_folder_meant_and_misspelt(tmp_path, monkeypatch):
+    """A relative path of one or two parts looks like a repository's name."""
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "runs" / "sentiment").mkdir(parents=True)
+    for name, meant in [("runs/sentimnet", "'runs/sentiment'"), ("rums", "'runs'")]:
+        with pytest.raises(HubUnreachableError) as caught:
+            locate(name)
+        assert meant in caught.value.next_step
+
+
 def test_offline_and_not_cached_names_what_is_here(cache):
     put_in_cache(cache, "owner/model", {"config.json": "{}"})
     with pytest.raises(HubUnreachableError, match="owner/model") as caught:
