@@ -167,7 +167,8 @@ def shrink(
 
 def _neuron_importance(bert: BertModel, embedded: Tensor, lengths: Sequence[int]) -> list[Tensor]:
     """For each layer, how far each feed-forward neuron moves the residual stream: its mean square times its weights'."""
-    total = [torch.zeros(bert.config.intermediate_size) for _ in bert.encoder.layer]
+    layers: list[Any] = list(bert.encoder.layer)
+    total = [torch.zeros(bert.config.intermediate_size) for _ in layers]
 
     def watch(place: int):
         def hook(module, inputs, output) -> None:
@@ -175,16 +176,11 @@ def _neuron_importance(bert: BertModel, embedded: Tensor, lengths: Sequence[int]
 
         return hook
 
-    hooks = [
-        layer.intermediate["dense"].register_forward_hook(watch(place))
-        for place, layer in enumerate(bert.encoder.layer)
-    ]
+    hooks = [layer.intermediate["dense"].register_forward_hook(watch(place)) for place, layer in enumerate(layers)]
     try:
         for states in embedded.split(list(lengths))[:300]:
             bert.encoder(states[None], None, False, False)
     finally:
         for hook in hooks:
             hook.remove()
-    return [
-        sums * layer.output.dense.weight.square().sum(0) for sums, layer in zip(total, bert.encoder.layer, strict=True)
-    ]
+    return [sums * layer.output.dense.weight.square().sum(0) for sums, layer in zip(total, layers, strict=True)]

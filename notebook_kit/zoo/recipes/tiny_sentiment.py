@@ -28,7 +28,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from ...errors import MissingDependencyError
-from ...models.auto import AutoModel
+from ...models.bert import BertModel
 from ...models.electra import ElectraForSequenceClassification
 from ...pipelines import pipeline
 from ...processing.text import AutoTokenizer, PreTrainedTokenizerFast
@@ -43,8 +43,10 @@ SEED = 17
 LONGEST = 80  # tokens; the longest sentence has fewer than 128, and few have more than 60
 STEEPNESS = 2.0  # a mean rating of +1 is taken as 88 % positive, one of 0 as 50 %
 PIECES = 9600
-STUDENT = {"embedding_size": 192, "layers": (0, 1), "intermediate_size": 384}
-TEACHER_GROUPS = ("movie", "amazon", "tweets")
+STUDENT: dict[str, Any] = {"embedding_size": 192, "layers": (0, 1), "intermediate_size": 384}
+LEARN_FROM = {"movie": 2, "amazon": 1, "tweets": 1}  # group -> mixtures made of each of its sentences
+PHRASES, EMOJI_PHRASES = 5_000, 1_500
+FROZEN = 2  # the lowest layers of the teacher, which with its embeddings stay as they are
 GOLD = 0.5  # how much the student heeds a rating where there is one; the teacher has the rest
 
 TEMPLATES = [
@@ -135,7 +137,7 @@ def build(output: Path, quick: bool = False, work: Path | None = None) -> dict[s
 def _rated(part: str, quick: bool) -> list[Text]:
     texts = [
         Text(snippet.text, group, snippet.score)
-        for group in data.GROUPS
+        for group in (LEARN_FROM if part == "train" else data.GROUPS)
         for snippet in data.snippets(group)
         if data.split(snippet.text) == part
     ]
@@ -151,16 +153,16 @@ def _unrated(rated: Sequence[Text], chance: random.Random, quick: bool) -> list[
     found = []
     for text in rated:
         pool = pools["movie" if text.group == "movie" else "rest"]
-        for _ in range(1 if text.group == "nyt" else 3):
+        for _ in range(LEARN_FROM[text.group]):
             found.append(Text(_mix(text.text.split(), pool, chance), text.group))
     lexicon = data.lexicon()
     words = sorted(word for word in lexicon if word.isalpha() and word.isascii())
-    for _ in range(60 if quick else 12_000):
+    for _ in range(60 if quick else PHRASES):
         template, first, second = chance.choice(TEMPLATES), chance.choice(words), chance.choice(words)
         rating = lexicon[first] if template == "{0}" else None
         found.append(Text(template.format(first, second), "phrase", rating))
     emoji = sorted(data.emoji())
-    for _ in range(20 if quick else 3_000):
+    for _ in range(20 if quick else EMOJI_PHRASES):
         words_before = chance.choice(chance.choice(list(pools.values()))) if chance.random() < 0.7 else []
         found.append(Text(" ".join([*words_before[:12], *chance.choices(emoji, k=chance.randint(1, 2))]), "phrase"))
     return found
@@ -196,9 +198,7 @@ class Batches:
         return batch
 
 
-def _examples(
-    tokenizer: PreTrainedTokenizerFast, texts: Iterable[str], **columns: Sequence[Any]
-) -> list[dict[str, Any]]:
+def _examples(tokenizer: PreTrainedTokenizerFast, texts: Iterable[str], **columns: Any) -> list[dict[str, Any]]:
     ids = tokenizer(list(texts), truncation=True, max_length=LONGEST)["input_ids"]
     return [{"input_ids": row, **{name: column[i] for name, column in columns.items()}} for i, row in enumerate(ids)]
 
@@ -225,7 +225,7 @@ def _arguments(work: Path, **changes: Any) -> TrainingArguments:
 class Teacher(nn.Module):
     """An encoder whose mean vector of a text gives one score: the log odds of positive."""
 
-    def __init__(self, encoder: nn.Module) -> None:
+    def __init__(self, encoder: BertModel) -> None:
         super().__init__()
         self.encoder = encoder
         self.dropout = nn.Dropout(0.1)
@@ -246,15 +246,16 @@ def _teacher(rated: Sequence[Text], work: Path, quick: bool) -> tuple[Teacher, P
     folder = _minilm()
     tokenizer = AutoTokenizer.from_pretrained(folder)
     set_seed(SEED)
-    teacher = Teacher(AutoModel.from_pretrained(folder))
+    teacher = Teacher(BertModel.from_pretrained(folder))
     kept = work / "teacher.pt"
     if kept.exists():
         teacher.load_state_dict(torch.load(kept, weights_only=True))
         return teacher.eval(), tokenizer
-    texts = [text for text in rated if text.group in TEACHER_GROUPS]
+    for part in (teacher.encoder.embeddings, *list(teacher.encoder.encoder.layer)[:FROZEN]):
+        part.requires_grad_(False)
     length = {"max_steps": 2} if quick else {"num_train_epochs": 2}
-    arguments = _arguments(work, per_device_train_batch_size=32, learning_rate=6e-5, **length)
-    examples = _examples(tokenizer, [text.text for text in texts], labels=[text.target for text in texts])
+    arguments = _arguments(work, per_device_train_batch_size=32, learning_rate=8e-5, **length)
+    examples = _examples(tokenizer, [text.text for text in rated], labels=[text.target for text in rated])
     Trainer(teacher, arguments, data_collator=Batches(tokenizer), train_dataset=examples).train()
     teacher.cpu().eval()
     torch.save(teacher.state_dict(), kept)
@@ -301,12 +302,12 @@ def _student(
 ) -> tuple[ElectraForSequenceClassification, PreTrainedTokenizerFast]:
     words = sorted(word for word in data.lexicon() if word.isalpha() and word.isascii())
     pieces = choose_pieces(large, [text.text for text in rated], PIECES, words, data.emoji())
-    encoder = AutoModel.from_pretrained(_minilm())
+    encoder = BertModel.from_pretrained(_minilm())
     tokenizer = word_piece_tokenizer(list(pieces), model_max_length=encoder.config.max_position_embeddings)
     chosen = random.Random(SEED).sample(list(rated), min(2000, len(rated)))
     samples = tokenizer([text.text for text in chosen], truncation=True, max_length=LONGEST)["input_ids"]
     set_seed(SEED)
-    labels = {"id2label": {0: "NEGATIVE", 1: "POSITIVE"}, "label2id": {"NEGATIVE": 0, "POSITIVE": 1}}
+    labels: dict[str, Any] = {"id2label": {0: "NEGATIVE", 1: "POSITIVE"}, "label2id": {"NEGATIVE": 0, "POSITIVE": 1}}
     return shrink(encoder, pieces, samples, **STUDENT, **labels), tokenizer
 
 
@@ -361,8 +362,8 @@ def _calibrate(
     losses = torch.stack([F.binary_cross_entropy_with_logits(odds / each, positive) for each in candidates])
     temperature = float(candidates[losses.argmin()])
     with torch.no_grad():
-        student.classifier.out_proj.weight /= temperature
-        student.classifier.out_proj.bias /= temperature
+        student.classifier.out_proj.weight.div_(temperature)
+        student.classifier.out_proj.bias.div_(temperature)
     return temperature
 
 

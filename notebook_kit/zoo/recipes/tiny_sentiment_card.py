@@ -135,7 +135,7 @@ answers {minutes["reading"]:.0f}, student {minutes["student"]:.0f}).
 1. The teacher: all-MiniLM-L6-v2, fine-tuned on the mean ratings of film-review, product-review and tweet-like sentences.
 2. The student: two layers of all-MiniLM-L6-v2, thinned; the pieces of its vocabulary that matter here, and emoji; the principal
    components of its embeddings.
-3. Distillation on the training sentences (editorials too), on spans and mixtures of them, on short phrases of words of a
+3. Distillation on the training sentences, on spans and mixtures of them, on short phrases of words of a
    sentiment lexicon, and on emoji, whose names the teacher read.
 
 Every sentence belongs to one split by a hash of its words. Choices were made on the validation tenth alone.
