@@ -272,6 +272,11 @@ def _to_numpy(value: Any) -> Any:
         return value
     if isinstance(value, list | tuple) and value and hasattr(value[0], "detach"):
         value = [item.detach().cpu().numpy() for item in value]
+    if isinstance(value, list) and len({len(row) for row in value if isinstance(row, list | tuple)}) > 1:
+        # As in transformers: rows of unequal lengths become an array of arrays.
+        ragged = np.empty(len(value), dtype=object)
+        ragged[:] = [np.asarray(row) for row in value]
+        return ragged
     array = np.asarray(value)
     if array.dtype.kind not in "biuf":
         raise ValueError(f"entries of type {array.dtype}")
@@ -290,6 +295,8 @@ def _to_torch(value: Any) -> torch.Tensor:
     if isinstance(value, list | tuple) and value and torch.is_tensor(value[0]):
         return torch.stack(list(value))
     array = _to_numpy(value)
+    if array.dtype == object:
+        raise ValueError("rows of unequal lengths")
     # A list of Python floats means PyTorch's default dtype; an array that came with a dtype keeps it.
     if array.dtype.kind == "f" and not hasattr(_first_leaf(value), "dtype"):
         return torch.from_numpy(array).to(torch.get_default_dtype())

@@ -3,15 +3,25 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
-from notebook_kit.errors import InputError, near_matches
+from notebook_kit.errors import InputError, NotebookKitError, near_matches
 
 if TYPE_CHECKING:
     from notebook_kit.processing.text_padding import Lengths
 
-__all__ = ["as_batch", "as_ids", "cannot_encode", "check_side", "renamed", "repair", "unknown_keyword"]
+__all__ = [
+    "as_batch",
+    "as_ids",
+    "backend_errors",
+    "cannot_encode",
+    "check_side",
+    "renamed",
+    "repair",
+    "unknown_keyword",
+]
 
 _SIDES = ("right", "left")
 # Keywords of quick-tour-era notebooks, and what they are called now.
@@ -174,3 +184,16 @@ def as_ids(value: Any) -> Any:
     if isinstance(value, int):
         return [value]
     return [item.tolist() if hasattr(item, "tolist") else item for item in value]
+
+
+@contextmanager
+def backend_errors(explained: Callable[[BaseException], NotebookKitError]) -> Iterator[None]:
+    """Turn what the Rust side raises into an error of ours: bare Exceptions, and panics, which are none."""
+    try:
+        yield
+    except NotebookKitError:
+        raise
+    except BaseException as error:
+        if isinstance(error, Exception) or type(error).__name__ == "PanicException":
+            raise explained(error) from error
+        raise

@@ -20,6 +20,7 @@ from notebook_kit.processing.text_families import (
     family_of,
     post_processor,
 )
+from notebook_kit.processing.text_inputs import backend_errors
 from notebook_kit.processing.vocabulary import ROLES
 
 __all__ = ["Parts", "add_missing_tokens", "load_parts"]
@@ -176,10 +177,8 @@ def _special(token: AddedToken) -> AddedToken:
 
 
 def from_file(path: Path) -> Tokenizer:
-    try:
+    with backend_errors(lambda error: _damaged(path, error)):
         return Tokenizer.from_file(str(path))
-    except Exception as error:  # the Rust side raises bare Exceptions
-        raise _damaged(path, error) from error
 
 
 def keep_padding_defaults(backend: Tokenizer, options: dict[str, Any]) -> None:
@@ -255,13 +254,14 @@ def _read_vocab_txt(path: Path) -> dict[str, int]:
 
 
 def _read_bpe(vocab: Path, merges: Path) -> models.BPE:
-    try:
-        return models.BPE.from_file(str(vocab), str(merges), continuing_subword_prefix="", end_of_word_suffix="")
-    except Exception as error:  # the Rust side raises bare Exceptions
-        raise CheckpointError(
+    def explained(error: BaseException) -> CheckpointError:
+        return CheckpointError(
             f"{vocab} and {merges.name} cannot be read as byte-level BPE: {error}",
             next_step="Download both again (force_download=True fetches them anew).",
-        ) from error
+        )
+
+    with backend_errors(explained):
+        return models.BPE.from_file(str(vocab), str(merges), continuing_subword_prefix="", end_of_word_suffix="")
 
 
 def _sentencepiece_file(source: Files) -> Path | None:

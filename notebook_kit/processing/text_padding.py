@@ -60,7 +60,7 @@ def resolve_lengths(
             "max_length has no effect with padding=True and no truncation. Pass truncation=True to cut at max_length, "
             "or padding='max_length' to pad up to it.",
             NotebookKitWarning,
-            stacklevel=4,
+            stacklevel=3,
         )
     if max_length is None and (cut is not None or pad == "max_length"):
         if tokenizer.model_max_length > NO_LIMIT:

@@ -79,10 +79,15 @@ def read_pieces(path: Path) -> Pieces:
         )
     data = path.read_bytes()
     try:
+        if not data:
+            raise ValueError("it is empty")
         processor = sentencepiece.SentencePieceProcessor(model_proto=data)
         settings = {number: value for number, value in _fields(data) if number in (2, 3)}
         trainer = dict(_fields(settings.get(2, b"")))
         normalizer = dict(_fields(settings.get(3, b"")))
+        ids = list(range(len(processor)))
+        if not ids or 2 not in settings:
+            raise ValueError("it holds no pieces")
     except Exception as error:
         # The library raises bare RuntimeErrors; a truncated field shows as IndexError.
         raise CheckpointError(
@@ -95,7 +100,6 @@ def read_pieces(path: Path) -> Pieces:
             f"{path} is a sentencepiece model of words or characters; Unigram and BPE can be read.",
             next_step="Load a checkpoint with tokenizer.json.",
         )
-    ids = list(range(len(processor)))
     return Pieces(
         pieces=list(zip(processor.id_to_piece(ids), processor.get_score(ids), strict=True)),
         kind=kind,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import json
 from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any
@@ -9,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from tokenizers import AddedToken, Tokenizer, pre_tokenizers, trainers
 
 from notebook_kit.errors import InputError
+from notebook_kit.processing.text_inputs import unknown_keyword
 from notebook_kit.processing.text_loading import Parts
 
 if TYPE_CHECKING:
@@ -59,12 +61,11 @@ def train_new(
         options["unk_token"] = unknown
     if _is_byte_level(state.get("pre_tokenizer")):
         options.setdefault("initial_alphabet", pre_tokenizers.ByteLevel.alphabet())
-    try:
-        trainer = _TRAINERS[kind](vocab_size=vocab_size, special_tokens=special, **options)
-    except TypeError as error:
-        raise InputError(
-            f"The {kind} trainer takes no such option: {error}", next_step="See tokenizers.trainers."
-        ) from error
+    known = inspect.signature(_TRAINERS[kind]).parameters
+    for name in options:
+        if name not in known:  # the trainers themselves would only print that they ignore it
+            raise unknown_keyword(f"The {kind} trainer", [name], known)
+    trainer = _TRAINERS[kind](vocab_size=vocab_size, special_tokens=special, **options)
     backend.train_from_iterator(texts, trainer=trainer, length=length)
     if post_processor is not None:
         backend = _with_post_processor(backend, post_processor, names)

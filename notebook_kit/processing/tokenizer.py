@@ -18,6 +18,7 @@ from notebook_kit.processing.batch_encoding import BatchEncoding
 from notebook_kit.processing.text_families import bos_eos_template, family_of
 from notebook_kit.processing.text_inputs import (
     as_batch,
+    backend_errors,
     cannot_encode,
     check_side,
     renamed,
@@ -346,23 +347,17 @@ class PreTrainedTokenizerFast(Vocabulary):
         backend, is_split = self._tokenizer, options["is_split_into_words"]
         if not batch:
             return []
-        with self._lock:
+        add_special = options["add_special_tokens"]
+        with self._lock, backend_errors(lambda error: cannot_encode(error, lengths, options)):
             try:
                 self._set_state(lengths, options)
                 try:
-                    return backend.encode_batch(batch, is_split, options["add_special_tokens"])
+                    return backend.encode_batch(batch, is_split, add_special)
                 except TypeError:
                     repaired = repair(batch, batched, is_split)
                     if repaired is None:
                         raise
-                    return backend.encode_batch(repaired, is_split, options["add_special_tokens"])
-            except InputError:
-                raise
-            except BaseException as error:
-                # The Rust side raises bare Exceptions, and for some strides it panics.
-                if isinstance(error, Exception) or type(error).__name__ == "PanicException":
-                    raise cannot_encode(error, lengths, options) from error
-                raise
+                    return backend.encode_batch(repaired, is_split, add_special)
             finally:
                 if lengths.truncation:
                     backend.no_truncation()
