@@ -7,6 +7,7 @@ that is missing or misshapen is an error, a head that the checkpoint does not ha
 from __future__ import annotations
 
 import copy
+import inspect
 import os
 import re
 import warnings
@@ -223,7 +224,8 @@ class PreTrainedModel(nn.Module):
             device_map: `"auto"` for the best device there is, or a device.
             ignore_mismatched_sizes: Weights of another shape start fresh, with a warning, where that is otherwise an error.
             **kwargs: Hub options (`revision`, `token`, `cache_dir`, `local_files_only`, `force_download`,
-                `subfolder`), and fields of the configuration to edit, such as `num_labels=3`.
+                `subfolder`), fields of the configuration to edit, such as `num_labels=3`, and arguments of the model's
+                constructor, such as `add_pooling_layer=False`.
 
         Raises:
             HubError: If the checkpoint cannot be found or fetched.
@@ -237,6 +239,8 @@ class PreTrainedModel(nn.Module):
                 "TensorFlow and Flax weights cannot be read yet.",
                 next_step="Use a checkpoint with model.safetensors or pytorch_model.bin.",
             )
+        own = set(inspect.signature(cls.__init__).parameters) - {"self", "config"}
+        arguments = {name: kwargs.pop(name) for name in list(kwargs) if name in own}  # such as add_pooling_layer=False
         edits = {name: value for name, value in kwargs.items() if name not in ACCEPTED}
         source = locate(name_or_path, **options)
         if config is None:
@@ -246,9 +250,9 @@ class PreTrainedModel(nn.Module):
             config.update(edits)
 
         with torch.device("meta"), _NothingDrawn():  # no memory, no time for weights that the file will bring
-            model = cls(config)
+            model = cls(config, **arguments)
         if any(True for _ in model.buffers()):
-            model = cls(config)  # values that a constructor computes are in no file
+            model = cls(config, **arguments)  # values that a constructor computes are in no file
         device, wanted = _device(device_map), None if dtype is None else dtype
         with open_weights(source) as weights:
             model._load(weights, source.name, wanted, device, ignore_mismatched_sizes)
@@ -262,6 +266,7 @@ class PreTrainedModel(nn.Module):
         notes = self._fit_ties(weights, name, found)
         shared = set(self._ties())
         state: dict[str, Tensor] = {}
+        read: set[str] = set()
         misshapen: dict[str, str] = {}
         target_dtype = _stored_dtype(weights, found.values()) if dtype == "auto" else _dtype(dtype or torch.float32)
         for key, stored in found.items():
@@ -271,8 +276,9 @@ class PreTrainedModel(nn.Module):
                 misshapen[key] = f"{weights.shape(stored)} in the file, {tuple(expected[key])} in the model"
                 continue
             tensor = weights[stored]
-            twice = any(found[other] == stored for other in state)  # a bias that an older file stores once
-            state[key] = tensor.to(device, target_dtype if tensor.is_floating_point() else None, copy=twice)
+            copied = stored in read  # a bias that an older file stores once
+            read.add(stored)
+            state[key] = tensor.to(device, target_dtype if tensor.is_floating_point() else None, copy=copied)
         missing = [key for key in expected if key not in state and key not in shared]
 
         if misshapen and not ignore_mismatched:
