@@ -82,6 +82,14 @@ def test_pooler_that_a_head_needs_is_told(tmp_path):
         notebook_kit.BertForSequenceClassification.from_pretrained(tmp_path)
 
 
+def test_backbone_without_its_pooler(tmp_path):
+    ref.saved(ref.reference_model("bert", "BertForTokenClassification"), tmp_path)
+    model = notebook_kit.AutoModel.from_pretrained(tmp_path, add_pooling_layer=False)  # nothing fresh, so silent
+    assert model.pooler is None and list(model(IDS)) == ["last_hidden_state"]
+    ref.saved(ref.reference_model("bert", "BertModel"), tmp_path / "whole")
+    assert notebook_kit.BertModel.from_pretrained(tmp_path / "whole", add_pooling_layer=False).pooler is None
+
+
 def test_the_reference_loads_our_backbone_into_its_head(tmp_path):
     config = notebook_kit.BertConfig(**ref.tiny_fields("bert"))
     model = notebook_kit.BertModel(config)
@@ -443,6 +451,7 @@ def test_resize_of_backbone_and_classifier(tiny):
             model(torch.tensor([[136]]))
 
 
+@pytest.mark.slow
 def test_new_rows_depend_on_the_seed_alone():
     """Sets of names have another order in every process; what is drawn must not follow it."""
     code = (
