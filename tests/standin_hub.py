@@ -92,8 +92,11 @@ class StandInHub:
         class Handler(_Handler):
             hub = self
 
-        self._server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-        self._server.daemon_threads = True
+        class Server(ThreadingHTTPServer):
+            daemon_threads = True
+            request_queue_size = 64  # a crowd of clients must not wait for the system to try again
+
+        self._server = Server(("127.0.0.1", 0), Handler)
         port = self._server.server_address[1]
         self.endpoint = f"http://127.0.0.1:{port}"
         self.storage = f"http://localhost:{port}"  # another host by name, as the Hub's storage is

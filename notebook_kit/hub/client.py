@@ -97,7 +97,7 @@ class Client:
         return self.call(ask, revision=revision)
 
     def download(self, filename: str, commit: str, cache_dir: Path, checksum: str = "", force: bool = False) -> Path:
-        """Fetch one file into the cache, and once more if it does not have the checksum."""
+        """Fetch one file into the cache; up to three times if it breaks off or does not have the checksum."""
 
         def fetch() -> Path:
             api = self.api()
@@ -105,16 +105,22 @@ class Client:
                 api.hf_hub_download(self.repo_id, filename, revision=commit, cache_dir=cache_dir, force_download=force)
             )
 
-        for _ in range(2):
-            path = self.call(fetch, revision=commit, filename=filename)
+        for tries_left in (2, 1, 0):
+            try:
+                path = self.call(fetch, revision=commit, filename=filename)
+            except HubUnreachableError as error:
+                # The client's newer versions resume by themselves, its older ones when they are called again.
+                if tries_left and _broke_off(error):
+                    continue
+                raise
             if _has_checksum(path, checksum):
                 return path
             # The client compares lengths; something between the Hub and us changed the content.
             Path(os.path.realpath(path)).unlink(missing_ok=True)
             path.unlink(missing_ok=True)
         raise CheckpointError(
-            f"{filename} of {self.repo_id!r} arrived damaged twice: it does not have the checksum that the Hub gives "
-            "for it. It was removed from the cache.",
+            f"{filename} of {self.repo_id!r} arrived damaged: it does not have the checksum that the Hub gives for "
+            "it, and no further try changed that. It was removed from the cache.",
             next_step="Try again later or over another network; a proxy that rewrites downloads does this.",
         )
 
@@ -194,7 +200,7 @@ class Client:
             )
         if is_a(theirs.FileMetadataError) or type(error).__name__ == "JSONDecodeError":
             return self._no_hub(what)
-        if isinstance(error, OSError) and "onsistency check" in str(error):
+        if _broke_off(error):
             return HubUnreachableError(
                 f"The download of {what} broke off before its end, several times. Nothing of it was kept.",
                 next_step="Run the same line again; if it breaks off again, try another network.",
@@ -253,6 +259,12 @@ def _chain(error: BaseException) -> list[BaseException]:
 
 def _status(error: BaseException) -> int | None:
     return getattr(getattr(error, "response", None), "status_code", None)
+
+
+def _broke_off(error: BaseException) -> bool:
+    """Whether the connection stood and was lost in the middle of a file."""
+    lost = {"RemoteProtocolError", "ReadError", "ReadTimeout", "ChunkedEncodingError", "IncompleteRead"}
+    return any(type(cause).__name__ in lost or "onsistency check" in str(cause) for cause in _chain(error))
 
 
 def _is_network_fault(error: BaseException) -> bool:
