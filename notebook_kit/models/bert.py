@@ -67,7 +67,7 @@ class BertConfig(PretrainedConfig):
         >>> from notebook_kit import BertConfig, BertModel
         >>> tiny = BertConfig(hidden_size=64, num_hidden_layers=2, num_attention_heads=2, intermediate_size=128, vocab_size=100)
         >>> BertModel(tiny).num_parameters()
-        110848
+        110528
     """
 
     model_type: ClassVar[str] = "bert"

@@ -69,7 +69,7 @@ class DistilBertConfig(PretrainedConfig):
         >>> from notebook_kit import DistilBertConfig, DistilBertModel
         >>> tiny = DistilBertConfig(dim=64, n_layers=2, n_heads=2, hidden_dim=128, vocab_size=100)
         >>> tiny.hidden_size, DistilBertModel(tiny).num_parameters()
-        (64, 106560)
+        (64, 106240)
     """
 
     model_type: ClassVar[str] = "distilbert"

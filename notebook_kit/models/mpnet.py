@@ -72,7 +72,7 @@ class MPNetConfig(PretrainedConfig):
         >>> from notebook_kit import MPNetConfig, MPNetModel
         >>> tiny = MPNetConfig(hidden_size=64, num_hidden_layers=2, num_attention_heads=2, intermediate_size=128, vocab_size=100)
         >>> MPNetModel(tiny).num_parameters()
-        110784
+        110464
     """
 
     model_type: ClassVar[str] = "mpnet"

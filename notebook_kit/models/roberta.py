@@ -65,7 +65,7 @@ class RobertaConfig(PretrainedConfig):
         >>> from notebook_kit import RobertaConfig, RobertaModel
         >>> tiny = RobertaConfig(hidden_size=64, num_hidden_layers=2, num_attention_heads=2, intermediate_size=128, vocab_size=100)
         >>> RobertaModel(tiny).num_parameters()
-        110848
+        110528
     """
 
     model_type: ClassVar[str] = "roberta"
