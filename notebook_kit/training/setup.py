@@ -12,6 +12,7 @@ from typing import Any
 from torch import nn
 
 from ..errors import ConfigurationError, InputError
+from ..models.base import PreTrainedModel
 from .arguments import TrainingArguments
 from .data import accepted_names
 
@@ -165,6 +166,17 @@ def length_of(loader: Any) -> int | None:
         return len(loader) if isinstance(loader, Sized) else None
     except TypeError:
         return None
+
+
+def check_head(model: nn.Module) -> None:
+    """Raise an InputError if `model` is one of ours without a head: it takes no labels, so it has no loss."""
+    names, _ = accepted_names(model)
+    if isinstance(model, PreTrainedModel) and not any("label" in name or name == "start_positions" for name in names):
+        raise InputError(
+            f"{type(model).__name__} gives hidden states and takes no labels, so there is nothing to train it by.",
+            next_step="Load the checkpoint with a head, such as AutoModelForSequenceClassification, or pass"
+            " compute_loss_func.",
+        )
 
 
 def enable_gradient_checkpointing(model: nn.Module, options: dict[str, Any] | None) -> None:

@@ -33,6 +33,7 @@ from .setup import (
     ModelTraits,
     Plan,
     call_model_init,
+    check_head,
     checked_args,
     checked_model,
     enable_gradient_checkpointing,
@@ -184,11 +185,14 @@ class Trainer(TrainerParts):
             CheckpointError: if there is no such checkpoint or it does not fit.
             KeyboardInterrupt: if the run was interrupted.
         """
+        # Again, though it was done when the Trainer was made: what ran since then shall not matter.
+        set_seed(self.args.seed, self.args.full_determinism)
         if self.model_init is not None:
-            set_seed(self.args.seed, self.args.full_determinism)
             self.model, self._prepared = call_model_init(self.model_init), None
             self._place_model()
             self._inspect_model()
+        if type(self).compute_loss is Trainer.compute_loss and self.compute_loss_func is None:
+            check_head(self.model)
         resumption = Resumption.find(resume_from_checkpoint, self.args) if resume_from_checkpoint else None
         self.accelerator.free_memory()
         self.train_dataloader = self.get_train_dataloader()

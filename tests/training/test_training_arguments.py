@@ -1,0 +1,148 @@
+import dataclasses
+import json
+
+import pytest
+import transformers
+
+from notebook_kit.errors import CheckpointError, ConfigurationError, NotebookKitWarning
+from notebook_kit.training import TrainingArguments
+
+# Ours differ on purpose: batches of alike lengths, and None for what only says "not given".
+DIFFERENT = {"output_dir", "train_sampling_strategy", "report_to", "gradient_checkpointing"}
+
+
+def test_names_and_defaults_are_those_of_the_reference():
+    theirs = {f.name: f for f in dataclasses.fields(transformers.TrainingArguments)}
+    for field in dataclasses.fields(TrainingArguments):
+        if field.name in DIFFERENT:
+            continue
+        assert field.name in theirs, field.name
+        if field.default is not dataclasses.MISSING:
+            default = theirs[field.name].default
+            assert field.default == getattr(default, "value", default), field.name
+
+
+def test_every_argument_of_the_reference_is_known_at_its_default(tmp_path):
+    for field in dataclasses.fields(transformers.TrainingArguments):
+        if field.default is not dataclasses.MISSING:
+            TrainingArguments(str(tmp_path), **({field.name: field.default} if field.name != "output_dir" else {}))
+
+
+@pytest.mark.parametrize(
+    ("old", "new"),
+    [
+        ({"evaluation_strategy": "epoch"}, {"eval_strategy": "epoch"}),
+        ({"no_cuda": True}, {"use_cpu": True}),
+        ({"per_gpu_train_batch_size": 3}, {"per_device_train_batch_size": 3}),
+        ({"per_gpu_eval_batch_size": None}, {}),
+        ({"warmup_ratio": 0.1}, {"warmup_steps": 0.1}),
+        ({"warmup_ratio": 0.1, "warmup_steps": 5}, {"warmup_steps": 5}),
+        ({"group_by_length": False}, {"train_sampling_strategy": "random"}),
+        ({"group_by_length": True}, {"train_sampling_strategy": "group_by_length"}),
+        ({"adafactor": True}, {"optim": "adafactor"}),
+        ({"push_to_hub_model_id": "me/it"}, {"hub_model_id": "me/it"}),
+        ({"push_to_hub_token": "secret"}, {"hub_token": "secret"}),
+        ({"include_inputs_for_metrics": True}, {"include_for_metrics": ["inputs"]}),
+        ({"activation_checkpointing": True}, {"gradient_checkpointing": True}),
+        ({"logging_dir": "logs", "overwrite_output_dir": True, "save_safetensors": True}, {}),
+        ({"report_to": "none", "evaluation_strategy": "no"}, {"report_to": []}),
+    ],
+)
+def test_older_spellings_mean_what_the_newer_ones_do(old, new):
+    assert TrainingArguments("out", **old).to_dict() == TrainingArguments("out", **new).to_dict()
+
+
+def test_old_and_new_spelling_that_contradict():
+    with pytest.raises(ConfigurationError, match="one thing in two spellings"):
+        TrainingArguments("out", evaluation_strategy="epoch", eval_strategy="steps")
+    assert TrainingArguments("out", evaluation_strategy="epoch", eval_strategy="epoch").eval_strategy == "epoch"
+
+
+def test_unknown_name_lists_near_matches():
+    with pytest.raises(ConfigurationError, match="'learning_rate'"):
+        TrainingArguments("out", learning_rat=1e-3)
+    with pytest.raises(ConfigurationError, match="'evaluation_strategy'"):
+        TrainingArguments("out", evaluaton_strategy="epoch")
+
+
+@pytest.mark.parametrize(
+    ("options", "match"),
+    [
+        ({"load_best_model_at_end": True}, "eval_strategy='steps' and save_strategy='steps'"),
+        ({"load_best_model_at_end": True, "eval_strategy": "epoch"}, "eval_strategy='epoch' and save_strategy='epoch'"),
+        (
+            {"load_best_model_at_end": True, "eval_strategy": "steps", "eval_steps": 200, "save_steps": 500},
+            "Set save_steps=200",
+        ),
+        ({"fp16": True, "bf16": True}, "Keep one"),
+        ({"eval_strategy": "every_step"}, "'no', 'steps', 'epoch'"),
+        ({"per_device_train_batch_size": 0}, "at least 1"),
+        ({"learning_rate": "2e-5"}, "learning_rate must be a number"),
+        ({"learning_rate": -1.0}, "at least 0"),
+        ({"logging_steps": 0}, "logging_steps"),
+        ({"logging_steps": 2.5}, "whole number"),
+        ({"warmup_ratio": 50}, "between 0 and 1"),
+        ({"lr_scheduler_type": "reduce_lr_on_plateau"}, "eval_strategy"),
+        ({"save_strategy": "best"}, "eval_strategy"),
+        ({"dataloader_prefetch_factor": 2}, "dataloader_num_workers"),
+        ({"deepspeed": "ds.json"}, "no such feature"),
+        ({"neftune_noise_alpha": 5}, "no such feature"),
+    ],
+)
+def test_contradictions_say_what_to_set(options, match):
+    with pytest.raises(ConfigurationError, match=match):
+        TrainingArguments("out", **options)
+
+
+def test_only_the_folder_by_position():
+    with pytest.raises(ConfigurationError, match="output_dir alone"):
+        TrainingArguments("out", True)
+    assert TrainingArguments().output_dir == "trainer_output"
+
+
+def test_trackers_are_explained():
+    with pytest.warns(NotebookKitWarning, match="log_history"):
+        assert TrainingArguments("out", report_to="wandb").report_to == []
+    for nothing in ("none", [], None, "all", ["none"]):
+        assert TrainingArguments("out", report_to=nothing).report_to == []
+
+
+def test_what_follows_from_other_arguments():
+    best = TrainingArguments("out", eval_strategy="epoch", save_strategy="epoch", load_best_model_at_end=True)
+    assert (best.metric_for_best_model, best.greater_is_better, best.do_eval) == ("loss", False, True)
+    accuracy = TrainingArguments("out", metric_for_best_model="accuracy")
+    assert accuracy.greater_is_better
+    assert TrainingArguments("out", eval_strategy="steps", logging_steps=7).eval_steps == 7
+    assert TrainingArguments("out", warmup_ratio=0.1).get_warmup_steps(55) == 6
+    assert TrainingArguments("out", warmup_ratio=1.0).get_warmup_steps(55) == 55
+    assert TrainingArguments("out", warmup_steps=9).get_warmup_steps(55) == 9
+
+
+def test_enumerations_of_the_reference_are_taken():
+    args = TrainingArguments(
+        "out",
+        eval_strategy=transformers.trainer_utils.IntervalStrategy.EPOCH,
+        lr_scheduler_type=transformers.SchedulerType.COSINE,
+    )
+    assert (args.eval_strategy, args.lr_scheduler_type) == ("epoch", "cosine")
+
+
+def test_round_trip_without_the_token(tmp_path):
+    args = TrainingArguments("out", learning_rate=3e-5, hub_token="secret", lr_scheduler_kwargs={"num_cycles": 2})
+    assert "secret" not in args.to_json_string() + repr(args)
+    assert json.loads(args.to_json_string())["learning_rate"] == 3e-5
+    args.save(tmp_path / "args.json")
+    loaded = TrainingArguments.load(tmp_path / "args.json")
+    assert {**loaded.to_dict(), "hub_token": None} == {**args.to_dict(), "hub_token": None}
+    (tmp_path / "half.json").write_text("{")
+    with pytest.raises(CheckpointError):
+        TrainingArguments.load(tmp_path / "half.json")
+
+
+def test_subclasses_and_replace():
+    @dataclasses.dataclass
+    class Mine(TrainingArguments):
+        extra: int = 3
+
+    assert (Mine("out", eval_strategy="epoch").eval_strategy, Mine().extra) == ("epoch", 3)
+    assert dataclasses.replace(TrainingArguments("out"), seed=1).seed == 1

@@ -1,0 +1,121 @@
+import pytest
+import torch
+import transformers
+from tiny_training import Line, bert, line_rows, trainer
+
+import notebook_kit.training as ours
+from notebook_kit.errors import ConfigurationError
+from notebook_kit.training.optimizers import decayed_names, parameter_groups
+from notebook_kit.training.schedules import SCHEDULES
+
+CASES = [
+    ("linear", {}),
+    ("cosine", {}),
+    ("cosine", {"num_cycles": 1.5}),
+    ("cosine_with_restarts", {"num_cycles": 3}),
+    ("cosine_with_min_lr", {"min_lr": 0.01}),
+    ("cosine_with_min_lr", {"min_lr_rate": 0.2}),
+    ("polynomial", {"power": 2.0, "lr_end": 1e-3}),
+    ("constant", {}),
+    ("constant_with_warmup", {}),
+    ("inverse_sqrt", {}),
+    ("inverse_sqrt", {"timescale": 7}),
+]
+
+
+def rates(library, name, options, steps=40, warmup=6):
+    optimizer = torch.optim.SGD([torch.nn.Parameter(torch.zeros(1))], lr=0.1)
+    schedule = library.get_scheduler(name, optimizer, warmup, steps, options)
+    made = []
+    for _ in range(steps + 5):
+        made.append(schedule.get_last_lr()[0])
+        optimizer.step()
+        schedule.step()
+    return made
+
+
+@pytest.mark.parametrize(("name", "options"), CASES)
+def test_schedules_are_those_of_the_reference(name, options):
+    assert rates(ours, name, options) == pytest.approx(rates(transformers, name, options), abs=1e-12)
+
+
+def test_every_schedule_is_tested():
+    assert {name for name, _ in CASES} | {"reduce_lr_on_plateau"} == set(SCHEDULES)
+
+
+@pytest.mark.parametrize("short", ["linear", "cosine", "polynomial_decay"])
+def test_makers_by_name(short):
+    optimizer = torch.optim.SGD([torch.nn.Parameter(torch.zeros(1))], lr=0.1)
+    name = f"get_{short}_schedule_with_warmup"
+    mine, theirs = getattr(ours, name)(optimizer, 2, 9), getattr(transformers, name)(optimizer, 2, 9)
+    for step in range(12):
+        assert mine.lr_lambdas[0](step) == pytest.approx(theirs.lr_lambdas[0](step))
+
+
+def test_wrong_schedules_say_what_to_use():
+    optimizer = torch.optim.SGD([torch.nn.Parameter(torch.zeros(1))], lr=0.1)
+    with pytest.raises(ConfigurationError, match="'cosine'"):
+        ours.get_scheduler("cosin", optimizer)
+    with pytest.raises(ConfigurationError, match="num_warmup_steps and num_training_steps"):
+        ours.get_scheduler("linear", optimizer)
+    with pytest.raises(ConfigurationError, match="lr_scheduler_kwargs"):
+        ours.get_scheduler("linear", optimizer, 1, 2, {"power": 2})
+    with pytest.raises(ConfigurationError, match="lr_end"):
+        ours.get_scheduler("polynomial", optimizer, 1, 2, {"lr_end": 1.0})
+    with pytest.raises(ConfigurationError, match="min_lr"):
+        ours.get_scheduler("cosine_with_min_lr", optimizer, 1, 2)
+
+
+def test_weight_decay_spares_what_the_reference_spares(tmp_path):
+    model = bert()
+    args = transformers.TrainingArguments(str(tmp_path), use_cpu=True, report_to="none")
+    reference = transformers.Trainer(Line(), args)
+    assert decayed_names(model) == set(reference.get_decay_parameter_names(model))
+    model.bert.embeddings.requires_grad_(False)
+    groups = parameter_groups(model, 0.1)
+    assert [group["weight_decay"] for group in groups] == [0.1, 0.0]
+    assert sum(len(group["params"]) for group in groups) == sum(p.requires_grad for p in model.parameters())
+    with pytest.raises(ConfigurationError, match="requires_grad"):
+        parameter_groups(model.requires_grad_(False), 0.1)
+
+
+@pytest.mark.parametrize(
+    ("optim", "kind"),
+    [
+        ("adamw_torch_fused", torch.optim.AdamW),
+        ("adamw_torch", torch.optim.AdamW),
+        ("sgd", torch.optim.SGD),
+        ("adafactor", torch.optim.Adafactor),
+        ("adagrad", torch.optim.Adagrad),
+        ("rmsprop", torch.optim.RMSprop),
+        ("nadamw_torch", torch.optim.NAdam),
+    ],
+)
+def test_optimizers_by_name(tmp_path, optim, kind):
+    run = trainer(tmp_path, Line(), line_rows(), data_collator=ours.default_data_collator, optim=optim, max_steps=2)
+    run.train()
+    assert isinstance(run.optimizer.optimizer, kind)
+
+
+def test_options_and_unknown_optimizers(tmp_path):
+    options = {"data_collator": ours.default_data_collator, "max_steps": 1}
+    run = trainer(tmp_path, Line(), line_rows(), optim="sgd", optim_args="momentum=0.5, nesterov=true", **options)
+    run.train()
+    assert run.optimizer.param_groups[0]["momentum"] == 0.5
+    assert run.optimizer.param_groups[0]["nesterov"] is True
+    with pytest.raises(ConfigurationError, match="'adamw_torch'"):
+        trainer(tmp_path, Line(), line_rows(), optim="adamw_torc", **options).train()
+
+
+def test_optimizers_that_are_given(tmp_path):
+    model = Line()
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.5)
+    schedule = torch.optim.lr_scheduler.ConstantLR(optimizer, factor=0.5)
+    options = {"data_collator": ours.default_data_collator, "max_steps": 2, "logging_steps": 1}
+    run = trainer(tmp_path, model, line_rows(), optimizers=(optimizer, schedule), **options)
+    run.train()
+    assert [entry["learning_rate"] for entry in run.state.log_history[:2]] == [0.25, 0.25]
+    run = trainer(tmp_path, model, line_rows(), optimizer_cls_and_kwargs=(torch.optim.SGD, {"lr": 0.3}), **options)
+    run.train()
+    assert isinstance(run.optimizer.optimizer, torch.optim.SGD)
+    assert run.state.log_history[0]["learning_rate"] == 0.3
