@@ -97,7 +97,9 @@ class Weights(Mapping[str, torch.Tensor]):
     """The tensors of an open checkpoint, by name. A tensor is read when it is asked for.
 
     Tensors from safetensors share the file's pages (memory-mapped, private): they take no memory until they are used,
-    writing into one never changes the file, and they stay valid after `close` and after the file is replaced.
+    writing into one never changes the file, and they stay valid after `close` and after the file is replaced, which is
+    what `save_weights` does. A program that cuts the file short in place takes their pages away; since that is how
+    `torch.save` writes, tensors from a `.bin` are copied when they are asked for.
 
     Attributes:
         paths: The files.
@@ -108,7 +110,7 @@ class Weights(Mapping[str, torch.Tensor]):
         self.paths = list(files.values())
         self.metadata: dict[str, str] = {}
         self._source = source
-        self._tensors: dict[str, torch.Tensor] = {}  # of .bin files
+        self._tensors: dict[str, torch.Tensor] = {}  # of .bin files, memory-mapped if torch can
         self._readers: dict[str, Any] = {}  # of safetensors files: name -> the reader of its file
         self._slices: dict[str, Any] = {}
         owner: dict[str, str] = {}
@@ -155,7 +157,7 @@ class Weights(Mapping[str, torch.Tensor]):
     def __getitem__(self, name: str) -> torch.Tensor:
         self._check(name)
         if name in self._tensors:
-            return self._tensors[name]
+            return self._tensors[name].clone()
         try:
             return self._readers[name].get_tensor(name)
         except Exception as error:  # a dtype that torch does not have

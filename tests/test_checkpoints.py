@@ -142,6 +142,17 @@ def test_torch_files(tmp_path, tensors, zipped):
     assert not open_weights(tmp_path)["a"].requires_grad
 
 
+def test_torch_files_may_be_overwritten_in_place(tmp_path):
+    """As `torch.save` does it; what still was mapped would take the process with it."""
+    path = tmp_path / "pytorch_model.bin"
+    torch.save({"a": torch.arange(100_000.0)}, path)
+    with open_weights(tmp_path) as weights:
+        read = dict(weights)
+    torch.save({"a": read["a"][:10] + 1}, path)
+    assert torch.equal(read["a"], torch.arange(100_000.0))
+    assert torch.equal(open_weights(tmp_path)["a"], torch.arange(10.0) + 1)
+
+
 def test_sharded_torch_files(tmp_path):
     torch.save({"a": torch.zeros(2)}, tmp_path / "pytorch_model-00001-of-00002.bin")
     torch.save({"b": torch.ones(2)}, tmp_path / "pytorch_model-00002-of-00002.bin")
