@@ -28,7 +28,13 @@ __all__ = ["AutoTokenizer", "BatchEncoding", "CharSpan", "PreTrainedTokenizerFas
 
 
 class AutoTokenizer:
-    """Loads the tokenizer of a checkpoint; see `from_pretrained`."""
+    """Loads the tokenizer of a checkpoint; see `from_pretrained`.
+
+    Example:
+        >>> from notebook_kit import AutoTokenizer
+        >>> AutoTokenizer.from_pretrained("distilbert/distilbert-base-uncased")("hello").input_ids  # doctest: +SKIP
+        [101, 7592, 102]
+    """
 
     def __init__(self) -> None:
         raise InputError(
@@ -51,6 +57,15 @@ class AutoTokenizer:
             CheckpointError: it has no vocabulary, or a damaged one.
             UnknownArchitectureError: it has only vocabulary files, of a class without a recipe here.
             InputError: an option that does not exist.
+
+        Example:
+            >>> import pathlib, tempfile
+            >>> folder = pathlib.Path(tempfile.mkdtemp())
+            >>> vocabulary = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", "hello", "world", "##s"]
+            >>> _ = (folder / "vocab.txt").write_text("\\n".join(vocabulary))
+            >>> tokenizer = AutoTokenizer.from_pretrained(folder, model_max_length=512)
+            >>> tokenizer("Hello worlds")["input_ids"], tokenizer.tokenize("Hello worlds")
+            ([2, 5, 6, 7, 3], ['hello', 'world', '##s'])
         """
         return load(PreTrainedTokenizerFast, name_or_path, options)
 

@@ -144,6 +144,9 @@ def load_parts(source: Files, overrides: Mapping[str, Any]) -> Parts:
             value = as_token(value)
             options[key] = _special(value) if isinstance(value, AddedToken) else value
     options |= {key: as_token(value) for key, value in overrides.items()}
+    for key, default in (family.options if family else {}).items():
+        if options[key] is None:  # how old versions saved a switch that nobody had set
+            options[key] = default
 
     if tokenizer_file is not None:
         backend = from_file(tokenizer_file)

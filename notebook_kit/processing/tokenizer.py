@@ -52,6 +52,16 @@ class PreTrainedTokenizerFast(Vocabulary):
     Raises:
         InputError: neither or both of the two sources, or a bad option.
         CheckpointError: `tokenizer_file` cannot be read.
+
+    Example:
+        >>> from tokenizers import Tokenizer, models, pre_tokenizers
+        >>> backend = Tokenizer(models.WordLevel({"[UNK]": 0, "hello": 1, "world": 2}, unk_token="[UNK]"))
+        >>> backend.pre_tokenizer = pre_tokenizers.Whitespace()
+        >>> tokenizer = PreTrainedTokenizerFast(tokenizer_object=backend, unk_token="[UNK]", pad_token="[PAD]")
+        >>> tokenizer(["hello world", "hello"], padding="max_length", max_length=3)["attention_mask"]
+        [[1, 1, 0], [1, 0, 0]]
+        >>> tokenizer.decode(tokenizer("hello there").input_ids)
+        'hello [UNK]'
     """
 
     def __init__(

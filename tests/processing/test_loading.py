@@ -54,6 +54,28 @@ def test_options_win_over_the_checkpoint(checkpoint, options):
         assert dict(ours(text, truncation=True)) == dict(oracle(text, truncation=True))
 
 
+@pytest.mark.parametrize("name", ["t5", "xlm_roberta", "gpt2", "minilm"])
+def test_a_null_option_is_the_default(both, tmp_path, name):
+    """transformers 4 wrote "add_prefix_space": null for T5."""
+    both(name)[1].save_pretrained(tmp_path)
+    config = json.loads((tmp_path / "tokenizer_config.json").read_text(encoding="utf-8"))
+    write(tmp_path, tokenizer_config_json=config | {"add_prefix_space": None, "do_lower_case": None})
+    texts = list(HARD.values())
+    assert (
+        AutoTokenizer.from_pretrained(tmp_path)(texts)["input_ids"] == both(name)[0](texts, verbose=False)["input_ids"]
+    )
+
+
+def test_a_pipeline_of_its_own_stays(checkpoint, tmp_path):
+    """What tokenizer.json says is what the model was trained with, even where the family's recipe differs."""
+    from tokenizers import Tokenizer, normalizers
+
+    backend = Tokenizer.from_file(str(checkpoint("minilm") / "tokenizer.json"))
+    backend.normalizer = normalizers.Sequence([normalizers.Replace("#", "number "), normalizers.Lowercase()])
+    write(tmp_path, tokenizer_json=backend.to_str(), tokenizer_config_json={"tokenizer_class": "BertTokenizer"})
+    assert AutoTokenizer.from_pretrained(tmp_path).tokenize("#Ones") == ["number", "ones"]
+
+
 def test_misspelt_option(checkpoint):
     with pytest.raises(InputError, match=r"no option 'do_lowercase'. Did you mean 'do_lower_case'"):
         AutoTokenizer.from_pretrained(checkpoint("minilm"), do_lowercase=True)

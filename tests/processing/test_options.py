@@ -34,7 +34,7 @@ INPUTS = {
     "batch of words": {"text": WORDS, "is_split_into_words": True},
     "pairs of words": {"text": WORDS, "text_pair": SECOND_WORDS, "is_split_into_words": True},
 }
-NAMES = ["minilm", "distilbert", "mpnet", "gpt2", "roberta_prefix_space", "xlm_roberta", "t5", "llama", "generic_bpe"]
+NAMES = ["minilm", "gpt2", "roberta_prefix_space", "xlm_roberta", "t5", "llama"]
 RETURNED = {
     "return_offsets_mapping": True,
     "return_special_tokens_mask": True,
