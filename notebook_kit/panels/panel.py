@@ -90,13 +90,15 @@ class Panel(anywidget.AnyWidget):
     """
 
     name: ClassVar[str] = ""
+    parts: ClassVar[tuple[str, ...]] = ()
+    """Files that stand before the panel's own module, where that would be too long."""
 
     _strings = traitlets.Dict().tag(sync=True)
     _language = traitlets.Unicode("en").tag(sync=True)
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
-        if cls.name:
-            cls._esm = _read("common.js") + "\n" + _read(f"{cls.name}.js")
+        if "name" in cls.__dict__:  # not when a widget makes a class of its own with traits added
+            cls._esm = "\n".join(_read(part) for part in ("common.js", *cls.parts, f"{cls.name}.js"))
             cls._css = _read("common.css") + (_read(f"{cls.name}.css") if (FOLDER / f"{cls.name}.css").exists() else "")
         super().__init_subclass__(**kwargs)
 
