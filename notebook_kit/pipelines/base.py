@@ -400,10 +400,12 @@ class Pipeline:
 
     def __repr__(self) -> str:
         name = getattr(self.model, "name_or_path", "") or getattr(self.model.config, "name_or_path", "")
-        size = sum(p.numel() for p in self.model.parameters()) / 1e6
+        tensors = [*self.model.parameters(), *(b for b in self.model.buffers() if b.dtype == torch.int8)]
+        size = sum(tensor.numel() for tensor in tensors)
+        unit, word = (1e6, " M") if size >= 1e6 else (1e3, " K")
         parts = [
             repr(self.task),
-            f"model={type(self.model).__name__}" + (f" from {name!r}" if name else "") + f" ({size:.1f} M parameters)",
+            f"model={type(self.model).__name__}" + (f" from {name!r}" if name else "") + f" ({size / unit:.1f}{word} parameters)",
             f"device={str(self.device)!r}",
             f"dtype={str(self.dtype).removeprefix('torch.')!r}",
         ]
