@@ -62,7 +62,8 @@ def test_a_null_option_is_the_default(both, tmp_path, name):
     write(tmp_path, tokenizer_config_json=config | {"add_prefix_space": None, "do_lower_case": None})
     texts = list(HARD.values())
     assert (
-        AutoTokenizer.from_pretrained(tmp_path)(texts)["input_ids"] == both(name)[0](texts, verbose=False)["input_ids"]
+        AutoTokenizer.from_pretrained(tmp_path)(texts, verbose=False)["input_ids"]
+        == both(name)[0](texts, verbose=False)["input_ids"]
     )
 
 
@@ -93,7 +94,8 @@ def test_the_model_type_is_enough(checkpoint, both, tmp_path, name):
     (tmp_path / "tokenizer.json").unlink(missing_ok=True)
     texts = list(HARD.values())
     assert (
-        AutoTokenizer.from_pretrained(tmp_path)(texts)["input_ids"] == both(name)[0](texts, verbose=False)["input_ids"]
+        AutoTokenizer.from_pretrained(tmp_path)(texts, verbose=False)["input_ids"]
+        == both(name)[0](texts, verbose=False)["input_ids"]
     )
 
 
@@ -104,7 +106,8 @@ def test_vocabulary_files_are_enough(checkpoint, both, tmp_path, name):
             shutil.copy(checkpoint(name) / file, tmp_path)
     texts = list(HARD.values())
     assert (
-        AutoTokenizer.from_pretrained(tmp_path)(texts)["input_ids"] == both(name)[0](texts, verbose=False)["input_ids"]
+        AutoTokenizer.from_pretrained(tmp_path)(texts, verbose=False)["input_ids"]
+        == both(name)[0](texts, verbose=False)["input_ids"]
     )
 
 
