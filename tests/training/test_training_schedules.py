@@ -94,7 +94,7 @@ def test_weight_decay_spares_what_the_reference_spares(tmp_path):
 def test_optimizers_by_name(tmp_path, optim, kind):
     run = trainer(tmp_path, Line(), line_rows(), data_collator=ours.default_data_collator, optim=optim, max_steps=2)
     run.train()
-    assert isinstance(run.optimizer.optimizer, kind)
+    assert isinstance(run.optimizer, kind)
 
 
 def test_options_and_unknown_optimizers(tmp_path):
@@ -117,5 +117,5 @@ def test_optimizers_that_are_given(tmp_path):
     assert [entry["learning_rate"] for entry in run.state.log_history[:2]] == [0.25, 0.25]
     run = trainer(tmp_path, model, line_rows(), optimizer_cls_and_kwargs=(torch.optim.SGD, {"lr": 0.3}), **options)
     run.train()
-    assert isinstance(run.optimizer.optimizer, torch.optim.SGD)
+    assert isinstance(run.optimizer, torch.optim.SGD)
     assert run.state.log_history[0]["learning_rate"] == 0.3
