@@ -71,8 +71,8 @@ def gpt2_files() -> tuple[bytes, bytes]:
 def sentencepiece_file(name: str) -> bytes:
     """A file of the test folder in sentencepiece's source distribution."""
     spec, archive = SENTENCEPIECE
-    pip = [sys.executable, "-m", "pip", "download", "--quiet", "--no-deps", "--no-binary", ":all:"]
-    return member(fetched(archive, [*pip, "--no-build-isolation", spec]), name)
+    pip = [sys.executable, "-m", "pip", "download", "--quiet", "--no-deps", "--no-binary", "sentencepiece"]
+    return member(fetched(archive, [*pip, spec]), name)
 
 
 def write(folder: Path, **files: object) -> Path:
