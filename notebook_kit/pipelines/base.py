@@ -405,7 +405,9 @@ class Pipeline:
         unit, word = (1e6, " M") if size >= 1e6 else (1e3, " K")
         parts = [
             repr(self.task),
-            f"model={type(self.model).__name__}" + (f" from {name!r}" if name else "") + f" ({size / unit:.1f}{word} parameters)",
+            f"model={type(self.model).__name__}"
+            + (f" from {name!r}" if name else "")
+            + f" ({size / unit:.1f}{word} parameters)",
             f"device={str(self.device)!r}",
             f"dtype={str(self.dtype).removeprefix('torch.')!r}",
         ]
