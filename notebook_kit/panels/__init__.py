@@ -10,11 +10,12 @@ import importlib
 from typing import Any
 
 _HOMES = {
+    "AttentionView": "attention_view",
     "Panel": "panel",
     "set_language": "language",
 }
 
-__all__ = ["Panel", "set_language"]
+__all__ = ["AttentionView", "Panel", "set_language"]
 
 
 def __getattr__(name: str) -> Any:

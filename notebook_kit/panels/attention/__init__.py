@@ -1,0 +1,1 @@
+"""What AttentionView computes, without a widget: readings, scores, rollout, merging, predictions, pictures."""
