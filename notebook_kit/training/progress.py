@@ -99,7 +99,8 @@ class ProgressCallback(TrainerCallback):
             self.rows[-1].update(row)
         else:
             self.rows.append(row)
-        if type(self.bar).__name__ == "tqdm_notebook":
+        # In a notebook tqdm.auto gives a class of its own that is also a tqdm_notebook.
+        if any(kind.__name__ == "tqdm_notebook" for kind in type(self.bar).__mro__):
             self._draw()
         else:
             self.bar.write("  ".join(f"{name}: {_short(value)}" for name, value in row.items()))

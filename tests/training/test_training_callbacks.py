@@ -174,6 +174,33 @@ def test_progress_shows_a_bar_and_losses(tmp_path, capsys):
     assert "Predicting: 100%" in capsys.readouterr().err
 
 
+def test_a_notebook_gets_one_table_that_grows(tmp_path, monkeypatch):
+    import tqdm.auto
+    import tqdm.std
+    from IPython import display
+
+    class tqdm_notebook(tqdm.std.tqdm):  # what a kernel with widgets has
+        pass
+
+    shown = []
+
+    class Handle:
+        def update(self, html):
+            shown.append(html.data)
+
+    def show(html, display_id):
+        shown.append(html.data)
+        return Handle()
+
+    monkeypatch.setattr(tqdm.auto, "tqdm", type("tqdm", (tqdm_notebook,), {}))
+    monkeypatch.setattr(display, "display", show)
+    scores = {"eval_dataset": dataset(8), "compute_metrics": lambda prediction: {"<b>f1": 0.5}}
+    trainer(tmp_path, max_steps=2, logging_steps=1, eval_strategy="steps", disable_tqdm=False, **scores).train()
+    assert len(shown) == 4
+    assert shown[-1].count("<tr>") == 3
+    assert all(name in shown[-1] for name in ("Training Loss", "Validation Loss", "&lt;b&gt;f1"))
+
+
 def test_printer_writes_lines(tmp_path, capsys):
     trainer(tmp_path, max_steps=2, logging_steps=1).train()
     lines = capsys.readouterr().out.splitlines()
