@@ -12,10 +12,11 @@ from typing import Any
 _HOMES = {
     "AttentionView": "attention_view",
     "Panel": "panel",
+    "TokenInspector": "token_inspector",
     "set_language": "language",
 }
 
-__all__ = ["AttentionView", "Panel", "set_language"]
+__all__ = ["AttentionView", "Panel", "TokenInspector", "set_language"]
 
 
 def __getattr__(name: str) -> Any:

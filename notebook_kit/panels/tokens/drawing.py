@@ -1,0 +1,161 @@
+"""Tokens as chips, drawn with matplotlib."""
+
+from __future__ import annotations
+
+import functools
+import io
+from dataclasses import dataclass
+from typing import Any
+
+__all__ = ["Chip", "draw", "png"]
+
+WIDTH = 9.0  # inches
+SIZE = 10.0  # points
+COLOURS = {
+    "one": ("#dbe9f6", "#6f9cc4"),
+    "other": ("#f3ead3", "#b59a55"),
+    "special": ("#ececec", "#555555"),
+    "unknown": ("#fbdad7", "#b3261e"),
+}
+# Fonts that systems have for scripts that matplotlib's own font lacks.
+FAMILIES = (
+    "Noto-Sans-Telugu Lohit-Telugu Gautami Nirmala-UI Noto-Sans-Devanagari Noto-Sans-Tamil Noto-Sans-Kannada "
+    "Noto-Sans-Malayalam Noto-Sans-Bengali Noto-Sans-CJK-SC Noto-Sans-CJK-JP WenQuanYi-Micro-Hei PingFang-SC "
+    "Microsoft-YaHei Noto-Sans-Arabic Noto-Sans-Thai Noto-Emoji Noto-Sans-Symbols2 Symbola Arial-Unicode-MS"
+)
+
+
+@dataclass(frozen=True)
+class Chip:
+    """One chip.
+
+    Args:
+        text: What stands on it.
+        kind: "one" or "other" (they take turns), "special", "unknown".
+        chosen: Whether it is framed.
+        parts: How many tokens it stands for, 0 for one.
+        id: The token's id, None to leave it out.
+    """
+
+    text: str
+    kind: str
+    chosen: bool = False
+    parts: int = 0
+    id: int | None = None
+
+
+def draw(rows: list[tuple[str, list[Chip], int]]) -> Any:
+    """Rows of chips as a matplotlib `Figure`.
+
+    Args:
+        rows: Per row its title, its chips, and how many more there are.
+    """
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+    from matplotlib.patches import FancyBboxPatch
+
+    families = _families()
+    figure = Figure(figsize=(WIDTH, 1.0), dpi=110, facecolor="white")
+    canvas = FigureCanvasAgg(figure)
+    renderer: Any = canvas.get_renderer()
+    from matplotlib.font_manager import FontProperties
+
+    font, small = FontProperties(family=families, size=SIZE), FontProperties(family=families, size=SIZE * 0.65)
+    bold = FontProperties(family=families, size=SIZE, weight="bold")
+
+    def width(text: str, properties: Any) -> float:
+        return renderer.get_text_width_height_descent(text, properties, False)[0] * 72 / figure.dpi
+
+    points, line = WIDTH * 72, 29.0
+    placed: list[tuple[str, Any]] = []
+    y = 4.0
+    for title, chips, more in rows:
+        placed.append(("title", (8.0, y + 12, _shown(title)[:110])))
+        y += 19
+        x = 8.0
+        for chip in chips:
+            text = _shown(chip.text)
+            below = f"{chip.parts} tokens" if chip.parts else "" if chip.id is None else str(chip.id)
+            wide = max(width(text, font), width(below, small), 5.0) + 7
+            if x + wide > points - 8:
+                x, y = 8.0, y + line
+            placed.append(("chip", (x, y, wide, text, below, chip)))
+            x += wide + 3
+        if more:
+            placed.append(("more", (x + 2, y + 12, f"… {more:,} more")))
+        y += line + 6
+    height = max(y, 40.0)
+    figure.set_size_inches(WIDTH, height / 72)
+    axes = figure.add_axes((0, 0, 1, 1))
+    axes.set(xlim=(0, points), ylim=(height, 0))
+    axes.axis("off")
+    for kind, item in placed:
+        if kind != "chip":
+            x, y, text = item
+            axes.text(
+                x,
+                y,
+                text,
+                fontproperties=bold if kind == "title" else font,
+                va="baseline",
+                color="#1b1f24",
+                parse_math=False,
+            )
+            continue
+        x, y, wide, text, below, chip = item
+        back, edge = COLOURS[chip.kind]
+        axes.add_patch(
+            FancyBboxPatch(
+                (x + 1, y + 1),
+                wide - 2,
+                line - 5,
+                boxstyle="round,pad=0,rounding_size=2.5",
+                facecolor=back,
+                edgecolor="#0b5cad" if chip.chosen else edge,
+                linewidth=2.2 if chip.chosen else 0.8,
+                linestyle="--" if chip.kind == "special" and not chip.chosen else "-",
+            )
+        )
+        centre = x + wide / 2
+        axes.text(
+            centre, y + 12.5, text, fontproperties=font, ha="center", va="baseline", color="#1b1f24", parse_math=False
+        )
+        axes.text(
+            centre, y + 21.5, below, fontproperties=small, ha="center", va="baseline", color="#4a515a", parse_math=False
+        )
+    return figure
+
+
+def png(figure: Any) -> bytes:
+    """A figure as PNG."""
+    buffer = io.BytesIO()
+    figure.savefig(buffer, format="png", dpi=110)
+    return buffer.getvalue()
+
+
+def _shown(text: str) -> str:
+    """White space made visible, and code points in place of what no font here can draw."""
+    short = text if len(text) <= 48 else text[:47] + "…"
+    for plain, seen in ((" ", "·"), ("\n", "⏎"), ("\r", "␍"), ("\t", "⇥")):
+        short = short.replace(plain, seen) if len(text) < 48 or plain != " " else short
+    if all(_drawable(character) for character in short):
+        return short
+    return " ".join(f"U+{ord(character):04X}" for character in short[:4]) + ("…" if len(short) > 4 else "")
+
+
+@functools.cache
+def _families() -> list[str]:
+    from matplotlib.font_manager import fontManager
+
+    installed = {entry.name for entry in fontManager.ttflist}
+    wanted = [name.replace("-", " ") for name in FAMILIES.split()]
+    return ["DejaVu Sans", *(name for name in wanted if name in installed)]
+
+
+@functools.lru_cache(maxsize=20_000)
+def _drawable(character: str) -> bool:
+    from matplotlib.font_manager import FontProperties, findfont, get_font
+
+    return any(
+        get_font(findfont(FontProperties(family=family))).get_char_index(ord(character)) for family in _families()
+    )
