@@ -1,9 +1,9 @@
 """Linear layers with 8-bit weights, for faster answers on a CPU at a small loss of accuracy.
 
 Weights are rounded once, with one scale for each output; activations are rounded as they come, with a scale and a shift
-for each token. So a token's result does not depend on what else is in the batch (but for a rounding that falls the other way
-now and then). The products are summed in 32-bit integers by
-the CPU's own instructions for that (VNNI). Everything but the linear layers stays in float32.
+for each token. So a token's result does not depend on what else is in the batch (but for a rounding that falls the other
+way now and then). The products are summed in 32-bit integers by the CPU's own instructions for that (VNNI). Everything
+but the linear layers stays in float32.
 
 Source: Dettmers et al., LLM.int8(): 8-bit Matrix Multiplication for Transformers at Scale, 2022, section 2.1
 ("vector-wise quantization", and "zeropoint quantization" for the shifts).
