@@ -14,7 +14,8 @@ import statistics
 import tempfile
 import time
 import warnings
-from collections.abc import Callable
+
+from measure import alternate, medians
 
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
 os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
@@ -28,19 +29,7 @@ def sentences(count: int) -> list[str]:
     return random.Random(0).sample(texts, count)
 
 
-def take_turns(sides: dict, rounds: int, clock: Callable[[], float]) -> dict[str, float]:
-    """Median seconds of each side."""
-    times: dict[str, list[float]] = {name: [] for name in sides}
-    for turn in range(rounds + 1):
-        for name, run in sides.items():
-            start = clock()
-            run()
-            if turn:  # the first turn warms up
-                times[name].append(clock() - start)
-    return {name: statistics.median(values) for name, values in times.items()}
-
-
-def table(title: str, seconds: dict[str, float], count: int, rival: str) -> None:
+def report(title: str, seconds: dict[str, float], count: int, rival: str) -> None:
     print(f"\n{title}")
     for name, value in seconds.items():
         print(
@@ -140,8 +129,8 @@ def main() -> None:
             batched['notebook_kit, quantize="int8"'] = lambda: int8(texts)
             batched['notebook_kit, dtype="bfloat16"'] = lambda: bfloat16(texts)
         if arguments.only in (None, "list"):
-            seconds = take_turns(batched, arguments.rounds, clock)
-            table("A list", seconds, len(texts), "transformers, batch_size=32")
+            seconds = medians(alternate(batched, arguments.rounds, clock=clock))
+            report("A list", seconds, len(texts), "transformers, batch_size=32")
         few = texts[: arguments.single]
         single = {
             "transformers": lambda: [rival(text) for text in few],
@@ -151,8 +140,8 @@ def main() -> None:
             single['notebook_kit, quantize="int8"'] = lambda: [int8(text) for text in few]
             single['notebook_kit, dtype="bfloat16"'] = lambda: [bfloat16(text) for text in few]
         if arguments.only in (None, "single"):
-            seconds = take_turns(single, arguments.rounds, clock)
-            table("One sentence at a time", seconds, len(few), "transformers")
+            seconds = medians(alternate(single, arguments.rounds, clock=clock))
+            report("One sentence at a time", seconds, len(few), "transformers")
     if arguments.only in (None, "losses"):
         losses(minilm, sentences(max(1000, arguments.sentences)))
 

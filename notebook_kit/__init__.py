@@ -13,7 +13,19 @@ __version__ = "0.1.0"
 
 # Public name -> the module that holds it. `__init__.pyi` says the same to editors and type checkers.
 _HOMES = {
-    **dict.fromkeys(["pipeline", "Pipeline"], "pipelines"),
+    **dict.fromkeys(
+        [
+            "FeatureExtractionPipeline",
+            "FillMaskPipeline",
+            "Pipeline",
+            "QuestionAnsweringPipeline",
+            "TextClassificationPipeline",
+            "TokenClassificationPipeline",
+            "ZeroShotClassificationPipeline",
+            "pipeline",
+        ],
+        "pipelines",
+    ),
     **dict.fromkeys(
         [
             "AutoConfig",
@@ -117,7 +129,7 @@ _HOMES = {
     **dict.fromkeys(["ablate_heads", "record_attention"], "models.attention"),
     **dict.fromkeys(["ModelOutput"], "models.outputs"),
     **dict.fromkeys(["PreTrainedModel"], "models.base"),
-    **dict.fromkeys(["PretrainedConfig"], "configuration"),
+    **dict.fromkeys(["PreTrainedConfig", "PretrainedConfig"], "configuration"),
     **dict.fromkeys(["AutoTokenizer", "BatchEncoding", "PreTrainedTokenizerFast"], "processing.text"),
     **dict.fromkeys(
         [
@@ -125,12 +137,15 @@ _HOMES = {
             "DataCollatorWithPadding",
             "EarlyStoppingCallback",
             "EvalPrediction",
+            "PrinterCallback",
+            "ProgressCallback",
             "Trainer",
             "TrainerCallback",
             "TrainerControl",
             "TrainerState",
             "TrainingArguments",
             "default_data_collator",
+            "get_linear_schedule_with_warmup",
             "get_scheduler",
             "set_seed",
         ],

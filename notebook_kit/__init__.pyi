@@ -1,5 +1,6 @@
 # The public names, for editors and type checkers. Written by: python tests/test_public_names.py
 
+from notebook_kit.configuration import PreTrainedConfig as PreTrainedConfig
 from notebook_kit.configuration import PretrainedConfig as PretrainedConfig
 from notebook_kit.models.albert import AlbertConfig as AlbertConfig
 from notebook_kit.models.albert import AlbertForMaskedLM as AlbertForMaskedLM
@@ -60,7 +61,13 @@ from notebook_kit.models.xlm_roberta import XLMRobertaForQuestionAnswering as XL
 from notebook_kit.models.xlm_roberta import XLMRobertaForSequenceClassification as XLMRobertaForSequenceClassification
 from notebook_kit.models.xlm_roberta import XLMRobertaForTokenClassification as XLMRobertaForTokenClassification
 from notebook_kit.models.xlm_roberta import XLMRobertaModel as XLMRobertaModel
+from notebook_kit.pipelines import FeatureExtractionPipeline as FeatureExtractionPipeline
+from notebook_kit.pipelines import FillMaskPipeline as FillMaskPipeline
 from notebook_kit.pipelines import Pipeline as Pipeline
+from notebook_kit.pipelines import QuestionAnsweringPipeline as QuestionAnsweringPipeline
+from notebook_kit.pipelines import TextClassificationPipeline as TextClassificationPipeline
+from notebook_kit.pipelines import TokenClassificationPipeline as TokenClassificationPipeline
+from notebook_kit.pipelines import ZeroShotClassificationPipeline as ZeroShotClassificationPipeline
 from notebook_kit.pipelines import pipeline as pipeline
 from notebook_kit.processing.text import AutoTokenizer as AutoTokenizer
 from notebook_kit.processing.text import BatchEncoding as BatchEncoding
@@ -69,12 +76,15 @@ from notebook_kit.training import DataCollatorForTokenClassification as DataColl
 from notebook_kit.training import DataCollatorWithPadding as DataCollatorWithPadding
 from notebook_kit.training import EarlyStoppingCallback as EarlyStoppingCallback
 from notebook_kit.training import EvalPrediction as EvalPrediction
+from notebook_kit.training import PrinterCallback as PrinterCallback
+from notebook_kit.training import ProgressCallback as ProgressCallback
 from notebook_kit.training import Trainer as Trainer
 from notebook_kit.training import TrainerCallback as TrainerCallback
 from notebook_kit.training import TrainerControl as TrainerControl
 from notebook_kit.training import TrainerState as TrainerState
 from notebook_kit.training import TrainingArguments as TrainingArguments
 from notebook_kit.training import default_data_collator as default_data_collator
+from notebook_kit.training import get_linear_schedule_with_warmup as get_linear_schedule_with_warmup
 from notebook_kit.training import get_scheduler as get_scheduler
 from notebook_kit.training import set_seed as set_seed
 

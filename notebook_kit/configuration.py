@@ -25,7 +25,7 @@ from notebook_kit.hub import HUB_OPTIONS, Source, locate
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-__all__ = ["PretrainedConfig", "read_config_file"]
+__all__ = ["PreTrainedConfig", "PretrainedConfig", "read_config_file"]
 
 CONFIG_NAME = "config.json"
 PROBLEM_TYPES = ("regression", "single_label_classification", "multi_label_classification")
@@ -333,6 +333,7 @@ class PretrainedConfig:
 
 
 dataclasses.dataclass(init=False, repr=False, eq=False)(PretrainedConfig)
+PreTrainedConfig = PretrainedConfig  # transformers 5 spells it so
 
 
 def dtype_name(dtype: Any) -> str | None:
