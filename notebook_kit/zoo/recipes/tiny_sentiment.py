@@ -44,9 +44,8 @@ LONGEST = 80  # tokens; the longest sentence has fewer than 128, and few have mo
 STEEPNESS = 2.0  # a mean rating of +1 is taken as 88 % positive, one of 0 as 50 %
 PIECES = 9600
 STUDENT: dict[str, Any] = {"embedding_size": 192, "layers": (0, 1), "intermediate_size": 384}
-LEARN_FROM = {"movie": 2, "amazon": 1, "tweets": 1}  # group -> mixtures made of each of its sentences
-PHRASES, EMOJI_PHRASES = 5_000, 1_500
-FROZEN = 2  # the lowest layers of the teacher, which with its embeddings stay as they are
+LEARN_FROM = {"movie": 1, "amazon": 1, "tweets": 0}  # group -> mixtures made of each of its sentences
+PHRASES, EMOJI_PHRASES = 5_000, 1_000
 GOLD = 0.5  # how much the student heeds a rating where there is one; the teacher has the rest
 
 TEMPLATES = [
@@ -96,7 +95,7 @@ def build(output: Path, quick: bool = False, work: Path | None = None) -> dict[s
     Args:
         output: The folder to write.
         quick: Learn from a handful of sentences for a few steps, to see that everything works. The result is useless.
-        work: A folder in which the teacher and what it said are kept, so that a second run need not train it anew.
+        work: A folder in which the teacher, what it said, and the student are kept; what is there is not made anew.
 
     Returns:
         What was measured: the numbers of the model card.
@@ -116,9 +115,9 @@ def build(output: Path, quick: bool = False, work: Path | None = None) -> dict[s
     texts = rated["train"] + _unrated(rated["train"], random.Random(SEED), quick)
     with clock("reading", work / "opinions.pt"):
         opinions = _opinions(teacher, teacher_tokenizer, texts, work)
-    with clock("student"):
-        student, tokenizer = _student(rated["train"], teacher_tokenizer, quick)
-        _distil(student, tokenizer, texts, opinions, teacher.score.weight.shape[1], work, quick)
+    with clock("student", work / "student.pt"):
+        student, tokenizer = _student(teacher.encoder, rated["train"], teacher_tokenizer)
+        _distil(student, tokenizer, texts, opinions, work, quick)
     temperature = _calibrate(student, tokenizer, rated["validation"], work)
     student.half().save_pretrained(output)
     tokenizer.save_pretrained(output)
@@ -156,7 +155,8 @@ def _unrated(rated: Sequence[Text], chance: random.Random, quick: bool) -> list[
         for _ in range(LEARN_FROM[text.group]):
             found.append(Text(_mix(text.text.split(), pool, chance), text.group))
     lexicon = data.lexicon()
-    words = sorted(word for word in lexicon if word.isalpha() and word.isascii())
+    common = {word for text in rated for word in text.text.lower().split()}  # the lexicon has "toughie" and "divinize"
+    words = sorted(word for word in lexicon if word.isalpha() and word in common)
     for _ in range(60 if quick else PHRASES):
         template, first, second = chance.choice(TEMPLATES), chance.choice(words), chance.choice(words)
         rating = lexicon[first] if template == "{0}" else None
@@ -251,10 +251,8 @@ def _teacher(rated: Sequence[Text], work: Path, quick: bool) -> tuple[Teacher, P
     if kept.exists():
         teacher.load_state_dict(torch.load(kept, weights_only=True))
         return teacher.eval(), tokenizer
-    for part in (teacher.encoder.embeddings, *list(teacher.encoder.encoder.layer)[:FROZEN]):
-        part.requires_grad_(False)
-    length = {"max_steps": 2} if quick else {"num_train_epochs": 2}
-    arguments = _arguments(work, per_device_train_batch_size=32, learning_rate=8e-5, **length)
+    length = {"max_steps": 2} if quick else {"num_train_epochs": 3}
+    arguments = _arguments(work, per_device_train_batch_size=32, learning_rate=6e-5, **length)
     examples = _examples(tokenizer, [text.text for text in rated], labels=[text.target for text in rated])
     Trainer(teacher, arguments, data_collator=Batches(tokenizer), train_dataset=examples).train()
     teacher.cpu().eval()
@@ -298,11 +296,10 @@ def _spell_out(text: str) -> str:
 
 
 def _student(
-    rated: Sequence[Text], large: PreTrainedTokenizerFast, quick: bool
+    encoder: BertModel, rated: Sequence[Text], large: PreTrainedTokenizerFast
 ) -> tuple[ElectraForSequenceClassification, PreTrainedTokenizerFast]:
     words = sorted(word for word in data.lexicon() if word.isalpha() and word.isascii())
     pieces = choose_pieces(large, [text.text for text in rated], PIECES, words, data.emoji())
-    encoder = BertModel.from_pretrained(_minilm())
     tokenizer = word_piece_tokenizer(list(pieces), model_max_length=encoder.config.max_position_embeddings)
     chosen = random.Random(SEED).sample(list(rated), min(2000, len(rated)))
     samples = tokenizer([text.text for text in chosen], truncation=True, max_length=LONGEST)["input_ids"]
@@ -331,23 +328,27 @@ def _distil(
     tokenizer: PreTrainedTokenizerFast,
     texts: Sequence[Text],
     opinions: dict[str, Tensor],
-    teacher_width: int,
     work: Path,
     quick: bool,
 ) -> None:
+    kept = work / "student.pt"
+    if kept.exists():
+        student.load_state_dict(torch.load(kept, weights_only=True))
+        student.eval()
+        return
     vectors = opinions["vectors"].float()
     vectors = (vectors - vectors.mean(0)) / vectors.std(0).clamp(min=1e-3)
     ratings = torch.tensor([text.target for text in texts])
     heed = GOLD * (ratings >= 0)
     targets = heed * ratings + (1 - heed) * opinions["logits"].sigmoid()
     examples = _examples(tokenizer, [text.text for text in texts], labels=targets, vectors=vectors)
-    length = {"max_steps": 2} if quick else {"num_train_epochs": 3}
+    length = {"max_steps": 2} if quick else {"num_train_epochs": 5}
     arguments = _arguments(work, per_device_train_batch_size=64, learning_rate=4e-4, **length)
     set_seed(SEED)
-    Trainer(
-        Distillation(student, teacher_width), arguments, data_collator=Batches(tokenizer), train_dataset=examples
-    ).train()
+    pair = Distillation(student, teacher_width=vectors.shape[1])
+    Trainer(pair, arguments, data_collator=Batches(tokenizer), train_dataset=examples).train()
     student.cpu().eval()
+    torch.save(student.state_dict(), kept)
 
 
 def _calibrate(
