@@ -1,10 +1,17 @@
 // AttentionView: the atlas of all heads, and one of them as lines, as a matrix, or as numbers. One state, kept in the traits.
 
 const AV_TRAITS = ["text", "text_pair", "compare_text", "shown", "layer", "head", "heads", "combine", "view", "hide_special", "renormalise",
-  "merge_words", "direction", "threshold", "rollout", "score", "selected", "ablated", "prediction", "_about", "_problem", "_language"];
+  "merge_words", "direction", "threshold", "rollout", "score", "selected", "ablated", "prediction", "_about", "_problem"];
 const AV_CACHE_BYTES = 64 * 2 ** 20;
 
 export default { render({ model, el }) {
+  let end = attentionView(model, el);
+  const again = () => { end(); end = attentionView(model, el); };   // most words are written once
+  model.on("change:_language", again);
+  return () => { model.off("change:_language", again); end(); };
+} };
+
+function attentionView(model, el) {
   const view = startView(model, el, "attention_view");
   const { words } = view;
   const kept = new Map();               // question -> answer, as long as the version of what was read is the same
@@ -396,10 +403,11 @@ export default { render({ model, el }) {
       counted.textContent = web.all > web.places.length ? words("lines_cut", { count: web.places.length, all: web.all }) : words("lines_said", { count: web.all });
     } else if (mode === "matrix") {
       matrix.draw(look, names, { least, lit }, words("matrix_label", { rows: look.R, columns: look.C }));
-      matrixFigure.firstChild.textContent = trait("rollout") && about().has_rollout ? titleOf() : "";
+      matrixFigure.firstChild.textContent = trait("rollout") && about().has_rollout ? words("raw") : "";
       counted.textContent = words("tokens_said", { rows: look.R, columns: look.C });
     }
-    fill(scale, legend(look.signed ? `−${shortWeight(look.scale)}` : "0", shortWeight(look.scale), look.signed));
+    if (mode === "heads") fill(scale, words("strongest", { value: shortWeight(look.scale) }));
+    else fill(scale, legend(look.signed ? `−${shortWeight(look.scale)}` : "0", shortWeight(look.scale), look.signed));
     selection.hidden = !trait("selected").length;
     fill(selection, h("span", {}, words("selected", { count: lit.length })), h("button", { type: "button", onclick: () => put({ selected: [] }) }, words("clear")));
     if (mode === "heads") pointAt(lines.pointed?.[0] ?? "left", lines.pointed?.[1] ?? null);
@@ -455,4 +463,4 @@ export default { render({ model, el }) {
   view.later(() => { ended = true; settle.stop(); });
   draw();
   return () => view.end();
-} };
+}

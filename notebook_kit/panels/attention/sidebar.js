@@ -104,7 +104,7 @@ function scoreTable(view, onShow) {
           h("tbody", {}, order.map(row => {
             const shown = row.layer === state.layer && state.heads.includes(row.head);
             return h(shown ? "tr.av-current" : "tr", {},
-              h("th", { scope: "row" }, h("button", { type: "button", "aria-pressed": String(shown), "aria-label": view.words("show_head", row),
+              h("th", { scope: "row" }, h("button", { type: "button", "aria-pressed": String(shown), "aria-label": `${row.layer}.${row.head} ${view.words("show_head", row)}`,
                 onclick: () => onShow(row.layer, row.head) }, `${row.layer}.${row.head}`)),
               [...row.scores].map(one => h("td", {}, shortScore(one))));
           })))));
