@@ -198,7 +198,7 @@ function tokenInspector(model, view) {
           const whole = starts[at + i] !== ends[at + i] && bytes === undefined;
           return chip(values.first + at + i, whole ? values.tokens[at + i] : bytes ?? values.tokens[at + i], flags[at + i], hue, values.tokens[at + i], ids[at + i], true);
         });
-        chips.push(h(`span.cluster.hue-${hue}`, { role: "group", "aria-label": words("cluster", { text: readable(text), count }) },
+        chips.push(h(`span.cluster.hue-${hue}${flags[at] & FLAG.differs ? ".is-differs" : ""}`, { role: "group", "aria-label": words("cluster", { text: readable(text), count }) },
           h("span.whole", { "aria-hidden": "true" }, visible(text)), h("span.pieces", { role: "none" }, pieces)));
       }
       at += count;
@@ -221,16 +221,18 @@ function tokenInspector(model, view) {
 
   const drawTotals = (row, { totals, compared }) => {
     const { truncation, round_trip: trip } = totals;
+    const fact = (key, ...value) => [h("span.faint", {}, words(key)), " ", h("b", {}, ...value)];
     const items = [
-      words(totals.inserted ? "total_tokens_inserted" : "total_tokens", { count: number(totals.tokens), inserted: number(totals.inserted) }),
-      words("total_characters", { count: number(totals.graphemes) }) + (totals.graphemes !== totals.characters ? ` (${words("total_codes", { count: number(totals.characters) })})` : ""),
-      words("total_bytes", { count: number(totals.bytes) }),
-      totals.words ? words("total_words", { count: number(totals.words), rate: totals.per_word.toFixed(2) }) : null,
-      totals.unknown ? h("span.warn", {}, words("total_unknown", { count: number(totals.unknown) })) : null,
+      [...fact("tokens", number(totals.tokens)), totals.inserted ? ` (${words("total_inserted", { count: number(totals.inserted) })})` : null],
+      [...fact("characters", number(totals.graphemes)), totals.graphemes === totals.characters ? null : ` (${words("total_codes", { count: number(totals.characters) })})`],
+      fact("bytes", number(totals.bytes)),
+      fact("words", number(totals.words)),
+      totals.words ? fact("per_word", totals.per_word.toFixed(2)) : null,
+      totals.unknown ? h("span.warn", {}, "? ", words("total_unknown"), " ", h("b", {}, number(totals.unknown))) : null,
     ];
     const trips = trip.ok
       ? h("span.good", {}, "✓ ", words("trip_ok"))
-      : h("span.warn", { title: words("trip_title") }, "≠ ", words("trip_differs", { at: number(trip.at), before: readable(trip.before) || "∅", after: readable(trip.after) || "∅" }));
+      : h("span.warn", { title: words("trip_title") }, "✗ ", words("trip_differs", { at: number(trip.at), before: readable(trip.before) || "∅", after: readable(trip.after) || "∅" }));
     const limits = truncation.limit === null ? words("limit_none")
       : truncation.over ? h("span.warn", {}, "✂ ", words("limit_over", { limit: number(truncation.limit), over: number(truncation.over) }))
         : words("limit_fits", { limit: number(truncation.limit) });
@@ -374,7 +376,7 @@ function tokenInspector(model, view) {
       ["covers", detail.text ? h("bdi.mono", {}, readable(detail.text)) : detail.span ? "∅" : words("put_in")],
       detail.whole ? ["part_of", h("bdi", {}, readable(detail.whole))] : null,
       detail.span ? ["characters", `${number(detail.span[0])}–${number(detail.span[1])}`] : null,
-      detail.byte_span ? ["bytes", [h("span.mono", {}, detail.bytes.length > 60 ? `${detail.bytes.slice(0, 60)}…` : detail.bytes || "∅"), ` ${words("at_bytes", { start: number(detail.byte_span[0]), end: number(detail.byte_span[1]) })}`]] : null,
+      detail.byte_span ? ["bytes", [`${number(detail.byte_span[0])}–${number(detail.byte_span[1])} `, h("span.mono.faint", {}, detail.bytes.length > 60 ? `${detail.bytes.slice(0, 60)}…` : detail.bytes)]] : null,
       ["rank", detail.rank === null ? words("rank_none") : words(`rank_${rows[told.row]?.about.type}`) === `rank_${rows[told.row]?.about.type}` ? number(detail.rank) : words(`rank_${rows[told.row].about.type}`, { rank: number(detail.rank) })],
       detail.score === null ? null : ["score", detail.score.toFixed(3)],
       ["kind", kindsOf(detail.flags).join(" · ") || words("kind_plain")],
@@ -495,12 +497,17 @@ function tokenInspector(model, view) {
 
   // Life ----------------------------------------------------------------------------------------------------------
 
-  const onSelected = () => { paintSelection(); askStory(); };
+  let painting = false;
+  const onSelected = () => {          // `row` and `selected` change one after the other: look once both have
+    if (painting) return;
+    painting = true;
+    queueMicrotask(() => { painting = false; paintSelection(); askStory(); });
+  };
   const rebuild = () => { told = null; build(); ask(); };
   view.on("change:text", onText);
   view.on("change:text_pair", onText);
   view.on("change:selected", onSelected);
-  view.on("change:row", paintSelection);
+  view.on("change:row", onSelected);
   view.on("change:show_ids", onIds);
   view.on("change:_generation", rebuild);
   view.on("change:_strings", rebuild);

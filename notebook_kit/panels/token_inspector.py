@@ -265,8 +265,8 @@ class TokenInspector(Panel):
                 region.text,
                 region.start,
                 analyses[0].texts[region.text][region.start : region.end][:200],
-                [analyses[0].tokens[position] for position in region.left[:40]],
-                [analyses[row].tokens[position] for position in region.right[:40]],
+                [_spelled(analyses[0], position) for position in region.left[:40]],
+                [_spelled(analyses[row], position) for position in region.right[:40]],
             ]
             for region in regions[:REGIONS_SHOWN]
         ]
@@ -399,6 +399,15 @@ def _group_text(analysis: Analysis, position: int, start: int, end: int) -> str:
     if sequence is None or start >= end or analysis.flags[position] & INSERTED:
         return analysis.tokens[position]
     return analysis.texts[sequence][start:end]
+
+
+def _spelled(analysis: Analysis, position: int) -> str:
+    """A token as its vocabulary spells it; the bytes of one that is a part of a character."""
+    if analysis.flags[position] & PART:
+        own = analysis.backend.bytes_of(analysis.tokens[position], analysis.covered(position))
+        if own is not None:
+            return own.hex(" ").upper()
+    return analysis.tokens[position]
 
 
 COLUMNS = [
