@@ -178,6 +178,16 @@ class AlbertModel(AlbertPreTrainedModel):
     Args:
         config: ALBERT's settings.
         add_pooling_layer: Also compute `pooler_output`.
+
+    Example:
+        >>> import torch
+        >>> from notebook_kit import AlbertConfig, AlbertModel
+        >>> size = {"embedding_size": 16, "hidden_size": 32, "num_attention_heads": 2, "intermediate_size": 64, "vocab_size": 50}
+        >>> shallow, deep = (AlbertModel(AlbertConfig(**size, num_hidden_layers=n)) for n in (1, 6))
+        >>> shallow.num_parameters() == deep.num_parameters()
+        True
+        >>> len(deep(torch.tensor([[2, 17, 8, 3]]), output_attentions=True).attentions)  # yet six steps
+        6
     """
 
     def __init__(self, config: AlbertConfig, add_pooling_layer: bool = True) -> None:
@@ -230,7 +240,17 @@ class AlbertModel(AlbertPreTrainedModel):
 
 
 class AlbertForSequenceClassification(AlbertPreTrainedModel):
-    """ALBERT with a linear layer on the pooled output: one prediction a text."""
+    """ALBERT with a linear layer on the pooled output: one prediction a text.
+
+    Example:
+        >>> import torch
+        >>> from notebook_kit import AlbertConfig, AlbertForSequenceClassification
+        >>> size = {"embedding_size": 16, "hidden_size": 32, "num_attention_heads": 2, "intermediate_size": 64, "vocab_size": 50}
+        >>> model = AlbertForSequenceClassification(AlbertConfig(**size, num_labels=2))
+        >>> pair = {"input_ids": torch.tensor([[2, 17, 3, 21, 3]]), "token_type_ids": torch.tensor([[0, 0, 0, 1, 1]])}
+        >>> model(**pair).logits.shape  # one prediction for two texts: do they say the same?
+        torch.Size([1, 2])
+    """
 
     def __init__(self, config: AlbertConfig) -> None:
         super().__init__(config)
@@ -261,7 +281,17 @@ class AlbertForSequenceClassification(AlbertPreTrainedModel):
 
 
 class AlbertForTokenClassification(AlbertPreTrainedModel):
-    """ALBERT with a linear layer on every token."""
+    """ALBERT with a linear layer on every token.
+
+    Example:
+        >>> import torch
+        >>> from notebook_kit import AlbertConfig, AlbertForTokenClassification
+        >>> size = {"embedding_size": 16, "hidden_size": 32, "num_attention_heads": 2, "intermediate_size": 64, "vocab_size": 50}
+        >>> model = AlbertForTokenClassification(AlbertConfig(**size, id2label={0: "O", 1: "PER"}))
+        >>> chances = model(torch.tensor([[2, 17, 8, 3]])).logits.softmax(-1)[..., model.config.label2id["PER"]]
+        >>> chances.shape
+        torch.Size([1, 4])
+    """
 
     def __init__(self, config: AlbertConfig) -> None:
         super().__init__(config)
@@ -292,7 +322,17 @@ class AlbertForTokenClassification(AlbertPreTrainedModel):
 
 
 class AlbertForQuestionAnswering(AlbertPreTrainedModel):
-    """ALBERT with two scores a token: does the answer start here, does it end here."""
+    """ALBERT with two scores a token: does the answer start here, does it end here.
+
+    Example:
+        >>> import torch
+        >>> from notebook_kit import AlbertConfig, AlbertForQuestionAnswering
+        >>> size = {"embedding_size": 16, "hidden_size": 32, "num_attention_heads": 2, "intermediate_size": 64, "vocab_size": 50}
+        >>> model = AlbertForQuestionAnswering(AlbertConfig(**size))
+        >>> out = model(torch.tensor([[2, 17, 3, 21, 22, 3]]), start_positions=torch.tensor([3]), end_positions=torch.tensor([4]))
+        >>> list(out)
+        ['loss', 'start_logits', 'end_logits']
+    """
 
     def __init__(self, config: AlbertConfig) -> None:
         super().__init__(config)
@@ -341,7 +381,17 @@ class AlbertMLMHead(nn.Module):
 
 
 class AlbertForMaskedLM(AlbertPreTrainedModel):
-    """ALBERT as it was pre-trained: which word stands where `[MASK]` stands."""
+    """ALBERT as it was pre-trained: which word stands where `[MASK]` stands.
+
+    Example:
+        >>> import torch
+        >>> from notebook_kit import AlbertConfig, AlbertForMaskedLM
+        >>> size = {"embedding_size": 16, "hidden_size": 32, "num_attention_heads": 2, "intermediate_size": 64, "vocab_size": 50}
+        >>> model = AlbertForMaskedLM(AlbertConfig(**size))
+        >>> ids, words = torch.tensor([[2, 17, 4, 3]]), torch.tensor([[-100, -100, 8, -100]])  # word 8 stood where 4 masks it
+        >>> model(ids, labels=words).loss > 0, model.predictions.decoder.in_features  # scored at the embeddings' width
+        (tensor(True), 16)
+    """
 
     tied_weights = {
         "predictions.decoder.weight": "albert.embeddings.word_embeddings.weight",

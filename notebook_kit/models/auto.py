@@ -178,16 +178,52 @@ class AutoModel(_AutoModel):
 
 
 class AutoModelForSequenceClassification(_AutoModel):
-    """One prediction a text: sentiment, topics, similarity scores."""
+    """One prediction a text: sentiment, topics, similarity scores.
+
+    Example:
+        >>> from notebook_kit import AutoConfig, AutoModelForSequenceClassification
+        >>> config = AutoConfig.for_model("distilbert", dim=32, n_layers=1, n_heads=2, hidden_dim=64, num_labels=5)
+        >>> model = AutoModelForSequenceClassification.from_config(config)
+        >>> type(model).__name__, model.classifier.out_features
+        ('DistilBertForSequenceClassification', 5)
+    """
 
 
 class AutoModelForTokenClassification(_AutoModel):
-    """One prediction a token: names, parts of speech."""
+    """One prediction a token: names, parts of speech.
+
+    Example:
+        >>> from notebook_kit import AutoConfig, AutoModelForTokenClassification
+        >>> for family in ("bert", "xlm-roberta", "electra"):
+        ...     AutoModelForTokenClassification.model_class(AutoConfig.for_model(family)).__name__
+        'BertForTokenClassification'
+        'XLMRobertaForTokenClassification'
+        'ElectraForTokenClassification'
+    """
 
 
 class AutoModelForQuestionAnswering(_AutoModel):
-    """Where in a text the answer starts and ends."""
+    """Where in a text the answer starts and ends.
+
+    Example:
+        >>> import torch
+        >>> from notebook_kit import AutoConfig, AutoModelForQuestionAnswering
+        >>> config = AutoConfig.for_model("mpnet", hidden_size=24, num_hidden_layers=1, intermediate_size=48, vocab_size=50)
+        >>> out = AutoModelForQuestionAnswering.from_config(config)(torch.tensor([[0, 17, 2, 2, 21, 22, 2]]))
+        >>> out.start_logits.shape, out.end_logits.shape
+        (torch.Size([1, 7]), torch.Size([1, 7]))
+    """
 
 
 class AutoModelForMaskedLM(_AutoModel):
-    """Which word stands at a masked place."""
+    """Which word stands at a masked place.
+
+    Example:
+        >>> import tempfile
+        >>> from notebook_kit import AutoModelForMaskedLM, RobertaConfig, RobertaForMaskedLM
+        >>> folder = tempfile.mkdtemp()
+        >>> tiny = RobertaConfig(hidden_size=24, num_hidden_layers=1, intermediate_size=48, vocab_size=50)
+        >>> RobertaForMaskedLM(tiny).save_pretrained(folder)
+        >>> type(AutoModelForMaskedLM.from_pretrained(folder)).__name__  # config.json says which family
+        'RobertaForMaskedLM'
+    """

@@ -44,6 +44,16 @@ class PreTrainedModel(nn.Module):
         legacy_names: Pattern (of `re.sub`) to its replacement, for names that old checkpoints use.
         optional_weights: Patterns of backbone weights that a checkpoint may lack (a pooler): they start fresh.
         unused_weights: Patterns of names in checkpoints that are no weights of the model (stored position indices).
+
+    Example:
+        >>> import tempfile, torch
+        >>> from notebook_kit import BertConfig, BertModel, PreTrainedModel
+        >>> tiny = BertConfig(hidden_size=32, num_hidden_layers=1, num_attention_heads=2, intermediate_size=64, vocab_size=50)
+        >>> model, folder = BertModel(tiny), tempfile.mkdtemp()
+        >>> model.save_pretrained(folder)  # config.json and model.safetensors
+        >>> again = BertModel.from_pretrained(folder, dtype="bfloat16")
+        >>> isinstance(again, PreTrainedModel), again.dtype, again.num_parameters() == model.num_parameters()
+        (True, torch.bfloat16, True)
     """
 
     config_class: ClassVar[type[PretrainedConfig]] = PretrainedConfig

@@ -203,6 +203,14 @@ class BertModel(BertPreTrainedModel):
     Args:
         config: BERT's settings.
         add_pooling_layer: Also compute `pooler_output`.
+
+    Example:
+        >>> import torch
+        >>> from notebook_kit import BertConfig, BertModel
+        >>> tiny = BertConfig(hidden_size=32, num_hidden_layers=1, num_attention_heads=2, intermediate_size=64, vocab_size=50)
+        >>> out = BertModel(tiny)(torch.tensor([[2, 17, 8, 3]]))
+        >>> out.last_hidden_state.shape, out.pooler_output.shape
+        (torch.Size([1, 4, 32]), torch.Size([1, 32]))
     """
 
     def __init__(self, config: BertConfig, add_pooling_layer: bool = True) -> None:
@@ -260,7 +268,17 @@ def classifier_dropout(config) -> nn.Dropout:
 
 
 class BertForSequenceClassification(BertPreTrainedModel):
-    """BERT with a linear layer on the pooled output: one prediction a text."""
+    """BERT with a linear layer on the pooled output: one prediction a text.
+
+    Example:
+        >>> import math, torch
+        >>> from notebook_kit import BertConfig, BertForSequenceClassification
+        >>> size = {"hidden_size": 32, "num_hidden_layers": 1, "num_attention_heads": 2, "intermediate_size": 64, "vocab_size": 50}
+        >>> model = BertForSequenceClassification(BertConfig(**size, num_labels=3))
+        >>> out = model(torch.tensor([[2, 17, 8, 3], [2, 9, 30, 3]]), labels=torch.tensor([0, 2]))
+        >>> out.logits.shape, abs(out.loss.item() - math.log(3)) < 0.1  # untrained, it guesses among three
+        (torch.Size([2, 3]), True)
+    """
 
     def __init__(self, config: BertConfig) -> None:
         super().__init__(config)
@@ -291,7 +309,17 @@ class BertForSequenceClassification(BertPreTrainedModel):
 
 
 class BertForTokenClassification(BertPreTrainedModel):
-    """BERT with a linear layer on every token."""
+    """BERT with a linear layer on every token.
+
+    Example:
+        >>> import torch
+        >>> from notebook_kit import BertConfig, BertForTokenClassification
+        >>> size = {"hidden_size": 32, "num_hidden_layers": 1, "num_attention_heads": 2, "intermediate_size": 64, "vocab_size": 50}
+        >>> model = BertForTokenClassification(BertConfig(**size, num_labels=5)).eval()
+        >>> out = model(torch.tensor([[2, 17, 8, 3]]), labels=torch.tensor([[-100, 4, -100, -100]]))
+        >>> out.logits.shape, torch.isclose(out.loss, -out.logits[0, 1].log_softmax(-1)[4])  # -100 does not count
+        (torch.Size([1, 4, 5]), tensor(True))
+    """
 
     def __init__(self, config: BertConfig) -> None:
         super().__init__(config)
@@ -322,7 +350,17 @@ class BertForTokenClassification(BertPreTrainedModel):
 
 
 class BertForQuestionAnswering(BertPreTrainedModel):
-    """BERT with two scores a token: does the answer start here, does it end here."""
+    """BERT with two scores a token: does the answer start here, does it end here.
+
+    Example:
+        >>> import torch
+        >>> from notebook_kit import BertConfig, BertForQuestionAnswering
+        >>> tiny = BertConfig(hidden_size=32, num_hidden_layers=1, num_attention_heads=2, intermediate_size=64, vocab_size=50)
+        >>> ids = torch.tensor([[2, 17, 8, 3, 21, 22, 23, 3]])  # [CLS] question [SEP] text [SEP]
+        >>> out = BertForQuestionAnswering(tiny)(ids, token_type_ids=torch.tensor([[0, 0, 0, 0, 1, 1, 1, 1]]))
+        >>> out.start_logits.shape, out.end_logits.shape
+        (torch.Size([1, 8]), torch.Size([1, 8]))
+    """
 
     def __init__(self, config: BertConfig) -> None:
         super().__init__(config)
@@ -382,7 +420,17 @@ class BertPredictions(nn.Module):
 
 
 class BertForMaskedLM(BertPreTrainedModel):
-    """BERT as it was pre-trained: which word stands where `[MASK]` stands."""
+    """BERT as it was pre-trained: which word stands where `[MASK]` stands.
+
+    Example:
+        >>> import torch
+        >>> from notebook_kit import BertConfig, BertForMaskedLM
+        >>> tiny = BertConfig(hidden_size=32, num_hidden_layers=1, num_attention_heads=2, intermediate_size=64, vocab_size=50)
+        >>> mask = 4
+        >>> scores = BertForMaskedLM(tiny)(torch.tensor([[2, 17, mask, 3]])).logits
+        >>> scores.shape, len(scores[0, 2].topk(5).indices)  # a score for each word of the vocabulary, and the best five
+        (torch.Size([1, 4, 50]), 5)
+    """
 
     tied_weights = {
         "cls.predictions.decoder.weight": "bert.embeddings.word_embeddings.weight",

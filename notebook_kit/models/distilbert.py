@@ -188,7 +188,16 @@ class DistilBertPreTrainedModel(PreTrainedModel):
 
 
 class DistilBertModel(DistilBertPreTrainedModel):
-    """The encoder: ids in, one vector a token out."""
+    """The encoder: ids in, one vector a token out.
+
+    Example:
+        >>> import torch
+        >>> from notebook_kit import DistilBertConfig, DistilBertModel
+        >>> tiny = DistilBertConfig(dim=32, n_layers=2, n_heads=2, hidden_dim=64, vocab_size=50)
+        >>> out = DistilBertModel(tiny)(torch.tensor([[2, 17, 8, 3]]), output_hidden_states=True)
+        >>> out.last_hidden_state.shape, len(out.hidden_states)  # before the first layer, and after each
+        (torch.Size([1, 4, 32]), 3)
+    """
 
     def __init__(self, config: DistilBertConfig) -> None:
         super().__init__(config)
@@ -232,7 +241,16 @@ class DistilBertModel(DistilBertPreTrainedModel):
 
 
 class DistilBertForSequenceClassification(DistilBertPreTrainedModel):
-    """DistilBERT with two layers on the first token: one prediction a text."""
+    """DistilBERT with two layers on the first token: one prediction a text.
+
+    Example:
+        >>> import torch
+        >>> from notebook_kit import DistilBertConfig, DistilBertForSequenceClassification
+        >>> tiny = DistilBertConfig(dim=32, n_layers=1, n_heads=2, hidden_dim=64, id2label={0: "NEGATIVE", 1: "POSITIVE"})
+        >>> scores = DistilBertForSequenceClassification(tiny)(torch.tensor([[101, 2307, 102]])).logits.softmax(-1)
+        >>> sorted(zip(tiny.id2label.values(), scores[0].tolist()))
+        [('NEGATIVE', 0...), ('POSITIVE', 0...)]
+    """
 
     def __init__(self, config: DistilBertConfig) -> None:
         super().__init__(config)
@@ -262,7 +280,16 @@ class DistilBertForSequenceClassification(DistilBertPreTrainedModel):
 
 
 class DistilBertForTokenClassification(DistilBertPreTrainedModel):
-    """DistilBERT with a linear layer on every token."""
+    """DistilBERT with a linear layer on every token.
+
+    Example:
+        >>> import torch
+        >>> from notebook_kit import DistilBertConfig, DistilBertForTokenClassification
+        >>> tiny = DistilBertConfig(dim=32, n_layers=1, n_heads=2, hidden_dim=64, vocab_size=50, num_labels=9)
+        >>> ids, mask = torch.tensor([[2, 17, 8, 3], [2, 9, 3, 0]]), torch.tensor([[1, 1, 1, 1], [1, 1, 1, 0]])
+        >>> DistilBertForTokenClassification(tiny)(ids, attention_mask=mask).logits[mask == 1].shape  # seven real tokens
+        torch.Size([7, 9])
+    """
 
     def __init__(self, config: DistilBertConfig) -> None:
         super().__init__(config)
@@ -290,7 +317,18 @@ class DistilBertForTokenClassification(DistilBertPreTrainedModel):
 
 
 class DistilBertForQuestionAnswering(DistilBertPreTrainedModel):
-    """DistilBERT with two scores a token: does the answer start here, does it end here."""
+    """DistilBERT with two scores a token: does the answer start here, does it end here.
+
+    Example:
+        >>> import torch
+        >>> from notebook_kit import DistilBertConfig, DistilBertForQuestionAnswering
+        >>> tiny = DistilBertConfig(dim=32, n_layers=1, n_heads=2, hidden_dim=64, vocab_size=50)
+        >>> ids = torch.tensor([[2, 17, 8, 3, 21, 22, 3]])
+        >>> out = DistilBertForQuestionAnswering(tiny)(ids)  # no token_type_ids: the [SEP] alone divides question and text
+        >>> start = out.start_logits.argmax(-1).item()
+        >>> start <= start + out.end_logits[0, start:].argmax().item() < 7  # the best end that is not before the start
+        True
+    """
 
     def __init__(self, config: DistilBertConfig) -> None:
         super().__init__(config)
@@ -322,7 +360,17 @@ class DistilBertForQuestionAnswering(DistilBertPreTrainedModel):
 
 
 class DistilBertForMaskedLM(DistilBertPreTrainedModel):
-    """DistilBERT as it was pre-trained: which word stands where `[MASK]` stands."""
+    """DistilBERT as it was pre-trained: which word stands where `[MASK]` stands.
+
+    Example:
+        >>> import math, torch
+        >>> from notebook_kit import DistilBertConfig, DistilBertForMaskedLM
+        >>> tiny = DistilBertConfig(dim=32, n_layers=1, n_heads=2, hidden_dim=64, vocab_size=50)
+        >>> words = torch.tensor([[-100, -100, 8, -100]])
+        >>> out = DistilBertForMaskedLM(tiny)(torch.tensor([[2, 17, 4, 3]]), labels=words)
+        >>> abs(out.loss.item() - math.log(50)) < 1  # at first any of the fifty words will do
+        True
+    """
 
     tied_weights = {
         "vocab_projector.weight": "distilbert.embeddings.word_embeddings.weight",

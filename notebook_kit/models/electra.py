@@ -98,7 +98,16 @@ class ElectraPreTrainedModel(PreTrainedModel):
 
 
 class ElectraModel(ElectraPreTrainedModel):
-    """The encoder: ids in, one vector a token out."""
+    """The encoder: ids in, one vector a token out.
+
+    Example:
+        >>> import torch
+        >>> from notebook_kit import ElectraConfig, ElectraModel
+        >>> tiny = ElectraConfig(embedding_size=16, hidden_size=32, num_hidden_layers=1, intermediate_size=64, vocab_size=50)
+        >>> out = ElectraModel(tiny)(torch.tensor([[2, 17, 8, 3]]))
+        >>> list(out), out[0].shape  # no pooled vector: the heads take the first token's
+        (['last_hidden_state'], torch.Size([1, 4, 32]))
+    """
 
     def __init__(self, config: ElectraConfig) -> None:
         super().__init__(config)
@@ -162,7 +171,17 @@ class ElectraClassificationHead(nn.Module):
 
 
 class ElectraForSequenceClassification(ElectraPreTrainedModel):
-    """ELECTRA with two layers on the first token: one prediction a text."""
+    """ELECTRA with two layers on the first token: one prediction a text.
+
+    Example:
+        >>> import torch
+        >>> from notebook_kit import ElectraConfig, ElectraForSequenceClassification
+        >>> size = {"embedding_size": 16, "hidden_size": 32, "num_hidden_layers": 1, "intermediate_size": 64, "vocab_size": 50}
+        >>> config = ElectraConfig(**size, num_labels=4, problem_type="multi_label_classification")
+        >>> several = torch.tensor([[1.0, 0.0, 0.0, 1.0]])  # the first topic and the last
+        >>> round(ElectraForSequenceClassification(config)(torch.tensor([[2, 17, 8, 3]]), labels=several).loss.item(), 1)
+        0.7
+    """
 
     def __init__(self, config: ElectraConfig) -> None:
         super().__init__(config)
@@ -192,7 +211,16 @@ class ElectraForSequenceClassification(ElectraPreTrainedModel):
 
 
 class ElectraForTokenClassification(ElectraPreTrainedModel):
-    """ELECTRA with a linear layer on every token."""
+    """ELECTRA with a linear layer on every token.
+
+    Example:
+        >>> import torch
+        >>> from notebook_kit import ElectraConfig, ElectraForTokenClassification
+        >>> size = {"embedding_size": 16, "hidden_size": 32, "num_hidden_layers": 1, "intermediate_size": 64, "vocab_size": 50}
+        >>> model = ElectraForTokenClassification(ElectraConfig(**size, num_labels=17))  # the universal parts of speech
+        >>> model(torch.tensor([[2, 17, 8, 3], [2, 9, 3, 0]])).logits.argmax(-1).shape
+        torch.Size([2, 4])
+    """
 
     def __init__(self, config: ElectraConfig) -> None:
         super().__init__(config)
@@ -223,7 +251,17 @@ class ElectraForTokenClassification(ElectraPreTrainedModel):
 
 
 class ElectraForQuestionAnswering(ElectraPreTrainedModel):
-    """ELECTRA with two scores a token: does the answer start here, does it end here."""
+    """ELECTRA with two scores a token: does the answer start here, does it end here.
+
+    Example:
+        >>> import torch
+        >>> from notebook_kit import ElectraConfig, ElectraForQuestionAnswering
+        >>> tiny = ElectraConfig(embedding_size=16, hidden_size=32, num_hidden_layers=1, intermediate_size=64, vocab_size=50)
+        >>> out = ElectraForQuestionAnswering(tiny)(torch.tensor([[2, 17, 3, 21, 22, 3]]))
+        >>> spans = out.start_logits[0, :, None] + out.end_logits[0, None]  # the score of each start with each end
+        >>> spans.triu().shape
+        torch.Size([6, 6])
+    """
 
     def __init__(self, config: ElectraConfig) -> None:
         super().__init__(config)
@@ -269,7 +307,17 @@ class ElectraGeneratorPredictions(nn.Module):
 
 
 class ElectraForMaskedLM(ElectraPreTrainedModel):
-    """The generator: which word stands where `[MASK]` stands. Only generator checkpoints were trained for it."""
+    """The generator: which word stands where `[MASK]` stands. Only generator checkpoints were trained for it.
+
+    Example:
+        >>> import torch
+        >>> from notebook_kit import ElectraConfig, ElectraForMaskedLM
+        >>> tiny = ElectraConfig(embedding_size=16, hidden_size=32, num_hidden_layers=1, intermediate_size=64, vocab_size=50)
+        >>> generator = ElectraForMaskedLM(tiny)
+        >>> replaced = generator(torch.tensor([[2, 17, 4, 3]])).logits.argmax(-1)[0, 2]  # what the discriminator has to spot
+        >>> 0 <= replaced.item() < 50, generator.generator_lm_head.in_features
+        (True, 16)
+    """
 
     tied_weights = {
         "generator_lm_head.weight": "electra.embeddings.word_embeddings.weight",
@@ -329,7 +377,16 @@ class ElectraDiscriminatorPredictions(nn.Module):
 
 
 class ElectraForPreTraining(ElectraPreTrainedModel):
-    """The discriminator, as it was pre-trained: was this token replaced."""
+    """The discriminator, as it was pre-trained: was this token replaced.
+
+    Example:
+        >>> import torch
+        >>> from notebook_kit import ElectraConfig, ElectraForPreTraining
+        >>> tiny = ElectraConfig(embedding_size=16, hidden_size=32, num_hidden_layers=1, intermediate_size=64, vocab_size=50)
+        >>> out = ElectraForPreTraining(tiny)(torch.tensor([[2, 17, 8, 3]]), labels=torch.tensor([[0, 0, 1, 0]]))
+        >>> out.logits.shape, round(out.loss.item(), 1)  # a score a token; ln 2 before any training
+        (torch.Size([1, 4]), 0.7)
+    """
 
     def __init__(self, config: ElectraConfig) -> None:
         super().__init__(config)

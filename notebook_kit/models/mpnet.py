@@ -218,6 +218,15 @@ class MPNetModel(MPNetPreTrainedModel):
     Args:
         config: MPNet's settings.
         add_pooling_layer: Also compute `pooler_output`.
+
+    Example:
+        >>> import torch
+        >>> from notebook_kit import MPNetConfig, MPNetModel
+        >>> tiny = MPNetConfig(hidden_size=32, num_hidden_layers=1, num_attention_heads=2, intermediate_size=64, vocab_size=50)
+        >>> ids, mask = torch.tensor([[0, 17, 8, 2], [0, 9, 2, 1]]), torch.tensor([[1, 1, 1, 1], [1, 1, 1, 0]])
+        >>> states = MPNetModel(tiny)(ids, attention_mask=mask).last_hidden_state
+        >>> ((states * mask[..., None]).sum(1) / mask.sum(1, keepdim=True)).shape  # a sentence's vector: its tokens' mean
+        torch.Size([2, 32])
     """
 
     def __init__(self, config: MPNetConfig, add_pooling_layer: bool = True) -> None:
@@ -282,7 +291,17 @@ class MPNetClassificationHead(nn.Module):
 
 
 class MPNetForSequenceClassification(MPNetPreTrainedModel):
-    """MPNet with two layers on the first token: one prediction a text."""
+    """MPNet with two layers on the first token: one prediction a text.
+
+    Example:
+        >>> import torch
+        >>> from notebook_kit import MPNetConfig, MPNetForSequenceClassification
+        >>> size = {"hidden_size": 32, "num_hidden_layers": 1, "num_attention_heads": 2, "intermediate_size": 64, "vocab_size": 50}
+        >>> model = MPNetForSequenceClassification(MPNetConfig(**size, num_labels=3))
+        >>> model(torch.tensor([[0, 17, 8, 2]]), labels=torch.tensor([1])).loss.backward()
+        >>> model.classifier.out_proj.weight.grad.shape  # ready for an optimizer's step
+        torch.Size([3, 32])
+    """
 
     def __init__(self, config: MPNetConfig) -> None:
         super().__init__(config)
@@ -309,7 +328,17 @@ class MPNetForSequenceClassification(MPNetPreTrainedModel):
 
 
 class MPNetForTokenClassification(MPNetPreTrainedModel):
-    """MPNet with a linear layer on every token."""
+    """MPNet with a linear layer on every token.
+
+    Example:
+        >>> import torch
+        >>> from notebook_kit import MPNetConfig, MPNetForTokenClassification
+        >>> size = {"hidden_size": 32, "num_hidden_layers": 1, "num_attention_heads": 2, "intermediate_size": 64, "vocab_size": 50}
+        >>> model = MPNetForTokenClassification(MPNetConfig(**size, num_labels=3))
+        >>> loss, logits = model(torch.tensor([[0, 17, 8, 2]]), labels=torch.tensor([[-100, 0, 2, -100]]))[:2]
+        >>> loss.shape, logits.shape
+        (torch.Size([]), torch.Size([1, 4, 3]))
+    """
 
     def __init__(self, config: MPNetConfig) -> None:
         super().__init__(config)
@@ -337,7 +366,17 @@ class MPNetForTokenClassification(MPNetPreTrainedModel):
 
 
 class MPNetForQuestionAnswering(MPNetPreTrainedModel):
-    """MPNet with two scores a token: does the answer start here, does it end here."""
+    """MPNet with two scores a token: does the answer start here, does it end here.
+
+    Example:
+        >>> import torch
+        >>> from notebook_kit import MPNetConfig, MPNetForQuestionAnswering
+        >>> tiny = MPNetConfig(hidden_size=32, num_hidden_layers=1, num_attention_heads=2, intermediate_size=64, vocab_size=50)
+        >>> ids = torch.tensor([[0, 17, 8, 2, 2, 21, 22, 2]])
+        >>> start, end = MPNetForQuestionAnswering(tiny)(ids, return_dict=False)
+        >>> start.masked_fill(torch.arange(8) < 5, float("-inf")).argmax(-1).item() >= 5  # answers stand in the text alone
+        True
+    """
 
     def __init__(self, config: MPNetConfig) -> None:
         super().__init__(config)
@@ -382,7 +421,16 @@ class MPNetLMHead(nn.Module):
 
 
 class MPNetForMaskedLM(MPNetPreTrainedModel):
-    """MPNet as it was pre-trained: which word stands where `<mask>` stands."""
+    """MPNet as it was pre-trained: which word stands where `<mask>` stands.
+
+    Example:
+        >>> import torch
+        >>> from notebook_kit import MPNetConfig, MPNetForMaskedLM
+        >>> tiny = MPNetConfig(hidden_size=32, num_hidden_layers=1, num_attention_heads=2, intermediate_size=64, vocab_size=50)
+        >>> ids = torch.tensor([[0, 49, 8, 49, 2]])  # 49 masks two words
+        >>> MPNetForMaskedLM(tiny)(ids).logits[ids == 49].argmax(-1).shape  # a word for each gap
+        torch.Size([2])
+    """
 
     tied_weights = {
         "lm_head.decoder.weight": "mpnet.embeddings.word_embeddings.weight",

@@ -132,6 +132,16 @@ class RobertaModel(RobertaPreTrainedModel):
     Args:
         config: RoBERTa's settings.
         add_pooling_layer: Also compute `pooler_output`.
+
+    Example:
+        >>> import torch
+        >>> from notebook_kit import RobertaConfig, RobertaModel
+        >>> tiny = RobertaConfig(hidden_size=32, num_hidden_layers=1, num_attention_heads=2, intermediate_size=64, vocab_size=50)
+        >>> model = RobertaModel(tiny).eval()
+        >>> alone = model(torch.tensor([[0, 17, 8, 2]])).last_hidden_state
+        >>> padded = model(torch.tensor([[1, 0, 17, 8, 2]]), attention_mask=torch.tensor([[0, 1, 1, 1, 1]])).last_hidden_state
+        >>> torch.allclose(alone, padded[:, 1:], atol=1e-5)  # padding takes up no position, on either side
+        True
     """
 
     def __init__(self, config: RobertaConfig, add_pooling_layer: bool = True) -> None:
@@ -198,7 +208,17 @@ class RobertaClassificationHead(nn.Module):
 
 
 class RobertaForSequenceClassification(RobertaPreTrainedModel):
-    """RoBERTa with two layers on the first token: one prediction a text."""
+    """RoBERTa with two layers on the first token: one prediction a text.
+
+    Example:
+        >>> import torch
+        >>> from notebook_kit import RobertaConfig, RobertaForSequenceClassification
+        >>> size = {"hidden_size": 32, "num_hidden_layers": 1, "num_attention_heads": 2, "intermediate_size": 64, "vocab_size": 50}
+        >>> model = RobertaForSequenceClassification(RobertaConfig(**size, num_labels=1)).eval()  # one label: a number
+        >>> out = model(torch.tensor([[0, 17, 8, 2]]), labels=torch.tensor([3.5]))
+        >>> torch.isclose(out.loss, (out.logits[0, 0] - 3.5) ** 2)
+        tensor(True)
+    """
 
     def __init__(self, config: RobertaConfig) -> None:
         super().__init__(config)
@@ -228,7 +248,17 @@ class RobertaForSequenceClassification(RobertaPreTrainedModel):
 
 
 class RobertaForTokenClassification(RobertaPreTrainedModel):
-    """RoBERTa with a linear layer on every token."""
+    """RoBERTa with a linear layer on every token.
+
+    Example:
+        >>> import torch
+        >>> from notebook_kit import RobertaConfig, RobertaForTokenClassification
+        >>> size = {"hidden_size": 32, "num_hidden_layers": 1, "num_attention_heads": 2, "intermediate_size": 64, "vocab_size": 50}
+        >>> model = RobertaForTokenClassification(RobertaConfig(**size, id2label={0: "O", 1: "B-LOC", 2: "I-LOC"}))
+        >>> best = model(torch.tensor([[0, 17, 8, 2]])).logits.argmax(-1)
+        >>> len([model.config.id2label[i] for i in best[0].tolist()])  # a name for each token
+        4
+    """
 
     def __init__(self, config: RobertaConfig) -> None:
         super().__init__(config)
@@ -259,7 +289,17 @@ class RobertaForTokenClassification(RobertaPreTrainedModel):
 
 
 class RobertaForQuestionAnswering(RobertaPreTrainedModel):
-    """RoBERTa with two scores a token: does the answer start here, does it end here."""
+    """RoBERTa with two scores a token: does the answer start here, does it end here.
+
+    Example:
+        >>> import torch
+        >>> from notebook_kit import RobertaConfig, RobertaForQuestionAnswering
+        >>> tiny = RobertaConfig(hidden_size=32, num_hidden_layers=1, num_attention_heads=2, intermediate_size=64, vocab_size=50)
+        >>> ids = torch.tensor([[0, 17, 8, 2, 2, 21, 22, 2]])  # <s> question </s></s> text </s>
+        >>> out = RobertaForQuestionAnswering(tiny)(ids, start_positions=torch.tensor([5]), end_positions=torch.tensor([6]))
+        >>> out.loss.shape, out.start_logits.softmax(-1).sum().round().item()  # one loss; probabilities over the tokens
+        (torch.Size([]), 1.0)
+    """
 
     def __init__(self, config: RobertaConfig) -> None:
         super().__init__(config)
@@ -307,7 +347,18 @@ class RobertaLMHead(nn.Module):
 
 
 class RobertaForMaskedLM(RobertaPreTrainedModel):
-    """RoBERTa as it was pre-trained: which word stands where `<mask>` stands."""
+    """RoBERTa as it was pre-trained: which word stands where `<mask>` stands.
+
+    Example:
+        >>> import torch
+        >>> from notebook_kit import RobertaConfig, RobertaForMaskedLM
+        >>> tiny = RobertaConfig(hidden_size=32, num_hidden_layers=1, num_attention_heads=2, intermediate_size=64, vocab_size=50)
+        >>> model = RobertaForMaskedLM(tiny)
+        >>> model.lm_head.decoder.weight is model.get_input_embeddings().weight  # one table, to read words and to write them
+        True
+        >>> model(torch.tensor([[0, 17, 49, 2]])).logits.shape
+        torch.Size([1, 4, 50])
+    """
 
     tied_weights = {
         "lm_head.decoder.weight": "roberta.embeddings.word_embeddings.weight",

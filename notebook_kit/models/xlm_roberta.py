@@ -41,31 +41,81 @@ class XLMRobertaConfig(RobertaConfig):
 
 
 class XLMRobertaModel(RobertaModel):
-    """The encoder; see `RobertaModel`."""
+    """The encoder; see `RobertaModel`.
+
+    Example:
+        >>> import torch
+        >>> from notebook_kit import XLMRobertaConfig, XLMRobertaModel
+        >>> size = {"hidden_size": 32, "num_hidden_layers": 1, "num_attention_heads": 2, "intermediate_size": 64}
+        >>> model = XLMRobertaModel(XLMRobertaConfig(**size, vocab_size=500))
+        >>> states = model(torch.tensor([[0, 402, 77, 2], [0, 13, 250, 2]])).last_hidden_state  # say, Swahili and Thai
+        >>> torch.cosine_similarity(states[0, 0], states[1, 0], dim=0).shape  # texts of two languages in one space
+        torch.Size([])
+    """
 
     config_class = XLMRobertaConfig
 
 
 class XLMRobertaForSequenceClassification(RobertaForSequenceClassification):
-    """One prediction a text; see `RobertaForSequenceClassification`."""
+    """One prediction a text; see `RobertaForSequenceClassification`.
+
+    Example:
+        >>> import torch
+        >>> from notebook_kit import XLMRobertaConfig, XLMRobertaForSequenceClassification
+        >>> size = {"hidden_size": 32, "num_hidden_layers": 1, "num_attention_heads": 2, "intermediate_size": 64, "vocab_size": 50}
+        >>> config = XLMRobertaConfig(**size, id2label={0: "entailment", 1: "neutral", 2: "contradiction"})
+        >>> model = XLMRobertaForSequenceClassification(config)
+        >>> model(torch.tensor([[0, 17, 8, 2, 2, 9, 2]])).logits.shape, config.label2id["neutral"]
+        (torch.Size([1, 3]), 1)
+    """
 
     config_class = XLMRobertaConfig
 
 
 class XLMRobertaForTokenClassification(RobertaForTokenClassification):
-    """One prediction a token; see `RobertaForTokenClassification`."""
+    """One prediction a token; see `RobertaForTokenClassification`.
+
+    Example:
+        >>> import torch
+        >>> from notebook_kit import XLMRobertaConfig, XLMRobertaForTokenClassification
+        >>> size = {"hidden_size": 32, "num_hidden_layers": 1, "num_attention_heads": 2, "intermediate_size": 64, "vocab_size": 50}
+        >>> model = XLMRobertaForTokenClassification(XLMRobertaConfig(**size, num_labels=7))
+        >>> model(torch.tensor([[0, 17, 8, 2]])).logits.shape, model.classifier.out_features
+        (torch.Size([1, 4, 7]), 7)
+    """
 
     config_class = XLMRobertaConfig
 
 
 class XLMRobertaForQuestionAnswering(RobertaForQuestionAnswering):
-    """Where the answer starts and ends; see `RobertaForQuestionAnswering`."""
+    """Where the answer starts and ends; see `RobertaForQuestionAnswering`.
+
+    Example:
+        >>> import torch
+        >>> from notebook_kit import XLMRobertaConfig, XLMRobertaForQuestionAnswering
+        >>> size = {"hidden_size": 32, "num_hidden_layers": 1, "num_attention_heads": 2, "intermediate_size": 64, "vocab_size": 50}
+        >>> model = XLMRobertaForQuestionAnswering(XLMRobertaConfig(**size))
+        >>> ids, nowhere = torch.tensor([[0, 17, 2, 2, 21, 2]]), torch.tensor([0])  # no answer: start and end at <s>
+        >>> model(ids, start_positions=nowhere, end_positions=nowhere).loss > 0
+        tensor(True)
+    """
 
     config_class = XLMRobertaConfig
 
 
 class XLMRobertaForMaskedLM(RobertaForMaskedLM):
-    """Which word stands where `<mask>` stands; see `RobertaForMaskedLM`."""
+    """Which word stands where `<mask>` stands; see `RobertaForMaskedLM`.
+
+    Example:
+        >>> import torch
+        >>> from notebook_kit import XLMRobertaConfig, XLMRobertaForMaskedLM
+        >>> size = {"hidden_size": 32, "num_hidden_layers": 1, "num_attention_heads": 2, "intermediate_size": 64}
+        >>> model = XLMRobertaForMaskedLM(XLMRobertaConfig(**size, vocab_size=500))
+        >>> model.get_input_embeddings().weight.numel() / model.num_parameters() > 0.3  # many languages, many words
+        True
+        >>> model(torch.tensor([[0, 402, 499, 2]])).logits.shape
+        torch.Size([1, 4, 500])
+    """
 
     config_class = XLMRobertaConfig
 
