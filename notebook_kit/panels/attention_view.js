@@ -11,6 +11,12 @@ export default { render({ model, el }) {
   return () => { model.off("change:_language", again); end(); };
 } };
 
+/** Numbers in words: "0–11", or "0, 2, 5". */
+function rangeOf(numbers) {
+  const last = numbers[numbers.length - 1];
+  return numbers.length > 2 && last - numbers[0] === numbers.length - 1 ? `${numbers[0]}–${last}` : numbers.join(", ");
+}
+
 function attentionView(model, el) {
   const view = startView(model, el, "attention_view");
   const { words } = view;
@@ -320,7 +326,7 @@ function attentionView(model, el) {
     fill(problem, wrong.what ? h("p.what", {}, wrong.what) : null, wrong.next_step ? h("p.next", {}, "→ ", wrong.next_step) : null);
     const offline = trait("_offline") ?? {};
     fill(notices, (now.notices ?? []).map(([key, values]) => h("p.av-notice", {}, words(key, values))),
-      model.offline ? h("p.av-notice", {}, words("offline_note", { layer: offline.layer, heads: (offline.heads ?? []).join(", ") })) : null);
+      model.offline ? h("p.av-notice", {}, words("offline_note", { layer: offline.layer, heads: rangeOf(offline.heads ?? []) })) : null);
     empty.hidden = !!now.ready;
     empty.textContent = words(now.reads_text ? "empty_text" : "empty");
     main.hidden = !now.ready;

@@ -11,21 +11,18 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 import numpy as np
-import torch
 import traitlets
 from torch import Tensor
-from torch.nn import functional as F
 
 from notebook_kit.errors import InputError, NotebookKitError
-
-from notebook_kit.panels.attention import drawing
+from notebook_kit.panels.attention import still
 from notebook_kit.panels.attention.lens import Shown, look
 from notebook_kit.panels.attention.prediction import predict, predictions
 from notebook_kit.panels.attention.reading import Reading, has_sites
 from notebook_kit.panels.attention.rollout import rollout
 from notebook_kit.panels.attention.scores import SCORES, scores_of
 from notebook_kit.panels.attention.source import Source
-from notebook_kit.panels.attention.transport import check_alike, for_page, indices, lens_of, names_of, pooled, quantised
+from notebook_kit.panels.attention.transport import about, check_alike, indices, lens_of, names_of, pooled, quantised
 from notebook_kit.panels.panel import Answer, Face, Panel, described, slow
 
 __all__ = ["AttentionView"]
@@ -33,7 +30,6 @@ __all__ = ["AttentionView"]
 CACHE_BYTES = 64 * 2**20
 HTML_BYTES = 6 * 2**20
 """The most that the matrices in a file on disk take, before they are written as base64."""
-PAIRS = 20
 
 
 class AttentionView(Panel):
@@ -87,7 +83,9 @@ class AttentionView(Panel):
     """
 
     name: ClassVar[str] = "attention_view"
-    parts: ClassVar[tuple[str, ...]] = tuple(f"attention/{part}.js" for part in ("heatmap", "lines", "atlas", "sidebar"))
+    parts: ClassVar[tuple[str, ...]] = tuple(
+        f"attention/{part}.js" for part in ("heatmap", "lines", "atlas", "sidebar")
+    )
 
     text = traitlets.Unicode("").tag(sync=True)
     text_pair = traitlets.Unicode(None, allow_none=True).tag(sync=True)
@@ -129,7 +127,7 @@ class AttentionView(Panel):
         example: int = 0,
         **traits: Any,
     ) -> None:
-        inspector = None
+        inspector: Any = None
         if isinstance(source, traitlets.HasTraits) and source.has_trait("text") and source.has_trait("selected"):
             inspector, source = source, model
             if not isinstance(text, str | None):
@@ -155,13 +153,17 @@ class AttentionView(Panel):
             traits.setdefault("compare_text", compare)
         elif compare is not None:
             self._compared = Source(
-                compare, tokens=tokens, to_tokens=to_tokens, tokenizer=self._source and self._source.tokenizer, example=example
+                compare,
+                tokens=tokens,
+                to_tokens=to_tokens,
+                tokenizer=self._source and self._source.tokenizer,
+                example=example,
             )
         read = self._read(text, text_pair, traits.get("compare_text"))
         if "head" in traits and "heads" not in traits:
             traits["heads"] = [traits["head"]]
         elif "heads" in traits:
-            traits["head"] = list(traits["heads"])[0]
+            traits["head"] = next(iter(traits["heads"]))
         if read[0] is not None and "layer" not in traits:
             traits["layer"] = read[0].numbers[0]
         self._has_text = text is not None
@@ -207,7 +209,9 @@ class AttentionView(Panel):
         text = other if isinstance(other, str) else None
         before = self._compared
         self._compared = (
-            None if other is None or text is not None else Source(other, tokenizer=self._source and self._source.tokenizer)
+            None
+            if other is None or text is not None
+            else Source(other, tokenizer=self._source and self._source.tokenizer)
         )
         try:
             read = self._read(self.text if self._has_text else None, self.text_pair, text)
@@ -226,7 +230,9 @@ class AttentionView(Panel):
             if inspector.has_trait(name):
                 traitlets.link((inspector, name), (self, name))
 
-    def _read(self, text: str | None, text_pair: str | None, compare_text: str | None) -> tuple[Any, Any]:
+    def _read(
+        self, text: str | None, text_pair: str | None, compare_text: str | None
+    ) -> tuple[Reading | None, Reading | None]:
         if self._source is None:
             return None, None
         reading = self._source.read(text, text_pair)
@@ -237,7 +243,7 @@ class AttentionView(Panel):
             if not self._source.reads_text:
                 raise InputError("There is no model that could read a second text.", next_step="Pass compare=tensors.")
             other = self._source.read(compare_text, text_pair)
-        if other is not None:
+        if reading is not None and other is not None:
             check_alike(reading, other)
         return reading, other
 
@@ -262,7 +268,9 @@ class AttentionView(Panel):
                     limit = max(len(reading.rows), len(reading.columns))
                     self.selected = [token for token in self.selected if token < limit]
                     self.ablated = [
-                        pair for pair in self.ablated if pair[0] in reading.numbers and pair[1] < reading.layer(pair[0]).shape[0]
+                        pair
+                        for pair in self.ablated
+                        if pair[0] in reading.numbers and pair[1] < reading.layer(pair[0]).shape[0]
                     ]
                     if self.direction != "all" and not reading.rows.has_pair:
                         self.direction = "all"
@@ -270,37 +278,12 @@ class AttentionView(Panel):
                     self.shown = "this"
                 self.prediction = {}
                 self._problem = {}
-                self._about = self._described()
+                self._about = about(
+                    int(self._about.get("version", 0)) + 1, self._source, reading, other, self._compared is not None
+                )
                 self._first = self._answered_at_once()
         finally:
             self._is_publishing = False
-
-    def _described(self) -> dict[str, Any]:
-        reading, source = self._reading, self._source
-        about: dict[str, Any] = {
-            "version": int(self._about.get("version", 0)) + 1,
-            "name": source.name if source is not None else "",
-            "reads_text": source is not None and source.reads_text,
-            "ready": reading is not None,
-        }
-        if reading is None:
-            return about
-        other = self._other
-        about |= {
-            "layers": list(reading.numbers),
-            "heads": list(reading.heads),
-            "tokens": for_page(reading.rows),
-            "to_tokens": None if reading.is_square else for_page(reading.columns),
-            "other_tokens": None if other is None or other.rows.labels == reading.rows.labels else list(other.rows.labels),
-            "compares": other is not None,
-            "compares_models": self._compared is not None,
-            "has_pair": reading.rows.has_pair and reading.columns.has_pair,
-            "can_ablate": source is not None and has_sites(source.model),
-            "has_rollout": reading.is_square and list(reading.numbers) == list(range(len(reading.numbers))),
-            "half": reading.layers[0].dtype == torch.float16,
-            "notices": [list(notice) for notice in reading.notices],
-        }
-        return about
 
     def _answered_at_once(self) -> dict[str, Any]:
         if self._reading is None:
@@ -352,9 +335,10 @@ class AttentionView(Panel):
             }
         return {**common, **changes}
 
+    @slow
     def answer_read(self, values: dict[str, Any]) -> Answer:
         """Read other texts."""
-        texts = {name: values.get(name) for name in ("text", "text_pair", "compare_text")}
+        texts: dict[str, Any] = {name: values.get(name) for name in ("text", "text_pair", "compare_text")}
         read = self._read(texts["text"] or "", texts["text_pair"], texts["compare_text"])
         self.check_cancelled()
         self._has_text = True
@@ -362,8 +346,6 @@ class AttentionView(Panel):
             texts["compare_text"] = None
         self._publish(*read, **{**texts, "text": texts["text"] or ""})
         return Answer({"version": self._about["version"]})
-
-    answer_read = slow(answer_read)
 
     def answer_look(self, values: dict[str, Any]) -> Answer:
         """One head, or several as one, or rollout: a byte a weight."""
@@ -376,9 +358,7 @@ class AttentionView(Panel):
             same = shown.rows == shown.columns
             rows: Any = [group[0] for group in shown.rows] if plain else shown.rows
             columns: Any = None if same else [group[0] for group in shown.columns] if plain else shown.columns
-            return Answer(
-                {"size": largest, "rows": rows, "columns": columns, "scale": scale, "signed": signed}, [data]
-            )
+            return Answer({"size": largest, "rows": rows, "columns": columns, "scale": scale, "signed": signed}, [data])
 
         return self._once("look", values, make)
 
@@ -446,7 +426,11 @@ class AttentionView(Panel):
         if self._untouched is None and has_sites(self._source.model):
             self._untouched = predict(self._source.model, reading)
         result = predictions(
-            self._source.model, self._source.tokenizer, reading, chosen, before=self._untouched  # type: ignore[arg-type]
+            self._source.model,
+            self._source.tokenizer,
+            reading,
+            chosen,
+            before=self._untouched,
         )
         self.check_cancelled()
         self.prediction = {**result, "heads": [list(pair) for pair in chosen]}
@@ -467,7 +451,9 @@ class AttentionView(Panel):
         if which == "this":
             return look(matrix(mine), mine.rows, mine.columns, lens)
         if self._other is None:
-            raise InputError("There is nothing to compare with.", next_step="Give a second text, or view.compare(model).")
+            raise InputError(
+                "There is nothing to compare with.", next_step="Give a second text, or view.compare(model)."
+            )
         other = look(matrix(self._other), mine.rows, mine.columns, lens)
         if which == "other":
             return other
@@ -483,7 +469,8 @@ class AttentionView(Panel):
                 return source.of(number, heads, combine)
             if list(source.numbers) != list(range(len(source.numbers))) or not source.is_square:
                 raise InputError(
-                    "Rollout needs self-attention of all layers from the first.", next_step="Record all layers of the model."
+                    "Rollout needs self-attention of all layers from the first.",
+                    next_step="Record all layers of the model.",
                 )
             source.layer(number)
             return rollout(source.layers[: number + 1])
@@ -514,7 +501,9 @@ class AttentionView(Panel):
                 mine = mine - other
             found = mine if mine is not None else other
             if found is None:
-                raise InputError("There is nothing to compare with.", next_step="Give a second text, or view.compare(model).")
+                raise InputError(
+                    "There is nothing to compare with.", next_step="Give a second text, or view.compare(model)."
+                )
             self._scores[which] = found.contiguous()
         return self._scores[which]
 
@@ -529,7 +518,9 @@ class AttentionView(Panel):
 
         reading, values = self._must_read(), self._scores_of(self.shown)
         heads = [
-            (number, head) for number, count in zip(reading.numbers, reading.heads, strict=True) for head in range(count)
+            (number, head)
+            for number, count in zip(reading.numbers, reading.heads, strict=True)
+            for head in range(count)
         ]
         frame = pandas.DataFrame(heads, columns=["layer", "head"])
         for column, name in enumerate(SCORES):
@@ -548,61 +539,17 @@ class AttentionView(Panel):
         shown = self._look(self._question("look"))
         return shown, names_of(reading.rows, shown.rows), names_of(reading.columns, shown.columns)
 
-    def _title(self) -> str:
-        heads = ", ".join(map(str, self.heads))
-        words = [self._strings["attention_view.title"].replace("{layer}", str(self.layer)).replace("{heads}", heads)]
-        if len(self.heads) > 1:
-            words.append(self._strings[f"attention_view.{self.combine}"])
-        if self.hide_special:
-            words.append(self._strings[f"attention_view.{'said_renormalised' if self.renormalise else 'said_hidden'}"])
-        if self.merge_words:
-            words.append(self._strings["attention_view.said_merged"])
-        if self.direction != "all":
-            words.append(self._strings[f"attention_view.{self.direction}"])
-        if self.shown != "this":
-            words.append(self._strings[f"attention_view.{self.shown}"])
-        return " · ".join(words)
-
     def figure(self) -> Any:
         """What is shown as a matplotlib `Figure`: lines in the view "heads", else a heat map. Selection included.
 
         Raises:
             InputError: If there is no attention yet.
         """
-        shown, rows, columns = self._now()
-        weights = shown.weights.numpy()
-        chosen = [i for i, group in enumerate(shown.rows) if set(group) & set(self.selected)]
-        signed = self.shown == "difference" or bool((weights < 0).any())
-        if self.view == "heads":
-            return drawing.lines_figure(
-                weights, rows, columns, self._title(), chosen=chosen, least=self.threshold, signed=signed
-            )
-        return drawing.matrix_figure(
-            np.where(np.abs(weights) < self.threshold, 0, weights), rows, columns, self._title(), signed
-        )
+        return still.figure_of(self)
 
     def face(self) -> Face:
         """The head that is shown as a picture, and its strongest pairs."""
-        if self._reading is None:
-            return Face("AttentionView", note=self._strings["attention_view.empty"])
-        shown, rows, columns = self._now()
-        data, scale, signed = quantised(shown.weights, self.shown == "difference")
-        if max(len(rows), len(columns)) <= drawing.LABELLED:
-            figure = drawing.matrix_figure(shown.weights.numpy(), rows, columns, self._title(), signed)
-            png = drawing.png_of(figure)
-        else:
-            png = drawing.heat_map_png(data, signed)
-        words = {key.partition(".")[2]: value for key, value in self._strings.items()}
-        places = shown.weights.abs().flatten().topk(min(PAIRS, shown.weights.numel())).indices.tolist()
-        pairs = [divmod(place, len(columns)) for place in places]
-        return Face(
-            " · ".join(part for part in (self._about.get("name"), self._title()) if part),
-            png,
-            alt=words["matrix_of"].replace("{title}", self._title()),
-            header=(words["from"], words["to"], words["weight"]),
-            rows=[(rows[i], columns[j], f"{float(shown.weights[i, j]):.4f}") for i, j in pairs],
-            note=words["face_note"].replace("{pairs}", str(len(pairs))).replace("{scale}", f"{scale:.4g}"),
-        )
+        return still.face_of(self)
 
     def __repr__(self) -> str:
         reading = self._reading
@@ -642,33 +589,5 @@ class AttentionView(Panel):
                 self._offline, self._first = {}, first
 
     def offline_questions(self) -> Iterator[tuple[str, dict[str, Any]]]:
-        """The atlas, the scores, what is shown, then each head of the layer, then the simplest other ways to look at it."""
-        if self._reading is None:
-            return
-        yield "atlas", self._question("atlas")
-        yield "scores", {"version": self._about["version"], "which": self.shown}
-        current = self._question("look")
-        seen: list[dict[str, Any]] = []
-        left = HTML_BYTES
-        wanted = [current]
-        if self.rollout and self._about.get("has_rollout"):
-            wanted.append({**current, "what": "rollout", "heads": [0], "combine": "mean"})
-        count = self._reading.layer(self.layer).shape[0]
-        wanted += [self._question("look", heads=[head], combine="mean") for head in range(count)]
-        for hide, share, merge in ((True, True, False), (True, False, False), (False, False, True), (True, True, True)):
-            wanted.append({**current, "hide": hide, "renormalise": share, "merge": merge})
-        wanted.append({**current, "hide": False, "renormalise": False, "merge": False})
-        for question in wanted:
-            if question in seen:
-                continue
-            try:
-                size = int(np.prod(self.answer_look(question).values["size"]))
-            except NotebookKitError:
-                continue
-            if size > left:
-                break
-            left -= size
-            seen.append(question)
-            yield "look", question
-        if self.prediction:
-            yield "predict", {"version": self._about["version"], "ablated": self.prediction["heads"]}
+        """The atlas, the scores, what is shown, each head of the layer, then the simplest other ways to look at it."""
+        return still.questions_of(self, HTML_BYTES)

@@ -244,8 +244,9 @@ class Panel(anywidget.AnyWidget):
 
     def close(self) -> None:
         """Close the panel and let its thread end."""
-        if self._worker is not None:
-            self._worker.shutdown(wait=False, cancel_futures=True)
+        worker = getattr(self, "_worker", None)  # not there if the constructor failed before
+        if worker is not None:
+            worker.shutdown(wait=False, cancel_futures=True)
             self._worker = None
         super().close()
 

@@ -26,9 +26,13 @@ DIVERGING = "7f3b08 b35806 e08214 fdb863 fee0b6 f7f7f7 d1e5f0 92c5de 4393c3 2166
 
 def palette(signed: bool) -> np.ndarray:
     """256 colours, `(256, 3)`, uint8."""
-    stops = np.array([[int(code[i : i + 2], 16) for i in (0, 2, 4)] for code in (DIVERGING if signed else CIVIDIS).split()])
+    stops = np.array(
+        [[int(code[i : i + 2], 16) for i in (0, 2, 4)] for code in (DIVERGING if signed else CIVIDIS).split()]
+    )
     place = np.linspace(0, len(stops) - 1, 256)
-    return np.stack([np.interp(place, range(len(stops)), stops[:, i]) for i in range(3)], axis=1).round().astype(np.uint8)
+    return (
+        np.stack([np.interp(place, range(len(stops)), stops[:, i]) for i in range(3)], axis=1).round().astype(np.uint8)
+    )
 
 
 def heat_map_png(values: np.ndarray, signed: bool = False, most: int = 100_000) -> bytes:
@@ -47,7 +51,9 @@ def heat_map_png(values: np.ndarray, signed: bool = False, most: int = 100_000) 
     png = _png(values, signed)
     if len(png) <= most or min(rows, columns) < 2:
         return png
-    fields = values[:rows, :columns].reshape(rows // 2, 2, columns // 2, 2).transpose(0, 2, 1, 3).reshape(rows // 2, -1, 4)
+    fields = (
+        values[:rows, :columns].reshape(rows // 2, 2, columns // 2, 2).transpose(0, 2, 1, 3).reshape(rows // 2, -1, 4)
+    )
     strength = np.abs(fields.astype(np.int16) - 128) if signed else fields
     halved = np.take_along_axis(fields, strength.argmax(-1)[..., None], -1)[..., 0]
     return heat_map_png(halved, signed, most)
@@ -70,9 +76,15 @@ def _png(values: np.ndarray, signed: bool) -> bytes:
 
 
 def matrix_figure(
-    weights: np.ndarray, rows: Sequence[str], columns: Sequence[str], title: str, signed: bool = False
+    weights: np.ndarray,
+    rows: Sequence[str],
+    columns: Sequence[str],
+    title: str,
+    signed: bool = False,
+    *,
+    chosen: Sequence[int] = (),
 ) -> Figure:
-    """A heat map with its tokens and a colour bar."""
+    """A heat map with its tokens and a colour bar; the `chosen` rows are framed."""
     from matplotlib.colors import ListedColormap
     from matplotlib.figure import Figure
 
@@ -94,6 +106,8 @@ def matrix_figure(
         axes.set_xticks(range(len(columns)), [_plain(label) for label in columns], rotation=90, fontsize=small)
     if len(rows) <= LABELLED:
         axes.set_yticks(range(len(rows)), [_plain(label) for label in rows], fontsize=small)
+    for i in chosen:
+        axes.axhspan(i - 0.5, i + 0.5, fill=False, edgecolor="#4a9eff", linewidth=1.5)
     axes.set_xlabel("to")
     axes.set_ylabel("from")
     axes.set_title(_plain(title, 90), fontsize=9)
@@ -134,7 +148,9 @@ def lines_figure(
     colours[:, 3] = 0.08 + 0.92 * part
     axes.add_collection(
         LineCollection(
-            [[(0, a), (1, b)] for a, b in zip(y, x, strict=True)], colors=colours, linewidths=0.4 + 2.6 * part  # type: ignore[arg-type]
+            [[(0, a), (1, b)] for a, b in zip(y, x, strict=True)],
+            colors=colours,
+            linewidths=0.4 + 2.6 * part,
         )
     )
     for i, label in enumerate(rows):

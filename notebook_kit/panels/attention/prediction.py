@@ -23,11 +23,14 @@ def predict(model: nn.Module, reading: Reading) -> dict[str, Tensor]:
     """Run the model on what the reading was made from; its outputs, of the one example, by name."""
     if not reading.inputs:
         raise InputError(
-            "There is no model behind this attention.", next_step="Make the view from a model and a text to switch heads off."
+            "There is no model behind this attention.",
+            next_step="Make the view from a model and a text to switch heads off.",
         )
     with evaluating(model):
         outputs = model(**reading.inputs)
-    return {name: value[0].float().cpu() for name, value in outputs.items() if isinstance(value, Tensor) and value.dim()}
+    return {
+        name: value[0].float().cpu() for name, value in outputs.items() if isinstance(value, Tensor) and value.dim()
+    }
 
 
 def predictions(
@@ -76,7 +79,9 @@ def _described(model, tokenizer, reading: Reading, before, after) -> tuple[str, 
         return "states", _states(reading, before, after)
     if logits.dim() == 1:
         return "classes", _classes(config, logits, changed)
-    if logits.shape[-1] == getattr(config, "vocab_size", None) and logits.shape[-1] != getattr(config, "num_labels", None):
+    if logits.shape[-1] == getattr(config, "vocab_size", None) and logits.shape[-1] != getattr(
+        config, "num_labels", None
+    ):
         return _words(tokenizer, reading, logits, changed)
     if logits.dim() == 2:
         return "tokens", _token_labels(config, reading, logits, changed)
@@ -165,9 +170,15 @@ def _answers(reading: Reading, before: dict[str, Tensor], after: dict[str, Tenso
 
 def _states(reading: Reading, before: dict[str, Tensor], after: dict[str, Tensor]) -> list[dict[str, Any]]:
     """How far states turned: the cosine with what they were, of the mean over tokens and of the tokens that moved most."""
-    name = "last_hidden_state" if "last_hidden_state" in before else next((n for n, v in before.items() if v.dim() == 2), "")
+    name = (
+        "last_hidden_state"
+        if "last_hidden_state" in before
+        else next((n for n, v in before.items() if v.dim() == 2), "")
+    )
     if not name:
-        raise InputError("This model gives nothing that could be compared.", next_step="Use a model with a head for a task.")
+        raise InputError(
+            "This model gives nothing that could be compared.", next_step="Use a model with a head for a task."
+        )
     first, second = before[name], after[name]
     rows = [_row("", 1.0, F.cosine_similarity(first.mean(0), second.mean(0), dim=0))]
     if first.shape[0] == len(reading.rows):

@@ -41,6 +41,8 @@ def rollout(layers: Sequence[Tensor]) -> Tensor:
     identity = torch.eye(T)
     flow = identity
     for layer in layers:
-        mixed = layer.float().mean(0) + identity
+        heads, *_ = layer.shape
+        mean = torch.full((1, heads), 1 / heads) @ layer.float().flatten(1)  # a matrix product: faster than mean(0)
+        mixed = mean.view(T, T) + identity
         flow = mixed / mixed.sum(-1, keepdim=True) @ flow
     return flow

@@ -44,14 +44,13 @@ def head_scores(weights: Tensor, rows: Tokens, columns: Tokens) -> Tensor:
         >>> from notebook_kit.panels.attention.tokens import named_tokens
         >>> tokens = named_tokens("to be or not to be".split())
         >>> before = torch.eye(6).roll(-1, dims=1)[None]          # everyone looks at the one before, the first at the last
-        >>> dict(zip(SCORES, head_scores(before.mT, tokens, tokens)[0].tolist()))["previous"]
+        >>> dict(zip(SCORES, head_scores(before, tokens, tokens)[0].tolist()))["previous"]
         1.0
     """
-    H, F, T = weights.shape
-    return _measured(weights, _templates(rows, columns), F, T)
+    return _measured(weights, _templates(rows, columns))
 
 
-def _measured(weights: Tensor, templates: Tensor, F: int, T: int) -> Tensor:
+def _measured(weights: Tensor, templates: Tensor) -> Tensor:
     weights = weights.float()
     sums = weights.sum(-1, keepdim=True)
     if not torch.allclose(sums, torch.ones(()), atol=1e-4):
@@ -64,8 +63,7 @@ def _measured(weights: Tensor, templates: Tensor, F: int, T: int) -> Tensor:
 def scores_of(reading: Reading) -> Tensor:
     """The scores of all heads of a reading: `(heads of all layers, scores)`."""
     templates = _templates(reading.rows, reading.columns)
-    F, T = len(reading.rows), len(reading.columns)
-    return torch.cat([_measured(layer, templates, F, T) for layer in reading.layers])
+    return torch.cat([_measured(layer, templates) for layer in reading.layers])
 
 
 def _templates(rows: Tokens, columns: Tokens) -> Tensor:

@@ -11,12 +11,41 @@ from torch import Tensor
 
 from notebook_kit.errors import InputError
 from notebook_kit.panels.attention.lens import Lens
-from notebook_kit.panels.attention.reading import Reading
+from notebook_kit.panels.attention.reading import Reading, has_sites
+from notebook_kit.panels.attention.source import Source
 from notebook_kit.panels.attention.tokens import Tokens
 
-__all__ = ["THUMBNAIL", "check_alike", "for_page", "indices", "lens_of", "names_of", "pooled", "quantised"]
+__all__ = ["THUMBNAIL", "about", "check_alike", "for_page", "indices", "lens_of", "names_of", "pooled", "quantised"]
 
 THUMBNAIL = 32
+
+
+def about(
+    version: int, source: Source | None, reading: Reading | None, other: Reading | None, compares_models: bool
+) -> dict[str, Any]:
+    """What the page must know of what is there to see."""
+    known: dict[str, Any] = {
+        "version": version,
+        "name": "" if source is None else source.name,
+        "reads_text": source is not None and source.reads_text,
+        "ready": reading is not None,
+    }
+    if reading is None:
+        return known
+    return known | {
+        "layers": list(reading.numbers),
+        "heads": list(reading.heads),
+        "tokens": for_page(reading.rows),
+        "to_tokens": None if reading.is_square else for_page(reading.columns),
+        "other_tokens": None if other is None or other.rows.labels == reading.rows.labels else list(other.rows.labels),
+        "compares": other is not None,
+        "compares_models": compares_models,
+        "has_pair": reading.rows.has_pair and reading.columns.has_pair,
+        "can_ablate": source is not None and has_sites(source.model),
+        "has_rollout": reading.is_square and list(reading.numbers) == list(range(len(reading.numbers))),
+        "half": reading.layers[0].dtype == torch.float16,
+        "notices": [list(notice) for notice in reading.notices],
+    }
 
 
 def check_alike(reading: Reading, other: Reading) -> None:
