@@ -80,8 +80,8 @@ class CamembertForTokenClassification(RobertaForTokenClassification):
         >>> from notebook_kit import CamembertConfig, CamembertForTokenClassification
         >>> size = {"hidden_size": 32, "num_hidden_layers": 1, "num_attention_heads": 2, "intermediate_size": 64, "vocab_size": 50}
         >>> model = CamembertForTokenClassification(CamembertConfig(**size, id2label={0: "O", 1: "LIEU", 2: "PERSONNE"}))
-        >>> model(torch.tensor([[0, 17, 8, 2]])).logits.softmax(-1).sum(-1).round()  # the labels' chances at each token
-        tensor([[1., 1., 1., 1.]], grad_fn=...)
+        >>> model(torch.tensor([[0, 17, 8, 2]])).logits.softmax(-1).sum(-1).round().tolist()  # three chances at each token
+        [[1.0, 1.0, 1.0, 1.0]]
     """
 
     config_class = CamembertConfig

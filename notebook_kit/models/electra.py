@@ -259,8 +259,9 @@ class ElectraForQuestionAnswering(ElectraPreTrainedModel):
         >>> tiny = ElectraConfig(embedding_size=16, hidden_size=32, num_hidden_layers=1, intermediate_size=64, vocab_size=50)
         >>> out = ElectraForQuestionAnswering(tiny)(torch.tensor([[2, 17, 3, 21, 22, 3]]))
         >>> spans = out.start_logits[0, :, None] + out.end_logits[0, None]  # the score of each start with each end
-        >>> spans.triu().shape
-        torch.Size([6, 6])
+        >>> best = spans.masked_fill(torch.ones(6, 6).tril(-1).bool(), float("-inf")).argmax().item()
+        >>> best // 6 <= best % 6  # the answer does not end before it starts
+        True
     """
 
     def __init__(self, config: ElectraConfig) -> None:

@@ -89,6 +89,20 @@ class Pipeline:
 
     Raises:
         InputError: for an option that the task does not have, with near matches.
+
+    Example:
+        >>> from notebook_kit import BertConfig, BertModel, Pipeline
+        >>> class FirstVectorNorm(Pipeline):  # how long the first token's vector is
+        ...     task, processors = "first-vector-norm", ()  # its inputs are ids, so it needs no tokenizer
+        ...     def preprocess(self, item):
+        ...         return {"input_ids": list(item)}
+        ...     def forward(self, batch):
+        ...         return {"norm": self.model(**batch).last_hidden_state[:, 0].norm(dim=-1)}
+        ...     def postprocess(self, item, features, outputs, *, digits=3):
+        ...         return round(float(outputs[0]["norm"]), digits)
+        >>> model = BertModel(BertConfig(hidden_size=32, num_hidden_layers=1, num_attention_heads=2, vocab_size=50))
+        >>> FirstVectorNorm(model)([(2, 17, 8, 3), (2, 9, 3)], digits=1)  # a fresh layer norm leaves the root of 32
+        [5.7, 5.7]
     """
 
     task: str = ""

@@ -28,6 +28,17 @@ class FillMaskPipeline(Pipeline):
 
     Raises:
         InputError: for a text with no gap.
+
+    Example:
+        >>> import pathlib, tempfile
+        >>> from notebook_kit import AutoTokenizer, BertConfig, BertForMaskedLM, FillMaskPipeline
+        >>> file = pathlib.Path(tempfile.mkdtemp(), "vocab.txt")
+        >>> _ = file.write_text("\\n".join("[PAD] [UNK] [CLS] [SEP] [MASK] the film was dull lovely long".split()))
+        >>> model = BertForMaskedLM(BertConfig(hidden_size=32, num_hidden_layers=1, num_attention_heads=2, vocab_size=11))
+        >>> fill = FillMaskPipeline(model, AutoTokenizer.from_pretrained(file))
+        >>> answers = fill("the film was [MASK]", targets=["lovely", "dull"])  # an untrained model has no favourite
+        >>> sorted(answer["sequence"] for answer in answers)
+        ['the film was dull', 'the film was lovely']
     """
 
     task = "fill-mask"

@@ -41,6 +41,18 @@ class QuestionAnsweringPipeline(Pipeline):
 
     Raises:
         InputError: for questions or contexts that are missing or empty.
+
+    Example:
+        >>> import pathlib, tempfile
+        >>> from notebook_kit import AutoTokenizer, BertConfig, BertForQuestionAnswering, QuestionAnsweringPipeline
+        >>> file = pathlib.Path(tempfile.mkdtemp(), "vocab.txt")
+        >>> _ = file.write_text("\\n".join("[PAD] [UNK] [CLS] [SEP] [MASK] where is my hat on the chair".split()))
+        >>> tiny = BertConfig(hidden_size=32, num_hidden_layers=1, num_attention_heads=2, vocab_size=12)
+        >>> answer_to = QuestionAnsweringPipeline(BertForQuestionAnswering(tiny), AutoTokenizer.from_pretrained(file))
+        >>> context = "my hat is on the chair"
+        >>> found = answer_to(question="where is my hat", context=context)
+        >>> found["answer"] == context[found["start"] : found["end"]]  # words of the context, with their place in it
+        True
     """
 
     task = "question-answering"

@@ -42,6 +42,17 @@ class TokenClassificationPipeline(Pipeline):
 
     Raises:
         InputError: for options that do not go together, and inputs that are no texts.
+
+    Example:
+        >>> import pathlib, tempfile
+        >>> from notebook_kit import AutoTokenizer, BertConfig, BertForTokenClassification, TokenClassificationPipeline
+        >>> file = pathlib.Path(tempfile.mkdtemp(), "vocab.txt")
+        >>> _ = file.write_text("\\n".join("[PAD] [UNK] [CLS] [SEP] [MASK] maria lives in berlin".split()))
+        >>> tiny = BertConfig(hidden_size=32, num_hidden_layers=1, num_attention_heads=2, vocab_size=9, id2label={0: "O", 1: "LOC"})
+        >>> tag = TokenClassificationPipeline(BertForTokenClassification(tiny), AutoTokenizer.from_pretrained(file))
+        >>> answers = tag("Maria lives in Berlin", ignore_labels=[])  # every token, whatever its label
+        >>> [(answer["word"], answer["start"], answer["end"]) for answer in answers]
+        [('maria', 0, 5), ('lives', 6, 11), ('in', 12, 14), ('berlin', 15, 21)]
     """
 
     task = "token-classification"

@@ -26,6 +26,18 @@ class ZeroShotClassificationPipeline(Pipeline):
 
     Returns:
         `{"sequence": str, "labels": list[str], "scores": list[float]}` for each text, best label first.
+
+    Example:
+        >>> import pathlib, tempfile
+        >>> from notebook_kit import AutoTokenizer, BertConfig, BertForSequenceClassification, ZeroShotClassificationPipeline
+        >>> file = pathlib.Path(tempfile.mkdtemp(), "vocab.txt")
+        >>> _ = file.write_text("\\n".join("[PAD] [UNK] [CLS] [SEP] [MASK] this text is about we won music sport .".split()))
+        >>> inference = {0: "contradiction", 1: "neutral", 2: "entailment"}  # what a model for this has learned to tell
+        >>> tiny = BertConfig(hidden_size=32, num_hidden_layers=1, num_attention_heads=2, vocab_size=14, id2label=inference)
+        >>> classify = ZeroShotClassificationPipeline(BertForSequenceClassification(tiny), AutoTokenizer.from_pretrained(file))
+        >>> answer = classify("we won", ["music", "sport"], hypothesis_template="This text is about {}.")
+        >>> sorted(answer["labels"]), round(sum(answer["scores"]), 3)
+        (['music', 'sport'], 1.0)
     """
 
     task = "zero-shot-classification"

@@ -101,6 +101,14 @@ class DataCollatorWithPadding:
 
     Raises:
         InputError: if there are columns that cannot be padded.
+
+    Example:
+        >>> from tokenizers import Tokenizer, models
+        >>> from notebook_kit import DataCollatorWithPadding, PreTrainedTokenizerFast
+        >>> tokenizer = PreTrainedTokenizerFast(Tokenizer(models.WordLevel({"[PAD]": 0})), pad_token="[PAD]")
+        >>> batch = DataCollatorWithPadding(tokenizer)([{"input_ids": [5, 6, 7], "label": 1}, {"input_ids": [8], "label": 0}])
+        >>> batch["input_ids"].tolist(), batch["attention_mask"].tolist(), batch["labels"].tolist()
+        ([[5, 6, 7], [8, 0, 0]], [[1, 1, 1], [1, 0, 0]], [1, 0])
     """
 
     tokenizer: Any
@@ -133,6 +141,15 @@ class DataCollatorForTokenClassification:
     Args:
         tokenizer, padding, max_length, pad_to_multiple_of, return_tensors: As for `DataCollatorWithPadding`.
         label_pad_token_id: The label of padding; the losses leave -100 out.
+
+    Example:
+        >>> from tokenizers import Tokenizer, models
+        >>> from notebook_kit import DataCollatorForTokenClassification, PreTrainedTokenizerFast
+        >>> tokenizer = PreTrainedTokenizerFast(Tokenizer(models.WordLevel({"[PAD]": 0})), pad_token="[PAD]")
+        >>> collate = DataCollatorForTokenClassification(tokenizer)
+        >>> batch = collate([{"input_ids": [5, 6, 7], "labels": [0, 3, 4]}, {"input_ids": [8], "labels": [3]}])
+        >>> batch["labels"].tolist()
+        [[0, 3, 4], [3, -100, -100]]
     """
 
     tokenizer: Any

@@ -19,7 +19,14 @@ def _short(value: Any) -> str:
 
 
 class PrinterCallback(TrainerCallback):
-    """Writes each log to the standard output as one line."""
+    """Writes each log to the standard output as one line.
+
+    Example:
+        >>> from notebook_kit import PrinterCallback, TrainerControl, TrainerState, TrainingArguments
+        >>> logs = {"loss": 0.693147, "learning_rate": 5e-05, "epoch": 0.5}
+        >>> PrinterCallback().on_log(TrainingArguments("run"), TrainerState(), TrainerControl(), logs=logs)
+        {'loss': '0.6931', 'learning_rate': '5e-05', 'epoch': '0.5'}
+    """
 
     def on_log(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
         if state.is_local_process_zero:
@@ -33,6 +40,15 @@ class ProgressCallback(TrainerCallback):
 
     In a notebook the table is drawn once and updated; in a terminal each row is written above the bar. An evaluation or a
     prediction outside a run has a bar of its own.
+
+    Example:
+        >>> from notebook_kit import ProgressCallback, TrainerControl, TrainerState
+        >>> shown, state, control = ProgressCallback(), TrainerState(max_steps=200), TrainerControl()
+        >>> shown.on_train_begin(None, state, control)  # the bar, on the standard error
+        >>> state.global_step, state.epoch = 100, 1.0
+        >>> shown.on_log(None, state, control, logs={"eval_loss": 0.41, "eval_accuracy": 0.875})
+        Step: 100  Epoch: 1  Validation Loss: 0.41  Accuracy: 0.875
+        >>> shown.on_train_end(None, state, control)
     """
 
     def __init__(self) -> None:
