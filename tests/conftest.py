@@ -6,6 +6,9 @@ import importlib.util
 import os
 from pathlib import Path
 
+# Before anything imports torch: the models here are so small that a second thread only waits for the first.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+os.environ.setdefault("MKL_NUM_THREADS", "1")
 # Before anything imports huggingface_hub: neither it nor the oracle may look for the Hub.
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
 os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
