@@ -12,18 +12,18 @@ from __future__ import annotations
 import importlib
 from typing import TYPE_CHECKING, Any
 
-from .factory import get_supported_tasks, pipeline
+from notebook_kit.pipelines.factory import get_supported_tasks, pipeline
 
 if TYPE_CHECKING:
-    from .base import Pipeline
-    from .feature_extraction import FeatureExtractionPipeline
-    from .fill_mask import FillMaskPipeline
-    from .inputs import KeyDataset, KeyPairDataset
-    from .question_answering import QuestionAnsweringPipeline
-    from .running import ResultStream
-    from .text_classification import TextClassificationPipeline
-    from .token_classification import NerPipeline, TokenClassificationPipeline
-    from .zero_shot_classification import ZeroShotClassificationPipeline
+    from notebook_kit.pipelines.base import Pipeline
+    from notebook_kit.pipelines.feature_extraction import FeatureExtractionPipeline
+    from notebook_kit.pipelines.fill_mask import FillMaskPipeline
+    from notebook_kit.pipelines.inputs import KeyDataset, KeyPairDataset
+    from notebook_kit.pipelines.question_answering import QuestionAnsweringPipeline
+    from notebook_kit.pipelines.running import ResultStream
+    from notebook_kit.pipelines.text_classification import TextClassificationPipeline
+    from notebook_kit.pipelines.token_classification import NerPipeline, TokenClassificationPipeline
+    from notebook_kit.pipelines.zero_shot_classification import ZeroShotClassificationPipeline
 
 __all__ = [
     "FeatureExtractionPipeline",

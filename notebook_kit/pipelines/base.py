@@ -13,10 +13,10 @@ from typing import Any, ClassVar, cast
 import torch
 from torch import nn
 
-from ..errors import InputError, NotebookKitWarning, near_matches
-from .batching import length_alike_batches, pad_features
-from .inputs import KeyDataset, KeyPairDataset, kind_of
-from .running import Plan, ResultStream, run_list
+from notebook_kit.errors import InputError, NotebookKitWarning, near_matches
+from notebook_kit.pipelines.batching import length_alike_batches, pad_features
+from notebook_kit.pipelines.inputs import KeyDataset, KeyPairDataset, kind_of
+from notebook_kit.pipelines.running import Plan, ResultStream, run_list
 
 __all__ = ["KeyDataset", "KeyPairDataset", "Pipeline", "choose_device", "notice"]
 
@@ -160,7 +160,7 @@ class Pipeline:
         self.model: Any
         self.model, self.device = _placed(model, device, dtype)
         if quantize is not None:
-            from .quantization import quantized
+            from notebook_kit.pipelines.quantization import quantized
 
             self.model = quantized(self.model, quantize)
         self.quantize = quantize

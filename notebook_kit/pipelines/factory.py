@@ -9,13 +9,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ..errors import HubError, HubUnreachableError, InputError, NotebookKitError, near_matches
+from notebook_kit.errors import HubError, HubUnreachableError, InputError, NotebookKitError, near_matches
 
 if TYPE_CHECKING:
     import torch
 
-    from ..hub import Source
-    from .base import Pipeline
+    from notebook_kit.hub import Source
+    from notebook_kit.pipelines.base import Pipeline
 
 __all__ = ["ALIASES", "TASKS", "Task", "get_supported_tasks", "pipeline", "task_of"]
 
@@ -156,7 +156,7 @@ def pipeline(
     name = None if task is None else _task_name(task)
     if dtype is None:
         dtype = torch_dtype
-    from ..hub import HUB_OPTIONS
+    from notebook_kit.hub import HUB_OPTIONS
 
     options = {key: kwargs.pop(key) for key in list(kwargs) if key in HUB_OPTIONS}
     options |= {"revision": revision, "token": token}
@@ -199,8 +199,8 @@ def _make(
     device: Any,
     kwargs: dict[str, Any],
 ) -> Pipeline:
-    from ..configuration import PretrainedConfig
-    from ..hub import Source, locate
+    from notebook_kit.configuration import PretrainedConfig
+    from notebook_kit.hub import Source, locate
 
     source = None
     if isinstance(model, str | os.PathLike | Source):
@@ -361,14 +361,14 @@ def _check_head(model: Any, name: str) -> None:
 
 def _make_default(name: str, make: Any, options: dict[str, Any]) -> Pipeline:
     """The task's usual checkpoint if it can be had, else the zoo's; a line says which."""
-    from .base import notice
+    from notebook_kit.pipelines.base import notice
 
     usual = TASKS[name].model
     try:
         source = _usual_source(usual, options)
         made = make(source, name, options)
     except HubError as error:
-        from ..zoo import default_for
+        from notebook_kit.zoo import default_for
 
         embedded = default_for(name)
         if embedded is None:
@@ -389,7 +389,7 @@ def _make_default(name: str, make: Any, options: dict[str, Any]) -> Pipeline:
 
 def _usual_source(name: str, options: dict[str, Any]) -> Source:
     """Locate a checkpoint without a long wait for a Hub that does not answer."""
-    from ..hub import locate
+    from notebook_kit.hub import locate
 
     if not options.get("force_download"):
         try:
@@ -429,7 +429,7 @@ def _hub_answers(patience: float) -> bool:
 
 
 def _zoo_checkpoint(name: str) -> str:
-    from ..zoo import default_for
+    from notebook_kit.zoo import default_for
 
     embedded = default_for(name)
     if embedded is None:
@@ -440,7 +440,7 @@ def _zoo_checkpoint(name: str) -> str:
 
 
 def _zoo_tasks() -> list[str]:
-    from ..zoo import default_for
+    from notebook_kit.zoo import default_for
 
     return [name for name in TASKS if default_for(name)]
 
@@ -468,7 +468,7 @@ def _check_arguments(task: Any, model: Any, framework: Any, device: Any, device_
 
 
 def _auto(name: str) -> Any:
-    from ..models import auto
+    from notebook_kit.models import auto
 
     if not hasattr(auto, name):
         raise NotebookKitError(f"notebook_kit.models.auto has no {name}.")

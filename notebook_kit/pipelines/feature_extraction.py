@@ -6,9 +6,9 @@ from typing import Any
 
 import torch
 
-from ..errors import InputError
-from .base import Pipeline
-from .text_classification import read_text_or_pair
+from notebook_kit.errors import InputError
+from notebook_kit.pipelines.base import Pipeline
+from notebook_kit.pipelines.text_classification import read_text_or_pair
 
 __all__ = ["FeatureExtractionPipeline"]
 

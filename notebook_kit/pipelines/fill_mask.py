@@ -7,8 +7,8 @@ from typing import Any
 
 import torch
 
-from ..errors import InputError, NotebookKitWarning
-from .base import Pipeline
+from notebook_kit.errors import InputError, NotebookKitWarning
+from notebook_kit.pipelines.base import Pipeline
 
 __all__ = ["FillMaskPipeline"]
 

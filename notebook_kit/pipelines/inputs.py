@@ -6,7 +6,7 @@ import os
 from collections.abc import Iterable, Iterator, Mapping, Sized
 from typing import Any, Literal
 
-from ..errors import InputError
+from notebook_kit.errors import InputError
 
 __all__ = ["KeyDataset", "KeyPairDataset", "iterate", "kind_of"]
 

@@ -1,5 +1,5 @@
 """The names that notebooks written for `transformers.pipelines.pt_utils` import."""
 
-from .inputs import KeyDataset, KeyPairDataset
+from notebook_kit.pipelines.inputs import KeyDataset, KeyPairDataset
 
 __all__ = ["KeyDataset", "KeyPairDataset"]

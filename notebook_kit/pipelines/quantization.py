@@ -19,7 +19,7 @@ import copy
 import torch
 from torch import Tensor, nn
 
-from ..errors import InputError, near_matches
+from notebook_kit.errors import InputError, near_matches
 
 __all__ = ["Int8Linear", "quantized"]
 

@@ -8,9 +8,9 @@ from typing import Any
 import numpy as np
 import torch
 
-from ..errors import InputError
-from .base import Pipeline
-from .inputs import kind_of
+from notebook_kit.errors import InputError
+from notebook_kit.pipelines.base import Pipeline
+from notebook_kit.pipelines.inputs import kind_of
 
 __all__ = ["QuestionAnsweringPipeline"]
 

@@ -12,13 +12,13 @@ from collections.abc import Generator, Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from ..errors import NotebookKitError, PipelineInputError
-from .batching import length_alike_batches
-from .inputs import iterate
-from .progress import Progress
+from notebook_kit.errors import NotebookKitError, PipelineInputError
+from notebook_kit.pipelines.batching import length_alike_batches
+from notebook_kit.pipelines.inputs import iterate
+from notebook_kit.pipelines.progress import Progress
 
 if TYPE_CHECKING:
-    from .base import Pipeline
+    from notebook_kit.pipelines.base import Pipeline
 
 __all__ = ["Failure", "Plan", "ResultStream", "run_list"]
 

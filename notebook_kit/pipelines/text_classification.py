@@ -7,8 +7,8 @@ from typing import Any
 import numpy as np
 import torch
 
-from ..errors import InputError, near_matches
-from .base import Pipeline
+from notebook_kit.errors import InputError, near_matches
+from notebook_kit.pipelines.base import Pipeline
 
 __all__ = ["TextClassificationPipeline", "read_text_or_pair", "scores_from_logits"]
 

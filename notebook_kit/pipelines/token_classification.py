@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 import torch
 
-from ..errors import InputError, NotebookKitWarning, near_matches
-from .base import Pipeline
+from notebook_kit.errors import InputError, NotebookKitWarning, near_matches
+from notebook_kit.pipelines.base import Pipeline
 
 __all__ = ["NerPipeline", "TokenClassificationPipeline"]
 

@@ -7,8 +7,8 @@ from typing import Any
 import numpy as np
 import torch
 
-from ..errors import InputError
-from .base import Pipeline, notice
+from notebook_kit.errors import InputError
+from notebook_kit.pipelines.base import Pipeline, notice
 
 __all__ = ["ZeroShotClassificationPipeline"]
 

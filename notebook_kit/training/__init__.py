@@ -35,25 +35,25 @@ _HOME_OF = {name: module for module, names in _HOMES.items() for name in names}
 __all__ = sorted(_HOME_OF)  # noqa: PLE0605 - a list of strings, computed from the table above
 
 if TYPE_CHECKING:
-    from .arguments import TrainingArguments as TrainingArguments
-    from .callbacks import DefaultFlowCallback as DefaultFlowCallback
-    from .callbacks import EarlyStoppingCallback as EarlyStoppingCallback
-    from .callbacks import TrainerCallback as TrainerCallback
-    from .collators import DataCollatorForTokenClassification as DataCollatorForTokenClassification
-    from .collators import DataCollatorWithPadding as DataCollatorWithPadding
-    from .collators import default_data_collator as default_data_collator
-    from .metrics import EvalLoopOutput as EvalLoopOutput
-    from .metrics import EvalPrediction as EvalPrediction
-    from .metrics import PredictionOutput as PredictionOutput
-    from .metrics import TrainOutput as TrainOutput
-    from .progress import PrinterCallback as PrinterCallback
-    from .progress import ProgressCallback as ProgressCallback
-    from .runs import get_last_checkpoint as get_last_checkpoint
-    from .schedules import get_scheduler as get_scheduler
-    from .seeding import set_seed as set_seed
-    from .state import TrainerControl as TrainerControl
-    from .state import TrainerState as TrainerState
-    from .trainer import Trainer as Trainer
+    from notebook_kit.training.arguments import TrainingArguments as TrainingArguments
+    from notebook_kit.training.callbacks import DefaultFlowCallback as DefaultFlowCallback
+    from notebook_kit.training.callbacks import EarlyStoppingCallback as EarlyStoppingCallback
+    from notebook_kit.training.callbacks import TrainerCallback as TrainerCallback
+    from notebook_kit.training.collators import DataCollatorForTokenClassification as DataCollatorForTokenClassification
+    from notebook_kit.training.collators import DataCollatorWithPadding as DataCollatorWithPadding
+    from notebook_kit.training.collators import default_data_collator as default_data_collator
+    from notebook_kit.training.metrics import EvalLoopOutput as EvalLoopOutput
+    from notebook_kit.training.metrics import EvalPrediction as EvalPrediction
+    from notebook_kit.training.metrics import PredictionOutput as PredictionOutput
+    from notebook_kit.training.metrics import TrainOutput as TrainOutput
+    from notebook_kit.training.progress import PrinterCallback as PrinterCallback
+    from notebook_kit.training.progress import ProgressCallback as ProgressCallback
+    from notebook_kit.training.runs import get_last_checkpoint as get_last_checkpoint
+    from notebook_kit.training.schedules import get_scheduler as get_scheduler
+    from notebook_kit.training.seeding import set_seed as set_seed
+    from notebook_kit.training.state import TrainerControl as TrainerControl
+    from notebook_kit.training.state import TrainerState as TrainerState
+    from notebook_kit.training.trainer import Trainer as Trainer
 
 
 def __getattr__(name: str):

@@ -11,8 +11,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ..errors import CheckpointError, ConfigurationError, near_matches
-from .spellings import modern, without_trackers
+from notebook_kit.errors import CheckpointError, ConfigurationError, near_matches
+from notebook_kit.training.spellings import modern, without_trackers
 
 if TYPE_CHECKING:
     import torch

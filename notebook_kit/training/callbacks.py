@@ -6,12 +6,12 @@ import warnings
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
-from ..errors import ConfigurationError, NotebookKitWarning
-from .state import ExportableState, TrainerControl, TrainerState
+from notebook_kit.errors import ConfigurationError, NotebookKitWarning
+from notebook_kit.training.state import ExportableState, TrainerControl, TrainerState
 
 if TYPE_CHECKING:
-    from .arguments import TrainingArguments
-    from .trainer import Trainer
+    from notebook_kit.training.arguments import TrainingArguments
+    from notebook_kit.training.trainer import Trainer
 
 __all__ = ["DefaultFlowCallback", "EarlyStoppingCallback", "TrainerCallback"]
 
@@ -288,7 +288,7 @@ display_makers: list[Callable[[TrainingArguments], TrainerCallback | None]] = []
 
 def default_callbacks(args: TrainingArguments) -> list[TrainerCallback]:
     """The callbacks that every Trainer has: the flow, and one that shows the run."""
-    from .progress import PrinterCallback, ProgressCallback
+    from notebook_kit.training.progress import PrinterCallback, ProgressCallback
 
     display = next((shown for maker in display_makers if (shown := maker(args)) is not None), None)
     if display is None:

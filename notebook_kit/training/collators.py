@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from ..errors import InputError
+from notebook_kit.errors import InputError
 
 __all__ = ["DataCollatorForTokenClassification", "DataCollatorWithPadding", "default_data_collator"]
 

@@ -10,14 +10,14 @@ from typing import TYPE_CHECKING, Any
 from torch import nn
 from torch.utils.data import DataLoader, IterableDataset, SequentialSampler
 
-from ..errors import InputError
-from ..models.base import PreTrainedModel
-from .sampling import EpochSampler, LengthGroupedBatchSampler, SortedBatchSampler, example_lengths
+from notebook_kit.errors import InputError
+from notebook_kit.models.base import PreTrainedModel
+from notebook_kit.training.sampling import EpochSampler, LengthGroupedBatchSampler, SortedBatchSampler, example_lengths
 
 if TYPE_CHECKING:
     import numpy as np
 
-    from .arguments import TrainingArguments
+    from notebook_kit.training.arguments import TrainingArguments
 
 logger = logging.getLogger(__name__)
 

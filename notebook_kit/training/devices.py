@@ -6,12 +6,12 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
-from ..errors import ConfigurationError, InputError
+from notebook_kit.errors import ConfigurationError, InputError
 
 if TYPE_CHECKING:
     from accelerate import Accelerator
 
-    from .arguments import TrainingArguments
+    from notebook_kit.training.arguments import TrainingArguments
 
 _OUT_OF_MEMORY = (
     "→ The device's memory is full. Halve per_device_train_batch_size and double gradient_accumulation_steps (the result is"

@@ -7,13 +7,20 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
-from ..errors import InputError
-from .losses import count_labels
-from .metrics import EvalLoopOutput, EvalPrediction, gather_batches, map_tensors, plain_numbers, to_array
-from .sampling import sorted_order
+from notebook_kit.errors import InputError
+from notebook_kit.training.losses import count_labels
+from notebook_kit.training.metrics import (
+    EvalLoopOutput,
+    EvalPrediction,
+    gather_batches,
+    map_tensors,
+    plain_numbers,
+    to_array,
+)
+from notebook_kit.training.sampling import sorted_order
 
 if TYPE_CHECKING:
-    from .trainer import Trainer
+    from notebook_kit.training.trainer import Trainer
 
 
 def batch_rows(inputs: Any) -> int:

@@ -8,17 +8,17 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
-from ..errors import ConfigurationError, NotebookKitWarning
-from . import runs
-from .callbacks import metric_key
-from .metrics import TrainOutput, speed_metrics
-from .seeding import restore_rng_states, rng_states
+from notebook_kit.errors import ConfigurationError, NotebookKitWarning
+from notebook_kit.training import runs
+from notebook_kit.training.callbacks import metric_key
+from notebook_kit.training.metrics import TrainOutput, speed_metrics
+from notebook_kit.training.seeding import restore_rng_states, rng_states
 
 if TYPE_CHECKING:
-    from .losses import LossMeter
-    from .resuming import Position
-    from .setup import Plan
-    from .trainer import Trainer
+    from notebook_kit.training.losses import LossMeter
+    from notebook_kit.training.resuming import Position
+    from notebook_kit.training.setup import Plan
+    from notebook_kit.training.trainer import Trainer
 
 
 def log_losses(trainer: Trainer, meter: LossMeter, grad_norm: Any, learning_rate: float | None) -> None:

@@ -9,8 +9,8 @@ from typing import Any
 import torch
 import torch.nn.functional as F
 
-from ..errors import InputError
-from .state import ExportableState
+from notebook_kit.errors import InputError
+from notebook_kit.training.state import ExportableState
 
 
 def loss_of(outputs: Any, inputs: Mapping[str, Any], model: torch.nn.Module) -> torch.Tensor:

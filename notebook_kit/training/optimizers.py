@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import nn
 
-from ..errors import ConfigurationError, near_matches
+from notebook_kit.errors import ConfigurationError, near_matches
 
 if TYPE_CHECKING:
-    from .arguments import TrainingArguments
+    from notebook_kit.training.arguments import TrainingArguments
 
 _NO_DECAY_NAME = re.compile(r"bias|layernorm|rmsnorm|(?:^|\.)norm(?:$|\.)|_norm(?:$|\.)")
 

@@ -10,18 +10,18 @@ import torch
 from torch import nn
 from torch.utils.data import DataLoader
 
-from ..errors import InputError
-from . import runs
-from .data import check_dataset, fit_columns, lengths_for_grouping, make_loader
-from .optimizers import optimizer_class_and_options, parameter_groups
-from .schedules import get_scheduler
+from notebook_kit.errors import InputError
+from notebook_kit.training import runs
+from notebook_kit.training.data import check_dataset, fit_columns, lengths_for_grouping, make_loader
+from notebook_kit.training.optimizers import optimizer_class_and_options, parameter_groups
+from notebook_kit.training.schedules import get_scheduler
 
 if TYPE_CHECKING:
     from accelerate import Accelerator
 
-    from .arguments import TrainingArguments
-    from .callbacks import CallbackList
-    from .state import TrainerControl, TrainerState
+    from notebook_kit.training.arguments import TrainingArguments
+    from notebook_kit.training.callbacks import CallbackList
+    from notebook_kit.training.state import TrainerControl, TrainerState
 
 
 class TrainerParts:
@@ -144,7 +144,7 @@ class TrainerParts:
         **kwargs: Any,
     ) -> Any:
         """Write the model and upload it to the Hub as `args.hub_model_id`, or under the output folder's name."""
-        from .publishing import publish
+        from notebook_kit.training.publishing import publish
 
         return publish(self, commit_message, token, revision)
 

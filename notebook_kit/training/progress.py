@@ -7,7 +7,7 @@ import sys
 from collections.abc import Sized
 from typing import Any
 
-from .callbacks import TrainerCallback
+from notebook_kit.training.callbacks import TrainerCallback
 
 __all__ = ["PrinterCallback", "ProgressCallback"]
 

@@ -6,17 +6,17 @@ import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from .callbacks import TrainerCallback
+from notebook_kit.training.callbacks import TrainerCallback
 
 if TYPE_CHECKING:
-    from .parts import TrainerParts
+    from notebook_kit.training.parts import TrainerParts
 
 
 def publish(trainer: TrainerParts, message: str, token: str | None = None, revision: str | None = None) -> Any:
     """Upload the model, the tokenizer and the arguments; None on processes that write nothing."""
     if not trainer.is_world_process_zero():
         return None
-    from ..hub import push_folder
+    from notebook_kit.hub import push_folder
 
     args = trainer.args
     name = args.hub_model_id or Path(args.output_dir or "").resolve().name

@@ -11,16 +11,16 @@ from typing import TYPE_CHECKING, Any
 
 from torch import nn
 
-from ..errors import CheckpointError, NotebookKitWarning
-from . import runs
-from .arguments import TrainingArguments
-from .losses import LossMeter
-from .sampling import EpochSampler, LengthGroupedBatchSampler
-from .seeding import restore_rng_states
-from .state import ExportableState, TrainerState
+from notebook_kit.errors import CheckpointError, NotebookKitWarning
+from notebook_kit.training import runs
+from notebook_kit.training.arguments import TrainingArguments
+from notebook_kit.training.losses import LossMeter
+from notebook_kit.training.sampling import EpochSampler, LengthGroupedBatchSampler
+from notebook_kit.training.seeding import restore_rng_states
+from notebook_kit.training.state import ExportableState, TrainerState
 
 if TYPE_CHECKING:
-    from .trainer import Trainer
+    from notebook_kit.training.trainer import Trainer
 
 
 @dataclass

@@ -14,9 +14,9 @@ import torch
 from safetensors import SafetensorError
 from torch import nn
 
-from ..errors import CheckpointError
-from .seeding import rng_states
-from .state import TrainerState
+from notebook_kit.errors import CheckpointError
+from notebook_kit.training.seeding import rng_states
+from notebook_kit.training.state import TrainerState
 
 __all__ = ["get_last_checkpoint"]
 

@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from torch.utils.data import Sampler
 
-from .seeding import restore_rng_states, rng_states
+from notebook_kit.training.seeding import restore_rng_states, rng_states
 
 # Batches that are sorted together. More would pad still less, but make the batches of an epoch less random.
 MEGA_BATCH = 50

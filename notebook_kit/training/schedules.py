@@ -9,7 +9,7 @@ from typing import Any
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LambdaLR, LRScheduler, ReduceLROnPlateau
 
-from ..errors import ConfigurationError, near_matches
+from notebook_kit.errors import ConfigurationError, near_matches
 
 __all__ = [
     "get_constant_schedule",

@@ -11,10 +11,10 @@ from typing import Any
 
 from torch import nn
 
-from ..errors import ConfigurationError, InputError
-from ..models.base import PreTrainedModel
-from .arguments import TrainingArguments
-from .data import accepted_names
+from notebook_kit.errors import ConfigurationError, InputError
+from notebook_kit.models.base import PreTrainedModel
+from notebook_kit.training.arguments import TrainingArguments
+from notebook_kit.training.data import accepted_names
 
 
 def checked_args(args: Any) -> TrainingArguments:

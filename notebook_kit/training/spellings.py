@@ -5,7 +5,7 @@ from __future__ import annotations
 import warnings
 from typing import Any
 
-from ..errors import ConfigurationError, NotebookKitWarning, near_matches
+from notebook_kit.errors import ConfigurationError, NotebookKitWarning, near_matches
 
 # old name -> new name, same meaning
 RENAMED = {

@@ -9,10 +9,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ..errors import CheckpointError
+from notebook_kit.errors import CheckpointError
 
 if TYPE_CHECKING:
-    from .arguments import TrainingArguments
+    from notebook_kit.training.arguments import TrainingArguments
 
 __all__ = ["ExportableState", "TrainerControl", "TrainerState"]
 

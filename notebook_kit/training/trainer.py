@@ -14,22 +14,22 @@ from typing import Any
 import torch
 from torch import nn
 
-from ..errors import ConfigurationError, NotebookKitWarning
-from .arguments import TrainingArguments
-from .callbacks import CallbackList, default_callbacks
-from .collators import DataCollatorWithPadding, default_data_collator
-from .data import check_dataset
-from .devices import as_inputs, explain_memory, make_accelerator, to_device
-from .evaluation import evaluation_pass, predict_batch
-from .flow import conclude, evaluate_in_train, interrupted_message, log_losses, save_checkpoint
-from .interrupts import Interrupts
-from .losses import LossMeter, count_labels, loss_of, smoothed_loss
-from .metrics import EvalLoopOutput, EvalPrediction, PredictionOutput, TrainOutput, speed_metrics
-from .parts import TrainerParts
-from .resuming import Position, Resumption
-from .sampling import set_epoch
-from .seeding import rng_states, set_seed
-from .setup import (
+from notebook_kit.errors import ConfigurationError, NotebookKitWarning
+from notebook_kit.training.arguments import TrainingArguments
+from notebook_kit.training.callbacks import CallbackList, default_callbacks
+from notebook_kit.training.collators import DataCollatorWithPadding, default_data_collator
+from notebook_kit.training.data import check_dataset
+from notebook_kit.training.devices import as_inputs, explain_memory, make_accelerator, to_device
+from notebook_kit.training.evaluation import evaluation_pass, predict_batch
+from notebook_kit.training.flow import conclude, evaluate_in_train, interrupted_message, log_losses, save_checkpoint
+from notebook_kit.training.interrupts import Interrupts
+from notebook_kit.training.losses import LossMeter, count_labels, loss_of, smoothed_loss
+from notebook_kit.training.metrics import EvalLoopOutput, EvalPrediction, PredictionOutput, TrainOutput, speed_metrics
+from notebook_kit.training.parts import TrainerParts
+from notebook_kit.training.resuming import Position, Resumption
+from notebook_kit.training.sampling import set_epoch
+from notebook_kit.training.seeding import rng_states, set_seed
+from notebook_kit.training.setup import (
     ModelTraits,
     Plan,
     call_model_init,
@@ -40,7 +40,7 @@ from .setup import (
     length_of,
     takes_name,
 )
-from .state import TrainerControl, TrainerState
+from notebook_kit.training.state import TrainerControl, TrainerState
 
 __all__ = ["Trainer"]
 
@@ -154,7 +154,7 @@ class Trainer(TrainerParts):
         self._inspect_model()
         self.callback_handler = CallbackList(self, [*default_callbacks(self.args), *(callbacks or [])])
         if self.args.push_to_hub:
-            from .publishing import PublishCallback
+            from notebook_kit.training.publishing import PublishCallback
 
             self.add_callback(PublishCallback())
         self.emit("on_init_end")
