@@ -20,6 +20,7 @@ function rangeOf(numbers) {
 function attentionView(model, el) {
   const view = startView(model, el, "attention_view");
   const { words } = view;
+  const newest = new Map();             // slot -> the question that is on its way
   const kept = new Map();               // question -> answer, as long as the version of what was read is the same
   let keptBytes = 0, version = null, ablating = false, ended = false, turns = 0;
   let look = null, names = null, flow = null, flowNames = null, atlas = null, scores = null;
@@ -28,8 +29,8 @@ function attentionView(model, el) {
   const about = () => trait("_about") ?? {};
   const put = values => {
     for (const [name, value] of Object.entries(values)) model.set(name, value);
-    model.save_changes();
     schedule();
+    queueMicrotask(() => model.save_changes());   // after drawing has asked: what is looked at comes before what is remembered
   };
 
   // Questions, each asked once --------------------------------------------------------------------------------------
@@ -48,10 +49,14 @@ function attentionView(model, el) {
   const get = (kind, values, slot = kind) => {
     const key = keyOf(kind, values);
     if (kept.has(key)) return kept.get(key);     // at once, without even a promise: a known head is painted in this frame
-    return view.ask(kind, values, slot).then(answer => {
-      if (!answer || values.version !== about().version) return null;
-      return kept.get(key) ?? keep(key, answer);
+    if (newest.get(slot)?.key === key) return newest.get(slot).answer;
+    const answer = view.ask(kind, values, slot).then(one => {
+      if (newest.get(slot)?.key === key) newest.delete(slot);
+      if (!one || values.version !== about().version) return null;
+      return kept.get(key) ?? keep(key, one);
     });
+    newest.set(slot, { key, answer });
+    return answer;
   };
   const startOver = () => {
     kept.clear();
@@ -399,6 +404,7 @@ function attentionView(model, el) {
   const drawLook = answer => {
     if (answer) look = unpack(answer);
     if (!look) return;
+    stage.dataset.shown = `${trait("layer")}.${trait("heads").join(",")}`;
     names = namesOf(look);
     const lit = litOf(look.rows), least = Math.min(1, trait("threshold") / look.scale), mode = trait("view");
     if (document.activeElement !== threshold) threshold.value = String(Math.round(least * 100));

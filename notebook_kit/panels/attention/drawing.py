@@ -71,7 +71,7 @@ def _png(values: np.ndarray, signed: bool) -> bytes:
         return struct.pack(">I", len(data)) + name + data + struct.pack(">I", zlib.crc32(name + data))
 
     header = struct.pack(">IIBBBBB", width, height, 8, 3, 0, 0, 0)
-    body = chunk(b"PLTE", palette(signed).tobytes()) + chunk(b"IDAT", zlib.compress(lines.tobytes(), 6))
+    body = chunk(b"PLTE", palette(signed).tobytes()) + chunk(b"IDAT", zlib.compress(lines.tobytes(), 4))
     return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + body + chunk(b"IEND", b"")
 
 

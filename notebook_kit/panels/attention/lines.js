@@ -32,7 +32,7 @@ function linesView(view, { onPoint = () => {}, onPick = () => {} } = {}) {
   const rightList = h("ul.av-tokens.av-right", { role: "listbox", "aria-multiselectable": "true" });
   const middle = h("div.av-middle", {}, canvas);
   const scroller = h("div.av-lines", {}, h("div.av-lines-grid", {}, leftList, middle, rightList));
-  let look = null, names = null, marks = { least: 0, lit: [], litRight: [], values: null }, web = null, pointed = null, shown = "";
+  let look = null, names = null, marks = { least: 0, lit: [], litRight: [], values: null }, web = null, pointed = null, shown = "", shaded = null;
 
   const paint = () => {
     if (!look || !scroller.isConnected) return;
@@ -81,6 +81,8 @@ function linesView(view, { onPoint = () => {}, onPick = () => {} } = {}) {
       h("span.av-label", {}, name(i)), h("span.av-value", {}))));
 
   const shade = () => {
+    if (!marks.values && shaded === String([marks.lit, "", marks.litRight])) return;   // a thousand tokens that look as before
+    shaded = marks.values ? null : String([marks.lit, "", marks.litRight]);
     const tint = (list, values, lit) => {
       const top = values ? Math.max(...values.map(Math.abs), 1e-12) : 1;
       [...list.children].forEach((item, i) => {
@@ -130,7 +132,7 @@ function linesView(view, { onPoint = () => {}, onPick = () => {} } = {}) {
         items(leftList, newLook.R, newNames.row, "left");
         items(rightList, newLook.C, newNames.column, "right");
         shown = key;
-        pointed = null;
+        pointed = shaded = null;
       }
       leftList.setAttribute("aria-label", labels.left);
       rightList.setAttribute("aria-label", labels.right);
