@@ -185,10 +185,10 @@ function tokenInspector(model, view) {
     }
     const { columns: [ids, starts, ends, , , flags] } = row.data.get(values.number);
     const chips = [];
-    let at = 0, cut = false;
+    let at = 0, cut = values.cut;
     values.groups.forEach(([text, count], k) => {
       const hue = (values.number * blockSize + k) % 2 ? "other" : "one";
-      const lost = Boolean(flags[at] & FLAG.cut);
+      const lost = flags[at] & FLAG.inserted ? cut : Boolean(flags[at] & FLAG.cut);
       if (lost !== cut) { chips.push(h("span.scissors", { role: "none", title: words("cut_here") }, "✂")); cut = lost; }
       if (count === 1) {
         chips.push(chip(values.first + at, text, flags[at], hue, values.tokens[at], ids[at]));
@@ -198,7 +198,7 @@ function tokenInspector(model, view) {
           const whole = starts[at + i] !== ends[at + i] && bytes === undefined;
           return chip(values.first + at + i, whole ? values.tokens[at + i] : bytes ?? values.tokens[at + i], flags[at + i], hue, values.tokens[at + i], ids[at + i], true);
         });
-        chips.push(h(`span.cluster.hue-${hue}${flags[at] & FLAG.differs ? ".is-differs" : ""}`, { role: "group", "aria-label": words("cluster", { text: readable(text), count }) },
+        chips.push(h(`span.cluster.hue-${hue}${flags[at] & FLAG.differs ? ".is-differs" : ""}`, { role: "group", "aria-label": words("cluster", { text: spoken(text), count }) },
           h("span.whole", { "aria-hidden": "true" }, visible(text)), h("span.pieces", { role: "none" }, pieces)));
       }
       at += count;
@@ -212,7 +212,7 @@ function tokenInspector(model, view) {
   const chip = (position, text, flag, hue, token, id, isPiece = false) => {
     const kinds = ["special", "unknown", "inserted", "differs", "cut"].filter(kind => flag & FLAG[kind]);
     const classes = kinds.filter(kind => kind !== "inserted").map(kind => `.is-${kind}`).join("");
-    const name = [readable(text) || words("nothing"), words("id_is", { id }), ...kinds.map(kind => words(`key_${kind}`))].join(", ");
+    const name = [spoken(text) || words("nothing"), words("id_is", { id }), ...kinds.map(kind => words(`key_${kind}`))].join(", ");
     return h(`span.chip.hue-${hue}${isPiece ? ".piece" : ""}${classes}`,
       { role: "option", "aria-selected": "false", "aria-label": name, tabindex: "-1", "data-position": position, title: `${readable(token)} · ${id}` },
       h("span.face", {}, flag & FLAG.unknown ? h("span.sign", { "aria-hidden": "true" }, "?") : null, text === "" ? "∅" : visible(text)),
@@ -539,6 +539,11 @@ function visible(text) {
 /** The same as one string, for names and titles. */
 function readable(text) {
   return visible(text).map(node => (typeof node === "string" ? node : node.textContent)).join("");
+}
+
+/** The same to be read out: white space is named only where there is nothing else. */
+function spoken(text) {
+  return text.trim() ? text.trim() : readable(text);
 }
 
 /** What stands on the screen inside some elements, as boxes and words, for SVG and PNG. */

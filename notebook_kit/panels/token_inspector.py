@@ -105,11 +105,12 @@ class TokenInspector(Panel):
                 name, count = f"{backend.name} ({count})", count + 1
             names.append(name)
         with self._analysing:
-            self._backends = backends
+            had_some, self._backends = bool(self._backends), backends
             self._analyses.clear()
             self._comparisons.clear()
         with self.hold_sync():
-            self.selected, self.row = [], 0
+            if had_some:  # positions mean nothing to other tokenizers
+                self.selected, self.row = [], 0
             self._rows = [
                 {"name": name, "type": backend.model_type, "size": backend.size, "notes": backend.notes}
                 for name, backend in zip(names, backends, strict=True)
@@ -250,9 +251,8 @@ class TokenInspector(Panel):
         row, position = int(values["row"]), int(values["position"])
         if not (0 <= row < len(analyses) and 0 <= position < len(analyses[row])):
             return Answer({"gone": True})
-        with self._analysing:
-            told = story(analyses[row], position)
-            return Answer({"detail": analyses[row].detail(position), "stages": told.stages, "exact": told.exact})
+        told = story(analyses[row], position)
+        return Answer({"detail": analyses[row].detail(position), "stages": told.stages, "exact": told.exact})
 
     def answer_differences(self, values: dict[str, Any]) -> Answer:
         """Where a tokenizer cuts otherwise than the first: `of` and `row`."""
@@ -279,14 +279,13 @@ class TokenInspector(Panel):
         first = groups[0].first if groups else 0
         last = groups[-1].first + groups[-1].count if groups else 0
         differs = self._differing(key, analyses, row)
-        cuts = analysis.truncation.cuts
         columns = numpy.zeros((6, last - first), dtype=numpy.int32)
         for place, position in enumerate(range(first, last)):
-            flag, sequence = analysis.flags[position], analysis.sequences[position]
+            flag = analysis.flags[position]
             start, end = analysis.offsets[position]
             if position in differs:
                 flag |= DIFFERS
-            if sequence is not None and cuts and (start < cuts[sequence][0] or end > cuts[sequence][1]):
+            if _is_cut(analysis, position):
                 flag |= CUT
             columns[:, place] = (analysis.ids[position], start, end, *analysis.byte_span(position), flag)
         texts = [_group_text(analysis, group.first, group.start, group.end) for group in groups]
@@ -299,6 +298,7 @@ class TokenInspector(Panel):
         values = {
             "number": number,
             "first": first,
+            "cut": first > 0 and _is_cut(analysis, first - 1),
             "tokens": analysis.tokens[first:last],
             "groups": [[text, group.count] for text, group in zip(texts, groups, strict=True)],
             "bytes": parts,
@@ -399,6 +399,15 @@ def _group_text(analysis: Analysis, position: int, start: int, end: int) -> str:
     if sequence is None or start >= end or analysis.flags[position] & INSERTED:
         return analysis.tokens[position]
     return analysis.texts[sequence][start:end]
+
+
+def _is_cut(analysis: Analysis, position: int) -> bool:
+    """Whether a token is lost at `model_max_length`."""
+    sequence, cuts = analysis.sequences[position], analysis.truncation.cuts
+    if sequence is None or not cuts:
+        return False
+    start, end = analysis.offsets[position]
+    return start < cuts[sequence][0] or end > cuts[sequence][1]
 
 
 def _spelled(analysis: Analysis, position: int) -> str:

@@ -52,8 +52,9 @@ KERNEL_IS_IDLE = """name => {
 }"""
 ALL_HAVE_RUN = """() => {
     const panel = window.jupyterapp.shell.currentWidget;
-    return panel.context.sessionContext.session.kernel.status === 'idle' && panel.content.widgets.every(cell =>
-        cell.model.type !== 'code' || !cell.model.sharedModel.source.trim() || cell.model.executionCount !== null);
+    const failed = panel.node.querySelector("[data-mime-type='application/vnd.jupyter.error']");  // what follows is not run
+    return panel.context.sessionContext.session.kernel.status === 'idle' && (failed || panel.content.widgets.every(cell =>
+        cell.model.type !== 'code' || !cell.model.sharedModel.source.trim() || cell.model.executionCount !== null));
 }"""
 
 

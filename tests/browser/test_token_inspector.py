@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 
 import pytest
@@ -22,7 +21,8 @@ bytes_.train_from_iterator(corpus, trainers.BpeTrainer(vocab_size=320, initial_a
 unigram = Tokenizer(models.Unigram())
 unigram.normalizer, unigram.pre_tokenizer = normalizers.NFKC(), pre_tokenizers.Metaspace()
 unigram.decoder = decoders.Metaspace()
-unigram.train_from_iterator(corpus, trainers.UnigramTrainer(vocab_size=60, unk_token="<unk>", special_tokens=["<unk>"], show_progress=False))
+kind = trainers.UnigramTrainer(vocab_size=60, unk_token="<unk>", special_tokens=["<unk>"], show_progress=False)
+unigram.train_from_iterator(corpus, kind)
 """
 
 
@@ -105,3 +105,252 @@ def test_several_side_by_side(notebook, minilm, expect, accessible):
     panel.evaluate("element => { element.style.width = ''; }")
     expect(panel.locator(".nk-lattice")).to_be_visible()
     shot(panel, "tokens_unigram_light")
+
+
+def texts_of(panel, row=0):
+    """What the chips of a row say."""
+    return panel.locator(".nk-tokenizer").nth(row).locator(".nk-face").all_inner_texts()
+
+
+def test_typing(notebook, minilm, expect):
+    page = notebook([cell(minilm, ""), "inspector.text"])
+    panel = page.locator(PANEL)
+    box = panel.get_by_label("Text", exact=True)
+    expect(panel.locator(".nk-face")).to_have_count(2)
+    box.click()
+    page.keyboard.type("Hugging tokens, quickly typed", delay=5)
+    expect(panel.locator(".nk-face")).to_have_text(["[CLS]", "Hugging", "token", "s", ",", "quickly", "typed", "[SEP]"])
+    expect(box).to_be_focused()
+    panel.get_by_role("button", name="Second text").click()
+    page.keyboard.type("and more")
+    expect(panel.locator(".nk-face")).to_have_count(11)
+    page.wait_for_timeout(600)  # the traits follow once the typing has stopped
+    run_all_last(page)
+    expect(page.locator(".jp-NotebookPanel:visible .jp-OutputArea-output").last).to_contain_text("quickly typed")
+    box.fill("")
+    panel.get_by_role("button", name="Second text").click()
+    expect(panel.locator(".nk-face")).to_have_text(["[CLS]", "[SEP]"])
+
+
+def test_by_keyboard(notebook, minilm, expect):
+    page = notebook([cell(minilm, "one two three four", tokenizers="minilm, bytes_")])
+    panel = page.locator(PANEL)
+    expect(panel.locator(".nk-tokenizer").first.locator(".nk-chip")).to_have_count(6)
+    panel.get_by_label("Text", exact=True).click()
+    focused = "() => document.activeElement.closest('.nk-chip')?.dataset.position ?? document.activeElement.textContent.trim()"
+    seen = []
+    for _ in range(8):
+        page.keyboard.press("Tab")
+        seen.append(page.evaluate(focused))
+        if seen[-1] == "0":
+            break
+    assert seen[-1] == "0" and "Save PNG" in seen
+    page.keyboard.press("ArrowRight")
+    page.keyboard.press("ArrowRight")
+    assert page.evaluate(focused) == "2"
+    page.keyboard.press("Shift+ArrowRight")
+    expect(panel.locator('[aria-selected="true"]')).to_have_count(2)
+    expect(panel.get_by_role("heading", name="Token 3")).to_be_visible()
+    outline = page.evaluate("() => getComputedStyle(document.activeElement).outlineStyle")
+    assert outline == "solid"
+    page.keyboard.press("End")
+    expect(panel.get_by_role("heading", name="Token 5")).to_be_visible()
+    page.keyboard.press("Escape")
+    expect(panel.locator('[aria-selected="true"]')).to_have_count(0)
+    page.keyboard.press("Tab")
+    assert "By script" in page.evaluate(focused)
+    page.keyboard.press("Enter")
+    expect(panel.locator("details[open] table").first).to_be_visible()
+
+
+def test_a_hundred_thousand_characters(notebook, minilm, expect):
+    page = notebook([cell(minilm, "A long story, told at length. " * 3400)])
+    panel = page.locator(PANEL)
+    expect(panel.locator(".nk-chip").first).to_be_visible()
+    expect(panel.locator(".nk-totals")).to_contain_text("102,000")
+    assert panel.locator(".nk-chip").count() < 3000, "only what is near the window is drawn"
+    strip = panel.locator(".nk-strip")
+    strip.evaluate("element => { element.scrollTop = element.scrollHeight * 0.6; }")
+    expect(strip.locator(".nk-block:not(:empty)").nth(1)).to_be_visible()
+    page.wait_for_timeout(1000)
+    drawn = strip.evaluate(
+        """element => {
+            const middle = element.getBoundingClientRect().top + element.clientHeight / 2;
+            const off = chip => Math.abs(chip.getBoundingClientRect().top - middle);
+            return [...element.querySelectorAll('.nk-chip')].filter(chip => off(chip) < 100).length;
+        }"""
+    )
+    assert drawn > 10
+    assert panel.locator(".nk-chip").count() < 3000
+    expect(panel.locator(".nk-scissors")).to_have_count(0)
+    strip.evaluate("element => { element.scrollTop = 0; }")
+    expect(panel.locator(".nk-scissors")).to_have_count(1)
+
+
+def test_hostile_strings_stay_text(notebook, minilm, expect, tmp_path, chromium):
+    page = notebook(
+        [
+            BACKENDS
+            + f"""
+from tokenizers import AddedToken
+from notebook_kit import AutoTokenizer
+from notebook_kit.panels import TokenInspector
+hostile = {HOSTILE!r}
+trap = AutoTokenizer.from_pretrained({str(minilm)!r})
+trap.backend_tokenizer.add_tokens([AddedToken(hostile)])
+trap.name_or_path = hostile
+unigram.add_tokens([hostile])
+inspector = TokenInspector(trap, unigram, bytes_, text=f"a {{hostile}} b", text_pair=hostile)
+inspector.to_html({str(tmp_path / "hostile.html")!r})
+inspector"""
+        ]
+    )
+    panel = page.locator(PANEL)
+    expect(panel.get_by_role("option", name=HOSTILE).first).to_be_visible()
+    panel.get_by_role("option", name=HOSTILE).first.click()
+    expect(panel.get_by_role("heading", name=HOSTILE)).not_to_have_count(0)
+    for fold in panel.locator("details:not([open]) > summary").all():
+        fold.click()
+    panel.locator(".nk-tokenizer").nth(2).get_by_role("option").nth(2).click()
+    with page.expect_download() as saved:
+        panel.get_by_role("button", name="Save SVG").click()
+    drawing = Path(saved.value.path()).read_text()
+    assert "&lt;img src=x" in drawing and "<img" not in drawing and "<script" not in drawing
+    assert page.locator(".nk-panel img, .nk-panel script").count() == 0
+    faults = []
+    offline = chromium.new_page()
+    offline.on("dialog", lambda dialog: faults.append(dialog.message) or dialog.dismiss())
+    offline.on("pageerror", lambda error: faults.append(str(error)))
+    offline.goto((tmp_path / "hostile.html").as_uri())
+    expect(offline.get_by_role("option", name=HOSTILE).first).to_be_visible()
+    offline.close()
+    assert not faults
+
+
+def test_pictures_show_what_is_on_the_screen(notebook, minilm, expect, tmp_path):
+    from PIL import Image
+
+    page = notebook([cell(minilm, "tokens క్ష 中", tokenizers="minilm, bytes_")])
+    panel = page.locator(PANEL)
+    panel.locator(".nk-tokenizer").first.get_by_role("option", name="token", exact=False).nth(1).click()
+    expect(panel.locator(".nk-stages > li")).to_have_count(5)
+    for kind in ("SVG", "PNG"):
+        with page.expect_download() as saved:
+            panel.get_by_role("button", name=f"Save {kind}").click()
+        saved.value.save_as(tmp_path / f"tokens.{kind.lower()}")
+    drawing = (tmp_path / "tokens.svg").read_text()
+    assert ">tokens<" in drawing or ">token<" in drawing
+    assert "WordPiece" in drawing and "క్ష" in drawing
+    with Image.open(tmp_path / "tokens.png") as picture:
+        assert picture.width > 600 and picture.height > 300
+        assert len(picture.convert("RGB").getcolors(1 << 24)) > 50
+        picture.save(shot(panel, "tokens_saved").with_name("tokens_saved_png.png"))
+
+
+def test_file_on_disk(minilm, expect, tmp_path, chromium, accessible):
+    from notebook_kit.panels import TokenInspector
+    from notebook_kit.processing.text import AutoTokenizer
+
+    tokenizer = AutoTokenizer.from_pretrained(minilm)
+    panel = TokenInspector(tokenizer, text="It works offline, unbelievably 🦖", text_pair="second text", selected=[6])
+    path = panel.to_html(tmp_path / "tokens.html")
+    faults = []
+    context = chromium.new_context(offline=True, color_scheme="dark", viewport={"width": 700, "height": 900})
+    page = context.new_page()
+    page.on("pageerror", lambda error: faults.append(str(error)))
+    page.on("request", lambda request: faults.append(request.url) if request.url.startswith("http") else None)
+    page.goto(path.as_uri())
+    expect(page.get_by_role("heading", name="Token 6")).to_be_visible()
+    page.get_by_role("option", name="second").click()
+    expect(page.locator(".nk-stages > li")).to_have_count(5)
+    expect(page.get_by_role("heading", name="second")).to_be_visible()
+    accessible(page, ".nk-panel")
+    shot(page, "tokens_file_dark")
+    page.get_by_label("Text", exact=True).fill("another text")
+    expect(page.get_by_role("alert")).to_contain_text("no kernel")
+    assert not faults
+    context.close()
+
+
+def test_saved_notebook_without_a_kernel(notebook, minilm, expect, tmp_path):
+    import nbformat
+
+    from notebook_kit.panels import TokenInspector
+    from notebook_kit.processing.text import AutoTokenizer
+
+    tokenizer = AutoTokenizer.from_pretrained(minilm)
+    tokenizer.name_or_path = "all-MiniLM-L6-v2"
+    text = f"Saved tokens, క్షమించు 中文 🦖 {HOSTILE}"
+    data, _ = TokenInspector(tokenizer, text=text, selected=[1])._repr_mimebundle_()
+    kept = {key: data[key] for key in ("text/plain", "text/html")}
+    output = nbformat.v4.new_output("display_data", data=kept)
+    book = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell("inspector", outputs=[output], execution_count=1)])
+    nbformat.write(book, tmp_path / "saved.ipynb")
+    page = notebook(tmp_path / "saved.ipynb", run=False)
+    area = page.locator(".jp-NotebookPanel:visible .jp-OutputArea-output")
+    expect(area.locator("img[src^='data:image/png']")).to_be_visible()
+    expect(area.locator("tr").nth(3)).to_be_visible()
+    shot(area, "tokens_face_light")
+
+
+def test_two_displays_and_what_python_sets(notebook, minilm, expect):
+    page = notebook(
+        [
+            cell(minilm, "one two") + "\nfrom IPython.display import display; display(inspector); display(inspector)",
+            "inspector.text, inspector.selected = 'three four five', [2]",
+        ]
+    )
+    panels = page.locator(PANEL)
+    expect(panels).to_have_count(2)
+    for panel in (panels.nth(0), panels.nth(1)):
+        expect(panel.locator(".nk-face")).to_have_text(["[CLS]", "three", "four", "five", "[SEP]"])
+        expect(panel.locator('[aria-selected="true"] .nk-face')).to_have_text(["four"])
+    panels.nth(0).get_by_role("option", name="five").click()
+    expect(panels.nth(1).locator('[aria-selected="true"] .nk-face')).to_have_text(["five"])
+    expect(panels.nth(1).get_by_role("heading", name="Token 3")).to_be_visible()
+    run_all(page)
+    expect(page.locator(PANEL)).to_have_count(2)
+    expect(panels.nth(1).locator('[aria-selected="true"] .nk-face')).to_have_text(["four"])
+
+
+def test_an_error_is_shown_and_the_panel_goes_on(notebook, minilm, expect):
+    page = notebook([cell(minilm, "fine"), "inspector.answer_story = lambda values: 1 / 0"])
+    panel = page.locator(PANEL)
+    panel.get_by_role("option", name="fine").click()
+    expect(panel.get_by_role("alert")).to_contain_text("ZeroDivisionError")
+    panel.get_by_label("Text", exact=True).fill("goes on")
+    expect(panel.locator(".nk-face")).to_have_text(["[CLS]", "goes", "on", "[SEP]"])
+    expect(panel.get_by_role("alert")).to_be_hidden()
+
+
+def test_in_a_box_and_in_telugu(notebook, minilm, expect, accessible):
+    boxed = cell(minilm, "తెలుగు అక్షరాలు నేర్చుకుందాం", tokenizers="bytes_").removesuffix("\ninspector")
+    page = notebook(
+        [
+            boxed
+            + "\nimport ipywidgets\nfrom notebook_kit.panels import set_language\nset_language('te')\ninspector.show_ids = True"
+            + "\nipywidgets.VBox([inspector])"
+        ]
+    )
+    panel = page.locator(PANEL)
+    expect(panel.get_by_label("వచనం", exact=True)).to_be_visible()
+    expect(panel).to_have_attribute("lang", "te")
+    panel.get_by_role("option").nth(4).click()
+    expect(panel.locator(".nk-stages > li")).to_have_count(5)
+    accessible(page, AXE)
+    shot(panel, "tokens_telugu_light")
+
+
+def test_truncation_is_marked(notebook, minilm, expect):
+    page = notebook(
+        [
+            cell(minilm, "A text that is too long for it").replace(
+                "name_or_path =", "model_max_length, minilm.name_or_path = 8,"
+            )
+        ]
+    )
+    panel = page.locator(PANEL)
+    expect(panel.locator(".nk-scissors")).to_have_count(1)
+    expect(panel.locator(".nk-is-cut")).to_have_count(2)
+    expect(panel.locator(".nk-totals")).to_contain_text("lost beyond 8: 2")
+    shot(panel, "tokens_cut_light")

@@ -335,14 +335,9 @@ class Analysis:
         limit = self.backend.limit
         if limit is None or len(self) <= limit:
             return Truncation(limit)
-        tokenizer = self.backend.tokenizer
         if limit <= self.inserted:
             return Truncation(limit, len(self) - limit, [(0, 0) for _ in self.texts])
-        tokenizer.enable_truncation(limit, strategy="longest_first", direction=self.backend.truncation_side)
-        try:
-            kept = self.backend.encode(*self.texts)
-        finally:
-            tokenizer.no_truncation()
+        kept = self.backend.encode_cut(limit, *self.texts)
         cuts = []
         for number in range(len(self.texts)):
             spans = [span for span, owner in zip(kept.offsets, kept.sequence_ids, strict=True) if owner == number]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import json
 import os
+import threading
 from collections.abc import Mapping
 from typing import Any
 
@@ -41,6 +42,7 @@ class Backend:
 
     def __init__(self, tokenizer: Any) -> None:
         given, original = _taken(tokenizer)
+        self._lock = threading.RLock()
         try:
             state = json.loads(original.to_str())
         except Exception as error:  # the backend raises bare Exceptions
@@ -95,7 +97,17 @@ class Backend:
 
     def encode(self, text: str, pair: str | None = None) -> Encoding:
         """The tokens of a text or a pair, special ones included, neither cut nor padded."""
-        return self.tokenizer.encode(text, pair) if pair else self.tokenizer.encode(text)
+        with self._lock:
+            return self.tokenizer.encode(text, pair) if pair else self.tokenizer.encode(text)
+
+    def encode_cut(self, limit: int, text: str, pair: str | None = None) -> Encoding:
+        """The same, cut to a number of tokens."""
+        with self._lock:  # the backend keeps truncation as a state
+            self.tokenizer.enable_truncation(limit, strategy="longest_first", direction=self.truncation_side)
+            try:
+                return self.encode(text, pair)
+            finally:
+                self.tokenizer.no_truncation()
 
     @functools.cached_property
     def replayer(self) -> BPE | WordPiece | Unigram | None:
