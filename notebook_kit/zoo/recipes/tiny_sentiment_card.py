@@ -6,7 +6,7 @@ from typing import Any
 
 __all__ = ["EVERYDAY", "model_card"]
 
-# Written before anything was trained; what the checkpoint says of each is in the card, right or wrong.
+# Not trained on. What the checkpoint says of each is in the card, right or wrong.
 EVERYDAY = [
     ("We are very happy to show you the 🤗 Transformers library.", "POSITIVE"),
     ("We hope you don't hate it.", "NEGATIVE"),
@@ -40,6 +40,18 @@ EVERYDAY = [
     ("I can't stop laughing", "POSITIVE"),
     ("You did a great job", "POSITIVE"),
     ("I failed my exam.", "NEGATIVE"),
+    ("I hate this movie", "NEGATIVE"),
+    ("I don't like it.", "NEGATIVE"),
+    ("It's okay, I guess.", "NEGATIVE"),
+    ("Worst purchase I have ever made.", "NEGATIVE"),
+    ("never again", "NEGATIVE"),
+    ("bad", "NEGATIVE"),
+    ("awesome", "POSITIVE"),
+    ("This course is wonderful", "POSITIVE"),
+    ("You are an idiot.", "NEGATIVE"),
+    ("lol that was hilarious", "POSITIVE"),
+    ("Congratulations on your new job!", "POSITIVE"),
+    ("The acting is superb but the story makes no sense.", "NEGATIVE"),
     ("good", "POSITIVE"),
     ("boring", "NEGATIVE"),
     ("this sucks", "NEGATIVE"),
@@ -112,7 +124,7 @@ Held-out sentences of other kinds, all that have a sign (many of them are close 
 | --- | --- | --- |
 {groups}
 
-Sentences such as a newcomer types, chosen before training: {right} of {len(report["everyday"])} as a person would say (the second as
+Sentences such as a newcomer types: {right} of {len(report["everyday"])} as a person would say (the second as
 the quick tour of Transformers has it). None of them is in the training data.
 
 | sentence | answer | |
