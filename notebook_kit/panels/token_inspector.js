@@ -395,7 +395,7 @@ function tokenInspector(model, view) {
         h("ol.stages", {}, steps.map(([key, [summary, content]], i) => {
           const fold = h("details", { open: !folded.has(key) && content !== null, ontoggle: () => { if (content !== null) fold.open ? folded.delete(key) : folded.add(key); } },
             h("summary", {}, h("span.step", {}, words(`stage_${key}`)), " ", h("span.faint", {}, summary)), content);
-          return h("li", {}, content === null ? h("div.flat", {}, h("span.step", {}, words(`stage_${key}`)), " ", h("span.faint", {}, summary)) : fold);
+          return h("li", {}, h("span.number", { "aria-hidden": "true" }, String(i + 1)), content === null ? h("div.flat", {}, h("span.step", {}, words(`stage_${key}`)), " ", h("span.faint", {}, summary)) : fold);
         }))),
       stages.lost ? h("p.warn", {}, words("story_lost")) : null);
   };
@@ -556,14 +556,20 @@ function pictureOf(elements, root) {
       if (/(auto|scroll|hidden)/.test(getComputedStyle(up).overflowY) && up.scrollHeight > up.clientHeight + 1) return up.getBoundingClientRect();
     return null;
   };
+  const folded = node => { const fold = node.closest("details:not([open])"); return fold && node !== fold && !node.closest("summary"); };
   const outside = (box, clip) => clip && (box.bottom > clip.bottom + 1 || box.top < clip.top - 1);
   let top = Infinity;
   for (const element of elements) {
     for (const node of [element, ...element.querySelectorAll("*")]) {
       const style = getComputedStyle(node), box = node.getBoundingClientRect(), clip = clipped(node);
-      if (!box.width || !box.height || style.visibility === "hidden" || node.closest("[hidden]") || outside(box, clip)) continue;
+      if (!box.width || !box.height || style.visibility === "hidden" || node.closest("[hidden]") || folded(node) || outside(box, clip)) continue;
       const see = colour => colour && colour !== "transparent" && !/, 0\)$/.test(colour);
-      const line = parseFloat(style.borderTopWidth) || 0, edged = line && style.borderTopStyle !== "none" && see(style.borderTopColor);
+      const edge = side => (style[`border${side}Style`] !== "none" && see(style[`border${side}Color`]) ? parseFloat(style[`border${side}Width`]) || 0 : 0);
+      const line = edge("Left") && edge("Top"), edged = line > 0;
+      if (!edged) {
+        for (const [side, y] of [["Top", box.top], ["Bottom", box.bottom - 1]])
+          if (edge(side)) shapes.push({ x: box.left, y, width: box.width, height: edge(side), radius: 0, fill: style[`border${side}Color`], stroke: "none", line: 0 });
+      }
       const outline = style.outlineStyle !== "none" && node.classList.contains("nk-chip") ? parseFloat(style.outlineWidth) : 0;
       if (see(style.backgroundColor) || edged)
         shapes.push({ x: box.left, y: box.top, width: box.width, height: box.height, radius: parseFloat(style.borderTopLeftRadius) || 0,

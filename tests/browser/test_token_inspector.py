@@ -209,8 +209,8 @@ inspector"""
     expect(panel.get_by_role("option", name=HOSTILE).first).to_be_visible()
     panel.get_by_role("option", name=HOSTILE).first.click()
     expect(panel.get_by_role("heading", name=HOSTILE)).not_to_have_count(0)
-    for fold in panel.locator("details:not([open]) > summary").all():
-        fold.click()
+    panel.evaluate("element => element.querySelectorAll('details').forEach(fold => { fold.open = true; })")
+    expect(panel.locator(".nk-differences").first).to_be_visible()
     panel.locator(".nk-tokenizer").nth(2).get_by_role("option").nth(2).click()
     with page.expect_download() as saved:
         panel.get_by_role("button", name="Save SVG").click()

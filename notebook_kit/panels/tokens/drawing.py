@@ -70,7 +70,7 @@ def draw(rows: list[tuple[str, list[Chip], int]]) -> Any:
     placed: list[tuple[str, Any]] = []
     y = 4.0
     for title, chips, more in rows:
-        placed.append(("title", (8.0, y + 12, _shown(title)[:110])))
+        placed.append(("title", (8.0, y + 12, _drawn(title[:110]))))
         y += 19
         x = 8.0
         for chip in chips:
@@ -137,10 +137,14 @@ def _shown(text: str) -> str:
     """White space made visible, and code points in place of what no font here can draw."""
     short = text if len(text) <= 48 else text[:47] + "…"
     for plain, seen in ((" ", "·"), ("\n", "⏎"), ("\r", "␍"), ("\t", "⇥")):
-        short = short.replace(plain, seen) if len(text) < 48 or plain != " " else short
-    if all(_drawable(character) for character in short):
-        return short
-    return " ".join(f"U+{ord(character):04X}" for character in short[:4]) + ("…" if len(short) > 4 else "")
+        short = short.replace(plain, seen)
+    return _drawn(short)
+
+
+def _drawn(text: str) -> str:
+    if all(_drawable(character) for character in text):
+        return text
+    return " ".join(f"U+{ord(character):04X}" for character in text[:4]) + ("…" if len(text) > 4 else "")
 
 
 @functools.cache
