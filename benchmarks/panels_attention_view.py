@@ -15,8 +15,8 @@ from pathlib import Path
 ROOT = Path(__file__).parents[1]
 sys.path[:0] = [str(ROOT / "benchmarks"), str(ROOT / "tests" / "browser"), str(ROOT / "tests")]
 
-import pytest
-from measure import ROUNDS, table
+import pytest  # noqa: E402
+from measure import ROUNDS, table  # noqa: E402
 
 ROWS: list[list[str]] = []
 

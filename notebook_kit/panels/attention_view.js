@@ -22,7 +22,7 @@ function attentionView(model, el) {
   const { words } = view;
   const newest = new Map();             // slot -> the question that is on its way
   const kept = new Map();               // question -> answer, as long as the version of what was read is the same
-  let keptBytes = 0, version = null, ablating = false, ended = false, turns = 0;
+  let keptBytes = 0, version = null, waitingLong = null, ablating = false, ended = false, turns = 0;
   let look = null, names = null, flow = null, flowNames = null, atlas = null, scores = null;
 
   const trait = name => model.get(name);
@@ -217,7 +217,7 @@ function attentionView(model, el) {
   const atlasHint = h("p.faint.av-hint");
   const side = h("div.av-side", {},
     h("div.row.av-heading", {}, h("h3", {}, words("atlas")), labelled("colour_by", picks.score)),
-    map.element, atlasHint, h("div.row", {}, ablateButton), ablation);
+    map.element, map.range, atlasHint, h("div.row", {}, ablateButton), ablation);
   const detail = h("div.av-detail", {},
     h("div.row.av-bar", {}, labelled("layer", picks.layer), combineRow, picks.combine, comparing, directing),
     h("div.row.av-bar", {}, checks.hide_special.element, checks.renormalise.element, checks.merge_words.element, checks.rollout.element,
@@ -429,8 +429,9 @@ function attentionView(model, el) {
   const drawFlow = answer => {
     flow = unpack(answer);
     flowNames = namesOf(flow);
-    rolloutFigure.firstChild.textContent = words("rollout_title", { first: about().layers[0], layer: trait("layer") });
-    beside.draw(flow, flowNames, { least: 0, lit: litOf(flow.rows) }, `${rolloutFigure.firstChild.textContent}. ${words("matrix_label", { rows: flow.R, columns: flow.C })}`);
+    const caption = words("rollout_title", { first: about().layers[0], layer: trait("layer") });
+    fill(rolloutFigure.firstChild, caption, h("span.faint", {}, ` · ${words(flow.signed ? "scale_signed" : "scale", { scale: shortWeight(flow.scale) })}`));
+    beside.draw(flow, flowNames, { least: 0, lit: litOf(flow.rows) }, `${caption}. ${words("matrix_label", { rows: flow.R, columns: flow.C })}`);
   };
 
   /** Run `then` with an answer: at once if it is known, else when it comes and nothing newer was asked. */
@@ -444,7 +445,10 @@ function attentionView(model, el) {
     const turn = ++turns;
     if (!controls()) return;
     drawAtlas(null, scores);
-    if (trait("view") !== "scores") when(get("look", question("look")), turn, drawLook);
+    if (trait("view") !== "scores") {
+      when(get("look", question("look")), turn, drawLook);
+      if (!look && !waitingLong) waitingLong = setTimeout(drawFirst, 1500);
+    }
     if (!trait("score")) when(get("atlas", question("atlas")), turn, answer => drawAtlas(answer, null));
     if (trait("score") || trait("view") === "scores")
       when(get("scores", { version: about().version, which: trait("shown") }), turn, answer => {
@@ -454,6 +458,14 @@ function attentionView(model, el) {
       });
     if (trait("rollout") && about().has_rollout && trait("view") !== "scores") when(get("look", flowQuestion(), "look.flow"), turn, drawFlow);
     prediction.draw(trait("prediction"));
+  };
+  /** Where no kernel answers (a saved notebook), or not soon: the head that was shown first, under its own name. */
+  const drawFirst = () => {
+    const first = ((trait("_first") ?? {}).answers ?? []).find(({ ask }) => ask === "look");
+    if (ended || look || !first) return;
+    drawLook({ values: first.answer, buffers: first.buffers });
+    said.textContent = words("title", { layer: first.with.layer, heads: first.with.heads.join(", ") });
+    stage.dataset.shown = "first";
   };
   let waiting = false;
   const schedule = () => {
@@ -472,7 +484,7 @@ function attentionView(model, el) {
 
   for (const name of AV_TRAITS) view.on(`change:${name}`, schedule);
   view.onTheme(() => { lines.paint(); matrix.paint(); beside.paint(); map.paint(); });
-  view.later(() => { ended = true; settle.stop(); });
+  view.later(() => { ended = true; settle.stop(); clearTimeout(waitingLong); });
   draw();
   return () => view.end();
 }

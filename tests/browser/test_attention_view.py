@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import re
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
 import pytest
-from conftest import set_theme, shot
+from conftest import load, set_theme, shot
 
 PANEL = '.jp-NotebookPanel:visible .nk-panel[data-panel="attention_view"]'
 HOSTILE = [
@@ -131,7 +132,7 @@ def test_selection_ablation_and_dark(notebook, minilm, expect, accessible):
     panel.get_by_role("button", name="Switch heads off").click()
     panel.locator('.nk-av-cell[data-layer="2"][data-head="3"]').click()
     expect(panel.locator(".nk-av-prediction tbody tr").first).to_be_visible()
-    expect(panel.locator(".nk-av-prediction tbody tr").first).not_to_contain_text("0.000")
+    expect(panel.locator(".nk-av-prediction tbody tr").first).to_contain_text("−")
     expect(panel.locator(".nk-av-ablation")).to_contain_text("1 off: 2.3")
     panel.get_by_role("button", name="Switch off layer 4, or on again").click()
     expect(panel.locator(".nk-av-ablation")).to_contain_text("13 off")
@@ -333,27 +334,63 @@ def test_saved_notebook_without_a_kernel(notebook, lab, expect, tmp_path):
     shot(area, "attention_face_light")
 
 
-def test_reload_shows_it_again(notebook, expect, lab):
+def test_saved_widget_state_without_a_kernel(notebook, expect, tmp_path):
+    """Trusted and saved with its state: the panel itself is there, showing the head that was shown first."""
+    import nbformat
+    from nbclient import NotebookClient
+
+    cells = [nbformat.v4.new_code_cell(TENSORS), nbformat.v4.new_code_cell("view.head = 3")]
+    book = nbformat.v4.new_notebook(cells=cells)
+    with ThreadPoolExecutor(1) as thread:  # this thread's event loop is Playwright's
+        thread.submit(NotebookClient(book, timeout=120, kernel_name="python3").execute).result()
+    assert book.metadata.widgets
+    nbformat.write(book, tmp_path / "state.ipynb")
+    page = notebook(tmp_path / "state.ipynb", run=False, trust=True)
+    panel = drawn(page, expect, 12)
+    expect(panel.locator(".nk-av-left li")).to_have_count(8)
+    expect(panel.locator(".nk-av-said-line")).to_have_text("Layer 0, head 0")
+
+
+def test_page_reload_shows_it_again(notebook, expect, lab):
     page = notebook([TENSORS])
     panel = drawn(page, expect, 12)
     panel.locator('.nk-av-cell[data-layer="1"][data-head="1"]').click()
     expect(panel.locator(".nk-av-said-line")).to_have_text("Layer 1, head 1")
-    page.evaluate("() => window.jupyterapp.commands.execute('docmanager:save')")
-    path = page.evaluate("() => window.jupyterapp.shell.currentWidget.context.path")
+    path = page.evaluate(
+        """async () => {
+            const context = window.jupyterapp.shell.currentWidget.context;
+            await context.save();
+            return context.path;
+        }"""
+    )
+    load(page, f"{lab.url}/lab")
     page.evaluate(
         """async path => {
-            const widget = window.jupyterapp.shell.currentWidget;
-            widget.context.model.dirty = false;
-            widget.dispose();
-            const again = await window.jupyterapp.commands.execute('docmanager:open', {path, factory: 'Notebook'});
-            await again.context.ready;
+            const widget = await window.jupyterapp.commands.execute('docmanager:open', {path, factory: 'Notebook'});
+            await widget.context.ready;
         }""",
         path,
     )
     panel = drawn(page, expect, 12)
     expect(panel.locator(".nk-av-said-line")).to_have_text("Layer 1, head 1")
     panel.locator('.nk-av-cell[data-layer="2"][data-head="0"]').click()
-    expect(panel.locator(".nk-av-said-line")).to_have_text("Layer 2, head 0")
+    expect(panel.locator(".nk-av-stage")).to_have_attribute("data-shown", "2.0")
+
+
+def test_a_text_that_is_being_written_stays(notebook, minilm, expect):
+    page = notebook([model_cell(minilm, "A cat.")])
+    panel = drawn(page, expect, 72)
+    panel.get_by_role("textbox", name="Text").fill("A dog and")
+    panel.get_by_label("Hide special tokens").check()
+    expect(panel.locator(".nk-av-left li")).to_have_count(3)
+    expect(panel.get_by_role("textbox", name="Text")).to_have_value("A dog and")
+    panel.get_by_role("textbox", name="Text").press("Enter")
+    expect(panel.locator(".nk-av-left li")).to_have_count(3)
+    expect(panel.locator(".nk-av-left li").nth(1)).to_contain_text("dog")
+    page.evaluate("""() => window.jupyterapp.shell.currentWidget.context.sessionContext.session.kernel
+        .requestExecute({code: 'view.text = "Four words are here"'}).done.then(() => true)""")
+    expect(panel.get_by_role("textbox", name="Text")).to_have_value("Four words are here")
+    expect(panel.locator(".nk-av-left li")).to_have_count(4)
 
 
 def test_telugu(notebook, expect):

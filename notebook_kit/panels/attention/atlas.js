@@ -7,7 +7,7 @@
 function atlasView(view, { onShow, onLayer }) {
   const canvas = h("canvas.av-atlas-canvas", { "aria-hidden": "true" });
   const grid = h("div.av-grid", { role: "grid", "aria-multiselectable": "true" });
-  const element = h("div.av-atlas", {}, canvas, grid);
+  const element = h("div.av-atlas", {}, canvas, grid), range = h("div.av-range");
   let now = null, built = "", size = 24, thumbnails = null, thumbnailsOf = null;
 
   const pick = (cell, event) => onShow(Number(cell.dataset.layer), Number(cell.dataset.head), event.shiftKey || event.ctrlKey || event.metaKey);
@@ -66,9 +66,11 @@ function atlasView(view, { onShow, onLayer }) {
     const key = JSON.stringify([about.version, fitted, now.state.ablating, view.root.lang]);
     if (key !== built) { size = fitted; build(); mark(); built = key; }
     const context = sharpCanvas(canvas, 24 + most * size, 18 + about.layers.length * size);
+    fill(range);
     if (score) {
       const values = about.layers.flatMap((layer, at) => Array.from({ length: about.heads[at] }, (_, head) => score.of(layer, head))).filter(Number.isFinite);
       const low = Math.min(...values), high = Math.max(...values), colours = colourScale();
+      if (values.length) fill(range, legend(shortScore(low), shortScore(high), false));
       about.layers.forEach((layer, at) => {
         for (let head = 0; head < about.heads[at]; head++) {
           const value = score.of(layer, head), x = 24 + head * size, y = 18 + at * size;
@@ -99,7 +101,7 @@ function atlasView(view, { onShow, onLayer }) {
 
   view.onResize(element, () => paint());
   return {
-    element, canvas, paint,
+    element, range, canvas, paint,
     draw(next, label) {
       now = next;
       grid.setAttribute("aria-label", label);

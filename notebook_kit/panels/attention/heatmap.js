@@ -49,16 +49,17 @@ function heatMap(view, { onCell = () => {}, onPick = () => {} } = {}) {
   const host = h("div.av-map-host", {}, canvas);
   let look = null, names = null, marks = { least: 0, lit: [] }, pixels = null, label = () => "";
   let zoom = 1, left = 0, top = 0;          // how much larger than fitted; the first column and row in sight, as fractions
-  let cursor = null, width = 0, height = 0, marginLeft = 0, marginTop = 0, cell = 1, dragged = null;
+  let cursor = null, width = 0, height = 0, mapWidth = 0, marginLeft = 0, marginTop = 0, cell = 1, dragged = null;
 
   const measure = () => {
     const room = Math.max(220, Math.min(host.clientWidth || 480, 620));
-    const fitted = Math.min(26, (room - 84) / look.C, 460 / look.R);
-    const named = fitted >= 8;
-    marginLeft = named ? 84 : 26;
+    const fitted = Math.min(26, (room - 104) / look.C, 460 / look.R), named = fitted * zoom >= 9;
+    const marginRight = named ? 20 : 2;    // the last column's name leans out to the right
+    marginLeft = named ? 84 : 30;
     marginTop = named ? 64 : 20;
-    cell = Math.min(26, (room - marginLeft) / look.C, Math.max(460 / look.R, 1e-6));
-    width = Math.ceil(marginLeft + look.C * cell);
+    cell = Math.min(26, (room - marginLeft - marginRight) / look.C, Math.max(460 / look.R, 1e-6));
+    mapWidth = look.C * cell;
+    width = Math.ceil(marginLeft + mapWidth + marginRight);
     height = Math.ceil(marginTop + look.R * cell);
   };
 
@@ -106,7 +107,7 @@ function heatMap(view, { onCell = () => {}, onPick = () => {} } = {}) {
     });
     context.save();
     context.beginPath();
-    context.rect(0, marginTop, width, height - marginTop);
+    context.rect(0, marginTop, marginLeft + mapWidth + 2, height - marginTop);
     context.clip();
     context.fillStyle = accent;
     for (const i of lit) context.fillRect(marginLeft - 4, marginTop + (i - top) * size, 3, Math.max(1, size));

@@ -374,7 +374,7 @@ def _asked_for(model: Any, inputs: dict[str, Tensor]) -> list[Tensor]:
         if before not in (None, "eager") and switch is not None:
             switch("eager")  # the fused kernels never form the weights
         outputs = model(**inputs, output_attentions=True)
-    except TypeError as error:
+    except (TypeError, ValueError) as error:  # as of models that want more than a text
         raise InputError(
             f"{name} cannot give its attention: {error}", next_step="Pass bare tensors with tokens= in its place."
         ) from error

@@ -10,7 +10,7 @@ function textForm(view, onRead) {
     return input;
   };
   const inputs = { text: field("text"), text_pair: field("text_pair"), compare_text: field("compare_text") };
-  const rows = {}, toggles = {};
+  const rows = {}, toggles = {}, drawn = {};
   const open = new Set();
   for (const name of Object.keys(inputs)) rows[name] = h("label.av-field", {}, h("span", {}, view.words(name)), inputs[name]);
   for (const [name, word] of [["text_pair", "pair"], ["compare_text", "compare"]])
@@ -38,7 +38,9 @@ function textForm(view, onRead) {
       toggles.compare_text.hidden = !mayCompare;
       for (const [name, input] of Object.entries(inputs)) {
         if (name !== "text" && values[name] !== null && values[name] !== undefined) open.add(name);
-        if (document.activeElement !== input && input.value !== (values[name] ?? "")) input.value = values[name] ?? "";
+        // Only what has changed: a text that is being written stays until it is read.
+        if (drawn[name] !== values[name]) input.value = values[name] ?? "";
+        drawn[name] = values[name];
       }
       arrange();
     },
@@ -69,7 +71,7 @@ function predictionTable(view) {
                 h("th", { scope: "row" }, row.name === "" ? view.words(whole) : row.name,
                   kind === "words" ? h("span.faint", {}, ` ${view.words("at_token", { place: row.place })}`) : null),
                 number(row.before, row.said), number(row.after, row.says),
-                h("td", {}, (moved > 0 ? "+" : moved < 0 ? "−" : "") + Math.abs(moved).toFixed(3)));
+                h("td", {}, Math.abs(moved) < 0.0005 ? "0" : (moved > 0 ? "+" : "−") + Math.abs(moved).toFixed(3)));
             })))));
     },
   };
