@@ -406,7 +406,11 @@ def _write_safetensors(tensors: dict[str, torch.Tensor], path: Path, metadata: d
     from safetensors.torch import save_file
 
     try:
+        path.touch()
+        # As the user's umask has it: the writer itself leaves a file that only its owner can read.
+        mode = path.stat().st_mode
         save_file(tensors, path, metadata=metadata)
+        path.chmod(mode)
     except SafetensorError as error:
         raise OSError(str(error)) from error
     flush_file(path)

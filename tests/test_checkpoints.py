@@ -580,3 +580,10 @@ def test_a_real_checkpoint(minilm):
     with open_weights(minilm) as weights:
         assert weights.shape("embeddings.word_embeddings.weight") == (30522, 384)
         assert weights["embeddings.word_embeddings.weight"].isfinite().all()
+
+
+def test_others_may_read_what_the_umask_lets_them(tmp_path):
+    (weights,) = save_weights({"a": torch.zeros(2)}, tmp_path)
+    plain = tmp_path / "plain"
+    plain.touch()
+    assert weights.stat().st_mode == plain.stat().st_mode
