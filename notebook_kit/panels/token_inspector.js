@@ -136,21 +136,25 @@ function tokenInspector(model, view) {
   // A row of tokens -----------------------------------------------------------------------------------------------
 
   const drawRow = (row, values, buffer) => {
-    const heights = row.blocks.map(block => block.root.offsetHeight);
     const count = Math.max(1, Math.ceil(values.groups / blockSize));
     row.observer.disconnect();
     row.count = values.groups;
     row.data = new Map();
-    row.blocks = Array.from({ length: count }, (_, i) => ({ number: i, root: h("div.block", { role: "none" }), drawn: false, asked: false }));
-    fill(row.strip, row.blocks.map(block => block.root));
-    row.strip.classList.toggle("nk-is-empty", !values.groups);
-    if (!values.groups) row.blocks[0].root.append(h("span.faint", { role: "option", "aria-disabled": "true", "aria-selected": "false" }, words("no_tokens")));
-    drawBlock(row, values.block, buffer);
-    if (count > 1) {
-      const usual = row.blocks[0].root.offsetHeight || 200;
-      row.blocks.slice(1).forEach((block, i) => { block.root.style.minHeight = `${heights[i + 1] || usual}px`; });
-      row.blocks.forEach(block => row.observer.observe(block.root));
+    row.blocks.splice(count).forEach(block => block.root.remove());
+    for (const block of row.blocks) Object.assign(block, { drawn: false, asked: false });   // what they show stays until the new is there
+    while (row.blocks.length < count) {
+      const block = { number: row.blocks.length, root: h("div.block", { role: "none" }), keys: [], drawn: false, asked: false };
+      if (block.number) block.root.style.minHeight = `${row.blocks[0].root.offsetHeight || 200}px`;
+      row.blocks.push(block);
+      row.strip.append(block.root);
     }
+    if (!values.groups) {
+      row.blocks[0].keys = [];
+      fill(row.blocks[0].root, h("span.faint", { role: "option", "aria-disabled": "true", "aria-selected": "false" }, words("no_tokens")));
+    } else {
+      drawBlock(row, values.block, buffer);
+    }
+    if (count > 1) row.blocks.forEach(block => row.observer.observe(block.root));
     drawTotals(row, values);
   };
 
@@ -158,10 +162,10 @@ function tokenInspector(model, view) {
     const block = row.blocks.find(one => one.root === entry.target);
     if (!block) return;
     if (!entry.isIntersecting) {
-      if (block.drawn && !block.root.contains(block.root.ownerDocument.activeElement)) {
+      if (block.root.firstChild && !block.root.contains(document.activeElement)) {
         block.root.style.minHeight = `${block.root.offsetHeight}px`;
         fill(block.root);
-        block.drawn = false;
+        Object.assign(block, { drawn: false, keys: [] });
       }
       return;
     }
@@ -183,27 +187,38 @@ function tokenInspector(model, view) {
       const size = values.tokens.length;
       row.data.set(values.number, { values, first: values.first, columns: Array.from({ length: 6 }, (_, i) => all.subarray(i * size, (i + 1) * size)) });
     }
-    const { columns: [ids, starts, ends, , , flags] } = row.data.get(values.number);
-    const chips = [];
+    const { columns: [ids, , , , , flags] } = row.data.get(values.number);
+    // What each group and each cut will be: a key that tells whether the present element can stay, and how to make it.
+    const plan = [];
     let at = 0, cut = values.cut;
     values.groups.forEach(([text, count], k) => {
       const hue = (values.number * blockSize + k) % 2 ? "other" : "one";
       const lost = flags[at] & FLAG.inserted ? cut : Boolean(flags[at] & FLAG.cut);
-      if (lost !== cut) { chips.push(h("span.scissors", { role: "none", title: words("cut_here") }, "✂")); cut = lost; }
-      if (count === 1) {
-        chips.push(chip(values.first + at, text, flags[at], hue, values.tokens[at], ids[at]));
-      } else {
-        const pieces = Array.from({ length: count }, (_, i) => {
-          const bytes = values.bytes[values.first + at + i];
-          const whole = starts[at + i] !== ends[at + i] && bytes === undefined;
-          return chip(values.first + at + i, whole ? values.tokens[at + i] : bytes ?? values.tokens[at + i], flags[at + i], hue, values.tokens[at + i], ids[at + i], true);
-        });
-        chips.push(h(`span.cluster.hue-${hue}${flags[at] & FLAG.differs ? ".is-differs" : ""}`, { role: "group", "aria-label": words("cluster", { text: spoken(text), count }) },
-          h("span.whole", { "aria-hidden": "true" }, visible(text)), h("span.pieces", { role: "none" }, pieces)));
-      }
+      if (lost !== cut) { plan.push({ key: "✂", make: () => h("span.scissors", { role: "none", title: words("cut_here") }, "✂") }); cut = lost; }
+      const first = at;
+      const key = [text, hue, ids.subarray(at, at + count).join(), flags.subarray(at, at + count).join()].join("\0");
+      plan.push({ key, first, make: () => (count === 1
+        ? chip(values.first + first, text, flags[first], hue, values.tokens[first], ids[first])
+        : h(`span.cluster.hue-${hue}${flags[first] & FLAG.differs ? ".is-differs" : ""}`, { role: "group", "aria-label": words("cluster", { text: spoken(text), count }) },
+          h("span.whole", { "aria-hidden": "true" }, visible(text)),
+          h("span.pieces", { role: "none" }, Array.from({ length: count }, (_, i) => {
+            const token = values.tokens[first + i];
+            return chip(values.first + first + i, values.bytes[values.first + first + i] ?? token, flags[first + i], hue, token, ids[first + i], true);
+          })))) });
       at += count;
     });
-    if (chips.length) fill(block.root, chips);
+    const old = block.keys, most = Math.min(old.length, plan.length);
+    if (!old.length) fill(block.root);
+    let same = 0, after = 0;
+    while (same < most && old[same] === plan[same].key) same++;
+    while (after < most - same && old[old.length - 1 - after] === plan[plan.length - 1 - after].key) after++;
+    const present = [...block.root.children];
+    present.slice(same, present.length - after).forEach(one => one.remove());
+    const next = present[present.length - after] ?? null;
+    plan.slice(same, plan.length - after).forEach(({ make }) => block.root.insertBefore(make(), next));
+    const numbered = [...block.root.querySelectorAll(".nk-chip")];
+    numbered.forEach((one, i) => { if (one.dataset.position !== String(values.first + i)) one.dataset.position = values.first + i; });
+    block.keys = plan.map(({ key }) => key);
     block.root.style.minHeight = "";
     block.drawn = true;
     if (!row.strip.querySelector('[tabindex="0"]')) row.strip.querySelector(".nk-chip")?.setAttribute("tabindex", "0");
