@@ -22,7 +22,7 @@ function attentionView(model, el) {
   const { words } = view;
   const newest = new Map();             // slot -> the question that is on its way
   const kept = new Map();               // question -> answer, as long as the version of what was read is the same
-  let keptBytes = 0, version = null, waitingLong = null, ablating = false, ended = false, turns = 0;
+  let keptBytes = 0, version = null, waitingLong = null, predictedFor = null, ablating = false, ended = false, turns = 0;
   let look = null, names = null, flow = null, flowNames = null, atlas = null, scores = null;
 
   const trait = name => model.get(name);
@@ -130,12 +130,14 @@ function attentionView(model, el) {
     const off = new Map(trait("ablated").map(pair => [String(pair), pair])), all = pairs.every(pair => off.has(String(pair)));
     for (const pair of pairs) all ? off.delete(String(pair)) : off.set(String(pair), pair);
     put({ ablated: [...off.values()].sort(([a, b], [c, d]) => a - c || b - d) });
-    predict();
   };
-  const predict = async () => {
-    const pairs = trait("ablated"), values = { version: about().version, ablated: pairs };
-    const answer = await get("predict", values);
-    if (answer && !ended && String(trait("ablated")) === String(pairs)) prediction.draw(answer.values);
+  /** Ask for the prediction that belongs to the heads that are off; once, even if it fails. */
+  const predict = () => {
+    const said = trait("prediction") ?? {}, pairs = trait("ablated"), values = { version: about().version, ablated: pairs };
+    if (!about().can_ablate || model.offline || !(ablating || pairs.length || said.rows)) return;
+    if ((said.rows && String(said.heads) === String(pairs)) || predictedFor === keyOf("predict", values)) return;
+    predictedFor = keyOf("predict", values);
+    view.ask("predict", values);             // it comes as the trait
   };
 
   const form = textForm(view, values => view.ask("read", values));
@@ -209,15 +211,14 @@ function attentionView(model, el) {
 
   const ablateButton = h("button", { type: "button", "aria-pressed": "false", onclick: () => {
     ablating = !ablating;
-    if (ablating && !trait("prediction")?.rows) predict();
     schedule();
   } }, words("ablate"));
-  const allOn = h("button", { type: "button", onclick: () => { put({ ablated: [] }); predict(); } }, words("all_on"));
-  const ablation = h("div.av-ablation");
+  const allOn = h("button", { type: "button", onclick: () => put({ ablated: [] }) }, words("all_on"));
+  const ablation = h("div.av-ablation"), cannot = h("p.faint", {}, words("ablate_cannot"));
   const atlasHint = h("p.faint.av-hint");
   const side = h("div.av-side", {},
     h("div.row.av-heading", {}, h("h3", {}, words("atlas")), labelled("colour_by", picks.score)),
-    map.element, map.range, atlasHint, h("div.row", {}, ablateButton), ablation);
+    map.element, map.range, atlasHint, h("div.row", {}, ablateButton), cannot, ablation);
   const detail = h("div.av-detail", {},
     h("div.row.av-bar", {}, labelled("layer", picks.layer), combineRow, picks.combine, comparing, directing),
     h("div.row.av-bar", {}, checks.hide_special.element, checks.renormalise.element, checks.merge_words.element, checks.rollout.element,
@@ -373,6 +374,7 @@ function attentionView(model, el) {
     ablateButton.setAttribute("aria-pressed", String(ablating));
     atlasHint.textContent = [words(ablating ? "atlas_hint_off" : "atlas_hint"), trait("score") ? words(`why_${trait("score")}`)
       : words(trait("shown") === "difference" ? "atlas_shared" : "atlas_own")].join(" ");
+    cannot.hidden = now.can_ablate || !now.reads_text || !!model.offline;
     const off = trait("ablated");
     ablation.hidden = !now.can_ablate || !(ablating || off.length || trait("prediction")?.rows);
     fill(ablation, h("div.row", {}, h("span", {}, off.length
@@ -458,6 +460,7 @@ function attentionView(model, el) {
       });
     if (trait("rollout") && about().has_rollout && trait("view") !== "scores") when(get("look", flowQuestion(), "look.flow"), turn, drawFlow);
     prediction.draw(trait("prediction"));
+    predict();
   };
   /** Where no kernel answers (a saved notebook), or not soon: the head that was shown first, under its own name. */
   const drawFirst = () => {

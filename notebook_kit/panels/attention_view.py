@@ -189,11 +189,12 @@ class AttentionView(Panel):
             InputError: If no attention can be had from it.
         """
         source = Source(model_or_pipeline, tokenizer=tokenizer)
-        before, self._source, self._compared = self._source, source, None
+        before = self._source, self._compared
+        self._source, self._compared = source, None
         try:
             read = self._read(self.text if self._has_text or self.text else None, self.text_pair, self.compare_text)
         except NotebookKitError:
-            self._source = before
+            self._source, self._compared = before
             raise
         self._publish(*read)
 

@@ -66,6 +66,17 @@ def ask_kernel(page: Any, code: str) -> str:
     )
 
 
+def run(page: Any, code: str) -> None:
+    """Run a statement in the notebook's kernel, as another cell would."""
+    page.evaluate(
+        """async code => {
+            const kernel = window.jupyterapp.shell.currentWidget.context.sessionContext.session.kernel;
+            await kernel.requestExecute({code}).done;
+        }""",
+        code,
+    )
+
+
 def eventually(page: Any, code: str, value: str) -> None:
     """Wait until an expression in the kernel has a value."""
     for _ in range(50):
@@ -136,8 +147,12 @@ def test_selection_ablation_and_dark(notebook, minilm, expect, accessible):
     expect(panel.locator(".nk-av-ablation")).to_contain_text("1 off: 2.3")
     panel.get_by_role("button", name="Switch off layer 4, or on again").click()
     expect(panel.locator(".nk-av-ablation")).to_contain_text("13 off")
-    eventually(page, "len(view.ablated), len(view.prediction['heads'])", "(13, 13)")
+    eventually(page, "len(view.ablated), len(view.prediction.get('heads', []))", "(13, 13)")
     shot(panel, "attention_ablation_dark")
+    run(page, "view.ablated = [[0, 1]]")
+    eventually(page, "view.prediction.get('heads', [])", "[[0, 1]]")
+    run(page, "view.text = 'Another text.'")
+    eventually(page, "view.prediction.get('heads'), len(view.prediction.get('rows', []))", "([[0, 1]], 6)")
     accessible(page)
     panel.get_by_role("tab", name="Matrix").click()
     shot(panel, "attention_matrix_dark")
@@ -387,8 +402,7 @@ def test_a_text_that_is_being_written_stays(notebook, minilm, expect):
     panel.get_by_role("textbox", name="Text").press("Enter")
     expect(panel.locator(".nk-av-left li")).to_have_count(3)
     expect(panel.locator(".nk-av-left li").nth(1)).to_contain_text("dog")
-    page.evaluate("""() => window.jupyterapp.shell.currentWidget.context.sessionContext.session.kernel
-        .requestExecute({code: 'view.text = "Four words are here"'}).done.then(() => true)""")
+    run(page, "view.text = 'Four words are here'")
     expect(panel.get_by_role("textbox", name="Text")).to_have_value("Four words are here")
     expect(panel.locator(".nk-av-left li")).to_have_count(4)
 
