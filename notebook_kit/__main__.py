@@ -21,13 +21,17 @@ def main(arguments: list[str] | None = None) -> int:
     import notebook_kit
     from notebook_kit.errors import NotebookKitError, near_matches
 
-    parser = argparse.ArgumentParser(prog="notebook-kit", description="The Transformers quick tour, alive in a notebook.")
+    parser = argparse.ArgumentParser(
+        prog="notebook-kit", description="The Transformers quick tour, alive in a notebook."
+    )
     parser.add_argument("--version", action="version", version=f"notebook_kit {notebook_kit.__version__}")
     commands = parser.add_subparsers(dest="command", required=True)
     tour = commands.add_parser("tour", help="the quick tour in the terminal, with real output and times")
     tour.add_argument("section", nargs="*", help="only these sections (see --list)")
     tour.add_argument("--list", action="store_true", help="say which sections there are")
-    tour.add_argument("--offline", action="store_true", help="stay on the embedded checkpoints even where the Hub answers")
+    tour.add_argument(
+        "--offline", action="store_true", help="stay on the embedded checkpoints even where the Hub answers"
+    )
     options = parser.parse_args(arguments)
 
     from notebook_kit.tour.sections import SECTIONS
@@ -39,10 +43,14 @@ def main(arguments: list[str] | None = None) -> int:
     names = [section.name for section in SECTIONS]
     for name in options.section:
         if name not in names:
-            print(f"There is no section {name!r}. {near_matches(name, names)}\n→ notebook-kit tour --list", file=sys.stderr)
+            print(
+                f"There is no section {name!r}. {near_matches(name, names)}\n→ notebook-kit tour --list",
+                file=sys.stderr,
+            )
             return 1
     if options.offline:
         os.environ["HF_HUB_OFFLINE"] = "1"
+    os.environ.setdefault("HF_DATASETS_DISABLE_PROGRESS_BARS", "1")  # for 96 rows they are only noise
 
     from notebook_kit.tour.guide import show
 

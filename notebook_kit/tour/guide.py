@@ -16,7 +16,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any, TextIO
 
-__all__ = ["Section", "Step", "show", "steps_of"]
+__all__ = ["Section", "codes_of", "show"]
 
 
 @dataclass(frozen=True)
@@ -36,43 +36,20 @@ class Section:
     run: Callable[[], Iterator[Any]]
 
 
-@dataclass(frozen=True)
-class Step:
-    """Some lines of a section and what they gave.
+def codes_of(run: Callable[[], Iterator[Any]]) -> list[str]:
+    """The source of a section, cut after each `yield`, with that word taken out: what the reader sees of each step.
 
     Args:
-        code: The lines, as they stand in the function; a yielded expression stands alone on the last line.
-        output: What was yielded.
-        seconds: How long the lines took.
-    """
-
-    code: str
-    output: Any
-    seconds: float
-
-
-def steps_of(run: Callable[[], Iterator[Any]]) -> Iterator[Step]:
-    """Run a section, step by step.
-
-    Args:
-        run: A generator function; each of its top-level `yield` statements ends a step.
+        run: A generator function whose steps end in a `yield` at its top level.
 
     Example:
         >>> from notebook_kit.tour.sections import SECTIONS
-        >>> step = next(steps_of(SECTIONS[0].run))
-        >>> step.code.splitlines()[0]
-        'from notebook_kit import pipeline'
+        >>> print(codes_of(SECTIONS[0].run)[0])
+        from notebook_kit import pipeline
+        <BLANKLINE>
+        classifier = pipeline("sentiment-analysis")
+        classifier("We are very happy to show you the 🤗 Transformers library.")
     """
-    codes = _codes(run)
-    lines = run()
-    for code in codes:
-        start = time.perf_counter()
-        output = next(lines)
-        yield Step(code, output, time.perf_counter() - start)
-
-
-def _codes(run: Callable[[], Iterator[Any]]) -> list[str]:
-    """The source of a function's body, cut after each top-level yield, with the word `yield` taken out."""
     source = textwrap.dedent(inspect.getsource(run))
     function = ast.parse(source).body[0]
     assert isinstance(function, ast.FunctionDef)
@@ -103,13 +80,15 @@ def show(sections: list[Section], stream: TextIO | None = None, colour: bool | N
     for number, section in enumerate(sections, 1):
         stream.write("\n" + paint.title(f" {number}. {section.title} ") + "\n")
         stream.write(textwrap.fill(section.about, 100) + "\n\n")
-        for step in steps_of(section.run):
-            stream.write(_prompted(step.code, paint) + "\n")
-            shown = (
-                step.output if isinstance(step.output, str) else pprint.pformat(step.output, width=96, sort_dicts=False)
-            )
-            stream.write(paint.output(shown) + "\n" + paint.faint(f"{_time(step.seconds):>100}") + "\n\n")
-            stream.flush()
+        outputs = section.run()
+        for code in codes_of(section.run):
+            stream.write(_prompted(code, paint) + "\n")
+            stream.flush()  # the code stands there while it runs
+            step_start = time.perf_counter()
+            output = next(outputs)
+            seconds = time.perf_counter() - step_start
+            shown = output if isinstance(output, str) else pprint.pformat(output, width=96, sort_dicts=False)
+            stream.write(paint.output(shown) + "\n" + paint.faint(f"{_time(seconds):>100}") + "\n\n")
     total = time.perf_counter() - start
     stream.write(paint.faint(f"{len(sections)} sections in {total:.1f} s. ") + "Next: jupyter lab tutorials/\n")
 
@@ -117,7 +96,10 @@ def show(sections: list[Section], stream: TextIO | None = None, colour: bool | N
 def _prompted(code: str, paint: _Paint) -> str:
     marked = []
     for line in code.splitlines():
-        top_level = line[:1] not in (" ", ")", "]", "}", "")
+        if not line:
+            marked.append("")
+            continue
+        top_level = line[0] not in " )]}"
         marked.append(paint.prompt(">>> " if top_level else "... ") + paint.code(line))
     return "\n".join(marked)
 

@@ -23,7 +23,7 @@ def stream():
 
     from notebook_kit import pipeline
 
-    classifier = pipeline("sentiment-analysis")
+    classifier = pipeline("sentiment-analysis", model="zoo")  # the embedded checkpoint, asked for by name
     letters = csv.reader(io.StringIO("1,Loved every minute\n2,Dull and far too long\n3,I would watch it again\n"))
     results = classifier(text for number, text in letters)
     yield type(results).__name__
@@ -114,6 +114,7 @@ def custom():
 
 def train():
     import tempfile
+    import warnings
 
     from datasets import Dataset
 
@@ -128,13 +129,17 @@ def train():
     messages = messages.train_test_split(test_size=24, seed=0)
     yield messages["train"][0]["text"], topics[messages["train"][0]["label"]]
 
-    model = AutoModelForSequenceClassification.from_pretrained(
-        name, id2label=dict(enumerate(topics)), ignore_mismatched_sizes=True
-    )
+    with warnings.catch_warnings(record=True) as said:
+        warnings.simplefilter("always")
+        model = AutoModelForSequenceClassification.from_pretrained(
+            name, id2label=dict(enumerate(topics)), ignore_mismatched_sizes=True
+        )
+    yield str(said[0].message)
+
     arguments = TrainingArguments(
         output_dir=tempfile.mkdtemp(),
         learning_rate=1e-3,
-        num_train_epochs=12,
+        num_train_epochs=10,
         per_device_train_batch_size=8,
         eval_strategy="no",
     )
