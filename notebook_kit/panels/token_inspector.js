@@ -441,7 +441,7 @@ function tokenInspector(model, view) {
     const summary = stage.parts.length ? words("pieces", { count: number(stage.count), parts: stage.parts.join(" → ") }) : words("pre_tokenizer_none");
     return [summary, stage.around ? h("p.around", {},
       stage.before ? h("span.faint", {}, "… ") : null,
-      stage.around.map(([text, mine]) => h(`bdi.piece-of-text.mono${mine ? ".mine" : ""}`, {}, visible(text))),
+      stage.around.map(([text, mine, source]) => h(`span.piece-of-text.mono${mine ? ".mine" : ""}`, {}, h("bdi", {}, visible(text)), source === undefined ? null : h("bdi.source.faint", {}, visible(source)))),
       stage.after ? h("span.faint", {}, " …") : null) : null];
   };
 
@@ -449,9 +449,9 @@ function tokenInspector(model, view) {
     const content = { BPE: storyOfBPE, WordPiece: storyOfWordPiece, Unigram: storyOfUnigram }[model_.type]?.(model_)
       ?? h("p", {}, words(model_.known?.[model_.at] ? "lookup_found" : "lookup_missing"));
     return [
-      `${model_.type} · ${words("model_made", { count: number(model_.tokens.length) })}`,
+      `${model_.type} · ${words("model_made", { count: number(model_.made) })}`,
       h("div", {}, content,
-        h("p.result", {}, words("result"), " ", model_.tokens.slice(0, 60).map((token, i) => h(`bdi.piece-of-text.mono${i === model_.at ? ".mine" : ""}`, {}, readable(token))), model_.tokens.length > 60 ? " …" : null),
+        h("p.result", {}, words("result"), model_.first ? " … " : " ", model_.tokens.map((token, i) => h(`bdi.piece-of-text.mono${i === model_.at ? ".mine" : ""}`, {}, readable(token))), model_.first + model_.tokens.length < model_.made ? " …" : null),
         exact ? null : h("p.warn", {}, words("not_exact"))),
     ];
   };
@@ -481,7 +481,7 @@ function tokenInspector(model, view) {
         token === null ? h("span.warn", {}, words("nothing_fits")) : h("bdi.symbol.mono.fresh", {}, readable(token))))));
 
   const storyOfUnigram = stage => {
-    const short = stage.piece.length <= 60 && stage.edges.length;
+    const short = stage.piece && stage.edges.length;
     const characters = [...stage.piece];
     const score = value => value.toFixed(2);
     const lattice = short ? h("ul.lattice", { "aria-label": words("lattice"), style: { "--columns": characters.length } },
@@ -591,6 +591,8 @@ function pictureOf(elements, root) {
           fill: see(style.backgroundColor) ? style.backgroundColor : "none", stroke: edged ? style.borderTopColor : "none", line: edged ? line : 0, dash: style.borderTopStyle === "dashed" || style.borderTopStyle === "dotted" });
       if (outline && document.activeElement !== node)
         shapes.push({ x: box.left - 1, y: box.top - 1, width: box.width + 2, height: box.height + 2, radius: 3, fill: "none", stroke: style.outlineColor, line: outline });
+      if (node.matches(".nk-is-differs:not(.nk-piece)")) shapes.push({ x: box.right - 6, y: box.top, width: 6, height: 6, radius: 0, fill: getComputedStyle(root).color, stroke: "none", line: 0 });
+      if (node.matches(".nk-lit")) shapes.push({ x: box.left, y: box.bottom - 3, width: box.width, height: 3, radius: 0, fill: themed(root, "--nk-accent"), stroke: "none", line: 0 });
       for (const child of node.childNodes) {
         if (child.nodeType !== Node.TEXT_NODE || !child.data.trim()) continue;
         for (const [words_, place] of linesOf(child)) {

@@ -198,3 +198,34 @@ def test_repr_is_short_and_the_kernel_says_it_in_telugu(wordpiece):
         assert panel.face().header[0] == "టోకెన్"
     finally:
         set_language("en")
+
+
+def test_half_a_character_is_no_error(wordpiece):
+    panel = TokenInspector(wordpiece)
+    content, _ = asker(panel)("tokens", text="a \ud83d", text_pair="\udc00")
+    assert content["answer"]["rows"][0]["totals"]["characters"] == 4
+
+
+def test_attention_view_follows(wordpiece, minilm):
+    from notebook_kit import AutoModel
+    from notebook_kit.panels import AttentionView
+
+    inspector = TokenInspector(wordpiece, text="one two")
+    view = AttentionView(inspector, AutoModel.from_pretrained(minilm))
+    inspector.text = "three four"
+    inspector.selected = [2]
+    assert view.text == "three four" and view.selected == [2]
+    view.selected = [1]
+    assert inspector.selected == [1]
+
+
+def test_threads_do_not_cut_each_others_texts(minilm):
+    from concurrent.futures import ThreadPoolExecutor
+
+    panel = TokenInspector(AutoTokenizer.from_pretrained(minilm, model_max_length=16))
+    texts = [f"some words number {number} " * 20 for number in range(24)]
+    with ThreadPoolExecutor(4) as pool:
+        answers = list(pool.map(lambda text: panel.answer_tokens({"text": text, "text_pair": None}), texts))
+    counts = [answer.values["rows"][0]["totals"]["tokens"] for answer in answers]
+    assert counts == [len(panel._backends[0].encode(text).ids) for text in texts] and min(counts) > 80
+    assert all(answer.values["rows"][0]["totals"]["truncation"]["over"] for answer in answers)

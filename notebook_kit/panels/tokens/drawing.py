@@ -61,7 +61,7 @@ def draw(rows: list[tuple[str, list[Chip], int]]) -> Any:
     from matplotlib.font_manager import FontProperties
 
     font, small = FontProperties(family=families, size=SIZE), FontProperties(family=families, size=SIZE * 0.65)
-    bold = FontProperties(family=families, size=SIZE, weight="bold")
+    large = FontProperties(family=families, size=SIZE * 1.1)
 
     def width(text: str, properties: Any) -> float:
         return renderer.get_text_width_height_descent(text, properties, False)[0] * 72 / figure.dpi
@@ -96,7 +96,7 @@ def draw(rows: list[tuple[str, list[Chip], int]]) -> Any:
                 x,
                 y,
                 text,
-                fontproperties=bold if kind == "title" else font,
+                fontproperties=large if kind == "title" else font,
                 va="baseline",
                 color="#1b1f24",
                 parse_math=False,

@@ -7,7 +7,7 @@ from typing import Any
 
 from notebook_kit.panels.tokens.analysis import Analysis
 from notebook_kit.panels.tokens.bpe import BPE
-from notebook_kit.panels.tokens.stages import part_names
+from notebook_kit.panels.tokens.stages import Piece, part_names
 from notebook_kit.panels.tokens.unigram import Unigram
 from notebook_kit.panels.tokens.wordpiece import WordPiece
 
@@ -17,7 +17,9 @@ MERGES_SHOWN = 200
 EDGES_SHOWN = 400
 SYMBOLS_SHOWN = 64
 LONG_PIECE = 60
-"""Of a piece with more characters only what touches the token is shown."""
+"""Of a piece with more characters only what is near the token is shown."""
+AROUND = 40
+"""Characters, and tokens, that are near."""
 
 
 @dataclass(frozen=True)
@@ -50,7 +52,8 @@ def story(analysis: Analysis, position: int) -> Story:
     if sequence is None:
         return Story({"post_processor": post, "inserted": True}, True)
     trace = analysis.traces[sequence]
-    number = analysis.encoding.word_ids[position]
+    word_ids = analysis.encoding.word_ids
+    number = word_ids[position]
     pieces = trace.pieces
     stages: dict[str, Any] = {
         "added": {"known": len(backend.added), "count": len(trace.added), "matched": False},
@@ -70,38 +73,41 @@ def story(analysis: Analysis, position: int) -> Story:
                 for name in ("content", "single_word", "lstrip", "rstrip", "normalized", "special")
             }
         return Story({**stages, "is_added": True}, True)
-    near = [
-        c
-        for c in trace.chunks
-        if (c.start < piece.end and c.end > piece.start) or piece.start <= c.start == c.end < piece.end
-    ]
-    stages["normalizer"]["chunks"] = [[c.before, c.after] for c in near[:400]]
+    start, end = piece.start, piece.end
+    if end - start > LONG_PIECE:
+        start, end = (
+            max(start, analysis.offsets[position][0] - AROUND),
+            min(end, analysis.offsets[position][1] + AROUND),
+        )
+    near = [c for c in trace.chunks if (c.start < end and c.end > start) or start <= c.start == c.end < end]
+    stages["normalizer"]["chunks"] = [[c.before, c.after] for c in near]
     low = max(0, number - 3)
     stages["pre_tokenizer"] |= {
-        "piece": piece.text,
-        "around": [[p.text[:60], low + i == number] for i, p in enumerate(pieces[low : number + 4])],
+        "around": [
+            [_short(p.text), low + i == number, *_source(analysis, p, sequence)]
+            for i, p in enumerate(pieces[low : number + 4])
+        ],
         "before": low,
         "after": max(0, len(pieces) - number - 4),
     }
-    members = (
-        [
-            i
-            for i in range(
-                max(0, position - len(piece.text) * 4 - 8), min(len(analysis), position + len(piece.text) * 4 + 8)
-            )
-            if analysis.encoding.word_ids[i] == number and analysis.sequences[i] == sequence
-        ]
-        if len(piece.text) < 500
-        else [
-            i
-            for i, (word, owner) in enumerate(zip(analysis.encoding.word_ids, analysis.sequences, strict=True))
-            if word == number and owner == sequence
-        ]
-    )
+    members = [
+        i
+        for i, (word, owner) in enumerate(zip(word_ids, analysis.sequences, strict=True))
+        if word == number and owner == sequence
+    ]
     given = [analysis.tokens[i] for i in members]
     stages["model"], exact = _model_story(analysis, piece.text, given, members.index(position))
-    stages["model"]["at"] = members.index(position)
     return Story(stages, exact)
+
+
+def _short(text: str) -> str:
+    return text if len(text) <= LONG_PIECE else text[: LONG_PIECE - 1] + "…"
+
+
+def _source(analysis: Analysis, piece: Piece, sequence: int) -> list[str]:
+    """The text of a piece whose spelling in bytes cannot be read."""
+    text = analysis.texts[sequence][piece.start : piece.end]
+    return [_short(text)] if analysis.backend.byte_level and not text.isascii() else []
 
 
 def _fits(analysis: Analysis, piece: Any, position: int) -> bool:
@@ -114,11 +120,13 @@ def _model_story(analysis: Analysis, piece: str, given: list[str], mine: int) ->
     """The model's steps on one piece, and whether they end in what `encode` gave."""
     backend = analysis.backend
     model = backend.replayer
+    first = max(0, mine - AROUND)
     story: dict[str, Any] = {
         "type": backend.model_type,
-        "size": backend.size,
-        "tokens": given[:400],
-        "piece": piece[:400],
+        "made": len(given),
+        "tokens": given[first : first + 2 * AROUND],
+        "first": first,
+        "at": mine - first,
     }
     if model is None:
         real = [token.value for token in backend.tokenizer.model.tokenize(piece)]
@@ -152,13 +160,15 @@ def _model_story(analysis: Analysis, piece: str, given: list[str], mine: int) ->
         best = {(edge.start, edge.end) for edge in replay.best}
         start, end = replay.tokens[mine][1:] if exact else (0, len(piece))
         edges = replay.edges
-        if len(edges) > EDGES_SHOWN or len(piece) > 60:
+        if len(edges) > EDGES_SHOWN or len(piece) > LONG_PIECE:
             edges = [edge for edge in edges if edge.start < end and edge.end > start][:EDGES_SHOWN]
-        rivals = replay.rivals if len(piece) <= 60 else []
+        near = [edge for edge in replay.best if edge.end > start - AROUND and edge.start < end + AROUND]
+        rivals = replay.rivals if len(piece) <= LONG_PIECE else []
         story |= {
+            "piece": piece if len(piece) <= LONG_PIECE else "",
             "edges": [[e.start, e.end, e.token, e.score, e.known, (e.start, e.end) in best] for e in edges],
             "score": replay.score,
-            "best": [[e.token, e.score] for e in replay.best[:60]],
+            "best": [[e.token, e.score] for e in near],
             "rivals": [[path.tokens, path.score] for path in rivals],
             "count": len(replay.edges),
         }
