@@ -168,6 +168,7 @@ def test_texts_pair_compare_and_errors(notebook, minilm, expect, accessible):
     panel.get_by_label("Direction").select_option("a_to_b")
     expect(panel.locator(".nk-av-left li")).to_have_count(4)
     expect(panel.locator(".nk-av-right li").nth(2)).to_contain_text("tired")
+    assert panel.locator(".nk-av-lines").bounding_box()["height"] < 80
     shot(panel, "attention_pair_light")
     panel.get_by_label("Direction").select_option("all")
 
@@ -390,6 +391,25 @@ def test_page_reload_shows_it_again(notebook, expect, lab):
     expect(panel.locator(".nk-av-said-line")).to_have_text("Layer 1, head 1")
     panel.locator('.nk-av-cell[data-layer="2"][data-head="0"]').click()
     expect(panel.locator(".nk-av-stage")).to_have_attribute("data-shown", "2.0")
+
+
+def test_a_token_chosen_in_one_panel_is_lit_in_the_other(notebook, minilm, expect):
+    cell = f"""
+import ipywidgets
+from notebook_kit import AutoModel, AutoTokenizer
+from notebook_kit.panels import AttentionView, TokenInspector
+inspector = TokenInspector(AutoTokenizer.from_pretrained({str(minilm)!r}), text="A cat sat.")
+view = AttentionView(inspector, AutoModel.from_pretrained({str(minilm)!r}))
+ipywidgets.VBox([inspector, view])
+"""
+    page = notebook([cell])
+    panel = drawn(page, expect, 72)
+    panel.locator(".nk-av-left li").nth(2).click()
+    eventually(page, "inspector.selected", "[2]")
+    run(page, "inspector.selected = [1, 3]")
+    expect(panel.locator('.nk-av-left li[aria-selected="true"]')).to_have_text([re.compile("^a"), re.compile("^sat")])
+    run(page, "inspector.text = 'Two dogs.'")
+    expect(panel.locator(".nk-av-left li")).to_have_count(5)
 
 
 def test_a_text_that_is_being_written_stays(notebook, minilm, expect):

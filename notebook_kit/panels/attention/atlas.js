@@ -89,7 +89,7 @@ function atlasView(view, { onShow, onLayer }) {
         thumbnails = pixelCanvas(bytesOf(atlas.buffers[0]), height * atlas.values.heads.reduce((a, b) => a + b, 0), width, atlas.values.signed);
         thumbnailsOf = atlas;
       }
-      context.imageSmoothingEnabled = true;
+      context.imageSmoothingEnabled = Math.max(width, height) > size;   // few tokens keep their corners
       context.imageSmoothingQuality = "high";
       let number = 0;
       about.layers.forEach((layer, at) => {

@@ -2,6 +2,7 @@
 
 const LINE_HEIGHT = 18;
 const MOST_LINES = 4000;
+const LINES_ROOM = 470;                    // the height, in the style as well, beyond which tokens scroll
 
 /** The strongest weights of a matrix as `{ places, strengths, all }`, weakest first; `least` is 0 to 1 of the scale. */
 function strongest(look, least, onlyRows = null, most = MOST_LINES) {
@@ -36,7 +37,7 @@ function linesView(view, { onPoint = () => {}, onPick = () => {} } = {}) {
 
   const paint = () => {
     if (!look || !scroller.isConnected) return;
-    const width = middle.clientWidth, height = Math.min(scroller.clientHeight, middle.clientHeight || scroller.clientHeight);
+    const width = middle.clientWidth, height = Math.min(LINES_ROOM, Math.max(look.R, look.C) * LINE_HEIGHT);
     if (width < 4 || height < 4) return;
     const context = sharpCanvas(canvas, width, height), offset = scroller.scrollTop;
     context.clearRect(0, 0, width, height);
