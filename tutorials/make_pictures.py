@@ -56,4 +56,4 @@ def tour(names: list[str]) -> str:
 
 if __name__ == "__main__":
     PICTURES.mkdir(exist_ok=True)
-    (PICTURES / "tour.svg").write_text(tour(["classify", "inside"]), encoding="utf-8")
+    (PICTURES / "tour.svg").write_text(tour(["classify", "tokenize"]), encoding="utf-8")
