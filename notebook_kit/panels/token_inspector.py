@@ -36,7 +36,8 @@ class TokenInspector(Panel):
     """Shows how tokenizers cut a text: each token with its id, bytes and place, and each stage that led to it.
 
     Everything comes from the tokenizers' own parts. Tokenizers are copied; truncation and padding are left out, and where
-    `model_max_length` would cut is shown. Indices count from 0, characters are code points.
+    `model_max_length` would cut is shown. Indices count from 0, characters are code points. A file of `to_html` works
+    offline for the text it was saved with: all its tokens, and the stories of the first 400.
 
     Args:
         *tokenizers: What to look into, side by side: notebook_kit tokenizers, fast ones of `transformers`,
@@ -375,7 +376,7 @@ class TokenInspector(Panel):
                 chosen = row == self.row and any(
                     group.first <= position < group.first + group.count for position in self.selected
                 )
-                kind = "special" if flag & SPECIAL else "unknown" if flag & UNKNOWN else ("one", "other")[number % 2]
+                kind = "unknown" if flag & UNKNOWN else "special" if flag & SPECIAL else ("one", "other")[number % 2]
                 text = _group_text(analysis, group.first, group.start, group.end)
                 count = group.count if group.count > 1 else 0
                 chips.append(Chip(text, kind, chosen, count, analysis.ids[group.first] if not count else None))

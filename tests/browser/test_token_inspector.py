@@ -354,3 +354,28 @@ def test_truncation_is_marked(notebook, minilm, expect):
     expect(panel.locator(".nk-is-cut")).to_have_count(2)
     expect(panel.locator(".nk-totals")).to_contain_text("lost beyond 8: 2")
     shot(panel, "tokens_cut_light")
+
+
+def test_reopened_and_cleared(notebook, minilm, expect):
+    page = notebook([cell(minilm, "one two three")])
+    panel = page.locator(PANEL)
+    panel.get_by_role("option", name="two").click()
+    expect(panel.get_by_role("heading", name="Token 2")).to_be_visible()
+    page.evaluate("() => window.jupyterapp.commands.execute('docmanager:save')")
+    path = page.evaluate("() => window.jupyterapp.shell.currentWidget.context.path")
+    page.evaluate(
+        """async path => {
+            const widget = window.jupyterapp.shell.currentWidget;
+            widget.context.model.dirty = false;
+            widget.dispose();
+            const again = await window.jupyterapp.commands.execute('docmanager:open', {path, factory: 'Notebook'});
+            await again.context.ready;
+        }""",
+        path,
+    )
+    panel = page.locator(PANEL)
+    expect(panel.get_by_role("heading", name="Token 2")).to_be_visible()
+    panel.get_by_label("Text", exact=True).fill("four")
+    expect(panel.locator(".nk-face")).to_have_text(["[CLS]", "four", "[SEP]"])
+    page.evaluate("() => window.jupyterapp.shell.currentWidget.content.widgets[0].outputArea.model.clear()")
+    expect(page.locator(PANEL)).to_have_count(0)

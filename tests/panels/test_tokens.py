@@ -150,7 +150,7 @@ def test_special_and_unknown_are_told_by_id_and_origin(checkpoint):
         )
     )
     assert by_token["[MASK]@2"] == flags.SPECIAL | flags.ADDED
-    assert by_token["[UNK]@9"] == flags.UNKNOWN
+    assert by_token["[UNK]@9"] == flags.SPECIAL | flags.UNKNOWN
     assert by_token["[UNK]@11"] == flags.SPECIAL | flags.ADDED  # written by the reader, not met by the model
     assert analysis.flags[0] == analysis.flags[-1] == flags.SPECIAL | flags.INSERTED
     assert analysis.unknown == 1

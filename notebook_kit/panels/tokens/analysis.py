@@ -148,8 +148,7 @@ class Analysis:
             if id in known and self._is_added(sequence, offset):
                 flag |= ADDED
             elif id == unk_id:
-                # The model found nothing: an unknown token, and not one that the reader wrote.
-                flag = UNKNOWN
+                flag |= UNKNOWN  # made by the model, and not written by the reader
             flags.append(flag | (SECOND if sequence else 0))
         for group in self.groups:
             if group.count > 1:
