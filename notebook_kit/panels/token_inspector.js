@@ -396,11 +396,12 @@ function tokenInspector(model, view) {
       detail.score === null ? null : ["score", detail.score.toFixed(3)],
       ["kind", kindsOf(detail.flags).join(" · ") || words("kind_plain")],
     ].filter(Boolean);
+    const passed = [words("passed_by"), null];
     const steps = [
       ["added", stages.added && stageAdded(stages)],
-      ["normalizer", stages.normalizer && stageNormalizer(stages)],
-      ["pre_tokenizer", stages.pre_tokenizer && stagePreTokenizer(stages)],
-      ["model", stages.model && stageModel(stages.model, exact)],
+      ["normalizer", stages.is_added ? passed : stages.normalizer && stageNormalizer(stages)],
+      ["pre_tokenizer", stages.is_added ? passed : stages.pre_tokenizer && stagePreTokenizer(stages)],
+      ["model", stages.is_added ? passed : stages.model && stageModel(stages.model, exact)],
       ["post_processor", stages.post_processor && stagePost(stages)],
     ].filter(([, content]) => content);
     fill(parts.story,
