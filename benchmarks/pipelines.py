@@ -1,6 +1,6 @@
 """Pipelines against those of `transformers` in the same run: `python benchmarks/pipelines.py`.
 
-Real sentences of mixed lengths (movie-review snippets) through a model of DistilBERT's size with random weights. The two
+Real sentences of mixed lengths (from film and product reviews, newspapers and tweets) through a model of DistilBERT's size with random weights. The two
 sides take turns, and each number is the median of the turns. With `--minilm FOLDER` it also tells what 8-bit weights and
 bfloat16 lose on a real checkpoint.
 """
@@ -23,9 +23,9 @@ os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
 
 
 def sentences(count: int) -> list[str]:
-    from notebook_kit.zoo.data import movie_snippets
+    from notebook_kit.zoo import data
 
-    texts = [snippet.text for snippet in movie_snippets()]
+    texts = [snippet.text for group in data.GROUPS for snippet in data.snippets(group)]
     return random.Random(0).sample(texts, count)
 
 
