@@ -58,6 +58,13 @@ ALL_HAVE_RUN = """() => {
 }"""
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Everything in this folder is a browser test."""
+    for item in items:
+        if Path(__file__).parent in item.path.parents:
+            item.add_marker("browser")
+
+
 @dataclass
 class Lab:
     """A running JupyterLab server."""
