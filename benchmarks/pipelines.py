@@ -1,8 +1,8 @@
 """Pipelines against those of `transformers` in the same run: `python benchmarks/pipelines.py`.
 
-Real sentences of mixed lengths (from film and product reviews, newspapers and tweets) through a model of DistilBERT's size with random weights. The two
-sides take turns, and each number is the median of the turns. With `--minilm FOLDER` it also tells what 8-bit weights and
-bfloat16 lose on a real checkpoint.
+Real sentences of mixed lengths (from film and product reviews, newspapers and tweets) through a model of DistilBERT's size
+with random weights. The two sides take turns, and each number is the median of the turns. The last part tells what 8-bit
+weights and bfloat16 lose on a real checkpoint.
 """
 
 from __future__ import annotations
