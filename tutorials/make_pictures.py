@@ -1,8 +1,9 @@
 """Makes the pictures that the README shows, from the real thing.
 
+    pytest -m browser              # takes the screenshots of the panels
     python tutorials/make_pictures.py
 
-Needs `rich`, which the extra "test" brings.
+Needs `rich` and `pillow`, which the extra "test" brings.
 """
 
 from __future__ import annotations
@@ -14,6 +15,8 @@ from pathlib import Path
 os.environ["HF_HUB_OFFLINE"] = "1"
 
 PICTURES = Path(__file__).parent / "pictures"
+SCREENSHOTS = Path(__file__).parents[1] / "tests" / "artifacts"
+PANELS = {"attention": "attention_lines_light", "tokens": "tokens_wordpiece_light"}
 
 # rich's own frame, without the web fonts that a picture in a README could not load anyway.
 FRAME = """\
@@ -54,6 +57,16 @@ def tour(names: list[str]) -> str:
     return console.export_svg(title="notebook-kit tour", code_format=FRAME, unique_id="tour")
 
 
+def panel(name: str, screenshot: str) -> None:
+    """A screenshot of a panel from the browser tests, in 128 colours, so that it is small enough for a README."""
+    from PIL import Image
+
+    with Image.open(SCREENSHOTS / f"{screenshot}.png") as image:
+        image.convert("RGB").quantize(128).save(PICTURES / f"{name}.png", optimize=True)
+
+
 if __name__ == "__main__":
     PICTURES.mkdir(exist_ok=True)
+    for name, screenshot in PANELS.items():
+        panel(name, screenshot)
     (PICTURES / "tour.svg").write_text(tour(["classify", "tokenize"]), encoding="utf-8")
