@@ -57,11 +57,11 @@ def process(code: str, **environment: str) -> float:
     return time.perf_counter() - start
 
 
-def table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
+def table(header: Sequence[str], rows: Sequence[Sequence[str]], rounds: int = ROUNDS) -> None:
     """Print a Markdown table and the machine it was measured on."""
     widths = [max(len(str(row[i])) for row in [header, *rows]) for i in range(len(header))]
     for number, row in enumerate([header, *rows]):
         print("| " + " | ".join(str(cell).ljust(width) for cell, width in zip(row, widths, strict=True)) + " |")
         if number == 0:
             print("| " + " | ".join("-" * width for width in widths) + " |")
-    print(f"\n{os.cpu_count()} cores, Python {platform.python_version()}, medians of {ROUNDS} turns each, alternating.")
+    print(f"\n{os.cpu_count()} cores, Python {platform.python_version()}, medians of {rounds} turns each, alternating.")

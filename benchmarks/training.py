@@ -159,7 +159,7 @@ def main() -> None:
             speed = options.sentences / median[name]
             ratio = median["transformers.Trainer"] / median[name]
             rows.append([name, f"{speed:.1f}", f"{ratio:.2f}", f"{mean:.1%} ± {spread:.1%}"])
-        table(["fine-tuning", "samples a second", "speed-up", "accuracy"], rows)
+        table(["fine-tuning", "samples a second", "speed-up", "accuracy"], rows, options.rounds)
         print()
     if options.only != "rival":
         times = alternate(
@@ -180,7 +180,7 @@ def main() -> None:
             ]
             for name in times
         ]
-        table(["the same batches", "CPU time", "over the loop", "of the fastest turns"], rows)
+        table(["the same batches", "CPU time", "over the loop", "of the fastest turns"], rows, options.rounds)
 
 
 def trained(side: Side, batch_size: int) -> float:
