@@ -17,6 +17,7 @@ from torch import Tensor
 from notebook_kit.errors import InputError, NotebookKitError
 from notebook_kit.panels.attention import still
 from notebook_kit.panels.attention.lens import Shown, look
+from notebook_kit.panels.attention.linking import share_selection
 from notebook_kit.panels.attention.prediction import predict, predictions
 from notebook_kit.panels.attention.reading import Reading, has_sites
 from notebook_kit.panels.attention.rollout import rollout
@@ -225,11 +226,13 @@ class AttentionView(Panel):
         """Share the text and the selected tokens with a `TokenInspector`, both ways.
 
         Args:
-            inspector: Anything with the traits `text`, `selected` and, if there is one, `text_pair`.
+            inspector: Anything with the traits `text`, `selected` and, if there are, `text_pair` and `row`: of several
+                tokenizers side by side, the first is taken to be this model's.
         """
-        for name in ("text", "text_pair", "selected"):
+        for name in ("text", "text_pair"):
             if inspector.has_trait(name):
                 traitlets.link((inspector, name), (self, name))
+        share_selection(self, inspector)
 
     def _read(
         self, text: str | None, text_pair: str | None, compare_text: str | None

@@ -218,6 +218,20 @@ def test_follows_an_inspector(model, tokenizer):
     assert inspector.selected == [1, 3] == other.selected
 
 
+def test_follows_the_first_of_several_tokenizers(model, tokenizer):
+    from notebook_kit.panels import TokenInspector
+
+    inspector = TokenInspector(tokenizer, tokenizer, text=TEXT)
+    view = AttentionView(inspector, model)
+    inspector.selected = [2]
+    assert view.selected == [2]
+    inspector.row = 1
+    assert view.selected == []
+    assert inspector.selected == [2]
+    view.selected = [1, 3]
+    assert (inspector.row, inspector.selected) == (0, [1, 3])
+
+
 # Questions -----------------------------------------------------------------------------------------------------------------
 
 
