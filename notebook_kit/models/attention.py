@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import itertools
 import threading
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
 from typing import Any
@@ -153,12 +153,16 @@ def _kept_heads(off: frozenset[int], like: Tensor) -> Tensor | None:
     return keep
 
 
-def padding_mask(attention_mask: Tensor | None, dtype: torch.dtype) -> Tensor | None:
+def padding_mask(attention_mask: Tensor | None, dtype: torch.dtype, size: Sequence[int] | None = None) -> Tensor | None:
     """From 1 for a token and 0 for padding to what `attend` adds to the scores.
 
     Args:
         attention_mask: `(batch, to)` or `(batch, from, to)`, or None when there is no padding.
         dtype: The dtype of the scores.
+        size: `(batch, to)` of what the mask is for, to be checked against.
+
+    Raises:
+        InputError: If the mask is of another size.
 
     Returns:
         `(batch, 1, 1 or from, to)`; or None when nothing is masked, which lets the fused kernel take its fastest path
@@ -166,6 +170,11 @@ def padding_mask(attention_mask: Tensor | None, dtype: torch.dtype) -> Tensor | 
     """
     if attention_mask is None:
         return None
+    if size is not None and (attention_mask.shape[0] not in (1, size[0]) or attention_mask.shape[-1] != size[1]):
+        raise InputError(
+            f"attention_mask has shape {tuple(attention_mask.shape)}, and the input has shape {tuple(size)}.",
+            next_step="Pass the tokenizer's output as a whole: model(**tokenizer(texts, padding=True, return_tensors='pt')).",
+        )
     if attention_mask.device.type == "cpu" and bool(attention_mask.all()):
         return None
     mask = attention_mask[:, None, None, :] if attention_mask.dim() == 2 else attention_mask[:, None]

@@ -247,7 +247,7 @@ class BertModel(BertPreTrainedModel):
         x = self.embeddings(input_ids, token_type_ids, position_ids, inputs_embeds)
         x, states, attentions = self.encoder(
             x,
-            padding_mask(attention_mask, x.dtype),
+            padding_mask(attention_mask, x.dtype, x.shape[:2]),
             self.config.output_attentions if output_attentions is None else output_attentions,
             self.config.output_hidden_states if output_hidden_states is None else output_hidden_states,
         )

@@ -230,7 +230,7 @@ class DistilBertModel(DistilBertPreTrainedModel):
         x = self.embeddings(input_ids, inputs_embeds, position_ids)
         x, states, attentions = self.transformer(
             x,
-            padding_mask(attention_mask, x.dtype),
+            padding_mask(attention_mask, x.dtype, x.shape[:2]),
             self.config.output_attentions if output_attentions is None else output_attentions,
             self.config.output_hidden_states if output_hidden_states is None else output_hidden_states,
         )

@@ -146,7 +146,7 @@ class ElectraModel(ElectraPreTrainedModel):
             x = self.embeddings_project(x)
         x, states, attentions = self.encoder(
             x,
-            padding_mask(attention_mask, x.dtype),
+            padding_mask(attention_mask, x.dtype, x.shape[:2]),
             self.config.output_attentions if output_attentions is None else output_attentions,
             self.config.output_hidden_states if output_hidden_states is None else output_hidden_states,
         )

@@ -119,7 +119,7 @@ def input_size(input_ids: Tensor | None, inputs_embeds: Tensor | None) -> tuple[
     """`(batch, tokens, device)` of whichever of the two was given.
 
     Raises:
-        InputError: If neither or both were given, or the shape is not that of a batch.
+        InputError: If neither or both were given, it is no tensor, or the shape is not that of a batch of tokens.
     """
     if (input_ids is None) == (inputs_embeds is None):
         raise InputError(
@@ -131,12 +131,21 @@ def input_size(input_ids: Tensor | None, inputs_embeds: Tensor | None) -> tuple[
     given = input_ids if input_ids is not None else inputs_embeds
     assert given is not None
     expected = 2 if input_ids is not None else 3
+    name = "input_ids" if input_ids is not None else "inputs_embeds"
+    if not isinstance(given, Tensor):
+        raise InputError(
+            f"{name} is a {type(given).__name__}, where a tensor was expected.",
+            next_step="Call the tokenizer with return_tensors='pt', or wrap the numbers in torch.tensor(...).",
+        )
     if given.dim() != expected:
-        name = "input_ids" if input_ids is not None else "inputs_embeds"
         shape = "(batch, tokens)" if input_ids is not None else "(batch, tokens, width)"
         raise InputError(
             f"{name} has shape {tuple(given.shape)}, where {shape} was expected.",
             next_step="For a single sequence, add the batch dimension with unsqueeze(0), or let the tokenizer do it: return_tensors='pt'.",
+        )
+    if given.shape[1] == 0:
+        raise InputError(
+            f"{name} holds no tokens: its shape is {tuple(given.shape)}.", next_step="Leave empty inputs out."
         )
     return given.shape[0], given.shape[1], given.device
 
