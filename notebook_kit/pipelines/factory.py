@@ -406,12 +406,14 @@ def _usual_source(name: str, options: dict[str, Any]) -> Source:
 
 def _hub_answers(patience: float) -> bool:
     """Whether the Hub gives any answer at all within `patience` seconds."""
+    from notebook_kit.hub import is_offline
+
+    if is_offline():
+        return False
     import threading
 
     from huggingface_hub import constants, get_session
 
-    if constants.HF_HUB_OFFLINE or os.environ.get("HF_HUB_OFFLINE", "").upper() in {"1", "ON", "YES", "TRUE"}:
-        return False
     answered: list[bool] = []
 
     def ask() -> None:

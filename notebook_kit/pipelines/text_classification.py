@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
-import torch
 
 from notebook_kit.errors import InputError, near_matches
 from notebook_kit.pipelines.base import Pipeline
@@ -73,9 +72,6 @@ class TextClassificationPipeline(Pipeline):
     def preprocess(self, item: Any, **options: Any) -> dict[str, Any]:
         text, pair = read_text_or_pair(item)
         return dict(self.tokenize(text, pair, **options))
-
-    def forward(self, batch: dict[str, torch.Tensor]) -> dict[str, Any]:
-        return {"logits": self.model(**batch).logits}
 
     def postprocess(
         self,

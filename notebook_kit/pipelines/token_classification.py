@@ -7,7 +7,6 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
-import torch
 
 from notebook_kit.errors import InputError, NotebookKitWarning, near_matches
 from notebook_kit.pipelines.base import Pipeline
@@ -153,9 +152,6 @@ class TokenClassificationPipeline(Pipeline):
             feature["sentence"] = sentence
             features.append(feature)
         return features
-
-    def forward(self, batch: dict[str, torch.Tensor]) -> dict[str, Any]:
-        return {"logits": self.model(**batch).logits}
 
     def postprocess(
         self,

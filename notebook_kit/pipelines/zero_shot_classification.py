@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
-import torch
 
 from notebook_kit.errors import InputError
 from notebook_kit.pipelines.base import Pipeline, notice
@@ -97,9 +96,6 @@ class ZeroShotClassificationPipeline(Pipeline):
             if "too short" not in str(error):
                 raise
             return dict(self.tokenize(text, hypothesis))
-
-    def forward(self, batch: dict[str, torch.Tensor]) -> dict[str, Any]:
-        return {"logits": self.model(**batch).logits}
 
     def postprocess(
         self,
