@@ -21,8 +21,9 @@ from torch.overrides import TorchFunctionMode
 
 from notebook_kit.checkpoints import Weights, open_weights, save_weights
 from notebook_kit.configuration import PretrainedConfig
-from notebook_kit.errors import CheckpointError, ConfigurationError, InputError, NotebookKitWarning, near_matches
+from notebook_kit.errors import CheckpointError, ConfigurationError, InputError, NotebookKitWarning
 from notebook_kit.hub import HUB_OPTIONS, Source, locate
+from notebook_kit.models.placement import choose_dtype, device_of_map
 
 __all__ = ["PreTrainedModel"]
 
@@ -211,7 +212,7 @@ class PreTrainedModel(nn.Module):
             dtype: Of the weights; float32 unless given.
         """
         model = cls(config)
-        return model if dtype in (None, "auto") else model.to(_dtype(dtype))
+        return model if dtype in (None, "auto") else model.to(choose_dtype(dtype))
 
     @classmethod
     def from_pretrained(
@@ -263,7 +264,7 @@ class PreTrainedModel(nn.Module):
             model = cls(config, **arguments)
         if any(True for _ in model.buffers()):
             model = cls(config, **arguments)  # values that a constructor computes are in no file
-        device, wanted = _device(device_map), None if dtype is None else dtype
+        device, wanted = device_of_map(device_map), None if dtype is None else dtype
         with open_weights(source) as weights:
             model._load(weights, source.name, wanted, device, ignore_mismatched_sizes)
         model.name_or_path = config.name_or_path = source.name
@@ -278,7 +279,9 @@ class PreTrainedModel(nn.Module):
         state: dict[str, Tensor] = {}
         read: set[str] = set()
         misshapen: dict[str, str] = {}
-        target_dtype = _stored_dtype(weights, found.values()) if dtype == "auto" else _dtype(dtype or torch.float32)
+        target_dtype = (
+            _stored_dtype(weights, found.values()) if dtype == "auto" else choose_dtype(dtype or torch.float32)
+        )
         for key, stored in found.items():
             if key in shared:
                 continue
@@ -464,43 +467,5 @@ def _some(names: list[str], most: int = 4) -> str:
     return ", ".join(names[:most]) + (f" and {len(names) - most} more" if len(names) > most else "")
 
 
-def _dtype(dtype: torch.dtype | str) -> torch.dtype:
-    if isinstance(dtype, torch.dtype):
-        return dtype
-    found = getattr(torch, str(dtype).removeprefix("torch."), None)
-    if not isinstance(found, torch.dtype):
-        names = ["float32", "bfloat16", "float16", "float64"]
-        raise InputError(
-            f"There is no dtype {dtype!r}. {near_matches(str(dtype), names)}".rstrip(),
-            next_step=f"Use one of {', '.join(names)}, or 'auto'.",
-        )
-    return found
-
-
 def _stored_dtype(weights: Weights, keys: Iterable[str]) -> torch.dtype:
     return next((weights.dtype(key) for key in keys if weights.dtype(key).is_floating_point), torch.float32)
-
-
-def _device(device_map: Any) -> torch.device:
-    """One device from `"auto"`, a device, or a map that names a single one."""
-    if isinstance(device_map, Mapping):
-        targets = {str(value) for value in device_map.values()}
-        if len(targets) != 1:
-            raise InputError(
-                f"device_map spreads the model over {len(targets)} devices: {sorted(targets)}.",
-                next_step="Name one device; for training on several, use the Trainer under torchrun.",
-            )
-        device_map = targets.pop()
-    if device_map is None:
-        return torch.get_default_device()
-    if device_map == "auto":
-        found = torch.accelerator.current_accelerator() if torch.accelerator.is_available() else None
-        return found or torch.device("cpu")
-    if isinstance(device_map, int) or str(device_map).isdigit():
-        return torch.device("cuda", int(device_map))
-    try:
-        return torch.device(device_map)
-    except RuntimeError as error:
-        raise InputError(
-            f"There is no device {device_map!r}.", next_step="Use 'auto', 'cpu', 'cuda', 'cuda:0' or 'mps'."
-        ) from error

@@ -5,7 +5,6 @@ from __future__ import annotations
 import inspect
 import logging
 import os
-import warnings
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any, ClassVar, cast
@@ -13,12 +12,13 @@ from typing import Any, ClassVar, cast
 import torch
 from torch import nn
 
-from notebook_kit.errors import InputError, NotebookKitWarning, near_matches
+from notebook_kit.errors import InputError, near_matches
+from notebook_kit.models.placement import choose_device, choose_dtype
 from notebook_kit.pipelines.batching import length_alike_batches, pad_features
 from notebook_kit.pipelines.inputs import KeyDataset, KeyPairDataset, kind_of
 from notebook_kit.pipelines.running import Plan, ResultStream, run_list
 
-__all__ = ["KeyDataset", "KeyPairDataset", "Pipeline", "choose_device", "notice"]
+__all__ = ["KeyDataset", "KeyPairDataset", "Pipeline", "notice"]
 
 # What a tokenizer's call takes and a pipeline hands on to it.
 TOKENIZER_OPTIONS = (
@@ -432,57 +432,6 @@ class Pipeline:
         return f"{type(self).__name__}({', '.join(parts)})"
 
 
-def choose_device(device: int | str | torch.device | None) -> torch.device:
-    """The device that is meant: a name, a number (-1 for the CPU), or `None` for the accelerator if there is one.
-
-    Raises:
-        InputError: for a device that this machine does not have, or that does not exist.
-
-    Example:
-        >>> choose_device(-1)
-        device(type='cpu')
-    """
-    accelerator = _accelerator()
-    if device is None:
-        return torch.device(accelerator, 0) if accelerator == "cuda" else torch.device(accelerator or "cpu")
-    if isinstance(device, int):
-        if device < 0:
-            return torch.device("cpu")
-        if accelerator is None:
-            warnings.warn(
-                f"device={device} asks for an accelerator and this machine has none: running on the CPU.",
-                NotebookKitWarning,
-                stacklevel=5,
-            )
-            return torch.device("cpu")
-        device = f"{accelerator}:{device}"
-    try:
-        chosen = torch.device(device)
-    except (RuntimeError, TypeError) as error:
-        raise InputError(
-            f"{device!r} is no device.", next_step='Pass device="cpu", "cuda", "cuda:1", "mps" or a number.'
-        ) from error
-    absent = chosen.type != "cpu" and (
-        (chosen.type == "cuda" and (chosen.index or 0) >= torch.cuda.device_count())
-        or (chosen.type == "mps" and not torch.backends.mps.is_available())
-    )
-    if absent:
-        has = accelerator or "the CPU alone"
-        raise InputError(
-            f"device={str(device)!r} is not there: this machine has {has}.",
-            next_step="Leave device out, or pass 'cpu'.",
-        )
-    return chosen
-
-
-def _accelerator() -> str | None:
-    if torch.cuda.is_available():
-        return "cuda"
-    if torch.backends.mps.is_available():
-        return "mps"
-    return "xpu" if hasattr(torch, "xpu") and torch.xpu.is_available() else None
-
-
 def _placed(model: Any, device: Any, dtype: torch.dtype | str | None) -> tuple[nn.Module, torch.device]:
     """The model in evaluation mode, on its device, in its dtype."""
     if not isinstance(model, nn.Module):
@@ -491,13 +440,8 @@ def _placed(model: Any, device: Any, dtype: torch.dtype | str | None) -> tuple[n
             next_step="Pass a loaded model, or make it with pipeline().",
         )
     model.eval()
-    if isinstance(dtype, str) and dtype != "auto":
-        found = getattr(torch, dtype.removeprefix("torch."), None)
-        if not isinstance(found, torch.dtype):
-            raise InputError(f"{dtype!r} is no dtype.", next_step='Pass dtype="float32", "bfloat16" or "float16".')
-        dtype = found
-    if isinstance(dtype, torch.dtype):
-        model.to(dtype)
+    if dtype not in (None, "auto"):
+        model.to(choose_dtype(dtype))
     if getattr(model, "hf_device_map", None):
         if device is not None:
             raise InputError(

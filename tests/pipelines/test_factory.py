@@ -11,7 +11,7 @@ from pipeline_helpers import NER_LABELS, TEXTS, assert_same, ours
 
 from notebook_kit.errors import HubError, InputError, NotebookKitWarning
 from notebook_kit.pipelines import factory, pipeline
-from notebook_kit.pipelines.base import choose_device
+from notebook_kit.models.placement import choose_device
 
 
 def own_copy(folder, tmp_path) -> Path:
@@ -130,7 +130,7 @@ def test_a_head_for_something_else_is_refused(checkpoints):
     [
         ({"framework": "tf"}, "run on PyTorch"),
         ({"device": "cpu", "device_map": "auto"}, "Both device and device_map"),
-        ({"device": "gpu"}, "'gpu' is no device"),
+        ({"device": "gpu"}, "There is no device 'gpu'"),
         ({"dtype": "float33"}, "float33"),
         ({"batchsize": 8}, "Did you mean 'batch_size'"),
         ({"config": 5}, "config is of the type int"),
@@ -188,7 +188,7 @@ def test_save_and_load(checkpoints, tmp_path):
 
 def test_devices(monkeypatch):
     assert choose_device("cpu") == choose_device(-1) == choose_device(torch.device("cpu")) == torch.device("cpu")
-    monkeypatch.setattr("notebook_kit.pipelines.base._accelerator", lambda: None)
+    monkeypatch.setattr("notebook_kit.models.placement._accelerator", lambda: None)
     assert choose_device(None) == torch.device("cpu")
     with pytest.warns(NotebookKitWarning, match="running on the CPU"):
         assert choose_device(0) == torch.device("cpu")
