@@ -84,8 +84,9 @@ class AttentionView(Panel):
     """
 
     name: ClassVar[str] = "attention_view"
-    parts: ClassVar[tuple[str, ...]] = tuple(
-        f"attention/{part}.js" for part in ("heatmap", "lines", "atlas", "sidebar")
+    parts: ClassVar[tuple[str, ...]] = (
+        "pictures.js",
+        *(f"attention/{part}.js" for part in ("heatmap", "lines", "atlas", "sidebar")),
     )
 
     text = traitlets.Unicode("").tag(sync=True)

@@ -176,18 +176,3 @@ function enlarged(pixels, cell) {
   context.drawImage(pixels, 0, 0, canvas.width, canvas.height);
   return canvas;
 }
-
-/** Offer an SVG element as a file, or as a PNG of twice its size. */
-async function takeAway(svg, filename, type) {
-  const text = new XMLSerializer().serializeToString(svg);
-  if (type === "svg") return download(`${filename}.svg`, "image/svg+xml", text);
-  const image = new Image();
-  image.src = `data:image/svg+xml;charset=utf-8,${encodeURIComponent(text)}`;
-  await image.decode();
-  const canvas = document.createElement("canvas"), times = Math.min(2, 12000 / Math.max(image.width, image.height));
-  canvas.width = Math.round(image.width * times);
-  canvas.height = Math.round(image.height * times);
-  canvas.getContext("2d").drawImage(image, 0, 0, canvas.width, canvas.height);
-  const blob = await new Promise(resolve => canvas.toBlob(resolve, "image/png"));
-  return download(`${filename}.png`, "image/png", blob);
-}
