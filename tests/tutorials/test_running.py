@@ -1,0 +1,125 @@
+"""Every tutorial runs from top to bottom with no network: untouched, and once more with the hidden solutions filled in."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import nbformat
+import pytest
+from form import CHAPTERS, exercises, read, solved, tags, verdicts
+from nbclient import NotebookClient
+
+MEMORY = 1.2e9
+"""Bytes that the kernel may take at its highest."""
+SECONDS = 180
+"""Of computing, for the whole notebook: time that the kernel's process was at work, which a busy machine does not lengthen."""
+EXECUTED = Path(__file__).parents[1] / "artifacts" / "tutorials"
+"""Where executed notebooks go; ignored by git. The site is built from them."""
+
+NO_NETWORK = """
+import socket
+
+def refuse(*arguments, **options):
+    raise OSError("a tutorial may not use the network")
+
+def connect(self, address, real=socket.socket.connect):
+    if self.family == socket.AF_UNIX or address[0] in ("127.0.0.1", "localhost", "::1"):
+        return real(self, address)
+    return refuse()
+
+socket.socket.connect = connect
+socket.getaddrinfo = lambda host, *rest, real=socket.getaddrinfo, **options: (
+    real(host, *rest, **options) if host in ("127.0.0.1", "localhost", "::1", None) else refuse()
+)
+"""
+
+
+@contextmanager
+def kernel(folder: Path, notebook: Any) -> Iterator[NotebookClient]:
+    """A fresh kernel with no network, no cache, and an empty folder to work in."""
+    startup = folder / "ipython" / "profile_default" / "startup"
+    startup.mkdir(parents=True)
+    (startup / "no_network.py").write_text(NO_NETWORK)
+    work = folder / "work"
+    work.mkdir()
+    environment = {**os.environ, "IPYTHONDIR": str(folder / "ipython"), "HF_HOME": str(folder / "cache")}
+    environment.pop("HF_HUB_OFFLINE", None)  # a learner's machine has no such setting
+    client = NotebookClient(notebook, timeout=600, kernel_name="python3", resources={"metadata": {"path": str(work)}})
+    with client.setup_kernel(env=environment):
+        yield client
+    assert not list(work.iterdir()), "a tutorial writes into temporary folders only"
+
+
+def run(client: NotebookClient, notebook: Any, *, quick_ones_twice: bool = False) -> None:
+    """Run all cells; fail on errors, and on any word to stderr where the cell has no tag `notice`."""
+    client.nb = notebook
+    client.reset_execution_trackers()
+    for place, cell in enumerate(notebook.cells):
+        if cell.cell_type != "code":
+            continue
+        started = time.monotonic()
+        client.execute_cell(cell, place)
+        if quick_ones_twice and time.monotonic() - started < 2:
+            client.execute_cell(cell, place)
+        for output in cell.outputs:
+            if output.output_type == "stream":
+                lesson = "notice" in tags(cell)  # what it says on stderr is what it is there for
+                assert lesson or output.name != "stderr", f"cell {place} says on stderr: {output.text}"
+                assert "Traceback (most recent call last)" not in output.text and "Warning:" not in output.text
+            assert output.output_type != "error", output
+
+
+def used_by(client: NotebookClient) -> tuple[int, float]:
+    """The highest memory in bytes, and the seconds of computing, of the kernel's process up to now."""
+    pid = client.km.provisioner.pid
+    status = Path(f"/proc/{pid}/status").read_text()
+    highest = next(int(line.split()[1]) * 1024 for line in status.splitlines() if line.startswith("VmHWM:"))
+    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    return highest, (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
+
+def said(notebook: Any) -> list[tuple[str, str]]:
+    return [line for cell in notebook.cells if "check" in tags(cell) for line in verdicts(cell)]
+
+
+def run_untouched(client: NotebookClient, notebook: Any, path: Path) -> None:
+    run(client, notebook)
+    signs = [sign for sign, _ in said(notebook)]
+    assert len(signs) >= len(exercises(notebook)) and set(signs) == {"…"}, said(notebook)
+    highest, seconds = used_by(client)
+    print(f"{path.stem}: {highest / 1e6:.0f} MB, {seconds:.0f} s of computing")
+    assert highest < MEMORY
+    assert seconds < SECONDS
+    EXECUTED.mkdir(parents=True, exist_ok=True)
+    nbformat.write(notebook, EXECUTED / path.name)
+
+
+QUICK_TOUR = [path for path in CHAPTERS if path.stem == "00_quick_tour"]
+linux = pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="memory and time are read from /proc")
+
+
+@linux
+@pytest.mark.parametrize("path", QUICK_TOUR, ids=lambda path: path.stem)
+def test_runs_untouched(path, tmp_path):
+    notebook = read(path)
+    with kernel(tmp_path, notebook) as client:
+        run_untouched(client, notebook, path)
+
+
+@linux
+@pytest.mark.slow
+@pytest.mark.timeout(1200)
+@pytest.mark.parametrize("path", CHAPTERS, ids=lambda path: path.stem)
+def test_runs_untouched_and_then_solved_in_the_same_kernel(path, tmp_path):
+    """The second time from the top, with each quick cell run twice: nothing leans on a fresh kernel."""
+    notebook = read(path)
+    with kernel(tmp_path, notebook) as client:
+        run_untouched(client, notebook, path)
+        filled = solved(read(path))
+        run(client, filled, quick_ones_twice=True)
+    assert said(filled) and {sign for sign, _ in said(filled)} == {"✓"}, said(filled)
