@@ -22,7 +22,16 @@ from torch.nn import functional as F
 
 from notebook_kit.errors import InputError
 
-__all__ = ["AttentionRecord", "AttentionSite", "ablate_heads", "attend", "padding_mask", "record_attention", "sites_of"]
+__all__ = [
+    "AttentionRecord",
+    "AttentionSite",
+    "ablate_heads",
+    "attend",
+    "causal_mask",
+    "padding_mask",
+    "record_attention",
+    "sites_of",
+]
 
 
 class AttentionSite:
@@ -72,10 +81,13 @@ def attend(
 ) -> Tensor:
     """Scaled dot-product attention: `softmax(query @ key.T * scale + mask + bias) @ value`.
 
+    Keys and values may have fewer heads than the query, each of which then serves several (grouped-query attention); and
+    fewer rows, each of which then serves several consecutive rows of the query (beams that look at one encoded input).
+
     Args:
         query: `(batch, heads, from, head_dim)`.
-        key: `(batch, heads, to, head_dim)`.
-        value: `(batch, heads, to, head_dim)`.
+        key: `(batch or fewer, heads or fewer, to, head_dim)`.
+        value: As `key`.
         site: The place that attends, for recording and ablation.
         mask: Added to the scores; 0 where attention is allowed, the dtype's lowest number where not; broadcast to
             `(batch, heads, from, to)`. See `padding_mask`.
@@ -87,8 +99,10 @@ def attend(
     Returns:
         `(batch, heads, from, head_dim)`.
 
-    Source: Vaswani et al., Attention Is All You Need, 2017, equation 1.
+    Source: Vaswani et al., Attention Is All You Need, 2017, equation 1; Ainslie et al., GQA, 2023, for fewer key heads.
     """
+    if key.shape[0] != query.shape[0]:
+        return _shared_rows(query, key, value, site, mask, bias, dropout, scale)
     scores_offset = mask if bias is None else bias if mask is None else mask + bias
     if scores_offset is not None and scores_offset.dtype != query.dtype:  # under autocast: lowest must not become -inf
         scores_offset = scores_offset.clamp(min=torch.finfo(query.dtype).min).to(query.dtype)
@@ -103,9 +117,33 @@ def attend(
 
 
 def _fused(query, key, value, offset, dropout, scale, is_causal) -> Tensor:
+    grouped = key.shape[1] != query.shape[1]
     return F.scaled_dot_product_attention(
-        query, key, value, attn_mask=offset, dropout_p=dropout, is_causal=is_causal, scale=scale
+        query, key, value, attn_mask=offset, dropout_p=dropout, is_causal=is_causal, scale=scale, enable_gqa=grouped
     )
+
+
+def _shared_rows(query, key, value, site, mask, bias, dropout, scale) -> Tensor:
+    """Let each row of keys serve several rows of the query, which look at it as if they were further positions."""
+    B, H, T, D = query.shape
+    rows = key.shape[0]
+    if B % rows:
+        raise InputError(
+            f"A query of {B} rows cannot share {rows} rows of keys evenly.",
+            next_step="Pass as many decoder rows for each encoded input.",
+        )
+    share = B // rows
+    if mask is not None and mask.shape[0] != rows:  # one row of the mask for each row of the query: nothing to share
+        key, value = (x.repeat_interleave(share, dim=0) for x in (key, value))
+    elif _anything_watched or bias is not None or (mask is not None and mask.shape[-2] != 1):
+        # What is recorded has one matrix a row; a bias is laid out by positions.
+        key, value = (x.repeat_interleave(share, dim=0) for x in (key, value))
+        mask = None if mask is None else mask.repeat_interleave(share, dim=0)
+    else:
+        folded = query.view(rows, share, H, T, D).transpose(1, 2).reshape(rows, H, share * T, D)
+        context = attend(folded, key, value, site=site, mask=mask, dropout=dropout, scale=scale)
+        return context.view(rows, H, share, T, D).transpose(1, 2).reshape(B, H, T, D)
+    return attend(query, key, value, site=site, mask=mask, bias=bias, dropout=dropout, scale=scale)
 
 
 def _watched(query, key, value, site, offset, dropout, scale, is_causal) -> Tensor:
@@ -114,6 +152,9 @@ def _watched(query, key, value, site, offset, dropout, scale, is_causal) -> Tens
     records = [watch.record for watch in watches if watch.record is not None and site in watch.record.sites]
     off: frozenset[int] = frozenset().union(*(watch.ablated.get(site, frozenset()) for watch in watches))
     if records:
+        groups = query.shape[1] // key.shape[1]
+        if groups > 1:
+            key, value = (x.repeat_interleave(groups, dim=1) for x in (key, value))
         weights = _weights(query, key, offset, scale, is_causal)
         keep = _kept_heads(off, weights)
         if keep is not None:
@@ -180,6 +221,68 @@ def padding_mask(attention_mask: Tensor | None, dtype: torch.dtype, size: Sequen
     mask = attention_mask[:, None, None, :] if attention_mask.dim() == 2 else attention_mask[:, None]
     lowest = torch.finfo(dtype).min
     return torch.zeros(mask.shape, dtype=dtype, device=mask.device).masked_fill(mask == 0, lowest)
+
+
+def causal_mask(
+    attention_mask: Tensor | None,
+    size: Sequence[int],
+    past: int,
+    dtype: torch.dtype,
+    device: torch.device,
+    window: int | None = None,
+) -> tuple[Tensor | None, bool]:
+    """What a decoder hands to `attend`, so that no position sees one after it, or padding.
+
+    Args:
+        attention_mask: `(batch, past + tokens)`, 1 for a token and 0 for padding; or `(batch, tokens, past + tokens)`, 1
+            where a position may look; None when there is no padding.
+        size: `(batch, tokens)` of the positions that are new.
+        past: How many positions are in the cache.
+        dtype: The dtype of the scores.
+        device: Where the mask is needed.
+        window: A position sees no further back than this many positions, itself included; None for no such limit.
+
+    Returns:
+        `mask` and `is_causal` of `attend`. Where the fused kernel needs no mask, it is None.
+
+    Raises:
+        InputError: If the mask is of another size.
+
+    Example:
+        >>> import torch
+        >>> from notebook_kit.models.attention import causal_mask
+        >>> mask, is_causal = causal_mask(torch.tensor([[0, 1, 1]]), (1, 3), 0, torch.float32, torch.device("cpu"))
+        >>> (mask == 0).int(), is_causal
+        (tensor([[[[0, 0, 0],
+                  [0, 1, 0],
+                  [0, 1, 1]]]], dtype=torch.int32), False)
+    """
+    B, T = size
+    end = past + T
+    if attention_mask is not None:
+        if attention_mask.shape[0] not in (1, B) or attention_mask.shape[-1] != end:
+            known = f"{past} tokens in the cache and {T} new ones" if past else f"{T} tokens"
+            raise InputError(
+                f"attention_mask has shape {tuple(attention_mask.shape)}, and there are {B} rows of {known}.",
+                next_step="Pass the tokenizer's output as a whole; with past_key_values the mask covers both.",
+            )
+        if attention_mask.device.type == "cpu" and bool(attention_mask.all()):
+            attention_mask = None
+    if window is not None and window >= end:
+        window = None
+    if attention_mask is None and window is None and (T == 1 or not past):
+        return None, T > 1
+    here = torch.arange(past, end, device=device)[:, None]  # (from, 1)
+    there = torch.arange(end, device=device)  # (to,)
+    allowed = there <= here
+    if window is not None:
+        allowed = allowed & (there > here - window)
+    allowed = allowed[None, None]
+    if attention_mask is not None:
+        seen = attention_mask.to(device) != 0
+        allowed = allowed & (seen[:, None, None] if seen.dim() == 2 else seen[:, None])
+    lowest = torch.finfo(dtype).min
+    return torch.zeros(allowed.shape, dtype=dtype, device=device).masked_fill(~allowed, lowest), False
 
 
 # Looking in ----------------------------------------------------------------------------------------------------------

@@ -1,0 +1,187 @@
+"""The cache of keys and values: what a decoder has computed of earlier tokens, kept for the next one.
+
+The contract between a model and what drives it:
+
+- A decoder's `forward` takes `past_key_values` (a `KVCache` or None) and `use_cache`. The cache holds the first
+  `past = past_key_values.length` positions, and the call brings the next `T`. A model reads `length` once, before its
+  first layer; its positions are `past ... past + T - 1` unless `position_ids` says otherwise; `attention_mask`, where it is
+  given, covers all `past + T` of them.
+- Each layer calls `key, value = cache.update(layer, key, value)` and attends to what it gets back.
+- Cross-attention calls `key, value = cache.cross(layer, compute)`: `compute()` is called in the first step only.
+- The model returns the same object as `past_key_values`.
+- The encoder's output and its cross keys keep one row an input, also when several beams or samples go on from each:
+  `attend` lets each row of keys serve the `rows(query) / rows(key)` consecutive rows of the query.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import torch
+from torch import Tensor
+
+from notebook_kit.errors import InputError
+
+__all__ = ["KVCache"]
+
+
+class KVCache:
+    """Keys and values of every layer, `(batch, heads, capacity, head_dim)`, written in place.
+
+    With a `limit` each layer's memory is taken once. Without one it is doubled when it is full, so that n steps copy no
+    more than 2n positions. While gradients are computed nothing is written in place.
+
+    Args:
+        limit: The most positions that will be stored, if that is known.
+
+    Example:
+        >>> import torch
+        >>> from notebook_kit.generation import KVCache
+        >>> cache = KVCache(limit=8)
+        >>> prompt, step = torch.zeros(2, 4, 5, 16), torch.ones(2, 4, 1, 16)  # (batch, heads, positions, head_dim)
+        >>> _ = cache.update(0, prompt, prompt)
+        >>> key, value = cache.update(0, step, step)
+        >>> cache.length, key.shape
+        (6, torch.Size([2, 4, 6, 16]))
+    """
+
+    def __init__(self, limit: int | None = None) -> None:
+        self.limit = limit
+        self._keys: list[Tensor] = []
+        self._values: list[Tensor] = []
+        self._lengths: list[int] = []
+        self._cross: dict[int, tuple[Tensor, Tensor]] = {}
+
+    @property
+    def length(self) -> int:
+        """How many positions are stored. (Between the layers of a call, those of the first layer.)"""
+        return self._lengths[0] if self._lengths else 0
+
+    def get_seq_length(self, layer_idx: int = 0) -> int:
+        """`length` under the name that other libraries' code calls; of one layer."""
+        return self._lengths[layer_idx] if layer_idx < len(self._lengths) else 0
+
+    def __len__(self) -> int:
+        return len(self._lengths)
+
+    def __getitem__(self, layer: int) -> tuple[Tensor, Tensor]:
+        """Keys and values of one layer, each `(batch, heads, length, head_dim)`."""
+        end = self._lengths[layer]
+        return self._keys[layer][:, :, :end], self._values[layer][:, :, :end]
+
+    def update(self, layer: int, key: Tensor, value: Tensor) -> tuple[Tensor, Tensor]:
+        """Store the keys and values of new positions.
+
+        Args:
+            layer: Index of the layer, from 0; layers come in order the first time.
+            key: `(batch, heads, new positions, head_dim)`.
+            value: As `key`.
+
+        Returns:
+            The keys and values of all positions so far.
+
+        Raises:
+            InputError: If the batch is of another size than the one that was stored, or the limit is exceeded.
+        """
+        if layer == len(self._lengths):
+            self._start(key, value)
+            return self[layer]
+        start = self._lengths[layer]
+        end = start + key.shape[2]
+        keys, values = self._keys[layer], self._values[layer]
+        if keys.shape[0] != key.shape[0]:
+            raise InputError(
+                f"The cache holds a batch of {keys.shape[0]}, and the call brings one of {key.shape[0]}.",
+                next_step="Pass past_key_values only with the batch that it came from, or leave it out.",
+            )
+        if key.requires_grad or keys.requires_grad:
+            self._keys[layer] = torch.cat([keys[:, :, :start], key], dim=2)
+            self._values[layer] = torch.cat([values[:, :, :start], value], dim=2)
+        else:
+            if end > keys.shape[2]:
+                self._check_limit(end)
+                capacity = max(end, 2 * keys.shape[2]) if self.limit is None else self.limit
+                keys = self._keys[layer] = _grown(keys, start, capacity)
+                values = self._values[layer] = _grown(values, start, capacity)
+            keys[:, :, start:end] = key
+            values[:, :, start:end] = value
+        self._lengths[layer] = end
+        return self[layer]
+
+    def _start(self, key: Tensor, value: Tensor) -> None:
+        length = key.shape[2]
+        self._check_limit(length)
+        if self.limit is not None and not key.requires_grad:
+            key, value = _grown(key, length, self.limit), _grown(value, length, self.limit)
+        self._keys.append(key)  # without a limit they are kept as they are: a single call costs no copy
+        self._values.append(value)
+        self._lengths.append(length)
+
+    def _check_limit(self, needed: int) -> None:
+        if self.limit is not None and needed > self.limit:
+            raise InputError(
+                f"The cache was made for {self.limit} positions, and {needed} are to be stored.",
+                next_step="Make it with a larger limit, or with none.",
+            )
+
+    def cross(self, layer: int, compute: Callable[[], tuple[Tensor, Tensor]]) -> tuple[Tensor, Tensor]:
+        """Keys and values of the encoder's output for one layer, computed the first time and kept.
+
+        Args:
+            layer: Index of the layer.
+            compute: Gives keys and values, each `(inputs, heads, source positions, head_dim)`.
+        """
+        if layer not in self._cross:
+            self._cross[layer] = compute()
+        return self._cross[layer]
+
+    def repeat(self, times: int) -> None:
+        """Let each row be followed by copies of itself, `times` rows in all: several beams go on from one prompt.
+
+        What belongs to the encoder stays as it is; see the contract above.
+        """
+        if times > 1:
+            self.select(torch.arange(self._rows).repeat_interleave(times))
+
+    def select(self, rows: Tensor) -> None:
+        """Make row i a copy of what row `rows[i]` was; rows may be dropped and repeated.
+
+        Args:
+            rows: `(new batch,)` of indices.
+        """
+        for stored in (self._keys, self._values):
+            for layer, tensor in enumerate(stored):
+                stored[layer] = tensor.index_select(0, rows.to(tensor.device))
+
+    def reorder(self, rows: Tensor, start: int = 0) -> None:
+        """As `select`, with as many rows as before and in place.
+
+        Args:
+            rows: `(batch,)` of indices.
+            start: Positions before this one are known to be the same in the rows that change places (the prompt of an
+                input's beams), so they need not be moved.
+        """
+        for stored in (self._keys, self._values):
+            for tensor, end in zip(stored, self._lengths, strict=True):
+                if end > start:
+                    tail = tensor[:, :, start:end]
+                    tail.copy_(tail.index_select(0, rows))
+
+    def crop(self, length: int) -> None:
+        """Forget all positions from `length` on."""
+        self._lengths = [min(length, stored) for stored in self._lengths]
+
+    @property
+    def _rows(self) -> int:
+        return self._keys[0].shape[0] if self._keys else 0
+
+    def __repr__(self) -> str:
+        return f"KVCache(layers={len(self)}, batch={self._rows}, length={self.length}, limit={self.limit})"
+
+
+def _grown(tensor: Tensor, length: int, capacity: int) -> Tensor:
+    """`tensor` with room for `capacity` positions, of which the first `length` are filled."""
+    B, H, _, D = tensor.shape
+    larger = tensor.new_empty(B, H, capacity, D)
+    larger[:, :, :length] = tensor[:, :, :length]
+    return larger
