@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import warnings
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import torch
 
@@ -15,22 +15,25 @@ from notebook_kit.training.metrics import TrainOutput, speed_metrics
 from notebook_kit.training.seeding import restore_rng_states, rng_states
 
 if TYPE_CHECKING:
-    from notebook_kit.training.losses import LossMeter
+    from notebook_kit.training.losses import LastStep, LossMeter
     from notebook_kit.training.resuming import Position
     from notebook_kit.training.setup import Plan
     from notebook_kit.training.trainer import Trainer
 
 
-def log_losses(trainer: Trainer, meter: LossMeter, grad_norm: Any, learning_rate: float | None) -> None:
+def log_losses(trainer: Trainer, meter: LossMeter, last: LastStep | None) -> None:
     """Log the mean loss since the last log. Waits for the device."""
     steps = trainer.state.global_step - meter.logged_step
     mean, bad = meter.take(trainer.state.global_step)
     accelerator = trainer.accelerator
     if accelerator.num_processes > 1:
         mean = accelerator.gather(torch.tensor(mean, device=accelerator.device)).mean().item()
-    norm = grad_norm.item() if isinstance(grad_norm, torch.Tensor) else grad_norm
-    logs = {"loss": mean, "grad_norm": norm, "learning_rate": learning_rate}
-    trainer.log({name: value for name, value in logs.items() if value is not None})
+    logs = {"loss": mean}
+    if last is not None:
+        norm = last.grad_norm
+        logs["grad_norm"] = norm.item() if isinstance(norm, torch.Tensor) else norm
+        logs["learning_rate"] = last.learning_rate
+    trainer.log(logs)
     if bad:
         warnings.warn(
             f"{bad} losses of the last {steps} steps were no finite numbers; the logged loss leaves them out. Lower"

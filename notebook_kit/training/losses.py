@@ -70,6 +70,23 @@ def smoothed_loss(
     return loss if items is None else loss / items
 
 
+@dataclass(slots=True)
+class LastStep:
+    """What is known of the latest update. Reading the tensors waits for the device.
+
+    Attributes:
+        loss: Its loss, a tensor without dimensions.
+        grad_norm: Norm of the gradients before clipping: a tensor without dimensions, or a float.
+        learning_rate: What it was made with.
+        batches: Its batches, as the loader gave them.
+    """
+
+    loss: torch.Tensor
+    grad_norm: Any
+    learning_rate: float
+    batches: list[Any]
+
+
 @dataclass
 class LossMeter(ExportableState):
     """Sums losses on their device: nothing waits for the device until a log is due.

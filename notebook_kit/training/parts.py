@@ -61,6 +61,10 @@ class TrainerParts:
             )
         return self._loader(dataset, "eval_dataset", self.args.eval_batch_size)
 
+    def can_evaluate(self) -> bool:
+        """Whether there is something to evaluate on."""
+        return self.eval_dataset is not None or type(self).get_eval_dataloader is not TrainerParts.get_eval_dataloader
+
     def get_test_dataloader(self, test_dataset: Any) -> DataLoader:
         """The batches to predict."""
         return self._loader(test_dataset, "test_dataset", self.args.eval_batch_size)

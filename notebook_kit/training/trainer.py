@@ -23,7 +23,7 @@ from notebook_kit.training.devices import as_inputs, explain_memory, make_accele
 from notebook_kit.training.evaluation import evaluation_pass, predict_batch
 from notebook_kit.training.flow import conclude, evaluate_in_train, interrupted_message, log_losses, save_checkpoint
 from notebook_kit.training.interrupts import Interrupts
-from notebook_kit.training.losses import LossMeter, count_labels, loss_of, smoothed_loss
+from notebook_kit.training.losses import LastStep, LossMeter, count_labels, loss_of, smoothed_loss
 from notebook_kit.training.metrics import EvalLoopOutput, EvalPrediction, PredictionOutput, TrainOutput, speed_metrics
 from notebook_kit.training.parts import TrainerParts
 from notebook_kit.training.resuming import Position, Resumption
@@ -72,6 +72,7 @@ class Trainer(TrainerParts):
     Attributes:
         state: Where the run stands; `state.log_history` has every log.
         control: What callbacks asked for.
+        last_step: Loss, gradient norm, learning rate and batches of the latest update, the first two still on the device.
 
     Raises:
         InputError, ConfigurationError: for a model, dataset or argument that cannot be used.
@@ -145,7 +146,7 @@ class Trainer(TrainerParts):
         self.train_dataloader: Any = None
         self.eval_dataloader: Any = None
         self.interrupts = Interrupts()
-        self._last_step: tuple[Any, float | None] = (None, None)
+        self.last_step: LastStep | None = None
         self._lengths: dict[int, tuple[Any, Any]] = {}
         self.control = TrainerControl()
         self.state = TrainerState(
@@ -259,9 +260,12 @@ class Trainer(TrainerParts):
                 self.emit("on_step_begin")
                 items = self._count_items(batches)
                 self.current_gradient_accumulation_steps = len(batches)
+                total: Any = None
                 for index, batch in enumerate(batches, start=1):
                     with nullcontext() if index == len(batches) else self.accelerator.no_sync(model):
-                        meter.add(self._step(model, batch, items), state.global_step)
+                        loss = self._step(model, batch, items)
+                    meter.add(loss, state.global_step)
+                    total = loss if total is None else total + loss
                     if index < len(batches):
                         self.emit("on_substep_end")
                 grad_norm = self._clip(parameters)
@@ -276,8 +280,9 @@ class Trainer(TrainerParts):
                 position.updates += 1
                 position.batches += len(batches)
                 state.epoch = position.epoch + position.batches / plan.batches_per_epoch
+                self.last_step = LastStep(total, grad_norm, learning_rate, batches)
                 self.emit("on_step_end")
-                if self.interrupts.requested or not self._log_evaluate_save(grad_norm, learning_rate):
+                if self.interrupts.requested or not self.log_evaluate_save():
                     return True
                 if self.control.should_epoch_stop or self.control.should_training_stop:
                     break
@@ -292,7 +297,7 @@ class Trainer(TrainerParts):
                 self.control.should_training_stop = True
             position.ended = True
             self.emit("on_epoch_end")
-            if not self._log_evaluate_save():
+            if not self.log_evaluate_save():
                 return True
             position.next_epoch()
         return self.interrupts.requested
@@ -464,12 +469,10 @@ class Trainer(TrainerParts):
         self.control.should_log = False
         self.emit("on_log", logs=logs)
 
-    def _log_evaluate_save(self, grad_norm: Any = None, learning_rate: float | None = None) -> bool:
-        """What `control` asks for after a step or an epoch; False if an interrupt broke into the evaluation."""
-        if grad_norm is not None:
-            self._last_step = grad_norm, learning_rate
+    def log_evaluate_save(self) -> bool:
+        """Do what `control` asks for after a step or an epoch; False if an interrupt broke into the evaluation."""
         if self.control.should_log and self.state.global_step > self._meter.logged_step:
-            log_losses(self, self._meter, *self._last_step)
+            log_losses(self, self._meter, self.last_step)
         if self.control.should_evaluate:
             self.control.should_evaluate = False
             try:

@@ -1,0 +1,212 @@
+"""A file of JSON lines that grows while something runs: appended, soon handed to the system, readable after a kill."""
+
+from __future__ import annotations
+
+import atexit
+import json
+import math
+import os
+import threading
+import warnings
+import weakref
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from notebook_kit.errors import CheckpointError, NotebookKitWarning
+
+DELAY = 0.3  # seconds within which a line reaches the operating system
+_WORDS = {"NaN": math.nan, "Infinity": math.inf, "-Infinity": -math.inf}
+
+
+class Journal:
+    """Appends dictionaries as JSON lines to a file.
+
+    Lines are formatted and written by a thread of its own, at most 0.3 seconds after they came, so that whoever
+    writes waits for neither JSON nor the disk.
+
+    Args:
+        path: The file; it and its folder are made if they are not there. A torn last line (of a process that was killed) is cut off.
+        header: The first line of a new file.
+
+    Raises:
+        CheckpointError: if the file cannot be written.
+    """
+
+    def __init__(self, path: Path, header: dict[str, Any]) -> None:
+        self.path = path
+        self._pending: list[dict[str, Any]] = []
+        self._lock = threading.Lock()  # one writer to the file at a time
+        self._wake = threading.Event()
+        self._closed = self._failed = False
+        self._process = os.getpid()
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            _mend(path)
+            self._file = open(path, "a", encoding="utf-8")  # noqa: SIM115 - it stays open for the whole run
+        except OSError as error:
+            raise CheckpointError(
+                f"The record of the run cannot be written to {path}: {error}.",
+                next_step="Name a folder that can be written, or keep the record in memory (run_dir=None).",
+            ) from error
+        if not path.stat().st_size:
+            self.write(header, at_once=True)
+        # The thread must not keep a forgotten journal alive.
+        self._thread = threading.Thread(target=_write_on, args=(weakref.ref(self), self._wake), daemon=True)
+        self._thread.name = "notebook_kit-journal"
+        self._thread.start()
+        _open_journals.add(self)
+
+    def write(self, line: dict[str, Any], at_once: bool = False) -> None:
+        """Append a line; within 0.3 seconds, or at once, the operating system has it."""
+        self._pending.append(line)
+        if at_once:
+            self.flush()
+        elif not self._wake.is_set():
+            self._wake.set()
+
+    def flush(self) -> None:
+        """Hand what is pending to the operating system."""
+        if os.getpid() != self._process:
+            return  # a forked process (a data loader's worker) holds a copy; the lines are not its to write
+        with self._lock:
+            count = len(self._pending)
+            lines = self._pending[:count]
+            del self._pending[:count]  # the same list: another thread may be appending to it
+            if not lines or self._file.closed:
+                return
+            try:
+                self._file.write("".join(f"{encode(line)}\n" for line in lines))
+                self._file.flush()
+            except OSError as error:
+                if not self._failed:
+                    self._failed = True
+                    warnings.warn(
+                        f"The record of the run cannot be written to {self.path}: {error}. The run goes on; what is"
+                        " logged stays in memory.",
+                        NotebookKitWarning,
+                        stacklevel=3,
+                    )
+
+    def close(self) -> None:
+        """Write what is pending and close the file."""
+        if os.getpid() == self._process:
+            self.flush()
+            self._file.close()
+        self._closed = True
+        self._wake.set()
+        _open_journals.discard(self)
+
+
+_open_journals: weakref.WeakSet[Journal] = weakref.WeakSet()
+
+
+@atexit.register
+def _close_all() -> None:
+    for journal in list(_open_journals):
+        journal.close()
+
+
+def _write_on(reference: weakref.ref[Journal], wake: threading.Event) -> None:
+    """What the thread of a journal does for as long as the journal is there."""
+    pause = threading.Event()
+    while True:
+        while not wake.wait(5.0):
+            if reference() is None:
+                return
+        pause.wait(DELAY)
+        wake.clear()
+        journal = reference()
+        if journal is None or journal._closed:
+            return
+        journal.flush()
+        del journal
+
+
+def _mend(path: Path) -> None:
+    """Cut off a last line that a kill has torn, or end it if it is whole."""
+    if not path.is_file():
+        return
+    with open(path, "rb+") as file:
+        size = file.seek(0, os.SEEK_END)
+        if not size:
+            return
+        start = max(0, size - 1_000_000)
+        file.seek(start)
+        tail = file.read()
+        if tail.endswith(b"\n"):
+            return
+        last = tail.rfind(b"\n") + 1
+        if decode(tail[last:].decode("utf-8", "replace")) is None:
+            file.truncate(start + last)
+        else:
+            file.write(b"\n")
+
+
+def encode(line: dict[str, Any]) -> str:
+    """A line of JSON; numbers that JSON does not have become the words NaN, Infinity and -Infinity as strings.
+
+    Example:
+        >>> encode({"log": {"loss": float("nan")}, "step": 3})
+        '{"log": {"loss": "NaN"}, "step": 3}'
+    """
+    try:
+        return json.dumps(line, allow_nan=False, ensure_ascii=False)
+    except (TypeError, ValueError):
+        return json.dumps(_plain(line), allow_nan=False, ensure_ascii=False)
+
+
+def _plain(value: Any) -> Any:
+    """`value` as what JSON knows."""
+    if isinstance(value, float):
+        return value if math.isfinite(value) else "NaN" if value != value else "Infinity" if value > 0 else "-Infinity"
+    if value is None or isinstance(value, (str, int)):
+        return value
+    if isinstance(value, dict):
+        return {str(name): _plain(part) for name, part in value.items()}
+    if isinstance(value, (list, tuple, set, frozenset)):
+        return [_plain(part) for part in value]
+    return _plain(value.tolist()) if hasattr(value, "tolist") else str(value)
+
+
+def decode(text: str) -> dict[str, Any] | None:
+    """The dictionary of a line; None if it is not one. The words for numbers become numbers within "log".
+
+    Example:
+        >>> decode('{"log": {"loss": "Infinity"}, "step": 3}')
+        {'log': {'loss': inf}, 'step': 3}
+    """
+    try:
+        line = json.loads(text)
+    except ValueError:
+        return None
+    if not isinstance(line, dict):
+        return None
+    for part in ("log", "event", "facts"):
+        if isinstance(line.get(part), dict):
+            line[part] = {name: from_json(value) for name, value in line[part].items()}
+    return line
+
+
+def from_json(value: Any) -> Any:
+    """The number that a word stands for; anything else as it is."""
+    return _WORDS.get(value, value) if isinstance(value, str) else value
+
+
+def read_lines(path: Path) -> Iterator[dict[str, Any] | None]:
+    """The lines of a file; None for one that cannot be read. A torn last line is left out.
+
+    Raises:
+        CheckpointError: if the file cannot be read.
+    """
+    try:
+        with open(path, encoding="utf-8", errors="replace") as file:
+            for text in file:
+                if text.strip():
+                    line = decode(text)
+                    if line is not None or text.endswith("\n"):
+                        yield line
+    except OSError as error:
+        raise CheckpointError(
+            f"The record of the run in {path} cannot be read: {error}.", next_step="Check that the file is readable."
+        ) from error
