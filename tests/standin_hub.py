@@ -1,8 +1,9 @@
 """A stand-in for the Hugging Face Hub on 127.0.0.1, for the real `huggingface_hub` client to talk to.
 
-It speaks as much of the Hub's HTTP as loading, listing and pushing a model need: model info, file trees, refs, `resolve`
+It speaks as much of the Hub's HTTP as finding, loading, listing and pushing a model need: model info, file trees, refs, `resolve`
 with ETags, commits, ranges and the redirect of large files to a second host, whoami, creating repositories and branches,
-and commits with LFS uploads. Faults are scripted:
+and commits with LFS uploads. Listing models knows search, filters, order, pages and `expand`, as the Hub's does. Faults are
+scripted:
 
     with StandInHub() as hub:
         hub.add("owner/model", {"config.json": b"{}", "model.safetensors": data})
@@ -24,7 +25,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from time import sleep  # tests patch `time.sleep` to hurry the client
 from typing import Any
-from urllib.parse import parse_qs, unquote, urlsplit
+from urllib.parse import parse_qs, unquote, urlencode, urlsplit
 
 LARGE_FILES = (".safetensors", ".bin", ".h5", ".model", ".onnx", ".pt")
 
@@ -38,6 +39,7 @@ class Repository:
     tags: dict[str, str] = field(default_factory=dict)
     gated: bool = False
     private: bool = False
+    facts: dict[str, Any] = field(default_factory=dict)
 
     def commit(self, revision: str) -> str | None:
         found = self.branches.get(revision) or self.tags.get(revision)
@@ -139,6 +141,10 @@ class StandInHub:
                 repository.tags[tag] = commit
         return commit
 
+    def describe(self, repo_id: str, **facts: Any) -> None:
+        """Say what the Hub knows of a repository beside its files, in its own words: `pipeline_tag`, `downloads`, `cardData`..."""
+        self.repositories[repo_id].facts.update(facts)
+
     def fault(self, path: str, **what: Any) -> Fault:
         """Script a fault; see `Fault`."""
         self.faults.append(Fault(path, **what))
@@ -184,6 +190,7 @@ class _Handler(BaseHTTPRequestHandler):
                 return self.send(self.broken.status, self.broken.body, self.broken.headers)
         routes: list[tuple[str, str, Callable[..., None]]] = [
             ("GET", r"/api/whoami-v2", self.whoami),
+            ("GET", r"/api/models", self.models),
             ("POST", r"/api/repos/create", self.create),
             ("POST", r"/api/validate-yaml", self.validate_yaml),
             ("GET", r"/api/models/(?P<repo>[^/]+(?:/[^/]+)?)/refs", self.refs),
@@ -286,21 +293,79 @@ class _Handler(BaseHTTPRequestHandler):
         ]
         if "blobs" not in self.query:
             siblings = [{"rfilename": sibling["rfilename"]} for sibling in siblings]
-        self.json(
-            {
-                "_id": "0" * 24,
-                "id": repo,
-                "modelId": repo,
-                "sha": commit,
-                "private": repository.private,
-                "gated": "manual" if repository.gated else False,
-                "disabled": False,
-                "tags": [],
-                "downloads": 0,
-                "likes": 0,
-                "siblings": siblings,
-            }
-        )
+        self.json({**self.facts(repo), "siblings": siblings, "sha": commit})
+
+    def facts(self, repo: str) -> dict[str, Any]:
+        """What the Hub says of a repository; its configuration, card and weights are read from its files, if there are any."""
+        repository = self.hub.repositories[repo]
+        commit = repository.branches.get("main")
+        files = repository.commits[commit] if commit else {}
+        try:
+            config = json.loads(files.get("config.json", b"{}"))
+        except ValueError:
+            config = {}
+        if not isinstance(config, dict):
+            config = {}
+        shown = {key: config[key] for key in ("architectures", "model_type", "auto_map") if key in config}
+        facts: dict[str, Any] = {
+            "_id": "0" * 24,
+            "id": repo,
+            "modelId": repo,
+            "author": repo.rpartition("/")[0],
+            "private": repository.private,
+            "gated": "manual" if repository.gated else False,
+            "disabled": False,
+            "tags": [],
+            "downloads": 0,
+            "likes": 0,
+            "lastModified": "2025-01-01T00:00:00.000Z",
+            "createdAt": "2024-01-01T00:00:00.000Z",
+            "config": shown,
+            **repository.facts,
+        }
+        endings = {"safetensors": ".safetensors", "pytorch": ".bin"}
+        kinds = [kind for kind, ending in endings.items() if any(name.endswith(ending) for name in files)]
+        card = facts.get("cardData") or {}
+        languages = card.get("language") or []
+        facts["tags"] = [
+            *facts["tags"],
+            *kinds,
+            *([shown["model_type"]] if "model_type" in shown else []),
+            *([languages] if isinstance(languages, str) else languages),
+            *([f"license:{card['license']}"] if "license" in card else []),
+            *([facts["pipeline_tag"]] if facts.get("pipeline_tag") else []),
+        ]
+        return facts
+
+    def models(self) -> None:
+        """The listing: narrowed, in order, a page at a time, with the address of the next page in the Link header."""
+        asked = {key: values[-1] for key, values in self.query.items()}
+        tags = [tag for value in self.query.get("filter", []) for tag in value.split(",")]
+        found = []
+        for repo, repository in list(self.hub.repositories.items()):
+            if repository.private and self.token not in self.hub.users:
+                continue
+            if asked.get("search", "").lower() not in repo.lower():
+                continue
+            facts = self.facts(repo)
+            if asked.get("pipeline_tag") not in (None, facts.get("pipeline_tag")) or not set(tags) <= set(
+                facts["tags"]
+            ):
+                continue
+            found.append(facts)
+        if "sort" in asked:
+            found.sort(key=lambda facts: facts[asked["sort"]], reverse=True)
+        start = int(base64.b64decode(asked["cursor"])) if "cursor" in asked else 0
+        limit = min(int(asked.get("limit", 1000)), 1000)
+        headers = {"Content-Type": "application/json"}
+        if start + limit < len(found):
+            cursor = base64.b64encode(str(start + limit).encode()).decode()
+            query = urlencode({**{k: v for k, v in self.query.items() if k != "cursor"}, "cursor": cursor}, doseq=True)
+            headers["Link"] = f'<{self.hub.endpoint}/api/models?{query}>; rel="next"'
+        page = found[start : start + limit]
+        if wanted := self.query.get("expand"):
+            page = [{key: facts[key] for key in ("_id", "id", *wanted) if key in facts} for facts in page]
+        self.send(200, json.dumps(page).encode(), headers)
 
     def tree(self, repo: str, revision: str) -> None:
         if (repository := self.opened(repo)) is None or (commit := self.at(repository, revision)) is None:

@@ -4,7 +4,11 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Callable
+import threading
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from contextvars import ContextVar
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -20,23 +24,29 @@ from notebook_kit.errors import (
     near_matches,
 )
 
-__all__ = ["Client", "Token"]
+__all__ = ["Client", "DownloadStopped", "Token", "metered", "patiently"]
 
 Token = str | bool | None
 Answer = TypeVar("Answer")
 
 # `huggingface_hub` lets the errors of its HTTP library through; which library that is depends on its version.
 _HTTP_LIBRARIES = {"httpx", "httpx2", "httpcore", "httpcore2", "requests", "urllib3"}
+_report: ContextVar[Callable[[int], None] | None] = ContextVar("report", default=None)
+_LIST = "the list of models"
 _TRY_LATER = "Try again in a few minutes (https://status.huggingface.co tells of outages), or use a local folder."
 
 
+class DownloadStopped(HubError):
+    """Whoever wanted a download wants it no more; nothing of the file that was on its way is kept."""
+
+
 class Client:
-    """One repository on the Hub, asked through `huggingface_hub`, with every fault as an error of ours.
+    """One repository on the Hub, or with no name their list, asked through `huggingface_hub`, with every fault as an error of ours.
 
     `HF_ENDPOINT` is read now rather than when `huggingface_hub` was imported, so that a notebook may set it in any cell.
 
     Args:
-        repo_id: The name of the repository.
+        repo_id: The name of the repository; "" for the list of all.
         token: As `huggingface_hub` takes it: None for the saved one or `HF_TOKEN`, False for none, or the token.
         close: Gives the sentence that names what a misspelt name may have meant, or "".
         here: Gives the sentence that names what can be had without the Hub, or "".
@@ -80,15 +90,65 @@ class Client:
 
         return HfApi(self.endpoint, token=self.token, library_name="notebook_kit", library_version=__version__)
 
+    def models(self, query: Mapping[str, Any]) -> Iterator[Any]:
+        """The Hub's models as `ModelInfo`s; a page is asked for when the one before it is used up.
+
+        Args:
+            query: Parameters of the Hub's `/api/models`. `limit` is the size of a page: `HfApi.list_models` would take it
+                for the number of all results, so its two halves are put together here.
+        """
+        from huggingface_hub import ModelInfo
+        from huggingface_hub.utils import build_hf_headers, paginate
+
+        from notebook_kit import __version__
+
+        headers = build_hf_headers(token=self.token, library_name="notebook_kit", library_version=__version__)
+        for item in paginate(f"{self.address}/api/models", params=dict(query), headers=headers):
+            yield ModelInfo(**{"siblings": None, **item})
+
+    def probe(self, patience: float) -> None:
+        """Find out whether the Hub answers at all; the client itself would try for half a minute.
+
+        Args:
+            patience: Seconds to wait for the answer.
+
+        Raises:
+            HubError: It does not, or not as a Hub.
+        """
+
+        def ask() -> None:
+            from huggingface_hub import get_session
+            from huggingface_hub.utils import build_hf_headers, hf_raise_for_status
+
+            response = get_session().get(
+                f"{self.address}/api/models",
+                params={"limit": 1},
+                headers=build_hf_headers(token=self.token, library_name="notebook_kit"),
+                timeout=patience,
+            )
+            hf_raise_for_status(response)
+            if not isinstance(response.json(), list):
+                raise TypeError("not a list of models")
+
+        # Looking up a name may hang for longer than any timeout that can be set.
+        self.call(lambda: patiently(ask, patience))
+
+    def info(self, revision: str | None = None) -> Any:
+        """All that the Hub says of a repository, the sizes of its files included: one request."""
+        from huggingface_hub import constants
+
+        return self.call(
+            lambda: self.api().model_info(
+                self.repo_id, revision=revision, timeout=constants.HF_HUB_ETAG_TIMEOUT, files_metadata=True
+            ),
+            revision=revision,
+        )
+
     def listing(self, revision: str) -> tuple[str, dict[str, str]]:
         """The commit that `revision` means now, and its files with their checksums ("" if unknown): one request."""
 
         def ask() -> tuple[str, dict[str, str]]:
-            from huggingface_hub import constants
-
-            info = self.api().model_info(
-                self.repo_id, revision=revision, timeout=constants.HF_HUB_ETAG_TIMEOUT, files_metadata=True
-            )
+            info = self.info(revision)
             if not re.fullmatch(r"[0-9a-f]{40,64}", info.sha or ""):  # it becomes the name of a folder
                 raise self._no_hub(repr(self.repo_id))
             files = info.siblings or ()
@@ -100,9 +160,12 @@ class Client:
         """Fetch one file into the cache; up to three times if it breaks off or does not have the checksum."""
 
         def fetch() -> Path:
-            api = self.api()
+            report = _report.get()
+            bar = {"tqdm_class": _meter(report)} if report is not None else {}
             return Path(
-                api.hf_hub_download(self.repo_id, filename, revision=commit, cache_dir=cache_dir, force_download=force)
+                self.api().hf_hub_download(
+                    self.repo_id, filename, revision=commit, cache_dir=cache_dir, force_download=force, **bar
+                )
             )
 
         for tries_left in (2, 1, 0):
@@ -141,7 +204,7 @@ class Client:
 
         chain = _chain(error)
         status = next((found for cause in chain if (found := _status(cause))), None)
-        what = f"{filename} of {self.repo_id!r}" if filename else repr(self.repo_id)
+        what = f"{filename} of {self.repo_id!r}" if filename else repr(self.repo_id) if self.repo_id else _LIST
         page = f"{self.address}/{self.repo_id}"
 
         def is_a(kind: type[BaseException]) -> bool:
@@ -179,6 +242,8 @@ class Client:
                 f"{self.repo_id!r} cannot be the name of a repository.",
                 next_step="Names look like 'owner/name', with letters, digits, '-', '_' and '.'.",
             )
+        if status == 404 and not self.repo_id:
+            return self._no_hub(what)
         if status == 404:
             return CheckpointError(
                 f"The Hub has no {what} at revision {revision}.",
@@ -247,6 +312,75 @@ class Client:
             f"The repository {self.repo_id!r} has no branch, tag or commit {revision!r}.",
             next_step=close or f"See {self.address}/{self.repo_id}/commits/main for its commits.",
         )
+
+
+@contextmanager
+def metered(report: Callable[[int], None]) -> Iterator[None]:
+    """Within it, `report(count)` is told of every `count` bytes that a download of this thread brings.
+
+    It may raise `DownloadStopped`, which ends the download; the file that was on its way is removed.
+    """
+    before = _report.set(report)
+    try:
+        yield
+    finally:
+        _report.reset(before)
+
+
+def _meter(report: Callable[[int], None]) -> type:
+    """A progress bar for `huggingface_hub` that shows nothing and reports."""
+    from tqdm import tqdm
+
+    class Meter(tqdm):
+        def __init__(self, *args: Any, **kwargs: Any) -> None:
+            kwargs.pop("name", None)  # of huggingface_hub's own bars
+            # Of the two bars of a transfer in chunks, that of the wire would count the bytes a second time.
+            self._counts = "downloading bytes" not in str(kwargs.get("desc"))
+            super().__init__(*args, **{**kwargs, "disable": True})
+
+        def update(self, n: float | None = 1) -> bool | None:
+            if self._counts:
+                report(int(n or 0))
+            return None
+
+    return Meter
+
+
+def patiently(ask: Callable[[], Answer], seconds: float, check: Callable[[], None] = lambda: None) -> Answer:
+    """Run `ask` on a thread, and wait for it no longer than `seconds`.
+
+    Args:
+        ask: What may hang. It is left alone when it is given up.
+        seconds: How long to wait.
+        check: Called twenty times a second; may raise to give up earlier.
+
+    Raises:
+        TimeoutError: It took longer.
+
+    Example:
+        >>> patiently(lambda: 6 * 7, seconds=10)
+        42
+    """
+    results: list[Answer] = []
+    errors: list[BaseException] = []
+
+    def run() -> None:
+        try:
+            results.append(ask())
+        except BaseException as error:
+            errors.append(error)
+
+    thread = threading.Thread(target=run, daemon=True)
+    thread.start()
+    deadline = time.monotonic() + seconds
+    while thread.is_alive() and time.monotonic() < deadline:
+        thread.join(0.05)
+        check()
+    if errors:
+        raise errors[0]
+    if not results:
+        raise TimeoutError(f"no answer within {seconds:g} s")
+    return results[0]
 
 
 def _chain(error: BaseException) -> list[BaseException]:
