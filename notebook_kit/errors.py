@@ -23,6 +23,7 @@ __all__ = [
     "PipelineInputError",
     "RepoNotFoundError",
     "RevisionNotFoundError",
+    "RunTimeoutError",
     "UnknownArchitectureError",
     "UnsafeFileError",
     "near_matches",
@@ -131,6 +132,12 @@ class RevisionNotFoundError(HubError):
 
 class HubUnreachableError(HubError):
     """The Hub did not answer, and what was asked for is not on this machine."""
+
+
+class RunTimeoutError(NotebookKitError, TimeoutError):
+    """A run goes on for longer than somebody was willing to wait for it."""
+
+    __str__ = NotebookKitError.__str__
 
 
 class MissingDependencyError(NotebookKitError, ImportError):

@@ -11,10 +11,14 @@ from typing import TYPE_CHECKING
 
 _HOMES = {
     "arguments": ["TrainingArguments"],
+    "background": ["BackgroundRun"],
     "callbacks": ["DefaultFlowCallback", "EarlyStoppingCallback", "TrainerCallback"],
     "collators": ["DataCollatorForTokenClassification", "DataCollatorWithPadding", "default_data_collator"],
+    "controls": ["RunControls"],
     "metrics": ["EvalLoopOutput", "EvalPrediction", "PredictionOutput", "TrainOutput"],
+    "monitor": ["RunMonitor"],
     "progress": ["PrinterCallback", "ProgressCallback"],
+    "record": ["RunRecord"],
     "runs": ["get_last_checkpoint"],
     "schedules": [
         "get_constant_schedule",
@@ -36,18 +40,22 @@ __all__ = sorted(_HOME_OF)  # noqa: PLE0605 - a list of strings, computed from t
 
 if TYPE_CHECKING:
     from notebook_kit.training.arguments import TrainingArguments as TrainingArguments
+    from notebook_kit.training.background import BackgroundRun as BackgroundRun
     from notebook_kit.training.callbacks import DefaultFlowCallback as DefaultFlowCallback
     from notebook_kit.training.callbacks import EarlyStoppingCallback as EarlyStoppingCallback
     from notebook_kit.training.callbacks import TrainerCallback as TrainerCallback
     from notebook_kit.training.collators import DataCollatorForTokenClassification as DataCollatorForTokenClassification
     from notebook_kit.training.collators import DataCollatorWithPadding as DataCollatorWithPadding
     from notebook_kit.training.collators import default_data_collator as default_data_collator
+    from notebook_kit.training.controls import RunControls as RunControls
     from notebook_kit.training.metrics import EvalLoopOutput as EvalLoopOutput
     from notebook_kit.training.metrics import EvalPrediction as EvalPrediction
     from notebook_kit.training.metrics import PredictionOutput as PredictionOutput
     from notebook_kit.training.metrics import TrainOutput as TrainOutput
+    from notebook_kit.training.monitor import RunMonitor as RunMonitor
     from notebook_kit.training.progress import PrinterCallback as PrinterCallback
     from notebook_kit.training.progress import ProgressCallback as ProgressCallback
+    from notebook_kit.training.record import RunRecord as RunRecord
     from notebook_kit.training.runs import get_last_checkpoint as get_last_checkpoint
     from notebook_kit.training.schedules import get_scheduler as get_scheduler
     from notebook_kit.training.seeding import set_seed as set_seed

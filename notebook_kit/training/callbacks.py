@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import os
+import sys
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, Any
 
 from notebook_kit.errors import ConfigurationError, NotebookKitWarning
@@ -45,11 +47,16 @@ class TrainerCallback:
 
     `on_error` comes instead of `on_train_end` if a run ends with an exception.
 
+    Attributes:
+        shows_run: Whether it shows the run to a person; a Trainer that is given such a callback adds no progress bar.
+
     Example:
         >>> class StopAfter(TrainerCallback):
         ...     def on_step_end(self, args, state, control, **kwargs):
         ...         control.should_training_stop = state.global_step >= 10
     """
+
+    shows_run = False
 
     def on_init_end(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any) -> Any:
         """The Trainer has been made."""
@@ -281,16 +288,63 @@ def metric_key(args: TrainingArguments) -> str:
     return name if name.startswith("eval_") else f"eval_{name}"
 
 
-# Layers above (a dashboard in a notebook) put functions here that make the callback which shows a run; the first that
-# gives one is used instead of the progress bar. The training layer itself knows none of them.
+# Layers above may put functions here that make the callback which shows a run; the first that gives one is used in place
+# of the progress bar. The training layer itself knows none of them. Others are found as entry points of this group.
 display_makers: list[Callable[[TrainingArguments], TrainerCallback | None]] = []
+DISPLAY_GROUP = "notebook_kit.displays"
+DISPLAY_VARIABLE = "NOTEBOOK_KIT_DISPLAY"
 
 
-def default_callbacks(args: TrainingArguments) -> list[TrainerCallback]:
-    """The callbacks that every Trainer has: the flow, and one that shows the run."""
+def default_callbacks(args: TrainingArguments, given: Iterable[Any] = ()) -> list[TrainerCallback]:
+    """The callbacks that every Trainer has: the flow, and one that shows the run.
+
+    What shows it: in a notebook the panel that is installed as an entry point of the group `notebook_kit.displays`,
+    elsewhere a progress bar; with `disable_tqdm=True` lines of text everywhere. The environment variable `NOTEBOOK_KIT_DISPLAY=bar`
+    asks for the bar everywhere. Nothing is added if one of the `given` callbacks shows the run itself.
+    """
+    if any(getattr(callback, "shows_run", False) for callback in given):
+        return [DefaultFlowCallback()]
+    return [DefaultFlowCallback(), _display(args)]
+
+
+def _display(args: TrainingArguments) -> TrainerCallback:
     from notebook_kit.training.progress import PrinterCallback, ProgressCallback
 
-    display = next((shown for maker in display_makers if (shown := maker(args)) is not None), None)
-    if display is None:
-        display = PrinterCallback() if args.disable_tqdm else ProgressCallback()
-    return [DefaultFlowCallback(), display]
+    if os.environ.get(DISPLAY_VARIABLE, "").lower() != "bar" and args.process_index == 0:
+        for maker in [*display_makers, *([] if args.disable_tqdm else _installed_displays())]:
+            try:
+                shown = maker(args)
+            except Exception as error:
+                warnings.warn(
+                    f"The display of the run could not be made ({type(error).__name__}: {error}), so there is a progress bar"
+                    f" instead. Set the environment variable {DISPLAY_VARIABLE}=bar to have it always.",
+                    NotebookKitWarning,
+                    stacklevel=4,
+                )
+                continue
+            if shown is not None:
+                return shown
+    return PrinterCallback() if args.disable_tqdm else ProgressCallback()
+
+
+def _installed_displays() -> list[Callable[[TrainingArguments], TrainerCallback | None]]:
+    """The makers of displays that are installed; looked up in the kernel of a notebook alone."""
+    if not in_notebook():
+        return []
+    from importlib.metadata import entry_points
+
+    return [lambda args, point=point: point.load()(args) for point in entry_points(group=DISPLAY_GROUP)]  # type: ignore[misc]
+
+
+def in_notebook() -> bool:
+    """Whether this process is the kernel of a notebook. Imports nothing.
+
+    Example:
+        >>> in_notebook()
+        False
+    """
+    shells = sys.modules.get("ipykernel.zmqshell")
+    ipython = sys.modules.get("IPython")
+    shell = ipython.get_ipython() if shells is not None and ipython is not None else None
+    # Colab's shell is a subclass of this one.
+    return shell is not None and isinstance(shell, shells.ZMQInteractiveShell)  # type: ignore[union-attr]

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from notebook_kit.errors import InputError, NotebookKitWarning
+from notebook_kit.training.callbacks import TrainerCallback
 
 if TYPE_CHECKING:
     from notebook_kit.training.record import RunRecord
@@ -103,6 +104,11 @@ class RunControls:
         self._ask("learning_rate", number)
 
     # ------------------------------------------------------------------------------------------------ carried out
+
+    def expect(self) -> None:
+        """A run is about to begin: what is asked for from now on is for it."""
+        with self._changed:
+            self._status, self._stopped = "idle", False
 
     def begin(self, replay: list[tuple[int, float]] | None = None) -> None:
         """A run begins.
@@ -235,6 +241,33 @@ class RunControls:
 
         load_model_files(model, folder)
         return {"kept": "best checkpoint", "checkpoint": str(folder), "metric": name, "value": value}
+
+
+class ControlsCallback(TrainerCallback):
+    """Carries out the requests to a run that nothing else watches.
+
+    Example:
+        >>> ControlsCallback().controls.status
+        'idle'
+    """
+
+    def __init__(self, controls: RunControls | None = None) -> None:
+        self.controls = controls if controls is not None else RunControls()
+
+    def on_train_begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+        self.controls.begin()
+
+    def on_step_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+        optimizer, lr_scheduler = kwargs.get("optimizer"), kwargs.get("lr_scheduler")
+        self.controls.apply(args, state, control, optimizer, lr_scheduler, trainer=kwargs.get("trainer"))
+
+    def on_train_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+        if self.controls.stopped:
+            self.controls.finish(args, state, kwargs.get("model"))
+        self.controls.end()
+
+    def on_error(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+        self.controls.end()
 
 
 class _Run:

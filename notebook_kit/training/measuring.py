@@ -119,7 +119,7 @@ class ModelHook:
         if not model.training:
             return
         loss = output.get("loss") if isinstance(output, Mapping) else getattr(output, "loss", None)
-        if getattr(loss, "ndim", None) == 0:
+        if loss is not None and getattr(loss, "ndim", None) == 0:
             self._losses.append(loss.detach())
         self._summed = kwargs.get("num_items_in_batch") is not None
         self._batches.append(kwargs if kwargs else {"input_ids": args[0] if args else None})

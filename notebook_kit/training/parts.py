@@ -42,6 +42,7 @@ class TrainerParts:
     state: TrainerState
     control: TrainerControl
     _lengths: dict[int, tuple[Any, Any]]
+    _prepared: nn.Module | None
 
     # ------------------------------------------------------------------------------------------------- data loaders
 
@@ -118,6 +119,44 @@ class TrainerParts:
                 options,
             )
         return self.lr_scheduler
+
+    def _learning_rate(self) -> float:
+        if isinstance(self.lr_scheduler, torch.optim.lr_scheduler.ReduceLROnPlateau):
+            return float(self.optimizer.param_groups[0]["lr"])
+        return float(self.lr_scheduler.get_last_lr()[0])
+
+    def _step_schedule(self) -> None:
+        skipped = getattr(self.optimizer, "step_was_skipped", False)
+        if not skipped and not isinstance(self.lr_scheduler, torch.optim.lr_scheduler.ReduceLROnPlateau):
+            self.lr_scheduler.step()
+
+    def _clip(self, parameters: list[nn.Parameter]) -> Any:
+        """Scale the gradients down to `max_grad_norm`; their norm before, still on the device."""
+        if self.args.max_grad_norm > 0:
+            return self.accelerator.clip_grad_norm_(parameters, self.args.max_grad_norm)
+        self.accelerator.unscale_gradients()
+        return nn.utils.get_total_norm([p.grad for p in parameters if p.grad is not None])
+
+    # -------------------------------------------------------------------------------------------------- model, files
+
+    def prepared_model(self, training: bool) -> nn.Module:
+        """The model as accelerate wraps it: on its device, with mixed precision, data-parallel."""
+        if self._prepared is None:
+            model = self.accelerator.prepare_model(self.model, evaluation_mode=not training)
+            if not training and self.accelerator.num_processes > 1:
+                return model
+            self._prepared = model
+        return self._prepared
+
+    @property
+    def model_wrapped(self) -> nn.Module:
+        """The model as it is called in training."""
+        return self._prepared if self._prepared is not None else self.model
+
+    def _place_model(self) -> None:
+        # A model that was loaded over several devices stays there.
+        if getattr(self.model, "hf_device_map", None) is None:
+            self.model.to(self.accelerator.device)
 
     def save_model(self, output_dir: str | None = None, _internal_call: bool = False) -> None:
         """Write the model, the tokenizer and the arguments, ready for `from_pretrained`."""

@@ -5,17 +5,19 @@ from __future__ import annotations
 import itertools
 import logging
 import math
+import threading
 import time
 import warnings
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import nullcontext
-from typing import Any
+from typing import Any, Literal, overload
 
 import torch
 from torch import nn
 
 from notebook_kit.errors import ConfigurationError, NotebookKitWarning
 from notebook_kit.training.arguments import TrainingArguments
+from notebook_kit.training.background import BackgroundRun, check_free, one_run
 from notebook_kit.training.callbacks import CallbackList, default_callbacks
 from notebook_kit.training.collators import DataCollatorWithPadding, default_data_collator
 from notebook_kit.training.data import check_dataset
@@ -146,6 +148,7 @@ class Trainer(TrainerParts):
         self.train_dataloader: Any = None
         self.eval_dataloader: Any = None
         self.interrupts = Interrupts()
+        self.run_thread: threading.Thread | None = None
         self.last_step: LastStep | None = None
         self._lengths: dict[int, tuple[Any, Any]] = {}
         self.control = TrainerControl()
@@ -153,7 +156,7 @@ class Trainer(TrainerParts):
             is_local_process_zero=self.is_local_process_zero(), is_world_process_zero=self.is_world_process_zero()
         )
         self._inspect_model()
-        self.callback_handler = CallbackList(self, [*default_callbacks(self.args), *(callbacks or [])])
+        self.callback_handler = CallbackList(self, [*default_callbacks(self.args, callbacks or ()), *(callbacks or [])])
         if self.args.push_to_hub:
             from notebook_kit.training.publishing import PublishCallback
 
@@ -162,12 +165,32 @@ class Trainer(TrainerParts):
 
     # ---------------------------------------------------------------------------------------------------- training
 
+    @overload
     def train(
         self,
         resume_from_checkpoint: str | bool | None = None,
         trial: Any = None,
         ignore_keys_for_eval: list[str] | None = None,
-    ) -> TrainOutput:
+        background: Literal[False] = False,
+    ) -> TrainOutput: ...
+
+    @overload
+    def train(
+        self,
+        resume_from_checkpoint: str | bool | None = None,
+        trial: Any = None,
+        ignore_keys_for_eval: list[str] | None = None,
+        *,
+        background: Literal[True],
+    ) -> BackgroundRun: ...
+
+    def train(
+        self,
+        resume_from_checkpoint: str | bool | None = None,
+        trial: Any = None,
+        ignore_keys_for_eval: list[str] | None = None,
+        background: bool = False,
+    ) -> TrainOutput | BackgroundRun:
         """Train, from the start or from where a checkpoint stands.
 
         An interrupt (the stop button of a notebook, Ctrl-C) lets the update in progress finish, writes a checkpoint
@@ -178,14 +201,23 @@ class Trainer(TrainerParts):
             resume_from_checkpoint: The folder of a checkpoint, or True for the last one in `args.output_dir`.
             trial: Accepted for the sake of older code; not used.
             ignore_keys_for_eval: Outputs of the model that evaluations leave out.
+            background: Train on a thread of its own and return at once: in a notebook the next cells can be run, and
+                `await trainer.train(background=True)` waits while the kernel goes on answering.
 
         Returns:
-            Updates done, mean loss over the updates of this call, and metrics.
+            Updates done, mean loss over the updates of this call, and metrics; in the background, a `BackgroundRun` to wait on.
 
         Raises:
             CheckpointError: if there is no such checkpoint or it does not fit.
+            ConfigurationError: if a run of this Trainer is in progress.
             KeyboardInterrupt: if the run was interrupted.
         """
+        if background:
+            return BackgroundRun(self, lambda: self.train(resume_from_checkpoint, trial, ignore_keys_for_eval))
+        with one_run(self):
+            return self._train(resume_from_checkpoint, ignore_keys_for_eval)
+
+    def _train(self, resume_from_checkpoint: str | bool | None, ignore_keys_for_eval: list[str] | None) -> TrainOutput:
         # Again, though it was done when the Trainer was made: what ran since then shall not matter.
         set_seed(self.args.seed, self.args.full_determinism)
         if self.model_init is not None:
@@ -429,6 +461,7 @@ class Trainer(TrainerParts):
     def _timed_pass(
         self, loader: Callable[[], Any], description: str, ignore_keys: list[str] | None, prefix: str
     ) -> tuple[EvalLoopOutput, float]:
+        check_free(self, description.lower())
         start = time.time()
         loss_only = True if description == "Evaluation" and self.compute_metrics is None else None
         try:
@@ -491,25 +524,6 @@ class Trainer(TrainerParts):
     def _save_checkpoint(self, model: Any = None, trial: Any = None) -> None:
         save_checkpoint(self, self._meter, self._position)
 
-    def prepared_model(self, training: bool) -> nn.Module:
-        """The model as accelerate wraps it: on its device, with mixed precision, data-parallel."""
-        if self._prepared is None:
-            model = self.accelerator.prepare_model(self.model, evaluation_mode=not training)
-            if not training and self.accelerator.num_processes > 1:
-                return model
-            self._prepared = model
-        return self._prepared
-
-    @property
-    def model_wrapped(self) -> nn.Module:
-        """The model as it is called in training."""
-        return self._prepared if self._prepared is not None else self.model
-
-    def _place_model(self) -> None:
-        # A model that was loaded over several devices stays there.
-        if getattr(self.model, "hf_device_map", None) is None:
-            self.model.to(self.accelerator.device)
-
     def _inspect_model(self) -> None:
         self.traits = ModelTraits.of(self.model, self.args.label_names)
         self.label_names = self.traits.label_names
@@ -549,20 +563,3 @@ class Trainer(TrainerParts):
             return 1 / accumulated if accumulated > 1 and not self._func_takes_items else None
         own = None if self._loss_divides else count_labels(inputs, self.traits.shifts_labels)
         return None if own is None else own / items * self.accelerator.num_processes
-
-    def _learning_rate(self) -> float:
-        if isinstance(self.lr_scheduler, torch.optim.lr_scheduler.ReduceLROnPlateau):
-            return float(self.optimizer.param_groups[0]["lr"])
-        return float(self.lr_scheduler.get_last_lr()[0])
-
-    def _step_schedule(self) -> None:
-        skipped = getattr(self.optimizer, "step_was_skipped", False)
-        if not skipped and not isinstance(self.lr_scheduler, torch.optim.lr_scheduler.ReduceLROnPlateau):
-            self.lr_scheduler.step()
-
-    def _clip(self, parameters: list[nn.Parameter]) -> Any:
-        """Scale the gradients down to `max_grad_norm`; their norm before, still on the device."""
-        if self.args.max_grad_norm > 0:
-            return self.accelerator.clip_grad_norm_(parameters, self.args.max_grad_norm)
-        self.accelerator.unscale_gradients()
-        return torch.nn.utils.get_total_norm([p.grad for p in parameters if p.grad is not None])
