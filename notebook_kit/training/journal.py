@@ -92,10 +92,15 @@ class Journal:
         """Write what is pending and close the file."""
         if os.getpid() == self._process:
             self.flush()
-            self._file.close()
+            if not self._file.closed:
+                self._file.close()
         self._closed = True
         self._wake.set()
         _open_journals.discard(self)
+
+    def __del__(self) -> None:
+        if hasattr(self, "_file"):
+            self.close()
 
 
 _open_journals: weakref.WeakSet[Journal] = weakref.WeakSet()
@@ -144,33 +149,51 @@ def _mend(path: Path) -> None:
 
 
 def encode(line: dict[str, Any]) -> str:
-    """A line of JSON; numbers that JSON does not have become the words NaN, Infinity and -Infinity as strings.
+    """A line of JSON. Numbers that JSON does not have become the strings "NaN", "Infinity" and "-Infinity"; where they stand
+    outside "log", which has numbers alone, a list "words" says where, so that a text of that kind stays a text.
 
     Example:
         >>> encode({"log": {"loss": float("nan")}, "step": 3})
         '{"log": {"loss": "NaN"}, "step": 3}'
+        >>> encode({"event": {"name": "NaN", "value": float("inf")}})
+        '{"event": {"name": "NaN", "value": "Infinity"}, "words": [["event", "value"]]}'
     """
     try:
         return json.dumps(line, allow_nan=False, ensure_ascii=False)
     except (TypeError, ValueError):
-        return json.dumps(_plain(line), allow_nan=False, ensure_ascii=False)
+        words: list[list[Any]] = []
+        worded = _worded(plain(line), (), words)
+        if words := [path for path in words if path[0] != "log"]:
+            worded["words"] = words
+        return json.dumps(worded, allow_nan=False, ensure_ascii=False)
 
 
-def _plain(value: Any) -> Any:
-    """`value` as what JSON knows."""
-    if isinstance(value, float):
-        return value if math.isfinite(value) else "NaN" if value != value else "Infinity" if value > 0 else "-Infinity"
-    if value is None or isinstance(value, (str, int)):
+def plain(value: Any) -> Any:
+    """`value` in types that JSON has (and floats that it has not); what is none of them as text."""
+    if value is None or isinstance(value, (str, bool)):
         return value
+    if isinstance(value, (int, float)):
+        return value if type(value) in (int, float) else float(value) if isinstance(value, float) else int(value)
     if isinstance(value, dict):
-        return {str(name): _plain(part) for name, part in value.items()}
+        return {str(name): plain(part) for name, part in value.items()}
     if isinstance(value, (list, tuple, set, frozenset)):
-        return [_plain(part) for part in value]
-    return _plain(value.tolist()) if hasattr(value, "tolist") else str(value)
+        return [plain(part) for part in value]
+    return plain(value.tolist()) if hasattr(value, "tolist") else str(value)
+
+
+def _worded(value: Any, path: tuple[Any, ...], words: list[list[Any]]) -> Any:
+    if isinstance(value, float) and not math.isfinite(value):
+        words.append(list(path))
+        return "NaN" if value != value else "Infinity" if value > 0 else "-Infinity"
+    if isinstance(value, dict):
+        return {name: _worded(part, (*path, name), words) for name, part in value.items()}
+    if isinstance(value, list):
+        return [_worded(part, (*path, at), words) for at, part in enumerate(value)]
+    return value
 
 
 def decode(text: str) -> dict[str, Any] | None:
-    """The dictionary of a line; None if it is not one. The words for numbers become numbers within "log".
+    """The dictionary that `encode` made a line of; None if the line is none.
 
     Example:
         >>> decode('{"log": {"loss": "Infinity"}, "step": 3}')
@@ -178,13 +201,17 @@ def decode(text: str) -> dict[str, Any] | None:
     """
     try:
         line = json.loads(text)
-    except ValueError:
+        if not isinstance(line, dict):
+            return None
+        for *path, last in line.pop("words", ()):
+            part = line
+            for name in path:
+                part = part[name]
+            part[last] = from_json(part[last])
+    except (ValueError, TypeError, LookupError):
         return None
-    if not isinstance(line, dict):
-        return None
-    for part in ("log", "event", "facts"):
-        if isinstance(line.get(part), dict):
-            line[part] = {name: from_json(value) for name, value in line[part].items()}
+    if isinstance(line.get("log"), dict):
+        line["log"] = {name: from_json(value) for name, value in line["log"].items()}
     return line
 
 

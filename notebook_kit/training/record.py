@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 
 from notebook_kit.errors import CheckpointError, InputError, NotebookKitWarning
-from notebook_kit.training.journal import Journal, from_json, read_lines
+from notebook_kit.training.journal import Journal, from_json, plain, read_lines
 
 __all__ = ["RunRecord", "Series", "find_runs"]
 
@@ -189,7 +189,7 @@ class RunRecord:
             step: Optimizer updates done. At "begin": from where the run goes on; what was logged after it is dropped.
             details: What else there is to say: numbers, texts, lists and dictionaries of them.
         """
-        entry = {"kind": kind, "step": int(step), "time": clock.time(), **details}
+        entry = {"kind": kind, "step": int(step), "time": clock.time(), **plain(details)}
         with self.lock:
             self._add_event(entry)
             if self._journal is not None:
@@ -197,6 +197,7 @@ class RunRecord:
 
     def describe(self, **facts: Any) -> None:
         """Add to `facts`; a fact that is there already gets the new value."""
+        facts = plain(facts)
         with self.lock:
             self.facts.update(facts)
             self.version += 1
