@@ -11,9 +11,9 @@ import inspect
 import os
 import re
 import warnings
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, ClassVar, TypeVar
+from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
 
 import torch
 from torch import Tensor, nn
@@ -24,6 +24,9 @@ from notebook_kit.configuration import PretrainedConfig
 from notebook_kit.errors import CheckpointError, ConfigurationError, InputError, NotebookKitWarning
 from notebook_kit.hub import HUB_OPTIONS, Source, locate
 from notebook_kit.models.placement import choose_dtype, device_of_map
+
+if TYPE_CHECKING:
+    from notebook_kit.generation.configuration import GenerationConfig
 
 __all__ = ["PreTrainedModel"]
 
@@ -45,6 +48,9 @@ class PreTrainedModel(nn.Module):
         legacy_names: Pattern (of `re.sub`) to its replacement, for names that old checkpoints use.
         optional_weights: Patterns of backbone weights that a checkpoint may lack (a pooler): they start fresh.
         unused_weights: Patterns of names in checkpoints that are no weights of the model (stored position indices).
+        defaulted_weights: Patterns of weights that a checkpoint may lack: they have the first value that a fresh model has.
+        computed_weights: Patterns of weights that follow from the config (sinusoids): neither read nor written.
+        generation_kind: `"decoder"` or `"encoder-decoder"` for a model that `generate` can drive, else None.
 
     Example:
         >>> import tempfile, torch
@@ -63,6 +69,9 @@ class PreTrainedModel(nn.Module):
     legacy_names: ClassVar[dict[str, str]] = {}
     optional_weights: ClassVar[tuple[str, ...]] = ()
     unused_weights: ClassVar[tuple[str, ...]] = ()
+    defaulted_weights: ClassVar[tuple[str, ...]] = ()
+    computed_weights: ClassVar[tuple[str, ...]] = ()
+    generation_kind: ClassVar[str | None] = None
 
     def __init__(self, config: PretrainedConfig) -> None:
         super().__init__()
@@ -198,8 +207,108 @@ class PreTrainedModel(nn.Module):
                 new[:size] = old[:rows]
             if isinstance(module, nn.Linear):
                 module.out_features = rows
+            elif isinstance(module, nn.Embedding):
+                module.num_embeddings = rows
         table.num_embeddings = self.config.vocab_size = rows
         return table
+
+    # Generating --------------------------------------------------------------------------------------------------
+
+    @property
+    def position_limit(self) -> int | None:
+        """The most tokens that the model has learned positions for; None if there is no such limit."""
+        return None
+
+    @classmethod
+    def can_generate(cls) -> bool:
+        """Whether `generate` works."""
+        return cls.generation_kind is not None
+
+    @property
+    def generation_config(self) -> GenerationConfig:
+        """How the checkpoint is meant to generate: its `generation_config.json`, or what its `config.json` says. Can be set."""
+        found = self.__dict__.get("_generation_config")
+        if found is None:
+            from notebook_kit.generation.configuration import GenerationConfig
+
+            found = self.__dict__["_generation_config"] = GenerationConfig.from_model_config(self.config)
+        return found
+
+    @generation_config.setter
+    def generation_config(self, config: GenerationConfig) -> None:
+        self.__dict__["_generation_config"] = config
+
+    def generate(
+        self,
+        inputs: Tensor | None = None,
+        generation_config: GenerationConfig | None = None,
+        logits_processor: Sequence[Any] | None = None,
+        stopping_criteria: Sequence[Any] | None = None,
+        prefix_allowed_tokens_fn: Callable[[int, Tensor], list[int]] | None = None,
+        streamer: Any = None,
+        tokenizer: Any = None,
+        generator: torch.Generator | None = None,
+        on_interrupt: str = "return",
+        **settings: Any,
+    ) -> Any:
+        """Go on from a prompt, one token at a time.
+
+        An interrupt (Ctrl-C, a notebook's stop button) ends the generation, and what was made until then is returned as
+        if it had ended there, with a warning.
+
+        Args:
+            inputs: `(batch, tokens)`, the prompt, or the encoder's input; also as `input_ids`. Prompts of unequal length
+                are padded on the left.
+            generation_config: Settings in place of the model's own.
+            logits_processor: Further rules: functions `(input_ids, scores) -> scores`.
+            stopping_criteria: Further ends: functions `(input_ids, scores) -> bool` or `(rows,)` of bool.
+            prefix_allowed_tokens_fn: Says which tokens may follow: `(index of the input, tokens so far) -> token ids`.
+            streamer: Told of the tokens as they come; see `TextStreamer`.
+            tokenizer: Needed for `stop_strings`.
+            generator: The source of chance in sampling, for results that can be repeated.
+            on_interrupt: `"return"`, or `"raise"` to let the KeyboardInterrupt through.
+            **settings: Of `GenerationConfig`, for this call alone; and `attention_mask`, `inputs_embeds`,
+                `past_key_values`, `encoder_outputs`, `decoder_input_ids`, `decoder_attention_mask`.
+
+        Returns:
+            `(batch * num_return_sequences, tokens)`, prompt included (an encoder-decoder's begins with the start token);
+            with `return_dict_in_generate=True` an object that has them as `sequences`.
+
+        Raises:
+            InputError: For a model that cannot generate, an argument that there is not, a prompt that leaves no room.
+            ConfigurationError: For a setting whose value cannot be, or settings that do not go together.
+
+        Example:
+            >>> import torch
+            >>> from notebook_kit import GPT2Config, GPT2LMHeadModel
+            >>> model = GPT2LMHeadModel(GPT2Config(n_embd=16, n_layer=1, n_head=2, vocab_size=50, n_positions=32)).eval()
+            >>> prompts = {"input_ids": torch.tensor([[7, 8, 9], [0, 7, 8]]), "attention_mask": torch.tensor([[1, 1, 1], [0, 1, 1]])}
+            >>> model.generate(**prompts, max_new_tokens=4, eos_token_id=None).shape
+            torch.Size([2, 7])
+            >>> chance = torch.Generator().manual_seed(0)
+            >>> model.generate(**prompts, do_sample=True, num_return_sequences=3, max_length=10, generator=chance).shape[0]
+            6
+        """
+        if self.generation_kind is None:
+            raise InputError(
+                f"{type(self).__name__} does not generate text.",
+                next_step="Load the checkpoint with AutoModelForCausalLM or AutoModelForSeq2SeqLM.",
+            )
+        from notebook_kit.generation.engine import generate
+
+        return generate(
+            self,
+            inputs,
+            generation_config,
+            logits_processor,
+            stopping_criteria,
+            prefix_allowed_tokens_fn,
+            streamer,
+            tokenizer,
+            generator,
+            on_interrupt,
+            **settings,
+        )
 
     # Loading -----------------------------------------------------------------------------------------------------
 
@@ -262,12 +371,17 @@ class PreTrainedModel(nn.Module):
 
         with torch.device("meta"), _NothingDrawn():  # no memory, no time for weights that the file will bring
             model = cls(config, **arguments)
-        if any(True for _ in model.buffers()):
+        stored = model.state_dict(keep_vars=True)
+        if any(name not in stored for name, _ in model.named_buffers()):
             model = cls(config, **arguments)  # values that a constructor computes are in no file
         device, wanted = device_of_map(device_map), None if dtype is None else dtype
         with open_weights(source) as weights:
             model._load(weights, source.name, wanted, device, ignore_mismatched_sizes)
         model.name_or_path = config.name_or_path = source.name
+        if cls.can_generate():
+            from notebook_kit.generation.configuration import GenerationConfig
+
+            model.generation_config = GenerationConfig.of_checkpoint(source, config)
         return model.eval()
 
     def _load(self, weights: Weights, name: str, dtype: Any, device: torch.device, ignore_mismatched: bool) -> None:
@@ -283,7 +397,7 @@ class PreTrainedModel(nn.Module):
             _stored_dtype(weights, found.values()) if dtype == "auto" else choose_dtype(dtype or torch.float32)
         )
         for key, stored in found.items():
-            if key in shared:
+            if key in shared or _any_match(self.computed_weights, key):
                 continue
             if weights.shape(stored) != tuple(expected[key]):
                 misshapen[key] = f"{weights.shape(stored)} in the file, {tuple(expected[key])} in the model"
@@ -293,6 +407,8 @@ class PreTrainedModel(nn.Module):
             read.add(stored)
             state[key] = tensor.to(device, target_dtype if tensor.is_floating_point() else None, copy=copied)
         missing = [key for key in expected if key not in state and key not in shared]
+        by_rule = [key for key in missing if _any_match(self.defaulted_weights + self.computed_weights, key)]
+        told = [key for key in missing if key not in by_rule]
 
         if misshapen and not ignore_mismatched:
             raise CheckpointError(
@@ -301,7 +417,7 @@ class PreTrainedModel(nn.Module):
                 next_step="Undo the edit of the configuration (num_labels, vocab_size, ...), or pass "
                 "ignore_mismatched_sizes=True to start these weights fresh.",
             )
-        lost = [key for key in missing if self._is_backbone(key) and key not in misshapen]
+        lost = [key for key in told if self._is_backbone(key) and key not in misshapen]
         if lost:
             raise CheckpointError(
                 f"{name} lacks {len(lost)} weights that {type(self).__name__} needs: {_some(lost)}.",
@@ -312,10 +428,13 @@ class PreTrainedModel(nn.Module):
             owner_name, _, leaf = key.rpartition(".")
             owner = self.get_submodule(owner_name)
             empty = torch.empty(expected[key], dtype=target_dtype, device=device)
-            owner._parameters[leaf] = nn.Parameter(empty)
+            if leaf in owner._buffers:
+                owner._buffers[leaf] = empty
+            else:
+                owner._parameters[leaf] = nn.Parameter(empty, owner._parameters[leaf].requires_grad)  # type: ignore[union-attr]
             self.init_parameter(owner, leaf)
         self.tie_weights()
-        fresh = [key for key in missing if key not in misshapen]
+        fresh = [key for key in told if key not in misshapen]
         self._tell(name, fresh, list(misshapen), unexpected, notes)
 
     def _fit_ties(self, weights: Weights, name: str, found: dict[str, str]) -> list[str]:
@@ -420,14 +539,17 @@ class PreTrainedModel(nn.Module):
                 next_step="Leave safe_serialization=True.",
             )
         weights = dict(self.state_dict() if state_dict is None else state_dict)
-        for alias in self._ties():
-            weights.pop(alias, None)
+        for name in list(weights):
+            if name in self._ties() or _any_match(self.computed_weights, name):
+                del weights[name]
         self.config.architectures = [type(self).__name__]
         self.config.dtype = str(self.dtype).removeprefix("torch.")
         folder = Path(folder)
         folder.mkdir(parents=True, exist_ok=True)
         save_weights(weights, folder, max_shard_size=max_shard_size)
         self.config.save_pretrained(folder)
+        if self.can_generate():
+            self.generation_config.save_pretrained(folder)
         if push_to_hub:
             from notebook_kit.hub import push_folder
 

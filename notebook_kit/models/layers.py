@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import nullcontext
 from functools import partial
 from typing import TYPE_CHECKING, Any, TypedDict
@@ -13,7 +13,7 @@ from torch.nn import functional as F
 from torch.utils.checkpoint import checkpoint
 
 from notebook_kit.errors import ConfigurationError, InputError, near_matches
-from notebook_kit.models.attention import AttentionSite, record_attention, replayable
+from notebook_kit.models.attention import record_attention, replayable
 
 if TYPE_CHECKING:
     from notebook_kit.configuration import PretrainedConfig
@@ -174,7 +174,7 @@ def positions_after_padding(input_ids: Tensor | None, inputs_embeds: Tensor | No
 def run_layers(
     owner: nn.Module,
     layers: Iterable[nn.Module],
-    sites: list[AttentionSite],
+    sites: Sequence[Any],
     hidden: Tensor,
     *inputs: Any,
     output_attentions: bool,
@@ -185,7 +185,7 @@ def run_layers(
     Args:
         owner: The module that holds `sites`; its `gradient_checkpointing` says whether activations are recomputed in the backward pass.
         layers: The layers, in order (ALBERT walks through the same one again and again).
-        sites: One for each layer.
+        sites: One for each layer; where attentions are recorded by the caller, anything that a layer wants in its place.
         hidden: `(batch, tokens, width)`.
         *inputs: What every layer is given besides, such as the mask.
         output_attentions: Also return each layer's attention.

@@ -11,11 +11,18 @@ from torch import Tensor
 
 __all__ = [
     "BaseModelOutput",
+    "BaseModelOutputWithPast",
+    "BaseModelOutputWithPastAndCrossAttentions",
     "BaseModelOutputWithPooling",
+    "CausalLMOutputWithPast",
     "MaskedLMOutput",
     "ModelOutput",
     "QuestionAnsweringModelOutput",
+    "Seq2SeqLMOutput",
+    "Seq2SeqModelOutput",
+    "Seq2SeqSequenceClassifierOutput",
     "SequenceClassifierOutput",
+    "SequenceClassifierOutputWithPast",
     "TokenClassifierOutput",
 ]
 
@@ -151,5 +158,105 @@ class QuestionAnsweringModelOutput(ModelOutput):
     loss: Tensor | None = None
     start_logits: Tensor = None  # type: ignore[assignment]
     end_logits: Tensor = None  # type: ignore[assignment]
+    hidden_states: tuple[Tensor, ...] | None = None
+    attentions: tuple[Tensor, ...] | None = None
+
+
+class BaseModelOutputWithPastAndCrossAttentions(ModelOutput):
+    """What the decoder of an encoder-decoder returns.
+
+    Attributes:
+        last_hidden_state: `(batch, tokens, hidden)`.
+        past_key_values: The cache, when one was used.
+        hidden_states: As in `BaseModelOutput`.
+        attentions: The decoder's attention to itself, one `(batch, heads, from, to)` a layer.
+        cross_attentions: Its attention to the encoder, one `(batch, heads, from, encoder tokens)` a layer.
+    """
+
+    last_hidden_state: Tensor = None  # type: ignore[assignment]
+    past_key_values: Any = None
+    hidden_states: tuple[Tensor, ...] | None = None
+    attentions: tuple[Tensor, ...] | None = None
+    cross_attentions: tuple[Tensor, ...] | None = None
+
+
+class Seq2SeqModelOutput(ModelOutput):
+    """What an encoder-decoder without a head returns.
+
+    Attributes:
+        last_hidden_state: The decoder's, `(batch, decoder tokens, hidden)`.
+        past_key_values: The decoder's cache, when one was used.
+        decoder_hidden_states: As in `BaseModelOutput`, of the decoder.
+        decoder_attentions: The decoder's attention to itself.
+        cross_attentions: The decoder's attention to the encoder.
+        encoder_last_hidden_state: `(batch, encoder tokens, hidden)`.
+        encoder_hidden_states: As in `BaseModelOutput`, of the encoder.
+        encoder_attentions: The encoder's attention to itself.
+    """
+
+    last_hidden_state: Tensor = None  # type: ignore[assignment]
+    past_key_values: Any = None
+    decoder_hidden_states: tuple[Tensor, ...] | None = None
+    decoder_attentions: tuple[Tensor, ...] | None = None
+    cross_attentions: tuple[Tensor, ...] | None = None
+    encoder_last_hidden_state: Tensor | None = None
+    encoder_hidden_states: tuple[Tensor, ...] | None = None
+    encoder_attentions: tuple[Tensor, ...] | None = None
+
+
+class Seq2SeqLMOutput(ModelOutput):
+    """As `Seq2SeqModelOutput`, with `logits` `(batch, decoder tokens, vocabulary)` and, when labels were given, `loss`."""
+
+    loss: Tensor | None = None
+    logits: Tensor = None  # type: ignore[assignment]
+    past_key_values: Any = None
+    decoder_hidden_states: tuple[Tensor, ...] | None = None
+    decoder_attentions: tuple[Tensor, ...] | None = None
+    cross_attentions: tuple[Tensor, ...] | None = None
+    encoder_last_hidden_state: Tensor | None = None
+    encoder_hidden_states: tuple[Tensor, ...] | None = None
+    encoder_attentions: tuple[Tensor, ...] | None = None
+
+
+class Seq2SeqSequenceClassifierOutput(ModelOutput):
+    """As `Seq2SeqModelOutput`, with `logits` `(batch, labels)` and, when labels were given, `loss`."""
+
+    loss: Tensor | None = None
+    logits: Tensor = None  # type: ignore[assignment]
+    past_key_values: Any = None
+    decoder_hidden_states: tuple[Tensor, ...] | None = None
+    decoder_attentions: tuple[Tensor, ...] | None = None
+    cross_attentions: tuple[Tensor, ...] | None = None
+    encoder_last_hidden_state: Tensor | None = None
+    encoder_hidden_states: tuple[Tensor, ...] | None = None
+    encoder_attentions: tuple[Tensor, ...] | None = None
+
+
+class BaseModelOutputWithPast(ModelOutput):
+    """What a decoder returns: as `BaseModelOutput`, and `past_key_values`, a `KVCache`, when one was used."""
+
+    last_hidden_state: Tensor = None  # type: ignore[assignment]
+    past_key_values: Any = None
+    hidden_states: tuple[Tensor, ...] | None = None
+    attentions: tuple[Tensor, ...] | None = None
+
+
+class CausalLMOutputWithPast(ModelOutput):
+    """A prediction of the next token at each token: `logits` is `(batch, tokens, vocabulary)`, or of the last tokens alone
+    where `logits_to_keep` asks for them. The rest is as in `BaseModelOutputWithPast`."""
+
+    loss: Tensor | None = None
+    logits: Tensor = None  # type: ignore[assignment]
+    past_key_values: Any = None
+    hidden_states: tuple[Tensor, ...] | None = None
+    attentions: tuple[Tensor, ...] | None = None
+
+
+class SequenceClassifierOutputWithPast(ModelOutput):
+    """One prediction a text, from its last token: as `SequenceClassifierOutput`, and `past_key_values`."""
+
+    loss: Tensor | None = None
+    logits: Tensor = None  # type: ignore[assignment]
+    past_key_values: Any = None
     hidden_states: tuple[Tensor, ...] | None = None
     attentions: tuple[Tensor, ...] | None = None

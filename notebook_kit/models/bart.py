@@ -1,0 +1,397 @@
+"""BART: an encoder that reads both ways, a decoder that writes, and learned positions; mBART and Marian are built from it.
+
+Source: Lewis et al., BART: Denoising Sequence-to-Sequence Pre-training for Natural Language Generation, Translation,
+and Comprehension, 2020.
+"""
+
+from __future__ import annotations
+
+from typing import Any, ClassVar, Unpack
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from notebook_kit.configuration import PretrainedConfig
+from notebook_kit.errors import InputError
+from notebook_kit.models.bart_blocks import BartDecoder, BartEncoder
+from notebook_kit.models.base import PreTrainedModel
+from notebook_kit.models.encoder_decoder import DecoderOptions, encoded, join_outputs, shift_tokens_right
+from notebook_kit.models.layers import cross_entropy, sequence_classification_loss
+from notebook_kit.models.outputs import Seq2SeqLMOutput, Seq2SeqModelOutput, Seq2SeqSequenceClassifierOutput
+
+__all__ = ["BartConfig", "BartForConditionalGeneration", "BartForSequenceClassification", "BartModel"]
+
+
+class BartConfig(PretrainedConfig):
+    """BART's settings; the defaults are those of `facebook/bart-large`.
+
+    Args:
+        vocab_size: Rows of the token embeddings, which encoder and decoder share.
+        max_position_embeddings: The longest sequence, in tokens.
+        d_model: Width of the residual stream.
+        encoder_layers, decoder_layers: Layers of either half.
+        encoder_attention_heads, decoder_attention_heads: Heads a layer; must divide `d_model`.
+        encoder_ffn_dim, decoder_ffn_dim: Width inside the feed-forward blocks.
+        activation_function: Of the feed-forward blocks.
+        dropout: After the embeddings and each block.
+        attention_dropout: Of attention weights.
+        activation_dropout: Inside the feed-forward blocks.
+        encoder_layerdrop, decoder_layerdrop: In training, the share of layers that are left out.
+        classifier_dropout: In the classification head.
+        scale_embedding: Multiply token embeddings by the root of `d_model`.
+        init_std: Standard deviation of fresh weights.
+        use_cache: Keep keys and values for the next step of a generation.
+        decoder_start_token_id: What the decoder starts from.
+        forced_bos_token_id, forced_eos_token_id: The first and the last token of everything generated.
+
+    Example:
+        >>> from notebook_kit import BartConfig, BartModel
+        >>> tiny = BartConfig(d_model=32, encoder_layers=1, decoder_layers=1, encoder_attention_heads=2, vocab_size=50,
+        ...                   decoder_attention_heads=2, encoder_ffn_dim=64, decoder_ffn_dim=64, max_position_embeddings=20)
+        >>> BartModel(tiny).num_parameters()
+        24640
+    """
+
+    model_type: ClassVar[str] = "bart"
+    keys_to_ignore_at_inference: ClassVar[tuple[str, ...]] = ("past_key_values",)
+    attribute_map: ClassVar[dict[str, str]] = {
+        "hidden_size": "d_model",
+        "initializer_range": "init_std",
+        "num_attention_heads": "encoder_attention_heads",
+        "num_hidden_layers": "encoder_layers",
+    }
+
+    vocab_size: int = 50265
+    max_position_embeddings: int = 1024
+    d_model: int = 1024
+    encoder_layers: int = 12
+    encoder_ffn_dim: int = 4096
+    encoder_attention_heads: int = 16
+    decoder_layers: int = 12
+    decoder_ffn_dim: int = 4096
+    decoder_attention_heads: int = 16
+    encoder_layerdrop: float = 0.0
+    decoder_layerdrop: float = 0.0
+    activation_function: str = "gelu"
+    dropout: float = 0.1
+    attention_dropout: float = 0.0
+    activation_dropout: float = 0.0
+    classifier_dropout: float = 0.0
+    init_std: float = 0.02
+    scale_embedding: bool = False
+    use_cache: bool = True
+    pad_token_id: int | None = 1
+    bos_token_id: int | None = 0
+    eos_token_id: int | list[int] | None = 2
+    decoder_start_token_id: int | None = 2
+    forced_bos_token_id: int | None = None
+    forced_eos_token_id: int | list[int] | None = 2
+    is_encoder_decoder: bool = True
+
+    def _set_defaults(self) -> None:
+        super()._set_defaults()
+        self.num_labels = 3  # the classes of the MNLI checkpoints, whose config.json leaves them out
+
+
+# The backbone --------------------------------------------------------------------------------------------------------
+
+
+class BartPreTrainedModel(PreTrainedModel):
+    config_class = BartConfig
+    base_model_prefix = "model"
+    unused_weights = (r"(en|de)coder\.version$", r"position_ids$")
+
+    def get_encoder(self) -> BartEncoder:
+        """The half that reads."""
+        return self.base_model.encoder  # type: ignore[return-value]
+
+    def get_decoder(self) -> BartDecoder:
+        """The half that writes."""
+        return self.base_model.decoder  # type: ignore[return-value]
+
+    def get_input_embeddings(self) -> nn.Embedding:
+        """The table of token embeddings, `(vocabulary, width)`."""
+        return self.base_model.shared  # type: ignore[return-value]
+
+    def set_input_embeddings(self, table: nn.Embedding) -> None:
+        """Replace the table of token embeddings, in both halves."""
+        backbone: Any = self.base_model
+        backbone.shared = backbone.encoder.embed_tokens = backbone.decoder.embed_tokens = table
+        self.tie_weights()
+
+    def shift_right(self, input_ids: Tensor) -> Tensor:
+        """The decoder's input for these labels."""
+        return shift_tokens_right(input_ids, self.config)
+
+
+class BartModel(BartPreTrainedModel):
+    """Encoder and decoder without a head.
+
+    Args:
+        config: BART's settings.
+
+    Example:
+        >>> import torch
+        >>> from notebook_kit import BartConfig, BartModel
+        >>> model = BartModel(BartConfig(d_model=32, encoder_layers=1, decoder_layers=2, vocab_size=50)).eval()
+        >>> out = model(torch.tensor([[0, 17, 8, 2]]), decoder_input_ids=torch.tensor([[2, 0, 17]]))
+        >>> out.last_hidden_state.shape, out.encoder_last_hidden_state.shape
+        (torch.Size([1, 3, 32]), torch.Size([1, 4, 32]))
+    """
+
+    encoder_class: ClassVar[type[BartEncoder]] = BartEncoder
+    decoder_class: ClassVar[type[BartDecoder]] = BartDecoder
+    tied_weights = {
+        "encoder.embed_tokens.weight": "shared.weight",
+        "decoder.embed_tokens.weight": "shared.weight",
+    }
+
+    def __init__(self, config: BartConfig) -> None:
+        super().__init__(config)
+        self.shared = nn.Embedding(config.vocab_size, config.d_model, padding_idx=config.pad_token_id)
+        self.encoder = self.encoder_class(config)
+        self.decoder = self.decoder_class(config)
+        self.post_init()
+
+    def forward(
+        self,
+        input_ids: Tensor | None = None,
+        attention_mask: Tensor | None = None,
+        decoder_input_ids: Tensor | None = None,
+        decoder_attention_mask: Tensor | None = None,
+        encoder_outputs: Any = None,
+        past_key_values: Any = None,
+        inputs_embeds: Tensor | None = None,
+        decoder_inputs_embeds: Tensor | None = None,
+        use_cache: bool | None = None,
+        output_attentions: bool | None = None,
+        output_hidden_states: bool | None = None,
+    ) -> Seq2SeqModelOutput:
+        """Read a batch, and write along.
+
+        Args:
+            input_ids: `(batch, tokens)`, what the encoder reads.
+            attention_mask: `(batch, tokens)`, 1 for a token and 0 for padding; all 1 unless given.
+            decoder_input_ids: `(batch, decoder tokens)`; `input_ids` moved one place on unless given.
+            decoder_attention_mask: The same mask for them.
+            encoder_outputs: What the encoder returned before, in place of `input_ids`.
+            past_key_values: Keys and values of the tokens before; `decoder_input_ids` are then the ones after those.
+            inputs_embeds: `(batch, tokens, width)`, in place of `input_ids`.
+            decoder_inputs_embeds: `(batch, decoder tokens, width)`, in place of `decoder_input_ids`.
+            use_cache: Return the keys and values for the next step.
+            output_attentions: Return all attention weights, of three kinds.
+            output_hidden_states: Return the hidden states before and after every layer of both halves.
+
+        Raises:
+            InputError: If ids are outside the vocabulary, or there are more tokens than positions.
+        """
+        looks = {"output_attentions": output_attentions, "output_hidden_states": output_hidden_states}
+        if decoder_input_ids is None and decoder_inputs_embeds is None:
+            if input_ids is None:
+                raise InputError(
+                    "There is nothing for the decoder: decoder_input_ids, decoder_inputs_embeds and input_ids are all None.",
+                    next_step="Pass decoder_input_ids, or labels, from which they follow.",
+                )
+            decoder_input_ids = self.shift_right(input_ids)
+        source = (
+            self.encoder(input_ids, attention_mask, inputs_embeds, **looks)
+            if encoder_outputs is None
+            else encoded(encoder_outputs)
+        )
+        return join_outputs(
+            self.decoder(
+                decoder_input_ids,
+                decoder_attention_mask,
+                source.last_hidden_state,
+                attention_mask,
+                past_key_values,
+                decoder_inputs_embeds,
+                use_cache,
+                **looks,
+            ),
+            source,
+        )
+
+
+# Heads ---------------------------------------------------------------------------------------------------------------
+
+
+class BartForConditionalGeneration(BartPreTrainedModel):
+    """BART with a score for each word of the vocabulary at each place of the decoder: summaries, translations.
+
+    Example:
+        >>> import torch
+        >>> from notebook_kit import BartConfig, BartForConditionalGeneration
+        >>> tiny = BartConfig(d_model=32, encoder_layers=1, decoder_layers=1, vocab_size=50)
+        >>> model = BartForConditionalGeneration(tiny)
+        >>> out = model(torch.tensor([[0, 17, 8, 9, 2]]), labels=torch.tensor([[17, 9, 2]]))
+        >>> out.logits.shape, out.loss > 0
+        (torch.Size([1, 3, 50]), tensor(True))
+    """
+
+    backbone_class: ClassVar[type[BartModel]] = BartModel
+    generation_kind: ClassVar[str] = "encoder-decoder"
+    tied_weights = {
+        "model.encoder.embed_tokens.weight": "model.shared.weight",
+        "model.decoder.embed_tokens.weight": "model.shared.weight",
+        "lm_head.weight": "model.shared.weight",
+    }
+    defaulted_weights = (r"^final_logits_bias$",)
+
+    def __init__(self, config: BartConfig) -> None:
+        super().__init__(config)
+        self.model = self.backbone_class(config)
+        words = self.model.decoder.embed_tokens.num_embeddings
+        self.final_logits_bias: Tensor
+        self.register_buffer("final_logits_bias", torch.zeros(1, words))
+        self.lm_head = nn.Linear(config.d_model, words, bias=False)
+        self.post_init()
+
+    def forward(
+        self,
+        input_ids: Tensor | None = None,
+        attention_mask: Tensor | None = None,
+        decoder_input_ids: Tensor | None = None,
+        decoder_attention_mask: Tensor | None = None,
+        encoder_outputs: Any = None,
+        past_key_values: Any = None,
+        inputs_embeds: Tensor | None = None,
+        decoder_inputs_embeds: Tensor | None = None,
+        labels: Tensor | None = None,
+        **options: Unpack[DecoderOptions],
+    ) -> Seq2SeqLMOutput:
+        """As `BartModel.forward`; `labels` is `(batch, decoder tokens)`: what the decoder ought to write, -100 where none counts.
+
+        With labels and no decoder input, the labels moved one place on are the decoder's input.
+        """
+        if labels is not None:
+            options["use_cache"] = False
+            if decoder_input_ids is None and decoder_inputs_embeds is None:
+                decoder_input_ids = self.shift_right(labels)
+        out = self.model(
+            input_ids,
+            attention_mask,
+            decoder_input_ids,
+            decoder_attention_mask,
+            encoder_outputs,
+            past_key_values,
+            inputs_embeds,
+            decoder_inputs_embeds,
+            return_dict=True,
+            **options,
+        )
+        logits = self.lm_head(out.pop("last_hidden_state")) + self.final_logits_bias
+        return Seq2SeqLMOutput(out, loss=cross_entropy(logits, labels), logits=logits)
+
+    def prepare_decoder_input_ids_from_labels(self, labels: Tensor) -> Tensor:
+        """The decoder's input for these labels, `(batch, tokens)`, as a collator wants it."""
+        return self.shift_right(labels)
+
+    def resize_token_embeddings(
+        self, new_num_tokens: int | None = None, pad_to_multiple_of: int | None = None
+    ) -> nn.Embedding:
+        """As `PreTrainedModel.resize_token_embeddings`; new words start with no bias."""
+        table = super().resize_token_embeddings(new_num_tokens, pad_to_multiple_of)
+        rows, bias = table.num_embeddings, self.final_logits_bias
+        self.final_logits_bias = F.pad(bias[:, :rows], (0, max(0, rows - bias.shape[1])))
+        return table
+
+
+class BartClassificationHead(nn.Module):
+    def __init__(self, config) -> None:
+        super().__init__()
+        self.dense = nn.Linear(config.d_model, config.d_model)
+        self.dropout = nn.Dropout(config.classifier_dropout)
+        self.out_proj = nn.Linear(config.d_model, config.num_labels)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.out_proj(self.dropout(torch.tanh(self.dense(self.dropout(x)))))
+
+
+class BartForSequenceClassification(BartPreTrainedModel):
+    """BART with one prediction a text, from the decoder's state at the last end-of-text token.
+
+    Example:
+        >>> import torch
+        >>> from notebook_kit import BartConfig, BartForSequenceClassification
+        >>> model = BartForSequenceClassification(BartConfig(d_model=32, encoder_layers=1, decoder_layers=1, vocab_size=50))
+        >>> model(torch.tensor([[0, 17, 8, 2], [0, 9, 2, 1]])).logits.shape
+        torch.Size([2, 3])
+    """
+
+    backbone_class: ClassVar[type[BartModel]] = BartModel
+    tied_weights = {
+        "model.encoder.embed_tokens.weight": "model.shared.weight",
+        "model.decoder.embed_tokens.weight": "model.shared.weight",
+    }
+
+    def __init__(self, config: BartConfig) -> None:
+        super().__init__(config)
+        self.model = self.backbone_class(config)
+        self.classification_head = BartClassificationHead(config)
+        self.post_init()
+
+    def forward(
+        self,
+        input_ids: Tensor | None = None,
+        attention_mask: Tensor | None = None,
+        decoder_input_ids: Tensor | None = None,
+        decoder_attention_mask: Tensor | None = None,
+        encoder_outputs: Any = None,
+        inputs_embeds: Tensor | None = None,
+        decoder_inputs_embeds: Tensor | None = None,
+        labels: Tensor | None = None,
+        **options: Unpack[DecoderOptions],
+    ) -> Seq2SeqSequenceClassifierOutput:
+        """As `BartModel.forward`; `labels` as `config.problem_type` wants them, see `sequence_classification_loss`."""
+        if input_ids is None:
+            raise InputError(
+                f"{type(self).__name__} looks for the end-of-text token in input_ids, and got none.",
+                next_step="Pass input_ids rather than inputs_embeds.",
+            )
+        options.setdefault("use_cache", False)
+        out = self.model(
+            input_ids,
+            attention_mask,
+            decoder_input_ids,
+            decoder_attention_mask,
+            encoder_outputs,
+            None,
+            inputs_embeds,
+            decoder_inputs_embeds,
+            return_dict=True,
+            **options,
+        )
+        logits = self.classification_head(last_of(out.pop("last_hidden_state"), input_ids, self.config))
+        loss = sequence_classification_loss(logits, labels, self.config)
+        return Seq2SeqSequenceClassifierOutput(out, loss=loss, logits=logits)
+
+
+def last_of(states: Tensor, input_ids: Tensor, config: PretrainedConfig) -> Tensor:
+    """The state at each row's last end-of-text token: `(batch, width)`.
+
+    Raises:
+        InputError: If a row has none, or the decoder was given something else than the encoder.
+    """
+    if states.shape[1] != input_ids.shape[1]:
+        raise InputError(
+            f"The decoder was given {states.shape[1]} tokens and the encoder {input_ids.shape[1]}.",
+            next_step="Leave decoder_input_ids out: to classify a text, both halves read it.",
+        )
+    ends = input_ids.eq(config.eos_token_id)  # type: ignore[arg-type]
+    if not bool(ends.any(dim=1).all()):
+        raise InputError(
+            f"A text has no end-of-text token (id {config.eos_token_id}), at which its prediction is read.",
+            next_step="Call the tokenizer with add_special_tokens=True, and do not cut the ids afterwards.",
+        )
+    places = torch.arange(input_ids.shape[1], device=input_ids.device)
+    last = torch.where(ends, places, -1).max(dim=1).values
+    return states[torch.arange(len(states), device=states.device), last]
+
+
+heads = {
+    "AutoModel": BartModel,
+    "AutoModelForSeq2SeqLM": BartForConditionalGeneration,
+    "AutoModelForSequenceClassification": BartForSequenceClassification,
+}

@@ -1,0 +1,258 @@
+"""The two halves of BART, from which those of mBART and Marian are built as well."""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING, Any, ClassVar
+
+import torch
+from torch import Tensor, nn
+
+from notebook_kit.models.attention import AttentionSite, attend, causal_mask, padding_mask
+from notebook_kit.models.encoder_decoder import decoder_cache, decoder_sites, recording
+from notebook_kit.models.layers import (
+    activation,
+    check_length,
+    embed_tokens,
+    input_size,
+    merge_heads,
+    run_layers,
+    split_heads,
+)
+from notebook_kit.models.outputs import BaseModelOutput, BaseModelOutputWithPastAndCrossAttentions
+
+if TYPE_CHECKING:
+    from notebook_kit.generation.cache import KVCache
+
+__all__ = ["BartDecoder", "BartDecoderLayer", "BartEncoder", "BartEncoderLayer", "BartPositions"]
+
+
+class BartPositions(nn.Embedding):
+    """Learned positions. The first two rows are left over from how the original counted, and are never used."""
+
+    unused = 2
+
+    def __init__(self, config) -> None:
+        super().__init__(config.max_position_embeddings + self.unused, config.d_model)
+
+    def forward(self, positions: Tensor) -> Tensor:
+        return super().forward(positions + self.unused)
+
+
+class BartAttention(nn.Module):
+    """Attention of a sequence to itself, of a decoder to what it has written, or to the encoder's states."""
+
+    def __init__(self, config, heads: int) -> None:
+        super().__init__()
+        self.heads, self.dropout = heads, config.attention_dropout
+        self.k_proj = nn.Linear(config.d_model, config.d_model)
+        self.v_proj = nn.Linear(config.d_model, config.d_model)
+        self.q_proj = nn.Linear(config.d_model, config.d_model)
+        self.out_proj = nn.Linear(config.d_model, config.d_model)
+
+    def keys_and_values(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        return split_heads(self.k_proj(x), self.heads), split_heads(self.v_proj(x), self.heads)
+
+    def forward(
+        self,
+        x: Tensor,
+        mask: Tensor | None,
+        site: AttentionSite,
+        cache: KVCache | None = None,
+        causal: bool = False,
+        source: Tensor | None = None,
+    ) -> Tensor:
+        q = split_heads(self.q_proj(x), self.heads)
+        if source is None:
+            k, v = self.keys_and_values(x)
+            if cache is not None:
+                k, v = cache.update(site.layer, k, v)
+        elif cache is None:
+            k, v = self.keys_and_values(source)
+        else:
+            k, v = cache.cross(site.layer, lambda: self.keys_and_values(source))
+        dropout = self.dropout if self.training else 0.0
+        return self.out_proj(merge_heads(attend(q, k, v, site=site, mask=mask, dropout=dropout, is_causal=causal)))
+
+
+class BartLayer(nn.Module):
+    """What a layer of either half has: attention to itself and a feed-forward block, each with its residual and norm."""
+
+    pre_norm: ClassVar[bool] = False  # whether norms stand before the blocks rather than after the residuals
+
+    def __init__(self, config, heads: int, inner: int) -> None:
+        super().__init__()
+        self.self_attn = BartAttention(config, heads)
+        self.self_attn_layer_norm = nn.LayerNorm(config.d_model)
+        self.fc1 = nn.Linear(config.d_model, inner)
+        self.fc2 = nn.Linear(inner, config.d_model)
+        self.final_layer_norm = nn.LayerNorm(config.d_model)
+        self.activation = activation(config.activation_function)
+        self.dropout = nn.Dropout(config.dropout)
+        self.activation_dropout = nn.Dropout(config.activation_dropout)
+
+    def block(self, x: Tensor, norm: nn.Module, run: Any) -> Tensor:
+        """One block with its residual and norm."""
+        if self.pre_norm:
+            return x + self.dropout(run(norm(x)))
+        return norm(x + self.dropout(run(x)))
+
+    def feed_forward(self, x: Tensor) -> Tensor:
+        return self.fc2(self.activation_dropout(self.activation(self.fc1(x))))
+
+
+class BartEncoderLayer(BartLayer):
+    def __init__(self, config) -> None:
+        super().__init__(config, config.encoder_attention_heads, config.encoder_ffn_dim)
+
+    def forward(self, x: Tensor, mask: Tensor | None, site: AttentionSite) -> Tensor:
+        x = self.block(x, self.self_attn_layer_norm, lambda y: self.self_attn(y, mask, site))
+        x = self.block(x, self.final_layer_norm, self.feed_forward)
+        if x.dtype == torch.float16:  # large activations must not become infinite
+            most = torch.finfo(x.dtype).max - 1000
+            x = x.clamp(-most, most)
+        return x
+
+
+class BartDecoderLayer(BartLayer):
+    def __init__(self, config) -> None:
+        super().__init__(config, config.decoder_attention_heads, config.decoder_ffn_dim)
+        self.encoder_attn = BartAttention(config, config.decoder_attention_heads)
+        self.encoder_attn_layer_norm = nn.LayerNorm(config.d_model)
+
+    def forward(
+        self,
+        x: Tensor,
+        mask: Tensor | None,
+        causal: bool,
+        source: Tensor | None,
+        source_mask: Tensor | None,
+        cache: KVCache | None,
+        sites: tuple[AttentionSite, AttentionSite],
+    ) -> Tensor:
+        own, cross = sites
+        x = self.block(x, self.self_attn_layer_norm, lambda y: self.self_attn(y, mask, own, cache, causal))
+        if source is not None:
+            x = self.block(
+                x,
+                self.encoder_attn_layer_norm,
+                lambda y: self.encoder_attn(y, source_mask, cross, cache, source=source),
+            )
+        return self.block(x, self.final_layer_norm, self.feed_forward)
+
+
+class BartHalf(nn.Module):
+    """What encoder and decoder have in common: embeddings, a stack of layers, and how it is walked through."""
+
+    layers: nn.ModuleList
+    positions: ClassVar[type[Any]] = BartPositions
+    norms_embeddings: ClassVar[bool] = True
+    norms_output: ClassVar[bool] = False
+
+    def __init__(self, config, vocab_size: int, layerdrop: float) -> None:
+        super().__init__()
+        self.config, self.layerdrop = config, layerdrop
+        self.scale = math.sqrt(config.d_model) if config.scale_embedding else 1.0
+        self.embed_tokens = nn.Embedding(vocab_size, config.d_model, padding_idx=config.pad_token_id)
+        self.embed_positions = self.positions(config)
+        self.layernorm_embedding = nn.LayerNorm(config.d_model) if self.norms_embeddings else nn.Identity()
+        self.layer_norm = nn.LayerNorm(config.d_model) if self.norms_output else nn.Identity()
+        self.dropout = nn.Dropout(config.dropout)
+
+    def embed(self, input_ids: Tensor | None, inputs_embeds: Tensor | None, past: int = 0) -> Tensor:
+        """Tokens and positions, `(batch, tokens, width)`; `past` tokens came before."""
+        _, T, device = input_size(input_ids, inputs_embeds)
+        check_length(past + T, self.config.max_position_embeddings)
+        words = embed_tokens(self.embed_tokens, input_ids, inputs_embeds)
+        words = words * self.scale if inputs_embeds is None else words
+        return self.norm_embeddings(words + self.embed_positions(torch.arange(past, past + T, device=device)))
+
+    def norm_embeddings(self, x: Tensor) -> Tensor:
+        return self.dropout(self.layernorm_embedding(x))
+
+    def walk(self, x: Tensor, sites: list, *inputs: Any, output_hidden_states: bool):
+        """Through the layers; in training some are left out if the config says so (Fan et al., 2020, LayerDrop)."""
+        places = range(len(self.layers))
+        if self.training and self.layerdrop:
+            places = [place for place in places if torch.rand(()) >= self.layerdrop]  # type: ignore[assignment]
+        chosen = [sites[place] for place in places]
+        layers = [self.layers[place] for place in places]
+        x, states, _ = run_layers(
+            self, layers, chosen, x, *inputs, output_attentions=False, output_hidden_states=output_hidden_states
+        )
+        x = self.layer_norm(x)
+        return x, states if states is None else (*states[:-1], x), chosen
+
+
+class BartEncoder(BartHalf):
+    """Ids in, one vector a token out, each from the whole text."""
+
+    layer: ClassVar[type[BartEncoderLayer]] = BartEncoderLayer
+
+    def __init__(self, config) -> None:
+        super().__init__(config, config.vocab_size, config.encoder_layerdrop)
+        self.layers = nn.ModuleList(self.layer(config) for _ in range(config.encoder_layers))
+        self.sites = [AttentionSite(place, config.encoder_attention_heads) for place in range(config.encoder_layers)]
+
+    def forward(
+        self,
+        input_ids: Tensor | None = None,
+        attention_mask: Tensor | None = None,
+        inputs_embeds: Tensor | None = None,
+        output_attentions: bool | None = None,
+        output_hidden_states: bool | None = None,
+    ) -> BaseModelOutput:
+        attentions = self.config.output_attentions if output_attentions is None else output_attentions
+        hidden = self.config.output_hidden_states if output_hidden_states is None else output_hidden_states
+        x = self.embed(input_ids, inputs_embeds)
+        mask = padding_mask(attention_mask, x.dtype, x.shape[:2])
+        with recording(self, attentions) as record:
+            x, states, sites = self.walk(x, self.sites, mask, output_hidden_states=hidden)
+        return BaseModelOutput(
+            last_hidden_state=x, hidden_states=states, attentions=None if record is None else record.of(sites)
+        )
+
+
+class BartDecoder(BartHalf):
+    """Ids in, one vector a token out, each from the tokens before it and from the encoder's states."""
+
+    layer: ClassVar[type[BartDecoderLayer]] = BartDecoderLayer
+
+    def __init__(self, config, vocab_size: int | None = None) -> None:
+        super().__init__(config, config.vocab_size if vocab_size is None else vocab_size, config.decoder_layerdrop)
+        self.layers = nn.ModuleList(self.layer(config) for _ in range(config.decoder_layers))
+        self.pairs = decoder_sites(config.decoder_layers, config.decoder_attention_heads)
+        self.sites = [site for pair in self.pairs for site in pair]
+
+    def forward(
+        self,
+        input_ids: Tensor | None = None,
+        attention_mask: Tensor | None = None,
+        encoder_hidden_states: Tensor | None = None,
+        encoder_attention_mask: Tensor | None = None,
+        past_key_values: KVCache | None = None,
+        inputs_embeds: Tensor | None = None,
+        use_cache: bool | None = None,
+        output_attentions: bool | None = None,
+        output_hidden_states: bool | None = None,
+    ) -> BaseModelOutputWithPastAndCrossAttentions:
+        attentions = self.config.output_attentions if output_attentions is None else output_attentions
+        hidden = self.config.output_hidden_states if output_hidden_states is None else output_hidden_states
+        cache = decoder_cache(self, past_key_values, use_cache)
+        past = 0 if cache is None else cache.length
+        x = self.embed(input_ids, inputs_embeds, past)
+        mask, causal = causal_mask(attention_mask, x.shape[:2], past, x.dtype, x.device)
+        source = encoder_hidden_states
+        source_mask = None if source is None else padding_mask(encoder_attention_mask, x.dtype, source.shape[:2])
+        with recording(self, attentions) as record:
+            x, states, pairs = self.walk(
+                x, self.pairs, mask, causal, source, source_mask, cache, output_hidden_states=hidden
+            )
+        own, cross = ([pair[i] for pair in pairs] for i in (0, 1))
+        return BaseModelOutputWithPastAndCrossAttentions(
+            last_hidden_state=x,
+            past_key_values=cache,
+            hidden_states=states,
+            attentions=None if record is None else record.of(own),
+            cross_attentions=None if record is None or source is None else record.of(cross),
+        )

@@ -1,0 +1,182 @@
+"""Marian: the translation models of OPUS-MT. BART's blocks with sinusoidal positions and no norm after the embeddings.
+
+Source: Junczys-Dowmunt et al., Marian: Fast Neural Machine Translation in C++, 2018.
+"""
+
+from __future__ import annotations
+
+from typing import Any, ClassVar
+
+import torch
+from torch import Tensor, nn
+
+from notebook_kit.errors import InputError
+from notebook_kit.models.bart import BartConfig, BartForConditionalGeneration, BartModel, BartPreTrainedModel
+from notebook_kit.models.bart_blocks import BartDecoder, BartEncoder
+
+__all__ = ["MarianConfig", "MarianMTModel", "MarianModel"]
+
+
+class MarianConfig(BartConfig):
+    """Marian's settings: those of `BartConfig`, and two of its own.
+
+    Args:
+        decoder_vocab_size: Rows of the decoder's token embeddings; `vocab_size` unless given.
+        share_encoder_decoder_embeddings: Whether both halves have one table of token embeddings.
+
+    Example:
+        >>> from notebook_kit import MarianConfig
+        >>> config = MarianConfig(vocab_size=100, pad_token_id=99, decoder_start_token_id=99)
+        >>> config.decoder_vocab_size, config.eos_token_id
+        (100, 0)
+    """
+
+    model_type: ClassVar[str] = "marian"
+
+    vocab_size: int = 58101
+    decoder_vocab_size: int | None = None
+    share_encoder_decoder_embeddings: bool = True
+    decoder_start_token_id: int | None = 58100
+    pad_token_id: int | None = 58100
+    eos_token_id: int | list[int] | None = 0
+    bos_token_id: int | None = None
+    forced_eos_token_id: int | list[int] | None = 0
+
+    def _set_defaults(self) -> None:
+        super()._set_defaults()
+        self.num_labels = 2
+
+    def validate(self) -> None:
+        if self.decoder_vocab_size is None:
+            self.decoder_vocab_size = self.vocab_size
+        super().validate()
+
+
+class MarianPositions(nn.Embedding):
+    """Fixed positions: sines in the first half of each vector, cosines in the second."""
+
+    def __init__(self, config) -> None:
+        super().__init__(config.max_position_embeddings, config.d_model)
+        self.weight.requires_grad = False
+
+    def table(self) -> Tensor:
+        """`(positions, width)`; Vaswani et al., Attention Is All You Need, 2017, section 3.5."""
+        rows, width = self.weight.shape
+        places = torch.arange(rows, dtype=torch.float64)[:, None]
+        even = torch.arange(0, width, 2, dtype=torch.float64)
+        angles = places / 10000 ** (even / width)
+        return torch.cat([angles.sin(), angles[:, : width // 2].cos()], dim=1)
+
+
+class MarianEncoder(BartEncoder):
+    positions, norms_embeddings = MarianPositions, False
+
+
+class MarianDecoder(BartDecoder):
+    positions, norms_embeddings = MarianPositions, False
+
+    def __init__(self, config) -> None:
+        super().__init__(config, config.decoder_vocab_size)
+
+    def embed(self, input_ids: Tensor | None, inputs_embeds: Tensor | None, past: int = 0) -> Tensor:
+        if inputs_embeds is not None:  # unlike the encoder's, they are scaled here
+            inputs_embeds = inputs_embeds * self.scale
+        return super().embed(input_ids, inputs_embeds, past)
+
+
+class MarianPreTrainedModel(BartPreTrainedModel):
+    """What the backbone and the head say alike about their weights."""
+
+    config_class = MarianConfig
+
+    def init_parameter(self, module: nn.Module, name: str) -> None:
+        """Draw the first value of one parameter, or compute it for positions."""
+        if isinstance(module, MarianPositions):
+            with torch.no_grad():
+                module.weight.copy_(module.table())
+        else:
+            super().init_parameter(module, name)
+
+    def get_input_embeddings(self) -> nn.Embedding:
+        """The encoder's table of token embeddings, `(vocabulary, width)`; the decoder's as well where they share it."""
+        return self.get_encoder().embed_tokens
+
+    def set_input_embeddings(self, table: nn.Embedding) -> None:
+        """Replace that table."""
+        backbone: Any = self.base_model
+        backbone.encoder.embed_tokens = table
+        if self.config.share_encoder_decoder_embeddings:
+            backbone.shared = backbone.decoder.embed_tokens = table
+        self.tie_weights()
+
+
+class MarianModel(MarianPreTrainedModel, BartModel):
+    """Encoder and decoder without a head; see `BartModel`.
+
+    Example:
+        >>> import torch
+        >>> from notebook_kit import MarianConfig, MarianModel
+        >>> tiny = MarianConfig(d_model=32, encoder_layers=1, decoder_layers=1, vocab_size=50, pad_token_id=49,
+        ...                     decoder_start_token_id=49)
+        >>> model = MarianModel(tiny).eval()
+        >>> model(torch.tensor([[17, 8, 0]]), decoder_input_ids=torch.tensor([[49, 21]])).last_hidden_state.shape
+        torch.Size([1, 2, 32])
+    """
+
+    encoder_class = MarianEncoder
+    decoder_class = MarianDecoder
+    defaulted_weights = (r"embed_positions\.weight$",)
+
+    def __init__(self, config: MarianConfig) -> None:
+        super().__init__(config)
+        if not config.share_encoder_decoder_embeddings:
+            del self.shared
+
+    @property
+    def tied_weights(self) -> dict[str, str]:  # type: ignore[override]
+        """Parameter name to the name of the parameter that it shares."""
+        return BartModel.tied_weights if self.config.share_encoder_decoder_embeddings else {}
+
+
+class MarianMTModel(MarianPreTrainedModel, BartForConditionalGeneration):
+    """Marian with a score for each word of the target's vocabulary: translations.
+
+    Example:
+        >>> import torch
+        >>> from notebook_kit import MarianConfig, MarianMTModel
+        >>> tiny = MarianConfig(d_model=32, encoder_layers=1, decoder_layers=1, vocab_size=50, pad_token_id=49,
+        ...                     decoder_start_token_id=49)
+        >>> model = MarianMTModel(tiny)
+        >>> model(torch.tensor([[17, 8, 0]]), labels=torch.tensor([[21, 0]])).logits.shape
+        torch.Size([1, 2, 50])
+    """
+
+    backbone_class = MarianModel
+    computed_weights = (r"embed_positions\.weight$",)  # the backbone alone does write them, as others expect it to
+
+    @property
+    def tied_weights(self) -> dict[str, str]:  # type: ignore[override]
+        """Parameter name to the name of the parameter that it shares."""
+        if self.config.share_encoder_decoder_embeddings:
+            return BartForConditionalGeneration.tied_weights
+        return {"lm_head.weight": "model.decoder.embed_tokens.weight"}
+
+    def resize_token_embeddings(
+        self, new_num_tokens: int | None = None, pad_to_multiple_of: int | None = None
+    ) -> nn.Embedding:
+        """As `PreTrainedModel.resize_token_embeddings`.
+
+        Raises:
+            InputError: If encoder and decoder have tables of their own.
+        """
+        if not self.config.share_encoder_decoder_embeddings:
+            raise InputError(
+                "This model's encoder and decoder have vocabularies of their own, so one new size cannot be meant for both.",
+                next_step="Use a checkpoint with share_encoder_decoder_embeddings=True, or keep its vocabulary.",
+            )
+        table = super().resize_token_embeddings(new_num_tokens, pad_to_multiple_of)
+        self.config.decoder_vocab_size = table.num_embeddings
+        return table
+
+
+heads = {"AutoModel": MarianModel, "AutoModelForSeq2SeqLM": MarianMTModel}

@@ -1,0 +1,133 @@
+"""mBART: BART for many languages, with norms before the blocks and one more at the end of each half.
+
+Source: Liu et al., Multilingual Denoising Pre-training for Neural Machine Translation, 2020.
+"""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+import torch
+from torch import Tensor
+
+from notebook_kit.models.bart import (
+    BartConfig,
+    BartForConditionalGeneration,
+    BartForSequenceClassification,
+    BartModel,
+)
+from notebook_kit.models.bart_blocks import BartDecoder, BartDecoderLayer, BartEncoder, BartEncoderLayer
+
+__all__ = ["MBartConfig", "MBartForConditionalGeneration", "MBartForSequenceClassification", "MBartModel"]
+
+
+class MBartConfig(BartConfig):
+    """mBART's settings: those of `BartConfig`, with no start token of its own (a language's code is the start).
+
+    Example:
+        >>> from notebook_kit import MBartConfig
+        >>> config = MBartConfig(vocab_size=250027, scale_embedding=True)
+        >>> config.decoder_start_token_id, config.d_model
+        (None, 1024)
+    """
+
+    model_type: ClassVar[str] = "mbart"
+
+    decoder_start_token_id: int | None = None
+
+    def _set_defaults(self) -> None:
+        super()._set_defaults()
+        self.num_labels = 2
+
+
+class MBartEncoderLayer(BartEncoderLayer):
+    pre_norm = True
+
+
+class MBartDecoderLayer(BartDecoderLayer):
+    pre_norm = True
+
+
+class MBartEncoder(BartEncoder):
+    layer, norms_output = MBartEncoderLayer, True
+
+
+class MBartDecoder(BartDecoder):
+    layer, norms_output = MBartDecoderLayer, True
+
+
+def wrap_last_token(input_ids: Tensor, pad_token_id: int | None) -> Tensor:
+    """The decoder's input for these labels: the last token of each row, the language's code, comes first.
+
+    Args:
+        input_ids: `(batch, tokens)`, padded on the right; -100 counts as padding.
+        pad_token_id: The padding's id.
+    """
+    pad = 1 if pad_token_id is None else pad_token_id
+    ids = input_ids.masked_fill(input_ids == -100, pad)
+    last = (ids.ne(pad).sum(dim=1, keepdim=True) - 1).clamp(min=0)
+    return torch.cat([ids.gather(1, last), ids[:, :-1]], dim=1)
+
+
+class MBartModel(BartModel):
+    """Encoder and decoder without a head; see `BartModel`.
+
+    Example:
+        >>> import torch
+        >>> from notebook_kit import MBartConfig, MBartModel
+        >>> model = MBartModel(MBartConfig(d_model=32, encoder_layers=1, decoder_layers=1, vocab_size=50)).eval()
+        >>> model.shift_right(torch.tensor([[17, 8, 2, 44]]))  # 44 is the code of a language
+        tensor([[44, 17,  8,  2]])
+        >>> model(torch.tensor([[17, 8, 2, 44]])).last_hidden_state.shape
+        torch.Size([1, 4, 32])
+    """
+
+    config_class = MBartConfig
+    encoder_class = MBartEncoder
+    decoder_class = MBartDecoder
+
+    def shift_right(self, input_ids: Tensor) -> Tensor:
+        """The decoder's input for these labels."""
+        return wrap_last_token(input_ids, self.config.pad_token_id)
+
+
+class MBartForConditionalGeneration(BartForConditionalGeneration):
+    """mBART with a score for each word of the vocabulary; see `BartForConditionalGeneration`.
+
+    Example:
+        >>> import torch
+        >>> from notebook_kit import MBartConfig, MBartForConditionalGeneration
+        >>> tiny = MBartConfig(d_model=32, encoder_layers=1, decoder_layers=1, vocab_size=50)
+        >>> model = MBartForConditionalGeneration(tiny)
+        >>> model(torch.tensor([[17, 8, 2, 44]]), labels=torch.tensor([[9, 2, 45]])).logits.shape
+        torch.Size([1, 3, 50])
+    """
+
+    config_class = MBartConfig
+    backbone_class = MBartModel
+
+    def shift_right(self, input_ids: Tensor) -> Tensor:
+        """The decoder's input for these labels."""
+        return wrap_last_token(input_ids, self.config.pad_token_id)
+
+
+class MBartForSequenceClassification(BartForSequenceClassification):
+    """mBART with one prediction a text; see `BartForSequenceClassification`.
+
+    Example:
+        >>> import torch
+        >>> from notebook_kit import MBartConfig, MBartForSequenceClassification
+        >>> tiny = MBartConfig(d_model=32, encoder_layers=1, decoder_layers=1, vocab_size=50, num_labels=4)
+        >>> MBartForSequenceClassification(tiny)(torch.tensor([[17, 8, 2, 44]])).logits.shape
+        torch.Size([1, 4])
+    """
+
+    config_class = MBartConfig
+    backbone_class = MBartModel
+
+
+heads = {
+    "AutoModel": MBartModel,
+    "AutoModelForSeq2SeqLM": MBartForConditionalGeneration,
+    "AutoModelForSequenceClassification": MBartForSequenceClassification,
+}

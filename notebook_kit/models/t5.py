@@ -1,0 +1,350 @@
+"""T5: an encoder-decoder with relative positions and norms that only scale. Flan-T5 is the same; mT5 is built from it.
+
+Source: Raffel et al., Exploring the Limits of Transfer Learning with a Unified Text-to-Text Transformer, 2020.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, ClassVar, Unpack
+
+import torch
+from torch import Tensor, nn
+
+from notebook_kit.configuration import PretrainedConfig
+from notebook_kit.errors import ConfigurationError, InputError
+from notebook_kit.models.base import PreTrainedModel
+from notebook_kit.models.encoder_decoder import DecoderOptions, encoded, join_outputs, shift_tokens_right
+from notebook_kit.models.layers import cross_entropy
+from notebook_kit.models.outputs import BaseModelOutput, Seq2SeqLMOutput, Seq2SeqModelOutput
+from notebook_kit.models.t5_blocks import T5LayerNorm, T5Stack
+
+if TYPE_CHECKING:
+    from notebook_kit.checkpoints import Weights
+    from notebook_kit.generation.cache import KVCache
+
+__all__ = ["T5Config", "T5EncoderModel", "T5ForConditionalGeneration", "T5Model"]
+
+
+class T5Config(PretrainedConfig):
+    """T5's settings; the defaults are those of `google-t5/t5-small`.
+
+    Args:
+        vocab_size: Rows of the token embeddings, which encoder and decoder share.
+        d_model: Width of the residual stream.
+        d_kv: Width of a head; independent of `d_model`.
+        d_ff: Width inside the feed-forward blocks.
+        num_layers: Layers of the encoder.
+        num_decoder_layers: Layers of the decoder; `num_layers` unless given.
+        num_heads: Heads a layer.
+        relative_attention_num_buckets: How many kinds of distances are told apart.
+        relative_attention_max_distance: From this many tokens on, all distances are one kind.
+        dropout_rate: Dropout everywhere.
+        layer_norm_epsilon: Epsilon of the norms.
+        initializer_factor: Scales the spread of fresh weights.
+        feed_forward_proj: Activation of the feed-forward blocks: `"relu"`, or `"gated-gelu"` as T5 1.1 and Flan-T5 have it.
+        scale_decoder_outputs: Divide the decoder's states by the root of `d_model` before they are scored; unless given, this
+            holds where the score layer shares the embeddings (as the original T5's does, and T5 1.1's does not).
+
+    Example:
+        >>> from notebook_kit import T5Config
+        >>> config = T5Config(feed_forward_proj="gated-gelu", num_layers=8)
+        >>> config.num_decoder_layers, config.is_gated_act, config.dense_act_fn
+        (8, True, 'gelu_new')
+    """
+
+    model_type: ClassVar[str] = "t5"
+    attribute_map: ClassVar[dict[str, str]] = {
+        "head_dim": "d_kv",
+        "hidden_size": "d_model",
+        "num_attention_heads": "num_heads",
+        "num_hidden_layers": "num_layers",
+    }
+    keys_to_ignore_at_inference: ClassVar[tuple[str, ...]] = ("past_key_values",)
+
+    vocab_size: int = 32128
+    d_model: int = 512
+    d_kv: int = 64
+    d_ff: int = 2048
+    num_layers: int = 6
+    num_decoder_layers: int | None = None
+    num_heads: int = 8
+    relative_attention_num_buckets: int = 32
+    relative_attention_max_distance: int = 128
+    dropout_rate: float = 0.1
+    layer_norm_epsilon: float = 1e-6
+    initializer_factor: float = 1.0
+    feed_forward_proj: str = "relu"
+    dense_act_fn: str | None = None
+    is_gated_act: bool | None = None
+    scale_decoder_outputs: bool | None = None
+    classifier_dropout: float = 0.0
+    use_cache: bool = True
+    pad_token_id: int | None = 0
+    eos_token_id: int | list[int] | None = 1
+    decoder_start_token_id: int | None = 0
+    is_encoder_decoder: bool = True
+
+    def validate(self) -> None:
+        """Fill in what follows from other fields, and check `feed_forward_proj`."""
+        gate, _, name = self.feed_forward_proj.rpartition("-")
+        if gate not in ("", "gated"):
+            raise ConfigurationError(
+                f"feed_forward_proj is {self.feed_forward_proj!r}.",
+                next_step="Name an activation, as 'relu', or a gated one, as 'gated-gelu'.",
+            )
+        self.is_gated_act = gate == "gated"
+        self.dense_act_fn = "gelu_new" if self.feed_forward_proj == "gated-gelu" else name
+        if self.num_decoder_layers is None:
+            self.num_decoder_layers = self.num_layers
+        if self.scale_decoder_outputs is None:
+            self.scale_decoder_outputs = self.tie_word_embeddings
+        super().validate()
+
+
+# The backbone --------------------------------------------------------------------------------------------------------
+
+
+class T5PreTrainedModel(PreTrainedModel):
+    config_class = T5Config
+    base_model_prefix = "transformer"
+    unused_weights: ClassVar[tuple[str, ...]] = (
+        r"decoder\.block\.0\.layer\.1\.EncDecAttention\.relative_attention_bias\.weight$",
+    )
+
+    @torch.no_grad()
+    def init_parameter(self, module: nn.Module, name: str) -> None:
+        """Draw the first value of one parameter: normal, with the spread that the layer's place in the model asks for."""
+        parameter = getattr(module, name)
+        if isinstance(module, T5LayerNorm):
+            parameter.fill_(module.factor)
+        elif hasattr(module, "first_spread"):
+            parameter.normal_(0.0, module.first_spread)
+        else:
+            super().init_parameter(module, name)
+
+    def add_halves(self, config: T5Config, decoder: bool = True) -> None:
+        """The shared embeddings, the encoder and, if there is to be one, the decoder."""
+        self.shared = nn.Embedding(config.vocab_size, config.d_model)
+        self.shared.first_spread = config.initializer_factor  # type: ignore[assignment]
+        self.encoder = T5Stack(config, is_decoder=False)
+        if decoder:
+            self.decoder = T5Stack(config, is_decoder=True)
+
+    def get_encoder(self) -> T5Stack:
+        """The half that reads."""
+        return self.encoder
+
+    def get_decoder(self) -> T5Stack:
+        """The half that writes."""
+        return self.decoder
+
+    def get_input_embeddings(self) -> nn.Embedding:
+        """The table of token embeddings, `(vocabulary, width)`."""
+        return self.shared
+
+    def set_input_embeddings(self, table: nn.Embedding) -> None:
+        """Replace the table of token embeddings, in both halves."""
+        self.shared = self.encoder.embed_tokens = table
+        if hasattr(self, "decoder"):
+            self.decoder.embed_tokens = table
+        self.tie_weights()
+
+    def _ties(self) -> dict[str, str]:
+        """The halves share their embeddings always, the score layer only where the config says so."""
+        return {
+            name: target
+            for name, target in self.tied_weights.items()
+            if self.config.tie_word_embeddings or name != "lm_head.weight"
+        }
+
+    def _fit_ties(self, weights: Weights, name: str, found: dict[str, str]) -> list[str]:
+        if "lm_head.weight" in self.tied_weights and "lm_head.weight" not in found:
+            self.config.tie_word_embeddings = (
+                True  # some config.json say otherwise, though there is nothing else to take
+            )
+        return super()._fit_ties(weights, name, found)
+
+
+class T5Model(T5PreTrainedModel):
+    """Encoder and decoder without a head.
+
+    Example:
+        >>> import torch
+        >>> from notebook_kit import T5Config, T5Model
+        >>> model = T5Model(T5Config(d_model=32, d_kv=8, d_ff=64, num_layers=1, num_heads=4, vocab_size=50)).eval()
+        >>> out = model(torch.tensor([[17, 8, 1]]), decoder_input_ids=torch.tensor([[0, 21]]))
+        >>> out.last_hidden_state.shape, out.encoder_last_hidden_state.shape
+        (torch.Size([1, 2, 32]), torch.Size([1, 3, 32]))
+    """
+
+    tied_weights = {
+        "encoder.embed_tokens.weight": "shared.weight",
+        "decoder.embed_tokens.weight": "shared.weight",
+    }
+    unused_weights = (*T5PreTrainedModel.unused_weights, r"^lm_head\.")
+
+    def __init__(self, config: T5Config) -> None:
+        super().__init__(config)
+        self.add_halves(config)
+        self.post_init()
+
+    def forward(
+        self,
+        input_ids: Tensor | None = None,
+        attention_mask: Tensor | None = None,
+        decoder_input_ids: Tensor | None = None,
+        decoder_attention_mask: Tensor | None = None,
+        encoder_outputs: Any = None,
+        past_key_values: KVCache | None = None,
+        inputs_embeds: Tensor | None = None,
+        decoder_inputs_embeds: Tensor | None = None,
+        use_cache: bool | None = None,
+        output_attentions: bool | None = None,
+        output_hidden_states: bool | None = None,
+    ) -> Seq2SeqModelOutput:
+        """Read a batch, and write along.
+
+        Args:
+            input_ids: `(batch, tokens)`, what the encoder reads.
+            attention_mask: `(batch, tokens)`, 1 for a token and 0 for padding; all 1 unless given.
+            decoder_input_ids: `(batch, decoder tokens)`, which begin with the start token.
+            decoder_attention_mask: The same mask for them.
+            encoder_outputs: What the encoder returned before, in place of `input_ids`.
+            past_key_values: Keys and values of the tokens before; `decoder_input_ids` are then the ones after those.
+            inputs_embeds: `(batch, tokens, width)`, in place of `input_ids`.
+            decoder_inputs_embeds: `(batch, decoder tokens, width)`, in place of `decoder_input_ids`.
+            use_cache: Return the keys and values for the next step.
+            output_attentions: Return all attention weights, of three kinds.
+            output_hidden_states: Return the hidden states before and after every layer of both halves.
+
+        Raises:
+            InputError: If ids are outside the vocabulary, or the decoder is given nothing.
+        """
+        looks: dict[str, Any] = {"output_attentions": output_attentions, "output_hidden_states": output_hidden_states}
+        if decoder_input_ids is None and decoder_inputs_embeds is None:
+            raise InputError(
+                "There is nothing for the decoder: decoder_input_ids and decoder_inputs_embeds are both None.",
+                next_step=f"Pass decoder_input_ids, beginning with {self.config.decoder_start_token_id}; a model with a head "
+                "also takes labels, and model.generate(input_ids) writes by itself.",
+            )
+        source = (
+            self.encoder(input_ids, attention_mask, inputs_embeds=inputs_embeds, **looks)
+            if encoder_outputs is None
+            else encoded(encoder_outputs)
+        )
+        decoder_output = self.decoder(
+            decoder_input_ids,
+            decoder_attention_mask,
+            source.last_hidden_state,
+            attention_mask,
+            past_key_values,
+            decoder_inputs_embeds,
+            use_cache,
+            **looks,
+        )
+        return join_outputs(decoder_output, source)
+
+
+class T5EncoderModel(T5PreTrainedModel):
+    """The encoder alone: one vector a token.
+
+    Example:
+        >>> import torch
+        >>> from notebook_kit import T5Config, T5EncoderModel
+        >>> tiny = T5Config(d_model=32, d_kv=8, d_ff=64, num_layers=1, num_heads=4, vocab_size=50)
+        >>> T5EncoderModel(tiny)(torch.tensor([[17, 8, 1]])).last_hidden_state.shape
+        torch.Size([1, 3, 32])
+    """
+
+    tied_weights = {"encoder.embed_tokens.weight": "shared.weight"}
+    unused_weights = (r"^decoder\.", r"^lm_head\.")
+
+    def __init__(self, config: T5Config) -> None:
+        super().__init__(config)
+        self.add_halves(config, decoder=False)
+        self.post_init()
+
+    def forward(
+        self,
+        input_ids: Tensor | None = None,
+        attention_mask: Tensor | None = None,
+        inputs_embeds: Tensor | None = None,
+        output_attentions: bool | None = None,
+        output_hidden_states: bool | None = None,
+    ) -> BaseModelOutput:
+        """Encode a batch; the arguments are those of `T5Model.forward`."""
+        return self.encoder(
+            input_ids,
+            attention_mask,
+            inputs_embeds=inputs_embeds,
+            output_attentions=output_attentions,
+            output_hidden_states=output_hidden_states,
+        )
+
+
+class T5ForConditionalGeneration(T5Model):
+    """T5 with a score for each word of the vocabulary at each place of the decoder.
+
+    Example:
+        >>> import torch
+        >>> from notebook_kit import T5Config, T5ForConditionalGeneration
+        >>> tiny = T5Config(d_model=32, d_kv=8, d_ff=64, num_layers=1, num_heads=4, vocab_size=50)
+        >>> model = T5ForConditionalGeneration(tiny)
+        >>> out = model(torch.tensor([[17, 8, 9, 1]]), labels=torch.tensor([[17, 9, 1]]))
+        >>> out.logits.shape, out.loss > 0
+        (torch.Size([1, 3, 50]), tensor(True))
+    """
+
+    generation_kind: ClassVar[str] = "encoder-decoder"
+    tied_weights = {**T5Model.tied_weights, "lm_head.weight": "shared.weight"}
+    unused_weights = T5PreTrainedModel.unused_weights
+
+    def __init__(self, config: T5Config) -> None:
+        super(T5Model, self).__init__(config)  # the weights are tied once all are there
+        self.add_halves(config)
+        self.lm_head = nn.Linear(config.d_model, config.vocab_size, bias=False)
+        self.lm_head.first_spread = config.initializer_factor  # type: ignore[assignment]
+        self.post_init()
+
+    def forward(  # type: ignore[override]
+        self,
+        input_ids: Tensor | None = None,
+        attention_mask: Tensor | None = None,
+        decoder_input_ids: Tensor | None = None,
+        decoder_attention_mask: Tensor | None = None,
+        encoder_outputs: Any = None,
+        past_key_values: KVCache | None = None,
+        inputs_embeds: Tensor | None = None,
+        decoder_inputs_embeds: Tensor | None = None,
+        labels: Tensor | None = None,
+        **options: Unpack[DecoderOptions],
+    ) -> Seq2SeqLMOutput:
+        """As `T5Model.forward`; `labels` is `(batch, decoder tokens)`: what the decoder ought to write, -100 where none counts.
+
+        With labels and no decoder input, the labels moved one place on are the decoder's input.
+        """
+        if labels is not None:
+            options["use_cache"] = False
+            if decoder_input_ids is None and decoder_inputs_embeds is None:
+                decoder_input_ids = self.prepare_decoder_input_ids_from_labels(labels)
+        out = super().forward(
+            input_ids,
+            attention_mask,
+            decoder_input_ids,
+            decoder_attention_mask,
+            encoder_outputs,
+            past_key_values,
+            inputs_embeds,
+            decoder_inputs_embeds,
+            **options,
+        )
+        states = out.pop("last_hidden_state")
+        logits = self.lm_head(states * self.config.d_model**-0.5 if self.config.scale_decoder_outputs else states)
+        return Seq2SeqLMOutput(out, loss=cross_entropy(logits, labels), logits=logits)
+
+    def prepare_decoder_input_ids_from_labels(self, labels: Tensor) -> Tensor:
+        """The decoder's input for these labels, `(batch, tokens)`, as a collator wants it."""
+        return shift_tokens_right(labels, self.config)
+
+
+heads = {"AutoModel": T5Model, "AutoModelForSeq2SeqLM": T5ForConditionalGeneration}
