@@ -44,7 +44,7 @@ LONGEST = 80  # tokens; the longest sentence has fewer than 128, and few have mo
 STEEPNESS = 2.0  # a mean rating of +1 is taken as 88 % positive, one of 0 as 50 %
 PIECES = 9600
 STUDENT: dict[str, Any] = {"embedding_size": 192, "layers": (0, 1), "intermediate_size": 384}
-LEARN_FROM = {"movie": 1, "amazon": 1, "tweets": 0}  # group -> mixtures made of each of its sentences
+LEARN_FROM = {"movie": 4, "amazon": 2, "tweets": 1}  # group -> mixtures made of each of its sentences
 PHRASES, EMOJI_PHRASES = 5_000, 1_000
 GOLD = 0.5  # how much the student heeds a rating where there is one; the teacher has the rest
 
