@@ -64,6 +64,8 @@ def test_config_goes_there_and_back(model_type, tmp_path):
         "initializer_range": 0.5,
         "pad_token_id": 4,
     }
+    if "initializer_range" not in config_class(model_type).field_names():  # T5 spreads its weights by their place
+        del edits["initializer_range"]
     mine = config_class(model_type)(**edits)
     mine.a_note_of_mine = {"run": 3}
     mine.save_pretrained(tmp_path / "mine")
@@ -74,6 +76,8 @@ def test_config_goes_there_and_back(model_type, tmp_path):
     assert type(again) is type(mine)
     names = [name for name in type(mine).field_names() if name != "label2id"]
     for name in names:
+        if name == "bos_token_id" and not hasattr(theirs, name):  # T5 has no such token
+            theirs.bos_token_id = None
         assert getattr(mine, name) == getattr(theirs, name) == getattr(again, name), name
     assert mine.label2id == theirs.label2id == again.label2id == {"NEG": 0, "NEU": 1, "POS": 2}
     assert theirs.a_note_of_mine == again.a_note_of_mine == {"run": 3}

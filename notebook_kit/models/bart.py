@@ -43,7 +43,7 @@ class BartConfig(PretrainedConfig):
         init_std: Standard deviation of fresh weights.
         use_cache: Keep keys and values for the next step of a generation.
         decoder_start_token_id: What the decoder starts from.
-        forced_bos_token_id, forced_eos_token_id: The first and the last token of everything generated.
+        forced_eos_token_id: The last token of everything generated that grows to its longest.
 
     Example:
         >>> from notebook_kit import BartConfig, BartModel
@@ -57,7 +57,6 @@ class BartConfig(PretrainedConfig):
     keys_to_ignore_at_inference: ClassVar[tuple[str, ...]] = ("past_key_values",)
     attribute_map: ClassVar[dict[str, str]] = {
         "hidden_size": "d_model",
-        "initializer_range": "init_std",
         "num_attention_heads": "encoder_attention_heads",
         "num_hidden_layers": "encoder_layers",
     }
@@ -85,7 +84,6 @@ class BartConfig(PretrainedConfig):
     bos_token_id: int | None = 0
     eos_token_id: int | list[int] | None = 2
     decoder_start_token_id: int | None = 2
-    forced_bos_token_id: int | None = None
     forced_eos_token_id: int | list[int] | None = 2
     is_encoder_decoder: bool = True
 

@@ -113,7 +113,8 @@ class PreTrainedModel(nn.Module):
         elif isinstance(module, nn.LayerNorm):
             parameter.fill_(1.0)
         else:
-            parameter.normal_(0.0, getattr(self.config, "initializer_range", 0.02))
+            own = "init_std" if hasattr(self.config, "init_std") else "initializer_range"  # BART's name for it
+            parameter.normal_(0.0, getattr(self.config, own, 0.02))
             if isinstance(module, nn.Embedding) and module.padding_idx is not None:
                 parameter[module.padding_idx].zero_()
 
