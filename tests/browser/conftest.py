@@ -19,6 +19,7 @@ import tempfile
 import time
 import urllib.request
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -74,12 +75,18 @@ class Lab:
     data: Path
 
 
-@pytest.fixture(scope="session")
-def lab(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lab]:
-    """A JupyterLab server of our own, with settings, data and workspaces in a temporary folder."""
-    folder = tmp_path_factory.mktemp("lab")
+@contextmanager
+def served(folder: Path, module: str, *options: str, ready: str = "/api/status") -> Iterator[Lab]:
+    """A server of Jupyter's kind, with settings, data and workspaces of its own.
+
+    Args:
+        folder: Where everything of it lies; its notebooks under `notebooks`.
+        module: What `python -m` starts.
+        *options: For its command line, besides the port.
+        ready: An address of it that answers once it is up.
+    """
     root, config = folder / "notebooks", folder / "config"
-    root.mkdir()
+    root.mkdir(exist_ok=True)
     (config / "labconfig").mkdir(parents=True)
     (config / "labconfig" / "default_setting_overrides.json").write_text(json.dumps(SETTINGS))
     with socket.socket() as free:
@@ -99,33 +106,48 @@ def lab(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lab]:
     }.items():
         environment[key] = str(folder / name)
     environment["JUPYTER_CONFIG_DIR"] = str(config)
-    command = [sys.executable, "-m", "jupyterlab", "--no-browser", "--allow-root", "--ip=127.0.0.1", f"--port={port}"]
-    command += [
-        "--ServerApp.port_retries=0",
-        f"--ServerApp.root_dir={root}",
-        "--IdentityProvider.token=",
-        "--ServerApp.password=",
-    ]
-    command += ["--ServerApp.disable_check_xsrf=True", "--LabApp.expose_app_in_browser=True"]  # window.jupyterapp
-    command += ["--LabApp.extension_manager=readonly", "--LabApp.news_url=None"]
-    command += ["--LabApp.check_for_updates_class=jupyterlab.NeverCheckForUpdate"]
-    log = folder / "lab.log"
+    command = [sys.executable, "-m", module, "--no-browser", f"--port={port}", *options]
+    log = folder / "server.log"
     with log.open("w") as output:
         server = subprocess.Popen(
             command, cwd=root, env=environment, stdout=output, stderr=output, start_new_session=True
         )
     url, started = f"http://127.0.0.1:{port}", time.monotonic()
     opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
-    while True:
-        try:
-            opener.open(f"{url}/api/status", timeout=2).read()
-            break
-        except OSError:
-            assert server.poll() is None and time.monotonic() - started < 120, log.read_text()[-3000:]
-            time.sleep(0.1)
-    yield Lab(url, root, folder / "data")
-    os.killpg(server.pid, signal.SIGTERM)
-    server.wait(20)
+    try:
+        while True:
+            try:
+                opener.open(f"{url}{ready}", timeout=2).read()
+                break
+            except OSError:
+                assert server.poll() is None and time.monotonic() - started < 120, log.read_text()[-3000:]
+                time.sleep(0.1)
+        yield Lab(url, root, folder / "data")
+    finally:
+        os.killpg(server.pid, signal.SIGTERM)
+        server.wait(20)
+
+
+OPEN = [
+    "--allow-root",
+    "--ip=127.0.0.1",
+    "--ServerApp.port_retries=0",
+    "--IdentityProvider.token=",
+    "--ServerApp.password=",
+    "--ServerApp.disable_check_xsrf=True",
+]
+"""Options of a server that lets everybody on this machine in."""
+
+
+@pytest.fixture(scope="session")
+def lab(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lab]:
+    """A JupyterLab server of our own, with settings, data and workspaces in a temporary folder."""
+    folder = tmp_path_factory.mktemp("lab")
+    options = [f"--ServerApp.root_dir={folder / 'notebooks'}", "--LabApp.expose_app_in_browser=True"]
+    options += ["--LabApp.extension_manager=readonly", "--LabApp.news_url=None"]
+    options += ["--LabApp.check_for_updates_class=jupyterlab.NeverCheckForUpdate"]
+    with served(folder, "jupyterlab", *OPEN, *options) as server:
+        yield server
 
 
 @pytest.fixture(scope="session")
