@@ -4,12 +4,15 @@
 
     configuration.py  GenerationConfig: every setting, read from and written to generation_config.json
     cache.py          KVCache: keys and values of earlier tokens
-    processors.py     what changes the scores of the next token: penalties, forced and forbidden tokens, sampling filters
+    processors.py     rules that change the scores of the next token: penalties, forced and forbidden tokens
+    filters.py        what sampling draws from: temperature, top_k, top_p, ...
     stopping.py       what ends a sequence
     streamers.py      tokens as they come: printed, iterated, awaited
-    engine.py         what all ways of decoding share, from the arguments to the result
-    sampling.py       greedy, sampling and contrastive search: one sequence a row
+    engine.py         from the arguments of a call to a run
+    run.py            one call: the model driven step by step, and the sequences that come of it
+    sampling.py       greedy search, sampling and contrastive search: one sequence a row
     beams.py          beam search
+    outputs.py        what is returned besides the tokens
 """
 
 from __future__ import annotations
@@ -18,8 +21,67 @@ import importlib
 from typing import Any
 
 _HOMES = {
-    "KVCache": "cache",
-    "GenerationConfig": "configuration",
+    **dict.fromkeys(["KVCache"], "cache"),
+    **dict.fromkeys(["GenerationConfig"], "configuration"),
+    **dict.fromkeys(
+        [
+            "EncoderNoRepeatNGramLogitsProcessor",
+            "EncoderRepetitionPenaltyLogitsProcessor",
+            "ExponentialDecayLengthPenalty",
+            "ForcedBOSTokenLogitsProcessor",
+            "ForcedEOSTokenLogitsProcessor",
+            "InfNanRemoveLogitsProcessor",
+            "LogitNormalization",
+            "LogitsProcessor",
+            "LogitsProcessorList",
+            "MinLengthLogitsProcessor",
+            "MinNewTokensLengthLogitsProcessor",
+            "NoBadWordsLogitsProcessor",
+            "NoRepeatNGramLogitsProcessor",
+            "PrefixConstrainedLogitsProcessor",
+            "RepetitionPenaltyLogitsProcessor",
+            "SequenceBiasLogitsProcessor",
+            "SuppressTokensAtBeginLogitsProcessor",
+            "SuppressTokensLogitsProcessor",
+        ],
+        "processors",
+    ),
+    **dict.fromkeys(
+        [
+            "EpsilonLogitsWarper",
+            "EtaLogitsWarper",
+            "MinPLogitsWarper",
+            "TemperatureLogitsWarper",
+            "TopKLogitsWarper",
+            "TopPLogitsWarper",
+            "TypicalLogitsWarper",
+        ],
+        "filters",
+    ),
+    **dict.fromkeys(
+        [
+            "EosTokenCriteria",
+            "MaxLengthCriteria",
+            "MaxTimeCriteria",
+            "StopStringCriteria",
+            "StoppingCriteria",
+            "StoppingCriteriaList",
+        ],
+        "stopping",
+    ),
+    **dict.fromkeys(
+        ["AsyncTextIteratorStreamer", "BaseStreamer", "TextIteratorStreamer", "TextStreamer", "TokenIteratorStreamer"],
+        "streamers",
+    ),
+    **dict.fromkeys(
+        [
+            "GenerateBeamDecoderOnlyOutput",
+            "GenerateBeamEncoderDecoderOutput",
+            "GenerateDecoderOnlyOutput",
+            "GenerateEncoderDecoderOutput",
+        ],
+        "outputs",
+    ),
 }
 
 __all__ = list(_HOMES)

@@ -120,7 +120,7 @@ class GenerationConfig:
         GenerationConfig(max_new_tokens=40, do_sample=True, top_p=0.9)
         >>> GenerationConfig(max_new_token=40)
         Traceback (most recent call last):
-        notebook_kit.errors.ConfigurationError: There is no generation setting 'max_new_token'. Did you mean 'max_new_tokens' or 'min_new_tokens'?
+        notebook_kit.errors.ConfigurationError: There is no generation setting 'max_new_token'. Did you mean ...
         → Correct the name.
     """
 
@@ -205,10 +205,11 @@ class GenerationConfig:
                 setattr(self, name, value)
         self.validate()
 
-    def filled(self, *others: GenerationConfig) -> GenerationConfig:
-        """A config in which what is not said here is taken from `others`, in their order, and then from the defaults."""
+    def filled(self, *others: GenerationConfig | Mapping[str, Any]) -> GenerationConfig:
+        """A config in which what is not said here is taken from `others`, in their order."""
         made = copy.deepcopy(self)
-        for source in (*(vars(other) for other in others), DEFAULTS):
+        for other in others:
+            source = other if isinstance(other, Mapping) else vars(other)
             for name in self.names():
                 if getattr(made, name) is None and source.get(name) is not None:
                     setattr(made, name, copy.deepcopy(source[name]))

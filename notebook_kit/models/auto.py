@@ -22,8 +22,10 @@ __all__ = [
     "FAMILIES",
     "AutoConfig",
     "AutoModel",
+    "AutoModelForCausalLM",
     "AutoModelForMaskedLM",
     "AutoModelForQuestionAnswering",
+    "AutoModelForSeq2SeqLM",
     "AutoModelForSequenceClassification",
     "AutoModelForTokenClassification",
     "family",
@@ -32,12 +34,18 @@ __all__ = [
 # model_type in config.json -> (module in notebook_kit.models, its configuration)
 FAMILIES: dict[str, tuple[str, str]] = {
     "albert": ("albert", "AlbertConfig"),
+    "bart": ("bart", "BartConfig"),
     "bert": ("bert", "BertConfig"),
     "camembert": ("camembert", "CamembertConfig"),
     "distilbert": ("distilbert", "DistilBertConfig"),
     "electra": ("electra", "ElectraConfig"),
+    "gpt2": ("gpt2", "GPT2Config"),
+    "marian": ("marian", "MarianConfig"),
+    "mbart": ("mbart", "MBartConfig"),
     "mpnet": ("mpnet", "MPNetConfig"),
+    "mt5": ("mt5", "MT5Config"),
     "roberta": ("roberta", "RobertaConfig"),
+    "t5": ("t5", "T5Config"),
     "xlm-roberta": ("xlm_roberta", "XLMRobertaConfig"),
 }
 
@@ -226,4 +234,30 @@ class AutoModelForMaskedLM(_AutoModel):
         >>> RobertaForMaskedLM(tiny).save_pretrained(folder)
         >>> type(AutoModelForMaskedLM.from_pretrained(folder)).__name__  # config.json says which family
         'RobertaForMaskedLM'
+    """
+
+
+class AutoModelForCausalLM(_AutoModel):
+    """Which token comes next: the head that generates text.
+
+    Example:
+        >>> import torch
+        >>> from notebook_kit import AutoConfig, AutoModelForCausalLM
+        >>> config = AutoConfig.for_model("gpt2", n_embd=32, n_layer=1, n_head=4, vocab_size=50, n_positions=16)
+        >>> model = AutoModelForCausalLM.from_config(config)
+        >>> model.generate(torch.tensor([[7, 17]]), max_new_tokens=3, eos_token_id=None).shape
+        torch.Size([1, 5])
+    """
+
+
+class AutoModelForSeq2SeqLM(_AutoModel):
+    """One text out of another: a summary, a translation, an answer.
+
+    Example:
+        >>> import torch
+        >>> from notebook_kit import AutoConfig, AutoModelForSeq2SeqLM
+        >>> config = AutoConfig.for_model("t5", d_model=24, d_kv=6, d_ff=48, num_heads=4, num_layers=1, vocab_size=50)
+        >>> out = AutoModelForSeq2SeqLM.from_config(config)(torch.tensor([[17, 8, 1]]), labels=torch.tensor([[9, 1]]))
+        >>> out.logits.shape  # a score for each word of the vocabulary at each place of the text that is written
+        torch.Size([1, 2, 50])
     """

@@ -49,6 +49,12 @@ _OWN: dict[str, dict[str, Any]] = {
         "classifier_dropout_prob": 0.0,
     },
     "electra": {"embedding_size": 16},
+    "gpt2": {"n_inner": 48, "resid_pdrop": 0.0, "embd_pdrop": 0.0, "attn_pdrop": 0.0, "pad_token_id": 0},
+    "gpt_neox": {"hidden_dropout": 0.0, "attention_dropout": 0.0, "pad_token_id": 0},
+    "llama": {"num_key_value_heads": 2, "pad_token_id": 0},
+    "mistral": {"num_key_value_heads": 2, "pad_token_id": 0, "sliding_window": 4},
+    "qwen2": {"num_key_value_heads": 2, "pad_token_id": 0},
+    "qwen3": {"num_key_value_heads": 2, "pad_token_id": 0, "head_dim": 12},
     "distilbert": {
         "hidden_dim": 48,
         "dropout": 0.0,
@@ -57,23 +63,32 @@ _OWN: dict[str, dict[str, Any]] = {
         "seq_classif_dropout": 0.0,
     },
 }
-_NOT_DISTILBERTS = ("intermediate_size", "hidden_dropout_prob", "attention_probs_dropout_prob")
+_DROPOUTS = ("hidden_dropout_prob", "attention_probs_dropout_prob")
+_NOT_THEIRS: dict[str, tuple[str, ...]] = {
+    "distilbert": ("intermediate_size", *_DROPOUTS),
+    "gpt2": ("intermediate_size", *_DROPOUTS),
+    "gpt_neox": ("hidden_dropout_prob", "attention_probs_dropout_prob"),
+    **dict.fromkeys(("llama", "mistral", "qwen2", "qwen3"), _DROPOUTS),
+}
 
 
 def tiny_fields(model_type: str, **edits: Any) -> dict[str, Any]:
     """The settings of a tiny model with no dropout."""
     fields = {**_TINY, **_OWN.get(model_type, {}), **edits}
-    if model_type == "distilbert":
-        fields = {name: value for name, value in fields.items() if name not in _NOT_DISTILBERTS}
-    return fields
+    return {name: value for name, value in fields.items() if name not in _NOT_THEIRS.get(model_type, ())}
 
 
-def class_names(head: str | None = None) -> Iterator[tuple[str, str]]:
-    """`(model_type, class name)` for every family and head."""
-    for model_type in FAMILIES:
-        for name, kind in family(model_type).heads.items():
+def model_types(head: str = "AutoModelForMaskedLM") -> list[str]:
+    """The families that have this head: as it stands, the encoders."""
+    return [model_type for model_type in FAMILIES if head in family(model_type).heads]
+
+
+def class_names(head: str | None = None, kind: str = "AutoModelForMaskedLM") -> Iterator[tuple[str, str]]:
+    """`(model_type, class name)` for every head of every family of a kind: as it stands, of the encoders."""
+    for model_type in model_types(kind):
+        for name, model_class in family(model_type).heads.items():
             if head in (None, name):
-                yield model_type, kind.__name__
+                yield model_type, model_class.__name__
 
 
 def reference_model(model_type: str, name: str, seed: int = 0, **edits: Any) -> nn.Module:
@@ -125,6 +140,9 @@ def labels_for(name: str, config: Any, problem: str = "single_label_classificati
         if problem == "multi_label_classification":
             return {"labels": torch.tensor([[0.0, 1.0, 1.0], [1.0, 0.0, 0.0], [0.0, 0.0, 0.0]])}
         return {"labels": torch.tensor([0.3, -1.2, 2.0])}
+    if name.endswith(("ForCausalLM", "LMHeadModel")):
+        labels = torch.randint(0, config.vocab_size, (3, 9), generator=torch.Generator().manual_seed(2))
+        return {"labels": labels.masked_fill(torch.arange(27).view(3, 9) % 7 == 3, -100)}
     if name.endswith(("ForTokenClassification", "ForMaskedLM", "ForPreTraining")):
         classes = {"ForMaskedLM": config.vocab_size, "ForPreTraining": 2}.get(name[name.index("For") :], 3)
         labels = torch.randint(0, classes, (3, 9), generator=torch.Generator().manual_seed(2))
@@ -142,6 +160,9 @@ def assert_same_output(ours: Any, reference: Any) -> None:
     assert list(ours) == names
     for name in names:
         mine, theirs = ours[name], reference[name]
+        if name == "past_key_values" and hasattr(theirs, "layers"):
+            mine = tuple(tensor for layer in range(len(mine)) for tensor in mine[layer])
+            theirs = tuple(tensor for layer in theirs.layers for tensor in (layer.keys, layer.values))
         if isinstance(theirs, tuple):
             assert isinstance(mine, tuple) and len(mine) == len(theirs), name
         pairs = zip(mine, theirs, strict=True) if isinstance(theirs, tuple) else [(mine, theirs)]
@@ -191,6 +212,9 @@ def inputs_for(name: str, reference: nn.Module) -> Iterator[Input]:
     config = reference.config
     padded = batch(config)
     yield Input("padded", padded)
+    if not hasattr(config, "type_vocab_size"):  # a decoder, which as a rule is padded on the left
+        left = {name: value.flip(1) for name, value in padded.items()}
+        yield Input("padded on the left", left)
     yield Input("without padding", batch(config, padding=False))
     yield Input("ids alone", {"input_ids": padded["input_ids"]})
     positions = torch.arange(2, 11)[None].expand(3, 9)

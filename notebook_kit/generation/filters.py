@@ -1,0 +1,193 @@
+"""What sampling draws from: the temperature, and filters that leave out the improbable."""
+
+from __future__ import annotations
+
+from torch import Tensor
+
+from notebook_kit.errors import InputError
+from notebook_kit.generation.processors import NEVER, LogitsProcessor
+
+__all__ = [
+    "EpsilonLogitsWarper",
+    "EtaLogitsWarper",
+    "MinPLogitsWarper",
+    "TemperatureLogitsWarper",
+    "TopKLogitsWarper",
+    "TopPLogitsWarper",
+    "TypicalLogitsWarper",
+]
+
+
+def _fraction(name: str, value: float) -> float:
+    if not 0 <= value <= 1:
+        raise InputError(f"{name} is {value!r}.", next_step="Pass a number from 0 to 1.")
+    return float(value)
+
+
+class TemperatureLogitsWarper(LogitsProcessor):
+    """Scores divided by a temperature: below 1 the probable becomes more probable, above 1 less.
+
+    Example:
+        >>> import torch
+        >>> from notebook_kit import TemperatureLogitsWarper
+        >>> TemperatureLogitsWarper(2.0)(torch.tensor([[1]]), torch.tensor([[4.0, 2.0]]))
+        tensor([[2., 1.]])
+    """
+
+    def __init__(self, temperature: float) -> None:
+        if not temperature > 0:
+            raise InputError(
+                f"temperature is {temperature!r}.",
+                next_step="Pass a number above 0; for the most probable token pass do_sample=False.",
+            )
+        self.temperature = float(temperature)
+
+    def __call__(self, input_ids: Tensor, scores: Tensor) -> Tensor:
+        return scores / self.temperature
+
+
+class _Filter(LogitsProcessor):
+    """Leaves tokens out, but never the best `min_tokens_to_keep`."""
+
+    def __init__(self, filter_value: float, min_tokens_to_keep: int) -> None:
+        if not isinstance(min_tokens_to_keep, int) or min_tokens_to_keep < 1:
+            raise InputError(f"min_tokens_to_keep is {min_tokens_to_keep!r}.", next_step="Pass a whole number from 1.")
+        self.filter_value, self.min_tokens_to_keep = filter_value, min_tokens_to_keep
+
+    def _spared(self, out: Tensor, scores: Tensor) -> Tensor:
+        """`out` without the best tokens."""
+        best = scores.topk(min(self.min_tokens_to_keep, scores.shape[-1]), dim=-1).indices
+        return out.scatter(-1, best, False)
+
+
+class TopKLogitsWarper(_Filter):
+    """Draw from the k most probable tokens.
+
+    Source: Fan et al., Hierarchical Neural Story Generation, 2018.
+
+    Example:
+        >>> import torch
+        >>> from notebook_kit import TopKLogitsWarper
+        >>> TopKLogitsWarper(2)(torch.tensor([[1]]), torch.tensor([[1.0, 3.0, 2.0]]))
+        tensor([[-inf, 3., 2.]])
+    """
+
+    def __init__(self, top_k: int, filter_value: float = NEVER, min_tokens_to_keep: int = 1) -> None:
+        super().__init__(filter_value, min_tokens_to_keep)
+        if not isinstance(top_k, int) or top_k < 1:
+            raise InputError(f"top_k is {top_k!r}.", next_step="Pass a whole number from 1.")
+        self.top_k = max(top_k, min_tokens_to_keep)
+
+    def __call__(self, input_ids: Tensor, scores: Tensor) -> Tensor:
+        lowest = scores.topk(min(self.top_k, scores.shape[-1]), dim=-1).values[..., -1:]
+        return scores.masked_fill(scores < lowest, self.filter_value)
+
+
+class TopPLogitsWarper(_Filter):
+    """Draw from the fewest tokens whose probabilities reach `top_p` together.
+
+    Source: Holtzman et al., The Curious Case of Neural Text Degeneration, 2020.
+
+    Example:
+        >>> import torch
+        >>> from notebook_kit import TopPLogitsWarper
+        >>> TopPLogitsWarper(0.8)(torch.tensor([[1]]), torch.tensor([[0.1, 0.6, 0.3]]).log()).exp()
+        tensor([[0.0000, 0.6000, 0.3000]])
+    """
+
+    def __init__(self, top_p: float, filter_value: float = NEVER, min_tokens_to_keep: int = 1) -> None:
+        super().__init__(filter_value, min_tokens_to_keep)
+        self.top_p = _fraction("top_p", top_p)
+
+    def __call__(self, input_ids: Tensor, scores: Tensor) -> Tensor:
+        rising, order = scores.sort(dim=-1)
+        out = rising.softmax(dim=-1).cumsum(dim=-1) <= 1 - self.top_p
+        out[..., -self.min_tokens_to_keep :] = False
+        return scores.masked_fill(out.scatter(-1, order, out), self.filter_value)
+
+
+class MinPLogitsWarper(_Filter):
+    """Draw from tokens that are at least `min_p` times as probable as the most probable.
+
+    Source: Nguyen et al., Turning Up the Heat: Min-p Sampling, 2024.
+
+    Example:
+        >>> import torch
+        >>> from notebook_kit import MinPLogitsWarper
+        >>> MinPLogitsWarper(0.25)(torch.tensor([[1]]), torch.tensor([[0.1, 0.6, 0.3]]).log()).exp()
+        tensor([[0.0000, 0.6000, 0.3000]])
+    """
+
+    def __init__(self, min_p: float, filter_value: float = NEVER, min_tokens_to_keep: int = 1) -> None:
+        super().__init__(filter_value, min_tokens_to_keep)
+        self.min_p = _fraction("min_p", min_p)
+
+    def __call__(self, input_ids: Tensor, scores: Tensor) -> Tensor:
+        probabilities = scores.softmax(dim=-1)
+        out = probabilities < self.min_p * probabilities.amax(dim=-1, keepdim=True)
+        return scores.masked_fill(self._spared(out, scores), self.filter_value)
+
+
+class TypicalLogitsWarper(_Filter):
+    """Draw from the tokens whose surprise is nearest to the expected one, until their probabilities reach `mass`.
+
+    Source: Meister et al., Locally Typical Sampling, 2022.
+
+    Example:
+        >>> import torch
+        >>> from notebook_kit import TypicalLogitsWarper
+        >>> TypicalLogitsWarper(0.4)(torch.tensor([[1]]), torch.tensor([[0.5, 0.3, 0.2]]).log()).exp()
+        tensor([[0.5000, 0.3000, 0.0000]])
+    """
+
+    def __init__(self, mass: float = 0.9, filter_value: float = NEVER, min_tokens_to_keep: int = 1) -> None:
+        super().__init__(filter_value, min_tokens_to_keep)
+        self.mass = _fraction("typical_p", mass)
+
+    def __call__(self, input_ids: Tensor, scores: Tensor) -> Tensor:
+        logs = scores.log_softmax(dim=-1)
+        entropy = -(logs * logs.exp()).nansum(dim=-1, keepdim=True)
+        distance, order = (-logs - entropy).abs().sort(dim=-1)
+        reached = logs.gather(-1, order).exp().cumsum(dim=-1)
+        last = (reached < self.mass).sum(dim=-1, keepdim=True).clamp(max=scores.shape[-1] - 1)
+        out = distance > distance.gather(-1, last)
+        out[..., : self.min_tokens_to_keep] = False
+        return scores.masked_fill(out.scatter(-1, order, out), self.filter_value)
+
+
+class EpsilonLogitsWarper(_Filter):
+    """Draw from tokens that are at least `epsilon` probable.
+
+    Source: Hewitt et al., Truncation Sampling as Language Model Desmoothing, 2022.
+
+    Example:
+        >>> import torch
+        >>> from notebook_kit import EpsilonLogitsWarper
+        >>> EpsilonLogitsWarper(0.2)(torch.tensor([[1]]), torch.tensor([[0.1, 0.6, 0.3]]).log()).exp()
+        tensor([[0.0000, 0.6000, 0.3000]])
+    """
+
+    def __init__(self, epsilon: float, filter_value: float = NEVER, min_tokens_to_keep: int = 1) -> None:
+        super().__init__(filter_value, min_tokens_to_keep)
+        self.epsilon = _fraction("epsilon_cutoff", epsilon)
+
+    def __call__(self, input_ids: Tensor, scores: Tensor) -> Tensor:
+        return scores.masked_fill(self._spared(scores.softmax(dim=-1) < self.epsilon, scores), self.filter_value)
+
+
+class EtaLogitsWarper(EpsilonLogitsWarper):
+    """As `EpsilonLogitsWarper`, with a bound that falls as the entropy grows: `min(epsilon, sqrt(epsilon) * exp(-entropy))`.
+
+    Example:
+        >>> import torch
+        >>> from notebook_kit import EtaLogitsWarper
+        >>> EtaLogitsWarper(0.2)(torch.tensor([[1]]), torch.tensor([[0.1, 0.6, 0.3]]).log()).exp()
+        tensor([[0.0000, 0.6000, 0.3000]])
+    """
+
+    def __call__(self, input_ids: Tensor, scores: Tensor) -> Tensor:
+        logs = scores.log_softmax(dim=-1)
+        probabilities = logs.exp()
+        entropy = -(logs * probabilities).nansum(dim=-1, keepdim=True)
+        bound = (self.epsilon**0.5 * (-entropy).exp()).clamp(max=self.epsilon)
+        return scores.masked_fill(self._spared(probabilities < bound, scores), self.filter_value)

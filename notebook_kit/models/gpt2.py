@@ -1,0 +1,404 @@
+"""GPT-2: a stack of pre-norm transformer decoder layers, trained to say the next token. DistilGPT-2 is the same, smaller.
+
+Source: Radford et al., Language Models are Unsupervised Multitask Learners, 2019.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, ClassVar, Unpack
+
+import torch
+from torch import Tensor, nn
+
+from notebook_kit.configuration import PretrainedConfig
+from notebook_kit.errors import ConfigurationError
+from notebook_kit.models.attention import AttentionSite, attend, causal_mask
+from notebook_kit.models.base import PreTrainedModel
+from notebook_kit.models.decoder import kept, last_token_logits, next_token_loss
+from notebook_kit.models.encoder_decoder import DecoderOptions, decoder_cache
+from notebook_kit.models.layers import (
+    activation,
+    check_length,
+    embed_tokens,
+    input_size,
+    merge_heads,
+    run_layers,
+    sequence_classification_loss,
+    split_heads,
+)
+from notebook_kit.models.outputs import (
+    BaseModelOutputWithPast,
+    CausalLMOutputWithPast,
+    SequenceClassifierOutputWithPast,
+)
+
+if TYPE_CHECKING:
+    from notebook_kit.generation.cache import KVCache
+
+__all__ = ["GPT2Config", "GPT2ForSequenceClassification", "GPT2LMHeadModel", "GPT2Model"]
+
+
+class GPT2Config(PretrainedConfig):
+    """GPT-2's settings; the defaults are those of `gpt2`. The common names (`hidden_size`, `num_hidden_layers`, ...) work too.
+
+    Args:
+        vocab_size: Rows of the token embeddings.
+        n_positions: The longest sequence, in tokens.
+        n_embd: Width of the residual stream.
+        n_layer: Layers.
+        n_head: Heads a layer; must divide `n_embd`.
+        n_inner: Width inside the feed-forward block; four times `n_embd` unless given.
+        activation_function: Of the feed-forward block.
+        resid_pdrop: Dropout after each block.
+        embd_pdrop: Dropout after the embeddings.
+        attn_pdrop: Dropout of attention weights.
+        layer_norm_epsilon: Epsilon of the layer norms.
+        initializer_range: Standard deviation of fresh weights.
+        scale_attn_weights: Divide scores by the root of the head's width.
+        scale_attn_by_inverse_layer_idx: Divide them by the layer's number (from 1) as well.
+        use_cache: Return the cache of keys and values, outside training.
+
+    Example:
+        >>> from notebook_kit import GPT2Config, GPT2LMHeadModel
+        >>> tiny = GPT2Config(n_embd=32, n_layer=2, n_head=4, vocab_size=100, n_positions=64)
+        >>> GPT2LMHeadModel(tiny).num_parameters(), tiny.hidden_size
+        (30720, 32)
+    """
+
+    model_type: ClassVar[str] = "gpt2"
+    keys_to_ignore_at_inference: ClassVar[tuple[str, ...]] = ("past_key_values",)
+    attribute_map: ClassVar[dict[str, str]] = {
+        "hidden_size": "n_embd",
+        "max_position_embeddings": "n_positions",
+        "num_attention_heads": "n_head",
+        "num_hidden_layers": "n_layer",
+    }
+
+    vocab_size: int = 50257
+    n_positions: int = 1024
+    n_embd: int = 768
+    n_layer: int = 12
+    n_head: int = 12
+    n_inner: int | None = None
+    activation_function: str = "gelu_new"
+    resid_pdrop: float = 0.1
+    embd_pdrop: float = 0.1
+    attn_pdrop: float = 0.1
+    layer_norm_epsilon: float = 1e-5
+    initializer_range: float = 0.02
+    scale_attn_weights: bool = True
+    scale_attn_by_inverse_layer_idx: bool = False
+    use_cache: bool = True
+    bos_token_id: int | None = 50256
+    eos_token_id: int | list[int] | None = 50256
+
+    def validate(self) -> None:
+        super().validate()
+        if self.n_embd % self.n_head:
+            raise ConfigurationError(
+                f"GPT2Config: a width of {self.n_embd} cannot be split evenly over {self.n_head} attention heads.",
+                next_step=f"Choose a number of heads that divides {self.n_embd}.",
+            )
+        if self.extra.get("add_cross_attention"):
+            raise ConfigurationError(
+                "This GPT-2 attends to an encoder (add_cross_attention), which notebook_kit's does not.",
+                next_step="Use a family that is an encoder-decoder, such as BART or T5.",
+            )
+
+
+class GPT2Projection(nn.Module):
+    """A linear layer whose weight is stored `(in, out)`, as GPT-2's checkpoints have it."""
+
+    def __init__(self, inputs: int, outputs: int, spread: float = 1.0) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.empty(inputs, outputs))
+        self.bias = nn.Parameter(torch.empty(outputs))
+        self.spread = spread
+
+    def forward(self, x: Tensor) -> Tensor:
+        B, T, C = x.shape
+        return torch.addmm(self.bias, x.reshape(B * T, C), self.weight).view(B, T, -1)
+
+
+class GPT2Attention(nn.Module):
+    def __init__(self, config: GPT2Config, layer: int) -> None:
+        super().__init__()
+        self.heads, self.layer = config.n_head, layer
+        self.c_attn = GPT2Projection(config.n_embd, 3 * config.n_embd)
+        self.c_proj = GPT2Projection(config.n_embd, config.n_embd, spread=(2 * config.n_layer) ** -0.5)
+        self.attn_dropout = config.attn_pdrop
+        self.resid_dropout = nn.Dropout(config.resid_pdrop)
+        self.scale = (config.n_embd // config.n_head) ** -0.5 if config.scale_attn_weights else 1.0
+        if config.scale_attn_by_inverse_layer_idx:
+            self.scale /= layer + 1
+
+    def forward(
+        self, x: Tensor, mask: Tensor | None, is_causal: bool, cache: KVCache | None, site: AttentionSite
+    ) -> Tensor:
+        q, k, v = (split_heads(part, self.heads) for part in self.c_attn(x).chunk(3, dim=-1))
+        if cache is not None:
+            k, v = cache.update(self.layer, k, v)
+        dropout = self.attn_dropout if self.training else 0.0
+        context = attend(q, k, v, site=site, mask=mask, is_causal=is_causal, dropout=dropout, scale=self.scale)
+        return self.resid_dropout(self.c_proj(merge_heads(context)))
+
+
+class GPT2MLP(nn.Module):
+    def __init__(self, config: GPT2Config) -> None:
+        super().__init__()
+        inner = 4 * config.n_embd if config.n_inner is None else config.n_inner
+        self.c_fc = GPT2Projection(config.n_embd, inner)
+        self.c_proj = GPT2Projection(inner, config.n_embd, spread=(2 * config.n_layer) ** -0.5)
+        self.activation = activation(config.activation_function)
+        self.dropout = nn.Dropout(config.resid_pdrop)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.dropout(self.c_proj(self.activation(self.c_fc(x))))
+
+
+class GPT2Block(nn.Module):
+    """Attention, then a feed-forward block, each with a norm before it and a residual around both."""
+
+    def __init__(self, config: GPT2Config, layer: int) -> None:
+        super().__init__()
+        self.ln_1 = nn.LayerNorm(config.n_embd, eps=config.layer_norm_epsilon)
+        self.attn = GPT2Attention(config, layer)
+        self.ln_2 = nn.LayerNorm(config.n_embd, eps=config.layer_norm_epsilon)
+        self.mlp = GPT2MLP(config)
+
+    def forward(
+        self, x: Tensor, mask: Tensor | None, is_causal: bool, cache: KVCache | None, site: AttentionSite
+    ) -> Tensor:
+        x = x + self.attn(self.ln_1(x), mask, is_causal, cache, site)
+        return x + self.mlp(self.ln_2(x))
+
+
+# The backbone --------------------------------------------------------------------------------------------------------
+
+
+class GPT2PreTrainedModel(PreTrainedModel):
+    config_class = GPT2Config
+    base_model_prefix = "transformer"
+    unused_weights = (r"(^|\.)attn\.(masked_)?bias$",)
+
+    @torch.no_grad()
+    def init_parameter(self, module: nn.Module, name: str) -> None:
+        super().init_parameter(module, name)
+        if isinstance(module, GPT2Projection) and name == "weight":
+            module.weight.mul_(
+                module.spread
+            )  # what adds to the residual stream starts smaller the more layers there are
+
+    @property
+    def position_limit(self) -> int:
+        return self.config.n_positions
+
+    def get_input_embeddings(self) -> nn.Embedding:
+        return self.base_model.wte  # type: ignore[return-value]
+
+    def set_input_embeddings(self, table: nn.Embedding) -> None:
+        self.base_model.wte = table
+        self.tie_weights()
+
+
+class GPT2Model(GPT2PreTrainedModel):
+    """The decoder: ids in, one vector a token out, each from the tokens up to its own.
+
+    Example:
+        >>> import torch
+        >>> from notebook_kit import GPT2Config, GPT2Model
+        >>> model = GPT2Model(GPT2Config(n_embd=32, n_layer=1, n_head=4, vocab_size=50, n_positions=16)).eval()
+        >>> out = model(torch.tensor([[7, 17, 8]]))
+        >>> more = model(torch.tensor([[9]]), past_key_values=out.past_key_values)  # the first three are not computed again
+        >>> whole = model(torch.tensor([[7, 17, 8, 9]]))
+        >>> torch.allclose(more.last_hidden_state[:, -1], whole.last_hidden_state[:, -1], atol=1e-6)
+        True
+    """
+
+    def __init__(self, config: GPT2Config) -> None:
+        super().__init__(config)
+        self.wte = nn.Embedding(config.vocab_size, config.n_embd)
+        self.wpe = nn.Embedding(config.n_positions, config.n_embd)
+        self.drop = nn.Dropout(config.embd_pdrop)
+        self.h = nn.ModuleList(GPT2Block(config, layer) for layer in range(config.n_layer))
+        self.ln_f = nn.LayerNorm(config.n_embd, eps=config.layer_norm_epsilon)
+        self.sites = [AttentionSite(layer, config.n_head, "decoder") for layer in range(config.n_layer)]
+        self.post_init()
+
+    def forward(
+        self,
+        input_ids: Tensor | None = None,
+        past_key_values: KVCache | None = None,
+        attention_mask: Tensor | None = None,
+        token_type_ids: Tensor | None = None,
+        position_ids: Tensor | None = None,
+        inputs_embeds: Tensor | None = None,
+        use_cache: bool | None = None,
+        output_attentions: bool | None = None,
+        output_hidden_states: bool | None = None,
+    ) -> BaseModelOutputWithPast:
+        """Decode a batch.
+
+        Args:
+            input_ids: `(batch, tokens)`, from the checkpoint's tokenizer; with `past_key_values` only those that are new.
+            past_key_values: The cache that an earlier call returned; it is written on.
+            attention_mask: `(batch, cached + new tokens)`, 1 for a token and 0 for padding; all 1 unless given.
+            token_type_ids: `(batch, tokens)`; their rows of the token embeddings are added.
+            position_ids: `(batch, tokens)`; counted from the cached ones unless given.
+            inputs_embeds: `(batch, tokens, width)`, in place of `input_ids`.
+            use_cache: Return the cache; `config.use_cache` outside training unless given.
+            output_attentions: Return every layer's attention weights.
+            output_hidden_states: Return the hidden states before and after every layer.
+
+        Raises:
+            InputError: If ids are outside the vocabulary, or there are more tokens than positions.
+        """
+        B, T, device = input_size(input_ids, inputs_embeds)
+        cache = decoder_cache(self, past_key_values, use_cache)
+        past = 0 if cache is None else cache.length
+        if position_ids is None:
+            check_length(past + T, self.config.n_positions)
+            position_ids = torch.arange(past, past + T, device=device)[None]
+        x = embed_tokens(self.wte, input_ids, inputs_embeds) + self.wpe(position_ids)
+        if token_type_ids is not None:
+            x = x + embed_tokens(self.wte, token_type_ids)
+        mask, is_causal = causal_mask(attention_mask, (B, T), past, x.dtype, device)
+        x, states, attentions = run_layers(
+            self,
+            self.h,
+            self.sites,
+            self.drop(x),
+            mask,
+            is_causal,
+            cache,
+            output_attentions=self.config.output_attentions if output_attentions is None else output_attentions,
+            output_hidden_states=(
+                self.config.output_hidden_states if output_hidden_states is None else output_hidden_states
+            ),
+        )
+        x = self.ln_f(x)
+        return BaseModelOutputWithPast(
+            last_hidden_state=x,
+            past_key_values=cache,
+            hidden_states=None if states is None else (*states[:-1], x),
+            attentions=attentions,
+        )
+
+
+# Heads -----------------------------------------------------------------------------------------------------------------
+
+
+class GPT2LMHeadModel(GPT2PreTrainedModel):
+    """GPT-2 with its embeddings as the output layer: the next token.
+
+    Example:
+        >>> import torch
+        >>> from notebook_kit import GPT2Config, GPT2LMHeadModel
+        >>> model = GPT2LMHeadModel(GPT2Config(n_embd=32, n_layer=1, n_head=4, vocab_size=50, n_positions=16)).eval()
+        >>> ids = torch.tensor([[7, 17, 8]])
+        >>> model(ids, labels=ids).logits.shape, model.generate(ids, max_new_tokens=5, eos_token_id=None).shape
+        (torch.Size([1, 3, 50]), torch.Size([1, 8]))
+    """
+
+    generation_kind = "decoder"
+    tied_weights = {"lm_head.weight": "transformer.wte.weight"}
+
+    def __init__(self, config: GPT2Config) -> None:
+        super().__init__(config)
+        self.transformer = GPT2Model(config)
+        self.lm_head = nn.Linear(config.n_embd, config.vocab_size, bias=False)
+        self.post_init()
+
+    def forward(
+        self,
+        input_ids: Tensor | None = None,
+        past_key_values: KVCache | None = None,
+        attention_mask: Tensor | None = None,
+        token_type_ids: Tensor | None = None,
+        position_ids: Tensor | None = None,
+        inputs_embeds: Tensor | None = None,
+        labels: Tensor | None = None,
+        logits_to_keep: int | Tensor = 0,
+        **options: Unpack[DecoderOptions],
+    ) -> CausalLMOutputWithPast:
+        """As `GPT2Model.forward`.
+
+        Args:
+            labels: `(batch, tokens)`, as a rule `input_ids` themselves: they are shifted inside; -100 where none counts.
+            logits_to_keep: Compute logits of that many last tokens alone; of all if 0.
+        """
+        out = self.transformer(
+            input_ids,
+            past_key_values,
+            attention_mask,
+            token_type_ids,
+            position_ids,
+            inputs_embeds,
+            return_dict=True,
+            **options,
+        )
+        logits = self.lm_head(kept(out.last_hidden_state, logits_to_keep))
+        return CausalLMOutputWithPast(
+            loss=next_token_loss(logits, labels),
+            logits=logits,
+            past_key_values=out.past_key_values,
+            hidden_states=out.hidden_states,
+            attentions=out.attentions,
+        )
+
+
+class GPT2ForSequenceClassification(GPT2PreTrainedModel):
+    """GPT-2 with a linear layer on each text's last token: one prediction a text.
+
+    Example:
+        >>> import torch
+        >>> from notebook_kit import GPT2Config, GPT2ForSequenceClassification
+        >>> tiny = GPT2Config(n_embd=32, n_layer=1, n_head=4, vocab_size=50, n_positions=16, num_labels=3, pad_token_id=0)
+        >>> model = GPT2ForSequenceClassification(tiny)
+        >>> model(torch.tensor([[7, 17, 8], [9, 4, 0]])).logits.shape
+        torch.Size([2, 3])
+    """
+
+    def __init__(self, config: GPT2Config) -> None:
+        super().__init__(config)
+        self.transformer = GPT2Model(config)
+        self.score = nn.Linear(config.n_embd, config.num_labels, bias=False)
+        self.post_init()
+
+    def forward(
+        self,
+        input_ids: Tensor | None = None,
+        past_key_values: KVCache | None = None,
+        attention_mask: Tensor | None = None,
+        token_type_ids: Tensor | None = None,
+        position_ids: Tensor | None = None,
+        inputs_embeds: Tensor | None = None,
+        labels: Tensor | None = None,
+        **options: Unpack[DecoderOptions],
+    ) -> SequenceClassifierOutputWithPast:
+        """As `GPT2Model.forward`; `labels` as `config.problem_type` wants them, see `sequence_classification_loss`."""
+        out = self.transformer(
+            input_ids,
+            past_key_values,
+            attention_mask,
+            token_type_ids,
+            position_ids,
+            inputs_embeds,
+            return_dict=True,
+            **options,
+        )
+        logits = last_token_logits(self.score(out.last_hidden_state), input_ids, self.config)
+        return SequenceClassifierOutputWithPast(
+            loss=sequence_classification_loss(logits, labels, self.config),
+            logits=logits,
+            past_key_values=out.past_key_values,
+            hidden_states=out.hidden_states,
+            attentions=out.attentions,
+        )
+
+
+heads = {
+    "AutoModel": GPT2Model,
+    "AutoModelForCausalLM": GPT2LMHeadModel,
+    "AutoModelForSequenceClassification": GPT2ForSequenceClassification,
+}
