@@ -109,6 +109,8 @@ class Search:
         is_done: Whether there is nothing more to come.
         scanned: How many of the Hub's models have been looked at.
         free: Bytes of free memory by device, as they were when the search began.
+        room: Bytes that are free where most are free; None if unknown.
+        changed: Places in `models` of which the Hub has told more since; who has read them empties it.
 
     Example:
         >>> import os
@@ -124,15 +126,15 @@ class Search:
         self.is_done = False
         self.scanned = 0
         self.free = free_memory()
+        self.changed: set[int] = set()
         self._client = Client("", token)
         self._cache_dir = cache_dir
         self._listing: Iterator[Any] | None = None
         self._lock = threading.Lock()
         local = local_models(cache_dir)
         self._sizes = {model.id: model.cached_bytes for model in local}
-        room = max(self.free.values(), default=None)
-        self._room = room
-        self.models: list[FoundModel] = [model for model in local if query.accepts(model, room)]
+        self.room = max(self.free.values(), default=None)
+        self.models: list[FoundModel] = [model for model in local if query.accepts(model, self.room)]
         self._places = {model.id: place for place, model in enumerate(self.models)}
 
     def more(
@@ -213,11 +215,12 @@ class Search:
             place = self._places.get(model.id)
             if place is not None and self.models[place].source == "cache":
                 self.models[place] = with_counts(self.models[place], model)
+                self.changed.add(place)
             if place is not None or not model.id:
                 continue
             if model.id in self._sizes:  # cached, yet it did not pass by what its files say
                 model = replace(model, source="cache", cached_bytes=self._sizes[model.id])
-            if self.query.accepts(model, self._room, is_listed=True):
+            if self.query.accepts(model, self.room, is_listed=True):
                 self._places[model.id] = len(self.models)
                 self.models.append(model)
                 new.append(model)

@@ -11,12 +11,13 @@ from typing import Any
 
 _HOMES = {
     "AttentionView": "attention_view",
+    "ModelPicker": "model_picker",
     "Panel": "panel",
     "TokenInspector": "token_inspector",
     "set_language": "language",
 }
 
-__all__ = ["AttentionView", "Panel", "TokenInspector", "set_language"]
+__all__ = ["AttentionView", "ModelPicker", "Panel", "TokenInspector", "set_language"]
 
 
 def __getattr__(name: str) -> Any:

@@ -106,6 +106,11 @@ function startView(model, el, name) {
   model.on("msg:custom", onMessage);
   offs.push(() => model.off("msg:custom", onMessage));
 
+  const onNotice = () => { const notice = model.get("_notice"); if (notice?.what) showError(notice); };
+  model.on("change:_notice", onNotice);
+  offs.push(() => model.off("change:_notice", onNotice));
+  onNotice();
+
   const onLanguage = () => root.setAttribute("lang", model.get("_language"));
   model.on("change:_language", onLanguage);
   offs.push(() => model.off("change:_language", onLanguage));

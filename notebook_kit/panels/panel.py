@@ -92,9 +92,13 @@ class Panel(anywidget.AnyWidget):
     name: ClassVar[str] = ""
     parts: ClassVar[tuple[str, ...]] = ()
     """Files that stand before the panel's own module, where that would be too long."""
+    workers: ClassVar[int] = 1
+    """How many slow answers may be worked on at a time."""
 
     _strings = traitlets.Dict().tag(sync=True)
     _language = traitlets.Unicode("en").tag(sync=True)
+    _notice = traitlets.Dict().tag(sync=True)
+    """What another panel, linked to this one, could not do here: {what, next_step}."""
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
         if "name" in cls.__dict__:  # not when a widget makes a class of its own with traits added
@@ -138,7 +142,7 @@ class Panel(anywidget.AnyWidget):
             return
         if getattr(method, "is_slow", False):
             if self._worker is None:
-                self._worker = ThreadPoolExecutor(1, thread_name_prefix=f"notebook_kit-{self.name}")
+                self._worker = ThreadPoolExecutor(self.workers, thread_name_prefix=f"notebook_kit-{self.name}")
             self._worker.submit(self._answer, method, asked, place, content.get("with") or {}, buffers)
         else:
             self._answer(method, asked, place, content.get("with") or {}, buffers)

@@ -1,0 +1,105 @@
+"""A loaded pipeline, tried on what a reader types."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from notebook_kit.errors import InputError
+from notebook_kit.pipelines.factory import ALIASES
+
+__all__ = ["fields_of", "tried"]
+
+BEST = 6
+"""Answers that are shown, of those that have scores."""
+
+FIELDS = {
+    "text-classification": ("text",),
+    "token-classification": ("text",),
+    "fill-mask": ("text",),
+    "feature-extraction": ("text",),
+    "question-answering": ("question", "context"),
+    "zero-shot-classification": ("text", "labels"),
+}
+TEXT_OUT = frozenset({"text-generation", "text2text-generation", "summarization", "translation"})
+
+
+def fields_of(pipeline: Any) -> list[str]:
+    """The names of the boxes that a task needs; none if it takes something other than text.
+
+    Example:
+        >>> from notebook_kit import pipeline
+        >>> fields_of(pipeline("sentiment-analysis", model="zoo"))
+        ['text']
+    """
+    task = _task(pipeline)
+    if task in TEXT_OUT or task.startswith("translation_"):
+        return ["text"]
+    return list(FIELDS.get(task, ()))
+
+
+def _task(pipeline: Any) -> str:
+    return ALIASES.get(pipeline.task, str(pipeline.task))
+
+
+def tried(pipeline: Any, values: dict[str, str]) -> dict[str, Any]:
+    """What a pipeline says.
+
+    Args:
+        pipeline: A text pipeline.
+        values: Field -> what was typed, for the fields of `fields_of`.
+
+    Returns:
+        `bars`: pairs of a label and a score from 0 to 1; or `spans`: (start, end, label, score) in the text `of`; or
+        `text`; or `vector`: numbers of tokens and dimensions, and the first values of the mean over the tokens.
+
+    Raises:
+        InputError: A box is empty, or the task takes no text.
+
+    Example:
+        >>> from notebook_kit import pipeline
+        >>> result = tried(pipeline("sentiment-analysis", model="zoo"), {"text": "I love this!"})
+        >>> result["bars"][0][0], len(result["bars"])
+        ('POSITIVE', 2)
+    """
+    fields = fields_of(pipeline)
+    if not fields:
+        raise InputError(
+            f"A pipeline for {pipeline.task} takes something other than text.",
+            next_step="Call picker.pipeline(...) in a cell.",
+        )
+    empty = [name for name in fields if not str(values.get(name, "")).strip()]
+    if empty:
+        raise InputError("There is nothing to try it on.", next_step="Write something.")
+    first, task = str(values[fields[0]]), _task(pipeline)
+    if task == "text-classification":
+        found = pipeline(first, top_k=BEST)
+        return {"bars": [[str(one["label"]), float(one["score"])] for one in found]}
+    if task == "token-classification":
+        found = pipeline(first, aggregation_strategy="simple")
+        return {
+            "of": first,
+            "spans": [[int(e["start"]), int(e["end"]), str(e["entity_group"]), float(e["score"])] for e in found],
+        }
+    if task == "fill-mask":
+        found = pipeline(first, top_k=BEST)
+        gaps = found if found and isinstance(found[0], list) else [found]
+        several = len(gaps) > 1
+        bars = [
+            [f"{number}. {one['token_str']}" if several else str(one["token_str"]), float(one["score"])]
+            for number, gap in enumerate(gaps, 1)
+            for one in gap
+        ]
+        return {"bars": bars}
+    if task == "question-answering":
+        context = str(values["context"])
+        one = pipeline(question=first, context=context)
+        return {"of": context, "spans": [[int(one["start"]), int(one["end"]), "", float(one["score"])]]}
+    if task == "zero-shot-classification":
+        one = pipeline(first, str(values["labels"]))
+        return {"bars": [[str(label), float(score)] for label, score in zip(one["labels"], one["scores"], strict=True)]}
+    if task == "feature-extraction":
+        hidden = pipeline(first, return_tensors=True)[0]
+        return {"vector": [*hidden.shape], "values": [float(value) for value in hidden.mean(0)[:8]]}
+    found = pipeline(first)
+    one = found[0] if isinstance(found, list) and found else found
+    return {"text": next((str(value) for key, value in dict(one).items() if key.endswith("_text")), str(one))}
