@@ -39,7 +39,10 @@ NOT_OURS = {
     "summary_type",
     "summary_use_proj",
     "summary_activation",
+    "summary_first_dropout",
     "summary_last_dropout",
+    "summary_proj_to_labels",
+    "reorder_and_upcast_attn",
 }
 
 

@@ -15,7 +15,7 @@ from torch.utils._pytree import tree_iter
 import notebook_kit
 from notebook_kit.errors import InputError
 from notebook_kit.models.attention import AttentionSite, attend, padding_mask, sites_of
-from notebook_kit.models.auto import FAMILIES, family
+from notebook_kit.models.auto import family
 from notebook_kit.models.layers import merge_heads
 
 IDS = torch.tensor([[5, 9, 17, 33, 2]])
@@ -70,7 +70,7 @@ class PeakMemory(TorchDispatchMode):
 
 
 @pytest.mark.parametrize("padding", [True, False], ids=["padded", "full"])
-@pytest.mark.parametrize("model_type", list(FAMILIES))
+@pytest.mark.parametrize("model_type", ref.model_types())
 def test_recorded_weights_equal_the_references(model_type, padding, tmp_path):
     name = family(model_type).heads["AutoModelForTokenClassification"].__name__
     reference = ref.reference_model(model_type, name)
@@ -209,7 +209,7 @@ def test_an_error_inside_the_block_ends_the_watch():
 # Cost ----------------------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("model_type", list(FAMILIES))
+@pytest.mark.parametrize("model_type", ref.model_types())
 def test_nobody_looking_costs_nothing(model_type):
     """No softmax is called and no layer makes a matrix of weights. (MPNet's bias is one of its own, once for all layers.)"""
     model = fresh(model_type)
@@ -251,7 +251,7 @@ def test_one_layer_of_twelve_costs_an_eighth_of_all():
 
 
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
-@pytest.mark.parametrize("model_type", list(FAMILIES))
+@pytest.mark.parametrize("model_type", ref.model_types())
 def test_mixed_precision(model_type, dtype):
     """Under autocast, with a row of nothing but padding: finite, fused or recorded, forward and backward."""
     model = fresh(model_type, "AutoModelForSequenceClassification").train()
@@ -288,7 +288,7 @@ def output_projection(model, layer):
 
 
 @pytest.mark.parametrize("recording", [False, True], ids=["fused", "recorded"])
-@pytest.mark.parametrize("model_type", [name for name in FAMILIES if name != "albert"])
+@pytest.mark.parametrize("model_type", [name for name in ref.model_types() if name != "albert"])
 def test_ablated_heads_contribute_nothing(model_type, recording):
     """As if the columns that the output projection has for these heads were zero."""
     model = fresh(model_type, "AutoModelForSequenceClassification")
@@ -412,7 +412,7 @@ def test_a_mask_for_each_pair_of_tokens():
 
 
 def test_padding_does_not_change_a_text():
-    for model_type in FAMILIES:
+    for model_type in ref.model_types():
         model = fresh(model_type)
         given = ref.batch(model.config)
         with torch.no_grad():

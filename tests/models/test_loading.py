@@ -16,7 +16,7 @@ from safetensors.torch import load_file, save_file
 
 import notebook_kit
 from notebook_kit.errors import CheckpointError, ConfigurationError, InputError, NotebookKitWarning
-from notebook_kit.models.auto import FAMILIES, family
+from notebook_kit.models.auto import family
 
 IDS = torch.tensor([[5, 9, 17, 33, 2]])
 
@@ -40,7 +40,7 @@ def tiny(tmp_path):
 # Backbone and heads --------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("model_type", list(FAMILIES))
+@pytest.mark.parametrize("model_type", ref.model_types())
 def test_backbone_into_heads(model_type, tmp_path):
     """One warning, which names the head; the backbone's weights arrive."""
     reference = ref.reference_model(model_type, family(model_type).heads["AutoModel"].__name__, num_labels=2)
@@ -55,7 +55,7 @@ def test_backbone_into_heads(model_type, tmp_path):
         assert all(parameter.isfinite().all() for parameter in model.parameters())
 
 
-@pytest.mark.parametrize("model_type", list(FAMILIES))
+@pytest.mark.parametrize("model_type", ref.model_types())
 def test_heads_into_backbone(model_type, tmp_path):
     """Silent, unless a pooler has to start fresh."""
     for auto_name, kind in heads_of(model_type).items():
@@ -156,7 +156,7 @@ def test_weight_with_no_place(tiny):
 # Old checkpoints -----------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("model_type", list(FAMILIES))
+@pytest.mark.parametrize("model_type", ref.model_types())
 def test_old_names(model_type, tmp_path):
     """gamma and beta of TensorFlow-era files, and stored position indices."""
     kind = family(model_type).heads["AutoModelForMaskedLM"]
@@ -177,7 +177,7 @@ def test_old_names(model_type, tmp_path):
         ref.assert_same_output(model(IDS), reference(IDS))
 
 
-@pytest.mark.parametrize("model_type", list(FAMILIES))
+@pytest.mark.parametrize("model_type", ref.model_types())
 def test_tied_weights_stored_under_either_name(model_type, tmp_path):
     """Files of version 4 hold both names, some conversions only the output layer's."""
     kind = family(model_type).heads["AutoModelForMaskedLM"]
@@ -304,7 +304,7 @@ def test_dtype(dtype, tiny, tmp_path):
 
 def test_half_precision_with_a_row_of_padding(tmp_path):
     """A text of nothing but padding makes no NaN, in any precision, in any family."""
-    for model_type in FAMILIES:
+    for model_type in ref.model_types():
         kind = family(model_type).heads["AutoModel"]
         model = kind.from_pretrained(ref.saved(ref.reference_model(model_type, kind.__name__), tmp_path / model_type))
         for dtype in (torch.float32, torch.bfloat16, torch.float16):
@@ -404,7 +404,7 @@ def test_wrong_labels(tiny):
 
 @pytest.mark.parametrize("rows", [105, 90])
 @pytest.mark.parametrize("tied", [True, False], ids=["tied", "untied"])
-@pytest.mark.parametrize("model_type", list(FAMILIES))
+@pytest.mark.parametrize("model_type", ref.model_types())
 def test_resize_token_embeddings(model_type, tied, rows, tmp_path):
     name = family(model_type).heads["AutoModelForMaskedLM"].__name__
     reference = ref.reference_model(model_type, name, tie_word_embeddings=tied)

@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import pytest
+import reference as ref
 import torch
 
 from notebook_kit import AutoModel
 from notebook_kit.errors import InputError
-from notebook_kit.models.auto import FAMILIES, config_class
+from notebook_kit.models.auto import config_class
 
 IDS = torch.tensor([[5, 6, 7], [8, 9, 10]])
 
 
-@pytest.fixture(scope="module", params=sorted(FAMILIES))
+@pytest.fixture(scope="module", params=ref.model_types() + ref.model_types("AutoModelForCausalLM"))
 def model(request):
     config = config_class(request.param)()
     config.vocab_size = 50

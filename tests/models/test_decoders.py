@@ -1,0 +1,249 @@
+"""Every decoder equals its counterpart in transformers, with and without a cache, and can be looked into as the encoders can."""
+
+from __future__ import annotations
+
+import copy
+import inspect
+
+import pytest
+import reference as ref
+import torch
+import transformers
+
+import notebook_kit
+from notebook_kit.errors import CheckpointError, ConfigurationError, InputError
+from notebook_kit.generation import KVCache
+from notebook_kit.models import auto
+from notebook_kit.models.auto import FAMILIES, config_class, family
+
+CAUSAL = "AutoModelForCausalLM"
+TYPES = ref.model_types(CAUSAL)
+ALL = [pytest.param(*pair, id=pair[1]) for pair in ref.class_names(kind=CAUSAL)]
+
+
+def causal(model_type, tmp_path, **edits):
+    """`(ours, theirs)` with the head that predicts the next token."""
+    name = family(model_type).heads[CAUSAL].__name__
+    reference = ref.reference_model(model_type, name, **edits)
+    return ref.ours_of(name).from_pretrained(ref.saved(reference, tmp_path)), reference
+
+
+@pytest.mark.parametrize(("model_type", "name"), ALL)
+def test_equals_reference(model_type, name, tmp_path):
+    ref.assert_matches_reference(model_type, name, tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("model_type", "edits"),
+    [
+        ("gpt2", {"tie_word_embeddings": False}),
+        ("gpt2", {"scale_attn_weights": False}),
+        ("gpt2", {"scale_attn_by_inverse_layer_idx": True, "activation_function": "relu", "n_inner": None}),
+    ],
+    ids=lambda value: value if isinstance(value, str) else "-".join(value),
+)
+def test_unusual_settings(model_type, edits, tmp_path):
+    ref.assert_matches_reference(model_type, family(model_type).heads[CAUSAL].__name__, tmp_path, **edits)
+
+
+def test_registry_is_whole():
+    for model_type in TYPES:
+        heads = family(model_type).heads
+        assert {"AutoModel", CAUSAL, "AutoModelForSequenceClassification"} <= heads.keys()
+        for auto_name, kind in heads.items():
+            assert kind.config_class is config_class(model_type)
+            assert getattr(notebook_kit, kind.__name__) is kind
+            assert getattr(auto, auto_name).model_class(config_class(model_type)()) is kind
+        assert getattr(notebook_kit, FAMILIES[model_type][1]) is config_class(model_type)
+
+
+@pytest.mark.parametrize(("model_type", "name"), ALL)
+def test_takes_the_inputs_that_the_reference_takes(model_type, name):
+    mine = [name for name in inspect.signature(ref.ours_of(name).forward).parameters if name != "options"]
+    theirs = [given for given in inspect.signature(getattr(transformers, name).forward).parameters if given in mine]
+    assert [given for given in mine if given in theirs] == theirs  # in the same order, for calls by position
+    assert set(mine) - set(theirs) <= {"output_attentions", "output_hidden_states"}
+
+
+@pytest.mark.parametrize(("model_type", "name"), ALL)
+def test_fresh_weights_are_drawn_as_the_reference_draws_them(model_type, name):
+    torch.manual_seed(0)
+    fields = ref.tiny_fields(model_type, num_labels=2)
+    kind, reference_class = ref.ours_of(name), getattr(transformers, name)
+    mine = dict(ref.all_parameters(kind(kind.config_class(**fields))))
+    theirs = dict(ref.all_parameters(reference_class(reference_class.config_class(**fields))))
+    assert mine.keys() == theirs.keys()
+    for key, value in theirs.items():
+        assert mine[key].shape == value.shape
+        assert (mine[key] == 0).all() == (value == 0).all(), key
+        assert (mine[key] == 1).all() == (value == 1).all(), key
+        if value.numel() > 500 and value.any():
+            assert mine[key].std().item() == pytest.approx(value.std().item(), rel=0.15), key
+
+
+# With a cache --------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("cache", [None, "empty", "limited"])
+@pytest.mark.parametrize("model_type", TYPES)
+@torch.no_grad()
+def test_in_pieces_as_in_one(model_type, cache, tmp_path):
+    """Prompts padded on the left, given in three pieces, one of several tokens after the first."""
+    model, reference = causal(model_type, tmp_path)
+    given = {name: value.flip(1) for name, value in ref.batch(reference.config).items()}
+    ids, mask = given["input_ids"], given["attention_mask"]
+    positions = (mask.cumsum(1) - 1).clamp(min=0)
+    whole = reference(ids, attention_mask=mask, position_ids=positions).logits
+    held = {None: None, "empty": KVCache(), "limited": KVCache(limit=9)}[cache]
+    pieces = []
+    for start, end in ((0, 4), (4, 8), (8, 9)):
+        part = {"attention_mask": mask[:, :end], "position_ids": positions[:, start:end]}
+        out = model(ids[:, start:end], **part, past_key_values=held, use_cache=True)
+        held = out.past_key_values
+        pieces.append(out.logits)
+        assert held.length == end
+    real = mask[..., None].bool()
+    torch.testing.assert_close(torch.cat(pieces, 1) * real, whole * real, rtol=1e-5, atol=1e-5)
+
+
+@pytest.mark.parametrize("model_type", TYPES)
+def test_gradients_pass_through_the_cache(model_type, tmp_path):
+    model, _ = causal(model_type, tmp_path)
+    ids = torch.tensor([[5, 17, 23, 9, 31]])
+    out = model(ids[:, :3], use_cache=True)
+    split = torch.cat([out.logits, model(ids[:, 3:], past_key_values=out.past_key_values).logits], 1).square().sum()
+    whole = model(ids).logits.square().sum()
+    parameters = list(model.parameters())
+    mine, expected = (torch.autograd.grad(loss, parameters, retain_graph=True) for loss in (split, whole))
+    for a, b in zip(mine, expected, strict=True):
+        torch.testing.assert_close(a, b, rtol=1e-3, atol=1e-4)
+
+
+@pytest.mark.parametrize("model_type", TYPES)
+@torch.no_grad()
+def test_logits_of_the_last_tokens_alone(model_type, tmp_path):
+    model, _ = causal(model_type, tmp_path)
+    ids = torch.tensor([[5, 17, 23, 9, 31]])
+    whole = model(ids).logits
+    torch.testing.assert_close(model(ids, logits_to_keep=2).logits, whole[:, -2:])
+    torch.testing.assert_close(model(ids, logits_to_keep=torch.tensor([0, 3])).logits, whole[:, [0, 3]])
+    assert model(ids, use_cache=False).past_key_values is None
+    assert copy.deepcopy(model).train()(ids).past_key_values is None
+
+
+def test_cache_says_what_does_not_fit():
+    model = notebook_kit.GPT2Model(notebook_kit.GPT2Config(**ref.tiny_fields("gpt2"))).eval()
+    out = model(torch.tensor([[5, 6]]))
+    with pytest.raises(InputError, match="holds a batch of 1, and the call brings one of 2"):
+        model(torch.tensor([[7], [8]]), past_key_values=out.past_key_values)
+    with pytest.raises(InputError, match="made for 2 positions, and 3"):
+        model(torch.tensor([[5, 6, 7]]), past_key_values=KVCache(limit=2))
+    with pytest.raises(InputError, match="2 tokens in the cache and 1 new"):
+        model(
+            torch.tensor([[7]]),
+            past_key_values=model(torch.tensor([[5, 6]])).past_key_values,
+            attention_mask=torch.ones(1, 1),
+        )
+    with pytest.raises(InputError, match="41 tokens, and this model has positions for 40"):
+        model(torch.full((1, 41), 5))
+
+
+# Looking in ----------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("model_type", TYPES)
+@torch.no_grad()
+def test_recorded_weights_equal_the_references(model_type, tmp_path):
+    model, reference = causal(model_type, tmp_path)
+    given = {name: value.flip(1) for name, value in ref.batch(reference.config).items()}
+    expected = reference(**given, output_attentions=True).attentions
+    with notebook_kit.record_attention(model) as record:
+        model(**given)
+    for layer, weights in enumerate(expected):
+        torch.testing.assert_close(record[layer], weights, rtol=1e-5, atol=1e-5)
+
+
+@pytest.mark.parametrize("model_type", TYPES)
+@torch.no_grad()
+def test_generation_is_recorded_step_by_step(model_type, tmp_path):
+    """For each new token, what it looked at: the rows that one call on the whole text would have."""
+    model, _ = causal(model_type, tmp_path)
+    prompt = torch.tensor([[5, 17, 23, 9], [31, 7, 40, 12]])
+    settings = {"max_new_tokens": 4, "eos_token_id": None}
+    with notebook_kit.record_attention(model, layers=[1]) as record:
+        ids = model.generate(prompt, **settings)
+    assert ids.tolist() == model.generate(prompt, **settings).tolist()
+    steps = record.steps(1)
+    assert [tuple(step.shape[-2:]) for step in steps] == [(4, 4), (1, 5), (1, 6), (1, 7)]
+    with notebook_kit.record_attention(model, layers=[1]) as at_once:
+        model(ids[:, :-1])
+    for position, step in zip((3, 4, 5, 6), steps, strict=True):
+        torch.testing.assert_close(step[:, :, -1], at_once[1][:, :, position, : position + 1], rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("model_type", TYPES)
+@torch.no_grad()
+def test_ablated_heads_change_what_follows(model_type, tmp_path):
+    model, _ = causal(model_type, tmp_path)
+    ids = torch.tensor([[5, 17, 23, 9]])
+    plain = model(ids).logits
+    with notebook_kit.ablate_heads(model, {(0, 1)}):
+        fused = model(ids).logits
+        with notebook_kit.record_attention(model):
+            recorded = model(ids).logits
+    assert (fused - plain).abs().max() > 1e-3
+    torch.testing.assert_close(fused, recorded, rtol=1e-4, atol=1e-5)
+
+
+# In use ----------------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("model_type", TYPES)
+def test_gradient_checkpointing(model_type, tmp_path):
+    model, _ = causal(model_type, tmp_path)
+    ids = torch.tensor([[5, 17, 23, 9]])
+    model.train()
+    losses = []
+    for save_memory in (False, True):
+        (model.gradient_checkpointing_enable if save_memory else model.gradient_checkpointing_disable)()
+        model.zero_grad()
+        model(ids, labels=ids).loss.backward()
+        losses.append([parameter.grad.clone() for parameter in model.parameters()])
+    for a, b in zip(*losses, strict=True):
+        torch.testing.assert_close(a, b)
+
+
+@pytest.mark.parametrize("model_type", TYPES)
+def test_resized_embeddings_follow(model_type, tmp_path):
+    model, _ = causal(model_type, tmp_path)
+    before = model.get_input_embeddings().weight.detach().clone()
+    model.resize_token_embeddings(105)
+    assert model(torch.tensor([[104]])).logits.shape == (1, 1, 105)
+    torch.testing.assert_close(model.get_input_embeddings().weight[:99], before)
+    model.save_pretrained(tmp_path / "larger")
+    assert type(model).from_pretrained(tmp_path / "larger").config.vocab_size == 105
+
+
+def test_generation_config_goes_there_and_back(tmp_path):
+    model, _ = causal("gpt2", tmp_path, eos_token_id=7)
+    assert model.generation_config.eos_token_id == 7
+    model.generation_config.update(max_new_tokens=3, do_sample=False)
+    model.generation_config.extra["note_of_nobody"] = [1, 2]
+    model.save_pretrained(tmp_path / "ours")
+    there = transformers.GPT2LMHeadModel.from_pretrained(tmp_path / "ours").generation_config
+    assert there.max_new_tokens == 3 and there.eos_token_id == 7 and there.note_of_nobody == [1, 2]
+    here = notebook_kit.GPT2LMHeadModel.from_pretrained(tmp_path / "ours")
+    assert here.generation_config == model.generation_config
+    assert here.generate(torch.tensor([[5]]), eos_token_id=None).shape == (1, 4)
+
+
+def test_wrong_configurations(tmp_path):
+    with pytest.raises(ConfigurationError, match="width of 30 cannot be split evenly over 4"):
+        notebook_kit.GPT2Config(n_embd=30, n_head=4)
+    with pytest.raises(InputError, match="does not generate text"):
+        notebook_kit.GPT2Model(notebook_kit.GPT2Config(**ref.tiny_fields("gpt2"))).generate(torch.tensor([[5]]))
+    model, _ = causal("gpt2", tmp_path)
+    for file in tmp_path.glob("generation_config.json"):
+        file.write_text("{")
+    with pytest.raises(CheckpointError, match="not valid JSON"):
+        type(model).from_pretrained(tmp_path)
