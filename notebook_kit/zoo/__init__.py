@@ -81,6 +81,8 @@ def sample(filename: str) -> Path:
 
     Args:
         filename: "support_messages.jsonl": 96 short messages to a shop (`text`) in three kinds (`topic`).
+            "parallel_sentences.jsonl": 24 everyday sentences (`text`, `number` from 0) in each of eight languages (`language`:
+            ar, de, en, es, hi, ru, te, zh), the same sentence under the same number.
 
     Raises:
         InputError: There is no such sample.
