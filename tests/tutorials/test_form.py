@@ -165,9 +165,9 @@ def test_links(path):
 def test_spelling(path, tmp_path):
     text = tmp_path / f"{path.stem}.txt"
     text.write_text(prose(path), encoding="utf-8")
-    run = subprocess.run(
-        [sys.executable, "-m", "codespell_lib", "--builtin", "clear,rare", text], capture_output=True, text=True
-    )
+    # "te" is the code of Telugu, which code has to name
+    command = [sys.executable, "-m", "codespell_lib", "--builtin", "clear,rare", "--ignore-words-list", "te", text]
+    run = subprocess.run(command, capture_output=True, text=True)
     assert run.returncode == 0, run.stdout + run.stderr
 
 
