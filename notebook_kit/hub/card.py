@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from contextlib import suppress
 from dataclasses import dataclass, field
 from html.parser import HTMLParser
 from pathlib import Path
@@ -100,20 +101,28 @@ class _Text(HTMLParser):
 def _plain(markdown: str) -> str:
     text = re.sub(r"^(```|~~~)[^\n]*\n.*?(?:^\1[^\n]*$|\Z)", "", markdown, flags=re.DOTALL | re.MULTILINE)
     reader = _Text()
-    reader.feed(text)
-    reader.close()
+    with suppress(
+        AssertionError
+    ):  # how the parser of some Python versions meets a damaged declaration: keep what came before
+        reader.feed(text)
+        reader.close()
     text = "".join(reader.parts)
     text = re.sub(r"!\[[^\]]*\]\([^)]*\)", "", text)
     text = re.sub(r"\[([^\[\]]*)\]\([^()]*(?:\([^()]*\)[^()]*)*\)", r"\1", text)
     lines = []
     for line in text.splitlines():
+        if line.lstrip().startswith("#"):
+            line += "\n"
         line = re.sub(r"^\s*#{1,6}\s+|\s+#+\s*$|^\s*>+\s?", "", line)
         if line.lstrip().startswith("|") or re.fullmatch(r"\s*[-=*_|: ]{3,}\s*", line):  # tables and rules
             line = ""
         line = re.sub(r"(\*\*|__)(?=\S)(.+?)(?<=\S)\1", r"\2", line)
         line = re.sub(r"(?<![\w*])\*(?=\S)([^*]+?)(?<=\S)\*(?![\w*])|`([^`]*)`", lambda m: m[1] or m[2] or "", line)
         lines.append(line.strip())
-    return re.sub(r"\n{3,}", "\n\n", "\n".join(lines)).strip()
+    text = re.sub(
+        r"(?<=\S)\n(?=\S)(?![-*+•] |\d+[.)] )", " ", "\n".join(lines)
+    )  # a paragraph is one line, a list is not
+    return re.sub(r"\n{3,}", "\n\n", text).strip()
 
 
 def _shortened(text: str) -> str:
