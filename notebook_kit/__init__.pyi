@@ -135,12 +135,16 @@ from notebook_kit.pipelines import pipeline as pipeline
 from notebook_kit.processing.text import AutoTokenizer as AutoTokenizer
 from notebook_kit.processing.text import BatchEncoding as BatchEncoding
 from notebook_kit.processing.text import PreTrainedTokenizerFast as PreTrainedTokenizerFast
+from notebook_kit.training import DataCollatorForLanguageModeling as DataCollatorForLanguageModeling
+from notebook_kit.training import DataCollatorForSeq2Seq as DataCollatorForSeq2Seq
 from notebook_kit.training import DataCollatorForTokenClassification as DataCollatorForTokenClassification
 from notebook_kit.training import DataCollatorWithPadding as DataCollatorWithPadding
 from notebook_kit.training import EarlyStoppingCallback as EarlyStoppingCallback
 from notebook_kit.training import EvalPrediction as EvalPrediction
 from notebook_kit.training import PrinterCallback as PrinterCallback
 from notebook_kit.training import ProgressCallback as ProgressCallback
+from notebook_kit.training import Seq2SeqTrainer as Seq2SeqTrainer
+from notebook_kit.training import Seq2SeqTrainingArguments as Seq2SeqTrainingArguments
 from notebook_kit.training import Trainer as Trainer
 from notebook_kit.training import TrainerCallback as TrainerCallback
 from notebook_kit.training import TrainerControl as TrainerControl
@@ -149,6 +153,7 @@ from notebook_kit.training import TrainingArguments as TrainingArguments
 from notebook_kit.training import default_data_collator as default_data_collator
 from notebook_kit.training import get_linear_schedule_with_warmup as get_linear_schedule_with_warmup
 from notebook_kit.training import get_scheduler as get_scheduler
+from notebook_kit.training import pack_blocks as pack_blocks
 from notebook_kit.training import set_seed as set_seed
 
 __version__: str

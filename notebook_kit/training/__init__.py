@@ -13,8 +13,14 @@ _HOMES = {
     "arguments": ["TrainingArguments"],
     "background": ["BackgroundRun"],
     "callbacks": ["DefaultFlowCallback", "EarlyStoppingCallback", "TrainerCallback"],
-    "collators": ["DataCollatorForTokenClassification", "DataCollatorWithPadding", "default_data_collator"],
+    "collators": [
+        "DataCollatorForSeq2Seq",
+        "DataCollatorForTokenClassification",
+        "DataCollatorWithPadding",
+        "default_data_collator",
+    ],
     "controls": ["RunControls"],
+    "language_modeling": ["DataCollatorForLanguageModeling", "pack_blocks"],
     "metrics": ["EvalLoopOutput", "EvalPrediction", "PredictionOutput", "TrainOutput"],
     "monitor": ["RunMonitor"],
     "progress": ["PrinterCallback", "ProgressCallback"],
@@ -31,6 +37,7 @@ _HOMES = {
         "get_scheduler",
     ],
     "seeding": ["set_seed"],
+    "seq2seq": ["Seq2SeqTrainer", "Seq2SeqTrainingArguments"],
     "state": ["TrainerControl", "TrainerState"],
     "trainer": ["Trainer"],
 }
@@ -44,10 +51,15 @@ if TYPE_CHECKING:
     from notebook_kit.training.callbacks import DefaultFlowCallback as DefaultFlowCallback
     from notebook_kit.training.callbacks import EarlyStoppingCallback as EarlyStoppingCallback
     from notebook_kit.training.callbacks import TrainerCallback as TrainerCallback
+    from notebook_kit.training.collators import DataCollatorForSeq2Seq as DataCollatorForSeq2Seq
     from notebook_kit.training.collators import DataCollatorForTokenClassification as DataCollatorForTokenClassification
     from notebook_kit.training.collators import DataCollatorWithPadding as DataCollatorWithPadding
     from notebook_kit.training.collators import default_data_collator as default_data_collator
     from notebook_kit.training.controls import RunControls as RunControls
+    from notebook_kit.training.language_modeling import (
+        DataCollatorForLanguageModeling as DataCollatorForLanguageModeling,
+    )
+    from notebook_kit.training.language_modeling import pack_blocks as pack_blocks
     from notebook_kit.training.metrics import EvalLoopOutput as EvalLoopOutput
     from notebook_kit.training.metrics import EvalPrediction as EvalPrediction
     from notebook_kit.training.metrics import PredictionOutput as PredictionOutput
@@ -59,6 +71,8 @@ if TYPE_CHECKING:
     from notebook_kit.training.runs import get_last_checkpoint as get_last_checkpoint
     from notebook_kit.training.schedules import get_scheduler as get_scheduler
     from notebook_kit.training.seeding import set_seed as set_seed
+    from notebook_kit.training.seq2seq import Seq2SeqTrainer as Seq2SeqTrainer
+    from notebook_kit.training.seq2seq import Seq2SeqTrainingArguments as Seq2SeqTrainingArguments
     from notebook_kit.training.state import TrainerControl as TrainerControl
     from notebook_kit.training.state import TrainerState as TrainerState
     from notebook_kit.training.trainer import Trainer as Trainer

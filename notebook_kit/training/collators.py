@@ -11,7 +11,12 @@ import torch
 
 from notebook_kit.errors import InputError
 
-__all__ = ["DataCollatorForTokenClassification", "DataCollatorWithPadding", "default_data_collator"]
+__all__ = [
+    "DataCollatorForSeq2Seq",
+    "DataCollatorForTokenClassification",
+    "DataCollatorWithPadding",
+    "default_data_collator",
+]
 
 
 def _as_mapping(feature: Any) -> Mapping[str, Any]:
@@ -178,3 +183,78 @@ class DataCollatorForTokenClassification:
                 row[slice(width - len(values), width) if left else slice(0, len(values))] = values
             batch["labels"] = torch.from_numpy(labels) if self.return_tensors == "pt" else labels
         return batch
+
+
+@dataclass
+class DataCollatorForSeq2Seq:
+    """Pad the inputs of a batch with the tokenizer, and its labels, which are texts of other lengths, with -100.
+
+    Args:
+        tokenizer, padding, max_length, pad_to_multiple_of, return_tensors: As for `DataCollatorWithPadding`; with
+            `padding="max_length"` the labels are padded to `max_length` too.
+        model: The model that is trained: it makes `decoder_input_ids` of the labels.
+        label_pad_token_id: The label of padding; the losses leave -100 out.
+
+    Raises:
+        InputError: if a row of labels is longer than `max_length`, or labels cannot be stacked without padding.
+
+    Example:
+        >>> from tokenizers import Tokenizer, models
+        >>> from notebook_kit import DataCollatorForSeq2Seq, PreTrainedTokenizerFast
+        >>> tokenizer = PreTrainedTokenizerFast(Tokenizer(models.WordLevel({"[PAD]": 0})), pad_token="[PAD]")
+        >>> batch = DataCollatorForSeq2Seq(tokenizer)([{"input_ids": [5, 6], "labels": [7, 8, 9]}, {"input_ids": [5], "labels": [7]}])
+        >>> batch["input_ids"].tolist(), batch["labels"].tolist()
+        ([[5, 6], [5, 0]], [[7, 8, 9], [7, -100, -100]])
+    """
+
+    tokenizer: Any
+    model: Any = None
+    padding: bool | str = True
+    max_length: int | None = None
+    pad_to_multiple_of: int | None = None
+    label_pad_token_id: int = -100
+    return_tensors: str = "pt"
+
+    def __call__(self, features: list[Any], return_tensors: str | None = None) -> dict[str, Any]:
+        kind = self.return_tensors if return_tensors is None else return_tensors
+        examples = [_as_mapping(feature) for feature in features]
+        name = "label" if "label" in examples[0] else "labels"
+        rows = None if examples[0].get(name) is None else [np.asarray(example[name]) for example in examples]
+        batch = self.tokenizer.pad(
+            [{key: value for key, value in example.items() if key != name} for example in examples],
+            padding=self.padding,
+            max_length=self.max_length,
+            pad_to_multiple_of=self.pad_to_multiple_of,
+            return_tensors=kind,
+        )
+        if rows is None:
+            return batch
+        labels = torch.from_numpy(self._stacked(rows))
+        batch["labels"] = labels if kind == "pt" else labels.numpy()
+        if hasattr(self.model, "prepare_decoder_input_ids_from_labels"):
+            made = self.model.prepare_decoder_input_ids_from_labels(labels=labels)
+            batch["decoder_input_ids"] = made if kind == "pt" else made.numpy()
+        return batch
+
+    def _stacked(self, rows: list[np.ndarray]) -> np.ndarray:
+        """The labels as one array `(batch, tokens)`."""
+        longest = max(len(row) for row in rows)
+        width = longest
+        if self.padding == "max_length" and self.max_length is not None:
+            width = self.max_length
+        if self.pad_to_multiple_of:
+            width = -(-width // self.pad_to_multiple_of) * self.pad_to_multiple_of
+        unpadded = self.padding is False or self.padding == "do_not_pad"
+        if longest > width or (unpadded and any(len(row) != width for row in rows)):
+            raise InputError(
+                f"The labels of a batch have up to {longest} tokens; "
+                + ("they differ in length, and padding is off." if unpadded else f"max_length is {width}."),
+                next_step="Pass padding=True."
+                if unpadded
+                else "Cut them when tokenizing: truncation=True, max_length=...",
+            )
+        left = getattr(self.tokenizer, "padding_side", "right") == "left"
+        labels = np.full((len(rows), width), self.label_pad_token_id, dtype=np.int64)
+        for target, row in zip(labels, rows, strict=True):
+            target[slice(width - len(row), width) if left else slice(0, len(row))] = row
+        return labels

@@ -399,6 +399,9 @@ class Trainer(TrainerParts):
         if (smoothing or self.compute_loss_func is not None) and "labels" in inputs:
             inputs = dict(inputs)
             labels = inputs.pop("labels")
+            prepare: Any = getattr(self.model, "prepare_decoder_input_ids_from_labels", None)
+            if prepare is not None and "decoder_input_ids" not in inputs:
+                inputs["decoder_input_ids"] = prepare(labels)
         passed = num_items_in_batch if self.traits.takes_items else None
         outputs = model(**inputs) if passed is None else model(**inputs, num_items_in_batch=passed)
         if self.compute_loss_func is not None:
