@@ -50,7 +50,7 @@ class BartConfig(PretrainedConfig):
         >>> tiny = BartConfig(d_model=32, encoder_layers=1, decoder_layers=1, encoder_attention_heads=2, vocab_size=50,
         ...                   decoder_attention_heads=2, encoder_ffn_dim=64, decoder_ffn_dim=64, max_position_embeddings=20)
         >>> BartModel(tiny).num_parameters()
-        24640
+        24512
     """
 
     model_type: ClassVar[str] = "bart"
