@@ -134,6 +134,9 @@ def load_parts(source: Files, overrides: Mapping[str, Any]) -> Parts:
 
     options: dict[str, Any] = dict(family.options) | dict(family.special_tokens) if family else {}
     options |= {key: as_token(value) for key, value in config.items() if key not in _NOT_OPTIONS}
+    template_file = source.find("chat_template.jinja")
+    if template_file is not None:
+        options["chat_template"] = template_file.read_text(encoding="utf-8")
     if tokenizer_file is not None:
         # The file's own post-processor already says so; an old config may contradict it.
         options.pop("add_bos_token", None)

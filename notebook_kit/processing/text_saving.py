@@ -59,6 +59,7 @@ def config_of(tokenizer: PreTrainedTokenizerFast) -> dict[str, Any]:
         "padding_side": tokenizer.padding_side,
         "truncation_side": tokenizer.truncation_side,
         "clean_up_tokenization_spaces": tokenizer.clean_up_tokenization_spaces,
+        "chat_template": tokenizer.chat_template,
         "added_tokens_decoder": {
             str(id): _flags(token) | {"special": token.special}
             for id, token in sorted(tokenizer.added_tokens_decoder.items())

@@ -15,6 +15,7 @@ from tokenizers import AddedToken, Encoding, Tokenizer
 from notebook_kit.errors import InputError, NotebookKitWarning, near_matches
 from notebook_kit.processing import text_loading
 from notebook_kit.processing.batch_encoding import BatchEncoding
+from notebook_kit.processing.chat import ChatTemplates
 from notebook_kit.processing.text_families import bos_eos_template, family_of
 from notebook_kit.processing.text_inputs import (
     as_batch,
@@ -35,7 +36,7 @@ __all__ = ["PreTrainedTokenizerFast"]
 _UNLIMITED = int(1e30)  # what the Hub's configs write for "no limit"
 
 
-class PreTrainedTokenizerFast(Vocabulary):
+class PreTrainedTokenizerFast(Vocabulary, ChatTemplates):
     """A tokenizer with everything a model needs from text: ids, masks, padding, truncation, and the way back.
 
     Usually loaded with `AutoTokenizer.from_pretrained`. Calls leave no trace: padding and truncation are stated by each
