@@ -128,8 +128,12 @@ from notebook_kit.pipelines import FeatureExtractionPipeline as FeatureExtractio
 from notebook_kit.pipelines import FillMaskPipeline as FillMaskPipeline
 from notebook_kit.pipelines import Pipeline as Pipeline
 from notebook_kit.pipelines import QuestionAnsweringPipeline as QuestionAnsweringPipeline
+from notebook_kit.pipelines import SummarizationPipeline as SummarizationPipeline
+from notebook_kit.pipelines import Text2TextGenerationPipeline as Text2TextGenerationPipeline
 from notebook_kit.pipelines import TextClassificationPipeline as TextClassificationPipeline
+from notebook_kit.pipelines import TextGenerationPipeline as TextGenerationPipeline
 from notebook_kit.pipelines import TokenClassificationPipeline as TokenClassificationPipeline
+from notebook_kit.pipelines import TranslationPipeline as TranslationPipeline
 from notebook_kit.pipelines import ZeroShotClassificationPipeline as ZeroShotClassificationPipeline
 from notebook_kit.pipelines import pipeline as pipeline
 from notebook_kit.processing.text import AutoTokenizer as AutoTokenizer

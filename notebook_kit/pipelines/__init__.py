@@ -21,7 +21,9 @@ if TYPE_CHECKING:
     from notebook_kit.pipelines.inputs import KeyDataset, KeyPairDataset
     from notebook_kit.pipelines.question_answering import QuestionAnsweringPipeline
     from notebook_kit.pipelines.running import ResultStream
+    from notebook_kit.pipelines.text2text import SummarizationPipeline, Text2TextGenerationPipeline, TranslationPipeline
     from notebook_kit.pipelines.text_classification import TextClassificationPipeline
+    from notebook_kit.pipelines.text_generation import TextGenerationPipeline
     from notebook_kit.pipelines.token_classification import NerPipeline, TokenClassificationPipeline
     from notebook_kit.pipelines.zero_shot_classification import ZeroShotClassificationPipeline
 
@@ -34,8 +36,12 @@ __all__ = [
     "Pipeline",
     "QuestionAnsweringPipeline",
     "ResultStream",
+    "SummarizationPipeline",
+    "Text2TextGenerationPipeline",
     "TextClassificationPipeline",
+    "TextGenerationPipeline",
     "TokenClassificationPipeline",
+    "TranslationPipeline",
     "ZeroShotClassificationPipeline",
     "get_supported_tasks",
     "pipeline",
@@ -51,8 +57,12 @@ _MODULES = {
     "Pipeline": "base",
     "QuestionAnsweringPipeline": "question_answering",
     "ResultStream": "running",
+    "SummarizationPipeline": "text2text",
+    "Text2TextGenerationPipeline": "text2text",
     "TextClassificationPipeline": "text_classification",
+    "TextGenerationPipeline": "text_generation",
     "TokenClassificationPipeline": "token_classification",
+    "TranslationPipeline": "text2text",
     "ZeroShotClassificationPipeline": "zero_shot_classification",
 }
 

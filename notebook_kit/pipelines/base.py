@@ -467,7 +467,10 @@ def _limits_of(model: nn.Module) -> tuple[int | None, int | None]:
                     shift = getattr(config, "pad_token_id", None)
                 most = module.num_embeddings - (0 if shift is None else shift + 1)
                 longest = most if longest is None else min(longest, most)
-            elif name.endswith("word_embeddings") and vocabulary is None:
+            elif name.endswith("embed_positions"):  # BART's; its first rows are never used
+                most = module.num_embeddings - getattr(module, "unused", 0)
+                longest = most if longest is None else min(longest, most)
+            elif name.endswith(("word_embeddings", "shared", "embed_tokens")) and vocabulary is None:
                 vocabulary = module.num_embeddings
     return longest, vocabulary
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import os
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -65,10 +66,25 @@ TASKS: dict[str, Task] = {
         "distilbert/distilbert-base-cased",
         ("Model", "ForPreTraining"),
     ),
+    "text-generation": Task(
+        "text_generation", "TextGenerationPipeline", "openai-community/gpt2", ("ForCausalLM", "GPT2LMHeadModel")
+    ),
     "zero-shot-classification": Task(
         "zero_shot_classification",
         "ZeroShotClassificationPipeline",
         "typeform/distilbert-base-uncased-mnli",
+    ),
+    "text2text-generation": Task(
+        "text2text", "Text2TextGenerationPipeline", "google-t5/t5-base", ("ForConditionalGeneration", "MTModel")
+    ),
+    "summarization": Task(
+        "text2text",
+        "SummarizationPipeline",
+        "sshleifer/distilbart-cnn-12-6",
+        ("ForConditionalGeneration", "MTModel"),
+    ),
+    "translation": Task(
+        "text2text", "TranslationPipeline", "google-t5/t5-base", ("ForConditionalGeneration", "MTModel")
     ),
 }
 """Task -> how it is done."""
@@ -325,7 +341,7 @@ def _pipeline_tag(source: Source) -> str:
 def _task_name(task: str) -> str:
     if not isinstance(task, str):
         raise InputError(f"The task is a {type(task).__name__}.", next_step='Name it, as in "sentiment-analysis".')
-    name = ALIASES.get(task, task)
+    name = "translation" if re.fullmatch(r"translation_\w+_to_\w+", task) else ALIASES.get(task, task)
     if name not in TASKS:
         known = get_supported_tasks()
         raise InputError(
@@ -344,9 +360,11 @@ def _check_head(model: Any, name: str) -> None:
         )
     kind = type(model).__name__
     own = TASKS[name].heads
-    others = {
-        head: task for task, line in TASKS.items() for head in line.heads if head not in own and head.startswith("For")
-    }
+    others: dict[str, str] = {}  # the first task of several with one head is the most general
+    for task, line in TASKS.items():
+        for head in line.heads:
+            if head not in own and head.startswith("For"):
+                others.setdefault(head, task)
     wrong = next((head for head in others if kind.endswith(head)), None)
     if wrong is None or name in ("zero-shot-classification", "feature-extraction"):
         return
