@@ -28,9 +28,9 @@ from notebook_kit.generation import NoRepeatNGramLogitsProcessor as NoRepeatNGra
 from notebook_kit.generation import PrefixConstrainedLogitsProcessor as PrefixConstrainedLogitsProcessor
 from notebook_kit.generation import RepetitionPenaltyLogitsProcessor as RepetitionPenaltyLogitsProcessor
 from notebook_kit.generation import SequenceBiasLogitsProcessor as SequenceBiasLogitsProcessor
-from notebook_kit.generation import StopStringCriteria as StopStringCriteria
 from notebook_kit.generation import StoppingCriteria as StoppingCriteria
 from notebook_kit.generation import StoppingCriteriaList as StoppingCriteriaList
+from notebook_kit.generation import StopStringCriteria as StopStringCriteria
 from notebook_kit.generation import SuppressTokensAtBeginLogitsProcessor as SuppressTokensAtBeginLogitsProcessor
 from notebook_kit.generation import SuppressTokensLogitsProcessor as SuppressTokensLogitsProcessor
 from notebook_kit.generation import TemperatureLogitsWarper as TemperatureLogitsWarper
@@ -91,8 +91,8 @@ from notebook_kit.models.gpt2 import GPT2ForSequenceClassification as GPT2ForSeq
 from notebook_kit.models.gpt2 import GPT2LMHeadModel as GPT2LMHeadModel
 from notebook_kit.models.gpt2 import GPT2Model as GPT2Model
 from notebook_kit.models.marian import MarianConfig as MarianConfig
-from notebook_kit.models.marian import MarianMTModel as MarianMTModel
 from notebook_kit.models.marian import MarianModel as MarianModel
+from notebook_kit.models.marian import MarianMTModel as MarianMTModel
 from notebook_kit.models.mbart import MBartConfig as MBartConfig
 from notebook_kit.models.mbart import MBartForConditionalGeneration as MBartForConditionalGeneration
 from notebook_kit.models.mbart import MBartForSequenceClassification as MBartForSequenceClassification
