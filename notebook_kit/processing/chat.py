@@ -277,7 +277,7 @@ def apply(
     return encoded
 
 
-def _like(rows: list[list[int]], kind: str) -> Any:
+def _like(rows: list[Any], kind: str) -> Any:
     if kind == "np":
         import numpy
 

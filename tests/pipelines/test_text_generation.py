@@ -1,0 +1,184 @@
+"""Text generation gives what the oracle's pipeline gives, for texts, conversations and streams of them."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+import transformers
+from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
+
+from notebook_kit import BaseStreamer, TextStreamer, TokenIteratorStreamer, pipeline
+from notebook_kit.errors import ConfigurationError, InputError, PipelineInputError
+
+TEXTS = ["The city lies on the river", "Hello", "It rains. It pours. The old man is snoring", "Good night, good"]
+TEMPLATE = "{% for m in messages %}<{{ m.role }}>{{ m.content }}\n{% endfor %}{% if add_generation_prompt %}<assistant>{% endif %}"
+CHAT = [{"role": "system", "content": "Be kind."}, {"role": "user", "content": "Good night?"}]
+GREEDY = {"do_sample": False, "max_new_tokens": 12}
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("tiny-gpt2")
+    backend = Tokenizer(models.BPE())
+    backend.pre_tokenizer, backend.decoder = pre_tokenizers.ByteLevel(add_prefix_space=False), decoders.ByteLevel()
+    alphabet = pre_tokenizers.ByteLevel.alphabet()
+    backend.train_from_iterator(
+        TEXTS * 9, trainers.BpeTrainer(vocab_size=330, initial_alphabet=alphabet, show_progress=False)
+    )
+    tokenizer = transformers.PreTrainedTokenizerFast(
+        tokenizer_object=backend, bos_token="<|end|>", eos_token="<|end|>", model_max_length=64
+    )
+    tokenizer.chat_template = TEMPLATE
+    tokenizer.save_pretrained(folder)
+    end = tokenizer.eos_token_id
+    torch.manual_seed(3)
+    transformers.GPT2LMHeadModel(
+        transformers.GPT2Config(
+            n_embd=32,
+            n_layer=2,
+            n_head=4,
+            vocab_size=len(tokenizer),
+            n_positions=64,
+            bos_token_id=end,
+            eos_token_id=end,
+            initializer_range=0.4,
+        )
+    ).save_pretrained(folder)
+    return str(folder)
+
+
+@pytest.fixture(scope="module")
+def pair(folder):
+    theirs = transformers.pipeline("text-generation", model=folder, device="cpu")
+    return pipeline("text-generation", model=folder, device="cpu"), theirs
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {},
+        {"return_full_text": False},
+        {"return_tensors": True},
+        {"num_beams": 3, "num_return_sequences": 3},
+        {"prefix": "Once. "},
+        {"skip_special_tokens": False, "eos_token_id": [32, 101, 280]},
+        {"generate_kwargs": None, "repetition_penalty": 1.5},
+        {"max_new_tokens": None, "max_length": 30},
+        {"handle_long_generation": "hole", "max_new_tokens": 58},
+        {"add_special_tokens": False},
+    ],
+    ids=lambda options: "-".join(options) or "plain",
+)
+def test_equals_the_oracle(pair, options):
+    ours, theirs = pair
+    settings = {**GREEDY, **options}
+    oracle = {name: value for name, value in settings.items() if name != "generate_kwargs" and value is not None}
+    expected = [theirs(text, **oracle) for text in TEXTS]
+    assert [ours(text, **settings) for text in TEXTS] == expected
+    if "max_length" not in options and options.get("max_new_tokens") != 58:
+        assert ours(TEXTS, **settings) == expected  # in batches, padded on the left
+        assert list(ours((text for text in TEXTS), batch_size=2, **settings)) == expected
+
+
+def test_conversations_equal_the_oracle(pair):
+    ours, theirs = pair
+    begun = [*CHAT, {"role": "assistant", "content": "Good"}]
+    for chat in (CHAT, begun):
+        for options in ({}, {"return_full_text": False}, {"continue_final_message": False}):
+            assert ours(chat, **GREEDY, **options) == theirs(chat, **GREEDY, **options)
+    several = ours([CHAT, begun], **GREEDY)
+    assert several == [ours(CHAT, **GREEDY), ours(begun, **GREEDY)]
+    assert several[0][0]["generated_text"][:2] == CHAT and several[0][0]["generated_text"][2]["role"] == "assistant"
+    assert CHAT[-1]["role"] == "user" and len(begun) == 3  # what was given is left alone
+
+
+def test_stops_at_a_text(pair):
+    ours, _ = pair
+    whole = ours(TEXTS[0], **GREEDY, return_full_text=False)[0]["generated_text"]
+    stop = whole[3:5]
+    cut = ours(TEXTS[0], **GREEDY, return_full_text=False, stop_sequence=stop)[0]["generated_text"]
+    assert whole.startswith(cut) and stop in cut and len(cut) < len(whole)
+    assert ours(TEXTS[0], **GREEDY, return_full_text=False, stop_strings=[stop])[0]["generated_text"] == cut
+
+
+def test_draws_when_nothing_is_said(pair):
+    ours, theirs = pair
+    made = [ours(TEXTS[1], max_new_tokens=8, generator=torch.Generator().manual_seed(seed)) for seed in (1, 1, 2, 3)]
+    assert made[0] == made[1] and len({str(one) for one in made}) > 1
+    torch.manual_seed(5)
+    mine = ours(TEXTS[1], max_new_tokens=8)
+    torch.manual_seed(5)
+    assert mine == theirs(TEXTS[1], max_new_tokens=8)  # the same defaults, so the same draws
+    assert len(ours(TEXTS[1], max_new_tokens=4, num_return_sequences=3)) == 3
+
+
+def test_streams(pair, capsys):
+    ours, _ = pair
+    expected = ours(TEXTS[0], **GREEDY)[0]["generated_text"]
+    ours(TEXTS[0], **GREEDY, streamer=TextStreamer(ours.tokenizer))
+    assert capsys.readouterr().out == expected + "\n"
+    ids = TokenIteratorStreamer(skip_prompt=True)
+    ours(TEXTS[0], **GREEDY, streamer=ids)
+    prompt = ours.tokenizer(TEXTS[0]).input_ids
+    assert (
+        prompt + [int(step) for step in ids] == ours(TEXTS[0], **GREEDY, return_tensors=True)[0]["generated_token_ids"]
+    )
+
+
+class Interrupts(BaseStreamer):
+    """The user stops after three tokens."""
+
+    def __init__(self):
+        self.left = 4
+
+    def put(self, value):
+        self.left -= 1
+        if not self.left:
+            raise KeyboardInterrupt
+
+    def end(self):
+        pass
+
+
+def test_an_interrupt_keeps_what_was_made(pair):
+    ours, _ = pair
+    whole = ours(TEXTS[0], **GREEDY, return_tensors=True)[0]["generated_token_ids"]
+    with pytest.warns(UserWarning, match="Interrupted after 3 new tokens"):
+        cut = ours(TEXTS[0], **GREEDY, return_tensors=True, streamer=Interrupts())[0]["generated_token_ids"]
+    assert cut == whole[: len(cut)] and len(cut) == len(ours.tokenizer(TEXTS[0]).input_ids) + 3
+    with pytest.raises(KeyboardInterrupt):
+        ours([TEXTS[0]], **GREEDY, streamer=Interrupts())
+
+
+def test_from_nothing(pair):
+    ours, _ = pair
+    assert len(ours("", **GREEDY, return_tensors=True)[0]["generated_token_ids"]) == 13
+
+
+@pytest.mark.parametrize(
+    ("given", "options", "message"),
+    [
+        ("Hello", {"max_new_token": 3}, "no option 'max_new_token'. Did you mean 'max_new_tokens'"),
+        ("Hello", {"temperature": -1.0}, "temperature is -1.0"),
+        ("Hello", {"return_full_text": True, "return_tensors": True}, "one thing in three ways"),
+        ("Hello", {"return_type": "half"}, "return_type is 'half'"),
+        ("Hello", {"handle_long_generation": "cut"}, "handle_long_generation is 'cut'"),
+        ("Hello", {"output_scores": True}, "what stands behind"),
+        ("Hello", {"max_new_tokens": 100}, "positions for 64"),
+        (b"Hello", {}, "The input is a"),
+        ("word " * 80, {}, "at most 64"),
+    ],
+)
+def test_says_what_does_not_fit(pair, given, options, message):
+    with pytest.raises((InputError, ConfigurationError), match=message):
+        pair[0](given, **options)
+
+
+def test_one_bad_input_loses_no_other(pair):
+    with pytest.raises(PipelineInputError) as caught:
+        pair[0](["Hello", 5, "Good"], **GREEDY)
+    assert caught.value.positions == (1,) and caught.value.results[0] == pair[0]("Hello", **GREEDY)
+
+
+def test_the_task_is_told_by_the_checkpoint(folder):
+    assert pipeline(model=folder).task == "text-generation"
