@@ -117,7 +117,7 @@ def test_numbers_of_every_kind():
 @pytest.mark.parametrize("value", ["0.5", None, [1.0], torch.ones(2), {"x": 1}, 1j])
 def test_what_is_no_number_is_refused_whole(value):
     record = RunRecord()
-    with pytest.raises(InputError, match="'bad'.*not a number"):
+    with pytest.raises(InputError, match=r"'bad'.*not a number"):
         record.log(1, {"good": 1.0, "bad": value})
     assert not record.series and record.version == 0
 
