@@ -373,6 +373,28 @@ def _set(group: dict[str, Any], name: str, value: float) -> None:
         group[name] = value
 
 
+def planned_learning_rates(events: list[dict[str, Any]], step: int) -> list[tuple[int, float]]:
+    """The learning rates that were set by hand after `step`, to be set again by a run that goes on from there.
+
+    A run that went on and was killed before it had set them all left what it had planned in its event "begin".
+
+    Example:
+        >>> events = [{"kind": "begin", "step": 4, "learning_rates": [[6, 0.1], [9, 0.2]]}, {"kind": "learning_rate", "step": 6,
+        ...     "new": 0.1, "replayed": True}]
+        >>> planned_learning_rates(events, 4)
+        [(6, 0.1), (9, 0.2)]
+    """
+    planned: dict[int, float] = {}
+    for event in events:
+        if event["kind"] == "begin":
+            planned = {int(at): float(rate) for at, rate in event.get("learning_rates", ())}
+        elif event["kind"] == "learning_rate":
+            if not event.get("replayed"):
+                planned = {at: rate for at, rate in planned.items() if at <= event["step"]}
+            planned[event["step"]] = event["new"]
+    return sorted((at, rate) for at, rate in planned.items() if at > step)
+
+
 def best_checkpoint(args: Any, state: Any) -> tuple[Path | None, str, float | None] | None:
     """The checkpoint of the best evaluation, with the metric and its value.
 

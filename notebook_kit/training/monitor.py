@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import atexit
 import math
-import re
+import sys
+import threading
 import time
 import weakref
 from collections.abc import Callable, Mapping
@@ -13,9 +14,10 @@ from types import SimpleNamespace
 from typing import Any
 
 from notebook_kit.training.callbacks import TrainerCallback
-from notebook_kit.training.controls import RunControls
+from notebook_kit.training.controls import RunControls, planned_learning_rates
+from notebook_kit.training.folders import continued_run, new_run
 from notebook_kit.training.measuring import DeviceNumbers, ModelHook, count_samples, count_tokens, memory
-from notebook_kit.training.record import RUNS_FOLDER, RunRecord, find_runs, is_number
+from notebook_kit.training.record import RunRecord, is_number
 from notebook_kit.training.state import TrainerControl
 
 __all__ = ["RunMonitor"]
@@ -62,6 +64,7 @@ class RunMonitor(TrainerCallback):
         record, controls: The two.
         idle: Called between steps, at most ten times a second, and while paused: for a front end that cannot reach the
             kernel otherwise. None: nothing.
+        calling_thread: The thread on which a Trainer's run goes on; None if none does.
 
     Example:
         >>> with RunMonitor() as monitor:
@@ -87,6 +90,7 @@ class RunMonitor(TrainerCallback):
         if self._run_dir is not None:
             self.record.attach(self._run_dir)
         self._given_place = self.record.run_dir is not None
+        self.calling_thread: threading.Thread | None = None
         self._active = False
         self._hook: ModelHook | None = None
         self._numbers = DeviceNumbers()
@@ -104,7 +108,7 @@ class RunMonitor(TrainerCallback):
     def on_train_begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
         if not state.is_world_process_zero:
             return
-        self._close_run("replaced")
+        self.close_run("replaced")
         step = state.global_step
         self._choose_place(args, step)
         record = self.record
@@ -127,6 +131,7 @@ class RunMonitor(TrainerCallback):
         if trainer is None and model is not None and not getattr(args, "torch_compile", False):
             self._hook = ModelHook(model, self.tokens)
         self._active = True
+        self.calling_thread = threading.current_thread()
         self.controls.begin(replay)
         _watch(self)
         self._clock, self._memory_at = time.perf_counter(), 0.0
@@ -220,16 +225,16 @@ class RunMonitor(TrainerCallback):
             details = self.controls.finish(args, state, kwargs.get("model"))
         else:
             reason = "finished" if state.global_step >= state.max_steps else "ended early"
-        self._close_run(reason, **details)
+        self.close_run(reason, **details)
 
     def on_error(self, args: Any, state: Any, control: Any, error: BaseException | None = None, **kwargs: Any) -> None:
         if not self._active:
             return
         if isinstance(error, KeyboardInterrupt):
-            self._close_run("interrupted")
+            self.close_run("interrupted")
             return
         self.record.event("error", state.global_step, type=type(error).__name__, message=str(error)[:2000])
-        self._close_run("error")
+        self.close_run("error")
 
     def on_push_begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
         """An upload to the Hub begins: an event of the `transformers` Trainer, which calls it on every callback."""
@@ -273,7 +278,7 @@ class RunMonitor(TrainerCallback):
             step: Steps that are done already.
             facts: What is known of it, such as `max_steps`.
         """
-        self._close_run("replaced")
+        self.close_run("replaced")
         replay = planned_learning_rates(self.record.events, step)
         self.record.event("begin", step)
         if facts:
@@ -287,7 +292,7 @@ class RunMonitor(TrainerCallback):
 
     def finish(self, reason: str = "finished") -> None:
         """A loop of your own is over."""
-        self._close_run("stopped" if self.should_stop and reason == "finished" else reason)
+        self.close_run("stopped" if self.should_stop and reason == "finished" else reason)
 
     @property
     def should_stop(self) -> bool:
@@ -307,10 +312,10 @@ class RunMonitor(TrainerCallback):
         if error is None:
             self.finish()
         elif isinstance(error, KeyboardInterrupt):
-            self._close_run("interrupted")
+            self.close_run("interrupted")
         else:
             self.record.event("error", self._step, type=type(error).__name__, message=str(error)[:2000])
-            self._close_run("error")
+            self.close_run("error")
 
     # ------------------------------------------------------------------------------------------------------------ helpers
 
@@ -388,11 +393,16 @@ class RunMonitor(TrainerCallback):
             record.name = None
             record.attach(folder)
 
-    def _close_run(self, reason: str, **details: Any) -> None:
-        """Write the end of the run in progress, if there is one."""
+    def close_run(self, reason: str, **details: Any) -> None:
+        """Write the end of the run in progress, if there is one.
+
+        Args:
+            reason: "finished", "stopped", "ended early", "interrupted", "error" or "replaced" (by another run).
+            details: What else there is to say of it.
+        """
         if not self._active:
             return
-        self._active = False
+        self._active, self.calling_thread = False, None
         _open_monitors.discard(self)
         if self._hook is not None:
             self._hook.remove()
@@ -416,64 +426,29 @@ def _plain(value: Any) -> Any:
     return value if isinstance(value, (int, float, str, type(None))) else str(getattr(value, "value", value))
 
 
-def new_run(output_dir: str | Path, name: str | None) -> Path:
-    """A folder for a new run in `runs` of an output folder; it is not made yet."""
-    # Older versions of transformers name a run as its output folder, which says nothing.
-    if not name or str(name) == str(output_dir):
-        name = time.strftime("%Y-%m-%d_%H-%M-%S")
-    base = re.sub(r"[^\w.+=-]+", "_", str(name)).strip("._")[:100] or "run"
-    parent, number, folder = Path(output_dir) / RUNS_FOLDER, 1, base
-    while (parent / folder).exists():
-        number += 1
-        folder = f"{base}-{number}"
-    return parent / folder
-
-
-def continued_run(output_dir: str | Path, step: int) -> Path | None:
-    """The run that wrote the checkpoint of `step`: the latest one that says so, or else the latest that came so far."""
-    came_so_far = None
-    for folder in find_runs(output_dir):
-        record = RunRecord.load(folder)
-        if any(event["kind"] == "save" and event["step"] == step for event in record.events):
-            return folder
-        reached = max((int(series.steps.max()) for series in record.series.values() if len(series)), default=-1)
-        if came_so_far is None and reached >= step:
-            came_so_far = folder
-    return came_so_far
-
-
-def planned_learning_rates(events: list[dict[str, Any]], step: int) -> list[tuple[int, float]]:
-    """The learning rates that were set by hand after `step`, to be set again by a run that goes on from there.
-
-    A run that went on and was killed before it had set them all left what it had planned in its event "begin".
-
-    Example:
-        >>> events = [{"kind": "begin", "step": 4, "learning_rates": [[6, 0.1], [9, 0.2]]}, {"kind": "learning_rate", "step": 6,
-        ...     "new": 0.1, "replayed": True}]
-        >>> planned_learning_rates(events, 4)
-        [(6, 0.1), (9, 0.2)]
-    """
-    planned: dict[int, float] = {}
-    for event in events:
-        if event["kind"] == "begin":
-            planned = {int(at): float(rate) for at, rate in event.get("learning_rates", ())}
-        elif event["kind"] == "learning_rate":
-            if not event.get("replayed"):
-                planned = {at: rate for at, rate in planned.items() if at <= event["step"]}
-            planned[event["step"]] = event["new"]
-    return sorted((at, rate) for at, rate in planned.items() if at > step)
-
-
 # Runs whose Trainer may never say that they are over: that of `transformers` tells no callback of an interrupt.
 _open_monitors: weakref.WeakSet[RunMonitor] = weakref.WeakSet()
 _watched_shells: weakref.WeakSet[Any] = weakref.WeakSet()
 
 
 def _watch(monitor: RunMonitor) -> None:
+    """Close the monitor's run when its cell or the process has ended, if nobody says so before."""
     _open_monitors.add(monitor)
+    ipython = sys.modules.get("IPython")
+    shell = ipython.get_ipython() if ipython is not None else None
+    if shell is not None and shell not in _watched_shells:
+        _watched_shells.add(shell)
+        shell.events.register("post_run_cell", _after_cell)
+
+
+def _after_cell(result: Any = None) -> None:
+    for monitor in list(_open_monitors):
+        # A Trainer trains as long as its call; so it is over if the thread that called it has come here.
+        if monitor.calling_thread is threading.current_thread():
+            monitor.close_run("interrupted")
 
 
 @atexit.register
 def _close_all() -> None:
     for monitor in list(_open_monitors):
-        monitor._close_run("interrupted")
+        monitor.close_run("interrupted")
