@@ -14,10 +14,11 @@ _HOMES = {
     "ModelPicker": "model_picker",
     "Panel": "panel",
     "TokenInspector": "token_inspector",
+    "TrainingDashboard": "training_dashboard",
     "set_language": "language",
 }
 
-__all__ = ["AttentionView", "ModelPicker", "Panel", "TokenInspector", "set_language"]
+__all__ = ["AttentionView", "ModelPicker", "Panel", "TokenInspector", "TrainingDashboard", "set_language"]
 
 
 def __getattr__(name: str) -> Any:

@@ -193,10 +193,10 @@ function modelPicker(model, el) {
       controls.text,
       h("div.filters", {},
         labelled("task", controls.task), labelled("language", controls.language), labelled("licence", controls.licence), labelled("size", controls.max_bytes),
-        h("label.check", { title: words("runs_here_title") }, controls.runs_here, h("span", {}, words("runs_here"))), labelled("sort", controls.sort),
+        h("label.check", { title: words("runs_here_title") }, controls.runs_here, h("span", {}, words("runs_here"))),
         codes("languages", LANGUAGES), codes("licences", LICENCES))),
     notice,
-    h("div.row.bar-line", {}, status, continuing, h("span.grow"), h("button", { type: "button", onclick: saveTable }, words("save_csv"))),
+    h("div.row.bar-line", {}, status, continuing, h("span.grow"), labelled("sort", controls.sort), h("button", { type: "button", onclick: saveTable }, words("save_csv"))),
     h("div.main", {}, list.element, details.element),
     loading, failure, trial.element, linked);
 

@@ -61,11 +61,11 @@ function modelDetails(view, tell, { onLoad, onDelete }) {
     fill(pane,
       h("h3.title", {}, h("bdi", {}, row.id)),
       warned ? h("p.warn", {}, "⚠ ", h("bdi", {}, warned)) : null,
-      row.gated ? h("p.note", {}, words("gated_note")) : null,
+      row.gated && !told?.problem ? h("p.note", {}, words("gated_note")) : null,
+      told?.problem ? h("p.note", {}, told.problem.what, told.problem.next_step ? ` → ${told.problem.next_step}` : "") : null,
       buttons(row),
       h("dl.facts", {}, facts(row)),
       h("h4", {}, words("memory")), memory(row, told?.free),
-      told?.problem ? h("p.note", {}, told.problem.what, told.problem.next_step ? ` → ${told.problem.next_step}` : "") : null,
       told ? [
         told.labels.length ? [h("h4", {}, words("labels"), h("span.faint", {}, ` ${tell.number(told.label_count)}`)), h("p.labels", {}, told.labels.slice(0, 40).map(label => h("bdi.tag", {}, label)), told.label_count > 40 ? "…" : null)] : null,
         told.summary ? fold("card", open.card ?? true, h("p.card", { dir: "auto" }, told.summary)) : null,

@@ -20,6 +20,9 @@ __all__ = ["Load"]
 
 TELLS_A_SECOND = 8
 
+_ways: dict[str, threading.Lock] = {}
+"""One load of a model at a time: one that was given up may still wait for its connection, and then tidies the cache."""
+
 
 class Load:
     """Loads one model, once.
@@ -75,16 +78,22 @@ class Load:
             NotebookKitError: As `notebook_kit.pipeline` does.
         """
         repo = CachedRepo(self.model_id, self._cache_dir)
-        was_here, started = bool(repo.commits()), time.time()
+        way = _ways.setdefault(str(repo.folder), threading.Lock())
+        while not way.acquire(timeout=0.1):
+            self._check()
         try:
-            return self._run()
-        except BaseException as error:
-            if not self.is_stopped:
-                raise
-            _tidy(repo, was_here, started)
-            if isinstance(error, DownloadStopped):
-                raise
-            raise _stopped(self.model_id) from error
+            was_here, started = bool(repo.commits()), time.time()
+            try:
+                return self._run()
+            except BaseException as error:
+                if not self.is_stopped:
+                    raise
+                _tidy(repo, was_here, started)
+                if isinstance(error, DownloadStopped):
+                    raise
+                raise _stopped(self.model_id) from error
+        finally:
+            way.release()
 
     def _run(self) -> Any:
         from notebook_kit.pipelines import pipeline

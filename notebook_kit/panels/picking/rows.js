@@ -43,9 +43,10 @@ function modelRows(view, tell, { onLook, onOpen, onSort, onNear }) {
   };
 
   const draw = () => {
-    const most = count(), top = grid.scrollTop, height = grid.clientHeight ? room() : 10 * ROW_HEIGHT;
-    const first = Math.max(0, Math.floor(top / ROW_HEIGHT) - 6), last = Math.min(most, Math.ceil((top + height) / ROW_HEIGHT) + 6);
+    const most = count();
     space.style.height = `${most * ROW_HEIGHT}px`;
+    const top = grid.scrollTop, height = grid.clientHeight ? room() : 10 * ROW_HEIGHT;
+    const first = Math.max(0, Math.floor(top / ROW_HEIGHT) - 6), last = Math.min(most, Math.ceil((top + height) / ROW_HEIGHT) + 6);
     for (const [place, one] of drawn) if (place < first || place >= last) { one.remove(); drawn.delete(place); }
     for (let place = first; place < last; place++) {
       if (drawn.has(place)) continue;

@@ -1,0 +1,83 @@
+"""The thread that tells the page what is new, so that nobody who trains waits for it."""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from collections.abc import Callable
+
+__all__ = ["BYTES_A_MINUTE", "Sender"]
+
+logger = logging.getLogger("notebook_kit")
+
+PERIOD = 0.2
+"""Seconds between two refreshes: a chart that moves five times a second is smooth to the eye."""
+
+BYTES_A_MINUTE = 1_800_000
+BURST = 400_000
+"""Bytes that may be sent at once after a time of quiet."""
+
+
+class Sender:
+    """Calls `push` now and then until it says that there will be nothing more.
+
+    Args:
+        push: Sends what is new; returns its size in bytes, or None once the run has ended and everything was sent.
+
+    Example:
+        >>> sizes = [10, 10, None]
+        >>> sender = Sender(lambda: sizes.pop(0))
+        >>> sender.start()
+        >>> sender.finish()
+        >>> sizes
+        []
+    """
+
+    def __init__(self, push: Callable[[], int | None]) -> None:
+        self._push = push
+        self._thread: threading.Thread | None = None
+        self._wake = threading.Event()
+        self._hurry = threading.Event()
+        self._left, self._moment = float(BURST), time.monotonic()
+
+    @property
+    def is_alive(self) -> bool:
+        """Whether the thread runs."""
+        return self._thread is not None and self._thread.is_alive()
+
+    def start(self) -> None:
+        """Begin, if it does not run already."""
+        if self.is_alive:
+            return
+        self._wake.clear()
+        self._hurry.clear()
+        self._thread = threading.Thread(target=self._run, name="notebook_kit-dashboard", daemon=True)
+        self._thread.start()
+
+    def finish(self, timeout: float = 3.0) -> None:
+        """Send the rest now, and wait until that is done, or for `timeout` seconds."""
+        thread = self._thread
+        if thread is None or thread is threading.current_thread():
+            return
+        self._hurry.set()
+        self._wake.set()
+        thread.join(timeout)
+
+    def _run(self) -> None:
+        while True:
+            try:
+                size = self._push()
+            except Exception:  # a page that is gone must not end a training
+                logger.debug("nothing could be sent", exc_info=True)
+                size = 0
+            if size is None:
+                return
+            self._wake.wait(0.01 if self._hurry.is_set() else self._pause(size))
+
+    def _pause(self, size: int) -> float:
+        """Seconds to wait after so many bytes, such that a minute's bytes stay within bounds."""
+        now, rate = time.monotonic(), BYTES_A_MINUTE / 60
+        self._left = min(BURST, self._left + (now - self._moment) * rate) - size
+        self._moment = now
+        return max(PERIOD, -self._left / rate)

@@ -1,0 +1,153 @@
+"""TrainingDashboard in a real JupyterLab: a run watched and steered while its cell is running, both themes, narrow, saved."""
+
+from __future__ import annotations
+
+import re
+
+import pytest
+from conftest import KERNEL_IS_IDLE, set_theme, shot
+
+PANEL = '.jp-NotebookPanel:visible .nk-panel[data-panel="training_dashboard"]'
+AXE = '.jp-NotebookPanel:not(.lm-mod-hidden) .nk-panel[data-panel="training_dashboard"]'
+HOSTILE = "<img src=x onerror=alert(1)></script><script>alert(2)</script>"
+
+LOOP = """
+import math, random
+from notebook_kit.panels import TrainingDashboard
+random.seed(0)
+with TrainingDashboard() as board:
+    for step in range(1, 601):
+        loss = 2.2 * math.exp(-step / 150) + 0.3 + random.gauss(0, 0.06)
+        board.log(step, loss=loss, learning_rate=5e-4 * (1 - step / 600), grad_norm=1 + random.random())
+        if step % 60 == 0:
+            check = 2.2 * math.exp(-step / 130) + 0.38 + max(0, step - 360) / 900
+            board.log(step, eval_loss=check, eval_accuracy=1 - math.exp(-step / 200))"""
+
+TRAINER = """
+import tempfile, time, torch
+from notebook_kit import Trainer, TrainingArguments
+from notebook_kit.panels import TrainingDashboard
+class Line(torch.nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.layer = torch.nn.Linear(1, 1)
+    def forward(self, x, labels=None):
+        time.sleep(0.01)
+        y = self.layer(x).squeeze(-1)
+        return {"loss": ((y - labels) ** 2).mean(), "logits": y}
+data = [{"x": [i / 8], "labels": i / 4} for i in range(64)]
+arguments = TrainingArguments(tempfile.mkdtemp(), max_steps=3000, per_device_train_batch_size=8, use_cpu=True,
+                              save_strategy="no", logging_steps=10, learning_rate=1e-3)
+trainer = Trainer(Line(), arguments, train_dataset=data, eval_dataset=data)"""
+
+
+@pytest.fixture
+def expect():
+    from playwright.sync_api import expect
+
+    expect.set_options(timeout=30_000)  # the machines that run this are shared
+    return expect
+
+
+@pytest.fixture(autouse=True)
+def tall(lab_page):
+    """A page tall enough for the panel to be photographed whole."""
+    lab_page.set_viewport_size({"width": 1300, "height": 1800})
+    yield
+    lab_page.set_viewport_size({"width": 1300, "height": 1000})
+
+
+def start_all(page) -> None:
+    page.evaluate("() => { window.jupyterapp.commands.execute('notebook:run-all-cells'); }")
+
+
+def wait_until_idle(page) -> None:
+    name = page.evaluate("() => window.jupyterapp.shell.currentWidget.context.path")
+    page.wait_for_function(KERNEL_IS_IDLE, arg=name, timeout=60_000)
+
+
+def test_a_loop_is_drawn(notebook, expect, accessible):
+    page = notebook([LOOP])
+    panel = page.locator(PANEL).first
+    expect(panel.locator(".nk-td-line").first).to_contain_text("step 600")
+    expect(panel.locator(".nk-td-verdict")).to_contain_text("Overfitting")
+    accessible(page, AXE)
+    shot(panel, "dashboard_light")
+    set_theme(page, dark=True)
+    accessible(page, AXE)
+    shot(panel, "dashboard_dark")
+    set_theme(page, dark=False)
+    panel.evaluate("element => { element.style.width = '320px'; }")
+    page.wait_for_timeout(300)
+    accessible(page, AXE)
+    assert panel.evaluate("element => element.scrollWidth <= element.clientWidth")
+    shot(panel, "dashboard_narrow")
+
+
+def test_buttons_reach_a_run_while_its_cell_is_running(notebook, expect):
+    page = notebook([TRAINER, "trainer.train()", "print('ended at', trainer.state.global_step)"], run=False)
+    start_all(page)
+    panel = page.locator(PANEL)
+    expect(panel).to_have_count(1)  # the Trainer shows it by itself
+    expect(panel.locator(".nk-td-pill")).to_have_text("running")
+    panel.get_by_role("textbox", name="Learning rate").fill("0.05")
+    panel.get_by_role("button", name="Set").click()
+    expect(panel.locator(".nk-td-events li[data-kind=learning_rate]")).to_have_count(1)
+    panel.get_by_role("button", name="Pause").click()
+    expect(panel.locator(".nk-td-pill")).to_have_text("paused")
+    still = panel.get_attribute("data-step")
+    page.wait_for_timeout(500)
+    assert panel.get_attribute("data-step") == still
+    shot(panel, "dashboard_paused")
+    panel.get_by_role("button", name="Evaluate now").click()
+    panel.get_by_role("button", name="Go on").click()
+    expect(panel.locator(".nk-td-pill")).to_have_text("running")
+    expect(panel.locator(".nk-td-events li[data-kind=evaluate]")).to_have_count(1)
+    panel.get_by_role("button", name="Stop, keep the best").press("Enter")
+    expect(panel.locator(".nk-td-pill")).to_have_text("ended")
+    wait_until_idle(page)
+    output = page.locator(".jp-NotebookPanel:visible .jp-OutputArea-output", has_text="ended at").last
+    assert 0 < int(re.search(r"ended at (\d+)", output.inner_text()).group(1)) < 3000
+
+
+def test_in_the_background_the_notebook_is_free(notebook, expect):
+    page = notebook([TRAINER, "run = trainer.train(background=True)", "print('free', run.done)"])
+    panel = page.locator(PANEL)
+    expect(page.locator(".jp-NotebookPanel:visible .jp-OutputArea-output", has_text="free False")).to_have_count(1)
+    expect(panel.locator(".nk-td-pill")).to_have_text("running")
+    panel.get_by_role("button", name="Stop, keep the best").click()
+    expect(panel.locator(".nk-td-pill")).to_have_text("ended")
+
+
+def test_hostile_names_run_nowhere(notebook, expect):
+    cell = f"""
+from notebook_kit.panels import TrainingDashboard
+with TrainingDashboard(shown={HOSTILE!r}) as board:
+    for step in range(1, 30):
+        board.log(step, **{{"loss": 1 / step, {HOSTILE!r}: float(step)}})
+board"""
+    page = notebook([cell])
+    panel = page.locator(PANEL).first
+    expect(panel.locator(".nk-td-tiles")).to_contain_text("<img src=x")
+    assert panel.locator("img").count() == 0  # a dialog would fail the test as well
+
+
+def test_what_is_seen_without_a_kernel(notebook, expect, tmp_path, chromium):
+    page = notebook([LOOP + f"\nboard.to_html({str(tmp_path / 'run.html')!r})\nboard"])
+    expect(page.locator(PANEL).last.locator(".nk-td-line").first).to_contain_text("step 600")
+    alone = chromium.new_page()
+    faults: list[str] = []
+    alone.on("pageerror", lambda error: faults.append(str(error)))
+    alone.goto((tmp_path / "run.html").as_uri())
+    expect(alone.locator(".nk-td-line").first).to_contain_text("step 600")
+    alone.get_by_role("button", name=re.compile("Learning rate")).first.click()
+    expect(alone.locator(".nk-td-heading")).to_have_text("Learning rate")
+    alone.close()
+    assert not faults, faults
+
+
+def test_shown_again_it_is_the_same_run(notebook, expect):
+    page = notebook([LOOP, "board"])
+    expect(page.locator(PANEL)).to_have_count(2)  # `with` shows it, and so does its name
+    for panel in page.locator(PANEL).all():
+        expect(panel.locator(".nk-td-line").first).to_contain_text("step 600")
