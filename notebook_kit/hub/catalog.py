@@ -286,7 +286,9 @@ def local_models(cache_dir: str | os.PathLike[str] | None = None) -> list[FoundM
     from notebook_kit import zoo
 
     embedded = [
-        replace(from_folder(name, folder), source="zoo") for name in zoo.names() if (folder := zoo.folder(name))
+        replace(from_folder(name, folder), source="zoo", date="")
+        for name in zoo.names()
+        if (folder := zoo.folder(name))
     ]
     return [*embedded, *(found for name in cached_models(cache_dir) if (found := cached(name, cache_dir)))]
 

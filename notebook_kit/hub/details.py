@@ -69,7 +69,7 @@ def model_details(
     from notebook_kit import zoo
 
     if (folder := zoo.folder(model_id)) is not None:
-        return _from_folder(replace(from_folder(model_id, folder), source="zoo"), folder)
+        return _from_folder(replace(from_folder(model_id, folder), source="zoo", date=""), folder)
     here = cached(model_id, cache_dir)
     if here is not None:
         repo = CachedRepo(model_id, cache_dir)

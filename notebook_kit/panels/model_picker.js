@@ -26,21 +26,29 @@ function modelPicker(model, el) {
     for (const [name, value] of Object.entries(values)) model.set(name, value);
     save();
   };
-  const typed = debounced(300, () => put(Object.fromEntries(["text", "language", "licence"].map(name => [name, controls[name].value.trim()]))));
+  /** All controls at once, so that what was just typed is not lost when another one changes. */
+  const change = () => {
+    typed.stop();
+    put({
+      ...Object.fromEntries(["text", "language", "licence"].map(name => [name, controls[name].value.trim()])),
+      task: controls.task.value, max_bytes: Number(controls.max_bytes.value), runs_here: controls.runs_here.checked, sort: controls.sort.value,
+    });
+  };
+  const typed = debounced(300, change);
   const id = `nk-picker-${Math.random().toString(36).slice(2)}`;
   const option = (value, label) => h("option", { value }, label);
   const labelled = (key, control) => h("label.labelled", {}, h("span", {}, words(key)), control);
   const controls = {
     text: h("input.search", { type: "search", placeholder: words("search_place"), "aria-label": words("search"), autocomplete: "off", spellcheck: "false",
       oninput: () => typed() }),
-    task: h("select", { onchange: event => put({ task: event.target.value }) },
+    task: h("select", { onchange: change },
       option("", words("any")), (model.get("_tasks") ?? []).map(name => option(name, tell.task(name)))),
     language: h("input.code", { list: `${id}-languages`, placeholder: words("any"), autocomplete: "off", spellcheck: "false", oninput: () => typed() }),
     licence: h("input.code", { list: `${id}-licences`, placeholder: words("any"), autocomplete: "off", spellcheck: "false", oninput: () => typed() }),
-    max_bytes: h("select", { onchange: event => put({ max_bytes: Number(event.target.value) }) },
+    max_bytes: h("select", { onchange: change },
       option("0", words("any_size")), SIZES.map(bytes => option(String(bytes), words("up_to", { size: tell.size(bytes) })))),
-    runs_here: h("input", { type: "checkbox", onchange: event => put({ runs_here: event.target.checked }) }),
-    sort: h("select", { onchange: event => put({ sort: event.target.value }) }, ["downloads", "likes", "date", "name", "size"].map(name => option(name, words(`sort_${name}`)))),
+    runs_here: h("input", { type: "checkbox", onchange: change }),
+    sort: h("select", { onchange: change }, ["downloads", "likes", "date", "name", "size"].map(name => option(name, words(`sort_${name}`)))),
   };
   const showControls = () => {
     for (const name of ["text", "language", "licence"])
@@ -136,7 +144,7 @@ function modelPicker(model, el) {
   const list = modelRows(view, tell, {
     onLook: look,
     onOpen: () => details.focusLoad(),
-    onSort: by => { controls.sort.value = by; put({ sort: by }); },
+    onSort: by => { controls.sort.value = by; change(); },
     onNear: () => queueMicrotask(more),
   });
   const details = modelDetails(view, tell, {
@@ -189,7 +197,7 @@ function modelPicker(model, el) {
 
   const codes = (name, values) => h("datalist", { id: `${id}-${name}` }, values.map(value => option(value, value)));
   fill(view.body,
-    h("form.query", { role: "search", "aria-label": words("search"), onsubmit: event => { event.preventDefault(); typed.now(); } },
+    h("form.query", { role: "search", "aria-label": words("search"), onsubmit: event => { event.preventDefault(); change(); } },
       controls.text,
       h("div.filters", {},
         labelled("task", controls.task), labelled("language", controls.language), labelled("licence", controls.licence), labelled("size", controls.max_bytes),
