@@ -18,7 +18,7 @@ function modelPicker(model, el) {
   const { words } = view;
   const tell = pickerWords(model, words);
   const save = () => model.save_changes();
-  let of = null, rows = [], order = null, done = true, going = false, paused = false, rounds = 0, scanned = 0, problem = null, ended = false, turns = 0;
+  let of = null, rows = [], order = null, done = true, going = false, paused = false, rounds = 0, scanned = 0, problem = null, ended = false, turns = 0, saved = null;
 
   // The question ------------------------------------------------------------------------------------------------------
 
@@ -79,7 +79,24 @@ function modelPicker(model, el) {
     if (seen && details.id !== seen.id) details.look(seen);
     return say();
   };
+  /** In a file on disk: what was saved, narrowed and put in order here. */
+  const searchSaved = () => {
+    const now = question(), spelled = now.text.toLowerCase().split(/\s+/).filter(Boolean), letters = row => row.id.split("/").pop().toLowerCase();
+    rows = saved.filter(row => spelled.every(word => row.id.toLowerCase().includes(word)) && (!now.task || row.task === now.task)
+      && (!now.language || row.languages.includes(now.language)) && (!now.licence || row.licence === now.licence)
+      && (!now.max_bytes || (row.size ?? 0) <= now.max_bytes) && (!now.runs_here || (!row.obstacle && row.fits !== false)));
+    const orders = {
+      name: (a, b) => letters(a).localeCompare(letters(b)), size: (a, b) => (a.size ?? Infinity) - (b.size ?? Infinity),
+      downloads: (a, b) => (b.downloads ?? Infinity) - (a.downloads ?? Infinity), likes: (a, b) => (b.likes ?? Infinity) - (a.likes ?? Infinity),
+      date: (a, b) => (b.date || "9").localeCompare(a.date || "9"),   // what is here and has no counts stays in front
+    };
+    order = null;
+    rows.sort(orders[now.sort]);
+    list.show(rows, order, now.sort, true);
+    say();
+  };
   const search = async (anew = false) => {
+    if (saved) return searchSaved();
     const turn = ++turns;
     rounds = 0;
     paused = false;
@@ -90,6 +107,7 @@ function modelPicker(model, el) {
     going = false;
     if (!result) { of = null; paused = true; done = false; say(); return; }
     take(result.values, true);
+    if (model.offline) saved = [...rows];
     more();
   };
   const more = async () => {

@@ -397,6 +397,11 @@ def test_file_on_disk_and_saved_notebook(notebook, hub, tmp_path, expect, chromi
     shot(page, "picker_file_dark")
     page.get_by_role("button", name="Load", exact=True).click()
     expect(page.get_by_role("alert").filter(has_text="no kernel")).to_be_visible()
+    page.get_by_role("searchbox").fill("bert")
+    page.get_by_label("Runs here").check()
+    page.get_by_role("button", name="Model").click()
+    assert_soon(page, lambda: names(page)[:2] == ["google-bert/bert-base-multilingual-cased", "dslim/bert-base-NER"])
+    assert len(names(page)) == 7
     assert not faults
     context.close()
 
@@ -430,6 +435,11 @@ def test_linked_panels_in_telugu(notebook, hub, tmp_path, expect, accessible):
     accessible(page, AXE)
     shot(panel, "picker_telugu")
     shot(page.locator(".jp-NotebookPanel:visible"), "picker_linked")
+    odd = "class Odd: task, tokenizer = 'image-classification', None\npicker.link().pipeline = Odd()\npicker.unlink().link(inspector)"
+    python(page, f"exec({odd!r})")
+    inspector = page.locator('.jp-NotebookPanel:visible [data-panel="token_inspector"]')
+    expect(inspector.get_by_role("alert")).to_contain_text("Odd")
+    expect(inspector.locator(".nk-face").nth(1)).to_have_text("A")
 
 
 def test_two_displays_share_what_is_chosen(notebook, hub, tmp_path, expect):
