@@ -82,6 +82,7 @@ class TrainingDashboard(Panel, TrainerCallback):
     """
 
     name: ClassVar[str] = "training_dashboard"
+    shows_run: ClassVar[bool] = True  # a Trainer that is given one adds no second display
     parts: ClassVar[tuple[str, ...]] = (
         "pictures.js",
         *(f"training/{part}.js" for part in ("store", "chart", "tiles", "controls", "probes")),

@@ -6,7 +6,7 @@ import os
 import sys
 import warnings
 from collections.abc import Callable, Iterable
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from notebook_kit.errors import ConfigurationError, NotebookKitWarning
 from notebook_kit.training.state import ExportableState, TrainerControl, TrainerState
@@ -56,7 +56,7 @@ class TrainerCallback:
         ...         control.should_training_stop = state.global_step >= 10
     """
 
-    shows_run = False
+    shows_run: ClassVar[bool] = False
 
     def on_init_end(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any) -> Any:
         """The Trainer has been made."""
