@@ -16,7 +16,12 @@ os.environ["HF_HUB_OFFLINE"] = "1"
 
 PICTURES = Path(__file__).parent / "pictures"
 SCREENSHOTS = Path(__file__).parents[1] / "tests" / "artifacts"
-PANELS = {"attention": "attention_lines_light", "tokens": "tokens_wordpiece_light"}
+PANELS = {
+    "attention": "attention_lines_light",
+    "dashboard": "dashboard_light",
+    "picker": "picker_light",
+    "tokens": "tokens_wordpiece_light",
+}
 
 # rich's own frame, without the web fonts that a picture in a README could not load anyway.
 FRAME = """\
