@@ -12,14 +12,19 @@ from conftest import ALL_HAVE_RUN, OPEN, Lab, served, shot
 CELLS = [
     """
 from notebook_kit import AutoModelForSequenceClassification, AutoTokenizer
-from notebook_kit.panels import AttentionView, TokenInspector
+from notebook_kit.panels import AttentionView, ModelPicker, TokenInspector, TrainingDashboard
 name = "notebook-kit/tiny-sentiment"
 tokenizer = AutoTokenizer.from_pretrained(name)
 inspector = TokenInspector(tokenizer, text="unbelievable tokens")
 inspector""",
     "AttentionView(inspector, AutoModelForSequenceClassification.from_pretrained(name))",
+    """
+with TrainingDashboard() as board:
+    for step in range(1, 41):
+        board.log(step, loss=1 / step)""",
+    "ModelPicker()",
 ]
-NAMES = ["token_inspector", "attention_view"]
+NAMES = ["token_inspector", "attention_view", "training_dashboard", "model_picker"]
 
 
 @pytest.fixture
@@ -51,6 +56,8 @@ def all_panels_work(page: Any, host: str) -> None:
         expect(panel).to_be_visible()
         panel.scroll_into_view_if_needed()
         shot(panel, f"{host}_{name}")
+    expect(page.locator(".nk-td-line").first).to_contain_text("step 40")
+    expect(page.locator('.nk-panel[data-panel="model_picker"]')).to_contain_text("notebook-kit/tiny-sentiment")
     tokens = page.locator('.nk-panel[data-panel="token_inspector"]')
     tokens.get_by_role("option").nth(1).click()
     expect(tokens.locator(".nk-stages > li")).to_have_count(5)  # the story of the token, which Python tells
