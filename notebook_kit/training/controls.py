@@ -56,6 +56,11 @@ class RunControls:
         with self._changed:
             return dict(self._pending)
 
+    @property
+    def is_asked(self) -> bool:
+        """Whether `apply` has something to do."""
+        return bool(self._pending or self._paused or self._replay)
+
     def _ask(self, name: str, value: Any = True) -> None:
         with self._changed:
             if self._status == "ended":

@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import sys
 import time
-from collections import deque
 from collections.abc import Iterable, Mapping
 from typing import Any
 
@@ -51,65 +50,44 @@ def count_tokens(batches: Iterable[Any]) -> Any:
 
 
 class DeviceNumbers:
-    """Numbers that a device is still working on, brought to the host without stalling it.
-
-    On CUDA each is copied to pinned memory behind the work that makes it, and read once it is there: nobody waits. On
-    other devices all are read in one go, ten times a second at most.
-    """
+    """Numbers that a device is still working on, read in one go ten times a second at most: each time it is waited for."""
 
     def __init__(self) -> None:
-        self._waiting: deque[tuple[int, float, list[str], Any, Any]] = deque()
+        self._waiting: list[tuple[int, float, list[str], Any]] = []
         self._read_at = 0.0
 
     def add(self, step: int, moment: float, tensors: Mapping[str, Any]) -> None:
         """Take tensors without dimensions, measured at `step` and the time `moment`."""
         import torch
 
-        together = torch.stack([tensor.to(torch.float32) for tensor in tensors.values()])
-        done = None
-        if together.device.type == "cuda":
-            host = torch.empty(together.shape, dtype=torch.float32, pin_memory=True)
-            host.copy_(together, non_blocking=True)
-            together, done = host, torch.cuda.Event()
-            done.record()
-        self._waiting.append((step, moment, list(tensors), together, done))
+        together = torch.stack([torch.as_tensor(tensor).detach().to(torch.float32) for tensor in tensors.values()])
+        self._waiting.append((step, moment, list(tensors), together))
 
     def take(self, wait: bool = False) -> list[tuple[int, float, dict[str, float]]]:
-        """Those that are there: (step, moment, name -> number).
+        """Those that were taken in, if it is time to read them: (step, moment, name -> number).
 
         Args:
-            wait: All of them, and wait for the device.
+            wait: Read them now.
         """
-        ready: list[tuple[int, float, dict[str, float]]] = []
-        if not self._waiting:
-            return ready
-        while self._waiting and self._waiting[0][4] is not None:
-            step, moment, names, numbers, done = self._waiting[0]
-            if wait:
-                done.synchronize()
-            elif not done.query():
-                return ready
-            self._waiting.popleft()
-            ready.append((step, moment, dict(zip(names, numbers.tolist(), strict=True))))
         now = time.perf_counter()
-        if self._waiting and (wait or now - self._read_at >= READ_EVERY):
-            import torch
+        if not self._waiting or not (wait or now - self._read_at >= READ_EVERY):
+            return []
+        import torch
 
-            self._read_at = now
-            entries = list(self._waiting)
-            self._waiting.clear()
-            numbers = torch.cat([entry[3] for entry in entries]).tolist()
-            for step, moment, names, part, _ in entries:
-                own, numbers = numbers[: len(part)], numbers[len(part) :]
-                ready.append((step, moment, dict(zip(names, own, strict=True))))
+        self._read_at = now
+        entries, self._waiting = self._waiting, []
+        numbers = torch.cat([together for _, _, _, together in entries]).tolist()
+        ready = []
+        for step, moment, names, together in entries:
+            own, numbers = numbers[: len(together)], numbers[len(together) :]
+            ready.append((step, moment, dict(zip(names, own, strict=True))))
         return ready
 
 
 class ModelHook:
     """Listens at a model's forward pass in training, for a Trainer that does not tell its callbacks losses and batches."""
 
-    def __init__(self, model: Any, tokens: bool) -> None:
-        self._tokens = tokens
+    def __init__(self, model: Any) -> None:
         self._losses: list[Any] = []
         self._batches: list[Mapping[str, Any]] = []
         self._summed = False
@@ -124,15 +102,13 @@ class ModelHook:
         self._summed = kwargs.get("num_items_in_batch") is not None
         self._batches.append(kwargs if kwargs else {"input_ids": args[0] if args else None})
 
-    def take(self) -> tuple[Any, int, Any]:
-        """Loss, samples and tokens of the update since the last call; None for a loss or tokens that are not known."""
+    def take(self) -> tuple[Any, list[Mapping[str, Any]]]:
+        """The loss (None if it is not known) and the batches of the update since the last call."""
         losses, batches, self._losses, self._batches = self._losses, self._batches, [], []
-        loss = None
-        if losses and len(losses) == len(batches):
-            loss = losses[0] if len(losses) == 1 else sum(losses[1:], losses[0])
-            if not self._summed and len(losses) > 1:
-                loss = loss / len(losses)
-        return loss, sum(map(count_samples, batches)), count_tokens(batches) if self._tokens and batches else None
+        if not losses or len(losses) != len(batches):
+            return None, batches
+        loss = losses[0] if len(losses) == 1 else sum(losses[1:], losses[0])
+        return loss if self._summed or len(losses) == 1 else loss / len(losses), batches
 
     def remove(self) -> None:
         """Stop listening."""

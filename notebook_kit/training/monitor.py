@@ -16,14 +16,13 @@ from typing import Any
 from notebook_kit.training.callbacks import TrainerCallback
 from notebook_kit.training.controls import RunControls, planned_learning_rates
 from notebook_kit.training.folders import continued_run, new_run
-from notebook_kit.training.measuring import DeviceNumbers, ModelHook, count_samples, count_tokens, memory
+from notebook_kit.training.measuring import ModelHook, memory
 from notebook_kit.training.record import RunRecord, is_number
 from notebook_kit.training.state import TrainerControl
+from notebook_kit.training.stepping import MEMORY_EVERY, Steps
 
 __all__ = ["RunMonitor"]
 
-# What is measured at each step; a log of the same name would only say it a second time.
-EACH_STEP = ("epoch", "learning_rate", "grad_norm")
 FACTS = (
     "learning_rate",
     "lr_scheduler_type",
@@ -37,8 +36,7 @@ FACTS = (
     "fp16",
     "seed",
 )
-MEMORY_EVERY = 1.0  # seconds
-IDLE_EVERY = 0.1
+IDLE_EVERY = 0.1  # seconds
 
 
 class RunMonitor(TrainerCallback):
@@ -91,15 +89,15 @@ class RunMonitor(TrainerCallback):
             self.record.attach(self._run_dir)
         self._given_place = self.record.run_dir is not None
         self.calling_thread: threading.Thread | None = None
+        self._abandoned: weakref.finalize | None = None
         self._active = False
         self._hook: ModelHook | None = None
-        self._numbers = DeviceNumbers()
+        self._writer = _Writer(self.record)
+        self._steps = Steps(self._writer.log)
         self._step = 0
         self._each_step: set[str] = set()
         self._learning_rate: float | None = None
         self._best: Any = None
-        self._bad: set[str] = set()
-        self._processes = 1
         self._clock = self._memory_at = self._idle_at = 0.0
         self._loop = SimpleNamespace(optimizer=None, control=TrainerControl())
 
@@ -125,11 +123,12 @@ class RunMonitor(TrainerCallback):
             hyperparameters={name: _plain(getattr(args, name)) for name in FACTS if hasattr(args, name)},
             output_dir=str(args.output_dir),
         )
-        self._step, self._best, self._bad = step, state.best_metric, set()
-        self._each_step, self._numbers = set(), DeviceNumbers()
-        self._processes = getattr(args, "world_size", 1)
+        self._step, self._best, self._each_step, self._writer = step, state.best_metric, set(), _Writer(record)
+        self._steps = Steps(self._writer.log, getattr(args, "world_size", 1), self.tokens)
         if trainer is None and model is not None and not getattr(args, "torch_compile", False):
-            self._hook = ModelHook(model, self.tokens)
+            self._hook = ModelHook(model)
+        # A Trainer that failed may be forgotten, and this with it: what was noted is written all the same.
+        self._abandoned = weakref.finalize(self, _abandon, self._steps, record, self._hook)
         self._active = True
         self.calling_thread = threading.current_thread()
         self.controls.begin(replay)
@@ -155,30 +154,21 @@ class RunMonitor(TrainerCallback):
         if not self._active:
             return
         now = time.perf_counter()
-        elapsed = now - self._clock
         self._step = step = state.global_step
         trainer = kwargs.get("trainer")
-        values: dict[str, Any] = {"epoch": state.epoch, "step_time": elapsed}
-        samples: int | None = None
-        tokens: Any = None
         if trainer is not None and trainer.last_step is not None:
             last = trainer.last_step
-            values["loss"], values["grad_norm"] = last.loss, last.grad_norm
-            values["learning_rate"] = last.learning_rate
-            samples = sum(map(count_samples, last.batches))
-            tokens = count_tokens(last.batches) if self.tokens else None
-        elif self._hook is not None:
-            values["loss"], samples, tokens = self._hook.take()
-            values["learning_rate"] = self._learning_rate
-        if samples and elapsed > 0:
-            values["samples_per_second"] = samples * self._processes / elapsed
-        if tokens is not None and elapsed > 0:
-            values["tokens_per_second"] = tokens * (self._processes / elapsed)
-        if now - self._memory_at >= MEMORY_EVERY:
-            self._memory_at = now
-            values.update(memory())
-        self._log_step(step, values)
-        self._apply(args, state, control, kwargs)
+            loss, grad_norm, learning_rate, batches = last.loss, last.grad_norm, last.learning_rate, last.batches
+        else:
+            loss, batches = self._hook.take() if self._hook is not None else (None, [])
+            grad_norm, learning_rate = None, self._learning_rate
+        if not self._each_step:
+            known = {"loss": loss, "grad_norm": grad_norm, "learning_rate": learning_rate, "epoch": state.epoch}
+            self._each_step = {name for name, value in known.items() if value is not None}
+        self._steps.note(step, now - self._clock, now, state.epoch, loss, grad_norm, learning_rate, batches)
+        if self.controls.is_asked:
+            self._steps.work_out()
+            self._apply(args, state, control, kwargs)
         if self.idle is not None and now - self._idle_at >= IDLE_EVERY:
             self._idle_at = now
             self.idle()
@@ -196,7 +186,7 @@ class RunMonitor(TrainerCallback):
             if "loss" in self._each_step and "loss" in numbers:
                 numbers["logged_loss"] = numbers.pop("loss")
         if set(numbers) - {"epoch"}:
-            self._log_numbers(state.global_step, numbers, None)
+            self._writer.log(state.global_step, numbers, None)
 
     def on_evaluate(
         self, args: Any, state: Any, control: Any, metrics: Mapping[str, Any] | None = None, **kwargs: Any
@@ -239,6 +229,11 @@ class RunMonitor(TrainerCallback):
     def on_push_begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
         """An upload to the Hub begins: an event of the `transformers` Trainer, which calls it on every callback."""
 
+    def update(self) -> None:
+        """Bring the record up to date; a step comes into it within a tenth of a second otherwise."""
+        self._steps.work_out()
+        self.record.flush()
+
     # ------------------------------------------------------------------------------------------------- a loop of one's own
 
     def log(self, step: int | None = None, **values: Any) -> None:
@@ -261,7 +256,7 @@ class RunMonitor(TrainerCallback):
             self._memory_at = now
             values = {**values, **memory()}
         self._step = step
-        self._log_step(step, values)
+        self._writer.log(step, values, None)
         if "learning_rate" in values:
             self._loop.optimizer.param_groups[0]["lr"] = float(values["learning_rate"])
         state = SimpleNamespace(global_step=step)
@@ -283,7 +278,7 @@ class RunMonitor(TrainerCallback):
         self.record.event("begin", step)
         if facts:
             self.record.describe(**facts)
-        self._step, self._bad, self._each_step, self._numbers = step, set(), set(), DeviceNumbers()
+        self._step, self._each_step, self._writer = step, set(), _Writer(self.record)
         self._loop = SimpleNamespace(optimizer=_LoopRate(), control=TrainerControl())
         self._active = True
         self.controls.begin(replay)
@@ -333,41 +328,6 @@ class RunMonitor(TrainerCallback):
             between_steps=between_steps,
         )
 
-    def _log_step(self, step: int, values: dict[str, Any]) -> None:
-        """Log what is measured at a step: plain numbers at once, those that a device still works on when they are there."""
-        moment = time.time()
-        numbers: dict[str, float] = {}
-        late: dict[str, Any] = {}
-        for name, value in values.items():
-            if value is None:
-                continue
-            if isinstance(value, float):
-                numbers[name] = value
-            elif getattr(value, "device", None) is not None and value.device.type != "cpu":
-                late[name] = value.detach()
-            else:
-                numbers[name] = value.item() if hasattr(value, "item") else value
-        self._each_step.update(name for name in (*EACH_STEP, "loss") if name in numbers or name in late)
-        if late:
-            self._numbers.add(step, moment, late)
-        self._log_numbers(step, numbers, moment)
-        self._read_late()
-
-    def _read_late(self, wait: bool = False) -> None:
-        for step, moment, numbers in self._numbers.take(wait):
-            self._log_numbers(step, numbers, moment)
-
-    def _log_numbers(self, step: int, numbers: Mapping[str, float], moment: float | None) -> None:
-        self.record.log(step, numbers, moment)
-        for name, value in numbers.items():
-            if "loss" in name and not math.isfinite(value):
-                # One event for a row of bad losses: where it began is what matters.
-                if name not in self._bad:
-                    self._bad.add(name)
-                    self.record.event("nonfinite", step, name=name, value=value)
-            elif self._bad:
-                self._bad.discard(name)
-
     def _note_best(self, args: Any, state: Any) -> None:
         # The Trainer knows the best only after all callbacks have heard of the evaluation.
         if state.best_metric is not None and state.best_metric != self._best:
@@ -382,7 +342,11 @@ class RunMonitor(TrainerCallback):
         if args.save_strategy == "no" and step == 0:
             record.detach() if record.run_dir is not None or record.version else None
             return
-        folder = continued_run(args.output_dir, step) if step else None
+        folder = None
+        if step:
+            for monitor in list(_open_monitors):  # the run that wrote the checkpoint may have been in this process
+                monitor.update()
+            folder = continued_run(args.output_dir, step)
         if folder is not None and record.run_dir == folder:
             return
         if record.version:
@@ -407,12 +371,38 @@ class RunMonitor(TrainerCallback):
         if self._hook is not None:
             self._hook.remove()
             self._hook = None
-        try:
-            self._read_late(wait=reason != "error")
-        finally:
-            self.record.event("end", self._step, reason=reason, **details)
-            self.record.flush()
-            self.controls.end()
+        if self._abandoned is not None:
+            self._abandoned.detach()
+        self._steps.stop()
+        self.record.event("end", self._step, reason=reason, **details)
+        self.record.flush()
+        self.controls.end()
+
+
+class _Writer:
+    """Logs numbers, and notes where losses begin to be no finite ones."""
+
+    def __init__(self, record: RunRecord) -> None:
+        self.record = record
+        self._bad: set[str] = set()
+
+    def log(self, step: int, numbers: Mapping[str, float], moment: float | None) -> None:
+        self.record.log(step, numbers, moment)
+        for name, value in numbers.items():
+            if "loss" in name and not math.isfinite(value):
+                # One event for a row of bad losses: where it began is what matters.
+                if name not in self._bad:
+                    self._bad.add(name)
+                    self.record.event("nonfinite", step, name=name, value=value)
+            elif self._bad:
+                self._bad.discard(name)
+
+
+def _abandon(steps: Steps, record: RunRecord, hook: ModelHook | None) -> None:
+    if hook is not None:
+        hook.remove()
+    steps.stop()
+    record.flush()
 
 
 class _LoopRate:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import json
 import math
 import os
@@ -10,6 +11,7 @@ import subprocess
 import sys
 import textwrap
 import time
+import weakref
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -154,7 +156,7 @@ def test_numbers_that_a_device_has_to_be_waited_for():
     numbers = DeviceNumbers()
     for step in range(5):
         numbers.add(step, 10.0 + step, {"loss": torch.tensor(step / 2), "grad_norm": torch.tensor(1.0)})
-    first = numbers.take()
+    first = numbers.take()  # in one go
     assert [entry[0] for entry in first] == list(range(5)) and first[3] == (3, 13.0, {"loss": 1.5, "grad_norm": 1.0})
     numbers.add(5, 15.0, {"loss": torch.tensor(9.0)})
     assert numbers.take() == []  # ten times a second at most
@@ -235,6 +237,23 @@ def test_a_resumed_run_goes_on_with_its_record(tmp_path, make):
     assert len(list((tmp_path / "runs").iterdir())) == 2
 
 
+def test_a_run_that_failed_and_was_forgotten_is_written(tmp_path):
+    def fail():
+        raise RuntimeError("out of luck")
+
+    def run():
+        monitor = RunMonitor()
+        made = hf_trainer(tmp_path, monitor, At(4, fail), max_steps=9, save_strategy="steps")
+        with pytest.raises(RuntimeError):
+            made.train()
+        return weakref.ref(monitor)
+
+    monitor = run()
+    gc.collect()
+    assert monitor() is None
+    assert RunRecord.load(tmp_path).series["loss"].steps.tolist() == [1, 2, 3]
+
+
 def test_the_run_that_a_checkpoint_is_of(tmp_path):
     for number, (name, saved) in enumerate((("one", 4), ("two", 8), ("three", None))):
         record = RunRecord(tmp_path / "runs" / name)
@@ -264,7 +283,7 @@ def test_an_error_ends_the_record(tmp_path, make):
         [error] = events(monitor, "error")
         assert error["type"] == "RuntimeError" and error["message"] == "<b>out of luck</b>"
         assert events(monitor, "end")[0]["reason"] == "error" and monitor.controls.status == "ended"
-    monitor.record.flush()  # the other Trainer tells nobody; it would be there a moment later
+    monitor.update()  # the other Trainer tells nobody; it would come a moment later
     assert RunRecord.load(tmp_path).series["loss"].steps.tolist() == [1, 2]
 
 
