@@ -146,6 +146,26 @@ _HOMES = {
         "models.gpt2",
     ),
     **dict.fromkeys(
+        ["GPTNeoXConfig", "GPTNeoXForCausalLM", "GPTNeoXForSequenceClassification", "GPTNeoXModel"],
+        "models.gpt_neox",
+    ),
+    **dict.fromkeys(
+        ["LlamaConfig", "LlamaForCausalLM", "LlamaForSequenceClassification", "LlamaModel"],
+        "models.llama",
+    ),
+    **dict.fromkeys(
+        ["MistralConfig", "MistralForCausalLM", "MistralForSequenceClassification", "MistralModel"],
+        "models.mistral",
+    ),
+    **dict.fromkeys(
+        ["Qwen2Config", "Qwen2ForCausalLM", "Qwen2ForSequenceClassification", "Qwen2Model"],
+        "models.qwen2",
+    ),
+    **dict.fromkeys(
+        ["Qwen3Config", "Qwen3ForCausalLM", "Qwen3ForSequenceClassification", "Qwen3Model"],
+        "models.qwen3",
+    ),
+    **dict.fromkeys(
         [
             "AsyncTextIteratorStreamer",
             "BaseStreamer",

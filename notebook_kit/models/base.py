@@ -46,6 +46,7 @@ class PreTrainedModel(nn.Module):
         base_model_prefix: The attribute under which heads keep the backbone (`"bert"`).
         tied_weights: Parameter name to the name of the parameter that it shares.
         legacy_names: Pattern (of `re.sub`) to its replacement, for names that old checkpoints use.
+        saved_names: The way back: pattern to replacement for names that checkpoints use and the model does not.
         optional_weights: Patterns of backbone weights that a checkpoint may lack (a pooler): they start fresh.
         unused_weights: Patterns of names in checkpoints that are no weights of the model (stored position indices).
         defaulted_weights: Patterns of weights that a checkpoint may lack: they have the first value that a fresh model has.
@@ -67,6 +68,7 @@ class PreTrainedModel(nn.Module):
     base_model_prefix: ClassVar[str] = ""
     tied_weights: ClassVar[dict[str, str]] = {}
     legacy_names: ClassVar[dict[str, str]] = {}
+    saved_names: ClassVar[dict[str, str]] = {}
     optional_weights: ClassVar[tuple[str, ...]] = ()
     unused_weights: ClassVar[tuple[str, ...]] = ()
     defaulted_weights: ClassVar[tuple[str, ...]] = ()
@@ -543,6 +545,8 @@ class PreTrainedModel(nn.Module):
         for name in list(weights):
             if name in self._ties() or _any_match(self.computed_weights, name):
                 del weights[name]
+        for pattern, replacement in self.saved_names.items():
+            weights = {re.sub(pattern, replacement, name): tensor for name, tensor in weights.items()}
         self.config.architectures = [type(self).__name__]
         self.config.dtype = str(self.dtype).removeprefix("torch.")
         folder = Path(folder)

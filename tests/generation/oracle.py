@@ -16,6 +16,10 @@ import reference as ref
 
 NAMES = {
     "gpt2": "GPT2LMHeadModel",
+    "gpt_neox": "GPTNeoXForCausalLM",
+    "llama": "LlamaForCausalLM",
+    "mistral": "MistralForCausalLM",
+    "qwen3": "Qwen3ForCausalLM",
 }
 
 # Unequal prompts, padded on the left. (Padding is not 0, with which the oracle's beam search fills up with an end token.)

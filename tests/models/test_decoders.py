@@ -39,11 +39,84 @@ def test_equals_reference(model_type, name, tmp_path):
         ("gpt2", {"tie_word_embeddings": False}),
         ("gpt2", {"scale_attn_weights": False}),
         ("gpt2", {"scale_attn_by_inverse_layer_idx": True, "activation_function": "relu", "n_inner": None}),
+        ("gpt_neox", {"use_parallel_residual": False, "attention_bias": False}),
+        ("gpt_neox", {"rope_parameters": {"rope_type": "linear", "factor": 2.0, "partial_rotary_factor": 0.5}}),
+        ("llama", {"attention_bias": True, "mlp_bias": True, "head_dim": 12, "tie_word_embeddings": True}),
+        ("llama", {"num_key_value_heads": 1, "rope_parameters": {"rope_theta": 500.0}}),
+        ("qwen3", {"attention_bias": True, "num_key_value_heads": 4}),
     ],
     ids=lambda value: value if isinstance(value, str) else "-".join(value),
 )
 def test_unusual_settings(model_type, edits, tmp_path):
     ref.assert_matches_reference(model_type, family(model_type).heads[CAUSAL].__name__, tmp_path, **edits)
+
+
+ROPES = {
+    "linear": {"factor": 4.0},
+    "dynamic": {"factor": 2.0},
+    "llama3": {"factor": 8.0, "low_freq_factor": 1.0, "high_freq_factor": 4.0, "original_max_position_embeddings": 16},
+    "yarn": {"factor": 4.0, "original_max_position_embeddings": 10},
+    "yarn, given": {"factor": 4.0, "attention_factor": 0.7, "beta_fast": 8.0, "beta_slow": 2.0, "truncate": False},
+    "yarn, scaled": {"factor": 4.0, "mscale": 0.5, "mscale_all_dim": 0.9, "original_max_position_embeddings": 8},
+}
+
+
+@pytest.mark.parametrize("kind", ROPES)
+@torch.no_grad()
+def test_ways_to_reach_further(kind, tmp_path):
+    """In one call, within and beyond the positions of the training, and in generation over that border."""
+    parameters = {"rope_type": kind.partition(",")[0], "rope_theta": 100.0, **ROPES[kind]}
+    model, reference = causal("llama", tmp_path, rope_parameters=parameters, max_position_embeddings=24)
+    generator = torch.Generator().manual_seed(0)
+    for length in (9, 24, 60):
+        ids = torch.randint(4, 99, (2, length), generator=generator)
+        torch.testing.assert_close(model(ids).logits, reference(ids).logits, rtol=1e-4, atol=2e-5)
+    settings = {"max_new_tokens": 20, "eos_token_id": None, "pad_token_id": 0}
+    ids = torch.randint(4, 99, (2, 14), generator=generator)
+    assert model.generate(ids, **settings).tolist() == reference.generate(ids, **settings).tolist()
+
+
+def test_older_names_of_rotary_settings(tmp_path):
+    old = {"rope_theta": 500000.0, "rope_scaling": {"type": "linear", "factor": 2.0}}
+    mine = notebook_kit.LlamaConfig(**old)
+    assert mine.rope_theta == 500000.0 and mine.rope_scaling["rope_type"] == "linear"
+    theirs = transformers.LlamaConfig(**copy.deepcopy(old))
+    assert mine.rope_parameters == theirs.rope_parameters
+    mine.save_pretrained(tmp_path)
+    assert transformers.LlamaConfig.from_pretrained(tmp_path).rope_parameters == mine.rope_parameters
+    assert notebook_kit.LlamaConfig.from_pretrained(tmp_path) == mine
+    assert notebook_kit.GPTNeoXConfig(rotary_pct=0.5, rotary_emb_base=77).rope_parameters == (
+        transformers.GPTNeoXConfig(rotary_pct=0.5, rotary_emb_base=77).rope_parameters
+    )
+
+
+@pytest.mark.parametrize(
+    ("model_type", "edits"),
+    [
+        ("mistral", {"sliding_window": 4}),
+        ("qwen2", {"use_sliding_window": True, "sliding_window": 3, "max_window_layers": 1}),
+        (
+            "qwen3",
+            {
+                "use_sliding_window": True,
+                "sliding_window": 4,
+                "layer_types": ["sliding_attention", "full_attention"] * 2,
+            },
+        ),
+    ],
+    ids=["mistral", "qwen2", "qwen3"],
+)
+def test_sliding_windows(model_type, edits, tmp_path):
+    edits = {**edits, "num_hidden_layers": 4 if "layer_types" in edits else 3}
+    model, reference = causal(model_type, tmp_path, **edits)
+    whole = ref.batch(reference.config, padding=False)
+    left = {name: value.flip(1) for name, value in ref.batch(reference.config).items()}
+    with torch.no_grad():
+        for given in (whole, left):
+            ref.assert_same_output(model(**given, output_attentions=True), reference(**given, output_attentions=True))
+        settings = {"max_new_tokens": 12, "eos_token_id": None, "num_beams": 3, "pad_token_id": 3}
+        assert model.generate(**left, **settings).tolist() == reference.generate(**left, **settings).tolist()
+    ref.assert_same_gradients(model, reference, lambda one: one(**whole, labels=whole["input_ids"]).loss)
 
 
 def test_registry_is_whole():
@@ -240,6 +313,12 @@ def test_generation_config_goes_there_and_back(tmp_path):
 def test_wrong_configurations(tmp_path):
     with pytest.raises(ConfigurationError, match="width of 30 cannot be split evenly over 4"):
         notebook_kit.GPT2Config(n_embd=30, n_head=4)
+    with pytest.raises(ConfigurationError, match="6 query heads cannot share 4 key heads"):
+        notebook_kit.LlamaConfig(hidden_size=36, num_attention_heads=6, num_key_value_heads=4)
+    with pytest.raises(ConfigurationError, match=r"rope_type is 'lama3'. Did you mean 'llama3'"):
+        notebook_kit.LlamaConfig(rope_parameters={"rope_type": "lama3"})
+    with pytest.raises(ConfigurationError, match="lack low_freq_factor, high_freq_factor"):
+        notebook_kit.LlamaConfig(rope_parameters={"rope_type": "llama3", "factor": 8.0})
     with pytest.raises(InputError, match="does not generate text"):
         notebook_kit.GPT2Model(notebook_kit.GPT2Config(**ref.tiny_fields("gpt2"))).generate(torch.tensor([[5]]))
     model, _ = causal("gpt2", tmp_path)

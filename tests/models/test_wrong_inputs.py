@@ -17,7 +17,13 @@ IDS = torch.tensor([[5, 6, 7], [8, 9, 10]])
 def model(request):
     config = config_class(request.param)()
     config.vocab_size = 50
-    for name, value in {"hidden_size": 16, "num_attention_heads": 2, "num_hidden_layers": 1}.items():
+    config.layer_types = None
+    for name, value in {
+        "hidden_size": 16,
+        "num_attention_heads": 2,
+        "num_hidden_layers": 1,
+        "num_key_value_heads": 2,
+    }.items():
         setattr(config, name, value)
     for name in ("embedding_size", "intermediate_size", "hidden_dim"):
         if name in config.field_names():

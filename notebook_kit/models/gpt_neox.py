@@ -1,0 +1,366 @@
+"""GPT-NeoX: a decoder whose attention and feed-forward block read the same input; Pythia's checkpoints are of this family.
+
+Source: Black et al., GPT-NeoX-20B, 2022; Biderman et al., Pythia, 2023.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any, ClassVar, Unpack
+
+from torch import Tensor, nn
+
+from notebook_kit.errors import ConfigurationError
+from notebook_kit.models.attention import AttentionSite, attend, causal_mask
+from notebook_kit.models.base import PreTrainedModel
+from notebook_kit.models.decoder import kept, last_token_logits, next_token_loss
+from notebook_kit.models.encoder_decoder import DecoderOptions, decoder_cache
+from notebook_kit.models.layers import (
+    activation,
+    embed_tokens,
+    input_size,
+    merge_heads,
+    run_layers,
+    sequence_classification_loss,
+)
+from notebook_kit.models.outputs import (
+    BaseModelOutputWithPast,
+    CausalLMOutputWithPast,
+    SequenceClassifierOutputWithPast,
+)
+from notebook_kit.models.rotary import Rotary, RotaryConfig, rotate
+
+if TYPE_CHECKING:
+    from notebook_kit.generation.cache import KVCache
+
+__all__ = ["GPTNeoXConfig", "GPTNeoXForCausalLM", "GPTNeoXForSequenceClassification", "GPTNeoXModel"]
+
+Rotation = tuple[Tensor, Tensor]
+
+
+class GPTNeoXConfig(RotaryConfig):
+    """GPT-NeoX's settings; the defaults are those of `gpt-neox-20b`.
+
+    Args:
+        vocab_size: Rows of the token embeddings.
+        hidden_size: Width of the residual stream.
+        num_hidden_layers: Layers.
+        num_attention_heads: Heads a layer; must divide `hidden_size`.
+        intermediate_size: Width inside the feed-forward block.
+        hidden_act: Activation of the feed-forward block.
+        attention_dropout: Dropout of attention weights.
+        hidden_dropout: Dropout after the embeddings and each block.
+        max_position_embeddings: The longest sequence of the training, in tokens.
+        initializer_range: Standard deviation of fresh weights.
+        layer_norm_eps: Epsilon of the layer norms.
+        use_parallel_residual: Attention and feed-forward block read the same input; otherwise one after the other.
+        rope_parameters: Of the rotary positions; `partial_rotary_factor` is the part of a head that is rotated.
+            `rotary_emb_base` and `rotary_pct` are taken as well.
+        attention_bias: Biases in the attention's projections.
+        use_cache: Return the cache of keys and values, outside training.
+
+    Example:
+        >>> from notebook_kit import GPTNeoXConfig
+        >>> GPTNeoXConfig(rotary_pct=0.5).rope_parameters
+        {'partial_rotary_factor': 0.5, 'rope_theta': 10000.0, 'rope_type': 'default'}
+    """
+
+    model_type: ClassVar[str] = "gpt_neox"
+    keys_to_ignore_at_inference: ClassVar[tuple[str, ...]] = ("past_key_values",)
+
+    vocab_size: int = 50432
+    hidden_size: int = 6144
+    num_hidden_layers: int = 44
+    num_attention_heads: int = 64
+    intermediate_size: int = 24576
+    hidden_act: str = "gelu"
+    attention_dropout: float = 0.0
+    hidden_dropout: float = 0.0
+    classifier_dropout: float = 0.1
+    max_position_embeddings: int = 2048
+    initializer_range: float = 0.02
+    layer_norm_eps: float = 1e-5
+    use_cache: bool = True
+    bos_token_id: int | None = 0
+    eos_token_id: int | list[int] | None = 2
+    tie_word_embeddings: bool = False
+    use_parallel_residual: bool = True
+    attention_bias: bool = True
+
+    @classmethod
+    def field_names(cls) -> list[str]:
+        return [*super().field_names(), "rotary_pct", "rotary_emb_base"]
+
+    def update(self, edits: Mapping[str, Any]) -> None:
+        edits = dict(edits)
+        part, base = edits.pop("rotary_pct", None), edits.pop("rotary_emb_base", None)
+        super().update(edits)
+        given = {} if part is None else {"partial_rotary_factor": part}
+        self.rope_parameters = {
+            **(self.rope_parameters or {}),
+            **given,
+            **({} if base is None else {"rope_theta": base}),
+        }
+
+    def validate(self) -> None:
+        self.rope_parameters = {"partial_rotary_factor": 0.25, **(self.rope_parameters or {})}
+        super().validate()
+        if self.hidden_size % self.num_attention_heads:
+            raise ConfigurationError(
+                f"A width of {self.hidden_size} cannot be split evenly over {self.num_attention_heads} heads.",
+                next_step="Choose a number of heads that divides it.",
+            )
+
+
+class GPTNeoXAttention(nn.Module):
+    def __init__(self, config: GPTNeoXConfig, layer: int) -> None:
+        super().__init__()
+        self.layer, self.heads = layer, config.num_attention_heads
+        self.query_key_value = nn.Linear(config.hidden_size, 3 * config.hidden_size, bias=config.attention_bias)
+        self.dense = nn.Linear(config.hidden_size, config.hidden_size, bias=config.attention_bias)
+        self.dropout = config.attention_dropout
+
+    def forward(
+        self,
+        x: Tensor,
+        mask: Tensor | None,
+        is_causal: bool,
+        rotation: Rotation,
+        cache: KVCache | None,
+        site: AttentionSite,
+    ) -> Tensor:
+        B, T, _ = x.shape
+        fused = (
+            self.query_key_value(x).view(B, T, self.heads, -1).transpose(1, 2)
+        )  # each head's q, k and v side by side
+        q, k, v = fused.chunk(3, dim=-1)
+        q, k = rotate(q, *rotation), rotate(k, *rotation)
+        if cache is not None:
+            k, v = cache.update(self.layer, k, v)
+        dropout = self.dropout if self.training else 0.0
+        return self.dense(merge_heads(attend(q, k, v, site=site, mask=mask, is_causal=is_causal, dropout=dropout)))
+
+
+class GPTNeoXMLP(nn.Module):
+    def __init__(self, config: GPTNeoXConfig) -> None:
+        super().__init__()
+        self.dense_h_to_4h = nn.Linear(config.hidden_size, config.intermediate_size)
+        self.dense_4h_to_h = nn.Linear(config.intermediate_size, config.hidden_size)
+        self.activation = activation(config.hidden_act)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.dense_4h_to_h(self.activation(self.dense_h_to_4h(x)))
+
+
+class GPTNeoXLayer(nn.Module):
+    """Attention and a feed-forward block, side by side or one after the other, each with a norm before it."""
+
+    def __init__(self, config: GPTNeoXConfig, layer: int) -> None:
+        super().__init__()
+        self.input_layernorm = nn.LayerNorm(config.hidden_size, eps=config.layer_norm_eps)
+        self.post_attention_layernorm = nn.LayerNorm(config.hidden_size, eps=config.layer_norm_eps)
+        self.attention = GPTNeoXAttention(config, layer)
+        self.mlp = GPTNeoXMLP(config)
+        self.dropout = nn.Dropout(config.hidden_dropout)
+        self.parallel = config.use_parallel_residual
+
+    def forward(
+        self,
+        x: Tensor,
+        mask: Tensor | None,
+        is_causal: bool,
+        rotation: Rotation,
+        cache: KVCache | None,
+        site: AttentionSite,
+    ) -> Tensor:
+        seen = self.dropout(self.attention(self.input_layernorm(x), mask, is_causal, rotation, cache, site))
+        if self.parallel:
+            return self.dropout(self.mlp(self.post_attention_layernorm(x))) + seen + x
+        x = x + seen
+        return x + self.dropout(self.mlp(self.post_attention_layernorm(x)))
+
+
+# The backbone --------------------------------------------------------------------------------------------------------
+
+
+class GPTNeoXPreTrainedModel(PreTrainedModel):
+    config_class = GPTNeoXConfig
+    base_model_prefix = "gpt_neox"
+    legacy_names = {r"^embed_out\.": "lm_head."}
+    saved_names = {r"^lm_head\.": "embed_out."}
+    unused_weights = (r"attention\.(masked_)?bias$", r"rotary_emb\.inv_freq$")
+
+    def get_input_embeddings(self) -> nn.Embedding:
+        return self.base_model.embed_in  # type: ignore[return-value]
+
+    def set_input_embeddings(self, table: nn.Embedding) -> None:
+        self.base_model.embed_in = table
+        self.tie_weights()
+
+
+class GPTNeoXModel(GPTNeoXPreTrainedModel):
+    """The decoder: ids in, one vector a token out, each from the tokens up to its own.
+
+    Example:
+        >>> import torch
+        >>> from notebook_kit import GPTNeoXConfig, GPTNeoXModel
+        >>> size = {"hidden_size": 32, "num_hidden_layers": 1, "num_attention_heads": 4, "intermediate_size": 48, "vocab_size": 50}
+        >>> GPTNeoXModel(GPTNeoXConfig(**size))(torch.tensor([[7, 17, 8]])).last_hidden_state.shape
+        torch.Size([1, 3, 32])
+    """
+
+    def __init__(self, config: GPTNeoXConfig) -> None:
+        super().__init__(config)
+        self.embed_in = nn.Embedding(config.vocab_size, config.hidden_size)
+        self.emb_dropout = nn.Dropout(config.hidden_dropout)
+        self.layers = nn.ModuleList(GPTNeoXLayer(config, layer) for layer in range(config.num_hidden_layers))
+        self.final_layer_norm = nn.LayerNorm(config.hidden_size, eps=config.layer_norm_eps)
+        heads = config.num_attention_heads
+        self.sites = [AttentionSite(layer, heads, "decoder") for layer in range(config.num_hidden_layers)]
+        self.rotary = Rotary(config, config.hidden_size // heads)
+        self.post_init()
+
+    def forward(
+        self,
+        input_ids: Tensor | None = None,
+        attention_mask: Tensor | None = None,
+        position_ids: Tensor | None = None,
+        inputs_embeds: Tensor | None = None,
+        past_key_values: KVCache | None = None,
+        use_cache: bool | None = None,
+        output_attentions: bool | None = None,
+        output_hidden_states: bool | None = None,
+    ) -> BaseModelOutputWithPast:
+        """Decode a batch; arguments as those of `LlamaModel.forward`.
+
+        Raises:
+            InputError: If ids are outside the vocabulary, or the mask does not fit.
+        """
+        config = self.config
+        B, T, device = input_size(input_ids, inputs_embeds)
+        cache = decoder_cache(self, past_key_values, use_cache)
+        past = 0 if cache is None else cache.length
+        x = self.emb_dropout(embed_tokens(self.embed_in, input_ids, inputs_embeds))
+        mask, is_causal = causal_mask(attention_mask, (B, T), past, x.dtype, device)
+        x, states, attentions = run_layers(
+            self,
+            self.layers,
+            self.sites,
+            x,
+            mask,
+            is_causal,
+            self.rotary(past, past + T, position_ids, x),
+            cache,
+            output_attentions=config.output_attentions if output_attentions is None else output_attentions,
+            output_hidden_states=config.output_hidden_states if output_hidden_states is None else output_hidden_states,
+        )
+        x = self.final_layer_norm(x)
+        return BaseModelOutputWithPast(
+            last_hidden_state=x,
+            past_key_values=cache,
+            hidden_states=None if states is None else (*states[:-1], x),
+            attentions=attentions,
+        )
+
+
+# Heads -----------------------------------------------------------------------------------------------------------------
+
+
+class GPTNeoXForCausalLM(GPTNeoXPreTrainedModel):
+    """GPT-NeoX with a linear layer on every token: the next token.
+
+    Example:
+        >>> import torch
+        >>> from notebook_kit import GPTNeoXConfig, GPTNeoXForCausalLM
+        >>> size = {"hidden_size": 32, "num_hidden_layers": 1, "num_attention_heads": 4, "intermediate_size": 48, "vocab_size": 50}
+        >>> model = GPTNeoXForCausalLM(GPTNeoXConfig(**size)).eval()
+        >>> model.generate(torch.tensor([[7, 17, 8]]), max_new_tokens=5, eos_token_id=None).shape
+        torch.Size([1, 8])
+    """
+
+    generation_kind = "decoder"
+    tied_weights = {"lm_head.weight": "gpt_neox.embed_in.weight"}
+
+    def __init__(self, config: GPTNeoXConfig) -> None:
+        super().__init__(config)
+        self.gpt_neox = GPTNeoXModel(config)
+        self.lm_head = nn.Linear(config.hidden_size, config.vocab_size, bias=False)
+        self.post_init()
+
+    def forward(
+        self,
+        input_ids: Tensor | None = None,
+        attention_mask: Tensor | None = None,
+        position_ids: Tensor | None = None,
+        inputs_embeds: Tensor | None = None,
+        past_key_values: KVCache | None = None,
+        labels: Tensor | None = None,
+        logits_to_keep: int | Tensor = 0,
+        **options: Unpack[DecoderOptions],
+    ) -> CausalLMOutputWithPast:
+        """As `GPTNeoXModel.forward`.
+
+        Args:
+            labels: `(batch, tokens)`, as a rule `input_ids` themselves: they are shifted inside; -100 where none counts.
+            logits_to_keep: Compute logits of that many last tokens alone; of all if 0.
+        """
+        out = self.gpt_neox(
+            input_ids, attention_mask, position_ids, inputs_embeds, past_key_values, return_dict=True, **options
+        )
+        logits = self.lm_head(kept(out.last_hidden_state, logits_to_keep))
+        return CausalLMOutputWithPast(
+            loss=next_token_loss(logits, labels),
+            logits=logits,
+            past_key_values=out.past_key_values,
+            hidden_states=out.hidden_states,
+            attentions=out.attentions,
+        )
+
+
+class GPTNeoXForSequenceClassification(GPTNeoXPreTrainedModel):
+    """GPT-NeoX with a linear layer on each text's last token: one prediction a text.
+
+    Example:
+        >>> import torch
+        >>> from notebook_kit import GPTNeoXConfig, GPTNeoXForSequenceClassification
+        >>> size = {"hidden_size": 32, "num_hidden_layers": 1, "num_attention_heads": 4, "intermediate_size": 48, "vocab_size": 50}
+        >>> model = GPTNeoXForSequenceClassification(GPTNeoXConfig(**size, num_labels=3))
+        >>> model(torch.tensor([[7, 17, 8]])).logits.shape
+        torch.Size([1, 3])
+    """
+
+    def __init__(self, config: GPTNeoXConfig) -> None:
+        super().__init__(config)
+        self.gpt_neox = GPTNeoXModel(config)
+        self.score = nn.Linear(config.hidden_size, config.num_labels, bias=False)
+        self.post_init()
+
+    def forward(
+        self,
+        input_ids: Tensor | None = None,
+        attention_mask: Tensor | None = None,
+        position_ids: Tensor | None = None,
+        inputs_embeds: Tensor | None = None,
+        past_key_values: KVCache | None = None,
+        labels: Tensor | None = None,
+        **options: Unpack[DecoderOptions],
+    ) -> SequenceClassifierOutputWithPast:
+        """As `GPTNeoXModel.forward`; `labels` as `config.problem_type` wants them, see `sequence_classification_loss`."""
+        out = self.gpt_neox(
+            input_ids, attention_mask, position_ids, inputs_embeds, past_key_values, return_dict=True, **options
+        )
+        logits = last_token_logits(self.score(out.last_hidden_state), input_ids, self.config)
+        return SequenceClassifierOutputWithPast(
+            loss=sequence_classification_loss(logits, labels, self.config),
+            logits=logits,
+            past_key_values=out.past_key_values,
+            hidden_states=out.hidden_states,
+            attentions=out.attentions,
+        )
+
+
+heads = {
+    "AutoModel": GPTNeoXModel,
+    "AutoModelForCausalLM": GPTNeoXForCausalLM,
+    "AutoModelForSequenceClassification": GPTNeoXForSequenceClassification,
+}

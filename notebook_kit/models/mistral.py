@@ -1,0 +1,89 @@
+"""Mistral: a Llama of which each layer sees a window of the last positions.
+
+Source: Jiang et al., Mistral 7B, 2023.
+"""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+from notebook_kit.models.llama import LlamaConfig, LlamaForCausalLM, LlamaForSequenceClassification, LlamaModel
+
+__all__ = ["MistralConfig", "MistralForCausalLM", "MistralForSequenceClassification", "MistralModel"]
+
+
+class MistralConfig(LlamaConfig):
+    """Mistral's settings: those of `LlamaConfig`, and the window. The defaults are those of `Mistral-7B-v0.1`.
+
+    Args:
+        sliding_window: How many positions a layer sees back, itself included; None for all.
+
+    Example:
+        >>> from notebook_kit import MistralConfig
+        >>> MistralConfig(num_hidden_layers=2, sliding_window=8).windows()
+        [8, 8]
+    """
+
+    model_type: ClassVar[str] = "mistral"
+    not_theirs: ClassVar[tuple[str, ...]] = ("attention_bias", "mlp_bias", "pretraining_tp")
+
+    intermediate_size: int = 14336
+    num_key_value_heads: int | None = 8
+    max_position_embeddings: int = 4096 * 32
+    sliding_window: int | None = 4096
+
+    def windows(self) -> list[int | None]:
+        return [self.sliding_window] * self.num_hidden_layers
+
+
+class MistralModel(LlamaModel):
+    """The decoder; see `LlamaModel`.
+
+    Example:
+        >>> import torch
+        >>> from notebook_kit import MistralConfig, MistralModel
+        >>> size = {"hidden_size": 32, "num_hidden_layers": 1, "num_attention_heads": 4, "num_key_value_heads": 2, "vocab_size": 50}
+        >>> MistralModel(MistralConfig(**size))(torch.tensor([[7, 17, 8]])).last_hidden_state.shape
+        torch.Size([1, 3, 32])
+    """
+
+    config_class = MistralConfig
+
+
+class MistralForCausalLM(LlamaForCausalLM):
+    """The next token; see `LlamaForCausalLM`.
+
+    Example:
+        >>> import torch
+        >>> from notebook_kit import MistralConfig, MistralForCausalLM
+        >>> size = {"hidden_size": 32, "num_hidden_layers": 1, "num_attention_heads": 4, "num_key_value_heads": 2, "vocab_size": 50}
+        >>> model = MistralForCausalLM(MistralConfig(**size)).eval()
+        >>> model.generate(torch.tensor([[7, 17, 8]]), max_new_tokens=5, eos_token_id=None).shape
+        torch.Size([1, 8])
+    """
+
+    config_class = MistralConfig
+    backbone = MistralModel
+
+
+class MistralForSequenceClassification(LlamaForSequenceClassification):
+    """One prediction a text; see `LlamaForSequenceClassification`.
+
+    Example:
+        >>> import torch
+        >>> from notebook_kit import MistralConfig, MistralForSequenceClassification
+        >>> size = {"hidden_size": 32, "num_hidden_layers": 1, "num_attention_heads": 4, "num_key_value_heads": 2, "vocab_size": 50}
+        >>> model = MistralForSequenceClassification(MistralConfig(**size, num_labels=3))
+        >>> model(torch.tensor([[7, 17, 8]])).logits.shape
+        torch.Size([1, 3])
+    """
+
+    config_class = MistralConfig
+    backbone = MistralModel
+
+
+heads = {
+    "AutoModel": MistralModel,
+    "AutoModelForCausalLM": MistralForCausalLM,
+    "AutoModelForSequenceClassification": MistralForSequenceClassification,
+}

@@ -1,0 +1,110 @@
+"""Qwen2: a Llama with biases before the attention. Qwen1.5 and Qwen2.5 are Qwen2 by their config.
+
+Source: Yang et al., Qwen2 Technical Report, 2024.
+"""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+from notebook_kit.models.llama import LlamaConfig, LlamaForCausalLM, LlamaForSequenceClassification, LlamaModel
+
+__all__ = ["Qwen2Config", "Qwen2ForCausalLM", "Qwen2ForSequenceClassification", "Qwen2Model"]
+
+
+class Qwen2Config(LlamaConfig):
+    """Qwen2's settings: those of `LlamaConfig`, and which layers see a window.
+
+    Args:
+        use_sliding_window: Whether some layers do.
+        sliding_window: How many positions these see back, themselves included.
+        max_window_layers: The first layer that does.
+        layer_types: "full_attention" or "sliding_attention" for each layer; follows from the others unless given.
+
+    Example:
+        >>> from notebook_kit import Qwen2Config
+        >>> Qwen2Config(num_hidden_layers=3, use_sliding_window=True, sliding_window=8, max_window_layers=1).windows()
+        [None, 8, 8]
+    """
+
+    model_type: ClassVar[str] = "qwen2"
+    not_theirs: ClassVar[tuple[str, ...]] = ("attention_bias", "head_dim", "mlp_bias", "pretraining_tp")
+
+    vocab_size: int = 151936
+    intermediate_size: int = 22016
+    num_key_value_heads: int | None = 32
+    max_position_embeddings: int = 32768
+    bos_token_id: int | None = None
+    eos_token_id: int | list[int] | None = None
+    use_sliding_window: bool = False
+    sliding_window: int | None = 4096
+    max_window_layers: int = 28
+    layer_types: list[str] | None = None
+
+    def validate(self) -> None:
+        super().validate()
+        if not self.use_sliding_window:
+            self.sliding_window = None
+        if self.layer_types is None:
+            first = self.num_hidden_layers if self.sliding_window is None else self.max_window_layers
+            kinds = ("full_attention", "sliding_attention")
+            self.layer_types = [kinds[layer >= first] for layer in range(self.num_hidden_layers)]
+
+    def biases(self) -> tuple[bool, bool]:
+        return True, False
+
+    def windows(self) -> list[int | None]:
+        return [self.sliding_window if kind == "sliding_attention" else None for kind in self.layer_types or ()]
+
+
+class Qwen2Model(LlamaModel):
+    """The decoder; see `LlamaModel`.
+
+    Example:
+        >>> import torch
+        >>> from notebook_kit import Qwen2Config, Qwen2Model
+        >>> size = {"hidden_size": 32, "num_hidden_layers": 1, "num_attention_heads": 4, "num_key_value_heads": 2, "vocab_size": 50}
+        >>> Qwen2Model(Qwen2Config(**size))(torch.tensor([[7, 17, 8]])).last_hidden_state.shape
+        torch.Size([1, 3, 32])
+    """
+
+    config_class = Qwen2Config
+
+
+class Qwen2ForCausalLM(LlamaForCausalLM):
+    """The next token; see `LlamaForCausalLM`.
+
+    Example:
+        >>> import torch
+        >>> from notebook_kit import Qwen2Config, Qwen2ForCausalLM
+        >>> size = {"hidden_size": 32, "num_hidden_layers": 1, "num_attention_heads": 4, "num_key_value_heads": 2, "vocab_size": 50}
+        >>> model = Qwen2ForCausalLM(Qwen2Config(**size)).eval()
+        >>> model.generate(torch.tensor([[7, 17, 8]]), max_new_tokens=5, eos_token_id=None).shape
+        torch.Size([1, 8])
+    """
+
+    config_class = Qwen2Config
+    backbone = Qwen2Model
+
+
+class Qwen2ForSequenceClassification(LlamaForSequenceClassification):
+    """One prediction a text; see `LlamaForSequenceClassification`.
+
+    Example:
+        >>> import torch
+        >>> from notebook_kit import Qwen2Config, Qwen2ForSequenceClassification
+        >>> size = {"hidden_size": 32, "num_hidden_layers": 1, "num_attention_heads": 4, "num_key_value_heads": 2, "vocab_size": 50}
+        >>> model = Qwen2ForSequenceClassification(Qwen2Config(**size, num_labels=3))
+        >>> model(torch.tensor([[7, 17, 8]])).logits.shape
+        torch.Size([1, 3])
+    """
+
+    config_class = Qwen2Config
+    backbone = Qwen2Model
+
+
+heads = {
+    "AutoModel": Qwen2Model,
+    "AutoModelForCausalLM": Qwen2ForCausalLM,
+    "AutoModelForSequenceClassification": Qwen2ForSequenceClassification,
+}

@@ -1,0 +1,103 @@
+"""Qwen3: a Llama that norms each head's queries and keys.
+
+Source: Yang et al., Qwen3 Technical Report, 2025.
+"""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+from notebook_kit.models.llama import LlamaConfig, LlamaForCausalLM, LlamaForSequenceClassification, LlamaModel
+
+__all__ = ["Qwen3Config", "Qwen3ForCausalLM", "Qwen3ForSequenceClassification", "Qwen3Model"]
+
+
+class Qwen3Config(LlamaConfig):
+    """Qwen3's settings: those of `LlamaConfig`, and which layers see a window, as in `Qwen2Config`.
+
+    Example:
+        >>> from notebook_kit import Qwen3Config
+        >>> Qwen3Config(num_hidden_layers=2).head_dim
+        128
+    """
+
+    model_type: ClassVar[str] = "qwen3"
+    not_theirs: ClassVar[tuple[str, ...]] = ("mlp_bias", "pretraining_tp")
+    norms_heads: ClassVar[bool] = True
+
+    vocab_size: int = 151936
+    intermediate_size: int = 22016
+    num_key_value_heads: int | None = 32
+    max_position_embeddings: int = 32768
+    bos_token_id: int | None = None
+    eos_token_id: int | list[int] | None = None
+    use_sliding_window: bool = False
+    sliding_window: int | None = 4096
+    max_window_layers: int = 28
+    layer_types: list[str] | None = None
+    head_dim: int | None = 128
+
+    def validate(self) -> None:
+        super().validate()
+        if not self.use_sliding_window:
+            self.sliding_window = None
+        if self.layer_types is None:
+            first = self.num_hidden_layers if self.sliding_window is None else self.max_window_layers
+            kinds = ("full_attention", "sliding_attention")
+            self.layer_types = [kinds[layer >= first] for layer in range(self.num_hidden_layers)]
+
+    def windows(self) -> list[int | None]:
+        return [self.sliding_window if kind == "sliding_attention" else None for kind in self.layer_types or ()]
+
+
+class Qwen3Model(LlamaModel):
+    """The decoder; see `LlamaModel`.
+
+    Example:
+        >>> import torch
+        >>> from notebook_kit import Qwen3Config, Qwen3Model
+        >>> size = {"hidden_size": 32, "num_hidden_layers": 1, "num_attention_heads": 4, "num_key_value_heads": 2, "vocab_size": 50}
+        >>> Qwen3Model(Qwen3Config(**size))(torch.tensor([[7, 17, 8]])).last_hidden_state.shape
+        torch.Size([1, 3, 32])
+    """
+
+    config_class = Qwen3Config
+
+
+class Qwen3ForCausalLM(LlamaForCausalLM):
+    """The next token; see `LlamaForCausalLM`.
+
+    Example:
+        >>> import torch
+        >>> from notebook_kit import Qwen3Config, Qwen3ForCausalLM
+        >>> size = {"hidden_size": 32, "num_hidden_layers": 1, "num_attention_heads": 4, "num_key_value_heads": 2, "vocab_size": 50}
+        >>> model = Qwen3ForCausalLM(Qwen3Config(**size)).eval()
+        >>> model.generate(torch.tensor([[7, 17, 8]]), max_new_tokens=5, eos_token_id=None).shape
+        torch.Size([1, 8])
+    """
+
+    config_class = Qwen3Config
+    backbone = Qwen3Model
+
+
+class Qwen3ForSequenceClassification(LlamaForSequenceClassification):
+    """One prediction a text; see `LlamaForSequenceClassification`.
+
+    Example:
+        >>> import torch
+        >>> from notebook_kit import Qwen3Config, Qwen3ForSequenceClassification
+        >>> size = {"hidden_size": 32, "num_hidden_layers": 1, "num_attention_heads": 4, "num_key_value_heads": 2, "vocab_size": 50}
+        >>> model = Qwen3ForSequenceClassification(Qwen3Config(**size, num_labels=3))
+        >>> model(torch.tensor([[7, 17, 8]])).logits.shape
+        torch.Size([1, 3])
+    """
+
+    config_class = Qwen3Config
+    backbone = Qwen3Model
+
+
+heads = {
+    "AutoModel": Qwen3Model,
+    "AutoModelForCausalLM": Qwen3ForCausalLM,
+    "AutoModelForSequenceClassification": Qwen3ForSequenceClassification,
+}
