@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import warnings
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import torch
 
@@ -28,7 +28,7 @@ def log_losses(trainer: Trainer, meter: LossMeter, last: LastStep | None) -> Non
     accelerator = trainer.accelerator
     if accelerator.num_processes > 1:
         mean = accelerator.gather(torch.tensor(mean, device=accelerator.device)).mean().item()
-    logs = {"loss": mean}
+    logs: dict[str, Any] = {"loss": mean}
     if last is not None:
         norm = last.grad_norm
         logs["grad_norm"] = norm.item() if isinstance(norm, torch.Tensor) else norm

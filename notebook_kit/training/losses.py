@@ -75,15 +75,15 @@ class LastStep:
     """What is known of the latest update. Reading the tensors waits for the device.
 
     Attributes:
-        loss: Its loss, a tensor without dimensions.
-        grad_norm: Norm of the gradients before clipping: a tensor without dimensions, or a float.
-        learning_rate: What it was made with.
+        loss: Its loss, a tensor without dimensions; None if it is not known.
+        grad_norm: Norm of the gradients before clipping: a tensor without dimensions, or a float; None if it is not known.
+        learning_rate: What it was made with; None if it is not known.
         batches: Its batches, as the loader gave them.
     """
 
-    loss: torch.Tensor
+    loss: torch.Tensor | None
     grad_norm: Any
-    learning_rate: float
+    learning_rate: float | None
     batches: list[Any]
 
 

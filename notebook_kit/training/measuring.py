@@ -21,26 +21,22 @@ def count_samples(batch: Any) -> int:
     return 0
 
 
-def count_tokens(batches: Iterable[Any]) -> Any:
-    """Tokens of some batches, without padding where there is a mask; None for batches of something else.
-
-    Returns:
-        An int, or a tensor without dimensions where the batches are on a device (nobody waits for it).
+def count_tokens(batches: Iterable[Any]) -> int | None:
+    """Tokens of some batches, without padding where there is a mask; None for batches of something else. Waits for a device.
 
     Example:
         >>> import torch
         >>> count_tokens([{"input_ids": torch.ones(2, 3), "attention_mask": torch.tensor([[1, 1, 0], [1, 1, 1]])}])
         5
     """
-    total: Any = None
+    total = None
     for batch in batches:
         get = getattr(batch, "get", None)
         if get is None:
             return None
         mask, ids = get("attention_mask"), get("input_ids")
         if getattr(mask, "ndim", 0) == 2:
-            count = mask.sum()
-            count = count.item() if mask.device.type == "cpu" else count
+            count = int(mask.sum())
         elif hasattr(ids, "numel"):
             count = ids.numel()
         else:

@@ -16,6 +16,7 @@ from typing import Any
 from notebook_kit.training.callbacks import TrainerCallback
 from notebook_kit.training.controls import RunControls, planned_learning_rates
 from notebook_kit.training.folders import continued_run, new_run
+from notebook_kit.training.losses import LastStep
 from notebook_kit.training.measuring import ModelHook, memory
 from notebook_kit.training.record import RunRecord, is_number
 from notebook_kit.training.state import TrainerControl
@@ -145,8 +146,6 @@ class RunMonitor(TrainerCallback):
         if self.controls.status == "paused":
             self._apply(args, state, control, kwargs, between_steps=True)
             self._clock = time.perf_counter()
-
-    def on_pre_optimizer_step(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
         if self._hook is not None and kwargs.get("optimizer") is not None:
             self._learning_rate = float(kwargs["optimizer"].param_groups[0]["lr"])
 
@@ -156,16 +155,11 @@ class RunMonitor(TrainerCallback):
         now = time.perf_counter()
         self._step = step = state.global_step
         trainer = kwargs.get("trainer")
-        if trainer is not None and trainer.last_step is not None:
-            last = trainer.last_step
-            loss, grad_norm, learning_rate, batches = last.loss, last.grad_norm, last.learning_rate, last.batches
-        else:
-            loss, batches = self._hook.take() if self._hook is not None else (None, [])
-            grad_norm, learning_rate = None, self._learning_rate
+        last = trainer.last_step if trainer is not None else self._last_of_hook()
         if not self._each_step:
-            known = {"loss": loss, "grad_norm": grad_norm, "learning_rate": learning_rate, "epoch": state.epoch}
-            self._each_step = {name for name, value in known.items() if value is not None}
-        self._steps.note(step, now - self._clock, now, state.epoch, loss, grad_norm, learning_rate, batches)
+            known = {name: getattr(last, name) for name in ("loss", "grad_norm", "learning_rate")}
+            self._each_step = {"epoch", *(name for name, value in known.items() if value is not None)}
+        self._steps.note(step, now - self._clock, now, state.epoch, last)
         if self.controls.is_asked:
             self._steps.work_out()
             self._apply(args, state, control, kwargs)
@@ -327,6 +321,11 @@ class RunMonitor(TrainerCallback):
             eval_dataloader=kwargs.get("eval_dataloader"),
             between_steps=between_steps,
         )
+
+    def _last_of_hook(self) -> LastStep:
+        """What a Trainer that tells less than ours lets know of its latest step."""
+        loss, batches = self._hook.take() if self._hook is not None else (None, [])
+        return LastStep(loss, None, self._learning_rate, batches)
 
     def _note_best(self, args: Any, state: Any) -> None:
         # The Trainer knows the best only after all callbacks have heard of the evaluation.

@@ -11,11 +11,15 @@ import threading
 import time
 import weakref
 from collections import deque
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from contextlib import suppress
-from typing import Any
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
 
 from notebook_kit.training.measuring import DeviceNumbers, count_samples, count_tokens, memory
+
+if TYPE_CHECKING:
+    from notebook_kit.training.losses import LastStep
 
 PERIOD = 0.1  # seconds
 MEMORY_EVERY = 1.0
@@ -31,9 +35,11 @@ class Steps:
 
     Example:
         >>> import torch
+        >>> from notebook_kit.training.losses import LastStep
         >>> seen = {}
         >>> steps = Steps(lambda step, numbers, moment: seen.update(numbers))
-        >>> steps.note(1, 0.5, time.perf_counter(), 0.1, torch.tensor(0.25), 1.0, 1e-3, [{"x": torch.ones(4, 2)}])
+        >>> last = LastStep(torch.tensor(0.25), grad_norm=1.0, learning_rate=1e-3, batches=[{"x": torch.ones(4, 2)}])
+        >>> steps.note(1, 0.5, time.perf_counter(), 0.1, last)
         >>> steps.stop()
         >>> seen["loss"], seen["samples_per_second"]
         (0.25, 8.0)
@@ -46,22 +52,13 @@ class Steps:
         self._noted: deque[tuple[Any, ...]] = deque()
         self._late = DeviceNumbers()
         self._lock = threading.Lock()
+        self._device: str | None = None
         self._end = threading.Event()
         self._thread: threading.Thread | None = None
         self._offset = time.time() - time.perf_counter()
         self._memory_at = 0.0
 
-    def note(
-        self,
-        step: int,
-        seconds: float,
-        moment: float,
-        epoch: float,
-        loss: Any,
-        grad_norm: Any,
-        learning_rate: float | None,
-        batches: Iterable[Any],
-    ) -> None:
+    def note(self, step: int, seconds: float, moment: float, epoch: float, last: LastStep) -> None:
         """Put a step aside.
 
         Args:
@@ -69,77 +66,66 @@ class Steps:
             seconds: How long it took.
             moment: When it ended, as `time.perf_counter` says it.
             epoch: Epochs done.
-            loss, grad_norm: Floats, or tensors without dimensions; None: not known.
-            learning_rate: What it was made with; None: not known.
-            batches: Its batches. Of each only the mask is held until the step is worked out.
+            last: What is known of it; its batches are held until it is worked out, a tenth of a second.
         """
-        parts = []
-        for batch in batches:
-            mask = batch.get("attention_mask") if hasattr(batch, "get") else None
-            if mask is not None and mask.ndim == 2 and mask.device.type == "cpu":
-                parts.append(mask)
-            else:
-                parts.append((count_samples(batch), count_tokens([batch]) if self._tokens else None))
         ready = None
-        device = getattr(loss, "device", None)
-        if device is not None and device.type == "cuda":
+        if self._device is None and last.loss is not None:
+            self._device = last.loss.device.type if hasattr(last.loss, "device") else "cpu"
+        if self._device == "cuda":
             # The other thread waits for the numbers; this one goes on giving the device work.
             ready = sys.modules["torch"].cuda.Event()
             ready.record()
-        elif device is not None and device.type != "cpu":
-            self._late.add(step, moment, {"loss": loss} | ({"grad_norm": grad_norm} if grad_norm is not None else {}))
-            loss = grad_norm = None
-            self._noted.extend(self._late.take())
-        self._noted.append((step, seconds, moment, epoch, loss, grad_norm, learning_rate, parts, ready))
+        elif self._device not in (None, "cpu"):
+            last = self._put_off(step, moment, last)
+        self._noted.append((step, seconds, moment, epoch, last, ready))
         if self._thread is None:
             self._start()
+
+    def _put_off(self, step: int, moment: float, last: LastStep) -> LastStep:
+        """Leave what the device is working on for later, and let this thread read what came before, now and then."""
+        tensors = {"loss": last.loss, "grad_norm": last.grad_norm}
+        self._late.add(step, moment, {name: tensor for name, tensor in tensors.items() if tensor is not None})
+        self._noted.extend(self._late.take())
+        return replace(last, loss=None, grad_norm=None)
 
     def work_out(self) -> None:
         """Log all steps noted until now. Waits for a device that is still working on their losses."""
         with self._lock:
             step = None
             while self._noted:
-                step, *rest = self._noted.popleft()
-                if len(rest) == 2:
-                    moment, numbers = rest
+                noted = self._noted.popleft()
+                step = noted[0]
+                if len(noted) == 3:
+                    _, moment, numbers = noted
                 else:
-                    moment = rest[1]
-                    numbers = self._numbers(rest[0], *rest[2:])
+                    _, seconds, moment, epoch, last, ready = noted
+                    numbers = self._numbers(seconds, epoch, last, ready)
                 self._log(step, numbers, moment + self._offset)
             now = time.perf_counter()
             if step is not None and now - self._memory_at >= MEMORY_EVERY:
                 self._memory_at = now
                 self._log(step, memory(), now + self._offset)
 
-    def _numbers(
-        self,
-        seconds: float,
-        epoch: float,
-        loss: Any,
-        grad_norm: Any,
-        learning_rate: float | None,
-        parts: list[Any],
-        ready: Any,
-    ) -> dict[str, float]:
+    def _numbers(self, seconds: float, epoch: float, last: LastStep, ready: Any) -> dict[str, float]:
         numbers: dict[str, float] = {"epoch": float(epoch), "step_time": seconds}
-        samples = 0
-        tokens: int | None = 0
         try:
             if ready is not None:
                 ready.synchronize()
-            for name, value in (("loss", loss), ("grad_norm", grad_norm), ("learning_rate", learning_rate)):
-                if value is not None:
-                    numbers[name] = float(value)
-            for part in parts:
-                own = part if isinstance(part, tuple) else (len(part), part.sum() if self._tokens else None)
-                samples += own[0]
-                tokens = None if tokens is None or own[1] is None else tokens + int(own[1])
+            if last.loss is not None:
+                numbers["loss"] = float(last.loss)
+            if last.grad_norm is not None:
+                numbers["grad_norm"] = float(last.grad_norm)
+            if last.learning_rate is not None:
+                numbers["learning_rate"] = float(last.learning_rate)
+            if seconds > 0 and last.batches:
+                samples = sum(map(count_samples, last.batches))
+                tokens = count_tokens(last.batches) if self._tokens else None
+                if samples:
+                    numbers["samples_per_second"] = samples * self._processes / seconds
+                if tokens is not None:
+                    numbers["tokens_per_second"] = tokens * self._processes / seconds
         except RuntimeError:  # a device that has failed: the run itself meets the same error and tells it
-            return numbers
-        if samples and seconds > 0:
-            numbers["samples_per_second"] = samples * self._processes / seconds
-        if tokens is not None and parts and seconds > 0:
-            numbers["tokens_per_second"] = tokens * self._processes / seconds
+            pass
         return numbers
 
     def _start(self) -> None:
