@@ -6,7 +6,7 @@ and Comprehension, 2020.
 
 from __future__ import annotations
 
-from typing import Any, ClassVar, Unpack
+from typing import TYPE_CHECKING, Any, ClassVar, Unpack
 
 import torch
 from torch import Tensor, nn
@@ -19,6 +19,9 @@ from notebook_kit.models.base import PreTrainedModel
 from notebook_kit.models.encoder_decoder import DecoderOptions, encoded, join_outputs, shift_tokens_right
 from notebook_kit.models.layers import cross_entropy, sequence_classification_loss
 from notebook_kit.models.outputs import Seq2SeqLMOutput, Seq2SeqModelOutput, Seq2SeqSequenceClassifierOutput
+
+if TYPE_CHECKING:
+    from notebook_kit.checkpoints import Weights
 
 __all__ = ["BartConfig", "BartForConditionalGeneration", "BartForSequenceClassification", "BartModel"]
 
@@ -117,6 +120,20 @@ class BartPreTrainedModel(PreTrainedModel):
         backbone: Any = self.base_model
         backbone.shared = backbone.encoder.embed_tokens = backbone.decoder.embed_tokens = table
         self.tie_weights()
+
+    @property
+    def position_limit(self) -> int | None:
+        """The most tokens of either half that there are positions for."""
+        return self.config.max_position_embeddings
+
+    def _fit_ties(self, weights: Weights, name: str, found: dict[str, str]) -> list[str]:
+        notes = super()._fit_ties(weights, name, found)
+        for alias, target in self.tied_weights.items():
+            if (
+                alias.endswith("embed_tokens.weight") and target in found
+            ):  # where nothing is tied, files still store one
+                found.setdefault(alias, found[target])
+        return notes
 
     def shift_right(self, input_ids: Tensor) -> Tensor:
         """The decoder's input for these labels."""

@@ -73,7 +73,7 @@ function trainingDashboard(model, el) {
     const key = event.kind === "learning_rate" && event.with.replayed ? "event_learning_rate_again" : `event_${event.kind}`;
     const values = Object.fromEntries(Object.entries(event.with).map(([name, value]) => [name, text(value)]));
     if (event.kind === "evaluate") values.metrics = Object.entries(event.with.metrics ?? {}).filter(([name]) => !/_runtime|_per_second|epoch/.test(name)).map(([name, value]) => `${name} ${text(value)}`).join(", ");
-    if (event.kind === "end") { values.reason = words(`end_${String(event.with.reason).replaceAll(" ", "_")}`); values.kept = event.with.kept === "best checkpoint" ? words("kept_best", { checkpoint: text(event.with.checkpoint).split("/").at(-1), metric: text(event.with.metric), value: text(event.with.value) }) : event.with.kept ? words("kept_present") : ""; }
+    if (event.kind === "end") { values.reason = words(`end_${String(event.with.reason ?? "finished").replaceAll(" ", "_")}`); values.kept = event.with.kept === "best checkpoint" ? words("kept_best", { checkpoint: text(event.with.checkpoint).split("/").at(-1), metric: text(event.with.metric), value: text(event.with.value) }) : event.with.kept ? words("kept_present") : ""; }
     const said = words(key, values);
     return { ...event, text: said === key ? [event.kind, ...Object.values(values)].join(" ") : said.replace(/\{\w+\}/g, "").trim() };
   });

@@ -82,7 +82,6 @@ class TrainingDashboard(Panel, TrainerCallback):
     """
 
     name: ClassVar[str] = "training_dashboard"
-    shows_run: ClassVar[bool] = True  # a Trainer that is given one adds no second display
     parts: ClassVar[tuple[str, ...]] = (
         "pictures.js",
         *(f"training/{part}.js" for part in ("store", "chart", "tiles", "controls", "probes")),
@@ -126,13 +125,18 @@ class TrainingDashboard(Panel, TrainerCallback):
         self._feed = Feed(FollowedRun("0", self.record, self._status_now, self._more))
         self._sender = Sender(self._push)
         self._told_status, self._told_at, self._began, self._keyframes = "", 0.0, 0.0, 0
-        self._is_displayed = False
+        self._is_displayed = self._goes_on = False
         with self._feeding:
             self._feed.update()
         super().__init__(**traits)
         self._hears = busy.hear(self)
         self.monitor.idle = busy.poll if self._hears == "poll" else None
         self._note()
+
+    @property
+    def shows_run(self) -> bool:  # type: ignore[override]
+        """Whether it is seen: where no notebook shows it, a Trainer that is given one keeps its progress bar."""
+        return _in_kernel()
 
     # What is recorded ------------------------------------------------------------------------------------------------
 
@@ -233,6 +237,11 @@ class TrainingDashboard(Panel, TrainerCallback):
         self.monitor.begin(step, **facts)
         self._begin("loop")
 
+    def finish(self) -> None:
+        """A loop of your own is over; the end of `with` says so otherwise."""
+        self.monitor.finish()
+        self._end()
+
     def __enter__(self) -> TrainingDashboard:
         self.monitor.__enter__()
         self._begin("loop")
@@ -300,7 +309,10 @@ class TrainingDashboard(Panel, TrainerCallback):
     # Telling the page --------------------------------------------------------------------------------------------------
 
     def _begin(self, kind: str) -> None:
+        if self._goes_on:  # the run before ended without saying so, as an interrupted one of `transformers` does
+            self._is_displayed = False
         self._kind, self._loaded, self._began, self._keyframes = kind, False, time.monotonic(), 0
+        self._goes_on = True
         if not self._is_displayed and _in_kernel():
             from IPython.display import display
 
@@ -309,7 +321,7 @@ class TrainingDashboard(Panel, TrainerCallback):
             self._sender.start()
 
     def _end(self) -> None:
-        self._is_displayed = False  # the next run is shown below its own cell
+        self._is_displayed = self._goes_on = False  # the next run is shown below its own cell
         if self._sender.is_alive:
             self._sender.finish()
         else:

@@ -474,3 +474,84 @@ def test_two_vocabularies_do_not_grow_together():
     model = notebook_kit.MarianMTModel(notebook_kit.MarianConfig(**fields))
     with pytest.raises(InputError, match="vocabularies of their own"):
         model.resize_token_embeddings(200)
+
+
+# Generation --------------------------------------------------------------------------------------------------------------
+
+WAYS = [
+    {},
+    {"num_beams": 4},
+    {"num_beams": 3, "num_return_sequences": 2, "length_penalty": 2.0, "early_stopping": True},
+    {"forced_bos_token_id": 11, "num_beams": 2},
+    {"forced_eos_token_id": 12, "max_new_tokens": 6},
+    {"decoder_start_token_id": 13},
+    {"min_length": 8, "no_repeat_ngram_size": 2, "num_beams": 2},
+    {"repetition_penalty": 1.4, "bad_words_ids": [[20], [21, 22]]},
+]
+
+
+@torch.no_grad()
+def talkative(model_type: str, name: str) -> nn.Module:
+    """A reference that does not write one word again and again: no bias speaks louder than what was read."""
+    # The reference's cache has room for as many layers as the encoder has.
+    reference = reference_model(model_type, name, **({"num_layers": 3} if model_type in ("t5", "mt5") else {}))
+    scores = torch.randn(99, reference.config.d_model, generator=torch.Generator().manual_seed(6))
+    reference.lm_head.weight = nn.Parameter(scores)
+    reference.config.tie_word_embeddings = False
+    if hasattr(reference, "final_logits_bias"):
+        reference.final_logits_bias.zero_()
+    for key, weight in reference.named_parameters():
+        if key.endswith(".bias"):
+            weight.mul_(0.2)
+    return reference
+
+
+@pytest.mark.parametrize("options", WAYS, ids=str)
+@pytest.mark.parametrize(("model_type", "name"), WRITERS, ids=[name for _, name in WRITERS])
+def test_generates_the_references_tokens(model_type, name, options, tmp_path):
+    """Greedy and beam search, on a batch of unequal texts, token for token."""
+    reference = talkative(model_type, name)
+    model = ref.ours_of(name).from_pretrained(ref.saved(reference, tmp_path))
+    given = batch(model.config)
+    options = {"max_new_tokens": 10, **options}
+    with torch.no_grad():
+        expected = reference.generate(**given, **options)
+    written = model.generate(**given, **options)
+    # The reference's beam search takes a padding token of 0 for none, and fills up with the end token.
+    over = (expected == model.config.eos_token_id).cumsum(dim=1) > 1
+    if model.config.pad_token_id == 0 and options.get("num_beams"):
+        expected = expected.masked_fill(over, 0)
+    assert torch.equal(written, expected)
+    assert len(expected.unique()) > 4  # not one token again and again
+
+
+def test_generation_goes_on_from_a_given_beginning(tmp_path):
+    reference = reference_model("bart", "BartForConditionalGeneration")
+    model = notebook_kit.BartForConditionalGeneration.from_pretrained(ref.saved(reference, tmp_path))
+    given = {**batch(model.config), "decoder_input_ids": torch.tensor([[2, 11, 12]] * 3)}
+    for options in ({}, {"num_beams": 3}):
+        expected = reference.generate(**given, max_new_tokens=6, **options)
+        assert torch.equal(model.generate(**given, max_new_tokens=6, **options), expected)
+
+
+def test_the_encoder_runs_once():
+    model = notebook_kit.T5ForConditionalGeneration(notebook_kit.T5Config(**_T5)).eval()
+    calls = []
+    model.encoder.register_forward_hook(lambda *args: calls.append(1))
+    model.generate(**batch(model.config), max_new_tokens=5, num_beams=3, eos_token_id=None)
+    assert len(calls) == 1
+
+
+def test_attention_of_each_step_is_recorded():
+    model = notebook_kit.BartForConditionalGeneration(notebook_kit.BartConfig(**_BART)).eval()
+    with notebook_kit.record_attention(model, layers=[0], kinds=["cross", "decoder"]) as record:
+        written = model.generate(**batch(model.config), max_new_tokens=4, eos_token_id=None, forced_eos_token_id=None)
+    cross, own = record.steps(0, kind="cross"), record.steps(0, kind="decoder")
+    assert written.shape == (3, 5) and [tuple(step.shape[1:]) for step in cross] == [(2, 1, 9)] * 4
+    assert [step.shape[-1] for step in own] == [1, 2, 3, 4]
+
+
+def test_nothing_is_written_beyond_the_positions():
+    model = notebook_kit.BartForConditionalGeneration(notebook_kit.BartConfig(**_BART)).eval()
+    with pytest.raises(InputError, match="positions"):
+        model.generate(batch(model.config)["input_ids"], min_new_tokens=60, max_new_tokens=60, eos_token_id=None)

@@ -156,7 +156,8 @@ class FollowedRun:
         if not isinstance(rows, list):
             return
         told = [
-            {name: row[name] for name in ("kind", "labels", "values", "size", "tokens") if name in row}
+            {name: row[name] for name in ("kind", "labels", "size", "tokens") if name in row}
+            | {"values": [_number(value) for value in row.get("values", ())]}
             for row in rows
             if isinstance(row, dict)
         ]
@@ -173,8 +174,8 @@ class FollowedRun:
         step = max(
             [0, *(series.last_step for series in self.series.values()), *(event["step"] for event in self._events)]
         )
-        most = facts.get("max_steps")
-        most = int(most) if isinstance(most, int | float) and most > 0 else None
+        said = _number(facts.get("max_steps"))
+        most = int(said) if said is not None and said > 0 else None
         now = time.time() if status in ("running", "paused", "stopping") else self._last_moment()
         rate = self._rate()
         epoch = self.record.series.get("epoch")

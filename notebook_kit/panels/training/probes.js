@@ -56,22 +56,22 @@ function probesView(view, ask) {
     if (state !== drawn) {
       drawn = state;
       const first = probes[0].step, last = probes.at(-1).step, x = step => 4 + (step - first) / (last - first || 1) * 392;
-      const values = probes.flatMap(one => one.rows[example]?.values ?? []);
+      const values = probes.flatMap(one => one.rows[example]?.values ?? []).filter(value => value !== null);
       const [low, high] = row.kind === "numbers" ? [Math.min(...values), Math.max(...values)] : [0, 1], y = value => 84 - (value - low) / (high - low || 1) * 78;
       const path = label => probes.map(one => {
         const i = one.rows[example]?.labels.indexOf(label) ?? -1;
-        return i < 0 ? null : `${x(one.step).toFixed(1)} ${y(one.rows[example].values[i]).toFixed(1)}`;
+        return i < 0 || one.rows[example].values[i] === null ? null : `${x(one.step).toFixed(1)} ${y(one.rows[example].values[i]).toFixed(1)}`;
       }).filter(Boolean).join("L");
       fill(curves, s("line", { x1: x(taken.step), x2: x(taken.step), y1: 2, y2: 88, "class": "nk-td-cursor" }),
-        row.labels.slice(0, 6).map((label, i) => s("path", { d: `M${path(label)}`, "class": "nk-td-line", "stroke-dasharray": [null, "7 4", "2 3", "10 3 2 3"][i % 4], "vector-effect": "non-scaling-stroke", style: { stroke: `var(--td-${i})` } })));
+        row.labels.slice(0, 6).map((label, i) => s("path", { d: path(label) && `M${path(label)}`, "class": "nk-td-line", "stroke-dasharray": [null, "7 4", "2 3", "10 3 2 3"][i % 4], "vector-effect": "non-scaling-stroke", style: { stroke: `var(--td-${i})` } })));
       const start = probes[0].rows[example];
       fill(table, h("table", {},
         h("thead", {}, h("tr", {}, h("th", { scope: "col" }, words(`probe_${row.kind}`)), h("th", { scope: "col" }, words("value")), h("th", { scope: "col" }, words("since_start")))),
         h("tbody", {}, row.labels.map((label, i) => {
-          const before = start.labels.indexOf(label), moved = before < 0 ? null : row.values[i] - start.values[before];
+          const before = start.labels.indexOf(label), value = row.values[i], moved = before < 0 || value === null || start.values[before] === null ? null : value - start.values[before];
           return h("tr", {}, h("th", { scope: "row" }, i < 6 ? swatch({ colour: i, dash: [null, "7 4", "2 3", "10 3 2 3"][i % 4] }) : null, " ", h("bdi", {}, label)),
-            h("td.td-probe-number", {}, row.kind === "numbers" ? null : h("span.td-probe-bar", { "aria-hidden": "true", style: { "--part": String(Math.max(0, Math.min(1, row.values[i]))) } }),
-              h("span", {}, row.kind === "numbers" ? readableNumber(row.values[i]) : row.values[i].toFixed(3))),
+            h("td.td-probe-number", {}, row.kind === "numbers" ? null : h("span.td-probe-bar", { "aria-hidden": "true", style: { "--part": String(Math.max(0, Math.min(1, value ?? 0))) } }),
+              h("span", {}, value === null ? words("not_finite_short") : row.kind === "numbers" ? readableNumber(value) : value.toFixed(3))),
             h("td", {}, moved === null ? "–" : `${moved >= 0 ? "+" : "−"}${Math.abs(moved).toFixed(3)}`));
         }))));
     }

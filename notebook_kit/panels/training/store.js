@@ -130,13 +130,17 @@ function withUnit(name, value) {
   if (value === null || value === undefined) return "–";
   if (/(^|_)memory/.test(name)) return value >= 2 ** 30 ? `${readableNumber(value / 2 ** 30, 3)} GiB` : `${readableNumber(value / 2 ** 20, 3)} MiB`;
   if (/_per_second$/.test(name)) return `${readableNumber(value, 3)}/s`;
-  if (/(_time|_runtime)$/.test(name)) return value < 1 ? `${readableNumber(value * 1000, 3)} ms` : `${readableNumber(value, 3)} s`;
+  if (/(_time|_runtime)$/.test(name)) {
+    const [times, unit] = value >= 1 || !value ? [1, "s"] : value >= 1e-3 ? [1e3, "ms"] : [1e6, "µs"];
+    return `${readableNumber(value * times, 3)} ${unit}`;
+  }
   return readableNumber(value);
 }
 
 /** Seconds as people say them: "45 s", "12 min", "3 h 20 min"; `words` has the units. */
 function duration(words, seconds) {
-  const whole = Math.max(0, Math.round(seconds));
+  if (seconds < 10) return words("seconds", { count: readableNumber(Math.max(0, Math.round(seconds * 10) / 10)) });
+  const whole = Math.round(seconds);
   if (whole < 90) return words("seconds", { count: whole });
   const minutes = Math.round(whole / 60);
   if (minutes < 90) return words("minutes", { count: minutes });
