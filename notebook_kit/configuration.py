@@ -106,6 +106,14 @@ class PretrainedConfig:
 
     def __init__(self, **fields: Any) -> None:
         self._set_defaults()
+        said = fields.pop(
+            "model_type", self.model_type
+        )  # `to_dict` says it, so that Config(**config.to_dict()) is a copy
+        if said != self.model_type:
+            raise ConfigurationError(
+                f"{type(self).__name__} is for models of the type {self.model_type!r}, and the fields are those of {said!r}.",
+                next_step=f"Use AutoConfig.for_model({said!r}, ...).",
+            )
         self.update(fields)
         self.validate()
 

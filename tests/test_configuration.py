@@ -315,3 +315,10 @@ def test_configurations_need_no_torch():
     code = "import sys, notebook_kit.configuration; print('torch' in sys.modules)"
     out = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
     assert out.strip() == "False"
+
+
+def test_a_dictionary_of_all_fields_makes_a_copy():
+    config = BertConfig(hidden_size=48, num_labels=3)
+    assert BertConfig(**config.to_dict()).to_dict() == config.to_dict()
+    with pytest.raises(ConfigurationError, match="for models of the type 'bert'"):
+        BertConfig(**{**config.to_dict(), "model_type": "gpt2"})

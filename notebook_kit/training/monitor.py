@@ -340,6 +340,7 @@ class RunMonitor(TrainerCallback):
             return
         if args.save_strategy == "no" and step == 0:
             record.detach() if record.run_dir is not None or record.version else None
+            record.name = getattr(args, "run_name", None)
             return
         folder = None
         if step:
