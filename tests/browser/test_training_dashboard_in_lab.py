@@ -2,10 +2,17 @@
 
 from __future__ import annotations
 
+import json
 import re
+import site
+import subprocess
+import venv
+from pathlib import Path
 
+import nbformat
 import pytest
 from conftest import KERNEL_IS_IDLE, set_theme, shot
+from support import skip_or_fail
 
 PANEL = '.jp-NotebookPanel:visible .nk-panel[data-panel="training_dashboard"]'
 AXE = '.jp-NotebookPanel:not(.lm-mod-hidden) .nk-panel[data-panel="training_dashboard"]'
@@ -108,6 +115,51 @@ def test_buttons_reach_a_run_while_its_cell_is_running(notebook, expect):
     wait_until_idle(page)
     output = page.locator(".jp-NotebookPanel:visible .jp-OutputArea-output", has_text="ended at").last
     assert 0 < int(re.search(r"ended at (\d+)", output.inner_text()).group(1)) < 3000
+
+
+@pytest.fixture(scope="module")
+def older_kernel(lab, lab_page, tmp_path_factory) -> str:
+    """The name of a kernel of ipykernel 6.29, as Colab has it; all else comes from this environment."""
+    folder = tmp_path_factory.mktemp("ipykernel6")
+    venv.create(folder, with_pip=True)
+    python = folder / "bin" / "python"
+    try:
+        install = [python, "-m", "pip", "install", "-q", "--disable-pip-version-check", "ipykernel==6.29.5"]
+        subprocess.run(install, check=True, capture_output=True, timeout=300)
+    except (OSError, subprocess.SubprocessError) as error:
+        skip_or_fail(f"ipykernel 6.29 cannot be installed: {error}")
+    found = next(folder.glob("lib/python*/site-packages"))
+    lines = [f"import site; site.addsitedir({path!r})" for path in site.getsitepackages()]
+    (found / "rest.pth").write_text("\n".join(lines))
+    specs = Path(lab.data) / "kernels" / "ipykernel6"
+    specs.mkdir(parents=True)
+    argv = [str(python), "-m", "ipykernel_launcher", "-f", "{connection_file}"]
+    (specs / "kernel.json").write_text(json.dumps({"argv": argv, "display_name": "Older", "language": "python"}))
+    lab_page.evaluate("() => window.jupyterapp.serviceManager.kernelspecs.refreshSpecs()")
+    return "ipykernel6"
+
+
+def test_buttons_reach_a_run_in_an_older_kernel(notebook, expect, older_kernel, tmp_path):
+    cells = ["import ipykernel\nprint('ipykernel', ipykernel.__version__)", TRAINER, "trainer.train()"]
+    cells += ["print('ended at', trainer.state.global_step)"]
+    content = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(source) for source in cells])
+    content.metadata["kernelspec"] = {"name": older_kernel, "display_name": "Older", "language": "python"}
+    nbformat.write(content, tmp_path / "older.ipynb")
+    page = notebook(tmp_path / "older.ipynb", run=False)
+    start_all(page)
+    panel = page.locator(PANEL)
+    outputs = page.locator(".jp-NotebookPanel:visible .jp-OutputArea-output")
+    expect(panel.locator(".nk-td-pill")).to_have_text("running")
+    expect(outputs.filter(has_text="ipykernel 6.29")).to_have_count(1)
+    panel.get_by_role("button", name="Pause").click()
+    expect(panel.locator(".nk-td-pill")).to_have_text("paused")
+    assert outputs.filter(has_text="ended at").count() == 0  # the cell after it waits for its turn
+    panel.get_by_role("button", name="Go on").click()
+    expect(panel.locator(".nk-td-pill")).to_have_text("running")
+    panel.get_by_role("button", name="Stop, keep the best").click()
+    expect(panel.locator(".nk-td-pill")).to_have_text("ended")
+    wait_until_idle(page)
+    assert 0 < int(re.search(r"ended at (\d+)", outputs.filter(has_text="ended at").last.inner_text()).group(1)) < 3000
 
 
 def test_in_the_background_the_notebook_is_free(notebook, expect):

@@ -277,7 +277,7 @@ def test_a_long_run_crosses_in_few_bytes():
     for step in range(2, 100_001):
         board.log(step, loss=float(generator.normal()), grad_norm=1.0)
         if step % 500 == 0:
-            sent, size = pushes(board)
+            sent, _ = pushes(board)
             total += sum(len(buffer) for _, buffers in sent for buffer in buffers)
     assert all(series.packed().shape[1] <= 1000 for series in board._feed.runs[0].series.values())
     assert len(board._everything()["buffer"]) < 200_000
