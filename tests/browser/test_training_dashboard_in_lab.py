@@ -11,7 +11,7 @@ from pathlib import Path
 
 import nbformat
 import pytest
-from conftest import KERNEL_IS_IDLE, set_theme, shot
+from conftest import KERNEL_IS_IDLE, load, set_theme, shot
 from support import skip_or_fail
 
 PANEL = '.jp-NotebookPanel:visible .nk-panel[data-panel="training_dashboard"]'
@@ -203,3 +203,113 @@ def test_shown_again_it_is_the_same_run(notebook, expect):
     expect(page.locator(PANEL)).to_have_count(2)  # `with` shows it, and so does its name
     for panel in page.locator(PANEL).all():
         expect(panel.locator(".nk-td-line").first).to_contain_text("step 600")
+
+
+def test_a_page_that_is_reloaded_in_a_run_shows_all_of_it(notebook, expect, lab):
+    """In the background, as the kernel goes on while there is no page."""
+    page = notebook([TRAINER.replace("3000", "1500"), "run = trainer.train(background=True)"])
+    panel = page.locator(PANEL)
+    expect(panel.locator(".nk-td-pill")).to_have_text("running")
+    path = page.evaluate(
+        """async () => {
+            const context = window.jupyterapp.shell.currentWidget.context;
+            await context.save();
+            return context.path;
+        }"""
+    )
+    load(page, f"{lab.url}/lab")
+    page.evaluate(
+        """async path => {
+            const widget = await window.jupyterapp.commands.execute('docmanager:open', {path, factory: 'Notebook'});
+            await widget.context.ready;
+        }""",
+        path,
+    )
+    panel = page.locator(PANEL)
+    expect(panel.locator(".nk-td-pill")).to_have_text("running")
+    expect(panel.locator(".nk-td-legend")).to_contain_text("Loss")
+    before = int(panel.get_attribute("data-step"))
+    page.wait_for_function(
+        f"""() => Number([...document.querySelectorAll('[data-panel="training_dashboard"]')].at(-1).dataset.step) > {before}"""
+    )
+    shot(panel, "dashboard_running_light")
+    set_theme(page, dark=True)
+    shot(panel, "dashboard_running_dark")
+    panel.get_by_role("button", name="Stop, keep the best").click()
+    expect(panel.locator(".nk-td-pill")).to_have_text("ended")
+
+
+def test_a_saved_notebook_without_a_kernel(notebook, expect, tmp_path):
+    from notebook_kit.panels import TrainingDashboard
+
+    with TrainingDashboard() as board:
+        for step in range(1, 100):
+            board.log(step, loss=1 / step, **{HOSTILE: 1.0})
+    data, _ = board._repr_mimebundle_()
+    kept = {"text/plain": data["text/plain"], "text/html": data["text/html"]}
+    output = nbformat.v4.new_output("display_data", data=kept)
+    book = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell("board", outputs=[output], execution_count=1)])
+    nbformat.write(book, tmp_path / "saved.ipynb")
+    page = notebook(tmp_path / "saved.ipynb", run=False)
+    area = page.locator(".jp-NotebookPanel:visible .jp-OutputArea-output")
+    expect(area.locator("img[src^='data:image/png']")).to_be_visible()
+    expect(area).to_contain_text(HOSTILE)
+    shot(area, "dashboard_face_light")
+
+
+def test_by_keyboard(notebook, expect):
+    page = notebook([LOOP])
+    panel = page.locator(PANEL)
+    chart = panel.locator("[role=slider], .nk-td-stage").last
+    chart.focus()
+    page.keyboard.press("End")
+    expect(panel.locator(".nk-td-chart")).to_contain_text("step 600")  # the exact values of the last step
+    page.keyboard.press("+")
+    expect(panel.get_by_role("button", name="All", exact=True)).to_be_enabled()
+    page.keyboard.press("Escape")
+    expect(panel.get_by_role("button", name="All", exact=True)).to_be_disabled()
+    tile = panel.locator(".nk-td-tiles button", has_text="Accuracy")
+    tile.focus()
+    page.keyboard.press("Enter")
+    expect(panel.locator(".nk-td-heading")).to_have_text("Accuracy")
+    panel.locator("summary", has_text="As a table").focus()
+    page.keyboard.press("Enter")
+    expect(panel.locator("table tbody tr")).to_have_count(10)
+
+
+PROBES = """
+import tempfile, torch
+from notebook_kit import AutoModelForSequenceClassification, AutoTokenizer, Trainer, TrainingArguments
+from notebook_kit.panels import TrainingDashboard
+name = "notebook-kit/tiny-sentiment"
+tokenizer, model = AutoTokenizer.from_pretrained(name), AutoModelForSequenceClassification.from_pretrained(name)
+rows = [{**tokenizer(text), "label": label} for text, label in (("what a good film", 0), ("what a bad film", 1)) for _ in range(8)]
+board = TrainingDashboard(probes=["what a good film", "what a bad film"], probe_every=2, probe_attention=(1, 3))
+arguments = TrainingArguments(tempfile.mkdtemp(), max_steps=20, use_cpu=True, save_strategy="no", learning_rate=1e-4)
+trainer = Trainer(model, arguments, train_dataset=rows, processing_class=tokenizer, callbacks=[board])
+trainer.train()"""
+
+
+def test_probes_are_scrubbed(notebook, expect, accessible):
+    page = notebook([PROBES])
+    panel = page.locator(PANEL)
+    expect(panel).to_have_count(1)
+    probes = panel.locator(".nk-td-probes")
+    expect(probes.get_by_role("row", name=re.compile("POSITIVE"))).to_be_visible()
+    late = probes.get_by_role("row", name=re.compile("POSITIVE")).inner_text()
+    probes.get_by_role("slider").focus()
+    page.keyboard.press("Home")
+    expect(probes.get_by_role("row", name=re.compile("POSITIVE"))).not_to_have_text(late)
+    accessible(page, AXE)
+    shot(panel, "dashboard_probes")
+
+
+def test_runs_laid_over_each_other(notebook, expect, accessible):
+    second = LOOP.replace("TrainingDashboard() as board", "TrainingDashboard() as other").replace(
+        "board.log", "other.log"
+    )
+    page = notebook([LOOP, second.replace("/ 150", "/ 90"), "board.compare(other)\nboard"])
+    panel = page.locator(PANEL).last
+    expect(panel.locator(".nk-td-legend button")).to_have_count(4)
+    accessible(page, AXE)
+    shot(panel, "dashboard_compared")
