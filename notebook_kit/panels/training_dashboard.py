@@ -382,7 +382,8 @@ class TrainingDashboard(Panel, TrainerCallback):
             over = all(run.status() in ("ended", "idle") for run in self._feed.runs)
             self._note()
             if over or now - self._began > self._next_keyframe():
-                self._keyframes += 1
+                while now - self._began > self._next_keyframe():
+                    self._keyframes += 1
                 self._feed.number += 1
                 size = self._tell_everything()
                 self._told_status, self._told_at = told_now, now

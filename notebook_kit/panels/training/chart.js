@@ -41,7 +41,7 @@ function chartView(view, { onZoom }) {
   const tip = h("div.td-tip", { hidden: true });
   const stage = h("div.td-stage", { tabindex: "0", role: "slider", "aria-valuemin": "0", "aria-valuemax": "0", "aria-valuenow": "0" }, svg, tip);
   const note = h("p.td-note.faint", { hidden: true });
-  let now = null, frame = null, zoom = null, cursor = null, drag = null;
+  let given = null, now = null, frame = null, zoom = null, cursor = null, drag = null;
 
   const column = series => (now.axis === "time" ? series.time : series.step);
   const xOf = x => frame.left + (x - frame.x[0]) / (frame.x[1] - frame.x[0] || 1) * (frame.right - frame.left);
@@ -119,9 +119,11 @@ function chartView(view, { onZoom }) {
   const timeTick = seconds => (frame.x[1] >= 7200 ? `${readableNumber(seconds / 3600, 3)} h` : frame.x[1] >= 120 ? `${readableNumber(seconds / 60, 3)} min` : `${readableNumber(seconds, 3)} s`);
   const xText = x => (now.axis === "time" ? timeTick(x) : Math.round(x).toLocaleString("en"));
 
-  const draw = (spec = now) => {
+  const draw = (spec = given) => {
     if (!spec) return;
-    now = spec;
+    given = spec;
+    const timeless = spec.axis === "time" && spec.lines.some(one => one.series.size && !Number.isFinite(one.series.time[0]));
+    now = timeless ? { ...spec, axis: "step" } : spec;
     const width = Math.max(240, stage.clientWidth || 640), height = width < 480 ? 220 : 290;
     let x0 = Infinity, x1 = -Infinity;
     for (const one of now.lines) {
@@ -136,7 +138,7 @@ function chartView(view, { onZoom }) {
     if (x0 === x1) { x0 -= 1; x1 += 1; }
     frame = { left: 58, right: width - 14, top: 20, bottom: height - 26, full: [x0, x1], x: zoom ?? [x0, x1], log: now.log, width, height };
     let { range, off, empty } = rangeOf();
-    let said = [];
+    const said = timeless ? [words("no_times")] : [];
     if (frame.log && empty && some) { frame.log = false; ({ range, off, empty } = rangeOf()); said.push(words("log_none")); }
     else if (frame.log && now.lines.some(one => one.series.least && one.series.least[0] <= 0)) said.push(words("log_some"));
     frame.y = range;

@@ -52,7 +52,7 @@ function headView(view, onAsk) {
       if (last) parts.push(words("loss_now", { value: readableNumber(last[0]) }));
       const going = ["running", "paused", "stopping"].includes(status);
       if (status === "running" && live.rate) parts.push(live.rate >= 1 ? words("steps_a_second", { count: readableNumber(live.rate, 3) }) : words("seconds_a_step", { count: readableNumber(1 / live.rate, 3) }));
-      if (status === "running" && live.left !== null && live.left !== undefined) parts.push(words("left", { time: duration(words, live.left - Math.min(silence, 5)) }));
+      if (status === "running" && live.left !== null && live.left !== undefined) parts.push(words("left", { time: duration(words, Math.max(0, Math.round(live.left - Math.min(silence, 5)))) }));
       else if (live.elapsed !== null && live.elapsed !== undefined) parts.push(words(going ? "since" : "took", { time: duration(words, live.elapsed) }));
       if (going && silence > 20 && !offline) parts.push(words("silent", { time: duration(words, silence) }));
       line.textContent = parts.join(" · ");

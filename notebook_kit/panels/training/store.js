@@ -139,7 +139,7 @@ function withUnit(name, value) {
 
 /** Seconds as people say them: "45 s", "12 min", "3 h 20 min"; `words` has the units. */
 function duration(words, seconds) {
-  if (seconds < 10) return words("seconds", { count: readableNumber(Math.max(0, Math.round(seconds * 10) / 10)) });
+  if (seconds < 10) return words("seconds", { count: readableNumber(Math.max(0, seconds), 2) });
   const whole = Math.round(seconds);
   if (whole < 90) return words("seconds", { count: whole });
   const minutes = Math.round(whole / 60);
