@@ -11,13 +11,9 @@
 from __future__ import annotations
 
 import importlib.util
-import json
 import math
 import random
-import tempfile
-import time
-from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -35,6 +31,7 @@ from ...processing.text import AutoTokenizer, PreTrainedTokenizerFast
 from ...training import Trainer, TrainingArguments, set_seed
 from .. import data
 from ..shrinking import choose_pieces, shrink, word_piece_tokenizer
+from .shared import Clock, checkpoint_bytes, work_folder
 from .tiny_sentiment_card import EVERYDAY, model_card
 
 __all__ = ["build"]
@@ -101,11 +98,12 @@ def build(output: Path, quick: bool = False, work: Path | None = None) -> dict[s
         What was measured: the numbers of the model card.
     """
     output = Path(output)
-    if work is None:
-        with tempfile.TemporaryDirectory() as scratch:
-            return build(output, quick, Path(scratch))
-    work.mkdir(parents=True, exist_ok=True)
     _need_sklearn()
+    with work_folder(work) as folder:
+        return _build(output, quick, folder)
+
+
+def _build(output: Path, quick: bool, work: Path) -> dict[str, Any]:
     torch.use_deterministic_algorithms(True, warn_only=True)
     clock = Clock(work / "seconds.json")
     rated = {part: _rated(part, quick) for part in ("train", "validation", "test")}
@@ -124,7 +122,7 @@ def build(output: Path, quick: bool = False, work: Path | None = None) -> dict[s
 
     report = _measure(output, rated, teacher, teacher_tokenizer, work)
     report |= {"temperature": temperature, "seconds": clock.seconds, "threads": torch.get_num_threads(), "quick": quick}
-    report["bytes"] = sum((output / name).stat().st_size for name in ("model.safetensors", "tokenizer.json"))
+    report["bytes"] = checkpoint_bytes(output)
     report["parameters"] = student.num_parameters()
     (output / "README.md").write_text(model_card(report), encoding="utf-8")
     return report
@@ -438,19 +436,3 @@ def _calibration_error(chances: np.ndarray, truth: np.ndarray) -> float:
     bins = np.minimum(((confidence - 0.5) * 20).astype(int), 9)
     gaps = [abs(confidence[bins == b].mean() - right[bins == b].mean()) * (bins == b).mean() for b in np.unique(bins)]
     return float(sum(gaps))
-
-
-class Clock:
-    """Seconds by stage; for a stage whose result was kept by an earlier run, those of that run."""
-
-    def __init__(self, path: Path) -> None:
-        self.path = path
-        self.seconds: dict[str, float] = json.loads(path.read_text()) if path.exists() else {}
-
-    @contextmanager
-    def __call__(self, stage: str, kept: Path | None = None) -> Iterator[None]:
-        reused, start = kept is not None and kept.exists(), time.perf_counter()
-        yield
-        if not reused:
-            self.seconds[stage] = time.perf_counter() - start
-            self.path.write_text(json.dumps(self.seconds), encoding="utf-8")

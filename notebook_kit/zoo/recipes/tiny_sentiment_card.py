@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
+from .shared import QUICK_WARNING
+
 __all__ = ["EVERYDAY", "model_card"]
 
 # Not trained on. What the checkpoint says of each is in the card, right or wrong.
@@ -73,7 +75,7 @@ def model_card(report: dict[str, Any]) -> str:
         f"| {name} | {count:,} | {value:.1%} |" for name, (count, value) in report["other groups"].items()
     )
     minutes = {stage: seconds / 60 for stage, seconds in report["seconds"].items()}
-    warning = "**Made by `--quick`: of no use but to see that the recipe works.**\n\n" if report["quick"] else ""
+    warning = QUICK_WARNING if report["quick"] else ""
     return f"""\
 ---
 language: en
