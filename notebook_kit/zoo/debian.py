@@ -132,7 +132,7 @@ def parse_descriptions(translations: str, packages: str) -> list[Description]:
         said = re.search(r"^Description-en: (.*)\n((?: .*\n)*)", paragraph + "\n", flags=re.MULTILINE)
         if match is None or said is None:
             continue
-        name, synopsis, body = match[1], said[1], said[2]
+        name, synopsis, body = str(match[1]), said[1], said[2]
         text = " ".join(" ".join("" if line == " ." else line for line in body.split("\n")).split())
         found[name] = Description(name, source_of.get(name, name), " ".join(synopsis.split()), text)
     return [found[name] for name in sorted(found)]
