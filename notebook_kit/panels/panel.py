@@ -95,6 +95,9 @@ class Panel(anywidget.AnyWidget):
     workers: ClassVar[int] = 1
     """How many slow answers may be worked on at a time."""
 
+    _ipython_display_ = None
+    """ipywidgets 7, which Colab has, shows a widget by this method, and so leaves out the static face."""
+
     _strings = traitlets.Dict().tag(sync=True)
     _language = traitlets.Unicode("en").tag(sync=True)
     _notice = traitlets.Dict().tag(sync=True)

@@ -1,0 +1,83 @@
+"""Sphinx settings of the site. The pages are put together by build.py: `python docs/build.py`."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Any
+
+from sphinx.application import Sphinx
+
+import notebook_kit
+from notebook_kit import panels
+
+sys.path.insert(0, str(Path(__file__).parent))
+from docstrings import restructured
+
+project = "notebook_kit"
+author = "the notebook_kit authors"
+copyright = f"2026, {author}. Apache-2.0"
+version = release = notebook_kit.__version__
+
+extensions = ["sphinx.ext.autodoc", "sphinx.ext.napoleon", "myst_nb"]
+nitpicky = True
+nitpick_ignore_regex = [
+    (
+        r"py:.*",
+        r"(?!notebook_kit\.).*",
+    ),  # types of other packages: their sites may be out of reach while this one is built
+    (r"py:.*", r"notebook_kit\.\w+\..*"),  # types that are not public names, which have no page
+]
+
+# API pages
+autodoc_member_order = "bysource"
+autodoc_typehints_format = "short"
+python_use_unqualified_type_names = True
+maximum_signature_line_length = 100
+napoleon_google_docstring = True
+napoleon_numpy_docstring = False
+napoleon_use_ivar = True
+napoleon_custom_sections = [("Options", "params_style")]
+default_role = "code"
+add_module_names = False
+
+# Tutorials: they have run before they come here
+nb_execution_mode = "off"
+nb_mime_priority_overrides = [("html", "text/html", 5)]  # a panel's static face, before the widget that needs a kernel
+nb_merge_streams = True
+myst_enable_extensions = ["dollarmath"]
+myst_heading_anchors = 3
+
+# Looks
+html_theme = "furo"
+html_title = "notebook_kit"
+html_static_path = ["static"]
+html_css_files = ["site.css"]
+html_show_sphinx = False
+html_copy_source = False
+pygments_style = "friendly"
+pygments_dark_style = "github-dark"
+
+
+HOMES = {
+    **{f"notebook_kit.{home}.{name}": f"notebook_kit.{name}" for name, home in notebook_kit._HOMES.items()},
+    **{f"notebook_kit.panels.{home}.{name}": f"notebook_kit.panels.{name}" for name, home in panels._HOMES.items()},
+}
+
+
+def read_backticks(app: Sphinx, what: str, name: str, thing: Any, options: Any, lines: list[str]) -> None:
+    """Before napoleon reads the sections of a docstring."""
+    lines[:] = restructured("\n".join(lines)).split("\n")
+
+
+def to_public_name(app: Sphinx, env: Any, node: Any, content: Any) -> Any:
+    """A type hint names the module where a class lives; its page has the public name."""
+    public = HOMES.get(node.get("reftarget", ""))
+    if public is None:
+        return None
+    return env.domains["py"].resolve_xref(env, node["refdoc"], app.builder, "obj", public, node, content)
+
+
+def setup(app: Sphinx) -> None:
+    app.connect("autodoc-process-docstring", read_backticks, priority=100)
+    app.connect("missing-reference", to_public_name)
