@@ -37,7 +37,16 @@ maximum_signature_line_length = 100
 napoleon_google_docstring = True
 napoleon_numpy_docstring = False
 napoleon_use_ivar = True
-napoleon_custom_sections = [("Options", "params_style")]
+SECTIONS = [
+    "Options",
+    "Args of the call",
+    "Length",
+    "How the next token is chosen",
+    "Penalties and rules",
+    "Tokens",
+    "Result",
+]
+napoleon_custom_sections = [(section, "params_style") for section in SECTIONS]
 default_role = "code"
 add_module_names = False
 
