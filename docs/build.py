@@ -33,6 +33,7 @@ GROUPS = {
     "Pipelines": ["pipelines"],
     "Tokenizers": ["processing.text"],
     "Auto classes": ["models.auto"],
+    "Generation": ["generation"],
     "Looking inside": ["models.attention"],
     "Training": ["training"],
     "What models share": ["configuration", "models.base", "models.outputs"],
@@ -147,7 +148,8 @@ def write_reference(folder: Path) -> None:
         pages.append(write_page(folder, title, "", ("notebook_kit", names)))
     for home, names in sorted(homes.items()):
         said = inspect.getdoc(importlib.import_module(f"notebook_kit.{home}")) or ""
-        families.append(write_page(folder, home.rpartition(".")[2], said, ("notebook_kit", names)))
+        title = next(name.removesuffix("Config") for name in names if name.endswith("Config"))
+        families.append(write_page(folder, title, said, ("notebook_kit", names)))
     for name, title in MODULES.items():
         module = importlib.import_module(name)
         pages.append(write_page(folder, title, inspect.getdoc(module) or "", (name, module.__all__)))

@@ -6,6 +6,8 @@ import sys
 from pathlib import Path
 from typing import Any
 
+from docutils import nodes
+from docutils.utils.math.latex2mathml import tex2mathml
 from sphinx.application import Sphinx
 
 import notebook_kit
@@ -58,6 +60,7 @@ myst_enable_extensions = ["dollarmath"]
 myst_heading_anchors = 3
 
 # Looks
+html_math_renderer = "mathml"
 html_theme = "furo"
 html_title = "notebook_kit"
 html_static_path = ["static"]
@@ -87,6 +90,13 @@ def to_public_name(app: Sphinx, env: Any, node: Any, content: Any) -> Any:
     return env.domains["py"].resolve_xref(env, node["refdoc"], app.builder, "obj", public, node, content)
 
 
+def formula(self: Any, node: Any) -> None:
+    """A formula as MathML, which browsers draw with no script."""
+    self.body.append(tex2mathml(node.astext(), as_block=isinstance(node, nodes.math_block)))
+    raise nodes.SkipNode
+
+
 def setup(app: Sphinx) -> None:
+    app.add_html_math_renderer("mathml", (formula, None), (formula, None))
     app.connect("autodoc-process-docstring", read_backticks, priority=100)
     app.connect("missing-reference", to_public_name)

@@ -23,6 +23,10 @@ PARTS = re.compile(
     re.M | re.X,
 )
 
+WORD = r"(?:[^`\s]|``[^`]+``|`[^`]+`)+"
+COLON = re.compile(rf"(^ *Returns:\n)( +)({WORD}(?: {WORD})*?) ({WORD}: )", re.M)
+"""A first line of Returns with a colon: what stands before it would be taken for a type. The word with it begins a new line."""
+
 
 def restructured(text: str) -> str:
     """A docstring in which code between single backticks is a literal, and a link where it is a public name.
@@ -47,4 +51,4 @@ def restructured(text: str) -> str:
             return f"{marked}\\ {letter}" if letter else marked
         return found[0]
 
-    return PARTS.sub(part, text)
+    return COLON.sub(r"\1\2\3\n\2\4", PARTS.sub(part, text))
