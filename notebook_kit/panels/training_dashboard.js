@@ -88,8 +88,7 @@ function trainingDashboard(model, el) {
       } }, swatch(one), h("bdi", {}, one.label), h("span.td-last"))));
     }
     [...legend.children].forEach((button, i) => {
-      const one = lines[i], { last } = one.series, parts = [];
-      if (last) parts.push(withUnit(one.name, last[0]));
+      const one = lines[i], parts = [lastText(words, one.series)];
       if (one.best) parts.push(words("best_at", { value: withUnit(one.name, one.best[0]), step: one.best[1].toLocaleString("en") }));
       button.lastChild.textContent = parts.join(" · ");
       button.setAttribute("aria-pressed", String(!hidden.has(one.key)));

@@ -446,8 +446,8 @@ class TrainingDashboard(Panel, TrainerCallback):
     def table(self) -> Any:
         """All series as a pandas DataFrame: a row a step, a column a series; with `run` in front if runs are compared."""
         with self._feeding:
-            records = [run.record for run in self._feed.runs]
-        return still.table_of(records)
+            self._feed.update()
+            return still.table_of(self._feed.runs)
 
     def figure(self) -> Any:
         """The chart, and small ones of all other series, as a matplotlib `Figure`."""

@@ -258,8 +258,8 @@ def test_runs_are_laid_over_each_other(tmp_path):
                 board.log(step, loss=number + 1 / step)
         boards.append(board)
     boards[0].compare(boards[1], tmp_path / "run-2", boards[2].record)
-    assert [run["name"] for run in boards[0]._everything()["runs"]] == ["run-0", "run-1", "run-2", "run-2"]
-    assert boards[0].table()["run"].nunique() == 3
+    assert [run["name"] for run in boards[0]._everything()["runs"]] == ["run-0", "run-1", "run-2", "run-2 (2)"]
+    assert boards[0].table()["run"].nunique() == 4
     boards[0].compare()
     assert len(boards[0]._everything()["runs"]) == 1
     with pytest.raises(InputError, match="int is no run"):

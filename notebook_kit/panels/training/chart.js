@@ -83,7 +83,7 @@ function chartView(view, { onZoom }) {
       const room = Math.max(Math.log(high / low) * 0.06, 0.02);
       return { range: [low * Math.exp(-room), high * Math.exp(room)], off };
     }
-    const room = (high - low) * 0.06 || Math.abs(high) * 0.05 || 1;
+    const span = high - low, room = span > 1e-6 * Math.abs(high) ? span * 0.06 : Math.abs(high) * 0.05 || 1;
     const floor = low >= 0 && low - room < 0 ? 0 : low - room;
     return { range: [floor, high + room], off };
   };
@@ -195,7 +195,7 @@ function chartView(view, { onZoom }) {
     svg.setAttribute("viewBox", `0 0 ${width} ${height}`);
     svg.setAttribute("width", width);
     svg.setAttribute("height", height);
-    svg.replaceChildren(s("defs", {}, s("clipPath", { id }, s("rect", { x: frame.left, y: frame.top, width: Math.max(1, frame.right - frame.left), height: Math.max(1, frame.bottom - frame.top) }))), back, plot, over, pointer);
+    svg.replaceChildren(s("defs", {}, s("clipPath", { id }, s("rect", { x: frame.left - 5, y: frame.top, width: Math.max(1, frame.right - frame.left + 10), height: Math.max(1, frame.bottom - frame.top) }))), back, plot, over, pointer);
     frame.pointer = pointer;
     stage.setAttribute("aria-label", words("chart_label", { name: now.title }));
     stage.setAttribute("aria-valuemin", String(Math.round(frame.full[0])));
@@ -342,7 +342,7 @@ function standalone(svg) {
     const style = getComputedStyle(node);
     its[i].removeAttribute("class");
     its[i].removeAttribute("style");
-    for (const name of ["fill", "fill-opacity", "stroke", "stroke-width", "stroke-opacity", "opacity", "font-size", "font-family", "font-weight"])
+    for (const name of ["fill", "fill-opacity", "stroke", "stroke-width", "stroke-opacity", "stroke-linejoin", "paint-order", "opacity", "font-size", "font-family", "font-weight"])
       if (!["defs", "clipPath", "title"].includes(node.tagName)) its[i].setAttribute(name, style.getPropertyValue(name));
   });
   copy.querySelectorAll("title").forEach(one => one.removeAttribute("fill"));

@@ -41,7 +41,7 @@ function headView(view, onAsk) {
   return {
     element,
     draw(run, { hears, silence, ticking, offline }) {
-      const live = run?.live ?? {}, last = run?.series.get("loss")?.last ?? run?.series.get("eval_loss")?.last;
+      const live = run?.live ?? {}, loss = run?.series.get("loss") ?? run?.series.get("eval_loss");
       status = live.status ?? "idle";
       name.textContent = run?.name ?? "";
       element.dataset.status = status;
@@ -49,12 +49,17 @@ function headView(view, onAsk) {
       const step = (live.step ?? 0).toLocaleString("en");
       const parts = [live.max_steps ? words("step_of", { step, all: live.max_steps.toLocaleString("en") }) : words("step_at", { step })];
       if (live.epochs && live.epoch !== null) parts.push(words("epoch_of", { epoch: readableNumber(live.epoch, 3), all: readableNumber(live.epochs) }));
-      if (last) parts.push(words("loss_now", { value: readableNumber(last[0]) }));
+      if (loss?.size) parts.push(words("loss_now", { value: lastText(words, loss) }));
       const going = ["running", "paused", "stopping"].includes(status);
       if (status === "running" && live.rate) parts.push(live.rate >= 1 ? words("steps_a_second", { count: readableNumber(live.rate, 3) }) : words("seconds_a_step", { count: readableNumber(1 / live.rate, 3) }));
       if (status === "running" && live.left !== null && live.left !== undefined) parts.push(words("left", { time: duration(words, Math.max(0, Math.round(live.left - Math.min(silence, 5)))) }));
       else if (live.elapsed !== null && live.elapsed !== undefined) parts.push(words(going ? "since" : "took", { time: duration(words, live.elapsed) }));
       if (going && silence > 20 && !offline) parts.push(words("silent", { time: duration(words, silence) }));
+      const last = kind => run?.events.findLast(event => event.kind === kind)?.with ?? {};
+      if (status === "ended" && !["finished", undefined].includes(last("end").reason)) {
+        const { type, message } = last("end").reason === "error" ? last("error") : {};
+        parts.push(words(`end_${last("end").reason.replaceAll(" ", "_")}`) + (type ? ` (${type}: ${message})` : ""));
+      }
       line.textContent = parts.join(" · ");
       const part = live.max_steps ? Math.min(1, (live.step ?? 0) / live.max_steps) : null;
       bar.hidden = part === null;

@@ -73,6 +73,8 @@ class FollowedRun:
         more: Callable[[], dict[str, Any]] = dict,
     ) -> None:
         self.key, self.record, self.status, self.more = key, record, status, more
+        self.also = 1
+        """Which of several runs of the same name this is."""
         self.series: dict[str, Thinned] = {}
         self.begin = math.nan
         self._version = -1
@@ -87,6 +89,12 @@ class FollowedRun:
         self._dropped: list[str] = []
         self._verdict: dict[str, Any] = {}
         self._judged = 0.0
+
+    @property
+    def name(self) -> str:
+        """What the run is called beside the others."""
+        name = self.record.name[:200]
+        return name if self.also == 1 else f"{name} ({self.also})"
 
     def update(self) -> bool:
         """Take in what is new in the record; whether there was something."""
@@ -227,7 +235,7 @@ class FollowedRun:
                 blocks.append(packed)
         if rows:
             said["series"] = rows
-        about = {"name": self.record.name[:200], "facts": self._facts}
+        about = {"name": self.name, "facts": self._facts}
         if whole or about != self._told:
             said.update(about)
         for what, entries, told in (
@@ -269,6 +277,9 @@ class Feed:
     def update(self) -> bool:
         """Take in what is new in all runs."""
         changed = [run.update() for run in self.runs]  # all of them, whatever the first says
+        names: dict[str, int] = {}
+        for run in self.runs:
+            run.also = names[run.record.name] = names.get(run.record.name, 0) + 1
         return any(changed)
 
     def frame(self) -> tuple[dict[str, Any], bytes]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import re
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
@@ -24,15 +25,16 @@ SMALL = 8
 """Small charts in a figure at most."""
 
 
-def table_of(records: Sequence[RunRecord]) -> Any:
-    """The series as a DataFrame whose index is the step; with a column `run` in front if there are several records.
+def table_of(runs: Sequence[FollowedRun]) -> Any:
+    """The series as a DataFrame whose index is the step; with a column `run` in front if there are several runs.
 
     Where a name was logged twice at a step, the later value stands.
     """
     import pandas
 
     frames = []
-    for record in records:
+    for run in runs:
+        record = run.record
         with record.lock:
             columns = {
                 name: pandas.Series(series.values.copy(), index=series.steps.copy())
@@ -41,8 +43,8 @@ def table_of(records: Sequence[RunRecord]) -> Any:
         columns = {name: column[~column.index.duplicated(keep="last")] for name, column in columns.items()}
         frame = pandas.DataFrame(columns).sort_index()
         frame.index.name = "step"
-        if len(records) > 1:
-            frame.insert(0, "run", record.name)
+        if len(runs) > 1:
+            frame.insert(0, "run", run.name)
         frames.append(frame)
     return pandas.concat(frames) if len(frames) > 1 else frames[0]
 
@@ -58,7 +60,7 @@ def smoothed(series: Thinned, weight: float) -> np.ndarray:
     """
     numbers = series.packed()[1:].view(np.float32)
     means, bad = numbers[2].astype(np.float64), numbers[4]
-    line = np.full(len(means), np.nan)
+    line = np.full(len(means), np.nan, np.float32)  # as the values are: the average of equal values is that value
     average = seen = 0.0
     for i, mean in enumerate(means):
         full = series.width if i < len(means) - 1 else series.count - series.width * i
@@ -125,7 +127,7 @@ def _chart(
             elif not check and weight > 0 and not small:
                 axes.plot(steps, mean, color=colour, alpha=0.35, linewidth=0.8)
             dots = "o" if (check and series.count <= 80) or series.count == 1 else None
-            label = plain(name if len(runs) == 1 else f"{run.record.name}: {name}", 60)
+            label = plain(name if len(runs) == 1 else f"{run.name}: {name}", 60)
             style = DASHES[1 if check else 0] if number == 0 else DASHES[2 + check]
             axes.plot(
                 steps, curve, color=colour, linestyle=style, marker=dots, markersize=3, linewidth=1.6, label=label
@@ -142,7 +144,12 @@ def _chart(
             axes.axvline(event["step"], color="#666666", linewidth=0.8, linestyle=":")
     if log_scale and positive:
         axes.set_yscale("log")
-    axes.set_title(plain(label_of(group, words), 40), fontsize=8 if small else 10, loc="left")
+    axes.set_title(plain(label_of(group, words), 26 if small else 80), fontsize=8 if small else 10, loc="left")
+    axes.yaxis.set_major_formatter(lambda value, _: with_unit(group, value))
+    low, high = axes.get_ylim()
+    if high - low < 1e-5 * abs(high):  # a constant
+        axes.set_ylim(low - 0.05 * abs(high), high + 0.05 * abs(high))
+    axes.xaxis.get_major_locator().set_params(integer=True)
     axes.tick_params(labelsize=7 if small else 8)
     axes.spines[["top", "right"]].set_visible(False)
     axes.grid(axis="y", alpha=0.3)
@@ -165,7 +172,7 @@ def face_of(runs: Sequence[FollowedRun], shown: str, weight: float, log_scale: b
         if live["max_steps"]
         else words("step_at", step=f"{live['step']:,}")
     )
-    title = f"TrainingDashboard: {run.record.name} · {words('status_' + live['status'])} · {where}"
+    title = f"TrainingDashboard: {run.name} · {words('status_' + live['status'])} · {where}"
     if not any(one.series for one in runs):
         return Face(title, note=words("nothing_yet"))
     rows = []
@@ -175,12 +182,12 @@ def face_of(runs: Sequence[FollowedRun], shown: str, weight: float, log_scale: b
             best = series.least if kind == "lower" else series.greatest if kind == "higher" else None
             line = [
                 name,
-                _number(series.last[0]) if series.last else "–",
-                _number(best[0]) if best else "",
+                with_unit(name, series.last[0]) if series.last else "–",
+                with_unit(name, best[0]) if best else "",
                 f"{best[1]:,}" if best else "",
                 f"{series.count:,}",
             ]
-            rows.append([one.record.name, *line] if len(runs) > 1 else line)
+            rows.append([one.name, *line] if len(runs) > 1 else line)
     header = [words(key) for key in ("metric", "last", "best", "best_step", "points")]
     notes = [words(f"verdict_{live['verdict']['kind']}", **_readable(live["verdict"]))]
     picture = png_of(figure_of(runs, shown, weight, log_scale, words))
@@ -208,8 +215,26 @@ def plain(text: str, most: int = 80) -> str:
     return short.replace("$", r"\$")
 
 
-def _number(value: float) -> str:
+def with_unit(name: str, value: float) -> str:
+    """A value with its unit, by the name of what it measures, as `withUnit` in `store.js` has it.
+
+    Example:
+        >>> with_unit("step_time", 0.25), with_unit("memory", 3 * 2**30), with_unit("loss", 0.123456)
+        ('250 ms', '3 GiB', '0.1235')
+    """
+    if re.search(r"(^|_)memory", name):
+        size, unit = (2**30, "GiB") if value >= 2**30 else (2**20, "MiB")
+        return f"{value / size:.3g} {unit}"
+    if name.endswith("_per_second"):
+        return f"{_short(value)}/s"
+    if re.search(r"(_time|_runtime)$", name):
+        times, unit = (1, "s") if value >= 1 or not value else (1e3, "ms") if value >= 1e-3 else (1e6, "µs")
+        return f"{value * times:.3g} {unit}"
     return f"{value:.4g}"
+
+
+def _short(value: float) -> str:
+    return f"{value:,.0f}" if 1000 <= abs(value) < 1e6 else f"{value:.3g}"
 
 
 def _readable(values: dict[str, Any]) -> dict[str, str]:

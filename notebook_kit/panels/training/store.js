@@ -125,6 +125,13 @@ function readableNumber(value, digits = 4) {
   return text.replaceAll("-", "−");
 }
 
+/** The last value of a series in words: what came last, also where that is no finite number. */
+function lastText(words, one, name = one.name) {
+  const end = one.size - 1;
+  if (one.bad[end] && !(one.last && one.last[1] >= one.step[end])) return words("not_finite_short");
+  return one.last ? withUnit(name, one.last[0]) : "–";
+}
+
 /** A value with its unit, by the name of what it measures. */
 function withUnit(name, value) {
   if (value === null || value === undefined) return "–";

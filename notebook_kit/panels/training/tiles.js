@@ -85,9 +85,8 @@ function tilesView(view, onPick) {
       element.hidden = !groups.length;
       for (const tile of tiles.values()) {
         const lines = linesFor([run], tile.group, words), [main] = lines, check = lines.find(one => one.dots);
-        const last = main?.series.last;
-        tile.value.textContent = last ? withUnit(tile.group, last[0]) : main ? words("not_finite_short") : "–";
-        tile.more.textContent = check && check !== main && check.series.last ? words("tile_eval", { value: withUnit(tile.group, check.series.last[0]) }) : "";
+        tile.value.textContent = main ? lastText(words, main.series) : "–";
+        tile.more.textContent = check && check !== main ? words("tile_eval", { value: lastText(words, check.series) }) : "";
         tile.paths.forEach((path, i) => path.setAttribute("d", lines.find(one => one.dots === !!i) ? sparkline(lines.find(one => one.dots === !!i)) : ""));
         tile.button.setAttribute("aria-pressed", String(tile.group === shown));
       }
