@@ -134,7 +134,7 @@ def parse_descriptions(translations: str, packages: str) -> list[Description]:
             continue
         name, synopsis, body = str(match[1]), said[1], said[2]
         text = " ".join(" ".join("" if line == " ." else line for line in body.split("\n")).split())
-        found[name] = Description(name, source_of.get(name, name), " ".join(synopsis.split()), text)
+        found[name] = Description(name, str(source_of.get(name, name)), " ".join(synopsis.split()), text)
     return [found[name] for name in sorted(found)]
 
 
@@ -195,10 +195,17 @@ def _apt_folder(cache_dir: str | os.PathLike[str] | None) -> Path:
     base = Path(cache_dir) if cache_dir is not None else _default_cache()
     folder = base / "apt"
     if not (folder / "updated").is_file():
-        for inner in ("lists/partial", "cache/archives/partial"):
-            (folder / inner).mkdir(parents=True, exist_ok=True)
-        _apt(folder, "apt-get", "update", "--error-on=any")
-        (folder / "updated").touch()
+        # In a folder of its own: two that fetch at once would take away each other's half-written lists.
+        base.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(dir=base, ignore_cleanup_errors=True) as scratch:
+            fetched = Path(scratch) / "apt"
+            for inner in ("lists/partial", "cache/archives/partial"):
+                (fetched / inner).mkdir(parents=True)
+            _apt(fetched, "apt-get", "update", "--error-on=any")
+            (fetched / "updated").touch()
+            if not (folder / "updated").is_file():
+                shutil.rmtree(folder, ignore_errors=True)
+                fetched.rename(folder)
     return folder
 
 
