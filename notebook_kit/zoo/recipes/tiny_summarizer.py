@@ -139,9 +139,8 @@ def _train(
     if kept.exists():
         model.load_state_dict(torch.load(kept, weights_only=True))
         return model.eval()
-    with (
-        torch.no_grad()
-    ):  # Adam's steps do not grow with the weights, and T5's embeddings start ten times as large as others
+    # Adam's steps do not grow with the weights, and T5's embeddings start ten times as large as others.
+    with torch.no_grad():
         model.shared.weight.mul_(0.25)
     arguments = Seq2SeqTrainingArguments(
         str(work / "run"),
