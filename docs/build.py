@@ -3,7 +3,7 @@
     python docs/build.py [FOLDER]        into docs/_build/html, if no folder is named
 
 A tutorial that the tests have just run (tests/artifacts/tutorials/) is taken from there; any other is executed here. Needs the
-extra "docs". Every warning is an error, broken references among them.
+extra "docs". Every warning is an error, broken references among them, and so is a page that loads something from another site.
 """
 
 from __future__ import annotations
@@ -54,6 +54,7 @@ def main(output: Path) -> int:
     shutil.copytree(TUTORIALS / "pictures", source / "tutorials" / "pictures")
     for path in sorted(TUTORIALS.glob("*.ipynb")):
         notebook = executed(path)
+        notebook.metadata.pop("widgets", None)  # the page would fetch a widget manager from elsewhere for their state
         for cell in notebook.cells:
             if cell.cell_type == "markdown":
                 cell.source = with_links_of_the_site(cell.source, "tutorials")
@@ -82,7 +83,21 @@ def main(output: Path) -> int:
         "-q",
         "-E",
     ]
-    return subprocess.run([*command, "-d", output.parent / "doctrees", source, output]).returncode
+    code = subprocess.run([*command, "-d", output.parent / "doctrees", source, output]).returncode
+    elsewhere = loaded_from_elsewhere(output)
+    if elsewhere:
+        print("These pages load something from another site:", *elsewhere, sep="\n", file=sys.stderr)
+    return code or bool(elsewhere)
+
+
+def loaded_from_elsewhere(output: Path) -> list[str]:
+    """What pages load from other sites: none should, so that the site can be read with no network."""
+    tag = re.compile(r'<(?:script|link|img|iframe)\b[^>]*\b(?:src|href)="(?:https?:)?//[^>]*>')
+    return [
+        f"{page.relative_to(output)}: {found}"
+        for page in sorted(output.rglob("*.html"))
+        for found in tag.findall(page.read_text("utf-8"))
+    ]
 
 
 def executed(path: Path) -> Any:

@@ -9,6 +9,8 @@ from typing import Any
 from docutils import nodes
 from docutils.utils.math.latex2mathml import tex2mathml
 from sphinx.application import Sphinx
+from sphinx.util.inspect import signature, stringify_signature
+from traitlets import HasTraits
 
 import notebook_kit
 from notebook_kit import panels
@@ -90,6 +92,20 @@ def to_public_name(app: Sphinx, env: Any, node: Any, content: Any) -> Any:
     return env.domains["py"].resolve_xref(env, node["refdoc"], app.builder, "obj", public, node, content)
 
 
+def is_inside(app: Sphinx, what: str, name: str, thing: Any, skip: bool, options: Any) -> bool | None:
+    """Leave out what a panel has for its own page, not for those who use it."""
+    inside = {"parts", "name", "workers", "speak", "check_cancelled", "offline_questions"}
+    home = str(getattr(thing, "__module__", "")) if callable(thing) else "notebook_kit.panels"
+    return True if name.startswith("answer_") or (name in inside and home.startswith("notebook_kit.panels")) else None
+
+
+def of_constructor(app: Sphinx, what: str, name: str, thing: Any, options: Any, found: Any, returned: Any) -> Any:
+    """The arguments of a widget: the signature of its class is that of `__new__`, which takes anything."""
+    if what != "class" or not issubclass(thing, HasTraits):
+        return None
+    return stringify_signature(signature(thing.__init__, bound_method=True), unqualified_typehints=True), None
+
+
 def formula(self: Any, node: Any) -> None:
     """A formula as MathML, which browsers draw with no script."""
     self.body.append(tex2mathml(node.astext(), as_block=isinstance(node, nodes.math_block)))
@@ -99,4 +115,6 @@ def formula(self: Any, node: Any) -> None:
 def setup(app: Sphinx) -> None:
     app.add_html_math_renderer("mathml", (formula, None), (formula, None))
     app.connect("autodoc-process-docstring", read_backticks, priority=100)
+    app.connect("autodoc-process-signature", of_constructor)
+    app.connect("autodoc-skip-member", is_inside)
     app.connect("missing-reference", to_public_name)
