@@ -29,7 +29,7 @@ from notebook_kit.errors import CheckpointError, InputError
 from notebook_kit.panels import TrainingDashboard
 from notebook_kit.panels import training_dashboard as module
 from notebook_kit.panels.language import FOLDER
-from notebook_kit.panels.training.sending import BURST, BYTES_A_MINUTE, Sender
+from notebook_kit.panels.training.sending import BURST, BYTES_A_MINUTE, SHARE, SLOWEST, Sender
 from notebook_kit.training import RunRecord
 
 # ----------------------------------------------------------------------------------------------------- made and filled
@@ -401,6 +401,13 @@ def test_a_budget_that_is_spent_is_waited_for(monkeypatch):
     assert sender._pause(BYTES_A_MINUTE) == pytest.approx(60)
     now[0] += 600
     assert sender._pause(0) == 0.2 and sender._left == BURST  # quiet is not saved up without end
+
+
+def test_refreshes_that_cost_more_come_less_often():
+    sender = Sender(lambda: 0)
+    assert sender._pause(0, spent=0.0005) == 0.2
+    assert sender._pause(0, spent=0.002) == pytest.approx(0.002 / SHARE)
+    assert sender._pause(0, spent=3.0) == SLOWEST  # the curve goes on moving
 
 
 def test_a_page_that_is_gone_ends_nothing():

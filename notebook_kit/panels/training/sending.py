@@ -14,6 +14,12 @@ logger = logging.getLogger("notebook_kit")
 PERIOD = 0.2
 """Seconds between two refreshes: a chart that moves five times a second is smooth to the eye."""
 
+SHARE = 0.0025
+"""The part of a processor that refreshes may take: where one costs more, they come less often."""
+
+SLOWEST = 1.0
+"""Seconds between two refreshes at most, whatever they cost."""
+
 BYTES_A_MINUTE = 1_800_000
 BURST = 400_000
 """Bytes that may be sent at once after a time of quiet."""
@@ -66,6 +72,7 @@ class Sender:
 
     def _run(self) -> None:
         while True:
+            began = time.thread_time()
             try:
                 size = self._push()
             except Exception:  # a page that is gone must not end a training
@@ -73,11 +80,11 @@ class Sender:
                 size = 0
             if size is None:
                 return
-            self._wake.wait(0.01 if self._hurry.is_set() else self._pause(size))
+            self._wake.wait(0.01 if self._hurry.is_set() else self._pause(size, time.thread_time() - began))
 
-    def _pause(self, size: int) -> float:
-        """Seconds to wait after so many bytes, such that a minute's bytes stay within bounds."""
+    def _pause(self, size: int, spent: float = 0.0) -> float:
+        """Seconds to wait after so many bytes, made in so many seconds, such that both stay within bounds."""
         now, rate = time.monotonic(), BYTES_A_MINUTE / 60
         self._left = min(BURST, self._left + (now - self._moment) * rate) - size
         self._moment = now
-        return max(PERIOD, -self._left / rate)
+        return max(PERIOD, min(SLOWEST, spent / SHARE), -self._left / rate)
