@@ -2,17 +2,12 @@
 
 from __future__ import annotations
 
-import json
 import re
-import site
-import subprocess
-import venv
-from pathlib import Path
 
 import nbformat
 import pytest
 from conftest import KERNEL_IS_IDLE, load, set_theme, shot
-from support import skip_or_fail
+from older_environment import kernel_spec, older_environment
 
 PANEL = '.jp-NotebookPanel:visible .nk-panel[data-panel="training_dashboard"]'
 AXE = '.jp-NotebookPanel:not(.lm-mod-hidden) .nk-panel[data-panel="training_dashboard"]'
@@ -118,25 +113,11 @@ def test_buttons_reach_a_run_while_its_cell_is_running(notebook, expect):
 
 
 @pytest.fixture(scope="module")
-def older_kernel(lab, lab_page, tmp_path_factory) -> str:
+def older_kernel(lab, lab_page) -> str:
     """The name of a kernel of ipykernel 6.29, as Colab has it; all else comes from this environment."""
-    folder = tmp_path_factory.mktemp("ipykernel6")
-    venv.create(folder, with_pip=True)
-    python = folder / "bin" / "python"
-    try:
-        install = [python, "-m", "pip", "install", "-q", "--disable-pip-version-check", "ipykernel==6.29.5"]
-        subprocess.run(install, check=True, capture_output=True, timeout=300)
-    except (OSError, subprocess.SubprocessError) as error:
-        skip_or_fail(f"ipykernel 6.29 cannot be installed: {error}")
-    found = next(folder.glob("lib/python*/site-packages"))
-    lines = [f"import site; site.addsitedir({path!r})" for path in site.getsitepackages()]
-    (found / "rest.pth").write_text("\n".join(lines))
-    specs = Path(lab.data) / "kernels" / "ipykernel6"
-    specs.mkdir(parents=True)
-    argv = [str(python), "-m", "ipykernel_launcher", "-f", "{connection_file}"]
-    (specs / "kernel.json").write_text(json.dumps({"argv": argv, "display_name": "Older", "language": "python"}))
+    name = kernel_spec(lab.data, "ipykernel6", older_environment("ipykernel==6.29.5"))
     lab_page.evaluate("() => window.jupyterapp.serviceManager.kernelspecs.refreshSpecs()")
-    return "ipykernel6"
+    return name
 
 
 def test_buttons_reach_a_run_in_an_older_kernel(notebook, expect, older_kernel, tmp_path):
