@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import signal
+import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -13,6 +15,7 @@ import nbformat
 import pytest
 from form import CHAPTERS, exercises, read, solved, tags, verdicts
 from nbclient import NotebookClient
+from nbclient.exceptions import CellExecutionError
 
 MEMORY = 1.2e9
 """Bytes that the kernel may take at its highest."""
@@ -123,3 +126,30 @@ def test_runs_untouched_and_then_solved_in_the_same_kernel(path, tmp_path):
         filled = solved(read(path))
         run(client, filled, quick_ones_twice=True)
     assert said(filled) and {sign for sign, _ in said(filled)} == {"✓"}, said(filled)
+
+
+TRAINS = "trainer.train()"
+
+
+@linux
+@pytest.mark.slow
+@pytest.mark.parametrize("path", [path for path in CHAPTERS if TRAINS in path.read_text()], ids=lambda path: path.stem)
+def test_stopped_half_way_it_runs_again_from_the_top(path, tmp_path):
+    """A learner presses the stop button while a model is in training, and begins again without a new kernel."""
+    notebook = read(path)
+    stop = next(
+        place for place, cell in enumerate(notebook.cells) if cell.cell_type == "code" and TRAINS in cell.source
+    )
+    with kernel(tmp_path, notebook) as client:
+        half = read(path)
+        half.cells = half.cells[: stop + 1]
+        training = half.cells.pop()
+        run(client, half)
+        half.cells.append(training)
+        button = threading.Timer(2.0, os.kill, (client.km.provisioner.pid, signal.SIGINT))
+        button.start()
+        with pytest.raises(CellExecutionError, match="KeyboardInterrupt"):
+            client.execute_cell(training, stop)
+        button.join()
+        run(client, notebook)
+    assert {sign for sign, _ in said(notebook)} == {"…"}, said(notebook)
