@@ -87,6 +87,10 @@ def load(cls: type[PreTrainedTokenizerFast], name_or_path: Any, options: dict[st
         source = locate(name_or_path, **where)
     parts = text_loading.load_parts(source, options)
     parts.options["name_or_path"] = source.name
+    if cls is PreTrainedTokenizerFast:
+        from notebook_kit.processing.text_translation import class_of
+
+        cls = class_of(parts.class_name) or cls
     tokenizer = cls.__new__(cls)
     tokenizer._set_up(parts)
     return tokenizer

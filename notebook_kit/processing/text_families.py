@@ -24,13 +24,16 @@ class Family:
 
     Attributes:
         special_tokens: The default token of each role.
-        pipeline: Which normalizer, pre-tokenizer and decoder: "bert", "byte-level", "metaspace", "albert", "llama".
-        template: Which special tokens go around texts: "bert", "roberta", "xlm-roberta", "t5", or "bos-eos".
+        pipeline: Which normalizer, pre-tokenizer and decoder: "bert", "byte-level", "metaspace", "albert", "llama"; "marian"
+            has those of its two models.
+        template: Which special tokens go around texts: "bert", "roberta", "xlm-roberta", "t5", "marian", "bos-eos",
+            or "language-last" and "language-first", which depend on the text's language.
         model_input_names: What a call returns unless told otherwise.
         options: The pipeline's switches, with their defaults.
         pieces: How the pieces of a sentencepiece model are laid out as ids: "as they are", "fairseq", "camembert", "t5".
-        vocabulary: The vocabulary's kind when there is no tokenizer.json: "wordpiece", "bpe" or "sentencepiece".
+        vocabulary: The vocabulary's kind when there is no tokenizer.json: "wordpiece", "bpe", "sentencepiece" or "marian".
         padding_side: Where padding goes unless told otherwise.
+        languages: The codes of the languages that it knows, in the order of their ids.
     """
 
     special_tokens: Mapping[str, str | AddedToken]
@@ -41,6 +44,7 @@ class Family:
     options: Mapping[str, Any] = field(default_factory=dict)
     pieces: str = "as they are"
     padding_side: str = "right"
+    languages: tuple[str, ...] = ()
 
 
 _BERT = Family(
@@ -88,6 +92,16 @@ _XLM_ROBERTA = Family(
     options={"add_prefix_space": True},
     pieces="fairseq",
 )
+_CODES = (
+    "ar_AR cs_CZ de_DE en_XX es_XX et_EE fi_FI fr_XX gu_IN hi_IN it_IT ja_XX kk_KZ ko_KR lt_LT lv_LV "
+    "my_MM ne_NP nl_XX ro_RO ru_RU si_LK tr_TR vi_VN zh_CN"
+)
+_MORE_CODES = (
+    "af_ZA az_AZ bn_IN fa_IR he_IL hr_HR id_ID ka_GE km_KH mk_MK ml_IN mn_MN mr_IN pl_PL ps_AF pt_XX "
+    "sv_SE sw_KE ta_IN te_IN th_TH tl_XX uk_UA ur_PK xh_ZA gl_ES sl_SI"
+)
+_MBART_LANGUAGES = tuple(_CODES.split())
+_MBART50_LANGUAGES = (*_MBART_LANGUAGES, *_MORE_CODES.split())
 # The space before a mask belongs to the mask: "a <mask>" must not leave a token for the space alone.
 _MASK_WITH_ITS_SPACE = AddedToken("<mask>", lstrip=True, special=True)
 
@@ -124,6 +138,25 @@ FAMILIES: dict[str, Family] = {
         options={"add_prefix_space": True, "extra_ids": 100},
         pieces="t5",
     ),
+    "MBartTokenizer": replace(
+        _XLM_ROBERTA,
+        special_tokens=_FAIRSEQ_TOKENS | {"mask_token": _MASK_WITH_ITS_SPACE},
+        template="language-last",
+        languages=_MBART_LANGUAGES,
+    ),
+    "MBart50Tokenizer": replace(
+        _XLM_ROBERTA,
+        special_tokens=_FAIRSEQ_TOKENS | {"mask_token": _MASK_WITH_ITS_SPACE},
+        template="language-first",
+        languages=_MBART50_LANGUAGES,
+    ),
+    "MarianTokenizer": Family(
+        special_tokens={"eos_token": "</s>", "unk_token": "<unk>", "pad_token": "<pad>"},
+        pipeline="marian",
+        template="marian",
+        vocabulary="marian",
+        options={"separate_vocabs": False},
+    ),
     "AlbertTokenizer": Family(
         special_tokens={
             "bos_token": "[CLS]",
@@ -149,6 +182,8 @@ FAMILIES: dict[str, Family] = {
     ),
 }
 
+FAMILIES["MT5Tokenizer"] = replace(FAMILIES["T5Tokenizer"], options={"add_prefix_space": True, "extra_ids": 0})
+
 # Used when neither tokenizer_config.json nor config.json names a tokenizer class.
 MODEL_TYPES: dict[str, str] = {
     "albert": "AlbertTokenizer",
@@ -163,8 +198,11 @@ MODEL_TYPES: dict[str, str] = {
     "led": "LEDTokenizer",
     "llama": "LlamaTokenizer",
     "longformer": "LongformerTokenizer",
+    "marian": "MarianTokenizer",
+    "mbart": "MBartTokenizer",
     "mobilebert": "MobileBertTokenizer",
     "mpnet": "MPNetTokenizer",
+    "mt5": "MT5Tokenizer",
     "roberta": "RobertaTokenizer",
     "squeezebert": "SqueezeBertTokenizer",
     "t5": "T5Tokenizer",
@@ -298,6 +336,7 @@ def post_processor(template: str, tokens: Mapping[str, Any], ids: Mapping[str, A
         ),
         "xlm-roberta": ([bos, "$A", eos], [bos, "$A", eos, eos, "$B", eos], ("bos_token", "eos_token")),
         "t5": (["$A", eos], ["$A", eos, "$B", eos], ("eos_token",)),
+        "marian": (["$A", eos], ["$A", "$B", eos], ("eos_token",)),
     }[template]
     special = sorted({(tokens[role], ids[role]) for role in used})
     return processors.TemplateProcessing(single=single, pair=pair, special_tokens=special)

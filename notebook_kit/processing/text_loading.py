@@ -80,6 +80,7 @@ class Parts:
     options: dict[str, Any]
     added_tokens: list[AddedToken] = field(default_factory=list)
     from_file: bool = False
+    extras: dict[str, Any] = field(default_factory=dict)
     overridden: frozenset[str] = frozenset()
 
 
@@ -130,7 +131,8 @@ def load_parts(source: Files, overrides: Mapping[str, Any]) -> Parts:
     config = read_json(source.find("tokenizer_config.json"))
     class_name = _class_name(source, config)
     family = family_of(class_name)
-    tokenizer_file = source.find("tokenizer.json")
+    is_marian = family is not None and family.vocabulary == "marian"
+    tokenizer_file = None if is_marian else source.find("tokenizer.json")  # one pipeline cannot say both sides
 
     options: dict[str, Any] = dict(family.options) | dict(family.special_tokens) if family else {}
     options |= {key: as_token(value) for key, value in config.items() if key not in _NOT_OPTIONS}
@@ -223,6 +225,11 @@ def _legacy_added_tokens(source: Files, config: Mapping[str, Any], options: Mapp
 
 def _from_vocabulary(source: Files, class_name: str | None, family: Family | None, options: dict[str, Any]) -> Parts:
     kind = family.vocabulary if family else None
+    if kind == "marian":
+        from notebook_kit.processing.text_translation import load_marian
+
+        vocabulary, extras = load_marian(source, options)
+        return Parts(vocabulary, str(class_name), options, extras=extras)
     vocab_txt = source.find("vocab.txt") if kind in (None, "wordpiece") else None
     vocab_json = source.find("vocab.json") if kind in (None, "bpe") else None
     merges = source.find("merges.txt") if vocab_json else None
@@ -299,6 +306,9 @@ def _from_sentencepiece(path: Path, class_name: str | None, family: Family | Non
     if family is not None and family.pieces == "t5":
         names = [f"<extra_id_{number}>" for number in range(options["extra_ids"])]
         options.setdefault("additional_special_tokens", names)
+    if family is not None and family.languages:
+        more = [code for code in options.get("additional_special_tokens") or () if str(code) not in family.languages]
+        options["additional_special_tokens"] = [*family.languages, *more]
     return Parts(backend, class_name or "PreTrainedTokenizerFast", options, added)
 
 
@@ -350,9 +360,14 @@ _OPTIONS = frozenset(
         "pad_token_type_id",
         "padding_side",
         "remove_space",
+        "separate_vocabs",
+        "source_lang",
         "sp_model_kwargs",
         "split_special_tokens",
+        "src_lang",
         "strip_accents",
+        "target_lang",
+        "tgt_lang",
         "tokenize_chinese_chars",
         "trim_offsets",
         "truncation_side",

@@ -30,11 +30,13 @@ def save(tokenizer: PreTrainedTokenizerFast, folder: Path, prefix: str | None = 
     folder.mkdir(parents=True, exist_ok=True)
     start = f"{prefix}-" if prefix else ""
     backend = tokenizer.backend_tokenizer
-    texts = {
-        "tokenizer.json": backend.to_str(pretty=True),
+    own = tokenizer.vocabulary_files()
+    texts: dict[str, str | bytes] = {
+        **({} if own else {"tokenizer.json": backend.to_str(pretty=True)}),
         "tokenizer_config.json": _json(config_of(tokenizer)),
         "special_tokens_map.json": _json(_special_tokens(tokenizer)),
-    } | _vocabulary(backend)
+        **(own or _vocabulary(backend)),
+    }
     outside = {token: id for token, id in tokenizer.added_tokens_encoder.items() if id >= tokenizer.vocab_size}
     if outside:
         texts["added_tokens.json"] = _json(outside)
@@ -43,7 +45,7 @@ def save(tokenizer: PreTrainedTokenizerFast, folder: Path, prefix: str | None = 
         path = folder / f"{start}{name}"
         # A reader, or a process that dies here, never meets half a file.
         temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-        temporary.write_text(text, encoding="utf-8", newline="\n")
+        temporary.write_bytes(text if isinstance(text, bytes) else text.encode())
         temporary.replace(path)
         paths.append(path)
     return paths

@@ -179,7 +179,8 @@ def lay_out(model: Pieces, family: Family, tokens: Mapping[str, str], options: M
         return Tokenizer(models.BPE(vocab=vocab, merges=merges, fuse_unk=True, byte_fallback=True))
     if family.pieces == "fairseq":
         head = [(tokens[f"{role}_token"], 0.0) for role in ("bos", "pad", "eos", "unk")]
-        pieces = [*head, *pieces[3:], (tokens["mask_token"], 0.0)]
+        codes = [(code, 0.0) for code in family.languages]
+        pieces = [*head, *pieces[3:], *codes, (tokens["mask_token"], 0.0)]
     elif family.pieces == "camembert":
         head = [("<s>NOTUSED", 0.0), (tokens["pad_token"], 0.0), ("</s>NOTUSED", 0.0), (tokens["unk_token"], 0.0)]
         pieces = [*head, ("<unk>NOTUSED", -100.0), *pieces[1:], (tokens["mask_token"], 0.0)]

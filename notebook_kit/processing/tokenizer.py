@@ -6,7 +6,8 @@ import copy
 import os
 import threading
 import warnings
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -89,6 +90,7 @@ class PreTrainedTokenizerFast(Vocabulary, ChatTemplates):
         self._tokenizer = parts.backend
         self._lock = threading.Lock()
         self._warned_too_long = False
+        self._in_target = False
         self.tokenizer_class = parts.class_name
         family = family_of(parts.class_name)
         self.name_or_path: str = options.pop("name_or_path", "")
@@ -124,7 +126,7 @@ class PreTrainedTokenizerFast(Vocabulary, ChatTemplates):
         text_loading.add_missing_tokens(self._tokenizer, parts.added_tokens, roles, self._extra)
         if "add_bos_token" in options or "add_eos_token" in options:
             self._surround_with_bos_eos()
-        elif family and text_loading.needs_recipe(self._tokenizer, family, parts):
+        elif family and not family.languages and text_loading.needs_recipe(self._tokenizer, family, parts):
             self._tokenizer.post_processor = text_loading.recipe_post_processor(
                 self._tokenizer, family, self._roles, dict(family.options) | options
             )
@@ -288,6 +290,7 @@ class PreTrainedTokenizerFast(Vocabulary, ChatTemplates):
             "pad_to_multiple_of": pad_to_multiple_of,
             "padding_side": padding_side or self.padding_side,
             "split_special_tokens": self.split_special_tokens if split_special_tokens is None else split_special_tokens,
+            "target": self._in_target,
         }
         returned = {
             "token_type_ids": (
@@ -310,6 +313,7 @@ class PreTrainedTokenizerFast(Vocabulary, ChatTemplates):
             return encoding  # type: ignore[return-value]
         if max_target_length is not None:
             lengths = lengths._replace(max_length=max_target_length)
+        options = {**options, "target": True}
         target = self._encode(text_target, text_pair_target, lengths, options, returned, return_tensors, verbose)
         if encoding is None:
             return target
@@ -334,7 +338,7 @@ class PreTrainedTokenizerFast(Vocabulary, ChatTemplates):
             samples = [sample for sample, row in enumerate(rows) for _ in row]
             encodings = [encoding for row in rows for encoding in row]
 
-        data: dict[str, Any] = {"input_ids": [encoding.ids for encoding in encodings]}
+        data: dict[str, Any] = {"input_ids": [self._ids(encoding, options["target"]) for encoding in encodings]}
         if returned["token_type_ids"]:
             data["token_type_ids"] = [encoding.type_ids for encoding in encodings]
         if returned["attention_mask"]:
@@ -355,13 +359,14 @@ class PreTrainedTokenizerFast(Vocabulary, ChatTemplates):
 
     def _run(self, batch: Sequence[Any], batched: bool, lengths: Lengths, options: Mapping[str, Any]) -> list[Encoding]:
         """Let the backend encode a batch. Its padding and truncation are its own state, so they are set and undone."""
-        backend, is_split = self._tokenizer, options["is_split_into_words"]
+        is_split = options["is_split_into_words"]
         if not batch:
             return []
         add_special = options["add_special_tokens"]
-        with self._lock, backend_errors(lambda error: cannot_encode(error, lengths, options)):
+        explained = backend_errors(lambda error: cannot_encode(error, lengths, options))
+        with self._lock, explained, self._encoder(options["target"]) as backend:
             try:
-                self._set_state(lengths, options)
+                self._set_state(backend, lengths, options)
                 try:
                     return backend.encode_batch(batch, is_split, add_special)
                 except TypeError:
@@ -377,25 +382,33 @@ class PreTrainedTokenizerFast(Vocabulary, ChatTemplates):
                 if options["split_special_tokens"]:
                     backend.encode_special_tokens = False
 
-    def _set_state(self, lengths: Lengths, options: Mapping[str, Any]) -> None:
+    @contextmanager
+    def _encoder(self, target: bool) -> Iterator[Tokenizer]:
+        """The backend that encodes what is read, or what is to be written. (Tokenizers of translators have two ways.)"""
+        yield self._tokenizer
+
+    def _ids(self, encoding: Encoding, target: bool) -> list[int]:
+        return encoding.ids
+
+    def _set_state(self, backend: Tokenizer, lengths: Lengths, options: Mapping[str, Any]) -> None:
         if lengths.truncation and lengths.max_length is not None:
-            self._tokenizer.enable_truncation(
+            backend.enable_truncation(
                 max_length=lengths.max_length,
                 stride=options["stride"],
                 strategy=lengths.truncation,
                 direction=check_side(self.truncation_side),
             )
         if lengths.padding:
-            self._tokenizer.enable_padding(
+            backend.enable_padding(
                 length=lengths.max_length if lengths.padding == "max_length" else None,
                 direction=check_side(options["padding_side"]),
-                pad_id=self.pad_token_id,
+                pad_id=backend.token_to_id(self.pad_token),
                 pad_token=self.pad_token,
                 pad_type_id=self.pad_token_type_id,
                 pad_to_multiple_of=options["pad_to_multiple_of"],
             )
         if options["split_special_tokens"]:
-            self._tokenizer.encode_special_tokens = True
+            backend.encode_special_tokens = True
 
     def _warn_if_too_long(self, rows: list[list[int]]) -> None:
         longest = max(map(len, rows), default=0)
@@ -408,6 +421,15 @@ class PreTrainedTokenizerFast(Vocabulary, ChatTemplates):
             NotebookKitWarning,
             stacklevel=4,
         )
+
+    @contextmanager
+    def as_target_tokenizer(self) -> Iterator[None]:
+        """The older spelling of `text_target`: inside the block, texts are encoded as targets."""
+        self._in_target = True
+        try:
+            yield
+        finally:
+            self._in_target = False
 
     def encode_plus(self, text: Any, text_pair: Any = None, **options: Any) -> BatchEncoding:
         """The older spelling of a call with one text or pair."""
@@ -521,6 +543,10 @@ class PreTrainedTokenizerFast(Vocabulary, ChatTemplates):
 
             push_folder(save_directory, options.pop("repo_id", Path(save_directory).name), **options)
         return tuple(map(str, written))
+
+    def vocabulary_files(self) -> Mapping[str, bytes]:
+        """Files that are saved in place of tokenizer.json, where that cannot hold the whole."""
+        return {}
 
     def push_to_hub(self, repo_id: str, **options: Any) -> Any:
         """Upload the tokenizer's files to a repository on the Hub; options as `notebook_kit.hub.push_folder`."""

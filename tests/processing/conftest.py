@@ -16,11 +16,12 @@ def sentences(snippets) -> list[str]:
 def checkpoint(tmp_path_factory, minilm, sentences):
     """`checkpoint(name)`: the folder of that checkpoint."""
     built = {}
+    builders = {**checkpoints.CHECKPOINTS, **checkpoints.OF_LANGUAGES}
 
     def folder(name: str):
         if name not in built:
             target = tmp_path_factory.mktemp(name)
-            built[name] = checkpoints.CHECKPOINTS[name](target, minilm, sentences)
+            built[name] = builders[name](target, minilm, sentences)
         return built[name]
 
     return folder
