@@ -64,11 +64,17 @@ def main() -> None:
         reference.save_pretrained(folder)
         ours = notebook_kit.GPT2LMHeadModel.from_pretrained(Path(folder))
     n = options.tokens
-    print(f"GPT-2 124 M, float32, {torch.get_num_threads()} threads, {PROMPT} tokens of prompt, {n} new ones, "
-          f"transformers {transformers.__version__}, median of {options.turns} turns")
+    print(
+        f"GPT-2 124 M, float32, {torch.get_num_threads()} threads, {PROMPT} tokens of prompt, {n} new ones, "
+        f"transformers {transformers.__version__}, median of {options.turns} turns"
+    )
 
     stream = stream_weights(ours)
-    for what, rows, settings in (("greedy, 1 prompt", 1, {}), ("greedy, 8 prompts", 8, {}), ("4 beams", 1, {"num_beams": 4})):
+    for what, rows, settings in (
+        ("greedy, 1 prompt", 1, {}),
+        ("greedy, 8 prompts", 8, {}),
+        ("4 beams", 1, {"num_beams": 4}),
+    ):
         ids = torch.randint(0, 50000, (rows, PROMPT))
         given = {"max_new_tokens": n, "min_new_tokens": n, "eos_token_id": 50256, "pad_token_id": 50256, **settings}
         mask = torch.ones_like(ids)
@@ -84,7 +90,14 @@ def main() -> None:
         limit = statistics.median(times["stream"]) / 8
         ratio = statistics.median(b / a for a, b in zip(times["ours"], times["theirs"], strict=True))
         line = f"{what:18s} {mine * 1e3:6.1f} ms a step against {rival * 1e3:6.1f}: {ratio:.2f} x"
-        print(line + (f"; weights once {limit * 1e3:.1f} ms: {limit / mine:.2f} of the limit" if rows == 1 and not settings else ""))
+        print(
+            line
+            + (
+                f"; weights once {limit * 1e3:.1f} ms: {limit / mine:.2f} of the limit"
+                if rows == 1 and not settings
+                else ""
+            )
+        )
 
     print("a token at a context of")
     for context in (16, 256, 900):
@@ -92,9 +105,14 @@ def main() -> None:
         mask = torch.ones_like(ids)
         cost = {}
         for name, model in (("ours", ours), ("theirs", reference)):
+
             def run(count: int, model=model, ids=ids, mask=mask) -> float:
-                return seconds(lambda: model.generate(ids, attention_mask=mask, max_new_tokens=count, min_new_tokens=count,
-                                                      pad_token_id=50256))
+                return seconds(
+                    lambda: model.generate(
+                        ids, attention_mask=mask, max_new_tokens=count, min_new_tokens=count, pad_token_id=50256
+                    )
+                )
+
             run(2)
             cost[name] = statistics.median((run(34) - run(2)) / 32 for _ in range(max(2, options.turns // 2)))
         print(f"  {context:4d} tokens: {cost['ours'] * 1e3:6.1f} ms against {cost['theirs'] * 1e3:6.1f}")
