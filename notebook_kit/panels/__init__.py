@@ -11,6 +11,7 @@ from typing import Any
 
 _HOMES = {
     "AttentionView": "attention_view",
+    "GenerationView": "generation_view",
     "ModelPicker": "model_picker",
     "Panel": "panel",
     "TokenInspector": "token_inspector",
@@ -18,7 +19,15 @@ _HOMES = {
     "set_language": "language",
 }
 
-__all__ = ["AttentionView", "ModelPicker", "Panel", "TokenInspector", "TrainingDashboard", "set_language"]
+__all__ = [
+    "AttentionView",
+    "GenerationView",
+    "ModelPicker",
+    "Panel",
+    "TokenInspector",
+    "TrainingDashboard",
+    "set_language",
+]
 
 
 def __getattr__(name: str) -> Any:

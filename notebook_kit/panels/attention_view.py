@@ -39,13 +39,13 @@ class AttentionView(Panel):
     Args:
         source: A model or pipeline of notebook_kit; a model of `transformers`; what `record_attention` kept; attention as a
             tensor `(layers, heads, from, to)` or a list with one `(heads, from, to)` or `(1, heads, from, to)` a layer; or a
-            `TokenInspector` whose text is followed.
+            `TokenInspector` or `GenerationView` whose text is followed.
         text: The text, for a model. (With an inspector, the model may stand here.)
         text_pair: The second text, for a model.
         tokens: Labels of the tokens, for attention that is already there.
         to_tokens: Labels of the tokens attended to, where they are others (cross-attention).
         tokenizer: For a model; a pipeline brings its own.
-        model: For an inspector: the model or pipeline that reads its text.
+        model: For an inspector: the model or pipeline that reads its text. (A `GenerationView` brings its own.)
         compare: What to compare with: a second text of as many tokens, a second checkpoint of the same architecture, or
             for bare tensors, tensors of the same shape.
         kind: Which attention, where a model has several: "self", "decoder" or "cross".
@@ -134,6 +134,8 @@ class AttentionView(Panel):
             inspector, source = source, model
             if not isinstance(text, str | None):
                 source, text = text, None
+            if source is None and getattr(inspector, "model", None) is not None:  # a GenerationView brings its own
+                source = inspector
             text = inspector.text if text is None else text
             text_pair = getattr(inspector, "text_pair", None) if text_pair is None else text_pair
         elif source is None:

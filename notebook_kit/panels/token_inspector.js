@@ -2,7 +2,6 @@
 
 const FLAG = { special: 1, unknown: 2, added: 4, inserted: 8, part: 16, second: 32, differs: 64, cut: 128 };
 const LONG_TEXT = 20_000;   // characters; beyond, an analysis takes long enough to be overtaken by the next key stroke
-const BREAKS = { " ": "·", "\n": "⏎", "\r": "␍", "\t": "⇥", "\u00a0": "⍽" };
 
 export default {
   render({ model, el }) {
@@ -531,33 +530,4 @@ function tokenInspector(model, view) {
   build();
   parts.story.hidden = true;
   ask();
-}
-
-/** Text whose white space and invisible characters can be seen: nodes, never markup. */
-function visible(text) {
-  const nodes = [];
-  let plain = "";
-  const flush = () => { if (plain) nodes.push(plain); plain = ""; };
-  const hidden = /^[\p{Cc}\p{Cf}\p{Zl}\p{Zp}\p{Mn}\p{Me}]+$/u.test(text);
-  for (const character of text) {
-    if (character in BREAKS) { flush(); nodes.push(h("span.space", {}, BREAKS[character])); continue; }
-    if (hidden || /[\p{Cc}\u061c\u200e\u200f\u202a-\u202e\u2066-\u2069\ufeff]/u.test(character)) {
-      flush();
-      nodes.push(h("span.code", {}, `U+${character.codePointAt(0).toString(16).toUpperCase().padStart(4, "0")}`));
-      continue;
-    }
-    plain += character;
-  }
-  flush();
-  return nodes;
-}
-
-/** The same as one string, for names and titles. */
-function readable(text) {
-  return visible(text).map(node => (typeof node === "string" ? node : node.textContent)).join("");
-}
-
-/** The same to be read out: white space is named only where there is nothing else. */
-function spoken(text) {
-  return text.trim() ? text.trim() : readable(text);
 }

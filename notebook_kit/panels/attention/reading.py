@@ -16,7 +16,7 @@ from notebook_kit.errors import InputError, NotebookKitError
 from notebook_kit.models.attention import AttentionRecord, record_attention, sites_of
 from notebook_kit.panels.attention.tokens import Tokens, encode, named_tokens
 
-__all__ = ["KEPT_BYTES", "Reading", "evaluating", "has_sites", "read_model", "read_record", "read_tensors"]
+__all__ = ["KEPT_BYTES", "Reading", "asked_for", "evaluating", "has_sites", "read_model", "read_record", "read_tensors"]
 
 KEPT_BYTES = 256 * 2**20
 """Up to here attention is kept as float32; beyond it layer by layer as float16, which takes half."""
@@ -208,7 +208,7 @@ def read_model(
             layers, numbers, kind, extra = _recorded(model, inputs, len(tokens), kind)
             notices += extra
         else:
-            layers, kind = _asked_for(model, inputs), "self"
+            layers, kind = asked_for(model, inputs), "self"
             numbers = list(range(len(layers)))
     return read_tensors(layers, tokens, numbers=numbers, kind=kind, notices=notices, inputs=inputs)
 
@@ -354,7 +354,7 @@ def _recorded(model: nn.Module, inputs: dict[str, Tensor], count: int, kind: str
     return layers, numbers, kind, (("notice_half", {"megabytes": round(size / 2**20)}),)
 
 
-def _asked_for(model: Any, inputs: dict[str, Tensor]) -> list[Tensor]:
+def asked_for(model: Any, inputs: dict[str, Tensor]) -> list[Tensor]:
     """The attention of a model of another library, through `output_attentions=True`."""
     name = type(model).__name__
     if not isinstance(model, nn.Module):

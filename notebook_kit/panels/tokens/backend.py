@@ -17,7 +17,7 @@ from notebook_kit.panels.tokens.unigram import Unigram
 from notebook_kit.panels.tokens.wordpiece import WordPiece
 from notebook_kit.processing.text_padding import NO_LIMIT
 
-__all__ = ["Backend"]
+__all__ = ["Backend", "byte_alphabet", "mentions"]
 
 
 class Backend:
@@ -87,7 +87,7 @@ class Backend:
         self.unk_id: int | None = model.get("unk_id") if self.model_type == "Unigram" else None
         if unknown is not None and self.model_type != "Unigram":
             self.unk_id = self.tokenizer.model.token_to_id(unknown)
-        self.byte_level = _mentions(self.parts["pre_tokenizer"], "ByteLevel") or _mentions(
+        self.byte_level = mentions(self.parts["pre_tokenizer"], "ByteLevel") or mentions(
             self.parts["normalizer"], "ByteLevel"
         )
         self.byte_fallback = bool(model.get("byte_fallback"))
@@ -146,7 +146,7 @@ class Backend:
             prefix = self.model_state.get("continuing_subword_prefix") or ""
             token = token.removesuffix(suffix) if suffix else token
             token = token.removeprefix(prefix) if prefix else token
-            alphabet = _byte_alphabet()
+            alphabet = byte_alphabet()
             return bytes(alphabet[c] for c in token) if all(c in alphabet for c in token) else None
         if self.byte_fallback and len(token) == 6 and token[:3] == "<0x" and token[5] == ">" and token != literal:
             try:
@@ -183,15 +183,15 @@ def _copied(original: Tokenizer) -> Tokenizer:
     return copy
 
 
-def _mentions(part: Any, kind: str) -> bool:
+def mentions(part: Any, kind: str) -> bool:
     """Whether a part, or a part inside it, is of a kind."""
     if isinstance(part, Mapping):
-        return part.get("type") == kind or any(_mentions(value, kind) for value in part.values())
-    return isinstance(part, list) and any(_mentions(value, kind) for value in part)
+        return part.get("type") == kind or any(mentions(value, kind) for value in part.values())
+    return isinstance(part, list) and any(mentions(value, kind) for value in part)
 
 
 @functools.cache
-def _byte_alphabet() -> dict[str, int]:
+def byte_alphabet() -> dict[str, int]:
     """Character -> byte, as byte-level BPE spells bytes (Radford et al., 2019)."""
     shown = [*range(0x21, 0x7F), *range(0xA1, 0xAD), *range(0xAE, 0x100)]
     hidden = [byte for byte in range(256) if byte not in shown]

@@ -35,6 +35,8 @@ class Chip:
         chosen: Whether it is framed.
         parts: How many tokens it stands for, 0 for one.
         id: The token's id, None to leave it out.
+        below: What stands below in place of those.
+        back: A colour in place of the kind's, as "#rrggbb".
     """
 
     text: str
@@ -42,6 +44,8 @@ class Chip:
     chosen: bool = False
     parts: int = 0
     id: int | None = None
+    below: str | None = None
+    back: str | None = None
 
 
 def draw(rows: list[tuple[str, list[Chip], int]]) -> Any:
@@ -76,6 +80,7 @@ def draw(rows: list[tuple[str, list[Chip], int]]) -> Any:
         for chip in chips:
             text = _shown(chip.text)
             below = f"{chip.parts} tokens" if chip.parts else "" if chip.id is None else str(chip.id)
+            below = below if chip.below is None else chip.below
             wide = max(width(text, font), width(below, small), 5.0) + 7
             if x + wide > points - 8:
                 x, y = 8.0, y + line
@@ -104,6 +109,10 @@ def draw(rows: list[tuple[str, list[Chip], int]]) -> Any:
             continue
         x, y, wide, text, below, chip = item
         back, edge = COLOURS[chip.kind]
+        ink, faint = "#1b1f24", "#4a515a"
+        if chip.back:
+            back = chip.back
+            ink = faint = "#000000" if sum(bytes.fromhex(back[1:])) > 350 else "#ffffff"
         axes.add_patch(
             FancyBboxPatch(
                 (x + 1, y + 1),
@@ -117,11 +126,9 @@ def draw(rows: list[tuple[str, list[Chip], int]]) -> Any:
             )
         )
         centre = x + wide / 2
+        axes.text(centre, y + 12.5, text, fontproperties=font, ha="center", va="baseline", color=ink, parse_math=False)
         axes.text(
-            centre, y + 12.5, text, fontproperties=font, ha="center", va="baseline", color="#1b1f24", parse_math=False
-        )
-        axes.text(
-            centre, y + 21.5, below, fontproperties=small, ha="center", va="baseline", color="#4a515a", parse_math=False
+            centre, y + 21.5, below, fontproperties=small, ha="center", va="baseline", color=faint, parse_math=False
         )
     return figure
 

@@ -1,0 +1,95 @@
+"""What a model looked at when it wrote each token."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from notebook_kit.errors import InputError, NotebookKitError
+from notebook_kit.models.attention import record_attention, sites_of
+from notebook_kit.panels.attention.reading import asked_for, evaluating, has_sites
+from notebook_kit.panels.generation.steps import Branch
+from notebook_kit.panels.generation.writer import Writer
+
+__all__ = ["heads_of", "looked_at"]
+
+AT_ONCE_BYTES = 128 * 2**20
+"""Up to here all layers are recorded in one run; beyond it one run a layer."""
+
+
+def heads_of(writer: Writer) -> dict[int, int]:
+    """How many heads each layer has, of the attention that is shown; empty where it is not known before it is read."""
+    if not has_sites(writer.model):
+        config = getattr(writer.model, "config", None)
+        layers, heads = getattr(config, "num_hidden_layers", 0), getattr(config, "num_attention_heads", 0)
+        return dict.fromkeys(range(layers), heads) if isinstance(layers, int) and isinstance(heads, int) else {}
+    return {site.layer: site.heads for site in sites_of(writer.model) if site.kind == _kind(writer)}
+
+
+def looked_at(
+    writer: Writer, branch: Branch, layers: list[int], check: Callable[[], None] = lambda: None
+) -> dict[int, Tensor]:
+    """What each generated token was written from: the attention of the place before it.
+
+    A decoder writes a token at the place of the one before. What is shown is where that place looked: at the tokens up to
+    itself, or, in an encoder-decoder, at what the encoder read.
+
+    Args:
+        writer: The model.
+        branch: What it wrote.
+        layers: Which layers.
+        check: Called between runs; raises to end it.
+
+    Returns:
+        For each layer `(heads, generated tokens, context)`, float32, where the context is the prompt with the generated
+        tokens before the last, or the encoder's tokens. Weights on later tokens are 0.
+
+    Raises:
+        InputError: If the model does not show its attention.
+    """
+    if not branch.steps:
+        raise InputError("Nothing was generated yet.", next_step="Generate, then choose a token.")
+    device = writer.model.device
+
+    def row(ids: list[int]) -> Tensor:
+        return torch.tensor([ids], device=device)
+
+    inputs: dict[str, Any]
+    if writer.reads_apart:
+        inputs = {"input_ids": row(branch.context), "decoder_input_ids": row([*branch.start, *branch.ids[:-1]])}
+        first = len(branch.start) - 1
+    else:
+        inputs = {"input_ids": row([*branch.context, *branch.ids[:-1]])}
+        first = len(branch.context) - 1
+    with evaluating(writer.model):
+        if not has_sites(writer.model):
+            found = asked_for(writer.model, inputs)
+            return {layer: found[layer][:, first:].cpu() for layer in layers}
+        if "logits_to_keep" in inspect.signature(writer.model.forward).parameters:
+            inputs["logits_to_keep"] = 1
+        kind, heads = _kind(writer), heads_of(writer)
+        wide = inputs["input_ids"].shape[1]
+        tall = wide if not writer.reads_apart else inputs["decoder_input_ids"].shape[1]
+        at_once = 4 * wide * tall * sum(heads[layer] for layer in layers) <= AT_ONCE_BYTES
+        weights: dict[int, Tensor] = {}
+        for some in [layers] if at_once else [[layer] for layer in layers]:
+            check()
+            with record_attention(writer.model, some, kinds=[kind]) as record:
+                writer.model(**inputs, use_cache=False)
+            for layer in some:
+                weights[layer] = record.steps(layer, kind)[-1][0, :, first:].float().cpu()
+    return weights
+
+
+def _kind(writer: Writer) -> str:
+    if writer.reads_apart:
+        return "cross"
+    try:
+        kinds = {site.kind for site in sites_of(writer.model)}
+    except NotebookKitError:
+        return "decoder"
+    return "decoder" if "decoder" in kinds else "self"

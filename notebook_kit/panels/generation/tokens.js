@@ -1,0 +1,115 @@
+// The tokens: what was read, and what was written, as chips that run on like a text.
+
+const GV_NORMAL = 0, GV_SPECIAL = 1, GV_PART = 2;
+const GV_SCALE = colourScale().map(rgb => {
+  const [r, g, b] = rgb.map(value => { const part = value / 255; return part <= 0.04045 ? part / 12.92 : ((part + 0.055) / 1.055) ** 2.4; });
+  const light = 0.2126 * r + 0.7152 * g + 0.0722 * b;
+  return { back: `rgb(${rgb.join(" ")})`, ink: 1.05 / (light + 0.05) > (light + 0.05) / 0.05 ? "#ffffff" : "#000000" };
+});
+
+/** Float32 numbers of a buffer, wherever it starts. */
+function gvFloats(view) {
+  if (!view) return new Float32Array(0);
+  return new Float32Array(view.buffer.slice(view.byteOffset, view.byteOffset + view.byteLength));
+}
+
+/** A probability in at most six characters. */
+function gvPercent(value) {
+  if (value > 0 && value < 0.0001) return "<0.01%";
+  return value >= 0.01 ? `${(value * 100).toFixed(1)}%` : `${(value * 100).toFixed(2)}%`;
+}
+
+/**
+ * The tokens on the screen. `draw({ context, tokens, numbers, apart })` shows a branch and keeps the chips that stay; `paint`
+ * colours them. `onChoose(position)` and `onPoint(kind, place)` tell of the reader's.
+ */
+function tokensView(view, { onChoose, onPoint }) {
+  const context = h("span.gv-context", { role: "group" });
+  const written = h("span.gv-written", { role: "listbox" });
+  const caret = h("span.gv-caret", { "aria-hidden": "true", hidden: true });
+  const names = [h("span.gv-name.faint"), h("span.gv-name.faint")];
+  const element = h("div.gv-paper", { dir: "auto" }, names[0], context, names[1], written, caret);
+  const drawn = { context: [], tokens: [] };
+  let now = { context: [], tokens: [], numbers: [] };
+
+  const chip = (entry, place, isWritten) => {
+    const [text, id, kind, whole] = entry;
+    const name = [kind === GV_PART ? view.words("bytes_are", { bytes: text }) : spoken(text), whole ? view.words("makes", { text: whole }) : null].filter(Boolean).join(", ");
+    const face = h("span.gv-face", {}, kind === GV_PART ? text : visible(text));
+    const one = h(`span.chip.gv-token${kind === GV_SPECIAL ? ".gv-special" : kind === GV_PART ? ".gv-part" : ""}`,
+      isWritten ? { role: "option", tabindex: place === 0 ? "0" : "-1", "aria-selected": "false" } : {},
+      h("span.gv-fill", { "aria-hidden": "true" }), face, whole ? h("span.gv-whole", {}, `→ ${whole}`) : null);
+    one.dataset.place = place;
+    one.dataset.id = id;
+    one.gvName = name;
+    return /\n/.test(text) && kind === GV_NORMAL ? [one, h("br")] : [one];
+  };
+  const match = (host, list, kept, isWritten) => {
+    let same = 0;
+    while (same < kept.length && same < list.length && kept[same].key === JSON.stringify(list[same])) same++;
+    kept.splice(same).forEach(({ nodes }) => nodes.forEach(node => node.remove()));
+    for (let place = same; place < list.length; place++) {
+      const nodes = chip(list[place], place, isWritten);
+      kept.push({ key: JSON.stringify(list[place]), nodes });
+      host.append(...nodes);
+    }
+  };
+  const tokenAt = event => event.target.closest?.(".nk-gv-token");
+
+  set(written, {
+    onclick: event => { const one = tokenAt(event); if (one) choose(Number(one.dataset.place)); },
+    onkeydown: event => { if (event.key === "Escape") onChoose(null); if (event.key === "Enter" || event.key === " ") { event.preventDefault(); choose(Number(tokenAt(event)?.dataset.place)); } },
+  });
+  const choose = place => {
+    drawn.tokens.forEach(({ nodes }, i) => nodes[0].setAttribute("tabindex", i === place ? "0" : "-1"));
+    drawn.tokens[place]?.nodes[0].focus({ preventScroll: true });
+    onChoose(place);
+  };
+  roving(written, ".nk-gv-token", { onMove: one => onChoose(Number(one.dataset.place)) });
+  set(element, {
+    onpointerover: event => { const one = tokenAt(event); onPoint(one ? (written.contains(one) ? "tokens" : "context") : null, one ? Number(one.dataset.place) : null); },
+    onpointerleave: () => onPoint(null, null),
+  });
+
+  return {
+    element,
+    get now() { return now; },
+    draw({ context: read, tokens, numbers, apart }) {
+      now = { context: read, tokens, numbers, apart };
+      fill(names[0], view.words(apart ? "read_text" : "prompt_tokens"));
+      fill(names[1], view.words("written_tokens"));
+      names[0].hidden = names[1].hidden = !apart;
+      element.classList.toggle("nk-gv-apart", Boolean(apart));
+      context.setAttribute("aria-label", view.words(apart ? "read_text" : "prompt_tokens"));
+      written.setAttribute("aria-label", view.words("written_tokens"));
+      written.hidden = !tokens.length;       // an empty listbox would be one without options
+      match(context, read, drawn.context, false);
+      match(written, tokens, drawn.tokens, true);
+      if (tokens.length && !drawn.tokens.some(({ nodes }) => nodes[0].getAttribute("tabindex") === "0")) drawn.tokens[0].nodes[0].setAttribute("tabindex", "0");
+    },
+    /** `colour` is a trait; `weights` are of the tokens before `chosen`, `top` what fills a token to the brim. */
+    paint({ colour, chosen, weights, top, fork, running }) {
+      caret.hidden = !running;
+      drawn.tokens.forEach(({ nodes: [one] }, place) => {
+        const [probability, rank, entropy] = now.numbers[place] ?? [0, 0, 0];
+        one.setAttribute("aria-selected", String(place === chosen));
+        one.setAttribute("aria-label", `${one.gvName}, ${gvPercent(probability)}`);
+        one.title = `${gvPercent(probability)} · ${view.words("rank_is", { rank })} · ${view.words("id_is", { id: one.dataset.id })}`;
+        one.classList.toggle("nk-gv-fork", place === fork);
+        if (colour === "attention") {
+          one.style.removeProperty("background-color");
+          one.style.removeProperty("color");
+        } else {
+          const { back, ink } = GV_SCALE[Math.round(255 * Math.min(1, colour === "entropy" ? Math.exp(-entropy) : probability))];
+          one.style.backgroundColor = back;
+          one.style.color = ink;
+        }
+      });
+      const count = now.apart ? 0 : now.context.length;
+      const shade = (one, weight) => one.style.setProperty("--part", weight === undefined ? "0" : String(Math.min(1, weight / top).toFixed(3)));
+      drawn.context.forEach(({ nodes: [one] }, place) => shade(one, weights?.[place]));
+      drawn.tokens.forEach(({ nodes: [one] }, place) => shade(one, now.apart ? undefined : weights?.[count + place]));
+      element.classList.toggle("nk-gv-looks", Boolean(weights));
+    },
+  };
+}
