@@ -9,6 +9,9 @@ export default {
   },
 };
 
+/** What a reader has chosen that no trait holds: at its end a run shows itself anew, in the same place. */
+const chosen = { hidden: new Set(), zoom: null, open: new Set() };
+
 function trainingDashboard(model, el) {
   const view = startView(model, el, "training_dashboard");
   const { words } = view;
@@ -17,7 +20,7 @@ function trainingDashboard(model, el) {
     for (const [name, value] of Object.entries(values)) model.set(name, value);
     model.save_changes();
   };
-  const hidden = new Set();              // lines that the reader has switched off
+  const { hidden } = chosen;             // lines that the reader has switched off
   let detail = null, ended = false, waiting = false, painted = 0;
 
   const store = runStore(model, () => schedule());
@@ -27,7 +30,7 @@ function trainingDashboard(model, el) {
   });
   const problem = h("div.error", { role: "alert", hidden: true });
   const tiles = tilesView(view, group => put({ shown: group }));
-  const chart = chartView(view, { onZoom: () => { detail = null; askDetail(); resetButton.disabled = !chart.zoom; } });
+  const chart = chartView(view, { onZoom: () => { chosen.zoom = chart.zoom; detail = null; askDetail(); resetButton.disabled = !chart.zoom; } });
   const probes = probesView(view, (kind, values) => view.ask(kind, values));
 
   // The bar above the chart -------------------------------------------------------------------------------------------------
@@ -58,6 +61,10 @@ function trainingDashboard(model, el) {
   const table = h("details.td-fold", { ontoggle: () => drawTable() }, h("summary", {}, words("as_table")), h("div.scroll.td-tall", { tabindex: "0", role: "region", "aria-label": words("as_table") }));
   const events = h("details.td-fold", { hidden: true }, h("summary"), h("ol.td-events"));
   const facts = h("details.td-fold", { hidden: true }, h("summary", {}, words("settings")), h("div.scroll", { tabindex: "0", role: "region", "aria-label": words("settings") }));
+  Object.entries({ table, events, facts }).forEach(([name, fold]) => {
+    fold.open = chosen.open.has(name);
+    fold.addEventListener("toggle", () => (fold.open ? chosen.open.add(name) : chosen.open.delete(name)));
+  });
   const empty = h("p.td-empty.faint", {}, words("nothing_yet"));
   const main = h("div.td-main", {}, bar, legend, chart.element, hint);
   view.body.append(head.element, problem, empty, tiles.element, main, probes.element, h("div.td-folds", {}, events, table, facts));
@@ -209,5 +216,6 @@ function trainingDashboard(model, el) {
   view.later(() => { ended = true; clearInterval(clock); settle.stop(); askDetail.stop(); store.end(); });
   store.start();
   draw();
+  if (chosen.zoom && chart.frame) chart.zoomTo(chosen.zoom);
   return () => view.end();
 }

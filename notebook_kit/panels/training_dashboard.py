@@ -126,6 +126,7 @@ class TrainingDashboard(Panel, TrainerCallback):
         self._sender = Sender(self._push)
         self._told_status, self._told_at, self._began, self._keyframes = "", 0.0, 0.0, 0
         self._is_displayed = self._goes_on = False
+        self._output: Any = None  # where it has shown itself
         with self._feeding:
             self._feed.update()
         super().__init__(**traits)
@@ -316,12 +317,12 @@ class TrainingDashboard(Panel, TrainerCallback):
         if not self._is_displayed and _in_kernel():
             from IPython.display import display
 
-            display(self)
+            self._output = display(self, display_id=True)
         if self._has_page():
             self._sender.start()
 
     def _end(self) -> None:
-        self._is_displayed = self._goes_on = False  # the next run is shown below its own cell
+        self._goes_on = False
         if self._sender.is_alive:
             self._sender.finish()
         else:
@@ -331,6 +332,10 @@ class TrainingDashboard(Panel, TrainerCallback):
             self._note()
             if self._has_page():
                 self._tell_everything()
+        output, self._output = self._output, None
+        if output is not None:  # a saved notebook has the static face of the run, not of its beginning
+            output.update(self)
+        self._is_displayed = False  # the next run is shown below its own cell
 
     def _has_page(self) -> bool:
         return self.comm is not None and type(self.comm).__name__ != "DummyComm"

@@ -220,6 +220,48 @@ def test_a_page_that_is_reloaded_in_a_run_shows_all_of_it(notebook, expect, lab)
     expect(panel.locator(".nk-td-pill")).to_have_text("ended")
 
 
+SLOW_LOOP = """
+import time
+from notebook_kit.panels import TrainingDashboard
+with TrainingDashboard(shown="loss") as board:
+    for step in range(1, 151):
+        board.log(step, loss=1 / step, eval_loss=2 / step)
+        time.sleep(0.05)"""
+
+
+def test_at_its_end_a_run_is_kept_as_a_picture_and_looked_at_as_before(notebook, expect):
+    page = notebook([SLOW_LOOP], run=False)
+    start_all(page)
+    panel = page.locator(PANEL)
+    expect(panel.locator(".nk-td-line").first).to_contain_text("step 3")
+    panel.locator(".nk-td-legend button", has_text="validation").click()
+    panel.get_by_role("button", name="Zoom in").click()
+    panel.locator("summary", has_text="As a table").click()
+    expect(panel.locator(".nk-td-pill")).to_have_text("ended")
+    wait_until_idle(page)
+    kept = """() => window.jupyterapp.shell.currentWidget.content.model.toJSON().cells[0].outputs.map(
+        output => output.data?.["text/html"] ?? "")"""
+    page.wait_for_function(f"() => ({kept})().join().includes('ended')")
+    assert [face.count("data:image/png") for face in page.evaluate(kept)] == [1]
+    assert "step 150" in page.evaluate(kept)[0]
+    expect(panel).to_have_count(1)
+    expect(panel.locator(".nk-td-line").first).to_contain_text("step 150")
+    expect(panel.locator(".nk-td-legend button", has_text="validation")).to_have_attribute("aria-pressed", "false")
+    expect(panel.get_by_role("button", name="All", exact=True)).to_be_enabled()  # it is zoomed in
+    expect(panel.locator("table tbody tr").first).to_be_visible()
+    shot(panel, "dashboard_at_its_end")
+
+
+def test_what_is_chosen_in_one_board_stays_there(notebook, expect):
+    page = notebook([LOOP, LOOP])
+    expect(page.locator(PANEL)).to_have_count(2)
+    first, second = page.locator(PANEL).all()
+    first.locator(".nk-td-legend button", has_text="validation").click()
+    expect(first.locator(".nk-td-legend button", has_text="validation")).to_have_attribute("aria-pressed", "false")
+    second.get_by_label("Log scale").check()
+    expect(second.locator(".nk-td-legend button", has_text="validation")).to_have_attribute("aria-pressed", "true")
+
+
 def test_a_saved_notebook_without_a_kernel(notebook, expect, tmp_path):
     from notebook_kit.panels import TrainingDashboard
 

@@ -162,20 +162,30 @@ def test_in_a_terminal_the_bar_stays(tmp_path, capsys, monkeypatch):
 
 
 def test_it_shows_itself_once_a_run(monkeypatch):
-    shown = []
+    shown, updated = [], []
+
+    def display(board, display_id=False):
+        assert display_id is True
+        shown.append(board._repr_mimebundle_())
+        return SimpleNamespace(update=lambda again: updated.append(again._repr_mimebundle_()[0]["text/html"]))
+
     monkeypatch.setattr(module, "_in_kernel", lambda: True)
-    monkeypatch.setattr("IPython.display.display", lambda board: shown.append(board._repr_mimebundle_()))
+    monkeypatch.setattr("IPython.display.display", display)
     board = filled(3)
-    assert len(shown) == 1
+    assert len(shown) == len(updated) == 1
+    assert "data:image/png" not in shown[0][0]["text/html"]  # there was nothing yet
+    assert "ended" in updated[0] and "data:image/png" in updated[0]  # what a saved notebook keeps
     board._repr_mimebundle_()  # a person shows it, and then trains
     with board:
         pass
-    assert len(shown) == 1
+    assert (len(shown), len(updated)) == (1, 1)
     board.begin()
     assert len(shown) == 2
     board.begin()  # the run before was interrupted without a word
     assert len(shown) == 3
     board.finish()
+    board.finish()
+    assert len(updated) == 2
 
 
 # ------------------------------------------------------------------------------------------------------ opened again
