@@ -6,9 +6,11 @@ What such a page gets of a panel is what the kernel sends: the outputs, and the 
 from __future__ import annotations
 
 import json
+import os
 import re
 import time
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -36,9 +38,15 @@ PREPARED = """
 from notebook_kit import AutoModelForSequenceClassification, AutoTokenizer
 from notebook_kit.panels import *
 name = "notebook-kit/tiny-sentiment"
-tokenizer, model = AutoTokenizer.from_pretrained(name), AutoModelForSequenceClassification.from_pretrained(name)"""
+tokenizer, model = AutoTokenizer.from_pretrained(name), AutoModelForSequenceClassification.from_pretrained(name)
+from writers import byte_tokenizer, gpt2
+bytes_ = byte_tokenizer()"""
 SHOWN = {
     "AttentionView": "AttentionView(model, 'What a film', tokenizer=tokenizer)",
+    "GenerationView": """
+writing = GenerationView(gpt2(bytes_), "the cat", tokenizer=bytes_, max_new_tokens=3)
+writing.generate(wait=True)
+writing""",
     "ModelPicker": "ModelPicker()",
     "TokenInspector": "TokenInspector(tokenizer, text='unbelievable tokens')",
     "TrainingDashboard": """
@@ -95,6 +103,7 @@ def host(request, tmp_path_factory) -> Iterator[tuple[str, Kernel]]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("IPYTHONDIR", str(folder / "ipython"))
         patch.setenv("JUPYTER_PATH", str(folder))
+        patch.setenv("PYTHONPATH", os.pathsep.join([str(folder), str(Path(__file__).parent)]))
         if request.param == "colab":
             package = folder / "google" / "colab"  # `google` itself has no __init__: other packages are in it too
             package.mkdir(parents=True)
@@ -103,7 +112,6 @@ def host(request, tmp_path_factory) -> Iterator[tuple[str, Kernel]]:
             startup = folder / "ipython" / "profile_default" / "startup"
             startup.mkdir(parents=True)
             (startup / "colab.py").write_text("import google.colab.output\n")  # Colab's shell has it loaded
-            patch.setenv("PYTHONPATH", str(folder))
             name = kernel_spec(folder, "colab", older_environment(*COLAB))
         else:
             patch.setenv("VSCODE_PID", "1")

@@ -200,6 +200,16 @@ def test_repr_is_short_and_the_kernel_says_it_in_telugu(wordpiece):
         set_language("en")
 
 
+def test_a_title_is_drawn_as_far_as_the_fonts_go():
+    set_language("te")
+    try:
+        tokenizer = AutoTokenizer.from_pretrained("notebook-kit/tiny-sentiment")
+        title = TokenInspector(tokenizer, text="tokens").figure().axes[0].texts[0].get_text()
+    finally:
+        set_language("en")
+    assert title.startswith("notebook-kit/tiny-sentiment") and "U+" not in title
+
+
 def test_half_a_character_is_no_error(wordpiece):
     panel = TokenInspector(wordpiece)
     content, _ = asker(panel)("tokens", text="a \ud83d", text_pair="\udc00")

@@ -74,7 +74,7 @@ def draw(rows: list[tuple[str, list[Chip], int]]) -> Any:
     placed: list[tuple[str, Any]] = []
     y = 4.0
     for title, chips, more in rows:
-        placed.append(("title", (8.0, y + 12, _drawn(title[:110]))))
+        placed.append(("title", (8.0, y + 12, _title(title[:110]))))
         y += 19
         x = 8.0
         for chip in chips:
@@ -146,6 +146,12 @@ def _shown(text: str) -> str:
     for plain, seen in ((" ", "·"), ("\n", "⏎"), ("\r", "␍"), ("\t", "⇥")):
         short = short.replace(plain, seen)
     return _drawn(short)
+
+
+def _title(text: str) -> str:
+    """A title without the parts that no font here can draw; the page around the picture says them."""
+    parts = [part for part in text.split(" · ") if all(_drawable(character) for character in part)]
+    return " · ".join(parts) or _drawn(text)
 
 
 def _drawn(text: str) -> str:
