@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import inspect
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import torch
@@ -41,46 +42,46 @@ def generate(
     **kwargs: Any,
 ) -> Any:
     """What `PreTrainedModel.generate` does; see there."""
-    kwargs = {name: value for name, value in kwargs.items() if name not in ACCEPTED}
-    names = set(GenerationConfig.names())
-    settings = {name: kwargs.pop(name) for name in list(kwargs) if name in names}
-    config, by_default = settle(model, generation_config, settings)
-    if on_interrupt not in ("return", "raise"):
-        raise InputError(f"on_interrupt is {on_interrupt!r}.", next_step='Pass "return" or "raise".')
+    with _ended(streamer):
+        kwargs = {name: value for name, value in kwargs.items() if name not in ACCEPTED}
+        names = set(GenerationConfig.names())
+        settings = {name: kwargs.pop(name) for name in list(kwargs) if name in names}
+        config, by_default = settle(model, generation_config, settings)
+        if on_interrupt not in ("return", "raise"):
+            raise InputError(f"on_interrupt is {on_interrupt!r}.", next_step='Pass "return" or "raise".')
 
-    eos = as_ids(config.eos_token_id)
-    prompt = read_prompt(model, inputs, config, eos, kwargs)
-    max_length = longest(model, prompt, config, by_default)
-    B = prompt.ids.shape[0]
-    beams, groups = config.num_beams or 1, config.num_beam_groups or 1
-    contrastive = bool(config.penalty_alpha) and (config.top_k or 0) > 1 and not config.do_sample and beams == 1
-    if streamer is not None and (beams > 1 or (contrastive and B > 1)):
-        raise InputError(
-            "A streamer follows one sequence, and beam search keeps several.",
-            next_step="Pass num_beams=1, or no streamer.",
+        eos = as_ids(config.eos_token_id)
+        prompt = read_prompt(model, inputs, config, eos, kwargs)
+        max_length = longest(model, prompt, config, by_default)
+        B = prompt.ids.shape[0]
+        beams, groups = config.num_beams or 1, config.num_beam_groups or 1
+        contrastive = bool(config.penalty_alpha) and (config.top_k or 0) > 1 and not config.do_sample and beams == 1
+        if streamer is not None and (beams > 1 or (contrastive and B > 1)):
+            raise InputError(
+                "A streamer follows one sequence, and beam search keeps several.",
+                next_step="Pass num_beams=1, or no streamer.",
+            )
+        copies = beams if beams > 1 else (config.top_k if contrastive else config.num_return_sequences) or 1
+        ends = criteria(config, max_length, eos, tokenizer)
+        pad = config.pad_token_id if config.pad_token_id is not None else eos[0] if eos else None
+        if pad is None and B * copies > 1 and beams == 1 and (len(ends) > 1 or stopping_criteria):
+            raise InputError(
+                f"{B * copies} sequences may end at different places, and there is no token to fill the shorter ones with.",
+                next_step="Pass pad_token_id=tokenizer.pad_token_id (or its eos_token_id).",
+            )
+        run = Run(
+            model,
+            prompt,
+            config,
+            max_length,
+            copies,
+            rules(config, prompt, max_length, eos, prefix_allowed_tokens_fn, _merged(logits_processor)),
+            StoppingCriteriaList([*ends, *(stopping_criteria or [])]),
+            eos,
+            0 if pad is None else pad,
+            streamer,
+            generator,
         )
-    copies = beams if beams > 1 else (config.top_k if contrastive else config.num_return_sequences) or 1
-    ends = criteria(config, max_length, eos, tokenizer)
-    pad = config.pad_token_id if config.pad_token_id is not None else eos[0] if eos else None
-    if pad is None and B * copies > 1 and beams == 1 and (len(ends) > 1 or stopping_criteria):
-        raise InputError(
-            f"{B * copies} sequences may end at different places, and there is no token to fill the shorter ones with.",
-            next_step="Pass pad_token_id=tokenizer.pad_token_id (or its eos_token_id).",
-        )
-    run = Run(
-        model,
-        prompt,
-        config,
-        max_length,
-        copies,
-        rules(config, prompt, max_length, eos, prefix_allowed_tokens_fn, _merged(logits_processor)),
-        StoppingCriteriaList([*ends, *(stopping_criteria or [])]),
-        eos,
-        0 if pad is None else pad,
-        streamer,
-        generator,
-    )
-    try:
         run.start()
         if beams > 1:
             from notebook_kit.generation.beams import beam_search
@@ -92,9 +93,23 @@ def generate(
             run.wants_hidden = True
             return sampling.contrastive(run, config.penalty_alpha or 0.0, copies, on_interrupt)
         return sampling.sample(run, bool(config.do_sample), on_interrupt)
-    finally:
-        if streamer is not None:  # whoever waits for the next token must not wait for ever
-            streamer.end()
+
+
+@contextmanager
+def _ended(streamer: Any) -> Iterator[None]:
+    """End the streamer whatever happens: whoever waits for the next token must not wait for ever."""
+    if streamer is None:
+        yield
+        return
+    try:
+        yield
+    except Exception as error:
+        streamer.fail(error) if hasattr(streamer, "fail") else streamer.end()
+        raise
+    except BaseException:
+        streamer.end()
+        raise
+    streamer.end()
 
 
 # Settings --------------------------------------------------------------------------------------------------------------

@@ -54,10 +54,15 @@ class _Filter(LogitsProcessor):
             raise InputError(f"min_tokens_to_keep is {min_tokens_to_keep!r}.", next_step="Pass a whole number from 1.")
         self.filter_value, self.min_tokens_to_keep = filter_value, min_tokens_to_keep
 
-    def _spared(self, out: Tensor, scores: Tensor) -> Tensor:
-        """`out` without the best tokens."""
-        best = scores.topk(min(self.min_tokens_to_keep, scores.shape[-1]), dim=-1).indices
-        return out.scatter(-1, best, False)
+    def _best(self, scores: Tensor) -> tuple[Tensor, Tensor]:
+        """Scores and indices of the tokens that are kept in any case."""
+        values, indices = scores.topk(min(self.min_tokens_to_keep, scores.shape[-1]), dim=-1)
+        return values, indices
+
+    def _below(self, bound: float | Tensor, probabilities: Tensor, scores: Tensor) -> Tensor:
+        """Scores without the tokens below `bound`. Those that are as good as the last one kept are kept, too."""
+        out = (probabilities < bound) & (scores < self._best(scores)[0][..., -1:])
+        return scores.masked_fill(out, self.filter_value)
 
 
 class TopKLogitsWarper(_Filter):
@@ -125,7 +130,7 @@ class MinPLogitsWarper(_Filter):
     def __call__(self, input_ids: Tensor, scores: Tensor) -> Tensor:
         probabilities = scores.softmax(dim=-1)
         out = probabilities < self.min_p * probabilities.amax(dim=-1, keepdim=True)
-        return scores.masked_fill(self._spared(out, scores), self.filter_value)
+        return scores.masked_fill(out.scatter(-1, self._best(scores)[1], False), self.filter_value)
 
 
 class TypicalLogitsWarper(_Filter):
@@ -172,7 +177,7 @@ class EpsilonLogitsWarper(_Filter):
         self.epsilon = _fraction("epsilon_cutoff", epsilon)
 
     def __call__(self, input_ids: Tensor, scores: Tensor) -> Tensor:
-        return scores.masked_fill(self._spared(scores.softmax(dim=-1) < self.epsilon, scores), self.filter_value)
+        return self._below(self.epsilon, scores.softmax(dim=-1), scores)
 
 
 class EtaLogitsWarper(EpsilonLogitsWarper):
@@ -190,4 +195,4 @@ class EtaLogitsWarper(EpsilonLogitsWarper):
         probabilities = logs.exp()
         entropy = -(logs * probabilities).nansum(dim=-1, keepdim=True)
         bound = (self.epsilon**0.5 * (-entropy).exp()).clamp(max=self.epsilon)
-        return scores.masked_fill(self._spared(probabilities < bound, scores), self.filter_value)
+        return self._below(bound, probabilities, scores)

@@ -25,7 +25,8 @@ class BaseStreamer:
     """What `generate(streamer=...)` speaks to. A subclass says `put` and `end`.
 
     `put(tokens)` comes first with the prompt, `(rows, tokens)`, and then with each step's new tokens, `(rows,)`, on the CPU.
-    `end()` comes once, also when generation was interrupted or failed.
+    `end()` comes once, also when generation was interrupted or failed. A failure comes as `fail(error)`, which calls `end()`
+    unless a subclass has more to do: those that are read on another thread raise the error there.
 
     Example:
         >>> import torch
@@ -46,6 +47,9 @@ class BaseStreamer:
 
     def end(self) -> None:
         raise NotImplementedError
+
+    def fail(self, error: Exception) -> None:
+        self.end()
 
 
 class TextStreamer(BaseStreamer):
@@ -136,21 +140,27 @@ class TextIteratorStreamer(TextStreamer):
     ) -> None:
         super().__init__(tokenizer, skip_prompt, **decode_kwargs)
         self.timeout = timeout
-        self._pieces: Queue[str | None] = Queue()
+        self._pieces: Queue[str | Exception] = Queue()
+        self._last: Exception = StopIteration()
+
+    def fail(self, error: Exception) -> None:
+        self._last = error
+        self.end()
 
     def on_finalized_text(self, text: str, stream_end: bool = False) -> None:
         if text:
             self._pieces.put(text)
         if stream_end:
-            self._pieces.put(None)
+            self._pieces.put(self._last)
+            self._last = StopIteration()
 
     def __iter__(self) -> Iterator[str]:
         return self
 
     def __next__(self) -> str:
         piece = self._pieces.get(timeout=self.timeout)
-        if piece is None:
-            raise StopIteration
+        if isinstance(piece, Exception):
+            raise piece
         return piece
 
 
@@ -175,7 +185,7 @@ class TokenIteratorStreamer(BaseStreamer):
 
     def __init__(self, skip_prompt: bool = False, timeout: float | None = None) -> None:
         self.skip_prompt, self.timeout = skip_prompt, timeout
-        self._steps: Queue[Tensor | None] = Queue()
+        self._steps: Queue[Tensor | Exception] = Queue()
         self._is_prompt = True
 
     def put(self, value: Tensor) -> None:
@@ -184,16 +194,19 @@ class TokenIteratorStreamer(BaseStreamer):
             self._steps.put(value.clone())
 
     def end(self) -> None:
+        self.fail(StopIteration())
+
+    def fail(self, error: Exception) -> None:
         self._is_prompt = True
-        self._steps.put(None)
+        self._steps.put(error)
 
     def __iter__(self) -> Iterator[Tensor]:
         return self
 
     def __next__(self) -> Tensor:
         step = self._steps.get(timeout=self.timeout)
-        if step is None:
-            raise StopIteration
+        if isinstance(step, Exception):
+            raise step
         return step
 
 
@@ -231,14 +244,20 @@ class AsyncTextIteratorStreamer(TextStreamer):
     ) -> None:
         super().__init__(tokenizer, skip_prompt, **decode_kwargs)
         self.timeout = timeout
-        self._pieces: asyncio.Queue[str | None] = asyncio.Queue()
+        self._pieces: asyncio.Queue[str | Exception] = asyncio.Queue()
+        self._last: Exception = StopAsyncIteration()
         self._loop = asyncio.get_running_loop()
+
+    def fail(self, error: Exception) -> None:
+        self._last = error
+        self.end()
 
     def on_finalized_text(self, text: str, stream_end: bool = False) -> None:
         if text:
             self._loop.call_soon_threadsafe(self._pieces.put_nowait, text)
         if stream_end:
-            self._loop.call_soon_threadsafe(self._pieces.put_nowait, None)
+            self._loop.call_soon_threadsafe(self._pieces.put_nowait, self._last)
+            self._last = StopAsyncIteration()
 
     def __aiter__(self) -> AsyncIterator[str]:
         return self
@@ -246,6 +265,6 @@ class AsyncTextIteratorStreamer(TextStreamer):
     async def __anext__(self) -> str:
         async with asyncio.timeout(self.timeout):
             piece = await self._pieces.get()
-        if piece is None:
-            raise StopAsyncIteration
+        if isinstance(piece, Exception):
+            raise piece
         return piece

@@ -6,6 +6,8 @@ import pytest
 import torch
 from oracle import BATCH, NAMES, ONE, PAD, assert_same, both, pair
 
+from notebook_kit import record_attention
+
 ENDS = list(range(54, 68))  # so many, that some row soon ends
 GREEDY = {
     "plain": {},
@@ -178,3 +180,24 @@ def test_contrastive_search():
         expected = contrastive_by_the_book(ours, prompt, 0.6, 4, 8)
         assert made[row, 6:].tolist() == expected[0, prompt.shape[1] :].tolist()
     assert made.tolist() != ours.generate(**BATCH, max_new_tokens=8, eos_token_id=None, pad_token_id=PAD).tolist()
+
+
+@pytest.mark.parametrize("model_type", NAMES)
+def test_recorded_attention_is_the_oracles(model_type):
+    """`record_attention` around `generate`: for each new token, what it looked at."""
+    ours, theirs = pair(model_type)
+    settings = {"max_new_tokens": 5, "eos_token_id": None, "pad_token_id": PAD}
+    expected = theirs.generate(**BATCH, **settings, return_dict_in_generate=True, output_attentions=True)
+    with record_attention(ours) as record:
+        made = ours.generate(**BATCH, **settings)
+    assert made.tolist() == expected.sequences.tolist()
+    layers = len(expected.attentions[0])
+    assert layers > 1 and len(record.steps(0)) == len(expected.attentions) == 5
+    real = BATCH["attention_mask"].bool()
+    for layer in range(layers):
+        for step, weights in enumerate(expected.attentions):
+            mine, weights = record.steps(layer)[step], weights[layer]
+            assert mine.shape == weights.shape
+            if step == 0:  # what stands at places of padding means nothing
+                mine, weights = (x * real[:, None, :, None] for x in (mine, weights))
+            close(mine, weights)
