@@ -5,6 +5,7 @@ from __future__ import annotations
 import shutil
 from pathlib import Path
 
+import nbformat
 import pytest
 from conftest import shot
 
@@ -32,11 +33,13 @@ def tall(lab_page):
 @pytest.mark.timeout(2 * SECONDS)
 def test_quick_tour(notebook, expect, lab, accessible):
     shutil.copytree(TUTORIALS / "pictures", lab.root / "pictures", dirs_exist_ok=True)
+    tour = nbformat.read(TUTORIALS / "00_quick_tour.ipynb", as_version=4)
     page = notebook(TUTORIALS / "00_quick_tour.ipynb", timeout=SECONDS * 1000)
     outputs = page.locator(".jp-NotebookPanel:visible .jp-OutputArea-output")
     assert page.locator(".jp-NotebookPanel:visible [data-mime-type='application/vnd.jupyter.stderr']").count() == 0
     # One for the training with probes, one for that with a callback.
     counts = {"model_picker": 1, "token_inspector": 1, "attention_view": 1, "training_dashboard": 2}
+    expect(page.locator(".jp-NotebookPanel:visible .nk-panel")).to_have_count(sum(counts.values()))  # no other is there
     panels = {}
     for name, count in counts.items():
         expect(page.locator(PANEL.format(name))).to_have_count(count)
@@ -84,7 +87,10 @@ def test_quick_tour(notebook, expect, lab, accessible):
 
     for name in counts:
         accessible(page, PANEL.format(name).replace(":visible", ":not(.lm-mod-hidden)"))
-    expect(outputs.filter(has_text="not filled in yet")).to_have_count(4)  # the exercises wait for the learner
+    checks = [cell for cell in tour.cells if "check" in cell.metadata.get("tags", [])]
+    expect(outputs.filter(has_text="not filled in yet")).to_have_count(
+        len(checks)
+    )  # the exercises wait for the learner
     page.evaluate(
         "() => { document.querySelector('.jp-NotebookPanel:not(.lm-mod-hidden) .jp-WindowedPanel-outer').scrollTop = 0; }"
     )
