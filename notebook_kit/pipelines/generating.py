@@ -90,8 +90,13 @@ class GeneratingPipeline(Pipeline):
     def _limits(self) -> tuple[int | None, int | None]:
         return self.model.position_limit, self.model.get_input_embeddings().num_embeddings
 
-    def settings(self, given: dict[str, Any]) -> dict[str, Any]:
-        """The settings of one call, with what the tokenizer and the task add to them."""
+    def settings(self, given: dict[str, Any], prompt: int = 0) -> dict[str, Any]:
+        """The settings of one call, with what the tokenizer and the task add to them.
+
+        Args:
+            given: What the call says.
+            prompt: How many tokens there are already; the task's own length leaves room for them.
+        """
         config = self.model.generation_config
         chosen = given.get("generation_config")
         made = dict(given)
@@ -103,7 +108,9 @@ class GeneratingPipeline(Pipeline):
             )
 
         if not said("max_new_tokens") and not said("max_length") and "max_new_tokens" in self.defaults:
-            made["max_new_tokens"] = self.defaults["max_new_tokens"]
+            limit = self.model.position_limit
+            room = self.defaults["max_new_tokens"] if limit is None else limit - prompt
+            made["max_new_tokens"] = max(1, min(self.defaults["max_new_tokens"], room))
         if not any(said(name) for name in ("do_sample", "num_beams", "penalty_alpha")) and "do_sample" in self.defaults:
             made["do_sample"] = self.defaults["do_sample"]
             if not said("temperature"):
@@ -122,7 +129,7 @@ class GeneratingPipeline(Pipeline):
         Returns:
             New tokens alone: `(batch, sequences for each, tokens)`.
         """
-        sequences = self.model.generate(**batch, **self.settings(given))
+        sequences = self.model.generate(**batch, **self.settings(given, batch["input_ids"].shape[1]))
         if self.model.generation_kind == "decoder":
             sequences = sequences[:, batch["input_ids"].shape[1] :]
         rows = batch["input_ids"].shape[0]

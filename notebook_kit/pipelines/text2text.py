@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import re
 from typing import Any, ClassVar
 
 import torch
@@ -80,9 +81,11 @@ class Text2TextGenerationPipeline(Pipeline):
         known = {name: value for name, value in for_task.items() if name in GenerationConfig.names()}
         self.generation_config = GenerationConfig(**known).filled(self.model.generation_config)
         limited = self.generation_config.max_length or self.generation_config.max_new_tokens
-        self.generation_config = self.generation_config.filled(
-            {name: value for name, value in self.defaults.items() if not (limited and name == "max_new_tokens")}
-        )
+        defaults = {name: value for name, value in self.defaults.items() if not (limited and name == "max_new_tokens")}
+        if "max_new_tokens" in defaults and self.model.position_limit is not None:
+            room = self.model.position_limit - 1  # beside the token that a decoder starts with
+            defaults["max_new_tokens"] = min(defaults["max_new_tokens"], room)
+        self.generation_config = self.generation_config.filled(defaults)
         if self.generation_config.pad_token_id is None and self.tokenizer.pad_token_id is not None:
             self.generation_config.pad_token_id = self.tokenizer.pad_token_id
         self._told_of_truncation = False
@@ -176,8 +179,18 @@ class Text2TextGenerationPipeline(Pipeline):
                 next_step="Pass a smaller stride, or a larger max_input_tokens.",
             )
         spans = self.tokenize(text, add_special_tokens=False, return_offsets_mapping=True)["offset_mapping"]
-        starts = range(0, max(1, len(spans) - stride), room - stride)
-        return [text[spans[start][0] : spans[min(start + room, len(spans)) - 1][1]] for start in starts]
+        pieces, start = [], 0
+        while True:
+            end = min(start + room, len(spans))
+            piece = text[spans[start][0] : spans[end - 1][1]]
+            # What is cut out of a text may make more tokens alone than it did within.
+            while end > start + 1 and len(self.tokenize(prefix + piece)["input_ids"]) > limit:
+                end -= 1
+                piece = text[spans[start][0] : spans[end - 1][1]]
+            pieces.append(piece)
+            if end == len(spans):
+                return pieces
+            start = max(start + 1, end - stride)
 
     def _feature(self, encoded: Any) -> dict[str, Any]:
         return {name: list(encoded[name]) for name in ("input_ids", "attention_mask") if name in encoded}
@@ -275,9 +288,9 @@ class TranslationPipeline(Text2TextGenerationPipeline):
     written = "translation"
 
     def settle(self, options: dict[str, Any]) -> dict[str, Any]:
-        parts = self.task.split("_")
-        if len(parts) == 4 and not {"src_lang", "tgt_lang"} & {*options, *self.options} and self._languages():
-            options = {**options, "src_lang": parts[1], "tgt_lang": parts[3]}
+        named = re.fullmatch(r"translation_(\w+)_to_(\w+)", self.task)
+        if named and not {"src_lang", "tgt_lang"} & {*options, *self.options} and self._languages():
+            options = {**options, "src_lang": named[1], "tgt_lang": named[2]}
         for name in ("src_lang", "tgt_lang"):
             known = self._languages()
             if known and options.get(name) is not None and options[name] not in known:
