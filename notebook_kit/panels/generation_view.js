@@ -20,6 +20,14 @@ function generationView(model, el) {
     model.save_changes();
     schedule();
   };
+  /** Whether something differs from what was drawn last: what stays as it was is not made anew, as a click may be under way on it. */
+  const drawnLast = new Map();
+  const isNew = (name, ...values) => {
+    const before = drawnLast.get(name);
+    if (before && before.length === values.length && before.every((value, i) => value === values[i])) return false;
+    drawnLast.set(name, values);
+    return true;
+  };
   let branch = 0, shownOf = null, told = null, looked = null, ended = false, asking = "", last = "";
 
   // The parts -------------------------------------------------------------------------------------------------------
@@ -55,14 +63,14 @@ function generationView(model, el) {
   const heading = h("h3"), facts = h("p.gv-facts");
   const story = h("section.gv-story", { "aria-label": words("story"), hidden: true }, heading, facts, h("div.gv-columns", {}, alternatives.element, looking.element));
   const branches = h("section.gv-branches", { "aria-label": words("branches"), hidden: true });
-  const left = h("div.gv-left", {}, prompt, h("div.row", {}, generate, stop, onward, chatLabel, status), problem, notice, bar, empty, paper.element, readout);
-  fill(view.body, h("div.gv-main", {}, left, settings.element), branches, story);
+  const left = h("div.gv-left", {}, prompt, h("div.row", {}, generate, stop, onward, chatLabel, status), problem, notice, bar, empty, paper.element, readout, branches, story);
+  fill(view.body, h("div.gv-main", {}, left, settings.element));
 
   // What is there ---------------------------------------------------------------------------------------------------
 
   const rowsOf = buffer => { const flat = gvFloats(buffer); return Array.from({ length: flat.length / 4 }, (_, i) => [...flat.subarray(4 * i, 4 * i + 4)]); };
-  const onShown = () => {
-    const shown = trait("_shown") ?? {};
+  const onShown = () => show(trait("_shown") ?? {});
+  const show = shown => {
     shownOf = shown;
     if (branch !== shown.branch) { told = looked = null; asking = last = ""; }
     branch = shown.branch ?? 0;
@@ -82,6 +90,12 @@ function generationView(model, el) {
     if (model.offline) return;
     const answer = await view.ask("tokens", { branch: of, first: paper.now.tokens.length }, "tokens");
     if (answer && !answer.values.gone && branch === of) add(answer.values.first, answer.values.tokens, rowsOf(answer.buffers[0]));
+  };
+  /** In a file on disk there is no kernel that would show another branch. */
+  const onBranch = async () => {
+    if (!model.offline || trait("branch") === branch) return;
+    const answer = await view.ask("tokens", { branch: trait("branch"), first: 0 }, "tokens");
+    if (answer) show({ ...answer.values, numbers: answer.buffers[0] });
   };
   const onNews = (content, buffers) => {
     const news = content?.nk_news;
@@ -143,7 +157,7 @@ function generationView(model, el) {
   const drawBranches = () => {
     const lines = trait("_branches") ?? [];
     branches.hidden = lines.length < 2;
-    if (branches.hidden) return;
+    if (branches.hidden || !isNew("branches", lines, branch)) return;
     const focused = branches.contains(document.activeElement) ? document.activeElement.dataset.branch : null;
     fill(branches, h("h3", {}, words("branches")), h("ol.gv-list", {}, [...lines].reverse().map(line => {
       const start = line.parent === null ? words("branch_root", { prompt: line.prompt.slice(0, 40) + (line.prompt.length > 40 ? "…" : "") }) : words("branch_from", { parent: line.parent, place: line.fork });
@@ -157,6 +171,7 @@ function generationView(model, el) {
   };
   const drawLegend = () => {
     const kind = trait("colour");
+    if (!isNew("legend", kind)) return;
     const ends = { probability: ["0%", "100%"], entropy: [words("unsure"), words("sure")], attention: [words("weight_none"), words("weight_most")] }[kind];
     const scale = kind === "attention" ? h("span.gv-scale.gv-scale-fill", { "aria-hidden": "true" }, [0.15, 0.4, 0.7, 1].map(part => h("span", { style: { "--part": String(part) } })))
       : h("span.gv-scale", { "aria-hidden": "true" }, Array.from({ length: 16 }, (_, i) => h("span", { style: { "background-color": GV_SCALE[i * 17].back } })));
@@ -167,6 +182,7 @@ function generationView(model, el) {
     if (!known(position)) { story.hidden = true; return; }
     if (!ready) return;                     // what stood there stays until the answer is there
     story.hidden = false;
+    if (!isNew("story", told)) return;
     const [text, id, kind] = paper.now.tokens[position], [probability, rank, entropy, after] = paper.now.numbers[position] ?? [];
     fill(heading, words("token_at", { place: position }), " ", h("bdi.gv-quoted.mono", {}, kind === GV_PART ? text : visible(text)));
     const fact = (name, value) => [h("span.faint", {}, words(name)), " ", h("b", {}, value)];
@@ -201,7 +217,7 @@ function generationView(model, el) {
     askLook();
     const seen = looked && looked.position === trait("chosen") ? looked.weights : null;
     paper.paint({ colour: trait("colour"), chosen: trait("chosen"), weights: seen, top: seen ? topOf(seen) : 1, fork: shownOf?.fork ?? null, running });
-    looking.draw(seen, before());
+    if (isNew("looking", seen)) looking.draw(seen, before());
     drawLegend();
     drawBranches();
     drawStory();
@@ -221,6 +237,7 @@ function generationView(model, el) {
 
   for (const name of GV_TRAITS) view.on(`change:${name}`, schedule);
   view.on("change:_shown", onShown);
+  view.on("change:branch", onBranch);
   view.on("msg:custom", onNews);
   view.later(() => { ended = true; savePrompt.stop(); settings.stop(); });
   onShown();

@@ -218,6 +218,8 @@ class GenerationView(Panel):
         if prompt is not None:
             self.prompt = prompt
         context, start = self._writer_or_raise().read(self.prompt, self.chat)
+        if self._branch() is not None:
+            self.chosen = None  # it spoke of another text
         return self._begin(Branch(self._number(), self.prompt, context, start), wait)
 
     def go_on(self, wait: bool = True) -> GenerationView:
@@ -392,19 +394,8 @@ class GenerationView(Panel):
                     self._shown, self.generated, self.token_ids, self.chosen, self.selected = {}, "", [], None, []
                     return
                 writer = self._writer_or_raise()
-                self._shown = {
-                    "branch": branch.number,
-                    "context": writer.spelling.line(branch.context),
-                    "tokens": writer.spelling.line(branch.ids),
-                    "numbers": branch.numbers().tobytes(),
-                    "ended": branch.ended,
-                    "rate": branch.rate,
-                    "fork": branch.fork if branch.parent is not None else None,
-                    "settings": self._said(branch.settings),
-                }
+                self._shown = {**self._seen(branch), "numbers": branch.numbers().tobytes()}
                 if not branch.ended:
-                    if branch.parent is None:
-                        self.chosen = None
                     return  # what follows is for those who look at whole texts: one message each, at the end
                 self.generated = writer.text(branch)
                 self.token_ids = branch.ids
@@ -415,6 +406,18 @@ class GenerationView(Panel):
                 self.selected = self._as_selected()
         finally:
             self._is_publishing = False
+
+    def _seen(self, branch: Branch) -> dict[str, Any]:
+        """A branch as the page sees it."""
+        spelling = self._writer_or_raise().spelling
+        return {
+            "branch": branch.number,
+            "context": spelling.line(branch.context),
+            "tokens": spelling.line(branch.ids),
+            "ended": branch.ended,
+            "rate": branch.rate,
+            "fork": branch.fork if branch.parent is not None else None,
+        }
 
     def _lines(self) -> list[dict[str, Any]]:
         lines = []
@@ -506,13 +509,16 @@ class GenerationView(Panel):
         return Answer()
 
     def answer_tokens(self, values: dict[str, Any]) -> Answer:
-        """The tokens of a branch from `first` on, and four float32 numbers each."""
+        """A branch as it is now, its tokens from `first` on, and four float32 numbers for each of these."""
         branch, first = self._kept.get(int(values["branch"])), int(values.get("first", 0))
         if branch is None:
             return Answer({"gone": True})
-        steps = len(branch.steps)
-        tokens = self._writer_or_raise().spelling.line(branch.ids[:steps])[first:]
-        return Answer({"first": first, "tokens": tokens}, [branch.numbers(first)[: len(tokens)].tobytes()])
+        seen = self._seen(branch)
+        tokens = seen["tokens"][first:]
+        if first:
+            del seen["context"]  # who has some of the tokens has it
+        numbers = branch.numbers(first)[: len(tokens)]  # it may have grown meanwhile
+        return Answer({**seen, "first": first, "tokens": tokens}, [numbers.tobytes()])
 
     def answer_step(self, values: dict[str, Any]) -> Answer:
         """What could have come: alternatives as tokens, and `(before, after)` of each as float32."""

@@ -10,6 +10,12 @@ function screenPicture(elements, root) {
       if (/(auto|scroll|hidden)/.test(getComputedStyle(up).overflowY) && up.scrollHeight > up.clientHeight + 1) return up.getBoundingClientRect();
     return null;
   };
+  /** Where a line that is cut short by its box ends on the screen. */
+  const rightEnd = node => {
+    for (let up = node; up && up !== root; up = up.parentElement)
+      if (getComputedStyle(up).overflowX === "hidden" && up.scrollWidth > up.clientWidth + 1) return up.getBoundingClientRect().right;
+    return Infinity;
+  };
   const folded = node => { const fold = node.closest("details:not([open])"); return fold && node !== fold && !node.closest("summary"); };
   const outside = (box, clip) => clip && (box.bottom > clip.bottom + 1 || box.top < clip.top - 1);
   let top = Infinity;
@@ -32,11 +38,16 @@ function screenPicture(elements, root) {
         shapes.push({ x: box.left - 1, y: box.top - 1, width: box.width + 2, height: box.height + 2, radius: 3, fill: "none", stroke: style.outlineColor, line: outline });
       if (node.matches(".nk-is-differs:not(.nk-piece)")) shapes.push({ x: box.right - 6, y: box.top, width: 6, height: 6, radius: 0, fill: getComputedStyle(root).color, stroke: "none", line: 0 });
       if (node.matches(".nk-lit")) shapes.push({ x: box.left, y: box.bottom - 3, width: box.width, height: 3, radius: 0, fill: themed(root, "--nk-accent"), stroke: "none", line: 0 });
+      if (node.tagName === "SELECT" && node.selectedOptions.length)    // a control has no text nodes of its own that were drawn
+        shapes.push({ text: node.selectedOptions[0].text, x: box.left + parseFloat(style.paddingLeft), y: box.top + parseFloat(style.paddingTop), height: box.height - 2 * parseFloat(style.paddingTop), width: box.width,
+          colour: style.color, size: parseFloat(style.fontSize), family: style.fontFamily, weight: style.fontWeight });
+      const end = rightEnd(node);
       for (const child of node.childNodes) {
-        if (child.nodeType !== Node.TEXT_NODE || !child.data.trim()) continue;
+        if (child.nodeType !== Node.TEXT_NODE || !child.data.trim() || node.tagName === "OPTION") continue;
         for (const [words_, place] of linesOf(child)) {
-          if (!place.width || place.width <= 1 || outside(place, clip)) continue;
-          shapes.push({ text: words_, x: place.left, y: place.top, height: place.height, width: place.width, colour: style.color, size: parseFloat(style.fontSize), family: style.fontFamily, weight: style.fontWeight,
+          if (!place.width || place.width <= 1 || outside(place, clip) || place.left >= end) continue;
+          const short = place.left + place.width > end + 1 ? `${words_.slice(0, Math.max(0, Math.floor(words_.length * (end - place.left) / place.width) - 1))}…` : words_;
+          shapes.push({ text: short, x: place.left, y: place.top, height: place.height, width: place.width, colour: style.color, size: parseFloat(style.fontSize), family: style.fontFamily, weight: style.fontWeight,
             through: /line-through/.test(style.textDecorationLine) });
         }
       }
@@ -91,11 +102,20 @@ function linesOf(node) {
   const boxes = range.getClientRects();
   if (boxes.length <= 1) return boxes.length ? [[node.data, boxes[0]]] : [];
   const lines = [];
+  const add = (words, box) => {
+    const last = lines.at(-1);
+    if (last && Math.abs(last[1].top - box.top) < 2) { last[0] += words; last[1].width = box.right - last[1].left; } else lines.push([words, { left: box.left, top: box.top, bottom: box.bottom, width: box.width, height: box.height }]);
+  };
   for (const match of node.data.matchAll(/\S+\s*/g)) {
     range.setStart(node, match.index);
     range.setEnd(node, match.index + match[0].trimEnd().length);
-    const box = range.getBoundingClientRect(), last = lines.at(-1);
-    if (last && Math.abs(last[1].top - box.top) < 2) { last[0] += match[0]; last[1].width = box.right - last[1].left; } else lines.push([match[0], { left: box.left, top: box.top, bottom: box.bottom, width: box.width, height: box.height }]);
+    if (range.getClientRects().length <= 1) { add(match[0], range.getBoundingClientRect()); continue; }
+    let at = match.index;                  // a word that is broken anywhere
+    for (const character of match[0]) {
+      range.setStart(node, at);
+      range.setEnd(node, at += character.length);
+      add(character, range.getBoundingClientRect());
+    }
   }
   return lines;
 }

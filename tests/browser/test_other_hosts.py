@@ -12,7 +12,7 @@ from conftest import ALL_HAVE_RUN, OPEN, Lab, served, shot
 CELLS = [
     """
 from notebook_kit import AutoModelForSequenceClassification, AutoTokenizer
-from notebook_kit.panels import AttentionView, ModelPicker, TokenInspector, TrainingDashboard
+from notebook_kit.panels import AttentionView, GenerationView, ModelPicker, TokenInspector, TrainingDashboard
 name = "notebook-kit/tiny-sentiment"
 tokenizer = AutoTokenizer.from_pretrained(name)
 inspector = TokenInspector(tokenizer, text="unbelievable tokens")
@@ -23,8 +23,14 @@ with TrainingDashboard() as board:
     for step in range(1, 41):
         board.log(step, loss=1 / step)""",
     "ModelPicker()",
+    """
+from tokenizers import Tokenizer, models
+from notebook_kit import GPT2Config, GPT2LMHeadModel, PreTrainedTokenizerFast
+words = PreTrainedTokenizerFast(tokenizer_object=Tokenizer(models.WordLevel({"ha": 0, "hi": 1, "!": 2}, unk_token="!")))
+config = GPT2Config(n_embd=16, n_layer=2, n_head=2, vocab_size=3, n_positions=64, eos_token_id=None)
+GenerationView((GPT2LMHeadModel(config), words), "hi", max_new_tokens=5)""",
 ]
-NAMES = ["token_inspector", "attention_view", "training_dashboard", "model_picker"]
+NAMES = ["token_inspector", "attention_view", "training_dashboard", "model_picker", "generation_view"]
 
 
 @pytest.fixture
@@ -61,6 +67,11 @@ def all_panels_work(page: Any, host: str) -> None:
     tokens = page.locator('.nk-panel[data-panel="token_inspector"]')
     tokens.get_by_role("option").nth(1).click()
     expect(tokens.locator(".nk-stages > li")).to_have_count(5)  # the story of the token, which Python tells
+    writing = page.locator('.nk-panel[data-panel="generation_view"]')
+    writing.get_by_role("button", name="Generate").click()
+    expect(writing.locator(".nk-gv-branch")).to_have_count(2)
+    writing.locator(".nk-gv-written .nk-gv-token").nth(4).click()
+    expect(writing.locator(".nk-gv-alternatives tbody tr")).to_have_count(3)
 
 
 def test_notebook_7(tmp_path, page):

@@ -26,7 +26,7 @@ function alternativesView(view, onContinue) {
             return h(isChosen ? "tr.gv-current" : "tr", {},
               h("td.gv-rank", {}, String(rank)),
               h("th", { scope: "row" }, isChosen || offline
-                ? h("span.gv-option.gv-still", {}, h("bdi", {}, face), isChosen ? h("span.sr", {}, ` ${words("is_written")}`) : null)
+                ? h("span.gv-option.gv-still", { "aria-current": isChosen ? "true" : null }, h("bdi", {}, face))
                 : h("button.gv-option", { type: "button", "data-token": token, title: words("continue_with", { token: readable(text) }), "aria-label": words("continue_with", { token: name }), onclick: () => onContinue(token) }, h("bdi", {}, face))),
               h("td", {}, gvBar(before / most, gvPercent(before))),
               h("td", {}, after > 0 ? gvBar(after / most, gvPercent(after)) : h("span.gv-out", {}, words("left_out"))));
@@ -52,7 +52,7 @@ function lookingView(view, onSet) {
   const labelled = (name, control) => h("label.gv-labelled", {}, h("span", {}, words(name)), control);
   const how = h("div.row.gv-how", {}, labelled("layer", layer), labelled("head", head), combine, firstLabel);
   const caption = h("p.faint");
-  const element = h("div.gv-looking", {}, h("h4", {}, words("looked_at")), h("div.row", {}, show), how, caption, list);
+  const element = h("div.gv-looking", {}, h("h4", {}, words("looked_at")), caption, h("div.row", {}, show), how, list);
   const options = (one, entries, value) => {
     const key = JSON.stringify(entries);
     if (one.dataset.key !== key) { fill(one, entries.map(([v, name]) => h("option", { value: v }, name))); one.dataset.key = key; }
@@ -63,7 +63,7 @@ function lookingView(view, onSet) {
     get withoutFirst() { return first.checked && !firstLabel.hidden; },
     controls({ on, heads, state, apart, offline }) {
       show.setAttribute("aria-pressed", String(on));
-      how.hidden = caption.hidden = list.hidden = !on;
+      how.hidden = list.hidden = !on;
       element.hidden = !heads.length;
       firstLabel.hidden = apart;
       for (const one of [layer, head, combine]) one.disabled = Boolean(offline);

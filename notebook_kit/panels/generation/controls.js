@@ -24,7 +24,7 @@ function settingsView(model, view) {
   const dice = h("button.gv-dice", { type: "button", title: words("new_seed"), "aria-label": words("new_seed"), onclick: () => { put("seed", Math.floor(Math.random() * 1e6)); draw(); } }, "⚄");
   const sampling = ["temperature", "top_k", "top_p"].map(field), seed = field("seed");
   seed.querySelector("label").after(dice);
-  const drawing = h("fieldset.gv-sampling", { "aria-label": words("sample") }, sampling, seed);
+  const drawing = h("fieldset.gv-sampling", {}, sampling, seed);
   const rules = h("p.gv-rules.faint");
   const element = h("fieldset.gv-settings", {}, h("legend", {}, words("settings")),
     h("div.gv-ways", { role: "radiogroup", "aria-label": words("way") }, [["greedy", 0], ["sample", 1]].map(([name, i]) => h("label", {}, ways[i], h("span", {}, words(name))))),
