@@ -23,7 +23,7 @@ function attentionView(model, el) {
   const newest = new Map();             // slot -> the question that is on its way
   const kept = new Map();               // question -> answer, as long as the version of what was read is the same
   let keptBytes = 0, version = null, waitingLong = null, predictedFor = null, ablating = false, ended = false, turns = 0;
-  let look = null, names = null, flow = null, flowNames = null, atlas = null, scores = null;
+  let lensFirst = 0, look = null, names = null, flow = null, flowNames = null, atlas = null, scores = null;
 
   const trait = name => model.get(name);
   const about = () => trait("_about") ?? {};
@@ -63,6 +63,7 @@ function attentionView(model, el) {
     keptBytes = 0;
     version = about().version;
     look = flow = atlas = scores = null;
+    lensFirst = 0;
     for (const { ask, with: values, answer, buffers } of (trait("_first") ?? {}).answers ?? [])
       keep(keyOf(ask, values), { values: answer, buffers });
   };
@@ -146,6 +147,7 @@ function attentionView(model, el) {
   const empty = h("p.av-empty.faint");
   const map = atlasView(view, { onShow: show, onLayer: layer => ablate(Array.from({ length: about().heads[about().layers.indexOf(layer)] }, (_, head) => [layer, head])) });
   const prediction = predictionTable(view), table = scoreTable(view, show);
+  const lens = lensView(view, first => { lensFirst = first; schedule(); });
   const lines = linesView(view, {
     onPoint: (side, i) => pointAt(side, i),
     onPick: (side, i) => { const groups = (side === "left" ? look.rows : look.columns)[i]; if (side === "left" || !about().to_tokens) toggle(groups); },
@@ -190,7 +192,7 @@ function attentionView(model, el) {
 
   const tabs = {}, tabList = h("div.av-tabs", { role: "tablist", "aria-label": words("views") });
   const stage = h("div.av-stage", { role: "tabpanel", id: `${view.id ?? Math.random().toString(36).slice(2)}-stage` });
-  for (const name of ["heads", "matrix", "scores"]) {
+  for (const name of ["heads", "matrix", "scores", "lens"]) {
     tabs[name] = h("button", { type: "button", role: "tab", "data-view": name, "aria-controls": stage.id, id: `${stage.id}-${name}`, onclick: () => put({ view: name }) }, words(name));
     tabList.append(tabs[name]);
   }
@@ -219,11 +221,11 @@ function attentionView(model, el) {
   const side = h("div.av-side", {},
     h("div.row.av-heading", {}, h("h3", {}, words("atlas")), labelled("colour_by", picks.score)),
     map.element, map.range, atlasHint, h("div.row", {}, ablateButton), cannot, ablation);
+  const headRow = h("div.row.av-bar", {}, labelled("layer", picks.layer), combineRow, picks.combine, comparing, directing);
+  const lookRow = h("div.row.av-bar", {}, checks.hide_special.element, checks.renormalise.element, checks.merge_words.element, checks.rollout.element,
+    h("label.av-labelled", {}, h("span", {}, words("threshold")), threshold, thresholdValue));
   const detail = h("div.av-detail", {},
-    h("div.row.av-bar", {}, labelled("layer", picks.layer), combineRow, picks.combine, comparing, directing),
-    h("div.row.av-bar", {}, checks.hide_special.element, checks.renormalise.element, checks.merge_words.element, checks.rollout.element,
-      h("label.av-labelled", {}, h("span", {}, words("threshold")), threshold, thresholdValue)),
-    h("div.row.av-tabrow", {}, tabList, h("span.av-space"), zoomRow, exports),
+    headRow, lookRow, h("div.row.av-tabrow", {}, tabList, h("span.av-space"), zoomRow, exports),
     said, stage);
   stage.append(drawing);
   const foot = h("div.row.av-foot", {}, scale, counted, selection);
@@ -362,14 +364,19 @@ function attentionView(model, el) {
     }
     stage.setAttribute("aria-labelledby", tabs[mode].id);
     zoomRow.hidden = mode !== "matrix";
-    foot.hidden = readout.hidden = pairs.hidden = mode === "scores";
+    const isTable = mode === "scores" || mode === "lens";
+    foot.hidden = readout.hidden = pairs.hidden = isTable;
+    for (const one of [headRow, lookRow, side]) one.hidden = mode === "lens";   // heads are not what a lens shows
+    main.classList.toggle("nk-av-alone", mode === "lens");
     matrixFigure.hidden = mode !== "matrix";
     lines.element.hidden = mode !== "heads";
     table.element.hidden = mode !== "scores";
-    if (!drawing.contains(lines.element)) fill(drawing, lines.element, matrixFigure, table.element, rolloutFigure);
-    rolloutFigure.hidden = mode === "scores" || !trait("rollout") || !now.has_rollout;
-    said.textContent = mode === "scores" ? "" : sentence();
-    said.hidden = mode === "scores";
+    lens.element.hidden = mode !== "lens";
+    lens.refuse(now.can_lens ? "" : words("lens_cannot", { name: now.name || words("lens_bare") }));
+    if (!drawing.contains(lines.element)) fill(drawing, lines.element, matrixFigure, table.element, lens.element, rolloutFigure);
+    rolloutFigure.hidden = isTable || !trait("rollout") || !now.has_rollout;
+    said.textContent = isTable ? "" : sentence();
+    said.hidden = isTable;
     ablateButton.hidden = !now.can_ablate || !!model.offline;
     ablateButton.setAttribute("aria-pressed", String(ablating));
     atlasHint.textContent = [words(ablating ? "atlas_hint_off" : "atlas_hint"), trait("score") ? words(`why_${trait("score")}`)
@@ -447,7 +454,9 @@ function attentionView(model, el) {
     const turn = ++turns;
     if (!controls()) return;
     drawAtlas(null, scores);
-    if (trait("view") !== "scores") {
+    if (trait("view") === "lens") {
+      if (about().can_lens) when(get("lens", { version: about().version, first: lensFirst }), turn, answer => lens.draw(answer));
+    } else if (trait("view") !== "scores") {
       when(get("look", question("look")), turn, drawLook);
       if (!look && !waitingLong) waitingLong = setTimeout(drawFirst, 1500);
     }
@@ -458,7 +467,7 @@ function attentionView(model, el) {
         drawScores(numbers);
         drawAtlas(null, numbers);
       });
-    if (trait("rollout") && about().has_rollout && trait("view") !== "scores") when(get("look", flowQuestion(), "look.flow"), turn, drawFlow);
+    if (trait("rollout") && about().has_rollout && !["scores", "lens"].includes(trait("view"))) when(get("look", flowQuestion(), "look.flow"), turn, drawFlow);
     prediction.draw(trait("prediction"));
     predict();
   };
@@ -477,12 +486,17 @@ function attentionView(model, el) {
     queueMicrotask(() => { waiting = false; draw(); });
   };
 
-  const takePicture = type => {
-    const mode = trait("view"), lit = look ? litOf(look.rows) : [];
+  const takePicture = async type => {
+    const mode = trait("view");
+    if (mode === "lens") {
+      const picture = screenPicture([lens.element], view.root);
+      return type === "svg" ? download("logit-lens.svg", "image/svg+xml", picture.svg()) : download("logit-lens.png", "image/png", await picture.png());
+    }
+    const lit = look ? litOf(look.rows) : [];
     const maps = [{ canvas: matrix.canvas, pixels: matrix.pixels, look, names, title: titleOf() }];
     if (!rolloutFigure.hidden && flow) maps.push({ canvas: beside.canvas, pixels: beside.pixels, look: flow, names: flowNames, title: rolloutFigure.firstChild.textContent });
     const svg = pictureOf(view, { title: sentence(), mode, look, names, web: lines.web, lit, maps, atlas: map.canvas });
-    takeAway(svg, `attention-${trait("layer")}-${trait("heads").join("-")}`, type);
+    return takeAway(svg, `attention-${trait("layer")}-${trait("heads").join("-")}`, type);
   };
 
   for (const name of AV_TRAITS) view.on(`change:${name}`, schedule);

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 import numpy as np
+import torch
 import traitlets
 from torch import Tensor
 
@@ -18,12 +19,14 @@ from notebook_kit.errors import InputError, NotebookKitError
 from notebook_kit.panels.attention import still
 from notebook_kit.panels.attention.lens import Shown, look
 from notebook_kit.panels.attention.linking import share_selection
+from notebook_kit.panels.attention.logit_lens import BLOCK, LogitLens
 from notebook_kit.panels.attention.prediction import predict, predictions
 from notebook_kit.panels.attention.reading import Reading, has_sites
 from notebook_kit.panels.attention.rollout import rollout
 from notebook_kit.panels.attention.scores import SCORES, scores_of
 from notebook_kit.panels.attention.source import Source
 from notebook_kit.panels.attention.transport import about, check_alike, indices, lens_of, names_of, pooled, quantised
+from notebook_kit.panels.generation.spelling import Spelling
 from notebook_kit.panels.panel import Answer, Face, Panel, described, slow
 
 __all__ = ["AttentionView"]
@@ -61,7 +64,8 @@ class AttentionView(Panel):
         head: Int, 0. The head that is shown; the first of `heads`.
         heads: List of int, [0]. The heads that are shown together.
         combine: Str, "mean". How several heads make one matrix: "mean" or "max".
-        view: Str, "heads". "heads" (lines), "matrix" or "scores" (a table); the atlas stands beside each.
+        view: Str, "heads". "heads" (lines), "matrix" or "scores" (a table), with the atlas beside each; or "lens": the logit
+            lens of a decoder, see `logit_lens`.
         hide_special: Bool, False. Leave special tokens out.
         renormalise: Bool, False. Then let the other tokens share what went to special ones.
         merge_words: Bool, False. Merge word pieces: sum over "to", mean over "from".
@@ -86,7 +90,9 @@ class AttentionView(Panel):
     name: ClassVar[str] = "attention_view"
     parts: ClassVar[tuple[str, ...]] = (
         "pictures.js",
-        *(f"attention/{part}.js" for part in ("heatmap", "lines", "atlas", "sidebar")),
+        "letters.js",
+        "probabilities.js",
+        *(f"attention/{part}.js" for part in ("heatmap", "lines", "atlas", "sidebar", "logit_lens")),
     )
 
     text = traitlets.Unicode("").tag(sync=True)
@@ -97,7 +103,7 @@ class AttentionView(Panel):
     head = traitlets.Int(0).tag(sync=True)
     heads = traitlets.List(traitlets.Int(min=0), [0], minlen=1).tag(sync=True)
     combine = traitlets.Enum(["mean", "max"], "mean").tag(sync=True)
-    view = traitlets.Enum(["heads", "matrix", "scores"], "heads").tag(sync=True)
+    view = traitlets.Enum(["heads", "matrix", "scores", "lens"], "heads").tag(sync=True)
     hide_special = traitlets.Bool(False).tag(sync=True)
     renormalise = traitlets.Bool(False).tag(sync=True)
     merge_words = traitlets.Bool(False).tag(sync=True)
@@ -146,6 +152,7 @@ class AttentionView(Panel):
         self._kept: OrderedDict[str, Answer] = OrderedDict()
         self._scores: dict[str, Tensor] = {}
         self._untouched: dict[str, Tensor] | None = None
+        self._lens: LogitLens | None = None
         self._guard = threading.RLock()
         self._is_publishing = False
         self._source = (
@@ -260,7 +267,7 @@ class AttentionView(Panel):
             self._reading, self._other = reading, other
             self._kept.clear()
             self._scores.clear()
-            self._untouched = None
+            self._untouched = self._lens = None
             self._is_publishing = True
         try:
             with self.hold_sync():
@@ -410,6 +417,68 @@ class AttentionView(Panel):
     def answer_predict(self, values: dict[str, Any]) -> Answer:
         """The prediction beside the one with heads switched off."""
         return Answer(self.predict([(int(layer), int(head)) for layer, head in values.get("ablated", [])]))
+
+    @slow
+    def answer_lens(self, values: dict[str, Any]) -> Answer:
+        """The logit lens at some positions from `first` on: the five likeliest next tokens by each layer, exact."""
+        lens = self._lens_of()
+        first = min(max(0, int(values.get("first", 0))), len(lens) - 1)
+        ids, chances = lens.top(first, BLOCK)
+        spelling = Spelling(self._source and self._source.tokenizer)
+        labels = [[token, *spelling.of(token)] for token in ids.unique().tolist()]
+        read = self._must_read().inputs["input_ids"][0, first : first + BLOCK].tolist()
+        return Answer(
+            {
+                "first": first,
+                "count": ids.shape[1],
+                "top": ids.shape[2],
+                "block": BLOCK,
+                "positions": len(lens),
+                "layers": list(range(lens.rows - 1)),
+                "labels": labels,
+                "read": [list(spelling.of(token)) for token in read],
+            },
+            [ids.to(torch.int32).numpy(), chances.contiguous().numpy()],
+        )
+
+    def _lens_of(self) -> LogitLens:
+        reading = self._must_read()
+        with self._guard:
+            if self._lens is None:
+                self._lens = LogitLens.of(self._source and self._source.model, reading)
+            return self._lens
+
+    def logit_lens(self, top: int = 1) -> Any:
+        """What each layer would have said next, as a pandas DataFrame.
+
+        Each layer's states go through the model's last norm and its head, as if no layer followed (nostalgebraist, 2020).
+
+        Args:
+            top: How many tokens for each layer and position.
+
+        Returns:
+            Columns: `layer` (-1 for the embeddings, before the first layer), `position`, `token` (what was read there),
+            `place` (1 for the likeliest), `prediction` (the next token), `id` and `probability`.
+
+        Raises:
+            InputError: If there is no decoder with a head that says the next token behind this view.
+        """
+        import pandas
+
+        lens, spelling = self._lens_of(), Spelling(self._source and self._source.tokenizer)
+        labels = [spelling.of(token)[0] for token in self._must_read().inputs["input_ids"][0].tolist()]
+        ids, chances = lens.top(0, len(lens), top)
+        rows = [
+            (row - 1, position, labels[position], place + 1, spelling.of(token)[0], token, chance)
+            for row in range(lens.rows)
+            for position in range(len(lens))
+            for place, (token, chance) in enumerate(
+                zip(ids[row, position].tolist(), chances[row, position].tolist(), strict=True)
+            )
+        ]
+        return pandas.DataFrame(
+            rows, columns=["layer", "position", "token", "place", "prediction", "id", "probability"]
+        )
 
     def predict(self, heads: Iterable[tuple[int, int]] | None = None) -> dict[str, Any]:
         """What the model says of this text with and without some heads; also in the trait `prediction`.

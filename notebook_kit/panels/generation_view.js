@@ -145,7 +145,7 @@ function generationView(model, el) {
     const parts = [h("b.mono", {}, h("bdi", {}, entry[2] === GV_PART ? entry[0] : visible(entry[0])))];
     if (kind === "tokens") {
       const [probability, rank, entropy] = paper.now.numbers[place] ?? [];
-      parts.push(gvPercent(probability), words("rank_is", { rank }), words("entropy_is", { entropy: entropy.toFixed(2) }));
+      parts.push(percentOf(probability), words("rank_is", { rank }), words("entropy_is", { entropy: entropy.toFixed(2) }));
     }
     parts.push(words("id_is", { id: entry[1] }));
     if (weight !== undefined) parts.push(words("weight_is", { weight: weight.toFixed(4) }));
@@ -174,7 +174,7 @@ function generationView(model, el) {
     if (!isNew("legend", kind)) return;
     const ends = { probability: ["0%", "100%"], entropy: [words("unsure"), words("sure")], attention: [words("weight_none"), words("weight_most")] }[kind];
     const scale = kind === "attention" ? h("span.gv-scale.gv-scale-fill", { "aria-hidden": "true" }, [0.15, 0.4, 0.7, 1].map(part => h("span", { style: { "--part": String(part) } })))
-      : h("span.gv-scale", { "aria-hidden": "true" }, Array.from({ length: 16 }, (_, i) => h("span", { style: { "background-color": GV_SCALE[i * 17].back } })));
+      : h("span.gv-scale", { "aria-hidden": "true" }, Array.from({ length: 16 }, (_, i) => h("span", { style: { "background-color": PROBABILITY_COLOURS[i * 17].back } })));
     fill(legend, h("span", {}, ends[0]), scale, h("span", {}, ends[1]));
   };
   const drawStory = () => {
@@ -186,7 +186,7 @@ function generationView(model, el) {
     const [text, id, kind] = paper.now.tokens[position], [probability, rank, entropy, after] = paper.now.numbers[position] ?? [];
     fill(heading, words("token_at", { place: position }), " ", h("bdi.gv-quoted.mono", {}, kind === GV_PART ? text : visible(text)));
     const fact = (name, value) => [h("span.faint", {}, words(name)), " ", h("b", {}, value)];
-    fill(facts, [fact("probability", gvPercent(probability)), fact("rank", String(rank)), fact("id", String(id)), fact("after", gvPercent(after)), fact("entropy", words("nats", { value: entropy.toFixed(2) }))]
+    fill(facts, [fact("probability", percentOf(probability)), fact("rank", String(rank)), fact("id", String(id)), fact("after", percentOf(after)), fact("entropy", words("nats", { value: entropy.toFixed(2) }))]
       .map(one => h("span.gv-fact", {}, one)));
     alternatives.draw({ ...told, vocabulary: about().vocabulary, offline: model.offline });
   };

@@ -95,6 +95,7 @@ class GenerationView(Panel):
     parts: ClassVar[tuple[str, ...]] = (
         "pictures.js",
         "letters.js",
+        "probabilities.js",
         *(f"generation/{part}.js" for part in ("tokens", "alternatives", "controls")),
     )
 

@@ -22,7 +22,7 @@ function screenPicture(elements, root) {
   for (const element of elements) {
     for (const node of [element, ...element.querySelectorAll("*")]) {
       const style = getComputedStyle(node), box = node.getBoundingClientRect(), clip = clipped(node);
-      if (!box.width || !box.height || style.visibility === "hidden" || node.closest("[hidden]") || folded(node) || outside(box, clip)) continue;
+      if (!box.width || !box.height || style.visibility === "hidden" || node.closest("[hidden], .nk-sr") || folded(node) || outside(box, clip)) continue;
       const see = colour => colour && colour !== "transparent" && !/, 0\)$/.test(colour);
       const edge = side => (style[`border${side}Style`] !== "none" && see(style[`border${side}Color`]) ? parseFloat(style[`border${side}Width`]) || 0 : 0);
       const line = edge("Left") && edge("Top"), edged = line > 0;

@@ -14,7 +14,7 @@ import numpy as np
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-__all__ = ["LABELLED", "heat_map_png", "lines_figure", "matrix_figure", "png_of"]
+__all__ = ["LABELLED", "heat_map_png", "lens_figure", "lines_figure", "matrix_figure", "png_of"]
 
 LABELLED = 48
 """Up to this many tokens a picture names each of them; beyond it the names would not be legible."""
@@ -162,6 +162,29 @@ def lines_figure(
     axes.set_ylim(long - 0.4, -0.6)
     axes.axis("off")
     axes.set_title(_plain(title, 90) + ("" if not signed else " (blue: more, orange: less)"), fontsize=9)
+    return figure
+
+
+def lens_figure(
+    chances: np.ndarray, words: Sequence[Sequence[str]], rows: Sequence[str], columns: Sequence[str], title: str
+) -> Figure:
+    """A table of layers by positions: in each cell a word, coloured by its probability."""
+    from matplotlib.colors import ListedColormap
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(1.6 + 0.62 * len(columns), 1.2 + 0.3 * len(rows)), layout="constrained")
+    axes = figure.subplots()
+    colours = palette(False)
+    image = axes.imshow(chances, cmap=ListedColormap(colours / 255), vmin=0, vmax=1, aspect="auto")
+    figure.colorbar(image, ax=axes, shrink=0.8)
+    for i, line in enumerate(words):
+        for j, word in enumerate(line):
+            back = colours[round(float(chances[i, j]) * 255)]
+            ink = "black" if back.astype(int).sum() > 350 else "white"
+            axes.text(j, i, _plain(word, 8), ha="center", va="center", fontsize=7, color=ink)
+    axes.set_xticks(range(len(columns)), [_plain(label, 12) for label in columns], rotation=45, ha="right", fontsize=7)
+    axes.set_yticks(range(len(rows)), [_plain(label) for label in rows], fontsize=7)
+    axes.set_title(_plain(title, 90), fontsize=9)
     return figure
 
 

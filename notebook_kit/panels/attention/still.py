@@ -9,6 +9,7 @@ import numpy as np
 
 from notebook_kit.errors import NotebookKitError
 from notebook_kit.panels.attention import drawing
+from notebook_kit.panels.attention.logit_lens import BLOCK
 from notebook_kit.panels.attention.transport import quantised
 from notebook_kit.panels.panel import Face
 
@@ -18,6 +19,8 @@ if TYPE_CHECKING:
 __all__ = ["face_of", "figure_of", "questions_of", "title_of"]
 
 PAIRS = 20
+LENS_POSITIONS = 256
+"""How many positions of the logit lens a file on disk holds."""
 
 
 def title_of(view: AttentionView) -> str:
@@ -39,7 +42,9 @@ def title_of(view: AttentionView) -> str:
 
 
 def figure_of(view: AttentionView) -> Any:
-    """Lines in the view "heads", else a heat map, as a matplotlib `Figure`."""
+    """Lines in the view "heads", the lens in "lens", else a heat map, as a matplotlib `Figure`."""
+    if _shows_lens(view):
+        return _lens_figure(view)
     shown, rows, columns = view._now()
     weights = shown.weights.numpy()
     chosen = [i for i, group in enumerate(shown.rows) if set(group) & set(view.selected)]
@@ -56,6 +61,8 @@ def face_of(view: AttentionView) -> Face:
     said = {key.partition(".")[2]: words for key, words in view._strings.items()}
     if view._reading is None:
         return Face("AttentionView", note=said["empty"])
+    if _shows_lens(view):
+        return _lens_face(view)
     shown, rows, columns = view._now()
     data, scale, signed = quantised(shown.weights, view.shown == "difference")
     title = title_of(view)
@@ -78,6 +85,55 @@ def face_of(view: AttentionView) -> Face:
         rows=pairs,
         note=said["face_note"].replace("{pairs}", str(len(pairs))).replace("{scale}", f"{scale:.4g}"),
     )
+
+
+def _shows_lens(view: AttentionView) -> bool:
+    return view.view == "lens" and bool(view._about.get("can_lens"))
+
+
+def _lens_figure(view: AttentionView) -> Any:
+    """What each layer would have said at the first positions."""
+    frame = view.logit_lens()
+    frame = frame[frame["position"] < BLOCK]
+    names = [spelled(token) for token in frame[frame["layer"] == -1]["token"]]
+    said = [frame[frame["layer"] == layer] for layer in sorted(frame["layer"].unique())]
+    words = [[spelled(text) for text in row["prediction"]] for row in said]
+    rows = [_word(view, "lens_embeddings"), *map(str, range(len(said) - 1))]
+    title = f"{_word(view, 'lens')} · {view._about.get('name', '')}"
+    return drawing.lens_figure(np.array([row["probability"] for row in said]), words, rows, names, title)
+
+
+def _lens_face(view: AttentionView) -> Face:
+    """The lens as a picture, and the model's own last row as a table."""
+    frame = view.logit_lens()
+    last = frame[frame["layer"] == frame["layer"].max()].head(PAIRS)
+    return Face(
+        " · ".join(part for part in (view._about.get("name"), _word(view, "lens")) if part),
+        drawing.png_of(_lens_figure(view)),
+        alt=_word(view, "lens_grid"),
+        header=(_word(view, "token"), _word(view, "lens_output"), _word(view, "lens_probability")),
+        rows=[
+            (spelled(token), spelled(text), f"{chance:.4f}")
+            for token, text, chance in zip(last["token"], last["prediction"], last["probability"], strict=True)
+        ],
+        note=_word(view, "lens_caption"),
+    )
+
+
+def _word(view: AttentionView, key: str) -> str:
+    return view._strings[f"attention_view.{key}"]
+
+
+def spelled(text: str) -> str:
+    """A token's text with its white space made visible.
+
+    Example:
+        >>> spelled(" the")
+        '·the'
+    """
+    for plain, seen in ((" ", "·"), ("\n", "⏎"), ("\t", "⇥"), ("\r", "␍")):
+        text = text.replace(plain, seen)
+    return text
 
 
 def questions_of(view: AttentionView, budget: int) -> Iterator[tuple[str, dict[str, Any]]]:
@@ -115,5 +171,8 @@ def questions_of(view: AttentionView, budget: int) -> Iterator[tuple[str, dict[s
         left -= rows * columns
         seen.append(question)
         yield "look", question
+    if _shows_lens(view):
+        for first in range(0, min(len(view._lens_of()), LENS_POSITIONS), BLOCK):
+            yield "lens", {"version": view._about["version"], "first": first}
     if view.prediction:
         yield "predict", {"version": view._about["version"], "ablated": view.prediction["heads"]}

@@ -11,6 +11,7 @@ from torch import Tensor
 
 from notebook_kit.errors import InputError
 from notebook_kit.panels.attention.lens import Lens
+from notebook_kit.panels.attention.logit_lens import has_lens
 from notebook_kit.panels.attention.reading import Reading, has_sites
 from notebook_kit.panels.attention.source import Source
 from notebook_kit.panels.attention.tokens import Tokens
@@ -41,6 +42,7 @@ def about(
         "compares": other is not None,
         "compares_models": compares_models,
         "has_pair": reading.rows.has_pair and reading.columns.has_pair,
+        "can_lens": source is not None and has_lens(source.model),
         "can_ablate": source is not None and has_sites(source.model),
         "has_rollout": reading.is_square and list(reading.numbers) == list(range(len(reading.numbers))),
         "half": reading.layers[0].dtype == torch.float16,

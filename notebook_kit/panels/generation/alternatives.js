@@ -28,8 +28,8 @@ function alternativesView(view, onContinue) {
               h("th", { scope: "row" }, isChosen || offline
                 ? h("span.gv-option.gv-still", { "aria-current": isChosen ? "true" : null }, h("bdi", {}, face))
                 : h("button.gv-option", { type: "button", "data-token": token, title: words("continue_with", { token: readable(text) }), "aria-label": words("continue_with", { token: name }), onclick: () => onContinue(token) }, h("bdi", {}, face))),
-              h("td", {}, gvBar(before / most, gvPercent(before))),
-              h("td", {}, after > 0 ? gvBar(after / most, gvPercent(after)) : h("span.gv-out", {}, words("left_out"))));
+              h("td", {}, gvBar(before / most, percentOf(before))),
+              h("td", {}, after > 0 ? gvBar(after / most, percentOf(after)) : h("span.gv-out", {}, words("left_out"))));
           }))),
         h("p.faint", {}, words("left_said", { left: left.toLocaleString(), all: vocabulary ? vocabulary.toLocaleString() : "?" }), offline ? null : ` ${words("continue_hint")}`));
       if (focused) element.querySelector(`[data-token="${focused}"]`)?.focus();

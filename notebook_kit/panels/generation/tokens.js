@@ -1,22 +1,11 @@
 // The tokens: what was read, and what was written, as chips that run on like a text.
 
 const GV_NORMAL = 0, GV_SPECIAL = 1, GV_PART = 2;
-const GV_SCALE = colourScale().map(rgb => {
-  const [r, g, b] = rgb.map(value => { const part = value / 255; return part <= 0.04045 ? part / 12.92 : ((part + 0.055) / 1.055) ** 2.4; });
-  const light = 0.2126 * r + 0.7152 * g + 0.0722 * b;
-  return { back: `rgb(${rgb.join(" ")})`, ink: 1.05 / (light + 0.05) > (light + 0.05) / 0.05 ? "#ffffff" : "#000000" };
-});
 
 /** Float32 numbers of a buffer, wherever it starts. */
 function gvFloats(view) {
   if (!view) return new Float32Array(0);
   return new Float32Array(view.buffer.slice(view.byteOffset, view.byteOffset + view.byteLength));
-}
-
-/** A probability in at most six characters. */
-function gvPercent(value) {
-  if (value > 0 && value < 0.0001) return "<0.01%";
-  return value >= 0.01 ? `${(value * 100).toFixed(1)}%` : `${(value * 100).toFixed(2)}%`;
 }
 
 /**
@@ -93,14 +82,14 @@ function tokensView(view, { onChoose, onPoint }) {
       drawn.tokens.forEach(({ nodes: [one] }, place) => {
         const [probability, rank, entropy] = now.numbers[place] ?? [0, 0, 0];
         one.setAttribute("aria-selected", String(place === chosen));
-        one.setAttribute("aria-label", `${one.gvName}, ${gvPercent(probability)}`);
-        one.title = `${gvPercent(probability)} · ${view.words("rank_is", { rank })} · ${view.words("id_is", { id: one.dataset.id })}`;
+        one.setAttribute("aria-label", `${one.gvName}, ${percentOf(probability)}`);
+        one.title = `${percentOf(probability)} · ${view.words("rank_is", { rank })} · ${view.words("id_is", { id: one.dataset.id })}`;
         one.classList.toggle("nk-gv-fork", place === fork);
         if (colour === "attention") {
           one.style.removeProperty("background-color");
           one.style.removeProperty("color");
         } else {
-          const { back, ink } = GV_SCALE[Math.round(255 * Math.min(1, colour === "entropy" ? Math.exp(-entropy) : probability))];
+          const { back, ink } = colourOf(colour === "entropy" ? Math.exp(-entropy) : probability);
           one.style.backgroundColor = back;
           one.style.color = ink;
         }
