@@ -253,17 +253,32 @@ def test_settings_reach_python(notebook, story_teller, expect):
     expect(page.locator(".jp-NotebookPanel:visible .jp-OutputArea-output").last).to_contain_text("(True, 1.5, 7, 42)")
 
 
+ARTICLE = (
+    "This package contains a small library that reads and writes several formats of compressed archives. It was written for "
+    "systems with little memory, and is used by the installer. The programs that come with it list, extract and make archives "
+    "from the command line."
+)
+
+
 def test_an_encoder_decoder(notebook, expect, accessible):
+    from notebook_kit import zoo
+
+    has_one = (Path(zoo.__file__).parent / "tiny-summarizer").is_dir()
+    source = (
+        'pipeline("summarization", model="notebook-kit/tiny-summarizer")'
+        if has_one
+        else "(writers.t5(writers.spaced_tokenizer()), writers.spaced_tokenizer())"
+    )
     page = notebook(
         [
             f"""
 import sys
 sys.path.insert(0, {str(Path(__file__).parents[1] / "panels")!r})
 import writers
+from notebook_kit import pipeline
 from notebook_kit.panels import GenerationView
-tokenizer = writers.spaced_tokenizer()
-options = dict(max_new_tokens=14, do_sample=True, colour="attention")
-view = GenerationView((writers.t5(tokenizer), tokenizer), "the cat sat on the mat", **options).wait()
+options = dict(max_new_tokens=24, do_sample={not has_one}, colour="attention")
+view = GenerationView({source}, {ARTICLE!r}, **options).wait()
 view"""
         ]
     )
@@ -272,7 +287,9 @@ view"""
     expect(panel.locator(".nk-gv-weights tbody tr").first).to_be_visible()
     expect(panel.locator(".nk-gv-name").first).to_have_text("What the encoder read")
     accessible(page, AXE)
-    shot(panel, "generation_t5_light")
+    shot(panel, "generation_summary_light")
+    panel.locator(".nk-gv-alternatives button").first.click()
+    expect(panel.locator(".nk-gv-branch")).to_have_count(2)
 
 
 def test_hostile_strings_stay_text(notebook, expect, tmp_path, chromium):

@@ -504,6 +504,21 @@ def test_linked_panels_follow(view, model, tokenizer):
     assert attention.text == view.text == inspector.text
 
 
+def test_a_picked_model_flows_in(model, tokenizer):
+    from notebook_kit.panels import ModelPicker
+    from notebook_kit.panels.picking.linking import hand_on
+
+    view = GenerationView()
+    ModelPicker().link(view)
+    hand_on(pipeline("text-generation", model=model, tokenizer=tokenizer), view)
+    assert len(view.generate(PROMPT).token_ids) > 0 and view._notice == {}
+    from notebook_kit import BertConfig, BertForSequenceClassification
+
+    small = BertConfig(hidden_size=16, num_attention_heads=2, num_hidden_layers=1, vocab_size=9, intermediate_size=16)
+    hand_on(pipeline("text-classification", model=BertForSequenceClassification(small), tokenizer=tokenizer), view)
+    assert "does not generate text" in view._notice["what"] and view.model is model
+
+
 def test_selection_is_shared_where_the_tokens_are_the_same(model, tokenizer, monkeypatch):
     view = GenerationView((model, tokenizer), PROMPT, max_new_tokens=3).wait()
     count = len(tokenizer(PROMPT)["input_ids"])

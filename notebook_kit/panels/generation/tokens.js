@@ -64,6 +64,7 @@ function tokensView(view, { onChoose, onPoint }) {
     element,
     get now() { return now; },
     draw({ context: read, tokens, numbers, apart }) {
+      const follows = element.scrollHeight - element.scrollTop - element.clientHeight < 40;   // who has scrolled up stays there
       now = { context: read, tokens, numbers, apart };
       fill(names[0], view.words(apart ? "read_text" : "prompt_tokens"));
       fill(names[1], view.words("written_tokens"));
@@ -75,6 +76,7 @@ function tokensView(view, { onChoose, onPoint }) {
       match(context, read, drawn.context, false);
       match(written, tokens, drawn.tokens, true);
       if (tokens.length && !drawn.tokens.some(({ nodes }) => nodes[0].getAttribute("tabindex") === "0")) drawn.tokens[0].nodes[0].setAttribute("tabindex", "0");
+      if (follows) element.scrollTop = element.scrollHeight;
     },
     /** `colour` is a trait; `weights` are of the tokens before `chosen`, `top` what fills a token to the brim. */
     paint({ colour, chosen, weights, top, fork, running }) {
