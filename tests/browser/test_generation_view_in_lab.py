@@ -290,6 +290,12 @@ view"""
     shot(panel, "generation_summary_light")
     panel.locator(".nk-gv-alternatives button").first.click()
     expect(panel.locator(".nk-gv-branch")).to_have_count(2)
+    panel.get_by_label("Prompt", exact=True).fill(ARTICLE * 4)
+    panel.get_by_role("button", name="Generate").click()
+    expect(panel.locator(".nk-gv-branch")).to_have_count(3)
+    expect(panel.locator(".nk-gv-status")).to_contain_text("tokens ·")
+    assert panel.locator(".nk-gv-context").evaluate("element => element.scrollHeight > element.clientHeight")
+    accessible(page, AXE)
 
 
 def test_hostile_strings_stay_text(notebook, expect, tmp_path, chromium):

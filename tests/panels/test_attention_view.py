@@ -104,6 +104,19 @@ def test_from_a_model_a_pipeline_a_record_and_tensors(model, tokenizer, minilm):
     assert "(6 layers, 72 heads, 9 tokens: layer 2, head 3)" in repr(views[0])
 
 
+def test_from_an_encoder_decoder():
+    from writers import bart, spaced_tokenizer, t5
+
+    words = spaced_tokenizer()
+    ids = torch.tensor([words("the cat sat")["input_ids"]])
+    for model in (t5(words), bart(words)):
+        view = AttentionView(model, "the cat sat", tokenizer=words, layer=1, head=2)
+        with record_attention(model, kinds=["self"]) as record:
+            model.get_encoder()(ids)
+        assert np.allclose(view.matrix(), record.steps(1, "self")[0][0, 2], atol=1e-6)
+        assert not view._about["can_lens"] and view.predict([(0, 1)])["rows"]
+
+
 def test_from_a_reference_model(minilm):
     transformers = pytest.importorskip("transformers")
     view = AttentionView(

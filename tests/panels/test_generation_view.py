@@ -504,6 +504,23 @@ def test_linked_panels_follow(view, model, tokenizer):
     assert attention.text == view.text == inspector.text
 
 
+def test_an_attention_view_follows_what_an_encoder_decoder_wrote(writers):
+    view = GenerationView(writers["t5"], PROMPT, max_new_tokens=5).wait()
+    attention = AttentionView(view)
+    assert attention.text == view.generated and len(attention.matrix()) > 0
+    view.generate("the dog")
+    assert attention.text == view.generated and attention._problem == {}
+
+
+def test_beams_and_groups_of_the_checkpoint_are_left_out():
+    tokenizer = spaced_tokenizer()
+    model = t5(tokenizer)
+    plain = GenerationView((model, tokenizer), PROMPT, max_new_tokens=6).wait().token_ids
+    for name, value in {"num_beams": 4, "num_beam_groups": 2, "diversity_penalty": 0.5, "early_stopping": True}.items():
+        setattr(model.generation_config, name, value)
+    assert GenerationView((model, tokenizer), PROMPT, max_new_tokens=6).wait().token_ids == plain
+
+
 def test_a_picked_model_flows_in(model, tokenizer):
     from notebook_kit.panels import ModelPicker
     from notebook_kit.panels.picking.linking import hand_on

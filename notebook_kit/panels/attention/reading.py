@@ -324,11 +324,17 @@ def _inputs(model: nn.Module, features: dict[str, list[int]]) -> dict[str, Tenso
     open_ended = any(parameter.kind is parameter.VAR_KEYWORD for parameter in taken.values())
     device = next((parameter.device for parameter in model.parameters()), torch.device("cpu"))
     names = ("input_ids", "attention_mask", "token_type_ids")
-    return {
+    inputs = {
         name: torch.tensor([features[name]], device=device)
         for name in names
         if name in features and (name in taken or (open_ended and name != "token_type_ids"))
     }
+    start = getattr(getattr(model, "config", None), "decoder_start_token_id", None)
+    if (
+        "decoder_input_ids" in taken and start is not None
+    ):  # a decoder must be given something: the text, as in training
+        inputs["decoder_input_ids"] = torch.tensor([[start, *features["input_ids"][:-1]]], device=device)
+    return inputs
 
 
 def _recorded(model: nn.Module, inputs: dict[str, Tensor], count: int, kind: str | None):

@@ -72,6 +72,7 @@ function tokensView(view, { onChoose, onPoint }) {
       element.classList.toggle("nk-gv-apart", Boolean(apart));
       context.setAttribute("aria-label", view.words(apart ? "read_text" : "prompt_tokens"));
       written.setAttribute("aria-label", view.words("written_tokens"));
+      if (apart || !tokens.length) context.setAttribute("tabindex", "0"); else context.removeAttribute("tabindex");   // what scrolls must be reached by keys
       written.hidden = !tokens.length;       // an empty listbox would be one without options
       match(context, read, drawn.context, false);
       match(written, tokens, drawn.tokens, true);

@@ -106,7 +106,8 @@ class Writer:
 
     def _settled(self, settings: dict[str, Any]) -> tuple[GenerationConfig, dict[str, Any]]:
         """All settings of a run, and the objects that are none (rules and ends of the user's own)."""
-        given, made = self._given({**settings, "num_beams": 1, "num_return_sequences": 1, "penalty_alpha": None})
+        one = {"num_beams": 1, "num_beam_groups": 1, "num_return_sequences": 1, "penalty_alpha": None}
+        given, made = self._given({**settings, **one})
         names = set(GenerationConfig.names())
         known = {name: value for name, value in made.items() if name in names}
         if not known.get("do_sample"):
