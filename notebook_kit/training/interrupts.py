@@ -38,6 +38,14 @@ class Interrupts:
             signal.signal(signal.SIGINT, former)
 
     @contextmanager
+    def put_off(self) -> Iterator[None]:
+        """Within this block the first interrupt waits for its end: for what must not be left half done, such as an import."""
+        with self.held():
+            yield
+        if self.requested:
+            raise KeyboardInterrupt
+
+    @contextmanager
     def at_once(self) -> Iterator[None]:
         """Within this block (an evaluation, which changes no weights) an interrupt breaks in at once."""
         if self.requested:

@@ -252,6 +252,25 @@ def test_second_interrupt_breaks_in_at_once(tmp_path):
     assert not checkpoints(tmp_path)
 
 
+def test_interrupt_lets_the_optimizer_be_made(tmp_path, monkeypatch):
+    """The first one of a process imports torch's compiler: half imported it would be of no use to the next run."""
+    run, made = trainer(tmp_path, max_steps=2), []
+    create = run.create_optimizer_and_scheduler
+
+    def interrupted(steps):
+        signal.raise_signal(signal.SIGINT)
+        create(steps)
+        made.append(run.optimizer)
+
+    monkeypatch.setattr(run, "create_optimizer_and_scheduler", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        run.train()
+    assert made and run.state.global_step == 0
+    monkeypatch.undo()
+    run.train()
+    assert run.state.global_step == 2
+
+
 def test_interrupt_breaks_into_an_evaluation(tmp_path):
     class Interrupt(TrainerCallback):
         seen = 0
