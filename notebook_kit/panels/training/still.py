@@ -55,7 +55,7 @@ def smoothed(series: Thinned, weight: float) -> np.ndarray:
     Example:
         >>> series = Thinned()
         >>> series.extend([1, 2], [1.0, 0.0], [0.0, 0.0])
-        >>> smoothed(series, 0.5).round(3).tolist()
+        >>> [round(value, 3) for value in smoothed(series, 0.5).tolist()]
         [1.0, 0.333]
     """
     numbers = series.packed()[1:].view(np.float32)
