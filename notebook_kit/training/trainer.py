@@ -247,7 +247,8 @@ class Trainer(TrainerParts):
         model = self.prepared_model(training=True)
         self.optimizer = None if self._made_optimizer else self.optimizer
         self.lr_scheduler = None if self._made_scheduler else self.lr_scheduler
-        with self.interrupts.put_off():  # the first optimizer of a process imports torch's compiler, which takes seconds
+        # The first optimizer of a process imports torch's compiler, which takes seconds.
+        with self.interrupts.put_off():
             self.create_optimizer_and_scheduler(plan.max_steps)
         if self.accelerator.scaler is not None or self.accelerator.num_processes > 1:
             # Otherwise the wrapper does nothing, and it takes half a millisecond a step for it.
