@@ -216,7 +216,7 @@ function generationView(model, el) {
     askStep();
     askLook();
     const seen = looked && looked.position === trait("chosen") ? looked.weights : null;
-    paper.paint({ colour: trait("colour"), chosen: trait("chosen"), weights: seen, top: seen ? topOf(seen) : 1, fork: shownOf?.fork ?? null, running });
+    paper.paint({ colour: trait("colour"), chosen: trait("chosen"), unsure: Math.log(Math.max(2, about().vocabulary || 2)), weights: seen, top: seen ? topOf(seen) : 1, fork: shownOf?.fork ?? null, running });
     if (isNew("looking", seen)) looking.draw(seen, before());
     drawLegend();
     drawBranches();

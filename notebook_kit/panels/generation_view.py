@@ -304,7 +304,7 @@ class GenerationView(Panel):
         if branch.steps and branch.ids[-1] in writer.ends():
             branch.ended = "end"  # an alternative that ends the text: nothing follows it
         # Taken as it is now: what is set later is for the next run.
-        run = _Run(branch, writer, settings, self.seed)
+        run = _Run(branch, writer, settings, self.seed, self.branch)
         run.thread = threading.Thread(target=self._work, args=[run], name="notebook_kit-generation", daemon=True)
         with self._guard:
             self.stop()  # a run that another one overtakes is dropped; its branch keeps what it has
@@ -350,7 +350,10 @@ class GenerationView(Panel):
             with self.hold_sync():
                 self._problem = problem
                 self.running = False
-                if self.branch == branch.number:
+                if problem and not made:  # there is nothing to show but why
+                    self._kept.pop(branch.number, None)
+                    self._show(self._kept.get(run.shown_before))
+                elif self.branch == branch.number:
                     self._show(branch)
                 else:
                     self._branches = self._lines()
@@ -714,7 +717,8 @@ class GenerationView(Panel):
 class _Run:
     """One generation: what it was asked for, its thread, and whether it is to stop."""
 
-    def __init__(self, branch: Branch, writer: Writer, settings: dict[str, Any], seed: int) -> None:
+    def __init__(self, branch: Branch, writer: Writer, settings: dict[str, Any], seed: int, shown: int) -> None:
         self.branch, self.writer, self.settings, self.seed = branch, writer, settings, seed
+        self.shown_before = shown
         self.stop = threading.Event()
         self.thread: threading.Thread

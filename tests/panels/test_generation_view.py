@@ -432,6 +432,7 @@ def test_a_failure_is_said_and_the_panel_goes_on(tokenizer, monkeypatch):
     ask("generate", prompt=PROMPT)
     view.wait()
     assert "ZeroDivisionError" in view._problem["what"] and not view.running
+    assert view._branches == [] and view.branch == 0, "a branch of nothing is not kept"
     monkeypatch.setattr(model, "forward", forward)
     assert len(view.generate(PROMPT).token_ids) == 4 and view._problem == {}
 

@@ -79,8 +79,8 @@ function tokensView(view, { onChoose, onPoint }) {
       if (tokens.length && !drawn.tokens.some(({ nodes }) => nodes[0].getAttribute("tabindex") === "0")) drawn.tokens[0].nodes[0].setAttribute("tabindex", "0");
       if (follows) element.scrollTop = element.scrollHeight;
     },
-    /** `colour` is a trait; `weights` are of the tokens before `chosen`, `top` what fills a token to the brim. */
-    paint({ colour, chosen, weights, top, fork, running }) {
+    /** `colour` is a trait; `unsure` is the largest entropy that can be; `weights` are of the tokens before `chosen`, `top` what fills a token to the brim. */
+    paint({ colour, chosen, unsure, weights, top, fork, running }) {
       caret.hidden = !running;
       drawn.tokens.forEach(({ nodes: [one] }, place) => {
         const [probability, rank, entropy] = now.numbers[place] ?? [0, 0, 0];
@@ -92,7 +92,7 @@ function tokensView(view, { onChoose, onPoint }) {
           one.style.removeProperty("background-color");
           one.style.removeProperty("color");
         } else {
-          const { back, ink } = colourOf(colour === "entropy" ? Math.exp(-entropy) : probability);
+          const { back, ink } = colourOf(colour === "entropy" ? 1 - entropy / unsure : probability);
           one.style.backgroundColor = back;
           one.style.color = ink;
         }
