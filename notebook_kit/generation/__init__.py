@@ -10,6 +10,7 @@
     streamers.py      tokens as they come: printed, iterated, awaited
     engine.py         from the arguments of a call to a run
     run.py            one call: the model driven step by step, and the sequences that come of it
+    packing.py        products of a few rows with large matrices
     sampling.py       greedy search, sampling and contrastive search: one sequence a row
     beams.py          beam search
     outputs.py        what is returned besides the tokens

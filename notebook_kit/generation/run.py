@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 import warnings
+from contextlib import nullcontext
 from typing import Any
 
 import torch
@@ -13,6 +14,8 @@ from notebook_kit.errors import NotebookKitWarning
 from notebook_kit.generation import outputs
 from notebook_kit.generation.cache import KVCache
 from notebook_kit.generation.configuration import GenerationConfig
+from notebook_kit.generation.packing import PackedProducts
+from notebook_kit.generation.packing import pays as packing_pays
 from notebook_kit.generation.processors import LogitsProcessorList
 from notebook_kit.generation.stopping import StoppingCriteriaList
 
@@ -88,6 +91,8 @@ class Run:
         self._mask, self._positions = self._padding(prompt.mask)
         self._takes_logits_to_keep = "logits_to_keep" in inspect.signature(model.forward).parameters
         self._first = True
+        steps = max_length - self.prompt_length
+        self._products = PackedProducts(self.rows) if packing_pays(model, self.rows, steps) else None
         self._kept: dict[str, list[Any]] = {}
 
     def _padding(self, mask: Tensor | None) -> tuple[Tensor | None, Tensor | None]:
@@ -141,7 +146,8 @@ class Run:
             call[f"{prefix}input_ids"] = ids[:, max(0, seen - self.before) :]
         if self._takes_logits_to_keep:
             call["logits_to_keep"] = 1
-        out = self.model(**call, return_dict=True)
+        with nullcontext() if first or self._products is None else self._products:
+            out = self.model(**call, return_dict=True)
         logits = out.logits[:, -1].float()
         spread = self.copies if first else 1
         if self.wants_hidden:

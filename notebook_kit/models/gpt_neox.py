@@ -15,6 +15,7 @@ from notebook_kit.models.attention import AttentionSite, attend, causal_mask
 from notebook_kit.models.base import PreTrainedModel
 from notebook_kit.models.decoder import kept, last_token_logits, next_token_loss
 from notebook_kit.models.encoder_decoder import DecoderOptions, decoder_cache
+from notebook_kit.models.few_rows import one_row
 from notebook_kit.models.layers import (
     activation,
     embed_tokens,
@@ -307,7 +308,7 @@ class GPTNeoXForCausalLM(GPTNeoXPreTrainedModel):
         out = self.gpt_neox(
             input_ids, attention_mask, position_ids, inputs_embeds, past_key_values, return_dict=True, **options
         )
-        logits = self.lm_head(kept(out.last_hidden_state, logits_to_keep))
+        logits = one_row(self.lm_head, kept(out.last_hidden_state, logits_to_keep))
         return CausalLMOutputWithPast(
             loss=next_token_loss(logits, labels),
             logits=logits,

@@ -17,6 +17,7 @@ from notebook_kit.models.attention import AttentionSite, attend, causal_mask
 from notebook_kit.models.base import PreTrainedModel
 from notebook_kit.models.decoder import kept, last_token_logits, next_token_loss
 from notebook_kit.models.encoder_decoder import DecoderOptions, decoder_cache
+from notebook_kit.models.few_rows import one_row
 from notebook_kit.models.layers import (
     activation,
     embed_tokens,
@@ -357,7 +358,7 @@ class LlamaForCausalLM(LlamaPreTrainedModel):
         out = self.model(
             input_ids, attention_mask, position_ids, past_key_values, inputs_embeds, return_dict=True, **options
         )
-        logits = self.lm_head(kept(out.last_hidden_state, logits_to_keep))
+        logits = one_row(self.lm_head, kept(out.last_hidden_state, logits_to_keep))
         return CausalLMOutputWithPast(
             loss=next_token_loss(logits, labels),
             logits=logits,

@@ -1,0 +1,119 @@
+"""Fast kernels for a few rows give what the usual ones give, and are used where they pay."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from oracle import BATCH, NAMES, ONE, PAD, both, pair
+
+import notebook_kit
+from notebook_kit.generation import packing
+from notebook_kit.generation.packing import PackedProducts
+from notebook_kit.models import few_rows
+
+pytestmark = pytest.mark.skipif(not few_rows.available(), reason="this torch has no such kernels")
+ENDS = list(range(54, 68))
+
+
+@pytest.fixture
+def counted(monkeypatch):
+    """Packing pays for the smallest models, too; and what is multiplied with copies is counted."""
+    monkeypatch.setattr(packing, "SMALLEST_MODEL", 1)
+    products = []
+
+    def counting(x, weight, bias):
+        products.append((x.shape[:-1].numel(), str(weight.layout)))
+        return few_rows.product(x, weight, bias)
+
+    monkeypatch.setattr(packing, "product", counting)
+    return products
+
+
+@pytest.mark.parametrize("settings", [{}, {"num_beams": 3}, {"do_sample": True, "num_return_sequences": 2}], ids=str)
+@pytest.mark.parametrize("model_type", NAMES)
+def test_packed_products_change_no_token(counted, model_type, settings):
+    """Against the oracle, which knows nothing of it."""
+    torch.manual_seed(4)
+    settings = {"max_new_tokens": 20, "eos_token_id": ENDS, **settings}
+    made = []
+    for model in pair(model_type):
+        torch.manual_seed(3)
+        made.append(model.generate(**BATCH, **settings, pad_token_id=PAD).tolist())
+    assert made[0] == made[1]
+    layers = sum(
+        isinstance(m, torch.nn.Linear) or "Projection" in type(m).__name__ for m in pair(model_type)[0].modules()
+    )
+    steps = len(counted) / layers
+    assert steps == int(steps) >= 2 and {layout for _, layout in counted} == {"torch._mkldnn"}
+
+
+def test_an_encoder_decoder_packs_its_decoder(counted):
+    config = notebook_kit.BartConfig(
+        vocab_size=99, d_model=32, encoder_layers=2, decoder_layers=2, encoder_ffn_dim=48, decoder_ffn_dim=48
+    )
+    model = notebook_kit.BartForConditionalGeneration(config).eval()
+    settings = {"num_beams": 4, "max_new_tokens": 20, "min_new_tokens": 20}
+    packed = model.generate(BATCH["input_ids"], **settings)
+    assert len(counted) % 19 == 0 and {rows for rows, _ in counted} == {16}  # the first step is made as always
+    packing.SMALLEST_MODEL = 1 << 40  # (put back by the fixture)
+    before = len(counted)
+    assert packed.tolist() == model.generate(BATCH["input_ids"], **settings).tolist() and len(counted) == before
+
+
+def test_where_it_does_not_pay(counted, monkeypatch):
+    model = pair("gpt2")[0]
+    assert packing.pays(model, 4, 20)
+    assert not packing.pays(model, 1, 20) and not packing.pays(model, 99, 20) and not packing.pays(model, 4, 3)
+    assert not packing.pays(torch.nn.Linear(2, 2, dtype=torch.bfloat16), 4, 20)
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        assert not packing.pays(model, 4, 20)
+    monkeypatch.setattr(packing, "SMALLEST_MODEL", 1 << 20)
+    assert not packing.pays(model, 4, 20)
+
+
+def test_what_does_not_fit_is_multiplied_as_always(monkeypatch):
+    layers = [torch.nn.Linear(16, 16) for _ in range(3)]
+    monkeypatch.setattr(packing, "MOST_BYTES", 2 * 16 * 16 * 4)
+    packed = PackedProducts(rows=4)
+    with torch.no_grad(), packed:
+        for layer in layers * 2:
+            torch.testing.assert_close(layer(torch.ones(4, 16)), torch.ones(4, 16) @ layer.weight.T + layer.bias)
+    assert packed.left == 0 and sum(copy is not None for _, copy in packed._copies.values()) == 2
+
+
+def test_weights_that_changed_are_copied_anew(counted):
+    """Copies are those of one call: training may go on in between."""
+    ours, _ = pair("gpt2")
+    model = type(ours)(ours.config).eval()
+    model.load_state_dict(ours.state_dict())
+    settings = {"max_new_tokens": 16, "eos_token_id": None, "pad_token_id": PAD}
+    before = model.generate(**BATCH, **settings)
+    with torch.no_grad():
+        model.transformer.h[0].mlp.c_fc.weight.mul_(-2)
+    after = model.generate(**BATCH, **settings)
+    assert after.tolist() != before.tolist() and counted
+    model.load_state_dict(ours.state_dict())
+    assert model.generate(**BATCH, **settings).tolist() == before.tolist()
+
+
+def test_one_row():
+    layer = torch.nn.Linear(64, 40)
+    x = torch.randn(1, 1, 64)
+    expected = layer(x)
+    with torch.no_grad():
+        torch.testing.assert_close(few_rows.one_row(layer, x), expected)
+        torch.testing.assert_close(few_rows.one_row(layer, x.expand(3, 1, 64)), expected.expand(3, 1, 40))
+        seen = []
+        handle = layer.register_forward_hook(lambda *_: seen.append(1))
+        torch.testing.assert_close(few_rows.one_row(layer, x), expected)
+        handle.remove()
+        assert seen == [1]
+        half = torch.nn.Linear(64, 40, dtype=torch.float64)
+        assert few_rows.one_row(half, x.double()).dtype == torch.float64
+    few_rows.one_row(layer, x).sum().backward()
+    assert layer.weight.grad is not None
+
+
+def test_the_oracle_agrees_on_single_rows():
+    mine, theirs = both("llama", ONE, max_new_tokens=30, eos_token_id=None)
+    assert mine.tolist() == theirs.tolist()
