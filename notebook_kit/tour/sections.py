@@ -89,6 +89,36 @@ def look_inside():
     yield {"with layer 0's heads": model(**batch).logits.softmax(-1).tolist(), "without": without.tolist()}
 
 
+def write():
+    import torch
+
+    from notebook_kit import AutoModelForCausalLM, AutoTokenizer, pipeline
+
+    writer = pipeline("text-generation", model="zoo")
+    seed = torch.Generator().manual_seed(7)  # leave it out, and each call draws another text
+    yield writer("And the LORD said unto Moses,", max_new_tokens=30, generator=seed)
+
+    name = "notebook-kit/tiny-gpt2"
+    tokenizer = AutoTokenizer.from_pretrained(name)
+    model = AutoModelForCausalLM.from_pretrained(name)
+    inputs = tokenizer("In the beginning God created the", return_tensors="pt")
+    with torch.no_grad():
+        best = model(**inputs).logits[0, -1].softmax(-1).topk(4)
+    yield [(tokenizer.decode(token), round(float(value), 3)) for value, token in zip(*best, strict=True)]
+    ids = model.generate(**inputs, max_new_tokens=16, do_sample=False, num_beams=4)
+    yield tokenizer.decode(ids[0])
+
+
+def summarize():
+    from notebook_kit import pipeline
+
+    summarizer = pipeline("summarization", model="zoo")
+    yield summarizer(
+        "Lanternfish is a puzzle game in which a small fish lights its way through the caves of a dark sea. There are "
+        "sixty levels, an editor to make more of them, and music by several composers."
+    )
+
+
 def save():
     import tempfile
     from pathlib import Path
@@ -180,6 +210,13 @@ SECTIONS = [
         "Record where a layer looks, or switch its heads off. Neither costs anything when it is not used.",
         look_inside,
     ),
+    Section(
+        "write",
+        "Text generation",
+        "Go on with a text: drawn at random, or the best of several beams. The small checkpoint has read three old books.",
+        write,
+    ),
+    Section("summarize", "Summarization", "An encoder-decoder reads a text and writes its gist.", summarize),
     Section("save", "Save and load again", "What is saved here loads in transformers, and the other way round.", save),
     Section(
         "custom",

@@ -31,6 +31,8 @@ class Checkpoint:
 
 ZOO: dict[str, Checkpoint] = {
     "tiny-sentiment": Checkpoint(("text-classification",), "POSITIVE or NEGATIVE, for English sentences"),
+    "tiny-gpt2": Checkpoint(("text-generation",), "goes on with a text in the manner of three old English books"),
+    "tiny-summarizer": Checkpoint(("summarization",), "sums the description of a piece of software up in one line"),
 }
 """Name -> checkpoint. The folder beside this file and the recipe carry the name too (with underscores: the recipe)."""
 

@@ -66,6 +66,8 @@ def first_cell(hub, tmp_path, more=""):
 import os
 os.environ.pop("HF_HUB_OFFLINE", None)
 os.environ.update(HF_ENDPOINT={hub.endpoint!r}, HF_HOME={str(tmp_path / "hf")!r}, HF_HUB_DISABLE_XET="1", NO_PROXY="*")
+from notebook_kit import zoo
+zoo.ZOO = {{"tiny-sentiment": zoo.ZOO["tiny-sentiment"]}}
 from notebook_kit.panels import AttentionView, ModelPicker, TokenInspector
 {more}"""
 

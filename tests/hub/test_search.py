@@ -18,6 +18,7 @@ from notebook_kit.hub.details import delete_cached, model_details
 from notebook_kit.hub.search import SORTS, Query, Search, search_models
 from notebook_kit.hub.source import locate
 
+pytestmark = pytest.mark.usefixtures("one_in_the_zoo")
 CONFIG = {"model_type": "bert", "architectures": ["BertForMaskedLM"]}
 
 

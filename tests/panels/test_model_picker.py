@@ -19,6 +19,7 @@ from notebook_kit.panels.language import strings
 from notebook_kit.panels.panel import FACE_BYTES
 from notebook_kit.panels.picking.loading import Load
 
+pytestmark = pytest.mark.usefixtures("one_in_the_zoo")
 ZOO = "notebook-kit/tiny-sentiment"
 HOSTILE = "<img src=x onerror=alert(1)></script><script>alert(2)</script>"
 TOKEN = "hf_planted_secret_token"

@@ -75,6 +75,8 @@ def byte_level_bpe(texts: list[str], size: int, special: dict[str, str], **optio
     backend.train_from_iterator(texts, trainer)
     if ends_with_eos:
         end = special["eos_token"]
+        # That space is taken away again.
+        backend.decoder = decoders.Sequence([decoders.ByteLevel(), decoders.Strip(" ", 1, 0)])
         backend.post_processor = processors.TemplateProcessing(
             single=f"$A {end}", pair=f"$A {end} $B {end}", special_tokens=[(end, backend.token_to_id(end))]
         )
