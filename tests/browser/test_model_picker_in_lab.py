@@ -376,7 +376,9 @@ picker._cache += 1"""
     expect(panel.get_by_role("row", name="many/model-09999")).to_have_attribute("aria-selected", "true")
 
 
-def test_file_on_disk_and_saved_notebook(notebook, hub, tmp_path, expect, chromium, accessible, monkeypatch):
+def test_file_on_disk_and_saved_notebook(
+    notebook, hub, tmp_path, expect, chromium, accessible, monkeypatch, one_in_the_zoo
+):
     import nbformat
 
     from notebook_kit.panels import ModelPicker
