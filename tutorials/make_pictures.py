@@ -19,6 +19,7 @@ SCREENSHOTS = Path(__file__).parents[1] / "tests" / "artifacts"
 PANELS = {
     "attention": "attention_lines_light",
     "dashboard": "dashboard_light",
+    "generation": "generation_light",
     "picker": "picker_light",
     "tokens": "tokens_wordpiece_light",
 }
