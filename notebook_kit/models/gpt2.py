@@ -121,6 +121,11 @@ class GPT2Projection(nn.Module):
         return torch.addmm(self.bias, x.reshape(B * T, C), self.weight).view(B, T, -1)
 
 
+def dropped(dropout: nn.Dropout, x: Tensor) -> Tensor:
+    """`dropout(x)`; outside training with no call, as 24 calls a token are 2 % of what a token costs."""
+    return dropout(x) if dropout.training else x
+
+
 class GPT2Attention(nn.Module):
     def __init__(self, config: GPT2Config, layer: int) -> None:
         super().__init__()
@@ -141,7 +146,7 @@ class GPT2Attention(nn.Module):
             k, v = cache.update(self.layer, k, v)
         dropout = self.attn_dropout if self.training else 0.0
         context = attend(q, k, v, site=site, mask=mask, is_causal=is_causal, dropout=dropout, scale=self.scale)
-        return self.resid_dropout(self.c_proj(merge_heads(context)))
+        return dropped(self.resid_dropout, self.c_proj(merge_heads(context)))
 
 
 class GPT2MLP(nn.Module):
@@ -154,7 +159,7 @@ class GPT2MLP(nn.Module):
         self.dropout = nn.Dropout(config.resid_pdrop)
 
     def forward(self, x: Tensor) -> Tensor:
-        return self.dropout(self.c_proj(self.activation(self.c_fc(x))))
+        return dropped(self.dropout, self.c_proj(self.activation(self.c_fc(x))))
 
 
 class GPT2Block(nn.Module):
