@@ -17,6 +17,7 @@ from notebook_kit.errors import InputError
 from notebook_kit.models.bart_blocks import BartDecoder, BartEncoder
 from notebook_kit.models.base import PreTrainedModel
 from notebook_kit.models.encoder_decoder import DecoderOptions, encoded, join_outputs, shift_tokens_right
+from notebook_kit.models.few_rows import one_row
 from notebook_kit.models.layers import cross_entropy, sequence_classification_loss
 from notebook_kit.models.outputs import Seq2SeqLMOutput, Seq2SeqModelOutput, Seq2SeqSequenceClassifierOutput
 
@@ -296,7 +297,7 @@ class BartForConditionalGeneration(BartPreTrainedModel):
             return_dict=True,
             **options,
         )
-        logits = self.lm_head(out.pop("last_hidden_state")) + self.final_logits_bias
+        logits = one_row(self.lm_head, out.pop("last_hidden_state")) + self.final_logits_bias
         return Seq2SeqLMOutput(out, loss=cross_entropy(logits, labels), logits=logits)
 
     def prepare_decoder_input_ids_from_labels(self, labels: Tensor) -> Tensor:

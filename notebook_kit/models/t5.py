@@ -14,6 +14,7 @@ from notebook_kit.configuration import PretrainedConfig
 from notebook_kit.errors import ConfigurationError, InputError
 from notebook_kit.models.base import PreTrainedModel
 from notebook_kit.models.encoder_decoder import DecoderOptions, encoded, join_outputs, shift_tokens_right
+from notebook_kit.models.few_rows import one_row
 from notebook_kit.models.layers import cross_entropy
 from notebook_kit.models.outputs import BaseModelOutput, Seq2SeqLMOutput, Seq2SeqModelOutput
 from notebook_kit.models.t5_blocks import T5LayerNorm, T5Stack
@@ -339,7 +340,8 @@ class T5ForConditionalGeneration(T5Model):
             **options,
         )
         states = out.pop("last_hidden_state")
-        logits = self.lm_head(states * self.config.d_model**-0.5 if self.config.scale_decoder_outputs else states)
+        states = states * self.config.d_model**-0.5 if self.config.scale_decoder_outputs else states
+        logits = one_row(self.lm_head, states)
         return Seq2SeqLMOutput(out, loss=cross_entropy(logits, labels), logits=logits)
 
     def prepare_decoder_input_ids_from_labels(self, labels: Tensor) -> Tensor:
