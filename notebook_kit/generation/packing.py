@@ -22,7 +22,7 @@ __all__ = ["PackedProducts", "pays"]
 FEWEST_STEPS = 16
 MOST_ROWS = 32
 SMALLEST_MODEL = 1 << 20  # parameters; below, what is won is less than what the detour through Python costs
-MOST_BYTES = 2 << 30  # of all copies; what does not fit is multiplied as always
+MOST_BYTES = 1 << 30  # of all copies; what does not fit is multiplied as always
 
 
 def pays(model: nn.Module, rows: int, steps: int) -> bool:
@@ -61,9 +61,8 @@ class PackedProducts(TorchFunctionMode):
     def __init__(self, rows: int) -> None:
         super().__init__()
         self.rows, self.left = rows, MOST_BYTES
-        self._copies: dict[
-            int, tuple[Tensor, Tensor | None]
-        ] = {}  # by the weight's id; the weight is kept, so ids hold
+        # By the weight's id; the weight is kept, so ids hold.
+        self._copies: dict[int, tuple[Tensor, Tensor | None]] = {}
 
     def __torch_function__(
         self, func: Callable[..., Any], types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
