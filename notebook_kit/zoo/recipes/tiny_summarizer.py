@@ -191,9 +191,9 @@ def _encode(tokenizer: PreTrainedTokenizerFast, rows: Sequence[Description]) -> 
 
 SEARCHES: list[dict[str, Any]] = [
     {"num_beams": 1},
-    {"num_beams": 4, "length_penalty": 0.5},
-    {"num_beams": 4, "length_penalty": 1.0},
-    {"num_beams": 4, "length_penalty": 2.0},
+    {"num_beams": 4},
+    # Words of the text itself are preferred to what the model makes up.
+    *({"num_beams": 4, "no_repeat_ngram_size": 2, "encoder_repetition_penalty": more} for more in (1.3, 1.7, 2.5)),
 ]
 
 
@@ -216,7 +216,12 @@ def _choose_search(
 
 
 def _search_of(config: GenerationConfig) -> str:
-    return f"beam search over {config.num_beams} beams" if (config.num_beams or 1) > 1 else "greedy search"
+    found = f"beam search over {config.num_beams} beams" if (config.num_beams or 1) > 1 else "greedy search"
+    if config.encoder_repetition_penalty:
+        found += (
+            f", with tokens of the text preferred (`encoder_repetition_penalty={config.encoder_repetition_penalty}`)"
+        )
+    return found
 
 
 # Measurements --------------------------------------------------------------------------------------------------------

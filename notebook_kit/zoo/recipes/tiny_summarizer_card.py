@@ -72,7 +72,8 @@ summarizer("Tidepool is a terminal program that shows the tides of the next days
 
 It is a T5 of {report["parameters"]:,} parameters (3 layers that read, 2 that write, 5 heads, width 160), with a byte-level BPE of its own,
 stored in float16: {size} with its tokenizer. It reads 128 tokens, some 85 words; the pipeline says so where a text is
-longer. It writes by {report["search"]}. The folder loads in `transformers` too.
+longer. It writes by {report["search"]}.
+The folder loads in `transformers` too.
 
 ## How good it is
 
