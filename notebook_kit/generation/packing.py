@@ -67,14 +67,17 @@ class PackedProducts(TorchFunctionMode):
     def __torch_function__(
         self, func: Callable[..., Any], types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
     ) -> Any:
-        x, weight, bias, copy = None, None, None, None
-        if func is F.linear and len(args) == 3:
+        x, bias, copy = None, None, None
+        # A model that was trained in mixed precision may switch autocast on in its own forward.
+        if torch.is_autocast_enabled("cpu"):
+            pass
+        elif func is F.linear and len(args) == 3:
             x, weight, bias = args
             copy = self._copy(weight, weight)
         elif func is torch.addmm and len(args) == 3 and isinstance(args[2], nn.Parameter):
             bias, x, weight = args  # a weight that is stored (in, out), as GPT-2's
             copy = self._copy(weight, weight.t())
-        if copy is not None and x is not None and x.shape[:-1].numel() <= 2 * MOST_ROWS:
+        if copy is not None and x is not None and x.dtype == torch.float32 and x.shape[:-1].numel() <= 2 * MOST_ROWS:
             return product(x, copy, bias)
         return func(*args, **(kwargs or {}))
 

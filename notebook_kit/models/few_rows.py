@@ -16,11 +16,17 @@ __all__ = ["available", "laid_out", "one_row", "product"]
 
 @functools.cache
 def available() -> bool:
-    """Whether this torch has the kernels. They are not documented, so another version may lack them."""
-    kernels = torch.ops.mkldnn
-    return torch.backends.mkldnn.is_available() and all(
-        hasattr(kernels, name) for name in ("_linear_pointwise", "_reorder_linear_weight")
-    )
+    """Whether this torch has the kernels and this processor runs them. They are not documented: another version may lack them."""
+    if not torch.backends.mkldnn.is_available():
+        return False
+    weight = torch.eye(16, dtype=torch.float32, device="cpu")
+    x = weight[:2].clone()
+    try:
+        with torch.inference_mode():
+            found = product(x, laid_out(weight, 2), None), product(x[:1], weight, None)
+        return bool(torch.equal(found[0], x) and torch.equal(found[1], x[:1]))
+    except (AttributeError, RuntimeError, TypeError):
+        return False
 
 
 def product(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:

@@ -47,6 +47,16 @@ def test_packed_products_change_no_token(counted, model_type, settings):
     assert steps == int(steps) >= 2 and {layout for _, layout in counted} == {"torch._mkldnn"}
 
 
+def test_a_forward_of_mixed_precision_is_left_alone(counted, monkeypatch):
+    """As training in mixed precision leaves it: autocast is switched on within the model's own forward."""
+    model = pair(next(iter(NAMES)))[0]
+    settings = {"max_new_tokens": 20, "min_new_tokens": 20, "pad_token_id": PAD}
+    with torch.autocast("cpu", torch.bfloat16):
+        expected = model.generate(**BATCH, **settings)
+    monkeypatch.setattr(model, "forward", torch.autocast("cpu", torch.bfloat16)(model.forward))
+    assert torch.equal(model.generate(**BATCH, **settings), expected) and not counted
+
+
 def test_an_encoder_decoder_packs_its_decoder(counted):
     config = notebook_kit.BartConfig(
         vocab_size=99, d_model=32, encoder_layers=2, decoder_layers=2, encoder_ffn_dim=48, decoder_ffn_dim=48
