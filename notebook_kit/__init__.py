@@ -166,6 +166,14 @@ _HOMES = {
         "models.qwen3",
     ),
     **dict.fromkeys(
+        ["SmolLM3Config", "SmolLM3ForCausalLM", "SmolLM3ForSequenceClassification", "SmolLM3Model"],
+        "models.smollm3",
+    ),
+    **dict.fromkeys(
+        ["GemmaConfig", "GemmaForCausalLM", "GemmaForSequenceClassification", "GemmaModel"],
+        "models.gemma",
+    ),
+    **dict.fromkeys(
         [
             "AsyncTextIteratorStreamer",
             "BaseStreamer",

@@ -86,6 +86,10 @@ from notebook_kit.models.electra import ElectraForQuestionAnswering as ElectraFo
 from notebook_kit.models.electra import ElectraForSequenceClassification as ElectraForSequenceClassification
 from notebook_kit.models.electra import ElectraForTokenClassification as ElectraForTokenClassification
 from notebook_kit.models.electra import ElectraModel as ElectraModel
+from notebook_kit.models.gemma import GemmaConfig as GemmaConfig
+from notebook_kit.models.gemma import GemmaForCausalLM as GemmaForCausalLM
+from notebook_kit.models.gemma import GemmaForSequenceClassification as GemmaForSequenceClassification
+from notebook_kit.models.gemma import GemmaModel as GemmaModel
 from notebook_kit.models.gpt2 import GPT2Config as GPT2Config
 from notebook_kit.models.gpt2 import GPT2ForSequenceClassification as GPT2ForSequenceClassification
 from notebook_kit.models.gpt2 import GPT2LMHeadModel as GPT2LMHeadModel
@@ -134,6 +138,10 @@ from notebook_kit.models.roberta import RobertaForQuestionAnswering as RobertaFo
 from notebook_kit.models.roberta import RobertaForSequenceClassification as RobertaForSequenceClassification
 from notebook_kit.models.roberta import RobertaForTokenClassification as RobertaForTokenClassification
 from notebook_kit.models.roberta import RobertaModel as RobertaModel
+from notebook_kit.models.smollm3 import SmolLM3Config as SmolLM3Config
+from notebook_kit.models.smollm3 import SmolLM3ForCausalLM as SmolLM3ForCausalLM
+from notebook_kit.models.smollm3 import SmolLM3ForSequenceClassification as SmolLM3ForSequenceClassification
+from notebook_kit.models.smollm3 import SmolLM3Model as SmolLM3Model
 from notebook_kit.models.t5 import T5Config as T5Config
 from notebook_kit.models.t5 import T5EncoderModel as T5EncoderModel
 from notebook_kit.models.t5 import T5ForConditionalGeneration as T5ForConditionalGeneration

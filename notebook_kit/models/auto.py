@@ -39,6 +39,7 @@ FAMILIES: dict[str, tuple[str, str]] = {
     "camembert": ("camembert", "CamembertConfig"),
     "distilbert": ("distilbert", "DistilBertConfig"),
     "electra": ("electra", "ElectraConfig"),
+    "gemma": ("gemma", "GemmaConfig"),
     "gpt2": ("gpt2", "GPT2Config"),
     "gpt_neox": ("gpt_neox", "GPTNeoXConfig"),
     "llama": ("llama", "LlamaConfig"),
@@ -50,6 +51,7 @@ FAMILIES: dict[str, tuple[str, str]] = {
     "qwen2": ("qwen2", "Qwen2Config"),
     "qwen3": ("qwen3", "Qwen3Config"),
     "roberta": ("roberta", "RobertaConfig"),
+    "smollm3": ("smollm3", "SmolLM3Config"),
     "t5": ("t5", "T5Config"),
     "xlm-roberta": ("xlm_roberta", "XLMRobertaConfig"),
 }

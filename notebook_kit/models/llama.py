@@ -1,6 +1,6 @@
 """Llama: a pre-norm decoder with rotary positions, RMS norms, gated feed-forward blocks and fewer key heads than query heads.
 
-SmolLM, TinyLlama and many others are Llamas by their config. Mistral and Qwen are built from the same blocks.
+SmolLM, TinyLlama and many others are Llamas by their config. Mistral, Qwen, SmolLM3 and Gemma are built from the same blocks.
 
 Source: Touvron et al., LLaMA, 2023; Grattafiori et al., The Llama 3 Herd of Models, 2024.
 """
@@ -132,9 +132,23 @@ class LlamaConfig(RotaryConfig):
         """For each layer, how many positions it sees back, itself included; None for all."""
         return [None] * self.num_hidden_layers
 
+    def rotates(self) -> list[bool]:
+        """For each layer, whether its queries and keys are turned by their positions."""
+        return [True] * self.num_hidden_layers
+
+    def embedding_scale(self) -> float:
+        """What the vectors of tokens are multiplied with."""
+        return 1.0
+
+    def norm(self, width: int) -> RMSNorm:
+        """A norm as this family has it."""
+        return RMSNorm(width, self.rms_norm_eps)
+
 
 class RMSNorm(nn.Module):
     """Divide by the root of the mean square, and scale: `(..., width)`."""
+
+    start = 1.0  # of the scale
 
     def __init__(self, width: int, eps: float) -> None:
         super().__init__()
@@ -154,14 +168,15 @@ class LlamaAttention(nn.Module):
         assert width is not None and config.num_key_value_heads is not None
         before, after = config.biases()
         self.layer, self.width, self.window = layer, width, config.windows()[layer]
+        self.rotates = config.rotates()[layer]
         self.dropout = config.attention_dropout
         self.q_proj = nn.Linear(config.hidden_size, config.num_attention_heads * width, bias=before)
         self.k_proj = nn.Linear(config.hidden_size, config.num_key_value_heads * width, bias=before)
         self.v_proj = nn.Linear(config.hidden_size, config.num_key_value_heads * width, bias=before)
         self.o_proj = nn.Linear(config.num_attention_heads * width, config.hidden_size, bias=after)
         if config.norms_heads:
-            self.q_norm = RMSNorm(width, config.rms_norm_eps)
-            self.k_norm = RMSNorm(width, config.rms_norm_eps)
+            self.q_norm = config.norm(width)
+            self.k_norm = config.norm(width)
         self.norms_heads = config.norms_heads
 
     def forward(
@@ -172,7 +187,8 @@ class LlamaAttention(nn.Module):
         if self.norms_heads:
             q, k = self.q_norm(q), self.k_norm(k)
         q, k, v = (part.transpose(1, 2) for part in (q, k, v))  # (batch, heads, tokens, width)
-        q, k = rotate(q, *rotation), rotate(k, *rotation)
+        if self.rotates:
+            q, k = rotate(q, *rotation), rotate(k, *rotation)
         if cache is not None:
             k, v = cache.update(self.layer, k, v)
         mask, is_causal = masks[self.window]
@@ -201,8 +217,8 @@ class LlamaDecoderLayer(nn.Module):
         super().__init__()
         self.self_attn = LlamaAttention(config, layer)
         self.mlp = LlamaMLP(config)
-        self.input_layernorm = RMSNorm(config.hidden_size, config.rms_norm_eps)
-        self.post_attention_layernorm = RMSNorm(config.hidden_size, config.rms_norm_eps)
+        self.input_layernorm = config.norm(config.hidden_size)
+        self.post_attention_layernorm = config.norm(config.hidden_size)
 
     def forward(
         self, x: Tensor, masks: Masks, rotation: Rotation, cache: KVCache | None, site: AttentionSite
@@ -222,7 +238,7 @@ class LlamaPreTrainedModel(PreTrainedModel):
     @torch.no_grad()
     def init_parameter(self, module: nn.Module, name: str) -> None:
         if isinstance(module, RMSNorm):
-            module.weight.fill_(1.0)
+            module.weight.fill_(module.start)
         else:
             super().init_parameter(module, name)
 
@@ -249,9 +265,13 @@ class LlamaModel(LlamaPreTrainedModel):
 
     def __init__(self, config: LlamaConfig) -> None:
         super().__init__(config)
-        self.embed_tokens = nn.Embedding(config.vocab_size, config.hidden_size, padding_idx=config.pad_token_id)
+        pad = config.pad_token_id
+        padding_idx = (
+            pad if pad is not None and pad < config.vocab_size else None
+        )  # of a small model it may lie outside
+        self.embed_tokens = nn.Embedding(config.vocab_size, config.hidden_size, padding_idx=padding_idx)
         self.layers = nn.ModuleList(LlamaDecoderLayer(config, layer) for layer in range(config.num_hidden_layers))
-        self.norm = RMSNorm(config.hidden_size, config.rms_norm_eps)
+        self.norm = config.norm(config.hidden_size)
         heads = config.num_attention_heads
         self.sites = [AttentionSite(layer, heads, "decoder") for layer in range(config.num_hidden_layers)]
         assert config.head_dim is not None
@@ -289,6 +309,8 @@ class LlamaModel(LlamaPreTrainedModel):
         cache = decoder_cache(self, past_key_values, use_cache)
         past = 0 if cache is None else cache.length
         x = embed_tokens(self.embed_tokens, input_ids, inputs_embeds)
+        if inputs_embeds is None and config.embedding_scale() != 1.0:
+            x = x * torch.tensor(config.embedding_scale(), dtype=x.dtype)  # rounded as the checkpoints' makers did
         masks = {
             window: causal_mask(attention_mask, (B, T), past, x.dtype, device, window)
             for window in set(config.windows())

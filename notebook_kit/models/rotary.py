@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor
@@ -26,6 +26,9 @@ class RotaryConfig(PretrainedConfig):
 
     Older files say `rope_theta` and `rope_scaling`; both can be given and read, and `rope_parameters` is written.
     """
+
+    default_theta: ClassVar[float] = 10000.0
+    """The base of the angles where a file does not say."""
 
     rope_parameters: dict[str, Any] | None = None
 
@@ -47,7 +50,7 @@ class RotaryConfig(PretrainedConfig):
     def validate(self) -> None:
         super().validate()
         given = self.rope_parameters = dict(self.rope_parameters or {})
-        given.setdefault("rope_theta", 10000.0)
+        given.setdefault("rope_theta", self.default_theta)
         kind = given.setdefault("rope_type", given.get("type", "default"))
         if kind not in KINDS:
             raise ConfigurationError(

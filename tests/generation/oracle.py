@@ -20,6 +20,8 @@ NAMES = {
     "llama": "LlamaForCausalLM",
     "mistral": "MistralForCausalLM",
     "qwen3": "Qwen3ForCausalLM",
+    "smollm3": "SmolLM3ForCausalLM",
+    "gemma": "GemmaForCausalLM",
 }
 
 # Unequal prompts, padded on the left. (Padding is not 0, with which the oracle's beam search fills up with an end token.)

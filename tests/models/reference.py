@@ -55,6 +55,8 @@ _OWN: dict[str, dict[str, Any]] = {
     "mistral": {"num_key_value_heads": 2, "pad_token_id": 0, "sliding_window": 20},
     "qwen2": {"num_key_value_heads": 2, "pad_token_id": 0},
     "qwen3": {"num_key_value_heads": 2, "pad_token_id": 0, "head_dim": 12},
+    "smollm3": {"num_key_value_heads": 2, "pad_token_id": 0, "no_rope_layer_interval": 2},
+    "gemma": {"num_key_value_heads": 2, "pad_token_id": 0, "head_dim": 12, "hidden_act": "gelu_pytorch_tanh"},
     "distilbert": {
         "hidden_dim": 48,
         "dropout": 0.0,
@@ -68,7 +70,7 @@ _NOT_THEIRS: dict[str, tuple[str, ...]] = {
     "distilbert": ("intermediate_size", *_DROPOUTS),
     "gpt2": ("intermediate_size", *_DROPOUTS),
     "gpt_neox": ("hidden_dropout_prob", "attention_probs_dropout_prob"),
-    **dict.fromkeys(("llama", "mistral", "qwen2", "qwen3"), _DROPOUTS),
+    **dict.fromkeys(("llama", "mistral", "qwen2", "qwen3", "smollm3", "gemma"), _DROPOUTS),
 }
 
 
@@ -105,9 +107,11 @@ def reference_model(model_type: str, name: str, seed: int = 0, **edits: Any) -> 
 @torch.no_grad()
 def randomize(model: nn.Module, seed: int = 0) -> None:
     generator = torch.Generator().manual_seed(seed)
+    counts_from_one = type(model).__name__.startswith("Gemma")  # its norms multiply with 1 + weight
     for name, parameter in model.named_parameters():
         noise = torch.randn(parameter.shape, generator=generator) * 0.2
-        parameter.copy_(1 + noise if "norm" in name.lower() and name.endswith("weight") else noise)
+        is_scale = "norm" in name.lower() and name.endswith("weight") and not counts_from_one
+        parameter.copy_(1 + noise if is_scale else noise)
 
 
 def ours_of(name: str) -> type[PreTrainedModel]:

@@ -44,6 +44,8 @@ def test_equals_reference(model_type, name, tmp_path):
         ("llama", {"attention_bias": True, "mlp_bias": True, "head_dim": 12, "tie_word_embeddings": True}),
         ("llama", {"num_key_value_heads": 1, "rope_parameters": {"rope_theta": 500.0}}),
         ("qwen3", {"attention_bias": True, "num_key_value_heads": 4}),
+        ("smollm3", {"no_rope_layers": [0, 1, 1], "attention_bias": True, "mlp_bias": True}),
+        ("gemma", {"hidden_act": "gelu", "num_key_value_heads": 1}),
     ],
     ids=lambda value: value if isinstance(value, str) else "-".join(value),
 )
@@ -103,8 +105,9 @@ def test_older_names_of_rotary_settings(tmp_path):
                 "layer_types": ["sliding_attention", "full_attention"] * 2,
             },
         ),
+        ("smollm3", {"use_sliding_window": True, "sliding_window": 4}),
     ],
-    ids=["mistral", "qwen2", "qwen3"],
+    ids=["mistral", "qwen2", "qwen3", "smollm3"],
 )
 def test_sliding_windows(model_type, edits, tmp_path):
     edits = {**edits, "num_hidden_layers": 4 if "layer_types" in edits else 3}
@@ -117,6 +120,13 @@ def test_sliding_windows(model_type, edits, tmp_path):
         settings = {"max_new_tokens": 12, "eos_token_id": None, "num_beams": 3, "pad_token_id": 3}
         assert model.generate(**left, **settings).tolist() == reference.generate(**left, **settings).tolist()
     ref.assert_same_gradients(model, reference, lambda one: one(**whole, labels=whole["input_ids"]).loss)
+
+
+def test_settings_that_cannot_be():
+    with pytest.raises(ConfigurationError, match="looks back only"):
+        notebook_kit.GemmaConfig(use_bidirectional_attention=True)
+    with pytest.raises(ConfigurationError, match="1 entries, and there are 2 layers"):
+        notebook_kit.SmolLM3Config(num_hidden_layers=2, no_rope_layers=[1])
 
 
 def test_registry_is_whole():

@@ -1,0 +1,130 @@
+"""Gemma: a Llama whose token vectors are scaled up, whose norms count their scale from one, and whose gate is a GELU.
+
+Source: Gemma Team, Gemma: Open Models Based on Gemini Research and Technology, 2024.
+"""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+import torch
+from torch import Tensor
+
+from notebook_kit.errors import ConfigurationError
+from notebook_kit.models.llama import (
+    LlamaConfig,
+    LlamaForCausalLM,
+    LlamaForSequenceClassification,
+    LlamaModel,
+    RMSNorm,
+)
+
+__all__ = ["GemmaConfig", "GemmaForCausalLM", "GemmaForSequenceClassification", "GemmaModel"]
+
+
+class GemmaConfig(LlamaConfig):
+    """Gemma's settings: those of `LlamaConfig`, with the defaults of `gemma-7b`.
+
+    Example:
+        >>> from notebook_kit import GemmaConfig
+        >>> GemmaConfig().head_dim, GemmaConfig().tie_word_embeddings
+        (256, True)
+    """
+
+    model_type: ClassVar[str] = "gemma"
+    not_theirs: ClassVar[tuple[str, ...]] = ("mlp_bias", "pretraining_tp")
+
+    vocab_size: int = 256000
+    hidden_size: int = 3072
+    intermediate_size: int = 24576
+    num_hidden_layers: int = 28
+    num_attention_heads: int = 16
+    num_key_value_heads: int | None = 16
+    head_dim: int | None = 256
+    hidden_act: str = "gelu_pytorch_tanh"
+    max_position_embeddings: int = 8192
+    pad_token_id: int | None = 0
+    eos_token_id: int | list[int] | None = 1
+    bos_token_id: int | None = 2
+    tie_word_embeddings: bool = True
+    use_bidirectional_attention: bool | None = None
+
+    def validate(self) -> None:
+        super().validate()
+        if self.use_bidirectional_attention:
+            raise ConfigurationError(
+                "use_bidirectional_attention is set, and a Gemma here looks back only.",
+                next_step="Load a checkpoint that writes text, or leave the setting out.",
+            )
+        if self.hidden_act == "gelu":  # what the first checkpoints say and do not mean
+            self.hidden_act = "gelu_pytorch_tanh"
+
+    def embedding_scale(self) -> float:
+        return float(self.hidden_size**0.5)
+
+    def norm(self, width: int) -> RMSNorm:
+        return GemmaRMSNorm(width, self.rms_norm_eps)
+
+
+class GemmaRMSNorm(RMSNorm):
+    """An `RMSNorm` that multiplies with `1 + weight`, and rounds after that."""
+
+    start = 0.0
+
+    def forward(self, x: Tensor) -> Tensor:
+        exact = x.float()
+        exact = exact * torch.rsqrt(exact.square().mean(-1, keepdim=True) + self.eps)
+        return (exact * (1.0 + self.weight.float())).to(x.dtype)
+
+
+class GemmaModel(LlamaModel):
+    """The decoder; see `LlamaModel`.
+
+    Example:
+        >>> import torch
+        >>> from notebook_kit import GemmaConfig, GemmaModel
+        >>> size = {"hidden_size": 32, "num_hidden_layers": 1, "num_attention_heads": 4, "num_key_value_heads": 2, "vocab_size": 50}
+        >>> GemmaModel(GemmaConfig(**size))(torch.tensor([[7, 17, 8]])).last_hidden_state.shape
+        torch.Size([1, 3, 32])
+    """
+
+    config_class = GemmaConfig
+
+
+class GemmaForCausalLM(LlamaForCausalLM):
+    """The next token; see `LlamaForCausalLM`.
+
+    Example:
+        >>> import torch
+        >>> from notebook_kit import GemmaConfig, GemmaForCausalLM
+        >>> size = {"hidden_size": 32, "num_hidden_layers": 1, "num_attention_heads": 4, "num_key_value_heads": 2, "vocab_size": 50}
+        >>> model = GemmaForCausalLM(GemmaConfig(**size)).eval()
+        >>> model.generate(torch.tensor([[7, 17, 8]]), max_new_tokens=5, eos_token_id=None).shape
+        torch.Size([1, 8])
+    """
+
+    config_class = GemmaConfig
+    backbone = GemmaModel
+
+
+class GemmaForSequenceClassification(LlamaForSequenceClassification):
+    """One prediction a text; see `LlamaForSequenceClassification`.
+
+    Example:
+        >>> import torch
+        >>> from notebook_kit import GemmaConfig, GemmaForSequenceClassification
+        >>> size = {"hidden_size": 32, "num_hidden_layers": 1, "num_attention_heads": 4, "num_key_value_heads": 2, "vocab_size": 50}
+        >>> model = GemmaForSequenceClassification(GemmaConfig(**size, num_labels=3))
+        >>> model(torch.tensor([[7, 17, 8]])).logits.shape
+        torch.Size([1, 3])
+    """
+
+    config_class = GemmaConfig
+    backbone = GemmaModel
+
+
+heads = {
+    "AutoModel": GemmaModel,
+    "AutoModelForCausalLM": GemmaForCausalLM,
+    "AutoModelForSequenceClassification": GemmaForSequenceClassification,
+}

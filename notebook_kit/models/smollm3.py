@@ -1,0 +1,124 @@
+"""SmolLM3: a Llama in which every fourth layer does not turn queries and keys by their positions.
+
+Source: Bakouch et al., SmolLM3: smol, multilingual, long-context reasoner, 2025; Yang et al., RoPE to NoPE and Back Again, 2025.
+"""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+from notebook_kit.errors import ConfigurationError
+from notebook_kit.models.llama import LlamaConfig, LlamaForCausalLM, LlamaForSequenceClassification, LlamaModel
+
+__all__ = ["SmolLM3Config", "SmolLM3ForCausalLM", "SmolLM3ForSequenceClassification", "SmolLM3Model"]
+
+
+class SmolLM3Config(LlamaConfig):
+    """SmolLM3's settings: those of `LlamaConfig`, and which layers know positions.
+
+    Args:
+        no_rope_layers: For each layer 1 where queries and keys are turned by their positions, else 0.
+        no_rope_layer_interval: Where `no_rope_layers` is not given, every layer of this number does without.
+        use_sliding_window: Let the layers without positions see a window alone.
+        sliding_window: How many positions a window has.
+        layer_types: "full_attention" or "sliding_attention" for each layer, where that follows from nothing else.
+
+    Example:
+        >>> from notebook_kit import SmolLM3Config
+        >>> SmolLM3Config(num_hidden_layers=5).no_rope_layers
+        [1, 1, 1, 0, 1]
+    """
+
+    model_type: ClassVar[str] = "smollm3"
+    not_theirs: ClassVar[tuple[str, ...]] = ("head_dim", "pretraining_tp")
+    default_theta: ClassVar[float] = 2000000.0
+
+    vocab_size: int = 128256
+    hidden_size: int = 2048
+    num_hidden_layers: int = 36
+    num_attention_heads: int = 16
+    num_key_value_heads: int | None = 4
+    max_position_embeddings: int = 32768
+    pad_token_id: int | None = 128004
+    bos_token_id: int | None = 128000
+    eos_token_id: int | list[int] | None = 128001
+    tie_word_embeddings: bool = True
+    use_sliding_window: bool = False
+    sliding_window: int | None = None
+    no_rope_layers: list[int] | None = None
+    no_rope_layer_interval: int = 4
+    layer_types: list[str] | None = None
+
+    def validate(self) -> None:
+        super().validate()
+        layers = range(self.num_hidden_layers)
+        if self.no_rope_layers is None:
+            self.no_rope_layers = [int((layer + 1) % self.no_rope_layer_interval != 0) for layer in layers]
+        if len(self.no_rope_layers) < self.num_hidden_layers:
+            raise ConfigurationError(
+                f"no_rope_layers has {len(self.no_rope_layers)} entries, and there are {self.num_hidden_layers} layers.",
+                next_step="Give an entry for each layer, or leave it out.",
+            )
+        if self.layer_types is None:
+            slides = self.use_sliding_window and self.sliding_window is not None
+            kinds = ("full_attention", "sliding_attention")
+            self.layer_types = [kinds[slides and not self.no_rope_layers[layer]] for layer in layers]
+
+    def rotates(self) -> list[bool]:
+        return [bool(rotates) for rotates in self.no_rope_layers or ()]
+
+    def windows(self) -> list[int | None]:
+        return [self.sliding_window if kind == "sliding_attention" else None for kind in self.layer_types or ()]
+
+
+class SmolLM3Model(LlamaModel):
+    """The decoder; see `LlamaModel`.
+
+    Example:
+        >>> import torch
+        >>> from notebook_kit import SmolLM3Config, SmolLM3Model
+        >>> size = {"hidden_size": 32, "num_hidden_layers": 1, "num_attention_heads": 4, "num_key_value_heads": 2, "vocab_size": 50}
+        >>> SmolLM3Model(SmolLM3Config(**size))(torch.tensor([[7, 17, 8]])).last_hidden_state.shape
+        torch.Size([1, 3, 32])
+    """
+
+    config_class = SmolLM3Config
+
+
+class SmolLM3ForCausalLM(LlamaForCausalLM):
+    """The next token; see `LlamaForCausalLM`.
+
+    Example:
+        >>> import torch
+        >>> from notebook_kit import SmolLM3Config, SmolLM3ForCausalLM
+        >>> size = {"hidden_size": 32, "num_hidden_layers": 1, "num_attention_heads": 4, "num_key_value_heads": 2, "vocab_size": 50}
+        >>> model = SmolLM3ForCausalLM(SmolLM3Config(**size)).eval()
+        >>> model.generate(torch.tensor([[7, 17, 8]]), max_new_tokens=5, eos_token_id=None).shape
+        torch.Size([1, 8])
+    """
+
+    config_class = SmolLM3Config
+    backbone = SmolLM3Model
+
+
+class SmolLM3ForSequenceClassification(LlamaForSequenceClassification):
+    """One prediction a text; see `LlamaForSequenceClassification`.
+
+    Example:
+        >>> import torch
+        >>> from notebook_kit import SmolLM3Config, SmolLM3ForSequenceClassification
+        >>> size = {"hidden_size": 32, "num_hidden_layers": 1, "num_attention_heads": 4, "num_key_value_heads": 2, "vocab_size": 50}
+        >>> model = SmolLM3ForSequenceClassification(SmolLM3Config(**size, num_labels=3))
+        >>> model(torch.tensor([[7, 17, 8]])).logits.shape
+        torch.Size([1, 3])
+    """
+
+    config_class = SmolLM3Config
+    backbone = SmolLM3Model
+
+
+heads = {
+    "AutoModel": SmolLM3Model,
+    "AutoModelForCausalLM": SmolLM3ForCausalLM,
+    "AutoModelForSequenceClassification": SmolLM3ForSequenceClassification,
+}
