@@ -127,3 +127,18 @@ def test_one_row():
 def test_the_oracle_agrees_on_single_rows():
     mine, theirs = both("llama", ONE, max_new_tokens=30, eos_token_id=None)
     assert mine.tolist() == theirs.tolist()
+
+
+def test_a_processor_without_the_kernels(monkeypatch):
+    def refuses(*_):
+        raise RuntimeError("could not create a primitive")
+
+    monkeypatch.setattr(few_rows, "laid_out", refuses)
+    few_rows.available.cache_clear()
+    try:
+        assert not few_rows.available() and not packing.pays(torch.nn.Linear(2000, 2000), 4, 20)
+        layer, x = torch.nn.Linear(8, 8), torch.ones(1, 1, 8)
+        with torch.no_grad():
+            assert torch.equal(few_rows.one_row(layer, x), layer(x))
+    finally:
+        few_rows.available.cache_clear()
