@@ -321,7 +321,10 @@ def test_words_are_complete():
 # ------------------------------------------------------------------------------------------------- what the page is told
 
 
-def test_the_page_knows_what_the_record_has(page):
+def test_the_page_knows_what_the_record_has(page, monkeypatch):
+    # Many refreshes, however slow the machine: what they cost is another test's matter.
+    monkeypatch.setattr("notebook_kit.panels.training.sending.PERIOD", 0.02)
+    monkeypatch.setattr("notebook_kit.panels.training.sending.SLOWEST", 0.02)
     board = TrainingDashboard()
     told = page()
     generator = np.random.default_rng(0)
