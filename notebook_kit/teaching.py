@@ -2,8 +2,7 @@
 
     from notebook_kit.teaching import check
 
-It stands above the panels, as a tutorial does, so the core never imports it. The words follow
-`notebook_kit.panels.set_language`.
+The words follow `notebook_kit.panels.set_language`.
 """
 
 from __future__ import annotations
@@ -12,7 +11,7 @@ from collections.abc import Callable
 from typing import Any
 
 from notebook_kit.errors import NotebookKitError
-from notebook_kit.panels.language import strings
+from notebook_kit.language import strings
 
 __all__ = ["check"]
 
@@ -58,9 +57,7 @@ def check(
         verdict = ... if _is_open(given) else test(given)
         if verdict is not ... and not isinstance(verdict, str):
             verdict = bool(verdict)
-    except (
-        Exception
-    ) as error:  # a learner's code may raise anything, and a stack trace through our code teaches nothing
+    except Exception as error:  # a learner's code may raise anything; a stack trace through ours teaches nothing
         what = error.what if isinstance(error, NotebookKitError) else str(error)
         verdict = f"{hint} {words['teaching.raised'].format(error=f'{type(error).__name__}: {what}'.rstrip(': '))}"
     if verdict is ...:

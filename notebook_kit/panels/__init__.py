@@ -1,7 +1,7 @@
 """The panels: widgets that show what happens inside.
 
 Each panel is a Python class (`x.py`), a hand-written ES module beside it (`x.js`) and a line in `_HOMES`. What all share
-is in `panel.py`, `common.js`, `common.css`; the words of the interface are in `strings/`, one file a language.
+is in `panel.py`, `common.js`, `common.css`; the words of the interface are in `notebook_kit/strings/`.
 """
 
 from __future__ import annotations
@@ -10,12 +10,12 @@ import importlib
 from typing import Any
 
 _HOMES = {
-    "AttentionView": "attention_view",
-    "GenerationView": "generation_view",
-    "ModelPicker": "model_picker",
-    "Panel": "panel",
-    "TokenInspector": "token_inspector",
-    "TrainingDashboard": "training_dashboard",
+    "AttentionView": "panels.attention_view",
+    "GenerationView": "panels.generation_view",
+    "ModelPicker": "panels.model_picker",
+    "Panel": "panels.panel",
+    "TokenInspector": "panels.token_inspector",
+    "TrainingDashboard": "panels.training_dashboard",
     "set_language": "language",
 }
 
@@ -32,7 +32,7 @@ __all__ = [
 
 def __getattr__(name: str) -> Any:
     if name in _HOMES:
-        value = getattr(importlib.import_module(f"notebook_kit.panels.{_HOMES[name]}"), name)
+        value = getattr(importlib.import_module(f"notebook_kit.{_HOMES[name]}"), name)
         globals()[name] = value
         return value
     from notebook_kit.errors import near_matches

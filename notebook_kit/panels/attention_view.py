@@ -26,8 +26,8 @@ from notebook_kit.panels.attention.rollout import rollout
 from notebook_kit.panels.attention.scores import SCORES, scores_of
 from notebook_kit.panels.attention.source import Source
 from notebook_kit.panels.attention.transport import about, check_alike, indices, lens_of, names_of, pooled, quantised
-from notebook_kit.panels.generation.spelling import Spelling
 from notebook_kit.panels.panel import Answer, Face, Panel, described, slow
+from notebook_kit.panels.spelling import Spelling
 
 __all__ = ["AttentionView"]
 

@@ -18,9 +18,9 @@ from typing import Any, ClassVar
 import anywidget
 import traitlets
 
+from notebook_kit import language
 from notebook_kit.errors import NotebookKitError
 from notebook_kit.files import write_text
-from notebook_kit.panels import language
 
 __all__ = ["Answer", "Cancelled", "Face", "Panel", "slow"]
 

@@ -451,7 +451,7 @@ def test_telugu_face(weights):
 
 
 def test_languages_have_the_same_words():
-    from notebook_kit.panels.language import FOLDER
+    from notebook_kit.language import FOLDER
 
     tables = [json.loads((FOLDER / f"{code}.json").read_text(encoding="utf-8")) for code in ("en", "te")]
     keys = [{key for key in table if key.startswith("attention_view.")} for table in tables]

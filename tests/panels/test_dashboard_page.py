@@ -26,9 +26,9 @@ from dashboard_page import (
 from training.tiny_training import Line, line_rows, trainer
 
 from notebook_kit.errors import CheckpointError, InputError
+from notebook_kit.language import FOLDER
 from notebook_kit.panels import TrainingDashboard
 from notebook_kit.panels import training_dashboard as module
-from notebook_kit.panels.language import FOLDER
 from notebook_kit.panels.training.sending import BURST, BYTES_A_MINUTE, SHARE, SLOWEST, Sender
 from notebook_kit.training import RunRecord
 

@@ -14,8 +14,8 @@ from hub.conftest import cache, hub  # noqa: F401 - a stand-in Hub, a fresh cach
 
 from notebook_kit.errors import HubError, InputError, RepoNotFoundError
 from notebook_kit.hub import cached_models, locate
+from notebook_kit.language import strings
 from notebook_kit.panels import AttentionView, ModelPicker, TokenInspector, set_language
-from notebook_kit.panels.language import strings
 from notebook_kit.panels.panel import FACE_BYTES
 from notebook_kit.panels.picking.loading import Load
 

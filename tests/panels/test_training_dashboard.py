@@ -383,7 +383,9 @@ def test_outside_a_notebook_the_trainer_keeps_its_bar(tmp_path):
 
 def test_every_word_of_the_page_is_there_in_both_languages():
     """Keys are read from the page's code; those that are put together, by their beginnings."""
-    tables = {code: json.loads((FOLDER / "strings" / f"{code}.json").read_text("utf-8")) for code in ("en", "te")}
+    tables = {
+        code: json.loads((FOLDER.parent / "strings" / f"{code}.json").read_text("utf-8")) for code in ("en", "te")
+    }
     own = {code: {key for key in table if key.startswith("training_dashboard.")} for code, table in tables.items()}
     assert own["en"] == own["te"]
     files = [FOLDER / "training_dashboard.js", *(FOLDER / "training").glob("*.js"), *(FOLDER / "training").glob("*.py")]

@@ -7,9 +7,8 @@ import re
 
 import pytest
 
-from notebook_kit.panels import panel
+from notebook_kit.language import FOLDER as STRINGS
 
-STRINGS = panel.FOLDER / "strings"
 ENGLISH = json.loads((STRINGS / "en.json").read_text(encoding="utf-8"))
 OTHERS = sorted(path.stem for path in STRINGS.glob("*.json") if path.stem != "en")
 ONCE = {

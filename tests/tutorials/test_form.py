@@ -15,7 +15,7 @@ import nbformat
 import pytest
 from form import CHAPTERS, COLAB, FOLDER, NOTEBOOKS, PAGES, bound, exercises, parsed, read, tags, used
 
-from notebook_kit.panels.language import languages, set_language, strings
+from notebook_kit.language import languages, set_language, strings
 from notebook_kit.teaching import check
 
 ROOT = FOLDER.parent

@@ -16,8 +16,8 @@ from notebook_kit.generation.run import Run
 from notebook_kit.models.base import PreTrainedModel
 from notebook_kit.panels.attention.reading import evaluating
 from notebook_kit.panels.attention.source import Source
-from notebook_kit.panels.generation.spelling import Spelling
 from notebook_kit.panels.generation.steps import Branch, Step, measured
+from notebook_kit.panels.spelling import Spelling
 
 __all__ = ["SAMPLING", "Writer"]
 

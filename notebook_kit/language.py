@@ -6,19 +6,24 @@ import functools
 import json
 import weakref
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import Protocol
 
 from notebook_kit.errors import InputError, near_matches
-
-if TYPE_CHECKING:
-    from notebook_kit.panels.panel import Panel
 
 __all__ = ["languages", "set_language", "strings"]
 
 FOLDER = Path(__file__).parent / "strings"
 
+
+class Speaker(Protocol):
+    """What has words on the screen, such as a panel."""
+
+    def speak(self) -> None:
+        """Say them in the language that is spoken now."""
+
+
 _spoken = "en"
-_panels: weakref.WeakSet[Panel] = weakref.WeakSet()
+_speakers: weakref.WeakSet[Speaker] = weakref.WeakSet()
 
 
 def languages() -> list[str]:
@@ -70,13 +75,13 @@ def set_language(code: str) -> None:
             next_step=f"Choose one of {', '.join(map(repr, languages()))}.",
         )
     _spoken = code
-    for panel in list(_panels):
-        panel.speak()
+    for speaker in list(_speakers):
+        speaker.speak()
 
 
-def register(panel: Panel) -> None:
+def register(speaker: Speaker) -> None:
     """Let a panel follow the language as long as it lives."""
-    _panels.add(panel)
+    _speakers.add(speaker)
 
 
 def spoken() -> str:
