@@ -10,14 +10,13 @@ from collections.abc import Iterable
 from typing import Any, ClassVar
 
 import numpy as np
-import torch
 import traitlets
 from torch import Tensor
 
 from notebook_kit.errors import InputError, NotebookKitError
 from notebook_kit.panels import busy
 from notebook_kit.panels.generation import still
-from notebook_kit.panels.generation.looking import heads_of, looked_at
+from notebook_kit.panels.generation.looking import Looked, heads_of
 from notebook_kit.panels.generation.steps import Branch, Step
 from notebook_kit.panels.generation.writer import SAMPLING, Writer
 from notebook_kit.panels.panel import Answer, Face, Panel, described, slow
@@ -31,7 +30,6 @@ FACE_SECONDS = 1.5
 """How long the static face waits for a generation that has just begun."""
 
 MOST_BRANCHES = 12
-ATTENTION_BYTES = 64 * 2**20
 SETTINGS = ("do_sample", *SAMPLING, "repetition_penalty", "max_new_tokens")
 
 
@@ -130,7 +128,6 @@ class GenerationView(Panel):
         self._kept: OrderedDict[int, Branch] = OrderedDict()
         self._made = 0
         self._run: _Run | None = None
-        self._looked: OrderedDict[tuple[int, int, int], Tensor] = OrderedDict()
         self._agrees = False
         self._guard = threading.RLock()
         self._is_publishing = False
@@ -164,13 +161,12 @@ class GenerationView(Panel):
             for name, value in writer.defaults().items():
                 setattr(self, name, value)
             self._kept.clear()
-            self._looked.clear()
             self._take(writer)
             self.layer = self.head = None
             self._show(None)
 
     def _take(self, writer: Writer) -> None:
-        self._writer = writer
+        self._writer, self._looked = writer, Looked(writer)
         self._about = {
             "name": writer.name,
             "reads_apart": writer.reads_apart,
@@ -564,39 +560,8 @@ class GenerationView(Panel):
         }
 
     def _attention(self, branch: Branch, position: int, layer: int | None, head: int | None, combine: str) -> Tensor:
-        writer = self._writer_or_raise()
-        heads = heads_of(writer)
-        if layer is not None and layer not in heads:
-            raise InputError(
-                f"There is no layer {layer}.", next_step=f"Name one of {', '.join(map(str, sorted(heads)))}."
-            )
-        layers = sorted(heads) if layer is None else [layer]
-        if head is not None and any(not 0 <= head < heads[one] for one in layers):
-            raise InputError(
-                f"There is no head {head}.", next_step=f"Heads go from 0 to {min(heads[one] for one in layers) - 1}."
-            )
-        count = len(branch.steps)
-        with self._guard:
-            weights = {one: self._looked.get((branch.number, count, one)) for one in layers}
-        missing = [one for one in layers if weights[one] is None]
-        if missing:
-            # A copy, as it may be growing.
-            whole = Branch(**{**vars(branch), "steps": branch.steps[:count]})
-            found = looked_at(writer, whole, missing, self.check_cancelled)
-            weights |= found
-            with self._guard:
-                for one, tensor in found.items():
-                    self._looked[branch.number, count, one] = tensor
-                used = sum(tensor.nbytes for tensor in self._looked.values())
-                while used > ATTENTION_BYTES and len(self._looked) > len(layers):
-                    used -= self._looked.popitem(last=False)[1].nbytes
-        rows = [tensor[:, position] for tensor in weights.values() if tensor is not None]
-        if head is not None:
-            rows = [row[head : head + 1] for row in rows]
-        both = torch.cat(rows)  # (heads, context)
-        row = both.amax(0) if combine == "max" else both.mean(0)
-        seen = row.shape[0] if writer.reads_apart else len(branch.context) + position
-        return row[:seen].contiguous()
+        self._writer_or_raise()
+        return self._looked.at(branch, position, layer, head, combine, self.check_cancelled)
 
     # Results for programs --------------------------------------------------------------------------------------------
 
@@ -607,16 +572,7 @@ class GenerationView(Panel):
         model alone), `rank` (1 for the most probable), `entropy` (in nats), `after` (its probability after the rules and
         filters: what it was drawn from) and `left` (how many tokens they left to choose from).
         """
-        import pandas
-
-        branch = self._branch()
-        steps = [] if branch is None else branch.steps
-        lines = self._writer.spelling.line([step.chosen.token for step in steps]) if self._writer else []
-        rows = [
-            (text, token, step.chosen.before, step.chosen.rank, step.entropy, step.chosen.after, step.left)
-            for (text, token, *_), step in zip(lines, steps, strict=True)
-        ]
-        return pandas.DataFrame(rows, columns=["token", "id", "probability", "rank", "entropy", "after", "left"])
+        return still.table_of(self)
 
     def alternatives(self, position: int) -> Any:
         """What could have come in the place of a generated token, as a pandas DataFrame, by rank.

@@ -16,10 +16,10 @@ from writers import HOSTILE, bart, byte_tokenizer, gpt2, spaced_tokenizer, t5
 
 from notebook_kit import AutoModel, AutoTokenizer, pipeline, record_attention
 from notebook_kit.errors import InputError
+from notebook_kit.language import FOLDER
 from notebook_kit.panels import AttentionView, GenerationView, TokenInspector, set_language
-from notebook_kit.panels.generation.spelling import PART, SPECIAL, Spelling
-from notebook_kit.panels.language import FOLDER
 from notebook_kit.panels.panel import FACE_BYTES
+from notebook_kit.panels.spelling import PART, SPECIAL, Spelling
 
 PROMPT = "the cat sat"
 
@@ -293,7 +293,7 @@ def test_attention_is_recorded_layer_by_layer_where_it_is_large(view, monkeypatc
     from notebook_kit.panels.generation import looking
 
     whole = view.attention(5)
-    view._looked.clear()
+    view._looked._kept.clear()
     monkeypatch.setattr(looking, "AT_ONCE_BYTES", 1)
     assert torch.allclose(view.attention(5), whole, atol=1e-6)
 
@@ -312,11 +312,11 @@ def test_attention_of_encoder_decoders_is_cross_attention(writers, name):
 
 
 def test_attention_crosses_when_asked_for_and_is_read_once(view, monkeypatch):
-    from notebook_kit.panels import generation_view
+    from notebook_kit.panels.generation import looking
 
     ask, calls = asker(view), []
-    original = generation_view.looked_at
-    monkeypatch.setattr(generation_view, "looked_at", lambda *args: calls.append(args[2]) or original(*args))
+    original = looking.looked_at
+    monkeypatch.setattr(looking, "looked_at", lambda *args: calls.append(args[2]) or original(*args))
     content, [row] = ask("attention", branch=1, position=3, layer=1, head=None, combine="max")
     weights = torch.frombuffer(bytearray(row), dtype=torch.float32)
     assert torch.equal(weights, view.attention(3, layer=1, combine="max")) and content["answer"] == {"position": 3}
@@ -689,7 +689,7 @@ def test_words_exist_in_both_languages():
     assert keys[0] == keys[1] and len(keys[0]) > 60
     for key in keys[0]:
         assert set(re.findall(r"\{\w+\}", tables[0][key])) == set(re.findall(r"\{\w+\}", tables[1][key])), key
-    folder = FOLDER.parent
+    folder = FOLDER.parent / "panels"
     sources = [folder / "generation_view.js", *folder.glob("generation/*.js")]
     used = set(re.findall(r'words\("(\w+)"', "".join(path.read_text(encoding="utf-8") for path in sources)))
     known = keys[0] | {key for key in tables[0] if key.startswith("common.")}

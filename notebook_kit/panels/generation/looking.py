@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import inspect
+import threading
+from collections import OrderedDict
 from collections.abc import Callable
 from typing import Any
 
@@ -15,10 +17,90 @@ from notebook_kit.panels.attention.reading import asked_for, evaluating, has_sit
 from notebook_kit.panels.generation.steps import Branch
 from notebook_kit.panels.generation.writer import Writer
 
-__all__ = ["heads_of", "looked_at"]
+__all__ = ["Looked", "heads_of", "looked_at"]
 
 AT_ONCE_BYTES = 128 * 2**20
 """Up to here all layers are recorded in one run; beyond it one run a layer."""
+
+KEPT_BYTES = 64 * 2**20
+
+
+class Looked:
+    """What a model looked at, read when it is asked for; what was read last is kept. Threads may ask side by side.
+
+    Args:
+        writer: The model.
+    """
+
+    def __init__(self, writer: Writer) -> None:
+        self._writer, self._heads = writer, heads_of(writer)
+        self._kept: OrderedDict[tuple[int, int, int], Tensor] = OrderedDict()  # by branch, its length, and layer
+        self._guard = threading.Lock()
+
+    def at(
+        self,
+        branch: Branch,
+        position: int,
+        layer: int | None = None,
+        head: int | None = None,
+        combine: str = "mean",
+        check: Callable[[], None] = lambda: None,
+    ) -> Tensor:
+        """What one generated token was written from.
+
+        Args:
+            branch: What was written.
+            position: The generated token, counted from 0.
+            layer: The layer; None for all.
+            head: The head; None for all.
+            combine: "mean" or "max" over those.
+            check: Called between runs; raises to end it.
+
+        Returns:
+            `(tokens,)`: a weight for each token before it, or of an encoder-decoder for each token that was read.
+
+        Raises:
+            InputError: If there is no such layer or head, or the model does not show its attention.
+        """
+        heads = self._heads
+        if layer is not None and layer not in heads:
+            raise InputError(
+                f"There is no layer {layer}.", next_step=f"Name one of {', '.join(map(str, sorted(heads)))}."
+            )
+        layers = sorted(heads) if layer is None else [layer]
+        if head is not None and any(not 0 <= head < heads[one] for one in layers):
+            raise InputError(
+                f"There is no head {head}.", next_step=f"Heads go from 0 to {min(heads[one] for one in layers) - 1}."
+            )
+        rows = [weights[:, position] for weights in self._of(branch, layers, check)]
+        if head is not None:
+            rows = [row[head : head + 1] for row in rows]
+        both = torch.cat(rows)  # (heads, context)
+        row = both.amax(0) if combine == "max" else both.mean(0)
+        seen = row.shape[0] if self._writer.reads_apart else len(branch.context) + position
+        return row[:seen].contiguous()
+
+    def _of(self, branch: Branch, layers: list[int], check: Callable[[], None]) -> list[Tensor]:
+        count = len(branch.steps)
+        with self._guard:
+            found = {
+                one: self._kept[branch.number, count, one]
+                for one in layers
+                if (branch.number, count, one) in self._kept
+            }
+        missing = [one for one in layers if one not in found]
+        if missing:
+            # A copy, as it may be growing.
+            whole = Branch(**{**vars(branch), "steps": branch.steps[:count]})
+            fresh = looked_at(self._writer, whole, missing, check)
+            found |= fresh
+            with self._guard:
+                for one, tensor in fresh.items():
+                    self._kept[branch.number, count, one] = tensor
+                used = sum(tensor.nbytes for tensor in self._kept.values())
+                while used > KEPT_BYTES and len(self._kept) > len(layers):
+                    used -= self._kept.popitem(last=False)[1].nbytes
+        return [found[one] for one in layers]
 
 
 def heads_of(writer: Writer) -> dict[int, int]:

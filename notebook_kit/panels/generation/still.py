@@ -1,4 +1,4 @@
-"""A generation as it stands: a figure, the static face, and what a file on disk can answer."""
+"""A generation as it stands: a table, a figure, the static face, and what a file on disk can answer."""
 
 from __future__ import annotations
 
@@ -12,12 +12,26 @@ from notebook_kit.panels.panel import Face
 if TYPE_CHECKING:
     from notebook_kit.panels.generation_view import GenerationView
 
-__all__ = ["face_of", "figure_of", "questions_of"]
+__all__ = ["face_of", "figure_of", "questions_of", "table_of"]
 
 FACE_TOKENS = 150
 PROMPT_TOKENS = 40
 SAVED_STEPS = 400
 PICTURE_BYTES = 90_000
+
+
+def table_of(view: GenerationView) -> Any:
+    """The generated tokens as a DataFrame; its columns are told in `GenerationView.table`."""
+    import pandas
+
+    branch = view._branch()
+    steps = [] if branch is None else branch.steps
+    lines = view._writer.spelling.line([step.chosen.token for step in steps]) if view._writer else []
+    rows = [
+        (text, token, step.chosen.before, step.chosen.rank, step.entropy, step.chosen.after, step.left)
+        for (text, token, *_), step in zip(lines, steps, strict=True)
+    ]
+    return pandas.DataFrame(rows, columns=["token", "id", "probability", "rank", "entropy", "after", "left"])
 
 
 def figure_of(view: GenerationView, most: int = FACE_TOKENS) -> Any:
