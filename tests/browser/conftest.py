@@ -171,6 +171,23 @@ def lab_page(lab: Lab, chromium: Any) -> Iterator[Any]:
     context.close()
 
 
+@pytest.fixture
+def tall(lab_page: Any) -> Iterator[None]:
+    """A page tall enough for a panel to be photographed whole."""
+    lab_page.set_viewport_size({"width": 1300, "height": 2000})
+    yield
+    lab_page.set_viewport_size({"width": 1300, "height": 1000})
+
+
+@pytest.fixture
+def expect() -> Any:
+    """Playwright's `expect`, with the patience that a shared machine asks for."""
+    from playwright.sync_api import expect
+
+    expect.set_options(timeout=30_000)
+    return expect
+
+
 def load(page: Any, url: str) -> None:
     """Load a JupyterLab address and wait until it is restored."""
     page.goto(url, wait_until="domcontentloaded", timeout=120_000)

@@ -40,13 +40,6 @@ view
 """
 
 
-@pytest.fixture
-def expect() -> Any:
-    from playwright.sync_api import expect
-
-    return expect
-
-
 def drawn(page: Any, expect: Any, cells: int) -> Any:
     panel = page.locator(PANEL).first
     expect(panel.locator(".nk-av-cell")).to_have_count(cells, timeout=30_000)

@@ -9,6 +9,8 @@ from pathlib import Path
 import pytest
 from conftest import run_all, set_theme, shot
 
+pytestmark = pytest.mark.usefixtures("tall")
+
 sys.path.insert(0, str(Path(__file__).parents[1] / "panels"))
 
 PANEL = '.jp-NotebookPanel:visible .nk-panel[data-panel="generation_view"]'
@@ -85,22 +87,6 @@ import inspect
 late.__signature__ = inspect.signature(_forward)
 write.model.forward = late
 """
-
-
-@pytest.fixture
-def expect():
-    from playwright.sync_api import expect
-
-    expect.set_options(timeout=20_000)  # the machines that run this are shared
-    return expect
-
-
-@pytest.fixture(autouse=True)
-def tall(lab_page):
-    """A page tall enough for a panel to be photographed whole."""
-    lab_page.set_viewport_size({"width": 1300, "height": 2000})
-    yield
-    lab_page.set_viewport_size({"width": 1300, "height": 1000})
 
 
 def test_tokens_their_alternatives_and_a_branch(notebook, story_teller, expect, accessible):

@@ -8,6 +8,8 @@ from pathlib import Path
 import pytest
 from conftest import set_theme, shot
 
+pytestmark = pytest.mark.usefixtures("tall")
+
 WRITERS = str(Path(__file__).parents[1] / "panels")
 sys.path.insert(0, WRITERS)
 
@@ -35,22 +37,6 @@ from notebook_kit.panels import AttentionView
 tokenizer = writers.byte_tokenizer()
 view = AttentionView(writers.gpt2(tokenizer, layers=6), {TEXT!r}, tokenizer=tokenizer)
 view"""
-
-
-@pytest.fixture
-def expect():
-    from playwright.sync_api import expect
-
-    expect.set_options(timeout=20_000)  # the machines that run this are shared
-    return expect
-
-
-@pytest.fixture(autouse=True)
-def tall(lab_page):
-    """A page tall enough for a panel to be photographed whole."""
-    lab_page.set_viewport_size({"width": 1300, "height": 2000})
-    yield
-    lab_page.set_viewport_size({"width": 1300, "height": 1000})
 
 
 def test_layers_by_positions(notebook, expect, accessible):

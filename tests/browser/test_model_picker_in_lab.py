@@ -9,6 +9,8 @@ import pytest
 from conftest import set_theme, shot
 from standin_hub import StandInHub
 
+pytestmark = pytest.mark.usefixtures("tall")
+
 PANEL = '.jp-NotebookPanel:visible .nk-panel[data-panel="model_picker"]'
 AXE = '.jp-NotebookPanel:not(.lm-mod-hidden) .nk-panel[data-panel="model_picker"]'
 HOSTILE = "<img src=x onerror=alert(1)></script><script>alert(2)</script>"
@@ -70,22 +72,6 @@ from notebook_kit import zoo
 zoo.ZOO = {{"tiny-sentiment": zoo.ZOO["tiny-sentiment"]}}
 from notebook_kit.panels import AttentionView, ModelPicker, TokenInspector
 {more}"""
-
-
-@pytest.fixture
-def expect():
-    from playwright.sync_api import expect
-
-    expect.set_options(timeout=20_000)  # the machines that run this are shared
-    return expect
-
-
-@pytest.fixture(autouse=True)
-def tall(lab_page):
-    """A page tall enough for a panel to be photographed whole."""
-    lab_page.set_viewport_size({"width": 1300, "height": 1600})
-    yield
-    lab_page.set_viewport_size({"width": 1300, "height": 1000})
 
 
 def names(panel):

@@ -7,6 +7,8 @@ from pathlib import Path
 import pytest
 from conftest import run_all, set_theme, shot
 
+pytestmark = pytest.mark.usefixtures("tall")
+
 PANEL = '.jp-NotebookPanel:visible .nk-panel[data-panel="token_inspector"]'
 AXE = '.jp-NotebookPanel:not(.lm-mod-hidden) .nk-panel[data-panel="token_inspector"]'
 HOSTILE = "<img src=x onerror=alert(1)></script><script>alert(2)</script>"
@@ -34,14 +36,6 @@ minilm = AutoTokenizer.from_pretrained({str(minilm)!r})
 minilm.name_or_path = "all-MiniLM-L6-v2"
 inspector = TokenInspector({tokenizers}, text={text!r}{more})
 inspector"""
-
-
-@pytest.fixture
-def expect():
-    from playwright.sync_api import expect
-
-    expect.set_options(timeout=20_000)  # the machines that run this are shared
-    return expect
 
 
 def test_tokens_and_their_story(notebook, minilm, expect, accessible):
@@ -74,14 +68,6 @@ def test_tokens_and_their_story(notebook, minilm, expect, accessible):
     run_all_last(page)
     output = page.locator(".jp-NotebookPanel:visible .jp-OutputArea-output").last
     expect(output).not_to_have_text("[]")
-
-
-@pytest.fixture(autouse=True)
-def tall(lab_page):
-    """A page tall enough for a panel to be photographed whole."""
-    lab_page.set_viewport_size({"width": 1300, "height": 2000})
-    yield
-    lab_page.set_viewport_size({"width": 1300, "height": 1000})
 
 
 def run_all_last(page) -> None:

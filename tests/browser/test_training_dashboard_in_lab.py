@@ -9,6 +9,8 @@ import pytest
 from conftest import KERNEL_IS_IDLE, load, set_theme, shot
 from older_environment import kernel_spec, older_environment
 
+pytestmark = pytest.mark.usefixtures("tall")
+
 PANEL = '.jp-NotebookPanel:visible .nk-panel[data-panel="training_dashboard"]'
 AXE = '.jp-NotebookPanel:not(.lm-mod-hidden) .nk-panel[data-panel="training_dashboard"]'
 HOSTILE = "<img src=x onerror=alert(1)></script><script>alert(2)</script>"
@@ -41,22 +43,6 @@ data = [{"x": [i / 8], "labels": i / 4} for i in range(64)]
 arguments = TrainingArguments(tempfile.mkdtemp(), max_steps=3000, per_device_train_batch_size=8, use_cpu=True,
                               save_strategy="no", logging_steps=10, learning_rate=1e-3)
 trainer = Trainer(Line(), arguments, train_dataset=data, eval_dataset=data)"""
-
-
-@pytest.fixture
-def expect():
-    from playwright.sync_api import expect
-
-    expect.set_options(timeout=30_000)  # the machines that run this are shared
-    return expect
-
-
-@pytest.fixture(autouse=True)
-def tall(lab_page):
-    """A page tall enough for the panel to be photographed whole."""
-    lab_page.set_viewport_size({"width": 1300, "height": 1800})
-    yield
-    lab_page.set_viewport_size({"width": 1300, "height": 1000})
 
 
 def start_all(page) -> None:

@@ -8,7 +8,9 @@ from pathlib import Path
 
 import pytest
 from conftest import set_theme, shot
-from test_training_dashboard_in_lab import AXE, LOOP, PANEL, TRAINER, expect, start_all, tall, wait_until_idle  # noqa: F401 - fixtures
+from test_training_dashboard_in_lab import AXE, LOOP, PANEL, TRAINER, start_all, wait_until_idle
+
+pytestmark = pytest.mark.usefixtures("tall")
 
 LONG = "a metric with a very long name that nobody would type by hand but some logger makes " * 2
 
@@ -33,7 +35,7 @@ time.sleep(2)"""
 
 
 @pytest.fixture
-def panel_of(notebook, expect):  # noqa: F811
+def panel_of(notebook, expect):
     def made(*cells):
         page = notebook(list(cells))
         panel = page.locator(PANEL).last
@@ -43,7 +45,7 @@ def panel_of(notebook, expect):  # noqa: F811
     return made
 
 
-def test_exact_values_and_zoom_with_the_mouse(panel_of, expect):  # noqa: F811
+def test_exact_values_and_zoom_with_the_mouse(panel_of, expect):
     page, panel = panel_of(LOOP + "\nprint('step 300:', board.table()['loss'][300])")
     exact = page.locator(".jp-NotebookPanel:visible .jp-OutputArea-output", has_text="step 300:").last.inner_text()
     value = float(exact.split()[-1])
@@ -91,7 +93,7 @@ def test_exact_values_and_zoom_with_the_mouse(panel_of, expect):  # noqa: F811
     expect(panel.locator(".nk-td-grid")).to_contain_text(re.compile(r"\d s"))
 
 
-def test_a_long_run_is_fine_where_it_is_looked_at(notebook, expect):  # noqa: F811
+def test_a_long_run_is_fine_where_it_is_looked_at(notebook, expect):
     cell = LOOP.replace("601", "20001").replace("step % 60", "step % 2000") + "\nboard"
     page = notebook([cell])
     panel = page.locator(PANEL).last
@@ -120,7 +122,7 @@ def test_pictures_are_taken_away(panel_of, kind, tmp_path):
     Path(shot(panel, "dashboard_light")).with_name(f"dashboard_export.{kind.lower()}").write_bytes(data)
 
 
-def test_a_run_that_is_opened_again(panel_of, expect, accessible, tmp_path):  # noqa: F811
+def test_a_run_that_is_opened_again(panel_of, expect, accessible, tmp_path):
     folder = str(tmp_path / "run")
     cell = LOOP.replace("TrainingDashboard()", f"TrainingDashboard({folder!r})")
     page, panel = panel_of(cell, f"TrainingDashboard.load({folder!r})")
@@ -133,7 +135,7 @@ def test_a_run_that_is_opened_again(panel_of, expect, accessible, tmp_path):  # 
     accessible(page, AXE)
 
 
-def test_a_trainers_state_has_no_times(notebook, expect, tmp_path):  # noqa: F811
+def test_a_trainers_state_has_no_times(notebook, expect, tmp_path):
     history = [{"step": step, "epoch": step / 10, "loss": 1 / step, "learning_rate": 1e-3} for step in range(1, 31)]
     history += [{"step": 30, "epoch": 3.0, "eval_loss": 0.4}]
     state = {"log_history": history, "global_step": 30, "max_steps": 30, "num_train_epochs": 3}
@@ -148,7 +150,7 @@ def test_a_trainers_state_has_no_times(notebook, expect, tmp_path):  # noqa: F81
     shot(panel, "dashboard_state")
 
 
-def test_while_it_runs_narrow_dark_and_in_telugu(notebook, expect, accessible):  # noqa: F811
+def test_while_it_runs_narrow_dark_and_in_telugu(notebook, expect, accessible):
     page = notebook([GOING])
     panel = page.locator(PANEL)
     expect(panel.locator(".nk-td-pill")).to_have_text("running")
@@ -183,7 +185,7 @@ def start_all_below(page) -> None:
     )
 
 
-def test_several_at_a_time_and_in_a_box(notebook, expect):  # noqa: F811
+def test_several_at_a_time_and_in_a_box(notebook, expect):
     second = re.sub(r"\bboard\b", "other", GOING).replace("2000", "1500")
     page = notebook([GOING, second, "import ipywidgets\nipywidgets.VBox([board, other])"])
     panels = page.locator(PANEL)
@@ -200,7 +202,7 @@ def test_several_at_a_time_and_in_a_box(notebook, expect):  # noqa: F811
     expect(panels.nth(1).locator(".nk-td-pill")).to_have_text("ended")
 
 
-def test_one_dashboard_for_two_runs_and_two_kinds(notebook, expect):  # noqa: F811
+def test_one_dashboard_for_two_runs_and_two_kinds(notebook, expect):
     cells = [TRAINER.replace("3000", "40").replace("eval_dataset=data)", "eval_dataset=data, callbacks=[board])")]
     cells[0] = "from notebook_kit.panels import TrainingDashboard\nboard = TrainingDashboard()" + cells[0]
     cells += ["_ = trainer.train()", "_ = trainer.train()"]
@@ -211,7 +213,7 @@ def test_one_dashboard_for_two_runs_and_two_kinds(notebook, expect):  # noqa: F8
         expect(panels.nth(number).locator(".nk-td-line").first).to_contain_text("step 40 of 40")
 
 
-def test_what_goes_wrong_is_told(notebook, expect):  # noqa: F811
+def test_what_goes_wrong_is_told(notebook, expect):
     cell = LOOP.replace(
         "    loss = 2.2", "    if step == 300: raise ValueError('the data ended')\n        loss = 2.2", 1
     )
@@ -227,7 +229,7 @@ def test_what_goes_wrong_is_told(notebook, expect):  # noqa: F811
 
 
 @pytest.mark.parametrize("library", ["notebook_kit", "transformers"])
-def test_a_cell_that_is_interrupted(notebook, expect, library):  # noqa: F811
+def test_a_cell_that_is_interrupted(notebook, expect, library):
     cell = TRAINER.replace("eval_dataset=data)", "eval_dataset=data, callbacks=[TrainingDashboard()])")
     if library == "transformers":
         cell = cell.replace("from notebook_kit import", "from transformers import")
@@ -249,7 +251,7 @@ def test_a_cell_that_is_interrupted(notebook, expect, library):  # noqa: F811
     expect(panels.last.locator(".nk-td-pill")).to_have_text("ended")
 
 
-def test_long_names_odd_values_and_none(notebook, expect, accessible):  # noqa: F811
+def test_long_names_odd_values_and_none(notebook, expect, accessible):
     cell = f"""
 from notebook_kit.panels import TrainingDashboard
 with TrainingDashboard(shown={LONG!r}) as board:

@@ -9,25 +9,11 @@ import nbformat
 import pytest
 from conftest import shot
 
+pytestmark = pytest.mark.usefixtures("tall")
+
 TUTORIALS = Path(__file__).parents[2] / "tutorials"
 PANEL = '.jp-NotebookPanel:visible .nk-panel[data-panel="{}"]'
 SECONDS = 300
-
-
-@pytest.fixture
-def expect():
-    from playwright.sync_api import expect
-
-    expect.set_options(timeout=30_000)  # the machines that run this are shared
-    return expect
-
-
-@pytest.fixture(autouse=True)
-def tall(lab_page):
-    """A page tall enough for a panel to be photographed whole."""
-    lab_page.set_viewport_size({"width": 1300, "height": 1800})
-    yield
-    lab_page.set_viewport_size({"width": 1300, "height": 1000})
 
 
 @pytest.mark.timeout(2 * SECONDS)
