@@ -94,7 +94,7 @@ def test_measure(notebook, lab_page, minilm, what, text, tokenizers, keys):
 def analysis(minilm: Path, text: str) -> str:
     """The answer alone, without page and network."""
     from notebook_kit.panels import TokenInspector
-    from notebook_kit.processing.text import AutoTokenizer
+    from notebook_kit.processing.text.auto import AutoTokenizer
 
     panel = TokenInspector(AutoTokenizer.from_pretrained(minilm))
     times = []

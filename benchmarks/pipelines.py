@@ -23,7 +23,7 @@ os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
 
 
 def sentences(count: int) -> list[str]:
-    from notebook_kit.zoo import data
+    from notebook_kit.recipes import data
 
     texts = [snippet.text for group in data.GROUPS for snippet in data.snippets(group)]
     return random.Random(0).sample(texts, count)

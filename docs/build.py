@@ -31,12 +31,12 @@ REPOSITORY = "https://github.com/notebook-kit/notebook_kit/blob/main"
 
 GROUPS = {
     "Pipelines": ["pipelines"],
-    "Tokenizers": ["processing.text"],
+    "Tokenizers": ["processing.text.auto"],
     "Auto classes": ["models.auto"],
     "Generation": ["generation"],
-    "Looking inside": ["models.attention"],
+    "Looking inside": ["nn.attention"],
     "Training": ["training"],
-    "What models share": ["configuration", "models.base", "models.outputs"],
+    "What models share": ["configuration", "nn.base", "nn.outputs"],
 }
 """Pages of the reference -> homes of their names; every further home gets a page of its own among the model families."""
 MODULES = {

@@ -216,9 +216,9 @@ _HOMES = {
         ],
         "generation",
     ),
-    **dict.fromkeys(["ablate_heads", "record_attention"], "models.attention"),
-    **dict.fromkeys(["ModelOutput"], "models.outputs"),
-    **dict.fromkeys(["PreTrainedModel"], "models.base"),
+    **dict.fromkeys(["ablate_heads", "record_attention"], "nn.attention"),
+    **dict.fromkeys(["ModelOutput"], "nn.outputs"),
+    **dict.fromkeys(["PreTrainedModel"], "nn.base"),
     **dict.fromkeys(["PreTrainedConfig", "PretrainedConfig"], "configuration"),
     **dict.fromkeys(["AutoTokenizer", "BatchEncoding", "PreTrainedTokenizerFast"], "processing.text"),
     **dict.fromkeys(

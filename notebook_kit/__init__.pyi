@@ -46,8 +46,6 @@ from notebook_kit.models.albert import AlbertForQuestionAnswering as AlbertForQu
 from notebook_kit.models.albert import AlbertForSequenceClassification as AlbertForSequenceClassification
 from notebook_kit.models.albert import AlbertForTokenClassification as AlbertForTokenClassification
 from notebook_kit.models.albert import AlbertModel as AlbertModel
-from notebook_kit.models.attention import ablate_heads as ablate_heads
-from notebook_kit.models.attention import record_attention as record_attention
 from notebook_kit.models.auto import AutoConfig as AutoConfig
 from notebook_kit.models.auto import AutoModel as AutoModel
 from notebook_kit.models.auto import AutoModelForCausalLM as AutoModelForCausalLM
@@ -60,7 +58,6 @@ from notebook_kit.models.bart import BartConfig as BartConfig
 from notebook_kit.models.bart import BartForConditionalGeneration as BartForConditionalGeneration
 from notebook_kit.models.bart import BartForSequenceClassification as BartForSequenceClassification
 from notebook_kit.models.bart import BartModel as BartModel
-from notebook_kit.models.base import PreTrainedModel as PreTrainedModel
 from notebook_kit.models.bert import BertConfig as BertConfig
 from notebook_kit.models.bert import BertForMaskedLM as BertForMaskedLM
 from notebook_kit.models.bert import BertForQuestionAnswering as BertForQuestionAnswering
@@ -123,7 +120,6 @@ from notebook_kit.models.mt5 import MT5Config as MT5Config
 from notebook_kit.models.mt5 import MT5EncoderModel as MT5EncoderModel
 from notebook_kit.models.mt5 import MT5ForConditionalGeneration as MT5ForConditionalGeneration
 from notebook_kit.models.mt5 import MT5Model as MT5Model
-from notebook_kit.models.outputs import ModelOutput as ModelOutput
 from notebook_kit.models.qwen2 import Qwen2Config as Qwen2Config
 from notebook_kit.models.qwen2 import Qwen2ForCausalLM as Qwen2ForCausalLM
 from notebook_kit.models.qwen2 import Qwen2ForSequenceClassification as Qwen2ForSequenceClassification
@@ -152,6 +148,10 @@ from notebook_kit.models.xlm_roberta import XLMRobertaForQuestionAnswering as XL
 from notebook_kit.models.xlm_roberta import XLMRobertaForSequenceClassification as XLMRobertaForSequenceClassification
 from notebook_kit.models.xlm_roberta import XLMRobertaForTokenClassification as XLMRobertaForTokenClassification
 from notebook_kit.models.xlm_roberta import XLMRobertaModel as XLMRobertaModel
+from notebook_kit.nn.attention import ablate_heads as ablate_heads
+from notebook_kit.nn.attention import record_attention as record_attention
+from notebook_kit.nn.base import PreTrainedModel as PreTrainedModel
+from notebook_kit.nn.outputs import ModelOutput as ModelOutput
 from notebook_kit.pipelines import FeatureExtractionPipeline as FeatureExtractionPipeline
 from notebook_kit.pipelines import FillMaskPipeline as FillMaskPipeline
 from notebook_kit.pipelines import Pipeline as Pipeline

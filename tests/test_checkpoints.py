@@ -15,7 +15,7 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from notebook_kit.checkpoints import open_weights, save_weights
+from notebook_kit.checkpoints.weights import open_weights, save_weights
 from notebook_kit.errors import CheckpointError, HubError, InputError, RepoNotFoundError, UnsafeFileError
 
 DTYPES = [
@@ -94,7 +94,7 @@ def test_reading_takes_no_memory_until_it_is_used(tmp_path):
     save_weights({"a": torch.ones(64, 1024, 256), "b": torch.ones(64, 1024, 256)}, tmp_path)  # 128 MiB
     code = """if True:
         import sys, torch
-        from notebook_kit.checkpoints import open_weights
+        from notebook_kit.checkpoints.weights import open_weights
 
         def private():  # anonymous memory, in MiB
             return int(next(l for l in open("/proc/self/status") if l.startswith("RssAnon")).split()[1]) / 1024
@@ -416,7 +416,7 @@ def test_awkward_tensors(tmp_path):
 
 def test_saving_copies_nothing_that_need_not_be(tmp_path):
     """Tensors of an open checkpoint are views of one mapped file, and still share no byte."""
-    from notebook_kit.checkpoints import _split
+    from notebook_kit.checkpoints.weights import _split
 
     save_weights({"a": torch.ones(10), "b": torch.ones(10)}, tmp_path)
     read = dict(open_weights(tmp_path))
@@ -440,7 +440,7 @@ def test_what_cannot_be_saved(tmp_path):
     ("text", "size"), [("5GB", 5 * 10**9), ("1.5 MB", 1_500_000), ("2KiB", 2048), ("7", 7), (9, 9)]
 )
 def test_sizes(text, size):
-    from notebook_kit.checkpoints import _bytes
+    from notebook_kit.checkpoints.weights import _bytes
 
     assert _bytes(text) == size
 

@@ -22,7 +22,7 @@ import importlib
 from typing import Any
 
 _HOMES = {
-    **dict.fromkeys(["KVCache"], "cache"),
+    **dict.fromkeys(["KVCache"], "notebook_kit.nn.cache"),
     **dict.fromkeys(["GenerationConfig"], "configuration"),
     **dict.fromkeys(
         [
@@ -91,6 +91,7 @@ __all__ = list(_HOMES)
 def __getattr__(name: str) -> Any:
     if name not in _HOMES:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    value = getattr(importlib.import_module(f"{__name__}.{_HOMES[name]}"), name)
+    home = _HOMES[name]
+    value = getattr(importlib.import_module(home if "." in home else f"{__name__}.{home}"), name)
     globals()[name] = value
     return value

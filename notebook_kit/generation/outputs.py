@@ -6,7 +6,7 @@ from typing import Any
 
 from torch import Tensor
 
-from notebook_kit.models.outputs import ModelOutput
+from notebook_kit.nn.outputs import ModelOutput
 
 __all__ = [
     "GenerateBeamDecoderOnlyOutput",

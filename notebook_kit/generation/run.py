@@ -12,12 +12,12 @@ from torch import Tensor
 
 from notebook_kit.errors import NotebookKitWarning
 from notebook_kit.generation import outputs
-from notebook_kit.generation.cache import KVCache
 from notebook_kit.generation.configuration import GenerationConfig
-from notebook_kit.generation.packing import PackedProducts
-from notebook_kit.generation.packing import pays as packing_pays
 from notebook_kit.generation.processors import LogitsProcessorList
 from notebook_kit.generation.stopping import StoppingCriteriaList
+from notebook_kit.nn.cache import KVCache
+from notebook_kit.nn.packing import PackedProducts
+from notebook_kit.nn.packing import pays as packing_pays
 
 __all__ = ["Prompt", "Run"]
 

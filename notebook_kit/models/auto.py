@@ -16,7 +16,7 @@ from notebook_kit.hub import HUB_OPTIONS, Source, locate
 if TYPE_CHECKING:
     from types import ModuleType
 
-    from notebook_kit.models.base import PreTrainedModel
+    from notebook_kit.nn.base import PreTrainedModel
 
 __all__ = [
     "FAMILIES",

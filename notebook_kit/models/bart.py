@@ -15,14 +15,14 @@ from torch.nn import functional as F
 from notebook_kit.configuration import PretrainedConfig
 from notebook_kit.errors import InputError
 from notebook_kit.models.bart_blocks import BartDecoder, BartEncoder
-from notebook_kit.models.base import PreTrainedModel
-from notebook_kit.models.encoder_decoder import DecoderOptions, encoded, join_outputs, shift_tokens_right
-from notebook_kit.models.few_rows import one_row
-from notebook_kit.models.layers import cross_entropy, sequence_classification_loss
-from notebook_kit.models.outputs import Seq2SeqLMOutput, Seq2SeqModelOutput, Seq2SeqSequenceClassifierOutput
+from notebook_kit.nn.base import PreTrainedModel
+from notebook_kit.nn.encoder_decoder import DecoderOptions, encoded, join_outputs, shift_tokens_right
+from notebook_kit.nn.few_rows import one_row
+from notebook_kit.nn.layers import cross_entropy, sequence_classification_loss
+from notebook_kit.nn.outputs import Seq2SeqLMOutput, Seq2SeqModelOutput, Seq2SeqSequenceClassifierOutput
 
 if TYPE_CHECKING:
-    from notebook_kit.checkpoints import Weights
+    from notebook_kit.checkpoints.weights import Weights
 
 __all__ = ["BartConfig", "BartForConditionalGeneration", "BartForSequenceClassification", "BartModel"]
 

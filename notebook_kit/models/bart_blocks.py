@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import torch
 from torch import Tensor, nn
 
-from notebook_kit.models.attention import AttentionSite, attend, causal_mask, padding_mask
-from notebook_kit.models.encoder_decoder import decoder_cache, decoder_sites, recording
-from notebook_kit.models.layers import (
+from notebook_kit.nn.attention import AttentionSite, attend, causal_mask, padding_mask
+from notebook_kit.nn.encoder_decoder import decoder_cache, decoder_sites, recording
+from notebook_kit.nn.layers import (
     activation,
     check_length,
     embed_tokens,
@@ -19,10 +19,10 @@ from notebook_kit.models.layers import (
     run_layers,
     split_heads,
 )
-from notebook_kit.models.outputs import BaseModelOutput, BaseModelOutputWithPastAndCrossAttentions
+from notebook_kit.nn.outputs import BaseModelOutput, BaseModelOutputWithPastAndCrossAttentions
 
 if TYPE_CHECKING:
-    from notebook_kit.generation.cache import KVCache
+    from notebook_kit.nn.cache import KVCache
 
 __all__ = ["BartDecoder", "BartDecoderLayer", "BartEncoder", "BartEncoderLayer", "BartPositions"]
 

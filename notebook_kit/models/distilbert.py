@@ -11,9 +11,9 @@ import torch
 from torch import Tensor, nn
 
 from notebook_kit.configuration import PretrainedConfig
-from notebook_kit.models.attention import AttentionSite, attend, padding_mask
-from notebook_kit.models.base import PreTrainedModel
-from notebook_kit.models.layers import (
+from notebook_kit.nn.attention import AttentionSite, attend, padding_mask
+from notebook_kit.nn.base import PreTrainedModel
+from notebook_kit.nn.layers import (
     OutputOptions,
     activation,
     check_length,
@@ -26,7 +26,7 @@ from notebook_kit.models.layers import (
     sequence_classification_loss,
     split_heads,
 )
-from notebook_kit.models.outputs import (
+from notebook_kit.nn.outputs import (
     BaseModelOutput,
     MaskedLMOutput,
     QuestionAnsweringModelOutput,

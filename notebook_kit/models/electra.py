@@ -11,17 +11,17 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from notebook_kit.configuration import PretrainedConfig
-from notebook_kit.models.attention import padding_mask
-from notebook_kit.models.base import PreTrainedModel
 from notebook_kit.models.bert import BertEmbeddings, BertEncoder, classifier_dropout
-from notebook_kit.models.layers import (
+from notebook_kit.nn.attention import padding_mask
+from notebook_kit.nn.base import PreTrainedModel
+from notebook_kit.nn.layers import (
     OutputOptions,
     activation,
     cross_entropy,
     question_answering_loss,
     sequence_classification_loss,
 )
-from notebook_kit.models.outputs import (
+from notebook_kit.nn.outputs import (
     BaseModelOutput,
     MaskedLMOutput,
     ModelOutput,

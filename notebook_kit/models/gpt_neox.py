@@ -11,12 +11,12 @@ from typing import TYPE_CHECKING, Any, ClassVar, Unpack
 from torch import Tensor, nn
 
 from notebook_kit.errors import ConfigurationError
-from notebook_kit.models.attention import AttentionSite, attend, causal_mask
-from notebook_kit.models.base import PreTrainedModel
-from notebook_kit.models.decoder import kept, last_token_logits, next_token_loss
-from notebook_kit.models.encoder_decoder import DecoderOptions, decoder_cache
-from notebook_kit.models.few_rows import one_row
-from notebook_kit.models.layers import (
+from notebook_kit.nn.attention import AttentionSite, attend, causal_mask
+from notebook_kit.nn.base import PreTrainedModel
+from notebook_kit.nn.decoder import kept, last_token_logits, next_token_loss
+from notebook_kit.nn.encoder_decoder import DecoderOptions, decoder_cache
+from notebook_kit.nn.few_rows import one_row
+from notebook_kit.nn.layers import (
     activation,
     embed_tokens,
     input_size,
@@ -24,15 +24,15 @@ from notebook_kit.models.layers import (
     run_layers,
     sequence_classification_loss,
 )
-from notebook_kit.models.outputs import (
+from notebook_kit.nn.outputs import (
     BaseModelOutputWithPast,
     CausalLMOutputWithPast,
     SequenceClassifierOutputWithPast,
 )
-from notebook_kit.models.rotary import Rotary, RotaryConfig, rotate
+from notebook_kit.nn.rotary import Rotary, RotaryConfig, rotate
 
 if TYPE_CHECKING:
-    from notebook_kit.generation.cache import KVCache
+    from notebook_kit.nn.cache import KVCache
 
 __all__ = ["GPTNeoXConfig", "GPTNeoXForCausalLM", "GPTNeoXForSequenceClassification", "GPTNeoXModel"]
 

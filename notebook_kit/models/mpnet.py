@@ -13,10 +13,10 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from notebook_kit.configuration import PretrainedConfig
-from notebook_kit.models.attention import AttentionSite, attend, padding_mask
-from notebook_kit.models.base import PreTrainedModel
 from notebook_kit.models.bert import BertPooler, BertResidual
-from notebook_kit.models.layers import (
+from notebook_kit.nn.attention import AttentionSite, attend, padding_mask
+from notebook_kit.nn.base import PreTrainedModel
+from notebook_kit.nn.layers import (
     OutputOptions,
     activation,
     cross_entropy,
@@ -29,7 +29,7 @@ from notebook_kit.models.layers import (
     sequence_classification_loss,
     split_heads,
 )
-from notebook_kit.models.outputs import (
+from notebook_kit.nn.outputs import (
     BaseModelOutputWithPooling,
     MaskedLMOutput,
     QuestionAnsweringModelOutput,

@@ -14,17 +14,17 @@ from torch.nn import functional as F
 
 from notebook_kit.configuration import PretrainedConfig
 from notebook_kit.errors import ConfigurationError
-from notebook_kit.models.attention import padding_mask
-from notebook_kit.models.base import PreTrainedModel
 from notebook_kit.models.bert import BertEmbeddings, BertEncoder, BertPooler, classifier_dropout
-from notebook_kit.models.layers import (
+from notebook_kit.nn.attention import padding_mask
+from notebook_kit.nn.base import PreTrainedModel
+from notebook_kit.nn.layers import (
     OutputOptions,
     cross_entropy,
     positions_after_padding,
     question_answering_loss,
     sequence_classification_loss,
 )
-from notebook_kit.models.outputs import (
+from notebook_kit.nn.outputs import (
     BaseModelOutputWithPooling,
     MaskedLMOutput,
     QuestionAnsweringModelOutput,

@@ -12,16 +12,16 @@ from torch import Tensor, nn
 
 from notebook_kit.configuration import PretrainedConfig
 from notebook_kit.errors import ConfigurationError, InputError
-from notebook_kit.models.base import PreTrainedModel
-from notebook_kit.models.encoder_decoder import DecoderOptions, encoded, join_outputs, shift_tokens_right
-from notebook_kit.models.few_rows import one_row
-from notebook_kit.models.layers import cross_entropy
-from notebook_kit.models.outputs import BaseModelOutput, Seq2SeqLMOutput, Seq2SeqModelOutput
 from notebook_kit.models.t5_blocks import T5LayerNorm, T5Stack
+from notebook_kit.nn.base import PreTrainedModel
+from notebook_kit.nn.encoder_decoder import DecoderOptions, encoded, join_outputs, shift_tokens_right
+from notebook_kit.nn.few_rows import one_row
+from notebook_kit.nn.layers import cross_entropy
+from notebook_kit.nn.outputs import BaseModelOutput, Seq2SeqLMOutput, Seq2SeqModelOutput
 
 if TYPE_CHECKING:
-    from notebook_kit.checkpoints import Weights
-    from notebook_kit.generation.cache import KVCache
+    from notebook_kit.checkpoints.weights import Weights
+    from notebook_kit.nn.cache import KVCache
 
 __all__ = ["T5Config", "T5EncoderModel", "T5ForConditionalGeneration", "T5Model"]
 

@@ -10,12 +10,12 @@ import importlib
 from typing import Any
 
 _HOMES = {
-    "AttentionView": "panels.attention_view",
-    "GenerationView": "panels.generation_view",
-    "ModelPicker": "panels.model_picker",
+    "AttentionView": "panels.attention_view.attention_view",
+    "GenerationView": "panels.generation_view.generation_view",
+    "ModelPicker": "panels.model_picker.model_picker",
     "Panel": "panels.panel",
-    "TokenInspector": "panels.token_inspector",
-    "TrainingDashboard": "panels.training_dashboard",
+    "TokenInspector": "panels.token_inspector.token_inspector",
+    "TrainingDashboard": "panels.training_dashboard.training_dashboard",
     "set_language": "language",
 }
 

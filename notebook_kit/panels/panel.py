@@ -105,8 +105,9 @@ class Panel(anywidget.AnyWidget):
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
         if "name" in cls.__dict__:  # not when a widget makes a class of its own with traits added
-            cls._esm = "\n".join(_read(part) for part in ("common.js", *cls.parts, f"{cls.name}.js"))
-            cls._css = _read("common.css") + (_read(f"{cls.name}.css") if (FOLDER / f"{cls.name}.css").exists() else "")
+            cls._esm = "\n".join(_read(part) for part in ("shared/common.js", *cls.parts, f"{cls.name}/{cls.name}.js"))
+            style = f"{cls.name}/{cls.name}.css"
+            cls._css = _read("shared/common.css") + (_read(style) if (FOLDER / style).exists() else "")
         super().__init_subclass__(**kwargs)
 
     def __init__(self, **traits: Any) -> None:
@@ -232,7 +233,7 @@ class Panel(anywidget.AnyWidget):
             answers.append(entry)
         data = {"traits": stored(traits), "answers": answers, "buffers": buffers}
         face = self.face()
-        page = _read("page.html")
+        page = _read("shared/page.html")
         for mark, text in {
             "TITLE": html.escape(face.title),
             "LANGUAGE": html.escape(self._language),

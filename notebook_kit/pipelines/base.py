@@ -13,7 +13,7 @@ import torch
 from torch import nn
 
 from notebook_kit.errors import InputError, near_matches
-from notebook_kit.models.placement import choose_device, choose_dtype
+from notebook_kit.nn.placement import choose_device, choose_dtype
 from notebook_kit.pipelines.batching import length_alike_batches, pad_features
 from notebook_kit.pipelines.inputs import KeyDataset, KeyPairDataset, kind_of
 from notebook_kit.pipelines.running import Plan, ResultStream, run_list

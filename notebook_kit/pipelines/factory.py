@@ -256,7 +256,7 @@ def _make(
 
 
 _PROCESSOR_CLASSES = {
-    "tokenizer": ("notebook_kit.processing.text", "AutoTokenizer"),
+    "tokenizer": ("notebook_kit.processing.text.auto", "AutoTokenizer"),
     "feature_extractor": ("notebook_kit.processing.audio", "AutoFeatureExtractor"),
     "image_processor": ("notebook_kit.processing.image", "AutoImageProcessor"),
     "processor": ("notebook_kit.processing.joint", "AutoProcessor"),

@@ -9,7 +9,7 @@ import torch
 from notebook_kit.errors import InputError
 from notebook_kit.generation.processors import as_ids
 from notebook_kit.pipelines.generating import GeneratingPipeline
-from notebook_kit.processing.chat import is_chat
+from notebook_kit.processing.text.chat import is_chat
 
 __all__ = ["TextGenerationPipeline"]
 

@@ -19,14 +19,14 @@ _HOMES = {
         "DataCollatorWithPadding",
         "default_data_collator",
     ],
-    "controls": ["RunControls"],
+    "recording.controls": ["RunControls"],
     "language_modeling": ["DataCollatorForLanguageModeling", "pack_blocks"],
     "metrics": ["EvalLoopOutput", "EvalPrediction", "PredictionOutput", "TrainOutput"],
-    "monitor": ["RunMonitor"],
-    "progress": ["PrinterCallback", "ProgressCallback"],
-    "record": ["RunRecord"],
-    "runs": ["get_last_checkpoint"],
-    "schedules": [
+    "recording.monitor": ["RunMonitor"],
+    "display": ["PrinterCallback", "ProgressCallback"],
+    "recording.record": ["RunRecord"],
+    "checkpointing": ["get_last_checkpoint"],
+    "optimization": [
         "get_constant_schedule",
         "get_constant_schedule_with_warmup",
         "get_cosine_schedule_with_warmup",
@@ -51,11 +51,13 @@ if TYPE_CHECKING:
     from notebook_kit.training.callbacks import DefaultFlowCallback as DefaultFlowCallback
     from notebook_kit.training.callbacks import EarlyStoppingCallback as EarlyStoppingCallback
     from notebook_kit.training.callbacks import TrainerCallback as TrainerCallback
+    from notebook_kit.training.checkpointing import get_last_checkpoint as get_last_checkpoint
     from notebook_kit.training.collators import DataCollatorForSeq2Seq as DataCollatorForSeq2Seq
     from notebook_kit.training.collators import DataCollatorForTokenClassification as DataCollatorForTokenClassification
     from notebook_kit.training.collators import DataCollatorWithPadding as DataCollatorWithPadding
     from notebook_kit.training.collators import default_data_collator as default_data_collator
-    from notebook_kit.training.controls import RunControls as RunControls
+    from notebook_kit.training.display import PrinterCallback as PrinterCallback
+    from notebook_kit.training.display import ProgressCallback as ProgressCallback
     from notebook_kit.training.language_modeling import (
         DataCollatorForLanguageModeling as DataCollatorForLanguageModeling,
     )
@@ -64,12 +66,10 @@ if TYPE_CHECKING:
     from notebook_kit.training.metrics import EvalPrediction as EvalPrediction
     from notebook_kit.training.metrics import PredictionOutput as PredictionOutput
     from notebook_kit.training.metrics import TrainOutput as TrainOutput
-    from notebook_kit.training.monitor import RunMonitor as RunMonitor
-    from notebook_kit.training.progress import PrinterCallback as PrinterCallback
-    from notebook_kit.training.progress import ProgressCallback as ProgressCallback
-    from notebook_kit.training.record import RunRecord as RunRecord
-    from notebook_kit.training.runs import get_last_checkpoint as get_last_checkpoint
-    from notebook_kit.training.schedules import get_scheduler as get_scheduler
+    from notebook_kit.training.optimization import get_scheduler as get_scheduler
+    from notebook_kit.training.recording.controls import RunControls as RunControls
+    from notebook_kit.training.recording.monitor import RunMonitor as RunMonitor
+    from notebook_kit.training.recording.record import RunRecord as RunRecord
     from notebook_kit.training.seeding import set_seed as set_seed
     from notebook_kit.training.seq2seq import Seq2SeqTrainer as Seq2SeqTrainer
     from notebook_kit.training.seq2seq import Seq2SeqTrainingArguments as Seq2SeqTrainingArguments

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from notebook_kit.errors import CheckpointError, ConfigurationError, near_matches
-from notebook_kit.training.spellings import modern, without_trackers
+from notebook_kit.training.legacy_arguments import modern, without_trackers
 
 if TYPE_CHECKING:
     import torch

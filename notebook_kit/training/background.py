@@ -13,7 +13,7 @@ from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Any
 
 from notebook_kit.errors import ConfigurationError, RunTimeoutError
-from notebook_kit.training.controls import ControlsCallback, RunControls
+from notebook_kit.training.recording.controls import ControlsCallback, RunControls
 
 if TYPE_CHECKING:
     from notebook_kit.training.metrics import TrainOutput

@@ -308,7 +308,7 @@ def default_callbacks(args: TrainingArguments, given: Iterable[Any] = ()) -> lis
 
 
 def _display(args: TrainingArguments) -> TrainerCallback:
-    from notebook_kit.training.progress import PrinterCallback, ProgressCallback
+    from notebook_kit.training.display import PrinterCallback, ProgressCallback
 
     if os.environ.get(DISPLAY_VARIABLE, "").lower() != "bar" and args.process_index == 0:
         for maker in [*display_makers, *([] if args.disable_tqdm else _installed_displays())]:

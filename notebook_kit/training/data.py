@@ -11,7 +11,7 @@ from torch import nn
 from torch.utils.data import DataLoader, IterableDataset, SequentialSampler
 
 from notebook_kit.errors import InputError
-from notebook_kit.models.base import PreTrainedModel
+from notebook_kit.nn.base import PreTrainedModel
 from notebook_kit.training.sampling import EpochSampler, LengthGroupedBatchSampler, SortedBatchSampler, example_lengths
 
 if TYPE_CHECKING:

@@ -6,7 +6,7 @@ import re
 import time
 from pathlib import Path
 
-from notebook_kit.training.record import RUNS_FOLDER, RunRecord, find_runs
+from notebook_kit.training.recording.record import RUNS_FOLDER, RunRecord, find_runs
 
 
 def new_run(output_dir: str | Path, name: str | None) -> Path:

@@ -11,10 +11,10 @@ from torch import nn
 from torch.utils.data import DataLoader
 
 from notebook_kit.errors import InputError
-from notebook_kit.training import runs
+from notebook_kit.training import checkpointing
 from notebook_kit.training.data import check_dataset, fit_columns, lengths_for_grouping, make_loader
+from notebook_kit.training.optimization import get_scheduler
 from notebook_kit.training.optimizers import optimizer_class_and_options, parameter_groups
-from notebook_kit.training.schedules import get_scheduler
 
 if TYPE_CHECKING:
     from accelerate import Accelerator
@@ -164,10 +164,10 @@ class TrainerParts:
             return
         folder = Path(output_dir or self.args.output_dir or "")
         folder.mkdir(parents=True, exist_ok=True)
-        runs.save_model_files(self.accelerator.unwrap_model(self.model), folder)
+        checkpointing.save_model_files(self.accelerator.unwrap_model(self.model), folder)
         if hasattr(self.processing_class, "save_pretrained"):
             self.processing_class.save_pretrained(str(folder))
-        self.args.save(folder / runs.ARGUMENTS)
+        self.args.save(folder / checkpointing.ARGUMENTS)
         if self.args.push_to_hub and not _internal_call:
             self.push_to_hub(commit_message="Model save")
 
@@ -176,7 +176,7 @@ class TrainerParts:
         if self.is_world_process_zero():
             folder = Path(self.args.output_dir or "")
             folder.mkdir(parents=True, exist_ok=True)
-            self.state.save_to_json(folder / runs.STATE)
+            self.state.save_to_json(folder / checkpointing.STATE)
 
     def push_to_hub(
         self,

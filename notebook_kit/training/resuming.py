@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from torch import nn
 
 from notebook_kit.errors import CheckpointError, NotebookKitWarning
-from notebook_kit.training import runs
+from notebook_kit.training import checkpointing
 from notebook_kit.training.arguments import TrainingArguments
 from notebook_kit.training.losses import LossMeter
 from notebook_kit.training.sampling import EpochSampler, LengthGroupedBatchSampler
@@ -65,7 +65,7 @@ class Resumption:
         """
         folder = resume_from_checkpoint
         if folder is True:
-            folder = runs.get_last_checkpoint(args.output_dir or "") or ""
+            folder = checkpointing.get_last_checkpoint(args.output_dir or "") or ""
             if not folder:
                 raise CheckpointError(
                     f"resume_from_checkpoint=True, but {args.output_dir} has no checkpoint yet.",
@@ -75,14 +75,14 @@ class Resumption:
         if not path.is_dir():
             raise CheckpointError(
                 f"There is no checkpoint folder {path}.",
-                next_step=f"Checkpoints of this run: {', '.join(map(str, runs.checkpoints(args.output_dir or ''))) or 'none'}.",
+                next_step=f"Checkpoints of this run: {', '.join(map(str, checkpointing.checkpoints(args.output_dir or ''))) or 'none'}.",
             )
-        found = cls(path, runs.read_state(path))
+        found = cls(path, checkpointing.read_state(path))
         found._compare(args)
         return found
 
     def _compare(self, args: TrainingArguments) -> None:
-        path = self.folder / runs.ARGUMENTS
+        path = self.folder / checkpointing.ARGUMENTS
         if not path.is_file():
             return
         former = TrainingArguments.load(path)
@@ -108,11 +108,11 @@ class Resumption:
 
     def restore_model(self, model: nn.Module) -> None:
         """Put the checkpoint's weights into the model."""
-        runs.load_model_files(model, self.folder)
+        checkpointing.load_model_files(model, self.folder)
 
     def restore_progress(self, trainer: Trainer, updates_per_epoch: int) -> tuple[LossMeter, Position]:
         """Give the optimizer, the schedule, the callbacks and the meter what they remembered."""
-        runs.load_progress(self.folder, trainer.optimizer, trainer.lr_scheduler, trainer.accelerator.scaler)
+        checkpointing.load_progress(self.folder, trainer.optimizer, trainer.lr_scheduler, trainer.accelerator.scaler)
         states = self.state.stateful_callbacks
         trainer.callback_handler.restore(states)
         step = self.state.global_step
@@ -124,9 +124,9 @@ class Resumption:
         else:
             epoch, updates = divmod(step, updates_per_epoch)
             position = Position(epoch, updates, updates * trainer.args.gradient_accumulation_steps)
-        path = runs.rng_file(self.folder, trainer.accelerator.process_index, trainer.accelerator.num_processes)
+        path = checkpointing.rng_file(self.folder, trainer.accelerator.process_index, trainer.accelerator.num_processes)
         if path.is_file():
-            self.rng = runs.load_tensors(path)
+            self.rng = checkpointing.load_tensors(path)
             position.rng = self.rng.pop("epoch_start", None)
         return meter, position
 

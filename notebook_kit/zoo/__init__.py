@@ -1,9 +1,9 @@
 """The zoo: small checkpoints that come with notebook_kit, so that everything works with no network.
 
 Each is trained by this project. Its folder holds a checkpoint in the Hub's file formats and a model card with what
-was measured; its recipe in `notebook_kit/zoo/recipes/` rebuilds it: `python -m notebook_kit.zoo build tiny-sentiment`.
+was measured; its recipe in `notebook_kit/recipes/` rebuilds it: `python -m notebook_kit.recipes build tiny-sentiment`.
 
-To add one: write `recipes/<name>.py` with a function `build(output, quick=False)`, run it, and add one line to `ZOO`.
+To add one: write `notebook_kit/recipes/<name>.py` with a function `build(output, quick=False)`, run it, and add one line to `ZOO`.
 """
 
 from __future__ import annotations

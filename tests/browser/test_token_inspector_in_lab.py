@@ -245,7 +245,7 @@ def test_pictures_show_what_is_on_the_screen(notebook, minilm, expect, tmp_path)
 
 def test_file_on_disk(minilm, expect, tmp_path, chromium, accessible):
     from notebook_kit.panels import TokenInspector
-    from notebook_kit.processing.text import AutoTokenizer
+    from notebook_kit.processing.text.auto import AutoTokenizer
 
     tokenizer = AutoTokenizer.from_pretrained(minilm)
     panel = TokenInspector(tokenizer, text="It works offline, unbelievably 🦖", text_pair="second text", selected=[6])
@@ -272,7 +272,7 @@ def test_saved_notebook_without_a_kernel(notebook, minilm, expect, tmp_path):
     import nbformat
 
     from notebook_kit.panels import TokenInspector
-    from notebook_kit.processing.text import AutoTokenizer
+    from notebook_kit.processing.text.auto import AutoTokenizer
 
     tokenizer = AutoTokenizer.from_pretrained(minilm)
     tokenizer.name_or_path = "all-MiniLM-L6-v2"

@@ -7,9 +7,8 @@ import torch
 from oracle import BATCH, NAMES, ONE, PAD, both, pair
 
 import notebook_kit
-from notebook_kit.generation import packing
-from notebook_kit.generation.packing import PackedProducts
-from notebook_kit.models import few_rows
+from notebook_kit.nn import few_rows, packing
+from notebook_kit.nn.packing import PackedProducts
 
 pytestmark = pytest.mark.skipif(not few_rows.available(), reason="this torch has no such kernels")
 ENDS = list(range(54, 68))

@@ -11,7 +11,7 @@ import pytest
 import torch
 from safetensors.torch import save
 
-from notebook_kit.checkpoints import open_weights
+from notebook_kit.checkpoints.weights import open_weights
 from notebook_kit.errors import InputError
 from notebook_kit.hub import cached_models, locate
 

@@ -14,7 +14,7 @@ import pytest
 import torch
 from safetensors.torch import save
 
-from notebook_kit.checkpoints import open_weights
+from notebook_kit.checkpoints.weights import open_weights
 from notebook_kit.errors import (
     CheckpointError,
     GatedRepoError,

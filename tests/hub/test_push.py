@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from notebook_kit.checkpoints import open_weights, save_weights
+from notebook_kit.checkpoints.weights import open_weights, save_weights
 from notebook_kit.errors import HubError, HubUnreachableError, InputError
 from notebook_kit.hub import locate, push_folder
 

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 import notebook_kit
 from notebook_kit.models.auto import FAMILIES, family
-from notebook_kit.models.base import PreTrainedModel
+from notebook_kit.nn.base import PreTrainedModel
 
 HEADS = {
     "AutoModel": "Model",

@@ -13,7 +13,7 @@ import transformers
 from torch.utils import _pytree
 
 import notebook_kit
-from notebook_kit.models.outputs import BaseModelOutputWithPooling, ModelOutput, SequenceClassifierOutput
+from notebook_kit.nn.outputs import BaseModelOutputWithPooling, ModelOutput, SequenceClassifierOutput
 
 IDS = torch.tensor([[5, 9, 17, 33, 2]])
 
@@ -109,7 +109,7 @@ def test_what_other_libraries_do_with_it(model):
 
 
 def test_fields_are_the_references():
-    from notebook_kit.models import outputs
+    from notebook_kit.nn import outputs
 
     for name in outputs.__all__:
         kind = getattr(outputs, name)

@@ -19,16 +19,16 @@ from notebook_kit import (
     BertModel,
 )
 from notebook_kit.errors import InputError
-from notebook_kit.models.attention import ablate_heads, record_attention
-from notebook_kit.panels.attention import drawing
-from notebook_kit.panels.attention import reading as reading_module
-from notebook_kit.panels.attention.lens import Lens, look
-from notebook_kit.panels.attention.prediction import predictions
-from notebook_kit.panels.attention.reading import read_model, read_record, read_tensors
-from notebook_kit.panels.attention.rollout import rollout
-from notebook_kit.panels.attention.scores import SCORES, head_scores, scores_of
-from notebook_kit.panels.attention.tokens import Tokens, encode, named_tokens
-from notebook_kit.panels.attention.transport import pooled, quantised
+from notebook_kit.inspection.attention import reading as reading_module
+from notebook_kit.inspection.attention.axes import Tokens, encode, named_tokens
+from notebook_kit.inspection.attention.lens import Lens, look
+from notebook_kit.inspection.attention.prediction import predictions
+from notebook_kit.inspection.attention.reading import read_model, read_record, read_tensors
+from notebook_kit.inspection.attention.rollout import rollout
+from notebook_kit.inspection.attention.scores import SCORES, head_scores, scores_of
+from notebook_kit.inspection.drawing import heat_maps as drawing
+from notebook_kit.nn.attention import ablate_heads, record_attention
+from notebook_kit.panels.attention_view.transport import pooled, quantised
 
 TEXT = "The cat sat on the mat because it was unbelievably tired."
 

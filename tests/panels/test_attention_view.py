@@ -13,9 +13,9 @@ import traitlets
 
 from notebook_kit import AutoModel, AutoTokenizer, BertConfig, BertForSequenceClassification, BertModel
 from notebook_kit.errors import InputError
-from notebook_kit.models.attention import record_attention
+from notebook_kit.inspection.attention.scores import SCORES
+from notebook_kit.nn.attention import record_attention
 from notebook_kit.panels import AttentionView, set_language
-from notebook_kit.panels.attention.scores import SCORES
 from notebook_kit.panels.panel import FACE_BYTES
 
 HOSTILE = [
@@ -273,7 +273,7 @@ def test_row_is_exact(weights):
 
 
 def test_rollout_answers_and_refuses(weights, model, tokenizer):
-    from notebook_kit.panels.attention.rollout import rollout
+    from notebook_kit.inspection.attention.rollout import rollout
 
     view = AttentionView(weights)
     values, [data] = answer(view, "look", view._question("look", layer=1, what="rollout", heads=[0]))
@@ -434,7 +434,7 @@ def test_file_holds_what_it_says(weights, tmp_path):
 
 
 def test_file_stays_within_its_budget(tmp_path, monkeypatch):
-    from notebook_kit.panels import attention_view
+    from notebook_kit.panels.attention_view import attention_view
 
     monkeypatch.setattr(attention_view, "HTML_BYTES", 3 * 64 * 64)
     view = AttentionView(torch.rand(2, 6, 64, 64), head=4)

@@ -28,8 +28,8 @@ from training.tiny_training import Line, line_rows, trainer
 from notebook_kit.errors import CheckpointError, InputError
 from notebook_kit.language import FOLDER
 from notebook_kit.panels import TrainingDashboard
-from notebook_kit.panels import training_dashboard as module
-from notebook_kit.panels.training.sending import BURST, BYTES_A_MINUTE, SHARE, SLOWEST, Sender
+from notebook_kit.panels.training_dashboard import training_dashboard as module
+from notebook_kit.panels.training_dashboard.sending import BURST, BYTES_A_MINUTE, SHARE, SLOWEST, Sender
 from notebook_kit.training import RunRecord
 
 # ----------------------------------------------------------------------------------------------------- made and filled
@@ -285,11 +285,9 @@ def test_words_are_complete():
     mine = [{key for key in table if key.startswith("training_dashboard.")} for table in tables]
     assert mine[0] == mine[1]
     folder = Path(module.__file__).parent
-    scripts = [folder / "training_dashboard.js", *(folder / "training").glob("*.js")]
+    scripts = [*folder.glob("*.js")]
     text = "\n".join(script.read_text(encoding="utf-8") for script in scripts)
-    python = "\n".join(
-        (folder / name).read_text(encoding="utf-8") for name in ("training_dashboard.py", "training/still.py")
-    )
+    python = "\n".join((folder / name).read_text(encoding="utf-8") for name in ("training_dashboard.py", "still.py"))
     used = set(re.findall(r"words\(\s*[\"'`](\w+)[\"'`]", text + python))
     used |= set(re.findall(r"[\"'](why_\w+)[\"']", text + python))
     used -= {"status_"}  # the beginning of a key
@@ -323,8 +321,8 @@ def test_words_are_complete():
 
 def test_the_page_knows_what_the_record_has(page, monkeypatch):
     # Many refreshes, however slow the machine: what they cost is another test's matter.
-    monkeypatch.setattr("notebook_kit.panels.training.sending.PERIOD", 0.02)
-    monkeypatch.setattr("notebook_kit.panels.training.sending.SLOWEST", 0.02)
+    monkeypatch.setattr("notebook_kit.panels.training_dashboard.sending.PERIOD", 0.02)
+    monkeypatch.setattr("notebook_kit.panels.training_dashboard.sending.SLOWEST", 0.02)
     board = TrainingDashboard()
     told = page()
     generator = np.random.default_rng(0)
@@ -374,7 +372,9 @@ def test_a_page_that_resumes_drops_what_came_after(page):
 def test_refreshes_are_few_and_small(page, series, monkeypatch):
     """A minute of a run of 100,000 steps, at its end, with the clock of the sender turned by hand."""
     now = [0.0]
-    monkeypatch.setattr("notebook_kit.panels.training.sending.time", SimpleNamespace(monotonic=lambda: now[0]))
+    monkeypatch.setattr(
+        "notebook_kit.panels.training_dashboard.sending.time", SimpleNamespace(monotonic=lambda: now[0])
+    )
     board = TrainingDashboard()
     monkeypatch.setattr(board, "_sender", Sender(board._push))
     monkeypatch.setattr(board._sender, "start", lambda: None)
@@ -408,7 +408,9 @@ def test_refreshes_are_few_and_small(page, series, monkeypatch):
 
 def test_a_budget_that_is_spent_is_waited_for(monkeypatch):
     now = [0.0]
-    monkeypatch.setattr("notebook_kit.panels.training.sending.time", SimpleNamespace(monotonic=lambda: now[0]))
+    monkeypatch.setattr(
+        "notebook_kit.panels.training_dashboard.sending.time", SimpleNamespace(monotonic=lambda: now[0])
+    )
     sender = Sender(lambda: 0)
     assert sender._pause(0) == sender._pause(BURST) == 0.2
     assert sender._pause(BYTES_A_MINUTE) == pytest.approx(60)

@@ -37,7 +37,7 @@ def test_probes_leave_the_training_as_it_is(tmp_path, make):
 
 
 def test_a_look_at_a_model_restores_modes_and_random_numbers():
-    from notebook_kit.panels.training.probes import undisturbed
+    from notebook_kit.inspection.training.probes import undisturbed
 
     model = bert()
     model.train()
@@ -55,8 +55,8 @@ def test_a_look_at_a_model_restores_modes_and_random_numbers():
 
 
 def test_kinds_of_predictions():
+    from notebook_kit.inspection.training.probes import Probes
     from notebook_kit.models.bert import BertConfig
-    from notebook_kit.panels.training.probes import Probes
 
     probes = Probes([{"input_ids": [5, 6, 7, 8]}])
     config = BertConfig(**SIZES, id2label={0: "NO", 1: "YES", 2: "MAYBE"})

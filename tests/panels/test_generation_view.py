@@ -16,10 +16,10 @@ from writers import HOSTILE, bart, byte_tokenizer, gpt2, spaced_tokenizer, t5
 
 from notebook_kit import AutoModel, AutoTokenizer, pipeline, record_attention
 from notebook_kit.errors import InputError
+from notebook_kit.inspection.tokens.spelling import PART, SPECIAL, Spelling
 from notebook_kit.language import FOLDER
 from notebook_kit.panels import AttentionView, GenerationView, TokenInspector, set_language
 from notebook_kit.panels.panel import FACE_BYTES
-from notebook_kit.panels.spelling import PART, SPECIAL, Spelling
 
 PROMPT = "the cat sat"
 
@@ -153,7 +153,7 @@ def test_alternatives_after_the_filters_are_what_is_drawn_from(model, tokenizer)
 
 
 def test_a_penalty_can_bring_up_what_was_not_among_the_best(tokenizer):
-    from notebook_kit.panels.generation.steps import measured
+    from notebook_kit.inspection.generation.steps import measured
 
     logits = torch.arange(40.0)
     scores = torch.full((40,), -torch.inf).index_fill(0, torch.tensor([2, 3]), 1.0)
@@ -290,7 +290,7 @@ def test_attention_is_what_the_recorder_sees_step_by_step(view, model, tokenizer
 
 
 def test_attention_is_recorded_layer_by_layer_where_it_is_large(view, monkeypatch):
-    from notebook_kit.panels.generation import looking
+    from notebook_kit.inspection.generation import looking
 
     whole = view.attention(5)
     view._looked._kept.clear()
@@ -312,7 +312,7 @@ def test_attention_of_encoder_decoders_is_cross_attention(writers, name):
 
 
 def test_attention_crosses_when_asked_for_and_is_read_once(view, monkeypatch):
-    from notebook_kit.panels.generation import looking
+    from notebook_kit.inspection.generation import looking
 
     ask, calls = asker(view), []
     original = looking.looked_at
@@ -527,7 +527,7 @@ def test_beams_and_groups_of_the_checkpoint_are_left_out():
 
 def test_a_picked_model_flows_in(model, tokenizer):
     from notebook_kit.panels import ModelPicker
-    from notebook_kit.panels.picking.linking import hand_on
+    from notebook_kit.panels.model_picker.linking import hand_on
 
     view = GenerationView()
     ModelPicker().link(view)
@@ -558,7 +558,7 @@ def test_selection_is_shared_where_the_tokens_are_the_same(model, tokenizer, mon
 
 def _branch_of(view, tokenizer, text, read):
     """A branch that wrote just what its tokenizer would cut."""
-    from notebook_kit.panels.generation.steps import Alternative, Branch, Step
+    from notebook_kit.inspection.generation.steps import Alternative, Branch, Step
 
     ids = tokenizer(text)["input_ids"]
     view.text = text
@@ -690,7 +690,7 @@ def test_words_exist_in_both_languages():
     for key in keys[0]:
         assert set(re.findall(r"\{\w+\}", tables[0][key])) == set(re.findall(r"\{\w+\}", tables[1][key])), key
     folder = FOLDER.parent / "panels"
-    sources = [folder / "generation_view.js", *folder.glob("generation/*.js")]
+    sources = [*folder.glob("generation_view/*.js")]
     used = set(re.findall(r'words\("(\w+)"', "".join(path.read_text(encoding="utf-8") for path in sources)))
     known = keys[0] | {key for key in tables[0] if key.startswith("common.")}
     missing = {key for key in used if f"generation_view.{key}" not in known and f"common.{key}" not in known}

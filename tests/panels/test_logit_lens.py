@@ -20,8 +20,8 @@ from notebook_kit import (
     LlamaForCausalLM,
 )
 from notebook_kit.errors import InputError
+from notebook_kit.inspection.attention import logit_lens
 from notebook_kit.panels import AttentionView
-from notebook_kit.panels.attention import logit_lens
 from notebook_kit.panels.panel import FACE_BYTES
 
 TEXT = "the cat sat on the mat and the dog sat on the log"

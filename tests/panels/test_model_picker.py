@@ -16,8 +16,8 @@ from notebook_kit.errors import HubError, InputError, RepoNotFoundError
 from notebook_kit.hub import cached_models, locate
 from notebook_kit.language import strings
 from notebook_kit.panels import AttentionView, ModelPicker, TokenInspector, set_language
+from notebook_kit.panels.model_picker.loading import Load
 from notebook_kit.panels.panel import FACE_BYTES
-from notebook_kit.panels.picking.loading import Load
 
 pytestmark = pytest.mark.usefixtures("one_in_the_zoo")
 ZOO = "notebook-kit/tiny-sentiment"
@@ -317,7 +317,7 @@ def test_a_panel_that_cannot_use_a_model_says_so_itself(cache):  # noqa: F811
     picker.load(ZOO)
     assert inspector._notice == {} and inspector.names
     before = list(inspector.names)
-    from notebook_kit.panels.picking.linking import hand_on
+    from notebook_kit.panels.model_picker.linking import hand_on
 
     hand_on(Blind(), inspector)
     hand_on(Blind(), view)

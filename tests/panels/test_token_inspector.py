@@ -15,8 +15,8 @@ from tokenizers import AddedToken, Tokenizer, models, pre_tokenizers
 from notebook_kit.errors import InputError
 from notebook_kit.language import strings
 from notebook_kit.panels import TokenInspector, set_language
-from notebook_kit.panels import token_inspector as module
-from notebook_kit.processing.text import AutoTokenizer
+from notebook_kit.panels.token_inspector import token_inspector as module
+from notebook_kit.processing.text.auto import AutoTokenizer
 
 HOSTILE = "<img src=x onerror=alert(1)></script><script>alert(2)</script>"
 

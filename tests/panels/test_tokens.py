@@ -15,14 +15,14 @@ sys.path.append(str(Path(__file__).parents[1] / "processing"))
 import vocabularies
 
 from notebook_kit.errors import InputError
-from notebook_kit.panels.tokens import analysis as flags
-from notebook_kit.panels.tokens.analysis import Analysis
-from notebook_kit.panels.tokens.backend import Backend
-from notebook_kit.panels.tokens.compare import compare
-from notebook_kit.panels.tokens.graphemes import clusters, scripts
-from notebook_kit.panels.tokens.stages import Trace
-from notebook_kit.panels.tokens.story import story
-from notebook_kit.processing.text import AutoTokenizer
+from notebook_kit.inspection.tokens import analysis as flags
+from notebook_kit.inspection.tokens.analysis import Analysis
+from notebook_kit.inspection.tokens.backend import Backend
+from notebook_kit.inspection.tokens.compare import compare
+from notebook_kit.inspection.tokens.graphemes import clusters, scripts
+from notebook_kit.inspection.tokens.stages import Trace
+from notebook_kit.inspection.tokens.story import story
+from notebook_kit.processing.text.auto import AutoTokenizer
 
 HARD = [
     "",

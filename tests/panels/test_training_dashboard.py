@@ -16,13 +16,13 @@ import transformers
 
 from notebook_kit import AutoTokenizer, Trainer, TrainingArguments
 from notebook_kit.errors import CheckpointError, InputError
+from notebook_kit.inspection.training.thinning import Thinned
+from notebook_kit.inspection.training.verdict import verdict
 from notebook_kit.panels import TrainingDashboard, set_language
 from notebook_kit.panels.panel import FACE_BYTES
-from notebook_kit.panels.training.feed import packed_series
-from notebook_kit.panels.training.sending import Sender
-from notebook_kit.panels.training.thinning import Thinned
-from notebook_kit.panels.training.verdict import verdict
-from notebook_kit.panels.training_dashboard import display_for
+from notebook_kit.panels.training_dashboard.feed import packed_series
+from notebook_kit.panels.training_dashboard.sending import Sender
+from notebook_kit.panels.training_dashboard.training_dashboard import display_for
 
 HOSTILE = "<img src=x onerror=alert(1)></script><script>alert(2)</script>"
 FOLDER = Path(__file__).parents[2] / "notebook_kit" / "panels"
@@ -289,7 +289,7 @@ def test_a_long_run_crosses_in_few_bytes():
 
 def test_the_budget_of_bytes_spaces_messages(monkeypatch):
     sender, now = Sender(lambda: 0), [0.0]
-    monkeypatch.setattr("notebook_kit.panels.training.sending.time.monotonic", lambda: now[0])
+    monkeypatch.setattr("notebook_kit.panels.training_dashboard.sending.time.monotonic", lambda: now[0])
     sender._moment, sent = 0.0, 0
     while now[0] < 600:
         size = 100_000
@@ -388,7 +388,11 @@ def test_every_word_of_the_page_is_there_in_both_languages():
     }
     own = {code: {key for key in table if key.startswith("training_dashboard.")} for code, table in tables.items()}
     assert own["en"] == own["te"]
-    files = [FOLDER / "training_dashboard.js", *(FOLDER / "training").glob("*.js"), *(FOLDER / "training").glob("*.py")]
+    files = [
+        *(FOLDER / "training_dashboard").glob("*.js"),
+        *(FOLDER / "training_dashboard").glob("*.py"),
+        *(FOLDER.parent / "inspection" / "training").glob("*.py"),
+    ]
     code = "\n".join(path.read_text("utf-8") for path in files)
     plain = set(re.findall(r'words\("(\w+)"', code))
     missing = {
@@ -397,7 +401,7 @@ def test_every_word_of_the_page_is_there_in_both_languages():
     assert not missing
     begins = set(re.findall(r"words\(`(\w+_)\$", code)) | set(re.findall(r"words\(f['\"](\w+_)\{", code))
     assert begins and not {b for b in begins if not any(k.startswith(f"training_dashboard.{b}") for k in own["en"])}
-    said = set(re.findall(r'"(why_\w+)"', code + (FOLDER / "training_dashboard.py").read_text("utf-8")))
+    said = set(re.findall(r'"(why_\w+)"', code))
     assert said and not {key for key in said if f"training_dashboard.{key}" not in own["en"]}
     for key in own["en"]:
         assert set(re.findall(r"\{\w+\}", tables["en"][key])) == set(re.findall(r"\{\w+\}", tables["te"][key])), key

@@ -10,7 +10,7 @@ import torch
 from pipeline_helpers import NER_LABELS, TEXTS, assert_same, ours
 
 from notebook_kit.errors import HubError, InputError, NotebookKitWarning
-from notebook_kit.models.placement import choose_device
+from notebook_kit.nn.placement import choose_device
 from notebook_kit.pipelines import factory, pipeline
 
 
@@ -188,7 +188,7 @@ def test_save_and_load(checkpoints, tmp_path):
 
 def test_devices(monkeypatch):
     assert choose_device("cpu") == choose_device(-1) == choose_device(torch.device("cpu")) == torch.device("cpu")
-    monkeypatch.setattr("notebook_kit.models.placement._accelerator", lambda: None)
+    monkeypatch.setattr("notebook_kit.nn.placement._accelerator", lambda: None)
     assert choose_device(None) == torch.device("cpu")
     with pytest.warns(NotebookKitWarning, match="running on the CPU"):
         assert choose_device(0) == torch.device("cpu")

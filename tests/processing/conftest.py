@@ -32,7 +32,7 @@ def both(checkpoint):
     """`both(name)`: our tokenizer and the oracle's, from the same folder."""
     from transformers import AutoTokenizer as OracleAutoTokenizer
 
-    from notebook_kit.processing.text import AutoTokenizer
+    from notebook_kit.processing.text.auto import AutoTokenizer
 
     loaded = {}
 

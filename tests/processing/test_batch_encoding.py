@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from notebook_kit.errors import InputError
-from notebook_kit.processing.text import BatchEncoding, CharSpan, TokenSpan
+from notebook_kit.processing.text.auto import BatchEncoding, CharSpan, TokenSpan
 
 TEXTS = ["A gorgeous, witty movie.", "Unbelievably naïve  👍🏽", ""]
 SECOND = ["Is it?", "what", "embeddings everywhere"]

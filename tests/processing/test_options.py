@@ -148,7 +148,7 @@ def test_model_limit_is_the_default_length(both, sentences):
 
 
 def test_too_long_warns_once(checkpoint, sentences):
-    from notebook_kit.processing.text import AutoTokenizer
+    from notebook_kit.processing.text.auto import AutoTokenizer
 
     tokenizer = AutoTokenizer.from_pretrained(checkpoint("minilm"))
     text = " ".join(sentences[:100])
@@ -230,7 +230,7 @@ def test_wrong_calls(both, given, message):
 
 
 def test_padding_without_pad_token(checkpoint):
-    from notebook_kit.processing.text import AutoTokenizer
+    from notebook_kit.processing.text.auto import AutoTokenizer
 
     tokenizer = AutoTokenizer.from_pretrained(checkpoint("gpt2"))
     with pytest.raises(InputError, match=r"no padding token.\n.*tokenizer.pad_token = tokenizer.eos_token"):

@@ -11,7 +11,7 @@ from transformers import AutoTokenizer as OracleAutoTokenizer
 from vocabularies import CHECKPOINTS
 
 from notebook_kit.errors import InputError
-from notebook_kit.processing.text import AutoTokenizer
+from notebook_kit.processing.text.auto import AutoTokenizer
 
 NAMES = list(CHECKPOINTS)
 TEXTS = [text for kind, text in HARD.items() if kind != "very long"]

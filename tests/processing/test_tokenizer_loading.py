@@ -13,7 +13,7 @@ from vocabularies import CHECKPOINTS, sentencepiece_file, write
 
 from notebook_kit.errors import CheckpointError, InputError, RepoNotFoundError, UnknownArchitectureError
 from notebook_kit.hub import locate
-from notebook_kit.processing.text import AutoTokenizer, PreTrainedTokenizerFast
+from notebook_kit.processing.text.auto import AutoTokenizer, PreTrainedTokenizerFast
 
 
 def test_paths_sources_and_single_files(checkpoint):
@@ -209,7 +209,7 @@ def test_paths_in_a_config_are_not_followed(checkpoint, tmp_path):
 def test_a_tokenizer_alone_never_imports_torch(checkpoint):
     code = f"""
 import sys
-from notebook_kit.processing.text import AutoTokenizer
+from notebook_kit.processing.text.auto import AutoTokenizer
 tokenizer = AutoTokenizer.from_pretrained({str(checkpoint("minilm"))!r})
 batch = tokenizer(["a text", "b"], padding=True, truncation=True, return_tensors="np")
 assert tokenizer.pad([{{"input_ids": [1]}}, {{"input_ids": [1, 2]}}], return_tensors="np")["input_ids"].shape == (2, 2)
@@ -225,7 +225,7 @@ assert "torch" in sys.modules
 
 def test_every_kind_of_family_is_compared(checkpoint):
     """A recipe that differs from the tested ones needs a checkpoint of its own in vocabularies.py."""
-    from notebook_kit.processing.text_families import FAMILIES, MODEL_TYPES, family_of
+    from notebook_kit.processing.text.families import FAMILIES, MODEL_TYPES, family_of
 
     def kind(family):
         return family.pipeline, family.template, family.vocabulary, family.pieces

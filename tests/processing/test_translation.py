@@ -15,7 +15,7 @@ from tokenizers import Tokenizer
 
 from notebook_kit import AutoTokenizer
 from notebook_kit.errors import CheckpointError, InputError
-from notebook_kit.processing.text_translation import LanguageTokenizer, MarianTokenizer
+from notebook_kit.processing.text.translation import LanguageTokenizer, MarianTokenizer
 
 SOURCE = [
     "It is one of the best films.",

@@ -14,7 +14,7 @@ from tokenizers import AddedToken, Tokenizer, models, pre_tokenizers
 from vocabularies import CHECKPOINTS
 
 from notebook_kit.errors import InputError
-from notebook_kit.processing.text import AutoTokenizer, PreTrainedTokenizerFast
+from notebook_kit.processing.text.auto import AutoTokenizer, PreTrainedTokenizerFast
 
 NAMES = list(CHECKPOINTS)
 FEW = ["minilm", "gpt2", "xlm_roberta", "llama"]

@@ -13,7 +13,7 @@ from tiny_training import SIZES, Padder, assert_same_weights, dataset, trainer, 
 
 from notebook_kit.errors import InputError, NotebookKitWarning
 from notebook_kit.training import DataCollatorWithPadding, RunControls, RunMonitor, TrainerCallback, get_scheduler
-from notebook_kit.training.controls import ControlsCallback, best_checkpoint, scale_learning_rate
+from notebook_kit.training.recording.controls import ControlsCallback, best_checkpoint, scale_learning_rate
 
 LONG = 120  # seconds that a busy machine may take for what takes none
 

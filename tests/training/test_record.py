@@ -18,8 +18,8 @@ import pytest
 import torch
 
 from notebook_kit.errors import CheckpointError, InputError, NotebookKitWarning
-from notebook_kit.training.journal import DELAY
-from notebook_kit.training.record import RunRecord, find_runs
+from notebook_kit.training.recording.journal import DELAY
+from notebook_kit.training.recording.record import RunRecord, find_runs
 
 
 def contents(record):
@@ -218,7 +218,7 @@ def test_spoilt_lines_are_counted_and_the_others_read(tmp_path):
 
 PROGRAM = """
     import sys, time
-    from notebook_kit.training.record import RunRecord
+    from notebook_kit.training.recording.record import RunRecord
     record = RunRecord(sys.argv[1])
     record.event("begin", 0)
     step = 0
@@ -252,7 +252,7 @@ def test_a_process_that_is_killed_loses_at_most_the_last_second(tmp_path):
 
 def test_a_process_that_ends_in_the_ordinary_way_loses_nothing(tmp_path):
     program = f"""
-        from notebook_kit.training.record import RunRecord
+        from notebook_kit.training.recording.record import RunRecord
         record = RunRecord({str(tmp_path)!r})
         for step in range(500):
             record.log(step, {{"loss": 0.5}})

@@ -25,7 +25,7 @@ from notebook_kit.training import (
     default_data_collator,
     get_last_checkpoint,
 )
-from notebook_kit.training.runs import checkpoints
+from notebook_kit.training.checkpointing import checkpoints
 
 HERE = Path(__file__).parent
 

@@ -8,10 +8,10 @@ import pytest
 import torch
 
 from notebook_kit import AutoModelForCausalLM, AutoModelForSeq2SeqLM, AutoTokenizer, pipeline, record_attention, zoo
-from notebook_kit.zoo import __main__ as command
-from notebook_kit.zoo.recipes import tiny_gpt2
-from notebook_kit.zoo.recipes.tiny_gpt2_card import PROMPTS
-from notebook_kit.zoo.recipes.tiny_summarizer_card import OTHERS
+from notebook_kit.recipes import __main__ as command
+from notebook_kit.recipes import tiny_gpt2
+from notebook_kit.recipes.tiny_gpt2_card import PROMPTS
+from notebook_kit.recipes.tiny_summarizer_card import OTHERS
 
 NAMES = ["tiny-gpt2", "tiny-summarizer"]
 AUTO = {"tiny-gpt2": AutoModelForCausalLM, "tiny-summarizer": AutoModelForSeq2SeqLM}

@@ -14,11 +14,10 @@ import torch
 
 from notebook_kit import GPT2Config, GPT2LMHeadModel, T5Config, T5ForConditionalGeneration
 from notebook_kit.errors import CheckpointError, HubUnreachableError, MissingDependencyError
-from notebook_kit.zoo import debian
-from notebook_kit.zoo.debian import Description
-from notebook_kit.zoo.recipes import ngrams, rouge, shared, tiny_gpt2, tiny_summarizer
-from notebook_kit.zoo.recipes.muon import MuonWithAdamW
-from notebook_kit.zoo.recipes.ngrams import KneserNey
+from notebook_kit.recipes import debian, ngrams, rouge, shared, tiny_gpt2, tiny_summarizer
+from notebook_kit.recipes.debian import Description
+from notebook_kit.recipes.muon import MuonWithAdamW
+from notebook_kit.recipes.ngrams import KneserNey
 
 
 @pytest.mark.parametrize("module", [ngrams, rouge])

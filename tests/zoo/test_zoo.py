@@ -12,8 +12,8 @@ import pytest
 import torch
 
 from notebook_kit import AutoModelForSequenceClassification, AutoTokenizer, pipeline, record_attention, zoo
-from notebook_kit.zoo import __main__ as command
-from notebook_kit.zoo.recipes.tiny_sentiment_card import EVERYDAY
+from notebook_kit.recipes import __main__ as command
+from notebook_kit.recipes.tiny_sentiment_card import EVERYDAY
 
 NAME = "notebook-kit/tiny-sentiment"
 LIMIT = 8 * 2**20  # bytes, weights and tokenizer together
@@ -41,7 +41,7 @@ def test_names_lead_to_whole_folders():
 
 
 def test_each_has_its_recipe():
-    recipes = Path(zoo.__file__).parent / "recipes"
+    recipes = Path(zoo.__file__).parents[1] / "recipes"
     assert all((recipes / f"{name.replace('-', '_')}.py").is_file() for name in zoo.ZOO)
 
 
@@ -163,7 +163,7 @@ def test_the_card_names_its_data_and_licences(card):
 
 @pytest.mark.slow
 def test_the_card_s_accuracy_is_measured_again(card, classifier, snippets):
-    from notebook_kit.zoo.data import split
+    from notebook_kit.recipes.data import split
 
     test = [snippet for snippet in snippets if split(snippet.text) == "test" and snippet.label is not None]
     answers = classifier([snippet.text for snippet in test], batch_size=64)
@@ -196,7 +196,7 @@ def test_an_unknown_name(capsys):
 
 def test_an_error_is_told_without_a_traceback(monkeypatch, capsys):
     from notebook_kit.errors import HubUnreachableError
-    from notebook_kit.zoo.recipes import tiny_sentiment
+    from notebook_kit.recipes import tiny_sentiment
 
     def fail(*_, **__):
         raise HubUnreachableError("No network.", next_step="Plug it in.")

@@ -15,7 +15,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from notebook_kit.errors import CheckpointError, HubUnreachableError, InputError, MissingDependencyError
-from notebook_kit.zoo import data
+from notebook_kit.recipes import data
 
 TABLE = "1\t2.25\tA fine  film,  &amp; a long one.\r\n2\t-3.5\tDreadful!\r\n\r\n3\t0\tIt has a begin\x85ning.\r\n"
 

@@ -1,0 +1,124 @@
+"""The logit lens: what a decoder would have said had it ended after each of its layers."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from notebook_kit.errors import InputError
+from notebook_kit.inspection.attention.reading import Reading, evaluating
+
+__all__ = ["BLOCK", "TOP", "LogitLens", "has_lens"]
+
+TOP = 5
+BLOCK = 16
+"""How many positions cross to the page at a time."""
+
+# The norm between the last layer and the head, as families of decoders call it.
+NORMS = ("ln_f", "final_layer_norm", "norm", "final_layernorm")
+
+
+def has_lens(model: Any) -> bool:
+    """Whether a model is a decoder with a head that says the next token, and a norm before that head.
+
+    Example:
+        >>> from notebook_kit import GPT2Config, GPT2LMHeadModel, GPT2Model
+        >>> config = GPT2Config(n_embd=16, n_layer=1, n_head=2, vocab_size=9)
+        >>> has_lens(GPT2LMHeadModel(config)), has_lens(GPT2Model(config))
+        (True, False)
+    """
+    return _norm_and_head(model) is not None
+
+
+def _norm_and_head(model: Any) -> tuple[nn.Module, nn.Module] | None:
+    if not isinstance(model, nn.Module) or not callable(getattr(model, "generate", None)):
+        return None
+    kind = getattr(model, "generation_kind", "decoder")
+    if kind != "decoder" or getattr(getattr(model, "config", None), "is_encoder_decoder", False):
+        return None
+    find = getattr(model, "get_output_embeddings", None)
+    head = getattr(model, "lm_head", None) if find is None else find()
+    base = getattr(model, "base_model", None)
+    norm = next((found for name in NORMS if isinstance(found := getattr(base, name, None), nn.Module)), None)
+    return None if norm is None or not isinstance(head, nn.Module) else (norm, head)
+
+
+@dataclass(frozen=True, eq=False)
+class LogitLens:
+    """The states of every layer, and how they become words.
+
+    Each layer's states go through the model's own last norm and head, as if no layer followed. The first row is the
+    embeddings, before any layer; the last is what the model says.
+
+    Source: nostalgebraist, interpreting GPT: the logit lens, 2020.
+
+    Attributes:
+        states: One `(tokens, width)` tensor for the embeddings and one for each layer; the last is behind the norm already.
+    """
+
+    states: tuple[Tensor, ...]
+    norm: nn.Module
+    head: nn.Module
+
+    @classmethod
+    def of(cls, model: Any, reading: Reading) -> LogitLens:
+        """Run a model on what a reading was made from.
+
+        Raises:
+            InputError: If it is no decoder with a head that says the next token.
+        """
+        found = _norm_and_head(model)
+        if found is None or not reading.inputs:
+            raise InputError(
+                f"The logit lens needs a decoder with a head that says the next token, and this is "
+                f"{'bare attention' if model is None else 'a ' + type(model).__name__}.",
+                next_step="Load a decoder with AutoModelForCausalLM, and pass it with a text.",
+            )
+        with evaluating(model):
+            outputs = model(**reading.inputs, output_hidden_states=True)
+            lens = cls(tuple(state[0] for state in outputs.hidden_states), *found)
+            said, mine = outputs.logits[0, -1].float(), lens._logits(len(lens.states) - 1, -1)
+        if not torch.allclose(mine, said, rtol=1e-3, atol=1e-3 * float(said.abs().max())):
+            raise InputError(
+                f"{type(model).__name__} does more to its last states than one norm and one head, so its layers cannot be "
+                "read that way.",
+                next_step="Use another decoder for the logit lens.",
+            )
+        return lens
+
+    def __len__(self) -> int:
+        """How many positions there are."""
+        return self.states[0].shape[0]
+
+    @property
+    def rows(self) -> int:
+        """How many rows: the embeddings, and each layer."""
+        return len(self.states)
+
+    def _logits(self, row: int, position: int | slice) -> Tensor:
+        state = self.states[row][position]
+        return self.head(state if row == self.rows - 1 else self.norm(state)).float()
+
+    def top(self, first: int, count: int, top: int = TOP) -> tuple[Tensor, Tensor]:
+        """The most probable next tokens at some positions, by every row.
+
+        Args:
+            first: The first position.
+            count: How many positions.
+            top: How many tokens for each.
+
+        Returns:
+            Ids and probabilities, each `(rows, positions, top)`, on the CPU.
+        """
+        chosen = slice(max(0, first), max(0, first) + count)
+        ids, chances = [], []
+        with torch.inference_mode():
+            for row in range(self.rows):
+                found = self._logits(row, chosen).softmax(-1)
+                best = found.topk(min(top, found.shape[-1]), dim=-1)
+                ids.append(best.indices.cpu())
+                chances.append(best.values.cpu())
+        return torch.stack(ids), torch.stack(chances)

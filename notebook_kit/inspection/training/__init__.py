@@ -1,0 +1,1 @@
+"""What a training run shows: verdicts, thinned curves, probes of the data."""

@@ -1,0 +1,508 @@
+"""The one door that all attention goes through.
+
+Every family computes its attention with `attend(query, key, value, ..., site=site)`. As a rule that is PyTorch's fused
+kernel, which never forms the matrix of weights. Inside `with record_attention(model, layers=[3]):` the named layers,
+and only they, take the explicit path and keep their weights; inside `with ablate_heads(model, {(3, 4)}):` single heads
+are switched off. Both work on any family with no code of its own, because a family does no more than name the place
+from which it attends: its `AttentionSite`.
+"""
+
+from __future__ import annotations
+
+import itertools
+import threading
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from contextvars import ContextVar
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from notebook_kit.errors import InputError
+
+__all__ = [
+    "AttentionRecord",
+    "AttentionSite",
+    "ablate_heads",
+    "attend",
+    "causal_mask",
+    "padding_mask",
+    "record_attention",
+    "sites_of",
+]
+
+
+class AttentionSite:
+    """A place in a model from which attention is computed: its layer, and which attention of that layer.
+
+    Args:
+        layer: Index of the layer, from 0.
+        heads: How many heads the layer has.
+        kind: `"self"` in an encoder, `"decoder"` for a decoder's attention to itself, `"cross"` for a decoder's
+            attention to the encoder.
+    """
+
+    def __init__(self, layer: int, heads: int, kind: str = "self") -> None:
+        self.layer, self.heads, self.kind = layer, heads, kind
+
+    def __repr__(self) -> str:
+        return f"AttentionSite(layer={self.layer}, heads={self.heads}, kind={self.kind!r})"
+
+
+class _Watch:
+    """What is going on at some sites of one model right now: recording, ablation, or both."""
+
+    def __init__(self, record: AttentionRecord | None, ablated: Mapping[AttentionSite, frozenset[int]]) -> None:
+        self.record, self.ablated = record, ablated
+
+
+# A context variable, not an attribute of the model: a panel may record on one thread while the same model trains on another.
+_WATCHES: ContextVar[tuple[_Watch, ...]] = ContextVar("notebook_kit_attention", default=())
+
+# Whether anything is watched on any thread. A compiled model is guarded on this, as it cannot be on a context variable.
+_anything_watched = False
+_watches_set = 0
+_COUNTING = threading.Lock()
+
+
+def attend(
+    query: Tensor,
+    key: Tensor,
+    value: Tensor,
+    *,
+    site: AttentionSite,
+    mask: Tensor | None = None,
+    bias: Tensor | None = None,
+    dropout: float = 0.0,
+    scale: float | None = None,
+    is_causal: bool = False,
+) -> Tensor:
+    """Scaled dot-product attention: `softmax(query @ key.T * scale + mask + bias) @ value`.
+
+    Keys and values may have fewer heads than the query, each of which then serves several (grouped-query attention); and
+    fewer rows, each of which then serves several consecutive rows of the query (beams that look at one encoded input).
+
+    Args:
+        query: `(batch, heads, from, head_dim)`.
+        key: `(batch or fewer, heads or fewer, to, head_dim)`.
+        value: As `key`.
+        site: The place that attends, for recording and ablation.
+        mask: Added to the scores; 0 where attention is allowed, the dtype's lowest number where not; broadcast to
+            `(batch, heads, from, to)`. See `padding_mask`.
+        bias: Added to the scores as well (relative positions).
+        dropout: Probability of dropping an attention weight; pass 0 outside training.
+        scale: Factor of the scores; `head_dim ** -0.5` unless given.
+        is_causal: Position i sees no position after it.
+
+    Returns:
+        `(batch, heads, from, head_dim)`.
+
+    Source: Vaswani et al., Attention Is All You Need, 2017, equation 1; Ainslie et al., GQA, 2023, for fewer key heads.
+    """
+    if key.shape[0] != query.shape[0]:
+        return _shared_rows(query, key, value, site, mask, bias, dropout, scale)
+    scores_offset = mask if bias is None else bias if mask is None else mask + bias
+    if scores_offset is not None and scores_offset.dtype != query.dtype:  # under autocast: lowest must not become -inf
+        scores_offset = scores_offset.clamp(min=torch.finfo(query.dtype).min).to(query.dtype)
+    if is_causal and scores_offset is not None:  # the fused kernel takes one or the other
+        scores_offset = scores_offset.masked_fill(_future(query, key), torch.finfo(scores_offset.dtype).min)
+        is_causal = False
+    if _anything_watched:
+        # Never part of a compiled graph, which would go on with what was watched when it was compiled.
+        watched = torch.compiler.disable(_watched) if torch.compiler.is_compiling() else _watched
+        return watched(query, key, value, site, scores_offset, dropout, scale, is_causal)
+    return _fused(query, key, value, scores_offset, dropout, scale, is_causal)
+
+
+def _fused(query, key, value, offset, dropout, scale, is_causal) -> Tensor:
+    grouped = key.shape[1] != query.shape[1]
+    return F.scaled_dot_product_attention(
+        query, key, value, attn_mask=offset, dropout_p=dropout, is_causal=is_causal, scale=scale, enable_gqa=grouped
+    )
+
+
+def _shared_rows(query, key, value, site, mask, bias, dropout, scale) -> Tensor:
+    """Let each row of keys serve several rows of the query, which look at it as if they were further positions."""
+    B, H, T, D = query.shape
+    rows = key.shape[0]
+    if B % rows:
+        raise InputError(
+            f"A query of {B} rows cannot share {rows} rows of keys evenly.",
+            next_step="Pass as many decoder rows for each encoded input.",
+        )
+    share = B // rows
+    if mask is not None and mask.shape[0] != rows:  # one row of the mask for each row of the query: nothing to share
+        key, value = (x.repeat_interleave(share, dim=0) for x in (key, value))
+    elif _anything_watched or bias is not None or (mask is not None and mask.shape[-2] != 1):
+        # What is recorded has one matrix a row; a bias is laid out by positions.
+        key, value = (x.repeat_interleave(share, dim=0) for x in (key, value))
+        mask = None if mask is None else mask.repeat_interleave(share, dim=0)
+    else:
+        folded = query.view(rows, share, H, T, D).transpose(1, 2).reshape(rows, H, share * T, D)
+        context = attend(folded, key, value, site=site, mask=mask, dropout=dropout, scale=scale)
+        return context.view(rows, H, share, T, D).transpose(1, 2).reshape(B, H, T, D)
+    return attend(query, key, value, site=site, mask=mask, bias=bias, dropout=dropout, scale=scale)
+
+
+def _watched(query, key, value, site, offset, dropout, scale, is_causal) -> Tensor:
+    """Attention while something is recorded or ablated, though perhaps on another thread or at other sites."""
+    watches = _WATCHES.get()
+    records = [watch.record for watch in watches if watch.record is not None and site in watch.record.sites]
+    off: frozenset[int] = frozenset().union(*(watch.ablated.get(site, frozenset()) for watch in watches))
+    if records:
+        groups = query.shape[1] // key.shape[1]
+        if groups > 1:
+            key, value = (x.repeat_interleave(groups, dim=1) for x in (key, value))
+        weights = _weights(query, key, offset, scale, is_causal)
+        keep = _kept_heads(off, weights)
+        if keep is not None:
+            weights = weights * keep
+        for record in records:
+            record.add(site, weights)
+        return (F.dropout(weights, dropout) if dropout else weights) @ value
+    context = _fused(query, key, value, offset, dropout, scale, is_causal)
+    keep = _kept_heads(off, context)
+    return context if keep is None else context * keep
+
+
+def _weights(query: Tensor, key: Tensor, offset: Tensor | None, scale: float | None, is_causal: bool) -> Tensor:
+    """The matrix that the fused kernel never forms: `(batch, heads, from, to)`, rows sum to 1."""
+    scores = (query @ key.transpose(-2, -1)).mul_(query.shape[-1] ** -0.5 if scale is None else scale)
+    if offset is not None:
+        scores.add_(offset)
+    if is_causal:
+        scores.masked_fill_(_future(query, key), torch.finfo(scores.dtype).min)
+    if scores.requires_grad:
+        return scores.softmax(dim=-1)
+    for head in scores.unbind(1):  # one by one and in place: a second matrix would double what looking costs
+        head.copy_(head.softmax(dim=-1))
+    return scores
+
+
+def _future(query: Tensor, key: Tensor) -> Tensor:
+    """True where a position would look at one after it: `(from, to)`."""
+    return torch.ones(query.shape[-2], key.shape[-2], dtype=torch.bool, device=query.device).triu(1)
+
+
+def _kept_heads(off: frozenset[int], like: Tensor) -> Tensor | None:
+    if not off:
+        return None
+    keep = torch.ones(like.shape[1], 1, 1, dtype=like.dtype, device=like.device)
+    keep[list(off)] = 0
+    return keep
+
+
+def padding_mask(attention_mask: Tensor | None, dtype: torch.dtype, size: Sequence[int] | None = None) -> Tensor | None:
+    """From 1 for a token and 0 for padding to what `attend` adds to the scores.
+
+    Args:
+        attention_mask: `(batch, to)` or `(batch, from, to)`, or None when there is no padding.
+        dtype: The dtype of the scores.
+        size: `(batch, to)` of what the mask is for, to be checked against.
+
+    Raises:
+        InputError: If the mask is of another size.
+
+    Returns:
+        `(batch, 1, 1 or from, to)`; or None when nothing is masked, which lets the fused kernel take its fastest path
+        (looked up on the CPU only, where asking does not wait for the device).
+    """
+    if attention_mask is None:
+        return None
+    if size is not None and (attention_mask.shape[0] not in (1, size[0]) or attention_mask.shape[-1] != size[1]):
+        raise InputError(
+            f"attention_mask has shape {tuple(attention_mask.shape)}, and the input has shape {tuple(size)}.",
+            next_step="Pass the tokenizer's output as a whole: model(**tokenizer(texts, padding=True, return_tensors='pt')).",
+        )
+    if attention_mask.device.type == "cpu" and bool(attention_mask.all()):
+        return None
+    mask = attention_mask[:, None, None, :] if attention_mask.dim() == 2 else attention_mask[:, None]
+    lowest = torch.finfo(dtype).min
+    return torch.zeros(mask.shape, dtype=dtype, device=mask.device).masked_fill(mask == 0, lowest)
+
+
+def causal_mask(
+    attention_mask: Tensor | None,
+    size: Sequence[int],
+    past: int,
+    dtype: torch.dtype,
+    device: torch.device,
+    window: int | None = None,
+) -> tuple[Tensor | None, bool]:
+    """What a decoder hands to `attend`, so that no position sees one after it, or padding.
+
+    Args:
+        attention_mask: `(batch, past + tokens)`, 1 for a token and 0 for padding; or `(batch, tokens, past + tokens)`, 1
+            where a position may look; None when there is no padding.
+        size: `(batch, tokens)` of the positions that are new.
+        past: How many positions are in the cache.
+        dtype: The dtype of the scores.
+        device: Where the mask is needed.
+        window: A position sees no further back than this many positions, itself included; None for no such limit.
+
+    Returns:
+        `mask` and `is_causal` of `attend`. Where the fused kernel needs no mask, it is None.
+
+    Raises:
+        InputError: If the mask is of another size.
+
+    Example:
+        >>> import torch
+        >>> from notebook_kit.nn.attention import causal_mask
+        >>> mask, is_causal = causal_mask(torch.tensor([[0, 1, 1]]), (1, 3), 0, torch.float32, torch.device("cpu"))
+        >>> (mask == 0).int(), is_causal
+        (tensor([[[[0, 0, 0],
+                  [0, 1, 0],
+                  [0, 1, 1]]]], dtype=torch.int32), False)
+    """
+    B, T = size
+    end = past + T
+    if attention_mask is not None:
+        if attention_mask.shape[0] not in (1, B) or attention_mask.shape[-1] != end:
+            known = f"{past} tokens in the cache and {T} new ones" if past else f"{T} tokens"
+            raise InputError(
+                f"attention_mask has shape {tuple(attention_mask.shape)}, and there are {B} rows of {known}.",
+                next_step="Pass the tokenizer's output as a whole; with past_key_values the mask covers both.",
+            )
+        if attention_mask.device.type == "cpu" and bool(attention_mask.all()):
+            attention_mask = None
+    if window is not None and window >= end:
+        window = None
+    if attention_mask is None and window is None and (T == 1 or not past):
+        return None, T > 1
+    here = torch.arange(past, end, device=device)[:, None]  # (from, 1)
+    there = torch.arange(end, device=device)  # (to,)
+    allowed = there <= here
+    if window is not None:
+        allowed = allowed & (there > here - window)
+    allowed = allowed[None, None]
+    if attention_mask is not None:
+        seen = attention_mask.to(device) != 0
+        allowed = allowed & (seen[:, None, None] if seen.dim() == 2 else seen[:, None])
+    lowest = torch.finfo(dtype).min
+    return torch.zeros(allowed.shape, dtype=dtype, device=device).masked_fill(~allowed, lowest), False
+
+
+# Looking in ----------------------------------------------------------------------------------------------------------
+
+
+class AttentionRecord(Mapping[int, Tensor]):
+    """What was recorded: `record[3]` is the attention of layer 3, `(batch, heads, from, to)`.
+
+    A model that is called several times (as in generation, step by step) leaves one matrix a call: `record.steps(3)` has
+    all, `record[3]` the last. Where a layer attends in more than one way, as a decoder does to itself and to the
+    encoder, name which: `record.steps(3, kind="cross")`.
+
+    Attributes:
+        sites: The sites that are recorded, in the order in which the model has them.
+    """
+
+    def __init__(self, sites: Iterable[AttentionSite], detach: bool = True) -> None:
+        self._calls: dict[AttentionSite, list[Tensor]] = {site: [] for site in sites}
+        self._detach = detach
+
+    @property
+    def sites(self) -> Collection[AttentionSite]:
+        return self._calls.keys()
+
+    def add(self, site: AttentionSite, weights: Tensor) -> None:
+        self._calls[site].append(weights.detach() if self._detach else weights)
+
+    def steps(self, layer: int, kind: str | None = None) -> list[Tensor]:
+        """Every matrix that layer `layer` left, in the order of the calls.
+
+        Raises:
+            InputError: If that layer is not recorded, or `kind` is needed to tell its attentions apart.
+        """
+        found = [site for site in self.sites if site.layer == layer and kind in (None, site.kind)]
+        if not found:
+            layers = sorted({site.layer for site in self.sites})
+            what = f"Layer {layer}" + (f" ({kind})" if kind else "")
+            raise InputError(f"{what} is not in this record.", next_step=f"Recorded layers: {layers}.")
+        if len(found) > 1:
+            kinds = " or ".join(repr(site.kind) for site in found)
+            raise InputError(
+                f"Layer {layer} attends in {len(found)} ways.",
+                next_step=f"Say which: steps({layer}, kind=...) with {kinds}.",
+            )
+        return self._calls[found[0]]
+
+    def __getitem__(self, layer: int) -> Tensor:
+        calls = self.steps(layer)
+        if not calls:
+            raise InputError(
+                f"Layer {layer} has not attended yet.",
+                next_step="Call the model inside the `with record_attention(...)` block.",
+            )
+        return calls[-1]
+
+    def __iter__(self) -> Iterator[int]:
+        return iter(sorted({site.layer for site in self.sites}))
+
+    def __len__(self) -> int:
+        return len({site.layer for site in self.sites})
+
+    def of(self, sites: Iterable[AttentionSite]) -> tuple[Tensor, ...]:
+        """The last matrix of each of `sites`."""
+        return tuple(self._calls[site][-1] for site in sites)
+
+    def __repr__(self) -> str:
+        shapes = {site.layer: [tuple(weights.shape) for weights in calls] for site, calls in self._calls.items()}
+        return f"AttentionRecord({shapes})"
+
+
+def sites_of(model: nn.Module) -> list[AttentionSite]:
+    """Every place from which `model` attends.
+
+    Raises:
+        InputError: If it has none, as a model of another library.
+    """
+    sites = [site for module in model.modules() for site in getattr(module, "sites", ())]
+    if not sites:
+        raise InputError(
+            f"{type(model).__name__} has no attention that notebook_kit can look into.",
+            next_step="Load the checkpoint with notebook_kit's AutoModel classes.",
+        )
+    return sites
+
+
+@contextmanager
+def record_attention(
+    model: nn.Module, layers: Iterable[int] | None = None, *, kinds: Iterable[str] | None = None, detach: bool = True
+) -> Iterator[AttentionRecord]:
+    """Keep the attention weights of some layers while the block runs.
+
+    The other layers keep the fused path: looking at one layer of twelve costs a twelfth of the memory. Weights are those
+    before dropout.
+
+    Args:
+        model: A model of notebook_kit, or a module that contains one.
+        layers: Which layers; all unless given.
+        kinds: Which attentions: any of `"self"`, `"decoder"`, `"cross"`; all unless given.
+        detach: Cut the weights from the autograd graph. Pass False to compute a loss on them.
+
+    Raises:
+        InputError: If the model has no such layer.
+
+    Example:
+        >>> import torch
+        >>> from notebook_kit import BertConfig, BertModel, record_attention
+        >>> model = BertModel(BertConfig(hidden_size=32, num_attention_heads=4, num_hidden_layers=3, vocab_size=50,
+        ...                              intermediate_size=64)).eval()
+        >>> with record_attention(model, layers=[1]) as record:
+        ...     _ = model(torch.tensor([[2, 7, 9, 3]]))
+        >>> list(record), record[1].shape
+        ([1], torch.Size([1, 4, 4, 4]))
+    """
+    sites = sites_of(model)
+    wanted = None if layers is None else set(layers)
+    known = {site.layer for site in sites}
+    if wanted is not None and not wanted <= known:
+        raise InputError(
+            f"{type(model).__name__} has no layer {', '.join(map(str, sorted(wanted - known)))}.",
+            next_step=f"Name layers from {min(known)} to {max(known)}.",
+        )
+    kinds = None if kinds is None else set(kinds)
+    chosen = [
+        site for site in sites if (wanted is None or site.layer in wanted) and (kinds is None or site.kind in kinds)
+    ]
+    if not chosen:
+        has = " and ".join(repr(kind) for kind in sorted({site.kind for site in sites}))
+        raise InputError(
+            f"{type(model).__name__} has no attention of kind {' or '.join(map(repr, sorted(kinds or ())))}.",
+            next_step=f"It has {has} attention.",
+        )
+    record = AttentionRecord(chosen, detach)
+    with _watching((*_WATCHES.get(), _Watch(record, {}))):
+        yield record
+
+
+@contextmanager
+def ablate_heads(model: nn.Module, heads: Iterable[tuple[int, int]], *, kind: str | None = None) -> Iterator[None]:
+    """Switch attention heads off while the block runs: their contribution to the layer becomes zero.
+
+    Args:
+        model: A model of notebook_kit, or a module that contains one.
+        heads: Pairs `(layer, head)`, both counted from 0.
+        kind: Restrict to one attention of the layer: `"self"`, `"decoder"` or `"cross"`.
+
+    Raises:
+        InputError: If the model has no such head.
+
+    Example:
+        >>> import torch
+        >>> from notebook_kit import BertConfig, BertModel, ablate_heads
+        >>> model = BertModel(BertConfig(hidden_size=32, num_attention_heads=4, num_hidden_layers=3, vocab_size=50,
+        ...                              intermediate_size=64)).eval()
+        >>> ids = torch.tensor([[2, 7, 9, 3]])
+        >>> with ablate_heads(model, {(0, 2), (2, 1)}):
+        ...     changed = model(ids).last_hidden_state
+        >>> torch.equal(changed, model(ids).last_hidden_state)
+        False
+    """
+    everywhere = sites_of(model)
+    sites = [site for site in everywhere if kind in (None, site.kind)]
+    if not sites:
+        has = " and ".join(repr(kind) for kind in sorted({site.kind for site in everywhere}))
+        raise InputError(
+            f"{type(model).__name__} has no attention of kind {kind!r}.", next_step=f"It has {has} attention."
+        )
+    ablated: dict[AttentionSite, frozenset[int]] = {}
+    for layer, head in heads:
+        found = [site for site in sites if site.layer == layer and 0 <= head < site.heads]
+        if not found:
+            known = {site.layer: site.heads for site in sites}
+            has = (
+                f"layer {layer} has heads 0 to {known[layer] - 1}"
+                if layer in known
+                else f"layers go from 0 to {max(known)}"
+            )
+            raise InputError(
+                f"{type(model).__name__} has no head {head} in layer {layer}.",
+                next_step=f"Name pairs (layer, head): {has}.",
+            )
+        for site in found:
+            ablated[site] = ablated.get(site, frozenset()) | {head}
+    with _watching((*_WATCHES.get(), _Watch(None, ablated))):
+        yield
+
+
+def replayable(layer: Callable[..., Tensor]) -> Callable[..., Tensor]:
+    """`layer`, as gradient checkpointing may call it again in the backward pass, perhaps on another thread.
+
+    The second call attends as the first did, whatever is watched by then, and leaves no second record.
+    """
+    watches = _WATCHES.get()
+    if torch.compiler.is_compiling() and not watches:
+        return layer
+    replay = tuple(
+        _Watch(None if watch.record is None else AttentionRecord(watch.record.sites), watch.ablated)
+        for watch in watches
+    )
+    calls = itertools.count()
+
+    def call(*inputs: Any) -> Tensor:
+        with _watching(replay if next(calls) else watches):
+            return layer(*inputs)
+
+    return call
+
+
+@contextmanager
+def _watching(watches: tuple[_Watch, ...]) -> Iterator[None]:
+    token = _WATCHES.set(watches)
+    _count(1 if watches else 0)
+    try:
+        yield
+    finally:
+        _count(-1 if watches else 0)
+        _WATCHES.reset(token)
+
+
+def _count(change: int) -> None:
+    global _watches_set, _anything_watched
+    with _COUNTING:
+        _watches_set += change
+        _anything_watched = _watches_set > 0

@@ -1,0 +1,598 @@
+"""The base of all models: from a checkpoint to a module and back, strictly.
+
+A family names its parameters as the Hub's checkpoints do, so loading needs no map. What does not fit is told: a weight
+that is missing or misshapen is an error, a head that the checkpoint does not have is one warning.
+"""
+
+from __future__ import annotations
+
+import copy
+import inspect
+import os
+import re
+import warnings
+from collections.abc import Callable, Iterable, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
+
+import torch
+from torch import Tensor, nn
+from torch.overrides import TorchFunctionMode
+
+from notebook_kit.checkpoints.weights import Weights, open_weights, save_weights
+from notebook_kit.configuration import PretrainedConfig
+from notebook_kit.errors import CheckpointError, ConfigurationError, InputError, NotebookKitWarning
+from notebook_kit.hub import HUB_OPTIONS, Source, locate
+from notebook_kit.nn.placement import choose_dtype, device_of_map
+
+if TYPE_CHECKING:
+    from notebook_kit.generation.configuration import GenerationConfig
+
+__all__ = ["PreTrainedModel"]
+
+Model = TypeVar("Model", bound="PreTrainedModel")
+
+# Arguments of other libraries' from_pretrained that change nothing here, so that code written for them runs.
+ACCEPTED = {"low_cpu_mem_usage", "use_safetensors", "trust_remote_code", "attn_implementation", "from_pt", "framework"}
+
+
+class PreTrainedModel(nn.Module):
+    """A model that loads from and saves to the Hub's checkpoint format.
+
+    A family subclasses it once to say what its checkpoints are like, and then once for its backbone and each head.
+
+    Attributes:
+        config_class: The family's configuration.
+        base_model_prefix: The attribute under which heads keep the backbone (`"bert"`).
+        tied_weights: Parameter name to the name of the parameter that it shares.
+        legacy_names: Pattern (of `re.sub`) to its replacement, for names that old checkpoints use.
+        saved_names: The way back: pattern to replacement for names that checkpoints use and the model does not.
+        optional_weights: Patterns of backbone weights that a checkpoint may lack (a pooler): they start fresh.
+        unused_weights: Patterns of names in checkpoints that are no weights of the model (stored position indices).
+        defaulted_weights: Patterns of weights that a checkpoint may lack: they have the first value that a fresh model has.
+        computed_weights: Patterns of weights that follow from the config (sinusoids): neither read nor written.
+        generation_kind: `"decoder"` or `"encoder-decoder"` for a model that `generate` can drive, else None.
+
+    Example:
+        >>> import tempfile, torch
+        >>> from notebook_kit import BertConfig, BertModel, PreTrainedModel
+        >>> tiny = BertConfig(hidden_size=32, num_hidden_layers=1, num_attention_heads=2, intermediate_size=64, vocab_size=50)
+        >>> model, folder = BertModel(tiny), tempfile.mkdtemp()
+        >>> model.save_pretrained(folder)  # config.json and model.safetensors
+        >>> again = BertModel.from_pretrained(folder, dtype="bfloat16")
+        >>> isinstance(again, PreTrainedModel), again.dtype, again.num_parameters() == model.num_parameters()
+        (True, torch.bfloat16, True)
+    """
+
+    config_class: ClassVar[type[PretrainedConfig]] = PretrainedConfig
+    base_model_prefix: ClassVar[str] = ""
+    tied_weights: ClassVar[dict[str, str]] = {}
+    legacy_names: ClassVar[dict[str, str]] = {}
+    saved_names: ClassVar[dict[str, str]] = {}
+    optional_weights: ClassVar[tuple[str, ...]] = ()
+    unused_weights: ClassVar[tuple[str, ...]] = ()
+    defaulted_weights: ClassVar[tuple[str, ...]] = ()
+    computed_weights: ClassVar[tuple[str, ...]] = ()
+    generation_kind: ClassVar[str | None] = None
+
+    def __init__(self, config: PretrainedConfig) -> None:
+        super().__init__()
+        if not isinstance(config, self.config_class):
+            raise ConfigurationError(
+                f"{type(self).__name__} takes a {self.config_class.__name__}, and got {type(config).__name__}.",
+                next_step=f"Use {type(self).__name__}.from_pretrained(...) to load a checkpoint, or AutoModel for any family.",
+            )
+        config.validate()
+        self.config = config
+        self.name_or_path = config.name_or_path
+        self.gradient_checkpointing = False
+
+    def __call__(self, *args: Any, return_dict: bool | None = None, **kwargs: Any) -> Any:
+        """Run the model. With `return_dict=False` the result is a plain tuple."""
+        output = super().__call__(*args, **kwargs)
+        if (self.config.return_dict if return_dict is None else return_dict) or not hasattr(output, "to_tuple"):
+            return output
+        return output.to_tuple()
+
+    # Weights at the start ----------------------------------------------------------------------------------------
+
+    def post_init(self) -> None:
+        """To be called at the end of each constructor: gives every parameter its first value and ties what is shared."""
+        for module in self.modules():
+            own = dict(module.named_parameters(recurse=False))
+            if own and not module.__dict__.get("_has_first_values") and not any(p.is_meta for p in own.values()):
+                for name in own:
+                    self.init_parameter(module, name)
+                module.__dict__["_has_first_values"] = True  # a backbone inside a head is not drawn twice
+        self.tie_weights()
+
+    @torch.no_grad()
+    def init_parameter(self, module: nn.Module, name: str) -> None:
+        """Draw the first value of one parameter: normal with the config's `initializer_range`; norms 1, biases 0."""
+        parameter = getattr(module, name)
+        if name.endswith("bias") or parameter.dim() == 0:
+            parameter.zero_()
+        elif isinstance(module, nn.LayerNorm):
+            parameter.fill_(1.0)
+        else:
+            own = "init_std" if hasattr(self.config, "init_std") else "initializer_range"  # BART's name for it
+            parameter.normal_(0.0, getattr(self.config, own, 0.02))
+            if isinstance(module, nn.Embedding) and module.padding_idx is not None:
+                parameter[module.padding_idx].zero_()
+
+    def _ties(self) -> dict[str, str]:
+        """`tied_weights`, if this config ties them."""
+        return self.tied_weights if self.config.tie_word_embeddings else {}
+
+    def tie_weights(self) -> None:
+        """Make parameters that are shared the same object."""
+        for name, target in self._ties().items():
+            owner, _, leaf = name.rpartition(".")
+            setattr(self.get_submodule(owner), leaf, self.get_parameter(target))
+
+    # Everyday questions ------------------------------------------------------------------------------------------
+
+    @property
+    def device(self) -> torch.device:
+        """The device of the parameters."""
+        return next(self.parameters()).device
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """The floating-point dtype of the parameters."""
+        return next(p.dtype for p in self.parameters() if p.is_floating_point())
+
+    @property
+    def base_model(self) -> nn.Module:
+        """The backbone without its head; the model itself if it is one."""
+        return getattr(self, self.base_model_prefix, self)
+
+    def num_parameters(self, only_trainable: bool = False) -> int:
+        """How many numbers the model holds; shared ones count once."""
+        return sum(p.numel() for p in self.parameters() if p.requires_grad or not only_trainable)
+
+    def gradient_checkpointing_enable(self, gradient_checkpointing_kwargs: Mapping[str, Any] | None = None) -> None:
+        """Recompute activations in the backward pass: less memory for about a third more time."""
+        for module in self.modules():
+            if hasattr(module, "sites") or isinstance(module, PreTrainedModel):
+                module.gradient_checkpointing = True  # type: ignore[assignment]
+
+    def gradient_checkpointing_disable(self) -> None:
+        """Keep activations for the backward pass, as is the rule."""
+        for module in self.modules():
+            if hasattr(module, "gradient_checkpointing"):
+                module.gradient_checkpointing = False  # type: ignore[assignment]
+
+    def get_input_embeddings(self) -> nn.Embedding:
+        """The table of token embeddings, `(vocabulary, width)`."""
+        return self.base_model.embeddings.word_embeddings  # type: ignore[union-attr, return-value]
+
+    def set_input_embeddings(self, table: nn.Embedding) -> None:
+        """Replace the table of token embeddings."""
+        self.base_model.embeddings.word_embeddings = table  # type: ignore[union-attr]
+        self.tie_weights()
+
+    @torch.no_grad()
+    def resize_token_embeddings(
+        self, new_num_tokens: int | None = None, pad_to_multiple_of: int | None = None
+    ) -> nn.Embedding:
+        """Grow or shrink the vocabulary, as is needed after `tokenizer.add_tokens`.
+
+        New rows are drawn like fresh weights; the output layer and its bias follow.
+
+        Args:
+            new_num_tokens: The new size, as a rule `len(tokenizer)`; the present one unless given.
+            pad_to_multiple_of: Round the size up to a multiple of this, which some hardware multiplies faster.
+        """
+        table = self.get_input_embeddings()
+        size = table.num_embeddings
+        rows = size if new_num_tokens is None else new_num_tokens
+        if pad_to_multiple_of:
+            rows = -(-rows // pad_to_multiple_of) * pad_to_multiple_of
+        if rows == size:
+            return table
+        places: list[tuple[nn.Module, str]] = [(table, "weight")]
+        for name in [*self.tied_weights.values(), *self.tied_weights]:  # the output layer and its bias
+            owner, _, leaf = name.rpartition(".")
+            module = self.get_submodule(owner)
+            places += [(module, leaf), (module, "bias")]
+        resized: dict[int, nn.Parameter] = {}  # what was one parameter stays one
+        for module, leaf in places:
+            old = module._parameters.get(leaf)
+            if old is None or old.shape[0] != size:
+                continue
+            if id(old) in resized:
+                module._parameters[leaf] = resized[id(old)]
+            else:
+                new = nn.Parameter(old.new_empty(rows, *old.shape[1:]), requires_grad=old.requires_grad)
+                module._parameters[leaf] = resized[id(old)] = new
+                self.init_parameter(module, leaf)
+                new[:size] = old[:rows]
+            if isinstance(module, nn.Linear):
+                module.out_features = rows
+            elif isinstance(module, nn.Embedding):
+                module.num_embeddings = rows
+        table.num_embeddings = self.config.vocab_size = rows
+        return table
+
+    # Generating --------------------------------------------------------------------------------------------------
+
+    @property
+    def position_limit(self) -> int | None:
+        """The most tokens that the model has learned positions for; None if there is no such limit."""
+        return None
+
+    @classmethod
+    def can_generate(cls) -> bool:
+        """Whether `generate` works."""
+        return cls.generation_kind is not None
+
+    @property
+    def generation_config(self) -> GenerationConfig:
+        """How the checkpoint is meant to generate: its `generation_config.json`, or what its `config.json` says. Can be set."""
+        found = self.__dict__.get("_generation_config")
+        if found is None:
+            from notebook_kit.generation.configuration import GenerationConfig
+
+            found = self.__dict__["_generation_config"] = GenerationConfig.from_model_config(self.config)
+        return found
+
+    @generation_config.setter
+    def generation_config(self, config: GenerationConfig) -> None:
+        self.__dict__["_generation_config"] = config
+
+    def generate(
+        self,
+        inputs: Tensor | None = None,
+        generation_config: GenerationConfig | None = None,
+        logits_processor: list[Any] | None = None,
+        stopping_criteria: list[Any] | None = None,
+        prefix_allowed_tokens_fn: Callable[[int, Tensor], list[int]] | None = None,
+        streamer: Any = None,
+        tokenizer: Any = None,
+        generator: torch.Generator | None = None,
+        on_interrupt: str = "return",
+        **settings: Any,
+    ) -> Any:
+        """Go on from a prompt, one token at a time.
+
+        An interrupt (Ctrl-C, a notebook's stop button) ends the generation, and what was made until then is returned as
+        if it had ended there, with a warning.
+
+        Args:
+            inputs: `(batch, tokens)`, the prompt, or the encoder's input; also as `input_ids`. Prompts of unequal length
+                are padded on the left.
+            generation_config: Settings in place of the model's own.
+            logits_processor: Further rules: functions `(input_ids, scores) -> scores`.
+            stopping_criteria: Further ends: functions `(input_ids, scores) -> bool` or `(rows,)` of bool.
+            prefix_allowed_tokens_fn: Says which tokens may follow: `(index of the input, tokens so far) -> token ids`.
+            streamer: Told of the tokens as they come; see `TextStreamer`.
+            tokenizer: Needed for `stop_strings`.
+            generator: The source of chance in sampling, for results that can be repeated.
+            on_interrupt: `"return"`, or `"raise"` to let the KeyboardInterrupt through.
+            **settings: Of `GenerationConfig`, for this call alone; and `attention_mask`, `inputs_embeds`,
+                `past_key_values`, `encoder_outputs`, `decoder_input_ids`, `decoder_attention_mask`.
+
+        Returns:
+            `(batch * num_return_sequences, tokens)`, prompt included (an encoder-decoder's begins with the start token);
+            with `return_dict_in_generate=True` an object that has them as `sequences`.
+
+        Raises:
+            InputError: For a model that cannot generate, an argument that there is not, a prompt that leaves no room.
+            ConfigurationError: For a setting whose value cannot be, or settings that do not go together.
+
+        Example:
+            >>> import torch
+            >>> from notebook_kit import GPT2Config, GPT2LMHeadModel
+            >>> model = GPT2LMHeadModel(GPT2Config(n_embd=16, n_layer=1, n_head=2, vocab_size=50, n_positions=32)).eval()
+            >>> prompts = {"input_ids": torch.tensor([[7, 8, 9], [0, 7, 8]]), "attention_mask": torch.tensor([[1, 1, 1], [0, 1, 1]])}
+            >>> model.generate(**prompts, max_new_tokens=4, eos_token_id=None).shape
+            torch.Size([2, 7])
+            >>> chance = torch.Generator().manual_seed(0)
+            >>> model.generate(**prompts, do_sample=True, num_return_sequences=3, max_length=10, generator=chance).shape[0]
+            6
+        """
+        if self.generation_kind is None:
+            raise InputError(
+                f"{type(self).__name__} does not generate text.",
+                next_step="Load the checkpoint with AutoModelForCausalLM or AutoModelForSeq2SeqLM.",
+            )
+        from notebook_kit.generation.engine import generate
+
+        return generate(
+            self,
+            inputs,
+            generation_config,
+            logits_processor,
+            stopping_criteria,
+            prefix_allowed_tokens_fn,
+            streamer,
+            tokenizer,
+            generator,
+            on_interrupt,
+            **settings,
+        )
+
+    # Loading -----------------------------------------------------------------------------------------------------
+
+    @classmethod
+    def from_config(cls: type[Model], config: PretrainedConfig, dtype: torch.dtype | str | None = None) -> Model:
+        """A model with fresh weights.
+
+        Args:
+            config: The family's configuration.
+            dtype: Of the weights; float32 unless given.
+        """
+        model = cls(config)
+        return model if dtype in (None, "auto") else model.to(choose_dtype(dtype))
+
+    @classmethod
+    def from_pretrained(
+        cls: type[Model],
+        name_or_path: str | os.PathLike | Source,
+        *,
+        config: PretrainedConfig | None = None,
+        dtype: torch.dtype | str | None = None,
+        device_map: str | torch.device | int | Mapping[str, Any] | None = None,
+        ignore_mismatched_sizes: bool = False,
+        **kwargs: Any,
+    ) -> Model:
+        """Load a checkpoint; the model comes in evaluation mode.
+
+        Args:
+            name_or_path: A folder, a zoo name, or a Hub name.
+            config: A configuration to use in place of the checkpoint's own.
+            dtype: Of the weights, as `torch.bfloat16` or `"bfloat16"`; `"auto"` keeps the stored one; float32 unless
+                given. (`torch_dtype` is the older spelling.)
+            device_map: `"auto"` for the best device there is, or a device.
+            ignore_mismatched_sizes: Weights of another shape start fresh, with a warning, where that is otherwise an error.
+            **kwargs: Hub options (`revision`, `token`, `cache_dir`, `local_files_only`, `force_download`,
+                `subfolder`), fields of the configuration to edit, such as `num_labels=3`, and arguments of the model's
+                constructor, such as `add_pooling_layer=False`.
+
+        Raises:
+            HubError: If the checkpoint cannot be found or fetched.
+            CheckpointError: If weights are missing, damaged, or do not fit the configuration.
+            ConfigurationError: If an edit names no field.
+        """
+        options = {name: kwargs.pop(name) for name in list(kwargs) if name in HUB_OPTIONS}
+        dtype = kwargs.pop("torch_dtype", None) if dtype is None else dtype
+        if kwargs.pop("from_tf", False) or kwargs.pop("from_flax", False):
+            raise InputError(
+                "TensorFlow and Flax weights cannot be read yet.",
+                next_step="Use a checkpoint with model.safetensors or pytorch_model.bin.",
+            )
+        own = set(inspect.signature(cls.__init__).parameters) - {"self", "config"}
+        arguments = {name: kwargs.pop(name) for name in list(kwargs) if name in own}  # such as add_pooling_layer=False
+        edits = {name: value for name, value in kwargs.items() if name not in ACCEPTED}
+        source = locate(name_or_path, **options)
+        if config is None:
+            config = cls.config_class.from_pretrained(source, **edits)
+        elif edits:
+            config = copy.deepcopy(config)
+            config.update(edits)
+
+        with torch.device("meta"), _NothingDrawn():  # no memory, no time for weights that the file will bring
+            model = cls(config, **arguments)
+        stored = model.state_dict(keep_vars=True)
+        if any(name not in stored for name, _ in model.named_buffers()):
+            model = cls(config, **arguments)  # values that a constructor computes are in no file
+        device, wanted = device_of_map(device_map), None if dtype is None else dtype
+        with open_weights(source) as weights:
+            model._load(weights, source.name, wanted, device, ignore_mismatched_sizes)
+        model.name_or_path = config.name_or_path = source.name
+        if cls.can_generate():
+            from notebook_kit.generation.configuration import GenerationConfig
+
+            model.generation_config = GenerationConfig.of_checkpoint(source, config)
+        return model.eval()
+
+    def _load(self, weights: Weights, name: str, dtype: Any, device: torch.device, ignore_mismatched: bool) -> None:
+        """Fill the parameters from a file, and tell what did not fit."""
+        expected = {key: value.shape for key, value in self.state_dict(keep_vars=True).items()}
+        found, unexpected = self._match(weights.keys(), expected)
+        notes = self._fit_ties(weights, name, found)
+        shared = set(self._ties())
+        state: dict[str, Tensor] = {}
+        read: set[str] = set()
+        misshapen: dict[str, str] = {}
+        target_dtype = (
+            _stored_dtype(weights, found.values()) if dtype == "auto" else choose_dtype(dtype or torch.float32)
+        )
+        for key, stored in found.items():
+            if key in shared or _any_match(self.computed_weights, key):
+                continue
+            if weights.shape(stored) != tuple(expected[key]):
+                misshapen[key] = f"{weights.shape(stored)} in the file, {tuple(expected[key])} in the model"
+                continue
+            tensor = weights[stored]
+            copied = stored in read  # a bias that an older file stores once
+            read.add(stored)
+            state[key] = tensor.to(device, target_dtype if tensor.is_floating_point() else None, copy=copied)
+        missing = [key for key in expected if key not in state and key not in shared]
+        by_rule = [key for key in missing if _any_match(self.defaulted_weights + self.computed_weights, key)]
+        told = [key for key in missing if key not in by_rule]
+
+        if misshapen and not ignore_mismatched:
+            raise CheckpointError(
+                f"{len(misshapen)} weights of {name} do not have the shape that the configuration asks for:\n  "
+                + "\n  ".join(f"{key}: {shapes}" for key, shapes in list(misshapen.items())[:8]),
+                next_step="Undo the edit of the configuration (num_labels, vocab_size, ...), or pass "
+                "ignore_mismatched_sizes=True to start these weights fresh.",
+            )
+        lost = [key for key in told if self._is_backbone(key) and key not in misshapen]
+        if lost:
+            raise CheckpointError(
+                f"{name} lacks {len(lost)} weights that {type(self).__name__} needs: {_some(lost)}.",
+                next_step="The checkpoint is incomplete, or its config.json asks for more layers than it has.",
+            )
+        self.load_state_dict(state, strict=False, assign=True)
+        for key in missing:
+            owner_name, _, leaf = key.rpartition(".")
+            owner = self.get_submodule(owner_name)
+            empty = torch.empty(expected[key], dtype=target_dtype, device=device)
+            if leaf in owner._buffers:
+                owner._buffers[leaf] = empty
+            else:
+                owner._parameters[leaf] = nn.Parameter(empty, owner._parameters[leaf].requires_grad)  # type: ignore[union-attr]
+            self.init_parameter(owner, leaf)
+        self.tie_weights()
+        fresh = [key for key in told if key not in misshapen]
+        self._tell(name, fresh, list(misshapen), unexpected, notes)
+
+    def _fit_ties(self, weights: Weights, name: str, found: dict[str, str]) -> list[str]:
+        """Let what the file stores of shared weights, and under which of their names, meet what the config says."""
+        tied, notes = self.config.tie_word_embeddings, []
+        for alias, target in self._ties().items():
+            if alias not in found or target not in found:
+                continue
+            mine, other = weights[found[alias]], weights[found[target]]
+            if mine.shape == other.shape and not torch.equal(mine, other):
+                self.config.tie_word_embeddings = False
+                notes.append(
+                    f"{name} stores {alias} and {target} with different values, though its config.json ties them; "
+                    "they are kept apart."
+                )
+        for alias, target in self.tied_weights.items():
+            if alias in found:
+                found.setdefault(target, found[alias])
+            elif target in found and (tied or alias.endswith("bias")):  # older files store the bias once, tied or not
+                found[alias] = found[target]
+        return notes
+
+    def _match(self, stored: Iterable[str], expected: Mapping[str, Any]) -> tuple[dict[str, str], list[str]]:
+        """Pair the model's names with the file's; and the backbone's weights in the file that the model has no place for."""
+        prefix = f"{self.base_model_prefix}."
+        found: dict[str, str] = {}
+        unexpected: list[str] = []
+        names: dict[str, str] = {}
+        for key in stored:
+            name = key
+            for pattern, replacement in self.legacy_names.items():
+                name = re.sub(pattern, replacement, name)
+            names[name] = key
+        bare = not any(name.startswith(prefix) for name in names)  # the file holds a backbone alone
+        for name, key in names.items():
+            for candidate in (name, prefix + name, name.removeprefix(prefix)):
+                if candidate in expected:
+                    found[candidate] = key
+                    break
+            else:
+                if (bare or name.startswith(prefix)) and not _any_match(
+                    self.unused_weights + self.optional_weights, name
+                ):
+                    unexpected.append(name)  # another task's head is no surprise; a part of the backbone is
+        return found, unexpected
+
+    def _is_backbone(self, key: str) -> bool:
+        if _any_match(self.optional_weights, key):
+            return False
+        return key.startswith(f"{self.base_model_prefix}.") or not hasattr(self, self.base_model_prefix)
+
+    def _tell(self, name: str, fresh: list[str], misshapen: list[str], unexpected: list[str], notes: list[str]) -> None:
+        """One warning for what a reader of the results has to know."""
+        parts = list(notes)
+        has_head = hasattr(self, self.base_model_prefix)
+        if fresh and has_head:
+            parts.append(
+                f"{name} has no weights for the head of {type(self).__name__}; they start fresh: {_some(fresh)}."
+            )
+        elif fresh:
+            parts.append(
+                f"{name} has no {_some(fresh)}; they start fresh, so what is computed from them means nothing yet."
+            )
+        if misshapen:
+            parts.append(f"{len(misshapen)} weights of {name} have another shape and start fresh: {_some(misshapen)}.")
+        if unexpected:
+            parts.append(
+                f"{len(unexpected)} weights of {name} have no place in {type(self).__name__}: {_some(unexpected)}."
+            )
+        if (fresh and has_head) or misshapen:
+            parts.append("Train the model before you use its predictions.")
+        if parts:
+            warnings.warn(" ".join(parts), NotebookKitWarning, stacklevel=5)
+
+    # Saving ------------------------------------------------------------------------------------------------------
+
+    def save_pretrained(
+        self,
+        folder: str | os.PathLike,
+        *,
+        max_shard_size: str | int = "5GB",
+        safe_serialization: bool = True,
+        push_to_hub: bool = False,
+        state_dict: Mapping[str, Tensor] | None = None,
+        **push_options: Any,
+    ) -> None:
+        """Write `config.json` and the weights into `folder`, as `transformers` reads them too.
+
+        Args:
+            folder: Where to write; made if need be. What was there before is replaced only when all is written.
+            max_shard_size: Weights larger than this are cut into several files.
+            safe_serialization: Must be True: weights are written as safetensors alone.
+            push_to_hub: Also upload the folder; `push_options` go to `notebook_kit.hub.push_folder`.
+            state_dict: The weights to write in place of the model's own (gathered from a distributed run).
+
+        Raises:
+            InputError: If `safe_serialization` is False.
+        """
+        if not safe_serialization:
+            raise InputError(
+                "Pickled weights are not written: they can run code when read.",
+                next_step="Leave safe_serialization=True.",
+            )
+        weights = dict(self.state_dict() if state_dict is None else state_dict)
+        for name in list(weights):
+            if name in self._ties() or _any_match(self.computed_weights, name):
+                del weights[name]
+        for pattern, replacement in self.saved_names.items():
+            weights = {re.sub(pattern, replacement, name): tensor for name, tensor in weights.items()}
+        self.config.architectures = [type(self).__name__]
+        self.config.dtype = str(self.dtype).removeprefix("torch.")
+        folder = Path(folder)
+        folder.mkdir(parents=True, exist_ok=True)
+        save_weights(weights, folder, max_shard_size=max_shard_size)
+        self.config.save_pretrained(folder)
+        if self.can_generate():
+            self.generation_config.save_pretrained(folder)
+        if push_to_hub:
+            from notebook_kit.hub import push_folder
+
+            push_folder(folder, push_options.pop("repo_id", folder.name), **push_options)
+
+    def push_to_hub(self, repo_id: str, **options: Any) -> Any:
+        """Upload the model to the Hub as `repo_id`.
+
+        Args:
+            repo_id: `"user/name"`.
+            **options: `token`, `private`, `commit_message`, `revision`, as `notebook_kit.hub.push_folder` takes them.
+        """
+        import tempfile
+
+        from notebook_kit.hub import push_folder
+
+        with tempfile.TemporaryDirectory() as folder:
+            self.save_pretrained(folder)
+            return push_folder(folder, repo_id, **options)
+
+
+class _NothingDrawn(TorchFunctionMode):
+    """Leaves out the drawing of first values, which on the meta device would do nothing but import a compiler."""
+
+    def __torch_function__(self, func, types, args=(), kwargs=None):
+        kwargs = kwargs or {}
+        if getattr(func, "__module__", None) == "torch.nn.init":
+            return args[0] if args else kwargs["tensor"]
+        return func(*args, **kwargs)
+
+
+def _any_match(patterns: Iterable[str], key: str) -> bool:
+    return any(re.search(pattern, key) for pattern in patterns)
+
+
+def _some(names: list[str], most: int = 4) -> str:
+    return ", ".join(names[:most]) + (f" and {len(names) - most} more" if len(names) > most else "")
+
+
+def _stored_dtype(weights: Weights, keys: Iterable[str]) -> torch.dtype:
+    return next((weights.dtype(key) for key in keys if weights.dtype(key).is_floating_point), torch.float32)

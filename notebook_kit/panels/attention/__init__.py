@@ -1,1 +1,0 @@
-"""What AttentionView computes, without a widget: readings, scores, rollout, merging, predictions, pictures."""

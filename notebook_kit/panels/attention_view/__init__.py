@@ -1,0 +1,5 @@
+"""AttentionView: the panel, its page and its static face."""
+
+from notebook_kit.panels.attention_view.attention_view import AttentionView
+
+__all__ = ["AttentionView"]

@@ -1,0 +1,441 @@
+"""A text and what tokenizers make of it, stage by stage and token by token."""
+
+from __future__ import annotations
+
+import hashlib
+import threading
+from collections import OrderedDict
+from collections.abc import Iterable
+from typing import Any
+
+import numpy
+import traitlets
+
+from notebook_kit.errors import InputError
+from notebook_kit.inspection.tokens.analysis import INSERTED, PART, SPECIAL, UNKNOWN, Analysis
+from notebook_kit.inspection.tokens.backend import Backend
+from notebook_kit.inspection.tokens.compare import Comparison, compare
+from notebook_kit.inspection.tokens.story import story
+from notebook_kit.panels.panel import Answer, Face, Panel, slow
+
+__all__ = ["TokenInspector"]
+
+BLOCK = 300
+"""Groups of tokens that cross to the page at a time."""
+
+DIFFERS, CUT = 64, 128
+"""Flags for the page beside those of the analysis: tokenizers disagree here; lost at `model_max_length`."""
+
+KEPT = 4  # analyses of texts kept, so that going on with one costs nothing
+REGIONS_SHOWN = 200
+SAVED_STORIES = 400
+FACE_TOKENS = 120
+
+
+class TokenInspector(Panel):
+    """Shows how tokenizers cut a text: each token with its id, bytes and place, and each stage that led to it.
+
+    Everything comes from the tokenizers' own parts. Tokenizers are copied; truncation and padding are left out, and where
+    `model_max_length` would cut is shown. Indices count from 0, characters are code points. A file of `to_html` works
+    offline for the text it was saved with: all its tokens, and the stories of the first 400.
+
+    Args:
+        *tokenizers: What to look into, side by side: notebook_kit tokenizers, fast ones of `transformers`,
+            `tokenizers.Tokenizer`s, pipelines, or names of checkpoints.
+        text: The text.
+        text_pair: A second text that goes with it, or None.
+        traits: Others of the traits below.
+
+    Attributes:
+        text (str): The text; "" at first. Typing on the page sets it.
+        text_pair (str or None): The second text; None at first.
+        selected (list of int): Positions in `input_ids` of the tokens that are chosen, in the tokenizer `row`; [] at first.
+        row (int): Which of the tokenizers `selected` speaks of; 0 at first.
+        show_ids (bool): Whether the ids stand below the tokens; False at first.
+
+    Raises:
+        InputError: Something is no tokenizer, or cannot be taken apart.
+        HubError, CheckpointError: As `AutoTokenizer.from_pretrained`, for a name.
+
+    Example:
+        >>> from tokenizers import Tokenizer, models, pre_tokenizers
+        >>> tokenizer = Tokenizer(models.WordPiece({"[UNK]": 0, "hug": 1, "##s": 2}, unk_token="[UNK]"))
+        >>> tokenizer.pre_tokenizer = pre_tokenizers.Whitespace()
+        >>> inspector = TokenInspector(tokenizer, text="hugs hurt")
+        >>> inspector.table()[["token", "id", "start", "end", "unknown"]]
+           token  id  start  end  unknown
+        0    hug   1      0    3    False
+        1    ##s   2      3    4    False
+        2  [UNK]   0      5    9     True
+    """
+
+    name = "token_inspector"
+    parts = ("shared/pictures.js", "shared/letters.js")
+
+    text = traitlets.Unicode("", help="The text.").tag(sync=True)
+    text_pair = traitlets.Unicode(None, allow_none=True, help="The second text, or None.").tag(sync=True)
+    selected = traitlets.List(traitlets.Int(min=0), help="Positions of the chosen tokens.").tag(sync=True)
+    row = traitlets.Int(0, min=0, help="The tokenizer that `selected` speaks of.").tag(sync=True)
+    show_ids = traitlets.Bool(False, help="Whether ids stand below the tokens.").tag(sync=True)
+
+    _rows: traitlets.List[Any] = traitlets.List().tag(sync=True)
+    _generation = traitlets.Int(0).tag(sync=True)
+
+    def __init__(self, *tokenizers: Any, text: str = "", text_pair: str | None = None, **traits: Any) -> None:
+        self._backends: list[Backend] = []
+        self._analyses: OrderedDict[str, list[Analysis]] = OrderedDict()
+        self._comparisons: dict[tuple[str, int], Comparison] = {}
+        self._analysing = threading.RLock()
+        super().__init__(text=text, text_pair=text_pair, **traits)
+        if tokenizers:
+            self.use(*tokenizers)
+
+    def use(self, *tokenizers: Any) -> None:
+        """Look into other tokenizers from now on.
+
+        Args:
+            *tokenizers: As for the class.
+
+        Raises:
+            InputError, HubError, CheckpointError: As for the class; the panel then stays as it was.
+        """
+        backends = [Backend(tokenizer) for tokenizer in tokenizers]
+        names: list[str] = []
+        for backend in backends:
+            name, count = backend.name, 2
+            while name in names:
+                name, count = f"{backend.name} ({count})", count + 1
+            names.append(name)
+        with self._analysing:
+            had_some, self._backends = bool(self._backends), backends
+            self._analyses.clear()
+            self._comparisons.clear()
+        with self.hold_sync():
+            if had_some:  # positions mean nothing to other tokenizers
+                self.selected, self.row = [], 0
+            self._rows = [
+                {"name": name, "type": backend.model_type, "size": backend.size, "notes": backend.notes}
+                for name, backend in zip(names, backends, strict=True)
+            ]
+            self._generation += 1
+
+    @property
+    def names(self) -> list[str]:
+        """The tokenizers' names, as they stand in the panel."""
+        return [row["name"] for row in self._rows]
+
+    def __repr__(self) -> str:
+        names = ", ".join(map(repr, self.names))
+        text = self.text if len(self.text) <= 40 else self.text[:39] + "…"
+        return f"TokenInspector({names}{', ' if names else ''}text={text!r})"
+
+    # What there is to know
+
+    def analysis(self, row: int = 0) -> Analysis:
+        """All that is known of the present text under one tokenizer.
+
+        Args:
+            row: Which tokenizer, from 0.
+
+        Raises:
+            InputError: There is no such tokenizer.
+        """
+        if not 0 <= row < len(self._backends):
+            raise InputError(
+                f"There is no tokenizer {row}: the panel has {len(self._backends)}.",
+                next_step="Count them from 0, and give some with inspector.use(...).",
+            )
+        return self._of(self.text, self.text_pair)[1][row]
+
+    def table(self) -> Any:
+        """The tokens as a pandas DataFrame, one row a token.
+
+        Columns: `tokenizer` (only where there are several), `token`, `id`, `text` (what it covers), `sequence` (0 or 1 for
+        the text, None for what was put in), `start` and `end` (characters), `byte_start` and `byte_end` (UTF-8), `bytes`,
+        `part_of` (the character as people see it that the token is a part of), `rank` (BPE: number of its merge; Unigram:
+        place by score; else the id), `score` (Unigram, in nats), `special`, `unknown`, `added`, `inserted`.
+        """
+        import pandas
+
+        frames = []
+        for row, name in enumerate(self.names):
+            frame = pandas.DataFrame(self.analysis(row).records(), columns=COLUMNS)
+            for column in ("sequence", "start", "end", "byte_start", "byte_end", "rank"):
+                if frame[column].isna().any():
+                    frame[column] = frame[column].astype("Int64")
+                elif len(frame):
+                    frame[column] = frame[column].astype("int64")
+            if len(self.names) > 1:
+                frame.insert(0, "tokenizer", name)
+            frames.append(frame)
+        return pandas.concat(frames, ignore_index=True) if frames else pandas.DataFrame(columns=COLUMNS)
+
+    def compare(self, left: int = 0, right: int = 1) -> Comparison:
+        """Where two of the tokenizers cut the present text alike."""
+        return compare(self.analysis(left), self.analysis(right))
+
+    # Answers to the page
+
+    def _of(self, text: str, pair: str | None) -> tuple[str, list[Analysis]]:
+        """The analyses of a text, and the key by which the page asks for more of them."""
+        digest = hashlib.sha256(
+            f"{self._generation}\0{text}\0{pair or ''}".encode("utf-8", "surrogatepass")
+        ).hexdigest()
+        key = digest[:16]
+        with self._analysing:
+            if key not in self._analyses:
+                self._analyses[key] = [Analysis(backend, text, pair or None) for backend in self._backends]
+                while len(self._analyses) > KEPT:
+                    old, _ = self._analyses.popitem(last=False)
+                    self._comparisons = {place: value for place, value in self._comparisons.items() if place[0] != old}
+            self._analyses.move_to_end(key)
+            return key, self._analyses[key]
+
+    def _found(self, values: dict[str, Any]) -> tuple[str, list[Analysis]]:
+        key = str(values.get("of"))
+        with self._analysing:
+            if key in self._analyses:
+                return key, self._analyses[key]
+        return self._of(self.text, self.text_pair)
+
+    def _compared(self, key: str, analyses: list[Analysis], row: int) -> Comparison | None:
+        """How a tokenizer compares with the first; the first with the second."""
+        if len(analyses) < 2:
+            return None
+        other = row or 1
+        with self._analysing:
+            if (key, other) not in self._comparisons:
+                self._comparisons[key, other] = compare(analyses[0], analyses[other])
+            return self._comparisons[key, other]
+
+    def answer_tokens(self, values: dict[str, Any]) -> Answer:
+        """The totals and first tokens of a text: `text` and `text_pair`."""
+        text, pair = str(values.get("text", "")), values.get("text_pair")
+        key, analyses = self._of(text, str(pair) if pair else None)
+        rows: list[dict[str, Any]] = []
+        buffers: list[Any] = []
+        for row, analysis in enumerate(analyses):
+            self.check_cancelled()
+            comparison = self._compared(key, analyses, row)
+            block, buffer = self._block(key, analyses, row, 0)
+            rows.append(
+                {
+                    "totals": analysis.totals(),
+                    "groups": len(analysis.groups),
+                    "block": block,
+                    "compared": comparison
+                    and {
+                        "shared": comparison.shared,
+                        "left_only": comparison.left_only,
+                        "right_only": comparison.right_only,
+                        "agreement": comparison.agreement,
+                    },
+                }
+            )
+            buffers.append(buffer)
+        return Answer({"of": key, "rows": rows, "block": BLOCK}, buffers)
+
+    @slow
+    def answer_tokens_of_long_text(self, values: dict[str, Any]) -> Answer:
+        """The same on the panel's own thread, so that newer key strokes overtake it."""
+        return self.answer_tokens(values)
+
+    def answer_block(self, values: dict[str, Any]) -> Answer:
+        """Further tokens: `of`, `row` and `block`."""
+        key, analyses = self._found(values)
+        block, buffer = self._block(key, analyses, int(values["row"]), int(values["block"]))
+        return Answer(block, [buffer])
+
+    @slow
+    def answer_story(self, values: dict[str, Any]) -> Answer:
+        """All about one token: `of`, `row` and `position`."""
+        _, analyses = self._found(values)
+        row, position = int(values["row"]), int(values["position"])
+        if not (0 <= row < len(analyses) and 0 <= position < len(analyses[row])):
+            return Answer({"gone": True})
+        told = story(analyses[row], position)
+        return Answer({"detail": analyses[row].detail(position), "stages": told.stages, "exact": told.exact})
+
+    def answer_differences(self, values: dict[str, Any]) -> Answer:
+        """Where a tokenizer cuts otherwise than the first: `of` and `row`."""
+        key, analyses = self._found(values)
+        row = int(values["row"])
+        comparison = self._compared(key, analyses, row)
+        regions = [region for region in comparison.regions if not region.same] if comparison else []
+        shown = [
+            [
+                region.text,
+                region.start,
+                analyses[0].texts[region.text][region.start : region.end][:200],
+                [_spelled(analyses[0], position) for position in region.left[:40]],
+                [_spelled(analyses[row], position) for position in region.right[:40]],
+            ]
+            for region in regions[:REGIONS_SHOWN]
+        ]
+        return Answer({"regions": shown, "count": len(regions)})
+
+    def _block(self, key: str, analyses: list[Analysis], row: int, number: int) -> tuple[dict[str, Any], Any]:
+        """A block of groups: their texts and the tokens' spellings as JSON, six columns of int32 as bytes."""
+        analysis = analyses[row]
+        groups = analysis.groups[number * BLOCK : (number + 1) * BLOCK]
+        first = groups[0].first if groups else 0
+        last = groups[-1].first + groups[-1].count if groups else 0
+        differs = self._differing(key, analyses, row)
+        columns = numpy.zeros((6, last - first), dtype=numpy.int32)
+        for place, position in enumerate(range(first, last)):
+            flag = analysis.flags[position]
+            start, end = analysis.offsets[position]
+            if position in differs:
+                flag |= DIFFERS
+            if _is_cut(analysis, position):
+                flag |= CUT
+            columns[:, place] = (analysis.ids[position], start, end, *analysis.byte_span(position), flag)
+        texts = [_group_text(analysis, group.first, group.start, group.end) for group in groups]
+        parts = {
+            str(position): own.hex(" ").upper()
+            for position in range(first, last)
+            if analysis.flags[position] & PART
+            and (own := analysis.backend.bytes_of(analysis.tokens[position], analysis.covered(position))) is not None
+        }
+        values = {
+            "number": number,
+            "first": first,
+            "cut": first > 0 and _is_cut(analysis, first - 1),
+            "tokens": analysis.tokens[first:last],
+            "groups": [[text, group.count] for text, group in zip(texts, groups, strict=True)],
+            "bytes": parts,
+        }
+        return values, columns
+
+    def _differing(self, key: str, analyses: list[Analysis], row: int) -> set[int]:
+        comparison = self._compared(key, analyses, row)
+        if comparison is None:
+            return set()
+        side = "right" if row else "left"
+        return {position for region in comparison.regions if not region.same for position in getattr(region, side)}
+
+    # Without a kernel
+
+    def offline_questions(self) -> Iterable[tuple[str, dict[str, Any]]]:
+        """All that a page on disk can show: the text it was saved with, and the stories of its first tokens."""
+        yield "tokens", {"text": self.text, "text_pair": self.text_pair}
+        key, analyses = self._of(self.text, self.text_pair)
+        left = SAVED_STORIES
+        for row, analysis in enumerate(analyses):
+            for block in range(1, -(-len(analysis.groups) // BLOCK)):
+                yield "block", {"of": key, "row": row, "block": block}
+            if row:
+                yield "differences", {"of": key, "row": row}
+            chosen = [position for position in self.selected if row == self.row and position < len(analysis)]
+            share = max(len(chosen), left // (len(analyses) - row))
+            positions = list(dict.fromkeys([*chosen, *range(len(analysis))]))[:share]
+            left -= len(positions)
+            for position in positions:
+                yield "story", {"of": key, "row": row, "position": position}
+
+    def face(self) -> Face:
+        """A picture of the first tokens and a table of them."""
+        from notebook_kit.inspection.drawing.chips import png
+
+        words = self._word
+        if not self._backends:
+            return Face("TokenInspector", note=words("empty"))
+        rows = []
+        for row, name in enumerate(self.names):
+            for record in self.analysis(row).records()[:FACE_TOKENS]:
+                kinds = [words(kind) for kind in ("special", "unknown") if record[kind]]
+                span = "" if record["start"] is None else f"{record['start']}–{record['end']}"
+                line = [record["token"], record["id"], record["text"], span, " ".join(kinds)]
+                rows.append([name, *line] if len(self.names) > 1 else line)
+        header = [words(key) for key in ("token", "id", "covers", "span", "kind")]
+        notes = []
+        for row, name in enumerate(self.names):
+            totals = self.analysis(row).totals()
+            notes.append(f"{name}: " + words("face_totals", **totals))
+        return Face(
+            title=f"TokenInspector: {', '.join(self.names)}",
+            png=png(self.figure()),
+            alt=words("face_alt", names=", ".join(self.names)),
+            header=[words("tokenizer"), *header] if len(self.names) > 1 else header,
+            rows=rows,
+            note="; ".join(notes),
+        )
+
+    def figure(self) -> Any:
+        """The tokens of all rows as chips, the chosen ones framed, as a matplotlib `Figure`.
+
+        Of a long text the first tokens.
+        """
+        from notebook_kit.inspection.drawing.chips import Chip, draw
+
+        rows = []
+        for row, name in enumerate(self.names):
+            analysis = self.analysis(row)
+            chips = []
+            for number, group in enumerate(analysis.groups[:FACE_TOKENS]):
+                flag = analysis.flags[group.first]
+                chosen = row == self.row and any(
+                    group.first <= position < group.first + group.count for position in self.selected
+                )
+                kind = "unknown" if flag & UNKNOWN else "special" if flag & SPECIAL else ("one", "other")[number % 2]
+                text = _group_text(analysis, group.first, group.start, group.end)
+                count = group.count if group.count > 1 else 0
+                chips.append(Chip(text, kind, chosen, count, analysis.ids[group.first] if not count else None))
+            more = len(analysis.groups) - len(chips)
+            rows.append((f"{name} · {self._word('count_tokens', count=len(analysis))}", chips, more))
+        return draw(rows)
+
+    def _word(self, key: str, **values: Any) -> str:
+        text = self._strings.get(f"{self.name}.{key}") or key
+        return text.format_map(_Lenient(values))
+
+
+class _Lenient(dict[str, Any]):
+    def __missing__(self, key: str) -> str:
+        return f"{{{key}}}"
+
+
+def _group_text(analysis: Analysis, position: int, start: int, end: int) -> str:
+    """What a group shows: its text, or the spelling of a token that has none."""
+    sequence = analysis.sequences[position]
+    if sequence is None or start >= end or analysis.flags[position] & INSERTED:
+        return analysis.tokens[position]
+    return analysis.texts[sequence][start:end]
+
+
+def _is_cut(analysis: Analysis, position: int) -> bool:
+    """Whether a token is lost at `model_max_length`."""
+    sequence, cuts = analysis.sequences[position], analysis.truncation.cuts
+    if sequence is None or not cuts:
+        return False
+    start, end = analysis.offsets[position]
+    return start < cuts[sequence][0] or end > cuts[sequence][1]
+
+
+def _spelled(analysis: Analysis, position: int) -> str:
+    """A token as its vocabulary spells it; the bytes of one that is a part of a character."""
+    if analysis.flags[position] & PART:
+        own = analysis.backend.bytes_of(analysis.tokens[position], analysis.covered(position))
+        if own is not None:
+            return own.hex(" ").upper()
+    return analysis.tokens[position]
+
+
+COLUMNS = [
+    "token",
+    "id",
+    "text",
+    "sequence",
+    "start",
+    "end",
+    "byte_start",
+    "byte_end",
+    "bytes",
+    "part_of",
+    "rank",
+    "score",
+    "special",
+    "unknown",
+    "added",
+    "inserted",
+]

@@ -1,1 +1,0 @@
-"""Parts of TrainingDashboard: what crosses to the page, what is said of a run, probes, and pictures."""

@@ -1,0 +1,330 @@
+"""What the page is told of runs: all of it in a frame, and what is new since in messages; numbers cross as bytes."""
+
+from __future__ import annotations
+
+import math
+import re
+import time
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+
+from notebook_kit.inspection.training.thinning import Thinned
+from notebook_kit.inspection.training.verdict import verdict
+from notebook_kit.training.recording.record import RunRecord
+
+__all__ = ["Feed", "FollowedRun", "better", "packed_series"]
+
+EVENTS = 300
+"""Events of a run that the page is told; of more, the latest."""
+
+PROBES = 200
+"""Times that the page is told what probes said; of more, the first, the last, and every second one between."""
+
+WINDOW = 60.0
+"""Seconds over which the speed is measured that the remaining time is told from."""
+
+HIDDEN = {"epoch", "total_flos", "step"}  # they say where a run stands, which the page is told in words
+SECRET = re.compile(r"token|secret|password|passwd|api_?key|credential", re.IGNORECASE)
+LOWER = re.compile(r"(^|[_/ .-])(loss|nll|ppl|perplexity|error|err|wer|cer|mae|mse|rmse)($|[_/ .-]|\d)", re.IGNORECASE)
+HIGHER = re.compile(
+    r"(^|[_/ .-])(acc|accuracy|f1|auc|auroc|map|precision|recall|bleu|rouge\w*|meteor|mcc|matthews\w*|pearson\w*|spearman\w*|r2|iou|"
+    r"exact_match|em|reward)($|[_/ .-])",
+    re.IGNORECASE,
+)
+
+
+def better(name: str, facts: dict[str, Any] | None = None) -> str:
+    """Whether a "lower" or a "higher" value of a metric is better; "" if its name does not say.
+
+    Args:
+        name: The metric.
+        facts: What is known of the run: `metric_for_best_model` with `greater_is_better` decides for that metric.
+
+    Example:
+        >>> better("eval_loss"), better("eval_accuracy"), better("learning_rate")
+        ('lower', 'higher', '')
+    """
+    facts = facts or {}
+    told, greater = facts.get("metric_for_best_model"), facts.get("greater_is_better")
+    if isinstance(told, str) and isinstance(greater, bool) and name.removeprefix("eval_") == told.removeprefix("eval_"):
+        return "higher" if greater else "lower"
+    if LOWER.search(name):
+        return "lower"
+    return "higher" if HIGHER.search(name) else ""
+
+
+class FollowedRun:
+    """One run as the page sees it: its series in buckets, and where it stands.
+
+    Args:
+        key: The page's name for it.
+        record: The run.
+        status: Says how the run is: "idle", "running", "paused", "stopping" or "ended".
+        more: Says what else belongs to where the run stands.
+    """
+
+    def __init__(
+        self,
+        key: str,
+        record: RunRecord,
+        status: Callable[[], str] = lambda: "ended",
+        more: Callable[[], dict[str, Any]] = dict,
+    ) -> None:
+        self.key, self.record, self.status, self.more = key, record, status, more
+        self.also = 1
+        """Which of several runs of the same name this is."""
+        self.series: dict[str, Thinned] = {}
+        self.begin = math.nan
+        self._version = -1
+        self._begins: list[float] = []
+        self._events: list[dict[str, Any]] = []
+        self._events_seen = 0  # raw events looked at
+        self._events_told = 0
+        self._probes: list[dict[str, Any]] = []
+        self._probes_told = 0
+        self._facts: dict[str, Any] = {}
+        self._told: dict[str, Any] = {}
+        self._dropped: list[str] = []
+        self._verdict: dict[str, Any] = {}
+        self._judged = 0.0
+
+    @property
+    def name(self) -> str:
+        """What the run is called beside the others."""
+        name = self.record.name[:200]
+        return name if self.also == 1 else f"{name} ({self.also})"
+
+    def update(self) -> bool:
+        """Take in what is new in the record; whether there was something."""
+        record = self.record
+        if record.version == self._version:
+            return False
+        with record.lock:
+            self._version = record.version
+            begins = [event["time"] for event in record.events if event["kind"] == "begin"]
+            anew = begins != self._begins or len(record.events) < self._events_seen
+            news = []
+            for name, series in record.series.items():
+                if name in HIDDEN:
+                    continue
+                mine = self.series.get(name)
+                count = 0 if anew or mine is None else mine.count
+                if count > len(series) or (count and mine is not None and series.steps[count - 1] != mine.last_step):
+                    count = 0
+                if len(series) > count:
+                    # The arrays only grow at their end, so a view may be read when the lock is given back.
+                    news.append((name, count, series.steps[count:], series.values[count:], series.times[count:]))
+            names = set(record.series)
+            if anew:
+                self._events, self._events_seen, self._events_told = [], 0, 0
+                self._probes, self._probes_told = [], 0
+            events = record.events[self._events_seen :]
+            self._events_seen = len(record.events)
+            self._facts = _public(record.facts)
+        self._begins = begins
+        if anew or math.isnan(self.begin):
+            firsts = [moment for moment in begins if _is_finite(moment)]
+            firsts += [float(times[0]) for _, count, _, _, times in news if not count and math.isfinite(times[0])]
+            self.begin = min(firsts, default=math.nan)
+        for name in [name for name in self.series if name not in names]:
+            del self.series[name]
+            self._dropped.append(name)
+        for name, count, steps, values, times in news:
+            if not count:
+                self.series[name] = Thinned(self.begin)
+            self.series[name].extend(steps, values, times)
+        for event in events:
+            self._add_event(event)
+        return True
+
+    def _add_event(self, event: dict[str, Any]) -> None:
+        kind, step = str(event.get("kind")), int(event.get("step", 0))
+        if kind == "probe":
+            self._add_probe(step, event.get("rows"))
+            return
+        if kind == "begin" and not step:
+            return
+        moment = event.get("time")
+        details = {name: _plain(value) for name, value in event.items() if name not in ("kind", "step", "time")}
+        self._events.append(
+            {
+                "kind": kind,
+                "step": step,
+                "seconds": _number(moment - self.begin) if isinstance(moment, int | float) else None,
+                "with": {name: value for name, value in details.items() if not SECRET.search(name)},
+            }
+        )
+        if len(self._events) > EVENTS + 50:
+            del self._events[:50]
+            self._events_told = 0
+
+    def _add_probe(self, step: int, rows: Any) -> None:
+        if not isinstance(rows, list):
+            return
+        told = [
+            {name: row[name] for name in ("kind", "labels", "size", "tokens") if name in row}
+            | {"values": [_number(value) for value in row.get("values", ())]}
+            for row in rows
+            if isinstance(row, dict)
+        ]
+        self._probes.append({"step": step, "rows": told})
+        if len(self._probes) > PROBES:
+            self._probes[1:-1] = self._probes[1:-1:2]
+            self._probes_told = 0
+
+    # What is told --------------------------------------------------------------------------------------------------
+
+    def live(self) -> dict[str, Any]:
+        """Where the run stands, in numbers that JSON can hold."""
+        status, facts = self.status(), self._facts
+        step = max(
+            [0, *(series.last_step for series in self.series.values()), *(event["step"] for event in self._events)]
+        )
+        said = _number(facts.get("max_steps"))
+        most = int(said) if said is not None and said > 0 else None
+        now = time.time() if status in ("running", "paused", "stopping") else self._last_moment()
+        rate = self._rate()
+        epoch = self.record.series.get("epoch")
+        if time.monotonic() - self._judged > 1 or status == "ended":
+            self._verdict, self._judged = verdict(self.series, facts), time.monotonic()
+        left = (most - step) / rate if most is not None and rate and status == "running" else None
+        return {
+            "status": status,
+            "step": step,
+            "max_steps": most,
+            "epoch": _number(epoch.last) if epoch is not None and len(epoch) else None,
+            "epochs": _number(facts.get("num_train_epochs")),
+            "elapsed": _number(now - self.begin),
+            "rate": _number(rate),
+            "left": _number(left),
+            "verdict": self._verdict,
+            **self.more(),
+        }
+
+    def _last_moment(self) -> float:
+        moments = [event["time"] for event in self.record.events if _is_finite(event.get("time"))]
+        moments += [float(series.times[-1]) for series in self.record.series.values() if len(series)]
+        return max((moment for moment in moments if math.isfinite(moment)), default=math.nan)
+
+    def _rate(self) -> float | None:
+        """Steps a second of late, since the last pause or begin."""
+        densest = max(self.record.series.values(), key=len, default=None)
+        if densest is None or len(densest) < 2:
+            return None
+        steps, times = densest.steps, densest.times
+        since = times[-1] - WINDOW
+        for event in reversed(self.record.events):
+            if event["kind"] in ("resume", "begin") and _is_finite(event.get("time")):
+                since = max(since, event["time"])
+                break
+        first = min(int(np.searchsorted(times, since)), len(times) - 2)
+        passed = float(times[-1] - times[first])
+        return float(steps[-1] - steps[first]) / passed if passed > 0 and math.isfinite(passed) else None
+
+    def told(self, whole: bool) -> tuple[dict[str, Any], list[np.ndarray]]:
+        """What the page is told: everything, or what is new since news were told last; with the bytes that go with it."""
+        said: dict[str, Any] = {"key": self.key, "live": self.live()}
+        blocks: list[np.ndarray] = []
+        rows = []
+        for name, series in self.series.items():
+            first, packed = (0, series.packed()) if whole else series.taken()
+            if whole or packed.shape[1]:
+                rows.append(packed_series(name, series, better(name, self._facts), first, packed.shape[1]))
+                blocks.append(packed)
+        if rows:
+            said["series"] = rows
+        about = {"name": self.name, "facts": self._facts}
+        if whole or about != self._told:
+            said.update(about)
+        for what, entries, told in (
+            ("events", self._events, self._events_told),
+            ("probes", self._probes, self._probes_told),
+        ):
+            if whole or told != len(entries):
+                first = 0 if whole or told > len(entries) else told
+                said[f"{what}_from"], said[what] = first, [dict(entry) for entry in entries[first:]]
+        if self._dropped and not whole:
+            said["dropped"] = [name for name in self._dropped if name not in self.series]
+        if not whole:
+            self._told, self._dropped = about, []
+            self._events_told, self._probes_told = len(self._events), len(self._probes)
+        return said, blocks
+
+    def part(self, names: list[str], low: float, high: float, by: str = "step") -> dict[str, Thinned]:
+        """Some series between two steps (or seconds since the run began), in as many buckets as a whole run has."""
+        found: dict[str, Thinned] = {}
+        with self.record.lock:
+            parts = {name: self.record.series[name] for name in names if name in self.record.series}
+            taken = {name: (series.steps, series.values, series.times) for name, series in parts.items()}
+        for name, (steps, values, times) in taken.items():
+            places = steps if by == "step" else times - self.begin
+            first, last = np.searchsorted(places, low), np.searchsorted(places, high, side="right")
+            cut = slice(max(0, int(first) - 1), int(last) + 1)
+            found[name] = Thinned(self.begin)
+            found[name].extend(steps[cut], values[cut], times[cut])
+        return found
+
+
+class Feed:
+    """The runs of one panel, the first of them its own, and the number of the newest message about them."""
+
+    def __init__(self, run: FollowedRun) -> None:
+        self.runs = [run]
+        self.number = 0
+
+    def update(self) -> bool:
+        """Take in what is new in all runs."""
+        changed = [run.update() for run in self.runs]  # all of them, whatever the first says
+        names: dict[str, int] = {}
+        for run in self.runs:
+            run.also = names[run.record.name] = names.get(run.record.name, 0) + 1
+        return any(changed)
+
+    def frame(self) -> tuple[dict[str, Any], bytes]:
+        """Everything. What came after the newest message is told again in the next one, which does no harm."""
+        return self._told(True)
+
+    def news(self) -> tuple[dict[str, Any], bytes]:
+        """What is new since the last frame or news."""
+        before, self.number = self.number, self.number + 1
+        said, data = self._told(False)
+        return {**said, "after": before}, data
+
+    def _told(self, whole: bool) -> tuple[dict[str, Any], bytes]:
+        told = [run.told(whole) for run in self.runs]
+        data = b"".join(block.tobytes() for _, blocks in told for block in blocks)
+        return {"number": self.number, "runs": [said for said, _ in told]}, data
+
+
+def packed_series(name: str, series: Thinned, better_: str, first: int, size: int) -> list[Any]:
+    """What goes with the bytes of a series, as the page reads it."""
+    ends = [[_number(end[0]), end[1]] if end else None for end in (series.least, series.greatest, series.last)]
+    return [name, better_, first, size, series.width, series.count, *ends]
+
+
+def _public(facts: dict[str, Any]) -> dict[str, Any]:
+    return {str(name)[:80]: _plain(value) for name, value in facts.items() if not SECRET.search(str(name))}
+
+
+def _plain(value: Any) -> Any:
+    """A value that JSON can hold and that is short."""
+    if isinstance(value, bool) or value is None:
+        return value
+    if isinstance(value, int | float):
+        return value if isinstance(value, int) or math.isfinite(value) else str(value)
+    if isinstance(value, dict):
+        return {str(key)[:80]: _plain(entry) for key, entry in list(value.items())[:40] if not SECRET.search(str(key))}
+    if isinstance(value, list | tuple):
+        return [_plain(entry) for entry in value[:40]]
+    text = str(value)
+    return text if len(text) <= 300 else text[:299] + "…"
+
+
+def _is_finite(value: Any) -> bool:
+    return isinstance(value, int | float) and math.isfinite(value)
+
+
+def _number(value: Any) -> float | None:
+    return float(value) if _is_finite(value) else None

@@ -1,0 +1,96 @@
+"""Tokenizers: text to token ids and back.
+
+Example:
+    >>> from notebook_kit.processing.text.auto import PreTrainedTokenizerFast
+    >>> from tokenizers import Tokenizer, models, pre_tokenizers
+    >>> backend = Tokenizer(models.WordLevel({"[UNK]": 0, "[PAD]": 1, "hello": 2, "world": 3}, unk_token="[UNK]"))
+    >>> backend.pre_tokenizer = pre_tokenizers.Whitespace()
+    >>> tokenizer = PreTrainedTokenizerFast(tokenizer_object=backend, unk_token="[UNK]", pad_token="[PAD]")
+    >>> tokenizer(["hello world", "hello"], padding=True)["input_ids"]
+    [[2, 3], [2, 1]]
+"""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from notebook_kit.errors import InputError
+from notebook_kit.processing.text import loading
+from notebook_kit.processing.text.batch_encoding import BatchEncoding, CharSpan, TokenSpan
+from notebook_kit.processing.text.tokenizer import PreTrainedTokenizerFast
+
+if TYPE_CHECKING:
+    from notebook_kit.hub import Source
+
+__all__ = ["AutoTokenizer", "BatchEncoding", "CharSpan", "PreTrainedTokenizerFast", "TokenSpan"]
+
+
+class AutoTokenizer:
+    """Loads the tokenizer of a checkpoint; see `from_pretrained`.
+
+    Example:
+        >>> from notebook_kit import AutoTokenizer
+        >>> AutoTokenizer.from_pretrained("distilbert/distilbert-base-uncased")("hello").input_ids  # doctest: +SKIP
+        [101, 7592, 102]
+    """
+
+    def __init__(self) -> None:
+        raise InputError(
+            "AutoTokenizer is not made directly.", next_step="Use AutoTokenizer.from_pretrained(name_or_path)."
+        )
+
+    @classmethod
+    def from_pretrained(cls, name_or_path: str | os.PathLike[str] | Source, **options: Any) -> PreTrainedTokenizerFast:
+        """Load a tokenizer from a folder, an embedded checkpoint, the cache, or the Hub.
+
+        Args:
+            name_or_path: A folder, a vocabulary file, a name such as "distilbert/distilbert-base-uncased", or a `Source`.
+            options: `revision`, `token`, `cache_dir`, `local_files_only`, `force_download`, `subfolder` say where to
+                look; the rest wins over the checkpoint's own settings: special tokens by role, `model_max_length`,
+                `padding_side`, `truncation_side`, `add_prefix_space`, `do_lower_case`, ... `use_fast` is accepted and
+                changes nothing: every tokenizer here is the fast kind.
+
+        Raises:
+            HubError: there is no such checkpoint, or it cannot be fetched.
+            CheckpointError: it has no vocabulary, or a damaged one.
+            UnknownArchitectureError: it has only vocabulary files, of a class without a recipe here.
+            InputError: an option that does not exist.
+
+        Example:
+            >>> import pathlib, tempfile
+            >>> folder = pathlib.Path(tempfile.mkdtemp())
+            >>> vocabulary = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", "hello", "world", "##s"]
+            >>> _ = (folder / "vocab.txt").write_text("\\n".join(vocabulary))
+            >>> tokenizer = AutoTokenizer.from_pretrained(folder, model_max_length=512)
+            >>> tokenizer("Hello worlds")["input_ids"], tokenizer.tokenize("Hello worlds")
+            ([2, 5, 6, 7, 3], ['hello', 'world', '##s'])
+        """
+        return load(PreTrainedTokenizerFast, name_or_path, options)
+
+
+def load(cls: type[PreTrainedTokenizerFast], name_or_path: Any, options: dict[str, Any]) -> PreTrainedTokenizerFast:
+    """Build a tokenizer of class `cls` from a checkpoint."""
+    from notebook_kit.hub import HUB_OPTIONS, locate
+
+    options = dict(options)
+    where = {key: options.pop(key) for key in list(options) if key in HUB_OPTIONS}
+    for ignored in ("use_fast", "trust_remote_code", "config", "from_slow", "tokenizer_type", "resume_download"):
+        options.pop(ignored, None)
+    loading.check_options(options)
+    path = Path(name_or_path) if isinstance(name_or_path, str | os.PathLike) else None
+    source: Any
+    if path is not None and path.suffix in (".json", ".txt", ".model") and path.is_file():
+        source = loading.SingleFile(path)
+    else:
+        source = locate(name_or_path, **where)
+    parts = loading.load_parts(source, options)
+    parts.options["name_or_path"] = source.name
+    if cls is PreTrainedTokenizerFast:
+        from notebook_kit.processing.text.translation import class_of
+
+        cls = class_of(parts.class_name) or cls
+    tokenizer = cls.__new__(cls)
+    tokenizer._set_up(parts)
+    return tokenizer

@@ -1,0 +1,199 @@
+"""What callers pass as text: telling one text from a batch, and naming what is wrong with an input."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+from notebook_kit.errors import InputError, NotebookKitError, near_matches
+
+if TYPE_CHECKING:
+    from notebook_kit.processing.text.lengths import Lengths
+
+__all__ = [
+    "as_batch",
+    "as_ids",
+    "backend_errors",
+    "cannot_encode",
+    "check_side",
+    "renamed",
+    "repair",
+    "unknown_keyword",
+]
+
+_SIDES = ("right", "left")
+# Keywords of quick-tour-era notebooks, and what they are called now.
+_RENAMED = {"pad_to_max_length": "padding", "is_pretokenized": "is_split_into_words"}
+_SURROGATE = re.compile("[\ud800-\udfff]")
+
+
+def as_batch(text: Any, pair: Any, is_split_into_words: bool) -> tuple[list[Any] | tuple[Any, ...], bool]:
+    """The inputs as one sequence of texts or pairs, and whether the caller gave a batch.
+
+    Raises:
+        InputError: `text` is neither text nor a sequence of texts, or the pairs do not fit it.
+    """
+    if isinstance(text, str):
+        if is_split_into_words:
+            raise InputError(
+                "is_split_into_words=True was given with a str.", next_step="Pass a list of words, or leave it out."
+            )
+        batched = False
+    else:
+        text = _sequence(text, "text")
+        if is_split_into_words and text and _is_sequence(text[0]) and not isinstance(text[0], list | tuple):
+            text = [_sequence(words, "text") for words in text]
+        batched = not is_split_into_words or bool(text and isinstance(text[0], list | tuple))
+    if not batched:
+        # An empty second text is no second text, as in transformers.
+        return [(text, pair) if pair else text], False
+    if pair is None:
+        return text, True
+    if isinstance(pair, str):
+        raise InputError(
+            f"text is a batch of {len(text)}, text_pair a single str.",
+            next_step="Pass a list with one second text for each first.",
+        )
+    pair = _sequence(pair, "text_pair")
+    if len(pair) != len(text):
+        raise InputError(
+            f"text has {len(text)} entries, text_pair {len(pair)}.",
+            next_step="Pass a list with one second text for each first.",
+        )
+    return list(zip(text, pair, strict=True)), True
+
+
+def _is_sequence(value: Any) -> bool:
+    return isinstance(value, Iterable) and not isinstance(value, str | bytes | Mapping)
+
+
+def _sequence(value: Any, name: str) -> list[Any] | tuple[Any, ...]:
+    """A list or tuple from that, an array, a dataset's column, a Series, or a generator."""
+    if isinstance(value, list | tuple):
+        return value
+    if not _is_sequence(value):
+        raise InputError(
+            f"{name} is {_described(value)}, not text.",
+            next_step="Pass a str, a list of str, or with is_split_into_words=True a list of words (or of such lists).",
+        )
+    return list(value)
+
+
+def repair(batch: Sequence[Any], batched: bool, is_split_into_words: bool) -> list[Any] | None:
+    """The batch with each lone surrogate replaced by U+FFFD, or None if there were none.
+
+    A lone surrogate (half of a UTF-16 pair, left by a careless cut) is no character, and UTF-8 cannot hold it. One
+    character stands for one, so that offsets still point into the caller's text.
+
+    Raises:
+        InputError: an input that is no text, named by its position and type.
+    """
+    found = False
+
+    def checked(value: Any, where: str) -> Any:
+        nonlocal found
+        if not isinstance(value, str):
+            raise InputError(
+                f"{where} is {_described(value)}, not a str.",
+                next_step="Convert it with str(...), or drop such rows (for example dataset.filter).",
+            )
+        repaired = _SURROGATE.sub("�", value)
+        found = found or repaired != value
+        return repaired
+
+    def text(value: Any, where: str) -> Any:
+        if not is_split_into_words:
+            return checked(value, where)
+        if not _is_sequence(value):
+            raise InputError(
+                f"{where} is {_described(value)}, not a list of words.", next_step="Pass lists of str, one per text."
+            )
+        return [checked(word, f"Word {place} of {where[0].lower()}{where[1:]}") for place, word in enumerate(value)]
+
+    repaired = []
+    for place, item in enumerate(batch):
+        where = f"Text {place} of the batch" if batched else "The text"
+        pair_given = isinstance(item, tuple | list) and len(item) == 2 and (not is_split_into_words or _are_texts(item))
+        if pair_given:
+            repaired.append((text(item[0], where), text(item[1], f"The second text at {place}" if batched else where)))
+        elif not is_split_into_words and isinstance(item, tuple | list):
+            raise InputError(
+                f"{where} is a {type(item).__name__} of {len(item)}.",
+                next_step="Pass a str, or a pair of str; for texts that are split into words is_split_into_words=True.",
+            )
+        else:
+            repaired.append(text(item, where))
+    return repaired if found else None
+
+
+def _are_texts(item: Sequence[Any]) -> bool:
+    return all(isinstance(part, list | tuple) for part in item)
+
+
+def _described(value: Any) -> str:
+    name = type(value).__name__
+    if value is None:
+        return "None"
+    short = repr(value)
+    return f"{name} ({short})" if len(short) <= 40 else f"{name} ({short[:37]}...)"
+
+
+def check_side(side: str) -> str:
+    if side not in _SIDES:
+        raise InputError(
+            f"There is no side {side!r}. {near_matches(str(side), _SIDES)}", next_step="Use 'right' or 'left'."
+        )
+    return side
+
+
+def renamed(unknown: dict[str, Any], given: Mapping[str, Any]) -> dict[str, Any]:
+    """The arguments of a call that used old keywords, by their present names."""
+    given = {key: value for key, value in given.items() if key not in ("self", "unknown")}
+    for key, value in unknown.items():
+        if key not in _RENAMED:
+            raise unknown_keyword("This tokenizer", unknown, given)
+        given[_RENAMED[key]] = ("max_length" if value else False) if key == "pad_to_max_length" else value
+    return given
+
+
+def unknown_keyword(what: str, unknown: Iterable[str], known: Iterable[str]) -> InputError:
+    name, known = next(iter(unknown)), list(known)
+    hint = near_matches(name, known)
+    return InputError(f"{what} takes no {name!r}. {hint}".rstrip(), next_step=f"The keywords are {', '.join(known)}.")
+
+
+def cannot_encode(error: BaseException, lengths: Lengths, options: Mapping[str, Any]) -> InputError:
+    if lengths.truncation:
+        return InputError(
+            f"Truncation to max_length={lengths.max_length} with stride={options['stride']} and strategy "
+            f"{lengths.truncation!r} is not possible: {error}",
+            next_step="Raise max_length (it counts the special tokens, too), lower stride below it, or use the strategy "
+            "'longest_first'.",
+        )
+    return InputError(f"The text could not be tokenized: {error}", next_step="Pass a str or a list of str.")
+
+
+def as_ids(value: Any) -> Any:
+    """Ids as an int list, or a list of such, from ints, arrays, tensors and lists of those."""
+    if isinstance(value, Mapping):
+        value = value["input_ids"]
+    if hasattr(value, "tolist"):
+        value = value.tolist()
+    if isinstance(value, int):
+        return [value]
+    return [item.tolist() if hasattr(item, "tolist") else item for item in value]
+
+
+@contextmanager
+def backend_errors(explained: Callable[[BaseException], NotebookKitError]) -> Iterator[None]:
+    """Turn what the Rust side raises into an error of ours: bare Exceptions, and panics, which are none."""
+    try:
+        yield
+    except NotebookKitError:
+        raise
+    except BaseException as error:
+        if isinstance(error, Exception) or type(error).__name__ == "PanicException":
+            raise explained(error) from error
+        raise

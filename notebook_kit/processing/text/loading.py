@@ -1,0 +1,431 @@
+"""From a checkpoint's files to a tokenizer's parts."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Protocol
+
+from tokenizers import AddedToken, Tokenizer, models, processors
+
+from notebook_kit.errors import CheckpointError, InputError, UnknownArchitectureError, near_matches
+from notebook_kit.processing.text.families import (
+    FAMILIES,
+    MODEL_TYPES,
+    Family,
+    adjust,
+    complete,
+    family_of,
+    post_processor,
+)
+from notebook_kit.processing.text.inputs import backend_errors
+from notebook_kit.processing.text.vocabulary import ROLES
+
+__all__ = ["Parts", "add_missing_tokens", "load_parts"]
+
+GENERIC_CLASSES = ("PreTrainedTokenizerFast", "TokenizersBackend", "PreTrainedTokenizer", "PythonBackend")
+# Keys of tokenizer_config.json that name files or describe the run that saved them.
+_NOT_OPTIONS = (
+    "tokenizer_class",
+    "tokenizer_file",
+    "vocab_file",
+    "merges_file",
+    "special_tokens_map_file",
+    "added_tokens_decoder",
+    "added_tokens_file",
+    "name_or_path",
+    "init_inputs",
+    "auto_map",
+    "backend",
+    "is_local",
+    "local_files_only",
+    "processor_class",
+    "files_loaded",
+)
+_HUB_OPTIONS = ("revision", "token", "cache_dir", "local_files_only", "force_download", "subfolder")
+_SENTENCEPIECE_NAMES = ("sentencepiece.bpe.model", "spiece.model", "tokenizer.model", "spm.model")
+
+
+class Files(Protocol):
+    """What is needed of a `notebook_kit.hub.Source`."""
+
+    name: str
+
+    def find(self, filename: str) -> Path | None: ...
+
+
+class SingleFile:
+    """One vocabulary file given by its path, as a source that has nothing else."""
+
+    def __init__(self, path: Path) -> None:
+        self.name, self.path = str(path), path
+
+    def find(self, filename: str) -> Path | None:
+        suffix = Path(filename).suffix
+        known = {".txt": "vocab.txt", ".json": "tokenizer.json", ".model": "tokenizer.model"}
+        return self.path if suffix == self.path.suffix and filename == known[suffix] else None
+
+    def filenames(self) -> list[str]:
+        return [self.path.name]
+
+
+@dataclass
+class Parts:
+    """What `PreTrainedTokenizerFast` is made of."""
+
+    backend: Tokenizer
+    class_name: str
+    options: dict[str, Any]
+    added_tokens: list[AddedToken] = field(default_factory=list)
+    from_file: bool = False
+    extras: dict[str, Any] = field(default_factory=dict)
+    overridden: frozenset[str] = frozenset()
+
+
+def read_json(path: Path | None) -> dict[str, Any]:
+    """A JSON object from a file; {} for None."""
+    if path is None:
+        return {}
+    try:
+        value = json.loads(path.read_text(encoding="utf-8"))
+    except (ValueError, OSError) as error:
+        raise _damaged(path, error) from error
+    if not isinstance(value, dict):
+        raise _damaged(path, f"it holds a {type(value).__name__}, not an object")
+    return value
+
+
+def _damaged(path: Path, why: object) -> CheckpointError:
+    return CheckpointError(
+        f"{path} cannot be read: {why}", next_step="Download or save it again (force_download=True fetches it anew)."
+    )
+
+
+def as_token(value: Any) -> Any:
+    """An AddedToken from the dictionaries that checkpoints write; anything else as it is."""
+    if isinstance(value, dict) and "content" in value:
+        return AddedToken(**{key: entry for key, entry in value.items() if key in _TOKEN_FIELDS})
+    if isinstance(value, list):
+        return [as_token(item) for item in value]
+    return value
+
+
+_TOKEN_FIELDS = ("content", "single_word", "lstrip", "rstrip", "normalized", "special")
+
+
+def load_parts(source: Files, overrides: Mapping[str, Any]) -> Parts:
+    """Read the tokenizer of a checkpoint.
+
+    The pipeline comes from tokenizer.json; without it, from the vocabulary files by the recipe of the tokenizer class,
+    which tokenizer_config.json or config.json names, or else config.json's model type implies.
+
+    Args:
+        overrides: Options that win over the checkpoint's.
+
+    Raises:
+        CheckpointError: there is no vocabulary, or a file is damaged.
+        UnknownArchitectureError: there are only vocabulary files, and no recipe for the class.
+    """
+    config = read_json(source.find("tokenizer_config.json"))
+    class_name = _class_name(source, config)
+    family = family_of(class_name)
+    is_marian = family is not None and family.vocabulary == "marian"
+    tokenizer_file = None if is_marian else source.find("tokenizer.json")  # one pipeline cannot say both sides
+
+    options: dict[str, Any] = dict(family.options) | dict(family.special_tokens) if family else {}
+    options |= {key: as_token(value) for key, value in config.items() if key not in _NOT_OPTIONS}
+    template_file = source.find("chat_template.jinja")
+    if template_file is not None:
+        options["chat_template"] = template_file.read_text(encoding="utf-8")
+    if tokenizer_file is not None:
+        # The file's own post-processor already says so; an old config may contradict it.
+        options.pop("add_bos_token", None)
+        options.pop("add_eos_token", None)
+    added = [as_token(token) for _, token in sorted(_by_id(config.get("added_tokens_decoder")))]
+    if "added_tokens_decoder" not in config:
+        for key, value in read_json(source.find("special_tokens_map.json")).items():
+            value = as_token(value)
+            options[key] = _special(value) if isinstance(value, AddedToken) else value
+    options |= {key: as_token(value) for key, value in overrides.items()}
+    for key, default in (family.options if family else {}).items():
+        if options[key] is None:  # how old versions saved a switch that nobody had set
+            options[key] = default
+
+    if tokenizer_file is not None:
+        backend = from_file(tokenizer_file)
+        keep_padding_defaults(backend, options)
+        if family:
+            adjust(backend, family, options)
+        parts = Parts(backend, class_name or "PreTrainedTokenizerFast", options, added, from_file=True)
+    else:
+        parts = _from_vocabulary(source, class_name, family, options)
+        parts.added_tokens = [*parts.added_tokens, *added, *_legacy_added_tokens(source, config, parts.options)]
+    parts.overridden = frozenset(overrides)
+    _use_added_flags(parts)
+    return parts
+
+
+def _class_name(source: Files, config: Mapping[str, Any]) -> str | None:
+    name = config.get("tokenizer_class")
+    if name is None:
+        model_config = read_json(source.find("config.json"))
+        name = model_config.get("tokenizer_class") or MODEL_TYPES.get(model_config.get("model_type", ""))
+    return name
+
+
+def _by_id(added_tokens_decoder: Mapping[str, Any] | None) -> list[tuple[int, Any]]:
+    return [(int(id), token) for id, token in (added_tokens_decoder or {}).items()]
+
+
+def _special(token: AddedToken) -> AddedToken:
+    token.special = True
+    return token
+
+
+def from_file(path: Path) -> Tokenizer:
+    with backend_errors(lambda error: _damaged(path, error)):
+        return Tokenizer.from_file(str(path))
+
+
+def keep_padding_defaults(backend: Tokenizer, options: dict[str, Any]) -> None:
+    """Take defaults from a file's stored padding and truncation, then switch both off: each call states its own."""
+    if backend.padding:
+        options.setdefault("pad_token", backend.padding["pad_token"])
+        options.setdefault("pad_token_type_id", backend.padding["pad_type_id"])
+        options.setdefault("padding_side", backend.padding["direction"])
+    if backend.truncation:
+        options.setdefault("truncation_side", backend.truncation["direction"])
+    backend.no_padding()
+    backend.no_truncation()
+
+
+def _use_added_flags(parts: Parts) -> None:
+    """A role's token that is also an added token has that one's flags (whether it takes the space before it, ...)."""
+    known = {token.content: token for token in parts.backend.get_added_tokens_decoder().values()}
+    known |= {token.content: token for token in parts.added_tokens}
+    for role in ROLES:
+        token = parts.options.get(role)
+        if isinstance(token, str):
+            parts.options[role] = known.get(token, token)
+
+
+def _legacy_added_tokens(source: Files, config: Mapping[str, Any], options: Mapping[str, Any]) -> list[AddedToken]:
+    if "added_tokens_decoder" in config:
+        return []
+    special = {str(options[role]) for role in ROLES if options.get(role)}
+    special |= {str(token) for token in options.get("additional_special_tokens") or ()}
+    by_id = sorted(read_json(source.find("added_tokens.json")).items(), key=lambda item: item[1])
+    return [AddedToken(token, special=token in special, normalized=token not in special) for token, _ in by_id]
+
+
+# Vocabulary files
+
+
+def _from_vocabulary(source: Files, class_name: str | None, family: Family | None, options: dict[str, Any]) -> Parts:
+    kind = family.vocabulary if family else None
+    if kind == "marian":
+        from notebook_kit.processing.text.translation import load_marian
+
+        vocabulary, extras = load_marian(source, options)
+        return Parts(vocabulary, str(class_name), options, extras=extras)
+    vocab_txt = source.find("vocab.txt") if kind in (None, "wordpiece") else None
+    vocab_json = source.find("vocab.json") if kind in (None, "bpe") else None
+    merges = source.find("merges.txt") if vocab_json else None
+    spm = _sentencepiece_file(source) if kind in (None, "sentencepiece") else None
+    if family is None and (vocab_txt or (vocab_json and merges)):
+        # Without a class name the files tell: only BERT-likes have vocab.txt, and byte-level BPE is GPT-2's format.
+        guess = "BertTokenizer" if vocab_txt else "GPT2Tokenizer"
+        if class_name not in (None, *GENERIC_CLASSES):
+            raise _no_recipe(source, str(class_name))
+        class_name, family = guess, FAMILIES[guess]
+        options.update({key: value for key, value in _defaults(family).items() if key not in options})
+    if spm is not None:
+        return _from_sentencepiece(spm, class_name, family, options)
+    if family is not None and vocab_txt is not None:
+        unknown = str(options["unk_token"])
+        backend = Tokenizer(models.WordPiece(_read_vocab_txt(vocab_txt), unk_token=unknown))
+    elif family is not None and vocab_json is not None and merges is not None:
+        backend = Tokenizer(_read_bpe(vocab_json, merges))
+    else:
+        raise _nothing_to_load(source, class_name, vocab_json)
+    complete(backend, family, options)
+    return Parts(backend, class_name or "PreTrainedTokenizerFast", options)
+
+
+def _defaults(family: Family) -> dict[str, Any]:
+    return dict(family.options) | dict(family.special_tokens)
+
+
+def _read_vocab_txt(path: Path) -> dict[str, int]:
+    try:
+        with path.open(encoding="utf-8") as lines:
+            return {line.rstrip("\n"): id for id, line in enumerate(lines)}
+    except (OSError, UnicodeDecodeError) as error:
+        raise _damaged(path, error) from error
+
+
+def _read_bpe(vocab: Path, merges: Path) -> models.BPE:
+    def explained(error: BaseException) -> CheckpointError:
+        return CheckpointError(
+            f"{vocab} and {merges.name} cannot be read as byte-level BPE: {error}",
+            next_step="Download both again (force_download=True fetches them anew).",
+        )
+
+    with backend_errors(explained):
+        return models.BPE.from_file(str(vocab), str(merges), continuing_subword_prefix="", end_of_word_suffix="")
+
+
+def _sentencepiece_file(source: Files) -> Path | None:
+    for name in _SENTENCEPIECE_NAMES:
+        path = source.find(name)
+        if path is not None:
+            return path
+    names: list[str] = getattr(source, "filenames", list)()
+    other = next((name for name in sorted(names) if name.endswith(".model")), None)
+    return source.find(other) if other else None
+
+
+def _from_sentencepiece(path: Path, class_name: str | None, family: Family | None, options: dict[str, Any]) -> Parts:
+    from notebook_kit.processing.text import sentencepiece
+
+    model = sentencepiece.read_pieces(path)
+    added = sentencepiece.special_pieces(model)
+    if family is None:
+        if class_name not in (None, *GENERIC_CLASSES):
+            raise _no_recipe(path.parent, str(class_name))
+        backend = sentencepiece.as_it_is(model)
+        for role, id in (("unk", model.unk_id), ("bos", model.bos_id), ("eos", model.eos_id), ("pad", model.pad_id)):
+            if id >= 0:
+                options.setdefault(f"{role}_token", model.pieces[id][0])
+    else:
+        tokens = {role: str(options[role]) for role in ROLES if options.get(role)}
+        backend = sentencepiece.lay_out(model, family, tokens, options)
+        complete(backend, family, options, model.charsmap)
+    if family is not None and family.pieces == "t5":
+        names = [f"<extra_id_{number}>" for number in range(options["extra_ids"])]
+        options.setdefault("additional_special_tokens", names)
+    if family is not None and family.languages:
+        more = [code for code in options.get("additional_special_tokens") or () if str(code) not in family.languages]
+        options["additional_special_tokens"] = [*family.languages, *more]
+    return Parts(backend, class_name or "PreTrainedTokenizerFast", options, added)
+
+
+def _no_recipe(source: Any, class_name: str) -> UnknownArchitectureError:
+    return UnknownArchitectureError(
+        f"{getattr(source, 'name', source)} names the tokenizer class {class_name!r} and has no tokenizer.json; there is "
+        f"no recipe to build that class from its vocabulary files. {near_matches(class_name, FAMILIES)}".rstrip(),
+        next_step="Convert it once with `transformers` (load it there and `save_pretrained`), which writes tokenizer.json. "
+        f"Recipes here: {', '.join(FAMILIES)}.",
+    )
+
+
+def _nothing_to_load(source: Files, class_name: str | None, vocab_json: Path | None) -> CheckpointError:
+    if vocab_json is not None:
+        missing = "vocab.json but no merges.txt"
+    else:
+        missing = "no tokenizer.json, vocab.txt, vocab.json with merges.txt, or sentencepiece .model"
+        if class_name:
+            missing += f" that a {class_name} can be built from"
+    return CheckpointError(
+        f"{source.name} has no vocabulary: there is {missing}.",
+        next_step="Point to the folder or repository that the tokenizer was saved to; a model can be saved without one.",
+    )
+
+
+# Options, tokens and roles
+
+_OPTIONS = frozenset(
+    [
+        "add_bos_token",
+        "add_eos_token",
+        "add_prefix_space",
+        "additional_special_tokens",
+        "chat_template",
+        "clean_up_tokenization_spaces",
+        "do_basic_tokenize",
+        "do_lower_case",
+        "errors",
+        "extra_ids",
+        "extra_special_tokens",
+        "keep_accents",
+        "legacy",
+        "max_len",
+        "max_length",
+        "model_input_names",
+        "model_max_length",
+        "name_or_path",
+        "never_split",
+        "pad_token_type_id",
+        "padding_side",
+        "remove_space",
+        "separate_vocabs",
+        "source_lang",
+        "sp_model_kwargs",
+        "split_special_tokens",
+        "src_lang",
+        "strip_accents",
+        "target_lang",
+        "tgt_lang",
+        "tokenize_chinese_chars",
+        "trim_offsets",
+        "truncation_side",
+        "verbose",
+    ]
+)
+
+
+def check_options(options: Mapping[str, Any]) -> None:
+    """Refuse options that no tokenizer has; a checkpoint's own config may hold anything, a caller's may not.
+
+    Raises:
+        InputError: with near matches.
+    """
+    for name in options:
+        if name not in _OPTIONS and not name.endswith("_token"):
+            raise InputError(
+                f"A tokenizer has no option {name!r}. {near_matches(name, [*_OPTIONS, *ROLES, *_HUB_OPTIONS])}".rstrip(),
+                next_step="Check the spelling; special tokens are given by role, such as pad_token='[PAD]'.",
+            )
+
+
+def needs_recipe(backend: Tokenizer, family: Family, parts: Parts) -> bool:
+    """Whether the family's own post-processor must be put in: there is none, or the caller's settings change it."""
+    present = backend.post_processor
+    if present is None or not parts.from_file:
+        return True
+    if family.template == "roberta" and type(present) is processors.RobertaProcessing:
+        return True
+    return bool(parts.overridden & {"bos_token", "eos_token", "cls_token", "sep_token"})
+
+
+def add_missing_tokens(backend: Tokenizer, added: list[AddedToken], roles: list[Any], extra: list[Any]) -> None:
+    """Make the backend know the added tokens, then the special ones it lacks, in that order (it decides about new ids).
+
+    Args:
+        added: Tokens from the checkpoint's lists, in the order of their ids.
+        roles: The tokens that have a role, as str or AddedToken.
+        extra: The other special tokens.
+    """
+    present = {repr(token) for token in backend.get_added_tokens_decoder().values()}
+    names = {token.content for token in backend.get_added_tokens_decoder().values()}
+    special = {str(token) for token in roles}
+    missing = [token for token in added if repr(token) not in present]
+    names |= {token.content for token in missing}
+    for token in [*roles, *extra]:
+        if str(token) not in names:
+            names.add(str(token))
+            missing.append(AddedToken(token, special=True) if isinstance(token, str) else token)
+    for token in missing:
+        if token.content in special:
+            token.special = True
+    if missing:
+        backend.add_tokens(missing)
+
+
+def recipe_post_processor(backend: Tokenizer, family: Family, roles: Mapping[str, Any], options: Mapping) -> Any:
+    """The family's post-processor with the ids of this vocabulary."""
+    tokens = {role: None if token is None else str(token) for role, token in roles.items()}
+    ids = {role: None if token is None else backend.token_to_id(token) for role, token in tokens.items()}
+    return post_processor(family.template, tokens, ids, options)

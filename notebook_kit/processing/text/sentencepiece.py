@@ -1,0 +1,228 @@
+"""Reading a sentencepiece `.model` into a `tokenizers.Tokenizer`.
+
+The `sentencepiece` library reads and checks the file. Two settings that its Python interface does not show (the kind of
+model and the precompiled character map) are picked out of the file's protobuf fields by number, which spares a
+dependency on `protobuf`; the numbers are those of sentencepiece_model.proto.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from tokenizers import AddedToken, Regex, Tokenizer, decoders, models, normalizers, pre_tokenizers
+
+from notebook_kit.errors import CheckpointError, MissingDependencyError, UnsafeFileError
+from notebook_kit.processing.text.families import UNDERLINE
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from notebook_kit.processing.text.families import Family
+
+__all__ = ["Pieces", "as_it_is", "generate_merges", "lay_out", "read_pieces"]
+
+_UNIGRAM, _BPE = 1, 2  # TrainerSpec.ModelType
+_LARGEST = 1 << 28  # bytes; the largest vocabularies in use take 16 MiB
+
+
+@dataclass(frozen=True)
+class Pieces:
+    """What a `.model` file holds.
+
+    Attributes:
+        pieces: (piece, score) by id; the score is a log probability for Unigram models.
+        kind: "unigram" or "bpe".
+        special: Ids of control pieces such as <s>; they never come from text.
+        user_defined: Ids of pieces that are never split.
+        charsmap: The normalization as a compiled character map; empty if there is none.
+        byte_fallback: Whether unknown characters become bytes.
+        adds_space: Whether a space is put before the text.
+        trims_spaces: Whether leading, trailing and repeated spaces are dropped.
+        unk_id, bos_id, eos_id, pad_id: Ids by role, -1 where there is none.
+    """
+
+    pieces: list[tuple[str, float]]
+    kind: str
+    special: list[int]
+    user_defined: list[int]
+    charsmap: bytes
+    byte_fallback: bool
+    adds_space: bool
+    trims_spaces: bool
+    unk_id: int
+    bos_id: int
+    eos_id: int
+    pad_id: int
+
+
+def read_pieces(path: Path) -> Pieces:
+    """Read a sentencepiece model.
+
+    Raises:
+        CheckpointError: the file is damaged, or its kind of model (word, char) is not supported.
+        MissingDependencyError: the `sentencepiece` library is not installed.
+    """
+    try:
+        import sentencepiece
+    except ImportError as error:
+        raise MissingDependencyError(
+            f"{path.name} is a sentencepiece model, and the sentencepiece library is not installed.",
+            next_step="Run `pip install sentencepiece`.",
+        ) from error
+    if path.stat().st_size > _LARGEST:
+        raise UnsafeFileError(
+            f"{path} is {path.stat().st_size} bytes long, too large for a vocabulary. It was not read.",
+            next_step="Check that this is the sentencepiece model, not the weights.",
+        )
+    data = path.read_bytes()
+    try:
+        if not data:
+            raise ValueError("it is empty")
+        processor = sentencepiece.SentencePieceProcessor(model_proto=data)
+        settings = {number: value for number, value in _fields(data) if number in (2, 3)}
+        trainer = dict(_fields(settings.get(2, b"")))
+        normalizer = dict(_fields(settings.get(3, b"")))
+        ids = list(range(len(processor)))
+        if not ids or 2 not in settings:
+            raise ValueError("it holds no pieces")
+    except Exception as error:
+        # The library raises bare RuntimeErrors; a truncated field shows as IndexError.
+        raise CheckpointError(
+            f"{path} is not a readable sentencepiece model: {error}",
+            next_step="Download the file again (force_download=True), or load from tokenizer.json.",
+        ) from error
+    kind = {_UNIGRAM: "unigram", _BPE: "bpe"}.get(trainer.get(3, _UNIGRAM))
+    if kind is None:
+        raise CheckpointError(
+            f"{path} is a sentencepiece model of words or characters; Unigram and BPE can be read.",
+            next_step="Load a checkpoint with tokenizer.json.",
+        )
+    return Pieces(
+        pieces=list(zip(processor.id_to_piece(ids), processor.get_score(ids), strict=True)),
+        kind=kind,
+        special=[id for id, flag in enumerate(processor.is_control(ids)) if flag],
+        # The library has no question for these: they are what is neither normal nor any other kind.
+        user_defined=[id for id, piece in enumerate(_kinds(data)) if piece == 4],
+        charsmap=normalizer.get(2, b""),
+        byte_fallback=bool(trainer.get(35, 0)),
+        adds_space=bool(normalizer.get(3, 1)),
+        trims_spaces=bool(normalizer.get(4, 1)),
+        unk_id=processor.unk_id(),
+        bos_id=processor.bos_id(),
+        eos_id=processor.eos_id(),
+        pad_id=processor.pad_id(),
+    )
+
+
+def _fields(data: bytes) -> Iterator[tuple[int, Any]]:
+    """The (number, value) pairs of one protobuf message; messages and strings as bytes."""
+    place = 0
+    while place < len(data):
+        key, place = _varint(data, place)
+        wire = key & 7
+        if wire == 0:
+            value, place = _varint(data, place)
+            yield key >> 3, value
+            continue
+        length = {1: 8, 5: 4}.get(wire)
+        if wire == 2:
+            length, place = _varint(data, place)
+        if length is None or place + length > len(data):
+            raise IndexError("a field reaches over the end of the file")
+        yield key >> 3, data[place : place + length]
+        place += length
+
+
+def _varint(data: bytes, place: int) -> tuple[int, int]:
+    value = shift = 0
+    while True:
+        byte = data[place]
+        place += 1
+        value |= (byte & 0x7F) << shift
+        if byte < 0x80:
+            return value, place
+        shift += 7
+
+
+def _kinds(data: bytes) -> Iterator[int]:
+    """The type of each piece: 1 normal, 2 unknown, 3 control, 4 user defined, 5 unused, 6 byte."""
+    for number, piece in _fields(data):
+        if number == 1:
+            yield next((value for field, value in _fields(piece) if field == 3), 1)
+
+
+def generate_merges(vocab: Mapping[str, int], skip: Collection[str] = ()) -> list[tuple[str, str]]:
+    """The merges of a BPE model that only lists its pieces: every way to split a piece in two others, in id order."""
+    merges = []
+    for piece, id in vocab.items():
+        if piece in skip:
+            continue
+        for cut in range(1, len(piece)):
+            left, right = piece[:cut], piece[cut:]
+            if left in vocab and right in vocab and left not in skip and right not in skip:
+                merges.append((id, cut, len(piece) - cut, left, right))
+    return [(left, right) for *_, left, right in sorted(merges, key=lambda merge: merge[:3])]
+
+
+def lay_out(model: Pieces, family: Family, tokens: Mapping[str, str], options: Mapping[str, object]) -> Tokenizer:
+    """A bare vocabulary whose ids are those that the family's models were trained with.
+
+    Families differ in where they put their special tokens; fairseq's models (XLM-R, CamemBERT) shift all the ids.
+    """
+    pieces = model.pieces
+    if family.pipeline == "llama":
+        vocab = {piece: id for id, (piece, _) in enumerate(pieces)}
+        merges = generate_merges(vocab)
+        return Tokenizer(models.BPE(vocab=vocab, merges=merges, fuse_unk=True, byte_fallback=True))
+    if family.pieces == "fairseq":
+        head = [(tokens[f"{role}_token"], 0.0) for role in ("bos", "pad", "eos", "unk")]
+        codes = [(code, 0.0) for code in family.languages]
+        pieces = [*head, *pieces[3:], *codes, (tokens["mask_token"], 0.0)]
+    elif family.pieces == "camembert":
+        head = [("<s>NOTUSED", 0.0), (tokens["pad_token"], 0.0), ("</s>NOTUSED", 0.0), (tokens["unk_token"], 0.0)]
+        pieces = [*head, ("<unk>NOTUSED", -100.0), *pieces[1:], (tokens["mask_token"], 0.0)]
+    elif family.pieces == "t5":
+        count = int(options["extra_ids"])  # type: ignore[call-overload]
+        pieces = [*pieces, *((f"<extra_id_{number}>", 0.0) for number in reversed(range(count)))]
+    names = [piece for piece, _ in pieces]
+    unknown = names.index(tokens["unk_token"]) if tokens["unk_token"] in names else model.unk_id
+    return Tokenizer(models.Unigram(pieces, unk_id=unknown, byte_fallback=False))
+
+
+def as_it_is(model: Pieces) -> Tokenizer:
+    """A tokenizer that gives the ids which the sentencepiece library itself gives."""
+    unknown = model.pieces[model.unk_id][0]
+    backend: Tokenizer
+    if model.kind == "bpe":
+        vocab = {piece: id for id, (piece, _) in enumerate(model.pieces)}
+        reserved = {model.pieces[id][0] for id in [*model.special, *model.user_defined, model.unk_id]}
+        merges = generate_merges(vocab, reserved)
+        backend = Tokenizer(
+            models.BPE(vocab=vocab, merges=merges, unk_token=unknown, fuse_unk=True, byte_fallback=model.byte_fallback)
+        )
+    else:
+        backend = Tokenizer(models.Unigram(model.pieces, unk_id=model.unk_id, byte_fallback=model.byte_fallback))
+    steps: list = [normalizers.Precompiled(model.charsmap)] if model.charsmap else []
+    if model.trims_spaces:
+        steps += [normalizers.Strip(), normalizers.Replace(Regex(" {2,}"), " ")]
+    if steps:
+        backend.normalizer = normalizers.Sequence(steps)
+    scheme = "always" if model.adds_space else "never"
+    backend.pre_tokenizer = pre_tokenizers.Metaspace(replacement=UNDERLINE, prepend_scheme=scheme)
+    ending: list = [decoders.Replace(UNDERLINE, " "), decoders.ByteFallback(), decoders.Fuse()]
+    if model.adds_space:
+        ending.append(decoders.Strip(content=" ", left=1))
+    backend.decoder = decoders.Sequence(ending)
+    return backend
+
+
+def special_pieces(model: Pieces) -> list[AddedToken]:
+    """The control and user-defined pieces, which text is searched for before anything else."""
+    special = set(model.special)
+    return [
+        AddedToken(model.pieces[id][0], normalized=False, special=id in special)
+        for id in sorted([*model.special, *model.user_defined])
+    ]

@@ -1,0 +1,559 @@
+"""The tokenizer class: text to token ids and back."""
+
+from __future__ import annotations
+
+import copy
+import os
+import threading
+import warnings
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from tokenizers import AddedToken, Encoding, Tokenizer
+
+from notebook_kit.errors import InputError, NotebookKitWarning, near_matches
+from notebook_kit.processing.text import loading
+from notebook_kit.processing.text.batch_encoding import BatchEncoding
+from notebook_kit.processing.text.chat import ChatTemplates
+from notebook_kit.processing.text.families import bos_eos_template, family_of
+from notebook_kit.processing.text.inputs import (
+    as_batch,
+    backend_errors,
+    cannot_encode,
+    check_side,
+    renamed,
+    repair,
+)
+from notebook_kit.processing.text.lengths import NO_LIMIT, Lengths, pad_features, resolve_lengths
+from notebook_kit.processing.text.vocabulary import ROLES, Vocabulary
+
+if TYPE_CHECKING:
+    from notebook_kit.hub import Source
+
+__all__ = ["PreTrainedTokenizerFast"]
+
+_UNLIMITED = int(1e30)  # what the Hub's configs write for "no limit"
+
+
+class PreTrainedTokenizerFast(Vocabulary, ChatTemplates):
+    """A tokenizer with everything a model needs from text: ids, masks, padding, truncation, and the way back.
+
+    Usually loaded with `AutoTokenizer.from_pretrained`. Calls leave no trace: padding and truncation are stated by each
+    call, and one tokenizer can serve several threads.
+
+    Lone surrogates in a text (halves of UTF-16 pairs) become U+FFFD, one for one.
+
+    Args:
+        tokenizer_object: A `tokenizers.Tokenizer`; it is copied.
+        tokenizer_file: Or the path of a tokenizer.json.
+        options: Special tokens by role (`pad_token="[PAD]"`), `model_max_length`, `padding_side`, `truncation_side`,
+            `model_input_names`, `clean_up_tokenization_spaces`, `extra_special_tokens`, ...; all are saved with it.
+
+    Raises:
+        InputError: neither or both of the two sources, or a bad option.
+        CheckpointError: `tokenizer_file` cannot be read.
+
+    Example:
+        >>> from tokenizers import Tokenizer, models, pre_tokenizers
+        >>> backend = Tokenizer(models.WordLevel({"[UNK]": 0, "hello": 1, "world": 2}, unk_token="[UNK]"))
+        >>> backend.pre_tokenizer = pre_tokenizers.Whitespace()
+        >>> tokenizer = PreTrainedTokenizerFast(tokenizer_object=backend, unk_token="[UNK]", pad_token="[PAD]")
+        >>> tokenizer(["hello world", "hello"], padding="max_length", max_length=3)["attention_mask"]
+        [[1, 1, 0], [1, 0, 0]]
+        >>> tokenizer.decode(tokenizer("hello there").input_ids)
+        'hello [UNK]'
+    """
+
+    def __init__(
+        self,
+        tokenizer_object: Tokenizer | None = None,
+        tokenizer_file: str | os.PathLike[str] | None = None,
+        **options: Any,
+    ) -> None:
+        if (tokenizer_object is None) == (tokenizer_file is None):
+            raise InputError(
+                "A tokenizer is made from tokenizer_object or from tokenizer_file, one of them.",
+                next_step="To load a checkpoint use AutoTokenizer.from_pretrained(name_or_path).",
+            )
+        if tokenizer_file is not None:
+            backend: Tokenizer = loading.from_file(Path(tokenizer_file))
+        else:
+            backend = copy.deepcopy(tokenizer_object)  # type: ignore[assignment]
+        loading.keep_padding_defaults(backend, options)
+        class_name = options.pop("tokenizer_class", "PreTrainedTokenizerFast")
+        self._set_up(loading.Parts(backend, class_name, options))
+
+    def _set_up(self, parts: loading.Parts) -> None:
+        options = dict(parts.options)
+        self._tokenizer = parts.backend
+        self._lock = threading.Lock()
+        self._warned_too_long = False
+        self._in_target = False
+        self.tokenizer_class = parts.class_name
+        family = family_of(parts.class_name)
+        self.name_or_path: str = options.pop("name_or_path", "")
+        self.init_kwargs: dict[str, Any] = dict(options)
+
+        extra = options.pop("additional_special_tokens", None) or options.pop("extra_special_tokens", None) or []
+        options.pop("extra_special_tokens", None)
+        self._roles = {role: options.pop(role, None) for role in ROLES}
+        # Some checkpoints name roles of their own, such as "image_token".
+        named = {key: value for key, value in options.items() if key.endswith("_token")}
+        named |= extra if isinstance(extra, Mapping) else {}
+        self._roles |= {key: value for key, value in named.items() if isinstance(value, str | AddedToken)}
+        self._extra = [] if isinstance(extra, Mapping) else list(extra)
+
+        names = family.model_input_names if family else ("input_ids", "attention_mask")
+        self.model_input_names: list[str] = list(options.get("model_input_names") or names)
+        self.model_max_length: int = options.get("model_max_length") or options.get("max_len") or _UNLIMITED
+        self.padding_side: str = options.get("padding_side") or (family.padding_side if family else "right")
+        self.truncation_side: str = options.get("truncation_side") or "right"
+        for side in (self.padding_side, self.truncation_side):
+            check_side(side)
+        self.pad_token_type_id: int = options.get("pad_token_type_id") or 0
+        self.clean_up_tokenization_spaces: bool = bool(options.get("clean_up_tokenization_spaces"))
+        self.split_special_tokens: bool = bool(options.get("split_special_tokens"))
+        self.chat_template = options.get("chat_template")
+        self.verbose: bool = options.get("verbose", True)
+        self._add_bos_token, self._add_eos_token = (
+            bool(options.get("add_bos_token")),
+            bool(options.get("add_eos_token")),
+        )
+
+        roles = [token for token in self._roles.values() if token is not None]
+        loading.add_missing_tokens(self._tokenizer, parts.added_tokens, roles, self._extra)
+        if "add_bos_token" in options or "add_eos_token" in options:
+            self._surround_with_bos_eos()
+        elif family and not family.languages and loading.needs_recipe(self._tokenizer, family, parts):
+            self._tokenizer.post_processor = loading.recipe_post_processor(
+                self._tokenizer, family, self._roles, dict(family.options) | options
+            )
+
+    @classmethod
+    def from_pretrained(cls, name_or_path: str | os.PathLike[str] | Source, **options: Any) -> PreTrainedTokenizerFast:
+        """Load a tokenizer; see `AutoTokenizer.from_pretrained`."""
+        from notebook_kit.processing.text.auto import load
+
+        return load(cls, name_or_path, options)
+
+    # Attributes
+
+    @property
+    def backend_tokenizer(self) -> Tokenizer:
+        """The `tokenizers.Tokenizer` underneath. Changes to it count at once."""
+        return self._tokenizer
+
+    @property
+    def decoder(self) -> Any:
+        """The part of the backend that turns tokens into text."""
+        return self._tokenizer.decoder
+
+    @property
+    def is_fast(self) -> bool:
+        """Always True: offsets and word ids are known."""
+        return True
+
+    @property
+    def max_len_single_sentence(self) -> int:
+        """How many tokens of one text fit beside the special ones."""
+        return self.model_max_length - self.num_special_tokens_to_add(pair=False)
+
+    @property
+    def max_len_sentences_pair(self) -> int:
+        """How many tokens of a pair fit beside the special ones."""
+        return self.model_max_length - self.num_special_tokens_to_add(pair=True)
+
+    @property
+    def add_bos_token(self) -> bool:
+        """Whether `bos_token` is put before each text; can be set."""
+        return self._add_bos_token
+
+    @add_bos_token.setter
+    def add_bos_token(self, value: bool) -> None:
+        self._add_bos_token = value
+        self._surround_with_bos_eos()
+
+    @property
+    def add_eos_token(self) -> bool:
+        """Whether `eos_token` is put after each text; can be set."""
+        return self._add_eos_token
+
+    @add_eos_token.setter
+    def add_eos_token(self, value: bool) -> None:
+        self._add_eos_token = value
+        self._surround_with_bos_eos()
+
+    def _surround_with_bos_eos(self) -> None:
+        bos = self.bos_token if self._add_bos_token else None
+        eos = self.eos_token if self._add_eos_token else None
+        self._tokenizer.post_processor = bos_eos_template(bos, self.bos_token_id, eos, self.eos_token_id)
+
+    def __getattr__(self, name: str) -> Any:
+        # Reached only for what is not set: roles and options that the checkpoint brought.
+        state = self.__dict__
+        if name in state.get("_roles", ()):
+            token = state["_roles"][name]
+            return None if token is None else str(token)
+        if name.endswith("_id") and name.removesuffix("_id") in state.get("_roles", ()):
+            return self.convert_tokens_to_ids(getattr(self, name.removesuffix("_id")))
+        if name in state.get("init_kwargs", ()):
+            return state["init_kwargs"][name]
+        hint = "" if name.startswith("_") else near_matches(name, dir(type(self)))
+        raise AttributeError(f"A tokenizer has no attribute {name!r}. {hint}".rstrip())
+
+    def __getstate__(self) -> dict[str, Any]:
+        # What calls leave behind is left out, so that equal tokenizers pickle (and are cached by datasets) alike.
+        return {key: value for key, value in self.__dict__.items() if key not in ("_lock", "_warned_too_long")}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__dict__.update(state)
+        self._lock = threading.Lock()
+        self._warned_too_long = False
+
+    def __repr__(self) -> str:
+        limit = "none" if self.model_max_length > NO_LIMIT else self.model_max_length
+        return (
+            f"{type(self).__name__}({self.name_or_path!r}, class {self.tokenizer_class}, {len(self)} tokens, "
+            f"model_max_length {limit}, special tokens {self.special_tokens_map})"
+        )
+
+    # Text to ids
+
+    def __call__(
+        self,
+        text: Any = None,
+        text_pair: Any = None,
+        text_target: Any = None,
+        text_pair_target: Any = None,
+        add_special_tokens: bool = True,
+        padding: bool | str = False,
+        truncation: bool | str | None = None,
+        max_length: int | None = None,
+        stride: int = 0,
+        is_split_into_words: bool = False,
+        pad_to_multiple_of: int | None = None,
+        padding_side: str | None = None,
+        return_tensors: str | None = None,
+        return_token_type_ids: bool | None = None,
+        return_attention_mask: bool | None = None,
+        return_overflowing_tokens: bool = False,
+        return_special_tokens_mask: bool = False,
+        return_offsets_mapping: bool = False,
+        return_length: bool = False,
+        split_special_tokens: bool | None = None,
+        verbose: bool = True,
+        max_target_length: int | None = None,
+        **unknown: Any,
+    ) -> BatchEncoding:
+        """Turn one text, or a batch of them, into model inputs.
+
+        Args:
+            text: A str or a list of str; with `is_split_into_words` a list of words or a list of such lists. A list of
+                2-tuples is a batch of pairs.
+            text_pair: The second text of a pair, in the form of `text`.
+            text_target, text_pair_target: Texts whose ids are returned as "labels" (as "input_ids" without `text`).
+            add_special_tokens: Put the model's special tokens around the texts.
+            padding: True or "longest": up to the longest of the batch; "max_length": up to `max_length`; False: none.
+            truncation: True or "longest_first", "only_first", "only_second": cut to `max_length`; False: do not.
+            max_length: In tokens, special ones included; None is the model's own limit.
+            stride: How many tokens an overflowing piece shares with the one before.
+            is_split_into_words: The texts come as words.
+            pad_to_multiple_of: Round the padded length up to a multiple of this.
+            padding_side: "right" or "left"; None is the tokenizer's own.
+            return_tensors: "pt", "np", or None for lists.
+            return_token_type_ids, return_attention_mask: None is what the model takes (`model_input_names`).
+            return_overflowing_tokens: Return what was cut off as further rows, and "overflow_to_sample_mapping".
+            return_special_tokens_mask: Return 1 for special tokens, 0 for the text's.
+            return_offsets_mapping: Return (start, end) characters for each token.
+            return_length: Return the number of tokens of each row.
+            split_special_tokens: Treat special tokens in the text as ordinary text; None is the tokenizer's own.
+            verbose: Warn about sequences that are longer than the model takes.
+            max_target_length: `max_length` for the targets.
+
+        Returns:
+            A `BatchEncoding`: for a batch lists of lists or tensors (batch, length) of int64, for one text flat lists
+            (tensors keep a batch axis of 1).
+
+        Raises:
+            InputError: an input that is no text (named by position and type), options that do not fit each other, no
+                padding token, or a keyword that does not exist.
+        """
+        if unknown:
+            return self(**renamed(unknown, locals()))
+        lengths = resolve_lengths(self, padding, truncation, max_length, pad_to_multiple_of, verbose)
+        options = {
+            "add_special_tokens": add_special_tokens,
+            "stride": stride,
+            "is_split_into_words": is_split_into_words,
+            "pad_to_multiple_of": pad_to_multiple_of,
+            "padding_side": padding_side or self.padding_side,
+            "split_special_tokens": self.split_special_tokens if split_special_tokens is None else split_special_tokens,
+            "target": self._in_target,
+        }
+        returned = {
+            "token_type_ids": (
+                "token_type_ids" in self.model_input_names if return_token_type_ids is None else return_token_type_ids
+            ),
+            "attention_mask": (
+                "attention_mask" in self.model_input_names if return_attention_mask is None else return_attention_mask
+            ),
+            "overflowing": return_overflowing_tokens,
+            "special_tokens_mask": return_special_tokens_mask,
+            "offset_mapping": return_offsets_mapping,
+            "length": return_length,
+        }
+        if text is None and text_target is None:
+            raise InputError("The text is None.", next_step="Pass a str, a list of str, or text_target.")
+        encoding = None
+        if text is not None:
+            encoding = self._encode(text, text_pair, lengths, options, returned, return_tensors, verbose)
+        if text_target is None:
+            return encoding  # type: ignore[return-value]
+        if max_target_length is not None:
+            lengths = lengths._replace(max_length=max_target_length)
+        options = {**options, "target": True}
+        target = self._encode(text_target, text_pair_target, lengths, options, returned, return_tensors, verbose)
+        if encoding is None:
+            return target
+        encoding["labels"] = target["input_ids"]
+        return encoding
+
+    def _encode(
+        self,
+        text: Any,
+        pair: Any,
+        lengths: Lengths,
+        options: Mapping[str, Any],
+        returned: Mapping[str, Any],
+        return_tensors: str | None,
+        verbose: bool,
+    ) -> BatchEncoding:
+        batch, batched = as_batch(text, pair, options["is_split_into_words"])
+        encodings = self._run(batch, batched, lengths, options)
+        samples: list[int] | None = None
+        if returned["overflowing"]:
+            rows = [[encoding, *encoding.overflowing] for encoding in encodings]
+            samples = [sample for sample, row in enumerate(rows) for _ in row]
+            encodings = [encoding for row in rows for encoding in row]
+
+        data: dict[str, Any] = {"input_ids": [self._ids(encoding, options["target"]) for encoding in encodings]}
+        if returned["token_type_ids"]:
+            data["token_type_ids"] = [encoding.type_ids for encoding in encodings]
+        if returned["attention_mask"]:
+            data["attention_mask"] = [encoding.attention_mask for encoding in encodings]
+        if returned["special_tokens_mask"]:
+            data["special_tokens_mask"] = [encoding.special_tokens_mask for encoding in encodings]
+        if returned["offset_mapping"]:
+            data["offset_mapping"] = [encoding.offsets for encoding in encodings]
+        if returned["length"]:
+            data["length"] = [len(ids) for ids in data["input_ids"]]
+        if samples is not None:
+            data["overflow_to_sample_mapping"] = samples
+        if lengths.max_length is None and verbose and not self._warned_too_long:
+            self._warn_if_too_long(data["input_ids"])
+        if not batched and return_tensors is None and samples is None:
+            data = {key: value[0] if isinstance(value[0], list) else value for key, value in data.items()}
+        return BatchEncoding(data, encodings, return_tensors)
+
+    def _run(self, batch: Sequence[Any], batched: bool, lengths: Lengths, options: Mapping[str, Any]) -> list[Encoding]:
+        """Let the backend encode a batch. Its padding and truncation are its own state, so they are set and undone."""
+        is_split = options["is_split_into_words"]
+        if not batch:
+            return []
+        add_special = options["add_special_tokens"]
+        explained = backend_errors(lambda error: cannot_encode(error, lengths, options))
+        with self._lock, explained, self._encoder(options["target"]) as backend:
+            try:
+                self._set_state(backend, lengths, options)
+                try:
+                    return backend.encode_batch(batch, is_split, add_special)
+                except TypeError:
+                    repaired = repair(batch, batched, is_split)
+                    if repaired is None:
+                        raise
+                    return backend.encode_batch(repaired, is_split, add_special)
+            finally:
+                if lengths.truncation:
+                    backend.no_truncation()
+                if lengths.padding:
+                    backend.no_padding()
+                if options["split_special_tokens"]:
+                    backend.encode_special_tokens = False
+
+    @contextmanager
+    def _encoder(self, target: bool) -> Iterator[Tokenizer]:
+        """The backend that encodes what is read, or what is to be written. (Tokenizers of translators have two ways.)"""
+        yield self._tokenizer
+
+    def _ids(self, encoding: Encoding, target: bool) -> list[int]:
+        return encoding.ids
+
+    def _set_state(self, backend: Tokenizer, lengths: Lengths, options: Mapping[str, Any]) -> None:
+        if lengths.truncation and lengths.max_length is not None:
+            backend.enable_truncation(
+                max_length=lengths.max_length,
+                stride=options["stride"],
+                strategy=lengths.truncation,
+                direction=check_side(self.truncation_side),
+            )
+        if lengths.padding:
+            backend.enable_padding(
+                length=lengths.max_length if lengths.padding == "max_length" else None,
+                direction=check_side(options["padding_side"]),
+                pad_id=backend.token_to_id(self.pad_token),
+                pad_token=self.pad_token,
+                pad_type_id=self.pad_token_type_id,
+                pad_to_multiple_of=options["pad_to_multiple_of"],
+            )
+        if options["split_special_tokens"]:
+            backend.encode_special_tokens = True
+
+    def _warn_if_too_long(self, rows: list[list[int]]) -> None:
+        longest = max(map(len, rows), default=0)
+        if longest <= self.model_max_length:
+            return
+        self._warned_too_long = True
+        warnings.warn(
+            f"A text has {longest} tokens, more than the {self.model_max_length} that this model takes; running it through "
+            "the model will fail or be wrong. Pass truncation=True to cut it. (Said once per tokenizer.)",
+            NotebookKitWarning,
+            stacklevel=4,
+        )
+
+    @contextmanager
+    def as_target_tokenizer(self) -> Iterator[None]:
+        """The older spelling of `text_target`: inside the block, texts are encoded as targets."""
+        self._in_target = True
+        try:
+            yield
+        finally:
+            self._in_target = False
+
+    def encode_plus(self, text: Any, text_pair: Any = None, **options: Any) -> BatchEncoding:
+        """The older spelling of a call with one text or pair."""
+        return self(text, text_pair, **options)
+
+    def batch_encode_plus(self, batch_text_or_text_pairs: Any, **options: Any) -> BatchEncoding:
+        """The older spelling of a call with a batch of texts or of 2-tuples."""
+        return self(batch_text_or_text_pairs, **options)
+
+    def encode(self, text: Any, text_pair: Any = None, **options: Any) -> Any:
+        """The ids of a text: `self(text, ...)["input_ids"]`.
+
+        Example:
+            >>> from tokenizers import Tokenizer, models
+            >>> backend = Tokenizer(models.WordLevel({"[UNK]": 0, "hello": 1}, unk_token="[UNK]"))
+            >>> PreTrainedTokenizerFast(tokenizer_object=backend).encode("hello")
+            [1]
+        """
+        return self(text, text_pair, **options)["input_ids"]
+
+    def tokenize(self, text: Any, pair: Any = None, add_special_tokens: bool = False, **options: Any) -> list[str]:
+        """The tokens of a text as str, without the special ones unless asked for."""
+        return self(text, pair, add_special_tokens=add_special_tokens, **options).tokens()
+
+    def pad(
+        self,
+        encoded_inputs: Any,
+        padding: bool | str = True,
+        max_length: int | None = None,
+        pad_to_multiple_of: int | None = None,
+        padding_side: str | None = None,
+        return_attention_mask: bool | None = None,
+        return_tensors: str | None = None,
+        verbose: bool = True,
+    ) -> BatchEncoding:
+        """Pad what was tokenized without padding, as collators do.
+
+        Args:
+            encoded_inputs: A dictionary of lists (or of lists of lists, arrays, tensors), or a list of dictionaries.
+            padding, max_length, pad_to_multiple_of, padding_side: As in a call.
+            return_attention_mask: None is what the model takes; made if it is not there.
+            return_tensors: "pt" or "np"; None gives back what came in: lists for lists, tensors for tensors.
+
+        Returns:
+            A `BatchEncoding`: input_ids, attention_mask, token_type_ids and special_tokens_mask padded, the rest as is.
+
+        Raises:
+            InputError: no input_ids, entries that differ between features, no padding token, or rows of unequal lengths
+                where tensors were asked for.
+
+        Example:
+            >>> from tokenizers import Tokenizer, models
+            >>> backend = Tokenizer(models.WordLevel({"[PAD]": 0, "hello": 1}, unk_token="[PAD]"))
+            >>> tokenizer = PreTrainedTokenizerFast(tokenizer_object=backend, pad_token="[PAD]")
+            >>> tokenizer.pad([{"input_ids": [1]}, {"input_ids": [1, 1]}])["attention_mask"]
+            [[1, 0], [1, 1]]
+        """
+        lengths = resolve_lengths(self, padding, False, max_length, None, verbose)
+        side = check_side(padding_side or self.padding_side)
+        return pad_features(
+            self, encoded_inputs, lengths, pad_to_multiple_of, side, return_attention_mask, return_tensors
+        )
+
+    # Training, saving
+
+    def train_new_from_iterator(
+        self,
+        text_iterator: Iterable[Any],
+        vocab_size: int,
+        length: int | None = None,
+        new_special_tokens: list[str | AddedToken] | None = None,
+        special_tokens_map: Mapping[str, str] | None = None,
+        **trainer_options: Any,
+    ) -> PreTrainedTokenizerFast:
+        """A tokenizer of the same kind (normalization, special tokens) with a vocabulary learnt from new texts.
+
+        Args:
+            text_iterator: Texts, or batches (lists) of texts.
+            vocab_size: How many tokens, special ones included.
+            length: How many items the iterator has, for the progress bar.
+            new_special_tokens: Further special tokens.
+            special_tokens_map: New names of special tokens by their old ones.
+            trainer_options: Passed on to the trainer in `tokenizers`, such as min_frequency or show_progress.
+        """
+        from notebook_kit.processing.text.training import train_new
+
+        return train_new(
+            self, text_iterator, vocab_size, length, new_special_tokens, special_tokens_map, trainer_options
+        )
+
+    def save_pretrained(
+        self, save_directory: str | os.PathLike[str], push_to_hub: bool = False, **options: Any
+    ) -> tuple[str, ...]:
+        """Write tokenizer.json, tokenizer_config.json, special_tokens_map.json and the family's vocabulary files.
+
+        `transformers` loads the folder, too.
+
+        Args:
+            save_directory: The folder; made if it is not there.
+            push_to_hub: Also upload it; then `repo_id`, `token`, `private`, `commit_message` may follow.
+
+        Returns:
+            The paths of the files.
+        """
+        from notebook_kit.processing.text.saving import save
+
+        options.pop("legacy_format", None)
+        written = save(self, Path(save_directory), options.pop("filename_prefix", None))
+        if push_to_hub:
+            from notebook_kit.hub import push_folder
+
+            push_folder(save_directory, options.pop("repo_id", Path(save_directory).name), **options)
+        return tuple(map(str, written))
+
+    def vocabulary_files(self) -> Mapping[str, bytes]:
+        """Files that are saved in place of tokenizer.json, where that cannot hold the whole."""
+        return {}
+
+    def push_to_hub(self, repo_id: str, **options: Any) -> Any:
+        """Upload the tokenizer's files to a repository on the Hub; options as `notebook_kit.hub.push_folder`."""
+        import tempfile
+
+        from notebook_kit.hub import push_folder
+
+        with tempfile.TemporaryDirectory() as folder:
+            self.save_pretrained(folder)
+            return push_folder(folder, repo_id, **options)

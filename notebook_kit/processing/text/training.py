@@ -1,0 +1,147 @@
+"""Learning a new vocabulary for the pipeline of a tokenizer that exists."""
+
+from __future__ import annotations
+
+import inspect
+import json
+from collections.abc import Iterable, Mapping
+from typing import TYPE_CHECKING, Any
+
+from tokenizers import AddedToken, Tokenizer, pre_tokenizers, trainers
+
+from notebook_kit.errors import InputError
+from notebook_kit.processing.text.inputs import unknown_keyword
+from notebook_kit.processing.text.loading import Parts
+
+if TYPE_CHECKING:
+    from notebook_kit.processing.text.auto import PreTrainedTokenizerFast
+
+__all__ = ["train_new"]
+
+_TRAINERS = {
+    "BPE": trainers.BpeTrainer,
+    "Unigram": trainers.UnigramTrainer,
+    "WordLevel": trainers.WordLevelTrainer,
+    "WordPiece": trainers.WordPieceTrainer,
+}
+
+
+def train_new(
+    tokenizer: PreTrainedTokenizerFast,
+    texts: Iterable[Any],
+    vocab_size: int,
+    length: int | None,
+    new_special_tokens: list[str | AddedToken] | None,
+    special_tokens_map: Mapping[str, str] | None,
+    trainer_options: dict[str, Any],
+) -> PreTrainedTokenizerFast:
+    """See `PreTrainedTokenizerFast.train_new_from_iterator`."""
+    names = dict(special_tokens_map or {})
+    options = {"show_progress": False} | trainer_options
+    state = json.loads(tokenizer.backend_tokenizer.to_str())
+    # Both hold ids, which the new vocabulary will give out anew.
+    added, post_processor = state.pop("added_tokens"), state.pop("post_processor")
+    kind = state["model"]["type"]
+    if kind not in _TRAINERS:
+        raise InputError(
+            f"There is no trainer for a {kind} vocabulary.", next_step=f"Start from one of {', '.join(_TRAINERS)}."
+        )
+    unknown = _empty(state["model"], names)
+    backend = Tokenizer.from_str(json.dumps(state))
+
+    special = [_renamed(token, names) for token in added if token["special"] or kind == "Unigram"]
+    special += [
+        AddedToken(token, special=True) if isinstance(token, str) else token for token in new_special_tokens or []
+    ]
+    if kind == "BPE":
+        for key in ("continuing_subword_prefix", "end_of_word_suffix"):
+            if state["model"][key] is not None:
+                options.setdefault(key, state["model"][key])
+    if kind == "Unigram" and unknown is not None:
+        options["unk_token"] = unknown
+    if _is_byte_level(state.get("pre_tokenizer")):
+        options.setdefault("initial_alphabet", pre_tokenizers.ByteLevel.alphabet())
+    known = inspect.signature(_TRAINERS[kind]).parameters
+    for name in options:
+        if name not in known:  # the trainers themselves would only print that they ignore it
+            raise unknown_keyword(f"The {kind} trainer", [name], known)
+    trainer = _TRAINERS[kind](vocab_size=vocab_size, special_tokens=special, **options)
+    backend.train_from_iterator(texts, trainer=trainer, length=length)
+    if post_processor is not None:
+        backend = _with_post_processor(backend, post_processor, names)
+
+    settings = dict(tokenizer.init_kwargs)
+    for role, token in tokenizer._roles.items():
+        if token is not None:
+            settings[role] = _renamed_token(token, names)
+    extra = [_renamed_token(token, names) for token in tokenizer._extra] + list(new_special_tokens or [])
+    settings.pop("extra_special_tokens", None)
+    settings["additional_special_tokens"] = extra
+    settings["model_max_length"] = tokenizer.model_max_length
+    new = type(tokenizer).__new__(type(tokenizer))
+    new._set_up(Parts(backend, tokenizer.tokenizer_class, settings, from_file=True))
+    return new
+
+
+def _empty(model: dict[str, Any], names: Mapping[str, str]) -> str | None:
+    """Take a serialized model's vocabulary out; returns the token of a Unigram model that stands for the unknown."""
+    if model.get("unk_token") in names:
+        model["unk_token"] = names[model["unk_token"]]
+    if model["type"] == "Unigram":
+        if model["unk_id"] is None:
+            return None
+        unknown = model["vocab"][model["unk_id"]][0]
+        unknown = names.get(unknown, unknown)
+        # A Unigram model cannot be without pieces.
+        model["unk_id"], model["vocab"] = 0, [[unknown, 0.0]]
+        return unknown
+    model["vocab"] = {}
+    if model["type"] == "BPE":
+        model["merges"] = []
+    return None
+
+
+def _renamed(token: Mapping[str, Any], names: Mapping[str, str]) -> AddedToken:
+    flags = {key: token[key] for key in ("single_word", "lstrip", "rstrip", "normalized", "special")}
+    return AddedToken(names.get(token["content"], token["content"]), **flags)
+
+
+def _renamed_token(token: str | AddedToken, names: Mapping[str, str]) -> str | AddedToken:
+    if isinstance(token, str):
+        return names.get(token, token)
+    return _renamed(token.__getstate__(), names)
+
+
+def _is_byte_level(splitter: Mapping[str, Any] | None) -> bool:
+    if splitter is None:
+        return False
+    return splitter["type"] == "ByteLevel" or any(map(_is_byte_level, splitter.get("pretokenizers", ())))
+
+
+def _with_post_processor(backend: Tokenizer, post_processor: dict[str, Any], names: Mapping[str, str]) -> Tokenizer:
+    """The trained tokenizer with the old post-processor, whose ids are looked up in the new vocabulary."""
+
+    def new_id(token: str) -> int:
+        id = backend.token_to_id(token)
+        if id is None:
+            raise InputError(
+                f"The special token {token!r} is put around every text, but the new vocabulary lacks it.",
+                next_step="Name it in special_tokens_map or new_special_tokens.",
+            )
+        return id
+
+    def visit(processor: dict[str, Any]) -> None:
+        for inner in processor.get("processors", ()):
+            visit(inner)
+        for entry in processor.get("special_tokens", {}).values() if processor["type"] == "TemplateProcessing" else ():
+            entry["tokens"] = [names.get(token, token) for token in entry["tokens"]]
+            entry["ids"] = [new_id(token) for token in entry["tokens"]]
+        for role in ("cls", "sep"):
+            if role in processor:
+                token = names.get(processor[role][0], processor[role][0])
+                processor[role] = [token, new_id(token)]
+
+    visit(post_processor)
+    state = json.loads(backend.to_str())
+    state["post_processor"] = post_processor
+    return Tokenizer.from_str(json.dumps(state))

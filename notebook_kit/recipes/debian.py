@@ -1,0 +1,242 @@
+"""Texts that Debian's packages carry, fetched by apt and never committed.
+
+Two kinds are read. Package descriptions come with Debian's own index: a one-line synopsis and a longer text for each of
+some sixty thousand packages. Books come as packages: `bible-kjv-text` has the King James Bible and `jargon-text` the Jargon
+File, a dictionary of hackers' slang; both are free of copyright. apt works in a folder of its own inside the cache, so that
+no rights are needed and nothing is installed.
+"""
+
+from __future__ import annotations
+
+import gzip
+import hashlib
+import os
+import re
+import shutil
+import subprocess
+import tempfile
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from notebook_kit.errors import CheckpointError, HubUnreachableError, MissingDependencyError
+from notebook_kit.recipes.data import _default_cache
+
+__all__ = ["Description", "bible", "descriptions", "jargon", "parse_descriptions"]
+
+_BOOKS = {
+    "bible-kjv.txt": "cd45f0c9cedab8e4439bd6486c8952c77cc8b0ecc5d1f6ae3513f2039f47229d",
+    "jargon.txt": "40dfb4b98191a670a09a183d5798d50f243d23fdbd1495dcc0aca2ce5895ba97",
+}
+"""Text -> its SHA-256. The packages may be built anew; the texts do not change."""
+
+_FRESH = "Delete the file and call again to fetch a fresh copy."
+
+
+@dataclass(frozen=True, slots=True)
+class Description:
+    """What Debian says of one package.
+
+    Attributes:
+        package: Its name.
+        source: The name of the source package that it is built from, along with others as a rule.
+        synopsis: One line.
+        text: The longer description on one line, its paragraphs joined by spaces.
+
+    Example:
+        >>> Description("sl", "sl", "Correct you if you type `sl' by mistake", "Sl is a program ...").source
+        'sl'
+    """
+
+    package: str
+    source: str
+    synopsis: str
+    text: str
+
+
+def bible(cache_dir: str | os.PathLike[str] | None = None) -> str:
+    """The King James Bible, a verse a line, each with its place before it (`Ge1:1 In the beginning ...`).
+
+    The first call fetches 2.5 MB by apt; later calls read the cache.
+
+    Args:
+        cache_dir: As in `notebook_kit.recipes.data.movie_snippets`.
+
+    Raises:
+        MissingDependencyError: This is no Debian: there is no apt.
+        HubUnreachableError: The text is not in the cache and apt could not fetch it.
+        CheckpointError: The text is not the one that was expected.
+
+    Example:
+        >>> bible().splitlines()[0]  # doctest: +SKIP
+        'Ge1:1 In the beginning God created the heaven and the earth.'
+    """
+    return _book("bible-kjv.txt", _print_bible, cache_dir)
+
+
+def jargon(cache_dir: str | os.PathLike[str] | None = None) -> str:
+    """The Jargon File 4.4.7 as it is laid out in plain text. Arguments and errors: see `bible`.
+
+    Example:
+        >>> jargon().split()[:3]  # doctest: +SKIP
+        ['The', 'Jargon', 'File']
+    """
+    return _book("jargon.txt", _unpack_jargon, cache_dir)
+
+
+def descriptions(cache_dir: str | os.PathLike[str] | None = None) -> tuple[str, list[Description]]:
+    """The code name of the Debian release whose packages apt knows here, and the description of each package in `main`.
+
+    The first call fetches an index of some 30 MB by apt. A release gets few changes after it is out, but it gets some: numbers
+    that were measured on its descriptions may move in the last digit.
+
+    Args and errors: see `bible`.
+
+    Example:
+        >>> release, found = descriptions()  # doctest: +SKIP
+        >>> release, len(found)  # doctest: +SKIP
+        ('bookworm', 63460)
+    """
+    folder = _apt_folder(cache_dir)
+    wanted = "$(CREATED_BY)|$(LABEL)|$(CODENAME)|$(COMPONENT)|$(LANGUAGE)|$(FILENAME)"
+    lines = _apt(folder, "apt-get", "indextargets", "--format", wanted).splitlines()
+    rows = [row for row in (line.split("|") for line in lines) if row[1] == "Debian" and row[3] == "main"]
+    texts = [row for row in rows if row[0] == "Translations" and row[4] == "en"]
+    if not texts:
+        raise HubUnreachableError(
+            "apt knows no English descriptions of Debian's packages.",
+            next_step="Run this on Debian with its `main` packages among apt's sources, for example in the container debian:bookworm.",
+        )
+    release = texts[0][2]
+    packages = [row for row in rows if row[0] == "Packages" and row[2] == release]
+    return release, parse_descriptions(_index(folder, texts[0][5]), _index(folder, packages[0][5]))
+
+
+def parse_descriptions(translations: str, packages: str) -> list[Description]:
+    """Read Debian's indexes `Translation-en` and `Packages`: one description for each package, in order of their names.
+
+    Example:
+        >>> text = "Package: sl\\nDescription-en: Correct you\\n Sl is a program\\n that corrects.\\n .\\n It does.\\n"
+        >>> parse_descriptions(text, "Package: sl\\nSource: steam (5.02)\\n")
+        [Description(package='sl', source='steam', synopsis='Correct you', text='Sl is a program that corrects. It does.')]
+    """
+    source_of = {}
+    for paragraph in packages.split("\n\n"):
+        fields = dict(re.findall(r"^(Package|Source): (\S+)", paragraph, flags=re.MULTILINE))
+        if "Package" in fields:
+            source_of[fields["Package"]] = fields.get("Source", fields["Package"])
+    found = {}
+    for paragraph in translations.split("\n\n"):
+        match = re.search(r"^Package: (\S+)$", paragraph, flags=re.MULTILINE)
+        said = re.search(r"^Description-en: (.*)\n((?: .*\n)*)", paragraph + "\n", flags=re.MULTILINE)
+        if match is None or said is None:
+            continue
+        name, synopsis, body = str(match[1]), said[1], said[2]
+        text = " ".join(" ".join("" if line == " ." else line for line in body.split("\n")).split())
+        found[name] = Description(name, str(source_of.get(name, name)), " ".join(synopsis.split()), text)
+    return [found[name] for name in sorted(found)]
+
+
+# Books ---------------------------------------------------------------------------------------------------------------
+
+
+def _book(filename: str, make: Callable[[Path], bytes], cache_dir: str | os.PathLike[str] | None) -> str:
+    folder = Path(cache_dir) if cache_dir is not None else _default_cache()
+    path = folder / filename
+    if not path.is_file():
+        text = make(_apt_folder(cache_dir))
+        scratch = path.with_name(f".{filename}.{os.getpid()}")
+        scratch.write_bytes(text)
+        os.replace(scratch, path)
+    content = path.read_bytes()
+    digest = hashlib.sha256(content).hexdigest()
+    if digest != _BOOKS[filename]:
+        raise CheckpointError(
+            f"{path} is not the text that was expected: its SHA-256 is {digest}, not {_BOOKS[filename]}.",
+            next_step=_FRESH,
+        )
+    return content.decode("utf-8")
+
+
+def _print_bible(folder: Path) -> bytes:
+    """The text lies compressed in a format of its own, which the package's program alone reads."""
+    with _unpacked(folder, "bible-kjv", "bible-kjv-text") as root:
+        command = [str(root / "usr/bin/bible"), "-p", str(root / "usr/lib"), "-f", "gen1:1-rev22:21"]
+        return _run(command, "prints the Bible")
+
+
+def _unpack_jargon(folder: Path) -> bytes:
+    with _unpacked(folder, "jargon-text") as root:
+        return gzip.decompress((root / "usr/share/doc/jargon-text/jargon.txt.gz").read_bytes())
+
+
+@contextmanager
+def _unpacked(folder: Path, *names: str) -> Iterator[Path]:
+    """The files of some packages below one folder, which is gone after the block."""
+    with tempfile.TemporaryDirectory() as scratch:
+        root = Path(scratch)
+        _apt(folder, "apt-get", "download", *names, cwd=root)
+        for archive in sorted(root.glob("*.deb")):
+            _run(["dpkg-deb", "--extract", str(archive), str(root)], f"unpacks {archive.name}")
+        yield root
+
+
+# apt -----------------------------------------------------------------------------------------------------------------
+
+
+def _apt_folder(cache_dir: str | os.PathLike[str] | None) -> Path:
+    """apt's own folder inside the cache, its index fetched."""
+    if shutil.which("apt-get") is None or shutil.which("dpkg-deb") is None:
+        raise MissingDependencyError(
+            "These texts come with Debian's packages, and there is no apt here to fetch them.",
+            next_step="Run this on Debian, for example in the container debian:bookworm.",
+        )
+    base = Path(cache_dir) if cache_dir is not None else _default_cache()
+    folder = base / "apt"
+    if not (folder / "updated").is_file():
+        # In a folder of its own: two that fetch at once would take away each other's half-written lists.
+        base.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(dir=base, ignore_cleanup_errors=True) as scratch:
+            fetched = Path(scratch) / "apt"
+            for inner in ("lists/partial", "cache/archives/partial"):
+                (fetched / inner).mkdir(parents=True)
+            _apt(fetched, "apt-get", "update", "--error-on=any")
+            (fetched / "updated").touch()
+            if not (folder / "updated").is_file():
+                shutil.rmtree(folder, ignore_errors=True)
+                fetched.rename(folder)
+    return folder
+
+
+def _apt(folder: Path, *command: str, cwd: Path | None = None) -> str:
+    program, *arguments = command
+    options = {
+        "Dir::State::Lists": folder / "lists",
+        "Dir::Cache": folder / "cache",
+        "Acquire::Languages": "en",  # images for containers switch descriptions off
+        "APT::Sandbox::User": "root",  # the folder need not be open to apt's own user
+        "Debug::NoLocking": 1,
+    }
+    settings = [part for name, value in options.items() for part in ("-o", f"{name}={value}")]
+    return _run([program, *settings, *arguments], f"runs `{' '.join(command[:2])}`", cwd).decode("utf-8", "replace")
+
+
+def _index(folder: Path, path: str) -> str:
+    helper = "/usr/lib/apt/apt-helper"  # reads an index in whichever way it is compressed
+    return _apt(folder, helper, "cat-file", path)
+
+
+def _run(command: Sequence[str], what: str, cwd: Path | None = None) -> bytes:
+    try:
+        done = subprocess.run(command, capture_output=True, cwd=cwd, stdin=subprocess.DEVNULL)
+        said = done.stderr.decode("utf-8", "replace").strip()
+        failed = done.returncode != 0
+    except OSError as error:
+        failed, said = True, str(error)
+    if failed:
+        raise HubUnreachableError(
+            f"What {what} failed: {said[-300:]}",
+            next_step="Check the network and apt's sources, and call again.",
+        )
+    return done.stdout

@@ -1,0 +1,90 @@
+"""What several recipes need: a folder to work in, a clock, a Trainer that goes on where it was cut off, sizes."""
+
+from __future__ import annotations
+
+import json
+import tempfile
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from tokenizers import Tokenizer, decoders, models, pre_tokenizers, processors, trainers
+
+from notebook_kit.processing.text.auto import PreTrainedTokenizerFast
+from notebook_kit.training import Trainer, get_last_checkpoint
+
+__all__ = ["QUICK_WARNING", "Clock", "byte_level_bpe", "checkpoint_bytes", "train", "work_folder"]
+
+QUICK_WARNING = "**Made by `--quick`: of no use but to see that the recipe works.**\n\n"
+
+
+@contextmanager
+def work_folder(work: Path | None) -> Iterator[Path]:
+    """The folder for intermediate results: the one given, made if need be, or one that is gone after the block."""
+    if work is not None:
+        work.mkdir(parents=True, exist_ok=True)
+        yield work
+    else:
+        with tempfile.TemporaryDirectory() as scratch:
+            yield Path(scratch)
+
+
+class Clock:
+    """Seconds by stage; for a stage whose result was kept by an earlier run, those of that run."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.seconds: dict[str, float] = json.loads(path.read_text()) if path.exists() else {}
+
+    @contextmanager
+    def __call__(self, stage: str, kept: Path | None = None) -> Iterator[None]:
+        reused, start = kept is not None and kept.exists(), time.perf_counter()
+        yield
+        if not reused:
+            self.seconds[stage] = time.perf_counter() - start
+            self.path.write_text(json.dumps(self.seconds), encoding="utf-8")
+
+
+def train(trainer: Trainer) -> None:
+    """Train, from the last checkpoint of an earlier call that was cut off."""
+    output = trainer.args.output_dir
+    trainer.train(resume_from_checkpoint=True if output and get_last_checkpoint(output) else None)
+
+
+def byte_level_bpe(texts: list[str], size: int, special: dict[str, str], **options: Any) -> PreTrainedTokenizerFast:
+    """A new byte-level BPE, which can write any text.
+
+    Args:
+        texts: What to learn the merges from.
+        size: How many tokens, with the 256 bytes and the special ones.
+        special: Role -> token (`{"eos_token": "</s>"}`); their ids count from 0 in this order.
+        options: Of the tokenizer. With `ends_with_eos=True` the end token is put after each text, and a text's first word
+            is split as if a space stood before it.
+    """
+    ends_with_eos = options.pop("ends_with_eos", False)
+    backend = Tokenizer(models.BPE())
+    backend.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=ends_with_eos)
+    backend.decoder = decoders.ByteLevel()
+    names = list(dict.fromkeys(special.values()))
+    alphabet = pre_tokenizers.ByteLevel.alphabet()
+    trainer = trainers.BpeTrainer(
+        vocab_size=size, special_tokens=names, initial_alphabet=alphabet, show_progress=False, min_frequency=2
+    )
+    backend.train_from_iterator(texts, trainer)
+    if ends_with_eos:
+        end = special["eos_token"]
+        # That space is taken away again.
+        backend.decoder = decoders.Sequence([decoders.ByteLevel(), decoders.Strip(" ", 1, 0)])
+        backend.post_processor = processors.TemplateProcessing(
+            single=f"$A {end}", pair=f"$A {end} $B {end}", special_tokens=[(end, backend.token_to_id(end))]
+        )
+    else:
+        backend.post_processor = processors.ByteLevel(trim_offsets=False)
+    return PreTrainedTokenizerFast(backend, **special, **options)
+
+
+def checkpoint_bytes(folder: Path) -> int:
+    """Bytes of weights and tokenizer together."""
+    return sum((folder / name).stat().st_size for name in ("model.safetensors", "tokenizer.json"))

@@ -1,0 +1,288 @@
+"""How `notebook-kit/tiny-summarizer` is made.
+
+1. Descriptions of Debian's packages with their one-line synopses are brought into parts, a source package whole into one.
+2. A byte-level BPE learns its tokens from the training descriptions.
+3. A T5 learns to write the synopsis of a description.
+4. How it searches for a text is chosen on the validation part.
+5. The test descriptions are looked at once, by the saved checkpoint and by beginnings of the description, for the model card.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from collections.abc import Callable, Iterable, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from notebook_kit.generation import GenerationConfig
+from notebook_kit.models.t5 import T5Config, T5ForConditionalGeneration
+from notebook_kit.pipelines import pipeline
+from notebook_kit.processing.text.auto import PreTrainedTokenizerFast
+from notebook_kit.recipes import data, debian
+from notebook_kit.recipes.debian import Description
+from notebook_kit.recipes.muon import MuonWithAdamW
+from notebook_kit.recipes.rouge import mean_rouge
+from notebook_kit.recipes.shared import Clock, byte_level_bpe, checkpoint_bytes, train, work_folder
+from notebook_kit.recipes.tiny_summarizer_card import OTHERS, model_card
+from notebook_kit.training import DataCollatorForSeq2Seq, Seq2SeqTrainer, Seq2SeqTrainingArguments, set_seed
+
+__all__ = ["build", "data_fingerprint", "examples", "leads", "measure"]
+
+SEED = 17
+TOKENS = 6144
+READ, WRITE = 128, 32  # at most so many tokens
+SHAPE: dict[str, Any] = {
+    "d_model": 160,
+    "d_kv": 32,
+    "num_heads": 5,
+    "d_ff": 640,
+    "num_layers": 3,
+    "num_decoder_layers": 2,
+}
+EPOCHS, BATCH = 3, 32
+RATE = 3e-3
+FEWEST = 30  # words of a description that is worth a summary
+
+
+def build(output: Path, quick: bool = False, work: Path | None = None) -> dict[str, Any]:
+    """Train the checkpoint, measure it, and write it with its model card.
+
+    Args:
+        output: The folder to write.
+        quick: Learn from a handful of descriptions for a few steps, to see that everything works. The result is useless.
+        work: A folder in which the trained weights are kept; what is there is not made anew, and a training that was cut
+            off goes on.
+
+    Returns:
+        What was measured: the numbers of the model card.
+    """
+    output = Path(output)
+    with work_folder(work) as folder:
+        clock = Clock(folder / "seconds.json")
+        release, found = debian.descriptions()
+        parts = examples(found)
+        fingerprint = data_fingerprint(parts)
+        if quick:
+            parts = {part: rows[:: len(rows) // 60] for part, rows in parts.items()}
+        tokenizer = _tokenizer(parts["train"])
+        with clock("training", folder / "model.pt"):
+            model = _train(tokenizer, parts, folder, quick)
+        parameters = model.num_parameters()
+        model.half()
+        tokenizer.save_pretrained(output)
+        with clock("choosing"):
+            model.generation_config = _choose_search(model, tokenizer, parts["validation"])
+        model.save_pretrained(output)
+        with clock("measuring"):
+            report = measure(output, parts)
+        summarize = pipeline("summarization", model=str(output), device="cpu")
+        report["others"] = [
+            (text, answer["summary_text"]) for text, answer in zip(OTHERS, summarize(OTHERS), strict=True)
+        ]
+        report |= {"release": release, "fingerprint": fingerprint, "search": _search_of(model.generation_config)}
+        report |= {"examples": {part: len(rows) for part, rows in parts.items()}, "seconds": clock.seconds}
+        report |= {"quick": quick, "parameters": parameters, "bytes": checkpoint_bytes(output)}
+        report["threads"] = torch.get_num_threads()
+        (output / "README.md").write_text(model_card(report), encoding="utf-8")
+        return report
+
+
+# Data ----------------------------------------------------------------------------------------------------------------
+
+
+def examples(found: Iterable[Description]) -> dict[str, list[Description]]:
+    """Part -> descriptions of at least thirty words.
+
+    Packages of one source, and of sources that differ only in digits (`gcc-11`, `gcc-12`), belong to one part. Of those whose
+    texts or synopses have the same letters the first alone is taken, so that none is in two parts.
+    """
+    parts: dict[str, list[Description]] = {"train": [], "validation": [], "test": []}
+    seen: set[str] = set()
+    for each in found:
+        kinds = {f"synopsis {_letters(each.synopsis)}", f"text {_letters(each.text)}"}
+        if len(each.text.split()) < FEWEST or kinds & seen:
+            continue
+        seen |= kinds
+        parts[data.split(_letters(each.source))].append(each)
+    return parts
+
+
+def data_fingerprint(parts: dict[str, list[Description]]) -> str:
+    """Ten characters that tell whether the test part is the one that a card speaks of."""
+    rows = "\n".join(f"{each.package}\t{each.synopsis}\t{each.text}" for each in parts["test"])
+    return hashlib.sha256(rows.encode()).hexdigest()[:10]
+
+
+def _letters(text: str) -> str:
+    return " ".join(re.findall(r"[^\W\d_]+", text.casefold()))
+
+
+# Training ------------------------------------------------------------------------------------------------------------
+
+
+def _tokenizer(rows: Sequence[Description]) -> PreTrainedTokenizerFast:
+    special = {"pad_token": "<pad>", "eos_token": "</s>", "unk_token": "<unk>"}
+    texts = [text for each in rows for text in (each.text, each.synopsis)]
+    return byte_level_bpe(texts, TOKENS, special, ends_with_eos=True, model_max_length=READ)
+
+
+def _train(
+    tokenizer: PreTrainedTokenizerFast, parts: dict[str, list[Description]], work: Path, quick: bool
+) -> T5ForConditionalGeneration:
+    set_seed(SEED)
+    config = T5Config(vocab_size=len(tokenizer), feed_forward_proj="relu", dropout_rate=0.0, **SHAPE)
+    model = T5ForConditionalGeneration(config)
+    kept = work / "model.pt"
+    if kept.exists():
+        model.load_state_dict(torch.load(kept, weights_only=True))
+        return model.eval()
+    # Adam's steps do not grow with the weights, and T5's embeddings start ten times as large as others.
+    with torch.no_grad():
+        model.shared.weight.mul_(0.25)
+    arguments = Seq2SeqTrainingArguments(
+        str(work / "run"),
+        num_train_epochs=EPOCHS,
+        max_steps=4 if quick else -1,
+        per_device_train_batch_size=BATCH,
+        per_device_eval_batch_size=64,
+        learning_rate=RATE,
+        lr_scheduler_type="cosine",
+        warmup_steps=0.05,
+        bf16=True,
+        eval_strategy="steps",
+        eval_steps=0.125,
+        save_steps=0.125,
+        save_total_limit=2,
+        load_best_model_at_end=True,
+        prediction_loss_only=True,
+        logging_steps=50,
+        disable_tqdm=True,
+        report_to="none",
+        seed=SEED,
+    )
+    rows = {part: _encode(tokenizer, parts[part]) for part in ("train", "validation")}
+    rows["validation"] = rows["validation"][::4]  # a sample shows when the loss stops falling
+    collator = DataCollatorForSeq2Seq(tokenizer, model=model)
+    train(
+        Seq2SeqTrainer(
+            model,
+            arguments,
+            data_collator=collator,
+            train_dataset=rows["train"],
+            eval_dataset=rows["validation"],
+            optimizers=(MuonWithAdamW(model, RATE), None),
+        )
+    )
+    model.cpu()
+    torch.save(model.state_dict(), kept)
+    return model.eval()
+
+
+def _encode(tokenizer: PreTrainedTokenizerFast, rows: Sequence[Description]) -> list[dict[str, Any]]:
+    texts = tokenizer([each.text for each in rows], truncation=True, max_length=READ)["input_ids"]
+    synopses = tokenizer([each.synopsis for each in rows], truncation=True, max_length=WRITE)["input_ids"]
+    return [{"input_ids": text, "labels": synopsis} for text, synopsis in zip(texts, synopses, strict=True)]
+
+
+# Search --------------------------------------------------------------------------------------------------------------
+
+SEARCHES: list[dict[str, Any]] = [
+    {"num_beams": 1},
+    {"num_beams": 4},
+    # Words of the text itself are preferred to what the model makes up.
+    *({"num_beams": 4, "no_repeat_ngram_size": 2, "encoder_repetition_penalty": more} for more in (1.3, 1.7, 2.5)),
+]
+
+
+def _choose_search(
+    model: T5ForConditionalGeneration, tokenizer: PreTrainedTokenizerFast, rows: Sequence[Description]
+) -> GenerationConfig:
+    """The settings whose texts are nearest to the synopses of some validation descriptions."""
+    rows = rows[::4]
+    summarize = pipeline("summarization", model=model.float(), tokenizer=tokenizer, device="cpu", batch_size=32)
+    texts, wanted = [each.text for each in rows], [each.synopsis for each in rows]
+    best, settings = -1.0, SEARCHES[0]
+    for search in SEARCHES:
+        answers = summarize(texts, max_new_tokens=WRITE, truncation=True, **search)
+        score = sum(mean_rouge([answer["summary_text"] for answer in answers], wanted).values())
+        if score > best:
+            best, settings = score, search
+    model.half()
+    ids = {"pad_token_id": 0, "eos_token_id": 1, "decoder_start_token_id": 0}
+    return GenerationConfig(max_new_tokens=WRITE, **settings, **ids)
+
+
+def _search_of(config: GenerationConfig) -> str:
+    found = f"beam search over {config.num_beams} beams" if (config.num_beams or 1) > 1 else "greedy search"
+    if config.encoder_repetition_penalty:
+        found += (
+            f", with tokens of the text preferred (`encoder_repetition_penalty={config.encoder_repetition_penalty}`)"
+        )
+    return found
+
+
+# Measurements --------------------------------------------------------------------------------------------------------
+
+
+def leads() -> dict[str, Callable[[str], str]]:
+    """Name -> what it takes from the beginning of a description: summaries that cost nothing."""
+
+    def shortened(cut: Callable[[str], str], most: int) -> Callable[[str], str]:
+        return lambda text: " ".join(cut(text).split()[:most])
+
+    found: dict[str, Callable[[str], str]] = {"the first sentence": _first_sentence}
+    found["the first sentence without its `X is a`"] = _without_subject
+    for most in range(4, 17):
+        found[f"the first {most} words"] = shortened(str, most)
+        found[f"the first {most} words after `X is a`"] = shortened(_without_subject, most)
+    return found
+
+
+def _first_sentence(text: str) -> str:
+    return re.split(r"(?<=[.!?])\s", text, maxsplit=1)[0]
+
+
+def _without_subject(text: str) -> str:
+    """The first sentence from its predicate on, which is what most synopses are."""
+    sentence = _first_sentence(text)
+    found = re.match(r"(?:\S+ ){1,6}?(?:is|are|provides|contains) (?:an? |the )?(?=\S)", sentence)
+    return sentence[found.end() :] if found else sentence
+
+
+def measure(folder: Path, parts: dict[str, list[Description]]) -> dict[str, Any]:
+    """ROUGE of the saved checkpoint and of the leads on the test descriptions.
+
+    Args:
+        folder: The checkpoint.
+        parts: From `examples`.
+
+    Returns:
+        `scores`: "tiny-summarizer", "the first sentence", and the lead that does best on the validation part, each with its
+        `rouge1`, `rouge2` and `rougeL`; `lead`, that one's name; `exact`, the share of synopses written word for word;
+        `copied`, the share of written words that stand in the description.
+    """
+    test = parts["test"]
+    texts, wanted = [each.text for each in test], [each.synopsis for each in test]
+    valid = parts["validation"]
+
+    def on_validation(name: str) -> float:
+        cut = candidates[name]
+        return sum(mean_rouge([cut(each.text) for each in valid], [each.synopsis for each in valid]).values())
+
+    candidates = leads()
+    lead = max(candidates, key=on_validation)
+    summarize = pipeline("summarization", model=str(folder), device="cpu", batch_size=32)
+    written = [answer["summary_text"] for answer in summarize(texts, truncation=True)]
+    scores = {"tiny-summarizer": mean_rouge(written, wanted)}
+    for name in ("the first sentence", lead):
+        scores[name] = mean_rouge(map(candidates[name], texts), wanted)
+    pairs = [(set(_letters(a).split()), set(_letters(b).split())) for a, b in zip(written, texts, strict=True)]
+    return {
+        "scores": scores,
+        "lead": lead,
+        "exact": sum(_letters(a) == _letters(b) for a, b in zip(written, wanted, strict=True)) / len(test),
+        "copied": sum(len(a & b) for a, b in pairs) / max(1, sum(len(a) for a, _ in pairs)),
+    }

@@ -1,0 +1,427 @@
+"""What a person asks of a run while it goes on: pause, stop, save, evaluate, another learning rate."""
+
+from __future__ import annotations
+
+import math
+import threading
+import warnings
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from notebook_kit.errors import InputError, NotebookKitWarning
+from notebook_kit.training.callbacks import TrainerCallback
+
+if TYPE_CHECKING:
+    from notebook_kit.training.recording.record import RunRecord
+
+__all__ = ["RunControls"]
+
+ROUND = 0.05  # seconds between two looks of a paused run at what it is asked
+
+
+class RunControls:
+    """Requests of a person to a run, from any thread; the run carries them out at the end of its step.
+
+    A callback on the training thread calls `apply` at each step's end; `RunMonitor` does.
+
+    Attributes:
+        status: "idle" (no run yet), "running", "paused", "stopping" or "ended".
+        pending: What was asked for and is not done yet: name -> value.
+
+    Example:
+        >>> controls = RunControls()
+        >>> controls.set_learning_rate(1e-4)
+        >>> controls.save()
+        >>> controls.status, controls.pending
+        ('idle', {'learning_rate': 0.0001, 'save': True})
+    """
+
+    def __init__(self) -> None:
+        self._changed = threading.Condition(threading.RLock())
+        self._pending: dict[str, Any] = {}
+        self._paused = self._stopped = False
+        self._replay: dict[int, float] = {}
+        self._status = "idle"
+        self.keep_best = False
+
+    # ------------------------------------------------------------------------------------------------ asked for
+
+    @property
+    def status(self) -> str:
+        return self._status
+
+    @property
+    def pending(self) -> dict[str, Any]:
+        with self._changed:
+            return dict(self._pending)
+
+    @property
+    def is_asked(self) -> bool:
+        """Whether `apply` has something to do."""
+        return bool(self._pending or self._paused or self._replay)
+
+    def _ask(self, name: str, value: Any = True) -> None:
+        with self._changed:
+            if self._status == "ended":
+                return
+            self._pending[name] = value
+            self._changed.notify_all()
+
+    def pause(self) -> None:
+        """Wait after this step until `resume` or `stop`."""
+        self._ask("pause", True)
+
+    def resume(self) -> None:
+        """Go on after a pause."""
+        self._ask("pause", False)
+
+    def stop(self, keep_best: bool = True) -> None:
+        """End the run after this step, without an error.
+
+        Args:
+            keep_best: Give the model the weights of the best checkpoint, if there is one.
+        """
+        self._ask("stop", keep_best)
+
+    def save(self) -> None:
+        """Write a checkpoint after this step."""
+        self._ask("save")
+
+    def evaluate(self) -> None:
+        """Evaluate after this step."""
+        self._ask("evaluate")
+
+    def set_learning_rate(self, value: float) -> None:
+        """Give the next step this learning rate; the schedule goes on from it.
+
+        Raises:
+            InputError: if it is not a positive number.
+        """
+        try:
+            number = float(value)
+        except (TypeError, ValueError):
+            number = math.nan
+        if not (math.isfinite(number) and number > 0):
+            raise InputError(
+                f"A learning rate is a number above 0; it was {value!r}.", next_step="Give one such as 2e-5."
+            )
+        self._ask("learning_rate", number)
+
+    # ------------------------------------------------------------------------------------------------ carried out
+
+    def expect(self) -> None:
+        """A run is about to begin: what is asked for from now on is for it."""
+        with self._changed:
+            self._status, self._stopped = "idle", False
+
+    def begin(self, replay: list[tuple[int, float]] | None = None) -> None:
+        """A run begins.
+
+        Args:
+            replay: Learning rates to set again: (step, value), as they were set in the run that this one goes on from.
+        """
+        with self._changed:
+            self._status, self._paused, self.keep_best = "running", False, False
+            self._stopped = False
+            self._replay = dict(replay or [])
+
+    def end(self) -> None:
+        """The run is over; later requests do nothing."""
+        with self._changed:
+            self._status, self._paused = "ended", False
+            self._pending.clear()
+            self._changed.notify_all()
+
+    @property
+    def stopped(self) -> bool:
+        """Whether the run was asked to stop and did."""
+        return self._stopped
+
+    def apply(
+        self,
+        args: Any,
+        state: Any,
+        control: Any,
+        optimizer: Any = None,
+        lr_scheduler: Any = None,
+        record: RunRecord | None = None,
+        idle: Callable[[], None] | None = None,
+        trainer: Any = None,
+        eval_dataloader: Any = None,
+        between_steps: bool = False,
+    ) -> None:
+        """Do what was asked for: called by a callback on the training thread when a step ends. Waits while paused.
+
+        Args:
+            args, state, control, optimizer, lr_scheduler: As the Trainer gives them to its callbacks.
+            record: Takes the events of what was done.
+            idle: Called every 0.05 seconds while paused.
+            trainer: Our Trainer, which can save and evaluate within a pause. Another one does so once, before the next
+                step; later requests of the same pause wait until it goes on.
+            eval_dataloader: As the Trainer gives it; another Trainer than ours is known by it to have data to evaluate on.
+            between_steps: The next step is about to begin: wait if paused, and leave what needs the end of a step.
+
+        Raises:
+            KeyboardInterrupt: as the interrupt of the keyboard gives it to the Trainer, also within a pause.
+        """
+        run = _Run(args, state, control, optimizer, lr_scheduler, record, trainer, eval_dataloader)
+        if not between_steps and self._replay and run.step in self._replay:
+            run.change_learning_rate(self._replay.pop(run.step), replayed=True)
+        if not (self._pending or self._paused):
+            return
+        try:
+            while True:
+                wanted = self._carry_out(run, between_steps)
+                if not self._paused or run.control.should_training_stop or run.interrupted():
+                    return
+                if wanted:
+                    if trainer is None:
+                        return  # that Trainer does it now and waits again before its next step
+                    trainer.log_evaluate_save()
+                    continue
+                if idle is not None:
+                    idle()
+                with self._changed:
+                    if not self._asked(between_steps):
+                        self._changed.wait(ROUND)
+        except BaseException:
+            with self._changed:
+                self._paused = False
+            raise
+
+    def _asked(self, between_steps: bool) -> set[str]:
+        names = set(self._pending)
+        return names - {"save", "evaluate"} if between_steps else names
+
+    def _carry_out(self, run: _Run, between_steps: bool) -> bool:
+        """Do what is pending; whether a checkpoint or an evaluation is wanted now."""
+        with self._changed:
+            asked = {name: self._pending.pop(name) for name in self._asked(between_steps)}
+        if not asked:
+            return False
+        if run.is_one_of_several():
+            run.tell("The run has several processes, which only go on together: requests to one of them are left out.")
+            return False
+        if "learning_rate" in asked:
+            self._replay.clear()  # a person decides anew
+            run.change_learning_rate(asked["learning_rate"])
+        wanted = False
+        if "evaluate" in asked:
+            if run.can_evaluate():
+                run.control.should_evaluate = wanted = True
+            else:
+                run.tell(
+                    "There is nothing to evaluate on: give the Trainer an eval_dataset (and, for another Trainer than that"
+                    " of notebook_kit, an eval_strategy)."
+                )
+        if "save" in asked:
+            run.control.should_save = wanted = True
+        if "pause" in asked and asked["pause"] != self._paused:
+            self._paused = asked["pause"]
+            self._status = "paused" if self._paused else "running"
+            run.note("pause" if self._paused else "resume")
+        if "stop" in asked:
+            self.keep_best, self._stopped, self._paused = asked["stop"], True, False
+            self._status = "stopping"
+            run.control.should_training_stop = True
+            run.note("stop", keep_best=self.keep_best)
+        return wanted
+
+    def finish(self, args: Any, state: Any, model: Any) -> dict[str, Any]:
+        """After a run that was stopped: give the model the weights of the best checkpoint, if that was asked for.
+
+        Returns:
+            What the model has now: `kept` ("best checkpoint" or "present weights"), `why`, and for a checkpoint its folder.
+        """
+        if not self.keep_best:
+            return {"kept": "present weights", "why": "as asked for"}
+        found = best_checkpoint(args, state)
+        if found is None:
+            return {"kept": "present weights", "why": "no checkpoint has been evaluated"}
+        folder, name, value = found
+        if folder is None:
+            return {"kept": "present weights", "why": "they are the best so far", "metric": name, "value": value}
+        from notebook_kit.training.checkpointing import load_model_files
+
+        load_model_files(model, folder)
+        return {"kept": "best checkpoint", "checkpoint": str(folder), "metric": name, "value": value}
+
+
+class ControlsCallback(TrainerCallback):
+    """Carries out the requests to a run that nothing else watches.
+
+    Example:
+        >>> ControlsCallback().controls.status
+        'idle'
+    """
+
+    def __init__(self, controls: RunControls | None = None) -> None:
+        self.controls = controls if controls is not None else RunControls()
+
+    def on_train_begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+        self.controls.begin()
+
+    def on_step_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+        optimizer, lr_scheduler = kwargs.get("optimizer"), kwargs.get("lr_scheduler")
+        self.controls.apply(args, state, control, optimizer, lr_scheduler, trainer=kwargs.get("trainer"))
+
+    def on_train_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+        if self.controls.stopped:
+            self.controls.finish(args, state, kwargs.get("model"))
+        self.controls.end()
+
+    def on_error(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+        self.controls.end()
+
+
+class _Run:
+    """The run that requests are carried out on, as a callback is given it."""
+
+    def __init__(
+        self,
+        args: Any,
+        state: Any,
+        control: Any,
+        optimizer: Any,
+        lr_scheduler: Any,
+        record: RunRecord | None,
+        trainer: Any,
+        eval_dataloader: Any,
+    ) -> None:
+        self.args, self.state, self.control = args, state, control
+        self.optimizer, self.lr_scheduler = optimizer, lr_scheduler
+        self.record, self.trainer, self.eval_dataloader = record, trainer, eval_dataloader
+        self.step = state.global_step
+
+    def note(self, kind: str, **details: Any) -> None:
+        if self.record is not None:
+            self.record.event(kind, self.step, **details)
+
+    def tell(self, text: str) -> None:
+        """Tell the person why a request was not carried out."""
+        if self.record is not None:
+            self.record.event("note", self.step, text=text)
+        else:
+            warnings.warn(text, NotebookKitWarning, stacklevel=4)
+
+    def change_learning_rate(self, value: float, replayed: bool = False) -> None:
+        if self.optimizer is None:
+            self.tell("There is no optimizer whose learning rate could be changed.")
+            return
+        old = scale_learning_rate(self.optimizer, self.lr_scheduler, value)
+        self.note("learning_rate", old=old, new=value, **({"replayed": True} if replayed else {}))
+
+    def can_evaluate(self) -> bool:
+        if self.trainer is not None:
+            return self.trainer.can_evaluate()
+        # Another Trainer does not show its dataset; these say that it has one.
+        return self.eval_dataloader is not None or bool(getattr(self.args, "do_eval", False))
+
+    def interrupted(self) -> bool:
+        return self.trainer is not None and self.trainer.interrupts.requested
+
+    def is_one_of_several(self) -> bool:
+        return getattr(self.args, "world_size", 1) > 1
+
+
+def scale_learning_rate(optimizer: Any, lr_scheduler: Any, value: float) -> float:
+    """Set the learning rate of the next step; the schedule goes on from it, and parameter groups keep their ratios.
+
+    Where a schedule stands at zero (before a warmup, at its end), its top becomes `value` instead.
+
+    Args:
+        optimizer: Whose first parameter group gets `value`.
+        lr_scheduler: A schedule of torch, or None.
+        value: The learning rate.
+
+    Returns:
+        The learning rate that the next step would have had.
+
+    Example:
+        >>> import torch
+        >>> optimizer = torch.optim.SGD([torch.zeros(1, requires_grad=True)], lr=0.1)
+        >>> scale_learning_rate(optimizer, None, 0.05), optimizer.param_groups[0]["lr"]
+        (0.1, 0.05)
+    """
+    groups = optimizer.param_groups
+    old = float(groups[0]["lr"])
+    reference = old or float(groups[0].get("initial_lr", 0.0))
+    factor = value / reference if reference else 1.0
+    for group in groups:
+        for name in ("lr", "initial_lr", "max_lr", "min_lr"):
+            if name in group:
+                group[name] = _scaled(group[name], factor)
+    if old or not reference:
+        _set(groups[0], "lr", value)
+    _scale_schedule(getattr(lr_scheduler, "scheduler", lr_scheduler), factor)  # accelerate wraps it
+    return old
+
+
+def _scale_schedule(schedule: Any, factor: float) -> None:
+    for part in getattr(schedule, "_schedulers", ()):  # a sequence or a chain of schedules
+        _scale_schedule(part, factor)
+    for name in ("base_lrs", "_last_lr"):
+        if (rates := getattr(schedule, name, None)) is not None:
+            setattr(schedule, name, [_scaled(rate, factor) for rate in rates])
+
+
+def _scaled(rate: Any, factor: float) -> Any:
+    # A compiled optimizer holds its learning rate in a tensor that it goes on reading.
+    return rate.mul_(factor) if hasattr(rate, "mul_") else rate * factor
+
+
+def _set(group: dict[str, Any], name: str, value: float) -> None:
+    if hasattr(group[name], "fill_"):
+        group[name].fill_(value)
+    else:
+        group[name] = value
+
+
+def planned_learning_rates(events: list[dict[str, Any]], step: int) -> list[tuple[int, float]]:
+    """The learning rates that were set by hand after `step`, to be set again by a run that goes on from there.
+
+    A run that went on and was killed before it had set them all left what it had planned in its event "begin".
+
+    Example:
+        >>> events = [{"kind": "begin", "step": 4, "learning_rates": [[6, 0.1], [9, 0.2]]}, {"kind": "learning_rate", "step": 6,
+        ...     "new": 0.1, "replayed": True}]
+        >>> planned_learning_rates(events, 4)
+        [(6, 0.1), (9, 0.2)]
+    """
+    planned: dict[int, float] = {}
+    for event in events:
+        if event["kind"] == "begin":
+            planned = {int(at): float(rate) for at, rate in event.get("learning_rates", ())}
+        elif event["kind"] == "learning_rate":
+            if not event.get("replayed"):
+                planned = {at: rate for at, rate in planned.items() if at <= event["step"]}
+            planned[event["step"]] = event["new"]
+    return sorted((at, rate) for at, rate in planned.items() if at > step)
+
+
+def best_checkpoint(args: Any, state: Any) -> tuple[Path | None, str, float | None] | None:
+    """The checkpoint of the best evaluation, with the metric and its value.
+
+    The metric is `args.metric_for_best_model`, or else the loss of the evaluations.
+
+    Returns:
+        Folder (None: the weights are at the best evaluation now), metric, value; None if no checkpoint was evaluated.
+    """
+    name = getattr(args, "metric_for_best_model", None)
+    if name is not None:
+        if state.best_global_step is not None and state.best_global_step == state.global_step:
+            return None, name, state.best_metric
+        if state.best_model_checkpoint and Path(state.best_model_checkpoint).is_dir():
+            return Path(state.best_model_checkpoint), name, state.best_metric
+        return None
+    losses = {entry["step"]: entry["eval_loss"] for entry in state.log_history if "eval_loss" in entry}
+    for step, loss in sorted(losses.items(), key=lambda item: item[1]):
+        if not math.isfinite(loss):
+            continue
+        if step == state.global_step:
+            return None, "eval_loss", loss
+        folder = Path(args.output_dir) / f"checkpoint-{step}"
+        if folder.is_dir():
+            return folder, "eval_loss", loss
+    return None

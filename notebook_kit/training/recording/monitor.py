@@ -1,0 +1,444 @@
+"""A callback that fills the record of a run and carries out what a person asks of it. It shows nothing."""
+
+from __future__ import annotations
+
+import atexit
+import math
+import sys
+import threading
+import time
+import weakref
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+from notebook_kit.training.callbacks import TrainerCallback
+from notebook_kit.training.folders import continued_run, new_run
+from notebook_kit.training.losses import LastStep
+from notebook_kit.training.measuring import ModelHook, memory
+from notebook_kit.training.recording.controls import RunControls, planned_learning_rates
+from notebook_kit.training.recording.record import RunRecord, is_number
+from notebook_kit.training.recording.steps import MEMORY_EVERY, Steps
+from notebook_kit.training.state import TrainerControl
+
+__all__ = ["RunMonitor"]
+
+FACTS = (
+    "learning_rate",
+    "lr_scheduler_type",
+    "warmup_steps",
+    "weight_decay",
+    "optim",
+    "per_device_train_batch_size",
+    "gradient_accumulation_steps",
+    "max_grad_norm",
+    "bf16",
+    "fp16",
+    "seed",
+)
+IDLE_EVERY = 0.1  # seconds
+
+
+class RunMonitor(TrainerCallback):
+    """Records a run: for `Trainer(callbacks=[RunMonitor()])` of this library or of `transformers`, and for loops of your own.
+
+    The record has at each step, as far as it can be had: `loss` (of this step alone), `learning_rate` and `grad_norm` that the
+    step was made with, `step_time` (seconds), `samples_per_second`, `tokens_per_second` (padding not counted), `epoch`; once a second
+    `memory` and `gpu_memory` (bytes); and whatever is logged, at once. The mean loss that a Trainer logs stands as
+    `logged_loss` beside a `loss` of each step, and as `loss` where that cannot be had (a `transformers` Trainer whose
+    `compute_loss` is its own). A loss that is no finite number is an event "nonfinite" at the step where it came.
+
+    On disk it stands in `run_dir`; by default in `runs/<name>` of the Trainer's output folder, where the name is `args.run_name` or the
+    date and time, and nowhere if `args.save_strategy` is "no" (then the run is to leave no files). A resumed run goes
+    on with the record of the run that wrote its checkpoint, and sets again the learning rates that were set by hand after it.
+
+    Args:
+        record: Takes what is recorded; None: a new one.
+        controls: Whose requests are carried out; None: new ones.
+        run_dir: Folder of the record; None: see above.
+        tokens: Count tokens.
+
+    Attributes:
+        record, controls: The two.
+        idle: Called between steps, at most ten times a second, and while paused: for a front end that cannot reach the
+            kernel otherwise. None: nothing.
+        calling_thread: The thread on which a Trainer's run goes on; None if none does.
+
+    Example:
+        >>> with RunMonitor() as monitor:
+        ...     for loss in (0.9, 0.5):
+        ...         monitor.log(loss=loss)
+        >>> monitor.record.series["loss"].values.tolist(), monitor.controls.status
+        ([0.9, 0.5], 'ended')
+    """
+
+    def __init__(
+        self,
+        record: RunRecord | None = None,
+        controls: RunControls | None = None,
+        *,
+        run_dir: str | Path | None = None,
+        tokens: bool = True,
+    ) -> None:
+        self.record = record if record is not None else RunRecord()
+        self.controls = controls if controls is not None else RunControls()
+        self.idle: Callable[[], None] | None = None
+        self.tokens = tokens
+        self._run_dir = Path(run_dir).expanduser() if run_dir is not None else None
+        if self._run_dir is not None:
+            self.record.attach(self._run_dir)
+        self._given_place = self.record.run_dir is not None
+        self.calling_thread: threading.Thread | None = None
+        self._abandoned: weakref.finalize | None = None
+        self._active = False
+        self._hook: ModelHook | None = None
+        self._writer = _Writer(self.record)
+        self._steps = Steps(self._writer.log)
+        self._step = 0
+        self._each_step: set[str] = set()
+        self._learning_rate: float | None = None
+        self._best: Any = None
+        self._clock = self._memory_at = self._idle_at = 0.0
+        self._loop = SimpleNamespace(optimizer=None, control=TrainerControl())
+
+    # ------------------------------------------------------------------------------------------------- a Trainer's run
+
+    def on_train_begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+        if not state.is_world_process_zero:
+            return
+        self.close_run("replaced")
+        step = state.global_step
+        self._choose_place(args, step)
+        record = self.record
+        replay = planned_learning_rates(record.events, step)
+        model = kwargs.get("model")
+        trainer = kwargs.get("trainer")
+        record.event("begin", step, **({"learning_rates": [list(entry) for entry in replay]} if replay else {}))
+        record.describe(
+            max_steps=state.max_steps,
+            num_train_epochs=state.num_train_epochs,
+            model=type(model).__name__,
+            parameters=sum(parameter.numel() for parameter in model.parameters()) if model is not None else None,
+            trainer="notebook_kit" if trainer is not None else "transformers",
+            hyperparameters={name: _plain(getattr(args, name)) for name in FACTS if hasattr(args, name)},
+            output_dir=str(args.output_dir),
+        )
+        self._step, self._best, self._each_step, self._writer = step, state.best_metric, set(), _Writer(record)
+        self._steps = Steps(self._writer.log, getattr(args, "world_size", 1), self.tokens)
+        if trainer is None and model is not None and not getattr(args, "torch_compile", False):
+            self._hook = ModelHook(model)
+        # A Trainer that failed may be forgotten, and this with it: what was noted is written all the same.
+        self._abandoned = weakref.finalize(self, _abandon, self._steps, record, self._hook)
+        self._active = True
+        self.calling_thread = threading.current_thread()
+        self.controls.begin(replay)
+        _watch(self)
+        self._clock, self._memory_at = time.perf_counter(), 0.0
+
+    def on_epoch_begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+        self._clock = time.perf_counter()
+
+    def on_step_begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+        if not self._active:
+            return
+        self._note_best(args, state)
+        if self.controls.status == "paused":
+            self._apply(args, state, control, kwargs, between_steps=True)
+            self._clock = time.perf_counter()
+        if self._hook is not None and kwargs.get("optimizer") is not None:
+            self._learning_rate = float(kwargs["optimizer"].param_groups[0]["lr"])
+
+    def on_step_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+        if not self._active:
+            return
+        now = time.perf_counter()
+        self._step = step = state.global_step
+        trainer = kwargs.get("trainer")
+        last = trainer.last_step if trainer is not None else self._last_of_hook()
+        if not self._each_step:
+            known = {name: getattr(last, name) for name in ("loss", "grad_norm", "learning_rate")}
+            self._each_step = {"epoch", *(name for name, value in known.items() if value is not None)}
+        self._steps.note(step, now - self._clock, now, state.epoch, last)
+        if self.controls.is_asked:
+            self._steps.work_out()
+            self._apply(args, state, control, kwargs)
+        if self.idle is not None and now - self._idle_at >= IDLE_EVERY:
+            self._idle_at = now
+            self.idle()
+        self._clock = time.perf_counter()
+
+    def on_log(self, args: Any, state: Any, control: Any, logs: Mapping[str, Any] | None = None, **kwargs: Any) -> None:
+        if not state.is_world_process_zero or not logs:
+            return
+        numbers = {name: float(value) for name, value in logs.items() if is_number(value)}
+        if "train_runtime" in numbers:  # the summary of a run that is over
+            self.record.describe(summary=numbers)
+            return
+        if self._active:
+            numbers = {name: value for name, value in numbers.items() if name not in self._each_step or name == "loss"}
+            if "loss" in self._each_step and "loss" in numbers:
+                numbers["logged_loss"] = numbers.pop("loss")
+        if set(numbers) - {"epoch"}:
+            self._writer.log(state.global_step, numbers, None)
+
+    def on_evaluate(
+        self, args: Any, state: Any, control: Any, metrics: Mapping[str, Any] | None = None, **kwargs: Any
+    ) -> None:
+        if self._active:
+            numbers = {name: float(value) for name, value in (metrics or {}).items() if is_number(value)}
+            self.record.event("evaluate", state.global_step, metrics=numbers)
+            self._clock = time.perf_counter()
+
+    def on_save(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+        if self._active:
+            self._note_best(args, state)
+            self.record.event("save", state.global_step, checkpoint=f"checkpoint-{state.global_step}")
+            self._clock = time.perf_counter()
+
+    def on_train_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+        if not self._active:
+            return
+        self._note_best(args, state)
+        trainer = kwargs.get("trainer")
+        details: dict[str, Any] = {}
+        if trainer is not None and trainer.interrupts.requested:
+            reason = "interrupted"
+        elif self.controls.stopped:
+            reason = "stopped"
+            details = self.controls.finish(args, state, kwargs.get("model"))
+        else:
+            reason = "finished" if state.global_step >= state.max_steps else "ended early"
+        self.close_run(reason, **details)
+
+    def on_error(self, args: Any, state: Any, control: Any, error: BaseException | None = None, **kwargs: Any) -> None:
+        if not self._active:
+            return
+        if isinstance(error, KeyboardInterrupt):
+            self.close_run("interrupted")
+            return
+        self.record.event("error", state.global_step, type=type(error).__name__, message=str(error)[:2000])
+        self.close_run("error")
+
+    def on_push_begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+        """An upload to the Hub begins: an event of the `transformers` Trainer, which calls it on every callback."""
+
+    def update(self) -> None:
+        """Bring the record up to date; a step comes into it within a tenth of a second otherwise."""
+        self._steps.work_out()
+        self.record.flush()
+
+    # ------------------------------------------------------------------------------------------------- a loop of one's own
+
+    def log(self, step: int | None = None, **values: Any) -> None:
+        """Record values of a loop of your own; waits while the person has paused it.
+
+        Args:
+            step: None: one after the step of the last call.
+            values: Name -> number; tensors of one number are read.
+
+        Raises:
+            InputError: if a value is not a number.
+        """
+        if not self._active:
+            self.begin()
+        step = self._step + 1 if step is None else int(step)
+        now = time.perf_counter()
+        if step != self._step and "step_time" not in values:
+            values = {**values, "step_time": now - self._clock}
+        if now - self._memory_at >= MEMORY_EVERY:
+            self._memory_at = now
+            values = {**values, **memory()}
+        self._step = step
+        self._writer.log(step, values, None)
+        if "learning_rate" in values:
+            self._loop.optimizer.param_groups[0]["lr"] = float(values["learning_rate"])
+        state = SimpleNamespace(global_step=step)
+        self.controls.apply(None, state, self._loop.control, self._loop.optimizer, record=self.record, idle=self.idle)
+        if self.idle is not None and now - self._idle_at >= IDLE_EVERY:
+            self._idle_at = now
+            self.idle()
+        self._clock = time.perf_counter()
+
+    def begin(self, step: int = 0, **facts: Any) -> None:
+        """A loop of your own begins (the first `log` says so otherwise).
+
+        Args:
+            step: Steps that are done already.
+            facts: What is known of it, such as `max_steps`.
+        """
+        self.close_run("replaced")
+        replay = planned_learning_rates(self.record.events, step)
+        self.record.event("begin", step)
+        if facts:
+            self.record.describe(**facts)
+        self._step, self._each_step, self._writer = step, set(), _Writer(self.record)
+        self._loop = SimpleNamespace(optimizer=_LoopRate(), control=TrainerControl())
+        self._active = True
+        self.controls.begin(replay)
+        _watch(self)
+        self._clock, self._memory_at = time.perf_counter(), 0.0
+
+    def finish(self, reason: str = "finished") -> None:
+        """A loop of your own is over."""
+        self.close_run("stopped" if self.should_stop and reason == "finished" else reason)
+
+    @property
+    def should_stop(self) -> bool:
+        """Whether the person has asked a loop of your own to stop."""
+        return self._loop.control.should_training_stop
+
+    @property
+    def learning_rate(self) -> float | None:
+        """The learning rate that the person has set for a loop of your own, or that was logged last; None if neither."""
+        return self._loop.optimizer.param_groups[0]["lr"] or None if self._loop.optimizer is not None else None
+
+    def __enter__(self) -> RunMonitor:
+        self.begin()
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: Any) -> None:
+        if error is None:
+            self.finish()
+        elif isinstance(error, KeyboardInterrupt):
+            self.close_run("interrupted")
+        else:
+            self.record.event("error", self._step, type=type(error).__name__, message=str(error)[:2000])
+            self.close_run("error")
+
+    # ------------------------------------------------------------------------------------------------------------ helpers
+
+    def _apply(self, args: Any, state: Any, control: Any, kwargs: dict[str, Any], between_steps: bool = False) -> None:
+        self.controls.apply(
+            args,
+            state,
+            control,
+            kwargs.get("optimizer"),
+            kwargs.get("lr_scheduler"),
+            self.record,
+            self.idle,
+            trainer=kwargs.get("trainer"),
+            eval_dataloader=kwargs.get("eval_dataloader"),
+            between_steps=between_steps,
+        )
+
+    def _last_of_hook(self) -> LastStep:
+        """What a Trainer that tells less than ours lets know of its latest step."""
+        loss, batches = self._hook.take() if self._hook is not None else (None, [])
+        return LastStep(loss, None, self._learning_rate, batches)
+
+    def _note_best(self, args: Any, state: Any) -> None:
+        # The Trainer knows the best only after all callbacks have heard of the evaluation.
+        if state.best_metric is not None and state.best_metric != self._best:
+            self._best = state.best_metric
+            at = state.best_global_step if state.best_global_step is not None else state.global_step
+            self.record.event("best", at, metric=args.metric_for_best_model, value=state.best_metric)
+
+    def _choose_place(self, args: Any, step: int) -> None:
+        record = self.record
+        if self._given_place:
+            return
+        if args.save_strategy == "no" and step == 0:
+            record.detach() if record.run_dir is not None or record.version else None
+            record.name = getattr(args, "run_name", None)
+            return
+        folder = None
+        if step:
+            for monitor in list(_open_monitors):  # the run that wrote the checkpoint may have been in this process
+                monitor.update()
+            folder = continued_run(args.output_dir, step)
+        if folder is not None and record.run_dir == folder:
+            return
+        if record.version:
+            record.detach()
+        if folder is None and args.save_strategy != "no":
+            folder = new_run(args.output_dir, getattr(args, "run_name", None))
+        if folder is not None:
+            record.name = None
+            record.attach(folder)
+
+    def close_run(self, reason: str, **details: Any) -> None:
+        """Write the end of the run in progress, if there is one.
+
+        Args:
+            reason: "finished", "stopped", "ended early", "interrupted", "error" or "replaced" (by another run).
+            details: What else there is to say of it.
+        """
+        if not self._active:
+            return
+        self._active, self.calling_thread = False, None
+        _open_monitors.discard(self)
+        if self._hook is not None:
+            self._hook.remove()
+            self._hook = None
+        if self._abandoned is not None:
+            self._abandoned.detach()
+        self._steps.stop()
+        self.record.event("end", self._step, reason=reason, **details)
+        self.record.flush()
+        self.controls.end()
+
+
+class _Writer:
+    """Logs numbers, and notes where losses begin to be no finite ones."""
+
+    def __init__(self, record: RunRecord) -> None:
+        self.record = record
+        self._bad: set[str] = set()
+
+    def log(self, step: int, numbers: Mapping[str, float], moment: float | None) -> None:
+        self.record.log(step, numbers, moment)
+        for name, value in numbers.items():
+            if "loss" in name and not math.isfinite(value):
+                # One event for a row of bad losses: where it began is what matters.
+                if name not in self._bad:
+                    self._bad.add(name)
+                    self.record.event("nonfinite", step, name=name, value=value)
+            elif self._bad:
+                self._bad.discard(name)
+
+
+def _abandon(steps: Steps, record: RunRecord, hook: ModelHook | None) -> None:
+    if hook is not None:
+        hook.remove()
+    steps.stop()
+    record.flush()
+
+
+class _LoopRate:
+    """Stands for the optimizer of a loop of one's own: the learning rate that a person sets."""
+
+    def __init__(self) -> None:
+        self.param_groups = [{"lr": 0.0}]
+
+
+def _plain(value: Any) -> Any:
+    return value if isinstance(value, (int, float, str, type(None))) else str(getattr(value, "value", value))
+
+
+# Runs whose Trainer may never say that they are over: that of `transformers` tells no callback of an interrupt.
+_open_monitors: weakref.WeakSet[RunMonitor] = weakref.WeakSet()
+_watched_shells: weakref.WeakSet[Any] = weakref.WeakSet()
+
+
+def _watch(monitor: RunMonitor) -> None:
+    """Close the monitor's run when its cell or the process has ended, if nobody says so before."""
+    _open_monitors.add(monitor)
+    ipython = sys.modules.get("IPython")
+    shell = ipython.get_ipython() if ipython is not None else None
+    if shell is not None and shell not in _watched_shells:
+        _watched_shells.add(shell)
+        shell.events.register("post_run_cell", _after_cell)
+
+
+def _after_cell(result: Any = None) -> None:
+    for monitor in list(_open_monitors):
+        # A Trainer trains as long as its call; so it is over if the thread that called it has come here.
+        if monitor.calling_thread is threading.current_thread():
+            monitor.close_run("interrupted")
+
+
+@atexit.register
+def _close_all() -> None:
+    for monitor in list(_open_monitors):
+        monitor.close_run("interrupted")

@@ -1,0 +1,450 @@
+"""The record of a run: every number that was logged and everything that happened, in memory and on disk."""
+
+from __future__ import annotations
+
+import json
+import math
+import threading
+import time as clock
+import warnings
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from types import MappingProxyType
+from typing import Any
+
+import numpy as np
+
+from notebook_kit.errors import CheckpointError, InputError, NotebookKitWarning
+from notebook_kit.training.recording.journal import Journal, from_json, plain, read_lines
+
+__all__ = ["RunRecord", "Series", "find_runs"]
+
+EVENTS_FILE = "events.jsonl"
+STATE_FILE = "trainer_state.json"
+RUNS_FOLDER = "runs"
+FORMAT = "notebook_kit.run"
+
+
+class Series:
+    """The values of one name, in the order in which they were logged; it grows by appending and keeps every point.
+
+    Attributes:
+        steps: int64 array of shape (points,).
+        values: float64 array of shape (points,).
+        times: float64 array of shape (points,): seconds since 1970; NaN where they are not known.
+
+    Example:
+        >>> series = Series()
+        >>> series.append(3, 0.5, 1700000000.0)
+        >>> len(series), series.steps.tolist(), series.values.tolist()
+        (1, [3], [0.5])
+    """
+
+    __slots__ = ("_length", "_steps", "_times", "_values")
+
+    def __init__(self, room: int = 64) -> None:
+        self._steps = np.empty(room, np.int64)
+        self._values = np.empty(room, np.float64)
+        self._times = np.empty(room, np.float64)
+        self._length = 0
+
+    def append(self, step: int, value: float, time: float) -> None:
+        """Add one point."""
+        at = self._length
+        if at == len(self._steps):
+            self._move(2 * at)
+        self._steps[at] = step
+        self._values[at] = value
+        self._times[at] = time
+        self._length = at + 1  # last: a reader on another thread sees whole points only
+
+    def keep_until(self, step: int) -> None:
+        """Drop every point after `step`."""
+        kept = np.flatnonzero(self.steps <= step)
+        if len(kept) == self._length:
+            return
+        room = max(64, len(kept))
+        steps, values, times = np.empty(room, np.int64), np.empty(room, np.float64), np.empty(room, np.float64)
+        # New arrays: those that somebody took from this series stay as they were.
+        steps[: len(kept)], values[: len(kept)] = self.steps[kept], self.values[kept]
+        times[: len(kept)] = self.times[kept]
+        self._steps, self._values, self._times, self._length = steps, values, times, len(kept)
+
+    def _move(self, room: int) -> None:
+        for name in ("_steps", "_values", "_times"):
+            former = getattr(self, name)
+            larger = np.empty(max(room, 64), former.dtype)
+            larger[: self._length] = former[: self._length]
+            setattr(self, name, larger)
+
+    @property
+    def steps(self) -> np.ndarray:
+        return self._steps[: self._length]
+
+    @property
+    def values(self) -> np.ndarray:
+        return self._values[: self._length]
+
+    @property
+    def times(self) -> np.ndarray:
+        return self._times[: self._length]
+
+    @property
+    def last(self) -> float | None:
+        """The latest value; None if there is none."""
+        return float(self._values[self._length - 1]) if self._length else None
+
+    def __len__(self) -> int:
+        return self._length
+
+    def __repr__(self) -> str:
+        return f"Series({self._length} points, last {self.last})"
+
+
+class RunRecord:
+    """Everything that was logged in a run, at full resolution, and what happened in it.
+
+    With a folder it is kept on disk too, in `events.jsonl`: a line of JSON for each step, event and set of facts, handed
+    to the operating system within 0.3 seconds, so that a process that is killed loses at most the last moment. A
+    record that is made on a folder with such a file goes on with it. An event "begin" at step N says that the run goes on
+    from there: what was logged after N is dropped (in memory; the file keeps it), so that curves do not run back.
+
+    It may be written from one thread and read from others; hold `lock` to read several things that belong together.
+
+    Args:
+        run_dir: Folder of the run; None: in memory only.
+        name: What the run is called; by default as its folder.
+
+    Attributes:
+        series: Name -> `Series`, to read only.
+        events: What happened: dictionaries with `kind`, `step`, `time` (seconds since 1970) and details.
+        facts: What is known of the run: `max_steps`, `model`, hyperparameters.
+        version: Grows with each change.
+        lock: A lock that each change holds.
+        run_dir: The folder, or None.
+
+    Raises:
+        CheckpointError: if the folder cannot be written, or its `events.jsonl` is no record.
+
+    Example:
+        >>> record = RunRecord(name="a loop")
+        >>> record.describe(max_steps=2)
+        >>> for step, loss in [(1, 0.9), (2, 0.7)]:
+        ...     record.log(step, {"loss": loss})
+        >>> record.event("save", 2, checkpoint="checkpoint-2")
+        >>> record.series["loss"].values.tolist(), record.events[0]["kind"]
+        ([0.9, 0.7], 'save')
+    """
+
+    def __init__(self, run_dir: str | Path | None = None, *, name: str | None = None) -> None:
+        self.lock = threading.RLock()
+        self.version = 0
+        self.events: list[dict[str, Any]] = []
+        self.facts: dict[str, Any] = {}
+        self.run_dir: Path | None = None
+        self._series: dict[str, Series] = {}
+        self.series: Mapping[str, Series] = MappingProxyType(self._series)
+        self._journal: Journal | None = None
+        self._name = name
+        if run_dir is not None:
+            self.attach(run_dir)
+
+    @property
+    def name(self) -> str:
+        """What the run is called."""
+        return self._name or (self.run_dir.name if self.run_dir is not None else "run")
+
+    @name.setter
+    def name(self, name: str | None) -> None:
+        with self.lock:
+            self._name = name
+            self.version += 1
+
+    # --------------------------------------------------------------------------------------------------------- write
+
+    def log(self, step: int, values: Mapping[str, float], time: float | None = None) -> None:
+        """Add a value for each name at `step`.
+
+        Args:
+            step: Optimizer updates done.
+            values: Name -> number; NaN and infinities are numbers too.
+            time: Seconds since 1970; None: now.
+
+        Raises:
+            InputError: if a value is not a number. Nothing of the call is logged then.
+        """
+        numbers = {name: value if type(value) is float else _number(name, value) for name, value in values.items()}
+        moment = clock.time() if time is None else time
+        with self.lock:
+            self._add(step, numbers, moment)
+            if self._journal is not None:
+                self._journal.write({"log": numbers, "step": step, "time": moment})
+
+    def event(self, kind: str, step: int, **details: Any) -> None:
+        """Note that something happened at `step`.
+
+        Args:
+            kind: "begin", "end", "learning_rate", "pause", "resume", "stop", "save", "evaluate", "nonfinite", "error",
+                "probe", "note", "best", or a word of your own.
+            step: Optimizer updates done. At "begin": from where the run goes on; what was logged after it is dropped.
+            details: What else there is to say: numbers, texts, lists and dictionaries of them.
+        """
+        entry = {"kind": kind, "step": int(step), "time": clock.time(), **plain(details)}
+        with self.lock:
+            self._add_event(entry)
+            if self._journal is not None:
+                self._journal.write({"event": entry}, at_once=True)
+
+    def describe(self, **facts: Any) -> None:
+        """Add to `facts`; a fact that is there already gets the new value."""
+        facts = plain(facts)
+        with self.lock:
+            self.facts.update(facts)
+            self.version += 1
+            if self._journal is not None:
+                self._journal.write({"facts": facts}, at_once=True)
+
+    def _add(self, step: int, values: Mapping[str, float], moment: float) -> None:
+        series = self._series
+        for name, value in values.items():
+            found = series.get(name)
+            if found is None:
+                found = series[name] = Series()
+            found.append(step, value, moment)
+        self.version += 1
+
+    def _add_event(self, entry: dict[str, Any]) -> None:
+        if entry["kind"] == "begin":
+            self._drop_after(entry["step"])
+        self.events.append(entry)
+        self.version += 1
+
+    def _drop_after(self, step: int) -> None:
+        for name in list(self._series):
+            self._series[name].keep_until(step)
+            if not len(self._series[name]):
+                del self._series[name]
+        self.events[:] = [entry for entry in self.events if entry["step"] <= step]
+
+    # ---------------------------------------------------------------------------------------------------- disk
+
+    def attach(self, run_dir: str | Path) -> None:
+        """Keep the record in a folder from now on.
+
+        What the folder's `events.jsonl` already holds comes first, what this record held comes after it.
+
+        Args:
+            run_dir: The folder; it is made if it is not there.
+
+        Raises:
+            CheckpointError: if the folder cannot be written, or its `events.jsonl` is no record.
+        """
+        folder = Path(run_dir).expanduser()
+        path = folder / EVENTS_FILE
+        with self.lock:
+            self.close()
+            own = list(self.lines()) if self.version else []
+            if path.is_file() and path.stat().st_size:
+                self._forget()
+                self._read(path)
+                for line in own:
+                    self._take(line)
+            self.run_dir = folder
+            self._journal = Journal(path, {"format": FORMAT, "name": self.name})
+            for line in own:
+                self._journal.write(line)
+            self._journal.flush()
+            self.version += 1
+
+    def detach(self) -> None:
+        """Write what is pending, and keep the record in memory only from now on; forget what it holds."""
+        with self.lock:
+            self.close()
+            self._forget()
+            self.run_dir = None
+
+    def close(self) -> None:
+        """Write what is pending and close the file. What is logged later stays in memory."""
+        with self.lock:
+            if self._journal is not None:
+                self._journal.close()
+                self._journal = None
+
+    def flush(self) -> None:
+        """Hand what is pending to the operating system now."""
+        with self.lock:
+            if self._journal is not None:
+                self._journal.flush()
+
+    def _forget(self) -> None:
+        self._series.clear()
+        self.events.clear()
+        self.facts.clear()
+        self.version += 1
+
+    def lines(self) -> Iterator[dict[str, Any]]:
+        """The record as the dictionaries that its file has as lines; those of a step together."""
+        if self.facts:
+            yield {"facts": dict(self.facts)}
+        rows: list[tuple[float, int, dict[str, Any]]] = []
+        steps: dict[tuple[int, float], dict[str, float]] = {}
+        for name, series in self._series.items():
+            for step, value, time in zip(
+                series.steps.tolist(), series.values.tolist(), series.times.tolist(), strict=True
+            ):
+                steps.setdefault((step, time), {})[name] = value
+        for (step, time), values in steps.items():
+            rows.append((step, 1, {"log": values, "step": step, "time": time}))
+        # A "begin" drops what comes after its step, so it stands where that is nothing yet.
+        rows += [(entry["step"], 0 if entry["kind"] == "begin" else 2, {"event": entry}) for entry in self.events]
+        for _, _, line in sorted(rows, key=lambda row: row[:2]):
+            yield line
+
+    def _take(self, line: Mapping[str, Any]) -> None:
+        if "log" in line:
+            self._add(int(line["step"]), line["log"], line.get("time", math.nan))
+        elif "event" in line:
+            self._add_event(dict(line["event"]))
+        elif "facts" in line:
+            self.facts.update(line["facts"])
+            self.version += 1
+        elif line.get("name") and self._name is None:
+            self._name = line["name"]
+
+    def _read(self, path: Path) -> None:
+        spoilt = 0
+        for number, line in enumerate(read_lines(path)):
+            if number == 0 and (line is None or line.get("format") != FORMAT):
+                raise CheckpointError(
+                    f"{path} is not the record of a run: its first line is not that of one.",
+                    next_step=f"Name a run folder, its {EVENTS_FILE}, or a {STATE_FILE}.",
+                )
+            try:
+                self._take(line or {})
+                spoilt += line is None
+            except (KeyError, TypeError, ValueError, AttributeError):
+                spoilt += 1
+        if spoilt:
+            warnings.warn(
+                f"{spoilt} lines of {path} could not be read and were left out.", NotebookKitWarning, stacklevel=4
+            )
+
+    @classmethod
+    def load(cls, path: str | Path) -> RunRecord:
+        """Read the record of a run, to look at.
+
+        Args:
+            path: A run folder, its `events.jsonl`, a `trainer_state.json` of `transformers` or of this library, or a
+                folder with one (a checkpoint). For the output folder of a Trainer: its latest run, or else its last
+                checkpoint.
+
+        Returns:
+            A record in memory: nothing that is added to it is written.
+
+        Raises:
+            CheckpointError: if there is no such file, or it is empty or something else.
+        """
+        given = Path(path).expanduser()
+        found = _find(given)
+        record = cls()
+        if found.suffix == ".json":
+            record._read_state(found)
+            record._name = record._name or (found.parent.name or None)
+        else:
+            if not found.stat().st_size:
+                raise CheckpointError(
+                    f"{found} is empty: nothing was logged in this run yet.",
+                    next_step="Wait for its first step, or name another run.",
+                )
+            record._read(found)
+            record._name = record._name or found.parent.name
+        return record
+
+    def _read_state(self, path: Path) -> None:
+        try:
+            state = json.loads(path.read_text("utf-8"))
+            history = state["log_history"]
+            for entry in history:
+                step = int(entry["step"])
+                numbers = {
+                    name: float(from_json(value))
+                    for name, value in entry.items()
+                    if name != "step" and is_number(from_json(value))
+                }
+                self._add(step, numbers, math.nan)
+        except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+            raise CheckpointError(
+                f"{path} is not the state of a run: {type(error).__name__}: {error}.",
+                next_step=f"Name a run folder, its {EVENTS_FILE}, or a {STATE_FILE}, which has a list log_history.",
+            ) from error
+        names = ("max_steps", "num_train_epochs", "train_batch_size", "best_metric", "best_model_checkpoint")
+        self.facts.update({name: state[name] for name in names if state.get(name) is not None})
+        if state.get("best_global_step") is not None:
+            best = {"kind": "best", "step": state["best_global_step"], "time": math.nan}
+            self._add_event({**best, "value": state.get("best_metric")})
+        if state.get("global_step") and state["global_step"] >= (state.get("max_steps") or math.inf):
+            self._add_event({"kind": "end", "step": state["global_step"], "time": math.nan})
+
+    def __repr__(self) -> str:
+        points = max((len(series) for series in self._series.values()), default=0)
+        place = f", {str(self.run_dir)!r}" if self.run_dir is not None else ""
+        return f"RunRecord({self.name!r}{place}: {len(self._series)} series, up to {points} points)"
+
+
+def find_runs(folder: str | Path) -> list[Path]:
+    """The run folders in a folder or in its `runs`, the latest first.
+
+    Example:
+        >>> import tempfile
+        >>> folder = tempfile.mkdtemp()
+        >>> RunRecord(f"{folder}/runs/first").close()
+        >>> [run.name for run in find_runs(folder)]
+        ['first']
+    """
+    place = Path(folder).expanduser()
+    files = [*place.glob(f"*/{EVENTS_FILE}"), *place.glob(f"{RUNS_FOLDER}/*/{EVENTS_FILE}")]
+    return [file.parent for file in sorted(files, key=lambda file: file.stat().st_mtime, reverse=True)]
+
+
+def is_number(value: Any) -> bool:
+    """Whether `value` is a number or a tensor or array of one."""
+    if isinstance(value, (int, float, np.number)):
+        return True
+    return getattr(value, "shape", None) == () and hasattr(value, "item") and isinstance(value.item(), (int, float))
+
+
+def _number(name: str, value: Any) -> float:
+    if not is_number(value):
+        raise InputError(
+            f"A value of {name!r} was logged that is not a number: {value!r:.80}.",
+            next_step="Log numbers; for a tensor, its mean or another number of it.",
+        )
+    return float(value)
+
+
+def _find(path: Path) -> Path:
+    """The file that a person means who names `path`."""
+    if path.is_file():
+        return path
+    if not path.is_dir():
+        raise CheckpointError(
+            f"There is no run at {path}: no such file or folder.",
+            next_step=f"Name a run folder ({RUNS_FOLDER}/...), its {EVENTS_FILE}, or a {STATE_FILE}.",
+        )
+    for name in (EVENTS_FILE, STATE_FILE):
+        if (path / name).is_file():
+            return path / name
+    if found := find_runs(path):
+        return found[0] / EVENTS_FILE
+    states = sorted(path.glob(f"checkpoint-*/{STATE_FILE}"), key=lambda file: _step_of(file.parent.name))
+    if states:
+        return states[-1]
+    raise CheckpointError(
+        f"{path} holds no record of a run: neither {EVENTS_FILE} nor {STATE_FILE}, nor runs or checkpoints with one.",
+        next_step="Name the folder of a run, or the output folder of a Trainer.",
+    )
+
+
+def _step_of(name: str) -> int:
+    digits = name.rpartition("-")[2]
+    return int(digits) if digits.isdigit() else -1
