@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import inspect
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -17,6 +16,7 @@ from notebook_kit.generation.configuration import BEAMS_ONLY, DEFAULTS, SAMPLING
 from notebook_kit.generation.processors import LogitsProcessorList, as_ids
 from notebook_kit.generation.run import Prompt, Run
 from notebook_kit.generation.stopping import StoppingCriteriaList
+from notebook_kit.nn.inputs import inputs_of
 
 __all__ = ["generate"]
 
@@ -374,14 +374,13 @@ def _read_encoder_decoder(
     model: Any, inputs: Tensor | None, config: GenerationConfig, eos: list[int], given: dict[str, Any]
 ) -> Prompt:
     encoder = model.get_encoder()
-    takes = inspect.signature(encoder.forward).parameters
+    takes, main = inputs_of(encoder).names, inputs_of(encoder).main
     own = ("decoder_input_ids", "decoder_attention_mask", "encoder_outputs", "past_key_values", "attention_mask")
     given.pop("token_type_ids", None) if "token_type_ids" not in takes else None
     _refuse_unknown(model, given, (*own, *takes))
     encoded, mask = given.pop("encoder_outputs", None), given.get("attention_mask")
     start_ids, start_mask = given.pop("decoder_input_ids", None), given.pop("decoder_attention_mask", None)
     cache = given.pop("past_key_values", None)
-    main = next(name for name in takes if name != "self")
     ids = inputs if inputs is not None and not inputs.is_floating_point() else None
     if mask is None and ids is not None:
         mask = _padding_of(ids, config.pad_token_id, eos)

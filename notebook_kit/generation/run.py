@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import inspect
 import warnings
 from contextlib import nullcontext
 from typing import Any
@@ -16,6 +15,7 @@ from notebook_kit.generation.configuration import GenerationConfig
 from notebook_kit.generation.processors import LogitsProcessorList
 from notebook_kit.generation.stopping import StoppingCriteriaList
 from notebook_kit.nn.cache import KVCache
+from notebook_kit.nn.inputs import inputs_of
 from notebook_kit.nn.packing import PackedProducts
 from notebook_kit.nn.packing import pays as packing_pays
 
@@ -89,7 +89,7 @@ class Run:
         elif self.cache is None and config.use_cache:
             self.cache = KVCache(limit=self.before + max_length)
         self._mask, self._positions = self._padding(prompt.mask)
-        self._takes_logits_to_keep = "logits_to_keep" in inspect.signature(model.forward).parameters
+        self._takes_logits_to_keep = "logits_to_keep" in inputs_of(model).names
         self._first = True
         steps = max_length - self.prompt_length
         self._products = PackedProducts(self.rows) if packing_pays(model, self.rows, steps) else None

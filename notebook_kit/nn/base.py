@@ -43,6 +43,7 @@ class PreTrainedModel(nn.Module):
 
     Attributes:
         config_class: The family's configuration.
+        main_input_name: The input that the model cannot do without (`"pixel_values"` for images).
         base_model_prefix: The attribute under which heads keep the backbone (`"bert"`).
         tied_weights: Parameter name to the name of the parameter that it shares.
         legacy_names: Pattern (of `re.sub`) to its replacement, for names that old checkpoints use.
@@ -66,6 +67,7 @@ class PreTrainedModel(nn.Module):
 
     config_class: ClassVar[type[PretrainedConfig]] = PretrainedConfig
     base_model_prefix: ClassVar[str] = ""
+    main_input_name: ClassVar[str] = "input_ids"
     tied_weights: ClassVar[dict[str, str]] = {}
     legacy_names: ClassVar[dict[str, str]] = {}
     saved_names: ClassVar[dict[str, str]] = {}

@@ -13,6 +13,7 @@ import torch
 from torch import nn
 
 from notebook_kit.errors import InputError, near_matches
+from notebook_kit.nn.inputs import inputs_of
 from notebook_kit.nn.placement import choose_device, choose_dtype
 from notebook_kit.pipelines.batching import length_alike_batches, pad_features
 from notebook_kit.pipelines.inputs import KeyDataset, KeyPairDataset, kind_of
@@ -171,9 +172,8 @@ class Pipeline:
             "progress": progress,
             "on_error": on_error,
         }
-        self.input_names = tuple(
-            name for name in inspect.signature(self.model.forward).parameters if name not in ("labels", "self")
-        )
+        inputs = inputs_of(self.model)
+        self.input_names = tuple(name for name in inputs.names if name not in inputs.labels)
         self.options: dict[str, Any] = {}
         self.options = self._checked(options)
         self._plan = self._planned({}, {})

@@ -13,8 +13,8 @@ from torch import nn
 
 from notebook_kit.errors import ConfigurationError, InputError
 from notebook_kit.nn.base import PreTrainedModel
+from notebook_kit.nn.inputs import inputs_of, unwrap
 from notebook_kit.training.arguments import TrainingArguments
-from notebook_kit.training.data import accepted_names
 
 
 def checked_args(args: Any) -> TrainingArguments:
@@ -72,44 +72,6 @@ def takes_positional(function: Callable[..., Any]) -> bool:
         if p.default is p.empty and p.kind in (p.POSITIONAL_ONLY, p.POSITIONAL_OR_KEYWORD)
     ]
     return len(required) == 1
-
-
-def takes_name(function: Callable[..., Any], name: str) -> bool:
-    """Whether a function takes a keyword argument of that name."""
-    parameters = inspect.signature(function).parameters
-    return name in parameters or any(p.kind == p.VAR_KEYWORD for p in parameters.values())
-
-
-@dataclass(frozen=True)
-class ModelTraits:
-    """What matters about a model for its training.
-
-    Attributes:
-        label_names: The inputs that hold labels.
-        takes_items: Its `forward` takes `num_items_in_batch` and divides its loss by it.
-        shifts_labels: Its loss compares each position with the next label.
-        returns_loss: It can return a loss without labels.
-    """
-
-    label_names: list[str]
-    takes_items: bool
-    shifts_labels: bool
-    returns_loss: bool
-
-    @classmethod
-    def of(cls, model: nn.Module, label_names: list[str] | None) -> ModelTraits:
-        """Look at `model`."""
-        names, takes_any = accepted_names(model)
-        kind = type(model).__name__
-        labels = [name for name in names if "label" in name or name in ("start_positions", "end_positions")]
-        return_loss = inspect.signature(model.forward).parameters.get("return_loss")
-        causal = "CausalLM" in kind or "LMHeadModel" in kind
-        return cls(
-            label_names=list(label_names) if label_names is not None else labels or ["labels"],
-            takes_items=bool(getattr(model, "accepts_loss_kwargs", takes_any)),
-            shifts_labels=causal and not getattr(getattr(model, "config", None), "is_encoder_decoder", False),
-            returns_loss=return_loss is not None and return_loss.default is True,
-        )
 
 
 @dataclass(frozen=True)
@@ -170,8 +132,7 @@ def length_of(loader: Any) -> int | None:
 
 def check_head(model: nn.Module) -> None:
     """Raise an InputError if `model` is one of ours without a head: it takes no labels, so it has no loss."""
-    names, _ = accepted_names(model)
-    if isinstance(model, PreTrainedModel) and not any("label" in name or name == "start_positions" for name in names):
+    if isinstance(unwrap(model), PreTrainedModel) and not inputs_of(model).labels:
         raise InputError(
             f"{type(model).__name__} gives hidden states and takes no labels, so there is nothing to train it by.",
             next_step="Load the checkpoint with a head, such as AutoModelForSequenceClassification, or pass"

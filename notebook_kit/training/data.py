@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import inspect
 import logging
 from collections.abc import Callable, Iterable, Mapping, Sized
 from typing import TYPE_CHECKING, Any
@@ -11,7 +10,7 @@ from torch import nn
 from torch.utils.data import DataLoader, IterableDataset, SequentialSampler
 
 from notebook_kit.errors import InputError
-from notebook_kit.nn.base import PreTrainedModel
+from notebook_kit.nn.inputs import ModelInputs, inputs_of
 from notebook_kit.training.sampling import EpochSampler, LengthGroupedBatchSampler, SortedBatchSampler, example_lengths
 
 if TYPE_CHECKING:
@@ -24,15 +23,6 @@ logger = logging.getLogger(__name__)
 _TOKENIZE = (
     "Tokenize first: dataset = dataset.map(lambda batch: tokenizer(batch[{column!r}], truncation=True), batched=True)."
 )
-
-
-def accepted_names(model: nn.Module) -> tuple[list[str], bool]:
-    """The input names that the model's `forward` takes, and whether it takes any other name too."""
-    parameters = inspect.signature(model.forward).parameters.values()
-    names = [p.name for p in parameters if p.kind not in (p.VAR_KEYWORD, p.VAR_POSITIONAL)]
-    # The further keywords of our own models are switches for their outputs, never inputs.
-    takes_any = any(p.kind == p.VAR_KEYWORD for p in parameters) and not isinstance(model, PreTrainedModel)
-    return names, takes_any
 
 
 def is_column_dataset(dataset: Any) -> bool:
@@ -86,23 +76,23 @@ def fit_columns(
     Raises:
         InputError: if none of the columns is an input of the model: the text has not been tokenized.
     """
-    names, takes_any = accepted_names(model)
+    inputs = inputs_of(model)
     labels = {"label", "label_ids", *label_names}
-    keep = {*names, *labels}
+    keep = {*inputs.names, *labels}
     columns = dataset.column_names if is_column_dataset(dataset) else None
     if columns is None:
         if isinstance(dataset, Sized) and isinstance(dataset, (list, tuple)):
             first = dataset[0]
             if isinstance(first, Mapping):
-                _check_inputs(list(first), names, labels, takes_any, first, role)
+                _check_inputs(list(first), inputs, labels, first, role)
             elif isinstance(first, str):
-                _check_inputs(["text"], names, labels, False, {"text": first}, role)
+                _check_inputs(["text"], inputs, labels, {"text": first}, role)
         return dataset, DropNames(collator, keep)
     unused = [column for column in columns if column not in keep]
     if getattr(dataset, "format", {}).get("type") == "custom":
         # A transform on the fly may read any column, so columns can only be dropped from what it returns.
         return dataset, DropNames(collator, keep)
-    _check_inputs(columns, names, labels, takes_any, dataset.features or {}, role)
+    _check_inputs(columns, inputs, labels, dataset.features or {}, role)
     if unused:
         logger.info(
             "%s: the columns %s are not inputs of %s and are left out.", role, ", ".join(unused), type(model).__name__
@@ -112,24 +102,24 @@ def fit_columns(
 
 
 def _check_inputs(
-    columns: list[str], names: list[str], labels: set[str], takes_any: bool, kinds: Mapping[str, Any], role: str
+    columns: list[str], inputs: ModelInputs, labels: set[str], kinds: Mapping[str, Any], role: str
 ) -> None:
-    inputs = [name for name in names if name not in labels]
-    if not inputs or any(column in inputs for column in columns):
+    names = [name for name in inputs.names if name not in labels]
+    if not names or any(column in names for column in columns):
         return
     texts = [
         column
         for column in columns
         if getattr(kinds.get(column), "dtype", "") == "string" or isinstance(kinds.get(column), str)
     ]
-    if takes_any and not texts:
+    if inputs.takes_any and not texts:
         return
     column = texts[0] if texts else "text"
     raise InputError(
         f"{role} has the columns {', '.join(columns) or '(none)'}, none of which the model takes; it takes"
-        f" {', '.join(inputs[:6])}{', ...' if len(inputs) > 6 else ''}.",
+        f" {', '.join(names[:6])}{', ...' if len(names) > 6 else ''}.",
         next_step=_TOKENIZE.format(column=column)
-        if texts or "input_ids" in inputs
+        if texts or "input_ids" in names
         else "Rename the columns to the model's inputs, or pass remove_unused_columns=False and a data_collator.",
     )
 

@@ -16,11 +16,11 @@ import torch
 from torch import nn
 
 from notebook_kit.errors import ConfigurationError, NotebookKitWarning
+from notebook_kit.nn.inputs import ModelTraits, takes_name
 from notebook_kit.training.arguments import TrainingArguments
 from notebook_kit.training.background import BackgroundRun, check_free, one_run
 from notebook_kit.training.callbacks import CallbackList, default_callbacks
 from notebook_kit.training.checks import (
-    ModelTraits,
     Plan,
     call_model_init,
     check_head,
@@ -28,7 +28,6 @@ from notebook_kit.training.checks import (
     checked_model,
     enable_gradient_checkpointing,
     length_of,
-    takes_name,
 )
 from notebook_kit.training.collators import DataCollatorWithPadding, default_data_collator
 from notebook_kit.training.data import check_dataset

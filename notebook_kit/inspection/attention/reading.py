@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import inspect
 import math
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -15,6 +14,7 @@ from torch import Tensor, nn
 from notebook_kit.errors import InputError, NotebookKitError
 from notebook_kit.inspection.attention.axes import Tokens, encode, named_tokens
 from notebook_kit.nn.attention import AttentionRecord, record_attention, sites_of
+from notebook_kit.nn.inputs import inputs_of
 
 __all__ = ["KEPT_BYTES", "Reading", "asked_for", "evaluating", "has_sites", "read_model", "read_record", "read_tensors"]
 
@@ -320,18 +320,17 @@ def _finite(layers: list[Tensor], numbers: tuple[int, ...]) -> tuple[list[Tensor
 
 
 def _inputs(model: nn.Module, features: dict[str, list[int]]) -> dict[str, Tensor]:
-    taken = inspect.signature(model.forward).parameters
-    open_ended = any(parameter.kind is parameter.VAR_KEYWORD for parameter in taken.values())
+    taken = inputs_of(model)
     device = next((parameter.device for parameter in model.parameters()), torch.device("cpu"))
     names = ("input_ids", "attention_mask", "token_type_ids")
     inputs = {
         name: torch.tensor([features[name]], device=device)
         for name in names
-        if name in features and (name in taken or (open_ended and name != "token_type_ids"))
+        if name in features and (name in taken.names or (taken.takes_any and name != "token_type_ids"))
     }
     start = getattr(getattr(model, "config", None), "decoder_start_token_id", None)
     if (
-        "decoder_input_ids" in taken and start is not None
+        "decoder_input_ids" in taken.names and start is not None
     ):  # a decoder must be given something: the text, as in training
         inputs["decoder_input_ids"] = torch.tensor([[start, *features["input_ids"][:-1]]], device=device)
     return inputs
@@ -368,8 +367,7 @@ def asked_for(model: Any, inputs: dict[str, Tensor]) -> list[Tensor]:
             f"{name} is no model.",
             next_step="Pass a model or pipeline of notebook_kit, a PyTorch model of transformers, or bare tensors with tokens=.",
         )
-    taken = inspect.signature(model.forward).parameters
-    if "output_attentions" not in taken and not any(p.kind is p.VAR_KEYWORD for p in taken.values()):
+    if not inputs_of(model).takes("output_attentions"):
         raise InputError(
             f"{name} cannot give its attention: its forward takes no output_attentions.",
             next_step="Load the checkpoint with notebook_kit's AutoModel classes, or pass bare tensors with tokens=.",

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import inspect
 import threading
 from collections import OrderedDict
 from collections.abc import Callable
@@ -16,6 +15,7 @@ from notebook_kit.inspection.attention.reading import asked_for, evaluating, has
 from notebook_kit.inspection.generation.steps import Branch
 from notebook_kit.inspection.generation.writer import Writer
 from notebook_kit.nn.attention import record_attention, sites_of
+from notebook_kit.nn.inputs import inputs_of
 
 __all__ = ["Looked", "heads_of", "looked_at"]
 
@@ -151,7 +151,7 @@ def looked_at(
         if not has_sites(writer.model):
             found = asked_for(writer.model, inputs)
             return {layer: found[layer][:, first:].cpu() for layer in layers}
-        if "logits_to_keep" in inspect.signature(writer.model.forward).parameters:
+        if "logits_to_keep" in inputs_of(writer.model).names:
             inputs["logits_to_keep"] = 1
         kind, heads = _kind(writer), heads_of(writer)
         wide = inputs["input_ids"].shape[1]
