@@ -13,11 +13,12 @@ import transformers
 import notebook_kit
 from notebook_kit import AutoConfig, BertConfig, DistilBertConfig
 from notebook_kit.errors import CheckpointError, ConfigurationError, InputError, UnknownArchitectureError
-from notebook_kit.models.auto import FAMILIES, config_class
+from notebook_kit.models.auto import config_class
+from notebook_kit.registry.families import FAMILIES
 
 
 def reference_class(model_type):
-    return getattr(transformers, FAMILIES[model_type][1])
+    return getattr(transformers, FAMILIES[model_type].config)
 
 
 def write(folder, **values):

@@ -23,13 +23,9 @@ import torch
 from notebook_kit.errors import CheckpointError, InputError, NotebookKitError, UnsafeFileError
 from notebook_kit.files import flush_file, flush_folder, temporary_name, write_text
 from notebook_kit.hub import Source, locate
+from notebook_kit.registry.weight_files import SAFETENSORS, SAFETENSORS_INDEX, TORCH, WEIGHTS
 
 __all__ = ["Weights", "open_weights", "save_weights", "write_text"]
-
-SAFETENSORS = "model.safetensors"
-SAFETENSORS_INDEX = "model.safetensors.index.json"
-TORCH = "pytorch_model.bin"
-TORCH_INDEX = "pytorch_model.bin.index.json"
 
 _DTYPES = {
     "BOOL": torch.bool,
@@ -74,7 +70,7 @@ def open_weights(source: Source | str | os.PathLike[str]) -> Weights:
         (['bias'], (3,), torch.float32, tensor([0., 0., 0.]))
     """
     source = locate(source)
-    path = source.find_first(SAFETENSORS, SAFETENSORS_INDEX, TORCH, TORCH_INDEX)
+    path = source.find_first(*WEIGHTS)
     if path is None:
         raise _no_weights(source)
     if path.name in (SAFETENSORS, TORCH):
@@ -303,8 +299,7 @@ def _refetch(source: Source, path: Path) -> str:
 
 
 def _no_weights(source: Source) -> NotebookKitError:
-    wanted = (SAFETENSORS, SAFETENSORS_INDEX, TORCH, TORCH_INDEX)
-    error = source.missing(*wanted, why="weights")
+    error = source.missing(*WEIGHTS, why="weights")
     names = {name.rpartition("/")[2] for name in source.filenames()} if isinstance(error, CheckpointError) else set()
     others = {
         "tf_model.h5": "TensorFlow weights (tf_model.h5)",
@@ -324,7 +319,7 @@ def _no_weights(source: Source) -> NotebookKitError:
     if held is None:
         return error
     return CheckpointError(
-        f"{source.name!r} has no weights that can be read here ({', '.join(wanted)}): it holds {held}.",
+        f"{source.name!r} has no weights that can be read here ({', '.join(WEIGHTS)}): it holds {held}.",
         next_step="Choose a checkpoint with safetensors weights.",
     )
 

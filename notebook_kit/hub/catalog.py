@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import re
 import struct
 import sys
 from collections.abc import Iterable, Mapping
@@ -14,20 +13,15 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Literal
 
+from notebook_kit import zoo
 from notebook_kit.hub.cache import CachedRepo, cached_models
+from notebook_kit.hub.card import read_card
+from notebook_kit.registry.families import FAMILIES
+from notebook_kit.registry.tasks import ALIASES, TASKS, task_of
+from notebook_kit.registry.weight_files import BYTES_OF, SMALL_FILES, VOCABULARIES, WEIGHTS
 
 __all__ = ["FoundModel", "free_memory", "local_models", "planned_files"]
 
-# The same order as in `checkpoints.open_weights`, which cannot be asked without loading torch.
-WEIGHTS = (
-    ("model.safetensors", None),
-    ("model.safetensors.index.json", re.compile(r"model-\d+-of-\d+\.safetensors")),
-    ("pytorch_model.bin", None),
-    ("pytorch_model.bin.index.json", re.compile(r"pytorch_model-\d+-of-\d+\.bin")),
-)
-SMALL_FILES = ("config.json", "README.md", "tokenizer_config.json", "special_tokens_map.json")
-VOCABULARIES = (("tokenizer.json",), ("vocab.txt",), ("vocab.json", "merges.txt"))
-BYTES_OF = {"F64": 8, "I64": 8, "F32": 4, "I32": 4, "F16": 2, "BF16": 2, "I16": 2}  # one for all narrower ones
 HEADROOM = 1.2
 """Memory for the weights times this is what a model needs: activations, and copies while it is loaded."""
 
@@ -156,7 +150,7 @@ def planned_files(names: Iterable[str]) -> list[str]:
     pieces = sorted(name for name in there if name.endswith(".model") and "/" not in name)[:1]
     vocabulary = next((list(group) for group in VOCABULARIES if there.issuperset(group)), pieces)
     planned += [*vocabulary, *(["added_tokens.json"] if "added_tokens.json" in there else [])]
-    for first, shards in WEIGHTS:
+    for first, shards in WEIGHTS.items():
         if first in there:
             return [*planned, first, *sorted(name for name in there if shards and shards.fullmatch(name))]
     return planned
@@ -174,17 +168,7 @@ def obstacle_of(
         has_code: Whether it brings Python files of its own.
         architectures: Names of model classes, which tell the task if the card does not.
     """
-    # The registries stand above the hub; they are asked at call time, and neither loads torch.
-    from notebook_kit.errors import InputError
-    from notebook_kit.models.auto import FAMILIES
-    from notebook_kit.pipelines.factory import ALIASES, TASKS, task_of
-
-    task = ALIASES.get(task, task)
-    if not task:
-        for name in architectures:
-            with suppress(InputError):
-                task = task_of(None, None, name)
-                break
+    task = ALIASES.get(task, task) or task_of("", architectures) or ""
     if not model_type:
         return task, "no_weights" if not has_weights else "unsaid"
     if model_type not in FAMILIES:
@@ -207,17 +191,17 @@ def from_hub(info: Any, cached_bytes: int = 0) -> FoundModel:
         info: A `huggingface_hub.ModelInfo`.
         cached_bytes: What of it is on this machine.
     """
-    tags = [tag for tag in _list(info.tags) if isinstance(tag, str)]
+    tags = _texts(info.tags)
     card = info.card_data.to_dict() if hasattr(info.card_data, "to_dict") else {}
     config = info.config if isinstance(info.config, dict) else {}
-    model_type, architectures = _text(config.get("model_type")), _list(config.get("architectures"))
+    model_type, architectures = _text(config.get("model_type")), _texts(config.get("architectures"))
     total, stored = _weights(getattr(info, "safetensors", None))
     sizes = {file.rfilename: file.size for file in info.siblings or () if file.size is not None}
     names = [file.rfilename for file in info.siblings or ()]
     files = planned_files(names)
     exact = bool(sizes) and all(name in sizes for name in files)
     has_weights = (
-        any(first in files for first, _ in WEIGHTS)
+        any(name in WEIGHTS for name in files)
         if names
         else bool(total) or not {"safetensors", "pytorch"}.isdisjoint(tags)
     )
@@ -258,8 +242,8 @@ def _text(value: Any) -> str:
     return value if isinstance(value, str) else ""
 
 
-def _list(value: Any) -> list[Any]:
-    return list(value) if isinstance(value, list | tuple) else []
+def _texts(value: Any) -> list[str]:
+    return [one for one in value if isinstance(one, str)] if isinstance(value, list | tuple) else []
 
 
 def _count(value: Any) -> int | None:
@@ -267,9 +251,9 @@ def _count(value: Any) -> int | None:
 
 
 def _languages(value: Any) -> tuple[str, ...]:
-    values = [value] if isinstance(value, str) else _list(value)
-    # YAML reads the code of Norwegian as a "no".
-    return tuple("no" if one is False else one for one in values if isinstance(one, str) or one is False)[:100]
+    values = value if isinstance(value, list | tuple) else [value]
+    # YAML reads "no", the code of Norwegian, as false.
+    return tuple(_texts(["no" if one is False else one for one in values]))[:100]
 
 
 # On this machine -----------------------------------------------------------------------------------------------------
@@ -283,8 +267,6 @@ def local_models(cache_dir: str | os.PathLike[str] | None = None) -> list[FoundM
         >>> [(model.id, model.source, model.task, model.parameters) for model in local_models(tempfile.mkdtemp())][0]
         ('notebook-kit/tiny-sentiment', 'zoo', 'text-classification', 3942146)
     """
-    from notebook_kit import zoo
-
     embedded = [
         replace(from_folder(name, folder), source="zoo", date="")
         for name in zoo.names()
@@ -315,13 +297,11 @@ def cached_bytes(repo: CachedRepo) -> int:
 
 def from_folder(name: str, folder: Path) -> FoundModel:
     """A model as its files in a folder describe it."""
-    from notebook_kit.hub.card import read_card
-
     names = sorted(path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file())
     config = read_json(folder / "config.json")
     card = read_card(folder / "README.md").values
     files = planned_files(names)
-    weights = next((first for first, _ in WEIGHTS if first in files), None)
+    has_weights = any(name in WEIGHTS for name in files)
     parameters = [_stored_weights(folder / file) for file in files if file.endswith(".safetensors")]
     model_type = _text(config.get("model_type"))
     task, obstacle = obstacle_of(
@@ -329,7 +309,7 @@ def from_folder(name: str, folder: Path) -> FoundModel:
         model_type,
         has_weights=True,  # what the cache lacks, the Hub may have
         has_code="auto_map" in config,
-        architectures=[name for name in _list(config.get("architectures")) if isinstance(name, str)],
+        architectures=_texts(config.get("architectures")),
     )
     sizes = [(folder / file).stat() for file in names]
     newest = max((stat.st_mtime for stat in sizes), default=0)
@@ -339,8 +319,8 @@ def from_folder(name: str, folder: Path) -> FoundModel:
         task=task,
         model_type=model_type,
         parameters=sum(count for count in parameters if count) or None,
-        fetch_bytes=0 if weights is not None else None,
-        is_exact=weights is not None,
+        fetch_bytes=0 if has_weights else None,
+        is_exact=has_weights,
         cached_bytes=sum(stat.st_size for stat in sizes),
         licence=_text(card.get("license")),
         languages=_languages(card.get("language")),

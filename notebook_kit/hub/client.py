@@ -23,6 +23,7 @@ from notebook_kit.errors import (
     RevisionNotFoundError,
     near_matches,
 )
+from notebook_kit.hub.cache import is_offline
 
 __all__ = ["Client", "DownloadStopped", "Token", "metered", "patiently"]
 
@@ -113,8 +114,10 @@ class Client:
             patience: Seconds to wait for the answer.
 
         Raises:
-            HubError: It does not, or not as a Hub.
+            HubError: It does not, or not as a Hub, or `HF_HUB_OFFLINE` forbids asking.
         """
+        if is_offline():
+            raise HubUnreachableError("HF_HUB_OFFLINE forbids asking the Hub.", next_step="Unset it to use the Hub.")
 
         def ask() -> None:
             from huggingface_hub import get_session

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+from notebook_kit import zoo
 from notebook_kit.errors import HubError, HubUnreachableError, InputError, near_matches
 from notebook_kit.hub.cache import CachedRepo, cache_folder, cached_models, is_offline
 from notebook_kit.hub.card import Card, read_card
@@ -66,8 +67,6 @@ def model_details(
         >>> details.labels, details.config["model_type"], details.model.fetch_bytes
         (('NEGATIVE', 'POSITIVE'), 'electra', 0)
     """
-    from notebook_kit import zoo
-
     if (folder := zoo.folder(model_id)) is not None:
         return _from_folder(replace(from_folder(model_id, folder), source="zoo", date=""), folder)
     here = cached(model_id, cache_dir)

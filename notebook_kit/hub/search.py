@@ -9,10 +9,10 @@ from dataclasses import dataclass, replace
 from itertools import islice
 from typing import Any, Literal
 
-from notebook_kit.errors import HubUnreachableError, InputError, NotebookKitError, near_matches
-from notebook_kit.hub.cache import is_offline
+from notebook_kit.errors import InputError, NotebookKitError, near_matches
 from notebook_kit.hub.catalog import EXPAND, FoundModel, free_memory, from_hub, local_models
 from notebook_kit.hub.client import Client, Token, patiently
+from notebook_kit.registry.tasks import ALIASES
 
 __all__ = ["SORTS", "Query", "Search", "search_models"]
 
@@ -189,10 +189,6 @@ class Search:
         """The next models of the Hub's listing; empty at its end, or if something goes wrong."""
         try:
             if self._listing is None:
-                if is_offline():
-                    raise HubUnreachableError(
-                        "HF_HUB_OFFLINE forbids asking the Hub.", next_step="Unset it to search the Hub as well."
-                    )
                 self._client.probe(PATIENCE)
                 check()
                 self._listing = self._client.models(self.query.asked())
@@ -275,7 +271,5 @@ def search_models(
         >>> [model.id for model in search_models("sentiment", task="sentiment-analysis")]
         ['notebook-kit/tiny-sentiment']
     """
-    from notebook_kit.pipelines.factory import ALIASES
-
     name = ALIASES.get(task or "", task or "")
     return Search(Query(text, name, language, licence, max_bytes, runs_here, sort), token, cache_dir)

@@ -7,6 +7,7 @@ import re
 from pathlib import Path, PurePosixPath, PureWindowsPath
 from typing import Literal
 
+from notebook_kit import zoo
 from notebook_kit.errors import (
     CheckpointError,
     HubError,
@@ -90,8 +91,6 @@ def locate(
             f"{name} is a file; a checkpoint is a folder with a config.json beside its weights.",
             next_step=f"Pass the folder: {str(path.parent)!r}.",
         )
-    from notebook_kit import zoo
-
     embedded = zoo.folder(name)
     if embedded is not None:
         return Source(name, "zoo", folder=embedded, subfolder=subfolder)
@@ -375,8 +374,6 @@ def _files_within(folder: Path, depth: int = 3) -> list[str]:
 
 
 def _names(cache_dir: str | os.PathLike[str] | None) -> list[str]:
-    from notebook_kit import zoo
-
     return [*zoo.names(), *cached_models(cache_dir)]
 
 

@@ -421,12 +421,3 @@ class AlbertForMaskedLM(AlbertPreTrainedModel):
         logits = self.predictions(out.last_hidden_state)
         loss = cross_entropy(logits, labels)
         return MaskedLMOutput(loss=loss, logits=logits, hidden_states=out.hidden_states, attentions=out.attentions)
-
-
-heads = {
-    "AutoModel": AlbertModel,
-    "AutoModelForMaskedLM": AlbertForMaskedLM,
-    "AutoModelForQuestionAnswering": AlbertForQuestionAnswering,
-    "AutoModelForSequenceClassification": AlbertForSequenceClassification,
-    "AutoModelForTokenClassification": AlbertForTokenClassification,
-}

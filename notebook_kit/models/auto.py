@@ -1,6 +1,6 @@
 """From the `model_type` of a checkpoint to its family: the Auto classes and the registry behind them.
 
-To add a family, write its file and add its line to `FAMILIES`.
+To add a family, write its file and add its line to `notebook_kit/registry/families.py`.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 from notebook_kit.configuration import PretrainedConfig, read_config_file
 from notebook_kit.errors import ConfigurationError, InputError, UnknownArchitectureError, near_matches
 from notebook_kit.hub import HUB_OPTIONS, Source, locate
+from notebook_kit.registry.families import FAMILIES
 
 if TYPE_CHECKING:
     from types import ModuleType
@@ -19,7 +20,6 @@ if TYPE_CHECKING:
     from notebook_kit.nn.base import PreTrainedModel
 
 __all__ = [
-    "FAMILIES",
     "AutoConfig",
     "AutoModel",
     "AutoModelForCausalLM",
@@ -28,33 +28,10 @@ __all__ = [
     "AutoModelForSeq2SeqLM",
     "AutoModelForSequenceClassification",
     "AutoModelForTokenClassification",
+    "config_class",
     "family",
+    "model_classes",
 ]
-
-# model_type in config.json -> (module in notebook_kit.models, its configuration)
-FAMILIES: dict[str, tuple[str, str]] = {
-    "albert": ("albert", "AlbertConfig"),
-    "bart": ("bart", "BartConfig"),
-    "bert": ("bert", "BertConfig"),
-    "camembert": ("camembert", "CamembertConfig"),
-    "distilbert": ("distilbert", "DistilBertConfig"),
-    "electra": ("electra", "ElectraConfig"),
-    "gemma": ("gemma", "GemmaConfig"),
-    "gpt2": ("gpt2", "GPT2Config"),
-    "gpt_neox": ("gpt_neox", "GPTNeoXConfig"),
-    "llama": ("llama", "LlamaConfig"),
-    "marian": ("marian", "MarianConfig"),
-    "mbart": ("mbart", "MBartConfig"),
-    "mistral": ("mistral", "MistralConfig"),
-    "mpnet": ("mpnet", "MPNetConfig"),
-    "mt5": ("mt5", "MT5Config"),
-    "qwen2": ("qwen2", "Qwen2Config"),
-    "qwen3": ("qwen3", "Qwen3Config"),
-    "roberta": ("roberta", "RobertaConfig"),
-    "smollm3": ("smollm3", "SmolLM3Config"),
-    "t5": ("t5", "T5Config"),
-    "xlm-roberta": ("xlm_roberta", "XLMRobertaConfig"),
-}
 
 
 def family(model_type: str) -> ModuleType:
@@ -68,12 +45,18 @@ def family(model_type: str) -> ModuleType:
             f"notebook_kit has no architecture {model_type!r}. {near_matches(model_type, FAMILIES)}".rstrip(),
             next_step=f"Choose a checkpoint of one of these: {', '.join(sorted(FAMILIES))}.",
         )
-    return importlib.import_module(f"notebook_kit.models.{FAMILIES[model_type][0]}")
+    return importlib.import_module(f"notebook_kit.models.{FAMILIES[model_type].module}")
 
 
 def config_class(model_type: str) -> type[PretrainedConfig]:
     """The configuration class of a family."""
-    return getattr(family(model_type), FAMILIES[model_type][1])
+    return getattr(family(model_type), FAMILIES[model_type].config)
+
+
+def model_classes(model_type: str) -> dict[str, type[PreTrainedModel]]:
+    """Auto class -> the class that a family has for it."""
+    module = family(model_type)
+    return {auto: getattr(module, name) for auto, name in FAMILIES[model_type].class_names.items()}
 
 
 class AutoConfig:
@@ -139,7 +122,7 @@ class _AutoModel:
         Raises:
             UnknownArchitectureError: If the family does not have this head.
         """
-        heads: dict[str, type[PreTrainedModel]] = family(config.model_type).heads
+        heads = model_classes(config.model_type)
         if cls.__name__ not in heads:
             raise UnknownArchitectureError(
                 f"The family {config.model_type!r} has no {cls.__name__}.",

@@ -404,10 +404,3 @@ def last_of(states: Tensor, input_ids: Tensor, config: PretrainedConfig) -> Tens
     places = torch.arange(input_ids.shape[1], device=input_ids.device)
     last = torch.where(ends, places, -1).max(dim=1).values
     return states[torch.arange(len(states), device=states.device), last]
-
-
-heads = {
-    "AutoModel": BartModel,
-    "AutoModelForSeq2SeqLM": BartForConditionalGeneration,
-    "AutoModelForSequenceClassification": BartForSequenceClassification,
-}

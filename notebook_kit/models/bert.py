@@ -460,12 +460,3 @@ class BertForMaskedLM(BertPreTrainedModel):
         logits = self.cls["predictions"](out.last_hidden_state)
         loss = cross_entropy(logits, labels)
         return MaskedLMOutput(loss=loss, logits=logits, hidden_states=out.hidden_states, attentions=out.attentions)
-
-
-heads = {
-    "AutoModel": BertModel,
-    "AutoModelForMaskedLM": BertForMaskedLM,
-    "AutoModelForQuestionAnswering": BertForQuestionAnswering,
-    "AutoModelForSequenceClassification": BertForSequenceClassification,
-    "AutoModelForTokenClassification": BertForTokenClassification,
-}

@@ -116,12 +116,3 @@ class CamembertForMaskedLM(RobertaForMaskedLM):
     """
 
     config_class = CamembertConfig
-
-
-heads = {
-    "AutoModel": CamembertModel,
-    "AutoModelForMaskedLM": CamembertForMaskedLM,
-    "AutoModelForQuestionAnswering": CamembertForQuestionAnswering,
-    "AutoModelForSequenceClassification": CamembertForSequenceClassification,
-    "AutoModelForTokenClassification": CamembertForTokenClassification,
-}

@@ -401,12 +401,3 @@ class DistilBertForMaskedLM(DistilBertPreTrainedModel):
         )
         loss = cross_entropy(logits, labels)
         return MaskedLMOutput(loss=loss, logits=logits, hidden_states=out.hidden_states, attentions=out.attentions)
-
-
-heads = {
-    "AutoModel": DistilBertModel,
-    "AutoModelForMaskedLM": DistilBertForMaskedLM,
-    "AutoModelForQuestionAnswering": DistilBertForQuestionAnswering,
-    "AutoModelForSequenceClassification": DistilBertForSequenceClassification,
-    "AutoModelForTokenClassification": DistilBertForTokenClassification,
-}

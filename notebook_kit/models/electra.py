@@ -417,12 +417,3 @@ class ElectraForPreTraining(ElectraPreTrainedModel):
         return ElectraForPreTrainingOutput(
             loss=loss, logits=logits, hidden_states=out.hidden_states, attentions=out.attentions
         )
-
-
-heads = {
-    "AutoModel": ElectraModel,
-    "AutoModelForMaskedLM": ElectraForMaskedLM,
-    "AutoModelForQuestionAnswering": ElectraForQuestionAnswering,
-    "AutoModelForSequenceClassification": ElectraForSequenceClassification,
-    "AutoModelForTokenClassification": ElectraForTokenClassification,
-}

@@ -121,10 +121,3 @@ class GemmaForSequenceClassification(LlamaForSequenceClassification):
 
     config_class = GemmaConfig
     backbone = GemmaModel
-
-
-heads = {
-    "AutoModel": GemmaModel,
-    "AutoModelForCausalLM": GemmaForCausalLM,
-    "AutoModelForSequenceClassification": GemmaForSequenceClassification,
-}

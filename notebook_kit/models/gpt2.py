@@ -401,10 +401,3 @@ class GPT2ForSequenceClassification(GPT2PreTrainedModel):
             hidden_states=out.hidden_states,
             attentions=out.attentions,
         )
-
-
-heads = {
-    "AutoModel": GPT2Model,
-    "AutoModelForCausalLM": GPT2LMHeadModel,
-    "AutoModelForSequenceClassification": GPT2ForSequenceClassification,
-}

@@ -358,10 +358,3 @@ class GPTNeoXForSequenceClassification(GPTNeoXPreTrainedModel):
             hidden_states=out.hidden_states,
             attentions=out.attentions,
         )
-
-
-heads = {
-    "AutoModel": GPTNeoXModel,
-    "AutoModelForCausalLM": GPTNeoXForCausalLM,
-    "AutoModelForSequenceClassification": GPTNeoXForSequenceClassification,
-}

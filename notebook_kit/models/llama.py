@@ -432,10 +432,3 @@ class LlamaForSequenceClassification(LlamaPreTrainedModel):
             hidden_states=out.hidden_states,
             attentions=out.attentions,
         )
-
-
-heads = {
-    "AutoModel": LlamaModel,
-    "AutoModelForCausalLM": LlamaForCausalLM,
-    "AutoModelForSequenceClassification": LlamaForSequenceClassification,
-}

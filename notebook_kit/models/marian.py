@@ -177,6 +177,3 @@ class MarianMTModel(MarianPreTrainedModel, BartForConditionalGeneration):
         table = super().resize_token_embeddings(new_num_tokens, pad_to_multiple_of)
         self.config.decoder_vocab_size = table.num_embeddings
         return table
-
-
-heads = {"AutoModel": MarianModel, "AutoModelForSeq2SeqLM": MarianMTModel}

@@ -124,10 +124,3 @@ class MBartForSequenceClassification(BartForSequenceClassification):
 
     config_class = MBartConfig
     backbone_class = MBartModel
-
-
-heads = {
-    "AutoModel": MBartModel,
-    "AutoModelForSeq2SeqLM": MBartForConditionalGeneration,
-    "AutoModelForSequenceClassification": MBartForSequenceClassification,
-}

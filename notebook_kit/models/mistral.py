@@ -80,10 +80,3 @@ class MistralForSequenceClassification(LlamaForSequenceClassification):
 
     config_class = MistralConfig
     backbone = MistralModel
-
-
-heads = {
-    "AutoModel": MistralModel,
-    "AutoModelForCausalLM": MistralForCausalLM,
-    "AutoModelForSequenceClassification": MistralForSequenceClassification,
-}

@@ -457,12 +457,3 @@ class MPNetForMaskedLM(MPNetPreTrainedModel):
         logits = self.lm_head(out.last_hidden_state)
         loss = cross_entropy(logits, labels)
         return MaskedLMOutput(loss=loss, logits=logits, hidden_states=out.hidden_states, attentions=out.attentions)
-
-
-heads = {
-    "AutoModel": MPNetModel,
-    "AutoModelForMaskedLM": MPNetForMaskedLM,
-    "AutoModelForQuestionAnswering": MPNetForQuestionAnswering,
-    "AutoModelForSequenceClassification": MPNetForSequenceClassification,
-    "AutoModelForTokenClassification": MPNetForTokenClassification,
-}

@@ -73,6 +73,3 @@ class MT5ForConditionalGeneration(T5ForConditionalGeneration):
     """
 
     config_class = MT5Config
-
-
-heads = {"AutoModel": MT5Model, "AutoModelForSeq2SeqLM": MT5ForConditionalGeneration}

@@ -101,10 +101,3 @@ class Qwen2ForSequenceClassification(LlamaForSequenceClassification):
 
     config_class = Qwen2Config
     backbone = Qwen2Model
-
-
-heads = {
-    "AutoModel": Qwen2Model,
-    "AutoModelForCausalLM": Qwen2ForCausalLM,
-    "AutoModelForSequenceClassification": Qwen2ForSequenceClassification,
-}

@@ -94,10 +94,3 @@ class Qwen3ForSequenceClassification(LlamaForSequenceClassification):
 
     config_class = Qwen3Config
     backbone = Qwen3Model
-
-
-heads = {
-    "AutoModel": Qwen3Model,
-    "AutoModelForCausalLM": Qwen3ForCausalLM,
-    "AutoModelForSequenceClassification": Qwen3ForSequenceClassification,
-}

@@ -388,12 +388,3 @@ class RobertaForMaskedLM(RobertaPreTrainedModel):
         logits = self.lm_head(out.last_hidden_state)
         loss = cross_entropy(logits, labels)
         return MaskedLMOutput(loss=loss, logits=logits, hidden_states=out.hidden_states, attentions=out.attentions)
-
-
-heads = {
-    "AutoModel": RobertaModel,
-    "AutoModelForMaskedLM": RobertaForMaskedLM,
-    "AutoModelForQuestionAnswering": RobertaForQuestionAnswering,
-    "AutoModelForSequenceClassification": RobertaForSequenceClassification,
-    "AutoModelForTokenClassification": RobertaForTokenClassification,
-}

@@ -115,10 +115,3 @@ class SmolLM3ForSequenceClassification(LlamaForSequenceClassification):
 
     config_class = SmolLM3Config
     backbone = SmolLM3Model
-
-
-heads = {
-    "AutoModel": SmolLM3Model,
-    "AutoModelForCausalLM": SmolLM3ForCausalLM,
-    "AutoModelForSequenceClassification": SmolLM3ForSequenceClassification,
-}

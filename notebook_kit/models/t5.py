@@ -347,6 +347,3 @@ class T5ForConditionalGeneration(T5Model):
     def prepare_decoder_input_ids_from_labels(self, labels: Tensor) -> Tensor:
         """The decoder's input for these labels, `(batch, tokens)`, as a collator wants it."""
         return shift_tokens_right(labels, self.config)
-
-
-heads = {"AutoModel": T5Model, "AutoModelForSeq2SeqLM": T5ForConditionalGeneration}

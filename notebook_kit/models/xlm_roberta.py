@@ -118,12 +118,3 @@ class XLMRobertaForMaskedLM(RobertaForMaskedLM):
     """
 
     config_class = XLMRobertaConfig
-
-
-heads = {
-    "AutoModel": XLMRobertaModel,
-    "AutoModelForMaskedLM": XLMRobertaForMaskedLM,
-    "AutoModelForQuestionAnswering": XLMRobertaForQuestionAnswering,
-    "AutoModelForSequenceClassification": XLMRobertaForSequenceClassification,
-    "AutoModelForTokenClassification": XLMRobertaForTokenClassification,
-}

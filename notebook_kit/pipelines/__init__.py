@@ -12,7 +12,8 @@ from __future__ import annotations
 import importlib
 from typing import TYPE_CHECKING, Any
 
-from notebook_kit.pipelines.factory import get_supported_tasks, pipeline
+from notebook_kit.pipelines.factory import pipeline
+from notebook_kit.registry.tasks import get_supported_tasks
 
 if TYPE_CHECKING:
     from notebook_kit.pipelines.base import Pipeline

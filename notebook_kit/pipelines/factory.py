@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import importlib
 import os
-import re
-from collections.abc import Mapping
-from dataclasses import dataclass
-from pathlib import Path
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
-from notebook_kit.errors import HubError, HubUnreachableError, InputError, NotebookKitError, near_matches
+from notebook_kit.errors import HubError, InputError, NotebookKitError
+from notebook_kit.hub.card import Card, read_card
+from notebook_kit.hub.client import Client
+from notebook_kit.registry.tasks import TASKS, get_supported_tasks, task_name, task_of
 
 if TYPE_CHECKING:
     import torch
@@ -18,92 +19,11 @@ if TYPE_CHECKING:
     from notebook_kit.hub import Source
     from notebook_kit.pipelines.base import Pipeline
 
-__all__ = ["ALIASES", "TASKS", "Task", "get_supported_tasks", "pipeline", "task_of"]
+__all__ = ["get_supported_tasks", "pipeline"]
 
-
-@dataclass(frozen=True, slots=True)
-class Task:
-    """One line of the registry.
-
-    Attributes:
-        module: The module in `notebook_kit.pipelines`.
-        pipeline: The class in it.
-        model: The checkpoint on the Hub that the task usually starts with.
-        heads: How the names of the model classes end that do this task, by which a checkpoint's task is told.
-    """
-
-    module: str
-    pipeline: str
-    model: str
-    heads: tuple[str, ...] = ()
-
-
-TASKS: dict[str, Task] = {
-    "text-classification": Task(
-        "text_classification",
-        "TextClassificationPipeline",
-        "distilbert/distilbert-base-uncased-finetuned-sst-2-english",
-        ("ForSequenceClassification",),
-    ),
-    "token-classification": Task(
-        "token_classification",
-        "TokenClassificationPipeline",
-        "dbmdz/bert-large-cased-finetuned-conll03-english",
-        ("ForTokenClassification",),
-    ),
-    "question-answering": Task(
-        "question_answering",
-        "QuestionAnsweringPipeline",
-        "distilbert/distilbert-base-cased-distilled-squad",
-        ("ForQuestionAnswering", "ForQuestionAnsweringSimple"),
-    ),
-    "fill-mask": Task(
-        "fill_mask", "FillMaskPipeline", "distilbert/distilroberta-base", ("ForMaskedLM", "WithLMHeadModel")
-    ),
-    "feature-extraction": Task(
-        "feature_extraction",
-        "FeatureExtractionPipeline",
-        "distilbert/distilbert-base-cased",
-        ("Model", "ForPreTraining"),
-    ),
-    "text-generation": Task(
-        "text_generation", "TextGenerationPipeline", "openai-community/gpt2", ("ForCausalLM", "GPT2LMHeadModel")
-    ),
-    "zero-shot-classification": Task(
-        "zero_shot_classification",
-        "ZeroShotClassificationPipeline",
-        "typeform/distilbert-base-uncased-mnli",
-    ),
-    "text2text-generation": Task(
-        "text2text", "Text2TextGenerationPipeline", "google-t5/t5-base", ("ForConditionalGeneration", "MTModel")
-    ),
-    "summarization": Task(
-        "text2text",
-        "SummarizationPipeline",
-        "sshleifer/distilbart-cnn-12-6",
-        ("ForConditionalGeneration", "MTModel"),
-    ),
-    "translation": Task(
-        "text2text", "TranslationPipeline", "google-t5/t5-base", ("ForConditionalGeneration", "MTModel")
-    ),
-}
-"""Task -> how it is done."""
-
-ALIASES = {"sentiment-analysis": "text-classification", "ner": "token-classification"}
-"""Other names of tasks."""
 
 # Seconds that a task's usual checkpoint may keep us waiting for a first sign of the Hub.
 PATIENCE = 3.0
-
-
-def get_supported_tasks() -> list[str]:
-    """The names that `pipeline` knows, aliases included.
-
-    Example:
-        >>> get_supported_tasks()[:3]
-        ['feature-extraction', 'fill-mask', 'ner']
-    """
-    return sorted([*TASKS, *ALIASES])
 
 
 def pipeline(
@@ -169,7 +89,7 @@ def pipeline(
     _check_arguments(
         task, model, framework, device, device_map, tokenizer, feature_extractor, image_processor, processor
     )
-    name = None if task is None else _task_name(task)
+    name = None if task is None else task_name(task)
     if dtype is None:
         dtype = torch_dtype
     from notebook_kit.hub import HUB_OPTIONS
@@ -226,9 +146,9 @@ def _make(
         if config is None:
             config = _auto("AutoConfig").from_pretrained(source)
         if name is None:
-            name = task_of(source, config)
+            name = _task_of(source, list(getattr(config, "architectures", None) or []))
     elif name is None:
-        name = task_of(None, None, type(model).__name__)
+        name = _task_of(None, [type(model).__name__])
     if pipeline_class is None:
         line = TASKS[name]
         pipeline_class = getattr(importlib.import_module(f"notebook_kit.pipelines.{line.module}"), line.pipeline)
@@ -283,72 +203,21 @@ def _processor(kind: str, part: Any, home: Any, options: dict[str, Any], loading
 # Which task --------------------------------------------------------------------------------------------------------
 
 
-def task_of(source: Source | None, config: Any, class_name: str | None = None) -> str:
-    """The task that a checkpoint says it is for: in its model card, else by the class of its model.
-
-    Args:
-        source: Where the checkpoint's files are.
-        config: Its configuration.
-        class_name: For a loaded model, the name of its class.
-
-    Raises:
-        InputError: if that cannot be told.
-
-    Example:
-        >>> task_of(None, None, "BertForTokenClassification")
-        'token-classification'
-    """
+def _task_of(source: Source | None, architectures: Sequence[str]) -> str:
+    """The task that a checkpoint is for, by its model card or else by the classes of its model."""
+    card = Card()
     if source is not None:
-        tag = _pipeline_tag(source)
-        if tag in TASKS or tag in ALIASES:
-            return ALIASES.get(tag, tag)
-    architectures = [class_name] if class_name else list(getattr(config, "architectures", None) or [])
-    for architecture in architectures:
-        fitting = [(head, task) for task, line in TASKS.items() for head in line.heads if architecture.endswith(head)]
-        if fitting:
-            # "BertLMHeadModel" ends with "Model" as well: the longest ending is the one that is meant.
-            head, task = max(fitting, key=lambda pair: len(pair[0]))
-            if head != "Model" or ("For" not in architecture and "LMHead" not in architecture):
-                return task
+        with suppress(HubError):
+            card = read_card(source.find("README.md"))
+    task = task_of(str(card.values.get("pipeline_tag", "")), architectures)
+    if task is not None:
+        return task
     what = "The model" if source is None else f"The checkpoint {source.name!r}"
-    said = f" (its class is {', '.join(architectures)})" if architectures else ""
+    classes = f" (its class is {', '.join(architectures)})" if architectures else ""
     raise InputError(
-        f"{what} does not say which task it is for{said}.",
+        f"{what} does not say which task it is for{classes}.",
         next_step=f"Name it: pipeline(task, model=...), where task is one of {', '.join(get_supported_tasks())}.",
     )
-
-
-def _pipeline_tag(source: Source) -> str:
-    """`pipeline_tag` of the model card's front matter; empty if there is none."""
-    try:
-        card = source.find("README.md")
-    except HubError:
-        return ""
-    if card is None:
-        return ""
-    lines = Path(card).read_text(encoding="utf-8", errors="replace").splitlines()
-    if not lines or lines[0].strip() != "---":
-        return ""
-    for line in lines[1:]:
-        if line.strip() == "---":
-            break
-        key, _, value = line.partition(":")
-        if key == "pipeline_tag":
-            return value.strip().strip("'\"")
-    return ""
-
-
-def _task_name(task: str) -> str:
-    if not isinstance(task, str):
-        raise InputError(f"The task is a {type(task).__name__}.", next_step='Name it, as in "sentiment-analysis".')
-    name = "translation" if re.fullmatch(r"translation_\w+_to_\w+", task) else ALIASES.get(task, task)
-    if name not in TASKS:
-        known = get_supported_tasks()
-        raise InputError(
-            f"There is no task {task!r}. {near_matches(task, known)}".rstrip(),
-            next_step=f"The tasks are {', '.join(known)}.",
-        )
-    return name
 
 
 def _check_head(model: Any, name: str) -> None:
@@ -415,37 +284,8 @@ def _usual_source(name: str, options: dict[str, Any]) -> Source:
         except HubError:
             if options.get("local_files_only"):
                 raise
-    if not _hub_answers(PATIENCE):
-        raise HubUnreachableError(
-            f"The Hub does not answer, and {name!r} is not in the cache.", next_step="Check the network connection."
-        )
+    Client("", options.get("token")).probe(PATIENCE)
     return locate(name, **options)
-
-
-def _hub_answers(patience: float) -> bool:
-    """Whether the Hub gives any answer at all within `patience` seconds."""
-    from notebook_kit.hub import is_offline
-
-    if is_offline():
-        return False
-    import threading
-
-    from huggingface_hub import constants, get_session
-
-    answered: list[bool] = []
-
-    def ask() -> None:
-        try:
-            get_session().head(os.environ.get("HF_ENDPOINT") or constants.ENDPOINT, timeout=patience)
-            answered.append(True)
-        except Exception:
-            answered.append(False)
-
-    # On a thread, since looking up a name may hang for longer than any timeout that can be set.
-    thread = threading.Thread(target=ask, daemon=True)
-    thread.start()
-    thread.join(patience)
-    return bool(answered and answered[0])
 
 
 def _zoo_checkpoint(name: str) -> str:

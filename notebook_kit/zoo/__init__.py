@@ -11,6 +11,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
+from notebook_kit.errors import InputError
+from notebook_kit.registry.tasks import ALIASES
+
 __all__ = ["ZOO", "Checkpoint", "default_for", "folder", "names", "sample"]
 
 PREFIX = "notebook-kit/"
@@ -35,8 +38,6 @@ ZOO: dict[str, Checkpoint] = {
     "tiny-summarizer": Checkpoint(("summarization",), "sums the description of a piece of software up in one line"),
 }
 """Name -> checkpoint. The folder beside this file and the recipe carry the name too (with underscores: the recipe)."""
-
-_ALIASES = {"sentiment-analysis": "text-classification"}
 
 
 def names() -> list[str]:
@@ -74,7 +75,7 @@ def default_for(task: str) -> str | None:
         >>> default_for("image-classification") is None
         True
     """
-    task = _ALIASES.get(task, task)
+    task = ALIASES.get(task, task)
     return next((PREFIX + name for name, checkpoint in ZOO.items() if task in checkpoint.tasks), None)
 
 
@@ -95,8 +96,6 @@ def sample(filename: str) -> Path:
     """
     folder = Path(__file__).parent / "samples"
     if not (folder / filename).is_file():
-        from notebook_kit.errors import InputError
-
         there = ", ".join(sorted(path.name for path in folder.iterdir()))
         raise InputError(f"There is no sample {filename!r}.", next_step=f"There is {there}.")
     return folder / filename

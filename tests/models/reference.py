@@ -15,8 +15,9 @@ from safetensors.torch import load_file
 from torch import Tensor, nn
 
 import notebook_kit
-from notebook_kit.models.auto import FAMILIES, family
+from notebook_kit.models.auto import model_classes
 from notebook_kit.nn.base import PreTrainedModel
+from notebook_kit.registry.families import FAMILIES
 
 HEADS = {
     "AutoModel": "Model",
@@ -82,13 +83,13 @@ def tiny_fields(model_type: str, **edits: Any) -> dict[str, Any]:
 
 def model_types(head: str = "AutoModelForMaskedLM") -> list[str]:
     """The families that have this head: as it stands, the encoders."""
-    return [model_type for model_type in FAMILIES if head in family(model_type).heads]
+    return [model_type for model_type in FAMILIES if head in model_classes(model_type)]
 
 
 def class_names(head: str | None = None, kind: str = "AutoModelForMaskedLM") -> Iterator[tuple[str, str]]:
     """`(model_type, class name)` for every head of every family of a kind: as it stands, of the encoders."""
     for model_type in model_types(kind):
-        for name, model_class in family(model_type).heads.items():
+        for name, model_class in model_classes(model_type).items():
             if head in (None, name):
                 yield model_type, model_class.__name__
 

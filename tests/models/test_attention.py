@@ -14,7 +14,7 @@ from torch.utils._pytree import tree_iter
 
 import notebook_kit
 from notebook_kit.errors import InputError
-from notebook_kit.models.auto import family
+from notebook_kit.models.auto import model_classes
 from notebook_kit.nn.attention import AttentionSite, attend, padding_mask, sites_of
 from notebook_kit.nn.layers import merge_heads
 
@@ -23,7 +23,7 @@ IDS = torch.tensor([[5, 9, 17, 33, 2]])
 
 def fresh(model_type="bert", head="AutoModel", **edits):
     torch.manual_seed(0)
-    kind = family(model_type).heads[head]
+    kind = model_classes(model_type)[head]
     return kind(kind.config_class(**ref.tiny_fields(model_type, **edits))).eval()
 
 
@@ -72,7 +72,7 @@ class PeakMemory(TorchDispatchMode):
 @pytest.mark.parametrize("padding", [True, False], ids=["padded", "full"])
 @pytest.mark.parametrize("model_type", ref.model_types())
 def test_recorded_weights_equal_the_references(model_type, padding, tmp_path):
-    name = family(model_type).heads["AutoModelForTokenClassification"].__name__
+    name = model_classes(model_type)["AutoModelForTokenClassification"].__name__
     reference = ref.reference_model(model_type, name)
     model = ref.ours_of(name).from_pretrained(ref.saved(reference, tmp_path))
     given = ref.batch(reference.config, padding)

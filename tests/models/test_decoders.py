@@ -14,7 +14,8 @@ import notebook_kit
 from notebook_kit.errors import CheckpointError, ConfigurationError, InputError
 from notebook_kit.generation import KVCache
 from notebook_kit.models import auto
-from notebook_kit.models.auto import FAMILIES, config_class, family
+from notebook_kit.models.auto import config_class, model_classes
+from notebook_kit.registry.families import FAMILIES
 
 CAUSAL = "AutoModelForCausalLM"
 TYPES = ref.model_types(CAUSAL)
@@ -23,7 +24,7 @@ ALL = [pytest.param(*pair, id=pair[1]) for pair in ref.class_names(kind=CAUSAL)]
 
 def causal(model_type, tmp_path, **edits):
     """`(ours, theirs)` with the head that predicts the next token."""
-    name = family(model_type).heads[CAUSAL].__name__
+    name = model_classes(model_type)[CAUSAL].__name__
     reference = ref.reference_model(model_type, name, **edits)
     return ref.ours_of(name).from_pretrained(ref.saved(reference, tmp_path)), reference
 
@@ -50,7 +51,7 @@ def test_equals_reference(model_type, name, tmp_path):
     ids=lambda value: value if isinstance(value, str) else "-".join(value),
 )
 def test_unusual_settings(model_type, edits, tmp_path):
-    ref.assert_matches_reference(model_type, family(model_type).heads[CAUSAL].__name__, tmp_path, **edits)
+    ref.assert_matches_reference(model_type, model_classes(model_type)[CAUSAL].__name__, tmp_path, **edits)
 
 
 ROPES = {
@@ -131,13 +132,13 @@ def test_settings_that_cannot_be():
 
 def test_registry_is_whole():
     for model_type in TYPES:
-        heads = family(model_type).heads
+        heads = model_classes(model_type)
         assert {"AutoModel", CAUSAL, "AutoModelForSequenceClassification"} <= heads.keys()
         for auto_name, kind in heads.items():
             assert kind.config_class is config_class(model_type)
             assert getattr(notebook_kit, kind.__name__) is kind
             assert getattr(auto, auto_name).model_class(config_class(model_type)()) is kind
-        assert getattr(notebook_kit, FAMILIES[model_type][1]) is config_class(model_type)
+        assert getattr(notebook_kit, FAMILIES[model_type].config) is config_class(model_type)
 
 
 @pytest.mark.parametrize(("model_type", "name"), ALL)

@@ -16,8 +16,9 @@ from torch import Tensor, nn
 
 import notebook_kit
 from notebook_kit.errors import ConfigurationError, InputError
-from notebook_kit.models.auto import FAMILIES, AutoModelForSeq2SeqLM, config_class, family
+from notebook_kit.models.auto import AutoModelForSeq2SeqLM, config_class, model_classes
 from notebook_kit.models.t5_blocks import distance_buckets
+from notebook_kit.registry.families import FAMILIES
 
 _BART = {
     "vocab_size": 99,
@@ -209,7 +210,7 @@ def test_takes_the_inputs_that_the_reference_takes(model_type, name):
 
 @pytest.mark.parametrize("model_type", list(FIELDS))
 def test_fresh_weights_are_drawn_as_the_reference_draws_them(model_type):
-    for kind in family(model_type).heads.values():
+    for kind in model_classes(model_type).values():
         torch.manual_seed(0)
         mine = dict(ref.all_parameters(kind(kind.config_class(**FIELDS[model_type]))))
         reference_class = getattr(transformers, kind.__name__)
@@ -224,7 +225,7 @@ def test_fresh_weights_are_drawn_as_the_reference_draws_them(model_type):
 
 
 def test_registry_is_whole():
-    assert {name for name in FAMILIES if "AutoModelForSeq2SeqLM" in family(name).heads} >= FIELDS.keys()
+    assert {name for name in FAMILIES if "AutoModelForSeq2SeqLM" in model_classes(name)} >= FIELDS.keys()
     for model_type, name in WRITERS:
         kind = AutoModelForSeq2SeqLM.model_class(config_class(model_type)())
         assert kind is getattr(notebook_kit, name) and kind.config_class is config_class(model_type)
@@ -293,7 +294,7 @@ def test_the_backbone_of_a_whole_checkpoint(tmp_path, recwarn):
     for model_type, name in WRITERS:
         reference = reference_model(model_type, name)
         folder = ref.saved(reference, tmp_path / name)
-        backbone = family(model_type).heads["AutoModel"].from_pretrained(folder)
+        backbone = model_classes(model_type)["AutoModel"].from_pretrained(folder)
         given = {**batch(reference.config), **decoder_side(reference.config), "use_cache": False}
         with torch.no_grad():
             states = reference(**given, output_hidden_states=True).decoder_hidden_states[-1]

@@ -11,7 +11,8 @@ import transformers
 
 import notebook_kit
 from notebook_kit.models import auto
-from notebook_kit.models.auto import FAMILIES, config_class, family
+from notebook_kit.models.auto import config_class, model_classes
+from notebook_kit.registry.families import FAMILIES
 
 TWINS = ("camembert", "xlm-roberta")  # RoBERTa under another name: compared in depth only among the slow tests
 ALL = [
@@ -55,7 +56,7 @@ def test_unusual_settings(model_type, name, edits, tmp_path):
 
 @pytest.mark.parametrize("model_type", ["albert", "bert", "distilbert", "electra", "mpnet", "roberta"])
 def test_untied_output_layer(model_type, tmp_path):
-    name = family(model_type).heads["AutoModelForMaskedLM"].__name__
+    name = model_classes(model_type)["AutoModelForMaskedLM"].__name__
     ref.assert_matches_reference(model_type, name, tmp_path, tie_word_embeddings=False)
 
 
@@ -69,7 +70,7 @@ def test_mpnet_beyond_the_near_distances(tmp_path):
 
 @pytest.mark.parametrize("model_type", ["roberta", "mpnet"])
 def test_padding_takes_no_position(model_type, tmp_path):
-    name = family(model_type).heads["AutoModel"].__name__
+    name = model_classes(model_type)["AutoModel"].__name__
     reference = ref.reference_model(model_type, name)
     model = ref.ours_of(name).from_pretrained(ref.saved(reference, tmp_path))
     ids = torch.full((2, 45), 1)  # more places than there are positions, but most hold padding
@@ -86,9 +87,9 @@ def test_padding_takes_no_position(model_type, tmp_path):
 
 def test_registry_is_whole():
     for model_type in ref.model_types():
-        module, config = FAMILIES[model_type]
+        module, config = FAMILIES[model_type].module, FAMILIES[model_type].config
         assert config_class(model_type).model_type == model_type
-        heads = family(model_type).heads
+        heads = model_classes(model_type)
         assert heads.keys() >= ref.HEADS.keys(), module
         for auto_name, suffix in ref.HEADS.items():
             kind = heads[auto_name]
@@ -111,7 +112,7 @@ def test_takes_the_inputs_that_the_reference_takes(model_type, name):
 @pytest.mark.parametrize("model_type", ref.model_types())
 def test_fresh_weights_are_drawn_as_the_reference_draws_them(model_type):
     """Same zeros, same ones, same spread: what decides whether training from scratch behaves alike."""
-    for kind in family(model_type).heads.values():
+    for kind in model_classes(model_type).values():
         torch.manual_seed(0)
         fields = ref.tiny_fields(model_type, num_labels=2)
         mine = dict(ref.all_parameters(kind(kind.config_class(**fields))))

@@ -16,13 +16,13 @@ from safetensors.torch import load_file, save_file
 
 import notebook_kit
 from notebook_kit.errors import CheckpointError, ConfigurationError, InputError, NotebookKitWarning
-from notebook_kit.models.auto import family
+from notebook_kit.models.auto import model_classes
 
 IDS = torch.tensor([[5, 9, 17, 33, 2]])
 
 
 def heads_of(model_type):
-    return {name: kind for name, kind in family(model_type).heads.items() if name != "AutoModel"}
+    return {name: kind for name, kind in model_classes(model_type).items() if name != "AutoModel"}
 
 
 def rewrite(folder, change):
@@ -43,7 +43,7 @@ def tiny(tmp_path):
 @pytest.mark.parametrize("model_type", ref.model_types())
 def test_backbone_into_heads(model_type, tmp_path):
     """One warning, which names the head; the backbone's weights arrive."""
-    reference = ref.reference_model(model_type, family(model_type).heads["AutoModel"].__name__, num_labels=2)
+    reference = ref.reference_model(model_type, model_classes(model_type)["AutoModel"].__name__, num_labels=2)
     ref.saved(reference, tmp_path)
     for auto_name, kind in heads_of(model_type).items():
         with pytest.warns(NotebookKitWarning, match="no weights for the head") as caught:
@@ -159,7 +159,7 @@ def test_weight_with_no_place(tiny):
 @pytest.mark.parametrize("model_type", ref.model_types())
 def test_old_names(model_type, tmp_path):
     """gamma and beta of TensorFlow-era files, and stored position indices."""
-    kind = family(model_type).heads["AutoModelForMaskedLM"]
+    kind = model_classes(model_type)["AutoModelForMaskedLM"]
     reference = ref.reference_model(model_type, kind.__name__)
     ref.saved(reference, tmp_path)
     prefix = kind.base_model_prefix
@@ -180,7 +180,7 @@ def test_old_names(model_type, tmp_path):
 @pytest.mark.parametrize("model_type", ref.model_types())
 def test_tied_weights_stored_under_either_name(model_type, tmp_path):
     """Files of version 4 hold both names, some conversions only the output layer's."""
-    kind = family(model_type).heads["AutoModelForMaskedLM"]
+    kind = model_classes(model_type)["AutoModelForMaskedLM"]
     reference = ref.reference_model(model_type, kind.__name__)
     ref.saved(reference, tmp_path)
     original = load_file(tmp_path / "model.safetensors")
@@ -305,7 +305,7 @@ def test_dtype(dtype, tiny, tmp_path):
 def test_half_precision_with_a_row_of_padding(tmp_path):
     """A text of nothing but padding makes no NaN, in any precision, in any family."""
     for model_type in ref.model_types():
-        kind = family(model_type).heads["AutoModel"]
+        kind = model_classes(model_type)["AutoModel"]
         model = kind.from_pretrained(ref.saved(ref.reference_model(model_type, kind.__name__), tmp_path / model_type))
         for dtype in (torch.float32, torch.bfloat16, torch.float16):
             given = ref.batch(model.config)
@@ -406,7 +406,7 @@ def test_wrong_labels(tiny):
 @pytest.mark.parametrize("tied", [True, False], ids=["tied", "untied"])
 @pytest.mark.parametrize("model_type", ref.model_types())
 def test_resize_token_embeddings(model_type, tied, rows, tmp_path):
-    name = family(model_type).heads["AutoModelForMaskedLM"].__name__
+    name = model_classes(model_type)["AutoModelForMaskedLM"].__name__
     reference = ref.reference_model(model_type, name, tie_word_embeddings=tied)
     model = ref.ours_of(name).from_pretrained(ref.saved(reference, tmp_path / "a"))
     before = model(IDS).logits

@@ -10,7 +10,7 @@ import reference as ref
 import torch
 
 import notebook_kit
-from notebook_kit.models.auto import family
+from notebook_kit.models.auto import model_classes
 
 IDS = torch.tensor([[5, 9, 17, 33, 2]])
 
@@ -26,7 +26,7 @@ def tiny(tmp_path):
 
 @pytest.mark.parametrize("model_type", ref.model_types())
 def test_copies(model_type, tmp_path):
-    kind = family(model_type).heads["AutoModelForMaskedLM"]
+    kind = model_classes(model_type)["AutoModelForMaskedLM"]
     torch.manual_seed(0)
     model = kind(kind.config_class(**ref.tiny_fields(model_type))).eval()
     twins = [copy.deepcopy(model), pickle.loads(pickle.dumps(model))]
@@ -92,7 +92,7 @@ def test_compiled_model_gives_the_same(tiny):
 @pytest.mark.parametrize("watched", [False, True], ids=["plain", "attentions"])
 @pytest.mark.parametrize("model_type", ref.model_types())
 def test_gradient_checkpointing(model_type, watched):
-    kind = family(model_type).heads["AutoModelForSequenceClassification"]
+    kind = model_classes(model_type)["AutoModelForSequenceClassification"]
     torch.manual_seed(0)
     fields = ref.tiny_fields(model_type)
     fields["attention_dropout" if model_type == "distilbert" else "attention_probs_dropout_prob"] = 0.2

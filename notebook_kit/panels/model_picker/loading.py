@@ -13,8 +13,9 @@ from typing import Any
 
 from notebook_kit.hub import Source, is_offline, locate
 from notebook_kit.hub.cache import CachedRepo
-from notebook_kit.hub.catalog import WEIGHTS, planned_files
+from notebook_kit.hub.catalog import planned_files
 from notebook_kit.hub.client import Client, DownloadStopped, Token, metered
+from notebook_kit.registry.weight_files import WEIGHTS
 
 __all__ = ["Load"]
 
@@ -120,7 +121,7 @@ class Load:
         if source.kind not in ("hub", "cache") or is_offline():
             return {}
         here = set(source.filenames()) if source.kind == "cache" else set()
-        if any(first in here for first, _ in WEIGHTS):
+        if not here.isdisjoint(WEIGHTS):
             return {}
         info = Client(self.model_id, self._token).info(source.revision)
         sizes = {file.rfilename: file.size or 0 for file in info.siblings or ()}

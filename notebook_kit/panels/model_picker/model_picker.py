@@ -22,7 +22,7 @@ from notebook_kit.panels.model_picker.linking import check_takes_models, hand_on
 from notebook_kit.panels.model_picker.loading import Load
 from notebook_kit.panels.model_picker.trying import fields_of, tried
 from notebook_kit.panels.panel import Answer, Face, Panel, described, slow
-from notebook_kit.pipelines.factory import TASKS
+from notebook_kit.registry.tasks import TASKS, task_name
 
 __all__ = ["ModelPicker"]
 
@@ -107,9 +107,7 @@ class ModelPicker(Panel):
         **traits: Any,
     ) -> None:
         if task is not None:
-            from notebook_kit.pipelines.factory import _task_name
-
-            task = _task_name(task) if task else ""
+            task = task_name(task) if task else ""
         Query(sort=traits.get("sort", "downloads"))
         Client("", token)  # says what is wrong with a token
         self._token, self._cache_dir = token, cache_dir

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from notebook_kit.errors import InputError
-from notebook_kit.pipelines.factory import ALIASES
+from notebook_kit.registry.tasks import ALIASES
 
 __all__ = ["fields_of", "tried"]
 

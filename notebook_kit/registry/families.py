@@ -1,0 +1,79 @@
+"""The families of models: which module of `notebook_kit.models` a `model_type` lives in, and the classes there."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+__all__ = ["FAMILIES", "Family"]
+
+
+@dataclass(frozen=True, slots=True)
+class Family:
+    """One family of models.
+
+    Attributes:
+        module: The module in `notebook_kit.models`.
+        prefix: What the names of the family's classes begin with.
+        heads: Auto class -> what the name of the family's class for it ends with.
+
+    Example:
+        >>> FAMILIES["gpt2"].config, FAMILIES["gpt2"].class_names["AutoModelForCausalLM"]
+        ('GPT2Config', 'GPT2LMHeadModel')
+    """
+
+    module: str
+    prefix: str
+    heads: Mapping[str, str]
+
+    @property
+    def config(self) -> str:
+        """The name of the configuration class."""
+        return f"{self.prefix}Config"
+
+    @property
+    def class_names(self) -> dict[str, str]:
+        """Auto class -> the name of the family's class for it."""
+        return {auto: self.prefix + suffix for auto, suffix in self.heads.items()}
+
+
+ENCODER = {
+    "AutoModel": "Model",
+    "AutoModelForMaskedLM": "ForMaskedLM",
+    "AutoModelForQuestionAnswering": "ForQuestionAnswering",
+    "AutoModelForSequenceClassification": "ForSequenceClassification",
+    "AutoModelForTokenClassification": "ForTokenClassification",
+}
+DECODER = {
+    "AutoModel": "Model",
+    "AutoModelForCausalLM": "ForCausalLM",
+    "AutoModelForSequenceClassification": "ForSequenceClassification",
+}
+ENCODER_DECODER = {"AutoModel": "Model", "AutoModelForSeq2SeqLM": "ForConditionalGeneration"}
+
+_BART = {**ENCODER_DECODER, "AutoModelForSequenceClassification": "ForSequenceClassification"}
+
+FAMILIES: dict[str, Family] = {
+    "albert": Family("albert", "Albert", ENCODER),
+    "bart": Family("bart", "Bart", _BART),
+    "bert": Family("bert", "Bert", ENCODER),
+    "camembert": Family("camembert", "Camembert", ENCODER),
+    "distilbert": Family("distilbert", "DistilBert", ENCODER),
+    "electra": Family("electra", "Electra", ENCODER),
+    "gemma": Family("gemma", "Gemma", DECODER),
+    "gpt2": Family("gpt2", "GPT2", {**DECODER, "AutoModelForCausalLM": "LMHeadModel"}),
+    "gpt_neox": Family("gpt_neox", "GPTNeoX", DECODER),
+    "llama": Family("llama", "Llama", DECODER),
+    "marian": Family("marian", "Marian", {**ENCODER_DECODER, "AutoModelForSeq2SeqLM": "MTModel"}),
+    "mbart": Family("mbart", "MBart", _BART),
+    "mistral": Family("mistral", "Mistral", DECODER),
+    "mpnet": Family("mpnet", "MPNet", ENCODER),
+    "mt5": Family("mt5", "MT5", ENCODER_DECODER),
+    "qwen2": Family("qwen2", "Qwen2", DECODER),
+    "qwen3": Family("qwen3", "Qwen3", DECODER),
+    "roberta": Family("roberta", "Roberta", ENCODER),
+    "smollm3": Family("smollm3", "SmolLM3", DECODER),
+    "t5": Family("t5", "T5", ENCODER_DECODER),
+    "xlm-roberta": Family("xlm_roberta", "XLMRoberta", ENCODER),
+}
+"""`model_type` in config.json -> the family."""

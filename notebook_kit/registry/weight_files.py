@@ -1,0 +1,38 @@
+"""The files of a checkpoint: where weights and vocabularies are stored, in the order in which they are looked for."""
+
+from __future__ import annotations
+
+import re
+
+__all__ = [
+    "BYTES_OF",
+    "SAFETENSORS",
+    "SAFETENSORS_INDEX",
+    "SMALL_FILES",
+    "TORCH",
+    "TORCH_INDEX",
+    "VOCABULARIES",
+    "WEIGHTS",
+]
+
+SAFETENSORS = "model.safetensors"
+SAFETENSORS_INDEX = "model.safetensors.index.json"
+TORCH = "pytorch_model.bin"
+TORCH_INDEX = "pytorch_model.bin.index.json"
+
+WEIGHTS: dict[str, re.Pattern[str] | None] = {
+    SAFETENSORS: None,
+    SAFETENSORS_INDEX: re.compile(r"model-\d+-of-\d+\.safetensors"),
+    TORCH: None,
+    TORCH_INDEX: re.compile(r"pytorch_model-\d+-of-\d+\.bin"),
+}
+"""File of weights -> the names of its shards, if it is an index. The first of them that a checkpoint has is read."""
+
+SMALL_FILES = ("config.json", "README.md", "tokenizer_config.json", "special_tokens_map.json")
+"""Files that are read wherever they are present."""
+
+VOCABULARIES = (("tokenizer.json",), ("vocab.txt",), ("vocab.json", "merges.txt"))
+"""Files that hold a vocabulary. The first group that is complete is read."""
+
+BYTES_OF = {"F64": 8, "I64": 8, "F32": 4, "I32": 4, "F16": 2, "BF16": 2, "I16": 2}
+"""Dtype of a stored tensor -> bytes per value; all other dtypes take one."""
