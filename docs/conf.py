@@ -94,7 +94,7 @@ def to_public_name(app: Sphinx, env: Any, node: Any, content: Any) -> Any:
 
 def is_inside(app: Sphinx, what: str, name: str, thing: Any, skip: bool, options: Any) -> bool | None:
     """Leave out what a panel has for its own page, not for those who use it."""
-    inside = {"parts", "name", "workers", "speak", "check_cancelled", "offline_questions"}
+    inside = {"name", "workers", "speak", "check_cancelled", "offline_questions"}
     home = str(getattr(thing, "__module__", "")) if callable(thing) else "notebook_kit.panels"
     return True if name.startswith("answer_") or (name in inside and home.startswith("notebook_kit.panels")) else None
 

@@ -21,6 +21,7 @@ import traitlets
 from notebook_kit import language
 from notebook_kit.errors import NotebookKitError
 from notebook_kit.files import write_text
+from notebook_kit.panels.bundle import bundle
 
 __all__ = ["Answer", "Cancelled", "Face", "Panel", "slow"]
 
@@ -81,17 +82,16 @@ def slow(method: Callable[..., Answer]) -> Callable[..., Answer]:
 class Panel(anywidget.AnyWidget):
     """The base of all panels.
 
-    A panel named `x` is a subclass with `name = "x"`, the module `x.js` and, if need be, the style `x.css` beside it. The
-    page asks (`ask("score", {...})` in `common.js`), and the method `answer_score` answers; an error that it raises is shown
-    in the panel, which goes on working.
+    A panel named `x` is a subclass with `name = "x"` in the folder `x`, with the module `x.js` and, if need be, the style
+    `x.css` beside it; `notebook_kit.panels.bundle` adds the modules that `x.js` imports. The page asks (`ask("score", {...})`
+    in `shared/common.js`), and the method `answer_score` answers; an error that it raises is shown in the panel, which goes
+    on working.
 
     A subclass gives its static face with `face()`, what the page may ask in a file on disk with `offline_questions()`,
     and a matplotlib figure with `figure()`.
     """
 
     name: ClassVar[str] = ""
-    parts: ClassVar[tuple[str, ...]] = ()
-    """Files that stand before the panel's own module, where that would be too long."""
     workers: ClassVar[int] = 1
     """How many slow answers may be worked on at a time."""
 
@@ -105,7 +105,7 @@ class Panel(anywidget.AnyWidget):
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
         if "name" in cls.__dict__:  # not when a widget makes a class of its own with traits added
-            cls._esm = "\n".join(_read(part) for part in ("shared/common.js", *cls.parts, f"{cls.name}/{cls.name}.js"))
+            cls._esm = bundle(f"{cls.name}/{cls.name}.js", FOLDER)
             style = f"{cls.name}/{cls.name}.css"
             cls._css = _read("shared/common.css") + (_read(style) if (FOLDER / style).exists() else "")
         super().__init_subclass__(**kwargs)

@@ -1,10 +1,13 @@
 // The atlas: every head of the model, a row a layer, as a thumbnail of its matrix or as the colour of a score.
 
+import { colourScale, fill, h, roving, set, sharpCanvas, themed } from "../shared/common.js";
+import { legend, pixelCanvas } from "./heatmap.js";
+
 /**
  * The atlas. `draw({ about, atlas, score, state })` shows it; `onShow(layer, head, add)` is called for the head that was chosen,
  * `onLayer(layer)` for a whole layer.
  */
-function atlasView(view, { onShow, onLayer }) {
+export function atlasView(view, { onShow, onLayer }) {
   const canvas = h("canvas.av-atlas-canvas", { "aria-hidden": "true" });
   const grid = h("div.av-grid", { role: "grid", "aria-multiselectable": "true" });
   const element = h("div.av-atlas", {}, canvas, grid), range = h("div.av-range");
@@ -112,16 +115,16 @@ function atlasView(view, { onShow, onLayer }) {
 }
 
 /** The bytes of a buffer that crossed. */
-function bytesOf(data) {
+export function bytesOf(data) {
   return new Uint8Array(data.buffer, data.byteOffset, data.byteLength);
 }
 
 /** The float32 numbers of a buffer that crossed; copied, as it may begin at any byte. */
-function floatsOf(data) {
+export function floatsOf(data) {
   return new Float32Array(data.buffer.slice(data.byteOffset, data.byteOffset + data.byteLength));
 }
 
 /** A score as the table and the atlas say it. */
-function shortScore(value) {
+export function shortScore(value) {
   return Number.isFinite(value) ? value.toFixed(3).replace("-", "−") : "–";
 }

@@ -1,5 +1,13 @@
 // AttentionView: the atlas of all heads, and one of them as lines, as a matrix, or as numbers. One state, kept in the traits.
 
+import { debounced, download, fill, h, roving, startView } from "../shared/common.js";
+import { screenPicture, takeAway } from "../shared/pictures.js";
+import { atlasView, bytesOf, floatsOf } from "./atlas.js";
+import { heatMap, legend } from "./heatmap.js";
+import { linesView, strongest } from "./lines.js";
+import { lensView } from "./logit_lens.js";
+import { SCORE_NAMES, pictureOf, predictionTable, scoreTable, textForm } from "./sidebar.js";
+
 const AV_TRAITS = ["text", "text_pair", "compare_text", "shown", "layer", "head", "heads", "combine", "view", "hide_special", "renormalise",
   "merge_words", "direction", "threshold", "rollout", "score", "selected", "ablated", "prediction", "_about", "_problem"];
 const AV_CACHE_BYTES = 64 * 2 ** 20;
@@ -111,7 +119,7 @@ function attentionView(model, el) {
   const number = value => (Math.abs(value) < 1e-4 && value !== 0 ? value.toExponential(3) : value.toFixed(6)).replace("-", "−");
   const toggle = groups => {
     const chosen = new Set(trait("selected")), on = groups.every(token => chosen.has(token));
-    for (const token of groups) on ? chosen.delete(token) : chosen.add(token);
+    for (const token of groups) { if (on) chosen.delete(token); else chosen.add(token); }
     put({ selected: [...chosen].sort((a, b) => a - b) });
   };
 
@@ -129,7 +137,7 @@ function attentionView(model, el) {
   };
   const ablate = pairs => {
     const off = new Map(trait("ablated").map(pair => [String(pair), pair])), all = pairs.every(pair => off.has(String(pair)));
-    for (const pair of pairs) all ? off.delete(String(pair)) : off.set(String(pair), pair);
+    for (const pair of pairs) { if (all) off.delete(String(pair)); else off.set(String(pair), pair); }
     put({ ablated: [...off.values()].sort(([a, b], [c, d]) => a - c || b - d) });
   };
   /** Ask for the prediction that belongs to the heads that are off; once, even if it fails. */

@@ -96,12 +96,6 @@ class AttentionView(Panel):
     """
 
     name: ClassVar[str] = "attention_view"
-    parts: ClassVar[tuple[str, ...]] = (
-        "shared/pictures.js",
-        "shared/letters.js",
-        "shared/probabilities.js",
-        *(f"attention_view/{part}.js" for part in ("heatmap", "lines", "atlas", "sidebar", "logit_lens")),
-    )
 
     text = traitlets.Unicode("").tag(sync=True)
     text_pair = traitlets.Unicode(None, allow_none=True).tag(sync=True)

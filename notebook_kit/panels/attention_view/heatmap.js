@@ -1,5 +1,7 @@
 // A matrix of weights as a heat map on a canvas: zoom, a cursor, hover.
 
+import { colourScale, h, set, sharpCanvas, themed } from "../shared/common.js";
+
 const DIVERGING = [[127, 59, 8], [179, 88, 6], [224, 130, 20], [253, 184, 99], [254, 224, 182], [247, 247, 247], [209, 229, 240],
   [146, 197, 222], [67, 147, 195], [33, 102, 172], [5, 48, 97]];
 
@@ -20,7 +22,7 @@ function pixelColours(signed) {
 }
 
 /** Bytes as a canvas of one pixel a weight; what is weaker than `least` (0 to 1 of the scale) is left at zero. */
-function pixelCanvas(bytes, rows, columns, signed, least = 0) {
+export function pixelCanvas(bytes, rows, columns, signed, least = 0) {
   const canvas = document.createElement("canvas");
   canvas.width = columns;
   canvas.height = rows;
@@ -32,7 +34,7 @@ function pixelCanvas(bytes, rows, columns, signed, least = 0) {
 }
 
 /** A legend of the colour scale. */
-function legend(low, high, signed) {
+export function legend(low, high, signed) {
   const canvas = h("canvas.av-legend", { "aria-hidden": "true", width: 256, height: 1 });
   const image = new ImageData(256, 1);
   new Uint32Array(image.data.buffer).set(pixelColours(signed));
@@ -44,7 +46,7 @@ function legend(low, high, signed) {
  * A heat map. `draw(look, names, { least, lit })` shows a matrix; `onCell(i, j)` is called for the cell under the pointer or the
  * cursor, `onPick(i)` when a row is chosen.
  */
-function heatMap(view, { onCell = () => {}, onPick = () => {} } = {}) {
+export function heatMap(view, { onCell = () => {}, onPick = () => {} } = {}) {
   const canvas = h("canvas.av-map", { role: "application", tabindex: "0" });
   const host = h("div.av-map-host", {}, canvas);
   let look = null, names = null, marks = { least: 0, lit: [] }, pixels = null, label = () => "";

@@ -1,11 +1,13 @@
 // The head view: tokens left and right, joined by lines whose width and opacity say the weight.
 
-const LINE_HEIGHT = 18;
+import { fill, h, roving, set, sharpCanvas, themed } from "../shared/common.js";
+
+export const LINE_HEIGHT = 18;
 const MOST_LINES = 4000;
 const LINES_ROOM = 470;                    // the height, in the style as well, beyond which tokens scroll
 
 /** The strongest weights of a matrix as `{ places, strengths, all }`, weakest first; `least` is 0 to 1 of the scale. */
-function strongest(look, least, onlyRows = null, most = MOST_LINES) {
+export function strongest(look, least, onlyRows = null, most = MOST_LINES) {
   const { bytes, R, C, signed } = look, zero = signed ? 128 : 0, full = signed ? 127 : 255;
   const limit = Math.max(1, Math.ceil(least * full));
   const rows = onlyRows ?? Array.from({ length: R }, (_, i) => i);
@@ -27,13 +29,13 @@ function strongest(look, least, onlyRows = null, most = MOST_LINES) {
  * The head view. `draw(look, names, { least, lit, values })`; `onPoint(side, i)` is called for the token under the pointer or in
  * focus (or null), `onPick(side, i)` when one is chosen.
  */
-function linesView(view, { onPoint = () => {}, onPick = () => {} } = {}) {
+export function linesView(view, { onPoint = () => {}, onPick = () => {} } = {}) {
   const canvas = h("canvas.av-web", { "aria-hidden": "true" });
   const leftList = h("ul.av-tokens.av-left", { role: "listbox", "aria-multiselectable": "true" });
   const rightList = h("ul.av-tokens.av-right", { role: "listbox", "aria-multiselectable": "true" });
   const middle = h("div.av-middle", {}, canvas);
   const scroller = h("div.av-lines", {}, h("div.av-lines-grid", {}, leftList, middle, rightList));
-  let look = null, names = null, marks = { least: 0, lit: [], litRight: [], values: null }, web = null, pointed = null, shown = "", shaded = null;
+  let look = null, marks = { least: 0, lit: [], litRight: [], values: null }, web = null, pointed = null, shown = "", shaded = null;
 
   const paint = () => {
     if (!look || !scroller.isConnected) return;
@@ -77,7 +79,7 @@ function linesView(view, { onPoint = () => {}, onPick = () => {} } = {}) {
     }
   };
 
-  const items = (list, count, name, side) => fill(list, Array.from({ length: count }, (_, i) =>
+  const items = (list, count, name) => fill(list, Array.from({ length: count }, (_, i) =>
     h("li", { role: "option", tabindex: i === 0 ? "0" : "-1", "data-i": i, title: name(i) },
       h("span.av-label", {}, name(i)), h("span.av-value", {}))));
 
@@ -139,7 +141,7 @@ function linesView(view, { onPoint = () => {}, onPick = () => {} } = {}) {
       rightList.setAttribute("aria-label", labels.right);
       if (newLook !== look || newMarks.least !== marks.least || String(newMarks.lit) !== String(marks.lit))
         web = strongest(newLook, newMarks.least, newMarks.lit.length ? newMarks.lit : null);
-      [look, names, marks] = [newLook, newNames, newMarks];
+      [look, marks] = [newLook, newMarks];
       shade();
       paint();
       return web;

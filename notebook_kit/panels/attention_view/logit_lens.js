@@ -1,7 +1,12 @@
 // The logit lens: a table of layers by positions, each cell with what that layer would have said next.
 
+import { fill, h, roving, set } from "../shared/common.js";
+import { visible } from "../shared/letters.js";
+import { colourOf, percentOf } from "../shared/probabilities.js";
+import { floatsOf } from "./atlas.js";
+
 /** The lens view; `onBlock(first)` asks for the block of positions that begins there. */
-function lensView(view, onBlock) {
+export function lensView(view, onBlock) {
   const { words } = view;
   const caption = h("p.faint", {}, words("lens_caption"));
   const cannot = h("p.av-lens-cannot");

@@ -1,9 +1,13 @@
 // What stands around the drawing: the texts, the prediction, the table of scores, the file to take away.
 
-const SCORE_NAMES = ["entropy", "distance", "previous", "next", "same", "special", "duplicate", "induction"];
+import { SVG, fill, h, s, set, themed } from "../shared/common.js";
+import { shortScore } from "./atlas.js";
+import { LINE_HEIGHT } from "./lines.js";
+
+export const SCORE_NAMES = ["entropy", "distance", "previous", "next", "same", "special", "duplicate", "induction"];
 
 /** The form with the texts; `onRead({ text, text_pair, compare_text })`. */
-function textForm(view, onRead) {
+export function textForm(view, onRead) {
   const field = (name, more) => {
     const input = h("textarea", { rows: 1, spellcheck: "false", "aria-label": view.words(name), ...more });
     set(input, { onkeydown: event => { if (event.key === "Enter" && !event.shiftKey) { event.preventDefault(); form.requestSubmit(); } } });
@@ -48,7 +52,7 @@ function textForm(view, onRead) {
 }
 
 /** The prediction of the whole model beside that with heads off. */
-function predictionTable(view) {
+export function predictionTable(view) {
   const element = h("div.av-prediction");
   return {
     element,
@@ -78,7 +82,7 @@ function predictionTable(view) {
 }
 
 /** The table of scores; `onShow(layer, head)`. */
-function scoreTable(view, onShow) {
+export function scoreTable(view, onShow) {
   const element = h("div.av-scores");
   let sorted = { by: "layer", down: false }, now = null;
   const draw = () => {
@@ -116,7 +120,7 @@ function scoreTable(view, onShow) {
 }
 
 /** What is on the screen as an SVG element: lines, or heat maps beside each other. */
-function pictureOf(view, { title, mode, look, names, web, lit, maps, atlas }) {
+export function pictureOf(view, { title, mode, look, names, web, lit, maps, atlas }) {
   const text = themed(view.root, "color"), back = themed(view.root, "background-color"), accent = themed(view.root, "--nk-accent");
   const minus = themed(view.root, "--nk-av-minus"), font = "sans-serif";
   const parts = [];

@@ -1,12 +1,17 @@
 // The chosen token: what could have come in its place, and what the model looked at when it wrote it.
 
+import { fill, h } from "../shared/common.js";
+import { readable, spoken, visible } from "../shared/letters.js";
+import { percentOf } from "../shared/probabilities.js";
+import { GV_PART } from "./tokens.js";
+
 /** A number with a bar beside it; `part` of 1 fills the bar. */
 function gvBar(part, words) {
   return [h("span.gv-bar", { "aria-hidden": "true" }, h("span.gv-bar-in", { style: { width: `${(100 * Math.max(0, Math.min(1, part))).toFixed(1)}%` } })), h("span.gv-number", {}, words)];
 }
 
 /** The table of alternatives; `onContinue(token)`. */
-function alternativesView(view, onContinue) {
+export function alternativesView(view, onContinue) {
   const element = h("div.gv-alternatives");
   const { words } = view;
   return {
@@ -38,7 +43,7 @@ function alternativesView(view, onContinue) {
 }
 
 /** What a token was written from: how to look, and the strongest weights. `onSet(values)` sets traits. */
-function lookingView(view, onSet) {
+export function lookingView(view, onSet) {
   const { words } = view;
   const select = (name, change) => h("select", { "aria-label": words(name), onchange: event => change(event.target.value) });
   const number = value => (value === "all" ? null : Number(value));

@@ -1,7 +1,9 @@
 // How tokens are chosen: the settings of the next generation.
 
+import { debounced, fill, h } from "../shared/common.js";
+
 /** The form of the settings, bound to the traits. */
-function settingsView(model, view) {
+export function settingsView(model, view) {
   const { words } = view;
   const inputs = {}, ranges = {};
   const save = debounced(80, () => model.save_changes());

@@ -1,5 +1,13 @@
 // GenerationView: a model that writes. The prompt, the tokens as they come, the chosen one, the settings, the branches.
 
+import { debounced, download, fill, h, startView } from "../shared/common.js";
+import { visible } from "../shared/letters.js";
+import { screenPicture } from "../shared/pictures.js";
+import { PROBABILITY_COLOURS, percentOf } from "../shared/probabilities.js";
+import { alternativesView, lookingView } from "./alternatives.js";
+import { settingsView } from "./controls.js";
+import { GV_PART, gvFloats, tokensView } from "./tokens.js";
+
 const GV_TRAITS = ["prompt", "chosen", "branch", "running", "chat", "do_sample", "temperature", "top_k", "top_p", "repetition_penalty", "max_new_tokens", "seed",
   "colour", "layer", "head", "combine", "_about", "_branches", "_problem"];
 

@@ -90,12 +90,6 @@ class GenerationView(Panel):
     """
 
     name: ClassVar[str] = "generation_view"
-    parts: ClassVar[tuple[str, ...]] = (
-        "shared/pictures.js",
-        "shared/letters.js",
-        "shared/probabilities.js",
-        *(f"generation_view/{part}.js" for part in ("tokens", "alternatives", "controls")),
-    )
 
     prompt = traitlets.Unicode("").tag(sync=True)
     generated = traitlets.Unicode("").tag(sync=True)

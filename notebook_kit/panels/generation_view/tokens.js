@@ -1,9 +1,15 @@
 // The tokens: what was read, and what was written, as chips that run on like a text.
 
-const GV_NORMAL = 0, GV_SPECIAL = 1, GV_PART = 2;
+import { fill, h, roving, set } from "../shared/common.js";
+import { spoken, visible } from "../shared/letters.js";
+import { colourOf, percentOf } from "../shared/probabilities.js";
+
+const GV_NORMAL = 0;
+const GV_SPECIAL = 1;
+export const GV_PART = 2;
 
 /** Float32 numbers of a buffer, wherever it starts. */
-function gvFloats(view) {
+export function gvFloats(view) {
   if (!view) return new Float32Array(0);
   return new Float32Array(view.buffer.slice(view.byteOffset, view.byteOffset + view.byteLength));
 }
@@ -12,7 +18,7 @@ function gvFloats(view) {
  * The tokens on the screen. `draw({ context, tokens, numbers, apart })` shows a branch and keeps the chips that stay; `paint`
  * colours them. `onChoose(position)` and `onPoint(kind, place)` tell of the reader's.
  */
-function tokensView(view, { onChoose, onPoint }) {
+export function tokensView(view, { onChoose, onPoint }) {
   const context = h("span.gv-context", { role: "group" });
   const written = h("span.gv-written", { role: "listbox" });
   const caret = h("span.gv-caret", { "aria-hidden": "true", hidden: true });

@@ -1,7 +1,9 @@
 // The model that is looked at: its facts, the memory it needs, what its card says, and the buttons.
 
+import { fill, h } from "../shared/common.js";
+
 /** `onLoad(row)`, `onDelete(row)`: what the buttons do. */
-function modelDetails(view, tell, { onLoad, onDelete }) {
+export function modelDetails(view, tell, { onLoad, onDelete }) {
   const { words } = view;
   const pane = h("section.details", { "aria-label": words("details") });
   let shown = null, told = null, confirming = false, loading = false, failed = false;

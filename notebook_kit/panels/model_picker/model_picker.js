@@ -1,5 +1,11 @@
 // ModelPicker: one search over the zoo, the cache and the Hub; the model that is looked at; its loading; a box to try it in.
 
+import { debounced, download, fill, h, startView } from "../shared/common.js";
+import { modelDetails } from "./details.js";
+import { modelRows } from "./rows.js";
+import { modelTrial } from "./trying.js";
+import { pickerWords } from "./words.js";
+
 const ASKED = ["text", "task", "language", "licence", "max_bytes", "runs_here", "sort"];
 const SIZES = [100e6, 500e6, 1e9, 5e9];
 const LICENCES = ["apache-2.0", "mit", "bsd-3-clause", "cc-by-4.0", "cc-by-sa-4.0", "cc-by-nc-4.0", "gpl-3.0", "openrail", "other"];

@@ -76,9 +76,6 @@ class ModelPicker(Panel):
     """
 
     name: ClassVar[str] = "model_picker"
-    parts: ClassVar[tuple[str, ...]] = tuple(
-        f"model_picker/{part}.js" for part in ("words", "rows", "details", "trying")
-    )
     workers: ClassVar[int] = 6  # a Hub that is slow with one answer must not keep the others waiting
 
     task = traitlets.Unicode("", help="The task that is shown.").tag(sync=True)

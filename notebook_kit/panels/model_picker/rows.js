@@ -1,5 +1,7 @@
 // The list of what was found: a grid of which only the rows near the window exist, however many there are.
 
+import { h } from "../shared/common.js";
+
 const ROW_HEIGHT = 46;
 const COLUMNS = [["model", "name"], ["parameters", null], ["to_fetch", "size"], ["downloads", "downloads"], ["likes", "likes"], ["updated", "date"]];
 
@@ -7,7 +9,7 @@ const COLUMNS = [["model", "name"], ["parameters", null], ["to_fetch", "size"], 
  * `onLook(row)` when a row is chosen, `onOpen()` at Enter or a double click, `onSort(order)` from the head of a column, `onNear()`
  * when the end of the rows comes near.
  */
-function modelRows(view, tell, { onLook, onOpen, onSort, onNear }) {
+export function modelRows(view, tell, { onLook, onOpen, onSort, onNear }) {
   const { words } = view;
   const id = `nk-picker-${Math.random().toString(36).slice(2)}`;
   let rows = [], order = null, active = -1, chosen = "", sort = "downloads", drawn = new Map();

@@ -1,10 +1,13 @@
 // The loaded model: a box to try it in, and what it says.
 
+import { fill, h } from "../shared/common.js";
+
 /** `ask(values)` asks Python, and resolves to its answer or null. */
-function modelTrial(view, tell, ask) {
+export function modelTrial(view, tell, ask) {
   const { words } = view;
   const box = h("section.trial", { "aria-label": words("try_it"), hidden: true });
-  let loaded = null, inputs = {}, result = h("div.result", { role: "status", "aria-live": "polite" });
+  const result = h("div.result", { role: "status", "aria-live": "polite" });
+  let loaded = null, inputs = {};
 
   const percent = score => score.toLocaleString(undefined, { style: "percent", maximumFractionDigits: 1 });
 

@@ -1,7 +1,7 @@
 // Numbers, sizes and models in words, as the panel's language writes them.
 
 /** Functions that write numbers and sizes, and say what is to be said of a model. */
-function pickerWords(model, words) {
+export function pickerWords(model, words) {
   const language = () => model.get("_language");
   const number = value => value.toLocaleString(language());
   const short = value => new Intl.NumberFormat(language(), { notation: "compact", maximumFractionDigits: 1 }).format(value);

@@ -1,21 +1,21 @@
-// What all panels share on the page. Stands before each panel's own module, in the same scope; nothing is loaded from elsewhere.
+// What the pages of all panels share: elements, a view with its questions to Python, colours, keys, files.
 
 /** An element with attributes, listeners (on...) and children. Text is always text, never markup. */
-function h(tag, attributes = {}, ...children) {
+export function h(tag, attributes = {}, ...children) {
   const [name, ...classes] = tag.split(".");
   const element = document.createElement(name || "div");
   if (classes.length) element.className = classes.map(c => `nk-${c}`).join(" ");
   return set(element, attributes, ...children);
 }
 
-const SVG = "http://www.w3.org/2000/svg";
+export const SVG = "http://www.w3.org/2000/svg";
 
 /** The same for SVG. */
-function s(tag, attributes = {}, ...children) {
+export function s(tag, attributes = {}, ...children) {
   return set(document.createElementNS(SVG, tag), attributes, ...children);
 }
 
-function set(element, attributes, ...children) {
+export function set(element, attributes, ...children) {
   for (const [key, value] of Object.entries(attributes)) {
     if (value === undefined || value === null || value === false) continue;
     if (key.startsWith("on")) element.addEventListener(key.slice(2), value);
@@ -28,7 +28,7 @@ function set(element, attributes, ...children) {
 }
 
 /** Replace the children of an element. */
-function fill(element, ...children) {
+export function fill(element, ...children) {
   element.replaceChildren(...children.flat(Infinity).filter(child => child !== null && child !== undefined && child !== false));
   return element;
 }
@@ -42,7 +42,7 @@ let nkViews = 0;
  *   view.on("change:text", draw);
  *   const { values, buffers } = await view.ask("tokens", { text });   // null when a newer question made it stale
  */
-function startView(model, el, name) {
+export function startView(model, el, name) {
   const id = `${Date.now().toString(36)}${(nkViews++).toString(36)}`;
   const waiting = new Map();     // question's id -> {resolve, kind}
   const newest = new Map();      // kind -> id of the newest question
@@ -158,7 +158,7 @@ function startView(model, el, name) {
 }
 
 /** A function that runs once things have been quiet for some milliseconds. */
-function debounced(wait, run) {
+export function debounced(wait, run) {
   let timer;
   const call = (...args) => { clearTimeout(timer); timer = setTimeout(() => run(...args), wait); };
   call.now = (...args) => { clearTimeout(timer); run(...args); };
@@ -167,7 +167,7 @@ function debounced(wait, run) {
 }
 
 /** A canvas of some CSS size, sharp on any screen; returns its 2D context, scaled to CSS pixels. */
-function sharpCanvas(canvas, width, height) {
+export function sharpCanvas(canvas, width, height) {
   const ratio = window.devicePixelRatio || 1;
   canvas.width = Math.max(1, Math.round(width * ratio));
   canvas.height = Math.max(1, Math.round(height * ratio));
@@ -179,7 +179,7 @@ function sharpCanvas(canvas, width, height) {
 }
 
 /** The value of a CSS custom property, as the theme has it now. */
-function themed(element, name) {
+export function themed(element, name) {
   return getComputedStyle(element).getPropertyValue(name).trim();
 }
 
@@ -189,7 +189,7 @@ const CIVIDIS = [[0, 32, 76], [0, 42, 102], [0, 52, 110], [39, 63, 108], [60, 74
   [225, 205, 91], [242, 220, 77], [255, 234, 70]];
 
 /** 256 colours from low to high as [r, g, b]. */
-function colourScale() {
+export function colourScale() {
   return Array.from({ length: 256 }, (_, i) => {
     const place = (i / 255) * (CIVIDIS.length - 1), low = Math.floor(place), part = place - low;
     const a = CIVIDIS[low], b = CIVIDIS[Math.min(low + 1, CIVIDIS.length - 1)];
@@ -198,7 +198,7 @@ function colourScale() {
 }
 
 /** Arrow keys move the focus through a row (or grid) of items, of which one is in the tab order. */
-function roving(container, selector, { columns = null, onMove = null } = {}) {
+export function roving(container, selector, { columns = null, onMove = null } = {}) {
   const items = () => [...container.querySelectorAll(selector)];
   const focus = (list, i) => {
     list.forEach((item, k) => item.setAttribute("tabindex", k === i ? "0" : "-1"));
@@ -218,7 +218,7 @@ function roving(container, selector, { columns = null, onMove = null } = {}) {
 }
 
 /** Offer bytes or text to the reader as a file. */
-function download(filename, type, data) {
+export function download(filename, type, data) {
   const address = URL.createObjectURL(data instanceof Blob ? data : new Blob([data], { type }));
   const link = h("a", { href: address, download: filename });
   document.body.append(link);

@@ -1,9 +1,11 @@
 // Texts of tokens as the reader sees them: white space and invisible characters made visible.
 
+import { h } from "./common.js";
+
 const BREAKS = { " ": "·", "\n": "⏎", "\r": "␍", "\t": "⇥", "\u00a0": "⍽" };
 
 /** Text whose white space and invisible characters can be seen: nodes, never markup. */
-function visible(text) {
+export function visible(text) {
   const nodes = [];
   let plain = "";
   const flush = () => { if (plain) nodes.push(plain); plain = ""; };
@@ -22,11 +24,11 @@ function visible(text) {
 }
 
 /** The same as one string, for names and titles. */
-function readable(text) {
+export function readable(text) {
   return visible(text).map(node => (typeof node === "string" ? node : node.textContent)).join("");
 }
 
 /** The same to be read out: white space is named only where there is nothing else. */
-function spoken(text) {
+export function spoken(text) {
   return text.trim() ? text.trim() : readable(text);
 }

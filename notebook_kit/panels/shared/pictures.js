@@ -1,7 +1,9 @@
 // Pictures of what is on the screen, as SVG and PNG: of any elements, or of an SVG element that a panel made.
 
+import { SVG, download, s, sharpCanvas, themed } from "./common.js";
+
 /** What stands on the screen inside some elements, as boxes and words, for SVG and PNG. */
-function screenPicture(elements, root) {
+export function screenPicture(elements, root) {
   const frame = root.getBoundingClientRect();
   const shapes = [];
   let bottom = 0;
@@ -121,7 +123,7 @@ function linesOf(node) {
 }
 
 /** Offer an SVG element as a file, or as a PNG of twice its size. */
-async function takeAway(svg, filename, type) {
+export async function takeAway(svg, filename, type) {
   const text = new XMLSerializer().serializeToString(svg);
   if (type === "svg") return download(`${filename}.svg`, "image/svg+xml", text);
   const image = new Image();

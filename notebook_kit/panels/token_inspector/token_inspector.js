@@ -1,5 +1,9 @@
 // TokenInspector: a text, the tokens that one or several tokenizers make of it, and the story of the chosen one.
 
+import { debounced, download, fill, h, startView } from "../shared/common.js";
+import { readable, spoken, visible } from "../shared/letters.js";
+import { screenPicture } from "../shared/pictures.js";
+
 const FLAG = { special: 1, unknown: 2, added: 4, inserted: 8, part: 16, second: 32, differs: 64, cut: 128 };
 const LONG_TEXT = 20_000;   // characters; beyond, an analysis takes long enough to be overtaken by the next key stroke
 
@@ -408,7 +412,7 @@ function tokenInspector(model, view) {
       h("div.columns", {},
         h("dl.facts", {}, facts.map(([key, value]) => h("div", {}, h("dt", {}, words(key)), h("dd", {}, value)))),
         h("ol.stages", {}, steps.map(([key, [summary, content]], i) => {
-          const fold = h("details", { open: !folded.has(key) && content !== null, ontoggle: () => { if (content !== null) fold.open ? folded.delete(key) : folded.add(key); } },
+          const fold = h("details", { open: !folded.has(key) && content !== null, ontoggle: () => { if (content === null) return; if (fold.open) folded.delete(key); else folded.add(key); } },
             h("summary", {}, h("span.step", {}, words(`stage_${key}`)), " ", h("span.faint", {}, summary)), content);
           return h("li", {}, h("span.number", { "aria-hidden": "true" }, String(i + 1)), content === null ? h("div.flat", {}, h("span.step", {}, words(`stage_${key}`)), " ", h("span.faint", {}, summary)) : fold);
         }))),

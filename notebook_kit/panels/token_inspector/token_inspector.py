@@ -70,7 +70,6 @@ class TokenInspector(Panel):
     """
 
     name = "token_inspector"
-    parts = ("shared/pictures.js", "shared/letters.js")
 
     text = traitlets.Unicode("", help="The text.").tag(sync=True)
     text_pair = traitlets.Unicode(None, allow_none=True, help="The second text, or None.").tag(sync=True)

@@ -1,6 +1,9 @@
 // The chart: lines over steps or time, drawn as SVG; zoom, cursor, marks of what happened.
 
-const TD_MARKS = { learning_rate: "η", pause: "❚❚", resume: "▸", stop: "■", nonfinite: "!", error: "×", begin: "↻", save: "▲", best: "★", evaluate: "◆", note: "•", end: "■" };
+import { fill, h, s } from "../shared/common.js";
+import { readableNumber, smoothed, withUnit } from "./store.js";
+
+export const TD_MARKS = { learning_rate: "η", pause: "❚❚", resume: "▸", stop: "■", nonfinite: "!", error: "×", begin: "↻", save: "▲", best: "★", evaluate: "◆", note: "•", end: "■" };
 const TD_QUIET = new Set(["save", "best", "evaluate", "end", "resume"]);      // a tick on the axis, not a line through the chart
 
 /** Round places for ticks between two values. */
@@ -34,7 +37,7 @@ function placeOf(column, size, x) {
  * `draw({ lines, marks, weight, log, axis, name, title })`, where a line is `{ series, label, colour, dash, dots, smooth, start }`.
  * `onZoom(range)` is called when another part is looked at; `onCursor()` when the cursor moves.
  */
-function chartView(view, { onZoom }) {
+export function chartView(view, { onZoom }) {
   const { words } = view;
   const id = `td-${Math.random().toString(36).slice(2)}`;
   const svg = s("svg", { "aria-hidden": "true", focusable: "false" });
@@ -329,14 +332,14 @@ function chartView(view, { onZoom }) {
 }
 
 /** A short piece of a line, as it is drawn. */
-function swatch(one) {
+export function swatch(one) {
   return s("svg", { width: 26, height: 10, "class": "nk-td-swatch", "aria-hidden": "true" },
     s("line", { x1: 1, x2: 25, y1: 5, y2: 5, "stroke-dasharray": one.dash, style: { stroke: `var(--td-${one.colour})` } }),
     one.dots ? s("circle", { cx: 13, cy: 5, r: 3, "class": "nk-td-dot", style: { stroke: `var(--td-${one.colour})` } }) : null);
 }
 
 /** A copy of an SVG element that looks the same outside of the page: what style sheets say is written into it. */
-function standalone(svg) {
+export function standalone(svg) {
   const copy = svg.cloneNode(true), mine = [svg, ...svg.querySelectorAll("*")], its = [copy, ...copy.querySelectorAll("*")];
   mine.forEach((node, i) => {
     const style = getComputedStyle(node);

@@ -1,9 +1,12 @@
 // Where the run stands, in words and as a bar; how it goes; and the buttons that reach it.
 
+import { fill, h } from "../shared/common.js";
+import { duration, lastText, readableNumber } from "./store.js";
+
 const TD_BUTTONS = ["pause", "stop", "save", "evaluate"];
 
 /** The head of the panel. `onAsk(request, value)` when a person asks something of the run. */
-function headView(view, onAsk) {
+export function headView(view, onAsk) {
   const { words } = view;
   const name = h("bdi"), pill = h("span.td-pill"), line = h("p.td-line"), spoken = h("p.sr", { role: "status", "aria-live": "polite" });
   const filled = h("div.td-filled"), marks = h("div.td-epochs", { "aria-hidden": "true" });

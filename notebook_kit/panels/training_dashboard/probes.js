@@ -1,6 +1,10 @@
 // Probes: what the model said of a few examples at some steps, as curves and at one step that a slider chooses.
 
-function probesView(view, ask) {
+import { colourScale, fill, h, s } from "../shared/common.js";
+import { swatch } from "./chart.js";
+import { readableNumber } from "./store.js";
+
+export function probesView(view, ask) {
   const { words } = view;
   const title = h("h3", {}, words("probes"));
   const pick = h("select", { "aria-label": words("probe"), onchange: () => { example = Number(pick.value); draw(run); } });

@@ -1,6 +1,7 @@
 // What the page knows of some runs: series in buckets, kept up to date by what Python sends, however long a run is.
 
-const TD_BUCKETS = 1000, TD_ROWS = 6;
+const TD_BUCKETS = 1000;
+const TD_ROWS = 6;
 
 /**
  * The runs of one panel. A frame (the trait `_frame`) says everything; messages say what is new since. When one was missed,
@@ -8,7 +9,7 @@ const TD_BUCKETS = 1000, TD_ROWS = 6;
  *
  *   run.series.get("loss") -> { name, better, width, count, size, step, low, high, mean, time, bad, least, greatest, last }
  */
-function runStore(model, onChange) {
+export function runStore(model, onChange) {
   let runs = [], number = -1, asked = 0, heard = performance.now();
   const id = `store-${Math.random().toString(36).slice(2)}`;
 
@@ -81,7 +82,7 @@ function runStore(model, onChange) {
 }
 
 /** A run's series under other buckets: those that Python sent of a part of it. */
-function seriesFrom(told, buffer) {
+export function seriesFrom(told, buffer) {
   const run = { series: new Map() };
   let at = 0;
   for (const [name, better, , size, width, count, least, greatest, last] of told) {
@@ -97,7 +98,7 @@ function seriesFrom(told, buffer) {
  * The exponential moving average over the buckets' means. A bucket of n points weighs as n points do, so that the curve is
  * the same however the series was thinned; the start is corrected as in Adam (Kingma and Ba, 2014).
  */
-function smoothed(series, weight) {
+export function smoothed(series, weight) {
   const line = new Float32Array(series.size);
   let average = 0, seen = 0;                // sum of weights so far
   for (let i = 0; i < series.size; i++) {
@@ -113,7 +114,7 @@ function smoothed(series, weight) {
 }
 
 /** A number as people read it: four significant digits, a true minus sign. */
-function readableNumber(value, digits = 4) {
+export function readableNumber(value, digits = 4) {
   if (value === null || value === undefined || Number.isNaN(value)) return "–";
   if (!Number.isFinite(value)) return value > 0 ? "∞" : "−∞";
   const size = Math.abs(value);
@@ -126,14 +127,14 @@ function readableNumber(value, digits = 4) {
 }
 
 /** The last value of a series in words: what came last, also where that is no finite number. */
-function lastText(words, one, name = one.name) {
+export function lastText(words, one, name = one.name) {
   const end = one.size - 1;
   if (one.bad[end] && !(one.last && one.last[1] >= one.step[end])) return words("not_finite_short");
   return one.last ? withUnit(name, one.last[0]) : "–";
 }
 
 /** A value with its unit, by the name of what it measures. */
-function withUnit(name, value) {
+export function withUnit(name, value) {
   if (value === null || value === undefined) return "–";
   if (/(^|_)memory/.test(name)) return value >= 2 ** 30 ? `${readableNumber(value / 2 ** 30, 3)} GiB` : `${readableNumber(value / 2 ** 20, 3)} MiB`;
   if (/_per_second$/.test(name)) return `${readableNumber(value, 3)}/s`;
@@ -145,7 +146,7 @@ function withUnit(name, value) {
 }
 
 /** Seconds as people say them: "45 s", "12 min", "3 h 20 min"; `words` has the units. */
-function duration(words, seconds) {
+export function duration(words, seconds) {
   if (seconds < 10) return words("seconds", { count: readableNumber(Math.max(0, seconds), 2) });
   const whole = Math.round(seconds);
   if (whole < 90) return words("seconds", { count: whole });

@@ -1,11 +1,14 @@
 // Every metric as a small chart with its last value: what there is at one glance, and what the large chart may show.
 
+import { fill, h, roving, s } from "../shared/common.js";
+import { lastText } from "./store.js";
+
 const TD_ORDER = ["loss", "*", "learning_rate", "grad_norm", "step_time", "samples_per_second", "tokens_per_second", "memory", "gpu_memory", "logged_loss"];
 
 const groupOf = name => name.replace(/^eval_/, "");
 
 /** The metrics of some runs, those of one chart under one name, in the order in which a reader wants them. */
-function groupsOf(runs) {
+export function groupsOf(runs) {
   const names = new Set(runs.flatMap(run => [...run.series.keys()].map(groupOf)));
   const rank = name => {
     const place = TD_ORDER.indexOf(name);
@@ -16,13 +19,13 @@ function groupsOf(runs) {
 }
 
 /** What a metric is called: in the words of the interface, or by its own name. */
-function nameOf(words, name) {
+export function nameOf(words, name) {
   const said = words(`name_${name}`);
   return said === `name_${name}` ? name : said;
 }
 
 /** The lines of one chart: of each run its series of this name, and the one with "eval_" before it. */
-function linesFor(runs, group, words) {
+export function linesFor(runs, group, words) {
   return runs.flatMap((run, number) => [group, `eval_${group}`].flatMap((name, check) => {
     const series = run.series.get(name);
     if (!series?.size) return [];
@@ -34,7 +37,7 @@ function linesFor(runs, group, words) {
 }
 
 function sparkline(one, width = 110, height = 26) {
-  const { series } = one, low = series.least?.[0], high = series.greatest?.[0];
+  const { series } = one, low = series.least?.[0];
   if (low === undefined || low === null || series.size < 2) return "";
   const values = series.mean, most = 60, stride = Math.max(1, Math.ceil(series.size / most)), parts = [];
   let least = Infinity, greatest = -Infinity;
@@ -55,7 +58,7 @@ function sparkline(one, width = 110, height = 26) {
 }
 
 /** The row of small charts. `onPick(group)` when one is chosen. */
-function tilesView(view, onPick) {
+export function tilesView(view, onPick) {
   const { words } = view;
   const element = h("div.td-tiles", { role: "group", "aria-label": words("metrics") });
   const tiles = new Map();

@@ -1,5 +1,13 @@
 // TrainingDashboard: where a run stands, its metrics as small charts, one of them large, and buttons that reach the run.
 
+import { SVG, debounced, fill, h, s, startView } from "../shared/common.js";
+import { takeAway } from "../shared/pictures.js";
+import { TD_MARKS, chartView, standalone, swatch } from "./chart.js";
+import { headView } from "./controls.js";
+import { probesView } from "./probes.js";
+import { lastText, readableNumber, runStore, seriesFrom, withUnit } from "./store.js";
+import { groupsOf, linesFor, nameOf, tilesView } from "./tiles.js";
+
 export default {
   render({ model, el }) {
     let end = trainingDashboard(model, el);
@@ -90,7 +98,7 @@ function trainingDashboard(model, el) {
     if (legend.dataset.lines !== want) {
       legend.dataset.lines = want;
       fill(legend, lines.map(one => h("button.td-key", { type: "button", "data-key": one.key, onclick: () => {
-        hidden.has(one.key) ? hidden.delete(one.key) : hidden.add(one.key);
+        if (!hidden.delete(one.key)) hidden.add(one.key);
         schedule();
       } }, swatch(one), h("bdi", {}, one.label), h("span.td-last"))));
     }

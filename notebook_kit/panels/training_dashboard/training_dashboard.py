@@ -82,10 +82,6 @@ class TrainingDashboard(Panel, TrainerCallback):
     """
 
     name: ClassVar[str] = "training_dashboard"
-    parts: ClassVar[tuple[str, ...]] = (
-        "shared/pictures.js",
-        *(f"training_dashboard/{part}.js" for part in ("store", "chart", "tiles", "controls", "probes")),
-    )
 
     shown = traitlets.Unicode("loss", help="The metric in the large chart.").tag(sync=True)
     smoothing = traitlets.Float(0.6, min=0.0, max=0.999, help="Weight of the moving average.").tag(sync=True)
