@@ -171,6 +171,10 @@ class AlbertPreTrainedModel(PreTrainedModel):
     optional_weights = (r"(^|\.)pooler\.",)
     unused_weights = (r"position_ids$",)
 
+    @property
+    def position_limit(self) -> int:
+        return self.config.max_position_embeddings
+
 
 class AlbertModel(AlbertPreTrainedModel):
     """The encoder: ids in, one vector a token out, and one for the whole text.

@@ -123,8 +123,7 @@ class BartPreTrainedModel(PreTrainedModel):
         self.tie_weights()
 
     @property
-    def position_limit(self) -> int | None:
-        """The most tokens of either half that there are positions for."""
+    def position_limit(self) -> int:
         return self.config.max_position_embeddings
 
     def _fit_ties(self, weights: Weights, name: str, found: dict[str, str]) -> list[str]:

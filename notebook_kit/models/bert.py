@@ -196,6 +196,10 @@ class BertPreTrainedModel(PreTrainedModel):
     optional_weights = (r"(^|\.)pooler\.",)
     unused_weights = (r"position_ids$",)
 
+    @property
+    def position_limit(self) -> int:
+        return self.config.max_position_embeddings
+
 
 class BertModel(BertPreTrainedModel):
     """The encoder: ids in, one vector a token out, and one for the whole text.

@@ -174,6 +174,10 @@ class DistilBertPreTrainedModel(PreTrainedModel):
     legacy_names = {r"\bgamma$": "weight", r"\bbeta$": "bias"}
     unused_weights = (r"position_ids$",)
 
+    @property
+    def position_limit(self) -> int:
+        return self.config.max_position_embeddings
+
     @torch.no_grad()
     def init_parameter(self, module: nn.Module, name: str) -> None:
         super().init_parameter(module, name)

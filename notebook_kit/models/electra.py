@@ -96,6 +96,10 @@ class ElectraPreTrainedModel(PreTrainedModel):
     legacy_names = {r"\bgamma$": "weight", r"\bbeta$": "bias"}
     unused_weights = (r"position_ids$",)
 
+    @property
+    def position_limit(self) -> int:
+        return self.config.max_position_embeddings
+
 
 class ElectraModel(ElectraPreTrainedModel):
     """The encoder: ids in, one vector a token out.

@@ -211,6 +211,10 @@ class MPNetPreTrainedModel(PreTrainedModel):
     optional_weights = (r"(^|\.)pooler\.",)
     unused_weights = (r"position_ids$",)
 
+    @property
+    def position_limit(self) -> int:
+        return self.config.max_position_embeddings - PADDING_POSITION - 1
+
 
 class MPNetModel(MPNetPreTrainedModel):
     """The encoder: ids in, one vector a token out, and one for the whole text.

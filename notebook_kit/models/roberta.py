@@ -125,6 +125,12 @@ class RobertaPreTrainedModel(PreTrainedModel):
     optional_weights = (r"(^|\.)pooler\.",)
     unused_weights = (r"position_ids$",)
 
+    @property
+    def position_limit(self) -> int:
+        return (
+            self.config.max_position_embeddings - self.config.pad_token_id - 1
+        )  # positions count from after the padding's
+
 
 class RobertaModel(RobertaPreTrainedModel):
     """The encoder: ids in, one vector a token out, and one for the whole text.

@@ -149,6 +149,14 @@ class PreTrainedModel(nn.Module):
         """The backbone without its head; the model itself if it is one."""
         return getattr(self, self.base_model_prefix, self)
 
+    @property
+    def position_limit(self) -> int | None:
+        """The longest sequence that the model has positions for, in tokens; None where positions are relative or rotary.
+
+        Padding counts as tokens, and either half of an encoder-decoder has this limit.
+        """
+        return None
+
     def num_parameters(self, only_trainable: bool = False) -> int:
         """How many numbers the model holds; shared ones count once."""
         return sum(p.numel() for p in self.parameters() if p.requires_grad or not only_trainable)
@@ -218,11 +226,6 @@ class PreTrainedModel(nn.Module):
         return table
 
     # Generating --------------------------------------------------------------------------------------------------
-
-    @property
-    def position_limit(self) -> int | None:
-        """The most tokens that the model has learned positions for; None if there is no such limit."""
-        return None
 
     @classmethod
     def can_generate(cls) -> bool:

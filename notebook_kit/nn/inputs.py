@@ -15,7 +15,7 @@ from torch import nn
 
 from notebook_kit.nn.base import PreTrainedModel
 
-__all__ = ["ModelInputs", "ModelTraits", "inputs_of", "takes_name", "unwrap"]
+__all__ = ["ModelInputs", "ModelTraits", "inputs_of", "position_limit", "takes_name", "unwrap", "vocabulary_size"]
 
 # The field's names for the one input that a model cannot do without: text, images, samples, spectrograms.
 _MAIN_NAMES = ("input_ids", "pixel_values", "input_values", "input_features")
@@ -80,6 +80,44 @@ def unwrap(model: Any) -> Any:
         if inner is None or inner is model:
             return model
         model = inner
+
+
+def position_limit(model: Any) -> int | None:
+    """The longest sequence, in tokens, that `model` has positions for; None if there is no such limit.
+
+    Of a model of another library this is what its config says, provided that the model holds a table of that many
+    positions: rotary and relative positions go on beyond the length that a config names.
+    """
+    model = unwrap(model)
+    if isinstance(model, PreTrainedModel):
+        return model.position_limit
+    longest = getattr(getattr(model, "config", None), "max_position_embeddings", None)
+    if not isinstance(longest, int):
+        return None
+    words = _token_table(model)
+    for table in model.modules():
+        # BART and its kin have two rows more than positions.
+        if not isinstance(table, nn.Embedding) or (words is not None and table.weight is words.weight):
+            continue
+        if 0 <= table.num_embeddings - longest <= 2:
+            padded = table.num_embeddings == longest and table.padding_idx is not None
+            return longest - table.padding_idx - 1 if padded else longest  # type: ignore[operator]  # as RoBERTa counts
+    return None
+
+
+def vocabulary_size(model: Any) -> int | None:
+    """How many token ids `model` knows; None if it reads no tokens."""
+    table = _token_table(unwrap(model))
+    return None if table is None else table.num_embeddings
+
+
+def _token_table(model: Any) -> nn.Embedding | None:
+    """The embeddings of tokens; None for a model that has no such table or does not say which it is."""
+    try:
+        table = model.get_input_embeddings()
+    except (AttributeError, NotImplementedError):
+        return None
+    return table if isinstance(table, nn.Embedding) else None
 
 
 def takes_name(function: Callable[..., Any], name: str) -> bool:
