@@ -21,7 +21,7 @@ _HOMES = {
     ],
     "recording.controls": ["RunControls"],
     "language_modeling": ["DataCollatorForLanguageModeling", "pack_blocks"],
-    "metrics": ["EvalLoopOutput", "EvalPrediction", "PredictionOutput", "TrainOutput"],
+    "evaluation": ["EvalLoopOutput", "EvalPrediction", "PredictionOutput", "TrainOutput"],
     "recording.monitor": ["RunMonitor"],
     "display": ["PrinterCallback", "ProgressCallback"],
     "recording.record": ["RunRecord"],
@@ -58,14 +58,14 @@ if TYPE_CHECKING:
     from notebook_kit.training.collators import default_data_collator as default_data_collator
     from notebook_kit.training.display import PrinterCallback as PrinterCallback
     from notebook_kit.training.display import ProgressCallback as ProgressCallback
+    from notebook_kit.training.evaluation import EvalLoopOutput as EvalLoopOutput
+    from notebook_kit.training.evaluation import EvalPrediction as EvalPrediction
+    from notebook_kit.training.evaluation import PredictionOutput as PredictionOutput
+    from notebook_kit.training.evaluation import TrainOutput as TrainOutput
     from notebook_kit.training.language_modeling import (
         DataCollatorForLanguageModeling as DataCollatorForLanguageModeling,
     )
     from notebook_kit.training.language_modeling import pack_blocks as pack_blocks
-    from notebook_kit.training.metrics import EvalLoopOutput as EvalLoopOutput
-    from notebook_kit.training.metrics import EvalPrediction as EvalPrediction
-    from notebook_kit.training.metrics import PredictionOutput as PredictionOutput
-    from notebook_kit.training.metrics import TrainOutput as TrainOutput
     from notebook_kit.training.optimization import get_scheduler as get_scheduler
     from notebook_kit.training.recording.controls import RunControls as RunControls
     from notebook_kit.training.recording.monitor import RunMonitor as RunMonitor

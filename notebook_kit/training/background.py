@@ -16,7 +16,7 @@ from notebook_kit.errors import ConfigurationError, RunTimeoutError
 from notebook_kit.training.recording.controls import ControlsCallback, RunControls
 
 if TYPE_CHECKING:
-    from notebook_kit.training.metrics import TrainOutput
+    from notebook_kit.training.evaluation import TrainOutput
     from notebook_kit.training.trainer import Trainer
 
 __all__ = ["BackgroundRun"]

@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import os
-import sys
 import warnings
-from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from notebook_kit.errors import ConfigurationError, NotebookKitWarning
@@ -282,69 +279,18 @@ class EarlyStoppingCallback(TrainerCallback, ExportableState):
         }
 
 
+class PublishCallback(TrainerCallback):
+    """Uploads the model at each save and at the end of a run, as `args.hub_strategy` says."""
+
+    def on_save(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any) -> Any:
+        if args.hub_strategy != "end":
+            kwargs["trainer"].push_to_hub(f"Training in progress, step {state.global_step}")
+
+    def on_train_end(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any) -> Any:
+        kwargs["trainer"].push_to_hub("End of training")
+
+
 def metric_key(args: TrainingArguments) -> str:
     """The key among the metrics of an evaluation that decides which model is the best."""
     name = args.metric_for_best_model or "loss"
     return name if name.startswith("eval_") else f"eval_{name}"
-
-
-# Layers above may put functions here that make the callback which shows a run; the first that gives one is used in place
-# of the progress bar. The training layer itself knows none of them. Others are found as entry points of this group.
-display_makers: list[Callable[[TrainingArguments], TrainerCallback | None]] = []
-DISPLAY_GROUP = "notebook_kit.displays"
-DISPLAY_VARIABLE = "NOTEBOOK_KIT_DISPLAY"
-
-
-def default_callbacks(args: TrainingArguments, given: Iterable[Any] = ()) -> list[TrainerCallback]:
-    """The callbacks that every Trainer has: the flow, and one that shows the run.
-
-    What shows it: in a notebook the panel that is installed as an entry point of the group `notebook_kit.displays`,
-    elsewhere a progress bar; with `disable_tqdm=True` lines of text everywhere. The environment variable `NOTEBOOK_KIT_DISPLAY=bar`
-    asks for the bar everywhere. Nothing is added if one of the `given` callbacks shows the run itself.
-    """
-    if any(getattr(callback, "shows_run", False) for callback in given):
-        return [DefaultFlowCallback()]
-    return [DefaultFlowCallback(), _display(args)]
-
-
-def _display(args: TrainingArguments) -> TrainerCallback:
-    from notebook_kit.training.display import PrinterCallback, ProgressCallback
-
-    if os.environ.get(DISPLAY_VARIABLE, "").lower() != "bar" and args.process_index == 0:
-        for maker in [*display_makers, *([] if args.disable_tqdm else _installed_displays())]:
-            try:
-                shown = maker(args)
-            except Exception as error:
-                warnings.warn(
-                    f"The display of the run could not be made ({type(error).__name__}: {error}), so there is a progress bar"
-                    f" instead. Set the environment variable {DISPLAY_VARIABLE}=bar to have it always.",
-                    NotebookKitWarning,
-                    stacklevel=4,
-                )
-                continue
-            if shown is not None:
-                return shown
-    return PrinterCallback() if args.disable_tqdm else ProgressCallback()
-
-
-def _installed_displays() -> list[Callable[[TrainingArguments], TrainerCallback | None]]:
-    """The makers of displays that are installed; looked up in the kernel of a notebook alone."""
-    if not in_notebook():
-        return []
-    from importlib.metadata import entry_points
-
-    return [lambda args, point=point: point.load()(args) for point in entry_points(group=DISPLAY_GROUP)]  # type: ignore[misc]
-
-
-def in_notebook() -> bool:
-    """Whether this process is the kernel of a notebook. Imports nothing.
-
-    Example:
-        >>> in_notebook()
-        False
-    """
-    shells = sys.modules.get("ipykernel.zmqshell")
-    ipython = sys.modules.get("IPython")
-    shell = ipython.get_ipython() if shells is not None and ipython is not None else None
-    # Colab's shell is a subclass of this one.
-    return shell is not None and isinstance(shell, shells.ZMQInteractiveShell)  # type: ignore[union-attr]

@@ -11,7 +11,7 @@ import torch
 from notebook_kit.errors import ConfigurationError, NotebookKitWarning
 from notebook_kit.training import checkpointing
 from notebook_kit.training.callbacks import metric_key
-from notebook_kit.training.metrics import TrainOutput, speed_metrics
+from notebook_kit.training.evaluation import TrainOutput, speed_metrics
 from notebook_kit.training.seeding import restore_rng_states, rng_states
 
 if TYPE_CHECKING:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import tempfile
 from collections.abc import Callable, Sized
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -13,8 +14,7 @@ from torch.utils.data import DataLoader
 from notebook_kit.errors import InputError
 from notebook_kit.training import checkpointing
 from notebook_kit.training.data import check_dataset, fit_columns, lengths_for_grouping, make_loader
-from notebook_kit.training.optimization import get_scheduler
-from notebook_kit.training.optimizers import optimizer_class_and_options, parameter_groups
+from notebook_kit.training.optimization import get_scheduler, optimizer_class_and_options, parameter_groups
 
 if TYPE_CHECKING:
     from accelerate import Accelerator
@@ -186,10 +186,27 @@ class TrainerParts:
         revision: str | None = None,
         **kwargs: Any,
     ) -> Any:
-        """Write the model and upload it to the Hub as `args.hub_model_id`, or under the output folder's name."""
-        from notebook_kit.training.publishing import publish
+        """Write the model and upload it to the Hub as `args.hub_model_id`, or under the output folder's name.
 
-        return publish(self, commit_message, token, revision)
+        Returns:
+            What the Hub answers; None on processes that write nothing.
+        """
+        if not self.is_world_process_zero():
+            return None
+        from notebook_kit.hub import push_folder
+
+        args = self.args
+        # The output folder also holds checkpoints with the optimizer's state, which are not for others.
+        with tempfile.TemporaryDirectory() as folder:
+            self.save_model(folder, _internal_call=True)
+            return push_folder(
+                folder,
+                args.hub_model_id or Path(args.output_dir or "").resolve().name,
+                token=token or args.hub_token,
+                private=args.hub_private_repo,
+                commit_message=commit_message,
+                revision=revision or args.hub_revision,
+            )
 
     # ----------------------------------------------------------------------------------------------------- callbacks
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 import warnings
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -14,8 +13,8 @@ from torch import nn
 from notebook_kit.errors import CheckpointError, NotebookKitWarning
 from notebook_kit.training import checkpointing
 from notebook_kit.training.arguments import TrainingArguments
+from notebook_kit.training.data import batches_after
 from notebook_kit.training.losses import LossMeter
-from notebook_kit.training.sampling import EpochSampler, LengthGroupedBatchSampler
 from notebook_kit.training.seeding import restore_rng_states
 from notebook_kit.training.state import ExportableState, TrainerState
 
@@ -142,26 +141,3 @@ class Resumption:
         batches = batches_after(loader, 0 if ignore_data_skip else position.batches)
         self.restore_generators()
         return batches
-
-
-def batches_after(loader: Any, done: int) -> Iterator[Any]:
-    """The batches of `loader` but the first `done`."""
-    if not done:
-        return iter(loader)
-    if _order_is_ours(loader):
-        from accelerate import skip_first_batches
-
-        # The order depends on no shared generator, so the examples that are skipped need not be read.
-        return iter(skip_first_batches(loader, done))
-    batches = iter(loader)
-    next(itertools.islice(batches, done - 1, done), None)
-    return batches
-
-
-def _order_is_ours(loader: Any) -> bool:
-    part = getattr(loader, "batch_sampler", None)
-    while part is not None:
-        if isinstance(part, (EpochSampler, LengthGroupedBatchSampler)):
-            return True
-        part = getattr(part, "batch_sampler", None) or getattr(part, "sampler", None)
-    return False

@@ -18,7 +18,7 @@ from notebook_kit.training.arguments import TrainingArguments, _accept_old_spell
 from notebook_kit.training.trainer import Trainer
 
 if TYPE_CHECKING:
-    from notebook_kit.training.metrics import PredictionOutput
+    from notebook_kit.training.evaluation import PredictionOutput
 
 __all__ = ["Seq2SeqTrainer", "Seq2SeqTrainingArguments"]
 

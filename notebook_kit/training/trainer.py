@@ -19,7 +19,7 @@ from notebook_kit.errors import ConfigurationError, NotebookKitWarning
 from notebook_kit.nn.inputs import ModelTraits, takes_name
 from notebook_kit.training.arguments import TrainingArguments
 from notebook_kit.training.background import BackgroundRun, check_free, one_run
-from notebook_kit.training.callbacks import CallbackList, default_callbacks
+from notebook_kit.training.callbacks import CallbackList, PublishCallback
 from notebook_kit.training.checks import (
     Plan,
     call_model_init,
@@ -30,16 +30,23 @@ from notebook_kit.training.checks import (
     length_of,
 )
 from notebook_kit.training.collators import DataCollatorWithPadding, default_data_collator
-from notebook_kit.training.data import check_dataset
+from notebook_kit.training.data import check_dataset, set_epoch
+from notebook_kit.training.display import default_callbacks
 from notebook_kit.training.distributed import as_inputs, explain_memory, make_accelerator, to_device
-from notebook_kit.training.evaluation import evaluation_pass, predict_batch
+from notebook_kit.training.evaluation import (
+    EvalLoopOutput,
+    EvalPrediction,
+    PredictionOutput,
+    TrainOutput,
+    evaluation_pass,
+    predict_batch,
+    speed_metrics,
+)
 from notebook_kit.training.interrupts import Interrupts
 from notebook_kit.training.loop import conclude, evaluate_in_train, interrupted_message, log_losses, save_checkpoint
 from notebook_kit.training.losses import LastStep, LossMeter, count_labels, loss_of, smoothed_loss
-from notebook_kit.training.metrics import EvalLoopOutput, EvalPrediction, PredictionOutput, TrainOutput, speed_metrics
 from notebook_kit.training.parts import TrainerParts
 from notebook_kit.training.resuming import Position, Resumption
-from notebook_kit.training.sampling import set_epoch
 from notebook_kit.training.seeding import rng_states, set_seed
 from notebook_kit.training.state import TrainerControl, TrainerState
 
@@ -157,8 +164,6 @@ class Trainer(TrainerParts):
         self._inspect_model()
         self.callback_handler = CallbackList(self, [*default_callbacks(self.args, callbacks or ()), *(callbacks or [])])
         if self.args.push_to_hub:
-            from notebook_kit.training.publishing import PublishCallback
-
             self.add_callback(PublishCallback())
         self.emit("on_init_end")
 

@@ -18,7 +18,15 @@ from test_controls import LONG, At, events, wait_until
 from tiny_training import assert_same_weights, bert, dataset, trainer, weights
 
 from notebook_kit.errors import ConfigurationError, InputError, NotebookKitWarning, RunTimeoutError
-from notebook_kit.training import PrinterCallback, ProgressCallback, RunMonitor, RunRecord, TrainerCallback, callbacks
+from notebook_kit.training import (
+    DefaultFlowCallback,
+    PrinterCallback,
+    ProgressCallback,
+    RunMonitor,
+    RunRecord,
+    TrainerCallback,
+    display,
+)
 
 
 def held(folder, **options):
@@ -283,8 +291,8 @@ class Point:
 @pytest.fixture
 def notebook(monkeypatch):
     """As if in a notebook, with these displays installed."""
-    monkeypatch.setattr(callbacks, "in_notebook", lambda: True)
-    monkeypatch.delenv(callbacks.DISPLAY_VARIABLE, raising=False)
+    monkeypatch.setattr(display, "in_notebook", lambda: True)
+    monkeypatch.delenv(display.DISPLAY_VARIABLE, raising=False)
     asked, points = [], []
 
     def entry_points(group):
@@ -297,7 +305,7 @@ def notebook(monkeypatch):
 
 def display_of(folder, **options):
     made = trainer(folder, **options).callbacks
-    return [type(callback) for callback in made if not isinstance(callback, callbacks.DefaultFlowCallback)]
+    return [type(callback) for callback in made if not isinstance(callback, DefaultFlowCallback)]
 
 
 def test_an_installed_display_is_shown_in_place_of_the_bar(tmp_path, notebook):
@@ -319,7 +327,7 @@ def test_who_asks_for_quiet_gets_no_display(tmp_path, notebook):
 
 def test_the_environment_can_ask_for_the_bar(tmp_path, notebook, monkeypatch):
     notebook[0].append(Point(lambda: lambda args: Panel()))
-    monkeypatch.setenv(callbacks.DISPLAY_VARIABLE, "bar")
+    monkeypatch.setenv(display.DISPLAY_VARIABLE, "bar")
     assert display_of(tmp_path, disable_tqdm=False) == [ProgressCallback] and not notebook[1]
 
 
@@ -351,13 +359,13 @@ def test_outside_a_notebook_nothing_is_looked_up(tmp_path, monkeypatch):
         raise AssertionError("looked up")
 
     monkeypatch.setattr("importlib.metadata.entry_points", entry_points)
-    assert not callbacks.in_notebook()
+    assert not display.in_notebook()
     assert display_of(tmp_path, disable_tqdm=False) == [ProgressCallback]
 
 
 def test_in_the_kernel_of_a_notebook(tmp_path):
     nbclient, nbformat = pytest.importorskip("nbclient"), pytest.importorskip("nbformat")
-    code = "import sys; from notebook_kit.training.callbacks import in_notebook; print(in_notebook(), 'torch' in sys.modules)"
+    code = "import sys; from notebook_kit.training.display import in_notebook; print(in_notebook(), 'torch' in sys.modules)"
     notebook = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(code)])
     nbclient.NotebookClient(notebook, timeout=120, kernel_name="python3").execute(cwd=str(tmp_path))
     assert notebook.cells[0].outputs[0]["text"].split()[0] == "True"

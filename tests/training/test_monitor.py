@@ -23,8 +23,8 @@ from tiny_training import Line, line_rows, rows, trainer
 
 from notebook_kit.errors import InputError
 from notebook_kit.training import RunMonitor, RunRecord, Trainer, TrainerCallback
-from notebook_kit.training.folders import continued_run, new_run
-from notebook_kit.training.measuring import DeviceNumbers, count_samples, count_tokens, memory
+from notebook_kit.training.recording.record import continued_run, new_run
+from notebook_kit.training.recording.steps import DeviceNumbers, count_samples, count_tokens, memory
 
 both = pytest.mark.parametrize("make", [our_trainer, hf_trainer])
 EACH_STEP = {"loss", "epoch", "step_time", "learning_rate", "samples_per_second", "tokens_per_second"}

@@ -12,8 +12,8 @@ from notebook_kit.training import (
     PrinterCallback,
     ProgressCallback,
     TrainerCallback,
-    callbacks,
     default_data_collator,
+    display,
 )
 from notebook_kit.training.callbacks import EVENTS
 
@@ -116,7 +116,7 @@ def test_a_layer_above_can_show_the_run_instead(tmp_path, monkeypatch):
     class Panel(TrainerCallback):
         pass
 
-    monkeypatch.setattr(callbacks, "display_makers", [lambda args: None, lambda args: Panel()])
+    monkeypatch.setattr(display, "display_makers", [lambda args: None, lambda args: Panel()])
     assert isinstance(trainer(tmp_path).callbacks[1], Panel)
 
 

@@ -17,7 +17,7 @@ from notebook_kit.training import (
     DataCollatorWithPadding,
     default_data_collator,
 )
-from notebook_kit.training.sampling import (
+from notebook_kit.training.data import (
     EpochSampler,
     LengthGroupedBatchSampler,
     SortedBatchSampler,

@@ -5,8 +5,7 @@ from tiny_training import Line, bert, line_rows, trainer
 
 import notebook_kit.training as ours
 from notebook_kit.errors import ConfigurationError
-from notebook_kit.training.optimization import SCHEDULES
-from notebook_kit.training.optimizers import decayed_names, parameter_groups
+from notebook_kit.training.optimization import SCHEDULES, decayed_names, parameter_groups
 
 CASES = [
     ("linear", {}),
