@@ -35,20 +35,44 @@ __all__ = [
 
 
 class AttentionSite:
-    """A place in a model from which attention is computed: its layer, and which attention of that layer.
+    """A place in a model from which attention is computed: which layer, which attention of that layer, between what.
 
     Args:
         layer: Index of the layer, from 0.
         heads: How many heads the layer has.
         kind: `"self"` in an encoder, `"decoder"` for a decoder's attention to itself, `"cross"` for a decoder's
             attention to the encoder.
+        rows: The name of the axis that attends, as samples call it: "text" (of `input_ids`), "decoder text" (of
+            `decoder_input_ids`), "patches", "frames", "queries". `"text"` unless given; for `"cross"`, `"decoder text"`.
+        columns: The name of the axis attended to; `rows` unless given, and for `"cross"`, `"text"`.
+        unfold: For a model that attends in a form of its own, such as windows or reduced keys: turns the weights that
+            `attend` forms, `(batch x windows, heads, from, to)`, into `(batch, heads, rows, columns)`. Only attention that
+            is looked at goes through it; a record keeps what `attend` formed.
+
+    Example:
+        >>> AttentionSite(0, 12, rows="patches")
+        AttentionSite(layer=0, heads=12, kind='self', rows='patches', columns='patches')
     """
 
-    def __init__(self, layer: int, heads: int, kind: str = "self") -> None:
-        self.layer, self.heads, self.kind = layer, heads, kind
+    def __init__(
+        self,
+        layer: int,
+        heads: int,
+        kind: str = "self",
+        *,
+        rows: str | None = None,
+        columns: str | None = None,
+        unfold: Callable[[Tensor], Tensor] | None = None,
+    ) -> None:
+        self.layer, self.heads, self.kind, self.unfold = layer, heads, kind, unfold
+        self.rows = rows or ("decoder text" if kind == "cross" else "text")
+        self.columns = columns or ("text" if kind == "cross" else self.rows)
 
     def __repr__(self) -> str:
-        return f"AttentionSite(layer={self.layer}, heads={self.heads}, kind={self.kind!r})"
+        return (
+            f"AttentionSite(layer={self.layer}, heads={self.heads}, kind={self.kind!r}, "
+            f"rows={self.rows!r}, columns={self.columns!r})"
+        )
 
 
 class _Watch:

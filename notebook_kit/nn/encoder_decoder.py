@@ -84,9 +84,15 @@ def decoder_cache(decoder: Any, past_key_values: KVCache | None, use_cache: bool
     return None
 
 
-def decoder_sites(layers: int, heads: int) -> list[tuple[AttentionSite, AttentionSite]]:
-    """For each layer of a decoder, where it attends to itself and where to the encoder."""
-    return [(AttentionSite(layer, heads, "decoder"), AttentionSite(layer, heads, "cross")) for layer in range(layers)]
+def decoder_sites(layers: int, heads: int, encoder: str = "text") -> list[tuple[AttentionSite, AttentionSite]]:
+    """For each layer of a decoder, where it attends to itself and where to the encoder, whose axis is named `encoder`."""
+    return [
+        (
+            AttentionSite(layer, heads, "decoder", rows="decoder text"),
+            AttentionSite(layer, heads, "cross", columns=encoder),
+        )
+        for layer in range(layers)
+    ]
 
 
 @contextmanager

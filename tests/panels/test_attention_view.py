@@ -16,6 +16,7 @@ from notebook_kit.errors import InputError
 from notebook_kit.inspection.attention.scores import SCORES
 from notebook_kit.nn.attention import record_attention
 from notebook_kit.panels import AttentionView, set_language
+from notebook_kit.panels.attention_view.answers import Answers
 from notebook_kit.panels.panel import FACE_BYTES
 
 HOSTILE = [
@@ -365,7 +366,7 @@ def test_answers_are_kept(weights, monkeypatch):
     view = AttentionView(weights)
     question = view._question("look", layer=2)
     first = answer(view, "look", question)[1][0]
-    monkeypatch.setattr(AttentionView, "_look", lambda *_: pytest.fail("computed again"))
+    monkeypatch.setattr(Answers, "shown", lambda *_: pytest.fail("computed again"))
     assert answer(view, "look", dict(reversed(question.items())))[1][0] is first
 
 

@@ -73,7 +73,7 @@ def test_the_last_row_is_what_the_model_says(family, tokenizer):
     best = chances.topk(5)
     assert last["id"].tolist() == best.indices.flatten().tolist()
     assert torch.allclose(torch.tensor(last["probability"].to_numpy()).float(), best.values.flatten(), atol=1e-6)
-    layers = len(view._reading.numbers)
+    layers = len(view._answers.reading.numbers)
     assert sorted(frame["layer"].unique()) == list(range(-1, layers)) and len(frame) == (layers + 1) * ids.shape[1] * 5
 
 
@@ -102,7 +102,7 @@ def test_only_the_block_that_is_looked_at_crosses(model, tokenizer, monkeypatch)
     view = AttentionView(model, " ".join([TEXT] * 5), tokenizer=tokenizer)
     assert not calls, "nothing is computed before it is asked for"
     frame = view.logit_lens(top=5)
-    length = len(view._reading.rows)
+    length = len(view._answers.reading.rows)
     content, [ids, chances] = asked(view, "lens", first=16)
     values = content["answer"]
     assert (values["first"], values["count"], values["positions"]) == (16, 16, length)
@@ -118,7 +118,7 @@ def test_only_the_block_that_is_looked_at_crosses(model, tokenizer, monkeypatch)
     assert content["answer"]["first"] == length - 1
     assert len(calls) == 1
     view.text = "the log"
-    assert asked(view, "lens", first=0)[0]["answer"]["positions"] == len(view._reading.rows) and len(calls) == 2
+    assert asked(view, "lens", first=0)[0]["answer"]["positions"] == len(view._answers.reading.rows) and len(calls) == 2
 
 
 def test_a_reference_model_has_a_lens_too(model, tokenizer, tmp_path):
@@ -177,7 +177,7 @@ def test_face_figure_and_file(tokenizer, tmp_path):
     page = view._repr_mimebundle_()[0]["text/html"]
     assert len(page) <= FACE_BYTES and "<script" not in page and "<img src=x" not in page and "&lt;" in page
     texts = [text.get_text() for text in view.figure().axes[0].texts]
-    assert len(texts) == 4 * len(view._reading.rows)
+    assert len(texts) == 4 * len(view._answers.reading.rows)
     written = view.to_html(tmp_path / "lens.html").read_text(encoding="utf-8")
     assert "<script>alert" not in written and "<img src=x" not in written
     data = json.loads(re.search(r'<script type="application/json" id="data">(.*?)</script>', written, re.S)[1])

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from notebook_kit.errors import InputError
-from notebook_kit.inspection.attention.axes import Tokens
+from notebook_kit.inspection.attention.axes import Axis
 
 __all__ = ["Lens", "Shown", "look"]
 
@@ -21,7 +21,7 @@ class Lens:
         hide_special: Leave special tokens out, as rows and as columns.
         renormalise: Then scale each row to the sum it had, so that the rest shares what went to special tokens.
         direction: "all", "a_to_b" (rows of the first text, columns of the second) or "b_to_a".
-        merge_words: Merge the pieces of a word: sum over "to", mean over "from".
+        merge_words: Merge what belongs together, such as the pieces of a word: sum over "to", mean over "from".
     """
 
     hide_special: bool = False
@@ -43,12 +43,12 @@ class Shown:
     columns: list[list[int]]
 
 
-def look(weights: Tensor, rows: Tokens, columns: Tokens, lens: Lens) -> Shown:
+def look(weights: Tensor, rows: Axis, columns: Axis, lens: Lens) -> Shown:
     """Look at attention through a lens.
 
     Args:
         weights: `(..., from, to)`.
-        rows: The tokens that attend.
+        rows: The positions that attend.
         columns: Those attended to.
         lens: How.
 
@@ -66,15 +66,15 @@ def look(weights: Tensor, rows: Tokens, columns: Tokens, lens: Lens) -> Shown:
     if lens.is_plain:
         return Shown(weights, [[i] for i in range(len(rows))], [[i] for i in range(len(columns))])
     a, b = {"all": (None, None), "a_to_b": (0, 1), "b_to_a": (1, 0)}[lens.direction]
-    kept_rows = _kept(rows, lens.hide_special, a)
-    kept_columns = _kept(columns, lens.hide_special, b)
+    kept_rows = rows.kept(lens.hide_special, a)
+    kept_columns = columns.kept(lens.hide_special, b)
     if not kept_rows or not kept_columns:
         if lens.direction != "all":
             raise InputError("There is no second text here.", next_step="Give text_pair, or show all tokens.")
         raise InputError("All tokens here are special.", next_step="Show special tokens, or write a text.")
     if lens.hide_special and lens.renormalise:
         # Shared out among all that is not special, before one text is picked: a row then says the same in any direction.
-        ordinary = _kept(columns, True, None)
+        ordinary = columns.kept(hide_special=True)
         rest = weights[..., ordinary].sum(-1, keepdim=True)
         whole = weights.sum(-1, keepdim=True)
         weights = torch.where(rest > 0, weights * (whole / rest.clamp_min(torch.finfo(weights.dtype).tiny)), 0.0)
@@ -84,28 +84,10 @@ def look(weights: Tensor, rows: Tokens, columns: Tokens, lens: Lens) -> Shown:
         weights = weights[..., kept_columns]
     if not lens.merge_words:
         return Shown(weights, [[i] for i in kept_rows], [[i] for i in kept_columns])
-    row_groups, column_groups = _words(rows, kept_rows), _words(columns, kept_columns)
+    row_groups, column_groups = rows.merged(kept_rows), columns.merged(kept_columns)
     sizes = torch.tensor([len(group) for group in row_groups], dtype=weights.dtype)[:, None]
     merged = _membership(row_groups, weights.dtype) @ weights / sizes @ _membership(column_groups, weights.dtype).T
     return Shown(merged, row_groups, column_groups)
-
-
-def _kept(tokens: Tokens, hide_special: bool, segment: int | None) -> list[int]:
-    return [
-        i
-        for i, (special, part) in enumerate(zip(tokens.special, tokens.segments, strict=True))
-        if not (hide_special and special) and segment in (None, part)
-    ]
-
-
-def _words(tokens: Tokens, kept: list[int]) -> list[list[int]]:
-    groups: list[list[int]] = []
-    for i in kept:
-        if groups and tokens.words[groups[-1][-1]] == tokens.words[i]:
-            groups[-1].append(i)
-        else:
-            groups.append([i])
-    return groups
 
 
 def _membership(groups: list[list[int]], dtype: torch.dtype) -> Tensor:

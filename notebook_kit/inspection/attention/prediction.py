@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from notebook_kit.errors import InputError
+from notebook_kit.inspection.attention.axes import TokenAxis
 from notebook_kit.inspection.attention.reading import Reading, evaluating, has_sites
 from notebook_kit.nn.attention import ablate_heads
 
@@ -72,18 +73,17 @@ def predictions(
 
 def _described(model, tokenizer, reading: Reading, before, after) -> tuple[str, list[dict[str, Any]]]:
     config = getattr(model, "config", None)
-    if "start_logits" in before:
-        return "answers", _answers(reading, before, after)
+    if "start_logits" in before and isinstance(reading.rows, TokenAxis):
+        return "answers", _answers(reading.rows, before, after)
     logits, changed = before.get("logits"), after.get("logits")
     if logits is None or changed is None:
         return "states", _states(reading, before, after)
     if logits.dim() == 1:
         return "classes", _classes(config, logits, changed)
-    if logits.shape[-1] == getattr(config, "vocab_size", None) and logits.shape[-1] != getattr(
-        config, "num_labels", None
-    ):
+    is_vocabulary = logits.shape[-1] == getattr(config, "vocab_size", None)
+    if is_vocabulary and reading.rows.ids and logits.shape[-1] != getattr(config, "num_labels", None):
         return _words(tokenizer, reading, logits, changed)
-    if logits.dim() == 2:
+    if logits.dim() == 2 and len(logits) == len(reading.rows):
         return "tokens", _token_labels(config, reading, logits, changed)
     return "states", _states(reading, before, after)
 
@@ -144,9 +144,8 @@ def _token_labels(config: Any, reading: Reading, logits: Tensor, changed: Tensor
     return rows[:ROWS]
 
 
-def _answers(reading: Reading, before: dict[str, Tensor], after: dict[str, Tensor]) -> list[dict[str, Any]]:
+def _answers(tokens: TokenAxis, before: dict[str, Tensor], after: dict[str, Tensor]) -> list[dict[str, Any]]:
     """The likeliest spans of either, of at most 15 tokens; their score is P(start) P(end)."""
-    tokens = reading.rows
     part = 1 if tokens.has_pair else 0
     allowed = torch.tensor([segment == part for segment in tokens.segments])
     scores = []

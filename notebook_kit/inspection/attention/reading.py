@@ -12,11 +12,22 @@ import torch
 from torch import Tensor, nn
 
 from notebook_kit.errors import InputError, NotebookKitError
-from notebook_kit.inspection.attention.axes import Tokens, encode, named_tokens
-from notebook_kit.nn.attention import AttentionRecord, record_attention, sites_of
+from notebook_kit.inspection.attention.axes import Axis, named_tokens
+from notebook_kit.inspection.attention.samples import Notice, Sample
+from notebook_kit.nn.attention import AttentionRecord, AttentionSite, record_attention, sites_of
 from notebook_kit.nn.inputs import inputs_of
 
-__all__ = ["KEPT_BYTES", "Reading", "asked_for", "evaluating", "has_sites", "read_model", "read_record", "read_tensors"]
+__all__ = [
+    "KEPT_BYTES",
+    "Reading",
+    "evaluating",
+    "has_sites",
+    "read",
+    "read_model",
+    "read_record",
+    "read_tensors",
+    "requested_attentions",
+]
 
 KEPT_BYTES = 256 * 2**20
 """Up to here attention is kept as float32; beyond it layer by layer as float16, which takes half."""
@@ -38,9 +49,9 @@ class Reading:
 
     layers: tuple[Tensor, ...]
     numbers: tuple[int, ...]
-    rows: Tokens
-    columns: Tokens
-    notices: tuple[tuple[str, dict[str, Any]], ...] = ()
+    rows: Axis
+    columns: Axis
+    notices: tuple[Notice, ...] = ()
     inputs: dict[str, Tensor] = field(default_factory=dict)
     kind: str = "self"
 
@@ -92,13 +103,13 @@ class Reading:
 
 def read_tensors(
     attentions: Any,
-    tokens: Sequence[Any] | Tokens | None = None,
-    to_tokens: Sequence[Any] | Tokens | None = None,
+    tokens: Sequence[Any] | Axis | None = None,
+    to_tokens: Sequence[Any] | Axis | None = None,
     *,
     numbers: Sequence[int] | None = None,
     example: int = 0,
     kind: str = "self",
-    notices: tuple[tuple[str, dict[str, Any]], ...] = (),
+    notices: tuple[Notice, ...] = (),
     inputs: dict[str, Tensor] | None = None,
 ) -> Reading:
     """A reading from bare tensors.
@@ -132,12 +143,12 @@ def read_tensors(
             )
     if F == 0 or T == 0 or any(layer.shape[0] == 0 for layer in layers):
         raise InputError("There is no token or no head in this attention.", next_step="Pass a text with tokens.")
-    rows = tokens if isinstance(tokens, Tokens) else named_tokens(range(F) if tokens is None else tokens)
+    rows = tokens if isinstance(tokens, Axis) else named_tokens(range(F) if tokens is None else tokens)
     if to_tokens is None and F == T:
         columns = rows
     else:
         columns = (
-            to_tokens if isinstance(to_tokens, Tokens) else named_tokens(range(T) if to_tokens is None else to_tokens)
+            to_tokens if isinstance(to_tokens, Axis) else named_tokens(range(T) if to_tokens is None else to_tokens)
         )
     for side, known, size in (("tokens", rows, F), ("to_tokens", columns, T)):
         if len(known) != size:
@@ -153,8 +164,8 @@ def read_tensors(
 
 def read_record(
     record: AttentionRecord,
-    tokens: Sequence[Any] | Tokens | None = None,
-    to_tokens: Sequence[Any] | Tokens | None = None,
+    tokens: Sequence[Any] | Axis | None = None,
+    to_tokens: Sequence[Any] | Axis | None = None,
     *,
     kind: str | None = None,
     example: int = 0,
@@ -183,34 +194,50 @@ def read_record(
     )
 
 
-def read_model(
-    model: nn.Module, tokenizer: Any, text: str, text_pair: str | None = None, *, kind: str | None = None
-) -> Reading:
-    """Run a model on a text and read its attention.
+def read(model: nn.Module, sample: Sample, *, kind: str | None = None) -> Reading:
+    """Run a model on a sample and read its attention.
 
     Args:
         model: A model of notebook_kit, or one of `transformers`.
-        tokenizer: Its tokenizer.
-        text: The text.
-        text_pair: The second text, or None.
+        sample: The input, from a tokenizer, an image processor, a feature extractor, or anything else; see `Sample`.
         kind: Which attention, where the model has several: "self", "decoder" or "cross".
 
     Raises:
-        InputError: If the model cannot give its attention, or cannot take the text.
+        InputError: If the model cannot give its attention, or the sample does not describe what it attends over.
+
+    Example:
+        >>> from notebook_kit import BertConfig, BertModel
+        >>> from notebook_kit.inspection.attention.axes import named_tokens
+        >>> model = BertModel(BertConfig(hidden_size=32, num_attention_heads=4, num_hidden_layers=2, vocab_size=50,
+        ...                              intermediate_size=64))
+        >>> reading = read(model, Sample({"input_ids": torch.tensor([[2, 7, 3]])}, {"text": named_tokens("abc")}))
+        >>> reading.heads, reading.rows.labels
+        ((4, 4), ('a', 'b', 'c'))
     """
-    features, tokens, cut = encode(tokenizer, text, text_pair)
-    if not tokens:
-        raise InputError("This text has no tokens.", next_step="Write a text.")
-    inputs = _inputs(model, features)
-    notices: tuple[tuple[str, dict[str, Any]], ...] = (("notice_cut", {"tokens": len(tokens)}),) if cut else ()
+    inputs = _inputs(model, sample.features)
+    notices = sample.notices
     with evaluating(model):
         if has_sites(model):
-            layers, numbers, kind, extra = _recorded(model, inputs, len(tokens), kind)
-            notices += extra
+            sites = _chosen_sites(model, sample, kind)
+            kind, rows, columns = sites[0].kind, sites[0].rows, sites[0].columns
+            size = 4 * len(sample.axis(rows)) * len(sample.axis(columns)) * sum(site.heads for site in sites)
+            layers, halved = _recorded(model, inputs, sites, size)
+            numbers, notices = [site.layer for site in sites], notices + halved
         else:
-            layers, kind = asked_for(model, inputs), "self"
+            layers, kind = requested_attentions(model, inputs), "self"
             numbers = list(range(len(layers)))
-    return read_tensors(layers, tokens, numbers=numbers, kind=kind, notices=notices, inputs=inputs)
+            rows = columns = next(iter(sample.axes))
+    F, T = layers[0].shape[-2:]
+    row_axis = sample.axis(rows, F)
+    column_axis = row_axis if sample.axis(columns) is sample.axis(rows) and F == T else sample.axis(columns, T)
+    return read_tensors(layers, row_axis, column_axis, numbers=numbers, kind=kind, notices=notices, inputs=inputs)
+
+
+def read_model(
+    model: nn.Module, tokenizer: Any, text: str, text_pair: str | None = None, *, kind: str | None = None
+) -> Reading:
+    """Run a model on a text or a pair of texts and read its attention; `read` with `Sample.of_text`."""
+    return read(model, Sample.of_text(tokenizer, text, text_pair), kind=kind)
 
 
 def has_sites(model: Any) -> bool:
@@ -288,7 +315,7 @@ def _layer(layer: Any, position: int, example: int) -> Tensor:
     return kept.cpu()
 
 
-def _finite(layers: list[Tensor], numbers: tuple[int, ...]) -> tuple[list[Tensor], list[tuple[str, dict[str, Any]]]]:
+def _finite(layers: list[Tensor], numbers: tuple[int, ...]) -> tuple[list[Tensor], list[Notice]]:
     """The layers with 0 for whatever is not finite, and notices of where that was and of negative weights."""
     kept, where, count, total, negative = [], [], 0, 0, False
     for number, layer in zip(numbers, layers, strict=True):
@@ -310,7 +337,7 @@ def _finite(layers: list[Tensor], numbers: tuple[int, ...]) -> tuple[list[Tensor
             "None of these weights is a finite number.",
             next_step="Look for rows that are masked everywhere, or overflow at half precision in the model.",
         )
-    notices: list[tuple[str, dict[str, Any]]] = []
+    notices: list[Notice] = []
     if count:
         shown = ", ".join(where[:12]) + (f" … +{len(where) - 12}" if len(where) > 12 else "")
         notices.append(("notice_not_finite", {"count": count, "heads": shown}))
@@ -319,24 +346,24 @@ def _finite(layers: list[Tensor], numbers: tuple[int, ...]) -> tuple[list[Tensor
     return kept, notices
 
 
-def _inputs(model: nn.Module, features: dict[str, list[int]]) -> dict[str, Tensor]:
+def _inputs(model: nn.Module, features: dict[str, Tensor]) -> dict[str, Tensor]:
     taken = inputs_of(model)
-    device = next((parameter.device for parameter in model.parameters()), torch.device("cpu"))
-    names = ("input_ids", "attention_mask", "token_type_ids")
+    like = next(model.parameters(), torch.empty(0))
     inputs = {
-        name: torch.tensor([features[name]], device=device)
-        for name in names
-        if name in features and (name in taken.names or (taken.takes_any and name != "token_type_ids"))
+        name: values.to(like.device, like.dtype if values.is_floating_point() else None)
+        for name, values in features.items()
+        if name in taken.names or (taken.takes_any and name != "token_type_ids")
     }
     start = getattr(getattr(model, "config", None), "decoder_start_token_id", None)
-    if (
-        "decoder_input_ids" in taken.names and start is not None
-    ):  # a decoder must be given something: the text, as in training
-        inputs["decoder_input_ids"] = torch.tensor([[start, *features["input_ids"][:-1]]], device=device)
+    if "decoder_input_ids" in taken.names and start is not None and "input_ids" in inputs:
+        # A decoder must be given something: the text, as in training.
+        ids = inputs["input_ids"]
+        inputs.setdefault("decoder_input_ids", torch.cat([ids.new_full((1, 1), start), ids[:, :-1]], dim=1))
     return inputs
 
 
-def _recorded(model: nn.Module, inputs: dict[str, Tensor], count: int, kind: str | None):
+def _chosen_sites(model: nn.Module, sample: Sample, kind: str | None) -> list[AttentionSite]:
+    """The sites of one kind over one pair of axes that the sample describes, by layer."""
     sites = sites_of(model)
     kinds = list(dict.fromkeys(site.kind for site in sites))
     if kind is not None and kind not in kinds:
@@ -344,22 +371,33 @@ def _recorded(model: nn.Module, inputs: dict[str, Tensor], count: int, kind: str
             f"{type(model).__name__} has no attention of the kind {kind!r}.",
             next_step=f"It has {', '.join(map(repr, kinds))}.",
         )
-    kind = kind or kinds[0]
-    numbers = sorted({site.layer for site in sites if site.kind == kind})
-    size = 4 * count * count * sum(site.heads for site in sites if site.kind == kind)
+    sites = [site for site in sites if site.kind == (kind or kinds[0])]
+    # A model of two towers has several: the one that the sample is for.
+    known = next((site for site in sites if {site.rows, site.columns} <= set(sample.axes)), sites[0])
+    chosen = [site for site in sites if (site.rows, site.columns) == (known.rows, known.columns)]
+    return sorted(chosen, key=lambda site: site.layer)
+
+
+def _recorded(
+    model: nn.Module, inputs: dict[str, Tensor], sites: list[AttentionSite], size: int
+) -> tuple[list[Tensor], tuple[Notice, ...]]:
+    """The weights of each site, `(heads, rows, columns)`; at half precision where `size`, their bytes, is large."""
     if size <= KEPT_BYTES:
-        with record_attention(model, kinds=[kind]) as record:
-            model(**inputs)
-        return [record.steps(number, kind)[-1][0].float() for number in numbers], numbers, kind, ()
+        return [weights.float() for weights in _recorded_in_one_run(model, inputs, sites)], ()
     layers = []
-    for number in numbers:  # one run a layer, so that no more than one stands there as float32
-        with record_attention(model, [number], kinds=[kind]) as record:
-            model(**inputs)
-        layers.append(record.steps(number, kind)[-1][0].to("cpu", torch.float16))
-    return layers, numbers, kind, (("notice_half", {"megabytes": round(size / 2**20)}),)
+    for site in sites:  # one run per layer, so that only one layer at a time is held at float32
+        layers += [weights.to("cpu", torch.float16) for weights in _recorded_in_one_run(model, inputs, [site])]
+    return layers, (("notice_half", {"megabytes": round(size / 2**20)}),)
 
 
-def asked_for(model: Any, inputs: dict[str, Tensor]) -> list[Tensor]:
+def _recorded_in_one_run(model: nn.Module, inputs: dict[str, Tensor], sites: list[AttentionSite]) -> list[Tensor]:
+    with record_attention(model, [site.layer for site in sites], kinds=[sites[0].kind]) as record:
+        model(**inputs)
+    found = zip(sites, record.of(sites), strict=True)
+    return [(weights if site.unfold is None else site.unfold(weights))[0] for site, weights in found]
+
+
+def requested_attentions(model: Any, inputs: dict[str, Tensor]) -> list[Tensor]:
     """The attention of a model of another library, through `output_attentions=True`."""
     name = type(model).__name__
     if not isinstance(model, nn.Module):

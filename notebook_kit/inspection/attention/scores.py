@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
-from notebook_kit.inspection.attention.axes import Tokens
+from notebook_kit.inspection.attention.axes import Axis
 
 if TYPE_CHECKING:
     from notebook_kit.inspection.attention.reading import Reading
@@ -18,8 +18,10 @@ SCORES = ("entropy", "distance", "previous", "next", "same", "special", "duplica
 """The scores, in the order of `head_scores`.
 
 - entropy: of a row, in nats, averaged over rows: 0 for one token, log(tokens) for all alike.
-- distance: how many tokens away the attention is, averaged.
-- previous, next, same: the mean weight of a token on the one before it, after it, and itself.
+- distance: how far away the attention is, averaged: in tokens, in patches (Dosovitskiy et al., An Image is Worth 16x16
+  Words, 2021, figure 7), in seconds; of what has a place, so not of a class token.
+- previous, next, same: the mean weight of a token on the one before it, after it, and itself; the first two only where
+  positions have an order.
 - special: the mean weight of ordinary tokens on special ones together (an attention sink).
 - duplicate: of tokens that occur again elsewhere, the mean weight on those other places.
 - induction: of tokens that occurred before, the mean weight on what followed them then (Olsson et al., In-context
@@ -29,7 +31,7 @@ Where there is nothing to average, the score is NaN.
 """
 
 
-def head_scores(weights: Tensor, rows: Tokens, columns: Tokens) -> Tensor:
+def head_scores(weights: Tensor, rows: Axis, columns: Axis) -> Tensor:
     """The scores of all heads of a layer.
 
     Args:
@@ -57,7 +59,11 @@ def _measured(weights: Tensor, templates: Tensor) -> Tensor:
         weights = weights / sums.clamp_min(torch.finfo(weights.dtype).tiny)
     entropy = torch.special.entr(weights.clamp_min(0)).sum(-1).mean(-1)
     # All other scores are sums of weights at certain places: one matrix product takes them together.
-    return torch.cat([entropy[:, None], weights.flatten(1) @ templates], dim=1)
+    found = weights.flatten(1) @ templates
+    if found.shape[-1] == len(SCORES):  # the last template is the share of attention that has a distance
+        found[:, 0] /= found[:, -1]
+        found = found[:, :-1]
+    return torch.cat([entropy[:, None], found], dim=1)
 
 
 def scores_of(reading: Reading) -> Tensor:
@@ -66,8 +72,11 @@ def scores_of(reading: Reading) -> Tensor:
     return torch.cat([_measured(layer, templates) for layer in reading.layers])
 
 
-def _templates(rows: Tokens, columns: Tokens) -> Tensor:
-    """For each score but the entropy what every weight counts towards it: `(from * to, scores - 1)`."""
+def _templates(rows: Axis, columns: Axis) -> Tensor:
+    """For each score but the entropy what every weight counts towards it: `(from * to, scores - 1)`.
+
+    Where some positions have no place there is one more: the share of attention between those that have one.
+    """
     F, T = len(rows), len(columns)
     nothing = torch.full((F, T), float("nan"))
     special = torch.tensor(columns.special)
@@ -86,18 +95,29 @@ def _templates(rows: Tokens, columns: Tokens) -> Tensor:
     followed = torch.zeros_like(earlier)
     followed[:, 1:] = earlier[:, :-1]
     followed &= apart != 0  # "the the": what followed the first is the second itself
-    return torch.stack(
-        [
-            apart.abs() / F,
-            _mean_over(apart == 1, place > 0),
-            _mean_over(apart == -1, place < T - 1),
-            _mean_over(apart == 0, everyone),
-            sink,
-            _mean_over(again, again.any(1)),
-            _mean_over(followed, followed.any(1)),
-        ],
-        dim=-1,
-    ).flatten(0, 1)
+    distances, placed = _distances(rows)
+    columns_ = [
+        distances,
+        _mean_over(apart == 1, place > 0) if rows.is_ordered else nothing,
+        _mean_over(apart == -1, place < T - 1) if rows.is_ordered else nothing,
+        _mean_over(apart == 0, everyone),
+        sink,
+        _mean_over(again, again.any(1)),
+        _mean_over(followed, followed.any(1)),
+    ]
+    return torch.stack(columns_ if placed is None else [*columns_, placed], dim=-1).flatten(0, 1)
+
+
+def _distances(axis: Axis) -> tuple[Tensor, Tensor | None]:
+    """Each distance as it counts towards the mean; and, where some positions have no place, 1 for each pair that has one."""
+    places = torch.from_numpy(axis.places)
+    between = (places[:, None] - places[None]).norm(dim=-1).float()
+    has_place = ~places.isnan().any(-1)
+    if bool(has_place.all()):
+        return between / len(axis), None
+    if not bool(has_place.any()):
+        return torch.full_like(between, float("nan")), None
+    return between.nan_to_num(0.0), (has_place[:, None] & has_place[None]).float()
 
 
 def _mean_over(places: Tensor, rows: Tensor) -> Tensor:

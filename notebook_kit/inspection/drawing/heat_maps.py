@@ -14,7 +14,7 @@ import numpy as np
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-__all__ = ["LABELLED", "heat_map_png", "lens_figure", "lines_figure", "matrix_figure", "png_of"]
+__all__ = ["LABELLED", "heat_map_png", "label_of", "lens_figure", "lines_figure", "matrix_figure", "palette", "png_of"]
 
 LABELLED = 48
 """Up to this many tokens a picture names each of them; beyond it the names would not be legible."""
@@ -103,14 +103,14 @@ def matrix_figure(
     figure.colorbar(image, ax=axes, shrink=0.8)
     small = 8 if max(len(rows), len(columns)) <= 24 else 6
     if len(columns) <= LABELLED:
-        axes.set_xticks(range(len(columns)), [_plain(label) for label in columns], rotation=90, fontsize=small)
+        axes.set_xticks(range(len(columns)), [label_of(label) for label in columns], rotation=90, fontsize=small)
     if len(rows) <= LABELLED:
-        axes.set_yticks(range(len(rows)), [_plain(label) for label in rows], fontsize=small)
+        axes.set_yticks(range(len(rows)), [label_of(label) for label in rows], fontsize=small)
     for i in chosen:
         axes.axhspan(i - 0.5, i + 0.5, fill=False, edgecolor="#4a9eff", linewidth=1.5)
     axes.set_xlabel("to")
     axes.set_ylabel("from")
-    axes.set_title(_plain(title, 90), fontsize=9)
+    axes.set_title(label_of(title, 90), fontsize=9)
     return figure
 
 
@@ -155,13 +155,13 @@ def lines_figure(
     )
     for i, label in enumerate(rows):
         heavy = "bold" if i in set(chosen) else "normal"
-        axes.text(-0.03, i, _plain(label), ha="right", va="center", fontsize=8, fontweight=heavy)
+        axes.text(-0.03, i, label_of(label), ha="right", va="center", fontsize=8, fontweight=heavy)
     for i, label in enumerate(columns):
-        axes.text(1.03, i, _plain(label), ha="left", va="center", fontsize=8)
+        axes.text(1.03, i, label_of(label), ha="left", va="center", fontsize=8)
     axes.set_xlim(-0.6, 1.6)
     axes.set_ylim(long - 0.4, -0.6)
     axes.axis("off")
-    axes.set_title(_plain(title, 90) + ("" if not signed else " (blue: more, orange: less)"), fontsize=9)
+    axes.set_title(label_of(title, 90) + ("" if not signed else " (blue: more, orange: less)"), fontsize=9)
     return figure
 
 
@@ -181,10 +181,12 @@ def lens_figure(
         for j, word in enumerate(line):
             back = colours[round(float(chances[i, j]) * 255)]
             ink = "black" if back.astype(int).sum() > 350 else "white"
-            axes.text(j, i, _plain(word, 8), ha="center", va="center", fontsize=7, color=ink)
-    axes.set_xticks(range(len(columns)), [_plain(label, 12) for label in columns], rotation=45, ha="right", fontsize=7)
-    axes.set_yticks(range(len(rows)), [_plain(label) for label in rows], fontsize=7)
-    axes.set_title(_plain(title, 90), fontsize=9)
+            axes.text(j, i, label_of(word, 8), ha="center", va="center", fontsize=7, color=ink)
+    axes.set_xticks(
+        range(len(columns)), [label_of(label, 12) for label in columns], rotation=45, ha="right", fontsize=7
+    )
+    axes.set_yticks(range(len(rows)), [label_of(label) for label in rows], fontsize=7)
+    axes.set_title(label_of(title, 90), fontsize=9)
     return figure
 
 
@@ -200,8 +202,8 @@ def png_of(figure: Figure, dpi: int = 80) -> bytes:
     return stream.getvalue()
 
 
-def _plain(label: Any, most: int = 24) -> str:
-    """A label as matplotlib must take it: `$` would begin a formula."""
+def label_of(label: Any, most: int = 24) -> str:
+    """A label of at most `most` characters, with `$` escaped, which would begin a formula."""
     text = str(label)
     text = text if len(text) <= most else text[: most - 1] + "…"
     return text.replace("$", r"\$")

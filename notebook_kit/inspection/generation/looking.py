@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from notebook_kit.errors import InputError, NotebookKitError
-from notebook_kit.inspection.attention.reading import asked_for, evaluating, has_sites
+from notebook_kit.inspection.attention.reading import evaluating, has_sites, requested_attentions
 from notebook_kit.inspection.generation.steps import Branch
 from notebook_kit.inspection.generation.writer import Writer
 from notebook_kit.nn.attention import record_attention, sites_of
@@ -149,7 +149,7 @@ def looked_at(
         first = len(branch.context) - 1
     with evaluating(writer.model):
         if not has_sites(writer.model):
-            found = asked_for(writer.model, inputs)
+            found = requested_attentions(writer.model, inputs)
             return {layer: found[layer][:, first:].cpu() for layer in layers}
         if "logits_to_keep" in inputs_of(writer.model).names:
             inputs["logits_to_keep"] = 1

@@ -1,127 +1,200 @@
-"""A view as it stands: its title, a figure, the static face, and what a file on disk can answer."""
+"""An attention view without its page: a title, a figure, the static face."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from typing import TYPE_CHECKING, Any
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
-from notebook_kit.errors import NotebookKitError
+from notebook_kit.inspection.attention.axes import Axis
+from notebook_kit.inspection.attention.lens import Shown
 from notebook_kit.inspection.attention.logit_lens import BLOCK
-from notebook_kit.inspection.drawing import heat_maps as drawing
+from notebook_kit.inspection.drawing import heat_maps
+from notebook_kit.inspection.drawing.pictures import Box, heat_over_picture
 from notebook_kit.panels.attention_view.transport import quantised
 from notebook_kit.panels.panel import Face
 
-if TYPE_CHECKING:
-    from notebook_kit.panels.attention_view.attention_view import AttentionView
-
-__all__ = ["face_of", "figure_of", "questions_of", "title_of"]
+__all__ = ["LensScene", "Scene", "title_of"]
 
 PAIRS = 20
-LENS_POSITIONS = 256
-"""How many positions of the logit lens a file on disk holds."""
 
 
-def title_of(view: AttentionView) -> str:
-    """What is shown, in one line of the language that is spoken."""
-    said = {key.partition(".")[2]: words for key, words in view._strings.items()}
-    heads = ", ".join(map(str, view.heads))
-    words = [said["title"].replace("{layer}", str(view.layer)).replace("{heads}", heads)]
-    if len(view.heads) > 1:
-        words.append(said[view.combine])
-    if view.hide_special:
-        words.append(said["said_renormalised" if view.renormalise else "said_hidden"])
-    if view.merge_words:
-        words.append(said["said_merged"])
-    if view.direction != "all":
-        words.append(said[view.direction])
-    if view.shown != "this":
-        words.append(said[view.shown])
-    return " · ".join(words)
+@dataclass(frozen=True, eq=False)
+class Scene:
+    """Attention as it is drawn.
+
+    Args:
+        name: The name of the model, or "".
+        title: What is shown, in one line.
+        words: The strings of the interface by their keys.
+        shown: The weights, and of which positions each row and column is made.
+        rows: The axis that attends.
+        columns: The axis attended to.
+        selected: The selected positions of `rows`.
+        threshold: Weights below it are not drawn.
+        as_lines: Draw lines, or a picture with colours where the axes have one; a matrix otherwise.
+        is_difference: Whether weights are differences.
+    """
+
+    name: str
+    title: str
+    words: Mapping[str, str]
+    shown: Shown
+    rows: Axis
+    columns: Axis
+    selected: Sequence[int]
+    threshold: float
+    as_lines: bool
+    is_difference: bool
+
+    @property
+    def row_labels(self) -> list[str]:
+        """The label of each row."""
+        return [self.rows.name_of(group) for group in self.shown.rows]
+
+    @property
+    def column_labels(self) -> list[str]:
+        """The label of each column."""
+        return [self.columns.name_of(group) for group in self.shown.columns]
+
+    @property
+    def chosen(self) -> list[int]:
+        """The rows that hold a selected position."""
+        return [i for i, group in enumerate(self.shown.rows) if set(group) & set(self.selected)]
+
+    def figure(self) -> Any:
+        """Lines, a picture, or a matrix, as a matplotlib `Figure`."""
+        weights = self.shown.weights.numpy()
+        signed = self.is_difference or bool((weights < 0).any())
+        if self.as_lines and self.columns.boxes is not None:
+            return self._picture(weights, signed)
+        if self.as_lines:
+            return heat_maps.lines_figure(
+                weights,
+                self.row_labels,
+                self.column_labels,
+                self.title,
+                chosen=self.chosen,
+                least=self.threshold,
+                signed=signed,
+            )
+        strong = np.where(np.abs(weights) < self.threshold, 0, weights)
+        return heat_maps.matrix_figure(
+            strong, self.row_labels, self.column_labels, self.title, signed, chosen=self.chosen
+        )
+
+    def _picture(self, weights: np.ndarray, signed: bool) -> Any:
+        """The weights of the selected rows over the picture; of the class token, or the mean, where none is selected."""
+        rows, labels = self.chosen, self.row_labels
+        if not rows and self.rows.special[self.shown.rows[0][0]]:
+            rows = [0]
+        values = weights[rows].sum(0) if rows else weights.mean(0)
+        what = ", ".join(labels[i] for i in rows[:8]) if rows else self.words["from_all"]
+        source = None
+        if self.rows.boxes is not None:
+            source = [_box_of(self.rows.boxes, self.shown.rows[i]) for i in rows], self.rows.picture
+        return heat_over_picture(
+            np.where(np.abs(values) < self.threshold, 0, values),
+            [_box_of(self.columns.boxes or (), group) for group in self.shown.columns],
+            self.column_labels,
+            self.columns.picture,
+            self.title if source else f"{self.title} · {what}",
+            source=source,
+            source_title=f"{self.words['from']} {what}",
+            signed=signed,
+        )
+
+    def face(self) -> Face:
+        """The picture of the weights, and the strongest pairs as a table."""
+        weights, rows, columns = self.shown.weights, self.row_labels, self.column_labels
+        data, scale, signed = quantised(weights, self.is_difference)
+        if self.as_lines and self.columns.boxes is not None:
+            png = heat_maps.png_of(self.figure())
+        elif max(len(rows), len(columns)) <= heat_maps.LABELLED:
+            figure = heat_maps.matrix_figure(weights.numpy(), rows, columns, self.title, signed, chosen=self.chosen)
+            png = heat_maps.png_of(figure)
+        else:  # labels would not be legible, so matplotlib need not be loaded before the view is seen
+            png = heat_maps.heat_map_png(data, signed)
+        places = weights.abs().flatten().topk(min(PAIRS, weights.numel())).indices.tolist()
+        pairs = [
+            (rows[i], columns[j], f"{float(weights[i, j]):.4f}")
+            for i, j in (divmod(place, len(columns)) for place in places)
+            if weights[i, j]
+        ]
+        words = self.words
+        return Face(
+            " · ".join(part for part in (self.name, self.title) if part),
+            png,
+            alt=words["matrix_of"].replace("{title}", self.title),
+            header=(words["from"], words["to"], words["weight"]),
+            rows=pairs,
+            note=words["face_note"].replace("{pairs}", str(len(pairs))).replace("{scale}", f"{scale:.4g}"),
+        )
 
 
-def figure_of(view: AttentionView) -> Any:
-    """Lines in the view "heads", the lens in "lens", else a heat map, as a matplotlib `Figure`."""
-    if _shows_lens(view):
-        return _lens_figure(view)
-    shown, rows, columns = view._now()
-    weights = shown.weights.numpy()
-    chosen = [i for i, group in enumerate(shown.rows) if set(group) & set(view.selected)]
-    signed = view.shown == "difference" or bool((weights < 0).any())
-    title = title_of(view)
-    if view.view == "heads":
-        return drawing.lines_figure(weights, rows, columns, title, chosen=chosen, least=view.threshold, signed=signed)
-    strong = np.where(np.abs(weights) < view.threshold, 0, weights)
-    return drawing.matrix_figure(strong, rows, columns, title, signed, chosen=chosen)
+@dataclass(frozen=True, eq=False)
+class LensScene:
+    """The logit lens as it is drawn.
+
+    Args:
+        name: The name of the model, or "".
+        words: The strings of the interface by their keys.
+        table: What each layer would have said next; see `AttentionView.logit_lens`.
+    """
+
+    name: str
+    words: Mapping[str, str]
+    table: Any
+
+    def figure(self) -> Any:
+        """What each layer would have said at the first positions, as a matplotlib `Figure`."""
+        first = self.table[self.table["position"] < BLOCK]
+        labels = [spelled(token) for token in first[first["layer"] == -1]["token"]]
+        layers = [first[first["layer"] == layer] for layer in sorted(first["layer"].unique())]
+        predictions = [[spelled(text) for text in layer["prediction"]] for layer in layers]
+        rows = [self.words["lens_embeddings"], *map(str, range(len(layers) - 1))]
+        chances = np.array([layer["probability"] for layer in layers])
+        return heat_maps.lens_figure(chances, predictions, rows, labels, f"{self.words['lens']} · {self.name}")
+
+    def face(self) -> Face:
+        """The lens as a picture, and the model's own last row as a table."""
+        last = self.table[self.table["layer"] == self.table["layer"].max()].head(PAIRS)
+        words = self.words
+        return Face(
+            " · ".join(part for part in (self.name, words["lens"]) if part),
+            heat_maps.png_of(self.figure()),
+            alt=words["lens_grid"],
+            header=(words["token"], words["lens_output"], words["lens_probability"]),
+            rows=[
+                (spelled(token), spelled(text), f"{chance:.4f}")
+                for token, text, chance in zip(last["token"], last["prediction"], last["probability"], strict=True)
+            ],
+            note=words["lens_caption"],
+        )
 
 
-def face_of(view: AttentionView) -> Face:
-    """The head that is shown as a picture, and its strongest pairs as a table."""
-    said = {key.partition(".")[2]: words for key, words in view._strings.items()}
-    if view._reading is None:
-        return Face("AttentionView", note=said["empty"])
-    if _shows_lens(view):
-        return _lens_face(view)
-    shown, rows, columns = view._now()
-    data, scale, signed = quantised(shown.weights, view.shown == "difference")
-    title = title_of(view)
-    if max(len(rows), len(columns)) <= drawing.LABELLED:
-        chosen = [i for i, group in enumerate(shown.rows) if set(group) & set(view.selected)]
-        png = drawing.png_of(drawing.matrix_figure(shown.weights.numpy(), rows, columns, title, signed, chosen=chosen))
-    else:  # names would not be legible, so matplotlib need not be loaded before the view is seen
-        png = drawing.heat_map_png(data, signed)
-    places = shown.weights.abs().flatten().topk(min(PAIRS, shown.weights.numel())).indices.tolist()
-    pairs = [
-        (rows[i], columns[j], f"{float(shown.weights[i, j]):.4f}")
-        for i, j in (divmod(place, len(columns)) for place in places)
-        if shown.weights[i, j]
-    ]
-    return Face(
-        " · ".join(part for part in (view._about.get("name"), title) if part),
-        png,
-        alt=said["matrix_of"].replace("{title}", title),
-        header=(said["from"], said["to"], said["weight"]),
-        rows=pairs,
-        note=said["face_note"].replace("{pairs}", str(len(pairs))).replace("{scale}", f"{scale:.4g}"),
-    )
+def title_of(question: Mapping[str, Any], words: Mapping[str, str]) -> str:
+    """What a question about a head shows, in one line.
 
-
-def _shows_lens(view: AttentionView) -> bool:
-    return view.view == "lens" and bool(view._about.get("can_lens"))
-
-
-def _lens_figure(view: AttentionView) -> Any:
-    """What each layer would have said at the first positions."""
-    frame = view.logit_lens()
-    frame = frame[frame["position"] < BLOCK]
-    names = [spelled(token) for token in frame[frame["layer"] == -1]["token"]]
-    said = [frame[frame["layer"] == layer] for layer in sorted(frame["layer"].unique())]
-    words = [[spelled(text) for text in row["prediction"]] for row in said]
-    rows = [_word(view, "lens_embeddings"), *map(str, range(len(said) - 1))]
-    title = f"{_word(view, 'lens')} · {view._about.get('name', '')}"
-    return drawing.lens_figure(np.array([row["probability"] for row in said]), words, rows, names, title)
-
-
-def _lens_face(view: AttentionView) -> Face:
-    """The lens as a picture, and the model's own last row as a table."""
-    frame = view.logit_lens()
-    last = frame[frame["layer"] == frame["layer"].max()].head(PAIRS)
-    return Face(
-        " · ".join(part for part in (view._about.get("name"), _word(view, "lens")) if part),
-        drawing.png_of(_lens_figure(view)),
-        alt=_word(view, "lens_grid"),
-        header=(_word(view, "token"), _word(view, "lens_output"), _word(view, "lens_probability")),
-        rows=[
-            (spelled(token), spelled(text), f"{chance:.4f}")
-            for token, text, chance in zip(last["token"], last["prediction"], last["probability"], strict=True)
-        ],
-        note=_word(view, "lens_caption"),
-    )
-
-
-def _word(view: AttentionView, key: str) -> str:
-    return view._strings[f"attention_view.{key}"]
+    Args:
+        question: As the page asks it: layer, heads, combine, hide, renormalise, merge, direction, which.
+        words: The strings of the interface by their keys.
+    """
+    heads = ", ".join(map(str, question["heads"]))
+    parts = [words["title"].replace("{layer}", str(question["layer"])).replace("{heads}", heads)]
+    if len(question["heads"]) > 1:
+        parts.append(words[question["combine"]])
+    if question["hide"]:
+        parts.append(words["said_renormalised" if question["renormalise"] else "said_hidden"])
+    if question["merge"]:
+        parts.append(words["said_merged"])
+    if question["direction"] != "all":
+        parts.append(words[question["direction"]])
+    if question["which"] != "this":
+        parts.append(words[question["which"]])
+    return " · ".join(parts)
 
 
 def spelled(text: str) -> str:
@@ -136,43 +209,10 @@ def spelled(text: str) -> str:
     return text
 
 
-def questions_of(view: AttentionView, budget: int) -> Iterator[tuple[str, dict[str, Any]]]:
-    """What a file on disk can answer: its matrices take at most `budget` bytes together."""
-    reading = view._reading
-    if reading is None:
-        return
-    yield "atlas", view._question("atlas")
-    yield "scores", {"version": view._about["version"], "which": view.shown}
-    current = view._question("look")
-    wanted = [current]
-    if view.rollout and view._about.get("has_rollout"):
-        wanted.append({**current, "what": "rollout", "heads": [0], "combine": "mean"})
-    count = reading.layer(view.layer).shape[0]
-    wanted += [view._question("look", heads=[head], combine="mean") for head in range(count)]
-    for hide, share, merge in (
-        (False, False, False),
-        (True, True, False),
-        (True, False, False),
-        (False, False, True),
-        (True, True, True),
-    ):
-        wanted.append({**current, "hide": hide, "renormalise": share, "merge": merge})
-    seen: list[dict[str, Any]] = []
-    left = budget
-    for question in wanted:
-        if question in seen:
-            continue
-        try:
-            rows, columns = view.answer_look(question).values["size"]
-        except NotebookKitError:  # as where all tokens are special
-            continue
-        if rows * columns > left:
-            break
-        left -= rows * columns
-        seen.append(question)
-        yield "look", question
-    if _shows_lens(view):
-        for first in range(0, min(len(view._lens_of()), LENS_POSITIONS), BLOCK):
-            yield "lens", {"version": view._about["version"], "first": first}
-    if view.prediction:
-        yield "predict", {"version": view._about["version"], "ablated": view.prediction["heads"]}
+def _box_of(boxes: Sequence[Box | None], group: Sequence[int]) -> Box | None:
+    """The box around a group of positions."""
+    sides = [box for i in group if (box := boxes[i]) is not None]
+    if not sides:
+        return None
+    left, top, right, bottom = zip(*sides, strict=True)
+    return min(left), min(top), max(right), max(bottom)

@@ -1,4 +1,4 @@
-"""How attention crosses to the page: a byte a weight, thumbnails, and what the page must know of tokens."""
+"""How attention crosses to the page: one byte per weight, thumbnails, and what the page must know of the axes."""
 
 from __future__ import annotations
 
@@ -9,22 +9,21 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from notebook_kit.errors import InputError
-from notebook_kit.inspection.attention.axes import Tokens
+from notebook_kit.inspection.attention.axes import Axis
 from notebook_kit.inspection.attention.lens import Lens
 from notebook_kit.inspection.attention.logit_lens import has_lens
 from notebook_kit.inspection.attention.reading import Reading, has_sites
-from notebook_kit.inspection.attention.source import Source
+from notebook_kit.inspection.attention.source import Sources
+from notebook_kit.inspection.drawing.pictures import jpeg_of
 
-__all__ = ["THUMBNAIL", "about", "check_alike", "for_page", "indices", "lens_of", "names_of", "pooled", "quantised"]
+__all__ = ["THUMBNAIL", "about", "for_page", "indices", "lens_of", "pooled", "quantised"]
 
 THUMBNAIL = 32
 
 
-def about(
-    version: int, source: Source | None, reading: Reading | None, other: Reading | None, compares_models: bool
-) -> dict[str, Any]:
+def about(version: int, sources: Sources, reading: Reading | None, other: Reading | None) -> dict[str, Any]:
     """What the page must know of what is there to see."""
+    source = sources.source
     known: dict[str, Any] = {
         "version": version,
         "name": "" if source is None else source.name,
@@ -40,9 +39,9 @@ def about(
         "to_tokens": None if reading.is_square else for_page(reading.columns),
         "other_tokens": None if other is None or other.rows.labels == reading.rows.labels else list(other.rows.labels),
         "compares": other is not None,
-        "compares_models": compares_models,
+        "compares_models": sources.compared is not None,
         "has_pair": reading.rows.has_pair and reading.columns.has_pair,
-        "can_lens": source is not None and has_lens(source.model),
+        "can_lens": source is not None and has_lens(source.model) and "input_ids" in reading.inputs,
         "can_ablate": source is not None and has_sites(source.model),
         "has_rollout": reading.is_square and list(reading.numbers) == list(range(len(reading.numbers))),
         "half": reading.layers[0].dtype == torch.float16,
@@ -50,38 +49,20 @@ def about(
     }
 
 
-def check_alike(reading: Reading, other: Reading) -> None:
-    mine = [tuple(layer.shape) for layer in reading.layers]
-    theirs = [tuple(layer.shape) for layer in other.layers]
-    if mine == theirs and reading.numbers == other.numbers:
-        return
-    if len(reading.rows) != len(other.rows):
-        raise InputError(
-            f"The two texts cannot be compared: one has {len(reading.rows)} tokens, the other {len(other.rows)}.",
-            next_step="Compare texts of as many tokens, for instance with one word changed.",
-        )
-    raise InputError(
-        f"The two cannot be compared: one has {len(mine)} layers with {list(reading.heads)} heads, the other {len(theirs)} with "
-        f"{list(other.heads)}.",
-        next_step="Compare two checkpoints of one architecture.",
-    )
-
-
-def for_page(tokens: Tokens) -> dict[str, Any]:
-    """What the page must know of tokens."""
-    return {
-        "labels": list(tokens.labels),
-        "special": [i for i, special in enumerate(tokens.special) if special],
-        "segments": list(tokens.segments) if tokens.has_pair else None,
-        "words": list(tokens.words),
-        "word_labels": list(tokens.word_labels),
+def for_page(axis: Axis) -> dict[str, Any]:
+    """What the page must know of an axis."""
+    known: dict[str, Any] = {
+        "kind": axis.kind,
+        "labels": list(axis.labels),
+        "special": [i for i, special in enumerate(axis.special) if special],
+        "segments": list(axis.segments) if axis.has_pair else None,
+        "words": list(axis.words),
+        "word_labels": list(axis.word_labels),
     }
-
-
-def names_of(tokens: Tokens, groups: list[list[int]]) -> list[str]:
-    return [
-        tokens.labels[group[0]] if len(group) == 1 else tokens.word_labels[tokens.words[group[0]]] for group in groups
-    ]
+    if axis.boxes is not None:
+        known["boxes"] = [None if box is None else list(box) for box in axis.boxes]
+        known["picture"] = None if axis.picture is None else jpeg_of(axis.picture)
+    return known
 
 
 def lens_of(values: dict[str, Any]) -> Lens:
@@ -95,7 +76,7 @@ def lens_of(values: dict[str, Any]) -> Lens:
 
 
 def quantised(weights: Tensor, signed: bool = False) -> tuple[np.ndarray, float, bool]:
-    """A byte a weight: 0 to 255 for 0 to the scale, or 1 to 255 around 128 for signed weights."""
+    """One byte per weight: 0 to 255 for 0 to the scale, or 1 to 255 around 128 for signed weights."""
     scale = float(weights.abs().max()) if weights.numel() else 0.0
     signed = signed or bool((weights < 0).any())
     top = scale if scale > 0 and math.isfinite(scale) else 1.0

@@ -20,7 +20,7 @@ from notebook_kit import (
 )
 from notebook_kit.errors import InputError
 from notebook_kit.inspection.attention import reading as reading_module
-from notebook_kit.inspection.attention.axes import Tokens, encode, named_tokens
+from notebook_kit.inspection.attention.axes import TokenAxis, encode, named_tokens
 from notebook_kit.inspection.attention.lens import Lens, look
 from notebook_kit.inspection.attention.prediction import predictions
 from notebook_kit.inspection.attention.reading import read_model, read_record, read_tensors
@@ -46,7 +46,7 @@ def tokenizer(minilm):
 def tokens_of(labels, special=(), ids=None, segments=None):
     named = named_tokens(labels)
     flags = tuple(i in special for i in range(len(labels)))
-    return Tokens(named.labels, flags, named.words, named.word_labels, segments or named.segments, ids)
+    return TokenAxis(named.labels, flags, named.words, named.word_labels, segments or named.segments, ids)
 
 
 # Readings ----------------------------------------------------------------------------------------------------------------

@@ -1,0 +1,154 @@
+"""Weights drawn over a picture: patches of an image, boxes on a page."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from notebook_kit.errors import InputError
+from notebook_kit.inspection.drawing.heat_maps import label_of, palette
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+__all__ = ["Box", "heat_over_picture", "jpeg_of", "pixels_of"]
+
+Box = tuple[float, float, float, float]
+"""Left, top, right and bottom as fractions of a picture's width and height."""
+
+LONGEST_SIDE = 512
+OPACITY = 0.72
+
+
+def pixels_of(picture: Any) -> np.ndarray:
+    """A picture as `(height, width, 3)` bytes.
+
+    Args:
+        picture: A PIL image, an array or tensor `(height, width, 3)` of bytes, or the path of an image file.
+
+    Raises:
+        InputError: If it is none of these.
+
+    Example:
+        >>> pixels_of(np.zeros((2, 3, 3), dtype=np.uint8)).shape
+        (2, 3, 3)
+    """
+    from PIL import Image
+
+    if isinstance(picture, Image.Image):
+        return np.asarray(picture.convert("RGB"))
+    if isinstance(picture, str) or hasattr(picture, "__fspath__"):
+        with Image.open(picture) as opened:
+            return np.asarray(opened.convert("RGB"))
+    pixels = np.asarray(picture)
+    if pixels.ndim != 3 or pixels.shape[2] != 3 or pixels.dtype != np.uint8:
+        raise InputError(
+            f"A {type(picture).__name__} of shape {pixels.shape} and dtype {pixels.dtype} is not a picture.",
+            next_step="Pass a PIL image, or an array (height, width, 3) of bytes.",
+        )
+    return pixels
+
+
+def jpeg_of(picture: Any, longest: int = LONGEST_SIDE) -> bytes:
+    """A picture as JPEG, scaled down to at most `longest` pixels per side.
+
+    Example:
+        >>> jpeg_of(np.zeros((2, 3, 3), dtype=np.uint8))[:2]
+        b'\\xff\\xd8'
+    """
+    from PIL import Image
+
+    image = Image.fromarray(pixels_of(picture))
+    image.thumbnail((longest, longest))
+    stream = io.BytesIO()
+    image.save(stream, "jpeg", quality=88)
+    return stream.getvalue()
+
+
+def heat_over_picture(
+    weights: np.ndarray,
+    boxes: Sequence[Box | None],
+    labels: Sequence[str],
+    picture: Any,
+    title: str,
+    *,
+    source: tuple[Sequence[Box | None], Any] | None = None,
+    source_title: str = "",
+    signed: bool = False,
+) -> Figure:
+    """One weight per box as colours over a picture in grey, as a matplotlib `Figure`.
+
+    Args:
+        weights: `(boxes,)`.
+        boxes: Where each weight belongs; None for what is not on the picture (a class token), which is listed below it.
+        labels: The label of each.
+        picture: See `pixels_of`; None draws plain boxes.
+        title: The title.
+        source: The boxes that attend and their picture, drawn on the left; None for no such picture.
+        source_title: What attends, in words.
+        signed: Whether weights may be negative.
+    """
+    from matplotlib.colors import ListedColormap
+    from matplotlib.figure import Figure
+    from matplotlib.patches import Rectangle
+
+    pixels = _pixels_or_plain(picture, boxes)
+    high, wide = pixels.shape[:2]
+    count = 1 if source is None else 2
+    width = 4.4
+    figure = Figure(figsize=(width * count + 0.7, width * min(1.6, high / wide) + 0.9), layout="constrained")
+    axes = figure.subplots(1, count, squeeze=False)[0]
+    if source is not None:
+        _draw_source(axes[0], *source, source_title)
+    to = axes[-1]
+    grey = np.repeat((pixels @ np.array([0.299, 0.587, 0.114]))[..., None], 3, axis=2).astype(np.uint8)
+    to.imshow(grey, extent=(0, 1, 1, 0), aspect=high / wide)
+    drawn = [weight for weight, box in zip(weights, boxes, strict=True) if box is not None]
+    top = float(np.abs(drawn).max()) if len(drawn) else 0.0
+    colours = ListedColormap(palette(signed) / 255)
+    for weight, box in zip(weights, boxes, strict=True):
+        if box is not None:
+            part = (0.5 + weight / top / 2 if signed else weight / top) if top else 0.0
+            left, upper, right, lower = box
+            to.add_patch(
+                Rectangle((left, upper), right - left, lower - upper, color=colours(float(part)), alpha=OPACITY, lw=0)
+            )
+    beside = [f"{label} {weight:.3f}" for label, weight, box in zip(labels, weights, boxes, strict=True) if box is None]
+    _bare(to, title, ", ".join(label_of(one) for one in beside[:6]))
+    from matplotlib.cm import ScalarMappable
+    from matplotlib.colors import Normalize
+
+    scale = ScalarMappable(Normalize(-top if signed else 0.0, top or 1.0), colours)
+    figure.colorbar(scale, ax=to, shrink=0.85, pad=0.02)
+    return figure
+
+
+def _draw_source(axes: Any, boxes: Sequence[Box | None], picture: Any, title: str) -> None:
+    from matplotlib.patches import Rectangle
+
+    pixels = _pixels_or_plain(picture, boxes)
+    axes.imshow(pixels, extent=(0, 1, 1, 0), aspect=pixels.shape[0] / pixels.shape[1])
+    for box in boxes:
+        if box is not None:
+            left, upper, right, lower = box
+            for colour, line in (("white", 3.5), ("#0b5cad", 1.8)):
+                axes.add_patch(Rectangle((left, upper), right - left, lower - upper, fill=False, ec=colour, lw=line))
+    _bare(axes, title)
+
+
+def _pixels_or_plain(picture: Any, boxes: Sequence[Box | None]) -> np.ndarray:
+    """The picture; or plain white of a shape in which the first box is a square."""
+    if picture is not None:
+        return pixels_of(picture)
+    left, upper, right, lower = next((box for box in boxes if box is not None), (0.0, 0.0, 1.0, 1.0))
+    return np.full((max(1, round(240 * (right - left) / (lower - upper))), 240, 3), 255, dtype=np.uint8)
+
+
+def _bare(axes: Any, title: str, below: str = "") -> None:
+    axes.set_xticks([])
+    axes.set_yticks([])
+    axes.set_title(label_of(title, 60), fontsize=9)
+    axes.set_xlabel(below, fontsize=8)

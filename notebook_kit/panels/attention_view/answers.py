@@ -1,0 +1,325 @@
+"""What an `AttentionView` answers about the attention that was read: to its page, to programs, and in a file on disk."""
+
+from __future__ import annotations
+
+import json
+import threading
+from collections import OrderedDict
+from collections.abc import Callable, Iterable, Iterator
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from notebook_kit.errors import InputError, NotebookKitError
+from notebook_kit.inspection.attention.lens import Shown, look
+from notebook_kit.inspection.attention.logit_lens import BLOCK, LogitLens
+from notebook_kit.inspection.attention.prediction import predict, predictions
+from notebook_kit.inspection.attention.reading import Reading, has_sites
+from notebook_kit.inspection.attention.rollout import rollout
+from notebook_kit.inspection.attention.scores import SCORES, scores_of
+from notebook_kit.inspection.attention.source import Source
+from notebook_kit.inspection.tokens.spelling import Spelling
+from notebook_kit.panels.attention_view.transport import indices, lens_of, pooled, quantised
+from notebook_kit.panels.panel import Answer
+
+__all__ = ["HTML_BYTES", "Answers", "Question"]
+
+CACHE_BYTES = 64 * 2**20
+HTML_BYTES = 6 * 2**20
+"""The most that the matrices in a file on disk take, before they are written as base64."""
+
+LENS_POSITIONS = 256
+"""How many positions of the logit lens a file on disk holds."""
+
+Question = dict[str, Any]
+"""What the page asks: `which` reading, `hide`, `renormalise`, `merge`, `direction`, `layer`, `heads`, `combine`, `what`."""
+
+
+class Answers:
+    """Answers about one reading, or about two that are compared; what was computed is kept.
+
+    Args:
+        source: Where the attention comes from, or None.
+        reading: The attention, or None while there is none.
+        other: What it is compared with, or None.
+    """
+
+    def __init__(
+        self, source: Source | None = None, reading: Reading | None = None, other: Reading | None = None
+    ) -> None:
+        self.source, self.other = source, other
+        self._reading = reading
+        self._kept: OrderedDict[str, Answer] = OrderedDict()
+        self._scores: dict[str, Tensor] = {}
+        self._untouched: dict[str, Tensor] | None = None
+        self._lens: LogitLens | None = None
+        self._guard = threading.RLock()
+
+    @property
+    def is_empty(self) -> bool:
+        """Whether there is no attention yet."""
+        return self._reading is None
+
+    @property
+    def reading(self) -> Reading:
+        """The attention.
+
+        Raises:
+            InputError: If there is none yet.
+        """
+        if self._reading is None:
+            step = "Write a text." if self.source is not None else "Call view.use(model_or_pipeline), or pick a model."
+            raise InputError("There is no attention to show yet.", next_step=step)
+        return self._reading
+
+    # For the page ----------------------------------------------------------------------------------------------------
+
+    def look(self, question: Question) -> Answer:
+        """One head, or several as one, or rollout: one byte per weight."""
+        return self._once("look", question, lambda: self._packed_look(question))
+
+    def _packed_look(self, question: Question) -> Answer:
+        shown = self.shown(question)
+        data, scale, signed = quantised(shown.weights, question.get("which") == "difference")
+        plain = all(len(group) == 1 for group in [*shown.rows, *shown.columns])
+        same = shown.rows == shown.columns
+        rows: Any = [group[0] for group in shown.rows] if plain else shown.rows
+        columns: Any = None if same else [group[0] for group in shown.columns] if plain else shown.columns
+        size = [len(shown.rows), len(shown.columns)]
+        return Answer({"size": size, "rows": rows, "columns": columns, "scale": scale, "signed": signed}, [data])
+
+    def row(self, question: Question) -> Answer:
+        """The exact sums of some rows, and of some columns, of what is shown: two float32 vectors."""
+        weights = self.shown(question).weights
+        rows = indices(question.get("rows"), weights.shape[0])
+        columns = indices(question.get("columns"), weights.shape[1])
+        return Answer({}, [weights[rows].sum(0).numpy(), weights[:, columns].sum(1).numpy()])
+
+    def atlas(self, question: Question, check: Callable[[], None] = lambda: None) -> Answer:
+        """A thumbnail of every head: the largest weight in each of at most 32 x 32 fields, one byte each."""
+        return self._once("atlas", question, lambda: self._packed_atlas(question, check))
+
+    def _packed_atlas(self, question: Question, check: Callable[[], None]) -> Answer:
+        differs = question.get("which") == "difference"
+        pictures = []
+        for number in self.reading.numbers:
+            check()
+            seen = self._seen(question, lambda source, number=number: source.layer(number).float())  # type: ignore[misc]
+            pictures.append(pooled(seen.weights))
+        signed = differs or any(bool((small < 0).any()) for small in pictures)
+        highs = [np.abs(small).max(axis=(1, 2), keepdims=True) for small in pictures]
+        # A head's own shape is what is looked for; differences are looked for across heads, so they share one scale.
+        shared = max(float(high.max()) for high in highs)
+        parts = []
+        for small, high in zip(pictures, highs, strict=True):
+            scaled = small / np.maximum(shared if differs else high, 1e-30)
+            parts.append((128 + scaled * 127 if signed else scaled * 255).round().astype(np.uint8))
+        height, width = pictures[0].shape[1:]
+        values = {"size": [height, width], "signed": signed, "heads": [part.shape[0] for part in parts]}
+        return Answer(values, [np.concatenate([part.ravel() for part in parts])])
+
+    def logit_lens(self, first: int) -> Answer:
+        """The logit lens at some positions from `first` on: the five likeliest next tokens by each layer, exact."""
+        lens, spelling = self.lens(), self._spelling()
+        first = min(max(0, first), len(lens) - 1)
+        ids, chances = lens.top(first, BLOCK)
+        read = self.reading.inputs["input_ids"][0, first : first + BLOCK].tolist()
+        values = {
+            "first": first,
+            "count": ids.shape[1],
+            "top": ids.shape[2],
+            "block": BLOCK,
+            "positions": len(lens),
+            "layers": list(range(lens.rows - 1)),
+            "labels": [[token, *spelling.of(token)] for token in ids.unique().tolist()],
+            "read": [list(spelling.of(token)) for token in read],
+        }
+        return Answer(values, [ids.to(torch.int32).numpy(), chances.contiguous().numpy()])
+
+    def at_once(self, atlas: Question, look: Question) -> dict[str, Any]:
+        """The answers to the two questions that a page asks first, as a trait carries them."""
+        if self.is_empty:
+            return {}
+        answers = []
+        for kind, method, question in (("atlas", self.atlas, atlas), ("look", self.look, look)):
+            try:
+                answer = method(question)
+            except NotebookKitError:
+                continue  # the page asks again, and shows the error
+            buffers = [np.ascontiguousarray(buffer).tobytes() for buffer in answer.buffers]
+            answers.append({"ask": kind, "with": question, "answer": answer.values, "buffers": buffers})
+        return {"answers": answers}
+
+    # For programs ----------------------------------------------------------------------------------------------------
+
+    def shown(self, question: Question) -> Shown:
+        """The matrix that a question is about."""
+        number, heads = int(question.get("layer", 0)), [int(head) for head in question.get("heads") or [0]]
+        combine = str(question.get("combine", "mean"))
+
+        def matrix(source: Reading) -> Tensor:
+            if question.get("what") != "rollout":
+                return source.of(number, heads, combine)
+            if list(source.numbers) != list(range(len(source.numbers))) or not source.is_square:
+                raise InputError(
+                    "Rollout needs self-attention of all layers from the first.",
+                    next_step="Record all layers of the model.",
+                )
+            source.layer(number)
+            return rollout(source.layers[: number + 1])
+
+        return self._seen(question, matrix)
+
+    def scores(self, which: str) -> Tensor:
+        """The scores of all heads, `(heads, scores)`: of "this", the "other", or their "difference"."""
+        if which not in self._scores:
+            mine = scores_of(self.reading) if which != "other" else None
+            other = scores_of(self.other) if which != "this" and self.other is not None else None
+            if mine is not None and other is not None:
+                mine = mine - other
+            found = mine if mine is not None else other
+            if found is None:
+                raise _nothing_to_compare()
+            self._scores[which] = found.contiguous()
+        return self._scores[which]
+
+    def score_table(self, which: str) -> Any:
+        """The scores as a pandas DataFrame: `layer`, `head`, and the columns that `SCORES` explains."""
+        import pandas
+
+        reading, values = self.reading, self.scores(which)
+        heads = [
+            (number, head)
+            for number, count in zip(reading.numbers, reading.heads, strict=True)
+            for head in range(count)
+        ]
+        frame = pandas.DataFrame(heads, columns=["layer", "head"])
+        for column, name in enumerate(SCORES):
+            frame[name] = values[:, column].numpy().astype(float)
+        return frame
+
+    def lens(self) -> LogitLens:
+        """The logit lens of the model on what was read.
+
+        Raises:
+            InputError: If there is no decoder with a head that predicts the next token.
+        """
+        with self._guard:
+            if self._lens is None:
+                self._lens = LogitLens.of(self.source and self.source.model, self.reading)
+            return self._lens
+
+    def lens_table(self, top: int) -> Any:
+        """What each layer would have said next, as the pandas DataFrame that `AttentionView.logit_lens` describes."""
+        import pandas
+
+        lens, spelling = self.lens(), self._spelling()
+        labels = [spelling.of(token)[0] for token in self.reading.inputs["input_ids"][0].tolist()]
+        ids, chances = lens.top(0, len(lens), top)
+        rows = [
+            (row - 1, position, labels[position], place + 1, spelling.of(token)[0], token, chance)
+            for row in range(lens.rows)
+            for position in range(len(lens))
+            for place, (token, chance) in enumerate(
+                zip(ids[row, position].tolist(), chances[row, position].tolist(), strict=True)
+            )
+        ]
+        return pandas.DataFrame(
+            rows, columns=["layer", "position", "token", "place", "prediction", "id", "probability"]
+        )
+
+    def predict(self, heads: Iterable[tuple[int, int]]) -> dict[str, Any]:
+        """The prediction with and without some heads, as `predictions` returns it.
+
+        Raises:
+            InputError: If there is no model of notebook_kit, or it has no such head.
+        """
+        reading = self.reading
+        if self.source is None or self.source.model is None:
+            raise InputError(
+                "There is no model behind this attention.",
+                next_step="Make the view from a model and a text to switch heads off.",
+            )
+        model = self.source.model
+        if self._untouched is None and has_sites(model):
+            self._untouched = predict(model, reading)
+        return predictions(model, self.source.tokenizer, reading, heads, before=self._untouched)
+
+    # For a file on disk ----------------------------------------------------------------------------------------------
+
+    def offline_looks(self, current: Question, has_rollout: bool, budget: int) -> Iterator[Question]:
+        """Questions for `look` whose answers take at most `budget` bytes together.
+
+        What is shown comes first, then each head of the layer, then the simplest other ways to look at the head shown.
+        """
+        wanted = [current]
+        if has_rollout:
+            wanted.append({**current, "what": "rollout", "heads": [0], "combine": "mean"})
+        heads = self.reading.layer(current["layer"]).shape[0]
+        wanted += [{**current, "heads": [head], "combine": "mean"} for head in range(heads)]
+        ways = [
+            (False, False, False),
+            (True, True, False),
+            (True, False, False),
+            (False, False, True),
+            (True, True, True),
+        ]
+        wanted += [{**current, "hide": hide, "renormalise": share, "merge": merge} for hide, share, merge in ways]
+        taken: list[Question] = []
+        left = budget
+        for question in wanted:
+            if question in taken:
+                continue
+            try:
+                rows, columns = self.look(question).values["size"]
+            except NotebookKitError:  # as where all tokens are special
+                continue
+            if rows * columns > left:
+                break
+            left -= rows * columns
+            taken.append(question)
+            yield question
+
+    def offline_lenses(self) -> Iterator[int]:
+        """The first positions of the blocks of the logit lens."""
+        yield from range(0, min(len(self.lens()), LENS_POSITIONS), BLOCK)
+
+    # -----------------------------------------------------------------------------------------------------------------
+
+    def _spelling(self) -> Spelling:
+        return Spelling(self.source and self.source.tokenizer)
+
+    def _seen(self, question: Question, matrix: Callable[[Reading], Tensor]) -> Shown:
+        """What `matrix` takes from a reading, looked at as the question says: this, the other, or their difference."""
+        which, lens = question.get("which", "this"), lens_of(question)
+        mine = self.reading
+        if which == "this":
+            return look(matrix(mine), mine.rows, mine.columns, lens)
+        if self.other is None:
+            raise _nothing_to_compare()
+        other = look(matrix(self.other), mine.rows, mine.columns, lens)
+        if which == "other":
+            return other
+        shown = look(matrix(mine), mine.rows, mine.columns, lens)
+        return Shown(shown.weights - other.weights, shown.rows, shown.columns)
+
+    def _once(self, kind: str, question: Question, make: Callable[[], Answer]) -> Answer:
+        key = json.dumps([kind, question], sort_keys=True)
+        with self._guard:
+            if key in self._kept:
+                self._kept.move_to_end(key)
+                return self._kept[key]
+        answer = make()
+        with self._guard:
+            self._kept[key] = answer
+            used = sum(np.asarray(buffer).nbytes for kept in self._kept.values() for buffer in kept.buffers)
+            while used > CACHE_BYTES and len(self._kept) > 1:
+                _, dropped = self._kept.popitem(last=False)
+                used -= sum(np.asarray(buffer).nbytes for buffer in dropped.buffers)
+        return answer
+
+
+def _nothing_to_compare() -> InputError:
+    return InputError("There is nothing to compare with.", next_step="Give a second text, or view.compare(model).")
