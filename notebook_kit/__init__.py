@@ -36,6 +36,9 @@ _HOMES = {
             "AutoModel",
             "AutoModelForCausalLM",
             "AutoModelForMaskedLM",
+            "AutoModelForMultipleChoice",
+            "AutoModelForNextSentencePrediction",
+            "AutoModelForPreTraining",
             "AutoModelForQuestionAnswering",
             "AutoModelForSeq2SeqLM",
             "AutoModelForSequenceClassification",
@@ -47,6 +50,9 @@ _HOMES = {
         [
             "BertConfig",
             "BertForMaskedLM",
+            "BertForMultipleChoice",
+            "BertForNextSentencePrediction",
+            "BertForPreTraining",
             "BertForQuestionAnswering",
             "BertForSequenceClassification",
             "BertForTokenClassification",
@@ -58,6 +64,8 @@ _HOMES = {
         [
             "AlbertConfig",
             "AlbertForMaskedLM",
+            "AlbertForMultipleChoice",
+            "AlbertForPreTraining",
             "AlbertForQuestionAnswering",
             "AlbertForSequenceClassification",
             "AlbertForTokenClassification",
@@ -78,6 +86,7 @@ _HOMES = {
         [
             "CamembertConfig",
             "CamembertForMaskedLM",
+            "CamembertForMultipleChoice",
             "CamembertForQuestionAnswering",
             "CamembertForSequenceClassification",
             "CamembertForTokenClassification",
@@ -89,6 +98,7 @@ _HOMES = {
         [
             "DistilBertConfig",
             "DistilBertForMaskedLM",
+            "DistilBertForMultipleChoice",
             "DistilBertForQuestionAnswering",
             "DistilBertForSequenceClassification",
             "DistilBertForTokenClassification",
@@ -100,6 +110,7 @@ _HOMES = {
         [
             "ElectraConfig",
             "ElectraForMaskedLM",
+            "ElectraForMultipleChoice",
             "ElectraForPreTraining",
             "ElectraForQuestionAnswering",
             "ElectraForSequenceClassification",
@@ -112,6 +123,7 @@ _HOMES = {
         [
             "MPNetConfig",
             "MPNetForMaskedLM",
+            "MPNetForMultipleChoice",
             "MPNetForQuestionAnswering",
             "MPNetForSequenceClassification",
             "MPNetForTokenClassification",
@@ -123,6 +135,7 @@ _HOMES = {
         [
             "RobertaConfig",
             "RobertaForMaskedLM",
+            "RobertaForMultipleChoice",
             "RobertaForQuestionAnswering",
             "RobertaForSequenceClassification",
             "RobertaForTokenClassification",
@@ -134,6 +147,7 @@ _HOMES = {
         [
             "XLMRobertaConfig",
             "XLMRobertaForMaskedLM",
+            "XLMRobertaForMultipleChoice",
             "XLMRobertaForQuestionAnswering",
             "XLMRobertaForSequenceClassification",
             "XLMRobertaForTokenClassification",

@@ -5,7 +5,7 @@ Source: Lan et al., ALBERT: A Lite BERT for Self-supervised Learning of Language
 
 from __future__ import annotations
 
-from typing import ClassVar, Unpack
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -14,27 +14,25 @@ from notebook_kit.configuration import PretrainedConfig
 from notebook_kit.models.bert import BertEmbeddings
 from notebook_kit.nn.attention import AttentionSite, attend, padding_mask
 from notebook_kit.nn.base import PreTrainedModel
-from notebook_kit.nn.layers import (
-    OutputOptions,
-    activation,
-    cross_entropy,
-    merge_heads,
-    question_answering_loss,
-    run_layers,
-    sequence_classification_loss,
-    split_heads,
+from notebook_kit.nn.heads import (
+    ForMaskedLM,
+    ForMultipleChoice,
+    ForQuestionAnswering,
+    ForSequenceClassification,
+    ForTokenClassification,
+    Head,
+    join_output,
 )
-from notebook_kit.nn.outputs import (
-    BaseModelOutputWithPooling,
-    MaskedLMOutput,
-    QuestionAnsweringModelOutput,
-    SequenceClassifierOutput,
-    TokenClassifierOutput,
-)
+from notebook_kit.nn.layers import activation, merge_heads, run_layers, split_heads
+from notebook_kit.nn.losses import cross_entropy, sum_losses
+from notebook_kit.nn.outputs import BaseModelOutputWithPooling, ModelOutput
 
 __all__ = [
     "AlbertConfig",
     "AlbertForMaskedLM",
+    "AlbertForMultipleChoice",
+    "AlbertForPreTraining",
+    "AlbertForPreTrainingOutput",
     "AlbertForQuestionAnswering",
     "AlbertForSequenceClassification",
     "AlbertForTokenClassification",
@@ -167,6 +165,8 @@ class AlbertEncoder(nn.Module):
 class AlbertPreTrainedModel(PreTrainedModel):
     config_class = AlbertConfig
     base_model_prefix = "albert"
+    albert: AlbertModel  # in the heads
+    dropout_fields: ClassVar[tuple[str, ...]] = ("classifier_dropout_prob",)
     legacy_names = {r"\bgamma$": "weight", r"\bbeta$": "bias"}
     optional_weights = (r"(^|\.)pooler\.",)
     unused_weights = (r"position_ids$",)
@@ -243,7 +243,7 @@ class AlbertModel(AlbertPreTrainedModel):
 # Heads -----------------------------------------------------------------------------------------------------------------
 
 
-class AlbertForSequenceClassification(AlbertPreTrainedModel):
+class AlbertForSequenceClassification(AlbertPreTrainedModel, ForSequenceClassification):
     """ALBERT with a linear layer on the pooled output: one prediction a text.
 
     Example:
@@ -256,35 +256,28 @@ class AlbertForSequenceClassification(AlbertPreTrainedModel):
         torch.Size([1, 2])
     """
 
-    def __init__(self, config: AlbertConfig) -> None:
-        super().__init__(config)
-        self.albert = AlbertModel(config)
-        self.dropout = nn.Dropout(config.classifier_dropout_prob)
-        self.classifier = nn.Linear(config.hidden_size, config.num_labels)
-        self.post_init()
-
-    def forward(
-        self,
-        input_ids: Tensor | None = None,
-        attention_mask: Tensor | None = None,
-        token_type_ids: Tensor | None = None,
-        position_ids: Tensor | None = None,
-        inputs_embeds: Tensor | None = None,
-        labels: Tensor | None = None,
-        **options: Unpack[OutputOptions],
-    ) -> SequenceClassifierOutput:
-        """As `AlbertModel.forward`; `labels` as `config.problem_type` wants them, see `sequence_classification_loss`."""
-        out = self.albert(
-            input_ids, attention_mask, token_type_ids, position_ids, inputs_embeds, return_dict=True, **options
-        )
-        logits = self.classifier(self.dropout(out.pooler_output))
-        loss = sequence_classification_loss(logits, labels, self.config)
-        return SequenceClassifierOutput(
-            loss=loss, logits=logits, hidden_states=out.hidden_states, attentions=out.attentions
-        )
+    backbone = AlbertModel
 
 
-class AlbertForTokenClassification(AlbertPreTrainedModel):
+class AlbertForMultipleChoice(AlbertPreTrainedModel, ForMultipleChoice):
+    """ALBERT with a linear layer on the pooled output of each choice: one score per choice.
+
+    Example:
+        >>> import torch
+        >>> from notebook_kit import AlbertConfig, AlbertForMultipleChoice
+        >>> size = {"embedding_size": 16, "hidden_size": 32, "num_attention_heads": 2, "intermediate_size": 64, "vocab_size": 50}
+        >>> tiny = AlbertConfig(**size)
+        >>> model = AlbertForMultipleChoice(tiny)
+        >>> ids = torch.tensor([[[2, 17, 8, 3], [2, 17, 9, 3]]])  # one question with two answers
+        >>> out = model(ids, labels=torch.tensor([1]))
+        >>> out.logits.shape, out.loss > 0
+        (torch.Size([1, 2]), tensor(True))
+    """
+
+    backbone = AlbertModel
+
+
+class AlbertForTokenClassification(AlbertPreTrainedModel, ForTokenClassification):
     """ALBERT with a linear layer on every token.
 
     Example:
@@ -297,35 +290,10 @@ class AlbertForTokenClassification(AlbertPreTrainedModel):
         torch.Size([1, 4])
     """
 
-    def __init__(self, config: AlbertConfig) -> None:
-        super().__init__(config)
-        self.albert = AlbertModel(config, add_pooling_layer=False)
-        self.dropout = nn.Dropout(config.classifier_dropout_prob)
-        self.classifier = nn.Linear(config.hidden_size, config.num_labels)
-        self.post_init()
-
-    def forward(
-        self,
-        input_ids: Tensor | None = None,
-        attention_mask: Tensor | None = None,
-        token_type_ids: Tensor | None = None,
-        position_ids: Tensor | None = None,
-        inputs_embeds: Tensor | None = None,
-        labels: Tensor | None = None,
-        **options: Unpack[OutputOptions],
-    ) -> TokenClassifierOutput:
-        """As `AlbertModel.forward`; `labels` is `(batch, tokens)`, class indices, -100 where none counts."""
-        out = self.albert(
-            input_ids, attention_mask, token_type_ids, position_ids, inputs_embeds, return_dict=True, **options
-        )
-        logits = self.classifier(self.dropout(out.last_hidden_state))
-        loss = cross_entropy(logits, labels)
-        return TokenClassifierOutput(
-            loss=loss, logits=logits, hidden_states=out.hidden_states, attentions=out.attentions
-        )
+    backbone = AlbertModel
 
 
-class AlbertForQuestionAnswering(AlbertPreTrainedModel):
+class AlbertForQuestionAnswering(AlbertPreTrainedModel, ForQuestionAnswering):
     """ALBERT with two scores a token: does the answer start here, does it end here.
 
     Example:
@@ -338,35 +306,7 @@ class AlbertForQuestionAnswering(AlbertPreTrainedModel):
         ['loss', 'start_logits', 'end_logits']
     """
 
-    def __init__(self, config: AlbertConfig) -> None:
-        super().__init__(config)
-        self.albert = AlbertModel(config, add_pooling_layer=False)
-        self.qa_outputs = nn.Linear(config.hidden_size, 2)
-        self.post_init()
-
-    def forward(
-        self,
-        input_ids: Tensor | None = None,
-        attention_mask: Tensor | None = None,
-        token_type_ids: Tensor | None = None,
-        position_ids: Tensor | None = None,
-        inputs_embeds: Tensor | None = None,
-        start_positions: Tensor | None = None,
-        end_positions: Tensor | None = None,
-        **options: Unpack[OutputOptions],
-    ) -> QuestionAnsweringModelOutput:
-        """As `AlbertModel.forward`; `start_positions` and `end_positions` are `(batch,)` token indices of the answer."""
-        out = self.albert(
-            input_ids, attention_mask, token_type_ids, position_ids, inputs_embeds, return_dict=True, **options
-        )
-        logits = self.qa_outputs(out.last_hidden_state)
-        return QuestionAnsweringModelOutput(
-            loss=question_answering_loss(logits, start_positions, end_positions),
-            start_logits=logits[..., 0].contiguous(),
-            end_logits=logits[..., 1].contiguous(),
-            hidden_states=out.hidden_states,
-            attentions=out.attentions,
-        )
+    backbone = AlbertModel
 
 
 class AlbertMLMHead(nn.Module):
@@ -384,7 +324,7 @@ class AlbertMLMHead(nn.Module):
         return self.decoder(self.LayerNorm(self.activation(self.dense(x))))
 
 
-class AlbertForMaskedLM(AlbertPreTrainedModel):
+class AlbertForMaskedLM(AlbertPreTrainedModel, ForMaskedLM):
     """ALBERT as it was pre-trained: which word stands where `[MASK]` stands.
 
     Example:
@@ -397,31 +337,86 @@ class AlbertForMaskedLM(AlbertPreTrainedModel):
         (tensor(True), 16)
     """
 
+    backbone = AlbertModel
     tied_weights = {
         "predictions.decoder.weight": "albert.embeddings.word_embeddings.weight",
         "predictions.decoder.bias": "predictions.bias",
     }
 
-    def __init__(self, config: AlbertConfig) -> None:
-        super().__init__(config)
-        self.albert = AlbertModel(config, add_pooling_layer=False)
+    def build_head(self, config: AlbertConfig) -> None:
         self.predictions = AlbertMLMHead(config)
-        self.post_init()
+
+    def compute_logits(self, out) -> Tensor:
+        return self.predictions(out.last_hidden_state)
+
+
+class AlbertForPreTrainingOutput(ModelOutput):
+    """Both predictions of the pre-training.
+
+    Attributes:
+        loss: The sum of both losses, when both kinds of labels were given.
+        prediction_logits: `(batch, tokens, vocabulary)`, as those of `AlbertForMaskedLM`.
+        sop_logits: `(batch, labels)`: the texts are in order, or they are swapped.
+        hidden_states: As in `BaseModelOutput`.
+        attentions: As in `BaseModelOutput`.
+    """
+
+    loss: Tensor | None = None
+    prediction_logits: Tensor = None  # type: ignore[assignment]
+    sop_logits: Tensor = None  # type: ignore[assignment]
+    hidden_states: tuple[Tensor, ...] | None = None
+    attentions: tuple[Tensor, ...] | None = None
+
+
+class AlbertSOPHead(nn.Module):
+    """Scores for the order of two texts, from the pooled output."""
+
+    def __init__(self, config: AlbertConfig) -> None:
+        super().__init__()
+        self.dropout = nn.Dropout(config.classifier_dropout_prob)
+        self.classifier = nn.Linear(config.hidden_size, config.num_labels)
+
+    def forward(self, pooled: Tensor) -> Tensor:
+        return self.classifier(self.dropout(pooled))
+
+
+class AlbertForPreTraining(AlbertPreTrainedModel, Head):
+    """ALBERT with both heads of its pre-training: masked words, and whether two texts are in order.
+
+    Example:
+        >>> import torch
+        >>> from notebook_kit import AlbertConfig, AlbertForPreTraining
+        >>> size = {"embedding_size": 16, "hidden_size": 32, "num_attention_heads": 2, "intermediate_size": 64, "vocab_size": 50}
+        >>> out = AlbertForPreTraining(AlbertConfig(**size))(torch.tensor([[2, 17, 4, 3, 21, 3]]))
+        >>> out.prediction_logits.shape, out.sop_logits.shape
+        (torch.Size([1, 6, 50]), torch.Size([1, 2]))
+    """
+
+    pools = True
+    backbone = AlbertModel
+    tied_weights = AlbertForMaskedLM.tied_weights
+
+    def build_head(self, config: AlbertConfig) -> None:
+        self.predictions = AlbertMLMHead(config)
+        self.sop_classifier = AlbertSOPHead(config)
 
     def forward(
-        self,
-        input_ids: Tensor | None = None,
-        attention_mask: Tensor | None = None,
-        token_type_ids: Tensor | None = None,
-        position_ids: Tensor | None = None,
-        inputs_embeds: Tensor | None = None,
-        labels: Tensor | None = None,
-        **options: Unpack[OutputOptions],
-    ) -> MaskedLMOutput:
-        """As `AlbertModel.forward`; `labels` is `(batch, tokens)`: the word's id where one was masked, -100 elsewhere."""
-        out = self.albert(
-            input_ids, attention_mask, token_type_ids, position_ids, inputs_embeds, return_dict=True, **options
+        self, *, labels: Tensor | None = None, sentence_order_label: Tensor | None = None, **inputs: Any
+    ) -> AlbertForPreTrainingOutput:
+        """As `AlbertModel.forward`, with labels for both heads; there is a loss only when both are given.
+
+        Args:
+            labels: As `AlbertForMaskedLM` takes them.
+            sentence_order_label: `(batch,)`, 0 where the texts are in order, 1 where they are swapped.
+            **inputs: As `AlbertModel` takes them.
+        """
+        out = self.run_backbone(**inputs)
+        words = self.predictions(out.last_hidden_state)
+        order = self.sop_classifier(out.pooler_output)
+        return join_output(
+            AlbertForPreTrainingOutput,
+            out,
+            loss=sum_losses(cross_entropy(words, labels), cross_entropy(order, sentence_order_label)),
+            prediction_logits=words,
+            sop_logits=order,
         )
-        logits = self.predictions(out.last_hidden_state)
-        loss = cross_entropy(logits, labels)
-        return MaskedLMOutput(loss=loss, logits=logits, hidden_states=out.hidden_states, attentions=out.attentions)

@@ -24,6 +24,9 @@ __all__ = [
     "AutoModel",
     "AutoModelForCausalLM",
     "AutoModelForMaskedLM",
+    "AutoModelForMultipleChoice",
+    "AutoModelForNextSentencePrediction",
+    "AutoModelForPreTraining",
     "AutoModelForQuestionAnswering",
     "AutoModelForSeq2SeqLM",
     "AutoModelForSequenceClassification",
@@ -251,3 +254,46 @@ class AutoModelForSeq2SeqLM(_AutoModel):
         >>> out.logits.shape  # a score for each word of the vocabulary at each place of the text that is written
         torch.Size([1, 2, 50])
     """
+
+
+class AutoModelForMultipleChoice(_AutoModel):
+    """Which of several choices goes with a text.
+
+    Example:
+        >>> import torch
+        >>> from notebook_kit import AutoConfig, AutoModelForMultipleChoice
+        >>> config = AutoConfig.for_model("bert", hidden_size=24, num_hidden_layers=1, intermediate_size=48, vocab_size=50)
+        >>> model = AutoModelForMultipleChoice.from_config(config)
+        >>> model(torch.tensor([[[2, 17, 8, 3], [2, 17, 9, 3]]])).logits.shape  # (batch, choices, tokens) in
+        torch.Size([1, 2])
+    """
+
+
+class AutoModelForNextSentencePrediction(_AutoModel):
+    """Whether one text follows another.
+
+    Example:
+        >>> from notebook_kit import AutoConfig, AutoModelForNextSentencePrediction
+        >>> AutoModelForNextSentencePrediction.model_class(AutoConfig.for_model("bert")).__name__
+        'BertForNextSentencePrediction'
+    """
+
+
+class AutoModelForPreTraining(_AutoModel):
+    """The heads with which a family was pre-trained.
+
+    Example:
+        >>> from notebook_kit import AutoConfig, AutoModelForPreTraining
+        >>> for family in ("bert", "roberta", "gpt2"):
+        ...     AutoModelForPreTraining.model_class(AutoConfig.for_model(family)).__name__
+        'BertForPreTraining'
+        'RobertaForMaskedLM'
+        'GPT2LMHeadModel'
+    """
+
+    @classmethod
+    def model_class(cls, config: PretrainedConfig) -> type[PreTrainedModel]:
+        """The family's class for pre-training; where it has none, the head that predicts words is all it was trained with."""
+        classes = FAMILIES[config.model_type].class_names
+        autos = (cls.__name__, "AutoModelForMaskedLM", "AutoModelForCausalLM", "AutoModelForSeq2SeqLM")
+        return getattr(family(config.model_type), next(classes[auto] for auto in autos if auto in classes))

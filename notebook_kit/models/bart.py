@@ -18,7 +18,7 @@ from notebook_kit.models.bart_blocks import BartDecoder, BartEncoder
 from notebook_kit.nn.base import PreTrainedModel
 from notebook_kit.nn.encoder_decoder import DecoderOptions, encoded, join_outputs, shift_tokens_right
 from notebook_kit.nn.few_rows import one_row
-from notebook_kit.nn.layers import cross_entropy, sequence_classification_loss
+from notebook_kit.nn.losses import cross_entropy, sequence_classification_loss
 from notebook_kit.nn.outputs import Seq2SeqLMOutput, Seq2SeqModelOutput, Seq2SeqSequenceClassifierOutput
 
 if TYPE_CHECKING:

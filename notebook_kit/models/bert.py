@@ -5,7 +5,7 @@ Source: Devlin et al., BERT: Pre-training of Deep Bidirectional Transformers for
 
 from __future__ import annotations
 
-from typing import ClassVar, Unpack
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -13,31 +13,35 @@ from torch import Tensor, nn
 from notebook_kit.configuration import PretrainedConfig
 from notebook_kit.nn.attention import AttentionSite, attend, padding_mask
 from notebook_kit.nn.base import PreTrainedModel
+from notebook_kit.nn.heads import (
+    ForMaskedLM,
+    ForMultipleChoice,
+    ForQuestionAnswering,
+    ForSequenceClassification,
+    ForTokenClassification,
+    Head,
+    join_output,
+)
 from notebook_kit.nn.layers import (
-    OutputOptions,
     activation,
     check_length,
-    cross_entropy,
     embed_segments,
     embed_tokens,
     input_size,
     merge_heads,
-    question_answering_loss,
     run_layers,
-    sequence_classification_loss,
     split_heads,
 )
-from notebook_kit.nn.outputs import (
-    BaseModelOutputWithPooling,
-    MaskedLMOutput,
-    QuestionAnsweringModelOutput,
-    SequenceClassifierOutput,
-    TokenClassifierOutput,
-)
+from notebook_kit.nn.losses import cross_entropy, sum_losses
+from notebook_kit.nn.outputs import BaseModelOutputWithPooling, ModelOutput, NextSentencePredictorOutput
 
 __all__ = [
     "BertConfig",
     "BertForMaskedLM",
+    "BertForMultipleChoice",
+    "BertForNextSentencePrediction",
+    "BertForPreTraining",
+    "BertForPreTrainingOutput",
     "BertForQuestionAnswering",
     "BertForSequenceClassification",
     "BertForTokenClassification",
@@ -192,6 +196,7 @@ class BertPooler(nn.Module):
 class BertPreTrainedModel(PreTrainedModel):
     config_class = BertConfig
     base_model_prefix = "bert"
+    bert: BertModel  # in the heads
     legacy_names = {r"\bgamma$": "weight", r"\bbeta$": "bias"}
     optional_weights = (r"(^|\.)pooler\.",)
     unused_weights = (r"position_ids$",)
@@ -266,12 +271,7 @@ class BertModel(BertPreTrainedModel):
 # Heads -----------------------------------------------------------------------------------------------------------------
 
 
-def classifier_dropout(config) -> nn.Dropout:
-    own = config.classifier_dropout
-    return nn.Dropout(config.hidden_dropout_prob if own is None else own)
-
-
-class BertForSequenceClassification(BertPreTrainedModel):
+class BertForSequenceClassification(BertPreTrainedModel, ForSequenceClassification):
     """BERT with a linear layer on the pooled output: one prediction a text.
 
     Example:
@@ -284,35 +284,27 @@ class BertForSequenceClassification(BertPreTrainedModel):
         (torch.Size([2, 3]), True)
     """
 
-    def __init__(self, config: BertConfig) -> None:
-        super().__init__(config)
-        self.bert = BertModel(config)
-        self.dropout = classifier_dropout(config)
-        self.classifier = nn.Linear(config.hidden_size, config.num_labels)
-        self.post_init()
-
-    def forward(
-        self,
-        input_ids: Tensor | None = None,
-        attention_mask: Tensor | None = None,
-        token_type_ids: Tensor | None = None,
-        position_ids: Tensor | None = None,
-        inputs_embeds: Tensor | None = None,
-        labels: Tensor | None = None,
-        **options: Unpack[OutputOptions],
-    ) -> SequenceClassifierOutput:
-        """As `BertModel.forward`; `labels` as `config.problem_type` wants them, see `sequence_classification_loss`."""
-        out = self.bert(
-            input_ids, attention_mask, token_type_ids, position_ids, inputs_embeds, return_dict=True, **options
-        )
-        logits = self.classifier(self.dropout(out.pooler_output))
-        loss = sequence_classification_loss(logits, labels, self.config)
-        return SequenceClassifierOutput(
-            loss=loss, logits=logits, hidden_states=out.hidden_states, attentions=out.attentions
-        )
+    backbone = BertModel
 
 
-class BertForTokenClassification(BertPreTrainedModel):
+class BertForMultipleChoice(BertPreTrainedModel, ForMultipleChoice):
+    """BERT with a linear layer on the pooled output of each choice: one score per choice.
+
+    Example:
+        >>> import torch
+        >>> from notebook_kit import BertConfig, BertForMultipleChoice
+        >>> tiny = BertConfig(hidden_size=32, num_hidden_layers=1, num_attention_heads=2, intermediate_size=64, vocab_size=50)
+        >>> model = BertForMultipleChoice(tiny)
+        >>> ids = torch.tensor([[[2, 17, 8, 3], [2, 17, 9, 3]]])  # one question with two answers
+        >>> out = model(ids, labels=torch.tensor([1]))
+        >>> out.logits.shape, out.loss > 0
+        (torch.Size([1, 2]), tensor(True))
+    """
+
+    backbone = BertModel
+
+
+class BertForTokenClassification(BertPreTrainedModel, ForTokenClassification):
     """BERT with a linear layer on every token.
 
     Example:
@@ -325,35 +317,10 @@ class BertForTokenClassification(BertPreTrainedModel):
         (torch.Size([1, 4, 5]), tensor(True))
     """
 
-    def __init__(self, config: BertConfig) -> None:
-        super().__init__(config)
-        self.bert = BertModel(config, add_pooling_layer=False)
-        self.dropout = classifier_dropout(config)
-        self.classifier = nn.Linear(config.hidden_size, config.num_labels)
-        self.post_init()
-
-    def forward(
-        self,
-        input_ids: Tensor | None = None,
-        attention_mask: Tensor | None = None,
-        token_type_ids: Tensor | None = None,
-        position_ids: Tensor | None = None,
-        inputs_embeds: Tensor | None = None,
-        labels: Tensor | None = None,
-        **options: Unpack[OutputOptions],
-    ) -> TokenClassifierOutput:
-        """As `BertModel.forward`; `labels` is `(batch, tokens)`, class indices, -100 where none counts."""
-        out = self.bert(
-            input_ids, attention_mask, token_type_ids, position_ids, inputs_embeds, return_dict=True, **options
-        )
-        logits = self.classifier(self.dropout(out.last_hidden_state))
-        loss = cross_entropy(logits, labels)
-        return TokenClassifierOutput(
-            loss=loss, logits=logits, hidden_states=out.hidden_states, attentions=out.attentions
-        )
+    backbone = BertModel
 
 
-class BertForQuestionAnswering(BertPreTrainedModel):
+class BertForQuestionAnswering(BertPreTrainedModel, ForQuestionAnswering):
     """BERT with two scores a token: does the answer start here, does it end here.
 
     Example:
@@ -366,35 +333,7 @@ class BertForQuestionAnswering(BertPreTrainedModel):
         (torch.Size([1, 8]), torch.Size([1, 8]))
     """
 
-    def __init__(self, config: BertConfig) -> None:
-        super().__init__(config)
-        self.bert = BertModel(config, add_pooling_layer=False)
-        self.qa_outputs = nn.Linear(config.hidden_size, 2)
-        self.post_init()
-
-    def forward(
-        self,
-        input_ids: Tensor | None = None,
-        attention_mask: Tensor | None = None,
-        token_type_ids: Tensor | None = None,
-        position_ids: Tensor | None = None,
-        inputs_embeds: Tensor | None = None,
-        start_positions: Tensor | None = None,
-        end_positions: Tensor | None = None,
-        **options: Unpack[OutputOptions],
-    ) -> QuestionAnsweringModelOutput:
-        """As `BertModel.forward`; `start_positions` and `end_positions` are `(batch,)` token indices of the answer."""
-        out = self.bert(
-            input_ids, attention_mask, token_type_ids, position_ids, inputs_embeds, return_dict=True, **options
-        )
-        logits = self.qa_outputs(out.last_hidden_state)
-        return QuestionAnsweringModelOutput(
-            loss=question_answering_loss(logits, start_positions, end_positions),
-            start_logits=logits[..., 0].contiguous(),
-            end_logits=logits[..., 1].contiguous(),
-            hidden_states=out.hidden_states,
-            attentions=out.attentions,
-        )
+    backbone = BertModel
 
 
 class BertPredictionTransform(nn.Module):
@@ -423,7 +362,7 @@ class BertPredictions(nn.Module):
         return self.decoder(self.transform(x))
 
 
-class BertForMaskedLM(BertPreTrainedModel):
+class BertForMaskedLM(BertPreTrainedModel, ForMaskedLM):
     """BERT as it was pre-trained: which word stands where `[MASK]` stands.
 
     Example:
@@ -436,31 +375,100 @@ class BertForMaskedLM(BertPreTrainedModel):
         (torch.Size([1, 4, 50]), 5)
     """
 
+    backbone = BertModel
     tied_weights = {
         "cls.predictions.decoder.weight": "bert.embeddings.word_embeddings.weight",
         "cls.predictions.decoder.bias": "cls.predictions.bias",
     }
 
-    def __init__(self, config: BertConfig) -> None:
-        super().__init__(config)
-        self.bert = BertModel(config, add_pooling_layer=False)
+    def build_head(self, config: BertConfig) -> None:
         self.cls = nn.ModuleDict({"predictions": BertPredictions(config)})
-        self.post_init()
+
+    def compute_logits(self, out) -> Tensor:
+        return self.cls["predictions"](out.last_hidden_state)
+
+
+class BertForNextSentencePrediction(BertPreTrainedModel, Head):
+    """BERT with two scores for a pair of texts: the second follows the first, or it does not.
+
+    Example:
+        >>> import torch
+        >>> from notebook_kit import BertConfig, BertForNextSentencePrediction
+        >>> tiny = BertConfig(hidden_size=32, num_hidden_layers=1, num_attention_heads=2, intermediate_size=64, vocab_size=50)
+        >>> pair = {"input_ids": torch.tensor([[2, 17, 3, 21, 3]]), "token_type_ids": torch.tensor([[0, 0, 0, 1, 1]])}
+        >>> out = BertForNextSentencePrediction(tiny)(**pair, labels=torch.tensor([0]))  # 0: it follows
+        >>> out.logits.shape, round(out.loss.item(), 1)
+        (torch.Size([1, 2]), 0.7)
+    """
+
+    pools = True
+    backbone = BertModel
+
+    def build_head(self, config: BertConfig) -> None:
+        self.cls = nn.ModuleDict({"seq_relationship": nn.Linear(config.hidden_size, 2)})
+
+    def forward(self, *, labels: Tensor | None = None, **inputs: Any) -> NextSentencePredictorOutput:
+        """As `BertModel.forward`; `labels` is `(batch,)`, 0 where the second text follows the first, 1 where it does not."""
+        out = self.run_backbone(**inputs)
+        logits = self.cls["seq_relationship"](out.pooler_output)
+        return join_output(NextSentencePredictorOutput, out, loss=cross_entropy(logits, labels), logits=logits)
+
+
+class BertForPreTrainingOutput(ModelOutput):
+    """Both predictions of the pre-training.
+
+    Attributes:
+        loss: The sum of both losses, when both kinds of labels were given.
+        prediction_logits: `(batch, tokens, vocabulary)`, as those of `BertForMaskedLM`.
+        seq_relationship_logits: `(batch, 2)`, as those of `BertForNextSentencePrediction`.
+        hidden_states: As in `BaseModelOutput`.
+        attentions: As in `BaseModelOutput`.
+    """
+
+    loss: Tensor | None = None
+    prediction_logits: Tensor = None  # type: ignore[assignment]
+    seq_relationship_logits: Tensor = None  # type: ignore[assignment]
+    hidden_states: tuple[Tensor, ...] | None = None
+    attentions: tuple[Tensor, ...] | None = None
+
+
+class BertForPreTraining(BertPreTrainedModel, Head):
+    """BERT with both heads of its pre-training: masked words, and whether the second text follows the first.
+
+    Example:
+        >>> import torch
+        >>> from notebook_kit import BertConfig, BertForPreTraining
+        >>> tiny = BertConfig(hidden_size=32, num_hidden_layers=1, num_attention_heads=2, intermediate_size=64, vocab_size=50)
+        >>> out = BertForPreTraining(tiny)(torch.tensor([[2, 17, 4, 3, 21, 3]]))
+        >>> out.prediction_logits.shape, out.seq_relationship_logits.shape
+        (torch.Size([1, 6, 50]), torch.Size([1, 2]))
+    """
+
+    pools = True
+    backbone = BertModel
+    tied_weights = BertForMaskedLM.tied_weights
+
+    def build_head(self, config: BertConfig) -> None:
+        follows = nn.Linear(config.hidden_size, 2)
+        self.cls = nn.ModuleDict({"predictions": BertPredictions(config), "seq_relationship": follows})
 
     def forward(
-        self,
-        input_ids: Tensor | None = None,
-        attention_mask: Tensor | None = None,
-        token_type_ids: Tensor | None = None,
-        position_ids: Tensor | None = None,
-        inputs_embeds: Tensor | None = None,
-        labels: Tensor | None = None,
-        **options: Unpack[OutputOptions],
-    ) -> MaskedLMOutput:
-        """As `BertModel.forward`; `labels` is `(batch, tokens)`: the word's id where one was masked, -100 elsewhere."""
-        out = self.bert(
-            input_ids, attention_mask, token_type_ids, position_ids, inputs_embeds, return_dict=True, **options
+        self, *, labels: Tensor | None = None, next_sentence_label: Tensor | None = None, **inputs: Any
+    ) -> BertForPreTrainingOutput:
+        """As `BertModel.forward`, with labels for both heads; there is a loss only when both are given.
+
+        Args:
+            labels: As `BertForMaskedLM` takes them.
+            next_sentence_label: As `BertForNextSentencePrediction` takes its labels.
+            **inputs: As `BertModel` takes them.
+        """
+        out = self.run_backbone(**inputs)
+        words = self.cls["predictions"](out.last_hidden_state)
+        follows = self.cls["seq_relationship"](out.pooler_output)
+        return join_output(
+            BertForPreTrainingOutput,
+            out,
+            loss=sum_losses(cross_entropy(words, labels), cross_entropy(follows, next_sentence_label)),
+            prediction_logits=words,
+            seq_relationship_logits=follows,
         )
-        logits = self.cls["predictions"](out.last_hidden_state)
-        loss = cross_entropy(logits, labels)
-        return MaskedLMOutput(loss=loss, logits=logits, hidden_states=out.hidden_states, attentions=out.attentions)

@@ -10,6 +10,7 @@ from typing import ClassVar
 from notebook_kit.models.roberta import (
     RobertaConfig,
     RobertaForMaskedLM,
+    RobertaForMultipleChoice,
     RobertaForQuestionAnswering,
     RobertaForSequenceClassification,
     RobertaForTokenClassification,
@@ -19,6 +20,7 @@ from notebook_kit.models.roberta import (
 __all__ = [
     "CamembertConfig",
     "CamembertForMaskedLM",
+    "CamembertForMultipleChoice",
     "CamembertForQuestionAnswering",
     "CamembertForSequenceClassification",
     "CamembertForTokenClassification",
@@ -98,6 +100,21 @@ class CamembertForQuestionAnswering(RobertaForQuestionAnswering):
         >>> out = model(torch.tensor([[0, 17, 2, 2, 21, 22, 2], [0, 9, 8, 2, 2, 30, 2]]))  # two questions at once
         >>> torch.stack([out.start_logits, out.end_logits], dim=-1).shape
         torch.Size([2, 7, 2])
+    """
+
+    config_class = CamembertConfig
+
+
+class CamembertForMultipleChoice(RobertaForMultipleChoice):
+    """One score per choice; see `RobertaForMultipleChoice`.
+
+    Example:
+        >>> import torch
+        >>> from notebook_kit import CamembertConfig, CamembertForMultipleChoice
+        >>> size = {"hidden_size": 32, "num_hidden_layers": 1, "num_attention_heads": 2, "intermediate_size": 64, "vocab_size": 50}
+        >>> model = CamembertForMultipleChoice(CamembertConfig(**size))
+        >>> model(torch.tensor([[[0, 17, 8, 2], [0, 17, 9, 2], [0, 17, 30, 2]]])).logits.shape  # one question, three answers
+        torch.Size([1, 3])
     """
 
     config_class = CamembertConfig

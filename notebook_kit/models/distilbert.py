@@ -5,7 +5,7 @@ Source: Sanh et al., DistilBERT, a distilled version of BERT: smaller, faster, c
 
 from __future__ import annotations
 
-from typing import ClassVar, Unpack
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -13,30 +13,29 @@ from torch import Tensor, nn
 from notebook_kit.configuration import PretrainedConfig
 from notebook_kit.nn.attention import AttentionSite, attend, padding_mask
 from notebook_kit.nn.base import PreTrainedModel
+from notebook_kit.nn.heads import (
+    ForMaskedLM,
+    ForMultipleChoice,
+    ForQuestionAnswering,
+    ForSequenceClassification,
+    ForTokenClassification,
+    PooledHead,
+)
 from notebook_kit.nn.layers import (
-    OutputOptions,
     activation,
     check_length,
-    cross_entropy,
     embed_tokens,
     input_size,
     merge_heads,
-    question_answering_loss,
     run_layers,
-    sequence_classification_loss,
     split_heads,
 )
-from notebook_kit.nn.outputs import (
-    BaseModelOutput,
-    MaskedLMOutput,
-    QuestionAnsweringModelOutput,
-    SequenceClassifierOutput,
-    TokenClassifierOutput,
-)
+from notebook_kit.nn.outputs import BaseModelOutput
 
 __all__ = [
     "DistilBertConfig",
     "DistilBertForMaskedLM",
+    "DistilBertForMultipleChoice",
     "DistilBertForQuestionAnswering",
     "DistilBertForSequenceClassification",
     "DistilBertForTokenClassification",
@@ -171,6 +170,8 @@ class DistilBertTransformer(nn.Module):
 class DistilBertPreTrainedModel(PreTrainedModel):
     config_class = DistilBertConfig
     base_model_prefix = "distilbert"
+    distilbert: DistilBertModel  # in the heads
+    labels_after: ClassVar[str | None] = "inputs_embeds"  # the position_ids come last
     legacy_names = {r"\bgamma$": "weight", r"\bbeta$": "bias"}
     unused_weights = (r"position_ids$",)
 
@@ -244,7 +245,20 @@ class DistilBertModel(DistilBertPreTrainedModel):
 # Heads -----------------------------------------------------------------------------------------------------------------
 
 
-class DistilBertForSequenceClassification(DistilBertPreTrainedModel):
+class DistilBertPooledHead(PooledHead):
+    """Two layers on the first token's state, in place of a pooled output."""
+
+    def build_head(self, config: Any) -> None:
+        self.pre_classifier = nn.Linear(config.dim, config.dim)
+        self.classifier = nn.Linear(config.dim, self.num_scores)
+        self.dropout = nn.Dropout(config.seq_classif_dropout)
+
+    def compute_logits(self, out: Any) -> Tensor:
+        pooled = torch.relu(self.pre_classifier(out.last_hidden_state[:, 0]))
+        return self.classifier(self.dropout(pooled))
+
+
+class DistilBertForSequenceClassification(DistilBertPooledHead, DistilBertPreTrainedModel, ForSequenceClassification):
     """DistilBERT with two layers on the first token: one prediction a text.
 
     Example:
@@ -256,34 +270,27 @@ class DistilBertForSequenceClassification(DistilBertPreTrainedModel):
         [('NEGATIVE', 0...), ('POSITIVE', 0...)]
     """
 
-    def __init__(self, config: DistilBertConfig) -> None:
-        super().__init__(config)
-        self.distilbert = DistilBertModel(config)
-        self.pre_classifier = nn.Linear(config.dim, config.dim)
-        self.classifier = nn.Linear(config.dim, config.num_labels)
-        self.dropout = nn.Dropout(config.seq_classif_dropout)
-        self.post_init()
-
-    def forward(
-        self,
-        input_ids: Tensor | None = None,
-        attention_mask: Tensor | None = None,
-        inputs_embeds: Tensor | None = None,
-        labels: Tensor | None = None,
-        position_ids: Tensor | None = None,
-        **options: Unpack[OutputOptions],
-    ) -> SequenceClassifierOutput:
-        """As `DistilBertModel.forward`; `labels` as `config.problem_type` wants them, see `sequence_classification_loss`."""
-        out = self.distilbert(input_ids, attention_mask, inputs_embeds, position_ids, return_dict=True, **options)
-        pooled = torch.relu(self.pre_classifier(out.last_hidden_state[:, 0]))
-        logits = self.classifier(self.dropout(pooled))
-        loss = sequence_classification_loss(logits, labels, self.config)
-        return SequenceClassifierOutput(
-            loss=loss, logits=logits, hidden_states=out.hidden_states, attentions=out.attentions
-        )
+    backbone = DistilBertModel
 
 
-class DistilBertForTokenClassification(DistilBertPreTrainedModel):
+class DistilBertForMultipleChoice(DistilBertPooledHead, DistilBertPreTrainedModel, ForMultipleChoice):
+    """DistilBERT with two layers on the first token of each choice: one score per choice.
+
+    Example:
+        >>> import torch
+        >>> from notebook_kit import DistilBertConfig, DistilBertForMultipleChoice
+        >>> tiny = DistilBertConfig(dim=32, n_layers=1, n_heads=2, hidden_dim=64, vocab_size=50)
+        >>> model = DistilBertForMultipleChoice(tiny)
+        >>> ids = torch.tensor([[[2, 17, 8, 3], [2, 17, 9, 3]]])  # one question with two answers
+        >>> out = model(ids, labels=torch.tensor([1]))
+        >>> out.logits.shape, out.loss > 0
+        (torch.Size([1, 2]), tensor(True))
+    """
+
+    backbone = DistilBertModel
+
+
+class DistilBertForTokenClassification(DistilBertPreTrainedModel, ForTokenClassification):
     """DistilBERT with a linear layer on every token.
 
     Example:
@@ -295,32 +302,11 @@ class DistilBertForTokenClassification(DistilBertPreTrainedModel):
         torch.Size([7, 9])
     """
 
-    def __init__(self, config: DistilBertConfig) -> None:
-        super().__init__(config)
-        self.distilbert = DistilBertModel(config)
-        self.dropout = nn.Dropout(config.dropout)
-        self.classifier = nn.Linear(config.dim, config.num_labels)
-        self.post_init()
-
-    def forward(
-        self,
-        input_ids: Tensor | None = None,
-        attention_mask: Tensor | None = None,
-        inputs_embeds: Tensor | None = None,
-        labels: Tensor | None = None,
-        position_ids: Tensor | None = None,
-        **options: Unpack[OutputOptions],
-    ) -> TokenClassifierOutput:
-        """As `DistilBertModel.forward`; `labels` is `(batch, tokens)`, class indices, -100 where none counts."""
-        out = self.distilbert(input_ids, attention_mask, inputs_embeds, position_ids, return_dict=True, **options)
-        logits = self.classifier(self.dropout(out.last_hidden_state))
-        loss = cross_entropy(logits, labels)
-        return TokenClassifierOutput(
-            loss=loss, logits=logits, hidden_states=out.hidden_states, attentions=out.attentions
-        )
+    backbone = DistilBertModel
+    dropout_fields = ("dropout",)
 
 
-class DistilBertForQuestionAnswering(DistilBertPreTrainedModel):
+class DistilBertForQuestionAnswering(DistilBertPreTrainedModel, ForQuestionAnswering):
     """DistilBERT with two scores a token: does the answer start here, does it end here.
 
     Example:
@@ -334,36 +320,17 @@ class DistilBertForQuestionAnswering(DistilBertPreTrainedModel):
         True
     """
 
-    def __init__(self, config: DistilBertConfig) -> None:
-        super().__init__(config)
-        self.distilbert = DistilBertModel(config)
+    backbone = DistilBertModel
+
+    def build_head(self, config: DistilBertConfig) -> None:
         self.dropout = nn.Dropout(config.qa_dropout)
-        self.qa_outputs = nn.Linear(config.dim, 2)
-        self.post_init()
+        super().build_head(config)
 
-    def forward(
-        self,
-        input_ids: Tensor | None = None,
-        attention_mask: Tensor | None = None,
-        inputs_embeds: Tensor | None = None,
-        start_positions: Tensor | None = None,
-        end_positions: Tensor | None = None,
-        position_ids: Tensor | None = None,
-        **options: Unpack[OutputOptions],
-    ) -> QuestionAnsweringModelOutput:
-        """As `DistilBertModel.forward`; `start_positions` and `end_positions` are `(batch,)` token indices of the answer."""
-        out = self.distilbert(input_ids, attention_mask, inputs_embeds, position_ids, return_dict=True, **options)
-        logits = self.qa_outputs(self.dropout(out.last_hidden_state))
-        return QuestionAnsweringModelOutput(
-            loss=question_answering_loss(logits, start_positions, end_positions),
-            start_logits=logits[..., 0].contiguous(),
-            end_logits=logits[..., 1].contiguous(),
-            hidden_states=out.hidden_states,
-            attentions=out.attentions,
-        )
+    def compute_logits(self, out) -> Tensor:
+        return self.qa_outputs(self.dropout(out.last_hidden_state))
 
 
-class DistilBertForMaskedLM(DistilBertPreTrainedModel):
+class DistilBertForMaskedLM(DistilBertPreTrainedModel, ForMaskedLM):
     """DistilBERT as it was pre-trained: which word stands where `[MASK]` stands.
 
     Example:
@@ -376,32 +343,17 @@ class DistilBertForMaskedLM(DistilBertPreTrainedModel):
         True
     """
 
+    backbone = DistilBertModel
     tied_weights = {
         "vocab_projector.weight": "distilbert.embeddings.word_embeddings.weight",
     }
 
-    def __init__(self, config: DistilBertConfig) -> None:
-        super().__init__(config)
-        self.distilbert = DistilBertModel(config)
+    def build_head(self, config: DistilBertConfig) -> None:
         self.vocab_transform = nn.Linear(config.dim, config.dim)
         self.vocab_layer_norm = nn.LayerNorm(config.dim, eps=LAYER_NORM_EPS)
         self.vocab_projector = nn.Linear(config.dim, config.vocab_size)
         self.activation = activation(config.activation)
-        self.post_init()
 
-    def forward(
-        self,
-        input_ids: Tensor | None = None,
-        attention_mask: Tensor | None = None,
-        inputs_embeds: Tensor | None = None,
-        labels: Tensor | None = None,
-        position_ids: Tensor | None = None,
-        **options: Unpack[OutputOptions],
-    ) -> MaskedLMOutput:
-        """As `DistilBertModel.forward`; `labels` is `(batch, tokens)`: the word's id where one was masked, -100 elsewhere."""
-        out = self.distilbert(input_ids, attention_mask, inputs_embeds, position_ids, return_dict=True, **options)
-        logits = self.vocab_projector(
-            self.vocab_layer_norm(self.activation(self.vocab_transform(out.last_hidden_state)))
-        )
-        loss = cross_entropy(logits, labels)
-        return MaskedLMOutput(loss=loss, logits=logits, hidden_states=out.hidden_states, attentions=out.attentions)
+    def compute_logits(self, out) -> Tensor:
+        x = self.activation(self.vocab_transform(out.last_hidden_state))
+        return self.vocab_projector(self.vocab_layer_norm(x))

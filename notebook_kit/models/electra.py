@@ -5,34 +5,32 @@ Source: Clark et al., ELECTRA: Pre-training Text Encoders as Discriminators Rath
 
 from __future__ import annotations
 
-from typing import ClassVar, Unpack
+from typing import Any, ClassVar
 
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from notebook_kit.configuration import PretrainedConfig
-from notebook_kit.models.bert import BertEmbeddings, BertEncoder, classifier_dropout
+from notebook_kit.errors import ConfigurationError
+from notebook_kit.models.bert import BertEmbeddings, BertEncoder
 from notebook_kit.nn.attention import padding_mask
 from notebook_kit.nn.base import PreTrainedModel
-from notebook_kit.nn.layers import (
-    OutputOptions,
-    activation,
-    cross_entropy,
-    question_answering_loss,
-    sequence_classification_loss,
+from notebook_kit.nn.heads import (
+    FirstTokenForSequenceClassification,
+    ForMaskedLM,
+    ForMultipleChoice,
+    ForQuestionAnswering,
+    ForTokenClassification,
+    Head,
+    join_output,
 )
-from notebook_kit.nn.outputs import (
-    BaseModelOutput,
-    MaskedLMOutput,
-    ModelOutput,
-    QuestionAnsweringModelOutput,
-    SequenceClassifierOutput,
-    TokenClassifierOutput,
-)
+from notebook_kit.nn.layers import activation
+from notebook_kit.nn.outputs import BaseModelOutput, ModelOutput
 
 __all__ = [
     "ElectraConfig",
     "ElectraForMaskedLM",
+    "ElectraForMultipleChoice",
     "ElectraForPreTraining",
     "ElectraForPreTrainingOutput",
     "ElectraForQuestionAnswering",
@@ -60,6 +58,10 @@ class ElectraConfig(PretrainedConfig):
         initializer_range: Standard deviation of fresh weights.
         layer_norm_eps: Epsilon of the layer norms.
         classifier_dropout: Dropout before a classification head; `hidden_dropout_prob` unless given.
+        summary_type: Which state `ElectraForMultipleChoice` reads: `"first"`.
+        summary_use_proj: Whether it has a layer on that state: True.
+        summary_activation: The activation of that layer.
+        summary_last_dropout: Dropout after it.
 
     Example:
         >>> from notebook_kit import ElectraConfig, ElectraModel
@@ -85,6 +87,10 @@ class ElectraConfig(PretrainedConfig):
     layer_norm_eps: float = 1e-12
     pad_token_id: int | None = 0
     classifier_dropout: float | None = None
+    summary_type: str = "first"
+    summary_use_proj: bool = True
+    summary_activation: str = "gelu"
+    summary_last_dropout: float = 0.1
 
 
 # The backbone --------------------------------------------------------------------------------------------------------
@@ -93,6 +99,7 @@ class ElectraConfig(PretrainedConfig):
 class ElectraPreTrainedModel(PreTrainedModel):
     config_class = ElectraConfig
     base_model_prefix = "electra"
+    electra: ElectraModel  # in the heads
     legacy_names = {r"\bgamma$": "weight", r"\bbeta$": "bias"}
     unused_weights = (r"position_ids$",)
 
@@ -160,21 +167,7 @@ class ElectraModel(ElectraPreTrainedModel):
 # Heads -----------------------------------------------------------------------------------------------------------------
 
 
-class ElectraClassificationHead(nn.Module):
-    """Two layers on the first token's state."""
-
-    def __init__(self, config) -> None:
-        super().__init__()
-        self.dense = nn.Linear(config.hidden_size, config.hidden_size)
-        self.dropout = classifier_dropout(config)
-        self.out_proj = nn.Linear(config.hidden_size, config.num_labels)
-
-    def forward(self, x: Tensor) -> Tensor:
-        x = F.gelu(self.dense(self.dropout(x[:, 0])))
-        return self.out_proj(self.dropout(x))
-
-
-class ElectraForSequenceClassification(ElectraPreTrainedModel):
+class ElectraForSequenceClassification(ElectraPreTrainedModel, FirstTokenForSequenceClassification):
     """ELECTRA with two layers on the first token: one prediction a text.
 
     Example:
@@ -187,34 +180,53 @@ class ElectraForSequenceClassification(ElectraPreTrainedModel):
         0.7
     """
 
-    def __init__(self, config: ElectraConfig) -> None:
-        super().__init__(config)
-        self.electra = ElectraModel(config)
-        self.classifier = ElectraClassificationHead(config)
-        self.post_init()
-
-    def forward(
-        self,
-        input_ids: Tensor | None = None,
-        attention_mask: Tensor | None = None,
-        token_type_ids: Tensor | None = None,
-        position_ids: Tensor | None = None,
-        inputs_embeds: Tensor | None = None,
-        labels: Tensor | None = None,
-        **options: Unpack[OutputOptions],
-    ) -> SequenceClassifierOutput:
-        """As `ElectraModel.forward`; `labels` as `config.problem_type` wants them, see `sequence_classification_loss`."""
-        out = self.electra(
-            input_ids, attention_mask, token_type_ids, position_ids, inputs_embeds, return_dict=True, **options
-        )
-        logits = self.classifier(out.last_hidden_state)
-        loss = sequence_classification_loss(logits, labels, self.config)
-        return SequenceClassifierOutput(
-            loss=loss, logits=logits, hidden_states=out.hidden_states, attentions=out.attentions
-        )
+    backbone = ElectraModel
+    activation = "gelu"
 
 
-class ElectraForTokenClassification(ElectraPreTrainedModel):
+class ElectraSequenceSummary(nn.Module):
+    """One vector for a text: the first token's state, through a layer."""
+
+    def __init__(self, config) -> None:
+        super().__init__()
+        if config.summary_type != "first" or not config.summary_use_proj:
+            raise ConfigurationError(
+                f"summary_type is {config.summary_type!r} and summary_use_proj is {config.summary_use_proj}.",
+                next_step="Only summary_type='first' with summary_use_proj=True is supported, as all released checkpoints have it.",
+            )
+        self.summary = nn.Linear(config.hidden_size, config.hidden_size)
+        self.activation = activation(config.summary_activation or "linear")
+        self.dropout = nn.Dropout(config.summary_last_dropout)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.dropout(self.activation(self.summary(x[:, 0])))
+
+
+class ElectraForMultipleChoice(ElectraPreTrainedModel, ForMultipleChoice):
+    """ELECTRA with two layers on the first token of each choice: one score per choice.
+
+    Example:
+        >>> import torch
+        >>> from notebook_kit import ElectraConfig, ElectraForMultipleChoice
+        >>> tiny = ElectraConfig(embedding_size=16, hidden_size=32, num_hidden_layers=1, intermediate_size=64, vocab_size=50)
+        >>> model = ElectraForMultipleChoice(tiny)
+        >>> ids = torch.tensor([[[2, 17, 8, 3], [2, 17, 9, 3]]])  # one question with two answers
+        >>> out = model(ids, labels=torch.tensor([1]))
+        >>> out.logits.shape, out.loss > 0
+        (torch.Size([1, 2]), tensor(True))
+    """
+
+    backbone = ElectraModel
+
+    def build_head(self, config: ElectraConfig) -> None:
+        self.sequence_summary = ElectraSequenceSummary(config)
+        self.classifier = nn.Linear(config.hidden_size, 1)
+
+    def compute_logits(self, out) -> Tensor:
+        return self.classifier(self.sequence_summary(out.last_hidden_state))
+
+
+class ElectraForTokenClassification(ElectraPreTrainedModel, ForTokenClassification):
     """ELECTRA with a linear layer on every token.
 
     Example:
@@ -226,35 +238,10 @@ class ElectraForTokenClassification(ElectraPreTrainedModel):
         torch.Size([2, 4])
     """
 
-    def __init__(self, config: ElectraConfig) -> None:
-        super().__init__(config)
-        self.electra = ElectraModel(config)
-        self.dropout = classifier_dropout(config)
-        self.classifier = nn.Linear(config.hidden_size, config.num_labels)
-        self.post_init()
-
-    def forward(
-        self,
-        input_ids: Tensor | None = None,
-        attention_mask: Tensor | None = None,
-        token_type_ids: Tensor | None = None,
-        position_ids: Tensor | None = None,
-        inputs_embeds: Tensor | None = None,
-        labels: Tensor | None = None,
-        **options: Unpack[OutputOptions],
-    ) -> TokenClassifierOutput:
-        """As `ElectraModel.forward`; `labels` is `(batch, tokens)`, class indices, -100 where none counts."""
-        out = self.electra(
-            input_ids, attention_mask, token_type_ids, position_ids, inputs_embeds, return_dict=True, **options
-        )
-        logits = self.classifier(self.dropout(out.last_hidden_state))
-        loss = cross_entropy(logits, labels)
-        return TokenClassifierOutput(
-            loss=loss, logits=logits, hidden_states=out.hidden_states, attentions=out.attentions
-        )
+    backbone = ElectraModel
 
 
-class ElectraForQuestionAnswering(ElectraPreTrainedModel):
+class ElectraForQuestionAnswering(ElectraPreTrainedModel, ForQuestionAnswering):
     """ELECTRA with two scores a token: does the answer start here, does it end here.
 
     Example:
@@ -268,35 +255,7 @@ class ElectraForQuestionAnswering(ElectraPreTrainedModel):
         True
     """
 
-    def __init__(self, config: ElectraConfig) -> None:
-        super().__init__(config)
-        self.electra = ElectraModel(config)
-        self.qa_outputs = nn.Linear(config.hidden_size, 2)
-        self.post_init()
-
-    def forward(
-        self,
-        input_ids: Tensor | None = None,
-        attention_mask: Tensor | None = None,
-        token_type_ids: Tensor | None = None,
-        position_ids: Tensor | None = None,
-        inputs_embeds: Tensor | None = None,
-        start_positions: Tensor | None = None,
-        end_positions: Tensor | None = None,
-        **options: Unpack[OutputOptions],
-    ) -> QuestionAnsweringModelOutput:
-        """As `ElectraModel.forward`; `start_positions` and `end_positions` are `(batch,)` token indices of the answer."""
-        out = self.electra(
-            input_ids, attention_mask, token_type_ids, position_ids, inputs_embeds, return_dict=True, **options
-        )
-        logits = self.qa_outputs(out.last_hidden_state)
-        return QuestionAnsweringModelOutput(
-            loss=question_answering_loss(logits, start_positions, end_positions),
-            start_logits=logits[..., 0].contiguous(),
-            end_logits=logits[..., 1].contiguous(),
-            hidden_states=out.hidden_states,
-            attentions=out.attentions,
-        )
+    backbone = ElectraModel
 
 
 class ElectraGeneratorPredictions(nn.Module):
@@ -311,7 +270,7 @@ class ElectraGeneratorPredictions(nn.Module):
         return self.LayerNorm(F.gelu(self.dense(x)))
 
 
-class ElectraForMaskedLM(ElectraPreTrainedModel):
+class ElectraForMaskedLM(ElectraPreTrainedModel, ForMaskedLM):
     """The generator: which word stands where `[MASK]` stands. Only generator checkpoints were trained for it.
 
     Example:
@@ -324,34 +283,17 @@ class ElectraForMaskedLM(ElectraPreTrainedModel):
         (True, 16)
     """
 
+    backbone = ElectraModel
     tied_weights = {
         "generator_lm_head.weight": "electra.embeddings.word_embeddings.weight",
     }
 
-    def __init__(self, config: ElectraConfig) -> None:
-        super().__init__(config)
-        self.electra = ElectraModel(config)
+    def build_head(self, config: ElectraConfig) -> None:
         self.generator_predictions = ElectraGeneratorPredictions(config)
         self.generator_lm_head = nn.Linear(config.embedding_size, config.vocab_size)
-        self.post_init()
 
-    def forward(
-        self,
-        input_ids: Tensor | None = None,
-        attention_mask: Tensor | None = None,
-        token_type_ids: Tensor | None = None,
-        position_ids: Tensor | None = None,
-        inputs_embeds: Tensor | None = None,
-        labels: Tensor | None = None,
-        **options: Unpack[OutputOptions],
-    ) -> MaskedLMOutput:
-        """As `ElectraModel.forward`; `labels` is `(batch, tokens)`: the word's id where one was masked, -100 elsewhere."""
-        out = self.electra(
-            input_ids, attention_mask, token_type_ids, position_ids, inputs_embeds, return_dict=True, **options
-        )
-        logits = self.generator_lm_head(self.generator_predictions(out.last_hidden_state))
-        loss = cross_entropy(logits, labels)
-        return MaskedLMOutput(loss=loss, logits=logits, hidden_states=out.hidden_states, attentions=out.attentions)
+    def compute_logits(self, out) -> Tensor:
+        return self.generator_lm_head(self.generator_predictions(out.last_hidden_state))
 
 
 class ElectraForPreTrainingOutput(ModelOutput):
@@ -381,7 +323,7 @@ class ElectraDiscriminatorPredictions(nn.Module):
         return self.dense_prediction(self.activation(self.dense(x))).squeeze(-1)
 
 
-class ElectraForPreTraining(ElectraPreTrainedModel):
+class ElectraForPreTraining(ElectraPreTrainedModel, Head):
     """The discriminator, as it was pre-trained: was this token replaced.
 
     Example:
@@ -393,31 +335,18 @@ class ElectraForPreTraining(ElectraPreTrainedModel):
         (torch.Size([1, 4]), 0.7)
     """
 
-    def __init__(self, config: ElectraConfig) -> None:
-        super().__init__(config)
-        self.electra = ElectraModel(config)
-        self.discriminator_predictions = ElectraDiscriminatorPredictions(config)
-        self.post_init()
+    backbone = ElectraModel
 
-    def forward(
-        self,
-        input_ids: Tensor | None = None,
-        attention_mask: Tensor | None = None,
-        token_type_ids: Tensor | None = None,
-        position_ids: Tensor | None = None,
-        inputs_embeds: Tensor | None = None,
-        labels: Tensor | None = None,
-        **options: Unpack[OutputOptions],
-    ) -> ElectraForPreTrainingOutput:
+    def build_head(self, config: ElectraConfig) -> None:
+        self.discriminator_predictions = ElectraDiscriminatorPredictions(config)
+
+    def forward(self, *, labels: Tensor | None = None, **inputs: Any) -> ElectraForPreTrainingOutput:
         """As `ElectraModel.forward`; `labels` is `(batch, tokens)`, 1 where a token was replaced, 0 elsewhere."""
-        out = self.electra(
-            input_ids, attention_mask, token_type_ids, position_ids, inputs_embeds, return_dict=True, **options
-        )
+        out = self.run_backbone(**inputs)
         logits = self.discriminator_predictions(out.last_hidden_state)
         loss = None
         if labels is not None:
-            real = slice(None) if attention_mask is None else attention_mask == 1
+            mask = inputs.get("attention_mask")
+            real = slice(None) if mask is None else mask == 1
             loss = F.binary_cross_entropy_with_logits(logits[real], labels[real].to(logits.dtype))
-        return ElectraForPreTrainingOutput(
-            loss=loss, logits=logits, hidden_states=out.hidden_states, attentions=out.attentions
-        )
+        return join_output(ElectraForPreTrainingOutput, out, loss=loss, logits=logits)

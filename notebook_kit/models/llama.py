@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from notebook_kit.errors import ConfigurationError
 from notebook_kit.nn.attention import AttentionSite, attend, causal_mask
 from notebook_kit.nn.base import PreTrainedModel
-from notebook_kit.nn.decoder import kept, last_token_logits, next_token_loss
+from notebook_kit.nn.decoder import kept, last_token_logits
 from notebook_kit.nn.encoder_decoder import DecoderOptions, decoder_cache
 from notebook_kit.nn.few_rows import one_row
 from notebook_kit.nn.layers import (
@@ -24,8 +24,8 @@ from notebook_kit.nn.layers import (
     input_size,
     merge_heads,
     run_layers,
-    sequence_classification_loss,
 )
+from notebook_kit.nn.losses import next_token_loss, sequence_classification_loss
 from notebook_kit.nn.outputs import (
     BaseModelOutputWithPast,
     CausalLMOutputWithPast,

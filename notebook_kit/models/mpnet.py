@@ -6,40 +6,38 @@ Source: Song et al., MPNet: Masked and Permuted Pre-training for Language Unders
 from __future__ import annotations
 
 import math
-from typing import ClassVar, Unpack
+from typing import ClassVar
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
 
 from notebook_kit.configuration import PretrainedConfig
 from notebook_kit.models.bert import BertPooler, BertResidual
+from notebook_kit.models.roberta import RobertaLMHead
 from notebook_kit.nn.attention import AttentionSite, attend, padding_mask
 from notebook_kit.nn.base import PreTrainedModel
+from notebook_kit.nn.heads import (
+    FirstTokenForSequenceClassification,
+    ForMaskedLM,
+    ForMultipleChoice,
+    ForQuestionAnswering,
+    ForTokenClassification,
+)
 from notebook_kit.nn.layers import (
-    OutputOptions,
     activation,
-    cross_entropy,
     embed_tokens,
     input_size,
     merge_heads,
     positions_after_padding,
-    question_answering_loss,
     run_layers,
-    sequence_classification_loss,
     split_heads,
 )
-from notebook_kit.nn.outputs import (
-    BaseModelOutputWithPooling,
-    MaskedLMOutput,
-    QuestionAnsweringModelOutput,
-    SequenceClassifierOutput,
-    TokenClassifierOutput,
-)
+from notebook_kit.nn.outputs import BaseModelOutputWithPooling
 
 __all__ = [
     "MPNetConfig",
     "MPNetForMaskedLM",
+    "MPNetForMultipleChoice",
     "MPNetForQuestionAnswering",
     "MPNetForSequenceClassification",
     "MPNetForTokenClassification",
@@ -207,6 +205,7 @@ def distance_buckets(distance: Tensor, buckets: int, furthest: int = 128) -> Ten
 class MPNetPreTrainedModel(PreTrainedModel):
     config_class = MPNetConfig
     base_model_prefix = "mpnet"
+    mpnet: MPNetModel  # in the heads
     legacy_names = {r"\bgamma$": "weight", r"\bbeta$": "bias"}
     optional_weights = (r"(^|\.)pooler\.",)
     unused_weights = (r"position_ids$",)
@@ -280,21 +279,7 @@ class MPNetModel(MPNetPreTrainedModel):
 # Heads -----------------------------------------------------------------------------------------------------------------
 
 
-class MPNetClassificationHead(nn.Module):
-    """Two layers on the first token's state."""
-
-    def __init__(self, config) -> None:
-        super().__init__()
-        self.dense = nn.Linear(config.hidden_size, config.hidden_size)
-        self.dropout = nn.Dropout(config.hidden_dropout_prob)
-        self.out_proj = nn.Linear(config.hidden_size, config.num_labels)
-
-    def forward(self, x: Tensor) -> Tensor:
-        x = torch.tanh(self.dense(self.dropout(x[:, 0])))
-        return self.out_proj(self.dropout(x))
-
-
-class MPNetForSequenceClassification(MPNetPreTrainedModel):
+class MPNetForSequenceClassification(MPNetPreTrainedModel, FirstTokenForSequenceClassification):
     """MPNet with two layers on the first token: one prediction a text.
 
     Example:
@@ -307,31 +292,27 @@ class MPNetForSequenceClassification(MPNetPreTrainedModel):
         torch.Size([3, 32])
     """
 
-    def __init__(self, config: MPNetConfig) -> None:
-        super().__init__(config)
-        self.mpnet = MPNetModel(config, add_pooling_layer=False)
-        self.classifier = MPNetClassificationHead(config)
-        self.post_init()
-
-    def forward(
-        self,
-        input_ids: Tensor | None = None,
-        attention_mask: Tensor | None = None,
-        position_ids: Tensor | None = None,
-        inputs_embeds: Tensor | None = None,
-        labels: Tensor | None = None,
-        **options: Unpack[OutputOptions],
-    ) -> SequenceClassifierOutput:
-        """As `MPNetModel.forward`; `labels` as `config.problem_type` wants them, see `sequence_classification_loss`."""
-        out = self.mpnet(input_ids, attention_mask, position_ids, inputs_embeds, return_dict=True, **options)
-        logits = self.classifier(out.last_hidden_state)
-        loss = sequence_classification_loss(logits, labels, self.config)
-        return SequenceClassifierOutput(
-            loss=loss, logits=logits, hidden_states=out.hidden_states, attentions=out.attentions
-        )
+    backbone = MPNetModel
 
 
-class MPNetForTokenClassification(MPNetPreTrainedModel):
+class MPNetForMultipleChoice(MPNetPreTrainedModel, ForMultipleChoice):
+    """MPNet with a linear layer on the pooled output of each choice: one score per choice.
+
+    Example:
+        >>> import torch
+        >>> from notebook_kit import MPNetConfig, MPNetForMultipleChoice
+        >>> tiny = MPNetConfig(hidden_size=32, num_hidden_layers=1, num_attention_heads=2, intermediate_size=64, vocab_size=50)
+        >>> model = MPNetForMultipleChoice(tiny)
+        >>> ids = torch.tensor([[[0, 17, 8, 2], [0, 17, 9, 2]]])  # one question with two answers
+        >>> out = model(ids, labels=torch.tensor([1]))
+        >>> out.logits.shape, out.loss > 0
+        (torch.Size([1, 2]), tensor(True))
+    """
+
+    backbone = MPNetModel
+
+
+class MPNetForTokenClassification(MPNetPreTrainedModel, ForTokenClassification):
     """MPNet with a linear layer on every token.
 
     Example:
@@ -344,32 +325,10 @@ class MPNetForTokenClassification(MPNetPreTrainedModel):
         (torch.Size([]), torch.Size([1, 4, 3]))
     """
 
-    def __init__(self, config: MPNetConfig) -> None:
-        super().__init__(config)
-        self.mpnet = MPNetModel(config, add_pooling_layer=False)
-        self.dropout = nn.Dropout(config.hidden_dropout_prob)
-        self.classifier = nn.Linear(config.hidden_size, config.num_labels)
-        self.post_init()
-
-    def forward(
-        self,
-        input_ids: Tensor | None = None,
-        attention_mask: Tensor | None = None,
-        position_ids: Tensor | None = None,
-        inputs_embeds: Tensor | None = None,
-        labels: Tensor | None = None,
-        **options: Unpack[OutputOptions],
-    ) -> TokenClassifierOutput:
-        """As `MPNetModel.forward`; `labels` is `(batch, tokens)`, class indices, -100 where none counts."""
-        out = self.mpnet(input_ids, attention_mask, position_ids, inputs_embeds, return_dict=True, **options)
-        logits = self.classifier(self.dropout(out.last_hidden_state))
-        loss = cross_entropy(logits, labels)
-        return TokenClassifierOutput(
-            loss=loss, logits=logits, hidden_states=out.hidden_states, attentions=out.attentions
-        )
+    backbone = MPNetModel
 
 
-class MPNetForQuestionAnswering(MPNetPreTrainedModel):
+class MPNetForQuestionAnswering(MPNetPreTrainedModel, ForQuestionAnswering):
     """MPNet with two scores a token: does the answer start here, does it end here.
 
     Example:
@@ -382,49 +341,10 @@ class MPNetForQuestionAnswering(MPNetPreTrainedModel):
         True
     """
 
-    def __init__(self, config: MPNetConfig) -> None:
-        super().__init__(config)
-        self.mpnet = MPNetModel(config, add_pooling_layer=False)
-        self.qa_outputs = nn.Linear(config.hidden_size, 2)
-        self.post_init()
-
-    def forward(
-        self,
-        input_ids: Tensor | None = None,
-        attention_mask: Tensor | None = None,
-        position_ids: Tensor | None = None,
-        inputs_embeds: Tensor | None = None,
-        start_positions: Tensor | None = None,
-        end_positions: Tensor | None = None,
-        **options: Unpack[OutputOptions],
-    ) -> QuestionAnsweringModelOutput:
-        """As `MPNetModel.forward`; `start_positions` and `end_positions` are `(batch,)` token indices of the answer."""
-        out = self.mpnet(input_ids, attention_mask, position_ids, inputs_embeds, return_dict=True, **options)
-        logits = self.qa_outputs(out.last_hidden_state)
-        return QuestionAnsweringModelOutput(
-            loss=question_answering_loss(logits, start_positions, end_positions),
-            start_logits=logits[..., 0].contiguous(),
-            end_logits=logits[..., 1].contiguous(),
-            hidden_states=out.hidden_states,
-            attentions=out.attentions,
-        )
+    backbone = MPNetModel
 
 
-class MPNetLMHead(nn.Module):
-    """A score for each word of the vocabulary; the last layer is the transposed embedding table."""
-
-    def __init__(self, config) -> None:
-        super().__init__()
-        self.dense = nn.Linear(config.hidden_size, config.hidden_size)
-        self.layer_norm = nn.LayerNorm(config.hidden_size, eps=config.layer_norm_eps)
-        self.decoder = nn.Linear(config.hidden_size, config.vocab_size)
-        self.bias = nn.Parameter(torch.zeros(config.vocab_size))
-
-    def forward(self, x: Tensor) -> Tensor:
-        return self.decoder(self.layer_norm(F.gelu(self.dense(x))))
-
-
-class MPNetForMaskedLM(MPNetPreTrainedModel):
+class MPNetForMaskedLM(MPNetPreTrainedModel, ForMaskedLM):
     """MPNet as it was pre-trained: which word stands where `<mask>` stands.
 
     Example:
@@ -436,28 +356,14 @@ class MPNetForMaskedLM(MPNetPreTrainedModel):
         torch.Size([2])
     """
 
+    backbone = MPNetModel
     tied_weights = {
         "lm_head.decoder.weight": "mpnet.embeddings.word_embeddings.weight",
         "lm_head.decoder.bias": "lm_head.bias",
     }
 
-    def __init__(self, config: MPNetConfig) -> None:
-        super().__init__(config)
-        self.mpnet = MPNetModel(config, add_pooling_layer=False)
-        self.lm_head = MPNetLMHead(config)
-        self.post_init()
+    def build_head(self, config: MPNetConfig) -> None:
+        self.lm_head = RobertaLMHead(config)
 
-    def forward(
-        self,
-        input_ids: Tensor | None = None,
-        attention_mask: Tensor | None = None,
-        position_ids: Tensor | None = None,
-        inputs_embeds: Tensor | None = None,
-        labels: Tensor | None = None,
-        **options: Unpack[OutputOptions],
-    ) -> MaskedLMOutput:
-        """As `MPNetModel.forward`; `labels` is `(batch, tokens)`: the word's id where one was masked, -100 elsewhere."""
-        out = self.mpnet(input_ids, attention_mask, position_ids, inputs_embeds, return_dict=True, **options)
-        logits = self.lm_head(out.last_hidden_state)
-        loss = cross_entropy(logits, labels)
-        return MaskedLMOutput(loss=loss, logits=logits, hidden_states=out.hidden_states, attentions=out.attentions)
+    def compute_logits(self, out) -> Tensor:
+        return self.lm_head(out.last_hidden_state)

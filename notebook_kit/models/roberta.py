@@ -14,27 +14,23 @@ from torch.nn import functional as F
 
 from notebook_kit.configuration import PretrainedConfig
 from notebook_kit.errors import ConfigurationError
-from notebook_kit.models.bert import BertEmbeddings, BertEncoder, BertPooler, classifier_dropout
+from notebook_kit.models.bert import BertEmbeddings, BertEncoder, BertPooler
 from notebook_kit.nn.attention import padding_mask
 from notebook_kit.nn.base import PreTrainedModel
-from notebook_kit.nn.layers import (
-    OutputOptions,
-    cross_entropy,
-    positions_after_padding,
-    question_answering_loss,
-    sequence_classification_loss,
+from notebook_kit.nn.heads import (
+    FirstTokenForSequenceClassification,
+    ForMaskedLM,
+    ForMultipleChoice,
+    ForQuestionAnswering,
+    ForTokenClassification,
 )
-from notebook_kit.nn.outputs import (
-    BaseModelOutputWithPooling,
-    MaskedLMOutput,
-    QuestionAnsweringModelOutput,
-    SequenceClassifierOutput,
-    TokenClassifierOutput,
-)
+from notebook_kit.nn.layers import OutputOptions, positions_after_padding
+from notebook_kit.nn.outputs import BaseModelOutputWithPooling, MultipleChoiceModelOutput
 
 __all__ = [
     "RobertaConfig",
     "RobertaForMaskedLM",
+    "RobertaForMultipleChoice",
     "RobertaForQuestionAnswering",
     "RobertaForSequenceClassification",
     "RobertaForTokenClassification",
@@ -121,6 +117,7 @@ class RobertaEmbeddings(BertEmbeddings):
 class RobertaPreTrainedModel(PreTrainedModel):
     config_class = RobertaConfig
     base_model_prefix = "roberta"
+    roberta: RobertaModel  # in the heads
     legacy_names = {r"\bgamma$": "weight", r"\bbeta$": "bias"}
     optional_weights = (r"(^|\.)pooler\.",)
     unused_weights = (r"position_ids$",)
@@ -199,21 +196,7 @@ class RobertaModel(RobertaPreTrainedModel):
 # Heads -----------------------------------------------------------------------------------------------------------------
 
 
-class RobertaClassificationHead(nn.Module):
-    """Two layers on the first token's state."""
-
-    def __init__(self, config) -> None:
-        super().__init__()
-        self.dense = nn.Linear(config.hidden_size, config.hidden_size)
-        self.dropout = classifier_dropout(config)
-        self.out_proj = nn.Linear(config.hidden_size, config.num_labels)
-
-    def forward(self, x: Tensor) -> Tensor:
-        x = torch.tanh(self.dense(self.dropout(x[:, 0])))
-        return self.out_proj(self.dropout(x))
-
-
-class RobertaForSequenceClassification(RobertaPreTrainedModel):
+class RobertaForSequenceClassification(RobertaPreTrainedModel, FirstTokenForSequenceClassification):
     """RoBERTa with two layers on the first token: one prediction a text.
 
     Example:
@@ -226,34 +209,58 @@ class RobertaForSequenceClassification(RobertaPreTrainedModel):
         tensor(True)
     """
 
-    def __init__(self, config: RobertaConfig) -> None:
-        super().__init__(config)
-        self.roberta = RobertaModel(config, add_pooling_layer=False)
-        self.classifier = RobertaClassificationHead(config)
-        self.post_init()
+    backbone = RobertaModel
 
-    def forward(
+
+class RobertaForMultipleChoice(RobertaPreTrainedModel, ForMultipleChoice):
+    """RoBERTa with a linear layer on the pooled output of each choice: one score per choice.
+
+    Example:
+        >>> import torch
+        >>> from notebook_kit import RobertaConfig, RobertaForMultipleChoice
+        >>> tiny = RobertaConfig(hidden_size=32, num_hidden_layers=1, num_attention_heads=2, intermediate_size=64, vocab_size=50)
+        >>> model = RobertaForMultipleChoice(tiny)
+        >>> ids = torch.tensor([[[0, 17, 8, 2], [0, 17, 9, 2]]])  # one question with two answers
+        >>> out = model(ids, labels=torch.tensor([1]))
+        >>> out.logits.shape, out.loss > 0
+        (torch.Size([1, 2]), tensor(True))
+    """
+
+    backbone = RobertaModel
+    dropout_fields = ("hidden_dropout_prob",)
+
+    def forward(  # type: ignore[override]
         self,
         input_ids: Tensor | None = None,
-        attention_mask: Tensor | None = None,
         token_type_ids: Tensor | None = None,
+        attention_mask: Tensor | None = None,
+        labels: Tensor | None = None,
         position_ids: Tensor | None = None,
         inputs_embeds: Tensor | None = None,
-        labels: Tensor | None = None,
         **options: Unpack[OutputOptions],
-    ) -> SequenceClassifierOutput:
-        """As `RobertaModel.forward`; `labels` as `config.problem_type` wants them, see `sequence_classification_loss`."""
-        out = self.roberta(
-            input_ids, attention_mask, token_type_ids, position_ids, inputs_embeds, return_dict=True, **options
-        )
-        logits = self.classifier(out.last_hidden_state)
-        loss = sequence_classification_loss(logits, labels, self.config)
-        return SequenceClassifierOutput(
-            loss=loss, logits=logits, hidden_states=out.hidden_states, attentions=out.attentions
-        )
+    ) -> MultipleChoiceModelOutput:
+        """As `RobertaModel.forward`, with inputs of shape `(batch, choices, tokens)` in the order that Transformers has here.
+
+        Args:
+            input_ids: `(batch, choices, tokens)`, as are the other inputs.
+            token_type_ids: 0 in the first text and 1 in the second.
+            attention_mask: 1 for a token and 0 for padding.
+            labels: `(batch,)`, the index of the right choice.
+            position_ids: Counted from `pad_token_id + 1` on unless given.
+            inputs_embeds: `(batch, choices, tokens, width)`, in place of `input_ids`.
+            **options: As `RobertaModel` takes them.
+        """
+        inputs = {
+            "input_ids": input_ids,
+            "token_type_ids": token_type_ids,
+            "attention_mask": attention_mask,
+            "position_ids": position_ids,
+            "inputs_embeds": inputs_embeds,
+        }
+        return super().forward(labels=labels, **inputs, **options)
 
 
-class RobertaForTokenClassification(RobertaPreTrainedModel):
+class RobertaForTokenClassification(RobertaPreTrainedModel, ForTokenClassification):
     """RoBERTa with a linear layer on every token.
 
     Example:
@@ -266,35 +273,10 @@ class RobertaForTokenClassification(RobertaPreTrainedModel):
         4
     """
 
-    def __init__(self, config: RobertaConfig) -> None:
-        super().__init__(config)
-        self.roberta = RobertaModel(config, add_pooling_layer=False)
-        self.dropout = classifier_dropout(config)
-        self.classifier = nn.Linear(config.hidden_size, config.num_labels)
-        self.post_init()
-
-    def forward(
-        self,
-        input_ids: Tensor | None = None,
-        attention_mask: Tensor | None = None,
-        token_type_ids: Tensor | None = None,
-        position_ids: Tensor | None = None,
-        inputs_embeds: Tensor | None = None,
-        labels: Tensor | None = None,
-        **options: Unpack[OutputOptions],
-    ) -> TokenClassifierOutput:
-        """As `RobertaModel.forward`; `labels` is `(batch, tokens)`, class indices, -100 where none counts."""
-        out = self.roberta(
-            input_ids, attention_mask, token_type_ids, position_ids, inputs_embeds, return_dict=True, **options
-        )
-        logits = self.classifier(self.dropout(out.last_hidden_state))
-        loss = cross_entropy(logits, labels)
-        return TokenClassifierOutput(
-            loss=loss, logits=logits, hidden_states=out.hidden_states, attentions=out.attentions
-        )
+    backbone = RobertaModel
 
 
-class RobertaForQuestionAnswering(RobertaPreTrainedModel):
+class RobertaForQuestionAnswering(RobertaPreTrainedModel, ForQuestionAnswering):
     """RoBERTa with two scores a token: does the answer start here, does it end here.
 
     Example:
@@ -307,35 +289,7 @@ class RobertaForQuestionAnswering(RobertaPreTrainedModel):
         (torch.Size([]), 1.0)
     """
 
-    def __init__(self, config: RobertaConfig) -> None:
-        super().__init__(config)
-        self.roberta = RobertaModel(config, add_pooling_layer=False)
-        self.qa_outputs = nn.Linear(config.hidden_size, 2)
-        self.post_init()
-
-    def forward(
-        self,
-        input_ids: Tensor | None = None,
-        attention_mask: Tensor | None = None,
-        token_type_ids: Tensor | None = None,
-        position_ids: Tensor | None = None,
-        inputs_embeds: Tensor | None = None,
-        start_positions: Tensor | None = None,
-        end_positions: Tensor | None = None,
-        **options: Unpack[OutputOptions],
-    ) -> QuestionAnsweringModelOutput:
-        """As `RobertaModel.forward`; `start_positions` and `end_positions` are `(batch,)` token indices of the answer."""
-        out = self.roberta(
-            input_ids, attention_mask, token_type_ids, position_ids, inputs_embeds, return_dict=True, **options
-        )
-        logits = self.qa_outputs(out.last_hidden_state)
-        return QuestionAnsweringModelOutput(
-            loss=question_answering_loss(logits, start_positions, end_positions),
-            start_logits=logits[..., 0].contiguous(),
-            end_logits=logits[..., 1].contiguous(),
-            hidden_states=out.hidden_states,
-            attentions=out.attentions,
-        )
+    backbone = RobertaModel
 
 
 class RobertaLMHead(nn.Module):
@@ -352,7 +306,7 @@ class RobertaLMHead(nn.Module):
         return self.decoder(self.layer_norm(F.gelu(self.dense(x))))
 
 
-class RobertaForMaskedLM(RobertaPreTrainedModel):
+class RobertaForMaskedLM(RobertaPreTrainedModel, ForMaskedLM):
     """RoBERTa as it was pre-trained: which word stands where `<mask>` stands.
 
     Example:
@@ -366,31 +320,14 @@ class RobertaForMaskedLM(RobertaPreTrainedModel):
         torch.Size([1, 4, 50])
     """
 
+    backbone = RobertaModel
     tied_weights = {
         "lm_head.decoder.weight": "roberta.embeddings.word_embeddings.weight",
         "lm_head.decoder.bias": "lm_head.bias",
     }
 
-    def __init__(self, config: RobertaConfig) -> None:
-        super().__init__(config)
-        self.roberta = RobertaModel(config, add_pooling_layer=False)
+    def build_head(self, config: RobertaConfig) -> None:
         self.lm_head = RobertaLMHead(config)
-        self.post_init()
 
-    def forward(
-        self,
-        input_ids: Tensor | None = None,
-        attention_mask: Tensor | None = None,
-        token_type_ids: Tensor | None = None,
-        position_ids: Tensor | None = None,
-        inputs_embeds: Tensor | None = None,
-        labels: Tensor | None = None,
-        **options: Unpack[OutputOptions],
-    ) -> MaskedLMOutput:
-        """As `RobertaModel.forward`; `labels` is `(batch, tokens)`: the word's id where one was masked, -100 elsewhere."""
-        out = self.roberta(
-            input_ids, attention_mask, token_type_ids, position_ids, inputs_embeds, return_dict=True, **options
-        )
-        logits = self.lm_head(out.last_hidden_state)
-        loss = cross_entropy(logits, labels)
-        return MaskedLMOutput(loss=loss, logits=logits, hidden_states=out.hidden_states, attentions=out.attentions)
+    def compute_logits(self, out) -> Tensor:
+        return self.lm_head(out.last_hidden_state)

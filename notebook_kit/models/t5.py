@@ -16,7 +16,7 @@ from notebook_kit.models.t5_blocks import T5LayerNorm, T5Stack
 from notebook_kit.nn.base import PreTrainedModel
 from notebook_kit.nn.encoder_decoder import DecoderOptions, encoded, join_outputs, shift_tokens_right
 from notebook_kit.nn.few_rows import one_row
-from notebook_kit.nn.layers import cross_entropy
+from notebook_kit.nn.losses import cross_entropy
 from notebook_kit.nn.outputs import BaseModelOutput, Seq2SeqLMOutput, Seq2SeqModelOutput
 
 if TYPE_CHECKING:

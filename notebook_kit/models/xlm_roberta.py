@@ -10,6 +10,7 @@ from typing import ClassVar
 from notebook_kit.models.roberta import (
     RobertaConfig,
     RobertaForMaskedLM,
+    RobertaForMultipleChoice,
     RobertaForQuestionAnswering,
     RobertaForSequenceClassification,
     RobertaForTokenClassification,
@@ -19,6 +20,7 @@ from notebook_kit.models.roberta import (
 __all__ = [
     "XLMRobertaConfig",
     "XLMRobertaForMaskedLM",
+    "XLMRobertaForMultipleChoice",
     "XLMRobertaForQuestionAnswering",
     "XLMRobertaForSequenceClassification",
     "XLMRobertaForTokenClassification",
@@ -98,6 +100,21 @@ class XLMRobertaForQuestionAnswering(RobertaForQuestionAnswering):
         >>> ids, nowhere = torch.tensor([[0, 17, 2, 2, 21, 2]]), torch.tensor([0])  # no answer: start and end at <s>
         >>> model(ids, start_positions=nowhere, end_positions=nowhere).loss > 0
         tensor(True)
+    """
+
+    config_class = XLMRobertaConfig
+
+
+class XLMRobertaForMultipleChoice(RobertaForMultipleChoice):
+    """One score per choice; see `RobertaForMultipleChoice`.
+
+    Example:
+        >>> import torch
+        >>> from notebook_kit import XLMRobertaConfig, XLMRobertaForMultipleChoice
+        >>> size = {"hidden_size": 32, "num_hidden_layers": 1, "num_attention_heads": 2, "intermediate_size": 64, "vocab_size": 50}
+        >>> model = XLMRobertaForMultipleChoice(XLMRobertaConfig(**size))
+        >>> model(torch.tensor([[[0, 17, 8, 2], [0, 17, 9, 2], [0, 17, 30, 2]]])).logits.shape  # one question, three answers
+        torch.Size([1, 3])
     """
 
     config_class = XLMRobertaConfig

@@ -1,4 +1,4 @@
-"""What decoder families share: the next token's loss, the last token's prediction, rotary positions, the last states alone."""
+"""What decoder families share: the last token's prediction, and scoring the last states alone."""
 
 from __future__ import annotations
 
@@ -6,15 +6,13 @@ from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
-from torch.nn import functional as F
 
 from notebook_kit.errors import InputError
-from notebook_kit.nn.layers import cross_entropy
 
 if TYPE_CHECKING:
     from notebook_kit.configuration import PretrainedConfig
 
-__all__ = ["kept", "last_token_logits", "next_token_loss"]
+__all__ = ["kept", "last_token_logits"]
 
 
 def kept(hidden: Tensor, logits_to_keep: int | Tensor) -> Tensor:
@@ -27,23 +25,6 @@ def kept(hidden: Tensor, logits_to_keep: int | Tensor) -> Tensor:
     if isinstance(logits_to_keep, Tensor):
         return hidden[:, logits_to_keep]
     return hidden[:, -logits_to_keep:] if logits_to_keep else hidden
-
-
-def next_token_loss(logits: Tensor, labels: Tensor | None) -> Tensor | None:
-    """Mean cross-entropy of each token, as the one before predicts it.
-
-    Args:
-        logits: `(batch, tokens, vocabulary)`.
-        labels: `(batch, tokens)`, as a rule the input ids themselves; -100 where none counts.
-    """
-    if labels is None:
-        return None
-    if labels.shape != logits.shape[:-1]:
-        raise InputError(
-            f"Labels of shape {tuple(labels.shape)} came with logits of shape {tuple(logits.shape)}.",
-            next_step="Give labels of the shape of input_ids (they are shifted inside), and leave logits_to_keep out.",
-        )
-    return cross_entropy(logits.float(), F.pad(labels, (0, 1), value=-100)[:, 1:])
 
 
 def last_token_logits(logits: Tensor, input_ids: Tensor | None, config: PretrainedConfig) -> Tensor:

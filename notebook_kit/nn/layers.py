@@ -1,11 +1,11 @@
-"""What several families share: activations, heads split and merged, the walk through a stack of layers, losses."""
+"""What several families share: activations, heads split and merged, the walk through a stack of layers."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import nullcontext
 from functools import partial
-from typing import TYPE_CHECKING, Any, TypedDict
+from typing import Any, TypedDict
 
 import torch
 from torch import Tensor, nn
@@ -14,9 +14,6 @@ from torch.utils.checkpoint import checkpoint
 
 from notebook_kit.errors import ConfigurationError, InputError, near_matches
 from notebook_kit.nn.attention import record_attention, replayable
-
-if TYPE_CHECKING:
-    from notebook_kit.configuration import PretrainedConfig
 
 ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {
     "gelu": F.gelu,
@@ -206,92 +203,3 @@ def run_layers(
             if output_hidden_states:
                 states.append(hidden)
     return hidden, tuple(states) if output_hidden_states else None, record.of(sites) if record is not None else None
-
-
-# Losses --------------------------------------------------------------------------------------------------------------
-
-
-def sequence_classification_loss(logits: Tensor, labels: Tensor | None, config: PretrainedConfig) -> Tensor | None:
-    """The loss of one prediction a text, of the kind that `config.problem_type` names.
-
-    Args:
-        logits: `(batch, num_labels)`.
-        labels: Class indices `(batch,)`, several yes/no labels `(batch, num_labels)` as floats, or values for a
-            regression; None for no loss.
-        config: Where `problem_type` is None, it is set from the first labels: one label means regression, whole numbers
-            mean single-label classification, floats multi-label classification.
-
-    Raises:
-        InputError: If the labels' shape or range does not fit.
-    """
-    if labels is None:
-        return None
-    labels = labels.to(logits.device)
-    if config.problem_type is None:
-        if config.num_labels == 1:
-            config.problem_type = "regression"
-        elif labels.dtype in (torch.long, torch.int, torch.bool, torch.uint8, torch.int16):
-            config.problem_type = "single_label_classification"
-        else:
-            config.problem_type = "multi_label_classification"
-    if config.problem_type == "regression":
-        if labels.numel() != logits.numel():
-            raise InputError(
-                f"Regression labels of shape {tuple(labels.shape)} came with {tuple(logits.shape)} predicted values.",
-                next_step=f"Give one value a text, or set num_labels to the number of values (it is {config.num_labels}).",
-            )
-        return F.mse_loss(logits.view(labels.shape), labels.to(logits.dtype))
-    if config.problem_type == "multi_label_classification":
-        if labels.shape != logits.shape:
-            raise InputError(
-                f"Multi-label classification wants labels of shape {tuple(logits.shape)}, and got {tuple(labels.shape)}.",
-                next_step="Give a 0.0 or 1.0 for each label, or set config.problem_type='single_label_classification' for class indices.",
-            )
-        return F.binary_cross_entropy_with_logits(logits, labels.to(logits.dtype))
-    return cross_entropy(logits, labels.long())
-
-
-def cross_entropy(logits: Tensor, labels: Tensor | None) -> Tensor | None:
-    """Mean cross-entropy over all labels that are not -100, the mark of places that do not count.
-
-    Args:
-        logits: `(..., classes)`.
-        labels: `(...)`, class indices or -100; None for no loss.
-
-    Raises:
-        InputError: If a label names no class or the shapes do not fit.
-    """
-    if labels is None:
-        return None
-    classes = logits.shape[-1]
-    if labels.numel() != logits.numel() // classes:
-        raise InputError(
-            f"Labels of shape {tuple(labels.shape)} came with logits of shape {tuple(logits.shape)}.",
-            next_step="Give one class index for each prediction.",
-        )
-    try:
-        return F.cross_entropy(logits.view(-1, classes), labels.to(logits.device).reshape(-1))
-    except IndexError:
-        bad = sorted({int(v) for v in labels.reshape(-1).tolist() if v != -100 and not 0 <= v < classes})
-        raise InputError(
-            f"Labels {bad[:5]} are outside 0 to {classes - 1}: this head has {classes} classes.",
-            next_step="Load the model with num_labels set to the number of your classes, and count labels from 0.",
-        ) from None
-
-
-def question_answering_loss(logits: Tensor, starts: Tensor | None, ends: Tensor | None) -> Tensor | None:
-    """Mean cross-entropy of where the answer starts and ends.
-
-    Args:
-        logits: `(batch, tokens, 2)`.
-        starts: `(batch,)`, token index of the answer's first token; an index past the text does not count.
-        ends: The same of its last token.
-    """
-    if starts is None or ends is None:
-        return None
-    past = logits.shape[1]  # answers that were cut off with the text are left out
-    losses = [
-        F.cross_entropy(logits[..., side], target.view(-1).clamp(0, past), ignore_index=past)
-        for side, target in enumerate((starts, ends))
-    ]
-    return (losses[0] + losses[1]) / 2

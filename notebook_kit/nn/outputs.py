@@ -17,9 +17,12 @@ __all__ = [
     "CausalLMOutputWithPast",
     "MaskedLMOutput",
     "ModelOutput",
+    "MultipleChoiceModelOutput",
+    "NextSentencePredictorOutput",
     "QuestionAnsweringModelOutput",
     "Seq2SeqLMOutput",
     "Seq2SeqModelOutput",
+    "Seq2SeqQuestionAnsweringModelOutput",
     "Seq2SeqSequenceClassifierOutput",
     "SequenceClassifierOutput",
     "SequenceClassifierOutputWithPast",
@@ -143,6 +146,24 @@ class TokenClassifierOutput(ModelOutput):
     attentions: tuple[Tensor, ...] | None = None
 
 
+class MultipleChoiceModelOutput(ModelOutput):
+    """One score per choice: `logits` is `(batch, choices)`; hidden states and attentions are `(batch * choices, ...)`."""
+
+    loss: Tensor | None = None
+    logits: Tensor = None  # type: ignore[assignment]
+    hidden_states: tuple[Tensor, ...] | None = None
+    attentions: tuple[Tensor, ...] | None = None
+
+
+class NextSentencePredictorOutput(ModelOutput):
+    """Does the second text follow the first: `logits` is `(batch, 2)`, first the score of yes, then that of no."""
+
+    loss: Tensor | None = None
+    logits: Tensor = None  # type: ignore[assignment]
+    hidden_states: tuple[Tensor, ...] | None = None
+    attentions: tuple[Tensor, ...] | None = None
+
+
 class MaskedLMOutput(ModelOutput):
     """A prediction of the vocabulary at each token: `logits` is `(batch, tokens, vocabulary)`."""
 
@@ -223,6 +244,21 @@ class Seq2SeqSequenceClassifierOutput(ModelOutput):
 
     loss: Tensor | None = None
     logits: Tensor = None  # type: ignore[assignment]
+    past_key_values: Any = None
+    decoder_hidden_states: tuple[Tensor, ...] | None = None
+    decoder_attentions: tuple[Tensor, ...] | None = None
+    cross_attentions: tuple[Tensor, ...] | None = None
+    encoder_last_hidden_state: Tensor | None = None
+    encoder_hidden_states: tuple[Tensor, ...] | None = None
+    encoder_attentions: tuple[Tensor, ...] | None = None
+
+
+class Seq2SeqQuestionAnsweringModelOutput(ModelOutput):
+    """As `Seq2SeqModelOutput`, with `start_logits` and `end_logits`, both `(batch, decoder tokens)`, and `loss`."""
+
+    loss: Tensor | None = None
+    start_logits: Tensor = None  # type: ignore[assignment]
+    end_logits: Tensor = None  # type: ignore[assignment]
     past_key_values: Any = None
     decoder_hidden_states: tuple[Tensor, ...] | None = None
     decoder_attentions: tuple[Tensor, ...] | None = None

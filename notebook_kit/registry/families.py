@@ -40,6 +40,7 @@ class Family:
 ENCODER = {
     "AutoModel": "Model",
     "AutoModelForMaskedLM": "ForMaskedLM",
+    "AutoModelForMultipleChoice": "ForMultipleChoice",
     "AutoModelForQuestionAnswering": "ForQuestionAnswering",
     "AutoModelForSequenceClassification": "ForSequenceClassification",
     "AutoModelForTokenClassification": "ForTokenClassification",
@@ -51,15 +52,17 @@ DECODER = {
 }
 ENCODER_DECODER = {"AutoModel": "Model", "AutoModelForSeq2SeqLM": "ForConditionalGeneration"}
 
+_PRE_TRAINED = {**ENCODER, "AutoModelForPreTraining": "ForPreTraining"}
+_BERT = {**_PRE_TRAINED, "AutoModelForNextSentencePrediction": "ForNextSentencePrediction"}
 _BART = {**ENCODER_DECODER, "AutoModelForSequenceClassification": "ForSequenceClassification"}
 
 FAMILIES: dict[str, Family] = {
-    "albert": Family("albert", "Albert", ENCODER),
+    "albert": Family("albert", "Albert", _PRE_TRAINED),
     "bart": Family("bart", "Bart", _BART),
-    "bert": Family("bert", "Bert", ENCODER),
+    "bert": Family("bert", "Bert", _BERT),
     "camembert": Family("camembert", "Camembert", ENCODER),
     "distilbert": Family("distilbert", "DistilBert", ENCODER),
-    "electra": Family("electra", "Electra", ENCODER),
+    "electra": Family("electra", "Electra", _PRE_TRAINED),
     "gemma": Family("gemma", "Gemma", DECODER),
     "gpt2": Family("gpt2", "GPT2", {**DECODER, "AutoModelForCausalLM": "LMHeadModel"}),
     "gpt_neox": Family("gpt_neox", "GPTNeoX", DECODER),

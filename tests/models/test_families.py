@@ -30,7 +30,9 @@ def test_twins_of_roberta_give_the_same_output(model_type, name, tmp_path):
     reference = ref.reference_model(model_type, name)
     model = ref.ours_of(name).from_pretrained(ref.saved(reference, tmp_path))
     with torch.no_grad():
-        ref.assert_same_output(model(**ref.batch(reference.config)), reference(**ref.batch(reference.config)))
+        given = ref.batch(reference.config)
+        given = ref.with_choices(given) if name.endswith("ForMultipleChoice") else given
+        ref.assert_same_output(model(**given), reference(**given))
 
 
 def test_electra_discriminator(tmp_path):
