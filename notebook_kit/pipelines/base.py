@@ -1,45 +1,29 @@
-"""The base of all pipelines: from raw inputs to answers in three steps."""
+"""The base of all pipelines, of whatever modality: from raw inputs to answers in three steps."""
 
 from __future__ import annotations
 
 import inspect
 import logging
 import os
-from collections.abc import Iterable, Mapping
+from collections.abc import Hashable, Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, ClassVar, cast
+from typing import Any, ClassVar
 
+import numpy as np
 import torch
 from torch import nn
 
 from notebook_kit.errors import InputError, near_matches
 from notebook_kit.nn.inputs import inputs_of
 from notebook_kit.nn.placement import choose_device, choose_dtype
-from notebook_kit.pipelines.batching import length_alike_batches, pad_features
-from notebook_kit.pipelines.inputs import KeyDataset, KeyPairDataset, kind_of
-from notebook_kit.pipelines.running import Plan, ResultStream, run_list
+from notebook_kit.pipelines.inputs import kind_of
+from notebook_kit.pipelines.running import ResultStream, RunOptions, run_list, run_one
 
-__all__ = ["KeyDataset", "KeyPairDataset", "Pipeline", "notice"]
+__all__ = ["Pipeline", "check_choice", "check_count", "notice"]
 
-# What a tokenizer's call takes and a pipeline hands on to it.
-TOKENIZER_OPTIONS = (
-    "add_special_tokens",
-    "max_length",
-    "pad_to_multiple_of",
-    "padding",
-    "padding_side",
-    "return_attention_mask",
-    "return_token_type_ids",
-    "truncation",
-)
-
-RUN_OPTIONS = ("batch_size", "batch_tokens", "on_error", "progress", "window")
-
-# Measured: below about 1,000 tokens a CPU does not fill its vector units, above it caches run over.
-CPU_BATCH_TOKENS = 1024
-ACCELERATOR_BATCH_TOKENS = 16384
-CPU_WINDOW = 256
-ACCELERATOR_WINDOW = 2048
+PROCESSORS = ("tokenizer", "feature_extractor", "image_processor", "processor")
+RUN_OPTIONS = ("batch_size", "on_error", "progress", "window")
+CPU_WINDOW, ACCELERATOR_WINDOW = 256, 2048
 
 
 def notice(message: str) -> None:
@@ -55,15 +39,26 @@ def notice(message: str) -> None:
 
 
 class Pipeline:
-    """Raw inputs in, answers out. A task is a subclass that says three things.
+    """Raw inputs in, answers out. A task is a subclass with three methods.
 
-    - `preprocess(item, **options)`: from one input to its features, a dict or a list of dicts. What the model's
-      `forward` takes is given to it, padded into batches; everything else is kept for the last step.
-    - `forward(batch, **options)`: from one batch to a dict of tensors (or lists) with one row a feature.
+    - `preprocess(item, **options)`: from one input to its features, a dict or a list of dicts. The entries that the model's
+      `forward` takes are put together into batches; all others are kept for the last step.
+    - `forward(batch, **options)`: from one batch to a dict of tensors (or lists) with one row per feature.
     - `postprocess(item, features, outputs, **options)`: from one input, its features and their rows to the answer.
 
-    Keyword-only arguments of the three are the options of the pipeline. They can be given at construction, and for a
-    single call. `**options` in `preprocess` stands for those of the tokenizer.
+    Keyword-only arguments of the three are the options of the pipeline. They can be given at construction and for a
+    single call. `**options` in a step stands for the names that `further_options` lists for it.
+
+    A modality answers three questions. The defaults make no assumption about the inputs.
+
+    - `cost(feature)`: what a feature adds to a batch: tokens, pixels, samples. Batches are limited by it, and features that
+      cost about the same share one. By default every feature costs 1.
+    - `collate(features)`: from features to one batch, by stacking or padding. By default it stacks; what may share a batch
+      is what `group(feature)` says, by default features of equal shapes.
+    - `is_single(inputs)`: whether this is one input: a text, a picture, an array of samples.
+
+    A class with `_sanitize_parameters`, as `transformers` documents custom pipelines, works as well; see
+    `notebook_kit.pipelines.custom`.
 
     Args:
         model: A model of notebook_kit (or a module with the same inputs and outputs).
@@ -74,27 +69,31 @@ class Pipeline:
         task: The name to go by; the class's own unless given.
         device: `"cpu"`, `"cuda"`, `"cuda:1"`, `"mps"`, a `torch.device`, or a number (-1 for the CPU); by default the
             accelerator if there is one.
-        dtype: Of the weights, as `torch.bfloat16` or `"bfloat16"`; as the model is, unless given.
+        dtype: Of the weights and of floating-point inputs, as `torch.bfloat16` or `"bfloat16"`; as the model is, unless
+            given.
         quantize: `"int8"` computes the linear layers of a model on the CPU with 8-bit weights; see
             `notebook_kit.pipelines.quantization`.
-        batch_size: The most sequences in a batch; `None` leaves it to `batch_tokens` alone.
-        batch_tokens: The most tokens in a batch, padding counted. By default 1,024 on the CPU; elsewhere 16,384, or
-            no such limit if a `batch_size` is given.
-        window: The most inputs that are sorted by length together, and read ahead from a stream. By default 256 on the
-            CPU and 2,048 elsewhere, four times the `batch_size` if that is more, and 1 if the `batch_size` is 1.
-        progress: `True` and `False` for a bar always and never; `None` for one on lists that take more than 2 seconds.
-        on_error: What an input that fails does. `"raise"`: all others are computed, then one `PipelineInputError` names
-            the positions of those that failed and holds the results of the rest. `"return"`: such an error stands in
-            the place of the result.
-        **options: Those of the three steps.
+        **options: Options of the three steps, and of how inputs are run:
+
+            - `batch_size`: The maximum number of features in a batch; `None` leaves it to the budget alone.
+            - `batch_budget` (`batch_tokens` for texts): The maximum cost of a batch, padding included. Unless given, the
+              class's `budgets` hold; on an accelerator there is no such limit if a `batch_size` is given.
+            - `window`: The maximum number of inputs that are sorted by cost together, and read ahead from a stream. By
+              default 256 on the CPU and 2,048 elsewhere, four times the `batch_size` if that is more, and 1 if the
+              `batch_size` is 1.
+            - `progress`: `True` and `False` for a bar always and never; `None` for one on lists that take more than 2
+              seconds.
+            - `on_error`: What an input that fails does. `"raise"`: all others are computed, then one `PipelineInputError`
+              names the positions of those that failed and holds the results of the rest. `"return"`: such an error takes
+              the place of the result.
 
     Raises:
         InputError: for an option that the task does not have, with near matches.
 
     Example:
         >>> from notebook_kit import BertConfig, BertModel, Pipeline
-        >>> class FirstVectorNorm(Pipeline):  # how long the first token's vector is
-        ...     task, processors = "first-vector-norm", ()  # its inputs are ids, so it needs no tokenizer
+        >>> class FirstVectorNorm(Pipeline):  # the length of the first token's vector
+        ...     task = "first-vector-norm"
         ...     def preprocess(self, item):
         ...         return {"input_ids": list(item)}
         ...     def forward(self, batch):
@@ -108,26 +107,33 @@ class Pipeline:
 
     task: str = ""
     auto_model: ClassVar[str] = "AutoModel"
-    processors: ClassVar[tuple[str, ...]] = ("tokenizer",)
-    per_token: ClassVar[frozenset[str]] = frozenset()
-    """Names of outputs of shape `(batch, tokens, ...)`, from which padding is cut off."""
+    """The class in `notebook_kit.models.auto` that loads the model."""
+    processors: ClassVar[tuple[str, ...] | None] = None
+    """What the pipeline needs beside the model, such as `("tokenizer",)`; `None` for what the checkpoint has."""
+    budget_option: ClassVar[str] = "batch_budget"
+    """What users call the budget of a batch."""
+    budgets: ClassVar[tuple[int, int]] = (8, 64)
+    """The budget of a batch on the CPU and on an accelerator, in the unit of `cost`."""
+    further_options: ClassVar[Mapping[str, tuple[str, ...]]] = {}
+    """Name of a step -> the options that its `**options` stands for."""
 
-    _takers: ClassVar[dict[str, tuple[int, ...]]] = {}
+    option_steps: ClassVar[dict[str, tuple[int, ...]]] = {}
+    """Name of an option -> the numbers of the steps that take it; read from the signatures."""
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)
         # Signatures are read once here, so that a call costs no more than a look into a dict.
-        takers: dict[str, tuple[int, ...]] = {}
-        for number, step in enumerate((cls.preprocess, cls.forward, cls.postprocess)):
-            for parameter in inspect.signature(step).parameters.values():
+        steps: dict[str, tuple[int, ...]] = {}
+        for number, step in enumerate(("preprocess", "forward", "postprocess")):
+            for parameter in inspect.signature(getattr(cls, step)).parameters.values():
                 names: Iterable[str] = ()
                 if parameter.kind is parameter.KEYWORD_ONLY:
                     names = (parameter.name,)
-                elif parameter.kind is parameter.VAR_KEYWORD and number == 0:
-                    names = TOKENIZER_OPTIONS
+                elif parameter.kind is parameter.VAR_KEYWORD:
+                    names = cls.further_options.get(step, ())
                 for name in names:
-                    takers[name] = (*takers.get(name, ()), number)
-        cls._takers = takers
+                    steps[name] = (*steps.get(name, ()), number)
+        cls.option_steps = steps
 
     def __init__(
         self,
@@ -141,11 +147,6 @@ class Pipeline:
         device: int | str | torch.device | None = None,
         dtype: torch.dtype | str | None = None,
         quantize: str | None = None,
-        batch_size: int | None = None,
-        batch_tokens: int | None = None,
-        window: int | None = None,
-        progress: bool | None = None,
-        on_error: str = "raise",
         **options: Any,
     ) -> None:
         self.task = task or type(self).task
@@ -153,7 +154,7 @@ class Pipeline:
         self.feature_extractor = feature_extractor
         self.image_processor = image_processor
         self.processor = processor
-        for name in self.processors:
+        for name in self.processors or ():
             if getattr(self, name) is None:
                 raise InputError(
                     f"The pipeline {self.task} needs a {name}, and none was given.", next_step=f"Pass {name}=..."
@@ -165,27 +166,21 @@ class Pipeline:
 
             self.model = quantized(self.model, quantize)
         self.quantize = quantize
-        self._run_options = {
-            "batch_size": batch_size,
-            "batch_tokens": batch_tokens,
-            "window": window,
-            "progress": progress,
-            "on_error": on_error,
-        }
         inputs = inputs_of(self.model)
         self.input_names = tuple(name for name in inputs.names if name not in inputs.labels)
         self.options: dict[str, Any] = {}
+        self._run_options = self._take_run_options(options)
         self.options = self._checked(options)
-        self._plan = self._planned({}, {})
+        self._defaults = self.resolve_options({})
 
-    # To be given by a task -----------------------------------------------------------------------------------------
+    # The three steps, given by a task ----------------------------------------------------------------------------------
 
     def preprocess(self, item: Any, *args: Any, **options: Any) -> Any:
         """From one input to its features."""
         raise NotImplementedError
 
     def forward(self, batch: dict[str, torch.Tensor], *args: Any, **options: Any) -> dict[str, Any]:
-        """From one batch to its outputs, one row a feature: the logits, which is what most tasks want."""
+        """From one batch to its outputs, one row per feature: by default the logits."""
         return {"logits": self.model(**batch).logits}
 
     def postprocess(
@@ -194,23 +189,37 @@ class Pipeline:
         """From the outputs of one input to its answer."""
         raise NotImplementedError
 
-    def settle(self, options: dict[str, Any]) -> dict[str, Any]:
-        """Translate old spellings of options and check their values; a task may override it."""
+    def normalize_options(self, options: dict[str, Any]) -> dict[str, Any]:
+        """Translate older spellings of options and check their values; a task may override it."""
         return options
 
-    def kind_of(self, inputs: Any) -> str:
-        """`"one"`, `"list"` or `"stream"`; a task whose single input is a list or an array overrides it."""
-        return kind_of(inputs)
+    # The three questions, answered by a modality -----------------------------------------------------------------------
 
-    # Running -------------------------------------------------------------------------------------------------------
+    def is_single(self, inputs: Any) -> bool:
+        """Whether `inputs` is one input, rather than a list or a stream of inputs."""
+        return kind_of(inputs) == "one"
+
+    def cost(self, feature: Mapping[str, Any]) -> int:
+        """What a feature adds to the budget of a batch, and what features are sorted by."""
+        return 1
+
+    def group(self, feature: Mapping[str, Any]) -> Hashable:
+        """What features must have in common to share a batch: by default the shapes of their inputs."""
+        return tuple((name, np.shape(feature[name])) for name in self.input_names if name in feature)
+
+    def collate(self, features: list[dict[str, Any]]) -> dict[str, torch.Tensor]:
+        """From features to one batch: by default their inputs, stacked."""
+        names = [name for name in self.input_names if name in features[0]]
+        return {name: torch.stack([torch.as_tensor(feature[name]) for feature in features]) for name in names}
+
+    # Running -----------------------------------------------------------------------------------------------------------
 
     def __call__(self, inputs: Any, **options: Any) -> Any:
         """Run the pipeline.
 
         Args:
             inputs: One input, a list of them, or a stream of them: a generator, an iterable dataset, a `KeyDataset`.
-            **options: Those of the task, and `batch_size`, `batch_tokens`, `window`, `progress`, `on_error`, for this
-                call alone.
+            **options: Those of the task, and of how inputs are run, for this call alone.
 
         Returns:
             The answer; for a list, a list of answers in the same order; for a stream, a `ResultStream`, which is a
@@ -220,164 +229,85 @@ class Pipeline:
             InputError: for an option that does not exist, or one input that cannot be used.
             PipelineInputError: for inputs of a list or a stream that cannot be used; it names their positions.
         """
-        plan = self.plan(options) if options else self._plan
-        kind = self.kind_of(inputs)
-        if kind == "one":
-            return self._run_one(inputs, plan)
-        if kind == "list":
-            return run_list(self, inputs, plan)
-        return ResultStream(self, inputs, plan)
-
-    def _run_one(self, item: Any, plan: Plan) -> Any:
-        features = self.features_of(item, plan.preprocess)
-        if len(features) == 1:
-            outputs = self.run_batch(features, plan.forward)
-            return self.postprocess(item, features, outputs, **plan.postprocess)
-        rows: list[dict[str, Any]] = [{}] * len(features)
-        lengths = [self.length_of(feature) for feature in features]
-        for batch in length_alike_batches(
-            lengths, most=plan.batch_size, budget=plan.batch_tokens, padding=self.can_pad
-        ):
-            for i, row in zip(batch, self.run_batch([features[i] for i in batch], plan.forward), strict=True):
-                rows[i] = row
-        return self.postprocess(item, features, rows, **plan.postprocess)
+        run = self.resolve_options(options) if options else self._defaults
+        if self.is_single(inputs):
+            return run_one(self, inputs, run)
+        if kind_of(inputs) == "stream":
+            return ResultStream(self, inputs, run)
+        return run_list(self, inputs, run)
 
     def features_of(self, item: Any, options: dict[str, Any]) -> list[dict[str, Any]]:
-        """The features of one input, checked against what the model can read."""
-        made = self.preprocess(item, **options)
-        features = made if isinstance(made, list) else [made]
-        for feature in features:
-            self._check(feature)
-        return features
-
-    def length_of(self, feature: Mapping[str, Any]) -> int:
-        """What features are sorted by: the number of tokens."""
-        ids = feature.get("input_ids")
-        return 1 if ids is None else len(ids)
+        """The features of one input."""
+        features = self.preprocess(item, **options)
+        return features if isinstance(features, list) else [features]
 
     def run_batch(self, features: list[dict[str, Any]], options: dict[str, Any]) -> list[dict[str, Any]]:
-        """Compute one batch of features: a dict of numpy arrays (float32) for each, without padding."""
-        batch = pad_features(features, self.input_names, fill=self._fill, side=self._padding_side)
-        if self.device.type != "cpu":
-            batch = {name: tensor.to(self.device, non_blocking=True) for name, tensor in batch.items()}
+        """Compute one batch of features: a dict of numpy arrays (float32 or integers) for each."""
+        batch = {name: self._input(tensor) for name, tensor in self.collate(features).items()}
         if self.model.training:
             self.model.eval()
+        rows: list[dict[str, Any]] = [{} for _ in features]
         with torch.inference_mode():
-            outputs = self.forward(batch, **options)
-            rows: list[dict[str, Any]] = [{} for _ in features]
-            for name, values in outputs.items():
+            for name, values in self.forward(batch, **options).items():
                 for row, value in zip(rows, _to_numpy(values), strict=True):
                     row[name] = value
-        for name in self.per_token.intersection(outputs):
-            for row, feature in zip(rows, features, strict=True):
-                n = len(feature["input_ids"])
-                row[name] = row[name][:n] if self._padding_side == "right" else row[name][len(row[name]) - n :]
         return rows
 
-    # Options -------------------------------------------------------------------------------------------------------
+    def _input(self, tensor: torch.Tensor) -> torch.Tensor:
+        """The tensor where and as the model wants it: on its device, and in its dtype unless it holds integers."""
+        if tensor.is_floating_point():
+            tensor = tensor.to(self.dtype)
+        return tensor if self.device.type == "cpu" else tensor.to(self.device, non_blocking=True)
 
-    def plan(self, options: dict[str, Any]) -> Plan:
-        """How a call with these options is to be run."""
-        run = {name: options.pop(name) for name in RUN_OPTIONS if name in options}
-        return self._planned(self._checked(options), run)
+    def answer(self, item: Any, features: list[Any], outputs: list[Any], options: dict[str, Any]) -> Any:
+        """The answer to one input."""
+        return self.postprocess(item, features, outputs, **options)
+
+    # Options -----------------------------------------------------------------------------------------------------------
+
+    def resolve_options(self, options: dict[str, Any]) -> RunOptions:
+        """The options of a call, checked, over those given at construction."""
+        run = {**self._run_options, **self._take_run_options(options)}
+        steps = self.split_options(self._checked(options))
+        batch_size, budget, window = (run.get(name) for name in ("batch_size", self.budget_option, "window"))
+        for name in ("batch_size", self.budget_option, "window"):
+            check_count(name, run.get(name), otherwise=", or None")
+        on_error = run.get("on_error", "raise")
+        if on_error not in ("raise", "return"):
+            raise InputError(f"on_error is {on_error!r}.", next_step='Pass on_error="raise" or "return".')
+        on_cpu = self.device.type == "cpu"
+        if budget is None and (on_cpu or batch_size is None):
+            budget = self.budgets[0 if on_cpu else 1]
+        if window is None:
+            window = CPU_WINDOW if on_cpu else ACCELERATOR_WINDOW
+            window = 1 if batch_size == 1 else max(window, 4 * (batch_size or 0))
+        return RunOptions(*steps, batch_size, budget, window, run.get("progress"), on_error)
+
+    def split_options(self, options: dict[str, Any]) -> tuple[dict[str, Any], dict[str, Any], dict[str, Any]]:
+        """The options of each of the three steps."""
+        steps: tuple[dict[str, Any], dict[str, Any], dict[str, Any]] = ({}, {}, {})
+        for name, value in {**self.options, **options}.items():
+            for number in self.option_steps[name]:
+                steps[number][name] = value
+        return steps
+
+    def _take_run_options(self, options: dict[str, Any]) -> dict[str, Any]:
+        options.pop("num_workers", None)  # the tokenizers' threads do what worker processes would do
+        names = (*RUN_OPTIONS, self.budget_option)
+        return {name: options.pop(name) for name in names if name in options}
 
     def _checked(self, options: dict[str, Any]) -> dict[str, Any]:
-        options.pop("num_workers", None)  # the tokenizers' threads do what worker processes would do
-        options = self.settle(options)
+        options = self.normalize_options(options)
         for name in options:
-            if name not in self._takers:
-                known = sorted((*self._takers, *RUN_OPTIONS))
+            if name not in self.option_steps:
+                known = sorted((*self.option_steps, *RUN_OPTIONS, self.budget_option))
                 raise InputError(
                     f"The pipeline {self.task} has no option {name!r}. {near_matches(name, known)}".rstrip(),
                     next_step=f"Its options are {', '.join(known)}.",
                 )
         return options
 
-    def _planned(self, options: dict[str, Any], run: dict[str, Any]) -> Plan:
-        steps: tuple[dict[str, Any], dict[str, Any], dict[str, Any]] = ({}, {}, {})
-        for name, value in {**self.options, **options}.items():
-            for number in self._takers[name]:
-                steps[number][name] = value
-        run = {**self._run_options, **run}
-        batch_size, budget, window = run["batch_size"], run["batch_tokens"], run["window"]
-        for name in ("batch_size", "batch_tokens", "window"):
-            if run[name] is not None and (not isinstance(run[name], int) or run[name] < 1):
-                raise InputError(f"{name} is {run[name]!r}.", next_step=f"Pass {name} as a number from 1, or None.")
-        if run["on_error"] not in ("raise", "return"):
-            raise InputError(f"on_error is {run['on_error']!r}.", next_step='Pass on_error="raise" or "return".')
-        on_cpu = self.device.type == "cpu"
-        if budget is None and on_cpu:
-            budget = CPU_BATCH_TOKENS
-        elif budget is None and batch_size is None:
-            budget = ACCELERATOR_BATCH_TOKENS
-        if window is None:
-            window = CPU_WINDOW if on_cpu else ACCELERATOR_WINDOW
-            window = 1 if batch_size == 1 else max(window, 4 * (batch_size or 0))
-        return Plan(steps[0], steps[1], steps[2], batch_size, budget, window, run["progress"], run["on_error"])
-
-    # Texts ---------------------------------------------------------------------------------------------------------
-
-    def tokenize(self, text: Any, pair: Any = None, **options: Any) -> Any:
-        """Call the tokenizer; truncation knows the model's own limit even where the tokenizer does not."""
-        if options.get("truncation") and options.get("max_length") is None:
-            limit = self.max_tokens
-            if limit is not None and limit < self.tokenizer.model_max_length:
-                options["max_length"] = limit
-        # Not verbose: a text that is too long for the model gets an error from here, not a warning from there.
-        options["verbose"] = False
-        return self.tokenizer(text, pair, **options) if pair is not None else self.tokenizer(text, **options)
-
-    @property
-    def max_tokens(self) -> int | None:
-        """The longest sequence that the model has positions for; `None` if it has no such limit."""
-        return self._limits[0]
-
-    @property
-    def can_pad(self) -> bool:
-        """Whether sequences of different lengths can share a batch: there is a token to pad with."""
-        return self.tokenizer is None or self.tokenizer.pad_token_id is not None
-
-    @property
-    def _limits(self) -> tuple[int | None, int | None]:
-        found = self.__dict__.get("_found_limits")
-        if found is None:
-            found = self.__dict__["_found_limits"] = _limits_of(self.model)
-        return found
-
-    @property
-    def _padding_side(self) -> str:
-        return getattr(self.tokenizer, "padding_side", "right")
-
-    @property
-    def _fill(self) -> dict[str, int | float]:
-        tokenizer = self.tokenizer
-        if tokenizer is None:
-            return {}
-        segment = getattr(tokenizer, "pad_token_type_id", 0)
-        return {"input_ids": tokenizer.pad_token_id or 0, "token_type_ids": segment or 0}
-
-    def _check(self, feature: Mapping[str, Any]) -> None:
-        ids = feature.get("input_ids")
-        if not isinstance(ids, list):
-            return
-        longest, vocabulary = self._limits
-        if longest is not None and len(ids) > longest:
-            raise InputError(
-                f"The input is {len(ids)} tokens long, and the model reads at most {longest}.",
-                next_step="Pass truncation=True to read only its start, or split it."
-                if "truncation" in self._takers
-                else "Split it into shorter ones.",
-            )
-        if not ids:
-            raise InputError("The input gave no tokens.", next_step="Leave empty inputs out.")
-        if vocabulary is not None and max(ids) >= vocabulary:
-            raise InputError(
-                f"The tokenizer gave the token id {max(ids)}, and the model knows {vocabulary} tokens: they do not "
-                "belong together.",
-                next_step="Load both from the same checkpoint, or call model.resize_token_embeddings(len(tokenizer)).",
-            )
-
-    # The rest ------------------------------------------------------------------------------------------------------
+    # The rest ----------------------------------------------------------------------------------------------------------
 
     @property
     def dtype(self) -> torch.dtype:
@@ -394,10 +324,10 @@ class Pipeline:
 
         Args:
             save_directory: The folder; it is made if need be.
-            **kwargs: Handed on to `model.save_pretrained`.
+            **kwargs: Passed on to `model.save_pretrained`.
 
         Raises:
-            InputError: if the pipeline was quantized, since checkpoints hold the weights as they were trained.
+            InputError: if the pipeline is quantized, since checkpoints hold the weights as they were trained.
         """
         if self.quantize is not None:
             raise InputError(
@@ -407,29 +337,63 @@ class Pipeline:
         folder = Path(save_directory)
         folder.mkdir(parents=True, exist_ok=True)
         self.model.save_pretrained(folder, **kwargs)
-        for name in ("tokenizer", "feature_extractor", "image_processor", "processor"):
+        for name in PROCESSORS:
             part = getattr(self, name)
             if part is not None:
                 part.save_pretrained(folder)
 
     def __repr__(self) -> str:
-        name = getattr(self.model, "name_or_path", "") or getattr(self.model.config, "name_or_path", "")
+        config = getattr(self.model, "config", None)
+        name = getattr(self.model, "name_or_path", "") or getattr(config, "name_or_path", "")
         tensors = [*self.model.parameters(), *(b for b in self.model.buffers() if b.dtype == torch.int8)]
         size = sum(tensor.numel() for tensor in tensors)
-        unit, word = (1e6, " M") if size >= 1e6 else (1e3, " K")
+        count = f"{size / 1e6:.1f} M" if size >= 1e6 else f"{size / 1e3:.1f} K"
         parts = [
             repr(self.task),
-            f"model={type(self.model).__name__}"
-            + (f" from {name!r}" if name else "")
-            + f" ({size / unit:.1f}{word} parameters)",
+            f"model={type(self.model).__name__}{f' from {name!r}' if name else ''} ({count} parameters)",
             f"device={str(self.device)!r}",
             f"dtype={str(self.dtype).removeprefix('torch.')!r}",
         ]
-        if self.quantize:
-            parts.append(f"quantize={self.quantize!r}")
-        given = {**self.options, **{k: v for k, v in self._run_options.items() if v not in (None, "raise")}}
-        parts += [f"{key}={value!r}" for key, value in given.items()]
+        run = {name: value for name, value in self._run_options.items() if value not in (None, "raise")}
+        given = {"quantize": self.quantize} if self.quantize else {}
+        parts += [f"{name}={value!r}" for name, value in {**given, **self.options, **run}.items()]
         return f"{type(self).__name__}({', '.join(parts)})"
+
+
+def check_count(name: str, value: Any, least: int = 1, *, unit: str = "", otherwise: str = "") -> None:
+    """Refuse a value that is neither `None` nor a whole number from `least`.
+
+    Raises:
+        InputError: It names the option, the `unit` that it counts, and what `otherwise` says of other values.
+
+    Example:
+        >>> check_count("top_k", 0)
+        Traceback (most recent call last):
+        notebook_kit.errors.InputError: top_k is 0.
+        → Pass top_k as a number from 1.
+    """
+    if value is not None and (not isinstance(value, int) or value < least):
+        number = f"a number of {unit}" if unit else "a number"
+        raise InputError(f"{name} is {value!r}.", next_step=f"Pass {name} as {number} from {least}{otherwise}.")
+
+
+def check_choice(name: str, value: Any, choices: Sequence[str]) -> str:
+    """One of `choices`, from a string in upper or lower case, or from a member of an enumeration.
+
+    Raises:
+        InputError: It lists near matches.
+
+    Example:
+        >>> check_choice("aggregation_strategy", "FIRST", ["none", "first"])
+        'first'
+    """
+    choice = str(getattr(value, "value", value)).lower()
+    if choice not in choices:
+        raise InputError(
+            f"{name} is {choice!r}. {near_matches(choice, choices)}".rstrip(),
+            next_step=f"Pass one of {', '.join(choices)}.",
+        )
+    return choice
 
 
 def _placed(model: Any, device: Any, dtype: torch.dtype | str | None) -> tuple[nn.Module, torch.device]:
@@ -452,30 +416,6 @@ def _placed(model: Any, device: Any, dtype: torch.dtype | str | None) -> tuple[n
     if next(model.parameters()).device != chosen:
         model.to(chosen)
     return model, chosen
-
-
-def _limits_of(model: nn.Module) -> tuple[int | None, int | None]:
-    """The most tokens that the model has learned positions for, and the size of its vocabulary."""
-    longest = vocabulary = None
-    for name, module in model.named_modules():
-        if isinstance(module, nn.Embedding):
-            if name.endswith("position_embeddings"):
-                # RoBERTa and its kin count positions from after the padding's.
-                config = cast(Any, model.config)
-                shift = module.padding_idx
-                if shift is None and getattr(config, "model_type", "") in _COUNT_FROM_PADDING:
-                    shift = getattr(config, "pad_token_id", None)
-                most = module.num_embeddings - (0 if shift is None else shift + 1)
-                longest = most if longest is None else min(longest, most)
-            elif name.endswith("embed_positions"):  # BART's; its first rows are never used
-                most = module.num_embeddings - getattr(module, "unused", 0)
-                longest = most if longest is None else min(longest, most)
-            elif name.endswith(("word_embeddings", "shared", "embed_tokens")) and vocabulary is None:
-                vocabulary = module.num_embeddings
-    return longest, vocabulary
-
-
-_COUNT_FROM_PADDING = frozenset({"camembert", "longformer", "mpnet", "roberta", "xlm-roberta"})
 
 
 def _to_numpy(values: Any) -> Any:

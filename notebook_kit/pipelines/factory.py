@@ -168,7 +168,7 @@ def _make(
     home: Any = source or getattr(model, "name_or_path", "") or getattr(model.config, "name_or_path", "")
     processors: dict[str, Any] = {
         kind: _processor(kind, part, home, options, loading)
-        if part is not None or kind in pipeline_class.processors
+        if part is not None or kind in (pipeline_class.processors or ("tokenizer",))
         else None
         for kind, part in parts.items()
     }

@@ -7,14 +7,13 @@ from typing import Any
 import torch
 
 from notebook_kit.errors import InputError
-from notebook_kit.pipelines.base import Pipeline
-from notebook_kit.pipelines.text_classification import read_text_or_pair
+from notebook_kit.pipelines.text import TextPipeline, read_text_or_pair
 
 __all__ = ["FeatureExtractionPipeline"]
 
 
-class FeatureExtractionPipeline(Pipeline):
-    """Gives the hidden states of the last layer, one vector a token. Made by `pipeline("feature-extraction")`.
+class FeatureExtractionPipeline(TextPipeline):
+    """Gives the hidden states of the last layer, one vector per token. Made by `pipeline("feature-extraction")`.
 
     Options:
         return_tensors: `True` for a tensor in place of nested lists.
@@ -35,15 +34,14 @@ class FeatureExtractionPipeline(Pipeline):
     auto_model = "AutoModel"
     per_token = frozenset({"hidden"})
 
-    def settle(self, options: dict[str, Any]) -> dict[str, Any]:
-        more = options.get("tokenize_kwargs") or {}
+    def normalize_options(self, options: dict[str, Any]) -> dict[str, Any]:
+        more = options.pop("tokenize_kwargs", None) or {}
         both = sorted(set(more) & set(options))
         if both:
             raise InputError(
-                f"{', '.join(both)} stands both in the call and in tokenize_kwargs.", next_step="Say it once."
+                f"{', '.join(both)} is given both in the call and in tokenize_kwargs.", next_step="Pass it once."
             )
-        # A tensor is asked for with True, or as a tokenizer is asked: "pt".
-        return {name: value for name, value in options.items() if name != "tokenize_kwargs"} | more
+        return options | more
 
     def preprocess(self, item: Any, **options: Any) -> dict[str, Any]:
         text, pair = read_text_or_pair(item)

@@ -8,12 +8,13 @@ from typing import Any
 import torch
 
 from notebook_kit.errors import InputError, NotebookKitWarning
-from notebook_kit.pipelines.base import Pipeline
+from notebook_kit.pipelines.base import check_count
+from notebook_kit.pipelines.text import TextPipeline, read_text
 
 __all__ = ["FillMaskPipeline"]
 
 
-class FillMaskPipeline(Pipeline):
+class FillMaskPipeline(TextPipeline):
     """Fills gaps marked with the tokenizer's mask token. Made by `pipeline("fill-mask")`.
 
     Options:
@@ -52,12 +53,11 @@ class FillMaskPipeline(Pipeline):
                 next_step="Choose a checkpoint that was trained to fill masks, such as BERT or RoBERTa.",
             )
 
-    def settle(self, options: dict[str, Any]) -> dict[str, Any]:
+    def normalize_options(self, options: dict[str, Any]) -> dict[str, Any]:
         options = {name: value for name, value in options.items() if value is not None}
         if "targets" in options:
             options["target_ids"] = self._target_ids(options.pop("targets"))
-        if options.get("top_k", 1) < 1:
-            raise InputError(f"top_k is {options['top_k']!r}.", next_step="Pass a number from 1.")
+        check_count("top_k", options.get("top_k"))
         return options
 
     def __call__(self, inputs: Any, **options: Any) -> Any:
@@ -65,9 +65,7 @@ class FillMaskPipeline(Pipeline):
         return result[0] if isinstance(inputs, list) and len(inputs) == 1 else result
 
     def preprocess(self, item: Any, *, tokenizer_kwargs: dict[str, Any] | None = None) -> dict[str, Any]:
-        if not isinstance(item, str):
-            raise InputError(f"The input is a {type(item).__name__}.", next_step="Pass a text with a gap in it.")
-        feature = dict(self.tokenize(item, **(tokenizer_kwargs or {})))
+        feature = dict(self.tokenize(read_text(item, "Pass a text with a gap in it."), **(tokenizer_kwargs or {})))
         if self.tokenizer.mask_token_id not in feature["input_ids"]:
             mask = self.tokenizer.mask_token
             cut = " after truncation" if mask in item else ""

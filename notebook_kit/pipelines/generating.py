@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any, ClassVar
 
 import torch
 
 from notebook_kit.errors import InputError
 from notebook_kit.generation.configuration import GenerationConfig
-from notebook_kit.pipelines.base import Pipeline
+from notebook_kit.pipelines.text import TextPipeline
 
 __all__ = ["GENERATE_OPTIONS", "GeneratingPipeline"]
 
@@ -32,23 +33,21 @@ _ONE_TEXT_ALONE = (
 )
 
 
-class GeneratingPipeline(Pipeline):
+class GeneratingPipeline(TextPipeline):
     """A pipeline whose model generates: all settings of `generate` are options of its `forward`.
 
     `stop_sequence` is another name of `stop_strings`, and `generate_kwargs` holds settings as a dictionary.
     """
 
+    further_options: ClassVar[Mapping[str, tuple[str, ...]]] = {
+        **TextPipeline.further_options,
+        "forward": GENERATE_OPTIONS,
+    }
     defaults: ClassVar[dict[str, Any]] = {}
     """Settings for where neither the call nor the checkpoint says anything of the kind."""
 
-    def __init_subclass__(cls, **kwargs: Any) -> None:
-        super().__init_subclass__(**kwargs)
-        for name in GENERATE_OPTIONS:
-            cls._takers[name] = (*cls._takers.get(name, ()), 1)
-
-    def settle(self, options: dict[str, Any]) -> dict[str, Any]:
-        options = {**options, **(options.get("generate_kwargs") or {})}
-        options.pop("generate_kwargs", None)
+    def normalize_options(self, options: dict[str, Any]) -> dict[str, Any]:
+        options |= options.pop("generate_kwargs", None) or {}
         if "stop_sequence" in options:
             stop = options.pop("stop_sequence")
             options["stop_strings"] = stop if stop is not None else options.get("stop_strings")
@@ -62,7 +61,7 @@ class GeneratingPipeline(Pipeline):
         return options
 
     def __call__(self, inputs: Any, **options: Any) -> Any:
-        if self.kind_of(inputs) != "one":
+        if not self.is_single(inputs):
             options.setdefault("on_interrupt", "raise")  # the user means the whole list, not one of its texts
         return super().__call__(inputs, **options)
 
@@ -71,12 +70,12 @@ class GeneratingPipeline(Pipeline):
         return True  # the mask says what is padding, whatever token fills its place
 
     @property
-    def _padding_side(self) -> str:
-        return "left" if self.model.generation_kind == "decoder" else super()._padding_side
+    def padding_side(self) -> str:
+        return "left" if self.model.generation_kind == "decoder" else super().padding_side
 
     @property
-    def _fill(self) -> dict[str, int | float]:
-        return {**super()._fill, "input_ids": self.pad_token_id or 0}
+    def fill(self) -> dict[str, int | float]:
+        return {**super().fill, "input_ids": self.pad_token_id or 0}
 
     @property
     def pad_token_id(self) -> int | None:
@@ -87,7 +86,7 @@ class GeneratingPipeline(Pipeline):
         return next((pad for pad in (self.tokenizer.pad_token_id, config.pad_token_id, end) if pad is not None), None)
 
     @property
-    def _limits(self) -> tuple[int | None, int | None]:
+    def limits(self) -> tuple[int | None, int | None]:
         return self.model.position_limit, self.model.get_input_embeddings().num_embeddings
 
     def settings(self, given: dict[str, Any], prompt: int = 0) -> dict[str, Any]:

@@ -9,8 +9,10 @@ import numpy as np
 import torch
 
 from notebook_kit.errors import InputError
-from notebook_kit.pipelines.base import Pipeline
+from notebook_kit.pipelines.base import check_count
 from notebook_kit.pipelines.inputs import kind_of
+from notebook_kit.pipelines.scores import softmax
+from notebook_kit.pipelines.text import TextPipeline
 
 __all__ = ["QuestionAnsweringPipeline"]
 
@@ -18,7 +20,7 @@ LONGEST_WINDOW = 384
 MASKED = np.float32(-10000.0)
 
 
-class QuestionAnsweringPipeline(Pipeline):
+class QuestionAnsweringPipeline(TextPipeline):
     """Finds the answer to a question in a text. Made by `pipeline("question-answering")`.
 
     Call it as `pipe(question=..., context=...)`, where both may be lists and a single context serves all questions; as
@@ -59,14 +61,12 @@ class QuestionAnsweringPipeline(Pipeline):
     auto_model = "AutoModelForQuestionAnswering"
     per_token = frozenset({"start", "end"})
 
-    def settle(self, options: dict[str, Any]) -> dict[str, Any]:
+    def normalize_options(self, options: dict[str, Any]) -> dict[str, Any]:
         options = {name: value for name, value in options.items() if value is not None}
         if "topk" in options:
-            topk = options.pop("topk")
-            options.setdefault("top_k", topk)
+            options.setdefault("top_k", options.pop("topk"))
         for name in ("top_k", "max_answer_len", "max_question_len", "max_seq_len"):
-            if name in options and (not isinstance(options[name], int) or options[name] < 1):
-                raise InputError(f"{name} is {options[name]!r}.", next_step=f"Pass {name} as a number from 1.")
+            check_count(name, options.get(name))
         return options
 
     def __call__(self, *args: Any, question: Any = None, context: Any = None, **options: Any) -> Any:
@@ -82,14 +82,14 @@ class QuestionAnsweringPipeline(Pipeline):
             inputs = args[0]
         else:
             inputs = _questions_with_contexts(question, context)
-        if not isinstance(inputs, dict) and not _is_example(inputs) and kind_of(inputs) == "list":
+        if not self.is_single(inputs) and kind_of(inputs) == "list":
             inputs = list(inputs)
             # One question gets one answer, in a list or not: callers have relied on it for years.
             inputs = inputs[0] if len(inputs) == 1 else inputs
         return super().__call__(inputs, **options)
 
-    def kind_of(self, inputs: Any) -> str:
-        return "one" if _is_example(inputs) else kind_of(inputs)
+    def is_single(self, inputs: Any) -> bool:
+        return _is_example(inputs) or super().is_single(inputs)
 
     def preprocess(
         self,
@@ -171,8 +171,7 @@ class QuestionAnsweringPipeline(Pipeline):
         answers: dict[str, dict[str, Any]] = {}
         for feature, output in zip(features, outputs, strict=True):
             allowed, context = feature["allowed"], feature["context"]
-            starts = _probabilities(output["start"], allowed)
-            ends = _probabilities(output["end"], allowed)
+            starts, ends = (softmax(np.where(allowed, output[name], MASKED)) for name in ("start", "end"))
             no_answer = min(no_answer, float(starts[0] * ends[0]))
             starts[0] = ends[0] = 0.0
             for start, end, score in _best_spans(starts, ends, candidates, max_answer_len, allowed):
@@ -188,12 +187,6 @@ class QuestionAnsweringPipeline(Pipeline):
             ranked.append({"score": no_answer, "start": 0, "end": 0, "answer": ""})
         ranked = sorted(ranked, key=lambda answer: -answer["score"])[:top_k]
         return ranked[0] if len(ranked) == 1 else ranked
-
-
-def _probabilities(logits: np.ndarray, allowed: np.ndarray) -> np.ndarray:
-    powers = np.where(allowed, logits, MASKED)
-    powers = np.exp(powers - powers.max())
-    return powers / powers.sum()
 
 
 def _best_spans(

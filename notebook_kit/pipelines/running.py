@@ -1,161 +1,189 @@
-"""Running many inputs through a pipeline: windows, length-alike batches, and inputs that fail.
+"""Running inputs through a pipeline: windows, batches of similar features, and inputs that fail.
 
-A window of inputs is read, turned into features, computed in length-alike batches, and given back in the order of the
-inputs. A list is run window by window to its end; a stream is run one window at a time, as results are taken from it.
+A window of inputs is read, turned into features, computed in batches of features that cost about the same, and returned in
+the order of the inputs. A list is run window by window to its end; a stream one window at a time, as results are taken.
 """
 
 from __future__ import annotations
 
 import itertools
 from collections import deque
-from collections.abc import Generator, Iterator
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from collections.abc import Generator, Hashable, Iterator
+from dataclasses import dataclass, field
+from typing import Any, Protocol
 
 from notebook_kit.errors import NotebookKitError, PipelineInputError
-from notebook_kit.pipelines.batching import length_alike_batches
+from notebook_kit.pipelines.batching import similar_batches
 from notebook_kit.pipelines.inputs import iterate
 from notebook_kit.pipelines.progress import Progress
 
-if TYPE_CHECKING:
-    from notebook_kit.pipelines.base import Pipeline
+__all__ = ["ResultStream", "RunOptions", "Steps", "run_list", "run_one"]
 
-__all__ = ["Failure", "Plan", "ResultStream", "run_list"]
+
+class Steps(Protocol):
+    """What this module asks of a pipeline."""
+
+    @property
+    def task(self) -> str: ...
+
+    def features_of(self, item: Any, options: dict[str, Any]) -> list[Any]:
+        """The features of one input."""
+
+    def cost(self, feature: Any) -> int:
+        """What a feature adds to the budget of a batch."""
+
+    def group(self, feature: Any) -> Hashable:
+        """What features must have in common to share a batch."""
+
+    def run_batch(self, features: list[Any], options: dict[str, Any]) -> list[Any]:
+        """The outputs of a batch, one entry per feature."""
+
+    def answer(self, item: Any, features: list[Any], outputs: list[Any], options: dict[str, Any]) -> Any:
+        """The result of one input."""
 
 
 @dataclass(slots=True)
-class Plan:
-    """How one call is to be run: the options of the three steps, and the sizes."""
+class RunOptions:
+    """How one call runs: the options of the three steps, and the limits of batches and windows."""
 
     preprocess: dict[str, Any]
     forward: dict[str, Any]
     postprocess: dict[str, Any]
     batch_size: int | None
-    batch_tokens: int | None
+    batch_budget: int | None
     window: int
     progress: bool | None
     on_error: str
 
 
+@dataclass(slots=True)
 class Failure:
-    """Stands where a result would stand, if there were one."""
+    """Takes the place of a result, or of a feature's output, that an error prevented."""
 
-    __slots__ = ("error",)
-
-    def __init__(self, error: Exception) -> None:
-        self.error = error
+    error: Exception
 
 
-def compute(pipe: Pipeline, items: list[Any], plan: Plan, progress: Progress) -> list[Any]:
+@dataclass(slots=True)
+class _Job:
+    """One input on its way to a result."""
+
+    item: Any
+    features: list[Any] = field(default_factory=list)
+    outputs: list[Any] = field(default_factory=list)
+    missing: int = 0
+    result: Any = None
+
+
+def run_one(steps: Steps, item: Any, options: RunOptions) -> Any:
+    """The result of a single input, which raises its own error."""
+    (result,) = compute(steps, [item], options)
+    if isinstance(result, Failure):
+        raise result.error
+    return result
+
+
+def compute(steps: Steps, items: list[Any], options: RunOptions, progress: Progress | None = None) -> list[Any]:
     """The results of one window, in order; a `Failure` where an input failed."""
-    results: list[Any] = [None] * len(items)
-    features: list[dict[str, Any]] = []
-    owners: list[int] = []  # feature -> item
-    outputs: list[list[Any]] = [[] for _ in items]
-    first: list[int] = []  # item -> its first feature
-    missing: list[int] = []  # item -> how many of its features are still to be computed
-    for i, item in enumerate(items):
-        first.append(len(features))
+    jobs = []
+    places: list[tuple[_Job, int]] = []  # feature -> its input, and its place among that input's features
+    costs: list[int] = []
+    groups: list[Hashable] = []
+    for item in items:
+        job = _Job(item)
+        jobs.append(job)
         try:
-            made = pipe.features_of(item, plan.preprocess)
+            features = steps.features_of(item, options.preprocess)
+            costs_here = [steps.cost(feature) for feature in features]
+            groups += [steps.group(feature) for feature in features]
         except Exception as error:
-            results[i] = Failure(error)
-            made = []
-            progress.add(1)
-        features += made
-        owners += [i] * len(made)
-        outputs[i] = [None] * len(made)
-        missing.append(len(made))
-        if not made and results[i] is None:
-            results[i] = _finish(pipe, item, [], [], plan)
-            progress.add(1)
-
-    lengths = [pipe.length_of(feature) for feature in features]
-    batches = length_alike_batches(lengths, most=plan.batch_size, budget=plan.batch_tokens, padding=pipe.can_pad)
-    for batch in batches:
-        rows = _run_batch(pipe, [features[f] for f in batch], plan)
-        for f, row in zip(batch, rows, strict=True):
-            i = owners[f]
-            outputs[i][f - first[i]] = row
-            missing[i] -= 1
-            if not missing[i]:
-                mine = features[first[i] : first[i] + len(outputs[i])]
-                results[i] = _finish(pipe, items[i], mine, outputs[i], plan)
-                outputs[i] = []  # results may be much smaller than what they were made from
-                progress.add(1)
-    return results
+            job.result = Failure(error)
+            del groups[len(costs) :]
+        else:
+            job.features, job.outputs, job.missing = features, [None] * len(features), len(features)
+            costs += costs_here
+            places += [(job, i) for i in range(len(features))]
+        if not job.missing:
+            _finish(steps, job, options, progress)
+    for batch in similar_batches(costs, groups, most=options.batch_size, budget=options.batch_budget):
+        inputs = [places[position][0].features[places[position][1]] for position in batch]
+        for position, output in zip(batch, _run_batch(steps, inputs, options), strict=True):
+            job, i = places[position]
+            job.outputs[i] = output
+            job.missing -= 1
+            if isinstance(output, Failure):
+                job.result = output
+            if not job.missing:
+                _finish(steps, job, options, progress)
+    return [job.result for job in jobs]
 
 
-def _run_batch(pipe: Pipeline, features: list[dict[str, Any]], plan: Plan) -> list[Any]:
-    """Run a batch; if it fails, halve it until what fails stands alone. (Out of memory is cured by this, too.)"""
+def _run_batch(steps: Steps, features: list[Any], options: RunOptions) -> list[Any]:
+    """Run a batch; if it fails, halve it until the culprit is alone, which also helps when memory runs out."""
     try:
-        return pipe.run_batch(features, plan.forward)
+        return steps.run_batch(features, options.forward)
     except Exception as error:
         if len(features) == 1:
             return [Failure(error)]
     # Outside the handler, where the failed batch's tensors are free again.
     half = len(features) // 2
-    return _run_batch(pipe, features[:half], plan) + _run_batch(pipe, features[half:], plan)
+    return _run_batch(steps, features[:half], options) + _run_batch(steps, features[half:], options)
 
 
-def _finish(pipe: Pipeline, item: Any, features: list[dict[str, Any]], outputs: list[Any], plan: Plan) -> Any:
-    failed = next((output for output in outputs if isinstance(output, Failure)), None)
-    if failed is not None:
-        return failed
-    try:
-        return pipe.postprocess(item, features, outputs, **plan.postprocess)
-    except Exception as error:
-        return Failure(error)
+def _finish(steps: Steps, job: _Job, options: RunOptions, progress: Progress | None) -> None:
+    if job.result is None:
+        try:
+            job.result = steps.answer(job.item, job.features, job.outputs, options.postprocess)
+        except Exception as error:
+            job.result = Failure(error)
+    job.outputs = []  # results may be much smaller than what they were made from
+    if progress is not None:
+        progress.add(1)
 
 
-def run_list(pipe: Pipeline, inputs: Any, plan: Plan) -> list[Any]:
+def run_list(steps: Steps, inputs: Any, options: RunOptions) -> list[Any]:
     """Run every input of a list; see `Pipeline.__call__` for what happens with inputs that fail."""
     total = len(inputs) if hasattr(inputs, "__len__") else None
-    progress = Progress(total, pipe.task, show=plan.progress)
+    progress = Progress(total, steps.task, show=options.progress)
     results: list[Any] = []
     errors: dict[int, Exception] = {}
-    hopeless = False
     source = iterate(inputs)
     try:
-        while items := list(itertools.islice(source, plan.window)):
+        while items := list(itertools.islice(source, options.window)):
             start = len(results)
-            for i, result in enumerate(compute(pipe, items, plan, progress), start):
+            for i, result in enumerate(compute(steps, items, options, progress), start):
                 if isinstance(result, Failure):
                     errors[i] = result.error
-                    result = failed(pipe, {i: result.error}, total) if plan.on_error == "return" else None
+                    result = _error_of(steps, {i: result.error}, total) if options.on_error == "return" else None
                 results.append(result)
-            # A first window of which nothing worked is not about single inputs: do not go through a million of them.
-            hopeless = len(errors) == len(results) == plan.window
-            if hopeless and plan.on_error == "raise":
+            # If the whole first window fails, the inputs are not to blame: do not go through a million of them.
+            if len(errors) == len(results) == options.window and options.on_error == "raise":
                 break
     finally:
         progress.close()
-    if errors and plan.on_error == "raise":
+    if errors and options.on_error == "raise":
         results += [None] * ((total or 0) - len(results))
-        raise failed(pipe, errors, len(results), results) from errors[min(errors)]
+        raise _error_of(steps, errors, len(results), results) from errors[min(errors)]
     return results
 
 
-def failed(
-    pipe: Pipeline, errors: dict[int, Exception], total: int | None, results: list[Any] | None = None
+def _error_of(
+    steps: Steps, errors: dict[int, Exception], total: int | None, results: list[Any] | None = None
 ) -> PipelineInputError:
     """The error that names the inputs that failed by their positions."""
     named = [f"inputs[{i}]: {_what(error)}" for i, error in itertools.islice(errors.items(), 3)]
-    more = f"\nand {len(errors) - 3} more" if len(errors) > 3 else ""
     if len(errors) == 1:
-        what = f"{pipe.task} failed on " + named[0]
+        what = f"{steps.task} failed on {named[0]}"
     else:
-        what = f"{pipe.task} failed on {len(errors)} of {total} inputs.\n" + "\n".join(named) + more
-    error = errors[min(errors)]
-    step = error.next_step if isinstance(error, NotebookKitError) else ""
-    good = len(results) - len(errors) if results is not None and total is not None else 0
-    if good:
-        step = (
-            f"{step} The other results are in `error.results`; on_error='return' puts errors in their places.".strip()
-        )
-    made = PipelineInputError(what, next_step=step, errors=errors, results=results)
-    made.__cause__ = error
-    return made
+        more = [f"and {len(errors) - 3} more"] if len(errors) > 3 else []
+        what = "\n".join([f"{steps.task} failed on {len(errors)} of {total} inputs.", *named, *more])
+    first = errors[min(errors)]
+    step = first.next_step if isinstance(first, NotebookKitError) else ""
+    if results is not None and total is not None and len(results) > len(errors):
+        advice = "The other results are in `error.results`; on_error='return' puts errors in their places."
+        step = f"{step} {advice}".strip()
+    error = PipelineInputError(what, next_step=step, errors=errors, results=results)
+    error.__cause__ = first
+    return error
 
 
 def _what(error: Exception) -> str:
@@ -165,30 +193,30 @@ def _what(error: Exception) -> str:
 class ResultStream(Generator):
     """The results of a stream of inputs, computed as they are taken.
 
-    It is a generator with three more properties: it has a length if its inputs have one, it goes on after an input that
-    failed (call `next` again, or put the same stream into another `for`), and after Ctrl-C, without losing an input.
+    A generator with three additions: it has a length if its inputs have one, it continues after an input that failed (call
+    `next` again, or put the same stream into another `for`), and it continues after Ctrl-C without losing an input.
 
-    It reads ahead of the result that is taken by at most one window: 1 input at first, then 4, 16, ... up to the window
-    size, so that the first results come early; a source whose length is known is read in full windows from the start.
+    It reads at most one window ahead of the result that is taken: 1 input at first, then 4, 16, ... up to the window size,
+    so that the first results come early; a source of known length is read in full windows from the start.
     """
 
-    def __init__(self, pipe: Pipeline, inputs: Any, plan: Plan) -> None:
-        self._pipe = pipe
-        self._plan = plan
+    def __init__(self, steps: Steps, inputs: Any, options: RunOptions) -> None:
+        self._steps = steps
+        self._options = options
         self._total = len(inputs) if hasattr(inputs, "__len__") else None
         self._source: Iterator[Any] = iterate(inputs)
-        self._size = plan.window if self._total is not None else 1
+        self._size = options.window if self._total is not None else 1
         self._items: list[Any] = []
         self._ready: deque[Any] = deque()
-        self._given = 0
+        self._taken = 0
         self._source_error: Exception | None = None
         self._ended = False
-        # The caller's own loop may have a bar, so this one comes only when asked for.
-        self._progress = Progress(self._total, pipe.task, show=bool(plan.progress))
+        # The caller's own loop may have a bar, so this one is shown only on request.
+        self._progress = Progress(self._total, steps.task, show=bool(options.progress))
 
     def __len__(self) -> int:
         if self._total is None:
-            raise TypeError("the length of this stream of results is not known: that of its inputs is not")
+            raise TypeError("the length of this stream of results is unknown, as is that of its inputs")
         return self._total
 
     def send(self, value: None = None) -> Any:
@@ -200,14 +228,14 @@ class ResultStream(Generator):
             error, self._source_error = self._source_error, None
             raise error or StopIteration
         result = self._ready.popleft()
-        position = self._given
-        self._given += 1
+        position = self._taken
+        self._taken += 1
         if not isinstance(result, Failure):
             return result
-        named = failed(self._pipe, {position: result.error}, self._total)
-        if self._plan.on_error == "return":
-            return named
-        raise named
+        error = _error_of(self._steps, {position: result.error}, self._total)
+        if self._options.on_error == "return":
+            return error
+        raise error
 
     def throw(self, kind: Any, value: Any = None, traceback: Any = None) -> Any:
         """End the stream with an error, as generators do."""
@@ -220,7 +248,7 @@ class ResultStream(Generator):
         return super().throw(kind, value, traceback)
 
     def _fill(self) -> None:
-        # Items stay in `_items` until their results are there: an interrupt between the two loses none.
+        # Items stay in `_items` until their results are there, so that an interrupt in between loses none.
         while not self._ended and len(self._items) < self._size:
             try:
                 self._items.append(next(self._source))
@@ -230,6 +258,6 @@ class ResultStream(Generator):
                 # What was read before the source failed still gets its results.
                 self._source_error, self._ended = error, True
         if self._items:
-            self._ready.extend(compute(self._pipe, self._items, self._plan, self._progress))
+            self._ready.extend(compute(self._steps, self._items, self._options, self._progress))
             self._items = []
-            self._size = min(self._plan.window, self._size * 4)
+            self._size = min(self._options.window, self._size * 4)

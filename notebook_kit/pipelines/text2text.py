@@ -10,7 +10,8 @@ import torch
 
 from notebook_kit.errors import InputError, near_matches
 from notebook_kit.generation import GenerationConfig
-from notebook_kit.pipelines.base import Pipeline, notice
+from notebook_kit.pipelines.base import check_count, notice
+from notebook_kit.pipelines.text import TextPipeline, read_text
 
 __all__ = ["SummarizationPipeline", "Text2TextGenerationPipeline", "TranslationPipeline"]
 
@@ -26,7 +27,7 @@ GENERATE_OBJECTS = (
 )
 
 
-class Text2TextGenerationPipeline(Pipeline):
+class Text2TextGenerationPipeline(TextPipeline):
     """Writes a text for each text. Made by `pipeline("text2text-generation")`.
 
     How it generates is taken from the call, else from the checkpoint's `task_specific_params` for this task, else from
@@ -90,7 +91,7 @@ class Text2TextGenerationPipeline(Pipeline):
             self.generation_config.pad_token_id = self.tokenizer.pad_token_id
         self._told_of_truncation = False
 
-    def settle(self, options: dict[str, Any]) -> dict[str, Any]:
+    def normalize_options(self, options: dict[str, Any]) -> dict[str, Any]:
         names = GenerationConfig.names()
         generate = {name: options.pop(name) for name in list(options) if name in names or name in GENERATE_OBJECTS}
         stop = options.pop("stop_sequence", None)
@@ -101,18 +102,16 @@ class Text2TextGenerationPipeline(Pipeline):
             kind = options.pop("return_type")
             options.setdefault("return_tensors", getattr(kind, "name", kind) in ("TENSORS", 0))
         for name in ("stride", "max_input_tokens"):
-            value = options.get(name)
-            if value is not None and (not isinstance(value, int) or value < (0 if name == "stride" else 1)):
-                raise InputError(f"{name} is {value!r}.", next_step=f"Pass {name} as a number of tokens.")
+            check_count(name, options.get(name), least=0 if name == "stride" else 1, unit="tokens")
         if generate:
             options["generate"] = {**self.options.get("generate", {}), **generate}
         for name in options:
-            if name not in self._takers:
-                close = near_matches(name, [*names, *self._takers, *GENERATE_OBJECTS])
+            if name not in self.option_steps:
+                close = near_matches(name, [*names, *self.option_steps, *GENERATE_OBJECTS])
                 raise InputError(
                     f"The pipeline {self.task} has no option {name!r}. {close}".rstrip(),
                     next_step="Its options are "
-                    + ", ".join(sorted(set(self._takers) - {"generate"}))
+                    + ", ".join(sorted(set(self.option_steps) - {"generate"}))
                     + ", and the settings of GenerationConfig.",
                 )
         return options
@@ -136,11 +135,7 @@ class Text2TextGenerationPipeline(Pipeline):
         max_input_tokens: int | None = None,
         prefix: str | None = None,
     ) -> list[dict[str, Any]]:
-        if not isinstance(item, str):
-            raise InputError(
-                f"The input is a {type(item).__name__}, where a text was expected.",
-                next_step="Pass a text, or a list or stream of them.",
-            )
+        item = read_text(item, "Pass a text, or a list or stream of them.")
         prefix = self.prefix if prefix is None else prefix
         encoded = self.tokenize(prefix + item)
         limit = self._limit(max_input_tokens, explicit=truncation is True or isinstance(truncation, str))
@@ -287,7 +282,7 @@ class TranslationPipeline(Text2TextGenerationPipeline):
     task = "translation"
     written = "translation"
 
-    def settle(self, options: dict[str, Any]) -> dict[str, Any]:
+    def normalize_options(self, options: dict[str, Any]) -> dict[str, Any]:
         named = re.fullmatch(r"translation_(\w+)_to_(\w+)", self.task)
         if named and not {"src_lang", "tgt_lang"} & {*options, *self.options} and self._languages():
             options = {**options, "src_lang": named[1], "tgt_lang": named[2]}
@@ -299,7 +294,7 @@ class TranslationPipeline(Text2TextGenerationPipeline):
                     f"{near_matches(str(options[name]), known)}".rstrip(),
                     next_step=f"It knows {', '.join(sorted(known))}.",
                 )
-        return super().settle(options)
+        return super().normalize_options(options)
 
     def _languages(self) -> dict[str, int]:
         """The codes of a tokenizer of many languages; empty for one that has none."""

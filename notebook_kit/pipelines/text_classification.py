@@ -6,16 +6,17 @@ from typing import Any
 
 import numpy as np
 
-from notebook_kit.errors import InputError, near_matches
-from notebook_kit.pipelines.base import Pipeline
+from notebook_kit.pipelines.base import check_choice, check_count
+from notebook_kit.pipelines.scores import scores_from_logits
+from notebook_kit.pipelines.text import TextPipeline, read_text_or_pair
 
-__all__ = ["TextClassificationPipeline", "read_text_or_pair", "scores_from_logits"]
+__all__ = ["TextClassificationPipeline"]
 
 FUNCTIONS = ("sigmoid", "softmax", "none")
 _UNSET: Any = ""  # None means "all labels"
 
 
-class TextClassificationPipeline(Pipeline):
+class TextClassificationPipeline(TextPipeline):
     """Labels texts: sentiment, topics, pairs that match. Made by `pipeline("text-classification")`.
 
     Options:
@@ -41,27 +42,17 @@ class TextClassificationPipeline(Pipeline):
     task = "text-classification"
     auto_model = "AutoModelForSequenceClassification"
 
-    def settle(self, options: dict[str, Any]) -> dict[str, Any]:
-        options = dict(options)
+    def normalize_options(self, options: dict[str, Any]) -> dict[str, Any]:
         if "return_all_scores" in options:
             every = options.pop("return_all_scores")
             if "top_k" not in options and every is not None:
                 options["top_k"] = None if every else 1
                 options["in_order"] = True
-        function = options.get("function_to_apply")
-        if function is not None:
-            function = str(getattr(function, "value", function)).lower()
-            if function not in FUNCTIONS:
-                raise InputError(
-                    f"function_to_apply is {function!r}. {near_matches(function, FUNCTIONS)}".rstrip(),
-                    next_step=f"Pass one of {', '.join(FUNCTIONS)}.",
-                )
-            options["function_to_apply"] = function
-        top_k = options.get("top_k", 1)
-        if top_k == "":
+        if options.get("function_to_apply") is not None:
+            options["function_to_apply"] = check_choice("function_to_apply", options["function_to_apply"], FUNCTIONS)
+        if options.get("top_k") == "":
             del options["top_k"]
-        elif top_k is not None and (not isinstance(top_k, int) or top_k < 1):
-            raise InputError(f"top_k is {top_k!r}.", next_step="Pass a number from 1, or None for all labels.")
+        check_count("top_k", options.get("top_k"), otherwise=", or None for all labels")
         return options
 
     def __call__(self, inputs: Any, **options: Any) -> Any:
@@ -92,56 +83,3 @@ class TextClassificationPipeline(Pipeline):
             return [{"label": labels[i], "score": score} for i, score in enumerate(scores.tolist())]
         order = np.argsort(-scores, kind="stable")[:top_k]
         return [{"label": labels[i], "score": float(scores[i])} for i in order.tolist()]
-
-
-def scores_from_logits(logits: np.ndarray, config: Any, function: str | None = None) -> np.ndarray:
-    """Apply `"softmax"`, `"sigmoid"` or `"none"` to logits of shape (labels,); by default what the config says."""
-    if function is None:
-        problem = getattr(config, "problem_type", None)
-        if problem == "regression":
-            function = "none"
-        elif problem == "multi_label_classification" or logits.shape[-1] == 1:
-            function = "sigmoid"
-        else:
-            function = "softmax"
-    if function == "softmax":
-        powers = np.exp(logits - logits.max())
-        return powers / powers.sum()
-    if function == "sigmoid":
-        return 1.0 / (1.0 + np.exp(-logits))
-    return logits
-
-
-def read_text_or_pair(item: Any) -> tuple[str, str | None]:
-    """The text, and the text beside it if the input is a pair.
-
-    Raises:
-        InputError: if the input is neither.
-
-    Example:
-        >>> read_text_or_pair({"text": "It rains.", "text_pair": "It is wet."})
-        ('It rains.', 'It is wet.')
-    """
-    if isinstance(item, str):
-        return item, None
-    if isinstance(item, dict):
-        text, pair = item.get("text"), item.get("text_pair")
-        strange = sorted(set(item) - {"text", "text_pair"})
-        if strange:
-            raise InputError(
-                f"The input is a dict with {', '.join(map(repr, strange))}.",
-                next_step='Pass {"text": ..., "text_pair": ...}, or one column of a dataset: dataset["text"].',
-            )
-    elif isinstance(item, tuple) and len(item) == 2:
-        text, pair = item
-    elif isinstance(item, list) and len(item) == 1 and isinstance(item[0], list) and len(item[0]) == 2:
-        text, pair = item[0]  # how pairs were spelt before dicts
-    else:
-        text, pair = item, None
-    if not isinstance(text, str) or not isinstance(pair, str | None):
-        wrong = text if not isinstance(text, str) else pair
-        raise InputError(
-            f"The input holds a {type(wrong).__name__} where a text should be: {str(wrong)[:80]!r}.",
-            next_step='Pass a str, or for a pair {"text": ..., "text_pair": ...}.',
-        )
-    return text, pair

@@ -57,8 +57,7 @@ class TextGenerationPipeline(GeneratingPipeline):
     auto_model = "AutoModelForCausalLM"
     defaults = {"max_new_tokens": 256, "do_sample": True, "temperature": 0.7}
 
-    def settle(self, options: dict[str, Any]) -> dict[str, Any]:
-        options = dict(options)
+    def normalize_options(self, options: dict[str, Any]) -> dict[str, Any]:
         full, text, tensors = (
             options.pop(name, None) for name in ("return_full_text", "return_text", "return_tensors")
         )
@@ -82,10 +81,10 @@ class TextGenerationPipeline(GeneratingPipeline):
                 f"handle_long_generation is {options['handle_long_generation']!r}.",
                 next_step='Pass "hole", or nothing.',
             )
-        return super().settle(options)
+        return super().normalize_options(options)
 
-    def kind_of(self, inputs: Any) -> str:
-        return "one" if is_chat(inputs) else super().kind_of(inputs)
+    def is_single(self, inputs: Any) -> bool:
+        return is_chat(inputs) or super().is_single(inputs)
 
     def preprocess(
         self,

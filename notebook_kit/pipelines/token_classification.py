@@ -8,8 +8,10 @@ from typing import Any
 
 import numpy as np
 
-from notebook_kit.errors import InputError, NotebookKitWarning, near_matches
-from notebook_kit.pipelines.base import Pipeline
+from notebook_kit.errors import InputError, NotebookKitWarning
+from notebook_kit.pipelines.base import check_choice
+from notebook_kit.pipelines.scores import softmax
+from notebook_kit.pipelines.text import TextPipeline
 
 __all__ = ["NerPipeline", "TokenClassificationPipeline"]
 
@@ -19,7 +21,7 @@ BY_WORD = ("first", "average", "max")
 Entity = dict[str, Any]
 
 
-class TokenClassificationPipeline(Pipeline):
+class TokenClassificationPipeline(TextPipeline):
     """Labels the tokens of a text, or groups them into entities. Made by `pipeline("token-classification")` or `"ner"`.
 
     Options:
@@ -58,19 +60,13 @@ class TokenClassificationPipeline(Pipeline):
     auto_model = "AutoModelForTokenClassification"
     per_token = frozenset({"logits"})
 
-    def settle(self, options: dict[str, Any]) -> dict[str, Any]:
+    def normalize_options(self, options: dict[str, Any]) -> dict[str, Any]:
         options = {name: value for name, value in options.items() if value is not None}
         grouped, words = options.pop("grouped_entities", None), options.pop("ignore_subwords", None)
         if (grouped or words) and "aggregation_strategy" not in options:
             options["aggregation_strategy"] = ("first" if words else "simple") if grouped else "none"
         if "aggregation_strategy" in options:
-            strategy = options["aggregation_strategy"]
-            strategy = str(getattr(strategy, "value", strategy)).lower()
-            if strategy not in STRATEGIES:
-                raise InputError(
-                    f"aggregation_strategy is {strategy!r}. {near_matches(strategy, STRATEGIES)}".rstrip(),
-                    next_step=f"Pass one of {', '.join(STRATEGIES)}.",
-                )
+            strategy = check_choice("aggregation_strategy", options["aggregation_strategy"], STRATEGIES)
             options["aggregation_strategy"] = strategy
         stride = options.get("stride")
         if stride is not None:
@@ -178,8 +174,7 @@ class TokenClassificationPipeline(Pipeline):
 
     def _tokens(self, feature: dict[str, Any], logits: np.ndarray, strategy: str) -> list[Entity]:
         """What is known of each token that is not special."""
-        powers = np.exp(logits - logits.max(axis=-1, keepdims=True))
-        scores = powers / powers.sum(axis=-1, keepdims=True)
+        scores = softmax(logits)
         sentence = feature["sentence"]
         marks_subwords = self._marks_subwords
         if strategy in BY_WORD and not marks_subwords:

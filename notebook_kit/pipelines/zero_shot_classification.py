@@ -7,12 +7,14 @@ from typing import Any
 import numpy as np
 
 from notebook_kit.errors import InputError
-from notebook_kit.pipelines.base import Pipeline, notice
+from notebook_kit.pipelines.base import notice
+from notebook_kit.pipelines.scores import softmax
+from notebook_kit.pipelines.text import TextPipeline
 
 __all__ = ["ZeroShotClassificationPipeline"]
 
 
-class ZeroShotClassificationPipeline(Pipeline):
+class ZeroShotClassificationPipeline(TextPipeline):
     """Classifies into labels given with the call. Made by `pipeline("zero-shot-classification")`.
 
     Each label becomes a hypothesis, and a model of natural language inference says how far the text entails it (Yin et
@@ -56,7 +58,7 @@ class ZeroShotClassificationPipeline(Pipeline):
         labels = self.model.config.label2id.items()
         return next((index for label, index in labels if label.lower().startswith("entail")), -1)
 
-    def settle(self, options: dict[str, Any]) -> dict[str, Any]:
+    def normalize_options(self, options: dict[str, Any]) -> dict[str, Any]:
         labels = options.get("candidate_labels")
         if isinstance(labels, str):
             labels = [label.strip() for label in labels.split(",") if label.strip()]
@@ -111,11 +113,9 @@ class ZeroShotClassificationPipeline(Pipeline):
         entailment = self.entailment_id
         if multi_label or len(candidate_labels) == 1:
             logits = logits[:, [-1 if entailment == 0 else 0, entailment]]
-            powers = np.exp(logits - logits.max(axis=-1, keepdims=True))
-            scores = powers[:, 1] / powers.sum(axis=-1)
+            scores = softmax(logits)[:, 1]
         else:
-            powers = np.exp(logits[:, entailment] - logits[:, entailment].max())
-            scores = powers / powers.sum()
+            scores = softmax(logits[:, entailment])
         order = scores.argsort()[::-1].tolist()
         return {
             "sequence": item,

@@ -7,14 +7,14 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from pipeline_helpers import CONTEXT, NER_LABELS, TEXTS, assert_same, ours
 
-from notebook_kit.pipelines.batching import length_alike_batches, pad_features
+from notebook_kit.pipelines.batching import pad_features, similar_batches
 
 LENGTHS = st.lists(st.integers(1, 200), max_size=60)
 
 
 @given(LENGTHS, st.none() | st.integers(1, 40), st.none() | st.integers(1, 3000), st.booleans())
 def test_every_sequence_is_in_one_batch_within_the_limits(lengths, most, budget, padding):
-    batches = length_alike_batches(lengths, most=most, budget=budget, padding=padding)
+    batches = similar_batches(lengths, None if padding else lengths, most=most, budget=budget)
     assert sorted(i for batch in batches for i in batch) == list(range(len(lengths)))
     for batch in batches:
         longest = max(lengths[i] for i in batch)

@@ -166,7 +166,7 @@ def test_arguments_that_are_handed_on(checkpoints):
     )
     assert pipe.dtype == torch.float16
     assert pipe.model.config.id2label == names
-    assert pipe.plan({}).batch_size == 4
+    assert pipe.resolve_options({}).batch_size == 4
     assert pipe.options == {"top_k": 2}
     assert "batch_size=4" in repr(pipe)
     assert "top_k=2" in repr(pipe)

@@ -78,7 +78,7 @@ class Writer:
         self.tokenizer: Any = source.tokenizer
         self.name: str = source.name
         if isinstance(model, PreTrainedModel):
-            self._pipeline = given if hasattr(given, "plan") else self._pipeline_of()
+            self._pipeline = given if hasattr(given, "resolve_options") else self._pipeline_of()
         self.spelling = Spelling(self.tokenizer)
 
     def _pipeline_of(self) -> Any:
@@ -94,7 +94,7 @@ class Writer:
         """The config that a call of the pipeline would have, and its further settings, with `settings` before them."""
         if self._pipeline is None:
             return None, dict(settings)
-        planned = dict(self._pipeline.plan({}).forward)
+        planned = dict(self._pipeline.resolve_options({}).forward)
         if not self.reads_apart:
             made = self._pipeline.settings({**planned, **settings})
             return made.pop("generation_config", None), made
@@ -179,7 +179,7 @@ class Writer:
             if not ids and self._driven.generation_config.bos_token_id is not None:
                 ids = as_ids(self._driven.generation_config.bos_token_id)
         else:
-            options = dict(self._pipeline.plan({}).preprocess)
+            options = dict(self._pipeline.resolve_options({}).preprocess)
             item: Any = [{"role": "user", "content": prompt}] if chat and self.has_chat else prompt
             if self.reads_apart:
                 options |= {"truncation": True, "stride": None}

@@ -1,0 +1,213 @@
+"""What pipelines of texts share: the tokenizer, batches counted in tokens, padding, and the limits of the model."""
+
+from __future__ import annotations
+
+from collections.abc import Hashable, Mapping
+from typing import Any, ClassVar, cast
+
+import torch
+from torch import nn
+
+from notebook_kit.errors import InputError
+from notebook_kit.pipelines.base import Pipeline
+from notebook_kit.pipelines.batching import pad_features
+
+__all__ = ["TextPipeline", "read_text", "read_text_or_pair"]
+
+# What a tokenizer's call takes and a pipeline passes on to it.
+TOKENIZER_OPTIONS = (
+    "add_special_tokens",
+    "max_length",
+    "pad_to_multiple_of",
+    "padding",
+    "padding_side",
+    "return_attention_mask",
+    "return_token_type_ids",
+    "truncation",
+)
+
+
+class TextPipeline(Pipeline):
+    """A pipeline whose features are token ids, as the tokenizer's call returns them.
+
+    Batches are counted in tokens: the option `batch_tokens` is the maximum number of tokens in a batch, padding included.
+    `**options` in `preprocess` stands for those of the tokenizer.
+
+    Example:
+        >>> from notebook_kit import pipeline
+        >>> class CountTokens(TextPipeline):
+        ...     task = "count-tokens"
+        ...     def preprocess(self, item, **options):
+        ...         return dict(self.tokenize(item, **options))
+        ...     def postprocess(self, item, features, outputs):
+        ...         return len(features[0]["input_ids"])
+        >>> classify = pipeline("sentiment-analysis", model="notebook-kit/tiny-sentiment")
+        >>> count = CountTokens(classify.model, classify.tokenizer)
+        >>> count(["A warm and funny film.", "Dull."])
+        [8, 4]
+    """
+
+    processors = ("tokenizer",)
+    budget_option = "batch_tokens"
+    # Measured: below about 1,000 tokens a CPU does not fill its vector units, above it caches run over.
+    budgets = (1024, 16384)
+    further_options: ClassVar[Mapping[str, tuple[str, ...]]] = {"preprocess": TOKENIZER_OPTIONS}
+    per_token: ClassVar[frozenset[str]] = frozenset()
+    """Names of outputs of shape `(batch, tokens, ...)`, from which padding is cut off."""
+
+    def tokenize(self, text: Any, pair: Any = None, **options: Any) -> Any:
+        """Call the tokenizer; truncation knows the model's own limit even where the tokenizer does not."""
+        if options.get("truncation") and options.get("max_length") is None:
+            limit = self.max_tokens
+            if limit is not None and limit < self.tokenizer.model_max_length:
+                options["max_length"] = limit
+        # Not verbose: a text that is too long for the model gets an error from here, not a warning from there.
+        options["verbose"] = False
+        return self.tokenizer(text, pair, **options) if pair is not None else self.tokenizer(text, **options)
+
+    def cost(self, feature: Mapping[str, Any]) -> int:
+        return len(feature["input_ids"])
+
+    def group(self, feature: Mapping[str, Any]) -> Hashable:
+        return None if self.can_pad else len(feature["input_ids"])
+
+    def collate(self, features: list[dict[str, Any]]) -> dict[str, torch.Tensor]:
+        return pad_features(features, self.input_names, fill=self.fill, side=self.padding_side)
+
+    @property
+    def can_pad(self) -> bool:
+        """Whether sequences of different lengths can share a batch: there is a token to pad with."""
+        return self.tokenizer.pad_token_id is not None
+
+    @property
+    def padding_side(self) -> str:
+        """`"right"` or `"left"`."""
+        return getattr(self.tokenizer, "padding_side", "right")
+
+    @property
+    def fill(self) -> dict[str, int | float]:
+        """Name of an input -> what it is padded with; 0 where it is not named."""
+        segment = getattr(self.tokenizer, "pad_token_type_id", 0)
+        return {"input_ids": self.tokenizer.pad_token_id or 0, "token_type_ids": segment or 0}
+
+    @property
+    def max_tokens(self) -> int | None:
+        """The longest sequence that the model has positions for; `None` if it has no such limit."""
+        return self.limits[0]
+
+    @property
+    def limits(self) -> tuple[int | None, int | None]:
+        """The longest sequence that the model reads, and the size of its vocabulary; `None` for no known limit."""
+        found = self.__dict__.get("_found_limits")
+        if found is None:
+            found = self.__dict__["_found_limits"] = _limits_of(self.model)
+        return found
+
+    def features_of(self, item: Any, options: dict[str, Any]) -> list[dict[str, Any]]:
+        """The features of one input, checked against what the model can read."""
+        features = super().features_of(item, options)
+        for feature in features:
+            self._check(feature["input_ids"])
+        return features
+
+    def _check(self, ids: Any) -> None:
+        if not isinstance(ids, list):
+            return
+        longest, vocabulary = self.limits
+        if longest is not None and len(ids) > longest:
+            raise InputError(
+                f"The input is {len(ids)} tokens long, and the model reads at most {longest}.",
+                next_step="Pass truncation=True to read only its start, or split it."
+                if "truncation" in self.option_steps
+                else "Split it into shorter ones.",
+            )
+        if not ids:
+            raise InputError("The input gave no tokens.", next_step="Leave empty inputs out.")
+        if vocabulary is not None and max(ids) >= vocabulary:
+            raise InputError(
+                f"The tokenizer gave the token id {max(ids)}, and the model knows {vocabulary} tokens: they do not "
+                "belong together.",
+                next_step="Load both from the same checkpoint, or call model.resize_token_embeddings(len(tokenizer)).",
+            )
+
+    def run_batch(self, features: list[dict[str, Any]], options: dict[str, Any]) -> list[dict[str, Any]]:
+        rows = super().run_batch(features, options)
+        for name in self.per_token.intersection(rows[0]):
+            for row, feature in zip(rows, features, strict=True):
+                n = len(feature["input_ids"])
+                row[name] = row[name][:n] if self.padding_side == "right" else row[name][len(row[name]) - n :]
+        return rows
+
+
+def _limits_of(model: nn.Module) -> tuple[int | None, int | None]:
+    """The most tokens that the model has learned positions for, and the size of its vocabulary."""
+    longest = vocabulary = None
+    for name, module in model.named_modules():
+        if isinstance(module, nn.Embedding):
+            if name.endswith("position_embeddings"):
+                # RoBERTa and its kin count positions from after the padding's.
+                config = cast(Any, model.config)
+                shift = module.padding_idx
+                if shift is None and getattr(config, "model_type", "") in _COUNT_FROM_PADDING:
+                    shift = getattr(config, "pad_token_id", None)
+                most = module.num_embeddings - (0 if shift is None else shift + 1)
+                longest = most if longest is None else min(longest, most)
+            elif name.endswith("embed_positions"):  # BART's; its first rows are never used
+                most = module.num_embeddings - getattr(module, "unused", 0)
+                longest = most if longest is None else min(longest, most)
+            elif name.endswith(("word_embeddings", "shared", "embed_tokens")) and vocabulary is None:
+                vocabulary = module.num_embeddings
+    return longest, vocabulary
+
+
+_COUNT_FROM_PADDING = frozenset({"camembert", "longformer", "mpnet", "roberta", "xlm-roberta"})
+
+
+def read_text(item: Any, expected: str = "Pass a text.") -> str:
+    """The input, if it is a text.
+
+    Raises:
+        InputError: It is something else; the next step is what `expected` says.
+
+    Example:
+        >>> read_text("It rains.")
+        'It rains.'
+    """
+    if not isinstance(item, str):
+        raise InputError(f"The input is a {type(item).__name__}, where a text was expected.", next_step=expected)
+    return item
+
+
+def read_text_or_pair(item: Any) -> tuple[str, str | None]:
+    """The text, and the text beside it if the input is a pair.
+
+    Raises:
+        InputError: if the input is neither.
+
+    Example:
+        >>> read_text_or_pair({"text": "It rains.", "text_pair": "It is wet."})
+        ('It rains.', 'It is wet.')
+    """
+    if isinstance(item, str):
+        return item, None
+    if isinstance(item, dict):
+        text, pair = item.get("text"), item.get("text_pair")
+        strange = sorted(set(item) - {"text", "text_pair"})
+        if strange:
+            raise InputError(
+                f"The input is a dict with {', '.join(map(repr, strange))}.",
+                next_step='Pass {"text": ..., "text_pair": ...}, or one column of a dataset: dataset["text"].',
+            )
+    elif isinstance(item, tuple) and len(item) == 2:
+        text, pair = item
+    elif isinstance(item, list) and len(item) == 1 and isinstance(item[0], list) and len(item[0]) == 2:
+        text, pair = item[0]  # how pairs were spelt before dicts
+    else:
+        text, pair = item, None
+    if not isinstance(text, str) or not isinstance(pair, str | None):
+        wrong = text if not isinstance(text, str) else pair
+        raise InputError(
+            f"The input holds a {type(wrong).__name__} where a text should be: {str(wrong)[:80]!r}.",
+            next_step='Pass a str, or for a pair {"text": ..., "text_pair": ...}.',
+        )
+    return text, pair
