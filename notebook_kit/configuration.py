@@ -19,7 +19,8 @@ import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, TypeVar, dataclass_transform
 
-from notebook_kit.errors import CheckpointError, ConfigurationError, near_matches
+from notebook_kit.errors import ConfigurationError, near_matches
+from notebook_kit.files import read_json, write_text
 from notebook_kit.hub import HUB_OPTIONS, Source, locate
 
 if TYPE_CHECKING:
@@ -42,20 +43,7 @@ def read_config_file(source: Source) -> dict[str, Any]:
     Raises:
         CheckpointError: If the file is missing, or is not a JSON object.
     """
-    path = source.require(CONFIG_NAME, why="It says which architecture the checkpoint has.")
-    try:
-        values = json.loads(path.read_text(encoding="utf-8"))
-    except (UnicodeDecodeError, json.JSONDecodeError) as error:
-        raise CheckpointError(
-            f"{path} is not valid JSON: {error}.",
-            next_step="Restore the file, or pass force_download=True if it came from the Hub.",
-        ) from error
-    if not isinstance(values, dict):
-        raise CheckpointError(
-            f"{path} holds a JSON {type(values).__name__}, where an object with the model's settings was expected.",
-            next_step="Point from_pretrained at a model checkpoint.",
-        )
-    return values
+    return read_json(source.require(CONFIG_NAME, why="It says which architecture the checkpoint has."))
 
 
 @dataclass_transform(kw_only_default=True)
@@ -301,8 +289,6 @@ class PretrainedConfig:
             folder: Where to write.
             push_to_hub: Also upload the folder; `push_options` go to `notebook_kit.hub.push_folder`.
         """
-        from notebook_kit.files import write_text
-
         folder = Path(folder)
         folder.mkdir(parents=True, exist_ok=True)
         write_text(folder / CONFIG_NAME, self.to_json_string())

@@ -1,13 +1,59 @@
-"""Writing files so that a kill, an error or a power cut leaves either the old content or the new, never half of it."""
+"""Files: written so that a kill, an error or a power cut leaves the old content or the new; read with errors that help."""
 
 from __future__ import annotations
 
+import json
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import Any
 
-__all__ = ["flush_file", "flush_folder", "replacing", "temporary_name", "write_text"]
+from notebook_kit.errors import CheckpointError
+
+__all__ = ["damaged", "flush_file", "flush_folder", "read_json", "replacing", "temporary_name", "write_text"]
+
+
+def read_json(path: str | os.PathLike[str], next_step: str = "") -> dict[str, Any]:
+    """The JSON object in a file (UTF-8).
+
+    Args:
+        path: The file.
+        next_step: What the error suggests; by default to restore or to fetch the file.
+
+    Raises:
+        CheckpointError: The file cannot be read, is not valid JSON, or holds something other than an object.
+
+    Example:
+        >>> import tempfile
+        >>> read_json(write_text(Path(tempfile.mkdtemp()) / "config.json", '{"hidden_size": 768}'))
+        {'hidden_size': 768}
+    """
+    path = Path(path)
+    try:
+        values = json.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise damaged(path, error.strerror or error, next_step) from error
+    except (ValueError, RecursionError) as error:
+        raise damaged(path, f"it is not valid JSON: {error}", next_step) from error
+    if not isinstance(values, dict):
+        why = f"it holds a JSON {type(values).__name__}, where an object was expected"
+        raise damaged(path, why, next_step)
+    return values
+
+
+def damaged(path: str | os.PathLike[str], why: object, next_step: str = "") -> CheckpointError:
+    """The error to raise about a file that cannot be read.
+
+    Example:
+        >>> print(damaged("run/vocab.txt", "it is not UTF-8"))
+        run/vocab.txt cannot be read: it is not UTF-8.
+        → Restore the file, or pass force_download=True if it came from the Hub.
+    """
+    return CheckpointError(
+        f"{path} cannot be read: {str(why).rstrip('.')}.",
+        next_step=next_step or "Restore the file, or pass force_download=True if it came from the Hub.",
+    )
 
 
 def temporary_name(path: str | os.PathLike[str]) -> Path:

@@ -7,7 +7,8 @@ import stat
 
 import pytest
 
-from notebook_kit.files import replacing, write_text
+from notebook_kit.errors import CheckpointError
+from notebook_kit.files import read_json, replacing, write_text
 
 
 def test_write_text(tmp_path):
@@ -36,3 +37,21 @@ def test_others_may_read_it_as_the_umask_says(tmp_path):
     plain = tmp_path / "b"
     plain.write_text("b")
     assert stat.S_IMODE(path.stat().st_mode) == stat.S_IMODE(plain.stat().st_mode)
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (b"{", r"not valid JSON: Expecting property name"),
+        (b'{"a": "\xff"}', r"not valid JSON: 'utf-8' codec"),
+        (b"[" * 100_000, r"not valid JSON: maximum recursion"),
+        (b"[1]", r"holds a JSON list, where an object was expected\."),
+        (None, r"No such file or directory\.\n→ Make it\."),
+    ],
+)
+def test_a_damaged_json_file_is_named(tmp_path, content, message):
+    path = tmp_path / "config.json"
+    if content is not None:
+        path.write_bytes(content)
+    with pytest.raises(CheckpointError, match=rf"config\.json cannot be read: .*{message}"):
+        read_json(path, next_step="Make it.")

@@ -15,13 +15,14 @@ import re
 import time
 import warnings
 from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 import torch
 
 from notebook_kit.errors import CheckpointError, InputError, NotebookKitError, UnsafeFileError
-from notebook_kit.files import flush_file, flush_folder, temporary_name, write_text
+from notebook_kit.files import flush_file, flush_folder, read_json, temporary_name, write_text
 from notebook_kit.hub import Source, locate
 from notebook_kit.registry.weight_files import SAFETENSORS, SAFETENSORS_INDEX, TORCH, WEIGHTS
 
@@ -254,12 +255,10 @@ def _read_torch(path: Path, source: Source) -> dict[str, torch.Tensor]:
 
 
 def _read_index(path: Path) -> dict[str, str]:
-    try:
-        index = json.loads(path.read_text(encoding="utf-8"))["weight_map"]
-        if index and all(isinstance(shard, str) for shard in index.values()):
+    with suppress(CheckpointError):
+        index = read_json(path).get("weight_map")
+        if isinstance(index, dict) and index and all(isinstance(shard, str) for shard in index.values()):
             return index
-    except (ValueError, KeyError, TypeError, AttributeError):
-        pass
     raise CheckpointError(
         f"{path} is not the index of a sharded checkpoint: its 'weight_map' from tensor to file is missing or damaged.",
         next_step="Fetch it anew, with force_download=True if it came from the Hub.",

@@ -10,7 +10,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from notebook_kit.errors import CheckpointError, ConfigurationError, near_matches
+from notebook_kit.errors import ConfigurationError, near_matches
+from notebook_kit.files import read_json
 from notebook_kit.hub import HUB_OPTIONS, Source, locate
 
 if TYPE_CHECKING:
@@ -301,7 +302,7 @@ class GenerationConfig:
         options = {name: kwargs.pop(name) for name in list(kwargs) if name in HUB_OPTIONS}
         source = locate(name_or_path, **options)
         path = source.require(GENERATION_CONFIG_NAME, why="It says how the checkpoint is meant to generate.")
-        return cls.from_dict(_read(path), **kwargs)
+        return cls.from_dict(read_json(path), **kwargs)
 
     @classmethod
     def from_model_config(cls, config: PretrainedConfig) -> GenerationConfig:
@@ -315,7 +316,7 @@ class GenerationConfig:
     def of_checkpoint(cls, source: Source, config: PretrainedConfig) -> GenerationConfig:
         """The file's settings, or those of `config.json` where the checkpoint has no such file."""
         path = source.find(GENERATION_CONFIG_NAME)
-        return cls.from_model_config(config) if path is None else cls.from_dict(_read(path))
+        return cls.from_model_config(config) if path is None else cls.from_dict(read_json(path))
 
     def to_dict(self) -> dict[str, Any]:
         """What is said, as plain JSON values."""
@@ -388,19 +389,3 @@ def _is_ids(rows: Any) -> bool:
     return isinstance(rows, list | tuple) and all(
         isinstance(row, list | tuple) and row and all(isinstance(i, int) and i >= 0 for i in row) for row in rows
     )
-
-
-def _read(path: Path) -> dict[str, Any]:
-    try:
-        values = json.loads(path.read_text(encoding="utf-8"))
-    except (UnicodeDecodeError, json.JSONDecodeError) as error:
-        raise CheckpointError(
-            f"{path} is not valid JSON: {error}.",
-            next_step="Restore the file, or pass force_download=True if it came from the Hub.",
-        ) from error
-    if not isinstance(values, dict):
-        raise CheckpointError(
-            f"{path} holds a JSON {type(values).__name__}, where an object with settings was expected.",
-            next_step="Restore the file, or remove it.",
-        )
-    return values

@@ -14,6 +14,8 @@ from pathlib import Path
 from typing import Any, Literal
 
 from notebook_kit import zoo
+from notebook_kit.errors import CheckpointError
+from notebook_kit.files import read_json
 from notebook_kit.hub.cache import CachedRepo, cached_models
 from notebook_kit.hub.card import read_card
 from notebook_kit.registry.families import FAMILIES
@@ -298,7 +300,7 @@ def cached_bytes(repo: CachedRepo) -> int:
 def from_folder(name: str, folder: Path) -> FoundModel:
     """A model as its files in a folder describe it."""
     names = sorted(path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file())
-    config = read_json(folder / "config.json")
+    config = read_config(folder / "config.json")
     card = read_card(folder / "README.md").values
     files = planned_files(names)
     has_weights = any(name in WEIGHTS for name in files)
@@ -329,13 +331,12 @@ def from_folder(name: str, folder: Path) -> FoundModel:
     )
 
 
-def read_json(path: Path) -> dict[str, Any]:
-    """A JSON object from a file; empty if there is none."""
+def read_config(path: Path) -> dict[str, Any]:
+    """A config.json; empty if it is missing or damaged, since models are also listed that cannot be loaded."""
     try:
-        values = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError, RecursionError):
+        return read_json(path)
+    except CheckpointError:
         return {}
-    return values if isinstance(values, dict) else {}
 
 
 def _stored_weights(path: Path) -> int | None:

@@ -13,7 +13,7 @@ from notebook_kit import zoo
 from notebook_kit.errors import HubError, HubUnreachableError, InputError, near_matches
 from notebook_kit.hub.cache import CachedRepo, cache_folder, cached_models, is_offline
 from notebook_kit.hub.card import Card, read_card
-from notebook_kit.hub.catalog import FoundModel, cached, cached_bytes, from_folder, from_hub, planned_files, read_json
+from notebook_kit.hub.catalog import FoundModel, cached, cached_bytes, from_folder, from_hub, planned_files, read_config
 from notebook_kit.hub.client import Client, Token, patiently
 from notebook_kit.hub.search import with_counts
 
@@ -83,7 +83,7 @@ def model_details(
 
 
 def _from_folder(model: FoundModel, folder: Path) -> ModelDetails:
-    config = read_json(folder / "config.json")
+    config = read_config(folder / "config.json")
     names = [path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file()]
     files = tuple((name, (folder / name).stat().st_size) for name in planned_files(names))
     return ModelDetails(model, read_card(folder / "README.md").summary, config, _labels(config), files)
@@ -124,7 +124,7 @@ def _from_hub(
 
         try:
             if (path := fetched("config.json")) is not None:
-                config = read_json(path)
+                config = read_config(path)
             card = read_card(fetched("README.md"))
         except HubError as error:
             problem = error

@@ -12,6 +12,7 @@ from typing import Any
 
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, processors, trainers
 
+from notebook_kit.files import read_json
 from notebook_kit.processing.text.auto import PreTrainedTokenizerFast
 from notebook_kit.training import Trainer, get_last_checkpoint
 
@@ -36,7 +37,7 @@ class Clock:
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        self.seconds: dict[str, float] = json.loads(path.read_text()) if path.exists() else {}
+        self.seconds: dict[str, float] = read_json(path) if path.exists() else {}
 
     @contextmanager
     def __call__(self, stage: str, kept: Path | None = None) -> Iterator[None]:

@@ -11,7 +11,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from notebook_kit.errors import CheckpointError, ConfigurationError, near_matches
+from notebook_kit.errors import ConfigurationError, near_matches
+from notebook_kit.files import read_json
 from notebook_kit.training.legacy_arguments import modern, without_trackers
 
 if TYPE_CHECKING:
@@ -321,12 +322,7 @@ class TrainingArguments:
         Raises:
             CheckpointError: if the file cannot be read.
         """
-        try:
-            values = json.loads(Path(path).read_text("utf-8"))
-        except (OSError, ValueError) as error:
-            raise CheckpointError(
-                f"Training arguments cannot be read from {path}: {error}.", next_step="Write them anew with save."
-            ) from error
+        values = read_json(path, next_step="Write the arguments again with save.")
         values.pop("hub_token", None)
         return cls(**values)
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import re
 import shutil
 from collections.abc import Callable, Iterator
@@ -15,6 +14,7 @@ from safetensors import SafetensorError
 from torch import nn
 
 from notebook_kit.errors import CheckpointError
+from notebook_kit.files import flush_file, flush_folder
 from notebook_kit.training.seeding import rng_states
 from notebook_kit.training.state import TrainerState
 
@@ -85,24 +85,15 @@ def whole_folder(target: Path, main: bool = True, wait_for_all: Callable[[], Non
     wait_for_all()
     if not main:
         return
-    for path in [*partial.rglob("*"), partial]:
-        _flush(path)
+    for path in partial.rglob("*"):
+        (flush_folder if path.is_dir() else flush_file)(path)
+    flush_folder(partial)
     if target.exists():
         shutil.rmtree(replaced, ignore_errors=True)
         target.rename(replaced)
     partial.rename(target)
-    _flush(target.parent)
+    flush_folder(target.parent)
     shutil.rmtree(replaced, ignore_errors=True)
-
-
-def _flush(path: Path) -> None:
-    if os.name == "nt" and path.is_dir():
-        return
-    handle = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
 
 
 def delete(checkpoint: Path) -> None:
@@ -139,7 +130,7 @@ def save_model_files(model: nn.Module, folder: str | Path) -> None:
         Path(folder).mkdir(parents=True, exist_ok=True)
         partial = Path(folder) / f".{WEIGHTS}{_PARTIAL}"
         save_model(model, str(partial))
-        _flush(partial)
+        flush_file(partial)
         partial.rename(Path(folder) / WEIGHTS)
 
 

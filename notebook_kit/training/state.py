@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from notebook_kit.errors import CheckpointError
+from notebook_kit.files import read_json
 
 if TYPE_CHECKING:
     from notebook_kit.training.arguments import TrainingArguments
@@ -101,15 +101,9 @@ class TrainerState:
     @classmethod
     def load_from_json(cls, json_path: str | Path) -> TrainerState:
         """Read what `save_to_json` (or `transformers`) wrote; fields of other versions are left out."""
-        try:
-            read = json.loads(Path(json_path).read_text("utf-8"))
-        except (OSError, ValueError) as error:
-            raise CheckpointError(
-                f"The state of the run in {json_path} cannot be read: {error}.",
-                next_step="Resume from another checkpoint of the run, or train anew.",
-            ) from error
+        values = read_json(json_path, next_step="Resume from another checkpoint of the run, or start again.")
         known = {f.name for f in dataclasses.fields(cls)}
-        return cls(**{name: value for name, value in read.items() if name in known})
+        return cls(**{name: value for name, value in values.items() if name in known})
 
     def compute_steps(self, args: TrainingArguments, max_steps: int) -> None:
         """Take the intervals from `args`; one below 1 is a fraction of `max_steps`."""

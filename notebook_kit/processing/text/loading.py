@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -11,6 +10,7 @@ from typing import Any, Protocol
 from tokenizers import AddedToken, Tokenizer, models, processors
 
 from notebook_kit.errors import CheckpointError, InputError, UnknownArchitectureError, near_matches
+from notebook_kit.files import damaged, read_json
 from notebook_kit.processing.text.families import (
     FAMILIES,
     MODEL_TYPES,
@@ -84,23 +84,10 @@ class Parts:
     overridden: frozenset[str] = frozenset()
 
 
-def read_json(path: Path | None) -> dict[str, Any]:
-    """A JSON object from a file; {} for None."""
-    if path is None:
-        return {}
-    try:
-        value = json.loads(path.read_text(encoding="utf-8"))
-    except (ValueError, OSError) as error:
-        raise _damaged(path, error) from error
-    if not isinstance(value, dict):
-        raise _damaged(path, f"it holds a {type(value).__name__}, not an object")
-    return value
-
-
-def _damaged(path: Path, why: object) -> CheckpointError:
-    return CheckpointError(
-        f"{path} cannot be read: {why}", next_step="Download or save it again (force_download=True fetches it anew)."
-    )
+def read_settings(source: Files, filename: str) -> dict[str, Any]:
+    """The JSON object in a file of the checkpoint; {} if it has no such file."""
+    path = source.find(filename)
+    return {} if path is None else read_json(path)
 
 
 def as_token(value: Any) -> Any:
@@ -128,7 +115,7 @@ def load_parts(source: Files, overrides: Mapping[str, Any]) -> Parts:
         CheckpointError: there is no vocabulary, or a file is damaged.
         UnknownArchitectureError: there are only vocabulary files, and no recipe for the class.
     """
-    config = read_json(source.find("tokenizer_config.json"))
+    config = read_settings(source, "tokenizer_config.json")
     class_name = _class_name(source, config)
     family = family_of(class_name)
     is_marian = family is not None and family.vocabulary == "marian"
@@ -145,7 +132,7 @@ def load_parts(source: Files, overrides: Mapping[str, Any]) -> Parts:
         options.pop("add_eos_token", None)
     added = [as_token(token) for _, token in sorted(_by_id(config.get("added_tokens_decoder")))]
     if "added_tokens_decoder" not in config:
-        for key, value in read_json(source.find("special_tokens_map.json")).items():
+        for key, value in read_settings(source, "special_tokens_map.json").items():
             value = as_token(value)
             options[key] = _special(value) if isinstance(value, AddedToken) else value
     options |= {key: as_token(value) for key, value in overrides.items()}
@@ -170,7 +157,7 @@ def load_parts(source: Files, overrides: Mapping[str, Any]) -> Parts:
 def _class_name(source: Files, config: Mapping[str, Any]) -> str | None:
     name = config.get("tokenizer_class")
     if name is None:
-        model_config = read_json(source.find("config.json"))
+        model_config = read_settings(source, "config.json")
         name = model_config.get("tokenizer_class") or MODEL_TYPES.get(model_config.get("model_type", ""))
     return name
 
@@ -185,7 +172,7 @@ def _special(token: AddedToken) -> AddedToken:
 
 
 def from_file(path: Path) -> Tokenizer:
-    with backend_errors(lambda error: _damaged(path, error)):
+    with backend_errors(lambda error: damaged(path, error)):
         return Tokenizer.from_file(str(path))
 
 
@@ -216,7 +203,7 @@ def _legacy_added_tokens(source: Files, config: Mapping[str, Any], options: Mapp
         return []
     special = {str(options[role]) for role in ROLES if options.get(role)}
     special |= {str(token) for token in options.get("additional_special_tokens") or ()}
-    by_id = sorted(read_json(source.find("added_tokens.json")).items(), key=lambda item: item[1])
+    by_id = sorted(read_settings(source, "added_tokens.json").items(), key=lambda item: item[1])
     return [AddedToken(token, special=token in special, normalized=token not in special) for token, _ in by_id]
 
 
@@ -263,7 +250,7 @@ def _read_vocab_txt(path: Path) -> dict[str, int]:
         with path.open(encoding="utf-8") as lines:
             return {line.rstrip("\n"): id for id, line in enumerate(lines)}
     except (OSError, UnicodeDecodeError) as error:
-        raise _damaged(path, error) from error
+        raise damaged(path, error) from error
 
 
 def _read_bpe(vocab: Path, merges: Path) -> models.BPE:

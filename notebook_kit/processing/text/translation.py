@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 from tokenizers import AddedToken, Encoding, Regex, Tokenizer, decoders, models, processors
 
 from notebook_kit.errors import CheckpointError, InputError, near_matches
+from notebook_kit.files import read_json
 from notebook_kit.processing.text.families import UNDERLINE, family_of, post_processor
 from notebook_kit.processing.text.tokenizer import PreTrainedTokenizerFast
 
@@ -213,7 +214,6 @@ def load_marian(source: Files, options: Mapping[str, Any]) -> tuple[Tokenizer, d
         CheckpointError: a file is missing or damaged.
     """
     from notebook_kit.processing.text import sentencepiece
-    from notebook_kit.processing.text.loading import read_json
 
     names = [SOURCE, TARGET, VOCABULARY, *([TARGET_VOCABULARY] if options.get("separate_vocabs") else [])]
     paths: dict[str, Path] = {}

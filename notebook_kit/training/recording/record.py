@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import math
 import re
 import threading
@@ -16,6 +15,7 @@ from typing import Any
 import numpy as np
 
 from notebook_kit.errors import CheckpointError, InputError, NotebookKitWarning
+from notebook_kit.files import read_json
 from notebook_kit.training.recording.journal import Journal, from_json, plain, read_lines
 
 __all__ = ["RunRecord", "Series", "find_runs"]
@@ -363,7 +363,7 @@ class RunRecord:
 
     def _read_state(self, path: Path) -> None:
         try:
-            state = json.loads(path.read_text("utf-8"))
+            state = read_json(path)
             history = state["log_history"]
             for entry in history:
                 step = int(entry["step"])
@@ -373,9 +373,10 @@ class RunRecord:
                     if name != "step" and is_number(from_json(value))
                 }
                 self._add(step, numbers, math.nan)
-        except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        except (CheckpointError, ValueError, KeyError, TypeError, AttributeError) as error:
+            why = error.what if isinstance(error, CheckpointError) else f"{type(error).__name__}: {error}."
             raise CheckpointError(
-                f"{path} is not the state of a run: {type(error).__name__}: {error}.",
+                f"{path} is not the state of a run: {why}",
                 next_step=f"Name a run folder, its {EVENTS_FILE}, or a {STATE_FILE}, which has a list log_history.",
             ) from error
         names = ("max_steps", "num_train_epochs", "train_batch_size", "best_metric", "best_model_checkpoint")
