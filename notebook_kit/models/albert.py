@@ -5,11 +5,13 @@ Source: Lan et al., ALBERT: A Lite BERT for Self-supervised Learning of Language
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
 
+from notebook_kit.checkpoints.names import ENCODER_RULES
 from notebook_kit.configuration import PretrainedConfig
 from notebook_kit.models.bert import BertEmbeddings
 from notebook_kit.nn.attention import AttentionSite, attend, padding_mask
@@ -167,9 +169,7 @@ class AlbertPreTrainedModel(PreTrainedModel):
     base_model_prefix = "albert"
     albert: AlbertModel  # in the heads
     dropout_fields: ClassVar[tuple[str, ...]] = ("classifier_dropout_prob",)
-    legacy_names = {r"\bgamma$": "weight", r"\bbeta$": "bias"}
-    optional_weights = (r"(^|\.)pooler\.",)
-    unused_weights = (r"position_ids$",)
+    weight_rules = ENCODER_RULES
 
     @property
     def position_limit(self) -> int:
@@ -338,10 +338,13 @@ class AlbertForMaskedLM(AlbertPreTrainedModel, ForMaskedLM):
     """
 
     backbone = AlbertModel
-    tied_weights = {
-        "predictions.decoder.weight": "albert.embeddings.word_embeddings.weight",
-        "predictions.decoder.bias": "predictions.bias",
-    }
+    weight_rules = replace(
+        AlbertPreTrainedModel.weight_rules,
+        tied={
+            "predictions.decoder.weight": "albert.embeddings.word_embeddings.weight",
+            "predictions.decoder.bias": "predictions.bias",
+        },
+    )
 
     def build_head(self, config: AlbertConfig) -> None:
         self.predictions = AlbertMLMHead(config)
@@ -394,7 +397,7 @@ class AlbertForPreTraining(AlbertPreTrainedModel, Head):
 
     pools = True
     backbone = AlbertModel
-    tied_weights = AlbertForMaskedLM.tied_weights
+    weight_rules = AlbertForMaskedLM.weight_rules
 
     def build_head(self, config: AlbertConfig) -> None:
         self.predictions = AlbertMLMHead(config)

@@ -6,12 +6,14 @@ and Comprehension, 2020.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, ClassVar, Unpack
+from dataclasses import replace
+from typing import Any, ClassVar, Unpack
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from notebook_kit.checkpoints.names import WeightRules
 from notebook_kit.configuration import PretrainedConfig
 from notebook_kit.errors import InputError
 from notebook_kit.models.bart_blocks import BartDecoder, BartEncoder
@@ -20,9 +22,6 @@ from notebook_kit.nn.encoder_decoder import DecoderOptions, encoded, join_output
 from notebook_kit.nn.few_rows import one_row
 from notebook_kit.nn.losses import cross_entropy, sequence_classification_loss
 from notebook_kit.nn.outputs import Seq2SeqLMOutput, Seq2SeqModelOutput, Seq2SeqSequenceClassifierOutput
-
-if TYPE_CHECKING:
-    from notebook_kit.checkpoints.weights import Weights
 
 __all__ = ["BartConfig", "BartForConditionalGeneration", "BartForSequenceClassification", "BartModel"]
 
@@ -102,7 +101,9 @@ class BartConfig(PretrainedConfig):
 class BartPreTrainedModel(PreTrainedModel):
     config_class = BartConfig
     base_model_prefix = "model"
-    unused_weights = (r"(en|de)coder\.version$", r"position_ids$")
+    weight_rules = WeightRules(
+        stored_once=(r"embed_tokens\.weight$",), unused=(r"(en|de)coder\.version$", r"position_ids$")
+    )
 
     def get_encoder(self) -> BartEncoder:
         """The half that reads."""
@@ -126,15 +127,6 @@ class BartPreTrainedModel(PreTrainedModel):
     def position_limit(self) -> int:
         return self.config.max_position_embeddings
 
-    def _fit_ties(self, weights: Weights, name: str, found: dict[str, str]) -> list[str]:
-        notes = super()._fit_ties(weights, name, found)
-        for alias, target in self.tied_weights.items():
-            if (
-                alias.endswith("embed_tokens.weight") and target in found
-            ):  # where nothing is tied, files still store one
-                found.setdefault(alias, found[target])
-        return notes
-
     def shift_right(self, input_ids: Tensor) -> Tensor:
         """The decoder's input for these labels."""
         return shift_tokens_right(input_ids, self.config)
@@ -157,10 +149,10 @@ class BartModel(BartPreTrainedModel):
 
     encoder_class: ClassVar[type[BartEncoder]] = BartEncoder
     decoder_class: ClassVar[type[BartDecoder]] = BartDecoder
-    tied_weights = {
-        "encoder.embed_tokens.weight": "shared.weight",
-        "decoder.embed_tokens.weight": "shared.weight",
-    }
+    weight_rules = replace(
+        BartPreTrainedModel.weight_rules,
+        tied={"encoder.embed_tokens.weight": "shared.weight", "decoder.embed_tokens.weight": "shared.weight"},
+    )
 
     def __init__(self, config: BartConfig) -> None:
         super().__init__(config)
@@ -247,12 +239,15 @@ class BartForConditionalGeneration(BartPreTrainedModel):
 
     backbone_class: ClassVar[type[BartModel]] = BartModel
     generation_kind: ClassVar[str] = "encoder-decoder"
-    tied_weights = {
-        "model.encoder.embed_tokens.weight": "model.shared.weight",
-        "model.decoder.embed_tokens.weight": "model.shared.weight",
-        "lm_head.weight": "model.shared.weight",
-    }
-    defaulted_weights = (r"^final_logits_bias$",)
+    weight_rules = replace(
+        BartPreTrainedModel.weight_rules,
+        tied={
+            "model.encoder.embed_tokens.weight": "model.shared.weight",
+            "model.decoder.embed_tokens.weight": "model.shared.weight",
+            "lm_head.weight": "model.shared.weight",
+        },
+        defaulted=(r"^final_logits_bias$",),
+    )
 
     def __init__(self, config: BartConfig) -> None:
         super().__init__(config)
@@ -336,10 +331,13 @@ class BartForSequenceClassification(BartPreTrainedModel):
     """
 
     backbone_class: ClassVar[type[BartModel]] = BartModel
-    tied_weights = {
-        "model.encoder.embed_tokens.weight": "model.shared.weight",
-        "model.decoder.embed_tokens.weight": "model.shared.weight",
-    }
+    weight_rules = replace(
+        BartPreTrainedModel.weight_rules,
+        tied={
+            "model.encoder.embed_tokens.weight": "model.shared.weight",
+            "model.decoder.embed_tokens.weight": "model.shared.weight",
+        },
+    )
 
     def __init__(self, config: BartConfig) -> None:
         super().__init__(config)

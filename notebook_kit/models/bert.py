@@ -5,11 +5,13 @@ Source: Devlin et al., BERT: Pre-training of Deep Bidirectional Transformers for
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
 
+from notebook_kit.checkpoints.names import ENCODER_RULES
 from notebook_kit.configuration import PretrainedConfig
 from notebook_kit.nn.attention import AttentionSite, attend, padding_mask
 from notebook_kit.nn.base import PreTrainedModel
@@ -197,9 +199,7 @@ class BertPreTrainedModel(PreTrainedModel):
     config_class = BertConfig
     base_model_prefix = "bert"
     bert: BertModel  # in the heads
-    legacy_names = {r"\bgamma$": "weight", r"\bbeta$": "bias"}
-    optional_weights = (r"(^|\.)pooler\.",)
-    unused_weights = (r"position_ids$",)
+    weight_rules = ENCODER_RULES
 
     @property
     def position_limit(self) -> int:
@@ -376,10 +376,13 @@ class BertForMaskedLM(BertPreTrainedModel, ForMaskedLM):
     """
 
     backbone = BertModel
-    tied_weights = {
-        "cls.predictions.decoder.weight": "bert.embeddings.word_embeddings.weight",
-        "cls.predictions.decoder.bias": "cls.predictions.bias",
-    }
+    weight_rules = replace(
+        BertPreTrainedModel.weight_rules,
+        tied={
+            "cls.predictions.decoder.weight": "bert.embeddings.word_embeddings.weight",
+            "cls.predictions.decoder.bias": "cls.predictions.bias",
+        },
+    )
 
     def build_head(self, config: BertConfig) -> None:
         self.cls = nn.ModuleDict({"predictions": BertPredictions(config)})
@@ -446,7 +449,7 @@ class BertForPreTraining(BertPreTrainedModel, Head):
 
     pools = True
     backbone = BertModel
-    tied_weights = BertForMaskedLM.tied_weights
+    weight_rules = BertForMaskedLM.weight_rules
 
     def build_head(self, config: BertConfig) -> None:
         follows = nn.Linear(config.hidden_size, 2)

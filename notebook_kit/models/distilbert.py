@@ -5,11 +5,13 @@ Source: Sanh et al., DistilBERT, a distilled version of BERT: smaller, faster, c
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
 
+from notebook_kit.checkpoints.names import ENCODER_RULES
 from notebook_kit.configuration import PretrainedConfig
 from notebook_kit.nn.attention import AttentionSite, attend, padding_mask
 from notebook_kit.nn.base import PreTrainedModel
@@ -172,8 +174,7 @@ class DistilBertPreTrainedModel(PreTrainedModel):
     base_model_prefix = "distilbert"
     distilbert: DistilBertModel  # in the heads
     labels_after: ClassVar[str | None] = "inputs_embeds"  # the position_ids come last
-    legacy_names = {r"\bgamma$": "weight", r"\bbeta$": "bias"}
-    unused_weights = (r"position_ids$",)
+    weight_rules = replace(ENCODER_RULES, optional=())
 
     @property
     def position_limit(self) -> int:
@@ -344,9 +345,12 @@ class DistilBertForMaskedLM(DistilBertPreTrainedModel, ForMaskedLM):
     """
 
     backbone = DistilBertModel
-    tied_weights = {
-        "vocab_projector.weight": "distilbert.embeddings.word_embeddings.weight",
-    }
+    weight_rules = replace(
+        DistilBertPreTrainedModel.weight_rules,
+        tied={
+            "vocab_projector.weight": "distilbert.embeddings.word_embeddings.weight",
+        },
+    )
 
     def build_head(self, config: DistilBertConfig) -> None:
         self.vocab_transform = nn.Linear(config.dim, config.dim)

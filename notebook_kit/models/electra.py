@@ -5,11 +5,13 @@ Source: Clark et al., ELECTRA: Pre-training Text Encoders as Discriminators Rath
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any, ClassVar
 
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from notebook_kit.checkpoints.names import ENCODER_RULES
 from notebook_kit.configuration import PretrainedConfig
 from notebook_kit.errors import ConfigurationError
 from notebook_kit.models.bert import BertEmbeddings, BertEncoder
@@ -100,8 +102,7 @@ class ElectraPreTrainedModel(PreTrainedModel):
     config_class = ElectraConfig
     base_model_prefix = "electra"
     electra: ElectraModel  # in the heads
-    legacy_names = {r"\bgamma$": "weight", r"\bbeta$": "bias"}
-    unused_weights = (r"position_ids$",)
+    weight_rules = replace(ENCODER_RULES, optional=())
 
     @property
     def position_limit(self) -> int:
@@ -284,9 +285,12 @@ class ElectraForMaskedLM(ElectraPreTrainedModel, ForMaskedLM):
     """
 
     backbone = ElectraModel
-    tied_weights = {
-        "generator_lm_head.weight": "electra.embeddings.word_embeddings.weight",
-    }
+    weight_rules = replace(
+        ElectraPreTrainedModel.weight_rules,
+        tied={
+            "generator_lm_head.weight": "electra.embeddings.word_embeddings.weight",
+        },
+    )
 
     def build_head(self, config: ElectraConfig) -> None:
         self.generator_predictions = ElectraGeneratorPredictions(config)

@@ -5,11 +5,13 @@ Source: Radford et al., Language Models are Unsupervised Multitask Learners, 201
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING, ClassVar, Unpack
 
 import torch
 from torch import Tensor, nn
 
+from notebook_kit.checkpoints.names import WeightRules
 from notebook_kit.configuration import PretrainedConfig
 from notebook_kit.errors import ConfigurationError
 from notebook_kit.nn.attention import AttentionSite, attend, causal_mask
@@ -185,7 +187,7 @@ class GPT2Block(nn.Module):
 class GPT2PreTrainedModel(PreTrainedModel):
     config_class = GPT2Config
     base_model_prefix = "transformer"
-    unused_weights = (r"(^|\.)attn\.(masked_)?bias$",)
+    weight_rules = WeightRules(unused=(r"(^|\.)attn\.(masked_)?bias$",))
 
     @torch.no_grad()
     def init_parameter(self, module: nn.Module, name: str) -> None:
@@ -307,7 +309,7 @@ class GPT2LMHeadModel(GPT2PreTrainedModel):
     """
 
     generation_kind = "decoder"
-    tied_weights = {"lm_head.weight": "transformer.wte.weight"}
+    weight_rules = replace(GPT2PreTrainedModel.weight_rules, tied={"lm_head.weight": "transformer.wte.weight"})
 
     def __init__(self, config: GPT2Config) -> None:
         super().__init__(config)

@@ -6,10 +6,12 @@ Source: Black et al., GPT-NeoX-20B, 2022; Biderman et al., Pythia, 2023.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, ClassVar, Unpack
 
 from torch import Tensor, nn
 
+from notebook_kit.checkpoints.names import WeightRules
 from notebook_kit.errors import ConfigurationError
 from notebook_kit.nn.attention import AttentionSite, attend, causal_mask
 from notebook_kit.nn.base import PreTrainedModel
@@ -187,9 +189,11 @@ class GPTNeoXLayer(nn.Module):
 class GPTNeoXPreTrainedModel(PreTrainedModel):
     config_class = GPTNeoXConfig
     base_model_prefix = "gpt_neox"
-    legacy_names = {r"^embed_out\.": "lm_head."}
-    saved_names = {r"^lm_head\.": "embed_out."}
-    unused_weights = (r"attention\.(masked_)?bias$", r"rotary_emb\.inv_freq$")
+    weight_rules = WeightRules(
+        legacy={r"^embed_out\.": "lm_head."},
+        saved={r"^lm_head\.": "embed_out."},
+        unused=(r"attention\.(masked_)?bias$", r"rotary_emb\.inv_freq$"),
+    )
 
     def get_input_embeddings(self) -> nn.Embedding:
         return self.base_model.embed_in  # type: ignore[return-value]
@@ -280,7 +284,7 @@ class GPTNeoXForCausalLM(GPTNeoXPreTrainedModel):
     """
 
     generation_kind = "decoder"
-    tied_weights = {"lm_head.weight": "gpt_neox.embed_in.weight"}
+    weight_rules = replace(GPTNeoXPreTrainedModel.weight_rules, tied={"lm_head.weight": "gpt_neox.embed_in.weight"})
 
     def __init__(self, config: GPTNeoXConfig) -> None:
         super().__init__(config)

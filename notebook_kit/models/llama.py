@@ -7,11 +7,13 @@ Source: Touvron et al., LLaMA, 2023; Grattafiori et al., The Llama 3 Herd of Mod
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, ClassVar, Unpack
 
 import torch
 from torch import Tensor, nn
 
+from notebook_kit.checkpoints.names import WeightRules
 from notebook_kit.errors import ConfigurationError
 from notebook_kit.nn.attention import AttentionSite, attend, causal_mask
 from notebook_kit.nn.base import PreTrainedModel
@@ -233,7 +235,7 @@ class LlamaDecoderLayer(nn.Module):
 class LlamaPreTrainedModel(PreTrainedModel):
     config_class: ClassVar[Any] = LlamaConfig
     base_model_prefix = "model"
-    unused_weights = (r"rotary_emb\.inv_freq$",)
+    weight_rules = WeightRules(unused=(r"rotary_emb\.inv_freq$",))
 
     @torch.no_grad()
     def init_parameter(self, module: nn.Module, name: str) -> None:
@@ -351,7 +353,7 @@ class LlamaForCausalLM(LlamaPreTrainedModel):
     """
 
     generation_kind = "decoder"
-    tied_weights = {"lm_head.weight": "model.embed_tokens.weight"}
+    weight_rules = replace(LlamaPreTrainedModel.weight_rules, tied={"lm_head.weight": "model.embed_tokens.weight"})
     backbone: ClassVar[type[LlamaModel]] = LlamaModel
 
     def __init__(self, config: LlamaConfig) -> None:

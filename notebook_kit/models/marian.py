@@ -5,11 +5,13 @@ Source: Junczys-Dowmunt et al., Marian: Fast Neural Machine Translation in C++, 
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
 
+from notebook_kit.checkpoints.names import WeightRules
 from notebook_kit.errors import InputError
 from notebook_kit.models.bart import BartConfig, BartForConditionalGeneration, BartModel, BartPreTrainedModel
 from notebook_kit.models.bart_blocks import BartDecoder, BartEncoder
@@ -125,7 +127,6 @@ class MarianModel(MarianPreTrainedModel, BartModel):
 
     encoder_class = MarianEncoder
     decoder_class = MarianDecoder
-    defaulted_weights = (r"embed_positions\.weight$",)
 
     def __init__(self, config: MarianConfig) -> None:
         super().__init__(config)
@@ -133,9 +134,9 @@ class MarianModel(MarianPreTrainedModel, BartModel):
             del self.shared
 
     @property
-    def tied_weights(self) -> dict[str, str]:  # type: ignore[override]
-        """Parameter name to the name of the parameter that it shares."""
-        return BartModel.tied_weights if self.config.share_encoder_decoder_embeddings else {}
+    def weight_rules(self) -> WeightRules:  # type: ignore[override]
+        rules = replace(BartModel.weight_rules, defaulted=(r"embed_positions\.weight$",))
+        return rules if self.config.share_encoder_decoder_embeddings else replace(rules, tied={})
 
 
 class MarianMTModel(MarianPreTrainedModel, BartForConditionalGeneration):
@@ -152,14 +153,14 @@ class MarianMTModel(MarianPreTrainedModel, BartForConditionalGeneration):
     """
 
     backbone_class = MarianModel
-    computed_weights = (r"embed_positions\.weight$",)  # the backbone alone does write them, as others expect it to
 
     @property
-    def tied_weights(self) -> dict[str, str]:  # type: ignore[override]
-        """Parameter name to the name of the parameter that it shares."""
+    def weight_rules(self) -> WeightRules:  # type: ignore[override]
+        # The backbone does write its positions, as other libraries expect.
+        rules = replace(BartForConditionalGeneration.weight_rules, computed=(r"embed_positions\.weight$",))
         if self.config.share_encoder_decoder_embeddings:
-            return BartForConditionalGeneration.tied_weights
-        return {"lm_head.weight": "model.decoder.embed_tokens.weight"}
+            return rules
+        return replace(rules, tied={"lm_head.weight": "model.decoder.embed_tokens.weight"})
 
     def resize_token_embeddings(
         self, new_num_tokens: int | None = None, pad_to_multiple_of: int | None = None

@@ -6,11 +6,13 @@ Source: Song et al., MPNet: Masked and Permuted Pre-training for Language Unders
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 from typing import ClassVar
 
 import torch
 from torch import Tensor, nn
 
+from notebook_kit.checkpoints.names import ENCODER_RULES
 from notebook_kit.configuration import PretrainedConfig
 from notebook_kit.models.bert import BertPooler, BertResidual
 from notebook_kit.models.roberta import RobertaLMHead
@@ -206,9 +208,7 @@ class MPNetPreTrainedModel(PreTrainedModel):
     config_class = MPNetConfig
     base_model_prefix = "mpnet"
     mpnet: MPNetModel  # in the heads
-    legacy_names = {r"\bgamma$": "weight", r"\bbeta$": "bias"}
-    optional_weights = (r"(^|\.)pooler\.",)
-    unused_weights = (r"position_ids$",)
+    weight_rules = ENCODER_RULES
 
     @property
     def position_limit(self) -> int:
@@ -357,10 +357,13 @@ class MPNetForMaskedLM(MPNetPreTrainedModel, ForMaskedLM):
     """
 
     backbone = MPNetModel
-    tied_weights = {
-        "lm_head.decoder.weight": "mpnet.embeddings.word_embeddings.weight",
-        "lm_head.decoder.bias": "lm_head.bias",
-    }
+    weight_rules = replace(
+        MPNetPreTrainedModel.weight_rules,
+        tied={
+            "lm_head.decoder.weight": "mpnet.embeddings.word_embeddings.weight",
+            "lm_head.decoder.bias": "lm_head.bias",
+        },
+    )
 
     def build_head(self, config: MPNetConfig) -> None:
         self.lm_head = RobertaLMHead(config)

@@ -6,12 +6,14 @@ CamemBERT (Martin et al., 2020) are the same architecture, trained on a hundred 
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import ClassVar, Unpack
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from notebook_kit.checkpoints.names import ENCODER_RULES
 from notebook_kit.configuration import PretrainedConfig
 from notebook_kit.errors import ConfigurationError
 from notebook_kit.models.bert import BertEmbeddings, BertEncoder, BertPooler
@@ -118,9 +120,7 @@ class RobertaPreTrainedModel(PreTrainedModel):
     config_class = RobertaConfig
     base_model_prefix = "roberta"
     roberta: RobertaModel  # in the heads
-    legacy_names = {r"\bgamma$": "weight", r"\bbeta$": "bias"}
-    optional_weights = (r"(^|\.)pooler\.",)
-    unused_weights = (r"position_ids$",)
+    weight_rules = ENCODER_RULES
 
     @property
     def position_limit(self) -> int:
@@ -321,10 +321,13 @@ class RobertaForMaskedLM(RobertaPreTrainedModel, ForMaskedLM):
     """
 
     backbone = RobertaModel
-    tied_weights = {
-        "lm_head.decoder.weight": "roberta.embeddings.word_embeddings.weight",
-        "lm_head.decoder.bias": "lm_head.bias",
-    }
+    weight_rules = replace(
+        RobertaPreTrainedModel.weight_rules,
+        tied={
+            "lm_head.decoder.weight": "roberta.embeddings.word_embeddings.weight",
+            "lm_head.decoder.bias": "lm_head.bias",
+        },
+    )
 
     def build_head(self, config: RobertaConfig) -> None:
         self.lm_head = RobertaLMHead(config)

@@ -5,11 +5,13 @@ Source: Raffel et al., Exploring the Limits of Transfer Learning with a Unified 
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, ClassVar, Unpack
 
 import torch
 from torch import Tensor, nn
 
+from notebook_kit.checkpoints.names import WeightRules
 from notebook_kit.configuration import PretrainedConfig
 from notebook_kit.errors import ConfigurationError, InputError
 from notebook_kit.models.t5_blocks import T5LayerNorm, T5Stack
@@ -20,7 +22,6 @@ from notebook_kit.nn.losses import cross_entropy
 from notebook_kit.nn.outputs import BaseModelOutput, Seq2SeqLMOutput, Seq2SeqModelOutput
 
 if TYPE_CHECKING:
-    from notebook_kit.checkpoints.weights import Weights
     from notebook_kit.nn.cache import KVCache
 
 __all__ = ["T5Config", "T5EncoderModel", "T5ForConditionalGeneration", "T5Model"]
@@ -108,8 +109,11 @@ class T5Config(PretrainedConfig):
 class T5PreTrainedModel(PreTrainedModel):
     config_class = T5Config
     base_model_prefix = "transformer"
-    unused_weights: ClassVar[tuple[str, ...]] = (
-        r"decoder\.block\.0\.layer\.1\.EncDecAttention\.relative_attention_bias\.weight$",
+    # Some config.json say that the score layer is not tied though their files do not store it.
+    weight_rules = WeightRules(
+        shared={"encoder.embed_tokens.weight": "shared.weight", "decoder.embed_tokens.weight": "shared.weight"},
+        tied_if_absent=True,
+        unused=(r"decoder\.block\.0\.layer\.1\.EncDecAttention\.relative_attention_bias\.weight$",),
     )
 
     @torch.no_grad()
@@ -150,21 +154,6 @@ class T5PreTrainedModel(PreTrainedModel):
             self.decoder.embed_tokens = table
         self.tie_weights()
 
-    def _ties(self) -> dict[str, str]:
-        """The halves share their embeddings always, the score layer only where the config says so."""
-        return {
-            name: target
-            for name, target in self.tied_weights.items()
-            if self.config.tie_word_embeddings or name != "lm_head.weight"
-        }
-
-    def _fit_ties(self, weights: Weights, name: str, found: dict[str, str]) -> list[str]:
-        if "lm_head.weight" in self.tied_weights and "lm_head.weight" not in found:
-            self.config.tie_word_embeddings = (
-                True  # some config.json say otherwise, though there is nothing else to take
-            )
-        return super()._fit_ties(weights, name, found)
-
 
 class T5Model(T5PreTrainedModel):
     """Encoder and decoder without a head.
@@ -178,11 +167,9 @@ class T5Model(T5PreTrainedModel):
         (torch.Size([1, 2, 32]), torch.Size([1, 3, 32]))
     """
 
-    tied_weights = {
-        "encoder.embed_tokens.weight": "shared.weight",
-        "decoder.embed_tokens.weight": "shared.weight",
-    }
-    unused_weights = (*T5PreTrainedModel.unused_weights, r"^lm_head\.")
+    weight_rules = replace(
+        T5PreTrainedModel.weight_rules, unused=(*T5PreTrainedModel.weight_rules.unused, r"^lm_head\.")
+    )
 
     def __init__(self, config: T5Config) -> None:
         super().__init__(config)
@@ -257,8 +244,9 @@ class T5EncoderModel(T5PreTrainedModel):
         torch.Size([1, 3, 32])
     """
 
-    tied_weights = {"encoder.embed_tokens.weight": "shared.weight"}
-    unused_weights = (r"^decoder\.", r"^lm_head\.")
+    weight_rules = WeightRules(
+        shared={"encoder.embed_tokens.weight": "shared.weight"}, unused=(r"^decoder\.", r"^lm_head\.")
+    )
 
     def __init__(self, config: T5Config) -> None:
         super().__init__(config)
@@ -297,8 +285,7 @@ class T5ForConditionalGeneration(T5Model):
     """
 
     generation_kind: ClassVar[str] = "encoder-decoder"
-    tied_weights = {**T5Model.tied_weights, "lm_head.weight": "shared.weight"}
-    unused_weights = T5PreTrainedModel.unused_weights
+    weight_rules = replace(T5PreTrainedModel.weight_rules, tied={"lm_head.weight": "shared.weight"})
 
     def __init__(self, config: T5Config) -> None:
         super(T5Model, self).__init__(config)  # the weights are tied once all are there

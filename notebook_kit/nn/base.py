@@ -9,9 +9,8 @@ from __future__ import annotations
 import copy
 import inspect
 import os
-import re
 import warnings
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
 
@@ -19,9 +18,10 @@ import torch
 from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
+from notebook_kit.checkpoints.names import WeightRules, plan_loading
 from notebook_kit.checkpoints.weights import Weights, open_weights, save_weights
 from notebook_kit.configuration import PretrainedConfig
-from notebook_kit.errors import CheckpointError, ConfigurationError, InputError, NotebookKitWarning
+from notebook_kit.errors import ConfigurationError, InputError, NotebookKitWarning
 from notebook_kit.hub import HUB_OPTIONS, Source, locate
 from notebook_kit.nn.placement import choose_dtype, device_of_map
 
@@ -45,13 +45,7 @@ class PreTrainedModel(nn.Module):
         config_class: The family's configuration.
         main_input_name: The input that the model cannot do without (`"pixel_values"` for images).
         base_model_prefix: The attribute under which heads keep the backbone (`"bert"`).
-        tied_weights: Parameter name to the name of the parameter that it shares.
-        legacy_names: Pattern (of `re.sub`) to its replacement, for names that old checkpoints use.
-        saved_names: The way back: pattern to replacement for names that checkpoints use and the model does not.
-        optional_weights: Patterns of backbone weights that a checkpoint may lack (a pooler): they start fresh.
-        unused_weights: Patterns of names in checkpoints that are no weights of the model (stored position indices).
-        defaulted_weights: Patterns of weights that a checkpoint may lack: they have the first value that a fresh model has.
-        computed_weights: Patterns of weights that follow from the config (sinusoids): neither read nor written.
+        weight_rules: How the names of weights in its checkpoints differ from the names of its parameters.
         generation_kind: `"decoder"` or `"encoder-decoder"` for a model that `generate` can drive, else None.
 
     Example:
@@ -68,13 +62,7 @@ class PreTrainedModel(nn.Module):
     config_class: ClassVar[type[PretrainedConfig]] = PretrainedConfig
     base_model_prefix: ClassVar[str] = ""
     main_input_name: ClassVar[str] = "input_ids"
-    tied_weights: ClassVar[dict[str, str]] = {}
-    legacy_names: ClassVar[dict[str, str]] = {}
-    saved_names: ClassVar[dict[str, str]] = {}
-    optional_weights: ClassVar[tuple[str, ...]] = ()
-    unused_weights: ClassVar[tuple[str, ...]] = ()
-    defaulted_weights: ClassVar[tuple[str, ...]] = ()
-    computed_weights: ClassVar[tuple[str, ...]] = ()
+    weight_rules: ClassVar[WeightRules] = WeightRules()
     generation_kind: ClassVar[str | None] = None
 
     def __init__(self, config: PretrainedConfig) -> None:
@@ -122,15 +110,11 @@ class PreTrainedModel(nn.Module):
             if isinstance(module, nn.Embedding) and module.padding_idx is not None:
                 parameter[module.padding_idx].zero_()
 
-    def _ties(self) -> dict[str, str]:
-        """`tied_weights`, if this config ties them."""
-        return self.tied_weights if self.config.tie_word_embeddings else {}
-
     def tie_weights(self) -> None:
         """Make parameters that are shared the same object."""
-        for name, target in self._ties().items():
-            owner, _, leaf = name.rpartition(".")
-            setattr(self.get_submodule(owner), leaf, self.get_parameter(target))
+        for name, target in self.weight_rules.ties(self.config.tie_word_embeddings).items():
+            owner, leaf = self._place(name)
+            setattr(owner, leaf, self.get_parameter(target))
 
     # Everyday questions ------------------------------------------------------------------------------------------
 
@@ -202,9 +186,9 @@ class PreTrainedModel(nn.Module):
         if rows == size:
             return table
         places: list[tuple[nn.Module, str]] = [(table, "weight")]
-        for name in [*self.tied_weights.values(), *self.tied_weights]:  # the output layer and its bias
-            owner, _, leaf = name.rpartition(".")
-            module = self.get_submodule(owner)
+        ties = self.weight_rules.ties(True)
+        for name in (*ties.values(), *ties):  # the output layer and its bias
+            module, leaf = self._place(name)
             places += [(module, leaf), (module, "bias")]
         resized: dict[int, nn.Parameter] = {}  # what was one parameter stays one
         for module, leaf in places:
@@ -382,9 +366,9 @@ class PreTrainedModel(nn.Module):
         stored = model.state_dict(keep_vars=True)
         if any(name not in stored for name, _ in model.named_buffers()):
             model = cls(config, **arguments)  # values that a constructor computes are in no file
-        device, wanted = device_of_map(device_map), None if dtype is None else dtype
+        device = device_of_map(device_map)
         with open_weights(source) as weights:
-            model._load(weights, source.name, wanted, device, ignore_mismatched_sizes)
+            model._load(weights, source.name, dtype, device, ignore_mismatched_sizes)
         model.name_or_path = config.name_or_path = source.name
         if cls.can_generate():
             from notebook_kit.generation.configuration import GenerationConfig
@@ -392,130 +376,51 @@ class PreTrainedModel(nn.Module):
             model.generation_config = GenerationConfig.of_checkpoint(source, config)
         return model.eval()
 
-    def _load(self, weights: Weights, name: str, dtype: Any, device: torch.device, ignore_mismatched: bool) -> None:
-        """Fill the parameters from a file, and tell what did not fit."""
+    def _load(
+        self, weights: Weights, name: str, dtype: Any, device: torch.device, ignore_mismatched_sizes: bool
+    ) -> None:
+        """Fill the parameters from a checkpoint, with a warning for what did not fit."""
         expected = {key: value.shape for key, value in self.state_dict(keep_vars=True).items()}
-        found, unexpected = self._match(weights.keys(), expected)
-        notes = self._fit_ties(weights, name, found)
-        shared = set(self._ties())
+        plan = plan_loading(
+            weights,
+            expected,
+            self.weight_rules,
+            prefix=self.base_model_prefix,
+            tied=self.config.tie_word_embeddings,
+            equal=lambda one, other: torch.equal(weights[one], weights[other]),
+            checkpoint=name,
+            model=type(self).__name__,
+        )
+        plan.check(ignore_mismatched_sizes)
+        self.config.tie_word_embeddings = plan.tied
+        if dtype == "auto":
+            stored = (weights.dtype(key) for key in plan.sources.values())
+            dtype = next((kind for kind in stored if kind.is_floating_point), None)
+        dtype = choose_dtype(dtype or torch.float32)
         state: dict[str, Tensor] = {}
         read: set[str] = set()
-        misshapen: dict[str, str] = {}
-        target_dtype = (
-            _stored_dtype(weights, found.values()) if dtype == "auto" else choose_dtype(dtype or torch.float32)
-        )
-        for key, stored in found.items():
-            if key in shared or _any_match(self.computed_weights, key):
-                continue
-            if weights.shape(stored) != tuple(expected[key]):
-                misshapen[key] = f"{weights.shape(stored)} in the file, {tuple(expected[key])} in the model"
-                continue
-            tensor = weights[stored]
-            copied = stored in read  # a bias that an older file stores once
-            read.add(stored)
-            state[key] = tensor.to(device, target_dtype if tensor.is_floating_point() else None, copy=copied)
-        missing = [key for key in expected if key not in state and key not in shared]
-        by_rule = [key for key in missing if _any_match(self.defaulted_weights + self.computed_weights, key)]
-        told = [key for key in missing if key not in by_rule]
-
-        if misshapen and not ignore_mismatched:
-            raise CheckpointError(
-                f"{len(misshapen)} weights of {name} do not have the shape that the configuration asks for:\n  "
-                + "\n  ".join(f"{key}: {shapes}" for key, shapes in list(misshapen.items())[:8]),
-                next_step="Undo the edit of the configuration (num_labels, vocab_size, ...), or pass "
-                "ignore_mismatched_sizes=True to start these weights fresh.",
-            )
-        lost = [key for key in told if self._is_backbone(key) and key not in misshapen]
-        if lost:
-            raise CheckpointError(
-                f"{name} lacks {len(lost)} weights that {type(self).__name__} needs: {_some(lost)}.",
-                next_step="The checkpoint is incomplete, or its config.json asks for more layers than it has.",
-            )
+        for key, source in plan.sources.items():
+            tensor = weights[source]
+            copy = source in read  # a bias that an older file stores once
+            read.add(source)
+            state[key] = tensor.to(device, dtype if tensor.is_floating_point() else None, copy=copy)
         self.load_state_dict(state, strict=False, assign=True)
-        for key in missing:
-            owner_name, _, leaf = key.rpartition(".")
-            owner = self.get_submodule(owner_name)
-            empty = torch.empty(expected[key], dtype=target_dtype, device=device)
+        for key in plan.missing:
+            owner, leaf = self._place(key)
+            empty = torch.empty(expected[key], dtype=dtype, device=device)
             if leaf in owner._buffers:
                 owner._buffers[leaf] = empty
             else:
                 owner._parameters[leaf] = nn.Parameter(empty, owner._parameters[leaf].requires_grad)  # type: ignore[union-attr]
             self.init_parameter(owner, leaf)
         self.tie_weights()
-        fresh = [key for key in told if key not in misshapen]
-        self._tell(name, fresh, list(misshapen), unexpected, notes)
+        if message := plan.warning():
+            warnings.warn(message, NotebookKitWarning, stacklevel=4)
 
-    def _fit_ties(self, weights: Weights, name: str, found: dict[str, str]) -> list[str]:
-        """Let what the file stores of shared weights, and under which of their names, meet what the config says."""
-        tied, notes = self.config.tie_word_embeddings, []
-        for alias, target in self._ties().items():
-            if alias not in found or target not in found:
-                continue
-            mine, other = weights[found[alias]], weights[found[target]]
-            if mine.shape == other.shape and not torch.equal(mine, other):
-                self.config.tie_word_embeddings = False
-                notes.append(
-                    f"{name} stores {alias} and {target} with different values, though its config.json ties them; "
-                    "they are kept apart."
-                )
-        for alias, target in self.tied_weights.items():
-            if alias in found:
-                found.setdefault(target, found[alias])
-            elif target in found and (tied or alias.endswith("bias")):  # older files store the bias once, tied or not
-                found[alias] = found[target]
-        return notes
-
-    def _match(self, stored: Iterable[str], expected: Mapping[str, Any]) -> tuple[dict[str, str], list[str]]:
-        """Pair the model's names with the file's; and the backbone's weights in the file that the model has no place for."""
-        prefix = f"{self.base_model_prefix}."
-        found: dict[str, str] = {}
-        unexpected: list[str] = []
-        names: dict[str, str] = {}
-        for key in stored:
-            name = key
-            for pattern, replacement in self.legacy_names.items():
-                name = re.sub(pattern, replacement, name)
-            names[name] = key
-        bare = not any(name.startswith(prefix) for name in names)  # the file holds a backbone alone
-        for name, key in names.items():
-            for candidate in (name, prefix + name, name.removeprefix(prefix)):
-                if candidate in expected:
-                    found[candidate] = key
-                    break
-            else:
-                if (bare or name.startswith(prefix)) and not _any_match(
-                    self.unused_weights + self.optional_weights, name
-                ):
-                    unexpected.append(name)  # another task's head is no surprise; a part of the backbone is
-        return found, unexpected
-
-    def _is_backbone(self, key: str) -> bool:
-        if _any_match(self.optional_weights, key):
-            return False
-        return key.startswith(f"{self.base_model_prefix}.") or not hasattr(self, self.base_model_prefix)
-
-    def _tell(self, name: str, fresh: list[str], misshapen: list[str], unexpected: list[str], notes: list[str]) -> None:
-        """One warning for what a reader of the results has to know."""
-        parts = list(notes)
-        has_head = hasattr(self, self.base_model_prefix)
-        if fresh and has_head:
-            parts.append(
-                f"{name} has no weights for the head of {type(self).__name__}; they start fresh: {_some(fresh)}."
-            )
-        elif fresh:
-            parts.append(
-                f"{name} has no {_some(fresh)}; they start fresh, so what is computed from them means nothing yet."
-            )
-        if misshapen:
-            parts.append(f"{len(misshapen)} weights of {name} have another shape and start fresh: {_some(misshapen)}.")
-        if unexpected:
-            parts.append(
-                f"{len(unexpected)} weights of {name} have no place in {type(self).__name__}: {_some(unexpected)}."
-            )
-        if (fresh and has_head) or misshapen:
-            parts.append("Train the model before you use its predictions.")
-        if parts:
-            warnings.warn(" ".join(parts), NotebookKitWarning, stacklevel=5)
+    def _place(self, name: str) -> tuple[nn.Module, str]:
+        """The module that holds a parameter, and the parameter's name there."""
+        owner, _, leaf = name.rpartition(".")
+        return self.get_submodule(owner), leaf
 
     # Saving ------------------------------------------------------------------------------------------------------
 
@@ -546,17 +451,13 @@ class PreTrainedModel(nn.Module):
                 "Pickled weights are not written: they can run code when read.",
                 next_step="Leave safe_serialization=True.",
             )
-        weights = dict(self.state_dict() if state_dict is None else state_dict)
-        for name in list(weights):
-            if name in self._ties() or _any_match(self.computed_weights, name):
-                del weights[name]
-        for pattern, replacement in self.saved_names.items():
-            weights = {re.sub(pattern, replacement, name): tensor for name, tensor in weights.items()}
+        weights = self.state_dict() if state_dict is None else state_dict
+        names = self.weight_rules.stored_names(weights, self.config.tie_word_embeddings)
         self.config.architectures = [type(self).__name__]
         self.config.dtype = str(self.dtype).removeprefix("torch.")
         folder = Path(folder)
         folder.mkdir(parents=True, exist_ok=True)
-        save_weights(weights, folder, max_shard_size=max_shard_size)
+        save_weights({stored: weights[name] for name, stored in names.items()}, folder, max_shard_size=max_shard_size)
         self.config.save_pretrained(folder)
         if self.can_generate():
             self.generation_config.save_pretrained(folder)
@@ -589,15 +490,3 @@ class _NothingDrawn(TorchFunctionMode):
         if getattr(func, "__module__", None) == "torch.nn.init":
             return args[0] if args else kwargs["tensor"]
         return func(*args, **kwargs)
-
-
-def _any_match(patterns: Iterable[str], key: str) -> bool:
-    return any(re.search(pattern, key) for pattern in patterns)
-
-
-def _some(names: list[str], most: int = 4) -> str:
-    return ", ".join(names[:most]) + (f" and {len(names) - most} more" if len(names) > most else "")
-
-
-def _stored_dtype(weights: Weights, keys: Iterable[str]) -> torch.dtype:
-    return next((weights.dtype(key) for key in keys if weights.dtype(key).is_floating_point), torch.float32)

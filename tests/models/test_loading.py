@@ -189,7 +189,7 @@ def test_tied_weights_stored_under_either_name(model_type, tmp_path):
 
         def stored(weights, keep_target=keep_target):
             weights = dict(original)
-            for alias, target in kind.tied_weights.items():
+            for alias, target in kind.weight_rules.tied.items():
                 weights[alias] = original[target].clone()
                 if not keep_target:
                     del weights[target]
@@ -198,7 +198,7 @@ def test_tied_weights_stored_under_either_name(model_type, tmp_path):
         rewrite(tmp_path, stored)
         model = kind.from_pretrained(tmp_path)
         torch.testing.assert_close(model(IDS).logits, expected, rtol=1e-5, atol=1e-5)
-        output = model.get_parameter(next(iter(kind.tied_weights)))
+        output = model.get_parameter(next(iter(kind.weight_rules.tied)))
         assert output is model.get_input_embeddings().weight
 
 
@@ -423,7 +423,7 @@ def test_resize_token_embeddings(model_type, tied, rows, tmp_path):
     assert after.shape[-1] == rows
     keep = min(rows, 99)
     torch.testing.assert_close(after[..., :keep], before[..., :keep], rtol=1e-5, atol=1e-5)
-    for alias, target in model.tied_weights.items():
+    for alias, target in model.weight_rules.tied.items():
         assert (model.get_parameter(alias) is model.get_parameter(target)) == tied, alias
     model(IDS, labels=IDS).loss.backward()
     model.save_pretrained(tmp_path / "b")
