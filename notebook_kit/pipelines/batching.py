@@ -1,14 +1,10 @@
-"""Batches of features that cost about the same, and padding."""
+"""Batches of features that cost about the same."""
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Mapping, Sequence
-from typing import Any
+from collections.abc import Hashable, Sequence
 
-import numpy as np
-import torch
-
-__all__ = ["pad_features", "similar_batches"]
+__all__ = ["similar_batches"]
 
 
 def similar_batches(
@@ -58,58 +54,3 @@ def similar_batches(
             batches[-1].append(position)
             room -= 1
     return sorted(batches, key=lambda batch: -costs[batch[0]])
-
-
-def pad_features(
-    features: Sequence[Mapping[str, Any]],
-    names: Sequence[str],
-    *,
-    fill: Mapping[str, int | float] | None = None,
-    side: str = "right",
-) -> dict[str, torch.Tensor]:
-    """Make one batch of tensors from features of one sequence each.
-
-    Args:
-        features: Each maps a name to a list of numbers, an array, or a tensor, of shape `(length, ...)`.
-        names: The entries to take; one that the features do not have is passed over.
-        fill: What to pad an entry with, 0 where it is not named.
-        side: "right" or "left", where the padding goes.
-
-    Returns:
-        A dict of tensors of shape `(len(features), longest, ...)`.
-
-    Example:
-        >>> pad_features([{"input_ids": [5, 6, 7]}, {"input_ids": [8]}], ["input_ids"], fill={"input_ids": 1})
-        {'input_ids': tensor([[5, 6, 7],
-                [8, 1, 1]])}
-    """
-    batch: dict[str, torch.Tensor] = {}
-    for name in names:
-        if name not in features[0]:
-            continue
-        values = [feature[name] for feature in features]
-        if isinstance(values[0], list):
-            batch[name] = _pad_lists(values, (fill or {}).get(name, 0), side)
-        else:
-            batch[name] = _pad_tensors([torch.as_tensor(v) for v in values], (fill or {}).get(name, 0), side)
-    return batch
-
-
-def _pad_lists(rows: list[list], value: int | float, side: str) -> torch.Tensor:
-    longest = max(map(len, rows))
-    if any(len(row) != longest for row in rows):
-        blanks = [[value] * (longest - len(row)) for row in rows]
-        rows = [row + blank if side == "right" else blank + row for row, blank in zip(rows, blanks, strict=True)]
-    # Through numpy, which reads nested lists several times faster than torch does.
-    return torch.from_numpy(np.array(rows))
-
-
-def _pad_tensors(rows: list[torch.Tensor], value: int | float, side: str) -> torch.Tensor:
-    if all(row.shape == rows[0].shape for row in rows):
-        return torch.stack(rows)
-    longest = max(row.shape[0] for row in rows)
-    out = rows[0].new_full((len(rows), longest, *rows[0].shape[1:]), value)
-    for i, row in enumerate(rows):
-        start = 0 if side == "right" else longest - row.shape[0]
-        out[i, start : start + row.shape[0]] = row
-    return out

@@ -10,7 +10,7 @@ from torch import nn
 
 from notebook_kit.errors import InputError
 from notebook_kit.pipelines.base import Pipeline
-from notebook_kit.pipelines.batching import pad_features
+from notebook_kit.processing.padding import pad_features
 
 __all__ = ["TextPipeline", "read_text", "read_text_or_pair"]
 

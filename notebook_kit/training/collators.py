@@ -10,6 +10,8 @@ import numpy as np
 import torch
 
 from notebook_kit.errors import InputError
+from notebook_kit.processing.padding import as_columns, as_mapping, pad_rows
+from notebook_kit.processing.tensors import to_lists, to_tensor
 
 __all__ = [
     "DataCollatorForSeq2Seq",
@@ -19,35 +21,42 @@ __all__ = [
 ]
 
 
-def _as_mapping(feature: Any) -> Mapping[str, Any]:
-    if isinstance(feature, Mapping):
-        return feature
-    if hasattr(feature, "data") and isinstance(feature.data, Mapping):
-        return feature.data
-    if hasattr(feature, "__dict__"):
-        return vars(feature)
-    raise InputError(
-        f"An example of the dataset is a {type(feature).__name__}; expected a mapping from input names to values.",
-        next_step='Let the dataset give dictionaries such as {"input_ids": [...], "labels": 0}.',
+def _labels(features: Any) -> torch.Tensor | None:
+    """The column `label` or `label_ids` as the tensor `labels`: whole numbers stay whole."""
+    for name, values in as_columns(features, ("label", "label_ids")).items():
+        if values is not None and not (isinstance(values, list) and values[0] is None):
+            return _stack(name, values)
+    return None
+
+
+def _padded(collator: Any, features: Any, left_out: Sequence[str], return_tensors: str) -> Any:
+    """What the collator's tokenizer makes of the features without some of their entries."""
+
+    def rest(entries: Mapping[str, Any]) -> dict[str, Any]:
+        return {name: value for name, value in entries.items() if name not in left_out}
+
+    return collator.tokenizer.pad(
+        rest(features) if isinstance(features, Mapping) else [rest(as_mapping(feature)) for feature in features],
+        padding=collator.padding,
+        max_length=collator.max_length,
+        pad_to_multiple_of=collator.pad_to_multiple_of,
+        return_tensors=return_tensors,
     )
 
 
-def _labels(features: Sequence[Mapping[str, Any]]) -> torch.Tensor | None:
-    """The column `label` or `label_ids` as the tensor `labels`: whole numbers stay whole."""
-    first = features[0]
-    name = "label" if first.get("label") is not None else "label_ids" if first.get("label_ids") is not None else None
-    if name is None:
-        return None
-    values = [feature[name] for feature in features]
-    return _stack(name, values)
+def _token_labels(features: Any) -> tuple[str, list[list[int]] | None]:
+    """The name of the column with the labels of each token, and its rows; None where there are none."""
+    columns = as_columns(features, ("label", "labels"))
+    name = "label" if "label" in columns else "labels"
+    rows = columns.get(name)
+    return name, None if rows is None or rows[0] is None else [to_lists(row) for row in rows]
 
 
-def _stack(name: str, values: list[Any]) -> torch.Tensor:
-    first = values[0]
+def _stack(name: str, values: Any) -> torch.Tensor:
     try:
-        if isinstance(first, torch.Tensor):
+        if isinstance(values, list) and isinstance(values[0], torch.Tensor):
             return torch.stack(values)
-        return torch.as_tensor(np.stack(values) if isinstance(first, np.ndarray) else np.asarray(values))
+        return torch.as_tensor(values if isinstance(values, torch.Tensor) else np.asarray(values))
     except (ValueError, TypeError, RuntimeError) as error:
         raise InputError(
             f"The values of {name!r} in one batch do not make a tensor: {error}. They may differ in length.",
@@ -79,7 +88,7 @@ def default_data_collator(features: list[Any], return_tensors: str = "pt") -> di
         {'labels': tensor([0, 1]), 'x': tensor([[1, 2],
                 [3, 4]])}
     """
-    examples = [_as_mapping(feature) for feature in features]
+    examples = [as_mapping(feature) for feature in features]
     batch: dict[str, Any] = {}
     labels = _labels(examples)
     if labels is not None:
@@ -96,6 +105,8 @@ def default_data_collator(features: list[Any], return_tensors: str = "pt") -> di
 @dataclass
 class DataCollatorWithPadding:
     """Pad the examples of a batch to one length with the tokenizer's `pad`; `label` and `label_ids` become `labels`.
+
+    The batch is a list of examples, a dictionary of columns such as `dataset[:8]`, or a `BatchEncoding`.
 
     Args:
         tokenizer: The tokenizer that made the examples (or any object with its `pad`).
@@ -122,18 +133,9 @@ class DataCollatorWithPadding:
     pad_to_multiple_of: int | None = None
     return_tensors: str = "pt"
 
-    def __call__(self, features: list[Any]) -> dict[str, Any]:
-        examples = [_as_mapping(feature) for feature in features]
-        labels = _labels(examples)
-        if labels is not None:
-            examples = [{k: v for k, v in example.items() if k not in ("label", "label_ids")} for example in examples]
-        batch = self.tokenizer.pad(
-            examples,
-            padding=self.padding,
-            max_length=self.max_length,
-            pad_to_multiple_of=self.pad_to_multiple_of,
-            return_tensors=self.return_tensors,
-        )
+    def __call__(self, features: Any) -> dict[str, Any]:
+        labels = _labels(features)
+        batch = _padded(self, features, () if labels is None else ("label", "label_ids"), self.return_tensors)
         if labels is not None:
             batch["labels"] = _narrow(labels) if self.return_tensors == "pt" else labels.numpy()
         return batch
@@ -164,24 +166,13 @@ class DataCollatorForTokenClassification:
     label_pad_token_id: int = -100
     return_tensors: str = "pt"
 
-    def __call__(self, features: list[Any]) -> dict[str, Any]:
-        examples = [_as_mapping(feature) for feature in features]
-        name = "label" if "label" in examples[0] else "labels"
-        rows = [list(example[name]) for example in examples] if name in examples[0] else None
-        batch = self.tokenizer.pad(
-            [{k: v for k, v in example.items() if k != name} for example in examples],
-            padding=self.padding,
-            max_length=self.max_length,
-            pad_to_multiple_of=self.pad_to_multiple_of,
-            return_tensors=self.return_tensors,
-        )
+    def __call__(self, features: Any) -> dict[str, Any]:
+        name, rows = _token_labels(features)
+        batch = _padded(self, features, (name,), self.return_tensors)
         if rows is not None:
-            width = batch["input_ids"].shape[1]
-            left = getattr(self.tokenizer, "padding_side", "right") == "left"
-            labels = np.full((len(rows), width), self.label_pad_token_id, dtype=np.int64)
-            for row, values in zip(labels, rows, strict=True):
-                row[slice(width - len(values), width) if left else slice(0, len(values))] = values
-            batch["labels"] = torch.from_numpy(labels) if self.return_tensors == "pt" else labels
+            side = getattr(self.tokenizer, "padding_side", "right")
+            labels = pad_rows(rows, self.label_pad_token_id, length=batch["input_ids"].shape[1], side=side)
+            batch["labels"] = to_tensor(labels, self.return_tensors, "labels")
         return batch
 
 
@@ -215,29 +206,21 @@ class DataCollatorForSeq2Seq:
     label_pad_token_id: int = -100
     return_tensors: str = "pt"
 
-    def __call__(self, features: list[Any], return_tensors: str | None = None) -> dict[str, Any]:
+    def __call__(self, features: Any, return_tensors: str | None = None) -> dict[str, Any]:
         kind = self.return_tensors if return_tensors is None else return_tensors
-        examples = [_as_mapping(feature) for feature in features]
-        name = "label" if "label" in examples[0] else "labels"
-        rows = None if examples[0].get(name) is None else [np.asarray(example[name]) for example in examples]
-        batch = self.tokenizer.pad(
-            [{key: value for key, value in example.items() if key != name} for example in examples],
-            padding=self.padding,
-            max_length=self.max_length,
-            pad_to_multiple_of=self.pad_to_multiple_of,
-            return_tensors=kind,
-        )
+        name, rows = _token_labels(features)
+        batch = _padded(self, features, (name,), kind)
         if rows is None:
             return batch
-        labels = torch.from_numpy(self._stacked(rows))
+        labels = to_tensor(self._padded_labels(rows), "pt", "labels")
         batch["labels"] = labels if kind == "pt" else labels.numpy()
         if hasattr(self.model, "prepare_decoder_input_ids_from_labels"):
             made = self.model.prepare_decoder_input_ids_from_labels(labels=labels)
             batch["decoder_input_ids"] = made if kind == "pt" else made.numpy()
         return batch
 
-    def _stacked(self, rows: list[np.ndarray]) -> np.ndarray:
-        """The labels as one array `(batch, tokens)`."""
+    def _padded_labels(self, rows: list[list[int]]) -> list[list[int]]:
+        """The labels in rows of one length."""
         longest = max(len(row) for row in rows)
         width = longest
         if self.padding == "max_length" and self.max_length is not None:
@@ -253,8 +236,5 @@ class DataCollatorForSeq2Seq:
                 if unpadded
                 else "Cut them when tokenizing: truncation=True, max_length=...",
             )
-        left = getattr(self.tokenizer, "padding_side", "right") == "left"
-        labels = np.full((len(rows), width), self.label_pad_token_id, dtype=np.int64)
-        for target, row in zip(labels, rows, strict=True):
-            target[slice(width - len(row), width) if left else slice(0, len(row))] = row
-        return labels
+        side = getattr(self.tokenizer, "padding_side", "right")
+        return pad_rows(rows, self.label_pad_token_id, length=width, side=side)

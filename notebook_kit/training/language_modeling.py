@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from notebook_kit.errors import ConfigurationError, InputError
-from notebook_kit.training.collators import _as_mapping
+from notebook_kit.processing.padding import as_mapping
 
 __all__ = ["DataCollatorForLanguageModeling", "pack_blocks"]
 
@@ -93,7 +93,7 @@ class DataCollatorForLanguageModeling:
     def __call__(self, features: list[Any], return_tensors: str | None = None) -> dict[str, Any]:
         """A batch of examples (mappings with `input_ids`, or bare lists of ids), with `labels` `(batch, tokens)`."""
         bare = isinstance(features[0], Sequence | np.ndarray | Tensor)
-        examples = [{"input_ids": feature} if bare else dict(_as_mapping(feature)) for feature in features]
+        examples = [{"input_ids": feature} if bare else dict(as_mapping(feature)) for feature in features]
         offsets = [example.get("offset_mapping") for example in examples]
         alike = self.pad_to_multiple_of is None and len({len(example["input_ids"]) for example in examples}) == 1
         batch = self.tokenizer.pad(

@@ -7,7 +7,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from pipeline_helpers import CONTEXT, NER_LABELS, TEXTS, assert_same, ours
 
-from notebook_kit.pipelines.batching import pad_features, similar_batches
+from notebook_kit.pipelines.batching import similar_batches
+from notebook_kit.processing.padding import pad_features
 
 LENGTHS = st.lists(st.integers(1, 200), max_size=60)
 

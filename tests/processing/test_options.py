@@ -213,7 +213,7 @@ def test_old_spellings(both):
         ({"text": "a", "truncation": "only_fist"}, "Did you mean 'only_first'"),
         ({"text": "a", "padding": True, "padding_side": "lef"}, "Did you mean 'left'"),
         ({"text": ["a", "b c"], "return_tensors": "pt"}, "rows have from 3 to 4 entries.\n.*padding=True"),
-        ({"text": "a", "return_tensors": "tf"}, "'tf' is not made here.*\n.*tf.constant"),
+        ({"text": "a", "return_tensors": "tf"}, "'tf' is not supported.*\n.*tf.constant"),
         ({"text": "a", "return_tensors": "torch"}, 'not a kind of tensor.*\n.*"pt"'),
         ({"text": "a b c d", "truncation": True, "max_length": 3, "stride": 5}, "not possible"),
         (

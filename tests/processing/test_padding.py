@@ -1,4 +1,4 @@
-"""`tokenizer.pad`, which collators call for every batch."""
+"""Padding: `tokenizer.pad`, which collators call for every batch, and what it is built on."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ import pytest
 import torch
 
 from notebook_kit.errors import InputError
+from notebook_kit.processing.padding import pad_features, pad_inputs, pad_rows
 
 TEXTS = ["A gorgeous, witty movie.", "x", "Unbelievably naïve and much longer than the rest of them all"]
 
@@ -93,3 +94,43 @@ def test_wrong_features(both):
         ours.pad({"input_ids": [[1], [2]], "labels": [1]})
     with pytest.raises(InputError, match="`labels` cannot become one tensor: its rows have from 1 to 2"):
         ours.pad([{"input_ids": [1], "labels": [1]}, {"input_ids": [1, 2], "labels": [1, 2]}], return_tensors="pt")
+
+
+def test_rows_keep_their_format():
+    assert pad_rows([[1, 2, 3], [4]], -100, side="left") == [[1, 2, 3], [-100, -100, 4]]
+    assert pad_rows([[[0, 1], [2, 3]], [[4, 5]]], [9, 9]) == [[[0, 1], [2, 3]], [[4, 5], [9, 9]]]
+    arrays = pad_rows([np.ones((3, 2), np.float32), np.ones((1, 2), np.float32)], -1.0, multiple_of=4)
+    assert arrays.dtype == np.float32
+    assert arrays[:, :, 0].tolist() == [[1, 1, 1, -1], [1, -1, -1, -1]]
+    tensors = pad_rows([torch.ones(3, 2, dtype=torch.bfloat16), torch.ones(1, 2, dtype=torch.bfloat16)], side="left")
+    assert tensors.dtype == torch.bfloat16
+    assert tensors[:, :, 1].tolist() == [[1, 1, 1], [0, 0, 1]]
+    boxes = pad_rows([torch.zeros(2, 4, dtype=torch.int64), torch.zeros(1, 4, dtype=torch.int64)], [1, 2, 3, 4])
+    assert boxes[1].tolist() == [[0, 0, 0, 0], [1, 2, 3, 4]]
+    assert pad_rows([np.arange(3), [7]], 0) == [[0, 1, 2], [7, 0, 0]]
+
+
+def test_rows_longer_than_the_length_are_not_cut():
+    assert pad_rows([[1, 2, 3], [4]], length=2) == [[1, 2, 3], [4, 0]]
+    assert pad_rows([np.arange(3), np.arange(1)], length=2) == [[0, 1, 2], [0, 0]]
+    with pytest.raises(InputError, match="`labels` cannot become one tensor: its rows have from 2 to 3"):
+        pad_features({"labels": [[1, 2, 3], [4]]}, ["labels"], length=2)
+
+
+def test_features_take_lists_of_floats_and_whole_numbers_for_what_they_are():
+    batch = pad_features([{"ids": [1, 2], "x": [0.5, 1]}, {"ids": [3], "x": [2, 0.25]}], ["ids", "x"])
+    assert batch["ids"].dtype == torch.int64
+    assert batch["x"].dtype == torch.float32
+    assert batch["x"].tolist() == [[0.5, 1.0], [2.0, 0.25]]
+
+
+def test_inputs_of_other_names():
+    """A sound's samples are padded as a text's ids are."""
+    sounds = [
+        {"input_values": np.ones(3, np.float32), "label": 1},
+        {"input_values": np.ones(2, np.float32), "label": 0},
+    ]
+    batch = pad_inputs(sounds, "input_values", {"input_values": 0.0}, multiple_of=4)
+    assert batch["input_values"].tolist() == [[1, 1, 1, 0], [1, 1, 0, 0]]
+    assert batch["attention_mask"].tolist() == [[1, 1, 1, 0], [1, 1, 0, 0]]
+    assert batch["label"].tolist() == [1, 0]

@@ -12,7 +12,9 @@ from tiny_training import Line, Padder, bert, dataset, line_rows, rows, trainer
 from torch.utils.data import RandomSampler
 
 from notebook_kit.errors import InputError
+from notebook_kit.processing.text import PreTrainedTokenizerFast
 from notebook_kit.training import (
+    DataCollatorForSeq2Seq,
     DataCollatorForTokenClassification,
     DataCollatorWithPadding,
     default_data_collator,
@@ -230,6 +232,29 @@ def test_padding_collators_are_those_of_the_reference():
         mine = DataCollatorForTokenClassification(tokenizer)(tokens)
         theirs = transformers.DataCollatorForTokenClassification(tokenizer)(tokens)
         assert all(torch.equal(mine[name], theirs[name]) for name in theirs)
+
+
+@pytest.mark.parametrize("kind", ["pt", "np"])
+def test_padding_collators_take_columns(kind):
+    """A slice of a dataset is a dictionary of lists, and the course collates it as it is."""
+    vocabulary = {"[PAD]": 0, "[UNK]": 1, "[CLS]": 2, "[SEP]": 3, "[MASK]": 4, **{f"w{i}": i for i in range(5, 50)}}
+    theirs = transformers.BertTokenizerFast(vocab=vocabulary)
+    mine = PreTrainedTokenizerFast(theirs.backend_tokenizer, pad_token="[PAD]")
+    samples = {name: values for name, values in dataset(8)[:8].items() if name != "text"}
+    batch = DataCollatorWithPadding(mine, return_tensors=kind)(samples)
+    expected = transformers.DataCollatorWithPadding(theirs, return_tensors=kind)(samples)
+    assert batch.keys() == expected.keys()
+    for name, value in expected.items():
+        assert value.dtype == batch[name].dtype
+        assert value.tolist() == batch[name].tolist()
+    tensors = {name: [torch.tensor(row) for row in values] for name, values in samples.items()}
+    again = DataCollatorWithPadding(mine, return_tensors=kind)(tensors)
+    assert all(again[name].tolist() == value.tolist() for name, value in batch.items())
+    encoding = mine([["w5", "w6"], ["w7"]], is_split_into_words=True)
+    assert DataCollatorWithPadding(mine, return_tensors=kind)(encoding)["input_ids"].shape == (2, 4)
+    columns = {"input_ids": [[5, 6, 7], [8]], "labels": [[1, 2, 3], [4]]}
+    for collator in (DataCollatorForTokenClassification, DataCollatorForSeq2Seq):
+        assert collator(mine, return_tensors=kind)(columns)["labels"].tolist() == [[1, 2, 3], [4, -100, -100]]
 
 
 def test_a_tokenizer_alone_gives_a_padding_collator(tmp_path):

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections import UserDict
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from notebook_kit.errors import InputError, MissingDependencyError, near_matches
+from notebook_kit.errors import InputError, near_matches
+from notebook_kit.processing.tensors import to_tensor
 
 if TYPE_CHECKING:
     import torch
@@ -114,14 +115,9 @@ class BatchEncoding(UserDict):
             >>> BatchEncoding({"input_ids": [1, 2]}).convert_to_tensors("np", prepend_batch_axis=True)["input_ids"]
             array([[1, 2]])
         """
-        if tensor_type is None:
-            return self
-        convert = _converter(tensor_type)
-        for key, value in self.data.items():
-            try:
-                self.data[key] = convert([value] if prepend_batch_axis else value)
-            except (ValueError, TypeError, RuntimeError) as error:
-                raise _not_rectangular(key, value) from error
+        if tensor_type is not None:
+            for key, value in self.data.items():
+                self.data[key] = to_tensor([value] if prepend_batch_axis else value, tensor_type, key)
         return self
 
     def to(self, device: str | int | torch.device, *, non_blocking: bool = False) -> BatchEncoding:
@@ -246,77 +242,3 @@ class BatchEncoding(UserDict):
         """The word that covers a character."""
         encoding, char = self._at(batch_or_char_index, char_index)
         return encoding.char_to_word(char, sequence_index)
-
-
-def _converter(tensor_type: str) -> Callable[[Any], Any]:
-    kind = str(getattr(tensor_type, "value", tensor_type))
-    if kind == "pt":
-        return _to_torch
-    if kind == "np":
-        return _to_numpy
-    if kind in ("tf", "jax", "flax", "mlx"):
-        raise InputError(
-            f"return_tensors={kind!r} is not made here: notebook_kit's models run on PyTorch.",
-            next_step='Ask for return_tensors="pt", or for "np" and convert: tf.constant(array) or jnp.asarray(array).',
-        )
-    raise InputError(
-        f"return_tensors={tensor_type!r} is not a kind of tensor. {near_matches(kind, ['pt', 'np'])}".rstrip(),
-        next_step='Use "pt" for PyTorch, "np" for NumPy, or None for lists.',
-    )
-
-
-def _to_numpy(value: Any) -> Any:
-    import numpy as np
-
-    if isinstance(value, np.ndarray):
-        return value
-    if isinstance(value, list | tuple) and value and hasattr(value[0], "detach"):
-        value = [item.detach().cpu().numpy() for item in value]
-    if isinstance(value, list) and len({len(row) for row in value if isinstance(row, list | tuple)}) > 1:
-        # As in transformers: rows of unequal lengths become an array of arrays.
-        ragged = np.empty(len(value), dtype=object)
-        ragged[:] = [np.asarray(row) for row in value]
-        return ragged
-    array = np.asarray(value)
-    if array.dtype.kind not in "biuf":
-        raise ValueError(f"entries of type {array.dtype}")
-    return array.astype(np.int64) if array.size == 0 else array
-
-
-def _to_torch(value: Any) -> torch.Tensor:
-    try:
-        import torch
-    except ImportError as error:
-        raise MissingDependencyError(
-            'return_tensors="pt" needs PyTorch, which is not installed.', next_step="Run `pip install torch`."
-        ) from error
-    if torch.is_tensor(value):
-        return value
-    if isinstance(value, list | tuple) and value and torch.is_tensor(value[0]):
-        return torch.stack(list(value))
-    array = _to_numpy(value)
-    if array.dtype == object:
-        raise ValueError("rows of unequal lengths")
-    # A list of Python floats means PyTorch's default dtype; an array that came with a dtype keeps it.
-    if array.dtype.kind == "f" and not hasattr(_first_leaf(value), "dtype"):
-        return torch.from_numpy(array).to(torch.get_default_dtype())
-    return torch.from_numpy(array if array.flags.writeable else array.copy())
-
-
-def _first_leaf(value: Any) -> Any:
-    while isinstance(value, list | tuple) and value:
-        value = value[0]
-    return value
-
-
-def _not_rectangular(key: str, value: Any) -> InputError:
-    lengths = sorted({len(row) for row in value if hasattr(row, "__len__")}) if isinstance(value, list) else []
-    if len(lengths) > 1:
-        return InputError(
-            f"`{key}` cannot become one tensor: its rows have from {lengths[0]} to {lengths[-1]} entries.",
-            next_step="Pass padding=True (and truncation=True for long texts) so that all rows have one length.",
-        )
-    return InputError(
-        f"`{key}` cannot become a tensor: it holds {type(_first_leaf(value)).__name__} entries.",
-        next_step="Only numbers in rows of one length become tensors; drop this entry first, or leave out return_tensors.",
-    )

@@ -17,13 +17,11 @@ __all__ = [
     "as_ids",
     "backend_errors",
     "cannot_encode",
-    "check_side",
     "renamed",
     "repair",
     "unknown_keyword",
 ]
 
-_SIDES = ("right", "left")
 # Keywords of quick-tour-era notebooks, and what they are called now.
 _RENAMED = {"pad_to_max_length": "padding", "is_pretokenized": "is_split_into_words"}
 _SURROGATE = re.compile("[\ud800-\udfff]")
@@ -138,14 +136,6 @@ def _described(value: Any) -> str:
         return "None"
     short = repr(value)
     return f"{name} ({short})" if len(short) <= 40 else f"{name} ({short[:37]}...)"
-
-
-def check_side(side: str) -> str:
-    if side not in _SIDES:
-        raise InputError(
-            f"There is no side {side!r}. {near_matches(str(side), _SIDES)}", next_step="Use 'right' or 'left'."
-        )
-    return side
 
 
 def renamed(unknown: dict[str, Any], given: Mapping[str, Any]) -> dict[str, Any]:

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 from tokenizers import AddedToken, Encoding, Tokenizer
 
 from notebook_kit.errors import InputError, NotebookKitWarning, near_matches
+from notebook_kit.processing.padding import check_side, pad_inputs
 from notebook_kit.processing.text import loading
 from notebook_kit.processing.text.batch_encoding import BatchEncoding
 from notebook_kit.processing.text.chat import ChatTemplates
@@ -22,11 +23,10 @@ from notebook_kit.processing.text.inputs import (
     as_batch,
     backend_errors,
     cannot_encode,
-    check_side,
     renamed,
     repair,
 )
-from notebook_kit.processing.text.lengths import NO_LIMIT, Lengths, pad_features, resolve_lengths
+from notebook_kit.processing.text.lengths import NO_LIMIT, Lengths, resolve_lengths
 from notebook_kit.processing.text.vocabulary import ROLES, Vocabulary
 
 if TYPE_CHECKING:
@@ -282,7 +282,15 @@ class PreTrainedTokenizerFast(Vocabulary, ChatTemplates):
         """
         if unknown:
             return self(**renamed(unknown, locals()))
-        lengths = resolve_lengths(self, padding, truncation, max_length, pad_to_multiple_of, verbose)
+        lengths = resolve_lengths(
+            padding,
+            truncation,
+            max_length,
+            pad_to_multiple_of,
+            limit=self.model_max_length,
+            can_pad=self.pad_token_id is not None,
+            verbose=verbose,
+        )
         options = {
             "add_special_tokens": add_special_tokens,
             "stride": stride,
@@ -487,11 +495,32 @@ class PreTrainedTokenizerFast(Vocabulary, ChatTemplates):
             >>> tokenizer.pad([{"input_ids": [1]}, {"input_ids": [1, 1]}])["attention_mask"]
             [[1, 0], [1, 1]]
         """
-        lengths = resolve_lengths(self, padding, False, max_length, None, verbose)
-        side = check_side(padding_side or self.padding_side)
-        return pad_features(
-            self, encoded_inputs, lengths, pad_to_multiple_of, side, return_attention_mask, return_tensors
+        lengths = resolve_lengths(
+            padding,
+            False,
+            max_length,
+            limit=self.model_max_length,
+            can_pad=self.pad_token_id is not None,
+            verbose=verbose,
         )
+        main = self.model_input_names[0]
+        fill = {main: self.pad_token_id, "token_type_ids": self.pad_token_type_id, "special_tokens_mask": 1}
+        masked = "attention_mask" in self.model_input_names if return_attention_mask is None else return_attention_mask
+        batch = pad_inputs(
+            encoded_inputs,
+            main,
+            fill,
+            padding=lengths.padding is not None,
+            length=lengths.max_length if lengths.padding == "max_length" else None,
+            multiple_of=pad_to_multiple_of,
+            side=check_side(padding_side or self.padding_side),
+            mask=masked,
+            return_tensors=return_tensors,
+        )
+        return BatchEncoding(batch)
+
+    def _limits(self) -> dict[str, Any]:
+        return {"limit": self.model_max_length, "can_pad": self.pad_token_id is not None}
 
     # Training, saving
 

@@ -1,0 +1,241 @@
+"""Padding: rows of unequal lengths to one length, for texts, sound and labels alike."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+from notebook_kit.errors import InputError, near_matches
+from notebook_kit.processing.tensors import tensor_kind, to_lists, to_tensor
+
+__all__ = ["as_columns", "as_mapping", "check_side", "pad_features", "pad_inputs", "pad_rows"]
+
+_SIDES = ("right", "left")
+
+
+def pad_rows(
+    rows: Sequence[Any],
+    fill: Any = 0,
+    *,
+    length: int | None = None,
+    multiple_of: int | None = None,
+    side: str = "right",
+) -> Any:
+    """Pad rows along their first axis to one length.
+
+    Args:
+        rows: Lists, arrays or tensors of shape (length, ...).
+        fill: What padding consists of: a number, or a value of the shape of one entry.
+        length: The length to pad to, None for that of the longest row. Longer rows are not cut.
+        multiple_of: Round the length up to a multiple of this.
+        side: "right" or "left", where the padding goes.
+
+    Returns:
+        A list of lists for lists; an array or a tensor of shape (rows, length, ...) and of the rows' dtype for arrays
+        or tensors, if none is longer than `length`.
+
+    Example:
+        >>> pad_rows([[5, 6, 7], [8]], fill=1)
+        [[5, 6, 7], [8, 1, 1]]
+    """
+    longest = max(map(len, rows), default=0)
+    length = longest if length is None else length
+    if multiple_of:
+        length = -(-length // multiple_of) * multiple_of
+    kinds = {type(row) for row in rows}
+    if kinds != {list}:
+        if len(kinds) == 1 and tensor_kind(rows) and longest <= length:
+            return _pad_arrays(rows, fill, length, side)
+        rows = [to_lists(row) for row in rows]
+    # A row that is long enough is not copied: pipelines put texts of like length together.
+    if side == "right":
+        return [row if len(row) >= length else [*row, *[fill] * (length - len(row))] for row in rows]
+    return [row if len(row) >= length else [*[fill] * (length - len(row)), *row] for row in rows]
+
+
+def _pad_arrays(rows: Sequence[Any], fill: Any, length: int, side: str) -> Any:
+    kind = tensor_kind(rows)
+    if all(len(row) == length for row in rows):
+        return to_tensor(list(rows), str(kind))
+    shape = (len(rows), length, *rows[0].shape[1:])
+    if kind == "pt":
+        import torch
+
+        padded = rows[0].new_empty(shape)
+        padded[:] = torch.as_tensor(fill)
+    else:
+        import numpy as np
+
+        padded = np.full(shape, fill, rows[0].dtype)
+    for target, row in zip(padded, rows, strict=True):
+        target[slice(len(row)) if side == "right" else slice(length - len(row), None)] = row
+    return padded
+
+
+def pad_features(
+    features: Any,
+    names: Iterable[str],
+    *,
+    fill: Mapping[str, Any] | None = None,
+    length: int | None = None,
+    multiple_of: int | None = None,
+    side: str = "right",
+    return_tensors: str | None = "pt",
+) -> dict[str, Any]:
+    """Make one batch from features of one sequence each.
+
+    Args:
+        features: As for `as_columns`; each entry holds lists of numbers, arrays or tensors of shape (length, ...).
+        names: The entries to take; a name that the features do not have is skipped.
+        fill: What to pad an entry with, 0 where it is not named.
+        length: The length to pad to; None for the longest row of each entry. Longer rows are not cut.
+        multiple_of: Round the length up to a multiple of this.
+        side: "right" or "left", where the padding goes.
+        return_tensors: "pt", "np", or None for the format that came in.
+
+    Returns:
+        The entries by name, each of shape (features, length, ...).
+
+    Raises:
+        InputError: features that differ in their entries, or rows of unequal lengths where tensors were asked for.
+
+    Example:
+        >>> pad_features([{"input_ids": [5, 6, 7]}, {"input_ids": [8]}], ["input_ids"], fill={"input_ids": 1})
+        {'input_ids': tensor([[5, 6, 7],
+                [8, 1, 1]])}
+    """
+    fill = fill or {}
+    batch = {}
+    for name, rows in as_columns(features, names).items():
+        padded = pad_rows(rows, fill.get(name, 0), length=length, multiple_of=multiple_of, side=side)
+        batch[name] = padded if return_tensors is None else to_tensor(padded, return_tensors, name)
+    return batch
+
+
+def pad_inputs(
+    features: Any,
+    main: str,
+    fill: Mapping[str, Any],
+    *,
+    padding: bool = True,
+    length: int | None = None,
+    multiple_of: int | None = None,
+    side: str = "right",
+    mask: bool = True,
+    return_tensors: str | None = None,
+) -> dict[str, Any]:
+    """Pad what a processor returned, as the `pad` of tokenizers and feature extractors does.
+
+    Args:
+        features: As for `as_columns`, or one single feature.
+        main: The entry that the others have to fit, such as "input_ids" or "input_values".
+        fill: What to pad an entry with; entries that are not named here stay as they are.
+        padding: False makes the batch without padding it.
+        length, multiple_of, side: As in `pad_features`; `length` None is that of the longest row of `main`.
+        mask: Add an "attention_mask" where there is none, and pad it with 0.
+        return_tensors: "pt" or "np"; None gives back what came in: lists for lists, tensors for tensors.
+
+    Returns:
+        All entries by name.
+
+    Raises:
+        InputError: without `main`, with entries that do not belong to the same batch, or with rows of unequal lengths
+            where tensors were asked for.
+
+    Example:
+        >>> pad_inputs([{"input_ids": [5, 6, 7]}, {"input_ids": [8]}], "input_ids", {"input_ids": 0})
+        {'input_ids': [[5, 6, 7], [8, 0, 0]], 'attention_mask': [[1, 1, 1], [1, 0, 0]]}
+    """
+    columns = as_columns(features)
+    rows = columns.get(main)
+    if main not in columns:
+        raise InputError(
+            f"There is nothing to pad: the inputs are {', '.join(map(repr, columns)) or 'empty'}, without {main!r}.",
+            next_step=f"Pass what the processor returned: a dictionary with {main}, or a list of such dictionaries.",
+        )
+    if rows is None or len(rows) == 0:
+        return columns | ({"attention_mask": []} if mask else {})
+    return_tensors = return_tensors or tensor_kind(rows)
+    columns = {name: to_lists(value) for name, value in columns.items()}
+    single = not isinstance(columns[main][0], list | tuple)
+    if single:
+        columns = {name: [value] for name, value in columns.items()}
+    rows = columns[main]
+    if mask:
+        columns.setdefault("attention_mask", [[1] * len(row) for row in rows])
+        fill = {**fill, "attention_mask": 0}
+    for name, value in columns.items():
+        if len(value) != len(rows):
+            raise InputError(
+                f"{name!r} has {len(value)} entries, {main!r} has {len(rows)}.",
+                next_step=f"Every entry of a batch needs one value for each row of {main}.",
+            )
+    if padding:
+        length = max(map(len, rows)) if length is None else length
+        options = {"length": length, "multiple_of": multiple_of, "side": side}
+        columns |= pad_features(columns, fill, fill=fill, return_tensors=None, **options)
+    if single:
+        columns = {name: value[0] for name, value in columns.items()}
+    if return_tensors is None:
+        return columns
+    return {name: to_tensor(value, return_tensors, name) for name, value in columns.items()}
+
+
+def as_columns(features: Any, names: Iterable[str] | None = None) -> dict[str, Any]:
+    """The entries of a batch by name.
+
+    Args:
+        features: A list of dictionaries, one per row (or of objects with their entries as attributes), or one mapping,
+            such as a dictionary of lists or a `BatchEncoding`.
+        names: The entries to take, those that there are; None for all.
+
+    Raises:
+        InputError: a feature that is not a mapping, or that lacks an entry of the first.
+
+    Example:
+        >>> as_columns([{"input_ids": [5, 6], "label": 0}, {"input_ids": [7], "label": 1}])
+        {'input_ids': [[5, 6], [7]], 'label': [0, 1]}
+    """
+    if isinstance(features, Mapping):
+        return {name: features[name] for name in (features.keys() if names is None else names) if name in features}
+    features = [feature if isinstance(feature, dict) else as_mapping(feature) for feature in features]
+    if not features:
+        return {}
+    columns = {}
+    for name in features[0] if names is None else [name for name in names if name in features[0]]:
+        try:
+            columns[name] = [feature[name] for feature in features]
+        except KeyError:
+            place = next(place for place, feature in enumerate(features) if name not in feature)
+            raise InputError(
+                f"Feature {place} has no {name!r}, though feature 0 has: a batch needs the same inputs in each.",
+                next_step="Process all features with the same options, or drop the columns that only some have.",
+            ) from None
+    return columns
+
+
+def as_mapping(feature: Any) -> Mapping[str, Any]:
+    """One example of a batch as a mapping: itself, its `data`, or its attributes."""
+    if isinstance(feature, Mapping):
+        return feature
+    if isinstance(data := getattr(feature, "data", None), Mapping):
+        return data
+    if hasattr(feature, "__dict__"):
+        return vars(feature)
+    raise InputError(
+        f"The batch is a list of {type(feature).__name__}; expected mappings from input names to values.",
+        next_step='Pass dictionaries such as {"input_ids": [...], "labels": 0}.',
+    )
+
+
+def check_side(side: str) -> str:
+    """The side, if it is "right" or "left".
+
+    Raises:
+        InputError: it is neither.
+    """
+    if side not in _SIDES:
+        raise InputError(
+            f"There is no side {side!r}. {near_matches(str(side), _SIDES)}", next_step="Use 'right' or 'left'."
+        )
+    return side
