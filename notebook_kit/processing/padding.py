@@ -172,8 +172,8 @@ def pad_inputs(
             )
     if padding:
         length = max(map(len, rows)) if length is None else length
-        options = {"length": length, "multiple_of": multiple_of, "side": side}
-        columns |= pad_features(columns, fill, fill=fill, return_tensors=None, **options)
+        for name in columns.keys() & fill.keys():
+            columns[name] = pad_rows(columns[name], fill[name], length=length, multiple_of=multiple_of, side=side)
     if single:
         columns = {name: value[0] for name, value in columns.items()}
     if return_tensors is None:
