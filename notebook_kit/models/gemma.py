@@ -15,11 +15,18 @@ from notebook_kit.models.llama import (
     LlamaConfig,
     LlamaForCausalLM,
     LlamaForSequenceClassification,
+    LlamaForTokenClassification,
     LlamaModel,
     RMSNorm,
 )
 
-__all__ = ["GemmaConfig", "GemmaForCausalLM", "GemmaForSequenceClassification", "GemmaModel"]
+__all__ = [
+    "GemmaConfig",
+    "GemmaForCausalLM",
+    "GemmaForSequenceClassification",
+    "GemmaForTokenClassification",
+    "GemmaModel",
+]
 
 
 class GemmaConfig(LlamaConfig):
@@ -117,6 +124,22 @@ class GemmaForSequenceClassification(LlamaForSequenceClassification):
         >>> model = GemmaForSequenceClassification(GemmaConfig(**size, num_labels=3))
         >>> model(torch.tensor([[7, 17, 8]])).logits.shape
         torch.Size([1, 3])
+    """
+
+    config_class = GemmaConfig
+    backbone = GemmaModel
+
+
+class GemmaForTokenClassification(LlamaForTokenClassification):
+    """One prediction per token; see `LlamaForTokenClassification`.
+
+    Example:
+        >>> import torch
+        >>> from notebook_kit import GemmaConfig, GemmaForTokenClassification
+        >>> size = {"hidden_size": 32, "num_hidden_layers": 1, "num_attention_heads": 4, "num_key_value_heads": 2, "vocab_size": 50}
+        >>> model = GemmaForTokenClassification(GemmaConfig(**size, num_labels=3))
+        >>> model(torch.tensor([[7, 17, 8]]), labels=torch.tensor([[0, 2, -100]])).logits.shape  # -100 does not count
+        torch.Size([1, 3, 3])
     """
 
     config_class = GemmaConfig

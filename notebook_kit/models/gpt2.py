@@ -16,9 +16,10 @@ from notebook_kit.configuration import PretrainedConfig
 from notebook_kit.errors import ConfigurationError
 from notebook_kit.nn.attention import AttentionSite, attend, causal_mask
 from notebook_kit.nn.base import PreTrainedModel
-from notebook_kit.nn.decoder import kept, last_token_logits
+from notebook_kit.nn.decoder import kept
 from notebook_kit.nn.encoder_decoder import DecoderOptions, decoder_cache
 from notebook_kit.nn.few_rows import one_row
+from notebook_kit.nn.heads import DecoderForSequenceClassification, ForQuestionAnswering, ForTokenClassification
 from notebook_kit.nn.layers import (
     activation,
     check_length,
@@ -28,17 +29,23 @@ from notebook_kit.nn.layers import (
     run_layers,
     split_heads,
 )
-from notebook_kit.nn.losses import next_token_loss, sequence_classification_loss
+from notebook_kit.nn.losses import next_token_loss
 from notebook_kit.nn.outputs import (
     BaseModelOutputWithPast,
     CausalLMOutputWithPast,
-    SequenceClassifierOutputWithPast,
 )
 
 if TYPE_CHECKING:
     from notebook_kit.nn.cache import KVCache
 
-__all__ = ["GPT2Config", "GPT2ForSequenceClassification", "GPT2LMHeadModel", "GPT2Model"]
+__all__ = [
+    "GPT2Config",
+    "GPT2ForQuestionAnswering",
+    "GPT2ForSequenceClassification",
+    "GPT2ForTokenClassification",
+    "GPT2LMHeadModel",
+    "GPT2Model",
+]
 
 
 class GPT2Config(PretrainedConfig):
@@ -187,6 +194,7 @@ class GPT2Block(nn.Module):
 class GPT2PreTrainedModel(PreTrainedModel):
     config_class = GPT2Config
     base_model_prefix = "transformer"
+    transformer: GPT2Model  # in the heads
     weight_rules = WeightRules(unused=(r"(^|\.)attn\.(masked_)?bias$",))
 
     @torch.no_grad()
@@ -355,7 +363,7 @@ class GPT2LMHeadModel(GPT2PreTrainedModel):
         )
 
 
-class GPT2ForSequenceClassification(GPT2PreTrainedModel):
+class GPT2ForSequenceClassification(GPT2PreTrainedModel, DecoderForSequenceClassification):
     """GPT-2 with a linear layer on each text's last token: one prediction a text.
 
     Example:
@@ -367,39 +375,34 @@ class GPT2ForSequenceClassification(GPT2PreTrainedModel):
         torch.Size([2, 3])
     """
 
-    def __init__(self, config: GPT2Config) -> None:
-        super().__init__(config)
-        self.transformer = GPT2Model(config)
-        self.score = nn.Linear(config.n_embd, config.num_labels, bias=False)
-        self.post_init()
+    backbone = GPT2Model
 
-    def forward(
-        self,
-        input_ids: Tensor | None = None,
-        past_key_values: KVCache | None = None,
-        attention_mask: Tensor | None = None,
-        token_type_ids: Tensor | None = None,
-        position_ids: Tensor | None = None,
-        inputs_embeds: Tensor | None = None,
-        labels: Tensor | None = None,
-        **options: Unpack[DecoderOptions],
-    ) -> SequenceClassifierOutputWithPast:
-        """As `GPT2Model.forward`; `labels` as `config.problem_type` wants them, see `sequence_classification_loss`."""
-        out = self.transformer(
-            input_ids,
-            past_key_values,
-            attention_mask,
-            token_type_ids,
-            position_ids,
-            inputs_embeds,
-            return_dict=True,
-            **options,
-        )
-        logits = last_token_logits(self.score(out.last_hidden_state), input_ids, self.config)
-        return SequenceClassifierOutputWithPast(
-            loss=sequence_classification_loss(logits, labels, self.config),
-            logits=logits,
-            past_key_values=out.past_key_values,
-            hidden_states=out.hidden_states,
-            attentions=out.attentions,
-        )
+
+class GPT2ForTokenClassification(GPT2PreTrainedModel, ForTokenClassification):
+    """GPT-2 with a linear layer on every token, which sees the tokens up to its own.
+
+    Example:
+        >>> import torch
+        >>> from notebook_kit import GPT2Config, GPT2ForTokenClassification
+        >>> size = {"n_embd": 32, "n_layer": 1, "n_head": 4, "vocab_size": 50, "n_positions": 16}
+        >>> model = GPT2ForTokenClassification(GPT2Config(**size, num_labels=3))
+        >>> model(torch.tensor([[7, 17, 8]]), labels=torch.tensor([[0, 2, -100]])).logits.shape  # -100 does not count
+        torch.Size([1, 3, 3])
+    """
+
+    backbone = GPT2Model
+
+
+class GPT2ForQuestionAnswering(GPT2PreTrainedModel, ForQuestionAnswering):
+    """GPT-2 with two scores per token: does the answer start here, does it end here.
+
+    Example:
+        >>> import torch
+        >>> from notebook_kit import GPT2Config, GPT2ForQuestionAnswering
+        >>> size = {"n_embd": 32, "n_layer": 1, "n_head": 4, "vocab_size": 50, "n_positions": 16}
+        >>> out = GPT2ForQuestionAnswering(GPT2Config(**size))(torch.tensor([[7, 17, 8, 9, 21]]))
+        >>> out.start_logits.shape, out.end_logits.shape
+        (torch.Size([1, 5]), torch.Size([1, 5]))
+    """
+
+    backbone = GPT2Model

@@ -15,9 +15,10 @@ from notebook_kit.checkpoints.names import WeightRules
 from notebook_kit.errors import ConfigurationError
 from notebook_kit.nn.attention import AttentionSite, attend, causal_mask
 from notebook_kit.nn.base import PreTrainedModel
-from notebook_kit.nn.decoder import kept, last_token_logits
+from notebook_kit.nn.decoder import kept
 from notebook_kit.nn.encoder_decoder import DecoderOptions, decoder_cache
 from notebook_kit.nn.few_rows import one_row
+from notebook_kit.nn.heads import DecoderForSequenceClassification, ForQuestionAnswering, ForTokenClassification
 from notebook_kit.nn.layers import (
     activation,
     embed_tokens,
@@ -25,18 +26,24 @@ from notebook_kit.nn.layers import (
     merge_heads,
     run_layers,
 )
-from notebook_kit.nn.losses import next_token_loss, sequence_classification_loss
+from notebook_kit.nn.losses import next_token_loss
 from notebook_kit.nn.outputs import (
     BaseModelOutputWithPast,
     CausalLMOutputWithPast,
-    SequenceClassifierOutputWithPast,
 )
 from notebook_kit.nn.rotary import Rotary, RotaryConfig, rotate
 
 if TYPE_CHECKING:
     from notebook_kit.nn.cache import KVCache
 
-__all__ = ["GPTNeoXConfig", "GPTNeoXForCausalLM", "GPTNeoXForSequenceClassification", "GPTNeoXModel"]
+__all__ = [
+    "GPTNeoXConfig",
+    "GPTNeoXForCausalLM",
+    "GPTNeoXForQuestionAnswering",
+    "GPTNeoXForSequenceClassification",
+    "GPTNeoXForTokenClassification",
+    "GPTNeoXModel",
+]
 
 Rotation = tuple[Tensor, Tensor]
 
@@ -189,6 +196,7 @@ class GPTNeoXLayer(nn.Module):
 class GPTNeoXPreTrainedModel(PreTrainedModel):
     config_class = GPTNeoXConfig
     base_model_prefix = "gpt_neox"
+    gpt_neox: GPTNeoXModel  # in the heads
     weight_rules = WeightRules(
         legacy={r"^embed_out\.": "lm_head."},
         saved={r"^lm_head\.": "embed_out."},
@@ -322,7 +330,7 @@ class GPTNeoXForCausalLM(GPTNeoXPreTrainedModel):
         )
 
 
-class GPTNeoXForSequenceClassification(GPTNeoXPreTrainedModel):
+class GPTNeoXForSequenceClassification(GPTNeoXPreTrainedModel, DecoderForSequenceClassification):
     """GPT-NeoX with a linear layer on each text's last token: one prediction a text.
 
     Example:
@@ -334,31 +342,34 @@ class GPTNeoXForSequenceClassification(GPTNeoXPreTrainedModel):
         torch.Size([1, 3])
     """
 
-    def __init__(self, config: GPTNeoXConfig) -> None:
-        super().__init__(config)
-        self.gpt_neox = GPTNeoXModel(config)
-        self.score = nn.Linear(config.hidden_size, config.num_labels, bias=False)
-        self.post_init()
+    backbone = GPTNeoXModel
 
-    def forward(
-        self,
-        input_ids: Tensor | None = None,
-        attention_mask: Tensor | None = None,
-        position_ids: Tensor | None = None,
-        inputs_embeds: Tensor | None = None,
-        past_key_values: KVCache | None = None,
-        labels: Tensor | None = None,
-        **options: Unpack[DecoderOptions],
-    ) -> SequenceClassifierOutputWithPast:
-        """As `GPTNeoXModel.forward`; `labels` as `config.problem_type` wants them, see `sequence_classification_loss`."""
-        out = self.gpt_neox(
-            input_ids, attention_mask, position_ids, inputs_embeds, past_key_values, return_dict=True, **options
-        )
-        logits = last_token_logits(self.score(out.last_hidden_state), input_ids, self.config)
-        return SequenceClassifierOutputWithPast(
-            loss=sequence_classification_loss(logits, labels, self.config),
-            logits=logits,
-            past_key_values=out.past_key_values,
-            hidden_states=out.hidden_states,
-            attentions=out.attentions,
-        )
+
+class GPTNeoXForTokenClassification(GPTNeoXPreTrainedModel, ForTokenClassification):
+    """GPT-NeoX with a linear layer on every token, which sees the tokens up to its own.
+
+    Example:
+        >>> import torch
+        >>> from notebook_kit import GPTNeoXConfig, GPTNeoXForTokenClassification
+        >>> size = {"hidden_size": 32, "num_hidden_layers": 1, "num_attention_heads": 4, "intermediate_size": 48, "vocab_size": 50}
+        >>> model = GPTNeoXForTokenClassification(GPTNeoXConfig(**size, num_labels=3))
+        >>> model(torch.tensor([[7, 17, 8]]), labels=torch.tensor([[0, 2, -100]])).logits.shape  # -100 does not count
+        torch.Size([1, 3, 3])
+    """
+
+    backbone = GPTNeoXModel
+
+
+class GPTNeoXForQuestionAnswering(GPTNeoXPreTrainedModel, ForQuestionAnswering):
+    """GPT-NeoX with two scores per token: does the answer start here, does it end here.
+
+    Example:
+        >>> import torch
+        >>> from notebook_kit import GPTNeoXConfig, GPTNeoXForQuestionAnswering
+        >>> size = {"hidden_size": 32, "num_hidden_layers": 1, "num_attention_heads": 4, "intermediate_size": 48, "vocab_size": 50}
+        >>> out = GPTNeoXForQuestionAnswering(GPTNeoXConfig(**size))(torch.tensor([[7, 17, 8, 9, 21]]))
+        >>> out.start_logits.shape, out.end_logits.shape
+        (torch.Size([1, 5]), torch.Size([1, 5]))
+    """
+
+    backbone = GPTNeoXModel

@@ -17,9 +17,10 @@ from notebook_kit.checkpoints.names import WeightRules
 from notebook_kit.errors import ConfigurationError
 from notebook_kit.nn.attention import AttentionSite, attend, causal_mask
 from notebook_kit.nn.base import PreTrainedModel
-from notebook_kit.nn.decoder import kept, last_token_logits
+from notebook_kit.nn.decoder import kept
 from notebook_kit.nn.encoder_decoder import DecoderOptions, decoder_cache
 from notebook_kit.nn.few_rows import one_row
+from notebook_kit.nn.heads import DecoderForSequenceClassification, ForQuestionAnswering, ForTokenClassification
 from notebook_kit.nn.layers import (
     activation,
     embed_tokens,
@@ -27,18 +28,24 @@ from notebook_kit.nn.layers import (
     merge_heads,
     run_layers,
 )
-from notebook_kit.nn.losses import next_token_loss, sequence_classification_loss
+from notebook_kit.nn.losses import next_token_loss
 from notebook_kit.nn.outputs import (
     BaseModelOutputWithPast,
     CausalLMOutputWithPast,
-    SequenceClassifierOutputWithPast,
 )
 from notebook_kit.nn.rotary import Rotary, RotaryConfig, rotate
 
 if TYPE_CHECKING:
     from notebook_kit.nn.cache import KVCache
 
-__all__ = ["LlamaConfig", "LlamaForCausalLM", "LlamaForSequenceClassification", "LlamaModel"]
+__all__ = [
+    "LlamaConfig",
+    "LlamaForCausalLM",
+    "LlamaForQuestionAnswering",
+    "LlamaForSequenceClassification",
+    "LlamaForTokenClassification",
+    "LlamaModel",
+]
 
 # Window (None for none) -> what `causal_mask` made of it.
 Masks = dict[int | None, tuple[Tensor | None, bool]]
@@ -235,6 +242,7 @@ class LlamaDecoderLayer(nn.Module):
 class LlamaPreTrainedModel(PreTrainedModel):
     config_class: ClassVar[Any] = LlamaConfig
     base_model_prefix = "model"
+    model: LlamaModel  # in the heads
     weight_rules = WeightRules(unused=(r"rotary_emb\.inv_freq$",))
 
     @torch.no_grad()
@@ -392,7 +400,7 @@ class LlamaForCausalLM(LlamaPreTrainedModel):
         )
 
 
-class LlamaForSequenceClassification(LlamaPreTrainedModel):
+class LlamaForSequenceClassification(LlamaPreTrainedModel, DecoderForSequenceClassification):
     """Llama with a linear layer on each text's last token: one prediction a text.
 
     Example:
@@ -406,31 +414,42 @@ class LlamaForSequenceClassification(LlamaPreTrainedModel):
 
     backbone: ClassVar[type[LlamaModel]] = LlamaModel
 
-    def __init__(self, config: LlamaConfig) -> None:
-        super().__init__(config)
-        self.model = self.backbone(config)
-        self.score = nn.Linear(config.hidden_size, config.num_labels, bias=False)
-        self.post_init()
 
-    def forward(
-        self,
-        input_ids: Tensor | None = None,
-        attention_mask: Tensor | None = None,
-        position_ids: Tensor | None = None,
-        past_key_values: KVCache | None = None,
-        inputs_embeds: Tensor | None = None,
-        labels: Tensor | None = None,
-        **options: Unpack[DecoderOptions],
-    ) -> SequenceClassifierOutputWithPast:
-        """As `LlamaModel.forward`; `labels` as `config.problem_type` wants them, see `sequence_classification_loss`."""
-        out = self.model(
-            input_ids, attention_mask, position_ids, past_key_values, inputs_embeds, return_dict=True, **options
-        )
-        logits = last_token_logits(self.score(out.last_hidden_state), input_ids, self.config)
-        return SequenceClassifierOutputWithPast(
-            loss=sequence_classification_loss(logits, labels, self.config),
-            logits=logits,
-            past_key_values=out.past_key_values,
-            hidden_states=out.hidden_states,
-            attentions=out.attentions,
-        )
+class LlamaForTokenClassification(LlamaPreTrainedModel, ForTokenClassification):
+    """Llama with a linear layer on every token, which sees the tokens up to its own.
+
+    Example:
+        >>> import torch
+        >>> from notebook_kit import LlamaConfig, LlamaForTokenClassification
+        >>> size = {"hidden_size": 32, "num_hidden_layers": 1, "num_attention_heads": 4, "num_key_value_heads": 2, "vocab_size": 50}
+        >>> model = LlamaForTokenClassification(LlamaConfig(**size, num_labels=3))
+        >>> model(torch.tensor([[7, 17, 8]]), labels=torch.tensor([[0, 2, -100]])).logits.shape  # -100 does not count
+        torch.Size([1, 3, 3])
+    """
+
+    backbone: ClassVar[type[LlamaModel]] = LlamaModel
+
+    def build_head(self, config: LlamaConfig) -> None:
+        self.dropout = self.classifier_dropout(config)
+        self.score = nn.Linear(config.hidden_size, config.num_labels)
+
+    def compute_logits(self, out) -> Tensor:
+        return self.score(self.dropout(out.last_hidden_state))
+
+
+class LlamaForQuestionAnswering(LlamaPreTrainedModel, ForQuestionAnswering):
+    """Llama with two scores per token: does the answer start here, does it end here.
+
+    Example:
+        >>> import torch
+        >>> from notebook_kit import LlamaConfig, LlamaForQuestionAnswering
+        >>> size = {"hidden_size": 32, "num_hidden_layers": 1, "num_attention_heads": 4, "num_key_value_heads": 2, "vocab_size": 50}
+        >>> out = LlamaForQuestionAnswering(LlamaConfig(**size))(torch.tensor([[7, 17, 8, 9, 21]]))
+        >>> out.start_logits.shape, out.end_logits.shape
+        (torch.Size([1, 5]), torch.Size([1, 5]))
+    """
+
+    backbone: ClassVar[type[LlamaModel]] = LlamaModel
+    base_model_prefix = "transformer"  # as its checkpoints have it, unlike those of the other heads
+    transformer: LlamaModel
+    weight_rules = replace(LlamaPreTrainedModel.weight_rules, legacy={r"^model\.": "transformer."})

@@ -7,9 +7,23 @@ from __future__ import annotations
 
 from typing import ClassVar
 
-from notebook_kit.models.llama import LlamaConfig, LlamaForCausalLM, LlamaForSequenceClassification, LlamaModel
+from notebook_kit.models.llama import (
+    LlamaConfig,
+    LlamaForCausalLM,
+    LlamaForQuestionAnswering,
+    LlamaForSequenceClassification,
+    LlamaForTokenClassification,
+    LlamaModel,
+)
 
-__all__ = ["MistralConfig", "MistralForCausalLM", "MistralForSequenceClassification", "MistralModel"]
+__all__ = [
+    "MistralConfig",
+    "MistralForCausalLM",
+    "MistralForQuestionAnswering",
+    "MistralForSequenceClassification",
+    "MistralForTokenClassification",
+    "MistralModel",
+]
 
 
 class MistralConfig(LlamaConfig):
@@ -80,3 +94,37 @@ class MistralForSequenceClassification(LlamaForSequenceClassification):
 
     config_class = MistralConfig
     backbone = MistralModel
+
+
+class MistralForTokenClassification(LlamaForTokenClassification):
+    """One prediction per token; see `LlamaForTokenClassification`.
+
+    Example:
+        >>> import torch
+        >>> from notebook_kit import MistralConfig, MistralForTokenClassification
+        >>> size = {"hidden_size": 32, "num_hidden_layers": 1, "num_attention_heads": 4, "num_key_value_heads": 2, "vocab_size": 50}
+        >>> model = MistralForTokenClassification(MistralConfig(**size, num_labels=3))
+        >>> model(torch.tensor([[7, 17, 8]]), labels=torch.tensor([[0, 2, -100]])).logits.shape  # -100 does not count
+        torch.Size([1, 3, 3])
+    """
+
+    config_class = MistralConfig
+    backbone = MistralModel
+
+
+class MistralForQuestionAnswering(LlamaForQuestionAnswering):
+    """Where the answer starts and ends; see `LlamaForQuestionAnswering`.
+
+    Example:
+        >>> import torch
+        >>> from notebook_kit import MistralConfig, MistralForQuestionAnswering
+        >>> size = {"hidden_size": 32, "num_hidden_layers": 1, "num_attention_heads": 4, "num_key_value_heads": 2, "vocab_size": 50}
+        >>> out = MistralForQuestionAnswering(MistralConfig(**size))(torch.tensor([[7, 17, 8, 9, 21]]))
+        >>> out.start_logits.shape, out.end_logits.shape
+        (torch.Size([1, 5]), torch.Size([1, 5]))
+    """
+
+    config_class = MistralConfig
+    backbone = MistralModel
+    base_model_prefix = "model"  # here as in the other heads, unlike in Llama
+    weight_rules = LlamaModel.weight_rules

@@ -7,9 +7,23 @@ from __future__ import annotations
 
 from typing import ClassVar
 
-from notebook_kit.models.llama import LlamaConfig, LlamaForCausalLM, LlamaForSequenceClassification, LlamaModel
+from notebook_kit.models.llama import (
+    LlamaConfig,
+    LlamaForCausalLM,
+    LlamaForQuestionAnswering,
+    LlamaForSequenceClassification,
+    LlamaForTokenClassification,
+    LlamaModel,
+)
 
-__all__ = ["Qwen2Config", "Qwen2ForCausalLM", "Qwen2ForSequenceClassification", "Qwen2Model"]
+__all__ = [
+    "Qwen2Config",
+    "Qwen2ForCausalLM",
+    "Qwen2ForQuestionAnswering",
+    "Qwen2ForSequenceClassification",
+    "Qwen2ForTokenClassification",
+    "Qwen2Model",
+]
 
 
 class Qwen2Config(LlamaConfig):
@@ -97,6 +111,38 @@ class Qwen2ForSequenceClassification(LlamaForSequenceClassification):
         >>> model = Qwen2ForSequenceClassification(Qwen2Config(**size, num_labels=3))
         >>> model(torch.tensor([[7, 17, 8]])).logits.shape
         torch.Size([1, 3])
+    """
+
+    config_class = Qwen2Config
+    backbone = Qwen2Model
+
+
+class Qwen2ForTokenClassification(LlamaForTokenClassification):
+    """One prediction per token; see `LlamaForTokenClassification`.
+
+    Example:
+        >>> import torch
+        >>> from notebook_kit import Qwen2Config, Qwen2ForTokenClassification
+        >>> size = {"hidden_size": 32, "num_hidden_layers": 1, "num_attention_heads": 4, "num_key_value_heads": 2, "vocab_size": 50}
+        >>> model = Qwen2ForTokenClassification(Qwen2Config(**size, num_labels=3))
+        >>> model(torch.tensor([[7, 17, 8]]), labels=torch.tensor([[0, 2, -100]])).logits.shape  # -100 does not count
+        torch.Size([1, 3, 3])
+    """
+
+    config_class = Qwen2Config
+    backbone = Qwen2Model
+
+
+class Qwen2ForQuestionAnswering(LlamaForQuestionAnswering):
+    """Where the answer starts and ends; see `LlamaForQuestionAnswering`.
+
+    Example:
+        >>> import torch
+        >>> from notebook_kit import Qwen2Config, Qwen2ForQuestionAnswering
+        >>> size = {"hidden_size": 32, "num_hidden_layers": 1, "num_attention_heads": 4, "num_key_value_heads": 2, "vocab_size": 50}
+        >>> out = Qwen2ForQuestionAnswering(Qwen2Config(**size))(torch.tensor([[7, 17, 8, 9, 21]]))
+        >>> out.start_logits.shape, out.end_logits.shape
+        (torch.Size([1, 5]), torch.Size([1, 5]))
     """
 
     config_class = Qwen2Config

@@ -7,9 +7,23 @@ from __future__ import annotations
 
 from typing import ClassVar
 
-from notebook_kit.models.llama import LlamaConfig, LlamaForCausalLM, LlamaForSequenceClassification, LlamaModel
+from notebook_kit.models.llama import (
+    LlamaConfig,
+    LlamaForCausalLM,
+    LlamaForQuestionAnswering,
+    LlamaForSequenceClassification,
+    LlamaForTokenClassification,
+    LlamaModel,
+)
 
-__all__ = ["Qwen3Config", "Qwen3ForCausalLM", "Qwen3ForSequenceClassification", "Qwen3Model"]
+__all__ = [
+    "Qwen3Config",
+    "Qwen3ForCausalLM",
+    "Qwen3ForQuestionAnswering",
+    "Qwen3ForSequenceClassification",
+    "Qwen3ForTokenClassification",
+    "Qwen3Model",
+]
 
 
 class Qwen3Config(LlamaConfig):
@@ -90,6 +104,38 @@ class Qwen3ForSequenceClassification(LlamaForSequenceClassification):
         >>> model = Qwen3ForSequenceClassification(Qwen3Config(**size, num_labels=3))
         >>> model(torch.tensor([[7, 17, 8]])).logits.shape
         torch.Size([1, 3])
+    """
+
+    config_class = Qwen3Config
+    backbone = Qwen3Model
+
+
+class Qwen3ForTokenClassification(LlamaForTokenClassification):
+    """One prediction per token; see `LlamaForTokenClassification`.
+
+    Example:
+        >>> import torch
+        >>> from notebook_kit import Qwen3Config, Qwen3ForTokenClassification
+        >>> size = {"hidden_size": 32, "num_hidden_layers": 1, "num_attention_heads": 4, "num_key_value_heads": 2, "vocab_size": 50}
+        >>> model = Qwen3ForTokenClassification(Qwen3Config(**size, num_labels=3))
+        >>> model(torch.tensor([[7, 17, 8]]), labels=torch.tensor([[0, 2, -100]])).logits.shape  # -100 does not count
+        torch.Size([1, 3, 3])
+    """
+
+    config_class = Qwen3Config
+    backbone = Qwen3Model
+
+
+class Qwen3ForQuestionAnswering(LlamaForQuestionAnswering):
+    """Where the answer starts and ends; see `LlamaForQuestionAnswering`.
+
+    Example:
+        >>> import torch
+        >>> from notebook_kit import Qwen3Config, Qwen3ForQuestionAnswering
+        >>> size = {"hidden_size": 32, "num_hidden_layers": 1, "num_attention_heads": 4, "num_key_value_heads": 2, "vocab_size": 50}
+        >>> out = Qwen3ForQuestionAnswering(Qwen3Config(**size))(torch.tensor([[7, 17, 8, 9, 21]]))
+        >>> out.start_logits.shape, out.end_logits.shape
+        (torch.Size([1, 5]), torch.Size([1, 5]))
     """
 
     config_class = Qwen3Config

@@ -8,9 +8,23 @@ from __future__ import annotations
 from typing import ClassVar
 
 from notebook_kit.errors import ConfigurationError
-from notebook_kit.models.llama import LlamaConfig, LlamaForCausalLM, LlamaForSequenceClassification, LlamaModel
+from notebook_kit.models.llama import (
+    LlamaConfig,
+    LlamaForCausalLM,
+    LlamaForQuestionAnswering,
+    LlamaForSequenceClassification,
+    LlamaForTokenClassification,
+    LlamaModel,
+)
 
-__all__ = ["SmolLM3Config", "SmolLM3ForCausalLM", "SmolLM3ForSequenceClassification", "SmolLM3Model"]
+__all__ = [
+    "SmolLM3Config",
+    "SmolLM3ForCausalLM",
+    "SmolLM3ForQuestionAnswering",
+    "SmolLM3ForSequenceClassification",
+    "SmolLM3ForTokenClassification",
+    "SmolLM3Model",
+]
 
 
 class SmolLM3Config(LlamaConfig):
@@ -111,6 +125,38 @@ class SmolLM3ForSequenceClassification(LlamaForSequenceClassification):
         >>> model = SmolLM3ForSequenceClassification(SmolLM3Config(**size, num_labels=3))
         >>> model(torch.tensor([[7, 17, 8]])).logits.shape
         torch.Size([1, 3])
+    """
+
+    config_class = SmolLM3Config
+    backbone = SmolLM3Model
+
+
+class SmolLM3ForTokenClassification(LlamaForTokenClassification):
+    """One prediction per token; see `LlamaForTokenClassification`.
+
+    Example:
+        >>> import torch
+        >>> from notebook_kit import SmolLM3Config, SmolLM3ForTokenClassification
+        >>> size = {"hidden_size": 32, "num_hidden_layers": 1, "num_attention_heads": 4, "num_key_value_heads": 2, "vocab_size": 50}
+        >>> model = SmolLM3ForTokenClassification(SmolLM3Config(**size, num_labels=3))
+        >>> model(torch.tensor([[7, 17, 8]]), labels=torch.tensor([[0, 2, -100]])).logits.shape  # -100 does not count
+        torch.Size([1, 3, 3])
+    """
+
+    config_class = SmolLM3Config
+    backbone = SmolLM3Model
+
+
+class SmolLM3ForQuestionAnswering(LlamaForQuestionAnswering):
+    """Where the answer starts and ends; see `LlamaForQuestionAnswering`.
+
+    Example:
+        >>> import torch
+        >>> from notebook_kit import SmolLM3Config, SmolLM3ForQuestionAnswering
+        >>> size = {"hidden_size": 32, "num_hidden_layers": 1, "num_attention_heads": 4, "num_key_value_heads": 2, "vocab_size": 50}
+        >>> out = SmolLM3ForQuestionAnswering(SmolLM3Config(**size))(torch.tensor([[7, 17, 8, 9, 21]]))
+        >>> out.start_logits.shape, out.end_logits.shape
+        (torch.Size([1, 5]), torch.Size([1, 5]))
     """
 
     config_class = SmolLM3Config

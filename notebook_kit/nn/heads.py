@@ -26,6 +26,7 @@ from torch import Tensor, nn
 
 from notebook_kit.errors import InputError
 from notebook_kit.nn.base import PreTrainedModel
+from notebook_kit.nn.decoder import last_token_logits
 from notebook_kit.nn.layers import ACTIVATIONS
 from notebook_kit.nn.losses import cross_entropy, question_answering_loss, sequence_classification_loss
 from notebook_kit.nn.outputs import (
@@ -34,11 +35,13 @@ from notebook_kit.nn.outputs import (
     MultipleChoiceModelOutput,
     QuestionAnsweringModelOutput,
     SequenceClassifierOutput,
+    SequenceClassifierOutputWithPast,
     TokenClassifierOutput,
 )
 
 __all__ = [
     "ClassificationHead",
+    "DecoderForSequenceClassification",
     "FirstTokenForSequenceClassification",
     "FirstTokenHead",
     "ForMaskedLM",
@@ -74,7 +77,7 @@ class Head(PreTrainedModel):
     takes_cache: ClassVar[bool] = False
     returns_cache: ClassVar[bool] = False
     labels_after: ClassVar[str | None] = None
-    dropout_fields: ClassVar[tuple[str, ...]] = ("classifier_dropout", "hidden_dropout_prob")
+    dropout_fields: ClassVar[tuple[str, ...]] = ("classifier_dropout", "hidden_dropout", "hidden_dropout_prob")
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)
@@ -284,6 +287,30 @@ class ForMultipleChoice(PooledHead):
                     )
                 return given.shape[1]
         return 1  # the backbone raises the error for a call without input
+
+
+class DecoderForSequenceClassification(Head):
+    """One prediction per text, from its last token: a decoder's only state that has seen the whole text."""
+
+    returns_cache = True
+
+    def build_head(self, config: Any) -> None:
+        self.score = nn.Linear(config.hidden_size, config.num_labels, bias=False)
+
+    def forward(self, *, labels: Tensor | None = None, **inputs: Any) -> SequenceClassifierOutputWithPast:
+        """As the backbone's `forward`, with a prediction per text.
+
+        Args:
+            labels: What `config.problem_type` asks for, see `sequence_classification_loss`.
+            **inputs: As the backbone takes them.
+
+        Raises:
+            InputError: If there are several texts, and `config.pad_token_id` is None.
+        """
+        out = self.run_backbone(**inputs)
+        logits = last_token_logits(self.score(out.last_hidden_state), inputs.get("input_ids"), self.config)
+        loss = sequence_classification_loss(logits, labels, self.config)
+        return join_output(SequenceClassifierOutputWithPast, out, loss=loss, logits=logits)
 
 
 # Heads on each token ---------------------------------------------------------------------------------------------------

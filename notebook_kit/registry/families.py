@@ -48,10 +48,13 @@ ENCODER = {
 DECODER = {
     "AutoModel": "Model",
     "AutoModelForCausalLM": "ForCausalLM",
+    "AutoModelForQuestionAnswering": "ForQuestionAnswering",
     "AutoModelForSequenceClassification": "ForSequenceClassification",
+    "AutoModelForTokenClassification": "ForTokenClassification",
 }
 ENCODER_DECODER = {"AutoModel": "Model", "AutoModelForSeq2SeqLM": "ForConditionalGeneration"}
 
+_GEMMA = {auto: suffix for auto, suffix in DECODER.items() if auto != "AutoModelForQuestionAnswering"}
 _PRE_TRAINED = {**ENCODER, "AutoModelForPreTraining": "ForPreTraining"}
 _BERT = {**_PRE_TRAINED, "AutoModelForNextSentencePrediction": "ForNextSentencePrediction"}
 _BART = {**ENCODER_DECODER, "AutoModelForSequenceClassification": "ForSequenceClassification"}
@@ -63,7 +66,7 @@ FAMILIES: dict[str, Family] = {
     "camembert": Family("camembert", "Camembert", ENCODER),
     "distilbert": Family("distilbert", "DistilBert", ENCODER),
     "electra": Family("electra", "Electra", _PRE_TRAINED),
-    "gemma": Family("gemma", "Gemma", DECODER),
+    "gemma": Family("gemma", "Gemma", _GEMMA),
     "gpt2": Family("gpt2", "GPT2", {**DECODER, "AutoModelForCausalLM": "LMHeadModel"}),
     "gpt_neox": Family("gpt_neox", "GPTNeoX", DECODER),
     "llama": Family("llama", "Llama", DECODER),

@@ -102,6 +102,10 @@ def reference_model(model_type: str, name: str, seed: int = 0, **edits: Any) -> 
     if name.endswith("ForQuestionAnswering") or name == "AlbertForPreTraining":
         edits["num_labels"] = 2  # start and end; in order or swapped
     config = reference_class.config_class(**tiny_fields(model_type, **edits))
+    if name.endswith("ForTokenClassification"):
+        config.classifier_dropout = (
+            0.0  # a note beside the fields of a decoder's configuration, which is 0.1 unless given
+        )
     model = reference_class._from_config(config, attn_implementation="eager").eval()
     randomize(model, seed)
     return model
