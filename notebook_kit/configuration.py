@@ -16,12 +16,12 @@ import copy
 import dataclasses
 import json
 import os
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, TypeVar, dataclass_transform
 
 from notebook_kit.errors import ConfigurationError, near_matches
 from notebook_kit.files import read_json, write_text
-from notebook_kit.hub import HUB_OPTIONS, Source, locate
+from notebook_kit.hub import Source, locate, take_hub_options
+from notebook_kit.hub.saving import PushToHub, folder_to_save
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -47,7 +47,7 @@ def read_config_file(source: Source) -> dict[str, Any]:
 
 
 @dataclass_transform(kw_only_default=True)
-class PretrainedConfig:
+class PretrainedConfig(PushToHub):
     """The settings of a model: the base of every family's configuration.
 
     Args:
@@ -247,8 +247,7 @@ class PretrainedConfig:
             CheckpointError: If its `config.json` is missing or damaged.
             ConfigurationError: If an edit names no field, or the checkpoint is of another family.
         """
-        options = {name: kwargs.pop(name) for name in list(kwargs) if name in HUB_OPTIONS}
-        source = locate(name_or_path, **options)
+        source = locate(name_or_path, **take_hub_options(kwargs))
         values = read_config_file(source)
         found = values.get("model_type")
         if cls.model_type and found and found != cls.model_type:
@@ -289,13 +288,8 @@ class PretrainedConfig:
             folder: Where to write.
             push_to_hub: Also upload the folder; `push_options` go to `notebook_kit.hub.push_folder`.
         """
-        folder = Path(folder)
-        folder.mkdir(parents=True, exist_ok=True)
-        write_text(folder / CONFIG_NAME, self.to_json_string())
-        if push_to_hub:
-            from notebook_kit.hub import push_folder
-
-            push_folder(folder, push_options.pop("repo_id", folder.name), **push_options)
+        with folder_to_save(folder, push_to_hub, push_options) as target:
+            write_text(target / CONFIG_NAME, self.to_json_string())
 
     # Everyday Python ---------------------------------------------------------------------------------------------
 

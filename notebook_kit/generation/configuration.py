@@ -7,12 +7,12 @@ import dataclasses
 import json
 import os
 from collections.abc import Mapping
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from notebook_kit.errors import ConfigurationError, near_matches
-from notebook_kit.files import read_json
-from notebook_kit.hub import HUB_OPTIONS, Source, locate
+from notebook_kit.files import read_json, write_text
+from notebook_kit.hub import Source, locate, take_hub_options
+from notebook_kit.hub.saving import PushToHub, folder_to_save
 
 if TYPE_CHECKING:
     from notebook_kit.configuration import PretrainedConfig
@@ -57,7 +57,7 @@ BEAMS_ONLY = ("early_stopping", "length_penalty", "num_beam_groups", "diversity_
 
 
 @dataclasses.dataclass(init=False, repr=False)
-class GenerationConfig:
+class GenerationConfig(PushToHub):
     """How tokens are generated. A setting that is None is not said: the model's own config, then the default decides.
 
     Length:
@@ -299,8 +299,7 @@ class GenerationConfig:
             CheckpointError: If the file is missing or damaged.
             ConfigurationError: If an edit names no setting, or a value cannot be.
         """
-        options = {name: kwargs.pop(name) for name in list(kwargs) if name in HUB_OPTIONS}
-        source = locate(name_or_path, **options)
+        source = locate(name_or_path, **take_hub_options(kwargs))
         path = source.require(GENERATION_CONFIG_NAME, why="It says how the checkpoint is meant to generate.")
         return cls.from_dict(read_json(path), **kwargs)
 
@@ -336,15 +335,8 @@ class GenerationConfig:
             folder: Where to write.
             push_to_hub: Also upload the folder; `push_options` go to `notebook_kit.hub.push_folder`.
         """
-        from notebook_kit.files import write_text
-
-        folder = Path(folder)
-        folder.mkdir(parents=True, exist_ok=True)
-        write_text(folder / GENERATION_CONFIG_NAME, self.to_json_string())
-        if push_to_hub:
-            from notebook_kit.hub import push_folder
-
-            push_folder(folder, push_options.pop("repo_id", folder.name), **push_options)
+        with folder_to_save(folder, push_to_hub, push_options) as target:
+            write_text(target / GENERATION_CONFIG_NAME, self.to_json_string())
 
     def __eq__(self, other: object) -> bool:
         return isinstance(other, GenerationConfig) and self.to_dict() == other.to_dict()

@@ -12,7 +12,16 @@ Example:
 from __future__ import annotations
 
 from notebook_kit.hub.cache import cache_folder, cached_models, is_offline
-from notebook_kit.hub.push import push_folder
-from notebook_kit.hub.source import HUB_OPTIONS, Source, locate
+from notebook_kit.hub.saving import push_folder
+from notebook_kit.hub.source import HUB_OPTIONS, Source, locate, take_hub_options
 
-__all__ = ["HUB_OPTIONS", "Source", "cache_folder", "cached_models", "is_offline", "locate", "push_folder"]
+__all__ = [
+    "HUB_OPTIONS",
+    "Source",
+    "cache_folder",
+    "cached_models",
+    "is_offline",
+    "locate",
+    "push_folder",
+    "take_hub_options",
+]

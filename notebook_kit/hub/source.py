@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import re
 from pathlib import Path, PurePosixPath, PureWindowsPath
-from typing import Literal
+from typing import Any, Literal
 
 from notebook_kit import zoo
 from notebook_kit.errors import (
@@ -21,16 +21,27 @@ from notebook_kit.errors import (
 from notebook_kit.hub.cache import CachedRepo, cached_models, is_offline
 from notebook_kit.hub.client import Client, Token
 
-__all__ = ["HUB_OPTIONS", "Source", "locate"]
+__all__ = ["HUB_OPTIONS", "Source", "locate", "take_hub_options"]
 
 HUB_OPTIONS = frozenset({"revision", "token", "cache_dir", "local_files_only", "force_download", "subfolder"})
-"""The keyword arguments of `locate`, so that a `from_pretrained` can tell them from its own."""
+"""The keyword arguments of `locate`."""
 
 Kind = Literal["folder", "zoo", "cache", "hub"]
 
 _REPO_ID = re.compile(r"[A-Za-z0-9_][\w.\-]*(/[\w.\-]+)?", re.ASCII)
 _ADDRESS = re.compile(r"(?:https?://)?(?:www\.)?(?:huggingface\.co|hf\.co)/([\w.\-]+(?:/[\w.\-]+)?)")
 _NEVER_IN_REPO_ID = re.compile(r"--|\.\.|(\.git|-|\.)$")
+
+
+def take_hub_options(options: dict[str, Any]) -> dict[str, Any]:
+    """Move the keyword arguments of `locate` out of those that a `from_pretrained` was called with.
+
+    Example:
+        >>> given = {"revision": "main", "num_labels": 3}
+        >>> take_hub_options(given), given
+        ({'revision': 'main'}, {'num_labels': 3})
+    """
+    return {name: options.pop(name) for name in HUB_OPTIONS & options.keys()}
 
 
 def locate(

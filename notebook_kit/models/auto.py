@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from notebook_kit.configuration import PretrainedConfig, read_config_file
 from notebook_kit.errors import ConfigurationError, InputError, UnknownArchitectureError, near_matches
-from notebook_kit.hub import HUB_OPTIONS, Source, locate
+from notebook_kit.hub import Source, locate, take_hub_options
 from notebook_kit.registry.families import FAMILIES
 
 if TYPE_CHECKING:
@@ -87,9 +87,8 @@ class AutoConfig:
             UnknownArchitectureError: If notebook_kit does not have the architecture, or it lives in the repository's
                 own Python files, which are never run.
         """
-        options = {name: kwargs.pop(name) for name in list(kwargs) if name in HUB_OPTIONS}
         kwargs.pop("trust_remote_code", None)
-        source = locate(name_or_path, **options)
+        source = locate(name_or_path, **take_hub_options(kwargs))
         values = read_config_file(source)
         model_type = values.get("model_type")
         if model_type not in FAMILIES and "auto_map" in values:
@@ -153,8 +152,7 @@ class _AutoModel:
         cls, name_or_path: str | os.PathLike | Source, *, config: PretrainedConfig | None = None, **kwargs: Any
     ) -> PreTrainedModel:
         """Load a checkpoint with this head; see `PreTrainedModel.from_pretrained` for arguments and errors."""
-        options = {name: kwargs.pop(name) for name in list(kwargs) if name in HUB_OPTIONS}
-        source = locate(name_or_path, **options)
+        source = locate(name_or_path, **take_hub_options(kwargs))
         if config is None:
             config = AutoConfig.from_pretrained(source)
         return cls.model_class(config).from_pretrained(source, config=config, **kwargs)

@@ -11,7 +11,6 @@ import inspect
 import os
 import warnings
 from collections.abc import Callable, Mapping
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
 
 import torch
@@ -22,7 +21,8 @@ from notebook_kit.checkpoints.names import WeightRules, plan_loading
 from notebook_kit.checkpoints.weights import Weights, open_weights, save_weights
 from notebook_kit.configuration import PretrainedConfig
 from notebook_kit.errors import ConfigurationError, InputError, NotebookKitWarning
-from notebook_kit.hub import HUB_OPTIONS, Source, locate
+from notebook_kit.hub import Source, locate, take_hub_options
+from notebook_kit.hub.saving import PushToHub, folder_to_save
 from notebook_kit.nn.placement import choose_dtype, device_of_map
 
 if TYPE_CHECKING:
@@ -36,7 +36,7 @@ Model = TypeVar("Model", bound="PreTrainedModel")
 ACCEPTED = {"low_cpu_mem_usage", "use_safetensors", "trust_remote_code", "attn_implementation", "from_pt", "framework"}
 
 
-class PreTrainedModel(nn.Module):
+class PreTrainedModel(nn.Module, PushToHub):
     """A model that loads from and saves to the Hub's checkpoint format.
 
     A family subclasses it once to say what its checkpoints are like, and then once for its backbone and each head.
@@ -344,7 +344,7 @@ class PreTrainedModel(nn.Module):
             CheckpointError: If weights are missing, damaged, or do not fit the configuration.
             ConfigurationError: If an edit names no field.
         """
-        options = {name: kwargs.pop(name) for name in list(kwargs) if name in HUB_OPTIONS}
+        options = take_hub_options(kwargs)
         dtype = kwargs.pop("torch_dtype", None) if dtype is None else dtype
         if kwargs.pop("from_tf", False) or kwargs.pop("from_flax", False):
             raise InputError(
@@ -455,31 +455,12 @@ class PreTrainedModel(nn.Module):
         names = self.weight_rules.stored_names(weights, self.config.tie_word_embeddings)
         self.config.architectures = [type(self).__name__]
         self.config.dtype = str(self.dtype).removeprefix("torch.")
-        folder = Path(folder)
-        folder.mkdir(parents=True, exist_ok=True)
-        save_weights({stored: weights[name] for name, stored in names.items()}, folder, max_shard_size=max_shard_size)
-        self.config.save_pretrained(folder)
-        if self.can_generate():
-            self.generation_config.save_pretrained(folder)
-        if push_to_hub:
-            from notebook_kit.hub import push_folder
-
-            push_folder(folder, push_options.pop("repo_id", folder.name), **push_options)
-
-    def push_to_hub(self, repo_id: str, **options: Any) -> Any:
-        """Upload the model to the Hub as `repo_id`.
-
-        Args:
-            repo_id: `"user/name"`.
-            **options: `token`, `private`, `commit_message`, `revision`, as `notebook_kit.hub.push_folder` takes them.
-        """
-        import tempfile
-
-        from notebook_kit.hub import push_folder
-
-        with tempfile.TemporaryDirectory() as folder:
-            self.save_pretrained(folder)
-            return push_folder(folder, repo_id, **options)
+        with folder_to_save(folder, push_to_hub, push_options) as target:
+            tensors = {stored: weights[name] for name, stored in names.items()}
+            save_weights(tensors, target, max_shard_size=max_shard_size)
+            self.config.save_pretrained(target)
+            if self.can_generate():
+                self.generation_config.save_pretrained(target)
 
 
 class _NothingDrawn(TorchFunctionMode):

@@ -9,6 +9,7 @@ from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 from notebook_kit.errors import HubError, InputError, NotebookKitError
+from notebook_kit.hub import take_hub_options
 from notebook_kit.hub.card import Card, read_card
 from notebook_kit.hub.client import Client
 from notebook_kit.registry.tasks import TASKS, get_supported_tasks, task_name, task_of
@@ -92,10 +93,7 @@ def pipeline(
     name = None if task is None else task_name(task)
     if dtype is None:
         dtype = torch_dtype
-    from notebook_kit.hub import HUB_OPTIONS
-
-    options = {key: kwargs.pop(key) for key in list(kwargs) if key in HUB_OPTIONS}
-    options |= {"revision": revision, "token": token}
+    options = {**take_hub_options(kwargs), "revision": revision, "token": token}
     loading = dict(model_kwargs or {})
     if "torch_dtype" in loading:
         loading.setdefault("dtype", loading.pop("torch_dtype"))

@@ -14,15 +14,13 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from notebook_kit.errors import InputError
+from notebook_kit.hub import Source, locate, take_hub_options
 from notebook_kit.processing.text import loading
 from notebook_kit.processing.text.batch_encoding import BatchEncoding, CharSpan, TokenSpan
 from notebook_kit.processing.text.tokenizer import PreTrainedTokenizerFast
-
-if TYPE_CHECKING:
-    from notebook_kit.hub import Source
 
 __all__ = ["AutoTokenizer", "BatchEncoding", "CharSpan", "PreTrainedTokenizerFast", "TokenSpan"]
 
@@ -72,10 +70,8 @@ class AutoTokenizer:
 
 def load(cls: type[PreTrainedTokenizerFast], name_or_path: Any, options: dict[str, Any]) -> PreTrainedTokenizerFast:
     """Build a tokenizer of class `cls` from a checkpoint."""
-    from notebook_kit.hub import HUB_OPTIONS, locate
-
     options = dict(options)
-    where = {key: options.pop(key) for key in list(options) if key in HUB_OPTIONS}
+    where = take_hub_options(options)
     for ignored in ("use_fast", "trust_remote_code", "config", "from_slow", "tokenizer_type", "resume_download"):
         options.pop(ignored, None)
     loading.check_options(options)

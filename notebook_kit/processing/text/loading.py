@@ -11,6 +11,7 @@ from tokenizers import AddedToken, Tokenizer, models, processors
 
 from notebook_kit.errors import CheckpointError, InputError, UnknownArchitectureError, near_matches
 from notebook_kit.files import damaged, read_json
+from notebook_kit.hub import HUB_OPTIONS
 from notebook_kit.processing.text.families import (
     FAMILIES,
     MODEL_TYPES,
@@ -44,7 +45,6 @@ _NOT_OPTIONS = (
     "processor_class",
     "files_loaded",
 )
-_HUB_OPTIONS = ("revision", "token", "cache_dir", "local_files_only", "force_download", "subfolder")
 _SENTENCEPIECE_NAMES = ("sentencepiece.bpe.model", "spiece.model", "tokenizer.model", "spm.model")
 
 
@@ -372,7 +372,7 @@ def check_options(options: Mapping[str, Any]) -> None:
     for name in options:
         if name not in _OPTIONS and not name.endswith("_token"):
             raise InputError(
-                f"A tokenizer has no option {name!r}. {near_matches(name, [*_OPTIONS, *ROLES, *_HUB_OPTIONS])}".rstrip(),
+                f"A tokenizer has no option {name!r}. {near_matches(name, [*_OPTIONS, *ROLES, *HUB_OPTIONS])}".rstrip(),
                 next_step="Check the spelling; special tokens are given by role, such as pad_token='[PAD]'.",
             )
 

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 from tokenizers import AddedToken, Encoding, Tokenizer
 
 from notebook_kit.errors import InputError, NotebookKitWarning, near_matches
+from notebook_kit.hub.saving import PushToHub, folder_to_save
 from notebook_kit.processing.padding import check_side, pad_inputs
 from notebook_kit.processing.text import loading
 from notebook_kit.processing.text.batch_encoding import BatchEncoding
@@ -37,7 +38,7 @@ __all__ = ["PreTrainedTokenizerFast"]
 _UNLIMITED = int(1e30)  # what the Hub's configs write for "no limit"
 
 
-class PreTrainedTokenizerFast(Vocabulary, ChatTemplates):
+class PreTrainedTokenizerFast(Vocabulary, ChatTemplates, PushToHub):
     """A tokenizer with everything a model needs from text: ids, masks, padding, truncation, and the way back.
 
     Usually loaded with `AutoTokenizer.from_pretrained`. Calls leave no trace: padding and truncation are stated by each
@@ -566,23 +567,10 @@ class PreTrainedTokenizerFast(Vocabulary, ChatTemplates):
         from notebook_kit.processing.text.saving import save
 
         options.pop("legacy_format", None)
-        written = save(self, Path(save_directory), options.pop("filename_prefix", None))
-        if push_to_hub:
-            from notebook_kit.hub import push_folder
-
-            push_folder(save_directory, options.pop("repo_id", Path(save_directory).name), **options)
-        return tuple(map(str, written))
+        prefix = options.pop("filename_prefix", None)
+        with folder_to_save(save_directory, push_to_hub, options) as folder:
+            return tuple(map(str, save(self, folder, prefix)))
 
     def vocabulary_files(self) -> Mapping[str, bytes]:
         """Files that are saved in place of tokenizer.json, where that cannot hold the whole."""
         return {}
-
-    def push_to_hub(self, repo_id: str, **options: Any) -> Any:
-        """Upload the tokenizer's files to a repository on the Hub; options as `notebook_kit.hub.push_folder`."""
-        import tempfile
-
-        from notebook_kit.hub import push_folder
-
-        with tempfile.TemporaryDirectory() as folder:
-            self.save_pretrained(folder)
-            return push_folder(folder, repo_id, **options)

@@ -1,9 +1,10 @@
-"""From a folder on this machine to a repository on the Hub."""
+"""From an object to a folder, and from a folder to a repository on the Hub: `save_pretrained` and `push_to_hub`."""
 
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +12,54 @@ from notebook_kit.errors import HubError, HubUnreachableError, InputError, RepoN
 from notebook_kit.hub.cache import is_offline
 from notebook_kit.hub.client import Client, Token
 
-__all__ = ["push_folder"]
+__all__ = ["PushToHub", "folder_to_save", "push_folder"]
+
+
+class PushToHub:
+    """What everything with a `save_pretrained` has: `push_to_hub`.
+
+    A class defines `save_pretrained(folder, push_to_hub=False, **push_options)` and writes its files in the block of
+    `folder_to_save`.
+    """
+
+    def push_to_hub(self, repo_id: str, **options: Any) -> Any:
+        """Save to a temporary folder and upload that to a repository on the Hub.
+
+        Args:
+            repo_id: "owner/name", or "name" for a repository of your account. It is created if there is none.
+            **options: `token`, `private`, `commit_message`, `revision`, ..., as `notebook_kit.hub.push_folder` takes them.
+
+        Returns:
+            What `push_folder` returns: the commit.
+        """
+        import tempfile  # loads half a dozen modules that loading a checkpoint does not need
+
+        with tempfile.TemporaryDirectory() as folder:
+            self.save_pretrained(folder)  # type: ignore[attr-defined]
+            return push_folder(folder, repo_id, **options)
+
+
+@contextmanager
+def folder_to_save(
+    folder: str | os.PathLike[str], push_to_hub: bool = False, push_options: Mapping[str, Any] | None = None
+) -> Iterator[Path]:
+    """The folder for the files of a `save_pretrained`: created before the block and, if asked for, uploaded after it.
+
+    Args:
+        folder: Where the files go.
+        push_to_hub: Whether to upload the folder.
+        push_options: For `push_folder`; without a `repo_id`, the folder's name is the repository's.
+
+    Example:
+        >>> import tempfile
+        >>> with folder_to_save(tempfile.mkdtemp() + "/new") as folder:
+        ...     _ = (folder / "config.json").write_text("{}")
+    """
+    folder = Path(folder).expanduser()
+    folder.mkdir(parents=True, exist_ok=True)
+    yield folder
+    if push_to_hub:
+        push_folder(folder, **{"repo_id": folder.name, **(push_options or {})})
 
 
 def push_folder(

@@ -1,13 +1,15 @@
-"""From a folder to a repository on the Hub, through the real client."""
+"""From an object to a folder, and from a folder to a repository on the Hub, through the real client."""
 
 from __future__ import annotations
 
 import pytest
 import torch
 
+from notebook_kit import BertConfig, GenerationConfig
 from notebook_kit.checkpoints.weights import open_weights, save_weights
 from notebook_kit.errors import HubError, HubUnreachableError, InputError
 from notebook_kit.hub import locate, push_folder
+from notebook_kit.hub.saving import folder_to_save
 
 TOKEN = "hf_SECRETsecretSECRET"
 
@@ -107,3 +109,20 @@ def test_leaving_files_out(hub, folder):
     (folder / "checkpoint-500" / "optimizer.pt").write_bytes(b"state")
     push_folder(folder, "me/model", token=TOKEN, ignore_patterns=["checkpoint-*/*"])
     assert not any("checkpoint" in name for name in hub.files("me/model"))
+
+
+def test_whatever_is_saved_can_be_pushed(hub, tmp_path):
+    hub.users[TOKEN] = "me"
+    config, generation = BertConfig(hidden_size=48), GenerationConfig(max_new_tokens=7)
+    config.push_to_hub("me/config", token=TOKEN)
+    generation.save_pretrained(tmp_path / "made" / "writer", push_to_hub=True, token=TOKEN)  # named as the folder
+    assert BertConfig.from_pretrained("me/config") == config
+    assert GenerationConfig.from_pretrained("me/writer") == generation
+    config.save_pretrained(tmp_path / "made" / "writer", push_to_hub=True, repo_id="me/both", token=TOKEN)
+    assert set(hub.files("me/both")) == {".gitattributes", "config.json", "generation_config.json"}
+
+
+def test_what_fails_while_saving_is_not_pushed(hub, tmp_path):
+    with pytest.raises(RuntimeError, match="disk"), folder_to_save(tmp_path, True, {"repo_id": "me/half"}):
+        raise RuntimeError("disk")
+    assert "me/half" not in hub.repositories
