@@ -74,14 +74,50 @@ _HOMES = {
         "models.albert",
     ),
     **dict.fromkeys(
-        ["BartConfig", "BartForConditionalGeneration", "BartForSequenceClassification", "BartModel"], "models.bart"
+        [
+            "BartConfig",
+            "BartForConditionalGeneration",
+            "BartForQuestionAnswering",
+            "BartForSequenceClassification",
+            "BartModel",
+        ],
+        "models.bart",
     ),
     **dict.fromkeys(
-        ["MBartConfig", "MBartForConditionalGeneration", "MBartForSequenceClassification", "MBartModel"], "models.mbart"
+        [
+            "MBartConfig",
+            "MBartForConditionalGeneration",
+            "MBartForQuestionAnswering",
+            "MBartForSequenceClassification",
+            "MBartModel",
+        ],
+        "models.mbart",
     ),
     **dict.fromkeys(["MarianConfig", "MarianMTModel", "MarianModel"], "models.marian"),
-    **dict.fromkeys(["T5Config", "T5EncoderModel", "T5ForConditionalGeneration", "T5Model"], "models.t5"),
-    **dict.fromkeys(["MT5Config", "MT5EncoderModel", "MT5ForConditionalGeneration", "MT5Model"], "models.mt5"),
+    **dict.fromkeys(
+        [
+            "T5Config",
+            "T5EncoderModel",
+            "T5ForConditionalGeneration",
+            "T5ForQuestionAnswering",
+            "T5ForSequenceClassification",
+            "T5ForTokenClassification",
+            "T5Model",
+        ],
+        "models.t5",
+    ),
+    **dict.fromkeys(
+        [
+            "MT5Config",
+            "MT5EncoderModel",
+            "MT5ForConditionalGeneration",
+            "MT5ForQuestionAnswering",
+            "MT5ForSequenceClassification",
+            "MT5ForTokenClassification",
+            "MT5Model",
+        ],
+        "models.mt5",
+    ),
     **dict.fromkeys(
         [
             "CamembertConfig",

@@ -61,6 +61,7 @@ from notebook_kit.models.auto import AutoModelForSequenceClassification as AutoM
 from notebook_kit.models.auto import AutoModelForTokenClassification as AutoModelForTokenClassification
 from notebook_kit.models.bart import BartConfig as BartConfig
 from notebook_kit.models.bart import BartForConditionalGeneration as BartForConditionalGeneration
+from notebook_kit.models.bart import BartForQuestionAnswering as BartForQuestionAnswering
 from notebook_kit.models.bart import BartForSequenceClassification as BartForSequenceClassification
 from notebook_kit.models.bart import BartModel as BartModel
 from notebook_kit.models.bert import BertConfig as BertConfig
@@ -122,6 +123,7 @@ from notebook_kit.models.marian import MarianModel as MarianModel
 from notebook_kit.models.marian import MarianMTModel as MarianMTModel
 from notebook_kit.models.mbart import MBartConfig as MBartConfig
 from notebook_kit.models.mbart import MBartForConditionalGeneration as MBartForConditionalGeneration
+from notebook_kit.models.mbart import MBartForQuestionAnswering as MBartForQuestionAnswering
 from notebook_kit.models.mbart import MBartForSequenceClassification as MBartForSequenceClassification
 from notebook_kit.models.mbart import MBartModel as MBartModel
 from notebook_kit.models.mistral import MistralConfig as MistralConfig
@@ -140,6 +142,9 @@ from notebook_kit.models.mpnet import MPNetModel as MPNetModel
 from notebook_kit.models.mt5 import MT5Config as MT5Config
 from notebook_kit.models.mt5 import MT5EncoderModel as MT5EncoderModel
 from notebook_kit.models.mt5 import MT5ForConditionalGeneration as MT5ForConditionalGeneration
+from notebook_kit.models.mt5 import MT5ForQuestionAnswering as MT5ForQuestionAnswering
+from notebook_kit.models.mt5 import MT5ForSequenceClassification as MT5ForSequenceClassification
+from notebook_kit.models.mt5 import MT5ForTokenClassification as MT5ForTokenClassification
 from notebook_kit.models.mt5 import MT5Model as MT5Model
 from notebook_kit.models.qwen2 import Qwen2Config as Qwen2Config
 from notebook_kit.models.qwen2 import Qwen2ForCausalLM as Qwen2ForCausalLM
@@ -169,6 +174,9 @@ from notebook_kit.models.smollm3 import SmolLM3Model as SmolLM3Model
 from notebook_kit.models.t5 import T5Config as T5Config
 from notebook_kit.models.t5 import T5EncoderModel as T5EncoderModel
 from notebook_kit.models.t5 import T5ForConditionalGeneration as T5ForConditionalGeneration
+from notebook_kit.models.t5 import T5ForQuestionAnswering as T5ForQuestionAnswering
+from notebook_kit.models.t5 import T5ForSequenceClassification as T5ForSequenceClassification
+from notebook_kit.models.t5 import T5ForTokenClassification as T5ForTokenClassification
 from notebook_kit.models.t5 import T5Model as T5Model
 from notebook_kit.models.xlm_roberta import XLMRobertaConfig as XLMRobertaConfig
 from notebook_kit.models.xlm_roberta import XLMRobertaForMaskedLM as XLMRobertaForMaskedLM

@@ -20,10 +20,17 @@ from notebook_kit.models.bart_blocks import BartDecoder, BartEncoder
 from notebook_kit.nn.base import PreTrainedModel
 from notebook_kit.nn.encoder_decoder import DecoderOptions, encoded, join_outputs, shift_tokens_right
 from notebook_kit.nn.few_rows import one_row
-from notebook_kit.nn.losses import cross_entropy, sequence_classification_loss
-from notebook_kit.nn.outputs import Seq2SeqLMOutput, Seq2SeqModelOutput, Seq2SeqSequenceClassifierOutput
+from notebook_kit.nn.heads import EncoderDecoderForQuestionAnswering, EncoderDecoderForSequenceClassification
+from notebook_kit.nn.losses import cross_entropy
+from notebook_kit.nn.outputs import Seq2SeqLMOutput, Seq2SeqModelOutput
 
-__all__ = ["BartConfig", "BartForConditionalGeneration", "BartForSequenceClassification", "BartModel"]
+__all__ = [
+    "BartConfig",
+    "BartForConditionalGeneration",
+    "BartForQuestionAnswering",
+    "BartForSequenceClassification",
+    "BartModel",
+]
 
 
 class BartConfig(PretrainedConfig):
@@ -101,6 +108,7 @@ class BartConfig(PretrainedConfig):
 class BartPreTrainedModel(PreTrainedModel):
     config_class = BartConfig
     base_model_prefix = "model"
+    model: BartModel  # in the heads
     weight_rules = WeightRules(
         stored_once=(r"embed_tokens\.weight$",), unused=(r"(en|de)coder\.version$", r"position_ids$")
     )
@@ -237,7 +245,7 @@ class BartForConditionalGeneration(BartPreTrainedModel):
         (torch.Size([1, 3, 50]), tensor(True))
     """
 
-    backbone_class: ClassVar[type[BartModel]] = BartModel
+    backbone: ClassVar[type[BartModel]] = BartModel
     generation_kind: ClassVar[str] = "encoder-decoder"
     weight_rules = replace(
         BartPreTrainedModel.weight_rules,
@@ -251,7 +259,7 @@ class BartForConditionalGeneration(BartPreTrainedModel):
 
     def __init__(self, config: BartConfig) -> None:
         super().__init__(config)
-        self.model = self.backbone_class(config)
+        self.model = self.backbone(config)
         words = self.model.decoder.embed_tokens.num_embeddings
         self.final_logits_bias: Tensor
         self.register_buffer("final_logits_bias", torch.zeros(1, words))
@@ -308,18 +316,7 @@ class BartForConditionalGeneration(BartPreTrainedModel):
         return table
 
 
-class BartClassificationHead(nn.Module):
-    def __init__(self, config) -> None:
-        super().__init__()
-        self.dense = nn.Linear(config.d_model, config.d_model)
-        self.dropout = nn.Dropout(config.classifier_dropout)
-        self.out_proj = nn.Linear(config.d_model, config.num_labels)
-
-    def forward(self, x: Tensor) -> Tensor:
-        return self.out_proj(self.dropout(torch.tanh(self.dense(self.dropout(x)))))
-
-
-class BartForSequenceClassification(BartPreTrainedModel):
+class BartForSequenceClassification(BartPreTrainedModel, EncoderDecoderForSequenceClassification):
     """BART with one prediction a text, from the decoder's state at the last end-of-text token.
 
     Example:
@@ -330,7 +327,7 @@ class BartForSequenceClassification(BartPreTrainedModel):
         torch.Size([2, 3])
     """
 
-    backbone_class: ClassVar[type[BartModel]] = BartModel
+    backbone: ClassVar[type[BartModel]] = BartModel
     weight_rules = replace(
         BartPreTrainedModel.weight_rules,
         tied={
@@ -339,65 +336,18 @@ class BartForSequenceClassification(BartPreTrainedModel):
         },
     )
 
-    def __init__(self, config: BartConfig) -> None:
-        super().__init__(config)
-        self.model = self.backbone_class(config)
-        self.classification_head = BartClassificationHead(config)
-        self.post_init()
 
-    def forward(
-        self,
-        input_ids: Tensor | None = None,
-        attention_mask: Tensor | None = None,
-        decoder_input_ids: Tensor | None = None,
-        decoder_attention_mask: Tensor | None = None,
-        encoder_outputs: Any = None,
-        inputs_embeds: Tensor | None = None,
-        decoder_inputs_embeds: Tensor | None = None,
-        labels: Tensor | None = None,
-        **options: Unpack[DecoderOptions],
-    ) -> Seq2SeqSequenceClassifierOutput:
-        """As `BartModel.forward`; `labels` as `config.problem_type` wants them, see `sequence_classification_loss`."""
-        if input_ids is None:
-            raise InputError(
-                f"{type(self).__name__} looks for the end-of-text token in input_ids, and got none.",
-                next_step="Pass input_ids rather than inputs_embeds.",
-            )
-        options.setdefault("use_cache", False)
-        out = self.model(
-            input_ids,
-            attention_mask,
-            decoder_input_ids,
-            decoder_attention_mask,
-            encoder_outputs,
-            None,
-            inputs_embeds,
-            decoder_inputs_embeds,
-            return_dict=True,
-            **options,
-        )
-        logits = self.classification_head(last_of(out.pop("last_hidden_state"), input_ids, self.config))
-        loss = sequence_classification_loss(logits, labels, self.config)
-        return Seq2SeqSequenceClassifierOutput(out, loss=loss, logits=logits)
+class BartForQuestionAnswering(BartPreTrainedModel, EncoderDecoderForQuestionAnswering):
+    """BART with two scores per token of the decoder, which reads the text as well: does the answer start or end here.
 
-
-def last_of(states: Tensor, input_ids: Tensor, config: PretrainedConfig) -> Tensor:
-    """The state at each row's last end-of-text token: `(batch, width)`.
-
-    Raises:
-        InputError: If a row has none, or the decoder was given something else than the encoder.
+    Example:
+        >>> import torch
+        >>> from notebook_kit import BartConfig, BartForQuestionAnswering
+        >>> tiny = BartConfig(d_model=32, encoder_layers=1, decoder_layers=1, vocab_size=50)
+        >>> out = BartForQuestionAnswering(tiny)(torch.tensor([[0, 17, 8, 2, 2, 21, 22, 2]]))
+        >>> out.start_logits.shape, out.end_logits.shape
+        (torch.Size([1, 8]), torch.Size([1, 8]))
     """
-    if states.shape[1] != input_ids.shape[1]:
-        raise InputError(
-            f"The decoder was given {states.shape[1]} tokens and the encoder {input_ids.shape[1]}.",
-            next_step="Leave decoder_input_ids out: to classify a text, both halves read it.",
-        )
-    ends = input_ids.eq(config.eos_token_id)  # type: ignore[arg-type]
-    if not bool(ends.any(dim=1).all()):
-        raise InputError(
-            f"A text has no end-of-text token (id {config.eos_token_id}), at which its prediction is read.",
-            next_step="Call the tokenizer with add_special_tokens=True, and do not cut the ids afterwards.",
-        )
-    places = torch.arange(input_ids.shape[1], device=input_ids.device)
-    last = torch.where(ends, places, -1).max(dim=1).values
-    return states[torch.arange(len(states), device=states.device), last]
+
+    backbone: ClassVar[type[BartModel]] = BartModel
+    weight_rules = BartForSequenceClassification.weight_rules

@@ -152,7 +152,7 @@ class MarianMTModel(MarianPreTrainedModel, BartForConditionalGeneration):
         torch.Size([1, 2, 50])
     """
 
-    backbone_class = MarianModel
+    backbone = MarianModel
 
     @property
     def weight_rules(self) -> WeightRules:  # type: ignore[override]

@@ -13,12 +13,19 @@ from torch import Tensor
 from notebook_kit.models.bart import (
     BartConfig,
     BartForConditionalGeneration,
+    BartForQuestionAnswering,
     BartForSequenceClassification,
     BartModel,
 )
 from notebook_kit.models.bart_blocks import BartDecoder, BartDecoderLayer, BartEncoder, BartEncoderLayer
 
-__all__ = ["MBartConfig", "MBartForConditionalGeneration", "MBartForSequenceClassification", "MBartModel"]
+__all__ = [
+    "MBartConfig",
+    "MBartForConditionalGeneration",
+    "MBartForQuestionAnswering",
+    "MBartForSequenceClassification",
+    "MBartModel",
+]
 
 
 class MBartConfig(BartConfig):
@@ -104,7 +111,7 @@ class MBartForConditionalGeneration(BartForConditionalGeneration):
     """
 
     config_class = MBartConfig
-    backbone_class = MBartModel
+    backbone = MBartModel
 
     def shift_right(self, input_ids: Tensor) -> Tensor:
         """The decoder's input for these labels."""
@@ -123,4 +130,19 @@ class MBartForSequenceClassification(BartForSequenceClassification):
     """
 
     config_class = MBartConfig
-    backbone_class = MBartModel
+    backbone = MBartModel
+
+
+class MBartForQuestionAnswering(BartForQuestionAnswering):
+    """mBART with two scores per token; see `BartForQuestionAnswering`.
+
+    Example:
+        >>> import torch
+        >>> from notebook_kit import MBartConfig, MBartForQuestionAnswering
+        >>> tiny = MBartConfig(d_model=32, encoder_layers=1, decoder_layers=1, vocab_size=50)
+        >>> MBartForQuestionAnswering(tiny)(torch.tensor([[17, 8, 2, 44]])).start_logits.shape
+        torch.Size([1, 4])
+    """
+
+    config_class = MBartConfig
+    backbone = MBartModel

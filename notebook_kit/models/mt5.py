@@ -7,9 +7,25 @@ from __future__ import annotations
 
 from typing import ClassVar
 
-from notebook_kit.models.t5 import T5Config, T5EncoderModel, T5ForConditionalGeneration, T5Model
+from notebook_kit.models.t5 import (
+    T5Config,
+    T5EncoderModel,
+    T5ForConditionalGeneration,
+    T5ForQuestionAnswering,
+    T5ForSequenceClassification,
+    T5ForTokenClassification,
+    T5Model,
+)
 
-__all__ = ["MT5Config", "MT5EncoderModel", "MT5ForConditionalGeneration", "MT5Model"]
+__all__ = [
+    "MT5Config",
+    "MT5EncoderModel",
+    "MT5ForConditionalGeneration",
+    "MT5ForQuestionAnswering",
+    "MT5ForSequenceClassification",
+    "MT5ForTokenClassification",
+    "MT5Model",
+]
 
 
 class MT5Config(T5Config):
@@ -70,6 +86,48 @@ class MT5ForConditionalGeneration(T5ForConditionalGeneration):
         >>> model = MT5ForConditionalGeneration(tiny)
         >>> model(torch.tensor([[17, 8, 1]]), labels=torch.tensor([[21, 1]])).logits.shape
         torch.Size([1, 2, 50])
+    """
+
+    config_class = MT5Config
+
+
+class MT5ForSequenceClassification(T5ForSequenceClassification):
+    """mT5 with one prediction per text; see `T5ForSequenceClassification`.
+
+    Example:
+        >>> import torch
+        >>> from notebook_kit import MT5Config, MT5ForSequenceClassification
+        >>> tiny = MT5Config(d_model=32, d_kv=8, d_ff=64, num_layers=1, num_heads=4, vocab_size=50)
+        >>> MT5ForSequenceClassification(tiny)(torch.tensor([[17, 8, 1]])).logits.shape
+        torch.Size([1, 2])
+    """
+
+    config_class = MT5Config
+
+
+class MT5ForTokenClassification(T5ForTokenClassification):
+    """mT5 with one prediction per token, of its encoder; see `T5ForTokenClassification`.
+
+    Example:
+        >>> import torch
+        >>> from notebook_kit import MT5Config, MT5ForTokenClassification
+        >>> tiny = MT5Config(d_model=32, d_kv=8, d_ff=64, num_layers=1, num_heads=4, vocab_size=50)
+        >>> MT5ForTokenClassification(tiny)(torch.tensor([[17, 8, 1]])).logits.shape
+        torch.Size([1, 3, 2])
+    """
+
+    config_class = MT5Config
+
+
+class MT5ForQuestionAnswering(T5ForQuestionAnswering):
+    """mT5 with scores of where the answer starts and ends; see `T5ForQuestionAnswering`.
+
+    Example:
+        >>> import torch
+        >>> from notebook_kit import MT5Config, MT5ForQuestionAnswering
+        >>> tiny = MT5Config(d_model=32, d_kv=8, d_ff=64, num_layers=1, num_heads=4, vocab_size=50)
+        >>> MT5ForQuestionAnswering(tiny)(torch.tensor([[17, 1, 8, 1]])).end_logits.shape
+        torch.Size([1, 4])
     """
 
     config_class = MT5Config

@@ -18,13 +18,27 @@ from notebook_kit.models.t5_blocks import T5LayerNorm, T5Stack
 from notebook_kit.nn.base import PreTrainedModel
 from notebook_kit.nn.encoder_decoder import DecoderOptions, encoded, join_outputs, shift_tokens_right
 from notebook_kit.nn.few_rows import one_row
+from notebook_kit.nn.heads import (
+    EncoderDecoderForQuestionAnswering,
+    EncoderDecoderForSequenceClassification,
+    ForTokenClassification,
+    Head,
+)
 from notebook_kit.nn.losses import cross_entropy
 from notebook_kit.nn.outputs import BaseModelOutput, Seq2SeqLMOutput, Seq2SeqModelOutput
 
 if TYPE_CHECKING:
     from notebook_kit.nn.cache import KVCache
 
-__all__ = ["T5Config", "T5EncoderModel", "T5ForConditionalGeneration", "T5Model"]
+__all__ = [
+    "T5Config",
+    "T5EncoderModel",
+    "T5ForConditionalGeneration",
+    "T5ForQuestionAnswering",
+    "T5ForSequenceClassification",
+    "T5ForTokenClassification",
+    "T5Model",
+]
 
 
 class T5Config(PretrainedConfig):
@@ -122,7 +136,7 @@ class T5PreTrainedModel(PreTrainedModel):
         parameter = getattr(module, name)
         if isinstance(module, T5LayerNorm):
             parameter.fill_(module.factor)
-        elif hasattr(module, "first_spread"):
+        elif hasattr(module, "first_spread") and name == "weight":
             parameter.normal_(0.0, module.first_spread)
         else:
             super().init_parameter(module, name)
@@ -137,21 +151,22 @@ class T5PreTrainedModel(PreTrainedModel):
 
     def get_encoder(self) -> T5Stack:
         """The half that reads."""
-        return self.encoder
+        return self.base_model.encoder  # type: ignore[return-value]
 
     def get_decoder(self) -> T5Stack:
         """The half that writes."""
-        return self.decoder
+        return self.base_model.decoder  # type: ignore[return-value]
 
     def get_input_embeddings(self) -> nn.Embedding:
         """The table of token embeddings, `(vocabulary, width)`."""
-        return self.shared
+        return self.base_model.shared  # type: ignore[return-value]
 
     def set_input_embeddings(self, table: nn.Embedding) -> None:
         """Replace the table of token embeddings, in both halves."""
-        self.shared = self.encoder.embed_tokens = table
-        if hasattr(self, "decoder"):
-            self.decoder.embed_tokens = table
+        backbone: Any = self.base_model
+        backbone.shared = backbone.encoder.embed_tokens = table
+        if hasattr(backbone, "decoder"):
+            backbone.decoder.embed_tokens = table
         self.tie_weights()
 
 
@@ -334,3 +349,81 @@ class T5ForConditionalGeneration(T5Model):
     def prepare_decoder_input_ids_from_labels(self, labels: Tensor) -> Tensor:
         """The decoder's input for these labels, `(batch, tokens)`, as a collator wants it."""
         return shift_tokens_right(labels, self.config)
+
+
+class T5ReadingHead(Head):
+    """The base of heads whose decoder reads what the encoder reads, moved one place on."""
+
+    def run_backbone(self, **inputs: Any) -> Any:
+        given = (inputs.get(name) for name in ("decoder_input_ids", "decoder_inputs_embeds"))
+        if all(value is None for value in given) and inputs.get("input_ids") is not None:
+            inputs["decoder_input_ids"] = shift_tokens_right(inputs["input_ids"], self.config)
+        return super().run_backbone(**inputs)
+
+
+class T5ForSequenceClassification(T5PreTrainedModel, T5ReadingHead, EncoderDecoderForSequenceClassification):
+    """T5 with one prediction per text, from the decoder's state at the last end-of-text token.
+
+    Example:
+        >>> import torch
+        >>> from notebook_kit import T5Config, T5ForSequenceClassification
+        >>> tiny = T5Config(d_model=32, d_kv=8, d_ff=64, num_layers=1, num_heads=4, vocab_size=50, num_labels=3)
+        >>> T5ForSequenceClassification(tiny)(torch.tensor([[17, 8, 9, 1], [21, 1, 0, 0]])).logits.shape
+        torch.Size([2, 3])
+    """
+
+    backbone = T5Model
+    weight_rules = replace(
+        T5Model.weight_rules,
+        shared={
+            "transformer.encoder.embed_tokens.weight": "transformer.shared.weight",
+            "transformer.decoder.embed_tokens.weight": "transformer.shared.weight",
+        },
+    )
+
+    def build_head(self, config: T5Config) -> None:
+        super().build_head(config)
+        for layer in (self.classification_head.dense, self.classification_head.out_proj):
+            layer.first_spread = config.initializer_factor * config.d_model**-0.5
+
+
+class T5ForTokenClassification(T5PreTrainedModel, ForTokenClassification):
+    """T5's encoder with a linear layer on every token.
+
+    Example:
+        >>> import torch
+        >>> from notebook_kit import T5Config, T5ForTokenClassification
+        >>> tiny = T5Config(d_model=32, d_kv=8, d_ff=64, num_layers=1, num_heads=4, vocab_size=50, num_labels=3)
+        >>> T5ForTokenClassification(tiny)(torch.tensor([[17, 8, 1]])).logits.shape
+        torch.Size([1, 3, 3])
+    """
+
+    backbone = T5EncoderModel
+    weight_rules = replace(
+        T5EncoderModel.weight_rules,
+        shared={"transformer.encoder.embed_tokens.weight": "transformer.shared.weight"},
+    )
+
+    def build_head(self, config: T5Config) -> None:
+        super().build_head(config)
+        self.classifier.first_spread = config.initializer_factor  # type: ignore[assignment]
+
+
+class T5ForQuestionAnswering(T5ReadingHead, EncoderDecoderForQuestionAnswering, T5Model):  # type: ignore[misc]
+    """T5 with two scores per token of the decoder, which reads the text as well: does the answer start or end here.
+
+    Example:
+        >>> import torch
+        >>> from notebook_kit import T5Config, T5ForQuestionAnswering
+        >>> tiny = T5Config(d_model=32, d_kv=8, d_ff=64, num_layers=1, num_heads=4, vocab_size=50)
+        >>> out = T5ForQuestionAnswering(tiny)(torch.tensor([[17, 8, 1, 21, 22, 1]]))
+        >>> out.start_logits.shape, out.end_logits.shape
+        (torch.Size([1, 6]), torch.Size([1, 6]))
+    """
+
+    backbone = T5Model  # which the head is as well, rather than having one: so its checkpoints name their weights
+    weight_rules = replace(T5Model.weight_rules, optional=(r"^qa_outputs\.",))
+
+    def build_head(self, config: T5Config) -> None:
+        super().build_head(config)
+        self.qa_outputs.first_spread = config.initializer_factor * config.d_model**-0.5

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, TypedDict
 
+import torch
 from torch import Tensor, nn
 
 from notebook_kit.errors import ConfigurationError, InputError
@@ -21,6 +22,7 @@ __all__ = [
     "decoder_cache",
     "decoder_sites",
     "encoded",
+    "end_of_text_states",
     "join_outputs",
     "recording",
     "shift_tokens_right",
@@ -117,3 +119,25 @@ def join_outputs(decoder_output: Any, encoder_output: BaseModelOutput) -> Seq2Se
         encoder_hidden_states=encoder_output.hidden_states,
         encoder_attentions=encoder_output.attentions,
     )
+
+
+def end_of_text_states(states: Tensor, input_ids: Tensor, config: PretrainedConfig) -> Tensor:
+    """The state at each row's last end-of-text token: `(batch, width)`.
+
+    Raises:
+        InputError: If a row has none, or the decoder was given something else than the encoder.
+    """
+    if states.shape[1] != input_ids.shape[1]:
+        raise InputError(
+            f"The decoder was given {states.shape[1]} tokens and the encoder {input_ids.shape[1]}.",
+            next_step="Leave decoder_input_ids out: to classify a text, both halves read it.",
+        )
+    ends = input_ids.eq(config.eos_token_id)  # type: ignore[arg-type]
+    if not bool(ends.any(dim=1).all()):
+        raise InputError(
+            f"A text has no end-of-text token (id {config.eos_token_id}), at which its prediction is read.",
+            next_step="Call the tokenizer with add_special_tokens=True, and do not cut the ids afterwards.",
+        )
+    places = torch.arange(input_ids.shape[1], device=input_ids.device)
+    last = torch.where(ends, places, -1).max(dim=1).values
+    return states[torch.arange(len(states), device=states.device), last]

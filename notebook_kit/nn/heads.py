@@ -27,6 +27,7 @@ from torch import Tensor, nn
 from notebook_kit.errors import InputError
 from notebook_kit.nn.base import PreTrainedModel
 from notebook_kit.nn.decoder import last_token_logits
+from notebook_kit.nn.encoder_decoder import end_of_text_states
 from notebook_kit.nn.layers import ACTIVATIONS
 from notebook_kit.nn.losses import cross_entropy, question_answering_loss, sequence_classification_loss
 from notebook_kit.nn.outputs import (
@@ -34,6 +35,8 @@ from notebook_kit.nn.outputs import (
     ModelOutput,
     MultipleChoiceModelOutput,
     QuestionAnsweringModelOutput,
+    Seq2SeqQuestionAnsweringModelOutput,
+    Seq2SeqSequenceClassifierOutput,
     SequenceClassifierOutput,
     SequenceClassifierOutputWithPast,
     TokenClassifierOutput,
@@ -42,6 +45,8 @@ from notebook_kit.nn.outputs import (
 __all__ = [
     "ClassificationHead",
     "DecoderForSequenceClassification",
+    "EncoderDecoderForQuestionAnswering",
+    "EncoderDecoderForSequenceClassification",
     "FirstTokenForSequenceClassification",
     "FirstTokenHead",
     "ForMaskedLM",
@@ -55,6 +60,7 @@ __all__ = [
 ]
 
 Output = TypeVar("Output", bound=ModelOutput)
+AnswerOutput = QuestionAnsweringModelOutput | Seq2SeqQuestionAnsweringModelOutput
 
 # Arguments of a backbone that are not inputs. A head passes them on as `**options`.
 _OPTIONS = ("use_cache", "output_attentions", "output_hidden_states")
@@ -93,6 +99,8 @@ class Head(PreTrainedModel):
 
     def build_backbone(self, config: Any) -> None:
         """Create the backbone under the family's name for it, with a pooling layer only if the head reads it."""
+        if isinstance(self, self.backbone):
+            return  # a head that is its own backbone
         can_pool = "add_pooling_layer" in inspect.signature(self.backbone.__init__).parameters
         options = {"add_pooling_layer": self.pools} if can_pool else {}
         setattr(self, self.base_model_prefix, self.backbone(config, **options))
@@ -109,6 +117,8 @@ class Head(PreTrainedModel):
         """The backbone's output for these inputs; it fills no cache that would be dropped."""
         if self.takes_cache and not self.returns_cache:
             inputs.setdefault("use_cache", False)
+        if isinstance(self, self.backbone):
+            return self.backbone.forward(self, **inputs)
         return self.base_model(**inputs, return_dict=True)
 
     def classifier_dropout(self, config: Any) -> nn.Dropout:
@@ -313,6 +323,36 @@ class DecoderForSequenceClassification(Head):
         return join_output(SequenceClassifierOutputWithPast, out, loss=loss, logits=logits)
 
 
+class EncoderDecoderForSequenceClassification(Head):
+    """One prediction per text, which encoder and decoder both read, from the decoder's state at the end of the text."""
+
+    def build_head(self, config: Any) -> None:
+        self.classification_head = ClassificationHead(
+            config.hidden_size, config.num_labels, self.classifier_dropout(config)
+        )
+
+    def forward(self, *, labels: Tensor | None = None, **inputs: Any) -> Seq2SeqSequenceClassifierOutput:
+        """As the backbone's `forward`, with a prediction per text.
+
+        Args:
+            labels: What `config.problem_type` asks for, see `sequence_classification_loss`.
+            **inputs: As the backbone takes them; `input_ids` must be among them.
+
+        Raises:
+            InputError: If there are no `input_ids`, or a text has no end-of-text token.
+        """
+        input_ids = inputs.get("input_ids")
+        if input_ids is None:
+            raise InputError(
+                f"{type(self).__name__} looks for the end-of-text token in input_ids, and got none.",
+                next_step="Pass input_ids rather than inputs_embeds.",
+            )
+        out = self.run_backbone(**inputs)
+        logits = self.classification_head(end_of_text_states(out.last_hidden_state, input_ids, self.config))
+        loss = sequence_classification_loss(logits, labels, self.config)
+        return join_output(Seq2SeqSequenceClassifierOutput, out, loss=loss, logits=logits)
+
+
 # Heads on each token ---------------------------------------------------------------------------------------------------
 
 
@@ -341,6 +381,8 @@ class ForTokenClassification(Head):
 class ForQuestionAnswering(Head):
     """Two scores per token: does the answer start here, does it end here."""
 
+    output_class: ClassVar[type[AnswerOutput]] = QuestionAnsweringModelOutput
+
     def build_head(self, config: Any) -> None:
         self.qa_outputs = nn.Linear(config.hidden_size, 2)
 
@@ -349,7 +391,7 @@ class ForQuestionAnswering(Head):
 
     def forward(
         self, *, start_positions: Tensor | None = None, end_positions: Tensor | None = None, **inputs: Any
-    ) -> QuestionAnsweringModelOutput:
+    ) -> AnswerOutput:
         """As the backbone's `forward`, with scores of where the answer starts and ends.
 
         Args:
@@ -360,12 +402,19 @@ class ForQuestionAnswering(Head):
         out = self.run_backbone(**inputs)
         logits = self.compute_logits(out)
         return join_output(
-            QuestionAnsweringModelOutput,
+            self.output_class,
             out,
             loss=question_answering_loss(logits, start_positions, end_positions),
             start_logits=logits[..., 0].contiguous(),
             end_logits=logits[..., 1].contiguous(),
         )
+
+
+class EncoderDecoderForQuestionAnswering(ForQuestionAnswering):
+    """The same of the decoder's states, where encoder and decoder both read the text."""
+
+    output_class = Seq2SeqQuestionAnsweringModelOutput
+    labels_after = "encoder_outputs"
 
 
 class ForMaskedLM(Head):

@@ -57,7 +57,12 @@ ENCODER_DECODER = {"AutoModel": "Model", "AutoModelForSeq2SeqLM": "ForConditiona
 _GEMMA = {auto: suffix for auto, suffix in DECODER.items() if auto != "AutoModelForQuestionAnswering"}
 _PRE_TRAINED = {**ENCODER, "AutoModelForPreTraining": "ForPreTraining"}
 _BERT = {**_PRE_TRAINED, "AutoModelForNextSentencePrediction": "ForNextSentencePrediction"}
-_BART = {**ENCODER_DECODER, "AutoModelForSequenceClassification": "ForSequenceClassification"}
+_BART = {
+    **ENCODER_DECODER,
+    "AutoModelForQuestionAnswering": "ForQuestionAnswering",
+    "AutoModelForSequenceClassification": "ForSequenceClassification",
+}
+_T5 = {**_BART, "AutoModelForTokenClassification": "ForTokenClassification"}
 
 FAMILIES: dict[str, Family] = {
     "albert": Family("albert", "Albert", _PRE_TRAINED),
@@ -74,12 +79,12 @@ FAMILIES: dict[str, Family] = {
     "mbart": Family("mbart", "MBart", _BART),
     "mistral": Family("mistral", "Mistral", DECODER),
     "mpnet": Family("mpnet", "MPNet", ENCODER),
-    "mt5": Family("mt5", "MT5", ENCODER_DECODER),
+    "mt5": Family("mt5", "MT5", _T5),
     "qwen2": Family("qwen2", "Qwen2", DECODER),
     "qwen3": Family("qwen3", "Qwen3", DECODER),
     "roberta": Family("roberta", "Roberta", ENCODER),
     "smollm3": Family("smollm3", "SmolLM3", DECODER),
-    "t5": Family("t5", "T5", ENCODER_DECODER),
+    "t5": Family("t5", "T5", _T5),
     "xlm-roberta": Family("xlm_roberta", "XLMRoberta", ENCODER),
 }
 """`model_type` in config.json -> the family."""

@@ -63,6 +63,7 @@ FIELDS: dict[str, dict[str, Any]] = {
 }
 NAMES = [pair for pair in ref.class_names(kind="AutoModelForSeq2SeqLM") if pair[0] in FIELDS]
 NAMES += [("t5", "T5EncoderModel"), ("mt5", "MT5EncoderModel")]
+ENCODERS = ("EncoderModel", "ForTokenClassification")
 WRITERS = [pair for pair in ref.class_names("AutoModelForSeq2SeqLM", "AutoModelForSeq2SeqLM") if pair[0] in FIELDS]
 _APART = {  # Marian with two vocabularies
     "share_encoder_decoder_embeddings": False,
@@ -86,6 +87,8 @@ VARIANTS = [
 def reference_model(model_type: str, name: str, **edits: Any) -> nn.Module:
     """A tiny model of `transformers` with random weights, biases of the output layer included."""
     kind = getattr(transformers, name)
+    if name.endswith("ForQuestionAnswering"):
+        edits["num_labels"] = 2  # start and end
     model = kind._from_config(kind.config_class(**{**FIELDS[model_type], **edits}), attn_implementation="eager").eval()
     positions = {key: value.clone() for key, value in model.state_dict().items() if "embed_positions" in key}
     ref.randomize(model)
@@ -118,10 +121,10 @@ def decoder_side(config: Any) -> dict[str, Tensor]:
 def inputs_for(name: str, reference: nn.Module) -> Iterator[dict[str, Tensor]]:
     config, given = reference.config, batch(reference.config)
     embeds = reference.get_input_embeddings()(given["input_ids"]).detach() * 1.5
-    if name.endswith("EncoderModel"):
+    if name.endswith(ENCODERS):
         yield from (given, {"input_ids": given["input_ids"]}, {**given, "input_ids": None, "inputs_embeds": embeds})
         return
-    if name not in ("MarianModel", "MarianMTModel") and not name.startswith(("T5", "MT5")):
+    if name.endswith(("ForSequenceClassification", "ForQuestionAnswering")) or name.startswith(("Bart", "MBart")):
         yield given  # the decoder reads what the encoder reads
     if name.endswith("ForSequenceClassification"):
         return
@@ -148,7 +151,7 @@ def labels_for(name: str, config: Any, problem: str = "single_label_classificati
 
 
 def no_cache(name: str) -> dict[str, bool]:
-    return {} if name.endswith("EncoderModel") else {"use_cache": False}
+    return {} if name.endswith(ENCODERS) else {"use_cache": False}
 
 
 @pytest.mark.parametrize(("model_type", "name"), NAMES, ids=[name for _, name in NAMES])
@@ -212,9 +215,10 @@ def test_takes_the_inputs_that_the_reference_takes(model_type, name):
 def test_fresh_weights_are_drawn_as_the_reference_draws_them(model_type):
     for kind in model_classes(model_type).values():
         torch.manual_seed(0)
-        mine = dict(ref.all_parameters(kind(kind.config_class(**FIELDS[model_type]))))
+        fields = {**FIELDS[model_type], "num_labels": 2}  # as many as question answering has
+        mine = dict(ref.all_parameters(kind(kind.config_class(**fields))))
         reference_class = getattr(transformers, kind.__name__)
-        theirs = dict(ref.all_parameters(reference_class(reference_class.config_class(**FIELDS[model_type]))))
+        theirs = dict(ref.all_parameters(reference_class(reference_class.config_class(**fields))))
         assert mine.keys() == theirs.keys()
         for name, value in theirs.items():
             assert mine[name].shape == value.shape and mine[name].requires_grad == value.requires_grad
