@@ -192,11 +192,13 @@ from notebook_kit.nn.outputs import ModelOutput as ModelOutput
 from notebook_kit.pipelines import FeatureExtractionPipeline as FeatureExtractionPipeline
 from notebook_kit.pipelines import FillMaskPipeline as FillMaskPipeline
 from notebook_kit.pipelines import Pipeline as Pipeline
+from notebook_kit.pipelines import PIPELINE_REGISTRY as PIPELINE_REGISTRY
 from notebook_kit.pipelines import QuestionAnsweringPipeline as QuestionAnsweringPipeline
 from notebook_kit.pipelines import SummarizationPipeline as SummarizationPipeline
 from notebook_kit.pipelines import Text2TextGenerationPipeline as Text2TextGenerationPipeline
 from notebook_kit.pipelines import TextClassificationPipeline as TextClassificationPipeline
 from notebook_kit.pipelines import TextGenerationPipeline as TextGenerationPipeline
+from notebook_kit.pipelines import TextPipeline as TextPipeline
 from notebook_kit.pipelines import TokenClassificationPipeline as TokenClassificationPipeline
 from notebook_kit.pipelines import TranslationPipeline as TranslationPipeline
 from notebook_kit.pipelines import ZeroShotClassificationPipeline as ZeroShotClassificationPipeline

@@ -13,6 +13,7 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 from notebook_kit.pipelines.factory import pipeline
+from notebook_kit.pipelines.registry import PIPELINE_REGISTRY
 from notebook_kit.registry.tasks import get_supported_tasks
 
 if TYPE_CHECKING:
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
     from notebook_kit.pipelines.inputs import KeyDataset, KeyPairDataset
     from notebook_kit.pipelines.question_answering import QuestionAnsweringPipeline
     from notebook_kit.pipelines.running import ResultStream
+    from notebook_kit.pipelines.text import TextPipeline
     from notebook_kit.pipelines.text2text import SummarizationPipeline, Text2TextGenerationPipeline, TranslationPipeline
     from notebook_kit.pipelines.text_classification import TextClassificationPipeline
     from notebook_kit.pipelines.text_generation import TextGenerationPipeline
@@ -29,6 +31,7 @@ if TYPE_CHECKING:
     from notebook_kit.pipelines.zero_shot_classification import ZeroShotClassificationPipeline
 
 __all__ = [
+    "PIPELINE_REGISTRY",
     "FeatureExtractionPipeline",
     "FillMaskPipeline",
     "KeyDataset",
@@ -41,6 +44,7 @@ __all__ = [
     "Text2TextGenerationPipeline",
     "TextClassificationPipeline",
     "TextGenerationPipeline",
+    "TextPipeline",
     "TokenClassificationPipeline",
     "TranslationPipeline",
     "ZeroShotClassificationPipeline",
@@ -62,6 +66,7 @@ _MODULES = {
     "Text2TextGenerationPipeline": "text2text",
     "TextClassificationPipeline": "text_classification",
     "TextGenerationPipeline": "text_generation",
+    "TextPipeline": "text",
     "TokenClassificationPipeline": "token_classification",
     "TranslationPipeline": "text2text",
     "ZeroShotClassificationPipeline": "zero_shot_classification",

@@ -16,7 +16,9 @@ from torch import nn
 from notebook_kit.errors import InputError, near_matches
 from notebook_kit.nn.inputs import inputs_of
 from notebook_kit.nn.placement import choose_device, choose_dtype
+from notebook_kit.pipelines.custom import TransformersForm
 from notebook_kit.pipelines.inputs import kind_of
+from notebook_kit.pipelines.registry import PIPELINE_REGISTRY
 from notebook_kit.pipelines.running import ResultStream, RunOptions, run_list, run_one
 
 __all__ = ["Pipeline", "check_choice", "check_count", "notice"]
@@ -106,14 +108,16 @@ class Pipeline:
     """
 
     task: str = ""
-    auto_model: ClassVar[str] = "AutoModel"
-    """The class in `notebook_kit.models.auto` that loads the model."""
+    auto_model: ClassVar[str | None] = None
+    """The class in `notebook_kit.models.auto` that loads the model; `None` for that of the task it is used for."""
     processors: ClassVar[tuple[str, ...] | None] = None
     """What the pipeline needs beside the model, such as `("tokenizer",)`; `None` for what the checkpoint has."""
     budget_option: ClassVar[str] = "batch_budget"
     """What users call the budget of a batch."""
-    budgets: ClassVar[tuple[int, int]] = (8, 64)
-    """The budget of a batch on the CPU and on an accelerator, in the unit of `cost`."""
+    budgets: ClassVar[tuple[int | None, int | None]] = (8, 64)
+    """The budget of a batch on the CPU and on an accelerator, in the unit of `cost`; `None` for no limit."""
+    run_defaults: ClassVar[Mapping[str, Any]] = {}
+    """What differs from the usual in how inputs are run, such as `{"batch_size": 1}`."""
     further_options: ClassVar[Mapping[str, tuple[str, ...]]] = {}
     """Name of a step -> the options that its `**options` stands for."""
 
@@ -122,6 +126,8 @@ class Pipeline:
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)
+        if hasattr(cls, "_sanitize_parameters") and not issubclass(cls, TransformersForm):
+            cls.__bases__ = (TransformersForm, *cls.__bases__)
         # Signatures are read once here, so that a call costs no more than a look into a dict.
         steps: dict[str, tuple[int, ...]] = {}
         for number, step in enumerate(("preprocess", "forward", "postprocess")):
@@ -170,7 +176,7 @@ class Pipeline:
         self.input_names = tuple(name for name in inputs.names if name not in inputs.labels)
         self.options: dict[str, Any] = {}
         self._run_options = self._take_run_options(options)
-        self.options = self._checked(options)
+        self.options = self.check_options(options)
         self._defaults = self.resolve_options({})
 
     # The three steps, given by a task ----------------------------------------------------------------------------------
@@ -267,8 +273,8 @@ class Pipeline:
 
     def resolve_options(self, options: dict[str, Any]) -> RunOptions:
         """The options of a call, checked, over those given at construction."""
-        run = {**self._run_options, **self._take_run_options(options)}
-        steps = self.split_options(self._checked(options))
+        run = {**self.run_defaults, **self._run_options, **self._take_run_options(options)}
+        steps = self.split_options(self.check_options(options))
         batch_size, budget, window = (run.get(name) for name in ("batch_size", self.budget_option, "window"))
         for name in ("batch_size", self.budget_option, "window"):
             check_count(name, run.get(name), otherwise=", or None")
@@ -296,7 +302,8 @@ class Pipeline:
         names = (*RUN_OPTIONS, self.budget_option)
         return {name: options.pop(name) for name in names if name in options}
 
-    def _checked(self, options: dict[str, Any]) -> dict[str, Any]:
+    def check_options(self, options: dict[str, Any]) -> dict[str, Any]:
+        """The options, normalized; one that the task does not have is an error."""
         options = self.normalize_options(options)
         for name in options:
             if name not in self.option_steps:
@@ -306,6 +313,16 @@ class Pipeline:
                     next_step=f"Its options are {', '.join(known)}.",
                 )
         return options
+
+    # As scikit-learn names them ----------------------------------------------------------------------------------------
+
+    def transform(self, X: Any) -> Any:
+        """The same as calling the pipeline."""
+        return self(X)
+
+    def predict(self, X: Any) -> Any:
+        """The same as calling the pipeline."""
+        return self(X)
 
     # The rest ----------------------------------------------------------------------------------------------------------
 
@@ -336,6 +353,8 @@ class Pipeline:
             )
         folder = Path(save_directory)
         folder.mkdir(parents=True, exist_ok=True)
+        if custom := PIPELINE_REGISTRY.described(type(self)):
+            self.model.config.custom_pipelines = custom
         self.model.save_pretrained(folder, **kwargs)
         for name in PROCESSORS:
             part = getattr(self, name)

@@ -2,29 +2,38 @@
 
 from __future__ import annotations
 
-import importlib
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from contextlib import suppress
+from dataclasses import dataclass
+from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
-from notebook_kit.errors import HubError, InputError, NotebookKitError
-from notebook_kit.hub import take_hub_options
-from notebook_kit.hub.card import Card, read_card
+from notebook_kit.configuration import PretrainedConfig
+from notebook_kit.errors import HubError, InputError, NotebookKitError, UnknownArchitectureError
+from notebook_kit.hub import Source, locate, take_hub_options
+from notebook_kit.hub.card import read_card
 from notebook_kit.hub.client import Client
-from notebook_kit.registry.tasks import TASKS, get_supported_tasks, task_name, task_of
+from notebook_kit.models import auto
+from notebook_kit.pipelines.registry import PIPELINE_REGISTRY, default_checkpoint
+from notebook_kit.registry.tasks import TASKS, task_of
 
 if TYPE_CHECKING:
     import torch
 
-    from notebook_kit.hub import Source
     from notebook_kit.pipelines.base import Pipeline
 
-__all__ = ["get_supported_tasks", "pipeline"]
+__all__ = ["pipeline"]
 
-
-# Seconds that a task's usual checkpoint may keep us waiting for a first sign of the Hub.
+# Seconds to wait for a first sign of the Hub when a task's usual checkpoint is not cached.
 PATIENCE = 3.0
+
+_PROCESSORS = {
+    "tokenizer": ("notebook_kit.processing.text.auto", "AutoTokenizer"),
+    "feature_extractor": ("notebook_kit.processing.audio", "AutoFeatureExtractor"),
+    "image_processor": ("notebook_kit.processing.image", "AutoImageProcessor"),
+    "processor": ("notebook_kit.processing.joint", "AutoProcessor"),
+}
 
 
 def pipeline(
@@ -87,134 +96,145 @@ def pipeline(
         >>> classify("We are very happy to show you the 🤗 Transformers library.")[0]["label"]
         'POSITIVE'
     """
-    _check_arguments(
-        task, model, framework, device, device_map, tokenizer, feature_extractor, image_processor, processor
-    )
-    name = None if task is None else task_name(task)
-    if dtype is None:
-        dtype = torch_dtype
-    options = {**take_hub_options(kwargs), "revision": revision, "token": token}
-    loading = dict(model_kwargs or {})
-    if "torch_dtype" in loading:
-        loading.setdefault("dtype", loading.pop("torch_dtype"))
-    if dtype is not None:
-        loading["dtype"] = dtype
-    if device_map is not None:
-        loading["device_map"] = device_map
-    parts = {
+    given = {
         "tokenizer": tokenizer,
         "feature_extractor": feature_extractor,
         "image_processor": image_processor,
         "processor": processor,
     }
-
-    def make(checkpoint: Any, name: str | None, options: dict[str, Any]) -> Pipeline:
-        return _make(checkpoint, name, task, config, parts, options, loading, pipeline_class, device, kwargs)
-
+    if task is None and model is None:
+        raise InputError(
+            "pipeline() needs a task or a model.",
+            next_step=f'Call pipeline("sentiment-analysis"); the tasks are {_listed()}.',
+        )
+    if model is None and any(part is not None for part in given.values()):
+        raise InputError(
+            "A tokenizer (or another processor) was given without the model that it belongs to.",
+            next_step="Pass model=... as well.",
+        )
+    if task is not None:
+        PIPELINE_REGISTRY.check_task(task)
+    if framework not in (None, "pt"):
+        raise InputError(
+            f"framework is {framework!r}, and pipelines run on PyTorch.", next_step='Leave framework out, or pass "pt".'
+        )
+    if device is not None and device_map is not None:
+        raise InputError("Both device and device_map were given.", next_step="Pass one of them.")
+    loading = dict(model_kwargs or {})
+    older = loading.pop("torch_dtype", None)
+    chosen = next((value for value in (dtype, torch_dtype, loading.get("dtype"), older) if value is not None), None)
+    loading |= {name: value for name, value in {"dtype": chosen, "device_map": device_map}.items() if value is not None}
+    hub = {**take_hub_options(kwargs), "revision": revision, "token": token}
+    builder = _Builder(task, config, given, loading, pipeline_class, device, kwargs)
     if model is None:
-        assert name is not None
-        return _make_default(name, make, options)
+        return _default(builder, hub)
     if isinstance(model, str) and model == "zoo":
-        if name is None:
+        if task is None:
             raise InputError('model="zoo" needs a task.', next_step=f"Name one of {', '.join(_zoo_tasks())}.")
-        return make(_zoo_checkpoint(name), name, {})
-    return make(model, name, options)
+        return builder.build(_zoo_checkpoint(PIPELINE_REGISTRY.check_task(task)[0]), {})
+    return builder.build(model, hub)
 
 
-def _make(
-    model: Any,
-    name: str | None,
-    task: str | None,
-    config: Any,
-    parts: dict[str, Any],
-    options: dict[str, Any],
-    loading: dict[str, Any],
-    pipeline_class: type[Pipeline] | None,
-    device: Any,
-    kwargs: dict[str, Any],
-) -> Pipeline:
-    from notebook_kit.configuration import PretrainedConfig
-    from notebook_kit.hub import Source, locate
+@dataclass
+class _Builder:
+    """What `pipeline` was given beside the model, sorted by who takes it."""
 
-    source = None
-    if isinstance(model, str | os.PathLike | Source):
-        source = locate(model, **options)
-        if isinstance(config, str | os.PathLike):
-            config = _auto("AutoConfig").from_pretrained(config, token=options.get("token"))
-        if config is None:
-            config = _auto("AutoConfig").from_pretrained(source)
-        if name is None:
-            name = _task_of(source, list(getattr(config, "architectures", None) or []))
-    elif name is None:
-        name = _task_of(None, [type(model).__name__])
-    if pipeline_class is None:
-        line = TASKS[name]
-        pipeline_class = getattr(importlib.import_module(f"notebook_kit.pipelines.{line.module}"), line.pipeline)
-    if source is not None:
-        if config is not None and not isinstance(config, PretrainedConfig):
-            raise InputError(
-                f"config is of the type {type(config).__name__}.",
-                next_step="Pass the name of a configuration, or one that AutoConfig made.",
-            )
-        model = _auto(pipeline_class.auto_model).from_pretrained(source, config=config, **loading)
-    else:
-        _check_head(model, name)
-        if "dtype" in loading:
-            kwargs = {"dtype": loading["dtype"], **kwargs}
-    if "device_map" in loading and source is not None:
-        device = model.device  # where it was put
-    home: Any = source or getattr(model, "name_or_path", "") or getattr(model.config, "name_or_path", "")
-    processors: dict[str, Any] = {
-        kind: _processor(kind, part, home, options, loading)
-        if part is not None or kind in (pipeline_class.processors or ("tokenizer",))
-        else None
-        for kind, part in parts.items()
-    }
-    return pipeline_class(model, **processors, task=task or name, device=device, **kwargs)
+    task: str | None
+    config: Any
+    processors: dict[str, Any]
+    loading: dict[str, Any]
+    pipeline_class: type[Pipeline] | None
+    device: Any
+    options: dict[str, Any]
+
+    def build(self, model: Any, hub: dict[str, Any]) -> Pipeline:
+        """A pipeline over a checkpoint or a loaded model; `hub` holds the options of the Hub for this checkpoint."""
+        source = locate(model, **hub) if isinstance(model, str | os.PathLike | Source) else None
+        config, options, device = self.config, self.options, self.device
+        if source is not None:
+            if config is None:
+                config = auto.AutoConfig.from_pretrained(source)
+            elif isinstance(config, str | os.PathLike):
+                config = auto.AutoConfig.from_pretrained(config, token=hub.get("token"))
+            elif not isinstance(config, PretrainedConfig):
+                raise InputError(
+                    f"config is of the type {type(config).__name__}.",
+                    next_step="Pass the name of a configuration, or one that AutoConfig made.",
+                )
+        name, entry, _ = PIPELINE_REGISTRY.check_task(self.task or _task_of(source, config, model))
+        pipeline_class = self.pipeline_class or entry["impl"]
+        if source is not None:
+            chosen = pipeline_class.auto_model
+            loaders = entry["pt"] if chosen is None else (getattr(auto, chosen),)
+            model = _load(loaders or (auto.AutoModel,), source, config, self.loading)
+            device = model.device if "device_map" in self.loading else device  # where it was put
+        else:
+            _check_head(model, name)
+            options = {name: self.loading[name] for name in ("dtype",) if name in self.loading} | options
+        home: Any = source or getattr(model, "name_or_path", "") or getattr(model.config, "name_or_path", "")
+        processors = {
+            kind: _processor(kind, part, home, hub, pipeline_class.processors) for kind, part in self.processors.items()
+        }
+        return pipeline_class(model, **processors, task=self.task or name, device=device, **options)
 
 
-_PROCESSOR_CLASSES = {
-    "tokenizer": ("notebook_kit.processing.text.auto", "AutoTokenizer"),
-    "feature_extractor": ("notebook_kit.processing.audio", "AutoFeatureExtractor"),
-    "image_processor": ("notebook_kit.processing.image", "AutoImageProcessor"),
-    "processor": ("notebook_kit.processing.joint", "AutoProcessor"),
-}
+def _load(loaders: tuple[Any, ...], source: Source, config: Any, loading: dict[str, Any]) -> Any:
+    """The model, by the first of the classes that knows its family."""
+    for loader in loaders[:-1]:
+        with suppress(UnknownArchitectureError):
+            return loader.from_pretrained(source, config=config, **loading)
+    return loaders[-1].from_pretrained(source, config=config, **loading)
 
 
-def _processor(kind: str, part: Any, home: Any, options: dict[str, Any], loading: dict[str, Any]) -> Any:
-    """The processor that was given, named, or belongs to the model's checkpoint."""
+def _processor(kind: str, part: Any, home: Any, hub: dict[str, Any], needed: tuple[str, ...] | None) -> Any:
+    """The processor that was given, named, or belongs to the model's checkpoint; None if the pipeline needs none."""
     if part is not None and not isinstance(part, str | os.PathLike):
         return part
-    module, name = _PROCESSOR_CLASSES[kind]
-    auto = getattr(importlib.import_module(module), name)
+    if part is None and kind not in (("tokenizer",) if needed is None else needed):
+        return None
+    module, name = _PROCESSORS[kind]
+    loader = getattr(import_module(module), name)
     if part is not None:
         # The revision that was named is the model's.
-        return auto.from_pretrained(part, **{key: value for key, value in options.items() if key != "revision"})
-    if not home:
-        raise InputError(
-            f"The model was not loaded from a checkpoint, so there is no {kind} that belongs to it.",
-            next_step=f"Pass {kind}=..., an object or the name of a checkpoint.",
-        )
-    return auto.from_pretrained(home) if not isinstance(home, str) else auto.from_pretrained(home, **options)
+        return loader.from_pretrained(part, **{key: value for key, value in hub.items() if key != "revision"})
+    try:
+        if not home:
+            raise InputError(
+                f"The model was not loaded from a checkpoint, so there is no {kind} that belongs to it.",
+                next_step=f"Pass {kind}=..., an object or the name of a checkpoint.",
+            )
+        return loader.from_pretrained(home, **(hub if isinstance(home, str) else {}))
+    except NotebookKitError:
+        if needed is None:
+            return None  # a custom pipeline may do without
+        raise
 
 
 # Which task --------------------------------------------------------------------------------------------------------
 
 
-def _task_of(source: Source | None, architectures: Sequence[str]) -> str:
-    """The task that a checkpoint is for, by its model card or else by the classes of its model."""
-    card = Card()
-    if source is not None:
+def _listed() -> str:
+    return ", ".join(PIPELINE_REGISTRY.get_supported_tasks())
+
+
+def _task_of(source: Source | None, config: Any, model: Any) -> str:
+    """The task that a checkpoint is for, by its configuration, its model card, or the classes of its model."""
+    if source is None:
+        what, tag, architectures = "The model", "", [type(model).__name__]
+    else:
+        what, tag, architectures = f"The checkpoint {source.name!r}", "", list(config.architectures or [])
+        for name in getattr(config, "custom_pipelines", None) or {}:
+            if name in PIPELINE_REGISTRY.registered:
+                return name
         with suppress(HubError):
-            card = read_card(source.find("README.md"))
-    task = task_of(str(card.values.get("pipeline_tag", "")), architectures)
+            tag = str(read_card(source.find("README.md")).values.get("pipeline_tag", ""))
+    task = task_of(tag, architectures)
     if task is not None:
         return task
-    what = "The model" if source is None else f"The checkpoint {source.name!r}"
     classes = f" (its class is {', '.join(architectures)})" if architectures else ""
     raise InputError(
         f"{what} does not say which task it is for{classes}.",
-        next_step=f"Name it: pipeline(task, model=...), where task is one of {', '.join(get_supported_tasks())}.",
+        next_step=f"Name it: pipeline(task, model=...), where task is one of {_listed()}.",
     )
 
 
@@ -225,44 +245,49 @@ def _check_head(model: Any, name: str) -> None:
             f"model is of the type {type(model).__name__}.",
             next_step="Pass a loaded model, a folder, or the name of a checkpoint.",
         )
-    kind = type(model).__name__
-    own = TASKS[name].heads
+    if name not in TASKS or name in ("zero-shot-classification", "feature-extraction"):
+        return
+    kind, own = type(model).__name__, TASKS[name].heads
     others: dict[str, str] = {}  # the first task of several with one head is the most general
     for task, line in TASKS.items():
         for head in line.heads:
             if head not in own and head.startswith("For"):
                 others.setdefault(head, task)
     wrong = next((head for head in others if kind.endswith(head)), None)
-    if wrong is None or name in ("zero-shot-classification", "feature-extraction"):
-        return
-    raise InputError(
-        f"A {kind} cannot do {name}.",
-        next_step=f"Load the checkpoint with AutoModel{own[0]}, or use pipeline({others[wrong]!r}, ...).",
-    )
+    if wrong is not None:
+        raise InputError(
+            f"A {kind} cannot do {name}.",
+            next_step=f"Load the checkpoint with AutoModel{own[0]}, or use pipeline({others[wrong]!r}, ...).",
+        )
 
 
 # Which checkpoint --------------------------------------------------------------------------------------------------
 
 
-def _make_default(name: str, make: Any, options: dict[str, Any]) -> Pipeline:
-    """The task's usual checkpoint if it can be had, else the zoo's; a line says which."""
+def _default(builder: _Builder, hub: dict[str, Any]) -> Pipeline:
+    """A pipeline over the task's usual checkpoint if it can be had, else over the zoo's; a line says which."""
     from notebook_kit.pipelines.base import notice
 
-    usual = TASKS[name].model
+    name, entry, _ = PIPELINE_REGISTRY.check_task(builder.task or "")
+    usual, revision = default_checkpoint(entry)
+    if usual is None:
+        raise InputError(
+            f"The task {name} was registered without a default checkpoint.", next_step="Pass model=... as well."
+        )
+    if revision is not None:
+        hub = {**hub, "revision": hub["revision"] or revision}
     try:
-        source = _usual_source(usual, options)
-        made = make(source, name, options)
+        source = _usual_source(usual, hub)
+        made = builder.build(source, hub)
     except HubError as error:
-        from notebook_kit.zoo import default_for
-
-        embedded = default_for(name)
-        if embedded is None:
+        if name not in _zoo_tasks():
             raise type(error)(
                 f"No model was given for {name}. Its usual one could not be had: {error.what}",
                 next_step=f"Pass model= with a folder or a cached checkpoint. Without a network there are embedded ones "
                 f"for {', '.join(_zoo_tasks())}.",
             ) from error
-        made = make(_zoo_checkpoint(name), name, {})
+        embedded = _zoo_checkpoint(name)
+        made = builder.build(embedded, {})
         notice(
             f"No model was given for {name}, and its usual one ({usual}) is neither cached nor to be fetched: using the "
             f"small {embedded} that comes with notebook_kit."
@@ -272,18 +297,16 @@ def _make_default(name: str, make: Any, options: dict[str, Any]) -> Pipeline:
     return made
 
 
-def _usual_source(name: str, options: dict[str, Any]) -> Source:
+def _usual_source(name: str, hub: dict[str, Any]) -> Source:
     """Locate a checkpoint without a long wait for a Hub that does not answer."""
-    from notebook_kit.hub import locate
-
-    if not options.get("force_download"):
+    if not hub.get("force_download"):
         try:
-            return locate(name, **{**options, "local_files_only": True})
+            return locate(name, **{**hub, "local_files_only": True})
         except HubError:
-            if options.get("local_files_only"):
+            if hub.get("local_files_only"):
                 raise
-    Client("", options.get("token")).probe(PATIENCE)
-    return locate(name, **options)
+    Client("", hub.get("token")).probe(PATIENCE)
+    return locate(name, **hub)
 
 
 def _zoo_checkpoint(name: str) -> str:
@@ -301,33 +324,3 @@ def _zoo_tasks() -> list[str]:
     from notebook_kit.zoo import default_for
 
     return [name for name in TASKS if default_for(name)]
-
-
-# Checks ------------------------------------------------------------------------------------------------------------
-
-
-def _check_arguments(task: Any, model: Any, framework: Any, device: Any, device_map: Any, *processors: Any) -> None:
-    if task is None and model is None:
-        raise InputError(
-            "pipeline() needs a task or a model.",
-            next_step=f'Call pipeline("sentiment-analysis"); the tasks are {", ".join(get_supported_tasks())}.',
-        )
-    if model is None and any(processor is not None for processor in processors):
-        raise InputError(
-            "A tokenizer (or another processor) was given without the model that it belongs to.",
-            next_step="Pass model=... as well.",
-        )
-    if framework not in (None, "pt"):
-        raise InputError(
-            f"framework is {framework!r}, and pipelines run on PyTorch.", next_step='Leave framework out, or pass "pt".'
-        )
-    if device is not None and device_map is not None:
-        raise InputError("Both device and device_map were given.", next_step="Pass one of them.")
-
-
-def _auto(name: str) -> Any:
-    from notebook_kit.models import auto
-
-    if not hasattr(auto, name):
-        raise NotebookKitError(f"notebook_kit.models.auto has no {name}.")
-    return getattr(auto, name)

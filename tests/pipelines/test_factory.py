@@ -250,12 +250,10 @@ def test_the_zoo_by_name(embedded, caplog):
 
 
 def test_a_cached_usual_checkpoint_comes_first(embedded, checkpoints, monkeypatch, caplog):
-    from notebook_kit import hub
-
-    real = hub.locate
+    real = factory.locate
     folder = checkpoints("ForSequenceClassification", num_labels=2)
     usual = TASKS["text-classification"].model
-    monkeypatch.setattr(hub, "locate", lambda name, **options: real(folder if name == usual else name))
+    monkeypatch.setattr(factory, "locate", lambda name, **options: real(folder if name == usual else name))
     with caplog.at_level(logging.WARNING, logger="notebook_kit"):
         pipe = pipeline("sentiment-analysis", device="cpu")
     assert pipe.model.config.num_labels == 2
