@@ -100,7 +100,7 @@ def test_by_mouse(notebook, minilm, expect, accessible):
     eventually(page, "view.heads, view.layer, view.head, view.merge_words", "([5, 7], 2, 5, True)")
 
     panel.get_by_role("tab", name="Matrix").click()
-    panel.get_by_label("Rollout beside").check()
+    panel.get_by_label("Show rollout").check()
     expect(panel.locator(".nk-av-rollout figcaption")).to_contain_text("rollout, layers 0 to 2")
     expect(panel.locator(".nk-av-rollout")).to_contain_text("It is not an explanation of the prediction")
     panel.locator(".nk-av-raw .nk-av-map").hover(position={"x": 150, "y": 120})
@@ -138,7 +138,7 @@ def test_selection_ablation_and_dark(notebook, minilm, expect, accessible):
     expect(panel.locator(".nk-av-prediction tbody tr").first).to_be_visible()
     expect(panel.locator(".nk-av-prediction tbody tr").first).to_contain_text("−")
     expect(panel.locator(".nk-av-ablation")).to_contain_text("1 off: 2.3")
-    panel.get_by_role("button", name="Switch off layer 4, or on again").click()
+    panel.get_by_role("button", name="Switch layer 4 off, or back on").click()
     expect(panel.locator(".nk-av-ablation")).to_contain_text("13 off")
     eventually(page, "len(view.ablated), len(view.prediction.get('heads', []))", "(13, 13)")
     shot(panel, "attention_ablation_dark")
@@ -316,7 +316,7 @@ def test_file_on_disk(minilm, expect, tmp_path, chromium, accessible):
     accessible(page)
     panel.locator('.nk-av-cell[data-layer="0"][data-head="0"]').click()
     panel.get_by_role("tab", name="Lines").click()
-    expect(panel.locator(".nk-error:visible")).to_contain_text("no kernel behind it")
+    expect(panel.locator(".nk-error:visible")).to_contain_text("no running kernel")
     page.close()
     assert faults == []
 

@@ -48,7 +48,7 @@ def test_layers_by_positions(notebook, expect, accessible):
     expect(panel.locator(".nk-av-lens").get_by_role("row")).not_to_have_count(0)
     heads = panel.locator(".nk-av-lens tbody").first.get_by_role("row").count()
     assert heads >= 4 and cells.count() == heads * 16
-    expect(panel.locator(".nk-av-lens-detail")).to_contain_text("What the model says")
+    expect(panel.locator(".nk-av-lens-detail")).to_contain_text("Output of the model")
     accessible(page, AXE)
     shot(panel, "lens_light")
     cells.nth(16 + 2).click()
@@ -94,7 +94,7 @@ AttentionView(AutoModel.from_pretrained({str(minilm)!r}), "the cat sat", view="l
         ]
     )
     panel = page.locator(PANEL)
-    expect(panel.get_by_text("The logit lens needs a decoder")).to_be_visible()
+    expect(panel.get_by_text("The logit lens needs a text-generation model")).to_be_visible()
     expect(panel.get_by_role("alert").first).to_be_hidden()
     shot(panel, "lens_refused")
     panel.get_by_role("tab", name="Lines").click()

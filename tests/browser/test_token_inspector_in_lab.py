@@ -58,7 +58,7 @@ def test_tokens_and_their_story(notebook, minilm, expect, accessible):
     panel.get_by_role("option", name="naïve").click()
     expect(panel.locator(".nk-changed")).to_have_text(["ï→i"])
     panel.get_by_role("option", name="[MASK]").click()
-    expect(panel.locator(".nk-stages > li", has_text="passes this by")).to_have_count(3)
+    expect(panel.locator(".nk-stages > li", has_text="bypasses this stage")).to_have_count(3)
     shot(panel, "tokens_added_light")
     panel.get_by_role("option", name="naïve").click()
     expect(panel.locator(".nk-changed")).to_have_count(1)
@@ -263,7 +263,7 @@ def test_file_on_disk(minilm, expect, tmp_path, chromium, accessible):
     accessible(page, ".nk-panel")
     shot(page, "tokens_file_dark")
     page.get_by_label("Text", exact=True).fill("another text")
-    expect(page.get_by_role("alert")).to_contain_text("no kernel")
+    expect(page.get_by_role("alert")).to_contain_text("no running kernel")
     assert not faults
     context.close()
 

@@ -88,7 +88,7 @@ def test_buttons_reach_a_run_while_its_cell_is_running(notebook, expect):
     assert panel.get_attribute("data-step") == still
     shot(panel, "dashboard_paused")
     panel.get_by_role("button", name="Evaluate now").click()
-    panel.get_by_role("button", name="Go on").click()
+    panel.get_by_role("button", name="Resume").click()
     expect(panel.locator(".nk-td-pill")).to_have_text("running")
     expect(panel.locator(".nk-td-events li[data-kind=evaluate]")).to_have_count(1)
     panel.get_by_role("button", name="Stop, keep the best").press("Enter")
@@ -121,7 +121,7 @@ def test_buttons_reach_a_run_in_an_older_kernel(notebook, expect, older_kernel, 
     panel.get_by_role("button", name="Pause").click()
     expect(panel.locator(".nk-td-pill")).to_have_text("paused")
     assert outputs.filter(has_text="ended at").count() == 0  # the cell after it waits for its turn
-    panel.get_by_role("button", name="Go on").click()
+    panel.get_by_role("button", name="Resume").click()
     expect(panel.locator(".nk-td-pill")).to_have_text("running")
     panel.get_by_role("button", name="Stop, keep the best").click()
     expect(panel.locator(".nk-td-pill")).to_have_text("ended")

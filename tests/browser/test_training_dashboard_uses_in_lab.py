@@ -89,7 +89,7 @@ def test_exact_values_and_zoom_with_the_mouse(panel_of, expect):
     shot(panel, "dashboard_log")
     panel.locator(".nk-td-legend button").first.click()
     expect(panel.locator(".nk-td-legend button").first).to_have_attribute("aria-pressed", "false")
-    panel.get_by_label("Across").select_option("time")
+    panel.get_by_label("X axis").select_option("time")
     expect(panel.locator(".nk-td-grid")).to_contain_text(re.compile(r"\d s"))
 
 
@@ -223,7 +223,7 @@ def test_what_goes_wrong_is_told(notebook, expect):
     expect(panel.locator(".nk-td-pill")).to_have_text("ended")
     panel.locator(".nk-td-fold summary", has_text="Events").click()
     expect(panel.locator(".nk-td-events")).to_contain_text("ValueError: the data ended")
-    expect(panel.locator(".nk-td-line").first).to_contain_text("ended by an error (ValueError: the data ended)")
+    expect(panel.locator(".nk-td-line").first).to_contain_text("stopped by an error (ValueError: the data ended)")
     shot(panel, "dashboard_error")
     wait_until_idle(page)
 

@@ -57,7 +57,7 @@ def test_what_it_is_made_with(tmp_path):
 def test_one_that_is_never_used_says_so():
     board = TrainingDashboard()
     face = board.face()
-    assert "not begun" in face.title and "Nothing has been logged yet" in face.note and face.png is None
+    assert "not started" in face.title and "Nothing has been logged yet" in face.note and face.png is None
     assert board.table().empty and board.figure() is not None and "idle" in repr(board)
     assert not [thread for thread in threading.enumerate() if thread.name == "notebook_kit-dashboard"]
     board.close()

@@ -215,7 +215,7 @@ class TestCheck:
     def test_what_raises_is_a_wrong_answer(self, capsys):
         text = self.said(capsys, "five", lambda n: n + 1 == 6)
         assert (
-            text.startswith("✗ Exercise 1: not right yet. Hint: Try. (Checking it raised TypeError: ")
+            text.startswith("✗ Exercise 1: not right yet. Hint: Try. (The check raised TypeError: ")
             and text.count("\n") == 1
         )
         assert "ZeroDivisionError" in self.said(capsys, lambda n: 1 / n, lambda _: True, on=(0,))
