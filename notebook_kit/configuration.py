@@ -14,19 +14,18 @@ from __future__ import annotations
 
 import copy
 import dataclasses
+import inspect
 import json
 import os
-from typing import TYPE_CHECKING, Any, ClassVar, TypeVar, dataclass_transform
+from collections.abc import Mapping
+from typing import Any, ClassVar, TypeVar, dataclass_transform
 
 from notebook_kit.errors import ConfigurationError, near_matches
 from notebook_kit.files import read_json, write_text
 from notebook_kit.hub import Source, locate, take_hub_options
 from notebook_kit.hub.saving import PushToHub, folder_to_save
 
-if TYPE_CHECKING:
-    from collections.abc import Mapping
-
-__all__ = ["PreTrainedConfig", "PretrainedConfig", "read_config_file"]
+__all__ = ["PreTrainedConfig", "PretrainedConfig", "read_config"]
 
 CONFIG_NAME = "config.json"
 PROBLEM_TYPES = ("regression", "single_label_classification", "multi_label_classification")
@@ -37,13 +36,24 @@ PROVENANCE = {"transformers_version", "_name_or_path", "name_or_path", "_commit_
 Config = TypeVar("Config", bound="PretrainedConfig")
 
 
-def read_config_file(source: Source) -> dict[str, Any]:
-    """The checkpoint's `config.json` as a dictionary.
+def read_config(
+    name_or_path: str | os.PathLike[str] | Source, options: Mapping[str, Any] | None = None
+) -> tuple[str, dict[str, Any]]:
+    """The name of a checkpoint, and what its `config.json` holds.
+
+    Args:
+        name_or_path: A folder, a zoo name, a Hub name, a `Source`, or the path of the file itself.
+        options: For `locate`.
 
     Raises:
+        HubError: If the checkpoint cannot be found or fetched.
         CheckpointError: If the file is missing, or is not a JSON object.
     """
-    return read_json(source.require(CONFIG_NAME, why="It says which architecture the checkpoint has."))
+    if not isinstance(name_or_path, Source) and os.path.isfile(name_or_path):
+        return os.fspath(name_or_path), read_json(name_or_path)
+    source = locate(name_or_path, **(options or {}))
+    path = source.require(CONFIG_NAME, why="It says which architecture the checkpoint has.")
+    return source.name, read_json(path)
 
 
 @dataclass_transform(kw_only_default=True)
@@ -73,6 +83,10 @@ class PretrainedConfig(PushToHub):
     model_type: ClassVar[str] = ""
     attribute_map: ClassVar[dict[str, str]] = {}
     """Other names of the family's fields, such as `{"hidden_size": "dim"}`."""
+    sub_configs: ClassVar[dict[str, Any]] = {}
+    """Fields that hold a configuration themselves, and its class: `{"text_config": BertConfig}`, or `AutoConfig` for any."""
+    default_num_labels: ClassVar[int] = 2
+    """How many labels a config has that names none."""
 
     architectures: list[str] | None = None
     id2label: dict[int, str] | None = None
@@ -93,15 +107,8 @@ class PretrainedConfig(PushToHub):
         dataclasses.dataclass(init=False, repr=False, eq=False)(cls)  # fills in __dataclass_fields__, in place
 
     def __init__(self, **fields: Any) -> None:
-        self._set_defaults()
-        said = fields.pop(
-            "model_type", self.model_type
-        )  # `to_dict` says it, so that Config(**config.to_dict()) is a copy
-        if said != self.model_type:
-            raise ConfigurationError(
-                f"{type(self).__name__} is for models of the type {self.model_type!r}, and the fields are those of {said!r}.",
-                next_step=f"Use AutoConfig.for_model({said!r}, ...).",
-            )
+        if "extra" not in self.__dict__:  # else a subclass's constructor has set fields already
+            self._set_defaults()
         self.update(fields)
         self.validate()
 
@@ -110,15 +117,23 @@ class PretrainedConfig(PushToHub):
         for field in dataclasses.fields(self):  # type: ignore[arg-type]
             default = field.default if field.default_factory is dataclasses.MISSING else field.default_factory()
             self.__dict__[field.name] = copy.copy(default)
+        for name, kind in self.sub_configs.items():
+            if isinstance(kind, type) and issubclass(kind, PretrainedConfig):
+                self.__dict__[name] = kind()
         if self.id2label is None:
-            self.num_labels = 2
+            self.num_labels = self.default_num_labels
+
+    def _nested(self) -> dict[str, PretrainedConfig]:
+        """The configurations among the fields."""
+        values = {name: self.__dict__.get(name) for name in self.sub_configs}
+        return {name: value for name, value in values.items() if isinstance(value, PretrainedConfig)}
 
     # Names -------------------------------------------------------------------------------------------------------
 
     @classmethod
     def field_names(cls) -> list[str]:
         """The names that the constructor takes, other names of the same fields included."""
-        return [field.name for field in dataclasses.fields(cls)] + list(cls.attribute_map) + ["num_labels"]  # type: ignore[arg-type]
+        return [field.name for field in dataclasses.fields(cls)] + [*cls.attribute_map, "num_labels", "torch_dtype"]  # type: ignore[arg-type]
 
     def __getattr__(self, name: str) -> Any:
         # Reached only for names that are no field: an alias, or a key that was kept from the file.
@@ -132,7 +147,13 @@ class PretrainedConfig(PushToHub):
         )
 
     def __setattr__(self, name: str, value: Any) -> None:
-        name = type(self).attribute_map.get(name, name)
+        if "extra" not in self.__dict__:
+            self._set_defaults()
+        name = self.attribute_map.get(name, name)
+        if name == "dtype":
+            value = dtype_name(value)
+        elif name in self.sub_configs and isinstance(value, Mapping):
+            value = self.sub_configs[name].from_dict(value)
         if name in self.__dict__ or isinstance(getattr(type(self), name, None), property):
             object.__setattr__(self, name, value)
         else:
@@ -142,25 +163,31 @@ class PretrainedConfig(PushToHub):
         return sorted({*super().__dir__(), *self.field_names(), *self.extra})
 
     def update(self, edits: Mapping[str, Any]) -> None:
-        """Set several fields at once.
+        """Set several fields at once. A dictionary for a nested configuration edits its fields.
 
         Raises:
             ConfigurationError: For a name that is neither a field, nor another name of one, nor a key kept from the file.
         """
-        known = set(self.field_names())
-        if "torch_dtype" in edits:  # the older spelling
-            edits = {**edits, "dtype": edits.get("dtype", edits["torch_dtype"])}
-            del edits["torch_dtype"]
+        edits = dict(edits)
+        # `to_dict` has it, so that Config(**config.to_dict()) is a copy.
+        model_type = edits.pop("model_type", self.model_type)
+        if model_type != self.model_type:
+            raise ConfigurationError(
+                f"{type(self).__name__} is for models of the type {self.model_type!r}, and the fields are those of {model_type!r}.",
+                next_step=f"Use AutoConfig.for_model({model_type!r}, ...).",
+            )
+        known = {*self.field_names(), *self.extra}
         for name in edits:
-            if name not in known and name not in self.extra:
-                hint = near_matches(name, known)
+            if name not in known:
                 raise ConfigurationError(
-                    f"{type(self).__name__} has no field {name!r}. {hint}".rstrip(),
+                    f"{type(self).__name__} has no field {name!r}. {near_matches(name, known)}".rstrip(),
                     next_step="Correct the name, or set it on the config afterwards if it is a note of your own.",
                 )
-        edits = dict(edits)
-        if "dtype" in edits:
-            edits["dtype"] = dtype_name(edits["dtype"])
+        if "torch_dtype" in edits:
+            edits.setdefault("dtype", edits.pop("torch_dtype"))
+        for name, one in self._nested().items():
+            if isinstance(edits.get(name), Mapping):
+                one.update(edits.pop(name))
         num_labels = edits.pop("num_labels", None)
         if edits.get("id2label") is not None:
             edits["id2label"] = {int(index): label for index, label in edits["id2label"].items()}
@@ -188,12 +215,23 @@ class PretrainedConfig(PushToHub):
         self.id2label = {index: f"LABEL_{index}" for index in range(count)}
         self.label2id = {label: index for index, label in self.id2label.items()}
 
+    @property
+    def torch_dtype(self) -> str | None:
+        """The older name of `dtype`."""
+        return self.dtype
+
+    @torch_dtype.setter
+    def torch_dtype(self, dtype: Any) -> None:
+        self.dtype = dtype
+
     def validate(self) -> None:
         """Check that the fields fit each other; a family adds its own checks.
 
         Raises:
             ConfigurationError: If they do not.
         """
+        for nested in self._nested().values():
+            nested.validate()
         if self.problem_type is not None and self.problem_type not in PROBLEM_TYPES:
             raise ConfigurationError(
                 f"problem_type is {self.problem_type!r}. {near_matches(self.problem_type, PROBLEM_TYPES)}".rstrip(),
@@ -218,15 +256,23 @@ class PretrainedConfig(PushToHub):
             values: The content of a `config.json`.
             **edits: Fields to set on top, where a name that is not a field is an error.
         """
-        known = {*cls.field_names(), "torch_dtype"}
+        known = set(cls.field_names())
         own = {name: value for name, value in values.items() if name in known}
         for alias, field in cls.attribute_map.items():  # when both names stand in the file, the family's own wins
             if alias in own and field in own:
                 del own[alias]
         if own.get("id2label") is not None:
             own.pop("num_labels", None)
+        for name in cls.sub_configs.keys() & own.keys():
+            if isinstance(own[name], Mapping):
+                own[name] = cls.sub_configs[name].from_dict(own[name])
         config = cls.__new__(cls)
-        config._set_defaults()
+        if cls.__init__ is not PretrainedConfig.__init__:  # a class whose constructor sets further fields
+            names = inspect.signature(cls.__init__).parameters.keys() & values.keys() - known
+            config.__init__(**{name: values[name] for name in names})  # type: ignore[misc]
+            known |= names
+        else:
+            config._set_defaults()
         config.extra.update({name: value for name, value in values.items() if name not in known | PROVENANCE})
         config.update(own)
         config.update(edits)
@@ -234,11 +280,20 @@ class PretrainedConfig(PushToHub):
         return config
 
     @classmethod
+    def from_json_file(cls: type[Config], path: str | os.PathLike[str]) -> Config:
+        """The config in a JSON file.
+
+        Raises:
+            CheckpointError: If the file is missing or damaged.
+        """
+        return cls.from_dict(read_json(path))
+
+    @classmethod
     def from_pretrained(cls: type[Config], name_or_path: str | os.PathLike | Source, **kwargs: Any) -> Config:
         """Read a checkpoint's `config.json`.
 
         Args:
-            name_or_path: A folder, a zoo name, or a Hub name.
+            name_or_path: A folder, a zoo name, a Hub name, or the path of the file.
             **kwargs: Hub options (`revision`, `token`, `cache_dir`, `local_files_only`, `force_download`,
                 `subfolder`), and fields to edit.
 
@@ -247,39 +302,52 @@ class PretrainedConfig(PushToHub):
             CheckpointError: If its `config.json` is missing or damaged.
             ConfigurationError: If an edit names no field, or the checkpoint is of another family.
         """
-        source = locate(name_or_path, **take_hub_options(kwargs))
-        values = read_config_file(source)
+        name, values = read_config(name_or_path, take_hub_options(kwargs))
         found = values.get("model_type")
         if cls.model_type and found and found != cls.model_type:
             raise ConfigurationError(
-                f"{source.name} is a {found!r} checkpoint, and {cls.__name__} describes {cls.model_type!r} models.",
+                f"{name} is a {found!r} checkpoint, and {cls.__name__} describes {cls.model_type!r} models.",
                 next_step="Use AutoConfig.from_pretrained, which takes any family.",
             )
         config = cls.from_dict(values, **kwargs)
-        config.name_or_path = source.name
+        config.name_or_path = name
         return config
 
     def to_dict(self) -> dict[str, Any]:
-        """All fields as plain JSON values, under the Hub's names; common fields only where they differ from the default."""
-        common = {field.name: field.default for field in dataclasses.fields(PretrainedConfig)}  # type: ignore[arg-type]
+        """All fields as plain JSON values, under the Hub's names; nested configurations as dictionaries."""
         values: dict[str, Any] = {"model_type": self.model_type} if self.model_type else {}
-        default_labels = self.id2label == {0: "LABEL_0", 1: "LABEL_1"}
-        for field in dataclasses.fields(self):  # type: ignore[arg-type]
-            value = getattr(self, field.name)
-            inherited = field.name in common and field.default == common[field.name]
-            if (inherited and value == common[field.name]) or (
-                field.name in ("id2label", "label2id") and default_labels
-            ):
-                continue
-            values[field.name] = copy.deepcopy(value)
-        values.update(copy.deepcopy(self.extra))
+        values |= {field.name: getattr(self, field.name) for field in dataclasses.fields(self)}  # type: ignore[arg-type]
+        values |= self.extra
+        values = {
+            name: value.to_dict() if isinstance(value, PretrainedConfig) else copy.deepcopy(value)
+            for name, value in values.items()
+        }
         if isinstance(values.get("id2label"), dict):
             values["id2label"] = {str(index): label for index, label in values["id2label"].items()}
         return values
 
-    def to_json_string(self) -> str:
-        """`to_dict` as indented JSON with sorted keys, the form of a `config.json`."""
-        return json.dumps(self.to_dict(), indent=2, sort_keys=True, ensure_ascii=False) + "\n"
+    def to_diff_dict(self) -> dict[str, Any]:
+        """As `to_dict`, without the fields that every family has where they have their usual value."""
+        usual = {field.name: field.default for field in dataclasses.fields(PretrainedConfig)}  # type: ignore[arg-type]
+        own = {field.name: field.default for field in dataclasses.fields(self)}  # type: ignore[arg-type]
+        left_out = {name for name, value in usual.items() if value == getattr(self, name) == own[name]}
+        if self.id2label == {0: "LABEL_0", 1: "LABEL_1"}:
+            left_out |= {"id2label", "label2id"}
+        values = {name: value for name, value in self.to_dict().items() if name not in left_out}
+        return values | {name: one.to_diff_dict() for name, one in self._nested().items()}
+
+    def to_json_string(self, use_diff: bool = True) -> str:
+        """The values as indented JSON with sorted keys, the form of a `config.json`.
+
+        Args:
+            use_diff: Take `to_diff_dict`, as `config.json` has it, rather than all of `to_dict`.
+        """
+        values = self.to_diff_dict() if use_diff else self.to_dict()
+        return json.dumps(values, indent=2, sort_keys=True, ensure_ascii=False) + "\n"
+
+    def to_json_file(self, path: str | os.PathLike[str], use_diff: bool = True) -> None:
+        """Write `to_json_string` to a file."""
+        write_text(path, self.to_json_string(use_diff))
 
     def save_pretrained(self, folder: str | os.PathLike, push_to_hub: bool = False, **push_options: Any) -> None:
         """Write `config.json` into `folder`, which is made if need be.
@@ -289,7 +357,7 @@ class PretrainedConfig(PushToHub):
             push_to_hub: Also upload the folder; `push_options` go to `notebook_kit.hub.push_folder`.
         """
         with folder_to_save(folder, push_to_hub, push_options) as target:
-            write_text(target / CONFIG_NAME, self.to_json_string())
+            self.to_json_file(target / CONFIG_NAME)
 
     # Everyday Python ---------------------------------------------------------------------------------------------
 
@@ -301,6 +369,7 @@ class PretrainedConfig(PushToHub):
     def __repr__(self) -> str:
         fields = dataclasses.fields(self)  # type: ignore[arg-type]
         default = {field.name: field.default for field in fields}
+        default |= {name: type(one)() for name, one in self._nested().items()}
         changed = [name for name, value in default.items() if getattr(self, name) != value]
         if self.id2label == {0: "LABEL_0", 1: "LABEL_1"}:
             changed = [name for name in changed if name not in ("id2label", "label2id")]

@@ -306,7 +306,7 @@ class GenerationConfig(PushToHub):
     @classmethod
     def from_model_config(cls, config: PretrainedConfig) -> GenerationConfig:
         """What an older checkpoint's `config.json` says about generation."""
-        fields = {**config.to_dict(), **{name: getattr(config, name, None) for name in TOKENS}}
+        fields = {**config.to_diff_dict(), **{name: getattr(config, name, None) for name in TOKENS}}
         return cls.from_dict(
             {name: value for name, value in fields.items() if name in cls.names() and value is not None}
         )

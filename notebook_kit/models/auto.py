@@ -7,9 +7,10 @@ from __future__ import annotations
 
 import importlib
 import os
-from typing import TYPE_CHECKING, Any
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any, ClassVar
 
-from notebook_kit.configuration import PretrainedConfig, read_config_file
+from notebook_kit.configuration import PretrainedConfig, read_config
 from notebook_kit.errors import ConfigurationError, InputError, UnknownArchitectureError, near_matches
 from notebook_kit.hub import Source, locate, take_hub_options
 from notebook_kit.registry.families import FAMILIES
@@ -51,8 +52,14 @@ def family(model_type: str) -> ModuleType:
     return importlib.import_module(f"notebook_kit.models.{FAMILIES[model_type].module}")
 
 
+_configs: dict[str, type[PretrainedConfig]] = {}
+"""`model_type` -> configuration class, as `AutoConfig.register` was told."""
+
+
 def config_class(model_type: str) -> type[PretrainedConfig]:
-    """The configuration class of a family."""
+    """The configuration class of a family, or the one registered for `model_type`."""
+    if model_type in _configs:
+        return _configs[model_type]
     return getattr(family(model_type), FAMILIES[model_type].config)
 
 
@@ -79,7 +86,7 @@ class AutoConfig:
         """The configuration of a checkpoint, of whatever family.
 
         Args:
-            name_or_path: A folder, a zoo name, or a Hub name.
+            name_or_path: A folder, a zoo name, a Hub name, or the path of a `config.json`.
             **kwargs: Hub options (`revision`, `token`, `cache_dir`, `local_files_only`, `force_download`,
                 `subfolder`), and fields to edit: `AutoConfig.from_pretrained(name, n_heads=12)`.
 
@@ -88,49 +95,127 @@ class AutoConfig:
                 own Python files, which are never run.
         """
         kwargs.pop("trust_remote_code", None)
-        source = locate(name_or_path, **take_hub_options(kwargs))
-        values = read_config_file(source)
+        name, values = read_config(name_or_path, take_hub_options(kwargs))
         model_type = values.get("model_type")
-        if model_type not in FAMILIES and "auto_map" in values:
+        if model_type not in {*FAMILIES, *_configs} and "auto_map" in values:
             raise UnknownArchitectureError(
-                f"{source.name} brings its architecture as Python files of its own, and notebook_kit never runs code from a repository.",
+                f"{name} brings its architecture as Python files of its own, and notebook_kit never runs code from a repository.",
                 next_step=f"Choose a checkpoint of one of these: {', '.join(sorted(FAMILIES))}.",
             )
         if not model_type:
             raise ConfigurationError(
-                f"The config.json of {source.name} has no model_type, so it does not say which architecture it is.",
+                f"The config.json of {name} has no model_type, so it does not say which architecture it is.",
                 next_step="Load it with the family's own class, such as BertModel.from_pretrained(...), or add model_type to the file.",
             )
-        config = config_class(model_type).from_dict(values, **kwargs)
-        config.name_or_path = source.name
+        config = cls.from_dict(values, **kwargs)
+        config.name_or_path = name
         return config
+
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Any], **edits: Any) -> PretrainedConfig:
+        """The configuration that a `config.json` with this content holds; see `PretrainedConfig.from_dict`."""
+        return config_class(values["model_type"]).from_dict(values, **edits)
 
     @classmethod
     def for_model(cls, model_type: str, **fields: Any) -> PretrainedConfig:
         """A fresh configuration of the family named `model_type`."""
         return config_class(model_type)(**fields)
 
+    @classmethod
+    def register(cls, model_type: str, config: type[PretrainedConfig], exist_ok: bool = False) -> None:
+        """Let `from_pretrained` and `for_model` make configurations of a class of yours.
+
+        Args:
+            model_type: What `config.json` says, the same as the class's `model_type`.
+            config: The class, derived from `PretrainedConfig`.
+            exist_ok: Allow a `model_type` that notebook_kit itself has, and take your class for it.
+
+        Raises:
+            InputError: If the class has another `model_type`, or notebook_kit has that one.
+
+        Example:
+            >>> from notebook_kit import AutoConfig, PretrainedConfig
+            >>> class OwnConfig(PretrainedConfig):
+            ...     model_type = "own"
+            ...     width: int = 8
+            >>> AutoConfig.register("own", OwnConfig)
+            >>> AutoConfig.for_model("own", width=16)
+            OwnConfig(width=16)
+        """
+        if config.model_type != model_type:
+            raise InputError(
+                f"{config.__name__} has the model_type {config.model_type!r}, and it was registered as {model_type!r}.",
+                next_step="Give the class the attribute model_type that it is registered with.",
+            )
+        if model_type in FAMILIES and not exist_ok:
+            raise InputError(
+                f"notebook_kit already has the architecture {model_type!r}.",
+                next_step="Choose another model_type, or pass exist_ok=True to replace it.",
+            )
+        _configs[model_type] = config
+
 
 class _AutoModel:
     """One head, of any family."""
 
+    alternatives: ClassVar[tuple[str, ...]] = ()
+    """Auto classes whose model is taken where a family has none for this one, in this order."""
+    _registered: ClassVar[dict[type[PretrainedConfig], Any]]
+
     def __init__(self) -> None:
         raise _not_made(type(self).__name__)
 
+    def __init_subclass__(cls) -> None:
+        cls._registered = {}
+
     @classmethod
     def model_class(cls, config: PretrainedConfig) -> type[PreTrainedModel]:
-        """The class that this head is in `config`'s family.
+        """The class that this head is in `config`'s family, or that was registered for `config`'s class.
 
         Raises:
             UnknownArchitectureError: If the family does not have this head.
         """
-        heads = model_classes(config.model_type)
-        if cls.__name__ not in heads:
+        if type(config) in cls._registered:
+            return cls._registered[type(config)]
+        if config.model_type in _configs and config.model_type not in FAMILIES:
             raise UnknownArchitectureError(
-                f"The family {config.model_type!r} has no {cls.__name__}.",
-                next_step=f"It has {', '.join(heads)}.",
+                f"No {cls.__name__} is registered for {type(config).__name__}.",
+                next_step=f"Call {cls.__name__}.register({type(config).__name__}, your model class).",
             )
-        return heads[cls.__name__]
+        module, classes = family(config.model_type), FAMILIES[config.model_type].class_names
+        for auto in (cls.__name__, *cls.alternatives):
+            if auto in classes:
+                return getattr(module, classes[auto])
+        raise UnknownArchitectureError(
+            f"The family {config.model_type!r} has no {cls.__name__}.", next_step=f"It has {', '.join(classes)}."
+        )
+
+    @classmethod
+    def register(cls, config_class: type[PretrainedConfig], model_class: type[Any], exist_ok: bool = False) -> None:
+        """Let `from_config` and `from_pretrained` make models of a class of yours.
+
+        Args:
+            config_class: The class of configurations that the model is made from.
+            model_class: The model; its `config_class` is that class.
+            exist_ok: Allow a configuration class for which notebook_kit has a model, and take yours for it.
+
+        Raises:
+            InputError: If the model has another `config_class`, or notebook_kit has a model for it.
+        """
+        expected = getattr(model_class, "config_class", config_class)
+        if expected.__name__ != config_class.__name__:
+            raise InputError(
+                f"{model_class.__name__} is made from {expected.__name__}, and it was registered for {config_class.__name__}.",
+                next_step=f"Set {model_class.__name__}.config_class = {config_class.__name__}.",
+            )
+        line = FAMILIES.get(config_class.model_type)
+        ours = f"notebook_kit.models.{line.module}" if line is not None and cls.__name__ in line.heads else None
+        if config_class.__module__ == ours and not exist_ok:
+            raise InputError(
+                f"notebook_kit already has an {cls.__name__} for {config_class.__name__}.",
+                next_step="Derive a configuration class with a model_type of its own, or pass exist_ok=True.",
+            )
+        cls._registered[config_class] = model_class
 
     @classmethod
     def from_config(cls, config: PretrainedConfig, **kwargs: Any) -> PreTrainedModel:
@@ -289,9 +374,4 @@ class AutoModelForPreTraining(_AutoModel):
         'GPT2LMHeadModel'
     """
 
-    @classmethod
-    def model_class(cls, config: PretrainedConfig) -> type[PreTrainedModel]:
-        """The family's class for pre-training; where it has none, the head that predicts words is all it was trained with."""
-        classes = FAMILIES[config.model_type].class_names
-        autos = (cls.__name__, "AutoModelForMaskedLM", "AutoModelForCausalLM", "AutoModelForSeq2SeqLM")
-        return getattr(family(config.model_type), next(classes[auto] for auto in autos if auto in classes))
+    alternatives = ("AutoModelForMaskedLM", "AutoModelForCausalLM", "AutoModelForSeq2SeqLM")

@@ -64,6 +64,7 @@ class BartConfig(PretrainedConfig):
     """
 
     model_type: ClassVar[str] = "bart"
+    default_num_labels: ClassVar[int] = 3  # the classes of the MNLI checkpoints, whose config.json leaves them out
     keys_to_ignore_at_inference: ClassVar[tuple[str, ...]] = ("past_key_values",)
     attribute_map: ClassVar[dict[str, str]] = {
         "hidden_size": "d_model",
@@ -96,10 +97,6 @@ class BartConfig(PretrainedConfig):
     decoder_start_token_id: int | None = 2
     forced_eos_token_id: int | list[int] | None = 2
     is_encoder_decoder: bool = True
-
-    def _set_defaults(self) -> None:
-        super()._set_defaults()
-        self.num_labels = 3  # the classes of the MNLI checkpoints, whose config.json leaves them out
 
 
 # The backbone --------------------------------------------------------------------------------------------------------

@@ -34,6 +34,7 @@ class MarianConfig(BartConfig):
     """
 
     model_type: ClassVar[str] = "marian"
+    default_num_labels: ClassVar[int] = 2
 
     vocab_size: int = 58101
     decoder_vocab_size: int | None = None
@@ -43,10 +44,6 @@ class MarianConfig(BartConfig):
     eos_token_id: int | list[int] | None = 0
     bos_token_id: int | None = None
     forced_eos_token_id: int | list[int] | None = 0
-
-    def _set_defaults(self) -> None:
-        super()._set_defaults()
-        self.num_labels = 2
 
     def validate(self) -> None:
         if self.decoder_vocab_size is None:

@@ -39,12 +39,9 @@ class MBartConfig(BartConfig):
     """
 
     model_type: ClassVar[str] = "mbart"
+    default_num_labels: ClassVar[int] = 2
 
     decoder_start_token_id: int | None = None
-
-    def _set_defaults(self) -> None:
-        super()._set_defaults()
-        self.num_labels = 2
 
 
 class MBartEncoderLayer(BartEncoderLayer):

@@ -1,0 +1,122 @@
+"""Classes of users behind the Auto classes, as the guides of transformers write them."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from torch import nn
+
+from notebook_kit import (
+    AutoConfig,
+    AutoModel,
+    AutoModelForPreTraining,
+    AutoModelForSequenceClassification,
+    AutoModelForTokenClassification,
+    AutoTokenizer,
+    BertConfig,
+    BertModel,
+    PretrainedConfig,
+    PreTrainedModel,
+    PreTrainedTokenizerFast,
+)
+from notebook_kit.errors import InputError, UnknownArchitectureError
+from notebook_kit.models import auto
+from notebook_kit.processing.text import auto as text_auto
+
+
+class OwnConfig(PretrainedConfig):
+    model_type = "own-model"
+
+    def __init__(self, width=8, kind="plain", **kwargs):
+        if kind not in ("plain", "fancy"):
+            raise ValueError(f"kind must be plain or fancy, got {kind}")
+        self.width = width
+        self.kind = kind
+        super().__init__(**kwargs)
+
+
+class OwnModel(PreTrainedModel):
+    config_class = OwnConfig
+
+    def __init__(self, config):
+        super().__init__(config)
+        self.layer = nn.Linear(config.width, config.num_labels)
+        self.post_init()
+
+    def forward(self, x):
+        return self.layer(x)
+
+
+class OwnTokenizer(PreTrainedTokenizerFast):
+    pass
+
+
+@pytest.fixture
+def registered(monkeypatch):
+    """Nothing registered before the test, nor after it."""
+    monkeypatch.setattr(auto, "_configs", {})
+    for kind in (AutoModel, AutoModelForSequenceClassification):
+        monkeypatch.setattr(kind, "_registered", {})
+    monkeypatch.setattr(text_auto, "_by_name", {})
+    monkeypatch.setattr(text_auto, "_by_model_type", {})
+
+
+def test_own_classes_are_loaded_by_the_auto_classes(registered, tmp_path):
+    for _ in range(2):  # a cell of a notebook runs more than once
+        AutoConfig.register("own-model", OwnConfig)
+        AutoModel.register(OwnConfig, OwnModel)
+        AutoModelForSequenceClassification.register(OwnConfig, OwnModel)
+        AutoTokenizer.register(OwnConfig, fast_tokenizer_class=OwnTokenizer)
+    config = AutoConfig.for_model("own-model", width=5, kind="fancy", num_labels=3)
+    model = AutoModel.from_config(config)
+    model.save_pretrained(tmp_path)
+    backend = AutoTokenizer.from_pretrained("notebook-kit/tiny-sentiment").backend_tokenizer
+    OwnTokenizer(tokenizer_object=backend, pad_token="[PAD]").save_pretrained(tmp_path)
+    again = AutoModelForSequenceClassification.from_pretrained(tmp_path)
+    assert type(again) is OwnModel and torch.equal(again.layer.weight, model.layer.weight)
+    assert (again.config.width, again.config.kind, again.config.num_labels) == (5, "fancy", 3)
+    assert AutoConfig.from_pretrained(tmp_path, kind="plain").kind == "plain"
+    assert OwnConfig.from_pretrained(tmp_path) == again.config
+    assert type(AutoTokenizer.from_pretrained(tmp_path)) is OwnTokenizer
+    assert type(AutoTokenizer.from_pretrained("notebook-kit/tiny-sentiment")) is PreTrainedTokenizerFast
+    with pytest.raises(
+        UnknownArchitectureError, match="No AutoModelForTokenClassification is registered for OwnConfig"
+    ):
+        AutoModelForTokenClassification.from_config(config)
+    with pytest.raises(ValueError, match="got nice"):
+        OwnConfig(kind="nice")
+
+
+def test_what_notebook_kit_has_is_replaced_on_request_only(registered):
+    class OwnBertConfig(BertConfig):
+        pass
+
+    class OwnBert(BertModel):
+        config_class = BertConfig
+
+    with pytest.raises(InputError, match="already has the architecture 'bert'"):
+        AutoConfig.register("bert", OwnBertConfig)
+    with pytest.raises(InputError, match="already has an AutoModel for BertConfig"):
+        AutoModel.register(BertConfig, OwnBert)
+    with pytest.raises(InputError, match="already has tokenizers for 'bert'"):
+        AutoTokenizer.register(BertConfig, OwnTokenizer)
+    AutoConfig.register("bert", OwnBertConfig, exist_ok=True)
+    AutoModel.register(BertConfig, OwnBert, exist_ok=True)
+    assert type(AutoConfig.for_model("bert")) is OwnBertConfig
+    assert AutoModel.model_class(BertConfig()) is OwnBert
+    assert AutoModelForSequenceClassification.model_class(BertConfig()).__name__ == "BertForSequenceClassification"
+
+
+def test_classes_that_do_not_belong_together_are_refused(registered):
+    with pytest.raises(InputError, match="has the model_type 'own-model', and it was registered as 'other'"):
+        AutoConfig.register("other", OwnConfig)
+    with pytest.raises(InputError, match="OwnModel is made from OwnConfig, and it was registered for BertConfig"):
+        AutoModel.register(BertConfig, OwnModel)
+    with pytest.raises(InputError, match="a class derived from PreTrainedTokenizerFast"):
+        AutoTokenizer.register(OwnConfig, str)
+
+
+def test_pre_training_takes_the_next_best_head():
+    for model_type, name in (("bert", "BertForPreTraining"), ("roberta", "RobertaForMaskedLM"), ("t5", "T5ForC")):
+        config = AutoConfig.for_model(model_type)
+        assert AutoModelForPreTraining.model_class(config).__name__.startswith(name)
