@@ -8,6 +8,7 @@ import inspect
 import json
 import logging
 import os
+import re
 import threading
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -124,6 +125,19 @@ class Panel(anywidget.AnyWidget):
         """Take the words of the language that is spoken now."""
         self._strings = language.strings("common", self.name)
         self._language = language.spoken()
+
+    def word(self, key: str, **values: Any) -> str:
+        """A text of the panel in the present language, with `{name}` replaced by the value of that name."""
+        text = self._strings.get(f"{self.name}.{key}") or self._strings.get(f"common.{key}") or key
+        return re.sub(r"\{(\w+)\}", lambda match: str(values.get(match[1], match[0])), text)
+
+    def show_notice(self, problem: dict[str, str]) -> None:
+        """Show an error that no question of the page led to.
+
+        Args:
+            problem: `what` and `next_step`, as from `described`; {} removes the notice.
+        """
+        self._notice = problem
 
     # Questions and answers ---------------------------------------------------------------------------------------
 

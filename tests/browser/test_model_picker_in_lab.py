@@ -333,9 +333,8 @@ def test_ten_thousand_results(notebook, hub, tmp_path, expect):
     page = notebook([first_cell(hub, tmp_path), "picker = ModelPicker()\npicker"])
     panel = page.locator(PANEL)
     expect(panel.locator(".nk-space [role=row]")).to_have_count(10)
-    fill = """import dataclasses
-from notebook_kit.hub.catalog import FoundModel
-_, search = picker._search()
+    fill = """from notebook_kit.hub.catalog import FoundModel
+_, search = picker._searches.search(picker._query())
 search.models += [FoundModel(f"many/model-{n:05}", "hub", downloads=n) for n in range(10_000)]
 picker._cache += 1"""
     python(page, f"exec({fill!r})")

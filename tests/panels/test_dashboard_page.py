@@ -288,7 +288,7 @@ def test_words_are_complete():
     scripts = [*folder.glob("*.js")]
     text = "\n".join(script.read_text(encoding="utf-8") for script in scripts)
     python = "\n".join((folder / name).read_text(encoding="utf-8") for name in ("training_dashboard.py", "still.py"))
-    used = set(re.findall(r"words\(\s*[\"'`](\w+)[\"'`]", text + python))
+    used = set(re.findall(r"words?\(\s*[\"'`](\w+)[\"'`]", text + python))
     used |= set(re.findall(r"[\"'](why_\w+)[\"']", text + python))
     used -= {"status_"}  # the beginning of a key
     used |= {key for pair in re.findall(r"words\([^()\"]*\? \"(\w+)\" : \"(\w+)\"", text) for key in pair}
@@ -304,7 +304,7 @@ def test_words_are_complete():
         "name": ["loss", "learning_rate", "grad_norm", "step_time", "samples_per_second", "tokens_per_second", "memory",
                  "gpu_memory", "logged_loss", "eval"],
     }  # fmt: skip
-    prefixes = set(re.findall(r"words\(`(\w+)_\$\{", text)) | set(re.findall(r"words\(f?\"(\w+)_\"? ?[+{]", python))
+    prefixes = set(re.findall(r"words\(`(\w+)_\$\{", text)) | set(re.findall(r"words?\(f?\"(\w+)_\"? ?[+{]", python))
     assert prefixes <= set(ends), prefixes - set(ends)
     used |= {f"{prefix}_{end}" for prefix, every in ends.items() for end in every}
     common = {key.partition(".")[2] for key in tables[0] if key.startswith("common.")}

@@ -7,15 +7,17 @@ import json
 import re
 import struct
 import time
+from pathlib import Path
 
 import numpy
 import pytest
 from tokenizers import AddedToken, Tokenizer, models, pre_tokenizers
 
 from notebook_kit.errors import InputError
+from notebook_kit.inspection.tokens.analysis import SPECIAL
 from notebook_kit.language import strings
 from notebook_kit.panels import TokenInspector, set_language
-from notebook_kit.panels.token_inspector import token_inspector as module
+from notebook_kit.panels.token_inspector import blocks
 from notebook_kit.processing.text.auto import AutoTokenizer
 
 HOSTILE = "<img src=x onerror=alert(1)></script><script>alert(2)</script>"
@@ -63,7 +65,7 @@ def test_page_gets_totals_and_first_tokens(wordpiece, letters):
     ids, starts, ends, _, byte_ends, flags = numpy.asarray(buffers[0])
     assert ids.tolist() == wordpiece("Embeddings é")["input_ids"] and ids.dtype == numpy.int32
     assert (starts[5], ends[5], byte_ends[5]) == (11, 12, 13)
-    assert flags[0] & module.SPECIAL and flags[1] & module.DIFFERS
+    assert flags[0] & SPECIAL and flags[1] & blocks.DIFFERS
     assert first["totals"]["words"] == 2 and second["totals"]["unknown"] == 2
     assert first["compared"]["shared"] == second["compared"]["shared"]
 
@@ -76,7 +78,7 @@ def test_only_a_block_crosses_of_a_long_text(wordpiece):
     row = content["answer"]["rows"][0]
     assert row["totals"]["characters"] > 100_000 and row["groups"] > 30_000
     assert len(json.dumps(content)) + sum(buffer.nbytes for buffer in buffers) < 40_000
-    last = row["groups"] // module.BLOCK
+    last = row["groups"] // blocks.BLOCK
     block, _ = ask("block", of=content["answer"]["of"], row=0, block=last)
     assert block["answer"]["tokens"][-1] == "[SEP]"
     story, _ = ask("story", of=content["answer"]["of"], row=0, position=20_000)
@@ -184,9 +186,8 @@ def test_words_exist_in_both_languages():
     finally:
         set_language("en")
     assert set(telugu) == english
-    source = module.__file__.removesuffix(".py") + ".js"
-    with open(source, encoding="utf-8") as file:
-        used = set(re.findall(r'words\("(\w+)"', file.read()))
+    sources = Path(blocks.__file__).parent.glob("*.js")
+    used = set(re.findall(r'words\("(\w+)"', "".join(path.read_text(encoding="utf-8") for path in sources)))
     assert used and {f"token_inspector.{key}" for key in used} <= english
 
 

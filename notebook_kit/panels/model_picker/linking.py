@@ -6,7 +6,7 @@ import logging
 from typing import Any
 
 from notebook_kit.errors import InputError
-from notebook_kit.panels.panel import described
+from notebook_kit.panels.panel import Panel, described
 
 __all__ = ["check_takes_models", "hand_on"]
 
@@ -34,5 +34,5 @@ def hand_on(pipeline: Any, panel: Any) -> None:
     except Exception as error:  # whoever picks a model must not be stopped by what another panel makes of it
         logger.debug("a linked panel could not take the model", exc_info=True)
         problem = described(error)
-    if hasattr(panel, "has_trait") and panel.has_trait("_notice"):
-        panel._notice = problem
+    if isinstance(panel, Panel):
+        panel.show_notice(problem)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import json
 import logging
 import os
@@ -17,9 +16,11 @@ from notebook_kit.errors import InputError, NotebookKitError
 from notebook_kit.hub.catalog import FoundModel, free_memory
 from notebook_kit.hub.client import Client, DownloadStopped, Token
 from notebook_kit.hub.details import ModelDetails, delete_cached, model_details
-from notebook_kit.hub.search import SORTS, Query, Search
+from notebook_kit.hub.search import SORTS, Query
 from notebook_kit.panels.model_picker.linking import check_takes_models, hand_on
 from notebook_kit.panels.model_picker.loading import Load
+from notebook_kit.panels.model_picker.searches import Searches, page_of, row_of
+from notebook_kit.panels.model_picker.still import ShownModels, face_of, table_of
 from notebook_kit.panels.model_picker.trying import fields_of, tried
 from notebook_kit.panels.panel import Answer, Face, Panel, described, slow
 from notebook_kit.registry.tasks import TASKS, task_name
@@ -28,12 +29,9 @@ __all__ = ["ModelPicker"]
 
 logger = logging.getLogger("notebook_kit")
 
-KEPT = 4  # searches, so that going back to one asks nothing again
 KEPT_DETAILS = 100
-FACE_ROWS = 25
 LONGEST_CONFIG = 20_000
 MOST_LABELS = 200
-COLUMNS = [field.name for field in dataclasses.fields(FoundModel) if field.name != "is_exact"]
 
 
 class ModelPicker(Panel):
@@ -109,7 +107,7 @@ class ModelPicker(Panel):
         Client("", token)  # says what is wrong with a token
         self._token, self._cache_dir = token, cache_dir
         self.pipeline: Any = None
-        self._searches: OrderedDict[str, Search] = OrderedDict()
+        self._searches = Searches(token, cache_dir)
         self._details: OrderedDict[str, ModelDetails] = OrderedDict()
         self._guard = threading.RLock()
         self._load: Load | None = None
@@ -127,26 +125,9 @@ class ModelPicker(Panel):
             self.text, self.task, self.language, self.licence, self.max_bytes or None, self.runs_here, self.sort
         )
 
-    def _search(self, query: Query | None = None) -> tuple[str, Search]:
-        """The search for what is asked for, begun if need be, and the key by which the page goes on with it."""
-        query = query or self._query()
-        # The Hub knows no order by name or size, so these go on with what has been found.
-        order = query.sort if query.sort in ("likes", "date") else "downloads"
-        key = json.dumps([*dataclasses.astuple(query)[:-1], order])
-        with self._guard:
-            search = self._searches.get(key)
-        if search is None:
-            search = Search(dataclasses.replace(query, sort=order), self._token, self._cache_dir)
-        with self._guard:
-            search = self._searches.setdefault(key, search)
-            self._searches.move_to_end(key)
-            while len(self._searches) > KEPT:
-                self._searches.popitem(last=False)
-        return key, search
-
     def found(self) -> list[FoundModel]:
         """What has been found so far, in the order that is shown."""
-        _, search = self._search()
+        _, search = self._searches.search(self._query())
         return [search.models[place] for place in search.ordered(self.sort)]
 
     def table(self) -> Any:
@@ -156,30 +137,10 @@ class ModelPicker(Panel):
         `supported`, `why` (what speaks against it), `memory_float32` and `memory_bfloat16` (bytes of the weights), and
         `fits` (whether it fits into the free memory as float32; None if that cannot be told).
         """
-        import pandas
-
-        _, search = self._search()
+        _, search = self._searches.search(self._query())
         if not search.scanned and not search.is_done:
             search.more()
-        rows = [
-            {
-                **{name: getattr(model, name) for name in COLUMNS},
-                "supported": model.is_supported,
-                "why": model.why,
-                "memory_float32": model.memory(4),
-                "memory_bfloat16": model.memory(2),
-                "fits": model.fits(search.room),
-            }
-            for model in self.found()
-        ]
-        frame = pandas.DataFrame(
-            rows, columns=[*COLUMNS, "supported", "why", "memory_float32", "memory_bfloat16", "fits"]
-        )
-        for column in ("parameters", "fetch_bytes", "downloads", "likes", "memory_float32", "memory_bfloat16"):
-            frame[column] = (
-                frame[column].astype("Int64") if frame[column].isna().any() else frame[column].astype("int64")
-            )
-        return frame
+        return table_of(self.found(), search.room)
 
     def details(self, model_id: str) -> ModelDetails:
         """All there is to know of a model before it is loaded.
@@ -207,42 +168,23 @@ class ModelPicker(Panel):
             runs_here=bool(values.get("runs_here")),
             sort=sort,
         )
-        key, search = self._search(query)
+        key, search = self._searches.search(query)
         if values.get("anew") and search.problem is not None:
-            with self._guard:
-                self._searches.pop(key, None)
-            key, search = self._search(query)
-        return self._found(key, search, 0, sort)
+            self._searches.forget(key)
+            key, search = self._searches.search(query)
+        return Answer(page_of(key, search, 0, sort))
 
     @slow
     def answer_more(self, values: dict[str, Any]) -> Answer:
         """Go on with a search: `of`, and from which row on the page has nothing."""
         key = str(values.get("of"))
-        with self._guard:
-            search = self._searches.get(key)
+        search = self._searches.get(key)
         if search is None:
             return Answer({"of": key, "gone": True})
         first = int(values.get("from", 0))
         if first >= len(search.models):
             search.more(check=self.check_cancelled)
-        return self._found(key, search, first, str(values.get("sort", "downloads")))
-
-    def _found(self, key: str, search: Search, first: int, sort: str) -> Answer:
-        changed = sorted(place for place in search.changed if place < first)
-        search.changed.clear()
-        problem = search.problem
-        values = {
-            "of": key,
-            "from": first,
-            "rows": [_row(model, search.room) for model in search.models[first:]],
-            "changed": [[place, _row(search.models[place], search.room)] for place in changed],
-            "order": search.ordered(sort) if sort in ("name", "size") else None,
-            "done": search.is_done,
-            "scanned": search.scanned,
-            "problem": described(problem) if problem else None,
-            "free": search.free,
-        }
-        return Answer(values)
+        return Answer(page_of(key, search, first, str(values.get("sort", "downloads"))))
 
     @slow
     def answer_details(self, values: dict[str, Any]) -> Answer:
@@ -262,7 +204,7 @@ class ModelPicker(Panel):
         config = json.dumps(kept.config, indent=2, ensure_ascii=False, default=str)
         return Answer(
             {
-                "row": _row(kept.model, room),
+                "row": row_of(kept.model, room),
                 "summary": kept.summary,
                 "config": config if len(config) <= LONGEST_CONFIG else config[:LONGEST_CONFIG] + "\n…",
                 "labels": [label[:200] for label in kept.labels[:MOST_LABELS]],
@@ -403,7 +345,7 @@ class ModelPicker(Panel):
         """Forget what was known of a model, as something in the cache has changed."""
         with self._guard:
             self._details.pop(model_id, None)
-            self._searches.clear()
+        self._searches.forget()
         self._cache += 1
 
     # Handing on --------------------------------------------------------------------------------------------------
@@ -469,12 +411,5 @@ class ModelPicker(Panel):
 
     def face(self) -> Face:
         """What has been found so far, as a table."""
-        from notebook_kit.panels.model_picker.still import face_of
-
-        return face_of(self, FACE_ROWS)
-
-
-def _row(model: FoundModel, room: int | None) -> dict[str, Any]:
-    """A model as the page gets it."""
-    row = dataclasses.asdict(model)
-    return {**row, "fits": model.fits(room), "fits_half": model.fits(room, 2), "size": model.size}
+        narrowed = [value for value in (self.text, self.task, self.language, self.licence) if value]
+        return face_of(ShownModels(self.found(), self.picked, narrowed), self.word)

@@ -3,144 +3,193 @@
 import { h } from "../shared/common.js";
 
 const ROW_HEIGHT = 46;
+const SPARE_ROWS = 6;   // drawn above and below the window
 const COLUMNS = [["model", "name"], ["parameters", null], ["to_fetch", "size"], ["downloads", "downloads"], ["likes", "likes"], ["updated", "date"]];
 
 /**
  * `onLook(row)` when a row is chosen, `onOpen()` at Enter or a double click, `onSort(order)` from the head of a column, `onNear()`
  * when the end of the rows comes near.
  */
-export function modelRows(view, tell, { onLook, onOpen, onSort, onNear }) {
-  const { words } = view;
-  const id = `nk-picker-${Math.random().toString(36).slice(2)}`;
-  let rows = [], order = null, active = -1, chosen = "", sort = "downloads", drawn = new Map();
+export class ModelGrid {
+  constructor(view, format, { onLook, onOpen, onSort, onNear }) {
+    Object.assign(this, { words: view.words, format, onLook, onOpen, onNear });
+    this.id = `nk-picker-${Math.random().toString(36).slice(2)}`;
+    this.rows = [];           // in the order shown
+    this.active = -1;         // the place that the keyboard is at
+    this.chosen = "";         // the id of the model that is looked at
+    this.drawn = new Map();   // place -> element
+    this.heads = COLUMNS.map(column => this.headCell(column, onSort));
+    this.space = h("div.space", { role: "rowgroup" });
+    this.head = h("div.headrow", { role: "rowgroup" }, h("div.line", { role: "row", "aria-rowindex": 1 }, this.heads));
+    this.element = h("div.grid", { role: "grid", tabindex: "0", "aria-label": this.words("found"), "aria-colcount": COLUMNS.length }, this.head, this.space);
+    this.listen(view);
+  }
 
-  const heads = COLUMNS.map(([key, by]) => {
-    const content = by
-      ? h("button.head", { type: "button", onclick: () => onSort(by) }, words(key), h("span.arrow", { "aria-hidden": "true" }))
-      : h("span", {}, words(key));
+  listen(view) {
+    const grid = this.element;
+    let isWaiting = false;
+    grid.addEventListener("keydown", event => this.onKey(event));
+    grid.addEventListener("click", event => this.onClick(event));
+    grid.addEventListener("dblclick", event => { if (event.target.closest("[data-place]")) this.onOpen(); });
+    grid.addEventListener("scroll", () => {
+      if (isWaiting) return;
+      isWaiting = true;
+      requestAnimationFrame(() => { isWaiting = false; this.draw(); });
+    });
+    view.onResize(grid, () => this.draw());
+  }
+
+  focus() {
+    this.element.focus();
+  }
+
+  /** Show these rows, which are sorted by `sort`. A new question starts at the top. */
+  show(rows, sort, fromTop) {
+    const activeId = this.rows[this.active]?.id;
+    this.rows = rows;
+    if (fromTop) { this.element.scrollTop = 0; this.active = -1; }
+    else if (activeId !== undefined) this.active = rows.findIndex(row => row.id === activeId);
+    this.heads.forEach((head, i) => {
+      const own = COLUMNS[i][1], isUp = own === "name" || own === "size";
+      if (own) head.setAttribute("aria-sort", own !== sort ? "none" : isUp ? "ascending" : "descending");
+      const arrow = head.querySelector(".nk-arrow");
+      if (arrow) arrow.textContent = own !== sort ? "" : isUp ? " ▲" : " ▼";
+    });
+    this.redraw();
+  }
+
+  /** Mark the model that is looked at. */
+  choose(id) {
+    if (id === this.chosen) return;
+    this.chosen = id;
+    this.mark();
+  }
+
+  redraw() {
+    this.drawn.forEach(element => element.remove());
+    this.drawn = new Map();
+    this.draw();
+  }
+
+  // Drawing ---------------------------------------------------------------------------------------------------------
+
+  /** The height of the window on the rows: the head stays in place above them. */
+  get room() {
+    return Math.max(ROW_HEIGHT, this.element.clientHeight - this.head.offsetHeight);
+  }
+
+  draw() {
+    const count = this.rows.length, top = this.element.scrollTop;
+    const height = this.element.clientHeight ? this.room : 10 * ROW_HEIGHT;
+    const first = Math.max(0, Math.floor(top / ROW_HEIGHT) - SPARE_ROWS);
+    const last = Math.min(count, Math.ceil((top + height) / ROW_HEIGHT) + SPARE_ROWS);
+    this.space.style.height = `${count * ROW_HEIGHT}px`;
+    for (const [place, element] of this.drawn) if (place < first || place >= last) { element.remove(); this.drawn.delete(place); }
+    for (let place = first; place < last; place++) if (!this.drawn.has(place)) this.insert(place);
+    this.mark();
+    if (count && last >= count - 4) this.onNear();
+  }
+
+  /** Draw a row at its place in the page, which is the order in which rows are read out. */
+  insert(place) {
+    const element = this.line(place), next = Math.min(...[...this.drawn.keys()].filter(other => other > place));
+    this.drawn.set(place, element);
+    this.space.insertBefore(element, this.drawn.get(next) ?? null);
+  }
+
+  headCell([key, order], onSort) {
+    const content = order
+      ? h("button.head", { type: "button", onclick: () => onSort(order) }, this.words(key), h("span.arrow", { "aria-hidden": "true" }))
+      : h("span", {}, this.words(key));
     return h(`div.cell.is-${key}`, { role: "columnheader" }, content);
-  });
-  const space = h("div.space", { role: "rowgroup" });
-  const head = h("div.headrow", { role: "rowgroup" }, h("div.line", { role: "row", "aria-rowindex": 1 }, heads));
-  const grid = h("div.grid", { role: "grid", tabindex: "0", "aria-label": words("found"), "aria-colcount": COLUMNS.length }, head, space);
-  const room = () => Math.max(ROW_HEIGHT, grid.clientHeight - head.offsetHeight);   // the head stays in place above the rows
+  }
 
-  const rowAt = place => rows[order ? order[place] : place];
-  const count = () => (order ? order.length : rows.length);
-
-  const element = place => {
-    const row = rowAt(place), warned = tell.obstacle(row) || (row.fits === false ? words("too_big", { size: tell.size(row.parameters * 4) }) : "");
-    const facts = [row.task ? tell.task(row.task) : words("no_task"), row.licence].filter(Boolean);
+  line(place) {
+    const { words, format } = this, row = this.rows[place];
+    const tooBig = row.fits === false ? words("too_big", { size: format.size(row.parameters * 4) }) : "";
+    const warned = format.obstacle(row) || tooBig;
     const cell = (key, ...content) => h(`div.cell.is-${key}`, { role: "gridcell" }, ...content);
-    return h(`div.line${warned ? ".is-barred" : ""}`, { role: "row", id: `${id}-${place}`, "aria-rowindex": place + 2, "aria-selected": String(row.id === chosen), "data-place": place,
-      style: { top: `${place * ROW_HEIGHT}px` } },
-      cell("model",
-        h("div.name", {}, h("bdi", { title: row.id }, row.id), row.source === "hub" ? null : h(`span.badge.from-${row.source}`, {}, words(`from_${row.source}`)), row.gated ? h("span.badge", {}, words("gated")) : null),
-        h("div.sub", {}, warned ? h("span.warn", {}, "⚠ ", h("bdi", {}, warned)) : facts.map((fact, i) => [i ? " · " : null, h("bdi", {}, fact)]))),
-      cell("parameters", row.parameters === null ? h("span.faint", {}, "?") : tell.short(row.parameters)),
-      cell("to_fetch", tell.toFetch(row)),
-      cell("downloads", row.downloads === null ? "" : tell.short(row.downloads)),
-      cell("likes", row.likes === null ? "" : tell.short(row.likes)),
-      cell("updated", row.date));
-  };
-
-  const draw = () => {
-    const most = count();
-    space.style.height = `${most * ROW_HEIGHT}px`;
-    const top = grid.scrollTop, height = grid.clientHeight ? room() : 10 * ROW_HEIGHT;
-    const first = Math.max(0, Math.floor(top / ROW_HEIGHT) - 6), last = Math.min(most, Math.ceil((top + height) / ROW_HEIGHT) + 6);
-    for (const [place, one] of drawn) if (place < first || place >= last) { one.remove(); drawn.delete(place); }
-    for (let place = first; place < last; place++) {
-      if (drawn.has(place)) continue;
-      const one = element(place);
-      drawn.set(place, one);
-      const after = [...drawn.keys()].filter(other => other > place).sort((a, b) => a - b)[0];   // the order in which they are read out
-      space.insertBefore(one, after === undefined ? null : drawn.get(after));
-    }
-    mark();
-    if (most && last >= most - 4) onNear();
-  };
-  const redraw = () => { drawn.forEach(one => one.remove()); drawn = new Map(); draw(); };
-
-  const mark = () => {
-    for (const [place, one] of drawn) {
-      one.setAttribute("aria-selected", String(rowAt(place).id === chosen));
-      one.classList.toggle("nk-active", place === active);
-    }
-    if (drawn.has(active)) grid.setAttribute("aria-activedescendant", `${id}-${active}`); else grid.removeAttribute("aria-activedescendant");
-    grid.setAttribute("aria-rowcount", count() + 1);
-  };
-
-  const go = place => {
-    if (!count()) return;
-    active = Math.min(count() - 1, Math.max(0, place));
-    const top = active * ROW_HEIGHT;
-    if (top < grid.scrollTop) grid.scrollTop = top;
-    else if (top + ROW_HEIGHT > grid.scrollTop + room()) grid.scrollTop = top + ROW_HEIGHT - room();
-    draw();
-    choose();
-  };
-  const choose = () => {
-    const row = rowAt(active);
-    if (!row) return;
-    chosen = row.id;
-    mark();
-    onLook(row);
-  };
-
-  grid.addEventListener("keydown", event => {
-    if (event.target !== grid) return;
-    const page = Math.max(1, Math.floor(room() / ROW_HEIGHT) - 1);
-    const steps = { ArrowDown: 1, ArrowUp: -1, PageDown: page, PageUp: -page, Home: -Infinity, End: Infinity };
-    if (event.key in steps) {
-      event.preventDefault();
-      event.stopPropagation();
-      const to = steps[event.key];
-      go(to === -Infinity ? 0 : to === Infinity ? count() - 1 : active < 0 ? 0 : active + to);
-    } else if (event.key === "Enter" || event.key === " ") {
-      event.preventDefault();
-      event.stopPropagation();
-      if (active < 0) go(0);
-      onOpen();
-    }
-  });
-  grid.addEventListener("click", event => {
-    const one = event.target.closest("[data-place]");
-    if (!one) return;
-    active = Number(one.dataset.place);
-    choose();
-    grid.focus({ preventScroll: true });
-  });
-  grid.addEventListener("dblclick", event => { if (event.target.closest("[data-place]")) onOpen(); });
-  let waiting = false;
-  grid.addEventListener("scroll", () => {
-    if (waiting) return;
-    waiting = true;
-    requestAnimationFrame(() => { waiting = false; draw(); });
-  });
-  view.onResize(grid, () => draw());
-
-  return {
-    element: grid,
-    get count() { return count(); },
-    get chosen() { return rows.find(row => row.id === chosen); },
-    focus: () => grid.focus(),
-    /** Show these rows; `order` says in which order, if not their own. A new question starts at the top. */
-    show(newRows, newOrder, by, fromTop) {
-      const was = active >= 0 ? rowAt(active)?.id : null;
-      rows = newRows; order = newOrder; sort = by;
-      if (fromTop) { grid.scrollTop = 0; active = -1; }
-      else if (was !== null) active = Array.from({ length: count() }, (_, place) => rowAt(place).id).indexOf(was);
-      heads.forEach((head, i) => {
-        const own = COLUMNS[i][1], up = own === "name" || own === "size";
-        if (own) head.setAttribute("aria-sort", own !== sort ? "none" : up ? "ascending" : "descending");
-        const arrow = head.querySelector(".nk-arrow");
-        if (arrow) arrow.textContent = own !== sort ? "" : up ? " ▲" : " ▼";
-      });
-      redraw();
+    const short = value => (value === null ? "" : format.short(value));
+    return h(`div.line${warned ? ".is-barred" : ""}`, {
+      role: "row", id: `${this.id}-${place}`, "aria-rowindex": place + 2, "aria-selected": String(row.id === this.chosen), "data-place": place,
+      style: { top: `${place * ROW_HEIGHT}px` },
     },
-    /** Mark the model that is looked at. */
-    choose(name) { if (name !== chosen) { chosen = name; mark(); } },
-    update(name, values) { const row = rows.find(one => one.id === name); if (row) { Object.assign(row, values); redraw(); } },
-  };
+    cell("model", this.nameLine(row), this.subLine(row, warned)),
+    cell("parameters", row.parameters === null ? h("span.faint", {}, "?") : short(row.parameters)),
+    cell("to_fetch", format.toFetch(row)),
+    cell("downloads", short(row.downloads)),
+    cell("likes", short(row.likes)),
+    cell("updated", row.date));
+  }
+
+  nameLine(row) {
+    return h("div.name", {}, h("bdi", { title: row.id }, row.id),
+      row.source === "hub" ? null : h(`span.badge.from-${row.source}`, {}, this.words(`from_${row.source}`)),
+      row.gated ? h("span.badge", {}, this.words("gated")) : null);
+  }
+
+  subLine(row, warned) {
+    const facts = [row.task ? this.format.task(row.task) : this.words("no_task"), row.licence].filter(Boolean);
+    return h("div.sub", {}, warned
+      ? h("span.warn", {}, "⚠ ", h("bdi", {}, warned))
+      : facts.map((fact, i) => [i ? " · " : null, h("bdi", {}, fact)]));
+  }
+
+  mark() {
+    const grid = this.element;
+    for (const [place, element] of this.drawn) {
+      element.setAttribute("aria-selected", String(this.rows[place].id === this.chosen));
+      element.classList.toggle("nk-active", place === this.active);
+    }
+    if (this.drawn.has(this.active)) grid.setAttribute("aria-activedescendant", `${this.id}-${this.active}`);
+    else grid.removeAttribute("aria-activedescendant");
+    grid.setAttribute("aria-rowcount", this.rows.length + 1);
+  }
+
+  // Choosing --------------------------------------------------------------------------------------------------------
+
+  onKey(event) {
+    const grid = this.element;
+    if (event.target !== grid) return;
+    const count = this.rows.length, page = Math.max(1, Math.floor(this.room / ROW_HEIGHT) - 1);
+    const first = place => (this.active < 0 ? 0 : place);   // the first key goes to the first row
+    const places = {
+      ArrowDown: first(this.active + 1), ArrowUp: first(this.active - 1),
+      PageDown: first(this.active + page), PageUp: first(this.active - page), Home: 0, End: count - 1,
+    };
+    const isOpening = event.key === "Enter" || event.key === " ";
+    if (!(event.key in places) && !isOpening) return;
+    event.preventDefault();
+    event.stopPropagation();
+    if (!isOpening) { this.go(places[event.key]); return; }
+    if (this.active < 0) this.go(0);
+    this.onOpen();
+  }
+
+  onClick(event) {
+    const line = event.target.closest("[data-place]");
+    if (!line) return;
+    this.active = Number(line.dataset.place);
+    this.look();
+    this.element.focus({ preventScroll: true });
+  }
+
+  go(place) {
+    const grid = this.element;
+    if (!this.rows.length) return;
+    this.active = Math.min(this.rows.length - 1, Math.max(0, place));
+    const top = this.active * ROW_HEIGHT;
+    if (top < grid.scrollTop) grid.scrollTop = top;
+    else if (top + ROW_HEIGHT > grid.scrollTop + this.room) grid.scrollTop = top + ROW_HEIGHT - this.room;
+    this.draw();
+    this.look();
+  }
+
+  look() {
+    const row = this.rows[this.active];
+    if (!row) return;
+    this.chosen = row.id;
+    this.mark();
+    this.onLook(row);
+  }
 }

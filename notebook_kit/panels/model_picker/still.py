@@ -1,16 +1,34 @@
-"""A picker as it stands, for where no kernel runs."""
+"""Found models as a table, for where no kernel runs, and as a DataFrame."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+import dataclasses
+from collections.abc import Callable, Sequence
+from typing import Any
 
+from notebook_kit.hub.catalog import FoundModel
 from notebook_kit.panels.panel import Face
 
-if TYPE_CHECKING:
-    from notebook_kit.hub.catalog import FoundModel
-    from notebook_kit.panels.model_picker.model_picker import ModelPicker
+__all__ = ["ShownModels", "face_of", "size_words", "table_of"]
 
-__all__ = ["face_of", "size_words"]
+FACE_ROWS = 25
+COLUMNS = [field.name for field in dataclasses.fields(FoundModel) if field.name != "is_exact"]
+INTEGERS = ("parameters", "fetch_bytes", "downloads", "likes", "memory_float32", "memory_bfloat16")
+
+
+@dataclasses.dataclass(frozen=True)
+class ShownModels:
+    """What a picker shows.
+
+    Args:
+        found: The models, in the order shown.
+        picked: The model that is loaded, or None.
+        narrowed: What the search was narrowed to: words, a task, a language, a licence.
+    """
+
+    found: Sequence[FoundModel]
+    picked: str | None = None
+    narrowed: Sequence[str] = ()
 
 
 def size_words(count: int | None) -> str:
@@ -29,19 +47,43 @@ def size_words(count: int | None) -> str:
     return f"{value:.0f} {units[0]}" if value >= 100 or units[0] == "B" else f"{value:.1f} {units[0]}"
 
 
-def face_of(picker: ModelPicker, most: int) -> Face:
-    """The first rows as a table, and what is loaded."""
-    said = {key.partition(".")[2]: words for key, words in picker._strings.items()}
-    found = picker.found()
+def table_of(found: Sequence[FoundModel], room: int | None) -> Any:
+    """The models as a pandas DataFrame.
+
+    Args:
+        found: The models.
+        room: Bytes of free memory, None if unknown.
+    """
+    import pandas
+
+    rows = [
+        {
+            **{name: getattr(model, name) for name in COLUMNS},
+            "supported": model.is_supported,
+            "why": model.why,
+            "memory_float32": model.memory(4),
+            "memory_bfloat16": model.memory(2),
+            "fits": model.fits(room),
+        }
+        for model in found
+    ]
+    frame = pandas.DataFrame(rows, columns=[*COLUMNS, "supported", "why", "memory_float32", "memory_bfloat16", "fits"])
+    for column in INTEGERS:
+        frame[column] = frame[column].astype("Int64" if frame[column].isna().any() else "int64")
+    return frame
+
+
+def face_of(shown: ShownModels, word: Callable[..., str]) -> Face:
+    """The first models as a table, and which one is loaded; `word` is the panel's."""
 
     def state(model: FoundModel) -> str:
         if model.obstacle:
             what = model.model_type if model.obstacle == "architecture" else model.task
-            return said[f"obstacle_{model.obstacle}"].replace("{what}", what)
+            return word(f"obstacle_{model.obstacle}", what=what)
         if model.source == "zoo":
-            return said["in_zoo"]
+            return word("in_zoo")
         if model.fetch_bytes == 0:
-            return said["in_cache"]
+            return word("in_cache")
         return ("" if model.is_exact or model.fetch_bytes is None else "≈ ") + size_words(model.fetch_bytes)
 
     def count(number: int | None) -> str:
@@ -49,17 +91,16 @@ def face_of(picker: ModelPicker, most: int) -> Face:
 
     rows = [
         [model.id, model.task, count(model.parameters), state(model), model.licence, count(model.downloads), model.date]
-        for model in found[:most]
+        for model in shown.found[:FACE_ROWS]
     ]
-    notes = [said["face_loaded"].replace("{id}", picker.picked)] if picker.picked else []
-    if len(found) > most:
-        notes.append(said["face_more"].replace("{count}", str(len(found) - most)))
-    if not found:
-        notes.append(said["nothing"])
-    narrowed = [value for value in (picker.text, picker.task, picker.language, picker.licence) if value]
+    notes = [word("face_loaded", id=shown.picked)] if shown.picked else []
+    if len(shown.found) > FACE_ROWS:
+        notes.append(word("face_more", count=len(shown.found) - FACE_ROWS))
+    if not shown.found:
+        notes.append(word("nothing"))
     return Face(
-        title=": ".join(["ModelPicker", *([" · ".join(narrowed)] if narrowed else [])]),
-        header=[said[key] for key in ("model", "task", "parameters", "to_fetch", "licence", "downloads", "updated")],
+        title=": ".join(["ModelPicker", *([" · ".join(shown.narrowed)] if shown.narrowed else [])]),
+        header=[word(key) for key in ("model", "task", "parameters", "to_fetch", "licence", "downloads", "updated")],
         rows=rows,
         note=" ".join(notes),
     )

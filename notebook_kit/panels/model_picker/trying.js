@@ -1,73 +1,92 @@
-// The loaded model: a box to try it in, and what it says.
+// The loaded model: a box to try it in, and what it answers.
 
 import { fill, h } from "../shared/common.js";
 
 /** `ask(values)` asks Python, and resolves to its answer or null. */
-export function modelTrial(view, tell, ask) {
-  const { words } = view;
-  const box = h("section.trial", { "aria-label": words("try_it"), hidden: true });
-  const result = h("div.result", { role: "status", "aria-live": "polite" });
-  let loaded = null, inputs = {};
+export class ModelTrial {
+  constructor({ words }, format, ask) {
+    Object.assign(this, { words, format, ask });
+    this.element = h("section.trial", { "aria-label": words("try_it"), hidden: true });
+    this.result = h("div.result", { role: "status", "aria-live": "polite" });
+    this.loaded = null;
+    this.inputs = {};   // name of a field -> its box
+  }
 
-  const percent = score => score.toLocaleString(undefined, { style: "percent", maximumFractionDigits: 1 });
+  /** Show the model that is loaded, `{ id, task, fields, mask }`; {} for none. What was typed stays. */
+  set(loaded) {
+    if (JSON.stringify(loaded) === JSON.stringify(this.loaded)) return;
+    this.loaded = loaded;
+    this.element.hidden = !loaded?.id;
+    if (!loaded?.id) return;
+    const typed = this.values;
+    this.inputs = Object.fromEntries(loaded.fields.map(name => [name, this.field(name, typed[name] ?? "")]));
+    fill(this.result);
+    fill(this.element,
+      h("h3", {}, this.words("try_it"), " ", h("bdi.id", {}, loaded.id), h("span.faint", {}, ` ${this.format.task(loaded.task)}`)),
+      loaded.fields.length
+        ? h("form.form", { onsubmit: event => this.run(event) }, Object.values(this.inputs), h("button.primary", { type: "submit" }, this.words("try_run")))
+        : h("p.faint", {}, this.words("try_cannot")),
+      loaded.mask ? this.maskButton(loaded.mask) : null,
+      this.result);
+  }
 
-  const bars = pairs => h("table.bars", {}, h("caption.sr", {}, words("try_result")), h("tbody", {}, pairs.map(([label, score]) => h("tr", {},
+  get values() {
+    return Object.fromEntries(Object.entries(this.inputs).map(([name, input]) => [name, input.value]));
+  }
+
+  field(name, value) {
+    return h("textarea", {
+      rows: name === "context" ? 3 : 1, dir: "auto", value, placeholder: this.words(`try_place_${name}`), "aria-label": this.words(`try_${name}`),
+      onkeydown: event => { if (event.key === "Enter" && !event.shiftKey) this.run(event); },
+    });
+  }
+
+  maskButton(mask) {
+    const insert = () => {
+      const input = this.inputs.text;
+      input.setRangeText(mask, input.selectionStart, input.selectionEnd, "end");
+      input.focus();
+    };
+    return h("p.faint", {}, this.words("try_mask"), " ", h("button", { type: "button", onclick: insert }, mask));
+  }
+
+  async run(event) {
+    event.preventDefault();
+    const answer = await this.ask(this.values);
+    if (answer) fill(this.result, this.content(answer.values));
+  }
+
+  content(answer) {
+    const { words, format } = this;
+    if (answer.bars) return bars(words, answer.bars);
+    if (answer.spans) return answer.spans.length ? marked(answer.of, answer.spans) : h("p.faint", {}, words("try_nothing"));
+    if (!answer.vector) return h("p.marked", { dir: "auto" }, answer.text ?? "");
+    const [tokens, width] = answer.vector.map(value => format.number(value));
+    return [h("p", {}, words("try_vector", { tokens, width })), h("p.mono", {}, answer.values.map(value => value.toFixed(3)).join("  "), " …")];
+  }
+}
+
+function percent(score) {
+  return score.toLocaleString(undefined, { style: "percent", maximumFractionDigits: 1 });
+}
+
+function bars(words, pairs) {
+  return h("table.bars", {}, h("caption.sr", {}, words("try_result")), h("tbody", {}, pairs.map(([label, score]) => h("tr", {},
     h("th", { scope: "row" }, h("bdi", {}, label)),
     h("td.track-cell", {}, h("span.track", { "aria-hidden": "true" }, h("span.fill", { style: { width: `${Math.max(0, Math.min(1, score)) * 100}%` } }))),
     h("td.score", {}, percent(score))))));
+}
 
-  /** The text with what was found in it marked; offsets count code points, as Python does. */
-  const marked = (text, spans) => {
-    const letters = [...text], pieces = [];
-    let at = 0;
-    for (const [start, end, label, score] of [...spans].sort((a, b) => a[0] - b[0])) {
-      if (start < at || end <= start) continue;
-      pieces.push(letters.slice(at, start).join(""), h("mark.span", {}, letters.slice(start, end).join(""), h("span.label", {}, label ? `${label} ` : "", percent(score))));
-      at = end;
-    }
-    pieces.push(letters.slice(at).join(""));
-    return h("p.marked", { dir: "auto" }, pieces);
-  };
-
-  const show = answer => {
-    if (!answer) { fill(result); return; }
-    if (answer.bars) fill(result, bars(answer.bars));
-    else if (answer.spans) fill(result, answer.spans.length ? marked(answer.of, answer.spans) : h("p.faint", {}, words("try_nothing")));
-    else if (answer.vector) fill(result, h("p", {}, words("try_vector", { tokens: tell.number(answer.vector[0]), width: tell.number(answer.vector[1]) })), h("p.mono", {}, answer.values.map(value => value.toFixed(3)).join("  "), " …"));
-    else fill(result, h("p.marked", { dir: "auto" }, answer.text ?? ""));
-  };
-
-  const run = async event => {
-    event?.preventDefault();
-    const answer = await ask(Object.fromEntries(Object.entries(inputs).map(([name, input]) => [name, input.value])));
-    if (answer) show(answer.values);
-  };
-
-  return {
-    element: box,
-    /** Show the model that is loaded: {id, task, fields, mask}. */
-    set(now) {
-      if (JSON.stringify(now) === JSON.stringify(loaded)) return;
-      loaded = now;
-      box.hidden = !now?.id;
-      if (!now?.id) return;
-      const before = Object.fromEntries(Object.entries(inputs).map(([name, input]) => [name, input.value]));
-      inputs = Object.fromEntries(now.fields.map(name => [name, h("textarea", {
-        rows: name === "context" ? 3 : 1, dir: "auto", value: before[name] ?? "", placeholder: words(`try_place_${name}`), "aria-label": words(`try_${name}`),
-        onkeydown: pressed => { if (pressed.key === "Enter" && !pressed.shiftKey) run(pressed); },
-      })]));
-      fill(result);
-      fill(box,
-        h("h3", {}, words("try_it"), " ", h("bdi.id", {}, now.id), h("span.faint", {}, ` ${tell.task(now.task)}`)),
-        now.fields.length
-          ? h("form.form", { onsubmit: run }, Object.values(inputs), h("button.primary", { type: "submit" }, words("try_run")))
-          : h("p.faint", {}, words("try_cannot")),
-        now.mask ? h("p.faint", {}, words("try_mask"), " ", h("button", { type: "button", onclick: () => {
-          const input = inputs.text;
-          input.setRangeText(now.mask, input.selectionStart, input.selectionEnd, "end");
-          input.focus();
-        } }, now.mask)) : null,
-        result);
-    },
-  };
+/** The text with what was found in it marked; offsets count code points, as Python does. */
+function marked(text, spans) {
+  const letters = [...text], pieces = [];
+  let at = 0;
+  for (const [start, end, label, score] of [...spans].sort((a, b) => a[0] - b[0])) {
+    if (start < at || end <= start) continue;
+    const note = h("span.label", {}, label ? `${label} ` : "", percent(score));
+    pieces.push(letters.slice(at, start).join(""), h("mark.span", {}, letters.slice(start, end).join(""), note));
+    at = end;
+  }
+  pieces.push(letters.slice(at).join(""));
+  return h("p.marked", { dir: "auto" }, pieces);
 }

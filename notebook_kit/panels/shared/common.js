@@ -33,128 +33,162 @@ export function fill(element, ...children) {
   return element;
 }
 
-let nkViews = 0;
-
 /**
- * One view of a panel: its listeners, its questions to Python, its words. `end()` takes all of them off again.
+ * One view of a panel: its listeners, its questions to Python, its words. `end()` removes all of them.
  *
  *   const view = startView(model, el, "token_inspector");
  *   view.on("change:text", draw);
  *   const { values, buffers } = await view.ask("tokens", { text });   // null when a newer question made it stale
  */
 export function startView(model, el, name) {
-  const id = `${Date.now().toString(36)}${(nkViews++).toString(36)}`;
-  const waiting = new Map();     // question's id -> {resolve, kind}
-  const newest = new Map();      // kind -> id of the newest question
-  const offs = [];
-  let count = 0;
+  return new View(model, el, name);
+}
 
-  const root = h("section.panel", { lang: model.get("_language"), "data-panel": name });
-  const alert = h("div.error", { role: "alert", hidden: true });
-  const busy = h("div.busy", { role: "status", "aria-live": "polite", hidden: true });
-  const body = h("div.body");
-  root.append(body, busy, alert);
-  el.append(root);
+class View {
+  constructor(model, el, name) {
+    this.model = model;
+    this.offs = [];
+    /** A text of the panel's language; `{key}` in it stands for a value. */
+    this.words = (key, values = {}) => {
+      const table = model.get("_strings") ?? {};
+      const text = table[`${name}.${key}`] ?? table[`common.${key}`] ?? key;
+      return text.replace(/\{(\w+)\}/g, (whole, k) => (k in values ? String(values[k]) : whole));
+    };
+    this.root = h("section.panel", { lang: model.get("_language"), "data-panel": name });
+    this.body = h("div.body");
+    this.alert = h("div.error", { role: "alert", hidden: true });
+    this.questions = new Questions(model, this.words, error => this.showError(error));
+    this.root.append(this.body, this.questions.busy, this.alert);
+    el.append(this.root);
+    const onNotice = () => { const notice = model.get("_notice"); if (notice?.what) this.showError(notice); };
+    this.on("msg:custom", (content, buffers) => this.questions.onMessage(content, buffers));
+    this.on("change:_notice", onNotice);
+    this.on("change:_language", () => this.root.setAttribute("lang", model.get("_language")));
+    onNotice();
+  }
 
-  const words = (key, values = {}) => {
-    const table = model.get("_strings") ?? {};
-    const text = table[`${name}.${key}`] ?? table[`common.${key}`] ?? key;
-    return text.replace(/\{(\w+)\}/g, (whole, k) => (k in values ? String(values[k]) : whole));
-  };
-
-  const showError = error => {
-    if (!error) { alert.hidden = true; fill(alert); return; }
-    fill(alert,
+  /** Show an error, `{ what, next_step }`; null removes it. */
+  showError(error) {
+    this.alert.hidden = !error;
+    fill(this.alert, error ? [
       h("p.what", {}, error.what),
       error.next_step ? h("p.next", {}, "→ ", error.next_step) : null,
-      h("button.plain", { type: "button", "aria-label": words("dismiss"), onclick: () => showError(null) }, "×"));
-    alert.hidden = false;
-  };
+      h("button.plain", { type: "button", "aria-label": this.words("dismiss"), onclick: () => this.showError(null) }, "×"),
+    ] : []);
+  }
 
-  const showBusy = kind => {
-    fill(busy, h("span.spinner", { "aria-hidden": "true" }), h("span", {}, words("working")),
-      h("button", { type: "button", onclick: () => cancel(kind) }, words("cancel")));
-    busy.hidden = false;
-  };
+  /**
+   * Ask Python. Resolves to `{ values, buffers }`; to null when it failed (the error is shown) or a newer question was asked in
+   * the same slot.
+   */
+  ask(kind, values = {}, slot = kind) {
+    return this.questions.ask(kind, values, slot);
+  }
 
-  const settleBusy = () => { if (![...waiting.values()].some(w => w.late)) busy.hidden = true; };
+  /** Give up the question that waits in a slot. */
+  cancel(slot) {
+    this.questions.cancel(slot);
+  }
 
-  const cancel = kind => {
-    const asked = newest.get(kind);
-    if (!asked || !waiting.has(asked)) return;
-    model.send({ nk: `${id}.${++count}`, ask: "cancel", id: asked });
-    finish(asked, null);
-  };
+  /** Listen to the model (an event name) or to any target, until `end()`. */
+  on(target, event, listener) {
+    if (typeof target === "string") { this.model.on(target, event); this.later(() => this.model.off(target, event)); return; }
+    target.addEventListener(event, listener);
+    this.later(() => target.removeEventListener(event, listener));
+  }
 
-  const finish = (asked, result) => {
-    const one = waiting.get(asked);
-    if (!one) return;
-    clearTimeout(one.timer);
-    waiting.delete(asked);
-    settleBusy();
-    one.resolve(result);
-  };
+  /** Watch the size of an element. */
+  onResize(element, listener) {
+    const observer = new ResizeObserver(listener);
+    observer.observe(element);
+    this.later(() => observer.disconnect());
+  }
 
-  const onMessage = (content, buffers) => {
-    const one = content && waiting.get(content.nk);
-    if (!one) return;
-    if (newest.get(one.kind) !== content.nk) return finish(content.nk, null);
-    if (content.error) { showError(content.error); finish(content.nk, null); return; }
-    showError(null);
-    finish(content.nk, { values: content.answer, buffers: buffers ?? [] });
-  };
-  model.on("msg:custom", onMessage);
-  offs.push(() => model.off("msg:custom", onMessage));
+  /** Call when light turns to dark or back. */
+  onTheme(listener) {
+    this.on(matchMedia("(prefers-color-scheme: dark)"), "change", listener);
+    const observer = new MutationObserver(listener);
+    for (const node of [document.documentElement, document.body])
+      observer.observe(node, { attributes: true, attributeFilter: ["class", "theme", "data-jp-theme-light", "data-theme", "data-vscode-theme-kind"] });
+    this.later(() => observer.disconnect());
+  }
 
-  const onNotice = () => { const notice = model.get("_notice"); if (notice?.what) showError(notice); };
-  model.on("change:_notice", onNotice);
-  offs.push(() => model.off("change:_notice", onNotice));
-  onNotice();
+  /** Call at `end()`. */
+  later(listener) {
+    this.offs.push(listener);
+  }
 
-  const onLanguage = () => root.setAttribute("lang", model.get("_language"));
-  model.on("change:_language", onLanguage);
-  offs.push(() => model.off("change:_language", onLanguage));
+  end() {
+    this.offs.splice(0).forEach(off => off());
+    this.questions.end();
+    this.root.remove();
+  }
+}
 
-  return {
-    root, body, words, showError, cancel,
-    /** Ask Python. Resolves to {values, buffers}; to null when it failed (the error is shown) or a newer question was asked. */
-    ask(kind, values = {}, slot = kind) {
-      const asked = `${id}.${++count}`;
-      const before = newest.get(slot);
-      newest.set(slot, asked);
-      if (before && waiting.has(before)) finish(before, null);
-      return new Promise(resolve => {
-        const one = { resolve, kind: slot, late: false };
-        one.timer = setTimeout(() => { one.late = true; showBusy(slot); }, 250);
-        waiting.set(asked, one);
-        model.send({ nk: asked, ask: kind, with: values });
-      });
-    },
-    /** Listen to the model (an event name) or to any target; taken off by end(). */
-    on(target, event, listener) {
-      if (typeof target === "string") { model.on(target, event); offs.push(() => model.off(target, event)); return; }
-      target.addEventListener(event, listener);
-      offs.push(() => target.removeEventListener(event, listener));
-    },
-    /** Watch the size of an element. */
-    onResize(element, listener) {
-      const observer = new ResizeObserver(listener);
-      observer.observe(element);
-      offs.push(() => observer.disconnect());
-    },
-    /** Call when light turns to dark or back. */
-    onTheme(listener) {
-      const query = matchMedia("(prefers-color-scheme: dark)");
-      query.addEventListener("change", listener);
-      offs.push(() => query.removeEventListener("change", listener));
-      const observer = new MutationObserver(listener);
-      for (const node of [document.documentElement, document.body])
-        observer.observe(node, { attributes: true, attributeFilter: ["class", "theme", "data-jp-theme-light", "data-theme", "data-vscode-theme-kind"] });
-      offs.push(() => observer.disconnect());
-    },
-    later(listener) { offs.push(listener); },
-    end() { offs.splice(0).forEach(off => off()); waiting.forEach((one, asked) => finish(asked, null)); root.remove(); },
-  };
+let views = 0;
+
+/** The questions of a view that wait for an answer, one per slot, and the sign that one takes long. */
+class Questions {
+  constructor(model, words, onError) {
+    Object.assign(this, { model, words, onError });
+    this.id = `${Date.now().toString(36)}${(views++).toString(36)}`;
+    this.count = 0;
+    this.waiting = new Map();   // question's id -> { resolve, slot, isLate, timer }
+    this.newest = new Map();    // slot -> id of the newest question
+    this.busy = h("div.busy", { role: "status", "aria-live": "polite", hidden: true });
+  }
+
+  ask(kind, values, slot) {
+    const id = this.nextId(), before = this.newest.get(slot);
+    this.newest.set(slot, id);
+    this.settle(before, null);
+    return new Promise(resolve => {
+      const question = { resolve, slot, isLate: false };
+      question.timer = setTimeout(() => { question.isLate = true; this.showBusy(slot); }, 250);
+      this.waiting.set(id, question);
+      this.model.send({ nk: id, ask: kind, with: values });
+    });
+  }
+
+  cancel(slot) {
+    const id = this.newest.get(slot);
+    if (!this.waiting.has(id)) return;
+    this.model.send({ nk: this.nextId(), ask: "cancel", id });
+    this.settle(id, null);
+  }
+
+  onMessage(content, buffers) {
+    const question = content && this.waiting.get(content.nk);
+    if (!question) return;
+    const isStale = this.newest.get(question.slot) !== content.nk;
+    if (!isStale) this.onError(content.error ?? null);
+    this.settle(content.nk, isStale || content.error ? null : { values: content.answer, buffers: buffers ?? [] });
+  }
+
+  /** Resolve a question that still waits. */
+  settle(id, result) {
+    const question = this.waiting.get(id);
+    if (!question) return;
+    clearTimeout(question.timer);
+    this.waiting.delete(id);
+    if (![...this.waiting.values()].some(other => other.isLate)) this.busy.hidden = true;
+    question.resolve(result);
+  }
+
+  showBusy(slot) {
+    fill(this.busy, h("span.spinner", { "aria-hidden": "true" }), h("span", {}, this.words("working")),
+      h("button", { type: "button", onclick: () => this.cancel(slot) }, this.words("cancel")));
+    this.busy.hidden = false;
+  }
+
+  nextId() {
+    this.count += 1;
+    return `${this.id}.${this.count}`;
+  }
+
+  end() {
+    [...this.waiting.keys()].forEach(id => this.settle(id, null));
+  }
 }
 
 /** A function that runs once things have been quiet for some milliseconds. */

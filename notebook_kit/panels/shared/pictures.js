@@ -2,99 +2,161 @@
 
 import { SVG, download, s, sharpCanvas, themed } from "./common.js";
 
-/** What stands on the screen inside some elements, as boxes and words, for SVG and PNG. */
+/** What is on the screen inside some elements, as `{ svg(), png() }`: a string and a promise of a Blob. */
 export function screenPicture(elements, root) {
-  const frame = root.getBoundingClientRect();
-  const shapes = [];
-  let bottom = 0;
-  const clipped = node => {
-    for (let up = node.parentElement; up && up !== root; up = up.parentElement)
-      if (/(auto|scroll|hidden)/.test(getComputedStyle(up).overflowY) && up.scrollHeight > up.clientHeight + 1) return up.getBoundingClientRect();
-    return null;
-  };
-  /** Where a line that is cut short by its box ends on the screen. */
-  const rightEnd = node => {
-    for (let up = node; up && up !== root; up = up.parentElement)
-      if (getComputedStyle(up).overflowX === "hidden" && up.scrollWidth > up.clientWidth + 1) return up.getBoundingClientRect().right;
-    return Infinity;
-  };
-  const folded = node => { const fold = node.closest("details:not([open])"); return fold && node !== fold && !node.closest("summary"); };
-  const outside = (box, clip) => clip && (box.bottom > clip.bottom + 1 || box.top < clip.top - 1);
-  let top = Infinity;
+  const frame = root.getBoundingClientRect(), shapes = [];
+  let top = Infinity, bottom = 0;
   for (const element of elements) {
     for (const node of [element, ...element.querySelectorAll("*")]) {
-      const style = getComputedStyle(node), box = node.getBoundingClientRect(), clip = clipped(node);
-      if (!box.width || !box.height || style.visibility === "hidden" || node.closest("[hidden], .nk-sr") || folded(node) || outside(box, clip)) continue;
-      const see = colour => colour && colour !== "transparent" && !/, 0\)$/.test(colour);
-      const edge = side => (style[`border${side}Style`] !== "none" && see(style[`border${side}Color`]) ? parseFloat(style[`border${side}Width`]) || 0 : 0);
-      const line = edge("Left") && edge("Top"), edged = line > 0;
-      if (!edged) {
-        for (const [side, y] of [["Top", box.top], ["Bottom", box.bottom - 1]])
-          if (edge(side)) shapes.push({ x: box.left, y, width: box.width, height: edge(side), radius: 0, fill: style[`border${side}Color`], stroke: "none", line: 0 });
-      }
-      const outline = style.outlineStyle !== "none" && node.classList.contains("nk-chip") ? parseFloat(style.outlineWidth) : 0;
-      if (see(style.backgroundColor) || edged)
-        shapes.push({ x: box.left, y: box.top, width: box.width, height: box.height, radius: parseFloat(style.borderTopLeftRadius) || 0,
-          fill: see(style.backgroundColor) ? style.backgroundColor : "none", stroke: edged ? style.borderTopColor : "none", line: edged ? line : 0, dash: style.borderTopStyle === "dashed" || style.borderTopStyle === "dotted" });
-      if (outline && document.activeElement !== node)
-        shapes.push({ x: box.left - 1, y: box.top - 1, width: box.width + 2, height: box.height + 2, radius: 3, fill: "none", stroke: style.outlineColor, line: outline });
-      if (node.matches(".nk-is-differs:not(.nk-piece)")) shapes.push({ x: box.right - 6, y: box.top, width: 6, height: 6, radius: 0, fill: getComputedStyle(root).color, stroke: "none", line: 0 });
-      if (node.matches(".nk-lit")) shapes.push({ x: box.left, y: box.bottom - 3, width: box.width, height: 3, radius: 0, fill: themed(root, "--nk-accent"), stroke: "none", line: 0 });
-      if (node.tagName === "SELECT" && node.selectedOptions.length)    // a control has no text nodes of its own that were drawn
-        shapes.push({ text: node.selectedOptions[0].text, x: box.left + parseFloat(style.paddingLeft), y: box.top + parseFloat(style.paddingTop), height: box.height - 2 * parseFloat(style.paddingTop), width: box.width,
-          colour: style.color, size: parseFloat(style.fontSize), family: style.fontFamily, weight: style.fontWeight });
-      const end = rightEnd(node);
-      for (const child of node.childNodes) {
-        if (child.nodeType !== Node.TEXT_NODE || !child.data.trim() || node.tagName === "OPTION") continue;
-        for (const [words_, place] of linesOf(child)) {
-          if (!place.width || place.width <= 1 || outside(place, clip) || place.left >= end) continue;
-          const short = place.left + place.width > end + 1 ? `${words_.slice(0, Math.max(0, Math.floor(words_.length * (end - place.left) / place.width) - 1))}…` : words_;
-          shapes.push({ text: short, x: place.left, y: place.top, height: place.height, width: place.width, colour: style.color, size: parseFloat(style.fontSize), family: style.fontFamily, weight: style.fontWeight,
-            through: /line-through/.test(style.textDecorationLine) });
-        }
-      }
+      const style = getComputedStyle(node), box = node.getBoundingClientRect(), clip = clipOf(node, root);
+      if (isUnseen(node, style, box) || isOutside(box, clip)) continue;
+      shapes.push(...boxShapes(node, style, box), ...markShapes(node, box, root), ...textShapes(node, style, clip, root));
       top = Math.min(top, box.top);
       bottom = Math.max(bottom, box.bottom);
     }
   }
-  const width = Math.ceil(frame.width), height = Math.ceil(Math.max(1, bottom - top)) + 16;
-  const back = getComputedStyle(root).backgroundColor;
-  const at = shape => [shape.x - frame.left, shape.y - top + 8];
-  return {
-    svg() {
-      const drawing = s("svg", { xmlns: SVG, width, height, viewBox: `0 0 ${width} ${height}` }, s("rect", { width, height, fill: back }));
-      for (const shape of shapes) {
-        const [x, y] = at(shape);
-        if (shape.text === undefined) {
-          drawing.append(s("rect", { x, y, width: shape.width, height: shape.height, rx: shape.radius, fill: shape.fill, stroke: shape.stroke, "stroke-width": shape.line, "stroke-dasharray": shape.dash ? "3 2" : null }));
-        } else {
-          drawing.append(s("text", { x, y: y + shape.height * 0.77, fill: shape.colour, "font-size": shape.size, "font-family": shape.family, "font-weight": shape.weight, "xml:space": "preserve", "text-decoration": shape.through ? "line-through" : null }, shape.text));
-        }
-      }
-      return new XMLSerializer().serializeToString(drawing);
-    },
-    png() {
-      const canvas = document.createElement("canvas"), context = sharpCanvas(canvas, width, height);
-      context.fillStyle = back;
-      context.fillRect(0, 0, width, height);
-      context.textBaseline = "alphabetic";
-      for (const shape of shapes) {
-        const [x, y] = at(shape);
-        if (shape.text === undefined) {
-          context.beginPath();
-          context.roundRect(x, y, shape.width, shape.height, shape.radius);
-          if (shape.fill !== "none") { context.fillStyle = shape.fill; context.fill(); }
-          if (shape.stroke !== "none") { context.strokeStyle = shape.stroke; context.lineWidth = shape.line; context.setLineDash(shape.dash ? [3, 2] : []); context.stroke(); }
-        } else {
-          context.fillStyle = shape.colour;
-          context.font = `${shape.weight} ${shape.size}px ${shape.family}`;
-          context.fillText(shape.text, x, y + shape.height * 0.77);
-          if (shape.through) context.fillRect(x, y + shape.height * 0.55, shape.width, 1);
-        }
-      }
-      return new Promise(resolve => canvas.toBlob(resolve, "image/png"));
-    },
+  const picture = {
+    width: Math.ceil(frame.width), height: Math.ceil(Math.max(1, bottom - top)) + 16,
+    back: getComputedStyle(root).backgroundColor,
+    shapes: shapes.map(shape => ({ ...shape, x: shape.x - frame.left, y: shape.y - top + 8 })),
   };
+  return { svg: () => asSVG(picture), png: () => asPNG(picture) };
+}
+
+// What is seen -------------------------------------------------------------------------------------------------------
+
+/** The box of the nearest ancestor that scrolls, or null. */
+function clipOf(node, root) {
+  for (let up = node.parentElement; up && up !== root; up = up.parentElement)
+    if (/(auto|scroll|hidden)/.test(getComputedStyle(up).overflowY) && up.scrollHeight > up.clientHeight + 1) return up.getBoundingClientRect();
+  return null;
+}
+
+function isOutside(box, clip) {
+  return clip && (box.bottom > clip.bottom + 1 || box.top < clip.top - 1);
+}
+
+function isUnseen(node, style, box) {
+  if (!box.width || !box.height || style.visibility === "hidden" || node.closest("[hidden], .nk-sr")) return true;
+  const fold = node.closest("details:not([open])");
+  return fold && node !== fold && !node.closest("summary");
+}
+
+/** Where a line that is cut short by its box ends on the screen. */
+function rightEnd(node, root) {
+  for (let up = node; up && up !== root; up = up.parentElement)
+    if (getComputedStyle(up).overflowX === "hidden" && up.scrollWidth > up.clientWidth + 1) return up.getBoundingClientRect().right;
+  return Infinity;
+}
+
+// Shapes -------------------------------------------------------------------------------------------------------------
+
+function rectangle(x, y, width, height, more = {}) {
+  return { x, y, width, height, radius: 0, fill: "none", stroke: "none", line: 0, ...more };
+}
+
+function isVisible(colour) {
+  return colour && colour !== "transparent" && !/, 0\)$/.test(colour);
+}
+
+/** The background and the borders of an element, and the outline of a chip. */
+function boxShapes(node, style, box) {
+  const edge = side => (style[`border${side}Style`] !== "none" && isVisible(style[`border${side}Color`]) ? parseFloat(style[`border${side}Width`]) || 0 : 0);
+  const shapes = [], line = edge("Left") && edge("Top"), isFramed = line > 0, isFilled = isVisible(style.backgroundColor);
+  if (!isFramed) {
+    for (const [side, y] of [["Top", box.top], ["Bottom", box.bottom - 1]])
+      if (edge(side)) shapes.push(rectangle(box.left, y, box.width, edge(side), { fill: style[`border${side}Color`] }));
+  }
+  if (isFilled || isFramed) {
+    shapes.push(rectangle(box.left, box.top, box.width, box.height, {
+      radius: parseFloat(style.borderTopLeftRadius) || 0,
+      fill: isFilled ? style.backgroundColor : "none",
+      ...(isFramed ? { stroke: style.borderTopColor, line } : {}),
+      isDashed: style.borderTopStyle === "dashed" || style.borderTopStyle === "dotted",
+    }));
+  }
+  const outline = style.outlineStyle !== "none" && node.classList.contains("nk-chip") ? parseFloat(style.outlineWidth) : 0;
+  if (outline && document.activeElement !== node)
+    shapes.push(rectangle(box.left - 1, box.top - 1, box.width + 2, box.height + 2, { radius: 3, stroke: style.outlineColor, line: outline }));
+  return shapes;
+}
+
+/** The marks that the style sheet draws on tokens without an element for them. */
+function markShapes(node, box, root) {
+  const shapes = [];
+  if (node.matches(".nk-is-differs:not(.nk-piece)")) shapes.push(rectangle(box.right - 6, box.top, 6, 6, { fill: getComputedStyle(root).color }));
+  if (node.matches(".nk-lit")) shapes.push(rectangle(box.left, box.bottom - 3, box.width, 3, { fill: themed(root, "--nk-accent") }));
+  return shapes;
+}
+
+function textShapes(node, style, clip, root) {
+  if (node.tagName === "OPTION") return [];
+  const font = { colour: style.color, size: parseFloat(style.fontSize), family: style.fontFamily, weight: style.fontWeight };
+  const shapes = node.tagName === "SELECT" && node.selectedOptions.length ? [selectText(node, style, font)] : [];
+  const end = rightEnd(node, root), isStruck = /line-through/.test(style.textDecorationLine);
+  for (const child of node.childNodes) {
+    if (child.nodeType !== Node.TEXT_NODE || !child.data.trim()) continue;
+    for (const [text, box] of linesOf(child)) {
+      if (!box.width || box.width <= 1 || isOutside(box, clip) || box.left >= end) continue;
+      shapes.push({ text: cutShort(text, box, end), x: box.left, y: box.top, width: box.width, height: box.height, ...font, isStruck });
+    }
+  }
+  return shapes;
+}
+
+/** The chosen option: what a control shows is not a text node of the page. */
+function selectText(node, style, font) {
+  const box = node.getBoundingClientRect(), room = parseFloat(style.paddingTop);
+  return { text: node.selectedOptions[0].text, x: box.left + parseFloat(style.paddingLeft), y: box.top + room, width: box.width, height: box.height - 2 * room, ...font };
+}
+
+function cutShort(text, box, end) {
+  if (box.left + box.width <= end + 1) return text;
+  return `${text.slice(0, Math.max(0, Math.floor(text.length * (end - box.left) / box.width) - 1))}…`;
+}
+
+// Drawing ------------------------------------------------------------------------------------------------------------
+
+function asSVG({ width, height, back, shapes }) {
+  const drawing = s("svg", { xmlns: SVG, width, height, viewBox: `0 0 ${width} ${height}` }, s("rect", { width, height, fill: back }));
+  drawing.append(...shapes.map(shape => (shape.text === undefined
+    ? s("rect", {
+      x: shape.x, y: shape.y, width: shape.width, height: shape.height, rx: shape.radius,
+      fill: shape.fill, stroke: shape.stroke, "stroke-width": shape.line, "stroke-dasharray": shape.isDashed ? "3 2" : null,
+    })
+    : s("text", {
+      x: shape.x, y: shape.y + shape.height * 0.77, fill: shape.colour,
+      "font-size": shape.size, "font-family": shape.family, "font-weight": shape.weight,
+      "xml:space": "preserve", "text-decoration": shape.isStruck ? "line-through" : null,
+    }, shape.text))));
+  return new XMLSerializer().serializeToString(drawing);
+}
+
+function asPNG({ width, height, back, shapes }) {
+  const canvas = document.createElement("canvas"), context = sharpCanvas(canvas, width, height);
+  context.fillStyle = back;
+  context.fillRect(0, 0, width, height);
+  context.textBaseline = "alphabetic";
+  for (const shape of shapes) (shape.text === undefined ? paintBox : paintText)(context, shape);
+  return new Promise(resolve => canvas.toBlob(resolve, "image/png"));
+}
+
+function paintBox(context, shape) {
+  context.beginPath();
+  context.roundRect(shape.x, shape.y, shape.width, shape.height, shape.radius);
+  if (shape.fill !== "none") { context.fillStyle = shape.fill; context.fill(); }
+  if (shape.stroke === "none") return;
+  context.strokeStyle = shape.stroke;
+  context.lineWidth = shape.line;
+  context.setLineDash(shape.isDashed ? [3, 2] : []);
+  context.stroke();
+}
+
+function paintText(context, shape) {
+  context.fillStyle = shape.colour;
+  context.font = `${shape.weight} ${shape.size}px ${shape.family}`;
+  context.fillText(shape.text, shape.x, shape.y + shape.height * 0.77);
+  if (shape.isStruck) context.fillRect(shape.x, shape.y + shape.height * 0.55, shape.width, 1);
 }
 
 /** The lines into which a text node falls on the screen: their words and boxes. */

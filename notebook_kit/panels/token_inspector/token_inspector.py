@@ -8,28 +8,22 @@ from collections import OrderedDict
 from collections.abc import Iterable
 from typing import Any
 
-import numpy
 import traitlets
 
 from notebook_kit.errors import InputError
-from notebook_kit.inspection.tokens.analysis import INSERTED, PART, SPECIAL, UNKNOWN, Analysis
+from notebook_kit.inspection.tokens.analysis import Analysis
 from notebook_kit.inspection.tokens.backend import Backend
 from notebook_kit.inspection.tokens.compare import Comparison, compare
 from notebook_kit.inspection.tokens.story import story
 from notebook_kit.panels.panel import Answer, Face, Panel, slow
+from notebook_kit.panels.token_inspector import still
+from notebook_kit.panels.token_inspector.blocks import BLOCK, block_count, block_of, differing, regions_of
+from notebook_kit.panels.token_inspector.still import ShownTokens
 
 __all__ = ["TokenInspector"]
 
-BLOCK = 300
-"""Groups of tokens that cross to the page at a time."""
-
-DIFFERS, CUT = 64, 128
-"""Flags for the page beside those of the analysis: tokenizers disagree here; lost at `model_max_length`."""
-
 KEPT = 4  # analyses of texts kept, so that going on with one costs nothing
-REGIONS_SHOWN = 200
 SAVED_STORIES = 400
-FACE_TOKENS = 120
 
 
 class TokenInspector(Panel):
@@ -154,20 +148,7 @@ class TokenInspector(Panel):
         `part_of` (the character as people see it that the token is a part of), `rank` (BPE: number of its merge; Unigram:
         place by score; else the id), `score` (Unigram, in nats), `special`, `unknown`, `added`, `inserted`.
         """
-        import pandas
-
-        frames = []
-        for row, name in enumerate(self.names):
-            frame = pandas.DataFrame(self.analysis(row).records(), columns=COLUMNS)
-            for column in ("sequence", "start", "end", "byte_start", "byte_end", "rank"):
-                if frame[column].isna().any():
-                    frame[column] = frame[column].astype("Int64")
-                elif len(frame):
-                    frame[column] = frame[column].astype("int64")
-            if len(self.names) > 1:
-                frame.insert(0, "tokenizer", name)
-            frames.append(frame)
-        return pandas.concat(frames, ignore_index=True) if frames else pandas.DataFrame(columns=COLUMNS)
+        return still.table_of(self._shown())
 
     def compare(self, left: int = 0, right: int = 1) -> Comparison:
         """Where two of the tokenizers cut the present text alike."""
@@ -260,58 +241,11 @@ class TokenInspector(Panel):
         key, analyses = self._found(values)
         row = int(values["row"])
         comparison = self._compared(key, analyses, row)
-        regions = [region for region in comparison.regions if not region.same] if comparison else []
-        shown = [
-            [
-                region.text,
-                region.start,
-                analyses[0].texts[region.text][region.start : region.end][:200],
-                [_spelled(analyses[0], position) for position in region.left[:40]],
-                [_spelled(analyses[row], position) for position in region.right[:40]],
-            ]
-            for region in regions[:REGIONS_SHOWN]
-        ]
-        return Answer({"regions": shown, "count": len(regions)})
+        return Answer(regions_of(comparison, analyses[0], analyses[row]))
 
     def _block(self, key: str, analyses: list[Analysis], row: int, number: int) -> tuple[dict[str, Any], Any]:
-        """A block of groups: their texts and the tokens' spellings as JSON, six columns of int32 as bytes."""
-        analysis = analyses[row]
-        groups = analysis.groups[number * BLOCK : (number + 1) * BLOCK]
-        first = groups[0].first if groups else 0
-        last = groups[-1].first + groups[-1].count if groups else 0
-        differs = self._differing(key, analyses, row)
-        columns = numpy.zeros((6, last - first), dtype=numpy.int32)
-        for place, position in enumerate(range(first, last)):
-            flag = analysis.flags[position]
-            start, end = analysis.offsets[position]
-            if position in differs:
-                flag |= DIFFERS
-            if _is_cut(analysis, position):
-                flag |= CUT
-            columns[:, place] = (analysis.ids[position], start, end, *analysis.byte_span(position), flag)
-        texts = [_group_text(analysis, group.first, group.start, group.end) for group in groups]
-        parts = {
-            str(position): own.hex(" ").upper()
-            for position in range(first, last)
-            if analysis.flags[position] & PART
-            and (own := analysis.backend.bytes_of(analysis.tokens[position], analysis.covered(position))) is not None
-        }
-        values = {
-            "number": number,
-            "first": first,
-            "cut": first > 0 and _is_cut(analysis, first - 1),
-            "tokens": analysis.tokens[first:last],
-            "groups": [[text, group.count] for text, group in zip(texts, groups, strict=True)],
-            "bytes": parts,
-        }
-        return values, columns
-
-    def _differing(self, key: str, analyses: list[Analysis], row: int) -> set[int]:
-        comparison = self._compared(key, analyses, row)
-        if comparison is None:
-            return set()
-        side = "right" if row else "left"
-        return {position for region in comparison.regions if not region.same for position in getattr(region, side)}
+        differs = differing(self._compared(key, analyses, row), "right" if row else "left")
+        return block_of(analyses[row], number, differs)
 
     # Without a kernel
 
@@ -321,7 +255,7 @@ class TokenInspector(Panel):
         key, analyses = self._of(self.text, self.text_pair)
         left = SAVED_STORIES
         for row, analysis in enumerate(analyses):
-            for block in range(1, -(-len(analysis.groups) // BLOCK)):
+            for block in range(1, block_count(analysis)):
                 yield "block", {"of": key, "row": row, "block": block}
             if row:
                 yield "differences", {"of": key, "row": row}
@@ -334,107 +268,17 @@ class TokenInspector(Panel):
 
     def face(self) -> Face:
         """A picture of the first tokens and a table of them."""
-        from notebook_kit.inspection.drawing.chips import png
-
-        words = self._word
-        if not self._backends:
-            return Face("TokenInspector", note=words("empty"))
-        rows = []
-        for row, name in enumerate(self.names):
-            for record in self.analysis(row).records()[:FACE_TOKENS]:
-                kinds = [words(kind) for kind in ("special", "unknown") if record[kind]]
-                span = "" if record["start"] is None else f"{record['start']}–{record['end']}"
-                line = [record["token"], record["id"], record["text"], span, " ".join(kinds)]
-                rows.append([name, *line] if len(self.names) > 1 else line)
-        header = [words(key) for key in ("token", "id", "covers", "span", "kind")]
-        notes = []
-        for row, name in enumerate(self.names):
-            totals = self.analysis(row).totals()
-            notes.append(f"{name}: " + words("face_totals", **totals))
-        return Face(
-            title=f"TokenInspector: {', '.join(self.names)}",
-            png=png(self.figure()),
-            alt=words("face_alt", names=", ".join(self.names)),
-            header=[words("tokenizer"), *header] if len(self.names) > 1 else header,
-            rows=rows,
-            note="; ".join(notes),
-        )
+        return still.face_of(self._shown(), self.word)
 
     def figure(self) -> Any:
         """The tokens of all rows as chips, the chosen ones framed, as a matplotlib `Figure`.
 
         Of a long text the first tokens.
         """
-        from notebook_kit.inspection.drawing.chips import Chip, draw
+        return still.figure_of(self._shown(), self.word)
 
-        rows = []
-        for row, name in enumerate(self.names):
-            analysis = self.analysis(row)
-            chips = []
-            for number, group in enumerate(analysis.groups[:FACE_TOKENS]):
-                flag = analysis.flags[group.first]
-                chosen = row == self.row and any(
-                    group.first <= position < group.first + group.count for position in self.selected
-                )
-                kind = "unknown" if flag & UNKNOWN else "special" if flag & SPECIAL else ("one", "other")[number % 2]
-                text = _group_text(analysis, group.first, group.start, group.end)
-                count = group.count if group.count > 1 else 0
-                chips.append(Chip(text, kind, chosen, count, analysis.ids[group.first] if not count else None))
-            more = len(analysis.groups) - len(chips)
-            rows.append((f"{name} · {self._word('count_tokens', count=len(analysis))}", chips, more))
-        return draw(rows)
-
-    def _word(self, key: str, **values: Any) -> str:
-        text = self._strings.get(f"{self.name}.{key}") or key
-        return text.format_map(_Lenient(values))
-
-
-class _Lenient(dict[str, Any]):
-    def __missing__(self, key: str) -> str:
-        return f"{{{key}}}"
-
-
-def _group_text(analysis: Analysis, position: int, start: int, end: int) -> str:
-    """What a group shows: its text, or the spelling of a token that has none."""
-    sequence = analysis.sequences[position]
-    if sequence is None or start >= end or analysis.flags[position] & INSERTED:
-        return analysis.tokens[position]
-    return analysis.texts[sequence][start:end]
-
-
-def _is_cut(analysis: Analysis, position: int) -> bool:
-    """Whether a token is lost at `model_max_length`."""
-    sequence, cuts = analysis.sequences[position], analysis.truncation.cuts
-    if sequence is None or not cuts:
-        return False
-    start, end = analysis.offsets[position]
-    return start < cuts[sequence][0] or end > cuts[sequence][1]
-
-
-def _spelled(analysis: Analysis, position: int) -> str:
-    """A token as its vocabulary spells it; the bytes of one that is a part of a character."""
-    if analysis.flags[position] & PART:
-        own = analysis.backend.bytes_of(analysis.tokens[position], analysis.covered(position))
-        if own is not None:
-            return own.hex(" ").upper()
-    return analysis.tokens[position]
-
-
-COLUMNS = [
-    "token",
-    "id",
-    "text",
-    "sequence",
-    "start",
-    "end",
-    "byte_start",
-    "byte_end",
-    "bytes",
-    "part_of",
-    "rank",
-    "score",
-    "special",
-    "unknown",
-    "added",
-    "inserted",
-]
+    def _shown(self) -> list[ShownTokens]:
+        return [
+            ShownTokens(name, self.analysis(row), self.selected if row == self.row else ())
+            for row, name in enumerate(self.names)
+        ]

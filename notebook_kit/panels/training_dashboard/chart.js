@@ -1,353 +1,225 @@
 // The chart: lines over steps or time, drawn as SVG; zoom, cursor, marks of what happened.
 
-import { fill, h, s } from "../shared/common.js";
-import { readableNumber, smoothed, withUnit } from "./store.js";
+import { h, s } from "../shared/common.js";
+import { Frame, placeOf } from "./frame.js";
+import { readableNumber } from "./numbers.js";
+import { grid, label, line, signs } from "./plot.js";
+import { fillTip, pointerShapes, readingAt, spokenReading } from "./pointer.js";
+import { smoothed } from "./store.js";
 
-export const TD_MARKS = { learning_rate: "η", pause: "❚❚", resume: "▸", stop: "■", nonfinite: "!", error: "×", begin: "↻", save: "▲", best: "★", evaluate: "◆", note: "•", end: "■" };
-const TD_QUIET = new Set(["save", "best", "evaluate", "end", "resume"]);      // a tick on the axis, not a line through the chart
+const ZOOM_KEYS = { "+": 0.6, "=": 0.6, "-": 1 / 0.6, _: 1 / 0.6 };
+const CURSOR_KEYS = ["ArrowLeft", "ArrowRight", "Home", "End", "PageUp", "PageDown"];
 
-/** Round places for ticks between two values. */
-function ticksBetween(low, high, most) {
-  const rough = (high - low) / Math.max(1, most), power = 10 ** Math.floor(Math.log10(rough));
-  const step = [1, 2, 5, 10].map(times => times * power).find(one => one >= rough * 0.999);
-  const ticks = [];
-  for (let i = Math.ceil(low / step - 1e-9); i * step <= high + step * 1e-9; i++) ticks.push(Number((i * step).toPrecision(12)));
-  return ticks;
-}
+/** `onZoom()` is called when another part is looked at. */
+export class Chart {
+  constructor(view, { onZoom }) {
+    Object.assign(this, { words: view.words, onZoom });
+    this.id = `td-${Math.random().toString(36).slice(2)}`;
+    this.svg = s("svg", { "aria-hidden": "true", focusable: "false" });
+    this.tip = h("div.td-tip", { hidden: true });
+    this.stage = h("div.td-stage", { tabindex: "0", role: "slider", "aria-valuemin": "0", "aria-valuemax": "0", "aria-valuenow": "0" }, this.svg, this.tip);
+    this.note = h("p.td-note.faint", { hidden: true });
+    this.element = h("div.td-chart", {}, this.stage, this.note);
+    this.given = null;    // what was asked to be drawn
+    this.now = null;      // what is drawn
+    this.frame = null;
+    this.zoom = null;     // the part that is looked at, or null for all
+    this.cursor = null;   // the step (or second) that is pointed at
+    this.drag = null;     // { from, to, moved } in pixels, while the pointer marks a part
+    this.listen(view);
+  }
 
-/** Places for ticks on a logarithmic scale: powers of ten, and 2 and 5 between them where there is room. */
-function logTicks(low, high, most) {
-  const from = Math.floor(Math.log10(low)), to = Math.ceil(Math.log10(high));
-  if (to - from > most) return ticksBetween(from, to, most).filter(Number.isInteger).map(power => 10 ** power);
-  const times = (to - from) * 3 <= most + 2 ? [1, 2, 5] : [1];
-  const ticks = [];
-  for (let power = from; power <= to; power++) for (const one of times) ticks.push(Number(`${one}e${power}`));
-  const inside = ticks.filter(tick => tick >= low * 0.999 && tick <= high * 1.001);
-  return inside.length >= 2 ? inside : ticksBetween(low, high, most);
-}
+  // Drawing -------------------------------------------------------------------------------------------------------------
 
-/** The first place in a sorted column, up to `size`, whose value is at least x. */
-function placeOf(column, size, x) {
-  let low = 0, high = size;
-  while (low < high) { const middle = (low + high) >> 1; if (column[middle] < x) low = middle + 1; else high = middle; }
-  return low;
-}
-
-/**
- * `draw({ lines, marks, weight, log, axis, name, title })`, where a line is `{ series, label, colour, dash, dots, smooth, start }`.
- * `onZoom(range)` is called when another part is looked at; `onCursor()` when the cursor moves.
- */
-export function chartView(view, { onZoom }) {
-  const { words } = view;
-  const id = `td-${Math.random().toString(36).slice(2)}`;
-  const svg = s("svg", { "aria-hidden": "true", focusable: "false" });
-  const tip = h("div.td-tip", { hidden: true });
-  const stage = h("div.td-stage", { tabindex: "0", role: "slider", "aria-valuemin": "0", "aria-valuemax": "0", "aria-valuenow": "0" }, svg, tip);
-  const note = h("p.td-note.faint", { hidden: true });
-  let given = null, now = null, frame = null, zoom = null, cursor = null, drag = null;
-
-  const column = series => (now.axis === "time" ? series.time : series.step);
-  const xOf = x => frame.left + (x - frame.x[0]) / (frame.x[1] - frame.x[0] || 1) * (frame.right - frame.left);
-  const fromPixel = pixel => frame.x[0] + (pixel - frame.left) / (frame.right - frame.left) * (frame.x[1] - frame.x[0]);
-  const yOf = y => {
-    const [low, high] = frame.y, part = frame.log ? (Math.log(y) - Math.log(low)) / (Math.log(high) - Math.log(low)) : (y - low) / (high - low);
-    return frame.bottom - part * (frame.bottom - frame.top);
-  };
-  const label = (x, y, text, more = {}) => s("text", { x, y, "class": "nk-td-label", ...more }, text);
-  const round = value => Math.round(value * 10) / 10;
-
-  /** The part of a line that is looked at, one bucket more on each side. */
-  const within = one => {
-    const x = column(one.series), size = one.series.size;
-    return [Math.max(0, placeOf(x, size, frame.x[0]) - 1), Math.min(size, placeOf(x, size, frame.x[1]) + 2)];
-  };
-  const values = one => (one.smooth && now.weight > 0 ? one.curve : one.series.mean);
-
-  /** From where to where the y axis goes. A few values far outside do not flatten all others: they are said below. */
-  const rangeOf = () => {
-    const seen = [];
-    let off = null;
-    for (const one of now.lines) {
-      const [from, to] = within(one), curve = values(one), x = column(one.series);
-      for (let i = from; i < to; i++) {
-        if (x[i] < frame.x[0] || x[i] > frame.x[1]) continue;
-        for (const value of [one.series.low[i], one.series.high[i], curve[i]]) if (Number.isFinite(value) && (!frame.log || value > 0)) seen.push(value);
-      }
-    }
-    if (!seen.length) return { range: frame.log ? [0.1, 1] : [0, 1], off, empty: true };
-    const sorted = Float64Array.from(seen).sort(), at = part => sorted[Math.round(part * (sorted.length - 1))];
-    let low = sorted[0], high = sorted.at(-1);
-    if (!frame.log && sorted.length > 40) {
-      const spread = at(0.97) - at(0.03);
-      if (high - at(0.97) > 4 * spread && spread > 0) { off = high; high = at(0.97) + spread; }
-      if (at(0.03) - low > 4 * spread && spread > 0) { off = low; low = at(0.03) - spread; }
-    }
-    if (frame.log) {
-      const room = Math.max(Math.log(high / low) * 0.06, 0.02);
-      return { range: [low * Math.exp(-room), high * Math.exp(room)], off };
-    }
-    const span = high - low, room = span > 1e-6 * Math.abs(high) ? span * 0.06 : Math.abs(high) * 0.05 || 1;
-    const floor = low >= 0 && low - room < 0 ? 0 : low - room;
-    return { range: [floor, high + room], off };
-  };
-
-  const path = (one, curve, from, to) => {
-    const x = column(one.series), parts = [];
-    let pen = "M";
-    for (let i = from; i < to; i++) {
-      if (!Number.isFinite(curve[i]) || (frame.log && curve[i] <= 0)) { pen = "M"; continue; }
-      parts.push(pen, round(xOf(x[i])), " ", round(yOf(curve[i])));
-      pen = "L";
-    }
-    return parts.join("");
-  };
-  /** The room between least and greatest, in pieces where values are missing. */
-  const band = (one, from, to) => {
-    const x = column(one.series), { low, high } = one.series, parts = [];
-    let up = [], down = [];
-    const close = () => {
-      if (up.length) parts.push("M", up.join("L"), "L", down.reverse().join("L"), "Z");
-      up = []; down = [];
-    };
-    for (let i = from; i < to; i++) {
-      if (!Number.isFinite(low[i]) || (frame.log && low[i] <= 0)) { close(); continue; }
-      const place = round(xOf(x[i]));
-      up.push(`${place} ${round(yOf(high[i]))}`);
-      down.push(`${place} ${round(yOf(low[i]))}`);
-    }
-    close();
-    return parts.join("");
-  };
-
-  const timeTick = seconds => (frame.x[1] >= 7200 ? `${readableNumber(seconds / 3600, 3)} h` : frame.x[1] >= 120 ? `${readableNumber(seconds / 60, 3)} min` : `${readableNumber(seconds, 3)} s`);
-  const xText = x => (now.axis === "time" ? timeTick(x) : Math.round(x).toLocaleString("en"));
-
-  const draw = (spec = given) => {
+  /**
+   * Draw lines `{ series, label, colour, dash, dots, smooth, start, best }` and marks, with the smoothing `weight`, `log` or not,
+   * over the `axis` "step" or "time", in the unit of the metric `name`, called `title`.
+   */
+  draw(spec = this.given) {
     if (!spec) return;
-    given = spec;
-    const timeless = spec.axis === "time" && spec.lines.some(one => one.series.size && !Number.isFinite(one.series.time[0]));
-    now = timeless ? { ...spec, axis: "step" } : spec;
-    const width = Math.max(240, stage.clientWidth || 640), height = width < 480 ? 220 : 290;
-    let x0 = Infinity, x1 = -Infinity;
-    for (const one of now.lines) {
-      const x = column(one.series);
-      if (!one.series.size) continue;
-      x0 = Math.min(x0, now.axis === "step" ? one.start ?? x[0] : x[0]);
-      x1 = Math.max(x1, x[one.series.size - 1]);
-      one.curve = one.smooth && now.weight > 0 ? smoothed(one.series, now.weight) : one.series.mean;
-    }
-    const some = x1 >= x0;
-    if (!some) { x0 = 0; x1 = 1; }
-    if (x0 === x1) { x0 -= 1; x1 += 1; }
-    frame = { left: 58, right: width - 14, top: 20, bottom: height - 26, full: [x0, x1], x: zoom ?? [x0, x1], log: now.log, width, height };
-    let { range, off, empty } = rangeOf();
-    const said = timeless ? [words("no_times")] : [];
-    if (frame.log && empty && some) { frame.log = false; ({ range, off, empty } = rangeOf()); said.push(words("log_none")); }
-    else if (frame.log && now.lines.some(one => one.series.least && one.series.least[0] <= 0)) said.push(words("log_some"));
-    frame.y = range;
-    if (off !== null) said.push(words("off_chart", { value: readableNumber(off) }));
-    note.textContent = said.join(" ");
-    note.hidden = !said.length;
+    this.given = spec;
+    this.now = prepared(spec);
+    const full = extentOf(this.now);
+    this.frame = new Frame(Math.max(240, this.stage.clientWidth || 640), { full: full ?? [0, 1], zoom: this.zoom, axis: this.now.axis, isLog: this.now.log });
+    const isEmpty = this.fit(full !== null);
+    this.drawShapes(isEmpty || full === null);
+    this.stage.setAttribute("aria-label", this.words("chart_label", { name: this.now.title }));
+    this.stage.setAttribute("aria-valuemin", String(Math.round(this.frame.full[0])));
+    this.stage.setAttribute("aria-valuemax", String(Math.round(this.frame.full[1])));
+    this.drawPointer();
+  }
 
-    const back = s("g", { "class": "nk-td-grid" }), plot = s("g", { "clip-path": `url(#${id})` }), over = s("g");
-    for (const tick of frame.log ? logTicks(...frame.y, 5) : ticksBetween(...frame.y, 5)) {
-      const y = round(yOf(tick));
-      back.append(s("line", { x1: frame.left, x2: frame.right, y1: y, y2: y }), label(frame.left - 6, y + 4, withUnit(now.name, tick), { "text-anchor": "end" }));
+  /** Choose the range of the y axis, and say below the chart what cannot be shown; returns whether there is nothing to see. */
+  fit(hasValues) {
+    const { words, frame, now } = this, notes = now.axis === this.given.axis ? [] : [words("no_times")];
+    let { isEmpty, off } = frame.fitTo(now.lines);
+    if (frame.isLog && isEmpty && hasValues) {
+      frame.isLog = false;
+      ({ isEmpty, off } = frame.fitTo(now.lines));
+      notes.push(words("log_none"));
+    } else if (frame.isLog && now.lines.some(({ series }) => series.least && series.least[0] <= 0)) {
+      notes.push(words("log_some"));
     }
-    for (const tick of ticksBetween(...frame.x, Math.max(2, Math.floor(width / 110)))) {
-      if (now.axis === "step" && !Number.isInteger(tick)) continue;
-      const x = round(xOf(tick));
-      back.append(s("line", { x1: x, x2: x, y1: frame.bottom, y2: frame.bottom + 4 }), label(x, frame.bottom + 17, xText(tick), { "text-anchor": "middle" }));
-    }
-    back.append(s("line", { x1: frame.left, x2: frame.right, y1: frame.bottom, y2: frame.bottom, "class": "nk-td-axis" }));
+    if (off !== null) notes.push(words("off_chart", { value: readableNumber(off) }));
+    this.note.textContent = notes.join(" ");
+    this.note.hidden = !notes.length;
+    return isEmpty;
+  }
 
-    for (const one of now.lines) {
-      const [from, to] = within(one), colour = `var(--td-${one.colour})`, x = column(one.series), raw = one.smooth && now.weight > 0;
-      if (one.series.width > 1 || one.wide) plot.append(s("path", { d: band(one, from, to), "class": "nk-td-band", style: { fill: colour } }));
-      else if (raw) plot.append(s("path", { d: path(one, one.series.mean, from, to), "class": "nk-td-raw", style: { stroke: colour } }));
-      plot.append(s("path", { d: path(one, values(one), from, to), "class": "nk-td-line", "stroke-dasharray": one.dash, "data-line": one.label, style: { stroke: colour } }));
-      if (one.dots || one.series.size === 1) {
-        for (let i = from; i < to; i++) {
-          if (!Number.isFinite(one.series.mean[i]) || (frame.log && one.series.mean[i] <= 0) || to - from > 80) continue;
-          plot.append(s("circle", { cx: round(xOf(x[i])), cy: round(yOf(one.series.mean[i])), r: 3.2, "class": "nk-td-dot", style: { stroke: colour } }));
-        }
-      }
-      for (let i = from; i < to; i++) {
-        if (!one.series.bad[i] || x[i] < frame.x[0]) continue;
-        const at = round(xOf(x[i]));
-        plot.append(s("path", { d: `M${at - 4} ${frame.top}h8l-4 7z`, "class": "nk-td-bad" }));
-      }
-      const best = one.best;
-      if (best && now.axis === "step" && (!frame.log || best[0] > 0) && best[1] >= frame.x[0] && best[1] <= frame.x[1])
-        plot.append(label(round(xOf(best[1])), round(yOf(best[0])) + 5, "★", { "text-anchor": "middle", "class": "nk-td-star", style: { fill: colour } }));
-    }
-    let free = -Infinity, shown = 0;
-    for (const mark of now.marks) {
-      const x = now.axis === "time" ? mark.seconds : mark.step, at = round(xOf(x));
-      if (x === null || x < frame.x[0] || x > frame.x[1] || shown++ > 150) continue;
-      const quiet = TD_QUIET.has(mark.kind), sign = TD_MARKS[mark.kind] ?? "•";
-      if (!quiet) over.append(s("line", { x1: at, x2: at, y1: frame.top, y2: frame.bottom, "class": `nk-td-mark nk-td-mark-${mark.kind}` }));
-      if (!quiet && at - free < 13) continue;
-      const y = quiet ? frame.bottom - 3 : frame.top - 5;
-      over.append(label(at, y, sign, { "text-anchor": "middle", "class": `nk-td-sign nk-td-sign-${quiet ? "quiet" : mark.kind}` }));
-      over.lastChild.append(s("title", {}, mark.text));
-      if (!quiet) free = at;
-    }
-    if (!some || empty) over.append(label(width / 2, height / 2, words(now.lines.length ? "no_values" : "no_lines"), { "text-anchor": "middle" }));
-    const pointer = s("g", { "class": "nk-td-pointer" });
+  drawShapes(isEmpty) {
+    const { frame, now, svg } = this, { left, right, top, bottom, width, height } = frame;
+    const clip = s("rect", { x: left - 5, y: top, width: Math.max(1, right - left + 10), height: Math.max(1, bottom - top) });
+    const text = isEmpty ? label(width / 2, height / 2, this.words(now.lines.length ? "no_values" : "no_lines"), { "text-anchor": "middle" }) : null;
+    this.pointer = s("g", { "class": "nk-td-pointer" });
     svg.setAttribute("viewBox", `0 0 ${width} ${height}`);
     svg.setAttribute("width", width);
     svg.setAttribute("height", height);
-    svg.replaceChildren(s("defs", {}, s("clipPath", { id }, s("rect", { x: frame.left - 5, y: frame.top, width: Math.max(1, frame.right - frame.left + 10), height: Math.max(1, frame.bottom - frame.top) }))), back, plot, over, pointer);
-    frame.pointer = pointer;
-    stage.setAttribute("aria-label", words("chart_label", { name: now.title }));
-    stage.setAttribute("aria-valuemin", String(Math.round(frame.full[0])));
-    stage.setAttribute("aria-valuemax", String(Math.round(frame.full[1])));
-    drawPointer();
-  };
+    svg.replaceChildren(
+      s("defs", {}, s("clipPath", { id: this.id }, clip)),
+      grid(frame, now.name),
+      s("g", { "clip-path": `url(#${this.id})` }, now.lines.map(one => line(frame, one))),
+      s("g", {}, signs(frame, now.marks), text),
+      this.pointer);
+  }
 
-  // Cursor and zoom -----------------------------------------------------------------------------------------------------
+  drawPointer() {
+    const { frame, now, tip } = this;
+    this.pointer.replaceChildren();
+    if (this.drag?.moved) {
+      const [from, to] = [this.drag.from, this.drag.to].sort((a, b) => a - b);
+      this.pointer.append(s("rect", { x: from, y: frame.top, width: to - from, height: frame.bottom - frame.top, "class": "nk-td-brush" }));
+    }
+    const reading = this.cursor === null ? { rows: [] } : readingAt(frame, now, this.cursor);
+    const x = reading.rows.length ? frame.xOf(reading.rows[0].x) : NaN;
+    tip.hidden = !(x >= frame.left - 1 && x <= frame.right + 1);
+    if (tip.hidden) return;
+    this.pointer.append(...pointerShapes(frame, reading.rows));
+    fillTip(tip, this.words, frame, now.name, reading);
+    this.stage.setAttribute("aria-valuenow", String(Math.round(reading.rows[0].x)));
+    this.stage.setAttribute("aria-valuetext", spokenReading(this.words, frame, now.name, reading));
+  }
 
-  /** What there is at a place: for each line its nearest bucket, and the marks nearby. */
-  const at = x => {
-    const rows = now.lines.flatMap(one => {
-      const all = column(one.series), size = one.series.size;
-      if (!size) return [];
-      let i = Math.min(size - 1, placeOf(all, size, x));
-      if (i > 0 && x - all[i - 1] < all[i] - x) i--;
-      return [{ one, i, x: all[i] }];
-    });
-    const near = Math.min(...rows.map(row => Math.abs(row.x - x)));
-    const marks = now.marks.filter(mark => Math.abs(xOf(now.axis === "time" ? mark.seconds : mark.step) - xOf(x)) < 5);
-    return { rows: rows.filter(row => Math.abs(row.x - x) <= Math.max(near, (frame.x[1] - frame.x[0]) / 30)), marks };
-  };
-  const rowText = ({ one, i }) => {
-    const { series } = one, value = series.mean[i];
-    const many = series.width > 1 && series.low[i] !== series.high[i];
-    const parts = [withUnit(now.name, value)];
-    if (series.bad[i]) parts.push(words("not_finite", { count: series.bad[i] }));
-    if (many) parts.push(`(${withUnit(now.name, series.low[i])}–${withUnit(now.name, series.high[i])})`);
-    if (one.smooth && now.weight > 0) parts.push(words("smoothed_value", { value: withUnit(now.name, one.curve[i]) }));
-    return parts.join(" ");
-  };
-  const place = ({ one, i, x }) => {
-    if (now.axis === "time") return timeTick(x);
-    const before = i > 0 ? one.series.step[i - 1] : (one.start ?? 1) - 1;
-    return one.series.width > 1 && x - before > 1 ? words("steps_from_to", { from: (before + 1).toLocaleString("en"), to: x.toLocaleString("en") }) : words("step_at", { step: x.toLocaleString("en") });
-  };
-  const drawPointer = () => {
-    frame.pointer.replaceChildren();
-    if (drag && drag.moved) {
-      const [a, b] = [drag.from, drag.to].sort((p, q) => p - q);
-      frame.pointer.append(s("rect", { x: a, y: frame.top, width: b - a, height: frame.bottom - frame.top, "class": "nk-td-brush" }));
-    }
-    if (cursor === null || !now.lines.length) { tip.hidden = true; return; }
-    const { rows, marks } = at(cursor);
-    if (!rows.length) { tip.hidden = true; return; }
-    const x = xOf(rows[0].x);
-    if (x < frame.left - 1 || x > frame.right + 1) { tip.hidden = true; return; }
-    frame.pointer.append(s("line", { x1: x, x2: x, y1: frame.top, y2: frame.bottom, "class": "nk-td-cursor" }));
-    for (const { one, i, x: own } of rows) {
-      const value = values(one)[i];
-      if (Number.isFinite(value) && (!frame.log || value > 0))
-        frame.pointer.append(s("circle", { cx: xOf(own), cy: Math.min(frame.bottom, Math.max(frame.top, yOf(value))), r: 4, "class": "nk-td-here", style: { fill: `var(--td-${one.colour})` } }));
-    }
-    fill(tip, h("div.td-tip-step", {}, place(rows[0])), rows.map(row => h("div.td-tip-row", {},
-      swatch(row.one), h("bdi", {}, row.one.label), h("span.td-tip-value", {}, rowText(row)))), marks.slice(0, 4).map(mark => h("div.td-tip-mark", {}, TD_MARKS[mark.kind] ?? "•", " ", mark.text)));
-    tip.hidden = false;
-    const left = x > (frame.left + frame.right) / 2;
-    tip.style.left = left ? "auto" : `${x + 12}px`;
-    tip.style.right = left ? `${frame.width - x + 12}px` : "auto";
-    stage.setAttribute("aria-valuenow", String(Math.round(rows[0].x)));
-    stage.setAttribute("aria-valuetext", [place(rows[0]), ...rows.map(row => `${row.one.label} ${rowText(row)}`), ...marks.slice(0, 4).map(mark => mark.text)].join(". "));
-  };
-  const zoomTo = range => {
-    if (range) {
-      const [low, high] = frame.full, least = now.axis === "step" ? 2 : (high - low) / 1e4;
-      let [a, b] = range;
-      if (b - a < least) { const middle = (a + b) / 2; a = middle - least / 2; b = middle + least / 2; }
-      a = Math.max(low, a); b = Math.min(high, b);
-      range = b - a >= (high - low) * 0.999 || b <= a ? null : [a, b];
-    }
-    zoom = range;
-    draw();
-    onZoom(zoom);
-  };
-  const zoomBy = (times, around = cursor ?? (frame.x[0] + frame.x[1]) / 2) => {
-    const [a, b] = frame.x;
-    zoomTo([around - (around - a) * times, around + (b - around) * times]);
-  };
-  const pixelOf = event => Math.min(frame.right, Math.max(frame.left, event.clientX - svg.getBoundingClientRect().left));
+  // Zoom ----------------------------------------------------------------------------------------------------------------
 
-  stage.addEventListener("pointermove", event => {
-    if (!frame) return;
-    const pixel = pixelOf(event);
-    if (drag) { drag.to = pixel; drag.moved ||= Math.abs(drag.to - drag.from) > 5; }
-    cursor = fromPixel(pixel);
-    drawPointer();
-  });
-  stage.addEventListener("pointerleave", () => { if (!drag && document.activeElement !== stage) { cursor = null; if (frame) drawPointer(); } });
-  stage.addEventListener("pointerdown", event => {
-    if (!frame || event.button !== 0 || event.pointerType === "touch") return;
-    drag = { from: pixelOf(event), to: pixelOf(event), moved: false };
-    stage.setPointerCapture(event.pointerId);
-  });
-  const drop = () => {
-    const done = drag;
-    drag = null;
-    if (done?.moved) zoomTo([fromPixel(done.from), fromPixel(done.to)].sort((a, b) => a - b));
-    else if (frame) drawPointer();
-  };
-  stage.addEventListener("pointerup", drop);
-  stage.addEventListener("pointercancel", () => { drag = null; });
-  stage.addEventListener("dblclick", () => zoomTo(null));
-  stage.addEventListener("wheel", event => {
-    if (!frame || !(event.ctrlKey || event.metaKey)) return;       // without Ctrl the page scrolls, as everywhere
+  /** Look at a part of the x axis; null for all of it. */
+  zoomTo(range) {
+    this.zoom = range && this.allowed(range);
+    this.draw();
+    this.onZoom();
+  }
+
+  /** Look at `times` as much, around the cursor or the middle. */
+  zoomBy(times, around = this.cursor ?? (this.frame.x[0] + this.frame.x[1]) / 2) {
+    const [low, high] = this.frame.x;
+    this.zoomTo([around - (around - low) * times, around + (high - around) * times]);
+  }
+
+  /** The range within what there is and not too small; null where it is nearly all. */
+  allowed([from, to]) {
+    const [low, high] = this.frame.full, least = this.now.axis === "step" ? 2 : (high - low) / 1e4;
+    const middle = (from + to) / 2, half = Math.max(to - from, least) / 2;
+    const range = to - from < least ? [middle - half, middle + half] : [from, to];
+    const [a, b] = [Math.max(low, range[0]), Math.min(high, range[1])];
+    return b - a >= (high - low) * 0.999 || b <= a ? null : [a, b];
+  }
+
+  // Pointer and keyboard ------------------------------------------------------------------------------------------------
+
+  listen(view) {
+    const { stage } = this;
+    stage.addEventListener("pointermove", event => this.onMove(event));
+    stage.addEventListener("pointerleave", () => { if (!this.drag && document.activeElement !== stage) this.point(null); });
+    stage.addEventListener("pointerdown", event => this.onDown(event));
+    stage.addEventListener("pointerup", () => this.onUp());
+    stage.addEventListener("pointercancel", () => { this.drag = null; });
+    stage.addEventListener("dblclick", () => this.zoomTo(null));
+    stage.addEventListener("wheel", event => this.onWheel(event));
+    stage.addEventListener("blur", () => this.point(null));
+    stage.addEventListener("keydown", event => this.onKey(event));
+    view.onResize(stage, () => { if (this.now && this.frame && Math.abs(stage.clientWidth - this.frame.width) > 1) this.draw(); });
+  }
+
+  point(x) {
+    this.cursor = x;
+    if (this.frame) this.drawPointer();
+  }
+
+  pixelOf(event) {
+    return Math.min(this.frame.right, Math.max(this.frame.left, event.clientX - this.svg.getBoundingClientRect().left));
+  }
+
+  onMove(event) {
+    if (!this.frame) return;
+    const pixel = this.pixelOf(event);
+    if (this.drag) { this.drag.to = pixel; this.drag.moved ||= Math.abs(pixel - this.drag.from) > 5; }
+    this.point(this.frame.fromPixel(pixel));
+  }
+
+  onDown(event) {
+    if (!this.frame || event.button !== 0 || event.pointerType === "touch") return;
+    const pixel = this.pixelOf(event);
+    this.drag = { from: pixel, to: pixel, moved: false };
+    this.stage.setPointerCapture(event.pointerId);
+  }
+
+  onUp() {
+    const { drag, frame } = this;
+    this.drag = null;
+    if (drag?.moved) this.zoomTo([frame.fromPixel(drag.from), frame.fromPixel(drag.to)].sort((a, b) => a - b));
+    else if (frame) this.drawPointer();
+  }
+
+  onWheel(event) {
+    if (!this.frame || !(event.ctrlKey || event.metaKey)) return;       // without Ctrl the page scrolls, as everywhere
     event.preventDefault();
-    zoomBy(event.deltaY > 0 ? 1.25 : 0.8, fromPixel(pixelOf(event)));
-  });
-  stage.addEventListener("blur", () => { cursor = null; if (frame) drawPointer(); });
-  stage.addEventListener("keydown", event => {
-    if (!frame || !now.lines.length || event.altKey || event.ctrlKey || event.metaKey) return;
+    this.zoomBy(event.deltaY > 0 ? 1.25 : 0.8, this.frame.fromPixel(this.pixelOf(event)));
+  }
+
+  onKey(event) {
     const { key } = event;
-    if (key === "+" || key === "=") zoomBy(0.6);
-    else if (key === "-" || key === "_") zoomBy(1 / 0.6);
-    else if (key === "0" || key === "Escape") zoomTo(null);
-    else if (["ArrowLeft", "ArrowRight", "Home", "End", "PageUp", "PageDown"].includes(key)) {
-      const densest = now.lines.reduce((a, b) => (b.series.size > a.series.size ? b : a)).series, all = column(densest);
-      if (!densest.size) return;
-      const [first, last] = [Math.min(densest.size - 1, placeOf(all, densest.size, frame.x[0])), Math.max(0, placeOf(all, densest.size, frame.x[1] + 1e-9) - 1)];
-      const from = cursor === null ? (key === "ArrowLeft" ? last + 1 : first - 1) : Math.min(densest.size - 1, placeOf(all, densest.size, cursor));
-      const far = Math.max(1, Math.round((last - first) / 10)), by = event.shiftKey ? far : 1;
-      const to = { ArrowLeft: from - by, ArrowRight: from + by, PageUp: from - far, PageDown: from + far, Home: first, End: last }[key];
-      cursor = all[Math.min(last, Math.max(first, to))];
-      drawPointer();
-    } else return;
+    if (!this.frame || !this.now.lines.length || event.altKey || event.ctrlKey || event.metaKey) return;
+    if (key in ZOOM_KEYS) this.zoomBy(ZOOM_KEYS[key]);
+    else if (key === "0" || key === "Escape") this.zoomTo(null);
+    else if (CURSOR_KEYS.includes(key)) this.moveCursor(key, event.shiftKey);
+    else return;
     event.preventDefault();
     event.stopPropagation();
-  });
-  view.onResize(stage, () => { if (now && frame && Math.abs(stage.clientWidth - frame.width) > 1) draw(); });
+  }
 
-  return { element: h("div.td-chart", {}, stage, note), draw, svg, zoomTo, zoomBy, get zoom() { return zoom; }, get frame() { return frame; } };
+  /** Move the cursor from bucket to bucket of the line that has most; with Shift, a tenth of what is seen. */
+  moveCursor(key, isFar) {
+    const { series } = this.now.lines.reduce((a, b) => (b.series.size > a.series.size ? b : a)), column = this.frame.column(series);
+    if (!series.size) return;
+    const first = Math.min(series.size - 1, placeOf(column, series.size, this.frame.x[0]));
+    const last = Math.max(0, placeOf(column, series.size, this.frame.x[1] + 1e-9) - 1);
+    const outside = key === "ArrowLeft" ? last + 1 : first - 1;
+    const from = this.cursor === null ? outside : Math.min(series.size - 1, placeOf(column, series.size, this.cursor));
+    const far = Math.max(1, Math.round((last - first) / 10)), by = isFar ? far : 1;
+    const to = { ArrowLeft: from - by, ArrowRight: from + by, PageUp: from - far, PageDown: from + far, Home: first, End: last }[key];
+    this.point(column[Math.min(last, Math.max(first, to))]);
+  }
 }
 
-/** A short piece of a line, as it is drawn. */
-export function swatch(one) {
-  return s("svg", { width: 26, height: 10, "class": "nk-td-swatch", "aria-hidden": "true" },
-    s("line", { x1: 1, x2: 25, y1: 5, y2: 5, "stroke-dasharray": one.dash, style: { stroke: `var(--td-${one.colour})` } }),
-    one.dots ? s("circle", { cx: 13, cy: 5, r: 3, "class": "nk-td-dot", style: { stroke: `var(--td-${one.colour})` } }) : null);
+/** What is to be drawn, with each line's curve and each mark's place; over steps where the times are not known. */
+function prepared(spec) {
+  const isTimeless = spec.axis === "time" && spec.lines.some(({ series }) => series.size && !Number.isFinite(series.time[0]));
+  const axis = isTimeless ? "step" : spec.axis;
+  const lines = spec.lines.map(one => {
+    const isSmoothed = one.smooth && spec.weight > 0;
+    return { ...one, isSmoothed, curve: isSmoothed ? smoothed(one.series, spec.weight) : one.series.mean };
+  });
+  return { ...spec, axis, lines, marks: spec.marks.map(mark => ({ ...mark, at: axis === "time" ? mark.seconds : mark.step })) };
 }
 
-/** A copy of an SVG element that looks the same outside of the page: what style sheets say is written into it. */
-export function standalone(svg) {
-  const copy = svg.cloneNode(true), mine = [svg, ...svg.querySelectorAll("*")], its = [copy, ...copy.querySelectorAll("*")];
-  mine.forEach((node, i) => {
-    const style = getComputedStyle(node);
-    its[i].removeAttribute("class");
-    its[i].removeAttribute("style");
-    for (const name of ["fill", "fill-opacity", "stroke", "stroke-width", "stroke-opacity", "stroke-linejoin", "paint-order", "opacity", "font-size", "font-family", "font-weight"])
-      if (!["defs", "clipPath", "title"].includes(node.tagName)) its[i].setAttribute(name, style.getPropertyValue(name));
-  });
-  copy.querySelectorAll("title").forEach(one => one.removeAttribute("fill"));
-  return copy;
+/** From where to where the lines go along the x axis; null if there is no value. */
+function extentOf({ lines, axis }) {
+  let low = Infinity, high = -Infinity;
+  for (const { series, start } of lines) {
+    if (!series.size) continue;
+    const x = axis === "time" ? series.time : series.step;
+    low = Math.min(low, axis === "step" ? start ?? x[0] : x[0]);
+    high = Math.max(high, x[series.size - 1]);
+  }
+  if (!(high >= low)) return null;
+  return low === high ? [low - 1, high + 1] : [low, high];
 }

@@ -1,85 +1,144 @@
-// Probes: what the model said of a few examples at some steps, as curves and at one step that a slider chooses.
+// Probes: what the model predicted for a few examples at some steps, as curves and at one step that a slider chooses.
 
 import { colourScale, fill, h, s } from "../shared/common.js";
-import { swatch } from "./chart.js";
-import { readableNumber } from "./store.js";
+import { readableNumber } from "./numbers.js";
+import { PROBE_DASHES, swatch } from "./swatch.js";
 
-export function probesView(view, ask) {
-  const { words } = view;
-  const title = h("h3", {}, words("probes"));
-  const pick = h("select", { "aria-label": words("probe"), onchange: () => { example = Number(pick.value); draw(run); } });
-  const text = h("p.td-probe-text", { dir: "auto" });
-  const slider = h("input.td-probe-slider", { type: "range", min: "0", max: "0", value: "0", "aria-label": words("probe_step"),
-    oninput: () => { at = Number(slider.value) === Number(slider.max) ? null : Number(slider.value); draw(run); } });
-  const stepSaid = h("output");
-  const curves = s("svg", { "class": "nk-td-probe-curves", "aria-hidden": "true", preserveAspectRatio: "none", viewBox: "0 0 400 90" });
-  const table = h("div.td-probe-table");
-  const map = h("canvas.td-probe-map", { role: "img" }), mapBox = h("figure.td-probe-attention", { hidden: true }, map, h("figcaption.faint"));
-  const element = h("section.td-probes", { hidden: true, "aria-label": words("probes") },
-    h("div.row", {}, title, pick), text,
-    h("div.td-probe-main", {}, h("div.td-probe-left", {}, curves, h("div.row.td-probe-scrub", {}, slider, stepSaid), table), mapBox));
-  let run = null, example = 0, at = null, drawn = "", shownMap = "";
-  const scale = colourScale();
+const MOST_CURVES = 6;
+const WIDTH = 400;
+const HEIGHT = 90;
 
-  const drawMap = async (taken, row) => {
-    mapBox.hidden = !row.size;
-    if (!row.size) return;
-    const wanted = `${taken.step} ${example}`;
-    if (wanted === shownMap) return;
-    shownMap = wanted;
-    const answer = await ask("probe_attention", { step: taken.step, example });
-    if (!answer || shownMap !== wanted) return;
-    const { size } = answer.values, bytes = new Uint8Array(answer.buffers[0].buffer, answer.buffers[0].byteOffset, size * size);
-    const pixels = new ImageData(size, size);
-    bytes.forEach((value, i) => pixels.data.set([...scale[value], 255], i * 4));
-    map.width = map.height = size;
-    map.getContext("2d").putImageData(pixels, 0, 0);
-    map.setAttribute("aria-label", words("probe_map", { step: taken.step }));
-    mapBox.lastChild.textContent = words("probe_map", { step: taken.step.toLocaleString("en") });
-  };
+export class Probes {
+  /** `ask(kind, values)` asks Python. */
+  constructor({ words }, ask) {
+    this.words = words;
+    this.run = null;
+    this.example = 0;
+    this.at = null;      // the place among the probes that the slider is at; null: the newest
+    this.drawn = "";     // what the curves and the table show
+    this.map = new AttentionMap(words, ask);
+    this.pick = h("select", { "aria-label": words("probe"), onchange: () => { this.example = Number(this.pick.value); this.draw(this.run); } });
+    this.text = h("p.td-probe-text", { dir: "auto" });
+    this.slider = h("input.td-probe-slider", { type: "range", min: "0", max: "0", value: "0", "aria-label": words("probe_step"), oninput: () => this.onSlide() });
+    this.stepText = h("output");
+    this.curves = s("svg", { "class": "nk-td-probe-curves", "aria-hidden": "true", preserveAspectRatio: "none", viewBox: `0 0 ${WIDTH} ${HEIGHT}` });
+    this.table = h("div.td-probe-table");
+    this.element = h("section.td-probes", { hidden: true, "aria-label": words("probes") },
+      h("div.row", {}, h("h3", {}, words("probes")), this.pick), this.text,
+      h("div.td-probe-main", {},
+        h("div.td-probe-left", {}, this.curves, h("div.row.td-probe-scrub", {}, this.slider, this.stepText), this.table),
+        this.map.element));
+  }
 
-  const draw = next => {
-    run = next;
-    const probes = run?.probes ?? [], names = run?.facts?.probes ?? [];
-    element.hidden = !probes.length;
+  onSlide() {
+    const place = Number(this.slider.value);
+    this.at = place === Number(this.slider.max) ? null : place;
+    this.draw(this.run);
+  }
+
+  draw(run) {
+    const probes = run?.probes ?? [];
+    this.run = run;
+    this.element.hidden = !probes.length;
     if (!probes.length) return;
-    const count = probes.at(-1).rows.length;
-    example = Math.min(example, count - 1);
-    const options = Array.from({ length: count }, (_, i) => names[i] ?? words("probe_number", { number: i + 1 }));
-    if (pick.options.length !== count || options.some((name, i) => pick.options[i].dataset.name !== name))
-      fill(pick, options.map((name, i) => h("option", { value: String(i), "data-name": name }, `${i + 1} · ${name.length > 60 ? `${name.slice(0, 59)}…` : name}`)));
-    pick.value = String(example);
-    pick.hidden = count < 2;
-    slider.max = String(probes.length - 1);
-    const place = Math.min(at ?? probes.length - 1, probes.length - 1), taken = probes[place], row = taken.rows[example];
-    if (document.activeElement !== slider || at === null) slider.value = String(place);
-    slider.setAttribute("aria-valuetext", words("step_at", { step: taken.step }));
-    stepSaid.textContent = words("step_at", { step: taken.step.toLocaleString("en") });
-    text.textContent = options[example];
-    const state = `${probes.length} ${place} ${example} ${taken.step}`;
-    if (state !== drawn) {
-      drawn = state;
-      const first = probes[0].step, last = probes.at(-1).step, x = step => 4 + (step - first) / (last - first || 1) * 392;
-      const values = probes.flatMap(one => one.rows[example]?.values ?? []).filter(value => value !== null);
-      const [low, high] = row.kind === "numbers" ? [Math.min(...values), Math.max(...values)] : [0, 1], y = value => 84 - (value - low) / (high - low || 1) * 78;
-      const path = label => probes.map(one => {
-        const i = one.rows[example]?.labels.indexOf(label) ?? -1;
-        return i < 0 || one.rows[example].values[i] === null ? null : `${x(one.step).toFixed(1)} ${y(one.rows[example].values[i]).toFixed(1)}`;
-      }).filter(Boolean).join("L");
-      fill(curves, s("line", { x1: x(taken.step), x2: x(taken.step), y1: 2, y2: 88, "class": "nk-td-cursor" }),
-        row.labels.slice(0, 6).map((label, i) => s("path", { d: path(label) && `M${path(label)}`, "class": "nk-td-line", "stroke-dasharray": [null, "7 4", "2 3", "10 3 2 3"][i % 4], "vector-effect": "non-scaling-stroke", style: { stroke: `var(--td-${i})` } })));
-      const start = probes[0].rows[example];
-      fill(table, h("table", {},
-        h("thead", {}, h("tr", {}, h("th", { scope: "col" }, words(`probe_${row.kind}`)), h("th", { scope: "col" }, words("value")), h("th", { scope: "col" }, words("since_start")))),
-        h("tbody", {}, row.labels.map((label, i) => {
-          const before = start.labels.indexOf(label), value = row.values[i], moved = before < 0 || value === null || start.values[before] === null ? null : value - start.values[before];
-          return h("tr", {}, h("th", { scope: "row" }, i < 6 ? swatch({ colour: i, dash: [null, "7 4", "2 3", "10 3 2 3"][i % 4] }) : null, " ", h("bdi", {}, label)),
-            h("td.td-probe-number", {}, row.kind === "numbers" ? null : h("span.td-probe-bar", { "aria-hidden": "true", style: { "--part": String(Math.max(0, Math.min(1, value ?? 0))) } }),
-              h("span", {}, value === null ? words("not_finite_short") : row.kind === "numbers" ? readableNumber(value) : value.toFixed(3))),
-            h("td", {}, moved === null ? "–" : `${moved >= 0 ? "+" : "−"}${Math.abs(moved).toFixed(3)}`));
-        }))));
+    this.drawPick(probes.at(-1).rows.length, run.facts?.probes ?? []);
+    const newest = probes.length - 1, place = Math.min(this.at ?? newest, newest), probe = probes[place];
+    this.drawSlider(newest, place, probe.step);
+    const state = `${probes.length} ${place} ${this.example} ${probe.step}`;
+    if (state !== this.drawn) {
+      this.drawn = state;
+      const examples = probes.map(({ step, rows }) => ({ step, row: rows[this.example] }));
+      fill(this.curves, curveShapes(examples, probe.step, probe.rows[this.example]));
+      fill(this.table, valueTable(this.words, probe.rows[this.example], examples[0].row));
     }
-    drawMap(taken, row);
+    this.map.draw(probe.step, this.example, probe.rows[this.example].size);
+  }
+
+  drawPick(count, names) {
+    const options = Array.from({ length: count }, (_, i) => names[i] ?? this.words("probe_number", { number: i + 1 }));
+    this.example = Math.min(this.example, count - 1);
+    if (this.pick.options.length !== count || options.some((name, i) => this.pick.options[i].dataset.name !== name))
+      fill(this.pick, options.map((name, i) => h("option", { value: String(i), "data-name": name }, `${i + 1} · ${name.length > 60 ? `${name.slice(0, 59)}…` : name}`)));
+    this.pick.value = String(this.example);
+    this.pick.hidden = count < 2;
+    this.text.textContent = options[this.example];
+  }
+
+  drawSlider(newest, place, step) {
+    this.slider.max = String(newest);
+    if (document.activeElement !== this.slider || this.at === null) this.slider.value = String(place);
+    this.slider.setAttribute("aria-valuetext", this.words("step_at", { step }));
+    this.stepText.textContent = this.words("step_at", { step: step.toLocaleString("en") });
+  }
+}
+
+/** The value of each label over the steps, and a line at the present one. */
+function curveShapes(examples, present, { kind, labels }) {
+  const first = examples[0].step, span = examples.at(-1).step - first || 1;
+  const values = examples.flatMap(({ row }) => row?.values ?? []).filter(value => value !== null);
+  const [low, high] = kind === "numbers" ? [Math.min(...values), Math.max(...values)] : [0, 1];
+  const x = step => 4 + (step - first) / span * (WIDTH - 8), y = value => HEIGHT - 6 - (value - low) / (high - low || 1) * (HEIGHT - 12);
+  const path = label => examples.flatMap(({ step, row }) => {
+    const value = row?.values[row.labels.indexOf(label)] ?? null;
+    return value === null ? [] : [`${x(step).toFixed(1)} ${y(value).toFixed(1)}`];
+  }).join("L");
+  return [
+    s("line", { x1: x(present), x2: x(present), y1: 2, y2: HEIGHT - 2, "class": "nk-td-cursor" }),
+    labels.slice(0, MOST_CURVES).map((label, i) => s("path", {
+      d: path(label) && `M${path(label)}`, "class": "nk-td-line", "stroke-dasharray": PROBE_DASHES[i % PROBE_DASHES.length],
+      "vector-effect": "non-scaling-stroke", style: { stroke: `var(--td-${i})` },
+    })),
+  ];
+}
+
+/** The values of an example, and how far they have come since `start`. */
+function valueTable(words, { kind, labels, values }, start) {
+  const heads = [words(`probe_${kind}`), words("value"), words("since_start")];
+  const line = (label, i) => {
+    const value = values[i], before = start.values[start.labels.indexOf(label)] ?? null;
+    const text = kind === "numbers" ? readableNumber(value) : value?.toFixed(3);
+    return h("tr", {},
+      h("th", { scope: "row" }, i < MOST_CURVES ? swatch({ colour: i, dash: PROBE_DASHES[i % PROBE_DASHES.length] }) : null, " ", h("bdi", {}, label)),
+      h("td.td-probe-number", {},
+        kind === "numbers" ? null : h("span.td-probe-bar", { "aria-hidden": "true", style: { "--part": String(Math.max(0, Math.min(1, value ?? 0))) } }),
+        h("span", {}, value === null ? words("not_finite_short") : text)),
+      h("td", {}, value === null || before === null ? "–" : changeText(value - before)));
   };
-  return { element, draw };
+  return h("table", {}, h("thead", {}, h("tr", {}, heads.map(text => h("th", { scope: "col" }, text)))), h("tbody", {}, labels.map(line)));
+}
+
+function changeText(change) {
+  return `${change >= 0 ? "+" : "−"}${Math.abs(change).toFixed(3)}`;
+}
+
+/** The attention of one head on an example, as a picture; Python is asked for it when another one is looked at. */
+class AttentionMap {
+  constructor(words, ask) {
+    Object.assign(this, { words, ask });
+    this.canvas = h("canvas.td-probe-map", { role: "img" });
+    this.caption = h("figcaption.faint");
+    this.element = h("figure.td-probe-attention", { hidden: true }, this.canvas, this.caption);
+    this.scale = colourScale();
+    this.shown = "";
+  }
+
+  /** `size`: tokens of the example; nothing where its attention was not taken. */
+  async draw(step, example, size) {
+    const wanted = `${step} ${example}`;
+    this.element.hidden = !size;
+    if (!size || wanted === this.shown) return;
+    this.shown = wanted;
+    const answer = await this.ask("probe_attention", { step, example });
+    if (!answer || this.shown !== wanted) return;
+    this.paint(answer.values.size, answer.buffers[0]);
+    this.canvas.setAttribute("aria-label", this.words("probe_map", { step }));
+    this.caption.textContent = this.words("probe_map", { step: step.toLocaleString("en") });
+  }
+
+  paint(size, buffer) {
+    const bytes = new Uint8Array(buffer.buffer, buffer.byteOffset, size * size), pixels = new ImageData(size, size);
+    bytes.forEach((value, i) => pixels.data.set([...this.scale[value], 255], i * 4));
+    this.canvas.width = this.canvas.height = size;
+    this.canvas.getContext("2d").putImageData(pixels, 0, 0);
+  }
 }

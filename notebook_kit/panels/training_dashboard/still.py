@@ -1,10 +1,11 @@
-"""A run as it stands: a table, a matplotlib figure, the static face, and what a file on disk can answer."""
+"""Runs without a kernel: a table, a matplotlib figure, the static face, and what a file on disk can answer."""
 
 from __future__ import annotations
 
 import base64
 import re
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -15,7 +16,7 @@ from notebook_kit.panels.panel import Face
 from notebook_kit.panels.training_dashboard.feed import HIDDEN, FollowedRun, better
 from notebook_kit.training.recording.record import RunRecord
 
-__all__ = ["attention_at", "attention_questions", "face_of", "figure_of", "smoothed", "table_of"]
+__all__ = ["ShownRuns", "attention_at", "attention_questions", "face_of", "figure_of", "smoothed", "table_of"]
 
 FILE_BYTES = 4 * 2**20
 # Okabe and Ito's colours, which people who do not tell red from green keep apart; the page has the same.
@@ -25,10 +26,29 @@ SMALL = 8
 """Small charts in a figure at most."""
 
 
+@dataclass(frozen=True)
+class ShownRuns:
+    """What a dashboard shows.
+
+    Args:
+        runs: The runs, the dashboard's own first.
+        metric: The metric in the large chart, without "eval_".
+        weight: The weight of the moving average.
+        log_scale: Whether the scale of the large chart is logarithmic.
+        word: The panel's `word`.
+    """
+
+    runs: Sequence[FollowedRun]
+    metric: str
+    weight: float
+    log_scale: bool
+    word: Callable[..., str]
+
+
 def table_of(runs: Sequence[FollowedRun]) -> Any:
     """The series as a DataFrame whose index is the step; with a column `run` in front if there are several runs.
 
-    Where a name was logged twice at a step, the later value stands.
+    Where a name was logged twice at a step, the later value counts.
     """
     import pandas
 
@@ -50,7 +70,7 @@ def table_of(runs: Sequence[FollowedRun]) -> Any:
 
 
 def smoothed(series: Thinned, weight: float) -> np.ndarray:
-    """The moving average over a series' buckets, as `smoothed` in `store.js` has it.
+    """The moving average over a series' buckets, as `smoothed` in `store.js` computes it.
 
     Example:
         >>> series = Thinned()
@@ -77,108 +97,120 @@ def group_of(name: str) -> str:
     return name.removeprefix("eval_")
 
 
-def figure_of(
-    runs: Sequence[FollowedRun],
-    shown: str,
-    weight: float,
-    log_scale: bool,
-    words: Callable[..., str],
-    most: int = SMALL,
-) -> Any:
+def figure_of(shown: ShownRuns, most: int = SMALL) -> Any:
     """The chart that is shown, and below it a small one for each other metric, as a matplotlib `Figure`."""
     from matplotlib.figure import Figure
 
-    groups = list(dict.fromkeys(group_of(name) for run in runs for name in run.series))
+    groups = list(dict.fromkeys(group_of(name) for run in shown.runs for name in run.series))
     groups = [name for name in groups if name not in HIDDEN]
-    shown = shown if shown in groups else (groups[0] if groups else shown)
-    others = [name for name in groups if name != shown][:most]
+    metric = shown.metric if shown.metric in groups else (groups[0] if groups else shown.metric)
+    others = [name for name in groups if name != metric][:most]
     rows = -(-len(others) // 4)
     figure = Figure(figsize=(9, 3.6 + 1.5 * rows), layout="constrained")
     grid = figure.add_gridspec(rows + 1, 4, height_ratios=[2.4] + [1.0] * rows)
-    _chart(figure.add_subplot(grid[0, :]), runs, shown, weight, log_scale, words)
+    _large_chart(figure.add_subplot(grid[0, :]), shown, metric)
     for number, name in enumerate(others):
         axes = figure.add_subplot(grid[1 + number // 4, number % 4])
-        _chart(axes, runs, name, weight, False, words, small=True)
+        _lines(axes, shown, name, is_small=True)
+        _style(axes, name, plain(label_of(name, shown.word), 26), is_small=True)
     return figure
 
 
-def _chart(
-    axes: Any,
-    runs: Sequence[FollowedRun],
-    group: str,
-    weight: float,
-    log_scale: bool,
-    words: Callable[..., str],
-    small: bool = False,
-) -> None:
-    drawn = positive = 0
-    for number, run in enumerate(runs):
-        for name in (group, f"eval_{group}"):
+def _large_chart(axes: Any, shown: ShownRuns, metric: str) -> None:
+    drawn = _lines(axes, shown, metric)
+    for event in shown.runs[0].record.events:
+        is_resumed = event["kind"] == "begin" and event["step"]
+        if event["kind"] in ("learning_rate", "pause", "stop", "nonfinite", "error") or is_resumed:
+            axes.axvline(event["step"], color="#666666", linewidth=0.8, linestyle=":")
+    if shown.log_scale and any(series.greatest is not None and series.greatest[0] > 0 for series in drawn):
+        axes.set_yscale("log")
+    _style(axes, metric, plain(label_of(metric, shown.word)))
+    if not drawn:
+        text = plain(shown.word("no_values"))
+        axes.text(0.5, 0.5, text, ha="center", va="center", transform=axes.transAxes, fontsize=9)
+    axes.set_xlabel(plain(shown.word("step")), fontsize=8)
+    if len(drawn) > 1:
+        axes.legend(fontsize=8, frameon=False)
+
+
+def _lines(axes: Any, shown: ShownRuns, metric: str, is_small: bool = False) -> list[Thinned]:
+    """Draw the lines of a metric in training and evaluation, of all runs; the series that were drawn."""
+    drawn = []
+    for number, run in enumerate(shown.runs):
+        for name in (metric, f"eval_{metric}"):
             series = run.series.get(name)
             if series is None or not series.count:
                 continue
-            packed = series.packed()
-            steps, (low, high, mean) = packed[0], packed[1:4].view(np.float32)
-            check = name.startswith("eval_")
-            colour = COLOURS[(2 * number + check) % len(COLOURS)]
-            curve = mean if check or weight == 0 else smoothed(series, weight)
-            if series.width > 1:
-                axes.fill_between(steps, low, high, color=colour, alpha=0.2, linewidth=0)
-            elif not check and weight > 0 and not small:
-                axes.plot(steps, mean, color=colour, alpha=0.35, linewidth=0.8)
-            dots = "o" if (check and series.count <= 80) or series.count == 1 else None
-            label = plain(name if len(runs) == 1 else f"{run.name}: {name}", 60)
-            style = DASHES[1 if check else 0] if number == 0 else DASHES[2 + check]
-            axes.plot(
-                steps, curve, color=colour, linestyle=style, marker=dots, markersize=3, linewidth=1.6, label=label
-            )
-            best = series.least if better(name, run.record.facts) == "lower" else series.greatest
-            if check and best is not None and better(name, run.record.facts) and not small:
-                axes.plot([best[1]], [best[0]], marker="*", markersize=11, color=colour)
-            drawn += 1
-            positive += series.greatest is not None and series.greatest[0] > 0
-    for event in runs[0].record.events if not small else ():
-        if event["kind"] in ("learning_rate", "pause", "stop", "nonfinite", "error") or (
-            event["kind"] == "begin" and event["step"]
-        ):
-            axes.axvline(event["step"], color="#666666", linewidth=0.8, linestyle=":")
-    if log_scale and positive:
-        axes.set_yscale("log")
-    axes.set_title(plain(label_of(group, words), 26 if small else 80), fontsize=8 if small else 10, loc="left")
-    axes.yaxis.set_major_formatter(lambda value, _: with_unit(group, value))
+            is_check = name.startswith("eval_")
+            line = {
+                "color": COLOURS[(2 * number + is_check) % len(COLOURS)],
+                "linestyle": DASHES[is_check] if number == 0 else DASHES[2 + is_check],
+                "marker": "o" if (is_check and series.count <= 80) or series.count == 1 else None,
+                "label": plain(name if len(shown.runs) == 1 else f"{run.name}: {name}", 60),
+            }
+            _line(axes, series, 0.0 if is_check else shown.weight, line, is_small)
+            kind = better(name, run.record.facts)
+            best = series.least if kind == "lower" else series.greatest
+            if is_check and kind and best is not None and not is_small:
+                axes.plot([best[1]], [best[0]], marker="*", markersize=11, color=line["color"])
+            drawn.append(series)
+    return drawn
+
+
+def _line(axes: Any, series: Thinned, weight: float, line: dict[str, Any], is_small: bool) -> None:
+    """One smoothed line, over the range of its buckets or its values as they are."""
+    packed = series.packed()
+    steps, (low, high, mean) = packed[0], packed[1:4].view(np.float32)
+    if series.width > 1:
+        axes.fill_between(steps, low, high, color=line["color"], alpha=0.2, linewidth=0)
+    elif weight > 0 and not is_small:
+        axes.plot(steps, mean, color=line["color"], alpha=0.35, linewidth=0.8)
+    axes.plot(steps, smoothed(series, weight) if weight else mean, markersize=3, linewidth=1.6, **line)
+
+
+def _style(axes: Any, metric: str, title: str, is_small: bool = False) -> None:
+    axes.set_title(title, fontsize=8 if is_small else 10, loc="left")
+    axes.yaxis.set_major_formatter(lambda value, _: with_unit(metric, value))
     low, high = axes.get_ylim()
     if high - low < 1e-5 * abs(high):  # a constant
         axes.set_ylim(low - 0.05 * abs(high), high + 0.05 * abs(high))
     axes.xaxis.get_major_locator().set_params(integer=True)
-    axes.tick_params(labelsize=7 if small else 8)
+    axes.tick_params(labelsize=7 if is_small else 8)
     axes.spines[["top", "right"]].set_visible(False)
     axes.grid(axis="y", alpha=0.3)
-    if not drawn:
-        axes.text(0.5, 0.5, plain(words("no_values")), ha="center", va="center", transform=axes.transAxes, fontsize=9)
-    if not small:
-        axes.set_xlabel(plain(words("step")), fontsize=8)
-        if drawn > 1:
-            axes.legend(fontsize=8, frameon=False)
 
 
-def face_of(runs: Sequence[FollowedRun], shown: str, weight: float, log_scale: bool, words: Callable[..., str]) -> Face:
+def face_of(shown: ShownRuns) -> Face:
     """The charts, and each series with its last value, its best, and where that was."""
     from notebook_kit.inspection.drawing.heat_maps import png_of
 
-    run = runs[0]
-    live = run.live()
-    where = (
-        words("step_of", step=f"{live['step']:,}", all=f"{live['max_steps']:,}")
-        if live["max_steps"]
-        else words("step_at", step=f"{live['step']:,}")
-    )
-    title = f"TrainingDashboard: {run.name} · {words('status_' + live['status'])} · {where}"
+    word, runs = shown.word, shown.runs
+    live = runs[0].live()
+    step, most = f"{live['step']:,}", live["max_steps"]
+    where = word("step_of", step=step, all=f"{most:,}") if most else word("step_at", step=step)
+    title = f"TrainingDashboard: {runs[0].name} · {word('status_' + live['status'])} · {where}"
     if not any(one.series for one in runs):
-        return Face(title, note=words("nothing_yet"))
+        return Face(title, note=word("nothing_yet"))
+    header = [word(key) for key in ("metric", "last", "best", "best_step", "points")]
+    picture = png_of(figure_of(shown))
+    if len(picture) > 100_000:
+        picture = png_of(figure_of(shown, most=0), dpi=60)
+    return Face(
+        title=title,
+        png=picture,
+        alt=word("face_alt", name=label_of(shown.metric, word)),
+        header=[word("run"), *header] if len(runs) > 1 else header,
+        rows=_face_rows(runs),
+        note=word(f"verdict_{live['verdict']['kind']}", **_readable(live["verdict"])),
+    )
+
+
+def _face_rows(runs: Sequence[FollowedRun]) -> list[list[str]]:
+    """A row per series, with the name of its run in front if there are several."""
     rows = []
-    for one in runs:
-        for name, series in one.series.items():
-            kind = better(name, one.record.facts)
+    for run in runs:
+        for name, series in run.series.items():
+            kind = better(name, run.record.facts)
             best = series.least if kind == "lower" else series.greatest if kind == "higher" else None
             line = [
                 name,
@@ -187,26 +219,14 @@ def face_of(runs: Sequence[FollowedRun], shown: str, weight: float, log_scale: b
                 f"{best[1]:,}" if best else "",
                 f"{series.count:,}",
             ]
-            rows.append([one.name, *line] if len(runs) > 1 else line)
-    header = [words(key) for key in ("metric", "last", "best", "best_step", "points")]
-    notes = [words(f"verdict_{live['verdict']['kind']}", **_readable(live["verdict"]))]
-    picture = png_of(figure_of(runs, shown, weight, log_scale, words))
-    if len(picture) > 100_000:
-        picture = png_of(figure_of(runs, shown, weight, log_scale, words, most=0), dpi=60)
-    return Face(
-        title=title,
-        png=picture,
-        alt=words("face_alt", name=label_of(shown, words)),
-        header=[words("run"), *header] if len(runs) > 1 else header,
-        rows=rows,
-        note=" ".join(notes),
-    )
+            rows.append([run.name, *line] if len(runs) > 1 else line)
+    return rows
 
 
-def label_of(name: str, words: Callable[..., str]) -> str:
+def label_of(name: str, word: Callable[..., str]) -> str:
     """What a metric is called: in the words of the interface if they have it, else its own name."""
-    said = words(f"name_{name}")
-    return name if said == f"name_{name}" else said
+    text = word(f"name_{name}")
+    return name if text == f"name_{name}" else text
 
 
 def plain(text: str, most: int = 80) -> str:
@@ -216,7 +236,7 @@ def plain(text: str, most: int = 80) -> str:
 
 
 def with_unit(name: str, value: float) -> str:
-    """A value with its unit, by the name of what it measures, as `withUnit` in `store.js` has it.
+    """A value with its unit, by the name of what it measures, as `withUnit` in `numbers.js` writes it.
 
     Example:
         >>> with_unit("step_time", 0.25), with_unit("memory", 3 * 2**30), with_unit("loss", 0.123456)

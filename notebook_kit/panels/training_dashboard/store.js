@@ -1,7 +1,8 @@
 // What the page knows of some runs: series in buckets, kept up to date by what Python sends, however long a run is.
 
-const TD_BUCKETS = 1000;
-const TD_ROWS = 6;
+const BUCKETS = 1000;
+const COLUMNS = { step: Int32Array, low: Float32Array, high: Float32Array, mean: Float32Array, time: Float32Array, bad: Float32Array };
+const KINDS = Object.entries(COLUMNS);
 
 /**
  * The runs of one panel. A frame (the trait `_frame`) says everything; messages say what is new since. When one was missed,
@@ -9,89 +10,120 @@ const TD_ROWS = 6;
  *
  *   run.series.get("loss") -> { name, better, width, count, size, step, low, high, mean, time, bad, least, greatest, last }
  */
-export function runStore(model, onChange) {
-  let runs = [], number = -1, asked = 0, heard = performance.now();
-  const id = `store-${Math.random().toString(36).slice(2)}`;
+export class RunStore {
+  constructor(model, onChange) {
+    Object.assign(this, { model, onChange });
+    this.runs = [];
+    this.number = -1;                      // of the newest frame or message
+    this.askedAt = 0;
+    this.heardAt = performance.now();
+    this.question = `store-${Math.random().toString(36).slice(2)}.frame`;
+  }
 
-  const seriesOf = (run, name) => {
-    if (!run.series.has(name)) {
-      const bytes = new ArrayBuffer(TD_ROWS * TD_BUCKETS * 4);
-      const row = (i, Kind) => new Kind(bytes, i * TD_BUCKETS * 4, TD_BUCKETS);
-      run.series.set(name, { name, size: 0, step: row(0, Int32Array), low: row(1, Float32Array), high: row(2, Float32Array), mean: row(3, Float32Array),
-        time: row(4, Float32Array), bad: row(5, Float32Array) });
+  start(view) {
+    view.on("change:_frame", () => this.onFrame());
+    view.on("msg:custom", (content, buffers) => this.onMessage(content, buffers));
+    this.onFrame();
+    if (!["ended", "idle"].includes(this.main?.live.status)) this.askForFrame();
+  }
+
+  get main() {
+    return this.runs[0];
+  }
+
+  /** Seconds since Python was last heard. */
+  get silence() {
+    return (performance.now() - this.heardAt) / 1000;
+  }
+
+  onFrame() {
+    const frame = this.model.get("_frame");
+    if (!frame || frame.number === undefined || (frame.number <= this.number && !this.model.offline)) return;
+    this.heardAt = performance.now();
+    this.takeFrame(frame, frame.buffer);
+    this.onChange();
+  }
+
+  onMessage(content, buffers) {
+    if (content?.nk === this.question && content.answer) {
+      this.takeFrame(content.answer, buffers[0]);
+      this.onChange();
+    } else if (content?.feed) {
+      this.onNews(content.feed, buffers[0]);
     }
-    return run.series.get(name);
-  };
-  /** Take in what a message or a frame says; the buckets stand one series after the other in the buffer. */
-  const take = (told, buffer, whole) => {
-    if (whole) runs = [];
+  }
+
+  onNews(news, buffer) {
+    this.heardAt = performance.now();
+    if (news.number <= this.number) return;
+    if (news.after !== this.number) { this.askForFrame(); return; }
+    this.number = news.number;
+    this.take(news.runs, buffer);
+    this.onChange();
+  }
+
+  /** Ask for everything, quietly: a kernel that is busy sends frames by itself. */
+  askForFrame() {
+    if (this.model.offline || performance.now() - this.askedAt < 1000) return;
+    this.askedAt = performance.now();
+    this.model.send({ nk: this.question, ask: "frame", with: {} });
+  }
+
+  takeFrame(frame, buffer) {
+    this.number = frame.number;
+    this.runs = [];
+    this.take(frame.runs, buffer);
+  }
+
+  /** Take in what a message or a frame says; the buckets of the series follow each other in the buffer. */
+  take(told, buffer) {
     let at = 0;
-    for (const said of told) {
-      let run = runs.find(one => one.key === said.key);
-      if (!run) runs.push(run = { key: said.key, name: said.name, facts: {}, live: {}, events: [], probes: [], series: new Map() });
-      for (const name of ["name", "facts", "live"]) if (name in said) run[name] = said[name];
-      if (said.dropped) run.series = new Map([...run.series].filter(([name]) => !said.dropped.includes(name)));
-      for (const name of ["events", "probes"]) if (said[name]) run[name].splice(said[`${name}_from`], Infinity, ...said[name]);
-      for (const [name, better, from, size, width, count, least, greatest, last] of said.series ?? []) {
-        const one = seriesOf(run, name);
-        ["step", "low", "high", "mean", "time", "bad"].forEach((column, i) => {
-          const Kind = one[column].constructor;
-          one[column].set(new Kind(buffer.buffer.slice(buffer.byteOffset + (at + i * size) * 4, buffer.byteOffset + (at + (i + 1) * size) * 4)), from);
-        });
-        at += TD_ROWS * size;
-        Object.assign(one, { better, width, count, size: from + size, least, greatest, last });
+    for (const news of told) {
+      const run = this.run(news.key, news.name);
+      for (const name of ["name", "facts", "live"]) if (name in news) run[name] = news[name];
+      for (const name of news.dropped ?? []) run.series.delete(name);
+      for (const name of ["events", "probes"]) if (news[name]) run[name].splice(news[`${name}_from`], Infinity, ...news[name]);
+      for (const [name, better, from, size, width, count, least, greatest, last] of news.series ?? []) {
+        const series = run.series.get(name) ?? emptySeries(name);
+        run.series.set(name, series);
+        columnsOf(buffer, at, size).forEach((values, i) => series[KINDS[i][0]].set(values, from));
+        at += KINDS.length * size;
+        Object.assign(series, { better, width, count, size: from + size, least, greatest, last });
       }
     }
-  };
-  const onFrame = () => {
-    const frame = model.get("_frame");
-    if (!frame || frame.number === undefined || (frame.number <= number && !model.offline)) return;
-    number = frame.number;
-    take(frame.runs, frame.buffer, true);
-    heard = performance.now();
-    onChange();
-  };
-  const askWhole = () => {
-    if (model.offline || performance.now() - asked < 1000) return;
-    asked = performance.now();
-    model.send({ nk: `${id}.frame`, ask: "frame", with: {} });     // quietly: a kernel that is busy sends frames by itself
-  };
-  const onMessage = (content, buffers) => {
-    if (content?.nk === `${id}.frame` && content.answer) {
-      number = content.answer.number;
-      take(content.answer.runs, buffers[0], true);
-    } else if (content?.feed) {
-      heard = performance.now();
-      if (content.feed.number <= number) return;
-      if (content.feed.after !== number) return askWhole();
-      number = content.feed.number;
-      take(content.feed.runs, buffers[0], false);
-    } else return;
-    onChange();
-  };
-  model.on("change:_frame", onFrame);
-  model.on("msg:custom", onMessage);
-  return {
-    get runs() { return runs; },
-    get main() { return runs[0]; },
-    /** Seconds since Python was last heard. */
-    silence: () => (performance.now() - heard) / 1000,
-    start() { onFrame(); if (!runs.length || !["ended", "idle"].includes(runs[0].live.status)) askWhole(); },
-    end() { model.off("change:_frame", onFrame); model.off("msg:custom", onMessage); },
-  };
+  }
+
+  run(key, name) {
+    const known = this.runs.find(run => run.key === key);
+    if (known) return known;
+    const run = { key, name, facts: {}, live: {}, events: [], probes: [], series: new Map() };
+    this.runs.push(run);
+    return run;
+  }
 }
 
-/** A run's series under other buckets: those that Python sent of a part of it. */
+function emptySeries(name) {
+  return { name, size: 0, ...Object.fromEntries(KINDS.map(([column, Kind]) => [column, new Kind(BUCKETS)])) };
+}
+
+/** The columns of a series that begins at the number `at` of a buffer. */
+function columnsOf(buffer, at, size) {
+  return KINDS.map(([, Kind], i) => {
+    const start = buffer.byteOffset + (at + i * size) * 4;
+    return new Kind(buffer.buffer.slice(start, start + size * 4));
+  });
+}
+
+/** Series that Python sent of a part of a run, under other buckets. */
 export function seriesFrom(told, buffer) {
-  const run = { series: new Map() };
+  const series = new Map();
   let at = 0;
   for (const [name, better, , size, width, count, least, greatest, last] of told) {
-    const row = (i, Kind) => new Kind(buffer.buffer.slice(buffer.byteOffset + (at + i * size) * 4, buffer.byteOffset + (at + (i + 1) * size) * 4));
-    run.series.set(name, { name, better, size, width, count, least, greatest, last, step: row(0, Int32Array), low: row(1, Float32Array), high: row(2, Float32Array),
-      mean: row(3, Float32Array), time: row(4, Float32Array), bad: row(5, Float32Array) });
-    at += TD_ROWS * size;
+    const columns = columnsOf(buffer, at, size).map((values, i) => [KINDS[i][0], values]);
+    series.set(name, { name, better, size, width, count, least, greatest, last, ...Object.fromEntries(columns) });
+    at += KINDS.length * size;
   }
-  return run.series;
+  return series;
 }
 
 /**
@@ -111,48 +143,4 @@ export function smoothed(series, weight) {
     line[i] = points > 0 && seen > 0 ? average / seen : NaN;
   }
   return line;
-}
-
-/** A number as people read it: four significant digits, a true minus sign. */
-export function readableNumber(value, digits = 4) {
-  if (value === null || value === undefined || Number.isNaN(value)) return "–";
-  if (!Number.isFinite(value)) return value > 0 ? "∞" : "−∞";
-  const size = Math.abs(value);
-  let text;
-  if (value === 0) text = "0";
-  else if (size >= 1e6 || size < 1e-3) text = value.toExponential(Math.max(0, digits - 2)).replace(/\.?0+e/, "e").replace("e+", "e");
-  else if (size >= 1000) text = Math.round(value).toLocaleString("en");
-  else text = String(Number(value.toPrecision(digits)));
-  return text.replaceAll("-", "−");
-}
-
-/** The last value of a series in words: what came last, also where that is no finite number. */
-export function lastText(words, one, name = one.name) {
-  const end = one.size - 1;
-  if (one.bad[end] && !(one.last && one.last[1] >= one.step[end])) return words("not_finite_short");
-  return one.last ? withUnit(name, one.last[0]) : "–";
-}
-
-/** A value with its unit, by the name of what it measures. */
-export function withUnit(name, value) {
-  if (value === null || value === undefined) return "–";
-  if (/(^|_)memory/.test(name)) return value >= 2 ** 30 ? `${readableNumber(value / 2 ** 30, 3)} GiB` : `${readableNumber(value / 2 ** 20, 3)} MiB`;
-  if (/_per_second$/.test(name)) return `${readableNumber(value, 3)}/s`;
-  if (/(_time|_runtime)$/.test(name)) {
-    const [times, unit] = value >= 1 || !value ? [1, "s"] : value >= 1e-3 ? [1e3, "ms"] : [1e6, "µs"];
-    return `${readableNumber(value * times, 3)} ${unit}`;
-  }
-  return readableNumber(value);
-}
-
-/** Seconds as people say them: "45 s", "12 min", "3 h 20 min"; `words` has the units. */
-export function duration(words, seconds) {
-  if (seconds < 10) return words("seconds", { count: readableNumber(Math.max(0, seconds), 2) });
-  const whole = Math.round(seconds);
-  if (whole < 90) return words("seconds", { count: whole });
-  const minutes = Math.round(whole / 60);
-  if (minutes < 90) return words("minutes", { count: minutes });
-  const hours = Math.floor(minutes / 60), rest = minutes % 60;
-  if (hours < 48) return rest ? `${words("hours", { count: hours })} ${words("minutes", { count: rest })}` : words("hours", { count: hours });
-  return `${words("days", { count: Math.floor(hours / 24) })} ${words("hours", { count: hours % 24 })}`;
 }

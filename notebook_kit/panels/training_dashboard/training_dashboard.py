@@ -454,19 +454,16 @@ class TrainingDashboard(Panel, TrainerCallback):
         """The chart, and small ones of all other series, as a matplotlib `Figure`."""
         with self._feeding:
             self._feed.update()
-            return still.figure_of(self._feed.runs, self.shown, self.smoothing, self.log_scale, self._words)
+            return still.figure_of(self._shown())
 
     def face(self) -> Face:
         """The charts as a picture, and a table of the series' last and best values."""
         with self._feeding:
             self._feed.update()
-            return still.face_of(self._feed.runs, self.shown, self.smoothing, self.log_scale, self._words)
+            return still.face_of(self._shown())
 
-    def _words(self, key: str, **values: Any) -> str:
-        text = self._strings.get(f"{self.name}.{key}", key)
-        for name, value in values.items():
-            text = text.replace(f"{{{name}}}", str(value))
-        return text
+    def _shown(self) -> still.ShownRuns:
+        return still.ShownRuns(self._feed.runs, self.shown, self.smoothing, self.log_scale, self.word)
 
     def _repr_mimebundle_(self, **kwargs: Any) -> tuple[dict[str, Any], dict[str, Any]]:
         self._is_displayed = True

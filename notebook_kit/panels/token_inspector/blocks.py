@@ -1,0 +1,118 @@
+"""What the page gets of an analysis: blocks of groups of tokens, and where two tokenizers differ."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from typing import Any
+
+import numpy
+
+from notebook_kit.inspection.tokens.analysis import INSERTED, PART, Analysis
+from notebook_kit.inspection.tokens.compare import Comparison
+
+__all__ = ["BLOCK", "CUT", "DIFFERS", "block_count", "block_of", "differing", "group_text", "regions_of"]
+
+BLOCK = 300
+"""Groups of tokens that cross to the page at a time."""
+
+DIFFERS, CUT = 64, 128
+"""Flags for the page beside those of the analysis: tokenizers disagree here; lost at `model_max_length`."""
+
+REGIONS_SHOWN = 200
+REGION_CHARACTERS = 200
+REGION_TOKENS = 40
+
+
+def block_count(analysis: Analysis) -> int:
+    """How many blocks an analysis has."""
+    return -(-len(analysis.groups) // BLOCK)
+
+
+def block_of(analysis: Analysis, number: int, differs: Collection[int]) -> tuple[dict[str, Any], numpy.ndarray]:
+    """A block of groups.
+
+    Args:
+        analysis: Of a text.
+        number: Which block, from 0.
+        differs: Positions of the tokens about which tokenizers disagree.
+
+    Returns:
+        Texts of the groups and spellings of the tokens, as JSON values; and `(6, tokens)`, int32: ids, starts and ends in
+        characters, starts and ends in bytes, flags.
+    """
+    groups = analysis.groups[number * BLOCK : (number + 1) * BLOCK]
+    first = groups[0].first if groups else 0
+    last = groups[-1].first + groups[-1].count if groups else 0
+    columns = numpy.zeros((6, last - first), dtype=numpy.int32)
+    for place, position in enumerate(range(first, last)):
+        flag = analysis.flags[position]
+        if position in differs:
+            flag |= DIFFERS
+        if _is_cut(analysis, position):
+            flag |= CUT
+        span = (*analysis.offsets[position], *analysis.byte_span(position))
+        columns[:, place] = (analysis.ids[position], *span, flag)
+    values = {
+        "number": number,
+        "first": first,
+        "cut": first > 0 and _is_cut(analysis, first - 1),
+        "tokens": analysis.tokens[first:last],
+        "groups": [[group_text(analysis, group), group.count] for group in groups],
+        "bytes": {
+            str(position): own for position in range(first, last) if (own := _own_bytes(analysis, position)) is not None
+        },
+    }
+    return values, columns
+
+
+def differing(comparison: Comparison | None, side: str) -> set[int]:
+    """The positions of the tokens about which two tokenizers disagree, on the "left" or the "right" side."""
+    regions = comparison.regions if comparison is not None else ()
+    return {position for region in regions if not region.same for position in getattr(region, side)}
+
+
+def regions_of(comparison: Comparison | None, left: Analysis, right: Analysis) -> dict[str, Any]:
+    """The parts of a text that two tokenizers split differently, the first 200, and how many there are."""
+    regions = [region for region in comparison.regions if not region.same] if comparison else []
+    shown = [
+        [
+            region.text,
+            region.start,
+            left.texts[region.text][region.start : region.end][:REGION_CHARACTERS],
+            [_spelled(left, position) for position in region.left[:REGION_TOKENS]],
+            [_spelled(right, position) for position in region.right[:REGION_TOKENS]],
+        ]
+        for region in regions[:REGIONS_SHOWN]
+    ]
+    return {"regions": shown, "count": len(regions)}
+
+
+def group_text(analysis: Analysis, group: Any) -> str:
+    """What a group shows: its text, or the spelling of a token that has none."""
+    sequence = analysis.sequences[group.first]
+    if sequence is None or group.start >= group.end or analysis.flags[group.first] & INSERTED:
+        return analysis.tokens[group.first]
+    return analysis.texts[sequence][group.start : group.end]
+
+
+def _is_cut(analysis: Analysis, position: int) -> bool:
+    """Whether a token is lost at `model_max_length`."""
+    sequence, cuts = analysis.sequences[position], analysis.truncation.cuts
+    if sequence is None or not cuts:
+        return False
+    start, end = analysis.offsets[position]
+    return start < cuts[sequence][0] or end > cuts[sequence][1]
+
+
+def _own_bytes(analysis: Analysis, position: int) -> str | None:
+    """The bytes of a token that is a part of a character, in hexadecimal; None for other tokens."""
+    if not analysis.flags[position] & PART:
+        return None
+    own = analysis.backend.bytes_of(analysis.tokens[position], analysis.covered(position))
+    return None if own is None else own.hex(" ").upper()
+
+
+def _spelled(analysis: Analysis, position: int) -> str:
+    """A token as its vocabulary spells it; the bytes of one that is a part of a character."""
+    own = _own_bytes(analysis, position)
+    return analysis.tokens[position] if own is None else own

@@ -1,0 +1,44 @@
+// Metrics: which of them share a chart, what they are called, and how their lines look.
+
+const ORDER = ["loss", "*", "learning_rate", "grad_norm", "step_time", "samples_per_second", "tokens_per_second", "memory", "gpu_memory", "logged_loss"];
+const DASHES = [[null, "7 4"], ["10 3 2 3", "2 3"]];   // of the first run and of the others: training, evaluation
+
+/** The metrics of some runs, those of one chart under one name, in the order in which a reader wants them. */
+export function groupsOf(runs) {
+  const names = new Set(runs.flatMap(run => [...run.series.keys()].map(name => name.replace(/^eval_/, ""))));
+  const rank = name => {
+    const place = ORDER.indexOf(name);
+    if (place >= 0) return place;
+    return /_runtime$|_per_second$|^train_/.test(name) ? ORDER.length : ORDER.indexOf("*");
+  };
+  return [...names].sort((a, b) => rank(a) - rank(b));
+}
+
+/** What a metric is called: in the words of the interface, or by its own name. */
+export function nameOf(words, name) {
+  const text = words(`name_${name}`);
+  return text === `name_${name}` ? name : text;
+}
+
+/** The lines of one chart: of each run its series of this name, and the one with "eval_" before it. */
+export function linesFor(runs, group, words) {
+  return runs.flatMap((run, number) => [group, `eval_${group}`].flatMap((name, check) => {
+    const series = run.series.get(name);
+    if (!series?.size) return [];
+    const own = check ? words("name_eval", { name: nameOf(words, group) }) : nameOf(words, group);
+    return [{
+      key: `${run.key} ${name}`, run, name, series,
+      best: check ? bestOf(series) : null,
+      label: runs.length > 1 ? `${run.name} · ${own}` : own,
+      colour: (2 * number + check) % 8, dash: DASHES[Math.min(number, 1)][check],
+      dots: check === 1, smooth: check === 0, start: check ? undefined : 1,
+    }];
+  }));
+}
+
+/** The best value of a series and its step; null where no value is better than another. */
+function bestOf(series) {
+  if (!series.better) return null;
+  const best = series.better === "lower" ? series.least : series.greatest;
+  return best && Number.isFinite(best[0]) ? best : null;
+}

@@ -1,0 +1,28 @@
+// Pieces of SVG that several parts of the panel draw.
+
+import { s } from "../shared/common.js";
+
+/** The dashes of lines whose colour alone does not tell them apart. */
+export const PROBE_DASHES = [null, "7 4", "2 3", "10 3 2 3"];
+
+/** A short piece of a line, as it is drawn. */
+export function swatch({ colour, dash, dots }) {
+  const stroke = `var(--td-${colour})`;
+  return s("svg", { width: 26, height: 10, "class": "nk-td-swatch", "aria-hidden": "true" },
+    s("line", { x1: 1, x2: 25, y1: 5, y2: 5, "stroke-dasharray": dash, style: { stroke } }),
+    dots ? s("circle", { cx: 13, cy: 5, r: 3, "class": "nk-td-dot", style: { stroke } }) : null);
+}
+
+/** A copy of an SVG element that looks the same outside of the page: what style sheets say is written into it. */
+export function standalone(svg) {
+  const copy = svg.cloneNode(true), mine = [svg, ...svg.querySelectorAll("*")], its = [copy, ...copy.querySelectorAll("*")];
+  mine.forEach((node, i) => {
+    const style = getComputedStyle(node);
+    its[i].removeAttribute("class");
+    its[i].removeAttribute("style");
+    for (const name of ["fill", "fill-opacity", "stroke", "stroke-width", "stroke-opacity", "stroke-linejoin", "paint-order", "opacity", "font-size", "font-family", "font-weight"])
+      if (!["defs", "clipPath", "title"].includes(node.tagName)) its[i].setAttribute(name, style.getPropertyValue(name));
+  });
+  copy.querySelectorAll("title").forEach(one => one.removeAttribute("fill"));
+  return copy;
+}
