@@ -1,7 +1,7 @@
 """The panels: widgets that show what happens inside.
 
-Each panel is a Python class (`x.py`), a hand-written ES module beside it (`x.js`) and a line in `_HOMES`. What all share
-is in `panel.py`, `common.js`, `common.css`; the words of the interface are in `notebook_kit/strings/`.
+Each panel is a folder with a Python class (`x/x.py`) and its page (`x/x.js` and what it imports), and has a line in `_HOMES`.
+What all share is in `panel.py` and `shared/`; the words of the interface are in `notebook_kit/strings/`.
 """
 
 from __future__ import annotations
@@ -10,13 +10,13 @@ import importlib
 from typing import Any
 
 _HOMES = {
-    "AttentionView": "panels.attention_view.attention_view",
-    "GenerationView": "panels.generation_view.generation_view",
-    "ModelPicker": "panels.model_picker.model_picker",
-    "Panel": "panels.panel",
-    "TokenInspector": "panels.token_inspector.token_inspector",
-    "TrainingDashboard": "panels.training_dashboard.training_dashboard",
-    "set_language": "language",
+    "AttentionView": "notebook_kit.panels.attention_view.attention_view",
+    "GenerationView": "notebook_kit.panels.generation_view.generation_view",
+    "ModelPicker": "notebook_kit.panels.model_picker.model_picker",
+    "Panel": "notebook_kit.panels.panel",
+    "TokenInspector": "notebook_kit.panels.token_inspector.token_inspector",
+    "TrainingDashboard": "notebook_kit.panels.training_dashboard.training_dashboard",
+    "set_language": "notebook_kit.language",
 }
 
 __all__ = [
@@ -32,7 +32,7 @@ __all__ = [
 
 def __getattr__(name: str) -> Any:
     if name in _HOMES:
-        value = getattr(importlib.import_module(f"notebook_kit.{_HOMES[name]}"), name)
+        value = getattr(importlib.import_module(_HOMES[name]), name)
         globals()[name] = value
         return value
     from notebook_kit.errors import near_matches

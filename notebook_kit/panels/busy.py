@@ -1,7 +1,7 @@
 """Clicks that reach Python while a cell is running.
 
-A kernel handles messages of widgets between cells. What lets them through during one differs with its version, and some of it
-has no public name; all of that stands here, and each way has a fallback:
+A kernel handles messages of widgets between cells. How to let them through while a cell runs depends on its version, and partly
+on private names; all of that is kept in this module, and each way has a fallback:
 
 - ipykernel 7: messages to the widget are routed to a subshell, a thread of the kernel's own ("subshell").
 - ipykernel 6: whoever works calls `poll()` now and then, which handles the messages for the widget and leaves all others in
@@ -31,7 +31,7 @@ _last = 0.0
 
 
 def hear(widget: Any) -> str:
-    """Let what the page says to a widget reach Python while a cell is running.
+    """Let messages from the page reach a widget while a cell is running.
 
     Args:
         widget: An `ipywidgets` widget.
@@ -60,7 +60,7 @@ def hear(widget: Any) -> str:
                 _heard.add(comm.comm_id)
             _quiet(comm)
             return "poll"
-    except Exception:  # private names of another version: the panel says that its buttons act after the cell
+    except Exception:  # private names of another version: the panel explains that its buttons act after the cell
         logger.debug("messages cannot be let through", exc_info=True)
     return "after"
 
@@ -93,7 +93,7 @@ def poll() -> None:
         while True:
             try:
                 item = kernel.msg_queue.get_nowait()
-            except Exception:  # asyncio's and tornado's queues each say "empty" in their own way
+            except Exception:  # asyncio's and tornado's queues each signal "empty" differently
                 break
             if not _handled(kernel, item):
                 left.append(item)

@@ -105,7 +105,7 @@ class Panel(anywidget.AnyWidget):
     """What another panel, linked to this one, could not do here: {what, next_step}."""
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
-        if "name" in cls.__dict__:  # not when a widget makes a class of its own with traits added
+        if "name" in cls.__dict__:  # not for the classes that `add_traits` creates
             cls._esm = bundle(f"{cls.name}/{cls.name}.js", FOLDER)
             style = f"{cls.name}/{cls.name}.css"
             cls._css = _read("shared/common.css") + (_read(style) if (FOLDER / style).exists() else "")
@@ -313,7 +313,7 @@ def _belongs_in_file(panel: Panel, key: str) -> bool:
 
 
 def _json_in_html(value: Any) -> str:
-    """JSON that may stand inside a script element: nothing in it can end the element."""
+    """JSON that can be put inside a script element: nothing in it can end the element."""
     text = json.dumps(value, ensure_ascii=False)
     return text.replace("<", "\\u003c").replace("\u2028", "\\u2028").replace("\u2029", "\\u2029")
 

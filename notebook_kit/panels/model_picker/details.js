@@ -8,7 +8,7 @@ export class ModelDetails {
     Object.assign(this, { words, format, onLoad, onDelete });
     this.element = h("section.details", { "aria-label": words("details") });
     this.shown = null;      // the row of the list
-    this.told = null;       // what Python knows of it
+    this.known = null;       // what Python knows of it
     this.isConfirming = this.isLoading = this.hasFailed = false;
     this.draw();
   }
@@ -17,16 +17,16 @@ export class ModelDetails {
     return this.shown?.id ?? "";
   }
 
-  /** Show what is known at once; the rest follows with `tell`. */
+  /** Show what is known at once; the rest follows with `setKnown`. */
   look(row) {
-    if (row?.id !== this.shown?.id) { this.told = null; this.isConfirming = this.hasFailed = false; }
+    if (row?.id !== this.shown?.id) { this.known = null; this.isConfirming = this.hasFailed = false; }
     this.shown = row;
     this.draw();
   }
 
-  tell(answer) {
+  setKnown(answer) {
     if (answer.row.id !== this.shown?.id) return;
-    this.told = answer;
+    this.known = answer;
     this.draw();
   }
 
@@ -46,9 +46,9 @@ export class ModelDetails {
   }
 
   draw() {
-    const { words, format, told, element } = this;
+    const { words, format, known, element } = this;
     if (!this.shown) { fill(element, h("p.hint.faint", {}, words("hint"))); return; }
-    const row = told?.row ?? this.shown, warned = format.obstacle(row);
+    const row = known?.row ?? this.shown, warned = format.obstacle(row);
     const open = Object.fromEntries([...element.querySelectorAll("details")].map(one => [one.dataset.fold, one.open]));
     const focused = element.contains(document.activeElement) ? [...document.activeElement.classList].find(name => ["nk-load", "nk-delete"].includes(name)) : null;
     fill(element,
@@ -57,13 +57,13 @@ export class ModelDetails {
       this.notes(row),
       this.isConfirming ? this.confirmation(row) : this.buttons(row),
       h("dl.facts", {}, factsOf(words, format, row)),
-      h("h4", {}, words("memory")), memory(words, format, row, told?.free),
-      told ? this.more(told, open) : this.hasFailed ? null : h("p.faint", {}, words("looking")));
+      h("h4", {}, words("memory")), memory(words, format, row, known?.free),
+      known ? this.more(known, open) : this.hasFailed ? null : h("p.faint", {}, words("looking")));
     if (focused) element.querySelector(`.${focused}`)?.focus();
   }
 
   notes(row) {
-    const problem = this.told?.problem;
+    const problem = this.known?.problem;
     if (problem) return h("p.note", {}, problem.what, problem.next_step ? ` → ${problem.next_step}` : "");
     return row.gated ? h("p.note", {}, this.words("gated_note")) : null;
   }

@@ -27,7 +27,7 @@ def check_takes_models(panel: Any) -> None:
 
 
 def hand_on(pipeline: Any, panel: Any) -> None:
-    """Give a pipeline to a panel. What goes wrong is said in that panel, which stays as it was."""
+    """Give a pipeline to a panel. An error is shown in that panel, which stays as it was."""
     problem: dict[str, str] = {}
     try:
         panel.use(pipeline)

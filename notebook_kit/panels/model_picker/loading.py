@@ -30,7 +30,7 @@ class Load:
 
     Args:
         model_id: Its name.
-        task: The pipeline's task; None for the one that the checkpoint says.
+        task: The pipeline's task; None for the checkpoint's own.
         token: For the Hub.
         cache_dir: The cache; by default the Hub's own.
         options: More arguments of `pipeline`, such as `dtype`.

@@ -140,7 +140,7 @@ class ModelPicker {
     const result = await this.view.ask("details", { id });
     if (this.search.isEnded) return;
     if (!result) { if (this.details.id === id) this.details.fail(); return; }
-    this.details.tell(result.values);
+    this.details.setKnown(result.values);
     const row = this.search.row(id);
     if (!row) return;
     Object.assign(row, result.values.row);

@@ -48,7 +48,7 @@ class ModelPicker(Panel):
 
     Attributes:
         task (str): The task that is shown; "" for all, as at first.
-        text (str): Words that stand in the name; "" at first.
+        text (str): Words in the name; "" at first.
         language (str): A code such as "te"; "" for all.
         licence (str): Such as "apache-2.0"; "" for all.
         max_bytes (int): The largest size of the files; 0 for any.
@@ -104,7 +104,7 @@ class ModelPicker(Panel):
         if task is not None:
             task = task_name(task) if task else ""
         Query(sort=traits.get("sort", "downloads"))
-        Client("", token)  # says what is wrong with a token
+        Client("", token)  # checks the token
         self._token, self._cache_dir = token, cache_dir
         self.pipeline: Any = None
         self._searches = Searches(token, cache_dir)
@@ -131,11 +131,11 @@ class ModelPicker(Panel):
         return [search.models[place] for place in search.ordered(self.sort)]
 
     def table(self) -> Any:
-        """What has been found so far as a pandas DataFrame, one row a model, in the order that is shown.
+        """What has been found so far as a pandas DataFrame, one row per model, in the order shown.
 
         If nothing has been asked yet, the first page is. Columns: those of `notebook_kit.hub.catalog.FoundModel`, then
-        `supported`, `why` (what speaks against it), `memory_float32` and `memory_bfloat16` (bytes of the weights), and
-        `fits` (whether it fits into the free memory as float32; None if that cannot be told).
+        `supported`, `why` (the reason if it is not), `memory_float32` and `memory_bfloat16` (bytes of the weights), and
+        `fits` (whether it fits into the free memory as float32; None if unknown).
         """
         _, search = self._searches.search(self._query())
         if not search.scanned and not search.is_done:
@@ -216,7 +216,7 @@ class ModelPicker(Panel):
         )
 
     def answer_load(self, values: dict[str, Any]) -> Answer:
-        """Begin to load a model: `id`, and its `task` or None. How it goes is said in traits."""
+        """Start to load a model: `id`, and its `task` or None. Traits report the progress."""
         task = values.get("task")
         load = self._begin(str(values.get("id", "")), str(task) if task in TASKS else None, {})
         threading.Thread(target=self._run, args=(load,), name="notebook_kit-load", daemon=True).start()
@@ -247,7 +247,7 @@ class ModelPicker(Panel):
 
         Args:
             model_id: Its name.
-            task: The pipeline's task; by default the one that the checkpoint says.
+            task: The pipeline's task; by default the checkpoint's own.
             **options: More arguments of `notebook_kit.pipeline`, such as `dtype="bfloat16"`.
 
         Returns:
@@ -355,7 +355,7 @@ class ModelPicker(Panel):
 
         Args:
             *panels: A `TokenInspector` (which looks into its tokenizer), an `AttentionView`, or anything with a method
-                `use(pipeline)`. Their texts stay. What a panel cannot do with a model, it says itself.
+                `use(pipeline)`. Their texts stay. A panel that cannot use a model shows why.
 
         Returns:
             This picker.
@@ -399,11 +399,11 @@ class ModelPicker(Panel):
             try:
                 self.answer_details({"id": model_id})
             except NotebookKitError:
-                continue  # the page says so when it is asked
+                continue  # the page reports it when it is asked
             yield "details", {"id": model_id}
 
     def _asked(self) -> dict[str, Any]:
-        """What the page asks while the traits are as they are; `question` in the page's module says the same."""
+        """What the page asks while the traits are as they are; `question` in `query.js` is the same."""
         return {
             **{name: getattr(self, name) for name in ("text", "task", "language", "licence")},
             **{name: getattr(self, name) for name in ("max_bytes", "runs_here", "sort")},

@@ -33,7 +33,7 @@ class Searches:
         self._lock = threading.Lock()
 
     def search(self, query: Query) -> tuple[str, Search]:
-        """The search for a query, begun if need be, and its key."""
+        """The search for a query, started if necessary, and its key."""
         # The Hub knows no order by name or size, so these go on with what has been found.
         order = query.sort if query.sort in ("likes", "date") else "downloads"
         key = json.dumps([*dataclasses.astuple(query)[:-1], order])

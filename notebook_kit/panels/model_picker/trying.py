@@ -42,7 +42,7 @@ def _task(pipeline: Any) -> str:
 
 
 def tried(pipeline: Any, values: dict[str, str]) -> dict[str, Any]:
-    """What a pipeline says.
+    """The answer of a pipeline, as the page shows it.
 
     Args:
         pipeline: A text pipeline.

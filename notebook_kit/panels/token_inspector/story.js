@@ -14,15 +14,15 @@ export class TokenStory {
   }
 
   /** Show a story, or none for null; `about` describes its tokenizer, `name` is given where there are several. */
-  draw(told, about, name = "") {
-    this.element.hidden = !told;
-    if (!told) { fill(this.element); return; }
-    const { words } = this.format, { detail, stages } = told;
+  draw(story, about, name = "") {
+    this.element.hidden = !story;
+    if (!story) { fill(this.element); return; }
+    const { words } = this.format, { detail, stages } = story;
     fill(this.element,
       h("h3.title", {}, words("story_of", { number: this.format.number(detail.position) }), " ", h("bdi.mono", {}, readable(detail.token)), h("span.faint", {}, name ? ` ${name}` : "")),
       h("div.columns", {},
         h("dl.facts", {}, factsOf(this.format, detail, about).map(([key, value]) => h("div", {}, h("dt", {}, words(key)), h("dd", {}, value)))),
-        h("ol.stages", {}, stagesOf(this.format, told).map(([key, [summary, content]], i) =>
+        h("ol.stages", {}, stagesOf(this.format, story).map(([key, [summary, content]], i) =>
           h("li", {}, h("span.number", { "aria-hidden": "true" }, String(i + 1)), this.stage(key, summary, content))))),
       stages.lost ? h("p.warn", {}, words("story_lost")) : null);
   }

@@ -161,10 +161,10 @@ class TokenInspector {
     if (result && !result.values.gone) this.showStory({ row, position, ...result.values });
   }
 
-  showStory(told) {
-    const about = this.rows[told?.row]?.about;
-    this.parts.story.draw(told, about, this.rows.length > 1 ? about?.name : "");
-    this.parts.hint.hidden = Boolean(told);
+  showStory(story) {
+    const about = this.rows[story?.row]?.about;
+    this.parts.story.draw(story, about, this.rows.length > 1 ? about?.name : "");
+    this.parts.hint.hidden = Boolean(story);
   }
 
   async savePicture(type) {

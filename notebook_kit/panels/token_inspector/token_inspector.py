@@ -27,7 +27,7 @@ SAVED_STORIES = 400
 
 
 class TokenInspector(Panel):
-    """Shows how tokenizers cut a text: each token with its id, bytes and place, and each stage that led to it.
+    """Shows how tokenizers split a text: each token with its id, bytes and place, and each stage that led to it.
 
     Everything comes from the tokenizers' own parts. Tokenizers are copied; truncation and padding are left out, and where
     `model_max_length` would cut is shown. Indices count from 0, characters are code points. A file of `to_html` works
@@ -45,10 +45,10 @@ class TokenInspector(Panel):
         text_pair (str or None): The second text; None at first.
         selected (list of int): Positions in `input_ids` of the tokens that are chosen, in the tokenizer `row`; [] at first.
         row (int): Which of the tokenizers `selected` speaks of; 0 at first.
-        show_ids (bool): Whether the ids stand below the tokens; False at first.
+        show_ids (bool): Whether ids are shown below the tokens; False at first.
 
     Raises:
-        InputError: Something is no tokenizer, or cannot be taken apart.
+        InputError: Something is not a tokenizer, or cannot be taken apart.
         HubError, CheckpointError: As `AutoTokenizer.from_pretrained`, for a name.
 
     Example:
@@ -69,7 +69,7 @@ class TokenInspector(Panel):
     text_pair = traitlets.Unicode(None, allow_none=True, help="The second text, or None.").tag(sync=True)
     selected = traitlets.List(traitlets.Int(min=0), help="Positions of the chosen tokens.").tag(sync=True)
     row = traitlets.Int(0, min=0, help="The tokenizer that `selected` speaks of.").tag(sync=True)
-    show_ids = traitlets.Bool(False, help="Whether ids stand below the tokens.").tag(sync=True)
+    show_ids = traitlets.Bool(False, help="Whether ids are shown below the tokens.").tag(sync=True)
 
     _rows: traitlets.List[Any] = traitlets.List().tag(sync=True)
     _generation = traitlets.Int(0).tag(sync=True)
@@ -114,7 +114,7 @@ class TokenInspector(Panel):
 
     @property
     def names(self) -> list[str]:
-        """The tokenizers' names, as they stand in the panel."""
+        """The tokenizers' names, as shown in the panel."""
         return [row["name"] for row in self._rows]
 
     def __repr__(self) -> str:
@@ -141,10 +141,10 @@ class TokenInspector(Panel):
         return self._of(self.text, self.text_pair)[1][row]
 
     def table(self) -> Any:
-        """The tokens as a pandas DataFrame, one row a token.
+        """The tokens as a pandas DataFrame, one row per token.
 
         Columns: `tokenizer` (only where there are several), `token`, `id`, `text` (what it covers), `sequence` (0 or 1 for
-        the text, None for what was put in), `start` and `end` (characters), `byte_start` and `byte_end` (UTF-8), `bytes`,
+        the text, None for special tokens that were added), `start` and `end` (characters), `byte_start` and `byte_end` (UTF-8), `bytes`,
         `part_of` (the character as people see it that the token is a part of), `rank` (BPE: number of its merge; Unigram:
         place by score; else the id), `score` (Unigram, in nats), `special`, `unknown`, `added`, `inserted`.
         """
@@ -237,7 +237,7 @@ class TokenInspector(Panel):
         return Answer({"detail": analyses[row].detail(position), "stages": told.stages, "exact": told.exact})
 
     def answer_differences(self, values: dict[str, Any]) -> Answer:
-        """Where a tokenizer cuts otherwise than the first: `of` and `row`."""
+        """Where a tokenizer splits differently from the first: `of` and `row`."""
         key, analyses = self._found(values)
         row = int(values["row"])
         comparison = self._compared(key, analyses, row)

@@ -1,4 +1,4 @@
-"""What the page is told of runs: all of it in a frame, and what is new since in messages; numbers cross as bytes."""
+"""What is sent to the page about runs: everything in a frame, and what is new since then in messages; numbers cross as bytes."""
 
 from __future__ import annotations
 
@@ -17,15 +17,15 @@ from notebook_kit.training.recording.record import RunRecord
 __all__ = ["Feed", "FollowedRun", "better", "packed_series"]
 
 EVENTS = 300
-"""Events of a run that the page is told; of more, the latest."""
+"""Events of a run that are sent to the page; of more, the latest."""
 
 PROBES = 200
-"""Times that the page is told what probes said; of more, the first, the last, and every second one between."""
+"""Predictions on probes that are sent to the page; of more, the first, the last, and every second one between."""
 
 WINDOW = 60.0
-"""Seconds over which the speed is measured that the remaining time is told from."""
+"""Seconds over which speed is measured to estimate the remaining time."""
 
-HIDDEN = {"epoch", "total_flos", "step"}  # they say where a run stands, which the page is told in words
+HIDDEN = {"epoch", "total_flos", "step"}  # the progress of a run, which the page shows in words
 SECRET = re.compile(r"token|secret|password|passwd|api_?key|credential", re.IGNORECASE)
 LOWER = re.compile(r"(^|[_/ .-])(loss|nll|ppl|perplexity|error|err|wer|cer|mae|mse|rmse)($|[_/ .-]|\d)", re.IGNORECASE)
 HIGHER = re.compile(
@@ -36,7 +36,7 @@ HIGHER = re.compile(
 
 
 def better(name: str, facts: dict[str, Any] | None = None) -> str:
-    """Whether a "lower" or a "higher" value of a metric is better; "" if its name does not say.
+    """Whether a "lower" or a "higher" value of a metric is better; "" if its name does not tell.
 
     Args:
         name: The metric.
@@ -47,8 +47,12 @@ def better(name: str, facts: dict[str, Any] | None = None) -> str:
         ('lower', 'higher', '')
     """
     facts = facts or {}
-    told, greater = facts.get("metric_for_best_model"), facts.get("greater_is_better")
-    if isinstance(told, str) and isinstance(greater, bool) and name.removeprefix("eval_") == told.removeprefix("eval_"):
+    named, greater = facts.get("metric_for_best_model"), facts.get("greater_is_better")
+    if (
+        isinstance(named, str)
+        and isinstance(greater, bool)
+        and name.removeprefix("eval_") == named.removeprefix("eval_")
+    ):
         return "higher" if greater else "lower"
     if LOWER.search(name):
         return "lower"
@@ -56,13 +60,13 @@ def better(name: str, facts: dict[str, Any] | None = None) -> str:
 
 
 class FollowedRun:
-    """One run as the page sees it: its series in buckets, and where it stands.
+    """One run as the page sees it: its series in buckets, and its progress.
 
     Args:
         key: The page's name for it.
         record: The run.
-        status: Says how the run is: "idle", "running", "paused", "stopping" or "ended".
-        more: Says what else belongs to where the run stands.
+        status: Returns the state of the run: "idle", "running", "paused", "stopping" or "ended".
+        more: Returns what else belongs to the state of the run.
     """
 
     def __init__(
@@ -81,11 +85,11 @@ class FollowedRun:
         self._begins: list[float] = []
         self._events: list[dict[str, Any]] = []
         self._events_seen = 0  # raw events looked at
-        self._events_told = 0
+        self._events_sent = 0
         self._probes: list[dict[str, Any]] = []
-        self._probes_told = 0
+        self._probes_sent = 0
         self._facts: dict[str, Any] = {}
-        self._told: dict[str, Any] = {}
+        self._sent: dict[str, Any] = {}
         self._dropped: list[str] = []
         self._verdict: dict[str, Any] = {}
         self._judged = 0.0
@@ -104,27 +108,27 @@ class FollowedRun:
         with record.lock:
             self._version = record.version
             begins = [event["time"] for event in record.events if event["kind"] == "begin"]
-            anew = begins != self._begins or len(record.events) < self._events_seen
+            is_restarted = begins != self._begins or len(record.events) < self._events_seen
             news = []
             for name, series in record.series.items():
                 if name in HIDDEN:
                     continue
                 mine = self.series.get(name)
-                count = 0 if anew or mine is None else mine.count
+                count = 0 if is_restarted or mine is None else mine.count
                 if count > len(series) or (count and mine is not None and series.steps[count - 1] != mine.last_step):
                     count = 0
                 if len(series) > count:
                     # The arrays only grow at their end, so a view may be read when the lock is given back.
                     news.append((name, count, series.steps[count:], series.values[count:], series.times[count:]))
             names = set(record.series)
-            if anew:
-                self._events, self._events_seen, self._events_told = [], 0, 0
-                self._probes, self._probes_told = [], 0
+            if is_restarted:
+                self._events, self._events_seen, self._events_sent = [], 0, 0
+                self._probes, self._probes_sent = [], 0
             events = record.events[self._events_seen :]
             self._events_seen = len(record.events)
             self._facts = _public(record.facts)
         self._begins = begins
-        if anew or math.isnan(self.begin):
+        if is_restarted or math.isnan(self.begin):
             firsts = [moment for moment in begins if _is_finite(moment)]
             firsts += [float(times[0]) for _, count, _, _, times in news if not count and math.isfinite(times[0])]
             self.begin = min(firsts, default=math.nan)
@@ -158,32 +162,32 @@ class FollowedRun:
         )
         if len(self._events) > EVENTS + 50:
             del self._events[:50]
-            self._events_told = 0
+            self._events_sent = 0
 
     def _add_probe(self, step: int, rows: Any) -> None:
         if not isinstance(rows, list):
             return
-        told = [
+        taken = [
             {name: row[name] for name in ("kind", "labels", "size", "tokens") if name in row}
             | {"values": [_number(value) for value in row.get("values", ())]}
             for row in rows
             if isinstance(row, dict)
         ]
-        self._probes.append({"step": step, "rows": told})
+        self._probes.append({"step": step, "rows": taken})
         if len(self._probes) > PROBES:
             self._probes[1:-1] = self._probes[1:-1:2]
-            self._probes_told = 0
+            self._probes_sent = 0
 
-    # What is told --------------------------------------------------------------------------------------------------
+    # What is sent --------------------------------------------------------------------------------------------------
 
     def live(self) -> dict[str, Any]:
-        """Where the run stands, in numbers that JSON can hold."""
+        """The state and progress of the run, in JSON values."""
         status, facts = self.status(), self._facts
         step = max(
             [0, *(series.last_step for series in self.series.values()), *(event["step"] for event in self._events)]
         )
-        said = _number(facts.get("max_steps"))
-        most = int(said) if said is not None and said > 0 else None
+        max_steps = _number(facts.get("max_steps"))
+        most = int(max_steps) if max_steps is not None and max_steps > 0 else None
         now = time.time() if status in ("running", "paused", "stopping") else self._last_moment()
         rate = self._rate()
         epoch = self.record.series.get("epoch")
@@ -209,7 +213,7 @@ class FollowedRun:
         return max((moment for moment in moments if math.isfinite(moment)), default=math.nan)
 
     def _rate(self) -> float | None:
-        """Steps a second of late, since the last pause or begin."""
+        """Recent steps per second, since the last pause or start."""
         densest = max(self.record.series.values(), key=len, default=None)
         if densest is None or len(densest) < 2:
             return None
@@ -223,9 +227,9 @@ class FollowedRun:
         passed = float(times[-1] - times[first])
         return float(steps[-1] - steps[first]) / passed if passed > 0 and math.isfinite(passed) else None
 
-    def told(self, whole: bool) -> tuple[dict[str, Any], list[np.ndarray]]:
-        """What the page is told: everything, or what is new since news were told last; with the bytes that go with it."""
-        said: dict[str, Any] = {"key": self.key, "live": self.live()}
+    def message(self, whole: bool) -> tuple[dict[str, Any], list[np.ndarray]]:
+        """What is sent to the page: everything, or what is new since the last news; with the bytes that go with it."""
+        message: dict[str, Any] = {"key": self.key, "live": self.live()}
         blocks: list[np.ndarray] = []
         rows = []
         for name, series in self.series.items():
@@ -234,23 +238,23 @@ class FollowedRun:
                 rows.append(packed_series(name, series, better(name, self._facts), first, packed.shape[1]))
                 blocks.append(packed)
         if rows:
-            said["series"] = rows
+            message["series"] = rows
         about = {"name": self.name, "facts": self._facts}
-        if whole or about != self._told:
-            said.update(about)
-        for what, entries, told in (
-            ("events", self._events, self._events_told),
-            ("probes", self._probes, self._probes_told),
+        if whole or about != self._sent:
+            message.update(about)
+        for what, entries, sent in (
+            ("events", self._events, self._events_sent),
+            ("probes", self._probes, self._probes_sent),
         ):
-            if whole or told != len(entries):
-                first = 0 if whole or told > len(entries) else told
-                said[f"{what}_from"], said[what] = first, [dict(entry) for entry in entries[first:]]
+            if whole or sent != len(entries):
+                first = 0 if whole or sent > len(entries) else sent
+                message[f"{what}_from"], message[what] = first, [dict(entry) for entry in entries[first:]]
         if self._dropped and not whole:
-            said["dropped"] = [name for name in self._dropped if name not in self.series]
+            message["dropped"] = [name for name in self._dropped if name not in self.series]
         if not whole:
-            self._told, self._dropped = about, []
-            self._events_told, self._probes_told = len(self._events), len(self._probes)
-        return said, blocks
+            self._sent, self._dropped = about, []
+            self._events_sent, self._probes_sent = len(self._events), len(self._probes)
+        return message, blocks
 
     def part(self, names: list[str], low: float, high: float, by: str = "step") -> dict[str, Thinned]:
         """Some series between two steps (or seconds since the run began), in as many buckets as a whole run has."""
@@ -276,26 +280,26 @@ class Feed:
 
     def update(self) -> bool:
         """Take in what is new in all runs."""
-        changed = [run.update() for run in self.runs]  # all of them, whatever the first says
+        changed = [run.update() for run in self.runs]  # all of them, whatever the first returns
         names: dict[str, int] = {}
         for run in self.runs:
             run.also = names[run.record.name] = names.get(run.record.name, 0) + 1
         return any(changed)
 
     def frame(self) -> tuple[dict[str, Any], bytes]:
-        """Everything. What came after the newest message is told again in the next one, which does no harm."""
-        return self._told(True)
+        """Everything. What came after the newest message is repeated in the next one, which does no harm."""
+        return self._message(True)
 
     def news(self) -> tuple[dict[str, Any], bytes]:
         """What is new since the last frame or news."""
         before, self.number = self.number, self.number + 1
-        said, data = self._told(False)
-        return {**said, "after": before}, data
+        message, data = self._message(False)
+        return {**message, "after": before}, data
 
-    def _told(self, whole: bool) -> tuple[dict[str, Any], bytes]:
-        told = [run.told(whole) for run in self.runs]
-        data = b"".join(block.tobytes() for _, blocks in told for block in blocks)
-        return {"number": self.number, "runs": [said for said, _ in told]}, data
+    def _message(self, whole: bool) -> tuple[dict[str, Any], bytes]:
+        messages = [run.message(whole) for run in self.runs]
+        data = b"".join(block.tobytes() for _, blocks in messages for block in blocks)
+        return {"number": self.number, "runs": [message for message, _ in messages]}, data
 
 
 def packed_series(name: str, series: Thinned, better_: str, first: int, size: int) -> list[Any]:

@@ -1,4 +1,4 @@
-"""The thread that tells the page what is new, so that nobody who trains waits for it."""
+"""The thread that sends the page what is new, so that training does not wait for it."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import threading
 import time
 from collections.abc import Callable
 
-__all__ = ["BYTES_A_MINUTE", "Sender"]
+__all__ = ["BYTES_A_MINUTE", "Keyframes", "Sender"]
 
 logger = logging.getLogger("notebook_kit")
 
@@ -24,9 +24,41 @@ BYTES_A_MINUTE = 1_800_000
 BURST = 400_000
 """Bytes that may be sent at once after a time of quiet."""
 
+KEYFRAMES = (1.0, 3.0, 8.0, 20.0, 45.0)
+"""Seconds after the start of a run at which the page is sent everything, then once a minute: for a page that missed something
+while the kernel is too busy to be asked."""
+
+
+class Keyframes:
+    """Decides when the page is sent everything.
+
+    Example:
+        >>> keyframes = Keyframes()
+        >>> keyframes.restart(now=100.0)
+        >>> [keyframes.is_due(now) for now in (100.5, 101.5, 102.0, 130.0, 140.0)]
+        [False, True, False, True, False]
+    """
+
+    def __init__(self) -> None:
+        self.restart(0.0)
+
+    def restart(self, now: float) -> None:
+        """Start counting: a run begins."""
+        self._began, self._passed = now, 0
+
+    def is_due(self, now: float) -> bool:
+        """Whether the next moment has been reached."""
+        is_due = False
+        while now - self._began > self._next():
+            self._passed, is_due = self._passed + 1, True
+        return is_due
+
+    def _next(self) -> float:
+        return KEYFRAMES[self._passed] if self._passed < len(KEYFRAMES) else 60.0 * (self._passed - 4)
+
 
 class Sender:
-    """Calls `push` now and then until it says that there will be nothing more.
+    """Calls `push` repeatedly until it returns None.
 
     Args:
         push: Sends what is new; returns its size in bytes, or None once the run has ended and everything was sent.

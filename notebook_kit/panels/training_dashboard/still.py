@@ -1,25 +1,21 @@
-"""Runs without a kernel: a table, a matplotlib figure, the static face, and what a file on disk can answer."""
+"""Runs without a page: a table, a matplotlib figure, and the static face."""
 
 from __future__ import annotations
 
-import base64
 import re
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
-from notebook_kit.errors import InputError
 from notebook_kit.inspection.training.thinning import Thinned
 from notebook_kit.panels.panel import Face
 from notebook_kit.panels.training_dashboard.feed import HIDDEN, FollowedRun, better
-from notebook_kit.training.recording.record import RunRecord
 
-__all__ = ["ShownRuns", "attention_at", "attention_questions", "face_of", "figure_of", "smoothed", "table_of"]
+__all__ = ["ShownRuns", "face_of", "figure_of", "smoothed", "table_of"]
 
-FILE_BYTES = 4 * 2**20
-# Okabe and Ito's colours, which people who do not tell red from green keep apart; the page has the same.
+# Okabe and Ito's colours, which can be distinguished without telling red from green; the page uses the same.
 COLOURS = ("#0072b2", "#c1440e", "#007a5a", "#8a4a92", "#7a5c00", "#1b7f9c", "#b0306a", "#4d4d4d")
 DASHES: tuple[Any, ...] = ("-", (0, (6, 3)), (0, (8, 3, 2, 3)), (0, (2, 2)))
 SMALL = 8
@@ -93,7 +89,7 @@ def smoothed(series: Thinned, weight: float) -> np.ndarray:
 
 
 def group_of(name: str) -> str:
-    """The chart in which a series stands: that of its name without "eval_"."""
+    """The chart that shows a series: that of its name without "eval_"."""
     return name.removeprefix("eval_")
 
 
@@ -263,38 +259,3 @@ def _readable(values: dict[str, Any]) -> dict[str, str]:
         for name, value in values.items()
         if name != "kind"
     }
-
-
-# Probes -----------------------------------------------------------------------------------------------------------------
-
-
-def attention_at(record: RunRecord, step: int, example: int) -> np.ndarray:
-    """The attention on a probe at a step, `(T, T)`, uint8.
-
-    Raises:
-        InputError: It was not taken.
-    """
-    for event in reversed(record.events):
-        if event["kind"] == "probe" and event["step"] == step and 0 <= example < len(event.get("rows", ())):
-            row = event["rows"][example]
-            if "attention" in row:
-                size = int(row["size"])
-                return np.frombuffer(base64.b64decode(row["attention"]), np.uint8).reshape(size, size)
-    raise InputError(
-        f"No attention on probe {example} was taken at step {step}.",
-        next_step="Make the dashboard with probes=[...] and probe_attention=(layer, head).",
-    )
-
-
-def attention_questions(record: RunRecord) -> Iterator[tuple[str, dict[str, Any]]]:
-    """What a page on disk may ask about the attention on probes; evenly spread over the run where it would be too much."""
-    asked = [
-        (len(row["attention"]), {"step": event["step"], "example": number})
-        for event in record.events
-        if event["kind"] == "probe"
-        for number, row in enumerate(event.get("rows", ()))
-        if "attention" in row
-    ]
-    every = -(-sum(size for size, _ in asked) // FILE_BYTES) or 1
-    for _, values in asked[::every]:
-        yield "probe_attention", values

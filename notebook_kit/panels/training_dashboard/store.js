@@ -5,8 +5,8 @@ const COLUMNS = { step: Int32Array, low: Float32Array, high: Float32Array, mean:
 const KINDS = Object.entries(COLUMNS);
 
 /**
- * The runs of one panel. A frame (the trait `_frame`) says everything; messages say what is new since. When one was missed,
- * the next frame mends it, and a kernel that answers is asked for one.
+ * The runs of one panel. A frame (the trait `_frame`) has everything; messages have what is new since then. When one was missed,
+ * the next frame makes up for it, and a kernel that answers is asked for one.
  *
  *   run.series.get("loss") -> { name, better, width, count, size, step, low, high, mean, time, bad, least, greatest, last }
  */
@@ -76,9 +76,9 @@ export class RunStore {
   }
 
   /** Take in what a message or a frame says; the buckets of the series follow each other in the buffer. */
-  take(told, buffer) {
+  take(runs, buffer) {
     let at = 0;
-    for (const news of told) {
+    for (const news of runs) {
       const run = this.run(news.key, news.name);
       for (const name of ["name", "facts", "live"]) if (name in news) run[name] = news[name];
       for (const name of news.dropped ?? []) run.series.delete(name);
@@ -115,10 +115,10 @@ function columnsOf(buffer, at, size) {
 }
 
 /** Series that Python sent of a part of a run, under other buckets. */
-export function seriesFrom(told, buffer) {
+export function seriesFrom(described, buffer) {
   const series = new Map();
   let at = 0;
-  for (const [name, better, , size, width, count, least, greatest, last] of told) {
+  for (const [name, better, , size, width, count, least, greatest, last] of described) {
     const columns = columnsOf(buffer, at, size).map((values, i) => [KINDS[i][0], values]);
     series.set(name, { name, better, size, width, count, least, greatest, last, ...Object.fromEntries(columns) });
     at += KINDS.length * size;

@@ -175,7 +175,7 @@ class TrainingDashboard {
     const { zoom } = this.chart, { group } = this;
     const answer = await this.view.ask("detail", { names: [group, `eval_${group}`], from: zoom[0], to: zoom[1], by: this.trait("axis") });
     if (!answer || String(this.chart.zoom) !== String(zoom)) return;
-    this.detail = { group, zoom, runs: answer.values.runs.map((told, i) => seriesFrom(told, answer.buffers[i])) };
+    this.detail = { group, zoom, runs: answer.values.runs.map((described, i) => seriesFrom(described, answer.buffers[i])) };
     this.schedule();
   }
 

@@ -17,8 +17,9 @@ from notebook_kit.errors import InputError
 from notebook_kit.panels import busy
 from notebook_kit.panels.panel import Answer, Face, Panel, described
 from notebook_kit.panels.training_dashboard import still
+from notebook_kit.panels.training_dashboard.attention import attention_at, attention_questions
 from notebook_kit.panels.training_dashboard.feed import Feed, FollowedRun, better, packed_series
-from notebook_kit.panels.training_dashboard.sending import Sender
+from notebook_kit.panels.training_dashboard.sending import Keyframes, Sender
 from notebook_kit.training.callbacks import TrainerCallback
 from notebook_kit.training.recording.monitor import RunMonitor
 from notebook_kit.training.recording.record import RunRecord
@@ -26,18 +27,14 @@ from notebook_kit.training.recording.record import RunRecord
 __all__ = ["TrainingDashboard", "display_for"]
 
 HEARTBEAT = 5.0
-"""Seconds after which the page hears of a run even if nothing is new."""
-
-KEYFRAMES = (1.0, 3.0, 8.0, 20.0, 45.0)
-"""Seconds after its begin at which the page is told everything, then once a minute: for a page that missed something while the
-kernel is too busy to be asked."""
+"""Seconds after which the page is sent a message even if nothing is new."""
 
 FRAME = 20_000
-"""Bytes of a frame beside its numbers, about."""
+"""Approximate bytes of a frame apart from its numbers."""
 
 
 class TrainingDashboard(Panel, TrainerCallback):
-    """A training as it goes: its curves, where it stands, and buttons to pause it, stop it, save, evaluate, or change its rate.
+    """A training run as it goes: its curves, its progress, and buttons to pause it, stop it, save, evaluate, or change its rate.
 
     It is a callback of the Trainer of notebook_kit and of that of `transformers`, and records a loop of your own:
 
@@ -49,7 +46,7 @@ class TrainingDashboard(Panel, TrainerCallback):
                 if board.should_stop:
                     break
 
-    The record is kept by a `notebook_kit.training.RunMonitor`, which says where on disk. `load` opens it later.
+    The record is kept by a `notebook_kit.training.RunMonitor`, which documents where it is written. `load` opens it later.
 
     Args:
         run_dir: Folder of the record; None: as `RunMonitor` chooses.
@@ -64,12 +61,12 @@ class TrainingDashboard(Panel, TrainerCallback):
         shown: Str, "loss". The metric in the large chart, without "eval_": "loss", "learning_rate", "step_time", or any other.
         smoothing: Float, 0.6. The weight of what came before in the moving average; 0 shows the values as they are.
         log_scale: Bool, False. Whether the chart's scale is logarithmic.
-        axis: Str, "step". What stands below the chart: "step" or "time".
+        axis: Str, "step". The x axis of the chart: "step" or "time".
         status: Str, "idle". "idle", "running", "paused", "stopping" or "ended"; to be observed, not set.
         step: Int, 0. Optimizer updates done, as the page knows them; to be observed, not set.
 
     Raises:
-        InputError: A probe is no example.
+        InputError: A probe is not an example.
         CheckpointError: The folder cannot be written, or holds something else.
 
     Example:
@@ -86,12 +83,12 @@ class TrainingDashboard(Panel, TrainerCallback):
     shown = traitlets.Unicode("loss", help="The metric in the large chart.").tag(sync=True)
     smoothing = traitlets.Float(0.6, min=0.0, max=0.999, help="Weight of the moving average.").tag(sync=True)
     log_scale = traitlets.Bool(False, help="Whether the scale is logarithmic.").tag(sync=True)
-    axis = traitlets.Enum(["step", "time"], "step", help="What stands below the chart.").tag(sync=True)
+    axis = traitlets.Enum(["step", "time"], "step", help="The x axis of the chart.").tag(sync=True)
     status = traitlets.Unicode("idle", help="How the run is.")
     step = traitlets.Int(0, help="Optimizer updates done.")
 
     _frame = traitlets.Dict().tag(sync=True, to_json=lambda value, board: board._everything())
-    _hears = traitlets.Unicode("none").tag(sync=True)  # as `busy.hear` says
+    _hears = traitlets.Unicode("none").tag(sync=True)  # as `busy.hear` returns it
     _problem = traitlets.Dict().tag(sync=True)  # an error that no question led to: {what, next_step}
 
     def __init__(
@@ -120,7 +117,8 @@ class TrainingDashboard(Panel, TrainerCallback):
         self._feeding = threading.RLock()
         self._feed = Feed(FollowedRun("0", self.record, self._status_now, self._more))
         self._sender = Sender(self._push)
-        self._told_status, self._told_at, self._began, self._keyframes = "", 0.0, 0.0, 0
+        self._told_status, self._told_at = "", 0.0
+        self._keyframes = Keyframes()
         self._is_displayed = self._goes_on = False
         self._output: Any = None  # where it has shown itself
         with self._feeding:
@@ -144,7 +142,7 @@ class TrainingDashboard(Panel, TrainerCallback):
 
     @property
     def controls(self) -> Any:
-        """The requests to the run, as the buttons make them: a `notebook_kit.training.RunControls`."""
+        """The requests to the run, as made by the buttons: a `notebook_kit.training.RunControls`."""
         return self.monitor.controls
 
     @classmethod
@@ -171,7 +169,7 @@ class TrainingDashboard(Panel, TrainerCallback):
 
         Raises:
             CheckpointError: There is no such run.
-            InputError: Something is no run.
+            InputError: Something is not a run.
         """
         runs = []
         for number, other in enumerate(others, 1):
@@ -202,7 +200,7 @@ class TrainingDashboard(Panel, TrainerCallback):
             **values: Name -> number.
 
         Raises:
-            InputError: A value is no number.
+            InputError: A value is not a number.
         """
         if not self._kind or self.controls.status in ("idle", "ended"):
             self.monitor.begin()
@@ -210,7 +208,7 @@ class TrainingDashboard(Panel, TrainerCallback):
         self.monitor.log(step, **values)
 
     log.error = log.warning = lambda *text, **more: traitlets.log.get_logger().warning(*text)  # type: ignore[attr-defined]
-    # A widget's own `log` is a logger, to which ipywidgets says what goes wrong.
+    # A widget's own `log` is a logger, to which ipywidgets reports errors.
 
     @property
     def should_stop(self) -> bool:
@@ -225,17 +223,17 @@ class TrainingDashboard(Panel, TrainerCallback):
         return self.monitor.learning_rate
 
     def begin(self, step: int = 0, **facts: Any) -> None:
-        """A loop of your own begins; `with` and the first `log` say so otherwise.
+        """Announce that a loop of your own begins; `with` and the first `log` do this as well.
 
         Args:
             step: Steps that are done already.
-            **facts: What is known of it, such as `max_steps`, from which the remaining time is told.
+            **facts: Facts about it, such as `max_steps`, from which the remaining time is computed.
         """
         self.monitor.begin(step, **facts)
         self._begin("loop")
 
     def finish(self) -> None:
-        """A loop of your own is over; the end of `with` says so otherwise."""
+        """Announce that a loop of your own is over; the end of `with` does this as well."""
         self.monitor.finish()
         self._end()
 
@@ -308,8 +306,8 @@ class TrainingDashboard(Panel, TrainerCallback):
     def _begin(self, kind: str) -> None:
         if self._goes_on:  # the run before ended without saying so, as an interrupted one of `transformers` does
             self._is_displayed = False
-        self._kind, self._loaded, self._began, self._keyframes = kind, False, time.monotonic(), 0
-        self._goes_on = True
+        self._kind, self._loaded, self._goes_on = kind, False, True
+        self._keyframes.restart(time.monotonic())
         if not self._is_displayed and _in_kernel():
             from IPython.display import display
 
@@ -382,9 +380,7 @@ class TrainingDashboard(Panel, TrainerCallback):
             changed |= told_now != self._told_status or now - self._told_at > HEARTBEAT
             over = all(run.status() in ("ended", "idle") for run in self._feed.runs)
             self._note()
-            if over or now - self._began > self._next_keyframe():
-                while now - self._began > self._next_keyframe():
-                    self._keyframes += 1
+            if self._keyframes.is_due(now) or over:
                 self._feed.number += 1
                 size = self._tell_everything()
                 self._told_status, self._told_at = told_now, now
@@ -396,9 +392,6 @@ class TrainingDashboard(Panel, TrainerCallback):
         self.send({"feed": said}, [data])
         rows = sum(len(run.get("series", ())) for run in said["runs"])
         return 1000 + len(data) + 130 * rows + sum(len(str(run.get("events", ""))) for run in said["runs"])
-
-    def _next_keyframe(self) -> float:
-        return KEYFRAMES[self._keyframes] if self._keyframes < len(KEYFRAMES) else 60.0 * (self._keyframes - 4)
 
     # Answers to the page ---------------------------------------------------------------------------------------------
 
@@ -434,18 +427,18 @@ class TrainingDashboard(Panel, TrainerCallback):
         return Answer({"runs": runs}, data)
 
     def answer_probe_attention(self, values: dict[str, Any]) -> Answer:
-        """The attention on a probe at a step: `example` and `step`; a byte a weight."""
-        found = still.attention_at(self.record, int(values["step"]), int(values["example"]))
+        """The attention on a probe at a step: `example` and `step`; one byte per weight."""
+        found = attention_at(self.record, int(values["step"]), int(values["example"]))
         return Answer({"size": len(found)}, [found])
 
     def offline_questions(self) -> Iterator[tuple[str, dict[str, Any]]]:
         """The attention on probes, of a file at most 4 MiB."""
-        yield from still.attention_questions(self.record)
+        yield from attention_questions(self.record)
 
     # Results ---------------------------------------------------------------------------------------------------------
 
     def table(self) -> Any:
-        """All series as a pandas DataFrame: a row a step, a column a series; with `run` in front if runs are compared."""
+        """All series as a pandas DataFrame: a row per step, a column per series; with `run` in front if runs are compared."""
         with self._feeding:
             self._feed.update()
             return still.table_of(self._feed.runs)
