@@ -297,7 +297,7 @@ def test_a_picked_model_flows_on(real):
         and inspector.analysis().tokens[1] == "a"
         and inspector.text == view.text == "A warm and funny film."
     )
-    assert view._about["name"].endswith("tiny-sentiment") and view._reading is not None
+    assert view._about["name"].endswith("tiny-sentiment") and not view._answers.is_empty
     vocabulary = inspector._rows[0]["size"]
     picker.load("real/minilm")
     assert inspector._rows[0]["size"] != vocabulary and "minilm" in view._about["name"]
