@@ -13,24 +13,24 @@ def main(arguments: list[str] | None = None) -> int:
     """Run the command line.
 
     Args:
-        arguments: What stands after the program's name; that of this process unless given.
+        arguments: Those after the program's name; by default those of this process.
 
     Returns:
-        The exit status: 0, 1 after an error of ours, 130 after Ctrl-C.
+        The exit status: 0, 1 after an error of this library, 130 after Ctrl-C.
     """
-    import notebook_kit
+    from notebook_kit import __version__
     from notebook_kit.errors import NotebookKitError, near_matches
 
     parser = argparse.ArgumentParser(
         prog="notebook-kit", description="The Transformers quick tour, alive in a notebook."
     )
-    parser.add_argument("--version", action="version", version=f"notebook_kit {notebook_kit.__version__}")
+    parser.add_argument("--version", action="version", version=f"notebook_kit {__version__}")
     commands = parser.add_subparsers(dest="command", required=True)
     tour = commands.add_parser("tour", help="the quick tour in the terminal, with real output and times")
     tour.add_argument("section", nargs="*", help="only these sections (see --list)")
-    tour.add_argument("--list", action="store_true", help="say which sections there are")
+    tour.add_argument("--list", action="store_true", help="list the sections")
     tour.add_argument(
-        "--offline", action="store_true", help="stay on the embedded checkpoints even where the Hub answers"
+        "--offline", action="store_true", help="use the embedded checkpoints even if the Hub is reachable"
     )
     options = parser.parse_args(arguments)
 

@@ -18,7 +18,8 @@ import pytest
 ROOT = Path(__file__).parents[1] / "notebook_kit"
 
 FLOORS = [
-    ["errors", "files", "lazy"],
+    ["errors"],
+    ["files", "lazy"],
     ["language"],
     ["registry"],
     ["zoo"],
