@@ -367,7 +367,7 @@ def test_stopping_keeps_what_was_made(model, tokenizer, monkeypatch):
     view = GenerationView((model, tokenizer), max_new_tokens=60)
     ask = asker(view)
     ask("generate", prompt=PROMPT)
-    while len(view._kept[1].steps) < 4:
+    while len(view._kept.get(1).steps) < 4:
         time.sleep(0.005)
     ask("stop")
     view.wait()
@@ -383,7 +383,7 @@ def test_an_overtaken_generation_says_nothing_more(model, tokenizer, monkeypatch
     ask = asker(view)
     ask("generate", prompt=PROMPT)
     old = view._run.thread
-    while not view._kept[1].steps:
+    while not view._kept.get(1).steps:
         time.sleep(0.005)
     ask("generate", prompt="a dog went")
     at = len(ask.sent)
@@ -597,7 +597,7 @@ def test_an_empty_view(model, tokenizer):
         with pytest.raises(InputError):
             call()
     view = GenerationView((model, tokenizer))
-    assert view.face().note == view._word("empty_text")
+    assert view.face().note == view._strings["generation_view.empty_text"]
     with pytest.raises(InputError, match="Nothing was generated"):
         view.alternatives(0)
     with pytest.raises(InputError, match="There is no generated token 50"):

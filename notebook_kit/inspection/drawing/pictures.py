@@ -20,7 +20,9 @@ Box = tuple[float, float, float, float]
 """Left, top, right and bottom as fractions of a picture's width and height."""
 
 LONGEST_SIDE = 512
-OPACITY = 0.72
+OPACITY = 0.64
+LEAST_TOP = 0.02
+"""The brightest colour is at least this part of the largest weight: where nearly all is off the picture, it stays dark."""
 
 
 def pixels_of(picture: Any) -> np.ndarray:
@@ -107,7 +109,7 @@ def heat_over_picture(
     grey = np.repeat((pixels @ np.array([0.299, 0.587, 0.114]))[..., None], 3, axis=2).astype(np.uint8)
     to.imshow(grey, extent=(0, 1, 1, 0), aspect=high / wide)
     drawn = [weight for weight, box in zip(weights, boxes, strict=True) if box is not None]
-    top = float(np.abs(drawn).max()) if len(drawn) else 0.0
+    top = float(max(np.abs(drawn).max(initial=0.0), LEAST_TOP * np.abs(weights).max(initial=0.0)))
     colours = ListedColormap(palette(signed) / 255)
     for weight, box in zip(weights, boxes, strict=True):
         if box is not None:

@@ -15,7 +15,6 @@ __all__ = ["Story", "story"]
 
 MERGES_SHOWN = 200
 EDGES_SHOWN = 400
-SYMBOLS_SHOWN = 64
 LONG_PIECE = 60
 """Of a piece with more characters only what is near the token is shown."""
 AROUND = 40

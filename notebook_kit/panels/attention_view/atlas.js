@@ -2,6 +2,7 @@
 
 import { colourScale, fill, h, roving, set, sharpCanvas, themed } from "../shared/common.js";
 import { legend, pixelCanvas } from "./heatmap.js";
+import { bytesOf } from "./positions.js";
 
 /**
  * The atlas. `draw({ about, atlas, score, state })` shows it; `onShow(layer, head, add)` is called for the head that was chosen,
@@ -114,15 +115,7 @@ export function atlasView(view, { onShow, onLayer }) {
   };
 }
 
-/** The bytes of a buffer that crossed. */
-export function bytesOf(data) {
-  return new Uint8Array(data.buffer, data.byteOffset, data.byteLength);
-}
 
-/** The float32 numbers of a buffer that crossed; copied, as it may begin at any byte. */
-export function floatsOf(data) {
-  return new Float32Array(data.buffer.slice(data.byteOffset, data.byteOffset + data.byteLength));
-}
 
 /** A score as the table and the atlas say it. */
 export function shortScore(value) {

@@ -7,17 +7,19 @@ const DIVERGING = [[127, 59, 8], [179, 88, 6], [224, 130, 20], [253, 184, 99], [
 
 const lookups = new Map();
 
-/** 256 colours as pixels (ABGR, as canvases hold them), from low to high or from minus to plus. */
+/** 256 colours as `[r, g, b]`, from low to high or from minus to plus. */
+export function coloursOf(signed) {
+  if (!signed) return colourScale();
+  return Array.from({ length: 256 }, (_, i) => {
+    const place = (i / 255) * (DIVERGING.length - 1), low = Math.min(Math.floor(place), DIVERGING.length - 2);
+    return DIVERGING[low].map((v, k) => Math.round(v + (DIVERGING[low + 1][k] - v) * (place - low)));
+  });
+}
+
+/** The same as pixels (ABGR, as canvases hold them). */
 function pixelColours(signed) {
-  if (!lookups.has(signed)) {
-    const colours = signed
-      ? Array.from({ length: 256 }, (_, i) => {
-        const place = (i / 255) * (DIVERGING.length - 1), low = Math.min(Math.floor(place), DIVERGING.length - 2);
-        return DIVERGING[low].map((v, k) => Math.round(v + (DIVERGING[low + 1][k] - v) * (place - low)));
-      })
-      : colourScale();
-    lookups.set(signed, Uint32Array.from(colours, ([r, g, b]) => ((255 << 24) | (b << 16) | (g << 8) | r) >>> 0));
-  }
+  if (!lookups.has(signed))
+    lookups.set(signed, Uint32Array.from(coloursOf(signed), ([r, g, b]) => ((255 << 24) | (b << 16) | (g << 8) | r) >>> 0));
   return lookups.get(signed);
 }
 

@@ -3,7 +3,7 @@
 import { fill, h, roving, set } from "../shared/common.js";
 import { visible } from "../shared/letters.js";
 import { colourOf, percentOf } from "../shared/probabilities.js";
-import { floatsOf } from "./atlas.js";
+import { floatsOf } from "./positions.js";
 
 /** The lens view; `onBlock(first)` asks for the block of positions that begins there. */
 export function lensView(view, onBlock) {

@@ -1,8 +1,7 @@
-// What stands around the drawing: the texts, the prediction, the table of scores, the file to take away.
+// Beside the drawing: the form for the texts, the prediction, the table of scores.
 
-import { SVG, fill, h, s, set, themed } from "../shared/common.js";
+import { fill, h, set } from "../shared/common.js";
 import { shortScore } from "./atlas.js";
-import { LINE_HEIGHT } from "./lines.js";
 
 export const SCORE_NAMES = ["entropy", "distance", "previous", "next", "same", "special", "duplicate", "induction"];
 
@@ -117,66 +116,4 @@ export function scoreTable(view, onShow) {
     element.querySelector(".nk-scroll").scrollTop = scroll;
   };
   return { element, draw(rows, state) { now = { rows, state }; draw(); } };
-}
-
-/** What is on the screen as an SVG element: lines, or heat maps beside each other. */
-export function pictureOf(view, { title, mode, look, names, web, lit, maps, atlas }) {
-  const text = themed(view.root, "color"), back = themed(view.root, "background-color"), accent = themed(view.root, "--nk-accent");
-  const minus = themed(view.root, "--nk-av-minus"), font = "sans-serif";
-  const parts = [];
-  let width = 640, height = 60;
-  const label = (x, y, words, more = {}) => s("text", { x, y, fill: text, "font-family": font, "font-size": 11, "dominant-baseline": "middle", ...more }, words);
-  if (mode === "heads") {
-    height = 44 + Math.max(look.R, look.C) * LINE_HEIGHT;
-    const y = i => 44 + i * LINE_HEIGHT, zero = look.signed ? 128 : 0, chosen = new Set(lit);
-    web.places.forEach((k, n) => {
-      const part = web.strengths[n];
-      parts.push(s("line", { x1: 220, x2: 420, y1: y(Math.floor(k / look.C)), y2: y(k % look.C), stroke: look.signed && look.bytes[k] < zero ? minus : accent,
-        "stroke-width": (0.5 + 3 * part).toFixed(2), "stroke-opacity": (0.06 + 0.94 * part).toFixed(3) }));
-    });
-    for (let i = 0; i < look.R; i++) {
-      if (chosen.has(i)) parts.push(s("rect", { x: 90, width: 126, y: y(i) - LINE_HEIGHT / 2, height: LINE_HEIGHT, fill: accent, "fill-opacity": 0.25 }));
-      parts.push(label(212, y(i), names.row(i), { "text-anchor": "end", "font-weight": chosen.has(i) ? "bold" : "normal" }));
-    }
-    for (let j = 0; j < look.C; j++) parts.push(label(428, y(j), names.column(j)));
-  } else {
-    let x = 0;
-    const images = mode === "scores" ? [{ canvas: atlas, title: view.words("atlas") }] : maps;
-    for (const { canvas, pixels, look: one, names: theirs, title: caption } of images) {
-      if (!pixels) {
-        const w = parseFloat(canvas.style.width), t = parseFloat(canvas.style.height);
-        parts.push(s("image", { x: x + 10, y: 44, width: w, height: t, href: canvas.toDataURL("image/png") }));
-        x += w + 20; height = Math.max(height, t + 60);
-        continue;
-      }
-      const cell = Math.max(1, Math.min(18, 480 / Math.max(one.R, one.C))), named = cell >= 8, margin = named ? 110 : 20;
-      parts.push(label(x + margin, 30, caption, { "font-weight": "bold" }));
-      parts.push(s("image", { x: x + margin, y: 44 + margin, width: one.C * cell, height: one.R * cell, preserveAspectRatio: "none",
-        style: { "image-rendering": "pixelated" }, href: enlarged(pixels, cell).toDataURL("image/png") }));
-      if (named) {
-        for (let i = 0; i < one.R; i++) parts.push(label(x + margin - 5, 44 + margin + (i + 0.5) * cell, theirs.row(i), { "text-anchor": "end" }));
-        for (let j = 0; j < one.C; j++) {
-          const at = [x + margin + (j + 0.5) * cell, 44 + margin - 5];
-          parts.push(label(at[0], at[1], theirs.column(j), { transform: `rotate(-70 ${at[0]} ${at[1]})` }));
-        }
-      }
-      for (const i of lit) parts.push(s("rect", { x: x + margin, y: 44 + margin + i * cell, width: one.C * cell, height: cell, fill: "none", stroke: accent, "stroke-width": 1.5 }));
-      x += margin + one.C * cell + 24;
-      height = Math.max(height, 44 + margin + one.R * cell + 16);
-    }
-    width = Math.max(x, 320);
-  }
-  return s("svg", { xmlns: SVG, width, height, viewBox: `0 0 ${width} ${height}` },
-    s("title", {}, title), s("rect", { width, height, fill: back }), label(12, 14, title, { "font-weight": "bold", "font-size": 12 }), parts);
-}
-
-/** Pixels made larger without blur, as some viewers of SVG smooth what they scale. */
-function enlarged(pixels, cell) {
-  const times = Math.max(1, Math.round(cell)), canvas = document.createElement("canvas");
-  canvas.width = pixels.width * times;
-  canvas.height = pixels.height * times;
-  const context = canvas.getContext("2d");
-  context.imageSmoothingEnabled = false;
-  context.drawImage(pixels, 0, 0, canvas.width, canvas.height);
-  return canvas;
 }

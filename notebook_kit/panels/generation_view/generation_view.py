@@ -2,34 +2,39 @@
 
 from __future__ import annotations
 
-import logging
 import threading
-import time
-from collections import OrderedDict
 from collections.abc import Iterable
 from typing import Any, ClassVar
 
-import numpy as np
 import traitlets
 from torch import Tensor
 
-from notebook_kit.errors import InputError, NotebookKitError
+from notebook_kit.errors import InputError
 from notebook_kit.inspection.generation.looking import Looked, heads_of
-from notebook_kit.inspection.generation.steps import Branch, Step
+from notebook_kit.inspection.generation.steps import Branch
+from notebook_kit.inspection.generation.tables import alternatives_table, token_table
 from notebook_kit.inspection.generation.writer import SAMPLING, Writer
-from notebook_kit.panels import busy
-from notebook_kit.panels.generation_view import still
-from notebook_kit.panels.panel import Answer, Face, Panel, described, slow
+from notebook_kit.inspection.tokens.spelling import Spelling
+from notebook_kit.panels.generation_view.branches import (
+    Branches,
+    for_page,
+    line_of,
+    step_answer,
+    step_of,
+    tokens_answer,
+)
+from notebook_kit.panels.generation_view.running import Generation
+from notebook_kit.panels.generation_view.still import Scene
+from notebook_kit.panels.panel import Answer, Face, Panel, slow
 
 __all__ = ["GenerationView"]
 
-logger = logging.getLogger("notebook_kit")
-
-REFRESH_SECONDS = 0.1
 FACE_SECONDS = 1.5
 """How long the static face waits for a generation that has just begun."""
 
-MOST_BRANCHES = 12
+SAVED_STEPS = 400
+"""Of how many tokens a file on disk holds the alternatives."""
+
 SETTINGS = ("do_sample", *SAMPLING, "repetition_penalty", "max_new_tokens")
 
 
@@ -119,9 +124,8 @@ class GenerationView(Panel):
 
     def __init__(self, source: Any = None, prompt: str = "", *, tokenizer: Any = None, **traits: Any) -> None:
         self._writer: Writer | None = None
-        self._kept: OrderedDict[int, Branch] = OrderedDict()
-        self._made = 0
-        self._run: _Run | None = None
+        self._kept = Branches()
+        self._run: Generation | None = None
         self._agrees = False
         self._guard = threading.RLock()
         self._is_publishing = False
@@ -211,7 +215,7 @@ class GenerationView(Panel):
         context, start = self._writer_or_raise().read(self.prompt, self.chat)
         if self._branch() is not None:
             self.chosen = None  # it spoke of another text
-        return self._begin(Branch(self._number(), self.prompt, context, start), wait)
+        return self._begin(self._kept.new(self.prompt, context, start), wait)
 
     def go_on(self, wait: bool = True) -> GenerationView:
         """Write on from the end of the branch that is shown.
@@ -224,7 +228,7 @@ class GenerationView(Panel):
             raise InputError(
                 "This text ended with its end token.", next_step="Choose a token, and an alternative to go on from."
             )
-        return self._begin(self._offshoot(old, len(old.steps), old.steps), wait)
+        return self._begin(self._kept.offshoot(old, len(old.steps), old.steps), wait)
 
     def continue_from(self, position: int, token: int, wait: bool = True) -> GenerationView:
         """Write on from an alternative, on a new branch that keeps what stands before it.
@@ -237,20 +241,21 @@ class GenerationView(Panel):
         Raises:
             InputError: If there is no such token or alternative.
         """
-        old, step = self._branch_or_raise(), self._step(position)
+        old = self._branch_or_raise()
+        step = step_of(old, position)
         other = step.instead(token)
         if other is None:
             raise InputError(
                 f"Token {token} is not among the alternatives at {position}.",
                 next_step=f"Choose one of {', '.join(str(one.token) for one in step.alternatives)}.",
             )
-        return self._begin(self._offshoot(old, position, [*old.steps[:position], other]), wait)
+        return self._begin(self._kept.offshoot(old, position, [*old.steps[:position], other]), wait)
 
     def stop(self) -> None:
         """End the generation that is running; what was made stays."""
         run = self._run
         if run is not None:
-            run.stop.set()
+            run.stop()
 
     def wait(self, timeout: float | None = None) -> GenerationView:
         """Wait until the generation has ended. An interrupt stops the generation, and what was made stays.
@@ -261,31 +266,9 @@ class GenerationView(Panel):
         Returns:
             This view.
         """
-        run = self._run
-        if run is None or run.thread is threading.current_thread():
-            return self
-        limit = None if timeout is None else time.monotonic() + timeout
-        hears = busy.hear(self) if run.thread.is_alive() and timeout is None else "none"
-        try:
-            while run.thread.is_alive() and (limit is None or time.monotonic() < limit):
-                try:
-                    run.thread.join(0.05 if limit is None else min(0.05, max(0.0, limit - time.monotonic())))
-                    if hears == "poll":
-                        busy.poll()  # so that the button "Stop" is heard while the cell waits
-                except KeyboardInterrupt:
-                    run.stop.set()
-        finally:
-            if hears == "poll":
-                busy.forget(self)
+        if self._run is not None:
+            self._run.wait(self, timeout)
         return self
-
-    def _number(self) -> int:
-        with self._guard:
-            self._made += 1
-            return self._made
-
-    def _offshoot(self, old: Branch, fork: int, steps: list[Step]) -> Branch:
-        return Branch(self._number(), old.prompt, old.context, old.start, list(steps), old.number, fork)
 
     def _begin(self, branch: Branch, wait: bool) -> GenerationView:
         writer = self._writer_or_raise()
@@ -294,88 +277,56 @@ class GenerationView(Panel):
         if branch.steps and branch.ids[-1] in writer.ends():
             branch.ended = "end"  # an alternative that ends the text: nothing follows it
         # Taken as it is now: what is set later is for the next run.
-        run = _Run(branch, writer, settings, self.seed, self.branch)
-        run.thread = threading.Thread(target=self._work, args=[run], name="notebook_kit-generation", daemon=True)
+        run = Generation(branch, writer, settings, self.seed, self.branch)
         with self._guard:
             self.stop()  # a run that another one overtakes is dropped; its branch keeps what it has
             self._run = run
-            self._kept[branch.number] = branch
-            while len(self._kept) > MOST_BRANCHES:
-                self._kept.pop(next(number for number in self._kept if number != branch.number))
+            self._kept.add(branch)
             with self.hold_sync():
                 self.running, self._problem = not branch.ended, {}
                 self._show(branch)
         if branch.ended:
             self._run = None
             return self
-        run.thread.start()
+        run.start(self._on_news, self._on_end)
         return self.wait() if wait else self
 
-    def _work(self, run: _Run) -> None:
-        branch, problem = run.branch, {}
-        told = before = len(branch.steps)
-        last = began = time.monotonic()
+    def _on_news(self, run: Generation, first: int) -> None:
+        """Send the page the tokens that are new; a page that shows something else ignores them."""
+        if self._run is not run:
+            return
+        branch = run.branch
+        tokens = run.writer.spelling.line(branch.ids)[first:]
+        numbers = branch.numbers(first).tobytes()
+        self.send({"nk_news": {"branch": branch.number, "first": first, "tokens": tokens}}, [numbers])
 
-        def goes_on(step: Step) -> bool:
-            nonlocal told, last
-            branch.steps.append(step)
-            if time.monotonic() - last >= REFRESH_SECONDS and self._run is run:
-                self._tell(run, told)
-                told, last = len(branch.steps), time.monotonic()
-            return not run.stop.is_set()
-
-        try:
-            begun = Branch(**{**vars(branch), "steps": list(branch.steps)})
-            branch.ended = run.writer.write(begun, run.settings, run.seed, goes_on)
-        except Exception as error:
-            branch.ended, problem = "failed", described(error)
-            if not isinstance(error, NotebookKitError):
-                logger.exception("A generation failed")
-        made = len(branch.steps) - before
-        branch.rate = made / (time.monotonic() - began) if made > 1 else None
+    def _on_end(self, run: Generation) -> None:
+        branch = run.branch
         with self._guard:
-            if self._run is not run:  # overtaken: the newer run says what is shown
+            if self._run is not run:  # overtaken: the newer run decides what is shown
                 self._branches = self._lines()
                 return
             with self.hold_sync():
-                self._problem = problem
+                self._problem = run.problem
                 self.running = False
-                if problem and not made:  # there is nothing to show but why
-                    self._kept.pop(branch.number, None)
+                if run.problem and not run.made:  # there is nothing to show but why
+                    self._kept.remove(branch)
                     self._show(self._kept.get(run.shown_before))
                 elif self.branch == branch.number:
                     self._show(branch)
                 else:
                     self._branches = self._lines()
 
-    def _tell(self, run: _Run, first: int) -> None:
-        """Send the page the tokens that are new; to a page that shows something else they mean nothing."""
-        branch = run.branch
-        tokens = run.writer.spelling.line(branch.ids)[first:]
-        numbers = branch.numbers(first).tobytes()
-        self.send({"nk_news": {"branch": branch.number, "first": first, "tokens": tokens}}, [numbers])
-
     # What is shown -------------------------------------------------------------------------------------------------
 
     def _branch(self) -> Branch | None:
         return self._kept.get(self.branch)
-
-    def _branches_kept(self) -> list[Branch]:
-        return list(self._kept.values())
 
     def _branch_or_raise(self) -> Branch:
         branch = self._branch()
         if branch is None:
             raise InputError("Nothing was generated yet.", next_step="Call view.generate(prompt), or press Generate.")
         return branch
-
-    def _step(self, position: int) -> Step:
-        steps = self._branch_or_raise().steps
-        if not 0 <= position < len(steps):
-            raise InputError(
-                f"There is no generated token {position}.", next_step=f"Count from 0; there are {len(steps)}."
-            )
-        return steps[position]
 
     def _show(self, branch: Branch | None) -> None:
         """Let the traits speak of a branch, in one message."""
@@ -388,7 +339,7 @@ class GenerationView(Panel):
                     self._shown, self.generated, self.token_ids, self.chosen, self.selected = {}, "", [], None, []
                     return
                 writer = self._writer_or_raise()
-                self._shown = {**self._seen(branch), "numbers": branch.numbers().tobytes()}
+                self._shown = {**for_page(branch, writer.spelling), "numbers": branch.numbers().tobytes()}
                 if not branch.ended:
                     return  # what follows is for those who look at whole texts: one message each, at the end
                 self.generated = writer.text(branch)
@@ -401,36 +352,13 @@ class GenerationView(Panel):
         finally:
             self._is_publishing = False
 
-    def _seen(self, branch: Branch) -> dict[str, Any]:
-        """A branch as the page sees it."""
-        spelling = self._writer_or_raise().spelling
-        return {
-            "branch": branch.number,
-            "context": spelling.line(branch.context),
-            "tokens": spelling.line(branch.ids),
-            "ended": branch.ended,
-            "rate": branch.rate,
-            "fork": branch.fork if branch.parent is not None else None,
-        }
-
     def _lines(self) -> list[dict[str, Any]]:
-        lines = []
-        for branch in list(self._kept.values()):
-            fork = branch.fork if branch.parent is not None else 0
-            shown = self._writer_or_raise().spelling.line(branch.ids[fork : fork + 24])
-            lines.append(
-                {
-                    "branch": branch.number,
-                    "parent": branch.parent,
-                    "fork": fork,
-                    "count": len(branch.steps),
-                    "perplexity": branch.perplexity,
-                    "ended": branch.ended,
-                    "prompt": branch.prompt[:80],
-                    "tokens": [entry[0] for entry in shown],
-                }
-            )
-        return lines
+        spelling = self._spelling
+        return [] if spelling is None else [line_of(branch, spelling) for branch in self._kept]
+
+    @property
+    def _spelling(self) -> Spelling | None:
+        return None if self._writer is None else self._writer.spelling
 
     def _is_cut_alike(self, writer: Writer, branch: Branch) -> bool:
         """Whether the tokenizer cuts `text` into just the tokens that were read and written."""
@@ -504,33 +432,17 @@ class GenerationView(Panel):
 
     def answer_tokens(self, values: dict[str, Any]) -> Answer:
         """A branch as it is now, its tokens from `first` on, and four float32 numbers for each of these."""
-        branch, first = self._kept.get(int(values["branch"])), int(values.get("first", 0))
+        branch = self._kept.get(int(values["branch"]))
         if branch is None:
             return Answer({"gone": True})
-        seen = self._seen(branch)
-        tokens = seen["tokens"][first:]
-        if first:
-            del seen["context"]  # who has some of the tokens has it
-        numbers = branch.numbers(first)[: len(tokens)]  # it may have grown meanwhile
-        return Answer({**seen, "first": first, "tokens": tokens}, [numbers.tobytes()])
+        return tokens_answer(branch, self._writer_or_raise().spelling, int(values.get("first", 0)))
 
     def answer_step(self, values: dict[str, Any]) -> Answer:
         """What could have come: alternatives as tokens, and `(before, after)` of each as float32."""
         branch, position = self._kept.get(int(values["branch"])), int(values["position"])
         if branch is None or not 0 <= position < len(branch.steps):
             return Answer({"gone": True})
-        step = branch.steps[position]
-        spelling = self._writer_or_raise().spelling
-        numbers = np.array([(one.before, one.after) for one in step.alternatives], dtype=np.float32)
-        return Answer(
-            {
-                "position": position,
-                "alternatives": [[*spelling.of(one.token), one.token, one.rank] for one in step.alternatives],
-                "chosen": step.chosen.token,
-                "left": step.left,
-            },
-            [numbers.tobytes()],
-        )
+        return step_answer(branch.steps[position], position, self._writer_or_raise().spelling)
 
     @slow
     def answer_attention(self, values: dict[str, Any]) -> Answer:
@@ -566,7 +478,7 @@ class GenerationView(Panel):
         model alone), `rank` (1 for the most probable), `entropy` (in nats), `after` (its probability after the rules and
         filters: what it was drawn from) and `left` (how many tokens they left to choose from).
         """
-        return still.table_of(self)
+        return token_table(self._branch(), self._spelling)
 
     def alternatives(self, position: int) -> Any:
         """What could have come in the place of a generated token, as a pandas DataFrame, by rank.
@@ -580,11 +492,8 @@ class GenerationView(Panel):
         Raises:
             InputError: If there is no such token.
         """
-        import pandas
-
-        step, spelling = self._step(position), self._writer_or_raise().spelling
-        rows = [(spelling.of(one.token)[0], one.token, one.before, one.after, one.rank) for one in step.alternatives]
-        return pandas.DataFrame(rows, columns=["token", "id", "before", "after", "rank"])
+        spelling = self._writer_or_raise().spelling
+        return alternatives_table(step_of(self._branch_or_raise(), position), spelling)
 
     def attention(
         self, position: int, layer: int | None = None, head: int | None = None, combine: str = "mean"
@@ -603,22 +512,38 @@ class GenerationView(Panel):
         Raises:
             InputError: If there is no such token, layer or head, or the model does not show its attention.
         """
-        self._step(position)
-        return self._attention(self._branch_or_raise(), position, layer, head, combine)
+        branch = self._branch_or_raise()
+        step_of(branch, position)
+        return self._attention(branch, position, layer, head, combine)
 
     def figure(self) -> Any:
         """The tokens, coloured by probability, as a matplotlib `Figure`."""
-        return still.figure_of(self)
+        return self._scene().figure()
 
     def face(self) -> Face:
         """A picture of the tokens and a table of them."""
         if self.running:
             self.wait(FACE_SECONDS)
-        return still.face_of(self)
+        return self._scene().face()
+
+    def _scene(self) -> Scene:
+        words = {key.partition(".")[2]: text for key, text in self._strings.items()}
+        return Scene(self._name, words, self._branch(), self._spelling, self.chosen)
 
     def offline_questions(self) -> Iterable[tuple[str, dict[str, Any]]]:
         """What a file on disk can answer: all branches, the alternatives of 400 tokens, the attention that is shown."""
-        return still.questions_of(self)
+        shown, left = self._branch(), SAVED_STEPS
+        if shown is None:
+            return
+        for branch in [shown, *(one for one in self._kept if one is not shown)]:
+            yield "tokens", {"branch": branch.number, "first": 0}
+            count = min(len(branch.steps), left)
+            for position in range(count):
+                yield "step", {"branch": branch.number, "position": position}
+            left -= count
+        if self.colour == "attention":
+            for position in range(min(len(shown.steps), SAVED_STEPS)):
+                yield "attention", self._attention_question(position)
 
     def to_html(self, path: Any) -> Any:
         """Write the panel as one interactive file that works from disk; a generation that is running ends first.
@@ -645,30 +570,3 @@ class GenerationView(Panel):
         count = 0 if branch is None else len(branch.steps)
         prompt = self.prompt if len(self.prompt) <= 40 else self.prompt[:39] + "…"
         return f"GenerationView({self._name or 'no model'}, {prompt!r}: {count} tokens)"
-
-    # Words ---------------------------------------------------------------------------------------------------------
-
-    def _word(self, key: str, **values: Any) -> str:
-        text = self._strings.get(f"{self.name}.{key}") or key
-        for name, value in values.items():
-            text = text.replace(f"{{{name}}}", str(value))
-        return text
-
-    def _said(self, settings: dict[str, Any]) -> str:
-        """How a branch was generated, in one line."""
-        if not settings:
-            return ""
-        shown = ["repetition_penalty"] if settings["repetition_penalty"] != 1.0 else []
-        names = [*SAMPLING, *shown, "seed"] if settings["do_sample"] else shown
-        parts = [f"{name} {settings[name]:g}" for name in names]
-        return ", ".join([self._word("sampled" if settings["do_sample"] else "greedy"), *parts])
-
-
-class _Run:
-    """One generation: what it was asked for, its thread, and whether it is to stop."""
-
-    def __init__(self, branch: Branch, writer: Writer, settings: dict[str, Any], seed: int, shown: int) -> None:
-        self.branch, self.writer, self.settings, self.seed = branch, writer, settings, seed
-        self.shown_before = shown
-        self.stop = threading.Event()
-        self.thread: threading.Thread

@@ -1,0 +1,89 @@
+// The questions of the page to Python: each asked once, and kept while what was read stays the same.
+
+const CACHE_BYTES = 64 * 2 ** 20;
+
+/** A question as a key: its values in any order. */
+export function keyOf(kind, values) {
+  return JSON.stringify([kind, Object.entries(values).sort(([a], [b]) => (a < b ? -1 : 1))]);
+}
+
+/** What one page asks and what was answered. */
+export class Questions {
+  constructor(view, model) {
+    [this.view, this.model] = [view, model];
+    this.newest = new Map();             // slot -> the question that is on its way
+    this.kept = new Map();               // question -> answer
+    this.bytes = 0;
+    this.version = null;
+  }
+
+  get about() { return this.model.get("_about") ?? {}; }
+
+  /** Whether something else has been read since the answers were kept. */
+  get isStale() { return this.about.version !== this.version; }
+
+  startOver() {
+    this.kept.clear();
+    this.bytes = 0;
+    this.version = this.about.version;
+    for (const { ask, with: values, answer, buffers } of this.first) this.keep(keyOf(ask, values), { values: answer, buffers });
+  }
+
+  /** The answers that came with the view. */
+  get first() { return (this.model.get("_first") ?? {}).answers ?? []; }
+
+  keep(key, answer) {
+    const sizeOf = one => one.buffers.reduce((sum, buffer) => sum + buffer.byteLength, 0);
+    this.kept.set(key, answer);
+    this.bytes += sizeOf(answer);
+    for (const [old, dropped] of this.kept) {
+      if (this.bytes <= CACHE_BYTES || old === key) break;
+      this.kept.delete(old);
+      this.bytes -= sizeOf(dropped);
+    }
+    return answer;
+  }
+
+  /** An answer, or a promise of it. A known one comes at once, so that its head is painted in this frame. */
+  get(kind, values, slot = kind) {
+    const key = keyOf(kind, values);
+    if (this.kept.has(key)) return this.kept.get(key);
+    if (this.newest.get(slot)?.key === key) return this.newest.get(slot).answer;
+    const answer = this.view.ask(kind, values, slot).then(one => {
+      if (this.newest.get(slot)?.key === key) this.newest.delete(slot);
+      if (!one || values.version !== this.about.version) return null;
+      return this.kept.get(key) ?? this.keep(key, one);
+    });
+    this.newest.set(slot, { key, answer });
+    return answer;
+  }
+
+  /** A question about all heads, as `_question` in Python asks it. */
+  ofAll() {
+    const trait = name => this.model.get(name);
+    return {
+      version: this.about.version,
+      hide: trait("hide_special"),
+      renormalise: trait("hide_special") && trait("renormalise"),
+      direction: trait("direction"),
+      which: trait("shown"),
+    };
+  }
+
+  /** A question about the heads that are shown. */
+  ofHeads(changes = {}) {
+    const trait = name => this.model.get(name);
+    return {
+      ...this.ofAll(),
+      layer: trait("layer"),
+      heads: trait("heads"),
+      combine: trait("heads").length > 1 ? trait("combine") : "mean",
+      merge: trait("merge_words"),
+      what: "attention",
+      ...changes,
+    };
+  }
+
+  /** A question about rollout. */
+  ofRollout() { return this.ofHeads({ what: "rollout", heads: [0], combine: "mean" }); }
+}
