@@ -335,7 +335,8 @@ class TrainingArguments:
         return f"{type(self).__name__}({', '.join(changed)})"
 
 
-def _accept_old_spellings(cls: type) -> None:
+def accept_old_spellings(cls: type) -> None:
+    """Have the constructor of a dataclass of training arguments accept the names that older notebooks use."""
     generated = cls.__init__  # type: ignore[misc]
 
     @functools.wraps(generated)
@@ -350,7 +351,7 @@ def _accept_old_spellings(cls: type) -> None:
     cls.__init__ = __init__  # type: ignore[misc]
 
 
-_accept_old_spellings(TrainingArguments)
+accept_old_spellings(TrainingArguments)
 
 
 def _text(value: Any) -> str:

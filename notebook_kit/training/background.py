@@ -17,7 +17,7 @@ from notebook_kit.training.recording.controls import ControlsCallback, RunContro
 
 if TYPE_CHECKING:
     from notebook_kit.training.evaluation import TrainOutput
-    from notebook_kit.training.trainer import Trainer
+    from notebook_kit.training.state import TrainerLike
 
 __all__ = ["BackgroundRun"]
 
@@ -61,7 +61,7 @@ class BackgroundRun:
         <BackgroundRun: finished at step 3 of 3>
     """
 
-    def __init__(self, trainer: Trainer, train: Callable[[], TrainOutput]) -> None:
+    def __init__(self, trainer: TrainerLike, train: Callable[[], TrainOutput]) -> None:
         self.trainer = trainer
         self.controls = _controls_of(trainer)
         self._output: TrainOutput | None = None
@@ -205,7 +205,7 @@ class BackgroundRun:
         return f"<BackgroundRun: {status} {self._progress()}>"
 
 
-def _controls_of(trainer: Trainer) -> RunControls:
+def _controls_of(trainer: TrainerLike) -> RunControls:
     """The controls that a callback of the Trainer carries out; one is added if there is none."""
     for callback in trainer.callbacks:
         controls = getattr(callback, "controls", None)
@@ -216,14 +216,14 @@ def _controls_of(trainer: Trainer) -> RunControls:
     return added.controls
 
 
-def _claim(trainer: Trainer, thread: threading.Thread) -> None:
+def _claim(trainer: TrainerLike, thread: threading.Thread) -> None:
     with _claims:
         if trainer.run_thread is not None and trainer.run_thread is not thread:
             raise _busy(trainer, "train a second time")
         trainer.run_thread = thread
 
 
-def _busy(trainer: Trainer, wish: str) -> ConfigurationError:
+def _busy(trainer: TrainerLike, wish: str) -> ConfigurationError:
     state = trainer.state
     return ConfigurationError(
         f"This Trainer is at step {state.global_step} of {state.max_steps} of a run, and cannot {wish} meanwhile.",
@@ -233,7 +233,7 @@ def _busy(trainer: Trainer, wish: str) -> ConfigurationError:
 
 
 @contextmanager
-def one_run(trainer: Trainer) -> Iterator[None]:
+def one_run(trainer: TrainerLike) -> Iterator[None]:
     """Within this block the Trainer's run is that of the present thread.
 
     Raises:
@@ -248,7 +248,7 @@ def one_run(trainer: Trainer) -> Iterator[None]:
         trainer.run_thread = None
 
 
-def check_free(trainer: Trainer, wish: str) -> None:
+def check_free(trainer: TrainerLike, wish: str) -> None:
     """Raise a ConfigurationError if the Trainer's model is in training on another thread."""
     if trainer.run_thread not in (None, threading.current_thread()):
         raise _busy(trainer, f"run an {wish}" if wish[0] in "aeiou" else f"run a {wish}")

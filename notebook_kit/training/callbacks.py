@@ -6,11 +6,10 @@ import warnings
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from notebook_kit.errors import ConfigurationError, NotebookKitWarning
-from notebook_kit.training.state import ExportableState, TrainerControl, TrainerState
+from notebook_kit.training.state import ExportableState, TrainerControl, TrainerLike, TrainerState
 
 if TYPE_CHECKING:
     from notebook_kit.training.arguments import TrainingArguments
-    from notebook_kit.training.trainer import Trainer
 
 __all__ = ["DefaultFlowCallback", "EarlyStoppingCallback", "TrainerCallback"]
 
@@ -121,7 +120,7 @@ class TrainerCallback:
 class CallbackList:
     """The callbacks of one Trainer. An event costs nothing for callbacks that do not write its method."""
 
-    def __init__(self, trainer: Trainer, callbacks: list[Any]) -> None:
+    def __init__(self, trainer: TrainerLike, callbacks: list[Any]) -> None:
         self.trainer = trainer
         self.callbacks: list[Any] = []
         self._listeners: dict[str, list[Any]] = {}

@@ -1,9 +1,10 @@
-"""The checkpoints of a run: written so that a kill at any instant leaves only whole ones, and read back to go on."""
+"""The checkpoints of a run: written so that a kill at any instant leaves only complete ones, and how a run resumes from one."""
 
 from __future__ import annotations
 
 import re
 import shutil
+import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -13,10 +14,14 @@ import torch
 from safetensors import SafetensorError
 from torch import nn
 
-from notebook_kit.errors import CheckpointError
-from notebook_kit.files import flush_file, flush_folder
-from notebook_kit.training.seeding import rng_states
-from notebook_kit.training.state import TrainerState
+from notebook_kit.errors import CheckpointError, NotebookKitWarning
+from notebook_kit.files import flush_file, flush_folder, replacing
+from notebook_kit.training.arguments import TrainingArguments
+from notebook_kit.training.data import batches_after
+from notebook_kit.training.distributed import Distributed
+from notebook_kit.training.losses import LossMeter
+from notebook_kit.training.seeding import restore_rng_states, rng_states
+from notebook_kit.training.state import Position, TrainerLike, TrainerState
 
 __all__ = ["get_last_checkpoint"]
 
@@ -27,12 +32,20 @@ SCHEDULER = "scheduler.pt"
 SCALER = "scaler.pt"
 ARGUMENTS = "training_args.json"
 WEIGHTS = "model.safetensors"
+# The arguments that decide which examples a batch has.
+DATA_SETTINGS = (
+    "per_device_train_batch_size",
+    "gradient_accumulation_steps",
+    "seed",
+    "data_seed",
+    "train_sampling_strategy",
+)
 # A folder that is being written, one that was just replaced, one that is being deleted.
 _PARTIAL, _REPLACED, _DELETED = ".partial", ".replaced", ".deleted"
 
 
 def checkpoints(output_dir: str | Path) -> list[Path]:
-    """The whole checkpoints of a run, by step."""
+    """The complete checkpoints of a run, in the order of their steps."""
     folder = Path(output_dir)
     found = []
     for path in folder.iterdir() if folder.is_dir() else ():
@@ -56,7 +69,7 @@ def get_last_checkpoint(folder: str | Path) -> str | None:
 
 
 def recover(output_dir: str | Path) -> None:
-    """Put right what a killed run left: a checkpoint that was set aside comes back, unfinished and doomed ones go."""
+    """Clean up after a killed run: put back a checkpoint that was being replaced, delete unfinished and half-deleted ones."""
     folder = Path(output_dir)
     for path in list(folder.glob(f".{PREFIX}-*")) if folder.is_dir() else []:
         whole = folder / path.name[1:].rpartition(".")[0]
@@ -68,12 +81,12 @@ def recover(output_dir: str | Path) -> None:
 
 @contextmanager
 def whole_folder(target: Path, main: bool = True, wait_for_all: Callable[[], None] = lambda: None) -> Iterator[Path]:
-    """A folder to write into that becomes `target` at the end, flushed to the disk, or never.
+    """A folder to write into, renamed to `target` once all of it is on the disk.
 
     Args:
-        target: What it becomes; one of that name is replaced.
-        main: Whether this process makes and renames it; the others only write into it.
-        wait_for_all: Returns when all processes have come to it.
+        target: Its final path; a folder there is replaced.
+        main: Whether this process creates and renames it; the others only write into it.
+        wait_for_all: Returns when all processes have called it.
     """
     partial = target.with_name(f".{target.name}{_PARTIAL}")
     replaced = target.with_name(f".{target.name}{_REPLACED}")
@@ -85,9 +98,8 @@ def whole_folder(target: Path, main: bool = True, wait_for_all: Callable[[], Non
     wait_for_all()
     if not main:
         return
-    for path in partial.rglob("*"):
-        (flush_folder if path.is_dir() else flush_file)(path)
-    flush_folder(partial)
+    for path in [*partial.rglob("*"), partial]:
+        flush_folder(path) if path.is_dir() else flush_file(path)
     if target.exists():
         shutil.rmtree(replaced, ignore_errors=True)
         target.rename(replaced)
@@ -97,7 +109,7 @@ def whole_folder(target: Path, main: bool = True, wait_for_all: Callable[[], Non
 
 
 def delete(checkpoint: Path) -> None:
-    """Delete a checkpoint so that no half of it is ever seen."""
+    """Delete a checkpoint so that a kill leaves no half of it behind."""
     doomed = checkpoint.with_name(f".{checkpoint.name}{_DELETED}")
     shutil.rmtree(doomed, ignore_errors=True)
     checkpoint.rename(doomed)
@@ -128,10 +140,8 @@ def save_model_files(model: nn.Module, folder: str | Path) -> None:
         from safetensors.torch import save_model
 
         Path(folder).mkdir(parents=True, exist_ok=True)
-        partial = Path(folder) / f".{WEIGHTS}{_PARTIAL}"
-        save_model(model, str(partial))
-        flush_file(partial)
-        partial.rename(Path(folder) / WEIGHTS)
+        with replacing(Path(folder) / WEIGHTS) as temporary:
+            save_model(model, str(temporary))
 
 
 def load_model_files(model: nn.Module, folder: str | Path) -> None:
@@ -178,28 +188,41 @@ def load_tensors(path: Path) -> Any:
         ) from error
 
 
-def save_progress(folder: Path, optimizer: Any, scheduler: Any, scaler: Any) -> None:
-    """Write what the optimizer, the schedule and the loss scaler remember."""
-    torch.save(optimizer.state_dict(), folder / OPTIMIZER)
-    if scheduler is not None:
-        torch.save(scheduler.state_dict(), folder / SCHEDULER)
-    if scaler is not None:
-        torch.save(scaler.state_dict(), folder / SCALER)
+def save_progress(folder: Path, distributed: Distributed, optimizer: Any, scheduler: Any, position: Position) -> None:
+    """Write the states of the optimizer, the schedule, the loss scaler and the random number generators (of each process)."""
+    rng = {**rng_states(), "epoch_start": position.rng}
+    torch.save(rng, rng_file(folder, distributed))
+    optimizer_state = distributed.optimizer_state(optimizer)
+    if not distributed.is_main:
+        return
+    torch.save(optimizer_state, folder / OPTIMIZER)
+    for name, part in ((SCHEDULER, scheduler), (SCALER, distributed.accelerator.scaler)):
+        if part is not None:
+            torch.save(part.state_dict(), folder / name)
 
 
-def load_progress(folder: Path, optimizer: Any, scheduler: Any, scaler: Any) -> None:
-    """Give the optimizer, the schedule and the loss scaler back what `save_progress` wrote."""
+def load_progress(folder: Path, distributed: Distributed, optimizer: Any, scheduler: Any) -> None:
+    """Restore the optimizer, the schedule and the loss scaler from what `save_progress` wrote.
+
+    Raises:
+        CheckpointError: if a file is missing or does not fit.
+    """
+    scaler = distributed.accelerator.scaler
     for name, part in ((OPTIMIZER, optimizer), (SCHEDULER, scheduler), (SCALER, scaler)):
         if part is None or (name == SCALER and not (folder / name).exists()):
             continue
         if not (folder / name).exists():
             raise CheckpointError(
-                f"{folder} has no {name}: it holds a model but not where its run stood.",
+                f"{folder} has no {name}: it holds a model, but not the state of its run.",
                 next_step="Resume from a checkpoint written without save_only_model=True, or load the model with"
-                " from_pretrained and train anew.",
+                " from_pretrained and start a new run.",
             )
+        state = load_tensors(folder / name)
         try:
-            part.load_state_dict(load_tensors(folder / name))
+            if name == OPTIMIZER:
+                distributed.load_optimizer_state(part, state)
+            else:
+                part.load_state_dict(state)
         except (ValueError, KeyError, RuntimeError) as error:
             raise CheckpointError(
                 f"{folder / name} does not fit this run: {error}.",
@@ -207,25 +230,149 @@ def load_progress(folder: Path, optimizer: Any, scheduler: Any, scaler: Any) -> 
             ) from error
 
 
-def rng_file(folder: Path, process_index: int, world_size: int) -> Path:
-    """Where a process keeps the states of its random number generators."""
-    return folder / ("rng_state.pth" if world_size <= 1 else f"rng_state_{process_index}.pth")
+def rng_file(folder: Path, distributed: Distributed) -> Path:
+    """The file with the states of this process's random number generators."""
+    return folder / ("rng_state.pth" if distributed.world_size <= 1 else f"rng_state_{distributed.rank}.pth")
 
 
-def save_rng(folder: Path, process_index: int, world_size: int, epoch_start: dict[str, Any] | None) -> None:
-    """Write the states of this process's random number generators, now and as they were when the epoch began."""
-    torch.save({**rng_states(), "epoch_start": epoch_start}, rng_file(folder, process_index, world_size))
+def save_checkpoint(trainer: TrainerLike, meter: LossMeter, position: Position) -> None:
+    """Write `checkpoint-N`, under another name first, so that a kill at any instant leaves no half of it."""
+    args, state, distributed = trainer.args, trainer.state, trainer.distributed
+    output_dir = Path(args.output_dir or "")
+    target = output_dir / f"{PREFIX}-{state.global_step}"
+    if state.best_global_step is not None:
+        best = output_dir / f"{PREFIX}-{state.best_global_step}"
+        if best == target or best.is_dir():
+            state.best_model_checkpoint = str(best)
+    trainer.control.should_save = False
+    with whole_folder(target, distributed.is_main, distributed.wait) as folder:
+        trainer.save_model(str(folder), _internal_call=True)
+        if not args.save_only_model:
+            save_progress(folder, distributed, trainer.optimizer, trainer.lr_scheduler, position)
+        if distributed.is_main:
+            state.stateful_callbacks = {
+                **trainer.callback_handler.states(),
+                "LossMeter": meter.state(),
+                "Position": position.state(),
+                "TrainerControl": trainer.control.state(),
+            }
+            state.save_to_json(folder / STATE)
+    if distributed.is_main:
+        rotate(output_dir, args.save_total_limit, state.best_model_checkpoint)
+    trainer.emit("on_save")
+
+
+# ------------------------------------------------------------------------------------------------------------ resuming
 
 
 def read_state(folder: str | Path) -> TrainerState:
     """The state of the run in a checkpoint.
 
     Raises:
-        CheckpointError: if the folder is no checkpoint of a run.
+        CheckpointError: if the folder is not a checkpoint of a run.
     """
     path = Path(folder) / STATE
     if not path.is_file():
         last = get_last_checkpoint(folder)
-        hint = f"Its last checkpoint is {last}: resume from that." if last else "Name a folder checkpoint-N of a run."
-        raise CheckpointError(f"{folder} is no checkpoint of a run: it has no {STATE}.", next_step=hint)
+        hint = f"Resume from its last checkpoint, {last}." if last else "Name a folder checkpoint-N of a run."
+        raise CheckpointError(f"{folder} is not a checkpoint of a run: it has no {STATE}.", next_step=hint)
     return TrainerState.load_from_json(path)
+
+
+class Resumption:
+    """A checkpoint from which a run resumes.
+
+    Attributes:
+        folder: The checkpoint.
+        state: The state of the run that wrote it.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self.folder, self.state = folder, read_state(folder)
+        self._rng: dict[str, Any] | None = None
+
+    @classmethod
+    def find(cls, resume_from_checkpoint: str | bool, args: TrainingArguments) -> Resumption:
+        """The checkpoint of that name, or (True) the last one of the run.
+
+        Raises:
+            CheckpointError: if there is none.
+        """
+        folder = resume_from_checkpoint
+        if folder is True:
+            folder = get_last_checkpoint(args.output_dir or "") or ""
+            if not folder:
+                raise CheckpointError(
+                    f"resume_from_checkpoint=True, but {args.output_dir} has no checkpoint yet.",
+                    next_step="Call train() without it for the first run, or set output_dir to the folder of that run.",
+                )
+        path = Path(str(folder))
+        if not path.is_dir():
+            known = ", ".join(map(str, checkpoints(args.output_dir or ""))) or "none"
+            raise CheckpointError(
+                f"There is no checkpoint folder {path}.", next_step=f"Checkpoints of this run: {known}."
+            )
+        found = cls(path)
+        found._warn_if_data_differs(args)
+        return found
+
+    def _warn_if_data_differs(self, args: TrainingArguments) -> None:
+        path = self.folder / ARGUMENTS
+        if not path.is_file():
+            return
+        former = TrainingArguments.load(path)
+        changed = [
+            f"{name} was {getattr(former, name)!r}, is {getattr(args, name)!r}"
+            for name in DATA_SETTINGS
+            if getattr(former, name) != getattr(args, name)
+        ]
+        if changed:
+            warnings.warn(
+                f"The run that wrote {self.folder} used other settings ({'; '.join(changed)}); resuming is not exact: some"
+                " examples of this epoch may be seen twice or not at all.",
+                NotebookKitWarning,
+                stacklevel=4,
+            )
+
+    def restore_model(self, model: nn.Module) -> None:
+        """Load the checkpoint's weights into the model."""
+        load_model_files(model, self.folder)
+
+    def restore_progress(self, trainer: TrainerLike, updates_per_epoch: int) -> tuple[LossMeter, Position]:
+        """Restore the optimizer, the schedule and the callbacks, then the random number generators.
+
+        Returns:
+            The meter and the position of the run when it wrote the checkpoint.
+        """
+        load_progress(self.folder, trainer.distributed, trainer.optimizer, trainer.lr_scheduler)
+        states = self.state.stateful_callbacks
+        trainer.callback_handler.restore(states)
+        step = self.state.global_step
+        meter = LossMeter.from_state(states["LossMeter"]) if "LossMeter" in states else LossMeter(logged_step=step)
+        meter.first_step = step
+        meter.total = -meter.pending
+        if "Position" in states:
+            position = Position.from_state(states["Position"])
+        else:
+            epoch, updates = divmod(step, updates_per_epoch)
+            position = Position(epoch, updates, updates * trainer.args.gradient_accumulation_steps)
+        path = rng_file(self.folder, trainer.distributed)
+        if path.is_file():
+            self._rng = load_tensors(path)
+            position.rng = self._rng.pop("epoch_start", None)
+        if position.ended:
+            position.next_epoch()
+        self._restore_rng()
+        return meter, position
+
+    def _restore_rng(self) -> None:
+        if self._rng is not None:
+            restore_rng_states(self._rng)
+
+    def remaining_batches(self, loader: Any, position: Position, ignore_data_skip: bool) -> Iterator[Any]:
+        """The batches of the epoch in progress that are still to come, with all generators as they were."""
+        if position.rng is not None:
+            restore_rng_states(position.rng)
+        batches = batches_after(loader, 0 if ignore_data_skip else position.batches)
+        self._restore_rng()
+        return batches

@@ -1,12 +1,9 @@
-"""What a Trainer finds out before it runs: whether its parts can be used, what its model takes, how long the run is."""
+"""Checks of what a Trainer is given, with errors that name the next step."""
 
 from __future__ import annotations
 
 import inspect
-import math
-import sys
-from collections.abc import Callable, Sized
-from dataclasses import dataclass
+from collections.abc import Callable
 from typing import Any
 
 from torch import nn
@@ -37,7 +34,7 @@ def checked_model(model: Any, model_init: Callable[..., nn.Module] | None) -> nn
     """The model that was given or that `model_init` makes.
 
     Raises:
-        InputError: if there is none, there are two, or it is no torch module.
+        InputError: if there is none, there are two, or it is not a torch module.
     """
     if (model is None) == (model_init is None):
         raise InputError(
@@ -74,74 +71,18 @@ def takes_positional(function: Callable[..., Any]) -> bool:
     return len(required) == 1
 
 
-@dataclass(frozen=True)
-class Plan:
-    """How long a run is.
-
-    Attributes:
-        batches_per_epoch, updates_per_epoch: For this process.
-        epochs: Passes over the data, the last one perhaps in part.
-        max_steps: Updates in all.
-        samples: Examples in all, over all processes.
-    """
-
-    batches_per_epoch: int
-    updates_per_epoch: int
-    epochs: int
-    max_steps: int
-    samples: float
-
-    @classmethod
-    def of(cls, loader: Any, examples: int | None, args: TrainingArguments, world_size: int) -> Plan:
-        """The plan for a loader that may not know how many batches it has (`examples` is None then).
-
-        Raises:
-            ConfigurationError: if there is neither a length nor `max_steps`.
-        """
-        accumulation = args.gradient_accumulation_steps
-        per_update = args.train_batch_size * accumulation * world_size
-        if examples is None:
-            if args.max_steps <= 0:
-                raise ConfigurationError(
-                    "The training data has no length (it is a stream), so epochs cannot be counted.",
-                    next_step="Set max_steps to the number of updates to do.",
-                )
-            batches = args.max_steps * accumulation
-            return cls(batches, args.max_steps, sys.maxsize, args.max_steps, args.max_steps * per_update)
-        batches = len(loader)
-        if not batches:
-            raise InputError(
-                f"The training data has {examples} examples, which make no batch of {args.train_batch_size}.",
-                next_step="Set a smaller per_device_train_batch_size, or dataloader_drop_last=False.",
-            )
-        updates = max(1, math.ceil(batches / accumulation))
-        if args.max_steps > 0:
-            epochs = math.ceil(args.max_steps / updates)
-            return cls(batches, updates, epochs, args.max_steps, args.max_steps * per_update)
-        steps = math.ceil(args.num_train_epochs * updates)
-        return cls(batches, updates, math.ceil(args.num_train_epochs), steps, examples * args.num_train_epochs)
-
-
-def length_of(loader: Any) -> int | None:
-    """The length of a loader, or None if it is a stream."""
-    try:
-        return len(loader) if isinstance(loader, Sized) else None
-    except TypeError:
-        return None
-
-
 def check_head(model: nn.Module) -> None:
     """Raise an InputError if `model` is one of ours without a head: it takes no labels, so it has no loss."""
     if isinstance(unwrap(model), PreTrainedModel) and not inputs_of(model).labels:
         raise InputError(
-            f"{type(model).__name__} gives hidden states and takes no labels, so there is nothing to train it by.",
+            f"{type(model).__name__} returns hidden states and takes no labels, so it has no loss to train on.",
             next_step="Load the checkpoint with a head, such as AutoModelForSequenceClassification, or pass"
             " compute_loss_func.",
         )
 
 
 def enable_gradient_checkpointing(model: nn.Module, options: dict[str, Any] | None) -> None:
-    """Let the model compute activations anew in the backward pass instead of keeping them.
+    """Have the model recompute activations in the backward pass instead of keeping them.
 
     Raises:
         ConfigurationError: if the model cannot.

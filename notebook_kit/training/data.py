@@ -169,6 +169,14 @@ def make_loader(
     return DataLoader(dataset, **options)  # type: ignore[arg-type]  # any sized mapping from places to examples will do
 
 
+def has_length(loader: Any) -> bool:
+    """Whether a loader knows its length; that of a stream may have a `__len__` that raises."""
+    try:
+        return isinstance(loader, Sized) and len(loader) >= 0
+    except TypeError:
+        return False
+
+
 def lengths_for_grouping(dataset: Any, args: TrainingArguments, input_name: str) -> np.ndarray | None:
     """The lengths to group by, or None if that is not asked for, not possible, or of no use."""
     if not args.group_by_length or isinstance(dataset, IterableDataset):

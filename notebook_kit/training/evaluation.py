@@ -15,7 +15,7 @@ from notebook_kit.training.data import sorted_order
 from notebook_kit.training.losses import count_labels
 
 if TYPE_CHECKING:
-    from notebook_kit.training.trainer import Trainer
+    from notebook_kit.training.state import TrainerLike
 
 __all__ = ["EvalLoopOutput", "EvalPrediction", "PredictionOutput", "TrainOutput", "speed_metrics"]
 
@@ -93,20 +93,19 @@ def batch_rows(inputs: Any) -> int:
 
 
 def evaluation_pass(
-    trainer: Trainer, loader: Any, prediction_loss_only: bool, ignore_keys: list[str] | None, prefix: str
+    trainer: TrainerLike, loader: Any, prediction_loss_only: bool, ignore_keys: list[str] | None, prefix: str
 ) -> EvalLoopOutput:
     """See `Trainer.evaluation_loop`."""
-    args, accelerator = trainer.args, trainer.accelerator
+    args, distributed = trainer.args, trainer.distributed
     model = trainer.prepared_model(training=False)
     if not trainer.is_in_train and (args.fp16_full_eval or args.bf16_full_eval):
         model.to(torch.float16 if args.fp16_full_eval else torch.bfloat16)
     was_training = model.training
     model.eval()
     trainer.eval_dataloader = loader
-    together = accelerator.num_processes > 1
     losses: list[torch.Tensor] = []
     weights: list[torch.Tensor] = []
-    predictions, labels, inputs, per_row = (list[Any]() for _ in range(4))
+    predictions, labels, inputs, row_losses = (list[Any]() for _ in range(4))
     rows = 0
     main_input = getattr(trainer.model, "main_input_name", "input_ids")
     for batch in loader:
@@ -118,56 +117,45 @@ def evaluation_pass(
             # examples were batched.
             count = count_labels(batch)
             losses.append(loss.detach().reshape(1))
-            if "loss" in args.include_for_metrics:
-                each_row = loss.detach().repeat(size)
-                per_row.append(to_array(accelerator.gather_for_metrics(each_row) if together else each_row))
             weights.append(torch.full((1,), float(size)) if count is None else count.float().reshape(1))
+            if "loss" in args.include_for_metrics:
+                row_losses += map(to_array, distributed.gather_rows(loss.detach().repeat(size)))
         seen = batch[main_input] if "inputs" in args.include_for_metrics and main_input in batch else None
-        if together:
-            logits, targets, seen = (
-                accelerator.pad_across_processes(part, dim=1, pad_index=-100) for part in (logits, targets, seen)
-            )
+        logits, targets, seen = distributed.pad_rows(logits, targets, seen)
         if logits is not None and trainer.preprocess_logits_for_metrics is not None:
             logits = trainer.preprocess_logits_for_metrics(logits, targets)
-        if together:
-            logits, targets, seen = (
-                part if part is None else accelerator.gather_for_metrics(part) for part in (logits, targets, seen)
-            )
-        for kept, part in ((predictions, logits), (labels, targets), (inputs, seen)):
+        gathered = distributed.gather_rows(logits, targets, seen)
+        for kept, part in zip((predictions, labels, inputs), gathered, strict=True):
             if part is not None:
                 kept.append(map_tensors(to_array, part))
         trainer.emit("on_prediction_step")
     model.train(was_training)
     if not rows:
-        raise InputError("The dataset to evaluate gave no example.", next_step="Look at how it was made.")
+        raise InputError("The dataset to evaluate on returned no examples.", next_step="Check how it was made.")
 
     order = sorted_order(loader)
-    all_predictions = gather_batches(predictions, order)
-    all_labels = gather_batches(labels, order)
+    all_predictions, all_labels = gather_batches(predictions, order), gather_batches(labels, order)
     metrics: dict[str, Any] = {}
     if trainer.compute_metrics is not None and all_predictions is not None and all_labels is not None:
-        extra: dict[str, Any] = {}
-        if "inputs" in args.include_for_metrics:
-            extra["inputs"] = gather_batches(inputs, order)
-        if "loss" in args.include_for_metrics and losses:
-            extra["losses"] = gather_batches(per_row, order)
+        extra = {"inputs": inputs} if "inputs" in args.include_for_metrics else {}
+        extra |= {"losses": row_losses} if row_losses else {}
+        extra = {name: gather_batches(batches, order) for name, batches in extra.items()}
         metrics = dict(trainer.compute_metrics(EvalPrediction(all_predictions, all_labels, **extra)))
     if losses:
-        each, weight = torch.cat(losses).float(), torch.cat(weights).to(losses[0].device)
-        if together:
-            each, weight = accelerator.gather(each), accelerator.gather(weight)
+        each = distributed.gather(torch.cat(losses).float())
+        weight = distributed.gather(torch.cat(weights).to(losses[0].device))
         metrics["loss"] = weighted_mean(each, weight, keep_all=not args.logging_nan_inf_filter)
     metrics = {
         name if name.startswith(f"{prefix}_") else f"{prefix}_{name}": plain_numbers(value)
         for name, value in metrics.items()
     }
     dataset = getattr(loader, "dataset", None)
-    count_all = len(dataset) if isinstance(dataset, Sized) else rows * accelerator.num_processes
-    return EvalLoopOutput(all_predictions, all_labels, metrics, count_all)
+    examples = len(dataset) if isinstance(dataset, Sized) else rows * distributed.world_size
+    return EvalLoopOutput(all_predictions, all_labels, metrics, examples)
 
 
 def weighted_mean(losses: torch.Tensor, weights: torch.Tensor, keep_all: bool) -> float:
-    """The mean of the losses of batches, weighed; without those that are no finite numbers if there are others."""
+    """The weighted mean of the losses of batches; NaN and infinite ones are left out if there are others."""
     finite = torch.isfinite(losses)
     if not keep_all and bool(finite.any()):
         losses, weights = losses[finite], weights[finite]
@@ -176,7 +164,7 @@ def weighted_mean(losses: torch.Tensor, weights: torch.Tensor, keep_all: bool) -
 
 
 def predict_batch(
-    trainer: Trainer, model: torch.nn.Module, inputs: dict[str, Any], loss_only: bool, ignore_keys: list[str] | None
+    trainer: TrainerLike, model: torch.nn.Module, inputs: dict[str, Any], loss_only: bool, ignore_keys: list[str] | None
 ) -> tuple[torch.Tensor | None, Any, Any]:
     """See `Trainer.prediction_step`."""
     names = trainer.label_names

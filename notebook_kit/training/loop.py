@@ -1,132 +1,498 @@
-"""What happens between the steps of a run: logs, evaluations, checkpoints, and its end."""
+"""One run of a Trainer. A batch passes through this file from top to bottom: from the loader into an update, through
+`training_step` and `compute_loss` to the gradients, and back up to the optimizer's step; between updates come logs,
+evaluations and checkpoints.
+"""
 
 from __future__ import annotations
 
+import itertools
+import math
+import sys
+import time
 import warnings
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager, nullcontext
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
+from torch import nn
 
-from notebook_kit.errors import ConfigurationError, NotebookKitWarning
+from notebook_kit.errors import ConfigurationError, InputError, NotebookKitWarning
 from notebook_kit.training import checkpointing
-from notebook_kit.training.callbacks import metric_key
+from notebook_kit.training.arguments import TrainingArguments
+from notebook_kit.training.background import one_run
+from notebook_kit.training.callbacks import CallbackList, metric_key
+from notebook_kit.training.checks import enable_gradient_checkpointing
+from notebook_kit.training.data import has_length, set_epoch
+from notebook_kit.training.distributed import explain_memory
 from notebook_kit.training.evaluation import TrainOutput, speed_metrics
+from notebook_kit.training.losses import LossMeter, count_labels, loss_of, smoothed_loss
+from notebook_kit.training.optimization import current_learning_rate, follows_metric
 from notebook_kit.training.seeding import restore_rng_states, rng_states
-
-if TYPE_CHECKING:
-    from notebook_kit.training.checks import Plan
-    from notebook_kit.training.losses import LastStep, LossMeter
-    from notebook_kit.training.resuming import Position
-    from notebook_kit.training.trainer import Trainer
+from notebook_kit.training.state import LastStep, Position, TrainerControl, TrainerLike, TrainerState
 
 
-def log_losses(trainer: Trainer, meter: LossMeter, last: LastStep | None) -> None:
-    """Log the mean loss since the last log. Waits for the device."""
-    steps = trainer.state.global_step - meter.logged_step
-    mean, bad = meter.take(trainer.state.global_step)
-    accelerator = trainer.accelerator
-    if accelerator.num_processes > 1:
-        mean = accelerator.gather(torch.tensor(mean, device=accelerator.device)).mean().item()
-    logs: dict[str, Any] = {"loss": mean}
-    if last is not None:
-        norm = last.grad_norm
-        logs["grad_norm"] = norm.item() if isinstance(norm, torch.Tensor) else norm
-        logs["learning_rate"] = last.learning_rate
-    trainer.log(logs)
-    if bad:
-        warnings.warn(
-            f"{bad} losses of the last {steps} steps were no finite numbers; the logged loss leaves them out. Lower"
-            " learning_rate, use bf16 in place of fp16, and look for empty or wrong labels.",
-            NotebookKitWarning,
-            stacklevel=2,
-        )
+@dataclass(frozen=True)
+class RunLength:
+    """The length of a run.
+
+    Attributes:
+        batches_per_epoch, updates_per_epoch: For this process.
+        epochs: Passes over the data; the last one may be partial.
+        max_steps: Optimizer updates in total.
+        samples: Examples in total, over all processes.
+    """
+
+    batches_per_epoch: int
+    updates_per_epoch: int
+    epochs: int
+    max_steps: int
+    samples: float
+
+    @classmethod
+    def of(
+        cls, loader: Any, examples: int | None, args: TrainingArguments, world_size: int, max_steps: int
+    ) -> RunLength:
+        """The length of a run over a loader.
+
+        Args:
+            loader: The training batches.
+            examples: How many examples it has; None for a stream of unknown length.
+            args: The training arguments.
+            world_size: Processes that train together.
+            max_steps: Optimizer updates; 0 or less: as `args.num_train_epochs` says.
+
+        Raises:
+            ConfigurationError: if neither the data nor `max_steps` sets a length.
+            InputError: if the data has no batch.
+        """
+        accumulation = args.gradient_accumulation_steps
+        per_update = args.train_batch_size * accumulation * world_size
+        if examples is None:
+            if max_steps <= 0:
+                raise ConfigurationError(
+                    "The training data has no length (it is a stream), so epochs cannot be counted.",
+                    next_step="Set max_steps to the number of updates to do.",
+                )
+            return cls(max_steps * accumulation, max_steps, sys.maxsize, max_steps, max_steps * per_update)
+        batches = len(loader)
+        if not batches:
+            raise InputError(
+                f"The training data has {examples} examples, too few for one batch of {args.train_batch_size}.",
+                next_step="Set a smaller per_device_train_batch_size, or dataloader_drop_last=False.",
+            )
+        updates = max(1, math.ceil(batches / accumulation))
+        if max_steps > 0:
+            return cls(batches, updates, math.ceil(max_steps / updates), max_steps, max_steps * per_update)
+        epochs = args.num_train_epochs
+        return cls(batches, updates, math.ceil(epochs), math.ceil(epochs * updates), examples * epochs)
 
 
-def evaluate_in_train(trainer: Trainer, ignore_keys: list[str] | None) -> bool:
-    """Evaluate; whether it was the best so far. The random generators stay as they are, so that training does not depend
-    on when the model is evaluated.
+class TrainingLoop:
+    """One run of a Trainer: its updates, and the logs, evaluations and checkpoints between them.
+
+    `Trainer.train` makes one and calls `run`. Other code may drive it update by update, for example to record the loss at
+    rising learning rates; `preserved` then leaves the Trainer as it was:
+
+        with preserved(trainer), TrainingLoop(trainer, max_steps=100) as loop:
+            for batches in loop.updates():
+                trainer.optimizer.param_groups[0]["lr"] *= 1.1
+                print(float(loop.update(batches).loss))
+
+    Making one creates the loader, the optimizer and the schedule of the run, which the Trainer then has as
+    `train_dataloader`, `optimizer` and `lr_scheduler`, beside its `state`.
+
+    Args:
+        trainer: The Trainer. Its model is trained from its present weights.
+        resumption: A checkpoint to resume from.
+        max_steps: Optimizer updates; None: as the training arguments say.
+        ignore_keys: Outputs of the model that evaluations leave out.
+
+    Attributes:
+        length: How long the run is.
+        position: How far it is in the data.
+        meter: Its losses since the last log.
+        model: The model as accelerate prepared it.
+        parameters: Those of its parameters that are trained.
 
     Raises:
-        ConfigurationError: if the metric for the best model is not among the metrics.
+        InputError, ConfigurationError: if the data or the arguments cannot be used.
+        CheckpointError: if the checkpoint does not fit.
     """
-    args, state = trainer.args, trainer.state
-    states = rng_states()
-    try:
-        metrics = trainer.evaluate(ignore_keys=ignore_keys)
-    finally:
-        restore_rng_states(states)
-    if args.metric_for_best_model is None:
-        return False
-    key = metric_key(args)
-    if key not in metrics:
-        raise ConfigurationError(
-            f"metric_for_best_model={args.metric_for_best_model!r} is not among the metrics of the evaluation:"
-            f" {', '.join(metrics)}.",
-            next_step="Let compute_metrics return it, or set metric_for_best_model='loss'.",
-        )
-    if isinstance(trainer.lr_scheduler, torch.optim.lr_scheduler.ReduceLROnPlateau):
-        trainer.lr_scheduler.step(metrics[key])
-    best = state.best_metric
-    better = best is None or (metrics[key] > best if args.greater_is_better else metrics[key] < best)
-    if better:
-        state.best_metric, state.best_global_step = metrics[key], state.global_step
-    return better
+
+    def __init__(
+        self,
+        trainer: TrainerLike,
+        resumption: checkpointing.Resumption | None = None,
+        *,
+        max_steps: int | None = None,
+        ignore_keys: list[str] | None = None,
+    ) -> None:
+        args = trainer.args
+        self.trainer, self.ignore_keys, self.resumed = trainer, ignore_keys, resumption is not None
+        trainer.discard_optimizer()
+        trainer.train_dataloader = loader = trainer.get_train_dataloader()
+        examples = trainer.num_examples(loader) if has_length(loader) else None
+        max_steps = args.max_steps if max_steps is None else max_steps
+        self.length = RunLength.of(loader, examples, args, trainer.distributed.world_size, max_steps)
+        trainer.state = state = resumption.state if resumption else TrainerState()
+        state.max_steps, state.num_train_epochs = self.length.max_steps, self.length.epochs
+        state.train_batch_size = args.train_batch_size
+        state.is_local_process_zero = trainer.is_local_process_zero()
+        state.is_world_process_zero = trainer.is_world_process_zero()
+        state.compute_steps(args, self.length.max_steps)
+        if resumption:
+            resumption.restore_model(trainer.model)
+        if args.gradient_checkpointing:
+            enable_gradient_checkpointing(trainer.model, args.gradient_checkpointing_kwargs)
+        self.model = trainer.prepared_model(training=True)
+        self.parameters = [parameter for parameter in self.model.parameters() if parameter.requires_grad]
+        # The first optimizer of a process imports torch's compiler, which takes seconds.
+        with trainer.interrupts.put_off():
+            trainer.create_optimizer_and_scheduler(self.length.max_steps)
+        trainer.optimizer = trainer.distributed.wrap_optimizer(trainer.optimizer)
+        self.meter, self.position = LossMeter(), Position()
+        if resumption:
+            self.meter, self.position = resumption.restore_progress(trainer, self.length.updates_per_epoch)
+        self.meter.keep_all = not args.logging_nan_inf_filter
+        # The checkpoint, until the epoch that it was written in is done.
+        self._partial_epoch = resumption if self.position.batches else None
+
+    # ------------------------------------------------------------------------------------------------------- the run
+
+    def run(self) -> TrainOutput:
+        """Train to the end.
+
+        Raises:
+            KeyboardInterrupt: if the run was interrupted: after a checkpoint, unless `save_strategy` is "no".
+        """
+        trainer, start = self.trainer, time.time()
+        trainer.control.should_training_stop = False
+        with self, trainer.interrupts.held():
+            trainer.emit("on_train_begin")
+            if trainer.args.eval_on_start and not self.resumed:
+                self.evaluate()
+            for batches in self.updates():
+                self.update(batches)
+                if trainer.interrupts.requested or not self.log_evaluate_save():
+                    break
+            interrupted = trainer.interrupts.requested
+            if interrupted and trainer.args.save_strategy != "no":
+                trainer.save_checkpoint()
+            output = self._conclude(start, interrupted)
+        if interrupted:
+            raise KeyboardInterrupt(self._interrupted_message())
+        return output
+
+    def __enter__(self) -> TrainingLoop:
+        self.trainer.loop, self.trainer.is_in_train = self, True
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, traceback: Any) -> None:
+        try:
+            if error is not None:
+                explain_memory(error)
+                self.trainer.emit("on_error", error=error)
+        finally:
+            self.trainer.loop, self.trainer.is_in_train = None, False
+            self.model.zero_grad(set_to_none=True)
+
+    def updates(self) -> Iterator[list[Any]]:
+        """The batches of each update to come, over all epochs; to be given to `update` one after another."""
+        trainer, length, position = self.trainer, self.length, self.position
+        while position.epoch < length.epochs and not trainer.control.should_training_stop:
+            set_epoch(trainer.train_dataloader, position.epoch)
+            trainer.control.should_epoch_stop = False
+            trainer.emit("on_epoch_begin")
+            batches = self._rest_of_epoch()
+            while trainer.state.global_step < length.max_steps:
+                if not (group := list(itertools.islice(batches, trainer.args.gradient_accumulation_steps))):
+                    break
+                yield group
+                if trainer.control.should_epoch_stop or trainer.control.should_training_stop:
+                    break
+            if not position.updates:
+                warnings.warn(
+                    f"The training data gave no batch in this epoch, so training stops at step"
+                    f" {trainer.state.global_step} of {length.max_steps}.",
+                    NotebookKitWarning,
+                    stacklevel=3,
+                )
+                trainer.control.should_training_stop = True
+            position.ended = True
+            trainer.emit("on_epoch_end")
+            if not self.log_evaluate_save():
+                return
+            position.next_epoch()
+            if trainer.state.global_step >= length.max_steps:
+                return
+
+    def _rest_of_epoch(self) -> Iterator[Any]:
+        checkpoint, self._partial_epoch = self._partial_epoch, None
+        if checkpoint is not None:
+            return checkpoint.remaining_batches(
+                self.trainer.train_dataloader, self.position, self.trainer.args.ignore_data_skip
+            )
+        self.position.rng = rng_states()
+        return iter(self.trainer.train_dataloader)
+
+    def update(self, batches: list[Any]) -> LastStep:
+        """One optimizer update with the gradients of `batches`."""
+        trainer, state, position = self.trainer, self.trainer.state, self.position
+        trainer.control.should_save = trainer.control.should_evaluate = trainer.control.should_log = False
+        trainer.emit("on_step_begin")
+        items = count_items(trainer, batches)
+        trainer.current_gradient_accumulation_steps = len(batches)
+        total: Any = None
+        for index, batch in enumerate(batches, start=1):
+            with nullcontext() if index == len(batches) else trainer.distributed.no_sync(self.model):
+                if trainer.item_counting.by_step:
+                    loss = trainer.training_step(self.model, batch, items)
+                else:
+                    loss = trainer.training_step(self.model, batch)
+            self.meter.add(loss, state.global_step)
+            total = loss if total is None else total + loss
+            if index < len(batches):
+                trainer.emit("on_substep_end")
+        grad_norm = trainer.distributed.clip(self.parameters, trainer.args.max_grad_norm)
+        trainer.emit("on_pre_optimizer_step")
+        trainer.optimizer.step()
+        trainer.emit("on_optimizer_step")
+        learning_rate = current_learning_rate(trainer.optimizer, trainer.lr_scheduler)
+        if not (follows_metric(trainer.lr_scheduler) or getattr(trainer.optimizer, "step_was_skipped", False)):
+            trainer.lr_scheduler.step()
+        for parameter in self.parameters:
+            parameter.grad = None
+        state.global_step += 1
+        position.updates += 1
+        position.batches += len(batches)
+        state.epoch = position.epoch + position.batches / self.length.batches_per_epoch
+        trainer.last_step = LastStep(total, grad_norm, learning_rate, batches)
+        trainer.emit("on_step_end")
+        return trainer.last_step
+
+    # ---------------------------------------------------------------------------------------------- between the steps
+
+    def log_evaluate_save(self) -> bool:
+        """Do what the Trainer's `control` asks for after a step or an epoch; False if an interrupt ended the evaluation."""
+        trainer, control = self.trainer, self.trainer.control
+        if control.should_log and trainer.state.global_step > self.meter.logged_step:
+            self._log_losses()
+        if trainer.control.should_evaluate:
+            trainer.control.should_evaluate = False
+            try:
+                with trainer.interrupts.at_once():
+                    better = self.evaluate()
+            except KeyboardInterrupt:
+                if not trainer.interrupts.requested:
+                    raise
+                return False
+            if trainer.args.save_strategy == "best":
+                trainer.control.should_save = better
+        if trainer.control.should_save:
+            trainer.save_checkpoint()
+        return True
+
+    def _log_losses(self) -> None:
+        """Log the mean loss since the last log. Waits for the device."""
+        trainer, step = self.trainer, self.trainer.state.global_step
+        steps = step - self.meter.logged_step
+        mean, bad = self.meter.take(step)
+        logs: dict[str, Any] = {"loss": trainer.distributed.mean(mean)}
+        if trainer.last_step is not None:
+            norm = trainer.last_step.grad_norm
+            logs["grad_norm"] = norm.item() if isinstance(norm, torch.Tensor) else norm
+            logs["learning_rate"] = trainer.last_step.learning_rate
+        trainer.log(logs)
+        if bad:
+            warnings.warn(
+                f"{bad} losses of the last {steps} steps were NaN or infinite; the logged loss leaves them out. Lower"
+                " learning_rate, use bf16 in place of fp16, and look for empty or wrong labels.",
+                NotebookKitWarning,
+                stacklevel=2,
+            )
+
+    def evaluate(self) -> bool:
+        """Evaluate; whether this was the best evaluation so far. The random generators keep their states, so that training
+        does not depend on when the model is evaluated.
+
+        Raises:
+            ConfigurationError: if the metric for the best model is not among the metrics.
+        """
+        trainer, args, state = self.trainer, self.trainer.args, self.trainer.state
+        generators = rng_states()
+        try:
+            metrics = trainer.evaluate(ignore_keys=self.ignore_keys)
+        finally:
+            restore_rng_states(generators)
+        if args.metric_for_best_model is None:
+            return False
+        key = metric_key(args)
+        if key not in metrics:
+            raise ConfigurationError(
+                f"metric_for_best_model={args.metric_for_best_model!r} is not among the metrics of the evaluation:"
+                f" {', '.join(metrics)}.",
+                next_step="Return it from compute_metrics, or set metric_for_best_model='loss'.",
+            )
+        if follows_metric(trainer.lr_scheduler):
+            trainer.lr_scheduler.step(metrics[key])
+        best = state.best_metric
+        better = best is None or (metrics[key] > best if args.greater_is_better else metrics[key] < best)
+        if better:
+            state.best_metric, state.best_global_step = metrics[key], state.global_step
+        return better
+
+    def _conclude(self, start: float, interrupted: bool) -> TrainOutput:
+        """The last log of the run, its best model, and its end."""
+        trainer, args, state = self.trainer, self.trainer.args, self.trainer.state
+        done = state.global_step - self.meter.first_step
+        loss = self.meter.mean(state.global_step)
+        metrics = speed_metrics("train", start, self.length.samples * done / max(self.length.max_steps, 1), done)
+        metrics["train_loss"] = loss
+        trainer.log(metrics)
+        best = state.best_model_checkpoint
+        if args.load_best_model_at_end and best is not None and not interrupted:
+            checkpointing.load_model_files(trainer.model, best)
+            if args.save_total_limit == 1 and trainer.is_world_process_zero():
+                for checkpoint in checkpointing.checkpoints(args.output_dir or ""):
+                    if checkpoint.resolve() != Path(best).resolve():
+                        checkpointing.delete(checkpoint)
+        trainer.emit("on_train_end")
+        return TrainOutput(state.global_step, loss, metrics)
+
+    def _interrupted_message(self) -> str:
+        """Message after an interrupted run."""
+        state = self.trainer.state
+        done = f"Training was stopped after step {state.global_step} of {state.max_steps}; the model keeps what it learned."
+        if self.trainer.args.save_strategy == "no":
+            return f"{done} No checkpoint was written, since save_strategy is 'no'."
+        return f"{done} To go on: trainer.train(resume_from_checkpoint=True)."
 
 
-def save_checkpoint(trainer: Trainer, meter: LossMeter, position: Position) -> None:
-    """Write `checkpoint-N`: under another name first, so that a kill at any instant leaves no half of it."""
-    args, state, accelerator = trainer.args, trainer.state, trainer.accelerator
-    output_dir = Path(args.output_dir or "")
-    target = output_dir / f"{checkpointing.PREFIX}-{state.global_step}"
-    if state.best_global_step is not None:
-        best = output_dir / f"{checkpointing.PREFIX}-{state.best_global_step}"
-        if best == target or best.is_dir():
-            state.best_model_checkpoint = str(best)
-    main = trainer.is_world_process_zero()
-    trainer.control.should_save = False
-    with checkpointing.whole_folder(target, main, accelerator.wait_for_everyone) as folder:
-        trainer.save_model(str(folder), _internal_call=True)
-        if not args.save_only_model:
-            checkpointing.save_rng(folder, accelerator.process_index, accelerator.num_processes, position.rng)
-            if main:
-                checkpointing.save_progress(folder, trainer.optimizer, trainer.lr_scheduler, accelerator.scaler)
-        if main:
-            state.stateful_callbacks = {
-                **trainer.callback_handler.states(),
-                "LossMeter": meter.state(),
-                "Position": position.state(),
-                "TrainerControl": trainer.control.state(),
-            }
-            state.save_to_json(folder / checkpointing.STATE)
-    if main:
-        checkpointing.rotate(output_dir, args.save_total_limit, state.best_model_checkpoint)
-    trainer.emit("on_save")
+# ------------------------------------------------------------------------------------------- from a batch to its gradients
 
 
-def conclude(trainer: Trainer, meter: LossMeter, plan: Plan, start: float, interrupted: bool) -> TrainOutput:
-    """The last log of a run, its best model, and its end."""
-    args, state = trainer.args, trainer.state
-    done = state.global_step - meter.first_step
-    loss = meter.mean(state.global_step)
-    metrics = speed_metrics("train", start, plan.samples * done / max(plan.max_steps, 1), done)
-    metrics["train_loss"] = loss
-    trainer.log(metrics)
-    best = state.best_model_checkpoint
-    if args.load_best_model_at_end and best is not None and not interrupted:
-        checkpointing.load_model_files(trainer.model, best)
-        if args.save_total_limit == 1 and trainer.is_world_process_zero():
-            for checkpoint in checkpointing.checkpoints(args.output_dir or ""):
-                if checkpoint.resolve() != Path(best).resolve():
-                    checkpointing.delete(checkpoint)
-    trainer.emit("on_train_end")
-    return TrainOutput(state.global_step, loss, metrics)
+def count_items(trainer: TrainerLike, batches: list[Any]) -> torch.Tensor | None:
+    """The number of labels in the batches of an update, over all processes; None where it makes no difference."""
+    alone = trainer.distributed.world_size == 1
+    if len(batches) == 1 and alone and not trainer.item_counting.divides:
+        return None
+    counts = [count_labels(batch, trainer.traits.shifts_labels) for batch in batches]
+    if any(count is None for count in counts):
+        return None
+    total = torch.stack([count for count in counts if count is not None]).sum()
+    return total if alone else trainer.distributed.gather(total.to(trainer.distributed.device)).sum()
 
 
-def interrupted_message(trainer: Trainer) -> str:
-    """What a person who stopped a run is told."""
-    state = trainer.state
-    done = f"Training was stopped after step {state.global_step} of {state.max_steps}; the model keeps what it learned."
-    if trainer.args.save_strategy == "no":
-        return f"{done} No checkpoint was written, since save_strategy is 'no'."
-    return f"{done} To go on: trainer.train(resume_from_checkpoint=True)."
+def training_step(
+    trainer: TrainerLike, model: nn.Module, inputs: dict[str, Any], num_items_in_batch: torch.Tensor | int | None
+) -> torch.Tensor:
+    """Forward and backward of one batch; see `Trainer.training_step`."""
+    share = loss_share(trainer, inputs, num_items_in_batch)
+    if trainer.item_counting.by_loss:
+        loss = trainer.compute_loss(model, inputs, num_items_in_batch=num_items_in_batch)
+    else:
+        loss = trainer.compute_loss(model, inputs)
+    if loss.ndim:
+        loss = loss.mean()
+    if share is not None:
+        loss = loss * share
+    trainer.distributed.backward(loss)
+    return loss.detach()
+
+
+def loss_share(
+    trainer: TrainerLike, inputs: dict[str, Any], items: torch.Tensor | int | None
+) -> torch.Tensor | float | None:
+    """The weight of a batch's mean loss in its update: its part of the labels, so that batches of unequal size weigh what
+    they would in one large batch. None: the loss is divided already, or there is no other batch."""
+    counting = trainer.item_counting
+    if items is None:
+        accumulated = trainer.current_gradient_accumulation_steps
+        return 1 / accumulated if accumulated > 1 and not counting.by_function else None
+    own = None if counting.divides else count_labels(inputs, trainer.traits.shifts_labels)
+    return None if own is None else own / items * trainer.distributed.world_size
+
+
+def compute_loss(
+    trainer: TrainerLike, model: nn.Module, inputs: dict[str, Any], num_items_in_batch: torch.Tensor | int | None
+) -> tuple[torch.Tensor, Any]:
+    """The loss of a batch and the model's outputs; see `Trainer.compute_loss`."""
+    smoothing, labels = trainer.args.label_smoothing_factor, None
+    if (smoothing or trainer.compute_loss_func is not None) and "labels" in inputs:
+        inputs = dict(inputs)
+        labels = inputs.pop("labels")
+        shift: Any = getattr(trainer.model, "prepare_decoder_input_ids_from_labels", None)
+        if shift is not None and "decoder_input_ids" not in inputs:
+            inputs["decoder_input_ids"] = shift(labels)
+    passed = num_items_in_batch if trainer.traits.takes_items else None
+    outputs = model(**inputs) if passed is None else model(**inputs, num_items_in_batch=passed)
+    if trainer.compute_loss_func is not None:
+        counted = {"num_items_in_batch": num_items_in_batch} if trainer.item_counting.by_function else {}
+        loss = trainer.compute_loss_func(outputs, labels, **counted)
+    elif labels is not None:
+        logits = outputs["logits"] if isinstance(outputs, Mapping) else outputs[0]
+        loss = smoothed_loss(logits, labels, smoothing, trainer.traits.shifts_labels, passed)
+    else:
+        loss = loss_of(outputs, inputs, trainer.model)
+    if num_items_in_batch is not None and trainer.item_counting.divides and trainer.distributed.world_size > 1:
+        loss = loss * trainer.distributed.world_size
+    return loss, outputs
+
+
+# ------------------------------------------------------------------------------------------------------ runs on trial
+
+_OF_A_RUN = (
+    "state",
+    "control",
+    "callback_handler",
+    "optimizer",
+    "lr_scheduler",
+    "train_dataloader",
+    "eval_dataloader",
+    "last_step",
+    "current_gradient_accumulation_steps",
+)
+
+
+@contextmanager
+def preserved(trainer: TrainerLike, callbacks: Iterable[Any] = ()) -> Iterator[None]:
+    """Within this block a `TrainingLoop` trains on trial: afterwards the Trainer, its model and the random number
+    generators are as they were before.
+
+    Args:
+        trainer: The Trainer. A copy of its weights is kept in main memory.
+        callbacks: Callbacks for the block; the Trainer's own are not called in it.
+
+    Raises:
+        ConfigurationError: if a run of this Trainer is in progress.
+    """
+    with one_run(trainer):
+        attributes = {name: getattr(trainer, name) for name in _OF_A_RUN}
+        modes = [(module, module.training) for module in trainer.model.modules()]
+        trainer.discard_optimizer()  # what remains was given by the user and is used by the trial too
+        stateful = [part for part in (trainer.model, trainer.optimizer, trainer.lr_scheduler) if part is not None]
+        states = [_copied(part.state_dict()) for part in stateful]
+        generators = rng_states()
+        trainer.control, trainer.callback_handler = TrainerControl(), CallbackList(trainer, list(callbacks))
+        try:
+            yield
+        finally:
+            for part, state in zip(stateful, states, strict=True):
+                part.load_state_dict(state)
+            for module, training in modes:
+                module.training = training
+            for name, value in attributes.items():
+                setattr(trainer, name, value)
+            restore_rng_states(generators)
+
+
+def _copied(state: Any) -> Any:
+    """A copy of a nested state, its tensors in main memory."""
+    if isinstance(state, torch.Tensor):
+        return state.detach().to("cpu", copy=True)
+    if isinstance(state, Mapping):
+        return {key: _copied(value) for key, value in state.items()}
+    return type(state)(_copied(value) for value in state) if isinstance(state, (list, tuple)) else state

@@ -1,4 +1,4 @@
-"""Losses of batches: read from a model's outputs, smoothed, weighed, and summed up without waiting for the device."""
+"""Losses of batches: read from the outputs of a model, smoothed, and summed without waiting for the device."""
 
 from __future__ import annotations
 
@@ -70,35 +70,19 @@ def smoothed_loss(
     return loss if items is None else loss / items
 
 
-@dataclass(slots=True)
-class LastStep:
-    """What is known of the latest update. Reading the tensors waits for the device.
-
-    Attributes:
-        loss: Its loss, a tensor without dimensions; None if it is not known.
-        grad_norm: Norm of the gradients before clipping: a tensor without dimensions, or a float; None if it is not known.
-        learning_rate: What it was made with; None if it is not known.
-        batches: Its batches, as the loader gave them.
-    """
-
-    loss: torch.Tensor | None
-    grad_norm: Any
-    learning_rate: float | None
-    batches: list[Any]
-
-
 @dataclass
 class LossMeter(ExportableState):
     """Sums losses on their device: nothing waits for the device until a log is due.
 
-    A loss that is not a number counts as the mean of those since the last log (with `keep_all`, as it is), so that one
-    bad batch does not hide the others; how many there were is told at the log.
+    A loss that is NaN or infinite counts as the mean of those since the last log (with `keep_all`, as it is), so that one
+    bad batch does not hide the others; their count is logged.
 
     Attributes:
         total: Sum of the losses of the steps that were logged in this call of `train`.
         logged_step: The step of the last log.
         first_step: The step at which this call began.
-        pending: Sum of the losses since then, taken from a checkpoint.
+        pending: Sum of the losses since the last log, as a checkpoint holds it.
+        keep_all: Count NaN and infinite losses as they are.
     """
 
     total: float = 0.0
@@ -124,14 +108,14 @@ class LossMeter(ExportableState):
             self._sum += torch.where(finite, loss, self._sum / (1 + step - self.logged_step))
 
     def read(self) -> tuple[float, int]:
-        """The sum since the last log and how many losses were no finite numbers. Waits for the device."""
+        """The sum since the last log and how many losses were NaN or infinite. Waits for the device."""
         if self._sum is None or self._bad is None:
             return self.pending, 0
         total, bad = torch.stack([self._sum, self._bad]).tolist()
         return total, int(bad)
 
     def take(self, step: int) -> tuple[float, int]:
-        """The mean loss of the updates since the last log, and how many losses were no finite numbers."""
+        """The mean loss of the updates since the last log, and how many losses were NaN or infinite."""
         total, bad = self.read()
         mean = total / max(1, step - self.logged_step)
         self.total += total

@@ -315,3 +315,24 @@ def get_scheduler(
             f"The schedule {name!r} does not take the options {sorted(scheduler_specific_kwargs or {})}: {error}.",
             next_step="Correct lr_scheduler_kwargs.",
         ) from error
+
+
+def follows_metric(scheduler: Any) -> bool:
+    """Whether a schedule steps after evaluations, by their metric, instead of after updates."""
+    return isinstance(scheduler, ReduceLROnPlateau)
+
+
+def current_learning_rate(optimizer: Any, scheduler: Any) -> float:
+    """The learning rate of the first parameter group, as the schedule has set it for the next update."""
+    if follows_metric(scheduler):
+        return float(optimizer.param_groups[0]["lr"])
+    return float(scheduler.get_last_lr()[0])
+
+
+def make_scheduler(args: TrainingArguments, optimizer: Optimizer, num_training_steps: int) -> LRScheduler:
+    """The schedule that the arguments name, for a run of that many updates."""
+    options = dict(args.lr_scheduler_kwargs or {})
+    if args.lr_scheduler_type == "reduce_lr_on_plateau":
+        options.setdefault("mode", "max" if args.greater_is_better else "min")
+    warmup = args.get_warmup_steps(num_training_steps)
+    return get_scheduler(args.lr_scheduler_type, optimizer, warmup, num_training_steps, options)

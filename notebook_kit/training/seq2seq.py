@@ -1,4 +1,4 @@
-"""The Trainer for encoder-decoders: its evaluations can be made of generated texts."""
+"""The Trainer for encoder-decoders, whose evaluations can generate text."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ import torch
 from torch import nn
 
 from notebook_kit.errors import ConfigurationError
-from notebook_kit.training.arguments import TrainingArguments, _accept_old_spellings
+from notebook_kit.training.arguments import TrainingArguments, accept_old_spellings
 from notebook_kit.training.trainer import Trainer
 
 if TYPE_CHECKING:
@@ -25,7 +25,7 @@ __all__ = ["Seq2SeqTrainer", "Seq2SeqTrainingArguments"]
 
 @dataclass(repr=False)
 class Seq2SeqTrainingArguments(TrainingArguments):
-    """What a run of the `Seq2SeqTrainer` is told: all of `TrainingArguments`, and how texts are generated in evaluations.
+    """The arguments of the `Seq2SeqTrainer`: those of `TrainingArguments`, and how evaluations generate text.
 
     Attributes:
         predict_with_generate: Evaluate and predict with generated tokens in place of logits, for ROUGE or BLEU.
@@ -62,7 +62,7 @@ class Seq2SeqTrainingArguments(TrainingArguments):
         return values
 
 
-_accept_old_spellings(Seq2SeqTrainingArguments)
+accept_old_spellings(Seq2SeqTrainingArguments)
 
 
 class Seq2SeqTrainer(Trainer):
@@ -87,8 +87,8 @@ class Seq2SeqTrainer(Trainer):
     """
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
-        super().__init__(*args, **kwargs)
         self._generate_options: dict[str, Any] | None = None
+        super().__init__(*args, **kwargs)
         wanted = getattr(self.args, "generation_config", None)
         if wanted is not None:
             self.model.generation_config = self.load_generation_config(wanted)
@@ -126,37 +126,37 @@ class Seq2SeqTrainer(Trainer):
         before = self._generate_options
         if before is None:
             options = {name: value for name, value in options.items() if value is not None}
-            if not {"max_length", "max_new_tokens"} & options.keys() and self._told("generation_max_length"):
-                options["max_length"] = self._told("generation_max_length")
-            if self._told("generation_num_beams"):
-                options.setdefault("num_beams", self._told("generation_num_beams"))
+            if not {"max_length", "max_new_tokens"} & options.keys() and self._argument("generation_max_length"):
+                options["max_length"] = self._argument("generation_max_length")
+            if self._argument("generation_num_beams"):
+                options.setdefault("num_beams", self._argument("generation_num_beams"))
             self._generate_options = options
         try:
             yield
         finally:
             self._generate_options = before
 
-    def _told(self, name: str) -> Any:
+    def _argument(self, name: str) -> Any:
         return getattr(self.args, name, None)  # plain TrainingArguments have no such names
 
     def prediction_step(
         self, model: nn.Module, inputs: Any, prediction_loss_only: bool, ignore_keys: list[str] | None = None
     ) -> tuple[torch.Tensor | None, Any, Any]:
         """Loss, generated tokens and labels of a batch; logits in place of tokens without `predict_with_generate`."""
-        if prediction_loss_only or not self._told("predict_with_generate"):
+        if prediction_loss_only or not self._argument("predict_with_generate"):
             return super().prediction_step(model, inputs, prediction_loss_only, ignore_keys)
         prepared = self._prepare_inputs(inputs)
         labels = prepared.get("labels")
         loss = None
         if labels is not None:
             loss, _, _ = super().prediction_step(model, prepared, True, ignore_keys)
-        generator: Any = self.accelerator.unwrap_model(model)
+        generator: Any = self.distributed.unwrap(model)
         options = dict(self._generate_options or {})
         tokens = generator.generate(**self._to_generate_from(prepared), **options)
         return loss, self._padded(tokens, generator, options), labels
 
     def _to_generate_from(self, inputs: dict[str, Any]) -> dict[str, Any]:
-        """A batch without what tells the answer."""
+        """A batch without its labels."""
         given = {name: value for name, value in inputs.items() if name not in self.label_names}
         labels, written = inputs.get("labels"), inputs.get("decoder_input_ids")
         if labels is not None and written is not None and labels.shape == written.shape:
@@ -169,11 +169,11 @@ class Seq2SeqTrainer(Trainer):
         from notebook_kit.generation.configuration import DEFAULTS
 
         longest = DEFAULTS["max_length"] + 1  # beside the start token
-        for said in (model.generation_config.to_dict(), options):  # what the call says comes last
-            if said.get("max_new_tokens"):
-                longest = said["max_new_tokens"] + 1
-            elif said.get("max_length"):
-                longest = said["max_length"]
+        for settings in (model.generation_config.to_dict(), options):  # those of the call take precedence
+            if settings.get("max_new_tokens"):
+                longest = settings["max_new_tokens"] + 1
+            elif settings.get("max_length"):
+                longest = settings["max_length"]
         padding = getattr(self.processing_class, "pad_token_id", None)
         if padding is None:
             padding = getattr(model.config, "pad_token_id", None)

@@ -1,4 +1,4 @@
-"""Where a run stands (`TrainerState`) and what should happen next (`TrainerControl`). Plain data, no torch."""
+"""The state of a run as plain data, and the Trainer as the loop, the checkpoints and the callbacks see it. No torch."""
 
 from __future__ import annotations
 
@@ -7,12 +7,18 @@ import json
 import math
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 from notebook_kit.files import read_json
 
 if TYPE_CHECKING:
+    import torch
+    from torch import nn
+
+    from notebook_kit.nn.inputs import ModelTraits
     from notebook_kit.training.arguments import TrainingArguments
+    from notebook_kit.training.distributed import Distributed
+    from notebook_kit.training.interrupts import Interrupts
 
 __all__ = ["ExportableState", "TrainerControl", "TrainerState"]
 
@@ -111,3 +117,113 @@ class TrainerState:
             steps = getattr(args, f"{kind}_steps")
             if steps is not None:
                 setattr(self, f"{kind}_steps", math.ceil(max_steps * steps) if steps < 1 else int(steps))
+
+
+@dataclass
+class Position(ExportableState):
+    """The position of a run in its training data.
+
+    Attributes:
+        epoch: The epoch in progress, from 0.
+        updates, batches: How many of that epoch are done.
+        ended: The epoch's end has been handled (logs, evaluation); the next epoch follows.
+        rng: The states of the random number generators when the epoch began: with them a loader repeats its order.
+    """
+
+    epoch: int = 0
+    updates: int = 0
+    batches: int = 0
+    ended: bool = False
+    rng: dict[str, Any] | None = None
+
+    def next_epoch(self) -> None:
+        """Move to the start of the next epoch."""
+        self.epoch, self.updates, self.batches, self.ended, self.rng = self.epoch + 1, 0, 0, False, None
+
+    def state(self) -> dict[str, Any]:
+        place = {"epoch": self.epoch, "updates": self.updates, "batches": self.batches, "ended": self.ended}
+        return {"args": place, "attributes": {}}
+
+
+@dataclass(slots=True)
+class LastStep:
+    """The results of the latest optimizer update. Reading the tensors waits for the device.
+
+    Attributes:
+        loss: Its loss, a tensor without dimensions; None if unknown.
+        grad_norm: Norm of the gradients before clipping: a tensor without dimensions, or a float; None if unknown.
+        learning_rate: The learning rate it used; None if unknown.
+        batches: Its batches, as the loader returned them.
+    """
+
+    loss: torch.Tensor | None
+    grad_norm: Any
+    learning_rate: float | None
+    batches: list[Any]
+
+
+@dataclass(frozen=True)
+class ItemCounting:
+    """How a Trainer uses `num_items_in_batch`, the number of labels in all batches of an update.
+
+    Attributes:
+        by_step, by_loss, by_function: Whether `training_step`, `compute_loss` and `compute_loss_func` accept it.
+        divides: Whether the loss that `compute_loss` returns is already divided by it.
+    """
+
+    by_step: bool
+    by_loss: bool
+    by_function: bool
+    divides: bool
+
+
+class TrainerLike(Protocol):
+    """What the loop, evaluations, checkpoints, callbacks and recordings use of a `Trainer`; none of them imports it."""
+
+    args: TrainingArguments
+    distributed: Distributed
+    interrupts: Interrupts
+    model: nn.Module
+    processing_class: Any
+    traits: ModelTraits
+    item_counting: ItemCounting
+    label_names: list[str]
+    compute_loss_func: Any
+    compute_metrics: Any
+    preprocess_logits_for_metrics: Any
+    state: TrainerState
+    control: TrainerControl
+    callback_handler: Any
+    optimizer: Any
+    lr_scheduler: Any
+    train_dataloader: Any
+    eval_dataloader: Any
+    is_in_train: bool
+    current_gradient_accumulation_steps: int
+    last_step: LastStep | None
+    loop: Any  # the TrainingLoop in progress, or None
+    run_thread: Any  # the thread of the run in progress, or None
+
+    @property
+    def callbacks(self) -> list[Any]: ...
+    def add_callback(self, callback: Any) -> None: ...
+    def emit(self, event: str, **kwargs: Any) -> None: ...
+    def log(self, logs: dict[str, Any]) -> None: ...
+
+    def get_train_dataloader(self) -> Any: ...
+    def num_examples(self, dataloader: Any) -> int: ...
+    def prepared_model(self, training: bool) -> nn.Module: ...
+    def create_optimizer_and_scheduler(self, num_training_steps: int) -> None: ...
+    def discard_optimizer(self) -> None: ...
+
+    # Any signature: subclasses may leave `num_items_in_batch` out.
+    @property
+    def training_step(self) -> Any: ...
+    @property
+    def compute_loss(self) -> Any: ...
+    def prediction_step(self, model: Any, inputs: Any, prediction_loss_only: bool, ignore_keys: Any) -> Any: ...
+    def evaluate(self, *, ignore_keys: list[str] | None) -> dict[str, float]: ...
+    def save_model(self, output_dir: str | None = None, _internal_call: bool = False) -> None: ...
+    def save_checkpoint(self) -> None: ...
+    def is_local_process_zero(self) -> bool: ...
+    def is_world_process_zero(self) -> bool: ...

@@ -1,38 +1,30 @@
-"""The Trainer: a loop that fits on one screen, and the hooks by which subclasses and callbacks change it."""
+"""The Trainer: what it is made of, and the methods that subclasses may override. `loop.py` trains, `evaluation.py` evaluates."""
 
 from __future__ import annotations
 
-import itertools
-import logging
 import math
+import tempfile
 import threading
 import time
-import warnings
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import nullcontext
+from collections.abc import Callable, Mapping, Sized
+from pathlib import Path
 from typing import Any, Literal, overload
 
 import torch
 from torch import nn
+from torch.utils.data import DataLoader
 
-from notebook_kit.errors import ConfigurationError, NotebookKitWarning
+from notebook_kit.errors import ConfigurationError, InputError
 from notebook_kit.nn.inputs import ModelTraits, takes_name
+from notebook_kit.training import checkpointing, loop
 from notebook_kit.training.arguments import TrainingArguments
 from notebook_kit.training.background import BackgroundRun, check_free, one_run
 from notebook_kit.training.callbacks import CallbackList, PublishCallback
-from notebook_kit.training.checks import (
-    Plan,
-    call_model_init,
-    check_head,
-    checked_args,
-    checked_model,
-    enable_gradient_checkpointing,
-    length_of,
-)
+from notebook_kit.training.checks import call_model_init, check_head, checked_args, checked_model
 from notebook_kit.training.collators import DataCollatorWithPadding, default_data_collator
-from notebook_kit.training.data import check_dataset, set_epoch
+from notebook_kit.training.data import check_dataset, fit_columns, lengths_for_grouping, make_loader
 from notebook_kit.training.display import default_callbacks
-from notebook_kit.training.distributed import as_inputs, explain_memory, make_accelerator, to_device
+from notebook_kit.training.distributed import Distributed, explain_memory
 from notebook_kit.training.evaluation import (
     EvalLoopOutput,
     EvalPrediction,
@@ -43,19 +35,14 @@ from notebook_kit.training.evaluation import (
     speed_metrics,
 )
 from notebook_kit.training.interrupts import Interrupts
-from notebook_kit.training.loop import conclude, evaluate_in_train, interrupted_message, log_losses, save_checkpoint
-from notebook_kit.training.losses import LastStep, LossMeter, count_labels, loss_of, smoothed_loss
-from notebook_kit.training.parts import TrainerParts
-from notebook_kit.training.resuming import Position, Resumption
-from notebook_kit.training.seeding import rng_states, set_seed
-from notebook_kit.training.state import TrainerControl, TrainerState
+from notebook_kit.training.optimization import make_scheduler, optimizer_class_and_options, parameter_groups
+from notebook_kit.training.seeding import set_seed
+from notebook_kit.training.state import ItemCounting, LastStep, TrainerControl, TrainerState
 
 __all__ = ["Trainer"]
 
-logger = logging.getLogger(__name__)
 
-
-class Trainer(TrainerParts):
+class Trainer:
     """Fine-tunes and evaluates a model.
 
     Subclasses may override `get_train_dataloader`, `get_eval_dataloader`, `get_test_dataloader`, `create_optimizer`,
@@ -64,12 +51,12 @@ class Trainer(TrainerParts):
     Args:
         model: A model of this library or of `transformers`, or any `torch.nn.Module` whose outputs have a loss first or
             by name.
-        args: What the run is told.
-        data_collator: Makes a batch of a list of examples; pads them if there is a tokenizer, else stacks them.
+        args: The training arguments.
+        data_collator: Turns a list of examples into a batch; by default pads them if there is a tokenizer, else stacks them.
         train_dataset, eval_dataset: A `datasets.Dataset`, a torch dataset, or a list of dictionaries. `eval_dataset` may
             also be a dictionary of datasets by name.
         processing_class: The tokenizer or other processor; saved with the model. `tokenizer=` is its older name.
-        model_init: Makes the model anew at each call of `train`, instead of `model`.
+        model_init: Makes a new model for each call of `train`, instead of `model`.
         compute_loss_func: `(outputs, labels, num_items_in_batch=None) -> loss`.
         compute_metrics: From an `EvalPrediction` to a dictionary of numbers.
         callbacks: Callbacks or their classes, beside the default ones.
@@ -78,9 +65,11 @@ class Trainer(TrainerParts):
         preprocess_logits_for_metrics: `(logits, labels) -> logits` on the device, before they are kept.
 
     Attributes:
-        state: Where the run stands; `state.log_history` has every log.
-        control: What callbacks asked for.
+        state: The progress of the run; `state.log_history` has every log.
+        control: What callbacks have asked the loop to do.
         last_step: Loss, gradient norm, learning rate and batches of the latest update, the first two still on the device.
+        loop: The `TrainingLoop` of the run in progress; None if there is none.
+        distributed, accelerator: Devices and processes.
 
     Raises:
         InputError, ConfigurationError: for a model, dataset or argument that cannot be used.
@@ -128,44 +117,60 @@ class Trainer(TrainerParts):
                 "processing_class and its older name tokenizer were both given.", next_step="Keep processing_class."
             )
         set_seed(self.args.seed, self.args.full_determinism)
-        self.accelerator = make_accelerator(self.args)
+        self.distributed = Distributed(self.args)
+        self.accelerator = self.distributed.accelerator
         self.model_init = model_init
-        self.model = checked_model(model, model_init)
-        self._prepared: nn.Module | None = None
-        self._place_model()
+        self.compute_loss_func, self.compute_metrics = compute_loss_func, compute_metrics
+        self.preprocess_logits_for_metrics = preprocess_logits_for_metrics
+        self._set_model(checked_model(model, model_init))
         self.processing_class = processing_class if processing_class is not None else tokenizer
+        pads = hasattr(self.processing_class, "pad")
         self.data_collator = data_collator or (
-            DataCollatorWithPadding(self.processing_class)
-            if hasattr(self.processing_class, "pad")
-            else default_data_collator
+            DataCollatorWithPadding(self.processing_class) if pads else default_data_collator
         )
         self.train_dataset, self.eval_dataset = train_dataset, eval_dataset
         for dataset, role in ((train_dataset, "train_dataset"), (eval_dataset, "eval_dataset")):
             if dataset is not None and not (role == "eval_dataset" and isinstance(dataset, Mapping)):
                 check_dataset(dataset, role)
-        self.compute_loss_func, self.compute_metrics = compute_loss_func, compute_metrics
-        self.preprocess_logits_for_metrics = preprocess_logits_for_metrics
-        self.optimizer, self.lr_scheduler = optimizers
-        self.optimizer_cls_and_kwargs = optimizer_cls_and_kwargs
-        self._made_optimizer = self.optimizer is None
-        self._made_scheduler = self.lr_scheduler is None
-        self.is_in_train = False
-        self.current_gradient_accumulation_steps = 1
         self.train_dataloader: Any = None
         self.eval_dataloader: Any = None
+        self._lengths: dict[
+            int, tuple[Any, Any]
+        ] = {}  # by id of the dataset, which is kept so that the id stays its own
+        self.optimizer, self.lr_scheduler = optimizers
+        self.optimizer_cls_and_kwargs = optimizer_cls_and_kwargs
+        self._creates_optimizer, self._creates_scheduler = self.optimizer is None, self.lr_scheduler is None
         self.interrupts = Interrupts()
         self.run_thread: threading.Thread | None = None
+        self.loop: loop.TrainingLoop | None = None
+        self.is_in_train = False
+        self.current_gradient_accumulation_steps = 1
         self.last_step: LastStep | None = None
-        self._lengths: dict[int, tuple[Any, Any]] = {}
         self.control = TrainerControl()
         self.state = TrainerState(
             is_local_process_zero=self.is_local_process_zero(), is_world_process_zero=self.is_world_process_zero()
         )
-        self._inspect_model()
         self.callback_handler = CallbackList(self, [*default_callbacks(self.args, callbacks or ()), *(callbacks or [])])
         if self.args.push_to_hub:
             self.add_callback(PublishCallback())
         self.emit("on_init_end")
+
+    def _set_model(self, model: nn.Module) -> None:
+        """Take `model` as the one to train, and look at what it and the hooks accept."""
+        self.model = model
+        self._prepared: nn.Module | None = None
+        self.distributed.place(model)
+        self.traits = ModelTraits.of(model, self.args.label_names)
+        self.label_names = self.traits.label_names
+        name = "num_items_in_batch"
+        by_loss = takes_name(self.compute_loss, name)
+        by_function = self.compute_loss_func is not None and takes_name(self.compute_loss_func, name)
+        self.item_counting = ItemCounting(
+            by_step=takes_name(self.training_step, name),
+            by_loss=by_loss,
+            by_function=by_function,
+            divides=by_loss and (self.traits.takes_items or by_function),
+        )
 
     # ---------------------------------------------------------------------------------------------------- training
 
@@ -195,18 +200,18 @@ class Trainer(TrainerParts):
         ignore_keys_for_eval: list[str] | None = None,
         background: bool = False,
     ) -> TrainOutput | BackgroundRun:
-        """Train, from the start or from where a checkpoint stands.
+        """Train, from the start or from a checkpoint.
 
         An interrupt (the stop button of a notebook, Ctrl-C) lets the update in progress finish, writes a checkpoint
         unless `save_strategy="no"`, and then raises KeyboardInterrupt: the model keeps what it learned, and
-        `train(resume_from_checkpoint=True)` goes on as if there had been no interrupt. A second one breaks in at once.
+        `train(resume_from_checkpoint=True)` continues as if there had been no interrupt. A second one takes effect at once.
 
         Args:
             resume_from_checkpoint: The folder of a checkpoint, or True for the last one in `args.output_dir`.
-            trial: Accepted for the sake of older code; not used.
+            trial: Accepted for compatibility; not used.
             ignore_keys_for_eval: Outputs of the model that evaluations leave out.
-            background: Train on a thread of its own and return at once: in a notebook the next cells can be run, and
-                `await trainer.train(background=True)` waits while the kernel goes on answering.
+            background: Train on a background thread and return at once: in a notebook the next cells can be run, and
+                `await trainer.train(background=True)` waits while the kernel keeps answering.
 
         Returns:
             Updates done, mean loss over the updates of this call, and metrics; in the background, a `BackgroundRun` to wait on.
@@ -222,136 +227,15 @@ class Trainer(TrainerParts):
             return self._train(resume_from_checkpoint, ignore_keys_for_eval)
 
     def _train(self, resume_from_checkpoint: str | bool | None, ignore_keys_for_eval: list[str] | None) -> TrainOutput:
-        # Again, though it was done when the Trainer was made: what ran since then shall not matter.
+        # Again, though it was done when the Trainer was made, so code run since then has no influence.
         set_seed(self.args.seed, self.args.full_determinism)
         if self.model_init is not None:
-            self.model, self._prepared = call_model_init(self.model_init), None
-            self._place_model()
-            self._inspect_model()
+            self._set_model(call_model_init(self.model_init))
         if type(self).compute_loss is Trainer.compute_loss and self.compute_loss_func is None:
             check_head(self.model)
-        resumption = Resumption.find(resume_from_checkpoint, self.args) if resume_from_checkpoint else None
-        if self.optimizer is not None and self._made_optimizer:
-            self.accelerator.free_memory()  # forgets the optimizer of an earlier call
-        self.train_dataloader = self.get_train_dataloader()
-        length = length_of(self.train_dataloader)
-        examples = None if length is None else self.num_examples(self.train_dataloader)
-        plan = Plan.of(self.train_dataloader, examples, self.args, self.accelerator.num_processes)
-        self.state = resumption.state if resumption else TrainerState()
-        self.state.max_steps, self.state.num_train_epochs = plan.max_steps, plan.epochs
-        self.state.train_batch_size = self.args.train_batch_size
-        self.state.is_local_process_zero = self.is_local_process_zero()
-        self.state.is_world_process_zero = self.is_world_process_zero()
-        self.state.compute_steps(self.args, plan.max_steps)
-        self._meter, self._position = LossMeter(), Position()
-        if resumption:
-            resumption.restore_model(self.model)
-        if self.args.gradient_checkpointing:
-            enable_gradient_checkpointing(self.model, self.args.gradient_checkpointing_kwargs)
-        model = self.prepared_model(training=True)
-        self.optimizer = None if self._made_optimizer else self.optimizer
-        self.lr_scheduler = None if self._made_scheduler else self.lr_scheduler
-        # The first optimizer of a process imports torch's compiler, which takes seconds.
-        with self.interrupts.put_off():
-            self.create_optimizer_and_scheduler(plan.max_steps)
-        if self.accelerator.scaler is not None or self.accelerator.num_processes > 1:
-            # Otherwise the wrapper does nothing, and it takes half a millisecond a step for it.
-            self.optimizer = self.accelerator.prepare_optimizer(self.optimizer)
-        if resumption:
-            self._meter, self._position = resumption.restore_progress(self, plan.updates_per_epoch)
-            if self._position.ended:
-                self._position.next_epoch()
-            resumption.restore_generators()
-        unfinished = resumption if resumption and self._position.batches else None
-        self._meter.keep_all = not self.args.logging_nan_inf_filter
-        self.is_in_train, self._ignore_keys, start = True, ignore_keys_for_eval, time.time()
-        self.control.should_training_stop = False
-        try:
-            with self.interrupts.held():
-                self.emit("on_train_begin")
-                if self.args.eval_on_start and not resumption:
-                    evaluate_in_train(self, self._ignore_keys)
-                interrupted = self._loop(model, plan, unfinished)
-                if interrupted and self.args.save_strategy != "no":
-                    self._save_checkpoint()
-                output = conclude(self, self._meter, plan, start, interrupted)
-        except BaseException as error:
-            explain_memory(error)
-            self.emit("on_error", error=error)
-            raise
-        finally:
-            self.is_in_train = False
-            model.zero_grad(set_to_none=True)
-        if interrupted:
-            raise KeyboardInterrupt(interrupted_message(self))
-        return output
-
-    def _loop(self, model: nn.Module, plan: Plan, resumption: Resumption | None) -> bool:
-        """All updates of a run; whether an interrupt ended it."""
-        state, meter, position = self.state, self._meter, self._position
-        parameters = [parameter for parameter in model.parameters() if parameter.requires_grad]
-        while position.epoch < plan.epochs and not self.control.should_training_stop:
-            set_epoch(self.train_dataloader, position.epoch)
-            self.control.should_epoch_stop = False
-            for batches in self._updates(plan, resumption):
-                self.control.should_save = self.control.should_evaluate = self.control.should_log = False
-                self.emit("on_step_begin")
-                items = self._count_items(batches)
-                self.current_gradient_accumulation_steps = len(batches)
-                total: Any = None
-                for index, batch in enumerate(batches, start=1):
-                    with nullcontext() if index == len(batches) else self.accelerator.no_sync(model):
-                        loss = self._step(model, batch, items)
-                    meter.add(loss, state.global_step)
-                    total = loss if total is None else total + loss
-                    if index < len(batches):
-                        self.emit("on_substep_end")
-                grad_norm = self._clip(parameters)
-                self.emit("on_pre_optimizer_step")
-                self.optimizer.step()
-                self.emit("on_optimizer_step")
-                learning_rate = self._learning_rate()
-                self._step_schedule()
-                for parameter in parameters:
-                    parameter.grad = None
-                state.global_step += 1
-                position.updates += 1
-                position.batches += len(batches)
-                state.epoch = position.epoch + position.batches / plan.batches_per_epoch
-                self.last_step = LastStep(total, grad_norm, learning_rate, batches)
-                self.emit("on_step_end")
-                if self.interrupts.requested or not self.log_evaluate_save():
-                    return True
-                if self.control.should_epoch_stop or self.control.should_training_stop:
-                    break
-            resumption = None
-            if not position.updates:
-                warnings.warn(
-                    f"The training data gave no batch in this epoch, so training stops at step {state.global_step} of"
-                    f" {plan.max_steps}.",
-                    NotebookKitWarning,
-                    stacklevel=3,
-                )
-                self.control.should_training_stop = True
-            position.ended = True
-            self.emit("on_epoch_end")
-            if not self.log_evaluate_save():
-                return True
-            position.next_epoch()
-        return self.interrupts.requested
-
-    def _updates(self, plan: Plan, resumption: Resumption | None) -> Iterator[list[Any]]:
-        """The batches of an epoch, those of one optimizer update together; after a resumption, those still to come."""
-        self.emit("on_epoch_begin")
-        if resumption is None:
-            self._position.rng = rng_states()
-            batches = iter(self.train_dataloader)
-        else:
-            batches = resumption.remaining_batches(self.train_dataloader, self._position, self.args.ignore_data_skip)
-        while self.state.global_step < plan.max_steps:
-            if not (group := list(itertools.islice(batches, self.args.gradient_accumulation_steps))):
-                return
-            yield group
+        resume = resume_from_checkpoint
+        checkpoint = checkpointing.Resumption.find(resume, self.args) if resume else None
+        return loop.TrainingLoop(self, checkpoint, ignore_keys=ignore_keys_for_eval).run()
 
     def training_step(
         self, model: nn.Module, inputs: Any, num_items_in_batch: torch.Tensor | int | None = None
@@ -364,22 +248,11 @@ class Trainer(TrainerParts):
             num_items_in_batch: How many labels the batches of this update have, over all processes.
 
         Returns:
-            The loss, detached, weighed so that those of an update sum up to its loss; a tensor without dimensions.
+            The loss, detached, weighted so that those of an update sum to its loss; a tensor without dimensions.
         """
         if not model.training:
             model.train()
-        inputs = self._prepare_inputs(inputs)
-        share = self._share(inputs, num_items_in_batch)
-        if self._loss_takes_items:
-            loss = self.compute_loss(model, inputs, num_items_in_batch=num_items_in_batch)
-        else:
-            loss = self.compute_loss(model, inputs)
-        if loss.ndim:
-            loss = loss.mean()
-        if share is not None:
-            loss = loss * share
-        self.accelerator.backward(loss)
-        return loss.detach()
+        return loop.training_step(self, model, self._prepare_inputs(inputs), num_items_in_batch)
 
     def compute_loss(
         self,
@@ -400,27 +273,12 @@ class Trainer(TrainerParts):
         Returns:
             The loss, or the loss and the outputs.
         """
-        smoothing = self.args.label_smoothing_factor
-        labels = None
-        if (smoothing or self.compute_loss_func is not None) and "labels" in inputs:
-            inputs = dict(inputs)
-            labels = inputs.pop("labels")
-            prepare: Any = getattr(self.model, "prepare_decoder_input_ids_from_labels", None)
-            if prepare is not None and "decoder_input_ids" not in inputs:
-                inputs["decoder_input_ids"] = prepare(labels)
-        passed = num_items_in_batch if self.traits.takes_items else None
-        outputs = model(**inputs) if passed is None else model(**inputs, num_items_in_batch=passed)
-        if self.compute_loss_func is not None:
-            extra = {"num_items_in_batch": num_items_in_batch} if self._func_takes_items else {}
-            loss = self.compute_loss_func(outputs, labels, **extra)
-        elif labels is not None:
-            logits = outputs["logits"] if isinstance(outputs, Mapping) else outputs[0]
-            loss = smoothed_loss(logits, labels, smoothing, self.traits.shifts_labels, passed)
-        else:
-            loss = loss_of(outputs, inputs, self.model)
-        if num_items_in_batch is not None and self._loss_divides and self.accelerator.num_processes > 1:
-            loss = loss * self.accelerator.num_processes
+        loss, outputs = loop.compute_loss(self, model, inputs, num_items_in_batch)
         return (loss, outputs) if return_outputs else loss
+
+    def _prepare_inputs(self, inputs: Any) -> dict[str, Any]:
+        """The batch as keyword arguments, on the model's device."""
+        return self.distributed.to_device(inputs)
 
     # --------------------------------------------------------------------------------------- evaluation, prediction
 
@@ -445,7 +303,7 @@ class Trainer(TrainerParts):
             for name, part in dataset.items():
                 metrics.update(self.evaluate(part, ignore_keys, f"{metric_key_prefix}_{name}"))
             return metrics
-        output, _ = self._timed_pass(
+        output = self._timed_pass(
             lambda: self.get_eval_dataloader(dataset), "Evaluation", ignore_keys, metric_key_prefix
         )
         self.log(output.metrics)
@@ -461,7 +319,7 @@ class Trainer(TrainerParts):
             Predictions (float array of shape (examples, ...), rows of unequal length padded with -100; a tuple if the
             model has several outputs), labels and metrics.
         """
-        output, _ = self._timed_pass(
+        output = self._timed_pass(
             lambda: self.get_test_dataloader(test_dataset), "Prediction", ignore_keys, metric_key_prefix
         )
         self.emit("on_predict", metrics=output.metrics)
@@ -469,7 +327,7 @@ class Trainer(TrainerParts):
 
     def _timed_pass(
         self, loader: Callable[[], Any], description: str, ignore_keys: list[str] | None, prefix: str
-    ) -> tuple[EvalLoopOutput, float]:
+    ) -> EvalLoopOutput:
         check_free(self, description.lower())
         start = time.time()
         loss_only = True if description == "Evaluation" and self.compute_metrics is None else None
@@ -480,9 +338,9 @@ class Trainer(TrainerParts):
                 explain_memory(error)
                 self.emit("on_error", error=error)
             raise
-        steps = math.ceil(output.num_samples / (self.args.eval_batch_size * self.accelerator.num_processes))
+        steps = math.ceil(output.num_samples / (self.args.eval_batch_size * self.distributed.world_size))
         output.metrics.update(speed_metrics(prefix, start, output.num_samples, steps))
-        return output, start
+        return output
 
     def evaluation_loop(
         self,
@@ -502,73 +360,209 @@ class Trainer(TrainerParts):
         """Loss, logits and labels of a batch, each None if there is none or it is not wanted."""
         return predict_batch(self, model, self._prepare_inputs(inputs), prediction_loss_only, ignore_keys)
 
-    # ------------------------------------------------------------------------------------- between the steps, helpers
+    # ------------------------------------------------------------------------------------------------- data loaders
+
+    def get_train_dataloader(self) -> DataLoader:
+        """The batches to train on."""
+        if self.train_dataset is None:
+            raise InputError("Trainer.train needs a train_dataset.", next_step="Pass train_dataset= to the Trainer.")
+        return self._loader(self.train_dataset, "train_dataset", self.args.train_batch_size, training=True)
+
+    def get_eval_dataloader(self, eval_dataset: Any = None) -> DataLoader:
+        """The batches to evaluate on."""
+        dataset = eval_dataset if eval_dataset is not None else self.eval_dataset
+        if dataset is None:
+            raise InputError(
+                "There is nothing to evaluate on.",
+                next_step="Pass eval_dataset= to the Trainer or to evaluate(), or leave eval_strategy at 'no'.",
+            )
+        return self._loader(dataset, "eval_dataset", self.args.eval_batch_size)
+
+    def can_evaluate(self) -> bool:
+        """Whether there is something to evaluate on."""
+        return self.eval_dataset is not None or type(self).get_eval_dataloader is not Trainer.get_eval_dataloader
+
+    def get_test_dataloader(self, test_dataset: Any) -> DataLoader:
+        """The batches to predict."""
+        return self._loader(test_dataset, "test_dataset", self.args.eval_batch_size)
+
+    def _loader(self, dataset: Any, role: str, batch_size: int, training: bool = False) -> DataLoader:
+        check_dataset(dataset, role)
+        main_input = getattr(self.model, "main_input_name", "input_ids")
+        if id(dataset) not in self._lengths:
+            self._lengths[id(dataset)] = (dataset, lengths_for_grouping(dataset, self.args, main_input))
+        lengths, collator, distributed = self._lengths[id(dataset)][1], self.data_collator, self.distributed
+        if self.args.remove_unused_columns:
+            dataset, collator = fit_columns(dataset, collator, self.model, self.label_names, role)
+        loader = make_loader(
+            dataset,
+            collator,
+            self.args,
+            distributed.device.type,
+            batch_size,
+            training=training,
+            lengths=lengths,
+            world_size=distributed.world_size,
+        )
+        return distributed.wrap_loader(loader)
+
+    def num_examples(self, dataloader: Any) -> int:
+        """How many examples a loader gives."""
+        dataset = getattr(dataloader, "dataset", None)
+        return len(dataset) if isinstance(dataset, Sized) else len(dataloader) * self.args.train_batch_size
+
+    # ------------------------------------------------------------------------------------------ optimizer, schedule
+
+    def create_optimizer_and_scheduler(self, num_training_steps: int) -> None:
+        """Make the optimizer and the schedule, unless they were given."""
+        self.create_optimizer()
+        self.create_scheduler(num_training_steps=num_training_steps, optimizer=self.optimizer)
+
+    def create_optimizer(self) -> torch.optim.Optimizer:
+        """Make the optimizer, unless one was given: weight decay spares biases and normalizations."""
+        if self.optimizer is None:
+            kind, options = self.optimizer_cls_and_kwargs or optimizer_class_and_options(self.args)
+            self.optimizer = kind(parameter_groups(self.model, self.args.weight_decay), **options)
+        return self.optimizer
+
+    def create_scheduler(self, num_training_steps: int, optimizer: torch.optim.Optimizer | None = None) -> Any:
+        """Make the learning rate's schedule, unless one was given."""
+        if self.lr_scheduler is None:
+            optimizer = optimizer if optimizer is not None else self.optimizer
+            self.lr_scheduler = make_scheduler(self.args, optimizer, num_training_steps)
+        return self.lr_scheduler
+
+    def discard_optimizer(self) -> None:
+        """Forget the optimizer and the schedule of an earlier run, unless they were given to the Trainer."""
+        if self._creates_optimizer and self.optimizer is not None:
+            self.distributed.release()
+            self.optimizer = None
+        if self._creates_scheduler:
+            self.lr_scheduler = None
+
+    # -------------------------------------------------------------------------------------------------- model, files
+
+    def prepared_model(self, training: bool) -> nn.Module:
+        """The model as accelerate wraps it: on its device, with mixed precision, data-parallel."""
+        if self._prepared is None:
+            model = self.distributed.wrap(self.model, training)
+            if not training and self.distributed.world_size > 1:
+                return model
+            self._prepared = model
+        return self._prepared
+
+    @property
+    def model_wrapped(self) -> nn.Module:
+        """The model as it is called in training."""
+        return self._prepared if self._prepared is not None else self.model
+
+    # ------------------------------------------------------------------------------------------- logs and checkpoints
 
     def log(self, logs: dict[str, float], start_time: float | None = None) -> None:
-        """Add `logs` to `state.log_history`, with the epoch and the step, and tell the callbacks."""
+        """Add `logs` to `state.log_history`, with the epoch and the step, and call the callbacks."""
         logs["epoch"] = self.state.epoch
         self.state.log_history.append({**logs, "step": self.state.global_step})
         self.control.should_log = False
         self.emit("on_log", logs=logs)
 
-    def log_evaluate_save(self) -> bool:
-        """Do what `control` asks for after a step or an epoch; False if an interrupt broke into the evaluation."""
-        if self.control.should_log and self.state.global_step > self._meter.logged_step:
-            log_losses(self, self._meter, self.last_step)
-        if self.control.should_evaluate:
-            self.control.should_evaluate = False
-            try:
-                with self.interrupts.at_once():
-                    better = evaluate_in_train(self, self._ignore_keys)
-            except KeyboardInterrupt:
-                if not self.interrupts.requested:
-                    raise
-                return False
-            if self.args.save_strategy == "best":
-                self.control.should_save = better
-        if self.control.should_save:
-            self._save_checkpoint()
-        return True
+    def save_checkpoint(self) -> None:
+        """Write `checkpoint-N` of the run in progress to the output folder.
 
-    def _save_checkpoint(self, model: Any = None, trial: Any = None) -> None:
-        save_checkpoint(self, self._meter, self._position)
+        Raises:
+            ConfigurationError: if no run is in progress.
+        """
+        self._save_checkpoint(self.model, None)
 
-    def _inspect_model(self) -> None:
-        self.traits = ModelTraits.of(self.model, self.args.label_names)
-        self.label_names = self.traits.label_names
-        self._loss_takes_items = takes_name(self.compute_loss, "num_items_in_batch")
-        self._step_takes_items = takes_name(self.training_step, "num_items_in_batch")
-        self._func_takes_items = self.compute_loss_func is not None and takes_name(
-            self.compute_loss_func, "num_items_in_batch"
-        )
-        # Whether the loss that comes back is already divided by all labels of an update.
-        self._loss_divides = self._loss_takes_items and (self.traits.takes_items or self._func_takes_items)
+    def _save_checkpoint(
+        self, model: Any = None, trial: Any = None
+    ) -> None:  # what subclasses of transformers override
+        if self.loop is None:
+            raise ConfigurationError(
+                "A checkpoint holds the progress of a run, and no run is in progress.",
+                next_step="Write the model alone with save_model.",
+            )
+        checkpointing.save_checkpoint(self, self.loop.meter, self.loop.position)
 
-    def _prepare_inputs(self, inputs: Any) -> dict[str, Any]:
-        """The batch as keyword arguments, on the model's device."""
-        return to_device(as_inputs(inputs), self.accelerator.device)
+    def save_model(self, output_dir: str | None = None, _internal_call: bool = False) -> None:
+        """Write the model, the tokenizer and the arguments, ready for `from_pretrained`."""
+        model = self.distributed.model_to_save(self.model)
+        if model is None:
+            return
+        folder = Path(output_dir or self.args.output_dir or "")
+        folder.mkdir(parents=True, exist_ok=True)
+        checkpointing.save_model_files(model, folder)
+        if hasattr(self.processing_class, "save_pretrained"):
+            self.processing_class.save_pretrained(str(folder))
+        self.args.save(folder / checkpointing.ARGUMENTS)
+        if self.args.push_to_hub and not _internal_call:
+            self.push_to_hub(commit_message="Model save")
 
-    def _step(self, model: nn.Module, inputs: Any, items: torch.Tensor | None) -> torch.Tensor:
-        if self._step_takes_items:
-            return self.training_step(model, inputs, items)
-        return self.training_step(model, inputs)
+    def save_state(self) -> None:
+        """Write `trainer_state.json` into the output folder."""
+        if self.is_world_process_zero():
+            folder = Path(self.args.output_dir or "")
+            folder.mkdir(parents=True, exist_ok=True)
+            self.state.save_to_json(folder / checkpointing.STATE)
 
-    def _count_items(self, batches: list[Any]) -> torch.Tensor | None:
-        """How many labels the batches of an update have, over all processes; None where it makes no difference."""
-        together = self.accelerator.num_processes > 1
-        if len(batches) == 1 and not together and not self._loss_divides:
+    def push_to_hub(
+        self,
+        commit_message: str = "End of training",
+        blocking: bool = True,
+        token: str | None = None,
+        revision: str | None = None,
+        **kwargs: Any,
+    ) -> Any:
+        """Write the model and upload it to the Hub as `args.hub_model_id`, or under the output folder's name.
+
+        Returns:
+            What the Hub answers; None on processes that write nothing.
+        """
+        if not self.is_world_process_zero():
             return None
-        counts = [count_labels(batch, self.traits.shifts_labels) for batch in batches]
-        if any(count is None for count in counts):
-            return None
-        total = torch.stack([count for count in counts if count is not None]).sum()
-        return self.accelerator.gather(total.to(self.accelerator.device)).sum() if together else total
+        from notebook_kit.hub import push_folder
 
-    def _share(self, inputs: dict[str, Any], items: torch.Tensor | int | None) -> torch.Tensor | float | None:
-        """What a mean loss of this batch counts in its update: its part of the labels, so that batches of unequal size
-        weigh what one large batch of them would give them. None: the loss is divided already, or there is no other."""
-        if items is None:
-            accumulated = self.current_gradient_accumulation_steps
-            return 1 / accumulated if accumulated > 1 and not self._func_takes_items else None
-        own = None if self._loss_divides else count_labels(inputs, self.traits.shifts_labels)
-        return None if own is None else own / items * self.accelerator.num_processes
+        args = self.args
+        # The output folder also holds checkpoints with the optimizer's state, which are not for others.
+        with tempfile.TemporaryDirectory() as folder:
+            self.save_model(folder, _internal_call=True)
+            return push_folder(
+                folder,
+                args.hub_model_id or Path(args.output_dir or "").resolve().name,
+                token=token or args.hub_token,
+                private=args.hub_private_repo,
+                commit_message=commit_message,
+                revision=revision or args.hub_revision,
+            )
+
+    # ----------------------------------------------------------------------------------------------------- callbacks
+
+    @property
+    def callbacks(self) -> list[Any]:
+        """The callbacks, in the order in which they are called."""
+        return self.callback_handler.callbacks
+
+    def add_callback(self, callback: Any) -> None:
+        """Add a callback or an instance of a callback class."""
+        self.callback_handler.add(callback)
+
+    def pop_callback(self, callback: Any) -> Any:
+        """Remove a callback, or the first of a class, and return it; None if there is none."""
+        return self.callback_handler.pop(callback)
+
+    def remove_callback(self, callback: Any) -> None:
+        """Remove a callback, or the first of a class."""
+        self.callback_handler.pop(callback)
+
+    def emit(self, event: str, **kwargs: Any) -> None:
+        """Call the callbacks that listen to an event."""
+        self.callback_handler.call(event, **kwargs)
+
+    # ------------------------------------------------------------------------------------------------------ processes
+
+    def is_local_process_zero(self) -> bool:
+        """Whether this is the first process of its machine."""
+        return self.accelerator.is_local_main_process
+
+    def is_world_process_zero(self) -> bool:
+        """Whether this is the first of all processes."""
+        return self.distributed.is_main

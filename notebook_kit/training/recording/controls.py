@@ -178,7 +178,7 @@ class RunControls:
                 if wanted:
                     if trainer is None:
                         return  # that Trainer does it now and waits again before its next step
-                    trainer.log_evaluate_save()
+                    trainer.loop.log_evaluate_save()
                     continue
                 if idle is not None:
                     idle()

@@ -14,11 +14,10 @@ from types import SimpleNamespace
 from typing import Any
 
 from notebook_kit.training.callbacks import TrainerCallback
-from notebook_kit.training.losses import LastStep
 from notebook_kit.training.recording.controls import RunControls, planned_learning_rates
 from notebook_kit.training.recording.record import RunRecord, continued_run, is_number, new_run
 from notebook_kit.training.recording.steps import MEMORY_EVERY, ModelHook, Steps, memory
-from notebook_kit.training.state import TrainerControl
+from notebook_kit.training.state import LastStep, TrainerControl
 
 __all__ = ["RunMonitor"]
 

@@ -18,7 +18,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from notebook_kit.training.losses import LastStep
+    from notebook_kit.training.state import LastStep
 
 PERIOD = 0.1  # seconds
 MEMORY_EVERY = 1.0
@@ -35,7 +35,7 @@ class Steps:
 
     Example:
         >>> import torch
-        >>> from notebook_kit.training.losses import LastStep
+        >>> from notebook_kit.training.state import LastStep
         >>> seen = {}
         >>> steps = Steps(lambda step, numbers, moment: seen.update(numbers))
         >>> last = LastStep(torch.tensor(0.25), grad_norm=1.0, learning_rate=1e-3, batches=[{"x": torch.ones(4, 2)}])
