@@ -1,4 +1,4 @@
-"""TrainingArguments: everything a run is told, as one dataclass that also reads the spelling of older notebooks."""
+"""TrainingArguments: all settings of a run, as one dataclass that also accepts the spelling of older notebooks."""
 
 from __future__ import annotations
 
@@ -33,19 +33,19 @@ _NOT_NEGATIVE = ("learning_rate", "weight_decay", "max_grad_norm", "warmup_steps
 
 @dataclass(repr=False)
 class TrainingArguments:
-    """What a run is told. Every name and default is the one of the `transformers` Trainer, but for one default:
-    `train_sampling_strategy="group_by_length"` shuffles among examples of alike lengths, which saves padding.
+    """The settings of a run. Names and defaults are those of the `transformers` Trainer, except for one default:
+    `train_sampling_strategy="group_by_length"` shuffles among examples of similar lengths, which saves padding.
 
-    The spellings of older notebooks are read too: `evaluation_strategy`, `no_cuda`, `warmup_ratio`, `group_by_length`,
+    The spellings of older notebooks are accepted too: `evaluation_strategy`, `no_cuda`, `warmup_ratio`, `group_by_length`,
     `per_gpu_train_batch_size`, `logging_dir`, `overwrite_output_dir` and others.
 
     Attributes:
         output_dir: Folder for checkpoints and the saved model.
-        per_device_train_batch_size, per_device_eval_batch_size: Examples a batch on each device.
-        gradient_accumulation_steps: Batches for one optimizer update.
+        per_device_train_batch_size, per_device_eval_batch_size: Examples per batch on each device.
+        gradient_accumulation_steps: Batches per optimizer update.
         num_train_epochs: Passes over the training data; may be a fraction.
         max_steps: Optimizer updates; if positive it counts instead of `num_train_epochs`.
-        learning_rate: At the top of the schedule.
+        learning_rate: At the peak of the schedule.
         lr_scheduler_type, lr_scheduler_kwargs: See `get_scheduler`.
         warmup_steps: Updates of linear rise; below 1: a fraction of all updates.
         optim, optim_args: adamw_torch_fused, adamw_torch, adafactor, sgd, ...; further options as "name=value,...".
@@ -61,7 +61,7 @@ class TrainingArguments:
         use_cpu: Even if there is a faster device.
         remove_unused_columns: Drop dataset columns that the model does not take.
         label_names: Columns that hold labels.
-        disable_tqdm: A line for each log instead of a progress bar.
+        disable_tqdm: A line per log instead of a progress bar.
         report_to: Accepted; logs stay in `trainer.state.log_history`.
         push_to_hub, hub_model_id, hub_token, hub_private_repo, hub_strategy, hub_revision: Upload to the Hub.
         dataloader_num_workers, dataloader_pin_memory, dataloader_drop_last, ...: Of torch's DataLoader.
@@ -200,11 +200,9 @@ class TrainingArguments:
                     next_step=f"Set {kind}_steps, for example to 100, or {kind}_strategy='epoch'.",
                 )
         if self.fp16 and self.bf16:
-            raise ConfigurationError("fp16 and bf16 were both asked for.", next_step="Keep one of them.")
+            raise ConfigurationError("fp16 and bf16 are both set.", next_step="Keep one of them.")
         if self.fp16_full_eval and self.bf16_full_eval:
-            raise ConfigurationError(
-                "fp16_full_eval and bf16_full_eval were both asked for.", next_step="Keep one of them."
-            )
+            raise ConfigurationError("fp16_full_eval and bf16_full_eval are both set.", next_step="Keep one of them.")
         if self.dataloader_num_workers == 0 and self.dataloader_prefetch_factor is not None:
             raise ConfigurationError(
                 "dataloader_prefetch_factor is for worker processes, but dataloader_num_workers is 0.",
@@ -244,27 +242,27 @@ class TrainingArguments:
 
     @property
     def train_batch_size(self) -> int:
-        """Examples a training batch on this process."""
+        """Examples per training batch on this process."""
         return self.per_device_train_batch_size
 
     @property
     def eval_batch_size(self) -> int:
-        """Examples an evaluation batch on this process."""
+        """Examples per evaluation batch on this process."""
         return self.per_device_eval_batch_size
 
     @property
     def group_by_length(self) -> bool:
-        """Whether training batches are made of examples of alike lengths."""
+        """Whether training batches consist of examples of similar lengths."""
         return self.train_sampling_strategy == "group_by_length"
 
     @property
     def evaluation_strategy(self) -> str:
-        """The older name of `eval_strategy`."""
+        """The former name of `eval_strategy`."""
         return self.eval_strategy
 
     @property
     def mixed_precision(self) -> str:
-        """ "fp16", "bf16" or "no", as accelerate says it (its launcher may ask for one too)."""
+        """ "fp16", "bf16" or "no", in accelerate's terms (its launcher may set one too)."""
         return "fp16" if self.fp16 else "bf16" if self.bf16 else os.environ.get("ACCELERATE_MIXED_PRECISION", "no")
 
     @property
@@ -289,7 +287,7 @@ class TrainingArguments:
 
     @property
     def should_save(self) -> bool:
-        """Whether this process is the one that writes files."""
+        """Whether this process writes files."""
         return self.process_index == 0
 
     def get_warmup_steps(self, num_training_steps: int) -> int:
@@ -343,7 +341,7 @@ def accept_old_spellings(cls: type) -> None:
     def __init__(self: Any, *positional: Any, **given: Any) -> None:
         if len(positional) > 1:
             raise ConfigurationError(
-                f"TrainingArguments takes output_dir alone by position; {len(positional)} values were given.",
+                f"TrainingArguments takes only output_dir by position; {len(positional)} values were given.",
                 next_step="Name the others: TrainingArguments('out', learning_rate=2e-5).",
             )
         generated(self, *positional, **modern(given, {f.name for f in dataclasses.fields(type(self))}))

@@ -1,4 +1,4 @@
-"""Training on a thread of its own, which leaves the notebook free, and the handle to wait for it."""
+"""Training on a background thread, which leaves the notebook free, and the handle to wait for it."""
 
 from __future__ import annotations
 
@@ -23,21 +23,21 @@ __all__ = ["BackgroundRun"]
 
 logger = logging.getLogger(__name__)
 
-LAST_STEP = 60.0  # seconds that a process which ends gives a run to finish its step and write a checkpoint
+LAST_STEP = 60.0  # seconds that an ending process gives a run to finish its step and write a checkpoint
 
 
 class BackgroundRun:
-    """A run of a Trainer on a thread of its own: what `trainer.train(background=True)` returns.
+    """A run of a Trainer on a background thread: what `trainer.train(background=True)` returns.
 
     The thread trains exactly what `trainer.train()` would have trained. It shares the process's random number generators
-    with everything else, so the weights are the same as in the foreground only as long as no other cell draws from them.
+    with everything else, so the weights are the same as in the foreground only if no other cell draws from them.
 
-    `run.wait()` waits; so does `await run`, which keeps a notebook's kernel answering (its buttons, its other tasks).
+    `run.wait()` waits; so does `await run`, which keeps a notebook's kernel responsive (its buttons, its other tasks).
     When the process ends, the run stops at its next step and writes a checkpoint, unless `save_strategy` is "no".
 
     Attributes:
-        trainer: Whose run it is.
-        controls: Takes further requests: `run.controls.save()`, `.evaluate()`, `.set_learning_rate(1e-5)`.
+        trainer: The Trainer.
+        controls: For further requests: `run.controls.save()`, `.evaluate()`, `.set_learning_rate(1e-5)`.
 
     Example:
         >>> import tempfile, torch
@@ -70,7 +70,7 @@ class BackgroundRun:
         self._listeners: list[Callable[[], None]] = []
         self._lock = threading.Lock()
         self._waiting = 0
-        # With the context of the cell that starts it, so that what it prints stands below that cell.
+        # With the context of the cell that starts it, so that its output appears below that cell.
         context = contextvars.copy_context()
         self._thread = threading.Thread(
             target=context.run, args=(self._work, train), name="notebook_kit-training", daemon=True
@@ -86,7 +86,7 @@ class BackgroundRun:
         except BaseException as error:
             self._error = error
         finally:
-            if self.trainer.run_thread is self._thread:  # it was not, if train ended in its own way
+            if self.trainer.run_thread is self._thread:  # already cleared, if train returned normally
                 self.trainer.run_thread = None
             with self._lock:
                 self._ended.set()
@@ -103,18 +103,18 @@ class BackgroundRun:
     # ----------------------------------------------------------------------------------------------------- waiting
 
     def wait(self, timeout: float | None = None) -> TrainOutput:
-        """Wait until the run is over.
+        """Wait until the run ends.
 
-        An interrupt (the stop button of a notebook, Ctrl-C) ends the waiting alone; the run goes on.
+        An interrupt (the stop button of a notebook, Ctrl-C) ends only the waiting; the run continues.
 
         Args:
-            timeout: Seconds to wait at most; None: as long as it takes.
+            timeout: Maximum seconds to wait; None: no limit.
 
         Returns:
             What `trainer.train()` returns.
 
         Raises:
-            RunTimeoutError: (a TimeoutError) if it goes on for longer than `timeout`.
+            RunTimeoutError: (a TimeoutError) if it takes longer than `timeout`.
             KeyboardInterrupt: if the waiting was interrupted.
             Exception: what the run ended with, if it failed.
         """
@@ -130,7 +130,7 @@ class BackgroundRun:
             self._waiting -= 1
         if not over:
             raise RunTimeoutError(
-                f"The run goes on after {timeout:g} seconds of waiting: {self._progress()}.",
+                f"The run is still in progress after {timeout:g} seconds: {self._progress()}.",
                 next_step="Wait longer, or end it with run.stop().",
             )
         return self._outcome()
@@ -142,19 +142,19 @@ class BackgroundRun:
         loop = asyncio.get_running_loop()
         over = loop.create_future()
 
-        def settle() -> None:
+        def resolve() -> None:
             if not over.done():  # the waiting may have been cancelled
                 over.set_result(None)
 
-        def tell() -> None:
+        def notify() -> None:
             with suppress(RuntimeError):  # the loop was closed in the meantime
-                loop.call_soon_threadsafe(settle)
+                loop.call_soon_threadsafe(resolve)
 
         with self._lock:
             if self._ended.is_set():
                 over.set_result(None)
             else:
-                self._listeners.append(tell)
+                self._listeners.append(notify)
         await over
         return self._outcome()
 
@@ -170,7 +170,7 @@ class BackgroundRun:
         return self._ended.is_set()
 
     def exception(self) -> BaseException | None:
-        """What the run ended with; None if it goes on or ended well."""
+        """The exception that ended the run; None if it is in progress or ended normally."""
         return self._error
 
     # -------------------------------------------------------------------------------------------------- requests
@@ -179,16 +179,16 @@ class BackgroundRun:
         """End the run after its present step, without an error.
 
         Args:
-            keep_best: Give the model the weights of the best checkpoint, if there is one.
+            keep_best: Load the weights of the best checkpoint into the model, if there is one.
         """
         self.controls.stop(keep_best)
 
     def pause(self) -> None:
-        """Wait after the present step, until `resume` or `stop`."""
+        """Pause after the present step, until `resume` or `stop`."""
         self.controls.pause()
 
     def resume(self) -> None:
-        """Go on after a pause."""
+        """Continue after a pause."""
         self.controls.resume()
 
     def _progress(self) -> str:
@@ -206,7 +206,7 @@ class BackgroundRun:
 
 
 def _controls_of(trainer: TrainerLike) -> RunControls:
-    """The controls that a callback of the Trainer carries out; one is added if there is none."""
+    """The controls of the first callback that has some; a callback is added if none has."""
     for callback in trainer.callbacks:
         controls = getattr(callback, "controls", None)
         if isinstance(controls, RunControls):
@@ -234,7 +234,7 @@ def _busy(trainer: TrainerLike, wish: str) -> ConfigurationError:
 
 @contextmanager
 def one_run(trainer: TrainerLike) -> Iterator[None]:
-    """Within this block the Trainer's run is that of the present thread.
+    """Within this block the Trainer is in use by the present thread.
 
     Raises:
         ConfigurationError: if it has another run already.
@@ -262,15 +262,15 @@ _runs: weakref.WeakSet[BackgroundRun] = weakref.WeakSet()
 
 def _end_with_process(run: BackgroundRun) -> None:
     if not len(_runs):
-        # Anew with a run, so that it comes before what was registered until now: the record must still be open.
+        # Registered again with a new run, so that it is called before what was registered until now: the record must be open.
         atexit.unregister(_end_all)
         atexit.register(_end_all)
     _runs.add(run)
 
 
 def _end_all() -> None:
-    going_on = [run for run in _runs if not run.done]
-    for run in going_on:
+    unfinished = [run for run in _runs if not run.done]
+    for run in unfinished:
         run.trainer.interrupts.requested = True
-    for run in going_on:
+    for run in unfinished:
         run._ended.wait(LAST_STEP)

@@ -1,4 +1,4 @@
-"""Callbacks: what happens at each event of a run, beside the loop itself."""
+"""Callbacks: what happens at each event of a run, in addition to the loop itself."""
 
 from __future__ import annotations
 
@@ -34,17 +34,17 @@ EVENTS = (
 
 
 class TrainerCallback:
-    """Does something at the events of a run. Write the methods of the events you care about.
+    """Acts on the events of a run. Override the methods of the events you care about.
 
     Each method is called as `on_event(args, state, control, **kwargs)`, where `kwargs` has `trainer`, `model`,
     `processing_class` (also as `tokenizer`), `optimizer`, `lr_scheduler`, `train_dataloader`, `eval_dataloader`, and
     `logs` at `on_log`, `metrics` at `on_evaluate` and `on_predict`, `error` at `on_error`. A method may change `control`,
     which the loop obeys; it may return it.
 
-    `on_error` comes instead of `on_train_end` if a run ends with an exception.
+    `on_error` replaces `on_train_end` if a run ends with an exception.
 
     Attributes:
-        shows_run: Whether it shows the run to a person; a Trainer that is given such a callback adds no progress bar.
+        shows_run: Whether it displays the run; a Trainer with such a callback adds no progress bar.
 
     Example:
         >>> class StopAfter(TrainerCallback):
@@ -55,7 +55,7 @@ class TrainerCallback:
     shows_run: ClassVar[bool] = False
 
     def on_init_end(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any) -> Any:
-        """The Trainer has been made."""
+        """The Trainer has been created."""
 
     def on_train_begin(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
@@ -118,7 +118,7 @@ class TrainerCallback:
 
 
 class CallbackList:
-    """The callbacks of one Trainer. An event costs nothing for callbacks that do not write its method."""
+    """The callbacks of one Trainer. An event costs nothing for callbacks that do not override its method."""
 
     def __init__(self, trainer: TrainerLike, callbacks: list[Any]) -> None:
         self.trainer = trainer
@@ -140,7 +140,7 @@ class CallbackList:
         self._listeners.clear()
 
     def pop(self, callback: Any) -> Any:
-        """Take out a callback, or the first of a class; None if there is none."""
+        """Remove a callback, or the first of a class, and return it; None if there is none."""
         for index, other in enumerate(self.callbacks):
             if (isinstance(callback, type) and isinstance(other, callback)) or other is callback:
                 self._listeners.clear()
@@ -158,7 +158,7 @@ class CallbackList:
         return self._listeners[event]
 
     def call(self, event: str, **kwargs: Any) -> None:
-        """Let every callback that listens know."""
+        """Call every callback that listens to an event."""
         methods = self._methods(event)
         if not methods:
             return
@@ -190,7 +190,7 @@ class CallbackList:
         return {name: states[0] if len(states) == 1 else states for name, states in result.items()}
 
     def restore(self, states: dict[str, Any]) -> None:
-        """Give the callbacks the attributes that they had when `states` were taken."""
+        """Restore the attributes that the callbacks had when `states` were taken."""
         pending = {name: list(state) if isinstance(state, list) else [state] for name, state in states.items()}
         for callback in self.callbacks:
             if isinstance(callback, ExportableState) and pending.get(type(callback).__name__):
@@ -225,11 +225,11 @@ class DefaultFlowCallback(TrainerCallback):
 
 
 class EarlyStoppingCallback(TrainerCallback, ExportableState):
-    """Ends a run when the metric for the best model has not become better for some evaluations.
+    """Ends a run when the metric for the best model has not improved for some evaluations.
 
     Args:
-        early_stopping_patience: After how many evaluations without improvement.
-        early_stopping_threshold: By how much a metric must be better to count.
+        early_stopping_patience: Evaluations without improvement after which the run ends.
+        early_stopping_threshold: By how much a metric must improve to count.
 
     Raises:
         ConfigurationError: at the start of a run that has no `metric_for_best_model` or no evaluations.

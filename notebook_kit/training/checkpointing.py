@@ -122,7 +122,7 @@ def rotate(output_dir: str | Path, keep: int | None, best: str | None) -> None:
         return
     found = checkpoints(output_dir)
     kept = [path for path in found if best and path.resolve() == Path(best).resolve()]
-    # The last one is what a killed run goes on from, so it stays even if only one is to be kept and that is the best.
+    # A killed run resumes from the last one, so it stays even if only one is kept and another is the best.
     for path in reversed(found):
         if path not in kept and (len(kept) < keep or path == found[-1]):
             kept.append(path)

@@ -22,9 +22,9 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
-# Batches that are sorted together. More would pad still less, but make the batches of an epoch less random.
+# Batches that are sorted together. More would save more padding, but make the batches of an epoch less random.
 MEGA_BATCH = 50
-# A dataset whose lengths can only be had by building each item is read through only up to this many items.
+# A dataset whose lengths are only known by building each item is read only up to this many items.
 MOST_ITEMS_READ = 20_000
 
 _TOKENIZE = (
@@ -60,11 +60,11 @@ def check_dataset(dataset: Any, role: str) -> None:
             next_step="Make one, for example with datasets.Dataset.from_dict.",
         )
     if isinstance(dataset, Sized) and len(dataset) == 0:
-        raise InputError(f"{role} is empty.", next_step="Look at the filter or the split that made it.")
+        raise InputError(f"{role} is empty.", next_step="Check the filter or the split that produced it.")
 
 
 class DropNames:
-    """A collator that first leaves out what the model does not take."""
+    """A collator that first drops the columns that the model does not take."""
 
     def __init__(self, collator: Callable[[list[Any]], Any], keep: set[str]) -> None:
         self.collator, self.keep = collator, keep
@@ -142,7 +142,7 @@ def make_loader(
     lengths: np.ndarray | None,
     world_size: int = 1,
 ) -> DataLoader:
-    """A DataLoader over `dataset`; with `lengths`, over batches of alike lengths."""
+    """A DataLoader over `dataset`; with `lengths`, its batches have examples of similar lengths."""
     workers = args.dataloader_num_workers
     options: dict[str, Any] = {
         "collate_fn": collator,
@@ -178,7 +178,7 @@ def has_length(loader: Any) -> bool:
 
 
 def lengths_for_grouping(dataset: Any, args: TrainingArguments, input_name: str) -> np.ndarray | None:
-    """The lengths to group by, or None if that is not asked for, not possible, or of no use."""
+    """The lengths to group by, or None if grouping is off, not possible, or pointless."""
     if not args.group_by_length or isinstance(dataset, IterableDataset):
         return None
     lengths = example_lengths(dataset, input_name, args.length_column_name)
@@ -189,7 +189,7 @@ def lengths_for_grouping(dataset: Any, args: TrainingArguments, input_name: str)
 
 
 class EpochSampler(Sampler[int]):
-    """A random permutation that depends on the seed and the epoch alone, so that a resumed run sees the same one.
+    """A random permutation that depends only on the seed and the epoch, so that a resumed run repeats it.
 
     The same permutation as torch's `RandomSampler` with a generator seeded with `seed + epoch`.
     """
@@ -209,19 +209,19 @@ class EpochSampler(Sampler[int]):
 
 
 class LengthGroupedBatchSampler(Sampler[list[int]]):
-    """Random batches of examples of alike lengths.
+    """Random batches of examples of similar lengths.
 
     All examples are shuffled, cut into runs of `MEGA_BATCH` batches, sorted by length within each run, cut into batches,
     and the batches are shuffled. Every epoch has every example once and as many batches as plain shuffling has. The batch
-    that may be smaller comes last; its place among the lengths is drawn too, so that it is not always the shortest ones
-    that share it (or, with `drop_last`, are left out).
+    that may be smaller comes last; its place among the lengths is random too, so that it does not always hold the shortest
+    examples (which `drop_last` would leave out).
 
     Args:
         lengths: The length of each example, in tokens.
-        batch_size: Examples a batch.
-        seed: With the epoch it decides the order.
+        batch_size: Examples per batch.
+        seed: Determines the order, together with the epoch.
         drop_last: Leave out the smaller batch.
-        group: How many batches in a row are of alike lengths: one for each process that works at the same time.
+        group: Successive batches of similar lengths: one per process.
     """
 
     def __init__(
@@ -255,7 +255,7 @@ class LengthGroupedBatchSampler(Sampler[list[int]]):
         size = self.batch_size * self.group
         groups = [run[start : start + size] for run in runs for start in range(0, len(run), size)]
         if groups:
-            # A group that lacks a batch goes last: in front it would shift which process gets which batch.
+            # An incomplete group goes last: in front it would shift which process gets which batch.
             whole = [index for index, group in enumerate(groups) if len(group) == size]
             partial = [index for index, group in enumerate(groups) if len(group) != size]
             for index in [*random.permutation(whole).astype(int).tolist(), *partial]:
@@ -266,7 +266,7 @@ class LengthGroupedBatchSampler(Sampler[list[int]]):
 
 
 class SortedBatchSampler(Sampler[list[int]]):
-    """All examples, the longest first; `order[i]` is the example that comes i-th, so that results can be put back."""
+    """All examples, the longest first; `order[i]` is the index of the i-th, so that results can be put back in order."""
 
     def __init__(self, lengths: Sequence[int] | np.ndarray, batch_size: int) -> None:
         self.order = np.argsort(-np.asarray(lengths), kind="stable")
@@ -281,7 +281,7 @@ class SortedBatchSampler(Sampler[list[int]]):
 
 
 def set_epoch(loader: Any, epoch: int) -> None:
-    """Tell every part of `loader` that wants to know which epoch begins."""
+    """Call `set_epoch` on every part of `loader` that has it."""
     seen: set[int] = set()
     parts = [loader]
     while parts:
@@ -295,7 +295,7 @@ def set_epoch(loader: Any, epoch: int) -> None:
 
 
 def sorted_order(loader: Any) -> np.ndarray | None:
-    """The order in which `loader` gives the examples, if it is one of ours that changes it."""
+    """The order in which `loader` returns the examples, if its batch sampler is a `SortedBatchSampler`."""
     part = getattr(loader, "batch_sampler", None)
     while part is not None and not isinstance(part, SortedBatchSampler):
         part = getattr(part, "batch_sampler", None)
@@ -305,14 +305,14 @@ def sorted_order(loader: Any) -> np.ndarray | None:
 def example_lengths(
     dataset: Any, input_name: str = "input_ids", length_column: str = "length", read_any: bool = False
 ) -> np.ndarray | None:
-    """The length of each example, or None where it cannot be had cheaply.
+    """The length of each example, or None where that would be expensive to know.
 
     Args:
         dataset: A `datasets.Dataset` (its column `length`, or the offsets of its token column: no example is decoded), or
             a sequence of mappings.
         input_name: The column or key that holds the tokens.
-        length_column: A column that holds the lengths already.
-        read_any: Read a dataset that builds its items one by one even if it is large.
+        length_column: A column that already holds the lengths.
+        read_any: Read a dataset that builds its items one by one, even a large one.
     """
     if hasattr(dataset, "with_format") and hasattr(dataset, "column_names"):
         return _column_lengths(dataset, input_name, length_column)
@@ -321,7 +321,7 @@ def example_lengths(
     count = len(dataset)
     if count == 0 or (count > MOST_ITEMS_READ and not read_any and not isinstance(dataset, (list, tuple))):
         return None
-    # Items may be built with random numbers (augmentation): looking at them must not change the run.
+    # Items may be built with random numbers (augmentation): reading them must not change the run.
     states = rng_states()
     try:
         if _item_length(dataset[0], input_name, length_column) is None:
@@ -361,7 +361,7 @@ def _column_lengths(dataset: Any, input_name: str, length_column: str) -> np.nda
 
 
 def batches_after(loader: Any, done: int) -> Iterator[Any]:
-    """The batches of `loader` but the first `done`."""
+    """The batches of `loader` after the first `done`."""
     if not done:
         return iter(loader)
     if _order_is_ours(loader):

@@ -1,4 +1,4 @@
-"""What a person sees of a run: one progress bar, and the logs as a table."""
+"""How a run is displayed: a progress bar with a table of logs, lines of text, or what a package installs for notebooks."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ class ProgressCallback(TrainerCallback):
     """One progress bar over the steps of a run, and below it a table of losses and metrics.
 
     In a notebook the table is drawn once and updated; in a terminal each row is written above the bar. An evaluation or a
-    prediction outside a run has a bar of its own.
+    prediction outside a run has its own bar.
 
     Example:
         >>> from notebook_kit import ProgressCallback, TrainerControl, TrainerState
@@ -121,7 +121,7 @@ class ProgressCallback(TrainerCallback):
             self.rows[-1].update(row)
         else:
             self.rows.append(row)
-        # In a notebook tqdm.auto gives a class of its own that is also a tqdm_notebook.
+        # In a notebook tqdm.auto returns its own class, a subclass of tqdm_notebook.
         if any(kind.__name__ == "tqdm_notebook" for kind in type(self.bar).__mro__):
             self._draw()
         else:
@@ -166,19 +166,19 @@ def table_html(rows: list[dict[str, Any]]) -> str:
 
 # -------------------------------------------------------------------------------------------- which display a run gets
 
-# Layers above may put functions here that make the callback which shows a run; the first that gives one is used in place
-# of the progress bar. The training layer itself knows none of them. Others are found as entry points of this group.
+# Other packages may add functions here that create the callback which displays a run; the first that returns one replaces
+# the progress bar. Further ones are found as entry points of this group.
 display_makers: list[Callable[[TrainingArguments], TrainerCallback | None]] = []
 DISPLAY_GROUP = "notebook_kit.displays"
 DISPLAY_VARIABLE = "NOTEBOOK_KIT_DISPLAY"
 
 
 def default_callbacks(args: TrainingArguments, given: Iterable[Any] = ()) -> list[TrainerCallback]:
-    """The callbacks that every Trainer has: the flow, and one that shows the run.
+    """The callbacks that every Trainer has: the flow, and one that displays the run.
 
-    What shows it: in a notebook the panel that is installed as an entry point of the group `notebook_kit.displays`,
-    elsewhere a progress bar; with `disable_tqdm=True` lines of text everywhere. The environment variable `NOTEBOOK_KIT_DISPLAY=bar`
-    asks for the bar everywhere. Nothing is added if one of the `given` callbacks shows the run itself.
+    In a notebook that is the panel installed as an entry point of the group `notebook_kit.displays`, elsewhere a progress
+    bar; with `disable_tqdm=True` lines of text everywhere. The environment variable `NOTEBOOK_KIT_DISPLAY=bar` selects the
+    bar everywhere. Nothing is added if one of the `given` callbacks displays the run itself.
     """
     if any(getattr(callback, "shows_run", False) for callback in given):
         return [DefaultFlowCallback()]
@@ -192,8 +192,8 @@ def _display(args: TrainingArguments) -> TrainerCallback:
                 shown = maker(args)
             except Exception as error:
                 warnings.warn(
-                    f"The display of the run could not be made ({type(error).__name__}: {error}), so there is a progress bar"
-                    f" instead. Set the environment variable {DISPLAY_VARIABLE}=bar to have it always.",
+                    f"The display of the run could not be created ({type(error).__name__}: {error}), so there is a progress bar"
+                    f" instead. Set the environment variable {DISPLAY_VARIABLE}=bar to always use the bar.",
                     NotebookKitWarning,
                     stacklevel=4,
                 )
@@ -204,7 +204,7 @@ def _display(args: TrainingArguments) -> TrainerCallback:
 
 
 def _installed_displays() -> list[Callable[[TrainingArguments], TrainerCallback | None]]:
-    """The makers of displays that are installed; looked up in the kernel of a notebook alone."""
+    """The functions of installed packages that create displays; looked up only in the kernel of a notebook."""
     if not in_notebook():
         return []
     from importlib.metadata import entry_points

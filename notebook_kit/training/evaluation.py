@@ -1,4 +1,4 @@
-"""One pass over a dataset without learning: predictions, labels and the loss, put back in the dataset's order."""
+"""Evaluation: one pass over a dataset without learning, its results in the order of the dataset, and their types."""
 
 from __future__ import annotations
 
@@ -47,11 +47,11 @@ class EvalLoopOutput(NamedTuple):
 
 @dataclass
 class EvalPrediction:
-    """What `compute_metrics` is given. It can be unpacked: `predictions, label_ids = prediction`.
+    """The argument of `compute_metrics`. It can be unpacked: `predictions, label_ids = prediction`.
 
     Attributes:
         predictions: The model's outputs without the loss, float array of shape (examples, ...); a tuple of them if the
-            model gives several. Rows of unequal length are padded with -100.
+            model has several. Rows of unequal length are padded with -100.
         label_ids: The labels, array of shape (examples, ...), padded with -100.
         inputs: The main inputs, if `include_for_metrics` has "inputs".
         losses: The loss of each example's batch, float array of shape (examples,), if it has "loss".
@@ -131,7 +131,7 @@ def evaluation_pass(
         trainer.emit("on_prediction_step")
     model.train(was_training)
     if not rows:
-        raise InputError("The dataset to evaluate on returned no examples.", next_step="Check how it was made.")
+        raise InputError("The dataset to evaluate on returned no examples.", next_step="Check how it was created.")
 
     order = sorted_order(loader)
     all_predictions, all_labels = gather_batches(predictions, order), gather_batches(labels, order)
@@ -194,7 +194,7 @@ def predict_batch(
 
 
 def speed_metrics(split: str, start_time: float, num_samples: float = 0, num_steps: float = 0) -> dict[str, float]:
-    """Seconds since `start_time` (of `time.time`) and what was done a second.
+    """Seconds since `start_time` (of `time.time`), and samples and steps per second.
 
     Example:
         >>> import time
@@ -211,7 +211,7 @@ def speed_metrics(split: str, start_time: float, num_samples: float = 0, num_ste
 
 
 def map_tensors(function: Callable[[torch.Tensor], Any], nested: Any) -> Any:
-    """`nested` (tuples, lists, mappings) with each tensor replaced by `function(tensor)`; other things as they are."""
+    """`nested` (tuples, lists, mappings) with each tensor replaced by `function(tensor)`; other values unchanged."""
     if isinstance(nested, torch.Tensor):
         return function(nested)
     if isinstance(nested, tuple) and hasattr(nested, "_fields"):
@@ -234,8 +234,8 @@ def gather_batches(batches: list[Any], order: np.ndarray | None, fill: float = -
 
     Args:
         batches: One nested structure of arrays of shape (batch, ...) per batch, all of one form.
-        order: `order[i]` is the place in the dataset of the i-th row over all batches; None: already in order.
-        fill: What rows shorter than the longest are padded with.
+        order: `order[i]` is the index in the dataset of the i-th row over all batches; None: already in order.
+        fill: The value that pads rows shorter than the longest.
 
     Example:
         >>> import numpy as np
@@ -267,7 +267,7 @@ def gather_batches(batches: list[Any], order: np.ndarray | None, fill: float = -
 
 
 def plain_numbers(metrics: Any) -> Any:
-    """NumPy and torch scalars in `metrics` as Python numbers, so that they can be written as JSON."""
+    """`metrics` with NumPy and torch scalars as Python numbers, which JSON can hold."""
     if isinstance(metrics, Mapping):
         return {key: plain_numbers(value) for key, value in metrics.items()}
     if isinstance(metrics, (list, tuple)):

@@ -10,9 +10,9 @@ from types import FrameType
 
 
 class Interrupts:
-    """Holds back the first interrupt until the optimizer update in progress is done; a second one breaks in at once.
+    """Holds back the first interrupt until the optimizer update in progress is done; a second one takes effect at once.
 
-    So the weights, the optimizer and the count of steps always belong together.
+    So the weights, the optimizer and the count of steps always match.
     """
 
     def __init__(self) -> None:
@@ -23,7 +23,7 @@ class Interrupts:
     def held(self) -> Iterator[None]:
         """Within this block the first interrupt only sets `requested`."""
         self.requested = self._at_once = False
-        # Signals can be handled in the main thread alone, which is the only one they interrupt.
+        # Signals can be handled only in the main thread, the only one they interrupt.
         if threading.current_thread() is not threading.main_thread():
             yield
             return
@@ -39,7 +39,7 @@ class Interrupts:
 
     @contextmanager
     def put_off(self) -> Iterator[None]:
-        """Within this block the first interrupt waits for its end: for what must not be left half done, such as an import."""
+        """Within this block the first interrupt waits for its end: for work that must not be left half done, such as an import."""
         with self.held():
             yield
         if self.requested:
@@ -47,7 +47,7 @@ class Interrupts:
 
     @contextmanager
     def at_once(self) -> Iterator[None]:
-        """Within this block (an evaluation, which changes no weights) an interrupt breaks in at once."""
+        """Within this block (an evaluation, which changes no weights) an interrupt takes effect at once."""
         if self.requested:
             raise KeyboardInterrupt
         self._at_once = True

@@ -1,4 +1,4 @@
-"""Batches for language models: texts with words masked, texts whose next token is wanted, and blocks of equal length."""
+"""Batches for language models: texts with masked words, texts as their own labels, and blocks of equal length."""
 
 from __future__ import annotations
 
@@ -20,11 +20,11 @@ _NOT_PADDED = ("offset_mapping", "labels", "label", "label_ids")
 
 @dataclass
 class DataCollatorForLanguageModeling:
-    """Pad texts to one length and make their labels: words that were masked, or (`mlm=False`) the texts themselves.
+    """Pad texts to one length and add labels: the masked words, or (`mlm=False`) the texts themselves.
 
-    Of the tokens that are chosen, the greater part becomes the mask token, some another token, and the rest stays
+    Of the tokens that are chosen, most become the mask token, some another token, and the rest stay as they are
     (Devlin et al., BERT, 2019, section 3.1). Special tokens are never chosen. With `mlm=False` the model itself compares each
-    place with the next label; tokens that equal the padding token are left out, also where it is the end-of-text token.
+    position with the next label; tokens equal to the padding token are ignored, also where it is the end-of-text token.
 
     Args:
         tokenizer: The tokenizer that made the examples.
@@ -35,7 +35,7 @@ class DataCollatorForLanguageModeling:
         random_replace_prob: The share of those that become any other token.
         pad_to_multiple_of: Round the length up to a multiple.
         return_tensors: "pt" or "np".
-        seed: Of the choice; without it torch's own generator is used. Worker processes count on from it.
+        seed: Of the choice; without it torch's own generator is used. Worker processes add their number to it.
 
     Raises:
         ConfigurationError: if the tokenizer has no mask token, or the shares are not between 0 and 1.
@@ -87,7 +87,7 @@ class DataCollatorForLanguageModeling:
             raise ConfigurationError(
                 f"mask_replace_prob and random_replace_prob are {self.mask_replace_prob} and {self.random_replace_prob}, "
                 "together more than 1.",
-                next_step="Lower one of them; what is left to 1 stays as it is.",
+                next_step="Lower one of them; the remaining share of the tokens stays unchanged.",
             )
 
     def __call__(self, features: list[Any], return_tensors: str | None = None) -> dict[str, Any]:
@@ -166,7 +166,7 @@ def _words(offsets: Any, special: Tensor) -> tuple[Tensor, Tensor]:
     """The number of each token's word, `(batch, tokens)`, -1 for special tokens; and which tokens begin a word."""
     if offsets is None or any(row is None for row in offsets):
         raise InputError(
-            "Whole words are known from the characters of their tokens, and the examples have no offset_mapping.",
+            "Whole words are found by the character offsets of their tokens, and the examples have no offset_mapping.",
             next_step="Tokenize with return_offsets_mapping=True and return_special_tokens_mask=True, and train with "
             "remove_unused_columns=False.",
         )
@@ -191,11 +191,11 @@ def pack_blocks(batch: Any, block_size: int, separator: int | None = None) -> An
 
     Args:
         batch: Columns of lists (`{"input_ids": [[...], ...]}`) or a list of examples, as the tokenizer makes them.
-        block_size: Tokens a block.
-        separator: The id that is put after each text that does not end with it, as a rule `tokenizer.eos_token_id`.
+        block_size: Tokens per block.
+        separator: The id to append to each text that does not end with it, usually `tokenizer.eos_token_id`.
 
     Returns:
-        As `batch`: `input_ids`, the other columns that have an entry a token, and `labels`, a copy of `input_ids`.
+        Like `batch`: `input_ids`, the other columns with one entry per token, and `labels`, a copy of `input_ids`.
 
     Raises:
         InputError: if there is no `input_ids`, or the block size is below 2.

@@ -1,4 +1,4 @@
-"""How older notebooks spell training arguments, and what this library does not take."""
+"""How older notebooks spell training arguments, and which ones this library ignores or rejects."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ RENAMED = {
     "activation_checkpointing": "gradient_checkpointing",
     "activation_checkpointing_kwargs": "gradient_checkpointing_kwargs",
 }
-# Accepted and without effect here: the thing they steer does not exist, or is always so. Those whose value may be
-# anything are None; for the others, the values that mean nothing is wanted.
+# Accepted and without effect here: what they control does not exist, or is always so. None: any value is accepted; for the
+# others, the values that request nothing.
 WITHOUT_EFFECT: dict[str, tuple[Any, ...] | None] = {
     "overwrite_output_dir": None,
     "save_safetensors": (True, None),
@@ -80,15 +80,15 @@ WITHOUT_EFFECT: dict[str, tuple[Any, ...] | None] = {
 
 
 def modern(given: dict[str, Any], known: set[str]) -> dict[str, Any]:
-    """`given` keyword arguments in the spelling of today.
+    """`given` keyword arguments in the present spelling.
 
     Args:
         given: Keyword arguments as a notebook of any year writes them.
         known: The names of the fields of TrainingArguments.
 
     Raises:
-        ConfigurationError: for a name that no version had (near matches are listed), the same thing said twice in two
-            spellings, or a feature that is not here.
+        ConfigurationError: for a name that no version had (near matches are listed), the same setting in two spellings, or a
+            feature that is not supported.
     """
     result: dict[str, Any] = {}
     for name, value in given.items():
@@ -119,7 +119,7 @@ def modern(given: dict[str, Any], known: set[str]) -> dict[str, Any]:
             if harmless is not None and value not in harmless:
                 raise ConfigurationError(
                     f"TrainingArguments({name}={value!r}): notebook_kit's Trainer has no such feature.",
-                    next_step=f"Leave {name} out; the run is the same without it or needs another tool.",
+                    next_step=f"Leave {name} out.",
                 )
         else:
             options = [*known, *RENAMED, "warmup_ratio", "group_by_length", *WITHOUT_EFFECT]
@@ -133,7 +133,7 @@ def modern(given: dict[str, Any], known: set[str]) -> dict[str, Any]:
 def _put(result: dict[str, Any], given: dict[str, Any], name: str, value: Any, old: str) -> None:
     if name in given and given[name] != value:
         raise ConfigurationError(
-            f"TrainingArguments got {old}={value!r} and {name}={given[name]!r}, which are one thing in two spellings.",
+            f"TrainingArguments got {old}={value!r} and {name}={given[name]!r}, which are two spellings of one setting.",
             next_step=f"Keep {name} only.",
         )
     result[name] = value
@@ -142,7 +142,7 @@ def _put(result: dict[str, Any], given: dict[str, Any], name: str, value: Any, o
 def _fraction(ratio: float) -> float:
     if not 0 <= ratio <= 1:
         raise ConfigurationError(
-            f"warmup_ratio is the part of all steps that warm up, so between 0 and 1; it was {ratio!r}.",
+            f"warmup_ratio is the fraction of all steps used for warmup, between 0 and 1; it was {ratio!r}.",
             next_step="For a number of steps use warmup_steps.",
         )
     # A warmup of all steps would read as one step.
@@ -150,14 +150,14 @@ def _fraction(ratio: float) -> float:
 
 
 def without_trackers(report_to: Any) -> list[str]:
-    """`report_to` as a list; trackers other than none are explained, since logs go nowhere but to the run itself."""
+    """`report_to` as a list, always empty: logs are not sent to trackers, and a warning says so."""
     names = [report_to] if isinstance(report_to, str) else list(report_to or [])
     names = [name for name in names if name not in ("none", "all")]
     if names:
         warnings.warn(
-            f"report_to={names!r}: notebook_kit sends logs to no tracker. They are in trainer.state.log_history and in"
-            " trainer_state.json of each checkpoint; a TrainerCallback with on_log can pass them on. Say report_to='none'"
-            " to leave this notice out.",
+            f"report_to={names!r}: notebook_kit does not send logs to trackers. They are in trainer.state.log_history and in"
+            " trainer_state.json of each checkpoint; a TrainerCallback with on_log can pass them on. Set report_to='none'"
+            " to avoid this warning.",
             NotebookKitWarning,
             stacklevel=5,
         )

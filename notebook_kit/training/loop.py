@@ -101,7 +101,7 @@ class TrainingLoop:
                 trainer.optimizer.param_groups[0]["lr"] *= 1.1
                 print(float(loop.update(batches).loss))
 
-    Making one creates the loader, the optimizer and the schedule of the run, which the Trainer then has as
+    Creating one creates the loader, the optimizer and the schedule of the run, which the Trainer then has as
     `train_dataloader`, `optimizer` and `lr_scheduler`, beside its `state`.
 
     Args:
@@ -148,16 +148,16 @@ class TrainingLoop:
         if args.gradient_checkpointing:
             enable_gradient_checkpointing(trainer.model, args.gradient_checkpointing_kwargs)
         self.model = trainer.prepared_model(training=True)
-        self.parameters = [parameter for parameter in self.model.parameters() if parameter.requires_grad]
         # The first optimizer of a process imports torch's compiler, which takes seconds.
         with trainer.interrupts.put_off():
             trainer.create_optimizer_and_scheduler(self.length.max_steps)
         trainer.optimizer = trainer.distributed.wrap_optimizer(trainer.optimizer)
+        self.parameters = [parameter for parameter in self.model.parameters() if parameter.requires_grad]
         self.meter, self.position = LossMeter(), Position()
         if resumption:
             self.meter, self.position = resumption.restore_progress(trainer, self.length.updates_per_epoch)
         self.meter.keep_all = not args.logging_nan_inf_filter
-        # The checkpoint, until the epoch that it was written in is done.
+        # The checkpoint, until the rest of its epoch has been trained on.
         self._partial_epoch = resumption if self.position.batches else None
 
     # ------------------------------------------------------------------------------------------------------- the run

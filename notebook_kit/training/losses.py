@@ -38,7 +38,7 @@ def loss_of(outputs: Any, inputs: Mapping[str, Any], model: torch.nn.Module) -> 
 
 
 def count_labels(inputs: Any, shifted: bool = False) -> torch.Tensor | None:
-    """How many labels of a batch count (all but -100), as a tensor; None without a tensor of labels.
+    """The number of labels of a batch that count (all but -100), as a tensor; None without a tensor of labels.
 
     Args:
         inputs: The batch.
@@ -57,10 +57,10 @@ def smoothed_loss(
 
     Args:
         logits: Float tensor of shape (..., classes).
-        labels: Integer tensor of shape (...); -100 is left out.
+        labels: Integer tensor of shape (...); -100 is ignored.
         smoothing: The part that is spread, 0 to 1.
         shifted: Compare each position with the next label (causal language models).
-        items: How many labels the whole update has; None: as many as there are here.
+        items: The number of labels in the whole update; None: those given here.
     """
     if shifted:
         logits, labels = logits[..., :-1, :], labels[..., 1:]

@@ -34,14 +34,14 @@ _NO_DECAY_NAME = re.compile(r"bias|layernorm|rmsnorm|(?:^|\.)norm(?:$|\.)|_norm(
 
 
 def decayed_names(model: nn.Module) -> set[str]:
-    """Names of the parameters that weight decay pulls: all but biases and the weights of normalizations."""
+    """Names of the parameters that decay: all but biases and the weights of normalizations."""
     in_norms = {
         f"{prefix}.{name}" if prefix else name
         for prefix, module in model.named_modules()
         if isinstance(module, nn.LayerNorm)
         for name, _ in module.named_parameters(recurse=False)
     }
-    # Names are looked at in lower case: the Hub's checkpoints write both LayerNorm and layernorm.
+    # Names are compared in lower case: the Hub's checkpoints write both LayerNorm and layernorm.
     return {
         name for name, _ in model.named_parameters() if name not in in_norms and not _NO_DECAY_NAME.search(name.lower())
     }
@@ -53,7 +53,7 @@ def parameter_groups(model: nn.Module, weight_decay: float) -> list[dict[str, An
     trainable = [(name, parameter) for name, parameter in model.named_parameters() if parameter.requires_grad]
     if not trainable:
         raise ConfigurationError(
-            "The model has no parameter to train: each has requires_grad=False.",
+            "The model has no parameter to train: all have requires_grad=False.",
             next_step="Unfreeze some, for example model.classifier.requires_grad_(True).",
         )
     return [
@@ -89,11 +89,11 @@ def optimizer_class_and_options(args: TrainingArguments) -> tuple[type[torch.opt
     """The class that `args.optim` names and the keyword arguments for it.
 
     Raises:
-        ConfigurationError: for an optimizer that is not among ours.
+        ConfigurationError: for an unknown optimizer.
     """
     if args.optim not in OPTIMIZERS:
         raise ConfigurationError(
-            f"There is no optimizer named {args.optim!r} here. {near_matches(args.optim, OPTIMIZERS)}".strip(),
+            f"There is no optimizer named {args.optim!r}. {near_matches(args.optim, OPTIMIZERS)}".strip(),
             next_step=f"Use one of {', '.join(OPTIMIZERS)}, or pass Trainer(optimizers=(your_optimizer, None)).",
         )
     kind, options = OPTIMIZERS[args.optim](args)
@@ -120,7 +120,7 @@ def _with_warmup(num_warmup_steps: int, after: Factor) -> Factor:
 
 
 def _progress(step: int, num_warmup_steps: int, num_training_steps: int) -> float:
-    """How much of the steps after the warmup is done."""
+    """The fraction done of the steps after the warmup."""
     return (step - num_warmup_steps) / max(1, num_training_steps - num_warmup_steps)
 
 
@@ -235,7 +235,7 @@ def get_cosine_with_min_lr_schedule_with_warmup(
     if (min_lr is None) == (min_lr_rate is None):
         raise ConfigurationError(
             "The schedule cosine_with_min_lr needs exactly one of min_lr and min_lr_rate.",
-            next_step="Say, for example, lr_scheduler_kwargs={'min_lr_rate': 0.1}.",
+            next_step="Set, for example, lr_scheduler_kwargs={'min_lr_rate': 0.1}.",
         )
     floor = min_lr_rate if min_lr_rate is not None else min_lr / optimizer.defaults["lr"]
 
@@ -277,7 +277,7 @@ def get_scheduler(
     Args:
         name: One of linear, cosine, cosine_with_restarts, cosine_with_min_lr, polynomial, constant,
             constant_with_warmup, inverse_sqrt, reduce_lr_on_plateau.
-        optimizer: Whose learning rate it moves.
+        optimizer: The optimizer whose learning rate it sets.
         num_warmup_steps: Optimizer updates of linear rise.
         num_training_steps: Optimizer updates of the whole run.
         scheduler_specific_kwargs: Further options of that schedule.

@@ -1,4 +1,4 @@
-"""One seed for every random number generator, and their states as they stand."""
+"""One seed for all random number generators, and their states."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ def set_seed(seed: int, deterministic: bool = False) -> None:
 
     Args:
         seed: The seed.
-        deterministic: Also ask torch for algorithms that give the same bits on every run (slower; an operation that has
-            none raises).
+        deterministic: Also require of torch algorithms that give the same bits on every run (slower; an operation without
+            one raises).
 
     Example:
         >>> import torch
@@ -36,7 +36,7 @@ def set_seed(seed: int, deterministic: bool = False) -> None:
 
 
 def rng_states() -> dict[str, Any]:
-    """The states of all generators of this process, to be given to `restore_rng_states`."""
+    """The states of all generators of this process, for `restore_rng_states`."""
     states: dict[str, Any] = {
         "python": random.getstate(),
         "numpy": np.random.get_state(),
@@ -50,7 +50,7 @@ def rng_states() -> dict[str, Any]:
 
 
 def restore_rng_states(states: dict[str, Any]) -> None:
-    """Put all generators back to where `rng_states` saw them."""
+    """Restore all generators to the states that `rng_states` returned."""
     random.setstate(states["python"])
     np.random.set_state(states["numpy"])
     torch.set_rng_state(states["cpu"])

@@ -29,9 +29,9 @@ class Seq2SeqTrainingArguments(TrainingArguments):
 
     Attributes:
         predict_with_generate: Evaluate and predict with generated tokens in place of logits, for ROUGE or BLEU.
-        generation_max_length: The longest text, in tokens; what the model's own `generation_config` says unless given.
-        generation_num_beams: How many beams; likewise.
-        generation_config: A `GenerationConfig`, a folder or a Hub name that has one, to be used in place of the model's.
+        generation_max_length: The longest text, in tokens; by default that of the model's `generation_config`.
+        generation_num_beams: The number of beams; likewise.
+        generation_config: A `GenerationConfig`, or a folder or Hub name with one, to use instead of the model's.
         sortish_sampler: Accepted; examples are batched by length anyway.
 
     Example:
@@ -95,7 +95,7 @@ class Seq2SeqTrainer(Trainer):
 
     @staticmethod
     def load_generation_config(wanted: Any) -> Any:
-        """A `GenerationConfig` of its own: a copy of one, or read from a folder or a Hub name."""
+        """A copy of a `GenerationConfig`, or one read from a folder or a Hub name."""
         from notebook_kit.generation import GenerationConfig
 
         if isinstance(wanted, str | os.PathLike):

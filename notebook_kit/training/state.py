@@ -24,7 +24,7 @@ __all__ = ["ExportableState", "TrainerControl", "TrainerState"]
 
 
 class ExportableState:
-    """Something whose state is kept in a run's checkpoints: mix it into a callback and write `state`."""
+    """An object whose state is kept in a run's checkpoints: mix it into a callback and define `state`."""
 
     def state(self) -> dict[str, Any]:
         """`{"args": keyword arguments of the constructor, "attributes": what to set afterwards}`, JSON-like values."""
@@ -65,7 +65,7 @@ class TrainerControl(ExportableState):
 
 @dataclass
 class TrainerState:
-    """Where a run stands; saved in each checkpoint as `trainer_state.json`. A step is one optimizer update.
+    """The progress of a run; saved in each checkpoint as `trainer_state.json`. A step is one optimizer update.
 
     Attributes:
         epoch: Epochs done, with the fraction of the current one.

@@ -134,9 +134,8 @@ class Trainer:
                 check_dataset(dataset, role)
         self.train_dataloader: Any = None
         self.eval_dataloader: Any = None
-        self._lengths: dict[
-            int, tuple[Any, Any]
-        ] = {}  # by id of the dataset, which is kept so that the id stays its own
+        # Dataset and lengths of its examples, by the dataset's id, which stays unique because the dataset is kept.
+        self._lengths: dict[int, tuple[Any, Any]] = {}
         self.optimizer, self.lr_scheduler = optimizers
         self.optimizer_cls_and_kwargs = optimizer_cls_and_kwargs
         self._creates_optimizer, self._creates_scheduler = self.optimizer is None, self.lr_scheduler is None
@@ -224,18 +223,15 @@ class Trainer:
         if background:
             return BackgroundRun(self, lambda: self.train(resume_from_checkpoint, trial, ignore_keys_for_eval))
         with one_run(self):
-            return self._train(resume_from_checkpoint, ignore_keys_for_eval)
-
-    def _train(self, resume_from_checkpoint: str | bool | None, ignore_keys_for_eval: list[str] | None) -> TrainOutput:
-        # Again, though it was done when the Trainer was made, so code run since then has no influence.
-        set_seed(self.args.seed, self.args.full_determinism)
-        if self.model_init is not None:
-            self._set_model(call_model_init(self.model_init))
-        if type(self).compute_loss is Trainer.compute_loss and self.compute_loss_func is None:
-            check_head(self.model)
-        resume = resume_from_checkpoint
-        checkpoint = checkpointing.Resumption.find(resume, self.args) if resume else None
-        return loop.TrainingLoop(self, checkpoint, ignore_keys=ignore_keys_for_eval).run()
+            # As when the Trainer was created, so code run since then has no influence.
+            set_seed(self.args.seed, self.args.full_determinism)
+            if self.model_init is not None:
+                self._set_model(call_model_init(self.model_init))
+            if type(self).compute_loss is Trainer.compute_loss and self.compute_loss_func is None:
+                check_head(self.model)
+            resume = resume_from_checkpoint
+            checkpoint = checkpointing.Resumption.find(resume, self.args) if resume else None
+            return loop.TrainingLoop(self, checkpoint, ignore_keys=ignore_keys_for_eval).run()
 
     def training_step(
         self, model: nn.Module, inputs: Any, num_items_in_batch: torch.Tensor | int | None = None
@@ -293,7 +289,7 @@ class Trainer:
             metric_key_prefix: Begins the name of each metric.
 
         Returns:
-            The metrics, with `eval_loss`, `eval_runtime` in seconds and the samples and steps a second.
+            The metrics, with `eval_loss`, `eval_runtime` in seconds, and samples and steps per second.
         """
         dataset = eval_dataset if eval_dataset is not None else self.eval_dataset
         if isinstance(dataset, str) and isinstance(self.eval_dataset, Mapping) and dataset in self.eval_dataset:
@@ -357,7 +353,7 @@ class Trainer:
     def prediction_step(
         self, model: nn.Module, inputs: Any, prediction_loss_only: bool, ignore_keys: list[str] | None = None
     ) -> tuple[torch.Tensor | None, Any, Any]:
-        """Loss, logits and labels of a batch, each None if there is none or it is not wanted."""
+        """Loss, logits and labels of a batch, each None if absent or not requested."""
         return predict_batch(self, model, self._prepare_inputs(inputs), prediction_loss_only, ignore_keys)
 
     # ------------------------------------------------------------------------------------------------- data loaders
@@ -407,26 +403,26 @@ class Trainer:
         return distributed.wrap_loader(loader)
 
     def num_examples(self, dataloader: Any) -> int:
-        """How many examples a loader gives."""
+        """The number of examples in a loader."""
         dataset = getattr(dataloader, "dataset", None)
         return len(dataset) if isinstance(dataset, Sized) else len(dataloader) * self.args.train_batch_size
 
     # ------------------------------------------------------------------------------------------ optimizer, schedule
 
     def create_optimizer_and_scheduler(self, num_training_steps: int) -> None:
-        """Make the optimizer and the schedule, unless they were given."""
+        """Create the optimizer and the schedule, unless they were given."""
         self.create_optimizer()
         self.create_scheduler(num_training_steps=num_training_steps, optimizer=self.optimizer)
 
     def create_optimizer(self) -> torch.optim.Optimizer:
-        """Make the optimizer, unless one was given: weight decay spares biases and normalizations."""
+        """Create the optimizer, unless one was given: weight decay spares biases and normalizations."""
         if self.optimizer is None:
             kind, options = self.optimizer_cls_and_kwargs or optimizer_class_and_options(self.args)
             self.optimizer = kind(parameter_groups(self.model, self.args.weight_decay), **options)
         return self.optimizer
 
     def create_scheduler(self, num_training_steps: int, optimizer: torch.optim.Optimizer | None = None) -> Any:
-        """Make the learning rate's schedule, unless one was given."""
+        """Create the learning rate schedule, unless one was given."""
         if self.lr_scheduler is None:
             optimizer = optimizer if optimizer is not None else self.optimizer
             self.lr_scheduler = make_scheduler(self.args, optimizer, num_training_steps)
@@ -473,9 +469,8 @@ class Trainer:
         """
         self._save_checkpoint(self.model, None)
 
-    def _save_checkpoint(
-        self, model: Any = None, trial: Any = None
-    ) -> None:  # what subclasses of transformers override
+    def _save_checkpoint(self, model: Any = None, trial: Any = None) -> None:
+        # The name that subclasses written for transformers override.
         if self.loop is None:
             raise ConfigurationError(
                 "A checkpoint holds the progress of a run, and no run is in progress.",
@@ -515,7 +510,7 @@ class Trainer:
         """Write the model and upload it to the Hub as `args.hub_model_id`, or under the output folder's name.
 
         Returns:
-            What the Hub answers; None on processes that write nothing.
+            The answer of the Hub; None on processes that do not write.
         """
         if not self.is_world_process_zero():
             return None

@@ -1,1 +1,1 @@
-"""What records a run: metrics on disk, a monitor of the machine, and controls that reach the loop."""
+"""The recording of runs: a record in memory and on disk, the monitor that fills it, and the controls that reach the loop."""

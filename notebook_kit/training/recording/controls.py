@@ -1,4 +1,4 @@
-"""What a person asks of a run while it goes on: pause, stop, save, evaluate, another learning rate."""
+"""Requests to a run in progress: pause, stop, save, evaluate, change the learning rate."""
 
 from __future__ import annotations
 
@@ -17,17 +17,17 @@ if TYPE_CHECKING:
 
 __all__ = ["RunControls"]
 
-ROUND = 0.05  # seconds between two looks of a paused run at what it is asked
+POLL_EVERY = 0.05  # seconds between two checks of a paused run for requests
 
 
 class RunControls:
-    """Requests of a person to a run, from any thread; the run carries them out at the end of its step.
+    """Requests to a run, from any thread; the run carries them out at the end of its step.
 
     A callback on the training thread calls `apply` at each step's end; `RunMonitor` does.
 
     Attributes:
         status: "idle" (no run yet), "running", "paused", "stopping" or "ended".
-        pending: What was asked for and is not done yet: name -> value.
+        pending: Requests not carried out yet: name -> value.
 
     Example:
         >>> controls = RunControls()
@@ -45,7 +45,7 @@ class RunControls:
         self._status = "idle"
         self.keep_best = False
 
-    # ------------------------------------------------------------------------------------------------ asked for
+    # ------------------------------------------------------------------------------------------------- requests
 
     @property
     def status(self) -> str:
@@ -57,8 +57,8 @@ class RunControls:
             return dict(self._pending)
 
     @property
-    def is_asked(self) -> bool:
-        """Whether `apply` has something to do."""
+    def has_requests(self) -> bool:
+        """Whether `apply` has anything to do."""
         return bool(self._pending or self._paused or self._replay)
 
     def _ask(self, name: str, value: Any = True) -> None:
@@ -80,7 +80,7 @@ class RunControls:
         """End the run after this step, without an error.
 
         Args:
-            keep_best: Give the model the weights of the best checkpoint, if there is one.
+            keep_best: Load the weights of the best checkpoint into the model, if there is one.
         """
         self._ask("stop", keep_best)
 
@@ -93,7 +93,7 @@ class RunControls:
         self._ask("evaluate")
 
     def set_learning_rate(self, value: float) -> None:
-        """Give the next step this learning rate; the schedule goes on from it.
+        """Use this learning rate for the next step; the schedule continues from it.
 
         Raises:
             InputError: if it is not a positive number.
@@ -104,14 +104,14 @@ class RunControls:
             number = math.nan
         if not (math.isfinite(number) and number > 0):
             raise InputError(
-                f"A learning rate is a number above 0; it was {value!r}.", next_step="Give one such as 2e-5."
+                f"A learning rate must be a number above 0; it was {value!r}.", next_step="Set one such as 2e-5."
             )
         self._ask("learning_rate", number)
 
     # ------------------------------------------------------------------------------------------------ carried out
 
     def expect(self) -> None:
-        """A run is about to begin: what is asked for from now on is for it."""
+        """A run is about to begin; later requests apply to the new run."""
         with self._changed:
             self._status, self._stopped = "idle", False
 
@@ -119,7 +119,7 @@ class RunControls:
         """A run begins.
 
         Args:
-            replay: Learning rates to set again: (step, value), as they were set in the run that this one goes on from.
+            replay: Learning rates to set again: (step, value), as they were set in the run that this one resumes.
         """
         with self._changed:
             self._status, self._paused, self.keep_best = "running", False, False
@@ -135,7 +135,7 @@ class RunControls:
 
     @property
     def stopped(self) -> bool:
-        """Whether the run was asked to stop and did."""
+        """Whether the run stopped on request."""
         return self._stopped
 
     def apply(
@@ -151,19 +151,19 @@ class RunControls:
         eval_dataloader: Any = None,
         between_steps: bool = False,
     ) -> None:
-        """Do what was asked for: called by a callback on the training thread when a step ends. Waits while paused.
+        """Carry out pending requests: called by a callback on the training thread when a step ends. Waits while paused.
 
         Args:
-            args, state, control, optimizer, lr_scheduler: As the Trainer gives them to its callbacks.
-            record: Takes the events of what was done.
+            args, state, control, optimizer, lr_scheduler: As the Trainer passes them to its callbacks.
+            record: Receives an event for each request.
             idle: Called every 0.05 seconds while paused.
-            trainer: Our Trainer, which can save and evaluate within a pause. Another one does so once, before the next
-                step; later requests of the same pause wait until it goes on.
-            eval_dataloader: As the Trainer gives it; another Trainer than ours is known by it to have data to evaluate on.
-            between_steps: The next step is about to begin: wait if paused, and leave what needs the end of a step.
+            trainer: A notebook_kit Trainer, which can save and evaluate within a pause. Other Trainers do so once, before
+                the next step; later requests of the same pause wait until the run resumes.
+            eval_dataloader: As the Trainer passes it; it shows that another Trainer has data to evaluate on.
+            between_steps: The next step is about to begin: wait if paused, and leave requests that need the end of a step.
 
         Raises:
-            KeyboardInterrupt: as the interrupt of the keyboard gives it to the Trainer, also within a pause.
+            KeyboardInterrupt: on an interrupt from the keyboard, also within a pause.
         """
         run = _Run(args, state, control, optimizer, lr_scheduler, record, trainer, eval_dataloader)
         if not between_steps and self._replay and run.step in self._replay:
@@ -183,53 +183,53 @@ class RunControls:
                 if idle is not None:
                     idle()
                 with self._changed:
-                    if not self._asked(between_steps):
-                        self._changed.wait(ROUND)
+                    if not self._due(between_steps):
+                        self._changed.wait(POLL_EVERY)
         except BaseException:
             with self._changed:
                 self._paused = False
             raise
 
-    def _asked(self, between_steps: bool) -> set[str]:
+    def _due(self, between_steps: bool) -> set[str]:
         names = set(self._pending)
         return names - {"save", "evaluate"} if between_steps else names
 
     def _carry_out(self, run: _Run, between_steps: bool) -> bool:
-        """Do what is pending; whether a checkpoint or an evaluation is wanted now."""
+        """Carry out what is pending; whether a checkpoint or an evaluation is wanted now."""
         with self._changed:
-            asked = {name: self._pending.pop(name) for name in self._asked(between_steps)}
-        if not asked:
+            requests = {name: self._pending.pop(name) for name in self._due(between_steps)}
+        if not requests:
             return False
         if run.is_one_of_several():
-            run.tell("The run has several processes, which only go on together: requests to one of them are left out.")
+            run.explain("The run has several processes, which must stay in step: requests to one of them are ignored.")
             return False
-        if "learning_rate" in asked:
-            self._replay.clear()  # a person decides anew
-            run.change_learning_rate(asked["learning_rate"])
+        if "learning_rate" in requests:
+            self._replay.clear()  # this request replaces those of the former run
+            run.change_learning_rate(requests["learning_rate"])
         wanted = False
-        if "evaluate" in asked:
+        if "evaluate" in requests:
             if run.can_evaluate():
                 run.control.should_evaluate = wanted = True
             else:
-                run.tell(
-                    "There is nothing to evaluate on: give the Trainer an eval_dataset (and, for another Trainer than that"
-                    " of notebook_kit, an eval_strategy)."
+                run.explain(
+                    "There is no data to evaluate on: pass the Trainer an eval_dataset (and set eval_strategy, if it is not"
+                    " notebook_kit's Trainer)."
                 )
-        if "save" in asked:
+        if "save" in requests:
             run.control.should_save = wanted = True
-        if "pause" in asked and asked["pause"] != self._paused:
-            self._paused = asked["pause"]
+        if "pause" in requests and requests["pause"] != self._paused:
+            self._paused = requests["pause"]
             self._status = "paused" if self._paused else "running"
             run.note("pause" if self._paused else "resume")
-        if "stop" in asked:
-            self.keep_best, self._stopped, self._paused = asked["stop"], True, False
+        if "stop" in requests:
+            self.keep_best, self._stopped, self._paused = requests["stop"], True, False
             self._status = "stopping"
             run.control.should_training_stop = True
             run.note("stop", keep_best=self.keep_best)
         return wanted
 
     def finish(self, args: Any, state: Any, model: Any) -> dict[str, Any]:
-        """After a run that was stopped: give the model the weights of the best checkpoint, if that was asked for.
+        """After a run that was stopped: load the weights of the best checkpoint into the model, if that was requested.
 
         Returns:
             What the model has now: `kept` ("best checkpoint" or "present weights"), `why`, and for a checkpoint its folder.
@@ -249,7 +249,7 @@ class RunControls:
 
 
 class ControlsCallback(TrainerCallback):
-    """Carries out the requests to a run that nothing else watches.
+    """Carries out the requests to a run that has no monitor.
 
     Example:
         >>> ControlsCallback().controls.status
@@ -276,7 +276,7 @@ class ControlsCallback(TrainerCallback):
 
 
 class _Run:
-    """The run that requests are carried out on, as a callback is given it."""
+    """The run on which requests are carried out, as a callback sees it."""
 
     def __init__(
         self,
@@ -298,8 +298,8 @@ class _Run:
         if self.record is not None:
             self.record.event(kind, self.step, **details)
 
-    def tell(self, text: str) -> None:
-        """Tell the person why a request was not carried out."""
+    def explain(self, text: str) -> None:
+        """Record, or warn, why a request was not carried out."""
         if self.record is not None:
             self.record.event("note", self.step, text=text)
         else:
@@ -307,7 +307,7 @@ class _Run:
 
     def change_learning_rate(self, value: float, replayed: bool = False) -> None:
         if self.optimizer is None:
-            self.tell("There is no optimizer whose learning rate could be changed.")
+            self.explain("There is no optimizer whose learning rate could be changed.")
             return
         old = scale_learning_rate(self.optimizer, self.lr_scheduler, value)
         self.note("learning_rate", old=old, new=value, **({"replayed": True} if replayed else {}))
@@ -326,12 +326,12 @@ class _Run:
 
 
 def scale_learning_rate(optimizer: Any, lr_scheduler: Any, value: float) -> float:
-    """Set the learning rate of the next step; the schedule goes on from it, and parameter groups keep their ratios.
+    """Set the learning rate of the next step; the schedule continues from it, and parameter groups keep their ratios.
 
-    Where a schedule stands at zero (before a warmup, at its end), its top becomes `value` instead.
+    Where a schedule is at zero (before a warmup, at its end), its peak becomes `value` instead.
 
     Args:
-        optimizer: Whose first parameter group gets `value`.
+        optimizer: The optimizer; its first parameter group gets `value`.
         lr_scheduler: A schedule of torch, or None.
         value: The learning rate.
 
@@ -367,7 +367,7 @@ def _scale_schedule(schedule: Any, factor: float) -> None:
 
 
 def _scaled(rate: Any, factor: float) -> Any:
-    # A compiled optimizer holds its learning rate in a tensor that it goes on reading.
+    # A compiled optimizer keeps reading its learning rate from the same tensor.
     return rate.mul_(factor) if hasattr(rate, "mul_") else rate * factor
 
 
@@ -379,9 +379,9 @@ def _set(group: dict[str, Any], name: str, value: float) -> None:
 
 
 def planned_learning_rates(events: list[dict[str, Any]], step: int) -> list[tuple[int, float]]:
-    """The learning rates that were set by hand after `step`, to be set again by a run that goes on from there.
+    """The learning rates that were set by hand after `step`, to be set again by a run that resumes there.
 
-    A run that went on and was killed before it had set them all left what it had planned in its event "begin".
+    A run that resumed and was killed before it had set them all left the plan in its event "begin".
 
     Example:
         >>> events = [{"kind": "begin", "step": 4, "learning_rates": [[6, 0.1], [9, 0.2]]}, {"kind": "learning_rate", "step": 6,

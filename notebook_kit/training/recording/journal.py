@@ -1,4 +1,4 @@
-"""A file of JSON lines that grows while something runs: appended, soon handed to the system, readable after a kill."""
+"""A file of JSON lines that grows during a run: appended to, soon handed to the system, readable after a kill."""
 
 from __future__ import annotations
 
@@ -22,11 +22,11 @@ _WORDS = {"NaN": math.nan, "Infinity": math.inf, "-Infinity": -math.inf}
 class Journal:
     """Appends dictionaries as JSON lines to a file.
 
-    Lines are formatted and written by a thread of its own, at most 0.3 seconds after they came, so that whoever
-    writes waits for neither JSON nor the disk.
+    A background thread formats and writes the lines at most 0.3 seconds after they came, so that the writer waits for
+    neither JSON nor the disk.
 
     Args:
-        path: The file; it and its folder are made if they are not there. A torn last line (of a process that was killed) is cut off.
+        path: The file; it and its folder are created if missing. An incomplete last line (of a killed process) is cut off.
         header: The first line of a new file.
 
     Raises:
@@ -47,7 +47,7 @@ class Journal:
         except OSError as error:
             raise CheckpointError(
                 f"The record of the run cannot be written to {path}: {error}.",
-                next_step="Name a folder that can be written, or keep the record in memory (run_dir=None).",
+                next_step="Choose a writable folder, or keep the record in memory (run_dir=None).",
             ) from error
         if not path.stat().st_size:
             self.write(header, at_once=True)
@@ -58,7 +58,7 @@ class Journal:
         _open_journals.add(self)
 
     def write(self, line: dict[str, Any], at_once: bool = False) -> None:
-        """Append a line; within 0.3 seconds, or at once, the operating system has it."""
+        """Append a line; the operating system has it within 0.3 seconds, or at once."""
         self._pending.append(line)
         if at_once:
             self.flush()
@@ -68,7 +68,7 @@ class Journal:
     def flush(self) -> None:
         """Hand what is pending to the operating system."""
         if os.getpid() != self._process:
-            return  # a forked process (a data loader's worker) holds a copy; the lines are not its to write
+            return  # a forked process (a data loader's worker) has a copy; its parent writes the lines
         with self._lock:
             count = len(self._pending)
             lines = self._pending[:count]
@@ -82,7 +82,7 @@ class Journal:
                 if not self._failed:
                     self._failed = True
                     warnings.warn(
-                        f"The record of the run cannot be written to {self.path}: {error}. The run goes on; what is"
+                        f"The record of the run cannot be written to {self.path}: {error}. The run continues; what is"
                         " logged stays in memory.",
                         NotebookKitWarning,
                         stacklevel=3,
@@ -113,7 +113,7 @@ def _close_all() -> None:
 
 
 def _write_on(reference: weakref.ref[Journal], wake: threading.Event) -> None:
-    """What the thread of a journal does for as long as the journal is there."""
+    """The work of a journal's thread, as long as the journal exists."""
     pause = threading.Event()
     while True:
         while not wake.wait(5.0):
@@ -129,7 +129,7 @@ def _write_on(reference: weakref.ref[Journal], wake: threading.Event) -> None:
 
 
 def _mend(path: Path) -> None:
-    """Cut off a last line that a kill has torn, or end it if it is whole."""
+    """Cut off a last line that a kill left incomplete, or end it if it is complete."""
     if not path.is_file():
         return
     with open(path, "rb+") as file:
@@ -149,8 +149,8 @@ def _mend(path: Path) -> None:
 
 
 def encode(line: dict[str, Any]) -> str:
-    """A line of JSON. Numbers that JSON does not have become the strings "NaN", "Infinity" and "-Infinity"; where they stand
-    outside "log", which has numbers alone, a list "words" says where, so that a text of that kind stays a text.
+    """A line of JSON. Numbers that JSON lacks become the strings "NaN", "Infinity" and "-Infinity"; outside "log", which has
+    only numbers, a list "words" holds their places, so that a text with such content stays a text.
 
     Example:
         >>> encode({"log": {"loss": float("nan")}, "step": 3})
@@ -169,7 +169,7 @@ def encode(line: dict[str, Any]) -> str:
 
 
 def plain(value: Any) -> Any:
-    """`value` in types that JSON has (and floats that it has not); what is none of them as text."""
+    """`value` in JSON types; non-finite floats stay, and anything else becomes text."""
     if value is None or isinstance(value, (str, bool)):
         return value
     if isinstance(value, (int, float)):
@@ -193,7 +193,7 @@ def _worded(value: Any, path: tuple[Any, ...], words: list[list[Any]]) -> Any:
 
 
 def decode(text: str) -> dict[str, Any] | None:
-    """The dictionary that `encode` made a line of; None if the line is none.
+    """The dictionary that `encode` wrote; None if the line is invalid.
 
     Example:
         >>> decode('{"log": {"loss": "Infinity"}, "step": 3}')
@@ -216,12 +216,12 @@ def decode(text: str) -> dict[str, Any] | None:
 
 
 def from_json(value: Any) -> Any:
-    """The number that a word stands for; anything else as it is."""
+    """The number that a string such as "NaN" stands for; anything else unchanged."""
     return _WORDS.get(value, value) if isinstance(value, str) else value
 
 
 def read_lines(path: Path) -> Iterator[dict[str, Any] | None]:
-    """The lines of a file; None for one that cannot be read. A torn last line is left out.
+    """The lines of a file; None for one that cannot be read. An incomplete last line is left out.
 
     Raises:
         CheckpointError: if the file cannot be read.

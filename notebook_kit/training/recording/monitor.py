@@ -1,4 +1,4 @@
-"""A callback that fills the record of a run and carries out what a person asks of it. It shows nothing."""
+"""A callback that fills the record of a run and carries out requests to it. It displays nothing."""
 
 from __future__ import annotations
 
@@ -38,29 +38,29 @@ IDLE_EVERY = 0.1  # seconds
 
 
 class RunMonitor(TrainerCallback):
-    """Records a run: for `Trainer(callbacks=[RunMonitor()])` of this library or of `transformers`, and for loops of your own.
+    """Records a run: for `Trainer(callbacks=[RunMonitor()])` of this library or of `transformers`, and for your own loops.
 
-    The record has at each step, as far as it can be had: `loss` (of this step alone), `learning_rate` and `grad_norm` that the
-    step was made with, `step_time` (seconds), `samples_per_second`, `tokens_per_second` (padding not counted), `epoch`; once a second
-    `memory` and `gpu_memory` (bytes); and whatever is logged, at once. The mean loss that a Trainer logs stands as
-    `logged_loss` beside a `loss` of each step, and as `loss` where that cannot be had (a `transformers` Trainer whose
-    `compute_loss` is its own). A loss that is no finite number is an event "nonfinite" at the step where it came.
+    The record has at each step, as far as it is known: `loss` (of this step alone), `learning_rate` and `grad_norm` that the
+    step was made with, `step_time` (seconds), `samples_per_second`, `tokens_per_second` (padding not counted), `epoch`; once per second
+    `memory` and `gpu_memory` (bytes); and whatever is logged, at once. The mean loss that a Trainer logs is called
+    `logged_loss` beside a `loss` of each step, and `loss` where that is unknown (a `transformers` Trainer with its own
+    `compute_loss`). A NaN or infinite loss is an event "nonfinite" at its step.
 
-    On disk it stands in `run_dir`; by default in `runs/<name>` of the Trainer's output folder, where the name is `args.run_name` or the
-    date and time, and nowhere if `args.save_strategy` is "no" (then the run is to leave no files). A resumed run goes
-    on with the record of the run that wrote its checkpoint, and sets again the learning rates that were set by hand after it.
+    It is written to `run_dir`; by default to `runs/<name>` of the Trainer's output folder, where the name is `args.run_name` or the
+    date and time, and nowhere if `args.save_strategy` is "no" (then the run should leave no files). A resumed run
+    continues the record of the run that wrote its checkpoint, and sets again the learning rates that were set by hand after it.
 
     Args:
-        record: Takes what is recorded; None: a new one.
-        controls: Whose requests are carried out; None: new ones.
+        record: The record to fill; None: a new one.
+        controls: The source of requests; None: new ones.
         run_dir: Folder of the record; None: see above.
         tokens: Count tokens.
 
     Attributes:
-        record, controls: The two.
-        idle: Called between steps, at most ten times a second, and while paused: for a front end that cannot reach the
-            kernel otherwise. None: nothing.
-        calling_thread: The thread on which a Trainer's run goes on; None if none does.
+        record, controls: As given or created.
+        idle: Called between steps, at most ten times per second, and while paused: for a front end that has no other
+            way to reach the kernel.
+        calling_thread: The thread of a Trainer's run in progress; None if there is none.
 
     Example:
         >>> with RunMonitor() as monitor:
@@ -125,7 +125,7 @@ class RunMonitor(TrainerCallback):
         self._steps = Steps(self._writer.log, getattr(args, "world_size", 1), self.tokens)
         if trainer is None and model is not None and not getattr(args, "torch_compile", False):
             self._hook = ModelHook(model)
-        # A Trainer that failed may be forgotten, and this with it: what was noted is written all the same.
+        # A Trainer that failed may be garbage-collected, and this with it: what was noted is still written.
         self._abandoned = weakref.finalize(self, _abandon, self._steps, record, self._hook)
         self._active = True
         self.calling_thread = threading.current_thread()
@@ -157,8 +157,8 @@ class RunMonitor(TrainerCallback):
             known = {name: getattr(last, name) for name in ("loss", "grad_norm", "learning_rate")}
             self._each_step = {"epoch", *(name for name, value in known.items() if value is not None)}
         self._steps.note(step, now - self._clock, now, state.epoch, last)
-        if self.controls.is_asked:
-            self._steps.work_out()
+        if self.controls.has_requests:
+            self._steps.process()
             self._apply(args, state, control, kwargs)
         if self.idle is not None and now - self._idle_at >= IDLE_EVERY:
             self._idle_at = now
@@ -221,14 +221,14 @@ class RunMonitor(TrainerCallback):
         """An upload to the Hub begins: an event of the `transformers` Trainer, which calls it on every callback."""
 
     def update(self) -> None:
-        """Bring the record up to date; a step comes into it within a tenth of a second otherwise."""
-        self._steps.work_out()
+        """Bring the record up to date; otherwise a step appears in it within a tenth of a second."""
+        self._steps.process()
         self.record.flush()
 
-    # ------------------------------------------------------------------------------------------------- a loop of one's own
+    # ------------------------------------------------------------------------------------------------------ your own loop
 
     def log(self, step: int | None = None, **values: Any) -> None:
-        """Record values of a loop of your own; waits while the person has paused it.
+        """Record values of your own loop; waits while it is paused.
 
         Args:
             step: None: one after the step of the last call.
@@ -258,11 +258,11 @@ class RunMonitor(TrainerCallback):
         self._clock = time.perf_counter()
 
     def begin(self, step: int = 0, **facts: Any) -> None:
-        """A loop of your own begins (the first `log` says so otherwise).
+        """Your own loop begins; otherwise the first `log` begins it.
 
         Args:
-            step: Steps that are done already.
-            facts: What is known of it, such as `max_steps`.
+            step: Steps already done.
+            facts: Facts about it, such as `max_steps`.
         """
         self.close_run("replaced")
         replay = planned_learning_rates(self.record.events, step)
@@ -277,17 +277,17 @@ class RunMonitor(TrainerCallback):
         self._clock, self._memory_at = time.perf_counter(), 0.0
 
     def finish(self, reason: str = "finished") -> None:
-        """A loop of your own is over."""
+        """Your own loop has ended."""
         self.close_run("stopped" if self.should_stop and reason == "finished" else reason)
 
     @property
     def should_stop(self) -> bool:
-        """Whether the person has asked a loop of your own to stop."""
+        """Whether your own loop was asked to stop."""
         return self._loop.control.should_training_stop
 
     @property
     def learning_rate(self) -> float | None:
-        """The learning rate that the person has set for a loop of your own, or that was logged last; None if neither."""
+        """The learning rate last set for your own loop, or last logged; None if neither."""
         return self._loop.optimizer.param_groups[0]["lr"] or None if self._loop.optimizer is not None else None
 
     def __enter__(self) -> RunMonitor:
@@ -320,12 +320,12 @@ class RunMonitor(TrainerCallback):
         )
 
     def _last_of_hook(self) -> LastStep:
-        """What a Trainer that tells less than ours lets know of its latest step."""
+        """What is known of the latest step of a Trainer that does not pass on its results."""
         loss, batches = self._hook.take() if self._hook is not None else (None, [])
         return LastStep(loss, None, self._learning_rate, batches)
 
     def _note_best(self, args: Any, state: Any) -> None:
-        # The Trainer knows the best only after all callbacks have heard of the evaluation.
+        # The Trainer updates the best only after all callbacks have seen the evaluation.
         if state.best_metric is not None and state.best_metric != self._best:
             self._best = state.best_metric
             at = state.best_global_step if state.best_global_step is not None else state.global_step
@@ -355,11 +355,11 @@ class RunMonitor(TrainerCallback):
             record.attach(folder)
 
     def close_run(self, reason: str, **details: Any) -> None:
-        """Write the end of the run in progress, if there is one.
+        """Record the end of the run in progress, if there is one.
 
         Args:
             reason: "finished", "stopped", "ended early", "interrupted", "error" or "replaced" (by another run).
-            details: What else there is to say of it.
+            details: Further details of the event.
         """
         if not self._active:
             return
@@ -377,7 +377,7 @@ class RunMonitor(TrainerCallback):
 
 
 class _Writer:
-    """Logs numbers, and notes where losses begin to be no finite ones."""
+    """Logs numbers, and notes where losses first become non-finite."""
 
     def __init__(self, record: RunRecord) -> None:
         self.record = record
@@ -387,7 +387,7 @@ class _Writer:
         self.record.log(step, numbers, moment)
         for name, value in numbers.items():
             if "loss" in name and not math.isfinite(value):
-                # One event for a row of bad losses: where it began is what matters.
+                # One event per series of bad losses: its beginning is what matters.
                 if name not in self._bad:
                     self._bad.add(name)
                     self.record.event("nonfinite", step, name=name, value=value)
@@ -403,7 +403,7 @@ def _abandon(steps: Steps, record: RunRecord, hook: ModelHook | None) -> None:
 
 
 class _LoopRate:
-    """Stands for the optimizer of a loop of one's own: the learning rate that a person sets."""
+    """In place of the optimizer of your own loop: the learning rate that was set."""
 
     def __init__(self) -> None:
         self.param_groups = [{"lr": 0.0}]
@@ -413,13 +413,13 @@ def _plain(value: Any) -> Any:
     return value if isinstance(value, (int, float, str, type(None))) else str(getattr(value, "value", value))
 
 
-# Runs whose Trainer may never say that they are over: that of `transformers` tells no callback of an interrupt.
+# Runs that may end without notice: the Trainer of `transformers` calls no callback on an interrupt.
 _open_monitors: weakref.WeakSet[RunMonitor] = weakref.WeakSet()
 _watched_shells: weakref.WeakSet[Any] = weakref.WeakSet()
 
 
 def _watch(monitor: RunMonitor) -> None:
-    """Close the monitor's run when its cell or the process has ended, if nobody says so before."""
+    """Close the monitor's run when its cell or the process ends, unless it was closed before."""
     _open_monitors.add(monitor)
     ipython = sys.modules.get("IPython")
     shell = ipython.get_ipython() if ipython is not None else None
@@ -430,7 +430,7 @@ def _watch(monitor: RunMonitor) -> None:
 
 def _after_cell(result: Any = None) -> None:
     for monitor in list(_open_monitors):
-        # A Trainer trains as long as its call; so it is over if the thread that called it has come here.
+        # A Trainer's run lasts as long as its call, so it is over if the thread that called it has come here.
         if monitor.calling_thread is threading.current_thread():
             monitor.close_run("interrupted")
 

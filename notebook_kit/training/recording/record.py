@@ -106,26 +106,26 @@ class RunRecord:
     """Everything that was logged in a run, at full resolution, and what happened in it.
 
     With a folder it is kept on disk too, in `events.jsonl`: a line of JSON for each step, event and set of facts, handed
-    to the operating system within 0.3 seconds, so that a process that is killed loses at most the last moment. A
-    record that is made on a folder with such a file goes on with it. An event "begin" at step N says that the run goes on
-    from there: what was logged after N is dropped (in memory; the file keeps it), so that curves do not run back.
+    to the operating system within 0.3 seconds, so that a killed process loses at most the last moment. A record created
+    on a folder with such a file continues it. An event "begin" at step N says that the run resumes there: what was logged
+    after N is dropped (in memory; the file keeps it), so that curves do not run backwards.
 
     It may be written from one thread and read from others; hold `lock` to read several things that belong together.
 
     Args:
         run_dir: Folder of the run; None: in memory only.
-        name: What the run is called; by default as its folder.
+        name: The name of the run; by default that of its folder.
 
     Attributes:
         series: Name -> `Series`, to read only.
         events: What happened: dictionaries with `kind`, `step`, `time` (seconds since 1970) and details.
-        facts: What is known of the run: `max_steps`, `model`, hyperparameters.
+        facts: Facts about the run: `max_steps`, `model`, hyperparameters.
         version: Grows with each change.
         lock: A lock that each change holds.
         run_dir: The folder, or None.
 
     Raises:
-        CheckpointError: if the folder cannot be written, or its `events.jsonl` is no record.
+        CheckpointError: if the folder cannot be written, or its `events.jsonl` is not a record.
 
     Example:
         >>> record = RunRecord(name="a loop")
@@ -152,7 +152,7 @@ class RunRecord:
 
     @property
     def name(self) -> str:
-        """What the run is called."""
+        """The name of the run."""
         return self._name or (self.run_dir.name if self.run_dir is not None else "run")
 
     @name.setter
@@ -186,9 +186,9 @@ class RunRecord:
 
         Args:
             kind: "begin", "end", "learning_rate", "pause", "resume", "stop", "save", "evaluate", "nonfinite", "error",
-                "probe", "note", "best", or a word of your own.
-            step: Optimizer updates done. At "begin": from where the run goes on; what was logged after it is dropped.
-            details: What else there is to say: numbers, texts, lists and dictionaries of them.
+                "probe", "note", "best", or any other word.
+            step: Optimizer updates done. At "begin": where the run resumes; what was logged after it is dropped.
+            details: Further details: numbers, texts, lists and dictionaries of them.
         """
         entry = {"kind": kind, "step": int(step), "time": clock.time(), **plain(details)}
         with self.lock:
@@ -230,15 +230,15 @@ class RunRecord:
     # ---------------------------------------------------------------------------------------------------- disk
 
     def attach(self, run_dir: str | Path) -> None:
-        """Keep the record in a folder from now on.
+        """From now on, also keep the record in a folder.
 
         What the folder's `events.jsonl` already holds comes first, what this record held comes after it.
 
         Args:
-            run_dir: The folder; it is made if it is not there.
+            run_dir: The folder; it is created if missing.
 
         Raises:
-            CheckpointError: if the folder cannot be written, or its `events.jsonl` is no record.
+            CheckpointError: if the folder cannot be written, or its `events.jsonl` is not a record.
         """
         folder = Path(run_dir).expanduser()
         path = folder / EVENTS_FILE
@@ -258,7 +258,7 @@ class RunRecord:
             self.version += 1
 
     def detach(self) -> None:
-        """Write what is pending, and keep the record in memory only from now on; forget what it holds."""
+        """Write what is pending and clear the record; from now on it is in memory only."""
         with self.lock:
             self.close()
             self._forget()
@@ -284,7 +284,7 @@ class RunRecord:
         self.version += 1
 
     def lines(self) -> Iterator[dict[str, Any]]:
-        """The record as the dictionaries that its file has as lines; those of a step together."""
+        """The record as dictionaries, one per line of its file; values of one step together."""
         if self.facts:
             yield {"facts": dict(self.facts)}
         rows: list[tuple[float, int, dict[str, Any]]] = []
@@ -296,7 +296,7 @@ class RunRecord:
                 steps.setdefault((step, time), {})[name] = value
         for (step, time), values in steps.items():
             rows.append((step, 1, {"log": values, "step": step, "time": time}))
-        # A "begin" drops what comes after its step, so it stands where that is nothing yet.
+        # A "begin" drops what comes after its step, so it is placed where there is nothing yet.
         rows += [(entry["step"], 0 if entry["kind"] == "begin" else 2, {"event": entry}) for entry in self.events]
         for _, _, line in sorted(rows, key=lambda row: row[:2]):
             yield line
@@ -317,7 +317,7 @@ class RunRecord:
         for number, line in enumerate(read_lines(path)):
             if number == 0 and (line is None or line.get("format") != FORMAT):
                 raise CheckpointError(
-                    f"{path} is not the record of a run: its first line is not that of one.",
+                    f"{path} is not the record of a run: its first line is not a header.",
                     next_step=f"Name a run folder, its {EVENTS_FILE}, or a {STATE_FILE}.",
                 )
             try:
@@ -332,7 +332,7 @@ class RunRecord:
 
     @classmethod
     def load(cls, path: str | Path) -> RunRecord:
-        """Read the record of a run, to look at.
+        """Read the record of a run, for viewing.
 
         Args:
             path: A run folder, its `events.jsonl`, a `trainer_state.json` of `transformers` or of this library, or a
@@ -354,7 +354,7 @@ class RunRecord:
         else:
             if not found.stat().st_size:
                 raise CheckpointError(
-                    f"{found} is empty: nothing was logged in this run yet.",
+                    f"{found} is empty: this run has not logged anything yet.",
                     next_step="Wait for its first step, or name another run.",
                 )
             record._read(found)
@@ -409,7 +409,7 @@ def find_runs(folder: str | Path) -> list[Path]:
 
 
 def new_run(output_dir: str | Path, name: str | None) -> Path:
-    """A folder for a new run in `runs` of an output folder; it is not made yet."""
+    """A path for a new run: `runs/<name>` in an output folder; it is not created yet."""
     # Older versions of transformers name a run as its output folder, which says nothing.
     if not name or str(name) == str(output_dir):
         name = clock.strftime("%Y-%m-%d_%H-%M-%S")
@@ -422,16 +422,16 @@ def new_run(output_dir: str | Path, name: str | None) -> Path:
 
 
 def continued_run(output_dir: str | Path, step: int) -> Path | None:
-    """The run that wrote the checkpoint of `step`: the latest one that says so, or else the latest that came so far."""
-    came_so_far = None
+    """The run that wrote the checkpoint of `step`: the latest that recorded it, or else the latest that reached that step."""
+    reached_step = None
     for folder in find_runs(output_dir):
         record = RunRecord.load(folder)
         if any(event["kind"] == "save" and event["step"] == step for event in record.events):
             return folder
         reached = max((int(series.steps.max()) for series in record.series.values() if len(series)), default=-1)
-        if came_so_far is None and reached >= step:
-            came_so_far = folder
-    return came_so_far
+        if reached_step is None and reached >= step:
+            reached_step = folder
+    return reached_step
 
 
 def is_number(value: Any) -> bool:
@@ -451,7 +451,7 @@ def _number(name: str, value: Any) -> float:
 
 
 def _find(path: Path) -> Path:
-    """The file that a person means who names `path`."""
+    """The file meant by `path`."""
     if path.is_file():
         return path
     if not path.is_dir():

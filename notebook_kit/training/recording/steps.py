@@ -1,7 +1,7 @@
-"""The steps of a run, noted in a few microseconds each and worked out by the dozen on a thread of their own.
+"""The steps of a run, noted in a few microseconds each and logged in batches on a background thread.
 
 Between two steps of a model the processor's caches are full of weights, so that each line of Python costs ten times what it
-costs in a loop. So the training thread only puts aside what it has, and another works it out ten times a second.
+costs in a loop. So the training thread only sets its results aside, and another processes them ten times per second.
 """
 
 from __future__ import annotations
@@ -26,11 +26,11 @@ READ_EVERY = 0.1  # seconds between two reads of numbers from a device that has 
 
 
 class Steps:
-    """Notes steps and logs, a moment later, what can be said of each.
+    """Notes steps and logs the numbers of each a moment later.
 
     Args:
-        log: Called with a step, name -> number, and seconds since 1970, on the thread that works steps out.
-        processes: How many train together, each with batches of its own.
+        log: Called with a step, name -> number, and seconds since 1970, on the thread that processes steps.
+        processes: How many train together, each on its own batches.
         tokens: Count tokens.
 
     Example:
@@ -59,37 +59,37 @@ class Steps:
         self._memory_at = 0.0
 
     def note(self, step: int, seconds: float, moment: float, epoch: float, last: LastStep) -> None:
-        """Put a step aside.
+        """Set a step aside.
 
         Args:
             step: Optimizer updates done.
             seconds: How long it took.
-            moment: When it ended, as `time.perf_counter` says it.
+            moment: When it ended, in the time of `time.perf_counter`.
             epoch: Epochs done.
-            last: What is known of it; its batches are held until it is worked out, a tenth of a second.
+            last: Its results; its batches are held until it is processed, a tenth of a second.
         """
         ready = None
         if self._device is None and last.loss is not None:
             self._device = last.loss.device.type if hasattr(last.loss, "device") else "cpu"
         if self._device == "cuda":
-            # The other thread waits for the numbers; this one goes on giving the device work.
+            # The other thread waits for the numbers; this one keeps the device busy.
             ready = sys.modules["torch"].cuda.Event()
             ready.record()
         elif self._device not in (None, "cpu"):
-            last = self._put_off(step, moment, last)
+            last = self._defer(step, moment, last)
         self._noted.append((step, seconds, moment, epoch, last, ready))
         if self._thread is None:
             self._start()
 
-    def _put_off(self, step: int, moment: float, last: LastStep) -> LastStep:
-        """Leave what the device is working on for later, and let this thread read what came before, now and then."""
+    def _defer(self, step: int, moment: float, last: LastStep) -> LastStep:
+        """Leave numbers that the device is still computing for later, and have this thread read earlier ones now and then."""
         tensors = {"loss": last.loss, "grad_norm": last.grad_norm}
         self._late.add(step, moment, {name: tensor for name, tensor in tensors.items() if tensor is not None})
         self._noted.extend(self._late.take())
         return replace(last, loss=None, grad_norm=None)
 
-    def work_out(self) -> None:
-        """Log all steps noted until now. Waits for a device that is still working on their losses."""
+    def process(self) -> None:
+        """Log all steps noted until now. Waits for a device that is still computing their losses."""
         with self._lock:
             step = None
             while self._noted:
@@ -124,7 +124,7 @@ class Steps:
                     numbers["samples_per_second"] = samples * self._processes / seconds
                 if tokens is not None:
                     numbers["tokens_per_second"] = tokens * self._processes / seconds
-        except RuntimeError:  # a device that has failed: the run itself meets the same error and tells it
+        except RuntimeError:  # a device that has failed: the run itself raises the same error
             pass
         return numbers
 
@@ -139,7 +139,7 @@ class Steps:
         self._end.set()
         with suppress(RuntimeError):  # as above
             self._noted.extend(self._late.take(wait=True))
-        self.work_out()
+        self.process()
 
 
 def _work(reference: weakref.ref[Steps], end: threading.Event) -> None:
@@ -147,7 +147,7 @@ def _work(reference: weakref.ref[Steps], end: threading.Event) -> None:
         steps = reference()
         if steps is None:
             return
-        steps.work_out()
+        steps.process()
         del steps
 
 
@@ -186,7 +186,7 @@ def count_tokens(batches: Iterable[Any]) -> int | None:
 
 
 class DeviceNumbers:
-    """Numbers that a device is still working on, read in one go ten times a second at most: each time it is waited for."""
+    """Numbers that a device is still computing, read together at most ten times per second, since each read waits for it."""
 
     def __init__(self) -> None:
         self._waiting: list[tuple[int, float, list[str], Any]] = []
@@ -200,7 +200,7 @@ class DeviceNumbers:
         self._waiting.append((step, moment, list(tensors), together))
 
     def take(self, wait: bool = False) -> list[tuple[int, float, dict[str, float]]]:
-        """Those that were taken in, if it is time to read them: (step, moment, name -> number).
+        """The numbers added so far, if it is time to read them: (step, moment, name -> number).
 
         Args:
             wait: Read them now.
@@ -221,7 +221,7 @@ class DeviceNumbers:
 
 
 class ModelHook:
-    """Listens at a model's forward pass in training, for a Trainer that does not tell its callbacks losses and batches."""
+    """Watches a model's forward pass in training, for a Trainer that does not pass losses and batches to its callbacks."""
 
     def __init__(self, model: Any) -> None:
         self._losses: list[Any] = []
@@ -252,7 +252,7 @@ class ModelHook:
 
 
 def memory() -> dict[str, float]:
-    """Bytes of memory that this process has: `memory` resident, and `gpu_memory` allocated by torch on the current GPU."""
+    """Memory of this process in bytes: `memory` resident, and `gpu_memory` allocated by torch on the current GPU."""
     found: dict[str, float] = {}
     resident = _resident()
     if resident is not None:
@@ -277,7 +277,7 @@ def _resident() -> int | None:
 
 
 def _peak() -> int | None:
-    """The most that the process has had, where the present amount cannot be had."""
+    """The peak memory of the process, where the present amount is unknown."""
     try:
         import resource
     except ImportError:  # Windows
