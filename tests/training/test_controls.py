@@ -208,7 +208,7 @@ def test_nothing_to_evaluate_on_is_told_and_the_run_goes_on(tmp_path, make):
     run.eval_dataset = None
     assert run.train().global_step == 5
     [note] = events(monitor, "note")
-    assert "nothing to evaluate on" in note["text"] and note["step"] == 3
+    assert "no data to evaluate on" in note["text"] and note["step"] == 3
 
 
 def test_without_a_record_it_is_a_warning(tmp_path):
