@@ -214,7 +214,7 @@ def test_nothing_to_evaluate_on_is_told_and_the_run_goes_on(tmp_path, make):
 def test_without_a_record_it_is_a_warning(tmp_path):
     watcher = ControlsCallback()
     run = trainer(tmp_path, callbacks=[At(2, watcher.controls.evaluate), watcher], max_steps=3)
-    with pytest.warns(NotebookKitWarning, match="nothing to evaluate on"):
+    with pytest.warns(NotebookKitWarning, match="no data to evaluate on"):
         run.train()
 
 
