@@ -1,7 +1,7 @@
 """Every error that a user of notebook_kit can meet.
 
-Each error says what was given, what was expected, and what to do next. Where the ecosystem already has a habit (a missing
-repository is an `OSError`, a wrong argument a `ValueError`), our class is also of that built-in kind, so that code
+Each error says what was given, what was expected, and what to do next. Where the ecosystem has a convention (a missing
+repository is an `OSError`, a wrong argument a `ValueError`), the class also derives from that built-in class, so that code
 written for `transformers` catches it as before.
 """
 
@@ -31,7 +31,7 @@ __all__ = [
 
 
 class NotebookKitError(Exception):
-    """The base of all our errors.
+    """The base class of all errors of this library.
 
     Args:
         what: What was given and why it does not work, as one or more sentences.
@@ -56,7 +56,7 @@ class NotebookKitError(Exception):
 
 
 def _rebuild(kind: type[NotebookKitError], what: str, next_step: str, state: dict) -> NotebookKitError:
-    """Unpickle an error (they cross process borders in data loaders and distributed runs)."""
+    """Unpickle an error: errors cross process boundaries in data loaders and distributed runs."""
     error = kind.__new__(kind)
     Exception.__init__(error, what)
     error.__dict__.update(state)
@@ -74,7 +74,7 @@ class PipelineInputError(InputError):
     Attributes:
         errors: Position (from 0) of each input that failed -> what it raised.
         positions: Those positions.
-        results: For a list of inputs, the results of all, `None` where there is none; else empty.
+        results: For a list of inputs, one result per input, None for those that failed; otherwise empty.
     """
 
     def __init__(
@@ -95,7 +95,7 @@ class PipelineInputError(InputError):
 
 
 class ConfigurationError(NotebookKitError, ValueError):
-    """A configuration with a misspelt, missing or contradictory field."""
+    """A configuration with a misspelled, missing or contradictory field."""
 
 
 class CheckpointError(NotebookKitError, OSError):
@@ -105,15 +105,15 @@ class CheckpointError(NotebookKitError, OSError):
 
 
 class UnsafeFileError(CheckpointError):
-    """A file that would run code or escape its folder if it were read the naive way. It was not read."""
+    """A file that would run code or escape its folder if it were read naively. It was not read."""
 
 
 class UnknownArchitectureError(NotebookKitError, ValueError):
-    """A checkpoint whose architecture notebook_kit does not have, or a head its family does not have."""
+    """A checkpoint with an architecture that notebook_kit lacks, or a head that its family lacks."""
 
 
 class HubError(NotebookKitError, OSError):
-    """The Hub could not give what was asked for."""
+    """The Hub could not provide what was requested."""
 
     __str__ = NotebookKitError.__str__
 
@@ -123,7 +123,7 @@ class RepoNotFoundError(HubError):
 
 
 class GatedRepoError(HubError):
-    """The repository exists but wants its terms accepted, or a token."""
+    """The repository exists, but requires a token or accepting its terms."""
 
 
 class RevisionNotFoundError(HubError):
@@ -131,25 +131,25 @@ class RevisionNotFoundError(HubError):
 
 
 class HubUnreachableError(HubError):
-    """The Hub did not answer, and what was asked for is not on this machine."""
+    """The Hub did not answer, and what was requested is not on this machine."""
 
 
 class RunTimeoutError(NotebookKitError, TimeoutError):
-    """A run goes on for longer than somebody was willing to wait for it."""
+    """A run takes longer than the given time limit for waiting."""
 
     __str__ = NotebookKitError.__str__
 
 
 class MissingDependencyError(NotebookKitError, ImportError):
-    """A feature that needs a package which is not installed."""
+    """A feature that needs a package that is not installed."""
 
 
 class NotebookKitWarning(UserWarning):
-    """Something worked, though perhaps not as its caller meant it."""
+    """Something worked, though perhaps not as intended."""
 
 
 def near_matches(name: str, known: Iterable[str], most: int = 5) -> str:
-    """A sentence that names what `name` may have been meant to be, or the empty string.
+    """A sentence with the known names that `name` resembles, or an empty string.
 
     Example:
         >>> near_matches("sentiment-analyses", ["sentiment-analysis", "fill-mask"])

@@ -1,4 +1,4 @@
-"""The words of the interface: one JSON file a language, and which of them is spoken."""
+"""The words of the interface: one JSON file per language, and which language is in use."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ FOLDER = Path(__file__).parent / "strings"
 
 
 class Speaker(Protocol):
-    """What has words on the screen, such as a panel."""
+    """Something with words on the screen, such as a panel."""
 
     def speak(self) -> None:
-        """Say them in the language that is spoken now."""
+        """Show them in the current language."""
 
 
 _spoken = "en"
@@ -27,7 +27,7 @@ _speakers: weakref.WeakSet[Speaker] = weakref.WeakSet()
 
 
 def languages() -> list[str]:
-    """The codes of the languages that the panels speak.
+    """The codes of the languages available in the panels.
 
     Example:
         >>> languages()
@@ -42,26 +42,26 @@ def _table(language: str) -> dict[str, str]:
 
 
 def strings(*prefixes: str) -> dict[str, str]:
-    """The words that belong to some parts of the interface, in the language that is spoken.
+    """The words of some parts of the interface, in the current language.
 
     Args:
         *prefixes: Parts, such as "common" and "token_inspector"; a key reads "part.name".
 
     Returns:
-        Key -> words. A key that a language lacks comes in English.
+        Key -> words. A key that the language lacks is in English.
     """
     table = {**_table("en"), **_table(_spoken)}
     return {key: words for key, words in table.items() if key.partition(".")[0] in prefixes}
 
 
 def set_language(code: str) -> None:
-    """Choose the language of all panels, those on the screen included.
+    """Choose the language of all panels, including those on the screen.
 
     Args:
         code: "en" for English, "te" for Telugu.
 
     Raises:
-        InputError: If the panels do not speak it.
+        InputError: If it is not available.
 
     Example:
         >>> from notebook_kit.panels import set_language
@@ -71,7 +71,7 @@ def set_language(code: str) -> None:
     global _spoken
     if code not in languages():
         raise InputError(
-            f"The panels do not speak {code!r}. {near_matches(code, languages())}".rstrip(),
+            f"The panels are not available in the language {code!r}. {near_matches(code, languages())}".rstrip(),
             next_step=f"Choose one of {', '.join(map(repr, languages()))}.",
         )
     _spoken = code
@@ -80,10 +80,10 @@ def set_language(code: str) -> None:
 
 
 def register(speaker: Speaker) -> None:
-    """Let a panel follow the language as long as it lives."""
+    """Let a panel follow the language for as long as it exists."""
     _speakers.add(speaker)
 
 
 def spoken() -> str:
-    """The code of the language that is spoken now."""
+    """The code of the current language."""
     return _spoken

@@ -1,8 +1,8 @@
-"""What the tutorials need of their own: the check under an exercise.
+"""The check under an exercise, for the tutorials.
 
     from notebook_kit.teaching import check
 
-The words follow `notebook_kit.panels.set_language`.
+Its messages follow `notebook_kit.panels.set_language`.
 """
 
 from __future__ import annotations
@@ -25,24 +25,24 @@ def check(
     explain: str = "",
     on: tuple[Any, ...] | None = None,
 ) -> None:
-    """Look at the answer to an exercise and print what to do next.
+    """Check the answer to an exercise and print what to do next.
 
-    It prints that the exercise is not filled in yet, or that the answer is right, or that it is not right yet and a hint.
+    It prints that the exercise is not filled in yet, that the answer is right, or that it is not right yet, with a hint.
     A wrong answer is never an error: a notebook with open exercises runs from top to bottom.
 
     Args:
-        name: What the exercise is called, such as "Exercise 1".
+        name: The name of the exercise, such as "Exercise 1".
         given: The answer. `...` means that it is not filled in yet; so does a list, tuple, dict or set that holds `...`.
-        test: Gets the answer and returns whether it is right. It may return a string instead, which is a hint for just this
-            mistake, or `...` where it sees that nothing is filled in yet.
-        hint: What helps when the answer is wrong.
-        explain: Why the answer is right, shown when it is.
-        on: Where the answer is a function: the arguments to call it with. What it returns is then tested.
+        test: Takes the answer and returns whether it is right. It may return a string instead, a hint for this particular
+            mistake, or `...` if it finds that nothing is filled in yet.
+        hint: Shown when the answer is wrong.
+        explain: Why the answer is right; shown when it is.
+        on: If the answer is a function: the arguments to call it with. Its result is then tested.
 
     Example:
         >>> answer = ...
         >>> check("Exercise 1", answer, lambda number: number == 6, hint="Multiply.")
-        … Exercise 1: not filled in yet. Put your answer in place of the three dots, run that cell, then run this one again.
+        … Exercise 1: not filled in yet. Replace the three dots with your answer, run that cell, then run this one again.
         >>> check("Exercise 1", 5, lambda number: number == 6, hint="Multiply.")
         ✗ Exercise 1: not right yet. Hint: Multiply.
         >>> check("Exercise 1", 6, lambda number: number == 6, hint="Multiply.", explain="2 heads of 3 numbers each.")
@@ -57,7 +57,7 @@ def check(
         verdict = ... if _is_open(given) else test(given)
         if verdict is not ... and not isinstance(verdict, str):
             verdict = bool(verdict)
-    except Exception as error:  # a learner's code may raise anything; a stack trace through ours teaches nothing
+    except Exception as error:  # a learner's code may raise anything, and a stack trace through this one would only confuse
         what = error.what if isinstance(error, NotebookKitError) else str(error)
         verdict = f"{hint} {words['teaching.raised'].format(error=f'{type(error).__name__}: {what}'.rstrip(': '))}"
     if verdict is ...:
@@ -66,11 +66,11 @@ def check(
         line = f"✓ {name}: {words['teaching.right']} {explain}"
     else:
         line = f"✗ {name}: {words['teaching.wrong'].format(hint=verdict or hint)}"
-    print(line.rstrip())  # noqa: T201 (it talks to the learner)
+    print(line.rstrip())  # noqa: T201 (its output is for the learner)
 
 
 def _is_open(given: Any) -> bool:
-    """Whether three dots still stand where the answer should be."""
+    """Whether the answer, or a part of it, is still three dots."""
     if isinstance(given, dict):
         given = list(given.values())
     # `is`, not `in`: comparing tensors with `...` has no truth value

@@ -1,7 +1,7 @@
-"""Shows a function step by step: the code of a step, then what that very code gave, then how long it took.
+"""Shows a function step by step: the code of a step, then its output, then how long it took.
 
-A section is a generator function. Each `yield` ends a step, and what it yields is the step's output; what the reader
-sees as code is the source of the function itself, so the two cannot drift apart.
+A section is a generator function. Each `yield` ends a step, and the yielded value is the step's output; the code shown
+is the source of the function itself, so the two cannot drift apart.
 """
 
 from __future__ import annotations
@@ -24,9 +24,9 @@ class Section:
     """One stop of the tour.
 
     Args:
-        name: The short name by which `notebook-kit tour NAME` asks for it.
+        name: The short name, for `notebook-kit tour NAME`.
         title: Its heading.
-        about: A sentence or two on what there is to see.
+        about: A sentence or two about it.
         run: The generator function whose code is shown and run.
     """
 
@@ -37,7 +37,7 @@ class Section:
 
 
 def codes_of(run: Callable[[], Iterator[Any]]) -> list[str]:
-    """The source of a section, cut after each `yield`, with that word taken out: what the reader sees of each step.
+    """The source of a section, split after each `yield` and without that word: the code shown for each step.
 
     Args:
         run: A generator function whose steps end in a `yield` at its top level.
@@ -71,8 +71,8 @@ def show(sections: list[Section], stream: TextIO | None = None, colour: bool | N
 
     Args:
         sections: The stops, in order.
-        stream: Where to write; the standard output unless given.
-        colour: Whether to use the terminal's colours; as the stream allows unless given.
+        stream: Where to write; standard output by default.
+        colour: Whether to use the terminal's colours; by default if the stream is a terminal.
     """
     stream = sys.stdout if stream is None else stream
     paint = _Paint(stream.isatty() if colour is None else colour)
@@ -83,7 +83,7 @@ def show(sections: list[Section], stream: TextIO | None = None, colour: bool | N
         outputs = section.run()
         for code in codes_of(section.run):
             stream.write(_prompted(code, paint) + "\n")
-            stream.flush()  # the code stands there while it runs
+            stream.flush()  # the code is visible while it runs
             step_start = time.perf_counter()
             output = next(outputs)
             seconds = time.perf_counter() - step_start

@@ -1,4 +1,4 @@
-"""What the tour shows. Each function is read by its visitors: its source is the code on the screen."""
+"""The sections of the tour. Readers see the source of each function as code on the screen."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def stream():
 
     from notebook_kit import pipeline
 
-    classifier = pipeline("sentiment-analysis", model="zoo")  # the embedded checkpoint, asked for by name
+    classifier = pipeline("sentiment-analysis", model="zoo")  # the embedded checkpoint
     letters = csv.reader(io.StringIO("1,Loved every minute\n2,Dull and far too long\n3,I would watch it again\n"))
     results = classifier(text for number, text in letters)
     yield type(results).__name__
@@ -95,7 +95,7 @@ def write():
     from notebook_kit import AutoModelForCausalLM, AutoTokenizer, pipeline
 
     writer = pipeline("text-generation", model="zoo")
-    seed = torch.Generator().manual_seed(7)  # leave it out, and each call draws another text
+    seed = torch.Generator().manual_seed(7)  # without it, each call gives a different text
     yield writer("And the LORD said unto Moses,", max_new_tokens=30, generator=seed)
 
     name = "notebook-kit/tiny-gpt2"
@@ -159,12 +159,12 @@ def train():
     messages = messages.train_test_split(test_size=24, seed=0)
     yield messages["train"][0]["text"], topics[messages["train"][0]["label"]]
 
-    with warnings.catch_warnings(record=True) as said:
+    with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
         model = AutoModelForSequenceClassification.from_pretrained(
             name, id2label=dict(enumerate(topics)), ignore_mismatched_sizes=True
         )
-    yield str(said[0].message)
+    yield str(caught[0].message)
 
     arguments = TrainingArguments(
         output_dir=tempfile.mkdtemp(),
@@ -198,30 +198,30 @@ SECTIONS = [
     Section(
         "stream",
         "Many inputs",
-        "A list gives a list. A generator gives a generator, which reads ahead no more than a window.",
+        "A list is answered with a list. A generator is answered lazily, reading ahead at most one window.",
         stream,
     ),
-    Section("another", "Another model and tokenizer", "By name, or as objects of your own.", another_model),
+    Section("another", "Another model and tokenizer", "By name, or as your own objects.", another_model),
     Section("tokenize", "AutoTokenizer", "Text to ids: one text, or a batch padded to one length.", tokenize),
     Section("model", "AutoModel", "The tokenizer's output goes into the model; logits come out.", model),
     Section(
         "inside",
         "Look inside",
-        "Record where a layer looks, or switch its heads off. Neither costs anything when it is not used.",
+        "Record where a layer looks, or switch its heads off. Neither costs anything when not in use.",
         look_inside,
     ),
     Section(
         "write",
         "Text generation",
-        "Go on with a text: drawn at random, or the best of several beams. The small checkpoint has read three old books.",
+        "Continue a text: sampled at random, or the best of several beams. The small checkpoint has read three old books.",
         write,
     ),
     Section("summarize", "Summarization", "An encoder-decoder reads a text and writes its gist.", summarize),
-    Section("save", "Save and load again", "What is saved here loads in transformers, and the other way round.", save),
+    Section("save", "Save and load again", "What is saved here loads in transformers, and vice versa.", save),
     Section(
         "custom",
         "A custom configuration",
-        "Edit what the checkpoint's configuration says and build a model from it.",
+        "Edit a checkpoint's configuration and build a model from it.",
         custom,
     ),
     Section(
