@@ -50,12 +50,17 @@ def folder_to_save(
         push_to_hub: Whether to upload the folder.
         push_options: For `push_folder`; without a `repo_id`, the folder's name is the repository's.
 
+    Raises:
+        InputError: `folder` is a file.
+
     Example:
         >>> import tempfile
         >>> with folder_to_save(tempfile.mkdtemp() + "/new") as folder:
         ...     _ = (folder / "config.json").write_text("{}")
     """
     folder = Path(folder).expanduser()
+    if folder.is_file():
+        raise InputError(f"{folder} is a file.", next_step="Pass a folder; it is created if it does not exist.")
     folder.mkdir(parents=True, exist_ok=True)
     yield folder
     if push_to_hub:

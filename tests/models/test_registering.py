@@ -57,8 +57,8 @@ def registered(monkeypatch):
     monkeypatch.setattr(auto, "_configs", {})
     for kind in (AutoModel, AutoModelForSequenceClassification):
         monkeypatch.setattr(kind, "_registered", {})
-    monkeypatch.setattr(text_auto, "_by_name", {})
-    monkeypatch.setattr(text_auto, "_by_model_type", {})
+    with mock.patch.dict(TOKENIZER_CLASSES), mock.patch.dict(CLASSES_BY_MODEL_TYPE):
+        yield
 
 
 def test_own_classes_are_loaded_by_the_auto_classes(registered, tmp_path):

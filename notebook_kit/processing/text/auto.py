@@ -13,15 +13,14 @@ Example:
 from __future__ import annotations
 
 import os
-from pathlib import Path
 from typing import Any
 
 from notebook_kit.configuration import PretrainedConfig
 from notebook_kit.errors import InputError
-from notebook_kit.hub import Source, locate, take_hub_options
-from notebook_kit.processing.text import loading
+from notebook_kit.hub import Source
+from notebook_kit.processing.text import translation  # noqa: F401 - it adds its classes to TOKENIZER_CLASSES
 from notebook_kit.processing.text.batch_encoding import BatchEncoding, CharSpan, TokenSpan
-from notebook_kit.processing.text.tokenizer import PreTrainedTokenizerFast
+from notebook_kit.processing.text.tokenizer import CLASSES_BY_MODEL_TYPE, TOKENIZER_CLASSES, PreTrainedTokenizerFast
 from notebook_kit.registry.families import FAMILIES
 
 __all__ = ["AutoTokenizer", "BatchEncoding", "CharSpan", "PreTrainedTokenizerFast", "TokenSpan"]
@@ -67,14 +66,14 @@ class AutoTokenizer:
             >>> tokenizer("Hello worlds")["input_ids"], tokenizer.tokenize("Hello worlds")
             ([2, 5, 6, 7, 3], ['hello', 'world', '##s'])
         """
-        return load(PreTrainedTokenizerFast, name_or_path, options)
+        return PreTrainedTokenizerFast.from_pretrained(name_or_path, **options)
 
     @classmethod
     def register(
         cls,
         config_class: type[PretrainedConfig],
         tokenizer_class: type[PreTrainedTokenizerFast] | None = None,
-        slow_tokenizer_class: None = None,
+        slow_tokenizer_class: type[PreTrainedTokenizerFast] | None = None,
         fast_tokenizer_class: type[PreTrainedTokenizerFast] | None = None,
         exist_ok: bool = False,
     ) -> None:
@@ -86,17 +85,14 @@ class AutoTokenizer:
         Args:
             config_class: The configuration of the models that it belongs to.
             tokenizer_class: The class, derived from `PreTrainedTokenizerFast`.
-            slow_tokenizer_class: Must be None: all tokenizers here are fast ones.
-            fast_tokenizer_class: The older name of `tokenizer_class`.
+            slow_tokenizer_class, fast_tokenizer_class: Older names of `tokenizer_class`.
             exist_ok: Allow a configuration class of notebook_kit.
 
         Raises:
             InputError: If the class is not derived from `PreTrainedTokenizerFast`, or the configuration is notebook_kit's.
         """
-        kind = tokenizer_class or fast_tokenizer_class
-        if slow_tokenizer_class is not None or not (
-            isinstance(kind, type) and issubclass(kind, PreTrainedTokenizerFast)
-        ):
+        kind = tokenizer_class or fast_tokenizer_class or slow_tokenizer_class
+        if not (isinstance(kind, type) and issubclass(kind, PreTrainedTokenizerFast)):
             raise InputError(
                 "AutoTokenizer.register takes a class derived from PreTrainedTokenizerFast.",
                 next_step="Pass it as tokenizer_class.",
@@ -106,39 +102,5 @@ class AutoTokenizer:
                 f"notebook_kit already has tokenizers for {config_class.model_type!r}.",
                 next_step="Choose another model_type, or pass exist_ok=True.",
             )
-        _by_name[kind.__name__] = _by_model_type[config_class.model_type] = kind
-
-
-_by_name: dict[str, type[PreTrainedTokenizerFast]] = {}
-_by_model_type: dict[str, type[PreTrainedTokenizerFast]] = {}
-
-
-def registered_class(class_name: str, source: Any) -> type[PreTrainedTokenizerFast] | None:
-    """The class that was registered for a checkpoint, if any."""
-    if class_name in _by_name or not _by_model_type or class_name not in loading.GENERIC_CLASSES:
-        return _by_name.get(class_name)
-    return _by_model_type.get(loading.read_settings(source, "config.json").get("model_type", ""))
-
-
-def load(cls: type[PreTrainedTokenizerFast], name_or_path: Any, options: dict[str, Any]) -> PreTrainedTokenizerFast:
-    """Build a tokenizer of class `cls` from a checkpoint."""
-    options = dict(options)
-    where = take_hub_options(options)
-    for ignored in ("use_fast", "trust_remote_code", "config", "from_slow", "tokenizer_type", "resume_download"):
-        options.pop(ignored, None)
-    loading.check_options(options)
-    path = Path(name_or_path) if isinstance(name_or_path, str | os.PathLike) else None
-    source: Any
-    if path is not None and path.suffix in (".json", ".txt", ".model") and path.is_file():
-        source = loading.SingleFile(path)
-    else:
-        source = locate(name_or_path, **where)
-    parts = loading.load_parts(source, options)
-    parts.options["name_or_path"] = source.name
-    if cls is PreTrainedTokenizerFast:
-        from notebook_kit.processing.text.translation import class_of
-
-        cls = registered_class(parts.class_name, source) or class_of(parts.class_name) or cls
-    tokenizer = cls.__new__(cls)
-    tokenizer._set_up(parts)
-    return tokenizer
+        TOKENIZER_CLASSES[kind.__name__.removesuffix("Fast")] = kind
+        CLASSES_BY_MODEL_TYPE[config_class.model_type] = kind

@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 from tokenizers import AddedToken, Tokenizer, models, processors
 
 from notebook_kit.errors import CheckpointError, InputError, UnknownArchitectureError, near_matches
 from notebook_kit.files import damaged, read_json
-from notebook_kit.hub import HUB_OPTIONS
+from notebook_kit.hub import HUB_OPTIONS, locate, take_hub_options
+from notebook_kit.processing.text import sentencepiece
 from notebook_kit.processing.text.families import (
     FAMILIES,
     MODEL_TYPES,
@@ -22,9 +23,22 @@ from notebook_kit.processing.text.families import (
     post_processor,
 )
 from notebook_kit.processing.text.inputs import backend_errors
+from notebook_kit.processing.text.marian import load_marian
+from notebook_kit.processing.text.parts import Files, Parts, SingleFile
 from notebook_kit.processing.text.vocabulary import ROLES
 
-__all__ = ["Parts", "add_missing_tokens", "load_parts"]
+__all__ = [
+    "GENERIC_CLASSES",
+    "add_missing_tokens",
+    "check_options",
+    "from_file",
+    "keep_padding_defaults",
+    "load_parts",
+    "needs_recipe",
+    "open_files",
+    "read_settings",
+    "recipe_post_processor",
+]
 
 GENERIC_CLASSES = ("PreTrainedTokenizerFast", "TokenizersBackend", "PreTrainedTokenizer", "PythonBackend")
 # Keys of tokenizer_config.json that name files or describe the run that saved them.
@@ -45,43 +59,18 @@ _NOT_OPTIONS = (
     "processor_class",
     "files_loaded",
 )
+# Options of from_pretrained in `transformers` that make no difference here.
+_IGNORED = ("use_fast", "trust_remote_code", "config", "from_slow", "tokenizer_type", "resume_download")
 _SENTENCEPIECE_NAMES = ("sentencepiece.bpe.model", "spiece.model", "tokenizer.model", "spm.model")
 
 
-class Files(Protocol):
-    """What is needed of a `notebook_kit.hub.Source`."""
-
-    name: str
-
-    def find(self, filename: str) -> Path | None: ...
-
-
-class SingleFile:
-    """One vocabulary file given by its path, as a source that has nothing else."""
-
-    def __init__(self, path: Path) -> None:
-        self.name, self.path = str(path), path
-
-    def find(self, filename: str) -> Path | None:
-        suffix = Path(filename).suffix
-        known = {".txt": "vocab.txt", ".json": "tokenizer.json", ".model": "tokenizer.model"}
-        return self.path if suffix == self.path.suffix and filename == known[suffix] else None
-
-    def filenames(self) -> list[str]:
-        return [self.path.name]
-
-
-@dataclass
-class Parts:
-    """What `PreTrainedTokenizerFast` is made of."""
-
-    backend: Tokenizer
-    class_name: str
-    options: dict[str, Any]
-    added_tokens: list[AddedToken] = field(default_factory=list)
-    from_file: bool = False
-    extras: dict[str, Any] = field(default_factory=dict)
-    overridden: frozenset[str] = frozenset()
+def open_files(name_or_path: Any, options: dict[str, Any]) -> Files:
+    """Find a checkpoint, or one vocabulary file; the options that say where to look are taken out of `options`."""
+    where = take_hub_options(options)
+    path = Path(name_or_path) if isinstance(name_or_path, str | os.PathLike) else None
+    if path is not None and path.suffix in (".json", ".txt", ".model") and path.is_file():
+        return SingleFile(path)
+    return locate(name_or_path, **where)
 
 
 def read_settings(source: Files, filename: str) -> dict[str, Any]:
@@ -113,8 +102,11 @@ def load_parts(source: Files, overrides: Mapping[str, Any]) -> Parts:
 
     Raises:
         CheckpointError: there is no vocabulary, or a file is damaged.
+        InputError: there is no such option.
         UnknownArchitectureError: there are only vocabulary files, and no recipe for the class.
     """
+    overrides = {key: value for key, value in overrides.items() if key not in _IGNORED}
+    check_options(overrides)
     config = read_settings(source, "tokenizer_config.json")
     class_name = _class_name(source, config)
     family = family_of(class_name)
@@ -150,6 +142,7 @@ def load_parts(source: Files, overrides: Mapping[str, Any]) -> Parts:
         parts = _from_vocabulary(source, class_name, family, options)
         parts.added_tokens = [*parts.added_tokens, *added, *_legacy_added_tokens(source, config, parts.options)]
     parts.overridden = frozenset(overrides)
+    parts.options["name_or_path"] = source.name
     _use_added_flags(parts)
     return parts
 
@@ -213,8 +206,6 @@ def _legacy_added_tokens(source: Files, config: Mapping[str, Any], options: Mapp
 def _from_vocabulary(source: Files, class_name: str | None, family: Family | None, options: dict[str, Any]) -> Parts:
     kind = family.vocabulary if family else None
     if kind == "marian":
-        from notebook_kit.processing.text.translation import load_marian
-
         vocabulary, extras = load_marian(source, options)
         return Parts(vocabulary, str(class_name), options, extras=extras)
     vocab_txt = source.find("vocab.txt") if kind in (None, "wordpiece") else None
@@ -275,8 +266,6 @@ def _sentencepiece_file(source: Files) -> Path | None:
 
 
 def _from_sentencepiece(path: Path, class_name: str | None, family: Family | None, options: dict[str, Any]) -> Parts:
-    from notebook_kit.processing.text import sentencepiece
-
     model = sentencepiece.read_pieces(path)
     added = sentencepiece.special_pieces(model)
     if family is None:

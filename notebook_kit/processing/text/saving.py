@@ -3,81 +3,72 @@
 from __future__ import annotations
 
 import json
-import os
+from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from tokenizers import AddedToken, Tokenizer, models, normalizers, pre_tokenizers
 
-from notebook_kit.errors import InputError
-
-if TYPE_CHECKING:
-    from notebook_kit.processing.text.auto import PreTrainedTokenizerFast
+from notebook_kit.files import replacing
+from notebook_kit.processing.text.vocabulary import ROLES, Vocabulary
 
 __all__ = ["save"]
 
-_NOT_SAVED = ("name_or_path", "additional_special_tokens", "extra_special_tokens", "tokenizer_class", "max_len")
+_NOT_SAVED = ("name_or_path", "additional_special_tokens", "extra_special_tokens", "max_len")
 
 
-def save(tokenizer: PreTrainedTokenizerFast, folder: Path, prefix: str | None = None) -> list[Path]:
-    """Write the files of `PreTrainedTokenizerFast.save_pretrained` and return their paths.
+def save(
+    folder: Path,
+    vocabulary: Vocabulary,
+    settings: Mapping[str, Any],
+    own_files: Mapping[str, bytes],
+    prefix: str | None = None,
+) -> list[Path]:
+    """Write a tokenizer's files and return their paths.
 
-    Raises:
-        InputError: `folder` is a file.
+    Args:
+        folder: Where the files go.
+        vocabulary: The tokenizer.
+        settings: What tokenizer_config.json holds besides the special tokens.
+        own_files: Files in place of tokenizer.json and the vocabulary's text files; empty for those.
+        prefix: Put before the files' names.
     """
-    if folder.is_file():
-        raise InputError(f"{folder} is a file.", next_step="Give a folder; it is made if it is not there.")
-    folder.mkdir(parents=True, exist_ok=True)
-    start = f"{prefix}-" if prefix else ""
-    backend = tokenizer.backend_tokenizer
-    own = tokenizer.vocabulary_files()
-    texts: dict[str, str | bytes] = {
-        **({} if own else {"tokenizer.json": backend.to_str(pretty=True)}),
-        "tokenizer_config.json": _json(config_of(tokenizer)),
-        "special_tokens_map.json": _json(_special_tokens(tokenizer)),
-        **(own or _vocabulary(backend)),
+    backend = vocabulary.backend_tokenizer
+    contents: dict[str, str | bytes] = {
+        **({} if own_files else {"tokenizer.json": backend.to_str(pretty=True)}),
+        "tokenizer_config.json": _json(_config(vocabulary, settings)),
+        "special_tokens_map.json": _json(_special_tokens(vocabulary)),
+        **(own_files or _vocabulary_files(backend)),
     }
-    outside = {token: id for token, id in tokenizer.added_tokens_encoder.items() if id >= tokenizer.vocab_size}
+    outside = {token: id for token, id in vocabulary.added_tokens_encoder.items() if id >= vocabulary.vocab_size}
     if outside:
-        texts["added_tokens.json"] = _json(outside)
+        contents["added_tokens.json"] = _json(outside)
     paths = []
-    for name, text in texts.items():
-        path = folder / f"{start}{name}"
-        # A reader, or a process that dies here, never meets half a file.
-        temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-        temporary.write_bytes(text if isinstance(text, bytes) else text.encode())
-        temporary.replace(path)
+    for name, content in contents.items():
+        path = folder / (f"{prefix}-{name}" if prefix else name)
+        with replacing(path) as temporary:
+            temporary.write_bytes(content if isinstance(content, bytes) else content.encode())
         paths.append(path)
     return paths
 
 
-def config_of(tokenizer: PreTrainedTokenizerFast) -> dict[str, Any]:
-    """The contents of tokenizer_config.json: what the checkpoint said, with what was changed since."""
-    config = {key: _plain(value) for key, value in tokenizer.init_kwargs.items() if key not in _NOT_SAVED}
-    config |= _pipeline_options(tokenizer)
-    config |= {
-        "tokenizer_class": tokenizer.tokenizer_class,
-        "model_max_length": tokenizer.model_max_length,
-        "padding_side": tokenizer.padding_side,
-        "truncation_side": tokenizer.truncation_side,
-        "clean_up_tokenization_spaces": tokenizer.clean_up_tokenization_spaces,
-        "chat_template": tokenizer.chat_template,
-        "added_tokens_decoder": {
-            str(id): _flags(token) | {"special": token.special}
-            for id, token in sorted(tokenizer.added_tokens_decoder.items())
-        },
+def _config(vocabulary: Vocabulary, settings: Mapping[str, Any]) -> dict[str, Any]:
+    """The contents of tokenizer_config.json."""
+    config = {key: _plain(value) for key, value in settings.items() if key not in _NOT_SAVED}
+    config |= _pipeline_options(vocabulary.backend_tokenizer)
+    config["added_tokens_decoder"] = {
+        str(id): _flags(token) | {"special": token.special}
+        for id, token in sorted(vocabulary.added_tokens_decoder.items())
     }
-    if list(tokenizer.model_input_names) != ["input_ids", "attention_mask"]:
-        config["model_input_names"] = list(tokenizer.model_input_names)
-    config |= dict.fromkeys(tokenizer._roles) | tokenizer.special_tokens_map
-    if tokenizer.extra_special_tokens:
-        config["additional_special_tokens"] = tokenizer.extra_special_tokens
-    return {key: value for key, value in config.items() if value is not None or key in tokenizer.init_kwargs}
+    config |= dict.fromkeys(ROLES) | vocabulary.special_tokens_map
+    if vocabulary.extra_special_tokens:
+        config["additional_special_tokens"] = vocabulary.extra_special_tokens
+    return {key: value for key, value in config.items() if value is not None or key in settings}
 
 
-def _pipeline_options(tokenizer: PreTrainedTokenizerFast) -> dict[str, Any]:
-    """The switches as the pipeline has them: transformers builds it anew from these rather than from tokenizer.json."""
-    normalizer, splitter = tokenizer.backend_tokenizer.normalizer, tokenizer.backend_tokenizer.pre_tokenizer
+def _pipeline_options(backend: Tokenizer) -> dict[str, Any]:
+    """The switches as the pipeline has them: `transformers` builds its own from these rather than from tokenizer.json."""
+    normalizer, splitter = backend.normalizer, backend.pre_tokenizer
     if type(normalizer) is normalizers.BertNormalizer:
         return {
             "do_lower_case": normalizer.lowercase,
@@ -89,7 +80,7 @@ def _pipeline_options(tokenizer: PreTrainedTokenizerFast) -> dict[str, Any]:
     return {}
 
 
-def _vocabulary(backend: Tokenizer) -> dict[str, str]:
+def _vocabulary_files(backend: Tokenizer) -> dict[str, str]:
     """vocab.txt for WordPiece; vocab.json and merges.txt for byte-level BPE; others have no text format."""
     kind = type(backend.model)
     if kind not in (models.WordPiece, models.BPE):
@@ -105,11 +96,11 @@ def _vocabulary(backend: Tokenizer) -> dict[str, str]:
     }
 
 
-def _special_tokens(tokenizer: PreTrainedTokenizerFast) -> dict[str, Any]:
-    flags = {token.content: _flags(token) for token in tokenizer.added_tokens_decoder.values()}
-    tokens: dict[str, Any] = {role: flags.get(token, token) for role, token in tokenizer.special_tokens_map.items()}
-    if tokenizer.extra_special_tokens:
-        tokens["additional_special_tokens"] = [flags.get(token, token) for token in tokenizer.extra_special_tokens]
+def _special_tokens(vocabulary: Vocabulary) -> dict[str, Any]:
+    flags = {token.content: _flags(token) for token in vocabulary.added_tokens_decoder.values()}
+    tokens: dict[str, Any] = {role: flags.get(token, token) for role, token in vocabulary.special_tokens_map.items()}
+    if vocabulary.extra_special_tokens:
+        tokens["additional_special_tokens"] = [flags.get(token, token) for token in vocabulary.extra_special_tokens]
     return tokens
 
 

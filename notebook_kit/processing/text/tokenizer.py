@@ -9,11 +9,12 @@ import warnings
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any, Self
 
 from tokenizers import AddedToken, Encoding, Tokenizer
 
 from notebook_kit.errors import InputError, NotebookKitWarning, near_matches
+from notebook_kit.hub import Source
 from notebook_kit.hub.saving import PushToHub, folder_to_save
 from notebook_kit.processing.padding import check_side, pad_inputs
 from notebook_kit.processing.text import loading
@@ -28,13 +29,28 @@ from notebook_kit.processing.text.inputs import (
     repair,
 )
 from notebook_kit.processing.text.lengths import NO_LIMIT, Lengths, resolve_lengths
+from notebook_kit.processing.text.parts import Parts
+from notebook_kit.processing.text.saving import save
+from notebook_kit.processing.text.training import rename_token, train_backend
 from notebook_kit.processing.text.vocabulary import ROLES, Vocabulary
 
-if TYPE_CHECKING:
-    from notebook_kit.hub import Source
+__all__ = ["CLASSES_BY_MODEL_TYPE", "TOKENIZER_CLASSES", "PreTrainedTokenizerFast"]
 
-__all__ = ["PreTrainedTokenizerFast"]
+TOKENIZER_CLASSES: dict[str, type[PreTrainedTokenizerFast]] = {}
+"""The subclass that a tokenizer class named by checkpoints needs, by that name without "Fast"; most need none.
+Each module with such classes adds them, as does `AutoTokenizer.register`."""
+CLASSES_BY_MODEL_TYPE: dict[str, type[PreTrainedTokenizerFast]] = {}
+"""Registered subclasses, for checkpoints that name no particular class."""
 
+# Attributes that can be changed after loading, and are saved.
+_SAVED = (
+    "tokenizer_class",
+    "model_max_length",
+    "padding_side",
+    "truncation_side",
+    "clean_up_tokenization_spaces",
+    "chat_template",
+)
 _UNLIMITED = int(1e30)  # what the Hub's configs write for "no limit"
 
 
@@ -84,15 +100,23 @@ class PreTrainedTokenizerFast(Vocabulary, ChatTemplates, PushToHub):
             backend = copy.deepcopy(tokenizer_object)  # type: ignore[assignment]
         loading.keep_padding_defaults(backend, options)
         class_name = options.pop("tokenizer_class", "PreTrainedTokenizerFast")
-        self._set_up(loading.Parts(backend, class_name, options))
+        self._set_up(Parts(backend, class_name, options))
 
-    def _set_up(self, parts: loading.Parts) -> None:
+    @classmethod
+    def from_parts(cls, parts: Parts) -> Self:
+        """A tokenizer from what was loaded or trained."""
+        tokenizer = cls.__new__(cls)
+        tokenizer._set_up(parts)
+        return tokenizer
+
+    def _set_up(self, parts: Parts) -> None:
         options = dict(parts.options)
         self._tokenizer = parts.backend
         self._lock = threading.Lock()
         self._warned_too_long = False
         self._in_target = False
-        self.tokenizer_class = parts.class_name
+        registered = TOKENIZER_CLASSES.get(type(self).__name__.removesuffix("Fast")) is type(self)
+        self.tokenizer_class = type(self).__name__ if registered else parts.class_name
         family = family_of(parts.class_name)
         self.name_or_path: str = options.pop("name_or_path", "")
         self.init_kwargs: dict[str, Any] = dict(options)
@@ -135,16 +159,16 @@ class PreTrainedTokenizerFast(Vocabulary, ChatTemplates, PushToHub):
     @classmethod
     def from_pretrained(cls, name_or_path: str | os.PathLike[str] | Source, **options: Any) -> PreTrainedTokenizerFast:
         """Load a tokenizer; see `AutoTokenizer.from_pretrained`."""
-        from notebook_kit.processing.text.auto import load
-
-        return load(cls, name_or_path, options)
+        options = dict(options)
+        source = loading.open_files(name_or_path, options)
+        parts = loading.load_parts(source, options)
+        needed = TOKENIZER_CLASSES.get(parts.class_name.removesuffix("Fast"))
+        if CLASSES_BY_MODEL_TYPE and parts.class_name in loading.GENERIC_CLASSES:
+            model_type = loading.read_settings(source, "config.json").get("model_type", "")
+            needed = CLASSES_BY_MODEL_TYPE.get(model_type, needed)
+        return (needed if needed and cls is PreTrainedTokenizerFast else cls).from_parts(parts)
 
     # Attributes
-
-    @property
-    def backend_tokenizer(self) -> Tokenizer:
-        """The `tokenizers.Tokenizer` underneath. Changes to it count at once."""
-        return self._tokenizer
 
     @property
     def decoder(self) -> Any:
@@ -544,11 +568,15 @@ class PreTrainedTokenizerFast(Vocabulary, ChatTemplates, PushToHub):
             special_tokens_map: New names of special tokens by their old ones.
             trainer_options: Passed on to the trainer in `tokenizers`, such as min_frequency or show_progress.
         """
-        from notebook_kit.processing.text.training import train_new
-
-        return train_new(
-            self, text_iterator, vocab_size, length, new_special_tokens, special_tokens_map, trainer_options
-        )
+        names = dict(special_tokens_map or {})
+        new = list(new_special_tokens or [])
+        backend = train_backend(self._tokenizer, text_iterator, vocab_size, length, new, names, trainer_options)
+        settings = dict(self.init_kwargs)
+        settings |= {role: rename_token(token, names) for role, token in self._roles.items() if token is not None}
+        settings.pop("extra_special_tokens", None)
+        settings["additional_special_tokens"] = [rename_token(token, names) for token in self._extra] + new
+        settings["model_max_length"] = self.model_max_length
+        return self.from_parts(Parts(backend, self.tokenizer_class, settings, from_file=True))
 
     def save_pretrained(
         self, save_directory: str | os.PathLike[str], push_to_hub: bool = False, **options: Any
@@ -564,12 +592,16 @@ class PreTrainedTokenizerFast(Vocabulary, ChatTemplates, PushToHub):
         Returns:
             The paths of the files.
         """
-        from notebook_kit.processing.text.saving import save
-
         options.pop("legacy_format", None)
+        # What the checkpoint had, with what was changed since.
+        changed = {name: getattr(self, name) for name in _SAVED}
+        if list(self.model_input_names) != ["input_ids", "attention_mask"]:
+            changed["model_input_names"] = list(self.model_input_names)
+        kept = {name: value for name, value in changed.items() if value is not None or name in self.init_kwargs}
         prefix = options.pop("filename_prefix", None)
         with folder_to_save(save_directory, push_to_hub, options) as folder:
-            return tuple(map(str, save(self, folder, prefix)))
+            paths = save(folder, self, self.init_kwargs | kept, self.vocabulary_files(), prefix)
+        return tuple(map(str, paths))
 
     def vocabulary_files(self) -> Mapping[str, bytes]:
         """Files that are saved in place of tokenizer.json, where that cannot hold the whole."""

@@ -4,19 +4,15 @@ from __future__ import annotations
 
 import inspect
 import json
-from collections.abc import Iterable, Mapping
-from typing import TYPE_CHECKING, Any
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
 
 from tokenizers import AddedToken, Tokenizer, pre_tokenizers, trainers
 
 from notebook_kit.errors import InputError
 from notebook_kit.processing.text.inputs import unknown_keyword
-from notebook_kit.processing.text.loading import Parts
 
-if TYPE_CHECKING:
-    from notebook_kit.processing.text.auto import PreTrainedTokenizerFast
-
-__all__ = ["train_new"]
+__all__ = ["rename_token", "train_backend"]
 
 _TRAINERS = {
     "BPE": trainers.BpeTrainer,
@@ -26,20 +22,27 @@ _TRAINERS = {
 }
 
 
-def train_new(
-    tokenizer: PreTrainedTokenizerFast,
+def train_backend(
+    pipeline: Tokenizer,
     texts: Iterable[Any],
     vocab_size: int,
     length: int | None,
-    new_special_tokens: list[str | AddedToken] | None,
-    special_tokens_map: Mapping[str, str] | None,
-    trainer_options: dict[str, Any],
-) -> PreTrainedTokenizerFast:
-    """See `PreTrainedTokenizerFast.train_new_from_iterator`."""
-    names = dict(special_tokens_map or {})
-    options = {"show_progress": False} | trainer_options
-    state = json.loads(tokenizer.backend_tokenizer.to_str())
-    # Both hold ids, which the new vocabulary will give out anew.
+    new_special_tokens: Sequence[str | AddedToken],
+    names: Mapping[str, str],
+    trainer_options: Mapping[str, Any],
+) -> Tokenizer:
+    """A pipeline like another, with a vocabulary learned from texts; see `PreTrainedTokenizerFast.train_new_from_iterator`.
+
+    Args:
+        names: New names of special tokens by their old ones.
+
+    Raises:
+        InputError: the vocabulary's kind cannot be trained, the trainer has no such option, or the new vocabulary lacks
+            a special token that is put around every text.
+    """
+    options = {"show_progress": False, **trainer_options}
+    state = json.loads(pipeline.to_str())
+    # Both hold ids, which differ in the new vocabulary.
     added, post_processor = state.pop("added_tokens"), state.pop("post_processor")
     kind = state["model"]["type"]
     if kind not in _TRAINERS:
@@ -50,9 +53,7 @@ def train_new(
     backend = Tokenizer.from_str(json.dumps(state))
 
     special = [_renamed(token, names) for token in added if token["special"] or kind == "Unigram"]
-    special += [
-        AddedToken(token, special=True) if isinstance(token, str) else token for token in new_special_tokens or []
-    ]
+    special += [AddedToken(token, special=True) if isinstance(token, str) else token for token in new_special_tokens]
     if kind == "BPE":
         for key in ("continuing_subword_prefix", "end_of_word_suffix"):
             if state["model"][key] is not None:
@@ -67,20 +68,7 @@ def train_new(
             raise unknown_keyword(f"The {kind} trainer", [name], known)
     trainer = _TRAINERS[kind](vocab_size=vocab_size, special_tokens=special, **options)
     backend.train_from_iterator(texts, trainer=trainer, length=length)
-    if post_processor is not None:
-        backend = _with_post_processor(backend, post_processor, names)
-
-    settings = dict(tokenizer.init_kwargs)
-    for role, token in tokenizer._roles.items():
-        if token is not None:
-            settings[role] = _renamed_token(token, names)
-    extra = [_renamed_token(token, names) for token in tokenizer._extra] + list(new_special_tokens or [])
-    settings.pop("extra_special_tokens", None)
-    settings["additional_special_tokens"] = extra
-    settings["model_max_length"] = tokenizer.model_max_length
-    new = type(tokenizer).__new__(type(tokenizer))
-    new._set_up(Parts(backend, tokenizer.tokenizer_class, settings, from_file=True))
-    return new
+    return backend if post_processor is None else _with_post_processor(backend, post_processor, names)
 
 
 def _empty(model: dict[str, Any], names: Mapping[str, str]) -> str | None:
@@ -106,7 +94,8 @@ def _renamed(token: Mapping[str, Any], names: Mapping[str, str]) -> AddedToken:
     return AddedToken(names.get(token["content"], token["content"]), **flags)
 
 
-def _renamed_token(token: str | AddedToken, names: Mapping[str, str]) -> str | AddedToken:
+def rename_token(token: str | AddedToken, names: Mapping[str, str]) -> str | AddedToken:
+    """A special token by its new name, with its flags."""
     if isinstance(token, str):
         return names.get(token, token)
     return _renamed(token.__getstate__(), names)

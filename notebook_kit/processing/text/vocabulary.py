@@ -70,6 +70,11 @@ class Vocabulary:
     # The vocabulary
 
     @property
+    def backend_tokenizer(self) -> Tokenizer:
+        """The `tokenizers.Tokenizer` underneath. Changes to it take effect at once."""
+        return self._tokenizer
+
+    @property
     def vocab_size(self) -> int:
         """The number of tokens, without those that were added later."""
         return self._tokenizer.get_vocab_size(with_added_tokens=False)
