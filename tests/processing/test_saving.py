@@ -101,14 +101,14 @@ def test_saving_leaves_no_half_files(both, tmp_path):
 
 def test_push_to_hub_pushes_the_files(both, monkeypatch):
     """Only the hand-over: the upload itself is the hub's."""
-    import notebook_kit.hub
+    import notebook_kit.hub.saving
 
     pushed = {}
 
     def push_folder(folder, repo_id, **options):
         pushed.update(repo_id=repo_id, options=options, same=AutoTokenizer.from_pretrained(folder)(TEXTS)["input_ids"])
 
-    monkeypatch.setattr(notebook_kit.hub, "push_folder", push_folder)
+    monkeypatch.setattr(notebook_kit.hub.saving, "push_folder", push_folder)
     ours, _ = both("minilm")
     ours.push_to_hub("me/tokenizer", private=True)
     assert pushed == {"repo_id": "me/tokenizer", "options": {"private": True}, "same": ours(TEXTS)["input_ids"]}

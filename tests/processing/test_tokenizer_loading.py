@@ -6,6 +6,7 @@ import json
 import shutil
 import subprocess
 import sys
+from unittest import mock
 
 import pytest
 from test_ids import HARD
@@ -14,6 +15,8 @@ from vocabularies import CHECKPOINTS, sentencepiece_file, write
 from notebook_kit.errors import CheckpointError, InputError, RepoNotFoundError, UnknownArchitectureError
 from notebook_kit.hub import locate
 from notebook_kit.processing.text.auto import AutoTokenizer, PreTrainedTokenizerFast
+from notebook_kit.processing.text.families import FAMILIES, MODEL_TYPES, family_of
+from notebook_kit.processing.text.tokenizer import TOKENIZER_CLASSES
 
 
 def test_paths_sources_and_single_files(checkpoint):
@@ -209,6 +212,7 @@ def test_paths_in_a_config_are_not_followed(checkpoint, tmp_path):
 def test_a_tokenizer_alone_never_imports_torch(checkpoint):
     code = f"""
 import sys
+from unittest import mock
 from notebook_kit.processing.text.auto import AutoTokenizer
 tokenizer = AutoTokenizer.from_pretrained({str(checkpoint("minilm"))!r})
 batch = tokenizer(["a text", "b"], padding=True, truncation=True, return_tensors="np")
@@ -225,7 +229,6 @@ assert "torch" in sys.modules
 
 def test_every_kind_of_family_is_compared(checkpoint):
     """A recipe that differs from the tested ones needs a checkpoint of its own in vocabularies.py."""
-    from notebook_kit.processing.text.families import FAMILIES, MODEL_TYPES, family_of
 
     def kind(family):
         return family.pipeline, family.template, family.vocabulary, family.pieces
@@ -237,4 +240,40 @@ def test_every_kind_of_family_is_compared(checkpoint):
         if family is not None:
             tested.add(kind(family))
     assert {kind(family) for family in FAMILIES.values()} == tested
-    assert set(MODEL_TYPES.values()) <= set(FAMILIES)
+    assert set(MODEL_TYPES.values()) <= {*FAMILIES, *TOKENIZER_CLASSES}  # the latter may have been registered
+
+
+@mock.patch.dict(MODEL_TYPES)
+@mock.patch.dict(TOKENIZER_CLASSES)
+def test_registered_classes_are_loaded(tmp_path, checkpoint):
+    class CustomConfig:
+        model_type = "custom"
+
+    class CustomTokenizerFast(PreTrainedTokenizerFast):
+        pass
+
+    class OtherTokenizer(PreTrainedTokenizerFast):
+        pass
+
+    AutoTokenizer.register(CustomConfig, fast_tokenizer_class=CustomTokenizerFast)
+    AutoTokenizer.register(CustomConfig, slow_tokenizer_class=CustomTokenizerFast)  # again, the same
+    plain = AutoTokenizer.from_pretrained(checkpoint("minilm"))
+    assert type(plain) is PreTrainedTokenizerFast
+    CustomTokenizerFast.from_pretrained(checkpoint("minilm")).save_pretrained(tmp_path / "named")
+    named = AutoTokenizer.from_pretrained(tmp_path / "named")
+    assert type(named) is CustomTokenizerFast
+    assert named("Hello there").input_ids == plain("Hello there").input_ids
+    by_type = write(
+        tmp_path / "by_type",
+        tokenizer_json=(tmp_path / "named" / "tokenizer.json").read_text(encoding="utf-8"),
+        config_json={"model_type": "custom"},
+    )
+    assert type(AutoTokenizer.from_pretrained(by_type)) is CustomTokenizerFast
+    with pytest.raises(InputError, match="'custom' has the tokenizer CustomTokenizerFast already"):
+        AutoTokenizer.register(CustomConfig, OtherTokenizer)
+    AutoTokenizer.register(CustomConfig, OtherTokenizer, exist_ok=True)
+    assert type(AutoTokenizer.from_pretrained(by_type)) is OtherTokenizer
+    with pytest.raises(InputError, match="None cannot be registered"):
+        AutoTokenizer.register(CustomConfig)
+    with pytest.raises(InputError, match="no model_type"):
+        AutoTokenizer.register(object, OtherTokenizer)
