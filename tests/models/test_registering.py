@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from unittest import mock
+
 import pytest
 import torch
 from torch import nn
@@ -21,7 +23,7 @@ from notebook_kit import (
 )
 from notebook_kit.errors import InputError, UnknownArchitectureError
 from notebook_kit.models import auto
-from notebook_kit.processing.text import auto as text_auto
+from notebook_kit.processing.text.tokenizer import CLASSES_BY_MODEL_TYPE, TOKENIZER_CLASSES
 
 
 class OwnConfig(PretrainedConfig):
