@@ -293,6 +293,7 @@ _HOMES = {
             "ForcedBOSTokenLogitsProcessor",
             "ForcedEOSTokenLogitsProcessor",
             "GenerationConfig",
+            "GenerationMixin",
             "InfNanRemoveLogitsProcessor",
             "KVCache",
             "LogitNormalization",

@@ -13,6 +13,7 @@ from notebook_kit.generation import ExponentialDecayLengthPenalty as Exponential
 from notebook_kit.generation import ForcedBOSTokenLogitsProcessor as ForcedBOSTokenLogitsProcessor
 from notebook_kit.generation import ForcedEOSTokenLogitsProcessor as ForcedEOSTokenLogitsProcessor
 from notebook_kit.generation import GenerationConfig as GenerationConfig
+from notebook_kit.generation import GenerationMixin as GenerationMixin
 from notebook_kit.generation import InfNanRemoveLogitsProcessor as InfNanRemoveLogitsProcessor
 from notebook_kit.generation import KVCache as KVCache
 from notebook_kit.generation import LogitNormalization as LogitNormalization
@@ -189,10 +190,10 @@ from notebook_kit.nn.attention import ablate_heads as ablate_heads
 from notebook_kit.nn.attention import record_attention as record_attention
 from notebook_kit.nn.base import PreTrainedModel as PreTrainedModel
 from notebook_kit.nn.outputs import ModelOutput as ModelOutput
+from notebook_kit.pipelines import PIPELINE_REGISTRY as PIPELINE_REGISTRY
 from notebook_kit.pipelines import FeatureExtractionPipeline as FeatureExtractionPipeline
 from notebook_kit.pipelines import FillMaskPipeline as FillMaskPipeline
 from notebook_kit.pipelines import Pipeline as Pipeline
-from notebook_kit.pipelines import PIPELINE_REGISTRY as PIPELINE_REGISTRY
 from notebook_kit.pipelines import QuestionAnsweringPipeline as QuestionAnsweringPipeline
 from notebook_kit.pipelines import SummarizationPipeline as SummarizationPipeline
 from notebook_kit.pipelines import Text2TextGenerationPipeline as Text2TextGenerationPipeline

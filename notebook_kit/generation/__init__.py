@@ -1,17 +1,17 @@
 """Generation: from a prompt to tokens, one at a time.
 
-`model.generate(...)` is the door. What it is made of are small objects, each of which can be used, or added, alone:
+`model.generate(...)` is the door. It is made of small objects, each of which can be used, or added, alone:
 
+    mixin.py          GenerationMixin: what gives a model `generate`
     configuration.py  GenerationConfig: every setting, read from and written to generation_config.json
-    cache.py          KVCache: keys and values of earlier tokens
     processors.py     rules that change the scores of the next token: penalties, forced and forbidden tokens
     filters.py        what sampling draws from: temperature, top_k, top_p, ...
     stopping.py       what ends a sequence
     streamers.py      tokens as they come: printed, iterated, awaited
+    prompt.py         what a generation starts from: the caller's tensors, checked
     engine.py         from the arguments of a call to a run
-    run.py            one call: the model driven step by step, and the sequences that come of it
-    packing.py        products of a few rows with large matrices
-    sampling.py       greedy search, sampling and contrastive search: one sequence a row
+    run.py            one call: the model driven step by step, and the resulting sequences
+    sampling.py       greedy search, sampling and contrastive search: one sequence per row
     beams.py          beam search
     outputs.py        what is returned besides the tokens
 """
@@ -24,6 +24,7 @@ from typing import Any
 _HOMES = {
     **dict.fromkeys(["KVCache"], "notebook_kit.nn.cache"),
     **dict.fromkeys(["GenerationConfig"], "configuration"),
+    **dict.fromkeys(["GenerationMixin"], "mixin"),
     **dict.fromkeys(
         [
             "EncoderNoRepeatNGramLogitsProcessor",

@@ -13,38 +13,13 @@ from notebook_kit.errors import NotebookKitWarning
 from notebook_kit.generation import outputs
 from notebook_kit.generation.configuration import GenerationConfig
 from notebook_kit.generation.processors import LogitsProcessorList
+from notebook_kit.generation.prompt import Prompt
 from notebook_kit.generation.stopping import StoppingCriteriaList
 from notebook_kit.nn.cache import KVCache
+from notebook_kit.nn.few_rows import PackedProducts, packing_pays
 from notebook_kit.nn.inputs import inputs_of
-from notebook_kit.nn.packing import PackedProducts
-from notebook_kit.nn.packing import pays as packing_pays
 
-__all__ = ["Prompt", "Run"]
-
-
-class Prompt:
-    """What a generation starts from, checked: one row an input.
-
-    Attributes:
-        ids: `(inputs, tokens)`: what the sequences begin with.
-        mask: `(inputs, positions)`, 1 for a token and 0 for padding; None where there is no padding.
-        embeds: `(inputs, positions, width)` in place of ids in a decoder's first call.
-        cache: The cache of an earlier call.
-        encoder_outputs: Of an encoder-decoder.
-        encoder_mask: `(inputs, source tokens)`, or None.
-        source_ids: `(inputs, tokens)`: what the encoder read, or the prompt; None if it was not ids.
-        extra: Further inputs of the model's every call.
-    """
-
-    def __init__(self, ids: Tensor, **parts: Any) -> None:
-        self.ids = ids
-        self.mask: Tensor | None = parts.pop("mask", None)
-        self.embeds: Tensor | None = parts.pop("embeds", None)
-        self.cache: KVCache | None = parts.pop("cache", None)
-        self.encoder_outputs: Any = parts.pop("encoder_outputs", None)
-        self.encoder_mask: Tensor | None = parts.pop("encoder_mask", None)
-        self.source_ids: Tensor | None = parts.pop("source_ids", None)
-        self.extra: dict[str, Any] = parts
+__all__ = ["Run"]
 
 
 class Run:
@@ -78,8 +53,7 @@ class Run:
         self.interrupted = False
         self.wants_hidden = False
         self.last_hidden: Any = None  # `(rows, new tokens, width)` of the newest step, where they are wanted
-        # Where the prompt is vectors and not ids, they take positions that the sequences do not show.
-        self.before = 0 if prompt.embeds is None else prompt.embeds.shape[1] - self.prompt_length
+        self.before = prompt.before
         self.sequences = prompt.ids.new_full((self.rows, max_length), pad)
         self.sequences[:, : self.prompt_length] = prompt.ids.repeat_interleave(copies, dim=0)
         self.length = self.prompt_length
@@ -124,7 +98,7 @@ class Run:
         seen = 0 if self.cache is None else self.cache.length
         end = self.before + self.length
         ids = self.prompt.ids if first else self.ids
-        call: dict[str, Any] = {"past_key_values": self.cache, "use_cache": self.cache is not None, **self.prompt.extra}
+        call: dict[str, Any] = {"past_key_values": self.cache, "use_cache": self.cache is not None}
         for name in ("output_attentions", "output_hidden_states"):
             if getattr(self.config, name) or (name == "output_hidden_states" and self.wants_hidden):
                 call[name] = True
@@ -217,7 +191,7 @@ class Run:
         warnings.warn(
             f"Interrupted after {made} new token{'s' * (made != 1)}; what was made until then is returned.",
             NotebookKitWarning,
-            stacklevel=6,
+            stacklevel=7,
         )
 
     def result(self, sequences: Tensor, **more: Any) -> Any:

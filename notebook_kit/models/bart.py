@@ -16,6 +16,7 @@ from torch.nn import functional as F
 from notebook_kit.checkpoints.names import WeightRules
 from notebook_kit.configuration import PretrainedConfig
 from notebook_kit.errors import InputError
+from notebook_kit.generation.mixin import GenerationMixin
 from notebook_kit.models.bart_blocks import BartDecoder, BartEncoder
 from notebook_kit.nn.base import PreTrainedModel
 from notebook_kit.nn.encoder_decoder import DecoderOptions, encoded, join_outputs, shift_tokens_right
@@ -229,7 +230,7 @@ class BartModel(BartPreTrainedModel):
 # Heads ---------------------------------------------------------------------------------------------------------------
 
 
-class BartForConditionalGeneration(BartPreTrainedModel):
+class BartForConditionalGeneration(BartPreTrainedModel, GenerationMixin):
     """BART with a score for each word of the vocabulary at each place of the decoder: summaries, translations.
 
     Example:
@@ -243,7 +244,6 @@ class BartForConditionalGeneration(BartPreTrainedModel):
     """
 
     backbone: ClassVar[type[BartModel]] = BartModel
-    generation_kind: ClassVar[str] = "encoder-decoder"
     weight_rules = replace(
         BartPreTrainedModel.weight_rules,
         tied={

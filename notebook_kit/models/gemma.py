@@ -17,6 +17,7 @@ from notebook_kit.models.llama import (
     LlamaForSequenceClassification,
     LlamaForTokenClassification,
     LlamaModel,
+    LlamaVariant,
     RMSNorm,
 )
 
@@ -66,12 +67,6 @@ class GemmaConfig(LlamaConfig):
         if self.hidden_act == "gelu":  # what the first checkpoints say and do not mean
             self.hidden_act = "gelu_pytorch_tanh"
 
-    def embedding_scale(self) -> float:
-        return float(self.hidden_size**0.5)
-
-    def norm(self, width: int) -> RMSNorm:
-        return GemmaRMSNorm(width, self.rms_norm_eps)
-
 
 class GemmaRMSNorm(RMSNorm):
     """An `RMSNorm` that multiplies with `1 + weight`, and rounds after that."""
@@ -96,6 +91,7 @@ class GemmaModel(LlamaModel):
     """
 
     config_class = GemmaConfig
+    variant = LlamaVariant(norm=GemmaRMSNorm, scales_embeddings=True)
 
 
 class GemmaForCausalLM(LlamaForCausalLM):

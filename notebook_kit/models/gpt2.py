@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from notebook_kit.checkpoints.names import WeightRules
 from notebook_kit.configuration import PretrainedConfig
 from notebook_kit.errors import ConfigurationError
+from notebook_kit.generation.mixin import GenerationMixin
 from notebook_kit.nn.attention import AttentionSite, attend, causal_mask
 from notebook_kit.nn.base import PreTrainedModel
 from notebook_kit.nn.decoder import kept
@@ -304,7 +305,7 @@ class GPT2Model(GPT2PreTrainedModel):
 # Heads -----------------------------------------------------------------------------------------------------------------
 
 
-class GPT2LMHeadModel(GPT2PreTrainedModel):
+class GPT2LMHeadModel(GPT2PreTrainedModel, GenerationMixin):
     """GPT-2 with its embeddings as the output layer: the next token.
 
     Example:
@@ -316,7 +317,6 @@ class GPT2LMHeadModel(GPT2PreTrainedModel):
         (torch.Size([1, 3, 50]), torch.Size([1, 8]))
     """
 
-    generation_kind = "decoder"
     weight_rules = replace(GPT2PreTrainedModel.weight_rules, tied={"lm_head.weight": "transformer.wte.weight"})
 
     def __init__(self, config: GPT2Config) -> None:

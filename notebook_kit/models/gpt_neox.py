@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from notebook_kit.checkpoints.names import WeightRules
 from notebook_kit.errors import ConfigurationError
+from notebook_kit.generation.mixin import GenerationMixin
 from notebook_kit.nn.attention import AttentionSite, attend, causal_mask
 from notebook_kit.nn.base import PreTrainedModel
 from notebook_kit.nn.decoder import kept
@@ -279,7 +280,7 @@ class GPTNeoXModel(GPTNeoXPreTrainedModel):
 # Heads -----------------------------------------------------------------------------------------------------------------
 
 
-class GPTNeoXForCausalLM(GPTNeoXPreTrainedModel):
+class GPTNeoXForCausalLM(GPTNeoXPreTrainedModel, GenerationMixin):
     """GPT-NeoX with a linear layer on every token: the next token.
 
     Example:
@@ -291,7 +292,6 @@ class GPTNeoXForCausalLM(GPTNeoXPreTrainedModel):
         torch.Size([1, 8])
     """
 
-    generation_kind = "decoder"
     weight_rules = replace(GPTNeoXPreTrainedModel.weight_rules, tied={"lm_head.weight": "gpt_neox.embed_in.weight"})
 
     def __init__(self, config: GPTNeoXConfig) -> None:

@@ -7,7 +7,8 @@ Source: Touvron et al., LLaMA, 2023; Grattafiori et al., The Llama 3 Herd of Mod
 
 from __future__ import annotations
 
-from dataclasses import replace
+from collections.abc import Callable
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, ClassVar, Unpack
 
 import torch
@@ -15,6 +16,7 @@ from torch import Tensor, nn
 
 from notebook_kit.checkpoints.names import WeightRules
 from notebook_kit.errors import ConfigurationError
+from notebook_kit.generation.mixin import GenerationMixin
 from notebook_kit.nn.attention import AttentionSite, attend, causal_mask
 from notebook_kit.nn.base import PreTrainedModel
 from notebook_kit.nn.decoder import kept
@@ -83,8 +85,6 @@ class LlamaConfig(RotaryConfig):
 
     model_type: ClassVar[str] = "llama"
     keys_to_ignore_at_inference: ClassVar[tuple[str, ...]] = ("past_key_values",)
-    norms_heads: ClassVar[bool] = False
-    """Whether each head's queries and keys are normed."""
     not_theirs: ClassVar[tuple[str, ...]] = ()
     """Fields of Llama that a family built from it does not have in its files."""
 
@@ -133,26 +133,6 @@ class LlamaConfig(RotaryConfig):
             if name not in self.not_theirs or (name == "head_dim" and value != plain)
         }
 
-    def biases(self) -> tuple[bool, bool]:
-        """Whether there are biases before the attention and after it."""
-        return self.attention_bias, self.attention_bias
-
-    def windows(self) -> list[int | None]:
-        """For each layer, how many positions it sees back, itself included; None for all."""
-        return [None] * self.num_hidden_layers
-
-    def rotates(self) -> list[bool]:
-        """For each layer, whether its queries and keys are turned by their positions."""
-        return [True] * self.num_hidden_layers
-
-    def embedding_scale(self) -> float:
-        """What the vectors of tokens are multiplied with."""
-        return 1.0
-
-    def norm(self, width: int) -> RMSNorm:
-        """A norm as this family has it."""
-        return RMSNorm(width, self.rms_norm_eps)
-
 
 class RMSNorm(nn.Module):
     """Divide by the root of the mean square, and scale: `(..., width)`."""
@@ -170,23 +150,55 @@ class RMSNorm(nn.Module):
         return self.weight * exact.to(x.dtype)
 
 
+@dataclass(frozen=True)
+class LlamaVariant:
+    """What differs between the families that are built from these blocks, besides settings.
+
+    Attributes:
+        norm: The norms' class.
+        norms_heads: Whether each head's queries and keys are normed.
+        biases: Whether there are biases before the attention and after it; `config.attention_bias` unless given.
+        scales_embeddings: Whether the vectors of tokens are multiplied with the root of the width.
+        windows: From the config, for each layer, how many positions it attends to, its own included, or None for all.
+        rotates: From the config, for each layer, whether its queries and keys are rotated by their positions.
+    """
+
+    norm: type[RMSNorm] = RMSNorm
+    norms_heads: bool = False
+    biases: tuple[bool, bool] | None = None
+    scales_embeddings: bool = False
+    windows: Callable[[Any], list[int | None]] = lambda config: [None] * config.num_hidden_layers
+    rotates: Callable[[Any], list[bool]] = lambda config: [True] * config.num_hidden_layers
+
+
+def windows_by_type(config: Any) -> list[int | None]:
+    """For each layer, its window: `config.sliding_window` where `config.layer_types` says so, else None.
+
+    Example:
+        >>> from notebook_kit import Qwen2Config
+        >>> windows_by_type(Qwen2Config(num_hidden_layers=3, use_sliding_window=True, sliding_window=8, max_window_layers=1))
+        [None, 8, 8]
+    """
+    return [config.sliding_window if kind == "sliding_attention" else None for kind in config.layer_types]
+
+
 class LlamaAttention(nn.Module):
-    def __init__(self, config: LlamaConfig, layer: int) -> None:
+    def __init__(self, config: LlamaConfig, layer: int, variant: LlamaVariant) -> None:
         super().__init__()
         width = config.head_dim
         assert width is not None and config.num_key_value_heads is not None
-        before, after = config.biases()
-        self.layer, self.width, self.window = layer, width, config.windows()[layer]
-        self.rotates = config.rotates()[layer]
+        before, after = variant.biases or (config.attention_bias, config.attention_bias)
+        self.layer, self.width, self.window = layer, width, variant.windows(config)[layer]
+        self.rotates = variant.rotates(config)[layer]
         self.dropout = config.attention_dropout
         self.q_proj = nn.Linear(config.hidden_size, config.num_attention_heads * width, bias=before)
         self.k_proj = nn.Linear(config.hidden_size, config.num_key_value_heads * width, bias=before)
         self.v_proj = nn.Linear(config.hidden_size, config.num_key_value_heads * width, bias=before)
         self.o_proj = nn.Linear(config.num_attention_heads * width, config.hidden_size, bias=after)
-        if config.norms_heads:
-            self.q_norm = config.norm(width)
-            self.k_norm = config.norm(width)
-        self.norms_heads = config.norms_heads
+        self.norms_heads = variant.norms_heads
+        if self.norms_heads:
+            self.q_norm = variant.norm(width, config.rms_norm_eps)
+            self.k_norm = variant.norm(width, config.rms_norm_eps)
 
     def forward(
         self, x: Tensor, masks: Masks, rotation: Rotation, cache: KVCache | None, site: AttentionSite
@@ -222,12 +234,12 @@ class LlamaMLP(nn.Module):
 class LlamaDecoderLayer(nn.Module):
     """Attention, then a feed-forward block, each with a norm before it and a residual around both."""
 
-    def __init__(self, config: LlamaConfig, layer: int) -> None:
+    def __init__(self, config: LlamaConfig, layer: int, variant: LlamaVariant) -> None:
         super().__init__()
-        self.self_attn = LlamaAttention(config, layer)
+        self.self_attn = LlamaAttention(config, layer, variant)
         self.mlp = LlamaMLP(config)
-        self.input_layernorm = config.norm(config.hidden_size)
-        self.post_attention_layernorm = config.norm(config.hidden_size)
+        self.input_layernorm = variant.norm(config.hidden_size, config.rms_norm_eps)
+        self.post_attention_layernorm = variant.norm(config.hidden_size, config.rms_norm_eps)
 
     def forward(
         self, x: Tensor, masks: Masks, rotation: Rotation, cache: KVCache | None, site: AttentionSite
@@ -273,6 +285,8 @@ class LlamaModel(LlamaPreTrainedModel):
         (torch.Size([1, 3, 32]), KVCache(layers=1, batch=1, length=3, limit=None))
     """
 
+    variant: ClassVar[LlamaVariant] = LlamaVariant()
+
     def __init__(self, config: LlamaConfig) -> None:
         super().__init__(config)
         pad = config.pad_token_id
@@ -280,10 +294,11 @@ class LlamaModel(LlamaPreTrainedModel):
             pad if pad is not None and pad < config.vocab_size else None
         )  # of a small model it may lie outside
         self.embed_tokens = nn.Embedding(config.vocab_size, config.hidden_size, padding_idx=padding_idx)
-        self.layers = nn.ModuleList(LlamaDecoderLayer(config, layer) for layer in range(config.num_hidden_layers))
-        self.norm = config.norm(config.hidden_size)
-        heads = config.num_attention_heads
-        self.sites = [AttentionSite(layer, heads, "decoder") for layer in range(config.num_hidden_layers)]
+        layers = range(config.num_hidden_layers)
+        self.layers = nn.ModuleList(LlamaDecoderLayer(config, layer, self.variant) for layer in layers)
+        self.norm = self.variant.norm(config.hidden_size, config.rms_norm_eps)
+        self.sites = [AttentionSite(layer, config.num_attention_heads, "decoder") for layer in layers]
+        self.windows = set(self.variant.windows(config))
         assert config.head_dim is not None
         self.rotary = Rotary(config, config.head_dim)
         self.post_init()
@@ -319,12 +334,9 @@ class LlamaModel(LlamaPreTrainedModel):
         cache = decoder_cache(self, past_key_values, use_cache)
         past = 0 if cache is None else cache.length
         x = embed_tokens(self.embed_tokens, input_ids, inputs_embeds)
-        if inputs_embeds is None and config.embedding_scale() != 1.0:
-            x = x * torch.tensor(config.embedding_scale(), dtype=x.dtype)  # rounded as the checkpoints' makers did
-        masks = {
-            window: causal_mask(attention_mask, (B, T), past, x.dtype, device, window)
-            for window in set(config.windows())
-        }
+        if inputs_embeds is None and self.variant.scales_embeddings:
+            x = x * torch.tensor(config.hidden_size**0.5, dtype=x.dtype)  # rounded as the checkpoints' makers did
+        masks = {window: causal_mask(attention_mask, (B, T), past, x.dtype, device, window) for window in self.windows}
         x, states, attentions = run_layers(
             self,
             self.layers,
@@ -348,7 +360,7 @@ class LlamaModel(LlamaPreTrainedModel):
 # Heads -----------------------------------------------------------------------------------------------------------------
 
 
-class LlamaForCausalLM(LlamaPreTrainedModel):
+class LlamaForCausalLM(LlamaPreTrainedModel, GenerationMixin):
     """Llama with a linear layer on every token: the next token.
 
     Example:
@@ -360,7 +372,6 @@ class LlamaForCausalLM(LlamaPreTrainedModel):
         torch.Size([1, 8])
     """
 
-    generation_kind = "decoder"
     weight_rules = replace(LlamaPreTrainedModel.weight_rules, tied={"lm_head.weight": "model.embed_tokens.weight"})
     backbone: ClassVar[type[LlamaModel]] = LlamaModel
 

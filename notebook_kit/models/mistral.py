@@ -14,6 +14,7 @@ from notebook_kit.models.llama import (
     LlamaForSequenceClassification,
     LlamaForTokenClassification,
     LlamaModel,
+    LlamaVariant,
 )
 
 __all__ = [
@@ -34,8 +35,8 @@ class MistralConfig(LlamaConfig):
 
     Example:
         >>> from notebook_kit import MistralConfig
-        >>> MistralConfig(num_hidden_layers=2, sliding_window=8).windows()
-        [8, 8]
+        >>> MistralConfig().sliding_window
+        4096
     """
 
     model_type: ClassVar[str] = "mistral"
@@ -45,9 +46,6 @@ class MistralConfig(LlamaConfig):
     num_key_value_heads: int | None = 8
     max_position_embeddings: int = 4096 * 32
     sliding_window: int | None = 4096
-
-    def windows(self) -> list[int | None]:
-        return [self.sliding_window] * self.num_hidden_layers
 
 
 class MistralModel(LlamaModel):
@@ -62,6 +60,7 @@ class MistralModel(LlamaModel):
     """
 
     config_class = MistralConfig
+    variant = LlamaVariant(windows=lambda config: [config.sliding_window] * config.num_hidden_layers)
 
 
 class MistralForCausalLM(LlamaForCausalLM):

@@ -14,6 +14,8 @@ from notebook_kit.models.llama import (
     LlamaForSequenceClassification,
     LlamaForTokenClassification,
     LlamaModel,
+    LlamaVariant,
+    windows_by_type,
 )
 
 __all__ = [
@@ -37,8 +39,8 @@ class Qwen2Config(LlamaConfig):
 
     Example:
         >>> from notebook_kit import Qwen2Config
-        >>> Qwen2Config(num_hidden_layers=3, use_sliding_window=True, sliding_window=8, max_window_layers=1).windows()
-        [None, 8, 8]
+        >>> Qwen2Config(num_hidden_layers=3, use_sliding_window=True, sliding_window=8, max_window_layers=1).layer_types
+        ['full_attention', 'sliding_attention', 'sliding_attention']
     """
 
     model_type: ClassVar[str] = "qwen2"
@@ -64,12 +66,6 @@ class Qwen2Config(LlamaConfig):
             kinds = ("full_attention", "sliding_attention")
             self.layer_types = [kinds[layer >= first] for layer in range(self.num_hidden_layers)]
 
-    def biases(self) -> tuple[bool, bool]:
-        return True, False
-
-    def windows(self) -> list[int | None]:
-        return [self.sliding_window if kind == "sliding_attention" else None for kind in self.layer_types or ()]
-
 
 class Qwen2Model(LlamaModel):
     """The decoder; see `LlamaModel`.
@@ -83,6 +79,7 @@ class Qwen2Model(LlamaModel):
     """
 
     config_class = Qwen2Config
+    variant = LlamaVariant(biases=(True, False), windows=windows_by_type)
 
 
 class Qwen2ForCausalLM(LlamaForCausalLM):

@@ -14,6 +14,8 @@ from notebook_kit.models.llama import (
     LlamaForSequenceClassification,
     LlamaForTokenClassification,
     LlamaModel,
+    LlamaVariant,
+    windows_by_type,
 )
 
 __all__ = [
@@ -37,7 +39,6 @@ class Qwen3Config(LlamaConfig):
 
     model_type: ClassVar[str] = "qwen3"
     not_theirs: ClassVar[tuple[str, ...]] = ("mlp_bias", "pretraining_tp")
-    norms_heads: ClassVar[bool] = True
 
     vocab_size: int = 151936
     intermediate_size: int = 22016
@@ -60,9 +61,6 @@ class Qwen3Config(LlamaConfig):
             kinds = ("full_attention", "sliding_attention")
             self.layer_types = [kinds[layer >= first] for layer in range(self.num_hidden_layers)]
 
-    def windows(self) -> list[int | None]:
-        return [self.sliding_window if kind == "sliding_attention" else None for kind in self.layer_types or ()]
-
 
 class Qwen3Model(LlamaModel):
     """The decoder; see `LlamaModel`.
@@ -76,6 +74,7 @@ class Qwen3Model(LlamaModel):
     """
 
     config_class = Qwen3Config
+    variant = LlamaVariant(norms_heads=True, windows=windows_by_type)
 
 
 class Qwen3ForCausalLM(LlamaForCausalLM):

@@ -15,6 +15,8 @@ from notebook_kit.models.llama import (
     LlamaForSequenceClassification,
     LlamaForTokenClassification,
     LlamaModel,
+    LlamaVariant,
+    windows_by_type,
 )
 
 __all__ = [
@@ -78,12 +80,6 @@ class SmolLM3Config(LlamaConfig):
             kinds = ("full_attention", "sliding_attention")
             self.layer_types = [kinds[slides and not self.no_rope_layers[layer]] for layer in layers]
 
-    def rotates(self) -> list[bool]:
-        return [bool(rotates) for rotates in self.no_rope_layers or ()]
-
-    def windows(self) -> list[int | None]:
-        return [self.sliding_window if kind == "sliding_attention" else None for kind in self.layer_types or ()]
-
 
 class SmolLM3Model(LlamaModel):
     """The decoder; see `LlamaModel`.
@@ -97,6 +93,9 @@ class SmolLM3Model(LlamaModel):
     """
 
     config_class = SmolLM3Config
+    variant = LlamaVariant(
+        windows=windows_by_type, rotates=lambda config: [bool(flag) for flag in config.no_rope_layers]
+    )
 
 
 class SmolLM3ForCausalLM(LlamaForCausalLM):

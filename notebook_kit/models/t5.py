@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from notebook_kit.checkpoints.names import WeightRules
 from notebook_kit.configuration import PretrainedConfig
 from notebook_kit.errors import ConfigurationError, InputError
+from notebook_kit.generation.mixin import GenerationMixin
 from notebook_kit.models.t5_blocks import T5LayerNorm, T5Stack
 from notebook_kit.nn.base import PreTrainedModel
 from notebook_kit.nn.encoder_decoder import DecoderOptions, encoded, join_outputs, shift_tokens_right
@@ -286,7 +287,7 @@ class T5EncoderModel(T5PreTrainedModel):
         )
 
 
-class T5ForConditionalGeneration(T5Model):
+class T5ForConditionalGeneration(T5Model, GenerationMixin):
     """T5 with a score for each word of the vocabulary at each place of the decoder.
 
     Example:
@@ -299,7 +300,6 @@ class T5ForConditionalGeneration(T5Model):
         (torch.Size([1, 3, 50]), tensor(True))
     """
 
-    generation_kind: ClassVar[str] = "encoder-decoder"
     weight_rules = replace(T5PreTrainedModel.weight_rules, tied={"lm_head.weight": "shared.weight"})
 
     def __init__(self, config: T5Config) -> None:

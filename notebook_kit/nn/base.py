@@ -1,6 +1,6 @@
 """The base of all models: from a checkpoint to a module and back, strictly.
 
-A family names its parameters as the Hub's checkpoints do, so loading needs no map. What does not fit is told: a weight
+A family names its parameters as the Hub's checkpoints do, so loading needs no map. Mismatches are reported: a weight
 that is missing or misshapen is an error, a head that the checkpoint does not have is one warning.
 """
 
@@ -10,8 +10,9 @@ import copy
 import inspect
 import os
 import warnings
-from collections.abc import Callable, Mapping
-from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, ClassVar, TypeVar
 
 import torch
 from torch import Tensor, nn
@@ -25,10 +26,7 @@ from notebook_kit.hub import Source, locate, take_hub_options
 from notebook_kit.hub.saving import PushToHub, folder_to_save
 from notebook_kit.nn.placement import choose_dtype, device_of_map
 
-if TYPE_CHECKING:
-    from notebook_kit.generation.configuration import GenerationConfig
-
-__all__ = ["PreTrainedModel"]
+__all__ = ["ModelHooks", "PreTrainedModel"]
 
 Model = TypeVar("Model", bound="PreTrainedModel")
 
@@ -36,17 +34,45 @@ Model = TypeVar("Model", bound="PreTrainedModel")
 ACCEPTED = {"low_cpu_mem_usage", "use_safetensors", "trust_remote_code", "attn_implementation", "from_pt", "framework"}
 
 
-class PreTrainedModel(nn.Module, PushToHub):
+class ModelHooks:
+    """What a mixin such as `GenerationMixin` may override, wherever it is among the bases of a model.
+
+    (As attributes of `PreTrainedModel` the defaults would win over a mixin that is listed after it.)
+    """
+
+    @classmethod
+    def can_generate(cls) -> bool:
+        """Whether `generate` works."""
+        return False
+
+    def generate(self, *args: Any, **kwargs: Any) -> Any:
+        """Not possible for this model.
+
+        Raises:
+            InputError: Always.
+        """
+        raise InputError(
+            f"{type(self).__name__} does not generate text.",
+            next_step="Load the checkpoint with AutoModelForCausalLM or AutoModelForSeq2SeqLM.",
+        )
+
+    def _loaded(self, source: Source) -> None:
+        """Called when the weights are loaded: read what else the checkpoint holds."""
+
+    def _saved(self, folder: Path) -> None:
+        """Called when weights and config are written: write what else belongs to a checkpoint."""
+
+
+class PreTrainedModel(nn.Module, PushToHub, ModelHooks):
     """A model that loads from and saves to the Hub's checkpoint format.
 
-    A family subclasses it once to say what its checkpoints are like, and then once for its backbone and each head.
+    A family subclasses it once to describe its checkpoints, and then once for its backbone and each head.
 
     Attributes:
         config_class: The family's configuration.
         main_input_name: The input that the model cannot do without (`"pixel_values"` for images).
         base_model_prefix: The attribute under which heads keep the backbone (`"bert"`).
         weight_rules: How the names of weights in its checkpoints differ from the names of its parameters.
-        generation_kind: `"decoder"` or `"encoder-decoder"` for a model that `generate` can drive, else None.
 
     Example:
         >>> import tempfile, torch
@@ -63,7 +89,6 @@ class PreTrainedModel(nn.Module, PushToHub):
     base_model_prefix: ClassVar[str] = ""
     main_input_name: ClassVar[str] = "input_ids"
     weight_rules: ClassVar[WeightRules] = WeightRules()
-    generation_kind: ClassVar[str | None] = None
 
     def __init__(self, config: PretrainedConfig) -> None:
         super().__init__()
@@ -87,18 +112,18 @@ class PreTrainedModel(nn.Module, PushToHub):
     # Weights at the start ----------------------------------------------------------------------------------------
 
     def post_init(self) -> None:
-        """To be called at the end of each constructor: gives every parameter its first value and ties what is shared."""
+        """Give every parameter its initial value and tie what is shared; each constructor ends with this call."""
         for module in self.modules():
             own = dict(module.named_parameters(recurse=False))
             if own and not module.__dict__.get("_has_first_values") and not any(p.is_meta for p in own.values()):
                 for name in own:
                     self.init_parameter(module, name)
-                module.__dict__["_has_first_values"] = True  # a backbone inside a head is not drawn twice
+                module.__dict__["_has_first_values"] = True  # a backbone inside a head is not initialized twice
         self.tie_weights()
 
     @torch.no_grad()
     def init_parameter(self, module: nn.Module, name: str) -> None:
-        """Draw the first value of one parameter: normal with the config's `initializer_range`; norms 1, biases 0."""
+        """Draw the initial value of one parameter: normal with the config's `initializer_range`; norms 1, biases 0."""
         parameter = getattr(module, name)
         if name.endswith("bias") or parameter.dim() == 0:
             parameter.zero_()
@@ -116,7 +141,7 @@ class PreTrainedModel(nn.Module, PushToHub):
             owner, leaf = self._place(name)
             setattr(owner, leaf, self.get_parameter(target))
 
-    # Everyday questions ------------------------------------------------------------------------------------------
+    # Properties ------------------------------------------------------------------------------------------
 
     @property
     def device(self) -> torch.device:
@@ -142,7 +167,7 @@ class PreTrainedModel(nn.Module, PushToHub):
         return None
 
     def num_parameters(self, only_trainable: bool = False) -> int:
-        """How many numbers the model holds; shared ones count once."""
+        """The number of values in all parameters; shared parameters count once."""
         return sum(p.numel() for p in self.parameters() if p.requires_grad or not only_trainable)
 
     def gradient_checkpointing_enable(self, gradient_checkpointing_kwargs: Mapping[str, Any] | None = None) -> None:
@@ -152,7 +177,7 @@ class PreTrainedModel(nn.Module, PushToHub):
                 module.gradient_checkpointing = True  # type: ignore[assignment]
 
     def gradient_checkpointing_disable(self) -> None:
-        """Keep activations for the backward pass, as is the rule."""
+        """Keep activations for the backward pass again."""
         for module in self.modules():
             if hasattr(module, "gradient_checkpointing"):
                 module.gradient_checkpointing = False  # type: ignore[assignment]
@@ -165,6 +190,30 @@ class PreTrainedModel(nn.Module, PushToHub):
         """Replace the table of token embeddings."""
         self.base_model.embeddings.word_embeddings = table  # type: ignore[union-attr]
         self.tie_weights()
+
+    def get_output_embeddings(self) -> nn.Module | None:
+        """The layer that scores each token of the vocabulary; None for a model without one."""
+        name = self._output_layer()
+        return None if name is None else self.get_submodule(name)
+
+    def set_output_embeddings(self, layer: nn.Module) -> None:
+        """Replace the layer that scores each token of the vocabulary.
+
+        Raises:
+            InputError: If the model has none.
+        """
+        name = self._output_layer()
+        if name is None:
+            raise InputError(
+                f"{type(self).__name__} does not score the vocabulary.",
+                next_step="Load the checkpoint with such a head.",
+            )
+        self.set_submodule(name, layer)
+        self.tie_weights()
+
+    def _output_layer(self) -> str | None:
+        names = (name.removesuffix(".weight") for name in self.weight_rules.tied if name.endswith(".weight"))
+        return next((name for name in names if isinstance(self.get_submodule(name), nn.Linear)), None)
 
     @torch.no_grad()
     def resize_token_embeddings(
@@ -208,99 +257,6 @@ class PreTrainedModel(nn.Module, PushToHub):
                 module.num_embeddings = rows
         table.num_embeddings = self.config.vocab_size = rows
         return table
-
-    # Generating --------------------------------------------------------------------------------------------------
-
-    @classmethod
-    def can_generate(cls) -> bool:
-        """Whether `generate` works."""
-        return cls.generation_kind is not None
-
-    @property
-    def generation_config(self) -> GenerationConfig:
-        """How the checkpoint is meant to generate: its `generation_config.json`, or what its `config.json` says. Can be set."""
-        found = self.__dict__.get("_generation_config")
-        if found is None:
-            from notebook_kit.generation.configuration import GenerationConfig
-
-            found = self.__dict__["_generation_config"] = GenerationConfig.from_model_config(self.config)
-        return found
-
-    @generation_config.setter
-    def generation_config(self, config: GenerationConfig) -> None:
-        self.__dict__["_generation_config"] = config
-
-    def generate(
-        self,
-        inputs: Tensor | None = None,
-        generation_config: GenerationConfig | None = None,
-        logits_processor: list[Any] | None = None,
-        stopping_criteria: list[Any] | None = None,
-        prefix_allowed_tokens_fn: Callable[[int, Tensor], list[int]] | None = None,
-        streamer: Any = None,
-        tokenizer: Any = None,
-        generator: torch.Generator | None = None,
-        on_interrupt: str = "return",
-        **settings: Any,
-    ) -> Any:
-        """Go on from a prompt, one token at a time.
-
-        An interrupt (Ctrl-C, a notebook's stop button) ends the generation, and what was made until then is returned as
-        if it had ended there, with a warning.
-
-        Args:
-            inputs: `(batch, tokens)`, the prompt, or the encoder's input; also as `input_ids`. Prompts of unequal length
-                are padded on the left.
-            generation_config: Settings in place of the model's own.
-            logits_processor: Further rules: functions `(input_ids, scores) -> scores`.
-            stopping_criteria: Further ends: functions `(input_ids, scores) -> bool` or `(rows,)` of bool.
-            prefix_allowed_tokens_fn: Says which tokens may follow: `(index of the input, tokens so far) -> token ids`.
-            streamer: Told of the tokens as they come; see `TextStreamer`.
-            tokenizer: Needed for `stop_strings`.
-            generator: The source of chance in sampling, for results that can be repeated.
-            on_interrupt: `"return"`, or `"raise"` to let the KeyboardInterrupt through.
-            **settings: Of `GenerationConfig`, for this call alone; and `attention_mask`, `inputs_embeds`,
-                `past_key_values`, `encoder_outputs`, `decoder_input_ids`, `decoder_attention_mask`.
-
-        Returns:
-            `(batch * num_return_sequences, tokens)`, prompt included (an encoder-decoder's begins with the start token);
-            with `return_dict_in_generate=True` an object that has them as `sequences`.
-
-        Raises:
-            InputError: For a model that cannot generate, an argument that there is not, a prompt that leaves no room.
-            ConfigurationError: For a setting whose value cannot be, or settings that do not go together.
-
-        Example:
-            >>> import torch
-            >>> from notebook_kit import GPT2Config, GPT2LMHeadModel
-            >>> model = GPT2LMHeadModel(GPT2Config(n_embd=16, n_layer=1, n_head=2, vocab_size=50, n_positions=32)).eval()
-            >>> prompts = {"input_ids": torch.tensor([[7, 8, 9], [0, 7, 8]]), "attention_mask": torch.tensor([[1, 1, 1], [0, 1, 1]])}
-            >>> model.generate(**prompts, max_new_tokens=4, eos_token_id=None).shape
-            torch.Size([2, 7])
-            >>> chance = torch.Generator().manual_seed(0)
-            >>> model.generate(**prompts, do_sample=True, num_return_sequences=3, max_length=10, generator=chance).shape[0]
-            6
-        """
-        if self.generation_kind is None:
-            raise InputError(
-                f"{type(self).__name__} does not generate text.",
-                next_step="Load the checkpoint with AutoModelForCausalLM or AutoModelForSeq2SeqLM.",
-            )
-        from notebook_kit.generation.engine import generate
-
-        return generate(
-            self,
-            inputs,
-            generation_config,
-            logits_processor,
-            stopping_criteria,
-            prefix_allowed_tokens_fn,
-            streamer,
-            tokenizer,
-            generator,
-            on_interrupt,
-            **settings,
-        )
 
     # Loading -----------------------------------------------------------------------------------------------------
 
@@ -361,19 +317,16 @@ class PreTrainedModel(nn.Module, PushToHub):
             config = copy.deepcopy(config)
             config.update(edits)
 
-        with torch.device("meta"), _NothingDrawn():  # no memory, no time for weights that the file will bring
+        with torch.device("meta"), _NothingDrawn():  # no memory or time for weights that come from the file
             model = cls(config, **arguments)
         stored = model.state_dict(keep_vars=True)
         if any(name not in stored for name, _ in model.named_buffers()):
-            model = cls(config, **arguments)  # values that a constructor computes are in no file
+            model = cls(config, **arguments)  # values that a constructor computes are not in any file
         device = device_of_map(device_map)
         with open_weights(source) as weights:
             model._load(weights, source.name, dtype, device, ignore_mismatched_sizes)
         model.name_or_path = config.name_or_path = source.name
-        if cls.can_generate():
-            from notebook_kit.generation.configuration import GenerationConfig
-
-            model.generation_config = GenerationConfig.of_checkpoint(source, config)
+        model._loaded(source)
         return model.eval()
 
     def _load(
@@ -459,12 +412,11 @@ class PreTrainedModel(nn.Module, PushToHub):
             tensors = {stored: weights[name] for name, stored in names.items()}
             save_weights(tensors, target, max_shard_size=max_shard_size)
             self.config.save_pretrained(target)
-            if self.can_generate():
-                self.generation_config.save_pretrained(target)
+            self._saved(target)
 
 
 class _NothingDrawn(TorchFunctionMode):
-    """Leaves out the drawing of first values, which on the meta device would do nothing but import a compiler."""
+    """Skips random initialization, which on the meta device would do nothing but import a compiler."""
 
     def __torch_function__(self, func, types, args=(), kwargs=None):
         kwargs = kwargs or {}

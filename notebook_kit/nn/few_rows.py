@@ -1,17 +1,28 @@
 """Products of one or a few rows with a large matrix on the CPU, by kernels that are made for them.
 
-The usual kernels are made for one vector, or for many rows. oneDNN's, which torch brings along, bring a matrix from memory
-a fifth faster for one row; and for a few rows up to three times as fast, from a copy of it in another order.
+The usual kernels are made for one vector, or for many rows. oneDNN's, which torch brings along, read a matrix from memory
+a fifth faster for one row; and for a few rows up to three times as fast, from a copy of it in another order. Making the
+copies of a model's matrices costs about as much as they save in ten steps, and takes the room of the weights; so they are
+made where many steps are to come (several sequences generated side by side), and freed when the generation ends.
 """
 
 from __future__ import annotations
 
 import functools
+from collections.abc import Callable
+from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional as F
+from torch.overrides import TorchFunctionMode
 
-__all__ = ["available", "laid_out", "one_row", "product"]
+__all__ = ["PackedProducts", "available", "laid_out", "one_row", "packing_pays", "product"]
+
+FEWEST_STEPS = 16
+MOST_ROWS = 32
+SMALLEST_MODEL = 1 << 20  # parameters; below, what is won is less than what the detour through Python costs
+MOST_BYTES = 1 << 30  # of all copies; what does not fit is multiplied as always
 
 
 @functools.cache
@@ -67,3 +78,69 @@ def one_row(layer: nn.Module, x: Tensor) -> Tensor:
     ):
         return product(x, layer.weight, layer.bias)
     return layer(x)
+
+
+def packing_pays(model: nn.Module, rows: int, steps: int) -> bool:
+    """Whether copies of a model's matrices save more time than they cost.
+
+    Args:
+        model: What generates.
+        rows: Sequences side by side.
+        steps: The most tokens that will be generated for each.
+    """
+    if not (1 < rows <= MOST_ROWS and steps >= FEWEST_STEPS and available()):
+        return False
+    weights = list(model.parameters())
+    here = all(weight.device.type == "cpu" and weight.dtype == torch.float32 for weight in weights)
+    return here and not torch.is_autocast_enabled("cpu") and sum(map(Tensor.numel, weights)) >= SMALLEST_MODEL
+
+
+class PackedProducts(TorchFunctionMode):
+    """Inside `with packed:`, on this thread alone, linear layers multiply with copies of their weights.
+
+    A weight is copied when it is first used. No module is changed, and no gradient is computed.
+
+    Args:
+        rows: How many rows most products have.
+
+    Example:
+        >>> import torch
+        >>> from notebook_kit.nn.few_rows import PackedProducts
+        >>> layer, x = torch.nn.Linear(64, 32), torch.ones(4, 64)
+        >>> with torch.no_grad(), PackedProducts(rows=4):
+        ...     packed = layer(x)
+        >>> torch.allclose(packed, layer(x), atol=1e-5)
+        True
+    """
+
+    def __init__(self, rows: int) -> None:
+        super().__init__()
+        self.rows, self.left = rows, MOST_BYTES
+        # By the weight's id; the weight is kept, so ids hold.
+        self._copies: dict[int, tuple[Tensor, Tensor | None]] = {}
+
+    def __torch_function__(
+        self, func: Callable[..., Any], types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
+    ) -> Any:
+        x, bias, copy = None, None, None
+        # A model that was trained in mixed precision may switch autocast on in its own forward.
+        if torch.is_autocast_enabled("cpu"):
+            pass
+        elif func is F.linear and len(args) == 3:
+            x, weight, bias = args
+            copy = self._copy(weight, weight)
+        elif func is torch.addmm and len(args) == 3 and isinstance(args[2], nn.Parameter):
+            bias, x, weight = args  # a weight that is stored (in, out), as GPT-2's
+            copy = self._copy(weight, weight.t())
+        if copy is not None and x is not None and x.dtype == torch.float32 and x.shape[:-1].numel() <= 2 * MOST_ROWS:
+            return product(x, copy, bias)
+        return func(*args, **(kwargs or {}))
+
+    def _copy(self, weight: Tensor, rows_are_outputs: Tensor) -> Tensor | None:
+        known = self._copies.get(id(weight))
+        if known is None:
+            size = weight.numel() * weight.element_size()
+            fits = isinstance(weight, nn.Parameter) and weight.dtype == torch.float32 and size <= self.left
+            self.left -= size if fits else 0
+            known = self._copies[id(weight)] = (weight, laid_out(rows_are_outputs, self.rows) if fits else None)
+        return known[1]

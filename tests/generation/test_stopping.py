@@ -164,7 +164,7 @@ def test_at_least_is_more_than_at_most():
 def test_settings_without_effect_are_told_once():
     from notebook_kit.generation import engine
 
-    engine._said.clear()
+    engine._warned.clear()
     model = pair("gpt2")[0]
     for name, value, why in (
         ("top_p", 0.5, "tokens are not drawn"),

@@ -36,8 +36,10 @@ def has_lens(model: Any) -> bool:
 def _norm_and_head(model: Any) -> tuple[nn.Module, nn.Module] | None:
     if not isinstance(model, nn.Module) or not callable(getattr(model, "generate", None)):
         return None
-    kind = getattr(model, "generation_kind", "decoder")
-    if kind != "decoder" or getattr(getattr(model, "config", None), "is_encoder_decoder", False):
+    can_generate = getattr(model, "can_generate", None)
+    if can_generate is not None and not can_generate():
+        return None
+    if getattr(getattr(model, "config", None), "is_encoder_decoder", False):
         return None
     find = getattr(model, "get_output_embeddings", None)
     head = getattr(model, "lm_head", None) if find is None else find()

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from notebook_kit.errors import InputError
-from notebook_kit.generation import GenerationConfig, StoppingCriteriaList, engine
+from notebook_kit.generation import GenerationConfig, engine
 from notebook_kit.generation.configuration import DEFAULTS
 from notebook_kit.generation.processors import as_ids
 from notebook_kit.generation.run import Run
@@ -23,6 +23,9 @@ __all__ = ["SAMPLING", "Writer"]
 
 SAMPLING = ("temperature", "top_k", "top_p")
 MOST_BY_DEFAULT = 40
+
+# Of what a pipeline passes to `generate` besides settings, what a run is made with.
+_OBJECTS = ("logits_processor", "prefix_allowed_tokens_fn", "stopping_criteria")
 
 
 class Writer:
@@ -54,12 +57,12 @@ class Writer:
         self._driven: Any = model
         name = type(model).__name__
         if isinstance(model, PreTrainedModel):
-            if model.generation_kind is None:
+            if not model.can_generate():
                 raise InputError(
                     f"{name} does not generate text.",
                     next_step="Load the checkpoint with AutoModelForCausalLM or AutoModelForSeq2SeqLM.",
                 )
-            self.reads_apart = model.generation_kind == "encoder-decoder"
+            self.reads_apart = getattr(model, "generation_kind", None) == "encoder-decoder"
         elif not callable(getattr(model, "generate", None)):
             raise InputError(
                 f"{name} has no generate(), so it cannot be seen writing.",
@@ -112,7 +115,7 @@ class Writer:
         known = {name: value for name, value in made.items() if name in names}
         if not known.get("do_sample"):
             known = {name: value for name, value in known.items() if name not in SAMPLING}
-        config, _ = engine.settle(self._driven, given, known)
+        config, _ = engine.resolve_settings(self._driven, given, known)
         config.return_dict_in_generate = False
         return config, {name: value for name, value in made.items() if name not in names}
 
@@ -246,28 +249,15 @@ class Writer:
         inputs["attention_mask"] = torch.ones_like(inputs["input_ids"])
         if self.reads_apart:
             inputs["decoder_input_ids"] = row([*branch.start, *branch.ids])
-        eos = as_ids(config.eos_token_id)
-        prompt = engine.read_prompt(self._driven, None, config, eos, dict(inputs))
-        limit = getattr(self._driven, "position_limit", None)
-        room = None if limit is None else limit - prompt.ids.shape[1]
-        if room is not None and room > 0 and config.max_new_tokens is not None:
-            config.max_new_tokens = min(config.max_new_tokens, room)
-        longest = engine.longest(self._driven, prompt, config, False)
-        rules = engine.rules(
+        return engine.prepare(
+            self._driven,
             config,
-            prompt,
-            longest,
-            eos,
-            objects.get("prefix_allowed_tokens_fn"),
-            list(objects.get("logits_processor") or []),
-        )
-        ends = [
-            *engine.criteria(config, longest, eos, self.tokenizer),
-            *(objects.get("stopping_criteria") or []),
-        ]
-        chance = torch.Generator(device=device).manual_seed(seed)
-        return Run(
-            self._driven, prompt, config, longest, 1, rules, StoppingCriteriaList(ends), eos, 0, generator=chance
+            None,
+            inputs,
+            fit=True,
+            tokenizer=self.tokenizer,
+            generator=torch.Generator(device=device).manual_seed(seed),
+            **{name: objects[name] for name in _OBJECTS if objects.get(name)},
         )
 
 

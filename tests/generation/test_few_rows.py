@@ -7,8 +7,8 @@ import torch
 from oracle import BATCH, NAMES, ONE, PAD, both, pair
 
 import notebook_kit
-from notebook_kit.nn import few_rows, packing
-from notebook_kit.nn.packing import PackedProducts
+from notebook_kit.nn import few_rows
+from notebook_kit.nn.few_rows import PackedProducts
 
 pytestmark = pytest.mark.skipif(not few_rows.available(), reason="this torch has no such kernels")
 ENDS = list(range(54, 68))
@@ -17,14 +17,14 @@ ENDS = list(range(54, 68))
 @pytest.fixture
 def counted(monkeypatch):
     """Packing pays for the smallest models, too; and what is multiplied with copies is counted."""
-    monkeypatch.setattr(packing, "SMALLEST_MODEL", 1)
-    products = []
+    monkeypatch.setattr(few_rows, "SMALLEST_MODEL", 1)
+    products, product = [], few_rows.product
 
     def counting(x, weight, bias):
         products.append((x.shape[:-1].numel(), str(weight.layout)))
-        return few_rows.product(x, weight, bias)
+        return product(x, weight, bias)
 
-    monkeypatch.setattr(packing, "product", counting)
+    monkeypatch.setattr(few_rows, "product", counting)
     return products
 
 
@@ -64,25 +64,29 @@ def test_an_encoder_decoder_packs_its_decoder(counted):
     settings = {"num_beams": 4, "max_new_tokens": 20, "min_new_tokens": 20}
     packed = model.generate(BATCH["input_ids"], **settings)
     assert len(counted) % 19 == 0 and {rows for rows, _ in counted} == {16}  # the first step is made as always
-    packing.SMALLEST_MODEL = 1 << 40  # (put back by the fixture)
+    few_rows.SMALLEST_MODEL = 1 << 40  # (put back by the fixture)
     before = len(counted)
     assert packed.tolist() == model.generate(BATCH["input_ids"], **settings).tolist() and len(counted) == before
 
 
 def test_where_it_does_not_pay(counted, monkeypatch):
     model = pair("gpt2")[0]
-    assert packing.pays(model, 4, 20)
-    assert not packing.pays(model, 1, 20) and not packing.pays(model, 99, 20) and not packing.pays(model, 4, 3)
-    assert not packing.pays(torch.nn.Linear(2, 2, dtype=torch.bfloat16), 4, 20)
+    assert few_rows.packing_pays(model, 4, 20)
+    assert (
+        not few_rows.packing_pays(model, 1, 20)
+        and not few_rows.packing_pays(model, 99, 20)
+        and not few_rows.packing_pays(model, 4, 3)
+    )
+    assert not few_rows.packing_pays(torch.nn.Linear(2, 2, dtype=torch.bfloat16), 4, 20)
     with torch.autocast("cpu", dtype=torch.bfloat16):
-        assert not packing.pays(model, 4, 20)
-    monkeypatch.setattr(packing, "SMALLEST_MODEL", 1 << 20)
-    assert not packing.pays(model, 4, 20)
+        assert not few_rows.packing_pays(model, 4, 20)
+    monkeypatch.setattr(few_rows, "SMALLEST_MODEL", 1 << 20)
+    assert not few_rows.packing_pays(model, 4, 20)
 
 
 def test_what_does_not_fit_is_multiplied_as_always(monkeypatch):
     layers = [torch.nn.Linear(16, 16) for _ in range(3)]
-    monkeypatch.setattr(packing, "MOST_BYTES", 2 * 16 * 16 * 4)
+    monkeypatch.setattr(few_rows, "MOST_BYTES", 2 * 16 * 16 * 4)
     packed = PackedProducts(rows=4)
     with torch.no_grad(), packed:
         for layer in layers * 2:
@@ -135,7 +139,7 @@ def test_a_processor_without_the_kernels(monkeypatch):
     monkeypatch.setattr(few_rows, "laid_out", refuses)
     few_rows.available.cache_clear()
     try:
-        assert not few_rows.available() and not packing.pays(torch.nn.Linear(2000, 2000), 4, 20)
+        assert not few_rows.available() and not few_rows.packing_pays(torch.nn.Linear(2000, 2000), 4, 20)
         layer, x = torch.nn.Linear(8, 8), torch.ones(1, 1, 8)
         with torch.no_grad():
             assert torch.equal(few_rows.one_row(layer, x), layer(x))

@@ -1,0 +1,194 @@
+"""What a generation starts from: the caller's tensors, checked; of an encoder-decoder, what the encoder read."""
+
+from __future__ import annotations
+
+import warnings
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from notebook_kit.errors import ConfigurationError, InputError, NotebookKitWarning, near_matches
+from notebook_kit.generation.configuration import GenerationConfig
+from notebook_kit.nn.cache import KVCache
+from notebook_kit.nn.inputs import inputs_of
+
+__all__ = ["Prompt", "read_prompt"]
+
+_OBJECTS = ("logits_processor", "stopping_criteria", "streamer", "generator")
+_OF_DECODERS = ("attention_mask", "inputs_embeds", "past_key_values", "token_type_ids", "position_ids")
+_OF_ENCODER_DECODERS = (
+    "decoder_input_ids",
+    "decoder_attention_mask",
+    "encoder_outputs",
+    "past_key_values",
+    "attention_mask",
+)
+
+
+@dataclass
+class Prompt:
+    """What the sequences begin with: one row per input.
+
+    Attributes:
+        ids: `(inputs, tokens)`: the tokens that the sequences begin with.
+        mask: `(inputs, positions)`, 1 for a token and 0 for padding; None without padding.
+        embeds: `(inputs, positions, width)` in place of ids in a decoder's first call.
+        cache: The cache of an earlier call.
+        encoder_outputs: Of an encoder-decoder.
+        encoder_mask: `(inputs, source tokens)`, or None.
+        source_ids: `(inputs, tokens)`: what the encoder read, or a decoder's prompt; None if that was not ids.
+    """
+
+    ids: Tensor
+    mask: Tensor | None = None
+    embeds: Tensor | None = None
+    cache: KVCache | None = None
+    encoder_outputs: Any = None
+    encoder_mask: Tensor | None = None
+    source_ids: Tensor | None = None
+
+    @property
+    def before(self) -> int:
+        """Positions that the sequences do not show: those of vectors in place of ids."""
+        return 0 if self.embeds is None else self.embeds.shape[1] - self.ids.shape[1]
+
+
+def read_prompt(
+    model: Any, inputs: Tensor | None, config: GenerationConfig, eos: list[int], given: dict[str, Any]
+) -> Prompt:
+    """Check what a generation starts from. An encoder runs here, once.
+
+    Raises:
+        InputError: For an unknown argument (with near matches), inputs that are missing, given twice, or of a wrong kind.
+    """
+    given = {name: value for name, value in given.items() if value is not None}
+    if "input_ids" in given:
+        if inputs is not None:
+            raise InputError(
+                "The prompt came twice: as the first argument and as input_ids.", next_step="Pass it once."
+            )
+        inputs = given.pop("input_ids")
+    if inputs is not None and (
+        not isinstance(inputs, Tensor) or (not inputs.dtype.is_floating_point and inputs.dim() != 2)
+    ):
+        what = f"of shape {tuple(inputs.shape)}" if isinstance(inputs, Tensor) else f"a {type(inputs).__name__}"
+        raise InputError(
+            f"The prompt is {what}, where a tensor of token ids (batch, tokens) was expected.",
+            next_step="Call model.generate(**tokenizer(text, return_tensors='pt')).",
+        )
+    inputs = None if inputs is None else inputs.to(model.device)
+    given = {name: value.to(model.device) if isinstance(value, Tensor) else value for name, value in given.items()}
+    read = _read_encoder_decoder if model.generation_kind == "encoder-decoder" else _read_decoder
+    return read(model, inputs, config, eos, given)
+
+
+def _read_decoder(
+    model: Any, inputs: Tensor | None, config: GenerationConfig, eos: list[int], given: dict[str, Any]
+) -> Prompt:
+    _refuse_unknown(model, given, _OF_DECODERS)  # of which positions follow from the mask, and no decoder has segments
+    embeds, cache, mask = (given.get(name) for name in ("inputs_embeds", "past_key_values", "attention_mask"))
+    if inputs is None and embeds is not None:
+        inputs = torch.empty(embeds.shape[0], 0, dtype=torch.long, device=model.device)
+    elif inputs is None:
+        if config.bos_token_id is None:
+            raise InputError("There is no prompt.", next_step="Pass input_ids, or bos_token_id to start from.")
+        inputs = torch.full((1, 1), config.bos_token_id, dtype=torch.long, device=model.device)
+    B, T = inputs.shape
+    if T == 0 and embeds is None:
+        raise InputError("The prompt holds no tokens.", next_step="Pass at least the tokenizer's bos token.")
+    if embeds is not None and not config.use_cache:
+        raise InputError(
+            "inputs_embeds are given to the first call alone.", next_step="Leave use_cache=True with them."
+        )
+    if cache is not None and cache.length >= T and embeds is None:
+        raise InputError(
+            f"past_key_values hold {cache.length} tokens, and the prompt has {T}: there is nothing to go on from.",
+            next_step="Pass the whole text, of which the cached tokens are the start.",
+        )
+    if mask is None and embeds is None:
+        mask = _mask_of(inputs, config.pad_token_id, eos)
+    if mask is not None:
+        expected = T if embeds is None else embeds.shape[1]
+        if mask.shape != (B, expected):
+            raise InputError(
+                f"attention_mask has shape {tuple(mask.shape)}, and the prompt is of {B} x {expected} tokens.",
+                next_step="Pass the tokenizer's output as a whole: model.generate(**batch).",
+            )
+        if not bool(mask[:, -1].all()):
+            warnings.warn(
+                "Some prompts are padded on the right, so what is generated follows padding. Make the tokenizer with "
+                'padding_side="left".',
+                NotebookKitWarning,
+                stacklevel=7,
+            )
+    return Prompt(inputs, mask=mask, embeds=embeds, cache=cache, source_ids=inputs if T else None)
+
+
+def _read_encoder_decoder(
+    model: Any, inputs: Tensor | None, config: GenerationConfig, eos: list[int], given: dict[str, Any]
+) -> Prompt:
+    encoder = model.get_encoder()
+    takes = inputs_of(encoder)
+    if "token_type_ids" not in takes.names:
+        given.pop("token_type_ids", None)  # what some tokenizers add
+    _refuse_unknown(model, given, (*_OF_ENCODER_DECODERS, *takes.names))
+    encoded, mask = given.get("encoder_outputs"), given.get("attention_mask")
+    ids = inputs if inputs is not None and not inputs.is_floating_point() else None
+    if mask is None and ids is not None:
+        mask = _mask_of(ids, config.pad_token_id, eos)
+    if mask is not None and mask.device.type == "cpu" and bool(mask.all()):
+        mask = None
+    if encoded is None:
+        call = {name: value for name, value in given.items() if name in takes.names and name != "attention_mask"}
+        if inputs is not None:
+            call[takes.main] = inputs
+        if not call:
+            raise InputError(
+                f"There is no input for the encoder of {type(model).__name__}.", next_step=f"Pass {takes.main}."
+            )
+        if "attention_mask" in takes.names:
+            call["attention_mask"] = mask
+        if config.return_dict_in_generate:
+            call |= {name: True for name in ("output_attentions", "output_hidden_states") if getattr(config, name)}
+        encoded = encoder(**call)
+    start = config.decoder_start_token_id if config.decoder_start_token_id is not None else config.bos_token_id
+    start_ids, start_mask = given.get("decoder_input_ids"), given.get("decoder_attention_mask")
+    if start is None and start_ids is None:
+        raise ConfigurationError(
+            "The generation config names no token that the decoder starts with.",
+            next_step="Pass decoder_start_token_id (T5 and Marian start with the padding token).",
+        )
+    if start_ids is None:
+        states = encoded[0]
+        start_ids = torch.full((states.shape[0], 1), int(start or 0), dtype=torch.long, device=states.device)
+    elif start is not None and bool((start_ids[:, 0] != start).all()):
+        start_ids = torch.cat([torch.full_like(start_ids[:, :1], start), start_ids], dim=1)
+        if start_mask is not None:
+            start_mask = torch.cat([torch.ones_like(start_mask[:, :1]), start_mask], dim=1)
+    return Prompt(
+        start_ids,
+        mask=start_mask,
+        cache=given.get("past_key_values"),
+        encoder_outputs=encoded,
+        encoder_mask=mask,
+        source_ids=ids,
+    )
+
+
+def _refuse_unknown(model: Any, given: dict[str, Any], known: tuple[str, ...]) -> None:
+    unknown = next((name for name in given if name not in known), None)
+    if unknown is not None:
+        hint = near_matches(unknown, [*GenerationConfig.names(), *known, *_OBJECTS])
+        raise InputError(
+            f"generate has no argument {unknown!r} for {type(model).__name__}. {hint}".rstrip(),
+            next_step="Correct the name, or leave it out; help(model.generate) has them all.",
+        )
+
+
+def _mask_of(ids: Tensor, pad: int | None, eos: list[int]) -> Tensor | None:
+    """Infer the mask from the padding token, unless that token has another meaning as well."""
+    if pad is None or pad in eos or not bool((ids == pad).any()):
+        return None
+    return (ids != pad).long()
