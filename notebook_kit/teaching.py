@@ -57,7 +57,7 @@ def check(
         verdict = ... if _is_open(given) else test(given)
         if verdict is not ... and not isinstance(verdict, str):
             verdict = bool(verdict)
-    except Exception as error:  # a learner's code may raise anything, and a stack trace through this one would only confuse
+    except Exception as error:  # their code may raise anything, and a stack trace through this one confuses
         what = error.what if isinstance(error, NotebookKitError) else str(error)
         verdict = f"{hint} {words['teaching.raised'].format(error=f'{type(error).__name__}: {what}'.rstrip(': '))}"
     if verdict is ...:
