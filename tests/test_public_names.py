@@ -63,8 +63,8 @@ def test_every_name_is_there(name):
 STUB = Path(notebook_kit.__file__).with_suffix(".pyi")
 
 
-def _in_order(name: str) -> tuple[bool, str, str]:
-    return name[0].islower(), name.lower(), name  # as the formatter sorts imports
+def _in_order(name: str) -> tuple[tuple[bool, bool], str, str]:
+    return (not name.isupper(), name[0].islower()), name.lower(), name  # as the formatter sorts imports
 
 
 def stub() -> str:
