@@ -108,10 +108,11 @@ class Distributed:
         return self.gather(torch.tensor(value, device=self.device)).mean().item()
 
     def pad_rows(self, *rows: Any) -> list[Any]:
-        """Tensors of shape (batch, length, ...), padded with -100 to the longest of all processes."""
+        """Tensors of shape (batch, length, ...), padded with -100 to the longest of all processes; None stays None."""
         if self.world_size == 1:
             return list(rows)
-        return [self.accelerator.pad_across_processes(part, dim=1, pad_index=-100) for part in rows]
+        pad = self.accelerator.pad_across_processes
+        return [None if part is None else pad(part, dim=1, pad_index=-100) for part in rows]
 
     def gather_rows(self, *rows: Any) -> list[Any]:
         """The rows of all processes, without those that were repeated to fill the last batch; None stays None."""
