@@ -22,7 +22,7 @@ import nbformat
 from docstrings import restructured
 from nbclient import NotebookClient
 
-import notebook_kit
+from notebook_kit.lazy import exports
 
 PROJECT = Path(__file__).resolve().parent.parent
 TUTORIALS = PROJECT / "tutorials"
@@ -31,7 +31,7 @@ REPOSITORY = "https://github.com/notebook-kit/notebook_kit/blob/main"
 
 GROUPS = {
     "Pipelines": ["pipelines"],
-    "Tokenizers": ["processing.text.auto"],
+    "Tokenizers": ["processing.text"],
     "Auto classes": ["models.auto"],
     "Generation": ["generation"],
     "Looking inside": ["nn.attention"],
@@ -155,8 +155,8 @@ def write_reference(folder: Path) -> None:
     """One page a group of public names."""
     folder.mkdir()
     homes: dict[str, list[str]] = {}
-    for name, home in notebook_kit._HOMES.items():
-        homes.setdefault(home, []).append(name)
+    for name, home in exports("notebook_kit").items():
+        homes.setdefault(home.removeprefix("."), []).append(name)
     pages, families = [], []
     for title, group in GROUPS.items():
         names = [name for home in group for name in homes.pop(home)]

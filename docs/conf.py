@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from importlib.util import resolve_name
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,7 @@ from sphinx.util.inspect import signature, stringify_signature
 from traitlets import HasTraits
 
 import notebook_kit
-from notebook_kit import panels
+from notebook_kit.lazy import exports
 
 sys.path.insert(0, str(Path(__file__).parent))
 from docstrings import restructured
@@ -74,8 +75,9 @@ pygments_dark_style = "github-dark"
 
 
 HOMES = {
-    **{f"notebook_kit.{home}.{name}": f"notebook_kit.{name}" for name, home in notebook_kit._HOMES.items()},
-    **{f"notebook_kit.panels.{home}.{name}": f"notebook_kit.panels.{name}" for name, home in panels._HOMES.items()},
+    f"{resolve_name(home, package)}.{name}": f"{package}.{name}"
+    for package in ("notebook_kit", "notebook_kit.panels")
+    for name, home in exports(package).items()
 }
 
 

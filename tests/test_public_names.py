@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import importlib
 import subprocess
 import sys
@@ -10,6 +11,7 @@ from pathlib import Path
 import pytest
 
 import notebook_kit
+from notebook_kit.lazy import exports
 
 HEAVY = [
     "torch",
@@ -60,31 +62,23 @@ def test_every_name_is_there(name):
     assert name in dir(notebook_kit)
 
 
-STUB = Path(notebook_kit.__file__).with_suffix(".pyi")
+PACKAGES = ["notebook_kit", *(f"notebook_kit.{name}" for name in ("generation", "panels", "pipelines", "training"))]
 
 
-def _in_order(name: str) -> tuple[tuple[bool, bool], str, str]:
-    return (not name.isupper(), name[0].islower()), name.lower(), name  # as the formatter sorts imports
+@pytest.mark.parametrize("package", PACKAGES)
+def test_names_are_public_where_they_are_defined(package):
+    module = importlib.import_module(package)
+    assert sorted({*module.__all__} - {"__version__"}) == sorted(exports(package))
+    for name, home in exports(package).items():
+        assert name in importlib.import_module(home, package).__all__, f"{home} has no public {name}"
+        assert getattr(module, name) is getattr(importlib.import_module(home, package), name)
 
 
-def stub() -> str:
-    """What `__init__.pyi` has to say."""
-    homes: dict[str, list[str]] = {}
-    for name, home in notebook_kit._HOMES.items():
-        homes.setdefault(home, []).append(name)
-    lines = ["# The public names, for editors and type checkers. Written by: python tests/test_public_names.py", ""]
-    for home in sorted(homes):
-        lines += [f"from notebook_kit.{home} import {name} as {name}" for name in sorted(homes[home], key=_in_order)]
-    return "\n".join([*lines, "", "__version__: str", "__all__: list[str]", ""])
-
-
-def test_editors_see_the_same_names():
-    assert STUB.read_text(encoding="utf-8") == stub(), "run: python tests/test_public_names.py"
-
-
-def test_homes_define_the_names_they_are_said_to():
-    for name, home in notebook_kit._HOMES.items():
-        assert name in importlib.import_module(f"notebook_kit.{home}").__all__
+@pytest.mark.parametrize("package", PACKAGES)
+def test_the_stub_lists_nothing_twice(package):
+    text = Path(f"{importlib.import_module(package).__file__}i").read_text(encoding="utf-8")
+    names = [alias.asname for line in ast.parse(text).body if isinstance(line, ast.ImportFrom) for alias in line.names]
+    assert sorted(names) == sorted(exports(package))
 
 
 def test_misspelt_name_lists_near_matches():
@@ -92,10 +86,19 @@ def test_misspelt_name_lists_near_matches():
         notebook_kit.AutoTokeniser  # noqa: B018
 
 
+@pytest.mark.parametrize(
+    ("package", "name", "close"),
+    [
+        ("training", "Trianer", "Trainer"),
+        ("panels", "AtentionView", "AttentionView"),
+        ("generation", "KVCash", "KVCache"),
+    ],
+)
+def test_misspelt_names_of_packages_list_near_matches(package, name, close):
+    with pytest.raises(AttributeError, match=rf"notebook_kit\.{package}' has no attribute '{name}'.*'{close}'"):
+        getattr(importlib.import_module(f"notebook_kit.{package}"), name)
+
+
 def test_misspelt_import_is_an_import_error():
     with pytest.raises(ImportError):
         exec("from notebook_kit import AutoTokeniser")
-
-
-if __name__ == "__main__":
-    STUB.write_text(stub(), encoding="utf-8")

@@ -1,0 +1,61 @@
+"""Packages whose names are imported when they are first used.
+
+Such a package lists its public names once, as imports in the stub `__init__.pyi` beside its `__init__.py`, where editors
+and type checkers look for them. Its `__init__.py` is one line::
+
+    __getattr__, __dir__, __all__ = lazy_exports(__name__)
+
+To add a public name, add its import to the stub: `from .trainer import Trainer as Trainer`.
+"""
+
+from __future__ import annotations
+
+import sys
+from importlib import import_module
+
+TYPE_CHECKING = False  # that of `typing`, whose import would take longer than all the rest
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from typing import Any
+
+__all__ = ["exports", "lazy_exports"]
+
+
+def exports(package: str) -> dict[str, str]:
+    """Public name -> the module it is imported from (as the stub says it: ".trainer"), for a package with a stub.
+
+    Example:
+        >>> exports("notebook_kit.training")["Trainer"]
+        '.trainer'
+    """
+    with open(f"{import_module(package).__file__}i", encoding="utf-8") as stub:
+        text = stub.read()
+    found: dict[str, str] = {}
+    # A stub is read at each start, so it is split rather than parsed, which would take ten times as long.
+    for statement in text.split("\nfrom ")[1:]:
+        module, _, names = statement.partition("\n\n")[0].partition(" import ")
+        for name in names.replace("(", "").replace(")", "").split(","):
+            if name.strip():
+                found[name.split()[-1]] = module
+    return found
+
+
+def lazy_exports(package: str) -> tuple[Callable[[str], Any], Callable[[], list[str]], list[str]]:
+    """The `__getattr__`, `__dir__` and `__all__` of a package that imports the names of its stub on first use.
+
+    Args:
+        package: Its `__name__`.
+    """
+    home_of = exports(package)
+    namespace = sys.modules[package].__dict__
+    public = sorted(home_of)
+
+    def getattr_(name: str) -> Any:
+        if name in home_of:
+            value = namespace[name] = getattr(import_module(home_of[name], package), name)
+            return value
+        from notebook_kit.errors import near_matches
+
+        raise AttributeError(f"module {package!r} has no attribute {name!r}. {near_matches(name, public)}".rstrip())
+
+    return getattr_, lambda: sorted({*namespace, *public}), public

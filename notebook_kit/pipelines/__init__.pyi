@@ -1,0 +1,23 @@
+# The public names, for editors, type checkers and `notebook_kit.lazy`, which imports them on first use.
+
+from ..registry.tasks import get_supported_tasks as get_supported_tasks
+from .base import Pipeline as Pipeline
+from .factory import pipeline as pipeline
+from .feature_extraction import FeatureExtractionPipeline as FeatureExtractionPipeline
+from .fill_mask import FillMaskPipeline as FillMaskPipeline
+from .inputs import KeyDataset as KeyDataset
+from .inputs import KeyPairDataset as KeyPairDataset
+from .question_answering import QuestionAnsweringPipeline as QuestionAnsweringPipeline
+from .registry import PIPELINE_REGISTRY as PIPELINE_REGISTRY
+from .running import ResultStream as ResultStream
+from .text import TextPipeline as TextPipeline
+from .text2text import SummarizationPipeline as SummarizationPipeline
+from .text2text import Text2TextGenerationPipeline as Text2TextGenerationPipeline
+from .text2text import TranslationPipeline as TranslationPipeline
+from .text_classification import TextClassificationPipeline as TextClassificationPipeline
+from .text_generation import TextGenerationPipeline as TextGenerationPipeline
+from .token_classification import NerPipeline as NerPipeline
+from .token_classification import TokenClassificationPipeline as TokenClassificationPipeline
+from .zero_shot_classification import ZeroShotClassificationPipeline as ZeroShotClassificationPipeline
+
+__all__: list[str]

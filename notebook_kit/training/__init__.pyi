@@ -1,0 +1,41 @@
+# The public names, for editors, type checkers and `notebook_kit.lazy`, which imports them on first use.
+
+from .arguments import TrainingArguments as TrainingArguments
+from .background import BackgroundRun as BackgroundRun
+from .callbacks import DefaultFlowCallback as DefaultFlowCallback
+from .callbacks import EarlyStoppingCallback as EarlyStoppingCallback
+from .callbacks import TrainerCallback as TrainerCallback
+from .checkpointing import get_last_checkpoint as get_last_checkpoint
+from .collators import DataCollatorForSeq2Seq as DataCollatorForSeq2Seq
+from .collators import DataCollatorForTokenClassification as DataCollatorForTokenClassification
+from .collators import DataCollatorWithPadding as DataCollatorWithPadding
+from .collators import default_data_collator as default_data_collator
+from .display import PrinterCallback as PrinterCallback
+from .display import ProgressCallback as ProgressCallback
+from .evaluation import EvalLoopOutput as EvalLoopOutput
+from .evaluation import EvalPrediction as EvalPrediction
+from .evaluation import PredictionOutput as PredictionOutput
+from .evaluation import TrainOutput as TrainOutput
+from .language_modeling import DataCollatorForLanguageModeling as DataCollatorForLanguageModeling
+from .language_modeling import pack_blocks as pack_blocks
+from .optimization import get_constant_schedule as get_constant_schedule
+from .optimization import get_constant_schedule_with_warmup as get_constant_schedule_with_warmup
+from .optimization import get_cosine_schedule_with_warmup as get_cosine_schedule_with_warmup
+from .optimization import (
+    get_cosine_with_hard_restarts_schedule_with_warmup as get_cosine_with_hard_restarts_schedule_with_warmup,
+)
+from .optimization import get_inverse_sqrt_schedule as get_inverse_sqrt_schedule
+from .optimization import get_linear_schedule_with_warmup as get_linear_schedule_with_warmup
+from .optimization import get_polynomial_decay_schedule_with_warmup as get_polynomial_decay_schedule_with_warmup
+from .optimization import get_scheduler as get_scheduler
+from .recording.controls import RunControls as RunControls
+from .recording.monitor import RunMonitor as RunMonitor
+from .recording.record import RunRecord as RunRecord
+from .seeding import set_seed as set_seed
+from .seq2seq import Seq2SeqTrainer as Seq2SeqTrainer
+from .seq2seq import Seq2SeqTrainingArguments as Seq2SeqTrainingArguments
+from .state import TrainerControl as TrainerControl
+from .state import TrainerState as TrainerState
+from .trainer import Trainer as Trainer
+
+__all__: list[str]
