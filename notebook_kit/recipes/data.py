@@ -260,7 +260,7 @@ def fetch_minilm(cache_dir: str | os.PathLike[str] | None = None) -> Path:
 
 
 def _fetch(wanted: Distribution, cache_dir: str | os.PathLike[str] | None, options: list[str]) -> Path:
-    folder = Path(cache_dir) if cache_dir is not None else _default_cache()
+    folder = Path(cache_dir) if cache_dir is not None else default_cache()
     archive = folder / wanted.filename
     if archive.is_file():
         _check(archive, wanted)
@@ -335,7 +335,7 @@ def _member(data: bytes, ending: str, archive: str | os.PathLike[str]) -> bytes:
     raise CheckpointError(f"{archive} holds no file {ending}.", next_step=_FRESH)
 
 
-def _default_cache() -> Path:
+def default_cache() -> Path:
     if named := os.environ.get("NOTEBOOK_KIT_CACHE"):
         return Path(named).expanduser() / "data"
     base = os.environ.get("XDG_CACHE_HOME") or "~/.cache"

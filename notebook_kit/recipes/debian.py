@@ -21,7 +21,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from notebook_kit.errors import CheckpointError, HubUnreachableError, MissingDependencyError
-from notebook_kit.recipes.data import _default_cache
+from notebook_kit.recipes.data import default_cache
 
 __all__ = ["Description", "bible", "descriptions", "jargon", "parse_descriptions"]
 
@@ -142,7 +142,7 @@ def parse_descriptions(translations: str, packages: str) -> list[Description]:
 
 
 def _book(filename: str, make: Callable[[Path], bytes], cache_dir: str | os.PathLike[str] | None) -> str:
-    folder = Path(cache_dir) if cache_dir is not None else _default_cache()
+    folder = Path(cache_dir) if cache_dir is not None else default_cache()
     path = folder / filename
     if not path.is_file():
         text = make(_apt_folder(cache_dir))
@@ -192,7 +192,7 @@ def _apt_folder(cache_dir: str | os.PathLike[str] | None) -> Path:
             "These texts come with Debian's packages, and there is no apt here to fetch them.",
             next_step="Run this on Debian, for example in the container debian:bookworm.",
         )
-    base = Path(cache_dir) if cache_dir is not None else _default_cache()
+    base = Path(cache_dir) if cache_dir is not None else default_cache()
     folder = base / "apt"
     if not (folder / "updated").is_file():
         # In a folder of its own: two that fetch at once would take away each other's half-written lists.
