@@ -6,7 +6,6 @@ import inspect
 import logging
 import os
 from collections.abc import Hashable, Iterable, Mapping, Sequence
-from pathlib import Path
 from typing import Any, ClassVar
 
 import numpy as np
@@ -14,6 +13,7 @@ import torch
 from torch import nn
 
 from notebook_kit.errors import InputError, near_matches
+from notebook_kit.hub.saving import PushToHub, folder_to_save
 from notebook_kit.nn.inputs import inputs_of
 from notebook_kit.nn.placement import choose_device, choose_dtype
 from notebook_kit.pipelines.custom import TransformersForm
@@ -40,7 +40,7 @@ def notice(message: str) -> None:
     logging.getLogger("notebook_kit").warning(message)
 
 
-class Pipeline:
+class Pipeline(PushToHub):
     """Raw inputs in, answers out. A task is a subclass with three methods.
 
     - `preprocess(item, **options)`: from one input to its features, a dict or a list of dicts. The entries that the model's
@@ -216,7 +216,7 @@ class Pipeline:
     def collate(self, features: list[dict[str, Any]]) -> dict[str, torch.Tensor]:
         """From features to one batch: by default their inputs, stacked."""
         names = [name for name in self.input_names if name in features[0]]
-        return {name: torch.stack([torch.as_tensor(feature[name]) for feature in features]) for name in names}
+        return {name: _stacked([feature[name] for feature in features]) for name in names}
 
     # Running -----------------------------------------------------------------------------------------------------------
 
@@ -336,12 +336,16 @@ class Pipeline:
         """Always `"pt"`."""
         return "pt"
 
-    def save_pretrained(self, save_directory: str | os.PathLike[str], **kwargs: Any) -> None:
+    def save_pretrained(
+        self, save_directory: str | os.PathLike[str], push_to_hub: bool = False, **options: Any
+    ) -> None:
         """Save the model and its tokenizer (or other processors) into one folder, from which `pipeline` loads them.
 
         Args:
             save_directory: The folder; it is made if need be.
-            **kwargs: Passed on to `model.save_pretrained`.
+            push_to_hub: Also upload the folder.
+            **options: `max_shard_size` and `safe_serialization` go to `model.save_pretrained`, all others to
+                `notebook_kit.hub.push_folder`.
 
         Raises:
             InputError: if the pipeline is quantized, since checkpoints hold the weights as they were trained.
@@ -351,15 +355,14 @@ class Pipeline:
                 f"This pipeline computes with quantize={self.quantize!r}; its weights cannot be saved as a checkpoint.",
                 next_step="Save the pipeline that was made without quantize=, and quantize when loading.",
             )
-        folder = Path(save_directory)
-        folder.mkdir(parents=True, exist_ok=True)
         if custom := PIPELINE_REGISTRY.described(type(self)):
             self.model.config.custom_pipelines = custom
-        self.model.save_pretrained(folder, **kwargs)
-        for name in PROCESSORS:
-            part = getattr(self, name)
-            if part is not None:
-                part.save_pretrained(folder)
+        weights = {name: options.pop(name) for name in ("max_shard_size", "safe_serialization") if name in options}
+        with folder_to_save(save_directory, push_to_hub, options) as folder:
+            self.model.save_pretrained(folder, **weights)
+            for part in (getattr(self, name) for name in PROCESSORS):
+                if part is not None:
+                    part.save_pretrained(folder)
 
     def __repr__(self) -> str:
         config = getattr(self.model, "config", None)
@@ -435,6 +438,12 @@ def _placed(model: Any, device: Any, dtype: torch.dtype | str | None) -> tuple[n
     if next(model.parameters()).device != chosen:
         model.to(chosen)
     return model, chosen
+
+
+def _stacked(values: list[Any]) -> torch.Tensor:
+    if isinstance(values[0], torch.Tensor):
+        return torch.stack(values)
+    return torch.from_numpy(np.array(values))  # reads nested lists several times faster than torch does
 
 
 def _to_numpy(values: Any) -> Any:

@@ -85,10 +85,6 @@ class GeneratingPipeline(TextPipeline):
         end = ends[0] if isinstance(ends, list) else ends
         return next((pad for pad in (self.tokenizer.pad_token_id, config.pad_token_id, end) if pad is not None), None)
 
-    @property
-    def limits(self) -> tuple[int | None, int | None]:
-        return self.model.position_limit, self.model.get_input_embeddings().num_embeddings
-
     def settings(self, given: dict[str, Any], prompt: int = 0) -> dict[str, Any]:
         """The settings of one call, with what the tokenizer and the task add to them.
 

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Hashable, Mapping
-from typing import Any, ClassVar, cast
+from functools import cached_property
+from typing import Any, ClassVar
 
 import torch
-from torch import nn
 
 from notebook_kit.errors import InputError
+from notebook_kit.nn.inputs import position_limit, vocabulary_size
 from notebook_kit.pipelines.base import Pipeline
 from notebook_kit.processing.padding import pad_features
 
@@ -72,6 +73,8 @@ class TextPipeline(Pipeline):
         return None if self.can_pad else len(feature["input_ids"])
 
     def collate(self, features: list[dict[str, Any]]) -> dict[str, torch.Tensor]:
+        if len(features) == 1:
+            return super().collate(features)
         return pad_features(features, self.input_names, fill=self.fill, side=self.padding_side)
 
     @property
@@ -90,18 +93,14 @@ class TextPipeline(Pipeline):
         segment = getattr(self.tokenizer, "pad_token_type_id", 0)
         return {"input_ids": self.tokenizer.pad_token_id or 0, "token_type_ids": segment or 0}
 
-    @property
+    @cached_property
     def max_tokens(self) -> int | None:
         """The longest sequence that the model has positions for; `None` if it has no such limit."""
-        return self.limits[0]
+        return position_limit(self.model)
 
-    @property
-    def limits(self) -> tuple[int | None, int | None]:
-        """The longest sequence that the model reads, and the size of its vocabulary; `None` for no known limit."""
-        found = self.__dict__.get("_found_limits")
-        if found is None:
-            found = self.__dict__["_found_limits"] = _limits_of(self.model)
-        return found
+    @cached_property
+    def _vocabulary(self) -> int | None:
+        return vocabulary_size(self.model)
 
     def features_of(self, item: Any, options: dict[str, Any]) -> list[dict[str, Any]]:
         """The features of one input, checked against what the model can read."""
@@ -113,7 +112,7 @@ class TextPipeline(Pipeline):
     def _check(self, ids: Any) -> None:
         if not isinstance(ids, list):
             return
-        longest, vocabulary = self.limits
+        longest = self.max_tokens
         if longest is not None and len(ids) > longest:
             raise InputError(
                 f"The input is {len(ids)} tokens long, and the model reads at most {longest}.",
@@ -123,9 +122,13 @@ class TextPipeline(Pipeline):
             )
         if not ids:
             raise InputError("The input gave no tokens.", next_step="Leave empty inputs out.")
-        if vocabulary is not None and max(ids) >= vocabulary:
+        highest = max(ids)
+        if self._vocabulary is None or highest < self._vocabulary:
+            return
+        del self._vocabulary  # it may have grown since
+        if self._vocabulary is not None and highest >= self._vocabulary:
             raise InputError(
-                f"The tokenizer gave the token id {max(ids)}, and the model knows {vocabulary} tokens: they do not "
+                f"The tokenizer gave the token id {highest}, and the model knows {self._vocabulary} tokens: they do not "
                 "belong together.",
                 next_step="Load both from the same checkpoint, or call model.resize_token_embeddings(len(tokenizer)).",
             )
@@ -137,30 +140,6 @@ class TextPipeline(Pipeline):
                 n = len(feature["input_ids"])
                 row[name] = row[name][:n] if self.padding_side == "right" else row[name][len(row[name]) - n :]
         return rows
-
-
-def _limits_of(model: nn.Module) -> tuple[int | None, int | None]:
-    """The most tokens that the model has learned positions for, and the size of its vocabulary."""
-    longest = vocabulary = None
-    for name, module in model.named_modules():
-        if isinstance(module, nn.Embedding):
-            if name.endswith("position_embeddings"):
-                # RoBERTa and its kin count positions from after the padding's.
-                config = cast(Any, model.config)
-                shift = module.padding_idx
-                if shift is None and getattr(config, "model_type", "") in _COUNT_FROM_PADDING:
-                    shift = getattr(config, "pad_token_id", None)
-                most = module.num_embeddings - (0 if shift is None else shift + 1)
-                longest = most if longest is None else min(longest, most)
-            elif name.endswith("embed_positions"):  # BART's; its first rows are never used
-                most = module.num_embeddings - getattr(module, "unused", 0)
-                longest = most if longest is None else min(longest, most)
-            elif name.endswith(("word_embeddings", "shared", "embed_tokens")) and vocabulary is None:
-                vocabulary = module.num_embeddings
-    return longest, vocabulary
-
-
-_COUNT_FROM_PADDING = frozenset({"camembert", "longformer", "mpnet", "roberta", "xlm-roberta"})
 
 
 def read_text(item: Any, expected: str = "Pass a text.") -> str:

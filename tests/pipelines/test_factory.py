@@ -308,3 +308,27 @@ def test_a_hub_that_answers_gives_the_usual_checkpoint(embedded, checkpoints, tm
             pipe = pipeline("sentiment-analysis", device="cpu")
     assert pipe.model.config.num_labels == 2
     assert usual in caplog.records[-1].getMessage()
+
+
+def test_push_to_hub(checkpoints, monkeypatch):
+    from notebook_kit.hub import saving
+
+    pushed = {}
+
+    def push_folder(folder, repo_id, **options):
+        pushed.update({"files": {path.name for path in Path(folder).iterdir()}, "repo_id": repo_id, **options})
+
+    monkeypatch.setattr(saving, "push_folder", push_folder)
+    ours("ner", checkpoints("ForTokenClassification", num_labels=3)).push_to_hub("me/mine", private=True)
+    assert pushed["files"] >= {"config.json", "model.safetensors", "tokenizer.json"}
+    assert (pushed["repo_id"], pushed["private"]) == ("me/mine", True)
+
+
+def test_saving_can_push(checkpoints, tmp_path, monkeypatch):
+    from notebook_kit.hub import saving
+
+    pushed = []
+    monkeypatch.setattr(saving, "push_folder", lambda folder, **options: pushed.append((folder, options)))
+    pipe = ours("ner", checkpoints("ForTokenClassification", num_labels=3))
+    pipe.save_pretrained(tmp_path / "ner", push_to_hub=True, max_shard_size="1MB", private=True)
+    assert pushed == [(tmp_path / "ner", {"repo_id": "ner", "private": True})]
