@@ -68,7 +68,7 @@ def test_it_gives_the_notebook_back_at_once(tmp_path):
 def test_waiting_has_a_limit(tmp_path):
     run, gate, _ = held(tmp_path)
     handle = run.train(background=True)
-    with pytest.raises(TimeoutError, match="goes on") as caught:
+    with pytest.raises(TimeoutError, match="still in progress") as caught:
         handle.wait(0.01)
     assert isinstance(caught.value, RunTimeoutError) and "run.stop()" in str(caught.value)
     gate.set()
