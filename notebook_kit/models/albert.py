@@ -51,7 +51,7 @@ class AlbertConfig(PretrainedConfig):
         hidden_size: Width of the residual stream.
         num_hidden_layers: How many steps the walk through the groups has.
         num_hidden_groups: Groups of layers with weights of their own; the steps are dealt out to them evenly, in order.
-        num_attention_heads: Heads a layer; must divide `hidden_size`.
+        num_attention_heads: Heads per layer; must divide `hidden_size`.
         intermediate_size: Width inside the feed-forward block.
         inner_group_num: Layers in a group.
         hidden_act: Activation of the feed-forward block.
@@ -177,7 +177,7 @@ class AlbertPreTrainedModel(PreTrainedModel):
 
 
 class AlbertModel(AlbertPreTrainedModel):
-    """The encoder: ids in, one vector a token out, and one for the whole text.
+    """The encoder: ids in, one vector per token out, and one for the whole text.
 
     Args:
         config: ALBERT's settings.
@@ -244,7 +244,7 @@ class AlbertModel(AlbertPreTrainedModel):
 
 
 class AlbertForSequenceClassification(AlbertPreTrainedModel, ForSequenceClassification):
-    """ALBERT with a linear layer on the pooled output: one prediction a text.
+    """ALBERT with a linear layer on the pooled output: one prediction per text.
 
     Example:
         >>> import torch
@@ -294,7 +294,7 @@ class AlbertForTokenClassification(AlbertPreTrainedModel, ForTokenClassification
 
 
 class AlbertForQuestionAnswering(AlbertPreTrainedModel, ForQuestionAnswering):
-    """ALBERT with two scores a token: does the answer start here, does it end here.
+    """ALBERT with two scores per token: does the answer start here, does it end here.
 
     Example:
         >>> import torch

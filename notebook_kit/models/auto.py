@@ -262,7 +262,7 @@ class AutoModel(_AutoModel):
 
 
 class AutoModelForSequenceClassification(_AutoModel):
-    """One prediction a text: sentiment, topics, similarity scores.
+    """One prediction per text: sentiment, topics, similarity scores.
 
     Example:
         >>> from notebook_kit import AutoConfig, AutoModelForSequenceClassification
@@ -274,7 +274,7 @@ class AutoModelForSequenceClassification(_AutoModel):
 
 
 class AutoModelForTokenClassification(_AutoModel):
-    """One prediction a token: names, parts of speech.
+    """One prediction per token: names, parts of speech.
 
     Example:
         >>> from notebook_kit import AutoConfig, AutoModelForTokenClassification

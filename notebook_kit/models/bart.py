@@ -42,7 +42,7 @@ class BartConfig(PretrainedConfig):
         max_position_embeddings: The longest sequence, in tokens.
         d_model: Width of the residual stream.
         encoder_layers, decoder_layers: Layers of either half.
-        encoder_attention_heads, decoder_attention_heads: Heads a layer; must divide `d_model`.
+        encoder_attention_heads, decoder_attention_heads: Heads per layer; must divide `d_model`.
         encoder_ffn_dim, decoder_ffn_dim: Width inside the feed-forward blocks.
         activation_function: Of the feed-forward blocks.
         dropout: After the embeddings and each block.
@@ -314,7 +314,7 @@ class BartForConditionalGeneration(BartPreTrainedModel, GenerationMixin):
 
 
 class BartForSequenceClassification(BartPreTrainedModel, EncoderDecoderForSequenceClassification):
-    """BART with one prediction a text, from the decoder's state at the last end-of-text token.
+    """BART with one prediction per text, from the decoder's state at the last end-of-text token.
 
     Example:
         >>> import torch

@@ -185,7 +185,7 @@ class BartHalf(nn.Module):
 
 
 class BartEncoder(BartHalf):
-    """Ids in, one vector a token out, each from the whole text."""
+    """Ids in, one vector per token out, each from the whole text."""
 
     layer: ClassVar[type[BartEncoderLayer]] = BartEncoderLayer
 
@@ -214,7 +214,7 @@ class BartEncoder(BartHalf):
 
 
 class BartDecoder(BartHalf):
-    """Ids in, one vector a token out, each from the tokens before it and from the encoder's states."""
+    """Ids in, one vector per token out, each from the tokens before it and from the encoder's states."""
 
     layer: ClassVar[type[BartDecoderLayer]] = BartDecoderLayer
 

@@ -58,7 +58,7 @@ class BertConfig(PretrainedConfig):
         vocab_size: Rows of the token embeddings.
         hidden_size: Width of the residual stream.
         num_hidden_layers: Layers of the encoder.
-        num_attention_heads: Heads a layer; must divide `hidden_size`.
+        num_attention_heads: Heads per layer; must divide `hidden_size`.
         intermediate_size: Width inside the feed-forward block.
         hidden_act: Activation of the feed-forward block.
         hidden_dropout_prob: Dropout after the embeddings and each block.
@@ -182,7 +182,7 @@ class BertEncoder(nn.Module):
 
 
 class BertPooler(nn.Module):
-    """The first token's state through a tanh layer: one vector a text."""
+    """The first token's state through a tanh layer: one vector per text."""
 
     def __init__(self, config) -> None:
         super().__init__()
@@ -207,7 +207,7 @@ class BertPreTrainedModel(PreTrainedModel):
 
 
 class BertModel(BertPreTrainedModel):
-    """The encoder: ids in, one vector a token out, and one for the whole text.
+    """The encoder: ids in, one vector per token out, and one for the whole text.
 
     Args:
         config: BERT's settings.
@@ -272,7 +272,7 @@ class BertModel(BertPreTrainedModel):
 
 
 class BertForSequenceClassification(BertPreTrainedModel, ForSequenceClassification):
-    """BERT with a linear layer on the pooled output: one prediction a text.
+    """BERT with a linear layer on the pooled output: one prediction per text.
 
     Example:
         >>> import math, torch
@@ -321,7 +321,7 @@ class BertForTokenClassification(BertPreTrainedModel, ForTokenClassification):
 
 
 class BertForQuestionAnswering(BertPreTrainedModel, ForQuestionAnswering):
-    """BERT with two scores a token: does the answer start here, does it end here.
+    """BERT with two scores per token: does the answer start here, does it end here.
 
     Example:
         >>> import torch

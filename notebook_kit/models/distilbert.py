@@ -194,7 +194,7 @@ class DistilBertPreTrainedModel(PreTrainedModel):
 
 
 class DistilBertModel(DistilBertPreTrainedModel):
-    """The encoder: ids in, one vector a token out.
+    """The encoder: ids in, one vector per token out.
 
     Example:
         >>> import torch
@@ -260,7 +260,7 @@ class DistilBertPooledHead(PooledHead):
 
 
 class DistilBertForSequenceClassification(DistilBertPooledHead, DistilBertPreTrainedModel, ForSequenceClassification):
-    """DistilBERT with two layers on the first token: one prediction a text.
+    """DistilBERT with two layers on the first token: one prediction per text.
 
     Example:
         >>> import torch
@@ -308,7 +308,7 @@ class DistilBertForTokenClassification(DistilBertPreTrainedModel, ForTokenClassi
 
 
 class DistilBertForQuestionAnswering(DistilBertPreTrainedModel, ForQuestionAnswering):
-    """DistilBERT with two scores a token: does the answer start here, does it end here.
+    """DistilBERT with two scores per token: does the answer start here, does it end here.
 
     Example:
         >>> import torch

@@ -50,7 +50,7 @@ class ElectraConfig(PretrainedConfig):
         embedding_size: Width of the embeddings, which a linear layer widens to `hidden_size` where they differ.
         hidden_size: Width of the residual stream.
         num_hidden_layers: Layers of the encoder.
-        num_attention_heads: Heads a layer; must divide `hidden_size`.
+        num_attention_heads: Heads per layer; must divide `hidden_size`.
         intermediate_size: Width inside the feed-forward block.
         hidden_act: Activation of the feed-forward block.
         hidden_dropout_prob: Dropout after the embeddings and each block.
@@ -110,7 +110,7 @@ class ElectraPreTrainedModel(PreTrainedModel):
 
 
 class ElectraModel(ElectraPreTrainedModel):
-    """The encoder: ids in, one vector a token out.
+    """The encoder: ids in, one vector per token out.
 
     Example:
         >>> import torch
@@ -169,7 +169,7 @@ class ElectraModel(ElectraPreTrainedModel):
 
 
 class ElectraForSequenceClassification(ElectraPreTrainedModel, FirstTokenForSequenceClassification):
-    """ELECTRA with two layers on the first token: one prediction a text.
+    """ELECTRA with two layers on the first token: one prediction per text.
 
     Example:
         >>> import torch
@@ -243,7 +243,7 @@ class ElectraForTokenClassification(ElectraPreTrainedModel, ForTokenClassificati
 
 
 class ElectraForQuestionAnswering(ElectraPreTrainedModel, ForQuestionAnswering):
-    """ELECTRA with two scores a token: does the answer start here, does it end here.
+    """ELECTRA with two scores per token: does the answer start here, does it end here.
 
     Example:
         >>> import torch
@@ -335,7 +335,7 @@ class ElectraForPreTraining(ElectraPreTrainedModel, Head):
         >>> from notebook_kit import ElectraConfig, ElectraForPreTraining
         >>> tiny = ElectraConfig(embedding_size=16, hidden_size=32, num_hidden_layers=1, intermediate_size=64, vocab_size=50)
         >>> out = ElectraForPreTraining(tiny)(torch.tensor([[2, 17, 8, 3]]), labels=torch.tensor([[0, 0, 1, 0]]))
-        >>> out.logits.shape, round(out.loss.item(), 1)  # a score a token; ln 2 before any training
+        >>> out.logits.shape, round(out.loss.item(), 1)  # a score per token; ln 2 before any training
         (torch.Size([1, 4]), 0.7)
     """
 

@@ -111,7 +111,7 @@ class GemmaForCausalLM(LlamaForCausalLM):
 
 
 class GemmaForSequenceClassification(LlamaForSequenceClassification):
-    """One prediction a text; see `LlamaForSequenceClassification`.
+    """One prediction per text; see `LlamaForSequenceClassification`.
 
     Example:
         >>> import torch

@@ -6,7 +6,7 @@ Source: Radford et al., Language Models are Unsupervised Multitask Learners, 201
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import TYPE_CHECKING, ClassVar, Unpack
+from typing import TYPE_CHECKING, ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -17,10 +17,13 @@ from notebook_kit.errors import ConfigurationError
 from notebook_kit.generation.mixin import GenerationMixin
 from notebook_kit.nn.attention import AttentionSite, attend, causal_mask
 from notebook_kit.nn.base import PreTrainedModel
-from notebook_kit.nn.decoder import kept
-from notebook_kit.nn.encoder_decoder import DecoderOptions, decoder_cache
-from notebook_kit.nn.few_rows import one_row
-from notebook_kit.nn.heads import DecoderForSequenceClassification, ForQuestionAnswering, ForTokenClassification
+from notebook_kit.nn.encoder_decoder import decoder_cache
+from notebook_kit.nn.heads import (
+    DecoderForCausalLM,
+    DecoderForSequenceClassification,
+    ForQuestionAnswering,
+    ForTokenClassification,
+)
 from notebook_kit.nn.layers import (
     activation,
     check_length,
@@ -30,11 +33,7 @@ from notebook_kit.nn.layers import (
     run_layers,
     split_heads,
 )
-from notebook_kit.nn.losses import next_token_loss
-from notebook_kit.nn.outputs import (
-    BaseModelOutputWithPast,
-    CausalLMOutputWithPast,
-)
+from notebook_kit.nn.outputs import BaseModelOutputWithPast
 
 if TYPE_CHECKING:
     from notebook_kit.nn.cache import KVCache
@@ -57,7 +56,7 @@ class GPT2Config(PretrainedConfig):
         n_positions: The longest sequence, in tokens.
         n_embd: Width of the residual stream.
         n_layer: Layers.
-        n_head: Heads a layer; must divide `n_embd`.
+        n_head: Heads per layer; must divide `n_embd`.
         n_inner: Width inside the feed-forward block; four times `n_embd` unless given.
         activation_function: Of the feed-forward block.
         resid_pdrop: Dropout after each block.
@@ -219,7 +218,7 @@ class GPT2PreTrainedModel(PreTrainedModel):
 
 
 class GPT2Model(GPT2PreTrainedModel):
-    """The decoder: ids in, one vector a token out, each from the tokens up to its own.
+    """The decoder: ids in, one vector per token out, each from the tokens up to its own.
 
     Example:
         >>> import torch
@@ -305,7 +304,7 @@ class GPT2Model(GPT2PreTrainedModel):
 # Heads -----------------------------------------------------------------------------------------------------------------
 
 
-class GPT2LMHeadModel(GPT2PreTrainedModel, GenerationMixin):
+class GPT2LMHeadModel(GPT2PreTrainedModel, DecoderForCausalLM, GenerationMixin):
     """GPT-2 with its embeddings as the output layer: the next token.
 
     Example:
@@ -317,54 +316,12 @@ class GPT2LMHeadModel(GPT2PreTrainedModel, GenerationMixin):
         (torch.Size([1, 3, 50]), torch.Size([1, 8]))
     """
 
+    backbone = GPT2Model
     weight_rules = replace(GPT2PreTrainedModel.weight_rules, tied={"lm_head.weight": "transformer.wte.weight"})
-
-    def __init__(self, config: GPT2Config) -> None:
-        super().__init__(config)
-        self.transformer = GPT2Model(config)
-        self.lm_head = nn.Linear(config.n_embd, config.vocab_size, bias=False)
-        self.post_init()
-
-    def forward(
-        self,
-        input_ids: Tensor | None = None,
-        past_key_values: KVCache | None = None,
-        attention_mask: Tensor | None = None,
-        token_type_ids: Tensor | None = None,
-        position_ids: Tensor | None = None,
-        inputs_embeds: Tensor | None = None,
-        labels: Tensor | None = None,
-        logits_to_keep: int | Tensor = 0,
-        **options: Unpack[DecoderOptions],
-    ) -> CausalLMOutputWithPast:
-        """As `GPT2Model.forward`.
-
-        Args:
-            labels: `(batch, tokens)`, as a rule `input_ids` themselves: they are shifted inside; -100 where none counts.
-            logits_to_keep: Compute logits of that many last tokens alone; of all if 0.
-        """
-        out = self.transformer(
-            input_ids,
-            past_key_values,
-            attention_mask,
-            token_type_ids,
-            position_ids,
-            inputs_embeds,
-            return_dict=True,
-            **options,
-        )
-        logits = one_row(self.lm_head, kept(out.last_hidden_state, logits_to_keep))
-        return CausalLMOutputWithPast(
-            loss=next_token_loss(logits, labels),
-            logits=logits,
-            past_key_values=out.past_key_values,
-            hidden_states=out.hidden_states,
-            attentions=out.attentions,
-        )
 
 
 class GPT2ForSequenceClassification(GPT2PreTrainedModel, DecoderForSequenceClassification):
-    """GPT-2 with a linear layer on each text's last token: one prediction a text.
+    """GPT-2 with a linear layer on each text's last token: one prediction per text.
 
     Example:
         >>> import torch

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any, ClassVar, Unpack
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from torch import Tensor, nn
 
@@ -16,10 +16,13 @@ from notebook_kit.errors import ConfigurationError
 from notebook_kit.generation.mixin import GenerationMixin
 from notebook_kit.nn.attention import AttentionSite, attend, causal_mask
 from notebook_kit.nn.base import PreTrainedModel
-from notebook_kit.nn.decoder import kept
-from notebook_kit.nn.encoder_decoder import DecoderOptions, decoder_cache
-from notebook_kit.nn.few_rows import one_row
-from notebook_kit.nn.heads import DecoderForSequenceClassification, ForQuestionAnswering, ForTokenClassification
+from notebook_kit.nn.encoder_decoder import decoder_cache
+from notebook_kit.nn.heads import (
+    DecoderForCausalLM,
+    DecoderForSequenceClassification,
+    ForQuestionAnswering,
+    ForTokenClassification,
+)
 from notebook_kit.nn.layers import (
     activation,
     embed_tokens,
@@ -27,11 +30,7 @@ from notebook_kit.nn.layers import (
     merge_heads,
     run_layers,
 )
-from notebook_kit.nn.losses import next_token_loss
-from notebook_kit.nn.outputs import (
-    BaseModelOutputWithPast,
-    CausalLMOutputWithPast,
-)
+from notebook_kit.nn.outputs import BaseModelOutputWithPast
 from notebook_kit.nn.rotary import Rotary, RotaryConfig, rotate
 
 if TYPE_CHECKING:
@@ -56,7 +55,7 @@ class GPTNeoXConfig(RotaryConfig):
         vocab_size: Rows of the token embeddings.
         hidden_size: Width of the residual stream.
         num_hidden_layers: Layers.
-        num_attention_heads: Heads a layer; must divide `hidden_size`.
+        num_attention_heads: Heads per layer; must divide `hidden_size`.
         intermediate_size: Width inside the feed-forward block.
         hidden_act: Activation of the feed-forward block.
         attention_dropout: Dropout of attention weights.
@@ -213,7 +212,7 @@ class GPTNeoXPreTrainedModel(PreTrainedModel):
 
 
 class GPTNeoXModel(GPTNeoXPreTrainedModel):
-    """The decoder: ids in, one vector a token out, each from the tokens up to its own.
+    """The decoder: ids in, one vector per token out, each from the tokens up to its own.
 
     Example:
         >>> import torch
@@ -280,7 +279,7 @@ class GPTNeoXModel(GPTNeoXPreTrainedModel):
 # Heads -----------------------------------------------------------------------------------------------------------------
 
 
-class GPTNeoXForCausalLM(GPTNeoXPreTrainedModel, GenerationMixin):
+class GPTNeoXForCausalLM(GPTNeoXPreTrainedModel, DecoderForCausalLM, GenerationMixin):
     """GPT-NeoX with a linear layer on every token: the next token.
 
     Example:
@@ -292,46 +291,12 @@ class GPTNeoXForCausalLM(GPTNeoXPreTrainedModel, GenerationMixin):
         torch.Size([1, 8])
     """
 
+    backbone = GPTNeoXModel
     weight_rules = replace(GPTNeoXPreTrainedModel.weight_rules, tied={"lm_head.weight": "gpt_neox.embed_in.weight"})
-
-    def __init__(self, config: GPTNeoXConfig) -> None:
-        super().__init__(config)
-        self.gpt_neox = GPTNeoXModel(config)
-        self.lm_head = nn.Linear(config.hidden_size, config.vocab_size, bias=False)
-        self.post_init()
-
-    def forward(
-        self,
-        input_ids: Tensor | None = None,
-        attention_mask: Tensor | None = None,
-        position_ids: Tensor | None = None,
-        inputs_embeds: Tensor | None = None,
-        past_key_values: KVCache | None = None,
-        labels: Tensor | None = None,
-        logits_to_keep: int | Tensor = 0,
-        **options: Unpack[DecoderOptions],
-    ) -> CausalLMOutputWithPast:
-        """As `GPTNeoXModel.forward`.
-
-        Args:
-            labels: `(batch, tokens)`, as a rule `input_ids` themselves: they are shifted inside; -100 where none counts.
-            logits_to_keep: Compute logits of that many last tokens alone; of all if 0.
-        """
-        out = self.gpt_neox(
-            input_ids, attention_mask, position_ids, inputs_embeds, past_key_values, return_dict=True, **options
-        )
-        logits = one_row(self.lm_head, kept(out.last_hidden_state, logits_to_keep))
-        return CausalLMOutputWithPast(
-            loss=next_token_loss(logits, labels),
-            logits=logits,
-            past_key_values=out.past_key_values,
-            hidden_states=out.hidden_states,
-            attentions=out.attentions,
-        )
 
 
 class GPTNeoXForSequenceClassification(GPTNeoXPreTrainedModel, DecoderForSequenceClassification):
-    """GPT-NeoX with a linear layer on each text's last token: one prediction a text.
+    """GPT-NeoX with a linear layer on each text's last token: one prediction per text.
 
     Example:
         >>> import torch

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any, ClassVar, Unpack
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -19,10 +19,13 @@ from notebook_kit.errors import ConfigurationError
 from notebook_kit.generation.mixin import GenerationMixin
 from notebook_kit.nn.attention import AttentionSite, attend, causal_mask
 from notebook_kit.nn.base import PreTrainedModel
-from notebook_kit.nn.decoder import kept
-from notebook_kit.nn.encoder_decoder import DecoderOptions, decoder_cache
-from notebook_kit.nn.few_rows import one_row
-from notebook_kit.nn.heads import DecoderForSequenceClassification, ForQuestionAnswering, ForTokenClassification
+from notebook_kit.nn.encoder_decoder import decoder_cache
+from notebook_kit.nn.heads import (
+    DecoderForCausalLM,
+    DecoderForSequenceClassification,
+    ForQuestionAnswering,
+    ForTokenClassification,
+)
 from notebook_kit.nn.layers import (
     activation,
     embed_tokens,
@@ -30,11 +33,7 @@ from notebook_kit.nn.layers import (
     merge_heads,
     run_layers,
 )
-from notebook_kit.nn.losses import next_token_loss
-from notebook_kit.nn.outputs import (
-    BaseModelOutputWithPast,
-    CausalLMOutputWithPast,
-)
+from notebook_kit.nn.outputs import BaseModelOutputWithPast
 from notebook_kit.nn.rotary import Rotary, RotaryConfig, rotate
 
 if TYPE_CHECKING:
@@ -62,8 +61,8 @@ class LlamaConfig(RotaryConfig):
         hidden_size: Width of the residual stream.
         intermediate_size: Width inside the feed-forward block.
         num_hidden_layers: Layers.
-        num_attention_heads: Query heads a layer.
-        num_key_value_heads: Key and value heads a layer; must divide the query heads, as many as these unless given.
+        num_attention_heads: Query heads per layer.
+        num_key_value_heads: Key and value heads per layer; must divide the query heads, as many as these unless given.
         head_dim: Width of a head; `hidden_size / num_attention_heads` unless given.
         hidden_act: Activation of the feed-forward block's gate.
         max_position_embeddings: The longest sequence of the training, in tokens.
@@ -273,7 +272,7 @@ class LlamaPreTrainedModel(PreTrainedModel):
 
 
 class LlamaModel(LlamaPreTrainedModel):
-    """The decoder: ids in, one vector a token out, each from the tokens up to its own.
+    """The decoder: ids in, one vector per token out, each from the tokens up to its own.
 
     Example:
         >>> import torch
@@ -360,7 +359,7 @@ class LlamaModel(LlamaPreTrainedModel):
 # Heads -----------------------------------------------------------------------------------------------------------------
 
 
-class LlamaForCausalLM(LlamaPreTrainedModel, GenerationMixin):
+class LlamaForCausalLM(LlamaPreTrainedModel, DecoderForCausalLM, GenerationMixin):
     """Llama with a linear layer on every token: the next token.
 
     Example:
@@ -375,44 +374,9 @@ class LlamaForCausalLM(LlamaPreTrainedModel, GenerationMixin):
     weight_rules = replace(LlamaPreTrainedModel.weight_rules, tied={"lm_head.weight": "model.embed_tokens.weight"})
     backbone: ClassVar[type[LlamaModel]] = LlamaModel
 
-    def __init__(self, config: LlamaConfig) -> None:
-        super().__init__(config)
-        self.model = self.backbone(config)
-        self.lm_head = nn.Linear(config.hidden_size, config.vocab_size, bias=False)
-        self.post_init()
-
-    def forward(
-        self,
-        input_ids: Tensor | None = None,
-        attention_mask: Tensor | None = None,
-        position_ids: Tensor | None = None,
-        past_key_values: KVCache | None = None,
-        inputs_embeds: Tensor | None = None,
-        labels: Tensor | None = None,
-        logits_to_keep: int | Tensor = 0,
-        **options: Unpack[DecoderOptions],
-    ) -> CausalLMOutputWithPast:
-        """As `LlamaModel.forward`.
-
-        Args:
-            labels: `(batch, tokens)`, as a rule `input_ids` themselves: they are shifted inside; -100 where none counts.
-            logits_to_keep: Compute logits of that many last tokens alone; of all if 0.
-        """
-        out = self.model(
-            input_ids, attention_mask, position_ids, past_key_values, inputs_embeds, return_dict=True, **options
-        )
-        logits = one_row(self.lm_head, kept(out.last_hidden_state, logits_to_keep))
-        return CausalLMOutputWithPast(
-            loss=next_token_loss(logits, labels),
-            logits=logits,
-            past_key_values=out.past_key_values,
-            hidden_states=out.hidden_states,
-            attentions=out.attentions,
-        )
-
 
 class LlamaForSequenceClassification(LlamaPreTrainedModel, DecoderForSequenceClassification):
-    """Llama with a linear layer on each text's last token: one prediction a text.
+    """Llama with a linear layer on each text's last token: one prediction per text.
 
     Example:
         >>> import torch

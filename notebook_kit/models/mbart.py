@@ -116,7 +116,7 @@ class MBartForConditionalGeneration(BartForConditionalGeneration):
 
 
 class MBartForSequenceClassification(BartForSequenceClassification):
-    """mBART with one prediction a text; see `BartForSequenceClassification`.
+    """mBART with one prediction per text; see `BartForSequenceClassification`.
 
     Example:
         >>> import torch

@@ -80,7 +80,7 @@ class MistralForCausalLM(LlamaForCausalLM):
 
 
 class MistralForSequenceClassification(LlamaForSequenceClassification):
-    """One prediction a text; see `LlamaForSequenceClassification`.
+    """One prediction per text; see `LlamaForSequenceClassification`.
 
     Example:
         >>> import torch

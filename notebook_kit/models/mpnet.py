@@ -58,7 +58,7 @@ class MPNetConfig(PretrainedConfig):
         vocab_size: Rows of the token embeddings.
         hidden_size: Width of the residual stream.
         num_hidden_layers: Layers of the encoder.
-        num_attention_heads: Heads a layer; must divide `hidden_size`.
+        num_attention_heads: Heads per layer; must divide `hidden_size`.
         intermediate_size: Width inside the feed-forward block.
         hidden_act: Activation of the feed-forward block.
         hidden_dropout_prob: Dropout after the embeddings and each block.
@@ -216,7 +216,7 @@ class MPNetPreTrainedModel(PreTrainedModel):
 
 
 class MPNetModel(MPNetPreTrainedModel):
-    """The encoder: ids in, one vector a token out, and one for the whole text.
+    """The encoder: ids in, one vector per token out, and one for the whole text.
 
     Args:
         config: MPNet's settings.
@@ -280,7 +280,7 @@ class MPNetModel(MPNetPreTrainedModel):
 
 
 class MPNetForSequenceClassification(MPNetPreTrainedModel, FirstTokenForSequenceClassification):
-    """MPNet with two layers on the first token: one prediction a text.
+    """MPNet with two layers on the first token: one prediction per text.
 
     Example:
         >>> import torch
@@ -329,7 +329,7 @@ class MPNetForTokenClassification(MPNetPreTrainedModel, ForTokenClassification):
 
 
 class MPNetForQuestionAnswering(MPNetPreTrainedModel, ForQuestionAnswering):
-    """MPNet with two scores a token: does the answer start here, does it end here.
+    """MPNet with two scores per token: does the answer start here, does it end here.
 
     Example:
         >>> import torch

@@ -99,7 +99,7 @@ class Qwen2ForCausalLM(LlamaForCausalLM):
 
 
 class Qwen2ForSequenceClassification(LlamaForSequenceClassification):
-    """One prediction a text; see `LlamaForSequenceClassification`.
+    """One prediction per text; see `LlamaForSequenceClassification`.
 
     Example:
         >>> import torch

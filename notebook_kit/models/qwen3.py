@@ -94,7 +94,7 @@ class Qwen3ForCausalLM(LlamaForCausalLM):
 
 
 class Qwen3ForSequenceClassification(LlamaForSequenceClassification):
-    """One prediction a text; see `LlamaForSequenceClassification`.
+    """One prediction per text; see `LlamaForSequenceClassification`.
 
     Example:
         >>> import torch

@@ -47,7 +47,7 @@ class RobertaConfig(PretrainedConfig):
         vocab_size: Rows of the token embeddings.
         hidden_size: Width of the residual stream.
         num_hidden_layers: Layers of the encoder.
-        num_attention_heads: Heads a layer; must divide `hidden_size`.
+        num_attention_heads: Heads per layer; must divide `hidden_size`.
         intermediate_size: Width inside the feed-forward block.
         hidden_act: Activation of the feed-forward block.
         hidden_dropout_prob: Dropout after the embeddings and each block.
@@ -130,7 +130,7 @@ class RobertaPreTrainedModel(PreTrainedModel):
 
 
 class RobertaModel(RobertaPreTrainedModel):
-    """The encoder: ids in, one vector a token out, and one for the whole text.
+    """The encoder: ids in, one vector per token out, and one for the whole text.
 
     Args:
         config: RoBERTa's settings.
@@ -197,7 +197,7 @@ class RobertaModel(RobertaPreTrainedModel):
 
 
 class RobertaForSequenceClassification(RobertaPreTrainedModel, FirstTokenForSequenceClassification):
-    """RoBERTa with two layers on the first token: one prediction a text.
+    """RoBERTa with two layers on the first token: one prediction per text.
 
     Example:
         >>> import torch
@@ -277,7 +277,7 @@ class RobertaForTokenClassification(RobertaPreTrainedModel, ForTokenClassificati
 
 
 class RobertaForQuestionAnswering(RobertaPreTrainedModel, ForQuestionAnswering):
-    """RoBERTa with two scores a token: does the answer start here, does it end here.
+    """RoBERTa with two scores per token: does the answer start here, does it end here.
 
     Example:
         >>> import torch

@@ -115,7 +115,7 @@ class SmolLM3ForCausalLM(LlamaForCausalLM):
 
 
 class SmolLM3ForSequenceClassification(LlamaForSequenceClassification):
-    """One prediction a text; see `LlamaForSequenceClassification`.
+    """One prediction per text; see `LlamaForSequenceClassification`.
 
     Example:
         >>> import torch

@@ -52,7 +52,7 @@ class T5Config(PretrainedConfig):
         d_ff: Width inside the feed-forward blocks.
         num_layers: Layers of the encoder.
         num_decoder_layers: Layers of the decoder; `num_layers` unless given.
-        num_heads: Heads a layer.
+        num_heads: Heads per layer.
         relative_attention_num_buckets: How many kinds of distances are told apart.
         relative_attention_max_distance: From this many tokens on, all distances are one kind.
         dropout_rate: Dropout everywhere.
@@ -250,7 +250,7 @@ class T5Model(T5PreTrainedModel):
 
 
 class T5EncoderModel(T5PreTrainedModel):
-    """The encoder alone: one vector a token.
+    """The encoder alone: one vector per token.
 
     Example:
         >>> import torch

@@ -59,7 +59,7 @@ class XLMRobertaModel(RobertaModel):
 
 
 class XLMRobertaForSequenceClassification(RobertaForSequenceClassification):
-    """One prediction a text; see `RobertaForSequenceClassification`.
+    """One prediction per text; see `RobertaForSequenceClassification`.
 
     Example:
         >>> import torch
@@ -75,7 +75,7 @@ class XLMRobertaForSequenceClassification(RobertaForSequenceClassification):
 
 
 class XLMRobertaForTokenClassification(RobertaForTokenClassification):
-    """One prediction a token; see `RobertaForTokenClassification`.
+    """One prediction per token; see `RobertaForTokenClassification`.
 
     Example:
         >>> import torch

@@ -26,11 +26,18 @@ from torch import Tensor, nn
 
 from notebook_kit.errors import InputError
 from notebook_kit.nn.base import PreTrainedModel
-from notebook_kit.nn.decoder import last_token_logits
+from notebook_kit.nn.decoder import kept, last_token_logits
 from notebook_kit.nn.encoder_decoder import end_of_text_states
+from notebook_kit.nn.few_rows import one_row
 from notebook_kit.nn.layers import ACTIVATIONS
-from notebook_kit.nn.losses import cross_entropy, question_answering_loss, sequence_classification_loss
+from notebook_kit.nn.losses import (
+    cross_entropy,
+    next_token_loss,
+    question_answering_loss,
+    sequence_classification_loss,
+)
 from notebook_kit.nn.outputs import (
+    CausalLMOutputWithPast,
     MaskedLMOutput,
     ModelOutput,
     MultipleChoiceModelOutput,
@@ -44,6 +51,7 @@ from notebook_kit.nn.outputs import (
 
 __all__ = [
     "ClassificationHead",
+    "DecoderForCausalLM",
     "DecoderForSequenceClassification",
     "EncoderDecoderForQuestionAnswering",
     "EncoderDecoderForSequenceClassification",
@@ -430,3 +438,26 @@ class ForMaskedLM(Head):
         out = self.run_backbone(**inputs)
         logits = self.compute_logits(out)
         return join_output(MaskedLMOutput, out, loss=cross_entropy(logits, labels), logits=logits)
+
+
+class DecoderForCausalLM(Head):
+    """A score for each word of the vocabulary to come next, at each token: a linear layer on each state."""
+
+    returns_cache = True
+
+    def build_head(self, config: Any) -> None:
+        self.lm_head = nn.Linear(config.hidden_size, config.vocab_size, bias=False)
+
+    def forward(
+        self, *, labels: Tensor | None = None, logits_to_keep: int | Tensor = 0, **inputs: Any
+    ) -> CausalLMOutputWithPast:
+        """As the backbone's `forward`, with scores of the next token.
+
+        Args:
+            labels: `(batch, tokens)`, usually `input_ids` themselves, as they are shifted inside; -100 for tokens that do not count.
+            logits_to_keep: Compute the logits of that many last tokens only; of all if 0.
+            **inputs: As the backbone takes them.
+        """
+        out = self.run_backbone(**inputs)
+        logits = one_row(self.lm_head, kept(out.last_hidden_state, logits_to_keep))
+        return join_output(CausalLMOutputWithPast, out, loss=next_token_loss(logits, labels), logits=logits)

@@ -26,7 +26,7 @@ __all__ = [
 
 
 def sequence_classification_loss(logits: Tensor, labels: Tensor | None, config: PretrainedConfig) -> Tensor | None:
-    """The loss of one prediction a text, of the kind that `config.problem_type` names.
+    """The loss of one prediction per text, of the kind that `config.problem_type` names.
 
     Args:
         logits: `(batch, num_labels)`.
@@ -52,7 +52,7 @@ def sequence_classification_loss(logits: Tensor, labels: Tensor | None, config: 
         if labels.numel() != logits.numel():
             raise InputError(
                 f"Regression labels of shape {tuple(labels.shape)} came with {tuple(logits.shape)} predicted values.",
-                next_step=f"Give one value a text, or set num_labels to the number of values (it is {config.num_labels}).",
+                next_step=f"Give one value per text, or set num_labels to the number of values (it is {config.num_labels}).",
             )
         return F.mse_loss(logits.view(labels.shape), labels.to(logits.dtype))
     if config.problem_type == "multi_label_classification":

@@ -104,7 +104,7 @@ class BaseModelOutput(ModelOutput):
     Attributes:
         last_hidden_state: `(batch, tokens, hidden)`.
         hidden_states: With `output_hidden_states=True`: the embeddings and then each layer's output, each of that shape.
-        attentions: With `output_attentions=True`: one `(batch, heads, from, to)` a layer; rows sum to 1.
+        attentions: With `output_attentions=True`: one `(batch, heads, from, to)` per layer; rows sum to 1.
     """
 
     last_hidden_state: Tensor = None  # type: ignore[assignment]
@@ -122,7 +122,7 @@ class BaseModelOutputWithPooling(ModelOutput):
 
 
 class SequenceClassifierOutput(ModelOutput):
-    """One prediction a text.
+    """One prediction per text.
 
     Attributes:
         loss: Scalar, when labels were given.
@@ -138,7 +138,7 @@ class SequenceClassifierOutput(ModelOutput):
 
 
 class TokenClassifierOutput(ModelOutput):
-    """One prediction a token: `logits` is `(batch, tokens, labels)`."""
+    """One prediction per token: `logits` is `(batch, tokens, labels)`."""
 
     loss: Tensor | None = None
     logits: Tensor = None  # type: ignore[assignment]
@@ -190,8 +190,8 @@ class BaseModelOutputWithPastAndCrossAttentions(ModelOutput):
         last_hidden_state: `(batch, tokens, hidden)`.
         past_key_values: The cache, when one was used.
         hidden_states: As in `BaseModelOutput`.
-        attentions: The decoder's attention to itself, one `(batch, heads, from, to)` a layer.
-        cross_attentions: Its attention to the encoder, one `(batch, heads, from, encoder tokens)` a layer.
+        attentions: The decoder's attention to itself, one `(batch, heads, from, to)` per layer.
+        cross_attentions: Its attention to the encoder, one `(batch, heads, from, encoder tokens)` per layer.
     """
 
     last_hidden_state: Tensor = None  # type: ignore[assignment]
@@ -289,7 +289,7 @@ class CausalLMOutputWithPast(ModelOutput):
 
 
 class SequenceClassifierOutputWithPast(ModelOutput):
-    """One prediction a text, from its last token: as `SequenceClassifierOutput`, and `past_key_values`."""
+    """One prediction per text, from its last token: as `SequenceClassifierOutput`, and `past_key_values`."""
 
     loss: Tensor | None = None
     logits: Tensor = None  # type: ignore[assignment]
