@@ -4,118 +4,146 @@ import { colourScale, fill, h, roving, set, sharpCanvas, themed } from "../share
 import { legend, pixelCanvas } from "./heatmap.js";
 import { bytesOf } from "./positions.js";
 
+const MARGIN = { left: 24, top: 18 };
+const CELL = { least: 14, most: 34 };
+
 /**
- * The atlas. `draw({ about, atlas, score, state })` shows it; `onShow(layer, head, add)` is called for the head that was chosen,
- * `onLayer(layer)` for a whole layer.
+ * The atlas. `draw({ about, atlas, score, state }, label)` shows it; `onShow(layer, head, add)` is called for the head that was
+ * chosen, `onLayer(layer)` for a whole layer.
  */
-export function atlasView(view, { onShow, onLayer }) {
-  const canvas = h("canvas.av-atlas-canvas", { "aria-hidden": "true" });
-  const grid = h("div.av-grid", { role: "grid", "aria-multiselectable": "true" });
-  const element = h("div.av-atlas", {}, canvas, grid), range = h("div.av-range");
-  let now = null, built = "", size = 24, thumbnails = null, thumbnailsOf = null;
+export class AtlasView {
+  constructor(view, { onShow, onLayer }) {
+    [this.view, this.onShow, this.onLayer] = [view, onShow, onLayer];
+    this.canvas = h("canvas.av-atlas-canvas", { "aria-hidden": "true" });
+    this.grid = h("div.av-grid", { role: "grid", "aria-multiselectable": "true" });
+    this.element = h("div.av-atlas", {}, this.canvas, this.grid);
+    this.range = h("div.av-range");
+    this.now = this.thumbnails = this.thumbnailsOf = null;
+    this.built = "";
+    this.size = 24;
+    this.listen();
+    view.onResize(this.element, () => this.paint());
+  }
 
-  const pick = (cell, event) => onShow(Number(cell.dataset.layer), Number(cell.dataset.head), event.shiftKey || event.ctrlKey || event.metaKey);
-  set(grid, {
-    onclick: event => {
-      const cell = event.target.closest(".nk-av-cell");
-      if (cell) { rest(cell); pick(cell, event); }
-    },
-    onkeydown: event => {
-      const cell = event.target.closest(".nk-av-cell");
-      if (cell && (event.key === "Enter" || event.key === " ")) { event.preventDefault(); pick(cell, event); }
-    },
-  });
-  const rest = cell => grid.querySelectorAll(".nk-av-cell").forEach(one => one.setAttribute("tabindex", one === cell ? "0" : "-1"));
-  roving(grid, ".nk-av-cell", { columns: () => Math.max(1, ...(now?.about.heads ?? [1])) });
+  draw(next, label) {
+    this.now = next;
+    this.grid.setAttribute("aria-label", label);
+    this.paint();
+    this.mark();
+  }
 
-  const build = () => {
-    const { about, state } = now, most = Math.max(...about.heads), every = Math.ceil(20 / size);
-    grid.style.setProperty("grid-template-columns", `24px repeat(${most}, ${size}px)`);
-    fill(grid,
-      h("div.av-row", { role: "row" }, h("span.av-corner", { role: "columnheader" }, h("span.sr", {}, view.words("layer"))),
-        Array.from({ length: most }, (_, head) => h("span.av-head", { role: "columnheader", "aria-label": `${view.words("head")} ${head}` },
-          head % every ? "" : String(head)))),
-      about.layers.map((layer, at) => h("div.av-row", { role: "row" },
-        h("span.av-layer", { role: "rowheader", "aria-label": `${view.words("layer")} ${layer}` },
-          state.ablating
-            ? h("button", { type: "button", "aria-label": view.words("ablate_layer", { layer }), onclick: () => onLayer(layer) }, String(layer))
-            : String(layer)),
-        Array.from({ length: about.heads[at] }, (_, head) =>
-          h("div.av-cell", { role: "gridcell", tabindex: "-1", "data-layer": layer, "data-head": head, style: { height: `${size}px` } })),
-        about.heads[at] < most ? h("span", { role: "gridcell", style: { "grid-column": `span ${most - about.heads[at]}` } }) : null)));
-  };
+  listen() {
+    const cellOf = event => event.target.closest(".nk-av-cell");
+    const pick = (cell, event) => this.onShow(Number(cell.dataset.layer), Number(cell.dataset.head), event.shiftKey || event.ctrlKey || event.metaKey);
+    set(this.grid, {
+      onclick: event => {
+        const cell = cellOf(event);
+        if (cell) { this.rest(cell); pick(cell, event); }
+      },
+      onkeydown: event => {
+        if (cellOf(event) && (event.key === "Enter" || event.key === " ")) { event.preventDefault(); pick(cellOf(event), event); }
+      },
+    });
+    roving(this.grid, ".nk-av-cell", { columns: () => (this.now ? Math.max(1, this.most) : 1) });
+  }
 
-  const mark = () => {
-    const { state, score } = now, off = new Set(state.ablated.map(String)), shown = new Set(state.heads);
+  get cells() { return this.grid.querySelectorAll(".nk-av-cell"); }
+
+  /** The most heads that a layer has. */
+  get most() { return Math.max(...this.now.about.heads); }
+
+  /** Let a cell be the one that is reached by Tab. */
+  rest(cell) { for (const one of this.cells) one.setAttribute("tabindex", one === cell ? "0" : "-1"); }
+
+  build() {
+    const { most, size } = this, every = Math.ceil(20 / size), { words } = this.view;
+    this.grid.style.setProperty("grid-template-columns", `${MARGIN.left}px repeat(${most}, ${size}px)`);
+    const numbers = Array.from({ length: most }, (_, head) =>
+      h("span.av-head", { role: "columnheader", "aria-label": `${words("head")} ${head}` }, head % every ? "" : String(head)));
+    fill(this.grid,
+      h("div.av-row", { role: "row" }, h("span.av-corner", { role: "columnheader" }, h("span.sr", {}, words("layer"))), numbers),
+      this.now.about.layers.map((layer, at) => this.row(layer, this.now.about.heads[at])));
+  }
+
+  row(layer, heads) {
+    const { words } = this.view, { most, size } = this;
+    const name = this.now.state.ablating
+      ? h("button", { type: "button", "aria-label": words("ablate_layer", { layer }), onclick: () => this.onLayer(layer) }, String(layer))
+      : String(layer);
+    return h("div.av-row", { role: "row" },
+      h("span.av-layer", { role: "rowheader", "aria-label": `${words("layer")} ${layer}` }, name),
+      Array.from({ length: heads }, (_, head) =>
+        h("div.av-cell", { role: "gridcell", tabindex: "-1", "data-layer": layer, "data-head": head, style: { height: `${size}px` } })),
+      heads < most ? h("span", { role: "gridcell", style: { "grid-column": `span ${most - heads}` } }) : null);
+  }
+
+  /** Which heads are shown, and which are off. */
+  mark() {
+    const { state, score } = this.now, { words } = this.view, off = new Set(state.ablated.map(String)), shown = new Set(state.heads);
     let stop = null;
-    for (const cell of grid.querySelectorAll(".nk-av-cell")) {
-      const layer = Number(cell.dataset.layer), head = Number(cell.dataset.head);
-      const isShown = layer === state.layer && shown.has(head), isOff = off.has(String([layer, head]));
-      cell.setAttribute("aria-selected", String(isShown));
+    for (const cell of this.cells) {
+      const layer = Number(cell.dataset.layer), head = Number(cell.dataset.head), isOff = off.has(String([layer, head]));
+      cell.setAttribute("aria-selected", String(layer === state.layer && shown.has(head)));
       cell.classList.toggle("nk-av-off", isOff);
       const value = score ? `, ${score.name} ${shortScore(score.of(layer, head))}` : "";
-      const name = view.words("cell", { layer, head }) + value + (isOff ? `, ${view.words("cell_off")}` : "");
+      const name = words("cell", { layer, head }) + value + (isOff ? `, ${words("cell_off")}` : "");
       cell.setAttribute("aria-label", name);
       cell.setAttribute("title", name);
       if (layer === state.layer && head === state.heads[0]) stop = cell;
     }
-    if (!grid.contains(document.activeElement) && stop) rest(stop);
-  };
+    if (!this.grid.contains(document.activeElement) && stop) this.rest(stop);
+  }
 
-  const paint = () => {
-    if (!now || !element.isConnected) return;
-    const { about, atlas, score } = now, most = Math.max(...about.heads);
-    const room = Math.max(180, element.clientWidth);
-    const fitted = Math.max(14, Math.min(34, Math.floor((room - 24) / most)));
-    const key = JSON.stringify([about.version, fitted, now.state.ablating, view.root.lang]);
-    if (key !== built) { size = fitted; build(); mark(); built = key; }
-    const context = sharpCanvas(canvas, 24 + most * size, 18 + about.layers.length * size);
-    fill(range);
-    if (score) {
-      const values = about.layers.flatMap((layer, at) => Array.from({ length: about.heads[at] }, (_, head) => score.of(layer, head))).filter(Number.isFinite);
-      const low = Math.min(...values), high = Math.max(...values), colours = colourScale();
-      if (values.length) fill(range, legend(shortScore(low), shortScore(high), false));
-      about.layers.forEach((layer, at) => {
-        for (let head = 0; head < about.heads[at]; head++) {
-          const value = score.of(layer, head), x = 24 + head * size, y = 18 + at * size;
-          if (!Number.isFinite(value)) {
-            context.strokeStyle = themed(view.root, "--nk-line");
-            context.strokeRect(x + 1.5, y + 1.5, size - 3, size - 3);
-            continue;
-          }
-          context.fillStyle = `rgb(${colours[high > low ? Math.round((value - low) / (high - low) * 255) : 0].join(",")})`;
-          context.fillRect(x + 1, y + 1, size - 2, size - 2);
-        }
-      });
-    } else if (atlas) {
-      const [height, width] = atlas.values.size;
-      if (thumbnailsOf !== atlas) {
-        thumbnails = pixelCanvas(bytesOf(atlas.buffers[0]), height * atlas.values.heads.reduce((a, b) => a + b, 0), width, atlas.values.signed);
-        thumbnailsOf = atlas;
+  paint() {
+    if (!this.now || !this.element.isConnected) return;
+    const { about, atlas, score, state } = this.now, room = Math.max(180, this.element.clientWidth);
+    const fitted = Math.max(CELL.least, Math.min(CELL.most, Math.floor((room - MARGIN.left) / this.most)));
+    const key = JSON.stringify([about.version, fitted, state.ablating, this.view.root.lang]);
+    if (key !== this.built) { this.size = fitted; this.build(); this.mark(); this.built = key; }
+    const context = sharpCanvas(this.canvas, MARGIN.left + this.most * this.size, MARGIN.top + about.layers.length * this.size);
+    fill(this.range);
+    if (score) this.paintScores(context);
+    else if (atlas) this.paintThumbnails(context);
+  }
+
+  /** Call `put(layer, head, x, y)` for every head. */
+  each(put) {
+    const { layers, heads } = this.now.about;
+    layers.forEach((layer, at) => {
+      for (let head = 0; head < heads[at]; head++) put(layer, head, MARGIN.left + head * this.size, MARGIN.top + at * this.size);
+    });
+  }
+
+  paintScores(context) {
+    const { score } = this.now, { size } = this, values = [], colours = colourScale();
+    this.each((layer, head) => { const value = score.of(layer, head); if (Number.isFinite(value)) values.push(value); });
+    const low = Math.min(...values), high = Math.max(...values);
+    if (values.length) fill(this.range, legend(shortScore(low), shortScore(high), false));
+    this.each((layer, head, x, y) => {
+      const value = score.of(layer, head);
+      if (!Number.isFinite(value)) {
+        context.strokeStyle = themed(this.view.root, "--nk-line");
+        context.strokeRect(x + 1.5, y + 1.5, size - 3, size - 3);
+        return;
       }
-      context.imageSmoothingEnabled = Math.max(width, height) > size;   // few tokens keep their corners
-      context.imageSmoothingQuality = "high";
-      let number = 0;
-      about.layers.forEach((layer, at) => {
-        for (let head = 0; head < about.heads[at]; head++, number++)
-          context.drawImage(thumbnails, 0, number * height, width, height, 24 + head * size + 1, 18 + at * size + 1, size - 2, size - 2);
-      });
+      context.fillStyle = `rgb(${colours[high > low ? Math.round((value - low) / (high - low) * 255) : 0].join(",")})`;
+      context.fillRect(x + 1, y + 1, size - 2, size - 2);
+    });
+  }
+
+  paintThumbnails(context) {
+    const { atlas } = this.now, { size } = this, [height, width] = atlas.values.size;
+    if (this.thumbnailsOf !== atlas) {
+      const count = atlas.values.heads.reduce((a, b) => a + b, 0);
+      this.thumbnails = pixelCanvas(bytesOf(atlas.buffers[0]), height * count, width, atlas.values.signed);
+      this.thumbnailsOf = atlas;
     }
-  };
-
-  view.onResize(element, () => paint());
-  return {
-    element, range, canvas, paint,
-    draw(next, label) {
-      now = next;
-      grid.setAttribute("aria-label", label);
-      paint();
-      mark();
-    },
-  };
+    context.imageSmoothingEnabled = Math.max(width, height) > size;   // few tokens keep their corners
+    context.imageSmoothingQuality = "high";
+    let number = 0;
+    this.each((_layer, _head, x, y) => context.drawImage(this.thumbnails, 0, height * number++, width, height, x + 1, y + 1, size - 2, size - 2));
+  }
 }
-
-
 
 /** A score as the table and the atlas say it. */
 export function shortScore(value) {

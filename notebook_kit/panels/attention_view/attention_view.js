@@ -3,12 +3,12 @@
 import { download, fill, h, startView } from "../shared/common.js";
 import { screenPicture, takeAway } from "../shared/pictures.js";
 import { Ablation } from "./ablation.js";
-import { atlasView } from "./atlas.js";
+import { AtlasView } from "./atlas.js";
 import { Controls } from "./controls.js";
 import { pictureOf } from "./export.js";
-import { heatMap, legend } from "./heatmap.js";
-import { linesView } from "./lines.js";
-import { lensView } from "./logit_lens.js";
+import { HeatMap, legend } from "./heatmap.js";
+import { LinesView } from "./lines.js";
+import { LensView } from "./logit_lens.js";
 import { PictureView } from "./picture.js";
 import { floatsOf, litOf, namesOf, rangeOf, shortWeight, unpack } from "./positions.js";
 import { Questions } from "./questions.js";
@@ -98,17 +98,17 @@ class Page {
     const { view } = this;
     this.readout = new Readout(this);
     this.ablation = new Ablation(this);
-    this.map = atlasView(view, { onShow: (...head) => this.show(...head), onLayer: layer => this.ablation.toggleLayer(layer) });
+    this.map = new AtlasView(view, { onShow: (...head) => this.show(...head), onLayer: layer => this.ablation.toggleLayer(layer) });
     this.table = scoreTable(view, (layer, head) => this.show(layer, head));
-    this.lens = lensView(view, first => { this.lensFirst = first; this.schedule(); });
-    this.lines = linesView(view, { onPoint: (side, i) => this.readout.point(side, i), onPick: (side, i) => this.pick(side, i) });
+    this.lens = new LensView(view, first => { this.lensFirst = first; this.schedule(); });
+    this.lines = new LinesView(view, { onPoint: (side, i) => this.readout.point(side, i), onPick: (side, i) => this.pick(side, i) });
     this.picture = new PictureView(view, {
       onPoint: i => this.readout.point("left", i),
       onPick: i => this.toggle(this.look.rows[i]),
       onRead: j => this.readOnPicture(j),
     });
-    this.matrix = heatMap(view, { onCell: (i, j) => this.readout.cell(this.look, this.names, i, j), onPick: i => this.toggle(this.look.rows[i]) });
-    this.beside = heatMap(view, { onCell: (i, j) => this.readout.cell(this.flow, this.flowNames, i, j), onPick: i => this.toggle(this.flow.rows[i]) });
+    this.matrix = new HeatMap(view, { onCell: (i, j) => this.readout.cell(this.look, this.names, i, j), onPick: i => this.toggle(this.look.rows[i]) });
+    this.beside = new HeatMap(view, { onCell: (i, j) => this.readout.cell(this.flow, this.flowNames, i, j), onPick: i => this.toggle(this.flow.rows[i]) });
   }
 
   pick(side, i) {

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -250,7 +249,7 @@ class AttentionView(Panel):
     # Questions -----------------------------------------------------------------------------------------------------
 
     def _question(self, kind: str, **changes: Any) -> Question:
-        """What the page asks while the traits are as they are; `question` in the page's module says the same."""
+        """What the page asks while the traits have these values; `questions.js` builds the same."""
         common = {
             "version": self._about.get("version", 0),
             "hide": self.hide_special,
@@ -422,17 +421,12 @@ class AttentionView(Panel):
         Returns:
             The path.
         """
-        with self._for_file():
-            return super().to_html(path)
-
-    @contextmanager
-    def _for_file(self) -> Iterator[None]:
         heads = sorted({question["heads"][0] for kind, question in self.offline_questions() if kind == "look"})
         first = self._first
         try:
             with self.hold_sync():
                 self._offline, self._first = {"layer": self.layer, "heads": heads}, {}
-            yield
+            return super().to_html(path)
         finally:
             with self.hold_sync():
                 self._offline, self._first = {}, first

@@ -44,64 +44,117 @@ export function legend(low, high, signed) {
   return h("span.av-scale", {}, h("span", {}, low), canvas, h("span", {}, high));
 }
 
+const LARGEST_CELL = 26;                   // CSS pixels
+const ROOM = { least: 220, most: 620, height: 460 };
+
 /**
- * A heat map. `draw(look, names, { least, lit })` shows a matrix; `onCell(i, j)` is called for the cell under the pointer or the
- * cursor, `onPick(i)` when a row is chosen.
+ * A heat map. `draw(look, names, { least, lit }, label)` shows a matrix; `onCell(i, j)` is called for the cell under the pointer or
+ * the cursor, `onPick(i)` when a row is chosen.
  */
-export function heatMap(view, { onCell = () => {}, onPick = () => {} } = {}) {
-  const canvas = h("canvas.av-map", { role: "application", tabindex: "0" });
-  const host = h("div.av-map-host", {}, canvas);
-  let look = null, names = null, marks = { least: 0, lit: [] }, pixels = null, label = () => "";
-  let zoom = 1, left = 0, top = 0;          // how much larger than fitted; the first column and row in sight, as fractions
-  let cursor = null, width = 0, height = 0, mapWidth = 0, marginLeft = 0, marginTop = 0, cell = 1, dragged = null;
+export class HeatMap {
+  constructor(view, { onCell = () => {}, onPick = () => {} } = {}) {
+    [this.view, this.onCell, this.onPick] = [view, onCell, onPick];
+    this.canvas = h("canvas.av-map", { role: "application", tabindex: "0" });
+    this.element = h("div.av-map-host", {}, this.canvas);
+    this.look = this.names = this.pixels = this.cursor = this.dragged = null;
+    this.marks = { least: 0, lit: [] };
+    this.fitView();
+    this.listen();
+    view.onResize(this.element, () => this.paint());
+  }
 
-  const measure = () => {
-    const room = Math.max(220, Math.min(host.clientWidth || 480, 620));
-    const fitted = Math.min(26, (room - 104) / look.C, 460 / look.R), named = fitted * zoom >= 9;
+  /** Show a matrix. */
+  draw(look, names, marks, label) {
+    const resized = !this.look || this.look.R !== look.R || this.look.C !== look.C;
+    if (look !== this.look || marks.least !== this.marks.least) this.pixels = pixelCanvas(look.bytes, look.R, look.C, look.signed, marks.least);
+    [this.look, this.names, this.marks] = [look, names, marks];
+    if (resized) { this.fitView(); this.cursor = null; }
+    this.canvas.setAttribute("aria-label", label);
+    this.paint();
+  }
+
+  // What is in sight ------------------------------------------------------------------------------------------------------
+
+  /** All of the matrix in sight: `zoom` is how much larger than that, `left` and `top` the first column and row, as fractions. */
+  fitView() { this.zoom = 1; this.left = this.top = 0; }
+
+  fit() { this.fitView(); this.paint(); }
+
+  get seen() { return { columns: this.look.C / this.zoom, rows: this.look.R / this.zoom }; }
+
+  /** The side of a cell on the screen. */
+  get size() { return this.cell * this.zoom; }
+
+  measure() {
+    const { R, C } = this.look, room = Math.max(ROOM.least, Math.min(this.element.clientWidth || 480, ROOM.most));
+    const fitted = Math.min(LARGEST_CELL, (room - 104) / C, ROOM.height / R), named = fitted * this.zoom >= 9;
     const marginRight = named ? 20 : 2;    // the last column's name leans out to the right
-    marginLeft = named ? 84 : 30;
-    marginTop = named ? 64 : 20;
-    cell = Math.min(26, (room - marginLeft - marginRight) / look.C, Math.max(460 / look.R, 1e-6));
-    mapWidth = look.C * cell;
-    width = Math.ceil(marginLeft + mapWidth + marginRight);
-    height = Math.ceil(marginTop + look.R * cell);
-  };
+    this.marginLeft = named ? 84 : 30;
+    this.marginTop = named ? 64 : 20;
+    this.cell = Math.min(LARGEST_CELL, (room - this.marginLeft - marginRight) / C, Math.max(ROOM.height / R, 1e-6));
+    this.mapWidth = C * this.cell;
+    this.width = Math.ceil(this.marginLeft + this.mapWidth + marginRight);
+    this.height = Math.ceil(this.marginTop + R * this.cell);
+    this.left = Math.max(0, Math.min(this.left, C - this.seen.columns));
+    this.top = Math.max(0, Math.min(this.top, R - this.seen.rows));
+  }
 
-  const clamp = () => {
-    left = Math.max(0, Math.min(left, look.C - look.C / zoom));
-    top = Math.max(0, Math.min(top, look.R - look.R / zoom));
-  };
+  moveTo(i, j) {
+    const { R, C } = this.look, { rows, columns } = this.seen;
+    const row = Math.max(0, Math.min(R - 1, i)), column = Math.max(0, Math.min(C - 1, j));
+    if (column < this.left) this.left = column; else if (column >= this.left + columns) this.left = column - columns + 1;
+    if (row < this.top) this.top = row; else if (row >= this.top + rows) this.top = row - rows + 1;
+    this.pointAt([row, column]);
+  }
 
-  const paint = () => {
-    if (!look || !host.isConnected) return;
-    measure();
-    clamp();
-    const context = sharpCanvas(canvas, width, height), size = cell * zoom;
-    const text = themed(view.root, "color") || themed(view.root, "--nk-text"), accent = themed(view.root, "--nk-accent");
-    context.clearRect(0, 0, width, height);
+  pointAt(cell) {
+    this.cursor = cell;
+    this.paint();
+    this.onCell(...cell);
+  }
+
+  zoomBy(factor, at = null) {
+    if (!this.look) return;
+    const { R, C } = this.look, { rows, columns } = this.seen;
+    const [i, j] = at ?? this.cursor ?? [this.top + rows / 2, this.left + columns / 2];
+    const wanted = Math.max(1, Math.min(Math.max(R, C) / 4, this.zoom * factor)) || 1;
+    this.left = j - (j - this.left) * (this.zoom / wanted);
+    this.top = i - (i - this.top) * (this.zoom / wanted);
+    this.zoom = Math.max(1, wanted);
+    this.paint();
+  }
+
+  // Painting --------------------------------------------------------------------------------------------------------------
+
+  paint() {
+    if (!this.look || !this.element.isConnected) return;
+    this.measure();
+    const { size, marginLeft, marginTop, seen } = this, context = sharpCanvas(this.canvas, this.width, this.height);
+    context.clearRect(0, 0, this.width, this.height);
     context.imageSmoothingEnabled = size * (window.devicePixelRatio || 1) < 1;
     context.imageSmoothingQuality = "high";
-    const seenColumns = look.C / zoom, seenRows = look.R / zoom;
-    context.drawImage(pixels, left, top, seenColumns, seenRows, marginLeft, marginTop, seenColumns * size, seenRows * size);
-    context.font = `${Math.min(12, Math.max(9, size - 2))}px ${getComputedStyle(view.root).fontFamily}`;
-    context.fillStyle = text;
+    context.drawImage(this.pixels, this.left, this.top, seen.columns, seen.rows, marginLeft, marginTop, seen.columns * size, seen.rows * size);
+    this.paintNames(context);
+    this.paintMarks(context);
+  }
+
+  /** The names of rows and columns; numbers at some places where names do not fit. */
+  paintNames(context) {
+    const { size, marginLeft, marginTop, look, names } = this, every = size >= 9 ? 1 : Math.ceil(48 / size);
+    context.font = `${Math.min(12, Math.max(9, size - 2))}px ${getComputedStyle(this.view.root).fontFamily}`;
+    context.fillStyle = themed(this.view.root, "color") || themed(this.view.root, "--nk-text");
     context.textBaseline = "middle";
-    const lit = new Set(marks.lit);
-    const every = size >= 9 ? 1 : Math.ceil(48 / size);   // where names do not fit, numbers at some places
-    const axis = (count, first, seen, put) => {
-      for (let i = Math.ceil(first - 0.5); i < first + seen - 0.3 && i < count; i++) {
-        if (i < 0 || (every > 1 && i % every)) continue;
-        put(i);
-      }
+    const along = (count, first, seen, put) => {
+      for (let i = Math.max(0, Math.ceil(first - 0.5)); i < first + seen - 0.3 && i < count; i++) if (i % every === 0) put(i);
     };
-    axis(look.R, top, seenRows, i => {
-      const y = marginTop + (i - top + 0.5) * size;
+    along(look.R, this.top, this.seen.rows, i => {
+      const y = marginTop + (i - this.top + 0.5) * size;
       if (y < marginTop + 3) return;
       context.textAlign = "right";
       context.fillText(every > 1 ? String(i) : clipped(context, names.row(i), marginLeft - 10), marginLeft - 6, y);
     });
-    axis(look.C, left, seenColumns, j => {
-      const x = marginLeft + (j - left + 0.5) * size;
+    along(look.C, this.left, this.seen.columns, j => {
+      const x = marginLeft + (j - this.left + 0.5) * size;
       if (x < marginLeft + 3) return;
       context.save();
       context.translate(x, marginTop - 5);
@@ -109,116 +162,89 @@ export function heatMap(view, { onCell = () => {}, onPick = () => {} } = {}) {
       else { context.rotate(-Math.PI / 2.6); context.textAlign = "left"; context.fillText(clipped(context, names.column(j), marginTop), 0, 0); }
       context.restore();
     });
+  }
+
+  /** The selected rows and the cursor. */
+  paintMarks(context) {
+    const { size, marginLeft, marginTop } = this, lit = new Set(this.marks.lit);
+    const y = i => marginTop + (i - this.top) * size;
     context.save();
     context.beginPath();
-    context.rect(0, marginTop, marginLeft + mapWidth + 2, height - marginTop);
+    context.rect(0, marginTop, marginLeft + this.mapWidth + 2, this.height - marginTop);
     context.clip();
-    context.fillStyle = accent;
-    for (const i of lit) context.fillRect(marginLeft - 4, marginTop + (i - top) * size, 3, Math.max(1, size));
-    context.strokeStyle = accent;
+    context.fillStyle = context.strokeStyle = themed(this.view.root, "--nk-accent");
     context.lineWidth = 1.5;
-    for (const i of lit) if (size > 3) context.strokeRect(marginLeft, marginTop + (i - top) * size, seenColumns * size, size);
-    if (cursor) {
-      const [i, j] = cursor, x = marginLeft + (j - left) * size, y = marginTop + (i - top) * size, box = Math.max(size, 5);
-      context.lineWidth = 3;
-      context.strokeStyle = "#000000";
-      context.strokeRect(x - 1, y - 1, box + 2, box + 2);
-      context.lineWidth = 1.5;
-      context.strokeStyle = "#ffffff";
-      context.strokeRect(x - 1, y - 1, box + 2, box + 2);
+    for (const i of lit) context.fillRect(marginLeft - 4, y(i), 3, Math.max(1, size));
+    for (const i of lit) if (size > 3) context.strokeRect(marginLeft, y(i), this.seen.columns * size, size);
+    if (this.cursor) {
+      const [i, j] = this.cursor, x = marginLeft + (j - this.left) * size, box = Math.max(size, 5);
+      for (const [style, line] of [["#000000", 3], ["#ffffff", 1.5]]) {
+        context.strokeStyle = style;
+        context.lineWidth = line;
+        context.strokeRect(x - 1, y(i) - 1, box + 2, box + 2);
+      }
     }
     context.restore();
-  };
+  }
 
-  const cellAt = event => {
-    const box = canvas.getBoundingClientRect(), size = cell * zoom;
-    const j = Math.floor(left + (event.clientX - box.left - marginLeft) / size);
-    const i = Math.floor(top + (event.clientY - box.top - marginTop) / size);
-    return event.clientX - box.left < marginLeft || event.clientY - box.top < marginTop || i < 0 || j < 0 || i >= look.R || j >= look.C ? null : [i, j];
-  };
+  // Mouse and keys --------------------------------------------------------------------------------------------------------
 
-  const moveTo = (i, j) => {
-    cursor = [Math.max(0, Math.min(look.R - 1, i)), Math.max(0, Math.min(look.C - 1, j))];
-    const seenColumns = look.C / zoom, seenRows = look.R / zoom;
-    if (cursor[1] < left) left = cursor[1]; else if (cursor[1] >= left + seenColumns) left = cursor[1] - seenColumns + 1;
-    if (cursor[0] < top) top = cursor[0]; else if (cursor[0] >= top + seenRows) top = cursor[0] - seenRows + 1;
-    paint();
-    onCell(...cursor);
-  };
+  listen() {
+    set(this.canvas, {
+      onpointermove: event => this.onMove(event),
+      onpointerdown: event => {
+        if (!this.look || event.button !== 0) return;
+        this.dragged = { x: event.clientX, y: event.clientY, left: this.left, top: this.top, far: false };
+        this.canvas.setPointerCapture(event.pointerId);
+      },
+      onpointerup: event => {
+        const found = this.look && this.cellAt(event);
+        if (this.dragged && !this.dragged.far && found) { this.pointAt(found); this.onPick(found[0]); }
+        this.dragged = null;
+      },
+      onpointercancel: () => { this.dragged = null; },
+      onwheel: event => {
+        if (!this.look || !(event.ctrlKey || event.metaKey)) return;
+        event.preventDefault();
+        this.zoomBy(event.deltaY < 0 ? 1.25 : 0.8, this.cellAt(event));
+      },
+      onkeydown: event => this.onKey(event),
+    });
+  }
 
-  const zoomBy = (factor, at = null) => {
-    if (!look) return;
-    const [i, j] = at ?? cursor ?? [top + look.R / zoom / 2, left + look.C / zoom / 2];
-    const wanted = Math.max(1, Math.min(Math.max(look.R, look.C) / 4, zoom * factor)) || 1;
-    left = j - (j - left) * (zoom / wanted);
-    top = i - (i - top) * (zoom / wanted);
-    zoom = Math.max(1, wanted);
-    paint();
-  };
+  cellAt(event) {
+    const box = this.canvas.getBoundingClientRect(), x = event.clientX - box.left - this.marginLeft, y = event.clientY - box.top - this.marginTop;
+    const j = Math.floor(this.left + x / this.size), i = Math.floor(this.top + y / this.size);
+    return x < 0 || y < 0 || i < 0 || j < 0 || i >= this.look.R || j >= this.look.C ? null : [i, j];
+  }
 
-  set(canvas, {
-    onpointermove: event => {
-      if (!look) return;
-      if (dragged) {
-        left = dragged.left - (event.clientX - dragged.x) / (cell * zoom);
-        top = dragged.top - (event.clientY - dragged.y) / (cell * zoom);
-        dragged.far ||= Math.hypot(event.clientX - dragged.x, event.clientY - dragged.y) > 4;
-        paint();
-        return;
-      }
-      const found = cellAt(event);
-      if (!found || (cursor && cursor[0] === found[0] && cursor[1] === found[1])) return;
-      cursor = found;
-      paint();
-      onCell(...found);
-    },
-    onpointerdown: event => {
-      if (!look || event.button !== 0) return;
-      dragged = { x: event.clientX, y: event.clientY, left, top, far: false };
-      canvas.setPointerCapture(event.pointerId);
-    },
-    onpointerup: event => {
-      const found = look && cellAt(event);
-      if (dragged && !dragged.far && found) { cursor = found; paint(); onCell(...found); onPick(found[0]); }
-      dragged = null;
-    },
-    onpointercancel: () => { dragged = null; },
-    onwheel: event => {
-      if (!look || !(event.ctrlKey || event.metaKey)) return;
-      event.preventDefault();
-      zoomBy(event.deltaY < 0 ? 1.25 : 0.8, cellAt(event));
-    },
-    onkeydown: event => {
-      if (!look || event.altKey || event.ctrlKey || event.metaKey) return;
-      const [i, j] = cursor ?? [-1, 0], far = event.shiftKey ? 10 : 1;
-      const moves = { ArrowUp: [Math.max(0, i) - far, j], ArrowDown: [i + far, j], ArrowLeft: [Math.max(0, i), j - far], ArrowRight: [Math.max(0, i), j + far] };
-      if (event.key in moves) moveTo(...moves[event.key]);
-      else if (event.key === "+" || event.key === "=") zoomBy(1.5);
-      else if (event.key === "-") zoomBy(1 / 1.5);
-      else if (event.key === "0") fit();
-      else if ((event.key === "Enter" || event.key === " ") && cursor) onPick(cursor[0]);
-      else return;
-      event.preventDefault();
-      event.stopPropagation();
-    },
-  });
+  onMove(event) {
+    if (!this.look) return;
+    const { dragged } = this;
+    if (dragged) {
+      this.left = dragged.left - (event.clientX - dragged.x) / this.size;
+      this.top = dragged.top - (event.clientY - dragged.y) / this.size;
+      dragged.far ||= Math.hypot(event.clientX - dragged.x, event.clientY - dragged.y) > 4;
+      this.paint();
+      return;
+    }
+    const found = this.cellAt(event);
+    if (found && String(found) !== String(this.cursor)) this.pointAt(found);
+  }
 
-  const fit = () => { zoom = 1; left = top = 0; paint(); };
-
-  view.onResize(host, () => paint());
-  return {
-    element: host, canvas, paint, zoomBy, fit,
-    get pixels() { return pixels; },
-    draw(newLook, newNames, newMarks, newLabel) {
-      const resized = !look || look.R !== newLook.R || look.C !== newLook.C;
-      if (newLook !== look || newMarks.least !== marks.least)
-        pixels = pixelCanvas(newLook.bytes, newLook.R, newLook.C, newLook.signed, newMarks.least);
-      [look, names, marks, label] = [newLook, newNames, newMarks, newLabel];
-      if (resized) { zoom = 1; left = top = 0; cursor = null; }
-      canvas.setAttribute("aria-label", label);
-      paint();
-    },
-  };
+  onKey(event) {
+    if (!this.look || event.altKey || event.ctrlKey || event.metaKey) return;
+    const [i, j] = this.cursor ?? [-1, 0], far = event.shiftKey ? 10 : 1;
+    const moves = { ArrowUp: [Math.max(0, i) - far, j], ArrowDown: [i + far, j], ArrowLeft: [Math.max(0, i), j - far], ArrowRight: [Math.max(0, i), j + far] };
+    if (event.key in moves) this.moveTo(...moves[event.key]);
+    else if (event.key === "+" || event.key === "=") this.zoomBy(1.5);
+    else if (event.key === "-") this.zoomBy(1 / 1.5);
+    else if (event.key === "0") this.fit();
+    else if ((event.key === "Enter" || event.key === " ") && this.cursor) this.onPick(this.cursor[0]);
+    else return;
+    event.preventDefault();
+    event.stopPropagation();
+  }
 }
 
 /** A text cut to some width of a canvas. */

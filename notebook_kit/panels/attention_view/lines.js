@@ -26,127 +26,141 @@ export function strongest(look, least, onlyRows = null, most = MOST_LINES) {
 }
 
 /**
- * The head view. `draw(look, names, { least, lit, values })`; `onPoint(side, i)` is called for the token under the pointer or in
- * focus (or null), `onPick(side, i)` when one is chosen.
+ * The head view. `draw(look, names, { least, lit, values }, labels)`; `onPoint(side, i)` is called for the token under the pointer
+ * or in focus (or null), `onPick(side, i)` when one is chosen.
  */
-export function linesView(view, { onPoint = () => {}, onPick = () => {} } = {}) {
-  const canvas = h("canvas.av-web", { "aria-hidden": "true" });
-  const leftList = h("ul.av-tokens.av-left", { role: "listbox", "aria-multiselectable": "true" });
-  const rightList = h("ul.av-tokens.av-right", { role: "listbox", "aria-multiselectable": "true" });
-  const middle = h("div.av-middle", {}, canvas);
-  const scroller = h("div.av-lines", {}, h("div.av-lines-grid", {}, leftList, middle, rightList));
-  let look = null, marks = { least: 0, lit: [], litRight: [], values: null }, web = null, pointed = null, shown = "", shaded = null;
+export class LinesView {
+  constructor(view, { onPoint = () => {}, onPick = () => {} } = {}) {
+    [this.view, this.onPoint, this.onPick] = [view, onPoint, onPick];
+    this.canvas = h("canvas.av-web", { "aria-hidden": "true" });
+    this.lists = Object.fromEntries(["left", "right"].map(side => [side, h(`ul.av-tokens.av-${side}`, { role: "listbox", "aria-multiselectable": "true" })]));
+    this.middle = h("div.av-middle", {}, this.canvas);
+    this.element = h("div.av-lines", {}, h("div.av-lines-grid", {}, this.lists.left, this.middle, this.lists.right));
+    this.look = this.web = this.pointed = this.shaded = null;
+    this.marks = { least: 0, lit: [], litRight: [], values: null };
+    this.shown = "";
+    for (const side of ["left", "right"]) this.listen(side);
+    this.element.addEventListener("scroll", () => this.paint(), { passive: true });
+    view.onResize(this.element, () => this.paint());
+  }
 
-  const paint = () => {
-    if (!look || !scroller.isConnected) return;
-    const width = middle.clientWidth, height = Math.min(LINES_ROOM, Math.max(look.R, look.C) * LINE_HEIGHT);
-    if (width < 4 || height < 4) return;
-    const context = sharpCanvas(canvas, width, height), offset = scroller.scrollTop;
-    context.clearRect(0, 0, width, height);
-    const plus = themed(view.root, "--nk-accent"), minus = themed(view.root, "--nk-av-minus");
-    const y = i => i * LINE_HEIGHT + LINE_HEIGHT / 2 - offset;
-    const stroke = (places, strengths, fade) => {
-      // Lines of about one strength are one path: thousands of them are painted within a frame.
-      const buckets = new Map();
-      places.forEach((k, n) => {
-        const i = Math.floor(k / look.C), j = k % look.C, a = y(i), b = y(j);
-        if ((a < -20 && b < -20) || (a > height + 20 && b > height + 20)) return;
-        const bucket = Math.ceil(strengths[n] * 24) * (look.signed && look.bytes[k] < 128 ? -1 : 1);
-        if (!buckets.has(bucket)) buckets.set(bucket, new Path2D());
-        const path = buckets.get(bucket);
-        path.moveTo(0, a);
-        path.lineTo(width, b);
-      });
-      for (const [bucket, path] of buckets) {
-        const part = Math.abs(bucket) / 24;
-        context.strokeStyle = bucket < 0 ? minus : plus;
-        context.globalAlpha = (0.06 + 0.94 * part) * fade;
-        context.lineWidth = 0.5 + 3 * part;
-        context.stroke(path);
-      }
-      context.globalAlpha = 1;
-    };
-    const full = look.signed ? 127 : 255, zero = look.signed ? 128 : 0;
-    const limit = Math.max(1, Math.ceil(marks.least * full));
-    stroke(web.places, web.strengths, pointed ? 0.12 : 1);
-    if (pointed) {
-      const places = [], [side, at] = pointed;
-      for (let n = 0; n < (side === "left" ? look.C : look.R); n++) {
-        const k = side === "left" ? at * look.C + n : n * look.C + at;
-        if (Math.abs(look.bytes[k] - zero) >= limit) places.push(k);
-      }
-      stroke(places, places.map(k => Math.abs(look.bytes[k] - zero) / full), 1);
+  /** Show a matrix; returns the lines that are drawn. */
+  draw(look, names, marks, labels) {
+    const key = JSON.stringify([look.rows, look.columns, names.key]);
+    if (key !== this.shown) {
+      this.fillList("left", look.R, names.row);
+      this.fillList("right", look.C, names.column);
+      this.shown = key;
+      this.pointed = this.shaded = null;
     }
-  };
+    for (const side of ["left", "right"]) this.lists[side].setAttribute("aria-label", labels[side]);
+    if (look !== this.look || marks.least !== this.marks.least || String(marks.lit) !== String(this.marks.lit))
+      this.web = strongest(look, marks.least, marks.lit.length ? marks.lit : null);
+    [this.look, this.marks] = [look, marks];
+    this.shade();
+    this.paint();
+    return this.web;
+  }
 
-  const items = (list, count, name) => fill(list, Array.from({ length: count }, (_, i) =>
-    h("li", { role: "option", tabindex: i === 0 ? "0" : "-1", "data-i": i, title: name(i) },
-      h("span.av-label", {}, name(i)), h("span.av-value", {}))));
+  fillList(side, count, name) {
+    fill(this.lists[side], Array.from({ length: count }, (_, i) =>
+      h("li", { role: "option", tabindex: i === 0 ? "0" : "-1", "data-i": i, title: name(i) },
+        h("span.av-label", {}, name(i)), h("span.av-value", {}))));
+  }
 
-  const shade = () => {
-    if (!marks.values && shaded === String([marks.lit, "", marks.litRight])) return;   // a thousand tokens that look as before
-    shaded = marks.values ? null : String([marks.lit, "", marks.litRight]);
-    const tint = (list, values, lit) => {
-      const top = values ? Math.max(...values.map(Math.abs), 1e-12) : 1;
+  /** Shade the tokens by these weights, or not at all. */
+  values(values) {
+    this.marks = { ...this.marks, values };
+    this.shade();
+  }
+
+  shade() {
+    const { values, lit, litRight } = this.marks;
+    if (!values && this.shaded === String([lit, "", litRight])) return;   // a thousand tokens that look as before
+    this.shaded = values ? null : String([lit, "", litRight]);
+    const tint = (list, weights, chosen) => {
+      const top = weights ? Math.max(...weights.map(Math.abs), 1e-12) : 1;
       [...list.children].forEach((item, i) => {
-        item.setAttribute("aria-selected", String(lit.has(i)));
-        item.style.setProperty("--part", values ? String(Math.round(Math.abs(values[i]) / top * 100) / 100) : "0");
-        item.lastChild.textContent = values ? shortNumber(values[i]) : "";
+        item.setAttribute("aria-selected", String(chosen.has(i)));
+        item.style.setProperty("--part", weights ? String(Math.round(Math.abs(weights[i]) / top * 100) / 100) : "0");
+        item.lastChild.textContent = weights ? shortNumber(weights[i]) : "";
       });
     };
-    const { values } = marks;
-    tint(leftList, values?.left ?? null, new Set(marks.lit));
-    tint(rightList, values?.right ?? null, new Set(marks.litRight));
-  };
+    tint(this.lists.left, values?.left ?? null, new Set(lit));
+    tint(this.lists.right, values?.right ?? null, new Set(litRight));
+  }
 
-  for (const [list, side] of [[leftList, "left"], [rightList, "right"]]) {
-    roving(list, "li", { columns: null });
+  paint() {
+    const { look, web, pointed } = this;
+    if (!look || !this.element.isConnected) return;
+    const width = this.middle.clientWidth, height = Math.min(LINES_ROOM, Math.max(look.R, look.C) * LINE_HEIGHT);
+    if (width < 4 || height < 4) return;
+    const context = sharpCanvas(this.canvas, width, height);
+    context.clearRect(0, 0, width, height);
+    this.stroke(context, web.places, web.strengths, pointed ? 0.12 : 1);
+    if (!pointed) return;
+    const places = this.placesOf(...pointed), full = look.signed ? 127 : 255, zero = look.signed ? 128 : 0;
+    this.stroke(context, places, places.map(k => Math.abs(look.bytes[k] - zero) / full), 1);
+  }
+
+  /** All places of the pointed row or column that are not below the threshold. */
+  placesOf(side, at) {
+    const { R, C, bytes, signed } = this.look, places = [], zero = signed ? 128 : 0;
+    const limit = Math.max(1, Math.ceil(this.marks.least * (signed ? 127 : 255)));
+    for (let n = 0; n < (side === "left" ? C : R); n++) {
+      const k = side === "left" ? at * C + n : n * C + at;
+      if (Math.abs(bytes[k] - zero) >= limit) places.push(k);
+    }
+    return places;
+  }
+
+  /** Draw lines. Those of about one strength are one path: thousands of them are painted within a frame. */
+  stroke(context, places, strengths, fade) {
+    const { C, bytes, signed } = this.look, width = this.middle.clientWidth, height = parseFloat(this.canvas.style.height);
+    const y = i => i * LINE_HEIGHT + LINE_HEIGHT / 2 - this.element.scrollTop;
+    const plus = themed(this.view.root, "--nk-accent"), minus = themed(this.view.root, "--nk-av-minus"), buckets = new Map();
+    places.forEach((k, n) => {
+      const a = y(Math.floor(k / C)), b = y(k % C);
+      if ((a < -20 && b < -20) || (a > height + 20 && b > height + 20)) return;
+      const bucket = Math.ceil(strengths[n] * 24) * (signed && bytes[k] < 128 ? -1 : 1);
+      if (!buckets.has(bucket)) buckets.set(bucket, new Path2D());
+      const path = buckets.get(bucket);
+      path.moveTo(0, a);
+      path.lineTo(width, b);
+    });
+    for (const [bucket, path] of buckets) {
+      const part = Math.abs(bucket) / 24;
+      context.strokeStyle = bucket < 0 ? minus : plus;
+      context.globalAlpha = (0.06 + 0.94 * part) * fade;
+      context.lineWidth = 0.5 + 3 * part;
+      context.stroke(path);
+    }
+    context.globalAlpha = 1;
+  }
+
+  listen(side) {
+    const list = this.lists[side];
     const at = event => { const item = event.target.closest?.("li"); return item ? Number(item.dataset.i) : null; };
-    const point = i => {
-      const now = i === null ? null : [side, i];
-      if (JSON.stringify(now) === JSON.stringify(pointed)) return;
-      pointed = now;
-      paint();
-      onPoint(side, i);
-    };
+    roving(list, "li", { columns: null });
     set(list, {
-      onpointerover: event => { if (at(event) !== null) point(at(event)); },
-      onpointerleave: () => point(null),
-      onfocusin: event => { if (event.target.matches(":focus-visible")) point(at(event)); },
-      onfocusout: event => { if (!list.contains(event.relatedTarget)) point(null); },
-      onclick: event => { if (at(event) !== null) onPick(side, at(event)); },
+      onpointerover: event => { if (at(event) !== null) this.point(side, at(event)); },
+      onpointerleave: () => this.point(side, null),
+      onfocusin: event => { if (event.target.matches(":focus-visible")) this.point(side, at(event)); },
+      onfocusout: event => { if (!list.contains(event.relatedTarget)) this.point(side, null); },
+      onclick: event => { if (at(event) !== null) this.onPick(side, at(event)); },
       onkeydown: event => {
-        if ((event.key === "Enter" || event.key === " ") && at(event) !== null) { event.preventDefault(); onPick(side, at(event)); }
+        if ((event.key === "Enter" || event.key === " ") && at(event) !== null) { event.preventDefault(); this.onPick(side, at(event)); }
       },
     });
   }
-  scroller.addEventListener("scroll", () => paint(), { passive: true });
-  view.onResize(scroller, () => paint());
 
-  return {
-    element: scroller, paint,
-    get web() { return web; },
-    get pointed() { return pointed; },
-    /** Shade the tokens by these weights, or not at all. */
-    values(values) { marks = { ...marks, values }; shade(); },
-    draw(newLook, newNames, newMarks, labels) {
-      const key = JSON.stringify([newLook.rows, newLook.columns, newNames.key]);
-      if (key !== shown) {
-        items(leftList, newLook.R, newNames.row, "left");
-        items(rightList, newLook.C, newNames.column, "right");
-        shown = key;
-        pointed = shaded = null;
-      }
-      leftList.setAttribute("aria-label", labels.left);
-      rightList.setAttribute("aria-label", labels.right);
-      if (newLook !== look || newMarks.least !== marks.least || String(newMarks.lit) !== String(marks.lit))
-        web = strongest(newLook, newMarks.least, newMarks.lit.length ? newMarks.lit : null);
-      [look, marks] = [newLook, newMarks];
-      shade();
-      paint();
-      return web;
-    },
-  };
+  point(side, i) {
+    const now = i === null ? null : [side, i];
+    if (String(now) === String(this.pointed)) return;
+    this.pointed = now;
+    this.paint();
+    this.onPoint(side, i);
+  }
 }
 
 /** A weight in at most five characters. */

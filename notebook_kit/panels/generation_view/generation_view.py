@@ -456,7 +456,7 @@ class GenerationView(Panel):
         return Answer({"position": int(values["position"])}, [row.numpy().tobytes()])
 
     def _attention_question(self, position: int) -> dict[str, Any]:
-        """What the page asks while the traits are as they are; `attentionQuestion` in the page's module says the same."""
+        """What the page asks while the traits have these values; `story.js` builds the same."""
         return {
             "branch": self.branch,
             "position": position,
