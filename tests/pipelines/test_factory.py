@@ -328,7 +328,12 @@ def test_saving_can_push(checkpoints, tmp_path, monkeypatch):
     from notebook_kit.hub import saving
 
     pushed = []
-    monkeypatch.setattr(saving, "push_folder", lambda folder, **options: pushed.append((folder, options)))
+
+    def push_folder(folder, **options):
+        assert (folder / "model.safetensors").is_file() and (folder / "tokenizer.json").is_file(), "pushed too early"
+        pushed.append((folder, options))
+
+    monkeypatch.setattr(saving, "push_folder", push_folder)
     pipe = ours("ner", checkpoints("ForTokenClassification", num_labels=3))
     pipe.save_pretrained(tmp_path / "ner", push_to_hub=True, max_shard_size="1MB", private=True)
     assert pushed == [(tmp_path / "ner", {"repo_id": "ner", "private": True})]

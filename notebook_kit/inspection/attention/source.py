@@ -13,10 +13,10 @@ from notebook_kit.inspection.attention.reading import Reading, read, read_model,
 from notebook_kit.inspection.attention.samples import Sample
 from notebook_kit.nn.attention import AttentionRecord
 
-__all__ = ["Source", "Sources"]
+__all__ = ["AttentionSource", "AttentionSources"]
 
 
-class Source:
+class AttentionSource:
     """Something that attention can be read from.
 
     Args:
@@ -116,7 +116,7 @@ class Source:
 
 
 @dataclass(frozen=True, eq=False)
-class Sources:
+class AttentionSources:
     """A source, and another one that it is compared with.
 
     Args:
@@ -124,25 +124,25 @@ class Sources:
         compared: What it is compared with, or None.
     """
 
-    source: Source | None = None
-    compared: Source | None = None
+    source: AttentionSource | None = None
+    compared: AttentionSource | None = None
 
     @property
     def tokenizer(self) -> Any:
         """The tokenizer of what is shown, or None."""
         return self.source and self.source.tokenizer
 
-    def using(self, model_or_pipeline: Any, tokenizer: Any = None) -> Sources:
+    def using(self, model_or_pipeline: Any, tokenizer: Any = None) -> AttentionSources:
         """Another model for the same texts or the same sample, compared with nothing."""
         sample = None if self.source is None else self.source.sample
-        return Sources(Source(model_or_pipeline, tokenizer=tokenizer, sample=sample))
+        return AttentionSources(AttentionSource(model_or_pipeline, tokenizer=tokenizer, sample=sample))
 
-    def comparing(self, other: Any, **options: Any) -> Sources:
+    def comparing(self, other: Any, **options: Any) -> AttentionSources:
         """The same source beside another sample for its model, another model for its texts or sample, or tensors.
 
         Args:
             other: That; None or a text (which the same model reads) compares with nothing else.
-            **options: Further arguments of `Source`.
+            **options: Further arguments of `AttentionSource`.
         """
         if other is None or isinstance(other, str):
             return replace(self, compared=None)
@@ -152,10 +152,10 @@ class Sources:
                 raise InputError(
                     "There is no model that could read a second sample.", next_step="Call view.use(model)."
                 )
-            return replace(self, compared=Source(mine.model, sample=other, kind=mine.kind))
+            return replace(self, compared=AttentionSource(mine.model, sample=other, kind=mine.kind))
         is_model = isinstance(other, nn.Module) or hasattr(other, "model")
         sample = mine.sample if mine is not None and is_model else None
-        return replace(self, compared=Source(other, tokenizer=self.tokenizer, sample=sample, **options))
+        return replace(self, compared=AttentionSource(other, tokenizer=self.tokenizer, sample=sample, **options))
 
     def read(
         self, text: str | None, text_pair: str | None, compare_text: str | None

@@ -14,7 +14,7 @@ from notebook_kit.generation.configuration import DEFAULTS
 from notebook_kit.generation.processors import as_ids
 from notebook_kit.generation.run import Run
 from notebook_kit.inspection.attention.reading import evaluating
-from notebook_kit.inspection.attention.source import Source
+from notebook_kit.inspection.attention.source import AttentionSource
 from notebook_kit.inspection.generation.steps import Branch, Step, measured
 from notebook_kit.inspection.tokens.spelling import Spelling
 from notebook_kit.nn.base import PreTrainedModel
@@ -76,7 +76,7 @@ class Writer:
         else:
             self.reads_apart = False
             self._driven = _Foreign(model)
-        source = Source(given if tokenizer is None else model, tokenizer=tokenizer)
+        source = AttentionSource(given if tokenizer is None else model, tokenizer=tokenizer)
         self.model: Any = model
         self.tokenizer: Any = source.tokenizer
         self.name: str = source.name

@@ -19,7 +19,7 @@ from notebook_kit.inspection.attention.prediction import predict, predictions
 from notebook_kit.inspection.attention.reading import Reading, has_sites
 from notebook_kit.inspection.attention.rollout import rollout
 from notebook_kit.inspection.attention.scores import SCORES, scores_of
-from notebook_kit.inspection.attention.source import Source
+from notebook_kit.inspection.attention.source import AttentionSource
 from notebook_kit.inspection.tokens.spelling import Spelling
 from notebook_kit.panels.attention_view.transport import indices, lens_of, pooled, quantised
 from notebook_kit.panels.panel import Answer
@@ -47,7 +47,7 @@ class Answers:
     """
 
     def __init__(
-        self, source: Source | None = None, reading: Reading | None = None, other: Reading | None = None
+        self, source: AttentionSource | None = None, reading: Reading | None = None, other: Reading | None = None
     ) -> None:
         self.source, self.other = source, other
         self._reading = reading

@@ -11,7 +11,7 @@ import traitlets
 from notebook_kit.inspection.attention.reading import Reading
 from notebook_kit.inspection.attention.samples import Sample
 from notebook_kit.inspection.attention.scores import SCORES
-from notebook_kit.inspection.attention.source import Source, Sources
+from notebook_kit.inspection.attention.source import AttentionSource, AttentionSources
 from notebook_kit.panels.attention_view.answers import HTML_BYTES, Answers, Question
 from notebook_kit.panels.attention_view.linking import share_selection
 from notebook_kit.panels.attention_view.still import LensScene, Scene, title_of
@@ -128,11 +128,13 @@ class AttentionView(Panel):
             source = model
         sample, text = (text, None) if isinstance(text, Sample) else (None, text)
         self._answers = Answers()
-        self._sources = Sources()
+        self._sources = AttentionSources()
         self._is_publishing = False
         labels: dict[str, Any] = {"tokens": tokens, "to_tokens": to_tokens, "example": example}
         if source is not None:
-            self._sources = Sources(Source(source, tokenizer=tokenizer, sample=sample, kind=kind, **labels))
+            self._sources = AttentionSources(
+                AttentionSource(source, tokenizer=tokenizer, sample=sample, kind=kind, **labels)
+            )
         if isinstance(compare, str):
             traits.setdefault("compare_text", compare)
         elif compare is not None:

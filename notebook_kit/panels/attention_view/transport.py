@@ -13,7 +13,7 @@ from notebook_kit.inspection.attention.axes import Axis
 from notebook_kit.inspection.attention.lens import Lens
 from notebook_kit.inspection.attention.logit_lens import has_lens
 from notebook_kit.inspection.attention.reading import Reading, has_sites
-from notebook_kit.inspection.attention.source import Sources
+from notebook_kit.inspection.attention.source import AttentionSources
 from notebook_kit.inspection.drawing.pictures import jpeg_of
 
 __all__ = ["THUMBNAIL", "about", "for_page", "indices", "lens_of", "pooled", "quantised"]
@@ -21,7 +21,7 @@ __all__ = ["THUMBNAIL", "about", "for_page", "indices", "lens_of", "pooled", "qu
 THUMBNAIL = 32
 
 
-def about(version: int, sources: Sources, reading: Reading | None, other: Reading | None) -> dict[str, Any]:
+def about(version: int, sources: AttentionSources, reading: Reading | None, other: Reading | None) -> dict[str, Any]:
     """What the page must know of what is there to see."""
     source = sources.source
     known: dict[str, Any] = {
