@@ -1,4 +1,4 @@
-"""TrainingArguments: all settings of a run, as one dataclass that also accepts the spelling of older notebooks."""
+"""TrainingArguments: all settings of a run, in current spelling or that of older notebooks."""
 
 from __future__ import annotations
 
@@ -27,13 +27,15 @@ _CHOICES = {
     "hub_strategy": ("end", "every_save", "checkpoint", "all_checkpoints"),
     "train_sampling_strategy": ("group_by_length", "random", "sequential"),
 }
+# Settings that need evaluations.
+_FOLLOWS_EVALUATIONS = (("lr_scheduler_type", "reduce_lr_on_plateau"), ("save_strategy", "best"))
 _POSITIVE = ("per_device_train_batch_size", "per_device_eval_batch_size", "gradient_accumulation_steps")
 _NOT_NEGATIVE = ("learning_rate", "weight_decay", "max_grad_norm", "warmup_steps", "num_train_epochs", "eval_delay")
 
 
 @dataclass(repr=False)
 class TrainingArguments:
-    """The settings of a run. Names and defaults are those of the `transformers` Trainer, except for one default:
+    """The settings of a run, with the names and defaults of the `transformers` Trainer, except for one default:
     `train_sampling_strategy="group_by_length"` shuffles among examples of similar lengths, which saves padding.
 
     The spellings of older notebooks are accepted too: `evaluation_strategy`, `no_cuda`, `warmup_ratio`, `group_by_length`,
@@ -43,31 +45,31 @@ class TrainingArguments:
         output_dir: Folder for checkpoints and the saved model.
         per_device_train_batch_size, per_device_eval_batch_size: Examples per batch on each device.
         gradient_accumulation_steps: Batches per optimizer update.
-        num_train_epochs: Passes over the training data; may be a fraction.
-        max_steps: Optimizer updates; if positive it counts instead of `num_train_epochs`.
-        learning_rate: At the peak of the schedule.
+        num_train_epochs: Passes over the training data; may be fractional.
+        max_steps: Optimizer updates; if positive, it overrides `num_train_epochs`.
+        learning_rate: The peak of the schedule.
         lr_scheduler_type, lr_scheduler_kwargs: See `get_scheduler`.
-        warmup_steps: Updates of linear rise; below 1: a fraction of all updates.
+        warmup_steps: Updates during which the learning rate rises linearly; below 1: a fraction of all updates.
         optim, optim_args: adamw_torch_fused, adamw_torch, adafactor, sgd, ...; further options as "name=value,...".
         weight_decay: Not applied to biases and normalizations.
-        max_grad_norm: Gradients are scaled down to this norm; 0: not at all.
-        label_smoothing_factor: Part of the target that is spread over all labels.
+        max_grad_norm: Gradients are scaled down to this norm; 0: no clipping.
+        label_smoothing_factor: The part of the target that is spread over all labels.
         bf16, fp16: Mixed precision.
         logging_strategy, logging_steps, logging_first_step: When the loss is logged.
         eval_strategy, eval_steps, eval_delay, eval_on_start: When the model is evaluated.
-        save_strategy, save_steps, save_total_limit, save_only_model: When a checkpoint is written, how many are kept.
+        save_strategy, save_steps, save_total_limit, save_only_model: When checkpoints are written, and how many are kept.
         load_best_model_at_end, metric_for_best_model, greater_is_better: Which evaluation is the best.
-        seed, data_seed: Of everything random, and of the order of the data.
-        use_cpu: Even if there is a faster device.
+        seed, data_seed: Seeds of all random number generators, and of the order of the data.
+        use_cpu: Train on the CPU even if there is a faster device.
         remove_unused_columns: Drop dataset columns that the model does not take.
         label_names: Columns that hold labels.
-        disable_tqdm: A line per log instead of a progress bar.
+        disable_tqdm: Print one line per log instead of a progress bar.
         report_to: Accepted; logs stay in `trainer.state.log_history`.
         push_to_hub, hub_model_id, hub_token, hub_private_repo, hub_strategy, hub_revision: Upload to the Hub.
-        dataloader_num_workers, dataloader_pin_memory, dataloader_drop_last, ...: Of torch's DataLoader.
+        dataloader_num_workers, dataloader_pin_memory, dataloader_drop_last, ...: Options of torch's DataLoader.
 
     Raises:
-        ConfigurationError: for an unknown name (with near matches) or values that contradict each other.
+        ConfigurationError: for an unknown name (near matches are listed) or values that contradict each other.
 
     Example:
         >>> args = TrainingArguments("out", evaluation_strategy="epoch", num_train_epochs=2, report_to="none")
@@ -166,11 +168,8 @@ class TrainingArguments:
         self.do_eval = self.do_eval or self.eval_strategy != "no"
         if self.eval_strategy == "steps" and not self.eval_steps:
             self.eval_steps = self.logging_steps
-        if (
-            self.load_best_model_at_end
-            or self.save_strategy == "best"
-            or self.lr_scheduler_type == "reduce_lr_on_plateau"
-        ) and self.metric_for_best_model is None:
+        needs_metric = self.load_best_model_at_end or any(getattr(self, k) == v for k, v in _FOLLOWS_EVALUATIONS)
+        if needs_metric and self.metric_for_best_model is None:
             self.metric_for_best_model = "loss"
         if self.greater_is_better is None and self.metric_for_best_model is not None:
             self.greater_is_better = not self.metric_for_best_model.endswith("loss")
@@ -178,9 +177,10 @@ class TrainingArguments:
 
     def _check(self) -> None:
         for name in _POSITIVE:
-            if not (isinstance(getattr(self, name), int) and getattr(self, name) >= 1):
+            value = getattr(self, name)
+            if not (isinstance(value, int) and value >= 1):
                 raise ConfigurationError(
-                    f"{name} must be a whole number of at least 1; it was {getattr(self, name)!r}.",
+                    f"{name} must be a whole number of at least 1; it was {value!r}.",
                     next_step=f"Set {name}, for example to 8.",
                 )
         for name in _NOT_NEGATIVE:
@@ -199,32 +199,26 @@ class TrainingArguments:
                     f" it was {steps!r}.",
                     next_step=f"Set {kind}_steps, for example to 100, or {kind}_strategy='epoch'.",
                 )
-        if self.fp16 and self.bf16:
-            raise ConfigurationError("fp16 and bf16 are both set.", next_step="Keep one of them.")
-        if self.fp16_full_eval and self.bf16_full_eval:
-            raise ConfigurationError("fp16_full_eval and bf16_full_eval are both set.", next_step="Keep one of them.")
+        for suffix in ("", "_full_eval"):
+            if getattr(self, f"fp16{suffix}") and getattr(self, f"bf16{suffix}"):
+                raise ConfigurationError(f"fp16{suffix} and bf16{suffix} are both set.", next_step="Keep one of them.")
         if self.dataloader_num_workers == 0 and self.dataloader_prefetch_factor is not None:
             raise ConfigurationError(
-                "dataloader_prefetch_factor is for worker processes, but dataloader_num_workers is 0.",
-                next_step="Set dataloader_num_workers, or leave dataloader_prefetch_factor out.",
+                "dataloader_prefetch_factor applies to worker processes, but dataloader_num_workers is 0.",
+                next_step="Set dataloader_num_workers, or leave out dataloader_prefetch_factor.",
             )
-        if self.lr_scheduler_type == "reduce_lr_on_plateau" and self.eval_strategy == "no":
-            raise ConfigurationError(
-                "lr_scheduler_type='reduce_lr_on_plateau' follows the evaluations, but eval_strategy is 'no'.",
-                next_step="Set eval_strategy='epoch' or 'steps'.",
-            )
-        if self.save_strategy == "best" and self.eval_strategy == "no":
-            raise ConfigurationError(
-                "save_strategy='best' saves after the best evaluation, but eval_strategy is 'no'.",
-                next_step="Set eval_strategy='epoch' or 'steps'.",
-            )
+        for name, value in _FOLLOWS_EVALUATIONS:
+            if getattr(self, name) == value and self.eval_strategy == "no":
+                raise ConfigurationError(
+                    f"{name}={value!r} follows the evaluations, but eval_strategy is 'no'.",
+                    next_step="Set eval_strategy='epoch' or 'steps'.",
+                )
         if self.load_best_model_at_end and self.save_strategy != "best":
             self._check_best()
 
     def _check_best(self) -> None:
         if self.eval_strategy != self.save_strategy:
-            wanted = self.eval_strategy if self.eval_strategy != "no" else self.save_strategy
-            wanted = wanted if wanted != "no" else "epoch"
+            wanted = next((s for s in (self.eval_strategy, self.save_strategy) if s != "no"), "epoch")
             raise ConfigurationError(
                 "load_best_model_at_end=True needs a checkpoint at each evaluation, but eval_strategy is"
                 f" {self.eval_strategy!r} and save_strategy is {self.save_strategy!r}.",
@@ -252,7 +246,7 @@ class TrainingArguments:
 
     @property
     def group_by_length(self) -> bool:
-        """Whether training batches consist of examples of similar lengths."""
+        """Whether a training batch consists of examples of similar lengths."""
         return self.train_sampling_strategy == "group_by_length"
 
     @property
@@ -262,7 +256,7 @@ class TrainingArguments:
 
     @property
     def mixed_precision(self) -> str:
-        """ "fp16", "bf16" or "no", in accelerate's terms (its launcher may set one too)."""
+        """accelerate's name for the precision: "fp16", "bf16" or "no". accelerate's launcher may set it too."""
         return "fp16" if self.fp16 else "bf16" if self.bf16 else os.environ.get("ACCELERATE_MIXED_PRECISION", "no")
 
     @property
@@ -272,17 +266,17 @@ class TrainingArguments:
 
     @property
     def n_gpu(self) -> int:
-        """Devices that are not CPUs and that this process uses: 0 or 1."""
+        """The number of devices other than the CPU that this process uses: 0 or 1."""
         return int(self.device.type != "cpu")
 
     @property
     def world_size(self) -> int:
-        """Processes that train together."""
+        """The number of processes that train together."""
         return _process_state(self.use_cpu).num_processes
 
     @property
     def process_index(self) -> int:
-        """Which of the processes this is."""
+        """The number of this process, from 0."""
         return _process_state(self.use_cpu).process_index
 
     @property
@@ -291,11 +285,11 @@ class TrainingArguments:
         return self.process_index == 0
 
     def get_warmup_steps(self, num_training_steps: int) -> int:
-        """Updates of warmup in a run of that many."""
+        """The number of warmup updates in a run of `num_training_steps` updates."""
         return math.ceil(num_training_steps * self.warmup_steps) if self.warmup_steps < 1 else int(self.warmup_steps)
 
     def set_training(self, **options: Any) -> TrainingArguments:
-        """A copy with some values changed, checked again."""
+        """A copy with some values changed. The new values are checked too."""
         return dataclasses.replace(self, **options)
 
     def to_dict(self) -> dict[str, Any]:
@@ -334,7 +328,7 @@ class TrainingArguments:
 
 
 def accept_old_spellings(cls: type) -> None:
-    """Have the constructor of a dataclass of training arguments accept the names that older notebooks use."""
+    """Let the constructor of a dataclass of training arguments accept the argument names of older notebooks."""
     generated = cls.__init__  # type: ignore[misc]
 
     @functools.wraps(generated)
@@ -357,11 +351,11 @@ def _text(value: Any) -> str:
 
 
 def _choice(name: str, value: Any, choices: tuple[str, ...]) -> str:
-    # False is what YAML makes of an unquoted `no`.
+    # YAML reads an unquoted `no` as False.
     text = "no" if value is False or value is None else _text(value)
     if text not in choices:
         raise ConfigurationError(
-            f"{name}={value!r} is not known. {near_matches(text, choices)}".strip(),
+            f"{name} has no option {value!r}. {near_matches(text, choices)}".strip(),
             next_step=f"Use one of {', '.join(map(repr, choices))}.",
         )
     return text

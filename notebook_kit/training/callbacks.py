@@ -1,7 +1,8 @@
-"""Callbacks: what happens at each event of a run, in addition to the loop itself."""
+"""Callbacks, which act on the events of a run."""
 
 from __future__ import annotations
 
+import math
 import warnings
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -13,38 +14,19 @@ if TYPE_CHECKING:
 
 __all__ = ["DefaultFlowCallback", "EarlyStoppingCallback", "TrainerCallback"]
 
-EVENTS = (
-    "on_init_end",
-    "on_train_begin",
-    "on_epoch_begin",
-    "on_step_begin",
-    "on_substep_end",
-    "on_pre_optimizer_step",
-    "on_optimizer_step",
-    "on_step_end",
-    "on_log",
-    "on_prediction_step",
-    "on_evaluate",
-    "on_predict",
-    "on_save",
-    "on_epoch_end",
-    "on_train_end",
-    "on_error",
-)
-
 
 class TrainerCallback:
-    """Acts on the events of a run. Override the methods of the events you care about.
+    """Acts on the events of a run. Override the methods of the events you need.
 
-    Each method is called as `on_event(args, state, control, **kwargs)`, where `kwargs` has `trainer`, `model`,
-    `processing_class` (also as `tokenizer`), `optimizer`, `lr_scheduler`, `train_dataloader`, `eval_dataloader`, and
-    `logs` at `on_log`, `metrics` at `on_evaluate` and `on_predict`, `error` at `on_error`. A method may change `control`,
-    which the loop obeys; it may return it.
+    Each method is called as `on_event(args, state, control, **kwargs)`. `kwargs` holds `trainer`, `model`,
+    `processing_class` (also as `tokenizer`), `optimizer`, `lr_scheduler`, `train_dataloader` and `eval_dataloader`; also
+    `logs` for `on_log`, `metrics` for `on_evaluate` and `on_predict`, and `error` for `on_error`. A method may change
+    `control`, which the loop obeys, or return a new one.
 
-    `on_error` replaces `on_train_end` if a run ends with an exception.
+    If a run ends with an exception, `on_error` is called instead of `on_train_end`.
 
     Attributes:
-        shows_run: Whether it displays the run; a Trainer with such a callback adds no progress bar.
+        shows_run: Whether the callback displays the run; a Trainer with such a callback adds no progress bar.
 
     Example:
         >>> class StopAfter(TrainerCallback):
@@ -54,71 +36,59 @@ class TrainerCallback:
 
     shows_run: ClassVar[bool] = False
 
-    def on_init_end(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any) -> Any:
+    def on_init_end(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any):
         """The Trainer has been created."""
 
-    def on_train_begin(
-        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
-    ) -> Any:
+    def on_train_begin(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any):
         """A run begins."""
 
-    def on_epoch_begin(
-        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
-    ) -> Any:
+    def on_epoch_begin(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any):
         """A pass over the training data begins."""
 
-    def on_step_begin(
-        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
-    ) -> Any:
-        """An optimizer update begins; with gradient accumulation it takes several batches."""
+    def on_step_begin(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any):
+        """An optimizer update begins; with gradient accumulation it covers several batches."""
 
-    def on_substep_end(
-        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
-    ) -> Any:
-        """A batch is done that is not the last of its update."""
+    def on_substep_end(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any):
+        """A batch is done, but not the last one of its update."""
 
     def on_pre_optimizer_step(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
-    ) -> Any:
-        """Gradients are complete and clipped; the weights have not moved."""
+    ):
+        """The gradients are complete and clipped; the weights are not updated yet."""
 
-    def on_optimizer_step(
-        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
-    ) -> Any:
-        """The weights have moved; the gradients are still there."""
+    def on_optimizer_step(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any):
+        """The weights have been updated; the gradients are not cleared yet."""
 
-    def on_step_end(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any) -> Any:
+    def on_step_end(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any):
         """An optimizer update is done."""
 
-    def on_log(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any) -> Any:
-        """`logs` was just added to `state.log_history`."""
+    def on_log(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any):
+        """`logs` has been added to `state.log_history`."""
 
-    def on_prediction_step(
-        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
-    ) -> Any:
-        """A batch of an evaluation or prediction is done."""
+    def on_prediction_step(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any):
+        """A batch of an evaluation or a prediction is done."""
 
-    def on_evaluate(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any) -> Any:
-        """An evaluation is done; `metrics` has its results."""
+    def on_evaluate(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any):
+        """An evaluation is done; `metrics` holds its results."""
 
-    def on_predict(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any) -> Any:
-        """A prediction is done; `metrics` has its results."""
+    def on_predict(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any):
+        """A prediction is done; `metrics` holds its results."""
 
-    def on_save(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any) -> Any:
-        """A checkpoint was written."""
+    def on_save(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any):
+        """A checkpoint has been written."""
 
-    def on_epoch_end(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any) -> Any:
+    def on_epoch_end(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any):
         """A pass over the training data is done."""
 
-    def on_train_end(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any) -> Any:
-        """A run is over, also if it was stopped early."""
+    def on_train_end(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any):
+        """A run has ended, whether complete or stopped early."""
 
-    def on_error(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any) -> Any:
-        """A run or an evaluation ended with an exception, `error`."""
+    def on_error(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any):
+        """A run or an evaluation has raised an exception, `error`."""
 
 
 class CallbackList:
-    """The callbacks of one Trainer. An event costs nothing for callbacks that do not override its method."""
+    """The callbacks of one Trainer. Callbacks that do not override an event's method cost nothing at that event."""
 
     def __init__(self, trainer: TrainerLike, callbacks: list[Any]) -> None:
         self.trainer = trainer
@@ -128,11 +98,11 @@ class CallbackList:
             self.add(callback)
 
     def add(self, callback: Any) -> None:
-        """Add a callback, or an instance of a callback class."""
+        """Add a callback, given as an instance or a class."""
         instance = callback() if isinstance(callback, type) else callback
         if any(type(instance) is type(other) for other in self.callbacks):
             warnings.warn(
-                f"A {type(instance).__name__} is already among the callbacks; now there are two.",
+                f"There is already a {type(instance).__name__} among the callbacks; now there are two.",
                 NotebookKitWarning,
                 stacklevel=4,
             )
@@ -140,7 +110,7 @@ class CallbackList:
         self._listeners.clear()
 
     def pop(self, callback: Any) -> Any:
-        """Remove a callback, or the first of a class, and return it; None if there is none."""
+        """Remove a callback, or the first of a class, and return it; None if it is not found."""
         for index, other in enumerate(self.callbacks):
             if (isinstance(callback, type) and isinstance(other, callback)) or other is callback:
                 self._listeners.clear()
@@ -159,11 +129,8 @@ class CallbackList:
 
     def call(self, event: str, **kwargs: Any) -> None:
         """Call every callback that listens to an event."""
-        methods = self._methods(event)
-        if not methods:
-            return
         trainer = self.trainer
-        for method in methods:
+        for method in self._methods(event):
             control = method(
                 trainer.args,
                 trainer.state,
@@ -182,7 +149,7 @@ class CallbackList:
                 trainer.control = control
 
     def states(self) -> dict[str, Any]:
-        """The states of the callbacks that have one, by class name."""
+        """The states of the callbacks that export one, by class name."""
         result: dict[str, Any] = {}
         for callback in self.callbacks:
             if isinstance(callback, ExportableState):
@@ -190,7 +157,7 @@ class CallbackList:
         return {name: states[0] if len(states) == 1 else states for name, states in result.items()}
 
     def restore(self, states: dict[str, Any]) -> None:
-        """Restore the attributes that the callbacks had when `states` were taken."""
+        """Restore the attributes of the callbacks from what `states` returned."""
         pending = {name: list(state) if isinstance(state, list) else [state] for name, state in states.items()}
         for callback in self.callbacks:
             if isinstance(callback, ExportableState) and pending.get(type(callback).__name__):
@@ -199,9 +166,9 @@ class CallbackList:
 
 
 class DefaultFlowCallback(TrainerCallback):
-    """Logs, evaluates, saves and stops when the arguments say so."""
+    """Logs, evaluates, saves and stops at the steps that the training arguments set."""
 
-    def on_step_end(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any) -> Any:
+    def on_step_end(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any):
         step = state.global_step
         if (step == 1 and args.logging_first_step) or (
             args.logging_strategy == "steps" and step % state.logging_steps == 0
@@ -215,7 +182,7 @@ class DefaultFlowCallback(TrainerCallback):
         if args.save_strategy == "steps" and (last or step % state.save_steps == 0):
             control.should_save = True
 
-    def on_epoch_end(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any) -> Any:
+    def on_epoch_end(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any):
         if args.logging_strategy == "epoch":
             control.should_log = True
         if args.eval_strategy == "epoch" and args.eval_delay <= state.epoch:
@@ -225,14 +192,14 @@ class DefaultFlowCallback(TrainerCallback):
 
 
 class EarlyStoppingCallback(TrainerCallback, ExportableState):
-    """Ends a run when the metric for the best model has not improved for some evaluations.
+    """Ends a run once the metric for the best model has stopped improving.
 
     Args:
-        early_stopping_patience: Evaluations without improvement after which the run ends.
-        early_stopping_threshold: By how much a metric must improve to count.
+        early_stopping_patience: The number of evaluations without improvement after which the run ends.
+        early_stopping_threshold: The smallest change of the metric that counts as an improvement.
 
     Raises:
-        ConfigurationError: at the start of a run that has no `metric_for_best_model` or no evaluations.
+        ConfigurationError: at the start of a run without `metric_for_best_model` or without evaluations.
 
     Example:
         >>> EarlyStoppingCallback(early_stopping_patience=3).state()["attributes"]
@@ -244,9 +211,7 @@ class EarlyStoppingCallback(TrainerCallback, ExportableState):
         self.early_stopping_threshold = early_stopping_threshold or 0.0
         self.early_stopping_patience_counter = 0
 
-    def on_train_begin(
-        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
-    ) -> Any:
+    def on_train_begin(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any):
         if args.metric_for_best_model is None or args.eval_strategy == "no":
             raise ConfigurationError(
                 "EarlyStoppingCallback watches a metric of the evaluations, but metric_for_best_model is"
@@ -255,11 +220,11 @@ class EarlyStoppingCallback(TrainerCallback, ExportableState):
                 " and metric_for_best_model='loss'.",
             )
 
-    def on_evaluate(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any) -> Any:
+    def on_evaluate(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any):
         value = kwargs["metrics"].get(metric_key(args))
         if value is None:
             return
-        gain = value - state.best_metric if state.best_metric is not None else float("inf")
+        gain = math.inf if state.best_metric is None else value - state.best_metric
         gain = gain if args.greater_is_better or state.best_metric is None else -gain
         if gain > self.early_stopping_threshold:
             self.early_stopping_patience_counter = 0
@@ -269,27 +234,23 @@ class EarlyStoppingCallback(TrainerCallback, ExportableState):
             control.should_training_stop = True
 
     def state(self) -> dict[str, Any]:
-        return {
-            "args": {
-                "early_stopping_patience": self.early_stopping_patience,
-                "early_stopping_threshold": self.early_stopping_threshold,
-            },
-            "attributes": {"early_stopping_patience_counter": self.early_stopping_patience_counter},
-        }
+        counter = "early_stopping_patience_counter"
+        args = ("early_stopping_patience", "early_stopping_threshold")
+        return {"args": {name: getattr(self, name) for name in args}, "attributes": {counter: getattr(self, counter)}}
 
 
 class PublishCallback(TrainerCallback):
-    """Uploads the model at each save and at the end of a run, as `args.hub_strategy` says."""
+    """Uploads the model at the end of a run and, unless `args.hub_strategy` is "end", at each save."""
 
-    def on_save(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any) -> Any:
+    def on_save(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any):
         if args.hub_strategy != "end":
             kwargs["trainer"].push_to_hub(f"Training in progress, step {state.global_step}")
 
-    def on_train_end(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any) -> Any:
+    def on_train_end(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any):
         kwargs["trainer"].push_to_hub("End of training")
 
 
 def metric_key(args: TrainingArguments) -> str:
-    """The key among the metrics of an evaluation that decides which model is the best."""
+    """The key of `args.metric_for_best_model` among the metrics of an evaluation."""
     name = args.metric_for_best_model or "loss"
     return name if name.startswith("eval_") else f"eval_{name}"

@@ -1,131 +1,92 @@
-"""How older notebooks spell training arguments, and which ones this library ignores or rejects."""
+"""Training arguments of older notebooks: their current spelling, and those that this library ignores or rejects."""
 
 from __future__ import annotations
 
 import warnings
+from collections.abc import Callable
 from typing import Any
 
 from notebook_kit.errors import ConfigurationError, NotebookKitWarning, near_matches
 
-# old name -> new name, same meaning
+# old name -> new name, same values
 RENAMED = {
     "evaluation_strategy": "eval_strategy",
     "no_cuda": "use_cpu",
     "per_gpu_train_batch_size": "per_device_train_batch_size",
     "per_gpu_eval_batch_size": "per_device_eval_batch_size",
     "push_to_hub_token": "hub_token",
+    "push_to_hub_model_id": "hub_model_id",
     "activation_checkpointing": "gradient_checkpointing",
     "activation_checkpointing_kwargs": "gradient_checkpointing_kwargs",
 }
-# Accepted and without effect here: what they control does not exist, or is always so. None: any value is accepted; for the
-# others, the values that request nothing.
-WITHOUT_EFFECT: dict[str, tuple[Any, ...] | None] = {
-    "overwrite_output_dir": None,
-    "save_safetensors": (True, None),
-    "local_rank": None,
-    "log_level": None,
-    "log_level_replica": None,
-    "log_on_each_node": None,
-    "logging_dir": None,
-    "past_index": (-1, None),
-    "use_legacy_prediction_loop": (False, None),
-    "jit_mode_eval": (False, None),
-    "use_ipex": (False, None),
-    "use_mps_device": None,
-    "fp16_backend": ("auto", "cuda_amp", "cpu_amp", None),
-    "half_precision_backend": ("auto", "cuda_amp", "cpu_amp", None),
-    "fp16_opt_level": None,
-    "tpu_num_cores": (None,),
-    "tpu_metrics_debug": (False, None),
-    "debug": ("", [], None),
-    "mp_parameters": ("", None),
-    "ray_scope": None,
-    "include_tokens_per_second": None,
-    "include_num_input_tokens_seen": None,
-    "skip_memory_metrics": (True, None),
-    "save_on_each_node": (False, None),
-    "use_cache": None,
-    "project": None,
-    "trackio_space_id": None,
-    "trackio_bucket_id": None,
-    "trackio_static_space_id": None,
-    "neftune_noise_alpha": (None,),
-    "optim_target_modules": (None,),
-    "use_liger_kernel": (False, None),
-    "liger_kernel_config": (None,),
-    "deepspeed": (None, "", False),
-    "fsdp": (None, "", [], False),
-    "fsdp_config": (None, {}),
-    "fsdp_min_num_params": (0, None),
-    "fsdp_transformer_layer_cls_to_wrap": (None,),
-    "parallelism_config": (None,),
-    "auto_find_batch_size": (False, None),
-    "batch_eval_metrics": (False, None),
-    "eval_do_concat_batches": (True, None),
-    "eval_use_gather_object": (False, None),
-    "eval_accumulation_steps": None,
-    "average_tokens_across_devices": None,
-    "enable_jit_checkpoint": (False, None),
-    "ddp_broadcast_buffers": (None,),
-    "ddp_bucket_cap_mb": (None,),
-    "ddp_static_graph": (None,),
-    "ddp_backend": (None,),
-    "ddp_timeout": None,
-    "torch_empty_cache_steps": (None,),
-    "push_to_hub_organization": (None,),
-    "dispatch_batches": (None,),
-    "split_batches": (None, False),
-    "torchdynamo": (None,),
+# old name -> new name, and the new value for an old one; None leaves the setting as it is
+CONVERTED: dict[str, tuple[str, Callable[[Any], Any]]] = {
+    **{old: (new, lambda value: value) for old, new in RENAMED.items()},
+    "group_by_length": ("train_sampling_strategy", lambda on: "group_by_length" if on else "random"),
+    "evaluate_during_training": ("eval_strategy", lambda on: "steps" if on else "no"),
+    "adafactor": ("optim", lambda on: "adafactor" if on else None),
+    "include_inputs_for_metrics": ("include_for_metrics", lambda on: ["inputs"] if on else None),
+}
+# Ignored whatever the value: what these control does not exist here, or cannot be switched off.
+_IGNORED = """
+    overwrite_output_dir local_rank log_level log_level_replica log_on_each_node logging_dir use_mps_device fp16_opt_level
+    ray_scope include_tokens_per_second include_num_input_tokens_seen use_cache project trackio_space_id trackio_bucket_id
+    trackio_static_space_id eval_accumulation_steps average_tokens_across_devices ddp_timeout
+"""
+# Features that this Trainer lacks: accepted if off (None, False, 0, "", an empty list).
+_UNSUPPORTED = """
+    use_legacy_prediction_loop jit_mode_eval use_ipex tpu_num_cores tpu_metrics_debug debug mp_parameters save_on_each_node
+    neftune_noise_alpha optim_target_modules use_liger_kernel liger_kernel_config deepspeed fsdp fsdp_config
+    fsdp_min_num_params fsdp_transformer_layer_cls_to_wrap parallelism_config auto_find_batch_size batch_eval_metrics
+    eval_use_gather_object enable_jit_checkpoint ddp_bucket_cap_mb ddp_static_graph ddp_backend torch_empty_cache_steps
+    push_to_hub_organization dispatch_batches split_batches torchdynamo
+"""
+# What this Trainer always does: accepted unless switched off.
+_ALWAYS_ON = "save_safetensors skip_memory_metrics eval_do_concat_batches ddp_broadcast_buffers"
+_MIXED_PRECISION_BACKENDS = ("auto", "cuda_amp", "cpu_amp", None)
+# name -> whether a value has no effect here
+WITHOUT_EFFECT: dict[str, Callable[[Any], bool]] = {
+    **dict.fromkeys(_IGNORED.split(), lambda value: True),
+    **dict.fromkeys(_UNSUPPORTED.split(), lambda value: not value),
+    **dict.fromkeys(_ALWAYS_ON.split(), lambda value: bool(value) or value is None),
+    **dict.fromkeys(("fp16_backend", "half_precision_backend"), lambda value: value in _MIXED_PRECISION_BACKENDS),
+    "past_index": lambda value: value in (-1, None),
 }
 
 
 def modern(given: dict[str, Any], known: set[str]) -> dict[str, Any]:
-    """`given` keyword arguments in the present spelling.
+    """Keyword arguments in the current spelling.
 
     Args:
-        given: Keyword arguments as a notebook of any year writes them.
+        given: Keyword arguments in the spelling of any version.
         known: The names of the fields of TrainingArguments.
 
     Raises:
-        ConfigurationError: for a name that no version had (near matches are listed), the same setting in two spellings, or a
-            feature that is not supported.
+        ConfigurationError: for a name that no version had (near matches are listed), for one setting with different values
+            in two spellings, or for an unsupported feature.
     """
     result: dict[str, Any] = {}
     for name, value in given.items():
         if name in known:
             result[name] = value
-        elif name in RENAMED:
-            if name.startswith("per_gpu_") and value is None:
-                continue
-            _put(result, given, RENAMED[name], value, name)
+        elif name in CONVERTED:
+            new_name, convert = CONVERTED[name]
+            new_value = None if value is None else convert(value)
+            if new_value is not None:
+                _put(result, given, new_name, new_value, name)
         elif name == "warmup_ratio":
             if value and not given.get("warmup_steps"):
                 result["warmup_steps"] = _fraction(value)
-        elif name == "group_by_length":
-            _put(result, given, "train_sampling_strategy", "group_by_length" if value else "random", name)
-        elif name == "adafactor":
-            if value:
-                _put(result, given, "optim", "adafactor", name)
-        elif name == "include_inputs_for_metrics":
-            if value:
-                _put(result, given, "include_for_metrics", ["inputs"], name)
-        elif name == "evaluate_during_training":
-            _put(result, given, "eval_strategy", "steps" if value else "no", name)
-        elif name == "push_to_hub_model_id":
-            if value is not None:
-                _put(result, given, "hub_model_id", value, name)
-        elif name in WITHOUT_EFFECT:
-            harmless = WITHOUT_EFFECT[name]
-            if harmless is not None and value not in harmless:
-                raise ConfigurationError(
-                    f"TrainingArguments({name}={value!r}): notebook_kit's Trainer has no such feature.",
-                    next_step=f"Leave {name} out.",
-                )
-        else:
-            options = [*known, *RENAMED, "warmup_ratio", "group_by_length", *WITHOUT_EFFECT]
+        elif name not in WITHOUT_EFFECT:
+            options = [*known, *CONVERTED, "warmup_ratio", *WITHOUT_EFFECT]
             raise ConfigurationError(
                 f"TrainingArguments has no argument {name!r}. {near_matches(name, options, most=3)}".strip(),
                 next_step="Correct the name; help(TrainingArguments) lists them all.",
+            )
+        elif not WITHOUT_EFFECT[name](value):
+            raise ConfigurationError(
+                f"TrainingArguments({name}={value!r}): notebook_kit's Trainer has no such feature.",
+                next_step=f"Leave {name} out.",
             )
     return result
 
@@ -133,8 +94,8 @@ def modern(given: dict[str, Any], known: set[str]) -> dict[str, Any]:
 def _put(result: dict[str, Any], given: dict[str, Any], name: str, value: Any, old: str) -> None:
     if name in given and given[name] != value:
         raise ConfigurationError(
-            f"TrainingArguments got {old}={value!r} and {name}={given[name]!r}, which are two spellings of one setting.",
-            next_step=f"Keep {name} only.",
+            f"TrainingArguments got {old}={value!r} and {name}={given[name]!r}, two spellings of one setting.",
+            next_step=f"Keep only {name}.",
         )
     result[name] = value
 
@@ -145,7 +106,7 @@ def _fraction(ratio: float) -> float:
             f"warmup_ratio is the fraction of all steps used for warmup, between 0 and 1; it was {ratio!r}.",
             next_step="For a number of steps use warmup_steps.",
         )
-    # A warmup of all steps would read as one step.
+    # 1 would mean a warmup of one step.
     return min(float(ratio), 1 - 1e-9)
 
 

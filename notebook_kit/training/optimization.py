@@ -1,7 +1,8 @@
-"""Optimizers and learning rate schedules, from the names that TrainingArguments gives them."""
+"""Optimizers and learning rate schedules, by their names in TrainingArguments."""
 
 from __future__ import annotations
 
+import inspect
 import math
 import re
 from collections.abc import Callable
@@ -34,26 +35,30 @@ _NO_DECAY_NAME = re.compile(r"bias|layernorm|rmsnorm|(?:^|\.)norm(?:$|\.)|_norm(
 
 
 def decayed_names(model: nn.Module) -> set[str]:
-    """Names of the parameters that decay: all but biases and the weights of normalizations."""
+    """Names of the parameters that weight decay applies to: all but biases and the weights of normalizations."""
     in_norms = {
         f"{prefix}.{name}" if prefix else name
         for prefix, module in model.named_modules()
         if isinstance(module, nn.LayerNorm)
         for name, _ in module.named_parameters(recurse=False)
     }
-    # Names are compared in lower case: the Hub's checkpoints write both LayerNorm and layernorm.
+    # Names are compared in lower case: checkpoints on the Hub have both LayerNorm and layernorm.
     return {
         name for name, _ in model.named_parameters() if name not in in_norms and not _NO_DECAY_NAME.search(name.lower())
     }
 
 
 def parameter_groups(model: nn.Module, weight_decay: float) -> list[dict[str, Any]]:
-    """The trainable parameters in two groups: with weight decay and without."""
+    """The trainable parameters in two groups: with weight decay and without.
+
+    Raises:
+        ConfigurationError: if no parameter is trainable.
+    """
     decayed = decayed_names(model)
     trainable = [(name, parameter) for name, parameter in model.named_parameters() if parameter.requires_grad]
     if not trainable:
         raise ConfigurationError(
-            "The model has no parameter to train: all have requires_grad=False.",
+            "The model has no trainable parameters: all have requires_grad=False.",
             next_step="Unfreeze some, for example model.classifier.requires_grad_(True).",
         )
     return [
@@ -62,19 +67,16 @@ def parameter_groups(model: nn.Module, weight_decay: float) -> list[dict[str, An
     ]
 
 
-def _adam(args: TrainingArguments) -> dict[str, Any]:
-    return {"betas": (args.adam_beta1, args.adam_beta2), "eps": args.adam_epsilon}
-
-
-OPTIMIZERS: dict[str, Any] = {
-    "adamw_torch_fused": lambda args: (torch.optim.AdamW, {**_adam(args), "fused": True}),
-    "adamw_torch": lambda args: (torch.optim.AdamW, _adam(args)),
-    "adamw_hf": lambda args: (torch.optim.AdamW, _adam(args)),
-    "nadamw_torch": lambda args: (torch.optim.NAdam, {**_adam(args), "decoupled_weight_decay": True}),
-    "adafactor": lambda args: (torch.optim.Adafactor, {}),
-    "sgd": lambda args: (torch.optim.SGD, {}),
-    "adagrad": lambda args: (torch.optim.Adagrad, {}),
-    "rmsprop": lambda args: (torch.optim.RMSprop, {}),
+# name -> class, options, and whether it takes Adam's betas and epsilon
+OPTIMIZERS: dict[str, tuple[type[Optimizer], dict[str, Any], bool]] = {
+    "adamw_torch_fused": (torch.optim.AdamW, {"fused": True}, True),
+    "adamw_torch": (torch.optim.AdamW, {}, True),
+    "adamw_hf": (torch.optim.AdamW, {}, True),
+    "nadamw_torch": (torch.optim.NAdam, {"decoupled_weight_decay": True}, True),
+    "adafactor": (torch.optim.Adafactor, {}, False),
+    "sgd": (torch.optim.SGD, {}, False),
+    "adagrad": (torch.optim.Adagrad, {}, False),
+    "rmsprop": (torch.optim.RMSprop, {}, False),
 }
 
 
@@ -85,8 +87,8 @@ def _number(text: str) -> Any:
         return {"true": True, "false": False, "none": None}.get(text.lower(), text)
 
 
-def optimizer_class_and_options(args: TrainingArguments) -> tuple[type[torch.optim.Optimizer], dict[str, Any]]:
-    """The class that `args.optim` names and the keyword arguments for it.
+def optimizer_class_and_options(args: TrainingArguments) -> tuple[type[Optimizer], dict[str, Any]]:
+    """The optimizer class that `args.optim` names, and its keyword arguments.
 
     Raises:
         ConfigurationError: for an unknown optimizer.
@@ -96,8 +98,10 @@ def optimizer_class_and_options(args: TrainingArguments) -> tuple[type[torch.opt
             f"There is no optimizer named {args.optim!r}. {near_matches(args.optim, OPTIMIZERS)}".strip(),
             next_step=f"Use one of {', '.join(OPTIMIZERS)}, or pass Trainer(optimizers=(your_optimizer, None)).",
         )
-    kind, options = OPTIMIZERS[args.optim](args)
-    options["lr"] = args.learning_rate
+    kind, own, is_adam = OPTIMIZERS[args.optim]
+    options = {**own, "lr": args.learning_rate}
+    if is_adam:
+        options |= {"betas": (args.adam_beta1, args.adam_beta2), "eps": args.adam_epsilon}
     if args.optim_args:
         pairs = (pair.split("=", 1) for pair in args.optim_args.replace(" ", "").split(","))
         options.update({name: _number(value) for name, value in pairs})
@@ -106,32 +110,29 @@ def optimizer_class_and_options(args: TrainingArguments) -> tuple[type[torch.opt
 
 # ----------------------------------------------------------------------------------------------------- schedules
 
-# The factor of the optimizer's learning rate at a step.
-Factor = Callable[[int], float]
 
-
-def _with_warmup(num_warmup_steps: int, after: Factor) -> Factor:
-    """0 to 1 in `num_warmup_steps`, then `after(step)`."""
+def _schedule(optimizer: Optimizer, num_warmup_steps: int, last_epoch: int, after: Callable[[int], float]) -> LambdaLR:
+    """A linear rise from 0 to the optimizer's learning rate, which is then multiplied by `after(step)`."""
 
     def factor(step: int) -> float:
         return step / max(1, num_warmup_steps) if step < num_warmup_steps else after(step)
 
-    return factor
+    return LambdaLR(optimizer, factor, last_epoch)
 
 
 def _progress(step: int, num_warmup_steps: int, num_training_steps: int) -> float:
-    """The fraction done of the steps after the warmup."""
+    """The fraction of the steps after the warmup that are done."""
     return (step - num_warmup_steps) / max(1, num_training_steps - num_warmup_steps)
 
 
 def get_constant_schedule(optimizer: Optimizer, last_epoch: int = -1) -> LambdaLR:
     """The optimizer's learning rate throughout."""
-    return LambdaLR(optimizer, lambda step: 1.0, last_epoch=last_epoch)
+    return _schedule(optimizer, 0, last_epoch, lambda step: 1.0)
 
 
 def get_constant_schedule_with_warmup(optimizer: Optimizer, num_warmup_steps: int, last_epoch: int = -1) -> LambdaLR:
     """A linear rise over `num_warmup_steps`, then the optimizer's learning rate."""
-    return LambdaLR(optimizer, _with_warmup(num_warmup_steps, lambda step: 1.0), last_epoch)
+    return _schedule(optimizer, num_warmup_steps, last_epoch, lambda step: 1.0)
 
 
 def get_linear_schedule_with_warmup(
@@ -146,27 +147,19 @@ def get_linear_schedule_with_warmup(
         >>> [schedule.lr_lambdas[0](step) for step in range(5)]
         [0.0, 0.5, 1.0, 0.5, 0.0]
     """
-
-    def fall(step: int) -> float:
-        return max(0.0, (num_training_steps - step) / max(1, num_training_steps - num_warmup_steps))
-
-    return LambdaLR(optimizer, _with_warmup(num_warmup_steps, fall), last_epoch)
+    falling = max(1, num_training_steps - num_warmup_steps)
+    return _schedule(
+        optimizer, num_warmup_steps, last_epoch, lambda step: max(0.0, (num_training_steps - step) / falling)
+    )
 
 
 def get_cosine_schedule_with_warmup(
-    optimizer: Optimizer,
-    num_warmup_steps: int,
-    num_training_steps: int,
-    num_cycles: float = 0.5,
-    last_epoch: int = -1,
+    optimizer: Optimizer, num_warmup_steps: int, num_training_steps: int, num_cycles: float = 0.5, last_epoch: int = -1
 ) -> LambdaLR:
-    """A linear rise, then a cosine: half a cycle goes from 1 to 0."""
-
-    def wave(step: int) -> float:
-        progress = _progress(step, num_warmup_steps, num_training_steps)
-        return max(0.0, 0.5 * (1.0 + math.cos(math.pi * num_cycles * 2.0 * progress)))
-
-    return LambdaLR(optimizer, _with_warmup(num_warmup_steps, wave), last_epoch)
+    """A linear rise, then a cosine of `num_cycles` cycles: half a cycle falls from 1 to 0."""
+    return get_cosine_with_min_lr_schedule_with_warmup(
+        optimizer, num_warmup_steps, num_training_steps, num_cycles, last_epoch, min_lr_rate=0.0
+    )
 
 
 def get_cosine_with_hard_restarts_schedule_with_warmup(
@@ -178,7 +171,7 @@ def get_cosine_with_hard_restarts_schedule_with_warmup(
         progress = _progress(step, num_warmup_steps, num_training_steps)
         return 0.0 if progress >= 1.0 else 0.5 * (1.0 + math.cos(math.pi * ((num_cycles * progress) % 1.0)))
 
-    return LambdaLR(optimizer, _with_warmup(num_warmup_steps, wave), last_epoch)
+    return _schedule(optimizer, num_warmup_steps, last_epoch, wave)
 
 
 def get_polynomial_decay_schedule_with_warmup(
@@ -207,19 +200,20 @@ def get_polynomial_decay_schedule_with_warmup(
         remaining = 1 - _progress(step, num_warmup_steps, num_training_steps)
         return ((top - lr_end) * remaining**power + lr_end) / top
 
-    return LambdaLR(optimizer, _with_warmup(num_warmup_steps, fall), last_epoch)
+    return _schedule(optimizer, num_warmup_steps, last_epoch, fall)
 
 
 def get_inverse_sqrt_schedule(
     optimizer: Optimizer, num_warmup_steps: int, timescale: int | None = None, last_epoch: int = -1
 ) -> LambdaLR:
-    """A linear rise, then a fall as one over the square root of the step; `timescale` is `num_warmup_steps` or 10,000."""
+    """A linear rise, then a fall with the inverse square root of the step.
+
+    The unit of that step is `timescale`, by default `num_warmup_steps`, or 10,000 without a warmup.
+    """
     scale = timescale or num_warmup_steps or 10_000
-
-    def fall(step: int) -> float:
-        return 1.0 / math.sqrt((step + scale - num_warmup_steps) / scale)
-
-    return LambdaLR(optimizer, _with_warmup(num_warmup_steps, fall), last_epoch)
+    return _schedule(
+        optimizer, num_warmup_steps, last_epoch, lambda step: 1.0 / math.sqrt((step + scale - num_warmup_steps) / scale)
+    )
 
 
 def get_cosine_with_min_lr_schedule_with_warmup(
@@ -231,7 +225,7 @@ def get_cosine_with_min_lr_schedule_with_warmup(
     min_lr: float | None = None,
     min_lr_rate: float | None = None,
 ) -> LambdaLR:
-    """A linear rise, then a cosine to `min_lr`, or to `min_lr_rate` of the learning rate."""
+    """A linear rise, then a cosine to `min_lr`, or to the fraction `min_lr_rate` of the learning rate."""
     if (min_lr is None) == (min_lr_rate is None):
         raise ConfigurationError(
             "The schedule cosine_with_min_lr needs exactly one of min_lr and min_lr_rate.",
@@ -244,24 +238,19 @@ def get_cosine_with_min_lr_schedule_with_warmup(
         height = 0.5 * (1.0 + math.cos(math.pi * num_cycles * 2.0 * progress))
         return max(0.0, height * (1 - floor) + floor)
 
-    return LambdaLR(optimizer, _with_warmup(num_warmup_steps, wave), last_epoch)
+    return _schedule(optimizer, num_warmup_steps, last_epoch, wave)
 
 
-def _plateau(optimizer: Optimizer, **options: Any) -> ReduceLROnPlateau:
-    return ReduceLROnPlateau(optimizer, **options)
-
-
-# name -> (maker, whether it takes num_warmup_steps, whether it takes num_training_steps)
-SCHEDULES: dict[str, tuple[Callable[..., Any], bool, bool]] = {
-    "linear": (get_linear_schedule_with_warmup, True, True),
-    "cosine": (get_cosine_schedule_with_warmup, True, True),
-    "cosine_with_restarts": (get_cosine_with_hard_restarts_schedule_with_warmup, True, True),
-    "cosine_with_min_lr": (get_cosine_with_min_lr_schedule_with_warmup, True, True),
-    "polynomial": (get_polynomial_decay_schedule_with_warmup, True, True),
-    "constant": (get_constant_schedule, False, False),
-    "constant_with_warmup": (get_constant_schedule_with_warmup, True, False),
-    "inverse_sqrt": (get_inverse_sqrt_schedule, True, False),
-    "reduce_lr_on_plateau": (_plateau, False, False),
+SCHEDULES: dict[str, Callable[..., Any]] = {
+    "linear": get_linear_schedule_with_warmup,
+    "cosine": get_cosine_schedule_with_warmup,
+    "cosine_with_restarts": get_cosine_with_hard_restarts_schedule_with_warmup,
+    "cosine_with_min_lr": get_cosine_with_min_lr_schedule_with_warmup,
+    "polynomial": get_polynomial_decay_schedule_with_warmup,
+    "constant": get_constant_schedule,
+    "constant_with_warmup": get_constant_schedule_with_warmup,
+    "inverse_sqrt": get_inverse_sqrt_schedule,
+    "reduce_lr_on_plateau": ReduceLROnPlateau,
 }
 
 
@@ -272,18 +261,18 @@ def get_scheduler(
     num_training_steps: int | None = None,
     scheduler_specific_kwargs: dict[str, Any] | None = None,
 ) -> LRScheduler:
-    """The schedule of that name.
+    """A learning rate schedule by name.
 
     Args:
         name: One of linear, cosine, cosine_with_restarts, cosine_with_min_lr, polynomial, constant,
             constant_with_warmup, inverse_sqrt, reduce_lr_on_plateau.
         optimizer: The optimizer whose learning rate it sets.
-        num_warmup_steps: Optimizer updates of linear rise.
+        num_warmup_steps: Optimizer updates during which the learning rate rises linearly.
         num_training_steps: Optimizer updates of the whole run.
-        scheduler_specific_kwargs: Further options of that schedule.
+        scheduler_specific_kwargs: Further options of the schedule.
 
     Raises:
-        ConfigurationError: for an unknown name or a count that the schedule needs and was not given.
+        ConfigurationError: for an unknown name, an unknown option, or if a count that the schedule needs is missing.
 
     Example:
         >>> import torch
@@ -297,14 +286,10 @@ def get_scheduler(
             f"There is no learning rate schedule named {name!r}. {near_matches(name, SCHEDULES)}".strip(),
             next_step=f"Use one of {', '.join(SCHEDULES)}.",
         )
-    maker, warms_up, is_finite = SCHEDULES[name]
-    needed: dict[str, int | None] = {}
-    if warms_up:
-        needed["num_warmup_steps"] = num_warmup_steps
-    if is_finite:
-        needed["num_training_steps"] = num_training_steps
-    missing = [key for key, value in needed.items() if value is None]
-    if missing:
+    maker = SCHEDULES[name]
+    counts = {"num_warmup_steps": num_warmup_steps, "num_training_steps": num_training_steps}
+    needed = {key: value for key, value in counts.items() if key in inspect.signature(maker).parameters}
+    if missing := [key for key, value in needed.items() if value is None]:
         raise ConfigurationError(
             f"The schedule {name!r} needs {' and '.join(missing)}.", next_step="Pass them to get_scheduler."
         )
@@ -312,13 +297,13 @@ def get_scheduler(
         return maker(optimizer, **needed, **(scheduler_specific_kwargs or {}))
     except TypeError as error:
         raise ConfigurationError(
-            f"The schedule {name!r} does not take the options {sorted(scheduler_specific_kwargs or {})}: {error}.",
+            f"The schedule {name!r} rejects the options {sorted(scheduler_specific_kwargs or {})}: {error}.",
             next_step="Correct lr_scheduler_kwargs.",
         ) from error
 
 
 def follows_metric(scheduler: Any) -> bool:
-    """Whether a schedule steps after evaluations, by their metric, instead of after updates."""
+    """Whether a schedule steps after each evaluation, by its metric, instead of after each update."""
     return isinstance(scheduler, ReduceLROnPlateau)
 
 
@@ -330,7 +315,7 @@ def current_learning_rate(optimizer: Any, scheduler: Any) -> float:
 
 
 def make_scheduler(args: TrainingArguments, optimizer: Optimizer, num_training_steps: int) -> LRScheduler:
-    """The schedule that the arguments name, for a run of that many updates."""
+    """The schedule that the arguments name, for a run of `num_training_steps` updates."""
     options = dict(args.lr_scheduler_kwargs or {})
     if args.lr_scheduler_type == "reduce_lr_on_plateau":
         options.setdefault("mode", "max" if args.greater_is_better else "min")

@@ -15,7 +15,6 @@ from notebook_kit.training import (
     default_data_collator,
     display,
 )
-from notebook_kit.training.callbacks import EVENTS
 
 
 def recorder(kind, events):
@@ -28,7 +27,7 @@ def recorder(kind, events):
 
         return method
 
-    names = [name for name in EVENTS if hasattr(kind, name)]
+    names = [name for name in vars(TrainerCallback) if name.startswith("on_") and hasattr(kind, name)]
     return type("Recorder", (kind,), {name: note(name) for name in names})()
 
 
