@@ -53,7 +53,7 @@ print("PEAK", (kilobytes("VmHWM") - before) * 1024 / weights)
 
 
 def stream_weights(model: torch.nn.Module) -> Callable[[], object]:
-    """Read every weight that a token needs once, as fast as this machine does: a product of each matrix with one vector."""
+    """Read every weight that a token needs once, as fast as this machine can: a product of each matrix with one vector."""
     matrices = [p.detach() for p in model.parameters() if p.dim() == 2 and p.shape[0] != model.config.n_positions]
     work = [(m, torch.ones(m.shape[0])) for m in matrices]
     return lambda: [torch.mv(m.t(), v) for m, v in work]
@@ -109,7 +109,7 @@ def decoder_rows(options: argparse.Namespace, clock: Callable[[], float]) -> lis
                 rivals = {key: generating(model, ids, n, **settings) for key, model in models.items()}
                 what = f"{settings['num_beams']} beams" if settings else f"greedy, {count} prompt{'s' * (count > 1)}"
                 rows.append(
-                    row(f"{what}, {PROMPT} + {n} tokens, a step", alternate(rivals, options.turns, clock=clock), n)
+                    row(f"{what}, {PROMPT} + {n} tokens, per step", alternate(rivals, options.turns, clock=clock), n)
                 )
         for context in (16, 256, 900) if "context" in options.only else ():
             ids = torch.randint(0, 50000, (1, context))

@@ -29,7 +29,7 @@ def alternate(
         rivals: Name -> what to time.
         rounds: How many turns count.
         warm_up: How many turns are thrown away before.
-        clock: What tells the time; `time.process_time` counts CPU seconds, for machines that are busy with other things.
+        clock: The clock; `time.process_time` counts CPU seconds, for machines that are busy with other things.
     """
     times: dict[str, list[float]] = {name: [] for name in rivals}
     for turn in range(warm_up + rounds):

@@ -2,7 +2,7 @@
 
 Two questions, each answered with rivals that take turns in one run:
 
-1. How many samples a second does `Trainer` train, against `transformers.Trainer`, each with its own BERT and tokenizer on
+1. How many samples per second does `Trainer` process, against `transformers.Trainer`, each with its own BERT and tokenizer on
    the same 1,600 sentences, from the same weights (the first four layers of all-MiniLM-L6-v2), and is the model as good?
 2. What does the Trainer cost over a hand-written loop that does the same work on the same batches?
 
@@ -159,7 +159,7 @@ def main() -> None:
             speed = options.sentences / median[name]
             ratio = median["transformers.Trainer"] / median[name]
             rows.append([name, f"{speed:.1f}", f"{ratio:.2f}", f"{mean:.1%} ± {spread:.1%}"])
-        table(["fine-tuning", "samples a second", "speed-up", "accuracy"], rows, options.rounds)
+        table(["fine-tuning", "samples per second", "speed-up", "accuracy"], rows, options.rounds)
         print()
     if options.only != "rival":
         times = alternate(

@@ -4,8 +4,8 @@
    page that takes what is sent), and in the Trainer of `transformers` also its `NotebookProgressCallback` (what it displays is taken
    too). The cost is the CPU time that a callback's events take on the training thread, and that of all other threads of the
    process (which bare runs hardly have): on one core everything that another thread does delays the step as well. Torch computes on
-   one thread. The difference of whole runs is told beside it; it says the same with more noise.
-2. Bytes to the page: the last minute of a run of 100,000 steps at 5 ms a step, eight series, and all of it.
+   one thread. The difference between whole runs is shown as well; it measures the same with more noise.
+2. Bytes to the page: the last minute of a run of 100,000 steps at 5 ms per step, eight series, and all of it.
 """
 
 from __future__ import annotations
@@ -111,7 +111,7 @@ for _name in EVERY:
 
 
 class Work(torch.nn.Module):
-    """A model whose step takes as long as it is told to, in multiplications of matrices."""
+    """A model whose steps take a given time, spent on matrix multiplications."""
 
     def __init__(self, rounds: int) -> None:
         super().__init__()
@@ -140,7 +140,7 @@ def rows(count: int) -> list[dict[str, Any]]:
 
 
 def train(kind: str, callback: Any, work: int, steps: int, logging_steps: int) -> dict[str, float]:
-    """One run; CPU seconds a step: of the whole process, of the callback's events, of other threads."""
+    """One run; CPU seconds per step: of the whole process, of the callback's events, of other threads."""
     library = {
         "notebook_kit": (Trainer, TrainingArguments),
         "transformers": (transformers.Trainer, transformers.TrainingArguments),
@@ -173,7 +173,7 @@ def train(kind: str, callback: Any, work: int, steps: int, logging_steps: int) -
 
 
 def calibrate() -> int:
-    """How many rounds of work make a step of 5 ms."""
+    """How many rounds of work a step of 5 ms takes."""
     rounds = 20
     for _ in range(3):
         measured = statistics.median(train("notebook_kit", None, rounds, 60, 1000)["whole"] for _ in range(3))
@@ -231,7 +231,7 @@ def cost(steps: int) -> None:
     header = [
         "run",
         "callback",
-        "CPU a step",
+        "CPU per step",
         "its events",
         "other threads",
         "cost",

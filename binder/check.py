@@ -4,8 +4,8 @@
     python3.11 binder/check.py FOLDER 00_quick_tour       only these
 
 repo2docker itself says which files it found and which commands it would run; they are run as they are, in a virtual environment
-that begins with the base image's own Jupyter packages. FOLDER takes the environments (about 3 GB); one that is there is
-used again. Fails if a step fails, if JupyterLab does not open at the index, if a tutorial fails, or if the server and a
+that begins with the base image's own Jupyter packages. FOLDER takes the environments (about 3 GB); an existing one is
+reused. Fails if a step fails, if JupyterLab does not open at the index, if a tutorial fails, or if the server and a
 tutorial's kernel together need more memory than mybinder.org gives.
 """
 
@@ -74,7 +74,7 @@ def main(folder: Path, only: list[str]) -> int:
         pip = [image / "bin" / "python", "-m", "pip", "install", "--quiet", *base]
         subprocess.run(pip, check=True, env=environment)
     for _, command in plan["assemble"]:
-        if "pip install" in command:  # the others are conda's, which the base stands for
+        if "pip install" in command:  # the others are conda's, which `base` replaces
             print("+", command, flush=True)
             subprocess.run(["bash", "-c", command], check=True, cwd=repository, env={**environment, "PIP_QUIET": "1"})
     for script in plan["post_build"]:
@@ -88,16 +88,16 @@ def main(folder: Path, only: list[str]) -> int:
             continue
         command = [repository / plan["start"], image / "bin" / "python", __file__, "--run", notebook]
         answer = subprocess.run(command, check=True, env=environment, cwd=repository, stdout=subprocess.PIPE, text=True)
-        taken = json.loads(answer.stdout.splitlines()[-1])
-        print(f"{notebook.stem}: {taken['memory'] / 1e6:.0f} MB, {taken['seconds']:.0f} s", flush=True)
-        highest = max(highest, taken["memory"])
+        usage = json.loads(answer.stdout.splitlines()[-1])
+        print(f"{notebook.stem}: {usage['memory'] / 1e6:.0f} MB, {usage['seconds']:.0f} s", flush=True)
+        highest = max(highest, usage["memory"])
     print(f"most memory: {server / 1e6:.0f} MB of the server and {highest / 1e6:.0f} MB of a kernel")
     assert server + highest < MEMORY
     return 0
 
 
 def copy_of_project(target: Path) -> Path:
-    """The project as somebody gets it who clones it."""
+    """The project as a fresh clone has it."""
     shutil.rmtree(target, ignore_errors=True)
     listed = subprocess.run(
         ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"],
@@ -123,7 +123,7 @@ def ask_repo2docker(home: Path, repository: Path) -> dict:
 
 
 def check_environment(image: Path, environment: dict[str, str]) -> None:
-    """No package is there at a version that another one refuses, and torch is the build without CUDA."""
+    """No package is installed at a version that another one refuses, and torch is the build without CUDA."""
     python = image / "bin" / "python"
     subprocess.run([python, "-m", "pip", "check"], check=True, env=environment)
     code = "import torch; assert torch.version.cuda is None, torch.__version__; print('torch', torch.__version__)"
@@ -162,13 +162,13 @@ def opens_at_the_index(repository: Path, start: str, environment: dict[str, str]
 
 
 def highest_memory(pid: int) -> int:
-    """The highest memory of a process up to now, in bytes."""
+    """The peak memory of a process so far, in bytes."""
     status = Path(f"/proc/{pid}/status").read_text()
     return next(int(line.split()[1]) * 1024 for line in status.splitlines() if line.startswith("VmHWM:"))
 
 
 def run(path: Path) -> int:
-    """Inside the environment: run one notebook, and print what it took."""
+    """Inside the environment: run one notebook, and print its memory and time."""
     import nbformat
     from nbclient import NotebookClient
 

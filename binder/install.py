@@ -1,9 +1,9 @@
 """Make `.venv` beside the project and install notebook_kit into it, at the versions of `constraints.txt`.
 
-    python3 binder/install.py            what it takes to use it
-    python3 binder/install.py test       and to test it (any extras of pyproject.toml may be named)
+    python3 binder/install.py            what is needed to use it
+    python3 binder/install.py test       and to test it (any extra of pyproject.toml can be named)
 
-On a Linux machine with no NVIDIA GPU it takes PyTorch's CPU build, which spares several gigabytes of CUDA libraries.
+On a Linux machine with no NVIDIA GPU it installs PyTorch's CPU build, which saves several gigabytes of CUDA libraries.
 """
 
 import os
@@ -49,7 +49,7 @@ def main(extras: list[str]) -> int:
 
 
 def wants_cpu_build() -> bool:
-    """Whether this machine would get CUDA libraries that it has no use for."""
+    """Whether this machine would get CUDA libraries that it cannot use."""
     return sys.platform == "linux" and shutil.which("nvidia-smi") is None
 
 

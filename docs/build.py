@@ -2,7 +2,7 @@
 
     python docs/build.py [FOLDER]        into docs/_build/html, if no folder is named
 
-A tutorial that the tests have just run (tests/artifacts/tutorials/) is taken from there; any other is executed here. Needs the
+A tutorial that the tests have just run (tests/artifacts/tutorials/) is read from there; any other is executed here. Needs the
 extra "docs". Every warning is an error, broken references among them, and so is a page that loads something from another site.
 """
 
@@ -38,7 +38,7 @@ GROUPS = {
     "Training": ["training"],
     "What models share": ["configuration", "nn.base", "nn.outputs"],
 }
-"""Pages of the reference -> homes of their names; every further home gets a page of its own among the model families."""
+"""Pages of the reference -> the modules whose names they document; every other module gets a page among the model families."""
 MODULES = {
     "notebook_kit.panels": "Panels",
     "notebook_kit.zoo": "The zoo",
@@ -162,9 +162,9 @@ def write_reference(folder: Path) -> None:
         names = [name for home in group for name in homes.pop(home)]
         pages.append(write_page(folder, title, "", ("notebook_kit", names)))
     for home, names in sorted(homes.items()):
-        said = inspect.getdoc(importlib.import_module(f"notebook_kit.{home}")) or ""
+        introduction = inspect.getdoc(importlib.import_module(f"notebook_kit.{home}")) or ""
         title = next(name.removesuffix("Config") for name in names if name.endswith("Config"))
-        families.append(write_page(folder, title, said, ("notebook_kit", names)))
+        families.append(write_page(folder, title, introduction, ("notebook_kit", names)))
     for name, title in MODULES.items():
         module = importlib.import_module(name)
         pages.append(write_page(folder, title, inspect.getdoc(module) or "", (name, module.__all__)))

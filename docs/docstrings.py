@@ -25,7 +25,7 @@ PARTS = re.compile(
 
 WORD = r"(?:[^`\s]|``[^`]+``|`[^`]+`)+"
 COLON = re.compile(rf"(^ *Returns:\n)( +)({WORD}(?: {WORD})*?) ({WORD}: )", re.M)
-"""A first line of Returns with a colon: what stands before it would be taken for a type. The word with it begins a new line."""
+"""A first line of Returns with a colon: the text before it would be taken for a type, so a new line starts at that word."""
 
 
 def restructured(text: str) -> str:

@@ -1,4 +1,4 @@
-"""What all tests share: no network unless a test starts a server of its own, and real data where a package carries it."""
+"""What all tests share: no network unless a test starts its own server, and real data if a package provides it."""
 
 from __future__ import annotations
 
