@@ -3,16 +3,13 @@
 from __future__ import annotations
 
 import functools
-import sys
 import tempfile
 import warnings
 from pathlib import Path
 from typing import Any
 
-import torch
-
-sys.path.insert(0, str(Path(__file__).parents[1] / "models"))
 import reference as ref
+import torch
 
 NAMES = {
     "gpt2": "GPT2LMHeadModel",
