@@ -29,7 +29,7 @@ from notebook_kit.errors import CheckpointError, InputError
 from notebook_kit.language import FOLDER
 from notebook_kit.panels import TrainingDashboard
 from notebook_kit.panels.training_dashboard import training_dashboard as module
-from notebook_kit.panels.training_dashboard.sending import BURST, BYTES_A_MINUTE, SHARE, SLOWEST, Sender
+from notebook_kit.panels.training_dashboard.sending import BURST, BYTES_PER_MINUTE, SHARE, SLOWEST, Sender
 from notebook_kit.training import RunRecord
 
 # ----------------------------------------------------------------------------------------------------- made and filled
@@ -124,14 +124,14 @@ def test_buttons_reach_both_trainers(tmp_path, make):
     kinds = [event["kind"] for event in board.record.events]
     assert kinds.count("learning_rate") == 1 and kinds.count("save") >= 1 and "stop" in kinds
     for request in ("pause", "save"):
-        assert "No run is going on" in ask("control", do=request)[0]["error"]["what"]
+        assert "No run is in progress" in ask("control", do=request)[0]["error"]["what"]
 
 
 def test_what_cannot_be_asked_for_is_told(page):
     board = TrainingDashboard()
     ask = asker(board)
     board.begin()
-    assert "cannot be asked to" in ask("control", do="__class__")[0]["error"]["what"]
+    assert "Unknown request" in ask("control", do="__class__")[0]["error"]["what"]
     for value in ("fast", "-1", None, "nan", "inf"):
         assert "error" in ask("control", do="learning_rate", value=value)[0]
     assert "answer" in ask("control", do="pause")[0]
@@ -413,7 +413,7 @@ def test_a_budget_that_is_spent_is_waited_for(monkeypatch):
     )
     sender = Sender(lambda: 0)
     assert sender._pause(0) == sender._pause(BURST) == 0.2
-    assert sender._pause(BYTES_A_MINUTE) == pytest.approx(60)
+    assert sender._pause(BYTES_PER_MINUTE) == pytest.approx(60)
     now[0] += 600
     assert sender._pause(0) == 0.2 and sender._left == BURST  # quiet is not saved up without end
 

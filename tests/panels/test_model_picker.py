@@ -76,13 +76,13 @@ def real(hub, minilm):  # noqa: F811
 def test_the_page_gets_what_is_here_at_once_and_the_hub_page_by_page(stocked):
     picker = ModelPicker()
     ask = asker(picker)
-    first = ask("search", **picker._asked())["answer"]
+    first = ask("search", **picker._question())["answer"]
     assert [row["id"] for row in first["rows"]] == [ZOO] and not first["done"] and not stocked.requests
     more = ask("more", **{"of": first["of"], "from": 1, "sort": "downloads"})["answer"]
     assert [row["id"] for row in more["rows"]] == [f"many/model-{number:03}" for number in range(60)]
-    again = ask("search", **picker._asked())["answer"]  # a page that was loaded anew
+    again = ask("search", **picker._question())["answer"]  # a page that was reloaded
     assert len(again["rows"]) == 61 and again["of"] == first["of"]
-    by_name = ask("search", **{**picker._asked(), "sort": "name"})["answer"]
+    by_name = ask("search", **{**picker._question(), "sort": "name"})["answer"]
     assert by_name["of"] == first["of"] and by_name["order"][-1] == 0  # "tiny-sentiment" is last
     assert ask("more", **{"of": "never heard of", "from": 0})["answer"]["gone"]
 
@@ -117,20 +117,20 @@ def test_a_hub_that_fails_leaves_what_is_here_and_can_be_tried_again(stocked):
     picker = ModelPicker()
     ask = asker(picker)
     stocked.fault("/api/models", status=500, times=None)
-    first = ask("search", **picker._asked())["answer"]
+    first = ask("search", **picker._question())["answer"]
     more = ask("more", **{"of": first["of"], "from": 1})["answer"]
     assert more["rows"] == [] and "500" in more["problem"]["what"] and more["done"]
     stocked.faults.clear()
-    same = ask("search", **picker._asked())["answer"]
+    same = ask("search", **picker._question())["answer"]
     assert same["problem"] is not None
-    anew = ask("search", **picker._asked(), anew=True)["answer"]
-    assert anew["problem"] is None and not anew["done"]
+    retried = ask("search", **picker._question(), retry=True)["answer"]
+    assert retried["problem"] is None and not retried["done"]
 
 
 def test_a_slow_hub_does_not_keep_other_questions_waiting(stocked):
     picker = ModelPicker()
     ask = asker(picker)
-    first = ask("search", **picker._asked())["answer"]
+    first = ask("search", **picker._question())["answer"]
     stocked.fault("/api/models", delay=3.0, times=None)
     picker._handle_custom_msg({"nk": "view.slow", "ask": "more", "with": {"of": first["of"], "from": 1}}, [])
     started = time.monotonic()
@@ -171,7 +171,7 @@ def test_load_fetches_tells_and_hands_over(real):
 
 def test_progress_comes_at_most_ten_times_a_second(real):
     told = []
-    load = Load("real/minilm", tell=lambda progress: told.append(time.monotonic()))
+    load = Load("real/minilm", report=lambda progress: told.append(time.monotonic()))
     for _ in range(1000):
         load._on_bytes(1)
     assert len(told) <= 2
@@ -202,7 +202,7 @@ def test_a_cancelled_download_leaves_nothing_and_the_panel_works(real, cache):  
 def test_what_was_cached_before_survives_a_cancelled_load(real, cache):  # noqa: F811
     locate("real/minilm").require("config.json")
     load = Load("real/minilm")
-    load._tell = lambda progress: load.stop() if progress["done"] > 1_000_000 else None
+    load._report = lambda progress: load.stop() if progress["done"] > 1_000_000 else None
     with pytest.raises(HubError, match="cancelled"):
         load.run()
     blobs = [path for path in (cache / "models--real--minilm" / "blobs").iterdir() if ".incomplete" in path.name]
@@ -267,7 +267,7 @@ def test_every_text_task_can_be_tried(cache, tmp_path, task, values, kind):  # n
     picker.pipeline = pipeline(task, model=model.eval(), tokenizer=AutoTokenizer.from_pretrained(tmp_path))
     ask = asker(picker)
     assert kind in ask("try", values=values)["answer"]
-    assert "nothing to try" in ask("try", values={**values, next(iter(values)): "  "})["error"]["what"]
+    assert "is empty" in ask("try", values={**values, next(iter(values)): "  "})["error"]["what"]
     if task == "fill-mask":
         assert "[MASK]" in ask("try", values={"text": "no gap"})["error"]["next_step"]
 
@@ -280,7 +280,7 @@ def test_a_task_without_text_says_so(cache):  # noqa: F811
     ask = asker(picker)
     assert "No model" in ask("try", values={})["error"]["what"]
     picker.pipeline = Vision()
-    assert "other than text" in ask("try", values={"text": "a"})["error"]["what"]
+    assert "does not take text" in ask("try", values={"text": "a"})["error"]["what"]
 
 
 # Linking -----------------------------------------------------------------------------------------------------------
@@ -370,11 +370,11 @@ def test_a_planted_token_is_nowhere(real, monkeypatch, tmp_path):
     monkeypatch.setenv("HF_TOKEN", TOKEN)
     for picker in (ModelPicker(), ModelPicker(token=TOKEN)):
         ask, seen = asker(picker), []
-        seen.append(ask("search", **picker._asked()))
+        seen.append(ask("search", **picker._question()))
         seen.append(ask("more", **{"of": seen[0]["answer"]["of"], "from": 1}))
         seen.append(ask("details", id="real/minilm"))
         real.fault("/api/models", status=401, headers={"X-Error-Message": "Invalid credentials"}, times=3)
-        seen += [ask("details", id="real/gone"), ask("search", **picker._asked(), anew=True)]
+        seen += [ask("details", id="real/gone"), ask("search", **picker._question(), retry=True)]
         real.faults.clear()
         picker.load("real/minilm")
         ask("load", id="real/gone", task=None)

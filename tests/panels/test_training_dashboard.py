@@ -229,7 +229,7 @@ def test_a_run_is_opened_later(tmp_path):
     opened = TrainingDashboard.load(tmp_path / "run")
     assert opened.table()["loss"].tolist() == board.table()["loss"].tolist()
     assert opened.status == "ended" and set(opened._more()["can"].values()) == {"why_loaded"}
-    with pytest.raises(InputError, match="No run is going on"):
+    with pytest.raises(InputError, match="No run is in progress"):
         opened.answer_control({"do": "pause"})
 
 
@@ -262,7 +262,7 @@ def test_runs_are_laid_over_each_other(tmp_path):
     assert boards[0].table()["run"].nunique() == 4
     boards[0].compare()
     assert len(boards[0]._everything()["runs"]) == 1
-    with pytest.raises(InputError, match="int is no run"):
+    with pytest.raises(InputError, match="int is not a run"):
         boards[0].compare(3)
 
 

@@ -1,7 +1,7 @@
 // AttentionView: the atlas of all heads, and one of them as lines, as a matrix, or as numbers. One state, kept in the traits.
 
 import { download, fill, h, startView } from "../shared/common.js";
-import { screenPicture, takeAway } from "../shared/pictures.js";
+import { screenPicture, saveSVG } from "../shared/pictures.js";
 import { Ablation } from "./ablation.js";
 import { AtlasView } from "./atlas.js";
 import { Controls } from "./controls.js";
@@ -352,7 +352,7 @@ class Page {
     const isPictured = mode === "heads" && this.isPictured, lit = look ? litOf(look.rows, this.trait("selected")) : [];
     const images = mode === "scores" ? [{ canvas: this.map.canvas }] : isPictured ? this.picture.canvases : this.heatMaps();
     const svg = pictureOf(this.view, { title: this.sentence(), mode: isPictured ? "picture" : mode, look, names, web: this.lines.web, lit, images });
-    await takeAway(svg, `attention-${this.trait("layer")}-${this.trait("heads").join("-")}`, type);
+    await saveSVG(svg, `attention-${this.trait("layer")}-${this.trait("heads").join("-")}`, type);
   }
 
   heatMaps() {

@@ -1,14 +1,14 @@
-// The model that is looked at: its facts, the memory it needs, what its card says, and the buttons.
+// The selected model: its facts, the memory it needs, the summary of its card, and the buttons.
 
 import { fill, h } from "../shared/common.js";
 
-/** `onLoad(row)`, `onDelete(row)`: what the buttons do. */
+/** `onLoad(row)` and `onDelete(row)` are called by the buttons. */
 export class ModelDetails {
   constructor({ words }, format, { onLoad, onDelete }) {
     Object.assign(this, { words, format, onLoad, onDelete });
     this.element = h("section.details", { "aria-label": words("details") });
-    this.shown = null;      // the row of the list
-    this.known = null;       // what Python knows of it
+    this.shown = null;      // the row in the list
+    this.known = null;       // its details, once Python has sent them
     this.isConfirming = this.isLoading = this.hasFailed = false;
     this.draw();
   }
@@ -17,7 +17,7 @@ export class ModelDetails {
     return this.shown?.id ?? "";
   }
 
-  /** Show what is known at once; the rest follows with `setKnown`. */
+  /** Show the facts in the row at once; `setKnown` adds the rest. */
   look(row) {
     if (row?.id !== this.shown?.id) { this.known = null; this.isConfirming = this.hasFailed = false; }
     this.shown = row;
@@ -86,7 +86,7 @@ export class ModelDetails {
       h("p", {}, words("delete_ask", { size: this.format.size(row.cached_bytes) })), h("div.row", {}, yes, no));
   }
 
-  /** What Python knows beyond the row: labels, the card, the files, the configuration. */
+  /** The details that are not in the row: labels, the card, the files, the configuration. */
   more({ labels, label_count: count, summary, files, config }, open) {
     const { words, format } = this;
     const fold = (key, isOpen, content, more = "") => h("details", { open: open[key] ?? isOpen, "data-fold": key },
@@ -120,7 +120,7 @@ function factsOf(words, format, row) {
   ];
 }
 
-/** A bar for each width of the weights, against what is free. */
+/** A bar for each width of the weights, compared with the free memory. */
 function memory(words, format, row, free) {
   const places = Object.entries(free ?? {});
   if (row.parameters === null || !places.length) return h("p.faint", {}, words("memory_unknown"));

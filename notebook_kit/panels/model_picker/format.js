@@ -1,6 +1,6 @@
-// Numbers, sizes and models in words, in the language of the panel.
+// Numbers, sizes and facts about models as text, in the language of the panel.
 
-/** How the panel writes numbers, sizes, tasks and what a model needs. */
+/** Writes numbers, sizes, tasks, and what a model needs. */
 export class Format {
   constructor(model, words) {
     this.model = model;
@@ -26,7 +26,7 @@ export class Format {
     return `${value.toLocaleString(this.language, { maximumFractionDigits: value >= 100 || !unit ? 0 : 1 })} ${units[unit]}`;
   }
 
-  /** What loading a model would fetch. */
+  /** What loading the model would download. */
   toFetch(row) {
     if (row.source === "zoo") return this.words("in_zoo");
     if (row.fetch_bytes === 0) return this.words("in_cache");

@@ -1,4 +1,4 @@
-"""How a picked model flows on into other panels."""
+"""Passing a picked model on to other panels."""
 
 from __future__ import annotations
 
@@ -14,25 +14,25 @@ logger = logging.getLogger("notebook_kit")
 
 
 def check_takes_models(panel: Any) -> None:
-    """Raise unless a panel can be given another model.
+    """Raise unless a panel accepts models.
 
     Raises:
-        InputError: It has no `use`.
+        InputError: The panel has no method `use`.
     """
     if not callable(getattr(panel, "use", None)):
         raise InputError(
-            f"A {type(panel).__name__} does not take models.",
-            next_step="Link a TokenInspector, an AttentionView, or anything with a method use(pipeline).",
+            f"A {type(panel).__name__} does not accept models.",
+            next_step="Link a TokenInspector, an AttentionView, or any object with a method use(pipeline).",
         )
 
 
 def hand_on(pipeline: Any, panel: Any) -> None:
-    """Give a pipeline to a panel. An error is shown in that panel, which stays as it was."""
+    """Pass a pipeline to a panel. If it fails, the panel shows the error and keeps its current model."""
     problem: dict[str, str] = {}
     try:
         panel.use(pipeline)
-    except Exception as error:  # whoever picks a model must not be stopped by what another panel makes of it
-        logger.debug("a linked panel could not take the model", exc_info=True)
+    except Exception as error:  # a failure in a linked panel must not interrupt the picker
+        logger.debug("a linked panel could not use the model", exc_info=True)
         problem = described(error)
     if isinstance(panel, Panel):
         panel.show_notice(problem)

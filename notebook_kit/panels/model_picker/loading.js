@@ -1,4 +1,4 @@
-// A model on its way into memory: the progress bar, the button that cancels it, and why it failed.
+// Loading a model: the progress bar, the cancel button, and the error if it failed.
 
 import { fill, h } from "../shared/common.js";
 
@@ -12,7 +12,7 @@ export class LoadingView {
     this.failure = h("div.error", { role: "alert", hidden: true });
   }
 
-  /** Show the load under way, `{ id, stage, done, total }`; {} for none. */
+  /** Show the load in progress, `{ id, stage, done, total }`; {} for none. */
   show({ id, stage, done, total }) {
     this.element.hidden = !id;
     if (!id) return;
@@ -22,7 +22,7 @@ export class LoadingView {
     fill(this.how, this.words(key, { done: this.format.size(done), total: this.format.size(total) }), " ", h("bdi", {}, id));
   }
 
-  /** Show why the last load failed, `{ what, next_step }`; {} for nothing. */
+  /** Show why the last load failed, `{ what, next_step }`; {} hides the error. */
   showProblem({ what, next_step }) {
     this.failure.hidden = !what;
     fill(this.failure, h("p.what", {}, what ?? ""), next_step ? h("p.next", {}, "→ ", next_step) : null,

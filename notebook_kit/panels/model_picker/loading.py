@@ -1,4 +1,4 @@
-"""One model on its way from the Hub into memory: how far it is, and how it is stopped."""
+"""Loading one model from the Hub into memory, with progress reports and cancellation."""
 
 from __future__ import annotations
 
@@ -19,26 +19,26 @@ from notebook_kit.registry.weight_files import WEIGHTS
 
 __all__ = ["Load"]
 
-TELLS_A_SECOND = 8
+REPORTS_PER_SECOND = 8
 
-_ways: dict[str, threading.Lock] = {}
-"""One load of a model at a time: one that was given up may still wait for its connection, and then tidies the cache."""
+_locks: dict[str, threading.Lock] = {}
+"""One lock per model: a cancelled load may still be waiting for its connection, and cleans up the cache when it ends."""
 
 
 class Load:
     """Loads one model, once.
 
     Args:
-        model_id: Its name.
-        task: The pipeline's task; None for the checkpoint's own.
-        token: For the Hub.
-        cache_dir: The cache; by default the Hub's own.
-        options: More arguments of `pipeline`, such as `dtype`.
-        tell: Called with the progress: `{"id", "stage", "done", "total"}`, where stage is "fetch" or "load", and done and
-            total are bytes. At most eight times a second, but for the first of each stage.
+        model_id: The model's name.
+        task: The pipeline's task; None for that of the checkpoint.
+        token: Access token for the Hub.
+        cache_dir: The cache folder; by default the Hub's own.
+        options: Further arguments of `pipeline`, such as `dtype`.
+        report: Called with the progress `{"id", "stage", "done", "total"}`, where `stage` is "fetch" or "load", and `done`
+            and `total` are bytes: at the start of each stage, and otherwise at most eight times per second.
 
     Attributes:
-        is_stopped: Whether it was given up.
+        is_stopped: Whether the load was cancelled.
     """
 
     def __init__(
@@ -48,12 +48,12 @@ class Load:
         token: Token = None,
         cache_dir: str | os.PathLike[str] | None = None,
         options: dict[str, Any] | None = None,
-        tell: Callable[[dict[str, Any]], None] = lambda progress: None,
+        report: Callable[[dict[str, Any]], None] = lambda progress: None,
     ) -> None:
         self.model_id, self.task = model_id, task
-        self._token, self._cache_dir, self._options, self._tell = token, cache_dir, dict(options or {}), tell
+        self._token, self._cache_dir, self._options, self._report = token, cache_dir, dict(options or {}), report
         self._stop = threading.Event()
-        self._told = -1.0
+        self._reported_at = -1.0
         self._done = self._total = 0
 
     @property
@@ -61,40 +61,40 @@ class Load:
         return self._stop.is_set()
 
     def stop(self) -> None:
-        """Give it up. Downloads end with the next bytes that arrive."""
+        """Cancel the load. Downloads end when the next bytes arrive."""
         self._stop.set()
-        # A transfer in chunks runs outside Python, where no exception reaches it.
+        # Chunked (Xet) transfers run outside Python, where no exception reaches them.
         chunks = sys.modules.get("huggingface_hub.utils._xet")
         with suppress(Exception):
             getattr(chunks, "abort_xet_session", lambda: None)()
 
     def run(self) -> Any:
-        """Fetch what is missing, and load it.
+        """Fetch the missing files, and load the model.
 
         Returns:
             The pipeline.
 
         Raises:
-            DownloadStopped: It was given up; what it had brought of a model that was not in the cache before is gone again.
-            NotebookKitError: As `notebook_kit.pipeline` does.
+            DownloadStopped: The load was cancelled. The cache is as it was before.
+            NotebookKitError: As raised by `notebook_kit.pipeline`.
         """
         repo = CachedRepo(self.model_id, self._cache_dir)
-        way = _ways.setdefault(str(repo.folder), threading.Lock())
-        while not way.acquire(timeout=0.1):
+        lock = _locks.setdefault(str(repo.folder), threading.Lock())
+        while not lock.acquire(timeout=0.1):
             self._check()
         try:
-            was_here, started = bool(repo.commits()), time.time()
+            was_cached, started = bool(repo.commits()), time.time()
             try:
                 return self._run()
             except BaseException as error:
                 if not self.is_stopped:
                     raise
-                _tidy(repo, was_here, started)
+                _clean_up(repo, was_cached, started)
                 if isinstance(error, DownloadStopped):
                     raise
                 raise _stopped(self.model_id) from error
         finally:
-            way.release()
+            lock.release()
 
     def _run(self) -> Any:
         from notebook_kit.pipelines import pipeline
@@ -103,29 +103,29 @@ class Load:
         missing = self._missing(source)
         if missing:
             self._total = sum(missing.values())
-            self._say("fetch", always=True)
+            self._progress("fetch", always=True)
             with metered(self._on_bytes):
-                # The weights are last: what is wrong with the rest shows before they come.
+                # The weights are last, so that problems with the other files appear before the long download.
                 for name in missing:
                     self._check()
                     source.find(name)
         self._check()
-        self._say("load", always=True)
+        self._progress("load", always=True)
         with metered(self._on_bytes):
-            made = pipeline(self.task, model=source, token=self._token, **self._options)
+            loaded = pipeline(self.task, model=source, token=self._token, **self._options)
         self._check()
-        return made
+        return loaded
 
     def _missing(self, source: Source) -> dict[str, int]:
-        """The files that are still to come, and their bytes. Of a cached model that has weights, whatever else it lacks."""
+        """Missing file -> its size in bytes; {} for a cached model that has weights, even if other files are missing."""
         if source.kind not in ("hub", "cache") or is_offline():
             return {}
-        here = set(source.filenames()) if source.kind == "cache" else set()
-        if not here.isdisjoint(WEIGHTS):
+        cached = set(source.filenames()) if source.kind == "cache" else set()
+        if not cached.isdisjoint(WEIGHTS):
             return {}
         info = Client(self.model_id, self._token).info(source.revision)
         sizes = {file.rfilename: file.size or 0 for file in info.siblings or ()}
-        return {name: sizes[name] for name in planned_files(sizes) if name not in here}
+        return {name: sizes[name] for name in planned_files(sizes) if name not in cached}
 
     def _check(self) -> None:
         if self.is_stopped:
@@ -134,26 +134,26 @@ class Load:
     def _on_bytes(self, count: int) -> None:
         self._check()
         self._done += count
-        self._say("fetch")
+        self._progress("fetch")
 
-    def _say(self, stage: str, always: bool = False) -> None:
+    def _progress(self, stage: str, always: bool = False) -> None:
         now = time.monotonic()
-        if always or now - self._told >= 1 / TELLS_A_SECOND:
-            self._told = now
+        if always or now - self._reported_at >= 1 / REPORTS_PER_SECOND:
+            self._reported_at = now
             total = max(self._total, self._done)
-            self._tell({"id": self.model_id, "stage": stage, "done": self._done, "total": total})
+            self._report({"id": self.model_id, "stage": stage, "done": self._done, "total": total})
 
 
 def _stopped(model_id: str) -> DownloadStopped:
-    return DownloadStopped(f"The loading of {model_id!r} was cancelled.", next_step="Load it again when you want it.")
+    return DownloadStopped(f"Loading {model_id!r} was cancelled.", next_step="Load it again when you need it.")
 
 
-def _tidy(repo: CachedRepo, was_here: bool, started: float) -> None:
-    """Leave the cache as it was: no half files, and nothing of a model that was not there before."""
-    if not was_here:
+def _clean_up(repo: CachedRepo, was_cached: bool, started: float) -> None:
+    """Restore the cache: delete partial files, and the whole model if it was not cached before."""
+    if not was_cached:
         shutil.rmtree(repo.folder, ignore_errors=True)
         return
-    for half in (repo.folder / "blobs").glob("*.incomplete"):  # older clients keep them, to go on with
+    for partial in (repo.folder / "blobs").glob("*.incomplete"):  # older clients keep them in order to resume
         with suppress(OSError):
-            if half.stat().st_mtime >= started - 1:
-                half.unlink()
+            if partial.stat().st_mtime >= started - 1:
+                partial.unlink()

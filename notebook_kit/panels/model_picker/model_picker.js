@@ -1,4 +1,4 @@
-// ModelPicker: one search over the zoo, the cache and the Hub; the model that is looked at; its loading; a box to try it in.
+// ModelPicker: one search over the zoo, the cache and the Hub, the details of a model, loading it, and trying it.
 
 import { debounced, download, fill, h, startView } from "../shared/common.js";
 import { ModelDetails } from "./details.js";
@@ -15,7 +15,7 @@ const TABLE = ["id", "source", "task", "model_type", "parameters", "fetch_bytes"
 export default {
   render({ model, el }) {
     let end = modelPicker(model, el);
-    const again = () => { end(); end = modelPicker(model, el); };   // most words are written once
+    const again = () => { end(); end = modelPicker(model, el); };   // most texts are only written when the view is built
     model.on("change:_language", again);
     return () => { model.off("change:_language", again); end(); };
   },
@@ -85,7 +85,7 @@ class ModelPicker {
     this.model.save_changes();
   }
 
-  // What was found ----------------------------------------------------------------------------------------------------
+  // Models found ----------------------------------------------------------------------------------------------------
 
   showRows(fromTop) {
     this.grid.show(this.search.ordered, this.model.get("sort"), fromTop);
@@ -120,7 +120,7 @@ class ModelPicker {
     download("models.csv", "text/csv", `${[TABLE.join(","), ...lines].join("\n")}\n`);
   }
 
-  // What is looked at -------------------------------------------------------------------------------------------------
+  // Details -------------------------------------------------------------------------------------------------
 
   look(row) {
     this.details.look(row);
@@ -172,7 +172,7 @@ class ModelPicker {
   }
 }
 
-/** A value as a cell of a CSV file. One that begins like a formula would be one in a spreadsheet. */
+/** A value as a cell of a CSV file. A quote in front keeps spreadsheets from running text as a formula. */
 function csvCell(value) {
   const text = String(Array.isArray(value) ? value.join(" ") : value ?? "");
   return `"${(/^[=+\-@\t\r]/.test(text) ? `'${text}` : text).replaceAll('"', '""')}"`;

@@ -1,8 +1,7 @@
-"""ModelPicker: find a model in the zoo, the cache and on the Hub, load it, try it, and hand it on to other panels."""
+"""ModelPicker: find a model in the zoo, the cache and on the Hub, load it, try it, and pass it to other panels."""
 
 from __future__ import annotations
 
-import json
 import logging
 import os
 import threading
@@ -17,11 +16,12 @@ from notebook_kit.hub.catalog import FoundModel, free_memory
 from notebook_kit.hub.client import Client, DownloadStopped, Token
 from notebook_kit.hub.details import ModelDetails, delete_cached, model_details
 from notebook_kit.hub.search import SORTS, Query
+from notebook_kit.panels.model_picker.answers import details_of, page_of
 from notebook_kit.panels.model_picker.linking import check_takes_models, hand_on
 from notebook_kit.panels.model_picker.loading import Load
-from notebook_kit.panels.model_picker.searches import Searches, page_of, row_of
+from notebook_kit.panels.model_picker.searches import Searches
 from notebook_kit.panels.model_picker.still import ShownModels, face_of, table_of
-from notebook_kit.panels.model_picker.trying import fields_of, tried
+from notebook_kit.panels.model_picker.trying import fields_of, try_pipeline
 from notebook_kit.panels.panel import Answer, Face, Panel, described, slow
 from notebook_kit.registry.tasks import TASKS, task_name
 
@@ -29,38 +29,46 @@ __all__ = ["ModelPicker"]
 
 logger = logging.getLogger("notebook_kit")
 
-KEPT_DETAILS = 100
-LONGEST_CONFIG = 20_000
-MOST_LABELS = 200
+KEPT_DETAILS = 100  # models whose details are cached
+QUESTION = (
+    "text",
+    "task",
+    "language",
+    "licence",
+    "max_bytes",
+    "runs_here",
+    "sort",
+)  # the traits that a search depends on
 
 
 class ModelPicker(Panel):
-    """Finds models in the zoo, in the cache and on the Hub at once; loads one, with a progress bar that can be cancelled.
+    """Searches the zoo, the cache and the Hub at once, and loads a model with a progress bar and a cancel button.
 
-    Nothing is fetched from the Hub before the panel is on the screen or `table` is called, and of a model nothing but
-    its card and configuration before it is loaded. With no network it shows what is on this machine.
+    Nothing is fetched from the Hub until the panel is displayed or `table` is called, and only the card and the configuration of
+    a model until it is loaded. Without a network, the panel shows the models on this machine.
 
     Args:
-        task: Show models for this task only, such as "fill-mask"; aliases such as "ner" are understood. None for all.
-        token: For the Hub; None for the saved one or `HF_TOKEN`, False for none. It is kept in this object alone.
-        cache_dir: The cache; by default the Hub's own.
-        **traits: Start values of the traits below.
+        task: Show only models for this task, such as "fill-mask"; aliases such as "ner" are accepted. None for all.
+        token: Access token for the Hub; None for the saved token or `HF_TOKEN`, False for no token. It is stored only in
+            this object.
+        cache_dir: The cache folder; by default the Hub's own.
+        **traits: Initial values of the traits below.
 
     Attributes:
-        task (str): The task that is shown; "" for all, as at first.
-        text (str): Words in the name; "" at first.
-        language (str): A code such as "te"; "" for all.
-        licence (str): Such as "apache-2.0"; "" for all.
-        max_bytes (int): The largest size of the files; 0 for any.
-        runs_here (bool): Only what notebook_kit can load and what fits into the free memory; False at first.
-        sort (str): "downloads" (at first), "likes", "date", "name" or "size".
-        selected (str): The model that is looked at; "" at first.
-        picked (str or None): The model that was loaded last; None at first. Observe it to follow what is picked.
-            (`model_id` is ipywidgets' own name for a widget's number.)
+        task (str): The task to show; "" for all. Initially "".
+        text (str): Words in the model's name, initially "".
+        language (str): A language code such as "te"; "" for all.
+        licence (str): A licence code such as "apache-2.0"; "" for all.
+        max_bytes (int): Maximum size of the files; 0 for any.
+        runs_here (bool): Show only models that notebook_kit can load and that fit into free memory. Initially False.
+        sort (str): "downloads" (the default), "likes", "date", "name" or "size".
+        selected (str): The model whose details are shown, initially "".
+        picked (str or None): The model that was loaded last, initially None. Observe it to react to a new model.
+            (ipywidgets already uses the name `model_id`.)
         pipeline: The loaded pipeline, or None. (An attribute, not a trait.)
 
     Raises:
-        InputError: The task or the order is unknown.
+        InputError: The task or the sort order is unknown.
 
     Example:
         >>> import os
@@ -74,24 +82,24 @@ class ModelPicker(Panel):
     """
 
     name: ClassVar[str] = "model_picker"
-    workers: ClassVar[int] = 6  # a Hub that is slow with one answer must not keep the others waiting
+    workers: ClassVar[int] = 6  # so that one slow answer from the Hub does not block the others
 
-    task = traitlets.Unicode("", help="The task that is shown.").tag(sync=True)
-    text = traitlets.Unicode("", help="Words of the name.").tag(sync=True)
-    language = traitlets.Unicode("", help="A language's code.").tag(sync=True)
-    licence = traitlets.Unicode("", help="A licence's code.").tag(sync=True)
-    max_bytes = traitlets.Int(0, min=0, help="The largest size; 0 for any.").tag(sync=True)
-    runs_here = traitlets.Bool(False, help="Only what can run here.").tag(sync=True)
-    sort = traitlets.Enum(SORTS, "downloads", help="The order.").tag(sync=True)
-    selected = traitlets.Unicode("", help="The model that is looked at.").tag(sync=True)
-    picked = traitlets.Unicode(None, allow_none=True, help="The model that is loaded.").tag(sync=True)
+    task = traitlets.Unicode("", help='The task to show; "" for all.').tag(sync=True)
+    text = traitlets.Unicode("", help="Words in the model's name.").tag(sync=True)
+    language = traitlets.Unicode("", help="A language code.").tag(sync=True)
+    licence = traitlets.Unicode("", help="A licence code.").tag(sync=True)
+    max_bytes = traitlets.Int(0, min=0, help="Maximum size of the files; 0 for any.").tag(sync=True)
+    runs_here = traitlets.Bool(False, help="Only models that can run here.").tag(sync=True)
+    sort = traitlets.Enum(SORTS, "downloads", help="The sort order.").tag(sync=True)
+    selected = traitlets.Unicode("", help="The model whose details are shown.").tag(sync=True)
+    picked = traitlets.Unicode(None, allow_none=True, help="The model that was loaded last.").tag(sync=True)
 
     _tasks: traitlets.List[Any] = traitlets.List().tag(sync=True)
-    _loading = traitlets.Dict().tag(sync=True)  # the load under way: {id, stage, done, total}
-    _loaded = traitlets.Dict().tag(sync=True)  # what the page needs to let it be tried: {id, task, fields, mask}
+    _loading = traitlets.Dict().tag(sync=True)  # the load in progress: {id, stage, done, total}
+    _loaded = traitlets.Dict().tag(sync=True)  # what the page needs for trying the model: {id, task, fields, mask}
     _problem = traitlets.Dict().tag(sync=True)  # why the last load failed: {what, next_step}
     _linked = traitlets.Int(0).tag(sync=True)
-    _cache = traitlets.Int(0).tag(sync=True)  # counts what has changed in the cache
+    _cache = traitlets.Int(0).tag(sync=True)  # counts changes of the cache
 
     def __init__(
         self,
@@ -103,7 +111,7 @@ class ModelPicker(Panel):
     ) -> None:
         if task is not None:
             task = task_name(task) if task else ""
-        Query(sort=traits.get("sort", "downloads"))
+        Query(sort=traits.get("sort", "downloads"))  # checks the order
         Client("", token)  # checks the token
         self._token, self._cache_dir = token, cache_dir
         self.pipeline: Any = None
@@ -126,16 +134,16 @@ class ModelPicker(Panel):
         )
 
     def found(self) -> list[FoundModel]:
-        """What has been found so far, in the order that is shown."""
+        """The models found so far, in the order shown."""
         _, search = self._searches.search(self._query())
         return [search.models[place] for place in search.ordered(self.sort)]
 
     def table(self) -> Any:
-        """What has been found so far as a pandas DataFrame, one row per model, in the order shown.
+        """The models found so far as a pandas DataFrame, one row per model, in the order shown.
 
-        If nothing has been asked yet, the first page is. Columns: those of `notebook_kit.hub.catalog.FoundModel`, then
+        If the search has not started, this fetches its first page. Columns: those of `notebook_kit.hub.catalog.FoundModel`, then
         `supported`, `why` (the reason if it is not), `memory_float32` and `memory_bfloat16` (bytes of the weights), and
-        `fits` (whether it fits into the free memory as float32; None if unknown).
+        `fits` (whether the weights fit into free memory as float32; None if unknown).
         """
         _, search = self._searches.search(self._query())
         if not search.scanned and not search.is_done:
@@ -143,13 +151,13 @@ class ModelPicker(Panel):
         return table_of(self.found(), search.room)
 
     def details(self, model_id: str) -> ModelDetails:
-        """All there is to know of a model before it is loaded.
+        """Everything known about a model before it is loaded.
 
         Args:
-            model_id: Its name.
+            model_id: The model's name.
 
         Raises:
-            HubError: It is not on this machine, and the Hub does not give it.
+            HubError: The model is not on this machine, and the Hub does not provide it.
         """
         return model_details(model_id, self._token, self._cache_dir, self.check_cancelled)
 
@@ -157,7 +165,7 @@ class ModelPicker(Panel):
 
     @slow
     def answer_search(self, values: dict[str, Any]) -> Answer:
-        """Begin a search, or go back to one: what is on this machine, and what has been found before."""
+        """Start a search or return to an earlier one: the models on this machine, and those found before."""
         sort = str(values.get("sort", "downloads"))
         query = Query(
             text=str(values.get("text", "")),
@@ -169,14 +177,14 @@ class ModelPicker(Panel):
             sort=sort,
         )
         key, search = self._searches.search(query)
-        if values.get("anew") and search.problem is not None:
+        if values.get("retry") and search.problem is not None:
             self._searches.forget(key)
             key, search = self._searches.search(query)
         return Answer(page_of(key, search, 0, sort))
 
     @slow
     def answer_more(self, values: dict[str, Any]) -> Answer:
-        """Go on with a search: `of`, and from which row on the page has nothing."""
+        """Continue the search with the key `of`; `from` is the first row that the page lacks."""
         key = str(values.get("of"))
         search = self._searches.get(key)
         if search is None:
@@ -188,7 +196,7 @@ class ModelPicker(Panel):
 
     @slow
     def answer_details(self, values: dict[str, Any]) -> Answer:
-        """All about one model: `id`."""
+        """The details of the model `id`."""
         model_id = str(values.get("id", ""))
         with self._guard:
             kept = self._details.get(model_id)
@@ -199,67 +207,53 @@ class ModelPicker(Panel):
                     self._details[model_id] = kept
                 while len(self._details) > KEPT_DETAILS:
                     self._details.popitem(last=False)
-        free = free_memory()
-        room = max(free.values(), default=None)
-        config = json.dumps(kept.config, indent=2, ensure_ascii=False, default=str)
-        return Answer(
-            {
-                "row": row_of(kept.model, room),
-                "summary": kept.summary,
-                "config": config if len(config) <= LONGEST_CONFIG else config[:LONGEST_CONFIG] + "\n…",
-                "labels": [label[:200] for label in kept.labels[:MOST_LABELS]],
-                "label_count": len(kept.labels),
-                "files": [list(file) for file in kept.files],
-                "problem": described(kept.problem) if kept.problem else None,
-                "free": free,
-            }
-        )
+        return Answer(details_of(kept, free_memory()))
 
     def answer_load(self, values: dict[str, Any]) -> Answer:
-        """Start to load a model: `id`, and its `task` or None. Traits report the progress."""
+        """Start loading the model `id` for a `task` or None. Traits report the progress."""
         task = values.get("task")
         load = self._begin(str(values.get("id", "")), str(task) if task in TASKS else None, {})
         threading.Thread(target=self._run, args=(load,), name="notebook_kit-load", daemon=True).start()
         return Answer({})
 
     def answer_stop(self, values: dict[str, Any]) -> Answer:
-        """Give up the load that is under way."""
+        """Cancel the load in progress."""
         self.cancel()
         return Answer({})
 
     @slow
     def answer_delete(self, values: dict[str, Any]) -> Answer:
-        """Remove a model from the cache: `id`. The page has asked whether that is meant."""
+        """Delete the model `id` from the cache. The page has already asked for confirmation."""
         return Answer({"freed": self.delete(str(values.get("id", "")))})
 
     @slow
     def answer_try(self, values: dict[str, Any]) -> Answer:
-        """Try the loaded model on what was typed: `values`, by field."""
+        """Run the loaded model on the typed input: `values`, by field."""
         if self.pipeline is None:
             raise InputError("No model is loaded.", next_step="Choose one and load it.")
-        given = values.get("values")
-        return Answer(tried(self.pipeline, given if isinstance(given, dict) else {}))
+        typed = values.get("values")
+        return Answer(try_pipeline(self.pipeline, typed if isinstance(typed, dict) else {}))
 
     # Loading -----------------------------------------------------------------------------------------------------
 
     def load(self, model_id: str, task: str | None = None, **options: Any) -> Any:
-        """Load a model as a press of the panel's button does, and wait for it.
+        """Load a model, as the panel's button does, and wait for it.
 
         Args:
-            model_id: Its name.
-            task: The pipeline's task; by default the checkpoint's own.
-            **options: More arguments of `notebook_kit.pipeline`, such as `dtype="bfloat16"`.
+            model_id: The model's name.
+            task: The pipeline's task; by default that of the checkpoint.
+            **options: Further arguments of `notebook_kit.pipeline`, such as `dtype="bfloat16"`.
 
         Returns:
-            The pipeline, which is also in `pipeline`.
+            The pipeline, also available as the attribute `pipeline`.
 
         Raises:
-            HubError, CheckpointError, UnknownArchitectureError, InputError: As `notebook_kit.pipeline`.
+            HubError, CheckpointError, UnknownArchitectureError, InputError: As raised by `notebook_kit.pipeline`.
         """
         return self._run(self._begin(model_id, task, options), raises=True)
 
     def cancel(self) -> None:
-        """Give up the load that is under way, if there is one. The model that was loaded before stays."""
+        """Cancel the load in progress, if any. The previously loaded model remains available."""
         with self._guard:
             load, self._load = self._load, None
         if load is not None:
@@ -269,11 +263,11 @@ class ModelPicker(Panel):
     def _begin(self, model_id: str, task: str | None, options: dict[str, Any]) -> Load:
         self.cancel()
 
-        def tell(progress: dict[str, Any]) -> None:
+        def report(progress: dict[str, Any]) -> None:
             if self._load is load:
                 self._loading = progress
 
-        load = Load(model_id, task, self._token, self._cache_dir, options, tell)
+        load = Load(model_id, task, self._token, self._cache_dir, options, report)
         with self._guard:
             self._load = load
         with self.hold_sync():
@@ -283,24 +277,24 @@ class ModelPicker(Panel):
 
     def _run(self, load: Load, raises: bool = False) -> Any:
         try:
-            made = load.run()
+            pipeline = load.run()
         except Exception as error:
             if isinstance(error, DownloadStopped):
                 self._on_cache(load.model_id)
             elif not isinstance(error, NotebookKitError):
                 logger.exception("%s could not be loaded", load.model_id)
-            self._settle(load, problem={} if isinstance(error, DownloadStopped) else described(error))
+            self._end_load(load, problem={} if isinstance(error, DownloadStopped) else described(error))
             if raises:
                 raise
             return None
-        if self._settle(load, made=made):
+        if self._end_load(load, pipeline):
             self._on_cache(load.model_id)
             for panel in list(self._panels):
-                hand_on(made, panel)
-        return made
+                hand_on(pipeline, panel)
+        return pipeline
 
-    def _settle(self, load: Load, made: Any = None, problem: dict[str, str] | None = None) -> bool:
-        """Say how a load ended, unless another has taken its place."""
+    def _end_load(self, load: Load, pipeline: Any = None, problem: dict[str, str] | None = None) -> bool:
+        """Publish the result of a load. Returns False, and does nothing, if a newer load has replaced it."""
         with self._guard:
             if self._load is not load:
                 return False
@@ -308,60 +302,59 @@ class ModelPicker(Panel):
         with self.hold_sync():
             self._loading = {}
             self._problem = problem or {}
-            if made is not None:
-                self.pipeline = made
-                mask = (
-                    getattr(getattr(made, "tokenizer", None), "mask_token", None) if made.task == "fill-mask" else None
-                )
+            if pipeline is not None:
+                self.pipeline = pipeline
+                tokenizer = getattr(pipeline, "tokenizer", None) if pipeline.task == "fill-mask" else None
+                mask = getattr(tokenizer, "mask_token", None)
                 self._loaded = {
                     "id": load.model_id,
-                    "task": str(made.task),
-                    "fields": fields_of(made),
+                    "task": str(pipeline.task),
+                    "fields": fields_of(pipeline),
                     "mask": str(mask or ""),
                 }
                 self.picked = load.model_id
         return True
 
     def delete(self, model_id: str) -> int:
-        """Remove a model from the cache. One that is loaded goes on working.
+        """Delete a model from the cache. If it is loaded, it continues to work.
 
         Args:
-            model_id: Its name.
+            model_id: The model's name.
 
         Returns:
-            The bytes that this freed.
+            The number of bytes freed.
 
         Raises:
-            InputError: The cache has no such model, or it is being loaded.
+            InputError: The model is not in the cache, or is being loaded.
         """
         load = self._load
         if load is not None and load.model_id == model_id:
-            raise InputError(f"{model_id} is being loaded.", next_step="Cancel that first.")
+            raise InputError(f"{model_id} is being loaded.", next_step="Cancel the load first.")
         freed = delete_cached(model_id, self._cache_dir)
         self._on_cache(model_id)
         return freed
 
     def _on_cache(self, model_id: str) -> None:
-        """Forget what was known of a model, as something in the cache has changed."""
+        """Discard what was stored about a model, because its files in the cache have changed."""
         with self._guard:
             self._details.pop(model_id, None)
         self._searches.forget()
         self._cache += 1
 
-    # Handing on --------------------------------------------------------------------------------------------------
+    # Linked panels --------------------------------------------------------------------------------------------------
 
     def link(self, *panels: Any) -> ModelPicker:
-        """Give each model that is loaded here to other panels as well, and the present one at once.
+        """Pass each model loaded here to other panels too, starting with the current one.
 
         Args:
-            *panels: A `TokenInspector` (which looks into its tokenizer), an `AttentionView`, or anything with a method
-                `use(pipeline)`. Their texts stay. A panel that cannot use a model shows why.
+            *panels: A `TokenInspector` (which shows the model's tokenizer), an `AttentionView`, or any object with a method
+                `use(pipeline)`. They keep their texts. A panel that cannot use a model shows the reason.
 
         Returns:
             This picker.
 
         Raises:
-            InputError: Something does not take models; then nothing is linked.
+            InputError: An argument does not accept models; then nothing is linked.
         """
         for panel in panels:
             check_takes_models(panel)
@@ -374,10 +367,10 @@ class ModelPicker(Panel):
         return self
 
     def unlink(self, *panels: Any) -> ModelPicker:
-        """Stop giving models to panels. What they show stays.
+        """Stop passing models to panels. They keep showing their current model.
 
         Args:
-            *panels: Which; all if none is named.
+            *panels: The panels to unlink; all if omitted.
 
         Returns:
             This picker.
@@ -389,27 +382,24 @@ class ModelPicker(Panel):
     # Without a kernel --------------------------------------------------------------------------------------------
 
     def offline_questions(self) -> Iterator[tuple[str, dict[str, Any]]]:
-        """What has been found so far, and the details that were looked at."""
-        yield "search", self._asked()
+        """The models found so far, and the details viewed so far."""
+        yield "search", self._question()
         with self._guard:
-            looked_at = list(self._details)
-        if self.selected and self.selected not in looked_at:
-            looked_at.append(self.selected)
-        for model_id in looked_at:
+            viewed = list(self._details)
+        if self.selected and self.selected not in viewed:
+            viewed.append(self.selected)
+        for model_id in viewed:
             try:
                 self.answer_details({"id": model_id})
             except NotebookKitError:
                 continue  # the page reports it when it is asked
             yield "details", {"id": model_id}
 
-    def _asked(self) -> dict[str, Any]:
-        """What the page asks while the traits are as they are; `question` in `query.js` is the same."""
-        return {
-            **{name: getattr(self, name) for name in ("text", "task", "language", "licence")},
-            **{name: getattr(self, name) for name in ("max_bytes", "runs_here", "sort")},
-        }
+    def _question(self) -> dict[str, Any]:
+        """The search that the page requests for the current traits; `question` in `query.js` is the same."""
+        return {name: getattr(self, name) for name in QUESTION}
 
     def face(self) -> Face:
-        """What has been found so far, as a table."""
+        """The models found so far, as a table."""
         narrowed = [value for value in (self.text, self.task, self.language, self.licence) if value]
         return face_of(ShownModels(self.found(), self.picked, narrowed), self.word)

@@ -1,8 +1,8 @@
-// The question to the zoo, the cache and the Hub: words of a name, filters, and an order, bound to the traits.
+// The search form: words in a name, filters, and a sort order, bound to the traits.
 
 import { debounced, h } from "../shared/common.js";
 
-/** The traits that make up the question. */
+/** The traits that a search depends on. */
 export const QUESTION = ["text", "task", "language", "licence", "max_bytes", "runs_here", "sort"];
 
 const TYPED = ["text", "language", "licence"];
@@ -11,7 +11,7 @@ const SIZES = [100e6, 500e6, 1e9, 5e9];
 const LICENCES = ["apache-2.0", "mit", "bsd-3-clause", "cc-by-4.0", "cc-by-sa-4.0", "cc-by-nc-4.0", "gpl-3.0", "openrail", "other"];
 const LANGUAGES = ["en", "te", "hi", "ta", "kn", "ml", "bn", "mr", "ur", "zh", "ja", "ko", "ar", "de", "es", "fr", "it", "pt", "ru", "multilingual"];
 
-/** The form; `sort` is its control of the order, which has a place of its own. */
+/** The form; its `sort` control is placed separately. */
 export class QueryForm {
   constructor(model, { words }, format) {
     Object.assign(this, { model, words, format });
@@ -22,16 +22,16 @@ export class QueryForm {
     this.element = this.form();
   }
 
-  /** What is asked for now. */
+  /** The current search. */
   get question() {
     return Object.fromEntries(QUESTION.map(name => [name, this.model.get(name)]));
   }
 
-  /** Take all controls at once, so that what was just typed is not lost when another one changes. */
+  /** Read all controls at once, so that text just typed is not lost when another control changes. */
   change() {
     this.typed.stop();
     const { task, max_bytes, runs_here, sort } = this.controls;
-    const values = {   // read first: each change of a trait shows all traits in the controls again
+    const values = {   // read first: each change of a trait updates all controls
       ...Object.fromEntries(TYPED.map(name => [name, this.controls[name].value.trim()])),
       task: task.value, max_bytes: Number(max_bytes.value), runs_here: runs_here.checked, sort: sort.value,
     };
@@ -44,7 +44,7 @@ export class QueryForm {
     this.change();
   }
 
-  /** Show the traits in the controls, but for the one that is being typed in. */
+  /** Show the traits in the controls, except in the one being typed in. */
   show() {
     const { model, controls } = this;
     for (const name of TYPED) {

@@ -1,23 +1,23 @@
-// The list of what was found: a grid of which only the rows near the window exist, however many there are.
+// The list of models found: a grid that creates only the rows near its visible part.
 
 import { h } from "../shared/common.js";
 
 const ROW_HEIGHT = 46;
-const SPARE_ROWS = 6;   // drawn above and below the window
+const SPARE_ROWS = 6;   // drawn above and below the visible part
 const COLUMNS = [["model", "name"], ["parameters", null], ["to_fetch", "size"], ["downloads", "downloads"], ["likes", "likes"], ["updated", "date"]];
 
 /**
- * `onLook(row)` when a row is chosen, `onOpen()` at Enter or a double click, `onSort(order)` from the head of a column, `onNear()`
- * when the end of the rows comes near.
+ * `onLook(row)` is called when a row is selected, `onOpen()` on Enter or a double click, `onSort(order)` on a click on a column
+ * header, `onNear()` when the end of the rows is near.
  */
 export class ModelGrid {
   constructor(view, format, { onLook, onOpen, onSort, onNear }) {
     Object.assign(this, { words: view.words, format, onLook, onOpen, onNear });
     this.id = `nk-picker-${Math.random().toString(36).slice(2)}`;
     this.rows = [];           // in the order shown
-    this.active = -1;         // the place that the keyboard is at
-    this.chosen = "";         // the id of the model that is looked at
-    this.drawn = new Map();   // place -> element
+    this.active = -1;         // index of the row that has the keyboard cursor
+    this.chosen = "";         // id of the selected model
+    this.drawn = new Map();   // index of a row -> element
     this.heads = COLUMNS.map(column => this.headCell(column, onSort));
     this.space = h("div.space", { role: "rowgroup" });
     this.head = h("div.headrow", { role: "rowgroup" }, h("div.line", { role: "row", "aria-rowindex": 1 }, this.heads));
@@ -43,7 +43,7 @@ export class ModelGrid {
     this.element.focus();
   }
 
-  /** Show these rows, which are sorted by `sort`. A new question starts at the top. */
+  /** Show these rows, sorted by `sort`. `fromTop`: scroll to the top, for a new search. */
   show(rows, sort, fromTop) {
     const activeId = this.rows[this.active]?.id;
     this.rows = rows;
@@ -58,7 +58,7 @@ export class ModelGrid {
     this.redraw();
   }
 
-  /** Mark the model that is looked at. */
+  /** Mark the selected model. */
   choose(id) {
     if (id === this.chosen) return;
     this.chosen = id;
@@ -73,7 +73,7 @@ export class ModelGrid {
 
   // Drawing ---------------------------------------------------------------------------------------------------------
 
-  /** The height of the window on the rows: the head stays in place above them. */
+  /** The visible height of the rows, below the fixed header. */
   get room() {
     return Math.max(ROW_HEIGHT, this.element.clientHeight - this.head.offsetHeight);
   }
@@ -90,7 +90,7 @@ export class ModelGrid {
     if (count && last >= count - 4) this.onNear();
   }
 
-  /** Draw a row at its place in the page, which is the order in which rows are read out. */
+  /** Insert a row in document order, the order in which screen readers read. */
   insert(place) {
     const element = this.line(place), next = Math.min(...[...this.drawn.keys()].filter(other => other > place));
     this.drawn.set(place, element);
@@ -146,7 +146,7 @@ export class ModelGrid {
     grid.setAttribute("aria-rowcount", this.rows.length + 1);
   }
 
-  // Choosing --------------------------------------------------------------------------------------------------------
+  // Selecting --------------------------------------------------------------------------------------------------------
 
   onKey(event) {
     const grid = this.element;

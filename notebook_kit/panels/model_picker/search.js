@@ -1,19 +1,19 @@
-// Searching: pages of rows from Python as the reader scrolls on; in a file on disk, the rows that were saved with it.
+// Searching: pages of rows from Python as the reader scrolls; in a file on disk, the rows saved with it.
 
-const ROUNDS = 3;   // pages that a question may ask for by itself, until there are rows to fill the window
+const ROUNDS = 3;   // pages without results that a search requests automatically before it pauses
 
-/** `onRows(fromTop)` is called when the rows have changed, `onState()` when how the search is going has. */
+/** `onRows(fromTop)` is called when the rows have changed, `onState()` when the state of the search has. */
 export class ModelSearch {
   constructor(model, view, query, { onRows, onState }) {
     Object.assign(this, { model, view, query, onRows, onState });
     this.rows = [];
-    this.order = null;          // places in `rows`, in the order shown; null: as they are
-    this.scanned = 0;           // models of the Hub looked at
-    this.problem = null;        // why the Hub is left out
+    this.order = null;          // indices into `rows`, in the order shown; null: unchanged order
+    this.scanned = 0;           // number of the Hub's models examined
+    this.problem = null;        // why the Hub is not searched
     this.isDone = true;
     this.isPaused = false;
-    this.key = null;            // Python's key of the search
-    this.saved = null;          // all rows of a file on disk
+    this.key = null;            // the key of the search in Python
+    this.saved = null;          // all rows, in a file on disk
     this.isGoing = this.isEnded = false;
     this.rounds = this.turns = 0;
   }
@@ -27,14 +27,14 @@ export class ModelSearch {
     return this.rows.find(row => row.id === id);
   }
 
-  /** Ask the present question; `again`: also what has failed before. */
-  async search(again = false) {
+  /** Start the current search; `retry`: even if its request to the Hub has failed before. */
+  async search(retry = false) {
     if (this.saved) { this.searchSaved(); return; }
     this.turns += 1;
     const turn = this.turns, { question } = this.query;
     Object.assign(this, { rounds: 0, isPaused: false, isGoing: true });
     this.view.cancel("more");
-    const result = await this.view.ask("search", again ? { ...question, anew: again } : question);
+    const result = await this.view.ask("search", retry ? { ...question, retry } : question);
     if (this.isEnded || turn !== this.turns) return;
     this.isGoing = false;
     if (!result) {
@@ -47,7 +47,7 @@ export class ModelSearch {
     this.more();
   }
 
-  /** Ask for the next page, if there is one. */
+  /** Request the next page, if there is one. */
   async more() {
     if (this.isEnded || this.isGoing || this.isDone || this.isPaused || this.key === null) return;
     const turn = this.turns, before = this.rows.length;
@@ -69,7 +69,7 @@ export class ModelSearch {
     this.more();
   }
 
-  /** Go on after a pause. */
+  /** Continue after a pause. */
   resume() {
     this.isPaused = false;
     this.rounds = 0;
@@ -101,19 +101,19 @@ export class ModelSearch {
   }
 }
 
-function matches(row, asked) {
+function matches(row, question) {
   const id = row.id.toLowerCase();
-  return asked.text.toLowerCase().split(/\s+/).filter(Boolean).every(word => id.includes(word))
-    && (!asked.task || row.task === asked.task)
-    && (!asked.language || row.languages.includes(asked.language))
-    && (!asked.licence || row.licence === asked.licence)
-    && (!asked.max_bytes || (row.size ?? 0) <= asked.max_bytes)
-    && (!asked.runs_here || (!row.obstacle && row.fits !== false));
+  return question.text.toLowerCase().split(/\s+/).filter(Boolean).every(word => id.includes(word))
+    && (!question.task || row.task === question.task)
+    && (!question.language || row.languages.includes(question.language))
+    && (!question.licence || row.licence === question.licence)
+    && (!question.max_bytes || (row.size ?? 0) <= question.max_bytes)
+    && (!question.runs_here || (!row.obstacle && row.fits !== false));
 }
 
 const nameOf = row => row.id.split("/").pop().toLowerCase();
 
-// What is on this machine and has no counts stays in front.
+// Models on this machine have no counts and come first.
 const ORDERS = {
   name: (a, b) => nameOf(a).localeCompare(nameOf(b)),
   size: (a, b) => (a.size ?? Infinity) - (b.size ?? Infinity),

@@ -1,4 +1,4 @@
-"""Found models as a table, for where no kernel runs, and as a DataFrame."""
+"""The models found, as a table shown where no kernel runs, and as a DataFrame."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ class ShownModels:
     Args:
         found: The models, in the order shown.
         picked: The model that is loaded, or None.
-        narrowed: What the search was narrowed to: words, a task, a language, a licence.
+        narrowed: The filters in use: words, a task, a language, a licence.
     """
 
     found: Sequence[FoundModel]
@@ -32,7 +32,7 @@ class ShownModels:
 
 
 def size_words(count: int | None) -> str:
-    """Bytes for reading, in decimal units as the Hub gives them.
+    """A number of bytes as text, in decimal units like on the Hub; "" for None.
 
     Example:
         >>> size_words(7_889_140), size_words(440_000_000_000), size_words(0), size_words(None)
@@ -52,7 +52,7 @@ def table_of(found: Sequence[FoundModel], room: int | None) -> Any:
 
     Args:
         found: The models.
-        room: Bytes of free memory, None if unknown.
+        room: Bytes of free memory; None if unknown.
     """
     import pandas
 
@@ -74,7 +74,7 @@ def table_of(found: Sequence[FoundModel], room: int | None) -> Any:
 
 
 def face_of(shown: ShownModels, word: Callable[..., str]) -> Face:
-    """The first models as a table, and which one is loaded; `word` is the panel's."""
+    """The first models as a table, and the name of the loaded one; `word` is the method of the panel."""
 
     def state(model: FoundModel) -> str:
         if model.obstacle:

@@ -1,18 +1,18 @@
-// The loaded model: a box to try it in, and what it answers.
+// Trying the loaded model: input fields, and its answer.
 
 import { fill, h } from "../shared/common.js";
 
-/** `ask(values)` asks Python, and resolves to its answer or null. */
+/** `ask(values)` sends the input to Python and resolves to the answer or null. */
 export class ModelTrial {
   constructor({ words }, format, ask) {
     Object.assign(this, { words, format, ask });
     this.element = h("section.trial", { "aria-label": words("try_it"), hidden: true });
     this.result = h("div.result", { role: "status", "aria-live": "polite" });
     this.loaded = null;
-    this.inputs = {};   // name of a field -> its box
+    this.inputs = {};   // name of a field -> its element
   }
 
-  /** Show the model that is loaded, `{ id, task, fields, mask }`; {} for none. What was typed stays. */
+  /** Show the loaded model, `{ id, task, fields, mask }`; {} for none. Keeps the typed text. */
   set(loaded) {
     if (JSON.stringify(loaded) === JSON.stringify(this.loaded)) return;
     this.loaded = loaded;
@@ -77,7 +77,7 @@ function bars(words, pairs) {
     h("td.score", {}, percent(score))))));
 }
 
-/** The text with what was found in it marked; offsets count code points, as Python does. */
+/** The text with the spans marked; offsets count code points, as in Python. */
 function marked(text, spans) {
   const letters = [...text], pieces = [];
   let at = 0;

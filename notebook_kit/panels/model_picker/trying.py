@@ -1,4 +1,4 @@
-"""A loaded pipeline, tried on what a reader types."""
+"""Running a loaded pipeline on text that a reader types."""
 
 from __future__ import annotations
 
@@ -7,10 +7,10 @@ from typing import Any
 from notebook_kit.errors import InputError
 from notebook_kit.registry.tasks import ALIASES
 
-__all__ = ["fields_of", "tried"]
+__all__ = ["fields_of", "try_pipeline"]
 
-BEST = 6
-"""Answers that are shown, of those that have scores."""
+TOP = 6
+"""Maximum number of scored answers shown."""
 
 FIELDS = {
     "text-classification": ("text",),
@@ -24,7 +24,7 @@ TEXT_OUT = frozenset({"text-generation", "text2text-generation", "summarization"
 
 
 def fields_of(pipeline: Any) -> list[str]:
-    """The names of the boxes that a task needs; none if it takes something other than text.
+    """The names of the input fields that a task needs; none if it does not take text.
 
     Example:
         >>> from notebook_kit import pipeline
@@ -41,38 +41,38 @@ def _task(pipeline: Any) -> str:
     return ALIASES.get(pipeline.task, str(pipeline.task))
 
 
-def tried(pipeline: Any, values: dict[str, str]) -> dict[str, Any]:
-    """The answer of a pipeline, as the page shows it.
+def try_pipeline(pipeline: Any, values: dict[str, str]) -> dict[str, Any]:
+    """The answer of a pipeline, in the form that the page shows.
 
     Args:
         pipeline: A text pipeline.
-        values: Field -> what was typed, for the fields of `fields_of`.
+        values: Field -> typed text, for the fields of `fields_of`.
 
     Returns:
-        `bars`: pairs of a label and a score from 0 to 1; or `spans`: (start, end, label, score) in the text `of`; or
-        `text`; or `vector`: numbers of tokens and dimensions, and the first values of the mean over the tokens.
+        One of: `bars`, pairs of a label and a score from 0 to 1; `spans`, `[start, end, label, score]` in the text `of`;
+        `text`; `vector`, the numbers of tokens and dimensions, with `values`, the first components of the mean over tokens.
 
     Raises:
-        InputError: A box is empty, or the task takes no text.
+        InputError: A field is empty, or the task does not take text.
 
     Example:
         >>> from notebook_kit import pipeline
-        >>> result = tried(pipeline("sentiment-analysis", model="zoo"), {"text": "I love this!"})
+        >>> result = try_pipeline(pipeline("sentiment-analysis", model="zoo"), {"text": "I love this!"})
         >>> result["bars"][0][0], len(result["bars"])
         ('POSITIVE', 2)
     """
     fields = fields_of(pipeline)
     if not fields:
         raise InputError(
-            f"A pipeline for {pipeline.task} takes something other than text.",
+            f"A pipeline for {pipeline.task} does not take text.",
             next_step="Call picker.pipeline(...) in a cell.",
         )
     empty = [name for name in fields if not str(values.get(name, "")).strip()]
     if empty:
-        raise InputError("There is nothing to try it on.", next_step="Write something.")
+        raise InputError("The input is empty.", next_step="Type some text.")
     first, task = str(values[fields[0]]), _task(pipeline)
     if task == "text-classification":
-        found = pipeline(first, top_k=BEST)
+        found = pipeline(first, top_k=TOP)
         return {"bars": [[str(one["label"]), float(one["score"])] for one in found]}
     if task == "token-classification":
         found = pipeline(first, aggregation_strategy="simple")
@@ -81,7 +81,7 @@ def tried(pipeline: Any, values: dict[str, str]) -> dict[str, Any]:
             "spans": [[int(e["start"]), int(e["end"]), str(e["entity_group"]), float(e["score"])] for e in found],
         }
     if task == "fill-mask":
-        found = pipeline(first, top_k=BEST)
+        found = pipeline(first, top_k=TOP)
         gaps = found if found and isinstance(found[0], list) else [found]
         several = len(gaps) > 1
         bars = [

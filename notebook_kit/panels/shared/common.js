@@ -1,6 +1,6 @@
-// What the pages of all panels share: elements, a view with its questions to Python, colours, keys, files.
+// Shared by the pages of all panels: creating elements, a view with its requests to Python, colours, keyboard focus, downloads.
 
-/** An element with attributes, listeners (on...) and children. Text is always text, never markup. */
+/** An HTML element with attributes, listeners (on...) and children. Strings become text, never markup. */
 export function h(tag, attributes = {}, ...children) {
   const [name, ...classes] = tag.split(".");
   const element = document.createElement(name || "div");
@@ -10,7 +10,7 @@ export function h(tag, attributes = {}, ...children) {
 
 export const SVG = "http://www.w3.org/2000/svg";
 
-/** The same for SVG. */
+/** The same for an SVG element. */
 export function s(tag, attributes = {}, ...children) {
   return set(document.createElementNS(SVG, tag), attributes, ...children);
 }
@@ -34,11 +34,11 @@ export function fill(element, ...children) {
 }
 
 /**
- * One view of a panel: its listeners, its questions to Python, its words. `end()` removes all of them.
+ * One view of a panel: its listeners, its requests to Python, its texts. `end()` removes the view and its listeners.
  *
  *   const view = startView(model, el, "token_inspector");
  *   view.on("change:text", draw);
- *   const { values, buffers } = await view.ask("tokens", { text });   // null when a newer question made it stale
+ *   const answer = await view.ask("tokens", { text });   // { values, buffers }, or null
  */
 export function startView(model, el, name) {
   return new View(model, el, name);
@@ -48,7 +48,7 @@ class View {
   constructor(model, el, name) {
     this.model = model;
     this.offs = [];
-    /** A text of the panel's language; `{key}` in it stands for a value. */
+    /** A text in the panel's language, with each `{key}` replaced by its value. */
     this.words = (key, values = {}) => {
       const table = model.get("_strings") ?? {};
       const text = table[`${name}.${key}`] ?? table[`common.${key}`] ?? key;
@@ -78,14 +78,14 @@ class View {
   }
 
   /**
-   * Ask Python. Resolves to `{ values, buffers }`; to null when it failed (the error is shown) or a newer question was asked in
-   * the same slot.
+   * Send a request to Python. Resolves to `{ values, buffers }`, or to null if it failed (the error is shown) or a newer request
+   * replaced it in the same slot.
    */
   ask(kind, values = {}, slot = kind) {
     return this.questions.ask(kind, values, slot);
   }
 
-  /** Give up the question that waits in a slot. */
+  /** Cancel the pending request in a slot. */
   cancel(slot) {
     this.questions.cancel(slot);
   }
@@ -97,14 +97,14 @@ class View {
     this.later(() => target.removeEventListener(event, listener));
   }
 
-  /** Watch the size of an element. */
+  /** Call `listener` when the size of an element changes. */
   onResize(element, listener) {
     const observer = new ResizeObserver(listener);
     observer.observe(element);
     this.later(() => observer.disconnect());
   }
 
-  /** Call when light turns to dark or back. */
+  /** Call `listener` when the theme changes between light and dark. */
   onTheme(listener) {
     this.on(matchMedia("(prefers-color-scheme: dark)"), "change", listener);
     const observer = new MutationObserver(listener);
@@ -113,7 +113,7 @@ class View {
     this.later(() => observer.disconnect());
   }
 
-  /** Call at `end()`. */
+  /** Call `listener` in `end()`. */
   later(listener) {
     this.offs.push(listener);
   }
@@ -127,21 +127,21 @@ class View {
 
 let views = 0;
 
-/** The questions of a view that wait for an answer, one per slot, and the sign that one takes long. */
+/** The pending requests of a view, one per slot, and the busy indicator shown when one takes long. */
 class Questions {
   constructor(model, words, onError) {
     Object.assign(this, { model, words, onError });
     this.id = `${Date.now().toString(36)}${(views++).toString(36)}`;
     this.count = 0;
-    this.waiting = new Map();   // question's id -> { resolve, slot, isLate, timer }
-    this.newest = new Map();    // slot -> id of the newest question
+    this.waiting = new Map();   // id of a request -> { resolve, slot, isLate, timer }
+    this.newest = new Map();    // slot -> id of the newest request
     this.busy = h("div.busy", { role: "status", "aria-live": "polite", hidden: true });
   }
 
   ask(kind, values, slot) {
     const id = this.nextId(), before = this.newest.get(slot);
     this.newest.set(slot, id);
-    this.settle(before, null);
+    this.resolve(before, null);
     return new Promise(resolve => {
       const question = { resolve, slot, isLate: false };
       question.timer = setTimeout(() => { question.isLate = true; this.showBusy(slot); }, 250);
@@ -154,7 +154,7 @@ class Questions {
     const id = this.newest.get(slot);
     if (!this.waiting.has(id)) return;
     this.model.send({ nk: this.nextId(), ask: "cancel", id });
-    this.settle(id, null);
+    this.resolve(id, null);
   }
 
   onMessage(content, buffers) {
@@ -162,11 +162,11 @@ class Questions {
     if (!question) return;
     const isStale = this.newest.get(question.slot) !== content.nk;
     if (!isStale) this.onError(content.error ?? null);
-    this.settle(content.nk, isStale || content.error ? null : { values: content.answer, buffers: buffers ?? [] });
+    this.resolve(content.nk, isStale || content.error ? null : { values: content.answer, buffers: buffers ?? [] });
   }
 
-  /** Resolve a question that still waits. */
-  settle(id, result) {
+  /** Resolve a request, if it is still pending. */
+  resolve(id, result) {
     const question = this.waiting.get(id);
     if (!question) return;
     clearTimeout(question.timer);
@@ -187,11 +187,11 @@ class Questions {
   }
 
   end() {
-    [...this.waiting.keys()].forEach(id => this.settle(id, null));
+    [...this.waiting.keys()].forEach(id => this.resolve(id, null));
   }
 }
 
-/** A function that runs once things have been quiet for some milliseconds. */
+/** A function that calls `run` once it has not been called for `wait` milliseconds. */
 export function debounced(wait, run) {
   let timer;
   const call = (...args) => { clearTimeout(timer); timer = setTimeout(() => run(...args), wait); };
@@ -200,7 +200,7 @@ export function debounced(wait, run) {
   return call;
 }
 
-/** A canvas of some CSS size, sharp on any screen; returns its 2D context, scaled to CSS pixels. */
+/** Size a canvas in CSS pixels at the full screen resolution; returns its 2D context, scaled to CSS pixels. */
 export function sharpCanvas(canvas, width, height) {
   const ratio = window.devicePixelRatio || 1;
   canvas.width = Math.max(1, Math.round(width * ratio));
@@ -212,12 +212,12 @@ export function sharpCanvas(canvas, width, height) {
   return context;
 }
 
-/** The value of a CSS custom property, as the theme has it now. */
+/** The current value of a CSS custom property. */
 export function themed(element, name) {
   return getComputedStyle(element).getPropertyValue(name).trim();
 }
 
-// Cividis: even steps of lightness, and read alike by people who do and do not tell red from green (Nunez et al., 2018).
+// Cividis (Nunez et al., 2018): perceptually uniform, and readable with or without red-green colour blindness.
 const CIVIDIS = [[0, 32, 76], [0, 42, 102], [0, 52, 110], [39, 63, 108], [60, 74, 107], [76, 85, 107], [91, 95, 109], [104, 106, 112],
   [117, 117, 117], [131, 129, 120], [146, 140, 120], [161, 152, 118], [176, 165, 114], [192, 178, 109], [208, 192, 101],
   [225, 205, 91], [242, 220, 77], [255, 234, 70]];
@@ -231,7 +231,7 @@ export function colourScale() {
   });
 }
 
-/** Arrow keys move the focus through a row (or grid) of items, of which one is in the tab order. */
+/** Let arrow keys move the focus through a row (or grid) of items, only one of which is in the tab order. */
 export function roving(container, selector, { columns = null, onMove = null } = {}) {
   const items = () => [...container.querySelectorAll(selector)];
   const focus = (list, i) => {
@@ -251,7 +251,7 @@ export function roving(container, selector, { columns = null, onMove = null } = 
   return () => items().forEach((item, k) => item.setAttribute("tabindex", k === 0 ? "0" : "-1"));
 }
 
-/** Offer bytes or text to the reader as a file. */
+/** Download bytes or text as a file. */
 export function download(filename, type, data) {
   const address = URL.createObjectURL(data instanceof Blob ? data : new Blob([data], { type }));
   const link = h("a", { href: address, download: filename });

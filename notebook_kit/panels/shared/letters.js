@@ -1,10 +1,10 @@
-// Texts of tokens as the reader sees them: white space and invisible characters made visible.
+// Token texts for display, with white space and invisible characters made visible.
 
 import { h } from "./common.js";
 
 const BREAKS = { " ": "·", "\n": "⏎", "\r": "␍", "\t": "⇥", "\u00a0": "⍽" };
 
-/** Text whose white space and invisible characters can be seen: nodes, never markup. */
+/** Text with visible symbols for white space and invisible characters, as an array of nodes and strings. */
 export function visible(text) {
   const nodes = [];
   let plain = "";
@@ -28,7 +28,7 @@ export function readable(text) {
   return visible(text).map(node => (typeof node === "string" ? node : node.textContent)).join("");
 }
 
-/** The same to be read out: white space is named only where there is nothing else. */
+/** The same for screen readers: white space is shown only if there is nothing else. */
 export function spoken(text) {
   return text.trim() ? text.trim() : readable(text);
 }

@@ -1,15 +1,15 @@
-// Pictures of what is on the screen, as SVG and PNG: of any elements, or of an SVG element that a panel made.
+// Pictures of the screen as SVG and PNG: of arbitrary elements, or of an SVG element drawn by a panel.
 
 import { SVG, download, s, sharpCanvas, themed } from "./common.js";
 
-/** What is on the screen inside some elements, as `{ svg(), png() }`: a string and a promise of a Blob. */
+/** A picture of some elements as they appear on the screen: `{ svg(), png() }`, which return a string and a promise of a Blob. */
 export function screenPicture(elements, root) {
   const frame = root.getBoundingClientRect(), shapes = [];
   let top = Infinity, bottom = 0;
   for (const element of elements) {
     for (const node of [element, ...element.querySelectorAll("*")]) {
       const style = getComputedStyle(node), box = node.getBoundingClientRect(), clip = clipOf(node, root);
-      if (isUnseen(node, style, box) || isOutside(box, clip)) continue;
+      if (isInvisible(node, style, box) || isOutside(box, clip)) continue;
       shapes.push(...boxShapes(node, style, box), ...markShapes(node, box, root), ...textShapes(node, style, clip, root));
       top = Math.min(top, box.top);
       bottom = Math.max(bottom, box.bottom);
@@ -23,9 +23,9 @@ export function screenPicture(elements, root) {
   return { svg: () => asSVG(picture), png: () => asPNG(picture) };
 }
 
-// What is seen -------------------------------------------------------------------------------------------------------
+// What is visible -------------------------------------------------------------------------------------------------------
 
-/** The box of the nearest ancestor that scrolls, or null. */
+/** The bounding box of the nearest scrolling ancestor, or null. */
 function clipOf(node, root) {
   for (let up = node.parentElement; up && up !== root; up = up.parentElement)
     if (/(auto|scroll|hidden)/.test(getComputedStyle(up).overflowY) && up.scrollHeight > up.clientHeight + 1) return up.getBoundingClientRect();
@@ -36,13 +36,13 @@ function isOutside(box, clip) {
   return clip && (box.bottom > clip.bottom + 1 || box.top < clip.top - 1);
 }
 
-function isUnseen(node, style, box) {
+function isInvisible(node, style, box) {
   if (!box.width || !box.height || style.visibility === "hidden" || node.closest("[hidden], .nk-sr")) return true;
   const fold = node.closest("details:not([open])");
   return fold && node !== fold && !node.closest("summary");
 }
 
-/** Where a line that is cut short by its box ends on the screen. */
+/** The right edge of the nearest ancestor that truncates its text, or Infinity. */
 function rightEnd(node, root) {
   for (let up = node; up && up !== root; up = up.parentElement)
     if (getComputedStyle(up).overflowX === "hidden" && up.scrollWidth > up.clientWidth + 1) return up.getBoundingClientRect().right;
@@ -81,7 +81,7 @@ function boxShapes(node, style, box) {
   return shapes;
 }
 
-/** The marks that the style sheet draws on tokens without an element for them. */
+/** The marks on tokens that the style sheet draws without an element. */
 function markShapes(node, box, root) {
   const shapes = [];
   if (node.matches(".nk-is-differs:not(.nk-piece)")) shapes.push(rectangle(box.right - 6, box.top, 6, 6, { fill: getComputedStyle(root).color }));
@@ -104,7 +104,7 @@ function textShapes(node, style, clip, root) {
   return shapes;
 }
 
-/** The chosen option: what a control shows is not a text node of the page. */
+/** The selected option, which is not a text node on the page. */
 function selectText(node, style, font) {
   const box = node.getBoundingClientRect(), room = parseFloat(style.paddingTop);
   return { text: node.selectedOptions[0].text, x: box.left + parseFloat(style.paddingLeft), y: box.top + room, width: box.width, height: box.height - 2 * room, ...font };
@@ -159,7 +159,7 @@ function paintText(context, shape) {
   if (shape.isStruck) context.fillRect(shape.x, shape.y + shape.height * 0.55, shape.width, 1);
 }
 
-/** The lines into which a text node falls on the screen: their words and boxes. */
+/** The lines into which a text node is broken on the screen, as `[text, box]`. */
 function linesOf(node) {
   const range = document.createRange();
   range.selectNodeContents(node);
@@ -174,7 +174,7 @@ function linesOf(node) {
     range.setStart(node, match.index);
     range.setEnd(node, match.index + match[0].trimEnd().length);
     if (range.getClientRects().length <= 1) { add(match[0], range.getBoundingClientRect()); continue; }
-    let at = match.index;                  // a word that is broken anywhere
+    let at = match.index;                  // a word that is broken inside
     for (const character of match[0]) {
       range.setStart(node, at);
       range.setEnd(node, at += character.length);
@@ -184,8 +184,8 @@ function linesOf(node) {
   return lines;
 }
 
-/** Offer an SVG element as a file, or as a PNG of twice its size. */
-export async function takeAway(svg, filename, type) {
+/** Download an SVG element as a file, or as a PNG at twice its size. */
+export async function saveSVG(svg, filename, type) {
   const text = new XMLSerializer().serializeToString(svg);
   if (type === "svg") return download(`${filename}.svg`, "image/svg+xml", text);
   const image = new Image();

@@ -1,8 +1,8 @@
-// Probabilities as colours and as words.
+// Probabilities as colours and as text.
 
 import { colourScale } from "./common.js";
 
-/** 256 colours from 0 to 1, each with the ink that stands out from it. */
+/** 256 colours from 0 to 1, each with the text colour that contrasts more. */
 export const PROBABILITY_COLOURS = colourScale().map(rgb => {
   const [r, g, b] = rgb.map(value => { const part = value / 255; return part <= 0.04045 ? part / 12.92 : ((part + 0.055) / 1.055) ** 2.4; });
   const light = 0.2126 * r + 0.7152 * g + 0.0722 * b;

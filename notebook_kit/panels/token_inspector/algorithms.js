@@ -1,9 +1,9 @@
-// How each kind of model came to a token: merges (BPE), longest matches (WordPiece), scores (Unigram).
+// How each kind of model arrived at a token: merges (BPE), longest matches (WordPiece), scores (Unigram).
 
 import { h } from "../shared/common.js";
 import { readable } from "../shared/letters.js";
 
-/** The account of a model's stage, as an element; for other kinds, whether the vocabulary has the word. */
+/** What the model did to the word, as an element; for other kinds of models, whether the vocabulary has the word. */
 export function algorithmOf(format, stage) {
   const draw = { BPE: merges, WordPiece: matches, Unigram: scores }[stage.type];
   return draw?.(format, stage) ?? h("p", {}, format.words(stage.known?.[stage.at] ? "lookup_found" : "lookup_missing"));
@@ -26,7 +26,7 @@ function merges({ words, number }, stage) {
   return h("ol.merges", { "aria-label": words("bpe_merges") }, lines, stage.count ? null : h("li.faint", {}, words("bpe_none")));
 }
 
-/** The merges of a word that is too long to show its symbols after each. */
+/** The merges alone, for a word that is too long to show its symbols after each merge. */
 function listOfMerges({ words, number }, stage) {
   return h("div", {}, h("p.faint", {}, words("bpe_long", { count: number(stage.count) })),
     h("ol.merges", {}, stage.merges.map(([rank, left, right, result]) => h("li", {},

@@ -1,4 +1,4 @@
-"""What the page gets of an analysis: blocks of groups of tokens, and where two tokenizers differ."""
+"""What is sent to the page of an analysis: blocks of token groups, and the regions where two tokenizers differ."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ from notebook_kit.inspection.tokens.compare import Comparison
 __all__ = ["BLOCK", "CUT", "DIFFERS", "block_count", "block_of", "differing", "group_text", "regions_of"]
 
 BLOCK = 300
-"""Groups of tokens that cross to the page at a time."""
+"""Groups of tokens sent to the page at a time."""
 
 DIFFERS, CUT = 64, 128
-"""Flags for the page beside those of the analysis: tokenizers disagree here; lost at `model_max_length`."""
+"""Flags that the page gets in addition to those of the analysis: tokenizers disagree here; lost at `model_max_length`."""
 
 REGIONS_SHOWN = 200
 REGION_CHARACTERS = 200
@@ -24,21 +24,21 @@ REGION_TOKENS = 40
 
 
 def block_count(analysis: Analysis) -> int:
-    """How many blocks an analysis has."""
+    """The number of blocks of an analysis."""
     return -(-len(analysis.groups) // BLOCK)
 
 
 def block_of(analysis: Analysis, number: int, differs: Collection[int]) -> tuple[dict[str, Any], numpy.ndarray]:
-    """A block of groups.
+    """One block of token groups.
 
     Args:
-        analysis: Of a text.
-        number: Which block, from 0.
-        differs: Positions of the tokens about which tokenizers disagree.
+        analysis: The analysis of a text.
+        number: Index of the block.
+        differs: Positions of the tokens on which the tokenizers disagree.
 
     Returns:
-        Texts of the groups and spellings of the tokens, as JSON values; and `(6, tokens)`, int32: ids, starts and ends in
-        characters, starts and ends in bytes, flags.
+        The texts of the groups and the spellings of the tokens, as JSON values; and an array `(6, tokens)`, int32: ids,
+        starts and ends in characters, starts and ends in bytes, flags.
     """
     groups = analysis.groups[number * BLOCK : (number + 1) * BLOCK]
     first = groups[0].first if groups else 0
@@ -66,13 +66,13 @@ def block_of(analysis: Analysis, number: int, differs: Collection[int]) -> tuple
 
 
 def differing(comparison: Comparison | None, side: str) -> set[int]:
-    """The positions of the tokens about which two tokenizers disagree, on the "left" or the "right" side."""
+    """Positions of the tokens on which two tokenizers disagree, on the "left" or the "right" side."""
     regions = comparison.regions if comparison is not None else ()
     return {position for region in regions if not region.same for position in getattr(region, side)}
 
 
 def regions_of(comparison: Comparison | None, left: Analysis, right: Analysis) -> dict[str, Any]:
-    """The parts of a text that two tokenizers split differently, the first 200, and how many there are."""
+    """The first 200 regions of a text that two tokenizers split differently, and the number of all of them."""
     regions = [region for region in comparison.regions if not region.same] if comparison else []
     shown = [
         [
@@ -88,7 +88,7 @@ def regions_of(comparison: Comparison | None, left: Analysis, right: Analysis) -
 
 
 def group_text(analysis: Analysis, group: Any) -> str:
-    """What a group shows: its text, or the spelling of a token that has none."""
+    """The text that a group covers, or the spelling of its token if it covers none."""
     sequence = analysis.sequences[group.first]
     if sequence is None or group.start >= group.end or analysis.flags[group.first] & INSERTED:
         return analysis.tokens[group.first]
@@ -105,7 +105,7 @@ def _is_cut(analysis: Analysis, position: int) -> bool:
 
 
 def _own_bytes(analysis: Analysis, position: int) -> str | None:
-    """The bytes of a token that is a part of a character, in hexadecimal; None for other tokens."""
+    """The bytes of a token that is part of a character, in hexadecimal; None for other tokens."""
     if not analysis.flags[position] & PART:
         return None
     own = analysis.backend.bytes_of(analysis.tokens[position], analysis.covered(position))
@@ -113,6 +113,6 @@ def _own_bytes(analysis: Analysis, position: int) -> str | None:
 
 
 def _spelled(analysis: Analysis, position: int) -> str:
-    """A token as its vocabulary spells it; the bytes of one that is a part of a character."""
+    """A token as its vocabulary spells it, or its bytes if it is part of a character."""
     own = _own_bytes(analysis, position)
     return analysis.tokens[position] if own is None else own

@@ -1,12 +1,12 @@
-// Tokens as chips: one per token, and a frame around the tokens that share a character.
+// Tokens as chips: one per token, and a frame around tokens that share a character.
 
 import { h } from "../shared/common.js";
 import { readable, spoken, visible } from "../shared/letters.js";
 
-/** The bits of a token's flags, as Python sends them. */
+/** The bits in a token's flags, as sent by Python. */
 export const FLAG = { special: 1, unknown: 2, added: 4, inserted: 8, part: 16, second: 32, differs: 64, cut: 128 };
 
-/** The names of those of `kinds` that a token is. */
+/** The `kinds` that apply to a token with these flags. */
 export function kindsOf(flags, kinds) {
   return kinds.filter(kind => flags & FLAG[kind]);
 }
@@ -22,7 +22,7 @@ function tokenChip(words, { position, text, flags, hue, token, id, isPiece = fal
     h("span.id", {}, String(id)));
 }
 
-/** Several tokens that share a character: the text that they cover together, and a chip for each. */
+/** Several tokens that share a character: the text that they cover together, above a chip per token. */
 function cluster(words, text, chips) {
   const differs = chips[0].flags & FLAG.differs ? ".is-differs" : "";
   return h(`span.cluster.hue-${chips[0].hue}${differs}`, { role: "group", "aria-label": words("cluster", { text: spoken(text), count: chips.length }) },
@@ -31,8 +31,8 @@ function cluster(words, text, chips) {
 }
 
 /**
- * What a block of tokens shows, in order, as `{ key, make }`: an element drawn for the same key can stay, and `make()` makes a
- * new one.
+ * The contents of a block of tokens, in order, as `{ key, make }`: an element with the same key can be reused, and `make()`
+ * creates a new one.
  */
 export function planOfBlock(words, values, [ids, , , , , flags], blockSize) {
   const plan = [];
@@ -54,7 +54,7 @@ export function planOfBlock(words, values, [ids, , , , , flags], blockSize) {
   return plan;
 }
 
-/** Show a plan in an element that shows the one with `oldKeys`: what both begin and end with stays, the rest is replaced. */
+/** Update an element from the plan with `oldKeys` to a new plan: a common beginning and end stay, the rest is replaced. */
 export function showPlan(element, oldKeys, plan) {
   if (!oldKeys.length) element.replaceChildren();
   const most = Math.min(oldKeys.length, plan.length);

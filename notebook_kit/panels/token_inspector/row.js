@@ -1,4 +1,4 @@
-// The row of one tokenizer: its name, its tokens in blocks of which only those near the window are drawn, and its totals.
+// The row of one tokenizer: its name, its totals, and its tokens in blocks, of which only those near the visible part are drawn.
 
 import { fill, h } from "../shared/common.js";
 import { planOfBlock, showPlan } from "./chips.js";
@@ -6,8 +6,8 @@ import { drawTotals } from "./totals.js";
 
 export class TokenizerRow {
   /**
-   * `about` describes the tokenizer; `onClick(row, event)` and `onKey(row, event)` are called for its tokens, `onDrawn()` when
-   * more of them have been drawn.
+   * `about` describes the tokenizer. `onClick(row, event)` and `onKey(row, event)` are called for events on its tokens, `onDrawn()`
+   * when more tokens have been drawn.
    */
   constructor(view, format, index, about, { onClick, onKey, onDrawn }) {
     const { words, number } = format;
@@ -21,14 +21,14 @@ export class TokenizerRow {
       about.notes.map(note => h("p.note", {}, words(note))),
       this.strip, this.more);
     this.blocks = [];
-    this.data = null;       // number of a block -> its values and columns, once there is an answer
-    this.answer = null;     // the key of the newest answer, and the size of its blocks
+    this.data = null;       // index of a block -> its values and columns; null before the first answer
+    this.answer = null;     // key and block size of the latest answer
     this.observer = new IntersectionObserver(entries => entries.forEach(entry => this.onSeen(entry)), { root: this.strip, rootMargin: "300px 0px" });
     this.strip.addEventListener("click", event => onClick(this, event));
     this.strip.addEventListener("keydown", event => onKey(this, event));
   }
 
-  /** Show an answer: `values` with the first block, whose columns are in `buffer`. */
+  /** Show an answer: `values` contains the first block, `buffer` its columns. */
   draw(values, buffer, answer, reference) {
     this.observer.disconnect();
     this.answer = answer;
@@ -43,7 +43,7 @@ export class TokenizerRow {
 
   setBlocks(count) {
     this.blocks.splice(count).forEach(block => block.root.remove());
-    for (const block of this.blocks) Object.assign(block, { drawn: false, asked: false });   // what they show stays until the new is there
+    for (const block of this.blocks) Object.assign(block, { drawn: false, asked: false });   // their contents stay until replaced
     while (this.blocks.length < count) {
       const block = { number: this.blocks.length, root: h("div.block", { role: "none" }), keys: [], drawn: false, asked: false };
       if (block.number) block.root.style.minHeight = `${this.blocks[0].root.offsetHeight || 200}px`;
@@ -71,7 +71,7 @@ export class TokenizerRow {
     if (!this.strip.querySelector('[tabindex="0"]')) this.strip.querySelector(".nk-chip")?.setAttribute("tabindex", "0");
   }
 
-  /** Draw a block that comes near the window; empty one that leaves it. */
+  /** Draw a block that comes near the visible part; empty one that leaves it. */
   async onSeen(entry) {
     const block = this.blocks.find(one => one.root === entry.target);
     if (!block) return;
@@ -95,7 +95,7 @@ export class TokenizerRow {
     Object.assign(block, { drawn: false, keys: [] });
   }
 
-  /** What is known of the token at a position, as `{ start, end, flags }`; null while its block is not here. */
+  /** The token at a position, as `{ start, end, flags }`; null until its block has been received. */
   token(position) {
     const kept = [...(this.data?.values() ?? [])].find(one => position >= one.first && position < one.first + one.values.tokens.length);
     if (!kept) return null;

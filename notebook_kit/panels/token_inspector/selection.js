@@ -1,11 +1,11 @@
-// Choosing tokens by mouse and by keyboard, and marking in every row what covers the same text.
+// Selecting tokens by mouse and keyboard, and highlighting the tokens in other rows that cover the same text.
 
 import { FLAG } from "./chips.js";
 
 export class Selection {
   constructor(model) {
     this.model = model;
-    this.anchor = null;   // where a selection of several starts: { row, position }
+    this.anchor = null;   // where a range selection starts: { row, position }
   }
 
   get positions() {
@@ -50,24 +50,24 @@ export class Selection {
     else this.select(row, mine.includes(position) ? mine.filter(one => one !== position) : [...mine, position]);
   }
 
-  /** Mark the chosen tokens, and in the other rows those that cover the same text. */
+  /** Mark the selected tokens, and highlight those that cover the same text in other rows. */
   paint(rows) {
-    const chosenRow = this.model.get("row"), chosen = new Set(this.positions);
-    const spans = [...chosen].map(position => rows[chosenRow]?.token(position)).filter(token => token && !(token.flags & FLAG.inserted));
+    const selectedRow = this.model.get("row"), selected = new Set(this.positions);
+    const spans = [...selected].map(position => rows[selectedRow]?.token(position)).filter(token => token && !(token.flags & FLAG.inserted));
     for (const row of rows) {
       if (!row.data) continue;
       for (const item of row.chips()) {
-        const position = Number(item.dataset.position), isChosen = row.index === chosenRow && chosen.has(position);
-        if ((item.getAttribute("aria-selected") === "true") !== isChosen) item.setAttribute("aria-selected", String(isChosen));
-        item.classList.toggle("nk-lit", !isChosen && spans.length > 0 && overlaps(row.token(position), spans));
+        const position = Number(item.dataset.position), isSelected = row.index === selectedRow && selected.has(position);
+        if ((item.getAttribute("aria-selected") === "true") !== isSelected) item.setAttribute("aria-selected", String(isSelected));
+        item.classList.toggle("nk-lit", !isSelected && spans.length > 0 && overlaps(row.token(position), spans));
       }
     }
   }
 }
 
-/** Whether a token covers some of the text that the spans cover; the two texts of a pair are counted apart. */
+/** Whether a token overlaps one of the spans in the same text of a pair. */
 function overlaps(token, spans) {
-  if (!token || token.flags & FLAG.inserted) return false;   // null: a chip of the last answer, until its block is drawn again
+  if (!token || token.flags & FLAG.inserted) return false;   // null: a chip of the previous answer, until its block is redrawn
   return spans.some(span => (span.flags & FLAG.second) === (token.flags & FLAG.second) && token.start < span.end && span.start < token.end);
 }
 
@@ -82,7 +82,7 @@ function focusOn(row, item) {
   item.focus({ preventScroll: false });
 }
 
-/** How many items on to the nearest one in the line below (or above). */
+/** How many items forward (or back) the nearest one in the line below (or above) is. */
 function stepsToLine(items, at, way) {
   const here = items[at].getBoundingClientRect(), middle = here.left + here.width / 2;
   let best = 0, distance = Infinity, line = null;

@@ -1,4 +1,4 @@
-"""Tokens as a picture and as a table, for where no kernel runs."""
+"""Tokens as a picture and a table, shown where no kernel runs."""
 
 from __future__ import annotations
 
@@ -27,8 +27,8 @@ class ShownTokens:
 
     Args:
         name: The tokenizer's name.
-        analysis: Of the text.
-        selected: Positions of the chosen tokens.
+        analysis: The analysis of the text.
+        selected: Positions of the selected tokens.
     """
 
     name: str
@@ -37,7 +37,7 @@ class ShownTokens:
 
 
 def table_of(shown: Sequence[ShownTokens]) -> Any:
-    """The tokens as a pandas DataFrame, one row per token; with a column `tokenizer` if there are several."""
+    """The tokens as a pandas DataFrame, one row per token, with a column `tokenizer` if there are several."""
     import pandas
 
     frames = []
@@ -55,7 +55,7 @@ def table_of(shown: Sequence[ShownTokens]) -> Any:
 
 
 def face_of(shown: Sequence[ShownTokens], word: Callable[..., str]) -> Face:
-    """A picture of the first tokens and a table of them; `word` is the panel's."""
+    """A picture and a table of the first tokens; `word` is the method of the panel."""
     from notebook_kit.inspection.drawing.chips import png
 
     if not shown:
@@ -80,7 +80,7 @@ def face_of(shown: Sequence[ShownTokens], word: Callable[..., str]) -> Face:
 
 
 def figure_of(shown: Sequence[ShownTokens], word: Callable[..., str]) -> Any:
-    """The first tokens of each tokenizer as chips, the chosen ones framed, as a matplotlib `Figure`."""
+    """The first tokens of each tokenizer as chips, with the selected ones framed, as a matplotlib `Figure`."""
     from notebook_kit.inspection.drawing.chips import Chip, draw
 
     rows = []
@@ -89,11 +89,11 @@ def figure_of(shown: Sequence[ShownTokens], word: Callable[..., str]) -> Any:
         chips = []
         for number, group in enumerate(analysis.groups[:FACE_TOKENS]):
             flag = analysis.flags[group.first]
-            is_chosen = any(group.first <= position < group.first + group.count for position in one.selected)
+            is_selected = any(group.first <= position < group.first + group.count for position in one.selected)
             kind = "unknown" if flag & UNKNOWN else "special" if flag & SPECIAL else ("one", "other")[number % 2]
             count = group.count if group.count > 1 else 0
             token_id = analysis.ids[group.first] if not count else None
-            chips.append(Chip(group_text(analysis, group), kind, is_chosen, count, token_id))
+            chips.append(Chip(group_text(analysis, group), kind, is_selected, count, token_id))
         title = f"{one.name} · {word('count_tokens', count=len(analysis))}"
         rows.append((title, chips, len(analysis.groups) - len(chips)))
     return draw(rows)

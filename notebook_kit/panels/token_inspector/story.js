@@ -1,4 +1,4 @@
-// The story of the chosen token: its facts, and what each stage of the tokenizer did to its word.
+// The details of the selected token: its facts, and what each stage of the tokenizer did to its word.
 
 import { fill, h } from "../shared/common.js";
 import { readable, visible } from "../shared/letters.js";
@@ -6,14 +6,14 @@ import { algorithmOf } from "./algorithms.js";
 import { kindsOf } from "./chips.js";
 
 export class TokenStory {
-  /** `folded` holds the names of the stages that the reader has folded. */
+  /** `folded`: names of the stages that the reader has collapsed. */
   constructor(format, folded = new Set()) {
     this.format = format;
     this.folded = folded;
     this.element = h("section.story", { "aria-label": format.words("story"), "aria-live": "off", hidden: true });
   }
 
-  /** Show a story, or none for null; `about` describes its tokenizer, `name` is given where there are several. */
+  /** Show a story, or nothing for null. `about` describes its tokenizer; `name` is passed if there are several. */
   draw(story, about, name = "") {
     this.element.hidden = !story;
     if (!story) { fill(this.element); return; }
@@ -27,7 +27,7 @@ export class TokenStory {
       stages.lost ? h("p.warn", {}, words("story_lost")) : null);
   }
 
-  /** A stage as a fold that stays as the reader leaves it; a plain line where there is nothing more to show. */
+  /** A stage as a fold that remembers whether it is open, or as a plain line if it has no content. */
   stage(key, summary, content) {
     const line = [h("span.step", {}, this.format.words(`stage_${key}`)), " ", h("span.faint", {}, summary)];
     if (content === null) return h("div.flat", {}, line);
@@ -65,7 +65,7 @@ function rankOf({ words, number }, rank, type) {
   return text === key ? number(rank) : text;
 }
 
-/** The stages as `[name, [summary, content]]`, in the order in which a text passes them. */
+/** The stages as `[name, [summary, content]]`, in processing order. */
 function stagesOf(format, { detail, stages, exact }) {
   const passed = [format.words("passed_by"), null];
   const stage = (name, draw) => [name, stages.is_added ? passed : stages[name] && draw()];

@@ -1,4 +1,4 @@
-// TokenInspector: a text, its tokens from one or several tokenizers, and the story of the chosen token.
+// TokenInspector: a text, its tokens from one or several tokenizers, and the details of the selected token.
 
 import { debounced, download, fill, h, startView } from "../shared/common.js";
 import { screenPicture } from "../shared/pictures.js";
@@ -6,7 +6,7 @@ import { TokenizerRow } from "./row.js";
 import { Selection } from "./selection.js";
 import { TokenStory } from "./story.js";
 
-const LONG_TEXT = 20_000;   // characters; beyond, an analysis takes long enough to be overtaken by the next key stroke
+const LONG_TEXT = 20_000;   // characters; the analysis of a longer text may take longer than the next key stroke
 
 export default {
   render({ model, el }) {
@@ -23,8 +23,8 @@ class TokenInspector {
     this.format = { words: view.words, number: value => value.toLocaleString(model.get("_language")) };
     this.selection = new Selection(model);
     this.rows = [];       // one per tokenizer
-    this.parts = {};      // elements that live as long as the interface is not rebuilt
-    this.answer = null;   // the key of the newest answer, and the size of its blocks
+    this.parts = {};      // elements, until the interface is rebuilt
+    this.answer = null;   // key and block size of the latest answer
     this.save = debounced(250, () => model.save_changes());
     this.askSoon = debounced(120, () => this.ask());
   }

@@ -1,4 +1,4 @@
-"""A text and what tokenizers make of it, stage by stage and token by token."""
+"""TokenInspector: how tokenizers split a text, stage by stage and token by token."""
 
 from __future__ import annotations
 
@@ -22,34 +22,34 @@ from notebook_kit.panels.token_inspector.still import ShownTokens
 
 __all__ = ["TokenInspector"]
 
-KEPT = 4  # analyses of texts kept, so that going on with one costs nothing
-SAVED_STORIES = 400
+KEPT = 4  # texts whose analyses are cached
+SAVED_STORIES = 400  # in a file of `to_html`, over all tokenizers
 
 
 class TokenInspector(Panel):
-    """Shows how tokenizers split a text: each token with its id, bytes and place, and each stage that led to it.
+    """Shows how tokenizers split a text: each token with its id, bytes and position, and each stage that led to it.
 
-    Everything comes from the tokenizers' own parts. Tokenizers are copied; truncation and padding are left out, and where
-    `model_max_length` would cut is shown. Indices count from 0, characters are code points. A file of `to_html` works
-    offline for the text it was saved with: all its tokens, and the stories of the first 400.
+    Everything is computed by the tokenizers' own components. The panel works on copies with truncation and padding switched
+    off, and marks where `model_max_length` would cut. Indices start at 0; characters are code points. A file written by
+    `to_html` works offline for the text it was saved with: it has all tokens, and the details of the first 400.
 
     Args:
-        *tokenizers: What to look into, side by side: notebook_kit tokenizers, fast ones of `transformers`,
+        *tokenizers: The tokenizers to show side by side: notebook_kit tokenizers, fast tokenizers of `transformers`,
             `tokenizers.Tokenizer`s, pipelines, or names of checkpoints.
         text: The text.
-        text_pair: A second text that goes with it, or None.
-        traits: Others of the traits below.
+        text_pair: The second text of a pair, or None.
+        **traits: Initial values of the other traits below.
 
     Attributes:
-        text (str): The text; "" at first. Typing on the page sets it.
-        text_pair (str or None): The second text; None at first.
-        selected (list of int): Positions in `input_ids` of the tokens that are chosen, in the tokenizer `row`; [] at first.
-        row (int): Which of the tokenizers `selected` speaks of; 0 at first.
-        show_ids (bool): Whether ids are shown below the tokens; False at first.
+        text (str): The text, initially "". Typing on the page sets it.
+        text_pair (str or None): The second text, initially None.
+        selected (list of int): Positions in `input_ids` of the selected tokens, for the tokenizer `row`; initially [].
+        row (int): Index of the tokenizer that `selected` refers to, initially 0.
+        show_ids (bool): Whether ids are shown below the tokens, initially False.
 
     Raises:
-        InputError: Something is not a tokenizer, or cannot be taken apart.
-        HubError, CheckpointError: As `AutoTokenizer.from_pretrained`, for a name.
+        InputError: An argument is not a tokenizer, or its components are not accessible.
+        HubError, CheckpointError: For a name, as raised by `AutoTokenizer.from_pretrained`.
 
     Example:
         >>> from tokenizers import Tokenizer, models, pre_tokenizers
@@ -67,8 +67,8 @@ class TokenInspector(Panel):
 
     text = traitlets.Unicode("", help="The text.").tag(sync=True)
     text_pair = traitlets.Unicode(None, allow_none=True, help="The second text, or None.").tag(sync=True)
-    selected = traitlets.List(traitlets.Int(min=0), help="Positions of the chosen tokens.").tag(sync=True)
-    row = traitlets.Int(0, min=0, help="The tokenizer that `selected` speaks of.").tag(sync=True)
+    selected = traitlets.List(traitlets.Int(min=0), help="Positions of the selected tokens.").tag(sync=True)
+    row = traitlets.Int(0, min=0, help="Index of the tokenizer that `selected` refers to.").tag(sync=True)
     show_ids = traitlets.Bool(False, help="Whether ids are shown below the tokens.").tag(sync=True)
 
     _rows: traitlets.List[Any] = traitlets.List().tag(sync=True)
@@ -84,13 +84,13 @@ class TokenInspector(Panel):
             self.use(*tokenizers)
 
     def use(self, *tokenizers: Any) -> None:
-        """Look into other tokenizers from now on.
+        """Show other tokenizers.
 
         Args:
             *tokenizers: As for the class.
 
         Raises:
-            InputError, HubError, CheckpointError: As for the class; the panel then stays as it was.
+            InputError, HubError, CheckpointError: As for the class; the panel then remains unchanged.
         """
         backends = [Backend(tokenizer) for tokenizer in tokenizers]
         names: list[str] = []
@@ -100,11 +100,11 @@ class TokenInspector(Panel):
                 name, count = f"{backend.name} ({count})", count + 1
             names.append(name)
         with self._analysing:
-            had_some, self._backends = bool(self._backends), backends
+            is_replacing, self._backends = bool(self._backends), backends
             self._analyses.clear()
             self._comparisons.clear()
         with self.hold_sync():
-            if had_some:  # positions mean nothing to other tokenizers
+            if is_replacing:  # the old positions are meaningless for new tokenizers
                 self.selected, self.row = [], 0
             self._rows = [
                 {"name": name, "type": backend.model_type, "size": backend.size, "notes": backend.notes}
@@ -122,42 +122,42 @@ class TokenInspector(Panel):
         text = self.text if len(self.text) <= 40 else self.text[:39] + "…"
         return f"TokenInspector({names}{', ' if names else ''}text={text!r})"
 
-    # What there is to know
+    # Results
 
     def analysis(self, row: int = 0) -> Analysis:
-        """All that is known of the present text under one tokenizer.
+        """The analysis of the current text by one tokenizer.
 
         Args:
-            row: Which tokenizer, from 0.
+            row: Index of the tokenizer.
 
         Raises:
-            InputError: There is no such tokenizer.
+            InputError: The index is out of range.
         """
         if not 0 <= row < len(self._backends):
             raise InputError(
                 f"There is no tokenizer {row}: the panel has {len(self._backends)}.",
-                next_step="Count them from 0, and give some with inspector.use(...).",
+                next_step="Indices start at 0; add tokenizers with inspector.use(...).",
             )
-        return self._of(self.text, self.text_pair)[1][row]
+        return self._analyse(self.text, self.text_pair)[1][row]
 
     def table(self) -> Any:
         """The tokens as a pandas DataFrame, one row per token.
 
-        Columns: `tokenizer` (only where there are several), `token`, `id`, `text` (what it covers), `sequence` (0 or 1 for
-        the text, None for special tokens that were added), `start` and `end` (characters), `byte_start` and `byte_end` (UTF-8), `bytes`,
-        `part_of` (the character as people see it that the token is a part of), `rank` (BPE: number of its merge; Unigram:
-        place by score; else the id), `score` (Unigram, in nats), `special`, `unknown`, `added`, `inserted`.
+        Columns: `tokenizer` (only if there are several), `token`, `id`, `text` (the text it covers), `sequence` (0 or 1 for
+        the first or second text, None for inserted special tokens), `start` and `end` (characters), `byte_start` and `byte_end` (UTF-8),
+        `bytes`, `part_of` (the grapheme, if the token covers only part of one), `rank` (BPE: index of its merge; Unigram:
+        rank by score; otherwise the id), `score` (Unigram, in nats), `special`, `unknown`, `added`, `inserted`.
         """
         return still.table_of(self._shown())
 
     def compare(self, left: int = 0, right: int = 1) -> Comparison:
-        """Where two of the tokenizers cut the present text alike."""
+        """Where two of the tokenizers split the current text alike."""
         return compare(self.analysis(left), self.analysis(right))
 
     # Answers to the page
 
-    def _of(self, text: str, pair: str | None) -> tuple[str, list[Analysis]]:
-        """The analyses of a text, and the key by which the page asks for more of them."""
+    def _analyse(self, text: str, pair: str | None) -> tuple[str, list[Analysis]]:
+        """The key under which the page requests more of a text's analyses, and the analyses, one per tokenizer."""
         digest = hashlib.sha256(
             f"{self._generation}\0{text}\0{pair or ''}".encode("utf-8", "surrogatepass")
         ).hexdigest()
@@ -171,15 +171,16 @@ class TokenInspector(Panel):
             self._analyses.move_to_end(key)
             return key, self._analyses[key]
 
-    def _found(self, values: dict[str, Any]) -> tuple[str, list[Analysis]]:
+    def _requested(self, values: dict[str, Any]) -> tuple[str, list[Analysis]]:
+        """The cached analyses under the key `of`; those of the current text if they have been discarded."""
         key = str(values.get("of"))
         with self._analysing:
             if key in self._analyses:
                 return key, self._analyses[key]
-        return self._of(self.text, self.text_pair)
+        return self._analyse(self.text, self.text_pair)
 
     def _compared(self, key: str, analyses: list[Analysis], row: int) -> Comparison | None:
-        """How a tokenizer compares with the first; the first with the second."""
+        """How a tokenizer compares with the first one, and the first with the second; None for a single tokenizer."""
         if len(analyses) < 2:
             return None
         other = row or 1
@@ -189,9 +190,9 @@ class TokenInspector(Panel):
             return self._comparisons[key, other]
 
     def answer_tokens(self, values: dict[str, Any]) -> Answer:
-        """The totals and first tokens of a text: `text` and `text_pair`."""
+        """The totals and first block of tokens of `text` and `text_pair`, for each tokenizer."""
         text, pair = str(values.get("text", "")), values.get("text_pair")
-        key, analyses = self._of(text, str(pair) if pair else None)
+        key, analyses = self._analyse(text, str(pair) if pair else None)
         rows: list[dict[str, Any]] = []
         buffers: list[Any] = []
         for row, analysis in enumerate(analyses):
@@ -217,28 +218,29 @@ class TokenInspector(Panel):
 
     @slow
     def answer_tokens_of_long_text(self, values: dict[str, Any]) -> Answer:
-        """The same on the panel's own thread, so that newer key strokes overtake it."""
+        """As `answer_tokens`, but on the panel's thread, so that a newer key stroke cancels it."""
         return self.answer_tokens(values)
 
     def answer_block(self, values: dict[str, Any]) -> Answer:
-        """Further tokens: `of`, `row` and `block`."""
-        key, analyses = self._found(values)
+        """Block number `block` of the tokens in `row`, from the analyses `of`."""
+        key, analyses = self._requested(values)
         block, buffer = self._block(key, analyses, int(values["row"]), int(values["block"]))
         return Answer(block, [buffer])
 
     @slow
     def answer_story(self, values: dict[str, Any]) -> Answer:
-        """All about one token: `of`, `row` and `position`."""
-        _, analyses = self._found(values)
+        """The details of the token at `position` in `row`, from the analyses `of`."""
+        _, analyses = self._requested(values)
         row, position = int(values["row"]), int(values["position"])
         if not (0 <= row < len(analyses) and 0 <= position < len(analyses[row])):
             return Answer({"gone": True})
-        told = story(analyses[row], position)
-        return Answer({"detail": analyses[row].detail(position), "stages": told.stages, "exact": told.exact})
+        token_story = story(analyses[row], position)
+        detail = analyses[row].detail(position)
+        return Answer({"detail": detail, "stages": token_story.stages, "exact": token_story.exact})
 
     def answer_differences(self, values: dict[str, Any]) -> Answer:
-        """Where a tokenizer splits differently from the first: `of` and `row`."""
-        key, analyses = self._found(values)
+        """Where the tokenizer in `row` splits differently from the first, in the analyses `of`."""
+        key, analyses = self._requested(values)
         row = int(values["row"])
         comparison = self._compared(key, analyses, row)
         return Answer(regions_of(comparison, analyses[0], analyses[row]))
@@ -250,9 +252,9 @@ class TokenInspector(Panel):
     # Without a kernel
 
     def offline_questions(self) -> Iterable[tuple[str, dict[str, Any]]]:
-        """All that a page on disk can show: the text it was saved with, and the stories of its first tokens."""
+        """The saved text with all its tokens, and the details of the selected and the first tokens."""
         yield "tokens", {"text": self.text, "text_pair": self.text_pair}
-        key, analyses = self._of(self.text, self.text_pair)
+        key, analyses = self._analyse(self.text, self.text_pair)
         left = SAVED_STORIES
         for row, analysis in enumerate(analyses):
             for block in range(1, block_count(analysis)):
@@ -271,9 +273,9 @@ class TokenInspector(Panel):
         return still.face_of(self._shown(), self.word)
 
     def figure(self) -> Any:
-        """The tokens of all rows as chips, the chosen ones framed, as a matplotlib `Figure`.
+        """The tokens of all rows as chips, with the selected ones framed, as a matplotlib `Figure`.
 
-        Of a long text the first tokens.
+        A long text is cut after the first tokens.
         """
         return still.figure_of(self._shown(), self.word)
 

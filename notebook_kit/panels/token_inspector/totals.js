@@ -1,9 +1,9 @@
-// Below and above a tokenizer's row: how many tokens, what a round trip changes, tokens per script, and the differences.
+// Above and below a tokenizer's row: its totals, what a round trip changes, tokens per script, and the differences.
 
 import { fill, h } from "../shared/common.js";
 import { readable, visible } from "../shared/letters.js";
 
-/** Draw everything that is counted; `reference` is the name of the tokenizer that the others are compared with. */
+/** Draw the totals; `reference` is the name of the tokenizer that the others are compared with. */
 export function drawTotals(row, { totals, compared }, reference) {
   fill(row.totals, totalsLine(row.format, totals).map(item => h("span.item", {}, item)));
   const opened = [...row.more.querySelectorAll("details")].map(one => one.open);

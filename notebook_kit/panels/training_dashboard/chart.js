@@ -1,4 +1,4 @@
-// The chart: lines over steps or time, drawn as SVG; zoom, cursor, marks of what happened.
+// The chart: lines over steps or time, drawn as SVG, with zoom, cursor and marks of events.
 
 import { h, s } from "../shared/common.js";
 import { Frame, placeOf } from "./frame.js";
@@ -10,7 +10,7 @@ import { smoothed } from "./store.js";
 const ZOOM_KEYS = { "+": 0.6, "=": 0.6, "-": 1 / 0.6, _: 1 / 0.6 };
 const CURSOR_KEYS = ["ArrowLeft", "ArrowRight", "Home", "End", "PageUp", "PageDown"];
 
-/** `onZoom()` is called when another part is looked at. */
+/** `onZoom()` is called when the visible range has changed. */
 export class Chart {
   constructor(view, { onZoom }) {
     Object.assign(this, { words: view.words, onZoom });
@@ -20,24 +20,24 @@ export class Chart {
     this.stage = h("div.td-stage", { tabindex: "0", role: "slider", "aria-valuemin": "0", "aria-valuemax": "0", "aria-valuenow": "0" }, this.svg, this.tip);
     this.note = h("p.td-note.faint", { hidden: true });
     this.element = h("div.td-chart", {}, this.stage, this.note);
-    this.given = null;    // what was asked to be drawn
+    this.spec = null;     // the argument of `draw`
     this.now = null;      // what is drawn
     this.frame = null;
-    this.zoom = null;     // the part that is looked at, or null for all
-    this.cursor = null;   // the step (or second) that is pointed at
-    this.drag = null;     // { from, to, moved } in pixels, while the pointer marks a part
+    this.zoom = null;     // the visible range, or null for all
+    this.cursor = null;   // the step (or second) at the pointer
+    this.drag = null;     // { from, to, moved } in pixels, while a range is dragged
     this.listen(view);
   }
 
   // Drawing -------------------------------------------------------------------------------------------------------------
 
   /**
-   * Draw lines `{ series, label, colour, dash, dots, smooth, start, best }` and marks, with the smoothing `weight`, `log` or not,
-   * over the `axis` "step" or "time", in the unit of the metric `name`, called `title`.
+   * Draw `lines`, each `{ series, label, colour, dash, dots, smooth, start, best }`, and `marks`, with the smoothing `weight`, on a
+   * logarithmic scale if `log`, over the `axis` "step" or "time", in the unit of the metric `name`; `title` is its display name.
    */
-  draw(spec = this.given) {
+  draw(spec = this.spec) {
     if (!spec) return;
-    this.given = spec;
+    this.spec = spec;
     this.now = prepared(spec);
     const full = extentOf(this.now);
     this.frame = new Frame(Math.max(240, this.stage.clientWidth || 640), { full: full ?? [0, 1], zoom: this.zoom, axis: this.now.axis, isLog: this.now.log });
@@ -49,9 +49,9 @@ export class Chart {
     this.drawPointer();
   }
 
-  /** Choose the range of the y axis, and say below the chart what cannot be shown; returns whether there is nothing to see. */
+  /** Choose the range of the y axis, and note below the chart what cannot be shown. Returns whether the chart is empty. */
   fit(hasValues) {
-    const { words, frame, now } = this, notes = now.axis === this.given.axis ? [] : [words("no_times")];
+    const { words, frame, now } = this, notes = now.axis === this.spec.axis ? [] : [words("no_times")];
     let { isEmpty, off } = frame.fitTo(now.lines);
     if (frame.isLog && isEmpty && hasValues) {
       frame.isLog = false;
@@ -101,20 +101,20 @@ export class Chart {
 
   // Zoom ----------------------------------------------------------------------------------------------------------------
 
-  /** Look at a part of the x axis; null for all of it. */
+  /** Show a range of the x axis; null for all of it. */
   zoomTo(range) {
     this.zoom = range && this.allowed(range);
     this.draw();
     this.onZoom();
   }
 
-  /** Look at `times` as much, around the cursor or the middle. */
+  /** Scale the visible range by `times`, around the cursor or the middle. */
   zoomBy(times, around = this.cursor ?? (this.frame.x[0] + this.frame.x[1]) / 2) {
     const [low, high] = this.frame.x;
     this.zoomTo([around - (around - low) * times, around + (high - around) * times]);
   }
 
-  /** The range within what there is and not too small; null where it is nearly all. */
+  /** The range limited to the existing steps and to a minimum width; null if it is nearly everything. */
   allowed([from, to]) {
     const [low, high] = this.frame.full, least = this.now.axis === "step" ? 2 : (high - low) / 1e4;
     const middle = (from + to) / 2, half = Math.max(to - from, least) / 2;
@@ -170,7 +170,7 @@ export class Chart {
   }
 
   onWheel(event) {
-    if (!this.frame || !(event.ctrlKey || event.metaKey)) return;       // without Ctrl the page scrolls, as everywhere
+    if (!this.frame || !(event.ctrlKey || event.metaKey)) return;       // without Ctrl the page scrolls, as usual
     event.preventDefault();
     this.zoomBy(event.deltaY > 0 ? 1.25 : 0.8, this.frame.fromPixel(this.pixelOf(event)));
   }
@@ -186,7 +186,7 @@ export class Chart {
     event.stopPropagation();
   }
 
-  /** Move the cursor from bucket to bucket of the line that has most; with Shift, a tenth of what is seen. */
+  /** Move the cursor by one bucket of the line that has most; with Shift, by a tenth of the visible range. */
   moveCursor(key, isFar) {
     const { series } = this.now.lines.reduce((a, b) => (b.series.size > a.series.size ? b : a)), column = this.frame.column(series);
     if (!series.size) return;
@@ -200,7 +200,7 @@ export class Chart {
   }
 }
 
-/** What is to be drawn, with each line's curve and each mark's place; over steps where the times are not known. */
+/** The spec with the curve of each line and the position of each mark; over steps if times are unknown. */
 function prepared(spec) {
   const isTimeless = spec.axis === "time" && spec.lines.some(({ series }) => series.size && !Number.isFinite(series.time[0]));
   const axis = isTimeless ? "step" : spec.axis;
@@ -211,7 +211,7 @@ function prepared(spec) {
   return { ...spec, axis, lines, marks: spec.marks.map(mark => ({ ...mark, at: axis === "time" ? mark.seconds : mark.step })) };
 }
 
-/** From where to where the lines go along the x axis; null if there is no value. */
+/** The range of the lines on the x axis; null if there are no values. */
 function extentOf({ lines, axis }) {
   let low = Infinity, high = -Infinity;
   for (const { series, start } of lines) {

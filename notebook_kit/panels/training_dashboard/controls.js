@@ -1,4 +1,4 @@
-// Where the run stands, in words and as a bar; how it goes; and the buttons that reach it.
+// The progress of the run as text and as a bar, the verdict on it, and the buttons that control it.
 
 import { fill, h } from "../shared/common.js";
 import { duration, lastText, readableNumber } from "./numbers.js";
@@ -12,7 +12,7 @@ function isGoing(status) {
   return ["running", "paused", "stopping"].includes(status);
 }
 
-/** The head of the panel. `onAsk(request, value)` when a person asks something of the run. */
+/** The head of the panel. `onAsk(request, value)` is called when someone presses a button. */
 export class RunHead {
   constructor({ words }, onAsk) {
     this.words = words;
@@ -29,7 +29,7 @@ export class RunHead {
       this.line, this.progress.element, this.verdict.element, this.controls.element, this.controls.why, this.spoken);
   }
 
-  /** `hears`: as `busy.hear` says; `silence`: seconds since Python was heard; `isNew`: whether anything but the time has changed. */
+  /** `hears`: the result of `busy.hear`; `silence`: seconds since the last message; `isNew`: whether more than the time has changed. */
   draw(run, { hears, silence, isNew, offline }) {
     const live = run?.live ?? {}, status = live.status ?? "idle", parts = this.parts(run, live, { status, silence, offline });
     this.name.textContent = run?.name ?? "";
@@ -44,7 +44,7 @@ export class RunHead {
     this.spoken.textContent = [this.words(`status_${status}`), ...parts].join(", ");
   }
 
-  /** What the line below the name says, part by part. */
+  /** The parts of the line below the name. */
   parts(run, live, { status, silence, offline }) {
     const { words } = this, loss = run?.series.get("loss") ?? run?.series.get("eval_loss"), parts = [this.step(live)];
     if (live.epochs && live.epoch !== null) parts.push(words("epoch_of", { epoch: readableNumber(live.epoch, 3), all: readableNumber(live.epochs) }));
@@ -72,7 +72,7 @@ export class RunHead {
     return elapsed === null ? "" : words(isGoing(status) ? "since" : "took", { time: duration(words, elapsed) });
   }
 
-  /** Why a run ended, unless it was finished. */
+  /** Why a run ended, or "" if it finished. */
   end(run) {
     const last = kind => run.events.findLast(event => event.kind === kind)?.with ?? {};
     const { reason = "finished" } = last("end");
@@ -82,7 +82,7 @@ export class RunHead {
   }
 }
 
-/** The bar, with a mark where each epoch ends. */
+/** The progress bar, with a mark at the end of each epoch. */
 class Progress {
   constructor(words) {
     this.filled = h("div.td-filled");
@@ -103,7 +103,7 @@ class Progress {
   }
 }
 
-/** How the run goes, as a sentence. */
+/** The verdict on the run, as a sentence. */
 class Verdict {
   constructor(words) {
     this.words = words;
@@ -122,7 +122,7 @@ class Verdict {
   }
 }
 
-/** The buttons, the field of the learning rate, and why some of them can do nothing now. */
+/** The buttons, the learning rate field, and the reasons why some of them are disabled. */
 class Controls {
   constructor(words, onAsk) {
     Object.assign(this, { words, onAsk });
@@ -151,7 +151,7 @@ class Controls {
   }
 
   draw(run, live, { status, hears, offline }) {
-    const reasons = new Map(), pending = new Set(live.pending ?? []);   // reasons: key of the words -> the requests
+    const reasons = new Map(), pending = new Set(live.pending ?? []);   // reasons: key of a text -> the requests
     this.status = status;
     for (const request of [...BUTTONS, "learning_rate"]) {
       const key = reasonOf(request, live, offline);
@@ -186,7 +186,7 @@ class Controls {
     ].filter(Boolean);
   }
 
-  /** Show the learning rate of the run, unless a person is typing another. */
+  /** Show the learning rate of the run, unless someone is typing a new one. */
   showRate(value) {
     if (document.activeElement === this.rate || value === undefined || value === this.shownRate) return;
     this.shownRate = value;
@@ -194,7 +194,7 @@ class Controls {
   }
 }
 
-/** Why a request can do nothing now, as a key of the words; "" if it can. */
+/** The key of the text saying why a request is not possible now; "" if it is. */
 function reasonOf(request, live, offline) {
   if (offline) return "why_offline";
   const reason = live.can?.[request];

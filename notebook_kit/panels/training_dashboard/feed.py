@@ -1,4 +1,4 @@
-"""What is sent to the page about runs: everything in a frame, and what is new since then in messages; numbers cross as bytes."""
+"""What is sent to the page about runs: complete frames, and messages with what has changed since; numbers are sent as bytes."""
 
 from __future__ import annotations
 
@@ -17,15 +17,15 @@ from notebook_kit.training.recording.record import RunRecord
 __all__ = ["Feed", "FollowedRun", "better", "packed_series"]
 
 EVENTS = 300
-"""Events of a run that are sent to the page; of more, the latest."""
+"""Maximum number of events of a run that are sent to the page: the latest."""
 
 PROBES = 200
-"""Predictions on probes that are sent to the page; of more, the first, the last, and every second one between."""
+"""Maximum number of predictions on probes that are sent to the page: beyond it, every second one in between is dropped."""
 
 WINDOW = 60.0
 """Seconds over which speed is measured to estimate the remaining time."""
 
-HIDDEN = {"epoch", "total_flos", "step"}  # the progress of a run, which the page shows in words
+HIDDEN = {"epoch", "total_flos", "step"}  # the progress of a run, which the page shows as text
 SECRET = re.compile(r"token|secret|password|passwd|api_?key|credential", re.IGNORECASE)
 LOWER = re.compile(r"(^|[_/ .-])(loss|nll|ppl|perplexity|error|err|wer|cer|mae|mse|rmse)($|[_/ .-]|\d)", re.IGNORECASE)
 HIGHER = re.compile(
@@ -36,11 +36,11 @@ HIGHER = re.compile(
 
 
 def better(name: str, facts: dict[str, Any] | None = None) -> str:
-    """Whether a "lower" or a "higher" value of a metric is better; "" if its name does not tell.
+    """Whether a "lower" or a "higher" value of a metric is better; "" if unknown.
 
     Args:
-        name: The metric.
-        facts: What is known of the run: `metric_for_best_model` with `greater_is_better` decides for that metric.
+        name: The name of the metric.
+        facts: Facts about the run, where `metric_for_best_model` and `greater_is_better` settle that metric.
 
     Example:
         >>> better("eval_loss"), better("eval_accuracy"), better("learning_rate")
@@ -60,13 +60,13 @@ def better(name: str, facts: dict[str, Any] | None = None) -> str:
 
 
 class FollowedRun:
-    """One run as the page sees it: its series in buckets, and its progress.
+    """One run for the page: its series in buckets, and its progress.
 
     Args:
-        key: The page's name for it.
-        record: The run.
+        key: The page's identifier of the run.
+        record: The record of the run.
         status: Returns the state of the run: "idle", "running", "paused", "stopping" or "ended".
-        more: Returns what else belongs to the state of the run.
+        more: Returns further entries of the state of the run.
     """
 
     def __init__(
@@ -77,8 +77,8 @@ class FollowedRun:
         more: Callable[[], dict[str, Any]] = dict,
     ) -> None:
         self.key, self.record, self.status, self.more = key, record, status, more
-        self.also = 1
-        """Which of several runs of the same name this is."""
+        self.copy = 1
+        """The number of this run among runs with the same name."""
         self.series: dict[str, Thinned] = {}
         self.begin = math.nan
         self._version = -1
@@ -96,12 +96,12 @@ class FollowedRun:
 
     @property
     def name(self) -> str:
-        """What the run is called beside the others."""
+        """The name of the run, unique among the runs shown."""
         name = self.record.name[:200]
-        return name if self.also == 1 else f"{name} ({self.also})"
+        return name if self.copy == 1 else f"{name} ({self.copy})"
 
     def update(self) -> bool:
-        """Take in what is new in the record; whether there was something."""
+        """Read what is new in the record. Returns whether there was anything."""
         record = self.record
         if record.version == self._version:
             return False
@@ -118,7 +118,7 @@ class FollowedRun:
                 if count > len(series) or (count and mine is not None and series.steps[count - 1] != mine.last_step):
                     count = 0
                 if len(series) > count:
-                    # The arrays only grow at their end, so a view may be read when the lock is given back.
+                    # Arrays are only appended to, so views remain valid after the lock is released.
                     news.append((name, count, series.steps[count:], series.values[count:], series.times[count:]))
             names = set(record.series)
             if is_restarted:
@@ -167,37 +167,37 @@ class FollowedRun:
     def _add_probe(self, step: int, rows: Any) -> None:
         if not isinstance(rows, list):
             return
-        taken = [
+        entries = [
             {name: row[name] for name in ("kind", "labels", "size", "tokens") if name in row}
             | {"values": [_number(value) for value in row.get("values", ())]}
             for row in rows
             if isinstance(row, dict)
         ]
-        self._probes.append({"step": step, "rows": taken})
+        self._probes.append({"step": step, "rows": entries})
         if len(self._probes) > PROBES:
             self._probes[1:-1] = self._probes[1:-1:2]
             self._probes_sent = 0
 
-    # What is sent --------------------------------------------------------------------------------------------------
+    # Messages --------------------------------------------------------------------------------------------------
 
     def live(self) -> dict[str, Any]:
-        """The state and progress of the run, in JSON values."""
+        """The state and progress of the run, as JSON values."""
         status, facts = self.status(), self._facts
         step = max(
             [0, *(series.last_step for series in self.series.values()), *(event["step"] for event in self._events)]
         )
         max_steps = _number(facts.get("max_steps"))
-        most = int(max_steps) if max_steps is not None and max_steps > 0 else None
+        last_step = int(max_steps) if max_steps is not None and max_steps > 0 else None
         now = time.time() if status in ("running", "paused", "stopping") else self._last_moment()
         rate = self._rate()
         epoch = self.record.series.get("epoch")
         if time.monotonic() - self._judged > 1 or status == "ended":
             self._verdict, self._judged = verdict(self.series, facts), time.monotonic()
-        left = (most - step) / rate if most is not None and rate and status == "running" else None
+        left = (last_step - step) / rate if last_step is not None and rate and status == "running" else None
         return {
             "status": status,
             "step": step,
-            "max_steps": most,
+            "max_steps": last_step,
             "epoch": _number(epoch.last) if epoch is not None and len(epoch) else None,
             "epochs": _number(facts.get("num_train_epochs")),
             "elapsed": _number(now - self.begin),
@@ -224,11 +224,11 @@ class FollowedRun:
                 since = max(since, event["time"])
                 break
         first = min(int(np.searchsorted(times, since)), len(times) - 2)
-        passed = float(times[-1] - times[first])
-        return float(steps[-1] - steps[first]) / passed if passed > 0 and math.isfinite(passed) else None
+        elapsed = float(times[-1] - times[first])
+        return float(steps[-1] - steps[first]) / elapsed if elapsed > 0 and math.isfinite(elapsed) else None
 
     def message(self, whole: bool) -> tuple[dict[str, Any], list[np.ndarray]]:
-        """What is sent to the page: everything, or what is new since the last news; with the bytes that go with it."""
+        """A message for the page with everything, or with what is new since the last one, and the arrays of its series."""
         message: dict[str, Any] = {"key": self.key, "live": self.live()}
         blocks: list[np.ndarray] = []
         rows = []
@@ -239,9 +239,9 @@ class FollowedRun:
                 blocks.append(packed)
         if rows:
             message["series"] = rows
-        about = {"name": self.name, "facts": self._facts}
-        if whole or about != self._sent:
-            message.update(about)
+        description = {"name": self.name, "facts": self._facts}
+        if whole or description != self._sent:
+            message.update(description)
         for what, entries, sent in (
             ("events", self._events, self._events_sent),
             ("probes", self._probes, self._probes_sent),
@@ -252,17 +252,17 @@ class FollowedRun:
         if self._dropped and not whole:
             message["dropped"] = [name for name in self._dropped if name not in self.series]
         if not whole:
-            self._sent, self._dropped = about, []
+            self._sent, self._dropped = description, []
             self._events_sent, self._probes_sent = len(self._events), len(self._probes)
         return message, blocks
 
     def part(self, names: list[str], low: float, high: float, by: str = "step") -> dict[str, Thinned]:
-        """Some series between two steps (or seconds since the run began), in as many buckets as a whole run has."""
+        """Some series between two steps (or times in seconds since the start), in as many buckets as a whole run."""
         found: dict[str, Thinned] = {}
         with self.record.lock:
             parts = {name: self.record.series[name] for name in names if name in self.record.series}
-            taken = {name: (series.steps, series.values, series.times) for name, series in parts.items()}
-        for name, (steps, values, times) in taken.items():
+            columns = {name: (series.steps, series.values, series.times) for name, series in parts.items()}
+        for name, (steps, values, times) in columns.items():
             places = steps if by == "step" else times - self.begin
             first, last = np.searchsorted(places, low), np.searchsorted(places, high, side="right")
             cut = slice(max(0, int(first) - 1), int(last) + 1)
@@ -272,26 +272,26 @@ class FollowedRun:
 
 
 class Feed:
-    """The runs of one panel, the first of them its own, and the number of the newest message about them."""
+    """The runs of one panel, its own first, and the number of the latest message about them."""
 
     def __init__(self, run: FollowedRun) -> None:
         self.runs = [run]
         self.number = 0
 
     def update(self) -> bool:
-        """Take in what is new in all runs."""
-        changed = [run.update() for run in self.runs]  # all of them, whatever the first returns
+        """Read what is new in all runs. Returns whether there was anything."""
+        changed = [run.update() for run in self.runs]  # a list: every run must be updated
         names: dict[str, int] = {}
         for run in self.runs:
-            run.also = names[run.record.name] = names.get(run.record.name, 0) + 1
+            run.copy = names[run.record.name] = names.get(run.record.name, 0) + 1
         return any(changed)
 
     def frame(self) -> tuple[dict[str, Any], bytes]:
-        """Everything. What came after the newest message is repeated in the next one, which does no harm."""
+        """Everything. Data newer than the latest message is sent again in the next one, which is harmless."""
         return self._message(True)
 
     def news(self) -> tuple[dict[str, Any], bytes]:
-        """What is new since the last frame or news."""
+        """What is new since the latest frame or message."""
         before, self.number = self.number, self.number + 1
         message, data = self._message(False)
         return {**message, "after": before}, data
@@ -303,7 +303,7 @@ class Feed:
 
 
 def packed_series(name: str, series: Thinned, better_: str, first: int, size: int) -> list[Any]:
-    """What goes with the bytes of a series, as the page reads it."""
+    """The description that accompanies the bytes of a series, in the order in which the page reads it."""
     ends = [[_number(end[0]), end[1]] if end else None for end in (series.least, series.greatest, series.last)]
     return [name, better_, first, size, series.width, series.count, *ends]
 
@@ -313,7 +313,7 @@ def _public(facts: dict[str, Any]) -> dict[str, Any]:
 
 
 def _plain(value: Any) -> Any:
-    """A value that JSON can hold and that is short."""
+    """A short JSON value for any value."""
     if isinstance(value, bool) or value is None:
         return value
     if isinstance(value, int | float):

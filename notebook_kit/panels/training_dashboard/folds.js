@@ -1,14 +1,14 @@
-// Below the chart, folded: what happened, the chart's values as a table, and the settings of the run.
+// The folds below the chart: the events, the values of the chart as a table, and the settings of the run.
 
 import { fill, h } from "../shared/common.js";
 import { MARKS, valueText } from "./marks.js";
 import { withUnit } from "./numbers.js";
 
 const MOST_EVENTS = 100;
-const MOST_ROWS = 60;   // of one line
+const MOST_ROWS = 60;   // per line
 
 export class Folds {
-  /** `opened` holds the names of the folds that are open; `onTable()` is called when the table is opened. */
+  /** `opened`: names of the open folds; `onTable()` is called when the table is opened or closed. */
   constructor({ words }, opened, onTable) {
     this.words = words;
     const scroller = name => h("div.scroll", { tabindex: "0", role: "region", "aria-label": words(name) });
@@ -16,7 +16,7 @@ export class Folds {
     this.table.lastChild.classList.add("nk-td-tall");
     this.events = h("details.td-fold", { hidden: true }, h("summary"), h("ol.td-events"));
     this.facts = h("details.td-fold", { hidden: true }, h("summary", {}, words("settings")), scroller("settings"));
-    this.drawn = {};   // what the events and the facts were drawn from
+    this.drawn = {};   // the state from which the events and the facts were last drawn
     for (const name of ["table", "events", "facts"]) {
       const fold = this[name];
       fold.open = opened.has(name);
@@ -25,7 +25,7 @@ export class Folds {
     this.element = h("div.td-folds", {}, this.events, this.table, this.facts);
   }
 
-  /** The values of some lines, newest first; of a long run, every so many. */
+  /** Show the values of lines, newest first, with a stride for long runs. */
   drawTable(lines) {
     if (!this.table.open) return;
     const box = this.table.lastChild, scroll = box.scrollTop, cells = tableCells(this.words, lines);
@@ -68,7 +68,7 @@ function isTable(value) {
   return value !== null && typeof value === "object" && !Array.isArray(value);
 }
 
-/** Step -> the values of the lines there, as text. */
+/** Step -> the values of the lines at that step, as text. */
 function tableCells(words, lines) {
   const rows = new Map();
   lines.forEach(({ name, series }, k) => {

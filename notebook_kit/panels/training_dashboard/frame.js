@@ -1,9 +1,9 @@
-// The frame of the chart: from values to pixels and back, the part that is looked at, and round places for ticks.
+// The frame of the chart: conversion between values and pixels, the visible range, and round numbers for ticks.
 
-const FAR = 4;          // a value this many spreads beyond nearly all others is off the chart
-const FEW_VALUES = 40;  // of which none is
+const FAR = 4;          // a value this many spreads away from nearly all others is off the chart
+const FEW_VALUES = 40;  // up to this many values, all are shown
 
-/** Where things are in the chart, for the steps (or seconds) `x` and the values `y` that it shows. */
+/** Positions in the chart for its visible ranges of steps (or seconds) `x` and values `y`. */
 export class Frame {
   constructor(width, { full, zoom, axis, isLog }) {
     const height = width < 480 ? 220 : 290;
@@ -12,7 +12,7 @@ export class Frame {
     this.y = [0, 1];
   }
 
-  /** The column of a series that is along the x axis. */
+  /** The column of a series on the x axis. */
   column(series) {
     return this.axis === "time" ? series.time : series.step;
   }
@@ -33,7 +33,7 @@ export class Frame {
     return this.bottom - part * (this.bottom - this.top);
   }
 
-  /** Whether a value has a place on the y axis. */
+  /** Whether the y axis can show a value. */
   canShow(value) {
     return Number.isFinite(value) && (!this.isLog || value > 0);
   }
@@ -42,16 +42,16 @@ export class Frame {
     return x >= this.x[0] && x <= this.x[1];
   }
 
-  /** The part of a series that is looked at, one bucket more on each side, as places in its columns. */
+  /** The visible part of a series and one more bucket on each side, as indices `[from, to]`. */
   within(series) {
     const x = this.column(series);
     return [Math.max(0, placeOf(x, series.size, this.x[0]) - 1), Math.min(series.size, placeOf(x, series.size, this.x[1]) + 2)];
   }
 
   /**
-   * Choose from where to where the y axis goes. A few values far outside do not flatten all others.
+   * Choose the range of the y axis. A few far outliers do not flatten all other values.
    *
-   * @returns `{ isEmpty, off }`: whether there is nothing to see, and a value that is off the chart or null.
+   * @returns `{ isEmpty, off }`: whether there are no values, and a value that is off the chart, or null.
    */
   fitTo(lines) {
     const values = lines.flatMap(line => this.valuesOf(line));
@@ -79,7 +79,7 @@ export class Frame {
   }
 }
 
-/** The range of sorted values but for a few far outside, and one of those or null. */
+/** The range of sorted values without far outliers, and one of these or null. */
 function withoutFar(sorted) {
   const at = part => sorted[Math.round(part * (sorted.length - 1))];
   let low = sorted[0], high = sorted.at(-1), off = null;
@@ -90,7 +90,7 @@ function withoutFar(sorted) {
   return { low, high, off };
 }
 
-/** Round places for ticks between two values. */
+/** At most about `most` round numbers between two values, for ticks. */
 export function ticksBetween(low, high, most) {
   const rough = (high - low) / Math.max(1, most), power = 10 ** Math.floor(Math.log10(rough));
   const step = [1, 2, 5, 10].map(times => times * power).find(one => one >= rough * 0.999);
@@ -99,7 +99,7 @@ export function ticksBetween(low, high, most) {
   return ticks;
 }
 
-/** Places for ticks on a logarithmic scale: powers of ten, and 2 and 5 between them where there is room. */
+/** Ticks for a logarithmic scale: powers of ten, and 2 and 5 times those if there is room. */
 export function logTicks(low, high, most) {
   const from = Math.floor(Math.log10(low)), to = Math.ceil(Math.log10(high));
   if (to - from > most) return ticksBetween(from, to, most).filter(Number.isInteger).map(power => 10 ** power);
@@ -110,7 +110,7 @@ export function logTicks(low, high, most) {
   return inside.length >= 2 ? inside : ticksBetween(low, high, most);
 }
 
-/** The first place in a sorted column, up to `size`, whose value is at least x. */
+/** The first index in a sorted column of `size` values whose value is at least x. */
 export function placeOf(column, size, x) {
   let low = 0, high = size;
   while (low < high) { const middle = (low + high) >> 1; if (column[middle] < x) low = middle + 1; else high = middle; }

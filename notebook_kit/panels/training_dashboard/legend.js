@@ -1,11 +1,11 @@
-// The lines of the chart by name, each with its last and its best value; a click hides or shows one.
+// The legend: the lines of the chart, each with its last and best value; a click hides or shows a line.
 
 import { fill, h } from "../shared/common.js";
 import { lastText, withUnit } from "./numbers.js";
 import { swatch } from "./swatch.js";
 
 export class Legend {
-  /** `hidden` holds the keys of lines that are switched off; `onToggle()` is called when that changes. */
+  /** `hidden`: keys of the hidden lines; `onToggle()` is called when they change. */
   constructor({ words }, hidden, onToggle) {
     Object.assign(this, { words, hidden, onToggle });
     this.element = h("div.row.td-legend", { role: "group", "aria-label": words("legend") });
@@ -33,7 +33,7 @@ export class Legend {
     return best ? `${last} · ${this.words("best_at", { value: withUnit(name, best[0]), step: best[1].toLocaleString("en") })}` : last;
   }
 
-  /** The keys that are switched on, as `{ swatch, text }`. */
+  /** The entries of the visible lines, as `{ swatch, text }`. */
   get shown() {
     return [...this.element.children].filter(button => button.getAttribute("aria-pressed") === "true").map(button => (
       { swatch: button.querySelector("svg"), text: `${button.querySelector("bdi").textContent}  ${button.lastChild.textContent}` }));

@@ -1,13 +1,13 @@
-// What happened in a run: the sign and the sentence of each event, and places on the x axis in words.
+// The events of a run, each with a sign and a sentence, and positions on the x axis as text.
 
 import { readableNumber } from "./numbers.js";
 
 export const MARKS = { learning_rate: "η", pause: "❚❚", resume: "▸", stop: "■", nonfinite: "!", error: "×", begin: "↻", save: "▲", best: "★", evaluate: "◆", note: "•", end: "■" };
 
-/** Kinds of events that are a sign on the axis, not a line through the chart. */
+/** Kinds of events that are shown as a sign on the axis rather than a line through the chart. */
 export const QUIET = new Set(["save", "best", "evaluate", "end", "resume"]);
 
-/** A value of an event or a setting, for reading. */
+/** A value of an event or a setting as text. */
 export function valueText(value) {
   return typeof value === "number" ? readableNumber(value) : String(value ?? "");
 }
@@ -43,7 +43,7 @@ function keptText(words, { kept, checkpoint, metric, value }) {
   return kept ? words("kept_present") : "";
 }
 
-/** A place on the x axis of a frame: a step, or the time since the beginning. */
+/** A position on the x axis as text: a step, or the time since the start. */
 export function axisText(frame, x) {
   if (frame.axis !== "time") return Math.round(x).toLocaleString("en");
   const most = frame.x[1];

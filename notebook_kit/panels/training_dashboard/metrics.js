@@ -1,9 +1,9 @@
-// Metrics: which of them share a chart, what they are called, and how their lines look.
+// Metrics: which of them share a chart, their names, and the style of their lines.
 
 const ORDER = ["loss", "*", "learning_rate", "grad_norm", "step_time", "samples_per_second", "tokens_per_second", "memory", "gpu_memory", "logged_loss"];
-const DASHES = [[null, "7 4"], ["10 3 2 3", "2 3"]];   // of the first run and of the others: training, evaluation
+const DASHES = [[null, "7 4"], ["10 3 2 3", "2 3"]];   // of the first run, of the others: [training, evaluation]
 
-/** The metrics of some runs, those of one chart under one name, in the order in which a reader wants them. */
+/** The metrics of some runs without the prefix "eval_", in the order shown. */
 export function groupsOf(runs) {
   const names = new Set(runs.flatMap(run => [...run.series.keys()].map(name => name.replace(/^eval_/, ""))));
   const rank = name => {
@@ -14,13 +14,13 @@ export function groupsOf(runs) {
   return [...names].sort((a, b) => rank(a) - rank(b));
 }
 
-/** What a metric is called: in the words of the interface, or by its own name. */
+/** The name of a metric in the language of the interface, or its own name if there is none. */
 export function nameOf(words, name) {
   const text = words(`name_${name}`);
   return text === `name_${name}` ? name : text;
 }
 
-/** The lines of one chart: of each run its series of this name, and the one with "eval_" before it. */
+/** The lines of one chart: for each run, the series with this name and the one with "eval_" in front. */
 export function linesFor(runs, group, words) {
   return runs.flatMap((run, number) => [group, `eval_${group}`].flatMap((name, check) => {
     const series = run.series.get(name);
@@ -36,7 +36,7 @@ export function linesFor(runs, group, words) {
   }));
 }
 
-/** The best value of a series and its step; null where no value is better than another. */
+/** The best value of a series and its step; null if it is unknown which values are better. */
 function bestOf(series) {
   if (!series.better) return null;
   const best = series.better === "lower" ? series.least : series.greatest;

@@ -1,6 +1,6 @@
-// Numbers as people read them: values with their units, and spans of time.
+// Numbers as text: values with their units, and durations.
 
-/** A number as people read it: four significant digits, a true minus sign. */
+/** A number with four significant digits and a true minus sign. */
 export function readableNumber(value, digits = 4) {
   if (value === null || value === undefined || Number.isNaN(value)) return "–";
   if (!Number.isFinite(value)) return value > 0 ? "∞" : "−∞";
@@ -13,14 +13,14 @@ export function readableNumber(value, digits = 4) {
   return text.replaceAll("-", "−");
 }
 
-/** The last value of a series in words: what came last, also where that is no finite number. */
+/** The last value of a series as text, even if it is not finite. */
 export function lastText(words, one, name = one.name) {
   const end = one.size - 1;
   if (one.bad[end] && !(one.last && one.last[1] >= one.step[end])) return words("not_finite_short");
   return one.last ? withUnit(name, one.last[0]) : "–";
 }
 
-/** A value with its unit, by the name of what it measures. */
+/** A value with the unit of its metric. */
 export function withUnit(name, value) {
   if (value === null || value === undefined) return "–";
   if (/(^|_)memory/.test(name)) return value >= 2 ** 30 ? `${readableNumber(value / 2 ** 30, 3)} GiB` : `${readableNumber(value / 2 ** 20, 3)} MiB`;
@@ -32,7 +32,7 @@ export function withUnit(name, value) {
   return readableNumber(value);
 }
 
-/** Seconds as people say them: "45 s", "12 min", "3 h 20 min"; `words` has the units. */
+/** A number of seconds as text: "45 s", "12 min", "3 h 20 min"; `words` supplies the units. */
 export function duration(words, seconds) {
   if (seconds < 10) return words("seconds", { count: readableNumber(Math.max(0, seconds), 2) });
   const whole = Math.round(seconds);

@@ -1,4 +1,4 @@
-// The chart as one SVG for a file: the name of the run, where it stands, the lines' names, the chart.
+// The chart as one SVG for saving: the name of the run, its progress, the legend, and the chart.
 
 import { SVG, s } from "../shared/common.js";
 import { standalone } from "./swatch.js";

@@ -1,4 +1,4 @@
-// What is drawn in the chart's frame, as SVG: the grid, the lines, and the marks of what happened.
+// The SVG shapes in the frame of the chart: the grid, the lines, and the marks of events.
 
 import { s } from "../shared/common.js";
 import { logTicks, ticksBetween } from "./frame.js";
@@ -17,7 +17,7 @@ function round(value) {
   return Math.round(value * 10) / 10;
 }
 
-/** The ticks of both axes, in the unit of the metric `name`. */
+/** The ticks of both axes; those of the y axis in the unit of the metric `name`. */
 export function grid(frame, name) {
   const { left, right, bottom, isLog } = frame, group = s("g", { "class": "nk-td-grid" });
   for (const tick of (isLog ? logTicks : ticksBetween)(...frame.y, 5)) {
@@ -33,7 +33,7 @@ export function grid(frame, name) {
   return group;
 }
 
-/** One line: its band or its raw values, its curve, its dots, and where it is not finite or best. */
+/** One line: its band or raw values, its curve, its dots, and marks for non-finite values and the best one. */
 export function line(frame, one) {
   const { series, curve, isSmoothed } = one, [from, to] = frame.within(series), colour = `var(--td-${one.colour})`, shapes = [];
   const part = { frame, x: frame.column(series), from, to };
@@ -59,7 +59,7 @@ function path({ frame, x, from, to }, values) {
   return parts.join("");
 }
 
-/** The room between least and greatest, in pieces where values are missing. */
+/** The area between the lowest and highest values, with gaps where values are missing. */
 function band({ frame, x, from, to }, { low, high }) {
   const parts = [];
   let up = [], down = [];
@@ -82,7 +82,7 @@ function dots({ frame, x, from, to }, values, stroke) {
   return places.map(i => s("circle", { cx: round(frame.xOf(x[i])), cy: round(frame.yOf(values[i])), r: 3.2, "class": "nk-td-dot", style: { stroke } }));
 }
 
-/** A mark at the top where a series is not finite. */
+/** A mark at the top for each bucket with values that are not finite. */
 function badMarks({ frame, x, from, to }, { bad }) {
   const shapes = [];
   for (let i = from; i < to; i++)
@@ -90,7 +90,7 @@ function badMarks({ frame, x, from, to }, { bad }) {
   return shapes;
 }
 
-/** Signs of what happened: lines through the chart, and quiet ones at the axis. Where signs are too close, the first is shown. */
+/** Marks of events: lines through the chart, and quiet signs on the axis. If signs are too close, only the first is shown. */
 export function signs(frame, marks) {
   const shapes = [], inside = marks.filter(mark => mark.at !== null && frame.isInside(mark.at)).slice(0, MOST_MARKS + 1);
   let last = -Infinity;

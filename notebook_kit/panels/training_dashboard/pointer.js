@@ -1,4 +1,4 @@
-// What is read off the chart at one place: the nearest bucket of each line, as text, as dots, and in a box beside them.
+// The reading of the chart at one position: the nearest bucket of each line, as text, as dots, and in a tooltip.
 
 import { fill, h, s } from "../shared/common.js";
 import { placeOf } from "./frame.js";
@@ -8,7 +8,7 @@ import { swatch } from "./swatch.js";
 
 const MOST_MARKS = 4;
 
-/** What there is at a place: for each line its nearest bucket as `{ one, i, x }`, and the marks nearby. */
+/** The reading at a position: the nearest bucket of each line as `{ one, i, x }`, and the marks nearby. */
 export function readingAt(frame, { lines, marks }, x) {
   const rows = lines.filter(one => one.series.size).map(one => nearest(one, frame.column(one.series), x));
   const near = Math.min(...rows.map(row => Math.abs(row.x - x)));
@@ -24,7 +24,7 @@ function nearest(one, column, x) {
   return { one, i, x: column[i] };
 }
 
-/** A bucket's place in words: its step, its steps, or its time. */
+/** The position of a bucket as text: its step, its range of steps, or its time. */
 export function placeText(words, frame, { one, i, x }) {
   if (frame.axis === "time") return axisText(frame, x);
   const before = i > 0 ? one.series.step[i - 1] : (one.start ?? 1) - 1;
@@ -32,7 +32,7 @@ export function placeText(words, frame, { one, i, x }) {
   return words("step_at", { step: x.toLocaleString("en") });
 }
 
-/** A bucket's values in words, in the unit of the metric `name`. */
+/** The values of a bucket as text, in the unit of the metric `name`. */
 export function rowText(words, name, { one, i }) {
   const { series } = one, parts = [withUnit(name, series.mean[i])];
   if (series.bad[i]) parts.push(words("not_finite", { count: series.bad[i] }));
@@ -41,19 +41,19 @@ export function rowText(words, name, { one, i }) {
   return parts.join(" ");
 }
 
-/** The line through the chart at a reading, and a dot on each line. */
+/** A vertical line at a reading, and a dot on each line. */
 export function pointerShapes(frame, rows) {
   const x = frame.xOf(rows[0].x);
-  const seen = rows.filter(({ one, i }) => frame.canShow(one.curve[i]));
+  const visible = rows.filter(({ one, i }) => frame.canShow(one.curve[i]));
   return [
     s("line", { x1: x, x2: x, y1: frame.top, y2: frame.bottom, "class": "nk-td-cursor" }),
-    ...seen.map(({ one, i, x: own }) => s("circle", {
+    ...visible.map(({ one, i, x: own }) => s("circle", {
       cx: frame.xOf(own), cy: Math.min(frame.bottom, Math.max(frame.top, frame.yOf(one.curve[i]))), r: 4, "class": "nk-td-here", style: { fill: `var(--td-${one.colour})` },
     })),
   ];
 }
 
-/** Fill the box beside the pointer, and put it on the side with more room. */
+/** Fill the tooltip, and place it on the side of the pointer with more room. */
 export function fillTip(tip, words, frame, name, { rows, marks }) {
   const x = frame.xOf(rows[0].x), isRight = x > (frame.left + frame.right) / 2;
   fill(tip, h("div.td-tip-step", {}, placeText(words, frame, rows[0])),
@@ -63,7 +63,7 @@ export function fillTip(tip, words, frame, name, { rows, marks }) {
   tip.style.right = isRight ? `${frame.width - x + 12}px` : "auto";
 }
 
-/** A reading as one sentence, to be read out. */
+/** A reading as one sentence for screen readers. */
 export function spokenReading(words, frame, name, { rows, marks }) {
   return [placeText(words, frame, rows[0]), ...rows.map(row => `${row.one.label} ${rowText(words, name, row)}`), ...marks.map(mark => mark.text)].join(". ");
 }

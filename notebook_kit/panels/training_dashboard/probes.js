@@ -1,4 +1,4 @@
-// Probes: what the model predicted for a few examples at some steps, as curves and at one step that a slider chooses.
+// Probes: the predictions for a few examples over the run as curves, and at one step selected with a slider.
 
 import { colourScale, fill, h, s } from "../shared/common.js";
 import { readableNumber } from "./numbers.js";
@@ -9,13 +9,13 @@ const WIDTH = 400;
 const HEIGHT = 90;
 
 export class Probes {
-  /** `ask(kind, values)` asks Python. */
+  /** `ask(kind, values)` sends a request to Python. */
   constructor({ words }, ask) {
     this.words = words;
     this.run = null;
     this.example = 0;
-    this.at = null;      // the place among the probes that the slider is at; null: the newest
-    this.drawn = "";     // what the curves and the table show
+    this.at = null;      // the index of the probe at the slider; null: the newest
+    this.drawn = "";     // the state that the curves and the table show
     this.map = new AttentionMap(words, ask);
     this.pick = h("select", { "aria-label": words("probe"), onchange: () => { this.example = Number(this.pick.value); this.draw(this.run); } });
     this.text = h("p.td-probe-text", { dir: "auto" });
@@ -72,8 +72,8 @@ export class Probes {
   }
 }
 
-/** The value of each label over the steps, and a line at the present one. */
-function curveShapes(examples, present, { kind, labels }) {
+/** The value of each label over the steps, and a line at the current step. */
+function curveShapes(examples, current, { kind, labels }) {
   const first = examples[0].step, span = examples.at(-1).step - first || 1;
   const values = examples.flatMap(({ row }) => row?.values ?? []).filter(value => value !== null);
   const [low, high] = kind === "numbers" ? [Math.min(...values), Math.max(...values)] : [0, 1];
@@ -83,7 +83,7 @@ function curveShapes(examples, present, { kind, labels }) {
     return value === null ? [] : [`${x(step).toFixed(1)} ${y(value).toFixed(1)}`];
   }).join("L");
   return [
-    s("line", { x1: x(present), x2: x(present), y1: 2, y2: HEIGHT - 2, "class": "nk-td-cursor" }),
+    s("line", { x1: x(current), x2: x(current), y1: 2, y2: HEIGHT - 2, "class": "nk-td-cursor" }),
     labels.slice(0, MOST_CURVES).map((label, i) => s("path", {
       d: path(label) && `M${path(label)}`, "class": "nk-td-line", "stroke-dasharray": PROBE_DASHES[i % PROBE_DASHES.length],
       "vector-effect": "non-scaling-stroke", style: { stroke: `var(--td-${i})` },
@@ -91,7 +91,7 @@ function curveShapes(examples, present, { kind, labels }) {
   ];
 }
 
-/** The values of an example, and how far they have come since `start`. */
+/** The values of an example, and how much they have changed since `start`. */
 function valueTable(words, { kind, labels, values }, start) {
   const heads = [words(`probe_${kind}`), words("value"), words("since_start")];
   const line = (label, i) => {
@@ -111,7 +111,7 @@ function changeText(change) {
   return `${change >= 0 ? "+" : "−"}${Math.abs(change).toFixed(3)}`;
 }
 
-/** The attention of one head on an example, as a picture; Python is asked for it when another one is looked at. */
+/** The attention of one head on an example as a picture, requested from Python when first shown. */
 class AttentionMap {
   constructor(words, ask) {
     Object.assign(this, { words, ask });
@@ -122,7 +122,7 @@ class AttentionMap {
     this.shown = "";
   }
 
-  /** `size`: tokens of the example; nothing where its attention was not taken. */
+  /** `size`: number of tokens in the example; undefined if its attention was not recorded. */
   async draw(step, example, size) {
     const wanted = `${step} ${example}`;
     this.element.hidden = !size;

@@ -1,4 +1,4 @@
-"""The thread that sends the page what is new, so that training does not wait for it."""
+"""The thread that sends updates to the page, so that training does not wait for them."""
 
 from __future__ import annotations
 
@@ -7,30 +7,30 @@ import threading
 import time
 from collections.abc import Callable
 
-__all__ = ["BYTES_A_MINUTE", "Keyframes", "Sender"]
+__all__ = ["BYTES_PER_MINUTE", "Keyframes", "Sender"]
 
 logger = logging.getLogger("notebook_kit")
 
 PERIOD = 0.2
-"""Seconds between two refreshes: a chart that moves five times a second is smooth to the eye."""
+"""Seconds between two updates: a chart that moves five times per second looks smooth."""
 
 SHARE = 0.0025
-"""The part of a processor that refreshes may take: where one costs more, they come less often."""
+"""The fraction of a processor that updates may use: expensive updates are sent less often."""
 
 SLOWEST = 1.0
-"""Seconds between two refreshes at most, whatever they cost."""
+"""Maximum number of seconds between two updates, however expensive."""
 
-BYTES_A_MINUTE = 1_800_000
+BYTES_PER_MINUTE = 1_800_000
 BURST = 400_000
-"""Bytes that may be sent at once after a time of quiet."""
+"""Bytes that may be sent at once after a quiet period."""
 
 KEYFRAMES = (1.0, 3.0, 8.0, 20.0, 45.0)
-"""Seconds after the start of a run at which the page is sent everything, then once a minute: for a page that missed something
-while the kernel is too busy to be asked."""
+"""Seconds after the start of a run at which everything is sent to the page, and after that once per minute: for a page that
+missed a message while the kernel is too busy to answer requests."""
 
 
 class Keyframes:
-    """Decides when the page is sent everything.
+    """Decides when everything is sent to the page.
 
     Example:
         >>> keyframes = Keyframes()
@@ -43,11 +43,11 @@ class Keyframes:
         self.restart(0.0)
 
     def restart(self, now: float) -> None:
-        """Start counting: a run begins."""
+        """Start counting at the beginning of a run, `now` in seconds."""
         self._began, self._passed = now, 0
 
     def is_due(self, now: float) -> bool:
-        """Whether the next moment has been reached."""
+        """Whether the next of these times has been reached."""
         is_due = False
         while now - self._began > self._next():
             self._passed, is_due = self._passed + 1, True
@@ -61,7 +61,7 @@ class Sender:
     """Calls `push` repeatedly until it returns None.
 
     Args:
-        push: Sends what is new; returns its size in bytes, or None once the run has ended and everything was sent.
+        push: Sends an update; returns its size in bytes, or None once the run has ended and everything has been sent.
 
     Example:
         >>> sizes = [10, 10, None]
@@ -81,11 +81,11 @@ class Sender:
 
     @property
     def is_alive(self) -> bool:
-        """Whether the thread runs."""
+        """Whether the thread is running."""
         return self._thread is not None and self._thread.is_alive()
 
     def start(self) -> None:
-        """Begin, if it does not run already."""
+        """Start the thread, if it is not running."""
         if self.is_alive:
             return
         self._wake.clear()
@@ -94,7 +94,7 @@ class Sender:
         self._thread.start()
 
     def finish(self, timeout: float = 3.0) -> None:
-        """Send the rest now, and wait until that is done, or for `timeout` seconds."""
+        """Send the rest now, and wait until it is sent, for at most `timeout` seconds."""
         thread = self._thread
         if thread is None or thread is threading.current_thread():
             return
@@ -107,16 +107,16 @@ class Sender:
             began = time.thread_time()
             try:
                 size = self._push()
-            except Exception:  # a page that is gone must not end a training
-                logger.debug("nothing could be sent", exc_info=True)
+            except Exception:  # a closed page must not end the training
+                logger.debug("The dashboard could not send an update", exc_info=True)
                 size = 0
             if size is None:
                 return
             self._wake.wait(0.01 if self._hurry.is_set() else self._pause(size, time.thread_time() - began))
 
     def _pause(self, size: int, spent: float = 0.0) -> float:
-        """Seconds to wait after so many bytes, made in so many seconds, such that both stay within bounds."""
-        now, rate = time.monotonic(), BYTES_A_MINUTE / 60
+        """Seconds to wait after an update of `size` bytes that took `spent` seconds of processor time, to stay within both limits."""
+        now, rate = time.monotonic(), BYTES_PER_MINUTE / 60
         self._left = min(BURST, self._left + (now - self._moment) * rate) - size
         self._moment = now
         return max(PERIOD, min(SLOWEST, spent / SHARE), -self._left / rate)

@@ -1,10 +1,10 @@
-// The bar above the chart: how it is drawn, its zoom, and the buttons that save it.
+// The bar above the chart: how it is drawn, its zoom, and the buttons for saving it.
 
 import { debounced, h } from "../shared/common.js";
 
 const WEIGHT_DECADES = 2.5;
 
-// What matters is how many points an average spans, 1 / (1 - weight): even steps of the slider are even steps of its logarithm.
+// An average spans 1 / (1 - weight) points; equal steps of the slider are equal steps of the logarithm of that number.
 function weightOf(place) {
   return Number((1 - 10 ** (-place / 100 * WEIGHT_DECADES)).toFixed(4));
 }
@@ -14,8 +14,8 @@ function placeOfWeight(weight) {
 }
 
 /**
- * `onSet(name, value)` when a trait is to change, `onZoom(times)` when more or less is to be seen (null: everything), `onSave(type)`
- * for "png" and "svg".
+ * `onSet(name, value)` is called to change a trait, `onZoom(times)` to scale the visible range (null: show everything),
+ * `onSave(type)` to save the chart as "png" or "svg".
  */
 export class ChartSettings {
   constructor({ words }, { onSet, onZoom, onSave }) {

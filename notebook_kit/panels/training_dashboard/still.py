@@ -15,11 +15,11 @@ from notebook_kit.panels.training_dashboard.feed import HIDDEN, FollowedRun, bet
 
 __all__ = ["ShownRuns", "face_of", "figure_of", "smoothed", "table_of"]
 
-# Okabe and Ito's colours, which can be distinguished without telling red from green; the page uses the same.
+# Okabe and Ito's colours, which people with colour blindness can distinguish; the page uses the same.
 COLOURS = ("#0072b2", "#c1440e", "#007a5a", "#8a4a92", "#7a5c00", "#1b7f9c", "#b0306a", "#4d4d4d")
 DASHES: tuple[Any, ...] = ("-", (0, (6, 3)), (0, (8, 3, 2, 3)), (0, (2, 2)))
 SMALL = 8
-"""Small charts in a figure at most."""
+"""Maximum number of small charts in a figure."""
 
 
 @dataclass(frozen=True)
@@ -28,10 +28,10 @@ class ShownRuns:
 
     Args:
         runs: The runs, the dashboard's own first.
-        metric: The metric in the large chart, without "eval_".
+        metric: The metric in the large chart, without the prefix "eval_".
         weight: The weight of the moving average.
-        log_scale: Whether the scale of the large chart is logarithmic.
-        word: The panel's `word`.
+        log_scale: Whether the large chart has a logarithmic scale.
+        word: The method `word` of the panel.
     """
 
     runs: Sequence[FollowedRun]
@@ -42,9 +42,9 @@ class ShownRuns:
 
 
 def table_of(runs: Sequence[FollowedRun]) -> Any:
-    """The series as a DataFrame whose index is the step; with a column `run` in front if there are several runs.
+    """The series as a DataFrame indexed by step, with a first column `run` if there are several runs.
 
-    Where a name was logged twice at a step, the later value counts.
+    If a name was logged twice at a step, the later value is used.
     """
     import pandas
 
@@ -66,7 +66,7 @@ def table_of(runs: Sequence[FollowedRun]) -> Any:
 
 
 def smoothed(series: Thinned, weight: float) -> np.ndarray:
-    """The moving average over a series' buckets, as `smoothed` in `store.js` computes it.
+    """The moving average over the buckets of a series, float32, computed as by `smoothed` in `store.js`.
 
     Example:
         >>> series = Thinned()
@@ -76,7 +76,9 @@ def smoothed(series: Thinned, weight: float) -> np.ndarray:
     """
     numbers = series.packed()[1:].view(np.float32)
     means, bad = numbers[2].astype(np.float64), numbers[4]
-    line = np.full(len(means), np.nan, np.float32)  # as the values are: the average of equal values is that value
+    line = np.full(
+        len(means), np.nan, np.float32
+    )  # like the values, so that the average of equal values is exactly that value
     average = seen = 0.0
     for i, mean in enumerate(means):
         full = series.width if i < len(means) - 1 else series.count - series.width * i
@@ -89,12 +91,12 @@ def smoothed(series: Thinned, weight: float) -> np.ndarray:
 
 
 def group_of(name: str) -> str:
-    """The chart that shows a series: that of its name without "eval_"."""
+    """The metric whose chart shows a series: its name without the prefix "eval_"."""
     return name.removeprefix("eval_")
 
 
 def figure_of(shown: ShownRuns, most: int = SMALL) -> Any:
-    """The chart that is shown, and below it a small one for each other metric, as a matplotlib `Figure`."""
+    """The large chart, with up to `most` small charts of the other metrics below it, as a matplotlib `Figure`."""
     from matplotlib.figure import Figure
 
     groups = list(dict.fromkeys(group_of(name) for run in shown.runs for name in run.series))
@@ -130,31 +132,31 @@ def _large_chart(axes: Any, shown: ShownRuns, metric: str) -> None:
 
 
 def _lines(axes: Any, shown: ShownRuns, metric: str, is_small: bool = False) -> list[Thinned]:
-    """Draw the lines of a metric in training and evaluation, of all runs; the series that were drawn."""
+    """Draw the training and evaluation lines of a metric for all runs. Returns the series drawn."""
     drawn = []
     for number, run in enumerate(shown.runs):
         for name in (metric, f"eval_{metric}"):
             series = run.series.get(name)
             if series is None or not series.count:
                 continue
-            is_check = name.startswith("eval_")
+            is_eval = name.startswith("eval_")
             line = {
-                "color": COLOURS[(2 * number + is_check) % len(COLOURS)],
-                "linestyle": DASHES[is_check] if number == 0 else DASHES[2 + is_check],
-                "marker": "o" if (is_check and series.count <= 80) or series.count == 1 else None,
+                "color": COLOURS[(2 * number + is_eval) % len(COLOURS)],
+                "linestyle": DASHES[is_eval] if number == 0 else DASHES[2 + is_eval],
+                "marker": "o" if (is_eval and series.count <= 80) or series.count == 1 else None,
                 "label": plain(name if len(shown.runs) == 1 else f"{run.name}: {name}", 60),
             }
-            _line(axes, series, 0.0 if is_check else shown.weight, line, is_small)
+            _line(axes, series, 0.0 if is_eval else shown.weight, line, is_small)
             kind = better(name, run.record.facts)
             best = series.least if kind == "lower" else series.greatest
-            if is_check and kind and best is not None and not is_small:
+            if is_eval and kind and best is not None and not is_small:
                 axes.plot([best[1]], [best[0]], marker="*", markersize=11, color=line["color"])
             drawn.append(series)
     return drawn
 
 
 def _line(axes: Any, series: Thinned, weight: float, line: dict[str, Any], is_small: bool) -> None:
-    """One smoothed line, over the range of its buckets or its values as they are."""
+    """Draw one smoothed line, over a band of its buckets' ranges or over its raw values."""
     packed = series.packed()
     steps, (low, high, mean) = packed[0], packed[1:4].view(np.float32)
     if series.width > 1:
@@ -168,7 +170,7 @@ def _style(axes: Any, metric: str, title: str, is_small: bool = False) -> None:
     axes.set_title(title, fontsize=8 if is_small else 10, loc="left")
     axes.yaxis.set_major_formatter(lambda value, _: with_unit(metric, value))
     low, high = axes.get_ylim()
-    if high - low < 1e-5 * abs(high):  # a constant
+    if high - low < 1e-5 * abs(high):  # constant values
         axes.set_ylim(low - 0.05 * abs(high), high + 0.05 * abs(high))
     axes.xaxis.get_major_locator().set_params(integer=True)
     axes.tick_params(labelsize=7 if is_small else 8)
@@ -177,7 +179,7 @@ def _style(axes: Any, metric: str, title: str, is_small: bool = False) -> None:
 
 
 def face_of(shown: ShownRuns) -> Face:
-    """The charts, and each series with its last value, its best, and where that was."""
+    """The charts, and a table of each series' last value, best value, and the step of the best."""
     from notebook_kit.inspection.drawing.heat_maps import png_of
 
     word, runs = shown.word, shown.runs
@@ -202,7 +204,7 @@ def face_of(shown: ShownRuns) -> Face:
 
 
 def _face_rows(runs: Sequence[FollowedRun]) -> list[list[str]]:
-    """A row per series, with the name of its run in front if there are several."""
+    """One row per series, starting with the name of its run if there are several."""
     rows = []
     for run in runs:
         for name, series in run.series.items():
@@ -220,19 +222,19 @@ def _face_rows(runs: Sequence[FollowedRun]) -> list[list[str]]:
 
 
 def label_of(name: str, word: Callable[..., str]) -> str:
-    """What a metric is called: in the words of the interface if they have it, else its own name."""
+    """The name of a metric in the language of the interface, or its own name if there is none."""
     text = word(f"name_{name}")
     return name if text == f"name_{name}" else text
 
 
 def plain(text: str, most: int = 80) -> str:
-    """A text as matplotlib must take it: `$` would begin a formula."""
+    """A text for matplotlib, shortened and with `$` escaped, which would start a formula."""
     short = text if len(text) <= most else text[: most - 1] + "…"
     return short.replace("$", r"\$")
 
 
 def with_unit(name: str, value: float) -> str:
-    """A value with its unit, by the name of what it measures, as `withUnit` in `numbers.js` writes it.
+    """A value with the unit of its metric, as written by `withUnit` in `numbers.js`.
 
     Example:
         >>> with_unit("step_time", 0.25), with_unit("memory", 3 * 2**30), with_unit("loss", 0.123456)

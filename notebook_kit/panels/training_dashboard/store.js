@@ -1,12 +1,12 @@
-// What the page knows of some runs: series in buckets, kept up to date by what Python sends, however long a run is.
+// The data of runs on the page: series in a bounded number of buckets, updated by messages from Python.
 
 const BUCKETS = 1000;
 const COLUMNS = { step: Int32Array, low: Float32Array, high: Float32Array, mean: Float32Array, time: Float32Array, bad: Float32Array };
 const KINDS = Object.entries(COLUMNS);
 
 /**
- * The runs of one panel. A frame (the trait `_frame`) has everything; messages have what is new since then. When one was missed,
- * the next frame makes up for it, and a kernel that answers is asked for one.
+ * The runs of one panel. A frame (the trait `_frame`) contains everything, messages what is new since then. If a message was missed,
+ * the next frame replaces it, and the page requests one in case the kernel can answer.
  *
  *   run.series.get("loss") -> { name, better, width, count, size, step, low, high, mean, time, bad, least, greatest, last }
  */
@@ -14,7 +14,7 @@ export class RunStore {
   constructor(model, onChange) {
     Object.assign(this, { model, onChange });
     this.runs = [];
-    this.number = -1;                      // of the newest frame or message
+    this.number = -1;                      // of the latest frame or message
     this.askedAt = 0;
     this.heardAt = performance.now();
     this.question = `store-${Math.random().toString(36).slice(2)}.frame`;
@@ -31,7 +31,7 @@ export class RunStore {
     return this.runs[0];
   }
 
-  /** Seconds since Python was last heard. */
+  /** Seconds since the last message from Python. */
   get silence() {
     return (performance.now() - this.heardAt) / 1000;
   }
@@ -62,7 +62,7 @@ export class RunStore {
     this.onChange();
   }
 
-  /** Ask for everything, quietly: a kernel that is busy sends frames by itself. */
+  /** Request a frame, without an indicator: a busy kernel sends frames without being asked. */
   askForFrame() {
     if (this.model.offline || performance.now() - this.askedAt < 1000) return;
     this.askedAt = performance.now();
@@ -75,7 +75,7 @@ export class RunStore {
     this.take(frame.runs, buffer);
   }
 
-  /** Take in what a message or a frame says; the buckets of the series follow each other in the buffer. */
+  /** Store the contents of a message or a frame; the buckets of all series are consecutive in the buffer. */
   take(runs, buffer) {
     let at = 0;
     for (const news of runs) {
@@ -106,7 +106,7 @@ function emptySeries(name) {
   return { name, size: 0, ...Object.fromEntries(KINDS.map(([column, Kind]) => [column, new Kind(BUCKETS)])) };
 }
 
-/** The columns of a series that begins at the number `at` of a buffer. */
+/** The columns of a series that starts at index `at` (in 4-byte numbers) of a buffer. */
 function columnsOf(buffer, at, size) {
   return KINDS.map(([, Kind], i) => {
     const start = buffer.byteOffset + (at + i * size) * 4;
@@ -114,7 +114,7 @@ function columnsOf(buffer, at, size) {
   });
 }
 
-/** Series that Python sent of a part of a run, under other buckets. */
+/** The series of a part of a run, which Python sends in finer buckets. */
 export function seriesFrom(described, buffer) {
   const series = new Map();
   let at = 0;
@@ -127,8 +127,8 @@ export function seriesFrom(described, buffer) {
 }
 
 /**
- * The exponential moving average over the buckets' means. A bucket of n points weighs as n points do, so that the curve is
- * the same however the series was thinned; the start is corrected as in Adam (Kingma and Ba, 2014).
+ * The exponential moving average over the means of the buckets. A bucket of n points has the weight of n points, so that the curve
+ * does not depend on the thinning; the start is bias-corrected as in Adam (Kingma and Ba, 2014).
  */
 export function smoothed(series, weight) {
   const line = new Float32Array(series.size);

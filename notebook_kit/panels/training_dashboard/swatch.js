@@ -1,11 +1,11 @@
-// Pieces of SVG that several parts of the panel draw.
+// SVG pieces shared by several parts of the panel.
 
 import { s } from "../shared/common.js";
 
-/** The dashes of lines whose colour alone does not tell them apart. */
+/** Dash patterns that distinguish lines in addition to their colour. */
 export const PROBE_DASHES = [null, "7 4", "2 3", "10 3 2 3"];
 
-/** A short piece of a line, as it is drawn. */
+/** A short piece of a line in its style, for legends. */
 export function swatch({ colour, dash, dots }) {
   const stroke = `var(--td-${colour})`;
   return s("svg", { width: 26, height: 10, "class": "nk-td-swatch", "aria-hidden": "true" },
@@ -13,7 +13,7 @@ export function swatch({ colour, dash, dots }) {
     dots ? s("circle", { cx: 13, cy: 5, r: 3, "class": "nk-td-dot", style: { stroke } }) : null);
 }
 
-/** A copy of an SVG element that looks the same outside of the page: what style sheets say is written into it. */
+/** A copy of an SVG element that looks the same outside the page, with computed styles as attributes. */
 export function standalone(svg) {
   const copy = svg.cloneNode(true), mine = [svg, ...svg.querySelectorAll("*")], its = [copy, ...copy.querySelectorAll("*")];
   mine.forEach((node, i) => {

@@ -1,4 +1,4 @@
-// Every metric as a small chart with its last value: what there is at one glance, and what the large chart may show.
+// Tiles: each metric as a small chart with its last value, which is also a button that shows it in the large chart.
 
 import { fill, h, roving, s } from "../shared/common.js";
 import { groupsOf, linesFor, nameOf } from "./metrics.js";
@@ -8,7 +8,7 @@ const WIDTH = 110;
 const HEIGHT = 26;
 const MOST_POINTS = 60;
 
-/** The row of small charts. `onPick(group)` when one is chosen. */
+/** The row of small charts. `onPick(group)` is called when one is clicked. */
 export class Tiles {
   constructor({ words }, onPick) {
     Object.assign(this, { words, onPick });

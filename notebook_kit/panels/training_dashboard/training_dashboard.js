@@ -1,7 +1,7 @@
-// TrainingDashboard: where a run stands, its metrics as small charts, one of them large, and buttons that reach the run.
+// TrainingDashboard: the progress of a run, its metrics as small charts, one large chart, and buttons that control the run.
 
 import { debounced, fill, h, startView } from "../shared/common.js";
-import { takeAway } from "../shared/pictures.js";
+import { saveSVG } from "../shared/pictures.js";
 import { Chart } from "./chart.js";
 import { RunHead } from "./controls.js";
 import { Folds } from "./folds.js";
@@ -17,13 +17,13 @@ import { Tiles } from "./tiles.js";
 export default {
   render({ model, el }) {
     let end = trainingDashboard(model, el);
-    const again = () => { end(); end = trainingDashboard(model, el); };   // most words are written once
+    const again = () => { end(); end = trainingDashboard(model, el); };   // most texts are only written when the view is built
     model.on("change:_language", again);
     return () => { model.off("change:_language", again); end(); };
   },
 };
 
-/** What a reader has chosen that no trait holds: at its end a run shows itself again, in the same place. */
+/** Choices that no trait holds, kept between views: a finished run is displayed again in the same place. */
 const chosen = { hidden: new Set(), zoom: null, open: new Set() };
 
 function trainingDashboard(model, el) {
@@ -35,7 +35,7 @@ function trainingDashboard(model, el) {
 class TrainingDashboard {
   constructor(model, view) {
     Object.assign(this, { model, view, words: view.words });
-    this.detail = null;            // of the part that is looked at, what is between the buckets
+    this.detail = null;            // the visible range in finer buckets, while zoomed in
     this.isEnded = this.isWaiting = false;
     this.paintedAt = 0;
     this.store = new RunStore(model, () => this.schedule());
@@ -53,7 +53,7 @@ class TrainingDashboard {
     this.folds = new Folds(view, chosen.open, () => this.drawTable());
     this.empty = h("p.td-empty.faint", {}, this.words("nothing_yet"));
     this.main = h("div.td-main", {}, this.settings.element, this.legend.element, this.chart.element, h("p.faint.td-hint", {}, this.words("chart_hint")));
-    this.askDetail = debounced(200, () => this.takeDetail());
+    this.askDetail = debounced(200, () => this.requestDetail());
   }
 
   start() {
@@ -78,8 +78,8 @@ class TrainingDashboard {
   }
 
   async control(request, value) {
-    const asked = request === "learning_rate" ? { do: request, value } : { do: request };
-    const answer = await this.view.ask("control", asked, `control ${request}`);
+    const values = request === "learning_rate" ? { do: request, value } : { do: request };
+    const answer = await this.view.ask("control", values, `control ${request}`);
     if (!answer || !this.store.main) return;
     this.store.main.live.pending = answer.values.pending;
     this.schedule();
@@ -87,7 +87,7 @@ class TrainingDashboard {
 
   // Drawing ---------------------------------------------------------------------------------------------------------------
 
-  /** The metric in the large chart: the one that was chosen, if there is such. */
+  /** The metric in the large chart: the selected one, or the first if that does not exist. */
   get group() {
     const groups = this.store.main ? groupsOf(this.store.runs) : [];
     return groups.includes(this.trait("shown")) ? this.trait("shown") : groups[0] ?? this.trait("shown");
@@ -99,7 +99,7 @@ class TrainingDashboard {
     requestAnimationFrame(() => { this.isWaiting = false; this.draw(); });
   }
 
-  /** Between two messages, the time that is left goes on. */
+  /** Keep the remaining time running between two messages. */
   tick() {
     const isGoing = ["running", "paused", "stopping"].includes(this.store.main?.live.status);
     if (!this.isEnded && isGoing && performance.now() - this.paintedAt > 900) this.drawHead(false);
@@ -154,7 +154,7 @@ class TrainingDashboard {
     this.settings.reset.disabled = !this.chart.zoom;
   }
 
-  /** The series of a line, from the detail of the present zoom where that is finer. */
+  /** The series of a line, or its part with finer buckets in the current zoom. */
   finest({ run, name, series }, group) {
     const { detail, chart, store } = this;
     if (!detail || !chart.zoom || detail.group !== group || String(detail.zoom) !== String(chart.zoom)) return series;
@@ -162,16 +162,16 @@ class TrainingDashboard {
     return fine?.size && fine.width < series.width ? fine : series;
   }
 
-  /** Whether Python can say more of the part that is looked at. */
-  canTakeDetail() {
+  /** Whether Python can send finer buckets for the visible range. */
+  canRequestDetail() {
     const hears = this.trait("_hears");
     if (!this.chart.zoom || this.model.offline || hears === "none") return false;
     if (hears === "after" && this.store.main?.live.status !== "ended") return false;
     return linesFor(this.store.runs, this.group, this.words).some(one => one.series.width > 1);
   }
 
-  async takeDetail() {
-    if (!this.canTakeDetail()) return;
+  async requestDetail() {
+    if (!this.canRequestDetail()) return;
     const { zoom } = this.chart, { group } = this;
     const answer = await this.view.ask("detail", { names: [group, `eval_${group}`], from: zoom[0], to: zoom[1], by: this.trait("axis") });
     if (!answer || String(this.chart.zoom) !== String(zoom)) return;
@@ -184,6 +184,6 @@ class TrainingDashboard {
       name: this.store.main?.name ?? "", line: this.head.line.textContent, heading: this.settings.heading.textContent,
       keys: this.legend.shown, chart: this.chart, style: getComputedStyle(this.view.root),
     });
-    takeAway(picture, `training-${this.group.replace(/[^\w-]+/g, "_")}`, type);
+    saveSVG(picture, `training-${this.group.replace(/[^\w-]+/g, "_")}`, type);
   }
 }

@@ -1,4 +1,4 @@
-"""TrainingDashboard: how a training goes, while it goes, and buttons that reach it."""
+"""TrainingDashboard: a live view of a training run, with buttons to control it."""
 
 from __future__ import annotations
 
@@ -27,16 +27,16 @@ from notebook_kit.training.recording.record import RunRecord
 __all__ = ["TrainingDashboard", "display_for"]
 
 HEARTBEAT = 5.0
-"""Seconds after which the page is sent a message even if nothing is new."""
+"""Seconds after which a message is sent to the page even if nothing has changed."""
 
 FRAME = 20_000
-"""Approximate bytes of a frame apart from its numbers."""
+"""Approximate size of a frame in bytes, not counting its numbers."""
 
 
 class TrainingDashboard(Panel, TrainerCallback):
-    """A training run as it goes: its curves, its progress, and buttons to pause it, stop it, save, evaluate, or change its rate.
+    """A live training run: its curves, its progress, and buttons to pause or stop it, save, evaluate, or set the learning rate.
 
-    It is a callback of the Trainer of notebook_kit and of that of `transformers`, and records a loop of your own:
+    It is a callback for the Trainer of notebook_kit or of `transformers`, and can record your own training loop:
 
         Trainer(..., callbacks=[TrainingDashboard()])
 
@@ -46,28 +46,29 @@ class TrainingDashboard(Panel, TrainerCallback):
                 if board.should_stop:
                     break
 
-    The record is kept by a `notebook_kit.training.RunMonitor`, which documents where it is written. `load` opens it later.
+    The record is written by a `notebook_kit.training.RunMonitor`, whose documentation says where. `load` opens it later.
 
     Args:
-        run_dir: Folder of the record; None: as `RunMonitor` chooses.
-        probes: Examples whose prediction is taken again and again: texts, pairs of texts, or dictionaries of what the model takes.
-        probe_every: Steps between two times; None: about 100 times in a run.
-        probe_attention: `(layer, head)` whose attention on each probe is taken too.
-        tokenizer: Reads texts of `probes`; None: the Trainer's.
-        record: A record to show instead of a new one.
-        **traits: Start values of the traits below.
+        run_dir: Folder of the record; None: chosen by `RunMonitor`.
+        probes: Examples to predict at regular intervals: texts, pairs of texts, or dictionaries of model inputs.
+        probe_every: Steps between two predictions; None: about 100 predictions per run.
+        probe_attention: `(layer, head)` whose attention on each probe is recorded too.
+        tokenizer: Encodes the texts in `probes`; None: the Trainer's tokenizer.
+        record: An existing record to show instead of a new one.
+        **traits: Initial values of the traits below.
 
     Attributes:
-        shown: Str, "loss". The metric in the large chart, without "eval_": "loss", "learning_rate", "step_time", or any other.
-        smoothing: Float, 0.6. The weight of what came before in the moving average; 0 shows the values as they are.
-        log_scale: Bool, False. Whether the chart's scale is logarithmic.
-        axis: Str, "step". The x axis of the chart: "step" or "time".
-        status: Str, "idle". "idle", "running", "paused", "stopping" or "ended"; to be observed, not set.
-        step: Int, 0. Optimizer updates done, as the page knows them; to be observed, not set.
+        shown (str): The metric in the large chart, without the prefix "eval_": "loss" (the default), "learning_rate",
+            "step_time", or any other.
+        smoothing (float): Weight of earlier values in the moving average, initially 0.6; 0 shows the raw values.
+        log_scale (bool): Whether the chart has a logarithmic scale, initially False.
+        axis (str): The x axis of the chart: "step" (the default) or "time".
+        status (str): "idle" (initially), "running", "paused", "stopping" or "ended". Read-only.
+        step (int): Number of optimizer updates that the page has been notified of, initially 0. Read-only.
 
     Raises:
-        InputError: A probe is not an example.
-        CheckpointError: The folder cannot be written, or holds something else.
+        InputError: A probe is not a valid example.
+        CheckpointError: The folder cannot be written, or contains something else.
 
     Example:
         >>> board = TrainingDashboard()
@@ -81,15 +82,17 @@ class TrainingDashboard(Panel, TrainerCallback):
     name: ClassVar[str] = "training_dashboard"
 
     shown = traitlets.Unicode("loss", help="The metric in the large chart.").tag(sync=True)
-    smoothing = traitlets.Float(0.6, min=0.0, max=0.999, help="Weight of the moving average.").tag(sync=True)
-    log_scale = traitlets.Bool(False, help="Whether the scale is logarithmic.").tag(sync=True)
+    smoothing = traitlets.Float(0.6, min=0.0, max=0.999, help="Weight of earlier values in the moving average.").tag(
+        sync=True
+    )
+    log_scale = traitlets.Bool(False, help="Whether the chart has a logarithmic scale.").tag(sync=True)
     axis = traitlets.Enum(["step", "time"], "step", help="The x axis of the chart.").tag(sync=True)
-    status = traitlets.Unicode("idle", help="How the run is.")
-    step = traitlets.Int(0, help="Optimizer updates done.")
+    status = traitlets.Unicode("idle", help="The state of the run.")
+    step = traitlets.Int(0, help="Number of optimizer updates.")
 
     _frame = traitlets.Dict().tag(sync=True, to_json=lambda value, board: board._everything())
-    _hears = traitlets.Unicode("none").tag(sync=True)  # as `busy.hear` returns it
-    _problem = traitlets.Dict().tag(sync=True)  # an error that no question led to: {what, next_step}
+    _hears = traitlets.Unicode("none").tag(sync=True)  # the result of `busy.hear`
+    _problem = traitlets.Dict().tag(sync=True)  # an error without a request from the page: {what, next_step}
 
     def __init__(
         self,
@@ -109,31 +112,31 @@ class TrainingDashboard(Panel, TrainerCallback):
 
             self._probes = Probes(probes, probe_every, probe_attention)
         elif probe_attention is not None:
-            raise InputError("probe_attention was given without probes.", next_step='Give some: probes=["A text."].')
+            raise InputError("probe_attention was given without probes.", next_step='Add some: probes=["A text."].')
         self._tokenizer = tokenizer
         self._loaded = record is not None
-        self._kind = ""  # "trainer" or "loop", once something has begun
-        self._asked: set[str] = set()  # what a loop asks of this board
+        self._kind = ""  # "trainer" or "loop", once a run has begun
+        self._supported: set[str] = set()  # requests that the user's loop has checked for
         self._feeding = threading.RLock()
         self._feed = Feed(FollowedRun("0", self.record, self._status_now, self._more))
         self._sender = Sender(self._push)
-        self._told_status, self._told_at = "", 0.0
+        self._sent_state, self._sent_at = "", 0.0
         self._keyframes = Keyframes()
-        self._is_displayed = self._goes_on = False
-        self._output: Any = None  # where it has shown itself
+        self._is_displayed = self._is_running = False
+        self._output: Any = None  # the display handle of the current run
         with self._feeding:
             self._feed.update()
         super().__init__(**traits)
         self._hears = busy.hear(self)
         self.monitor.idle = busy.poll if self._hears == "poll" else None
-        self._note()
+        self._set_progress()
 
     @property
     def shows_run(self) -> bool:  # type: ignore[override]
-        """Whether it is seen: where no notebook shows it, a Trainer that is given one keeps its progress bar."""
+        """Whether the dashboard is visible. Outside of notebooks it is not, and a Trainer keeps its progress bar."""
         return _in_kernel()
 
-    # What is recorded ------------------------------------------------------------------------------------------------
+    # The record ------------------------------------------------------------------------------------------------
 
     @property
     def record(self) -> RunRecord:
@@ -142,34 +145,35 @@ class TrainingDashboard(Panel, TrainerCallback):
 
     @property
     def controls(self) -> Any:
-        """The requests to the run, as made by the buttons: a `notebook_kit.training.RunControls`."""
+        """The controls of the run, which the buttons use too: a `notebook_kit.training.RunControls`."""
         return self.monitor.controls
 
     @classmethod
     def load(cls, path: str | os.PathLike[str], **traits: Any) -> TrainingDashboard:
-        """Open a run that was recorded.
+        """Open a recorded run.
 
         Args:
-            path: A run folder, its `events.jsonl`, the output folder of a Trainer, or a `trainer_state.json`, also of `transformers`.
-            **traits: Start values of the traits.
+            path: A run folder, its `events.jsonl`, the output folder of a Trainer, or a `trainer_state.json`, including those of
+                `transformers`.
+            **traits: Initial values of the traits.
 
         Returns:
-            A dashboard that shows it; nothing is written.
+            A dashboard that shows the run. Nothing is written.
 
         Raises:
-            CheckpointError: There is no such run, or the file is something else.
+            CheckpointError: The run does not exist, or the file is not a record.
         """
         return cls(record=RunRecord.load(Path(path)), **traits)
 
     def compare(self, *others: Any) -> None:
-        """Lay other runs over this one; one that still goes on is followed.
+        """Show other runs in the same charts, live if they are in progress.
 
         Args:
-            *others: Paths as for `load`, dashboards, or `RunRecord`s. None of them: end comparing.
+            *others: Paths as for `load`, dashboards, or `RunRecord`s. Without arguments, the comparison ends.
 
         Raises:
-            CheckpointError: There is no such run.
-            InputError: Something is not a run.
+            CheckpointError: A run does not exist.
+            InputError: An argument is not a run.
         """
         runs = []
         for number, other in enumerate(others, 1):
@@ -181,22 +185,22 @@ class TrainingDashboard(Panel, TrainerCallback):
                 runs.append(FollowedRun(str(number), RunRecord.load(Path(other))))
             else:
                 raise InputError(
-                    f"{type(other).__name__} is no run to compare with.",
-                    next_step="Give the path of a run, another TrainingDashboard, or a RunRecord.",
+                    f"{type(other).__name__} is not a run to compare with.",
+                    next_step="Pass the path of a run, another TrainingDashboard, or a RunRecord.",
                 )
         with self._feeding:
             self._feed.runs[1:] = runs
             self._feed.update()
             self._feed.number += 1
-        self._tell_everything()
+        self._send_frame()
         if any(run.status() not in ("ended", "idle") for run in runs):
             self._sender.start()
 
     def log(self, step: int | None = None, **values: Any) -> None:
-        """Record values of a loop of your own; waits while the run is paused.
+        """Record values of your own training loop. Waits while the run is paused.
 
         Args:
-            step: None: one after the last.
+            step: The step; None: the one after the last.
             **values: Name -> number.
 
         Raises:
@@ -208,32 +212,32 @@ class TrainingDashboard(Panel, TrainerCallback):
         self.monitor.log(step, **values)
 
     log.error = log.warning = lambda *text, **more: traitlets.log.get_logger().warning(*text)  # type: ignore[attr-defined]
-    # A widget's own `log` is a logger, to which ipywidgets reports errors.
+    # In other widgets `log` is a logger, on which ipywidgets reports errors.
 
     @property
     def should_stop(self) -> bool:
-        """Whether a person has asked a loop of your own to stop."""
-        self._asked.add("stop")
+        """Whether your training loop should stop, because someone pressed the button."""
+        self._supported.add("stop")
         return self.monitor.should_stop
 
     @property
     def learning_rate(self) -> float | None:
-        """The learning rate that a person has set for a loop of your own, or that was logged last; None if neither."""
-        self._asked.add("learning_rate")
+        """The learning rate set on the page for your training loop, or else the last one logged; None if neither."""
+        self._supported.add("learning_rate")
         return self.monitor.learning_rate
 
     def begin(self, step: int = 0, **facts: Any) -> None:
-        """Announce that a loop of your own begins; `with` and the first `log` do this as well.
+        """Mark the beginning of your training loop. `with` and the first `log` do this too.
 
         Args:
-            step: Steps that are done already.
-            **facts: Facts about it, such as `max_steps`, from which the remaining time is computed.
+            step: Number of steps already done.
+            **facts: Facts about the run, such as `max_steps`, which is needed to estimate the remaining time.
         """
         self.monitor.begin(step, **facts)
         self._begin("loop")
 
     def finish(self) -> None:
-        """Announce that a loop of your own is over; the end of `with` does this as well."""
+        """Mark the end of your training loop. The end of `with` does this too."""
         self.monitor.finish()
         self._end()
 
@@ -290,23 +294,23 @@ class TrainingDashboard(Panel, TrainerCallback):
         self._end()
 
     def on_push_begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
-        """An upload begins: an event of `transformers`, which calls every event on every callback."""
+        """Do nothing. `transformers` calls this event, which `TrainerCallback` lacks, on every callback."""
 
-    def _probe(self, step: int, given: dict[str, Any]) -> None:
+    def _probe(self, step: int, kwargs: dict[str, Any]) -> None:
         if self._probes is None or self.controls.status != "running":
             return
         try:
-            tokenizer = self._tokenizer or given.get("processing_class") or given.get("tokenizer")
-            self.record.event("probe", step, rows=self._probes.take(given["model"], tokenizer))
-        except Exception as error:  # a probe that cannot be taken must not end the training
+            tokenizer = self._tokenizer or kwargs.get("processing_class") or kwargs.get("tokenizer")
+            self.record.event("probe", step, rows=self._probes.take(kwargs["model"], tokenizer))
+        except Exception as error:  # a failing probe must not end the training
             self._probes, self._problem = None, described(error)
 
-    # Telling the page --------------------------------------------------------------------------------------------------
+    # Updates of the page --------------------------------------------------------------------------------------------------
 
     def _begin(self, kind: str) -> None:
-        if self._goes_on:  # the run before ended without saying so, as an interrupted one of `transformers` does
+        if self._is_running:  # the previous run ended without an event, like an interrupted one of `transformers`
             self._is_displayed = False
-        self._kind, self._loaded, self._goes_on = kind, False, True
+        self._kind, self._loaded, self._is_running = kind, False, True
         self._keyframes.restart(time.monotonic())
         if not self._is_displayed and _in_kernel():
             from IPython.display import display
@@ -316,20 +320,20 @@ class TrainingDashboard(Panel, TrainerCallback):
             self._sender.start()
 
     def _end(self) -> None:
-        self._goes_on = False
+        self._is_running = False
         if self._sender.is_alive:
             self._sender.finish()
         else:
             with self._feeding:
                 self._feed.update()
                 self._feed.number += 1
-            self._note()
+            self._set_progress()
             if self._has_page():
-                self._tell_everything()
+                self._send_frame()
         output, self._output = self._output, None
-        if output is not None:  # a saved notebook has the static face of the run, not of its beginning
+        if output is not None:  # so that a saved notebook has the static face of the finished run
             output.update(self)
-        self._is_displayed = False  # the next run is shown below its own cell
+        self._is_displayed = False  # the next run is displayed below its own cell
 
     def _has_page(self) -> bool:
         return self.comm is not None and type(self.comm).__name__ != "DummyComm"
@@ -337,7 +341,8 @@ class TrainingDashboard(Panel, TrainerCallback):
     def _status_now(self) -> str:
         return "ended" if self._loaded else self.controls.status
 
-    def _note(self) -> None:
+    def _set_progress(self) -> None:
+        """Set the traits `status` and `step`."""
         status = self._status_now()
         with self._feeding:
             step = max((series.last_step for series in self._feed.runs[0].series.values()), default=0)
@@ -346,76 +351,77 @@ class TrainingDashboard(Panel, TrainerCallback):
                 setattr(self, name, value)
 
     def _more(self) -> dict[str, Any]:
-        """Which requests can be made, and why not: request -> "" or the key of a reason."""
+        """Pending requests, and for each request "" if it is possible, or else the key of the reason why not."""
         if self._loaded:
             reasons = dict.fromkeys(("pause", "stop", "save", "evaluate", "learning_rate"), "why_loaded")
         elif self._kind == "loop":
             reasons = {"pause": "", "save": "why_loop", "evaluate": "why_loop"}
-            reasons["stop"] = "" if "stop" in self._asked else "why_loop_stop"
-            reasons["learning_rate"] = "" if "learning_rate" in self._asked else "why_loop_rate"
+            reasons["stop"] = "" if "stop" in self._supported else "why_loop_stop"
+            reasons["learning_rate"] = "" if "learning_rate" in self._supported else "why_loop_rate"
         else:
             reasons = dict.fromkeys(("pause", "stop", "save", "evaluate", "learning_rate"), "")
         return {"can": reasons, "pending": sorted(self.controls.pending)}
 
     def _everything(self) -> dict[str, Any]:
-        """The frame as the page gets it, whenever it asks for the state of the widget."""
+        """The current frame: the value sent to the page whenever the trait `_frame` is serialized."""
         with self._feeding:
             self._feed.update()
-            said, data = self._feed.frame()
-        return {**said, "buffer": data}
+            frame, data = self._feed.frame()
+        return {**frame, "buffer": data}
 
-    def _tell_everything(self) -> int:
-        self._frame = {"at": time.monotonic()}  # what crosses is made by `_everything`
+    def _send_frame(self) -> int:
+        """Send everything; returns its approximate size in bytes."""
+        self._frame = {"at": time.monotonic()}  # any new value: `_everything` replaces it
         with self._feeding:
             series = sum(len(one) for run in self._feed.runs for one in run.series.values())
         return FRAME + 24 * series
 
     def _push(self) -> int | None:
-        """Send what is new; its size, or None if the run has ended and everything was sent."""
+        """Send what is new. Returns its size in bytes, or None if the run has ended and everything has been sent."""
         now = time.monotonic()
         with self._feeding:
             statuses = " ".join(run.status() for run in self._feed.runs)
-            told_now = f"{statuses} {self.controls.pending}"
+            state = f"{statuses} {self.controls.pending}"
             changed = self._feed.update()
-            changed |= told_now != self._told_status or now - self._told_at > HEARTBEAT
-            over = all(run.status() in ("ended", "idle") for run in self._feed.runs)
-            self._note()
-            if self._keyframes.is_due(now) or over:
+            changed |= state != self._sent_state or now - self._sent_at > HEARTBEAT
+            is_over = all(run.status() in ("ended", "idle") for run in self._feed.runs)
+            self._set_progress()
+            if self._keyframes.is_due(now) or is_over:
                 self._feed.number += 1
-                size = self._tell_everything()
-                self._told_status, self._told_at = told_now, now
-                return None if over else size
+                size = self._send_frame()
+                self._sent_state, self._sent_at = state, now
+                return None if is_over else size
             if not changed:
                 return 0
-            said, data = self._feed.news()
-        self._told_status, self._told_at = told_now, now
-        self.send({"feed": said}, [data])
-        rows = sum(len(run.get("series", ())) for run in said["runs"])
-        return 1000 + len(data) + 130 * rows + sum(len(str(run.get("events", ""))) for run in said["runs"])
+            news, data = self._feed.news()
+        self._sent_state, self._sent_at = state, now
+        self.send({"feed": news}, [data])
+        rows = sum(len(run.get("series", ())) for run in news["runs"])
+        return 1000 + len(data) + 130 * rows + sum(len(str(run.get("events", ""))) for run in news["runs"])
 
     # Answers to the page ---------------------------------------------------------------------------------------------
 
     def answer_frame(self, values: dict[str, Any]) -> Answer:
-        """Everything, for a page that missed something."""
+        """Everything, for a page that missed a message."""
         everything = self._everything()
         data = everything.pop("buffer")
         return Answer(everything, [data])
 
     def answer_control(self, values: dict[str, Any]) -> Answer:
-        """A request to the run: `do` and, for a learning rate, `value`."""
+        """Pass the request `do` to the run; for "learning_rate", `value` is the new rate."""
         request = str(values.get("do"))
         if self._status_now() in ("ended", "idle"):
-            raise InputError("No run is going on.", next_step="Begin one with trainer.train().")
+            raise InputError("No run is in progress.", next_step="Start one with trainer.train().")
         if request == "learning_rate":
             self.controls.set_learning_rate(values.get("value"))
         elif request in ("pause", "resume", "stop", "save", "evaluate"):
             getattr(self.controls, request)()
         else:
-            raise InputError(f"A run cannot be asked to {request!r}.")
+            raise InputError(f"Unknown request to a run: {request!r}.")
         return Answer({"pending": sorted(self.controls.pending)})
 
     def answer_detail(self, values: dict[str, Any]) -> Answer:
-        """Some series between two places, in finer buckets: `names`, `from`, `to`, and `by` ("step" or "time"); of all runs."""
+        """The series `names` of all runs between `from` and `to` in finer buckets; `by` is "step" or "time"."""
         names = [str(name) for name in values.get("names", ())][:20]
         runs, data = [], []
         for run in self._feed.runs:
@@ -427,30 +433,30 @@ class TrainingDashboard(Panel, TrainerCallback):
         return Answer({"runs": runs}, data)
 
     def answer_probe_attention(self, values: dict[str, Any]) -> Answer:
-        """The attention on a probe at a step: `example` and `step`; one byte per weight."""
-        found = attention_at(self.record, int(values["step"]), int(values["example"]))
-        return Answer({"size": len(found)}, [found])
+        """The attention on the probe `example` at `step`, one byte per weight."""
+        attention = attention_at(self.record, int(values["step"]), int(values["example"]))
+        return Answer({"size": len(attention)}, [attention])
 
     def offline_questions(self) -> Iterator[tuple[str, dict[str, Any]]]:
-        """The attention on probes, of a file at most 4 MiB."""
+        """The attention on probes, at most 4 MiB of it."""
         yield from attention_questions(self.record)
 
     # Results ---------------------------------------------------------------------------------------------------------
 
     def table(self) -> Any:
-        """All series as a pandas DataFrame: a row per step, a column per series; with `run` in front if runs are compared."""
+        """All series as a pandas DataFrame: one row per step, one column per series, and a first column `run` if runs are compared."""
         with self._feeding:
             self._feed.update()
             return still.table_of(self._feed.runs)
 
     def figure(self) -> Any:
-        """The chart, and small ones of all other series, as a matplotlib `Figure`."""
+        """The large chart, and small charts of the other metrics, as a matplotlib `Figure`."""
         with self._feeding:
             self._feed.update()
             return still.figure_of(self._shown())
 
     def face(self) -> Face:
-        """The charts as a picture, and a table of the series' last and best values."""
+        """The charts as a picture, and a table of the last and best value of each series."""
         with self._feeding:
             self._feed.update()
             return still.face_of(self._shown())
@@ -463,33 +469,31 @@ class TrainingDashboard(Panel, TrainerCallback):
         return super()._repr_mimebundle_(**kwargs)
 
     def __repr__(self) -> str:
-        self._note()
-        most = self.record.facts.get("max_steps")
-        return (
-            f"TrainingDashboard({self.record.name!r}: step {self.step}{f' of {most}' if most else ''}, {self.status})"
-        )
+        self._set_progress()
+        max_steps = self.record.facts.get("max_steps")
+        return f"TrainingDashboard({self.record.name!r}: step {self.step}{f' of {max_steps}' if max_steps else ''}, {self.status})"
 
     def close(self) -> None:
-        """Close the panel; the record stays."""
+        """Close the panel. The record remains."""
         busy.forget(self)
         super().close()
 
 
 def _in_kernel() -> bool:
-    """Whether what is displayed is seen: in a notebook, not in a terminal."""
+    """Whether displayed widgets are visible: in a notebook, but not in a terminal."""
     ipython = sys.modules.get("IPython")
     shell = ipython.get_ipython() if ipython is not None else None
     return getattr(shell, "kernel", None) is not None
 
 
 def display_for(args: Any) -> TrainerCallback | None:
-    """The dashboard that a Trainer shows by itself in a notebook.
+    """The dashboard that a Trainer shows automatically in a notebook.
 
     Args:
         args: The Trainer's arguments.
 
     Returns:
-        A dashboard; None where no notebook would show it.
+        A dashboard; None outside of notebooks.
 
     Example:
         >>> display_for(None) is None  # not in a notebook
