@@ -9,7 +9,9 @@ import logging
 import threading
 import weakref
 from collections.abc import Callable, Generator, Iterator
-from contextlib import contextmanager, suppress
+from concurrent.futures import Future
+from concurrent.futures import wait as wait_for
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 from notebook_kit.errors import ConfigurationError, RunTimeoutError
@@ -23,17 +25,17 @@ __all__ = ["BackgroundRun"]
 
 logger = logging.getLogger(__name__)
 
-LAST_STEP = 60.0  # seconds that an ending process gives a run to finish its step and write a checkpoint
+LAST_STEP = 60.0  # seconds that runs get to finish their step and write a checkpoint when the process ends
 
 
 class BackgroundRun:
-    """A run of a Trainer on a background thread: what `trainer.train(background=True)` returns.
+    """A run of a Trainer on a background thread, as returned by `trainer.train(background=True)`.
 
-    The thread trains exactly what `trainer.train()` would have trained. It shares the process's random number generators
-    with everything else, so the weights are the same as in the foreground only if no other cell draws from them.
+    The run is the same as that of `trainer.train()`. It shares the process's random number generators with all other
+    code, so the weights are the same as in the foreground only if no other cell draws random numbers.
 
-    `run.wait()` waits; so does `await run`, which keeps a notebook's kernel responsive (its buttons, its other tasks).
-    When the process ends, the run stops at its next step and writes a checkpoint, unless `save_strategy` is "no".
+    `run.wait()` waits for the end of the run. So does `await run`, which keeps a notebook's kernel responsive. When the
+    process ends, the run stops after its current step and writes a checkpoint, unless `save_strategy` is "no".
 
     Attributes:
         trainer: The Trainer.
@@ -64,13 +66,10 @@ class BackgroundRun:
     def __init__(self, trainer: TrainerLike, train: Callable[[], TrainOutput]) -> None:
         self.trainer = trainer
         self.controls = _controls_of(trainer)
-        self._output: TrainOutput | None = None
-        self._error: BaseException | None = None
-        self._ended = threading.Event()
-        self._listeners: list[Callable[[], None]] = []
-        self._lock = threading.Lock()
+        self._future: Future[TrainOutput] = Future()
+        self._future.set_running_or_notify_cancel()  # so it cannot be cancelled by whoever awaits it
         self._waiting = 0
-        # With the context of the cell that starts it, so that its output appears below that cell.
+        # The thread runs in the context of the cell that starts it, so its output appears below that cell.
         context = contextvars.copy_context()
         self._thread = threading.Thread(
             target=context.run, args=(self._work, train), name="notebook_kit-training", daemon=True
@@ -81,102 +80,80 @@ class BackgroundRun:
         self._thread.start()
 
     def _work(self, train: Callable[[], TrainOutput]) -> None:
+        output, error = None, None
         try:
-            self._output = train()
-        except BaseException as error:
-            self._error = error
-        finally:
-            if self.trainer.run_thread is self._thread:  # already cleared, if train returned normally
-                self.trainer.run_thread = None
-            with self._lock:
-                self._ended.set()
-                listeners, self._listeners = self._listeners, []
-            for listener in listeners:
-                listener()
-        if self._error is not None and not (self._waiting or listeners):
+            output = train()
+        except BaseException as raised:
+            error = raised
+        if self.trainer.run_thread is self._thread:  # already cleared if train returned normally
+            self.trainer.run_thread = None
+        if error is not None and not self._waiting:
             logger.error(
-                "The run in the background ended with %s: %s (its wait() raises it)",
-                type(self._error).__name__,
-                self._error,
+                "The background run ended with %s: %s (its wait() raises this error)", type(error).__name__, error
             )
+        if output is not None:
+            self._future.set_result(output)
+        else:
+            self._future.set_exception(error)
 
     # ----------------------------------------------------------------------------------------------------- waiting
 
     def wait(self, timeout: float | None = None) -> TrainOutput:
         """Wait until the run ends.
 
-        An interrupt (the stop button of a notebook, Ctrl-C) ends only the waiting; the run continues.
+        An interrupt (the stop button of a notebook, Ctrl-C) stops only the waiting; the run continues.
 
         Args:
             timeout: Maximum seconds to wait; None: no limit.
 
         Returns:
-            What `trainer.train()` returns.
+            The result of `trainer.train()`.
 
         Raises:
-            RunTimeoutError: (a TimeoutError) if it takes longer than `timeout`.
+            RunTimeoutError: (a TimeoutError) if the run takes longer than `timeout`.
             KeyboardInterrupt: if the waiting was interrupted.
-            Exception: what the run ended with, if it failed.
+            Exception: the exception of the run, if it failed.
         """
         self._waiting += 1
         try:
-            over = self._ended.wait(timeout)
+            wait_for([self._future], timeout)
         except KeyboardInterrupt:
             raise KeyboardInterrupt(
-                f"Only the waiting was stopped: {self._progress()}, in the background. run.stop() ends it, run.wait()"
-                " waits again."
+                f"Only the waiting was stopped. The run continues in the background, {_progress(self.trainer)}: run.stop() ends it,"
+                " run.wait() waits again."
             ) from None
         finally:
             self._waiting -= 1
-        if not over:
+        if not self.done:
             raise RunTimeoutError(
-                f"The run is still in progress after {timeout:g} seconds: {self._progress()}.",
+                f"The run is still in progress after {timeout:g} seconds: {_progress(self.trainer)}.",
                 next_step="Wait longer, or end it with run.stop().",
             )
-        return self._outcome()
+        return self._future.result()
 
     def __await__(self) -> Generator[Any, None, TrainOutput]:
         return self._wait_in_loop().__await__()
 
     async def _wait_in_loop(self) -> TrainOutput:
-        loop = asyncio.get_running_loop()
-        over = loop.create_future()
-
-        def resolve() -> None:
-            if not over.done():  # the waiting may have been cancelled
-                over.set_result(None)
-
-        def notify() -> None:
-            with suppress(RuntimeError):  # the loop was closed in the meantime
-                loop.call_soon_threadsafe(resolve)
-
-        with self._lock:
-            if self._ended.is_set():
-                over.set_result(None)
-            else:
-                self._listeners.append(notify)
-        await over
-        return self._outcome()
-
-    def _outcome(self) -> TrainOutput:
-        if self._error is not None:
-            raise self._error
-        assert self._output is not None
-        return self._output
+        self._waiting += 1
+        try:
+            return await asyncio.wrap_future(self._future)
+        finally:
+            self._waiting -= 1
 
     @property
     def done(self) -> bool:
-        """Whether the run is over."""
-        return self._ended.is_set()
+        """Whether the run has ended."""
+        return self._future.done()
 
     def exception(self) -> BaseException | None:
         """The exception that ended the run; None if it is in progress or ended normally."""
-        return self._error
+        return self._future.exception() if self.done else None
 
     # -------------------------------------------------------------------------------------------------- requests
 
     def stop(self, keep_best: bool = True) -> None:
-        """End the run after its present step, without an error.
+        """End the run after its current step, without an error.
 
         Args:
             keep_best: Load the weights of the best checkpoint into the model, if there is one.
@@ -184,29 +161,25 @@ class BackgroundRun:
         self.controls.stop(keep_best)
 
     def pause(self) -> None:
-        """Pause after the present step, until `resume` or `stop`."""
+        """Pause after the current step, until `resume` or `stop`."""
         self.controls.pause()
 
     def resume(self) -> None:
         """Continue after a pause."""
         self.controls.resume()
 
-    def _progress(self) -> str:
-        state = self.trainer.state
-        return f"at step {state.global_step} of {state.max_steps}" if state.max_steps else "before its first step"
-
     def __repr__(self) -> str:
         if not self.done:
             status = self.controls.status if self.controls.status in ("paused", "stopping") else "running"
-        elif self._error is not None:
-            status = f"ended with {type(self._error).__name__}"
+        elif error := self.exception():
+            status = f"ended with {type(error).__name__}"
         else:
             status = "stopped" if self.controls.stopped else "finished"
-        return f"<BackgroundRun: {status} {self._progress()}>"
+        return f"<BackgroundRun: {status} {_progress(self.trainer)}>"
 
 
 def _controls_of(trainer: TrainerLike) -> RunControls:
-    """The controls of the first callback that has some; a callback is added if none has."""
+    """The controls of the first callback that has any; otherwise those of a callback that is added."""
     for callback in trainer.callbacks:
         controls = getattr(callback, "controls", None)
         if isinstance(controls, RunControls):
@@ -223,21 +196,25 @@ def _claim(trainer: TrainerLike, thread: threading.Thread) -> None:
         trainer.run_thread = thread
 
 
-def _busy(trainer: TrainerLike, wish: str) -> ConfigurationError:
+def _progress(trainer: TrainerLike) -> str:
     state = trainer.state
+    return f"at step {state.global_step} of {state.max_steps}" if state.max_steps else "before its first step"
+
+
+def _busy(trainer: TrainerLike, wish: str) -> ConfigurationError:
     return ConfigurationError(
-        f"This Trainer is at step {state.global_step} of {state.max_steps} of a run, and cannot {wish} meanwhile.",
+        f"This Trainer cannot {wish}: it has a run in progress, {_progress(trainer)}.",
         next_step="Wait for it with run.wait(), end it with run.stop(), or let it evaluate with run.controls.evaluate()"
-        " (run is what train(background=True) returned); a second model takes a second Trainer.",
+        " (run is what train(background=True) returned). To train a second model, create a second Trainer.",
     )
 
 
 @contextmanager
 def one_run(trainer: TrainerLike) -> Iterator[None]:
-    """Within this block the Trainer is in use by the present thread.
+    """Within this block the Trainer is in use by the current thread.
 
     Raises:
-        ConfigurationError: if it has another run already.
+        ConfigurationError: if it already has a run in progress.
     """
     if trainer.is_in_train:
         raise _busy(trainer, "train a second time")
@@ -249,7 +226,7 @@ def one_run(trainer: TrainerLike) -> Iterator[None]:
 
 
 def check_free(trainer: TrainerLike, wish: str) -> None:
-    """Raise a ConfigurationError if the Trainer's model is in training on another thread."""
+    """Raise a ConfigurationError if another thread is training the Trainer's model."""
     if trainer.run_thread not in (None, threading.current_thread()):
         raise _busy(trainer, f"run an {wish}" if wish[0] in "aeiou" else f"run a {wish}")
 
@@ -262,7 +239,7 @@ _runs: weakref.WeakSet[BackgroundRun] = weakref.WeakSet()
 
 def _end_with_process(run: BackgroundRun) -> None:
     if not len(_runs):
-        # Registered again with a new run, so that it is called before what was registered until now: the record must be open.
+        # Registering again makes it the first to be called, while the record of the run is still open.
         atexit.unregister(_end_all)
         atexit.register(_end_all)
     _runs.add(run)
@@ -272,5 +249,4 @@ def _end_all() -> None:
     unfinished = [run for run in _runs if not run.done]
     for run in unfinished:
         run.trainer.interrupts.requested = True
-    for run in unfinished:
-        run._ended.wait(LAST_STEP)
+    wait_for([run._future for run in unfinished], LAST_STEP)

@@ -1,4 +1,4 @@
-"""From what a user passes as a dataset to a DataLoader whose batches fit the model, in an order that saves padding."""
+"""DataLoaders: checks of datasets, batches that fit the model, and an order of examples that saves padding."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import itertools
 import logging
 import math
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence, Sized
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -22,10 +23,10 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
-# Batches that are sorted together. More would save more padding, but make the batches of an epoch less random.
+# The number of batches that are sorted together. More would save more padding, but make batches less random.
 MEGA_BATCH = 50
-# A dataset whose lengths are only known by building each item is read only up to this many items.
-MOST_ITEMS_READ = 20_000
+# If a dataset must build each item to know its length, it is read only up to this many items.
+MAX_ITEMS_READ = 20_000
 
 _TOKENIZE = (
     "Tokenize first: dataset = dataset.map(lambda batch: tokenizer(batch[{column!r}], truncation=True), batched=True)."
@@ -63,16 +64,11 @@ def check_dataset(dataset: Any, role: str) -> None:
         raise InputError(f"{role} is empty.", next_step="Check the filter or the split that produced it.")
 
 
-class DropNames:
-    """A collator that first drops the columns that the model does not take."""
-
-    def __init__(self, collator: Callable[[list[Any]], Any], keep: set[str]) -> None:
-        self.collator, self.keep = collator, keep
-
-    def __call__(self, features: list[Any]) -> Any:
-        if features and isinstance(features[0], Mapping):
-            features = [{name: value for name, value in item.items() if name in self.keep} for item in features]
-        return self.collator(features)
+def _collate_kept(collator: Callable[[list[Any]], Any], keep: set[str], features: list[Any]) -> Any:
+    """A batch without the columns that the model does not take."""
+    if features and isinstance(features[0], Mapping):
+        features = [{name: value for name, value in item.items() if name in keep} for item in features]
+    return collator(features)
 
 
 def fit_columns(
@@ -81,51 +77,38 @@ def fit_columns(
     """`dataset` and `collator` without the columns that `model` does not take.
 
     Raises:
-        InputError: if none of the columns is an input of the model: the text has not been tokenized.
+        InputError: if none of the columns is an input of the model, as before tokenization.
     """
     inputs = inputs_of(model)
     labels = {"label", "label_ids", *label_names}
     keep = {*inputs.names, *labels}
+    if isinstance(dataset, (list, tuple)) and isinstance(dataset[0], (Mapping, str)):
+        first = dataset[0]
+        _check_inputs({"text": first} if isinstance(first, str) else first, inputs, labels, role)
     columns = dataset.column_names if is_column_dataset(dataset) else None
-    if columns is None:
-        if isinstance(dataset, Sized) and isinstance(dataset, (list, tuple)):
-            first = dataset[0]
-            if isinstance(first, Mapping):
-                _check_inputs(list(first), inputs, labels, first, role)
-            elif isinstance(first, str):
-                _check_inputs(["text"], inputs, labels, {"text": first}, role)
-        return dataset, DropNames(collator, keep)
-    unused = [column for column in columns if column not in keep]
-    if getattr(dataset, "format", {}).get("type") == "custom":
-        # A transform on the fly may read any column, so columns can only be dropped from what it returns.
-        return dataset, DropNames(collator, keep)
-    _check_inputs(columns, inputs, labels, dataset.features or {}, role)
-    if unused:
-        logger.info(
-            "%s: the columns %s are not inputs of %s and are left out.", role, ", ".join(unused), type(model).__name__
-        )
+    # An on-the-fly transform may read any column, so columns can only be dropped from its results.
+    if columns is None or getattr(dataset, "format", {}).get("type") == "custom":
+        return dataset, partial(_collate_kept, collator, keep)
+    _check_inputs({column: (dataset.features or {}).get(column) for column in columns}, inputs, labels, role)
+    if unused := [column for column in columns if column not in keep]:
+        names = ", ".join(unused)
+        logger.info("%s: the columns %s are not inputs of %s and are left out.", role, names, type(model).__name__)
         dataset = dataset.remove_columns(unused)
     return dataset, collator
 
 
-def _check_inputs(
-    columns: list[str], inputs: ModelInputs, labels: set[str], kinds: Mapping[str, Any], role: str
-) -> None:
+def _check_inputs(columns: Mapping[str, Any], inputs: ModelInputs, labels: set[str], role: str) -> None:
+    """Raise an InputError if none of the columns (name -> value or type) is an input of the model."""
     names = [name for name in inputs.names if name not in labels]
     if not names or any(column in names for column in columns):
         return
-    texts = [
-        column
-        for column in columns
-        if getattr(kinds.get(column), "dtype", "") == "string" or isinstance(kinds.get(column), str)
-    ]
+    texts = [name for name, kind in columns.items() if isinstance(kind, str) or getattr(kind, "dtype", "") == "string"]
     if inputs.takes_any and not texts:
         return
-    column = texts[0] if texts else "text"
     raise InputError(
         f"{role} has the columns {', '.join(columns) or '(none)'}, none of which the model takes; it takes"
         f" {', '.join(names[:6])}{', ...' if len(names) > 6 else ''}.",
-        next_step=_TOKENIZE.format(column=column)
+        next_step=_TOKENIZE.format(column=texts[0] if texts else "text")
         if texts or "input_ids" in names
         else "Rename the columns to the model's inputs, or pass remove_unused_columns=False and a data_collator.",
     )
@@ -142,7 +125,7 @@ def make_loader(
     lengths: np.ndarray | None,
     world_size: int = 1,
 ) -> DataLoader:
-    """A DataLoader over `dataset`; with `lengths`, its batches have examples of similar lengths."""
+    """A DataLoader over `dataset`; with `lengths`, each batch has examples of similar lengths."""
     workers = args.dataloader_num_workers
     options: dict[str, Any] = {
         "collate_fn": collator,
@@ -151,9 +134,8 @@ def make_loader(
         "persistent_workers": args.dataloader_persistent_workers and workers > 0,
     }
     if workers > 0:
-        options["multiprocessing_context"] = args.dataloader_multiprocessing_context
-        options["prefetch_factor"] = args.dataloader_prefetch_factor
-        options["in_order"] = args.dataloader_in_order
+        for name in ("multiprocessing_context", "prefetch_factor", "in_order"):
+            options[name] = getattr(args, f"dataloader_{name}")
     drop_last = training and args.dataloader_drop_last
     seed = args.data_seed if args.data_seed is not None else args.seed
     if isinstance(dataset, IterableDataset) or not isinstance(dataset, Sized):
@@ -166,11 +148,11 @@ def make_loader(
         shuffled = training and args.train_sampling_strategy != "sequential"
         options["sampler"] = EpochSampler(dataset, seed) if shuffled else SequentialSampler(dataset)
         options["batch_size"], options["drop_last"] = batch_size, drop_last
-    return DataLoader(dataset, **options)  # type: ignore[arg-type]  # any sized mapping from places to examples will do
+    return DataLoader(dataset, **options)  # type: ignore[arg-type]  # any sized mapping from positions to examples works
 
 
 def has_length(loader: Any) -> bool:
-    """Whether a loader knows its length; that of a stream may have a `__len__` that raises."""
+    """Whether a loader knows its length; a stream's loader may have a `__len__` that raises."""
     try:
         return isinstance(loader, Sized) and len(loader) >= 0
     except TypeError:
@@ -211,17 +193,17 @@ class EpochSampler(Sampler[int]):
 class LengthGroupedBatchSampler(Sampler[list[int]]):
     """Random batches of examples of similar lengths.
 
-    All examples are shuffled, cut into runs of `MEGA_BATCH` batches, sorted by length within each run, cut into batches,
-    and the batches are shuffled. Every epoch has every example once and as many batches as plain shuffling has. The batch
-    that may be smaller comes last; its place among the lengths is random too, so that it does not always hold the shortest
-    examples (which `drop_last` would leave out).
+    All examples are shuffled, cut into runs of `MEGA_BATCH` batches, sorted by length within each run, and cut into
+    batches, which are shuffled. Every epoch has each example once and as many batches as with plain shuffling. The batch
+    that may be smaller comes last. Its examples come from a random position among the lengths, so that `drop_last` does
+    not always leave out the shortest ones.
 
     Args:
         lengths: The length of each example, in tokens.
         batch_size: Examples per batch.
         seed: Determines the order, together with the epoch.
         drop_last: Leave out the smaller batch.
-        group: Successive batches of similar lengths: one per process.
+        group: How many successive batches have similar lengths: one per process.
     """
 
     def __init__(
@@ -255,7 +237,7 @@ class LengthGroupedBatchSampler(Sampler[list[int]]):
         size = self.batch_size * self.group
         groups = [run[start : start + size] for run in runs for start in range(0, len(run), size)]
         if groups:
-            # An incomplete group goes last: in front it would shift which process gets which batch.
+            # An incomplete group goes last: earlier, it would change which process gets which batch.
             whole = [index for index, group in enumerate(groups) if len(group) == size]
             partial = [index for index, group in enumerate(groups) if len(group) != size]
             for index in [*random.permutation(whole).astype(int).tolist(), *partial]:
@@ -280,48 +262,47 @@ class SortedBatchSampler(Sampler[list[int]]):
             yield self.order[start : start + self.batch_size].tolist()
 
 
-def set_epoch(loader: Any, epoch: int) -> None:
-    """Call `set_epoch` on every part of `loader` that has it."""
+def _parts(loader: Any) -> Iterator[Any]:
+    """`loader` and, recursively, its batch samplers, samplers and datasets, each once."""
     seen: set[int] = set()
     parts = [loader]
     while parts:
         part = parts.pop()
-        if part is None or id(part) in seen:
-            continue
-        seen.add(id(part))
+        if part is not None and id(part) not in seen:
+            seen.add(id(part))
+            yield part
+            parts.extend(getattr(part, name, None) for name in ("batch_sampler", "sampler", "dataset"))
+
+
+def set_epoch(loader: Any, epoch: int) -> None:
+    """Call `set_epoch` on every part of `loader` that has it."""
+    for part in _parts(loader):
         if callable(getattr(part, "set_epoch", None)):
             part.set_epoch(epoch)
-        parts.extend(getattr(part, name, None) for name in ("batch_sampler", "sampler", "dataset"))
 
 
 def sorted_order(loader: Any) -> np.ndarray | None:
     """The order in which `loader` returns the examples, if its batch sampler is a `SortedBatchSampler`."""
-    part = getattr(loader, "batch_sampler", None)
-    while part is not None and not isinstance(part, SortedBatchSampler):
-        part = getattr(part, "batch_sampler", None)
-    return part.order if part is not None else None
+    return next((part.order for part in _parts(loader) if isinstance(part, SortedBatchSampler)), None)
 
 
-def example_lengths(
-    dataset: Any, input_name: str = "input_ids", length_column: str = "length", read_any: bool = False
-) -> np.ndarray | None:
-    """The length of each example, or None where that would be expensive to know.
+def example_lengths(dataset: Any, input_name: str = "input_ids", length_column: str = "length") -> np.ndarray | None:
+    """The length of each example, or None if it is unknown or would be expensive to determine.
 
     Args:
-        dataset: A `datasets.Dataset` (its column `length`, or the offsets of its token column: no example is decoded), or
-            a sequence of mappings.
+        dataset: A `datasets.Dataset` (its length column, or the offsets of its token column, are read, not the examples),
+            or a sequence of mappings.
         input_name: The column or key that holds the tokens.
         length_column: A column that already holds the lengths.
-        read_any: Read a dataset that builds its items one by one, even a large one.
     """
     if hasattr(dataset, "with_format") and hasattr(dataset, "column_names"):
         return _column_lengths(dataset, input_name, length_column)
     if not isinstance(dataset, Sized) or not hasattr(dataset, "__getitem__"):
         return None
     count = len(dataset)
-    if count == 0 or (count > MOST_ITEMS_READ and not read_any and not isinstance(dataset, (list, tuple))):
+    if count == 0 or (count > MAX_ITEMS_READ and not isinstance(dataset, (list, tuple))):
         return None
-    # Items may be built with random numbers (augmentation): reading them must not change the run.
+    # Building items may draw random numbers (augmentation); reading the lengths must not change the run.
     states = rng_states()
     try:
         if _item_length(dataset[0], input_name, length_column) is None:
@@ -364,20 +345,11 @@ def batches_after(loader: Any, done: int) -> Iterator[Any]:
     """The batches of `loader` after the first `done`."""
     if not done:
         return iter(loader)
-    if _order_is_ours(loader):
+    if any(isinstance(part, (EpochSampler, LengthGroupedBatchSampler)) for part in _parts(loader)):
         from accelerate import skip_first_batches
 
-        # The order depends on no shared generator, so the examples that are skipped need not be read.
+        # The order does not depend on a shared generator, so skipped examples need not be read.
         return iter(skip_first_batches(loader, done))
     batches = iter(loader)
     next(itertools.islice(batches, done - 1, done), None)
     return batches
-
-
-def _order_is_ours(loader: Any) -> bool:
-    part = getattr(loader, "batch_sampler", None)
-    while part is not None:
-        if isinstance(part, (EpochSampler, LengthGroupedBatchSampler)):
-            return True
-        part = getattr(part, "batch_sampler", None) or getattr(part, "sampler", None)
-    return False

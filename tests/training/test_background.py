@@ -81,7 +81,7 @@ def test_an_interrupt_ends_the_waiting_alone(tmp_path):
     at_step_three(run)
     timer = threading.Timer(0.2, os.kill, (os.getpid(), signal.SIGINT))
     timer.start()
-    with pytest.raises(KeyboardInterrupt, match="Only the waiting was stopped: at step 3 of 6"):
+    with pytest.raises(KeyboardInterrupt, match="Only the waiting was stopped.*at step 3 of 6"):
         handle.wait()
     timer.join()
     assert not handle.done
@@ -119,7 +119,7 @@ def test_one_run_at_a_time(tmp_path):
     run, gate, _ = held(tmp_path, eval_dataset=dataset(9))
     handle = run.train(background=True)
     for wish in (run.train, lambda: run.train(background=True), run.evaluate, lambda: run.predict(dataset(3))):
-        with pytest.raises(ConfigurationError, match="of a run, and cannot"):
+        with pytest.raises(ConfigurationError, match="it has a run in progress"):
             wish()
     gate.set()
     assert handle.wait(LONG).global_step == 6
