@@ -222,10 +222,12 @@ from .training import TrainerCallback as TrainerCallback
 from .training import TrainerControl as TrainerControl
 from .training import TrainerState as TrainerState
 from .training import TrainingArguments as TrainingArguments
+from .training import TrainingLoop as TrainingLoop
 from .training import default_data_collator as default_data_collator
 from .training import get_linear_schedule_with_warmup as get_linear_schedule_with_warmup
 from .training import get_scheduler as get_scheduler
 from .training import pack_blocks as pack_blocks
+from .training import preserved as preserved
 from .training import set_seed as set_seed
 
 __version__: str

@@ -18,6 +18,8 @@ from .evaluation import PredictionOutput as PredictionOutput
 from .evaluation import TrainOutput as TrainOutput
 from .language_modeling import DataCollatorForLanguageModeling as DataCollatorForLanguageModeling
 from .language_modeling import pack_blocks as pack_blocks
+from .loop import TrainingLoop as TrainingLoop
+from .loop import preserved as preserved
 from .optimization import get_constant_schedule as get_constant_schedule
 from .optimization import get_constant_schedule_with_warmup as get_constant_schedule_with_warmup
 from .optimization import get_cosine_schedule_with_warmup as get_cosine_schedule_with_warmup

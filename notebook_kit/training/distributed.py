@@ -1,11 +1,12 @@
-"""Devices, mixed precision and several processes: everything that the Trainer asks of accelerate.
+"""Devices, mixed precision and several processes: everything that the Trainer needs from accelerate.
 
-The methods for gathering and saving are called on every process, also where today one process has all there is to gather:
-sharded models and optimizers change what they do, not who calls them.
+The methods for gathering and saving are called on every process, even those that now do nothing on most of them: support
+for sharded models and optimizers will change the methods, not their callers.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager
 from typing import TYPE_CHECKING, Any
 
@@ -20,7 +21,7 @@ if TYPE_CHECKING:
     from notebook_kit.training.arguments import TrainingArguments
 
 _OUT_OF_MEMORY = (
-    "→ The device's memory is full. Halve per_device_train_batch_size and double gradient_accumulation_steps (the result is"
+    "→ The device is out of memory. Halve per_device_train_batch_size and double gradient_accumulation_steps (the result is"
     " the same), truncate texts to a smaller max_length, or set gradient_checkpointing=True, bf16=True or fp16=True. In a"
     " notebook, restart the kernel first: models of earlier cells keep their memory."
 )
@@ -30,11 +31,11 @@ class Distributed:
     """The devices and processes on which a Trainer runs.
 
     Attributes:
-        accelerator: The `accelerate.Accelerator` behind it.
-        device: Where this process computes.
-        world_size: Processes that train together.
+        accelerator: The underlying `accelerate.Accelerator`.
+        device: The device of this process.
+        world_size: The number of processes that train together.
         rank: The number of this process, from 0.
-        is_main: Whether this is the process that writes files.
+        is_main: Whether this process writes files.
     """
 
     def __init__(self, args: TrainingArguments) -> None:
@@ -61,35 +62,35 @@ class Distributed:
 
     def wrap_loader(self, loader: Any) -> Any:
         """A loader that gives this process its part of the batches."""
-        # One process needs none of what accelerate's loader adds, and it would read one batch ahead.
+        # A single process does not need accelerate's loader, which would read one batch ahead.
         return self.accelerator.prepare(loader) if self.world_size > 1 else loader
 
     def wrap_optimizer(self, optimizer: Any) -> Any:
-        """The optimizer with the loss scaler of fp16, or for several processes."""
-        # Otherwise the wrapper does nothing, and takes half a millisecond per step for it.
+        """The optimizer, wrapped if there is a loss scaler (fp16) or there are several processes."""
+        # Otherwise the wrapper would do nothing but cost half a millisecond per step.
         needed = self.accelerator.scaler is not None or self.world_size > 1
         return self.accelerator.prepare_optimizer(optimizer) if needed else optimizer
 
     def release(self) -> None:
-        """Forget the optimizer and the model of an earlier run."""
+        """Release the optimizer and the model of an earlier run."""
         self.accelerator.free_memory()
 
     # ----------------------------------------------------------------------------------------------------- in a step
 
     def to_device(self, batch: Any) -> dict[str, Any]:
         """A batch as keyword arguments of a model, on the device."""
-        return to_device(as_inputs(batch), self.device)
+        return map_tensors(lambda tensor: tensor.to(self.device, non_blocking=True), as_inputs(batch))
 
     def no_sync(self, model: nn.Module) -> AbstractContextManager[Any]:
-        """Within this block gradients stay on their process: for all batches of an update but the last."""
+        """Within this block gradients are not synchronized: for all batches of an update except the last."""
         return self.accelerator.no_sync(model)
 
     def backward(self, loss: torch.Tensor) -> None:
-        """Add the gradients of `loss`."""
+        """Accumulate the gradients of `loss`."""
         self.accelerator.backward(loss)
 
     def clip(self, parameters: list[nn.Parameter], max_norm: float) -> Any:
-        """Scale the gradients down to `max_norm` (0: do not); returns their norm before, still on the device."""
+        """Scale the gradients down to `max_norm` (0: no clipping). Returns their norm before, still on the device."""
         if max_norm > 0:
             return self.accelerator.clip_grad_norm_(parameters, max_norm)
         self.accelerator.unscale_gradients()
@@ -115,7 +116,7 @@ class Distributed:
         return [None if part is None else pad(part, dim=1, pad_index=-100) for part in rows]
 
     def gather_rows(self, *rows: Any) -> list[Any]:
-        """The rows of all processes, without those that were repeated to fill the last batch; None stays None."""
+        """The rows of all processes, without the repeated ones that fill the last batch; None stays None."""
         if self.world_size == 1:
             return list(rows)
         return [None if part is None else self.accelerator.gather_for_metrics(part) for part in rows]
@@ -123,25 +124,25 @@ class Distributed:
     # -------------------------------------------------------------------------------------------- saving and restoring
 
     def wait(self) -> None:
-        """Return when all processes have come here."""
+        """Wait until all processes have called this method."""
         self.accelerator.wait_for_everyone()
 
     def model_to_save(self, model: nn.Module) -> nn.Module | None:
-        """The model with all of its weights on the process that writes files, None on the others."""
+        """The model with all its weights on the process that writes files; None on the others."""
         return self.unwrap(model) if self.is_main else None
 
     def optimizer_state(self, optimizer: Any) -> dict[str, Any] | None:
-        """The whole state of the optimizer on the process that writes files, None on the others."""
+        """The complete state of the optimizer on the process that writes files; None on the others."""
         return optimizer.state_dict() if self.is_main else None
 
     def load_optimizer_state(self, optimizer: Any, state: dict[str, Any]) -> None:
-        """Give each process its part of a state that `optimizer_state` returned."""
+        """Load a state that `optimizer_state` returned."""
         optimizer.load_state_dict(state)
 
 
 def make_accelerator(args: TrainingArguments) -> Accelerator:
-    """An Accelerator with the settings of `args`. In a notebook one Trainer follows another, so a process state that has
-    other settings is replaced.
+    """An Accelerator with the settings of `args`. A notebook may create several Trainers, so a process state with other
+    settings is replaced.
 
     Raises:
         ConfigurationError: if the device does not support the requested precision.
@@ -174,7 +175,7 @@ def make_accelerator(args: TrainingArguments) -> Accelerator:
     except (ValueError, TypeError) as error:
         raise ConfigurationError(
             f"accelerate rejects these settings: {error}",
-            next_step="Leave fp16=True/bf16=True out on this device, or choose another device.",
+            next_step="Leave out fp16=True or bf16=True on this device, or choose another device.",
         ) from error
 
 
@@ -186,15 +187,17 @@ def _has_accelerator() -> bool:
     )
 
 
-def to_device(value: Any, device: torch.device) -> Any:
-    """`value` with every tensor in it on `device`."""
-    if isinstance(value, torch.Tensor):
-        return value.to(device, non_blocking=True)
-    if isinstance(value, dict):
-        return {name: to_device(item, device) for name, item in value.items()}
-    if isinstance(value, (list, tuple)):
-        return type(value)(to_device(item, device) for item in value)
-    return value
+def map_tensors(function: Callable[[torch.Tensor], Any], nested: Any) -> Any:
+    """`nested` (tuples, lists, mappings) with each tensor replaced by `function(tensor)`; other values unchanged."""
+    if isinstance(nested, torch.Tensor):
+        return function(nested)
+    if isinstance(nested, tuple) and hasattr(nested, "_fields"):
+        return type(nested)(*(map_tensors(function, item) for item in nested))
+    if isinstance(nested, (list, tuple)):
+        return type(nested)(map_tensors(function, item) for item in nested)
+    if isinstance(nested, Mapping):
+        return {key: map_tensors(function, item) for key, item in nested.items()}
+    return nested
 
 
 def as_inputs(batch: Any) -> dict[str, Any]:
@@ -204,12 +207,12 @@ def as_inputs(batch: Any) -> dict[str, Any]:
     if hasattr(batch, "keys"):
         return {name: batch[name] for name in batch}
     raise InputError(
-        f"The data collator returned a {type(batch).__name__}; the model needs names for its inputs.",
-        next_step='Let the collator return a dictionary such as {"input_ids": ..., "labels": ...}.',
+        f"The data collator returned a {type(batch).__name__}; expected a mapping from input names to tensors.",
+        next_step='Return a dictionary from the collator, such as {"input_ids": ..., "labels": ...}.',
     )
 
 
 def explain_memory(error: BaseException) -> None:
-    """Add a hint to an error about memory that ran out."""
+    """Add a hint to an out-of-memory error."""
     if isinstance(error, (torch.OutOfMemoryError, MemoryError)) or "out of memory" in str(error).lower():
         error.add_note(_OUT_OF_MEMORY)

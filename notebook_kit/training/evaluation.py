@@ -1,9 +1,9 @@
-"""Evaluation: one pass over a dataset without learning, its results in the order of the dataset, and their types."""
+"""Evaluation: one pass over a dataset without training, with the results in the dataset's order, and the result types."""
 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator, Mapping, Sized
+from collections.abc import Iterator, Mapping, Sized
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -12,7 +12,9 @@ import torch
 
 from notebook_kit.errors import InputError
 from notebook_kit.training.data import sorted_order
+from notebook_kit.training.distributed import map_tensors
 from notebook_kit.training.losses import count_labels
+from notebook_kit.training.recording.steps import count_samples
 
 if TYPE_CHECKING:
     from notebook_kit.training.state import TrainerLike
@@ -21,7 +23,7 @@ __all__ = ["EvalLoopOutput", "EvalPrediction", "PredictionOutput", "TrainOutput"
 
 
 class TrainOutput(NamedTuple):
-    """What `Trainer.train` returns: updates done, mean loss of the updates of this call, metrics."""
+    """The result of `Trainer.train`: updates done, mean loss of the updates of this call, metrics."""
 
     global_step: int
     training_loss: float
@@ -29,7 +31,7 @@ class TrainOutput(NamedTuple):
 
 
 class PredictionOutput(NamedTuple):
-    """What `Trainer.predict` returns: arrays in the dataset's order, and metrics if there were labels."""
+    """The result of `Trainer.predict`: arrays in the dataset's order, and metrics if there are labels."""
 
     predictions: Any
     label_ids: Any
@@ -37,7 +39,7 @@ class PredictionOutput(NamedTuple):
 
 
 class EvalLoopOutput(NamedTuple):
-    """What `Trainer.evaluation_loop` returns."""
+    """The result of `Trainer.evaluation_loop`."""
 
     predictions: Any
     label_ids: Any
@@ -50,11 +52,11 @@ class EvalPrediction:
     """The argument of `compute_metrics`. It can be unpacked: `predictions, label_ids = prediction`.
 
     Attributes:
-        predictions: The model's outputs without the loss, float array of shape (examples, ...); a tuple of them if the
-            model has several. Rows of unequal length are padded with -100.
+        predictions: The model's outputs without the loss, float array of shape (examples, ...), or a tuple of arrays if the
+            model has several outputs. Rows of unequal length are padded with -100.
         label_ids: The labels, array of shape (examples, ...), padded with -100.
-        inputs: The main inputs, if `include_for_metrics` has "inputs".
-        losses: The loss of each example's batch, float array of shape (examples,), if it has "loss".
+        inputs: The main inputs, if `include_for_metrics` contains "inputs".
+        losses: The loss of each example's batch, float array of shape (examples,), if it contains "loss".
 
     Example:
         >>> import numpy as np
@@ -69,27 +71,14 @@ class EvalPrediction:
     losses: Any = None
 
     def _elements(self) -> tuple[Any, ...]:
-        return tuple(
-            item
-            for position, item in enumerate((self.predictions, self.label_ids, self.inputs, self.losses))
-            if position < 2 or item is not None
-        )
+        extra = (item for item in (self.inputs, self.losses) if item is not None)
+        return (self.predictions, self.label_ids, *extra)
 
     def __iter__(self) -> Iterator[Any]:
         return iter(self._elements())
 
     def __getitem__(self, index: int) -> Any:
         return self._elements()[index]
-
-
-def batch_rows(inputs: Any) -> int:
-    """How many examples a batch has."""
-    for value in inputs.values():
-        if isinstance(value, torch.Tensor) and value.ndim:
-            return value.shape[0]
-        if isinstance(value, (list, tuple)):
-            return len(value)
-    return 1
 
 
 def evaluation_pass(
@@ -109,12 +98,11 @@ def evaluation_pass(
     rows = 0
     main_input = getattr(trainer.model, "main_input_name", "input_ids")
     for batch in loader:
-        size = batch_rows(batch)
+        size = count_samples(batch) or 1
         rows += size
         loss, logits, targets = trainer.prediction_step(model, batch, prediction_loss_only, ignore_keys)
         if loss is not None:
-            # The loss is a mean over labels, so a batch weighs as many as it has: the result does not depend on how the
-            # examples were batched.
+            # The loss is a mean over labels, so its weight is the number of labels: the result does not depend on batching.
             count = count_labels(batch)
             losses.append(loss.detach().reshape(1))
             weights.append(torch.full((1,), float(size)) if count is None else count.float().reshape(1))
@@ -131,7 +119,7 @@ def evaluation_pass(
         trainer.emit("on_prediction_step")
     model.train(was_training)
     if not rows:
-        raise InputError("The dataset to evaluate on returned no examples.", next_step="Check how it was created.")
+        raise InputError("The dataset to evaluate on yielded no examples.", next_step="Check how it was created.")
 
     order = sorted_order(loader)
     all_predictions, all_labels = gather_batches(predictions, order), gather_batches(labels, order)
@@ -155,7 +143,7 @@ def evaluation_pass(
 
 
 def weighted_mean(losses: torch.Tensor, weights: torch.Tensor, keep_all: bool) -> float:
-    """The weighted mean of the losses of batches; NaN and infinite ones are left out if there are others."""
+    """The weighted mean of the losses of batches; NaN and infinite ones are ignored unless all are."""
     finite = torch.isfinite(losses)
     if not keep_all and bool(finite.any()):
         losses, weights = losses[finite], weights[finite]
@@ -210,19 +198,6 @@ def speed_metrics(split: str, start_time: float, num_samples: float = 0, num_ste
     return result
 
 
-def map_tensors(function: Callable[[torch.Tensor], Any], nested: Any) -> Any:
-    """`nested` (tuples, lists, mappings) with each tensor replaced by `function(tensor)`; other values unchanged."""
-    if isinstance(nested, torch.Tensor):
-        return function(nested)
-    if isinstance(nested, tuple) and hasattr(nested, "_fields"):
-        return type(nested)(*(map_tensors(function, item) for item in nested))
-    if isinstance(nested, (list, tuple)):
-        return type(nested)(map_tensors(function, item) for item in nested)
-    if isinstance(nested, Mapping):
-        return {key: map_tensors(function, item) for key, item in nested.items()}
-    return nested
-
-
 def to_array(tensor: torch.Tensor) -> np.ndarray:
     """A tensor as a NumPy array on the CPU; bfloat16, which NumPy lacks, as float32."""
     tensor = tensor.detach().cpu()
@@ -233,8 +208,8 @@ def gather_batches(batches: list[Any], order: np.ndarray | None, fill: float = -
     """The arrays of many batches as one array in the dataset's order.
 
     Args:
-        batches: One nested structure of arrays of shape (batch, ...) per batch, all of one form.
-        order: `order[i]` is the index in the dataset of the i-th row over all batches; None: already in order.
+        batches: One array of shape (batch, ...) per batch, or one tuple or mapping of arrays per batch.
+        order: `order[i]` is the index in the dataset of the i-th row of all batches; None: already in order.
         fill: The value that pads rows shorter than the longest.
 
     Example:
@@ -242,9 +217,7 @@ def gather_batches(batches: list[Any], order: np.ndarray | None, fill: float = -
         >>> gather_batches([np.array([[1, 2]]), np.array([[3]])], np.array([1, 0])).tolist()
         [[3, -100], [1, 2]]
     """
-    if not batches:
-        return None
-    first = batches[0]
+    first = batches[0] if batches else None
     if first is None:
         return None
     if isinstance(first, (list, tuple)):
@@ -267,13 +240,11 @@ def gather_batches(batches: list[Any], order: np.ndarray | None, fill: float = -
 
 
 def plain_numbers(metrics: Any) -> Any:
-    """`metrics` with NumPy and torch scalars as Python numbers, which JSON can hold."""
+    """`metrics` with NumPy and torch scalars converted to Python numbers, which JSON supports."""
     if isinstance(metrics, Mapping):
         return {key: plain_numbers(value) for key, value in metrics.items()}
     if isinstance(metrics, (list, tuple)):
         return type(metrics)(plain_numbers(value) for value in metrics)
-    if isinstance(metrics, np.generic) or (isinstance(metrics, np.ndarray) and metrics.size == 1):
-        return metrics.item()
-    if isinstance(metrics, torch.Tensor) and metrics.numel() == 1:
-        return metrics.item()
-    return metrics
+    if isinstance(metrics, torch.Tensor):
+        return metrics.item() if metrics.numel() == 1 else metrics
+    return metrics.item() if isinstance(metrics, (np.generic, np.ndarray)) and metrics.size == 1 else metrics

@@ -1,6 +1,5 @@
-"""One run of a Trainer. A batch passes through this file from top to bottom: from the loader into an update, through
-`training_step` and `compute_loss` to the gradients, and back up to the optimizer's step; between updates come logs,
-evaluations and checkpoints.
+"""One run of a Trainer. The file follows a batch: from the loader into an update, then through `training_step` and
+`compute_loss` to its gradients.
 """
 
 from __future__ import annotations
@@ -26,12 +25,14 @@ from notebook_kit.training.background import one_run
 from notebook_kit.training.callbacks import CallbackList, metric_key
 from notebook_kit.training.checks import enable_gradient_checkpointing
 from notebook_kit.training.data import has_length, set_epoch
-from notebook_kit.training.distributed import explain_memory
+from notebook_kit.training.distributed import explain_memory, map_tensors
 from notebook_kit.training.evaluation import TrainOutput, speed_metrics
 from notebook_kit.training.losses import LossMeter, count_labels, loss_of, smoothed_loss
 from notebook_kit.training.optimization import current_learning_rate, follows_metric
 from notebook_kit.training.seeding import restore_rng_states, rng_states
 from notebook_kit.training.state import LastStep, Position, TrainerControl, TrainerLike, TrainerState
+
+__all__ = ["TrainingLoop", "preserved"]
 
 
 @dataclass(frozen=True)
@@ -39,10 +40,10 @@ class RunLength:
     """The length of a run.
 
     Attributes:
-        batches_per_epoch, updates_per_epoch: For this process.
+        batches_per_epoch, updates_per_epoch: On this process.
         epochs: Passes over the data; the last one may be partial.
-        max_steps: Optimizer updates in total.
-        samples: Examples in total, over all processes.
+        max_steps: Total number of optimizer updates.
+        samples: Total number of examples, over all processes.
     """
 
     batches_per_epoch: int
@@ -62,11 +63,11 @@ class RunLength:
             examples: How many examples it has; None for a stream of unknown length.
             args: The training arguments.
             world_size: Processes that train together.
-            max_steps: Optimizer updates; 0 or less: as `args.num_train_epochs` says.
+            max_steps: Optimizer updates; 0 or less: determined by `args.num_train_epochs`.
 
         Raises:
             ConfigurationError: if neither the data nor `max_steps` sets a length.
-            InputError: if the data has no batch.
+            InputError: if the data does not fill one batch.
         """
         accumulation = args.gradient_accumulation_steps
         per_update = args.train_batch_size * accumulation * world_size
@@ -74,7 +75,7 @@ class RunLength:
             if max_steps <= 0:
                 raise ConfigurationError(
                     "The training data has no length (it is a stream), so epochs cannot be counted.",
-                    next_step="Set max_steps to the number of updates to do.",
+                    next_step="Set max_steps to the number of optimizer updates.",
                 )
             return cls(max_steps * accumulation, max_steps, sys.maxsize, max_steps, max_steps * per_update)
         batches = len(loader)
@@ -93,33 +94,41 @@ class RunLength:
 class TrainingLoop:
     """One run of a Trainer: its updates, and the logs, evaluations and checkpoints between them.
 
-    `Trainer.train` makes one and calls `run`. Other code may drive it update by update, for example to record the loss at
-    rising learning rates; `preserved` then leaves the Trainer as it was:
-
-        with preserved(trainer), TrainingLoop(trainer, max_steps=100) as loop:
-            for batches in loop.updates():
-                trainer.optimizer.param_groups[0]["lr"] *= 1.1
-                print(float(loop.update(batches).loss))
-
-    Creating one creates the loader, the optimizer and the schedule of the run, which the Trainer then has as
-    `train_dataloader`, `optimizer` and `lr_scheduler`, beside its `state`.
+    `Trainer.train` creates one and calls `run`. Your code can drive it update by update instead, for example to record the
+    loss at rising learning rates; `preserved` then restores the Trainer. The new loop creates the loader, the optimizer and
+    the schedule of its run, and sets them as the Trainer's `train_dataloader`, `optimizer`, `lr_scheduler` and `state`.
 
     Args:
-        trainer: The Trainer. Its model is trained from its present weights.
+        trainer: The Trainer. Its model is trained from its current weights.
         resumption: A checkpoint to resume from.
-        max_steps: Optimizer updates; None: as the training arguments say.
+        max_steps: Optimizer updates; None: as set by the training arguments.
         ignore_keys: Outputs of the model that evaluations leave out.
 
     Attributes:
-        length: How long the run is.
-        position: How far it is in the data.
-        meter: Its losses since the last log.
+        length: The `RunLength`: epochs and updates of the run.
+        position: The `Position` of the run in its data.
+        meter: The `LossMeter` of the losses since the last log.
         model: The model as accelerate prepared it.
-        parameters: Those of its parameters that are trained.
+        parameters: The trainable parameters of the model.
 
     Raises:
         InputError, ConfigurationError: if the data or the arguments cannot be used.
         CheckpointError: if the checkpoint does not fit.
+
+    Example:
+        >>> import tempfile
+        >>> from notebook_kit import BertConfig, BertForSequenceClassification, Trainer, TrainingArguments
+        >>> tiny = BertConfig(hidden_size=16, num_hidden_layers=1, num_attention_heads=2, intermediate_size=16, vocab_size=30)
+        >>> data = [{"input_ids": [5, 6, 7], "labels": 1}] * 8
+        >>> args = TrainingArguments(tempfile.mkdtemp(), learning_rate=1e-6, use_cpu=True, disable_tqdm=True)
+        >>> trainer = Trainer(BertForSequenceClassification(tiny), args, train_dataset=data)
+        >>> losses = {}
+        >>> with preserved(trainer), TrainingLoop(trainer, max_steps=3) as loop:
+        ...     for step, batches in enumerate(loop.updates()):
+        ...         rate = trainer.optimizer.param_groups[0]["lr"] = 1e-6 * 10**step
+        ...         losses[rate] = float(loop.update(batches).loss)
+        >>> len(losses), trainer.state.global_step
+        (3, 0)
     """
 
     def __init__(
@@ -148,7 +157,7 @@ class TrainingLoop:
         if args.gradient_checkpointing:
             enable_gradient_checkpointing(trainer.model, args.gradient_checkpointing_kwargs)
         self.model = trainer.prepared_model(training=True)
-        # The first optimizer of a process imports torch's compiler, which takes seconds.
+        # The first optimizer of a process imports torch's compiler, which takes seconds and must not be interrupted.
         with trainer.interrupts.put_off():
             trainer.create_optimizer_and_scheduler(self.length.max_steps)
         trainer.optimizer = trainer.distributed.wrap_optimizer(trainer.optimizer)
@@ -166,7 +175,7 @@ class TrainingLoop:
         """Train to the end.
 
         Raises:
-            KeyboardInterrupt: if the run was interrupted: after a checkpoint, unless `save_strategy` is "no".
+            KeyboardInterrupt: if the run was interrupted; raised after writing a checkpoint, unless `save_strategy` is "no".
         """
         trainer, start = self.trainer, time.time()
         trainer.control.should_training_stop = False
@@ -200,7 +209,7 @@ class TrainingLoop:
             self.model.zero_grad(set_to_none=True)
 
     def updates(self) -> Iterator[list[Any]]:
-        """The batches of each update to come, over all epochs; to be given to `update` one after another."""
+        """The batches of each remaining update, over all epochs. Pass each group to `update` before taking the next."""
         trainer, length, position = self.trainer, self.length, self.position
         while position.epoch < length.epochs and not trainer.control.should_training_stop:
             set_epoch(trainer.train_dataloader, position.epoch)
@@ -215,8 +224,8 @@ class TrainingLoop:
                     break
             if not position.updates:
                 warnings.warn(
-                    f"The training data gave no batch in this epoch, so training stops at step"
-                    f" {trainer.state.global_step} of {length.max_steps}.",
+                    f"The training data had no batch in this epoch, so training stops at step {trainer.state.global_step} of"
+                    f" {length.max_steps}.",
                     NotebookKitWarning,
                     stacklevel=3,
                 )
@@ -276,7 +285,7 @@ class TrainingLoop:
     # ---------------------------------------------------------------------------------------------- between the steps
 
     def log_evaluate_save(self) -> bool:
-        """Do what the Trainer's `control` asks for after a step or an epoch; False if an interrupt ended the evaluation."""
+        """Log, evaluate and save as the Trainer's `control` requests; False if an interrupt stopped the evaluation."""
         trainer, control = self.trainer, self.trainer.control
         if control.should_log and trainer.state.global_step > self.meter.logged_step:
             self._log_losses()
@@ -309,14 +318,14 @@ class TrainingLoop:
         if bad:
             warnings.warn(
                 f"{bad} losses of the last {steps} steps were NaN or infinite; the logged loss leaves them out. Lower"
-                " learning_rate, use bf16 in place of fp16, and look for empty or wrong labels.",
+                " learning_rate, use bf16 instead of fp16, and check for empty or wrong labels.",
                 NotebookKitWarning,
                 stacklevel=2,
             )
 
     def evaluate(self) -> bool:
-        """Evaluate; whether this was the best evaluation so far. The random generators keep their states, so that training
-        does not depend on when the model is evaluated.
+        """Evaluate, and return whether this was the best evaluation so far. The random number generators are restored, so
+        training does not depend on when the model is evaluated.
 
         Raises:
             ConfigurationError: if the metric for the best model is not among the metrics.
@@ -345,7 +354,7 @@ class TrainingLoop:
         return better
 
     def _conclude(self, start: float, interrupted: bool) -> TrainOutput:
-        """The last log of the run, its best model, and its end."""
+        """Write the last log, load the best model if requested, and end the run."""
         trainer, args, state = self.trainer, self.trainer.args, self.trainer.state
         done = state.global_step - self.meter.first_step
         loss = self.meter.mean(state.global_step)
@@ -368,14 +377,14 @@ class TrainingLoop:
         done = f"Training was stopped after step {state.global_step} of {state.max_steps}; the model keeps what it learned."
         if self.trainer.args.save_strategy == "no":
             return f"{done} No checkpoint was written, since save_strategy is 'no'."
-        return f"{done} To go on: trainer.train(resume_from_checkpoint=True)."
+        return f"{done} To continue: trainer.train(resume_from_checkpoint=True)."
 
 
 # ------------------------------------------------------------------------------------------- from a batch to its gradients
 
 
 def count_items(trainer: TrainerLike, batches: list[Any]) -> torch.Tensor | None:
-    """The number of labels in the batches of an update, over all processes; None where it makes no difference."""
+    """The number of labels in the batches of an update, over all processes; None if the loss does not depend on it."""
     alone = trainer.distributed.world_size == 1
     if len(batches) == 1 and alone and not trainer.item_counting.divides:
         return None
@@ -406,8 +415,8 @@ def training_step(
 def loss_share(
     trainer: TrainerLike, inputs: dict[str, Any], items: torch.Tensor | int | None
 ) -> torch.Tensor | float | None:
-    """The weight of a batch's mean loss in its update: its part of the labels, so that batches of unequal size weigh what
-    they would in one large batch. None: the loss is divided already, or there is no other batch."""
+    """The weight of a batch's mean loss in its update: its share of the labels, as if all batches were one large batch.
+    None: the loss is already divided, or the update has only this batch."""
     counting = trainer.item_counting
     if items is None:
         accumulated = trainer.current_gradient_accumulation_steps
@@ -442,9 +451,9 @@ def compute_loss(
     return loss, outputs
 
 
-# ------------------------------------------------------------------------------------------------------ runs on trial
+# --------------------------------------------------------------------------------------------------------- trial runs
 
-_OF_A_RUN = (
+_RUN_ATTRIBUTES = (
     "state",
     "control",
     "callback_handler",
@@ -459,8 +468,7 @@ _OF_A_RUN = (
 
 @contextmanager
 def preserved(trainer: TrainerLike, callbacks: Iterable[Any] = ()) -> Iterator[None]:
-    """Within this block a `TrainingLoop` trains on trial: afterwards the Trainer, its model and the random number
-    generators are as they were before.
+    """Restore the Trainer, its model and the random number generators after this block, in which a `TrainingLoop` may run.
 
     Args:
         trainer: The Trainer. A copy of its weights is kept in main memory.
@@ -468,13 +476,29 @@ def preserved(trainer: TrainerLike, callbacks: Iterable[Any] = ()) -> Iterator[N
 
     Raises:
         ConfigurationError: if a run of this Trainer is in progress.
+
+    Example:
+        >>> import tempfile
+        >>> from notebook_kit import BertConfig, BertForSequenceClassification, Trainer, TrainingArguments
+        >>> tiny = BertConfig(hidden_size=16, num_hidden_layers=1, num_attention_heads=2, intermediate_size=16, vocab_size=30)
+        >>> args = TrainingArguments(tempfile.mkdtemp(), use_cpu=True, save_strategy="no", disable_tqdm=True)
+        >>> data = [{"input_ids": [5, 6, 7], "labels": 1}] * 8
+        >>> trainer = Trainer(BertForSequenceClassification(tiny), args, train_dataset=data)
+        >>> before = trainer.model.classifier.weight.clone()
+        >>> with preserved(trainer):
+        ...     TrainingLoop(trainer, max_steps=2).run().global_step
+        2
+        >>> bool((trainer.model.classifier.weight == before).all())
+        True
     """
     with one_run(trainer):
-        attributes = {name: getattr(trainer, name) for name in _OF_A_RUN}
+        attributes = {name: getattr(trainer, name) for name in _RUN_ATTRIBUTES}
         modes = [(module, module.training) for module in trainer.model.modules()]
-        trainer.discard_optimizer()  # what remains was given by the user and is used by the trial too
+        trainer.discard_optimizer()  # unless the user passed it: then the block uses it too
         stateful = [part for part in (trainer.model, trainer.optimizer, trainer.lr_scheduler) if part is not None]
-        states = [_copied(part.state_dict()) for part in stateful]
+        states = [
+            map_tensors(lambda tensor: tensor.detach().to("cpu", copy=True), part.state_dict()) for part in stateful
+        ]
         generators = rng_states()
         trainer.control, trainer.callback_handler = TrainerControl(), CallbackList(trainer, list(callbacks))
         try:
@@ -487,12 +511,3 @@ def preserved(trainer: TrainerLike, callbacks: Iterable[Any] = ()) -> Iterator[N
             for name, value in attributes.items():
                 setattr(trainer, name, value)
             restore_rng_states(generators)
-
-
-def _copied(state: Any) -> Any:
-    """A copy of a nested state, its tensors in main memory."""
-    if isinstance(state, torch.Tensor):
-        return state.detach().to("cpu", copy=True)
-    if isinstance(state, Mapping):
-        return {key: _copied(value) for key, value in state.items()}
-    return type(state)(_copied(value) for value in state) if isinstance(state, (list, tuple)) else state

@@ -81,7 +81,7 @@ def test_an_interrupt_ends_the_waiting_alone(tmp_path):
     at_step_three(run)
     timer = threading.Timer(0.2, os.kill, (os.getpid(), signal.SIGINT))
     timer.start()
-    with pytest.raises(KeyboardInterrupt, match="Only the waiting was stopped.*at step 3 of 6"):
+    with pytest.raises(KeyboardInterrupt, match=r"Only the waiting was stopped\..*at step 3 of 6"):
         handle.wait()
     timer.join()
     assert not handle.done

@@ -152,12 +152,13 @@ def _work(reference: weakref.ref[Steps], end: threading.Event) -> None:
 
 
 def count_samples(batch: Any) -> int:
-    """Examples of a batch: the length of its first tensor."""
+    """The number of examples in a batch: the length of its first tensor or list; 0 if it has none."""
     parts = batch.values() if isinstance(batch, Mapping) or hasattr(batch, "values") else batch
     for part in parts:
-        shape = getattr(part, "shape", None)
-        if shape:
+        if shape := getattr(part, "shape", None):
             return int(shape[0])
+        if isinstance(part, (list, tuple)):
+            return len(part)
     return 0
 
 
