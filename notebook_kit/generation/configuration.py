@@ -1,4 +1,4 @@
-"""GenerationConfig: the settings of `generate`, as `generation_config.json` keeps them."""
+"""GenerationConfig: the settings of `generate`, as stored in `generation_config.json`."""
 
 from __future__ import annotations
 
@@ -21,99 +21,82 @@ __all__ = ["GENERATION_CONFIG_NAME", "GenerationConfig"]
 
 GENERATION_CONFIG_NAME = "generation_config.json"
 
-# What holds where neither the call, nor the config given to it, nor the checkpoint says otherwise.
-DEFAULTS: dict[str, Any] = {
-    "max_length": 20,
-    "min_length": 0,
-    "do_sample": False,
-    "use_cache": True,
-    "early_stopping": False,
-    "num_beams": 1,
-    "num_beam_groups": 1,
-    "diversity_penalty": 0.0,
-    "temperature": 1.0,
-    "top_k": 50,
-    "top_p": 1.0,
-    "typical_p": 1.0,
-    "epsilon_cutoff": 0.0,
-    "eta_cutoff": 0.0,
-    "repetition_penalty": 1.0,
-    "encoder_repetition_penalty": 1.0,
-    "length_penalty": 1.0,
-    "no_repeat_ngram_size": 0,
-    "encoder_no_repeat_ngram_size": 0,
-    "num_return_sequences": 1,
-    "output_scores": False,
-    "output_logits": False,
-    "output_attentions": False,
-    "output_hidden_states": False,
-    "return_dict_in_generate": False,
-    "remove_invalid_values": False,
-    "renormalize_logits": False,
-}
-
+TOKENS = ("bos_token_id", "eos_token_id", "pad_token_id", "decoder_start_token_id")
 SAMPLING_ONLY = ("temperature", "top_k", "top_p", "min_p", "typical_p", "epsilon_cutoff", "eta_cutoff")
 BEAMS_ONLY = ("early_stopping", "length_penalty", "num_beam_groups", "diversity_penalty")
+
+_PROVENANCE = ("transformers_version", "_from_model_config", "_commit_hash")
+_INFINITY = float("inf")
+
+
+def _setting(default: Any = None, low: float | None = None, high: float = _INFINITY) -> Any:
+    """A field that is None until it is set.
+
+    Args:
+        default: Its value in a call where nothing sets it.
+        low, high: The valid range of a number; None for a field without a range.
+    """
+    return dataclasses.field(default=None, metadata={"default": default, "low": low, "high": high})
 
 
 @dataclasses.dataclass(init=False, repr=False)
 class GenerationConfig(PushToHub):
-    """How tokens are generated. A setting that is None is not said: the model's own config, then the default decides.
+    """The settings of `generate`. A setting that is None is unset: the model's own config decides, then the default.
 
     Length:
-        max_new_tokens: The most tokens to generate; takes precedence over `max_length`.
-        max_length: The most tokens of prompt and continuation together. By default 20 more than the prompt.
-        min_new_tokens, min_length: No end of text before so many.
-        max_time: Seconds after which no further token is begun.
-        stop_strings: A text, or several, at which a sequence ends; `generate` then needs `tokenizer=`.
+        max_new_tokens: The maximum number of tokens to generate; takes precedence over `max_length`.
+        max_length: The maximum number of tokens in prompt and continuation. By default 20 more than the prompt.
+        min_new_tokens, min_length: The end-of-text token is excluded before this many tokens.
+        max_time: Seconds after which no further token is started.
+        stop_strings: One or more texts at which a sequence ends; `generate` then needs `tokenizer=`.
         eos_token_id: The token at which a sequence ends, or a list of them.
 
     How the next token is chosen:
-        do_sample: Draw it; otherwise the most probable is taken.
-        num_beams: Keep that many alternatives, and give the best whole sequence (beam search).
-        num_beam_groups, diversity_penalty: Beams in groups, which are penalised for a token that an earlier group chose.
-        early_stopping: End beam search when there are `num_beams` finished ones (True), when a better one is unlikely
-            (False, the default), or when there can be none (`"never"`).
+        do_sample: Sample it; otherwise take the most probable one.
+        num_beams: Keep this many alternatives and return the best whole sequence (beam search).
+        num_beam_groups, diversity_penalty: Split the beams into groups, and penalize tokens that an earlier group chose.
+        early_stopping: End beam search once `num_beams` sequences are finished (True), when a better one is unlikely
+            (False, the default), or when a better one is impossible (`"never"`).
         length_penalty: A beam's score is divided by its length to this power.
-        penalty_alpha: With `top_k`: contrastive search, which weighs a token's probability against its likeness to the context.
-        num_return_sequences: How many sequences for each prompt.
-        use_cache: Keep what was computed of earlier tokens.
+        penalty_alpha: With `top_k`: contrastive search, which weighs a token's probability against its similarity to the
+            context.
+        num_return_sequences: The number of sequences per prompt.
+        use_cache: Reuse the keys and values computed for earlier tokens.
 
     Sampling (all need `do_sample=True`):
-        temperature: Below 1 the probable becomes more probable, above 1 less.
-        top_k: Draw from the k most probable tokens; 0 for all.
-        top_p: Draw from the fewest tokens whose probabilities reach this sum.
-        min_p: Draw from tokens that are at least this fraction as probable as the best.
-        typical_p: Draw from tokens of about the expected surprise, whose probabilities reach this sum.
-        epsilon_cutoff, eta_cutoff: Leave out tokens below a probability, fixed or falling with the entropy.
+        temperature: Below 1, probable tokens become more probable; above 1, less.
+        top_k: Sample from the k most probable tokens; 0 for all.
+        top_p: Sample from the smallest set of tokens whose probabilities reach this sum.
+        min_p: Sample from tokens that are at least this fraction as probable as the best one.
+        typical_p: Sample from tokens of about the expected surprise, whose probabilities reach this sum.
+        epsilon_cutoff, eta_cutoff: Exclude tokens below a probability that is fixed or falls with the entropy.
 
     Penalties and rules:
-        repetition_penalty: Above 1, tokens that are already there become less probable.
+        repetition_penalty: Above 1, tokens already in the text become less probable.
         encoder_repetition_penalty: Above 1, tokens of the encoder's input become more probable.
-        no_repeat_ngram_size: No run of so many tokens appears twice.
-        encoder_no_repeat_ngram_size: No run of so many tokens of the encoder's input appears.
-        bad_words_ids: Lists of token ids that never appear.
-        sequence_bias: Pairs of a list of token ids and what is added to the score of its last token after the others.
-        suppress_tokens, begin_suppress_tokens: Token ids that never appear, or not as the first.
+        no_repeat_ngram_size: No n-gram of this size occurs twice.
+        encoder_no_repeat_ngram_size: No n-gram of this size from the encoder's input occurs.
+        bad_words_ids: Lists of token ids that never occur.
+        sequence_bias: Pairs of a list of token ids and the bias added to the score of its last token after the others.
+        suppress_tokens, begin_suppress_tokens: Token ids that never occur, or not as the first token.
         forced_bos_token_id: The first token after the start token.
-        forced_eos_token_id: The token at the last place that `max_length` allows.
-        exponential_decay_length_penalty: `(start, factor)`: from `start` new tokens on, the end becomes more probable.
-        remove_invalid_values: Make finite what is not.
-        renormalize_logits: Make scores log-probabilities again after all of these.
+        forced_eos_token_id: The last token when `max_length` is reached.
+        exponential_decay_length_penalty: `(start, factor)`: after `start` new tokens the end becomes ever more probable.
+        remove_invalid_values: Replace NaN and infinite scores.
+        renormalize_logits: Normalize the scores to log-probabilities after all other rules.
 
     Tokens:
-        bos_token_id, pad_token_id, decoder_start_token_id: What starts, pads, and starts a decoder's text.
+        bos_token_id, pad_token_id, decoder_start_token_id: The first token of a text, padding, and a decoder's first token.
 
     Result:
-        return_dict_in_generate: Return an object with more than the tokens.
-        output_scores, output_logits: With it: scores after all rules, and before, step by step.
-        output_attentions, output_hidden_states: With it: those of the model, step by step.
+        return_dict_in_generate: Return an object that holds more than the tokens.
+        output_scores, output_logits: In that object: the scores of each step, after and before all rules.
+        output_attentions, output_hidden_states: In that object: those of the model, for each step.
 
-    A name that there is not is an error with near matches. Keys of a file that are not known are kept in `extra`, and
-    written back.
+    An unknown name raises an error with near matches. Unknown keys of a file are kept in `extra` and written back.
 
     Raises:
-        ConfigurationError: For a name that there is not, or a value that cannot be.
+        ConfigurationError: For an unknown name, an invalid value, or settings that contradict each other.
 
     Example:
         >>> from notebook_kit import GenerationConfig
@@ -125,32 +108,32 @@ class GenerationConfig(PushToHub):
         → Correct the name.
     """
 
-    max_new_tokens: int | None = None
-    max_length: int | None = None
-    min_new_tokens: int | None = None
-    min_length: int | None = None
-    max_time: float | None = None
+    max_new_tokens: int | None = _setting(low=1)
+    max_length: int | None = _setting(20, low=1)
+    min_new_tokens: int | None = _setting(low=0)
+    min_length: int | None = _setting(0, low=0)
+    max_time: float | None = _setting(low=0)
     stop_strings: str | list[str] | None = None
-    do_sample: bool | None = None
-    num_beams: int | None = None
-    num_beam_groups: int | None = None
-    diversity_penalty: float | None = None
-    early_stopping: bool | str | None = None
-    length_penalty: float | None = None
-    penalty_alpha: float | None = None
-    num_return_sequences: int | None = None
-    use_cache: bool | None = None
-    temperature: float | None = None
-    top_k: int | None = None
-    top_p: float | None = None
-    min_p: float | None = None
-    typical_p: float | None = None
-    epsilon_cutoff: float | None = None
-    eta_cutoff: float | None = None
-    repetition_penalty: float | None = None
-    encoder_repetition_penalty: float | None = None
-    no_repeat_ngram_size: int | None = None
-    encoder_no_repeat_ngram_size: int | None = None
+    do_sample: bool | None = _setting(False)
+    num_beams: int | None = _setting(1, low=1)
+    num_beam_groups: int | None = _setting(1, low=1)
+    diversity_penalty: float | None = _setting(0.0, low=0)
+    early_stopping: bool | str | None = _setting(False)
+    length_penalty: float | None = _setting(1.0, low=-_INFINITY)
+    penalty_alpha: float | None = _setting(low=0, high=1)
+    num_return_sequences: int | None = _setting(1, low=1)
+    use_cache: bool | None = _setting(True)
+    temperature: float | None = _setting(1.0, low=0)
+    top_k: int | None = _setting(50, low=0)
+    top_p: float | None = _setting(1.0, low=0, high=1)
+    min_p: float | None = _setting(low=0, high=1)
+    typical_p: float | None = _setting(1.0, low=0, high=1)
+    epsilon_cutoff: float | None = _setting(0.0, low=0, high=1)
+    eta_cutoff: float | None = _setting(0.0, low=0, high=1)
+    repetition_penalty: float | None = _setting(1.0, low=0)
+    encoder_repetition_penalty: float | None = _setting(1.0, low=0)
+    no_repeat_ngram_size: int | None = _setting(0, low=0)
+    encoder_no_repeat_ngram_size: int | None = _setting(0, low=0)
     bad_words_ids: list[list[int]] | None = None
     sequence_bias: list | dict | None = None
     suppress_tokens: list[int] | None = None
@@ -158,17 +141,17 @@ class GenerationConfig(PushToHub):
     forced_bos_token_id: int | None = None
     forced_eos_token_id: int | list[int] | None = None
     exponential_decay_length_penalty: tuple[int, float] | None = None
-    remove_invalid_values: bool | None = None
-    renormalize_logits: bool | None = None
+    remove_invalid_values: bool | None = _setting(False)
+    renormalize_logits: bool | None = _setting(False)
     bos_token_id: int | None = None
     eos_token_id: int | list[int] | None = None
     pad_token_id: int | None = None
     decoder_start_token_id: int | None = None
-    return_dict_in_generate: bool | None = None
-    output_scores: bool | None = None
-    output_logits: bool | None = None
-    output_attentions: bool | None = None
-    output_hidden_states: bool | None = None
+    return_dict_in_generate: bool | None = _setting(False)
+    output_scores: bool | None = _setting(False)
+    output_logits: bool | None = _setting(False)
+    output_attentions: bool | None = _setting(False)
+    output_hidden_states: bool | None = _setting(False)
 
     def __init__(self, **settings: Any) -> None:
         self.extra: dict[str, Any] = {}
@@ -191,97 +174,84 @@ class GenerationConfig(PushToHub):
         """Set several settings at once.
 
         Raises:
-            ConfigurationError: For a name that there is not, or a value that cannot be.
+            ConfigurationError: For an unknown name, or an invalid value.
         """
+        names = self.names()
         for name in settings:
-            if name not in self.__dict__ and name not in self.extra:
+            if name not in names and name not in self.extra:
                 raise ConfigurationError(
-                    f"There is no generation setting {name!r}. {near_matches(name, self.names())}".rstrip(),
+                    f"There is no generation setting {name!r}. {near_matches(name, names)}".rstrip(),
                     next_step="Correct the name.",
                 )
         for name, value in settings.items():
-            if name in self.extra:
-                self.extra[name] = value
-            else:
-                setattr(self, name, value)
+            (self.extra if name in self.extra else self.__dict__)[name] = value
         self.validate()
 
     def filled(self, *others: GenerationConfig | Mapping[str, Any]) -> GenerationConfig:
-        """A config in which what is not said here is taken from `others`, in their order."""
-        made = copy.deepcopy(self)
+        """A copy whose unset settings come from `others`; earlier ones take precedence."""
+        filled = copy.deepcopy(self)
         for other in others:
             source = other if isinstance(other, Mapping) else vars(other)
             for name in self.names():
-                if getattr(made, name) is None and source.get(name) is not None:
-                    setattr(made, name, copy.deepcopy(source[name]))
-        return made
+                if getattr(filled, name) is None and source.get(name) is not None:
+                    setattr(filled, name, copy.deepcopy(source[name]))
+        return filled
 
     def validate(self) -> None:
-        """Check each value, and that they go together.
+        """Check each value, and the combination of them.
 
         Raises:
-            ConfigurationError: For the first that cannot be.
+            ConfigurationError: For the first invalid value or contradiction.
         """
-        for name, (kind, low, high) in RANGES.items():
+        for name, (whole, low, high) in _RANGES.items():
             value = getattr(self, name)
-            if value is None:
-                continue
-            right = isinstance(value, int | float if kind is float else int) and not isinstance(value, bool)
-            if not right or value < low or value > high:
-                upper = f" to {high}" if high != float("inf") else " on"
-                raise ConfigurationError(
-                    f"{name} is {value!r}.",
-                    next_step=f"Pass {'a whole number' if kind is int else 'a number'} from {low}{upper}.",
-                )
+            is_number = isinstance(value, int if whole else int | float) and not isinstance(value, bool)
+            if value is not None and not (is_number and low <= value <= high):
+                kind, upper = "a whole number" if whole else "a number", f" to {high}" if high != _INFINITY else " up"
+                raise ConfigurationError(f"{name} is {value!r}.", next_step=f"Pass {kind} from {low}{upper}.")
         if self.temperature == 0:
             raise ConfigurationError(
                 "temperature is 0, and scores cannot be divided by it.",
                 next_step="Pass do_sample=False, which takes the most probable token.",
             )
         if self.repetition_penalty == 0 or self.encoder_repetition_penalty == 0:
-            raise ConfigurationError(
-                "A repetition penalty is 0.", next_step="Pass 1.0 for none, and more for a penalty."
-            )
+            raise ConfigurationError("A repetition penalty is 0.", next_step="Pass 1.0 for none, more for a penalty.")
         if self.early_stopping not in (None, True, False, "never"):
             raise ConfigurationError(
                 f"early_stopping is {self.early_stopping!r}.", next_step='Pass True, False or "never".'
             )
-        beams, groups = self.num_beams or 1, self.num_beam_groups or 1
+        beams, groups, wanted = self.num_beams or 1, self.num_beam_groups or 1, self.num_return_sequences or 1
         if groups > 1 and beams % groups:
             raise ConfigurationError(
-                f"{beams} beams cannot be split into {groups} groups of one size.",
-                next_step="Let num_beam_groups divide num_beams.",
+                f"{beams} beams cannot be split into {groups} groups of equal size.",
+                next_step="Choose a num_beam_groups that divides num_beams.",
             )
         if groups > 1 and self.do_sample:
-            raise ConfigurationError(
-                "Groups of beams are not drawn.", next_step="Pass do_sample=False with num_beam_groups."
-            )
-        wanted = self.num_return_sequences or 1
+            raise ConfigurationError("Groups of beams are not sampled.", next_step="Pass do_sample=False with groups.")
         if wanted > beams and (beams > 1 or self.do_sample is False):
             raise ConfigurationError(
                 f"num_return_sequences is {wanted}, and {beams} beam{'s give' if beams > 1 else ' gives'} {beams}.",
-                next_step=f"Pass num_beams={wanted}, or do_sample=True to draw several.",
+                next_step=f"Pass num_beams={wanted}, or do_sample=True to sample several.",
             )
-        for name in ("bad_words_ids", "suppress_tokens", "begin_suppress_tokens"):
+        for name, is_valid, example in (
+            ("bad_words_ids", _are_lists_of_ids, "[[5, 6], [7]]"),
+            ("suppress_tokens", _are_ids, "[5, 6, 7]"),
+            ("begin_suppress_tokens", _are_ids, "[5, 6, 7]"),
+        ):
             value = getattr(self, name)
-            rows = value if name == "bad_words_ids" else None if value is None else [value]
-            if value is not None and not _is_ids(rows):
-                shape = "[[5, 6], [7]]" if name == "bad_words_ids" else "[5, 6, 7]"
-                raise ConfigurationError(f"{name} is {value!r}.", next_step=f"Pass token ids, such as {shape}.")
+            if value is not None and not is_valid(value):
+                raise ConfigurationError(f"{name} is {value!r}.", next_step=f"Pass token ids, such as {example}.")
 
     # Reading and writing -----------------------------------------------------------------------------------------
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any], **edits: Any) -> GenerationConfig:
-        """A config from a file's content. Keys that are not known are kept in `extra`."""
+        """A config from a file's content. Unknown keys are kept in `extra`."""
         config = cls()
-        known = set(cls.names())
-        provenance = ("transformers_version", "_from_model_config", "_commit_hash")
-        config.extra.update(
-            {name: value for name, value in values.items() if name not in known and name not in provenance}
-        )
-        for name in known & values.keys():
-            setattr(config, name, values[name])
+        names = cls.names()
+        for name, value in values.items():
+            if name not in _PROVENANCE:
+                (config.__dict__ if name in names else config.extra)[name] = value
         config.update(**edits)
         return config
 
@@ -297,7 +267,7 @@ class GenerationConfig(PushToHub):
         Raises:
             HubError: If the checkpoint cannot be found or fetched.
             CheckpointError: If the file is missing or damaged.
-            ConfigurationError: If an edit names no setting, or a value cannot be.
+            ConfigurationError: If an edit names no setting, or a value is invalid.
         """
         source = locate(name_or_path, **take_hub_options(kwargs))
         path = source.require(GENERATION_CONFIG_NAME, why="It says how the checkpoint is meant to generate.")
@@ -305,7 +275,7 @@ class GenerationConfig(PushToHub):
 
     @classmethod
     def from_model_config(cls, config: PretrainedConfig) -> GenerationConfig:
-        """What an older checkpoint's `config.json` says about generation."""
+        """The generation settings in the `config.json` of an older checkpoint."""
         fields = {**config.to_diff_dict(), **{name: getattr(config, name, None) for name in TOKENS}}
         return cls.from_dict(
             {name: value for name, value in fields.items() if name in cls.names() and value is not None}
@@ -313,12 +283,12 @@ class GenerationConfig(PushToHub):
 
     @classmethod
     def of_checkpoint(cls, source: Source, config: PretrainedConfig) -> GenerationConfig:
-        """The file's settings, or those of `config.json` where the checkpoint has no such file."""
+        """The settings in `generation_config.json`, or in `config.json` for a checkpoint without that file."""
         path = source.find(GENERATION_CONFIG_NAME)
         return cls.from_model_config(config) if path is None else cls.from_dict(read_json(path))
 
     def to_dict(self) -> dict[str, Any]:
-        """What is said, as plain JSON values."""
+        """The settings that are set, as plain JSON values."""
         values = {name: copy.deepcopy(getattr(self, name)) for name in self.names() if getattr(self, name) is not None}
         if isinstance(self.sequence_bias, dict):
             values["sequence_bias"] = [[list(ids), bias] for ids, bias in self.sequence_bias.items()]
@@ -329,7 +299,7 @@ class GenerationConfig(PushToHub):
         return json.dumps(self.to_dict(), indent=2, sort_keys=True, ensure_ascii=False) + "\n"
 
     def save_pretrained(self, folder: str | os.PathLike, push_to_hub: bool = False, **push_options: Any) -> None:
-        """Write `generation_config.json` into `folder`, which is made if need be.
+        """Write `generation_config.json` into `folder`, which is created if necessary.
 
         Args:
             folder: Where to write.
@@ -347,37 +317,24 @@ class GenerationConfig(PushToHub):
         return f"GenerationConfig({', '.join(f'{name}={value!r}' for name, value in self.to_dict().items())})"
 
 
-TOKENS = ("bos_token_id", "eos_token_id", "pad_token_id", "decoder_start_token_id")
+DEFAULTS: dict[str, Any] = {
+    field.name: field.metadata["default"]
+    for field in dataclasses.fields(GenerationConfig)
+    if field.metadata.get("default") is not None
+}
+"""The value of each setting that neither the call, its config nor the checkpoint sets."""
 
-_INFINITY = float("inf")
-# Name -> its kind, the lowest and the highest value that make sense.
-RANGES: dict[str, tuple[type, float, float]] = {
-    "max_new_tokens": (int, 1, _INFINITY),
-    "max_length": (int, 1, _INFINITY),
-    "min_new_tokens": (int, 0, _INFINITY),
-    "min_length": (int, 0, _INFINITY),
-    "max_time": (float, 0, _INFINITY),
-    "num_beams": (int, 1, _INFINITY),
-    "num_beam_groups": (int, 1, _INFINITY),
-    "num_return_sequences": (int, 1, _INFINITY),
-    "diversity_penalty": (float, 0, _INFINITY),
-    "length_penalty": (float, -_INFINITY, _INFINITY),
-    "penalty_alpha": (float, 0, 1),
-    "temperature": (float, 0, _INFINITY),
-    "top_k": (int, 0, _INFINITY),
-    "top_p": (float, 0, 1),
-    "min_p": (float, 0, 1),
-    "typical_p": (float, 0, 1),
-    "epsilon_cutoff": (float, 0, 1),
-    "eta_cutoff": (float, 0, 1),
-    "repetition_penalty": (float, 0, _INFINITY),
-    "encoder_repetition_penalty": (float, 0, _INFINITY),
-    "no_repeat_ngram_size": (int, 0, _INFINITY),
-    "encoder_no_repeat_ngram_size": (int, 0, _INFINITY),
+# Name -> whether it is a whole number, and the lowest and the highest valid value.
+_RANGES: dict[str, tuple[bool, float, float]] = {
+    field.name: ("int" in str(field.type), field.metadata["low"], field.metadata["high"])
+    for field in dataclasses.fields(GenerationConfig)
+    if field.metadata.get("low") is not None
 }
 
 
-def _is_ids(rows: Any) -> bool:
-    return isinstance(rows, list | tuple) and all(
-        isinstance(row, list | tuple) and row and all(isinstance(i, int) and i >= 0 for i in row) for row in rows
-    )
+def _are_ids(value: Any) -> bool:
+    return isinstance(value, list | tuple) and bool(value) and all(isinstance(i, int) and i >= 0 for i in value)
+
+
+def _are_lists_of_ids(value: Any) -> bool:
+    return isinstance(value, list | tuple) and all(map(_are_ids, value))

@@ -1,4 +1,4 @@
-"""`generate`: from its arguments to a run, and from the run to its result."""
+"""`generate`: from the arguments of a call to a run, and from the run to its result."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from notebook_kit.generation.stopping import StoppingCriteriaList
 
 __all__ = ["decode", "generate", "prepare", "resolve_settings"]
 
-# Arguments of other libraries' generate that change nothing here, so that code written for them runs.
+# Arguments of other libraries' `generate` that are accepted and ignored, so that code written for them runs.
 ACCEPTED = ("synced_gpus", "cache_implementation", "disable_compile", "return_legacy_cache", "trust_remote_code")
 
 _warned: set[str] = set()
@@ -32,30 +32,23 @@ def generate(
     inputs: Tensor | None,
     generation_config: GenerationConfig | None,
     arguments: dict[str, Any],
-    on_interrupt: str,
     streamer: Any = None,
-    **objects: Any,
+    **options: Any,
 ) -> Any:
-    """What `GenerationMixin.generate` does; see there.
+    """The implementation of `GenerationMixin.generate`.
 
     Args:
-        model: What is driven.
-        inputs: As there.
-        generation_config: As there.
+        model: The model.
+        inputs, generation_config, streamer: As there.
         arguments: Settings and tensors by name.
-        on_interrupt: As there.
-        streamer: As there.
-        **objects: What `prepare` takes besides.
+        **options: Further arguments of `prepare`.
     """
     with _closing(streamer):
         names = set(GenerationConfig.names())
         settings = {name: value for name, value in arguments.items() if name in names}
         tensors = {name: arguments[name] for name in arguments if name not in names and name not in ACCEPTED}
         config, has_default_length = resolve_settings(model, generation_config, settings)
-        if on_interrupt not in ("return", "raise"):
-            raise InputError(f"on_interrupt is {on_interrupt!r}.", next_step='Pass "return" or "raise".')
-        run = prepare(model, config, inputs, tensors, fit=has_default_length, streamer=streamer, **objects)
-        return decode(run, on_interrupt)
+        return decode(prepare(model, config, inputs, tensors, fit=has_default_length, streamer=streamer, **options))
 
 
 def prepare(
@@ -71,37 +64,40 @@ def prepare(
     streamer: Any = None,
     tokenizer: Any = None,
     generator: torch.Generator | None = None,
+    on_interrupt: str = "return",
 ) -> Run:
-    """Assemble a run: read the prompt, and make the rules and ends that the settings ask for. No token is computed yet.
+    """Create a run: check the prompt, and build the rules and stopping criteria. An encoder runs here, a decoder does not.
 
     Args:
-        model: What is driven.
-        config: All settings, as `resolve_settings` returns them.
-        inputs: The prompt, if it is not among `tensors`.
+        model: The model.
+        config: All settings, from `resolve_settings`.
+        inputs: The prompt, if it is not in `tensors`.
         tensors: The model's inputs, by name.
-        fit: Generate fewer tokens where the model has not enough positions; otherwise that is an error.
-        logits_processor, stopping_criteria, prefix_allowed_tokens_fn, streamer, tokenizer, generator: As
-            `GenerationMixin.generate` takes them.
+        fit: Generate fewer tokens if the model has too few positions; otherwise that is an error.
+        logits_processor, stopping_criteria, prefix_allowed_tokens_fn, streamer, tokenizer, generator, on_interrupt: As
+            in `GenerationMixin.generate`.
 
     Raises:
-        InputError: For inputs that cannot be used, a prompt that leaves no room, or a combination that is not possible.
+        InputError: For invalid inputs, a prompt that leaves no room, or an impossible combination.
     """
+    if on_interrupt not in ("return", "raise"):
+        raise InputError(f"on_interrupt is {on_interrupt!r}.", next_step='Pass "return" or "raise".')
     eos = as_ids(config.eos_token_id)
     prompt = read_prompt(model, inputs, config, eos, tensors)
-    max_length = _longest(model, prompt, config, fit)
+    max_length = _max_length(model, prompt, config, fit)
     B, width = prompt.ids.shape[0], config.num_beams or 1
     contrastive = _is_contrastive(config)
     if streamer is not None and (width > 1 or (contrastive and B > 1)):
         raise InputError(
-            "A streamer follows one sequence, and beam search keeps several.",
-            next_step="Pass num_beams=1, or no streamer.",
+            "A streamer follows one sequence, and this search keeps several.",
+            next_step="Pass num_beams=1 and a single prompt, or no streamer.",
         )
     copies = width if width > 1 else (config.top_k if contrastive else config.num_return_sequences) or 1
-    ends = [*_criteria(config, max_length, eos, tokenizer), *(stopping_criteria or [])]
+    criteria = [*_criteria(config, max_length, eos, tokenizer), *(stopping_criteria or [])]
     pad = config.pad_token_id if config.pad_token_id is not None else eos[0] if eos else None
-    if pad is None and B * copies > 1 and width == 1 and len(ends) > 1:
+    if pad is None and B * copies > 1 and width == 1 and len(criteria) > 1:
         raise InputError(
-            f"{B * copies} sequences may end at different places, and there is no token to fill the shorter ones with.",
+            f"{B * copies} sequences may end at different lengths, and there is no token to pad the shorter ones with.",
             next_step="Pass pad_token_id=tokenizer.pad_token_id (or its eos_token_id).",
         )
     rules = _rules(config, prompt, max_length, eos, prefix_allowed_tokens_fn, logits_processor or [])
@@ -109,50 +105,46 @@ def prepare(
         model,
         prompt,
         config,
-        max_length=max_length,
-        copies=copies,
+        max_length,
+        copies,
         processors=rules,
-        stopping=StoppingCriteriaList(ends),
+        stopping=StoppingCriteriaList(criteria),
         eos=eos,
         pad=0 if pad is None else pad,
         streamer=streamer,
         generator=generator,
+        on_interrupt=on_interrupt,
     )
 
 
-def decode(run: Run, on_interrupt: str = "return") -> Any:
-    """Drive a run to its end, in the way that its settings ask for, and return its result."""
-    config = run.config
-    run.start()
-    if (config.num_beams or 1) > 1:
-        return beams.beam_search(run, config.num_beams or 1, config.num_beam_groups or 1, on_interrupt)
-    if _is_contrastive(config):
-        run.wants_hidden = True
-        return sampling.contrastive(run, config.penalty_alpha or 0.0, run.copies, on_interrupt)
-    return sampling.sample(run, bool(config.do_sample), on_interrupt)
+def decode(run: Run) -> Any:
+    """Drive a new run to its end with the search that its settings select, and return its result."""
+    if run.streamer is not None:
+        run.streamer.put(run.prompt.ids.cpu())
+    if (run.config.num_beams or 1) > 1:
+        return beams.beam_search(run)
+    return sampling.contrastive(run) if _is_contrastive(run.config) else sampling.sample(run)
 
 
 def _is_contrastive(config: GenerationConfig) -> bool:
-    return bool(
-        config.penalty_alpha and (config.top_k or 0) > 1 and not config.do_sample and (config.num_beams or 1) == 1
-    )
+    is_plain = not config.do_sample and (config.num_beams or 1) == 1
+    return is_plain and bool(config.penalty_alpha) and (config.top_k or 0) > 1
 
 
 @contextmanager
 def _closing(streamer: Any) -> Iterator[None]:
-    """End the streamer whatever happens: whoever waits for the next token must not wait for ever."""
-    if streamer is None:
-        yield
-        return
+    """End the streamer in any case: a consumer waiting for the next token must not wait forever."""
+    failure: Exception | None = None
     try:
         yield
     except Exception as error:
-        streamer.fail(error) if hasattr(streamer, "fail") else streamer.end()
+        failure = error
         raise
-    except BaseException:
-        streamer.end()
-        raise
-    streamer.end()
+    finally:
+        if failure is not None and hasattr(streamer, "fail"):
+            streamer.fail(failure)
+        elif streamer is not None:
+            streamer.end()
 
 
 # Settings --------------------------------------------------------------------------------------------------------------
@@ -161,88 +153,87 @@ def _closing(streamer: Any) -> Iterator[None]:
 def resolve_settings(
     model: Any, given: GenerationConfig | None, settings: dict[str, Any]
 ) -> tuple[GenerationConfig, bool]:
-    """All settings of one call: its own, those of the config given to it, the model's, the defaults.
+    """All settings of one call: those passed by name, then `given`, the model's, and the defaults.
+
+    Args:
+        model: The model.
+        given: The call's `generation_config`.
+        settings: The settings passed by name.
 
     Returns:
-        The settings, and whether the length is only a default: nobody said how long a sequence may be.
+        The settings, and whether the length is only the default.
     """
     if given is not None and not isinstance(given, GenerationConfig):
         raise InputError(
             f"generation_config is a {type(given).__name__}.", next_step="Pass a GenerationConfig, or settings by name."
         )
-    own = GenerationConfig(**settings)
-    call = own if given is None else own.filled(given)
+    named = GenerationConfig(**settings)
+    call = named if given is None else named.filled(given)
     config = call.filled(model.generation_config, DEFAULTS)
     for name, value in settings.items():
         if value is None and name not in DEFAULTS:  # an explicit None, such as eos_token_id=None
             setattr(config, name, None)
     if call.max_length is not None and call.max_new_tokens is None:
         config.max_new_tokens = None  # the call takes precedence over the checkpoint
-    if call.max_new_tokens is not None or (config.max_new_tokens is not None and call.max_length is None):
+    has_max_length = call.max_length is not None or model.generation_config.max_length is not None
+    has_default_length = config.max_new_tokens is None and not has_max_length
+    if has_default_length:
+        config.max_new_tokens = DEFAULTS["max_length"]
+    if config.max_new_tokens is not None:
         config.max_length = None
-    by_default = (
-        config.max_new_tokens is None and call.max_length is None and model.generation_config.max_length is None
-    )
-    if by_default:
-        config.max_length, config.max_new_tokens = None, DEFAULTS["max_length"]
     config.validate()
-    _warn_of_idle_settings(own, config)
-    return config, by_default
+    _warn_of_unused_settings(named, config)
+    return config, has_default_length
 
 
-def _warn_of_idle_settings(own: GenerationConfig, config: GenerationConfig) -> None:
-    """Warn of each setting of a call that has no effect, once per process."""
+def _warn_of_unused_settings(named: GenerationConfig, config: GenerationConfig) -> None:
+    """Warn of each setting passed by name that has no effect, once per process."""
     outputs = ("output_scores", "output_logits", "output_attentions", "output_hidden_states")
-    for is_idle, names, why, step in (
-        (not config.do_sample, SAMPLING_ONLY, "do_sample is not True, so tokens are not drawn", "Pass do_sample=True"),
-        ((config.num_beams or 1) == 1, BEAMS_ONLY, "there is one beam", "Pass num_beams above 1"),
-        (
-            not config.return_dict_in_generate,
-            outputs,
-            "the result is the tokens alone",
-            "Pass return_dict_in_generate=True",
-        ),
-    ):
-        idle = [name for name in names if is_idle and getattr(own, name) not in (None, DEFAULTS.get(name))]
-        idle = [name for name in idle if name not in _warned and not (name == "top_k" and config.penalty_alpha)]
-        if idle:
-            _warned.update(idle)
-            has = "has no effect" if len(idle) == 1 else "have no effect"
-            warnings.warn(f"{', '.join(idle)} {has}: {why}. {step}.", NotebookKitWarning, stacklevel=6)
+    unused: list[tuple[tuple[str, ...], str]] = []
+    if not config.do_sample:
+        unused.append((SAMPLING_ONLY, "do_sample is not True, so tokens are not sampled. Pass do_sample=True."))
+    if (config.num_beams or 1) == 1:
+        unused.append((BEAMS_ONLY, "there is one beam. Pass num_beams above 1."))
+    if not config.return_dict_in_generate:
+        unused.append((outputs, "the result is only the tokens. Pass return_dict_in_generate=True."))
+    for names, why in unused:
+        found = [name for name in names if getattr(named, name) not in (None, DEFAULTS.get(name))]
+        found = [name for name in found if name not in _warned and not (name == "top_k" and config.penalty_alpha)]
+        if found:
+            _warned.update(found)
+            has = "has no effect" if len(found) == 1 else "have no effect"
+            warnings.warn(f"{', '.join(found)} {has}: {why}", NotebookKitWarning, stacklevel=6)
 
 
-def _longest(model: Any, prompt: Prompt, config: GenerationConfig, fit: bool) -> int:
-    """The most tokens that a sequence may have, prompt included.
+def _max_length(model: Any, prompt: Prompt, config: GenerationConfig, fit: bool) -> int:
+    """The maximum length of a sequence in tokens, prompt included.
 
     Raises:
         InputError: If the prompt leaves no room, or the model does not have that many positions.
     """
-    T, before = prompt.ids.shape[1], prompt.before
+    T, hidden = prompt.ids.shape[1], prompt.hidden_positions
     limit = model.position_limit
     what = "decoder's prompt" if prompt.encoder_outputs is not None else "prompt"
-    most = T + config.max_new_tokens if config.max_new_tokens is not None else (config.max_length or 0) - before
+    longest = T + config.max_new_tokens if config.max_new_tokens is not None else (config.max_length or 0) - hidden
     if limit is not None and fit:
-        most = max(min(most, limit - before), T + 1)
-    if most <= T:
+        longest = max(min(longest, limit - hidden), T + 1)
+    if longest <= T:
         raise InputError(
-            f"max_length is {config.max_length}, and the {what} alone has {T + before} tokens.",
+            f"max_length is {config.max_length}, and the {what} alone has {T + hidden} tokens.",
             next_step="Pass max_new_tokens, which does not count the prompt.",
         )
-    if limit is not None and before + most > limit:
-        room = limit - before - T
+    if limit is not None and hidden + longest > limit:
+        room = limit - hidden - T
         raise InputError(
-            f"The {what} has {T + before} tokens, and {most - T} more would be {before + most}: this model has positions "
-            f"for {limit}.",
+            f"The {what} has {T + hidden} tokens, and {longest - T} more would make {hidden + longest}: this model has "
+            f"positions for {limit}.",
             next_step=f"Pass max_new_tokens={room} or less." if room > 0 else "Shorten the prompt.",
         )
-    low = max(config.min_length or 0, T + (config.min_new_tokens or 0))
-    if low > most:
-        warnings.warn(
-            f"At least {low} tokens are asked for and at most {most}: sequences end at {most}.",
-            NotebookKitWarning,
-            stacklevel=6,
-        )
-    return most
+    shortest = max(config.min_length or 0, T + (config.min_new_tokens or 0))
+    if shortest > longest:
+        what = f"The minimum length is {shortest} tokens and the maximum {longest}: sequences end at {longest}."
+        warnings.warn(what, NotebookKitWarning, stacklevel=6)
+    return longest
 
 
 def _rules(
@@ -253,7 +244,7 @@ def _rules(
     allowed: Callable[[int, Tensor], list[int]] | None,
     own: list[Any],
 ) -> LogitsProcessorList:
-    """The rules that the settings ask for, in the order that the field has agreed on, with those of the caller."""
+    """The rules for these settings, in the order that `transformers` uses, and the caller's own rules."""
     for rule in own:
         if not callable(rule):
             raise InputError(
@@ -294,7 +285,7 @@ def _rules(
         begin = T if T > 1 or config.forced_bos_token_id is None else T + 1
         rules.append(processors.SuppressTokensAtBeginLogitsProcessor(config.begin_suppress_tokens, begin))
     kinds = {type(rule) for rule in own}
-    rules = [rule for rule in rules if type(rule) not in kinds] + own  # the caller's replaces a setting's
+    rules = [rule for rule in rules if type(rule) not in kinds] + own  # a caller's rule replaces a setting
     if config.do_sample:
         rules += _filters(config, keep=len(eos) + 1 if (config.num_beams or 1) > 1 else 1)
     if config.renormalize_logits:
@@ -303,10 +294,10 @@ def _rules(
 
 
 def _filters(config: GenerationConfig, keep: int) -> Iterator[Any]:
-    """What sampling draws from; `keep` tokens are always left, so that a beam has something to go on with."""
+    """The rules for sampling; at least `keep` tokens remain, so that a beam always has a continuation."""
     if config.temperature not in (None, 1.0):
         yield filters.TemperatureLogitsWarper(config.temperature)
-    for name, idle, kind in (
+    for name, neutral, kind in (
         ("top_k", 0, filters.TopKLogitsWarper),
         ("top_p", 1.0, filters.TopPLogitsWarper),
         ("min_p", 0.0, filters.MinPLogitsWarper),
@@ -315,20 +306,18 @@ def _filters(config: GenerationConfig, keep: int) -> Iterator[Any]:
         ("eta_cutoff", 0.0, filters.EtaLogitsWarper),
     ):
         value = getattr(config, name)
-        if value is not None and value != idle:
+        if value is not None and value != neutral:
             yield kind(value, min_tokens_to_keep=keep)
 
 
 def _criteria(config: GenerationConfig, max_length: int, eos: list[int], tokenizer: Any) -> Iterator[Any]:
-    """What ends a sequence, by the settings."""
+    """The stopping criteria for these settings."""
     yield stopping.MaxLengthCriteria(max_length)
     if config.max_time is not None:
         yield stopping.MaxTimeCriteria(config.max_time)
     if config.stop_strings is not None:
         if tokenizer is None:
-            raise InputError(
-                "stop_strings are texts, and generate works with tokens.", next_step="Pass tokenizer= as well."
-            )
+            raise InputError("stop_strings are texts, and generate needs tokens.", next_step="Pass tokenizer= as well.")
         yield stopping.StopStringCriteria(tokenizer, config.stop_strings)
     if eos:
         yield stopping.EosTokenCriteria(eos)

@@ -1,11 +1,11 @@
-"""What sampling draws from: the temperature, and filters that leave out the improbable."""
+"""The rules for sampling: the temperature, and filters that exclude improbable tokens."""
 
 from __future__ import annotations
 
 from torch import Tensor
 
 from notebook_kit.errors import InputError
-from notebook_kit.generation.processors import NEVER, LogitsProcessor
+from notebook_kit.generation.processors import NEVER, LogitsProcessor, at_least_one
 
 __all__ = [
     "EpsilonLogitsWarper",
@@ -25,7 +25,7 @@ def _fraction(name: str, value: float) -> float:
 
 
 class TemperatureLogitsWarper(LogitsProcessor):
-    """Scores divided by a temperature: below 1 the probable becomes more probable, above 1 less.
+    """Divide scores by a temperature: below 1, probable tokens become more probable; above 1, less.
 
     Example:
         >>> import torch
@@ -38,7 +38,7 @@ class TemperatureLogitsWarper(LogitsProcessor):
         if not temperature > 0:
             raise InputError(
                 f"temperature is {temperature!r}.",
-                next_step="Pass a number above 0; for the most probable token pass do_sample=False.",
+                next_step="Pass a number above 0, or do_sample=False for the most probable token.",
             )
         self.temperature = float(temperature)
 
@@ -47,26 +47,24 @@ class TemperatureLogitsWarper(LogitsProcessor):
 
 
 class _Filter(LogitsProcessor):
-    """Leaves tokens out, but never the best `min_tokens_to_keep`."""
+    """Excludes tokens, but never the best `min_tokens_to_keep`."""
 
     def __init__(self, filter_value: float, min_tokens_to_keep: int) -> None:
-        if not isinstance(min_tokens_to_keep, int) or min_tokens_to_keep < 1:
-            raise InputError(f"min_tokens_to_keep is {min_tokens_to_keep!r}.", next_step="Pass a whole number from 1.")
-        self.filter_value, self.min_tokens_to_keep = filter_value, min_tokens_to_keep
+        self.filter_value = filter_value
+        self.min_tokens_to_keep = at_least_one("min_tokens_to_keep", min_tokens_to_keep)
 
     def _best(self, scores: Tensor) -> tuple[Tensor, Tensor]:
-        """Scores and indices of the tokens that are kept in any case."""
-        values, indices = scores.topk(min(self.min_tokens_to_keep, scores.shape[-1]), dim=-1)
-        return values, indices
+        """Scores and ids of the tokens that are always kept, each `(rows, min_tokens_to_keep)`."""
+        return scores.topk(min(self.min_tokens_to_keep, scores.shape[-1]), dim=-1)
 
     def _below(self, bound: float | Tensor, probabilities: Tensor, scores: Tensor) -> Tensor:
-        """Scores without the tokens below `bound`. Those that are as good as the last one kept are kept, too."""
+        """Scores without the tokens below `bound`. Tokens that tie with the last one kept are kept, too."""
         out = (probabilities < bound) & (scores < self._best(scores)[0][..., -1:])
         return scores.masked_fill(out, self.filter_value)
 
 
 class TopKLogitsWarper(_Filter):
-    """Draw from the k most probable tokens.
+    """Sample from the k most probable tokens.
 
     Source: Fan et al., Hierarchical Neural Story Generation, 2018.
 
@@ -79,9 +77,7 @@ class TopKLogitsWarper(_Filter):
 
     def __init__(self, top_k: int, filter_value: float = NEVER, min_tokens_to_keep: int = 1) -> None:
         super().__init__(filter_value, min_tokens_to_keep)
-        if not isinstance(top_k, int) or top_k < 1:
-            raise InputError(f"top_k is {top_k!r}.", next_step="Pass a whole number from 1.")
-        self.top_k = max(top_k, min_tokens_to_keep)
+        self.top_k = max(at_least_one("top_k", top_k), min_tokens_to_keep)
 
     def __call__(self, input_ids: Tensor, scores: Tensor) -> Tensor:
         lowest = scores.topk(min(self.top_k, scores.shape[-1]), dim=-1).values[..., -1:]
@@ -89,7 +85,7 @@ class TopKLogitsWarper(_Filter):
 
 
 class TopPLogitsWarper(_Filter):
-    """Draw from the fewest tokens whose probabilities reach `top_p` together.
+    """Sample from the smallest set of tokens whose probabilities add up to at least `top_p`.
 
     Source: Holtzman et al., The Curious Case of Neural Text Degeneration, 2020.
 
@@ -112,7 +108,7 @@ class TopPLogitsWarper(_Filter):
 
 
 class MinPLogitsWarper(_Filter):
-    """Draw from tokens that are at least `min_p` times as probable as the most probable.
+    """Sample from tokens that are at least `min_p` times as probable as the most probable one.
 
     Source: Nguyen et al., Turning Up the Heat: Min-p Sampling, 2024.
 
@@ -134,7 +130,7 @@ class MinPLogitsWarper(_Filter):
 
 
 class TypicalLogitsWarper(_Filter):
-    """Draw from the tokens whose surprise is nearest to the expected one, until their probabilities reach `mass`.
+    """Sample from the tokens whose surprise is nearest to the entropy, until their probabilities add up to `mass`.
 
     Source: Meister et al., Locally Typical Sampling, 2022.
 
@@ -161,7 +157,7 @@ class TypicalLogitsWarper(_Filter):
 
 
 class EpsilonLogitsWarper(_Filter):
-    """Draw from tokens that are at least `epsilon` probable.
+    """Sample from tokens with a probability of at least `epsilon`.
 
     Source: Hewitt et al., Truncation Sampling as Language Model Desmoothing, 2022.
 
@@ -181,7 +177,7 @@ class EpsilonLogitsWarper(_Filter):
 
 
 class EtaLogitsWarper(EpsilonLogitsWarper):
-    """As `EpsilonLogitsWarper`, with a bound that falls as the entropy grows: `min(epsilon, sqrt(epsilon) * exp(-entropy))`.
+    """Like `EpsilonLogitsWarper`, with a bound that falls as the entropy grows: `min(epsilon, sqrt(epsilon) * exp(-entropy))`.
 
     Example:
         >>> import torch

@@ -1,4 +1,4 @@
-"""GenerationMixin: what makes a model that predicts tokens one that generates text."""
+"""GenerationMixin: adds `generate` to a model that predicts the next token."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ __all__ = ["GenerationMixin"]
 
 
 class GenerationMixin(ModelHooks):
-    """`generate` for a `PreTrainedModel` that returns `logits` of the next token.
+    """`generate` for a `PreTrainedModel` that returns the `logits` of the next token.
 
     Its `forward` takes `past_key_values` and `use_cache` as `notebook_kit.nn.cache` describes. A model whose
     `config.is_encoder_decoder` is True also has `get_encoder()`, and its `forward` takes `encoder_outputs` and
@@ -30,7 +30,7 @@ class GenerationMixin(ModelHooks):
         >>> import torch
         >>> from notebook_kit import GenerationMixin, GPT2Config, PreTrainedModel
         >>> from notebook_kit.nn.outputs import CausalLMOutputWithPast
-        >>> class Successor(PreTrainedModel, GenerationMixin):  # says that each token is followed by the next larger one
+        >>> class Successor(PreTrainedModel, GenerationMixin):  # predicts the next larger token
         ...     config_class = GPT2Config
         ...     def __init__(self, config):
         ...         super().__init__(config)
@@ -45,7 +45,7 @@ class GenerationMixin(ModelHooks):
 
     @classmethod
     def can_generate(cls) -> bool:
-        """Whether `generate` works."""
+        """True: `generate` works."""
         return True
 
     @property
@@ -55,11 +55,10 @@ class GenerationMixin(ModelHooks):
 
     @property
     def generation_config(self) -> GenerationConfig:
-        """How the checkpoint is meant to generate: its `generation_config.json`, or what its `config.json` says. Can be set."""
-        found = self.__dict__.get("_generation_config")
-        if found is None:
-            found = self.__dict__["_generation_config"] = GenerationConfig.from_model_config(self.config)
-        return found
+        """The checkpoint's default settings, from `generation_config.json` or `config.json`. Can be set."""
+        if "_generation_config" not in self.__dict__:
+            self.__dict__["_generation_config"] = GenerationConfig.from_model_config(self.config)
+        return self.__dict__["_generation_config"]
 
     @generation_config.setter
     def generation_config(self, config: GenerationConfig) -> None:
@@ -88,30 +87,30 @@ class GenerationMixin(ModelHooks):
     ) -> Any:
         """Continue a prompt, one token at a time.
 
-        An interrupt (Ctrl-C, a notebook's stop button) ends the generation: the tokens so far are returned, with a
+        An interrupt (Ctrl-C, or a notebook's stop button) ends the generation: the tokens so far are returned, with a
         warning.
 
         Args:
-            inputs: `(batch, tokens)`, the prompt, or the encoder's input; also as `input_ids`. Prompts of unequal length
-                are padded on the left.
-            generation_config: Settings in place of the model's own.
-            logits_processor: Further rules: functions `(input_ids, scores) -> scores`.
-            stopping_criteria: Further ends: functions `(input_ids, scores) -> bool` or `(rows,)` of bool.
-            prefix_allowed_tokens_fn: Which tokens may follow: `(index of the input, tokens so far) -> token ids`.
-            streamer: Receives the tokens as they come; see `TextStreamer`.
-            tokenizer: Needed for `stop_strings`.
-            generator: The random number generator for sampling, for results that can be repeated.
-            on_interrupt: `"return"`, or `"raise"` to let the KeyboardInterrupt through.
-            **settings: Of `GenerationConfig`, for this call alone; and `attention_mask`, `inputs_embeds`,
+            inputs: `(batch, tokens)`: the prompt, or the encoder's input; also as `input_ids`. Prompts of unequal length
+                must be padded on the left.
+            generation_config: Settings that override the model's own.
+            logits_processor: Additional rules: functions `(input_ids, scores) -> scores`.
+            stopping_criteria: Additional criteria: functions `(input_ids, scores)` that return a bool or `(rows,)` of bool.
+            prefix_allowed_tokens_fn: Returns the allowed next tokens: `(index of the input, tokens so far) -> token ids`.
+            streamer: Receives each token when it is generated; see `TextStreamer`.
+            tokenizer: Required for `stop_strings`.
+            generator: The random number generator for sampling, for reproducible results.
+            on_interrupt: `"return"`, or `"raise"` to raise the KeyboardInterrupt.
+            **settings: Settings of `GenerationConfig` for this call; and `attention_mask`, `inputs_embeds`,
                 `past_key_values`, `encoder_outputs`, `decoder_input_ids`, `decoder_attention_mask`.
 
         Returns:
             `(batch * num_return_sequences, tokens)`, prompt included (an encoder-decoder's begins with the start token);
-            with `return_dict_in_generate=True` an object that has them as `sequences`.
+            with `return_dict_in_generate=True` an object with these as `sequences`.
 
         Raises:
-            InputError: For a model that cannot generate, an unknown argument, a prompt that leaves no room.
-            ConfigurationError: For an impossible setting, or settings that do not go together.
+            InputError: For a model that cannot generate, an unknown argument, or a prompt that leaves no room.
+            ConfigurationError: For an invalid setting, or settings that contradict each other.
 
         Example:
             >>> import torch
@@ -124,15 +123,15 @@ class GenerationMixin(ModelHooks):
             >>> model.generate(**prompts, do_sample=True, num_return_sequences=3, max_length=10, generator=seed).shape[0]
             6
         """
-        from notebook_kit.generation import engine  # a model that only trains does not need it
+        from notebook_kit.generation import engine  # imported late: a model that is only trained does not need it
 
         return engine.generate(
             self,
             inputs,
             generation_config,
             settings,
-            on_interrupt,
             streamer,
+            on_interrupt=on_interrupt,
             logits_processor=logits_processor,
             stopping_criteria=stopping_criteria,
             prefix_allowed_tokens_fn=prefix_allowed_tokens_fn,

@@ -1,7 +1,7 @@
-"""Rules for the next token: each takes the tokens so far and the scores of what may follow, and returns new scores.
+"""Rules for the next token: each takes the tokens so far and the scores of the next token, and returns new scores.
 
-Scores are logits, or log-probabilities in beam search; a token with `-inf` cannot come. Scores that come in are never
-written to. A rule of one's own is a subclass of `LogitsProcessor`, or any function of the same two arguments.
+Scores are logits, or log-probabilities in beam search; a token with `-inf` is never chosen. A rule never writes to the
+scores it receives. To add a rule, subclass `LogitsProcessor` or write a function with the same two arguments.
 """
 
 from __future__ import annotations
@@ -36,14 +36,15 @@ __all__ = [
 ]
 
 NEVER = float("-inf")
+Ids = int | Iterable[int] | Tensor
 
 
 class LogitsProcessor:
-    """The base of all rules. A subclass says `__call__(input_ids, scores)`.
+    """The base of all rules. A subclass defines `__call__(input_ids, scores)`.
 
     Args of the call:
         input_ids: `(rows, tokens so far)`, prompt and padding included.
-        scores: `(rows, vocabulary)`; to be left as they are.
+        scores: `(rows, vocabulary)`; must not be modified.
 
     Returns:
         New scores of the same shape.
@@ -66,7 +67,7 @@ class LogitsProcessor:
 
 
 class LogitsProcessorList(list):
-    """Rules that are applied one after the other.
+    """Rules that are applied in order.
 
     Example:
         >>> import torch
@@ -82,28 +83,33 @@ class LogitsProcessorList(list):
         return scores
 
 
-def as_ids(tokens: int | Iterable[int] | Tensor | None) -> list[int]:
-    """Token ids as a list, however they were given."""
-    if tokens is None:
-        return []
-    if isinstance(tokens, Tensor):
-        return [int(token) for token in tokens.reshape(-1).tolist()]
-    return [tokens] if isinstance(tokens, int) else [int(token) for token in tokens]
+def as_ids(tokens: Ids | None) -> list[int]:
+    """A list of token ids, from any form in which users pass them."""
+    if tokens is None or isinstance(tokens, int):
+        return [] if tokens is None else [tokens]
+    return [int(token) for token in (tokens.reshape(-1) if isinstance(tokens, Tensor) else tokens)]
+
+
+def at_least_one(name: str, value: int) -> int:
+    """`value`, if it is an integer above 0."""
+    if not isinstance(value, int) or value < 1:
+        raise InputError(f"{name} is {value!r}.", next_step="Pass a whole number from 1.")
+    return value
 
 
 def without(scores: Tensor, tokens: list[int]) -> Tensor:
-    """Scores in which these tokens cannot come; tokens outside the vocabulary cannot anyway."""
+    """Scores that exclude these tokens. Ids outside the vocabulary are ignored."""
     known = [token for token in tokens if token < scores.shape[-1]]
     return scores.index_fill(-1, torch.tensor(known, dtype=torch.long, device=scores.device), NEVER)
 
 
 def only(scores: Tensor, tokens: list[int]) -> Tensor:
-    """Scores with which nothing but these tokens can come."""
+    """Scores that exclude all other tokens."""
     return torch.full_like(scores, NEVER).index_fill(-1, torch.tensor(tokens, device=scores.device), 0.0)
 
 
 class MinLengthLogitsProcessor(LogitsProcessor):
-    """No end before the whole sequence has `min_length` tokens.
+    """Exclude the end tokens until the whole sequence has `min_length` tokens.
 
     Example:
         >>> import torch
@@ -112,7 +118,7 @@ class MinLengthLogitsProcessor(LogitsProcessor):
         tensor([[-inf, 0., 0.]])
     """
 
-    def __init__(self, min_length: int, eos_token_id: int | Iterable[int] | Tensor) -> None:
+    def __init__(self, min_length: int, eos_token_id: Ids) -> None:
         self.min_length, self.eos_token_id = min_length, as_ids(eos_token_id)
 
     def __call__(self, input_ids: Tensor, scores: Tensor) -> Tensor:
@@ -120,7 +126,7 @@ class MinLengthLogitsProcessor(LogitsProcessor):
 
 
 class MinNewTokensLengthLogitsProcessor(MinLengthLogitsProcessor):
-    """No end before `min_new_tokens` tokens were generated after a prompt of `prompt_length_to_skip`.
+    """Exclude the end tokens until `min_new_tokens` follow a prompt of `prompt_length_to_skip` tokens.
 
     Example:
         >>> import torch
@@ -130,33 +136,37 @@ class MinNewTokensLengthLogitsProcessor(MinLengthLogitsProcessor):
         tensor([[-inf, -inf, 0.]])
     """
 
-    def __init__(
-        self, prompt_length_to_skip: int, min_new_tokens: int, eos_token_id: int | Iterable[int] | Tensor
-    ) -> None:
+    def __init__(self, prompt_length_to_skip: int, min_new_tokens: int, eos_token_id: Ids) -> None:
         super().__init__(prompt_length_to_skip + min_new_tokens, eos_token_id)
 
 
-def penalised(scores: Tensor, present: Tensor, penalty: float) -> Tensor:
-    """Scores divided by the penalty (multiplied, where negative) for the tokens that are present."""
+def penalized(scores: Tensor, present: Tensor, penalty: float) -> Tensor:
+    """Scores in which those of the `present` tokens are divided by the penalty (negative ones multiplied)."""
     return torch.where(present, torch.where(scores < 0, scores * penalty, scores / penalty), scores)
 
 
 def presence(input_ids: Tensor, scores: Tensor, skip: Tensor | None = None) -> Tensor:
-    """`(rows, vocabulary)`: which tokens are in each row, but for the first `skip` places of each."""
+    """Which tokens occur in each row after its first `skip[row]` positions: `(rows, vocabulary)` of bool."""
     size = scores.shape[-1]
     if skip is not None:
-        places = torch.arange(input_ids.shape[1], device=input_ids.device)
-        input_ids = input_ids.masked_fill(places < skip[:, None], size)
+        positions = torch.arange(input_ids.shape[1], device=input_ids.device)
+        input_ids = input_ids.masked_fill(positions < skip[:, None], size)
     found = torch.zeros(input_ids.shape[0], size + 1, dtype=torch.bool, device=scores.device)
     return found.scatter_(1, input_ids.clamp(max=size), True)[:, :size]
 
 
+def _checked_penalty(penalty: float) -> float:
+    if not penalty > 0:
+        raise InputError(f"The repetition penalty is {penalty!r}.", next_step="Pass a number above 0; 1.0 for none.")
+    return float(penalty)
+
+
 class RepetitionPenaltyLogitsProcessor(LogitsProcessor):
-    """Tokens that are already there become less probable (above 1), or more (below).
+    """Make tokens already in the text less probable (above 1) or more probable (below 1).
 
     Args:
-        penalty: What positive scores are divided by and negative ones multiplied with.
-        prompt_ignore_length: So many first places do not count: one number, or one for each row (its padding).
+        penalty: Positive scores are divided by it, negative ones multiplied.
+        prompt_ignore_length: The number of leading tokens to ignore: one for all rows, or one per row (its padding).
 
     Source: Keskar et al., CTRL, 2019, section 4.1.
 
@@ -168,21 +178,19 @@ class RepetitionPenaltyLogitsProcessor(LogitsProcessor):
     """
 
     def __init__(self, penalty: float, prompt_ignore_length: int | Tensor | None = None) -> None:
-        if not penalty > 0:
-            raise InputError(f"The repetition penalty is {penalty!r}.", next_step="Pass a number above 0; 1.0 is none.")
-        self.penalty, self.prompt_ignore_length = float(penalty), prompt_ignore_length
+        self.penalty, self.prompt_ignore_length = _checked_penalty(penalty), prompt_ignore_length
 
     def __call__(self, input_ids: Tensor, scores: Tensor) -> Tensor:
         skip = self.prompt_ignore_length
         if isinstance(skip, int):
             input_ids, skip = input_ids[:, skip:], None
-        if skip is not None and skip.shape[0] != input_ids.shape[0]:  # several rows go on from each prompt
+        if skip is not None and skip.shape[0] != input_ids.shape[0]:  # each prompt has several rows
             skip = skip.repeat_interleave(input_ids.shape[0] // skip.shape[0])
-        return penalised(scores, presence(input_ids, scores, skip), self.penalty)
+        return penalized(scores, presence(input_ids, scores, skip), self.penalty)
 
 
 class EncoderRepetitionPenaltyLogitsProcessor(LogitsProcessor):
-    """Tokens of the encoder's input become more probable (above 1), or less (below).
+    """Make tokens of the encoder's input more probable (above 1) or less probable (below 1).
 
     Example:
         >>> import torch
@@ -193,28 +201,26 @@ class EncoderRepetitionPenaltyLogitsProcessor(LogitsProcessor):
     """
 
     def __init__(self, penalty: float, encoder_input_ids: Tensor) -> None:
-        if not penalty > 0:
-            raise InputError(f"The encoder penalty is {penalty!r}.", next_step="Pass a number above 0; 1.0 is none.")
-        self.penalty, self.encoder_input_ids = 1 / float(penalty), encoder_input_ids
+        self.penalty, self.encoder_input_ids = 1 / _checked_penalty(penalty), encoder_input_ids
 
     def __call__(self, input_ids: Tensor, scores: Tensor) -> Tensor:
         inputs = self.encoder_input_ids
         present = presence(inputs, scores.new_empty(inputs.shape[0], scores.shape[-1]))
-        return penalised(scores, present.repeat_interleave(scores.shape[0] // inputs.shape[0], dim=0), self.penalty)
+        return penalized(scores, present.repeat_interleave(scores.shape[0] // inputs.shape[0], dim=0), self.penalty)
 
 
 def _banned_after(context: Tensor, input_ids: Tensor, size: int, vocabulary: int) -> Tensor:
-    """`(rows, vocabulary)`: what would end a run of `size` tokens of `context` after the last tokens of `input_ids`."""
-    runs = context.unfold(1, size, 1)  # (rows, runs, size)
+    """The tokens with which `input_ids` would repeat an n-gram of `context`: `(rows, vocabulary)` of bool."""
+    ngrams = context.unfold(1, size, 1)  # (rows, n-grams, size)
     last = input_ids[:, input_ids.shape[1] + 1 - size :]
-    same = (runs[..., :-1] == last[:, None]).all(dim=-1)
-    ends = torch.where(same, runs[..., -1].clamp(max=vocabulary), vocabulary)
+    same = (ngrams[..., :-1] == last[:, None]).all(dim=-1)
+    ends = torch.where(same, ngrams[..., -1].clamp(max=vocabulary), vocabulary)
     banned = torch.zeros(input_ids.shape[0], vocabulary + 1, dtype=torch.bool, device=input_ids.device)
     return banned.scatter_(1, ends, True)[:, :vocabulary]
 
 
 class NoRepeatNGramLogitsProcessor(LogitsProcessor):
-    """No run of `ngram_size` tokens comes a second time.
+    """No n-gram of `ngram_size` tokens occurs twice.
 
     Example:
         >>> import torch
@@ -224,9 +230,7 @@ class NoRepeatNGramLogitsProcessor(LogitsProcessor):
     """
 
     def __init__(self, ngram_size: int) -> None:
-        if not isinstance(ngram_size, int) or ngram_size < 1:
-            raise InputError(f"ngram_size is {ngram_size!r}.", next_step="Pass a whole number from 1.")
-        self.ngram_size = ngram_size
+        self.ngram_size = at_least_one("ngram_size", ngram_size)
 
     def __call__(self, input_ids: Tensor, scores: Tensor) -> Tensor:
         if input_ids.shape[1] < self.ngram_size:
@@ -235,7 +239,7 @@ class NoRepeatNGramLogitsProcessor(LogitsProcessor):
 
 
 class EncoderNoRepeatNGramLogitsProcessor(LogitsProcessor):
-    """No run of `encoder_ngram_size` tokens of the encoder's input comes.
+    """No n-gram of `encoder_ngram_size` tokens from the encoder's input occurs.
 
     Example:
         >>> import torch
@@ -246,9 +250,8 @@ class EncoderNoRepeatNGramLogitsProcessor(LogitsProcessor):
     """
 
     def __init__(self, encoder_ngram_size: int, encoder_input_ids: Tensor) -> None:
-        if not isinstance(encoder_ngram_size, int) or encoder_ngram_size < 1:
-            raise InputError(f"encoder_ngram_size is {encoder_ngram_size!r}.", next_step="Pass a whole number from 1.")
-        self.ngram_size, self.encoder_input_ids = encoder_ngram_size, encoder_input_ids
+        self.ngram_size = at_least_one("encoder_ngram_size", encoder_ngram_size)
+        self.encoder_input_ids = encoder_input_ids
 
     def __call__(self, input_ids: Tensor, scores: Tensor) -> Tensor:
         inputs = self.encoder_input_ids
@@ -259,10 +262,13 @@ class EncoderNoRepeatNGramLogitsProcessor(LogitsProcessor):
 
 
 class SequenceBiasLogitsProcessor(LogitsProcessor):
-    """Add to the score of the token that would complete a sequence.
+    """Add a bias to the score of the token that would complete a sequence.
 
     Args:
-        sequence_bias: From a tuple of token ids to what is added; or pairs `[token ids, number]`, as JSON has them.
+        sequence_bias: Tuple of token ids -> bias; or pairs `[token ids, bias]`, the form of JSON files.
+
+    Raises:
+        InputError: For an empty sequence or an invalid id; in the call, for ids outside the vocabulary.
 
     Example:
         >>> import torch
@@ -288,21 +294,19 @@ class SequenceBiasLogitsProcessor(LogitsProcessor):
         if outside:
             raise InputError(
                 f"Tokens {outside[:5]} are not in the vocabulary, which has ids 0 to {scores.shape[-1] - 1}.",
-                next_step="Make the sequences with the tokenizer of this checkpoint.",
+                next_step="Create the sequences with this checkpoint's tokenizer.",
             )
         bias = torch.zeros_like(scores)
-        for ids, number in self.sequence_bias.items():
-            before = len(ids) - 1
-            if before > input_ids.shape[1]:
-                continue
-            start = input_ids[:, input_ids.shape[1] - before :]
-            here = (start == start.new_tensor(ids[:-1])).all(dim=-1)  # of no tokens: all rows
-            bias[:, ids[-1]] += torch.where(here, number, 0.0).to(bias.dtype)
+        for (*start, last), number in self.sequence_bias.items():
+            if len(start) <= input_ids.shape[1]:
+                newest = input_ids[:, input_ids.shape[1] - len(start) :]
+                matches = (newest == newest.new_tensor(start)).all(dim=-1)  # an empty start matches in all rows
+                bias[:, last] += torch.where(matches, number, 0.0).to(bias.dtype)
         return scores + bias
 
 
 class NoBadWordsLogitsProcessor(SequenceBiasLogitsProcessor):
-    """None of these sequences of tokens is ever completed. (One that is nothing but an end token is passed over.)
+    """None of these token sequences is ever completed. (A sequence that is just an end token is ignored.)
 
     Example:
         >>> import torch
@@ -311,15 +315,13 @@ class NoBadWordsLogitsProcessor(SequenceBiasLogitsProcessor):
         tensor([[-inf, 0., -inf, 0.]])
     """
 
-    def __init__(
-        self, bad_words_ids: list[list[int]], eos_token_id: int | Iterable[int] | Tensor | None = None
-    ) -> None:
+    def __init__(self, bad_words_ids: list[list[int]], eos_token_id: Ids | None = None) -> None:
         ends = as_ids(eos_token_id)
         super().__init__({tuple(ids): NEVER for ids in bad_words_ids if len(ids) != 1 or ids[0] not in ends})
 
 
 class SuppressTokensLogitsProcessor(LogitsProcessor):
-    """These tokens never come.
+    """These tokens never occur.
 
     Example:
         >>> import torch
@@ -355,7 +357,7 @@ class SuppressTokensAtBeginLogitsProcessor(LogitsProcessor):
 
 
 class ForcedBOSTokenLogitsProcessor(LogitsProcessor):
-    """The token after the start token is this one (the language, in many translators).
+    """Force the token after the start token (the language, in many translation models).
 
     Example:
         >>> import torch
@@ -372,7 +374,7 @@ class ForcedBOSTokenLogitsProcessor(LogitsProcessor):
 
 
 class ForcedEOSTokenLogitsProcessor(LogitsProcessor):
-    """The token at the last place of `max_length` is this one.
+    """Force the last token that `max_length` allows.
 
     Example:
         >>> import torch
@@ -381,7 +383,7 @@ class ForcedEOSTokenLogitsProcessor(LogitsProcessor):
         tensor([[0., -inf]])
     """
 
-    def __init__(self, max_length: int, eos_token_id: int | Iterable[int] | Tensor) -> None:
+    def __init__(self, max_length: int, eos_token_id: Ids) -> None:
         self.max_length, self.eos_token_id = max_length, as_ids(eos_token_id)
 
     def __call__(self, input_ids: Tensor, scores: Tensor) -> Tensor:
@@ -389,7 +391,7 @@ class ForcedEOSTokenLogitsProcessor(LogitsProcessor):
 
 
 class ExponentialDecayLengthPenalty(LogitsProcessor):
-    """From `start` new tokens on, the end becomes more probable with each.
+    """After `start` new tokens, the end becomes more probable with each further token.
 
     Args:
         exponential_decay_length_penalty: `(start, factor)`.
@@ -405,10 +407,7 @@ class ExponentialDecayLengthPenalty(LogitsProcessor):
     """
 
     def __init__(
-        self,
-        exponential_decay_length_penalty: tuple[int, float],
-        eos_token_id: int | Iterable[int] | Tensor,
-        input_ids_seq_length: int,
+        self, exponential_decay_length_penalty: tuple[int, float], eos_token_id: Ids, input_ids_seq_length: int
     ) -> None:
         start, self.factor = exponential_decay_length_penalty
         self.start, self.eos_token_id = start + input_ids_seq_length, as_ids(eos_token_id)
@@ -417,20 +416,20 @@ class ExponentialDecayLengthPenalty(LogitsProcessor):
         over = input_ids.shape[-1] - self.start
         if over <= 0:
             return scores
-        made = scores.clone()
         ends = scores[:, self.eos_token_id]
-        more = ends.abs() * (self.factor**over - 1)
-        made[:, self.eos_token_id] = ends + more.masked_fill(~ends.isfinite(), 0.0)
-        return made
+        bonus = (ends.abs() * (self.factor**over - 1)).masked_fill(~ends.isfinite(), 0.0)
+        scores = scores.clone()
+        scores[:, self.eos_token_id] += bonus
+        return scores
 
 
 class PrefixConstrainedLogitsProcessor(LogitsProcessor):
-    """A function says which tokens may follow.
+    """Let a function decide which tokens are allowed.
 
     Args:
-        prefix_allowed_tokens_fn: Called with the index of the input and the tokens of the row so far `(tokens,)`; returns
-            token ids.
-        num_beams: How many rows each input has.
+        prefix_allowed_tokens_fn: Called with the index of the input and the tokens of the row so far, `(tokens,)`;
+            returns the allowed token ids.
+        num_beams: The number of rows per input.
 
     Raises:
         InputError: If the function allows nothing.
@@ -450,21 +449,21 @@ class PrefixConstrainedLogitsProcessor(LogitsProcessor):
     def __call__(self, input_ids: Tensor, scores: Tensor) -> Tensor:
         mask = torch.full_like(scores, NEVER)
         for row, tokens in enumerate(input_ids):
-            allowed = self.allowed(row // self.num_beams, tokens)
-            if len(allowed) == 0:
+            ids = self.allowed(row // self.num_beams, tokens)
+            if len(ids) == 0:
                 raise InputError(
                     f"prefix_allowed_tokens_fn allows no token after {tokens.tolist()} (input {row // self.num_beams}).",
-                    next_step="Let it return at least one token, such as the end token.",
+                    next_step="Return at least one token, such as the end token.",
                 )
-            mask[row, allowed] = 0
-        made = scores + mask
-        stuck = made.amax(dim=-1).isneginf()  # what is allowed was forbidden by another rule: what is allowed counts
-        stuck = stuck.view(-1, self.num_beams).all(dim=-1).repeat_interleave(self.num_beams)
-        return torch.where(stuck[:, None], mask, made)
+            mask[row, ids] = 0
+        allowed = scores + mask
+        # If another rule excludes all allowed tokens in every row of an input, this rule takes precedence.
+        stuck = allowed.amax(dim=-1).isneginf().view(-1, self.num_beams).all(dim=-1)
+        return torch.where(stuck.repeat_interleave(self.num_beams)[:, None], mask, allowed)
 
 
 class InfNanRemoveLogitsProcessor(LogitsProcessor):
-    """What is not a number becomes 0, and what is infinite the largest number there is.
+    """Replace NaN by 0, and infinite scores by the largest finite number of their sign.
 
     Example:
         >>> import torch
@@ -478,7 +477,7 @@ class InfNanRemoveLogitsProcessor(LogitsProcessor):
 
 
 class LogitNormalization(LogitsProcessor):
-    """Scores become log-probabilities.
+    """Normalize scores to log-probabilities.
 
     Example:
         >>> import torch

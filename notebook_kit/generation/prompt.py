@@ -1,4 +1,4 @@
-"""What a generation starts from: the caller's tensors, checked; of an encoder-decoder, what the encoder read."""
+"""The prompt of a generation: the caller's tensors, checked, and the encoder's output for an encoder-decoder."""
 
 from __future__ import annotations
 
@@ -29,16 +29,16 @@ _OF_ENCODER_DECODERS = (
 
 @dataclass
 class Prompt:
-    """What the sequences begin with: one row per input.
+    """The start of the sequences: one row per input.
 
     Attributes:
-        ids: `(inputs, tokens)`: the tokens that the sequences begin with.
-        mask: `(inputs, positions)`, 1 for a token and 0 for padding; None without padding.
-        embeds: `(inputs, positions, width)` in place of ids in a decoder's first call.
+        ids: `(inputs, tokens)`: the first tokens of the sequences.
+        mask: `(inputs, positions)`: 1 for a token, 0 for padding; None without padding.
+        embeds: `(inputs, positions, width)`: vectors in place of ids for a decoder's first call.
         cache: The cache of an earlier call.
-        encoder_outputs: Of an encoder-decoder.
+        encoder_outputs: The encoder's output; None for a decoder.
         encoder_mask: `(inputs, source tokens)`, or None.
-        source_ids: `(inputs, tokens)`: what the encoder read, or a decoder's prompt; None if that was not ids.
+        source_ids: `(inputs, tokens)`: the encoder's input or a decoder's prompt; None if that was not ids.
     """
 
     ids: Tensor
@@ -50,25 +50,31 @@ class Prompt:
     source_ids: Tensor | None = None
 
     @property
-    def before(self) -> int:
-        """Positions that the sequences do not show: those of vectors in place of ids."""
+    def hidden_positions(self) -> int:
+        """The number of positions that have vectors in place of ids, so that the sequences do not contain them."""
         return 0 if self.embeds is None else self.embeds.shape[1] - self.ids.shape[1]
 
 
 def read_prompt(
     model: Any, inputs: Tensor | None, config: GenerationConfig, eos: list[int], given: dict[str, Any]
 ) -> Prompt:
-    """Check what a generation starts from. An encoder runs here, once.
+    """Check the inputs of a call, and run the encoder of an encoder-decoder.
+
+    Args:
+        model: The model.
+        inputs: The first argument of `generate`.
+        config: All settings.
+        eos: The tokens that end a sequence.
+        given: The call's tensors by name.
 
     Raises:
-        InputError: For an unknown argument (with near matches), inputs that are missing, given twice, or of a wrong kind.
+        InputError: For an unknown argument (with near matches), or inputs that are missing, duplicate or of a wrong kind.
+        ConfigurationError: If no start token for the decoder is configured.
     """
     given = {name: value for name, value in given.items() if value is not None}
     if "input_ids" in given:
         if inputs is not None:
-            raise InputError(
-                "The prompt came twice: as the first argument and as input_ids.", next_step="Pass it once."
-            )
+            raise InputError("The prompt came twice: as first argument and as input_ids.", next_step="Pass it once.")
         inputs = given.pop("input_ids")
     if inputs is not None and (
         not isinstance(inputs, Tensor) or (not inputs.dtype.is_floating_point and inputs.dim() != 2)
@@ -87,25 +93,23 @@ def read_prompt(
 def _read_decoder(
     model: Any, inputs: Tensor | None, config: GenerationConfig, eos: list[int], given: dict[str, Any]
 ) -> Prompt:
-    _refuse_unknown(model, given, _OF_DECODERS)  # of which positions follow from the mask, and no decoder has segments
+    _refuse_unknown(model, given, _OF_DECODERS)  # position_ids follow from the mask, and decoders have no token types
     embeds, cache, mask = (given.get(name) for name in ("inputs_embeds", "past_key_values", "attention_mask"))
     if inputs is None and embeds is not None:
         inputs = torch.empty(embeds.shape[0], 0, dtype=torch.long, device=model.device)
     elif inputs is None:
         if config.bos_token_id is None:
-            raise InputError("There is no prompt.", next_step="Pass input_ids, or bos_token_id to start from.")
+            raise InputError("There is no prompt.", next_step="Pass input_ids, or a bos_token_id to start from.")
         inputs = torch.full((1, 1), config.bos_token_id, dtype=torch.long, device=model.device)
     B, T = inputs.shape
     if T == 0 and embeds is None:
         raise InputError("The prompt holds no tokens.", next_step="Pass at least the tokenizer's bos token.")
     if embeds is not None and not config.use_cache:
-        raise InputError(
-            "inputs_embeds are given to the first call alone.", next_step="Leave use_cache=True with them."
-        )
+        raise InputError("inputs_embeds need the cache.", next_step="Leave use_cache=True with inputs_embeds.")
     if cache is not None and cache.length >= T and embeds is None:
         raise InputError(
-            f"past_key_values hold {cache.length} tokens, and the prompt has {T}: there is nothing to go on from.",
-            next_step="Pass the whole text, of which the cached tokens are the start.",
+            f"past_key_values hold {cache.length} tokens, and the prompt has {T}: no new token is left to read.",
+            next_step="Pass the whole text that begins with the cached tokens.",
         )
     if mask is None and embeds is None:
         mask = _mask_of(inputs, config.pad_token_id, eos)
@@ -113,12 +117,12 @@ def _read_decoder(
         expected = T if embeds is None else embeds.shape[1]
         if mask.shape != (B, expected):
             raise InputError(
-                f"attention_mask has shape {tuple(mask.shape)}, and the prompt is of {B} x {expected} tokens.",
-                next_step="Pass the tokenizer's output as a whole: model.generate(**batch).",
+                f"attention_mask has shape {tuple(mask.shape)}, and the prompt has {B} x {expected} tokens.",
+                next_step="Pass all of the tokenizer's output: model.generate(**batch).",
             )
         if not bool(mask[:, -1].all()):
             warnings.warn(
-                "Some prompts are padded on the right, so what is generated follows padding. Make the tokenizer with "
+                "Some prompts are padded on the right, so the new tokens follow padding. Create the tokenizer with "
                 'padding_side="left".',
                 NotebookKitWarning,
                 stacklevel=7,
@@ -132,7 +136,7 @@ def _read_encoder_decoder(
     encoder = model.get_encoder()
     takes = inputs_of(encoder)
     if "token_type_ids" not in takes.names:
-        given.pop("token_type_ids", None)  # what some tokenizers add
+        given.pop("token_type_ids", None)  # some tokenizers add it
     _refuse_unknown(model, given, (*_OF_ENCODER_DECODERS, *takes.names))
     encoded, mask = given.get("encoder_outputs"), given.get("attention_mask")
     ids = inputs if inputs is not None and not inputs.is_floating_point() else None
@@ -145,9 +149,7 @@ def _read_encoder_decoder(
         if inputs is not None:
             call[takes.main] = inputs
         if not call:
-            raise InputError(
-                f"There is no input for the encoder of {type(model).__name__}.", next_step=f"Pass {takes.main}."
-            )
+            raise InputError(f"The encoder of {type(model).__name__} has no input.", next_step=f"Pass {takes.main}.")
         if "attention_mask" in takes.names:
             call["attention_mask"] = mask
         if config.return_dict_in_generate:
@@ -157,7 +159,7 @@ def _read_encoder_decoder(
     start_ids, start_mask = given.get("decoder_input_ids"), given.get("decoder_attention_mask")
     if start is None and start_ids is None:
         raise ConfigurationError(
-            "The generation config names no token that the decoder starts with.",
+            "The generation config has no start token for the decoder.",
             next_step="Pass decoder_start_token_id (T5 and Marian start with the padding token).",
         )
     if start_ids is None:
@@ -183,12 +185,12 @@ def _refuse_unknown(model: Any, given: dict[str, Any], known: tuple[str, ...]) -
         hint = near_matches(unknown, [*GenerationConfig.names(), *known, *_OBJECTS])
         raise InputError(
             f"generate has no argument {unknown!r} for {type(model).__name__}. {hint}".rstrip(),
-            next_step="Correct the name, or leave it out; help(model.generate) has them all.",
+            next_step="Correct the name, or leave it out; help(model.generate) lists all arguments.",
         )
 
 
 def _mask_of(ids: Tensor, pad: int | None, eos: list[int]) -> Tensor | None:
-    """Infer the mask from the padding token, unless that token has another meaning as well."""
+    """Infer the mask from the padding token, unless that token also ends sequences."""
     if pad is None or pad in eos or not bool((ids == pad).any()):
         return None
     return (ids != pad).long()

@@ -1,9 +1,11 @@
-"""One call of `generate`: the model, driven one step at a time, and the sequences that come of it."""
+"""One call of `generate`: the model, driven one step at a time, and the resulting sequences."""
 
 from __future__ import annotations
 
 import warnings
-from contextlib import nullcontext
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -21,139 +23,127 @@ from notebook_kit.nn.inputs import inputs_of
 
 __all__ = ["Run"]
 
+_STATES = {
+    "output_attentions": ("attentions", "decoder_attentions", "cross_attentions"),
+    "output_hidden_states": ("hidden_states", "decoder_hidden_states"),
+}
 
+
+@dataclass(eq=False)
 class Run:
-    """Drives the model and keeps the sequences; the ways of decoding choose the tokens.
+    """Drives the model and holds the sequences; the search methods choose the tokens.
 
-    Rows are ordered by input: with `copies` of 3, rows 0 to 2 go on from input 0. A prompt is computed once, whatever the
+    Rows are ordered by input: with `copies` of 3, rows 0 to 2 continue input 0. A prompt is computed once, whatever the
     number of its copies.
+
+    Attributes:
+        model, prompt, config: The model, the checked prompt, and all settings.
+        max_length: The maximum length of a sequence in tokens, prompt included.
+        copies: The number of rows per input.
+        processors, stopping: The rules and the stopping criteria.
+        eos: The tokens that end a sequence.
+        pad: The token that follows an ended sequence.
+        streamer, generator, on_interrupt: As in `GenerationMixin.generate`.
+        sequences: `(rows, max_length)` of token ids; the first `length` columns are filled.
+        last_hidden: `(rows, new tokens, width)`: the last hidden states of the newest step, if `wants_hidden` is True.
     """
 
-    def __init__(
-        self,
-        model: Any,
-        prompt: Prompt,
-        config: GenerationConfig,
-        max_length: int,
-        copies: int,
-        processors: LogitsProcessorList,
-        stopping: StoppingCriteriaList,
-        eos: list[int],
-        pad: int,
-        streamer: Any = None,
-        generator: torch.Generator | None = None,
-    ) -> None:
-        self.model, self.prompt, self.config = model, prompt, config
-        self.processors, self.stopping, self.eos, self.pad = processors, stopping, eos, pad
-        self.streamer, self.generator, self.copies = streamer, generator, copies
+    model: Any
+    prompt: Prompt
+    config: GenerationConfig
+    max_length: int
+    copies: int
+    processors: LogitsProcessorList
+    stopping: StoppingCriteriaList
+    eos: list[int]
+    pad: int
+    streamer: Any = None
+    generator: torch.Generator | None = None
+    on_interrupt: str = "return"
+
+    def __post_init__(self) -> None:
+        prompt, config = self.prompt, self.config
         self.inputs, self.prompt_length = prompt.ids.shape
-        self.rows = self.inputs * copies
-        self.max_length = max_length
+        self.rows = self.inputs * self.copies
         self.is_encoder_decoder = prompt.encoder_outputs is not None
-        self.interrupted = False
-        self.wants_hidden = False
-        self.last_hidden: Any = None  # `(rows, new tokens, width)` of the newest step, where they are wanted
-        self.before = prompt.before
-        self.sequences = prompt.ids.new_full((self.rows, max_length), pad)
-        self.sequences[:, : self.prompt_length] = prompt.ids.repeat_interleave(copies, dim=0)
+        self.interrupted = self.wants_hidden = False
+        self.last_hidden: Any = None
+        self.sequences = prompt.ids.new_full((self.rows, self.max_length), self.pad)
+        self.sequences[:, : self.prompt_length] = prompt.ids.repeat_interleave(self.copies, dim=0)
         self.length = self.prompt_length
         self.cache = prompt.cache
+        positions = prompt.hidden_positions + self.max_length
         if self.cache is not None and self.cache.limit is not None:
-            self.cache.limit = max(self.cache.limit, self.before + max_length)
+            self.cache.limit = max(self.cache.limit, positions)
         elif self.cache is None and config.use_cache:
-            self.cache = KVCache(limit=self.before + max_length)
-        self._mask, self._positions = self._padding(prompt.mask)
-        self._takes_logits_to_keep = "logits_to_keep" in inputs_of(model).names
-        self._first = True
-        steps = max_length - self.prompt_length
-        self._products = PackedProducts(self.rows) if packing_pays(model, self.rows, steps) else None
+            self.cache = KVCache(limit=positions)
+        self._mask, self._positions = _padded(prompt.mask, positions)
+        self._takes_logits_to_keep = "logits_to_keep" in inputs_of(self.model).names
+        self._is_first = True
+        steps = self.max_length - self.prompt_length
+        self._products = PackedProducts(self.rows) if packing_pays(self.model, self.rows, steps) else None
         self._kept: dict[str, list[Any]] = {}
-
-    def _padding(self, mask: Tensor | None) -> tuple[Tensor | None, Tensor | None]:
-        """Mask and positions of the longest sequence that there can be, for each input; None where nothing is padded."""
-        if mask is None or (mask.device.type == "cpu" and bool(mask.all())):
-            return None, None
-        whole = mask.new_ones(mask.shape[0], self.before + self.max_length)
-        whole[:, : mask.shape[1]] = mask
-        positions = (whole.long().cumsum(-1) - 1).masked_fill(whole == 0, 0)
-        return whole, positions
+        self._outputs = [name for name in _STATES if getattr(config, name)]
+        self._kept_states = [
+            state for name in self._outputs if config.return_dict_in_generate for state in _STATES[name]
+        ]
 
     @property
     def ids(self) -> Tensor:
         """`(rows, tokens so far)`."""
         return self.sequences[:, : self.length]
 
-    def start(self) -> None:
-        """Tell the streamer of the prompt."""
-        if self.streamer is not None:
-            self.streamer.put(self.prompt.ids.cpu())
-
     def step(self) -> Tensor:
-        """Compute what may follow the sequences.
+        """Compute the logits of the next token.
 
         Returns:
-            Logits in float32, `(rows, vocabulary)`.
+            `(rows, vocabulary)` in float32.
         """
-        first, self._first = self._first, False
-        seen = 0 if self.cache is None else self.cache.length
-        end = self.before + self.length
-        ids = self.prompt.ids if first else self.ids
+        is_first, self._is_first = self._is_first, False
+        hidden = self.prompt.hidden_positions
+        seen, end = 0 if self.cache is None else self.cache.length, hidden + self.length
         call: dict[str, Any] = {"past_key_values": self.cache, "use_cache": self.cache is not None}
-        for name in ("output_attentions", "output_hidden_states"):
-            if getattr(self.config, name) or (name == "output_hidden_states" and self.wants_hidden):
-                call[name] = True
-        prefix = ""
-        if not first and self._mask is not None and self._mask.shape[0] != self.rows:  # from here on a row a copy
+        call.update(dict.fromkeys(self._outputs, True))
+        if self.wants_hidden:
+            call["output_hidden_states"] = True
+        if not is_first and self._mask is not None and self._mask.shape[0] != self.rows:  # one row per copy from now on
             self._mask = self._mask.repeat_interleave(self.copies, dim=0)
             self._positions = self._positions.repeat_interleave(self.copies, dim=0)  # type: ignore[union-attr]
-        mask, positions = self._mask, self._positions
+        prefix = "decoder_" if self.is_encoder_decoder else ""
         if self.is_encoder_decoder:
-            prefix = "decoder_"
             call |= {"encoder_outputs": self.prompt.encoder_outputs, "attention_mask": self.prompt.encoder_mask}
-        elif positions is not None:
-            call["position_ids"] = positions[:, seen:end]
-        if mask is not None:
-            call[f"{prefix}attention_mask"] = mask[:, :end]
-        if first and self.prompt.embeds is not None:
+        elif self._positions is not None:
+            call["position_ids"] = self._positions[:, seen:end]
+        if self._mask is not None:
+            call[f"{prefix}attention_mask"] = self._mask[:, :end]
+        if is_first and self.prompt.embeds is not None:
             call["inputs_embeds"] = self.prompt.embeds
         else:
-            call[f"{prefix}input_ids"] = ids[:, max(0, seen - self.before) :]
+            ids = self.prompt.ids if is_first else self.ids
+            call[f"{prefix}input_ids"] = ids[:, max(0, seen - hidden) :]
         if self._takes_logits_to_keep:
             call["logits_to_keep"] = 1
-        with nullcontext() if first or self._products is None else self._products:
+        with nullcontext() if is_first or self._products is None else self._products:
             out = self.model(**call, return_dict=True)
-        logits = out.logits[:, -1].float()
-        spread = self.copies if first else 1
+        copies = self.copies if is_first else 1
+        if copies > 1 and self.cache is not None:
+            self.cache.repeat(copies)
         if self.wants_hidden:
             states = out.decoder_hidden_states if self.is_encoder_decoder else out.hidden_states
-            self.last_hidden = states[-1].repeat_interleave(spread, dim=0) if spread > 1 else states[-1]
-        if spread > 1:
-            logits = logits.repeat_interleave(spread, dim=0)
-            if self.cache is not None:
-                self.cache.repeat(spread)
-        self._keep(out, spread)
-        return logits
+            self.last_hidden = _repeated(states[-1], copies)
+        for name in self._kept_states:
+            if out.get(name) is not None:
+                self._kept.setdefault(name, []).append(tuple(_repeated(x, copies) for x in out[name]))
+        return _repeated(out.logits[:, -1].float(), copies)
 
-    def _keep(self, out: Any, spread: int) -> None:
-        if not self.config.return_dict_in_generate:
-            return
-        for wanted, names in (
-            ("output_attentions", ("attentions", "decoder_attentions", "cross_attentions")),
-            ("output_hidden_states", ("hidden_states", "decoder_hidden_states")),
-        ):
-            for name in names if getattr(self.config, wanted) else ():
-                if out.get(name) is not None:
-                    layers = tuple(x.repeat_interleave(spread, dim=0) if spread > 1 else x for x in out[name])
-                    self._kept.setdefault(name, []).append(layers)
-
-    def rules(self, logits: Tensor, start: Tensor | None = None) -> Tensor:
-        """Apply all rules, and keep what the result shall show.
+    def rules(self, logits: Tensor, scores: Tensor | None = None) -> Tensor:
+        """Apply all rules, and keep the scores that the result will contain.
 
         Args:
             logits: As `step` returned them.
-            start: What the rules apply to, where that is not the logits themselves.
+            scores: The scores to apply the rules to, if not the logits themselves.
         """
-        scores = self.processors(self.ids, logits if start is None else start)
+        scores = self.processors(self.ids, logits if scores is None else scores)
         if self.config.return_dict_in_generate:
             if self.config.output_scores:
                 self._kept.setdefault("scores", []).append(scores)
@@ -163,52 +153,68 @@ class Run:
 
     @property
     def scores(self) -> tuple[Tensor, ...] | None:
-        """The scores of every step, where they are kept."""
+        """The scores of every step, if `output_scores` keeps them."""
         return tuple(self._kept["scores"]) if "scores" in self._kept else None
 
-    def append(self, tokens: Tensor, tell: bool = True) -> None:
-        """Put one token at the end of each row: `(rows,)`; and tell the streamer of them."""
+    def append(self, tokens: Tensor, stream: bool = True) -> None:
+        """Append one token to each row, `(rows,)`, and pass them to the streamer."""
         self.sequences[:, self.length] = tokens
         self.length += 1
-        if tell and self.streamer is not None:
+        if stream and self.streamer is not None:
             self.streamer.put(tokens.cpu())
 
     def replace_newest(self, tokens: Tensor) -> None:
-        """Put other tokens where the newest ones are, and tell the streamer of one for each input."""
+        """Replace the newest tokens, `(rows,)`, and pass one per input to the streamer."""
         self.sequences[:, self.length - 1] = tokens
         if self.streamer is not None:
             self.streamer.put(tokens[:: self.copies].cpu())
 
     def share_newest(self, rows: Tensor) -> None:
-        """Let row i have computed what row `rows[i]` has, where they differ in the newest position alone."""
+        """Copy the newest position of row `rows[i]` to row i in the cache; all earlier positions must be equal."""
         if self.cache is not None:
             self.cache.reorder(rows, start=self.cache.length - 1)
 
-    def interrupt(self) -> None:
-        """Note that the user ended the generation early."""
-        self.interrupted = True
-        made = self.length - self.prompt_length
-        warnings.warn(
-            f"Interrupted after {made} new token{'s' * (made != 1)}; what was made until then is returned.",
-            NotebookKitWarning,
-            stacklevel=7,
-        )
+    @contextmanager
+    def interruptible(self) -> Iterator[None]:
+        """Let an interrupt end this block with a warning, unless `on_interrupt` is `"raise"`."""
+        try:
+            yield
+        except KeyboardInterrupt:
+            if self.on_interrupt == "raise":
+                raise
+            self.interrupted = True
+            count = self.length - self.prompt_length
+            warnings.warn(
+                f"Interrupted after {count} new token{'s' * (count != 1)}; the tokens so far are returned.",
+                NotebookKitWarning,
+                stacklevel=8,
+            )
 
     def result(self, sequences: Tensor, **more: Any) -> Any:
-        """What `generate` returns: the sequences, or an object with all that was asked for."""
+        """The result of `generate`: the sequences, or an object with everything that the settings ask for."""
         if not self.config.return_dict_in_generate:
             return sequences
-        if self.cache is not None:
-            self.cache.crop(self.before + self.length - 1)  # an interrupted step may have filled some layers further
+        if self.cache is not None:  # an interrupted step may have stored one more position in some layers
+            self.cache.crop(self.prompt.hidden_positions + self.length - 1)
+        values: dict[str, Any] = {name: tuple(steps) for name, steps in self._kept.items()}
+        encoder = self.prompt.encoder_outputs
+        if isinstance(encoder, dict):
+            kinds = [name.removeprefix("output_") for name in self._outputs]
+            values |= {f"encoder_{kind}": encoder.get(kind) for kind in kinds}
         beams = "Beam" if "beam_indices" in more else ""
         kind = "EncoderDecoder" if self.is_encoder_decoder else "DecoderOnly"
-        values: dict[str, Any] = {name: tuple(steps) for name, steps in self._kept.items()}
-        if self.is_encoder_decoder:
-            encoder = self.prompt.encoder_outputs
-            if isinstance(encoder, dict):
-                if self.config.output_attentions:
-                    values["encoder_attentions"] = encoder.get("attentions")
-                if self.config.output_hidden_states:
-                    values["encoder_hidden_states"] = encoder.get("hidden_states")
-        made = getattr(outputs, f"Generate{beams}{kind}Output")
-        return made(sequences=sequences, past_key_values=self.cache, **values, **more)
+        output = getattr(outputs, f"Generate{beams}{kind}Output")
+        return output(sequences=sequences, past_key_values=self.cache, **values, **more)
+
+
+def _padded(mask: Tensor | None, length: int) -> tuple[Tensor | None, Tensor | None]:
+    """The mask and the position ids of sequences of this length, `(inputs, length)`; None without padding."""
+    if mask is None or (mask.device.type == "cpu" and bool(mask.all())):
+        return None, None
+    whole = mask.new_ones(mask.shape[0], length)
+    whole[:, : mask.shape[1]] = mask
+    return whole, (whole.long().cumsum(-1) - 1).masked_fill(whole == 0, 0)
+
+
+def _repeated(x: Tensor, times: int) -> Tensor:
+    return x.repeat_interleave(times, dim=0) if times > 1 else x

@@ -108,7 +108,7 @@ def test_the_call_goes_before_its_config_and_that_before_the_models():
         ({"repetition_penalty": 0.0}, "1.0 for none"),
         ({"early_stopping": "sometimes"}, "early_stopping is 'sometimes'"),
         ({"num_beams": 4, "num_beam_groups": 3}, "4 beams cannot be split into 3"),
-        ({"num_beams": 4, "num_beam_groups": 2, "do_sample": True}, "not drawn"),
+        ({"num_beams": 4, "num_beam_groups": 2, "do_sample": True}, "not sampled"),
         ({"num_return_sequences": 3, "do_sample": False}, "Pass num_beams=3"),
         ({"num_return_sequences": 3, "num_beams": 2}, "2 beams give 2"),
         ({"bad_words_ids": [5, 6]}, r"\[\[5, 6\], \[7\]\]"),

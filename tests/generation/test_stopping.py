@@ -157,7 +157,7 @@ def test_what_an_interrupt_left_can_be_gone_on_from():
 
 
 def test_at_least_is_more_than_at_most():
-    with pytest.warns(NotebookKitWarning, match="At least 10 tokens are asked for and at most 8"):
+    with pytest.warns(NotebookKitWarning, match="The minimum length is 10 tokens and the maximum 8"):
         assert pair("gpt2")[0].generate(**ONE, max_new_tokens=2, min_new_tokens=4).shape == (1, 8)
 
 
@@ -167,9 +167,9 @@ def test_settings_without_effect_are_told_once():
     engine._warned.clear()
     model = pair("gpt2")[0]
     for name, value, why in (
-        ("top_p", 0.5, "tokens are not drawn"),
+        ("top_p", 0.5, "tokens are not sampled"),
         ("length_penalty", 2.0, "there is one beam"),
-        ("output_scores", True, "the result is the tokens alone"),
+        ("output_scores", True, "the result is only the tokens"),
     ):
         with pytest.warns(NotebookKitWarning, match=f"{name} has no effect: .*{why}"):
             model.generate(**ONE, max_new_tokens=2, **{name: value})
