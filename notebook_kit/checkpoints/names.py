@@ -1,6 +1,6 @@
-"""Which weight of a checkpoint belongs where in a model: rules on names and shapes, as data.
+"""Rules that match the weights of a checkpoint with those of a model, by name and shape, as data.
 
-Nothing here knows a tensor or a module, so that models of any framework can be filled by the same rules.
+This module uses neither tensors nor modules, so the same rules can load models of any framework.
 """
 
 from __future__ import annotations
@@ -17,22 +17,22 @@ __all__ = ["ENCODER_RULES", "LoadingPlan", "WeightRules", "plan_loading"]
 
 @dataclass(frozen=True)
 class WeightRules:
-    """How the weights of a family's checkpoints differ in name from the model's own.
+    """How the names of the weights in a family's checkpoints differ from those in the model.
 
-    Patterns are regular expressions and are searched for anywhere in a name. Names are those of the model, except in
-    `legacy` and `unused`, which are about the names in files.
+    Patterns are regular expressions that are searched for anywhere in a name. Names are those of the model, except in
+    `legacy` and `unused`, which apply to the names in files.
 
     Attributes:
-        tied: Name to the name of the weight that it shares if `config.tie_word_embeddings` is True.
+        tied: Name -> name of the weight that it shares if `config.tie_word_embeddings` is True.
         shared: The same for weights that are always shared.
-        stored_once: Patterns of names in `tied` which files may leave out although nothing is tied: they start as copies.
-        tied_if_absent: Tie the weights in `tied` whatever the config says if the file has none of them.
-        legacy: Pattern to its replacement, for names that old files use.
-        saved: The inverse: pattern to replacement, for names that files use and the model does not.
-        optional: Patterns of backbone weights that a file may lack (a pooler): they start fresh, with a warning.
+        stored_once: Patterns of names in `tied` that files may omit even if nothing is tied: they start as copies.
+        tied_if_absent: Whether to tie the weights in `tied` regardless of the config if the file has none of them.
+        legacy: Pattern -> replacement, from names in old files to names in the model.
+        saved: Pattern -> replacement, from names in the model to names in files.
+        optional: Patterns of backbone weights that a file may lack (a pooler): they are initialized, with a warning.
         defaulted: Patterns of weights that a file may lack: they keep their initial value.
         computed: Patterns of weights that follow from the config (sinusoids): neither read nor written.
-        unused: Patterns of names in files that are not weights of the model (stored position indices).
+        unused: Patterns of names in files that are not weights of the model (stored position ids).
 
     Example:
         >>> from notebook_kit.checkpoints.names import WeightRules
@@ -53,50 +53,49 @@ class WeightRules:
     unused: tuple[str, ...] = ()
 
     def ties(self, tied: bool) -> dict[str, str]:
-        """The weights that are shared, and with which; `tied` is `config.tie_word_embeddings`."""
+        """Shared weight -> the weight that it shares; `tied` is `config.tie_word_embeddings`."""
         return {**self.shared, **(self.tied if tied else {})}
 
     def stored_names(self, names: Iterable[str], tied: bool) -> dict[str, str]:
-        """Each weight that is to be saved, and its name in the file."""
+        """Weight to save -> its name in the file."""
         ties = self.ties(tied)
-        return {
-            name: _renamed(name, self.saved) for name in names if name not in ties and not _any(self.computed, name)
-        }
+        kept = (name for name in names if name not in ties and not _any(self.computed, name))
+        return {name: _renamed(name, self.saved) for name in kept}
 
 
 ENCODER_RULES = WeightRules(
-    legacy={r"\bgamma$": "weight", r"\bbeta$": "bias"},  # of norms in files that come from TensorFlow
+    legacy={r"\bgamma$": "weight", r"\bbeta$": "bias"},  # norms in files converted from TensorFlow
     optional=(r"(^|\.)pooler\.",),
     unused=(r"position_ids$",),
 )
-"""The rules of BERT's checkpoints, and of most encoders after it."""
+"""The rules for checkpoints of BERT and most later encoders."""
 
 
 class Stored(Protocol):
-    """The weights of an open checkpoint, as far as a plan needs them."""
+    """The part of an open checkpoint's interface that a plan needs."""
 
     def keys(self) -> Iterable[str]:
         """The names of all weights."""
 
     def shape(self, name: str) -> Sequence[int]:
-        """The shape of one."""
+        """The shape of one weight."""
 
 
 @dataclass(frozen=True)
 class LoadingPlan:
-    """Which stored weight goes where, and what does not fit.
+    """Which stored weight fills which weight of the model, and all mismatches.
 
     Attributes:
-        checkpoint, model: Whose weights these are, and the model's class: for messages.
-        sources: Name in the model to the name in the file, for each weight that is to be read.
-        tied: Whether the weights in `WeightRules.tied` are shared: the file can contradict the config.
-        missing: Names of the model that are not read and start with their initial value.
-        fresh: Those of `missing` that a reader has to know about.
-        lost: Those of `fresh` that the model cannot do without.
-        misshapen: Names of the model to a description of both shapes.
-        unexpected: Names of backbone weights in the file that the model has no place for.
-        contradictions: Pairs of weights that the config ties and the file stores with different values.
-        has_head: Whether the model is more than a backbone.
+        checkpoint, model: The checkpoint's name and the name of the model's class, for messages.
+        sources: Name in the model -> name in the file, for each weight to read.
+        tied: Whether the weights in `WeightRules.tied` are shared. The file may override the config.
+        missing: Weights of the model that are not read and get their initial value.
+        fresh: Those of `missing` that the user has to know about.
+        lost: Those of `fresh` that the model cannot work without.
+        misshapen: Name in the model -> a description of both shapes.
+        unexpected: Backbone weights in the file that the model does not have.
+        contradictions: Pairs of weights that the config ties but the file stores with different values.
+        has_head: Whether the model has a head on its backbone.
     """
 
     checkpoint: str
@@ -119,10 +118,10 @@ class LoadingPlan:
         """
         if self.misshapen and not ignore_mismatched_sizes:
             raise CheckpointError(
-                f"{len(self.misshapen)} weights of {self.checkpoint} do not have the shape that the configuration asks for:\n  "
+                f"{len(self.misshapen)} weights of {self.checkpoint} do not have the shape of the configuration:\n  "
                 + "\n  ".join(f"{name}: {shapes}" for name, shapes in list(self.misshapen.items())[:8]),
                 next_step="Undo the edit of the configuration (num_labels, vocab_size, ...), or pass "
-                "ignore_mismatched_sizes=True to start these weights fresh.",
+                "ignore_mismatched_sizes=True to initialize these weights.",
             )
         if self.lost:
             raise CheckpointError(
@@ -131,10 +130,10 @@ class LoadingPlan:
             )
 
     def warning(self) -> str:
-        """What a reader of the model's results has to know; empty if everything fits."""
+        """A message about all mismatches that affect the model's results; empty if everything fits."""
         parts = [
             f"{self.checkpoint} stores {name} and {target} with different values, though its config.json ties them; "
-            "they are kept apart."
+            "they stay separate."
             for name, target in self.contradictions
         ]
         if self.fresh and self.has_head:
@@ -143,8 +142,8 @@ class LoadingPlan:
             )
         elif self.fresh:
             parts.append(
-                f"{self.checkpoint} has no {_some(self.fresh)}; they start fresh, so what is computed from them means "
-                "nothing yet."
+                f"{self.checkpoint} has no {_some(self.fresh)}; they start fresh, so outputs that depend on them "
+                "are not meaningful yet."
             )
         if self.misshapen:
             parts.append(
@@ -176,12 +175,12 @@ def plan_loading(
 
     Args:
         stored: The checkpoint.
-        expected: Each weight of the model, and its shape.
-        rules: How names differ.
-        prefix: Where models with a head keep their backbone, such as `"bert"`. Files of a backbone alone go into a model
-            with a head, and the other way around.
-        tied: What the config says.
-        equal: Whether two stored weights of the same shape have the same values.
+        expected: Name of each weight of the model -> its shape.
+        rules: How the names differ.
+        prefix: The attribute under which models with a head keep their backbone, such as `"bert"`. Files of a backbone
+            load into a model with a head, and vice versa.
+        tied: `config.tie_word_embeddings`.
+        equal: Returns whether two stored weights of the same shape have the same values.
         checkpoint: The checkpoint's name.
         model: The name of the model's class.
     """
@@ -203,22 +202,15 @@ def plan_loading(
             found[name] = found[target]
     tied = tied and not contradictions
     ties = rules.ties(tied)
-    sources: dict[str, str] = {}
-    misshapen: dict[str, str] = {}
-    for name, key in found.items():
-        if name in ties or _any(rules.computed, name):
-            continue
-        shape, wanted = tuple(stored.shape(key)), tuple(expected[name])
-        if shape == wanted:
-            sources[name] = key
-        else:
-            misshapen[name] = f"{shape} in the file, {wanted} in the model"
+    sources = {name: key for name, key in found.items() if name not in ties and not _any(rules.computed, name)}
+    shapes = {name: (tuple(stored.shape(key)), tuple(expected[name])) for name, key in sources.items()}
+    misshapen = {name: f"{a} in the file, {b} in the model" for name, (a, b) in shapes.items() if a != b}
+    sources = {name: key for name, key in sources.items() if name not in misshapen}
     missing = [name for name in expected if name not in sources and name not in ties]
     fresh = [name for name in missing if name not in misshapen and not _any(rules.defaulted + rules.computed, name)]
     has_head = any(name.startswith(f"{prefix}.") for name in expected)
-    lost = [
-        name for name in fresh if (name.startswith(f"{prefix}.") or not has_head) and not _any(rules.optional, name)
-    ]
+    backbone = [name for name in fresh if name.startswith(f"{prefix}.") or not has_head]
+    lost = [name for name in backbone if not _any(rules.optional, name)]
     return LoadingPlan(
         checkpoint, model, sources, tied, missing, fresh, lost, misshapen, unexpected, contradictions, has_head
     )
@@ -227,7 +219,7 @@ def plan_loading(
 def _pair(
     stored: Iterable[str], expected: Mapping[str, Sequence[int]], rules: WeightRules, prefix: str
 ) -> tuple[dict[str, str], list[str]]:
-    """Name in the model to name in the file; and the backbone's weights in the file that have no place in the model."""
+    """Name in the model -> name in the file; and the backbone weights in the file that the model does not have."""
     names = {_renamed(key, rules.legacy): key for key in stored}
     only_backbone = not any(name.startswith(prefix) for name in names)
     found: dict[str, str] = {}
@@ -238,7 +230,7 @@ def _pair(
         if match is not None:
             found[match] = key
         elif (only_backbone or name.startswith(prefix)) and not _any(rules.unused + rules.optional, name):
-            unexpected.append(name)  # another task's head is no surprise; a part of the backbone is
+            unexpected.append(name)  # the head of another task is expected, a part of a backbone is not
     return found, unexpected
 
 

@@ -1,9 +1,9 @@
-"""Tensors on disk: safetensors (one file or sharded) and torch's `.bin`, read lazily and written without risk.
+"""Tensors on disk: safetensors (one file or sharded) and torch's `.bin`, read lazily and written atomically.
 
-What is checked when a checkpoint is opened: that every shard is there and stays inside the folder, that each header is
-well formed and fits its file (so a truncated file or a flipped bit in the header is found), that the index and the
-shards agree, and that no name occurs twice. A bit flipped inside a tensor's data cannot be seen without a checksum:
-downloads are compared with the Hub's when they arrive, files that are already on this machine are not.
+Opening a checkpoint checks that every shard exists and is inside the folder, that each header is well formed and matches
+its file (which detects truncated files and damaged headers), that the index and the shards agree, and that no name occurs
+twice. Damage inside a tensor's data cannot be detected without a checksum: downloads are compared with the Hub's checksum,
+local files are not.
 """
 
 from __future__ import annotations
@@ -26,40 +26,37 @@ from notebook_kit.files import flush_file, flush_folder, read_json, temporary_na
 from notebook_kit.hub import Source, locate
 from notebook_kit.registry.weight_files import SAFETENSORS, SAFETENSORS_INDEX, TORCH, WEIGHTS
 
-__all__ = ["Weights", "open_weights", "save_weights", "write_text"]
+__all__ = ["Weights", "open_weights", "save_weights"]
 
 _DTYPES = {
     "BOOL": torch.bool,
-    "U8": torch.uint8,
-    "I8": torch.int8,
-    "U16": torch.uint16,
-    "I16": torch.int16,
-    "U32": torch.uint32,
-    "I32": torch.int32,
-    "U64": torch.uint64,
-    "I64": torch.int64,
+    "BF16": torch.bfloat16,
     "F8_E4M3": torch.float8_e4m3fn,
     "F8_E5M2": torch.float8_e5m2,
-    "F16": torch.float16,
-    "BF16": torch.bfloat16,
-    "F32": torch.float32,
-    "F64": torch.float64,
     "C64": torch.complex64,
+} | {
+    f"{letter}{bits}": getattr(torch, f"{kind}{bits}")
+    for letter, kind, sizes in (
+        ("U", "uint", (8, 16, 32, 64)),
+        ("I", "int", (8, 16, 32, 64)),
+        ("F", "float", (16, 32, 64)),
+    )
+    for bits in sizes
 }
 
 
 def open_weights(source: Source | str | os.PathLike[str]) -> Weights:
     """Open the weights of a checkpoint without reading them.
 
-    The first there is of `model.safetensors`, its sharded form, `pytorch_model.bin` and its sharded form is taken, so
-    that two kinds are never fetched. Opening costs milliseconds whatever the size (a `.bin`'s table is read as well).
+    The first available form is used: `model.safetensors`, its shards, `pytorch_model.bin`, or its shards; only this one is
+    fetched. Opening takes milliseconds regardless of size (of a `.bin` only the table is read).
 
     Args:
-        source: What `notebook_kit.hub.locate` gave, or anything it takes.
+        source: A `Source` from `notebook_kit.hub.locate`, or any argument of that function.
 
     Raises:
-        CheckpointError: There are no weights, a shard is missing, or a file is damaged.
-        UnsafeFileError: A `.bin` holds code, or an index names a file outside the checkpoint. Nothing was run.
+        CheckpointError: The weights or a shard are missing, or a file is damaged.
+        UnsafeFileError: A `.bin` contains code, or an index names a file outside the checkpoint. Nothing was run.
         HubError: The weights exist but could not be fetched.
 
     Example:
@@ -91,43 +88,41 @@ def open_weights(source: Source | str | os.PathLike[str]) -> Weights:
 
 
 class Weights(Mapping[str, torch.Tensor]):
-    """The tensors of an open checkpoint, by name. A tensor is read when it is asked for.
+    """The tensors of an open checkpoint, by name. A tensor is read when it is accessed.
 
     Tensors from safetensors share the file's pages (memory-mapped, private): they take no memory until they are used,
-    writing into one never changes the file, and they stay valid after `close` and after the file is replaced, which is
-    what `save_weights` does. A program that cuts the file short in place takes their pages away; since that is how
-    `torch.save` writes, tensors from a `.bin` are copied when they are asked for.
+    writing to one never changes the file, and they stay valid after `close` and after the file is replaced, as
+    `save_weights` does. They become invalid if a program truncates the file in place; since `torch.save` writes that way,
+    tensors from a `.bin` are copied when they are accessed.
 
     Attributes:
         paths: The files.
-        metadata: What the first safetensors file says of itself, such as `{"format": "pt"}`.
+        metadata: The metadata of the first safetensors file, such as `{"format": "pt"}`.
     """
 
     def __init__(self, files: dict[str, Path], index: dict[str, str] | None, source: Source) -> None:
         self.paths = list(files.values())
         self.metadata: dict[str, str] = {}
         self._source = source
-        self._tensors: dict[str, torch.Tensor] = {}  # of .bin files, memory-mapped if torch can
+        self._tensors: dict[str, torch.Tensor] = {}  # of .bin files, memory-mapped if possible
         self._readers: dict[str, Any] = {}  # of safetensors files: name -> the reader of its file
-        self._slices: dict[str, Any] = {}
         owner: dict[str, str] = {}
         for file, path in files.items():
             for name in self._open(path):
                 if name in owner:
                     raise CheckpointError(
                         f"The tensor {name!r} is both in {owner[name]} and in {file} of {source.name!r}.",
-                        next_step="Which is meant cannot be known; save the checkpoint anew where it was made.",
+                        next_step="It is unclear which one is correct; save the checkpoint again where it was created.",
                     )
                 owner[name] = file
         self._names = list(owner)
-        if index is not None:
-            lost = [name for name, file in index.items() if owner.get(name) != file]
-            if lost:
-                raise CheckpointError(
-                    f"The index of {source.name!r} places {lost[0]!r} in {index[lost[0]]}, which does not hold it "
-                    f"({len(lost)} such tensors).",
-                    next_step=_refetch(source, self.paths[0]),
-                )
+        lost = [(name, file) for name, file in (index or {}).items() if owner.get(name) != file]
+        if lost:
+            raise CheckpointError(
+                f"The index of {source.name!r} places {lost[0][0]!r} in {lost[0][1]}, which does not hold it "
+                f"({len(lost)} such tensors).",
+                next_step=_refetch(source, self.paths[0]),
+            )
 
     def keys(self) -> list[str]:  # type: ignore[override]
         """The names of all tensors."""
@@ -135,30 +130,30 @@ class Weights(Mapping[str, torch.Tensor]):
 
     def shape(self, name: str) -> tuple[int, ...]:
         """The shape of a tensor, without reading it."""
-        self._check(name)
-        return tuple(self._tensors[name].shape if name in self._tensors else self._slice(name).get_shape())
+        if name in self._tensors:
+            return tuple(self._tensors[name].shape)
+        return tuple(self._readers[name].get_slice(name).get_shape())
 
     def dtype(self, name: str) -> torch.dtype:
         """The dtype of a tensor, without reading it."""
-        self._check(name)
         if name in self._tensors:
             return self._tensors[name].dtype
-        stored = self._slice(name).get_dtype()
+        stored = self._readers[name].get_slice(name).get_dtype()
         if stored not in _DTYPES:
             raise CheckpointError(
-                f"The tensor {name!r} of {self._source.name!r} has the dtype {stored}, which torch does not have here.",
+                f"The tensor {name!r} of {self._source.name!r} has the dtype {stored}, which this torch does not have.",
                 next_step="Choose a checkpoint with float32, float16 or bfloat16 weights.",
             )
         return _DTYPES[stored]
 
     def __getitem__(self, name: str) -> torch.Tensor:
-        self._check(name)
         if name in self._tensors:
             return self._tensors[name].clone()
+        reader = self._readers[name]
         try:
-            return self._readers[name].get_tensor(name)
-        except Exception as error:  # a dtype that torch does not have
-            self.dtype(name)
+            return reader.get_tensor(name)
+        except Exception as error:
+            self.dtype(name)  # raises if torch does not have the dtype
             raise CheckpointError(
                 f"The tensor {name!r} of {self._source.name!r} cannot be read: {error}.",
                 next_step=_refetch(self._source, self.paths[0]),
@@ -177,23 +172,14 @@ class Weights(Mapping[str, torch.Tensor]):
         return f"Weights({len(self)} tensors of {', '.join(path.name for path in self.paths)})"
 
     def close(self) -> None:
-        """Let go of the files. Tensors that were read stay valid."""
-        self._readers, self._slices, self._tensors = {}, {}, {}
+        """Close the files. Tensors that were read stay valid."""
+        self._readers, self._tensors = {}, {}
 
     def __enter__(self) -> Weights:
         return self
 
     def __exit__(self, *_: object) -> None:
         self.close()
-
-    def _check(self, name: str) -> None:
-        if name not in self:
-            raise KeyError(name)
-
-    def _slice(self, name: str) -> Any:
-        if name not in self._slices:
-            self._slices[name] = self._readers[name].get_slice(name)
-        return self._slices[name]
 
     def _open(self, path: Path) -> list[str]:
         if path.name.endswith(".safetensors"):
@@ -219,7 +205,7 @@ def _open_safetensors(path: Path, source: Source) -> Any:
 def _read_torch(path: Path, source: Source) -> dict[str, torch.Tensor]:
     def load(mmap: bool) -> Any:
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # torch comments on oddities of files that are then refused
+            warnings.simplefilter("ignore")  # torch warns about files that are rejected below
             return torch.load(path, map_location="cpu", weights_only=True, mmap=mmap)
 
     try:
@@ -228,27 +214,27 @@ def _read_torch(path: Path, source: Source) -> dict[str, torch.Tensor]:
         except RuntimeError as error:
             if "mmap can only be used" not in str(error):
                 raise
-            content = load(mmap=False)  # torch wrote no zip archives before version 1.6
+            content = load(mmap=False)  # a file from torch before 1.6, which is not a zip archive
     except pickle.UnpicklingError as error:
         text = str(error)
         if forbidden := re.search(r"GLOBAL (\S+)|[Tt]rying to call reduce for (?:unrecognized )?function (\S+)", text):
             raise UnsafeFileError(
-                f"{path} is a pickle that asks for {forbidden[1] or forbidden[2]}, which weights have no need of and "
-                "which could run code. It was not read and nothing of it was run.",
-                next_step="Use a checkpoint with safetensors weights, or one from somebody whom you trust.",
-            ) from None  # torch's own text explains how to switch the check off
+                f"{path} is a pickle that imports {forbidden[1] or forbidden[2]}, which weights do not need and which could "
+                "run code. It was not read and nothing of it was run.",
+                next_step="Use a checkpoint with safetensors weights, or one from a source that you trust.",
+            ) from None  # torch's own message explains how to disable the check
         raise _damaged(path, source, "it is not a pickle of tensors") from error
-    except Exception as error:  # damaged bytes make torch's reader fail in any way
+    except Exception as error:  # torch's reader can raise anything for damaged bytes
         if "weights_only" in str(error):
             raise UnsafeFileError(
-                f"{path} is a TorchScript or tar archive, which cannot be read without running what is in it. "
+                f"{path} is a TorchScript or tar archive, which cannot be read without running its code. "
                 "It was not read and nothing of it was run.",
                 next_step="Use a checkpoint with safetensors weights.",
             ) from None
         raise _damaged(path, source, str(error).partition("\n")[0] or type(error).__name__) from error
     if not isinstance(content, Mapping) or not all(isinstance(value, torch.Tensor) for value in content.values()):
         raise CheckpointError(
-            f"{path} holds {type(content).__name__} with more than named tensors in it; weights were expected.",
+            f"{path} holds a {type(content).__name__} of more than named tensors; weights were expected.",
             next_step="Save model.state_dict() alone, or use save_pretrained.",
         )
     return {str(name): tensor.detach() for name, tensor in content.items()}
@@ -261,7 +247,7 @@ def _read_index(path: Path) -> dict[str, str]:
             return index
     raise CheckpointError(
         f"{path} is not the index of a sharded checkpoint: its 'weight_map' from tensor to file is missing or damaged.",
-        next_step="Fetch it anew, with force_download=True if it came from the Hub.",
+        next_step="Fetch it again, with force_download=True if it came from the Hub.",
     )
 
 
@@ -272,16 +258,16 @@ def _damaged(path: Path, source: Source, detail: str) -> CheckpointError:
             head = file.read(64).lstrip()
     except OSError as error:
         return CheckpointError(
-            f"{path} cannot be read: {error.strerror}.", next_step="Check its permissions and that the disk is sound."
+            f"{path} cannot be read: {error.strerror}.", next_step="Check its permissions and the disk."
         )
     if head.startswith(b"version https://git-lfs"):
         return CheckpointError(
-            f"{path} is not the weights but a Git LFS pointer to them ({size} bytes).",
+            f"{path} is a Git LFS pointer ({size} bytes) instead of the weights.",
             next_step="Run `git lfs pull` in that folder, or load the checkpoint by its name.",
         )
     if head[:1] == b"<":
         return CheckpointError(
-            f"{path} is not the weights but a web page ({size:,} bytes), perhaps of a proxy or a sign-in page.",
+            f"{path} is a web page ({size:,} bytes) instead of the weights, perhaps from a proxy or a sign-in page.",
             next_step=_refetch(source, path),
         )
     return CheckpointError(
@@ -291,10 +277,10 @@ def _damaged(path: Path, source: Source, detail: str) -> CheckpointError:
 
 def _refetch(source: Source, path: Path) -> str:
     if source.kind in ("cache", "hub"):
-        return "Pass force_download=True to fetch it anew."
+        return "Pass force_download=True to fetch it again."
     if source.kind == "zoo":
         return "Reinstall notebook_kit: its embedded checkpoint is damaged."
-    return f"Copy {path.name} into the folder again, or save the model anew."
+    return f"Copy {path.name} into the folder again, or save the model again."
 
 
 def _no_weights(source: Source) -> NotebookKitError:
@@ -307,18 +293,17 @@ def _no_weights(source: Source) -> NotebookKitError:
         "adapter_model.bin": "an adapter (adapter_model.bin), which needs its base model and `peft`",
         "model_index.json": "a diffusion pipeline (model_index.json), which needs `diffusers`",
     }
-    held = next((text for name, text in others.items() if name in names), None)
-    held = held or ("GGUF weights" if any(name.endswith(".gguf") for name in names) else None)
     if any(re.fullmatch(r"(model|pytorch_model)-\d+-of-\d+\.(safetensors|bin)", name) for name in names):
         return CheckpointError(
-            f"{source.name!r} has shards but no {SAFETENSORS_INDEX} that says what is in them; a copy or a save of it "
-            "was interrupted.",
-            next_step="Copy it again with all its files, or save the model anew.",
+            f"{source.name!r} has shards but no {SAFETENSORS_INDEX}; it was not copied or saved completely.",
+            next_step="Copy it again with all its files, or save the model again.",
         )
-    if held is None:
+    found = [text for name, text in others.items() if name in names]
+    found += ["GGUF weights"] if any(name.endswith(".gguf") for name in names) else []
+    if not found:
         return error
     return CheckpointError(
-        f"{source.name!r} has no weights that can be read here ({', '.join(WEIGHTS)}): it holds {held}.",
+        f"{source.name!r} has no weights in a supported format ({', '.join(WEIGHTS)}): it holds {found[0]}.",
         next_step="Choose a checkpoint with safetensors weights.",
     )
 
@@ -331,23 +316,22 @@ def save_weights(
 ) -> list[Path]:
     """Write tensors as `model.safetensors`, or as shards with an index if they are larger than `max_shard_size`.
 
-    Everything is written under temporary names, flushed to the disk, and only then renamed, so that an error or a kill
-    leaves the weights that were there; a model that was loaded from this very folder keeps its pages. Files of an
-    earlier save that the new one does not replace are removed at the end. Tensors that share memory are each written
-    in full (a model leaves out its tied weights before).
+    All files are written under temporary names, flushed to the disk, and only then renamed, so that an error or a kill
+    preserves the previous weights; a model that was loaded from the same folder stays valid. Remaining files of an earlier
+    save are removed at the end. Tensors that share memory are each written in full (models omit their tied weights).
 
     Args:
         tensors: Name -> tensor, on any device.
-        folder: Made if there is none.
-        max_shard_size: The largest file, as bytes or as "200MB" (1 MB = 10^6 bytes). A tensor is never split.
-        metadata: Kept in each file's header; `{"format": "pt"}` by default, which other libraries look for.
+        folder: The folder to write to; created if necessary.
+        max_shard_size: The maximum file size, in bytes or as "200MB" (1 MB = 10^6 bytes). A tensor is never split.
+        metadata: Stored in the header of each file; `{"format": "pt"}` by default, which other libraries require.
 
     Returns:
         The files: one, or the shards and then the index.
 
     Raises:
-        InputError: A value is not a tensor with data, or `max_shard_size` cannot be understood.
-        CheckpointError: The disk refused.
+        InputError: A value is not a dense tensor with data, or `max_shard_size` is not a size.
+        CheckpointError: The files could not be written.
 
     Example:
         >>> import tempfile
@@ -374,8 +358,8 @@ def save_weights(
             moves.append((temporary_name(folder / SAFETENSORS_INDEX), folder / SAFETENSORS_INDEX))
             write_text(moves[-1][0], json.dumps(index, indent=2, sort_keys=True) + "\n")
             if (folder / names[0]).exists():
-                # The new shards take the names of old ones, one after the other. A kill between two of them must leave
-                # a checkpoint that refuses to load rather than one of mixed weights.
+                # The new shards replace old ones of the same names one by one. A kill in between must leave a checkpoint
+                # that does not load rather than one with mixed weights.
                 (folder / SAFETENSORS_INDEX).unlink(missing_ok=True)
         for temporary, path in moves:
             os.replace(temporary, path)
@@ -387,7 +371,7 @@ def save_weights(
     except OSError as error:
         raise CheckpointError(
             f"The weights could not be written to {folder}: {error.strerror or error}.",
-            next_step="Free some space or choose another folder. What was there before is still there.",
+            next_step="Free some space or choose another folder. The previous files are still there.",
         ) from error
     finally:
         for temporary, _ in moves:
@@ -401,7 +385,7 @@ def _write_safetensors(tensors: dict[str, torch.Tensor], path: Path, metadata: d
 
     try:
         path.touch()
-        # As the user's umask has it: the writer itself leaves a file that only its owner can read.
+        # Keep the permissions of the user's umask: safetensors creates files that only their owner can read.
         mode = path.stat().st_mode
         save_file(tensors, path, metadata=metadata)
         path.chmod(mode)
@@ -410,8 +394,8 @@ def _write_safetensors(tensors: dict[str, torch.Tensor], path: Path, metadata: d
     flush_file(path)
 
 
-def _split(tensors: Mapping[str, torch.Tensor], most: int) -> list[dict[str, torch.Tensor]]:
-    """Fill shards in order, each up to `most` bytes, with tensors that are dense, contiguous and share no memory."""
+def _split(tensors: Mapping[str, torch.Tensor], max_bytes: int) -> list[dict[str, torch.Tensor]]:
+    """Shards of at most `max_bytes`, filled in order, with contiguous tensors that do not share memory."""
     shards: list[dict[str, torch.Tensor]] = [{}]
     size = 0
     for name, tensor in tensors.items():
@@ -422,7 +406,7 @@ def _split(tensors: Mapping[str, torch.Tensor], most: int) -> list[dict[str, tor
                 f"{name!r} cannot be saved: it is {kind}, and a dense tensor with data was expected.",
                 next_step="Pass named dense tensors, such as model.state_dict().",
             )
-        if shards[-1] and size + tensor.nbytes > most:
+        if shards[-1] and size + tensor.nbytes > max_bytes:
             shards.append({})
             size = 0
         shards[-1][name] = tensor.detach().contiguous()
@@ -450,8 +434,8 @@ def _bytes(size: str | int) -> int:
 
 
 def _earlier_files(folder: Path) -> list[Path]:
-    """The files in a folder that `open_weights` would look at, their parts, and what killed saves left there."""
+    """The files in a folder that `open_weights` may read, and the temporary files of killed saves."""
     pattern = re.compile(r"\.?(model|pytorch_model)(-\d{5}-of-\d{5})?\.(safetensors|bin)(\.index\.json)?(\.tmp-.*)?")
     found = [path for path in folder.iterdir() if pattern.fullmatch(path.name)]
-    # A young temporary file may belong to a save that goes on in another process.
+    # A recent temporary file may belong to a save in progress in another process.
     return [path for path in found if ".tmp-" not in path.name or path.stat().st_mtime < time.time() - 3600]

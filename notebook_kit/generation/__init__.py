@@ -1,19 +1,19 @@
 """Generation: from a prompt to tokens, one at a time.
 
-`model.generate(...)` is the door. It is made of small objects, each of which can be used, or added, alone:
+`model.generate(...)` is the entry point. It is built from small objects that can also be used or added individually:
 
-    mixin.py          GenerationMixin: what gives a model `generate`
-    configuration.py  GenerationConfig: every setting, read from and written to generation_config.json
+    mixin.py          GenerationMixin: adds `generate` to a model
+    configuration.py  GenerationConfig: all settings, read from and written to generation_config.json
     processors.py     rules that change the scores of the next token: penalties, forced and forbidden tokens
-    filters.py        what sampling draws from: temperature, top_k, top_p, ...
-    stopping.py       what ends a sequence
-    streamers.py      tokens as they come: printed, iterated, awaited
-    prompt.py         what a generation starts from: the caller's tensors, checked
+    filters.py        rules for sampling: temperature, top_k, top_p, ...
+    stopping.py       the criteria that end a sequence
+    streamers.py      tokens while they are generated: printed, iterated, awaited
+    prompt.py         the prompt: the caller's tensors, checked
     engine.py         from the arguments of a call to a run
     run.py            one call: the model driven step by step, and the resulting sequences
     sampling.py       greedy search, sampling and contrastive search: one sequence per row
     beams.py          beam search
-    outputs.py        what is returned besides the tokens
+    outputs.py        the results with more than the tokens
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""What `generate` returns with `return_dict_in_generate=True`."""
+"""The results of `generate` with `return_dict_in_generate=True`."""
 
 from __future__ import annotations
 
@@ -17,15 +17,15 @@ __all__ = [
 
 
 class GenerateDecoderOnlyOutput(ModelOutput):
-    """Of a decoder, by greedy search, sampling or contrastive search. What is kept step by step has one entry a new token.
+    """From a decoder, by greedy search, sampling or contrastive search. Step-by-step values have one entry per new token.
 
     Attributes:
         sequences: `(rows, tokens)`: prompt and continuation.
-        scores: With `output_scores`: after all rules, each `(rows, vocabulary)`.
-        logits: With `output_logits`: the model's own, of the same shape.
+        scores: With `output_scores`: the scores after all rules, each `(rows, vocabulary)`.
+        logits: With `output_logits`: the model's logits, of the same shape.
         attentions: With `output_attentions`: for each step a tuple over layers of `(rows, heads, new tokens, tokens so far)`.
         hidden_states: With `output_hidden_states`: for each step a tuple over layers of `(rows, new tokens, width)`.
-        past_key_values: The cache, of all tokens but the last: `generate(sequences, past_key_values=...)` goes on from it.
+        past_key_values: The cache of all tokens but the last: `generate(sequences, past_key_values=...)` continues from it.
     """
 
     sequences: Tensor = None  # type: ignore[assignment]
@@ -37,7 +37,7 @@ class GenerateDecoderOnlyOutput(ModelOutput):
 
 
 class GenerateEncoderDecoderOutput(ModelOutput):
-    """As `GenerateDecoderOnlyOutput`, of an encoder-decoder; what belongs to the encoder has one row an input."""
+    """Like `GenerateDecoderOnlyOutput`, from an encoder-decoder; the encoder's values have one row per input."""
 
     sequences: Tensor = None  # type: ignore[assignment]
     scores: tuple[Tensor, ...] | None = None
@@ -51,12 +51,12 @@ class GenerateEncoderDecoderOutput(ModelOutput):
 
 
 class GenerateBeamDecoderOnlyOutput(ModelOutput):
-    """As `GenerateDecoderOnlyOutput`, by beam search. What is kept step by step has one row a beam.
+    """Like `GenerateDecoderOnlyOutput`, by beam search. Step-by-step values have one row per beam.
 
     Attributes:
-        sequences_scores: `(rows,)`: the sum of the tokens' log-probabilities over the length to the `length_penalty`.
+        sequences_scores: `(rows,)`: the sum of the tokens' log-probabilities, divided by `length ** length_penalty`.
         scores: Log-probabilities after all rules.
-        beam_indices: `(rows, new tokens)`: the row of `scores` that each token of a sequence was chosen in; -1 past its end.
+        beam_indices: `(rows, new tokens)`: the row of `scores` from which each token was chosen; -1 after a sequence's end.
     """
 
     sequences: Tensor = None  # type: ignore[assignment]
@@ -70,7 +70,7 @@ class GenerateBeamDecoderOnlyOutput(ModelOutput):
 
 
 class GenerateBeamEncoderDecoderOutput(ModelOutput):
-    """As `GenerateBeamDecoderOnlyOutput`, of an encoder-decoder; what belongs to the encoder has one row an input."""
+    """Like `GenerateBeamDecoderOnlyOutput`, from an encoder-decoder; the encoder's values have one row per input."""
 
     sequences: Tensor = None  # type: ignore[assignment]
     sequences_scores: Tensor | None = None

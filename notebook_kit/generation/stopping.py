@@ -1,4 +1,4 @@
-"""What ends a sequence. A criterion of one's own is a subclass of `StoppingCriteria`, or any function of the same arguments."""
+"""The criteria that end a sequence. To add one, subclass `StoppingCriteria` or write a function with the same arguments."""
 
 from __future__ import annotations
 
@@ -23,11 +23,11 @@ __all__ = [
 
 
 class StoppingCriteria:
-    """The base of all criteria. A subclass says `__call__(input_ids, scores)`.
+    """The base of all criteria. A subclass defines `__call__(input_ids, scores)`.
 
     Args of the call:
         input_ids: `(rows, tokens so far)`, the newest last.
-        scores: The scores of every step, where `output_scores` keeps them; else None.
+        scores: The scores of every step if `output_scores` keeps them; otherwise None.
 
     Returns:
         `(rows,)` of bool, or one bool for all rows: whether the row ends here.
@@ -49,7 +49,7 @@ class StoppingCriteria:
 
 
 class StoppingCriteriaList(list):
-    """Criteria of which one is enough.
+    """Criteria that are combined with "or": a row ends when any of them applies.
 
     Example:
         >>> import torch
@@ -90,7 +90,7 @@ class MaxLengthCriteria(StoppingCriteria):
 
 
 class MaxTimeCriteria(StoppingCriteria):
-    """All rows end after `max_time` seconds; the token that is being computed is kept.
+    """All rows end after `max_time` seconds; the token in progress is completed.
 
     Example:
         >>> import torch
@@ -128,13 +128,16 @@ class EosTokenCriteria(StoppingCriteria):
 
 
 class StopStringCriteria(StoppingCriteria):
-    """A row ends where its newest token completes one of these texts, however they are cut into tokens.
+    """A row ends when its newest token completes one of these texts, however they are split into tokens.
 
-    The text that follows within the same token stays.
+    Text after the stop string within the same token is kept.
 
     Args:
         tokenizer: The model's tokenizer.
-        stop_strings: A text, or several.
+        stop_strings: One or more texts.
+
+    Raises:
+        InputError: If there is no text, or one is empty.
 
     Example:
         >>> import torch
@@ -143,7 +146,7 @@ class StopStringCriteria(StoppingCriteria):
         >>> backend = Tokenizer(models.WordLevel({"a": 0, "st": 1, "op!": 2}, unk_token="a"))
         >>> backend.decoder = decoders.Fuse()
         >>> ends = StopStringCriteria(PreTrainedTokenizerFast(tokenizer_object=backend), "stop")
-        >>> ends(torch.tensor([[0, 1, 2], [1, 2, 0]]), None)  # in the second row it is complete already
+        >>> ends(torch.tensor([[0, 1, 2], [1, 2, 0]]), None)  # in the second row it is complete before the newest token
         tensor([ True, False])
     """
 
@@ -154,12 +157,12 @@ class StopStringCriteria(StoppingCriteria):
             raise InputError(
                 f"stop_strings is {stop_strings!r}.", next_step='Pass texts that are not empty: ["\\n\\n"].'
             )
-        # A token may be as little as one byte; some more, because decoders treat a text's first token in a way of its own.
+        # A token may be a single byte. A few tokens more, because decoders treat the first token of a text differently.
         self._tail = max(len(text.encode()) for text in self.stop_strings) + 4
 
     def __call__(self, input_ids: Tensor, scores: Any) -> Tensor:
-        answers = [self._ends(row) for row in input_ids[:, -self._tail :].tolist()]
-        return torch.tensor(answers, dtype=torch.bool, device=input_ids.device)
+        ends = [self._ends(row) for row in input_ids[:, -self._tail :].tolist()]
+        return torch.tensor(ends, dtype=torch.bool, device=input_ids.device)
 
     def _ends(self, tail: list[int]) -> bool:
         text, before = self._text(tail), len(self._text(tail[:-1]).rstrip("\ufffd"))

@@ -1,4 +1,4 @@
-"""Tokens as they come: printed, or handed to a loop on another thread."""
+"""Streamers pass on each token when it is generated: they print it, or send it to a loop on another thread."""
 
 from __future__ import annotations
 
@@ -22,17 +22,17 @@ __all__ = [
 
 
 class BaseStreamer:
-    """What `generate(streamer=...)` speaks to. A subclass says `put` and `end`.
+    """The interface of `generate(streamer=...)`. A subclass defines `put` and `end`.
 
-    `put(tokens)` comes first with the prompt, `(rows, tokens)`, and then with each step's new tokens, `(rows,)`, on the CPU.
-    `end()` comes once, also when generation was interrupted or failed. A failure comes as `fail(error)`, which calls `end()`
-    unless a subclass has more to do: those that are read on another thread raise the error there.
+    `put(tokens)` is called first with the prompt, `(rows, tokens)`, and then with each step's new tokens, `(rows,)`, on the
+    CPU. `end()` is called once, also after an interrupt. After an error `fail(error)` is called instead, which calls `end()`
+    by default; the streamers that are read on another thread raise the error there.
 
     Example:
         >>> import torch
         >>> from notebook_kit import BaseStreamer, GPT2Config, GPT2LMHeadModel
         >>> class Count(BaseStreamer):
-        ...     steps = -1  # the prompt is no step
+        ...     steps = -1  # the prompt is not a step
         ...     def put(self, tokens):
         ...         self.steps += 1
         ...     def end(self):
@@ -53,14 +53,14 @@ class BaseStreamer:
 
 
 class TextStreamer(BaseStreamer):
-    """Prints one text as it is generated. A character is printed when all of its bytes are there.
+    """Prints one text while it is generated. A character is printed when all of its bytes are complete.
+
+    Override `on_finalized_text(text, stream_end)` to do something else with the pieces of text.
 
     Args:
         tokenizer: The model's tokenizer.
-        skip_prompt: Leave the prompt out.
+        skip_prompt: Whether to leave out the prompt.
         **decode_kwargs: For `tokenizer.decode`, such as `skip_special_tokens=True`.
-
-    Override `on_finalized_text(text, stream_end)` to do something else with the pieces.
 
     Example:
         >>> import torch
@@ -78,8 +78,8 @@ class TextStreamer(BaseStreamer):
 
     def _restart(self) -> None:
         self._ids: list[int] = []
-        # Pieces are cut out of a decoding of some context, as a first token is decoded differently from a later one.
-        self._context, self._said = 0, 0
+        # A piece is decoded together with the previous one, as the first token of a text is decoded differently.
+        self._context, self._finished = 0, 0
         self._is_prompt = True
 
     def put(self, value: Tensor) -> None:
@@ -93,12 +93,12 @@ class TextStreamer(BaseStreamer):
             return
         self._ids += value.reshape(-1).tolist()
         piece = self._piece()
-        if piece and not piece.endswith("\ufffd"):  # such is half a character, which the next token may complete
-            self._context, self._said = self._said, len(self._ids)
+        if piece and not piece.endswith("\ufffd"):  # part of a character that the next token may complete
+            self._context, self._finished = self._finished, len(self._ids)
             self.on_finalized_text(piece)
 
     def _piece(self) -> str:
-        before = self.tokenizer.decode(self._ids[self._context : self._said], **self.decode_kwargs)
+        before = self.tokenizer.decode(self._ids[self._context : self._finished], **self.decode_kwargs)
         return self.tokenizer.decode(self._ids[self._context :], **self.decode_kwargs)[len(before) :]
 
     def end(self) -> None:
@@ -107,18 +107,56 @@ class TextStreamer(BaseStreamer):
         self.on_finalized_text(rest, stream_end=True)
 
     def on_finalized_text(self, text: str, stream_end: bool = False) -> None:
-        """What is done with a piece of text: it is printed, and after the last one the line ends."""
+        """Print a piece of text, and a newline after the last one."""
         sys.stdout.write(text + "\n" * stream_end)
         sys.stdout.flush()
 
 
-class TextIteratorStreamer(TextStreamer):
-    """Hands the pieces to a loop, while `generate` runs on another thread.
+class _QueuedText(TextStreamer):
+    """Sends the pieces of text to a loop, then the exception that ends it."""
+
+    _end_of_loop: type[Exception]
+
+    def __init__(
+        self, tokenizer: Any, skip_prompt: bool = False, timeout: float | None = None, **decode_kwargs: Any
+    ) -> None:
+        super().__init__(tokenizer, skip_prompt, **decode_kwargs)
+        self.timeout = timeout
+        self._pieces = self._open_queue()
+        self._failure: Exception | None = None
+
+    def _open_queue(self) -> Any:
+        raise NotImplementedError
+
+    def _send(self, item: str | Exception) -> None:
+        self._pieces.put(item)
+
+    def fail(self, error: Exception) -> None:
+        self._failure = error
+        self.end()
+
+    def on_finalized_text(self, text: str, stream_end: bool = False) -> None:
+        if text:
+            self._send(text)
+        if stream_end:
+            self._send(self._failure or self._end_of_loop())
+            self._failure = None
+
+
+def _received(item: Any) -> Any:
+    """An item of a streamer's queue; the end of the loop or an error is raised."""
+    if isinstance(item, Exception):
+        raise item
+    return item
+
+
+class TextIteratorStreamer(_QueuedText):
+    """Sends the pieces of text to a loop, while `generate` runs on another thread.
 
     Args:
         tokenizer: The model's tokenizer.
-        skip_prompt: Leave the prompt out.
-        timeout: Seconds to wait for a piece before `queue.Empty` is raised; for ever unless given.
+        skip_prompt: Whether to leave out the prompt.
+        timeout: Seconds to wait for a piece before `queue.Empty` is raised; None to wait forever.
         **decode_kwargs: For `tokenizer.decode`.
 
     Example:
@@ -135,41 +173,24 @@ class TextIteratorStreamer(TextStreamer):
         'ha ha ha ha'
     """
 
-    def __init__(
-        self, tokenizer: Any, skip_prompt: bool = False, timeout: float | None = None, **decode_kwargs: Any
-    ) -> None:
-        super().__init__(tokenizer, skip_prompt, **decode_kwargs)
-        self.timeout = timeout
-        self._pieces: Queue[str | Exception] = Queue()
-        self._last: Exception = StopIteration()
+    _end_of_loop = StopIteration
 
-    def fail(self, error: Exception) -> None:
-        self._last = error
-        self.end()
-
-    def on_finalized_text(self, text: str, stream_end: bool = False) -> None:
-        if text:
-            self._pieces.put(text)
-        if stream_end:
-            self._pieces.put(self._last)
-            self._last = StopIteration()
+    def _open_queue(self) -> Queue[str | Exception]:
+        return Queue()
 
     def __iter__(self) -> Iterator[str]:
         return self
 
     def __next__(self) -> str:
-        piece = self._pieces.get(timeout=self.timeout)
-        if isinstance(piece, Exception):
-            raise piece
-        return piece
+        return _received(self._pieces.get(timeout=self.timeout))
 
 
 class TokenIteratorStreamer(BaseStreamer):
-    """Hands each step's new token ids to a loop, while `generate` runs on another thread. Batches are welcome.
+    """Sends the new token ids of each step to a loop, while `generate` runs on another thread; also for batches.
 
     Args:
-        skip_prompt: Leave the prompt out; otherwise it comes first, `(rows, tokens)`.
-        timeout: Seconds to wait for a step before `queue.Empty` is raised; for ever unless given.
+        skip_prompt: Whether to leave out the prompt, which otherwise comes first, `(rows, tokens)`.
+        timeout: Seconds to wait for a step before `queue.Empty` is raised; None to wait forever.
 
     Example:
         >>> from threading import Thread
@@ -204,21 +225,18 @@ class TokenIteratorStreamer(BaseStreamer):
         return self
 
     def __next__(self) -> Tensor:
-        step = self._steps.get(timeout=self.timeout)
-        if isinstance(step, Exception):
-            raise step
-        return step
+        return _received(self._steps.get(timeout=self.timeout))
 
 
-class AsyncTextIteratorStreamer(TextStreamer):
-    """Hands the pieces to an `async for`, as a notebook's cell may have one, while `generate` runs on another thread.
+class AsyncTextIteratorStreamer(_QueuedText):
+    """Sends the pieces of text to an `async for`, for example in a notebook cell, while `generate` runs on another thread.
 
-    It is made where the loop runs (in a coroutine, or in a cell).
+    Create it where the event loop runs: in a coroutine, or in a cell.
 
     Args:
         tokenizer: The model's tokenizer.
-        skip_prompt: Leave the prompt out.
-        timeout: Seconds to wait for a piece before `TimeoutError` is raised; for ever unless given.
+        skip_prompt: Whether to leave out the prompt.
+        timeout: Seconds to wait for a piece before `TimeoutError` is raised; None to wait forever.
         **decode_kwargs: For `tokenizer.decode`.
 
     Example:
@@ -239,32 +257,18 @@ class AsyncTextIteratorStreamer(TextStreamer):
         'ha ha ha ha'
     """
 
-    def __init__(
-        self, tokenizer: Any, skip_prompt: bool = False, timeout: float | None = None, **decode_kwargs: Any
-    ) -> None:
-        super().__init__(tokenizer, skip_prompt, **decode_kwargs)
-        self.timeout = timeout
-        self._pieces: asyncio.Queue[str | Exception] = asyncio.Queue()
-        self._last: Exception = StopAsyncIteration()
+    _end_of_loop = StopAsyncIteration
+
+    def _open_queue(self) -> asyncio.Queue[str | Exception]:
         self._loop = asyncio.get_running_loop()
+        return asyncio.Queue()
 
-    def fail(self, error: Exception) -> None:
-        self._last = error
-        self.end()
-
-    def on_finalized_text(self, text: str, stream_end: bool = False) -> None:
-        if text:
-            self._loop.call_soon_threadsafe(self._pieces.put_nowait, text)
-        if stream_end:
-            self._loop.call_soon_threadsafe(self._pieces.put_nowait, self._last)
-            self._last = StopAsyncIteration()
+    def _send(self, item: str | Exception) -> None:
+        self._loop.call_soon_threadsafe(self._pieces.put_nowait, item)
 
     def __aiter__(self) -> AsyncIterator[str]:
         return self
 
     async def __anext__(self) -> str:
         async with asyncio.timeout(self.timeout):
-            piece = await self._pieces.get()
-        if isinstance(piece, Exception):
-            raise piece
-        return piece
+            return _received(await self._pieces.get())

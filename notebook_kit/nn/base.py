@@ -1,7 +1,7 @@
-"""The base of all models: from a checkpoint to a module and back, strictly.
+"""The base class of all models: strict loading from a checkpoint, and saving.
 
-A family names its parameters as the Hub's checkpoints do, so loading needs no map. Mismatches are reported: a weight
-that is missing or misshapen is an error, a head that the checkpoint does not have is one warning.
+A family's parameters have the names of the Hub's checkpoints, so loading needs no conversion. Mismatches are reported: a
+missing weight or a wrong shape is an error, a head that the checkpoint does not have is one warning.
 """
 
 from __future__ import annotations
@@ -30,14 +30,14 @@ __all__ = ["ModelHooks", "PreTrainedModel"]
 
 Model = TypeVar("Model", bound="PreTrainedModel")
 
-# Arguments of other libraries' from_pretrained that change nothing here, so that code written for them runs.
+# Arguments of other libraries' `from_pretrained` that are accepted and ignored, so that code written for them runs.
 ACCEPTED = {"low_cpu_mem_usage", "use_safetensors", "trust_remote_code", "attn_implementation", "from_pt", "framework"}
 
 
 class ModelHooks:
-    """What a mixin such as `GenerationMixin` may override, wherever it is among the bases of a model.
+    """Methods that a mixin such as `GenerationMixin` may override, at any position among the bases of a model.
 
-    (As attributes of `PreTrainedModel` the defaults would win over a mixin that is listed after it.)
+    (If `PreTrainedModel` itself defined them, they would take precedence over a mixin listed after it.)
     """
 
     @classmethod
@@ -46,7 +46,7 @@ class ModelHooks:
         return False
 
     def generate(self, *args: Any, **kwargs: Any) -> Any:
-        """Not possible for this model.
+        """Not supported by this model.
 
         Raises:
             InputError: Always.
@@ -57,22 +57,22 @@ class ModelHooks:
         )
 
     def _loaded(self, source: Source) -> None:
-        """Called when the weights are loaded: read what else the checkpoint holds."""
+        """Called after loading the weights, to read other files of the checkpoint."""
 
     def _saved(self, folder: Path) -> None:
-        """Called when weights and config are written: write what else belongs to a checkpoint."""
+        """Called after writing weights and config, to write other files of the checkpoint."""
 
 
 class PreTrainedModel(nn.Module, PushToHub, ModelHooks):
     """A model that loads from and saves to the Hub's checkpoint format.
 
-    A family subclasses it once to describe its checkpoints, and then once for its backbone and each head.
+    A family has one subclass that describes its checkpoints, and subclasses of that for the backbone and each head.
 
     Attributes:
         config_class: The family's configuration.
-        main_input_name: The input that the model cannot do without (`"pixel_values"` for images).
+        main_input_name: The required input (`"pixel_values"` for images).
         base_model_prefix: The attribute under which heads keep the backbone (`"bert"`).
-        weight_rules: How the names of weights in its checkpoints differ from the names of its parameters.
+        weight_rules: How weight names in checkpoints differ from the model's parameter names.
 
     Example:
         >>> import tempfile, torch
@@ -109,34 +109,34 @@ class PreTrainedModel(nn.Module, PushToHub, ModelHooks):
             return output
         return output.to_tuple()
 
-    # Weights at the start ----------------------------------------------------------------------------------------
+    # Initial weights --------------------------------------------------------------------------------------------
 
     def post_init(self) -> None:
-        """Give every parameter its initial value and tie what is shared; each constructor ends with this call."""
+        """Initialize all parameters and tie the shared ones; each constructor ends with this call."""
         for module in self.modules():
             own = dict(module.named_parameters(recurse=False))
-            if own and not module.__dict__.get("_has_first_values") and not any(p.is_meta for p in own.values()):
+            if own and not module.__dict__.get("_is_initialized") and not any(p.is_meta for p in own.values()):
                 for name in own:
                     self.init_parameter(module, name)
-                module.__dict__["_has_first_values"] = True  # a backbone inside a head is not initialized twice
+                module.__dict__["_is_initialized"] = True  # a backbone inside a head is not initialized twice
         self.tie_weights()
 
     @torch.no_grad()
     def init_parameter(self, module: nn.Module, name: str) -> None:
-        """Draw the initial value of one parameter: normal with the config's `initializer_range`; norms 1, biases 0."""
+        """Initialize one parameter: normal with the config's `initializer_range`, norms with 1, biases with 0."""
         parameter = getattr(module, name)
         if name.endswith("bias") or parameter.dim() == 0:
             parameter.zero_()
         elif isinstance(module, nn.LayerNorm):
             parameter.fill_(1.0)
         else:
-            own = "init_std" if hasattr(self.config, "init_std") else "initializer_range"  # BART's name for it
-            parameter.normal_(0.0, getattr(self.config, own, 0.02))
+            field = "init_std" if hasattr(self.config, "init_std") else "initializer_range"  # BART uses the former
+            parameter.normal_(0.0, getattr(self.config, field, 0.02))
             if isinstance(module, nn.Embedding) and module.padding_idx is not None:
                 parameter[module.padding_idx].zero_()
 
     def tie_weights(self) -> None:
-        """Make parameters that are shared the same object."""
+        """Replace shared parameters by one object."""
         for name, target in self.weight_rules.ties(self.config.tie_word_embeddings).items():
             owner, leaf = self._place(name)
             setattr(owner, leaf, self.get_parameter(target))
@@ -155,59 +155,57 @@ class PreTrainedModel(nn.Module, PushToHub, ModelHooks):
 
     @property
     def base_model(self) -> nn.Module:
-        """The backbone without its head; the model itself if it is one."""
+        """The backbone without the head; the model itself if it is a backbone."""
         return getattr(self, self.base_model_prefix, self)
 
     @property
     def position_limit(self) -> int | None:
-        """The longest sequence that the model has positions for, in tokens; None where positions are relative or rotary.
+        """The maximum sequence length in tokens; None for relative or rotary positions.
 
-        Padding counts as tokens, and either half of an encoder-decoder has this limit.
+        Padding counts, and the limit applies to the encoder and the decoder separately.
         """
         return None
 
     def num_parameters(self, only_trainable: bool = False) -> int:
-        """The number of values in all parameters; shared parameters count once."""
+        """The number of values in all parameters. Shared parameters count once."""
         return sum(p.numel() for p in self.parameters() if p.requires_grad or not only_trainable)
 
     def gradient_checkpointing_enable(self, gradient_checkpointing_kwargs: Mapping[str, Any] | None = None) -> None:
-        """Recompute activations in the backward pass: less memory for about a third more time."""
+        """Recompute activations in the backward pass, which saves memory and takes about a third more time."""
         for module in self.modules():
             if hasattr(module, "sites") or isinstance(module, PreTrainedModel):
                 module.gradient_checkpointing = True  # type: ignore[assignment]
 
     def gradient_checkpointing_disable(self) -> None:
-        """Keep activations for the backward pass again."""
+        """Store activations for the backward pass again."""
         for module in self.modules():
             if hasattr(module, "gradient_checkpointing"):
                 module.gradient_checkpointing = False  # type: ignore[assignment]
 
     def get_input_embeddings(self) -> nn.Embedding:
-        """The table of token embeddings, `(vocabulary, width)`."""
+        """The token embeddings, with a weight of `(vocabulary, width)`."""
         return self.base_model.embeddings.word_embeddings  # type: ignore[union-attr, return-value]
 
     def set_input_embeddings(self, table: nn.Embedding) -> None:
-        """Replace the table of token embeddings."""
+        """Replace the token embeddings."""
         self.base_model.embeddings.word_embeddings = table  # type: ignore[union-attr]
         self.tie_weights()
 
     def get_output_embeddings(self) -> nn.Module | None:
-        """The layer that scores each token of the vocabulary; None for a model without one."""
+        """The layer that computes a score per token of the vocabulary; None if the model has none."""
         name = self._output_layer()
         return None if name is None else self.get_submodule(name)
 
     def set_output_embeddings(self, layer: nn.Module) -> None:
-        """Replace the layer that scores each token of the vocabulary.
+        """Replace the layer that computes a score per token of the vocabulary.
 
         Raises:
             InputError: If the model has none.
         """
         name = self._output_layer()
         if name is None:
-            raise InputError(
-                f"{type(self).__name__} does not score the vocabulary.",
-                next_step="Load the checkpoint with such a head.",
-            )
+            step = "Load the checkpoint with a language modeling head."
+            raise InputError(f"{type(self).__name__} does not score the vocabulary.", next_step=step)
         self.set_submodule(name, layer)
         self.tie_weights()
 
@@ -219,13 +217,16 @@ class PreTrainedModel(nn.Module, PushToHub, ModelHooks):
     def resize_token_embeddings(
         self, new_num_tokens: int | None = None, pad_to_multiple_of: int | None = None
     ) -> nn.Embedding:
-        """Grow or shrink the vocabulary, as is needed after `tokenizer.add_tokens`.
+        """Grow or shrink the vocabulary, which is necessary after `tokenizer.add_tokens`.
 
-        New rows are drawn like fresh weights; the output layer and its bias follow.
+        New rows are initialized randomly; the output layer and its bias are resized, too.
 
         Args:
-            new_num_tokens: The new size, as a rule `len(tokenizer)`; the present one unless given.
-            pad_to_multiple_of: Round the size up to a multiple of this, which some hardware multiplies faster.
+            new_num_tokens: The new size, usually `len(tokenizer)`; the current one by default.
+            pad_to_multiple_of: Round the size up to a multiple of this, which is faster on some hardware.
+
+        Returns:
+            The token embeddings.
         """
         table = self.get_input_embeddings()
         size = table.num_embeddings
@@ -234,13 +235,13 @@ class PreTrainedModel(nn.Module, PushToHub, ModelHooks):
             rows = -(-rows // pad_to_multiple_of) * pad_to_multiple_of
         if rows == size:
             return table
-        places: list[tuple[nn.Module, str]] = [(table, "weight")]
+        parameters: list[tuple[nn.Module, str]] = [(table, "weight")]
         ties = self.weight_rules.ties(True)
         for name in (*ties.values(), *ties):  # the output layer and its bias
             module, leaf = self._place(name)
-            places += [(module, leaf), (module, "bias")]
-        resized: dict[int, nn.Parameter] = {}  # what was one parameter stays one
-        for module, leaf in places:
+            parameters += [(module, leaf), (module, "bias")]
+        resized: dict[int, nn.Parameter] = {}  # by the id of the old one: shared parameters stay shared
+        for module, leaf in parameters:
             old = module._parameters.get(leaf)
             if old is None or old.shape[0] != size:
                 continue
@@ -262,11 +263,11 @@ class PreTrainedModel(nn.Module, PushToHub, ModelHooks):
 
     @classmethod
     def from_config(cls: type[Model], config: PretrainedConfig, dtype: torch.dtype | str | None = None) -> Model:
-        """A model with fresh weights.
+        """Create a model with random weights.
 
         Args:
             config: The family's configuration.
-            dtype: Of the weights; float32 unless given.
+            dtype: The dtype of the weights; float32 by default.
         """
         model = cls(config)
         return model if dtype in (None, "auto") else model.to(choose_dtype(dtype))
@@ -282,23 +283,23 @@ class PreTrainedModel(nn.Module, PushToHub, ModelHooks):
         ignore_mismatched_sizes: bool = False,
         **kwargs: Any,
     ) -> Model:
-        """Load a checkpoint; the model comes in evaluation mode.
+        """Load a checkpoint. The returned model is in evaluation mode.
 
         Args:
             name_or_path: A folder, a zoo name, or a Hub name.
-            config: A configuration to use in place of the checkpoint's own.
-            dtype: Of the weights, as `torch.bfloat16` or `"bfloat16"`; `"auto"` keeps the stored one; float32 unless
-                given. (`torch_dtype` is the older spelling.)
-            device_map: `"auto"` for the best device there is, or a device.
-            ignore_mismatched_sizes: Weights of another shape start fresh, with a warning, where that is otherwise an error.
+            config: A configuration to use instead of the checkpoint's.
+            dtype: The dtype of the weights, such as `torch.bfloat16` or `"bfloat16"`; `"auto"` for the stored one;
+                float32 by default. (`torch_dtype` is the older spelling.)
+            device_map: `"auto"` for the best available device, or a device.
+            ignore_mismatched_sizes: Initialize weights of a different shape, with a warning, instead of raising an error.
             **kwargs: Hub options (`revision`, `token`, `cache_dir`, `local_files_only`, `force_download`,
-                `subfolder`), fields of the configuration to edit, such as `num_labels=3`, and arguments of the model's
+                `subfolder`), fields of the configuration to change, such as `num_labels=3`, and arguments of the model's
                 constructor, such as `add_pooling_layer=False`.
 
         Raises:
             HubError: If the checkpoint cannot be found or fetched.
-            CheckpointError: If weights are missing, damaged, or do not fit the configuration.
-            ConfigurationError: If an edit names no field.
+            CheckpointError: If weights are missing, damaged, or do not match the configuration.
+            ConfigurationError: If a keyword is not a field of the configuration.
         """
         options = take_hub_options(kwargs)
         dtype = kwargs.pop("torch_dtype", None) if dtype is None else dtype
@@ -317,11 +318,11 @@ class PreTrainedModel(nn.Module, PushToHub, ModelHooks):
             config = copy.deepcopy(config)
             config.update(edits)
 
-        with torch.device("meta"), _NothingDrawn():  # no memory or time for weights that come from the file
+        with torch.device("meta"), _NoInitialization():  # no memory or time for weights that are read from the file
             model = cls(config, **arguments)
         stored = model.state_dict(keep_vars=True)
         if any(name not in stored for name, _ in model.named_buffers()):
-            model = cls(config, **arguments)  # values that a constructor computes are not in any file
+            model = cls(config, **arguments)  # buffers that the constructor computes are not in the file
         device = device_of_map(device_map)
         with open_weights(source) as weights:
             model._load(weights, source.name, dtype, device, ignore_mismatched_sizes)
@@ -332,7 +333,7 @@ class PreTrainedModel(nn.Module, PushToHub, ModelHooks):
     def _load(
         self, weights: Weights, name: str, dtype: Any, device: torch.device, ignore_mismatched_sizes: bool
     ) -> None:
-        """Fill the parameters from a checkpoint, with a warning for what did not fit."""
+        """Fill the parameters from a checkpoint, with a warning about mismatches."""
         expected = {key: value.shape for key, value in self.state_dict(keep_vars=True).items()}
         plan = plan_loading(
             weights,
@@ -351,12 +352,11 @@ class PreTrainedModel(nn.Module, PushToHub, ModelHooks):
             dtype = next((kind for kind in stored if kind.is_floating_point), None)
         dtype = choose_dtype(dtype or torch.float32)
         state: dict[str, Tensor] = {}
-        read: set[str] = set()
+        owners = {source: key for key, source in plan.sources.items()}
         for key, source in plan.sources.items():
             tensor = weights[source]
-            copy = source in read  # a bias that an older file stores once
-            read.add(source)
-            state[key] = tensor.to(device, dtype if tensor.is_floating_point() else None, copy=copy)
+            is_shared = owners[source] != key  # a bias that an older file stores once
+            state[key] = tensor.to(device, dtype if tensor.is_floating_point() else None, copy=is_shared)
         self.load_state_dict(state, strict=False, assign=True)
         for key in plan.missing:
             owner, leaf = self._place(key)
@@ -371,7 +371,7 @@ class PreTrainedModel(nn.Module, PushToHub, ModelHooks):
             warnings.warn(message, NotebookKitWarning, stacklevel=4)
 
     def _place(self, name: str) -> tuple[nn.Module, str]:
-        """The module that holds a parameter, and the parameter's name there."""
+        """The module that holds a parameter, and the parameter's name in that module."""
         owner, _, leaf = name.rpartition(".")
         return self.get_submodule(owner), leaf
 
@@ -387,14 +387,14 @@ class PreTrainedModel(nn.Module, PushToHub, ModelHooks):
         state_dict: Mapping[str, Tensor] | None = None,
         **push_options: Any,
     ) -> None:
-        """Write `config.json` and the weights into `folder`, as `transformers` reads them too.
+        """Write `config.json` and the weights into `folder`, in the format of `transformers`.
 
         Args:
-            folder: Where to write; made if need be. What was there before is replaced only when all is written.
-            max_shard_size: Weights larger than this are cut into several files.
-            safe_serialization: Must be True: weights are written as safetensors alone.
+            folder: The folder to write to; created if necessary. Previous files are replaced only when all are written.
+            max_shard_size: Larger weights are split into several files.
+            safe_serialization: Must be True: weights are only written as safetensors.
             push_to_hub: Also upload the folder; `push_options` go to `notebook_kit.hub.push_folder`.
-            state_dict: The weights to write in place of the model's own (gathered from a distributed run).
+            state_dict: The weights to write instead of the model's own (gathered from a distributed run).
 
         Raises:
             InputError: If `safe_serialization` is False.
@@ -415,8 +415,8 @@ class PreTrainedModel(nn.Module, PushToHub, ModelHooks):
             self._saved(target)
 
 
-class _NothingDrawn(TorchFunctionMode):
-    """Skips random initialization, which on the meta device would do nothing but import a compiler."""
+class _NoInitialization(TorchFunctionMode):
+    """Skips random initialization, which on the meta device has no effect but imports a compiler."""
 
     def __torch_function__(self, func, types, args=(), kwargs=None):
         kwargs = kwargs or {}

@@ -1,16 +1,16 @@
-"""The cache of keys and values: what a decoder has computed of earlier tokens, kept for the next one.
+"""The key-value cache: a decoder's keys and values of earlier tokens, reused for the next one.
 
-The contract between a model and what drives it:
+The contract between a model and its caller:
 
 - A decoder's `forward` takes `past_key_values` (a `KVCache` or None) and `use_cache`. The cache holds the first
-  `past = past_key_values.length` positions, and the call brings the next `T`. A model reads `length` once, before its
-  first layer; its positions are `past ... past + T - 1` unless `position_ids` says otherwise; `attention_mask`, where it is
-  given, covers all `past + T` of them.
-- Each layer calls `key, value = cache.update(layer, key, value)` and attends to what it gets back.
+  `past = past_key_values.length` positions, and the call contains the next `T`. A model reads `length` once, before its
+  first layer. Its positions are `past ... past + T - 1` unless `position_ids` overrides them; an `attention_mask` covers
+  all `past + T` of them.
+- Each layer calls `key, value = cache.update(layer, key, value)` and attends to the result.
 - Cross-attention calls `key, value = cache.cross(layer, compute)`: `compute()` is called in the first step only.
 - The model returns the same object as `past_key_values`.
-- The encoder's output and its cross keys keep one row an input, also when several beams or samples go on from each:
-  `attend` lets each row of keys serve the `rows(query) / rows(key)` consecutive rows of the query.
+- The encoder's output and its cross keys keep one row per input, even when an input has several beams or samples:
+  `attend` uses each row of keys for `rows(query) / rows(key)` consecutive rows of the query.
 """
 
 from __future__ import annotations
@@ -28,11 +28,11 @@ __all__ = ["KVCache"]
 class KVCache:
     """Keys and values of every layer, `(batch, heads, capacity, head_dim)`, written in place.
 
-    With a `limit` each layer's memory is taken once. Without one it is doubled when it is full, so that n steps copy no
-    more than 2n positions. While gradients are computed nothing is written in place.
+    With a `limit`, each layer's memory is allocated once. Otherwise it doubles when it is full, so that n steps copy at
+    most 2n positions. While gradients are computed, nothing is written in place.
 
     Args:
-        limit: The most positions that will be stored, if that is known.
+        limit: The maximum number of positions, if it is known.
 
     Example:
         >>> import torch
@@ -54,11 +54,11 @@ class KVCache:
 
     @property
     def length(self) -> int:
-        """How many positions are stored. (Between the layers of a call, those of the first layer.)"""
+        """The number of stored positions. (During a call, that of the first layer.)"""
         return self._lengths[0] if self._lengths else 0
 
     def get_seq_length(self, layer_idx: int = 0) -> int:
-        """`length` under the name that other libraries' code calls; of one layer."""
+        """The `length` of one layer, under the name that other libraries use."""
         return self._lengths[layer_idx] if layer_idx < len(self._lengths) else 0
 
     def __len__(self) -> int:
@@ -73,15 +73,15 @@ class KVCache:
         """Store the keys and values of new positions.
 
         Args:
-            layer: Index of the layer, from 0; layers come in order the first time.
+            layer: Index of the layer, from 0. The first calls must be in the order of the layers.
             key: `(batch, heads, new positions, head_dim)`.
             value: As `key`.
 
         Returns:
-            The keys and values of all positions so far.
+            The keys and values of all positions so far, each `(batch, heads, length, head_dim)`.
 
         Raises:
-            InputError: If the batch is of another size than the one that was stored, or the limit is exceeded.
+            InputError: If the batch size differs from the stored one, or the limit is exceeded.
         """
         if layer == len(self._lengths):
             self._start(key, value)
@@ -113,7 +113,7 @@ class KVCache:
         self._check_limit(length)
         if self.limit is not None and not key.requires_grad:
             key, value = _grown(key, length, self.limit), _grown(value, length, self.limit)
-        self._keys.append(key)  # without a limit they are kept as they are: a single call costs no copy
+        self._keys.append(key)  # without a limit they are stored uncopied, so a single call costs nothing
         self._values.append(value)
         self._lengths.append(length)
 
@@ -121,30 +121,30 @@ class KVCache:
         if self.limit is not None and needed > self.limit:
             raise InputError(
                 f"The cache was made for {self.limit} positions, and {needed} are to be stored.",
-                next_step="Make it with a larger limit, or with none.",
+                next_step="Create it with a larger limit, or without one.",
             )
 
     def cross(self, layer: int, compute: Callable[[], tuple[Tensor, Tensor]]) -> tuple[Tensor, Tensor]:
-        """Keys and values of the encoder's output for one layer, computed the first time and kept.
+        """One layer's keys and values of the encoder's output, computed by the first call and stored.
 
         Args:
             layer: Index of the layer.
-            compute: Gives keys and values, each `(inputs, heads, source positions, head_dim)`.
+            compute: Returns keys and values, each `(inputs, heads, source positions, head_dim)`.
         """
         if layer not in self._cross:
             self._cross[layer] = compute()
         return self._cross[layer]
 
     def repeat(self, times: int) -> None:
-        """Let each row be followed by copies of itself, `times` rows in all: several beams go on from one prompt.
+        """Repeat each row `times` times, for several beams or samples per prompt.
 
-        What belongs to the encoder stays as it is; see the contract above.
+        The encoder's keys and values are not repeated; see the contract above.
         """
         if times > 1:
             self.select(torch.arange(self._rows).repeat_interleave(times))
 
     def select(self, rows: Tensor) -> None:
-        """Make row i a copy of what row `rows[i]` was; rows may be dropped and repeated.
+        """Replace row i by row `rows[i]`; rows may be dropped and repeated.
 
         Args:
             rows: `(new batch,)` of indices.
@@ -154,12 +154,12 @@ class KVCache:
                 stored[layer] = tensor.index_select(0, rows.to(tensor.device))
 
     def reorder(self, rows: Tensor, start: int = 0) -> None:
-        """As `select`, with as many rows as before and in place.
+        """Like `select`, in place and with the same number of rows.
 
         Args:
             rows: `(batch,)` of indices.
-            start: Positions before this one are known to be the same in the rows that change places (the prompt of an
-                input's beams), so they need not be moved.
+            start: Only positions from this one on are copied; earlier ones must be equal in the rows concerned (such as
+                the prompt in an input's beams).
         """
         for stored in (self._keys, self._values):
             for tensor, end in zip(stored, self._lengths, strict=True):
@@ -168,7 +168,7 @@ class KVCache:
                     tail.copy_(tail.index_select(0, rows))
 
     def crop(self, length: int) -> None:
-        """Forget all positions from `length` on."""
+        """Discard all positions from `length` on."""
         self._lengths = [min(length, stored) for stored in self._lengths]
 
     @property
@@ -180,7 +180,7 @@ class KVCache:
 
 
 def _grown(tensor: Tensor, length: int, capacity: int) -> Tensor:
-    """`tensor` with room for `capacity` positions, of which the first `length` are filled."""
+    """A copy of `tensor` with room for `capacity` positions, of which the first `length` are filled."""
     B, H, _, D = tensor.shape
     larger = tensor.new_empty(B, H, capacity, D)
     larger[:, :, :length] = tensor[:, :, :length]

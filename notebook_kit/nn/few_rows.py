@@ -1,9 +1,9 @@
-"""Products of one or a few rows with a large matrix on the CPU, by kernels that are made for them.
+"""Fast products of one or a few rows with a large matrix on the CPU.
 
-The usual kernels are made for one vector, or for many rows. oneDNN's, which torch brings along, read a matrix from memory
-a fifth faster for one row; and for a few rows up to three times as fast, from a copy of it in another order. Making the
-copies of a model's matrices costs about as much as they save in ten steps, and takes the room of the weights; so they are
-made where many steps are to come (several sequences generated side by side), and freed when the generation ends.
+torch's default kernels suit one vector or many rows. The oneDNN kernels that torch includes read a matrix from memory 20%
+faster for one row, and up to three times as fast for a few rows if they use a copy of the matrix in another memory layout.
+Copying a model's matrices costs about as much time as the copies save in ten steps, and as much memory as the weights; so
+they are created only before many steps (several sequences generated in parallel), and freed when the generation ends.
 """
 
 from __future__ import annotations
@@ -21,13 +21,13 @@ __all__ = ["PackedProducts", "available", "laid_out", "one_row", "packing_pays",
 
 FEWEST_STEPS = 16
 MOST_ROWS = 32
-SMALLEST_MODEL = 1 << 20  # parameters; below, what is won is less than what the detour through Python costs
-MOST_BYTES = 1 << 30  # of all copies; what does not fit is multiplied as always
+SMALLEST_MODEL = 1 << 20  # parameters; for smaller models the Python overhead exceeds the gain
+MOST_BYTES = 1 << 30  # of all copies; further matrices are multiplied by the default kernels
 
 
 @functools.cache
 def available() -> bool:
-    """Whether this torch has the kernels and this processor runs them. They are not documented: another version may lack them."""
+    """Whether this torch has the kernels, which are undocumented, and this processor runs them."""
     if not torch.backends.mkldnn.is_available():
         return False
     weight = torch.eye(16, dtype=torch.float32, device="cpu")
@@ -41,23 +41,23 @@ def available() -> bool:
 
 
 def product(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
-    """`x @ weight.T + bias`, with no gradient.
+    """`x @ weight.T + bias`, without gradients.
 
     Args:
         x: `(..., in)`, float32.
-        weight: `(out, in)`, or what `laid_out` made of it.
+        weight: `(out, in)`, or its copy by `laid_out`.
         bias: `(out,)` or None.
     """
     return torch.ops.mkldnn._linear_pointwise(x, weight, bias, "none", [], "")
 
 
 def laid_out(weight: Tensor, rows: int) -> Tensor:
-    """A copy of a matrix, `(out, in)`, in the order in which products with so many rows read it best."""
+    """A copy of a matrix, `(out, in)`, in the best memory layout for products with this number of rows."""
     return torch.ops.mkldnn._reorder_linear_weight(weight.detach(), rows)
 
 
 def one_row(layer: nn.Module, x: Tensor) -> Tensor:
-    """`layer(x)`, faster where it is a plain linear layer and `x` a single row.
+    """`layer(x)`, faster for a plain linear layer and a single row.
 
     Example:
         >>> import torch
@@ -84,24 +84,24 @@ def packing_pays(model: nn.Module, rows: int, steps: int) -> bool:
     """Whether copies of a model's matrices save more time than they cost.
 
     Args:
-        model: What generates.
-        rows: Sequences side by side.
-        steps: The most tokens that will be generated for each.
+        model: The model that generates.
+        rows: The number of sequences in parallel.
+        steps: The maximum number of new tokens per sequence.
     """
     if not (1 < rows <= MOST_ROWS and steps >= FEWEST_STEPS and available()):
         return False
     weights = list(model.parameters())
-    here = all(weight.device.type == "cpu" and weight.dtype == torch.float32 for weight in weights)
-    return here and not torch.is_autocast_enabled("cpu") and sum(map(Tensor.numel, weights)) >= SMALLEST_MODEL
+    is_plain = all(weight.device.type == "cpu" and weight.dtype == torch.float32 for weight in weights)
+    return is_plain and not torch.is_autocast_enabled("cpu") and sum(map(Tensor.numel, weights)) >= SMALLEST_MODEL
 
 
 class PackedProducts(TorchFunctionMode):
-    """Inside `with packed:`, on this thread alone, linear layers multiply with copies of their weights.
+    """In a `with` block, and only on its thread, linear layers multiply with copies of their weights.
 
-    A weight is copied when it is first used. No module is changed, and no gradient is computed.
+    A weight is copied when it is first used. Modules are not changed, and gradients are not computed.
 
     Args:
-        rows: How many rows most products have.
+        rows: The number of rows of most products.
 
     Example:
         >>> import torch
@@ -116,21 +116,21 @@ class PackedProducts(TorchFunctionMode):
     def __init__(self, rows: int) -> None:
         super().__init__()
         self.rows, self.left = rows, MOST_BYTES
-        # By the weight's id; the weight is kept, so ids hold.
+        # By the id of the weight; a reference to the weight keeps its id valid.
         self._copies: dict[int, tuple[Tensor, Tensor | None]] = {}
 
     def __torch_function__(
         self, func: Callable[..., Any], types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
     ) -> Any:
         x, bias, copy = None, None, None
-        # A model that was trained in mixed precision may switch autocast on in its own forward.
+        # A model trained in mixed precision may enable autocast in its own forward.
         if torch.is_autocast_enabled("cpu"):
             pass
         elif func is F.linear and len(args) == 3:
             x, weight, bias = args
             copy = self._copy(weight, weight)
         elif func is torch.addmm and len(args) == 3 and isinstance(args[2], nn.Parameter):
-            bias, x, weight = args  # a weight that is stored (in, out), as GPT-2's
+            bias, x, weight = args  # a weight stored as (in, out), as in GPT-2
             copy = self._copy(weight, weight.t())
         if copy is not None and x is not None and x.dtype == torch.float32 and x.shape[:-1].numel() <= 2 * MOST_ROWS:
             return product(x, copy, bias)
