@@ -295,7 +295,7 @@ def _no_weights(source: Source) -> NotebookKitError:
     }
     if any(re.fullmatch(r"(model|pytorch_model)-\d+-of-\d+\.(safetensors|bin)", name) for name in names):
         return CheckpointError(
-            f"{source.name!r} has shards but no {SAFETENSORS_INDEX}; it was not copied or saved completely.",
+            f"{source.name!r} has shards but no {SAFETENSORS_INDEX}: copying or saving it was interrupted.",
             next_step="Copy it again with all its files, or save the model again.",
         )
     found = [text for name, text in others.items() if name in names]
