@@ -1,4 +1,4 @@
-"""Files: written so that a kill, an error or a power cut leaves the old content or the new; read with errors that help."""
+"""Files: atomic writes, after which a crash leaves either the old content or the new, and reads with helpful errors."""
 
 from __future__ import annotations
 
@@ -19,10 +19,10 @@ def read_json(path: str | os.PathLike[str], next_step: str = "") -> dict[str, An
 
     Args:
         path: The file.
-        next_step: What the error suggests; by default to restore or to fetch the file.
+        next_step: The suggestion in the error; by default to restore or download the file.
 
     Raises:
-        CheckpointError: The file cannot be read, is not valid JSON, or holds something other than an object.
+        CheckpointError: If the file cannot be read, is not valid JSON, or contains something other than an object.
 
     Example:
         >>> import tempfile
@@ -37,8 +37,7 @@ def read_json(path: str | os.PathLike[str], next_step: str = "") -> dict[str, An
     except (ValueError, RecursionError) as error:
         raise damaged(path, f"it is not valid JSON: {error}", next_step) from error
     if not isinstance(values, dict):
-        why = f"it holds a JSON {type(values).__name__}, where an object was expected"
-        raise damaged(path, why, next_step)
+        raise damaged(path, f"it holds a JSON {type(values).__name__} instead of an object", next_step)
     return values
 
 
@@ -57,9 +56,9 @@ def damaged(path: str | os.PathLike[str], why: object, next_step: str = "") -> C
 
 
 def temporary_name(path: str | os.PathLike[str]) -> Path:
-    """A hidden name beside `path` that nobody else uses.
+    """A unique hidden name in the folder of `path`.
 
-    `tempfile` is not used for it: its files are readable by their owner alone, whereas checkpoints are shared.
+    `tempfile` creates files that only their owner can read, but checkpoints are shared.
 
     Example:
         >>> temporary_name("run/config.json").name.startswith(".config.json.tmp-")
@@ -71,7 +70,7 @@ def temporary_name(path: str | os.PathLike[str]) -> Path:
 
 @contextmanager
 def replacing(path: str | os.PathLike[str]) -> Iterator[Path]:
-    """Write to the temporary name that this gives; `path` is replaced at the end of the block, if nothing failed.
+    """Yield a temporary name to write to; at the end of the block it replaces `path`, unless the block raised.
 
     Example:
         >>> import tempfile
@@ -92,7 +91,7 @@ def replacing(path: str | os.PathLike[str]) -> Iterator[Path]:
 
 
 def write_text(path: str | os.PathLike[str], text: str) -> Path:
-    """Write a text file (UTF-8, Unix line ends) in place of the one that may be there.
+    """Write a text file (UTF-8, Unix line endings), replacing any existing one atomically.
 
     Example:
         >>> import tempfile
@@ -105,13 +104,13 @@ def write_text(path: str | os.PathLike[str], text: str) -> Path:
 
 
 def flush_file(path: str | os.PathLike[str]) -> None:
-    """Have the system put what was written into a file on the disk."""
+    """Flush a file to disk."""
     with open(path, "rb+") as file:
         os.fsync(file.fileno())
 
 
 def flush_folder(folder: str | os.PathLike[str]) -> None:
-    """Make renames within a folder survive a power cut, where the file system can (Windows and many mounts cannot)."""
+    """Make renames within a folder survive a power failure, where the system supports it (Windows does not)."""
     with suppress(OSError):
         descriptor = os.open(folder, os.O_RDONLY)
         try:

@@ -1,7 +1,7 @@
-"""Packages whose names are imported when they are first used.
+"""Packages that import their public names on first use.
 
 Such a package lists its public names once, as imports in the stub `__init__.pyi` beside its `__init__.py`, where editors
-and type checkers look for them. Its `__init__.py` is one line::
+and type checkers find them. Its `__init__.py` is one line::
 
     __getattr__, __dir__, __all__ = lazy_exports(__name__)
 
@@ -13,7 +13,7 @@ from __future__ import annotations
 import sys
 from importlib import import_module
 
-TYPE_CHECKING = False  # that of `typing`, whose import would take longer than all the rest
+TYPE_CHECKING = False  # as in `typing`, whose import would take longer than everything else here
 if TYPE_CHECKING:
     from collections.abc import Callable
     from typing import Any
@@ -22,7 +22,7 @@ __all__ = ["exports", "lazy_exports"]
 
 
 def exports(package: str) -> dict[str, str]:
-    """Public name -> the module it is imported from (as the stub says it: ".trainer"), for a package with a stub.
+    """Public name -> the module it is imported from, as written in the package's stub (".trainer").
 
     Example:
         >>> exports("notebook_kit.training")["Trainer"]
@@ -31,7 +31,7 @@ def exports(package: str) -> dict[str, str]:
     with open(f"{import_module(package).__file__}i", encoding="utf-8") as stub:
         text = stub.read()
     found: dict[str, str] = {}
-    # A stub is read at each start, so it is split rather than parsed, which would take ten times as long.
+    # The stub is read on every import, and splitting it is ten times as fast as parsing it.
     for statement in text.split("\nfrom ")[1:]:
         module, _, names = statement.partition("\n\n")[0].partition(" import ")
         for name in names.replace("(", "").replace(")", "").split(","):
@@ -46,13 +46,13 @@ def lazy_exports(package: str) -> tuple[Callable[[str], Any], Callable[[], list[
     Args:
         package: Its `__name__`.
     """
-    home_of = exports(package)
+    modules = exports(package)
     namespace = sys.modules[package].__dict__
-    public = sorted(home_of)
+    public = sorted(modules)
 
     def getattr_(name: str) -> Any:
-        if name in home_of:
-            value = namespace[name] = getattr(import_module(home_of[name], package), name)
+        if name in modules:
+            value = namespace[name] = getattr(import_module(modules[name], package), name)
             return value
         from notebook_kit.errors import near_matches
 

@@ -1,4 +1,4 @@
-"""From a name to files on this machine: a folder, an embedded checkpoint, the Hub's cache, or the Hub.
+"""Checkpoints by name: in a folder, in the zoo, in the Hub's cache, or on the Hub.
 
 Example:
     >>> import pathlib, tempfile

@@ -1,9 +1,8 @@
 """The Hub's cache on disk, read without importing `huggingface_hub`.
 
-That import takes about half a second, and a checkpoint that is already on this machine has no need of it. The layout
-is the one that `huggingface_hub` documents: `models--{owner}--{name}/refs/{revision}` holds a commit,
-`snapshots/{commit}/` the files as links into `blobs/`, and `.no_exist/{commit}/` an empty marker for each file known to
-be absent there.
+That import takes about half a second, and checkpoints that are already on this machine do not need it. The layout is the
+one that `huggingface_hub` documents: `models--{owner}--{name}/refs/{revision}` contains a commit, `snapshots/{commit}/`
+the files as links into `blobs/`, and `.no_exist/{commit}/` an empty marker for each file known to be absent.
 """
 
 from __future__ import annotations
@@ -21,7 +20,7 @@ _COMMIT = re.compile(r"[0-9a-f]{40}")
 
 
 def cache_folder(cache_dir: str | os.PathLike[str] | None = None) -> Path:
-    """The folder of the Hub's cache: `cache_dir`, or what `HF_HUB_CACHE`, `HF_HOME` and `XDG_CACHE_HOME` say now.
+    """The folder of the Hub's cache: `cache_dir`, or the one that `HF_HUB_CACHE`, `HF_HOME` and `XDG_CACHE_HOME` set.
 
     Example:
         >>> cache_folder("/data/hub").as_posix()
@@ -29,28 +28,21 @@ def cache_folder(cache_dir: str | os.PathLike[str] | None = None) -> Path:
     """
     if cache_dir is not None:
         return Path(cache_dir).expanduser()
-    for variable in ("HF_HUB_CACHE", "HUGGINGFACE_HUB_CACHE"):
-        if os.environ.get(variable):
-            return _expanded(os.environ[variable])
-    if os.environ.get("HF_HOME"):
-        return _expanded(os.environ["HF_HOME"]) / "hub"
-    return _expanded(os.environ.get("XDG_CACHE_HOME") or "~/.cache") / "huggingface" / "hub"
-
-
-def _expanded(path: str) -> Path:
-    return Path(os.path.expandvars(os.path.expanduser(path)))
+    home = os.environ.get("HF_HOME") or os.path.join(os.environ.get("XDG_CACHE_HOME") or "~/.cache", "huggingface")
+    cache = os.environ.get("HF_HUB_CACHE") or os.environ.get("HUGGINGFACE_HUB_CACHE") or os.path.join(home, "hub")
+    return Path(os.path.expandvars(os.path.expanduser(cache)))
 
 
 def is_offline() -> bool:
-    """Whether `HF_HUB_OFFLINE` (or `TRANSFORMERS_OFFLINE`) forbids the network now."""
+    """Whether `HF_HUB_OFFLINE` (or `TRANSFORMERS_OFFLINE`) is set now."""
     value = os.environ.get("HF_HUB_OFFLINE") or os.environ.get("TRANSFORMERS_OFFLINE") or ""
     return value.upper() in {"1", "ON", "YES", "TRUE"}
 
 
 def cached_models(cache_dir: str | os.PathLike[str] | None = None) -> list[str]:
-    """The model repositories of which the cache holds at least one file, sorted by name.
+    """The model repositories with at least one file in the cache, sorted by name.
 
-    Only folder names are read: no network, no `huggingface_hub`.
+    Reads folder names only and needs neither the network nor `huggingface_hub`.
 
     Example:
         >>> import tempfile
@@ -78,23 +70,31 @@ class CachedRepo:
         self.folder = self.cache_dir / ("models--" + repo_id.replace("/", "--"))
 
     def commits(self) -> list[str]:
-        """The commits of which at least one file is here."""
+        """The commits with at least one file in the cache."""
         try:
             found = [entry.name for entry in os.scandir(self.folder / "snapshots") if entry.is_dir()]
-            return sorted(commit for commit in found if any(os.scandir(self.folder / "snapshots" / commit)))
+            return sorted(commit for commit in found if any(os.scandir(self.snapshot(commit))))
         except OSError:
             return []
 
+    def snapshot(self, commit: str) -> Path:
+        """The folder with the files of a commit."""
+        return self.folder / "snapshots" / commit
+
+    def newest_snapshot(self) -> Path | None:
+        """The folder with the files of the cached "main", otherwise the one that changed last; None if there is none."""
+        if (commit := self.commit("main")) is not None:
+            return self.snapshot(commit)
+        return max(map(self.snapshot, self.commits()), key=lambda folder: folder.stat().st_mtime, default=None)
+
     def revisions(self) -> dict[str, str]:
-        """Branch or tag -> commit, as they stood when they were last downloaded."""
+        """Branch or tag -> the commit it pointed to when it was last downloaded."""
         refs = self.folder / "refs"
-        files = (
-            [path for path in refs.rglob("*") if path.is_file() and ".tmp-" not in path.name] if refs.is_dir() else []
-        )
-        return {path.relative_to(refs).as_posix(): path.read_text().strip() for path in sorted(files)}
+        files = sorted(path for path in refs.rglob("*") if path.is_file() and ".tmp-" not in path.name)
+        return {path.relative_to(refs).as_posix(): path.read_text().strip() for path in files}
 
     def commit(self, revision: str) -> str | None:
-        """The commit that `revision` meant when it was last downloaded; None if none of its files is here."""
+        """The commit that `revision` pointed to when it was last downloaded; None if none of its files is cached."""
         commit = revision
         if not _COMMIT.fullmatch(revision):
             try:
@@ -104,30 +104,25 @@ class CachedRepo:
         return commit if commit in self.commits() else None
 
     def remember_revision(self, revision: str, commit: str) -> None:
-        """Note that `revision` now means `commit`, so that the next look-up needs no network."""
+        """Record that `revision` points to `commit` now, so that the next look-up does not need the network."""
         if revision == commit:
             return
         path = self.folder / "refs" / revision
-        with suppress(OSError):  # a cache that cannot be written goes on serving what it has
+        with suppress(OSError):  # a read-only cache remains usable
             path.parent.mkdir(parents=True, exist_ok=True)
             write_text(path, commit)
 
-    def file(self, commit: str, filename: str) -> Path | None:
-        """The file of that commit, if it is here (a link whose blob was deleted counts as absent)."""
-        path = self.folder / "snapshots" / commit / filename
-        return path if path.is_file() else None
-
     def files(self, commit: str) -> list[str]:
-        """The names of the files of that commit that are here."""
-        snapshot = self.folder / "snapshots" / commit
+        """The names of the cached files of a commit; links whose blob was deleted do not count."""
+        snapshot = self.snapshot(commit)
         return sorted(path.relative_to(snapshot).as_posix() for path in snapshot.rglob("*") if path.is_file())
 
     def is_absent(self, commit: str, filename: str) -> bool:
-        """Whether the Hub said that this commit has no such file."""
+        """Whether the Hub once answered that this commit has no such file."""
         return (self.folder / ".no_exist" / commit / filename).is_file()
 
     def remember_absence(self, commit: str, filename: str) -> None:
-        """Note that the commit has no such file, so that nobody has to ask again."""
+        """Record that the commit has no such file, so that the Hub is not asked again."""
         path = self.folder / ".no_exist" / commit / filename
         with suppress(OSError):
             path.parent.mkdir(parents=True, exist_ok=True)

@@ -21,8 +21,8 @@ class Card:
     """A model card.
 
     Attributes:
-        values: The front matter, as YAML says it; empty if there is none or it is damaged.
-        text: What follows, as Markdown.
+        values: The front matter, parsed from YAML; empty if it is missing or damaged.
+        text: The Markdown after the front matter.
     """
 
     values: dict[str, Any] = field(default_factory=dict)
@@ -30,12 +30,12 @@ class Card:
 
     @property
     def summary(self) -> str:
-        """The first paragraphs as plain text: no markup, no code, no pictures."""
+        """The first paragraphs as plain text, without markup, code and images."""
         return _shortened(_plain(self.text[: 8 * LONGEST_SUMMARY]))
 
 
 def read_card(path: Path | None) -> Card:
-    """The card in a file; an empty one if there is no such file."""
+    """The card in a file; an empty one if there is no path or the file cannot be read."""
     if path is None:
         return Card()
     try:
@@ -49,7 +49,7 @@ def parse_card(content: str) -> Card:
     """Split a model card into its front matter and its text.
 
     Args:
-        content: What README.md holds.
+        content: The content of README.md.
 
     Example:
         >>> card = parse_card("---\\nlicense: mit\\nlanguage: [en, te]\\n---\\n# Small\\n\\nSays **hello** to [you](https://a.b).")
@@ -75,7 +75,7 @@ def _values(front_matter: str) -> dict[str, Any]:
 
 
 class _Text(HTMLParser):
-    """Keeps the text of HTML and drops what is not for reading."""
+    """Collects the visible text of HTML."""
 
     silent = frozenset({"script", "style", "svg", "head", "template"})
 
@@ -86,9 +86,6 @@ class _Text(HTMLParser):
 
     def handle_starttag(self, tag: str, attrs: Any) -> None:
         self.depth += tag in self.silent
-
-    def handle_startendtag(self, tag: str, attrs: Any) -> None:
-        pass
 
     def handle_endtag(self, tag: str) -> None:
         self.depth = max(0, self.depth - (tag in self.silent))
@@ -101,9 +98,8 @@ class _Text(HTMLParser):
 def _plain(markdown: str) -> str:
     text = re.sub(r"^(```|~~~)[^\n]*\n.*?(?:^\1[^\n]*$|\Z)", "", markdown, flags=re.DOTALL | re.MULTILINE)
     reader = _Text()
-    with suppress(
-        AssertionError
-    ):  # how the parser of some Python versions meets a damaged declaration: keep what came before
+    # Some Python versions' parsers fail on a damaged declaration: keep the text before it.
+    with suppress(AssertionError):
         reader.feed(text)
         reader.close()
     text = "".join(reader.parts)
@@ -119,9 +115,8 @@ def _plain(markdown: str) -> str:
         line = re.sub(r"(\*\*|__)(?=\S)(.+?)(?<=\S)\1", r"\2", line)
         line = re.sub(r"(?<![\w*])\*(?=\S)([^*]+?)(?<=\S)\*(?![\w*])|`([^`]*)`", lambda m: m[1] or m[2] or "", line)
         lines.append(line.strip())
-    text = re.sub(
-        r"(?<=\S)\n(?=\S)(?![-*+•] |\d+[.)] )", " ", "\n".join(lines)
-    )  # a paragraph is one line, a list is not
+    # Paragraphs are joined into one line, lists are not.
+    text = re.sub(r"(?<=\S)\n(?=\S)(?![-*+•] |\d+[.)] )", " ", "\n".join(lines))
     return re.sub(r"\n{3,}", "\n\n", text).strip()
 
 

@@ -1,12 +1,13 @@
-"""What is known of a model before it is loaded: how big it is, whether it runs here, and what speaks against it."""
+"""What is known about a model before it is loaded: its size, whether it fits into memory, whether it can be loaded."""
 
 from __future__ import annotations
 
 import json
+import math
 import os
 import struct
 import sys
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
@@ -25,38 +26,39 @@ from notebook_kit.registry.weight_files import BYTES_OF, SMALL_FILES, VOCABULARI
 __all__ = ["FoundModel", "free_memory", "local_models", "planned_files"]
 
 HEADROOM = 1.2
-"""Memory for the weights times this is what a model needs: activations, and copies while it is loaded."""
+"""A model needs the memory of its weights times this, for activations and for copies during loading."""
 
 Obstacle = Literal["", "architecture", "remote_code", "no_weights", "task", "unsaid"]
 _WHY = {
     "architecture": "notebook_kit has no architecture {model_type!r}.",
-    "remote_code": "Its architecture comes as Python files of the repository, which are never run.",
+    "remote_code": "Its architecture is defined by Python files in the repository, which are never run.",
     "no_weights": "It has neither model.safetensors nor pytorch_model.bin.",
-    "task": "There is no pipeline here for {task!r}.",
-    "unsaid": "It does not say which architecture it is.",
+    "task": "notebook_kit has no pipeline for {task!r}.",
+    "unsaid": "Its config.json does not name the architecture.",
 }
 
 
 @dataclass(frozen=True)
 class FoundModel:
-    """One model that a search found.
+    """One model found by a search.
 
     Attributes:
         id: Its name, as `from_pretrained` takes it.
-        source: Where it is: "zoo" (it comes with notebook_kit), "cache" or "hub".
-        task: What it is for, as its card says; "" if it does not say.
+        source: Where it is: "zoo" (part of notebook_kit), "cache" or "hub".
+        task: Its task, from its card; "" if unknown.
         model_type: The architecture's name in config.json; "" if unknown.
         parameters: Number of weights; None if unknown.
-        fetch_bytes: What loading it would bring over the network; None if unknown.
+        fetch_bytes: Bytes that loading it would download; None if unknown.
         is_exact: Whether `fetch_bytes` is the sum of the files' sizes rather than an estimate from the weights.
-        cached_bytes: What of it is on this machine already.
-        licence: As its card says; "" if it does not say.
-        languages: Codes of languages, as its card says.
+        cached_bytes: Bytes of it that are already on this machine.
+        licence: From its card; "" if unknown.
+        languages: Language codes, from its card.
         downloads, likes: As the Hub counts them (downloads of the last 30 days); None if unknown.
         date: The day of its last change, as "2026-01-31"; "" if unknown.
-        gated: Whether the Hub wants its terms accepted first.
-        obstacle: "" if it can be loaded, else why not: "architecture" (one that notebook_kit does not have), "remote_code",
-            "no_weights", "task" (no pipeline here) or "unsaid". `why` says it in a sentence.
+        gated: Whether the Hub requires accepting its terms first.
+        obstacle: "" if it can be loaded, otherwise the reason why not: "architecture" (unknown to notebook_kit),
+            "remote_code", "no_weights", "task" (no pipeline for it) or "unsaid" (no architecture named). `why` is the
+            reason as a sentence.
 
     Example:
         >>> model = FoundModel("owner/name", "hub", model_type="mamba", parameters=1000, obstacle="architecture")
@@ -87,30 +89,30 @@ class FoundModel:
 
     @property
     def why(self) -> str:
-        """What speaks against loading it, as a sentence; "" if nothing does."""
+        """Why it cannot be loaded, as a sentence; "" if it can."""
         return _WHY[self.obstacle].format(model_type=self.model_type, task=self.task) if self.obstacle else ""
 
     @property
     def size(self) -> int | None:
-        """Bytes of its files, here or on the Hub; None if unknown."""
+        """Bytes of its files, on this machine or on the Hub; None if unknown."""
         return self.cached_bytes + (self.fetch_bytes or 0) or None
 
     def memory(self, width: int) -> int | None:
-        """Bytes that its weights take in memory, with `width` bytes each: 4 for float32, 2 for bfloat16."""
+        """Bytes of its weights in memory, at `width` bytes per weight: 4 for float32, 2 for bfloat16; None if unknown."""
         return None if self.parameters is None else self.parameters * width
 
     def fits(self, free: int | None, width: int = 4) -> bool | None:
-        """Whether it fits into `free` bytes of memory, with some headroom; None if that cannot be told."""
+        """Whether it fits into `free` bytes of memory, with some headroom; None if unknown."""
         needed = self.memory(width)
         return None if needed is None or free is None else needed * HEADROOM <= free
 
     def runs(self, free: int | None) -> bool:
-        """Whether nothing speaks against running it in `free` bytes of memory."""
+        """Whether it can be loaded and is not known to need more than `free` bytes of memory."""
         return self.is_supported and self.fits(free) is not False
 
 
 def free_memory() -> dict[str, int]:
-    """Bytes of memory that are free: "cpu", and "cuda" where there is a GPU and torch is loaded. Unknown ones are left out.
+    """Bytes of free memory: "cpu", and "cuda" if there is a GPU and torch is loaded. Unknown values are left out.
 
     Example:
         >>> all(count > 0 for count in free_memory().values())
@@ -125,10 +127,10 @@ def free_memory() -> dict[str, int]:
             import psutil  # type: ignore[import-untyped, unused-ignore]
 
             free["cpu"] = psutil.virtual_memory().available
-    for folder in ("/sys/fs/cgroup", "/sys/fs/cgroup/memory"):  # a container's limit, as on Binder
-        for most, used in (("memory.max", "memory.current"), ("memory.limit_in_bytes", "memory.usage_in_bytes")):
+    for folder in ("/sys/fs/cgroup", "/sys/fs/cgroup/memory"):  # the limit of a container, for instance on Binder
+        for limit, used in (("memory.max", "memory.current"), ("memory.limit_in_bytes", "memory.usage_in_bytes")):
             with suppress(OSError, ValueError):
-                left = int(Path(folder, most).read_text()) - int(Path(folder, used).read_text())
+                left = int(Path(folder, limit).read_text()) - int(Path(folder, used).read_text())
                 free["cpu"] = min(max(left, 0), free.get("cpu", left))
     torch = sys.modules.get("torch")
     if torch is not None and torch.cuda.is_available():
@@ -138,101 +140,118 @@ def free_memory() -> dict[str, int]:
 
 
 def planned_files(names: Iterable[str]) -> list[str]:
-    """The files of a repository that loading it would fetch: one kind of weights, one kind of vocabulary, the small files.
+    """The files of a repository that loading reads: one format of weights, one of vocabulary, and the small files.
 
     Args:
-        names: All its files.
+        names: All files of the repository.
 
     Example:
         >>> planned_files(["config.json", "model.safetensors", "pytorch_model.bin", "vocab.txt", "tokenizer.json", "a.onnx"])
         ['config.json', 'tokenizer.json', 'model.safetensors']
     """
-    there = set(names)
-    planned = [name for name in SMALL_FILES if name in there]
-    pieces = sorted(name for name in there if name.endswith(".model") and "/" not in name)[:1]
-    vocabulary = next((list(group) for group in VOCABULARIES if there.issuperset(group)), pieces)
-    planned += [*vocabulary, *(["added_tokens.json"] if "added_tokens.json" in there else [])]
+    available = set(names)
+    sentencepiece = sorted(name for name in available if name.endswith(".model") and "/" not in name)[:1]
+    vocabulary = next((list(group) for group in VOCABULARIES if available.issuperset(group)), sentencepiece)
+    planned = [name for name in SMALL_FILES if name in available] + vocabulary
+    planned += available & {"added_tokens.json"}
     for first, shards in WEIGHTS.items():
-        if first in there:
-            return [*planned, first, *sorted(name for name in there if shards and shards.fullmatch(name))]
+        if first in available:
+            return [*planned, first, *sorted(name for name in available if shards and shards.fullmatch(name))]
     return planned
 
 
-def obstacle_of(
-    task: str, model_type: str, has_weights: bool, has_code: bool = False, architectures: Iterable[str] = ()
-) -> tuple[str, Obstacle]:
-    """The task by which a model is known here, and what speaks against loading it.
+def _described(
+    card: Mapping[str, Any], config: Mapping[str, Any], tag: Any, tags: Sequence[str] = (), has_weights: bool = True
+) -> dict[str, Any]:
+    """The fields of a `FoundModel` that follow from its card and its config.json.
 
     Args:
-        task: What its card says, or "".
-        model_type: Its architecture, or "".
-        has_weights: Whether there is a file of weights that can be read.
-        has_code: Whether it brings Python files of its own.
-        architectures: Names of model classes, which tell the task if the card does not.
+        card: The front matter of the card.
+        config: The content of config.json.
+        tag: The `pipeline_tag`.
+        tags: The Hub's tags.
+        has_weights: Whether there is a file of weights in a known format.
     """
-    task = ALIASES.get(task, task) or task_of("", architectures) or ""
-    if not model_type:
-        return task, "no_weights" if not has_weights else "unsaid"
-    if model_type not in FAMILIES:
-        return task, "remote_code" if has_code else "architecture"
-    if not has_weights:
-        return task, "no_weights"
-    return task, "task" if task and task not in TASKS else ""
+    model_type = _text(config.get("model_type"))
+    task = ALIASES.get(_text(tag), _text(tag)) or task_of("", _texts(config.get("architectures"))) or ""
+    obstacle: Obstacle = ""
+    if model_type and model_type not in FAMILIES:
+        obstacle = "remote_code" if "auto_map" in config or "custom_code" in tags else "architecture"
+    elif not has_weights:
+        obstacle = "no_weights"
+    elif not model_type:
+        obstacle = "unsaid"
+    elif task and task not in TASKS:
+        obstacle = "task"
+    licence = _text(card.get("license")) or next((tag[8:] for tag in tags if tag.startswith("license:")), "")
+    languages = card.get("language")
+    if not isinstance(languages, list | tuple):
+        languages = [languages]
+    # YAML reads "no", the code of Norwegian, as false.
+    languages = _texts(["no" if code is False else code for code in languages])[:100]
+    return {
+        "task": task,
+        "model_type": model_type,
+        "licence": licence,
+        "languages": tuple(languages),
+        "obstacle": obstacle,
+    }
 
 
 # From the Hub ------------------------------------------------------------------------------------------------------
 
 EXPAND = ("config", "safetensors", "tags", "pipeline_tag", "downloads", "likes", "lastModified", "gated", "cardData")
-"""What a listing is asked for. Names of files would be the largest part of it and have no sizes there."""
+"""Properties to request in a listing. Names of files would be the largest part of it, and have no sizes there."""
 
 
-def from_hub(info: Any, cached_bytes: int = 0) -> FoundModel:
-    """A model as the Hub's listing, or its full answer about one repository, describes it.
+def from_hub(info: Any) -> FoundModel:
+    """A model as the Hub describes it, in a listing or in full.
 
     Args:
         info: A `huggingface_hub.ModelInfo`.
-        cached_bytes: What of it is on this machine.
     """
     tags = _texts(info.tags)
     card = info.card_data.to_dict() if hasattr(info.card_data, "to_dict") else {}
     config = info.config if isinstance(info.config, dict) else {}
-    model_type, architectures = _text(config.get("model_type")), _texts(config.get("architectures"))
     total, stored = _weights(getattr(info, "safetensors", None))
-    sizes = {file.rfilename: file.size for file in info.siblings or () if file.size is not None}
-    names = [file.rfilename for file in info.siblings or ()]
-    files = planned_files(names)
-    exact = bool(sizes) and all(name in sizes for name in files)
-    has_weights = (
-        any(name in WEIGHTS for name in files)
-        if names
-        else bool(total) or not {"safetensors", "pytorch"}.isdisjoint(tags)
-    )
-    task, obstacle = obstacle_of(
-        _text(info.pipeline_tag), model_type, has_weights, "auto_map" in config or "custom_code" in tags, architectures
-    )
-    to_fetch = sum(sizes[name] for name in files) if exact else stored
-    changed = info.last_modified
+    sizes = {file.rfilename: file.size for file in info.siblings or ()}
+    files = planned_files(sizes)
+    has_weights = bool(total) or not {"safetensors", "pytorch"}.isdisjoint(tags)
+    if sizes:
+        has_weights = any(name in WEIGHTS for name in files)
+    is_exact = bool(sizes) and None not in sizes.values()
     return FoundModel(
         id=_text(info.id),
-        source="cache" if cached_bytes else "hub",
-        task=task,
-        model_type=model_type,
+        source="hub",
         parameters=total,
-        fetch_bytes=None if to_fetch is None else max(0, to_fetch - cached_bytes),
-        is_exact=exact,
-        cached_bytes=cached_bytes,
-        licence=_text(card.get("license")) or next((tag[8:] for tag in tags if tag.startswith("license:")), ""),
-        languages=_languages(card.get("language")),
+        fetch_bytes=sum(sizes[name] for name in files) if is_exact else stored,
+        is_exact=is_exact,
         downloads=_count(info.downloads),
         likes=_count(info.likes),
-        date=changed.date().isoformat() if isinstance(changed, datetime) else "",
+        date=info.last_modified.date().isoformat() if isinstance(info.last_modified, datetime) else "",
         gated=bool(info.gated),
-        obstacle=obstacle,
+        **_described(card, config, info.pipeline_tag, tags, has_weights),
+    )
+
+
+def with_counts(local: FoundModel, listed: FoundModel) -> FoundModel:
+    """A cached model, completed by what only the Hub knows about it."""
+    return replace(
+        local,
+        task=listed.task or local.task,
+        parameters=local.parameters or listed.parameters,
+        licence=local.licence or listed.licence,
+        languages=local.languages or listed.languages,
+        downloads=listed.downloads,
+        likes=listed.likes,
+        date=listed.date or local.date,
+        gated=listed.gated,
+        obstacle=listed.obstacle,
     )
 
 
 def _weights(info: Any) -> tuple[int | None, int | None]:
-    """Number of weights and their bytes, from the Hub's summary of the safetensors files."""
+    """Number of weights and their bytes, from the Hub's summary of the safetensors files; None if unknown."""
     total = _count(getattr(info, "total", None))
     parameters = getattr(info, "parameters", None)
     if not total or not isinstance(parameters, dict):
@@ -245,24 +264,18 @@ def _text(value: Any) -> str:
 
 
 def _texts(value: Any) -> list[str]:
-    return [one for one in value if isinstance(one, str)] if isinstance(value, list | tuple) else []
+    return [text for text in value if isinstance(text, str)] if isinstance(value, list | tuple) else []
 
 
 def _count(value: Any) -> int | None:
     return value if isinstance(value, int) and not isinstance(value, bool) and value >= 0 else None
 
 
-def _languages(value: Any) -> tuple[str, ...]:
-    values = value if isinstance(value, list | tuple) else [value]
-    # YAML reads "no", the code of Norwegian, as false.
-    return tuple(_texts(["no" if one is False else one for one in values]))[:100]
-
-
 # On this machine -----------------------------------------------------------------------------------------------------
 
 
 def local_models(cache_dir: str | os.PathLike[str] | None = None) -> list[FoundModel]:
-    """The models on this machine: those of the zoo, then those of the cache. No network.
+    """The models on this machine: those in the zoo, then those in the cache. Does not need the network.
 
     Example:
         >>> import tempfile
@@ -278,80 +291,58 @@ def local_models(cache_dir: str | os.PathLike[str] | None = None) -> list[FoundM
 
 
 def cached(name: str, cache_dir: str | os.PathLike[str] | None = None) -> FoundModel | None:
-    """A model of the cache, or None if nothing of it is there."""
+    """A model in the cache, or None if none of its files is there."""
     repo = CachedRepo(name, cache_dir)
-    commits = repo.commits()
-    if not commits:
-        return None
-    commit = repo.commit("main") or max(commits, key=lambda one: (repo.folder / "snapshots" / one).stat().st_mtime)
-    return replace(from_folder(name, repo.folder / "snapshots" / commit), cached_bytes=cached_bytes(repo))
+    snapshot = repo.newest_snapshot()
+    return None if snapshot is None else replace(from_folder(name, snapshot), cached_bytes=cached_bytes(repo))
 
 
 def cached_bytes(repo: CachedRepo) -> int:
-    """What a repository takes in the cache, over all its revisions; a file that two of them share counts once."""
-    files = {
-        os.path.realpath(repo.folder / "snapshots" / commit / name)
-        for commit in repo.commits()
-        for name in repo.files(commit)
-    }
-    return sum(os.path.getsize(file) for file in files if os.path.exists(file))
+    """Bytes of a repository in the cache, over all revisions; a file that revisions share counts once."""
+    links = (repo.snapshot(commit) / name for commit in repo.commits() for name in repo.files(commit))
+    return sum(os.path.getsize(file) for file in {os.path.realpath(link) for link in links})
+
+
+def files_in(folder: Path) -> dict[str, os.stat_result]:
+    """Name -> size and date of each file in a folder and its subfolders."""
+    return {path.relative_to(folder).as_posix(): path.stat() for path in folder.rglob("*") if path.is_file()}
 
 
 def from_folder(name: str, folder: Path) -> FoundModel:
     """A model as its files in a folder describe it."""
-    names = sorted(path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file())
-    config = read_config(folder / "config.json")
     card = read_card(folder / "README.md").values
-    files = planned_files(names)
-    has_weights = any(name in WEIGHTS for name in files)
+    stored = files_in(folder)
+    files = planned_files(stored)
+    has_weights = any(file in WEIGHTS for file in files)
     parameters = [_stored_weights(folder / file) for file in files if file.endswith(".safetensors")]
-    model_type = _text(config.get("model_type"))
-    task, obstacle = obstacle_of(
-        _text(card.get("pipeline_tag")),
-        model_type,
-        has_weights=True,  # what the cache lacks, the Hub may have
-        has_code="auto_map" in config,
-        architectures=_texts(config.get("architectures")),
-    )
-    sizes = [(folder / file).stat() for file in names]
-    newest = max((stat.st_mtime for stat in sizes), default=0)
+    newest = max((stat.st_mtime for stat in stored.values()), default=0)
     return FoundModel(
         id=name,
         source="cache",
-        task=task,
-        model_type=model_type,
         parameters=sum(count for count in parameters if count) or None,
         fetch_bytes=0 if has_weights else None,
         is_exact=has_weights,
-        cached_bytes=sum(stat.st_size for stat in sizes),
-        licence=_text(card.get("license")),
-        languages=_languages(card.get("language")),
+        cached_bytes=sum(stat.st_size for stat in stored.values()),
         date=datetime.fromtimestamp(newest, UTC).date().isoformat() if newest else "",
-        obstacle=obstacle,
+        # Weights that are not in the cache may be on the Hub.
+        **_described(card, read_config(folder), card.get("pipeline_tag"), has_weights=True),
     )
 
 
-def read_config(path: Path) -> dict[str, Any]:
-    """A config.json; empty if it is missing or damaged, since models are also listed that cannot be loaded."""
+def read_config(folder: Path) -> dict[str, Any]:
+    """The content of config.json; empty if it is missing or damaged, since models that cannot be loaded are listed too."""
     try:
-        return read_json(path)
+        return read_json(folder / "config.json")
     except CheckpointError:
         return {}
 
 
 def _stored_weights(path: Path) -> int | None:
-    """How many numbers a safetensors file holds, from its header alone."""
+    """How many numbers a safetensors file contains, from its header alone; None if it cannot be read."""
     try:
         with path.open("rb") as file:
             (length,) = struct.unpack("<Q", file.read(8))
             header: Mapping[str, Any] = json.loads(file.read(min(length, 100_000_000)))
-        count = 0
-        for name, tensor in header.items():
-            if name != "__metadata__":
-                numbers = 1
-                for extent in tensor["shape"]:
-                    numbers *= int(extent)
-                count += numbers
-        return count
+        return sum(math.prod(map(int, header[name]["shape"])) for name in header if name != "__metadata__")
     except (OSError, ValueError, TypeError, KeyError, AttributeError, struct.error, RecursionError):
         return None

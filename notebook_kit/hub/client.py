@@ -1,4 +1,4 @@
-"""The only door to `huggingface_hub`: what is asked of the Hub, and its answers and faults in our words."""
+"""All requests to the Hub: they go through `huggingface_hub`, and its errors become notebook_kit's."""
 
 from __future__ import annotations
 
@@ -30,122 +30,117 @@ __all__ = ["Client", "DownloadStopped", "Token", "metered", "patiently"]
 Token = str | bool | None
 Answer = TypeVar("Answer")
 
-# `huggingface_hub` lets the errors of its HTTP library through; which library that is depends on its version.
+# `huggingface_hub` does not catch the errors of its HTTP library; which library it uses depends on its version.
 _HTTP_LIBRARIES = {"httpx", "httpx2", "httpcore", "httpcore2", "requests", "urllib3"}
 _report: ContextVar[Callable[[int], None] | None] = ContextVar("report", default=None)
-_LIST = "the list of models"
-_TRY_LATER = "Try again in a few minutes (https://status.huggingface.co tells of outages), or use a local folder."
+_TRY_LATER = "Try again in a few minutes (https://status.huggingface.co lists outages), or use a local folder."
 
 
 class DownloadStopped(HubError):
-    """Whoever wanted a download wants it no more; nothing of the file that was on its way is kept."""
+    """A download was cancelled; the partial file was removed."""
 
 
 class Client:
-    """One repository on the Hub, or with no name their list, asked through `huggingface_hub`, with every fault as an error of ours.
+    """Requests about one repository on the Hub, or about the list of models. Every failure is a `NotebookKitError`.
 
-    `HF_ENDPOINT` is read now rather than when `huggingface_hub` was imported, so that a notebook may set it in any cell.
+    `HF_ENDPOINT` is read when the client is created rather than when `huggingface_hub` is imported, so a notebook may
+    set it in any cell.
 
     Args:
-        repo_id: The name of the repository; "" for the list of all.
-        token: As `huggingface_hub` takes it: None for the saved one or `HF_TOKEN`, False for none, or the token.
-        close: Gives the sentence that names what a misspelt name may have meant, or "".
-        here: Gives the sentence that names what can be had without the Hub, or "".
+        repo_id: The name of the repository; "" for the list of models.
+        token: As in `huggingface_hub`: None for the saved token or `HF_TOKEN`, False for none, or the token itself.
+        near_names: Returns a sentence with existing names that resemble a misspelled `repo_id`, or "".
+        local_names: Returns a sentence with names that can be used without the Hub, or "".
     """
 
     def __init__(
-        self, repo_id: str, token: Token = None, close: Callable[[], str] = str, here: Callable[[], str] = str
+        self,
+        repo_id: str,
+        token: Token = None,
+        near_names: Callable[[], str] = str,
+        local_names: Callable[[], str] = str,
     ) -> None:
         if isinstance(token, str) and not (token.isascii() and token.isprintable() and " " not in token):
-            # The HTTP library would show the token in its own complaint.
+            # The HTTP library would show the token in its error.
             raise InputError(
-                "The token holds a space, a line break or a character that no token has.",
-                next_step="Copy it anew from the settings page of your Hub account.",
+                "The token contains a space, a line break or another character that tokens do not have.",
+                next_step="Copy it again from the settings page of your Hub account.",
             )
         self.repo_id = repo_id
         self.token = None if token == "" else token
-        self._close, self._here = close, here
+        self._near_names, self._local_names = near_names, local_names
         self.endpoint = os.environ.get("HF_ENDPOINT", "").rstrip("/") or None
 
     @property
     def address(self) -> str:
-        """The Hub that is asked, for messages."""
-        if self.endpoint:
-            return self.endpoint
+        """The address of the Hub."""
         from huggingface_hub import constants
 
-        return constants.ENDPOINT
+        return self.endpoint or constants.ENDPOINT
 
     @property
     def has_token(self) -> bool:
-        """Whether requests carry a token: a given one, or the saved one or `HF_TOKEN`."""
+        """Whether requests carry a token: the one passed, the saved one or `HF_TOKEN`."""
         from huggingface_hub import get_token
 
         return bool(self.token or (self.token is None and get_token()))
+
+    @property
+    def _identification(self) -> dict[str, Any]:
+        from notebook_kit import __version__
+
+        return {"token": self.token, "library_name": "notebook_kit", "library_version": __version__}
 
     def api(self) -> Any:
         """A `huggingface_hub.HfApi` for this endpoint and token."""
         from huggingface_hub import HfApi
 
-        from notebook_kit import __version__
-
-        return HfApi(self.endpoint, token=self.token, library_name="notebook_kit", library_version=__version__)
+        return HfApi(self.endpoint, **self._identification)
 
     def models(self, query: Mapping[str, Any]) -> Iterator[Any]:
-        """The Hub's models as `ModelInfo`s; a page is asked for when the one before it is used up.
+        """The Hub's models as `ModelInfo`s; each page is requested when the one before it is used up.
 
         Args:
-            query: Parameters of the Hub's `/api/models`. `limit` is the size of a page: `HfApi.list_models` would take it
-                for the number of all results, so its two halves are put together here.
+            query: Parameters of the Hub's `/api/models`. `limit` is the size of a page, whereas `HfApi.list_models` limits
+                the number of all results.
         """
         from huggingface_hub import ModelInfo
         from huggingface_hub.utils import build_hf_headers, paginate
 
-        from notebook_kit import __version__
-
-        headers = build_hf_headers(token=self.token, library_name="notebook_kit", library_version=__version__)
+        headers = build_hf_headers(**self._identification)
         for item in paginate(f"{self.address}/api/models", params=dict(query), headers=headers):
             yield ModelInfo(**{"siblings": None, **item})
 
     def probe(self, patience: float) -> None:
-        """Find out whether the Hub answers at all; the client itself would try for half a minute.
+        """Check quickly that the Hub answers; `huggingface_hub` itself would retry for half a minute.
 
         Args:
             patience: Seconds to wait for the answer.
 
         Raises:
-            HubError: It does not, or not as a Hub, or `HF_HUB_OFFLINE` forbids asking.
+            HubError: The Hub does not answer, the answer is not a Hub's, or `HF_HUB_OFFLINE` is set.
         """
-        if is_offline():
-            raise HubUnreachableError("HF_HUB_OFFLINE forbids asking the Hub.", next_step="Unset it to use the Hub.")
 
         def ask() -> None:
             from huggingface_hub import get_session
             from huggingface_hub.utils import build_hf_headers, hf_raise_for_status
 
-            response = get_session().get(
-                f"{self.address}/api/models",
-                params={"limit": 1},
-                headers=build_hf_headers(token=self.token, library_name="notebook_kit"),
-                timeout=patience,
-            )
+            headers = build_hf_headers(**self._identification)
+            url = f"{self.address}/api/models"
+            response = get_session().get(url, params={"limit": 1}, headers=headers, timeout=patience)
             hf_raise_for_status(response)
             if not isinstance(response.json(), list):
                 raise TypeError("not a list of models")
 
-        # Looking up a name may hang for longer than any timeout that can be set.
+        # `timeout` does not limit name resolution, which may hang.
         self.call(lambda: patiently(ask, patience))
 
     def info(self, revision: str | None = None) -> Any:
-        """All that the Hub says of a repository, the sizes of its files included: one request."""
+        """The Hub's description of the repository with the sizes of its files, as a `ModelInfo`: one request."""
         from huggingface_hub import constants
 
-        return self.call(
-            lambda: self.api().model_info(
-                self.repo_id, revision=revision, timeout=constants.HF_HUB_ETAG_TIMEOUT, files_metadata=True
-            ),
-            revision=revision,
-        )
+        options = {"timeout": constants.HF_HUB_ETAG_TIMEOUT, "files_metadata": True}
+        return self.call(lambda: self.api().model_info(self.repo_id, revision=revision, **options), revision)
 
     def listing(self, revision: str) -> tuple[str, dict[str, str]]:
         """The commit that `revision` means now, and its files with their checksums ("" if unknown): one request."""
@@ -153,191 +148,177 @@ class Client:
         def ask() -> tuple[str, dict[str, str]]:
             info = self.info(revision)
             if not re.fullmatch(r"[0-9a-f]{40,64}", info.sha or ""):  # it becomes the name of a folder
-                raise self._no_hub(repr(self.repo_id))
+                raise TypeError("not a commit")
             files = info.siblings or ()
             return info.sha, {file.rfilename: (file.lfs.sha256 if file.lfs else file.blob_id) or "" for file in files}
 
-        return self.call(ask, revision=revision)
+        return self.call(ask, revision)
 
     def download(self, filename: str, commit: str, cache_dir: Path, checksum: str = "", force: bool = False) -> Path:
-        """Fetch one file into the cache; up to three times if it breaks off or does not have the checksum."""
+        """Download one file into the cache; up to three times if the connection is lost or the checksum is wrong."""
 
         def fetch() -> Path:
             report = _report.get()
-            bar = {"tqdm_class": _meter(report)} if report is not None else {}
-            return Path(
-                self.api().hf_hub_download(
-                    self.repo_id, filename, revision=commit, cache_dir=cache_dir, force_download=force, **bar
-                )
-            )
+            options = {"cache_dir": cache_dir, "force_download": force}
+            if report is not None:
+                options["tqdm_class"] = _meter(report)
+            return Path(self.api().hf_hub_download(self.repo_id, filename, revision=commit, **options))
 
         for tries_left in (2, 1, 0):
             try:
-                path = self.call(fetch, revision=commit, filename=filename)
+                path = self.call(fetch, commit, filename)
             except HubUnreachableError as error:
-                # The client's newer versions resume by themselves, its older ones when they are called again.
-                if tries_left and _broke_off(error):
+                # Newer versions of `huggingface_hub` resume within one call, older ones when called again.
+                if tries_left and _connection_lost(error):
                     continue
                 raise
             if _has_checksum(path, checksum):
                 return path
-            # The client compares lengths; something between the Hub and us changed the content.
+            # `huggingface_hub` compares lengths only, so content that a proxy changed gets this far.
             Path(os.path.realpath(path)).unlink(missing_ok=True)
             path.unlink(missing_ok=True)
         raise CheckpointError(
-            f"{filename} of {self.repo_id!r} arrived damaged: it does not have the checksum that the Hub gives for "
-            "it, and no further try changed that. It was removed from the cache.",
-            next_step="Try again later or over another network; a proxy that rewrites downloads does this.",
+            f"{filename} of {self.repo_id!r} arrived damaged three times: its checksum differs from the Hub's. It was "
+            "removed from the cache.",
+            next_step="Try again later or over another network; proxies that rewrite downloads cause this.",
         )
 
     def call(self, ask: Callable[[], Answer], revision: str | None = None, filename: str = "") -> Answer:
-        """Run `ask` and raise what goes wrong in it as one of our errors.
+        """Run `ask` unless `HF_HUB_OFFLINE` is set, and raise its errors as `NotebookKitError`s.
 
-        Their text can hold signed addresses and is written for other readers; it stays as the cause.
+        The original error remains the cause; its text is not repeated, since it may contain signed addresses.
         """
+        if is_offline():
+            raise HubUnreachableError(
+                "HF_HUB_OFFLINE forbids contacting the Hub.",
+                next_step="Unset it, or use a model that is on this machine.",
+            )
         try:
             return ask()
         except NotebookKitError:
             raise
         except Exception as error:
-            raise self._explain(error, revision, filename) from error
+            raise self._translated(error, revision or "main", filename) from error
 
-    def _explain(self, error: Exception, revision: str | None, filename: str) -> NotebookKitError:
+    def _translated(self, error: Exception, revision: str, filename: str) -> NotebookKitError:
         from huggingface_hub import errors as theirs
 
         chain = _chain(error)
         status = next((found for cause in chain if (found := _status(cause))), None)
-        what = f"{filename} of {self.repo_id!r}" if filename else repr(self.repo_id) if self.repo_id else _LIST
-        page = f"{self.address}/{self.repo_id}"
+        repo, page = repr(self.repo_id), f"{self.address}/{self.repo_id}"
+        what = f"{filename} of {repo}" if filename else repo if self.repo_id else "the list of models"
+        identity = "the token in use is not of such an account" if self.has_token else "no token is in use"
 
         def is_a(kind: type[BaseException]) -> bool:
             return any(isinstance(cause, kind) for cause in chain)
 
-        # From the particular to the general; a gated repository is also one "not found" in their hierarchy.
+        # From the specific to the general: `theirs.GatedRepoError` derives from `theirs.RepositoryNotFoundError`.
         if is_a(theirs.GatedRepoError):
             return GatedRepoError(
-                f"The repository {self.repo_id!r} is gated: the Hub gives its files only to accounts that accepted its "
-                f"terms, {self._identity()}.",
+                f"The repository {repo} is gated: only accounts that accepted its terms get its files, and {identity}.",
                 next_step=f"Accept the terms on {page}, then pass token=... or set HF_TOKEN.",
             )
         if is_a(theirs.RevisionNotFoundError):
-            return self._unknown_revision(str(revision))
+            return RevisionNotFoundError(
+                f"The repository {repo} has no branch, tag or commit {revision!r}.",
+                next_step=self._near_revisions(revision) or f"See {page}/commits/main for its commits.",
+            )
         if is_a(theirs.DisabledRepoError):
             return HubError(
-                f"The Hub has disabled the repository {self.repo_id!r}.",
+                f"The Hub has disabled the repository {repo}.",
                 next_step=f"See {page} for the reason, or choose another checkpoint.",
             )
         if status == 401 and self.has_token and "credentials" in str(error).lower():
             return HubError(
                 f"The Hub at {self.address} does not accept the token in use: it is mistyped, revoked or expired.",
-                next_step="Log in anew with `hf auth login`, correct HF_TOKEN, or pass token=False to use none.",
+                next_step="Log in again with `hf auth login`, correct HF_TOKEN, or pass token=False to use none.",
             )
         if is_a(theirs.RepositoryNotFoundError) or status == 401:
-            return self._unknown_repo()
+            return RepoNotFoundError(
+                f"There is no folder, embedded checkpoint, cached checkpoint or public repository {repo} "
+                f"(on the Hub at {self.address}).",
+                next_step=f"{self._near_names()} Check the spelling; for a private repository pass token=....".lstrip(),
+            )
         if is_a(theirs.OfflineModeIsEnabled):
             return HubUnreachableError(
-                f"{what} is not on this machine, and huggingface_hub is in offline mode: HF_HUB_OFFLINE was set when it "
-                "was imported.",
+                f"{what} is not on this machine, and HF_HUB_OFFLINE was set when huggingface_hub was imported, which "
+                "left it in offline mode.",
                 next_step="Unset HF_HUB_OFFLINE and restart the kernel, or pass the path of a local folder.",
             )
         if is_a(theirs.HFValidationError):
             return InputError(
-                f"{self.repo_id!r} cannot be the name of a repository.",
+                f"{repo} cannot be the name of a repository.",
                 next_step="Names look like 'owner/name', with letters, digits, '-', '_' and '.'.",
             )
-        if status == 404 and not self.repo_id:
-            return self._no_hub(what)
-        if status == 404:
+        if status == 404 and self.repo_id:
             return CheckpointError(
                 f"The Hub has no {what} at revision {revision}.",
-                next_step=f"See {page}/tree/{revision or 'main'} for the files there are.",
+                next_step=f"See {page}/tree/{revision} for the files of the repository.",
             )
         if status == 403:
             return HubError(
-                f"The Hub forbids access to {what} (403), {self._identity()}.",
+                f"The Hub forbids access to {what} (403), and {identity}.",
                 next_step="Pass token= with a token that has access, or ask the repository's owner for it.",
             )
-        if status == 429:
+        if status not in (None, 404):
             return HubUnreachableError(
-                f"The Hub at {self.address} answered 429 (too many requests) when asked for {what}.",
-                next_step="Wait a few minutes; with token=... the limit is higher.",
+                f"The Hub at {self.address} answered {status} when asked for {what}.",
+                next_step="Wait a few minutes; with token=... the limit is higher." if status == 429 else _TRY_LATER,
             )
-        if status is not None:
+        is_garbled = isinstance(error, KeyError | TypeError) or type(error).__name__ == "JSONDecodeError"
+        if is_garbled or status == 404 or is_a(theirs.FileMetadataError):
             return HubUnreachableError(
-                f"The Hub at {self.address} answered {status} when asked for {what}.", next_step=_TRY_LATER
+                f"The server at {self.address} is not a Hub: its answer about {what} is not what a Hub sends.",
+                next_step="Check HF_ENDPOINT, and whether a proxy or a sign-in page answers instead.",
             )
-        if is_a(theirs.FileMetadataError) or type(error).__name__ == "JSONDecodeError":
-            return self._no_hub(what)
-        if _broke_off(error):
+        if _connection_lost(error):
             return HubUnreachableError(
-                f"The download of {what} broke off before its end, several times. Nothing of it was kept.",
-                next_step="Run the same line again; if it breaks off again, try another network.",
+                f"The download of {what} was interrupted several times. Nothing of it was kept.",
+                next_step="Run the same line again; if it is interrupted again, try another network.",
             )
         if any(_is_network_fault(cause) for cause in chain):
             return HubUnreachableError(
                 f"{what} could not be fetched: the Hub at {self.address} cannot be reached "
                 f"({type(chain[-1]).__name__}).",
-                next_step=f"Check the network, or pass the path of a local folder. {self._here()}".rstrip(),
+                next_step=f"Check the network, or pass the path of a local folder. {self._local_names()}".rstrip(),
             )
-        if isinstance(error, KeyError | TypeError):
-            return self._no_hub(what)
         if isinstance(error, OSError):
             return CheckpointError(
                 f"{what} could not be written into the cache: {error.strerror or type(error).__name__}.",
-                next_step="Free some space or choose another place with cache_dir= or HF_HOME.",
+                next_step="Free some space, or choose another place with cache_dir= or HF_HOME.",
             )
-        return HubError(f"The Hub's client failed on {what} with {type(error).__name__}.", next_step=_TRY_LATER)
+        return HubError(f"huggingface_hub failed on {what} with {type(error).__name__}.", next_step=_TRY_LATER)
 
-    def _identity(self) -> str:
-        return f"and {'the token in use is not of such an account' if self.has_token else 'no token is in use'}"
-
-    def _no_hub(self, what: str) -> HubUnreachableError:
-        return HubUnreachableError(
-            f"What answers at {self.address} is not a Hub: its answer about {what} lacks what a Hub's has.",
-            next_step="Check HF_ENDPOINT, and whether a proxy or a sign-in page stands between.",
-        )
-
-    def _unknown_repo(self) -> RepoNotFoundError:
-        return RepoNotFoundError(
-            f"There is no folder, embedded checkpoint, cached checkpoint or public repository {self.repo_id!r} "
-            f"(asked at {self.address}).",
-            next_step=f"{self._close()} Check the spelling; for a private repository pass token=....".lstrip(),
-        )
-
-    def _unknown_revision(self, revision: str) -> RevisionNotFoundError:
+    def _near_revisions(self, revision: str) -> str:
         try:
             refs = self.api().list_repo_refs(self.repo_id)
-            names = [ref.name for ref in [*refs.branches, *refs.tags]]
-        except Exception:  # only the message is poorer without them
-            names = []
-        close = near_matches(revision, names) or (f"It has {', '.join(names[:10])}." if names else "")
-        return RevisionNotFoundError(
-            f"The repository {self.repo_id!r} has no branch, tag or commit {revision!r}.",
-            next_step=close or f"See {self.address}/{self.repo_id}/commits/main for its commits.",
-        )
+        except Exception:  # the error is raised without them
+            return ""
+        names = [ref.name for ref in [*refs.branches, *refs.tags]]
+        return near_matches(revision, names) or (f"It has {', '.join(names[:10])}." if names else "")
 
 
 @contextmanager
 def metered(report: Callable[[int], None]) -> Iterator[None]:
-    """Within it, `report(count)` is told of every `count` bytes that a download of this thread brings.
+    """Within the block, call `report(count)` for every `count` bytes that this thread downloads.
 
-    It may raise `DownloadStopped`, which ends the download; the file that was on its way is removed.
+    `report` may raise `DownloadStopped`, which cancels the download; the partial file is removed.
     """
-    before = _report.set(report)
+    token = _report.set(report)
     try:
         yield
     finally:
-        _report.reset(before)
+        _report.reset(token)
 
 
 def _meter(report: Callable[[int], None]) -> type:
-    """A progress bar for `huggingface_hub` that shows nothing and reports."""
+    """A progress bar for `huggingface_hub` that shows nothing and reports the bytes."""
     from tqdm import tqdm
 
     class Meter(tqdm):
         def __init__(self, *args: Any, **kwargs: Any) -> None:
-            kwargs.pop("name", None)  # of huggingface_hub's own bars
-            # Of the two bars of a transfer in chunks, that of the wire would count the bytes a second time.
+            kwargs.pop("name", None)  # an argument of huggingface_hub's own bars
+            # A transfer in chunks has two bars; the one for the network would count the bytes a second time.
             self._counts = "downloading bytes" not in str(kwargs.get("desc"))
             super().__init__(*args, **{**kwargs, "disable": True})
 
@@ -350,44 +331,41 @@ def _meter(report: Callable[[int], None]) -> type:
 
 
 def patiently(ask: Callable[[], Answer], seconds: float, check: Callable[[], None] = lambda: None) -> Answer:
-    """Run `ask` on a thread, and wait for it no longer than `seconds`.
+    """Run `ask` on a thread and wait at most `seconds` for its result.
 
     Args:
-        ask: What may hang. It is left alone when it is given up.
-        seconds: How long to wait.
-        check: Called twenty times a second; may raise to give up earlier.
+        ask: A function that may hang. After the time limit its thread keeps running, and its result is ignored.
+        seconds: The time limit.
+        check: Called 20 times per second; may raise to stop waiting earlier.
 
     Raises:
-        TimeoutError: It took longer.
+        TimeoutError: After the time limit.
 
     Example:
         >>> patiently(lambda: 6 * 7, seconds=10)
         42
     """
-    results: list[Answer] = []
-    errors: list[BaseException] = []
+    from concurrent.futures import Future, wait  # loads logging, which files on this machine do not need
+
+    future: Future[Answer] = Future()
 
     def run() -> None:
         try:
-            results.append(ask())
+            future.set_result(ask())
         except BaseException as error:
-            errors.append(error)
+            future.set_exception(error)
 
-    thread = threading.Thread(target=run, daemon=True)
-    thread.start()
+    threading.Thread(target=run, daemon=True).start()
     deadline = time.monotonic() + seconds
-    while thread.is_alive() and time.monotonic() < deadline:
-        thread.join(0.05)
+    while not wait([future], 0.05).done:
         check()
-    if errors:
-        raise errors[0]
-    if not results:
-        raise TimeoutError(f"no answer within {seconds:g} s")
-    return results[0]
+        if time.monotonic() > deadline:
+            raise TimeoutError(f"no answer within {seconds:g} s")
+    return future.result()
 
 
 def _chain(error: BaseException) -> list[BaseException]:
-    """The error, what caused it, what caused that, and so on."""
+    """The error, its cause, the cause of that, and so on."""
     chain = [error]
     while (cause := chain[-1].__cause__ or chain[-1].__context__) is not None and cause not in chain:
         chain.append(cause)
@@ -398,8 +376,8 @@ def _status(error: BaseException) -> int | None:
     return getattr(getattr(error, "response", None), "status_code", None)
 
 
-def _broke_off(error: BaseException) -> bool:
-    """Whether the connection stood and was lost in the middle of a file."""
+def _connection_lost(error: BaseException) -> bool:
+    """Whether a connection was lost in the middle of a file."""
     lost = {"RemoteProtocolError", "ReadError", "ReadTimeout", "ChunkedEncodingError", "IncompleteRead"}
     return any(type(cause).__name__ in lost or "onsistency check" in str(cause) for cause in _chain(error))
 
@@ -410,12 +388,12 @@ def _is_network_fault(error: BaseException) -> bool:
 
 
 def _has_checksum(path: Path, checksum: str) -> bool:
-    """Whether a file that was just downloaded is the one that the Hub lists; true if the Hub lists no checksum.
+    """Whether a downloaded file has the checksum that the Hub lists; true if it lists none.
 
-    Large files are listed with their SHA-256, small ones with git's SHA-1. Reading a file back that was just written
-    takes 1 to 2 seconds per GB, a small part of what its download took; files in the cache are not read again.
+    For large files the checksum is SHA-256, for small ones git's SHA-1. Reading a new file back takes 1 to 2 seconds
+    per GB, far less than its download; files that were already in the cache are not checked.
     """
-    import hashlib  # loads OpenSSL, which nothing else here needs
+    import hashlib  # loads OpenSSL, which files on this machine do not need
 
     if len(checksum) == 64:
         digest = hashlib.sha256()

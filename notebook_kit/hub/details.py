@@ -1,4 +1,4 @@
-"""All there is to know of one model before it is loaded, and the way back: removing it from the cache."""
+"""What is known about one model before it is loaded, in full; and removing it from the cache."""
 
 from __future__ import annotations
 
@@ -6,22 +6,33 @@ import os
 import tempfile
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from notebook_kit import zoo
-from notebook_kit.errors import HubError, HubUnreachableError, InputError, near_matches
-from notebook_kit.hub.cache import CachedRepo, cache_folder, cached_models, is_offline
-from notebook_kit.hub.card import Card, read_card
-from notebook_kit.hub.catalog import FoundModel, cached, cached_bytes, from_folder, from_hub, planned_files, read_config
-from notebook_kit.hub.client import Client, Token, patiently
-from notebook_kit.hub.search import with_counts
+from notebook_kit.errors import HubError, InputError, near_matches
+from notebook_kit.hub.cache import CachedRepo, cache_folder, cached_models
+from notebook_kit.hub.card import read_card
+from notebook_kit.hub.catalog import (
+    FoundModel,
+    cached,
+    cached_bytes,
+    files_in,
+    from_folder,
+    from_hub,
+    planned_files,
+    read_config,
+    with_counts,
+)
+from notebook_kit.hub.client import Answer, Client, Token, patiently
 
 __all__ = ["ModelDetails", "delete_cached", "model_details"]
 
 PATIENCE = 30.0
+"""Seconds to wait for each answer of the Hub."""
 LARGEST_TEXT = 4_000_000
-"""Bytes up to which a card or a configuration is fetched only to be shown."""
+"""Largest size in bytes of a card or a configuration that is downloaded only to be shown."""
 
 
 @dataclass(frozen=True)
@@ -29,12 +40,12 @@ class ModelDetails:
     """One model in full.
 
     Attributes:
-        model: As a search finds it, with the exact size where that could be had.
+        model: As a search finds it, with the exact size if known.
         summary: The first paragraphs of its card as plain text.
-        config: Its config.json; empty if it could not be had.
-        labels: Names of what it tells apart, in the order of its outputs.
-        files: Name and bytes of what loading it reads.
-        problem: Why some of this is missing, or None.
+        config: Its config.json; empty if not available.
+        labels: Names of the classes that it predicts, in the order of its outputs.
+        files: Name and bytes of each file that loading reads.
+        problem: Why part of this is missing, or None.
     """
 
     model: FoundModel
@@ -51,16 +62,16 @@ def model_details(
     cache_dir: str | os.PathLike[str] | None = None,
     check: Callable[[], None] = lambda: None,
 ) -> ModelDetails:
-    """Look a model up: in the zoo, in the cache and on the Hub. Nothing is put into the cache.
+    """Look up a model in the zoo, in the cache and on the Hub. The cache is not changed.
 
     Args:
         model_id: Its name.
         token: For the Hub.
-        cache_dir: The cache; by default the Hub's own.
-        check: Called now and then while waiting; may raise to give up.
+        cache_dir: The cache; by default the Hub's.
+        check: Called regularly while waiting; may raise to cancel.
 
     Raises:
-        HubError: It is not on this machine, and the Hub does not give it; its kinds say why.
+        HubError: If it is not on this machine, and the Hub does not provide it; the subclass tells why.
 
     Example:
         >>> details = model_details("notebook-kit/tiny-sentiment")
@@ -69,66 +80,49 @@ def model_details(
     """
     if (folder := zoo.folder(model_id)) is not None:
         return _from_folder(replace(from_folder(model_id, folder), source="zoo", date=""), folder)
-    here = cached(model_id, cache_dir)
-    if here is not None:
-        repo = CachedRepo(model_id, cache_dir)
-        commit = repo.commit("main") or repo.commits()[-1]
-        details = _from_folder(here, repo.folder / "snapshots" / commit)
-        try:
-            there = _from_hub(model_id, token, check, repo, details)
-        except HubError as error:
-            return replace(details, problem=error)
-        return there
-    return _from_hub(model_id, token, check, CachedRepo(model_id, cache_dir), None)
+    repo = CachedRepo(model_id, cache_dir)
+    local = cached(model_id, cache_dir)
+    snapshot = repo.newest_snapshot()
+    if local is None or snapshot is None:
+        return _from_hub(Client(model_id, token), check, repo, None)
+    details = _from_folder(local, snapshot)
+    try:
+        return _from_hub(Client(model_id, token), check, repo, details)
+    except HubError as error:
+        return replace(details, problem=error)
 
 
 def _from_folder(model: FoundModel, folder: Path) -> ModelDetails:
-    config = read_config(folder / "config.json")
-    names = [path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file()]
-    files = tuple((name, (folder / name).stat().st_size) for name in planned_files(names))
+    config, stored = read_config(folder), files_in(folder)
+    files = tuple((name, stored[name].st_size) for name in planned_files(stored))
     return ModelDetails(model, read_card(folder / "README.md").summary, config, _labels(config), files)
 
 
-def _from_hub(
-    model_id: str, token: Token, check: Callable[[], None], repo: CachedRepo, here: ModelDetails | None
-) -> ModelDetails:
-    if is_offline():
-        raise HubUnreachableError(
-            f"{model_id!r} is not on this machine, and HF_HUB_OFFLINE forbids asking the Hub.",
-            next_step="Unset it, or choose a model that is here.",
-        )
-    client = Client(model_id, token)
-    info = client.call(lambda: patiently(client.info, PATIENCE, check))
+def _from_hub(client: Client, check: Callable[[], None], repo: CachedRepo, local: ModelDetails | None) -> ModelDetails:
+    def patient(ask: Callable[[], Answer]) -> Answer:
+        return client.call(lambda: patiently(ask, PATIENCE, check))
+
+    info = patient(client.info)
     check()
     sizes = {file.rfilename: file.size or 0 for file in info.siblings or ()}
-    files = planned_files(sizes)
-    model = from_hub(info)
-    kept = [name for name in files if info.sha and repo.file(info.sha, name) is not None]
-    model = replace(model, cached_bytes=cached_bytes(repo), source="cache" if here else "hub")
+    files = tuple((name, sizes[name]) for name in planned_files(sizes))
+    model = replace(from_hub(info), cached_bytes=cached_bytes(repo))
     if model.is_exact:
-        model = replace(model, fetch_bytes=sum(sizes[name] for name in files if name not in kept))
-    listed = tuple((name, sizes[name]) for name in files)
-    if here is not None:
-        merged = with_counts(replace(here.model, fetch_bytes=model.fetch_bytes, is_exact=model.is_exact), model)
-        return replace(here, model=merged, files=listed)
+        stored = repo.files(info.sha or "")
+        model = replace(model, fetch_bytes=sum(size for name, size in files if name not in stored))
+    if local is not None:
+        merged = with_counts(replace(local.model, fetch_bytes=model.fetch_bytes, is_exact=model.is_exact), model)
+        return replace(local, model=merged, files=files)
     problem: HubError | None = None
-    card, config = Card(), {}
-    with tempfile.TemporaryDirectory() as folder:  # looked at only, so the cache is not told
-
-        def fetched(name: str) -> Path | None:
-            if not 0 < sizes.get(name, 0) <= LARGEST_TEXT:
-                return None
-            return client.call(
-                lambda: patiently(lambda: client.download(name, info.sha, Path(folder)), PATIENCE, check)
-            )
-
+    with tempfile.TemporaryDirectory() as folder:  # these files are only shown, so they do not go into the cache
         try:
-            if (path := fetched("config.json")) is not None:
-                config = read_config(path)
-            card = read_card(fetched("README.md"))
+            for name in ("config.json", "README.md"):
+                if 0 < sizes.get(name, 0) <= LARGEST_TEXT:
+                    patient(partial(client.download, name, info.sha, Path(folder)))
         except HubError as error:
             problem = error
-    return ModelDetails(model, card.summary, config, _labels(config), listed, problem)
+        details = _from_folder(model, CachedRepo(client.repo_id, folder).snapshot(info.sha))
+    return replace(details, files=files, problem=problem)
 
 
 def _labels(config: dict[str, Any]) -> tuple[str, ...]:
@@ -143,17 +137,17 @@ def _labels(config: dict[str, Any]) -> tuple[str, ...]:
 
 
 def delete_cached(model_id: str, cache_dir: str | os.PathLike[str] | None = None) -> int:
-    """Remove a model from the cache, all its revisions.
+    """Remove all revisions of a model from the cache.
 
     Args:
         model_id: Its name.
-        cache_dir: The cache; by default the Hub's own.
+        cache_dir: The cache; by default the Hub's.
 
     Returns:
-        The bytes that this freed.
+        The number of bytes freed.
 
     Raises:
-        InputError: The cache has no such model. Near matches are listed.
+        InputError: If the cache has no such model. Near matches are listed.
     """
     from huggingface_hub import scan_cache_dir
     from huggingface_hub.errors import CacheNotFound
@@ -167,7 +161,7 @@ def delete_cached(model_id: str, cache_dir: str | os.PathLike[str] | None = None
         close = near_matches(model_id, cached_models(cache_dir))
         raise InputError(
             f"The cache at {cache_folder(cache_dir)} has no model {model_id!r}. {close}".rstrip(),
-            next_step="cached_models() lists what it has.",
+            next_step="cached_models() lists its models.",
         )
     strategy = scanned.delete_revisions(*(revision.commit_hash for repo in repos for revision in repo.revisions))
     strategy.execute()

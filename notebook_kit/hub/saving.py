@@ -1,4 +1,4 @@
-"""From an object to a folder, and from a folder to a repository on the Hub: `save_pretrained` and `push_to_hub`."""
+"""`save_pretrained` and `push_to_hub`: from an object to a folder, and from there to a repository on the Hub."""
 
 from __future__ import annotations
 
@@ -9,30 +9,28 @@ from pathlib import Path
 from typing import Any
 
 from notebook_kit.errors import HubError, HubUnreachableError, InputError, RepoNotFoundError
-from notebook_kit.hub.cache import is_offline
 from notebook_kit.hub.client import Client, Token
 
 __all__ = ["PushToHub", "folder_to_save", "push_folder"]
 
 
 class PushToHub:
-    """What everything with a `save_pretrained` has: `push_to_hub`.
+    """Adds `push_to_hub` to a class with `save_pretrained(folder, push_to_hub=False, **push_options)`.
 
-    A class defines `save_pretrained(folder, push_to_hub=False, **push_options)` and writes its files in the block of
-    `folder_to_save`.
+    `save_pretrained` writes its files within `with folder_to_save(...)`.
     """
 
     def push_to_hub(self, repo_id: str, **options: Any) -> Any:
-        """Save to a temporary folder and upload that to a repository on the Hub.
+        """Save to a temporary folder and upload it to a repository on the Hub.
 
         Args:
-            repo_id: "owner/name", or "name" for a repository of your account. It is created if there is none.
-            **options: `token`, `private`, `commit_message`, `revision`, ..., as `notebook_kit.hub.push_folder` takes them.
+            repo_id: "owner/name", or "name" for a repository of your account. It is created if it does not exist.
+            **options: Further arguments of `notebook_kit.hub.push_folder`: `token`, `private`, `commit_message`, ...
 
         Returns:
-            What `push_folder` returns: the commit.
+            The commit, as `push_folder` returns it.
         """
-        import tempfile  # loads half a dozen modules that loading a checkpoint does not need
+        import tempfile  # loads several modules that loading a checkpoint does not need
 
         with tempfile.TemporaryDirectory() as folder:
             self.save_pretrained(folder)  # type: ignore[attr-defined]
@@ -43,15 +41,15 @@ class PushToHub:
 def folder_to_save(
     folder: str | os.PathLike[str], push_to_hub: bool = False, push_options: Mapping[str, Any] | None = None
 ) -> Iterator[Path]:
-    """The folder for the files of a `save_pretrained`: created before the block and, if asked for, uploaded after it.
+    """Create the folder before the block, and optionally upload it after the block unless the block raised.
 
     Args:
-        folder: Where the files go.
+        folder: Where the block writes its files.
         push_to_hub: Whether to upload the folder.
-        push_options: For `push_folder`; without a `repo_id`, the folder's name is the repository's.
+        push_options: Arguments of `push_folder`; `repo_id` defaults to the folder's name.
 
     Raises:
-        InputError: `folder` is a file.
+        InputError: If `folder` is a file.
 
     Example:
         >>> import tempfile
@@ -77,38 +75,33 @@ def push_folder(
     create_pr: bool = False,
     ignore_patterns: Sequence[str] = (),
 ) -> Any:
-    """Upload a folder to the Hub, creating the repository if there is none. Every `push_to_hub` ends here.
+    """Upload a folder to the Hub. The repository is created if it does not exist.
 
     Args:
-        folder: What to upload; all its files but hidden ones.
-        repo_id: "owner/name", or "name" for one of your own.
+        folder: The folder; all its files except hidden ones are uploaded.
+        repo_id: "owner/name", or "name" for a repository of your account.
         token: A Hub token with write access; None for the saved one or `HF_TOKEN`.
         private: Whether a new repository is private; None for your account's default.
-        commit_message: One line that says what changed.
+        commit_message: A summary of the change in one line.
         revision: The branch to commit to; "main" if None.
-        create_pr: Propose the change rather than commit it.
+        create_pr: Open a pull request instead of committing to the branch.
         ignore_patterns: Files to leave out, such as `["checkpoint-*/*", "*.pt"]`.
 
     Returns:
         `huggingface_hub`'s `CommitInfo`: a string with the commit's address, and its parts as attributes.
 
     Raises:
-        InputError: The folder does not exist or is empty.
-        HubError: The token is missing or may not write there.
-        HubUnreachableError: The Hub did not answer.
+        InputError: If the folder does not exist or is empty, or `repo_id` cannot be a name.
+        HubError: If there is no token, or it does not allow writing to the repository.
+        HubUnreachableError: If the Hub does not answer, or `HF_HUB_OFFLINE` is set.
     """
     folder = Path(folder).expanduser()
     if not folder.is_dir() or not any(folder.iterdir()):
         raise InputError(f"There is nothing to upload at {folder}.", next_step="Pass the folder of a saved checkpoint.")
-    if is_offline():
-        raise HubUnreachableError(
-            f"{folder} was not uploaded: HF_HUB_OFFLINE forbids asking the Hub.",
-            next_step="Unset HF_HUB_OFFLINE and try again.",
-        )
     client = Client(repo_id, token)
-    api = client.api()
 
     def upload() -> Any:
+        api = client.api()
         repo = api.create_repo(repo_id, private=private, exist_ok=True).repo_id
         if revision is not None and not revision.startswith("refs/pr/"):
             api.create_branch(repo, branch=revision, exist_ok=True)
@@ -122,15 +115,15 @@ def push_folder(
         )
 
     try:
-        return client.call(upload, revision=revision)
+        return client.call(upload, revision)
     except RepoNotFoundError as error:
-        why = "the token in use may not write there" if client.has_token else "no token is in use"
+        why = "the token in use does not allow it" if client.has_token else "no token is in use"
         raise HubError(
             f"{folder} was not uploaded to {repo_id!r} at {client.address}: {why}.",
-            next_step="Log in with `hf auth login`, set HF_TOKEN, or pass token= with a token that may write there.",
+            next_step="Log in with `hf auth login`, set HF_TOKEN, or pass token= with a token that has write access.",
         ) from error
     except HubUnreachableError as error:
         raise HubUnreachableError(
             f"{folder} was not uploaded to {repo_id!r}: {error.what}",
-            next_step="Run it again; what has arrived is not sent twice.",
+            next_step="Run it again once the Hub can be reached; files that have arrived are not sent again.",
         ) from error

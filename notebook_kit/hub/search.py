@@ -1,4 +1,4 @@
-"""One search over what comes with notebook_kit, what is in the cache, and the Hub."""
+"""One search over the zoo, the cache and the Hub."""
 
 from __future__ import annotations
 
@@ -10,39 +10,39 @@ from itertools import islice
 from typing import Any, Literal
 
 from notebook_kit.errors import InputError, NotebookKitError, near_matches
-from notebook_kit.hub.catalog import EXPAND, FoundModel, free_memory, from_hub, local_models
+from notebook_kit.hub.catalog import EXPAND, FoundModel, free_memory, from_hub, local_models, with_counts
 from notebook_kit.hub.client import Client, Token, patiently
 from notebook_kit.registry.tasks import ALIASES
 
 __all__ = ["SORTS", "Query", "Search", "search_models"]
 
 SORTS = ("downloads", "likes", "date", "name", "size")
-"""Orders: the first three from the highest, "name" from A, "size" from the smallest."""
+"""Orders: the first three descending, "name" and "size" ascending."""
 
 PAGE = 60
-"""Models that the Hub is asked for at a time."""
+"""Models per request to the Hub."""
 LONGEST_SCAN = 8 * PAGE
-"""How many of the Hub's models are looked through, for those that pass, before an answer is given."""
-PATIENCE, PAGE_PATIENCE = 4.0, 20.0  # seconds for a first sign of the Hub, and for a page
+"""How many of the Hub's models `Search.more` checks at most, if few of them match the query."""
+PATIENCE, PAGE_PATIENCE = 4.0, 20.0  # seconds to wait for the Hub's first answer, and for each page
 
 
 @dataclass(frozen=True)
 class Query:
-    """What is searched for.
+    """What to search for.
 
     Args:
-        text: Words, all of which stand in the name.
+        text: Words that must all occur in the name.
         task: Such as "fill-mask"; "" for all.
         language: A code such as "te"; "" for all.
         licence: Such as "apache-2.0"; "" for all.
-        max_bytes: The largest size of the files; None for any. Models of unknown size pass.
-        runs_here: Only what notebook_kit can load and what fits into the free memory, as float32. Models whose memory is
-            not known pass.
-        sort: One of `SORTS`. The Hub itself knows no order by name or size: these order what has been found so far,
-            starting from what is downloaded most.
+        max_bytes: The largest size of the files; None for any. Models of unknown size match.
+        runs_here: Only models that notebook_kit can load and that fit into the free memory as float32. Models of unknown
+            size match.
+        sort: One of `SORTS`. The Hub cannot sort by name or size: these sort the models found so far, while the search
+            proceeds by downloads.
 
     Raises:
-        InputError: There is no such order.
+        InputError: If there is no such order.
     """
 
     text: str = ""
@@ -61,12 +61,12 @@ class Query:
             )
 
     def accepts(self, model: FoundModel, free: int | None, is_listed: bool = False) -> bool:
-        """Whether a model passes.
+        """Whether a model matches.
 
         Args:
             model: The model.
-            free: Bytes of memory that are free; None if unknown.
-            is_listed: Whether the Hub has looked at text, task, language and licence already.
+            free: Bytes of free memory; None if unknown.
+            is_listed: Whether the Hub has already checked text, task, language and licence.
         """
         if self.max_bytes is not None and (model.size or 0) > self.max_bytes:
             return False
@@ -82,42 +82,43 @@ class Query:
             and self.licence in ("", model.licence)
         )
 
-    def asked(self) -> dict[str, Any]:
-        """The same as parameters of the Hub's `/api/models`."""
+    def parameters(self) -> dict[str, Any]:
+        """The query as parameters of the Hub's `/api/models`."""
+        tags = [*filter(None, [self.language]), *([f"license:{self.licence}"] if self.licence else [])]
+        wanted = {"search": self.text.strip(), "pipeline_tag": self.task, "filter": tags}
         sort = {"likes": "likes", "date": "lastModified"}.get(self.sort, "downloads")
-        query: dict[str, Any] = {"sort": sort, "limit": PAGE, "expand": list(EXPAND)}
-        if self.text.strip():
-            query["search"] = self.text.strip()
-        if self.task:
-            query["pipeline_tag"] = self.task
-        tags = [*([self.language] if self.language else []), *([f"license:{self.licence}"] if self.licence else [])]
-        return {**query, "filter": tags} if tags else query
+        return {
+            **{name: value for name, value in wanted.items() if value},
+            "sort": sort,
+            "limit": PAGE,
+            "expand": list(EXPAND),
+        }
 
 
 class Search:
-    """A search under way: what is on this machine at once, the Hub's models page by page as `more` is called.
+    """A running search: finds the models on this machine at once, and the Hub's page by page as `more` is called.
 
     Args:
-        query: What is searched for.
+        query: What to search for.
         token: For the Hub.
-        cache_dir: The cache; by default the Hub's own.
+        cache_dir: The cache; by default the Hub's.
 
     Attributes:
-        query: What is searched for.
-        models: What has been found so far: the zoo's, the cache's, then the Hub's in its order.
-        problem: Why the Hub has no part in it (any more); None if all is well.
-        is_done: Whether there is nothing more to come.
-        scanned: How many of the Hub's models have been looked at.
-        free: Bytes of free memory by device, as they were when the search began.
-        room: Bytes that are free where most are free; None if unknown.
-        changed: Places in `models` of which the Hub has told more since; who has read them empties it.
+        query: What to search for.
+        models: The models found so far: the zoo's, the cache's, then the Hub's in its order.
+        problem: Why the Hub's models are missing or incomplete; None if they are not.
+        is_done: Whether there are no more models to find.
+        scanned: How many of the Hub's models have been checked.
+        free: Bytes of free memory per device when the search began.
+        room: Bytes of free memory on the device with the most; None if unknown.
+        changed: Positions in `models` of cached models that the Hub has since completed. The reader clears it.
 
     Example:
         >>> import os
         >>> os.environ["HF_HUB_OFFLINE"] = "1"
         >>> search = Search(Query(task="text-classification", text="tiny"))
         >>> search.more(), search.models[0].id, search.problem.what
-        ([], 'notebook-kit/tiny-sentiment', 'HF_HUB_OFFLINE forbids asking the Hub.')
+        ([], 'notebook-kit/tiny-sentiment', 'HF_HUB_OFFLINE forbids contacting the Hub.')
     """
 
     def __init__(self, query: Query, token: Token = None, cache_dir: str | os.PathLike[str] | None = None) -> None:
@@ -140,16 +141,16 @@ class Search:
     def more(
         self, count: int = PAGE, check: Callable[[], None] = lambda: None, longest_scan: int = LONGEST_SCAN
     ) -> list[FoundModel]:
-        """Ask the Hub for further models.
+        """Ask the Hub for more models.
 
         Args:
-            count: How many are wanted.
-            check: Called now and then while waiting; may raise to give up.
-            longest_scan: How many to look through at most for those that pass.
+            count: How many to find.
+            check: Called regularly while waiting; may raise to cancel.
+            longest_scan: How many of the Hub's models to check at most.
 
         Returns:
-            The new ones, which now also end `models`. Fewer than asked for, or none, do not mean that there are no more:
-            see `is_done`. What goes wrong is in `problem`.
+            The new models, which were also appended to `models`. There may be more even if this is fewer than `count`:
+            see `is_done`. Errors are stored in `problem`.
         """
         with self._lock:
             new: list[FoundModel] = []
@@ -157,25 +158,23 @@ class Search:
             while not self.is_done and len(new) < count and scanned < longest_scan:
                 page = self._page(check)
                 scanned += len(page)
-                new += self._taken(page)
+                new += self._matching(page)
             return new
 
     def ordered(self, sort: str | None = None) -> list[int]:
-        """Places in `models` in the order that was asked for.
+        """Positions in `models` in sorted order.
 
         Args:
-            sort: Another order than the query's.
+            sort: The order; by default the query's.
         """
-        places = list(range(len(self.models)))
-        sort = sort or self.query.sort
-        if sort == "name":
-            places.sort(key=lambda place: self.models[place].id.rpartition("/")[2].lower())
-        elif sort == "size":
-            places.sort(key=lambda place: self.models[place].size or float("inf"))
-        return places
+        keys: dict[str, Callable[[int], Any]] = {
+            "name": lambda place: self.models[place].id.rpartition("/")[2].lower(),
+            "size": lambda place: self.models[place].size or float("inf"),
+        }
+        return sorted(range(len(self.models)), key=keys.get(sort or self.query.sort))
 
     def __iter__(self) -> Iterator[FoundModel]:
-        """All that is found; the Hub is asked as far as one goes. Ends early if the Hub fails: see `problem`."""
+        """All models; the Hub is asked for the next page when needed. Ends early if the Hub fails: see `problem`."""
         place = 0
         while True:
             while place < len(self.models):
@@ -186,12 +185,12 @@ class Search:
             self.more()
 
     def _page(self, check: Callable[[], None]) -> list[Any]:
-        """The next models of the Hub's listing; empty at its end, or if something goes wrong."""
+        """The next models of the Hub's listing; empty at its end or after an error."""
         try:
             if self._listing is None:
                 self._client.probe(PATIENCE)
                 check()
-                self._listing = self._client.models(self.query.asked())
+                self._listing = self._client.models(self.query.parameters())
             listing = self._listing
             page = self._client.call(lambda: patiently(lambda: list(islice(listing, PAGE)), PAGE_PATIENCE, check))
             self.is_done = len(page) < PAGE
@@ -199,12 +198,12 @@ class Search:
             self.problem, self.is_done = error, True
             return []
         except BaseException:
-            self.is_done = True  # given up in the middle of a page: the listing cannot go on from there
+            self.is_done = True  # cancelled in the middle of a page: the listing cannot be resumed
             raise
         self.scanned += len(page)
         return page
 
-    def _taken(self, page: list[Any]) -> list[FoundModel]:
+    def _matching(self, page: list[Any]) -> list[FoundModel]:
         new = []
         for info in page:
             model = from_hub(info)
@@ -214,29 +213,13 @@ class Search:
                 self.changed.add(place)
             if place is not None or not model.id:
                 continue
-            if model.id in self._sizes:  # cached, yet it did not pass by what its files say
+            if model.id in self._sizes:  # cached, but its files alone did not match the query
                 model = replace(model, source="cache", cached_bytes=self._sizes[model.id])
             if self.query.accepts(model, self.room, is_listed=True):
                 self._places[model.id] = len(self.models)
                 self.models.append(model)
                 new.append(model)
         return new
-
-
-def with_counts(local: FoundModel, listed: FoundModel) -> FoundModel:
-    """A model of the cache, with what only the Hub knows of it."""
-    return replace(
-        local,
-        task=listed.task or local.task,
-        parameters=local.parameters or listed.parameters,
-        licence=local.licence or listed.licence,
-        languages=local.languages or listed.languages,
-        downloads=listed.downloads,
-        likes=listed.likes,
-        date=listed.date or local.date,
-        gated=listed.gated,
-        obstacle=listed.obstacle,
-    )
 
 
 def search_models(
@@ -256,14 +239,14 @@ def search_models(
     Args:
         text, task, language, licence, max_bytes, runs_here, sort: As for `Query`; `task` may be an alias.
         token: For the Hub; None for the saved one or `HF_TOKEN`, False for none.
-        cache_dir: The cache; by default the Hub's own.
+        cache_dir: The cache; by default the Hub's.
 
     Returns:
-        A `Search`. Going through it asks the Hub page by page; with no Hub it gives what is on this machine, and `problem`
-        says why.
+        A `Search`. Iterating over it asks the Hub page by page. If the Hub cannot be reached, it yields the models on this
+        machine, and `problem` is the reason.
 
     Raises:
-        InputError: There is no such order or task.
+        InputError: If there is no such order.
 
     Example:
         >>> import os

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+from collections.abc import Iterable
 from pathlib import Path, PurePosixPath, PureWindowsPath
 from typing import Any, Literal
 
@@ -34,11 +35,11 @@ _NEVER_IN_REPO_ID = re.compile(r"--|\.\.|(\.git|-|\.)$")
 
 
 def take_hub_options(options: dict[str, Any]) -> dict[str, Any]:
-    """Move the keyword arguments of `locate` out of those that a `from_pretrained` was called with.
+    """Remove the keyword arguments of `locate` from `options`, and return them.
 
     Example:
-        >>> given = {"revision": "main", "num_labels": 3}
-        >>> take_hub_options(given), given
+        >>> options = {"revision": "main", "num_labels": 3}
+        >>> take_hub_options(options), options
         ({'revision': 'main'}, {'num_labels': 3})
     """
     return {name: options.pop(name) for name in HUB_OPTIONS & options.keys()}
@@ -53,26 +54,26 @@ def locate(
     force_download: bool = False,
     subfolder: str = "",
 ) -> Source:
-    """Find the checkpoint of that name: a folder, an embedded one, a cached one, or one on the Hub, in that order.
+    """Find a checkpoint: a folder, an embedded checkpoint, a cached one, or one on the Hub, in that order.
 
-    No file is fetched yet. A folder or an embedded checkpoint never needs the network, and a cached one only for files
-    that are not in the cache yet; those come from the same commit as the rest.
+    No file is downloaded yet. Folders and embedded checkpoints never need the network, and a cached checkpoint only for
+    files that are not in the cache; those come from the same commit as the cached ones.
 
     Args:
-        name_or_path: A folder, a name of the zoo, or a repository such as "distilbert/distilbert-base-uncased". A
-            `Source` is returned as it is.
-        revision: Branch, tag or commit; "main" if None. Meaningless, and not looked at, for folders and the zoo.
+        name_or_path: A folder, a name in the zoo, or a repository such as "distilbert/distilbert-base-uncased". A
+            `Source` is returned unchanged.
+        revision: Branch, tag or commit; "main" if None. Ignored for folders and the zoo.
         token: A Hub token; None for the saved one or `HF_TOKEN`, False for none.
-        cache_dir: The cache; by default the Hub's own (`HF_HUB_CACHE`, `HF_HOME`).
-        local_files_only: Never ask the Hub, as `HF_HUB_OFFLINE=1` does for everything.
-        force_download: Ask the Hub for the newest commit and fetch its files anew, even if they are cached.
-        subfolder: The folder within the repository (or folder) where the files lie.
+        cache_dir: The cache; by default the Hub's (`HF_HUB_CACHE`, `HF_HOME`).
+        local_files_only: Never contact the Hub for this checkpoint, as `HF_HUB_OFFLINE=1` does for all.
+        force_download: Ask the Hub for the newest commit and download its files again, even if they are cached.
+        subfolder: The folder with the files, within the repository or folder.
 
     Raises:
-        RepoNotFoundError: There is nothing of that name. Near matches are listed.
-        RevisionNotFoundError: The repository has no such revision.
-        HubUnreachableError: It is not on this machine, and the Hub cannot or may not be asked.
-        InputError: The name can be neither a path nor a repository's name.
+        RepoNotFoundError: If nothing has this name. Near matches are listed.
+        RevisionNotFoundError: If the repository has no such revision.
+        HubUnreachableError: If it is not on this machine and the Hub does not answer or may not be contacted.
+        InputError: If the name can be neither a path nor the name of a repository.
 
     Example:
         >>> locate("notebook-kit/tiny-sentiment").kind
@@ -80,95 +81,76 @@ def locate(
     """
     if isinstance(name_or_path, Source):
         return name_or_path
-    if not isinstance(name_or_path, str | os.PathLike):
+    if not isinstance(name_or_path, str | os.PathLike) or not os.fspath(name_or_path).strip():
+        passed = "an empty string" if isinstance(name_or_path, str) else type(name_or_path).__name__
         raise InputError(
-            f"A checkpoint is named by a string or a path, not by {type(name_or_path).__name__}.",
+            f"The name of a checkpoint is a non-empty string or a path, not {passed}.",
             next_step="Pass a folder, or a name such as 'notebook-kit/tiny-sentiment'.",
         )
     name = os.fspath(name_or_path)
-    if not name.strip():
-        raise InputError(
-            "The name of the checkpoint is empty.",
-            next_step="Pass a folder, or a name such as 'notebook-kit/tiny-sentiment'.",
-        )
     subfolder = checked_inside(subfolder, "subfolder") if subfolder else ""
     if revision is not None:
         checked_inside(revision, "revision")
     path = Path(name).expanduser()
     if path.is_dir():
-        return Source(name, "folder", folder=path, subfolder=subfolder)
+        return Source(name, "folder", path, subfolder)
     if path.is_file():
         raise InputError(
             f"{name} is a file; a checkpoint is a folder with a config.json beside its weights.",
             next_step=f"Pass the folder: {str(path.parent)!r}.",
         )
-    embedded = zoo.folder(name)
-    if embedded is not None:
-        return Source(name, "zoo", folder=embedded, subfolder=subfolder)
-    if _ADDRESS.match(name):
-        raise _not_a_name(name)
-    if isinstance(name_or_path, os.PathLike) or _looks_like_path(name):
+    if (embedded := zoo.folder(name)) is not None:
+        return Source(name, "zoo", embedded, subfolder)
+    address = _ADDRESS.match(name)
+    if not address and (isinstance(name_or_path, os.PathLike) or _looks_like_path(name)):
         raise _no_such_folder(name, path)
-    if not _REPO_ID.fullmatch(name) or len(name) > 96 or _NEVER_IN_REPO_ID.search(name):
-        raise _not_a_name(name)
-    repo = Repo(name, revision or "main", token, cache_dir, local_files_only, force_download)
-    return Source(name, repo.settle(), repo=repo, subfolder=subfolder)
+    if address or not _REPO_ID.fullmatch(name) or len(name) > 96 or _NEVER_IN_REPO_ID.search(name):
+        raise InputError(
+            f"{name!r} is neither a folder nor a possible name of a repository.",
+            next_step=f"Pass the name alone: {address[1]!r}."
+            if address
+            else near_matches(name, _names(None))
+            or "Names look like 'owner/name', with letters, digits, '-', '_' and '.'.",
+        )
+    return HubSource(name, subfolder, revision or "main", token, cache_dir, local_files_only, force_download)
 
 
 class Source:
-    """A checkpoint whose place is known; its files are fetched when they are asked for.
+    """A checkpoint in a folder. For a checkpoint of the Hub, `HubSource` downloads its files when they are requested.
 
     Attributes:
-        name: The name or path as it was given.
+        name: The name or path that was passed to `locate`.
         kind: "folder", "zoo", "cache" or "hub".
-        revision: The commit, for "cache" and "hub"; else None.
+        subfolder: The folder with the files, within the repository or folder; "" for the whole.
+        revision: The commit, for "cache" and "hub"; otherwise None.
     """
 
-    def __init__(
-        self,
-        name: str,
-        kind: Kind,
-        folder: Path | None = None,
-        repo: Repo | None = None,
-        subfolder: str = "",
-    ) -> None:
+    revision: str | None = None
+
+    def __init__(self, name: str, kind: Kind, folder: Path, subfolder: str = "") -> None:
         self.name = name
         self.kind: Kind = kind
         self.subfolder = subfolder
         self._folder = folder
-        self._repo = repo
 
     def __repr__(self) -> str:
-        return f"Source({self.name!r}, kind={self.kind!r}, revision={self.revision!r})"
-
-    @property
-    def revision(self) -> str | None:
-        """The commit that the files come from, if there is one."""
-        return self._repo.commit if self._repo else None
+        return f"{type(self).__name__}({self.name!r}, kind={self.kind!r}, revision={self.revision!r})"
 
     def find(self, filename: str) -> Path | None:
-        """The path of a file on this machine, after fetching it if need be; None if the checkpoint has no such file.
+        """The path of a file on this machine, downloaded first if necessary; None if the checkpoint has no such file.
 
-        With a cached checkpoint and no Hub to ask, a file that is not in the cache counts as absent.
+        If the checkpoint is cached and the Hub cannot be asked, a file that is not in the cache counts as absent.
 
         Raises:
-            UnsafeFileError: The name climbs out of the checkpoint's folder.
-            HubError: The file exists on the Hub but cannot be fetched; its kinds say why.
+            UnsafeFileError: If the name leads out of the checkpoint's folder.
+            HubError: If the file is on the Hub but cannot be downloaded; the subclass tells why.
         """
-        inside = self._inside(filename)
-        if self._repo is not None:
-            return self._repo.find(inside)
-        assert self._folder is not None
-        # A link may lead anywhere: the Hub's own cache is made of links, and a folder belongs to its user.
-        path = self._folder / inside
+        # A link may lead anywhere: the Hub's cache consists of links, and a folder belongs to its user.
+        path = self._folder / self._inside(filename)
         return path if path.is_file() else None
 
     def find_first(self, *filenames: str) -> Path | None:
-        """The first of these files that there is. One that is in the cache wins over one that is not."""
-        if self._repo is not None:
-            for filename in filenames:
-                if (path := self._repo.find_cached(self._inside(filename))) is not None:
-                    return path
+        """The first of these files that exists. A cached file is preferred over one that has to be downloaded."""
         return next((path for filename in filenames if (path := self.find(filename)) is not None), None)
 
     def require(self, filename: str, why: str = "") -> Path:
@@ -176,11 +158,11 @@ class Source:
 
         Args:
             filename: The file, relative to the checkpoint.
-            why: What needs it, for the message ("the tokenizer's vocabulary").
+            why: What the file is needed for, for the message ("the tokenizer's vocabulary").
 
         Raises:
-            CheckpointError: The checkpoint has no such file. What it has is listed.
-            HubUnreachableError: The file is not on this machine and the Hub cannot be asked.
+            CheckpointError: If the checkpoint has no such file. Its files are listed.
+            HubUnreachableError: If the file is not on this machine and the Hub cannot be asked.
         """
         path = self.find(filename)
         if path is None:
@@ -188,42 +170,30 @@ class Source:
         return path
 
     def missing(self, *filenames: str, why: str = "") -> NotebookKitError:
-        """The error to raise when none of these files could be found: it knows whether the Hub could be asked."""
-        wanted = " or ".join(filenames) + (f" ({why.rstrip('.')})" if why else "")
-        if self._repo is not None and (silence := self._repo.silence) is not None and not self._are_absent(filenames):
-            return type(silence)(
-                f"{wanted} of {self.name!r} is not in the cache at {self._repo.cached.cache_dir}. {silence.what}",
-                next_step=silence.next_step,
-            )
+        """The error to raise when none of these files was found. It mentions if the Hub could not be asked."""
         names = self.filenames()
-        there = ", ".join(names[:12]) + (", ..." if len(names) > 12 else "") if names else "no file at all"
+        listed = ", ".join(names[:12]) + (", ..." if len(names) > 12 else "") or "no file at all"
         where = f"The folder {self.name}" if self.kind == "folder" else f"The checkpoint {self.name!r}"
         where += f" (subfolder {self.subfolder})" if self.subfolder else ""
         return CheckpointError(
-            f"{where} has no {wanted}. It has {there}.", next_step=self._elsewhere(filenames) or self._what_to_do()
+            f"{where} has no {_wanted(filenames, why)}. It has {listed}.",
+            next_step=self._elsewhere(filenames) or self._remedy(),
         )
 
-    def _are_absent(self, filenames: tuple[str, ...]) -> bool:
-        """Whether the Hub once said that it has none of these files."""
-        repo = self._repo
-        return repo is not None and all(repo.cached.is_absent(repo.commit, self._inside(name)) for name in filenames)
-
     def filenames(self) -> list[str]:
-        """The files of the checkpoint, sorted: of the folder, of the cached snapshot, or as the Hub lists them."""
-        if self._repo is not None:
-            names = self._repo.filenames()
-        else:
-            assert self._folder is not None
-            names = _files_within(self._folder)
+        """The files of the checkpoint, sorted: those in the folder or the cached snapshot, or as the Hub lists them."""
         prefix = f"{self.subfolder}/" if self.subfolder else ""
-        return sorted(name.removeprefix(prefix) for name in names if name.startswith(prefix))
+        return sorted(name.removeprefix(prefix) for name in self._all_files() if name.startswith(prefix))
+
+    def _all_files(self) -> Iterable[str]:
+        return _files_within(self._folder)
 
     def _inside(self, filename: str) -> str:
         checked = checked_inside(filename, f"a file of {self.name!r}")
         return f"{self.subfolder}/{checked}" if self.subfolder else checked
 
     def _elsewhere(self, filenames: tuple[str, ...]) -> str:
-        """Say so if what was asked for lies one folder deeper, as the checkpoints of a training run do."""
+        """A hint if one of these files is in a folder within the checkpoint, as in the output folder of a training run."""
         folders = sorted({n.rpartition("/")[0] for n in self.filenames() if n.rpartition("/")[2] in filenames} - {""})
         if not folders:
             return ""
@@ -232,126 +202,143 @@ class Source:
             return f"Did you mean {' or '.join(repr(str(root / folder)) for folder in folders[:5])}?"
         return f"Pass subfolder={' or subfolder='.join(repr(folder) for folder in folders[:5])}."
 
-    def _what_to_do(self) -> str:
+    def _remedy(self) -> str:
         if self.kind == "zoo":
-            return "Reinstall notebook_kit: this checkpoint comes with it, and a file of it was lost."
-        if self.kind == "folder" and _REPO_ID.fullmatch(self.name):
-            return "This folder hides a repository of the same name, if there is one on the Hub: rename or complete it."
-        if self.kind == "folder":
-            return "Pass the folder that save_pretrained wrote, or copy the missing file into this one."
-        return "Choose another checkpoint or revision; force_download=True looks for a newer commit."
+            return "Reinstall notebook_kit: this checkpoint is part of it, and one of its files was lost."
+        if _REPO_ID.fullmatch(self.name):
+            return "If the Hub has a repository of this name, this folder hides it: rename or complete the folder."
+        return "Pass the folder that save_pretrained wrote, or copy the missing file into this one."
 
 
-class Repo:
-    """A repository of which some files are in the cache and the rest, if the Hub may be asked, one request away."""
+class HubSource(Source):
+    """A repository on the Hub, of which some files may be in the cache.
+
+    The commit is the cached one if there is one, otherwise the one that the Hub names.
+
+    Args:
+        name: The name of the repository.
+        subfolder, revision, token, cache_dir, local_files_only, force_download: As for `locate`.
+    """
+
+    revision: str
 
     def __init__(
         self,
-        repo_id: str,
+        name: str,
+        subfolder: str,
         revision: str,
         token: Token,
         cache_dir: str | os.PathLike[str] | None,
         local_files_only: bool,
         force_download: bool,
     ) -> None:
-        self.cached = CachedRepo(repo_id, cache_dir)
-        self.client = Client(
-            repo_id, token, close=lambda: _close_names(repo_id, cache_dir), here=lambda: _names_here(repo_id, cache_dir)
-        )
-        self.wanted = revision
-        self.commit: str = ""
-        self.local_files_only = local_files_only
-        self.force_download = force_download
-        self.silence: HubError | None = None  # why the Hub was not asked or did not answer
+        self._cached = CachedRepo(name, cache_dir)
+        self._client = Client(name, token, lambda: _near_names(name, cache_dir), lambda: _local_names(name, cache_dir))
+        self._requested = revision
+        self._local_files_only = local_files_only
+        self._force_download = force_download
+        self._problem: HubError | None = None  # why the Hub was not asked or did not answer
         self._listing: dict[str, str] | None = None  # file -> checksum, as the Hub lists them
-        self._fetched: set[str] = set()
-
-    def settle(self) -> Kind:
-        """Decide on a commit: the cached one, else the one that the Hub names."""
-        if not self.force_download:
-            commit = self.cached.commit(self.wanted)
-            if commit is not None:
-                self.commit = commit
-                return "cache"
-        if (reason := self._forbidden()) is not None:
-            raise self._not_cached(reason)
-        self.commit, self._listing = self.client.listing(self.wanted)
-        return "hub"
-
-    def find_cached(self, filename: str) -> Path | None:
-        if self.force_download and filename not in self._fetched:
-            return None
-        return self.cached.file(self.commit, filename)
+        self._downloaded: set[str] = set()
+        commit = None if force_download else self._cached.commit(revision)
+        kind: Kind = "hub" if commit is None else "cache"
+        if commit is None:
+            if (reason := self._forbidden()) is not None:
+                raise self._not_cached(reason)
+            commit, self._listing = self._client.listing(revision)
+        self.revision = commit
+        super().__init__(name, kind, self._cached.snapshot(commit), subfolder)
 
     def find(self, filename: str) -> Path | None:
-        if (path := self.find_cached(filename)) is not None:
+        if (path := self._find_cached(filename)) is not None:
             return path
-        if not self.force_download and self.cached.is_absent(self.commit, filename):
+        inside = self._inside(filename)
+        if not self._force_download and self._cached.is_absent(self.revision, inside):
             return None
         listing = self._ask()
         if listing is None:
             return None
-        if filename not in listing:
-            self.cached.remember_absence(self.commit, filename)
+        if inside not in listing:
+            self._cached.remember_absence(self.revision, inside)
             return None
-        path = self.client.download(
-            filename, self.commit, self.cached.cache_dir, listing[filename], self.force_download
+        path = self._client.download(
+            inside, self.revision, self._cached.cache_dir, listing[inside], self._force_download
         )
-        self._fetched.add(filename)
-        # Only now: a revision that points at a commit of which nothing is here would hide an older, complete one.
-        self.cached.remember_revision(self.wanted, self.commit)
+        self._downloaded.add(inside)
+        # Not earlier: a revision that points to a commit without any cached file would hide an older, complete one.
+        self._cached.remember_revision(self._requested, self.revision)
         return path
 
-    def filenames(self) -> list[str]:
-        return sorted(self._listing) if self._listing is not None else self.cached.files(self.commit)
+    def find_first(self, *filenames: str) -> Path | None:
+        cached = (self._find_cached(filename) for filename in filenames)
+        return next(filter(None, cached), None) or super().find_first(*filenames)
+
+    def missing(self, *filenames: str, why: str = "") -> NotebookKitError:
+        if self._problem is None or all(self._cached.is_absent(self.revision, self._inside(f)) for f in filenames):
+            return super().missing(*filenames, why=why)
+        return type(self._problem)(
+            f"{_wanted(filenames, why)} of {self.name!r} is not in the cache at {self._cached.cache_dir}. "
+            f"{self._problem.what}",
+            next_step=self._problem.next_step,
+        )
+
+    def _find_cached(self, filename: str) -> Path | None:
+        if self._force_download and self._inside(filename) not in self._downloaded:
+            return None
+        return super().find(filename)
+
+    def _all_files(self) -> Iterable[str]:
+        return self._cached.files(self.revision) if self._listing is None else self._listing
+
+    def _remedy(self) -> str:
+        return "Choose another checkpoint or revision; force_download=True looks for a newer commit."
 
     def _ask(self) -> dict[str, str] | None:
-        """The Hub's listing of the commit; None, with the reason in `silence`, if it cannot be had."""
-        if self._listing is None and self.silence is None:
+        """The Hub's listing of the commit; None, with the reason in `_problem`, if it is not available."""
+        if self._listing is None and self._problem is None:
             if (reason := self._forbidden()) is not None:
-                self.silence = HubUnreachableError(
+                self._problem = HubUnreachableError(
                     f"{reason}.",
-                    next_step="Allow the Hub once and load it again, or pass the path of a complete local folder.",
+                    next_step="Allow access to the Hub once and load it again, or pass the path of a complete folder.",
                 )
                 return None
             try:
-                self._listing = self.client.listing(self.commit)[1]
+                self._listing = self._client.listing(self.revision)[1]
             except HubError as error:
-                # What is cached must go on working when its repository is gone, gated or unreachable.
-                self.silence = error
+                # Cached files must remain usable when their repository is gone, gated or unreachable.
+                self._problem = error
         return self._listing
 
     def _forbidden(self) -> str | None:
-        if self.local_files_only:
-            return "local_files_only=True forbids asking the Hub"
-        return "HF_HUB_OFFLINE forbids asking the Hub" if is_offline() else None
+        if self._local_files_only:
+            return "local_files_only=True forbids contacting the Hub"
+        return "HF_HUB_OFFLINE forbids contacting the Hub" if is_offline() else None
 
     def _not_cached(self, reason: str) -> NotebookKitError:
-        repo_id, commits = self.client.repo_id, self.cached.commits()
-        if self.force_download:
+        repo_id, cache_dir, commits = self._client.repo_id, self._cached.cache_dir, self._cached.commits()
+        if self._force_download:
             return InputError(
-                f"force_download=True was asked for {repo_id!r}, but {reason}.",
-                next_step="Leave force_download out, or allow the Hub.",
+                f"force_download=True was passed for {repo_id!r}, but {reason}.",
+                next_step="Leave force_download out, or allow access to the Hub.",
             )
         if commits:
-            refs = {commit: name for name, commit in self.cached.revisions().items()}
-            here = ", ".join(repr(refs.get(commit, commit)) for commit in commits)
+            refs = {commit: name for name, commit in self._cached.revisions().items()}
+            cached = ", ".join(repr(refs.get(commit, commit)) for commit in commits)
             return HubUnreachableError(
-                f"Revision {self.wanted!r} of {repo_id!r} is not in the cache at {self.cached.cache_dir}, "
-                f"and {reason}.",
-                next_step=f"Pass revision= with one that is cached: {here}.",
+                f"Revision {self._requested!r} of {repo_id!r} is not in the cache at {cache_dir}, and {reason}.",
+                next_step=f"Pass revision= with one that is cached: {cached}.",
             )
         return HubUnreachableError(
-            f"{repo_id!r} is no folder, is not embedded, is not in the cache at {self.cached.cache_dir}, and {reason}.",
-            next_step=f"Allow the Hub, or choose what is here. {_names_here(repo_id, self.cached.cache_dir)}",
+            f"{repo_id!r} is not a folder, not in the zoo and not in the cache at {cache_dir}, and {reason}.",
+            next_step=f"Allow access to the Hub, or use a model on this machine. {_local_names(repo_id, cache_dir)}",
         )
 
 
 def checked_inside(filename: str, what: str) -> str:
-    """The file name with forward slashes, after making sure that it stays inside the folder it is joined to.
+    """The file name with forward slashes, after checking that it stays inside the folder it will be joined to.
 
     Raises:
-        UnsafeFileError: It is absolute, names a drive, or climbs with "..".
+        UnsafeFileError: If it is absolute, contains a drive, or climbs with "..".
 
     Example:
         >>> checked_inside("onnx/config.json", "a file")
@@ -360,7 +347,7 @@ def checked_inside(filename: str, what: str) -> str:
         Traceback (most recent call last):
         ...
         notebook_kit.errors.UnsafeFileError: '../secret' as a file would lead out of the folder. It was not read.
-        → Do not use this checkpoint unless you know why it asks for that.
+        → Do not use this checkpoint unless you know why it refers to that file.
     """
     text = str(filename)
     # A backslash separates folders on Windows only, but a checkpoint is either safe everywhere or not at all.
@@ -369,33 +356,37 @@ def checked_inside(filename: str, what: str) -> str:
     if climbs or not posix.parts or "\0" in text:
         raise UnsafeFileError(
             f"{text!r} as {what} would lead out of the folder. It was not read.",
-            next_step="Do not use this checkpoint unless you know why it asks for that.",
+            next_step="Do not use this checkpoint unless you know why it refers to that file.",
         )
     return posix.as_posix()
 
 
+def _wanted(filenames: tuple[str, ...], why: str) -> str:
+    return " or ".join(filenames) + (f" ({why.rstrip('.')})" if why else "")
+
+
 def _files_within(folder: Path, depth: int = 3) -> list[str]:
-    """Files up to three folders deep: enough for any checkpoint, and quick when someone passes their home folder."""
+    """Files up to three folders deep: enough for any checkpoint, and fast if the folder is someone's home folder."""
     found: list[str] = []
     for parent, folders, files in os.walk(folder):
         relative = Path(parent).relative_to(folder)
         found += [(relative / file).as_posix() for file in files]
         folders[:] = [] if len(relative.parts) >= depth or len(found) > 2_000 else sorted(folders)
-    return sorted(found)
+    return found
 
 
 def _names(cache_dir: str | os.PathLike[str] | None) -> list[str]:
     return [*zoo.names(), *cached_models(cache_dir)]
 
 
-def _close_names(name: str, cache_dir: str | os.PathLike[str] | None) -> str:
-    """What a name that was not found may have meant: an embedded or cached checkpoint, or a folder beside it."""
+def _near_names(name: str, cache_dir: str | os.PathLike[str] | None) -> str:
+    """A sentence with the embedded checkpoints, cached checkpoints and folders that resemble `name`, or ""."""
     parent = Path(name).parent
     return near_matches(name, [*_names(cache_dir), *((parent / folder).as_posix() for folder in _folders(parent))])
 
 
-def _names_here(name: str, cache_dir: str | os.PathLike[str] | None) -> str:
-    return _close_names(name, cache_dir) or f"On this machine: {', '.join(_names(cache_dir)[:8])}."
+def _local_names(name: str, cache_dir: str | os.PathLike[str] | None) -> str:
+    return _near_names(name, cache_dir) or f"On this machine: {', '.join(_names(cache_dir)[:8])}."
 
 
 def _folders(parent: Path) -> list[str]:
@@ -410,21 +401,10 @@ def _looks_like_path(name: str) -> bool:
 
 
 def _no_such_folder(name: str, path: Path) -> NotebookKitError:
-    close = near_matches(path.name, _folders(path.parent))
     missing = next((p for p in reversed(path.parents) if not p.exists()), None)
     because = f" ({missing} does not exist either)" if missing is not None else ""
     return RepoNotFoundError(
         f"There is no folder {name}{because}.",
-        next_step=close or f"Check the path; the working folder is {Path.cwd()}.",
-    )
-
-
-def _not_a_name(name: str) -> NotebookKitError:
-    address = _ADDRESS.match(name)
-    close = near_matches(name, _names(None))
-    return InputError(
-        f"{name!r} is neither a folder nor a name that a repository can have.",
-        next_step=f"Pass the name alone: {address[1]!r}."
-        if address
-        else close or "Names look like 'owner/name', with letters, digits, '-', '_' and '.'.",
+        next_step=near_matches(path.name, _folders(path.parent))
+        or f"Check the path; the working folder is {Path.cwd()}.",
     )

@@ -1,6 +1,6 @@
-"""From the `model_type` of a checkpoint to its family: the Auto classes and the registry behind them.
+"""The Auto classes: they select the family by `model_type`.
 
-To add a family, write its file and add its line to `notebook_kit/registry/families.py`.
+To add a family, write its module and add a line to `notebook_kit/registry/families.py`.
 """
 
 from __future__ import annotations
@@ -39,21 +39,23 @@ __all__ = [
 
 
 def family(model_type: str) -> ModuleType:
-    """The module of a family, imported now.
+    """Import the module of a family.
 
     Raises:
         UnknownArchitectureError: If there is no such family.
     """
     if model_type not in FAMILIES:
-        raise UnknownArchitectureError(
-            f"notebook_kit has no architecture {model_type!r}. {near_matches(model_type, FAMILIES)}".rstrip(),
-            next_step=f"Choose a checkpoint of one of these: {', '.join(sorted(FAMILIES))}.",
-        )
+        raise _unsupported(f"notebook_kit has no architecture {model_type!r}. {near_matches(model_type, FAMILIES)}")
     return importlib.import_module(f"notebook_kit.models.{FAMILIES[model_type].module}")
 
 
+def _unsupported(what: str) -> UnknownArchitectureError:
+    names = ", ".join(sorted(FAMILIES))
+    return UnknownArchitectureError(what.rstrip(), next_step=f"Choose a checkpoint of one of these: {names}.")
+
+
 _configs: dict[str, type[PretrainedConfig]] = {}
-"""`model_type` -> configuration class, as `AutoConfig.register` was told."""
+"""`model_type` -> class registered with `AutoConfig.register`."""
 
 
 def config_class(model_type: str) -> type[PretrainedConfig]:
@@ -64,7 +66,7 @@ def config_class(model_type: str) -> type[PretrainedConfig]:
 
 
 def model_classes(model_type: str) -> dict[str, type[PreTrainedModel]]:
-    """Auto class -> the class that a family has for it."""
+    """Auto class -> the family's class for it."""
     module = family(model_type)
     return {auto: getattr(module, name) for auto, name in FAMILIES[model_type].class_names.items()}
 
@@ -79,33 +81,36 @@ class AutoConfig:
     """
 
     def __init__(self) -> None:
-        raise _not_made("AutoConfig")
+        raise _no_instances("AutoConfig")
 
     @classmethod
     def from_pretrained(cls, name_or_path: str | os.PathLike | Source, **kwargs: Any) -> PretrainedConfig:
-        """The configuration of a checkpoint, of whatever family.
+        """The configuration of a checkpoint of any family.
 
         Args:
             name_or_path: A folder, a zoo name, a Hub name, or the path of a `config.json`.
             **kwargs: Hub options (`revision`, `token`, `cache_dir`, `local_files_only`, `force_download`,
-                `subfolder`), and fields to edit: `AutoConfig.from_pretrained(name, n_heads=12)`.
+                `subfolder`), and fields to change: `AutoConfig.from_pretrained(name, n_heads=12)`.
 
         Raises:
-            UnknownArchitectureError: If notebook_kit does not have the architecture, or it lives in the repository's
-                own Python files, which are never run.
+            UnknownArchitectureError: If notebook_kit does not have the architecture, or it is defined by Python files
+                in the repository, which are never run.
+            ConfigurationError: If `config.json` has no `model_type`, or an edit is not a field.
+            HubError: If the checkpoint cannot be found or downloaded.
+            CheckpointError: If its `config.json` is missing or damaged.
         """
         kwargs.pop("trust_remote_code", None)
         name, values = read_config(name_or_path, take_hub_options(kwargs))
         model_type = values.get("model_type")
         if model_type not in {*FAMILIES, *_configs} and "auto_map" in values:
-            raise UnknownArchitectureError(
-                f"{name} brings its architecture as Python files of its own, and notebook_kit never runs code from a repository.",
-                next_step=f"Choose a checkpoint of one of these: {', '.join(sorted(FAMILIES))}.",
+            raise _unsupported(
+                f"The architecture of {name} is defined by Python files in its repository, and notebook_kit never runs code "
+                "from a repository."
             )
         if not model_type:
             raise ConfigurationError(
-                f"The config.json of {name} has no model_type, so it does not say which architecture it is.",
-                next_step="Load it with the family's own class, such as BertModel.from_pretrained(...), or add model_type to the file.",
+                f"The config.json of {name} has no model_type, so its architecture is unknown.",
+                next_step="Load it with the family's class, such as BertModel.from_pretrained(...), or add model_type to the file.",
             )
         config = cls.from_dict(values, **kwargs)
         config.name_or_path = name
@@ -113,25 +118,25 @@ class AutoConfig:
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any], **edits: Any) -> PretrainedConfig:
-        """The configuration that a `config.json` with this content holds; see `PretrainedConfig.from_dict`."""
+        """The configuration in the content of a `config.json`; see `PretrainedConfig.from_dict`."""
         return config_class(values["model_type"]).from_dict(values, **edits)
 
     @classmethod
     def for_model(cls, model_type: str, **fields: Any) -> PretrainedConfig:
-        """A fresh configuration of the family named `model_type`."""
+        """A new configuration of the family named `model_type`."""
         return config_class(model_type)(**fields)
 
     @classmethod
     def register(cls, model_type: str, config: type[PretrainedConfig], exist_ok: bool = False) -> None:
-        """Let `from_pretrained` and `for_model` make configurations of a class of yours.
+        """Register your own configuration class for `from_pretrained` and `for_model`.
 
         Args:
-            model_type: What `config.json` says, the same as the class's `model_type`.
+            model_type: The `model_type` of the class, and of the `config.json` files that it is used for.
             config: The class, derived from `PretrainedConfig`.
-            exist_ok: Allow a `model_type` that notebook_kit itself has, and take your class for it.
+            exist_ok: Whether your class may replace one of notebook_kit's.
 
         Raises:
-            InputError: If the class has another `model_type`, or notebook_kit has that one.
+            InputError: If the class has a different `model_type`, or notebook_kit already has this one.
 
         Example:
             >>> from notebook_kit import AutoConfig, PretrainedConfig
@@ -144,8 +149,8 @@ class AutoConfig:
         """
         if config.model_type != model_type:
             raise InputError(
-                f"{config.__name__} has the model_type {config.model_type!r}, and it was registered as {model_type!r}.",
-                next_step="Give the class the attribute model_type that it is registered with.",
+                f"{config.__name__} has the model_type {config.model_type!r}, but was registered as {model_type!r}.",
+                next_step="Register the class under its model_type.",
             )
         if model_type in FAMILIES and not exist_ok:
             raise InputError(
@@ -156,21 +161,21 @@ class AutoConfig:
 
 
 class _AutoModel:
-    """One head, of any family."""
+    """One kind of head, for any family."""
 
     alternatives: ClassVar[tuple[str, ...]] = ()
-    """Auto classes whose model is taken where a family has none for this one, in this order."""
+    """Auto classes to use instead if a family has no model for this one, in this order."""
     _registered: ClassVar[dict[type[PretrainedConfig], Any]]
 
     def __init__(self) -> None:
-        raise _not_made(type(self).__name__)
+        raise _no_instances(type(self).__name__)
 
     def __init_subclass__(cls) -> None:
         cls._registered = {}
 
     @classmethod
     def model_class(cls, config: PretrainedConfig) -> type[PreTrainedModel]:
-        """The class that this head is in `config`'s family, or that was registered for `config`'s class.
+        """The class with this head in `config`'s family, or the one registered for `config`'s class.
 
         Raises:
             UnknownArchitectureError: If the family does not have this head.
@@ -180,7 +185,7 @@ class _AutoModel:
         if config.model_type in _configs and config.model_type not in FAMILIES:
             raise UnknownArchitectureError(
                 f"No {cls.__name__} is registered for {type(config).__name__}.",
-                next_step=f"Call {cls.__name__}.register({type(config).__name__}, your model class).",
+                next_step=f"Call {cls.__name__}.register({type(config).__name__}, YourModel).",
             )
         module, classes = family(config.model_type), FAMILIES[config.model_type].class_names
         for auto in (cls.__name__, *cls.alternatives):
@@ -192,43 +197,47 @@ class _AutoModel:
 
     @classmethod
     def register(cls, config_class: type[PretrainedConfig], model_class: type[Any], exist_ok: bool = False) -> None:
-        """Let `from_config` and `from_pretrained` make models of a class of yours.
+        """Register your own model class for `from_config` and `from_pretrained`.
 
         Args:
-            config_class: The class of configurations that the model is made from.
-            model_class: The model; its `config_class` is that class.
-            exist_ok: Allow a configuration class for which notebook_kit has a model, and take yours for it.
+            config_class: The configuration class of the model.
+            model_class: The model class. Its attribute `config_class`, if set, must be the same.
+            exist_ok: Whether your class may replace one of notebook_kit's.
 
         Raises:
-            InputError: If the model has another `config_class`, or notebook_kit has a model for it.
+            InputError: If the model has a different `config_class`, or notebook_kit already has a model for it.
         """
         expected = getattr(model_class, "config_class", config_class)
         if expected.__name__ != config_class.__name__:
             raise InputError(
-                f"{model_class.__name__} is made from {expected.__name__}, and it was registered for {config_class.__name__}.",
+                f"{model_class.__name__} is built from {expected.__name__}, but was registered for {config_class.__name__}.",
                 next_step=f"Set {model_class.__name__}.config_class = {config_class.__name__}.",
             )
-        line = FAMILIES.get(config_class.model_type)
-        ours = f"notebook_kit.models.{line.module}" if line is not None and cls.__name__ in line.heads else None
+        known = FAMILIES.get(config_class.model_type)
+        ours = f"notebook_kit.models.{known.module}" if known is not None and cls.__name__ in known.heads else None
         if config_class.__module__ == ours and not exist_ok:
             raise InputError(
                 f"notebook_kit already has an {cls.__name__} for {config_class.__name__}.",
-                next_step="Derive a configuration class with a model_type of its own, or pass exist_ok=True.",
+                next_step="Derive a configuration class with a new model_type, or pass exist_ok=True to replace it.",
             )
         cls._registered[config_class] = model_class
 
     @classmethod
     def from_config(cls, config: PretrainedConfig, **kwargs: Any) -> PreTrainedModel:
-        """A model with fresh weights.
+        """A model with newly initialized weights.
 
         Args:
             config: A configuration of any family.
             **kwargs: `dtype` of the weights.
+
+        Raises:
+            InputError: If `config` is not a configuration.
+            UnknownArchitectureError: If the family does not have this head.
         """
         if not isinstance(config, PretrainedConfig):
             raise InputError(
                 f"from_config takes a configuration, and got {type(config).__name__}.",
-                next_step=f"For the name of a checkpoint, call {cls.__name__}.from_pretrained(name).",
+                next_step=f"To load a checkpoint by name, call {cls.__name__}.from_pretrained(name).",
             )
         return cls.model_class(config).from_config(config, **kwargs)
 
@@ -238,20 +247,19 @@ class _AutoModel:
     ) -> PreTrainedModel:
         """Load a checkpoint with this head; see `PreTrainedModel.from_pretrained` for arguments and errors."""
         source = locate(name_or_path, **take_hub_options(kwargs))
-        if config is None:
-            config = AutoConfig.from_pretrained(source)
+        config = AutoConfig.from_pretrained(source) if config is None else config
         return cls.model_class(config).from_pretrained(source, config=config, **kwargs)
 
 
-def _not_made(name: str) -> InputError:
+def _no_instances(name: str) -> InputError:
     return InputError(
-        f"{name} itself has no instances.",
+        f"{name} has no instances.",
         next_step=f"Call {name}.from_pretrained(name) or {name}.from_config(config).",
     )
 
 
 class AutoModel(_AutoModel):
-    """The backbone of any family, without a head: hidden states out.
+    """The backbone of any family: it returns hidden states and has no head.
 
     Example:
         >>> from notebook_kit import AutoConfig, AutoModel
@@ -287,7 +295,7 @@ class AutoModelForTokenClassification(_AutoModel):
 
 
 class AutoModelForQuestionAnswering(_AutoModel):
-    """Where in a text the answer starts and ends.
+    """The start and end of an answer within a text.
 
     Example:
         >>> import torch
@@ -300,7 +308,7 @@ class AutoModelForQuestionAnswering(_AutoModel):
 
 
 class AutoModelForMaskedLM(_AutoModel):
-    """Which word stands at a masked place.
+    """The token at each masked position.
 
     Example:
         >>> import tempfile
@@ -308,13 +316,13 @@ class AutoModelForMaskedLM(_AutoModel):
         >>> folder = tempfile.mkdtemp()
         >>> tiny = RobertaConfig(hidden_size=24, num_hidden_layers=1, intermediate_size=48, vocab_size=50)
         >>> RobertaForMaskedLM(tiny).save_pretrained(folder)
-        >>> type(AutoModelForMaskedLM.from_pretrained(folder)).__name__  # config.json says which family
+        >>> type(AutoModelForMaskedLM.from_pretrained(folder)).__name__  # the family is named in config.json
         'RobertaForMaskedLM'
     """
 
 
 class AutoModelForCausalLM(_AutoModel):
-    """Which token comes next: the head that generates text.
+    """The next token: the head that generates text.
 
     Example:
         >>> import torch
@@ -327,27 +335,27 @@ class AutoModelForCausalLM(_AutoModel):
 
 
 class AutoModelForSeq2SeqLM(_AutoModel):
-    """One text out of another: a summary, a translation, an answer.
+    """Text from text: a summary, a translation, an answer.
 
     Example:
         >>> import torch
         >>> from notebook_kit import AutoConfig, AutoModelForSeq2SeqLM
         >>> config = AutoConfig.for_model("t5", d_model=24, d_kv=6, d_ff=48, num_heads=4, num_layers=1, vocab_size=50)
         >>> out = AutoModelForSeq2SeqLM.from_config(config)(torch.tensor([[17, 8, 1]]), labels=torch.tensor([[9, 1]]))
-        >>> out.logits.shape  # a score for each word of the vocabulary at each place of the text that is written
+        >>> out.logits.shape  # (batch, target tokens, vocabulary)
         torch.Size([1, 2, 50])
     """
 
 
 class AutoModelForMultipleChoice(_AutoModel):
-    """Which of several choices goes with a text.
+    """The choice that fits a text best.
 
     Example:
         >>> import torch
         >>> from notebook_kit import AutoConfig, AutoModelForMultipleChoice
         >>> config = AutoConfig.for_model("bert", hidden_size=24, num_hidden_layers=1, intermediate_size=48, vocab_size=50)
         >>> model = AutoModelForMultipleChoice.from_config(config)
-        >>> model(torch.tensor([[[2, 17, 8, 3], [2, 17, 9, 3]]])).logits.shape  # (batch, choices, tokens) in
+        >>> model(torch.tensor([[[2, 17, 8, 3], [2, 17, 9, 3]]])).logits.shape  # input: (batch, choices, tokens)
         torch.Size([1, 2])
     """
 
@@ -363,7 +371,7 @@ class AutoModelForNextSentencePrediction(_AutoModel):
 
 
 class AutoModelForPreTraining(_AutoModel):
-    """The heads with which a family was pre-trained.
+    """The heads that a family was pre-trained with.
 
     Example:
         >>> from notebook_kit import AutoConfig, AutoModelForPreTraining

@@ -1,9 +1,10 @@
-"""The zoo: small checkpoints that come with notebook_kit, so that everything works with no network.
+"""The zoo: small checkpoints that are part of notebook_kit, so that it works without a network.
 
-Each is trained by this project. Its folder holds a checkpoint in the Hub's file formats and a model card with what
-was measured; its recipe in `notebook_kit/recipes/` rebuilds it: `python -m notebook_kit.recipes build tiny-sentiment`.
+All were trained by this project. The folder of each contains a checkpoint in the Hub's file formats and a model card with
+its evaluation. Its recipe in `notebook_kit/recipes/` rebuilds it: `python -m notebook_kit.recipes build tiny-sentiment`.
 
-To add one: write `notebook_kit/recipes/<name>.py` with a function `build(output, quick=False)`, run it, and add one line to `ZOO`.
+To add one, write `notebook_kit/recipes/<name>.py` with a function `build(output, quick=False)`, run it, and add a line to
+`ZOO`.
 """
 
 from __future__ import annotations
@@ -21,11 +22,11 @@ PREFIX = "notebook-kit/"
 
 @dataclass(frozen=True, slots=True)
 class Checkpoint:
-    """One line of the registry.
+    """One checkpoint in the zoo.
 
     Attributes:
-        tasks: The pipeline tasks (without aliases) that it is the default of.
-        summary: What it is, in a few words.
+        tasks: The pipeline tasks (without aliases) for which it is the default.
+        summary: What it does, in a few words.
     """
 
     tasks: tuple[str, ...]
@@ -33,11 +34,11 @@ class Checkpoint:
 
 
 ZOO: dict[str, Checkpoint] = {
-    "tiny-sentiment": Checkpoint(("text-classification",), "POSITIVE or NEGATIVE, for English sentences"),
-    "tiny-gpt2": Checkpoint(("text-generation",), "goes on with a text in the manner of three old English books"),
-    "tiny-summarizer": Checkpoint(("summarization",), "sums the description of a piece of software up in one line"),
+    "tiny-sentiment": Checkpoint(("text-classification",), "labels English sentences POSITIVE or NEGATIVE"),
+    "tiny-gpt2": Checkpoint(("text-generation",), "continues a text in the style of three old English books"),
+    "tiny-summarizer": Checkpoint(("summarization",), "summarizes a software description in one line"),
 }
-"""Name -> checkpoint. The folder beside this file and the recipe carry the name too (with underscores: the recipe)."""
+"""Name -> checkpoint. Its folder beside this file has the same name, and so has its recipe, with underscores."""
 
 
 def names() -> list[str]:
@@ -51,7 +52,7 @@ def names() -> list[str]:
 
 
 def folder(name: str) -> Path | None:
-    """Where an embedded checkpoint lies on disk, or None if there is none of that name.
+    """The folder of an embedded checkpoint, or None if there is none of this name.
 
     Args:
         name: With or without the prefix: "notebook-kit/tiny-sentiment" or "tiny-sentiment".
@@ -67,7 +68,7 @@ def folder(name: str) -> Path | None:
 
 
 def default_for(task: str) -> str | None:
-    """The full name of the embedded checkpoint for a pipeline task, or None if the zoo has none for it.
+    """The full name of the embedded checkpoint for a pipeline task, or None if there is none.
 
     Example:
         >>> default_for("sentiment-analysis")
@@ -80,15 +81,15 @@ def default_for(task: str) -> str | None:
 
 
 def sample(filename: str) -> Path:
-    """Where a small file of sample inputs lies on disk: inputs to try things on, written for this project.
+    """The path of a small file with sample inputs, written for this project.
 
     Args:
-        filename: "support_messages.jsonl": 96 short messages to a shop (`text`) in three kinds (`topic`).
-            "parallel_sentences.jsonl": 24 everyday sentences (`text`, `number` from 0) in each of eight languages (`language`:
-            ar, de, en, es, hi, ru, te, zh), the same sentence under the same number.
+        filename: "support_messages.jsonl": 96 short messages to a shop (`text`) on three topics (`topic`).
+            "parallel_sentences.jsonl": 24 everyday sentences (`text`, `number` from 0) in each of eight languages
+            (`language`: ar, de, en, es, hi, ru, te, zh). Translations of a sentence have the same number.
 
     Raises:
-        InputError: There is no such sample.
+        InputError: If there is no such sample.
 
     Example:
         >>> len(sample("support_messages.jsonl").read_text(encoding="utf-8").splitlines())
@@ -96,6 +97,6 @@ def sample(filename: str) -> Path:
     """
     folder = Path(__file__).parent / "samples"
     if not (folder / filename).is_file():
-        there = ", ".join(sorted(path.name for path in folder.iterdir()))
-        raise InputError(f"There is no sample {filename!r}.", next_step=f"There is {there}.")
+        names = ", ".join(sorted(path.name for path in folder.iterdir()))
+        raise InputError(f"There is no sample {filename!r}.", next_step=f"The samples are {names}.")
     return folder / filename

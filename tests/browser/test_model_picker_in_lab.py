@@ -258,7 +258,7 @@ def test_offline_and_a_hub_that_comes_back(notebook, hub, tmp_path, expect, acce
     assert names(panel) == ["notebook-kit/tiny-sentiment"]
     python(page, "os.environ.update(HF_HUB_OFFLINE='1')")
     panel.get_by_role("button", name="Try again").click()
-    expect(panel.locator(".nk-notice")).to_contain_text("HF_HUB_OFFLINE forbids asking the Hub.")
+    expect(panel.locator(".nk-notice")).to_contain_text("HF_HUB_OFFLINE forbids contacting the Hub.")
     accessible(page, AXE)
     shot(panel, "picker_offline")
     python(page, "os.environ.pop('HF_HUB_OFFLINE')")

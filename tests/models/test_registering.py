@@ -110,9 +110,9 @@ def test_what_notebook_kit_has_is_replaced_on_request_only(registered):
 
 
 def test_classes_that_do_not_belong_together_are_refused(registered):
-    with pytest.raises(InputError, match="has the model_type 'own-model', and it was registered as 'other'"):
+    with pytest.raises(InputError, match="has the model_type 'own-model', but was registered as 'other'"):
         AutoConfig.register("other", OwnConfig)
-    with pytest.raises(InputError, match="OwnModel is made from OwnConfig, and it was registered for BertConfig"):
+    with pytest.raises(InputError, match="OwnModel is built from OwnConfig, but was registered for BertConfig"):
         AutoModel.register(BertConfig, OwnModel)
     with pytest.raises(InputError, match="a class derived from PreTrainedTokenizerFast"):
         AutoTokenizer.register(OwnConfig, str)
