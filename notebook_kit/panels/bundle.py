@@ -1,8 +1,8 @@
-"""One ES module from the files of a panel's page.
+"""Bundles the files of a panel's page into one ES module.
 
-A page is written as ordinary ES modules, which browsers, editors and linters read as they are. A widget carries its page
-as one string and must load nothing from elsewhere, so `bundle` follows the imports and turns each imported file into a
-function that is called once and returns what the file exports:
+A page is written as ordinary ES modules, which browsers, editors and linters understand. A widget carries its page as one
+string and must not load anything else, so `bundle` follows the imports and turns each imported file into a function that
+is called once and returns the file's exports:
 
     // shared/common.js                               const modules = {};
     export function h(tag) { ... }                    modules["shared/common.js"] = (() => {
@@ -12,11 +12,11 @@ function that is called once and returns what the file exports:
     export default { render() { h("p"); } };          const { h } = modules["shared/common.js"];
                                                       export default { render() { h("p"); } };
 
-Top-level names thus stay private to their file unless exported, as in the source.
+As in the source, top-level names stay private to their file unless exported.
 
 Four forms are supported, each starting at the left margin: `import { a, b as c } from "./file.js"`, `export function`
-(also `async`), `export class` and `export const`, with one name per `export`. The panel's own module has one export, its
-`export default`.
+(also `async`), `export class` and `export const`, with one name per `export`. The panel's entry module has one export,
+its `export default`.
 """
 
 from __future__ import annotations
@@ -43,15 +43,15 @@ def bundle(entry: str, folder: Path) -> str:
     """Join a module and everything it imports into one ES module.
 
     Args:
-        entry: The panel's own module, as a path below the folder: "token_inspector/token_inspector.js".
-        folder: The folder that holds all page files; nothing outside it can be imported.
+        entry: The panel's entry module, as a path below the folder: "token_inspector/token_inspector.js".
+        folder: The folder of all page files; nothing outside it can be imported.
 
     Returns:
-        The text of the module, whose default export is that of the entry.
+        The text of the bundle, whose default export is that of the entry.
 
     Raises:
-        BundleError: A file is missing, does not export what is imported from it, takes part in a circle of imports, or uses
-            a form of `import` or `export` that is not supported.
+        BundleError: If a file is missing, lacks an export that another one imports, is part of a circular import, or uses
+            an unsupported form of `import` or `export`.
     """
     return "const modules = {};\n\n" + _Bundle(entry, folder).text()
 
@@ -59,8 +59,8 @@ def bundle(entry: str, folder: Path) -> str:
 class _Bundle:
     def __init__(self, entry: str, folder: Path) -> None:
         self.entry, self.folder = entry, folder
-        self.texts: list[str] = []  # of the files, each after those it imports
-        self.exports: dict[str, list[str]] = {}  # of the files already added
+        self.texts: list[str] = []  # of the files, each after its imports
+        self.exports: dict[str, list[str]] = {}  # of the files that were added
 
     def text(self) -> str:
         self._add(self.entry, ())
@@ -71,7 +71,10 @@ class _Bundle:
             return
         if path in importers:
             circle = " -> ".join((*importers[importers.index(path) :], path))
-            raise BundleError(f"Page files import each other in a circle: {circle}.", next_step="Move what they share.")
+            raise BundleError(
+                f"Page files import each other in a circle: {circle}.",
+                next_step="Move what they share to another file.",
+            )
         try:
             source = (self.folder / path).read_text(encoding="utf-8")
         except FileNotFoundError:
@@ -111,13 +114,13 @@ class _Bundle:
         return target
 
     def _check(self, path: str, body: str) -> None:
-        """Refuse every import and export that is left, apart from the default export of the panel's own module."""
+        """Refuse all remaining imports and exports, except the default export of the entry module."""
         is_entry = path == self.entry
         left = [match[0] for match in ANY_FORM.finditer(body) if not (is_entry and DEFAULT.match(match[0]))]
         if left:
             raise BundleError(
-                f"{path} has a form of import or export that is not supported here: {left[0]!r}.",
-                next_step="The documentation of notebook_kit.panels.bundle lists the forms that are.",
+                f"{path} has an unsupported form of import or export: {left[0]!r}.",
+                next_step="The documentation of notebook_kit.panels.bundle lists the supported forms.",
             )
         if is_entry and len(DEFAULT.findall(body)) != 1:
             raise BundleError(

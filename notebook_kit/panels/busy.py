@@ -1,12 +1,12 @@
-"""Clicks that reach Python while a cell is running.
+"""Handling of clicks while a cell is running.
 
-A kernel handles messages of widgets between cells. How to let them through while a cell runs depends on its version, and partly
-on private names; all of that is kept in this module, and each way has a fallback:
+A kernel handles the messages of widgets between cells. How to handle them while a cell runs depends on the kernel's version,
+and partly on private names. All of that is in this module, with a fallback for each way:
 
-- ipykernel 7: messages to the widget are routed to a subshell, a thread of the kernel's own ("subshell").
-- ipykernel 6: whoever works calls `poll()` now and then, which handles the messages for the widget and leaves all others in
-  the queue; so no other cell is run ("poll").
-- anything else: they are handled after the cell ("after"); or there is no kernel ("none").
+- ipykernel 7: messages for the widget are routed to a subshell, one of the kernel's threads ("subshell").
+- ipykernel 6: the running code calls `poll()` regularly, which handles the messages for the widget and leaves all others in
+  the queue, so that no other cell runs ("poll").
+- any other kernel: messages are handled after the cell ("after"). Without a kernel: "none".
 """
 
 from __future__ import annotations
@@ -18,26 +18,26 @@ import threading
 import time
 from typing import Any
 
-__all__ = ["hear", "poll"]
+__all__ = ["forget", "hear", "poll"]
 
 logger = logging.getLogger("notebook_kit")
 
 POLL_SECONDS = 0.1
 
 _subshells: dict[int, str] = {}  # id of the kernel -> the subshell that all panels share
-_heard: set[str] = set()  # ids of the comms whose messages are handled by `poll`
+_heard: set[str] = set()  # ids of the comms whose messages `poll` handles
 _lock = threading.Lock()
 _last = 0.0
 
 
 def hear(widget: Any) -> str:
-    """Let messages from the page reach a widget while a cell is running.
+    """Let a widget receive messages from the page while a cell is running.
 
     Args:
         widget: An `ipywidgets` widget.
 
     Returns:
-        How: "subshell", "poll" (call `poll` while working), "after" (not before the cell has ended), or "none".
+        How they are handled: "subshell", "poll" (by calls of `poll`), "after" (only after the cell), or "none".
 
     Example:
         >>> import ipywidgets
@@ -60,21 +60,22 @@ def hear(widget: Any) -> str:
                 _heard.add(comm.comm_id)
             _quiet(comm)
             return "poll"
-    except Exception:  # private names of another version: the panel explains that its buttons act after the cell
-        logger.debug("messages cannot be let through", exc_info=True)
+    except Exception:  # private names differ between versions; the panel explains that its buttons act after the cell
+        logger.debug("Messages cannot be handled while a cell runs", exc_info=True)
     return "after"
 
 
 def forget(widget: Any) -> None:
-    """Leave a widget's messages to the kernel again."""
+    """Stop handling a widget's messages in `poll`, and leave them to the kernel."""
     with _lock:
         _heard.discard(getattr(getattr(widget, "comm", None), "comm_id", ""))
 
 
 def poll() -> None:
-    """Handle the messages that wait for widgets which `hear` answered with "poll"; at most ten times a second.
+    """Handle the waiting messages of widgets for which `hear` returned "poll".
 
-    Call it on the thread that runs the cell, as often as you like; elsewhere it does nothing.
+    Call it as often as you like on the thread that runs the cell; it works at most ten times per second. On other threads it
+    does nothing.
     """
     global _last
     if (
@@ -93,7 +94,7 @@ def poll() -> None:
         while True:
             try:
                 item = kernel.msg_queue.get_nowait()
-            except Exception:  # asyncio's and tornado's queues each signal "empty" differently
+            except Exception:  # the queues of asyncio and tornado raise different errors when empty
                 break
             if not _handled(kernel, item):
                 left.append(item)
@@ -103,10 +104,10 @@ def poll() -> None:
 
 
 def _handled(kernel: Any, item: Any) -> bool:
-    """Handle one queued message if it is for a widget that is heard."""
+    """Handle a queued message if it is for a widget in `_heard`."""
     message = item[2][0]
     identities, frames = kernel.session.feed_identities(message, copy=False)
-    header = kernel.session.unpack(frames[1].bytes)  # not `deserialize`: it takes a message once only
+    header = kernel.session.unpack(frames[1].bytes)  # not `deserialize`, which accepts each message only once
     if header.get("msg_type") != "comm_msg" or kernel.session.unpack(frames[4].bytes).get("comm_id") not in _heard:
         return False
     whole = kernel.session.deserialize(frames, content=True, copy=False)
@@ -115,19 +116,19 @@ def _handled(kernel: Any, item: Any) -> bool:
         kernel.comm_manager.comm_msg(kernel.shell_stream, identities, whole)
     finally:
         kernel._publish_status("idle", "shell", parent=whole)
-        kernel._publish_status("busy", "shell")  # the cell itself goes on
+        kernel._publish_status("busy", "shell")  # the cell is still running
     return True
 
 
 def _kernel() -> Any:
-    """The kernel of this process, if it is one; without importing IPython for it."""
+    """The kernel of this process, or None; does not import IPython."""
     ipython = sys.modules.get("IPython")
     shell = ipython.get_ipython() if ipython is not None else None
     return getattr(shell, "kernel", None)
 
 
 def _quiet(comm: Any) -> None:
-    """Handle messages without IPython's events around them: they would show and close the figures that a running cell draws."""
+    """Handle messages without IPython's events around them, which would show and close the figures of the running cell."""
 
     def handle(message: Any) -> None:
         if comm._msg_callback:
@@ -137,21 +138,21 @@ def _quiet(comm: Any) -> None:
 
 
 def _subshell(kernel: Any) -> str | None:
-    """The subshell of the panels, made when it is first wanted; None if it cannot be had."""
+    """The subshell of the panels, created on first use; None if the kernel cannot create one."""
     with _lock:
         if id(kernel) not in _subshells:
-            made: queue.Queue[str | None] = queue.Queue()
+            created: queue.Queue[str | None] = queue.Queue()
 
-            def make() -> None:
+            def create() -> None:
                 try:
-                    made.put(kernel.shell_channel_thread.manager._create_subshell())
+                    created.put(kernel.shell_channel_thread.manager._create_subshell())
                 except Exception:
-                    logger.debug("no subshell", exc_info=True)
-                    made.put(None)
+                    logger.debug("No subshell", exc_info=True)
+                    created.put(None)
 
-            kernel.shell_channel_thread.io_loop.add_callback(make)  # only that thread may make one
+            kernel.shell_channel_thread.io_loop.add_callback(create)  # only that thread may create one
             try:
-                subshell = made.get(timeout=3)
+                subshell = created.get(timeout=3)
             except queue.Empty:
                 return None
             if subshell is None:

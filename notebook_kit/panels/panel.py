@@ -1,4 +1,4 @@
-"""What all panels share: questions from the page and their answers, the static face, and the file that works from disk."""
+"""The base of all panels: questions from the page and their answers, the static face, and the file that works offline."""
 
 from __future__ import annotations
 
@@ -10,8 +10,9 @@ import logging
 import os
 import re
 import threading
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, ClassVar
@@ -24,18 +25,18 @@ from notebook_kit.errors import NotebookKitError
 from notebook_kit.files import write_text
 from notebook_kit.panels.bundle import bundle
 
-__all__ = ["Answer", "Cancelled", "Face", "Panel", "slow"]
+__all__ = ["Answer", "Cancelled", "Face", "Panel", "described", "filled", "slow"]
 
 logger = logging.getLogger("notebook_kit")
 
 FOLDER = Path(__file__).parent
 FACE_BYTES = 200_000
-"""The most that a static face may add to a saved notebook."""
+"""The maximum size that a static face may add to a saved notebook."""
 
 
 @dataclass(frozen=True)
 class Answer:
-    """What a question gets: plain values, and buffers that cross as bytes.
+    """The answer to a question: plain values, and buffers that are sent as bytes.
 
     Args:
         values: JSON values.
@@ -48,15 +49,15 @@ class Answer:
 
 @dataclass(frozen=True)
 class Face:
-    """A panel as a picture and a table, for where no kernel runs.
+    """A panel as a picture and a table, shown where no kernel runs.
 
     Args:
-        title: One line.
+        title: The title, one line.
         png: The picture, or None.
-        alt: What the picture shows, in words.
-        header: Names of the table's columns.
-        rows: The table; cells are turned into text.
-        note: A line below.
+        alt: A description of the picture.
+        header: The names of the table's columns.
+        rows: The rows of the table; cells are converted to text.
+        note: A line below the table.
     """
 
     title: str
@@ -68,13 +69,13 @@ class Face:
 
 
 class Cancelled(Exception):
-    """Raised inside a slow answer when nobody waits for it any more."""
+    """Raised inside a slow answer that is no longer needed."""
 
 
 def slow(method: Callable[..., Answer]) -> Callable[..., Answer]:
     """Mark an `answer_...` method as slow: it runs on a thread of its panel, so that the kernel stays free.
 
-    It should call `self.check_cancelled()` now and then.
+    The method should call `self.check_cancelled()` regularly.
     """
     method.is_slow = True  # type: ignore[attr-defined]
     return method
@@ -83,29 +84,29 @@ def slow(method: Callable[..., Answer]) -> Callable[..., Answer]:
 class Panel(anywidget.AnyWidget):
     """The base of all panels.
 
-    A panel named `x` is a subclass with `name = "x"` in the folder `x`, with the module `x.js` and, if need be, the style
-    `x.css` beside it; `notebook_kit.panels.bundle` adds the modules that `x.js` imports. The page asks (`ask("score", {...})`
-    in `shared/common.js`), and the method `answer_score` answers; an error that it raises is shown in the panel, which goes
-    on working.
+    A panel named `x` is a subclass with `name = "x"` in the folder `x`, with the module `x.js` and optionally the style
+    `x.css`; `notebook_kit.panels.bundle` adds the modules that `x.js` imports. When the page asks a question
+    (`ask("score", {...})` in `shared/common.js`), the method `answer_score` answers it; if it raises an error, the panel shows
+    the error and keeps working.
 
-    A subclass gives its static face with `face()`, what the page may ask in a file on disk with `offline_questions()`,
-    and a matplotlib figure with `figure()`.
+    A subclass overrides `face()` for its static face, `offline_questions()` for the answers in a file on disk, and `figure()`
+    for a matplotlib figure.
     """
 
     name: ClassVar[str] = ""
     workers: ClassVar[int] = 1
-    """How many slow answers may be worked on at a time."""
+    """The number of slow answers that may run at a time."""
 
     _ipython_display_ = None
-    """ipywidgets 7, which Colab has, shows a widget by this method, and so leaves out the static face."""
+    """Disabled: ipywidgets 7, which Colab has, would display the widget with this method and omit the static face."""
 
     _strings = traitlets.Dict().tag(sync=True)
     _language = traitlets.Unicode("en").tag(sync=True)
     _notice = traitlets.Dict().tag(sync=True)
-    """What another panel, linked to this one, could not do here: {what, next_step}."""
+    """An error of a panel that is linked to this one: {what, next_step}."""
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
-        if "name" in cls.__dict__:  # not for the classes that `add_traits` creates
+        if "name" in cls.__dict__:  # not in the classes that `add_traits` creates
             cls._esm = bundle(f"{cls.name}/{cls.name}.js", FOLDER)
             style = f"{cls.name}/{cls.name}.css"
             cls._css = _read("shared/common.css") + (_read(style) if (FOLDER / style).exists() else "")
@@ -113,31 +114,46 @@ class Panel(anywidget.AnyWidget):
 
     def __init__(self, **traits: Any) -> None:
         self._worker: ThreadPoolExecutor | None = None
-        self._wanted: dict[str, str] = {}  # view and question -> the id that still waits for an answer
+        self._wanted: dict[str, str] = {}  # view and question -> the id of the newest request that awaits its answer
         self._lock = threading.Lock()
         self._current = threading.local()
+        self._is_publishing = False
         super().__init__(**traits)
         language.register(self)
         self.speak()
         self.on_msg(self._on_message)
 
     def speak(self) -> None:
-        """Take the words of the language that is spoken now."""
+        """Switch to the current language."""
         self._strings = language.strings("common", self.name)
         self._language = language.spoken()
 
     def word(self, key: str, **values: Any) -> str:
-        """A text of the panel in the present language, with `{name}` replaced by the value of that name."""
-        text = self._strings.get(f"{self.name}.{key}") or self._strings.get(f"common.{key}") or key
-        return re.sub(r"\{(\w+)\}", lambda match: str(values.get(match[1], match[0])), text)
+        """A text of the panel in the current language, with `{name}` replaced by the value of that name."""
+        return filled(self._strings.get(f"{self.name}.{key}") or self._strings.get(f"common.{key}") or key, **values)
+
+    @property
+    def words(self) -> dict[str, str]:
+        """The panel's texts in the current language, by their keys without the panel's name."""
+        return {key.partition(".")[2]: text for key, text in self._strings.items()}
 
     def show_notice(self, problem: dict[str, str]) -> None:
-        """Show an error that no question of the page led to.
+        """Show an error that does not answer a question of the page.
 
         Args:
             problem: `what` and `next_step`, as from `described`; {} removes the notice.
         """
         self._notice = problem
+
+    @contextmanager
+    def _publishing(self) -> Iterator[None]:
+        """Send several traits in one message; observers see `_is_publishing` and can ignore the panel's own changes."""
+        before, self._is_publishing = self._is_publishing, True
+        try:
+            with self.hold_sync():
+                yield
+        finally:
+            self._is_publishing = before
 
     # Questions and answers ---------------------------------------------------------------------------------------
 
@@ -183,10 +199,10 @@ class Panel(anywidget.AnyWidget):
         self.send(reply, attached)
 
     def check_cancelled(self) -> None:
-        """Within a slow answer: stop if the page asked something newer, or cancelled.
+        """Within a slow answer: stop if the page has asked a newer question or cancelled this one.
 
         Raises:
-            Cancelled: Nobody waits for this answer.
+            Cancelled: If the answer is no longer needed.
         """
         asked = getattr(self._current, "asked", None)
         if asked is not None and self._wanted.get(self._current.place) != asked:
@@ -203,7 +219,7 @@ class Panel(anywidget.AnyWidget):
         data, metadata = bundle if isinstance(bundle, tuple) else (bundle or {}, {})
         try:
             face = self.face()
-        except Exception as error:  # the widget itself is fine, so it must still be shown
+        except Exception as error:  # the widget itself works, so it must still be displayed
             logger.debug("no static face", exc_info=True)
             face = Face(type(self).__name__, note=described(error)["what"])
         data = {**data, "text/plain": repr(self), "text/html": static_html(face)}
@@ -212,17 +228,17 @@ class Panel(anywidget.AnyWidget):
     def __repr__(self) -> str:
         return f"{type(self).__name__}()"
 
-    # A file that works from disk -----------------------------------------------------------------------------------
+    # A file that works offline -------------------------------------------------------------------------------------
 
     def offline_questions(self) -> Iterable[tuple[str, dict[str, Any]]]:
-        """The questions that a page on disk can have answered: name and values, as the page would ask them."""
+        """The questions whose answers a file on disk contains: name and values, as the page asks them."""
         return ()
 
     def to_html(self, path: str | os.PathLike[str]) -> Path:
-        """Write the panel as one interactive file that works from disk, with no kernel and no network.
+        """Write the panel as one interactive HTML file that needs neither a kernel nor a network.
 
         Args:
-            path: Where to write.
+            path: The file to write.
 
         Returns:
             The path.
@@ -265,23 +281,33 @@ class Panel(anywidget.AnyWidget):
         raise NotImplementedError
 
     def close(self) -> None:
-        """Close the panel and let its thread end."""
-        worker = getattr(self, "_worker", None)  # not there if the constructor failed before
+        """Close the panel and end its thread."""
+        worker = getattr(self, "_worker", None)  # missing if the constructor failed
         if worker is not None:
             worker.shutdown(wait=False, cancel_futures=True)
             self._worker = None
         super().close()
 
 
+def filled(text: str, **values: Any) -> str:
+    """A text with each `{name}` replaced by the value of that name; unknown names stay.
+
+    Example:
+        >>> filled("{count} of {all} tokens", count=3)
+        '3 of {all} tokens'
+    """
+    return re.sub(r"\{(\w+)\}", lambda match: str(values.get(match[1], match[0])), text)
+
+
 def described(error: BaseException) -> dict[str, str]:
-    """An error as the page shows it."""
+    """An error as the page shows it: `what` and `next_step`."""
     if isinstance(error, NotebookKitError):
         return {"what": error.what, "next_step": error.next_step}
     return {"what": f"{type(error).__name__}: {error}", "next_step": ""}
 
 
 def static_html(face: Face) -> str:
-    """A face as HTML that survives the cleaning of untrusted notebooks: a data-URI image and a plain table, no script."""
+    """A face as HTML that survives the sanitizing of untrusted notebooks: a data-URI image and a plain table, no script."""
     parts = [f"<p><strong>{html.escape(face.title)}</strong></p>"]
     used = 0
     if face.png is not None:
@@ -313,7 +339,7 @@ def _belongs_in_file(panel: Panel, key: str) -> bool:
 
 
 def _json_in_html(value: Any) -> str:
-    """JSON that can be put inside a script element: nothing in it can end the element."""
+    """JSON that is safe inside a script element: nothing in it can end the element."""
     text = json.dumps(value, ensure_ascii=False)
     return text.replace("<", "\\u003c").replace("\u2028", "\\u2028").replace("\u2029", "\\u2029")
 

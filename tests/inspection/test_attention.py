@@ -188,7 +188,7 @@ def test_cross_attention_has_two_sides():
         ([], {}, "empty"),
         ([None, None], {}, "Layer 0 is None"),
         (torch.rand(2, 3, 0, 0), {}, "no token"),
-        (torch.rand(2, 0, 3, 3), {}, "no token or no head"),
+        (torch.rand(2, 0, 3, 3), {}, "no tokens or no heads"),
         ([torch.rand(2, 3, 3), torch.rand(2, 4, 4)], {}, "layers differ"),
         (torch.rand(2, 3, 4, 4), {"tokens": ["a"]}, "4 x 4, but tokens has 1"),
         (torch.full((1, 1, 2, 2), float("nan")), {}, "finite"),
@@ -237,7 +237,7 @@ def test_models_without_attention_are_refused(tokenizer):
         def forward(self, input_ids, output_attentions=False):
             return {"logits": input_ids}
 
-    with pytest.raises(InputError, match="gave no attention"):
+    with pytest.raises(InputError, match="returned no attention"):
         read_model(Silent(), tokenizer, TEXT)
 
 

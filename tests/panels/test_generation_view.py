@@ -153,11 +153,11 @@ def test_alternatives_after_the_filters_are_what_is_drawn_from(model, tokenizer)
 
 
 def test_a_penalty_can_bring_up_what_was_not_among_the_best(tokenizer):
-    from notebook_kit.inspection.generation.steps import measured
+    from notebook_kit.inspection.generation.steps import measure
 
     logits = torch.arange(40.0)
     scores = torch.full((40,), -torch.inf).index_fill(0, torch.tensor([2, 3]), 1.0)
-    step = measured(logits, scores, 3)
+    step = measure(logits, scores, 3)
     assert step.left == 2 and {2, 3} < {one.token for one in step.alternatives}
     assert [one.token for one in step.alternatives[:8]] == list(range(39, 31, -1)) and len(step.alternatives) == 10
     assert step.chosen.rank == 37 and step.chosen.after == pytest.approx(0.5)
@@ -204,7 +204,7 @@ def test_an_alternative_that_ends_the_text_ends_it(tokenizer):
     view.continue_from(1, place)
     assert view.token_ids[-1] == place and len(view.token_ids) == 2 and view._shown["ended"] == "end"
     assert not view.running
-    with pytest.raises(InputError, match="ended with its end token"):
+    with pytest.raises(InputError, match="ended with an end-of-text token"):
         view.go_on()
     assert view.generate().token_ids[:1] != [place]
 
@@ -223,7 +223,7 @@ def test_pipelines_bring_their_own_ways(writers):
         write = pipeline(task, model=model, tokenizer=tokenizer, num_beams=1, max_new_tokens=7)
         view = GenerationView(write, PROMPT, max_new_tokens=7).wait()
         assert view.generated == write(PROMPT)[0][key] == view.text
-        assert view._about["reads_apart"]
+        assert view._about["is_encoder_decoder"]
 
 
 def test_a_pipelines_prefix_is_read():
@@ -290,11 +290,11 @@ def test_attention_is_what_the_recorder_sees_step_by_step(view, model, tokenizer
 
 
 def test_attention_is_recorded_layer_by_layer_where_it_is_large(view, monkeypatch):
-    from notebook_kit.inspection.generation import looking
+    from notebook_kit.inspection.generation import token_attention
 
     whole = view.attention(5)
-    view._looked._kept.clear()
-    monkeypatch.setattr(looking, "AT_ONCE_BYTES", 1)
+    view._token_attention._cache.clear()
+    monkeypatch.setattr(token_attention, "AT_ONCE_BYTES", 1)
     assert torch.allclose(view.attention(5), whole, atol=1e-6)
 
 
@@ -312,11 +312,11 @@ def test_attention_of_encoder_decoders_is_cross_attention(writers, name):
 
 
 def test_attention_crosses_when_asked_for_and_is_read_once(view, monkeypatch):
-    from notebook_kit.inspection.generation import looking
+    from notebook_kit.inspection.generation import token_attention
 
     ask, calls = asker(view), []
-    original = looking.looked_at
-    monkeypatch.setattr(looking, "looked_at", lambda *args: calls.append(args[2]) or original(*args))
+    original = token_attention.read_attention
+    monkeypatch.setattr(token_attention, "read_attention", lambda *args: calls.append(args[2]) or original(*args))
     content, [row] = ask("attention", branch=1, position=3, layer=1, head=None, combine="max")
     weights = torch.frombuffer(bytearray(row), dtype=torch.float32)
     assert torch.equal(weights, view.attention(3, layer=1, combine="max")) and content["answer"] == {"position": 3}
@@ -496,7 +496,7 @@ def test_linked_panels_follow(view, model, tokenizer):
 
     traitlets.link((view, "text"), (inspector, "text"))
     count = len(tokenizer(PROMPT)["input_ids"])
-    if view._agrees:
+    if view._is_text_tokens:
         view.chosen = 2
         assert view.selected == [count + 2] == attention.selected
         attention.selected = [0, count + 1]
@@ -544,10 +544,10 @@ def test_selection_is_shared_where_the_tokens_are_the_same(model, tokenizer, mon
     view = GenerationView((model, tokenizer), PROMPT, max_new_tokens=3).wait()
     count = len(tokenizer(PROMPT)["input_ids"])
     for agrees, expected in ((True, [count + 1]), (False, [])):
-        view._agrees, view.chosen = agrees, None
+        view._is_text_tokens, view.chosen = agrees, None
         view.chosen = 1
         assert view.selected == expected
-    view._agrees = True
+    view._is_text_tokens = True
     view.selected = [count + 2]
     assert view.chosen == 2
     view.selected = [0]
@@ -577,7 +577,7 @@ def test_another_model_can_be_used_and_a_wrong_one_changes_nothing(view, writers
 
 @pytest.mark.parametrize(
     ("source", "message"),
-    [("gpt2", "is no model"), (object(), "is no model"), (torch.nn.Linear(2, 2), "has no generate")],
+    [("gpt2", "is not a model"), (object(), "is not a model"), (torch.nn.Linear(2, 2), "has no generate")],
 )
 def test_what_does_not_write_is_an_error_of_ours(source, message):
     with pytest.raises(InputError, match=message) as caught:

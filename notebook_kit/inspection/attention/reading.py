@@ -1,4 +1,4 @@
-"""From whatever a user has (a model and a text, a record, bare tensors) to one `Reading` of attention."""
+"""Attention from a model and its input, from a record, or from bare tensors, as one `Reading`."""
 
 from __future__ import annotations
 
@@ -26,11 +26,12 @@ __all__ = [
     "read_model",
     "read_record",
     "read_tensors",
+    "recorded",
     "requested_attentions",
 ]
 
 KEPT_BYTES = 256 * 2**20
-"""Up to here attention is kept as float32; beyond it layer by layer as float16, which takes half."""
+"""Attention up to this size is kept as float32; above it, layer by layer as float16, which takes half."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -38,13 +39,13 @@ class Reading:
     """The attention of a model on one input.
 
     Args:
-        layers: One `(heads, from, to)` tensor a layer, float32 or float16, on the CPU, finite.
-        numbers: The number that the model gives to each of those layers.
+        layers: One `(heads, from, to)` tensor per layer, float32 or float16, on the CPU, finite.
+        numbers: The model's number of each of those layers.
         rows: The tokens that attend.
-        columns: The tokens that are attended to.
-        notices: What a reader should know: `(key of the interface's words, values)`.
-        inputs: What the model was given, `(1, tokens)` each; empty for bare tensors.
-        kind: Which attention it is: "self", "decoder" or "cross".
+        columns: The tokens attended to.
+        notices: Notices for the user: `(key in the interface's strings, values)`.
+        inputs: The inputs of the model, each with a batch dimension of 1; empty for bare tensors.
+        kind: The kind of attention: "self", "decoder" or "cross".
     """
 
     layers: tuple[Tensor, ...]
@@ -57,19 +58,19 @@ class Reading:
 
     @property
     def heads(self) -> tuple[int, ...]:
-        """How many heads each layer has."""
+        """The number of heads of each layer."""
         return tuple(layer.shape[0] for layer in self.layers)
 
     @property
     def is_square(self) -> bool:
-        """Whether tokens attend to themselves, so that positions can be compared."""
+        """Whether rows and columns are the same tokens, so that positions can be compared."""
         return self.rows is self.columns
 
     def layer(self, number: int) -> Tensor:
         """The attention of the layer with this number: `(heads, from, to)`.
 
         Raises:
-            InputError: If there is none.
+            InputError: If there is no such layer.
         """
         if number not in self.numbers:
             raise InputError(
@@ -78,12 +79,12 @@ class Reading:
         return self.layers[self.numbers.index(number)]
 
     def of(self, number: int, heads: Sequence[int], combine: str = "mean") -> Tensor:
-        """Some heads of a layer as one matrix, `(from, to)`, float32.
+        """One or more heads of a layer as one matrix, `(from, to)`, float32.
 
         Args:
             number: The layer.
             heads: Which heads.
-            combine: "mean" or "max", for several heads.
+            combine: How several heads are combined: "mean" or "max".
 
         Raises:
             InputError: If there is no such head.
@@ -112,20 +113,20 @@ def read_tensors(
     notices: tuple[Notice, ...] = (),
     inputs: dict[str, Tensor] | None = None,
 ) -> Reading:
-    """A reading from bare tensors.
+    """Make a reading from bare tensors.
 
     Args:
-        attentions: `(layers, heads, from, to)`, or a list with one `(heads, from, to)` or `(batch, heads, from, to)` a layer.
-        tokens: Labels of the tokens that attend; numbers unless given.
-        to_tokens: Labels of those attended to, where they are others (cross-attention).
-        numbers: The layers' numbers; 0, 1, 2, ... unless given.
+        attentions: `(layers, heads, from, to)`, or a list with one `(heads, from, to)` or `(batch, heads, from, to)` per layer.
+        tokens: Labels of the tokens that attend; their positions by default.
+        to_tokens: Labels of the tokens attended to, if they differ (cross-attention).
+        numbers: The numbers of the layers; 0, 1, 2, ... by default.
         example: Which example of a batch.
-        kind: Which attention it is.
-        notices: Notices to pass on.
-        inputs: What the model was given.
+        kind: The kind of attention.
+        notices: Notices to include in the reading.
+        inputs: The inputs of the model.
 
     Raises:
-        InputError: For shapes that are no attention, labels that do not fit, or values of which none is finite.
+        InputError: If the shapes are not those of attention, the labels do not fit, or no value is finite.
 
     Example:
         >>> reading = read_tensors(torch.full((2, 3, 4, 4), 0.25), tokens="a b c d".split())
@@ -142,7 +143,7 @@ def read_tensors(
                 next_step="Pass layers that attend over the same tokens.",
             )
     if F == 0 or T == 0 or any(layer.shape[0] == 0 for layer in layers):
-        raise InputError("There is no token or no head in this attention.", next_step="Pass a text with tokens.")
+        raise InputError("This attention has no tokens or no heads.", next_step="Pass a text with tokens.")
     rows = tokens if isinstance(tokens, Axis) else named_tokens(range(F) if tokens is None else tokens)
     if to_tokens is None and F == T:
         columns = rows
@@ -170,16 +171,23 @@ def read_record(
     kind: str | None = None,
     example: int = 0,
 ) -> Reading:
-    """A reading from what `record_attention` kept; of several calls, the last.
+    """Make a reading from what `record_attention` recorded; of several calls, the last.
+
+    Args:
+        record: The record.
+        tokens: As for `read_tensors`.
+        to_tokens: As for `read_tensors`.
+        kind: The kind of attention; needed if the record holds several.
+        example: Which example of a batch.
 
     Raises:
-        InputError: If nothing was recorded, or the model attends in several ways and `kind` does not say which.
+        InputError: If nothing was recorded, or the record holds several kinds of attention and `kind` is None.
     """
     kinds = {site.kind for site in record.sites}
     if kind is None and len(kinds) > 1:
         raise InputError(
             f"This record holds attention of {len(kinds)} kinds: {', '.join(sorted(kinds))}.",
-            next_step='Say which, as in kind="cross".',
+            next_step='Name one, as in kind="cross".',
         )
     kind = kind or next(iter(kinds), "self")
     numbers = sorted({site.layer for site in record.sites if site.kind == kind})
@@ -200,10 +208,10 @@ def read(model: nn.Module, sample: Sample, *, kind: str | None = None) -> Readin
     Args:
         model: A model of notebook_kit, or one of `transformers`.
         sample: The input, from a tokenizer, an image processor, a feature extractor, or anything else; see `Sample`.
-        kind: Which attention, where the model has several: "self", "decoder" or "cross".
+        kind: The kind of attention, for a model with several: "self", "decoder" or "cross".
 
     Raises:
-        InputError: If the model cannot give its attention, or the sample does not describe what it attends over.
+        InputError: If the model does not return its attention, or the sample lacks an axis that it attends over.
 
     Example:
         >>> from notebook_kit import BertConfig, BertModel
@@ -221,7 +229,7 @@ def read(model: nn.Module, sample: Sample, *, kind: str | None = None) -> Readin
             sites = _chosen_sites(model, sample, kind)
             kind, rows, columns = sites[0].kind, sites[0].rows, sites[0].columns
             size = 4 * len(sample.axis(rows)) * len(sample.axis(columns)) * sum(site.heads for site in sites)
-            layers, halved = _recorded(model, inputs, sites, size)
+            layers, halved = _at_affordable_precision(model, inputs, sites, size)
             numbers, notices = [site.layer for site in sites], notices + halved
         else:
             layers, kind = requested_attentions(model, inputs), "self"
@@ -236,12 +244,12 @@ def read(model: nn.Module, sample: Sample, *, kind: str | None = None) -> Readin
 def read_model(
     model: nn.Module, tokenizer: Any, text: str, text_pair: str | None = None, *, kind: str | None = None
 ) -> Reading:
-    """Run a model on a text or a pair of texts and read its attention; `read` with `Sample.of_text`."""
+    """Run a model on a text or a pair of texts and read its attention: `read` with `Sample.of_text`."""
     return read(model, Sample.of_text(tokenizer, text, text_pair), kind=kind)
 
 
 def has_sites(model: Any) -> bool:
-    """Whether notebook_kit can look into this model by itself."""
+    """Whether this is a model whose attention notebook_kit can record, rather than one of another library."""
     if not isinstance(model, nn.Module):
         return False
     try:
@@ -252,7 +260,7 @@ def has_sites(model: Any) -> bool:
 
 @contextmanager
 def evaluating(model: nn.Module) -> Iterator[None]:
-    """No dropout and no gradients while the block runs; the modules' modes come back after it."""
+    """Turn off dropout and gradients within the block; afterwards each module has its former mode."""
     training = [module for module in model.modules() if module.training]
     model.eval()
     try:
@@ -269,21 +277,21 @@ def evaluating(model: nn.Module) -> Iterator[None]:
 def _layers(attentions: Any) -> list[Any]:
     if isinstance(attentions, list | tuple):
         if not attentions:
-            raise InputError("The list of attentions is empty.", next_step="Pass one tensor a layer.")
+            raise InputError("The list of attentions is empty.", next_step="Pass one tensor per layer.")
         return list(attentions)
     try:
         tensor = torch.as_tensor(attentions)
     except (TypeError, ValueError, RuntimeError) as error:
         raise InputError(
-            f"{type(attentions).__name__} is nothing that attention can be read from.",
+            f"Attention cannot be read from a {type(attentions).__name__}.",
             next_step="Pass a model and a text, a record of record_attention, or a tensor (layers, heads, from, to).",
         ) from error
     if tensor.dim() == 3:
         return [tensor]
     if tensor.dim() != 4:
         raise InputError(
-            f"A tensor of shape {tuple(tensor.shape)} is no attention.",
-            next_step="Pass (layers, heads, from, to), or a list with one (heads, from, to) a layer.",
+            f"A tensor of shape {tuple(tensor.shape)} is not attention.",
+            next_step="Pass (layers, heads, from, to), or a list with one (heads, from, to) per layer.",
         )
     if tensor.shape[0] == 0:
         raise InputError("This attention has no layers.", next_step="Pass at least one.")
@@ -295,7 +303,7 @@ def _layer(layer: Any, position: int, example: int) -> Tensor:
         tensor = torch.as_tensor(layer).detach()
     except (TypeError, ValueError, RuntimeError, AttributeError) as error:
         raise InputError(
-            f"Layer {position} is {'None' if layer is None else type(layer).__name__}, which is no attention.",
+            f"Layer {position} is {'None' if layer is None else type(layer).__name__}, not attention weights.",
             next_step='Load a transformers model with attn_implementation="eager" and call it with output_attentions=True.',
         ) from error
     if tensor.dim() == 4 and not 0 <= example < tensor.shape[0]:
@@ -306,7 +314,7 @@ def _layer(layer: Any, position: int, example: int) -> Tensor:
         tensor = tensor[example]
     if tensor.dim() != 3:
         raise InputError(
-            f"Layer {position} has the shape {tuple(tensor.shape)}, which is no attention.",
+            f"Layer {position} has the shape {tuple(tensor.shape)}, which is not that of attention.",
             next_step="Each layer must be (heads, from, to) or (batch, heads, from, to).",
         )
     if tensor.is_complex():
@@ -316,11 +324,11 @@ def _layer(layer: Any, position: int, example: int) -> Tensor:
 
 
 def _finite(layers: list[Tensor], numbers: tuple[int, ...]) -> tuple[list[Tensor], list[Notice]]:
-    """The layers with 0 for whatever is not finite, and notices of where that was and of negative weights."""
+    """The layers with 0 in place of non-finite weights, and notices about those and about negative weights."""
     kept, where, count, total, negative = [], [], 0, 0, False
     for number, layer in zip(numbers, layers, strict=True):
         total += layer.numel()
-        # numpy's extremes are ten times as fast as torch's here, and both are NaN where one weight is.
+        # NumPy's min and max are ten times as fast as torch's here, and both are NaN if any weight is.
         low, high = float(layer.numpy().min()), float(layer.numpy().max())
         negative = negative or low < 0
         if math.isfinite(low) and math.isfinite(high):
@@ -334,8 +342,8 @@ def _finite(layers: list[Tensor], numbers: tuple[int, ...]) -> tuple[list[Tensor
         negative = negative or bool((kept[-1] < 0).any())
     if count == total:
         raise InputError(
-            "None of these weights is a finite number.",
-            next_step="Look for rows that are masked everywhere, or overflow at half precision in the model.",
+            "All weights are NaN or infinite.",
+            next_step="Check the model for rows that are fully masked, or for overflow at half precision.",
         )
     notices: list[Notice] = []
     if count:
@@ -347,16 +355,16 @@ def _finite(layers: list[Tensor], numbers: tuple[int, ...]) -> tuple[list[Tensor
 
 
 def _inputs(model: nn.Module, features: dict[str, Tensor]) -> dict[str, Tensor]:
-    taken = inputs_of(model)
+    accepted = inputs_of(model)
     like = next(model.parameters(), torch.empty(0))
     inputs = {
         name: values.to(like.device, like.dtype if values.is_floating_point() else None)
         for name, values in features.items()
-        if name in taken.names or (taken.takes_any and name != "token_type_ids")
+        if name in accepted.names or (accepted.takes_any and name != "token_type_ids")
     }
     start = getattr(getattr(model, "config", None), "decoder_start_token_id", None)
-    if "decoder_input_ids" in taken.names and start is not None and "input_ids" in inputs:
-        # A decoder must be given something: the text, as in training.
+    if "decoder_input_ids" in accepted.names and start is not None and "input_ids" in inputs:
+        # The decoder needs an input: the text itself, shifted as in training.
         ids = inputs["input_ids"]
         inputs.setdefault("decoder_input_ids", torch.cat([ids.new_full((1, 1), start), ids[:, :-1]], dim=1))
     return inputs
@@ -368,29 +376,30 @@ def _chosen_sites(model: nn.Module, sample: Sample, kind: str | None) -> list[At
     kinds = list(dict.fromkeys(site.kind for site in sites))
     if kind is not None and kind not in kinds:
         raise InputError(
-            f"{type(model).__name__} has no attention of the kind {kind!r}.",
+            f"{type(model).__name__} has no attention of kind {kind!r}.",
             next_step=f"It has {', '.join(map(repr, kinds))}.",
         )
     sites = [site for site in sites if site.kind == (kind or kinds[0])]
-    # A model of two towers has several: the one that the sample is for.
+    # A two-tower model has several pairs of axes: choose the one that the sample describes.
     known = next((site for site in sites if {site.rows, site.columns} <= set(sample.axes)), sites[0])
     chosen = [site for site in sites if (site.rows, site.columns) == (known.rows, known.columns)]
     return sorted(chosen, key=lambda site: site.layer)
 
 
-def _recorded(
+def _at_affordable_precision(
     model: nn.Module, inputs: dict[str, Tensor], sites: list[AttentionSite], size: int
 ) -> tuple[list[Tensor], tuple[Notice, ...]]:
-    """The weights of each site, `(heads, rows, columns)`; at half precision where `size`, their bytes, is large."""
+    """The weights of each site, `(heads, rows, columns)`; at half precision if `size`, in bytes, is large."""
     if size <= KEPT_BYTES:
-        return [weights.float() for weights in _recorded_in_one_run(model, inputs, sites)], ()
+        return [weights.float() for weights in recorded(model, inputs, sites)], ()
     layers = []
-    for site in sites:  # one run per layer, so that only one layer at a time is held at float32
-        layers += [weights.to("cpu", torch.float16) for weights in _recorded_in_one_run(model, inputs, [site])]
+    for site in sites:  # one run per layer, so that only one layer at a time is in memory at float32
+        layers += [weights.to("cpu", torch.float16) for weights in recorded(model, inputs, [site])]
     return layers, (("notice_half", {"megabytes": round(size / 2**20)}),)
 
 
-def _recorded_in_one_run(model: nn.Module, inputs: dict[str, Tensor], sites: list[AttentionSite]) -> list[Tensor]:
+def recorded(model: nn.Module, inputs: dict[str, Any], sites: list[AttentionSite]) -> list[Tensor]:
+    """Run a model once and return the weights of some sites of one kind, `(heads, rows, columns)` each, of the first example."""
     with record_attention(model, [site.layer for site in sites], kinds=[sites[0].kind]) as record:
         model(**inputs)
     found = zip(sites, record.of(sites), strict=True)
@@ -398,16 +407,23 @@ def _recorded_in_one_run(model: nn.Module, inputs: dict[str, Tensor], sites: lis
 
 
 def requested_attentions(model: Any, inputs: dict[str, Tensor]) -> list[Tensor]:
-    """The attention of a model of another library, through `output_attentions=True`."""
+    """The attention of another library's model, requested with `output_attentions=True`.
+
+    Returns:
+        One `(heads, from, to)` tensor per layer, float32, of the first example.
+
+    Raises:
+        InputError: If the model does not return its attention.
+    """
     name = type(model).__name__
     if not isinstance(model, nn.Module):
         raise InputError(
-            f"{name} is no model.",
+            f"{name} is not a model.",
             next_step="Pass a model or pipeline of notebook_kit, a PyTorch model of transformers, or bare tensors with tokens=.",
         )
     if not inputs_of(model).takes("output_attentions"):
         raise InputError(
-            f"{name} cannot give its attention: its forward takes no output_attentions.",
+            f"{name} does not return its attention: its forward takes no output_attentions.",
             next_step="Load the checkpoint with notebook_kit's AutoModel classes, or pass bare tensors with tokens=.",
         )
     before = getattr(getattr(model, "config", None), "_attn_implementation", None)
@@ -416,9 +432,9 @@ def requested_attentions(model: Any, inputs: dict[str, Tensor]) -> list[Tensor]:
         if before not in (None, "eager") and switch is not None:
             switch("eager")  # the fused kernels never form the weights
         outputs = model(**inputs, output_attentions=True)
-    except (TypeError, ValueError) as error:  # as of models that want more than a text
+    except (TypeError, ValueError) as error:  # such as a model that needs more than a text
         raise InputError(
-            f"{name} cannot give its attention: {error}", next_step="Pass bare tensors with tokens= in its place."
+            f"{name} does not return its attention: {error}", next_step="Pass bare tensors with tokens= instead."
         ) from error
     finally:
         if before not in (None, "eager") and switch is not None:
@@ -430,6 +446,6 @@ def requested_attentions(model: Any, inputs: dict[str, Tensor]) -> list[Tensor]:
         if found and all(layer is not None for layer in found):
             return [layer[0].float() for layer in found]
     raise InputError(
-        f"{name} gave no attention, though it was asked with output_attentions=True.",
+        f"{name} returned no attention, although output_attentions=True was passed.",
         next_step='Load it with attn_implementation="eager", or load the checkpoint with notebook_kit\'s AutoModel classes.',
     )

@@ -1,4 +1,4 @@
-"""What a view reads from: a model with its tokenizer, or attention that is already there."""
+"""Where a view's attention comes from: a model with its tokenizer, or attention computed elsewhere."""
 
 from __future__ import annotations
 
@@ -20,27 +20,26 @@ class AttentionSource:
     """Something that attention can be read from.
 
     Args:
-        given: A model, a pipeline, a record of `record_attention`, tensors, or a `Reading`.
+        origin: A model, a pipeline, a record of `record_attention`, tensors, or a `Reading`.
         tokens: Labels, for a record or tensors.
-        to_tokens: Labels of the columns, where they are others.
-        tokenizer: For a model that reads text; a pipeline has its own, and a model that was loaded by name leads to it.
-        sample: For a model: what it reads in place of texts.
-        kind: "self", "decoder" or "cross", where there are several.
+        to_tokens: Labels of the columns, if they differ.
+        tokenizer: For a model that reads text. A pipeline has one; for a model that was loaded by name it is loaded too.
+        sample: For a model: its input instead of texts.
+        kind: "self", "decoder" or "cross", for a model with several kinds of attention.
         example: Which example of a batch, for a record or tensors.
 
     Attributes:
         model: The model, or None.
         tokenizer: Its tokenizer, or None.
-        sample: What the model reads in place of texts, or None.
-        name: What to call it.
+        sample: The model's input instead of texts, or None.
 
     Raises:
-        InputError: If nothing can be read from it.
+        InputError: If attention cannot be read from `origin`.
     """
 
     def __init__(
         self,
-        given: Any,
+        origin: Any,
         *,
         tokens: Sequence[Any] | None = None,
         to_tokens: Sequence[Any] | None = None,
@@ -54,51 +53,51 @@ class AttentionSource:
         self.model: nn.Module | None = None
         self.tokenizer = tokenizer
         self._reading: Reading | None = None
-        if hasattr(given, "model") and (hasattr(given, "tokenizer") or sample) and not isinstance(given, nn.Module):
-            self.model, self.tokenizer = given.model, tokenizer or getattr(given, "tokenizer", None)
-        elif isinstance(given, nn.Module):
-            self.model = given
-        elif isinstance(given, Reading):
-            self._reading = given
-        elif isinstance(given, AttentionRecord):
-            self._reading = read_record(given, tokens, to_tokens, kind=kind, example=example)
-        elif isinstance(given, str):
+        if hasattr(origin, "model") and (hasattr(origin, "tokenizer") or sample) and not isinstance(origin, nn.Module):
+            self.model, self.tokenizer = origin.model, tokenizer or getattr(origin, "tokenizer", None)
+        elif isinstance(origin, nn.Module):
+            self.model = origin
+        elif isinstance(origin, Reading):
+            self._reading = origin
+        elif isinstance(origin, AttentionRecord):
+            self._reading = read_record(origin, tokens, to_tokens, kind=kind, example=example)
+        elif isinstance(origin, str):
             raise InputError(
-                f"AttentionView was given the text {given!r} where a model or attention belongs.",
+                f"AttentionView expects a model or attention first, but got the text {origin!r}.",
                 next_step="Write AttentionView(model_or_pipeline, text), or pass pipeline(task, model=name).",
             )
-        elif isinstance(given, Mapping) or hasattr(given, "attentions"):
-            found = given.get("attentions") if isinstance(given, Mapping) else given.attentions
-            if not found:
-                raise InputError(
-                    f"This {type(given).__name__} holds no attentions.",
-                    next_step="Call the model with output_attentions=True.",
-                )
-            self._reading = read_tensors(found, tokens, to_tokens, example=example, kind=kind or "self")
         else:
-            self._reading = read_tensors(given, tokens, to_tokens, example=example, kind=kind or "self")
+            tensors = origin
+            if isinstance(origin, Mapping) or hasattr(origin, "attentions"):
+                tensors = origin.get("attentions") if isinstance(origin, Mapping) else origin.attentions
+                if not tensors:
+                    raise InputError(
+                        f"This {type(origin).__name__} holds no attentions.",
+                        next_step="Call the model with output_attentions=True.",
+                    )
+            self._reading = read_tensors(tensors, tokens, to_tokens, example=example, kind=kind or "self")
         if self.model is None and sample is not None:
             raise InputError(
-                "A sample is read by a model, and this is attention that is already there.",
+                "A sample needs a model to read it, but the attention given here is already computed.",
                 next_step="Pass the model: AttentionView(model, sample).",
             )
         if self.model is not None:
             if tokens is not None or to_tokens is not None:
                 raise InputError(
-                    "tokens= goes with attention that is already there; a model reads a text.",
-                    next_step="Pass text=, or the model's attentions in place of the model.",
+                    "tokens= labels attention that is already computed, but a model was given, which reads a text.",
+                    next_step="Pass text=, or the model's attentions instead of the model.",
                 )
             if self.tokenizer is None and sample is None:
                 self.tokenizer = _tokenizer_of(self.model)
 
     @property
     def name(self) -> str:
-        """What to call it, in a title."""
+        """The class and the checkpoint of the model, for titles; empty without a model."""
         if self.model is None:
             return ""
         config = getattr(self.model, "config", None)
         name = str(getattr(config, "name_or_path", "") or getattr(config, "_name_or_path", "") or "")
-        # A folder's path may say more of its owner than belongs in a saved notebook.
+        # Only the last part of a path: the rest may be private, and notebooks get shared.
         return f"{type(self.model).__name__} {name.replace(chr(92), '/').rstrip('/').rpartition('/')[2]}".strip()
 
     @property
@@ -107,7 +106,7 @@ class AttentionSource:
         return self.model is not None and self.sample is None
 
     def read(self, text: str | None, text_pair: str | None) -> Reading | None:
-        """The attention on the sample, or on a text; without a model, that which is there. None while there is no text."""
+        """The attention on the sample or the text, or the attention that was given; None if a model has no text yet."""
         if self.model is None:
             return self._reading
         if self.sample is not None:
@@ -117,11 +116,11 @@ class AttentionSource:
 
 @dataclass(frozen=True, eq=False)
 class AttentionSources:
-    """A source, and another one that it is compared with.
+    """A source of attention, and another one to compare it with.
 
     Args:
-        source: What is shown, or None.
-        compared: What it is compared with, or None.
+        source: The source that is shown, or None.
+        compared: The source to compare it with, or None.
     """
 
     source: AttentionSource | None = None
@@ -129,19 +128,19 @@ class AttentionSources:
 
     @property
     def tokenizer(self) -> Any:
-        """The tokenizer of what is shown, or None."""
+        """The tokenizer of `source`, or None."""
         return self.source and self.source.tokenizer
 
     def using(self, model_or_pipeline: Any, tokenizer: Any = None) -> AttentionSources:
-        """Another model for the same texts or the same sample, compared with nothing."""
+        """Another model on the same texts or sample, without comparison."""
         sample = None if self.source is None else self.source.sample
         return AttentionSources(AttentionSource(model_or_pipeline, tokenizer=tokenizer, sample=sample))
 
     def comparing(self, other: Any, **options: Any) -> AttentionSources:
-        """The same source beside another sample for its model, another model for its texts or sample, or tensors.
+        """The same source, compared with another sample, another model on the same input, or tensors.
 
         Args:
-            other: That; None or a text (which the same model reads) compares with nothing else.
+            other: One of these. None or a text, which the same model reads, removes the second source.
             **options: Further arguments of `AttentionSource`.
         """
         if other is None or isinstance(other, str):
@@ -149,9 +148,7 @@ class AttentionSources:
         mine = self.source
         if isinstance(other, Sample):
             if mine is None:
-                raise InputError(
-                    "There is no model that could read a second sample.", next_step="Call view.use(model)."
-                )
+                raise InputError("There is no model to read a second sample.", next_step="Call view.use(model).")
             return replace(self, compared=AttentionSource(mine.model, sample=other, kind=mine.kind))
         is_model = isinstance(other, nn.Module) or hasattr(other, "model")
         sample = mine.sample if mine is not None and is_model else None
@@ -160,7 +157,7 @@ class AttentionSources:
     def read(
         self, text: str | None, text_pair: str | None, compare_text: str | None
     ) -> tuple[Reading | None, Reading | None]:
-        """The attention of the source, and of what it is compared with.
+        """The attention of the source, and the attention it is compared with; None for what is not available.
 
         Raises:
             InputError: If one of them cannot be read, or the two cannot be compared.
@@ -173,7 +170,7 @@ class AttentionSources:
             other = self.compared.read(text, text_pair)
         elif compare_text is not None:
             if not self.source.reads_text:
-                raise InputError("There is no model that could read a second text.", next_step="Pass compare=tensors.")
+                raise InputError("There is no model to read a second text.", next_step="Pass compare=tensors.")
             other = self.source.read(compare_text, text_pair)
         if other is not None:
             _check_alike(reading, other)
@@ -188,12 +185,12 @@ def _check_alike(reading: Reading, other: Reading) -> None:
     if len(reading.rows) != len(other.rows):
         raise InputError(
             f"The two texts cannot be compared: one has {len(reading.rows)} tokens, the other {len(other.rows)}.",
-            next_step="Compare texts of as many tokens, for instance with one word changed.",
+            next_step="Compare texts with the same number of tokens, for example with one word changed.",
         )
     raise InputError(
-        f"The two cannot be compared: one has {len(mine)} layers with {list(reading.heads)} heads, the other {len(theirs)} with "
-        f"{list(other.heads)}.",
-        next_step="Compare two checkpoints of one architecture.",
+        f"The two cannot be compared: one has {len(mine)} layers with {list(reading.heads)} heads, the other {len(theirs)} "
+        f"with {list(other.heads)}.",
+        next_step="Compare two checkpoints of the same architecture.",
     )
 
 
@@ -202,8 +199,8 @@ def _tokenizer_of(model: nn.Module) -> Any:
     name = getattr(config, "name_or_path", "") or getattr(config, "_name_or_path", "")
     if not name:
         raise InputError(
-            f"{type(model).__name__} was not loaded by name, so its tokenizer is not known.",
-            next_step="Pass tokenizer=..., or a pipeline, which brings its own.",
+            f"{type(model).__name__} was not loaded by name, so its tokenizer is unknown.",
+            next_step="Pass tokenizer=..., or a pipeline, which has one.",
         )
     from notebook_kit.processing.text.auto import AutoTokenizer
 

@@ -7,6 +7,8 @@ import io
 from dataclasses import dataclass
 from typing import Any
 
+from notebook_kit.inspection.tokens.spelling import visible
+
 __all__ = ["Chip", "draw", "png"]
 
 WIDTH = 9.0  # inches
@@ -17,7 +19,7 @@ COLOURS = {
     "special": ("#ececec", "#555555"),
     "unknown": ("#fbdad7", "#b3261e"),
 }
-# Fonts that systems have for scripts that matplotlib's own font lacks.
+# Common fonts for scripts that matplotlib's own font lacks.
 FAMILIES = (
     "Noto-Sans-Telugu Lohit-Telugu Gautami Nirmala-UI Noto-Sans-Devanagari Noto-Sans-Tamil Noto-Sans-Kannada "
     "Noto-Sans-Malayalam Noto-Sans-Bengali Noto-Sans-CJK-SC Noto-Sans-CJK-JP WenQuanYi-Micro-Hei PingFang-SC "
@@ -30,13 +32,13 @@ class Chip:
     """One chip.
 
     Args:
-        text: What stands on it.
-        kind: "one" or "other" (they take turns), "special", "unknown".
+        text: The text on it.
+        kind: "one" or "other" (alternating colours), "special", "unknown".
         chosen: Whether it is framed.
-        parts: How many tokens it stands for, 0 for one.
-        id: The token's id, None to leave it out.
-        below: What stands below in place of those.
-        back: A colour in place of the kind's, as "#rrggbb".
+        parts: The number of tokens it stands for, shown below; 0 for a single token.
+        id: The token's id, shown below; None to leave it out.
+        below: A text to show below instead of those.
+        back: A background colour instead of the kind's, as "#rrggbb".
     """
 
     text: str
@@ -52,7 +54,7 @@ def draw(rows: list[tuple[str, list[Chip], int]]) -> Any:
     """Rows of chips as a matplotlib `Figure`.
 
     Args:
-        rows: Per row its title, its chips, and how many more there are.
+        rows: Title, chips and number of omitted chips of each row.
     """
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
@@ -141,15 +143,12 @@ def png(figure: Any) -> bytes:
 
 
 def _shown(text: str) -> str:
-    """White space made visible, and code points in place of what no font here can draw."""
-    short = text if len(text) <= 48 else text[:47] + "…"
-    for plain, seen in ((" ", "·"), ("\n", "⏎"), ("\r", "␍"), ("\t", "⇥")):
-        short = short.replace(plain, seen)
-    return _drawn(short)
+    """White space made visible, and code points instead of characters that no installed font can draw."""
+    return _drawn(visible(text if len(text) <= 48 else text[:47] + "…"))
 
 
 def _title(text: str) -> str:
-    """A title without the parts that no font here can draw; the page around the picture says them."""
+    """A title without the parts that no installed font can draw; the page around the picture has them."""
     parts = [part for part in text.split(" · ") if all(_drawable(character) for character in part)]
     return " · ".join(parts) or _drawn(text)
 

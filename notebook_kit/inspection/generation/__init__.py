@@ -1,1 +1,1 @@
-"""How a text is written, token by token."""
+"""How a model writes a text, token by token."""

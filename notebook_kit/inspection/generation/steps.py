@@ -1,30 +1,30 @@
-"""What is known of each generated token, and the branches that they make."""
+"""Measurements of each generated token, and the branches that these tokens form."""
 
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
 
-__all__ = ["Alternative", "Branch", "Step", "measured"]
+__all__ = ["Alternative", "Branch", "Step", "measure"]
 
 TOP = 8
-"""How many of the most probable tokens are kept for each step, before and after the rules."""
+"""The number of most probable tokens kept per step, before and after the rules."""
 
 
 @dataclass(frozen=True)
 class Alternative:
-    """A token that could have come.
+    """A token that could have been chosen.
 
     Args:
         token: Its id.
-        before: Its probability by the model alone.
-        after: Its probability after the rules: what was drawn from.
-        rank: Its place by the model alone, from 1.
+        before: Its probability according to the model alone.
+        after: Its probability after the rules, from which the token is sampled.
+        rank: Its rank according to the model alone, from 1.
     """
 
     token: int
@@ -39,8 +39,8 @@ class Step:
 
     Args:
         chosen: The token.
-        entropy: Of the model's distribution, in nats.
-        left: How many tokens the rules left to choose from.
+        entropy: The entropy of the model's distribution, in nats.
+        left: The number of tokens that the rules leave to choose from.
         alternatives: The most probable tokens before and after the rules, and the chosen one, by rank.
     """
 
@@ -50,21 +50,21 @@ class Step:
     alternatives: tuple[Alternative, ...]
 
     def instead(self, token: int) -> Step | None:
-        """The same step with another token chosen; None if that is not among the alternatives."""
+        """The same step with another token chosen; None if that token is not among the alternatives."""
         other = next((one for one in self.alternatives if one.token == token), None)
-        return None if other is None else Step(other, self.entropy, self.left, self.alternatives)
+        return None if other is None else replace(self, chosen=other)
 
 
-def measured(logits: Tensor, scores: Tensor, token: int) -> Step:
-    """What there is to know of one step.
+def measure(logits: Tensor, scores: Tensor, token: int) -> Step:
+    """Measure one step of a generation.
 
     Args:
-        logits: `(vocabulary,)`, as the model gave them.
+        logits: `(vocabulary,)`, from the model.
         scores: `(vocabulary,)`, after the rules and filters.
         token: The token that was chosen.
 
     Example:
-        >>> step = measured(torch.tensor([0.0, 1.0, 2.0]), torch.tensor([-torch.inf, 1.0, 2.0]), 1)
+        >>> step = measure(torch.tensor([0.0, 1.0, 2.0]), torch.tensor([-torch.inf, 1.0, 2.0]), 1)
         >>> step.chosen.rank, round(step.chosen.before, 3), round(step.chosen.after, 3), step.left
         (2, 0.245, 0.269, 2)
     """
@@ -85,20 +85,20 @@ def measured(logits: Tensor, scores: Tensor, token: int) -> Step:
 
 @dataclass
 class Branch:
-    """A text that was generated, from the prompt on.
+    """A generated text.
 
     Args:
-        number: What it is called; numbers are not given twice.
+        number: Its number, which is never reused.
         prompt: The text of the prompt.
-        context: The tokens that were read: the prompt's, or for an encoder-decoder those of the encoder.
-        start: The tokens that the decoder starts with; empty for a decoder, which goes on from `context`.
-        steps: What was generated.
-        parent: The branch that it came from, or None.
-        fork: The position where it left that branch.
-        ended: "" while it grows, then "end" (by a token that ends texts), "length", "rule" (a stop string, or time),
+        context: The tokens that were read: the prompt's, or for an encoder-decoder, the encoder's.
+        start: The first tokens of an encoder-decoder's decoder; empty for a decoder, which continues `context`.
+        steps: The generated tokens.
+        parent: The number of the branch that it forked from, or None.
+        fork: The position of the first token that differs from the parent.
+        ended: "" while it grows, then "end" (an end-of-text token), "length", "rule" (a stop string, or the time limit),
             "stopped" or "failed".
-        settings: How it was generated.
-        rate: Tokens a second, where there were several.
+        settings: The settings of the generation.
+        rate: Tokens per second; None for fewer than two tokens.
     """
 
     number: int
@@ -119,13 +119,14 @@ class Branch:
 
     @property
     def perplexity(self) -> float | None:
-        """Of what was generated, by the model alone; None while there is nothing."""
+        """The perplexity of the generated tokens according to the model alone; None before the first."""
         if not self.steps:
             return None
         logs = [math.log(max(step.chosen.before, 1e-38)) for step in self.steps]
         return math.exp(-sum(logs) / len(logs))
 
     def numbers(self, first: int = 0) -> np.ndarray:
-        """`(tokens from first on, 4)` float32: probability, rank, entropy, and the probability after the rules."""
+        """The measurements of the tokens from `first` on, `(tokens, 4)` float32: probability, rank, entropy, and probability
+        after the rules."""
         rows = [(step.chosen.before, step.chosen.rank, step.entropy, step.chosen.after) for step in self.steps[first:]]
         return np.array(rows, dtype=np.float32).reshape(-1, 4)

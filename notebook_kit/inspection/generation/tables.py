@@ -1,4 +1,4 @@
-"""What was generated as pandas DataFrames."""
+"""Generated tokens and their alternatives as pandas DataFrames."""
 
 from __future__ import annotations
 
@@ -11,12 +11,7 @@ __all__ = ["alternatives_table", "token_table"]
 
 
 def token_table(branch: Branch | None, spelling: Spelling | None) -> Any:
-    """The generated tokens, one per row.
-
-    Columns: `token` (its text; the bytes of a part of a character as hexadecimal digits), `id`, `probability` (by the model
-    alone), `rank` (1 for the most probable), `entropy` (in nats), `after` (its probability after the rules and filters: what
-    it was drawn from) and `left` (how many tokens they left to choose from).
-    """
+    """The generated tokens, one per row; `GenerationView.table` describes the columns."""
     import pandas
 
     steps = [] if branch is None else branch.steps
@@ -29,11 +24,7 @@ def token_table(branch: Branch | None, spelling: Spelling | None) -> Any:
 
 
 def alternatives_table(step: Step, spelling: Spelling) -> Any:
-    """What could have come in the place of a token, by rank.
-
-    Columns: `token`, `id`, `before` (the probability by the model alone), `after` (that after the rules and filters, 0 where
-    they leave it out) and `rank`.
-    """
+    """The alternatives to a token, by rank; `GenerationView.alternatives` describes the columns."""
     import pandas
 
     rows = [(spelling.of(one.token)[0], one.token, one.before, one.after, one.rank) for one in step.alternatives]

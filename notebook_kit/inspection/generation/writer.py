@@ -1,4 +1,4 @@
-"""A model that writes: what it takes for a prompt, and its steps, one at a time."""
+"""A model that generates text: its settings, the tokens of a prompt, and its steps, one at a time."""
 
 from __future__ import annotations
 
@@ -15,46 +15,48 @@ from notebook_kit.generation.processors import as_ids
 from notebook_kit.generation.run import Run
 from notebook_kit.inspection.attention.reading import evaluating
 from notebook_kit.inspection.attention.source import AttentionSource
-from notebook_kit.inspection.generation.steps import Branch, Step, measured
+from notebook_kit.inspection.generation.steps import Branch, Step, measure
 from notebook_kit.inspection.tokens.spelling import Spelling
 from notebook_kit.nn.base import PreTrainedModel
 
 __all__ = ["SAMPLING", "Writer"]
 
 SAMPLING = ("temperature", "top_k", "top_p")
-MOST_BY_DEFAULT = 40
+DEFAULT_NEW_TOKENS = 40
 
-# Of what a pipeline passes to `generate` besides settings, what a run is made with.
+# Arguments of `generate` that a pipeline may pass and that are not settings.
 _OBJECTS = ("logits_processor", "prefix_allowed_tokens_fn", "stopping_criteria")
 
 
 class Writer:
-    """A model with its tokenizer, and all that its pipeline knows of how it is meant to be used.
+    """A model with its tokenizer, used as its pipeline uses it.
 
     Args:
-        given: A pipeline or model of notebook_kit, a pair (model, tokenizer), or a causal model of `transformers`.
-        tokenizer: For a model; a pipeline brings its own, and a model that was loaded by name leads to it.
+        origin: A pipeline or model of notebook_kit, a pair (model, tokenizer), or a causal model of `transformers`.
+        tokenizer: For a model. A pipeline has one; for a model that was loaded by name it is loaded too.
 
     Attributes:
         model: The model.
         tokenizer: Its tokenizer.
-        reads_apart: Whether the prompt is an encoder's, so that what is written stands alone.
+        name: The model's class and checkpoint, for titles.
+        is_encoder_decoder: Whether an encoder reads the prompt, so that the generated text does not continue it.
+        spelling: The text of each token.
 
     Raises:
-        InputError: It does not generate text.
+        InputError: If it does not generate text.
     """
 
-    def __init__(self, given: Any, tokenizer: Any = None) -> None:
-        if isinstance(given, tuple | list) and len(given) == 2:
-            given, tokenizer = given
-        model = given if isinstance(given, nn.Module) else getattr(given, "model", None)
+    def __init__(self, origin: Any, tokenizer: Any = None) -> None:
+        if isinstance(origin, tuple | list) and len(origin) == 2:
+            origin, tokenizer = origin
+        model = origin if isinstance(origin, nn.Module) else getattr(origin, "model", None)
         if not isinstance(model, nn.Module):
             raise InputError(
-                f"A {type(given).__name__} is no model.",
+                f"A {type(origin).__name__} is not a model.",
                 next_step="Pass a pipeline such as pipeline('text-generation'), a model, or (model, tokenizer).",
             )
         self._pipeline: Any = None
-        self._driven: Any = model
+        self._generator: Any = model
         name = type(model).__name__
         if isinstance(model, PreTrainedModel):
             if not model.can_generate():
@@ -62,30 +64,30 @@ class Writer:
                     f"{name} does not generate text.",
                     next_step="Load the checkpoint with AutoModelForCausalLM or AutoModelForSeq2SeqLM.",
                 )
-            self.reads_apart = getattr(model, "generation_kind", None) == "encoder-decoder"
+            self.is_encoder_decoder = getattr(model, "generation_kind", None) == "encoder-decoder"
         elif not callable(getattr(model, "generate", None)):
             raise InputError(
-                f"{name} has no generate(), so it cannot be seen writing.",
+                f"{name} has no generate(), so it cannot write text.",
                 next_step="Pass a model of notebook_kit, such as AutoModelForCausalLM.from_pretrained(name).",
             )
         elif getattr(getattr(model, "config", None), "is_encoder_decoder", False):
             raise InputError(
-                f"Of other libraries this panel takes decoders alone, and {name} is an encoder-decoder.",
+                f"{name} is an encoder-decoder of another library; from other libraries this panel accepts only decoders.",
                 next_step="Load the checkpoint with notebook_kit's AutoModelForSeq2SeqLM.",
             )
         else:
-            self.reads_apart = False
-            self._driven = _Foreign(model)
-        source = AttentionSource(given if tokenizer is None else model, tokenizer=tokenizer)
+            self.is_encoder_decoder = False
+            self._generator = _Foreign(model)
+        source = AttentionSource(origin if tokenizer is None else model, tokenizer=tokenizer)
         self.model: Any = model
         self.tokenizer: Any = source.tokenizer
         self.name: str = source.name
         if isinstance(model, PreTrainedModel):
-            self._pipeline = given if hasattr(given, "resolve_options") else self._pipeline_of()
+            self._pipeline = origin if hasattr(origin, "resolve_options") else self._new_pipeline()
         self.spelling = Spelling(self.tokenizer)
 
-    def _pipeline_of(self) -> Any:
-        if self.reads_apart:
+    def _new_pipeline(self) -> Any:
+        if self.is_encoder_decoder:
             from notebook_kit.pipelines.text2text import Text2TextGenerationPipeline as Pipeline
         else:
             from notebook_kit.pipelines.text_generation import TextGenerationPipeline as Pipeline  # type: ignore[assignment]
@@ -93,56 +95,56 @@ class Writer:
 
     # Settings ------------------------------------------------------------------------------------------------------
 
-    def _given(self, settings: dict[str, Any]) -> tuple[GenerationConfig | None, dict[str, Any]]:
-        """The config that a call of the pipeline would have, and its further settings, with `settings` before them."""
+    def _options(self, settings: dict[str, Any]) -> tuple[GenerationConfig | None, dict[str, Any]]:
+        """The generation config of a pipeline call, and its other options, overridden by `settings`."""
         if self._pipeline is None:
             return None, dict(settings)
-        planned = dict(self._pipeline.resolve_options({}).forward)
-        if not self.reads_apart:
-            made = self._pipeline.settings({**planned, **settings})
-            return made.pop("generation_config", None), made
-        made = {**(planned.pop("generate", None) or {}), **settings}
+        call = dict(self._pipeline.resolve_options({}).forward)
+        if not self.is_encoder_decoder:
+            options = self._pipeline.settings({**call, **settings})
+            return options.pop("generation_config", None), options
+        options = {**(call.pop("generate", None) or {}), **settings}
         languages = getattr(self.tokenizer, "lang_code_to_id", None) or {}
-        if planned.get("tgt_lang") in languages:
-            made["forced_bos_token_id"] = languages[planned["tgt_lang"]]
-        return made.pop("generation_config", None) or self._pipeline.generation_config, made
+        if call.get("tgt_lang") in languages:
+            options["forced_bos_token_id"] = languages[call["tgt_lang"]]
+        return options.pop("generation_config", None) or self._pipeline.generation_config, options
 
-    def _settled(self, settings: dict[str, Any]) -> tuple[GenerationConfig, dict[str, Any]]:
-        """All settings of a run, and the objects that are none (rules and ends of the user's own)."""
+    def _resolved(self, settings: dict[str, Any]) -> tuple[GenerationConfig, dict[str, Any]]:
+        """All settings of a run, and the options that are objects (the user's own rules and stopping criteria)."""
         one = {"num_beams": 1, "num_beam_groups": 1, "num_return_sequences": 1, "penalty_alpha": None}
-        given, made = self._given({**settings, **one})
+        config, options = self._options({**settings, **one})
         names = set(GenerationConfig.names())
-        known = {name: value for name, value in made.items() if name in names}
+        known = {name: value for name, value in options.items() if name in names}
         if not known.get("do_sample"):
             known = {name: value for name, value in known.items() if name not in SAMPLING}
-        config, _ = engine.resolve_settings(self._driven, given, known)
+        config, _ = engine.resolve_settings(self._generator, config, known)
         config.return_dict_in_generate = False
-        return config, {name: value for name, value in made.items() if name not in names}
+        return config, {name: value for name, value in options.items() if name not in names}
 
     def defaults(self) -> dict[str, Any]:
-        """How the checkpoint is meant to generate, as far as this panel has controls for it."""
-        given, made = self._given({})
-        config = GenerationConfig(**{name: made[name] for name in made if name in GenerationConfig.names()})
-        config = config.filled(*([given] if given is not None else []), self._driven.generation_config, DEFAULTS)
-        said = self._driven.generation_config
-        longest = config.max_length if self.reads_apart and said.max_length else None
+        """The checkpoint's settings for which the panel has controls."""
+        of_call, options = self._options({})
+        of_model = self._generator.generation_config
+        config = GenerationConfig(**{name: options[name] for name in options if name in GenerationConfig.names()})
+        config = config.filled(*([of_call] if of_call is not None else []), of_model, DEFAULTS)
+        longest = config.max_length if self.is_encoder_decoder and of_model.max_length else None
         return {
-            "do_sample": bool(said.do_sample),
+            "do_sample": bool(of_model.do_sample),
             "temperature": float(config.temperature or 1.0),
             "top_k": int(config.top_k or 0),
             "top_p": float(1.0 if config.top_p is None else config.top_p),
             "repetition_penalty": float(config.repetition_penalty or 1.0),
-            "max_new_tokens": min(200, said.max_new_tokens or longest or MOST_BY_DEFAULT),
+            "max_new_tokens": min(200, of_model.max_new_tokens or longest or DEFAULT_NEW_TOKENS),
         }
 
     def ends(self) -> list[int]:
-        """The tokens that end a text."""
-        config, _ = self._settled({"do_sample": False, "max_new_tokens": 1})
+        """The end-of-text tokens."""
+        config, _ = self._resolved({"do_sample": False, "max_new_tokens": 1})
         return as_ids(config.eos_token_id)
 
     def further_rules(self) -> dict[str, Any]:
-        """Rules of the checkpoint that this panel has no controls for, and that hold nevertheless."""
-        config, _ = self._settled({"do_sample": True, "max_new_tokens": 1})
+        """The checkpoint's rules that apply although the panel has no controls for them."""
+        config, _ = self._resolved({"do_sample": True, "max_new_tokens": 1})
         names = (
             "no_repeat_ngram_size",
             "encoder_no_repeat_ngram_size",
@@ -168,61 +170,59 @@ class Writer:
 
     @property
     def has_chat(self) -> bool:
-        """Whether the tokenizer brings a template for conversations."""
-        return bool(getattr(self.tokenizer, "chat_template", None)) and not self.reads_apart
+        """Whether the tokenizer has a chat template."""
+        return bool(getattr(self.tokenizer, "chat_template", None)) and not self.is_encoder_decoder
 
     def read(self, prompt: str, chat: bool = False) -> tuple[list[int], list[int]]:
-        """The tokens of a prompt, and those that the decoder of an encoder-decoder starts with.
+        """The tokens of a prompt, and the first tokens of an encoder-decoder's decoder (empty for a decoder).
 
         Raises:
-            InputError: If nothing can follow the prompt.
+            InputError: If the prompt has no tokens.
         """
         if self._pipeline is None:
-            ids = list(self.tokenizer(prompt)["input_ids"])
-            if not ids and self._driven.generation_config.bos_token_id is not None:
-                ids = as_ids(self._driven.generation_config.bos_token_id)
+            ids = list(self.tokenizer(prompt)["input_ids"]) or as_ids(self._generator.generation_config.bos_token_id)
         else:
             options = dict(self._pipeline.resolve_options({}).preprocess)
             item: Any = [{"role": "user", "content": prompt}] if chat and self.has_chat else prompt
-            if self.reads_apart:
+            if self.is_encoder_decoder:
                 options |= {"truncation": True, "stride": None}
             ids = list(self._pipeline.features_of(item, options)[0]["input_ids"])
         if not ids:
-            raise InputError("The prompt holds no tokens.", next_step="Write some words to go on from.")
-        if not self.reads_apart:
+            raise InputError("The prompt has no tokens.", next_step="Write some words to continue from.")
+        if not self.is_encoder_decoder:
             return ids, []
-        config, _ = self._settled({"do_sample": False, "max_new_tokens": 1})
+        config, _ = self._resolved({"do_sample": False, "max_new_tokens": 1})
         start = config.decoder_start_token_id if config.decoder_start_token_id is not None else config.bos_token_id
         return ids, as_ids(start)
 
     def text(self, branch: Branch) -> str:
-        """What was generated, as text, without special tokens."""
+        """The generated text, without special tokens."""
 
         def decoded(ids: list[int]) -> str:
             return self.tokenizer.decode(ids, skip_special_tokens=True, clean_up_tokenization_spaces=False)
 
-        if self.reads_apart:
+        if self.is_encoder_decoder:
             return decoded(branch.ids)
-        # A first token is decoded differently from a later one, so it is cut out of the whole.
+        # Decoders treat the first token of a text differently, so the whole is decoded and the prompt cut off.
         before, whole = decoded(branch.context), decoded([*branch.context, *branch.ids])
         return whole[len(before) :] if whole.startswith(before) else decoded(branch.ids)
 
-    def write(self, branch: Branch, settings: dict[str, Any], seed: int, goes_on: Callable[[Step], bool]) -> str:
-        """Go on with a branch.
+    def write(self, branch: Branch, settings: dict[str, Any], seed: int, on_step: Callable[[Step], bool]) -> str:
+        """Continue a branch, without changing it.
 
         Args:
-            branch: The branch; its steps are what the model has written before. They are not added to.
+            branch: The branch to continue.
             settings: `do_sample`, `temperature`, `top_k`, `top_p`, `repetition_penalty`, `max_new_tokens`.
-            seed: Of the draws.
-            goes_on: Told of each step; returns whether another one is wanted.
+            seed: The seed for sampling.
+            on_step: Called with each step; returns whether to continue.
 
         Returns:
-            Why it ended, as `Branch.ended` says it.
+            Why it ended: a value of `Branch.ended`.
 
         Raises:
             InputError, ConfigurationError: As `model.generate`.
         """
-        config, objects = self._settled(settings)
+        config, objects = self._resolved(settings)
         with evaluating(self.model):
             run = self._run(branch, config, objects, seed)
             while True:
@@ -233,7 +233,7 @@ class Writer:
                 else:
                     token = scores.argmax(dim=-1)
                 run.append(token.to(run.sequences.device))
-                wanted = goes_on(measured(logits[0], scores[0], int(token)))
+                wanted = on_step(measure(logits[0], scores[0], int(token)))
                 if bool(run.stopping(run.ids, run.scores).all()):
                     return "end" if int(token) in run.eos else "length" if run.length == run.max_length else "rule"
                 if not wanted:
@@ -245,12 +245,12 @@ class Writer:
         def row(ids: list[int]) -> Tensor:
             return torch.tensor([ids], device=device)
 
-        inputs = {"input_ids": row([*branch.context, *([] if self.reads_apart else branch.ids)])}
+        inputs = {"input_ids": row([*branch.context, *([] if self.is_encoder_decoder else branch.ids)])}
         inputs["attention_mask"] = torch.ones_like(inputs["input_ids"])
-        if self.reads_apart:
+        if self.is_encoder_decoder:
             inputs["decoder_input_ids"] = row([*branch.start, *branch.ids])
         return engine.prepare(
-            self._driven,
+            self._generator,
             config,
             None,
             inputs,
@@ -262,14 +262,14 @@ class Writer:
 
 
 class _Foreign:
-    """A causal model of another library, as a run drives it: all tokens anew in each step, with no cache."""
+    """Another library's causal model behind the interface of a run: each step reads all tokens again, without a cache."""
 
     generation_kind = "decoder"
 
     def __init__(self, model: Any) -> None:
         self.model, self.forward, self.device = model, model.forward, model.device
-        given: Any = getattr(model, "generation_config", None)
-        values = given.to_dict() if hasattr(given, "to_dict") else {}
+        config: Any = getattr(model, "generation_config", None)
+        values = config.to_dict() if hasattr(config, "to_dict") else {}
         names = set(GenerationConfig.names())
         kept = {name: value for name, value in values.items() if name in names and value is not None}
         self.generation_config = GenerationConfig(**{**kept, "use_cache": False})

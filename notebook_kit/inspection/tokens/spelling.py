@@ -1,4 +1,4 @@
-"""How single tokens read, when they stand alone as generated tokens and their alternatives do."""
+"""The text of single tokens outside a text, such as generated tokens and their alternatives."""
 
 from __future__ import annotations
 
@@ -8,14 +8,26 @@ from typing import Any
 
 from notebook_kit.inspection.tokens.backend import byte_alphabet, mentions
 
-__all__ = ["NORMAL", "PART", "SPECIAL", "Spelling"]
+__all__ = ["NORMAL", "PART", "SPECIAL", "Spelling", "visible"]
 
 NORMAL, SPECIAL, PART = 0, 1, 2
-"""Kinds of tokens: text, a special token, bytes that are no whole characters."""
+"""Kinds of tokens: text, a special token, bytes that are not whole characters."""
+
+_VISIBLE = str.maketrans({" ": "·", "\n": "⏎", "\t": "⇥", "\r": "␍"})
+
+
+def visible(text: str) -> str:
+    """A text with its white space made visible.
+
+    Example:
+        >>> visible(" the")
+        '·the'
+    """
+    return text.translate(_VISIBLE)
 
 
 class Spelling:
-    """Spells a tokenizer's entries as the text that they stand for.
+    """Converts entries of a tokenizer's vocabulary to the text that they stand for.
 
     Args:
         tokenizer: Of notebook_kit or `transformers`, or a `tokenizers.Tokenizer`.
@@ -38,13 +50,13 @@ class Spelling:
         decoder = getattr(backend, "decoder", None)
         state = json.loads(decoder.__getstate__()) if hasattr(decoder, "__getstate__") and decoder is not None else {}
         self._byte_level = mentions(state, "ByteLevel")
-        # Tokenizers without a backend are those of SentencePiece, which writes a space as a low block.
+        # Tokenizers without a backend are SentencePiece's, which writes a space as "▁".
         self._low_block = not self._byte_level and (not state or "▁" in json.dumps(state, ensure_ascii=False))
         self._fallback = mentions(state, "ByteFallback") or not state
         self._wordpiece = mentions(state, "WordPiece")
 
     def bytes_of(self, token: int) -> bytes | None:
-        """The bytes that an entry stands for, where it is written in bytes; else None."""
+        """The bytes that an entry stands for, if the vocabulary spells it in bytes; else None."""
         name = self.name(token)
         if self._byte_level:
             alphabet = byte_alphabet()
@@ -57,12 +69,12 @@ class Spelling:
         return None
 
     def name(self, token: int) -> str:
-        """The entry as the vocabulary writes it."""
+        """The entry as the vocabulary spells it."""
         name = self._name(token) if self._name is not None else None
         return f"[{token}]" if name is None else str(name)  # a model may have more entries than its tokenizer
 
     def of(self, token: int) -> tuple[str, int]:
-        """The text of an entry, or its bytes as hexadecimal digits; and its kind."""
+        """The text of an entry, or for a part of a character, its bytes as hexadecimal digits; and its kind."""
         name = self.name(token)
         if token in self._special:
             return name, SPECIAL
@@ -79,7 +91,7 @@ class Spelling:
         return name, NORMAL
 
     def line(self, tokens: Sequence[int]) -> list[list[Any]]:
-        """A row of tokens: `[text, id, kind]` each, and as a fourth entry the characters that a part completes.
+        """A sequence of tokens as `[text, id, kind]` each, with the characters that a part completes as a fourth entry.
 
         Example:
             >>> from tokenizers import Tokenizer, decoders, models
@@ -99,7 +111,7 @@ class Spelling:
                     entry.append(pending.decode("utf-8"))
                     pending = b""
                 except UnicodeDecodeError as error:
-                    if error.reason != "unexpected end of data":  # it can become no character any more
+                    if error.reason != "unexpected end of data":  # further bytes cannot make it a character
                         pending = b""
             row.append(entry)
         return row

@@ -1,4 +1,4 @@
-"""What an `AttentionView` answers about the attention that was read: to its page, to programs, and in a file on disk."""
+"""The answers of an `AttentionView` about its attention: for its page, for programs, and for a file on disk."""
 
 from __future__ import annotations
 
@@ -28,22 +28,22 @@ __all__ = ["HTML_BYTES", "Answers", "Question"]
 
 CACHE_BYTES = 64 * 2**20
 HTML_BYTES = 6 * 2**20
-"""The most that the matrices in a file on disk take, before they are written as base64."""
+"""The maximum size of the matrices in a file on disk, before base64."""
 
 LENS_POSITIONS = 256
-"""How many positions of the logit lens a file on disk holds."""
+"""The number of positions of the logit lens that a file on disk holds."""
 
 Question = dict[str, Any]
-"""What the page asks: `which` reading, `hide`, `renormalise`, `merge`, `direction`, `layer`, `heads`, `combine`, `what`."""
+"""A question of the page: `which` reading, `hide`, `renormalise`, `merge`, `direction`, `layer`, `heads`, `combine`, `what`."""
 
 
 class Answers:
-    """Answers about one reading, or about two that are compared; what was computed is kept.
+    """Answers about one reading, or about two that are compared; results are cached.
 
     Args:
-        source: Where the attention comes from, or None.
-        reading: The attention, or None while there is none.
-        other: What it is compared with, or None.
+        source: The source of the attention, or None.
+        reading: The attention, or None if there is none yet.
+        other: The attention it is compared with, or None.
     """
 
     def __init__(
@@ -77,8 +77,8 @@ class Answers:
     # For the page ----------------------------------------------------------------------------------------------------
 
     def look(self, question: Question) -> Answer:
-        """One head, or several as one, or rollout: one byte per weight."""
-        return self._once("look", question, lambda: self._packed_look(question))
+        """One head, several heads combined, or rollout: one byte per weight."""
+        return self._cached("look", question, lambda: self._packed_look(question))
 
     def _packed_look(self, question: Question) -> Answer:
         shown = self.shown(question)
@@ -91,7 +91,7 @@ class Answers:
         return Answer({"size": size, "rows": rows, "columns": columns, "scale": scale, "signed": signed}, [data])
 
     def row(self, question: Question) -> Answer:
-        """The exact sums of some rows, and of some columns, of what is shown: two float32 vectors."""
+        """The exact sums of some rows and of some columns of a matrix: two float32 vectors."""
         weights = self.shown(question).weights
         rows = indices(question.get("rows"), weights.shape[0])
         columns = indices(question.get("columns"), weights.shape[1])
@@ -99,7 +99,7 @@ class Answers:
 
     def atlas(self, question: Question, check: Callable[[], None] = lambda: None) -> Answer:
         """A thumbnail of every head: the largest weight in each of at most 32 x 32 fields, one byte each."""
-        return self._once("atlas", question, lambda: self._packed_atlas(question, check))
+        return self._cached("atlas", question, lambda: self._packed_atlas(question, check))
 
     def _packed_atlas(self, question: Question, check: Callable[[], None]) -> Answer:
         differs = question.get("which") == "difference"
@@ -110,7 +110,7 @@ class Answers:
             pictures.append(pooled(seen.weights))
         signed = differs or any(bool((small < 0).any()) for small in pictures)
         highs = [np.abs(small).max(axis=(1, 2), keepdims=True) for small in pictures]
-        # A head's own shape is what is looked for; differences are looked for across heads, so they share one scale.
+        # A thumbnail shows the pattern within its head, so each has its own scale; differences are compared across heads.
         shared = max(float(high.max()) for high in highs)
         parts = []
         for small, high in zip(pictures, highs, strict=True):
@@ -121,7 +121,7 @@ class Answers:
         return Answer(values, [np.concatenate([part.ravel() for part in parts])])
 
     def logit_lens(self, first: int) -> Answer:
-        """The logit lens at some positions from `first` on: the five likeliest next tokens by each layer, exact."""
+        """The logit lens at a block of positions from `first` on: the five likeliest next tokens of each layer, exact."""
         lens, spelling = self.lens(), self._spelling()
         first = min(max(0, first), len(lens) - 1)
         ids, chances = lens.top(first, BLOCK)
@@ -138,8 +138,8 @@ class Answers:
         }
         return Answer(values, [ids.to(torch.int32).numpy(), chances.contiguous().numpy()])
 
-    def at_once(self, atlas: Question, look: Question) -> dict[str, Any]:
-        """The answers to the two questions that a page asks first, as a trait carries them."""
+    def to_first_questions(self, atlas: Question, look: Question) -> dict[str, Any]:
+        """The answers to the two questions that a page asks first, as the value of a trait."""
         if self.is_empty:
             return {}
         answers = []
@@ -173,7 +173,7 @@ class Answers:
         return self._seen(question, matrix)
 
     def scores(self, which: str) -> Tensor:
-        """The scores of all heads, `(heads, scores)`: of "this", the "other", or their "difference"."""
+        """The scores of all heads, `(heads, scores)`, of "this", the "other", or their "difference"."""
         if which not in self._scores:
             mine = scores_of(self.reading) if which != "other" else None
             other = scores_of(self.other) if which != "this" and self.other is not None else None
@@ -204,7 +204,7 @@ class Answers:
         """The logit lens of the model on what was read.
 
         Raises:
-            InputError: If there is no decoder with a head that predicts the next token.
+            InputError: If there is no decoder with a language-modelling head.
         """
         with self._guard:
             if self._lens is None:
@@ -212,7 +212,7 @@ class Answers:
             return self._lens
 
     def lens_table(self, top: int) -> Any:
-        """What each layer would have said next, as the pandas DataFrame that `AttentionView.logit_lens` describes."""
+        """The predictions of each layer, as the pandas DataFrame that `AttentionView.logit_lens` describes."""
         import pandas
 
         lens, spelling = self.lens(), self._spelling()
@@ -240,7 +240,7 @@ class Answers:
         if self.source is None or self.source.model is None:
             raise InputError(
                 "There is no model behind this attention.",
-                next_step="Make the view from a model and a text to switch heads off.",
+                next_step="Create the view from a model and a text to switch heads off.",
             )
         model = self.source.model
         if self._untouched is None and has_sites(model):
@@ -250,9 +250,9 @@ class Answers:
     # For a file on disk ----------------------------------------------------------------------------------------------
 
     def offline_looks(self, current: Question, has_rollout: bool, budget: int) -> Iterator[Question]:
-        """Questions for `look` whose answers take at most `budget` bytes together.
+        """Questions for `look` whose answers together take at most `budget` bytes.
 
-        What is shown comes first, then each head of the layer, then the simplest other ways to look at the head shown.
+        The shown matrix comes first, then each head of the layer, then the shown head with the most common other settings.
         """
         wanted = [current]
         if has_rollout:
@@ -267,19 +267,17 @@ class Answers:
             (True, True, True),
         ]
         wanted += [{**current, "hide": hide, "renormalise": share, "merge": merge} for hide, share, merge in ways]
-        taken: list[Question] = []
         left = budget
-        for question in wanted:
-            if question in taken:
+        for place, question in enumerate(wanted):
+            if question in wanted[:place]:
                 continue
             try:
                 rows, columns = self.look(question).values["size"]
-            except NotebookKitError:  # as where all tokens are special
+            except NotebookKitError:  # for example if all tokens are special
                 continue
             if rows * columns > left:
                 break
             left -= rows * columns
-            taken.append(question)
             yield question
 
     def offline_lenses(self) -> Iterator[int]:
@@ -292,7 +290,7 @@ class Answers:
         return Spelling(self.source and self.source.tokenizer)
 
     def _seen(self, question: Question, matrix: Callable[[Reading], Tensor]) -> Shown:
-        """What `matrix` takes from a reading, looked at as the question says: this, the other, or their difference."""
+        """The `matrix` of this reading, of the other one, or their difference, through the question's lens."""
         which, lens = question.get("which", "this"), lens_of(question)
         mine = self.reading
         if which == "this":
@@ -305,13 +303,13 @@ class Answers:
         shown = look(matrix(mine), mine.rows, mine.columns, lens)
         return Shown(shown.weights - other.weights, shown.rows, shown.columns)
 
-    def _once(self, kind: str, question: Question, make: Callable[[], Answer]) -> Answer:
+    def _cached(self, kind: str, question: Question, compute: Callable[[], Answer]) -> Answer:
         key = json.dumps([kind, question], sort_keys=True)
         with self._guard:
             if key in self._kept:
                 self._kept.move_to_end(key)
                 return self._kept[key]
-        answer = make()
+        answer = compute()
         with self._guard:
             self._kept[key] = answer
             used = sum(np.asarray(buffer).nbytes for kept in self._kept.values() for buffer in kept.buffers)
@@ -322,4 +320,4 @@ class Answers:
 
 
 def _nothing_to_compare() -> InputError:
-    return InputError("There is nothing to compare with.", next_step="Give a second text, or view.compare(model).")
+    return InputError("There is nothing to compare with.", next_step="Pass a second text, or call view.compare(model).")

@@ -26,45 +26,45 @@ class AttentionView(Panel):
 
     Args:
         source: A model or pipeline of notebook_kit; a model of `transformers`; what `record_attention` kept; attention as a
-            tensor `(layers, heads, from, to)` or a list with one `(heads, from, to)` or `(1, heads, from, to)` a layer; or a
-            `TokenInspector` or `GenerationView` whose text is followed.
+            tensor `(layers, heads, from, to)` or a list with one `(heads, from, to)` or `(1, heads, from, to)` per layer; or a
+            `TokenInspector` or `GenerationView`, to follow its text.
         text: The text, for a model; or a `Sample` of any modality, such as `Sample.of_picture(...)`. (With an inspector,
             the model may be passed here.)
         text_pair: The second text, for a model.
-        tokens: Labels of the tokens, for attention that is already there.
-        to_tokens: Labels of the tokens attended to, where they are others (cross-attention).
-        tokenizer: For a model; a pipeline brings its own.
-        model: For an inspector: the model or pipeline that reads its text. (A `GenerationView` brings its own.)
-        compare: What to compare with: a second text of as many tokens, a second sample, a second checkpoint of the same
-            architecture, or for bare tensors, tensors of the same shape.
-        kind: Which attention, where a model has several: "self", "decoder" or "cross".
+        tokens: Labels of the tokens, for a record or tensors.
+        to_tokens: Labels of the tokens attended to, if they differ (cross-attention).
+        tokenizer: For a model; a pipeline has one.
+        model: For an inspector: the model or pipeline that reads its text. (A `GenerationView` has one.)
+        compare: What to compare with: a second text with the same number of tokens, a second sample, a second checkpoint of
+            the same architecture, or for bare tensors, tensors of the same shape.
+        kind: The kind of attention, for a model with several: "self", "decoder" or "cross".
         example: Which example of a batch, for a record or tensors.
-        **traits: Start values of the traits below.
+        **traits: Initial values of the traits below.
 
     Attributes:
-        text: Str, "". The text; set it and the model reads it.
+        text: Str, "". The text; when you set it, the model reads it.
         text_pair: Str or None, None. The second text.
-        compare_text: Str or None, None. A text of as many tokens to compare with.
-        shown: Str, "this". What is shown: "this", "other" (what is compared with) or "difference" (this - other).
-        layer: Int, 0. The layer that is shown, by its number.
+        compare_text: Str or None, None. A text with the same number of tokens to compare with.
+        shown: Str, "this". Which attention is shown: "this", "other" (the one compared with) or "difference" (this - other).
+        layer: Int, 0. The number of the layer that is shown.
         head: Int, 0. The head that is shown; the first of `heads`.
         heads: List of int, [0]. The heads that are shown together.
-        combine: Str, "mean". How several heads make one matrix: "mean" or "max".
-        view: Str, "heads". "heads" (lines), "matrix" or "scores" (a table), with the atlas beside each; or "lens": the logit
+        combine: Str, "mean". How several heads are combined: "mean" or "max".
+        view: Str, "heads". "heads" (lines), "matrix" or "scores" (a table), each beside the atlas; or "lens": the logit
             lens of a decoder, see `logit_lens`.
-        hide_special: Bool, False. Leave special tokens out.
-        renormalise: Bool, False. Then let the other tokens share what went to special ones.
+        hide_special: Bool, False. Hide special tokens.
+        renormalise: Bool, False. With `hide_special`, scale each row so that its sum stays the same.
         merge_words: Bool, False. Merge word pieces: sum over "to", mean over "from".
         direction: Str, "all". "all", "a_to_b" or "b_to_a".
-        threshold: Float, 0. Weights below are not drawn.
+        threshold: Float, 0. Weights below it are not drawn.
         rollout: Bool, False. Show attention rollout up to this layer beside the raw attention.
-        score: Str, "". What colours the atlas: "" for thumbnails, or one of `attention.scores.SCORES`.
-        selected: List of int, []. Tokens that are lit, as in a linked `TokenInspector`; the sum of their rows is shown.
-        ablated: List of [layer, head], []. Heads that are switched off for the prediction.
-        prediction: Dict, {}. The prediction with and without those heads, once it was asked for.
+        score: Str, "". The contents of the atlas: "" for thumbnails, or one of `attention.scores.SCORES` as colours.
+        selected: List of int, []. The selected tokens, shared with a linked `TokenInspector`; the sum of their rows is shown.
+        ablated: List of [layer, head], []. The heads that are switched off for the prediction.
+        prediction: Dict, {}. The prediction with and without those heads, once requested.
 
     Raises:
-        InputError: If no attention can be had from this.
+        InputError: If attention cannot be read from these arguments.
 
     Example:
         >>> import torch
@@ -95,10 +95,10 @@ class AttentionView(Panel):
     ablated = traitlets.List(traitlets.List(traitlets.Int(min=0), minlen=2, maxlen=2), []).tag(sync=True)
     prediction = traitlets.Dict().tag(sync=True)
 
-    _about = traitlets.Dict().tag(sync=True)  # what is there to see; a new "version" makes what the page keeps stale
-    _first = traitlets.Dict().tag(sync=True)  # the answers that the page would ask for at once
-    _problem = traitlets.Dict().tag(sync=True)  # an error that no question led to: {what, next_step}
-    _offline = traitlets.Dict().tag(sync=True)  # in a file on disk: which matrices are in it
+    _about = traitlets.Dict().tag(sync=True)  # facts about the reading; a new "version" invalidates the page's cache
+    _first = traitlets.Dict().tag(sync=True)  # the answers to the page's first questions
+    _problem = traitlets.Dict().tag(sync=True)  # an error that does not answer a question: {what, next_step}
+    _offline = traitlets.Dict().tag(sync=True)  # in a file on disk: which matrices it contains
 
     def __init__(
         self,
@@ -120,7 +120,7 @@ class AttentionView(Panel):
             inspector, source = source, model
             if not isinstance(text, str | None):
                 source, text = text, None
-            if source is None and getattr(inspector, "model", None) is not None:  # a GenerationView brings its own
+            if source is None and getattr(inspector, "model", None) is not None:  # a GenerationView has a model
                 source = inspector
             text = inspector.text if text is None else text
             text_pair = getattr(inspector, "text_pair", None) if text_pair is None else text_pair
@@ -129,7 +129,6 @@ class AttentionView(Panel):
         sample, text = (text, None) if isinstance(text, Sample) else (None, text)
         self._answers = Answers()
         self._sources = AttentionSources()
-        self._is_publishing = False
         labels: dict[str, Any] = {"tokens": tokens, "to_tokens": to_tokens, "example": example}
         if source is not None:
             self._sources = AttentionSources(
@@ -149,7 +148,7 @@ class AttentionView(Panel):
         self._has_text = text is not None
         super().__init__(**{**traits, "text": text or "", "text_pair": text_pair})
         if read[0] is not None:
-            read[0].of(self.layer, self.heads)  # a layer or head that does not exist is said here
+            read[0].of(self.layer, self.heads)  # raises if the layer or a head does not exist
         self._publish(*read)
         self.observe(self._on_text, ["text", "text_pair", "compare_text"])
         self.observe(self._on_head, ["head", "heads"])
@@ -159,14 +158,14 @@ class AttentionView(Panel):
     # What is read --------------------------------------------------------------------------------------------------
 
     def use(self, model_or_pipeline: Any, tokenizer: Any = None) -> None:
-        """Read the text with another model from now on.
+        """Switch to another model, which reads the text.
 
         Args:
             model_or_pipeline: As `source` of the class.
-            tokenizer: For a model; a pipeline brings its own.
+            tokenizer: For a model; a pipeline has one.
 
         Raises:
-            InputError: If no attention can be had from it.
+            InputError: If attention cannot be read from it.
         """
         sources = self._sources.using(model_or_pipeline, tokenizer)
         read = sources.read(self.text if self._has_text or self.text else None, self.text_pair, self.compare_text)
@@ -174,10 +173,10 @@ class AttentionView(Panel):
         self._publish(*read)
 
     def compare(self, other: Any) -> None:
-        """Compare with a text of as many tokens, with another checkpoint on this text, or with other tensors.
+        """Compare with a text with the same number of tokens, with another checkpoint on this text, or with other tensors.
 
         Args:
-            other: A text, a sample, a model or pipeline, attention tensors of the same shape; or None to end comparing.
+            other: A text, a sample, a model or pipeline, or attention tensors of the same shape; None to stop comparing.
 
         Raises:
             InputError: If the two cannot be compared.
@@ -192,8 +191,8 @@ class AttentionView(Panel):
         """Share the text and the selected tokens with a `TokenInspector`, both ways.
 
         Args:
-            inspector: Anything with the traits `text`, `selected` and, if there are, `text_pair` and `row`: of several
-                tokenizers side by side, the first is taken to be this model's.
+            inspector: Anything with the traits `text` and `selected`, and optionally `text_pair` and `row`: of several
+                tokenizers side by side, the first is assumed to be this model's.
         """
         for name in ("text", "text_pair"):
             if inspector.has_trait(name):
@@ -201,26 +200,22 @@ class AttentionView(Panel):
         share_selection(self, inspector)
 
     def _publish(self, reading: Reading | None, other: Reading | None, **traits: Any) -> None:
-        """Show what was read, in one message."""
+        """Set the traits to those of a new reading."""
         self._answers = Answers(self._sources.source, reading, other)
-        self._is_publishing = True
-        try:
-            with self.hold_sync():
-                for name, value in traits.items():
-                    setattr(self, name, value)
-                if reading is not None:
-                    self._fit_to(reading)
-                if other is None:
-                    self.shown = "this"
-                self.prediction = {}
-                self._problem = {}
-                self._about = about(int(self._about.get("version", 0)) + 1, self._sources, reading, other)
-                self._first = self._answers.at_once(self._question("atlas"), self._question("look"))
-        finally:
-            self._is_publishing = False
+        with self._publishing():
+            for name, value in traits.items():
+                setattr(self, name, value)
+            if reading is not None:
+                self._fit_to(reading)
+            if other is None:
+                self.shown = "this"
+            self.prediction = {}
+            self._problem = {}
+            self._about = about(int(self._about.get("version", 0)) + 1, self._sources, reading, other)
+            self._first = self._answers.to_first_questions(self._question("atlas"), self._question("look"))
 
     def _fit_to(self, reading: Reading) -> None:
-        """Keep of the traits what exists in a reading."""
+        """Drop layers, heads and tokens that do not exist in a reading from the traits."""
         if self.layer not in reading.numbers:
             self.layer = reading.numbers[0]
         counts = dict(zip(reading.numbers, reading.heads, strict=True))
@@ -239,7 +234,7 @@ class AttentionView(Panel):
             return
         try:
             self._publish(*self._sources.read(self.text, self.text_pair, self.compare_text))
-        except Exception as error:  # whoever set the text, perhaps a linked panel, must not be stopped by it
+        except Exception as error:  # must not reach the code that set the text, perhaps a linked panel
             self._problem = described(error)
 
     def _on_head(self, change: Any) -> None:
@@ -251,7 +246,7 @@ class AttentionView(Panel):
     # Questions -----------------------------------------------------------------------------------------------------
 
     def _question(self, kind: str, **changes: Any) -> Question:
-        """What the page asks while the traits have these values; `questions.js` builds the same."""
+        """The page's question for the current traits; `questions.js` builds the same one."""
         common = {
             "version": self._about.get("version", 0),
             "hide": self.hide_special,
@@ -282,11 +277,11 @@ class AttentionView(Panel):
         return Answer({"version": self._about["version"]})
 
     def answer_look(self, values: Question) -> Answer:
-        """One head, or several as one, or rollout: one byte per weight."""
+        """One head, several heads combined, or rollout: one byte per weight."""
         return self._answers.look(values)
 
     def answer_row(self, values: Question) -> Answer:
-        """The exact sums of some rows, and of some columns, of what is shown: two float32 vectors."""
+        """The exact sums of some rows and of some columns of the shown matrix: two float32 vectors."""
         return self._answers.row(values)
 
     def answer_atlas(self, values: Question) -> Answer:
@@ -300,21 +295,21 @@ class AttentionView(Panel):
 
     @slow
     def answer_predict(self, values: Question) -> Answer:
-        """The prediction beside the one with heads switched off."""
+        """The prediction with and without some heads."""
         return Answer(self.predict([(int(layer), int(head)) for layer, head in values.get("ablated", [])]))
 
     @slow
     def answer_lens(self, values: Question) -> Answer:
-        """The logit lens at some positions from `first` on: the five likeliest next tokens by each layer, exact."""
+        """The logit lens at a block of positions from `first` on: the five likeliest next tokens of each layer, exact."""
         return self._answers.logit_lens(int(values.get("first", 0)))
 
     # Results for programs --------------------------------------------------------------------------------------------
 
     def predict(self, heads: Iterable[tuple[int, int]] | None = None) -> dict[str, Any]:
-        """The model's prediction for this input with and without some heads; also in the trait `prediction`.
+        """The model's prediction for this input with and without some heads; also sets the trait `prediction`.
 
         Args:
-            heads: Pairs (layer, head) to switch off; those of `ablated` unless given.
+            heads: Pairs (layer, head) to switch off; those of `ablated` by default.
 
         Returns:
             `kind`, `rows` and `moved`, as `notebook_kit.inspection.attention.prediction.predictions` returns them.
@@ -331,36 +326,36 @@ class AttentionView(Panel):
     def logit_lens(self, top: int = 1) -> Any:
         """The next token that each layer would predict, as a pandas DataFrame.
 
-        Each layer's states go through the model's last norm and its head, as if no layer followed (nostalgebraist, 2020).
+        The states of each layer pass through the model's final norm and head, as if it were the last (nostalgebraist, 2020).
 
         Args:
-            top: How many tokens for each layer and position.
+            top: The number of tokens per layer and position.
 
         Returns:
-            Columns: `layer` (-1 for the embeddings, before the first layer), `position`, `token` (what was read there),
+            Columns: `layer` (-1 for the embeddings, before the first layer), `position`, `token` (the token read there),
             `place` (1 for the likeliest), `prediction` (the next token), `id` and `probability`.
 
         Raises:
-            InputError: If there is no decoder with a head that predicts the next token behind this view.
+            InputError: If there is no decoder with a language-modelling head behind this view.
         """
         return self._answers.lens_table(top)
 
     def scores(self) -> Any:
         """The scores of every head as a pandas DataFrame: `layer`, `head`, and the columns that `SCORES` explains.
 
-        They are those of what is `shown`; of a difference, the differences.
+        They are the scores of the attention that is `shown`; for "difference", the differences of the scores.
         """
         return self._answers.score_table(self.shown)
 
     def matrix(self) -> Any:
-        """What is shown as a pandas DataFrame, rows attending to columns."""
+        """The matrix that is shown as a pandas DataFrame, rows attending to columns."""
         import pandas
 
         scene = self._scene()
         return pandas.DataFrame(scene.shown.weights.numpy(), index=scene.row_labels, columns=scene.column_labels)
 
     def figure(self) -> Any:
-        """What is shown as a matplotlib `Figure`: lines or a picture in the view "heads", else a heat map.
+        """The current view as a matplotlib `Figure`: lines or a picture in the view "heads", else a heat map.
 
         Raises:
             InputError: If there is no attention yet.
@@ -370,12 +365,12 @@ class AttentionView(Panel):
     def face(self) -> Face:
         """The head that is shown as a picture, and its strongest pairs."""
         if self._answers.is_empty:
-            return Face("AttentionView", note=self._words()["empty"])
+            return Face("AttentionView", note=self.words["empty"])
         return self._drawn().face()
 
     def _drawn(self) -> Scene | LensScene:
         if self._shows_lens:
-            return LensScene(self._about.get("name", ""), self._words(), self.logit_lens())
+            return LensScene(self._about.get("name", ""), self.words, self.logit_lens())
         return self._scene()
 
     @property
@@ -383,7 +378,7 @@ class AttentionView(Panel):
         return self.view == "lens" and bool(self._about.get("can_lens"))
 
     def _scene(self) -> Scene:
-        reading, question, words = self._answers.reading, self._question("look"), self._words()
+        reading, question, words = self._answers.reading, self._question("look"), self.words
         return Scene(
             name=self._about.get("name", ""),
             title=title_of(question, words),
@@ -397,9 +392,6 @@ class AttentionView(Panel):
             is_difference=self.shown == "difference",
         )
 
-    def _words(self) -> dict[str, str]:
-        return {key.partition(".")[2]: text for key, text in self._strings.items()}
-
     def __repr__(self) -> str:
         if self._answers.is_empty:
             return "AttentionView()"
@@ -410,15 +402,15 @@ class AttentionView(Panel):
             f"layer {self.layer}, head {', '.join(map(str, self.heads))})"
         )
 
-    # A file that works from disk ---------------------------------------------------------------------------------------
+    # A file that works offline -----------------------------------------------------------------------------------------
 
     def to_html(self, path: Any) -> Path:
-        """Write the view as one interactive file that works from disk: the atlas, the scores, and the heads of this layer.
+        """Write the view as one interactive HTML file that works offline: the atlas, the scores, and the heads of this layer.
 
-        Matrices take at most 6 MiB; the file says which are in it.
+        Matrices take at most 6 MiB; the page lists those that are included.
 
         Args:
-            path: Where to write.
+            path: The file to write.
 
         Returns:
             The path.
@@ -434,7 +426,7 @@ class AttentionView(Panel):
                 self._offline, self._first = {}, first
 
     def offline_questions(self) -> Iterator[tuple[str, dict[str, Any]]]:
-        """The atlas, the scores, what is shown, each head of the layer, then the simplest other ways to look at it."""
+        """The questions for the atlas, the scores, the shown matrix, each head of the layer, and other settings for it."""
         if self._answers.is_empty:
             return
         version = self._about["version"]

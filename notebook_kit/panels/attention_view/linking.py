@@ -1,4 +1,4 @@
-"""How an AttentionView and a TokenInspector light the same tokens."""
+"""A shared selection of tokens in an AttentionView and a TokenInspector."""
 
 from __future__ import annotations
 
@@ -8,10 +8,10 @@ __all__ = ["share_selection"]
 
 
 def share_selection(view: Any, inspector: Any) -> None:
-    """Let the trait `selected` of both speak of the same tokens.
+    """Keep the trait `selected` of both in step.
 
-    Of several tokenizers side by side in the inspector (its trait `row` says which one `selected` speaks of), the first is
-    taken to be the model's own.
+    If the inspector shows several tokenizers side by side (its trait `row` says to which one `selected` belongs), the first
+    is assumed to be the model's.
     """
     has_rows = inspector.has_trait("row")
 
@@ -20,7 +20,7 @@ def share_selection(view: Any, inspector: Any) -> None:
 
     def to_inspector(change: Any) -> None:
         another_row = has_rows and inspector.row != 0
-        if another_row and not change.new:  # nothing lit here says nothing about another tokenizer's tokens
+        if another_row and not change.new:  # an empty selection here does not affect another tokenizer's
             return
         if another_row:
             inspector.row = 0

@@ -13,8 +13,9 @@ from notebook_kit.inspection.attention.lens import Shown
 from notebook_kit.inspection.attention.logit_lens import BLOCK
 from notebook_kit.inspection.drawing import heat_maps
 from notebook_kit.inspection.drawing.pictures import Box, heat_over_picture
+from notebook_kit.inspection.tokens.spelling import visible
 from notebook_kit.panels.attention_view.transport import quantised
-from notebook_kit.panels.panel import Face
+from notebook_kit.panels.panel import Face, filled
 
 __all__ = ["LensScene", "Scene", "title_of"]
 
@@ -23,19 +24,19 @@ PAIRS = 20
 
 @dataclass(frozen=True, eq=False)
 class Scene:
-    """Attention as it is drawn.
+    """Everything needed to draw attention.
 
     Args:
         name: The name of the model, or "".
-        title: What is shown, in one line.
+        title: A one-line description of the weights.
         words: The strings of the interface by their keys.
-        shown: The weights, and of which positions each row and column is made.
+        shown: The weights, and the positions in each row and column.
         rows: The axis that attends.
         columns: The axis attended to.
         selected: The selected positions of `rows`.
         threshold: Weights below it are not drawn.
-        as_lines: Draw lines, or a picture with colours where the axes have one; a matrix otherwise.
-        is_difference: Whether weights are differences.
+        as_lines: Whether to draw lines (or colours over a picture, if the axes have one) rather than a matrix.
+        is_difference: Whether the weights are differences.
     """
 
     name: str
@@ -61,7 +62,7 @@ class Scene:
 
     @property
     def chosen(self) -> list[int]:
-        """The rows that hold a selected position."""
+        """The rows that contain a selected position."""
         return [i for i, group in enumerate(self.shown.rows) if set(group) & set(self.selected)]
 
     def figure(self) -> Any:
@@ -86,12 +87,12 @@ class Scene:
         )
 
     def _picture(self, weights: np.ndarray, signed: bool) -> Any:
-        """The weights of the selected rows over the picture; of the class token, or the mean, where none is selected."""
+        """The weights of the selected rows over the picture; by default those of the class token, or the mean."""
         rows, labels = self.chosen, self.row_labels
         if not rows and self.rows.special[self.shown.rows[0][0]]:
             rows = [0]
         values = weights[rows].sum(0) if rows else weights.mean(0)
-        what = ", ".join(labels[i] for i in rows[:8]) if rows else self.words["from_all"]
+        origin = ", ".join(labels[i] for i in rows[:8]) if rows else self.words["from_all"]
         source = None
         if self.rows.boxes is not None:
             source = [_box_of(self.rows.boxes, self.shown.rows[i]) for i in rows], self.rows.picture
@@ -100,14 +101,14 @@ class Scene:
             [_box_of(self.columns.boxes or (), group) for group in self.shown.columns],
             self.column_labels,
             self.columns.picture,
-            self.title if source else f"{self.title} · {what}",
+            self.title if source else f"{self.title} · {origin}",
             source=source,
-            source_title=f"{self.words['from']} {what}",
+            source_title=f"{self.words['from']} {origin}",
             signed=signed,
         )
 
     def face(self) -> Face:
-        """The picture of the weights, and the strongest pairs as a table."""
+        """The weights as a picture, and the strongest pairs as a table."""
         weights, rows, columns = self.shown.weights, self.row_labels, self.column_labels
         data, scale, signed = quantised(weights, self.is_difference)
         if self.as_lines and self.columns.boxes is not None:
@@ -115,7 +116,7 @@ class Scene:
         elif max(len(rows), len(columns)) <= heat_maps.LABELLED:
             figure = heat_maps.matrix_figure(weights.numpy(), rows, columns, self.title, signed, chosen=self.chosen)
             png = heat_maps.png_of(figure)
-        else:  # labels would not be legible, so matplotlib need not be loaded before the view is seen
+        else:  # labels would be illegible, and without them the view appears before matplotlib is loaded
             png = heat_maps.heat_map_png(data, signed)
         places = weights.abs().flatten().topk(min(PAIRS, weights.numel())).indices.tolist()
         pairs = [
@@ -127,21 +128,21 @@ class Scene:
         return Face(
             " · ".join(part for part in (self.name, self.title) if part),
             png,
-            alt=words["matrix_of"].replace("{title}", self.title),
+            alt=filled(words["matrix_of"], title=self.title),
             header=(words["from"], words["to"], words["weight"]),
             rows=pairs,
-            note=words["face_note"].replace("{pairs}", str(len(pairs))).replace("{scale}", f"{scale:.4g}"),
+            note=filled(words["face_note"], pairs=len(pairs), scale=f"{scale:.4g}"),
         )
 
 
 @dataclass(frozen=True, eq=False)
 class LensScene:
-    """The logit lens as it is drawn.
+    """Everything needed to draw the logit lens.
 
     Args:
         name: The name of the model, or "".
         words: The strings of the interface by their keys.
-        table: What each layer would have said next; see `AttentionView.logit_lens`.
+        table: The predictions of each layer; see `AttentionView.logit_lens`.
     """
 
     name: str
@@ -149,17 +150,17 @@ class LensScene:
     table: Any
 
     def figure(self) -> Any:
-        """What each layer would have said at the first positions, as a matplotlib `Figure`."""
+        """The predictions of each layer at the first positions, as a matplotlib `Figure`."""
         first = self.table[self.table["position"] < BLOCK]
-        labels = [spelled(token) for token in first[first["layer"] == -1]["token"]]
+        labels = [visible(token) for token in first[first["layer"] == -1]["token"]]
         layers = [first[first["layer"] == layer] for layer in sorted(first["layer"].unique())]
-        predictions = [[spelled(text) for text in layer["prediction"]] for layer in layers]
+        predictions = [[visible(text) for text in layer["prediction"]] for layer in layers]
         rows = [self.words["lens_embeddings"], *map(str, range(len(layers) - 1))]
         chances = np.array([layer["probability"] for layer in layers])
         return heat_maps.lens_figure(chances, predictions, rows, labels, f"{self.words['lens']} · {self.name}")
 
     def face(self) -> Face:
-        """The lens as a picture, and the model's own last row as a table."""
+        """The lens as a picture, and its last row, the output of the model, as a table."""
         last = self.table[self.table["layer"] == self.table["layer"].max()].head(PAIRS)
         words = self.words
         return Face(
@@ -168,7 +169,7 @@ class LensScene:
             alt=words["lens_grid"],
             header=(words["token"], words["lens_output"], words["lens_probability"]),
             rows=[
-                (spelled(token), spelled(text), f"{chance:.4f}")
+                (visible(token), visible(text), f"{chance:.4f}")
                 for token, text, chance in zip(last["token"], last["prediction"], last["probability"], strict=True)
             ],
             note=words["lens_caption"],
@@ -176,14 +177,13 @@ class LensScene:
 
 
 def title_of(question: Mapping[str, Any], words: Mapping[str, str]) -> str:
-    """What a question about a head shows, in one line.
+    """A one-line description of the answer to a question about heads.
 
     Args:
-        question: As the page asks it: layer, heads, combine, hide, renormalise, merge, direction, which.
+        question: The page's question: layer, heads, combine, hide, renormalise, merge, direction, which.
         words: The strings of the interface by their keys.
     """
-    heads = ", ".join(map(str, question["heads"]))
-    parts = [words["title"].replace("{layer}", str(question["layer"])).replace("{heads}", heads)]
+    parts = [filled(words["title"], layer=question["layer"], heads=", ".join(map(str, question["heads"])))]
     if len(question["heads"]) > 1:
         parts.append(words[question["combine"]])
     if question["hide"]:
@@ -197,20 +197,8 @@ def title_of(question: Mapping[str, Any], words: Mapping[str, str]) -> str:
     return " · ".join(parts)
 
 
-def spelled(text: str) -> str:
-    """A token's text with its white space made visible.
-
-    Example:
-        >>> spelled(" the")
-        '·the'
-    """
-    for plain, seen in ((" ", "·"), ("\n", "⏎"), ("\t", "⇥"), ("\r", "␍")):
-        text = text.replace(plain, seen)
-    return text
-
-
 def _box_of(boxes: Sequence[Box | None], group: Sequence[int]) -> Box | None:
-    """The box around a group of positions."""
+    """The bounding box of a group of positions."""
     sides = [box for i in group if (box := boxes[i]) is not None]
     if not sides:
         return None

@@ -1,4 +1,4 @@
-"""How attention crosses to the page: one byte per weight, thumbnails, and what the page must know of the axes."""
+"""Attention as it is sent to the page: one byte per weight, thumbnails, and descriptions of the axes."""
 
 from __future__ import annotations
 
@@ -22,17 +22,17 @@ THUMBNAIL = 32
 
 
 def about(version: int, sources: AttentionSources, reading: Reading | None, other: Reading | None) -> dict[str, Any]:
-    """What the page must know of what is there to see."""
+    """The facts about a source and its readings that the page needs."""
     source = sources.source
-    known: dict[str, Any] = {
+    facts: dict[str, Any] = {
         "version": version,
         "name": "" if source is None else source.name,
         "reads_text": source is not None and source.reads_text,
         "ready": reading is not None,
     }
     if reading is None:
-        return known
-    return known | {
+        return facts
+    return facts | {
         "layers": list(reading.numbers),
         "heads": list(reading.heads),
         "tokens": for_page(reading.rows),
@@ -50,8 +50,8 @@ def about(version: int, sources: AttentionSources, reading: Reading | None, othe
 
 
 def for_page(axis: Axis) -> dict[str, Any]:
-    """What the page must know of an axis."""
-    known: dict[str, Any] = {
+    """An axis as JSON values for the page."""
+    values: dict[str, Any] = {
         "kind": axis.kind,
         "labels": list(axis.labels),
         "special": [i for i, special in enumerate(axis.special) if special],
@@ -60,12 +60,13 @@ def for_page(axis: Axis) -> dict[str, Any]:
         "word_labels": list(axis.word_labels),
     }
     if axis.boxes is not None:
-        known["boxes"] = [None if box is None else list(box) for box in axis.boxes]
-        known["picture"] = None if axis.picture is None else jpeg_of(axis.picture)
-    return known
+        values["boxes"] = [None if box is None else list(box) for box in axis.boxes]
+        values["picture"] = None if axis.picture is None else jpeg_of(axis.picture)
+    return values
 
 
 def lens_of(values: dict[str, Any]) -> Lens:
+    """The lens that a question of the page describes."""
     direction = str(values.get("direction", "all"))
     return Lens(
         hide_special=bool(values.get("hide")),
@@ -76,7 +77,11 @@ def lens_of(values: dict[str, Any]) -> Lens:
 
 
 def quantised(weights: Tensor, signed: bool = False) -> tuple[np.ndarray, float, bool]:
-    """One byte per weight: 0 to 255 for 0 to the scale, or 1 to 255 around 128 for signed weights."""
+    """Weights as bytes: 0 to 255 for 0 to the scale, or 1 to 255 around 128 for signed weights.
+
+    Returns:
+        The bytes, the scale (the largest absolute weight, or 1), and whether they are signed.
+    """
     scale = float(weights.abs().max()) if weights.numel() else 0.0
     signed = signed or bool((weights < 0).any())
     top = scale if scale > 0 and math.isfinite(scale) else 1.0
@@ -85,7 +90,7 @@ def quantised(weights: Tensor, signed: bool = False) -> tuple[np.ndarray, float,
 
 
 def pooled(weights: Tensor) -> np.ndarray:
-    """`(heads, rows, columns)` to at most 32 x 32: of each field the weight that is farthest from zero."""
+    """Thumbnails of at most 32 x 32 from `(heads, rows, columns)`: of each field, the weight farthest from zero."""
     values = weights.numpy()
     high = _extremes(np.maximum, values)
     low = _extremes(np.minimum, values) if float(values.min()) < 0 else high
@@ -110,5 +115,6 @@ def _extremes(choose: np.ufunc, values: np.ndarray) -> np.ndarray:
     return values
 
 
-def indices(given: Any, most: int) -> list[int]:
-    return [int(i) for i in given or [] if 0 <= int(i) < most]
+def indices(values: Any, size: int) -> list[int]:
+    """Those of the page's indices that are valid for an axis of this size."""
+    return [int(i) for i in values or [] if 0 <= int(i) < size]

@@ -1,4 +1,4 @@
-"""The branches of a `GenerationView`: which are kept, and how they cross to the page."""
+"""The branches of a `GenerationView`: which are kept, and how they are sent to the page."""
 
 from __future__ import annotations
 
@@ -13,55 +13,55 @@ from notebook_kit.inspection.generation.steps import Branch, Step
 from notebook_kit.inspection.tokens.spelling import Spelling
 from notebook_kit.panels.panel import Answer
 
-__all__ = ["Branches", "for_page", "line_of", "step_answer", "step_of", "tokens_answer"]
+__all__ = ["Branches", "for_page", "line_of", "news_of", "step_answer", "step_of", "tokens_answer"]
 
-MOST = 12
+KEPT = 12
 PROMPT_CHARACTERS = 80
 LINE_TOKENS = 24
 
 
 class Branches:
-    """The texts that were generated, the oldest first, by their numbers; the oldest go when there are too many."""
+    """The generated texts by number, the oldest first; of more than `KEPT`, the oldest are dropped."""
 
     def __init__(self) -> None:
         self._kept: dict[int, Branch] = {}
-        self._numbered = 0
-        self._guard = threading.RLock()
+        self._last_number = 0
+        self._lock = threading.RLock()
 
     def __iter__(self) -> Iterator[Branch]:
         return iter(list(self._kept.values()))
 
     def get(self, number: int) -> Branch | None:
-        """The branch with a number, or None."""
+        """The branch with this number, or None."""
         return self._kept.get(number)
 
     def new(self, prompt: str, context: list[int], start: list[int]) -> Branch:
-        """A branch from a prompt; it is not kept before `add`."""
-        return Branch(self._number(), prompt, context, start)
+        """Create a branch from a prompt; `add` keeps it."""
+        return Branch(self._next_number(), prompt, context, start)
 
-    def offshoot(self, old: Branch, fork: int, steps: list[Step]) -> Branch:
-        """A branch that leaves another one at a position, with these steps; it is not kept before `add`."""
-        return Branch(self._number(), old.prompt, old.context, old.start, list(steps), old.number, fork)
+    def fork(self, old: Branch, position: int, steps: list[Step]) -> Branch:
+        """Create a branch that leaves another one at a position, with these steps; `add` keeps it."""
+        return Branch(self._next_number(), old.prompt, old.context, old.start, list(steps), old.number, position)
 
     def add(self, branch: Branch) -> None:
         """Keep a branch."""
-        with self._guard:
+        with self._lock:
             self._kept[branch.number] = branch
-            while len(self._kept) > MOST:
+            while len(self._kept) > KEPT:
                 self._kept.pop(next(number for number in self._kept if number != branch.number))
 
     def remove(self, branch: Branch) -> None:
-        """Forget a branch."""
+        """Drop a branch."""
         self._kept.pop(branch.number, None)
 
     def clear(self) -> None:
-        """Forget all branches."""
+        """Drop all branches."""
         self._kept.clear()
 
-    def _number(self) -> int:
-        with self._guard:
-            self._numbered += 1
-            return self._numbered
+    def _next_number(self) -> int:
+        with self._lock:
+            self._last_number += 1
+            return self._last_number
 
 
 def step_of(branch: Branch, position: int) -> Step:
@@ -78,7 +78,7 @@ def step_of(branch: Branch, position: int) -> Step:
 
 
 def for_page(branch: Branch, spelling: Spelling) -> dict[str, Any]:
-    """A branch as the page knows it."""
+    """A branch as JSON values for the page."""
     return {
         "branch": branch.number,
         "context": spelling.line(branch.context),
@@ -90,7 +90,7 @@ def for_page(branch: Branch, spelling: Spelling) -> dict[str, Any]:
 
 
 def line_of(branch: Branch, spelling: Spelling) -> dict[str, Any]:
-    """A branch as one line of the list of branches."""
+    """A branch as a line in the page's list of branches."""
     fork = branch.fork if branch.parent is not None else 0
     return {
         "branch": branch.number,
@@ -105,17 +105,23 @@ def line_of(branch: Branch, spelling: Spelling) -> dict[str, Any]:
 
 
 def tokens_answer(branch: Branch, spelling: Spelling, first: int) -> Answer:
-    """A branch as it is now, its tokens from `first` on, and four float32 numbers for each of these."""
-    known = for_page(branch, spelling)
-    tokens = known["tokens"][first:]
+    """The current state of a branch, its tokens from `first` on, and four float32 numbers for each of them."""
+    values = for_page(branch, spelling)
+    tokens = values["tokens"][first:]
     if first:
-        del known["context"]  # who has some of the tokens has it
-    numbers = branch.numbers(first)[: len(tokens)]  # the branch may have grown meanwhile
-    return Answer({**known, "first": first, "tokens": tokens}, [numbers.tobytes()])
+        del values["context"]  # a page that has some of the tokens has it
+    numbers = branch.numbers(first)[: len(tokens)]  # the branch may have grown in the meantime
+    return Answer({**values, "first": first, "tokens": tokens}, [numbers.tobytes()])
+
+
+def news_of(branch: Branch, spelling: Spelling, first: int) -> tuple[dict[str, Any], list[bytes]]:
+    """The message and the buffers that send the page a branch's tokens from `first` on."""
+    tokens = spelling.line(branch.ids)[first:]
+    return {"nk_news": {"branch": branch.number, "first": first, "tokens": tokens}}, [branch.numbers(first).tobytes()]
 
 
 def step_answer(step: Step, position: int, spelling: Spelling) -> Answer:
-    """What could have come: alternatives as tokens, and `(before, after)` of each as float32."""
+    """The alternatives at a position, and `(before, after)` of each as float32."""
     numbers = np.array([(one.before, one.after) for one in step.alternatives], dtype=np.float32)
     values = {
         "position": position,

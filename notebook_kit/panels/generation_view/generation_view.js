@@ -117,7 +117,7 @@ class Page {
     this.shown = shown;
     if (this.branch !== shown.branch) this.story.startOver();
     this.branch = shown.branch ?? 0;
-    this.paper.draw({ context: shown.context ?? [], tokens: shown.tokens ?? [], numbers: rowsOf(shown.numbers), apart: this.about.reads_apart });
+    this.paper.draw({ context: shown.context ?? [], tokens: shown.tokens ?? [], numbers: rowsOf(shown.numbers), apart: this.about.is_encoder_decoder });
     if (this.trait("running")) this.catchUp();
     this.schedule();
   }

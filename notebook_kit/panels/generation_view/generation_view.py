@@ -1,84 +1,86 @@
-"""GenerationView: a model that writes, token by token, and what it could have written in each place."""
+"""GenerationView: a model writes token by token, with the alternatives to each token."""
 
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterable
+from collections.abc import Iterator
 from typing import Any, ClassVar
 
 import traitlets
 from torch import Tensor
 
 from notebook_kit.errors import InputError
-from notebook_kit.inspection.generation.looking import Looked, heads_of
 from notebook_kit.inspection.generation.steps import Branch
 from notebook_kit.inspection.generation.tables import alternatives_table, token_table
+from notebook_kit.inspection.generation.token_attention import TokenAttention, heads_of
 from notebook_kit.inspection.generation.writer import SAMPLING, Writer
 from notebook_kit.inspection.tokens.spelling import Spelling
 from notebook_kit.panels.generation_view.branches import (
     Branches,
     for_page,
     line_of,
+    news_of,
     step_answer,
     step_of,
     tokens_answer,
 )
 from notebook_kit.panels.generation_view.running import Generation
-from notebook_kit.panels.generation_view.still import Scene
+from notebook_kit.panels.generation_view.still import Scene, shortened
 from notebook_kit.panels.panel import Answer, Face, Panel, slow
 
 __all__ = ["GenerationView"]
 
 FACE_SECONDS = 1.5
-"""How long the static face waits for a generation that has just begun."""
+"""How long the static face waits for a generation that has just started."""
 
 SAVED_STEPS = 400
-"""Of how many tokens a file on disk holds the alternatives."""
+"""The number of tokens whose alternatives a file on disk holds."""
 
 SETTINGS = ("do_sample", *SAMPLING, "repetition_penalty", "max_new_tokens")
 
 
 class GenerationView(Panel):
-    """A model that writes: each token as it comes, how sure the model was of it, and what it could have written instead.
+    """A model writes token by token: each token with its probability, and what the model could have written instead.
 
     Choose a token to see the most probable alternatives, before and after the sampling filters; choose an alternative to
-    go on from there, on a branch of its own. What the model looked at is read when it is asked for. The rules of the
-    checkpoint hold (such as `no_repeat_ngram_size`), except that one sequence is written and no beams are kept.
+    continue from it on a new branch. Attention is computed on request. The checkpoint's rules apply (such as
+    `no_repeat_ngram_size`), but a single sequence is written, without beam search.
 
     Args:
         source: A pipeline (text-generation, summarization, translation, text2text-generation) or model of notebook_kit, a
-            pair (model, tokenizer), or a causal model of `transformers`. Of an encoder-decoder the prompt is the encoder's
-            text, and attention is cross-attention.
-        prompt: What to go on from. If it is given, writing begins at once, on a thread of the panel; see `wait`.
-        tokenizer: For a model; a pipeline brings its own, and a model that was loaded by name leads to it.
-        **traits: Start values of the traits below.
+            pair (model, tokenizer), or a causal model of `transformers`. For an encoder-decoder, the encoder reads the
+            prompt, and the attention is cross-attention.
+        prompt: The text to continue. If it is not empty, generation starts at once, on a thread of the panel; see `wait`.
+        tokenizer: For a model. A pipeline has one; for a model that was loaded by name it is loaded too.
+        **traits: Initial values of the traits below.
 
     Attributes:
         prompt: Str, "". The prompt.
-        generated: Str, "". What was generated, as text; set when a generation ends.
-        text: Str, "". The prompt with what was generated; of an encoder-decoder, what was generated. Set it, and it becomes
-            the prompt.
+        generated: Str, "". The generated text; set when a generation ends.
+        text: Str, "". The prompt with the generated text; for an encoder-decoder, the generated text. A value that you set
+            becomes the prompt.
         token_ids: List of int, []. The generated tokens.
-        chosen: Int or None, None. The generated token that is looked at, counted from 0.
-        selected: List of int, []. The same among all tokens of `text`, as a linked `AttentionView` or `TokenInspector`
-            counts them; [] where the tokenizer would cut the text otherwise than the model wrote it.
+        chosen: Int or None, None. The chosen generated token, counted from 0.
+        selected: List of int, []. The position of the chosen token among all tokens of `text`, as a linked `AttentionView`
+            or `TokenInspector` counts them; [] if the tokenizer would split the text differently from how it was written.
         branch: Int, 0. The branch that is shown; 0 for none.
-        running: Bool, False. Whether the model is writing now.
-        chat: Bool, False. Give the prompt to the model as a message, in its own chat template.
-        do_sample: Bool. Draw tokens, or take the most probable. This and the next follow the checkpoint at first.
-        temperature: Float. Above 1 the improbable is drawn more often, below 1 less.
-        top_k: Int. Draw from so many most probable tokens; 0 for all.
-        top_p: Float. Draw from the most probable tokens whose probabilities reach this together.
-        repetition_penalty: Float. Above 1, tokens that are there already become less probable.
-        max_new_tokens: Int. The most tokens to generate at a time.
-        seed: Int, 0. Of the draws: the same seed gives the same text.
-        colour: Str, "probability". What colours the tokens: "probability", "entropy" or "attention".
+        running: Bool, False. Whether the model is writing.
+        chat: Bool, False. Send the prompt as a chat message, in the model's chat template.
+        do_sample: Bool. Sample tokens, rather than take the most probable. Like the settings below it, its initial value
+            is the checkpoint's.
+        temperature: Float. Above 1, improbable tokens are sampled more often; below 1, less often.
+        top_k: Int. Sample from this many of the most probable tokens; 0 for all.
+        top_p: Float. Sample from the smallest set of most probable tokens with this total probability.
+        repetition_penalty: Float. Above 1, tokens already in the text become less probable.
+        max_new_tokens: Int. The maximum number of tokens to generate at a time.
+        seed: Int, 0. The seed for sampling: the same seed gives the same text.
+        colour: Str, "probability". The colour of the tokens: "probability", "entropy" or "attention".
         layer: Int or None, None. The layer whose attention is shown; None for all.
-        head: Int or None, None. The head; None for all.
-        combine: Str, "mean". How several heads make one weight: "mean" or "max".
+        head: Int or None, None. The head whose attention is shown; None for all.
+        combine: Str, "mean". How several layers and heads are combined: "mean" or "max".
 
     Raises:
-        InputError: If the source does not generate text, or nothing can follow the prompt.
+        InputError: If the source does not generate text, or the prompt has no tokens.
 
     Example:
         >>> from tokenizers import Tokenizer, models
@@ -117,23 +119,22 @@ class GenerationView(Panel):
     head = traitlets.Int(None, allow_none=True, min=0).tag(sync=True)
     combine = traitlets.Enum(["mean", "max"], "mean").tag(sync=True)
 
-    _about = traitlets.Dict().tag(sync=True)  # what the page must know of the model
-    _shown = traitlets.Dict().tag(sync=True)  # the branch that is shown; while it grows, what it began with
-    _branches: traitlets.List[Any] = traitlets.List([]).tag(sync=True)  # one line for each branch
+    _about = traitlets.Dict().tag(sync=True)  # facts about the model
+    _shown = traitlets.Dict().tag(sync=True)  # the shown branch; while it grows, its beginning
+    _branches: traitlets.List[Any] = traitlets.List([]).tag(sync=True)  # one line per branch
     _problem = traitlets.Dict().tag(sync=True)  # why the last run failed: {what, next_step}
 
     def __init__(self, source: Any = None, prompt: str = "", *, tokenizer: Any = None, **traits: Any) -> None:
         self._writer: Writer | None = None
         self._kept = Branches()
         self._run: Generation | None = None
-        self._agrees = False
-        self._guard = threading.RLock()
-        self._is_publishing = False
+        self._is_text_tokens = False  # whether the tokenizer splits `text` into the tokens of the branch
+        self._run_lock = threading.RLock()
         writer = None if source is None else Writer(source, tokenizer)
         settings = {} if writer is None else writer.defaults()
         super().__init__(**{**settings, **traits, "prompt": prompt})
         if writer is not None:
-            self._take(writer)
+            self._set_writer(writer)
         self.observe(self._on_branch, "branch")
         self.observe(self._on_chosen, ["chosen", "selected"])
         self.observe(self._on_text, "text")
@@ -143,31 +144,31 @@ class GenerationView(Panel):
     # The model -----------------------------------------------------------------------------------------------------
 
     def use(self, model_or_pipeline: Any, tokenizer: Any = None) -> None:
-        """Let another model write from now on. What was written goes; the prompt stays.
+        """Switch to another model. Generated texts are dropped; the prompt stays.
 
         Args:
             model_or_pipeline: As `source` of the class.
-            tokenizer: For a model; a pipeline brings its own.
+            tokenizer: For a model; a pipeline has one.
 
         Raises:
-            InputError: If it does not generate text; the panel then stays as it was.
+            InputError: If it does not generate text; the panel is then unchanged.
         """
         writer = Writer(model_or_pipeline, tokenizer)
         self.stop()
         self.wait()
-        with self._guard, self.hold_sync():
+        with self._run_lock, self.hold_sync():
             for name, value in writer.defaults().items():
                 setattr(self, name, value)
             self._kept.clear()
-            self._take(writer)
+            self._set_writer(writer)
             self.layer = self.head = None
             self._show(None)
 
-    def _take(self, writer: Writer) -> None:
-        self._writer, self._looked = writer, Looked(writer)
+    def _set_writer(self, writer: Writer) -> None:
+        self._writer, self._token_attention = writer, TokenAttention(writer)
         self._about = {
             "name": writer.name,
-            "reads_apart": writer.reads_apart,
+            "is_encoder_decoder": writer.is_encoder_decoder,
             "has_chat": writer.has_chat,
             "heads": [[layer, count] for layer, count in sorted(heads_of(writer).items())],
             "rules": {name: str(value)[:40] for name, value in writer.further_rules().items()},
@@ -181,7 +182,7 @@ class GenerationView(Panel):
 
     @property
     def tokenizer(self) -> Any:
-        """Its tokenizer, or None."""
+        """The tokenizer, or None."""
         return self._writer and self._writer.tokenizer
 
     @property
@@ -191,52 +192,62 @@ class GenerationView(Panel):
     def _writer_or_raise(self) -> Writer:
         if self._writer is None:
             raise InputError(
-                "There is no model that could write.", next_step="Call view.use(model_or_pipeline), or pick a model."
+                "There is no model to generate with.", next_step="Call view.use(model_or_pipeline), or pick a model."
             )
         return self._writer
 
     # Writing -------------------------------------------------------------------------------------------------------
 
     def generate(self, prompt: str | None = None, wait: bool = True) -> GenerationView:
-        """Write from the prompt, with the settings as they are.
+        """Generate from the prompt with the current settings.
 
         Args:
-            prompt: Set `prompt` before.
-            wait: Return when it has ended; else at once.
+            prompt: A new value for `prompt`; None to keep it.
+            wait: Whether to wait for the end of the generation.
 
         Returns:
             This view.
 
         Raises:
-            InputError: If there is no model, or nothing can follow the prompt.
+            InputError: If there is no model, or the prompt has no tokens.
         """
         if prompt is not None:
             self.prompt = prompt
         context, start = self._writer_or_raise().read(self.prompt, self.chat)
         if self._branch() is not None:
-            self.chosen = None  # it spoke of another text
-        return self._begin(self._kept.new(self.prompt, context, start), wait)
+            self.chosen = None  # it was a token of another text
+        return self._start(self._kept.new(self.prompt, context, start), wait)
 
     def go_on(self, wait: bool = True) -> GenerationView:
-        """Write on from the end of the branch that is shown.
+        """Continue from the end of the shown branch.
+
+        Args:
+            wait: Whether to wait for the end of the generation.
+
+        Returns:
+            This view.
 
         Raises:
-            InputError: If there is none, or it ended with a token that ends texts.
+            InputError: If there is no branch, or it ended with an end-of-text token.
         """
         old = self._branch_or_raise()
         if old.steps and old.ids[-1] in self._writer_or_raise().ends():
             raise InputError(
-                "This text ended with its end token.", next_step="Choose a token, and an alternative to go on from."
+                "This text ended with an end-of-text token.",
+                next_step="Choose a token, and an alternative to continue from.",
             )
-        return self._begin(self._kept.offshoot(old, len(old.steps), old.steps), wait)
+        return self._start(self._kept.fork(old, len(old.steps), old.steps), wait)
 
     def continue_from(self, position: int, token: int, wait: bool = True) -> GenerationView:
-        """Write on from an alternative, on a new branch that keeps what stands before it.
+        """Continue from an alternative, on a new branch that keeps the tokens before it.
 
         Args:
-            position: The generated token in whose place it comes, counted from 0.
+            position: The generated token to replace, counted from 0.
             token: The id of one of `alternatives(position)`.
-            wait: Return when it has ended; else at once.
+            wait: Whether to wait for the end of the generation.
+
+        Returns:
+            This view.
 
         Raises:
             InputError: If there is no such token or alternative.
@@ -249,19 +260,19 @@ class GenerationView(Panel):
                 f"Token {token} is not among the alternatives at {position}.",
                 next_step=f"Choose one of {', '.join(str(one.token) for one in step.alternatives)}.",
             )
-        return self._begin(self._kept.offshoot(old, position, [*old.steps[:position], other]), wait)
+        return self._start(self._kept.fork(old, position, [*old.steps[:position], other]), wait)
 
     def stop(self) -> None:
-        """End the generation that is running; what was made stays."""
+        """Stop the running generation; its tokens stay."""
         run = self._run
         if run is not None:
             run.stop()
 
     def wait(self, timeout: float | None = None) -> GenerationView:
-        """Wait until the generation has ended. An interrupt stops the generation, and what was made stays.
+        """Wait for the end of the generation. An interrupt stops the generation; its tokens stay.
 
         Args:
-            timeout: Seconds to wait at most; for ever unless given.
+            timeout: The maximum number of seconds to wait; None for no limit.
 
         Returns:
             This view.
@@ -270,16 +281,15 @@ class GenerationView(Panel):
             self._run.wait(self, timeout)
         return self
 
-    def _begin(self, branch: Branch, wait: bool) -> GenerationView:
+    def _start(self, branch: Branch, wait: bool) -> GenerationView:
         writer = self._writer_or_raise()
         settings = {name: getattr(self, name) for name in SETTINGS}
         branch.settings = {**settings, "seed": self.seed}
         if branch.steps and branch.ids[-1] in writer.ends():
-            branch.ended = "end"  # an alternative that ends the text: nothing follows it
-        # Taken as it is now: what is set later is for the next run.
+            branch.ended = "end"  # the chosen alternative is an end-of-text token
         run = Generation(branch, writer, settings, self.seed, self.branch)
-        with self._guard:
-            self.stop()  # a run that another one overtakes is dropped; its branch keeps what it has
+        with self._run_lock:
+            self.stop()  # a run that is still going; its branch keeps its tokens
             self._run = run
             self._kept.add(branch)
             with self.hold_sync():
@@ -292,24 +302,20 @@ class GenerationView(Panel):
         return self.wait() if wait else self
 
     def _on_news(self, run: Generation, first: int) -> None:
-        """Send the page the tokens that are new; a page that shows something else ignores them."""
-        if self._run is not run:
-            return
-        branch = run.branch
-        tokens = run.writer.spelling.line(branch.ids)[first:]
-        numbers = branch.numbers(first).tobytes()
-        self.send({"nk_news": {"branch": branch.number, "first": first, "tokens": tokens}}, [numbers])
+        """Send the new tokens to the page; a page that shows another branch ignores them."""
+        if self._run is run:
+            self.send(*news_of(run.branch, run.writer.spelling, first))
 
     def _on_end(self, run: Generation) -> None:
         branch = run.branch
-        with self._guard:
-            if self._run is not run:  # overtaken: the newer run decides what is shown
+        with self._run_lock:
+            if self._run is not run:  # a newer run decides what is shown
                 self._branches = self._lines()
                 return
             with self.hold_sync():
                 self._problem = run.problem
                 self.running = False
-                if run.problem and not run.made:  # there is nothing to show but why
+                if run.problem and not run.count:  # there is nothing to show except the problem
                     self._kept.remove(branch)
                     self._show(self._kept.get(run.shown_before))
                 elif self.branch == branch.number:
@@ -329,28 +335,24 @@ class GenerationView(Panel):
         return branch
 
     def _show(self, branch: Branch | None) -> None:
-        """Let the traits speak of a branch, in one message."""
-        self._is_publishing = True
-        try:
-            with self.hold_sync():
-                self.branch = 0 if branch is None else branch.number
-                self._branches = self._lines()
-                if branch is None:
-                    self._shown, self.generated, self.token_ids, self.chosen, self.selected = {}, "", [], None, []
-                    return
-                writer = self._writer_or_raise()
-                self._shown = {**for_page(branch, writer.spelling), "numbers": branch.numbers().tobytes()}
-                if not branch.ended:
-                    return  # what follows is for those who look at whole texts: one message each, at the end
-                self.generated = writer.text(branch)
-                self.token_ids = branch.ids
-                self.text = self.generated if writer.reads_apart else branch.prompt + self.generated
-                self._agrees = self._is_cut_alike(writer, branch)
-                if self.chosen is not None and self.chosen >= len(branch.steps):
-                    self.chosen = None
-                self.selected = self._as_selected()
-        finally:
-            self._is_publishing = False
+        """Set the traits to those of a branch."""
+        with self._publishing():
+            self.branch = 0 if branch is None else branch.number
+            self._branches = self._lines()
+            if branch is None:
+                self._shown, self.generated, self.token_ids, self.chosen, self.selected = {}, "", [], None, []
+                return
+            writer = self._writer_or_raise()
+            self._shown = {**for_page(branch, writer.spelling), "numbers": branch.numbers().tobytes()}
+            if not branch.ended:
+                return  # the traits below are of whole texts, so they change once, at the end
+            self.generated = writer.text(branch)
+            self.token_ids = branch.ids
+            self.text = self.generated if writer.is_encoder_decoder else branch.prompt + self.generated
+            self._is_text_tokens = self._is_tokenized_as(writer, branch)
+            if self.chosen is not None and self.chosen >= len(branch.steps):
+                self.chosen = None
+            self.selected = self._selection()
 
     def _lines(self) -> list[dict[str, Any]]:
         spelling = self._spelling
@@ -360,27 +362,27 @@ class GenerationView(Panel):
     def _spelling(self) -> Spelling | None:
         return None if self._writer is None else self._writer.spelling
 
-    def _is_cut_alike(self, writer: Writer, branch: Branch) -> bool:
-        """Whether the tokenizer cuts `text` into just the tokens that were read and written."""
-        if writer.reads_apart:
+    def _is_tokenized_as(self, writer: Writer, branch: Branch) -> bool:
+        """Whether the tokenizer splits `text` into exactly the tokens of the prompt and the branch."""
+        if writer.is_encoder_decoder:
             return False
         try:
             ids = list(writer.tokenizer(self.text)["input_ids"])
-        except Exception:  # whatever it is, positions cannot be compared then
+        except Exception:  # whatever the reason, positions cannot be compared
             return False
-        mine = [*branch.context, *branch.ids]
-        return ids == mine or (branch.ended == "end" and ids == mine[:-1])
+        written = [*branch.context, *branch.ids]
+        return ids == written or (branch.ended == "end" and ids == written[:-1])
 
-    def _as_selected(self) -> list[int]:
+    def _selection(self) -> list[int]:
         branch = self._branch()
-        if branch is None or self.chosen is None or not self._agrees:
+        if branch is None or self.chosen is None or not self._is_text_tokens:
             return []
         return [len(branch.context) + self.chosen]
 
     def _on_branch(self, change: Any) -> None:
         if self._is_publishing:
             return
-        with self._guard:
+        with self._run_lock:
             branch = self._kept.get(change["new"])
             if branch is not None:
                 self._show(branch)
@@ -388,17 +390,13 @@ class GenerationView(Panel):
     def _on_chosen(self, change: Any) -> None:
         if self._is_publishing:
             return
-        self._is_publishing = True
-        try:
-            if change["name"] == "chosen":
-                self.selected = self._as_selected()
-                return
+        with self._publishing():
             branch = self._branch()
-            if branch is not None and self._agrees:
-                own = [place - len(branch.context) for place in self.selected]
-                self.chosen = next((place for place in reversed(own) if 0 <= place < len(branch.steps)), None)
-        finally:
-            self._is_publishing = False
+            if change["name"] == "chosen":
+                self.selected = self._selection()
+            elif branch is not None and self._is_text_tokens:
+                positions = [position - len(branch.context) for position in reversed(self.selected)]
+                self.chosen = next((position for position in positions if 0 <= position < len(branch.steps)), None)
 
     def _on_text(self, change: Any) -> None:
         if not self._is_publishing:
@@ -407,17 +405,17 @@ class GenerationView(Panel):
     # Questions -----------------------------------------------------------------------------------------------------
 
     def answer_generate(self, values: dict[str, Any]) -> Answer:
-        """Write from `prompt`."""
+        """Generate from `prompt`."""
         self.generate(str(values.get("prompt", self.prompt)), wait=False)
         return Answer({"branch": self.branch})
 
     def answer_go_on(self, values: dict[str, Any]) -> Answer:
-        """Write on."""
+        """Continue from the end."""
         self.go_on(wait=False)
         return Answer({"branch": self.branch})
 
     def answer_continue(self, values: dict[str, Any]) -> Answer:
-        """Write on from an alternative: `branch`, `position` and `token`."""
+        """Continue from an alternative: `branch`, `position` and `token`."""
         if int(values["branch"]) != self.branch:
             self.branch = int(values["branch"])
         position = int(values["position"])
@@ -426,19 +424,19 @@ class GenerationView(Panel):
         return Answer({"branch": self.branch})
 
     def answer_stop(self, values: dict[str, Any]) -> Answer:
-        """End the run."""
+        """Stop the run."""
         self.stop()
         return Answer()
 
     def answer_tokens(self, values: dict[str, Any]) -> Answer:
-        """A branch as it is now, its tokens from `first` on, and four float32 numbers for each of these."""
+        """The current state of a branch, its tokens from `first` on, and four float32 numbers for each of them."""
         branch = self._kept.get(int(values["branch"]))
         if branch is None:
             return Answer({"gone": True})
         return tokens_answer(branch, self._writer_or_raise().spelling, int(values.get("first", 0)))
 
     def answer_step(self, values: dict[str, Any]) -> Answer:
-        """What could have come: alternatives as tokens, and `(before, after)` of each as float32."""
+        """The alternatives at a position, and `(before, after)` of each as float32."""
         branch, position = self._kept.get(int(values["branch"])), int(values["position"])
         if branch is None or not 0 <= position < len(branch.steps):
             return Answer({"gone": True})
@@ -446,45 +444,36 @@ class GenerationView(Panel):
 
     @slow
     def answer_attention(self, values: dict[str, Any]) -> Answer:
-        """What one token was written from: a float32 weight for each token before it."""
-        branch = self._kept.get(int(values["branch"]))
-        if branch is None or not 0 <= int(values["position"]) < len(branch.steps):
+        """The attention behind one token: a float32 weight for each token before it."""
+        branch, position = self._kept.get(int(values["branch"])), int(values["position"])
+        if branch is None or not 0 <= position < len(branch.steps):
             return Answer({"gone": True})
-        row = self._attention(
-            branch, int(values["position"]), values.get("layer"), values.get("head"), str(values.get("combine", "mean"))
+        row = self._token_attention.of(
+            branch,
+            position,
+            values.get("layer"),
+            values.get("head"),
+            str(values.get("combine", "mean")),
+            self.check_cancelled,
         )
-        return Answer({"position": int(values["position"])}, [row.numpy().tobytes()])
-
-    def _attention_question(self, position: int) -> dict[str, Any]:
-        """What the page asks while the traits have these values; `story.js` builds the same."""
-        return {
-            "branch": self.branch,
-            "position": position,
-            "layer": self.layer,
-            "head": self.head,
-            "combine": self.combine,
-        }
-
-    def _attention(self, branch: Branch, position: int, layer: int | None, head: int | None, combine: str) -> Tensor:
-        self._writer_or_raise()
-        return self._looked.at(branch, position, layer, head, combine, self.check_cancelled)
+        return Answer({"position": position}, [row.numpy().tobytes()])
 
     # Results for programs --------------------------------------------------------------------------------------------
 
     def table(self) -> Any:
-        """The generated tokens as a pandas DataFrame, one row a token.
+        """The generated tokens as a pandas DataFrame, one row per token.
 
-        Columns: `token` (its text; the bytes of a part of a character as hexadecimal digits), `id`, `probability` (by the
-        model alone), `rank` (1 for the most probable), `entropy` (in nats), `after` (its probability after the rules and
-        filters: what it was drawn from) and `left` (how many tokens they left to choose from).
+        Columns: `token` (its text; for a part of a character, the bytes as hexadecimal digits), `id`, `probability`
+        (according to the model alone), `rank` (1 for the most probable), `entropy` (in nats), `after` (its probability after
+        the rules and filters, from which it was sampled) and `left` (the number of tokens that they leave to choose from).
         """
         return token_table(self._branch(), self._spelling)
 
     def alternatives(self, position: int) -> Any:
-        """What could have come in the place of a generated token, as a pandas DataFrame, by rank.
+        """The alternatives to a generated token as a pandas DataFrame, by rank.
 
-        Columns: `token`, `id`, `before` (the probability by the model alone), `after` (that after the rules and filters, 0
-        where they leave it out) and `rank`.
+        Columns: `token`, `id`, `before` (the probability according to the model alone), `after` (the probability after the
+        rules and filters, 0 if they exclude it) and `rank`.
 
         Args:
             position: The generated token, counted from 0.
@@ -498,40 +487,40 @@ class GenerationView(Panel):
     def attention(
         self, position: int, layer: int | None = None, head: int | None = None, combine: str = "mean"
     ) -> Tensor:
-        """What the model looked at when it wrote a token.
+        """What the model attended to when it wrote a token.
 
         Args:
             position: The generated token, counted from 0.
-            layer: The layer; all unless given.
-            head: The head; all unless given.
-            combine: "mean" or "max" over those.
+            layer: The layer; None for all.
+            head: The head; None for all.
+            combine: "mean" or "max" over layers and heads.
 
         Returns:
-            `(tokens,)`: a weight for each token before it, or for an encoder-decoder for each token that was read.
+            `(tokens,)`, float32: one weight for each token before this one, or for an encoder-decoder, for each token that
+            the encoder read.
 
         Raises:
-            InputError: If there is no such token, layer or head, or the model does not show its attention.
+            InputError: If there is no such token, layer or head, or the model does not expose its attention.
         """
         branch = self._branch_or_raise()
         step_of(branch, position)
-        return self._attention(branch, position, layer, head, combine)
+        return self._token_attention.of(branch, position, layer, head, combine)
 
     def figure(self) -> Any:
         """The tokens, coloured by probability, as a matplotlib `Figure`."""
         return self._scene().figure()
 
     def face(self) -> Face:
-        """A picture of the tokens and a table of them."""
+        """The tokens as a picture and a table."""
         if self.running:
             self.wait(FACE_SECONDS)
         return self._scene().face()
 
     def _scene(self) -> Scene:
-        words = {key.partition(".")[2]: text for key, text in self._strings.items()}
-        return Scene(self._name, words, self._branch(), self._spelling, self.chosen)
+        return Scene(self._name, self.words, self._branch(), self._spelling, self.chosen)
 
-    def offline_questions(self) -> Iterable[tuple[str, dict[str, Any]]]:
-        """What a file on disk can answer: all branches, the alternatives of 400 tokens, the attention that is shown."""
+    def offline_questions(self) -> Iterator[tuple[str, dict[str, Any]]]:
+        """The questions for all branches, the alternatives to 400 tokens, and the attention that is shown."""
         shown, left = self._branch(), SAVED_STEPS
         if shown is None:
             return
@@ -542,17 +531,18 @@ class GenerationView(Panel):
                 yield "step", {"branch": branch.number, "position": position}
             left -= count
         if self.colour == "attention":
+            how = {"layer": self.layer, "head": self.head, "combine": self.combine}
             for position in range(min(len(shown.steps), SAVED_STEPS)):
-                yield "attention", self._attention_question(position)
+                yield "attention", {"branch": self.branch, "position": position, **how}  # as `story.js` asks
 
     def to_html(self, path: Any) -> Any:
-        """Write the panel as one interactive file that works from disk; a generation that is running ends first.
+        """Write the panel as one interactive HTML file that works offline; waits for a running generation.
 
-        It holds all branches, the alternatives of up to 400 tokens, and, while `colour` is "attention", what each token of
-        the shown branch looked at.
+        The file holds all branches, the alternatives to up to 400 tokens, and, if `colour` is "attention", the attention of
+        each token of the shown branch.
 
         Args:
-            path: Where to write.
+            path: The file to write.
 
         Returns:
             The path.
@@ -561,12 +551,11 @@ class GenerationView(Panel):
         return super().to_html(path)
 
     def close(self) -> None:
-        """Close the panel; a generation that is running ends."""
+        """Close the panel and stop a running generation."""
         self.stop()
         super().close()
 
     def __repr__(self) -> str:
         branch = self._branch()
         count = 0 if branch is None else len(branch.steps)
-        prompt = self.prompt if len(self.prompt) <= 40 else self.prompt[:39] + "…"
-        return f"GenerationView({self._name or 'no model'}, {prompt!r}: {count} tokens)"
+        return f"GenerationView({self._name or 'no model'}, {shortened(self.prompt, 40)!r}: {count} tokens)"

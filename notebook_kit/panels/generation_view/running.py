@@ -1,4 +1,4 @@
-"""One generation on a thread: its steps are reported as they come, and it can be stopped and waited for."""
+"""A generation on a thread, which reports its steps as they come and can be stopped and waited for."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import logging
 import threading
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 from notebook_kit.errors import NotebookKitError
@@ -25,48 +26,47 @@ class Generation:
     """One generation.
 
     Args:
-        branch: What is written on; its steps grow.
+        branch: The branch to continue; its steps grow.
         writer: The model.
-        settings: As `Writer.write` takes them.
-        seed: Of the draws.
-        shown_before: The number of the branch that was shown when it began.
+        settings: The settings for `Writer.write`.
+        seed: The seed for sampling.
+        shown_before: The number of the branch that was shown when it started.
 
     Attributes:
-        thread: The thread that writes.
         problem: Why it failed, `{what, next_step}`; empty otherwise.
-        made: How many tokens it has written, once it has ended.
+        count: The number of tokens it has written, once it has ended.
     """
 
     def __init__(self, branch: Branch, writer: Writer, settings: dict[str, Any], seed: int, shown_before: int) -> None:
         self.branch, self.writer, self.settings, self.seed = branch, writer, settings, seed
         self.shown_before = shown_before
         self.problem: dict[str, str] = {}
-        self.made = 0
-        self.thread = threading.Thread(target=self._work, name="notebook_kit-generation", daemon=True)
+        self.count = 0
+        self._thread = threading.Thread(target=self._work, name="notebook_kit-generation", daemon=True)
         self._stop = threading.Event()
 
     def start(self, on_news: Callable[[Generation, int], None], on_end: Callable[[Generation], None]) -> None:
-        """Begin to write.
+        """Start writing.
 
         Args:
-            on_news: Called now and then, on the thread, with the position of the first token that is new.
-            on_end: Called on the thread once it has ended.
+            on_news: Called on the thread from time to time, with the position of the first new token.
+            on_end: Called on the thread at the end.
         """
         self._on_news, self._on_end = on_news, on_end
-        self.thread.start()
+        self._thread.start()
 
     def stop(self) -> None:
-        """End it after the current token; what was written stays."""
+        """Stop after the current token; what was written stays."""
         self._stop.set()
 
     def wait(self, widget: Any, timeout: float | None = None) -> None:
         """Wait until it has ended. An interrupt stops it.
 
         Args:
-            widget: The panel, whose button "Stop" is heard while a cell waits.
-            timeout: Seconds to wait at most; for ever unless given.
+            widget: The panel, whose "Stop" button works while a cell waits.
+            timeout: The maximum number of seconds to wait; None for no limit.
         """
-        thread = self.thread
+        thread = self._thread
         if thread is threading.current_thread():
             return
         limit = None if timeout is None else time.monotonic() + timeout
@@ -86,9 +86,9 @@ class Generation:
     def _work(self) -> None:
         branch = self.branch
         reported = before = len(branch.steps)
-        last = began = time.monotonic()
+        last = started = time.monotonic()
 
-        def goes_on(step: Step) -> bool:
+        def on_step(step: Step) -> bool:
             nonlocal reported, last
             branch.steps.append(step)
             if time.monotonic() - last >= REFRESH_SECONDS:
@@ -97,12 +97,12 @@ class Generation:
             return not self._stop.is_set()
 
         try:
-            begun = Branch(**{**vars(branch), "steps": list(branch.steps)})
-            branch.ended = self.writer.write(begun, self.settings, self.seed, goes_on)
+            beginning = replace(branch, steps=list(branch.steps))
+            branch.ended = self.writer.write(beginning, self.settings, self.seed, on_step)
         except Exception as error:
             branch.ended, self.problem = "failed", described(error)
             if not isinstance(error, NotebookKitError):
                 logger.exception("A generation failed")
-        self.made = len(branch.steps) - before
-        branch.rate = self.made / (time.monotonic() - began) if self.made > 1 else None
+        self.count = len(branch.steps) - before
+        branch.rate = self.count / (time.monotonic() - started) if self.count > 1 else None
         self._on_end(self)

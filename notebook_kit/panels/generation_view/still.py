@@ -11,9 +11,9 @@ from notebook_kit.inspection.drawing.heat_maps import palette
 from notebook_kit.inspection.generation.steps import Branch
 from notebook_kit.inspection.generation.writer import SAMPLING
 from notebook_kit.inspection.tokens.spelling import Spelling
-from notebook_kit.panels.panel import Face
+from notebook_kit.panels.panel import Face, filled
 
-__all__ = ["Scene"]
+__all__ = ["Scene", "shortened"]
 
 FACE_TOKENS = 150
 PROMPT_TOKENS = 40
@@ -23,13 +23,13 @@ PICTURE_BYTES = 90_000
 
 @dataclass(frozen=True)
 class Scene:
-    """A generation as it is drawn.
+    """Everything needed to draw a generation.
 
     Args:
         name: The name of the model, or "".
         words: The strings of the interface by their keys.
-        branch: What was generated, or None.
-        spelling: How tokens are spelled; None without a model.
+        branch: The generated text, or None.
+        spelling: The text of each token; None without a model.
         chosen: The position of the chosen token, or None.
     """
 
@@ -55,7 +55,8 @@ class Scene:
             back = "#{:02x}{:02x}{:02x}".format(*colours[round(probability * 255)])
             chips.append(Chip(text, kinds[kind], place == self.chosen, below=percent(probability), back=back))
         count = len(branch.steps)
-        return draw([(f"{self.name} · {self._filled('face_tokens', count=count)}", chips, max(0, count - most))])
+        title = f"{self.name} · {filled(self.words['face_tokens'], count=count)}"
+        return draw([(title, chips, max(0, count - most))])
 
     def face(self) -> Face:
         """A picture of the tokens and a table of them."""
@@ -66,20 +67,18 @@ class Scene:
             (text, token, percent(step.chosen.before), step.chosen.rank, f"{step.entropy:.2f}")
             for (text, token, *_), step in zip(spelling.line(branch.ids), branch.steps, strict=True)
         ]
-        prompt = (
-            branch.prompt if len(branch.prompt) <= PROMPT_CHARACTERS else branch.prompt[: PROMPT_CHARACTERS - 1] + "…"
-        )
+        prompt = shortened(branch.prompt, PROMPT_CHARACTERS)
         return Face(
             title=" · ".join(part for part in ("GenerationView", self.name) if part),
             png=self._picture(),
-            alt=self._filled("face_alt", count=len(rows)),
+            alt=filled(self.words["face_alt"], count=len(rows)),
             header=[self.words[key] for key in ("token", "id", "probability", "rank", "entropy")],
             rows=rows[:FACE_TOKENS],
-            note=self._filled("face_note", prompt=prompt, settings=self._settings(branch.settings)),
+            note=filled(self.words["face_note"], prompt=prompt, settings=self._settings(branch.settings)),
         )
 
     def _picture(self) -> bytes:
-        """The figure as a PNG of 64 colours, with as many tokens as fit into a saved notebook."""
+        """The figure as a PNG of 64 colours, with fewer tokens if it would otherwise be too large for a notebook."""
         from PIL import Image
 
         from notebook_kit.inspection.drawing.chips import png
@@ -94,7 +93,7 @@ class Scene:
             most //= 2
 
     def _settings(self, settings: Mapping[str, Any]) -> str:
-        """How a branch was generated, in one line."""
+        """The settings of a branch in one line."""
         if not settings:
             return ""
         shown = ["repetition_penalty"] if settings["repetition_penalty"] != 1.0 else []
@@ -102,15 +101,19 @@ class Scene:
         parts = [f"{name} {settings[name]:g}" for name in names]
         return ", ".join([self.words["sampled" if settings["do_sample"] else "greedy"], *parts])
 
-    def _filled(self, key: str, **values: Any) -> str:
-        text = self.words[key]
-        for name, value in values.items():
-            text = text.replace(f"{{{name}}}", str(value))
-        return text
+
+def shortened(text: str, limit: int) -> str:
+    """A text of at most `limit` characters.
+
+    Example:
+        >>> shortened("a long text", 6)
+        'a lon…'
+    """
+    return text if len(text) <= limit else text[: limit - 1] + "…"
 
 
 def percent(probability: float) -> str:
-    """A probability in at most six characters.
+    """A probability as a percentage of at most six characters.
 
     Example:
         >>> percent(0.9312), percent(0.00042), percent(0.0000001)

@@ -77,7 +77,7 @@ export class Story {
   drawControls() {
     const { about, trait, model } = this.page;
     const state = { layer: trait("layer") ?? null, head: trait("head") ?? null, combine: trait("combine") };
-    this.looking.controls({ on: trait("colour") === "attention", heads: about.heads ?? [], state, apart: Boolean(about.reads_apart), offline: model.offline });
+    this.looking.controls({ on: trait("colour") === "attention", heads: about.heads ?? [], state, apart: Boolean(about.is_encoder_decoder), offline: model.offline });
   }
 
   drawWeights(weights) {
