@@ -1,1 +1,1 @@
-"""What the panels compute, with no widget: attention, tokens, generation and training as data and pictures."""
+"""The computations behind the panels, without widgets: attention, tokens, generation and training as data and pictures."""

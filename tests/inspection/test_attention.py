@@ -183,17 +183,17 @@ def test_cross_attention_has_two_sides():
 @pytest.mark.parametrize(
     ("given", "options", "message"),
     [
-        (torch.rand(5, 5), {}, "no attention"),
-        (torch.rand(1, 2, 3, 3, 3), {}, "no attention"),
+        (torch.rand(5, 5), {}, "is not attention"),
+        (torch.rand(1, 2, 3, 3, 3), {}, "is not attention"),
         ([], {}, "empty"),
         ([None, None], {}, "Layer 0 is None"),
         (torch.rand(2, 3, 0, 0), {}, "no token"),
         (torch.rand(2, 0, 3, 3), {}, "no tokens or no heads"),
         ([torch.rand(2, 3, 3), torch.rand(2, 4, 4)], {}, "layers differ"),
         (torch.rand(2, 3, 4, 4), {"tokens": ["a"]}, "4 x 4, but tokens has 1"),
-        (torch.full((1, 1, 2, 2), float("nan")), {}, "finite"),
+        (torch.full((1, 1, 2, 2), float("nan")), {}, "NaN or infinite"),
         (torch.zeros(1, 1, 2, 2, dtype=torch.complex64), {}, "complex"),
-        (object(), {}, "nothing that attention"),
+        (object(), {}, "cannot be read from an object of type object"),
     ],
 )
 def test_unusable_attention_is_refused(given, options, message):

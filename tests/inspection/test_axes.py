@@ -204,7 +204,7 @@ def test_what_a_tokenizer_returned_reads_as_its_text(minilm):
     torch.testing.assert_close(torch.stack(single.layers), torch.stack(expected.layers))
     with pytest.raises(InputError, match="no example 2"):
         Sample.of_encoding(batch, tokenizer, example=2)
-    with pytest.raises(InputError, match="Nothing names the tokens"):
+    with pytest.raises(InputError, match="does not contain the names"):
         Sample.of_encoding({"input_ids": [1, 2]})
 
 

@@ -142,14 +142,14 @@ def test_empty_view_shows_a_hint_and_can_be_given_a_model(model):
 @pytest.mark.parametrize(
     ("arguments", "options", "message"),
     [
-        ((torch.rand(4, 4),), {}, "no attention"),
+        ((torch.rand(4, 4),), {}, "is not attention"),
         ((torch.rand(1, 1, 2, 2),), {"tokens": ["a"]}, "2 x 2, but tokens"),
         ((torch.rand(1, 1, 2, 2),), {"layer": 3}, "no layer 3"),
         ((torch.rand(1, 1, 2, 2),), {"head": 1}, "Layer 0 has no head 1"),
         (("bert-base-uncased", "text"), {}, "expects a model or attention first"),
         ((torch.nn.Linear(2, 2), "text"), {}, "not loaded by name"),
         (({"attentions": None},), {}, "holds no attentions"),
-        ((torch.rand(1, 1, 2, 2),), {"compare_text": "x"}, "no model that could read"),
+        ((torch.rand(1, 1, 2, 2),), {"compare_text": "x"}, "no model to read a second text"),
     ],
 )
 def test_unusable_input_is_an_error_of_ours(arguments, options, message):

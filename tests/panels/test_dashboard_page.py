@@ -44,7 +44,11 @@ def test_what_it_is_made_with(tmp_path):
             setattr(board, name, value)
     with pytest.raises(InputError, match="without probes"):
         TrainingDashboard(probe_attention=(0, 0))
-    for probes, about in (([], "no examples"), ([3], "int is no example"), ([("a", "b", "c")], "tuple is no example")):
+    for probes, about in (
+        ([], "no examples"),
+        ([3], "int is not an example"),
+        ([("a", "b", "c")], "tuple is not an example"),
+    ):
         with pytest.raises(InputError, match=about):
             TrainingDashboard(probes=probes)
     with pytest.raises(InputError, match="every 0"):

@@ -257,7 +257,7 @@ def test_a_reference_model_writes_too(model, tokenizer, tmp_path):
     assert np.allclose(view.table()["probability"], own.table()["probability"], atol=1e-5)
     assert torch.allclose(view.attention(3, layer=1), own.attention(3, layer=1), atol=1e-5)
     config = transformers.T5Config(d_model=16, d_kv=4, d_ff=16, num_layers=1, num_heads=2, vocab_size=20)
-    with pytest.raises(InputError, match="decoders alone"):
+    with pytest.raises(InputError, match="accepts only decoders"):
         GenerationView((transformers.T5ForConditionalGeneration(config), tokenizer))
 
 
@@ -553,7 +553,7 @@ def test_selection_is_shared_where_the_tokens_are_the_same(model, tokenizer, mon
     view.selected = [0]
     assert view.chosen is None
     ours = tokenizer("the cat")["input_ids"]
-    assert view._is_cut_alike(view._writer, _branch_of(view, tokenizer, "the cat sat on the mat", len(ours)))
+    assert view._is_tokenized_as(view._writer, _branch_of(view, tokenizer, "the cat sat on the mat", len(ours)))
 
 
 def _branch_of(view, tokenizer, text, read):
@@ -586,7 +586,7 @@ def test_what_does_not_write_is_an_error_of_ours(source, message):
 
 
 def test_a_model_alone_needs_its_tokenizer(tokenizer):
-    with pytest.raises(InputError, match="tokenizer is not known"):
+    with pytest.raises(InputError, match="tokenizer is unknown"):
         GenerationView(gpt2(tokenizer))
 
 

@@ -1,1 +1,1 @@
-"""What a model attends to: reading, scoring, rollout, the logit lens."""
+"""The attention of a model: reading, scores, rollout, the logit lens."""

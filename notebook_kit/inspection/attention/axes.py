@@ -16,20 +16,20 @@ __all__ = ["Axis", "Frames", "PageBoxes", "PatchGrid", "Queries", "TokenAxis", "
 
 
 class Axis:
-    """What the rows or the columns of an attention matrix are: one label per position, and how positions belong together.
+    """The rows or the columns of an attention matrix: one label per position, and how positions are grouped.
 
-    The kinds of axes differ in where this information comes from; the operations of a lens are the same for all of them.
+    The kinds of axes differ in where this information comes from; a lens treats all of them alike.
 
     Attributes:
         kind: "text", "patches", "frames", "queries" or "boxes".
-        is_ordered: Whether positions follow one another, so that "the one before" means something.
+        is_ordered: Whether positions are in sequence, so that each has a previous and a next one.
         labels: One label per position.
         special: Whether each position is a special token, such as a class token.
-        words: The number of the group that each position is part of (its word, or its second); groups are contiguous.
+        words: The group of each position (its word, or its second), by number; groups are contiguous.
         word_labels: The label of each group, by its number.
         segments: 0 for the first text, 1 for the second, None for special tokens.
         ids: The vocabulary ids, or None.
-        picture: What `boxes` lie on, or None.
+        picture: The picture under `boxes`, or None.
     """
 
     kind: ClassVar[str]
@@ -53,25 +53,25 @@ class Axis:
 
     @property
     def identities(self) -> tuple[Any, ...]:
-        """What makes two positions the same token; positions of other kinds are all different."""
+        """One value per position; positions with equal values are the same token. By default all differ."""
         return tuple(range(len(self)))
 
     @property
     def places(self) -> np.ndarray:
-        """Where each position is, `(positions, dimensions)`, in the unit of its kind; NaN where it has no place."""
+        """The coordinates of each position, `(positions, dimensions)`, in the unit of its kind; NaN if it has no place."""
         return np.arange(len(self), dtype=np.float64)[:, None]
 
     @property
     def boxes(self) -> tuple[Box | None, ...] | None:
-        """Where each position is drawn on `picture`; None for a position that is not drawn. None if there is no picture."""
+        """The box of each position on `picture`, None for a position without one; None if there is no picture."""
         return None
 
     def fitted(self, size: int) -> Axis:
-        """This axis for an attention that turned out to have `size` positions; unchanged where nothing can be inferred."""
+        """This axis adapted to attention with `size` positions; unchanged if that is not possible."""
         return self
 
     def kept(self, hide_special: bool = False, segment: int | None = None) -> list[int]:
-        """The positions that remain when special tokens or the other text are hidden."""
+        """The positions that remain if special tokens, or all texts but `segment`, are hidden."""
         return [
             i
             for i, (special, part) in enumerate(zip(self.special, self.segments, strict=True))
@@ -79,7 +79,7 @@ class Axis:
         ]
 
     def merged(self, kept: Sequence[int]) -> list[list[int]]:
-        """`kept` in groups: the pieces of each word, or the frames of each second."""
+        """The positions `kept`, grouped: the pieces of each word, or the frames of each second."""
         groups: list[list[int]] = []
         for i in kept:
             if groups and self.words[groups[-1][-1]] == self.words[i]:
@@ -142,13 +142,13 @@ class PageBoxes(TokenAxis):
     def of(
         cls, tokens: TokenAxis, boxes: Sequence[Sequence[float] | None], picture: Any, scale: float = 1.0
     ) -> PageBoxes:
-        """Put tokens on a page.
+        """Place tokens on a page.
 
         Args:
             tokens: The tokens.
             boxes: One `(left, top, right, bottom)` per token.
             picture: The page.
-            scale: What the boxes count to at the right and at the bottom: 1000 for the boxes that LayoutLM reads.
+            scale: The coordinate of the right and bottom edges of the page: 1000 for the boxes that LayoutLM reads.
 
         Raises:
             InputError: If there is not one box per token.
@@ -172,7 +172,7 @@ class PageBoxes(TokenAxis):
 
 
 class _Numbered(Axis):
-    """An axis whose positions are known by number: nothing is repeated, nothing is a second text."""
+    """An axis whose positions are numbered: none is repeated, and there is no second text."""
 
     ids = None
     picture = None
@@ -201,8 +201,8 @@ class PatchGrid(_Numbered):
     Args:
         rows: Rows of patches.
         columns: Patches per row.
-        picture: The picture that the model saw, cropped as the processor cropped it (its size does not matter): a PIL image,
-            or an array `(height, width, 3)` of bytes. None draws plain patches.
+        picture: The picture as the model saw it, cropped by the processor (at any size): a PIL image, or an array
+            `(height, width, 3)` of bytes. None draws plain patches.
         before: Labels of the special tokens before the first patch.
 
     Example:
@@ -242,7 +242,7 @@ class PatchGrid(_Numbered):
         return (*(None for _ in self.before), *cells)
 
     def fitted(self, size: int) -> PatchGrid:
-        """The same grid with `size` positions: what is not a patch is a class token, then register tokens, before them."""
+        """The same grid with `size` positions: any beyond the patches are a class token, then register tokens, before them."""
         extra = size - self.rows * self.columns
         if extra == len(self.before) or extra < 0:
             return self
@@ -251,12 +251,12 @@ class PatchGrid(_Numbered):
 
 @dataclass(frozen=True, eq=False)
 class Frames(_Numbered):
-    """Frames of a sound or a film, one after the other.
+    """Consecutive frames of a sound or a film.
 
     Args:
-        count: How many frames.
+        count: The number of frames.
         seconds: The duration of one frame.
-        start: When the first frame begins, in seconds.
+        start: The start of the first frame, in seconds.
 
     Example:
         >>> frames = Frames(4, 0.5)
@@ -304,11 +304,11 @@ class Frames(_Numbered):
 
 @dataclass(frozen=True, eq=False)
 class Queries(_Numbered):
-    """The learned queries of a detector or a resampler: a set, so no order and no place.
+    """The learned queries of a detector or a resampler: a set without order or places.
 
     Args:
-        count: How many.
-        names: What each one found, if that is known; numbers otherwise.
+        count: The number of queries.
+        names: What each query found, if known; numbers otherwise.
 
     Example:
         >>> Queries(2).labels, Queries(2, ("cat", "sofa")).labels
@@ -326,11 +326,11 @@ class Queries(_Numbered):
 
     @property
     def places(self) -> np.ndarray:
-        """Nowhere."""
+        """NaN: queries have no place."""
         return np.full((self.count, 1), np.nan)
 
     def fitted(self, size: int) -> Queries:
-        """`size` queries, by number."""
+        """`size` numbered queries."""
         return self if size == len(self) else Queries(size)
 
 
@@ -343,9 +343,9 @@ def _scaled(box: Sequence[float], scale: float) -> Box:
 
 
 def named_tokens(labels: Sequence[Any]) -> TokenAxis:
-    """Tokens of which only the labels are known.
+    """Tokens known only by their labels.
 
-    Word pieces are found by their marks: `##ing` of WordPiece, `▁new` and `Ġnew` of SentencePiece and byte-level BPE.
+    Word pieces are recognized by their marks: `##ing` in WordPiece, `▁new` and `Ġnew` in SentencePiece and byte-level BPE.
 
     Example:
         >>> named_tokens(["play", "##ing", "chess"]).words
@@ -357,11 +357,11 @@ def named_tokens(labels: Sequence[Any]) -> TokenAxis:
     words: list[int] = []
     word_labels: list[str] = []
     for name in names:
-        goes_on = bool(words) and (
+        is_continuation = bool(words) and (
             (wordpiece and name.startswith("##")) or (not wordpiece and marked and name[:1] not in ("▁", "Ġ"))
         )
-        bare = name[2:] if wordpiece and goes_on else name.lstrip("▁Ġ") or name
-        if goes_on:
+        bare = name[2:] if wordpiece and is_continuation else name.lstrip("▁Ġ") or name
+        if is_continuation:
             word_labels[-1] += bare
         else:
             word_labels.append(bare)
@@ -374,7 +374,7 @@ def encode(tokenizer: Any, text: str, text_pair: str | None = None) -> tuple[dic
     """Encode a text or a pair with any of the ecosystem's tokenizers.
 
     Args:
-        tokenizer: Of notebook_kit, of `transformers`, or a `tokenizers.Tokenizer`.
+        tokenizer: A tokenizer of notebook_kit or `transformers`, or a `tokenizers.Tokenizer`.
         text: The text.
         text_pair: The second text, or None.
 
@@ -409,13 +409,13 @@ def encode(tokenizer: Any, text: str, text_pair: str | None = None) -> tuple[dic
 def tokens_of(
     batch: Mapping[str, Any], tokenizer: Any, *, example: int = 0, texts: tuple[str, str] | None = None
 ) -> TokenAxis:
-    """The tokens of one example of what a tokenizer returned.
+    """The tokens of one example in the output of a tokenizer.
 
     Args:
         batch: A `BatchEncoding` or a plain dictionary with "input_ids", as lists or tensors.
-        tokenizer: The tokenizer; not needed where the batch remembers its encodings, as those of fast tokenizers do.
+        tokenizer: The tokenizer; not needed for the output of a fast tokenizer, which keeps its encodings.
         example: Which example of a batch.
-        texts: The texts, which give the words their spelling; without them, words are spelled by their tokens.
+        texts: The texts, from which the words are labelled; without them, words are labelled from their tokens.
     """
     encodings = getattr(batch, "encodings", None)
     if encodings:
@@ -439,7 +439,7 @@ def _from_encoding(encoding: Any, texts: tuple[str, str] | None) -> TokenAxis:
     word_labels: list[str] = []
     labels: list[str] = []
     before: Any = None
-    spans: list[tuple[int, int, int]] = []  # of each word: which text, from, to
+    spans: list[tuple[int, int, int]] = []  # of each word: the number of its text, start, end
     special = [bool(flag) for flag in encoding.special_tokens_mask]
     for position, (token, part, word, offsets) in enumerate(
         zip(encoding.tokens, encoding.sequence_ids, encoding.word_ids, encoding.offsets, strict=True)
@@ -472,7 +472,7 @@ def _from_encoding(encoding: Any, texts: tuple[str, str] | None) -> TokenAxis:
 
 
 def _readable(token: str, slice_: str) -> str:
-    """The token as its vocabulary spells it, or its text where the vocabulary spells it in bytes."""
+    """The token as the vocabulary spells it, or its text if the vocabulary spells it in bytes."""
     if not slice_.strip() or token.isascii():
         return token
     bare = token.removeprefix("##").lstrip("▁Ġ")

@@ -1,4 +1,4 @@
-"""How a matrix of attention is looked at: special tokens hidden, word pieces merged, one text to the other."""
+"""Views of an attention matrix: special tokens hidden, word pieces merged, or only from one text to the other."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ __all__ = ["Lens", "Shown", "look"]
 
 @dataclass(frozen=True)
 class Lens:
-    """What is done to a matrix before it is shown, in this order.
+    """The changes to a matrix before it is shown, in this order.
 
     Args:
-        hide_special: Leave special tokens out, as rows and as columns.
-        renormalise: Then scale each row to the sum it had, so that the rest shares what went to special tokens.
+        hide_special: Drop the rows and columns of special tokens.
+        renormalise: With `hide_special`, scale each row to its former sum.
         direction: "all", "a_to_b" (rows of the first text, columns of the second) or "b_to_a".
-        merge_words: Merge what belongs together, such as the pieces of a word: sum over "to", mean over "from".
+        merge_words: Merge each group of positions, such as the pieces of a word: sum over "to", mean over "from".
     """
 
     hide_special: bool = False
@@ -36,7 +36,7 @@ class Lens:
 
 @dataclass(frozen=True, eq=False)
 class Shown:
-    """A matrix as it is shown, `(..., rows, columns)`, and of which tokens each row and column is made."""
+    """A matrix to show, `(..., rows, columns)`, and the positions of the tokens in each row and column."""
 
     weights: Tensor
     rows: list[list[int]]
@@ -44,16 +44,16 @@ class Shown:
 
 
 def look(weights: Tensor, rows: Axis, columns: Axis, lens: Lens) -> Shown:
-    """Look at attention through a lens.
+    """Apply a lens to attention.
 
     Args:
         weights: `(..., from, to)`.
         rows: The positions that attend.
-        columns: Those attended to.
-        lens: How.
+        columns: The positions attended to.
+        lens: The lens.
 
     Raises:
-        InputError: If nothing would be left.
+        InputError: If no rows or no columns remain.
 
     Example:
         >>> from notebook_kit.inspection.attention.axes import named_tokens
@@ -70,10 +70,10 @@ def look(weights: Tensor, rows: Axis, columns: Axis, lens: Lens) -> Shown:
     kept_columns = columns.kept(lens.hide_special, b)
     if not kept_rows or not kept_columns:
         if lens.direction != "all":
-            raise InputError("There is no second text here.", next_step="Give text_pair, or show all tokens.")
+            raise InputError("There is no second text here.", next_step="Pass text_pair, or show all tokens.")
         raise InputError("All tokens here are special.", next_step="Show special tokens, or write a text.")
     if lens.hide_special and lens.renormalise:
-        # Shared out among all that is not special, before one text is picked: a row then says the same in any direction.
+        # Scaled before the direction is applied, so that a weight is the same in every direction.
         ordinary = columns.kept(hide_special=True)
         rest = weights[..., ordinary].sum(-1, keepdim=True)
         whole = weights.sum(-1, keepdim=True)
@@ -91,7 +91,7 @@ def look(weights: Tensor, rows: Axis, columns: Axis, lens: Lens) -> Shown:
 
 
 def _membership(groups: list[list[int]], dtype: torch.dtype) -> Tensor:
-    """1 where a token is part of a group: `(groups, tokens)`, tokens counted within the groups."""
+    """`(groups, tokens)`: 1 if a token is in a group. Tokens are numbered in the order of the groups."""
     owner = torch.tensor([number for number, group in enumerate(groups) for _ in group])
     member = torch.zeros(len(groups), len(owner), dtype=dtype)
     member[owner, torch.arange(len(owner))] = 1

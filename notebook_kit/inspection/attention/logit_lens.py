@@ -1,4 +1,4 @@
-"""The logit lens: what a decoder would have said had it ended after each of its layers."""
+"""The logit lens: a decoder's next tokens if it ended after each of its layers."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ __all__ = ["BLOCK", "TOP", "LogitLens", "has_lens"]
 
 TOP = 5
 BLOCK = 16
-"""How many positions cross to the page at a time."""
+"""The number of positions sent to the page at a time."""
 
-# The norm between the last layer and the head, as families of decoders call it.
+# The names of the norm between the last layer and the head in the families of decoders.
 NORMS = ("ln_f", "final_layer_norm", "norm", "final_layernorm")
 
 
 def has_lens(model: Any) -> bool:
-    """Whether a model is a decoder with a head that says the next token, and a norm before that head.
+    """Whether a model is a decoder with a language-modelling head and a norm before that head.
 
     Example:
         >>> from notebook_kit import GPT2Config, GPT2LMHeadModel, GPT2Model
@@ -50,15 +50,17 @@ def _norm_and_head(model: Any) -> tuple[nn.Module, nn.Module] | None:
 
 @dataclass(frozen=True, eq=False)
 class LogitLens:
-    """The states of every layer, and how they become words.
+    """The states of every layer, and their predictions.
 
-    Each layer's states go through the model's own last norm and head, as if no layer followed. The first row is the
-    embeddings, before any layer; the last is what the model says.
+    The states of each layer pass through the model's final norm and head, as if it were the last. The first row is the
+    embeddings, before any layer; the last is the output of the model.
 
     Source: nostalgebraist, interpreting GPT: the logit lens, 2020.
 
     Attributes:
-        states: One `(tokens, width)` tensor for the embeddings and one for each layer; the last is behind the norm already.
+        states: One `(tokens, width)` tensor for the embeddings and one per layer; the norm is already applied to the last.
+        norm: The final norm.
+        head: The language-modelling head.
     """
 
     states: tuple[Tensor, ...]
@@ -67,37 +69,37 @@ class LogitLens:
 
     @classmethod
     def of(cls, model: Any, reading: Reading) -> LogitLens:
-        """Run a model on what a reading was made from.
+        """Run a model on the inputs of a reading.
 
         Raises:
-            InputError: If it is no decoder with a head that says the next token.
+            InputError: If it is not a decoder whose output is one norm and one head on its last states.
         """
         found = _norm_and_head(model)
         if found is None or not reading.inputs:
             raise InputError(
-                f"The logit lens needs a decoder with a head that says the next token, and this is "
+                f"The logit lens needs a decoder with a language-modelling head; this is "
                 f"{'bare attention' if model is None else 'a ' + type(model).__name__}.",
                 next_step="Load a decoder with AutoModelForCausalLM, and pass it with a text.",
             )
         with evaluating(model):
             outputs = model(**reading.inputs, output_hidden_states=True)
             lens = cls(tuple(state[0] for state in outputs.hidden_states), *found)
-            said, mine = outputs.logits[0, -1].float(), lens._logits(len(lens.states) - 1, -1)
-        if not torch.allclose(mine, said, rtol=1e-3, atol=1e-3 * float(said.abs().max())):
+            expected, own = outputs.logits[0, -1].float(), lens._logits(len(lens.states) - 1, -1)
+        if not torch.allclose(own, expected, rtol=1e-3, atol=1e-3 * float(expected.abs().max())):
             raise InputError(
-                f"{type(model).__name__} does more to its last states than one norm and one head, so its layers cannot be "
-                "read that way.",
+                f"{type(model).__name__} does more to its last states than apply one norm and one head, so the logit lens "
+                "cannot read its layers.",
                 next_step="Use another decoder for the logit lens.",
             )
         return lens
 
     def __len__(self) -> int:
-        """How many positions there are."""
+        """The number of positions."""
         return self.states[0].shape[0]
 
     @property
     def rows(self) -> int:
-        """How many rows: the embeddings, and each layer."""
+        """The number of rows: one for the embeddings, and one per layer."""
         return len(self.states)
 
     def _logits(self, row: int, position: int | slice) -> Tensor:
@@ -105,12 +107,12 @@ class LogitLens:
         return self.head(state if row == self.rows - 1 else self.norm(state)).float()
 
     def top(self, first: int, count: int, top: int = TOP) -> tuple[Tensor, Tensor]:
-        """The most probable next tokens at some positions, by every row.
+        """The most probable next tokens at a range of positions, for every row.
 
         Args:
             first: The first position.
-            count: How many positions.
-            top: How many tokens for each.
+            count: The number of positions.
+            top: The number of tokens per row and position.
 
         Returns:
             Ids and probabilities, each `(rows, positions, top)`, on the CPU.

@@ -1,4 +1,4 @@
-"""What a model says with and without some of its heads."""
+"""A model's prediction with and without some of its heads."""
 
 from __future__ import annotations
 
@@ -21,11 +21,15 @@ ROWS = 200
 
 
 def predict(model: nn.Module, reading: Reading) -> dict[str, Tensor]:
-    """Run the model on what the reading was made from; its outputs, of the one example, by name."""
+    """Run the model on the reading's inputs; the outputs by name, float32, on the CPU, without the batch dimension.
+
+    Raises:
+        InputError: If the reading has no inputs.
+    """
     if not reading.inputs:
         raise InputError(
             "There is no model behind this attention.",
-            next_step="Make the view from a model and a text to switch heads off.",
+            next_step="Create the view from a model and a text to switch heads off.",
         )
     with evaluating(model):
         outputs = model(**reading.inputs)
@@ -42,18 +46,18 @@ def predictions(
     *,
     before: dict[str, Tensor] | None = None,
 ) -> dict[str, Any]:
-    """The prediction as it is, beside the one with some heads switched off.
+    """The model's prediction with all heads, and with some heads switched off.
 
     Args:
         model: A model of notebook_kit.
-        tokenizer: Its tokenizer, to name what a masked-language model proposes.
+        tokenizer: Its tokenizer, to name the tokens that a masked-language model proposes.
         reading: A reading of this model.
         heads: Pairs `(layer, head)` to switch off; layers by their number.
-        before: The outputs of the untouched model, if they are known.
+        before: The outputs with all heads, if already computed.
 
     Returns:
-        `kind`: "classes", "words", "likelihood", "tokens", "answers" or "states"; `rows`: each a `name`, the numbers `before`
-        and `after` and, for "tokens", the labels `said` and `says`; `moved`: the largest change of a number.
+        `kind`: "classes", "words", "likelihood", "tokens", "answers" or "states". `rows`: for each row a `name`, the numbers
+        `before` and `after` and, for "tokens", the labels before (`said`) and after (`says`). `moved`: the largest change.
 
     Raises:
         InputError: If heads of this model cannot be switched off.
@@ -145,7 +149,7 @@ def _token_labels(config: Any, reading: Reading, logits: Tensor, changed: Tensor
 
 
 def _answers(tokens: TokenAxis, before: dict[str, Tensor], after: dict[str, Tensor]) -> list[dict[str, Any]]:
-    """The likeliest spans of either, of at most 15 tokens; their score is P(start) P(end)."""
+    """The likeliest spans before and after, of at most 15 tokens; their score is P(start) P(end)."""
     part = 1 if tokens.has_pair else 0
     allowed = torch.tensor([segment == part for segment in tokens.segments])
     scores = []
@@ -168,16 +172,14 @@ def _answers(tokens: TokenAxis, before: dict[str, Tensor], after: dict[str, Tens
 
 
 def _states(reading: Reading, before: dict[str, Tensor], after: dict[str, Tensor]) -> list[dict[str, Any]]:
-    """How far states turned: the cosine with what they were, of the mean over tokens and of the tokens that moved most."""
+    """The cosine of each state with its former value: for the mean over tokens, and for the tokens that changed most."""
     name = (
         "last_hidden_state"
         if "last_hidden_state" in before
         else next((n for n, v in before.items() if v.dim() == 2), "")
     )
     if not name:
-        raise InputError(
-            "This model gives nothing that could be compared.", next_step="Use a model with a head for a task."
-        )
+        raise InputError("This model has no output that could be compared.", next_step="Use a model with a task head.")
     first, second = before[name], after[name]
     rows = [_row("", 1.0, F.cosine_similarity(first.mean(0), second.mean(0), dim=0))]
     if first.shape[0] == len(reading.rows):

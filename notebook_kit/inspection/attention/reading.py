@@ -283,7 +283,7 @@ def _layers(attentions: Any) -> list[Any]:
         tensor = torch.as_tensor(attentions)
     except (TypeError, ValueError, RuntimeError) as error:
         raise InputError(
-            f"Attention cannot be read from a {type(attentions).__name__}.",
+            f"Attention cannot be read from an object of type {type(attentions).__name__}.",
             next_step="Pass a model and a text, a record of record_attention, or a tensor (layers, heads, from, to).",
         ) from error
     if tensor.dim() == 3:

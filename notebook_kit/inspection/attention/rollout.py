@@ -1,4 +1,4 @@
-"""Attention rollout: how information could flow from the input up to a layer, if attention were all there is."""
+"""Attention rollout: the flow of information from the input to a layer, if attention alone carried it."""
 
 from __future__ import annotations
 
@@ -13,15 +13,15 @@ __all__ = ["rollout"]
 
 
 def rollout(layers: Sequence[Tensor]) -> Tensor:
-    """Multiply the layers' attention, with half of each layer for the residual connection.
+    """Multiply the attention of the layers, averaged over heads and mixed half and half with the residual connection.
 
-    It is not an explanation of the prediction: values, feed-forward layers and the differences between heads are left out.
+    It does not explain the prediction: it ignores values, feed-forward layers and the differences between heads.
 
     Args:
-        layers: From the first layer to the one that is asked for: `(heads, tokens, tokens)` each.
+        layers: The layers from the first to the requested one, `(heads, tokens, tokens)` each.
 
     Returns:
-        `(tokens, tokens)`, float32: row i says how much of each input token is in position i after the last layer.
+        `(tokens, tokens)`, float32: row i has the share of each input token in position i after the last layer.
 
     Raises:
         InputError: If rows and columns are not the same tokens.
@@ -35,7 +35,8 @@ def rollout(layers: Sequence[Tensor]) -> Tensor:
     """
     if not layers or layers[0].shape[-1] != layers[0].shape[-2]:
         raise InputError(
-            "Rollout needs attention of tokens to themselves.", next_step="Use it on self-attention of all layers."
+            "Rollout needs self-attention, whose rows and columns are the same tokens.",
+            next_step="Pass the self-attention of all layers.",
         )
     T = layers[0].shape[-1]
     identity = torch.eye(T)

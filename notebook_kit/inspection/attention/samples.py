@@ -1,4 +1,4 @@
-"""One input of a model as attention is read from it: the features of its forward, and what each axis is made of."""
+"""An input of a model from which attention is read: the features for its forward, and descriptions of its axes."""
 
 from __future__ import annotations
 
@@ -15,18 +15,18 @@ from notebook_kit.inspection.attention.axes import Axis, Frames, PatchGrid, enco
 __all__ = ["Notice", "Sample"]
 
 Notice = tuple[str, dict[str, Any]]
-"""Something that a reader should know: the key of its text in the interface's strings, and the values in it."""
+"""A notice for the user: the key of its text in the interface's strings, and the values in that text."""
 
 
 @dataclass(frozen=True, eq=False)
 class Sample:
-    """One input: what a forward takes, and the axes that its attention can have.
+    """One input: the arguments of a forward, and the axes that its attention can have.
 
     Args:
-        features: The arguments of the model's forward, by name, each with a batch dimension of 1. What the forward does not
-            take is left out when it is called.
-        axes: The axes by the names that `AttentionSite` gives them: "text", "decoder text", "patches", "frames", "queries".
-        notices: What a reader should know.
+        features: The arguments of the model's forward, by name, each with a batch dimension of 1. Those that the forward does
+            not accept are ignored.
+        axes: The axes by their names in `AttentionSite`: "text", "decoder text", "patches", "frames", "queries".
+        notices: Notices for the user.
 
     Example:
         >>> from notebook_kit.inspection.attention.axes import PatchGrid
@@ -40,9 +40,9 @@ class Sample:
     notices: tuple[Notice, ...] = field(default=())
 
     def axis(self, name: str, size: int | None = None) -> Axis:
-        """An axis by its name, fitted to `size` positions.
+        """An axis by its name, adapted to `size` positions if given.
 
-        "decoder text" is "text" where the sample has only that: a decoder is given the text itself, as in training.
+        "decoder text" falls back to "text": without decoder input ids, the decoder reads the text itself, as in training.
 
         Raises:
             InputError: If the sample has no such axis.
@@ -57,10 +57,10 @@ class Sample:
 
     @classmethod
     def of_text(cls, tokenizer: Any, text: str, text_pair: str | None = None) -> Sample:
-        """A text or a pair of texts.
+        """Make a sample from a text or a pair of texts.
 
         Args:
-            tokenizer: Of notebook_kit, of `transformers`, or a `tokenizers.Tokenizer`.
+            tokenizer: A tokenizer of notebook_kit or `transformers`, or a `tokenizers.Tokenizer`.
             text: The text.
             text_pair: The second text, or None.
 
@@ -75,19 +75,19 @@ class Sample:
 
     @classmethod
     def of_encoding(cls, encoding: Mapping[str, Any], tokenizer: Any = None, *, example: int = 0) -> Sample:
-        """What a tokenizer returned.
+        """Make a sample from the output of a tokenizer.
 
         Args:
             encoding: The tokenizer's output: one example or a batch, as lists or tensors.
-            tokenizer: The tokenizer, which names the tokens; not needed for the output of a fast tokenizer.
+            tokenizer: The tokenizer, for the names of the tokens; not needed for the output of a fast tokenizer.
             example: Which example of a batch.
 
         Raises:
-            InputError: If nothing names the tokens.
+            InputError: If the tokenizer is needed but missing.
         """
         if tokenizer is None and not getattr(encoding, "encodings", None):
             raise InputError(
-                "Nothing names the tokens of this encoding.",
+                "This encoding does not contain the names of its tokens.",
                 next_step="Pass the tokenizer too: of_encoding(encoding, tokenizer).",
             )
         features = _one_of(encoding, example, dimensions=1)
@@ -103,13 +103,13 @@ class Sample:
         before: tuple[str, ...] = (),
         example: int = 0,
     ) -> Sample:
-        """What an image processor returned, with the picture.
+        """Make a sample from the output of an image processor, with the picture.
 
         Args:
             features: The processor's output, with "pixel_values" `(batch, channels, height, width)`.
-            picture: The picture as the model saw it: cropped as the processor cropped it, of any size.
+            picture: The picture as the model saw it, cropped by the processor, at any size.
             patch_size: Pixels per patch, or `(height, width)`; `model.config.patch_size`.
-            before: Labels of the special tokens before the patches; found from the attention itself unless given.
+            before: Labels of the special tokens before the patches; inferred from the attention by default.
             example: Which example of a batch.
 
         Example:
@@ -124,11 +124,11 @@ class Sample:
 
     @classmethod
     def of_sound(cls, features: Mapping[str, Any], seconds: float, *, example: int = 0) -> Sample:
-        """What a feature extractor returned, with the duration of the sound.
+        """Make a sample from the output of a feature extractor, with the duration of the sound.
 
         Args:
             features: The extractor's output: "input_values" `(batch, samples)` or "input_features" `(batch, bins, frames)`.
-            seconds: The duration that the features cover, padding included. The model divides it into frames of one length.
+            seconds: The duration that the features cover, including padding. The model divides it into equal frames.
             example: Which example of a batch.
         """
         dimensions = 1 if "input_values" in features else 2
@@ -136,7 +136,7 @@ class Sample:
 
 
 def _one_of(features: Mapping[str, Any], example: int, dimensions: int) -> dict[str, Tensor]:
-    """One example of a processor's output as tensors `(1, ...)`; `dimensions` are those of an example's main feature."""
+    """One example of a processor's output as tensors `(1, ...)`; a single example's main feature has `dimensions` dimensions."""
     values = dict(features)
     if any(_dimensions(value) > dimensions for value in values.values()):
         size = max(len(value) for value in values.values())
@@ -149,7 +149,7 @@ def _one_of(features: Mapping[str, Any], example: int, dimensions: int) -> dict[
 
 
 def _dimensions(value: Any) -> int:
-    """How many dimensions a tensor, an array or a list of lists (perhaps of different lengths) has."""
+    """The number of dimensions of a tensor, an array or a nested list, whose inner lists may differ in length."""
     if hasattr(value, "ndim"):
         return int(value.ndim)
     return 1 + _dimensions(value[0]) if isinstance(value, list | tuple) and value else 0

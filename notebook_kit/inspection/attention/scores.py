@@ -1,4 +1,4 @@
-"""What kind of head a head is, in numbers."""
+"""Scores that characterize attention heads."""
 
 from __future__ import annotations
 
@@ -17,17 +17,17 @@ __all__ = ["SCORES", "head_scores", "scores_of"]
 SCORES = ("entropy", "distance", "previous", "next", "same", "special", "duplicate", "induction")
 """The scores, in the order of `head_scores`.
 
-- entropy: of a row, in nats, averaged over rows: 0 for one token, log(tokens) for all alike.
-- distance: how far away the attention is, averaged: in tokens, in patches (Dosovitskiy et al., An Image is Worth 16x16
-  Words, 2021, figure 7), in seconds; of what has a place, so not of a class token.
-- previous, next, same: the mean weight of a token on the one before it, after it, and itself; the first two only where
-  positions have an order.
-- special: the mean weight of ordinary tokens on special ones together (an attention sink).
-- duplicate: of tokens that occur again elsewhere, the mean weight on those other places.
-- induction: of tokens that occurred before, the mean weight on what followed them then (Olsson et al., In-context
+- entropy: the mean entropy of the rows, in nats: 0 if all weight is on one token, log(tokens) if it is uniform.
+- distance: the mean distance of the attention, in tokens, patches (Dosovitskiy et al., An Image is Worth 16x16 Words, 2021,
+  figure 7) or seconds; positions without a place, such as a class token, do not count.
+- previous, next, same: the mean weight of a token on the previous token, on the next one, and on itself; the first two only
+  if positions have an order.
+- special: the mean total weight of ordinary tokens on special ones (an attention sink).
+- duplicate: for tokens that occur more than once, the mean weight on their other occurrences.
+- induction: for tokens that occurred before, the mean weight on the token after that occurrence (Olsson et al., In-context
   Learning and Induction Heads, 2022).
 
-Where there is nothing to average, the score is NaN.
+A score with nothing to average is NaN.
 """
 
 
@@ -37,7 +37,7 @@ def head_scores(weights: Tensor, rows: Axis, columns: Axis) -> Tensor:
     Args:
         weights: `(heads, from, to)`; rows are scaled to sum to 1.
         rows: The tokens that attend.
-        columns: Those attended to; all scores but the entropy and the special one need them to be the rows.
+        columns: The tokens attended to; scores other than "entropy" and "special" are NaN unless these are the rows.
 
     Returns:
         `(heads, scores)`, float32, in the order of `SCORES`.
@@ -45,7 +45,7 @@ def head_scores(weights: Tensor, rows: Axis, columns: Axis) -> Tensor:
     Example:
         >>> from notebook_kit.inspection.attention.axes import named_tokens
         >>> tokens = named_tokens("to be or not to be".split())
-        >>> before = torch.eye(6).roll(-1, dims=1)[None]          # everyone looks at the one before, the first at the last
+        >>> before = torch.eye(6).roll(-1, dims=1)[None]  # each token attends to the previous one, the first to the last
         >>> dict(zip(SCORES, head_scores(before, tokens, tokens)[0].tolist()))["previous"]
         1.0
     """
@@ -58,9 +58,9 @@ def _measured(weights: Tensor, templates: Tensor) -> Tensor:
     if not torch.allclose(sums, torch.ones(()), atol=1e-4):
         weights = weights / sums.clamp_min(torch.finfo(weights.dtype).tiny)
     entropy = torch.special.entr(weights.clamp_min(0)).sum(-1).mean(-1)
-    # All other scores are sums of weights at certain places: one matrix product takes them together.
+    # All other scores are weighted sums of the weights, so one matrix product computes them together.
     found = weights.flatten(1) @ templates
-    if found.shape[-1] == len(SCORES):  # the last template is the share of attention that has a distance
+    if found.shape[-1] == len(SCORES):  # the last template sums the attention that has a distance
         found[:, 0] /= found[:, -1]
         found = found[:, :-1]
     return torch.cat([entropy[:, None], found], dim=1)
@@ -73,9 +73,9 @@ def scores_of(reading: Reading) -> Tensor:
 
 
 def _templates(rows: Axis, columns: Axis) -> Tensor:
-    """For each score but the entropy what every weight counts towards it: `(from * to, scores - 1)`.
+    """The factor of each weight in each score other than the entropy: `(from * to, scores - 1)`.
 
-    Where some positions have no place there is one more: the share of attention between those that have one.
+    If some positions have no place, one more column sums the attention between those that have one.
     """
     F, T = len(rows), len(columns)
     nothing = torch.full((F, T), float("nan"))
@@ -94,7 +94,7 @@ def _templates(rows: Axis, columns: Axis) -> Tensor:
     earlier = alike & (apart > 0)
     followed = torch.zeros_like(earlier)
     followed[:, 1:] = earlier[:, :-1]
-    followed &= apart != 0  # "the the": what followed the first is the second itself
+    followed &= apart != 0  # in "the the", the token after the first is the second itself
     distances, placed = _distances(rows)
     columns_ = [
         distances,
@@ -109,7 +109,7 @@ def _templates(rows: Axis, columns: Axis) -> Tensor:
 
 
 def _distances(axis: Axis) -> tuple[Tensor, Tensor | None]:
-    """Each distance as it counts towards the mean; and, where some positions have no place, 1 for each pair that has one."""
+    """The distances as factors for their mean; and if some positions have no place, 1 for each pair with a distance."""
     places = torch.from_numpy(axis.places)
     between = (places[:, None] - places[None]).norm(dim=-1).float()
     has_place = ~places.isnan().any(-1)
@@ -121,7 +121,7 @@ def _distances(axis: Axis) -> tuple[Tensor, Tensor | None]:
 
 
 def _mean_over(places: Tensor, rows: Tensor) -> Tensor:
-    """What each weight counts towards the sum over `places` of a row, averaged over `rows`."""
+    """The factors for the sum over `places` within a row, averaged over `rows`."""
     count = int(rows.sum())
     if not count:
         return torch.full(places.shape, float("nan"))

@@ -1,1 +1,1 @@
-"""Pictures of what is inspected, with matplotlib."""
+"""Pictures of attention and tokens, drawn with matplotlib."""

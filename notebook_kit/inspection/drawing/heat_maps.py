@@ -1,4 +1,4 @@
-"""Pictures of attention: a plain PNG at once, or a matplotlib figure with labels."""
+"""Pictures of attention: a plain PNG, which is fast, or a matplotlib figure with labels."""
 
 from __future__ import annotations
 
@@ -17,9 +17,9 @@ if TYPE_CHECKING:
 __all__ = ["LABELLED", "heat_map_png", "label_of", "lens_figure", "lines_figure", "matrix_figure", "palette", "png_of"]
 
 LABELLED = 48
-"""Up to this many tokens a picture names each of them; beyond it the names would not be legible."""
+"""The maximum number of tokens that a picture labels; more labels would be illegible."""
 
-# Every 17th colour of matplotlib's cividis (Nunez et al., 2018), and a scale from orange through white to blue for signs.
+# Every 17th colour of matplotlib's cividis (Nunez et al., 2018), and a scale from orange through white to blue for signed values.
 CIVIDIS = "00204c 002a66 00346e 273f6c 3c4a6b 4c556b 5b5f6d 686a70 757575 838178 928c78 a19876 b0a572 c0b26d d0c065 e1cd5b f2dc4d ffea46"
 DIVERGING = "7f3b08 b35806 e08214 fdb863 fee0b6 f7f7f7 d1e5f0 92c5de 4393c3 2166ac 053061"
 
@@ -36,12 +36,12 @@ def palette(signed: bool) -> np.ndarray:
 
 
 def heat_map_png(values: np.ndarray, signed: bool = False, most: int = 100_000) -> bytes:
-    """A matrix of bytes as a PNG of one pixel a weight (more for small ones), with no drawing library.
+    """A matrix of bytes as a PNG with one pixel per weight (more for small matrices), without a drawing library.
 
     Args:
         values: `(rows, columns)`, uint8.
-        signed: Whether 128 stands for zero.
-        most: Bytes that the picture may take; a larger one shows the largest weight of each field of two by two, and so on.
+        signed: Whether 128 means zero.
+        most: The maximum size of the PNG in bytes; above it, each field of 2 x 2 weights is reduced to its strongest, repeatedly.
 
     Example:
         >>> heat_map_png(np.zeros((4, 4), dtype=np.uint8))[:4]
@@ -64,7 +64,7 @@ def _png(values: np.ndarray, signed: bool) -> bytes:
     larger = max(1, 384 // max(rows, columns))
     values = values.repeat(larger, 0).repeat(larger, 1)
     height, width = values.shape
-    lines = np.zeros((height, width + 1), dtype=np.uint8)  # each line begins with the number of its filter: none
+    lines = np.zeros((height, width + 1), dtype=np.uint8)  # each line starts with the number of its filter: 0 for none
     lines[:, 1:] = values
 
     def chunk(name: bytes, data: bytes) -> bytes:
@@ -125,7 +125,7 @@ def lines_figure(
     signed: bool = False,
     most: int = 4000,
 ) -> Figure:
-    """Tokens left and right, joined by lines whose width and opacity say the weight."""
+    """Tokens on the left and right, connected by lines whose width and opacity show the weight."""
     from matplotlib.collections import LineCollection
     from matplotlib.figure import Figure
 
@@ -168,7 +168,7 @@ def lines_figure(
 def lens_figure(
     chances: np.ndarray, words: Sequence[Sequence[str]], rows: Sequence[str], columns: Sequence[str], title: str
 ) -> Figure:
-    """A table of layers by positions: in each cell a word, coloured by its probability."""
+    """A table of layers by positions, with a word in each cell, coloured by its probability."""
     from matplotlib.colors import ListedColormap
     from matplotlib.figure import Figure
 
@@ -191,7 +191,7 @@ def lens_figure(
 
 
 def png_of(figure: Figure, dpi: int = 80) -> bytes:
-    """A figure as PNG bytes; characters that the font lacks become boxes, without a warning for each."""
+    """A figure as PNG bytes; characters that the font lacks become boxes, without warnings."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
 
     stream = io.BytesIO()
@@ -203,7 +203,7 @@ def png_of(figure: Figure, dpi: int = 80) -> bytes:
 
 
 def label_of(label: Any, most: int = 24) -> str:
-    """A label of at most `most` characters, with `$` escaped, which would begin a formula."""
+    """A label of at most `most` characters, with `$` escaped, which would start a formula."""
     text = str(label)
     text = text if len(text) <= most else text[: most - 1] + "…"
     return text.replace("$", r"\$")

@@ -22,7 +22,7 @@ Box = tuple[float, float, float, float]
 LONGEST_SIDE = 512
 OPACITY = 0.64
 LEAST_TOP = 0.02
-"""The brightest colour is at least this part of the largest weight: where nearly all is off the picture, it stays dark."""
+"""The scale ends at no less than this part of the largest weight, so the picture stays dark if most weight is outside it."""
 
 
 def pixels_of(picture: Any) -> np.ndarray:
@@ -85,12 +85,12 @@ def heat_over_picture(
 
     Args:
         weights: `(boxes,)`.
-        boxes: Where each weight belongs; None for what is not on the picture (a class token), which is listed below it.
-        labels: The label of each.
+        boxes: The box of each weight; None if it is not on the picture (a class token), to list it below.
+        labels: The label of each weight.
         picture: See `pixels_of`; None draws plain boxes.
         title: The title.
-        source: The boxes that attend and their picture, drawn on the left; None for no such picture.
-        source_title: What attends, in words.
+        source: The boxes that attend and their picture, to draw on the left; None for no such picture.
+        source_title: The title of that picture.
         signed: Whether weights may be negative.
     """
     from matplotlib.colors import ListedColormap
@@ -142,7 +142,7 @@ def _draw_source(axes: Any, boxes: Sequence[Box | None], picture: Any, title: st
 
 
 def _pixels_or_plain(picture: Any, boxes: Sequence[Box | None]) -> np.ndarray:
-    """The picture; or plain white of a shape in which the first box is a square."""
+    """The pixels of the picture; without one, plain white, shaped so that the first box is a square."""
     if picture is not None:
         return pixels_of(picture)
     left, upper, right, lower = next((box for box in boxes if box is not None), (0.0, 0.0, 1.0, 1.0))

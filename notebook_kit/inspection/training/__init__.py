@@ -1,1 +1,1 @@
-"""What a training run shows: verdicts, thinned curves, probes of the data."""
+"""Analyses of a training run: verdicts, thinned curves, probes."""

@@ -1,4 +1,4 @@
-"""Probes: a few examples whose prediction is taken again and again while a model learns."""
+"""Probes: a few examples whose predictions are recorded repeatedly while a model learns."""
 
 from __future__ import annotations
 
@@ -18,23 +18,24 @@ from notebook_kit.nn.attention import record_attention
 __all__ = ["Probes", "attention_of", "undisturbed"]
 
 LABELS = 12
-"""Labels of an example that are kept: the likeliest at that moment, of more."""
+"""The maximum number of labels kept per example: the likeliest at that step."""
 
 WORDS = 5
 TOKENS = 128
-"""Tokens of an example whose attention is kept at most."""
+"""The maximum number of tokens per example whose attention is kept."""
 
 
 class Probes:
-    """Examples, and what a model says of them at some steps.
+    """Examples whose predictions are recorded at some steps of a run.
 
     Args:
-        examples: Texts, pairs of texts, or dictionaries of what the model's forward takes (lists or tensors of one example).
-        every: Steps between two times; None: about 100 times in a run, or every 10 steps if its length is not known.
-        attention: `(layer, head)` whose attention is kept too, or None.
+        examples: Texts, pairs of texts, or dictionaries of arguments for the model's forward (lists or tensors of one example).
+        every: The number of steps between two probes. None: about 100 probes per run, or every 10 steps if the length of the
+            run is unknown.
+        attention: A `(layer, head)` whose attention is recorded too, or None.
 
     Raises:
-        InputError: If there are no examples, or something is no example.
+        InputError: If there are no examples, one of them has an unknown type, or `every` is less than 1.
 
     Example:
         >>> Probes(["Not bad at all."], every=50).names
@@ -47,7 +48,7 @@ class Probes:
         if isinstance(examples, str | Mapping):
             examples = [examples]
         if not len(examples):
-            raise InputError("There are no examples to probe with.", next_step='Give some: probes=["A text."].')
+            raise InputError("There are no examples to probe with.", next_step='Pass some: probes=["A text."].')
         for example in examples:
             pair = (
                 isinstance(example, list | tuple)
@@ -56,11 +57,11 @@ class Probes:
             )
             if not (isinstance(example, str | Mapping) or pair):
                 raise InputError(
-                    f"{type(example).__name__} is no example to probe with: {example!r:.60}.",
-                    next_step="Give texts, pairs of texts, or dictionaries of what the model takes.",
+                    f"A {type(example).__name__} is not an example to probe with: {example!r:.60}.",
+                    next_step="Pass texts, pairs of texts, or dictionaries of the model's inputs.",
                 )
         if every is not None and every < 1:
-            raise InputError(f"Probes are taken every {every} steps.", next_step="Give a number from 1 on.")
+            raise InputError(f"Probes cannot be taken every {every} steps.", next_step="Pass a number of at least 1.")
         self.examples = list(examples)
         self.every = every
         self.attention = attention
@@ -69,7 +70,7 @@ class Probes:
 
     @property
     def names(self) -> list[str]:
-        """What the examples are called: their texts, or their number."""
+        """The names of the examples: their texts, or their numbers."""
         return [
             example
             if isinstance(example, str)
@@ -80,24 +81,24 @@ class Probes:
         ]
 
     def is_due(self, step: int, max_steps: int | None) -> bool:
-        """Whether predictions are to be taken after this step."""
+        """Whether predictions are due after this step."""
         every = self.every or (max(1, max_steps // 100) if max_steps else 10)
         return step % every == 0 or step == max_steps
 
     def take(self, model: nn.Module, tokenizer: Any) -> list[dict[str, Any]]:
-        """What the model says now, without touching gradients, modes of its modules, or any random number to come.
+        """The model's current predictions, without effects on gradients, modes of modules, or later random numbers.
 
         Args:
-            model: A model whose output has `logits`: classes `(1, labels)`, or words or classes for each token `(1, T, labels)`.
-            tokenizer: Turns texts into inputs; not needed for dictionaries.
+            model: A model whose output has `logits`: classes `(1, labels)`, or words or classes per token `(1, T, labels)`.
+            tokenizer: Converts texts to inputs; not needed for dictionaries.
 
         Returns:
-            Per example: `labels` and `values` (probabilities, or plain numbers of a regression) and `kind` ("classes", "numbers",
-            "words", "tokens"); with attention `size` and `attention`, `size` x `size` bytes as base64, 255 for a weight of 1,
-            and `tokens`.
+            Per example: `labels` and `values` (probabilities, or plain numbers for a regression) and `kind` ("classes",
+            "numbers", "words", "tokens"); with attention, also `size`, `attention` (`size` x `size` bytes as base64, 255 for a
+            weight of 1) and `tokens`.
 
         Raises:
-            InputError: If the model's output cannot be read, or it gives no attention.
+            InputError: If the model's output cannot be interpreted, or it returns no attention.
         """
         if self._inputs is None:
             self._inputs = [self._encoded(example, tokenizer) for example in self.examples]
@@ -112,13 +113,13 @@ class Probes:
                     outputs = model(**batch)
                 else:
                     outputs, weights = attention_of(model, batch, self.attention)
-                row = _said(model, tokenizer, batch, outputs)
+                row = _prediction(model, tokenizer, batch, outputs)
                 if weights is not None:
                     size = min(TOKENS, weights.shape[0])
-                    sent = (weights[:size, :size].clamp(0, 1) * 255).round().to(torch.uint8).cpu().numpy()
+                    pixels = (weights[:size, :size].clamp(0, 1) * 255).round().to(torch.uint8).cpu().numpy()
                     row |= {
                         "size": size,
-                        "attention": base64.b64encode(sent.tobytes()).decode("ascii"),
+                        "attention": base64.b64encode(pixels.tobytes()).decode("ascii"),
                         "tokens": tokens[:size],
                     }
                 rows.append(row)
@@ -132,7 +133,7 @@ class Probes:
         if tokenizer is None:
             raise InputError(
                 "The probes are texts, but there is no tokenizer to read them with.",
-                next_step="Give the Trainer a processing_class, or the probes as dictionaries of input_ids.",
+                next_step="Pass a processing_class to the Trainer, or pass the probes as dictionaries of input_ids.",
             )
         texts = (example,) if isinstance(example, str) else tuple(example)
         return {
@@ -143,14 +144,14 @@ class Probes:
 
 @contextmanager
 def undisturbed(model: nn.Module, device: torch.device) -> Iterator[None]:
-    """A look at a model in the middle of its training: no dropout and no gradients within the block, and after it the modes of its
-    modules and all random numbers to come are the same as without it."""
+    """Use a model during its training: no dropout and no gradients within the block; afterwards, modules have their former
+    modes, and later random numbers are the same as without the block."""
     training = [module for module in model.modules() if module.training]
     on_cuda = device.type == "cuda"
     before, there = torch.get_rng_state(), torch.cuda.get_rng_state(device) if on_cuda else None
     model.eval()
     try:
-        with torch.no_grad():  # not inference_mode: what the model caches here must serve the next training step too
+        with torch.no_grad():  # not inference_mode: tensors that the model caches here are used in later training steps
             yield
     finally:
         for module in training:
@@ -161,7 +162,11 @@ def undisturbed(model: nn.Module, device: torch.device) -> Iterator[None]:
 
 
 def attention_of(model: nn.Module, batch: Mapping[str, Tensor], place: tuple[int, int]) -> tuple[Any, Tensor]:
-    """A model's outputs for one example, and the attention `(from, to)` of one of its heads."""
+    """A model's outputs for one example, and the attention of one of its heads, `(from, to)`, float32.
+
+    Raises:
+        InputError: If the model does not return its attention.
+    """
     layer, head = place
     if has_sites(model):
         with record_attention(model, layers=[layer]) as record:
@@ -172,14 +177,14 @@ def attention_of(model: nn.Module, batch: Mapping[str, Tensor], place: tuple[int
         every = getattr(outputs, "attentions", None)
         if not every or every[0] is None:
             raise InputError(
-                f"{type(model).__name__} gives no attention.",
-                next_step='Load it with attn_implementation="eager", or leave probe_attention out.',
+                f"{type(model).__name__} returned no attention.",
+                next_step='Load it with attn_implementation="eager", or omit probe_attention.',
             )
         weights = every[layer]
     return outputs, weights[0, head].float()
 
 
-def _said(model: nn.Module, tokenizer: Any, batch: Mapping[str, Tensor], outputs: Any) -> dict[str, Any]:
+def _prediction(model: nn.Module, tokenizer: Any, batch: Mapping[str, Tensor], outputs: Any) -> dict[str, Any]:
     logits = outputs.get("logits") if isinstance(outputs, Mapping) else getattr(outputs, "logits", None)
     if logits is None:
         raise InputError(
@@ -199,7 +204,7 @@ def _said(model: nn.Module, tokenizer: Any, batch: Mapping[str, Tensor], outputs
     if logits.dim() != 2:
         raise InputError(
             f"A prediction cannot be read from logits of shape {tuple(logits.shape)} for one example.",
-            next_step="Probe models that give (labels,) or (tokens, labels) for one example.",
+            next_step="Probe models whose logits are (labels,) or (tokens, labels) for one example.",
         )
     ids, mask = batch.get("input_ids"), getattr(tokenizer, "mask_token_id", None)
     if logits.shape[-1] == getattr(config, "vocab_size", None):

@@ -1,4 +1,4 @@
-"""A series of any length in at most 1,000 buckets that keep its extremes."""
+"""Thinning of a series of any length to at most 1,000 buckets that keep its extremes."""
 
 from __future__ import annotations
 
@@ -9,11 +9,11 @@ import numpy as np
 __all__ = ["BUCKETS", "COLUMNS", "Thinned"]
 
 BUCKETS = 1000
-"""The most buckets of a series; each is drawn as two points, its least and its greatest value."""
+"""The maximum number of buckets per series; each is drawn as two points, its least and its greatest value."""
 
 COLUMNS = 6
-"""Rows of what crosses, four bytes a number: step of the last point (int32), then least, greatest and mean of the finite
-values, seconds since the run began, and how many values are not finite (float32)."""
+"""The rows of the packed buckets, four bytes per number: step of the last point (int32), then least, greatest and mean of the
+finite values, seconds since the start of the run, and number of non-finite values (float32)."""
 
 LARGEST = float(np.finfo(np.float32).max)
 
@@ -21,11 +21,11 @@ LARGEST = float(np.finfo(np.float32).max)
 class Thinned:
     """The buckets of one series, kept up to date as it grows.
 
-    A bucket stands for `width` points that follow each other. When there would be more than `BUCKETS`, neighbours are merged
-    and `width` doubles, so the cost of a new point does not grow with the run, and no extreme is ever lost.
+    A bucket holds `width` consecutive points. If there would be more than `BUCKETS`, neighbours are merged and `width`
+    doubles, so the cost of a new point does not grow with the run, and extremes are never lost.
 
     Args:
-        begin: The time, in seconds, from which times are counted.
+        begin: The start of the run, in seconds; times are relative to it.
 
     Example:
         >>> series = Thinned()
@@ -47,7 +47,7 @@ class Thinned:
         """The last finite value and its step."""
         self.last_step = 0
         self.changed = 0
-        """The first bucket that is new or other than when `taken` was last called."""
+        """The first bucket that is new or has changed since the last call of `take_changes`."""
         self._size = 0
         self._steps = np.zeros(BUCKETS + 1, np.int64)
         self._low, self._high, self._sum, self._times = (np.zeros(BUCKETS + 1) for _ in range(4))
@@ -57,7 +57,7 @@ class Thinned:
         return self._size
 
     def extend(self, steps: Any, values: Any, times: Any) -> None:
-        """Add points: arrays or lists of the same length, in the order of the steps."""
+        """Add points: arrays or lists of equal length, in the order of the steps."""
         values = np.asarray(values, dtype=np.float64)
         added = len(values)
         if not added:
@@ -122,9 +122,9 @@ class Thinned:
         self._size, self.width, self.changed = half, self.width * 2, 0
 
     def packed(self, first: int = 0) -> np.ndarray:
-        """The buckets from the one numbered `first`, `(COLUMNS, buckets)`, int32 with the bits of float32 in all but the first row.
+        """The buckets from number `first` on, `(COLUMNS, buckets)`, int32; all rows but the first hold the bits of float32.
 
-        A bucket with no finite value has NaN for its least, greatest and mean.
+        A bucket without finite values has NaN for its least, greatest and mean.
         """
         part = slice(first, self._size)
         packed = np.empty((COLUMNS, self._size - first), dtype=np.int32)
@@ -137,7 +137,7 @@ class Thinned:
         numbers[3], numbers[4] = self._times[part], self._bad[part]
         return packed
 
-    def taken(self) -> tuple[int, np.ndarray]:
-        """What has changed since this was last called: the number of the first bucket, and the buckets from there."""
+    def take_changes(self) -> tuple[int, np.ndarray]:
+        """The changes since the last call: the number of the first changed bucket, and the buckets from there on."""
         first, self.changed = min(self.changed, self._size), self._size
         return first, self.packed(first)

@@ -1,4 +1,4 @@
-"""How a run goes, in one word with reasons: learning, overfitting, standing still, diverging."""
+"""A one-word verdict on a run, with reasons: learning, overfitting, flat, rising."""
 
 from __future__ import annotations
 
@@ -12,32 +12,32 @@ from notebook_kit.inspection.training.thinning import Thinned
 __all__ = ["verdict"]
 
 ENOUGH = 12
-"""Buckets of the loss that it takes to say anything."""
+"""The minimum number of buckets of the loss for a verdict."""
 
 CLEARLY = 2.5
-"""A difference of two means counts from this many standard errors on."""
+"""The number of standard errors from which a difference of two means counts."""
 
 
 def verdict(series: Mapping[str, Thinned], facts: Mapping[str, Any] | None = None) -> dict[str, Any]:
     """Judge a run by its losses.
 
-    The rules, in order; the last half of the buckets of the training loss is cut into two quarters:
+    The rules, in order; quarters are those of the buckets of the training loss:
 
     1. "not_finite": the latest loss is NaN or infinite.
-    2. "rising": the mean of the last quarter is higher than that of the one before, and than that of the first tenth.
-    3. "overfitting": of at least three validation losses the best is at least two evaluations ago, the latest is more than 1% worse, and
-       the training loss has fallen since.
-    4. "learning": the mean of the last quarter is lower than that of the one before.
-    5. "flat": neither; it says since when, and how far the loss has come.
+    2. "rising": the mean of the last quarter is higher than that of the quarter before it and that of the first tenth.
+    3. "overfitting": of at least three validation losses, the best is at least two evaluations ago, the latest is more than 1%
+       worse, and the training loss has fallen since the best.
+    4. "learning": the mean of the last quarter is lower than that of the quarter before it.
+    5. "flat": none of the above; with the number of steps, and the loss at the start and now.
 
-    "Higher" and "lower" mean by 2.5 standard errors of the difference.
+    "Higher" and "lower" mean by at least 2.5 standard errors of the difference.
 
     Args:
-        series: The run's series.
-        facts: What is known of the run; not needed.
+        series: The series of the run.
+        facts: Facts about the run; not used.
 
     Returns:
-        `kind`, one of the above, "early" (too little to say) or "no_loss", and the numbers that belong to it.
+        `kind`, one of the above, "early" (not enough data) or "no_loss", and the numbers for it.
 
     Example:
         >>> loss = Thinned()
@@ -85,7 +85,7 @@ def verdict(series: Mapping[str, Thinned], facts: Mapping[str, Any] | None = Non
 
 
 def _checked(loss: Thinned | None, checks: Thinned | None) -> dict[str, Any] | None:
-    """Overfitting, if the validation losses say so."""
+    """The verdict "overfitting", if the validation losses show it."""
     if checks is None or checks.least is None or checks.last is None or checks.count < 3:
         return None
     packed = checks.packed()
@@ -103,7 +103,7 @@ def _checked(loss: Thinned | None, checks: Thinned | None) -> dict[str, Any] | N
 
 
 def _difference(late: np.ndarray, before: np.ndarray) -> float:
-    """How many standard errors the mean of `late` is above that of `before`."""
+    """The number of standard errors by which the mean of `late` exceeds that of `before`."""
     error = np.sqrt(late.var(ddof=1) / len(late) + before.var(ddof=1) / len(before))
     gap = float(late.mean() - before.mean())
     return gap / float(error) if error > 0 else float(np.sign(gap)) * np.inf if gap else 0.0

@@ -33,6 +33,7 @@ class Generation:
         shown_before: The number of the branch that was shown when it started.
 
     Attributes:
+        thread: The thread that writes.
         problem: Why it failed, `{what, next_step}`; empty otherwise.
         count: The number of tokens it has written, once it has ended.
     """
@@ -42,7 +43,7 @@ class Generation:
         self.shown_before = shown_before
         self.problem: dict[str, str] = {}
         self.count = 0
-        self._thread = threading.Thread(target=self._work, name="notebook_kit-generation", daemon=True)
+        self.thread = threading.Thread(target=self._work, name="notebook_kit-generation", daemon=True)
         self._stop = threading.Event()
 
     def start(self, on_news: Callable[[Generation, int], None], on_end: Callable[[Generation], None]) -> None:
@@ -53,7 +54,7 @@ class Generation:
             on_end: Called on the thread at the end.
         """
         self._on_news, self._on_end = on_news, on_end
-        self._thread.start()
+        self.thread.start()
 
     def stop(self) -> None:
         """Stop after the current token; what was written stays."""
@@ -66,7 +67,7 @@ class Generation:
             widget: The panel, whose "Stop" button works while a cell waits.
             timeout: The maximum number of seconds to wait; None for no limit.
         """
-        thread = self._thread
+        thread = self.thread
         if thread is threading.current_thread():
             return
         limit = None if timeout is None else time.monotonic() + timeout

@@ -233,7 +233,7 @@ class FollowedRun:
         blocks: list[np.ndarray] = []
         rows = []
         for name, series in self.series.items():
-            first, packed = (0, series.packed()) if whole else series.taken()
+            first, packed = (0, series.packed()) if whole else series.take_changes()
             if whole or packed.shape[1]:
                 rows.append(packed_series(name, series, better(name, self._facts), first, packed.shape[1]))
                 blocks.append(packed)
