@@ -85,7 +85,7 @@ def test_config_goes_there_and_back(model_type, tmp_path):
         "rotary_pct",
         "rotary_emb_base",
     }  # read, and written in another place
-    names = [name for name in type(mine).field_names() if name not in older | set(getattr(mine, "not_theirs", ()))]
+    names = [name for name in type(mine).field_names() if name not in older | set(getattr(mine, "omitted_fields", ()))]
     for name in names:
         if name == "bos_token_id" and not hasattr(theirs, name):  # T5 has no such token
             theirs.bos_token_id = None

@@ -1,4 +1,4 @@
-"""ALBERT: BERT with one layer that is walked through again and again, and narrow embeddings.
+"""ALBERT: BERT with one layer that is applied repeatedly, and with narrow embeddings.
 
 Source: Lan et al., ALBERT: A Lite BERT for Self-supervised Learning of Language Representations, 2020.
 """
@@ -6,7 +6,7 @@ Source: Lan et al., ALBERT: A Lite BERT for Self-supervised Learning of Language
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Unpack
 
 import torch
 from torch import Tensor, nn
@@ -25,7 +25,7 @@ from notebook_kit.nn.heads import (
     Head,
     join_output,
 )
-from notebook_kit.nn.layers import activation, merge_heads, run_layers, split_heads
+from notebook_kit.nn.layers import OutputOptions, activation, merge_heads, run_layers, split_heads
 from notebook_kit.nn.losses import cross_entropy, sum_losses
 from notebook_kit.nn.outputs import BaseModelOutputWithPooling, ModelOutput
 
@@ -49,24 +49,24 @@ class AlbertConfig(PretrainedConfig):
         vocab_size: Rows of the token embeddings.
         embedding_size: Width of the embeddings, which a linear layer widens to `hidden_size`.
         hidden_size: Width of the residual stream.
-        num_hidden_layers: How many steps the walk through the groups has.
-        num_hidden_groups: Groups of layers with weights of their own; the steps are dealt out to them evenly, in order.
+        num_hidden_layers: Number of steps, each of which applies one group.
+        num_hidden_groups: Groups of layers with separate weights; the steps are divided evenly among them, in order.
         num_attention_heads: Heads per layer; must divide `hidden_size`.
         intermediate_size: Width inside the feed-forward block.
-        inner_group_num: Layers in a group.
+        inner_group_num: Layers per group.
         hidden_act: Activation of the feed-forward block.
         hidden_dropout_prob: Dropout after the embeddings and the attention block.
         attention_probs_dropout_prob: Dropout of attention weights.
-        max_position_embeddings: The longest sequence, in tokens.
-        type_vocab_size: Kinds of segments (first text, second text).
-        initializer_range: Standard deviation of fresh weights.
+        max_position_embeddings: Maximum sequence length, in tokens.
+        type_vocab_size: Number of segments (first text, second text).
+        initializer_range: Standard deviation of the initial weights.
         layer_norm_eps: Epsilon of the layer norms.
         classifier_dropout_prob: Dropout before a classification head.
 
     Example:
         >>> from notebook_kit import AlbertConfig, AlbertModel
         >>> tiny = AlbertConfig(hidden_size=64, embedding_size=32, num_attention_heads=2, intermediate_size=128, vocab_size=100)
-        >>> AlbertModel(tiny).num_parameters()  # twelve steps, the weights of one layer
+        >>> AlbertModel(tiny).num_parameters()  # twelve steps with the weights of one layer
         59456
     """
 
@@ -97,7 +97,7 @@ class AlbertConfig(PretrainedConfig):
 
 
 class AlbertAttention(nn.Module):
-    """Attention with its residual and norm."""
+    """Multi-head self-attention, followed by a residual connection and a layer norm."""
 
     def __init__(self, config) -> None:
         super().__init__()
@@ -118,7 +118,7 @@ class AlbertAttention(nn.Module):
 
 
 class AlbertLayer(nn.Module):
-    """Attention, then a feed-forward block, each with a residual around it and a norm after it."""
+    """Attention, then a feed-forward block, each followed by a residual connection and a layer norm."""
 
     def __init__(self, config) -> None:
         super().__init__()
@@ -134,31 +134,28 @@ class AlbertLayer(nn.Module):
 
 
 class AlbertEncoder(nn.Module):
-    """Widens the embeddings, then walks through the groups, each for its share of the steps."""
+    """A linear layer that widens the embeddings, then the groups, each applied for its share of the steps."""
 
     def __init__(self, config) -> None:
         super().__init__()
+        self.config = config
         self.embedding_hidden_mapping_in = nn.Linear(config.embedding_size, config.hidden_size)
         self.albert_layer_groups = nn.ModuleList(
             nn.ModuleDict({"albert_layers": nn.ModuleList(AlbertLayer(config) for _ in range(config.inner_group_num))})
             for _ in range(config.num_hidden_groups)
         )
-        self.steps = config.num_hidden_layers
-        # A site for each layer walked through: the weights are shared, what they attend to is not.
-        walked = config.num_hidden_layers * config.inner_group_num
-        self.sites = [AttentionSite(index, config.num_attention_heads) for index in range(walked)]
+        # Layers with shared weights attend to different things, so each application is a separate site.
+        applied = config.num_hidden_layers * config.inner_group_num
+        self.sites = [AttentionSite(index, config.num_attention_heads) for index in range(applied)]
 
-    def forward(self, x: Tensor, mask: Tensor | None, attentions: bool, hidden_states: bool):
-        x = self.embedding_hidden_mapping_in(x)
-        groups = len(self.albert_layer_groups)
-        walk = [
+    def forward(self, x: Tensor, mask: Tensor | None, **options: Unpack[OutputOptions]):
+        steps, groups = self.config.num_hidden_layers, len(self.albert_layer_groups)
+        layers = [
             layer
-            for step in range(self.steps)
-            for layer in self.albert_layer_groups[step * groups // self.steps]["albert_layers"]
+            for step in range(steps)
+            for layer in self.albert_layer_groups[step * groups // steps]["albert_layers"]
         ]
-        return run_layers(
-            self, walk, self.sites, x, mask, output_attentions=attentions, output_hidden_states=hidden_states
-        )
+        return run_layers(self, layers, self.sites, self.embedding_hidden_mapping_in(x), mask, **options)
 
 
 # The backbone --------------------------------------------------------------------------------------------------------
@@ -190,7 +187,7 @@ class AlbertModel(AlbertPreTrainedModel):
         >>> shallow, deep = (AlbertModel(AlbertConfig(**size, num_hidden_layers=n)) for n in (1, 6))
         >>> shallow.num_parameters() == deep.num_parameters()
         True
-        >>> len(deep(torch.tensor([[2, 17, 8, 3]]), output_attentions=True).attentions)  # yet six steps
+        >>> len(deep(torch.tensor([[2, 17, 8, 3]]), output_attentions=True).attentions)  # but six steps
         6
     """
 
@@ -215,22 +212,20 @@ class AlbertModel(AlbertPreTrainedModel):
 
         Args:
             input_ids: `(batch, tokens)`, from the checkpoint's tokenizer.
-            attention_mask: `(batch, tokens)`, 1 for a token and 0 for padding; all 1 unless given.
-            token_type_ids: `(batch, tokens)`, 0 in the first text and 1 in the second; all 0 unless given.
-            position_ids: `(batch, tokens)`; 0, 1, 2, ... unless given.
+            attention_mask: `(batch, tokens)`, 1 for a token and 0 for padding; all 1 by default.
+            token_type_ids: `(batch, tokens)`, 0 in the first text and 1 in the second; all 0 by default.
+            position_ids: `(batch, tokens)`; 0, 1, 2, ... by default.
             inputs_embeds: `(batch, tokens, width)`, in place of `input_ids`.
             output_attentions: Return every layer's attention weights.
             output_hidden_states: Return the hidden states before and after every layer.
 
         Raises:
-            InputError: If ids are outside the vocabulary, or there are more tokens than positions.
+            InputError: If ids are outside the vocabulary, the mask does not fit, or there are more tokens than positions.
         """
         x = self.embeddings(input_ids, token_type_ids, position_ids, inputs_embeds)
+        mask = padding_mask(attention_mask, x.dtype, x.shape[:2])
         x, states, attentions = self.encoder(
-            x,
-            padding_mask(attention_mask, x.dtype, x.shape[:2]),
-            self.config.output_attentions if output_attentions is None else output_attentions,
-            self.config.output_hidden_states if output_hidden_states is None else output_hidden_states,
+            x, mask, output_attentions=output_attentions, output_hidden_states=output_hidden_states
         )
         return BaseModelOutputWithPooling(
             last_hidden_state=x,
@@ -240,7 +235,7 @@ class AlbertModel(AlbertPreTrainedModel):
         )
 
 
-# Heads -----------------------------------------------------------------------------------------------------------------
+# Heads ---------------------------------------------------------------------------------------------------------------
 
 
 class AlbertForSequenceClassification(AlbertPreTrainedModel, ForSequenceClassification):
@@ -252,7 +247,7 @@ class AlbertForSequenceClassification(AlbertPreTrainedModel, ForSequenceClassifi
         >>> size = {"embedding_size": 16, "hidden_size": 32, "num_attention_heads": 2, "intermediate_size": 64, "vocab_size": 50}
         >>> model = AlbertForSequenceClassification(AlbertConfig(**size, num_labels=2))
         >>> pair = {"input_ids": torch.tensor([[2, 17, 3, 21, 3]]), "token_type_ids": torch.tensor([[0, 0, 0, 1, 1]])}
-        >>> model(**pair).logits.shape  # one prediction for two texts: do they say the same?
+        >>> model(**pair).logits.shape  # one prediction per pair: do both texts mean the same?
         torch.Size([1, 2])
     """
 
@@ -294,7 +289,7 @@ class AlbertForTokenClassification(AlbertPreTrainedModel, ForTokenClassification
 
 
 class AlbertForQuestionAnswering(AlbertPreTrainedModel, ForQuestionAnswering):
-    """ALBERT with two scores per token: does the answer start here, does it end here.
+    """ALBERT with two scores per token: whether the answer starts here, and whether it ends here.
 
     Example:
         >>> import torch
@@ -310,7 +305,7 @@ class AlbertForQuestionAnswering(AlbertPreTrainedModel, ForQuestionAnswering):
 
 
 class AlbertMLMHead(nn.Module):
-    """A score for each word of the vocabulary; the last layer is the transposed embedding table."""
+    """Scores of the vocabulary at each token; the last layer shares the weights of the token embeddings."""
 
     def __init__(self, config) -> None:
         super().__init__()
@@ -325,15 +320,15 @@ class AlbertMLMHead(nn.Module):
 
 
 class AlbertForMaskedLM(AlbertPreTrainedModel, ForMaskedLM):
-    """ALBERT as it was pre-trained: which word stands where `[MASK]` stands.
+    """ALBERT with a head that predicts the words hidden behind `[MASK]`, as in pre-training.
 
     Example:
         >>> import torch
         >>> from notebook_kit import AlbertConfig, AlbertForMaskedLM
         >>> size = {"embedding_size": 16, "hidden_size": 32, "num_attention_heads": 2, "intermediate_size": 64, "vocab_size": 50}
         >>> model = AlbertForMaskedLM(AlbertConfig(**size))
-        >>> ids, words = torch.tensor([[2, 17, 4, 3]]), torch.tensor([[-100, -100, 8, -100]])  # word 8 stood where 4 masks it
-        >>> model(ids, labels=words).loss > 0, model.predictions.decoder.in_features  # scored at the embeddings' width
+        >>> ids, words = torch.tensor([[2, 17, 4, 3]]), torch.tensor([[-100, -100, 8, -100]])  # 4 masks word 8
+        >>> model(ids, labels=words).loss > 0, model.predictions.decoder.in_features  # scored at the width of the embeddings
         (tensor(True), 16)
     """
 
@@ -354,12 +349,12 @@ class AlbertForMaskedLM(AlbertPreTrainedModel, ForMaskedLM):
 
 
 class AlbertForPreTrainingOutput(ModelOutput):
-    """Both predictions of the pre-training.
+    """Both predictions of pre-training.
 
     Attributes:
-        loss: The sum of both losses, when both kinds of labels were given.
-        prediction_logits: `(batch, tokens, vocabulary)`, as those of `AlbertForMaskedLM`.
-        sop_logits: `(batch, labels)`: the texts are in order, or they are swapped.
+        loss: The sum of both losses, if both kinds of labels were passed.
+        prediction_logits: `(batch, tokens, vocabulary)`, as in `AlbertForMaskedLM`.
+        sop_logits: `(batch, num_labels)`: the texts are in order, or they are swapped.
         hidden_states: As in `BaseModelOutput`.
         attentions: As in `BaseModelOutput`.
     """
@@ -372,7 +367,7 @@ class AlbertForPreTrainingOutput(ModelOutput):
 
 
 class AlbertSOPHead(nn.Module):
-    """Scores for the order of two texts, from the pooled output."""
+    """Scores of the order of two texts, from the pooled output: `(batch, width)` to `(batch, num_labels)`."""
 
     def __init__(self, config: AlbertConfig) -> None:
         super().__init__()
@@ -406,12 +401,12 @@ class AlbertForPreTraining(AlbertPreTrainedModel, Head):
     def forward(
         self, *, labels: Tensor | None = None, sentence_order_label: Tensor | None = None, **inputs: Any
     ) -> AlbertForPreTrainingOutput:
-        """As `AlbertModel.forward`, with labels for both heads; there is a loss only when both are given.
+        """As `AlbertModel.forward`, with labels for both heads; the loss requires both.
 
         Args:
-            labels: As `AlbertForMaskedLM` takes them.
+            labels: As in `AlbertForMaskedLM`.
             sentence_order_label: `(batch,)`, 0 where the texts are in order, 1 where they are swapped.
-            **inputs: As `AlbertModel` takes them.
+            **inputs: Inputs of `AlbertModel`.
         """
         out = self.run_backbone(**inputs)
         words = self.predictions(out.last_hidden_state)

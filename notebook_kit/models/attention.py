@@ -1,4 +1,4 @@
-"""The door that all attention goes through, under the name it had before `notebook_kit.nn`."""
+"""Public names of `notebook_kit.nn.attention`, under their former module name."""
 
 from notebook_kit.nn.attention import ablate_heads, attend, record_attention
 

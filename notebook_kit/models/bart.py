@@ -1,4 +1,4 @@
-"""BART: an encoder that reads both ways, a decoder that writes, and learned positions; mBART and Marian are built from it.
+"""BART: a bidirectional encoder and an autoregressive decoder with learned positions; mBART and Marian are built from it.
 
 Source: Lewis et al., BART: Denoising Sequence-to-Sequence Pre-training for Natural Language Generation, Translation,
 and Comprehension, 2020.
@@ -19,7 +19,7 @@ from notebook_kit.errors import InputError
 from notebook_kit.generation.mixin import GenerationMixin
 from notebook_kit.models.bart_blocks import BartDecoder, BartEncoder
 from notebook_kit.nn.base import PreTrainedModel
-from notebook_kit.nn.encoder_decoder import DecoderOptions, encoded, join_outputs, shift_tokens_right
+from notebook_kit.nn.encoder_decoder import DecoderOptions, as_encoder_output, seq2seq_output, shift_tokens_right
 from notebook_kit.nn.few_rows import one_row
 from notebook_kit.nn.heads import EncoderDecoderForQuestionAnswering, EncoderDecoderForSequenceClassification
 from notebook_kit.nn.losses import cross_entropy
@@ -39,22 +39,22 @@ class BartConfig(PretrainedConfig):
 
     Args:
         vocab_size: Rows of the token embeddings, which encoder and decoder share.
-        max_position_embeddings: The longest sequence, in tokens.
+        max_position_embeddings: Maximum sequence length, in tokens.
         d_model: Width of the residual stream.
-        encoder_layers, decoder_layers: Layers of either half.
+        encoder_layers, decoder_layers: Number of layers of each half.
         encoder_attention_heads, decoder_attention_heads: Heads per layer; must divide `d_model`.
         encoder_ffn_dim, decoder_ffn_dim: Width inside the feed-forward blocks.
-        activation_function: Of the feed-forward blocks.
-        dropout: After the embeddings and each block.
-        attention_dropout: Of attention weights.
-        activation_dropout: Inside the feed-forward blocks.
-        encoder_layerdrop, decoder_layerdrop: In training, the share of layers that are left out.
-        classifier_dropout: In the classification head.
-        scale_embedding: Multiply token embeddings by the root of `d_model`.
-        init_std: Standard deviation of fresh weights.
-        use_cache: Keep keys and values for the next step of a generation.
-        decoder_start_token_id: What the decoder starts from.
-        forced_eos_token_id: The last token of everything generated that grows to its longest.
+        activation_function: Activation of the feed-forward blocks.
+        dropout: Dropout after the embeddings and each block.
+        attention_dropout: Dropout of attention weights.
+        activation_dropout: Dropout inside the feed-forward blocks.
+        encoder_layerdrop, decoder_layerdrop: Probability of skipping a layer in training.
+        classifier_dropout: Dropout in the classification head.
+        scale_embedding: Multiply token embeddings by the square root of `d_model`.
+        init_std: Standard deviation of the initial weights.
+        use_cache: Return the cache of keys and values by default, except in training.
+        decoder_start_token_id: The first token of the decoder's input.
+        forced_eos_token_id: The last token of a generated sequence that reaches the maximum length.
 
     Example:
         >>> from notebook_kit import BartConfig, BartModel
@@ -65,7 +65,7 @@ class BartConfig(PretrainedConfig):
     """
 
     model_type: ClassVar[str] = "bart"
-    default_num_labels: ClassVar[int] = 3  # the classes of the MNLI checkpoints, whose config.json leaves them out
+    default_num_labels: ClassVar[int] = 3  # the MNLI checkpoints have three and do not store the number
     keys_to_ignore_at_inference: ClassVar[tuple[str, ...]] = ("past_key_values",)
     attribute_map: ClassVar[dict[str, str]] = {
         "hidden_size": "d_model",
@@ -112,11 +112,11 @@ class BartPreTrainedModel(PreTrainedModel):
     )
 
     def get_encoder(self) -> BartEncoder:
-        """The half that reads."""
+        """The encoder."""
         return self.base_model.encoder  # type: ignore[return-value]
 
     def get_decoder(self) -> BartDecoder:
-        """The half that writes."""
+        """The decoder."""
         return self.base_model.decoder  # type: ignore[return-value]
 
     def get_input_embeddings(self) -> nn.Embedding:
@@ -134,7 +134,7 @@ class BartPreTrainedModel(PreTrainedModel):
         return self.config.max_position_embeddings
 
     def shift_right(self, input_ids: Tensor) -> Tensor:
-        """The decoder's input for these labels."""
+        """The decoder's input for these labels, `(batch, tokens)`."""
         return shift_tokens_right(input_ids, self.config)
 
 
@@ -181,57 +181,55 @@ class BartModel(BartPreTrainedModel):
         output_attentions: bool | None = None,
         output_hidden_states: bool | None = None,
     ) -> Seq2SeqModelOutput:
-        """Read a batch, and write along.
+        """Encode and decode a batch.
 
         Args:
-            input_ids: `(batch, tokens)`, what the encoder reads.
-            attention_mask: `(batch, tokens)`, 1 for a token and 0 for padding; all 1 unless given.
-            decoder_input_ids: `(batch, decoder tokens)`; `input_ids` moved one place on unless given.
-            decoder_attention_mask: The same mask for them.
-            encoder_outputs: What the encoder returned before, in place of `input_ids`.
-            past_key_values: Keys and values of the tokens before; `decoder_input_ids` are then the ones after those.
+            input_ids: `(batch, tokens)`, the encoder's input.
+            attention_mask: `(batch, tokens)`, 1 for a token and 0 for padding; all 1 by default.
+            decoder_input_ids: `(batch, decoder tokens)`; by default `input_ids` shifted one position to the right.
+            decoder_attention_mask: `(batch, cached + new decoder tokens)`, the same for the decoder's input.
+            encoder_outputs: The encoder's output of an earlier call, in place of `input_ids`.
+            past_key_values: The cache that an earlier call returned; `decoder_input_ids` are then only the new tokens.
             inputs_embeds: `(batch, tokens, width)`, in place of `input_ids`.
             decoder_inputs_embeds: `(batch, decoder tokens, width)`, in place of `decoder_input_ids`.
-            use_cache: Return the keys and values for the next step.
-            output_attentions: Return all attention weights, of three kinds.
+            use_cache: Return the cache; by default if `config.use_cache` is set and the model is not in training.
+            output_attentions: Return the weights of all attentions: in the encoder, in the decoder, and from decoder to encoder.
             output_hidden_states: Return the hidden states before and after every layer of both halves.
 
         Raises:
-            InputError: If ids are outside the vocabulary, or there are more tokens than positions.
+            InputError: If ids are outside the vocabulary, the mask does not fit, or there are more tokens than positions.
         """
-        looks = {"output_attentions": output_attentions, "output_hidden_states": output_hidden_states}
+        options = {"output_attentions": output_attentions, "output_hidden_states": output_hidden_states}
         if decoder_input_ids is None and decoder_inputs_embeds is None:
             if input_ids is None:
                 raise InputError(
-                    "There is nothing for the decoder: decoder_input_ids, decoder_inputs_embeds and input_ids are all None.",
-                    next_step="Pass decoder_input_ids, or labels, from which they follow.",
+                    "The decoder has no input: decoder_input_ids, decoder_inputs_embeds and input_ids are all None.",
+                    next_step="Pass decoder_input_ids, or labels, from which they are derived.",
                 )
             decoder_input_ids = self.shift_right(input_ids)
         source = (
-            self.encoder(input_ids, attention_mask, inputs_embeds, **looks)
+            self.encoder(input_ids, attention_mask, inputs_embeds, **options)
             if encoder_outputs is None
-            else encoded(encoder_outputs)
+            else as_encoder_output(encoder_outputs)
         )
-        return join_outputs(
-            self.decoder(
-                decoder_input_ids,
-                decoder_attention_mask,
-                source.last_hidden_state,
-                attention_mask,
-                past_key_values,
-                decoder_inputs_embeds,
-                use_cache,
-                **looks,
-            ),
-            source,
+        decoder_output = self.decoder(
+            decoder_input_ids,
+            decoder_attention_mask,
+            source.last_hidden_state,
+            attention_mask,
+            past_key_values,
+            decoder_inputs_embeds,
+            use_cache,
+            **options,
         )
+        return seq2seq_output(decoder_output, source)
 
 
 # Heads ---------------------------------------------------------------------------------------------------------------
 
 
 class BartForConditionalGeneration(BartPreTrainedModel, GenerationMixin):
-    """BART with a score for each word of the vocabulary at each place of the decoder: summaries, translations.
+    """BART with scores of the vocabulary at each position of the decoder: summaries, translations.
 
     Example:
         >>> import torch
@@ -257,10 +255,10 @@ class BartForConditionalGeneration(BartPreTrainedModel, GenerationMixin):
     def __init__(self, config: BartConfig) -> None:
         super().__init__(config)
         self.model = self.backbone(config)
-        words = self.model.decoder.embed_tokens.num_embeddings
+        vocabulary = self.model.decoder.embed_tokens.num_embeddings
         self.final_logits_bias: Tensor
-        self.register_buffer("final_logits_bias", torch.zeros(1, words))
-        self.lm_head = nn.Linear(config.d_model, words, bias=False)
+        self.register_buffer("final_logits_bias", torch.zeros(1, vocabulary))
+        self.lm_head = nn.Linear(config.d_model, vocabulary, bias=False)
         self.post_init()
 
     def forward(
@@ -276,9 +274,9 @@ class BartForConditionalGeneration(BartPreTrainedModel, GenerationMixin):
         labels: Tensor | None = None,
         **options: Unpack[DecoderOptions],
     ) -> Seq2SeqLMOutput:
-        """As `BartModel.forward`; `labels` is `(batch, decoder tokens)`: what the decoder ought to write, -100 where none counts.
+        """As `BartModel.forward`; `labels` is `(batch, decoder tokens)`: the target text, -100 for tokens to ignore.
 
-        With labels and no decoder input, the labels moved one place on are the decoder's input.
+        With labels and no decoder input, the labels shifted one position to the right are the decoder's input.
         """
         if labels is not None:
             options["use_cache"] = False
@@ -300,13 +298,13 @@ class BartForConditionalGeneration(BartPreTrainedModel, GenerationMixin):
         return Seq2SeqLMOutput(out, loss=cross_entropy(logits, labels), logits=logits)
 
     def prepare_decoder_input_ids_from_labels(self, labels: Tensor) -> Tensor:
-        """The decoder's input for these labels, `(batch, tokens)`, as a collator wants it."""
+        """The decoder's input for these labels, `(batch, tokens)`; called by data collators."""
         return self.shift_right(labels)
 
     def resize_token_embeddings(
         self, new_num_tokens: int | None = None, pad_to_multiple_of: int | None = None
     ) -> nn.Embedding:
-        """As `PreTrainedModel.resize_token_embeddings`; new words start with no bias."""
+        """As `PreTrainedModel.resize_token_embeddings`; new tokens start with a bias of 0."""
         table = super().resize_token_embeddings(new_num_tokens, pad_to_multiple_of)
         rows, bias = table.num_embeddings, self.final_logits_bias
         self.final_logits_bias = F.pad(bias[:, :rows], (0, max(0, rows - bias.shape[1])))
@@ -335,7 +333,7 @@ class BartForSequenceClassification(BartPreTrainedModel, EncoderDecoderForSequen
 
 
 class BartForQuestionAnswering(BartPreTrainedModel, EncoderDecoderForQuestionAnswering):
-    """BART with two scores per token of the decoder, which reads the text as well: does the answer start or end here.
+    """BART with two scores per token of the decoder, which also reads the text: whether the answer starts or ends here.
 
     Example:
         >>> import torch

@@ -1,4 +1,4 @@
-"""The two halves of BART, from which those of mBART and Marian are built as well."""
+"""Encoder and decoder of BART, from which those of mBART and Marian are derived."""
 
 from __future__ import annotations
 
@@ -9,13 +9,14 @@ import torch
 from torch import Tensor, nn
 
 from notebook_kit.nn.attention import AttentionSite, attend, causal_mask, padding_mask
-from notebook_kit.nn.encoder_decoder import decoder_cache, decoder_sites, recording
+from notebook_kit.nn.encoder_decoder import decoder_cache, decoder_sites
 from notebook_kit.nn.layers import (
     activation,
     check_length,
     embed_tokens,
     input_size,
     merge_heads,
+    recording,
     run_layers,
     split_heads,
 )
@@ -28,19 +29,19 @@ __all__ = ["BartDecoder", "BartDecoderLayer", "BartEncoder", "BartEncoderLayer",
 
 
 class BartPositions(nn.Embedding):
-    """Learned positions. The first two rows are left over from how the original counted, and are never used."""
+    """Learned position embeddings; the first two rows are never used, as in the original."""
 
-    unused = 2
+    offset = 2
 
     def __init__(self, config) -> None:
-        super().__init__(config.max_position_embeddings + self.unused, config.d_model)
+        super().__init__(config.max_position_embeddings + self.offset, config.d_model)
 
     def forward(self, positions: Tensor) -> Tensor:
-        return super().forward(positions + self.unused)
+        return super().forward(positions + self.offset)
 
 
 class BartAttention(nn.Module):
-    """Attention of a sequence to itself, of a decoder to what it has written, or to the encoder's states."""
+    """Multi-head attention: self-attention, causal if asked to, or cross-attention to `source`, the encoder's states."""
 
     def __init__(self, config, heads: int) -> None:
         super().__init__()
@@ -76,9 +77,9 @@ class BartAttention(nn.Module):
 
 
 class BartLayer(nn.Module):
-    """What a layer of either half has: attention to itself and a feed-forward block, each with its residual and norm."""
+    """The base of both kinds of layers: self-attention and a feed-forward block, each with a residual connection and a norm."""
 
-    pre_norm: ClassVar[bool] = False  # whether norms stand before the blocks rather than after the residuals
+    pre_norm: ClassVar[bool] = False  # whether norms precede the blocks, rather than follow the residual connections
 
     def __init__(self, config, heads: int, inner: int) -> None:
         super().__init__()
@@ -92,7 +93,7 @@ class BartLayer(nn.Module):
         self.activation_dropout = nn.Dropout(config.activation_dropout)
 
     def block(self, x: Tensor, norm: nn.Module, run: Any) -> Tensor:
-        """One block with its residual and norm."""
+        """Run one block with its residual connection and norm."""
         if self.pre_norm:
             return x + self.dropout(run(norm(x)))
         return norm(x + self.dropout(run(x)))
@@ -102,19 +103,23 @@ class BartLayer(nn.Module):
 
 
 class BartEncoderLayer(BartLayer):
+    """Self-attention, then a feed-forward block."""
+
     def __init__(self, config) -> None:
         super().__init__(config, config.encoder_attention_heads, config.encoder_ffn_dim)
 
     def forward(self, x: Tensor, mask: Tensor | None, site: AttentionSite) -> Tensor:
         x = self.block(x, self.self_attn_layer_norm, lambda y: self.self_attn(y, mask, site))
         x = self.block(x, self.final_layer_norm, self.feed_forward)
-        if x.dtype == torch.float16:  # large activations must not become infinite
-            most = torch.finfo(x.dtype).max - 1000
-            x = x.clamp(-most, most)
+        if x.dtype == torch.float16:  # keep large activations finite
+            limit = torch.finfo(x.dtype).max - 1000
+            x = x.clamp(-limit, limit)
         return x
 
 
 class BartDecoderLayer(BartLayer):
+    """Causal self-attention, cross-attention, then a feed-forward block."""
+
     def __init__(self, config) -> None:
         super().__init__(config, config.decoder_attention_heads, config.decoder_ffn_dim)
         self.encoder_attn = BartAttention(config, config.decoder_attention_heads)
@@ -130,19 +135,19 @@ class BartDecoderLayer(BartLayer):
         cache: KVCache | None,
         sites: tuple[AttentionSite, AttentionSite],
     ) -> Tensor:
-        own, cross = sites
-        x = self.block(x, self.self_attn_layer_norm, lambda y: self.self_attn(y, mask, own, cache, causal))
+        self_site, cross_site = sites
+        x = self.block(x, self.self_attn_layer_norm, lambda y: self.self_attn(y, mask, self_site, cache, causal))
         if source is not None:
             x = self.block(
                 x,
                 self.encoder_attn_layer_norm,
-                lambda y: self.encoder_attn(y, source_mask, cross, cache, source=source),
+                lambda y: self.encoder_attn(y, source_mask, cross_site, cache, source=source),
             )
         return self.block(x, self.final_layer_norm, self.feed_forward)
 
 
 class BartHalf(nn.Module):
-    """What encoder and decoder have in common: embeddings, a stack of layers, and how it is walked through."""
+    """The base of encoder and decoder: embeddings and a stack of layers."""
 
     layers: nn.ModuleList
     positions: ClassVar[type[Any]] = BartPositions
@@ -160,7 +165,7 @@ class BartHalf(nn.Module):
         self.dropout = nn.Dropout(config.dropout)
 
     def embed(self, input_ids: Tensor | None, inputs_embeds: Tensor | None, past: int = 0) -> Tensor:
-        """Tokens and positions, `(batch, tokens, width)`; `past` tokens came before."""
+        """Embeddings of tokens and positions, `(batch, tokens, width)`, after `past` cached tokens."""
         _, T, device = input_size(input_ids, inputs_embeds)
         check_length(past + T, self.config.max_position_embeddings)
         words = embed_tokens(self.embed_tokens, input_ids, inputs_embeds)
@@ -170,29 +175,34 @@ class BartHalf(nn.Module):
     def norm_embeddings(self, x: Tensor) -> Tensor:
         return self.dropout(self.layernorm_embedding(x))
 
-    def walk(self, x: Tensor, sites: list, *inputs: Any, output_hidden_states: bool):
-        """Through the layers; in training some are left out if the config says so (Fan et al., 2020, LayerDrop)."""
-        places = range(len(self.layers))
+    def run(self, x: Tensor, sites: list, *inputs: Any, output_hidden_states: bool | None):
+        """Run the layers, in training without those skipped by LayerDrop (Fan et al., 2020); also return the sites used."""
+        chosen = list(zip(self.layers, sites, strict=True))
         if self.training and self.layerdrop:
-            places = [place for place in places if torch.rand(()) >= self.layerdrop]  # type: ignore[assignment]
-        chosen = [sites[place] for place in places]
-        layers = [self.layers[place] for place in places]
+            chosen = [pair for pair in chosen if torch.rand(()) >= self.layerdrop]
+        layers, sites = [layer for layer, _ in chosen], [site for _, site in chosen]
         x, states, _ = run_layers(
-            self, layers, chosen, x, *inputs, output_attentions=False, output_hidden_states=output_hidden_states
+            self,
+            layers,
+            sites,
+            x,
+            *inputs,
+            final=self.layer_norm,
+            output_attentions=False,  # recorded by the caller
+            output_hidden_states=output_hidden_states,
         )
-        x = self.layer_norm(x)
-        return x, states if states is None else (*states[:-1], x), chosen
+        return x, states, sites
 
 
 class BartEncoder(BartHalf):
-    """Ids in, one vector per token out, each from the whole text."""
+    """Ids in, one vector per token out, computed from the whole text."""
 
     layer: ClassVar[type[BartEncoderLayer]] = BartEncoderLayer
 
     def __init__(self, config) -> None:
         super().__init__(config, config.vocab_size, config.encoder_layerdrop)
         self.layers = nn.ModuleList(self.layer(config) for _ in range(config.encoder_layers))
-        self.sites = [AttentionSite(place, config.encoder_attention_heads) for place in range(config.encoder_layers)]
+        self.sites = [AttentionSite(layer, config.encoder_attention_heads) for layer in range(config.encoder_layers)]
 
     def forward(
         self,
@@ -202,19 +212,17 @@ class BartEncoder(BartHalf):
         output_attentions: bool | None = None,
         output_hidden_states: bool | None = None,
     ) -> BaseModelOutput:
-        attentions = self.config.output_attentions if output_attentions is None else output_attentions
-        hidden = self.config.output_hidden_states if output_hidden_states is None else output_hidden_states
         x = self.embed(input_ids, inputs_embeds)
         mask = padding_mask(attention_mask, x.dtype, x.shape[:2])
-        with recording(self, attentions) as record:
-            x, states, sites = self.walk(x, self.sites, mask, output_hidden_states=hidden)
+        with recording(self, output_attentions) as record:
+            x, states, sites = self.run(x, self.sites, mask, output_hidden_states=output_hidden_states)
         return BaseModelOutput(
             last_hidden_state=x, hidden_states=states, attentions=None if record is None else record.of(sites)
         )
 
 
 class BartDecoder(BartHalf):
-    """Ids in, one vector per token out, each from the tokens before it and from the encoder's states."""
+    """Ids in, one vector per token out, computed from the tokens up to it and the encoder's states."""
 
     layer: ClassVar[type[BartDecoderLayer]] = BartDecoderLayer
 
@@ -236,23 +244,20 @@ class BartDecoder(BartHalf):
         output_attentions: bool | None = None,
         output_hidden_states: bool | None = None,
     ) -> BaseModelOutputWithPastAndCrossAttentions:
-        attentions = self.config.output_attentions if output_attentions is None else output_attentions
-        hidden = self.config.output_hidden_states if output_hidden_states is None else output_hidden_states
         cache = decoder_cache(self, past_key_values, use_cache)
         past = 0 if cache is None else cache.length
         x = self.embed(input_ids, inputs_embeds, past)
         mask, causal = causal_mask(attention_mask, x.shape[:2], past, x.dtype, x.device)
         source = encoder_hidden_states
         source_mask = None if source is None else padding_mask(encoder_attention_mask, x.dtype, source.shape[:2])
-        with recording(self, attentions) as record:
-            x, states, pairs = self.walk(
-                x, self.pairs, mask, causal, source, source_mask, cache, output_hidden_states=hidden
+        with recording(self, output_attentions) as record:
+            x, states, pairs = self.run(
+                x, self.pairs, mask, causal, source, source_mask, cache, output_hidden_states=output_hidden_states
             )
-        own, cross = ([pair[i] for pair in pairs] for i in (0, 1))
         return BaseModelOutputWithPastAndCrossAttentions(
             last_hidden_state=x,
             past_key_values=cache,
             hidden_states=states,
-            attentions=None if record is None else record.of(own),
-            cross_attentions=None if record is None or source is None else record.of(cross),
+            attentions=None if record is None else record.of(pair[0] for pair in pairs),
+            cross_attentions=None if record is None or source is None else record.of(pair[1] for pair in pairs),
         )

@@ -6,7 +6,7 @@ Source: Devlin et al., BERT: Pre-training of Deep Bidirectional Transformers for
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Unpack
 
 import torch
 from torch import Tensor, nn
@@ -25,6 +25,7 @@ from notebook_kit.nn.heads import (
     join_output,
 )
 from notebook_kit.nn.layers import (
+    OutputOptions,
     activation,
     check_length,
     embed_segments,
@@ -57,17 +58,17 @@ class BertConfig(PretrainedConfig):
     Args:
         vocab_size: Rows of the token embeddings.
         hidden_size: Width of the residual stream.
-        num_hidden_layers: Layers of the encoder.
+        num_hidden_layers: Number of encoder layers.
         num_attention_heads: Heads per layer; must divide `hidden_size`.
         intermediate_size: Width inside the feed-forward block.
         hidden_act: Activation of the feed-forward block.
         hidden_dropout_prob: Dropout after the embeddings and each block.
         attention_probs_dropout_prob: Dropout of attention weights.
-        max_position_embeddings: The longest sequence, in tokens.
-        type_vocab_size: Kinds of segments (first text, second text).
-        initializer_range: Standard deviation of fresh weights.
+        max_position_embeddings: Maximum sequence length, in tokens.
+        type_vocab_size: Number of segments (first text, second text).
+        initializer_range: Standard deviation of the initial weights.
         layer_norm_eps: Epsilon of the layer norms.
-        classifier_dropout: Dropout before a classification head; `hidden_dropout_prob` unless given.
+        classifier_dropout: Dropout before a classification head; `hidden_dropout_prob` by default.
 
     Example:
         >>> from notebook_kit import BertConfig, BertModel
@@ -94,7 +95,7 @@ class BertConfig(PretrainedConfig):
     classifier_dropout: float | None = None
 
 
-# Blocks. ELECTRA and RoBERTa are built from the same ones. -----------------------------------------------------------
+# Blocks, which ALBERT, ELECTRA, MPNet and RoBERTa share in part ------------------------------------------------------
 
 
 class BertEmbeddings(nn.Module):
@@ -125,6 +126,8 @@ class BertEmbeddings(nn.Module):
 
 
 class BertSelfAttention(nn.Module):
+    """Multi-head self-attention without the output projection, which `BertResidual` adds."""
+
     def __init__(self, config) -> None:
         super().__init__()
         self.heads = config.num_attention_heads
@@ -140,7 +143,7 @@ class BertSelfAttention(nn.Module):
 
 
 class BertResidual(nn.Module):
-    """Project, drop out, add the residual, norm: the end of both halves of a layer."""
+    """Linear layer, dropout, residual connection, layer norm: the end of both halves of a layer."""
 
     def __init__(self, config, width: int) -> None:
         super().__init__()
@@ -153,7 +156,7 @@ class BertResidual(nn.Module):
 
 
 class BertLayer(nn.Module):
-    """Attention, then a feed-forward block, each with a residual around it and a norm after it."""
+    """Attention, then a feed-forward block, each followed by a residual connection and a layer norm."""
 
     def __init__(self, config) -> None:
         super().__init__()
@@ -170,19 +173,20 @@ class BertLayer(nn.Module):
 
 
 class BertEncoder(nn.Module):
+    """The stack of layers."""
+
     def __init__(self, config) -> None:
         super().__init__()
+        self.config = config
         self.layer = nn.ModuleList(BertLayer(config) for _ in range(config.num_hidden_layers))
         self.sites = [AttentionSite(index, config.num_attention_heads) for index in range(config.num_hidden_layers)]
 
-    def forward(self, x: Tensor, mask: Tensor | None, attentions: bool, hidden_states: bool):
-        return run_layers(
-            self, self.layer, self.sites, x, mask, output_attentions=attentions, output_hidden_states=hidden_states
-        )
+    def forward(self, x: Tensor, mask: Tensor | None, **options: Unpack[OutputOptions]):
+        return run_layers(self, self.layer, self.sites, x, mask, **options)
 
 
 class BertPooler(nn.Module):
-    """The first token's state through a tanh layer: one vector per text."""
+    """A tanh layer on the first token's state: one vector per text, `(batch, width)`."""
 
     def __init__(self, config) -> None:
         super().__init__()
@@ -243,22 +247,20 @@ class BertModel(BertPreTrainedModel):
 
         Args:
             input_ids: `(batch, tokens)`, from the checkpoint's tokenizer.
-            attention_mask: `(batch, tokens)`, 1 for a token and 0 for padding; all 1 unless given.
-            token_type_ids: `(batch, tokens)`, 0 in the first text and 1 in the second; all 0 unless given.
-            position_ids: `(batch, tokens)`; 0, 1, 2, ... unless given.
+            attention_mask: `(batch, tokens)`, 1 for a token and 0 for padding; all 1 by default.
+            token_type_ids: `(batch, tokens)`, 0 in the first text and 1 in the second; all 0 by default.
+            position_ids: `(batch, tokens)`; 0, 1, 2, ... by default.
             inputs_embeds: `(batch, tokens, width)`, in place of `input_ids`.
             output_attentions: Return every layer's attention weights.
             output_hidden_states: Return the hidden states before and after every layer.
 
         Raises:
-            InputError: If ids are outside the vocabulary, or there are more tokens than positions.
+            InputError: If ids are outside the vocabulary, the mask does not fit, or there are more tokens than positions.
         """
         x = self.embeddings(input_ids, token_type_ids, position_ids, inputs_embeds)
+        mask = padding_mask(attention_mask, x.dtype, x.shape[:2])
         x, states, attentions = self.encoder(
-            x,
-            padding_mask(attention_mask, x.dtype, x.shape[:2]),
-            self.config.output_attentions if output_attentions is None else output_attentions,
-            self.config.output_hidden_states if output_hidden_states is None else output_hidden_states,
+            x, mask, output_attentions=output_attentions, output_hidden_states=output_hidden_states
         )
         return BaseModelOutputWithPooling(
             last_hidden_state=x,
@@ -268,7 +270,7 @@ class BertModel(BertPreTrainedModel):
         )
 
 
-# Heads -----------------------------------------------------------------------------------------------------------------
+# Heads ---------------------------------------------------------------------------------------------------------------
 
 
 class BertForSequenceClassification(BertPreTrainedModel, ForSequenceClassification):
@@ -313,7 +315,7 @@ class BertForTokenClassification(BertPreTrainedModel, ForTokenClassification):
         >>> size = {"hidden_size": 32, "num_hidden_layers": 1, "num_attention_heads": 2, "intermediate_size": 64, "vocab_size": 50}
         >>> model = BertForTokenClassification(BertConfig(**size, num_labels=5)).eval()
         >>> out = model(torch.tensor([[2, 17, 8, 3]]), labels=torch.tensor([[-100, 4, -100, -100]]))
-        >>> out.logits.shape, torch.isclose(out.loss, -out.logits[0, 1].log_softmax(-1)[4])  # -100 does not count
+        >>> out.logits.shape, torch.isclose(out.loss, -out.logits[0, 1].log_softmax(-1)[4])  # -100 is ignored
         (torch.Size([1, 4, 5]), tensor(True))
     """
 
@@ -321,7 +323,7 @@ class BertForTokenClassification(BertPreTrainedModel, ForTokenClassification):
 
 
 class BertForQuestionAnswering(BertPreTrainedModel, ForQuestionAnswering):
-    """BERT with two scores per token: does the answer start here, does it end here.
+    """BERT with two scores per token: whether the answer starts here, and whether it ends here.
 
     Example:
         >>> import torch
@@ -337,7 +339,7 @@ class BertForQuestionAnswering(BertPreTrainedModel, ForQuestionAnswering):
 
 
 class BertPredictionTransform(nn.Module):
-    """A feed-forward layer before the vocabulary's scores."""
+    """Linear layer, activation and layer norm before the scores of the vocabulary."""
 
     def __init__(self, config) -> None:
         super().__init__()
@@ -350,7 +352,7 @@ class BertPredictionTransform(nn.Module):
 
 
 class BertPredictions(nn.Module):
-    """A score for each word of the vocabulary; the last layer is the transposed embedding table."""
+    """Scores of the vocabulary at each token; the last layer shares the weights of the token embeddings."""
 
     def __init__(self, config) -> None:
         super().__init__()
@@ -363,7 +365,7 @@ class BertPredictions(nn.Module):
 
 
 class BertForMaskedLM(BertPreTrainedModel, ForMaskedLM):
-    """BERT as it was pre-trained: which word stands where `[MASK]` stands.
+    """BERT with a head that predicts the words hidden behind `[MASK]`, as in pre-training.
 
     Example:
         >>> import torch
@@ -371,7 +373,7 @@ class BertForMaskedLM(BertPreTrainedModel, ForMaskedLM):
         >>> tiny = BertConfig(hidden_size=32, num_hidden_layers=1, num_attention_heads=2, intermediate_size=64, vocab_size=50)
         >>> mask = 4
         >>> scores = BertForMaskedLM(tiny)(torch.tensor([[2, 17, mask, 3]])).logits
-        >>> scores.shape, len(scores[0, 2].topk(5).indices)  # a score for each word of the vocabulary, and the best five
+        >>> scores.shape, len(scores[0, 2].topk(5).indices)  # a score per word of the vocabulary, and the best five
         (torch.Size([1, 4, 50]), 5)
     """
 
@@ -392,7 +394,7 @@ class BertForMaskedLM(BertPreTrainedModel, ForMaskedLM):
 
 
 class BertForNextSentencePrediction(BertPreTrainedModel, Head):
-    """BERT with two scores for a pair of texts: the second follows the first, or it does not.
+    """BERT with two scores per pair of texts: the second text follows the first, or it does not.
 
     Example:
         >>> import torch
@@ -418,12 +420,12 @@ class BertForNextSentencePrediction(BertPreTrainedModel, Head):
 
 
 class BertForPreTrainingOutput(ModelOutput):
-    """Both predictions of the pre-training.
+    """Both predictions of pre-training.
 
     Attributes:
-        loss: The sum of both losses, when both kinds of labels were given.
-        prediction_logits: `(batch, tokens, vocabulary)`, as those of `BertForMaskedLM`.
-        seq_relationship_logits: `(batch, 2)`, as those of `BertForNextSentencePrediction`.
+        loss: The sum of both losses, if both kinds of labels were passed.
+        prediction_logits: `(batch, tokens, vocabulary)`, as in `BertForMaskedLM`.
+        seq_relationship_logits: `(batch, 2)`, as in `BertForNextSentencePrediction`.
         hidden_states: As in `BaseModelOutput`.
         attentions: As in `BaseModelOutput`.
     """
@@ -458,12 +460,12 @@ class BertForPreTraining(BertPreTrainedModel, Head):
     def forward(
         self, *, labels: Tensor | None = None, next_sentence_label: Tensor | None = None, **inputs: Any
     ) -> BertForPreTrainingOutput:
-        """As `BertModel.forward`, with labels for both heads; there is a loss only when both are given.
+        """As `BertModel.forward`, with labels for both heads; the loss requires both.
 
         Args:
-            labels: As `BertForMaskedLM` takes them.
-            next_sentence_label: As `BertForNextSentencePrediction` takes its labels.
-            **inputs: As `BertModel` takes them.
+            labels: As in `BertForMaskedLM`.
+            next_sentence_label: As `labels` in `BertForNextSentencePrediction`.
+            **inputs: Inputs of `BertModel`.
         """
         out = self.run_backbone(**inputs)
         words = self.cls["predictions"](out.last_hidden_state)

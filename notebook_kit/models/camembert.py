@@ -29,7 +29,7 @@ __all__ = [
 
 
 class CamembertConfig(RobertaConfig):
-    """The settings of `RobertaConfig`, with another size of the vocabulary.
+    """The settings of `RobertaConfig`, with a different vocabulary size.
 
     Example:
         >>> from notebook_kit import CamembertConfig
@@ -82,7 +82,7 @@ class CamembertForTokenClassification(RobertaForTokenClassification):
         >>> from notebook_kit import CamembertConfig, CamembertForTokenClassification
         >>> size = {"hidden_size": 32, "num_hidden_layers": 1, "num_attention_heads": 2, "intermediate_size": 64, "vocab_size": 50}
         >>> model = CamembertForTokenClassification(CamembertConfig(**size, id2label={0: "O", 1: "LIEU", 2: "PERSONNE"}))
-        >>> model(torch.tensor([[0, 17, 8, 2]])).logits.softmax(-1).sum(-1).round().tolist()  # three chances at each token
+        >>> model(torch.tensor([[0, 17, 8, 2]])).logits.softmax(-1).sum(-1).round().tolist()  # three probabilities per token
         [[1.0, 1.0, 1.0, 1.0]]
     """
 
@@ -121,7 +121,7 @@ class CamembertForMultipleChoice(RobertaForMultipleChoice):
 
 
 class CamembertForMaskedLM(RobertaForMaskedLM):
-    """Which word stands where `<mask>` stands; see `RobertaForMaskedLM`.
+    """Predictions of the words hidden behind `<mask>`; see `RobertaForMaskedLM`.
 
     Example:
         >>> import torch

@@ -1,4 +1,4 @@
-"""DistilBERT: a BERT of half the depth, without segments and pooler, distilled from a larger one.
+"""DistilBERT: a BERT with half the layers and without segments or pooler, distilled from a full-size one.
 
 Source: Sanh et al., DistilBERT, a distilled version of BERT: smaller, faster, cheaper and lighter, 2019.
 """
@@ -6,7 +6,7 @@ Source: Sanh et al., DistilBERT, a distilled version of BERT: smaller, faster, c
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Unpack
 
 import torch
 from torch import Tensor, nn
@@ -24,6 +24,7 @@ from notebook_kit.nn.heads import (
     PooledHead,
 )
 from notebook_kit.nn.layers import (
+    OutputOptions,
     activation,
     check_length,
     embed_tokens,
@@ -53,16 +54,16 @@ class DistilBertConfig(PretrainedConfig):
 
     Args:
         vocab_size: Rows of the token embeddings.
-        max_position_embeddings: The longest sequence, in tokens.
-        sinusoidal_pos_embds: Fresh position embeddings start as sines and cosines.
+        max_position_embeddings: Maximum sequence length, in tokens.
+        sinusoidal_pos_embds: Initialize position embeddings as sines and cosines.
         n_layers: Layers of the encoder (`num_hidden_layers`).
-        n_heads: Heads a layer (`num_attention_heads`); must divide `dim`.
+        n_heads: Heads per layer (`num_attention_heads`); must divide `dim`.
         dim: Width of the residual stream (`hidden_size`).
         hidden_dim: Width inside the feed-forward block.
         dropout: Dropout after the embeddings and the feed-forward block.
         attention_dropout: Dropout of attention weights.
         activation: Activation of the feed-forward block.
-        initializer_range: Standard deviation of fresh weights.
+        initializer_range: Standard deviation of the initial weights.
         qa_dropout: Dropout before the question-answering head.
         seq_classif_dropout: Dropout before the sequence-classification head.
 
@@ -119,6 +120,8 @@ class DistilBertEmbeddings(nn.Module):
 
 
 class DistilBertAttention(nn.Module):
+    """Multi-head self-attention."""
+
     def __init__(self, config) -> None:
         super().__init__()
         self.heads = config.n_heads
@@ -135,7 +138,7 @@ class DistilBertAttention(nn.Module):
 
 
 class DistilBertLayer(nn.Module):
-    """Attention, then a feed-forward block, each with a residual around it and a norm after it."""
+    """Attention, then a feed-forward block, each followed by a residual connection and a layer norm."""
 
     def __init__(self, config) -> None:
         super().__init__()
@@ -155,15 +158,16 @@ class DistilBertLayer(nn.Module):
 
 
 class DistilBertTransformer(nn.Module):
+    """The stack of layers."""
+
     def __init__(self, config) -> None:
         super().__init__()
+        self.config = config
         self.layer = nn.ModuleList(DistilBertLayer(config) for _ in range(config.n_layers))
         self.sites = [AttentionSite(index, config.n_heads) for index in range(config.n_layers)]
 
-    def forward(self, x: Tensor, mask: Tensor | None, attentions: bool, hidden_states: bool):
-        return run_layers(
-            self, self.layer, self.sites, x, mask, output_attentions=attentions, output_hidden_states=hidden_states
-        )
+    def forward(self, x: Tensor, mask: Tensor | None, **options: Unpack[OutputOptions]):
+        return run_layers(self, self.layer, self.sites, x, mask, **options)
 
 
 # The backbone --------------------------------------------------------------------------------------------------------
@@ -173,7 +177,7 @@ class DistilBertPreTrainedModel(PreTrainedModel):
     config_class = DistilBertConfig
     base_model_prefix = "distilbert"
     distilbert: DistilBertModel  # in the heads
-    labels_after: ClassVar[str | None] = "inputs_embeds"  # the position_ids come last
+    labels_after: ClassVar[str | None] = "inputs_embeds"  # position_ids come after the labels
     weight_rules = replace(ENCODER_RULES, optional=())
 
     @property
@@ -185,10 +189,10 @@ class DistilBertPreTrainedModel(PreTrainedModel):
         super().init_parameter(module, name)
         if self.config.sinusoidal_pos_embds and module is self.base_model.embeddings.position_embeddings:  # type: ignore[union-attr]
             parameter: Tensor = getattr(module, name)
-            places, width = parameter.shape
-            # Vaswani et al., 2017, section 3.5, where sine and cosine of one frequency stand side by side
+            positions, width = parameter.shape
+            # Vaswani et al., Attention Is All You Need, 2017, section 3.5: sine and cosine of a frequency alternate.
             frequencies = 10000 ** (-torch.arange(0, width, 2, dtype=torch.float64) / width)
-            angles = torch.arange(places, dtype=torch.float64)[:, None] * frequencies
+            angles = torch.arange(positions, dtype=torch.float64)[:, None] * frequencies
             parameter[:, 0::2] = angles.sin().to(parameter)
             parameter[:, 1::2] = angles.cos()[:, : width // 2].to(parameter)
 
@@ -224,30 +228,28 @@ class DistilBertModel(DistilBertPreTrainedModel):
 
         Args:
             input_ids: `(batch, tokens)`, from the checkpoint's tokenizer.
-            attention_mask: `(batch, tokens)`, 1 for a token and 0 for padding; all 1 unless given.
-            position_ids: `(batch, tokens)`; 0, 1, 2, ... unless given.
+            attention_mask: `(batch, tokens)`, 1 for a token and 0 for padding; all 1 by default.
+            position_ids: `(batch, tokens)`; 0, 1, 2, ... by default.
             inputs_embeds: `(batch, tokens, width)`, in place of `input_ids`.
             output_attentions: Return every layer's attention weights.
             output_hidden_states: Return the hidden states before and after every layer.
 
         Raises:
-            InputError: If ids are outside the vocabulary, or there are more tokens than positions.
+            InputError: If ids are outside the vocabulary, the mask does not fit, or there are more tokens than positions.
         """
         x = self.embeddings(input_ids, inputs_embeds, position_ids)
+        mask = padding_mask(attention_mask, x.dtype, x.shape[:2])
         x, states, attentions = self.transformer(
-            x,
-            padding_mask(attention_mask, x.dtype, x.shape[:2]),
-            self.config.output_attentions if output_attentions is None else output_attentions,
-            self.config.output_hidden_states if output_hidden_states is None else output_hidden_states,
+            x, mask, output_attentions=output_attentions, output_hidden_states=output_hidden_states
         )
         return BaseModelOutput(last_hidden_state=x, hidden_states=states, attentions=attentions)
 
 
-# Heads -----------------------------------------------------------------------------------------------------------------
+# Heads ---------------------------------------------------------------------------------------------------------------
 
 
 class DistilBertPooledHead(PooledHead):
-    """Two layers on the first token's state, in place of a pooled output."""
+    """The base of heads with two layers on the first token's state, instead of a pooled output."""
 
     def build_head(self, config: Any) -> None:
         self.pre_classifier = nn.Linear(config.dim, config.dim)
@@ -299,7 +301,7 @@ class DistilBertForTokenClassification(DistilBertPreTrainedModel, ForTokenClassi
         >>> from notebook_kit import DistilBertConfig, DistilBertForTokenClassification
         >>> tiny = DistilBertConfig(dim=32, n_layers=1, n_heads=2, hidden_dim=64, vocab_size=50, num_labels=9)
         >>> ids, mask = torch.tensor([[2, 17, 8, 3], [2, 9, 3, 0]]), torch.tensor([[1, 1, 1, 1], [1, 1, 1, 0]])
-        >>> DistilBertForTokenClassification(tiny)(ids, attention_mask=mask).logits[mask == 1].shape  # seven real tokens
+        >>> DistilBertForTokenClassification(tiny)(ids, attention_mask=mask).logits[mask == 1].shape  # seven tokens that are not padding
         torch.Size([7, 9])
     """
 
@@ -308,16 +310,16 @@ class DistilBertForTokenClassification(DistilBertPreTrainedModel, ForTokenClassi
 
 
 class DistilBertForQuestionAnswering(DistilBertPreTrainedModel, ForQuestionAnswering):
-    """DistilBERT with two scores per token: does the answer start here, does it end here.
+    """DistilBERT with two scores per token: whether the answer starts here, and whether it ends here.
 
     Example:
         >>> import torch
         >>> from notebook_kit import DistilBertConfig, DistilBertForQuestionAnswering
         >>> tiny = DistilBertConfig(dim=32, n_layers=1, n_heads=2, hidden_dim=64, vocab_size=50)
         >>> ids = torch.tensor([[2, 17, 8, 3, 21, 22, 3]])
-        >>> out = DistilBertForQuestionAnswering(tiny)(ids)  # no token_type_ids: the [SEP] alone divides question and text
+        >>> out = DistilBertForQuestionAnswering(tiny)(ids)  # no token_type_ids: only [SEP] separates question and text
         >>> start = out.start_logits.argmax(-1).item()
-        >>> start <= start + out.end_logits[0, start:].argmax().item() < 7  # the best end that is not before the start
+        >>> start <= start + out.end_logits[0, start:].argmax().item() < 7  # the best end from the start on
         True
     """
 
@@ -332,7 +334,7 @@ class DistilBertForQuestionAnswering(DistilBertPreTrainedModel, ForQuestionAnswe
 
 
 class DistilBertForMaskedLM(DistilBertPreTrainedModel, ForMaskedLM):
-    """DistilBERT as it was pre-trained: which word stands where `[MASK]` stands.
+    """DistilBERT with a head that predicts the words hidden behind `[MASK]`, as in pre-training.
 
     Example:
         >>> import math, torch
@@ -340,7 +342,7 @@ class DistilBertForMaskedLM(DistilBertPreTrainedModel, ForMaskedLM):
         >>> tiny = DistilBertConfig(dim=32, n_layers=1, n_heads=2, hidden_dim=64, vocab_size=50)
         >>> words = torch.tensor([[-100, -100, 8, -100]])
         >>> out = DistilBertForMaskedLM(tiny)(torch.tensor([[2, 17, 4, 3]]), labels=words)
-        >>> abs(out.loss.item() - math.log(50)) < 1  # at first any of the fifty words will do
+        >>> abs(out.loss.item() - math.log(50)) < 1  # untrained, it guesses among fifty words
         True
     """
 

@@ -1,4 +1,4 @@
-"""ELECTRA: BERT's encoder, trained to tell which words of a text a small generator has replaced.
+"""ELECTRA: BERT's encoder, trained to detect which words of a text a small generator has replaced.
 
 Source: Clark et al., ELECTRA: Pre-training Text Encoders as Discriminators Rather Than Generators, 2020.
 """
@@ -49,19 +49,19 @@ class ElectraConfig(PretrainedConfig):
         vocab_size: Rows of the token embeddings.
         embedding_size: Width of the embeddings, which a linear layer widens to `hidden_size` where they differ.
         hidden_size: Width of the residual stream.
-        num_hidden_layers: Layers of the encoder.
+        num_hidden_layers: Number of encoder layers.
         num_attention_heads: Heads per layer; must divide `hidden_size`.
         intermediate_size: Width inside the feed-forward block.
         hidden_act: Activation of the feed-forward block.
         hidden_dropout_prob: Dropout after the embeddings and each block.
         attention_probs_dropout_prob: Dropout of attention weights.
-        max_position_embeddings: The longest sequence, in tokens.
-        type_vocab_size: Kinds of segments (first text, second text).
-        initializer_range: Standard deviation of fresh weights.
+        max_position_embeddings: Maximum sequence length, in tokens.
+        type_vocab_size: Number of segments (first text, second text).
+        initializer_range: Standard deviation of the initial weights.
         layer_norm_eps: Epsilon of the layer norms.
-        classifier_dropout: Dropout before a classification head; `hidden_dropout_prob` unless given.
-        summary_type: Which state `ElectraForMultipleChoice` reads: `"first"`.
-        summary_use_proj: Whether it has a layer on that state: True.
+        classifier_dropout: Dropout before a classification head; `hidden_dropout_prob` by default.
+        summary_type: The state that `ElectraForMultipleChoice` reads; only `"first"` is supported.
+        summary_use_proj: Whether it has a linear layer on that state; only True is supported.
         summary_activation: The activation of that layer.
         summary_last_dropout: Dropout after it.
 
@@ -117,7 +117,7 @@ class ElectraModel(ElectraPreTrainedModel):
         >>> from notebook_kit import ElectraConfig, ElectraModel
         >>> tiny = ElectraConfig(embedding_size=16, hidden_size=32, num_hidden_layers=1, intermediate_size=64, vocab_size=50)
         >>> out = ElectraModel(tiny)(torch.tensor([[2, 17, 8, 3]]))
-        >>> list(out), out[0].shape  # no pooled vector: the heads take the first token's
+        >>> list(out), out[0].shape  # no pooler_output: the heads read the first token
         (['last_hidden_state'], torch.Size([1, 4, 32]))
     """
 
@@ -143,29 +143,27 @@ class ElectraModel(ElectraPreTrainedModel):
 
         Args:
             input_ids: `(batch, tokens)`, from the checkpoint's tokenizer.
-            attention_mask: `(batch, tokens)`, 1 for a token and 0 for padding; all 1 unless given.
-            token_type_ids: `(batch, tokens)`, 0 in the first text and 1 in the second; all 0 unless given.
-            position_ids: `(batch, tokens)`; 0, 1, 2, ... unless given.
+            attention_mask: `(batch, tokens)`, 1 for a token and 0 for padding; all 1 by default.
+            token_type_ids: `(batch, tokens)`, 0 in the first text and 1 in the second; all 0 by default.
+            position_ids: `(batch, tokens)`; 0, 1, 2, ... by default.
             inputs_embeds: `(batch, tokens, width)`, in place of `input_ids`.
             output_attentions: Return every layer's attention weights.
             output_hidden_states: Return the hidden states before and after every layer.
 
         Raises:
-            InputError: If ids are outside the vocabulary, or there are more tokens than positions.
+            InputError: If ids are outside the vocabulary, the mask does not fit, or there are more tokens than positions.
         """
         x = self.embeddings(input_ids, token_type_ids, position_ids, inputs_embeds)
         if self.config.embedding_size != self.config.hidden_size:
             x = self.embeddings_project(x)
+        mask = padding_mask(attention_mask, x.dtype, x.shape[:2])
         x, states, attentions = self.encoder(
-            x,
-            padding_mask(attention_mask, x.dtype, x.shape[:2]),
-            self.config.output_attentions if output_attentions is None else output_attentions,
-            self.config.output_hidden_states if output_hidden_states is None else output_hidden_states,
+            x, mask, output_attentions=output_attentions, output_hidden_states=output_hidden_states
         )
         return BaseModelOutput(last_hidden_state=x, hidden_states=states, attentions=attentions)
 
 
-# Heads -----------------------------------------------------------------------------------------------------------------
+# Heads ---------------------------------------------------------------------------------------------------------------
 
 
 class ElectraForSequenceClassification(ElectraPreTrainedModel, FirstTokenForSequenceClassification):
@@ -186,14 +184,14 @@ class ElectraForSequenceClassification(ElectraPreTrainedModel, FirstTokenForSequ
 
 
 class ElectraSequenceSummary(nn.Module):
-    """One vector for a text: the first token's state, through a layer."""
+    """A layer on the first token's state: one vector per text, `(batch, width)`."""
 
     def __init__(self, config) -> None:
         super().__init__()
         if config.summary_type != "first" or not config.summary_use_proj:
             raise ConfigurationError(
                 f"summary_type is {config.summary_type!r} and summary_use_proj is {config.summary_use_proj}.",
-                next_step="Only summary_type='first' with summary_use_proj=True is supported, as all released checkpoints have it.",
+                next_step="Use summary_type='first' with summary_use_proj=True, as in all released checkpoints; nothing else is supported.",
             )
         self.summary = nn.Linear(config.hidden_size, config.hidden_size)
         self.activation = activation(config.summary_activation or "linear")
@@ -243,7 +241,7 @@ class ElectraForTokenClassification(ElectraPreTrainedModel, ForTokenClassificati
 
 
 class ElectraForQuestionAnswering(ElectraPreTrainedModel, ForQuestionAnswering):
-    """ELECTRA with two scores per token: does the answer start here, does it end here.
+    """ELECTRA with two scores per token: whether the answer starts here, and whether it ends here.
 
     Example:
         >>> import torch
@@ -260,7 +258,7 @@ class ElectraForQuestionAnswering(ElectraPreTrainedModel, ForQuestionAnswering):
 
 
 class ElectraGeneratorPredictions(nn.Module):
-    """Back to the width of the embeddings, before the vocabulary's scores."""
+    """A layer back to the width of the embeddings, before the scores of the vocabulary."""
 
     def __init__(self, config) -> None:
         super().__init__()
@@ -272,14 +270,14 @@ class ElectraGeneratorPredictions(nn.Module):
 
 
 class ElectraForMaskedLM(ElectraPreTrainedModel, ForMaskedLM):
-    """The generator: which word stands where `[MASK]` stands. Only generator checkpoints were trained for it.
+    """The generator: predicts the words hidden behind `[MASK]`. Only generator checkpoints are trained for this.
 
     Example:
         >>> import torch
         >>> from notebook_kit import ElectraConfig, ElectraForMaskedLM
         >>> tiny = ElectraConfig(embedding_size=16, hidden_size=32, num_hidden_layers=1, intermediate_size=64, vocab_size=50)
         >>> generator = ElectraForMaskedLM(tiny)
-        >>> replaced = generator(torch.tensor([[2, 17, 4, 3]])).logits.argmax(-1)[0, 2]  # what the discriminator has to spot
+        >>> replaced = generator(torch.tensor([[2, 17, 4, 3]])).logits.argmax(-1)[0, 2]  # for the discriminator to detect
         >>> 0 <= replaced.item() < 50, generator.generator_lm_head.in_features
         (True, 16)
     """
@@ -301,11 +299,11 @@ class ElectraForMaskedLM(ElectraPreTrainedModel, ForMaskedLM):
 
 
 class ElectraForPreTrainingOutput(ModelOutput):
-    """Which tokens were replaced.
+    """Scores of which tokens were replaced.
 
     Attributes:
-        loss: Scalar, when labels were given.
-        logits: `(batch, tokens)`; above 0 where the token looks replaced.
+        loss: Scalar, if labels were passed.
+        logits: `(batch, tokens)`; above 0 if the token was probably replaced.
         hidden_states: As in `BaseModelOutput`.
         attentions: As in `BaseModelOutput`.
     """
@@ -317,6 +315,8 @@ class ElectraForPreTrainingOutput(ModelOutput):
 
 
 class ElectraDiscriminatorPredictions(nn.Module):
+    """One score per token: `(batch, tokens, width)` to `(batch, tokens)`."""
+
     def __init__(self, config) -> None:
         super().__init__()
         self.dense = nn.Linear(config.hidden_size, config.hidden_size)
@@ -328,7 +328,7 @@ class ElectraDiscriminatorPredictions(nn.Module):
 
 
 class ElectraForPreTraining(ElectraPreTrainedModel, Head):
-    """The discriminator, as it was pre-trained: was this token replaced.
+    """The discriminator, as in pre-training: one score per token for whether it was replaced.
 
     Example:
         >>> import torch

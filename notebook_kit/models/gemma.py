@@ -1,4 +1,4 @@
-"""Gemma: a Llama whose token vectors are scaled up, whose norms count their scale from one, and whose gate is a GELU.
+"""Gemma: a Llama with scaled token embeddings, norms that multiply by one plus their weight, and a GELU gate.
 
 Source: Gemma Team, Gemma: Open Models Based on Gemini Research and Technology, 2024.
 """
@@ -33,6 +33,9 @@ __all__ = [
 class GemmaConfig(LlamaConfig):
     """Gemma's settings: those of `LlamaConfig`, with the defaults of `gemma-7b`.
 
+    Args:
+        use_bidirectional_attention: Not supported if True.
+
     Example:
         >>> from notebook_kit import GemmaConfig
         >>> GemmaConfig().head_dim, GemmaConfig().tie_word_embeddings
@@ -40,7 +43,7 @@ class GemmaConfig(LlamaConfig):
     """
 
     model_type: ClassVar[str] = "gemma"
-    not_theirs: ClassVar[tuple[str, ...]] = ("mlp_bias", "pretraining_tp")
+    omitted_fields: ClassVar[tuple[str, ...]] = ("mlp_bias", "pretraining_tp")
 
     vocab_size: int = 256000
     hidden_size: int = 3072
@@ -61,17 +64,17 @@ class GemmaConfig(LlamaConfig):
         super().validate()
         if self.use_bidirectional_attention:
             raise ConfigurationError(
-                "use_bidirectional_attention is set, and a Gemma here looks back only.",
-                next_step="Load a checkpoint that writes text, or leave the setting out.",
+                "use_bidirectional_attention is set, and only causal attention is supported.",
+                next_step="Load a checkpoint for text generation, or leave the setting out.",
             )
-        if self.hidden_act == "gelu":  # what the first checkpoints say and do not mean
+        if self.hidden_act == "gelu":  # the first checkpoints say so but were trained with the approximation
             self.hidden_act = "gelu_pytorch_tanh"
 
 
 class GemmaRMSNorm(RMSNorm):
-    """An `RMSNorm` that multiplies with `1 + weight`, and rounds after that."""
+    """An `RMSNorm` that multiplies by `1 + weight`, in float32."""
 
-    start = 0.0
+    initial_weight = 0.0
 
     def forward(self, x: Tensor) -> Tensor:
         exact = x.float()
@@ -134,7 +137,7 @@ class GemmaForTokenClassification(LlamaForTokenClassification):
         >>> from notebook_kit import GemmaConfig, GemmaForTokenClassification
         >>> size = {"hidden_size": 32, "num_hidden_layers": 1, "num_attention_heads": 4, "num_key_value_heads": 2, "vocab_size": 50}
         >>> model = GemmaForTokenClassification(GemmaConfig(**size, num_labels=3))
-        >>> model(torch.tensor([[7, 17, 8]]), labels=torch.tensor([[0, 2, -100]])).logits.shape  # -100 does not count
+        >>> model(torch.tensor([[7, 17, 8]]), labels=torch.tensor([[0, 2, -100]])).logits.shape  # -100 is ignored
         torch.Size([1, 3, 3])
     """
 

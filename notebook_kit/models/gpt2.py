@@ -1,4 +1,4 @@
-"""GPT-2: a stack of pre-norm transformer decoder layers, trained to say the next token. DistilGPT-2 is the same, smaller.
+"""GPT-2: a stack of pre-norm transformer decoder layers, trained to predict the next token. DistilGPT-2 is a smaller one.
 
 Source: Radford et al., Language Models are Unsupervised Multitask Learners, 2019.
 """
@@ -53,20 +53,20 @@ class GPT2Config(PretrainedConfig):
 
     Args:
         vocab_size: Rows of the token embeddings.
-        n_positions: The longest sequence, in tokens.
+        n_positions: Maximum sequence length, in tokens.
         n_embd: Width of the residual stream.
-        n_layer: Layers.
+        n_layer: Number of layers.
         n_head: Heads per layer; must divide `n_embd`.
-        n_inner: Width inside the feed-forward block; four times `n_embd` unless given.
-        activation_function: Of the feed-forward block.
+        n_inner: Width inside the feed-forward block; four times `n_embd` by default.
+        activation_function: Activation of the feed-forward block.
         resid_pdrop: Dropout after each block.
         embd_pdrop: Dropout after the embeddings.
         attn_pdrop: Dropout of attention weights.
         layer_norm_epsilon: Epsilon of the layer norms.
-        initializer_range: Standard deviation of fresh weights.
-        scale_attn_weights: Divide scores by the root of the head's width.
-        scale_attn_by_inverse_layer_idx: Divide them by the layer's number (from 1) as well.
-        use_cache: Return the cache of keys and values, outside training.
+        initializer_range: Standard deviation of the initial weights.
+        scale_attn_weights: Divide attention scores by the square root of the head width.
+        scale_attn_by_inverse_layer_idx: Also divide them by the number of the layer, counted from 1.
+        use_cache: Return the cache of keys and values by default, except in training.
 
     Example:
         >>> from notebook_kit import GPT2Config, GPT2LMHeadModel
@@ -111,36 +111,47 @@ class GPT2Config(PretrainedConfig):
             )
         if self.extra.get("add_cross_attention"):
             raise ConfigurationError(
-                "This GPT-2 attends to an encoder (add_cross_attention), which notebook_kit's does not.",
-                next_step="Use a family that is an encoder-decoder, such as BART or T5.",
+                "This GPT-2 attends to an encoder (add_cross_attention), which is not supported.",
+                next_step="Use an encoder-decoder, such as BART or T5.",
             )
 
 
-class GPT2Projection(nn.Module):
-    """A linear layer whose weight is stored `(in, out)`, as GPT-2's checkpoints have it."""
+# Blocks --------------------------------------------------------------------------------------------------------------
 
-    def __init__(self, inputs: int, outputs: int, spread: float = 1.0) -> None:
+
+class GPT2Projection(nn.Module):
+    """A linear layer with a weight of shape `(in, out)`, as in GPT-2's checkpoints.
+
+    Args:
+        inputs: Width of the input.
+        outputs: Width of the output.
+        std_factor: Multiplies the standard deviation of the initial weight.
+    """
+
+    def __init__(self, inputs: int, outputs: int, std_factor: float = 1.0) -> None:
         super().__init__()
         self.weight = nn.Parameter(torch.empty(inputs, outputs))
         self.bias = nn.Parameter(torch.empty(outputs))
-        self.spread = spread
+        self.std_factor = std_factor
 
     def forward(self, x: Tensor) -> Tensor:
         B, T, C = x.shape
         return torch.addmm(self.bias, x.reshape(B * T, C), self.weight).view(B, T, -1)
 
 
-def dropped(dropout: nn.Dropout, x: Tensor) -> Tensor:
-    """`dropout(x)`; outside training with no call, as 24 calls a token are 2 % of what a token costs."""
+def apply_dropout(dropout: nn.Dropout, x: Tensor) -> Tensor:
+    """`dropout(x)`, skipped outside training: 24 calls per token would take 2 % of the time for generation."""
     return dropout(x) if dropout.training else x
 
 
 class GPT2Attention(nn.Module):
+    """Causal multi-head self-attention; one projection computes queries, keys and values."""
+
     def __init__(self, config: GPT2Config, layer: int) -> None:
         super().__init__()
         self.heads, self.layer = config.n_head, layer
         self.c_attn = GPT2Projection(config.n_embd, 3 * config.n_embd)
-        self.c_proj = GPT2Projection(config.n_embd, config.n_embd, spread=(2 * config.n_layer) ** -0.5)
+        self.c_proj = GPT2Projection(config.n_embd, config.n_embd, std_factor=(2 * config.n_layer) ** -0.5)
         self.attn_dropout = config.attn_pdrop
         self.resid_dropout = nn.Dropout(config.resid_pdrop)
         self.scale = (config.n_embd // config.n_head) ** -0.5 if config.scale_attn_weights else 1.0
@@ -155,24 +166,26 @@ class GPT2Attention(nn.Module):
             k, v = cache.update(self.layer, k, v)
         dropout = self.attn_dropout if self.training else 0.0
         context = attend(q, k, v, site=site, mask=mask, is_causal=is_causal, dropout=dropout, scale=self.scale)
-        return dropped(self.resid_dropout, self.c_proj(merge_heads(context)))
+        return apply_dropout(self.resid_dropout, self.c_proj(merge_heads(context)))
 
 
 class GPT2MLP(nn.Module):
+    """A feed-forward block."""
+
     def __init__(self, config: GPT2Config) -> None:
         super().__init__()
         inner = 4 * config.n_embd if config.n_inner is None else config.n_inner
         self.c_fc = GPT2Projection(config.n_embd, inner)
-        self.c_proj = GPT2Projection(inner, config.n_embd, spread=(2 * config.n_layer) ** -0.5)
+        self.c_proj = GPT2Projection(inner, config.n_embd, std_factor=(2 * config.n_layer) ** -0.5)
         self.activation = activation(config.activation_function)
         self.dropout = nn.Dropout(config.resid_pdrop)
 
     def forward(self, x: Tensor) -> Tensor:
-        return dropped(self.dropout, self.c_proj(self.activation(self.c_fc(x))))
+        return apply_dropout(self.dropout, self.c_proj(self.activation(self.c_fc(x))))
 
 
 class GPT2Block(nn.Module):
-    """Attention, then a feed-forward block, each with a norm before it and a residual around both."""
+    """Attention, then a feed-forward block, each after a layer norm and inside a residual connection."""
 
     def __init__(self, config: GPT2Config, layer: int) -> None:
         super().__init__()
@@ -201,9 +214,8 @@ class GPT2PreTrainedModel(PreTrainedModel):
     def init_parameter(self, module: nn.Module, name: str) -> None:
         super().init_parameter(module, name)
         if isinstance(module, GPT2Projection) and name == "weight":
-            module.weight.mul_(
-                module.spread
-            )  # what adds to the residual stream starts smaller the more layers there are
+            # Outputs added to the residual stream start smaller in deeper models (section 2.3).
+            module.weight.mul_(module.std_factor)
 
     @property
     def position_limit(self) -> int:
@@ -218,14 +230,14 @@ class GPT2PreTrainedModel(PreTrainedModel):
 
 
 class GPT2Model(GPT2PreTrainedModel):
-    """The decoder: ids in, one vector per token out, each from the tokens up to its own.
+    """The decoder: ids in, one vector per token out, computed from the tokens up to it.
 
     Example:
         >>> import torch
         >>> from notebook_kit import GPT2Config, GPT2Model
         >>> model = GPT2Model(GPT2Config(n_embd=32, n_layer=1, n_head=4, vocab_size=50, n_positions=16)).eval()
         >>> out = model(torch.tensor([[7, 17, 8]]))
-        >>> more = model(torch.tensor([[9]]), past_key_values=out.past_key_values)  # the first three are not computed again
+        >>> more = model(torch.tensor([[9]]), past_key_values=out.past_key_values)  # reuses the first three
         >>> whole = model(torch.tensor([[7, 17, 8, 9]]))
         >>> torch.allclose(more.last_hidden_state[:, -1], whole.last_hidden_state[:, -1], atol=1e-6)
         True
@@ -256,18 +268,18 @@ class GPT2Model(GPT2PreTrainedModel):
         """Decode a batch.
 
         Args:
-            input_ids: `(batch, tokens)`, from the checkpoint's tokenizer; with `past_key_values` only those that are new.
-            past_key_values: The cache that an earlier call returned; it is written on.
-            attention_mask: `(batch, cached + new tokens)`, 1 for a token and 0 for padding; all 1 unless given.
-            token_type_ids: `(batch, tokens)`; their rows of the token embeddings are added.
-            position_ids: `(batch, tokens)`; counted from the cached ones unless given.
+            input_ids: `(batch, tokens)`, from the checkpoint's tokenizer; with `past_key_values`, only the new tokens.
+            past_key_values: The cache that an earlier call returned; it is extended in place.
+            attention_mask: `(batch, cached + new tokens)`, 1 for a token and 0 for padding; all 1 by default.
+            token_type_ids: `(batch, tokens)`, ids whose token embeddings are added to those of the input.
+            position_ids: `(batch, tokens)`; by default counted on from the cached tokens.
             inputs_embeds: `(batch, tokens, width)`, in place of `input_ids`.
-            use_cache: Return the cache; `config.use_cache` outside training unless given.
+            use_cache: Return the cache; by default if `config.use_cache` is set and the model is not in training.
             output_attentions: Return every layer's attention weights.
             output_hidden_states: Return the hidden states before and after every layer.
 
         Raises:
-            InputError: If ids are outside the vocabulary, or there are more tokens than positions.
+            InputError: If ids are outside the vocabulary, the mask does not fit, or there are more tokens than positions.
         """
         B, T, device = input_size(input_ids, inputs_embeds)
         cache = decoder_cache(self, past_key_values, use_cache)
@@ -287,25 +299,20 @@ class GPT2Model(GPT2PreTrainedModel):
             mask,
             is_causal,
             cache,
-            output_attentions=self.config.output_attentions if output_attentions is None else output_attentions,
-            output_hidden_states=(
-                self.config.output_hidden_states if output_hidden_states is None else output_hidden_states
-            ),
+            final=self.ln_f,
+            output_attentions=output_attentions,
+            output_hidden_states=output_hidden_states,
         )
-        x = self.ln_f(x)
         return BaseModelOutputWithPast(
-            last_hidden_state=x,
-            past_key_values=cache,
-            hidden_states=None if states is None else (*states[:-1], x),
-            attentions=attentions,
+            last_hidden_state=x, past_key_values=cache, hidden_states=states, attentions=attentions
         )
 
 
-# Heads -----------------------------------------------------------------------------------------------------------------
+# Heads ---------------------------------------------------------------------------------------------------------------
 
 
 class GPT2LMHeadModel(GPT2PreTrainedModel, DecoderForCausalLM, GenerationMixin):
-    """GPT-2 with its embeddings as the output layer: the next token.
+    """GPT-2 with a linear layer on every token that shares the weights of the token embeddings: the next token.
 
     Example:
         >>> import torch
@@ -336,14 +343,14 @@ class GPT2ForSequenceClassification(GPT2PreTrainedModel, DecoderForSequenceClass
 
 
 class GPT2ForTokenClassification(GPT2PreTrainedModel, ForTokenClassification):
-    """GPT-2 with a linear layer on every token, which sees the tokens up to its own.
+    """GPT-2 with a linear layer on every token, whose state depends on the tokens up to it.
 
     Example:
         >>> import torch
         >>> from notebook_kit import GPT2Config, GPT2ForTokenClassification
         >>> size = {"n_embd": 32, "n_layer": 1, "n_head": 4, "vocab_size": 50, "n_positions": 16}
         >>> model = GPT2ForTokenClassification(GPT2Config(**size, num_labels=3))
-        >>> model(torch.tensor([[7, 17, 8]]), labels=torch.tensor([[0, 2, -100]])).logits.shape  # -100 does not count
+        >>> model(torch.tensor([[7, 17, 8]]), labels=torch.tensor([[0, 2, -100]])).logits.shape  # -100 is ignored
         torch.Size([1, 3, 3])
     """
 
@@ -351,7 +358,7 @@ class GPT2ForTokenClassification(GPT2PreTrainedModel, ForTokenClassification):
 
 
 class GPT2ForQuestionAnswering(GPT2PreTrainedModel, ForQuestionAnswering):
-    """GPT-2 with two scores per token: does the answer start here, does it end here.
+    """GPT-2 with two scores per token: whether the answer starts here, and whether it ends here.
 
     Example:
         >>> import torch

@@ -1,4 +1,4 @@
-"""GPT-NeoX: a decoder whose attention and feed-forward block read the same input; Pythia's checkpoints are of this family.
+"""GPT-NeoX: a decoder whose attention and feed-forward block read the same input. Pythia's checkpoints are GPT-NeoX.
 
 Source: Black et al., GPT-NeoX-20B, 2022; Biderman et al., Pythia, 2023.
 """
@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING, Any, ClassVar
 from torch import Tensor, nn
 
 from notebook_kit.checkpoints.names import WeightRules
-from notebook_kit.errors import ConfigurationError
 from notebook_kit.generation.mixin import GenerationMixin
 from notebook_kit.nn.attention import AttentionSite, attend, causal_mask
 from notebook_kit.nn.base import PreTrainedModel
@@ -54,20 +53,21 @@ class GPTNeoXConfig(RotaryConfig):
     Args:
         vocab_size: Rows of the token embeddings.
         hidden_size: Width of the residual stream.
-        num_hidden_layers: Layers.
+        num_hidden_layers: Number of layers.
         num_attention_heads: Heads per layer; must divide `hidden_size`.
         intermediate_size: Width inside the feed-forward block.
         hidden_act: Activation of the feed-forward block.
         attention_dropout: Dropout of attention weights.
         hidden_dropout: Dropout after the embeddings and each block.
-        max_position_embeddings: The longest sequence of the training, in tokens.
-        initializer_range: Standard deviation of fresh weights.
+        max_position_embeddings: Maximum sequence length in training, in tokens.
+        initializer_range: Standard deviation of the initial weights.
         layer_norm_eps: Epsilon of the layer norms.
-        use_parallel_residual: Attention and feed-forward block read the same input; otherwise one after the other.
-        rope_parameters: Of the rotary positions; `partial_rotary_factor` is the part of a head that is rotated.
-            `rotary_emb_base` and `rotary_pct` are taken as well.
-        attention_bias: Biases in the attention's projections.
-        use_cache: Return the cache of keys and values, outside training.
+        use_parallel_residual: Let attention and feed-forward block read the same input; otherwise they run in sequence.
+        rope_parameters: Of the rotary positions; `partial_rotary_factor` is the rotated fraction of each head.
+            `rotary_emb_base` and `rotary_pct` are also accepted.
+        attention_bias: Use biases in the projections of the attention.
+        classifier_dropout: Dropout before a token classifier.
+        use_cache: Return the cache of keys and values by default, except in training.
 
     Example:
         >>> from notebook_kit import GPTNeoXConfig
@@ -105,24 +105,23 @@ class GPTNeoXConfig(RotaryConfig):
         edits = dict(edits)
         part, base = edits.pop("rotary_pct", None), edits.pop("rotary_emb_base", None)
         super().update(edits)
-        given = {} if part is None else {"partial_rotary_factor": part}
+        given = {"partial_rotary_factor": part, "rope_theta": base}
         self.rope_parameters = {
             **(self.rope_parameters or {}),
-            **given,
-            **({} if base is None else {"rope_theta": base}),
+            **{name: value for name, value in given.items() if value is not None},
         }
 
     def validate(self) -> None:
         self.rope_parameters = {"partial_rotary_factor": 0.25, **(self.rope_parameters or {})}
         super().validate()
-        if self.hidden_size % self.num_attention_heads:
-            raise ConfigurationError(
-                f"A width of {self.hidden_size} cannot be split evenly over {self.num_attention_heads} heads.",
-                next_step="Choose a number of heads that divides it.",
-            )
+
+
+# Blocks --------------------------------------------------------------------------------------------------------------
 
 
 class GPTNeoXAttention(nn.Module):
+    """Causal multi-head self-attention with rotary positions; one projection computes queries, keys and values."""
+
     def __init__(self, config: GPTNeoXConfig, layer: int) -> None:
         super().__init__()
         self.layer, self.heads = layer, config.num_attention_heads
@@ -140,9 +139,8 @@ class GPTNeoXAttention(nn.Module):
         site: AttentionSite,
     ) -> Tensor:
         B, T, _ = x.shape
-        fused = (
-            self.query_key_value(x).view(B, T, self.heads, -1).transpose(1, 2)
-        )  # each head's q, k and v side by side
+        # Each head's query, key and value are adjacent.
+        fused = self.query_key_value(x).view(B, T, self.heads, -1).transpose(1, 2)
         q, k, v = fused.chunk(3, dim=-1)
         q, k = rotate(q, *rotation), rotate(k, *rotation)
         if cache is not None:
@@ -152,6 +150,8 @@ class GPTNeoXAttention(nn.Module):
 
 
 class GPTNeoXMLP(nn.Module):
+    """A feed-forward block."""
+
     def __init__(self, config: GPTNeoXConfig) -> None:
         super().__init__()
         self.dense_h_to_4h = nn.Linear(config.hidden_size, config.intermediate_size)
@@ -163,7 +163,7 @@ class GPTNeoXMLP(nn.Module):
 
 
 class GPTNeoXLayer(nn.Module):
-    """Attention and a feed-forward block, side by side or one after the other, each with a norm before it."""
+    """Attention and a feed-forward block, in parallel or in sequence, each after a layer norm."""
 
     def __init__(self, config: GPTNeoXConfig, layer: int) -> None:
         super().__init__()
@@ -183,10 +183,10 @@ class GPTNeoXLayer(nn.Module):
         cache: KVCache | None,
         site: AttentionSite,
     ) -> Tensor:
-        seen = self.dropout(self.attention(self.input_layernorm(x), mask, is_causal, rotation, cache, site))
+        attended = self.dropout(self.attention(self.input_layernorm(x), mask, is_causal, rotation, cache, site))
         if self.parallel:
-            return self.dropout(self.mlp(self.post_attention_layernorm(x))) + seen + x
-        x = x + seen
+            return self.dropout(self.mlp(self.post_attention_layernorm(x))) + attended + x
+        x = x + attended
         return x + self.dropout(self.mlp(self.post_attention_layernorm(x)))
 
 
@@ -212,7 +212,7 @@ class GPTNeoXPreTrainedModel(PreTrainedModel):
 
 
 class GPTNeoXModel(GPTNeoXPreTrainedModel):
-    """The decoder: ids in, one vector per token out, each from the tokens up to its own.
+    """The decoder: ids in, one vector per token out, computed from the tokens up to it.
 
     Example:
         >>> import torch
@@ -244,12 +244,11 @@ class GPTNeoXModel(GPTNeoXPreTrainedModel):
         output_attentions: bool | None = None,
         output_hidden_states: bool | None = None,
     ) -> BaseModelOutputWithPast:
-        """Decode a batch; arguments as those of `LlamaModel.forward`.
+        """Decode a batch; the arguments are those of `LlamaModel.forward`.
 
         Raises:
             InputError: If ids are outside the vocabulary, or the mask does not fit.
         """
-        config = self.config
         B, T, device = input_size(input_ids, inputs_embeds)
         cache = decoder_cache(self, past_key_values, use_cache)
         past = 0 if cache is None else cache.length
@@ -264,19 +263,16 @@ class GPTNeoXModel(GPTNeoXPreTrainedModel):
             is_causal,
             self.rotary(past, past + T, position_ids, x),
             cache,
-            output_attentions=config.output_attentions if output_attentions is None else output_attentions,
-            output_hidden_states=config.output_hidden_states if output_hidden_states is None else output_hidden_states,
+            final=self.final_layer_norm,
+            output_attentions=output_attentions,
+            output_hidden_states=output_hidden_states,
         )
-        x = self.final_layer_norm(x)
         return BaseModelOutputWithPast(
-            last_hidden_state=x,
-            past_key_values=cache,
-            hidden_states=None if states is None else (*states[:-1], x),
-            attentions=attentions,
+            last_hidden_state=x, past_key_values=cache, hidden_states=states, attentions=attentions
         )
 
 
-# Heads -----------------------------------------------------------------------------------------------------------------
+# Heads ---------------------------------------------------------------------------------------------------------------
 
 
 class GPTNeoXForCausalLM(GPTNeoXPreTrainedModel, DecoderForCausalLM, GenerationMixin):
@@ -311,14 +307,14 @@ class GPTNeoXForSequenceClassification(GPTNeoXPreTrainedModel, DecoderForSequenc
 
 
 class GPTNeoXForTokenClassification(GPTNeoXPreTrainedModel, ForTokenClassification):
-    """GPT-NeoX with a linear layer on every token, which sees the tokens up to its own.
+    """GPT-NeoX with a linear layer on every token, whose state depends on the tokens up to it.
 
     Example:
         >>> import torch
         >>> from notebook_kit import GPTNeoXConfig, GPTNeoXForTokenClassification
         >>> size = {"hidden_size": 32, "num_hidden_layers": 1, "num_attention_heads": 4, "intermediate_size": 48, "vocab_size": 50}
         >>> model = GPTNeoXForTokenClassification(GPTNeoXConfig(**size, num_labels=3))
-        >>> model(torch.tensor([[7, 17, 8]]), labels=torch.tensor([[0, 2, -100]])).logits.shape  # -100 does not count
+        >>> model(torch.tensor([[7, 17, 8]]), labels=torch.tensor([[0, 2, -100]])).logits.shape  # -100 is ignored
         torch.Size([1, 3, 3])
     """
 
@@ -326,7 +322,7 @@ class GPTNeoXForTokenClassification(GPTNeoXPreTrainedModel, ForTokenClassificati
 
 
 class GPTNeoXForQuestionAnswering(GPTNeoXPreTrainedModel, ForQuestionAnswering):
-    """GPT-NeoX with two scores per token: does the answer start here, does it end here.
+    """GPT-NeoX with two scores per token: whether the answer starts here, and whether it ends here.
 
     Example:
         >>> import torch

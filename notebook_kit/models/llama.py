@@ -1,8 +1,9 @@
-"""Llama: a pre-norm decoder with rotary positions, RMS norms, gated feed-forward blocks and fewer key heads than query heads.
+"""Llama: a pre-norm decoder with rotary positions, RMS norms, gated feed-forward blocks and grouped-query attention.
 
-SmolLM, TinyLlama and many others are Llamas by their config. Mistral, Qwen, SmolLM3 and Gemma are built from the same blocks.
+The checkpoints of SmolLM, TinyLlama and many others are Llamas. Mistral, Qwen, SmolLM3 and Gemma use the same blocks.
 
-Source: Touvron et al., LLaMA, 2023; Grattafiori et al., The Llama 3 Herd of Models, 2024.
+Source: Touvron et al., LLaMA: Open and Efficient Foundation Language Models, 2023; Grattafiori et al., The Llama 3 Herd of
+Models, 2024.
 """
 
 from __future__ import annotations
@@ -48,7 +49,7 @@ __all__ = [
     "LlamaModel",
 ]
 
-# Window (None for none) -> what `causal_mask` made of it.
+# Window (None for no limit) -> the `mask` and `is_causal` that `causal_mask` returns for it.
 Masks = dict[int | None, tuple[Tensor | None, bool]]
 Rotation = tuple[Tensor, Tensor]
 
@@ -60,20 +61,21 @@ class LlamaConfig(RotaryConfig):
         vocab_size: Rows of the token embeddings.
         hidden_size: Width of the residual stream.
         intermediate_size: Width inside the feed-forward block.
-        num_hidden_layers: Layers.
+        num_hidden_layers: Number of layers.
         num_attention_heads: Query heads per layer.
-        num_key_value_heads: Key and value heads per layer; must divide the query heads, as many as these unless given.
-        head_dim: Width of a head; `hidden_size / num_attention_heads` unless given.
+        num_key_value_heads: Key and value heads per layer; must divide `num_attention_heads`, which is the default.
+        head_dim: Width of a head; `hidden_size / num_attention_heads` by default.
         hidden_act: Activation of the feed-forward block's gate.
-        max_position_embeddings: The longest sequence of the training, in tokens.
-        initializer_range: Standard deviation of fresh weights.
+        max_position_embeddings: Maximum sequence length in training, in tokens.
+        initializer_range: Standard deviation of the initial weights.
         rms_norm_eps: Epsilon of the norms.
         rope_parameters: Of the rotary positions: `rope_theta`, `rope_type` ("default", "linear", "dynamic", "yarn",
-            "llama3") and what the type needs. `rope_theta` and `rope_scaling` are taken as well.
-        attention_bias: Biases in the attention's projections.
+            "llama3") and the parameters of that type. `rope_theta` and `rope_scaling` are also accepted.
+        attention_bias: Use biases in the projections of the attention.
         attention_dropout: Dropout of attention weights.
-        mlp_bias: Biases in the feed-forward block.
-        use_cache: Return the cache of keys and values, outside training.
+        mlp_bias: Use biases in the feed-forward block.
+        pretraining_tp: Read and written for other libraries; not used.
+        use_cache: Return the cache of keys and values by default, except in training.
 
     Example:
         >>> from notebook_kit import LlamaConfig
@@ -84,8 +86,8 @@ class LlamaConfig(RotaryConfig):
 
     model_type: ClassVar[str] = "llama"
     keys_to_ignore_at_inference: ClassVar[tuple[str, ...]] = ("past_key_values",)
-    not_theirs: ClassVar[tuple[str, ...]] = ()
-    """Fields of Llama that a family built from it does not have in its files."""
+    omitted_fields: ClassVar[tuple[str, ...]] = ()
+    """Fields that a derived family omits from its files."""
 
     vocab_size: int = 32000
     hidden_size: int = 4096
@@ -112,8 +114,8 @@ class LlamaConfig(RotaryConfig):
         if self.head_dim is None:
             if self.hidden_size % self.num_attention_heads:
                 raise ConfigurationError(
-                    f"A width of {self.hidden_size} cannot be split evenly over {self.num_attention_heads} heads.",
-                    next_step="Choose a number of heads that divides it, or set head_dim.",
+                    f"A width of {self.hidden_size} cannot be split evenly over {self.num_attention_heads} attention heads.",
+                    next_step=f"Choose a number of heads that divides {self.hidden_size}, or set head_dim.",
                 )
             self.head_dim = self.hidden_size // self.num_attention_heads
         if self.num_key_value_heads is None:
@@ -121,22 +123,25 @@ class LlamaConfig(RotaryConfig):
         if self.num_attention_heads % self.num_key_value_heads:
             raise ConfigurationError(
                 f"{self.num_attention_heads} query heads cannot share {self.num_key_value_heads} key heads evenly.",
-                next_step="Let num_key_value_heads divide num_attention_heads.",
+                next_step="Choose a num_key_value_heads that divides num_attention_heads.",
             )
 
     def to_dict(self) -> dict[str, Any]:
-        values, plain = super().to_dict(), self.hidden_size // self.num_attention_heads
+        values, default_width = super().to_dict(), self.hidden_size // self.num_attention_heads
         return {
             name: value
             for name, value in values.items()
-            if name not in self.not_theirs or (name == "head_dim" and value != plain)
+            if name not in self.omitted_fields or (name == "head_dim" and value != default_width)
         }
 
 
-class RMSNorm(nn.Module):
-    """Divide by the root of the mean square, and scale: `(..., width)`."""
+# Blocks --------------------------------------------------------------------------------------------------------------
 
-    start = 1.0  # of the scale
+
+class RMSNorm(nn.Module):
+    """Division by the root mean square, times a learned scale: `(..., width)` (Zhang and Sennrich, 2019)."""
+
+    initial_weight = 1.0
 
     def __init__(self, width: int, eps: float) -> None:
         super().__init__()
@@ -151,19 +156,20 @@ class RMSNorm(nn.Module):
 
 @dataclass(frozen=True)
 class LlamaVariant:
-    """What differs between the families that are built from these blocks, besides settings.
+    """How a family built from these blocks differs from Llama, other than by its settings.
 
     Attributes:
-        norm: The norms' class.
-        norms_heads: Whether each head's queries and keys are normed.
-        biases: Whether there are biases before the attention and after it; `config.attention_bias` unless given.
-        scales_embeddings: Whether the vectors of tokens are multiplied with the root of the width.
-        windows: From the config, for each layer, how many positions it attends to, its own included, or None for all.
-        rotates: From the config, for each layer, whether its queries and keys are rotated by their positions.
+        norm: The class of the norms.
+        qk_norm: Whether each head's queries and keys are normalized.
+        biases: Whether the query, key and value projections and the output projection have biases; by default both follow
+            `config.attention_bias`.
+        scales_embeddings: Whether token embeddings are multiplied by the square root of the width.
+        windows: From the config to, for each layer, the number of last positions it attends to, or None for all.
+        rotates: From the config to, for each layer, whether its queries and keys are rotated.
     """
 
     norm: type[RMSNorm] = RMSNorm
-    norms_heads: bool = False
+    qk_norm: bool = False
     biases: tuple[bool, bool] | None = None
     scales_embeddings: bool = False
     windows: Callable[[Any], list[int | None]] = lambda config: [None] * config.num_hidden_layers
@@ -171,7 +177,7 @@ class LlamaVariant:
 
 
 def windows_by_type(config: Any) -> list[int | None]:
-    """For each layer, its window: `config.sliding_window` where `config.layer_types` says so, else None.
+    """The window of each layer: `config.sliding_window` if its `config.layer_types` is "sliding_attention", else None.
 
     Example:
         >>> from notebook_kit import Qwen2Config
@@ -182,20 +188,22 @@ def windows_by_type(config: Any) -> list[int | None]:
 
 
 class LlamaAttention(nn.Module):
+    """Causal grouped-query self-attention with rotary positions."""
+
     def __init__(self, config: LlamaConfig, layer: int, variant: LlamaVariant) -> None:
         super().__init__()
         width = config.head_dim
         assert width is not None and config.num_key_value_heads is not None
-        before, after = variant.biases or (config.attention_bias, config.attention_bias)
+        qkv_bias, output_bias = variant.biases or (config.attention_bias, config.attention_bias)
         self.layer, self.width, self.window = layer, width, variant.windows(config)[layer]
         self.rotates = variant.rotates(config)[layer]
         self.dropout = config.attention_dropout
-        self.q_proj = nn.Linear(config.hidden_size, config.num_attention_heads * width, bias=before)
-        self.k_proj = nn.Linear(config.hidden_size, config.num_key_value_heads * width, bias=before)
-        self.v_proj = nn.Linear(config.hidden_size, config.num_key_value_heads * width, bias=before)
-        self.o_proj = nn.Linear(config.num_attention_heads * width, config.hidden_size, bias=after)
-        self.norms_heads = variant.norms_heads
-        if self.norms_heads:
+        self.q_proj = nn.Linear(config.hidden_size, config.num_attention_heads * width, bias=qkv_bias)
+        self.k_proj = nn.Linear(config.hidden_size, config.num_key_value_heads * width, bias=qkv_bias)
+        self.v_proj = nn.Linear(config.hidden_size, config.num_key_value_heads * width, bias=qkv_bias)
+        self.o_proj = nn.Linear(config.num_attention_heads * width, config.hidden_size, bias=output_bias)
+        self.qk_norm = variant.qk_norm
+        if self.qk_norm:
             self.q_norm = variant.norm(width, config.rms_norm_eps)
             self.k_norm = variant.norm(width, config.rms_norm_eps)
 
@@ -204,7 +212,7 @@ class LlamaAttention(nn.Module):
     ) -> Tensor:
         B, T, _ = x.shape
         q, k, v = (project(x).view(B, T, -1, self.width) for project in (self.q_proj, self.k_proj, self.v_proj))
-        if self.norms_heads:
+        if self.qk_norm:
             q, k = self.q_norm(q), self.k_norm(k)
         q, k, v = (part.transpose(1, 2) for part in (q, k, v))  # (batch, heads, tokens, width)
         if self.rotates:
@@ -217,7 +225,7 @@ class LlamaAttention(nn.Module):
 
 
 class LlamaMLP(nn.Module):
-    """A feed-forward block whose inner width is gated: `down(act(gate(x)) * up(x))`."""
+    """A gated feed-forward block: `down(act(gate(x)) * up(x))` (Shazeer, GLU Variants Improve Transformer, 2020)."""
 
     def __init__(self, config: LlamaConfig) -> None:
         super().__init__()
@@ -231,7 +239,7 @@ class LlamaMLP(nn.Module):
 
 
 class LlamaDecoderLayer(nn.Module):
-    """Attention, then a feed-forward block, each with a norm before it and a residual around both."""
+    """Attention, then a feed-forward block, each after a norm and inside a residual connection."""
 
     def __init__(self, config: LlamaConfig, layer: int, variant: LlamaVariant) -> None:
         super().__init__()
@@ -259,7 +267,7 @@ class LlamaPreTrainedModel(PreTrainedModel):
     @torch.no_grad()
     def init_parameter(self, module: nn.Module, name: str) -> None:
         if isinstance(module, RMSNorm):
-            module.weight.fill_(module.start)
+            module.weight.fill_(module.initial_weight)
         else:
             super().init_parameter(module, name)
 
@@ -272,7 +280,7 @@ class LlamaPreTrainedModel(PreTrainedModel):
 
 
 class LlamaModel(LlamaPreTrainedModel):
-    """The decoder: ids in, one vector per token out, each from the tokens up to its own.
+    """The decoder: ids in, one vector per token out, computed from the tokens up to it.
 
     Example:
         >>> import torch
@@ -289,9 +297,7 @@ class LlamaModel(LlamaPreTrainedModel):
     def __init__(self, config: LlamaConfig) -> None:
         super().__init__(config)
         pad = config.pad_token_id
-        padding_idx = (
-            pad if pad is not None and pad < config.vocab_size else None
-        )  # of a small model it may lie outside
+        padding_idx = pad if pad is not None and pad < config.vocab_size else None  # small vocabularies may lack it
         self.embed_tokens = nn.Embedding(config.vocab_size, config.hidden_size, padding_idx=padding_idx)
         layers = range(config.num_hidden_layers)
         self.layers = nn.ModuleList(LlamaDecoderLayer(config, layer, self.variant) for layer in layers)
@@ -316,25 +322,24 @@ class LlamaModel(LlamaPreTrainedModel):
         """Decode a batch.
 
         Args:
-            input_ids: `(batch, tokens)`, from the checkpoint's tokenizer; with `past_key_values` only those that are new.
-            attention_mask: `(batch, cached + new tokens)`, 1 for a token and 0 for padding; all 1 unless given.
-            position_ids: `(batch, tokens)`; counted from the cached ones unless given.
-            past_key_values: The cache that an earlier call returned; it is written on.
+            input_ids: `(batch, tokens)`, from the checkpoint's tokenizer; with `past_key_values`, only the new tokens.
+            attention_mask: `(batch, cached + new tokens)`, 1 for a token and 0 for padding; all 1 by default.
+            position_ids: `(batch, tokens)`; by default counted on from the cached tokens.
+            past_key_values: The cache that an earlier call returned; it is extended in place.
             inputs_embeds: `(batch, tokens, width)`, in place of `input_ids`.
-            use_cache: Return the cache; `config.use_cache` outside training unless given.
+            use_cache: Return the cache; by default if `config.use_cache` is set and the model is not in training.
             output_attentions: Return every layer's attention weights.
             output_hidden_states: Return the hidden states before and after every layer.
 
         Raises:
             InputError: If ids are outside the vocabulary, or the mask does not fit.
         """
-        config = self.config
         B, T, device = input_size(input_ids, inputs_embeds)
         cache = decoder_cache(self, past_key_values, use_cache)
         past = 0 if cache is None else cache.length
         x = embed_tokens(self.embed_tokens, input_ids, inputs_embeds)
         if inputs_embeds is None and self.variant.scales_embeddings:
-            x = x * torch.tensor(config.hidden_size**0.5, dtype=x.dtype)  # rounded as the checkpoints' makers did
+            x = x * torch.tensor(self.config.hidden_size**0.5, dtype=x.dtype)  # rounded as in the original
         masks = {window: causal_mask(attention_mask, (B, T), past, x.dtype, device, window) for window in self.windows}
         x, states, attentions = run_layers(
             self,
@@ -344,19 +349,16 @@ class LlamaModel(LlamaPreTrainedModel):
             masks,
             self.rotary(past, past + T, position_ids, x),
             cache,
-            output_attentions=config.output_attentions if output_attentions is None else output_attentions,
-            output_hidden_states=config.output_hidden_states if output_hidden_states is None else output_hidden_states,
+            final=self.norm,
+            output_attentions=output_attentions,
+            output_hidden_states=output_hidden_states,
         )
-        x = self.norm(x)
         return BaseModelOutputWithPast(
-            last_hidden_state=x,
-            past_key_values=cache,
-            hidden_states=None if states is None else (*states[:-1], x),
-            attentions=attentions,
+            last_hidden_state=x, past_key_values=cache, hidden_states=states, attentions=attentions
         )
 
 
-# Heads -----------------------------------------------------------------------------------------------------------------
+# Heads ---------------------------------------------------------------------------------------------------------------
 
 
 class LlamaForCausalLM(LlamaPreTrainedModel, DecoderForCausalLM, GenerationMixin):
@@ -391,14 +393,14 @@ class LlamaForSequenceClassification(LlamaPreTrainedModel, DecoderForSequenceCla
 
 
 class LlamaForTokenClassification(LlamaPreTrainedModel, ForTokenClassification):
-    """Llama with a linear layer on every token, which sees the tokens up to its own.
+    """Llama with a linear layer on every token, whose state depends on the tokens up to it.
 
     Example:
         >>> import torch
         >>> from notebook_kit import LlamaConfig, LlamaForTokenClassification
         >>> size = {"hidden_size": 32, "num_hidden_layers": 1, "num_attention_heads": 4, "num_key_value_heads": 2, "vocab_size": 50}
         >>> model = LlamaForTokenClassification(LlamaConfig(**size, num_labels=3))
-        >>> model(torch.tensor([[7, 17, 8]]), labels=torch.tensor([[0, 2, -100]])).logits.shape  # -100 does not count
+        >>> model(torch.tensor([[7, 17, 8]]), labels=torch.tensor([[0, 2, -100]])).logits.shape  # -100 is ignored
         torch.Size([1, 3, 3])
     """
 
@@ -413,7 +415,7 @@ class LlamaForTokenClassification(LlamaPreTrainedModel, ForTokenClassification):
 
 
 class LlamaForQuestionAnswering(LlamaPreTrainedModel, ForQuestionAnswering):
-    """Llama with two scores per token: does the answer start here, does it end here.
+    """Llama with two scores per token: whether the answer starts here, and whether it ends here.
 
     Example:
         >>> import torch
@@ -425,6 +427,6 @@ class LlamaForQuestionAnswering(LlamaPreTrainedModel, ForQuestionAnswering):
     """
 
     backbone: ClassVar[type[LlamaModel]] = LlamaModel
-    base_model_prefix = "transformer"  # as its checkpoints have it, unlike those of the other heads
+    base_model_prefix = "transformer"  # as in its checkpoints, unlike those of the other heads
     transformer: LlamaModel
     weight_rules = replace(LlamaPreTrainedModel.weight_rules, legacy={r"^model\.": "transformer."})

@@ -1,4 +1,4 @@
-"""Marian: the translation models of OPUS-MT. BART's blocks with sinusoidal positions and no norm after the embeddings.
+"""Marian: the translation models of OPUS-MT, BART's blocks with sinusoidal positions and no norm after the embeddings.
 
 Source: Junczys-Dowmunt et al., Marian: Fast Neural Machine Translation in C++, 2018.
 """
@@ -20,11 +20,11 @@ __all__ = ["MarianConfig", "MarianMTModel", "MarianModel"]
 
 
 class MarianConfig(BartConfig):
-    """Marian's settings: those of `BartConfig`, and two of its own.
+    """Marian's settings: those of `BartConfig`, and two more.
 
     Args:
-        decoder_vocab_size: Rows of the decoder's token embeddings; `vocab_size` unless given.
-        share_encoder_decoder_embeddings: Whether both halves have one table of token embeddings.
+        decoder_vocab_size: Rows of the decoder's token embeddings; `vocab_size` by default.
+        share_encoder_decoder_embeddings: Whether encoder and decoder share their token embeddings.
 
     Example:
         >>> from notebook_kit import MarianConfig
@@ -52,7 +52,7 @@ class MarianConfig(BartConfig):
 
 
 class MarianPositions(nn.Embedding):
-    """Fixed positions: sines in the first half of each vector, cosines in the second."""
+    """Fixed position embeddings: sines in the first half of each vector, cosines in the second."""
 
     def __init__(self, config) -> None:
         super().__init__(config.max_position_embeddings, config.d_model)
@@ -61,35 +61,39 @@ class MarianPositions(nn.Embedding):
     def table(self) -> Tensor:
         """`(positions, width)`; Vaswani et al., Attention Is All You Need, 2017, section 3.5."""
         rows, width = self.weight.shape
-        places = torch.arange(rows, dtype=torch.float64)[:, None]
+        positions = torch.arange(rows, dtype=torch.float64)[:, None]
         even = torch.arange(0, width, 2, dtype=torch.float64)
-        angles = places / 10000 ** (even / width)
+        angles = positions / 10000 ** (even / width)
         return torch.cat([angles.sin(), angles[:, : width // 2].cos()], dim=1)
 
 
 class MarianEncoder(BartEncoder):
+    """BART's encoder with sinusoidal positions."""
+
     positions, norms_embeddings = MarianPositions, False
 
 
 class MarianDecoder(BartDecoder):
+    """BART's decoder with sinusoidal positions and `decoder_vocab_size`."""
+
     positions, norms_embeddings = MarianPositions, False
 
     def __init__(self, config) -> None:
         super().__init__(config, config.decoder_vocab_size)
 
     def embed(self, input_ids: Tensor | None, inputs_embeds: Tensor | None, past: int = 0) -> Tensor:
-        if inputs_embeds is not None:  # unlike the encoder's, they are scaled here
+        if inputs_embeds is not None:  # the decoder scales these, unlike the encoder
             inputs_embeds = inputs_embeds * self.scale
         return super().embed(input_ids, inputs_embeds, past)
 
 
 class MarianPreTrainedModel(BartPreTrainedModel):
-    """What the backbone and the head say alike about their weights."""
+    """Initial values and token embeddings, shared by the backbone and the head."""
 
     config_class = MarianConfig
 
     def init_parameter(self, module: nn.Module, name: str) -> None:
-        """Draw the first value of one parameter, or compute it for positions."""
+        """Draw the initial value of one parameter, or compute it for positions."""
         if isinstance(module, MarianPositions):
             with torch.no_grad():
                 module.weight.copy_(module.table())
@@ -97,7 +101,7 @@ class MarianPreTrainedModel(BartPreTrainedModel):
             super().init_parameter(module, name)
 
     def get_input_embeddings(self) -> nn.Embedding:
-        """The encoder's table of token embeddings, `(vocabulary, width)`; the decoder's as well where they share it."""
+        """The encoder's table of token embeddings, `(vocabulary, width)`; the decoder may share it."""
         return self.get_encoder().embed_tokens
 
     def set_input_embeddings(self, table: nn.Embedding) -> None:
@@ -137,7 +141,7 @@ class MarianModel(MarianPreTrainedModel, BartModel):
 
 
 class MarianMTModel(MarianPreTrainedModel, BartForConditionalGeneration):
-    """Marian with a score for each word of the target's vocabulary: translations.
+    """Marian with scores of the target vocabulary at each position of the decoder: translations.
 
     Example:
         >>> import torch
@@ -153,7 +157,7 @@ class MarianMTModel(MarianPreTrainedModel, BartForConditionalGeneration):
 
     @property
     def weight_rules(self) -> WeightRules:  # type: ignore[override]
-        # The backbone does write its positions, as other libraries expect.
+        # The backbone alone saves its positions, as other libraries expect.
         rules = replace(BartForConditionalGeneration.weight_rules, computed=(r"embed_positions\.weight$",))
         if self.config.share_encoder_decoder_embeddings:
             return rules
@@ -165,11 +169,11 @@ class MarianMTModel(MarianPreTrainedModel, BartForConditionalGeneration):
         """As `PreTrainedModel.resize_token_embeddings`.
 
         Raises:
-            InputError: If encoder and decoder have tables of their own.
+            InputError: If encoder and decoder have separate vocabularies.
         """
         if not self.config.share_encoder_decoder_embeddings:
             raise InputError(
-                "This model's encoder and decoder have vocabularies of their own, so one new size cannot be meant for both.",
+                "The encoder and decoder of this model have separate vocabularies, so one new size cannot apply to both.",
                 next_step="Use a checkpoint with share_encoder_decoder_embeddings=True, or keep its vocabulary.",
             )
         table = super().resize_token_embeddings(new_num_tokens, pad_to_multiple_of)

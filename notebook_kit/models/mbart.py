@@ -1,4 +1,4 @@
-"""mBART: BART for many languages, with norms before the blocks and one more at the end of each half.
+"""mBART: BART for many languages, with norms before the blocks and a final norm in encoder and decoder.
 
 Source: Liu et al., Multilingual Denoising Pre-training for Neural Machine Translation, 2020.
 """
@@ -29,7 +29,7 @@ __all__ = [
 
 
 class MBartConfig(BartConfig):
-    """mBART's settings: those of `BartConfig`, with no start token of its own (a language's code is the start).
+    """mBART's settings: those of `BartConfig`, without a start token: the decoder starts from a language code.
 
     Example:
         >>> from notebook_kit import MBartConfig
@@ -45,27 +45,37 @@ class MBartConfig(BartConfig):
 
 
 class MBartEncoderLayer(BartEncoderLayer):
+    """BART's encoder layer with norms before the blocks."""
+
     pre_norm = True
 
 
 class MBartDecoderLayer(BartDecoderLayer):
+    """BART's decoder layer with norms before the blocks."""
+
     pre_norm = True
 
 
 class MBartEncoder(BartEncoder):
+    """BART's encoder with a final norm."""
+
     layer, norms_output = MBartEncoderLayer, True
 
 
 class MBartDecoder(BartDecoder):
+    """BART's decoder with a final norm."""
+
     layer, norms_output = MBartDecoderLayer, True
 
 
 def wrap_last_token(input_ids: Tensor, pad_token_id: int | None) -> Tensor:
-    """The decoder's input for these labels: the last token of each row, the language's code, comes first.
+    """The decoder's input for these labels, `(batch, tokens)`: shifted to the right, after each row's last token.
+
+    The last token is the language code.
 
     Args:
         input_ids: `(batch, tokens)`, padded on the right; -100 counts as padding.
-        pad_token_id: The padding's id.
+        pad_token_id: Id of the padding token.
     """
     pad = 1 if pad_token_id is None else pad_token_id
     ids = input_ids.masked_fill(input_ids == -100, pad)
@@ -80,7 +90,7 @@ class MBartModel(BartModel):
         >>> import torch
         >>> from notebook_kit import MBartConfig, MBartModel
         >>> model = MBartModel(MBartConfig(d_model=32, encoder_layers=1, decoder_layers=1, vocab_size=50)).eval()
-        >>> model.shift_right(torch.tensor([[17, 8, 2, 44]]))  # 44 is the code of a language
+        >>> model.shift_right(torch.tensor([[17, 8, 2, 44]]))  # 44 is a language code
         tensor([[44, 17,  8,  2]])
         >>> model(torch.tensor([[17, 8, 2, 44]])).last_hidden_state.shape
         torch.Size([1, 4, 32])
@@ -91,12 +101,12 @@ class MBartModel(BartModel):
     decoder_class = MBartDecoder
 
     def shift_right(self, input_ids: Tensor) -> Tensor:
-        """The decoder's input for these labels."""
+        """The decoder's input for these labels, `(batch, tokens)`."""
         return wrap_last_token(input_ids, self.config.pad_token_id)
 
 
 class MBartForConditionalGeneration(BartForConditionalGeneration):
-    """mBART with a score for each word of the vocabulary; see `BartForConditionalGeneration`.
+    """mBART with scores of the vocabulary at each position of the decoder; see `BartForConditionalGeneration`.
 
     Example:
         >>> import torch
@@ -111,7 +121,7 @@ class MBartForConditionalGeneration(BartForConditionalGeneration):
     backbone = MBartModel
 
     def shift_right(self, input_ids: Tensor) -> Tensor:
-        """The decoder's input for these labels."""
+        """The decoder's input for these labels, `(batch, tokens)`."""
         return wrap_last_token(input_ids, self.config.pad_token_id)
 
 

@@ -1,4 +1,4 @@
-"""Mistral: a Llama of which each layer sees a window of the last positions.
+"""Mistral: a Llama in which each layer attends to a window of the last positions.
 
 Source: Jiang et al., Mistral 7B, 2023.
 """
@@ -28,10 +28,10 @@ __all__ = [
 
 
 class MistralConfig(LlamaConfig):
-    """Mistral's settings: those of `LlamaConfig`, and the window. The defaults are those of `Mistral-7B-v0.1`.
+    """Mistral's settings: those of `LlamaConfig`, and the window; the defaults are those of `Mistral-7B-v0.1`.
 
     Args:
-        sliding_window: How many positions a layer sees back, itself included; None for all.
+        sliding_window: Number of last positions that each layer attends to, including the current one; None for all.
 
     Example:
         >>> from notebook_kit import MistralConfig
@@ -40,7 +40,7 @@ class MistralConfig(LlamaConfig):
     """
 
     model_type: ClassVar[str] = "mistral"
-    not_theirs: ClassVar[tuple[str, ...]] = ("attention_bias", "mlp_bias", "pretraining_tp")
+    omitted_fields: ClassVar[tuple[str, ...]] = ("attention_bias", "mlp_bias", "pretraining_tp")
 
     intermediate_size: int = 14336
     num_key_value_heads: int | None = 8
@@ -103,7 +103,7 @@ class MistralForTokenClassification(LlamaForTokenClassification):
         >>> from notebook_kit import MistralConfig, MistralForTokenClassification
         >>> size = {"hidden_size": 32, "num_hidden_layers": 1, "num_attention_heads": 4, "num_key_value_heads": 2, "vocab_size": 50}
         >>> model = MistralForTokenClassification(MistralConfig(**size, num_labels=3))
-        >>> model(torch.tensor([[7, 17, 8]]), labels=torch.tensor([[0, 2, -100]])).logits.shape  # -100 does not count
+        >>> model(torch.tensor([[7, 17, 8]]), labels=torch.tensor([[0, 2, -100]])).logits.shape  # -100 is ignored
         torch.Size([1, 3, 3])
     """
 
@@ -125,5 +125,5 @@ class MistralForQuestionAnswering(LlamaForQuestionAnswering):
 
     config_class = MistralConfig
     backbone = MistralModel
-    base_model_prefix = "model"  # here as in the other heads, unlike in Llama
+    base_model_prefix = "model"  # as in the other heads, unlike in Llama
     weight_rules = LlamaModel.weight_rules

@@ -1,13 +1,12 @@
-"""MPNet: BERT's encoder with a learned bias for the distance between two tokens, shared by all layers.
+"""MPNet: BERT's encoder with a learned attention bias for the distance between tokens, shared by all layers.
 
 Source: Song et al., MPNet: Masked and Permuted Pre-training for Language Understanding, 2020.
 """
 
 from __future__ import annotations
 
-import math
 from dataclasses import replace
-from typing import ClassVar
+from typing import ClassVar, Unpack
 
 import torch
 from torch import Tensor, nn
@@ -26,7 +25,9 @@ from notebook_kit.nn.heads import (
     ForTokenClassification,
 )
 from notebook_kit.nn.layers import (
+    OutputOptions,
     activation,
+    distance_buckets,
     embed_tokens,
     input_size,
     merge_heads,
@@ -47,7 +48,7 @@ __all__ = [
 ]
 
 
-# As the released checkpoints were trained, whatever pad_token_id their config gives.
+# The released checkpoints were trained with this value, whatever pad_token_id their config has.
 PADDING_POSITION = 1
 
 
@@ -57,16 +58,16 @@ class MPNetConfig(PretrainedConfig):
     Args:
         vocab_size: Rows of the token embeddings.
         hidden_size: Width of the residual stream.
-        num_hidden_layers: Layers of the encoder.
+        num_hidden_layers: Number of encoder layers.
         num_attention_heads: Heads per layer; must divide `hidden_size`.
         intermediate_size: Width inside the feed-forward block.
         hidden_act: Activation of the feed-forward block.
         hidden_dropout_prob: Dropout after the embeddings and each block.
         attention_probs_dropout_prob: Dropout of attention weights.
-        max_position_embeddings: Rows of the position embeddings; a sequence may have two tokens fewer.
-        initializer_range: Standard deviation of fresh weights.
+        max_position_embeddings: Rows of the position embeddings; a sequence may have two tokens fewer than this.
+        initializer_range: Standard deviation of the initial weights.
         layer_norm_eps: Epsilon of the layer norms.
-        relative_attention_num_buckets: Rows of the distances' bias; at most 32 are used.
+        relative_attention_num_buckets: Rows of the bias for distances; at most 32 are used.
 
     Example:
         >>> from notebook_kit import MPNetConfig, MPNetModel
@@ -118,6 +119,8 @@ class MPNetEmbeddings(nn.Module):
 
 
 class MPNetSelfAttention(nn.Module):
+    """Multi-head self-attention, with padding and distances in one additive bias."""
+
     def __init__(self, config) -> None:
         super().__init__()
         self.heads = config.num_attention_heads
@@ -134,7 +137,7 @@ class MPNetSelfAttention(nn.Module):
 
 
 class MPNetAttention(nn.Module):
-    """Attention with its residual and norm."""
+    """Self-attention, followed by a residual connection and a layer norm."""
 
     def __init__(self, config) -> None:
         super().__init__()
@@ -147,6 +150,8 @@ class MPNetAttention(nn.Module):
 
 
 class MPNetLayer(nn.Module):
+    """Attention, then a feed-forward block, each followed by a residual connection and a layer norm."""
+
     def __init__(self, config) -> None:
         super().__init__()
         self.attention = MPNetAttention(config)
@@ -160,45 +165,31 @@ class MPNetLayer(nn.Module):
 
 
 class MPNetEncoder(nn.Module):
+    """The stack of layers, and the bias for distances that they share."""
+
     def __init__(self, config) -> None:
         super().__init__()
+        self.config = config
         self.layer = nn.ModuleList(MPNetLayer(config) for _ in range(config.num_hidden_layers))
         self.relative_attention_bias = nn.Embedding(config.relative_attention_num_buckets, config.num_attention_heads)
         self.sites = [AttentionSite(index, config.num_attention_heads) for index in range(config.num_hidden_layers)]
 
-    def forward(self, x: Tensor, mask: Tensor | None, attentions: bool, hidden_states: bool):
+    def forward(self, x: Tensor, mask: Tensor | None, **options: Unpack[OutputOptions]):
         bias = self.position_bias(x.shape[1], x.device)
         if mask is not None:
-            bias = bias + mask  # once, not in every layer
-        return run_layers(
-            self, self.layer, self.sites, x, bias, output_attentions=attentions, output_hidden_states=hidden_states
-        )
+            bias = bias + mask  # once, rather than in every layer
+        return run_layers(self, self.layer, self.sites, x, bias, **options)
 
     def position_bias(self, tokens: int, device: torch.device) -> Tensor:
-        """What every layer adds to its scores: `(1, heads, tokens, tokens)`."""
-        places = torch.arange(tokens, device=device)
-        buckets = min(32, self.relative_attention_bias.num_embeddings)
-        distances = distance_buckets(places[None, :] - places[:, None], buckets)
-        return self.relative_attention_bias(distances).permute(2, 0, 1)[None]
-
-
-def distance_buckets(distance: Tensor, buckets: int, furthest: int = 128) -> Tensor:
-    """Which row of the bias a distance between two tokens has: one each when near, ever wider ones when far.
-
-    Half of the buckets are for tokens that come before, half for those after. Source: Raffel et al., Exploring the
-    Limits of Transfer Learning with a Unified Text-to-Text Transformer, 2020, section 2.1.
-
-    Args:
-        distance: Position of the token attended to minus that of the one that attends.
-        buckets: How many there are.
-        furthest: From this distance on, all share the last one.
-    """
-    half = buckets // 2
-    near = half // 2
-    steps = distance.abs()
-    ratio = torch.log(steps.float() / near) / math.log(furthest / near)
-    far = (near + (ratio * (half - near)).long()).clamp(max=half - 1)
-    return torch.where(steps < near, steps, far) + half * (distance > 0)
+        """The bias that every layer adds to its attention scores: `(1, heads, tokens, tokens)`."""
+        positions = torch.arange(tokens, device=device)
+        buckets = distance_buckets(
+            positions[None, :] - positions[:, None],
+            both_ways=True,
+            buckets=min(32, self.relative_attention_bias.num_embeddings),
+            farthest=128,
+        )
+        return self.relative_attention_bias(buckets).permute(2, 0, 1)[None]
 
 
 # The backbone --------------------------------------------------------------------------------------------------------
@@ -228,7 +219,7 @@ class MPNetModel(MPNetPreTrainedModel):
         >>> tiny = MPNetConfig(hidden_size=32, num_hidden_layers=1, num_attention_heads=2, intermediate_size=64, vocab_size=50)
         >>> ids, mask = torch.tensor([[0, 17, 8, 2], [0, 9, 2, 1]]), torch.tensor([[1, 1, 1, 1], [1, 1, 1, 0]])
         >>> states = MPNetModel(tiny)(ids, attention_mask=mask).last_hidden_state
-        >>> ((states * mask[..., None]).sum(1) / mask.sum(1, keepdim=True)).shape  # a sentence's vector: its tokens' mean
+        >>> ((states * mask[..., None]).sum(1) / mask.sum(1, keepdim=True)).shape  # sentence vectors: the mean over tokens
         torch.Size([2, 32])
     """
 
@@ -252,21 +243,19 @@ class MPNetModel(MPNetPreTrainedModel):
 
         Args:
             input_ids: `(batch, tokens)`, from the checkpoint's tokenizer.
-            attention_mask: `(batch, tokens)`, 1 for a token and 0 for padding; all 1 unless given.
-            position_ids: `(batch, tokens)`; 2, 3, 4, ..., padding left out, unless given.
+            attention_mask: `(batch, tokens)`, 1 for a token and 0 for padding; all 1 by default.
+            position_ids: `(batch, tokens)`; 2, 3, 4, ... by default, skipping padding.
             inputs_embeds: `(batch, tokens, width)`, in place of `input_ids`.
             output_attentions: Return every layer's attention weights.
             output_hidden_states: Return the hidden states before and after every layer.
 
         Raises:
-            InputError: If ids are outside the vocabulary, or there are more tokens than positions.
+            InputError: If ids are outside the vocabulary, the mask does not fit, or there are more tokens than positions.
         """
         x = self.embeddings(input_ids, position_ids, inputs_embeds)
+        mask = padding_mask(attention_mask, x.dtype, x.shape[:2])
         x, states, attentions = self.encoder(
-            x,
-            padding_mask(attention_mask, x.dtype, x.shape[:2]),
-            self.config.output_attentions if output_attentions is None else output_attentions,
-            self.config.output_hidden_states if output_hidden_states is None else output_hidden_states,
+            x, mask, output_attentions=output_attentions, output_hidden_states=output_hidden_states
         )
         return BaseModelOutputWithPooling(
             last_hidden_state=x,
@@ -276,7 +265,7 @@ class MPNetModel(MPNetPreTrainedModel):
         )
 
 
-# Heads -----------------------------------------------------------------------------------------------------------------
+# Heads ---------------------------------------------------------------------------------------------------------------
 
 
 class MPNetForSequenceClassification(MPNetPreTrainedModel, FirstTokenForSequenceClassification):
@@ -288,7 +277,7 @@ class MPNetForSequenceClassification(MPNetPreTrainedModel, FirstTokenForSequence
         >>> size = {"hidden_size": 32, "num_hidden_layers": 1, "num_attention_heads": 2, "intermediate_size": 64, "vocab_size": 50}
         >>> model = MPNetForSequenceClassification(MPNetConfig(**size, num_labels=3))
         >>> model(torch.tensor([[0, 17, 8, 2]]), labels=torch.tensor([1])).loss.backward()
-        >>> model.classifier.out_proj.weight.grad.shape  # ready for an optimizer's step
+        >>> model.classifier.out_proj.weight.grad.shape  # ready for an optimizer step
         torch.Size([3, 32])
     """
 
@@ -329,7 +318,7 @@ class MPNetForTokenClassification(MPNetPreTrainedModel, ForTokenClassification):
 
 
 class MPNetForQuestionAnswering(MPNetPreTrainedModel, ForQuestionAnswering):
-    """MPNet with two scores per token: does the answer start here, does it end here.
+    """MPNet with two scores per token: whether the answer starts here, and whether it ends here.
 
     Example:
         >>> import torch
@@ -337,7 +326,7 @@ class MPNetForQuestionAnswering(MPNetPreTrainedModel, ForQuestionAnswering):
         >>> tiny = MPNetConfig(hidden_size=32, num_hidden_layers=1, num_attention_heads=2, intermediate_size=64, vocab_size=50)
         >>> ids = torch.tensor([[0, 17, 8, 2, 2, 21, 22, 2]])
         >>> start, end = MPNetForQuestionAnswering(tiny)(ids, return_dict=False)
-        >>> start.masked_fill(torch.arange(8) < 5, float("-inf")).argmax(-1).item() >= 5  # answers stand in the text alone
+        >>> start.masked_fill(torch.arange(8) < 5, float("-inf")).argmax(-1).item() >= 5  # answers must be in the text
         True
     """
 
@@ -345,14 +334,14 @@ class MPNetForQuestionAnswering(MPNetPreTrainedModel, ForQuestionAnswering):
 
 
 class MPNetForMaskedLM(MPNetPreTrainedModel, ForMaskedLM):
-    """MPNet as it was pre-trained: which word stands where `<mask>` stands.
+    """MPNet with a head that predicts the words hidden behind `<mask>`, as in pre-training.
 
     Example:
         >>> import torch
         >>> from notebook_kit import MPNetConfig, MPNetForMaskedLM
         >>> tiny = MPNetConfig(hidden_size=32, num_hidden_layers=1, num_attention_heads=2, intermediate_size=64, vocab_size=50)
         >>> ids = torch.tensor([[0, 49, 8, 49, 2]])  # 49 masks two words
-        >>> MPNetForMaskedLM(tiny)(ids).logits[ids == 49].argmax(-1).shape  # a word for each gap
+        >>> MPNetForMaskedLM(tiny)(ids).logits[ids == 49].argmax(-1).shape  # one word per gap
         torch.Size([2])
     """
 

@@ -1,4 +1,4 @@
-"""mT5: T5 for many languages, with a larger vocabulary and a score layer of its own.
+"""mT5: T5 for many languages, with a larger vocabulary and a separate output layer.
 
 Source: Xue et al., mT5: A Massively Multilingual Pre-trained Text-to-Text Transformer, 2021.
 """
@@ -29,7 +29,7 @@ __all__ = [
 
 
 class MT5Config(T5Config):
-    """mT5's settings: those of `T5Config` with other defaults, those of `google/mt5-small`.
+    """mT5's settings: those of `T5Config`, with the defaults of `google/mt5-small`.
 
     Example:
         >>> from notebook_kit import MT5Config
@@ -77,7 +77,7 @@ class MT5EncoderModel(T5EncoderModel):
 
 
 class MT5ForConditionalGeneration(T5ForConditionalGeneration):
-    """mT5 with a score for each word of the vocabulary; see `T5ForConditionalGeneration`.
+    """mT5 with scores of the vocabulary at each position of the decoder; see `T5ForConditionalGeneration`.
 
     Example:
         >>> import torch
@@ -106,7 +106,7 @@ class MT5ForSequenceClassification(T5ForSequenceClassification):
 
 
 class MT5ForTokenClassification(T5ForTokenClassification):
-    """mT5 with one prediction per token, of its encoder; see `T5ForTokenClassification`.
+    """mT5's encoder with one prediction per token; see `T5ForTokenClassification`.
 
     Example:
         >>> import torch
@@ -120,7 +120,7 @@ class MT5ForTokenClassification(T5ForTokenClassification):
 
 
 class MT5ForQuestionAnswering(T5ForQuestionAnswering):
-    """mT5 with scores of where the answer starts and ends; see `T5ForQuestionAnswering`.
+    """mT5 with two scores per token, for where the answer starts and ends; see `T5ForQuestionAnswering`.
 
     Example:
         >>> import torch

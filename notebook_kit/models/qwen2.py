@@ -1,4 +1,4 @@
-"""Qwen2: a Llama with biases before the attention. Qwen1.5 and Qwen2.5 are Qwen2 by their config.
+"""Qwen2: a Llama with biases in the query, key and value projections. Checkpoints of Qwen1.5 and Qwen2.5 are Qwen2.
 
 Source: Yang et al., Qwen2 Technical Report, 2024.
 """
@@ -29,13 +29,13 @@ __all__ = [
 
 
 class Qwen2Config(LlamaConfig):
-    """Qwen2's settings: those of `LlamaConfig`, and which layers see a window.
+    """Qwen2's settings: those of `LlamaConfig`, and which layers attend to a window.
 
     Args:
-        use_sliding_window: Whether some layers do.
-        sliding_window: How many positions these see back, themselves included.
-        max_window_layers: The first layer that does.
-        layer_types: "full_attention" or "sliding_attention" for each layer; follows from the others unless given.
+        use_sliding_window: Whether some layers attend to a window.
+        sliding_window: Number of last positions in the window, including the current one.
+        max_window_layers: Index of the first layer with a window.
+        layer_types: "full_attention" or "sliding_attention" for each layer; by default derived from the other settings.
 
     Example:
         >>> from notebook_kit import Qwen2Config
@@ -44,7 +44,7 @@ class Qwen2Config(LlamaConfig):
     """
 
     model_type: ClassVar[str] = "qwen2"
-    not_theirs: ClassVar[tuple[str, ...]] = ("attention_bias", "head_dim", "mlp_bias", "pretraining_tp")
+    omitted_fields: ClassVar[tuple[str, ...]] = ("attention_bias", "head_dim", "mlp_bias", "pretraining_tp")
 
     vocab_size: int = 151936
     intermediate_size: int = 22016
@@ -122,7 +122,7 @@ class Qwen2ForTokenClassification(LlamaForTokenClassification):
         >>> from notebook_kit import Qwen2Config, Qwen2ForTokenClassification
         >>> size = {"hidden_size": 32, "num_hidden_layers": 1, "num_attention_heads": 4, "num_key_value_heads": 2, "vocab_size": 50}
         >>> model = Qwen2ForTokenClassification(Qwen2Config(**size, num_labels=3))
-        >>> model(torch.tensor([[7, 17, 8]]), labels=torch.tensor([[0, 2, -100]])).logits.shape  # -100 does not count
+        >>> model(torch.tensor([[7, 17, 8]]), labels=torch.tensor([[0, 2, -100]])).logits.shape  # -100 is ignored
         torch.Size([1, 3, 3])
     """
 

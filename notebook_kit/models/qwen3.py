@@ -1,4 +1,4 @@
-"""Qwen3: a Llama that norms each head's queries and keys.
+"""Qwen3: a Llama that normalizes each head's queries and keys.
 
 Source: Yang et al., Qwen3 Technical Report, 2025.
 """
@@ -8,7 +8,6 @@ from __future__ import annotations
 from typing import ClassVar
 
 from notebook_kit.models.llama import (
-    LlamaConfig,
     LlamaForCausalLM,
     LlamaForQuestionAnswering,
     LlamaForSequenceClassification,
@@ -17,6 +16,7 @@ from notebook_kit.models.llama import (
     LlamaVariant,
     windows_by_type,
 )
+from notebook_kit.models.qwen2 import Qwen2Config
 
 __all__ = [
     "Qwen3Config",
@@ -28,8 +28,8 @@ __all__ = [
 ]
 
 
-class Qwen3Config(LlamaConfig):
-    """Qwen3's settings: those of `LlamaConfig`, and which layers see a window, as in `Qwen2Config`.
+class Qwen3Config(Qwen2Config):
+    """Qwen3's settings: those of `Qwen2Config`, with a head width that does not depend on `hidden_size`.
 
     Example:
         >>> from notebook_kit import Qwen3Config
@@ -38,28 +38,9 @@ class Qwen3Config(LlamaConfig):
     """
 
     model_type: ClassVar[str] = "qwen3"
-    not_theirs: ClassVar[tuple[str, ...]] = ("mlp_bias", "pretraining_tp")
+    omitted_fields: ClassVar[tuple[str, ...]] = ("mlp_bias", "pretraining_tp")
 
-    vocab_size: int = 151936
-    intermediate_size: int = 22016
-    num_key_value_heads: int | None = 32
-    max_position_embeddings: int = 32768
-    bos_token_id: int | None = None
-    eos_token_id: int | list[int] | None = None
-    use_sliding_window: bool = False
-    sliding_window: int | None = 4096
-    max_window_layers: int = 28
-    layer_types: list[str] | None = None
     head_dim: int | None = 128
-
-    def validate(self) -> None:
-        super().validate()
-        if not self.use_sliding_window:
-            self.sliding_window = None
-        if self.layer_types is None:
-            first = self.num_hidden_layers if self.sliding_window is None else self.max_window_layers
-            kinds = ("full_attention", "sliding_attention")
-            self.layer_types = [kinds[layer >= first] for layer in range(self.num_hidden_layers)]
 
 
 class Qwen3Model(LlamaModel):
@@ -74,7 +55,7 @@ class Qwen3Model(LlamaModel):
     """
 
     config_class = Qwen3Config
-    variant = LlamaVariant(norms_heads=True, windows=windows_by_type)
+    variant = LlamaVariant(qk_norm=True, windows=windows_by_type)
 
 
 class Qwen3ForCausalLM(LlamaForCausalLM):
@@ -117,7 +98,7 @@ class Qwen3ForTokenClassification(LlamaForTokenClassification):
         >>> from notebook_kit import Qwen3Config, Qwen3ForTokenClassification
         >>> size = {"hidden_size": 32, "num_hidden_layers": 1, "num_attention_heads": 4, "num_key_value_heads": 2, "vocab_size": 50}
         >>> model = Qwen3ForTokenClassification(Qwen3Config(**size, num_labels=3))
-        >>> model(torch.tensor([[7, 17, 8]]), labels=torch.tensor([[0, 2, -100]])).logits.shape  # -100 does not count
+        >>> model(torch.tensor([[7, 17, 8]]), labels=torch.tensor([[0, 2, -100]])).logits.shape  # -100 is ignored
         torch.Size([1, 3, 3])
     """
 

@@ -1,4 +1,4 @@
-"""RoBERTa: BERT's architecture, trained longer on more text; positions are counted from the padding on.
+"""RoBERTa: BERT's architecture, trained longer on more text; positions start after the padding token's id.
 
 Source: Liu et al., RoBERTa: A Robustly Optimized BERT Pretraining Approach, 2019. XLM-RoBERTa (Conneau et al., 2020) and
 CamemBERT (Martin et al., 2020) are the same architecture, trained on a hundred languages and on French.
@@ -46,18 +46,18 @@ class RobertaConfig(PretrainedConfig):
     Args:
         vocab_size: Rows of the token embeddings.
         hidden_size: Width of the residual stream.
-        num_hidden_layers: Layers of the encoder.
+        num_hidden_layers: Number of encoder layers.
         num_attention_heads: Heads per layer; must divide `hidden_size`.
         intermediate_size: Width inside the feed-forward block.
         hidden_act: Activation of the feed-forward block.
         hidden_dropout_prob: Dropout after the embeddings and each block.
         attention_probs_dropout_prob: Dropout of attention weights.
-        max_position_embeddings: Rows of the position embeddings; a sequence may have `pad_token_id + 1` tokens fewer.
-        type_vocab_size: Kinds of segments; released checkpoints have one.
-        initializer_range: Standard deviation of fresh weights.
+        max_position_embeddings: Rows of the position embeddings; a sequence may have `pad_token_id + 1` tokens fewer than this.
+        type_vocab_size: Number of segments; released checkpoints have one.
+        initializer_range: Standard deviation of the initial weights.
         layer_norm_eps: Epsilon of the layer norms.
-        pad_token_id: The padding's id, from which positions are counted.
-        classifier_dropout: Dropout before a classification head; `hidden_dropout_prob` unless given.
+        pad_token_id: Id of the padding token; positions start after it.
+        classifier_dropout: Dropout before a classification head; `hidden_dropout_prob` by default.
 
     Example:
         >>> from notebook_kit import RobertaConfig, RobertaModel
@@ -89,13 +89,13 @@ class RobertaConfig(PretrainedConfig):
         super().validate()
         if self.pad_token_id is None:
             raise ConfigurationError(
-                f"{type(self).__name__} has no pad_token_id, and this architecture counts positions from it.",
+                f"{type(self).__name__} has no pad_token_id, from which this architecture counts positions.",
                 next_step="Set pad_token_id to the id of the padding token; it is 1 in the released checkpoints.",
             )
 
 
 class RobertaEmbeddings(BertEmbeddings):
-    """BERT's embeddings, with positions that start after the padding's id."""
+    """BERT's embeddings, with positions that start after `pad_token_id`."""
 
     def __init__(self, config, width: int) -> None:
         super().__init__(config, width)
@@ -124,9 +124,7 @@ class RobertaPreTrainedModel(PreTrainedModel):
 
     @property
     def position_limit(self) -> int:
-        return (
-            self.config.max_position_embeddings - self.config.pad_token_id - 1
-        )  # positions count from after the padding's
+        return self.config.max_position_embeddings - self.config.pad_token_id - 1
 
 
 class RobertaModel(RobertaPreTrainedModel):
@@ -143,7 +141,7 @@ class RobertaModel(RobertaPreTrainedModel):
         >>> model = RobertaModel(tiny).eval()
         >>> alone = model(torch.tensor([[0, 17, 8, 2]])).last_hidden_state
         >>> padded = model(torch.tensor([[1, 0, 17, 8, 2]]), attention_mask=torch.tensor([[0, 1, 1, 1, 1]])).last_hidden_state
-        >>> torch.allclose(alone, padded[:, 1:], atol=1e-5)  # padding takes up no position, on either side
+        >>> torch.allclose(alone, padded[:, 1:], atol=1e-5)  # padding does not use up positions, on either side
         True
     """
 
@@ -168,22 +166,20 @@ class RobertaModel(RobertaPreTrainedModel):
 
         Args:
             input_ids: `(batch, tokens)`, from the checkpoint's tokenizer.
-            attention_mask: `(batch, tokens)`, 1 for a token and 0 for padding; all 1 unless given.
-            token_type_ids: `(batch, tokens)`, 0 in the first text and 1 in the second; all 0 unless given.
-            position_ids: `(batch, tokens)`; counted from `pad_token_id + 1` on, padding left out, unless given.
+            attention_mask: `(batch, tokens)`, 1 for a token and 0 for padding; all 1 by default.
+            token_type_ids: `(batch, tokens)`, 0 in the first text and 1 in the second; all 0 by default.
+            position_ids: `(batch, tokens)`; by default counted from `pad_token_id + 1`, skipping padding.
             inputs_embeds: `(batch, tokens, width)`, in place of `input_ids`.
             output_attentions: Return every layer's attention weights.
             output_hidden_states: Return the hidden states before and after every layer.
 
         Raises:
-            InputError: If ids are outside the vocabulary, or there are more tokens than positions.
+            InputError: If ids are outside the vocabulary, the mask does not fit, or there are more tokens than positions.
         """
         x = self.embeddings(input_ids, token_type_ids, position_ids, inputs_embeds)
+        mask = padding_mask(attention_mask, x.dtype, x.shape[:2])
         x, states, attentions = self.encoder(
-            x,
-            padding_mask(attention_mask, x.dtype, x.shape[:2]),
-            self.config.output_attentions if output_attentions is None else output_attentions,
-            self.config.output_hidden_states if output_hidden_states is None else output_hidden_states,
+            x, mask, output_attentions=output_attentions, output_hidden_states=output_hidden_states
         )
         return BaseModelOutputWithPooling(
             last_hidden_state=x,
@@ -193,7 +189,7 @@ class RobertaModel(RobertaPreTrainedModel):
         )
 
 
-# Heads -----------------------------------------------------------------------------------------------------------------
+# Heads ---------------------------------------------------------------------------------------------------------------
 
 
 class RobertaForSequenceClassification(RobertaPreTrainedModel, FirstTokenForSequenceClassification):
@@ -239,16 +235,16 @@ class RobertaForMultipleChoice(RobertaPreTrainedModel, ForMultipleChoice):
         inputs_embeds: Tensor | None = None,
         **options: Unpack[OutputOptions],
     ) -> MultipleChoiceModelOutput:
-        """As `RobertaModel.forward`, with inputs of shape `(batch, choices, tokens)` in the order that Transformers has here.
+        """As `RobertaModel.forward`, with inputs `(batch, choices, tokens)`, in the order that Transformers has for this class.
 
         Args:
             input_ids: `(batch, choices, tokens)`, as are the other inputs.
             token_type_ids: 0 in the first text and 1 in the second.
             attention_mask: 1 for a token and 0 for padding.
             labels: `(batch,)`, the index of the right choice.
-            position_ids: Counted from `pad_token_id + 1` on unless given.
+            position_ids: By default counted from `pad_token_id + 1`.
             inputs_embeds: `(batch, choices, tokens, width)`, in place of `input_ids`.
-            **options: As `RobertaModel` takes them.
+            **options: `output_attentions` and `output_hidden_states` of `RobertaModel`.
         """
         inputs = {
             "input_ids": input_ids,
@@ -277,7 +273,7 @@ class RobertaForTokenClassification(RobertaPreTrainedModel, ForTokenClassificati
 
 
 class RobertaForQuestionAnswering(RobertaPreTrainedModel, ForQuestionAnswering):
-    """RoBERTa with two scores per token: does the answer start here, does it end here.
+    """RoBERTa with two scores per token: whether the answer starts here, and whether it ends here.
 
     Example:
         >>> import torch
@@ -293,7 +289,7 @@ class RobertaForQuestionAnswering(RobertaPreTrainedModel, ForQuestionAnswering):
 
 
 class RobertaLMHead(nn.Module):
-    """A score for each word of the vocabulary; the last layer is the transposed embedding table."""
+    """Scores of the vocabulary at each token; the last layer shares the weights of the token embeddings."""
 
     def __init__(self, config) -> None:
         super().__init__()
@@ -307,14 +303,14 @@ class RobertaLMHead(nn.Module):
 
 
 class RobertaForMaskedLM(RobertaPreTrainedModel, ForMaskedLM):
-    """RoBERTa as it was pre-trained: which word stands where `<mask>` stands.
+    """RoBERTa with a head that predicts the words hidden behind `<mask>`, as in pre-training.
 
     Example:
         >>> import torch
         >>> from notebook_kit import RobertaConfig, RobertaForMaskedLM
         >>> tiny = RobertaConfig(hidden_size=32, num_hidden_layers=1, num_attention_heads=2, intermediate_size=64, vocab_size=50)
         >>> model = RobertaForMaskedLM(tiny)
-        >>> model.lm_head.decoder.weight is model.get_input_embeddings().weight  # one table, to read words and to write them
+        >>> model.lm_head.decoder.weight is model.get_input_embeddings().weight  # one table for input and output
         True
         >>> model(torch.tensor([[0, 17, 49, 2]])).logits.shape
         torch.Size([1, 4, 50])

@@ -1,4 +1,4 @@
-"""SmolLM3: a Llama in which every fourth layer does not turn queries and keys by their positions.
+"""SmolLM3: a Llama in which every fourth layer does not rotate its queries and keys.
 
 Source: Bakouch et al., SmolLM3: smol, multilingual, long-context reasoner, 2025; Yang et al., RoPE to NoPE and Back Again, 2025.
 """
@@ -30,14 +30,14 @@ __all__ = [
 
 
 class SmolLM3Config(LlamaConfig):
-    """SmolLM3's settings: those of `LlamaConfig`, and which layers know positions.
+    """SmolLM3's settings: those of `LlamaConfig`, and which layers use rotary positions.
 
     Args:
-        no_rope_layers: For each layer 1 where queries and keys are turned by their positions, else 0.
-        no_rope_layer_interval: Where `no_rope_layers` is not given, every layer of this number does without.
-        use_sliding_window: Let the layers without positions see a window alone.
-        sliding_window: How many positions a window has.
-        layer_types: "full_attention" or "sliding_attention" for each layer, where that follows from nothing else.
+        no_rope_layers: For each layer, 1 if its queries and keys are rotated, else 0 (despite the name).
+        no_rope_layer_interval: Unless `no_rope_layers` is set, every layer at a multiple of this number is not rotated.
+        use_sliding_window: Restrict the layers without rotary positions to a window.
+        sliding_window: Number of last positions in the window, including the current one.
+        layer_types: "full_attention" or "sliding_attention" for each layer; by default derived from the other settings.
 
     Example:
         >>> from notebook_kit import SmolLM3Config
@@ -46,7 +46,7 @@ class SmolLM3Config(LlamaConfig):
     """
 
     model_type: ClassVar[str] = "smollm3"
-    not_theirs: ClassVar[tuple[str, ...]] = ("head_dim", "pretraining_tp")
+    omitted_fields: ClassVar[tuple[str, ...]] = ("head_dim", "pretraining_tp")
     default_theta: ClassVar[float] = 2000000.0
 
     vocab_size: int = 128256
@@ -72,8 +72,8 @@ class SmolLM3Config(LlamaConfig):
             self.no_rope_layers = [int((layer + 1) % self.no_rope_layer_interval != 0) for layer in layers]
         if len(self.no_rope_layers) < self.num_hidden_layers:
             raise ConfigurationError(
-                f"no_rope_layers has {len(self.no_rope_layers)} entries, and there are {self.num_hidden_layers} layers.",
-                next_step="Give an entry for each layer, or leave it out.",
+                f"no_rope_layers has {len(self.no_rope_layers)} entries for {self.num_hidden_layers} layers.",
+                next_step="Pass one entry per layer, or leave it out.",
             )
         if self.layer_types is None:
             slides = self.use_sliding_window and self.sliding_window is not None
@@ -138,7 +138,7 @@ class SmolLM3ForTokenClassification(LlamaForTokenClassification):
         >>> from notebook_kit import SmolLM3Config, SmolLM3ForTokenClassification
         >>> size = {"hidden_size": 32, "num_hidden_layers": 1, "num_attention_heads": 4, "num_key_value_heads": 2, "vocab_size": 50}
         >>> model = SmolLM3ForTokenClassification(SmolLM3Config(**size, num_labels=3))
-        >>> model(torch.tensor([[7, 17, 8]]), labels=torch.tensor([[0, 2, -100]])).logits.shape  # -100 does not count
+        >>> model(torch.tensor([[7, 17, 8]]), labels=torch.tensor([[0, 2, -100]])).logits.shape  # -100 is ignored
         torch.Size([1, 3, 3])
     """
 

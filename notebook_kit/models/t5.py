@@ -1,4 +1,4 @@
-"""T5: an encoder-decoder with relative positions and norms that only scale. Flan-T5 is the same; mT5 is built from it.
+"""T5: an encoder-decoder with relative positions and RMS norms. Flan-T5 is a T5; mT5 is built from it.
 
 Source: Raffel et al., Exploring the Limits of Transfer Learning with a Unified Text-to-Text Transformer, 2020.
 """
@@ -17,7 +17,7 @@ from notebook_kit.errors import ConfigurationError, InputError
 from notebook_kit.generation.mixin import GenerationMixin
 from notebook_kit.models.t5_blocks import T5LayerNorm, T5Stack
 from notebook_kit.nn.base import PreTrainedModel
-from notebook_kit.nn.encoder_decoder import DecoderOptions, encoded, join_outputs, shift_tokens_right
+from notebook_kit.nn.encoder_decoder import DecoderOptions, as_encoder_output, seq2seq_output, shift_tokens_right
 from notebook_kit.nn.few_rows import one_row
 from notebook_kit.nn.heads import (
     EncoderDecoderForQuestionAnswering,
@@ -50,17 +50,19 @@ class T5Config(PretrainedConfig):
         d_model: Width of the residual stream.
         d_kv: Width of a head; independent of `d_model`.
         d_ff: Width inside the feed-forward blocks.
-        num_layers: Layers of the encoder.
-        num_decoder_layers: Layers of the decoder; `num_layers` unless given.
+        num_layers: Number of encoder layers.
+        num_decoder_layers: Number of decoder layers; `num_layers` by default.
         num_heads: Heads per layer.
-        relative_attention_num_buckets: How many kinds of distances are told apart.
-        relative_attention_max_distance: From this many tokens on, all distances are one kind.
-        dropout_rate: Dropout everywhere.
+        relative_attention_num_buckets: Number of buckets into which distances between tokens are grouped.
+        relative_attention_max_distance: All distances from this one on share a bucket, in tokens.
+        dropout_rate: Dropout after the embeddings, in and after each block, and of attention weights.
         layer_norm_epsilon: Epsilon of the norms.
-        initializer_factor: Scales the spread of fresh weights.
-        feed_forward_proj: Activation of the feed-forward blocks: `"relu"`, or `"gated-gelu"` as T5 1.1 and Flan-T5 have it.
-        scale_decoder_outputs: Divide the decoder's states by the root of `d_model` before they are scored; unless given, this
-            holds where the score layer shares the embeddings (as the original T5's does, and T5 1.1's does not).
+        initializer_factor: Multiplies the standard deviation of the initial weights.
+        feed_forward_proj: Activation of the feed-forward blocks: `"relu"`, or `"gated-gelu"` as in T5 1.1 and Flan-T5.
+        dense_act_fn, is_gated_act: Its two parts; derived from `feed_forward_proj`.
+        scale_decoder_outputs: Divide the decoder's states by the square root of `d_model` before the output layer; by
+            default, if that layer shares the embeddings' weights (it does in the original T5, but not in T5 1.1).
+        classifier_dropout: Dropout in the classification heads.
 
     Example:
         >>> from notebook_kit import T5Config
@@ -102,12 +104,12 @@ class T5Config(PretrainedConfig):
     is_encoder_decoder: bool = True
 
     def validate(self) -> None:
-        """Fill in what follows from other fields, and check `feed_forward_proj`."""
+        """Check `feed_forward_proj`, and set the fields derived from others."""
         gate, _, name = self.feed_forward_proj.rpartition("-")
         if gate not in ("", "gated"):
             raise ConfigurationError(
                 f"feed_forward_proj is {self.feed_forward_proj!r}.",
-                next_step="Name an activation, as 'relu', or a gated one, as 'gated-gelu'.",
+                next_step="Use the name of an activation such as 'relu', or of a gated one such as 'gated-gelu'.",
             )
         self.is_gated_act = gate == "gated"
         self.dense_act_fn = "gelu_new" if self.feed_forward_proj == "gated-gelu" else name
@@ -124,7 +126,7 @@ class T5Config(PretrainedConfig):
 class T5PreTrainedModel(PreTrainedModel):
     config_class = T5Config
     base_model_prefix = "transformer"
-    # Some config.json say that the score layer is not tied though their files do not store it.
+    # Some config.json claim that the output layer is not tied although their files do not store it.
     weight_rules = WeightRules(
         shared={"encoder.embed_tokens.weight": "shared.weight", "decoder.embed_tokens.weight": "shared.weight"},
         tied_if_absent=True,
@@ -133,29 +135,29 @@ class T5PreTrainedModel(PreTrainedModel):
 
     @torch.no_grad()
     def init_parameter(self, module: nn.Module, name: str) -> None:
-        """Draw the first value of one parameter: normal, with the spread that the layer's place in the model asks for."""
+        """Draw the initial value of one parameter: normal, with the standard deviation that its module specifies."""
         parameter = getattr(module, name)
         if isinstance(module, T5LayerNorm):
             parameter.fill_(module.factor)
-        elif hasattr(module, "first_spread") and name == "weight":
-            parameter.normal_(0.0, module.first_spread)
+        elif hasattr(module, "initial_std") and name == "weight":
+            parameter.normal_(0.0, module.initial_std)
         else:
             super().init_parameter(module, name)
 
-    def add_halves(self, config: T5Config, decoder: bool = True) -> None:
-        """The shared embeddings, the encoder and, if there is to be one, the decoder."""
+    def build_halves(self, config: T5Config, decoder: bool = True) -> None:
+        """Create the shared embeddings, the encoder and, if wanted, the decoder."""
         self.shared = nn.Embedding(config.vocab_size, config.d_model)
-        self.shared.first_spread = config.initializer_factor  # type: ignore[assignment]
+        self.shared.initial_std = config.initializer_factor  # type: ignore[assignment]
         self.encoder = T5Stack(config, is_decoder=False)
         if decoder:
             self.decoder = T5Stack(config, is_decoder=True)
 
     def get_encoder(self) -> T5Stack:
-        """The half that reads."""
+        """The encoder."""
         return self.base_model.encoder  # type: ignore[return-value]
 
     def get_decoder(self) -> T5Stack:
-        """The half that writes."""
+        """The decoder."""
         return self.base_model.decoder  # type: ignore[return-value]
 
     def get_input_embeddings(self) -> nn.Embedding:
@@ -189,7 +191,7 @@ class T5Model(T5PreTrainedModel):
 
     def __init__(self, config: T5Config) -> None:
         super().__init__(config)
-        self.add_halves(config)
+        self.build_halves(config)
         self.post_init()
 
     def forward(
@@ -206,35 +208,35 @@ class T5Model(T5PreTrainedModel):
         output_attentions: bool | None = None,
         output_hidden_states: bool | None = None,
     ) -> Seq2SeqModelOutput:
-        """Read a batch, and write along.
+        """Encode and decode a batch.
 
         Args:
-            input_ids: `(batch, tokens)`, what the encoder reads.
-            attention_mask: `(batch, tokens)`, 1 for a token and 0 for padding; all 1 unless given.
-            decoder_input_ids: `(batch, decoder tokens)`, which begin with the start token.
-            decoder_attention_mask: The same mask for them.
-            encoder_outputs: What the encoder returned before, in place of `input_ids`.
-            past_key_values: Keys and values of the tokens before; `decoder_input_ids` are then the ones after those.
+            input_ids: `(batch, tokens)`, the encoder's input.
+            attention_mask: `(batch, tokens)`, 1 for a token and 0 for padding; all 1 by default.
+            decoder_input_ids: `(batch, decoder tokens)`, beginning with `config.decoder_start_token_id`.
+            decoder_attention_mask: `(batch, cached + new decoder tokens)`, the same for the decoder's input.
+            encoder_outputs: The encoder's output of an earlier call, in place of `input_ids`.
+            past_key_values: The cache that an earlier call returned; `decoder_input_ids` are then only the new tokens.
             inputs_embeds: `(batch, tokens, width)`, in place of `input_ids`.
             decoder_inputs_embeds: `(batch, decoder tokens, width)`, in place of `decoder_input_ids`.
-            use_cache: Return the keys and values for the next step.
-            output_attentions: Return all attention weights, of three kinds.
+            use_cache: Return the cache; by default if `config.use_cache` is set and the model is not in training.
+            output_attentions: Return the weights of all attentions: in the encoder, in the decoder, and from decoder to encoder.
             output_hidden_states: Return the hidden states before and after every layer of both halves.
 
         Raises:
-            InputError: If ids are outside the vocabulary, or the decoder is given nothing.
+            InputError: If ids are outside the vocabulary, or the decoder has no input.
         """
-        looks: dict[str, Any] = {"output_attentions": output_attentions, "output_hidden_states": output_hidden_states}
+        options: dict[str, Any] = {"output_attentions": output_attentions, "output_hidden_states": output_hidden_states}
         if decoder_input_ids is None and decoder_inputs_embeds is None:
             raise InputError(
-                "There is nothing for the decoder: decoder_input_ids and decoder_inputs_embeds are both None.",
+                "The decoder has no input: decoder_input_ids and decoder_inputs_embeds are both None.",
                 next_step=f"Pass decoder_input_ids, beginning with {self.config.decoder_start_token_id}; a model with a head "
-                "also takes labels, and model.generate(input_ids) writes by itself.",
+                "also takes labels, and model.generate(input_ids) needs no decoder input.",
             )
         source = (
-            self.encoder(input_ids, attention_mask, inputs_embeds=inputs_embeds, **looks)
+            self.encoder(input_ids, attention_mask, inputs_embeds=inputs_embeds, **options)
             if encoder_outputs is None
-            else encoded(encoder_outputs)
+            else as_encoder_output(encoder_outputs)
         )
         decoder_output = self.decoder(
             decoder_input_ids,
@@ -244,9 +246,9 @@ class T5Model(T5PreTrainedModel):
             past_key_values,
             decoder_inputs_embeds,
             use_cache,
-            **looks,
+            **options,
         )
-        return join_outputs(decoder_output, source)
+        return seq2seq_output(decoder_output, source)
 
 
 class T5EncoderModel(T5PreTrainedModel):
@@ -266,7 +268,7 @@ class T5EncoderModel(T5PreTrainedModel):
 
     def __init__(self, config: T5Config) -> None:
         super().__init__(config)
-        self.add_halves(config, decoder=False)
+        self.build_halves(config, decoder=False)
         self.post_init()
 
     def forward(
@@ -288,7 +290,7 @@ class T5EncoderModel(T5PreTrainedModel):
 
 
 class T5ForConditionalGeneration(T5Model, GenerationMixin):
-    """T5 with a score for each word of the vocabulary at each place of the decoder.
+    """T5 with scores of the vocabulary at each position of the decoder.
 
     Example:
         >>> import torch
@@ -303,10 +305,10 @@ class T5ForConditionalGeneration(T5Model, GenerationMixin):
     weight_rules = replace(T5PreTrainedModel.weight_rules, tied={"lm_head.weight": "shared.weight"})
 
     def __init__(self, config: T5Config) -> None:
-        super(T5Model, self).__init__(config)  # the weights are tied once all are there
-        self.add_halves(config)
+        super(T5Model, self).__init__(config)  # T5Model.__init__ would tie the weights before lm_head exists
+        self.build_halves(config)
         self.lm_head = nn.Linear(config.d_model, config.vocab_size, bias=False)
-        self.lm_head.first_spread = config.initializer_factor  # type: ignore[assignment]
+        self.lm_head.initial_std = config.initializer_factor  # type: ignore[assignment]
         self.post_init()
 
     def forward(  # type: ignore[override]
@@ -322,9 +324,9 @@ class T5ForConditionalGeneration(T5Model, GenerationMixin):
         labels: Tensor | None = None,
         **options: Unpack[DecoderOptions],
     ) -> Seq2SeqLMOutput:
-        """As `T5Model.forward`; `labels` is `(batch, decoder tokens)`: what the decoder ought to write, -100 where none counts.
+        """As `T5Model.forward`; `labels` is `(batch, decoder tokens)`: the target text, -100 for tokens to ignore.
 
-        With labels and no decoder input, the labels moved one place on are the decoder's input.
+        With labels and no decoder input, the labels shifted one position to the right are the decoder's input.
         """
         if labels is not None:
             options["use_cache"] = False
@@ -347,16 +349,16 @@ class T5ForConditionalGeneration(T5Model, GenerationMixin):
         return Seq2SeqLMOutput(out, loss=cross_entropy(logits, labels), logits=logits)
 
     def prepare_decoder_input_ids_from_labels(self, labels: Tensor) -> Tensor:
-        """The decoder's input for these labels, `(batch, tokens)`, as a collator wants it."""
+        """The decoder's input for these labels, `(batch, tokens)`; called by data collators."""
         return shift_tokens_right(labels, self.config)
 
 
 class T5ReadingHead(Head):
-    """The base of heads whose decoder reads what the encoder reads, moved one place on."""
+    """The base of heads whose decoder reads the encoder's input, shifted one position to the right."""
 
     def run_backbone(self, **inputs: Any) -> Any:
-        given = (inputs.get(name) for name in ("decoder_input_ids", "decoder_inputs_embeds"))
-        if all(value is None for value in given) and inputs.get("input_ids") is not None:
+        has_decoder_input = any(inputs.get(name) is not None for name in ("decoder_input_ids", "decoder_inputs_embeds"))
+        if not has_decoder_input and inputs.get("input_ids") is not None:
             inputs["decoder_input_ids"] = shift_tokens_right(inputs["input_ids"], self.config)
         return super().run_backbone(**inputs)
 
@@ -384,7 +386,7 @@ class T5ForSequenceClassification(T5PreTrainedModel, T5ReadingHead, EncoderDecod
     def build_head(self, config: T5Config) -> None:
         super().build_head(config)
         for layer in (self.classification_head.dense, self.classification_head.out_proj):
-            layer.first_spread = config.initializer_factor * config.d_model**-0.5
+            layer.initial_std = config.initializer_factor * config.d_model**-0.5
 
 
 class T5ForTokenClassification(T5PreTrainedModel, ForTokenClassification):
@@ -406,11 +408,11 @@ class T5ForTokenClassification(T5PreTrainedModel, ForTokenClassification):
 
     def build_head(self, config: T5Config) -> None:
         super().build_head(config)
-        self.classifier.first_spread = config.initializer_factor  # type: ignore[assignment]
+        self.classifier.initial_std = config.initializer_factor  # type: ignore[assignment]
 
 
 class T5ForQuestionAnswering(T5ReadingHead, EncoderDecoderForQuestionAnswering, T5Model):  # type: ignore[misc]
-    """T5 with two scores per token of the decoder, which reads the text as well: does the answer start or end here.
+    """T5 with two scores per token of the decoder, which also reads the text: whether the answer starts or ends here.
 
     Example:
         >>> import torch
@@ -421,9 +423,9 @@ class T5ForQuestionAnswering(T5ReadingHead, EncoderDecoderForQuestionAnswering, 
         (torch.Size([1, 6]), torch.Size([1, 6]))
     """
 
-    backbone = T5Model  # which the head is as well, rather than having one: so its checkpoints name their weights
+    backbone = T5Model  # the head is one rather than having one, to match the names in its checkpoints
     weight_rules = replace(T5Model.weight_rules, optional=(r"^qa_outputs\.",))
 
     def build_head(self, config: T5Config) -> None:
         super().build_head(config)
-        self.qa_outputs.first_spread = config.initializer_factor * config.d_model**-0.5
+        self.qa_outputs.initial_std = config.initializer_factor * config.d_model**-0.5

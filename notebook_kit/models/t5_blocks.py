@@ -1,26 +1,34 @@
-"""The two halves of T5, from which those of mT5 are built as well."""
+"""Encoder and decoder of T5 and mT5."""
 
 from __future__ import annotations
 
-import math
 from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor, nn
 
 from notebook_kit.nn.attention import AttentionSite, attend, causal_mask, padding_mask
-from notebook_kit.nn.encoder_decoder import decoder_cache, decoder_sites, recording
-from notebook_kit.nn.layers import activation, embed_tokens, input_size, merge_heads, run_layers
+from notebook_kit.nn.encoder_decoder import decoder_cache, decoder_sites
+from notebook_kit.nn.layers import (
+    activation,
+    distance_buckets,
+    embed_tokens,
+    input_size,
+    merge_heads,
+    recording,
+    run_layers,
+    split_heads,
+)
 from notebook_kit.nn.outputs import BaseModelOutput, BaseModelOutputWithPastAndCrossAttentions
 
 if TYPE_CHECKING:
     from notebook_kit.nn.cache import KVCache
 
-__all__ = ["T5LayerNorm", "T5Stack", "distance_buckets"]
+__all__ = ["T5LayerNorm", "T5Stack"]
 
 
 class T5LayerNorm(nn.Module):
-    """Divides by the root mean square and scales: no mean, no bias (Zhang and Sennrich, 2019, RMSNorm)."""
+    """Division by the root mean square, times a learned scale: `(..., width)` (Zhang and Sennrich, 2019, RMSNorm)."""
 
     def __init__(self, config) -> None:
         super().__init__()
@@ -28,19 +36,19 @@ class T5LayerNorm(nn.Module):
         self.eps, self.factor = config.layer_norm_epsilon, config.initializer_factor
 
     def forward(self, x: Tensor) -> Tensor:
-        mean_square = x.float().square().mean(-1, keepdim=True)  # in float32: half precision overflows
+        mean_square = x.float().square().mean(-1, keepdim=True)  # in float32, as half precision overflows
         return self.weight * (x * torch.rsqrt(mean_square + self.eps)).to(self.weight.dtype)
 
 
-def linear(config, inputs: int, outputs: int, spread: float) -> nn.Linear:
-    """A layer without bias whose fresh weights have the standard deviation `spread`, times the config's factor."""
+def linear(config, inputs: int, outputs: int, std: float) -> nn.Linear:
+    """A linear layer without bias; its initial weights have the standard deviation `config.initializer_factor * std`."""
     layer = nn.Linear(inputs, outputs, bias=False)
-    layer.first_spread = config.initializer_factor * spread
+    layer.initial_std = config.initializer_factor * std
     return layer
 
 
 class T5Attention(nn.Module):
-    """Attention whose scores are not scaled, with a bias for the distance between tokens."""
+    """Multi-head attention with unscaled scores: self-attention with a bias for distances, or cross-attention to `source`."""
 
     def __init__(self, config, has_bias: bool) -> None:
         super().__init__()
@@ -52,15 +60,10 @@ class T5Attention(nn.Module):
         self.o = linear(config, inner, width, inner**-0.5)
         if has_bias:
             self.relative_attention_bias = nn.Embedding(config.relative_attention_num_buckets, config.num_heads)
-            self.relative_attention_bias.first_spread = config.initializer_factor * width**-0.5
-
-    def split(self, x: Tensor) -> Tensor:
-        """`(batch, tokens, heads * head_dim)` to `(batch, heads, tokens, head_dim)`."""
-        B, T, _ = x.shape
-        return x.view(B, T, self.heads, -1).transpose(1, 2)
+            self.relative_attention_bias.initial_std = config.initializer_factor * width**-0.5
 
     def keys_and_values(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        return self.split(self.k(x)), self.split(self.v(x))
+        return split_heads(self.k(x), self.heads), split_heads(self.v(x), self.heads)
 
     def forward(
         self,
@@ -72,7 +75,7 @@ class T5Attention(nn.Module):
         bias: Tensor | None = None,
         source: Tensor | None = None,
     ) -> Tensor:
-        q = self.split(self.q(x))
+        q = split_heads(self.q(x), self.heads)
         if source is None:
             k, v = self.keys_and_values(x)
             if cache is not None:
@@ -87,7 +90,7 @@ class T5Attention(nn.Module):
 
 
 class T5Sublayer(nn.Module):
-    """Norm, one block, dropout, and the residual around them; the block's name is the checkpoints'."""
+    """A block after a norm, with dropout and a residual connection; `name` is the block's name in checkpoints."""
 
     def __init__(self, config, name: str, block: nn.Module) -> None:
         super().__init__()
@@ -98,13 +101,15 @@ class T5Sublayer(nn.Module):
 
     def forward(self, x: Tensor, *args: Any, **kwargs: Any) -> Tensor:
         x = x + self.dropout(getattr(self, self.name)(self.layer_norm(x), *args, **kwargs))
-        if x.dtype == torch.float16:  # large activations must not become infinite
-            most = torch.finfo(x.dtype).max - 1000
-            x = x.clamp(-most, most)
+        if x.dtype == torch.float16:  # keep large activations finite
+            limit = torch.finfo(x.dtype).max - 1000
+            x = x.clamp(-limit, limit)
         return x
 
 
 class T5FeedForward(nn.Module):
+    """A feed-forward block, gated in T5 1.1 and later."""
+
     def __init__(self, config) -> None:
         super().__init__()
         width, inner = config.d_model, config.d_ff
@@ -124,7 +129,7 @@ class T5FeedForward(nn.Module):
 
 
 class T5Block(nn.Module):
-    """A layer: attention to itself, in a decoder attention to the encoder, and a feed-forward block."""
+    """A layer: self-attention, in a decoder cross-attention, then a feed-forward block."""
 
     def __init__(self, config, is_decoder: bool, first: bool) -> None:
         super().__init__()
@@ -150,63 +155,37 @@ class T5Block(nn.Module):
         return self.layer[-1](x)
 
 
-def distance_buckets(distance: Tensor, both_ways: bool, buckets: int, farthest: int) -> Tensor:
-    """The kind of each distance: one each for near ones, and kinds that widen with the logarithm for far ones.
-
-    Args:
-        distance: Whole numbers: where is looked minus from where.
-        both_ways: Whether what comes later is told apart from what came before; else it counts as distance 0.
-        buckets: How many kinds there are.
-        farthest: From here on all is one kind.
-
-    Source: Raffel et al., 2020, section 2.1, and the code that was published with it.
-    """
-    start = torch.zeros_like(distance)
-    if both_ways:
-        buckets //= 2
-        start = (distance > 0).long() * buckets
-        distance = distance.abs()
-    else:
-        distance = (-distance).clamp(min=0)
-    exact = buckets // 2
-    scaled = torch.log(distance.clamp(min=1).float() / exact) / math.log(farthest / exact) * (buckets - exact)
-    far = (exact + scaled.long()).clamp(max=buckets - 1)
-    return start + torch.where(distance < exact, distance, far)
-
-
 class T5Stack(nn.Module):
-    """One half: an encoder, or a decoder that also attends to the encoder's states."""
+    """An encoder, or a decoder that also attends to the encoder's states."""
 
     def __init__(self, config, is_decoder: bool) -> None:
         super().__init__()
         self.config, self.is_decoder = config, is_decoder
         layers = config.num_decoder_layers if is_decoder else config.num_layers
         self.embed_tokens = nn.Embedding(config.vocab_size, config.d_model)
-        self.embed_tokens.first_spread = config.initializer_factor
-        self.block = nn.ModuleList(T5Block(config, is_decoder, first=place == 0) for place in range(layers))
+        self.embed_tokens.initial_std = config.initializer_factor
+        self.block = nn.ModuleList(T5Block(config, is_decoder, first=layer == 0) for layer in range(layers))
         self.final_layer_norm = T5LayerNorm(config)
         self.dropout = nn.Dropout(config.dropout_rate)
         self.pairs: list[tuple[AttentionSite, ...]]
         if is_decoder:
             self.pairs = list(decoder_sites(layers, config.num_heads))
         else:
-            self.pairs = [(AttentionSite(place, config.num_heads),) for place in range(layers)]
+            self.pairs = [(AttentionSite(layer, config.num_heads),) for layer in range(layers)]
         self.sites = [site for pair in self.pairs for site in pair]
 
     def position_bias(self, past: int, tokens: int, device: torch.device) -> Tensor:
-        """What distances add to the scores: `(1, heads, tokens, past + tokens)`, the same in all layers."""
+        """The bias for distances that all layers add to their scores: `(1, heads, tokens, past + tokens)`."""
         first: Any = self.block[0]
         table = first.layer[0].SelfAttention.relative_attention_bias
-        to = torch.arange(past + tokens, device=device)
-        distance = to[None] - to[past:, None]
-        config = self.config
-        kinds = distance_buckets(
-            distance,
-            not self.is_decoder,
-            config.relative_attention_num_buckets,
-            config.relative_attention_max_distance,
+        positions = torch.arange(past + tokens, device=device)
+        buckets = distance_buckets(
+            positions[None] - positions[past:, None],
+            both_ways=not self.is_decoder,
+            buckets=self.config.relative_attention_num_buckets,
+            farthest=self.config.relative_attention_max_distance,
         )
-        return table(kinds).permute(2, 0, 1)[None]
+        return table(buckets).permute(2, 0, 1)[None]
 
     def forward(
         self,
@@ -220,8 +199,6 @@ class T5Stack(nn.Module):
         output_attentions: bool | None = None,
         output_hidden_states: bool | None = None,
     ) -> Any:
-        attentions = self.config.output_attentions if output_attentions is None else output_attentions
-        hidden = self.config.output_hidden_states if output_hidden_states is None else output_hidden_states
         _, T, device = input_size(input_ids, inputs_embeds)
         x = self.dropout(embed_tokens(self.embed_tokens, input_ids, inputs_embeds))
         cache = decoder_cache(self, past_key_values, use_cache) if self.is_decoder else None
@@ -233,23 +210,30 @@ class T5Stack(nn.Module):
         source = encoder_hidden_states
         source_mask = None if source is None else padding_mask(encoder_attention_mask, x.dtype, source.shape[:2])
         bias = self.position_bias(past, T, device)
-        inputs = (mask, causal, bias, source, source_mask, cache)
-        with recording(self, attentions) as record:
+        with recording(self, output_attentions) as record:
             x, states, _ = run_layers(
-                self, self.block, self.pairs, x, *inputs, output_attentions=False, output_hidden_states=hidden
+                self,
+                self.block,
+                self.pairs,
+                x,
+                mask,
+                causal,
+                bias,
+                source,
+                source_mask,
+                cache,
+                final=lambda y: self.dropout(self.final_layer_norm(y)),
+                output_attentions=False,  # recorded here, as a layer of a decoder has two sites
+                output_hidden_states=output_hidden_states,
             )
-        x = self.dropout(self.final_layer_norm(x))
-        states = states if states is None else (*states[:-1], x)
-        weights = [
-            None if record is None else record.of([pair[i] for pair in self.pairs])
-            for i in range(1 if source is None else 2)
-        ]
+        self_weights = None if record is None else record.of(pair[0] for pair in self.pairs)
+        cross_weights = None if record is None or source is None else record.of(pair[1] for pair in self.pairs)
         if not self.is_decoder:
-            return BaseModelOutput(last_hidden_state=x, hidden_states=states, attentions=weights[0])
+            return BaseModelOutput(last_hidden_state=x, hidden_states=states, attentions=self_weights)
         return BaseModelOutputWithPastAndCrossAttentions(
             last_hidden_state=x,
             past_key_values=cache,
             hidden_states=states,
-            attentions=weights[0],
-            cross_attentions=None if source is None else weights[1],
+            attentions=self_weights,
+            cross_attentions=cross_weights,
         )

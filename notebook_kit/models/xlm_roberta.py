@@ -29,7 +29,7 @@ __all__ = [
 
 
 class XLMRobertaConfig(RobertaConfig):
-    """The settings of `RobertaConfig`, with another size of the vocabulary.
+    """The settings of `RobertaConfig`, with a different vocabulary size.
 
     Example:
         >>> from notebook_kit import XLMRobertaConfig
@@ -50,8 +50,8 @@ class XLMRobertaModel(RobertaModel):
         >>> from notebook_kit import XLMRobertaConfig, XLMRobertaModel
         >>> size = {"hidden_size": 32, "num_hidden_layers": 1, "num_attention_heads": 2, "intermediate_size": 64}
         >>> model = XLMRobertaModel(XLMRobertaConfig(**size, vocab_size=500))
-        >>> states = model(torch.tensor([[0, 402, 77, 2], [0, 13, 250, 2]])).last_hidden_state  # say, Swahili and Thai
-        >>> torch.cosine_similarity(states[0, 0], states[1, 0], dim=0).shape  # texts of two languages in one space
+        >>> states = model(torch.tensor([[0, 402, 77, 2], [0, 13, 250, 2]])).last_hidden_state  # such as Swahili and Thai
+        >>> torch.cosine_similarity(states[0, 0], states[1, 0], dim=0).shape  # texts in two languages share one space
         torch.Size([])
     """
 
@@ -97,7 +97,7 @@ class XLMRobertaForQuestionAnswering(RobertaForQuestionAnswering):
         >>> from notebook_kit import XLMRobertaConfig, XLMRobertaForQuestionAnswering
         >>> size = {"hidden_size": 32, "num_hidden_layers": 1, "num_attention_heads": 2, "intermediate_size": 64, "vocab_size": 50}
         >>> model = XLMRobertaForQuestionAnswering(XLMRobertaConfig(**size))
-        >>> ids, nowhere = torch.tensor([[0, 17, 2, 2, 21, 2]]), torch.tensor([0])  # no answer: start and end at <s>
+        >>> ids, nowhere = torch.tensor([[0, 17, 2, 2, 21, 2]]), torch.tensor([0])  # no answer: start and end point at <s>
         >>> model(ids, start_positions=nowhere, end_positions=nowhere).loss > 0
         tensor(True)
     """
@@ -121,7 +121,7 @@ class XLMRobertaForMultipleChoice(RobertaForMultipleChoice):
 
 
 class XLMRobertaForMaskedLM(RobertaForMaskedLM):
-    """Which word stands where `<mask>` stands; see `RobertaForMaskedLM`.
+    """Predictions of the words hidden behind `<mask>`; see `RobertaForMaskedLM`.
 
     Example:
         >>> import torch

@@ -1,10 +1,9 @@
-"""The one door that all attention goes through.
+"""Attention of all families, in one function that can be recorded and modified.
 
-Every family computes its attention with `attend(query, key, value, ..., site=site)`. As a rule that is PyTorch's fused
-kernel, which never forms the matrix of weights. Inside `with record_attention(model, layers=[3]):` the named layers,
-and only they, take the explicit path and keep their weights; inside `with ablate_heads(model, {(3, 4)}):` single heads
-are switched off. Both work on any family with no code of its own, because a family does no more than name the place
-from which it attends: its `AttentionSite`.
+Every family computes attention with `attend(query, key, value, ..., site=site)`, usually with PyTorch's fused kernel, which
+never forms the matrix of weights. Inside `with record_attention(model, layers=[3]):`, only the named layers take an explicit
+path and keep their weights; inside `with ablate_heads(model, {(3, 4)}):`, single heads are switched off. Both work with any
+family, because all they need from it is the `AttentionSite` that each layer passes to `attend`.
 """
 
 from __future__ import annotations
@@ -35,19 +34,19 @@ __all__ = [
 
 
 class AttentionSite:
-    """A place in a model from which attention is computed: which layer, which attention of that layer, between what.
+    """Identifies one attention in a model: its layer, its kind, and what it attends from and to.
 
     Args:
         layer: Index of the layer, from 0.
-        heads: How many heads the layer has.
-        kind: `"self"` in an encoder, `"decoder"` for a decoder's attention to itself, `"cross"` for a decoder's
-            attention to the encoder.
-        rows: The name of the axis that attends, as samples call it: "text" (of `input_ids`), "decoder text" (of
-            `decoder_input_ids`), "patches", "frames", "queries". `"text"` unless given; for `"cross"`, `"decoder text"`.
-        columns: The name of the axis attended to; `rows` unless given, and for `"cross"`, `"text"`.
-        unfold: For a model that attends in a form of its own, such as windows or reduced keys: turns the weights that
-            `attend` forms, `(batch x windows, heads, from, to)`, into `(batch, heads, rows, columns)`. Only attention that
-            is looked at goes through it; a record keeps what `attend` formed.
+        heads: Number of heads.
+        kind: `"self"` in an encoder, `"decoder"` for a decoder's self-attention, `"cross"` for a decoder's attention to the
+            encoder.
+        rows: Name of the axis that attends, such as "text" (of `input_ids`), "decoder text" (of `decoder_input_ids`),
+            "patches", "frames" or "queries"; by default "text", and for `"cross"` "decoder text".
+        columns: Name of the axis attended to; by default `rows`, and for `"cross"` "text".
+        unfold: For windowed attention or reduced keys: maps the weights that `attend` forms,
+            `(batch x windows, heads, from, to)`, to `(batch, heads, rows, columns)`. It is applied for display only; a record
+            keeps the weights as `attend` forms them.
 
     Example:
         >>> AttentionSite(0, 12, rows="patches")
@@ -76,16 +75,16 @@ class AttentionSite:
 
 
 class _Watch:
-    """What is going on at some sites of one model right now: recording, ablation, or both."""
+    """An active recording or ablation at some sites of one model."""
 
     def __init__(self, record: AttentionRecord | None, ablated: Mapping[AttentionSite, frozenset[int]]) -> None:
         self.record, self.ablated = record, ablated
 
 
-# A context variable, not an attribute of the model: a panel may record on one thread while the same model trains on another.
+# In a context variable rather than in the model, since a panel may record on one thread while the model trains on another.
 _WATCHES: ContextVar[tuple[_Watch, ...]] = ContextVar("notebook_kit_attention", default=())
 
-# Whether anything is watched on any thread. A compiled model is guarded on this, as it cannot be on a context variable.
+# Whether any thread watches anything. A compiled model is guarded on this, as it cannot be guarded on a context variable.
 _anything_watched = False
 _watches_set = 0
 _COUNTING = threading.Lock()
@@ -105,36 +104,39 @@ def attend(
 ) -> Tensor:
     """Scaled dot-product attention: `softmax(query @ key.T * scale + mask + bias) @ value`.
 
-    Keys and values may have fewer heads than the query, each of which then serves several (grouped-query attention); and
-    fewer rows, each of which then serves several consecutive rows of the query (beams that look at one encoded input).
+    Keys and values may have fewer heads than the query; each then serves several query heads (grouped-query attention). They
+    may also have fewer rows; each then serves several consecutive rows of the query (beams of one encoded input).
 
     Args:
         query: `(batch, heads, from, head_dim)`.
         key: `(batch or fewer, heads or fewer, to, head_dim)`.
         value: As `key`.
-        site: The place that attends, for recording and ablation.
-        mask: Added to the scores; 0 where attention is allowed, the dtype's lowest number where not; broadcast to
+        site: Identifies this attention for recording and ablation.
+        mask: Added to the scores: 0 where attention is allowed, elsewhere the dtype's lowest number; broadcast to
             `(batch, heads, from, to)`. See `padding_mask`.
-        bias: Added to the scores as well (relative positions).
+        bias: Also added to the scores (relative positions); broadcast likewise.
         dropout: Probability of dropping an attention weight; pass 0 outside training.
-        scale: Factor of the scores; `head_dim ** -0.5` unless given.
-        is_causal: Position i sees no position after it.
+        scale: Factor of the scores; `head_dim ** -0.5` by default.
+        is_causal: Let no position attend to later ones.
 
     Returns:
         `(batch, heads, from, head_dim)`.
+
+    Raises:
+        InputError: If the rows of the query are not a multiple of those of the keys.
 
     Source: Vaswani et al., Attention Is All You Need, 2017, equation 1; Ainslie et al., GQA, 2023, for fewer key heads.
     """
     if key.shape[0] != query.shape[0]:
         return _shared_rows(query, key, value, site, mask, bias, dropout, scale)
     scores_offset = mask if bias is None else bias if mask is None else mask + bias
-    if scores_offset is not None and scores_offset.dtype != query.dtype:  # under autocast: lowest must not become -inf
+    if scores_offset is not None and scores_offset.dtype != query.dtype:  # under autocast; -inf would lead to NaN
         scores_offset = scores_offset.clamp(min=torch.finfo(query.dtype).min).to(query.dtype)
-    if is_causal and scores_offset is not None:  # the fused kernel takes one or the other
+    if is_causal and scores_offset is not None:  # the fused kernel accepts only one of them
         scores_offset = scores_offset.masked_fill(_future(query, key), torch.finfo(scores_offset.dtype).min)
         is_causal = False
     if _anything_watched:
-        # Never part of a compiled graph, which would go on with what was watched when it was compiled.
+        # Excluded from compiled graphs, which would keep what was watched at compile time.
         watched = torch.compiler.disable(_watched) if torch.compiler.is_compiling() else _watched
         return watched(query, key, value, site, scores_offset, dropout, scale, is_causal)
     return _fused(query, key, value, scores_offset, dropout, scale, is_causal)
@@ -148,19 +150,19 @@ def _fused(query, key, value, offset, dropout, scale, is_causal) -> Tensor:
 
 
 def _shared_rows(query, key, value, site, mask, bias, dropout, scale) -> Tensor:
-    """Let each row of keys serve several rows of the query, which look at it as if they were further positions."""
+    """Attention with fewer rows of keys than of the query: rows that share keys are folded into further positions."""
     B, H, T, D = query.shape
     rows = key.shape[0]
     if B % rows:
         raise InputError(
             f"A query of {B} rows cannot share {rows} rows of keys evenly.",
-            next_step="Pass as many decoder rows for each encoded input.",
+            next_step="Pass the same number of decoder rows for each encoded input.",
         )
     share = B // rows
-    if mask is not None and mask.shape[0] != rows:  # one row of the mask for each row of the query: nothing to share
+    if mask is not None and mask.shape[0] != rows:  # the mask already has a row per query row
         key, value = (x.repeat_interleave(share, dim=0) for x in (key, value))
     elif _anything_watched or bias is not None or (mask is not None and mask.shape[-2] != 1):
-        # What is recorded has one matrix a row; a bias is laid out by positions.
+        # A record needs one matrix per row, and a bias depends on positions, which folding would change.
         key, value = (x.repeat_interleave(share, dim=0) for x in (key, value))
         mask = None if mask is None else mask.repeat_interleave(share, dim=0)
     else:
@@ -171,7 +173,7 @@ def _shared_rows(query, key, value, site, mask, bias, dropout, scale) -> Tensor:
 
 
 def _watched(query, key, value, site, offset, dropout, scale, is_causal) -> Tensor:
-    """Attention while something is recorded or ablated, though perhaps on another thread or at other sites."""
+    """Attention while something is recorded or ablated, perhaps on another thread or at other sites."""
     watches = _WATCHES.get()
     records = [watch.record for watch in watches if watch.record is not None and site in watch.record.sites]
     off: frozenset[int] = frozenset().union(*(watch.ablated.get(site, frozenset()) for watch in watches))
@@ -192,7 +194,7 @@ def _watched(query, key, value, site, offset, dropout, scale, is_causal) -> Tens
 
 
 def _weights(query: Tensor, key: Tensor, offset: Tensor | None, scale: float | None, is_causal: bool) -> Tensor:
-    """The matrix that the fused kernel never forms: `(batch, heads, from, to)`, rows sum to 1."""
+    """The attention weights, which the fused kernel never forms: `(batch, heads, from, to)`; rows sum to 1."""
     scores = (query @ key.transpose(-2, -1)).mul_(query.shape[-1] ** -0.5 if scale is None else scale)
     if offset is not None:
         scores.add_(offset)
@@ -200,17 +202,18 @@ def _weights(query: Tensor, key: Tensor, offset: Tensor | None, scale: float | N
         scores.masked_fill_(_future(query, key), torch.finfo(scores.dtype).min)
     if scores.requires_grad:
         return scores.softmax(dim=-1)
-    for head in scores.unbind(1):  # one by one and in place: a second matrix would double what looking costs
+    for head in scores.unbind(1):  # one by one and in place, to avoid the memory of a second matrix
         head.copy_(head.softmax(dim=-1))
     return scores
 
 
 def _future(query: Tensor, key: Tensor) -> Tensor:
-    """True where a position would look at one after it: `(from, to)`."""
+    """True where a position would attend to a later one: `(from, to)`."""
     return torch.ones(query.shape[-2], key.shape[-2], dtype=torch.bool, device=query.device).triu(1)
 
 
 def _kept_heads(off: frozenset[int], like: Tensor) -> Tensor | None:
+    """`(heads, 1, 1)`: 0 for the heads that are off and 1 for the others; None if all are on."""
     if not off:
         return None
     keep = torch.ones(like.shape[1], 1, 1, dtype=like.dtype, device=like.device)
@@ -219,26 +222,26 @@ def _kept_heads(off: frozenset[int], like: Tensor) -> Tensor | None:
 
 
 def padding_mask(attention_mask: Tensor | None, dtype: torch.dtype, size: Sequence[int] | None = None) -> Tensor | None:
-    """From 1 for a token and 0 for padding to what `attend` adds to the scores.
+    """The mask that `attend` adds to the scores, from one with 1 for a token and 0 for padding.
 
     Args:
-        attention_mask: `(batch, to)` or `(batch, from, to)`, or None when there is no padding.
+        attention_mask: `(batch, to)` or `(batch, from, to)`, or None if there is no padding.
         dtype: The dtype of the scores.
-        size: `(batch, to)` of what the mask is for, to be checked against.
-
-    Raises:
-        InputError: If the mask is of another size.
+        size: `(batch, to)` of the input, to check the mask against.
 
     Returns:
-        `(batch, 1, 1 or from, to)`; or None when nothing is masked, which lets the fused kernel take its fastest path
-        (looked up on the CPU only, where asking does not wait for the device).
+        `(batch, 1, 1 or from, to)`; or None if nothing is masked, so that the fused kernel can take its fastest path (only
+        checked on the CPU, as the check would wait for other devices).
+
+    Raises:
+        InputError: If the mask does not have this size.
     """
     if attention_mask is None:
         return None
     if size is not None and (attention_mask.shape[0] not in (1, size[0]) or attention_mask.shape[-1] != size[1]):
         raise InputError(
             f"attention_mask has shape {tuple(attention_mask.shape)}, and the input has shape {tuple(size)}.",
-            next_step="Pass the tokenizer's output as a whole: model(**tokenizer(texts, padding=True, return_tensors='pt')).",
+            next_step="Pass the tokenizer's whole output: model(**tokenizer(texts, padding=True, return_tensors='pt')).",
         )
     if attention_mask.device.type == "cpu" and bool(attention_mask.all()):
         return None
@@ -255,22 +258,22 @@ def causal_mask(
     device: torch.device,
     window: int | None = None,
 ) -> tuple[Tensor | None, bool]:
-    """What a decoder hands to `attend`, so that no position sees one after it, or padding.
+    """The `mask` and `is_causal` that a decoder passes to `attend`, to attend neither to later positions nor to padding.
 
     Args:
         attention_mask: `(batch, past + tokens)`, 1 for a token and 0 for padding; or `(batch, tokens, past + tokens)`, 1
-            where a position may look; None when there is no padding.
-        size: `(batch, tokens)` of the positions that are new.
-        past: How many positions are in the cache.
+            where attention is allowed; None if there is no padding.
+        size: `(batch, tokens)` of the new positions.
+        past: Number of positions in the cache.
         dtype: The dtype of the scores.
-        device: Where the mask is needed.
-        window: A position sees no further back than this many positions, itself included; None for no such limit.
+        device: The device of the scores.
+        window: Number of last positions that each position attends to, including itself; None for no limit.
 
     Returns:
-        `mask` and `is_causal` of `attend`. Where the fused kernel needs no mask, it is None.
+        `mask`, `(batch or 1, 1, tokens, past + tokens)`, or None if the fused kernel needs none; and `is_causal`.
 
     Raises:
-        InputError: If the mask is of another size.
+        InputError: If the mask does not have this size.
 
     Example:
         >>> import torch
@@ -285,10 +288,10 @@ def causal_mask(
     end = past + T
     if attention_mask is not None:
         if attention_mask.shape[0] not in (1, B) or attention_mask.shape[-1] != end:
-            known = f"{past} tokens in the cache and {T} new ones" if past else f"{T} tokens"
+            expected = f"{past} cached and {T} new tokens" if past else f"{T} tokens"
             raise InputError(
-                f"attention_mask has shape {tuple(attention_mask.shape)}, and there are {B} rows of {known}.",
-                next_step="Pass the tokenizer's output as a whole; with past_key_values the mask covers both.",
+                f"attention_mask has shape {tuple(attention_mask.shape)}, and the input has {B} rows of {expected}.",
+                next_step="Pass the tokenizer's whole output; with past_key_values, the mask also covers the cached tokens.",
             )
         if attention_mask.device.type == "cpu" and bool(attention_mask.all()):
             attention_mask = None
@@ -296,11 +299,11 @@ def causal_mask(
         window = None
     if attention_mask is None and window is None and (T == 1 or not past):
         return None, T > 1
-    here = torch.arange(past, end, device=device)[:, None]  # (from, 1)
-    there = torch.arange(end, device=device)  # (to,)
-    allowed = there <= here
+    rows = torch.arange(past, end, device=device)[:, None]  # (from, 1)
+    columns = torch.arange(end, device=device)  # (to,)
+    allowed = columns <= rows
     if window is not None:
-        allowed = allowed & (there > here - window)
+        allowed = allowed & (columns > rows - window)
     allowed = allowed[None, None]
     if attention_mask is not None:
         seen = attention_mask.to(device) != 0
@@ -309,18 +312,17 @@ def causal_mask(
     return torch.zeros(allowed.shape, dtype=dtype, device=device).masked_fill(~allowed, lowest), False
 
 
-# Looking in ----------------------------------------------------------------------------------------------------------
+# Recording and ablation ----------------------------------------------------------------------------------------------------------
 
 
 class AttentionRecord(Mapping[int, Tensor]):
-    """What was recorded: `record[3]` is the attention of layer 3, `(batch, heads, from, to)`.
+    """Recorded attention weights: `record[3]` are those of layer 3, `(batch, heads, from, to)`.
 
-    A model that is called several times (as in generation, step by step) leaves one matrix a call: `record.steps(3)` has
-    all, `record[3]` the last. Where a layer attends in more than one way, as a decoder does to itself and to the
-    encoder, name which: `record.steps(3, kind="cross")`.
+    A model that is called repeatedly, as in generation, adds one tensor per call: `record.steps(3)` returns all of them,
+    `record[3]` the last one. In a layer with self-attention and cross-attention, `record.steps(3, kind="cross")` selects one.
 
     Attributes:
-        sites: The sites that are recorded, in the order in which the model has them.
+        sites: The recorded sites, in the order of the model.
     """
 
     def __init__(self, sites: Iterable[AttentionSite], detach: bool = True) -> None:
@@ -329,16 +331,18 @@ class AttentionRecord(Mapping[int, Tensor]):
 
     @property
     def sites(self) -> Collection[AttentionSite]:
+        """The recorded sites, in the order of the model."""
         return self._calls.keys()
 
     def add(self, site: AttentionSite, weights: Tensor) -> None:
+        """Append the weights of one call."""
         self._calls[site].append(weights.detach() if self._detach else weights)
 
     def steps(self, layer: int, kind: str | None = None) -> list[Tensor]:
-        """Every matrix that layer `layer` left, in the order of the calls.
+        """The weights of layer `layer` in every call, in order.
 
         Raises:
-            InputError: If that layer is not recorded, or `kind` is needed to tell its attentions apart.
+            InputError: If that layer is not recorded, or has several kinds of attention and `kind` is None.
         """
         found = [site for site in self.sites if site.layer == layer and kind in (None, site.kind)]
         if not found:
@@ -348,8 +352,8 @@ class AttentionRecord(Mapping[int, Tensor]):
         if len(found) > 1:
             kinds = " or ".join(repr(site.kind) for site in found)
             raise InputError(
-                f"Layer {layer} attends in {len(found)} ways.",
-                next_step=f"Say which: steps({layer}, kind=...) with {kinds}.",
+                f"Layer {layer} has {len(found)} kinds of attention.",
+                next_step=f"Choose one: steps({layer}, kind=...) with {kinds}.",
             )
         return self._calls[found[0]]
 
@@ -357,7 +361,7 @@ class AttentionRecord(Mapping[int, Tensor]):
         calls = self.steps(layer)
         if not calls:
             raise InputError(
-                f"Layer {layer} has not attended yet.",
+                f"Nothing is recorded for layer {layer} yet.",
                 next_step="Call the model inside the `with record_attention(...)` block.",
             )
         return calls[-1]
@@ -369,7 +373,7 @@ class AttentionRecord(Mapping[int, Tensor]):
         return len({site.layer for site in self.sites})
 
     def of(self, sites: Iterable[AttentionSite]) -> tuple[Tensor, ...]:
-        """The last matrix of each of `sites`."""
+        """The last recorded weights of each of `sites`."""
         return tuple(self._calls[site][-1] for site in sites)
 
     def __repr__(self) -> str:
@@ -378,15 +382,15 @@ class AttentionRecord(Mapping[int, Tensor]):
 
 
 def sites_of(model: nn.Module) -> list[AttentionSite]:
-    """Every place from which `model` attends.
+    """All attention sites of `model`, in order.
 
     Raises:
-        InputError: If it has none, as a model of another library.
+        InputError: If it has none, for example because it is a model of another library.
     """
     sites = [site for module in model.modules() for site in getattr(module, "sites", ())]
     if not sites:
         raise InputError(
-            f"{type(model).__name__} has no attention that notebook_kit can look into.",
+            f"{type(model).__name__} has no attention that notebook_kit can record.",
             next_step="Load the checkpoint with notebook_kit's AutoModel classes.",
         )
     return sites
@@ -396,19 +400,19 @@ def sites_of(model: nn.Module) -> list[AttentionSite]:
 def record_attention(
     model: nn.Module, layers: Iterable[int] | None = None, *, kinds: Iterable[str] | None = None, detach: bool = True
 ) -> Iterator[AttentionRecord]:
-    """Keep the attention weights of some layers while the block runs.
+    """Record the attention weights of some layers while the block runs.
 
-    The other layers keep the fused path: looking at one layer of twelve costs a twelfth of the memory. Weights are those
-    before dropout.
+    The other layers keep using the fused kernel, so recording one layer of twelve takes a twelfth of the memory. Weights are
+    recorded before dropout.
 
     Args:
         model: A model of notebook_kit, or a module that contains one.
-        layers: Which layers; all unless given.
-        kinds: Which attentions: any of `"self"`, `"decoder"`, `"cross"`; all unless given.
+        layers: Indices of layers; all by default.
+        kinds: Kinds of attention, any of `"self"`, `"decoder"` and `"cross"`; all by default.
         detach: Cut the weights from the autograd graph. Pass False to compute a loss on them.
 
     Raises:
-        InputError: If the model has no such layer.
+        InputError: If the model has no such layer or kind.
 
     Example:
         >>> import torch
@@ -426,7 +430,7 @@ def record_attention(
     if wanted is not None and not wanted <= known:
         raise InputError(
             f"{type(model).__name__} has no layer {', '.join(map(str, sorted(wanted - known)))}.",
-            next_step=f"Name layers from {min(known)} to {max(known)}.",
+            next_step=f"Its layers are {min(known)} to {max(known)}.",
         )
     kinds = None if kinds is None else set(kinds)
     chosen = [
@@ -445,15 +449,15 @@ def record_attention(
 
 @contextmanager
 def ablate_heads(model: nn.Module, heads: Iterable[tuple[int, int]], *, kind: str | None = None) -> Iterator[None]:
-    """Switch attention heads off while the block runs: their contribution to the layer becomes zero.
+    """Switch attention heads off while the block runs, by setting their output to zero.
 
     Args:
         model: A model of notebook_kit, or a module that contains one.
         heads: Pairs `(layer, head)`, both counted from 0.
-        kind: Restrict to one attention of the layer: `"self"`, `"decoder"` or `"cross"`.
+        kind: Restrict to one kind of attention: `"self"`, `"decoder"` or `"cross"`.
 
     Raises:
-        InputError: If the model has no such head.
+        InputError: If the model has no such head or kind.
 
     Example:
         >>> import torch
@@ -481,11 +485,11 @@ def ablate_heads(model: nn.Module, heads: Iterable[tuple[int, int]], *, kind: st
             has = (
                 f"layer {layer} has heads 0 to {known[layer] - 1}"
                 if layer in known
-                else f"layers go from 0 to {max(known)}"
+                else f"its layers are 0 to {max(known)}"
             )
             raise InputError(
                 f"{type(model).__name__} has no head {head} in layer {layer}.",
-                next_step=f"Name pairs (layer, head): {has}.",
+                next_step=f"Pass pairs (layer, head); {has}.",
             )
         for site in found:
             ablated[site] = ablated.get(site, frozenset()) | {head}
@@ -494,9 +498,9 @@ def ablate_heads(model: nn.Module, heads: Iterable[tuple[int, int]], *, kind: st
 
 
 def replayable(layer: Callable[..., Tensor]) -> Callable[..., Tensor]:
-    """`layer`, as gradient checkpointing may call it again in the backward pass, perhaps on another thread.
+    """`layer`, wrapped for gradient checkpointing, which calls it again in the backward pass, perhaps on another thread.
 
-    The second call attends as the first did, whatever is watched by then, and leaves no second record.
+    The second call applies the ablations of the first, whatever is active by then, and records nothing.
     """
     watches = _WATCHES.get()
     if torch.compiler.is_compiling() and not watches:

@@ -1,17 +1,17 @@
 """The heads of all families, each written once.
 
-A head has two halves: what it computes, which is here, and the backbone that it reads, which a family's file names:
+A head consists of its own computation, defined here, and a backbone, named in the family's file:
 
     class BertForTokenClassification(ForTokenClassification, BertPreTrainedModel):
         backbone = BertModel
 
-A family whose head has other layers overrides `build_head`, which creates them under the names that its checkpoints use,
-and `compute_logits`, which leads from the backbone's output to the logits.
+A family whose head has other layers overrides `build_head`, which creates them under the names used in its checkpoints,
+and `compute_logits`, which maps the backbone's output to the logits.
 
-The `forward` of a head takes its labels and `**inputs`, whatever the backbone takes. But the Trainer and the pipelines read
-the signature of `forward` to learn which inputs a model has, and so do `help()` and the documentation. The lists differ
-between families (DistilBERT has no segments, MPNet neither, a decoder has a cache), so they are not repeated here: once a
-class names its backbone, its `forward` gets a signature in which the backbone's inputs stand in place of `**inputs`.
+The `forward` of a head takes its labels and `**inputs`, which it passes on to the backbone. But the Trainer, the pipelines,
+`help()` and the documentation read a model's inputs from the signature of `forward`. The inputs differ between families
+(DistilBERT has no segments, a decoder has a cache), so instead of repeating them here, a class that names its backbone gets a
+`forward` with a signature in which the backbone's inputs replace `**inputs`.
 """
 
 from __future__ import annotations
@@ -20,13 +20,13 @@ import inspect
 from collections.abc import Callable
 from dataclasses import fields
 from functools import wraps
-from typing import Any, ClassVar, TypeVar
+from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
 
+import torch
 from torch import Tensor, nn
 
 from notebook_kit.errors import InputError
 from notebook_kit.nn.base import PreTrainedModel
-from notebook_kit.nn.decoder import kept, last_token_logits
 from notebook_kit.nn.encoder_decoder import end_of_text_states
 from notebook_kit.nn.few_rows import one_row
 from notebook_kit.nn.layers import ACTIVATIONS
@@ -49,6 +49,9 @@ from notebook_kit.nn.outputs import (
     TokenClassifierOutput,
 )
 
+if TYPE_CHECKING:
+    from notebook_kit.configuration import PretrainedConfig
+
 __all__ = [
     "ClassificationHead",
     "DecoderForCausalLM",
@@ -70,7 +73,7 @@ __all__ = [
 Output = TypeVar("Output", bound=ModelOutput)
 AnswerOutput = QuestionAnsweringModelOutput | Seq2SeqQuestionAnsweringModelOutput
 
-# Arguments of a backbone that are not inputs. A head passes them on as `**options`.
+# Arguments of a backbone that are not inputs; heads take them as `**options`.
 _OPTIONS = ("use_cache", "output_attentions", "output_hidden_states")
 
 
@@ -79,11 +82,11 @@ class Head(PreTrainedModel):
 
     Attributes:
         backbone: The family's model without a head.
-        pools: Whether the head reads the `pooler_output`, so that the backbone needs its pooling layer.
-        takes_cache: Whether the backbone has a cache of keys and values; follows from the backbone.
-        returns_cache: Whether the head's output has that cache.
-        labels_after: The input after which labels come in a call by position; the last one unless given.
-        dropout_fields: Names of the configuration's fields for the dropout before the classifier; the first that is set counts.
+        pools: Whether the head reads `pooler_output`, so that the backbone needs its pooling layer.
+        takes_cache: Whether the backbone has a cache of keys and values; set automatically from the backbone.
+        returns_cache: Whether the head's output includes that cache.
+        labels_after: The input that precedes the labels among positional arguments; by default the last input.
+        dropout_fields: Configuration fields for the dropout before the classifier; the first one that is set applies.
     """
 
     backbone: ClassVar[type[Any]]
@@ -106,9 +109,9 @@ class Head(PreTrainedModel):
         self.post_init()
 
     def build_backbone(self, config: Any) -> None:
-        """Create the backbone under the family's name for it, with a pooling layer only if the head reads it."""
+        """Create the backbone as the attribute `base_model_prefix`, with a pooling layer only if the head reads it."""
         if isinstance(self, self.backbone):
-            return  # a head that is its own backbone
+            return  # the head is its own backbone
         can_pool = "add_pooling_layer" in inspect.signature(self.backbone.__init__).parameters
         options = {"add_pooling_layer": self.pools} if can_pool else {}
         setattr(self, self.base_model_prefix, self.backbone(config, **options))
@@ -118,11 +121,11 @@ class Head(PreTrainedModel):
         raise NotImplementedError
 
     def compute_logits(self, out: Any) -> Tensor:
-        """The logits that follow from the backbone's output."""
+        """The logits, computed from the backbone's output."""
         raise NotImplementedError
 
     def run_backbone(self, **inputs: Any) -> Any:
-        """The backbone's output for these inputs; it fills no cache that would be dropped."""
+        """The backbone's output for these inputs; without a cache if the head does not return it."""
         if self.takes_cache and not self.returns_cache:
             inputs.setdefault("use_cache", False)
         if isinstance(self, self.backbone):
@@ -136,16 +139,16 @@ class Head(PreTrainedModel):
 
 
 def _with_inputs_of_backbone(cls: type[Head]) -> Callable[..., Any]:
-    """The `forward` of a head with the inputs of its backbone, by position too."""
+    """The `forward` of a head with the inputs of its backbone in its signature, also by position."""
     forward = inspect.unwrap(cls.forward)
-    (itself, *labels), inputs = _split(inspect.signature(forward))
+    (own_self, *labels), inputs = _split(inspect.signature(forward))
     if inputs is None:
-        return cls.forward  # it lists its inputs itself
-    taken = inspect.signature(cls.backbone.forward).parameters
-    left_out = _OPTIONS if cls.returns_cache else (*_OPTIONS, "past_key_values")
-    names = [name for name in taken if name not in ("self", *left_out)]
+        return cls.forward  # it already lists its inputs
+    accepted = inspect.signature(cls.backbone.forward).parameters
+    omitted = _OPTIONS if cls.returns_cache else (*_OPTIONS, "past_key_values")
+    names = [name for name in accepted if name not in ("self", *omitted)]
     place = names.index(cls.labels_after) + 1 if cls.labels_after else len(names)
-    parameters = [taken[name] for name in names]
+    parameters = [accepted[name] for name in names]
     parameters[place:place] = [label.replace(kind=label.POSITIONAL_OR_KEYWORD) for label in labels]
     by_position = [parameter.name for parameter in parameters]
     options = "DecoderOptions" if cls.takes_cache else "OutputOptions"
@@ -154,23 +157,23 @@ def _with_inputs_of_backbone(cls: type[Head]) -> Callable[..., Any]:
     @wraps(forward)
     def named(self: Head, *args: Any, **kwargs: Any) -> Any:
         if len(args) > len(by_position):
-            raise TypeError(f"{cls.__name__} takes {len(by_position)} inputs by position, and {len(args)} were given.")
+            raise TypeError(f"{cls.__name__} takes {len(by_position)} positional inputs, and got {len(args)}.")
         return forward(self, **dict(zip(by_position, args, strict=False)), **kwargs)
 
-    named.__signature__ = inspect.signature(forward).replace(parameters=[itself, *parameters])  # type: ignore[attr-defined]
+    named.__signature__ = inspect.signature(forward).replace(parameters=[own_self, *parameters])  # type: ignore[attr-defined]
     return named
 
 
 def _split(signature: inspect.Signature) -> tuple[list[inspect.Parameter], inspect.Parameter | None]:
-    """The parameters before `**inputs`, and `**inputs` itself if it is there."""
+    """The parameters before `**inputs`, and `**inputs` itself if present."""
     parameters = list(signature.parameters.values())
     return (parameters[:-1], parameters[-1]) if parameters[-1].name == "inputs" else (parameters, None)
 
 
-def join_output(kind: type[Output], out: ModelOutput, **own: Any) -> Output:
-    """An output of `kind` with the head's `own` fields and those that the backbone's output also has."""
+def join_output(kind: type[Output], out: ModelOutput, **values: Any) -> Output:
+    """An output of class `kind`, with the head's `values` and the fields it shares with the backbone's output `out`."""
     shared = {field.name for field in fields(kind)}  # type: ignore[arg-type]
-    return kind({name: value for name, value in out.items() if name in shared}, **own)
+    return kind({name: value for name, value in out.items() if name in shared}, **values)
 
 
 # Layers --------------------------------------------------------------------------------------------------------------
@@ -180,10 +183,10 @@ class ClassificationHead(nn.Module):
     """Two linear layers with dropout before each: `(batch, width)` to `(batch, labels)`.
 
     Args:
-        width: Of the states.
-        labels: How many scores to give.
-        dropout: As a module.
-        activation: Between the layers.
+        width: Width of the input.
+        labels: Number of scores.
+        dropout: The dropout module.
+        activation: Name of the activation between the layers.
     """
 
     def __init__(self, width: int, labels: int, dropout: nn.Dropout, activation: str = "tanh") -> None:
@@ -204,17 +207,17 @@ class FirstTokenHead(ClassificationHead):
         return super().forward(states[:, 0])
 
 
-# Heads on each text ----------------------------------------------------------------------------------------------------
+# Heads with one result per text --------------------------------------------------------------------------------------
 
 
 class PooledHead(Head):
-    """The base of heads that score a whole text: a linear layer on the pooled output."""
+    """The base of heads that score a whole text: a linear layer on the pooled output, `(batch, width)`."""
 
     pools = True
 
     @property
     def num_scores(self) -> int:
-        """How many scores each text gets."""
+        """Number of scores per text."""
         return self.config.num_labels
 
     def build_head(self, config: Any) -> None:
@@ -226,14 +229,14 @@ class PooledHead(Head):
 
 
 class ForSequenceClassification(PooledHead):
-    """One prediction per text."""
+    """One prediction per text, `(batch, num_labels)`."""
 
     def forward(self, *, labels: Tensor | None = None, **inputs: Any) -> SequenceClassifierOutput:
         """As the backbone's `forward`, with a prediction per text.
 
         Args:
-            labels: What `config.problem_type` asks for, see `sequence_classification_loss`.
-            **inputs: As the backbone takes them.
+            labels: Of the kind that `config.problem_type` names; see `sequence_classification_loss`.
+            **inputs: Inputs of the backbone.
         """
         out = self.run_backbone(**inputs)
         logits = self.compute_logits(out)
@@ -245,7 +248,7 @@ class FirstTokenForSequenceClassification(ForSequenceClassification):
     """One prediction per text, from two layers on the first token's state.
 
     Attributes:
-        activation: Between the layers.
+        activation: Name of the activation between the layers.
     """
 
     pools = False
@@ -263,13 +266,13 @@ class FirstTokenForSequenceClassification(ForSequenceClassification):
 class ForMultipleChoice(PooledHead):
     """One score per choice, such as each of four endings of a text.
 
-    Inputs have one axis more than usual: `(batch, choices, tokens)`. Hidden states and attentions come as
-    `(batch * choices, ...)`.
+    Inputs have an additional axis, `(batch, choices, tokens)`, and `logits` are `(batch, choices)`. Hidden states and
+    attentions have the shape `(batch * choices, ...)`.
     """
 
     @property
     def num_scores(self) -> int:
-        """Each choice is a text with one score."""
+        """One: each choice counts as a text."""
         return 1
 
     def forward(self, *, labels: Tensor | None = None, **inputs: Any) -> MultipleChoiceModelOutput:
@@ -277,10 +280,10 @@ class ForMultipleChoice(PooledHead):
 
         Args:
             labels: `(batch,)`, the index of the right choice.
-            **inputs: As the backbone takes them, with the axis of choices.
+            **inputs: Inputs of the backbone, with the additional axis.
 
         Raises:
-            InputError: If the inputs have no axis of choices.
+            InputError: If the inputs lack that axis.
         """
         choices = self._count_choices(inputs)
         flat = {
@@ -301,14 +304,14 @@ class ForMultipleChoice(PooledHead):
                 if given.dim() != axes.count(",") + 1:
                     raise InputError(
                         f"{type(self).__name__} takes {name} of shape {axes}, and got {tuple(given.shape)}.",
-                        next_step="Tokenize each choice, pad all to one length, and stack them: ids.view(batch, choices, -1).",
+                        next_step="Tokenize each choice, pad all to the same length, and stack them: ids.view(batch, choices, -1).",
                     )
                 return given.shape[1]
-        return 1  # the backbone raises the error for a call without input
+        return 1  # without any input, the backbone raises the error
 
 
 class DecoderForSequenceClassification(Head):
-    """One prediction per text, from its last token: a decoder's only state that has seen the whole text."""
+    """One prediction per text, from its last token: in a decoder, only this state depends on the whole text."""
 
     returns_cache = True
 
@@ -319,11 +322,11 @@ class DecoderForSequenceClassification(Head):
         """As the backbone's `forward`, with a prediction per text.
 
         Args:
-            labels: What `config.problem_type` asks for, see `sequence_classification_loss`.
-            **inputs: As the backbone takes them.
+            labels: Of the kind that `config.problem_type` names; see `sequence_classification_loss`.
+            **inputs: Inputs of the backbone.
 
         Raises:
-            InputError: If there are several texts, and `config.pad_token_id` is None.
+            InputError: If there are several texts and `config.pad_token_id` is None.
         """
         out = self.run_backbone(**inputs)
         logits = last_token_logits(self.score(out.last_hidden_state), inputs.get("input_ids"), self.config)
@@ -331,8 +334,32 @@ class DecoderForSequenceClassification(Head):
         return join_output(SequenceClassifierOutputWithPast, out, loss=loss, logits=logits)
 
 
+def last_token_logits(logits: Tensor, input_ids: Tensor | None, config: PretrainedConfig) -> Tensor:
+    """The logits at each text's last token, `(batch, labels)`, whichever side the padding is on.
+
+    Args:
+        logits: `(batch, tokens, labels)`.
+        input_ids: `(batch, tokens)`; without them, the last position counts as the last token.
+        config: Provides `pad_token_id`.
+
+    Raises:
+        InputError: If there are several texts and `config.pad_token_id` is None.
+    """
+    pad = config.pad_token_id
+    if pad is None and logits.shape[0] > 1:
+        raise InputError(
+            "To find the last token of each text in a batch, the model needs a padding token, and its config has none.",
+            next_step="Set model.config.pad_token_id = tokenizer.pad_token_id, or pass one text at a time.",
+        )
+    if pad is None or input_ids is None:
+        return logits[:, -1]
+    positions = torch.arange(input_ids.shape[1], device=input_ids.device)
+    last = (positions * (input_ids != pad)).argmax(dim=-1).to(logits.device)
+    return logits[torch.arange(len(last), device=logits.device), last]
+
+
 class EncoderDecoderForSequenceClassification(Head):
-    """One prediction per text, which encoder and decoder both read, from the decoder's state at the end of the text."""
+    """One prediction per text, from the decoder's state at its end; encoder and decoder both read the text."""
 
     def build_head(self, config: Any) -> None:
         self.classification_head = ClassificationHead(
@@ -343,11 +370,11 @@ class EncoderDecoderForSequenceClassification(Head):
         """As the backbone's `forward`, with a prediction per text.
 
         Args:
-            labels: What `config.problem_type` asks for, see `sequence_classification_loss`.
-            **inputs: As the backbone takes them; `input_ids` must be among them.
+            labels: Of the kind that `config.problem_type` names; see `sequence_classification_loss`.
+            **inputs: Inputs of the backbone, including `input_ids`.
 
         Raises:
-            InputError: If there are no `input_ids`, or a text has no end-of-text token.
+            InputError: If `input_ids` are missing, or a text has no end-of-text token.
         """
         input_ids = inputs.get("input_ids")
         if input_ids is None:
@@ -361,11 +388,11 @@ class EncoderDecoderForSequenceClassification(Head):
         return join_output(Seq2SeqSequenceClassifierOutput, out, loss=loss, logits=logits)
 
 
-# Heads on each token ---------------------------------------------------------------------------------------------------
+# Heads with one result per token -------------------------------------------------------------------------------------
 
 
 class ForTokenClassification(Head):
-    """One prediction per token: a linear layer on each state."""
+    """One prediction per token, `(batch, tokens, num_labels)`: a linear layer on each state."""
 
     def build_head(self, config: Any) -> None:
         self.dropout = self.classifier_dropout(config)
@@ -378,8 +405,8 @@ class ForTokenClassification(Head):
         """As the backbone's `forward`, with a prediction per token.
 
         Args:
-            labels: `(batch, tokens)`, class indices; -100 for tokens that do not count.
-            **inputs: As the backbone takes them.
+            labels: `(batch, tokens)`, class indices; -100 for tokens to ignore.
+            **inputs: Inputs of the backbone.
         """
         out = self.run_backbone(**inputs)
         logits = self.compute_logits(out)
@@ -387,7 +414,7 @@ class ForTokenClassification(Head):
 
 
 class ForQuestionAnswering(Head):
-    """Two scores per token: does the answer start here, does it end here."""
+    """Two scores per token: whether the answer starts here, and whether it ends here; each `(batch, tokens)`."""
 
     output_class: ClassVar[type[AnswerOutput]] = QuestionAnsweringModelOutput
 
@@ -405,7 +432,7 @@ class ForQuestionAnswering(Head):
         Args:
             start_positions: `(batch,)`, index of the answer's first token.
             end_positions: `(batch,)`, index of its last token.
-            **inputs: As the backbone takes them.
+            **inputs: Inputs of the backbone.
         """
         out = self.run_backbone(**inputs)
         logits = self.compute_logits(out)
@@ -419,21 +446,21 @@ class ForQuestionAnswering(Head):
 
 
 class EncoderDecoderForQuestionAnswering(ForQuestionAnswering):
-    """The same of the decoder's states, where encoder and decoder both read the text."""
+    """As `ForQuestionAnswering`, from the decoder's states; encoder and decoder both read the text."""
 
     output_class = Seq2SeqQuestionAnsweringModelOutput
     labels_after = "encoder_outputs"
 
 
 class ForMaskedLM(Head):
-    """A score for each word of the vocabulary at each token. Families have their own layers for it."""
+    """Scores of the vocabulary at each token, `(batch, tokens, vocabulary)`; each family defines its own layers."""
 
     def forward(self, *, labels: Tensor | None = None, **inputs: Any) -> MaskedLMOutput:
-        """As the backbone's `forward`, with scores of the vocabulary.
+        """As the backbone's `forward`, with scores of the vocabulary at each token.
 
         Args:
-            labels: `(batch, tokens)`, the id of the word that was masked; -100 at all other tokens.
-            **inputs: As the backbone takes them.
+            labels: `(batch, tokens)`, the id of the masked word; -100 at all other tokens.
+            **inputs: Inputs of the backbone.
         """
         out = self.run_backbone(**inputs)
         logits = self.compute_logits(out)
@@ -441,7 +468,7 @@ class ForMaskedLM(Head):
 
 
 class DecoderForCausalLM(Head):
-    """A score for each word of the vocabulary to come next, at each token: a linear layer on each state."""
+    """Scores of the next token, `(batch, tokens, vocabulary)`: a linear layer on each state."""
 
     returns_cache = True
 
@@ -454,10 +481,15 @@ class DecoderForCausalLM(Head):
         """As the backbone's `forward`, with scores of the next token.
 
         Args:
-            labels: `(batch, tokens)`, usually `input_ids` themselves, as they are shifted inside; -100 for tokens that do not count.
-            logits_to_keep: Compute the logits of that many last tokens only; of all if 0.
-            **inputs: As the backbone takes them.
+            labels: `(batch, tokens)`, usually `input_ids` themselves (they are shifted inside); -100 for tokens to ignore.
+            logits_to_keep: Compute logits only for this many last tokens (0 for all), or for these indices of tokens.
+            **inputs: Inputs of the backbone.
         """
         out = self.run_backbone(**inputs)
-        logits = one_row(self.lm_head, kept(out.last_hidden_state, logits_to_keep))
+        states = out.last_hidden_state
+        if isinstance(logits_to_keep, Tensor):
+            states = states[:, logits_to_keep]
+        elif logits_to_keep:
+            states = states[:, -logits_to_keep:]
+        logits = one_row(self.lm_head, states)
         return join_output(CausalLMOutputWithPast, out, loss=next_token_loss(logits, labels), logits=logits)

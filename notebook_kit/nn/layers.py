@@ -1,9 +1,10 @@
-"""What several families share: activations, heads split and merged, the walk through a stack of layers."""
+"""Building blocks of several families: activations, embeddings, relative positions, the loop over a stack of layers."""
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterable, Sequence
-from contextlib import nullcontext
+from contextlib import AbstractContextManager, nullcontext
 from functools import partial
 from typing import Any, TypedDict
 
@@ -13,7 +14,7 @@ from torch.nn import functional as F
 from torch.utils.checkpoint import checkpoint
 
 from notebook_kit.errors import ConfigurationError, InputError, near_matches
-from notebook_kit.nn.attention import record_attention, replayable
+from notebook_kit.nn.attention import AttentionRecord, record_attention, replayable
 
 ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {
     "gelu": F.gelu,
@@ -33,23 +34,23 @@ ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {
 
 
 class OutputOptions(TypedDict, total=False):
-    """What a model may be asked to return besides its result; None leaves it to the config."""
+    """What a model can return besides its result; None leaves it to the config."""
 
     output_attentions: bool | None
     output_hidden_states: bool | None
 
 
 def activation(name: str) -> Callable[[Tensor], Tensor]:
-    """The activation that a config names, such as `"gelu"`.
+    """The activation function with a config's name for it, such as `"gelu"`.
 
     Raises:
-        ConfigurationError: If there is none of that name.
+        ConfigurationError: If the name is unknown.
     """
     try:
         return ACTIVATIONS[name]
     except KeyError:
         raise ConfigurationError(
-            f"There is no activation {name!r}. {near_matches(name, ACTIVATIONS)}".rstrip(),
+            f"Unknown activation {name!r}. {near_matches(name, ACTIVATIONS)}".rstrip(),
             next_step=f"Use one of {', '.join(ACTIVATIONS)}.",
         ) from None
 
@@ -67,29 +68,29 @@ def merge_heads(x: Tensor) -> Tensor:
 
 
 def embed_tokens(table: nn.Embedding, input_ids: Tensor | None, inputs_embeds: Tensor | None = None) -> Tensor:
-    """Look ids up in the vocabulary: `(batch, tokens)` to `(batch, tokens, width)`; or pass on what was looked up before.
+    """Token embeddings, `(batch, tokens, width)`: those of `input_ids` `(batch, tokens)`, or `inputs_embeds` unchanged.
 
     Raises:
-        InputError: If an id is outside the vocabulary. (On a GPU the device itself stops the program.)
+        InputError: If an id is outside the vocabulary. (On a GPU, PyTorch aborts with a device-side assertion instead.)
     """
-    if inputs_embeds is not None or input_ids is None:
-        assert inputs_embeds is not None
+    if inputs_embeds is not None:
         return inputs_embeds
+    assert input_ids is not None
     try:
         return table(input_ids)
     except IndexError:
         low, high = int(input_ids.min()), int(input_ids.max())
         raise InputError(
             f"Token ids go from {low} to {high}, and this model's vocabulary has ids 0 to {table.num_embeddings - 1}.",
-            next_step="Use the tokenizer of this very checkpoint; after add_tokens, call model.resize_token_embeddings(len(tokenizer)).",
+            next_step="Use this checkpoint's own tokenizer; after add_tokens, call model.resize_token_embeddings(len(tokenizer)).",
         ) from None
 
 
 def embed_segments(table: nn.Embedding, token_type_ids: Tensor | None) -> Tensor:
-    """Look segments up: `(batch, tokens, width)`, or `(width,)` where all tokens are of the first.
+    """Segment embeddings, `(batch, tokens, width)`; without `token_type_ids` that of the first segment, `(width,)`.
 
     Raises:
-        InputError: If there is no such segment. (On a GPU the device itself stops the program.)
+        InputError: If a segment does not exist. (On a GPU, PyTorch aborts with a device-side assertion instead.)
     """
     if token_type_ids is None:
         return table.weight[0]
@@ -99,58 +100,57 @@ def embed_segments(table: nn.Embedding, token_type_ids: Tensor | None) -> Tensor
         low, high = int(token_type_ids.min()), int(token_type_ids.max())
         raise InputError(
             f"token_type_ids go from {low} to {high}, and this model has segments 0 to {table.num_embeddings - 1}.",
-            next_step="Use the tokenizer of this very checkpoint, or leave token_type_ids out.",
+            next_step="Use this checkpoint's own tokenizer, or leave token_type_ids out.",
         ) from None
 
 
-def check_length(tokens: int, most: int) -> None:
+def check_length(tokens: int, limit: int) -> None:
     """Raise an InputError if a sequence has more tokens than the model has positions."""
-    if tokens > most:
+    if tokens > limit:
         raise InputError(
-            f"The input has {tokens} tokens, and this model has positions for {most}.",
-            next_step=f"Call the tokenizer with truncation=True, max_length={most}, or split the text.",
+            f"The input has {tokens} tokens, and this model has positions for {limit}.",
+            next_step=f"Call the tokenizer with truncation=True, max_length={limit}, or split the text.",
         )
 
 
 def input_size(input_ids: Tensor | None, inputs_embeds: Tensor | None) -> tuple[int, int, torch.device]:
-    """`(batch, tokens, device)` of whichever of the two was given.
+    """`(batch, tokens, device)` of whichever input was passed.
 
     Raises:
-        InputError: If neither or both were given, it is no tensor, or the shape is not that of a batch of tokens.
+        InputError: If neither or both were passed, the input is not a tensor, or its shape is not that of a batch of tokens.
     """
     if (input_ids is None) == (inputs_embeds is None):
         raise InputError(
-            "A model takes either input_ids or inputs_embeds; "
-            + ("neither" if input_ids is None else "both")
-            + " came.",
+            "A model takes either input_ids or inputs_embeds, and got "
+            + ("neither." if input_ids is None else "both."),
             next_step="Call model(**tokenizer(text, return_tensors='pt')).",
         )
-    given = input_ids if input_ids is not None else inputs_embeds
-    assert given is not None
-    expected = 2 if input_ids is not None else 3
-    name = "input_ids" if input_ids is not None else "inputs_embeds"
+    given, name, axes = (
+        (inputs_embeds, "inputs_embeds", "(batch, tokens, width)")
+        if input_ids is None
+        else (input_ids, "input_ids", "(batch, tokens)")
+    )
     if not isinstance(given, Tensor):
         raise InputError(
-            f"{name} is a {type(given).__name__}, where a tensor was expected.",
+            f"{name} is a {type(given).__name__}; expected a tensor.",
             next_step="Call the tokenizer with return_tensors='pt', or wrap the numbers in torch.tensor(...).",
         )
-    if given.dim() != expected:
-        shape = "(batch, tokens)" if input_ids is not None else "(batch, tokens, width)"
+    if given.dim() != axes.count(",") + 1:
         raise InputError(
-            f"{name} has shape {tuple(given.shape)}, where {shape} was expected.",
+            f"{name} has shape {tuple(given.shape)}; expected {axes}.",
             next_step="For a single sequence, add the batch dimension with unsqueeze(0), or let the tokenizer do it: return_tensors='pt'.",
         )
     if given.shape[1] == 0:
         raise InputError(
-            f"{name} holds no tokens: its shape is {tuple(given.shape)}.", next_step="Leave empty inputs out."
+            f"{name} contains no tokens: its shape is {tuple(given.shape)}.", next_step="Leave empty inputs out."
         )
     return given.shape[0], given.shape[1], given.device
 
 
 def positions_after_padding(input_ids: Tensor | None, inputs_embeds: Tensor | None, table: nn.Embedding) -> Tensor:
-    """RoBERTa's positions: `padding_idx` for padding, and from `padding_idx + 1` on for what is none: `(batch or 1, tokens)`.
+    """RoBERTa's positions, `(batch or 1, tokens)`: `padding_idx` for padding; tokens count up from `padding_idx + 1`.
 
-    With `inputs_embeds` nothing tells what is padding, so every place is counted.
+    Padding cannot be recognized in `inputs_embeds`, so there every position counts as a token.
 
     Raises:
         InputError: If there are more tokens than positions.
@@ -158,14 +158,48 @@ def positions_after_padding(input_ids: Tensor | None, inputs_embeds: Tensor | No
     _, T, device = input_size(input_ids, inputs_embeds)
     padding = table.padding_idx
     assert padding is not None
-    most = table.num_embeddings - padding - 1
+    limit = table.num_embeddings - padding - 1
     if input_ids is None:
-        check_length(T, most)
+        check_length(T, limit)
         return torch.arange(padding + 1, padding + 1 + T, device=device)[None]
-    token = input_ids.ne(padding).long()
-    if most < T:  # padding takes no position
-        check_length(int(token.sum(dim=1).max()), most)
-    return token.cumsum(dim=1) * token + padding
+    is_token = input_ids.ne(padding).long()
+    if limit < T:  # padding does not use up positions
+        check_length(int(is_token.sum(dim=1).max()), limit)
+    return is_token.cumsum(dim=1) * is_token + padding
+
+
+def distance_buckets(distance: Tensor, both_ways: bool, buckets: int, farthest: int) -> Tensor:
+    """Group distances between positions into buckets: one per distance when near, logarithmically wider ones when far.
+
+    Args:
+        distance: Position of the key minus position of the query, integers of any shape.
+        both_ways: Use half of the buckets for later positions; otherwise these count as distance 0 (in a causal decoder).
+        buckets: Number of buckets.
+        farthest: All distances from this one on share the last bucket.
+
+    Returns:
+        Bucket indices from 0 to `buckets - 1`, of the shape of `distance`.
+
+    Source: Raffel et al., Exploring the Limits of Transfer Learning with a Unified Text-to-Text Transformer, 2020,
+    section 2.1, and the code published with it.
+    """
+    start = torch.zeros_like(distance)
+    if both_ways:
+        buckets //= 2
+        start = (distance > 0).long() * buckets
+        distance = distance.abs()
+    else:
+        distance = (-distance).clamp(min=0)
+    exact = buckets // 2
+    scaled = torch.log(distance.clamp(min=1).float() / exact) / math.log(farthest / exact) * (buckets - exact)
+    far = (exact + scaled.long()).clamp(max=buckets - 1)
+    return start + torch.where(distance < exact, distance, far)
+
+
+def recording(owner: nn.Module, output_attentions: bool | None) -> AbstractContextManager[AttentionRecord | None]:
+    """Record all attention weights of `owner`, with their gradients, if asked to; None leaves it to `owner.config`."""
+    wanted = owner.config.output_attentions if output_attentions is None else output_attentions  # type: ignore[union-attr]
+    return record_attention(owner, detach=False) if wanted else nullcontext()
 
 
 def run_layers(
@@ -174,32 +208,40 @@ def run_layers(
     sites: Sequence[Any],
     hidden: Tensor,
     *inputs: Any,
-    output_attentions: bool,
-    output_hidden_states: bool,
+    final: Callable[[Tensor], Tensor] | None = None,
+    output_attentions: bool | None = None,
+    output_hidden_states: bool | None = None,
 ) -> tuple[Tensor, tuple[Tensor, ...] | None, tuple[Tensor, ...] | None]:
-    """Send `hidden` through a stack, each layer called as `layer(hidden, *inputs, site)`.
+    """Run a stack of layers, calling each as `layer(hidden, *inputs, site)`.
 
     Args:
-        owner: The module that holds `sites`; its `gradient_checkpointing` says whether activations are recomputed in the backward pass.
-        layers: The layers, in order (ALBERT walks through the same one again and again).
-        sites: One for each layer; where attentions are recorded by the caller, anything that a layer wants in its place.
+        owner: The module with the `sites` and the `config`. In training, its `gradient_checkpointing` decides whether
+            activations are recomputed in the backward pass.
+        layers: The layers, in order; a layer may occur several times, as in ALBERT.
+        sites: The last argument of each layer: its `AttentionSite`, or anything else if the caller records attention.
         hidden: `(batch, tokens, width)`.
-        *inputs: What every layer is given besides, such as the mask.
-        output_attentions: Also return each layer's attention.
-        output_hidden_states: Also return what went into the first layer and what came out of each.
+        *inputs: Further inputs of every layer, such as the mask.
+        final: Applied to the last layer's output, such as a norm.
+        output_attentions: Also return each layer's attention weights; None leaves it to `owner.config`.
+        output_hidden_states: Also return the input of the first layer and the output of each; None leaves it to
+            `owner.config`.
 
     Returns:
-        The last hidden state, all hidden states or None, all attentions or None.
+        The last hidden state, all hidden states or None, all attention weights or None. The last of all hidden states is
+        the one after `final`.
     """
+    if output_hidden_states is None:
+        output_hidden_states = owner.config.output_hidden_states  # type: ignore[union-attr, assignment]
     states: list[Tensor] = [hidden]
-    save_memory = getattr(owner, "gradient_checkpointing", False) and owner.training and torch.is_grad_enabled()
-    recording = record_attention(owner, detach=False) if output_attentions else nullcontext()
-    with recording as record:
+    recompute = getattr(owner, "gradient_checkpointing", False) and owner.training and torch.is_grad_enabled()
+    with recording(owner, output_attentions) as record:
         for layer, site in zip(layers, sites, strict=True):
-            if save_memory:
+            if recompute:
                 hidden = checkpoint(replayable(layer), hidden, *inputs, site, use_reentrant=False)
             else:
                 hidden = layer(hidden, *inputs, site)
             if output_hidden_states:
                 states.append(hidden)
+    if final is not None:
+        hidden = states[-1] = final(hidden)
     return hidden, tuple(states) if output_hidden_states else None, record.of(sites) if record is not None else None

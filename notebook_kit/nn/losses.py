@@ -1,6 +1,6 @@
 """The losses of the heads: classes of a text, classes of each token, the span of an answer, the next token.
 
-Each takes labels that may be None, and then returns None, so that a head calls it whether or not labels were given.
+With labels None, each returns None, so heads need not check whether labels were passed.
 """
 
 from __future__ import annotations
@@ -30,13 +30,16 @@ def sequence_classification_loss(logits: Tensor, labels: Tensor | None, config: 
 
     Args:
         logits: `(batch, num_labels)`.
-        labels: Class indices `(batch,)`, several yes/no labels `(batch, num_labels)` as floats, or values for a
-            regression; None for no loss.
-        config: Where `problem_type` is None, it is set from the first labels: one label means regression, whole numbers
-            mean single-label classification, floats multi-label classification.
+        labels: Class indices `(batch,)`, 0.0 or 1.0 for each label `(batch, num_labels)`, or values for a regression
+            `(batch,)` or `(batch, num_labels)`; None for no loss.
+        config: If `problem_type` is None, it is set from the first labels: a single label means regression, integers mean
+            single-label classification, floats multi-label classification.
+
+    Returns:
+        The scalar mean: squared error, cross-entropy, or binary cross-entropy.
 
     Raises:
-        InputError: If the labels' shape or range does not fit.
+        InputError: If the shape or range of the labels does not fit.
     """
     if labels is None:
         return None
@@ -51,37 +54,37 @@ def sequence_classification_loss(logits: Tensor, labels: Tensor | None, config: 
     if config.problem_type == "regression":
         if labels.numel() != logits.numel():
             raise InputError(
-                f"Regression labels of shape {tuple(labels.shape)} came with {tuple(logits.shape)} predicted values.",
-                next_step=f"Give one value per text, or set num_labels to the number of values (it is {config.num_labels}).",
+                f"Regression labels have shape {tuple(labels.shape)}, and the predicted values have shape {tuple(logits.shape)}.",
+                next_step=f"Pass one value per text, or set num_labels to the number of values (it is {config.num_labels}).",
             )
         return F.mse_loss(logits.view(labels.shape), labels.to(logits.dtype))
     if config.problem_type == "multi_label_classification":
         if labels.shape != logits.shape:
             raise InputError(
-                f"Multi-label classification wants labels of shape {tuple(logits.shape)}, and got {tuple(labels.shape)}.",
-                next_step="Give a 0.0 or 1.0 for each label, or set config.problem_type='single_label_classification' for class indices.",
+                f"Multi-label classification takes labels of shape {tuple(logits.shape)}, and got {tuple(labels.shape)}.",
+                next_step="Pass 0.0 or 1.0 for each label, or set config.problem_type='single_label_classification' for class indices.",
             )
         return F.binary_cross_entropy_with_logits(logits, labels.to(logits.dtype))
     return cross_entropy(logits, labels.long())
 
 
 def cross_entropy(logits: Tensor, labels: Tensor | None) -> Tensor | None:
-    """Mean cross-entropy over all labels that are not -100, the mark of places that do not count.
+    """Mean cross-entropy over all labels, except those to ignore (-100).
 
     Args:
         logits: `(..., classes)`.
         labels: `(...)`, class indices or -100; None for no loss.
 
     Raises:
-        InputError: If a label names no class or the shapes do not fit.
+        InputError: If a label is not a class index, or the shapes do not fit.
     """
     if labels is None:
         return None
     classes = logits.shape[-1]
     if labels.numel() != logits.numel() // classes:
         raise InputError(
-            f"Labels of shape {tuple(labels.shape)} came with logits of shape {tuple(logits.shape)}.",
-            next_step="Give one class index for each prediction.",
+            f"Labels have shape {tuple(labels.shape)}, and logits have shape {tuple(logits.shape)}.",
+            next_step="Pass one class index per prediction.",
         )
     try:
         return F.cross_entropy(logits.view(-1, classes), labels.to(logits.device).reshape(-1))
@@ -89,21 +92,21 @@ def cross_entropy(logits: Tensor, labels: Tensor | None) -> Tensor | None:
         bad = sorted({int(v) for v in labels.reshape(-1).tolist() if v != -100 and not 0 <= v < classes})
         raise InputError(
             f"Labels {bad[:5]} are outside 0 to {classes - 1}: this head has {classes} classes.",
-            next_step="Load the model with num_labels set to the number of your classes, and count labels from 0.",
+            next_step="Load the model with num_labels set to your number of classes, and count labels from 0.",
         ) from None
 
 
 def question_answering_loss(logits: Tensor, starts: Tensor | None, ends: Tensor | None) -> Tensor | None:
-    """Mean cross-entropy of where the answer starts and ends.
+    """Mean cross-entropy of the positions where the answer starts and ends.
 
     Args:
         logits: `(batch, tokens, 2)`.
-        starts: `(batch,)`, token index of the answer's first token; an index past the text does not count.
-        ends: The same of its last token.
+        starts: `(batch,)`, index of the answer's first token; indices past the end of the text are ignored.
+        ends: `(batch,)`, index of its last token.
     """
     if starts is None or ends is None:
         return None
-    past = logits.shape[1]  # answers that were cut off with the text are left out
+    past = logits.shape[1]  # ignores answers lost to truncation
     losses = [
         F.cross_entropy(logits[..., side], target.view(-1).clamp(0, past), ignore_index=past)
         for side, target in enumerate((starts, ends))
@@ -112,23 +115,26 @@ def question_answering_loss(logits: Tensor, starts: Tensor | None, ends: Tensor 
 
 
 def next_token_loss(logits: Tensor, labels: Tensor | None) -> Tensor | None:
-    """Mean cross-entropy of each token, as the one before predicts it.
+    """Mean cross-entropy of each token, predicted from those before it.
 
     Args:
         logits: `(batch, tokens, vocabulary)`.
-        labels: `(batch, tokens)`, as a rule the input ids themselves; -100 where none counts.
+        labels: `(batch, tokens)`, usually the input ids themselves; -100 for tokens to ignore.
+
+    Raises:
+        InputError: If the shapes do not fit.
     """
     if labels is None:
         return None
     if labels.shape != logits.shape[:-1]:
         raise InputError(
-            f"Labels of shape {tuple(labels.shape)} came with logits of shape {tuple(logits.shape)}.",
-            next_step="Give labels of the shape of input_ids (they are shifted inside), and leave logits_to_keep out.",
+            f"Labels have shape {tuple(labels.shape)}, and logits have shape {tuple(logits.shape)}.",
+            next_step="Pass labels of the shape of input_ids (they are shifted inside), and leave logits_to_keep out.",
         )
     return cross_entropy(logits.float(), F.pad(labels, (0, 1), value=-100)[:, 1:])
 
 
 def sum_losses(*losses: Tensor | None) -> Tensor | None:
-    """The sum of the losses; None if one of them is."""
-    given = [loss for loss in losses if loss is not None]
-    return torch.stack(given).sum() if len(given) == len(losses) else None
+    """The sum of the losses; None if any of them is None."""
+    present = [loss for loss in losses if loss is not None]
+    return torch.stack(present).sum() if len(present) == len(losses) else None

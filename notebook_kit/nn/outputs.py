@@ -1,4 +1,4 @@
-"""What a model returns: one value that acts as an object, a dictionary and a tuple."""
+"""Outputs of models, each of which is an object, a dictionary and a tuple at once."""
 
 from __future__ import annotations
 
@@ -33,8 +33,8 @@ __all__ = [
 class ModelOutput(dict):
     """The base of all outputs: `out.logits`, `out["logits"]`, `out[0]`, `out[:2]` and `out.to_tuple()` all work.
 
-    A field that is None is left out of the dictionary and the tuple, so `loss, logits = out[:2]` holds when labels were
-    given. It is a `dict`, so PyTorch's data-parallel wrappers and `accelerate` find the tensors in it.
+    Fields that are None are omitted from the dictionary and the tuple, so `loss, logits = out[:2]` works if labels were
+    passed. As it is a `dict`, PyTorch's data-parallel wrappers and `accelerate` find its tensors.
 
     Example:
         >>> import torch
@@ -64,7 +64,7 @@ class ModelOutput(dict):
             raise TypeError(f"{type(self).__name__} has no field {', '.join(map(repr, given))}")
 
     def __getattribute__(self, name: str) -> Any:
-        # The values live in the dictionary alone, so the three faces can never disagree.
+        # Values are stored only in the dictionary, so the three interfaces cannot disagree.
         if name in type(self).__dataclass_fields__:  # type: ignore[attr-defined]
             return dict.get(self, name)
         return super().__getattribute__(name)
@@ -76,7 +76,7 @@ class ModelOutput(dict):
         if name not in type(self).__dataclass_fields__:  # type: ignore[attr-defined]
             raise KeyError(f"{type(self).__name__} has no field {name!r}")
         rest = {**self, name: value}
-        super().clear()  # keeps the fields in their declared order, which the tuple face shows
+        super().clear()  # keeps the fields in the order of their declaration, which is that of the tuple
         for field in type(self).__dataclass_fields__:  # type: ignore[attr-defined]
             if rest.get(field) is not None:
                 super().__setitem__(field, rest[field])
@@ -85,7 +85,7 @@ class ModelOutput(dict):
         return super().__getitem__(key) if isinstance(key, str) else self.to_tuple()[key]
 
     def to_tuple(self) -> tuple[Any, ...]:
-        """The values that are there, in order."""
+        """All values that are not None, in order."""
         return tuple(self.values())
 
     def __iter__(self) -> Iterator[str]:
@@ -99,12 +99,12 @@ class ModelOutput(dict):
 
 
 class BaseModelOutput(ModelOutput):
-    """What an encoder returns.
+    """The output of an encoder.
 
     Attributes:
-        last_hidden_state: `(batch, tokens, hidden)`.
-        hidden_states: With `output_hidden_states=True`: the embeddings and then each layer's output, each of that shape.
-        attentions: With `output_attentions=True`: one `(batch, heads, from, to)` per layer; rows sum to 1.
+        last_hidden_state: `(batch, tokens, width)`.
+        hidden_states: With `output_hidden_states=True`, the embeddings and each layer's output, all of that shape.
+        attentions: With `output_attentions=True`, one `(batch, heads, from, to)` per layer; rows sum to 1.
     """
 
     last_hidden_state: Tensor = None  # type: ignore[assignment]
@@ -113,7 +113,7 @@ class BaseModelOutput(ModelOutput):
 
 
 class BaseModelOutputWithPooling(ModelOutput):
-    """What an encoder with a pooler returns: as `BaseModelOutput`, and `pooler_output` `(batch, hidden)`."""
+    """The output of an encoder with a pooler: as `BaseModelOutput`, and `pooler_output` `(batch, width)`."""
 
     last_hidden_state: Tensor = None  # type: ignore[assignment]
     pooler_output: Tensor | None = None
@@ -125,7 +125,7 @@ class SequenceClassifierOutput(ModelOutput):
     """One prediction per text.
 
     Attributes:
-        loss: Scalar, when labels were given.
+        loss: Scalar, if labels were passed.
         logits: `(batch, labels)`, before softmax or sigmoid.
         hidden_states: As in `BaseModelOutput`.
         attentions: As in `BaseModelOutput`.
@@ -156,7 +156,7 @@ class MultipleChoiceModelOutput(ModelOutput):
 
 
 class NextSentencePredictorOutput(ModelOutput):
-    """Does the second text follow the first: `logits` is `(batch, 2)`, first the score of yes, then that of no."""
+    """Whether the second text follows the first: `logits` is `(batch, 2)`, the scores of yes and no."""
 
     loss: Tensor | None = None
     logits: Tensor = None  # type: ignore[assignment]
@@ -165,7 +165,7 @@ class NextSentencePredictorOutput(ModelOutput):
 
 
 class MaskedLMOutput(ModelOutput):
-    """A prediction of the vocabulary at each token: `logits` is `(batch, tokens, vocabulary)`."""
+    """Scores of the vocabulary at each token: `logits` is `(batch, tokens, vocabulary)`."""
 
     loss: Tensor | None = None
     logits: Tensor = None  # type: ignore[assignment]
@@ -184,14 +184,14 @@ class QuestionAnsweringModelOutput(ModelOutput):
 
 
 class BaseModelOutputWithPastAndCrossAttentions(ModelOutput):
-    """What the decoder of an encoder-decoder returns.
+    """The output of the decoder of an encoder-decoder.
 
     Attributes:
-        last_hidden_state: `(batch, tokens, hidden)`.
-        past_key_values: The cache, when one was used.
+        last_hidden_state: `(batch, tokens, width)`.
+        past_key_values: The `KVCache`, if one was used.
         hidden_states: As in `BaseModelOutput`.
-        attentions: The decoder's attention to itself, one `(batch, heads, from, to)` per layer.
-        cross_attentions: Its attention to the encoder, one `(batch, heads, from, encoder tokens)` per layer.
+        attentions: Of the self-attention, one `(batch, heads, from, to)` per layer.
+        cross_attentions: Of the attention to the encoder, one `(batch, heads, from, encoder tokens)` per layer.
     """
 
     last_hidden_state: Tensor = None  # type: ignore[assignment]
@@ -202,17 +202,17 @@ class BaseModelOutputWithPastAndCrossAttentions(ModelOutput):
 
 
 class Seq2SeqModelOutput(ModelOutput):
-    """What an encoder-decoder without a head returns.
+    """The output of an encoder-decoder without a head.
 
     Attributes:
-        last_hidden_state: The decoder's, `(batch, decoder tokens, hidden)`.
-        past_key_values: The decoder's cache, when one was used.
+        last_hidden_state: The decoder's, `(batch, decoder tokens, width)`.
+        past_key_values: The decoder's `KVCache`, if one was used.
         decoder_hidden_states: As in `BaseModelOutput`, of the decoder.
-        decoder_attentions: The decoder's attention to itself.
-        cross_attentions: The decoder's attention to the encoder.
-        encoder_last_hidden_state: `(batch, encoder tokens, hidden)`.
+        decoder_attentions: Of the decoder's self-attention, one `(batch, heads, from, to)` per layer.
+        cross_attentions: Of the decoder's attention to the encoder, one `(batch, heads, from, encoder tokens)` per layer.
+        encoder_last_hidden_state: `(batch, encoder tokens, width)`.
         encoder_hidden_states: As in `BaseModelOutput`, of the encoder.
-        encoder_attentions: The encoder's attention to itself.
+        encoder_attentions: Of the encoder's self-attention, as in `BaseModelOutput`.
     """
 
     last_hidden_state: Tensor = None  # type: ignore[assignment]
@@ -226,7 +226,7 @@ class Seq2SeqModelOutput(ModelOutput):
 
 
 class Seq2SeqLMOutput(ModelOutput):
-    """As `Seq2SeqModelOutput`, with `logits` `(batch, decoder tokens, vocabulary)` and, when labels were given, `loss`."""
+    """As `Seq2SeqModelOutput`, with `logits` `(batch, decoder tokens, vocabulary)` and, if labels were passed, `loss`."""
 
     loss: Tensor | None = None
     logits: Tensor = None  # type: ignore[assignment]
@@ -240,7 +240,7 @@ class Seq2SeqLMOutput(ModelOutput):
 
 
 class Seq2SeqSequenceClassifierOutput(ModelOutput):
-    """As `Seq2SeqModelOutput`, with `logits` `(batch, labels)` and, when labels were given, `loss`."""
+    """As `Seq2SeqModelOutput`, with `logits` `(batch, labels)` and, if labels were passed, `loss`."""
 
     loss: Tensor | None = None
     logits: Tensor = None  # type: ignore[assignment]
@@ -254,7 +254,8 @@ class Seq2SeqSequenceClassifierOutput(ModelOutput):
 
 
 class Seq2SeqQuestionAnsweringModelOutput(ModelOutput):
-    """As `Seq2SeqModelOutput`, with `start_logits` and `end_logits`, both `(batch, decoder tokens)`, and `loss`."""
+    """As `Seq2SeqModelOutput`, with `start_logits` and `end_logits`, each `(batch, decoder tokens)`, and, if labels were
+    passed, `loss`."""
 
     loss: Tensor | None = None
     start_logits: Tensor = None  # type: ignore[assignment]
@@ -269,7 +270,7 @@ class Seq2SeqQuestionAnsweringModelOutput(ModelOutput):
 
 
 class BaseModelOutputWithPast(ModelOutput):
-    """What a decoder returns: as `BaseModelOutput`, and `past_key_values`, a `KVCache`, when one was used."""
+    """The output of a decoder: as `BaseModelOutput`, and `past_key_values`, a `KVCache`, if one was used."""
 
     last_hidden_state: Tensor = None  # type: ignore[assignment]
     past_key_values: Any = None
@@ -278,8 +279,8 @@ class BaseModelOutputWithPast(ModelOutput):
 
 
 class CausalLMOutputWithPast(ModelOutput):
-    """A prediction of the next token at each token: `logits` is `(batch, tokens, vocabulary)`, or of the last tokens alone
-    where `logits_to_keep` asks for them. The rest is as in `BaseModelOutputWithPast`."""
+    """Scores of the next token at each token: `logits` is `(batch, tokens, vocabulary)`, or with `logits_to_keep`
+    `(batch, kept tokens, vocabulary)`. The rest is as in `BaseModelOutputWithPast`."""
 
     loss: Tensor | None = None
     logits: Tensor = None  # type: ignore[assignment]

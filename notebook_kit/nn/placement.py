@@ -1,4 +1,4 @@
-"""Where weights live and in which dtype: from what users write to a `torch.device` and a `torch.dtype`."""
+"""Device and dtype of weights: users' notations as a `torch.device` and a `torch.dtype`."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ _DTYPES = ["float32", "bfloat16", "float16", "float64"]
 
 
 def choose_dtype(dtype: torch.dtype | str) -> torch.dtype:
-    """The dtype that is meant by `torch.bfloat16`, `"bfloat16"` or `"torch.bfloat16"`.
+    """The dtype for `torch.bfloat16`, `"bfloat16"` or `"torch.bfloat16"`.
 
     Raises:
-        InputError: If there is none of that name.
+        InputError: If the name is unknown.
 
     Example:
         >>> choose_dtype("bfloat16")
@@ -30,17 +30,17 @@ def choose_dtype(dtype: torch.dtype | str) -> torch.dtype:
     found = getattr(torch, str(dtype).removeprefix("torch."), None)
     if not isinstance(found, torch.dtype):
         raise InputError(
-            f"There is no dtype {dtype!r}. {near_matches(str(dtype), _DTYPES)}".rstrip(),
+            f"Unknown dtype {dtype!r}. {near_matches(str(dtype), _DTYPES)}".rstrip(),
             next_step=f"Use one of {', '.join(_DTYPES)}, or 'auto'.",
         )
     return found
 
 
 def choose_device(device: int | str | torch.device | None) -> torch.device:
-    """The device that is meant: a name, a number (-1 for the CPU), or `None` for the accelerator if there is one.
+    """The device for a name, a number (-1 for the CPU), or None (the accelerator if there is one, else the CPU).
 
     Raises:
-        InputError: for a device that this machine does not have, or that does not exist.
+        InputError: If the name is unknown, or this machine does not have the device.
 
     Example:
         >>> choose_device(-1)
@@ -54,7 +54,7 @@ def choose_device(device: int | str | torch.device | None) -> torch.device:
             return torch.device("cpu")
         if accelerator is None:
             warnings.warn(
-                f"device={device} asks for an accelerator and this machine has none: running on the CPU.",
+                f"device={device} requests an accelerator, and this machine has none; using the CPU.",
                 NotebookKitWarning,
                 stacklevel=5,
             )
@@ -64,26 +64,25 @@ def choose_device(device: int | str | torch.device | None) -> torch.device:
         chosen = torch.device(device)
     except (RuntimeError, TypeError) as error:
         raise InputError(
-            f"There is no device {device!r}.", next_step="Use 'cpu', 'cuda', 'cuda:1', 'mps' or a number."
+            f"Unknown device {device!r}.", next_step="Use 'cpu', 'cuda', 'cuda:1', 'mps' or a number."
         ) from error
     absent = chosen.type != "cpu" and (
         (chosen.type == "cuda" and (chosen.index or 0) >= torch.cuda.device_count())
         or (chosen.type == "mps" and not torch.backends.mps.is_available())
     )
     if absent:
-        has = accelerator or "the CPU alone"
         raise InputError(
-            f"The device {str(device)!r} is not there: this machine has {has}.",
+            f"The device {str(device)!r} is not available: this machine has {accelerator or 'only the CPU'}.",
             next_step="Leave it out, or pass 'cpu'.",
         )
     return chosen
 
 
 def device_of_map(device_map: Any) -> torch.device:
-    """One device from `"auto"`, a device, or a map that names a single one; torch's default for None.
+    """The one device for `"auto"`, a device, or a map to a single device; torch's default for None.
 
     Raises:
-        InputError: If it names several, or one that is not there.
+        InputError: If there are several devices, or this machine does not have the device.
 
     Example:
         >>> device_of_map({"": "cpu"})
@@ -94,7 +93,7 @@ def device_of_map(device_map: Any) -> torch.device:
         if len(targets) != 1:
             raise InputError(
                 f"device_map spreads the model over {len(targets)} devices: {sorted(targets)}.",
-                next_step="Name one device; for training on several, use the Trainer under torchrun.",
+                next_step="Pass a single device; to train on several, run the Trainer under torchrun.",
             )
         device_map = targets.pop()
     if device_map is None:

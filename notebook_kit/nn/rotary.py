@@ -1,7 +1,7 @@
-"""Rotary positions: queries and keys are turned by an angle that grows with their position.
+"""Rotary positions: queries and keys are rotated by angles proportional to their position.
 
-Source: Su et al., RoFormer: Enhanced Transformer with Rotary Position Embedding, 2021. The ways to reach beyond the
-positions of the training are named where they are computed.
+Source: Su et al., RoFormer: Enhanced Transformer with Rotary Position Embedding, 2021. `frequencies_of` names the sources
+of the methods for sequences longer than those in training.
 """
 
 from __future__ import annotations
@@ -22,13 +22,13 @@ KINDS = ("default", "linear", "dynamic", "yarn", "llama3")
 
 
 class RotaryConfig(PretrainedConfig):
-    """What configurations of rotary families share: `rope_parameters`, under whichever names a file has them.
+    """The base of configurations with rotary positions: `rope_parameters`, under current and older names.
 
-    Older files say `rope_theta` and `rope_scaling`; both can be given and read, and `rope_parameters` is written.
+    The older names `rope_theta` and `rope_scaling` are accepted and read; `rope_parameters` is written.
     """
 
     default_theta: ClassVar[float] = 10000.0
-    """The base of the angles where a file does not say."""
+    """The base of the angles if a file does not specify it."""
 
     rope_parameters: dict[str, Any] | None = None
 
@@ -42,7 +42,7 @@ class RotaryConfig(PretrainedConfig):
         super().update(edits)
         given = {**(self.rope_parameters or {}), **(scaling or {})}
         if scaling and "rope_type" not in scaling and "type" in scaling:
-            given["rope_type"] = scaling["type"]  # the older spelling
+            given["rope_type"] = scaling["type"]  # the older name
         if theta is not None:
             given["rope_theta"] = theta
         self.rope_parameters = given
@@ -55,7 +55,7 @@ class RotaryConfig(PretrainedConfig):
         if kind not in KINDS:
             raise ConfigurationError(
                 f"rope_type is {kind!r}. {near_matches(str(kind), KINDS)}".rstrip(),
-                next_step=f"notebook_kit computes {', '.join(KINDS)}.",
+                next_step=f"Use one of {', '.join(KINDS)}.",
             )
         if kind in ("llama3", "yarn"):
             given.setdefault("original_max_position_embeddings", self.extra.get("original_max_position_embeddings"))
@@ -65,29 +65,30 @@ class RotaryConfig(PretrainedConfig):
         missing = [name for name in needed if name not in given] if kind != "default" else []
         if missing:
             raise ConfigurationError(
-                f"rope_parameters of the type {kind!r} lack {', '.join(missing)}.", next_step="Add them."
+                f"rope_parameters with rope_type {kind!r} lack {', '.join(missing)}.",
+                next_step="Add them to rope_parameters.",
             )
 
     @property
     def rope_theta(self) -> float:
-        """The base of the angles, as older files name it."""
+        """The base of the angles, under the name in older files."""
         return (self.rope_parameters or {})["rope_theta"]
 
     @property
     def rope_scaling(self) -> dict[str, Any] | None:
-        """How positions beyond those of the training are reached, as older files name it; None if they are not."""
+        """The method for sequences longer than in training, under the name in older files; None for the default type."""
         given = self.rope_parameters or {}
         return None if given.get("rope_type", "default") == "default" else given
 
 
 class Rotary:
-    """Cosines and sines of a family's angles, by position.
+    """Cosines and sines of the rotation angles, by position.
 
-    It holds no weights: what it computes follows from the config, and is kept as a table until the device, the dtype or
-    the length asks for another.
+    They have no weights: they follow from the config, and are cached as a table until the device, the dtype or the length
+    changes.
 
     Args:
-        config: For its `rope_parameters` and `max_position_embeddings`.
+        config: Provides `rope_parameters` and `max_position_embeddings`.
         head_dim: Width of a head.
     """
 
@@ -97,12 +98,12 @@ class Rotary:
         self._table: tuple[Tensor, Tensor] | None = None
 
     def __call__(self, start: int, end: int, positions: Tensor | None, like: Tensor) -> tuple[Tensor, Tensor]:
-        """Cosines and sines, each `(batch or 1, 1, tokens, rotated width)`, of the device and dtype of `like`.
+        """Cosines and sines, each `(batch or 1, 1, tokens, rotated width)`, with the device and dtype of `like`.
 
         Args:
             start: The first position.
-            end: One past the last.
-            positions: `(batch, tokens)`, where they do not simply count from `start`.
+            end: One past the last position.
+            positions: `(batch, tokens)`, to use instead of `start` to `end - 1`.
             like: Any tensor of the model.
         """
         if positions is not None:
@@ -125,29 +126,29 @@ class Rotary:
         return (angles.cos() * scale).to(like.dtype), (angles.sin() * scale).to(like.dtype)
 
     def __getstate__(self) -> dict[str, Any]:
-        return {**self.__dict__, "_table": None}  # computed anew where it is needed
+        return {**self.__dict__, "_table": None}  # recomputed when needed
 
 
 def rotate(x: Tensor, cosines: Tensor, sines: Tensor) -> Tensor:
-    """Turn queries or keys `(batch, heads, tokens, head_dim)`; what is beyond the rotated width stays as it is."""
+    """Rotate queries or keys, `(batch, heads, tokens, head_dim)`; dimensions beyond the rotated width stay unchanged."""
     width = cosines.shape[-1]
-    turned = x if width == x.shape[-1] else x[..., :width]
+    rotated = x if width == x.shape[-1] else x[..., :width]
     half = width // 2
-    swapped = torch.cat([-turned[..., half:], turned[..., :half]], dim=-1)
-    turned = turned * cosines + swapped * sines
-    return turned if width == x.shape[-1] else torch.cat([turned, x[..., width:]], dim=-1)
+    swapped = torch.cat([-rotated[..., half:], rotated[..., :half]], dim=-1)
+    rotated = rotated * cosines + swapped * sines
+    return rotated if width == x.shape[-1] else torch.cat([rotated, x[..., width:]], dim=-1)
 
 
 def frequencies_of(
     parameters: Mapping[str, Any], width: int, trained: int, length: int | None = None
 ) -> tuple[Tensor, float]:
-    """The angle by which each pair of dimensions turns a position, `(width / 2,)`, and a factor of cosines and sines.
+    """The angle per position of each pair of dimensions, `(width / 2,)` in radians, and a factor of cosines and sines.
 
     Args:
         parameters: `rope_parameters` of a config.
-        width: How many dimensions of a head are rotated.
-        trained: `max_position_embeddings`.
-        length: How long the sequence is, for the type "dynamic".
+        width: Number of dimensions of a head that are rotated.
+        trained: `max_position_embeddings`, the maximum length in training.
+        length: Length of the sequence, for the type "dynamic".
 
     Sources: Chen et al., Extending Context Window of LLMs via Positional Interpolation, 2023 (linear); bloc97,
     NTK-aware scaled RoPE, 2023 (dynamic); Peng et al., YaRN, 2023 (yarn); Grattafiori et al., The Llama 3 Herd of Models,
@@ -170,7 +171,7 @@ def frequencies_of(
 
 
 def _llama3(plain: Tensor, parameters: Mapping[str, Any]) -> Tensor:
-    """Slow turns are slowed down by the factor, fast ones are left, and there is a smooth passage between."""
+    """Divide low frequencies by the factor, keep high ones, and interpolate smoothly in between."""
     factor, low, high = (parameters[name] for name in ("factor", "low_freq_factor", "high_freq_factor"))
     trained = parameters["original_max_position_embeddings"]
     wavelength = 2 * math.pi / plain
@@ -181,20 +182,21 @@ def _llama3(plain: Tensor, parameters: Mapping[str, Any]) -> Tensor:
 
 
 def _yarn(plain: Tensor, base: float, width: int, parameters: Mapping[str, Any], trained: int) -> tuple[Tensor, float]:
-    """Dimensions that turn often are left, those that turn seldom are slowed down, with a ramp between."""
+    """Divide low frequencies by the factor, keep high ones, and interpolate linearly over the dimensions in between."""
     original = parameters["original_max_position_embeddings"]
     factor = parameters["factor"] or trained / original
 
-    def stretch(weight: float = 1.0) -> float:
+    def temperature(weight: float = 1.0) -> float:
         return 0.1 * weight * math.log(factor) + 1.0 if factor > 1 else 1.0
 
     scale: float | None = parameters.get("attention_factor")
-    own, every = parameters.get("mscale"), parameters.get("mscale_all_dim")
+    mscale, mscale_all_dim = parameters.get("mscale"), parameters.get("mscale_all_dim")
     if scale is None:
-        scale = stretch(own) / stretch(every) if own and every else stretch()
+        scale = temperature(mscale) / temperature(mscale_all_dim) if mscale and mscale_all_dim else temperature()
 
-    def dimension(turns: float) -> float:
-        return width * math.log(original / (turns * 2 * math.pi)) / (2 * math.log(base))
+    def dimension(rotations: float) -> float:
+        """The (fractional) dimension that makes this many full rotations over the original length."""
+        return width * math.log(original / (rotations * 2 * math.pi)) / (2 * math.log(base))
 
     low, high = dimension(parameters.get("beta_fast") or 32), dimension(parameters.get("beta_slow") or 1)
     if parameters.get("truncate", True):

@@ -132,7 +132,7 @@ def test_what_cannot_be_is_said(settings, message):
         ({"logits_processor": ["no rule"]}, "logits_processor holds a str"),
         ({"input_ids": torch.tensor([5, 6])}, r"of shape \(2,\)"),
         ({"input_ids": [[5, 6]]}, "The prompt is a list"),
-        ({"input_ids": torch.empty(1, 0, dtype=torch.long)}, "holds no tokens"),
+        ({"input_ids": torch.empty(1, 0, dtype=torch.long)}, "contains no tokens"),
         ({"attention_mask": torch.ones(1, 3)}, "attention_mask has shape"),
         ({"inputs": ONE["input_ids"]}, "came twice"),
     ],

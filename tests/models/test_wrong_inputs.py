@@ -36,12 +36,12 @@ def model(request):
     [
         ({"input_ids": [[1, 2]]}, "is a list, where a tensor"),
         ({"input_ids": IDS[0]}, "has shape (3,)"),
-        ({"input_ids": IDS[:, :0]}, "holds no tokens"),
+        ({"input_ids": IDS[:, :0]}, "contains no tokens"),
         ({"input_ids": IDS, "attention_mask": torch.ones(2, 9)}, "attention_mask has shape (2, 9)"),
         ({"input_ids": IDS, "attention_mask": torch.tensor([[1], [0]])}, "attention_mask has shape (2, 1)"),
         ({"input_ids": IDS, "attention_mask": torch.ones(5, 3)}, "attention_mask has shape (5, 3)"),
         ({"input_ids": IDS * 100}, "vocabulary has ids 0 to 49"),
-        ({}, "neither came"),
+        ({}, "got neither"),
     ],
 )
 def test_refused_in_our_words(model, inputs, words):

@@ -90,7 +90,7 @@ def test_inputs_by_position_and_by_name_give_the_same():
     assert by_position.loss == by_name.loss and torch.equal(by_position.logits, by_name.logits)
     with pytest.raises(TypeError, match="multiple values for keyword argument 'input_ids'"):
         model(ids, input_ids=ids)
-    with pytest.raises(TypeError, match="takes 5 inputs by position, and 6 were given"):
+    with pytest.raises(TypeError, match="takes 5 positional inputs, and got 6"):
         model(ids, mask, None, labels, None, None)
     with pytest.raises(TypeError, match="token_type_ids"):
         model(ids, token_type_ids=mask)

@@ -333,7 +333,7 @@ def test_device_map(tiny):
         assert notebook_kit.AutoModel.from_pretrained(tiny, device_map=one).device.type == "cpu"
     with pytest.raises(InputError, match="spreads the model over 2 devices"):
         notebook_kit.AutoModel.from_pretrained(tiny, device_map={"embeddings": "cpu", "encoder": "meta"})
-    with pytest.raises(InputError, match="There is no device 'gpu'"):
+    with pytest.raises(InputError, match="Unknown device 'gpu'"):
         notebook_kit.AutoModel.from_pretrained(tiny, device_map="gpu")
 
 
@@ -377,11 +377,11 @@ def test_wrong_inputs(tiny):
         model(torch.tensor([[3, 99]]))
     with pytest.raises(InputError, match="positions for 40"):
         model(torch.ones(1, 41, dtype=torch.long))
-    with pytest.raises(InputError, match=r"shape \(3,\), where \(batch, tokens\)"):
+    with pytest.raises(InputError, match=r"shape \(3,\); expected \(batch, tokens\)"):
         model(torch.tensor([1, 2, 3]))
-    with pytest.raises(InputError, match="neither came"):
+    with pytest.raises(InputError, match="got neither"):
         model()
-    with pytest.raises(InputError, match="both came"):
+    with pytest.raises(InputError, match="got both"):
         model(IDS, inputs_embeds=torch.zeros(1, 5, 32))
     with pytest.raises(InputError, match="segments 0 to 1"):
         model(IDS, token_type_ids=torch.full_like(IDS, 2))
@@ -392,7 +392,7 @@ def test_wrong_labels(tiny):
     with pytest.raises(InputError, match=r"Labels \[3\] are outside 0 to 2"):
         model(IDS, labels=torch.tensor([3]))
     model.config.problem_type = "multi_label_classification"
-    with pytest.raises(InputError, match=r"wants labels of shape \(1, 3\)"):
+    with pytest.raises(InputError, match=r"takes labels of shape \(1, 3\)"):
         model(IDS, labels=torch.tensor([1.0]))
     model.config.problem_type = "regression"
     with pytest.raises(InputError, match="Regression labels"):

@@ -176,16 +176,19 @@ def test_weights_are_those_before_dropout():
 
 def test_wrong_layers_and_heads():
     model = fresh()
-    with pytest.raises(InputError, match=r"no layer 3.*\n.*from 0 to 2"), notebook_kit.record_attention(model, [3]):
+    with (
+        pytest.raises(InputError, match=r"no layer 3.*\n.*layers are 0 to 2"),
+        notebook_kit.record_attention(model, [3]),
+    ):
         pass
     with notebook_kit.record_attention(model, layers=[1]) as record:
-        with pytest.raises(InputError, match="Layer 1 has not attended yet"):
+        with pytest.raises(InputError, match="Nothing is recorded for layer 1 yet"):
             record[1]
         with pytest.raises(InputError, match=r"Layer 0 is not in this record.*\n.*\[1\]"):
             record[0]
     with pytest.raises(InputError, match=r"no head 4 in layer 1.*\n.*heads 0 to 3"):
         notebook_kit.ablate_heads(model, {(1, 4)}).__enter__()
-    with pytest.raises(InputError, match=r"no head 0 in layer 7.*\n.*from 0 to 2"):
+    with pytest.raises(InputError, match=r"no head 0 in layer 7.*\n.*layers are 0 to 2"):
         notebook_kit.ablate_heads(model, {(7, 0)}).__enter__()
     with pytest.raises(InputError, match="no head -1"):
         notebook_kit.ablate_heads(model, {(0, -1)}).__enter__()

@@ -131,7 +131,7 @@ def test_a_head_for_something_else_is_refused(checkpoints):
     [
         ({"framework": "tf"}, "run on PyTorch"),
         ({"device": "cpu", "device_map": "auto"}, "Both device and device_map"),
-        ({"device": "gpu"}, "There is no device 'gpu'"),
+        ({"device": "gpu"}, "Unknown device 'gpu'"),
         ({"dtype": "float33"}, "float33"),
         ({"batchsize": 8}, "Did you mean 'batch_size'"),
         ({"config": 5}, "config is of the type int"),
