@@ -27,7 +27,7 @@ from notebook_kit.nn.heads import (
     join_output,
 )
 from notebook_kit.nn.layers import activation
-from notebook_kit.nn.outputs import BaseModelOutput, ModelOutput
+from notebook_kit.nn.outputs import BaseModelOutput, EncoderHeadOutput
 
 __all__ = [
     "ElectraConfig",
@@ -298,20 +298,8 @@ class ElectraForMaskedLM(ElectraPreTrainedModel, ForMaskedLM):
         return self.generator_lm_head(self.generator_predictions(out.last_hidden_state))
 
 
-class ElectraForPreTrainingOutput(ModelOutput):
-    """Scores of which tokens were replaced.
-
-    Attributes:
-        loss: Scalar, if labels were passed.
-        logits: `(batch, tokens)`; above 0 if the token was probably replaced.
-        hidden_states: As in `BaseModelOutput`.
-        attentions: As in `BaseModelOutput`.
-    """
-
-    loss: Tensor | None = None
-    logits: Tensor = None  # type: ignore[assignment]
-    hidden_states: tuple[Tensor, ...] | None = None
-    attentions: tuple[Tensor, ...] | None = None
+class ElectraForPreTrainingOutput(EncoderHeadOutput):
+    """Scores of which tokens were replaced: `logits` is `(batch, tokens)`, above 0 if the token was probably replaced."""
 
 
 class ElectraDiscriminatorPredictions(nn.Module):

@@ -141,15 +141,15 @@ class Head(PreTrainedModel):
 def _with_inputs_of_backbone(cls: type[Head]) -> Callable[..., Any]:
     """The `forward` of a head with the inputs of its backbone in its signature, also by position."""
     forward = inspect.unwrap(cls.forward)
-    (own_self, *labels), inputs = _split(inspect.signature(forward))
+    (self_parameter, *labels), inputs = _split(inspect.signature(forward))
     if inputs is None:
         return cls.forward  # it already lists its inputs
     accepted = inspect.signature(cls.backbone.forward).parameters
     omitted = _OPTIONS if cls.returns_cache else (*_OPTIONS, "past_key_values")
     names = [name for name in accepted if name not in ("self", *omitted)]
-    place = names.index(cls.labels_after) + 1 if cls.labels_after else len(names)
+    index = names.index(cls.labels_after) + 1 if cls.labels_after else len(names)
     parameters = [accepted[name] for name in names]
-    parameters[place:place] = [label.replace(kind=label.POSITIONAL_OR_KEYWORD) for label in labels]
+    parameters[index:index] = [label.replace(kind=label.POSITIONAL_OR_KEYWORD) for label in labels]
     by_position = [parameter.name for parameter in parameters]
     options = "DecoderOptions" if cls.takes_cache else "OutputOptions"
     parameters.append(inputs.replace(name="options", annotation=f"Unpack[{options}]"))
@@ -160,7 +160,7 @@ def _with_inputs_of_backbone(cls: type[Head]) -> Callable[..., Any]:
             raise TypeError(f"{cls.__name__} takes {len(by_position)} positional inputs, and got {len(args)}.")
         return forward(self, **dict(zip(by_position, args, strict=False)), **kwargs)
 
-    named.__signature__ = inspect.signature(forward).replace(parameters=[own_self, *parameters])  # type: ignore[attr-defined]
+    named.__signature__ = inspect.signature(forward).replace(parameters=[self_parameter, *parameters])  # type: ignore[attr-defined]
     return named
 
 

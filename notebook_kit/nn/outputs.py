@@ -15,6 +15,8 @@ __all__ = [
     "BaseModelOutputWithPastAndCrossAttentions",
     "BaseModelOutputWithPooling",
     "CausalLMOutputWithPast",
+    "DecoderHeadOutput",
+    "EncoderHeadOutput",
     "MaskedLMOutput",
     "ModelOutput",
     "MultipleChoiceModelOutput",
@@ -121,12 +123,12 @@ class BaseModelOutputWithPooling(ModelOutput):
     attentions: tuple[Tensor, ...] | None = None
 
 
-class SequenceClassifierOutput(ModelOutput):
-    """One prediction per text.
+class EncoderHeadOutput(ModelOutput):
+    """The base of most outputs of heads on encoders.
 
     Attributes:
         loss: Scalar, if labels were passed.
-        logits: `(batch, labels)`, before softmax or sigmoid.
+        logits: Scores before softmax or sigmoid.
         hidden_states: As in `BaseModelOutput`.
         attentions: As in `BaseModelOutput`.
     """
@@ -137,40 +139,24 @@ class SequenceClassifierOutput(ModelOutput):
     attentions: tuple[Tensor, ...] | None = None
 
 
-class TokenClassifierOutput(ModelOutput):
+class SequenceClassifierOutput(EncoderHeadOutput):
+    """One prediction per text: `logits` is `(batch, labels)`."""
+
+
+class TokenClassifierOutput(EncoderHeadOutput):
     """One prediction per token: `logits` is `(batch, tokens, labels)`."""
 
-    loss: Tensor | None = None
-    logits: Tensor = None  # type: ignore[assignment]
-    hidden_states: tuple[Tensor, ...] | None = None
-    attentions: tuple[Tensor, ...] | None = None
 
-
-class MultipleChoiceModelOutput(ModelOutput):
+class MultipleChoiceModelOutput(EncoderHeadOutput):
     """One score per choice: `logits` is `(batch, choices)`; hidden states and attentions are `(batch * choices, ...)`."""
 
-    loss: Tensor | None = None
-    logits: Tensor = None  # type: ignore[assignment]
-    hidden_states: tuple[Tensor, ...] | None = None
-    attentions: tuple[Tensor, ...] | None = None
 
-
-class NextSentencePredictorOutput(ModelOutput):
+class NextSentencePredictorOutput(EncoderHeadOutput):
     """Whether the second text follows the first: `logits` is `(batch, 2)`, the scores of yes and no."""
 
-    loss: Tensor | None = None
-    logits: Tensor = None  # type: ignore[assignment]
-    hidden_states: tuple[Tensor, ...] | None = None
-    attentions: tuple[Tensor, ...] | None = None
 
-
-class MaskedLMOutput(ModelOutput):
+class MaskedLMOutput(EncoderHeadOutput):
     """Scores of the vocabulary at each token: `logits` is `(batch, tokens, vocabulary)`."""
-
-    loss: Tensor | None = None
-    logits: Tensor = None  # type: ignore[assignment]
-    hidden_states: tuple[Tensor, ...] | None = None
-    attentions: tuple[Tensor, ...] | None = None
 
 
 class QuestionAnsweringModelOutput(ModelOutput):
@@ -278,22 +264,20 @@ class BaseModelOutputWithPast(ModelOutput):
     attentions: tuple[Tensor, ...] | None = None
 
 
-class CausalLMOutputWithPast(ModelOutput):
+class DecoderHeadOutput(ModelOutput):
+    """The base of most outputs of heads on decoders: as `EncoderHeadOutput`, and `past_key_values`, a `KVCache`."""
+
+    loss: Tensor | None = None
+    logits: Tensor = None  # type: ignore[assignment]
+    past_key_values: Any = None
+    hidden_states: tuple[Tensor, ...] | None = None
+    attentions: tuple[Tensor, ...] | None = None
+
+
+class CausalLMOutputWithPast(DecoderHeadOutput):
     """Scores of the next token at each token: `logits` is `(batch, tokens, vocabulary)`, or with `logits_to_keep`
-    `(batch, kept tokens, vocabulary)`. The rest is as in `BaseModelOutputWithPast`."""
-
-    loss: Tensor | None = None
-    logits: Tensor = None  # type: ignore[assignment]
-    past_key_values: Any = None
-    hidden_states: tuple[Tensor, ...] | None = None
-    attentions: tuple[Tensor, ...] | None = None
+    `(batch, kept tokens, vocabulary)`."""
 
 
-class SequenceClassifierOutputWithPast(ModelOutput):
-    """One prediction per text, from its last token: as `SequenceClassifierOutput`, and `past_key_values`."""
-
-    loss: Tensor | None = None
-    logits: Tensor = None  # type: ignore[assignment]
-    past_key_values: Any = None
-    hidden_states: tuple[Tensor, ...] | None = None
-    attentions: tuple[Tensor, ...] | None = None
+class SequenceClassifierOutputWithPast(DecoderHeadOutput):
+    """One prediction per text, from its last token: `logits` is `(batch, labels)`."""
