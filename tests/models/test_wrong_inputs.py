@@ -34,7 +34,7 @@ def model(request):
 @pytest.mark.parametrize(
     ("inputs", "words"),
     [
-        ({"input_ids": [[1, 2]]}, "is a list, where a tensor"),
+        ({"input_ids": [[1, 2]]}, "is a list; expected a tensor"),
         ({"input_ids": IDS[0]}, "has shape (3,)"),
         ({"input_ids": IDS[:, :0]}, "contains no tokens"),
         ({"input_ids": IDS, "attention_mask": torch.ones(2, 9)}, "attention_mask has shape (2, 9)"),
