@@ -15,8 +15,6 @@ __all__ = [
     "BaseModelOutputWithPastAndCrossAttentions",
     "BaseModelOutputWithPooling",
     "CausalLMOutputWithPast",
-    "DecoderHeadOutput",
-    "EncoderHeadOutput",
     "MaskedLMOutput",
     "ModelOutput",
     "MultipleChoiceModelOutput",
