@@ -51,6 +51,7 @@ class Client:
         token: As in `huggingface_hub`: None for the saved token or `HF_TOKEN`, False for none, or the token itself.
         near_names: Returns a sentence with existing names that resemble a misspelled `repo_id`, or "".
         local_names: Returns a sentence with names that can be used without the Hub, or "".
+        local_files_only: Whether every request is an error, as it is while `HF_HUB_OFFLINE` is set.
     """
 
     def __init__(
@@ -59,6 +60,7 @@ class Client:
         token: Token = None,
         near_names: Callable[[], str] = str,
         local_names: Callable[[], str] = str,
+        local_files_only: bool = False,
     ) -> None:
         if isinstance(token, str) and not (token.isascii() and token.isprintable() and " " not in token):
             # The HTTP library would show the token in its error.
@@ -69,6 +71,7 @@ class Client:
         self.repo_id = repo_id
         self.token = None if token == "" else token
         self._near_names, self._local_names = near_names, local_names
+        self._local_files_only = local_files_only
         self.endpoint = os.environ.get("HF_ENDPOINT", "").rstrip("/") or None
 
     @property
@@ -77,6 +80,13 @@ class Client:
         from huggingface_hub import constants
 
         return self.endpoint or constants.ENDPOINT
+
+    @property
+    def forbidden(self) -> str:
+        """Why the Hub may not be contacted now, as a clause; "" if it may."""
+        if self._local_files_only:
+            return "local_files_only=True forbids contacting the Hub"
+        return "HF_HUB_OFFLINE forbids contacting the Hub" if is_offline() else ""
 
     @property
     def has_token(self) -> bool:
@@ -101,8 +111,8 @@ class Client:
         """The Hub's models as `ModelInfo`s; each page is requested when the one before it is used up.
 
         Args:
-            query: Parameters of the Hub's `/api/models`. `limit` is the size of a page, whereas `HfApi.list_models` limits
-                the number of all results.
+            query: Parameters of the Hub's `/api/models`. `limit` is the size of a page; in `HfApi.list_models` it
+                is the number of all results.
         """
         from huggingface_hub import ModelInfo
         from huggingface_hub.utils import build_hf_headers, paginate
@@ -184,14 +194,14 @@ class Client:
         )
 
     def call(self, ask: Callable[[], Answer], revision: str | None = None, filename: str = "") -> Answer:
-        """Run `ask` unless `HF_HUB_OFFLINE` is set, and raise its errors as `NotebookKitError`s.
+        """Run `ask` unless contacting the Hub is forbidden, and raise its errors as `NotebookKitError`s.
 
         The original error remains the cause; its text is not repeated, since it may contain signed addresses.
         """
-        if is_offline():
+        if self.forbidden:
             raise HubUnreachableError(
-                "HF_HUB_OFFLINE forbids contacting the Hub.",
-                next_step="Unset it, or use a model that is on this machine.",
+                f"{self.forbidden}.",
+                next_step="Allow access to the Hub, or use a model that is complete on this machine.",
             )
         try:
             return ask()

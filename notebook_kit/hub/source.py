@@ -19,7 +19,7 @@ from notebook_kit.errors import (
     UnsafeFileError,
     near_matches,
 )
-from notebook_kit.hub.cache import CachedRepo, cached_models, is_offline
+from notebook_kit.hub.cache import CachedRepo, cached_models
 from notebook_kit.hub.client import Client, Token
 
 __all__ = ["HUB_OPTIONS", "Source", "locate", "take_hub_options"]
@@ -139,7 +139,7 @@ class Source:
     def find(self, filename: str) -> Path | None:
         """The path of a file on this machine, downloaded first if necessary; None if the checkpoint has no such file.
 
-        If the checkpoint is cached and the Hub cannot be asked, a file that is not in the cache counts as absent.
+        If the checkpoint is cached and the Hub cannot be asked, a file that is not in the cache counts as missing.
 
         Raises:
             UnsafeFileError: If the name leads out of the checkpoint's folder.
@@ -170,7 +170,7 @@ class Source:
         return path
 
     def missing(self, *filenames: str, why: str = "") -> NotebookKitError:
-        """The error to raise when none of these files was found. It mentions if the Hub could not be asked."""
+        """The error to raise when none of these files was found. It states if the Hub could not be asked."""
         names = self.filenames()
         listed = ", ".join(names[:12]) + (", ..." if len(names) > 12 else "") or "no file at all"
         where = f"The folder {self.name}" if self.kind == "folder" else f"The checkpoint {self.name!r}"
@@ -233,9 +233,14 @@ class HubSource(Source):
         force_download: bool,
     ) -> None:
         self._cached = CachedRepo(name, cache_dir)
-        self._client = Client(name, token, lambda: _near_names(name, cache_dir), lambda: _local_names(name, cache_dir))
+        self._client = Client(
+            name,
+            token,
+            near_names=lambda: _near_names(name, cache_dir),
+            local_names=lambda: _local_names(name, cache_dir),
+            local_files_only=local_files_only,
+        )
         self._requested = revision
-        self._local_files_only = local_files_only
         self._force_download = force_download
         self._problem: HubError | None = None  # why the Hub was not asked or did not answer
         self._listing: dict[str, str] | None = None  # file -> checksum, as the Hub lists them
@@ -243,8 +248,8 @@ class HubSource(Source):
         commit = None if force_download else self._cached.commit(revision)
         kind: Kind = "hub" if commit is None else "cache"
         if commit is None:
-            if (reason := self._forbidden()) is not None:
-                raise self._not_cached(reason)
+            if self._client.forbidden:
+                raise self._not_cached(self._client.forbidden)
             commit, self._listing = self._client.listing(revision)
         self.revision = commit
         super().__init__(name, kind, self._cached.snapshot(commit), subfolder)
@@ -296,23 +301,12 @@ class HubSource(Source):
     def _ask(self) -> dict[str, str] | None:
         """The Hub's listing of the commit; None, with the reason in `_problem`, if it is not available."""
         if self._listing is None and self._problem is None:
-            if (reason := self._forbidden()) is not None:
-                self._problem = HubUnreachableError(
-                    f"{reason}.",
-                    next_step="Allow access to the Hub once and load it again, or pass the path of a complete folder.",
-                )
-                return None
             try:
                 self._listing = self._client.listing(self.revision)[1]
             except HubError as error:
                 # Cached files must remain usable when their repository is gone, gated or unreachable.
                 self._problem = error
         return self._listing
-
-    def _forbidden(self) -> str | None:
-        if self._local_files_only:
-            return "local_files_only=True forbids contacting the Hub"
-        return "HF_HUB_OFFLINE forbids contacting the Hub" if is_offline() else None
 
     def _not_cached(self, reason: str) -> NotebookKitError:
         repo_id, cache_dir, commits = self._client.repo_id, self._cached.cache_dir, self._cached.commits()
