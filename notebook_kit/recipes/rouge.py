@@ -1,4 +1,4 @@
-"""ROUGE (Lin, ROUGE: A Package for Automatic Evaluation of Summaries, 2004): how many words two texts share."""
+"""ROUGE (Lin, ROUGE: A Package for Automatic Evaluation of Summaries, 2004): the overlap of words in two texts."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ KINDS = ("rouge1", "rouge2", "rougeL")
 def rouge(written: str, wanted: str) -> dict[str, float]:
     """F1 of shared words, of shared pairs of words, and of the longest common subsequence, each from 0 to 1.
 
-    Words are runs of the letters a to z and digits, in lower case and not stemmed: as Google's `rouge_score` counts.
+    Words are runs of the letters a to z and digits, in lower case and not stemmed, as in Google's `rouge_score`.
 
     Example:
         >>> {kind: round(value, 3) for kind, value in rouge("a small tool", "Small command-line tool").items()}

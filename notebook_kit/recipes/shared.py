@@ -1,4 +1,4 @@
-"""What several recipes need: a folder to work in, a clock, a Trainer that goes on where it was cut off, sizes."""
+"""Helpers shared by the recipes: a work folder, a clock, training that can be resumed, a tokenizer, checkpoint sizes."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ from notebook_kit.training import Trainer, get_last_checkpoint
 
 __all__ = ["QUICK_WARNING", "Clock", "byte_level_bpe", "checkpoint_bytes", "train", "work_folder"]
 
-QUICK_WARNING = "**Made by `--quick`: of no use but to see that the recipe works.**\n\n"
+QUICK_WARNING = "**Made by `--quick`: only useful for checking that the recipe works.**\n\n"
 
 
 @contextmanager
 def work_folder(work: Path | None) -> Iterator[Path]:
-    """The folder for intermediate results: the one given, made if need be, or one that is gone after the block."""
+    """The folder for intermediate results: `work`, created if missing, or a temporary folder deleted after the block."""
     if work is not None:
         work.mkdir(parents=True, exist_ok=True)
         yield work
@@ -33,7 +33,7 @@ def work_folder(work: Path | None) -> Iterator[Path]:
 
 
 class Clock:
-    """Seconds by stage; for a stage whose result was kept by an earlier run, those of that run."""
+    """Measures seconds by stage, stored in a file; a stage whose result is reused keeps the time of the earlier run."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
@@ -49,20 +49,20 @@ class Clock:
 
 
 def train(trainer: Trainer) -> None:
-    """Train, from the last checkpoint of an earlier call that was cut off."""
+    """Train, resuming from the last checkpoint if an earlier call was interrupted."""
     output = trainer.args.output_dir
     trainer.train(resume_from_checkpoint=True if output and get_last_checkpoint(output) else None)
 
 
 def byte_level_bpe(texts: list[str], size: int, special: dict[str, str], **options: Any) -> PreTrainedTokenizerFast:
-    """A new byte-level BPE, which can write any text.
+    """Train a byte-level BPE, which can encode any text.
 
     Args:
-        texts: What to learn the merges from.
-        size: How many tokens, with the 256 bytes and the special ones.
-        special: Role -> token (`{"eos_token": "</s>"}`); their ids count from 0 in this order.
-        options: Of the tokenizer. With `ends_with_eos=True` the end token is put after each text, and a text's first word
-            is split as if a space stood before it.
+        texts: Training texts for the merges.
+        size: Number of tokens, including the 256 bytes and the special tokens.
+        special: Role -> token (`{"eos_token": "</s>"}`); their ids start at 0 in this order.
+        **options: Options of the tokenizer. With `ends_with_eos=True`, the end token is appended to each text, and the first word
+            is split as if preceded by a space.
     """
     ends_with_eos = options.pop("ends_with_eos", False)
     backend = Tokenizer(models.BPE())
@@ -76,7 +76,7 @@ def byte_level_bpe(texts: list[str], size: int, special: dict[str, str], **optio
     backend.train_from_iterator(texts, trainer)
     if ends_with_eos:
         end = special["eos_token"]
-        # That space is taken away again.
+        # Remove the space added by `add_prefix_space`.
         backend.decoder = decoders.Sequence([decoders.ByteLevel(), decoders.Strip(" ", 1, 0)])
         backend.post_processor = processors.TemplateProcessing(
             single=f"$A {end}", pair=f"$A {end} $B {end}", special_tokens=[(end, backend.token_to_id(end))]
@@ -87,5 +87,5 @@ def byte_level_bpe(texts: list[str], size: int, special: dict[str, str], **optio
 
 
 def checkpoint_bytes(folder: Path) -> int:
-    """Bytes of weights and tokenizer together."""
+    """The total size of weights and tokenizer in bytes."""
     return sum((folder / name).stat().st_size for name in ("model.safetensors", "tokenizer.json"))

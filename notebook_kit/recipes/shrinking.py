@@ -1,4 +1,4 @@
-"""How a recipe makes a small model out of a large one: fewer pieces, narrow embeddings, fewer and thinner layers."""
+"""Shrinking a large model to a small one: fewer pieces, narrower embeddings, fewer and thinner layers."""
 
 from __future__ import annotations
 
@@ -30,22 +30,21 @@ def choose_pieces(
     words: Iterable[str] = (),
     spelled: Mapping[str, str] | None = None,
 ) -> dict[str, list[int]]:
-    """A smaller WordPiece vocabulary out of a larger one.
+    """Choose a smaller WordPiece vocabulary from a larger one.
 
-    First come the special tokens and every single character of Latin script, digit and punctuation mark, so that nearly
-    every word can be written; then the characters in `spelled`; the pieces that occur at least twice in `texts`, the most
-    frequent first; the pieces of `words`; and, while there is room, the rest in the large vocabulary's own order, which for
-    BERT's is by frequency.
+    It contains the special tokens and all single Latin characters, digits and punctuation marks, so that nearly every word can be
+    encoded; then the characters in `spelled`; the pieces that occur at least twice in `texts`, the most frequent first; the
+    pieces of `words`; and, up to `size`, the remaining pieces in the order of the large vocabulary, which for BERT is by frequency.
 
     Args:
         tokenizer: The large WordPiece tokenizer.
-        texts: What the small model is trained on.
-        size: Most pieces.
-        words: Further words to keep whole where the large vocabulary has them whole.
-        spelled: New characters, such as emoji, with words that mean the same.
+        texts: Training texts of the small model.
+        size: Maximum number of pieces.
+        words: Further words to keep whole if the large vocabulary has them whole.
+        spelled: New characters, such as emoji -> words with the same meaning.
 
     Returns:
-        Piece -> the ids of the large vocabulary that it stands for: its own id, or for a new one those of its words.
+        Piece -> the corresponding ids in the large vocabulary: its own id, or for a new character the ids of its words.
     """
     spelled = spelled or {}
     ids = tokenizer.get_vocab()
@@ -77,7 +76,7 @@ def _is_simple_character(text: str) -> bool:
 
 
 def word_piece_tokenizer(pieces: Sequence[str], model_max_length: int) -> PreTrainedTokenizerFast:
-    """A lower-casing BERT tokenizer with these pieces, their ids being their places."""
+    """A lower-casing BERT tokenizer with these pieces, whose ids are their indices."""
     with tempfile.TemporaryDirectory() as folder:
         Path(folder, "vocab.txt").write_text("\n".join(pieces) + "\n", encoding="utf-8")
         settings = {"tokenizer_class": "BertTokenizer", "do_lower_case": True, "model_max_length": model_max_length}
@@ -96,26 +95,26 @@ def shrink(
     intermediate_size: int,
     **options: Any,
 ) -> ElectraForSequenceClassification:
-    """An ELECTRA that starts where a BERT of the same width stands, with less of everything.
+    """Initialize a small ELECTRA from a BERT of the same width.
 
-    The embeddings are the leading principal components of BERT's, and the layer that widens them again is fitted by least
-    squares to what BERT's first layer is given. Of each feed-forward block the neurons stay that move the residual stream
-    most. The classification head is fresh.
+    The embeddings are the leading principal components of BERT's, and the projection back to the full width is fitted by least
+    squares to the inputs of BERT's first layer. Each feed-forward block keeps the neurons that change the residual stream most.
+    The classification head is newly initialized.
 
     Args:
         bert: The large model.
-        pieces: From `choose_pieces`.
-        samples: Token ids, in the small vocabulary, of texts to look at.
+        pieces: The result of `choose_pieces`.
+        samples: Token ids, in the small vocabulary, of sample texts.
         embedding_size: Width of the embeddings.
-        layers: Which of BERT's layers to keep.
-        intermediate_size: How many neurons of each feed-forward block to keep.
-        options: Further fields of `ElectraConfig`.
+        layers: Indices of BERT's layers to keep.
+        intermediate_size: Number of neurons to keep in each feed-forward block.
+        **options: Further fields of `ElectraConfig`.
     """
     large, width = bert.embeddings, bert.config.hidden_size
     segment = large.token_type_embeddings.weight[0]
     words = torch.stack([large.word_embeddings.weight[list(ids)].mean(0) for ids in pieces.values()]) + segment
     positions = large.position_embeddings.weight
-    common = positions[:64].mean(0)  # what all positions share goes into the words
+    common = positions[:64].mean(0)  # the common part of all positions is moved into the words
 
     counts = torch.ones(len(words))
     for sample in samples:
@@ -128,10 +127,10 @@ def shrink(
 
     ids = torch.cat([torch.tensor(sample) for sample in samples])
     places = torch.cat([torch.arange(len(sample)) for sample in samples])
-    given = F.layer_norm(small_words[ids] + small_positions[places], (embedding_size,))
-    wanted = large.LayerNorm(words[ids] + positions[places])
-    ones = torch.ones(len(given), 1)
-    widen = torch.linalg.lstsq(torch.cat([given, ones], dim=1), wanted).solution
+    inputs = F.layer_norm(small_words[ids] + small_positions[places], (embedding_size,))
+    targets = large.LayerNorm(words[ids] + positions[places])
+    ones = torch.ones(len(inputs), 1)
+    widen = torch.linalg.lstsq(torch.cat([inputs, ones], dim=1), targets).solution
 
     config = ElectraConfig(
         vocab_size=len(pieces),
@@ -152,7 +151,7 @@ def shrink(
     model.electra.embeddings_project.weight.copy_(widen[:-1].T)
     model.electra.embeddings_project.bias.copy_(widen[-1])
 
-    importance = _neuron_importance(bert, wanted, [len(sample) for sample in samples])
+    importance = _neuron_importance(bert, targets, [len(sample) for sample in samples])
     for kept, place in zip(model.electra.encoder.layer, layers, strict=True):
         source = bert.encoder.layer[place]
         neurons = importance[place].topk(intermediate_size).indices.sort().values
@@ -166,7 +165,7 @@ def shrink(
 
 
 def _neuron_importance(bert: BertModel, embedded: Tensor, lengths: Sequence[int]) -> list[Tensor]:
-    """For each layer, how far each feed-forward neuron moves the residual stream: its mean square times its weights'."""
+    """How much each feed-forward neuron changes the residual stream, per layer: squared activations times squared output weights."""
     layers: list[Any] = list(bert.encoder.layer)
     total = [torch.zeros(bert.config.intermediate_size) for _ in layers]
 

@@ -1,9 +1,9 @@
-"""How `notebook-kit/tiny-gpt2` is made.
+"""The recipe of `notebook-kit/tiny-gpt2`.
 
-1. Three books become paragraphs: some verses of the Bible, entries of the Jargon File, passages of a novel.
-2. A byte-level BPE learns its tokens from the training paragraphs.
-3. A GPT-2 learns to go on with them, in packed blocks.
-4. The test paragraphs are looked at once, by the saved checkpoint and by n-gram models, for the model card.
+1. Three books are split into paragraphs: verses of the Bible, entries of the Jargon File, passages of a novel.
+2. A byte-level BPE is trained on the training paragraphs.
+3. A GPT-2 is trained on them in packed blocks.
+4. The saved checkpoint and n-gram models are measured once on the test paragraphs, for the model card.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ BLOCK = 256
 SHAPE: dict[str, Any] = {"n_embd": 128, "n_layer": 4, "n_head": 4, "n_positions": BLOCK, "attn_pdrop": 0.0}
 STEPS, BATCH = 3600, 8
 RATE = 4e-3
-VERSES, WORDS = 5, 200  # at most so many verses or words a paragraph
+VERSES, WORDS = 5, 200  # maximum per paragraph
 
 
 def build(output: Path, quick: bool = False, work: Path | None = None) -> dict[str, Any]:
@@ -45,12 +45,11 @@ def build(output: Path, quick: bool = False, work: Path | None = None) -> dict[s
 
     Args:
         output: The folder to write.
-        quick: Learn from a handful of paragraphs for a few steps, to see that everything works. The result is useless.
-        work: A folder in which the trained weights are kept; what is there is not made anew, and a training that was cut
-            off goes on.
+        quick: Train on a handful of paragraphs for a few steps, to check that everything works. The result is useless.
+        work: A folder that keeps the trained weights. Existing results are reused, and interrupted training is resumed.
 
     Returns:
-        What was measured: the numbers of the model card.
+        The measurements in the model card.
     """
     output = Path(output)
     with work_folder(work) as folder:
@@ -89,7 +88,7 @@ def build(output: Path, quick: bool = False, work: Path | None = None) -> dict[s
 
 
 def paragraphs(quick: bool = False) -> dict[str, list[tuple[str, str]]]:
-    """Part -> its paragraphs, each with the name of its book. The part of a paragraph follows from its words alone."""
+    """Part -> pairs of a book's name and a paragraph. The part depends only on the words of the paragraph."""
     found: dict[str, list[tuple[str, str]]] = {"train": [], "validation": [], "test": []}
     books = {
         "bible": _of_bible(debian.bible()),
@@ -103,12 +102,12 @@ def paragraphs(quick: bool = False) -> dict[str, list[tuple[str, str]]]:
 
 
 def _plain(text: str) -> str:
-    """One line, with the quotation marks of a keyboard."""
+    """The text on one line, with straight quotation marks."""
     return " ".join(text.translate(str.maketrans("‘’“”", "''\"\"")).split())
 
 
 def _of_bible(text: str) -> Iterator[str]:
-    """Up to five verses of a chapter that follow each other, without their numbers."""
+    """Up to five consecutive verses of a chapter, without their numbers."""
     verses: list[str] = []
     before = ""
     for line in text.splitlines():
@@ -123,13 +122,13 @@ def _of_bible(text: str) -> Iterator[str]:
 
 
 def _of_jargon(text: str) -> Iterator[str]:
-    """Entries of the dictionary, and what is written in sentences around them; a long one in several pieces."""
+    """Entries of the dictionary and the prose around them; long entries in several pieces."""
     entry: list[str] = []
     for block in re.split(r"\n\s*\n", text):
         line = _plain(block)
         is_head = re.match(r":[^:]+:(\s|$)", line)
         if not is_head and (len(line.split()) < 8 or re.search("[─│┌└├═]", line)):
-            continue  # a line of the table of contents, a heading or a drawing
+            continue  # a table of contents, a heading or a drawing
         if entry and (is_head or sum(len(each.split()) for each in (*entry, line)) > WORDS):
             yield "\n".join(entry)
             entry = []
@@ -138,7 +137,7 @@ def _of_jargon(text: str) -> Iterator[str]:
 
 
 def _of_novel(text: str) -> Iterator[str]:
-    """Passages of about a hundred words; a line that stops short of the margin ends a paragraph of the novel."""
+    """Passages of about a hundred words; a short line ends a paragraph of the novel."""
     passage: list[str] = []
     lines: list[str] = []
     for line in re.sub(r"\[\w+\]", "", text).splitlines():
@@ -213,18 +212,18 @@ def _train(
 
 
 def measure(folder: Path, texts: dict[str, list[tuple[str, str]]]) -> dict[str, Any]:
-    """What the saved checkpoint and n-gram models of the same tokens expect of the test paragraphs.
+    """Measure the saved checkpoint and n-gram models of the same tokens on the test paragraphs.
 
-    Every model reads each paragraph alone, from an end token to the end token after it. Of the n-gram models, all learnt from
-    the training paragraphs, that order counts which the validation paragraphs like best.
+    Every model scores each paragraph separately, from an end token before it to the one after it. The n-gram models are trained
+    on the training paragraphs; the reported order is the best on the validation paragraphs.
 
     Args:
         folder: The checkpoint.
-        texts: From `paragraphs`.
+        texts: The result of `paragraphs`.
 
     Returns:
-        `models`: name -> book -> perplexity a token and bits per byte; `counts`: book -> paragraphs, tokens, bytes; `order`.
-        The book "all" is all together.
+        `models`: name -> book -> perplexity per token and bits per byte; `counts`: book -> numbers of paragraphs, tokens and bytes;
+        `order`: the best order. The book "all" stands for all books together.
     """
     tokenizer = AutoTokenizer.from_pretrained(folder)
     model = GPT2LMHeadModel.from_pretrained(folder).float().eval()
@@ -253,31 +252,31 @@ def measure(folder: Path, texts: dict[str, list[tuple[str, str]]]) -> dict[str, 
 
 
 def _ids(tokenizer: PreTrainedTokenizerFast, rows: Sequence[tuple[str, str]]) -> list[list[int]]:
-    """Token ids of paragraphs of any length: the model reads them in blocks or windows."""
+    """Token ids of paragraphs, without truncation: the model reads them in blocks or windows."""
     return [encoding.ids for encoding in tokenizer.backend_tokenizer.encode_batch([text for _, text in rows])]
 
 
 @torch.no_grad()
 def _nats(model: GPT2LMHeadModel, ids: list[int]) -> float:
-    """Minus the log of the probability of a paragraph and its end; windows of a long one overlap by half."""
+    """The negative log-likelihood of a paragraph and its end token, in nats. Long ones are read in windows that overlap by half."""
     whole = torch.tensor([[0, *ids, 0]])
     total, done = 0.0, 1
     while done < whole.shape[1]:
         start = 0 if done == 1 else done - BLOCK // 2
         window = whole[:, start : start + BLOCK + 1]
         scores: Tensor = model(window[:, :-1]).logits[0].log_softmax(-1)
-        found = scores.gather(1, window[0, 1:, None])[done - start - 1 :]
-        total -= float(found.double().sum())
+        log_likelihoods = scores.gather(1, window[0, 1:, None])[done - start - 1 :]
+        total -= float(log_likelihoods.double().sum())
         done = start + window.shape[1]
     return total
 
 
 def _samples(folder: Path) -> list[tuple[str, str]]:
-    """What the checkpoint writes after each prompt, drawn once with a seed: nothing is picked out."""
+    """Each prompt with its continuation, sampled once with a fixed seed, without cherry-picking."""
     write = pipeline("text-generation", model=str(folder), device="cpu")
-    found = []
+    samples = []
     for prompt in PROMPTS:
         generator = torch.Generator().manual_seed(SEED)
         answer = write(prompt, max_new_tokens=60, return_full_text=False, generator=generator)
-        found.append((prompt, answer[0]["generated_text"]))
-    return found
+        samples.append((prompt, answer[0]["generated_text"]))
+    return samples

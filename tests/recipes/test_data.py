@@ -54,7 +54,7 @@ def test_labels_follow_the_sign(archive):
 
 
 def test_a_group_that_is_not_in_the_archive(archive):
-    with pytest.raises(CheckpointError, match="holds no file tweets_GroundTruth"):
+    with pytest.raises(CheckpointError, match="does not contain a file tweets_GroundTruth"):
         data.read_archive(archive, "tweets")
 
 
@@ -89,7 +89,7 @@ def test_a_link_is_not_followed(tmp_path):
         tar.addfile(info)
     path = tmp_path / "link.tar.gz"
     path.write_bytes(buffer.getvalue())
-    with pytest.raises(CheckpointError, match="holds no file"):
+    with pytest.raises(CheckpointError, match="does not contain a file"):
         data.read_archive(path, "movie")
 
 

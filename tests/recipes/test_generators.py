@@ -103,7 +103,7 @@ def test_the_card_says_what_the_summarizer_writes():
 def test_the_cards_name_their_data_and_licences(name):
     text = card(name)
     assert "license: apache-2.0" in text.split("---")[1]
-    assert "--quick`: of no use" not in text
+    assert "--quick`: only useful" not in text
     wanted = ["King James", "Jargon File", "Botchan"] if name == "tiny-gpt2" else ["Debian", "bookworm"]
     assert all(each in text for each in [*wanted, "Apache-2.0"])
 
@@ -158,5 +158,5 @@ def test_a_quick_build(tmp_path, name):
     assert "Made by `--quick`" in (output / "README.md").read_text(encoding="utf-8")
     first = (output / "model.safetensors").read_bytes()
     assert len(first) <= LIMIT
-    assert command.main(arguments) == 0  # the weights are kept: nothing is trained anew
+    assert command.main(arguments) == 0  # the weights are reused: nothing is trained again
     assert (output / "model.safetensors").read_bytes() == first

@@ -143,7 +143,7 @@ def test_the_card_reports_a_model_better_than_the_baseline(card):
     for column in (0, 1):
         assert accuracy["tiny-sentiment"][column] > accuracy["TF-IDF"][column]
         assert accuracy["its teacher"][column] >= accuracy["TF-IDF"][column]
-    assert "--quick`: of no use" not in card
+    assert "--quick`: only useful" not in card
 
 
 def test_the_card_says_what_it_answers(card, classifier):
@@ -215,6 +215,6 @@ def test_a_quick_build(tmp_path, minilm, snippets):
     assert json.loads((output / "config.json").read_text())["id2label"] == {"0": "NEGATIVE", "1": "POSITIVE"}
     first = (output / "model.safetensors").read_bytes()
     assert len(first) <= LIMIT
-    # Again, with the teacher kept and everything else anew: the same weights.
+    # Again, reusing only the teacher: the same weights.
     assert command.main(["build", "tiny-sentiment", "--quick", "--output", str(output), "--work", str(work)]) == 0
     assert (output / "model.safetensors").read_bytes() == first
