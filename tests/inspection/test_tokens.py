@@ -308,7 +308,7 @@ def test_what_has_no_backend_is_refused():
         Backend({})
     tokenizer = Tokenizer(models.BPE())
     tokenizer.pre_tokenizer = pre_tokenizers.PreTokenizer.custom(object())
-    with pytest.raises(InputError, match="cannot be taken apart"):
+    with pytest.raises(InputError, match="cannot be inspected"):
         Backend(tokenizer)
 
 

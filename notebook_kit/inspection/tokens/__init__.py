@@ -1,5 +1,6 @@
-"""How a tokenizer arrives at its tokens, step by step.
+"""How a tokenizer splits a text into tokens, step by step.
 
-`backend.py` takes any tokenizer, `stages.py` replays its stages with its own parts, `bpe.py`, `wordpiece.py` and
-`unigram.py` replay its model, `analysis.py` describes each token, `compare.py` sets two tokenizers side by side.
+`backend.py` wraps any tokenizer, `stages.py` replays its stages with its own parts, `bpe.py`, `wordpiece.py` and `unigram.py`
+replay its model, `story.py` puts these together for one token, `analysis.py` describes each token, `compare.py` compares two
+tokenizers, and `spelling.py` gives the text of single tokens.
 """

@@ -1,4 +1,4 @@
-"""What each token of a text is, which characters it belongs to, and what the text costs in all."""
+"""The tokens of a text: their kinds, the characters and bytes they cover, and totals."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ from notebook_kit.inspection.tokens.stages import Trace
 __all__ = ["Analysis", "Group", "RoundTrip", "ScriptCount", "Truncation"]
 
 SPECIAL, UNKNOWN, ADDED, INSERTED, PART, SECOND = 1, 2, 4, 8, 16, 32
-"""Flags of a token: a special token; the unknown token; found in the text as an added token; put in by post-processing; a
-part of a character as people see it; of the second text."""
+"""Flags of a token: a special token; the unknown token; an added token found in the text; inserted by post-processing; a part
+of a grapheme cluster; in the second text."""
 
 _SURROGATE = re.compile("[\ud800-\udfff]")
 NEAR = 12  # characters shown around a difference
@@ -26,12 +26,12 @@ NEAR = 12  # characters shown around a difference
 
 @dataclass(frozen=True)
 class Group:
-    """Tokens that share a grapheme cluster, or one token that shares none.
+    """Tokens that share a grapheme cluster, or a single token that does not share one.
 
     Args:
-        first: Position of its first token.
-        count: How many tokens.
-        start, end: Its characters, widened to whole clusters.
+        first: The position of its first token.
+        count: The number of tokens.
+        start, end: Its range of characters, extended to whole clusters.
     """
 
     first: int
@@ -42,7 +42,7 @@ class Group:
 
 @dataclass(frozen=True)
 class ScriptCount:
-    """A script's share: characters (code points), and tokens whose first letter is of it."""
+    """The share of a script: its characters (code points), and the tokens whose first letter is in it."""
 
     name: str
     characters: int
@@ -51,13 +51,13 @@ class ScriptCount:
 
 @dataclass(frozen=True)
 class RoundTrip:
-    """Whether decoding the tokens gives the text back.
+    """Whether decoding the tokens restores the text.
 
     Args:
-        ok: Whether it does, to the character.
+        ok: Whether the decoded text is identical.
         text: 0 for the first text, 1 for the second.
-        at: The first character that differs.
-        before, after: A few characters from there on, of the text and of what came back.
+        at: The index of the first different character.
+        before, after: A few characters from there on, of the text and of the decoded text.
     """
 
     ok: bool
@@ -69,12 +69,12 @@ class RoundTrip:
 
 @dataclass(frozen=True)
 class Truncation:
-    """What `model_max_length` leaves.
+    """The effect of `model_max_length`.
 
     Args:
-        limit: `model_max_length`, None for none.
-        over: How many tokens are cut off.
-        cuts: Per text the first and the last character (exclusive) that are kept.
+        limit: `model_max_length`; None for no limit.
+        over: The number of tokens that are cut off.
+        cuts: Per text, the first and the last character (exclusive) that are kept.
     """
 
     limit: int | None
@@ -83,11 +83,11 @@ class Truncation:
 
 
 class Analysis:
-    """The tokens of a text, or of a pair, as the tokenizer's own backend gives them.
+    """The tokens of a text or of a pair of texts, as the tokenizer's backend returns them.
 
     Args:
         backend: The tokenizer.
-        text: The text; lone surrogates become U+FFFD.
+        text: The text; lone surrogates are replaced by U+FFFD.
         pair: The second text; None or empty for none.
 
     Example:
@@ -127,7 +127,7 @@ class Analysis:
         return [Trace(self.backend, text) for text in self.texts]
 
     def covered(self, position: int) -> str:
-        """The characters that a token covers; empty for one that was put in."""
+        """The characters that a token covers; empty for an inserted token."""
         sequence = self.sequences[position]
         if sequence is None:
             return ""
@@ -148,7 +148,7 @@ class Analysis:
             if id in known and self._is_added(sequence, offset):
                 flag |= ADDED
             elif id == unk_id:
-                flag |= UNKNOWN  # made by the model, and not written by the reader
+                flag |= UNKNOWN  # produced by the model, not typed in the text
             flags.append(flag | (SECOND if sequence else 0))
         for group in self.groups:
             if group.count > 1:
@@ -167,15 +167,13 @@ class Analysis:
 
     @functools.cached_property
     def groups(self) -> list[Group]:
-        """The tokens, those together that share a grapheme cluster."""
+        """The tokens, grouped if they share a grapheme cluster."""
         groups: list[Group] = []
         ends = [self._cluster_ends(sequence) for sequence in range(len(self.texts))]
         last = None  # sequence, end of the open group, in characters
         for position, (sequence, (start, end)) in enumerate(zip(self.sequences, self.offsets, strict=True)):
             if sequence is None or start >= end:
-                groups.append(
-                    Group(position, 1, start if sequence is not None else 0, end if sequence is not None else 0)
-                )
+                groups.append(Group(position, 1, 0, 0) if sequence is None else Group(position, 1, start, end))
                 last = None
                 continue
             numbers = self._clusters[sequence]
@@ -190,7 +188,7 @@ class Analysis:
         return groups
 
     def _cluster_ends(self, sequence: int) -> Any:
-        """For each character the end of its cluster."""
+        """The end of each character's cluster."""
         numbers = self._clusters[sequence]
         if not len(numbers):
             return numbers
@@ -204,9 +202,9 @@ class Analysis:
         return [number for number, group in enumerate(self.groups) for _ in range(group.count)]
 
     def bytes_of(self, position: int) -> bytes | None:
-        """The bytes that a token stands for: its own where the tokenizer works on bytes, else those of its characters.
+        """The bytes that a token stands for: its own if the tokenizer works on bytes, else those of its characters.
 
-        None for a token that was put in.
+        None for an inserted token.
         """
         if self.sequences[position] is None:
             return None
@@ -214,10 +212,10 @@ class Analysis:
         return own if own is not None else self.covered(position).encode()
 
     def byte_span(self, position: int) -> tuple[int, int]:
-        """Where a token starts and ends in its text's UTF-8.
+        """The start and end of a token in the UTF-8 of its text.
 
-        A part of a character has its own bytes where they can be told: where the tokenizer works on bytes, and
-        normalisation left them alone. Else it has those of the characters that it covers.
+        For a part of a character these are its own bytes, if they are known: if the tokenizer works on bytes and normalisation
+        did not change them. Otherwise they are the bytes of the characters that it covers.
         """
         sequence = self.sequences[position]
         if sequence is None:
@@ -233,20 +231,20 @@ class Analysis:
         return int(at[start]), int(at[end])
 
     def _exact_bytes(self, group: Group, sequence: int) -> dict[int, tuple[int, int]]:
-        """Position -> where its own bytes are in the text, for those tokens of a group of which it can be told."""
+        """Position -> the span of its own bytes in the text, for those tokens of a group for which it is known."""
         found: dict[int, tuple[int, int]] = {}
-        run: list[tuple[int, bytes]] = []  # neighbours that stand for bytes
+        run: list[tuple[int, bytes]] = []  # consecutive tokens that stand for bytes
 
-        def settle() -> None:
+        def finish_run() -> None:
             if not run:
                 return
             spans = [self.offsets[position] for position, _ in run]
             start, end = min(start for start, _ in spans), max(end for _, end in spans)
             whole, text = b"".join(own for _, own in run), self.texts[sequence][start:end].encode()
-            put_in = len(whole) - len(text)  # spaces that the tokenizer put before, or whose offsets it trimmed
-            if put_in >= 0 and not whole[:put_in].strip(b" ") and whole[put_in:] == text:
+            extra = len(whole) - len(text)  # leading spaces that the tokenizer inserted, or whose offsets it trimmed
+            if extra >= 0 and not whole[:extra].strip(b" ") and whole[extra:] == text:
                 low = int(self._byte_starts[sequence][start])
-                at = low - put_in
+                at = low - extra
                 for position, own in run:
                     found[position] = (max(at, low), max(at + len(own), low))
                     at += len(own)
@@ -255,42 +253,42 @@ class Analysis:
         for position in range(group.first, group.first + group.count):
             own = self.backend.bytes_of(self.tokens[position], self.covered(position))
             if own is None or self.flags[position] & (ADDED | UNKNOWN):
-                settle()
+                finish_run()
             else:
                 run.append((position, own))
-        settle()
+        finish_run()
         return found
 
     # Totals
 
     @functools.cached_property
     def characters(self) -> int:
-        """Code points of the texts."""
+        """The number of code points of the texts."""
         return sum(map(len, self.texts))
 
     @functools.cached_property
     def graphemes(self) -> int:
-        """Characters as people see them."""
+        """The number of grapheme clusters: characters as people see them."""
         return sum(int(numbers[-1]) + 1 if len(numbers) else 0 for numbers in self._clusters)
 
     @functools.cached_property
     def words(self) -> int:
-        """Runs between white space."""
+        """The number of words, separated by white space."""
         return sum(len(text.split()) for text in self.texts)
 
     @functools.cached_property
     def inserted(self) -> int:
-        """How many tokens post-processing put in."""
+        """The number of tokens that post-processing inserted."""
         return sum(sequence is None for sequence in self.sequences)
 
     @functools.cached_property
     def unknown(self) -> int:
-        """How many unknown tokens there are."""
+        """The number of unknown tokens."""
         return sum(bool(flag & UNKNOWN) for flag in self.flags)
 
     @functools.cached_property
     def scripts(self) -> list[ScriptCount]:
-        """The scripts of the texts, the most used first."""
+        """The scripts of the texts, the most frequent first."""
         characters: dict[str, int] = {}
         tokens: dict[str, int] = {}
         for sequence, text in enumerate(self.texts):
@@ -307,7 +305,7 @@ class Analysis:
             ).reshape(-1, 2)
             neutral = [number for number, name in enumerate(names) if name in ("Common", "Inherited")]
             letters = numpy.flatnonzero(~numpy.isin(index, neutral))
-            after = numpy.append(letters, len(text))  # the next letter from each place on
+            after = numpy.append(letters, len(text))
             following = after[numpy.searchsorted(letters, spans[:, 0])] if len(spans) else spans[:, 0]
             has_letter = following < spans[:, 1]
             for number, count in enumerate(numpy.bincount(index[following[has_letter]], minlength=len(names))):
@@ -319,7 +317,7 @@ class Analysis:
 
     @functools.cached_property
     def round_trip(self) -> RoundTrip:
-        """Whether decode(encode(text)) is the text, special tokens neither put in nor left out."""
+        """Whether decode(encode(text)) is the text, without inserting or skipping special tokens."""
         for number, text in enumerate(self.texts):
             ids = [id for id, sequence in zip(self.ids, self.sequences, strict=True) if sequence == number]
             back = self.backend.tokenizer.decode(ids, skip_special_tokens=False)
@@ -330,7 +328,7 @@ class Analysis:
 
     @functools.cached_property
     def truncation(self) -> Truncation:
-        """Where the text would be cut at `model_max_length`, as the backend cuts."""
+        """Where the backend would truncate the text at `model_max_length`."""
         limit = self.backend.limit
         if limit is None or len(self) <= limit:
             return Truncation(limit)
@@ -363,7 +361,7 @@ class Analysis:
         }
 
     def records(self) -> list[dict[str, Any]]:
-        """One record a token: the columns of `TokenInspector.table`."""
+        """One record per token, with the columns of `TokenInspector.table`."""
         records = []
         for position, (id, token, flag) in enumerate(zip(self.ids, self.tokens, self.flags, strict=True)):
             start, end = self.offsets[position]
@@ -398,7 +396,7 @@ class Analysis:
         return self.texts[sequence][group.start : group.end] if sequence is not None else ""
 
     def detail(self, position: int) -> dict[str, Any]:
-        """What is known of one token, as JSON values."""
+        """The facts about one token, as JSON values."""
         id, flag, sequence = self.ids[position], self.flags[position], self.sequences[position]
         own = self.bytes_of(position)
         return {
@@ -420,7 +418,7 @@ class Analysis:
 
 def _first_difference(a: str, b: str) -> int:
     low, high = 0, min(len(a), len(b))
-    while low < high:  # compare halves, so that long texts stay quick
+    while low < high:  # binary search with slices, which is fast for long texts
         middle = (low + high + 1) // 2
         if a[:middle] == b[:middle]:
             low = middle

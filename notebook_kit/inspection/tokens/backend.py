@@ -1,4 +1,4 @@
-"""Any tokenizer as the analysis needs it: a copy of its backend that neither cuts nor pads, and what its parts say."""
+"""Any tokenizer in the form that the analysis needs: a copy of its backend without truncation and padding, and its parts."""
 
 from __future__ import annotations
 
@@ -21,16 +21,16 @@ __all__ = ["Backend", "byte_alphabet", "mentions"]
 
 
 class Backend:
-    """A tokenizer, taken apart.
+    """A copy of a tokenizer, with access to its parts.
 
-    It is copied: what is done to the original afterwards does not count.
+    Later changes to the original have no effect.
 
     Args:
-        tokenizer: A notebook_kit tokenizer, a fast one of `transformers`, a `tokenizers.Tokenizer`, something with such a
+        tokenizer: A tokenizer of notebook_kit, a fast one of `transformers`, a `tokenizers.Tokenizer`, an object with such a
             `.tokenizer` (a pipeline), or the name or folder of a checkpoint.
 
     Raises:
-        InputError: It is none of these, or it has a part written in Python, which cannot be copied.
+        InputError: If it is not one of these, or has a part written in Python, which cannot be copied.
         HubError, CheckpointError: As `AutoTokenizer.from_pretrained`.
 
     Example:
@@ -41,17 +41,17 @@ class Backend:
     """
 
     def __init__(self, tokenizer: Any) -> None:
-        given, original = _taken(tokenizer)
+        owner, original = _with_backend(tokenizer)
         self._lock = threading.RLock()
         try:
             state = json.loads(original.to_str())
         except Exception as error:  # the backend raises bare Exceptions
             raise InputError(
-                f"The tokenizer cannot be taken apart: {error}",
+                f"The tokenizer cannot be inspected: {error}",
                 next_step="Parts written in Python cannot be inspected; replace them with parts of the tokenizers package.",
             ) from error
         self.notes: list[str] = []
-        """Keys of the remarks that the reader needs, in the interface's table of words."""
+        """Notices for the user, by their keys in the interface's strings."""
         truncation = state.pop("truncation", None)
         state["padding"] = None
         model = state["model"]
@@ -63,26 +63,26 @@ class Backend:
             self.notes.append("note_sampling")
         self.tokenizer: Tokenizer = Tokenizer.from_str(json.dumps(state)) if self.notes else _copied(original)
         self.tokenizer.encode_special_tokens = bool(
-            getattr(given, "split_special_tokens", original.encode_special_tokens)
+            getattr(owner, "split_special_tokens", original.encode_special_tokens)
         )
         self.model_type: str = model.get("type") or type(original.model).__name__
         self.model_state: Mapping[str, Any] = model
         self.parts = {name: state.get(name) for name in ("normalizer", "pre_tokenizer", "post_processor", "decoder")}
-        """The other parts as tokenizer.json has them; None where there is none."""
-        self.name = str(getattr(given, "name_or_path", "") or f"{type(given).__name__} ({self.model_type})")
+        """The other parts as in tokenizer.json; None for a missing part."""
+        self.name = str(getattr(owner, "name_or_path", "") or f"{type(owner).__name__} ({self.model_type})")
         self.size: int = self.tokenizer.get_vocab_size(with_added_tokens=True)
-        limit = getattr(given, "model_max_length", None)
+        limit = getattr(owner, "model_max_length", None)
         if limit is None and truncation:
             limit = truncation["max_length"]
         self.limit: int | None = int(limit) if limit is not None and limit < NO_LIMIT else None
-        """`model_max_length` in tokens, None where there is none."""
+        """`model_max_length` in tokens; None for no limit."""
         self.truncation_side = str(
-            getattr(given, "truncation_side", None) or (truncation or {}).get("direction", "right")
+            getattr(owner, "truncation_side", None) or (truncation or {}).get("direction", "right")
         ).lower()
         self.added: dict[int, AddedToken] = dict(sorted(self.tokenizer.get_added_tokens_decoder().items()))
         """Id -> the added token."""
         self.special_ids = {id for id, token in self.added.items() if token.special}
-        self.special_ids |= set(getattr(given, "all_special_ids", None) or ())
+        self.special_ids |= set(getattr(owner, "all_special_ids", None) or ())
         unknown = model.get("unk_token")
         self.unk_id: int | None = model.get("unk_id") if self.model_type == "Unigram" else None
         if unknown is not None and self.model_type != "Unigram":
@@ -96,13 +96,13 @@ class Backend:
         return f"Backend({self.name!r}, {self.model_type}, {self.size} entries)"
 
     def encode(self, text: str, pair: str | None = None) -> Encoding:
-        """The tokens of a text or a pair, special ones included, neither cut nor padded."""
+        """The tokens of a text or a pair, including special tokens, without truncation and padding."""
         with self._lock:
             return self.tokenizer.encode(text, pair) if pair else self.tokenizer.encode(text)
 
     def encode_cut(self, limit: int, text: str, pair: str | None = None) -> Encoding:
-        """The same, cut to a number of tokens."""
-        with self._lock:  # the backend keeps truncation as a state
+        """The tokens of a text or a pair, truncated to `limit` tokens."""
+        with self._lock:  # truncation is a state of the backend
             self.tokenizer.enable_truncation(limit, strategy="longest_first", direction=self.truncation_side)
             try:
                 return self.encode(text, pair)
@@ -111,35 +111,33 @@ class Backend:
 
     @functools.cached_property
     def replayer(self) -> BPE | WordPiece | Unigram | None:
-        """The model, ready to be re-played; None for a kind that has no steps (a word's entry or none)."""
+        """The model in a form that records its steps; None for a kind without steps (WordLevel)."""
         kinds: dict[str, Any] = {"BPE": BPE, "WordPiece": WordPiece, "Unigram": Unigram}
         kind = kinds.get(self.model_type)
         return kind(self.model_state) if kind else None
 
     def score(self, id: int) -> float | None:
-        """The natural logarithm of an entry's probability, where the model keeps one (Unigram)."""
+        """The natural logarithm of an entry's probability, if the model has one (Unigram)."""
         model = self.replayer
         return model.scores[id] if isinstance(model, Unigram) and id < len(model.scores) else None
 
     def rank(self, id: int) -> int | None:
-        """An entry's place in the vocabulary as the model was learnt, from 0.
+        """The rank of an entry in the learned vocabulary, from 0.
 
-        For BPE the number of the merge that makes it (None for the first symbols), for Unigram the place by score, else
-        the id. None for a token that was added.
+        For BPE, the number of the merge that creates it (None for initial symbols); for Unigram, its rank by score; otherwise
+        the id. None for an added token.
         """
         model = self.replayer
-        if isinstance(model, BPE):
-            return model.rank.get(id)
-        if isinstance(model, Unigram):
+        if isinstance(model, BPE | Unigram):
             return model.rank.get(id)
         return id if self.tokenizer.model.id_to_token(id) is not None else None
 
     def bytes_of(self, token: str, literal: str) -> bytes | None:
-        """The bytes that a token stands for, where the tokenizer works on bytes; else None.
+        """The bytes that a token stands for, if the tokenizer works on bytes; else None.
 
         Args:
-            token: The spelling in the vocabulary.
-            literal: The text that it covers, which tells a byte's entry from the same letters in a text.
+            token: Its spelling in the vocabulary.
+            literal: The text it covers, to distinguish the entry of a byte from the same letters in a text.
         """
         if self.byte_level:
             suffix = self.model_state.get("end_of_word_suffix") or ""
@@ -156,8 +154,8 @@ class Backend:
         return None
 
 
-def _taken(tokenizer: Any) -> tuple[Any, Tokenizer]:
-    """What was given (loaded if it was a name), and its backend."""
+def _with_backend(tokenizer: Any) -> tuple[Any, Tokenizer]:
+    """The tokenizer (loaded, if `tokenizer` is a name), and its backend."""
     if isinstance(tokenizer, str | os.PathLike):
         from notebook_kit.processing.text.auto import AutoTokenizer
 
@@ -171,7 +169,7 @@ def _taken(tokenizer: Any) -> tuple[Any, Tokenizer]:
         if isinstance(candidate, Tokenizer):
             return candidate, candidate
     raise InputError(
-        f"A {type(tokenizer).__name__} has no backend of the tokenizers package, so its stages cannot be seen.",
+        f"A {type(tokenizer).__name__} has no backend of the tokenizers package, so its stages cannot be inspected.",
         next_step="Pass a tokenizer of notebook_kit, a fast one of transformers, a tokenizers.Tokenizer, or a name.",
     )
 
@@ -184,7 +182,7 @@ def _copied(original: Tokenizer) -> Tokenizer:
 
 
 def mentions(part: Any, kind: str) -> bool:
-    """Whether a part, or a part inside it, is of a kind."""
+    """Whether a part of a tokenizer, or a part inside it, is of this kind."""
     if isinstance(part, Mapping):
         return part.get("type") == kind or any(mentions(value, kind) for value in part.values())
     return isinstance(part, list) and any(mentions(value, kind) for value in part)

@@ -15,10 +15,10 @@ class Merge:
     """One merge of two neighbours.
 
     Args:
-        rank: Its place in the list of merges, from 0; the lowest goes first.
+        rank: Its rank in the list of merges, from 0; the lowest is applied first.
         left, right, result: The spellings.
-        at: Where `left` stands among the symbols of that moment.
-        start, end: The characters of the piece that `result` covers.
+        at: The index of `left` among the symbols at that step.
+        start, end: The range of characters of the piece that `result` covers.
     """
 
     rank: int
@@ -35,10 +35,10 @@ class Replay:
     """How a piece became tokens.
 
     Args:
-        symbols: What the piece falls into at first.
-        merges: What was merged, in order.
-        tokens: What is left, each with the characters of the piece that it covers.
-        whole: The whole piece is an entry of the vocabulary and is taken without merging.
+        symbols: The initial symbols of the piece.
+        merges: The merges, in order.
+        tokens: The resulting tokens, each with the range of characters of the piece that it covers.
+        whole: Whether the whole piece is an entry of the vocabulary, used without merging.
     """
 
     symbols: list[str]
@@ -48,7 +48,7 @@ class Replay:
 
 
 class BPE:
-    """A BPE model as its tokenizer.json states it.
+    """A BPE model from a tokenizer.json.
 
     Args:
         state: The "model" of a tokenizer.json.
@@ -73,15 +73,15 @@ class BPE:
         self.ignore_merges = bool(state.get("ignore_merges"))
         self.merges: dict[tuple[int, int], tuple[int, int]] = {}
         self.rank: dict[int, int] = {}
-        """Id of a token -> the rank of the first merge that makes it."""
+        """Id of a token -> the rank of the first merge that creates it."""
         for rank, pair in enumerate(state["merges"]):
             left, right = pair.split(" ") if isinstance(pair, str) else pair
-            made = self.vocab[left + right[len(self.prefix) :]]
-            self.merges[self.vocab[left], self.vocab[right]] = (rank, made)
-            self.rank.setdefault(made, rank)
+            merged = self.vocab[left + right[len(self.prefix) :]]
+            self.merges[self.vocab[left], self.vocab[right]] = (rank, merged)
+            self.rank.setdefault(merged, rank)
 
     def replay(self, piece: str) -> Replay:
-        """Tokenize one piece, and keep what happened."""
+        """Tokenize one piece and record the steps."""
         if self.ignore_merges and piece in self.vocab:
             return Replay([piece], [], [(piece, 0, len(piece))], whole=True)
         symbols = self._symbols(piece)
@@ -102,16 +102,16 @@ class BPE:
             propose(at)
         done: list[tuple[int, int, int, int, int]] = []
         while queue:
-            _, at, made = heapq.heappop(queue)
+            _, at, merged = heapq.heappop(queue)
             if not alive[at] or after[at] < 0:
                 continue
             other = after[at]
             found = self.merges.get((ids[at], ids[other]))
-            if found is None or found[1] != made:  # one of the two has merged otherwise meanwhile
+            if found is None or found[1] != merged:  # one of the two was part of another merge in the meantime
                 continue
-            done.append((found[0], ids[at], ids[other], made, at))
+            done.append((found[0], ids[at], ids[other], merged, at))
             alive[other] = False
-            ids[at], ends[at], after[at] = made, ends[other], after[other]
+            ids[at], ends[at], after[at] = merged, ends[other], after[other]
             if after[at] >= 0:
                 before[after[at]] = at
             propose(before[at])
@@ -121,13 +121,13 @@ class BPE:
         return Replay(first, self._placed(done, symbols), tokens)
 
     def _placed(self, done: list[tuple[int, int, int, int, int]], symbols: list[tuple[int, int, int]]) -> list[Merge]:
-        """Say where each merge stood among the symbols of its moment."""
-        # A Fenwick tree counts the symbols that are gone before a place, so that long pieces stay quick.
+        """The merges with their indices among the symbols at their step."""
+        # A Fenwick tree counts the symbols that were merged away before a place, which is fast for long pieces.
         size = len(symbols)
         gone = [0] * (size + 1)
         end_of, next_of = [end for _, _, end in symbols], list(range(1, size + 1))
         merges = []
-        for rank, left, right, made, at in done:
+        for rank, left, right, merged, at in done:
             other = next_of[at]
             count, place = 0, at
             while place > 0:
@@ -139,7 +139,7 @@ class BPE:
                     rank,
                     self.spelling[left],
                     self.spelling[right],
-                    self.spelling[made],
+                    self.spelling[merged],
                     at - count,
                     symbols[at][1],
                     end_of[at],
@@ -152,12 +152,12 @@ class BPE:
         return merges
 
     def _symbols(self, piece: str) -> list[tuple[int, int, int]]:
-        """The first symbols as (id, start, end)."""
+        """The initial symbols as (id, start, end)."""
         found: list[tuple[int, int, int]] = []
-        unknown: tuple[int, int] | None = None  # the characters that wait to become the unknown token
+        unknown: tuple[int, int] | None = None  # the span of pending unknown characters
         unk_id = self.vocab.get(self.unk_token) if self.unk_token is not None else None
 
-        def settle() -> None:
+        def add_unknown() -> None:
             nonlocal unknown
             if unknown is not None and unk_id is not None:
                 found.append((unk_id, *unknown))
@@ -167,13 +167,13 @@ class BPE:
             symbol = (self.prefix if at else "") + character + (self.suffix if at == len(piece) - 1 else "")
             id = self.vocab.get(symbol)
             if id is not None:
-                settle()
+                add_unknown()
                 found.append((id, at, at + 1))
                 continue
             if self.byte_fallback:
                 ids = [self.vocab.get(f"<0x{byte:02X}>") for byte in symbol.encode()]
                 if None not in ids:
-                    # As in the backend, waiting unknown characters stay behind these bytes.
+                    # As in the backend, pending unknown characters come after these bytes.
                     found.extend((id, at, at + 1) for id in ids if id is not None)
                     continue
             if unk_id is None:
@@ -181,7 +181,7 @@ class BPE:
             if unknown is not None and self.fuse_unk:
                 unknown = (unknown[0], at + 1)
             else:
-                settle()
+                add_unknown()
                 unknown = (at, at + 1)
-        settle()
+        add_unknown()
         return found

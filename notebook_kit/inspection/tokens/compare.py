@@ -1,4 +1,4 @@
-"""Two tokenizers on one text: where their boundaries agree."""
+"""A comparison of two tokenizers on one text: where their boundaries agree."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ class Region:
 
     Args:
         text: 0 for the first text, 1 for the second.
-        start, end: Its characters.
-        left, right: Positions of the first's and the second's tokens in it.
+        start, end: Its range of characters.
+        left, right: The positions of the first and the second tokenizer's tokens in it.
     """
 
     text: int
@@ -28,18 +28,18 @@ class Region:
 
     @property
     def same(self) -> bool:
-        """Whether both make one token of it."""
+        """Whether it is a single token for both."""
         return len(self.left) == len(self.right) == 1
 
 
 @dataclass(frozen=True)
 class Comparison:
-    """How two tokenizers cut one text.
+    """How two tokenizers split one text.
 
     Args:
-        regions: The text from end to end.
-        shared: Boundaries inside the text that both have.
-        left_only, right_only: Boundaries that only one has.
+        regions: The whole text in regions.
+        shared: The number of boundaries inside the text that both have.
+        left_only, right_only: The number of boundaries that only one has.
     """
 
     regions: list[Region]
@@ -49,7 +49,7 @@ class Comparison:
 
     @property
     def agreement(self) -> float:
-        """Shared boundaries among all, from 0 to 1; 1 where there are none."""
+        """The share of common boundaries, from 0 to 1; 1 if there are no boundaries."""
         total = self.shared + self.left_only + self.right_only
         return self.shared / total if total else 1.0
 
@@ -57,7 +57,7 @@ class Comparison:
 def compare(left: Analysis, right: Analysis) -> Comparison:
     """Align the tokens of two tokenizers over the same text by the characters that they cover.
 
-    White space that a tokenizer leaves out counts neither way: a boundary is where a token starts.
+    A boundary is the start of a token, so white space between tokens makes no difference.
 
     Example:
         >>> from tokenizers import Tokenizer, models, pre_tokenizers
@@ -98,7 +98,7 @@ def compare(left: Analysis, right: Analysis) -> Comparison:
 
 
 def _starts(analysis: Analysis, text: int) -> dict[int, list[int]]:
-    """Where tokens start -> their positions. A space that belongs to a token's front is skipped, as others drop it."""
+    """Start of tokens -> their positions. Leading spaces of a token are skipped, because other tokenizers drop them."""
     whole = analysis.texts[text]
     starts: dict[int, list[int]] = {}
     for position, (sequence, (start, end)) in enumerate(zip(analysis.sequences, analysis.offsets, strict=True)):

@@ -1,4 +1,4 @@
-"""Characters as people see them, and their scripts, as Unicode has them (UAX #29 and UAX #24)."""
+"""Grapheme clusters (characters as people see them) and scripts, as defined by Unicode (UAX #29 and UAX #24)."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ __all__ = ["byte_starts", "clusters", "scripts"]
 
 _CLUSTER = regex.compile(r"\X")
 
-# In the order in which they are likely met.
+# The most common first.
 _SCRIPTS = tuple(
     """Latin Common Inherited Telugu Devanagari Han Cyrillic Arabic Hiragana Katakana Hangul Greek Hebrew Thai Bengali Tamil
 Kannada Malayalam Gujarati Gurmukhi Oriya Sinhala Armenian Georgian Ethiopic Khmer Lao Myanmar Tibetan Mongolian Bopomofo
@@ -25,13 +25,13 @@ Glagolitic Old_Italic Old_Persian Ugaritic Cypriot Imperial_Aramaic Nushu Tangut
 
 
 def clusters(text: str) -> Any:
-    """The number of the grapheme cluster that each character belongs to.
+    """The number of each character's grapheme cluster.
 
     Args:
         text: Any text.
 
     Returns:
-        A NumPy array of int32, one entry a character (code point).
+        A NumPy array of int32, one entry per character (code point).
 
     Example:
         >>> clusters("aక్షb").tolist()
@@ -49,8 +49,8 @@ def scripts(text: str) -> tuple[list[str], Any]:
     """The script of each character.
 
     Returns:
-        The scripts' names, and a NumPy array with the index of each character's name in them. "Common" (digits, spaces,
-        signs, emoji) and "Inherited" (combining marks) are scripts in Unicode's sense; "Unknown" is for the rest.
+        The names of the scripts, and a NumPy array of int32 with the index of each character's script among them. "Common"
+        (digits, spaces, symbols, emoji) and "Inherited" (combining marks) are scripts in Unicode; all others are "Unknown".
 
     Example:
         >>> names, index = scripts("aక!")
@@ -78,12 +78,12 @@ def _script(character: str) -> str:
 def _pattern(script: str) -> Any:
     try:
         return regex.compile(rf"\p{{Script={script}}}")
-    except regex.error:  # a script younger than the installed `regex`
+    except regex.error:  # a script newer than the installed `regex`
         return None
 
 
 def byte_starts(text: str) -> Any:
-    """Where each character starts in UTF-8; one entry more, for the end.
+    """The byte offset of each character in UTF-8, with one more entry for the end.
 
     Example:
         >>> byte_starts("aక!").tolist()

@@ -1,4 +1,4 @@
-"""A tokenizer's stages on one text, each run by the tokenizer's own part, and what came out between them."""
+"""The stages of a tokenizer before the model, each run with the tokenizer's own part, and their intermediate results."""
 
 from __future__ import annotations
 
@@ -20,9 +20,9 @@ class Chunk:
     """A few characters before and after normalisation.
 
     Args:
-        start, end: The characters of the text; equal where something was put in.
-        before: What they were.
-        after: What they became; empty where they were taken out.
+        start, end: The range of characters of the text; empty for an insertion.
+        before: The characters before normalisation.
+        after: The characters after normalisation; empty if they were removed.
     """
 
     start: int
@@ -33,12 +33,12 @@ class Chunk:
 
 @dataclass(frozen=True)
 class Piece:
-    """What pre-tokenisation left: the model sees one piece at a time.
+    """A piece of the text after pre-tokenisation; the model tokenizes one piece at a time.
 
     Args:
-        start, end: The characters of the text that it comes from.
-        text: The piece as the model gets it.
-        added: Whether it is an added token, which no other stage touches.
+        start, end: Its range of characters of the text.
+        text: The piece as the model receives it.
+        added: Whether it is an added token, which skips the other stages.
     """
 
     start: int
@@ -70,17 +70,17 @@ class Trace:
 
     @functools.cached_property
     def raw_added(self) -> list[tuple[int, int]]:
-        """Where added tokens were found in the text as it was written."""
+        """The spans of added tokens that were found in the text before normalisation."""
         return [span[:2] for span in _finder(self.backend, normalized=False).spans(self.text)]
 
     @functools.cached_property
     def segments(self) -> list[tuple[int, int]]:
-        """What lies between them: each is normalised on its own."""
+        """The spans between them, which are normalised separately."""
         return _between(self.raw_added, len(self.text))
 
     @functools.cached_property
     def _normalized(self) -> tuple[list[str], list[list[tuple[int, int]]]]:
-        """Per segment its normalised text, and the places in it of added tokens that are looked for there."""
+        """The normalised text of each segment, and the spans of added tokens that were found in it."""
         texts = [text for text, _, _ in self._normalize().get_splits()] if self.segments else []
         finder = _finder(self.backend, normalized=True)
         return texts, [[span[:2] for span in finder.spans(text)] for text in texts]
@@ -94,7 +94,7 @@ class Trace:
         return state
 
     def _split_added(self, state: PreTokenizedString, keep: bool) -> PreTokenizedString:
-        """Cut out the added tokens that are looked for after normalisation; keep them, or what lies between."""
+        """Split at the added tokens that are found after normalisation; keep either these tokens or the text between."""
         texts, found = self._normalized
         rest = iter([(spans, len(text)) for text, spans in zip(texts, found, strict=True)])
         if not any(found):
@@ -111,7 +111,7 @@ class Trace:
 
     @functools.cached_property
     def added(self) -> list[tuple[int, int]]:
-        """Where all added tokens stand in the text, those found after normalisation included."""
+        """The spans of all added tokens in the text, including those found after normalisation."""
         late: list[tuple[int, int]] = []
         if any(self._normalized[1]):
             splits = self._split_added(self._normalize(), keep=True).get_splits("original", "char")
@@ -120,7 +120,7 @@ class Trace:
 
     @functools.cached_property
     def pieces(self) -> list[Piece]:
-        """What the model gets, and the added tokens between, in the text's order."""
+        """The pieces that the model receives, and the added tokens between them, in the order of the text."""
         found: list[Piece] = []
         if self.segments:
             state = self._split_added(self._normalize(), keep=False)
@@ -141,12 +141,12 @@ class Trace:
 
     @functools.cached_property
     def chunks(self) -> list[Chunk]:
-        """The text before and after normalisation, character by character, as the backend aligned them."""
+        """The text before and after normalisation, character by character, as aligned by the backend."""
         if self._tokenizer.normalizer is None:
             return []
         state = self._normalize()
         state.split(lambda _, part: part.split(Regex(r"(?m:.)"), "isolated"))
-        # Characters that share a place in the text (one became several, or several one) belong together.
+        # Characters with overlapping spans (one became several, or several became one) form one chunk.
         groups: list[tuple[int, int, str]] = []
         for after, (start, end), _ in state.get_splits("original", "char"):
             if groups and start < groups[-1][1]:
@@ -176,7 +176,7 @@ class Trace:
 
     @functools.cached_property
     def normalizer_steps(self) -> list[tuple[str, bool]]:
-        """Each part of the normaliser in order, and whether it changed anything in this text."""
+        """The parts of the normaliser in order, each with whether it changed this text."""
         steps = []
         texts = [self.text[start:end] for start, end in self.segments]
         kept = self.backend.__dict__
@@ -190,7 +190,7 @@ class Trace:
 
 
 def part_names(part: Any) -> list[str]:
-    """The kinds of a part in the order in which they run.
+    """The kinds of the parts inside a part, in the order in which they run.
 
     Example:
         >>> part_names({"type": "Sequence", "normalizers": [{"type": "NFD"}, {"type": "Lowercase"}]})
@@ -205,7 +205,7 @@ def part_names(part: Any) -> list[str]:
 
 
 def _parts_of(state: Any) -> Iterable[tuple[str, Any]]:
-    """The single normalisers inside a normaliser's state, each built by the backend."""
+    """The single normalisers in the state of a normaliser, each created by the backend."""
     if not state:
         return
     if state.get("type") == "Sequence":
@@ -217,7 +217,7 @@ def _parts_of(state: Any) -> Iterable[tuple[str, Any]]:
 
 
 class _Finder:
-    """Finds added tokens the way the backend does: a tokenizer that knows these tokens and nothing else."""
+    """Finds added tokens exactly as the backend does, with a tokenizer that has only these tokens."""
 
     def __init__(self, tokens: Sequence[AddedToken], encode_special_tokens: bool) -> None:
         self._probe: Tokenizer | None = None
@@ -235,7 +235,7 @@ class _Finder:
 
 
 def _finder(backend: Backend, normalized: bool) -> _Finder:
-    """The finder of the tokens that are looked for before normalisation, or after; kept with the backend."""
+    """The finder for the added tokens that are searched before or after normalisation; cached in the backend."""
     kept: dict[bool, _Finder] = backend.__dict__.setdefault("_finders", {})
     if normalized not in kept:
         tokens = [token for token in backend.added.values() if token.normalized == normalized]
@@ -253,6 +253,6 @@ def _spelled(token: AddedToken, content: str) -> AddedToken:
 
 
 def _between(spans: Sequence[tuple[int, int]], size: int) -> list[tuple[int, int]]:
-    """What the spans leave of 0..size."""
+    """The gaps between the spans, from 0 to size."""
     edges = [0, *(edge for span in spans for edge in span), size]
     return [(start, end) for start, end in zip(edges[::2], edges[1::2], strict=True) if start < end]

@@ -1,10 +1,11 @@
-"""How one piece of a text went through a tokenizer's stages, with the model's steps re-played."""
+"""The way of one piece of a text through the stages of a tokenizer, with the steps of the model replayed."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from typing import Any
 
+from notebook_kit.inspection.tokens import bpe, unigram
 from notebook_kit.inspection.tokens.analysis import Analysis
 from notebook_kit.inspection.tokens.bpe import BPE
 from notebook_kit.inspection.tokens.stages import Piece, part_names
@@ -16,9 +17,9 @@ __all__ = ["Story", "story"]
 MERGES_SHOWN = 200
 EDGES_SHOWN = 400
 LONG_PIECE = 60
-"""Of a piece with more characters only what is near the token is shown."""
+"""For a piece with more characters, only the neighbourhood of the token is shown."""
 AROUND = 40
-"""Characters, and tokens, that are near."""
+"""The number of characters, and of tokens, on each side in that neighbourhood."""
 
 
 @dataclass(frozen=True)
@@ -27,7 +28,7 @@ class Story:
 
     Args:
         stages: JSON values per stage: "added", "normalizer", "pre_tokenizer", "model", "post_processor".
-        exact: The re-played model ended in the very tokens of `encode`.
+        exact: Whether the replayed model produced exactly the tokens of `encode`.
     """
 
     stages: dict[str, Any]
@@ -35,12 +36,7 @@ class Story:
 
 
 def story(analysis: Analysis, position: int) -> Story:
-    """How the piece of the text around a token went through the stages.
-
-    Returns:
-        JSON values per stage: "added", "normalizer", "pre_tokenizer", "model", "post_processor"; and whether the
-        re-played model ended in the very tokens of `encode`.
-    """
+    """The story of the piece of the text that contains the token at a position."""
     backend, sequence = analysis.backend, analysis.sequences[position]
     inserted = [i for i, owner in enumerate(analysis.sequences) if owner is None]
     post = {
@@ -94,8 +90,8 @@ def story(analysis: Analysis, position: int) -> Story:
         for i, (word, owner) in enumerate(zip(word_ids, analysis.sequences, strict=True))
         if word == number and owner == sequence
     ]
-    given = [analysis.tokens[i] for i in members]
-    stages["model"], exact = _model_story(analysis, piece.text, given, members.index(position))
+    tokens = [analysis.tokens[i] for i in members]
+    stages["model"], exact = _model_story(analysis, piece.text, tokens, members.index(position))
     return Story(stages, exact)
 
 
@@ -104,50 +100,41 @@ def _short(text: str) -> str:
 
 
 def _source(analysis: Analysis, piece: Piece, sequence: int) -> list[str]:
-    """The text of a piece whose spelling in bytes cannot be read."""
+    """The text of a piece whose byte-level spelling is unreadable."""
     text = analysis.texts[sequence][piece.start : piece.end]
     return [_short(text)] if analysis.backend.byte_level and not text.isascii() else []
 
 
 def _fits(analysis: Analysis, piece: Any, position: int) -> bool:
     start, end = analysis.offsets[position]
-    # Post-processing may trim offsets, so a token lies within its piece.
+    # Post-processing may trim offsets, so a token may be shorter than its piece.
     return (piece.start <= start and end <= piece.end) or start == end
 
 
-def _model_story(analysis: Analysis, piece: str, given: list[str], mine: int) -> tuple[dict[str, Any], bool]:
-    """The model's steps on one piece, and whether they end in what `encode` gave."""
+def _model_story(analysis: Analysis, piece: str, expected: list[str], place: int) -> tuple[dict[str, Any], bool]:
+    """The steps of the model on one piece, and whether they result in the `expected` tokens, those of `encode`.
+
+    `place` is the index of the token in question among them.
+    """
     backend = analysis.backend
     model = backend.replayer
-    first = max(0, mine - AROUND)
+    first = max(0, place - AROUND)
     story: dict[str, Any] = {
         "type": backend.model_type,
-        "made": len(given),
-        "tokens": given[first : first + 2 * AROUND],
+        "made": len(expected),
+        "tokens": expected[first : first + 2 * AROUND],
         "first": first,
-        "at": mine - first,
+        "at": place - first,
     }
     if model is None:
-        real = [token.value for token in backend.tokenizer.model.tokenize(piece)]
-        return {
-            **story,
-            "known": [token.id != backend.unk_id for token in backend.tokenizer.model.tokenize(piece)][:400],
-        }, real == given
+        tokens = backend.tokenizer.model.tokenize(piece)
+        story["known"] = [token.id != backend.unk_id for token in tokens][:400]
+        return story, [token.value for token in tokens] == expected
     replay: Any = model.replay(piece)
-    exact = [token for token, _, _ in replay.tokens] == given
+    exact = [token for token, _, _ in replay.tokens] == expected
+    span = replay.tokens[place][1:] if exact else (0, len(piece))
     if isinstance(model, BPE):
-        merges = replay.merges
-        start, end = replay.tokens[mine][1:] if exact else (0, len(piece))
-        whole = len(merges) <= MERGES_SHOWN and len(replay.symbols) <= 64
-        if not whole:
-            merges = [merge for merge in merges if start <= merge.start and merge.end <= end]
-        story |= {
-            "symbols": replay.symbols[:64] if whole else [],
-            "merges": [[m.rank, m.left, m.right, m.result, m.at] for m in merges[:MERGES_SHOWN]],
-            "count": len(replay.merges),
-            "whole": replay.whole,
-            "replayable": whole,
-        }
+        story |= _bpe_steps(replay, span)
     elif isinstance(model, WordPiece):
         story |= {
             "matches": [[m.start, m.tried[:100], m.token, m.end] for m in replay.matches],
@@ -156,19 +143,38 @@ def _model_story(analysis: Analysis, piece: str, given: list[str], mine: int) ->
             "prefix": model.prefix,
         }
     elif isinstance(model, Unigram):
-        best = {(edge.start, edge.end) for edge in replay.best}
-        start, end = replay.tokens[mine][1:] if exact else (0, len(piece))
-        edges = replay.edges
-        if len(edges) > EDGES_SHOWN or len(piece) > LONG_PIECE:
-            edges = [edge for edge in edges if edge.start < end and edge.end > start][:EDGES_SHOWN]
-        near = [edge for edge in replay.best if edge.end > start - AROUND and edge.start < end + AROUND]
-        rivals = replay.rivals if len(piece) <= LONG_PIECE else []
-        story |= {
-            "piece": piece if len(piece) <= LONG_PIECE else "",
-            "edges": [[e.start, e.end, e.token, e.score, e.known, (e.start, e.end) in best] for e in edges],
-            "score": replay.score,
-            "best": [[e.token, e.score] for e in near],
-            "rivals": [[path.tokens, path.score] for path in rivals],
-            "count": len(replay.edges),
-        }
+        story |= _unigram_steps(replay, span, piece)
     return story, exact
+
+
+def _bpe_steps(replay: bpe.Replay, span: tuple[int, int]) -> dict[str, Any]:
+    """The merges of a piece; if there are too many, those within the span."""
+    merges, (start, end) = replay.merges, span
+    is_short = len(merges) <= MERGES_SHOWN and len(replay.symbols) <= 64
+    if not is_short:
+        merges = [merge for merge in merges if start <= merge.start and merge.end <= end]
+    return {
+        "symbols": replay.symbols[:64] if is_short else [],
+        "merges": [[m.rank, m.left, m.right, m.result, m.at] for m in merges[:MERGES_SHOWN]],
+        "count": len(replay.merges),
+        "whole": replay.whole,
+        "replayable": is_short,
+    }
+
+
+def _unigram_steps(replay: unigram.Replay, span: tuple[int, int], piece: str) -> dict[str, Any]:
+    """The edges and the best paths of a piece; if it is long, those near the span."""
+    edges, (start, end) = replay.edges, span
+    if len(edges) > EDGES_SHOWN or len(piece) > LONG_PIECE:
+        edges = [edge for edge in edges if edge.start < end and edge.end > start][:EDGES_SHOWN]
+    best = {(edge.start, edge.end) for edge in replay.best}
+    near = [edge for edge in replay.best if edge.end > start - AROUND and edge.start < end + AROUND]
+    is_short = len(piece) <= LONG_PIECE
+    return {
+        "piece": piece if is_short else "",
+        "edges": [[e.start, e.end, e.token, e.score, e.known, (e.start, e.end) in best] for e in edges],
+        "score": replay.score,
+        "best": [[e.token, e.score] for e in near],
+        "rivals": [[path.tokens, path.score] for path in replay.rivals] if is_short else [],
+        "count": len(replay.edges),
+    }

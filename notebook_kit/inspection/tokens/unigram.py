@@ -1,4 +1,4 @@
-"""Unigram: of all ways to cut a piece the likeliest (Kudo, 2018), found by Viterbi's algorithm as the backend does it."""
+"""Unigram: the likeliest of all segmentations of a piece (Kudo, 2018), found with the Viterbi algorithm as in the backend."""
 
 from __future__ import annotations
 
@@ -10,18 +10,18 @@ from typing import Any
 __all__ = ["Edge", "Path", "Replay", "Unigram"]
 
 UNKNOWN_PENALTY = 10.0
-"""How far below the worst score of the vocabulary an unknown character scores, in nats."""
+"""The score of an unknown character is this far below the lowest score of the vocabulary, in nats."""
 
 
 @dataclass(frozen=True)
 class Edge:
-    """An entry of the vocabulary that fits at a place of the piece.
+    """An entry of the vocabulary that matches a part of the piece.
 
     Args:
-        start, end: The characters of the piece.
+        start, end: The range of characters of the piece.
         token: The spelling.
-        score: Its natural logarithm of probability.
-        known: False for a character that the vocabulary lacks.
+        score: The natural logarithm of its probability.
+        known: False for a character that is not in the vocabulary.
     """
 
     start: int
@@ -33,10 +33,10 @@ class Edge:
 
 @dataclass(frozen=True)
 class Path:
-    """One way to cut the piece.
+    """One segmentation of the piece.
 
     Args:
-        tokens: The cuts.
+        tokens: The tokens.
         score: The sum of their scores.
     """
 
@@ -49,11 +49,11 @@ class Replay:
     """How a piece became tokens.
 
     Args:
-        edges: Everything that fits somewhere.
+        edges: All entries that match a part of the piece.
         best: The edges of the best path, in order.
-        score: Their sum.
+        score: The sum of their scores.
         rivals: The best paths, the winner first.
-        tokens: What came out, each with the characters of the piece that it covers.
+        tokens: The resulting tokens, each with the range of characters of the piece that it covers.
     """
 
     edges: list[Edge]
@@ -64,7 +64,7 @@ class Replay:
 
 
 class Unigram:
-    """A Unigram model as its tokenizer.json states it.
+    """A Unigram model from a tokenizer.json.
 
     Args:
         state: The "model" of a tokenizer.json.
@@ -87,16 +87,16 @@ class Unigram:
         self._sorted = sorted(token for token in self.vocab if token)
         best_first = sorted(range(len(self.scores)), key=lambda id: -self.scores[id])
         self.rank = {id: place for place, id in enumerate(best_first)}
-        """Id -> its place among all entries by score, from 0."""
+        """Id -> its rank among all entries by score, from 0."""
 
     def edges_from(self, piece: str, start: int) -> Iterator[Edge]:
-        """What fits at a place, shortest first."""
+        """The entries that match at a place, the shortest first."""
         low, high = 0, len(self._sorted)
         single = False
         for end in range(start + 1, len(piece) + 1):
             prefix = piece[start:end]
             low = bisect.bisect_left(self._sorted, prefix, low, high)
-            # No character sorts behind U+10FFFF, so this is the end of all that begin with the prefix.
+            # No character sorts after U+10FFFF, so this is the end of the entries that start with the prefix.
             high = bisect.bisect_right(self._sorted, prefix + "\U0010ffff", low, high)
             if low == high:
                 break
@@ -107,11 +107,11 @@ class Unigram:
             yield Edge(start, start + 1, piece[start], self.unknown_score, known=False)
 
     def replay(self, piece: str, rivals: int = 3) -> Replay:
-        """Tokenize one piece, and keep what happened.
+        """Tokenize one piece and record the steps.
 
         Args:
-            piece: The text, as pre-tokenisation left it.
-            rivals: How many of the best paths to return.
+            piece: The text after pre-tokenisation.
+            rivals: The number of best paths to return.
         """
         size = len(piece)
         best: list[tuple[float, Edge | None]] = [(0.0, None) for _ in range(size + 1)]

@@ -1,4 +1,4 @@
-"""WordPiece: the longest entry of the vocabulary that fits, again and again (Devlin et al., 2019)."""
+"""WordPiece: repeatedly the longest matching entry of the vocabulary (Devlin et al., 2019)."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ __all__ = ["Match", "Replay", "WordPiece"]
 
 @dataclass(frozen=True)
 class Match:
-    """One step: what was tried from a place on, longest first.
+    """One step: the spellings tried from a place on, the longest first.
 
     Args:
         start: The place in the piece.
-        tried: Spellings that the vocabulary lacks.
-        token: The first that it has; None if it has none.
-        end: Where `token` ends in the piece.
+        tried: The spellings that are not in the vocabulary.
+        token: The first spelling that is; None if there is none.
+        end: The end of `token` in the piece.
     """
 
     start: int
@@ -32,8 +32,8 @@ class Replay:
 
     Args:
         matches: The steps.
-        tokens: What came out, each with the characters of the piece that it covers.
-        too_long: The piece has more characters than the model looks at.
+        tokens: The resulting tokens, each with the range of characters of the piece that it covers.
+        too_long: Whether the piece has more characters than the model accepts.
     """
 
     matches: list[Match]
@@ -42,7 +42,7 @@ class Replay:
 
 
 class WordPiece:
-    """A WordPiece model as its tokenizer.json states it.
+    """A WordPiece model from a tokenizer.json.
 
     Args:
         state: The "model" of a tokenizer.json.
@@ -60,7 +60,7 @@ class WordPiece:
         self.longest: int = state.get("max_input_chars_per_word", 100)
 
     def replay(self, piece: str) -> Replay:
-        """Tokenize one piece, and keep what happened."""
+        """Tokenize one piece and record the steps."""
         unknown = [(self.unk_token, 0, len(piece))]
         if len(piece) > self.longest:
             return Replay([], unknown, too_long=True)

@@ -1,10 +1,10 @@
-// Switching heads off: which are off, and the prediction that belongs to them.
+// Switching heads off: the heads that are off, and the prediction without them.
 
 import { fill, h } from "../shared/common.js";
 import { keyOf } from "./questions.js";
 import { predictionTable } from "./sidebar.js";
 
-/** The heads that are off, of a page. */
+/** The heads of a page that are switched off. */
 export class Ablation {
   constructor(page) {
     const { words } = page;
@@ -27,14 +27,14 @@ export class Ablation {
 
   toggleLayer(layer) { this.toggle(Array.from({ length: this.page.headsOf(layer) }, (_, head) => [layer, head])); }
 
-  /** Ask for the prediction that belongs to the heads that are off; once, even if it fails. */
+  /** Ask for the prediction without the heads that are off; once, even if it fails. */
   predict() {
     const { page } = this, last = page.trait("prediction") ?? {}, pairs = page.trait("ablated");
     const values = { version: page.about.version, ablated: pairs };
     if (!page.about.can_ablate || page.offline || !(this.isOn || pairs.length || last.rows)) return;
     if ((last.rows && String(last.heads) === String(pairs)) || this.predictedFor === keyOf("predict", values)) return;
     this.predictedFor = keyOf("predict", values);
-    page.view.ask("predict", values);    // it comes as the trait
+    page.view.ask("predict", values);    // the answer arrives as the trait
   }
 
   draw() {

@@ -1,4 +1,4 @@
-// The atlas: every head of the model, a row a layer, as a thumbnail of its matrix or as the colour of a score.
+// The atlas: every head of the model, one row per layer, as a thumbnail of its matrix or as the colour of a score.
 
 import { colourScale, fill, h, roving, set, sharpCanvas, themed } from "../shared/common.js";
 import { legend, pixelCanvas } from "./heatmap.js";
@@ -8,8 +8,8 @@ const MARGIN = { left: 24, top: 18 };
 const CELL = { least: 14, most: 34 };
 
 /**
- * The atlas. `draw({ about, atlas, score, state }, label)` shows it; `onShow(layer, head, add)` is called for the head that was
- * chosen, `onLayer(layer)` for a whole layer.
+ * The atlas. `draw({ about, atlas, score, state }, label)` shows it; `onShow(layer, head, add)` is called when a head is chosen,
+ * `onLayer(layer)` for a whole layer.
  */
 export class AtlasView {
   constructor(view, { onShow, onLayer }) {
@@ -49,10 +49,10 @@ export class AtlasView {
 
   get cells() { return this.grid.querySelectorAll(".nk-av-cell"); }
 
-  /** The most heads that a layer has. */
+  /** The maximum number of heads per layer. */
   get most() { return Math.max(...this.now.about.heads); }
 
-  /** Let a cell be the one that is reached by Tab. */
+  /** Make a cell the one that Tab reaches. */
   rest(cell) { for (const one of this.cells) one.setAttribute("tabindex", one === cell ? "0" : "-1"); }
 
   build() {
@@ -77,7 +77,7 @@ export class AtlasView {
       heads < most ? h("span", { role: "gridcell", style: { "grid-column": `span ${most - heads}` } }) : null);
   }
 
-  /** Which heads are shown, and which are off. */
+  /** Mark the heads that are shown, and those that are off. */
   mark() {
     const { state, score } = this.now, { words } = this.view, off = new Set(state.ablated.map(String)), shown = new Set(state.heads);
     let stop = null;
@@ -138,14 +138,14 @@ export class AtlasView {
       this.thumbnails = pixelCanvas(bytesOf(atlas.buffers[0]), height * count, width, atlas.values.signed);
       this.thumbnailsOf = atlas;
     }
-    context.imageSmoothingEnabled = Math.max(width, height) > size;   // few tokens keep their corners
+    context.imageSmoothingEnabled = Math.max(width, height) > size;   // small matrices keep sharp cells
     context.imageSmoothingQuality = "high";
     let number = 0;
     this.each((_layer, _head, x, y) => context.drawImage(this.thumbnails, 0, height * number++, width, height, x + 1, y + 1, size - 2, size - 2));
   }
 }
 
-/** A score as the table and the atlas say it. */
+/** A score as text for the table and the atlas. */
 export function shortScore(value) {
   return Number.isFinite(value) ? value.toFixed(3).replace("-", "−") : "–";
 }

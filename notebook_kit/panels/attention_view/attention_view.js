@@ -17,11 +17,11 @@ import { SCORE_NAMES, scoreTable, textForm } from "./sidebar.js";
 
 const TRAITS = ["text", "text_pair", "compare_text", "shown", "layer", "head", "heads", "combine", "view", "hide_special", "renormalise",
   "merge_words", "direction", "threshold", "rollout", "score", "selected", "ablated", "prediction", "_about", "_problem"];
-const PATIENCE = 1500;                     // milliseconds until the first head is shown where no kernel answers
+const PATIENCE = 1500;                     // milliseconds until the first head is shown if no kernel answers
 
 export default { render({ model, el }) {
   let page = new Page(model, el);
-  const again = () => { page.end(); page = new Page(model, el); };   // most words are written once
+  const again = () => { page.end(); page = new Page(model, el); };   // most texts are written only on creation
   model.on("change:_language", again);
   return () => { model.off("change:_language", again); page.end(); };
 } };
@@ -47,21 +47,21 @@ class Page {
 
   end() { this.view.end(); }
 
-  // What is there ---------------------------------------------------------------------------------------------------------
+  // State -----------------------------------------------------------------------------------------------------------------
 
   get about() { return this.model.get("_about") ?? {}; }
 
   get offline() { return Boolean(this.model.offline); }
 
-  /** The axes of the matrix: what attends, and what is attended to. */
+  /** The axes of the matrix: the one that attends, and the one attended to. */
   get axes() { return [this.about.tokens, this.about.to_tokens ?? this.about.tokens]; }
 
-  /** Whether weights are drawn over a picture in place of lines. */
+  /** Whether weights are drawn over a picture instead of as lines. */
   get isPictured() { return Boolean(this.axes[1].boxes); }
 
   headsOf(layer) { return this.about.heads[this.about.layers.indexOf(layer)] ?? 1; }
 
-  /** Words that differ with the kind of the columns: `key_patches`, where there is such a text, in place of `key`. */
+  /** A text for the kind of the columns, such as `key_patches`, or `key` if there is no special one. */
   kindWords(key, values = {}) {
     const special = `${key}_${this.axes[1].kind}`;
     return this.words(`attention_view.${special}` in (this.trait("_strings") ?? {}) ? special : key, values);
@@ -70,7 +70,7 @@ class Page {
   put(values) {
     for (const [name, value] of Object.entries(values)) this.model.set(name, value);
     this.schedule();
-    queueMicrotask(() => this.model.save_changes());   // after drawing has asked: what is looked at comes before what is remembered
+    queueMicrotask(() => this.model.save_changes());   // after drawing has sent its questions, so that they are answered first
   }
 
   /** Select positions, or deselect them if all are selected. */
@@ -80,7 +80,7 @@ class Page {
     this.put({ selected: [...chosen].sort((a, b) => a - b) });
   }
 
-  /** Show a head of the atlas, beside those that are shown if `add`; or switch it off. */
+  /** Show a head of the atlas, together with those shown if `add`; or switch it off. */
   show(layer, head, add = false) {
     if (this.ablation.isOn) { this.ablation.toggle([[layer, head]]); return; }
     let heads = [head];
@@ -185,7 +185,7 @@ class Page {
     this.lensFirst = 0;
   }
 
-  /** Run `then` with an answer: at once if it is known, else when it comes and nothing newer was asked. */
+  /** Call `then` with an answer: at once if it is known, else when it arrives, unless a newer question was asked. */
   when(answer, turn, then) {
     if (answer instanceof Promise) answer.then(one => { if (one && turn === this.turns && !this.ended) then(one); });
     else if (answer) then(answer);
@@ -213,7 +213,7 @@ class Page {
     });
   }
 
-  /** The form, notices and errors, which are there even while there is no attention. */
+  /** The form, notices and errors, which are shown even without attention. */
   drawAround() {
     const { about, trait, words } = this, wrong = trait("_problem") ?? {}, offline = trait("_offline") ?? {};
     this.form.element.hidden = !about.reads_text || this.offline;
@@ -227,7 +227,7 @@ class Page {
     this.main.hidden = !about.ready;
   }
 
-  /** Which parts are there in this view. */
+  /** Show the parts of the current view. */
   drawFrame() {
     const { about, trait, words } = this, mode = trait("view"), isTable = mode === "scores" || mode === "lens";
     this.foot.hidden = this.readout.element.hidden = this.readout.pairs.hidden = this.said.hidden = isTable;
@@ -247,7 +247,7 @@ class Page {
 
   get title() { return this.words("title", { layer: this.trait("layer"), heads: this.trait("heads").join(", ") }); }
 
-  /** What is shown, in one line. */
+  /** A one-line description of the matrix. */
   sentence() {
     const { trait, words } = this, isSeveral = trait("heads").length > 1;
     return [
@@ -330,7 +330,7 @@ class Page {
     this.beside.draw(flow, this.flowNames, { least: 0, lit: litOf(flow.rows, trait("selected")) }, `${caption}. ${words("matrix_label", { rows: flow.R, columns: flow.C })}`);
   }
 
-  /** Where no kernel answers (a saved notebook), or not soon: the head that was shown first, under its own name. */
+  /** Without a kernel (in a saved notebook), or while it is slow: the head that was shown first, under its name. */
   drawFirst() {
     const first = this.questions.first.find(({ ask }) => ask === "look");
     if (this.ended || this.look || !first) return;
@@ -339,7 +339,7 @@ class Page {
     this.controls.stage.dataset.shown = "first";
   }
 
-  // Pictures to take away ---------------------------------------------------------------------------------------------------
+  // Export ------------------------------------------------------------------------------------------------------------------
 
   async takePicture(type) {
     const mode = this.trait("view"), { look, names } = this;

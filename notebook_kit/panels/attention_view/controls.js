@@ -1,4 +1,4 @@
-// The controls above the drawing: which head, how it is looked at, and the views.
+// The controls above the drawing: the head, the settings for showing it, and the views.
 
 import { debounced, fill, h, roving } from "../shared/common.js";
 import { shortWeight } from "./positions.js";
@@ -6,7 +6,7 @@ import { SCORE_NAMES } from "./sidebar.js";
 
 const VIEWS = ["heads", "matrix", "scores", "lens"];
 
-/** Fill a select with `[value, text]` entries, only if they changed, and choose one. */
+/** Fill a select with `[value, text]` entries if they have changed, and choose one. */
 function options(select, entries, value) {
   const key = JSON.stringify(entries);
   if (select.dataset.key !== key) {
@@ -16,7 +16,7 @@ function options(select, entries, value) {
   select.value = String(value);
 }
 
-/** A control with its name in front. */
+/** A control with its label. */
 function labelled(text, control, ...more) {
   return h("label.av-labelled", {}, h("span", {}, text), control, ...more);
 }
@@ -85,7 +85,7 @@ export class Controls {
 
   showThreshold(value) { this.thresholdValue.textContent = value ? shortWeight(value) : "0"; }
 
-  /** The threshold as it is; `least` is that as a part of the scale. */
+  /** Show the threshold; `least` is the threshold as a fraction of the scale. */
   drawThreshold(least) {
     if (document.activeElement !== this.threshold) this.threshold.value = String(Math.round(least * 100));
     this.showThreshold(this.page.trait("threshold"));
@@ -157,6 +157,6 @@ export class Controls {
     this.tabs.heads.textContent = this.page.kindWords("heads");
     this.stage.setAttribute("aria-labelledby", this.tabs[mode].id);
     this.zoomRow.hidden = mode !== "matrix";
-    this.headRow.hidden = this.lookRow.hidden = mode === "lens";   // heads are not what a lens shows
+    this.headRow.hidden = this.lookRow.hidden = mode === "lens";   // the lens does not show heads
   }
 }

@@ -5,7 +5,7 @@ import { LINE_HEIGHT } from "./lines.js";
 
 const TOP = 44;
 
-/** What is on the screen as an SVG element; `mode` is "heads" (lines), or else `images` are drawn side by side. */
+/** The current drawing as an SVG element: lines if `mode` is "heads", otherwise `images` side by side. */
 export function pictureOf(view, { title, mode, look, names, web, lit, images }) {
   const paper = new Paper(view);
   if (mode === "heads") paper.lines(look, names, web, new Set(lit));
@@ -53,7 +53,7 @@ class Paper {
     this.width = Math.max(x, 320);
   }
 
-  /** A canvas as it is on the screen; returns the width that it takes. */
+  /** Add a canvas as it is on the screen; returns its width. */
   canvas({ canvas }, x) {
     const width = parseFloat(canvas.style.width), height = parseFloat(canvas.style.height);
     this.parts.push(s("image", { x: x + 10, y: TOP, width, height, href: canvas.toDataURL("image/png") }));
@@ -61,7 +61,7 @@ class Paper {
     return width + 20;
   }
 
-  /** A heat map with its labels; returns the width that it takes. */
+  /** Add a heat map with its labels; returns its width. */
   heatMap({ pixels, look, names, title }, x, lit) {
     const cell = Math.max(1, Math.min(18, 480 / Math.max(look.R, look.C))), named = cell >= 8, margin = named ? 110 : 20;
     const left = x + margin, top = TOP + margin, { accent } = this.colours;
@@ -79,7 +79,7 @@ class Paper {
   }
 }
 
-/** Pixels made larger without blur, as some viewers of SVG smooth what they scale. */
+/** Pixels enlarged without blur, because some SVG viewers smooth scaled images. */
 function enlarged(pixels, cell) {
   const times = Math.max(1, Math.round(cell)), canvas = document.createElement("canvas");
   canvas.width = pixels.width * times;

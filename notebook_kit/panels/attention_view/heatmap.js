@@ -7,7 +7,7 @@ const DIVERGING = [[127, 59, 8], [179, 88, 6], [224, 130, 20], [253, 184, 99], [
 
 const lookups = new Map();
 
-/** 256 colours as `[r, g, b]`, from low to high or from minus to plus. */
+/** 256 colours as `[r, g, b]`, from low to high, or from negative to positive. */
 export function coloursOf(signed) {
   if (!signed) return colourScale();
   return Array.from({ length: 256 }, (_, i) => {
@@ -16,14 +16,14 @@ export function coloursOf(signed) {
   });
 }
 
-/** The same as pixels (ABGR, as canvases hold them). */
+/** The same colours as pixels (ABGR, the format of canvases). */
 function pixelColours(signed) {
   if (!lookups.has(signed))
     lookups.set(signed, Uint32Array.from(coloursOf(signed), ([r, g, b]) => ((255 << 24) | (b << 16) | (g << 8) | r) >>> 0));
   return lookups.get(signed);
 }
 
-/** Bytes as a canvas of one pixel a weight; what is weaker than `least` (0 to 1 of the scale) is left at zero. */
+/** Bytes as a canvas with one pixel per weight; weights below `least` (a fraction of the scale) are drawn as zero. */
 export function pixelCanvas(bytes, rows, columns, signed, least = 0) {
   const canvas = document.createElement("canvas");
   canvas.width = columns;
@@ -35,7 +35,7 @@ export function pixelCanvas(bytes, rows, columns, signed, least = 0) {
   return canvas;
 }
 
-/** A legend of the colour scale. */
+/** A legend for the colour scale. */
 export function legend(low, high, signed) {
   const canvas = h("canvas.av-legend", { "aria-hidden": "true", width: 256, height: 1 });
   const image = new ImageData(256, 1);
@@ -73,9 +73,9 @@ export class HeatMap {
     this.paint();
   }
 
-  // What is in sight ------------------------------------------------------------------------------------------------------
+  // Zoom and scrolling ----------------------------------------------------------------------------------------------------
 
-  /** All of the matrix in sight: `zoom` is how much larger than that, `left` and `top` the first column and row, as fractions. */
+  /** Fit the whole matrix: `zoom` is relative to that, `left` and `top` are the first column and row, as fractions. */
   fitView() { this.zoom = 1; this.left = this.top = 0; }
 
   fit() { this.fitView(); this.paint(); }
@@ -88,7 +88,7 @@ export class HeatMap {
   measure() {
     const { R, C } = this.look, room = Math.max(ROOM.least, Math.min(this.element.clientWidth || 480, ROOM.most));
     const fitted = Math.min(LARGEST_CELL, (room - 104) / C, ROOM.height / R), named = fitted * this.zoom >= 9;
-    const marginRight = named ? 20 : 2;    // the last column's name leans out to the right
+    const marginRight = named ? 20 : 2;    // the slanted name of the last column needs it
     this.marginLeft = named ? 84 : 30;
     this.marginTop = named ? 64 : 20;
     this.cell = Math.min(LARGEST_CELL, (room - this.marginLeft - marginRight) / C, Math.max(ROOM.height / R, 1e-6));
@@ -138,7 +138,7 @@ export class HeatMap {
     this.paintMarks(context);
   }
 
-  /** The names of rows and columns; numbers at some places where names do not fit. */
+  /** The names of rows and columns, or numbers at some of them if names do not fit. */
   paintNames(context) {
     const { size, marginLeft, marginTop, look, names } = this, every = size >= 9 ? 1 : Math.ceil(48 / size);
     context.font = `${Math.min(12, Math.max(9, size - 2))}px ${getComputedStyle(this.view.root).fontFamily}`;
@@ -247,7 +247,7 @@ export class HeatMap {
   }
 }
 
-/** A text cut to some width of a canvas. */
+/** A text shortened to a width on a canvas. */
 function clipped(context, text, room) {
   if (context.measureText(text).width <= room) return text;
   const characters = [...text];

@@ -1,12 +1,12 @@
-// The head view: tokens left and right, joined by lines whose width and opacity say the weight.
+// The head view: tokens on the left and right, connected by lines whose width and opacity show the weight.
 
 import { fill, h, roving, set, sharpCanvas, themed } from "../shared/common.js";
 
 export const LINE_HEIGHT = 18;
 const MOST_LINES = 4000;
-const LINES_ROOM = 470;                    // the height, in the style as well, beyond which tokens scroll
+const LINES_ROOM = 470;                    // the height, also in the style, above which tokens scroll
 
-/** The strongest weights of a matrix as `{ places, strengths, all }`, weakest first; `least` is 0 to 1 of the scale. */
+/** The strongest weights of a matrix as `{ places, strengths, all }`, weakest first; `least` is a fraction of the scale. */
 export function strongest(look, least, onlyRows = null, most = MOST_LINES) {
   const { bytes, R, C, signed } = look, zero = signed ? 128 : 0, full = signed ? 127 : 255;
   const limit = Math.max(1, Math.ceil(least * full));
@@ -17,7 +17,7 @@ export function strongest(look, least, onlyRows = null, most = MOST_LINES) {
   for (let b = limit; b < 256; b++) all += counts[b];
   let cut = 256, kept = 0;
   while (cut > limit && kept + counts[cut - 1] <= most) kept += counts[--cut];
-  if (cut === 256) { cut = 255; }                       // more than that of the very strongest: some of them
+  if (cut === 256) { cut = 255; }                       // if even the strongest are too many, use some of them
   const places = [];
   for (const i of rows) for (let k = i * C; k < i * C + C; k++) if (Math.abs(bytes[k] - zero) >= Math.max(cut, limit)) places.push(k);
   if (places.length > most) places.length = most;
@@ -68,7 +68,7 @@ export class LinesView {
         h("span.av-label", {}, name(i)), h("span.av-value", {}))));
   }
 
-  /** Shade the tokens by these weights, or not at all. */
+  /** Shade the tokens by these weights; null removes the shading. */
   values(values) {
     this.marks = { ...this.marks, values };
     this.shade();
@@ -76,7 +76,7 @@ export class LinesView {
 
   shade() {
     const { values, lit, litRight } = this.marks;
-    if (!values && this.shaded === String([lit, "", litRight])) return;   // a thousand tokens that look as before
+    if (!values && this.shaded === String([lit, "", litRight])) return;   // nothing would change, perhaps on a thousand tokens
     this.shaded = values ? null : String([lit, "", litRight]);
     const tint = (list, weights, chosen) => {
       const top = weights ? Math.max(...weights.map(Math.abs), 1e-12) : 1;
@@ -103,7 +103,7 @@ export class LinesView {
     this.stroke(context, places, places.map(k => Math.abs(look.bytes[k] - zero) / full), 1);
   }
 
-  /** All places of the pointed row or column that are not below the threshold. */
+  /** All places of the row or column under the pointer that reach the threshold. */
   placesOf(side, at) {
     const { R, C, bytes, signed } = this.look, places = [], zero = signed ? 128 : 0;
     const limit = Math.max(1, Math.ceil(this.marks.least * (signed ? 127 : 255)));
@@ -114,7 +114,7 @@ export class LinesView {
     return places;
   }
 
-  /** Draw lines. Those of about one strength are one path: thousands of them are painted within a frame. */
+  /** Draw lines. Lines of similar strength form one path, so that thousands of them are painted within a frame. */
   stroke(context, places, strengths, fade) {
     const { C, bytes, signed } = this.look, width = this.middle.clientWidth, height = parseFloat(this.canvas.style.height);
     const y = i => i * LINE_HEIGHT + LINE_HEIGHT / 2 - this.element.scrollTop;

@@ -1,11 +1,11 @@
-// The logit lens: a table of layers by positions, each cell with what that layer would have said next.
+// The logit lens: a table of layers by positions, each cell with the next token that the layer would predict.
 
 import { fill, h, roving, set } from "../shared/common.js";
 import { visible } from "../shared/letters.js";
 import { colourOf, percentOf } from "../shared/probabilities.js";
 import { floatsOf } from "./positions.js";
 
-/** The lens view; `onBlock(first)` asks for the block of positions that begins there. */
+/** The lens view; `onBlock(first)` asks for the block of positions that starts there. */
 export class LensView {
   constructor(view, onBlock) {
     [this.view, this.words, this.onBlock] = [view, view.words, onBlock];
@@ -42,7 +42,7 @@ export class LensView {
     roving(this.grid, ".nk-av-lens-cell", { columns: () => this.now.count, onMove: cell => this.choose(...placeOf(cell)) });
   }
 
-  /** Show this text where there is no lens; none where there is one. */
+  /** Show this text instead of the lens; an empty text shows the lens. */
   refuse(text) {
     fill(this.cannot, text);
     this.cannot.hidden = !text;
@@ -133,12 +133,12 @@ export class LensView {
   }
 }
 
-/** A token as the reader sees it; kind 2 is a part of a character, written as bytes. */
+/** A token in readable form; kind 2 is a part of a character, written as bytes. */
 function shownText([text, kind]) {
   return kind === 2 ? text : visible(text);
 }
 
-/** Int32 numbers of a buffer. */
+/** The int32 numbers in a buffer. */
 function intsOf(view) {
   return new Int32Array(view.buffer.slice(view.byteOffset, view.byteOffset + view.byteLength));
 }

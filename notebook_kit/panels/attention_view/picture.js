@@ -1,4 +1,4 @@
-// The head view of axes with a picture: choose a patch on the left, see on the right where it looks.
+// The head view for axes with a picture: choose a patch on the left, see on the right what it attends to.
 
 import { fill, h, set, sharpCanvas, themed } from "../shared/common.js";
 import { coloursOf } from "./heatmap.js";
@@ -6,9 +6,9 @@ import { coloursOf } from "./heatmap.js";
 const OPACITY = 0.64;
 const LARGEST = 380;                       // CSS pixels of a picture's longer side
 const SMALLEST = 120;
-const LEAST_TOP = 0.02;                    // of the largest weight: what is next to nothing is not bright
+const LEAST_TOP = 0.02;                    // of the largest weight: negligible weights stay dark
 
-/** The box around each group of positions, `[left, top, right, bottom]` in parts of the picture; null for what is not on it. */
+/** The box around each group of positions, `[left, top, right, bottom]` as fractions of the picture; null if it is not on it. */
 function boxesOf(axis, groups) {
   return groups.map(group => {
     const sides = group.map(i => axis.boxes?.[i]).filter(Boolean);
@@ -27,7 +27,7 @@ function imageOf(data, onLoad) {
   return image;
 }
 
-/** One side: what is on the picture as a canvas, what is not (a class token, queries) as buttons above it. */
+/** One side: the picture as a canvas, and positions that are not on it (a class token, queries) as buttons above it. */
 class Side {
   constructor(view, name, paint) {
     this.view = view;
@@ -42,7 +42,7 @@ class Side {
     this.key = "";
   }
 
-  /** Take an axis; its picture is loaded once. */
+  /** Set the axis; its picture is loaded once. */
   take(axis, groups, labels, version) {
     const key = JSON.stringify([version, groups]);
     if (key === this.key) return;
@@ -56,14 +56,14 @@ class Side {
     this.tokens.hidden = !this.tokens.children.length;
   }
 
-  /** Height by width. */
+  /** Height divided by width. */
   get aspect() {
     if (this.image?.naturalWidth) return this.image.naturalHeight / this.image.naturalWidth;
     const box = this.boxes.find(Boolean);
     return box ? (box[2] - box[0]) / (box[3] - box[1]) : 1;
   }
 
-  /** The canvas cleared, with the picture on it, in grey where weights are drawn over it. */
+  /** Clear the canvas and draw the picture, in grey if weights are drawn over it. */
   start(isGrey) {
     const room = Math.max(SMALLEST, Math.min(LARGEST, this.element.clientWidth || LARGEST));
     const width = Math.round(Math.min(room, LARGEST / Math.max(1, this.aspect))), height = Math.round(width * this.aspect);
@@ -83,7 +83,7 @@ class Side {
     return [left, top, right - left, bottom - top];
   }
 
-  /** A frame around a box that can be seen on any picture. */
+  /** Draw a frame around a box that is visible on any picture. */
   frame(context, i, colour) {
     if (!this.boxes[i]) return;
     for (const [style, line] of [["#000000", 5], ["#ffffff", 3.4], [colour, 1.6]]) {
@@ -100,7 +100,7 @@ class Side {
     return found < 0 ? null : found;
   }
 
-  /** The box next to box i in a direction: near, and rather straight on than aside. */
+  /** The box next to box i in a direction: the nearest, with sideways distance counting more. */
   next(i, [dx, dy]) {
     const centre = box => [(box[0] + box[2]) / 2, ((box[1] + box[3]) / 2) * this.aspect];
     if (i === null || !this.boxes[i]) return this.boxes.findIndex(Boolean);
@@ -171,7 +171,7 @@ export class PictureView {
     event.stopPropagation();
   }
 
-  /** Show a matrix; `captions` are the words for the two sides, `least` the part of the scale below which nothing is drawn. */
+  /** Show a matrix; `captions` are the texts for the two sides; weights below `least`, a fraction of the scale, are not drawn. */
   draw(look, names, { axes: [rows, columns], version, lit, least }, captions) {
     [this.look, this.lit, this.least] = [look, lit, least];
     this.from.take(rows, look.rows, names.row, version);
@@ -191,10 +191,10 @@ export class PictureView {
     this.paint();
   }
 
-  /** The canvases that are there, to take away. */
+  /** The canvases, for export. */
   get canvases() { return [this.from, this.to].filter(side => !side.host.hidden).map(side => ({ canvas: side.canvas })); }
 
-  /** The weight of the brightest colour: the largest on the picture, unless nearly all attention is elsewhere. */
+  /** The weight of the brightest colour: the largest on the picture, unless almost all attention is outside it. */
   get top() {
     const sizes = (this.values ?? []).map(Math.abs), shown = sizes.filter((_, j) => this.to.boxes[j]);
     return Math.max(0, ...shown, LEAST_TOP * Math.max(0, ...sizes));

@@ -1,16 +1,16 @@
-// A matrix of attention as it crossed: its weights, and what its rows and columns are called.
+// A matrix of attention from Python: its weights, and the names of its rows and columns.
 
-/** The bytes of a buffer that crossed. */
+/** The bytes of a buffer from Python. */
 export function bytesOf(data) {
   return new Uint8Array(data.buffer, data.byteOffset, data.byteLength);
 }
 
-/** The float32 numbers of a buffer that crossed; copied, as it may begin at any byte. */
+/** The float32 numbers of a buffer from Python; copied, because it may start at any byte. */
 export function floatsOf(data) {
   return new Float32Array(data.buffer.slice(data.byteOffset, data.byteOffset + data.byteLength));
 }
 
-/** The matrix in an answer: `{ R, C, rows, columns, scale, signed, bytes }`, with the positions that make each row and column. */
+/** The matrix in an answer: `{ R, C, rows, columns, scale, signed, bytes }`, with the positions in each row and column. */
 export function unpack(answer) {
   const { size: [R, C], rows, columns, scale, signed } = answer.values;
   const groups = list => list.map(group => (Array.isArray(group) ? group : [group]));
@@ -32,7 +32,7 @@ export function namesOf(look, { tokens, to_tokens: to, other_tokens: others, ver
   return { row: i => rows[i], column: j => columns[j], key: `${version} ${which}` };
 }
 
-/** Which of some groups hold a selected position. */
+/** The indices of the groups that contain a selected position. */
 export function litOf(groups, selected) {
   const chosen = new Set(selected);
   return groups.flatMap((group, i) => (group.some(token => chosen.has(token)) ? [i] : []));
@@ -43,7 +43,7 @@ export function valueOf(look, k) {
   return (look.signed ? (look.bytes[k] - 128) / 127 : look.bytes[k] / 255) * look.scale;
 }
 
-/** How far a weight that crossed as a byte may be from the true one. */
+/** The maximum error of a weight that was sent as a byte. */
 export function stepOf(look) {
   return (look.scale / (look.signed ? 254 : 510)).toPrecision(1);
 }
@@ -66,7 +66,7 @@ export function shortWeight(value) {
   return value < 0.001 ? value.toExponential(1) : value.toFixed(3);
 }
 
-/** Numbers in words: "0–11", or "0, 2, 5". */
+/** Numbers as text: "0–11", or "0, 2, 5". */
 export function rangeOf(numbers) {
   const last = numbers[numbers.length - 1];
   return numbers.length > 2 && last - numbers[0] === numbers.length - 1 ? `${numbers[0]}–${last}` : numbers.join(", ");

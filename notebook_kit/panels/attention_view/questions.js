@@ -1,17 +1,17 @@
-// The questions of the page to Python: each asked once, and kept while what was read stays the same.
+// The questions of the page to Python: each is asked once, and its answer is kept for the current reading.
 
 const CACHE_BYTES = 64 * 2 ** 20;
 
-/** A question as a key: its values in any order. */
+/** A question as a key that does not depend on the order of its values. */
 export function keyOf(kind, values) {
   return JSON.stringify([kind, Object.entries(values).sort(([a], [b]) => (a < b ? -1 : 1))]);
 }
 
-/** What one page asks and what was answered. */
+/** The questions of one page, and their answers. */
 export class Questions {
   constructor(view, model) {
     [this.view, this.model] = [view, model];
-    this.newest = new Map();             // slot -> the question that is on its way
+    this.newest = new Map();             // slot -> the question that awaits its answer
     this.kept = new Map();               // question -> answer
     this.bytes = 0;
     this.version = null;
@@ -19,7 +19,7 @@ export class Questions {
 
   get about() { return this.model.get("_about") ?? {}; }
 
-  /** Whether something else has been read since the answers were kept. */
+  /** Whether there is a new reading, so that the kept answers are outdated. */
   get isStale() { return this.about.version !== this.version; }
 
   startOver() {
@@ -44,7 +44,7 @@ export class Questions {
     return answer;
   }
 
-  /** An answer, or a promise of it. A known one comes at once, so that its head is painted in this frame. */
+  /** An answer, or a promise of it. A known answer is returned directly, so that its head is painted in this frame. */
   get(kind, values, slot = kind) {
     const key = keyOf(kind, values);
     if (this.kept.has(key)) return this.kept.get(key);

@@ -4,9 +4,9 @@ import { fill, h } from "../shared/common.js";
 import { strongest } from "./lines.js";
 import { floatsOf, litOf, number, stepOf, sumsOf, valueOf } from "./positions.js";
 
-const PAUSE = 25;                          // milliseconds: no question for cells that the pointer only crosses
+const PAUSE = 25;                          // milliseconds, so that cells that the pointer only crosses are not asked for
 
-/** The readout of a page, which has `look` and `names`, `flow` and `flowNames` (its rollout), and the drawings. */
+/** The readout of a page. The page has `look` and `names`, `flow` and `flowNames` (for rollout), and the drawings. */
 export class Readout {
   constructor(page) {
     this.page = page;
@@ -15,12 +15,12 @@ export class Readout {
     this.pairs = h("details.av-pairs", { ontoggle: () => this.drawPairs() }, h("summary"), h("div.scroll", { tabindex: "0", role: "region" }));
   }
 
-  /** Invite to point at something, unless something has been read. */
+  /** Show the hint, unless there is a readout. */
   hint() {
     if (!this.element.hasChildNodes()) fill(this.element, this.page.words("readout_hint"));
   }
 
-  /** The exact sums of some rows and columns; null where no kernel answers. */
+  /** The exact sums of some rows and columns; null without a kernel. */
   async exact(look, rows, columns) {
     const { page } = this, isFlow = look === page.flow;
     if (page.offline) return null;
@@ -43,7 +43,7 @@ export class Readout {
       fill(this.element, place, h("span.mono", {}, number(exact.to[j])), ` ${words("exact")}${this.page.about.half ? ` (${words("half")})` : ""}`);
   }
 
-  /** Shade positions by what the pointed one, or else the selected ones, give and get. */
+  /** Shade positions by the weights of the one under the pointer, or else of the selected ones. */
   async point(side, i) {
     const { page } = this;
     if (!page.look) return;
@@ -61,7 +61,7 @@ export class Readout {
     this.drawPairs(rows.length && i === null && page.trait("selected").length ? exact.to : null);
   }
 
-  /** Which rows and columns are summed, and by what the sum is multiplied. */
+  /** The rows and columns that are summed, and the factor of the sum. */
   pointed(side, i) {
     const { look, isPictured } = this.page;
     if (i !== null) return side === "left" ? { rows: [i], columns: [], share: 1 } : { rows: [], columns: [i], share: 1 };
@@ -71,7 +71,7 @@ export class Readout {
     return { rows: Array.from({ length: look.R }, (_, row) => row), columns: [], share: 1 / look.R };
   }
 
-  /** Whether the first row is that of a class token, which stands for the whole picture. */
+  /** Whether the first row is that of a class token, which represents the whole picture. */
   get startsWithClass() { return this.page.about.tokens.special.includes(this.page.look.rows[0][0]); }
 
   show(side, i, values, isExact) {
@@ -81,7 +81,7 @@ export class Readout {
     fill(this.element, h("span", {}, this.title(side, i)), " ", this.strongestThree(values.right ?? values.left, name), isExact ? ` ${page.words("exact")}` : "");
   }
 
-  /** What the shaded weights are, in words. */
+  /** A description of the shaded weights. */
   title(side, i) {
     const { words, look, names, isPictured } = this.page, lit = litOf(look.rows, this.page.trait("selected"));
     if (i !== null) return side === "left" ? `${words("from")} ${names.row(i)} →` : `→ ${words("to")} ${names.column(i)}`;
@@ -94,7 +94,7 @@ export class Readout {
       .map(([value, i]) => h("span.av-top", {}, h("b", {}, name(i)), " ", h("span.mono", {}, number(value))));
   }
 
-  /** The table below: the strongest pairs, or where each selected row's sum goes. */
+  /** The table below: the strongest pairs, or the sum of the selected rows. */
   drawPairs(sums = null) {
     const { page } = this, box = this.pairs.lastChild, caption = page.words(sums ? "table_sum" : "as_table");
     this.pairs.firstChild.textContent = caption;

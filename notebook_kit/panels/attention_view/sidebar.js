@@ -41,7 +41,7 @@ export function textForm(view, onRead) {
       toggles.compare_text.hidden = !mayCompare;
       for (const [name, input] of Object.entries(inputs)) {
         if (name !== "text" && values[name] !== null && values[name] !== undefined) open.add(name);
-        // Only what has changed: a text that is being written stays until it is read.
+        // Only changed texts: a text that is being typed stays until it is submitted.
         if (drawn[name] !== values[name]) input.value = values[name] ?? "";
         drawn[name] = values[name];
       }
@@ -50,7 +50,7 @@ export function textForm(view, onRead) {
   };
 }
 
-/** The prediction of the whole model beside that with heads off. */
+/** The prediction of the whole model and that without some heads. */
 export function predictionTable(view) {
   const element = h("div.av-prediction");
   return {

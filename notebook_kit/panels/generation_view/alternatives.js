@@ -1,11 +1,11 @@
-// The chosen token: what could have come in its place, and what the model looked at when it wrote it.
+// The chosen token: its alternatives, and what the model attended to when it wrote it.
 
 import { fill, h } from "../shared/common.js";
 import { readable, spoken, visible } from "../shared/letters.js";
 import { percentOf } from "../shared/probabilities.js";
 import { GV_PART } from "./tokens.js";
 
-/** A number with a bar beside it; `part` of 1 fills the bar. */
+/** A number with a bar; a `part` of 1 fills the bar. */
 function gvBar(part, words) {
   return [h("span.gv-bar", { "aria-hidden": "true" }, h("span.gv-bar-in", { style: { width: `${(100 * Math.max(0, Math.min(1, part))).toFixed(1)}%` } })), h("span.gv-number", {}, words)];
 }
@@ -42,7 +42,7 @@ export function alternativesView(view, onContinue) {
   };
 }
 
-/** What a token was written from: how to look, and the strongest weights. `onSet(values)` sets traits. */
+/** The attention behind a token: its settings, and the strongest weights. `onSet(values)` sets traits. */
 export function lookingView(view, onSet) {
   const { words } = view;
   const select = (name, change) => h("select", { "aria-label": words(name), onchange: event => change(event.target.value) });
@@ -80,7 +80,7 @@ export function lookingView(view, onSet) {
       combine.hidden = state.layer !== null && state.head !== null;
       fill(caption, words(apart ? "looked_cross" : "looked_self"));
     },
-    /** `entries` are the tokens that the weights belong to. */
+    /** `entries` are the tokens of the weights. */
     draw(weights, entries) {
       if (!weights) return fill(list);
       const order = [...weights.keys()].sort((a, b) => weights[b] - weights[a]).slice(0, 8), most = weights[order[0]] || 1;

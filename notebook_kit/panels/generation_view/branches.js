@@ -5,7 +5,7 @@ import { visible } from "../shared/letters.js";
 
 const PROMPT_CHARACTERS = 40;
 
-/** The list; `onShow(number)` is called for the branch that is chosen. */
+/** The list; `onShow(number)` is called when a branch is chosen. */
 export class BranchList {
   constructor(view, onShow) {
     [this.words, this.onShow] = [view.words, onShow];
@@ -13,7 +13,7 @@ export class BranchList {
     this.drawn = [];
   }
 
-  /** Draw the list, unless it is as it was: a click may be under way on it. */
+  /** Draw the list if it has changed; otherwise it stays, because a click on it may be in progress. */
   draw(lines, shown) {
     this.element.hidden = lines.length < 2;
     if (this.element.hidden || (this.drawn[0] === lines && this.drawn[1] === shown)) return;

@@ -15,7 +15,7 @@ export function settingsView(model, view) {
     const take = (text, isDone) => {
       const value = Number(text);
       if (text !== "" && Number.isFinite(value) && value >= low && value <= high) put(name, step === 1 ? Math.round(value) : value);
-      else if (isDone) draw();                 // what cannot be goes back to what is
+      else if (isDone) draw();                 // an invalid value is replaced by the current one
     };
     inputs[name] = h("input", { type: "number", min: low, max: high, step, inputmode: "decimal", "data-name": name, oninput: event => take(event.target.value, false), onchange: event => take(event.target.value, true) });
     if (slides[name]) ranges[name] = h("input", { type: "range", min: slides[name][0], max: slides[name][1], step, "aria-label": words(name), oninput: event => put(name, Number(event.target.value)) });

@@ -1,4 +1,4 @@
-// GenerationView: a model that writes. The prompt, the tokens as they come, the chosen one, the settings, the branches.
+// GenerationView: a model writes. The prompt, the tokens as they come, the chosen one, the settings, the branches.
 
 import { debounced, download, fill, h, startView } from "../shared/common.js";
 import { visible } from "../shared/letters.js";
@@ -14,12 +14,12 @@ const TRAITS = ["prompt", "chosen", "branch", "running", "chat", "do_sample", "t
 
 export default { render({ model, el }) {
   let page = new Page(model, el);
-  const again = () => { page.end(); page = new Page(model, el); };   // most words are written once
+  const again = () => { page.end(); page = new Page(model, el); };   // most texts are written only on creation
   model.on("change:_language", again);
   return () => { model.off("change:_language", again); page.end(); };
 } };
 
-/** Four numbers for each token: probability, rank, entropy, and the probability after the rules. */
+/** Four numbers per token: probability, rank, entropy, and the probability after the rules. */
 function rowsOf(buffer) {
   const flat = gvFloats(buffer);
   return Array.from({ length: flat.length / 4 }, (_, i) => [...flat.subarray(4 * i, 4 * i + 4)]);
@@ -33,7 +33,7 @@ class Page {
     this.words = this.view.words;
     this.trait = name => model.get(name);
     this.branch = 0;
-    this.shown = null;                     // the branch as it came
+    this.shown = null;                     // the branch as it was received
     this.ended = this.isScheduled = false;
     this.makeWriting();
     this.makeParts();
@@ -100,7 +100,7 @@ class Page {
     fill(view.body, h("div.gv-main", {}, left, this.settings.element));
   }
 
-  /** What colours the tokens, the legend, and the pictures to take away. */
+  /** The choice of colours, the legend, and the export. */
   makeBar() {
     const { words } = this;
     this.colour = h("select", { "aria-label": words("colour_by"), onchange: event => this.put({ colour: event.target.value }) },
@@ -111,7 +111,7 @@ class Page {
     return h("div.row.gv-bar-row", {}, h("label.gv-labelled", {}, h("span", {}, words("colour_by")), this.colour), this.legend, h("span.gv-space"), exports);
   }
 
-  // What is there ---------------------------------------------------------------------------------------------------------
+  // State -----------------------------------------------------------------------------------------------------------------
 
   show(shown) {
     this.shown = shown;
@@ -129,7 +129,7 @@ class Page {
     this.schedule();
   }
 
-  /** Ask for the tokens that were sent before this page listened. */
+  /** Ask for the tokens that were sent before this page was listening. */
   async catchUp() {
     const { branch } = this;
     if (this.offline) return;
@@ -137,7 +137,7 @@ class Page {
     if (answer && !answer.values.gone && branch === this.branch) this.add(answer.values.first, answer.values.tokens, rowsOf(answer.buffers[0]));
   }
 
-  /** In a file on disk there is no kernel that would show another branch. */
+  /** In a file on disk there is no kernel to show another branch. */
   async onBranch() {
     if (!this.offline || this.trait("branch") === this.branch) return;
     const answer = await this.view.ask("tokens", { branch: this.trait("branch"), first: 0 }, "tokens");
@@ -150,7 +150,7 @@ class Page {
     else this.add(news.first, news.tokens, rowsOf(buffers[0]));
   }
 
-  /** Read out the token under the pointer. */
+  /** Show the numbers of the token under the pointer. */
   point(kind, place) {
     const { words } = this, { now } = this.paper;
     if (kind === null) { fill(this.readout, words("readout_hint")); return; }
@@ -206,7 +206,7 @@ class Page {
     if (this.status.textContent !== text) this.status.textContent = text;
   }
 
-  /** How far the model is, or how it ended. */
+  /** The progress of the generation, or how it ended. */
   statusText() {
     const { words, shown } = this, count = this.paper.now.tokens.length;
     if (this.isRunning) return words("writing", { count });

@@ -1,4 +1,4 @@
-// The chosen token: its numbers, what could have come in its place, and what the model looked at when it wrote it.
+// The chosen token: its numbers, its alternatives, and what the model attended to when it wrote it.
 
 import { fill, h } from "../shared/common.js";
 import { visible } from "../shared/letters.js";
@@ -11,9 +11,9 @@ export class Story {
   constructor(page) {
     const { view, words } = page;
     this.page = page;
-    this.step = this.drawn = null;         // what could have come in the place of the chosen token, and which of these was drawn
-    this.weights = null;                   // what the model looked at: { position, weights }
-    this.drawnWeights = undefined;         // not even none
+    this.step = this.drawn = null;         // the alternatives to the chosen token: as received, and as drawn
+    this.weights = null;                   // the attention: { position, weights }
+    this.drawnWeights = undefined;         // undefined, so that a first null is drawn too
     this.askedStep = this.askedWeights = "";
     this.alternatives = alternativesView(view, token => view.ask("continue", { branch: page.branch, position: this.step.position, token }, "write"));
     this.looking = lookingView(view, values => page.put(values));
@@ -23,7 +23,7 @@ export class Story {
       this.heading, this.facts, h("div.gv-columns", {}, this.alternatives.element, this.looking.element));
   }
 
-  /** Another branch is shown. */
+  /** Forget the answers, because another branch is shown. */
   startOver() {
     this.step = this.weights = null;
     this.askedStep = this.askedWeights = "";
@@ -66,7 +66,7 @@ export class Story {
   /** The weights of the chosen token, or null. */
   get shownWeights() { return this.weights && this.weights.position === this.page.trait("chosen") ? this.weights.weights : null; }
 
-  /** The weight that fills a token to the brim: the first token takes most in many models and would dwarf the rest. */
+  /** The weight that fills a token completely. In many models the first token has most of the weight and would dwarf the rest. */
   topOf(weights) {
     const rest = this.looking.withoutFirst && weights.length > 1 ? weights.subarray(1) : weights;
     return Math.max(1e-6, ...rest);
@@ -90,7 +90,7 @@ export class Story {
   draw() {
     const { page, step } = this, position = page.trait("chosen");
     if (!this.isThere(position)) { this.element.hidden = true; return; }
-    if (!step || step.branch !== page.branch || step.position !== position) return;   // what was there stays until the answer comes
+    if (!step || step.branch !== page.branch || step.position !== position) return;   // the former content stays until the answer arrives
     this.element.hidden = false;
     if (this.drawn === step) return;
     this.drawn = step;

@@ -1,4 +1,4 @@
-// The tokens: what was read, and what was written, as chips that run on like a text.
+// The tokens that were read and those that were written, as chips in running text.
 
 import { fill, h, roving, set } from "../shared/common.js";
 import { spoken, visible } from "../shared/letters.js";
@@ -8,15 +8,15 @@ const GV_NORMAL = 0;
 const GV_SPECIAL = 1;
 export const GV_PART = 2;
 
-/** Float32 numbers of a buffer, wherever it starts. */
+/** The float32 numbers of a buffer, which may start at any byte. */
 export function gvFloats(view) {
   if (!view) return new Float32Array(0);
   return new Float32Array(view.buffer.slice(view.byteOffset, view.byteOffset + view.byteLength));
 }
 
 /**
- * The tokens on the screen. `draw({ context, tokens, numbers, apart })` shows a branch and keeps the chips that stay; `paint`
- * colours them. `onChoose(position)` is called for the token that is chosen, `onPoint(kind, place)` for the one under the pointer.
+ * The tokens on the screen. `draw({ context, tokens, numbers, apart })` shows a branch and keeps unchanged chips; `paint` colours
+ * them. `onChoose(position)` is called when a token is chosen, `onPoint(kind, place)` for the one under the pointer.
  */
 export class TokensView {
   constructor(view, { onChoose, onPoint }) {
@@ -58,7 +58,7 @@ export class TokensView {
 
   draw({ context, tokens, numbers, apart }) {
     const { element, names, written, drawn } = this, { words } = this.view;
-    const follows = element.scrollHeight - element.scrollTop - element.clientHeight < 40;   // who has scrolled up stays there
+    const follows = element.scrollHeight - element.scrollTop - element.clientHeight < 40;   // not if the user has scrolled up
     this.now = { context, tokens, numbers, apart };
     fill(names[0], words(apart ? "read_text" : "prompt_tokens"));
     fill(names[1], words("written_tokens"));
@@ -66,15 +66,15 @@ export class TokensView {
     element.classList.toggle("nk-gv-apart", Boolean(apart));
     this.context.setAttribute("aria-label", words(apart ? "read_text" : "prompt_tokens"));
     written.setAttribute("aria-label", words("written_tokens"));
-    if (apart || !tokens.length) this.context.setAttribute("tabindex", "0"); else this.context.removeAttribute("tabindex");   // what scrolls must be reached by keys
-    written.hidden = !tokens.length;       // an empty listbox would be one without options
+    if (apart || !tokens.length) this.context.setAttribute("tabindex", "0"); else this.context.removeAttribute("tabindex");   // a scrolling element must be reachable by keyboard
+    written.hidden = !tokens.length;       // a listbox must have options
     this.match(this.context, context, drawn.context, false);
     this.match(written, tokens, drawn.tokens, true);
     if (tokens.length && !drawn.tokens.some(({ nodes }) => nodes[0].getAttribute("tabindex") === "0")) drawn.tokens[0].nodes[0].setAttribute("tabindex", "0");
     if (follows) element.scrollTop = element.scrollHeight;
   }
 
-  /** Make the chips of a list, keeping those at the beginning that stay. */
+  /** Create the chips of a list, keeping the unchanged ones at its start. */
   match(host, list, kept, isWritten) {
     let same = 0;
     while (same < kept.length && same < list.length && kept[same].key === JSON.stringify(list[same])) same++;
@@ -97,7 +97,7 @@ export class TokensView {
     return /\n/.test(text) && kind === GV_NORMAL ? [one, h("br")] : [one];
   }
 
-  /** `colour` is a trait; `unsure` is the largest entropy that can be; `weights` are of the tokens before `chosen`, `top` what fills a token to the brim. */
+  /** `colour` is the trait, `unsure` the largest possible entropy, `weights` those of the tokens before `chosen`, `top` the weight that fills a token. */
   paint({ colour, chosen, unsure, weights, top, fork, running }) {
     this.caret.hidden = !running;
     this.drawn.tokens.forEach(({ nodes: [one] }, place) => {
@@ -112,7 +112,7 @@ export class TokensView {
     this.element.classList.toggle("nk-gv-looks", Boolean(weights));
   }
 
-  /** Name a written token, and colour it by what the model knew. */
+  /** Set the label of a written token, and its colour by probability or entropy. */
   tint(one, place, colour, unsure) {
     const [probability, rank, entropy] = this.now.numbers[place] ?? [0, 0, 0], { words } = this.view;
     one.setAttribute("aria-label", `${one.gvName}, ${percentOf(probability)}`);
