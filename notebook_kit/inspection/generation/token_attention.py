@@ -72,7 +72,8 @@ class TokenAttention:
         layers = sorted(heads) if layer is None else [layer]
         if head is not None and any(not 0 <= head < heads[number] for number in layers):
             raise InputError(
-                f"There is no head {head}.", next_step=f"Heads go from 0 to {min(map(heads.__getitem__, layers)) - 1}."
+                f"There is no head {head}.",
+                next_step=f"Heads go from 0 to {min(heads[number] for number in layers) - 1}.",
             )
         chosen = slice(None) if head is None else slice(head, head + 1)
         weights = torch.cat([layer[chosen, position] for layer in self._layers(branch, layers, check)])
