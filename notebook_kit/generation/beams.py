@@ -14,7 +14,7 @@ __all__ = ["beam_search"]
 WORST = -1e9  # finite, so that sums with it are
 
 
-def take(x: Tensor, beams: Tensor) -> Tensor:
+def select(x: Tensor, beams: Tensor) -> Tensor:
     """Select beams of each input: `(inputs, beams, ...)` and indices `(inputs, chosen)` to `(inputs, chosen, ...)`."""
     return x.gather(1, beams.view(*beams.shape, *[1] * (x.dim() - 2)).expand(*beams.shape, *x.shape[2:]))
 
@@ -63,16 +63,16 @@ class Beams:
         else:
             best, found = total.topk(count, dim=1)
         beam, token = found // V, found % V
-        candidates = take(self.running[:, :, : here + 1], beam)
+        candidates = select(self.running[:, :, : here + 1], beam)
         candidates[:, :, here] = token
-        rows = take(self.rows[:, :, : new + 1], beam)
+        rows = select(self.rows[:, :, : new + 1], beam)
         offset = torch.arange(B, device=beam.device)[:, None] * run.copies + self.first_row
         rows[:, :, new] = (beam + offset).int()
         ends = run.stopping(candidates.view(B * count, here + 1), run.scores).view(B, count)
 
         self.scores, order = (best + ends.float() * WORST).topk(K, dim=1)
-        self.running[:, :, : here + 1] = take(candidates, order)
-        self.rows[:, :, : new + 1] = take(rows, order)
+        self.running[:, :, : here + 1] = select(candidates, order)
+        self.rows[:, :, : new + 1] = select(rows, order)
         self.tokens = token.gather(1, order)
         self.parents = (beam + offset).gather(1, order)
         self._keep_ended(best, candidates, rows, ends)
@@ -100,8 +100,8 @@ class Beams:
     def _merge_ended(self, scores: Tensor, sequences: Tensor, rows: Tensor) -> Tensor:
         """Keep the best K of the finished sequences and these; returns the indices of the kept ones, `(B, K)`."""
         self.ended_scores, order = torch.cat([self.ended_scores, scores], dim=1).topk(self.size, dim=1)
-        self.ended = take(torch.cat([self.ended, sequences], dim=1), order)
-        self.ended_rows = take(torch.cat([self.ended_rows, rows], dim=1), order)
+        self.ended = select(torch.cat([self.ended, sequences], dim=1), order)
+        self.ended_rows = select(torch.cat([self.ended_rows, rows], dim=1), order)
         return order
 
     def _update_running(self, all_end: bool, new: int) -> None:
@@ -159,8 +159,8 @@ def beam_search(run: Run) -> Any:
         for part in parts:
             part.finish_early()
     best = torch.cat([part.ended_scores for part in parts], dim=1).topk(config.num_return_sequences or 1, dim=1)
-    sequences = take(torch.cat([part.ended for part in parts], dim=1), best.indices).flatten(0, 1)
-    rows = take(torch.cat([part.ended_rows for part in parts], dim=1), best.indices).flatten(0, 1)
+    sequences = select(torch.cat([part.ended for part in parts], dim=1), best.indices).flatten(0, 1)
+    rows = select(torch.cat([part.ended_rows for part in parts], dim=1), best.indices).flatten(0, 1)
     new = int((rows >= 0).sum(dim=1).max())
     more = {"sequences_scores": best.values.flatten() if config.output_scores else None, "beam_indices": rows[:, :new]}
     return run.result(sequences[:, : run.prompt_length + new], **more)

@@ -270,7 +270,7 @@ class GenerationConfig(PushToHub):
             ConfigurationError: If an edit names no setting, or a value is invalid.
         """
         source = locate(name_or_path, **take_hub_options(kwargs))
-        path = source.require(GENERATION_CONFIG_NAME, why="It says how the checkpoint is meant to generate.")
+        path = source.require(GENERATION_CONFIG_NAME, why="It contains the checkpoint's default settings.")
         return cls.from_dict(read_json(path), **kwargs)
 
     @classmethod

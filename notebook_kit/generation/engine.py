@@ -39,7 +39,7 @@ def generate(
 
     Args:
         model: The model.
-        inputs, generation_config, streamer: As there.
+        inputs, generation_config, streamer: As in `GenerationMixin.generate`.
         arguments: Settings and tensors by name.
         **options: Further arguments of `prepare`.
     """
@@ -231,8 +231,8 @@ def _max_length(model: Any, prompt: Prompt, config: GenerationConfig, fit: bool)
         )
     shortest = max(config.min_length or 0, T + (config.min_new_tokens or 0))
     if shortest > longest:
-        what = f"The minimum length is {shortest} tokens and the maximum {longest}: sequences end at {longest}."
-        warnings.warn(what, NotebookKitWarning, stacklevel=6)
+        message = f"The minimum length is {shortest} tokens and the maximum {longest}: sequences end at {longest}."
+        warnings.warn(message, NotebookKitWarning, stacklevel=6)
     return longest
 
 
@@ -242,10 +242,10 @@ def _rules(
     max_length: int,
     eos: list[int],
     allowed: Callable[[int, Tensor], list[int]] | None,
-    own: list[Any],
+    own_rules: list[Any],
 ) -> LogitsProcessorList:
     """The rules for these settings, in the order that `transformers` uses, and the caller's own rules."""
-    for rule in own:
+    for rule in own_rules:
         if not callable(rule):
             raise InputError(
                 f"logits_processor holds a {type(rule).__name__}.",
@@ -284,8 +284,8 @@ def _rules(
     if config.begin_suppress_tokens:
         begin = T if T > 1 or config.forced_bos_token_id is None else T + 1
         rules.append(processors.SuppressTokensAtBeginLogitsProcessor(config.begin_suppress_tokens, begin))
-    kinds = {type(rule) for rule in own}
-    rules = [rule for rule in rules if type(rule) not in kinds] + own  # a caller's rule replaces a setting
+    kinds = {type(rule) for rule in own_rules}
+    rules = [rule for rule in rules if type(rule) not in kinds] + own_rules  # a caller's rule replaces a setting
     if config.do_sample:
         rules += _filters(config, keep=len(eos) + 1 if (config.num_beams or 1) > 1 else 1)
     if config.renormalize_logits:

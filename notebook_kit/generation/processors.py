@@ -338,7 +338,7 @@ class SuppressTokensLogitsProcessor(LogitsProcessor):
 
 
 class SuppressTokensAtBeginLogitsProcessor(LogitsProcessor):
-    """These tokens do not come when the sequence has `begin_index` tokens.
+    """These tokens are excluded when the sequence has `begin_index` tokens.
 
     Example:
         >>> import torch

@@ -18,13 +18,7 @@ __all__ = ["Prompt", "read_prompt"]
 
 _OBJECTS = ("logits_processor", "stopping_criteria", "streamer", "generator")
 _OF_DECODERS = ("attention_mask", "inputs_embeds", "past_key_values", "token_type_ids", "position_ids")
-_OF_ENCODER_DECODERS = (
-    "decoder_input_ids",
-    "decoder_attention_mask",
-    "encoder_outputs",
-    "past_key_values",
-    "attention_mask",
-)
+_OF_SEQ2SEQ = ("attention_mask", "encoder_outputs", "past_key_values", "decoder_input_ids", "decoder_attention_mask")
 
 
 @dataclass
@@ -56,7 +50,7 @@ class Prompt:
 
 
 def read_prompt(
-    model: Any, inputs: Tensor | None, config: GenerationConfig, eos: list[int], given: dict[str, Any]
+    model: Any, inputs: Tensor | None, config: GenerationConfig, eos: list[int], tensors: dict[str, Any]
 ) -> Prompt:
     """Check the inputs of a call, and run the encoder of an encoder-decoder.
 
@@ -65,17 +59,17 @@ def read_prompt(
         inputs: The first argument of `generate`.
         config: All settings.
         eos: The tokens that end a sequence.
-        given: The call's tensors by name.
+        tensors: The call's tensors by name.
 
     Raises:
         InputError: For an unknown argument (with near matches), or inputs that are missing, duplicate or of a wrong kind.
         ConfigurationError: If no start token for the decoder is configured.
     """
-    given = {name: value for name, value in given.items() if value is not None}
-    if "input_ids" in given:
+    tensors = {name: value for name, value in tensors.items() if value is not None}
+    if "input_ids" in tensors:
         if inputs is not None:
             raise InputError("The prompt came twice: as first argument and as input_ids.", next_step="Pass it once.")
-        inputs = given.pop("input_ids")
+        inputs = tensors.pop("input_ids")
     if inputs is not None and (
         not isinstance(inputs, Tensor) or (not inputs.dtype.is_floating_point and inputs.dim() != 2)
     ):
@@ -85,16 +79,16 @@ def read_prompt(
             next_step="Call model.generate(**tokenizer(text, return_tensors='pt')).",
         )
     inputs = None if inputs is None else inputs.to(model.device)
-    given = {name: value.to(model.device) if isinstance(value, Tensor) else value for name, value in given.items()}
+    tensors = {name: value.to(model.device) if isinstance(value, Tensor) else value for name, value in tensors.items()}
     read = _read_encoder_decoder if model.generation_kind == "encoder-decoder" else _read_decoder
-    return read(model, inputs, config, eos, given)
+    return read(model, inputs, config, eos, tensors)
 
 
 def _read_decoder(
-    model: Any, inputs: Tensor | None, config: GenerationConfig, eos: list[int], given: dict[str, Any]
+    model: Any, inputs: Tensor | None, config: GenerationConfig, eos: list[int], tensors: dict[str, Any]
 ) -> Prompt:
-    _refuse_unknown(model, given, _OF_DECODERS)  # position_ids follow from the mask, and decoders have no token types
-    embeds, cache, mask = (given.get(name) for name in ("inputs_embeds", "past_key_values", "attention_mask"))
+    _refuse_unknown(model, tensors, _OF_DECODERS)  # position_ids follow from the mask, and decoders have no token types
+    embeds, cache, mask = (tensors.get(name) for name in ("inputs_embeds", "past_key_values", "attention_mask"))
     if inputs is None and embeds is not None:
         inputs = torch.empty(embeds.shape[0], 0, dtype=torch.long, device=model.device)
     elif inputs is None:
@@ -131,32 +125,32 @@ def _read_decoder(
 
 
 def _read_encoder_decoder(
-    model: Any, inputs: Tensor | None, config: GenerationConfig, eos: list[int], given: dict[str, Any]
+    model: Any, inputs: Tensor | None, config: GenerationConfig, eos: list[int], tensors: dict[str, Any]
 ) -> Prompt:
     encoder = model.get_encoder()
-    takes = inputs_of(encoder)
-    if "token_type_ids" not in takes.names:
-        given.pop("token_type_ids", None)  # some tokenizers add it
-    _refuse_unknown(model, given, (*_OF_ENCODER_DECODERS, *takes.names))
-    encoded, mask = given.get("encoder_outputs"), given.get("attention_mask")
+    accepted = inputs_of(encoder)
+    if "token_type_ids" not in accepted.names:
+        tensors.pop("token_type_ids", None)  # some tokenizers add it
+    _refuse_unknown(model, tensors, (*_OF_SEQ2SEQ, *accepted.names))
+    encoded, mask = tensors.get("encoder_outputs"), tensors.get("attention_mask")
     ids = inputs if inputs is not None and not inputs.is_floating_point() else None
     if mask is None and ids is not None:
         mask = _mask_of(ids, config.pad_token_id, eos)
     if mask is not None and mask.device.type == "cpu" and bool(mask.all()):
         mask = None
     if encoded is None:
-        call = {name: value for name, value in given.items() if name in takes.names and name != "attention_mask"}
+        call = {name: value for name, value in tensors.items() if name in accepted.names and name != "attention_mask"}
         if inputs is not None:
-            call[takes.main] = inputs
+            call[accepted.main] = inputs
         if not call:
-            raise InputError(f"The encoder of {type(model).__name__} has no input.", next_step=f"Pass {takes.main}.")
-        if "attention_mask" in takes.names:
+            raise InputError(f"The encoder of {type(model).__name__} has no input.", next_step=f"Pass {accepted.main}.")
+        if "attention_mask" in accepted.names:
             call["attention_mask"] = mask
         if config.return_dict_in_generate:
             call |= {name: True for name in ("output_attentions", "output_hidden_states") if getattr(config, name)}
         encoded = encoder(**call)
     start = config.decoder_start_token_id if config.decoder_start_token_id is not None else config.bos_token_id
-    start_ids, start_mask = given.get("decoder_input_ids"), given.get("decoder_attention_mask")
+    start_ids, start_mask = tensors.get("decoder_input_ids"), tensors.get("decoder_attention_mask")
     if start is None and start_ids is None:
         raise ConfigurationError(
             "The generation config has no start token for the decoder.",
@@ -172,15 +166,15 @@ def _read_encoder_decoder(
     return Prompt(
         start_ids,
         mask=start_mask,
-        cache=given.get("past_key_values"),
+        cache=tensors.get("past_key_values"),
         encoder_outputs=encoded,
         encoder_mask=mask,
         source_ids=ids,
     )
 
 
-def _refuse_unknown(model: Any, given: dict[str, Any], known: tuple[str, ...]) -> None:
-    unknown = next((name for name in given if name not in known), None)
+def _refuse_unknown(model: Any, tensors: dict[str, Any], known: tuple[str, ...]) -> None:
+    unknown = next((name for name in tensors if name not in known), None)
     if unknown is not None:
         hint = near_matches(unknown, [*GenerationConfig.names(), *known, *_OBJECTS])
         raise InputError(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import sys
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from queue import Queue
 from typing import Any
 
@@ -116,6 +116,7 @@ class _QueuedText(TextStreamer):
     """Sends the pieces of text to a loop, then the exception that ends it."""
 
     _end_of_loop: type[Exception]
+    _open_queue: Callable[[], Any]
 
     def __init__(
         self, tokenizer: Any, skip_prompt: bool = False, timeout: float | None = None, **decode_kwargs: Any
@@ -124,9 +125,6 @@ class _QueuedText(TextStreamer):
         self.timeout = timeout
         self._pieces = self._open_queue()
         self._failure: Exception | None = None
-
-    def _open_queue(self) -> Any:
-        raise NotImplementedError
 
     def _send(self, item: str | Exception) -> None:
         self._pieces.put(item)

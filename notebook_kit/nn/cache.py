@@ -91,8 +91,8 @@ class KVCache:
         keys, values = self._keys[layer], self._values[layer]
         if keys.shape[0] != key.shape[0]:
             raise InputError(
-                f"The cache holds a batch of {keys.shape[0]}, and the call brings one of {key.shape[0]}.",
-                next_step="Pass past_key_values only with the batch that it came from, or leave it out.",
+                f"The cache holds a batch of {keys.shape[0]}, and the call has one of {key.shape[0]}.",
+                next_step="Pass past_key_values only with the same batch, or leave it out.",
             )
         if key.requires_grad or keys.requires_grad:
             self._keys[layer] = torch.cat([keys[:, :, :start], key], dim=2)
@@ -120,7 +120,7 @@ class KVCache:
     def _check_limit(self, needed: int) -> None:
         if self.limit is not None and needed > self.limit:
             raise InputError(
-                f"The cache was made for {self.limit} positions, and {needed} are to be stored.",
+                f"The cache has room for {self.limit} positions, and {needed} are needed.",
                 next_step="Create it with a larger limit, or without one.",
             )
 

@@ -218,9 +218,9 @@ def test_logits_of_the_last_tokens_alone(model_type, tmp_path):
 def test_cache_says_what_does_not_fit():
     model = notebook_kit.GPT2Model(notebook_kit.GPT2Config(**ref.tiny_fields("gpt2"))).eval()
     out = model(torch.tensor([[5, 6]]))
-    with pytest.raises(InputError, match="holds a batch of 1, and the call brings one of 2"):
+    with pytest.raises(InputError, match="holds a batch of 1, and the call has one of 2"):
         model(torch.tensor([[7], [8]]), past_key_values=out.past_key_values)
-    with pytest.raises(InputError, match="made for 2 positions, and 3"):
+    with pytest.raises(InputError, match="room for 2 positions, and 3"):
         model(torch.tensor([[5, 6, 7]]), past_key_values=KVCache(limit=2))
     with pytest.raises(InputError, match="2 cached and 1 new tokens"):
         model(
