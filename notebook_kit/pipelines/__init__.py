@@ -1,4 +1,4 @@
-"""Pipelines: raw inputs in, answers out.
+"""Pipelines: from raw inputs to results.
 
 Example:
     >>> from notebook_kit.pipelines import pipeline

@@ -1,18 +1,20 @@
-"""The base of all pipelines, of whatever modality: from raw inputs to answers in three steps."""
+"""The base class of all pipelines: from raw inputs to results in three steps, for any modality."""
 
 from __future__ import annotations
 
 import inspect
 import logging
 import os
-from collections.abc import Hashable, Iterable, Mapping, Sequence
+import sys
+import warnings
+from collections.abc import Hashable, Mapping, Sequence
 from typing import Any, ClassVar
 
 import numpy as np
 import torch
 from torch import nn
 
-from notebook_kit.errors import InputError, near_matches
+from notebook_kit.errors import InputError, NotebookKitWarning, near_matches
 from notebook_kit.hub.saving import PushToHub, folder_to_save
 from notebook_kit.nn.inputs import inputs_of
 from notebook_kit.nn.placement import choose_device, choose_dtype
@@ -21,76 +23,95 @@ from notebook_kit.pipelines.inputs import kind_of
 from notebook_kit.pipelines.registry import PIPELINE_REGISTRY
 from notebook_kit.pipelines.running import ResultStream, RunOptions, run_list, run_one
 
-__all__ = ["Pipeline", "check_choice", "check_count", "notice"]
+__all__ = ["Pipeline", "Rows", "check_choice", "check_count", "notice", "warn"]
 
 PROCESSORS = ("tokenizer", "feature_extractor", "image_processor", "processor")
 RUN_OPTIONS = ("batch_size", "on_error", "progress", "window")
 CPU_WINDOW, ACCELERATOR_WINDOW = 256, 2048
 
+Rows = list[dict[str, Any]]
+"""One dict per feature: the features of an input, or their outputs."""
+
 
 def notice(message: str) -> None:
-    """Say one line to the user through the logger "notebook_kit", which is seen unless its level is raised.
+    """Log one line with the level WARNING, which is shown by default, through the logger "notebook_kit".
 
     Example:
         >>> import logging
-        >>> logging.getLogger("notebook_kit").setLevel(logging.ERROR)  # to see no notices
-        >>> notice("This is not seen.")
+        >>> logging.getLogger("notebook_kit").setLevel(logging.ERROR)  # hides notices
+        >>> notice("This is not shown.")
         >>> logging.getLogger("notebook_kit").setLevel(logging.NOTSET)
     """
     logging.getLogger("notebook_kit").warning(message)
 
 
+def warn(message: str) -> None:
+    """Issue a `NotebookKitWarning` for the line that called this library, however deep inside it the cause lies.
+
+    Example:
+        >>> import warnings
+        >>> with warnings.catch_warnings(record=True) as caught:
+        ...     warn("This may not be what you want.")
+        >>> caught[0].message
+        NotebookKitWarning('This may not be what you want.')
+    """
+    level, frame = 1, sys._getframe()
+    while frame.f_back is not None and frame.f_globals.get("__name__", "").startswith("notebook_kit."):
+        level, frame = level + 1, frame.f_back
+    warnings.warn(message, NotebookKitWarning, stacklevel=level)
+
+
 class Pipeline(PushToHub):
-    """Raw inputs in, answers out. A task is a subclass with three methods.
+    """Turns raw inputs into results. A task is a subclass with three methods, the steps:
 
-    - `preprocess(item, **options)`: from one input to its features, a dict or a list of dicts. The entries that the model's
-      `forward` takes are put together into batches; all others are kept for the last step.
+    - `preprocess(item, **options)`: from one input to its features, a dict or a list of dicts. Entries that the model's
+      `forward` accepts are batched; the others are kept for `postprocess`.
     - `forward(batch, **options)`: from one batch to a dict of tensors (or lists) with one row per feature.
-    - `postprocess(item, features, outputs, **options)`: from one input, its features and their rows to the answer.
+    - `postprocess(item, features, outputs, **options)`: from one input, its features and their rows to the result.
 
-    Keyword-only arguments of the three are the options of the pipeline. They can be given at construction and for a
-    single call. `**options` in a step stands for the names that `further_options` lists for it.
+    Keyword-only arguments of the steps are the options of the pipeline. They can be passed at construction and per call.
+    `**options` in a step stands for the names that `further_options` lists for it.
 
-    A modality answers three questions. The defaults make no assumption about the inputs.
+    A modality overrides three further methods. Their defaults make no assumption about the inputs.
 
-    - `cost(feature)`: what a feature adds to a batch: tokens, pixels, samples. Batches are limited by it, and features that
-      cost about the same share one. By default every feature costs 1.
-    - `collate(features)`: from features to one batch, by stacking or padding. By default it stacks; what may share a batch
-      is what `group(feature)` says, by default features of equal shapes.
-    - `is_single(inputs)`: whether this is one input: a text, a picture, an array of samples.
+    - `cost(feature)`: the size of a feature in tokens, pixels or samples. It limits batches, and features of similar cost
+      share a batch. By default, every feature costs 1.
+    - `collate(features)`: from features to one batch. By default it stacks them, which `group(feature)` makes possible:
+      features share a batch only if their groups are equal, by default the shapes of their inputs.
+    - `is_single(inputs)`: whether `inputs` is one input, such as a text, an image or an array of samples.
 
     A class with `_sanitize_parameters`, as `transformers` documents custom pipelines, works as well; see
     `notebook_kit.pipelines.custom`.
 
     Args:
         model: A model of notebook_kit (or a module with the same inputs and outputs).
-        tokenizer: Its tokenizer.
-        feature_extractor: For sound.
+        tokenizer: The model's tokenizer.
+        feature_extractor: For audio.
         image_processor: For images.
-        processor: For more than one kind of input.
-        task: The name to go by; the class's own unless given.
+        processor: For several kinds of input at once.
+        task: The name of the task; by default that of the class.
         device: `"cpu"`, `"cuda"`, `"cuda:1"`, `"mps"`, a `torch.device`, or a number (-1 for the CPU); by default the
             accelerator if there is one.
-        dtype: Of the weights and of floating-point inputs, as `torch.bfloat16` or `"bfloat16"`; as the model is, unless
-            given.
+        dtype: The dtype of the weights and of floating-point inputs, as `torch.bfloat16` or `"bfloat16"`; by default that
+            of the model.
         quantize: `"int8"` computes the linear layers of a model on the CPU with 8-bit weights; see
             `notebook_kit.pipelines.quantization`.
-        **options: Options of the three steps, and of how inputs are run:
+        **options: Options of the steps, and run options:
 
-            - `batch_size`: The maximum number of features in a batch; `None` leaves it to the budget alone.
-            - `batch_budget` (`batch_tokens` for texts): The maximum cost of a batch, padding included. Unless given, the
-              class's `budgets` hold; on an accelerator there is no such limit if a `batch_size` is given.
+            - `batch_size`: The maximum number of features per batch; `None` sets no limit beside the budget.
+            - `batch_budget` (`batch_tokens` for texts): The maximum cost of a batch, padding included. By default the
+              class's `budgets`; on an accelerator, no limit if there is a `batch_size`.
             - `window`: The maximum number of inputs that are sorted by cost together, and read ahead from a stream. By
               default 256 on the CPU and 2,048 elsewhere, four times the `batch_size` if that is more, and 1 if the
               `batch_size` is 1.
-            - `progress`: `True` and `False` for a bar always and never; `None` for one on lists that take more than 2
-              seconds.
-            - `on_error`: What an input that fails does. `"raise"`: all others are computed, then one `PipelineInputError`
-              names the positions of those that failed and holds the results of the rest. `"return"`: such an error takes
-              the place of the result.
+            - `progress`: `True` always shows a progress bar, `False` never; `None` shows one for lists that take more than
+              2 seconds.
+            - `on_error`: What happens if an input fails. `"raise"` computes all others, then raises one
+              `PipelineInputError` with the failed positions and the results of the rest. `"return"` puts such an error in
+              the place of each missing result.
 
     Raises:
-        InputError: for an option that the task does not have, with near matches.
+        InputError: for an unknown option, with near matches, and for a subclass with an option named like a run option.
 
     Example:
         >>> from notebook_kit import BertConfig, BertModel, Pipeline
@@ -107,39 +128,41 @@ class Pipeline(PushToHub):
         [5.7, 5.7]
     """
 
+    framework = "pt"
     task: str = ""
     auto_model: ClassVar[str | None] = None
-    """The class in `notebook_kit.models.auto` that loads the model; `None` for that of the task it is used for."""
+    """The class in `notebook_kit.models.auto` that loads the model; `None` uses the one of the task."""
     processors: ClassVar[tuple[str, ...] | None] = None
-    """What the pipeline needs beside the model, such as `("tokenizer",)`; `None` for what the checkpoint has."""
+    """The processors that the pipeline requires, such as `("tokenizer",)`; `None` uses a tokenizer if there is one."""
     budget_option: ClassVar[str] = "batch_budget"
-    """What users call the budget of a batch."""
+    """The name of the option that sets the budget of a batch."""
     budgets: ClassVar[tuple[int | None, int | None]] = (8, 64)
-    """The budget of a batch on the CPU and on an accelerator, in the unit of `cost`; `None` for no limit."""
+    """The default budgets of a batch on the CPU and on an accelerator, in the unit of `cost`; `None` for no limit."""
     run_defaults: ClassVar[Mapping[str, Any]] = {}
-    """What differs from the usual in how inputs are run, such as `{"batch_size": 1}`."""
+    """Defaults of run options that differ from the usual ones, such as `{"batch_size": 1}`."""
     further_options: ClassVar[Mapping[str, tuple[str, ...]]] = {}
-    """Name of a step -> the options that its `**options` stands for."""
-
+    """Name of a step -> the names that its `**options` accepts."""
     option_steps: ClassVar[dict[str, tuple[int, ...]]] = {}
-    """Name of an option -> the numbers of the steps that take it; read from the signatures."""
+    """Name of an option -> the indices of the steps that accept it; read from the signatures."""
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)
         if hasattr(cls, "_sanitize_parameters") and not issubclass(cls, TransformersForm):
             cls.__bases__ = (TransformersForm, *cls.__bases__)
-        # Signatures are read once here, so that a call costs no more than a look into a dict.
-        steps: dict[str, tuple[int, ...]] = {}
-        for number, step in enumerate(("preprocess", "forward", "postprocess")):
-            for parameter in inspect.signature(getattr(cls, step)).parameters.values():
-                names: Iterable[str] = ()
-                if parameter.kind is parameter.KEYWORD_ONLY:
-                    names = (parameter.name,)
-                elif parameter.kind is parameter.VAR_KEYWORD:
-                    names = cls.further_options.get(step, ())
-                for name in names:
-                    steps[name] = (*steps.get(name, ()), number)
-        cls.option_steps = steps
+        cls.option_steps = {}
+        for i, step in enumerate(("preprocess", "forward", "postprocess")):
+            parameters = inspect.signature(getattr(cls, step)).parameters.values()
+            names = [p.name for p in parameters if p.kind is p.KEYWORD_ONLY]
+            if any(p.kind is p.VAR_KEYWORD for p in parameters):
+                names += cls.further_options.get(step, ())
+            for name in names:
+                cls.option_steps[name] = (*cls.option_steps.get(name, ()), i)
+        for name in (*RUN_OPTIONS, cls.budget_option, "num_workers"):
+            if name in cls.option_steps:
+                raise InputError(
+                    f"{cls.__name__} has an option {name!r}, but every pipeline has a run option of that name.",
+                    next_step="Rename the keyword argument of the step.",
+                )
 
     def __init__(
         self,
@@ -162,9 +185,7 @@ class Pipeline(PushToHub):
         self.processor = processor
         for name in self.processors or ():
             if getattr(self, name) is None:
-                raise InputError(
-                    f"The pipeline {self.task} needs a {name}, and none was given.", next_step=f"Pass {name}=..."
-                )
+                raise InputError(f"The pipeline {self.task} requires a {name}.", next_step=f"Pass {name}=...")
         self.model: Any
         self.model, self.device = _placed(model, device, dtype)
         if quantize is not None:
@@ -179,42 +200,40 @@ class Pipeline(PushToHub):
         self.options = self.check_options(options)
         self._defaults = self.resolve_options({})
 
-    # The three steps, given by a task ----------------------------------------------------------------------------------
+    # The steps, implemented by a task ----------------------------------------------------------------------------------
 
     def preprocess(self, item: Any, *args: Any, **options: Any) -> Any:
-        """From one input to its features."""
+        """Turn one input into its features."""
         raise NotImplementedError
 
     def forward(self, batch: dict[str, torch.Tensor], *args: Any, **options: Any) -> dict[str, Any]:
-        """From one batch to its outputs, one row per feature: by default the logits."""
+        """Compute the outputs of one batch, one row per feature; by default the logits."""
         return {"logits": self.model(**batch).logits}
 
-    def postprocess(
-        self, item: Any, features: list[dict[str, Any]], outputs: list[dict[str, Any]], *args: Any, **options: Any
-    ) -> Any:
-        """From the outputs of one input to its answer."""
+    def postprocess(self, item: Any, features: Rows, outputs: Rows, *args: Any, **options: Any) -> Any:
+        """Turn the outputs for one input into its result."""
         raise NotImplementedError
 
     def normalize_options(self, options: dict[str, Any]) -> dict[str, Any]:
         """Translate older spellings of options and check their values; a task may override it."""
         return options
 
-    # The three questions, answered by a modality -----------------------------------------------------------------------
+    # Overridden by a modality ------------------------------------------------------------------------------------------
 
     def is_single(self, inputs: Any) -> bool:
         """Whether `inputs` is one input, rather than a list or a stream of inputs."""
         return kind_of(inputs) == "one"
 
     def cost(self, feature: Mapping[str, Any]) -> int:
-        """What a feature adds to the budget of a batch, and what features are sorted by."""
+        """The cost of a feature, which counts towards the budget of a batch and by which features are sorted."""
         return 1
 
     def group(self, feature: Mapping[str, Any]) -> Hashable:
-        """What features must have in common to share a batch: by default the shapes of their inputs."""
+        """A value that is equal for features that can share a batch; by default the shapes of their inputs."""
         return tuple((name, np.shape(feature[name])) for name in self.input_names if name in feature)
 
     def collate(self, features: list[dict[str, Any]]) -> dict[str, torch.Tensor]:
-        """From features to one batch: by default their inputs, stacked."""
+        """Combine features into one batch; by default, stack their inputs."""
         names = [name for name in self.input_names if name in features[0]]
         return {name: _stacked([feature[name] for feature in features]) for name in names}
 
@@ -225,15 +244,15 @@ class Pipeline(PushToHub):
 
         Args:
             inputs: One input, a list of them, or a stream of them: a generator, an iterable dataset, a `KeyDataset`.
-            **options: Those of the task, and of how inputs are run, for this call alone.
+            **options: Task and run options for this call alone.
 
         Returns:
-            The answer; for a list, a list of answers in the same order; for a stream, a `ResultStream`, which is a
-            generator that reads ahead at most one window.
+            The result; for a list, a list of results in the same order; for a stream, a `ResultStream`, a generator that
+            reads ahead at most one window.
 
         Raises:
-            InputError: for an option that does not exist, or one input that cannot be used.
-            PipelineInputError: for inputs of a list or a stream that cannot be used; it names their positions.
+            InputError: for an unknown option, or a single input that cannot be used.
+            PipelineInputError: for inputs of a list or a stream that cannot be used, with their positions.
         """
         run = self.resolve_options(options) if options else self._defaults
         if self.is_single(inputs):
@@ -242,17 +261,17 @@ class Pipeline(PushToHub):
             return ResultStream(self, inputs, run)
         return run_list(self, inputs, run)
 
-    def features_of(self, item: Any, options: dict[str, Any]) -> list[dict[str, Any]]:
+    def features_of(self, item: Any, options: dict[str, Any]) -> Rows:
         """The features of one input."""
         features = self.preprocess(item, **options)
         return features if isinstance(features, list) else [features]
 
-    def run_batch(self, features: list[dict[str, Any]], options: dict[str, Any]) -> list[dict[str, Any]]:
-        """Compute one batch of features: a dict of numpy arrays (float32 or integers) for each."""
+    def run_batch(self, features: Rows, options: dict[str, Any]) -> Rows:
+        """Compute one batch: per feature, a dict of numpy arrays (float32 or integers)."""
         batch = {name: self._input(tensor) for name, tensor in self.collate(features).items()}
         if self.model.training:
             self.model.eval()
-        rows: list[dict[str, Any]] = [{} for _ in features]
+        rows: Rows = [{} for _ in features]
         with torch.inference_mode():
             for name, values in self.forward(batch, **options).items():
                 for row, value in zip(rows, _to_numpy(values), strict=True):
@@ -260,27 +279,26 @@ class Pipeline(PushToHub):
         return rows
 
     def _input(self, tensor: torch.Tensor) -> torch.Tensor:
-        """The tensor where and as the model wants it: on its device, and in its dtype unless it holds integers."""
+        """The tensor on the model's device, in its dtype if it is a floating-point tensor."""
         if tensor.is_floating_point():
             tensor = tensor.to(self.dtype)
         return tensor if self.device.type == "cpu" else tensor.to(self.device, non_blocking=True)
 
     def answer(self, item: Any, features: list[Any], outputs: list[Any], options: dict[str, Any]) -> Any:
-        """The answer to one input."""
+        """The result of one input."""
         return self.postprocess(item, features, outputs, **options)
 
     # Options -----------------------------------------------------------------------------------------------------------
 
     def resolve_options(self, options: dict[str, Any]) -> RunOptions:
-        """The options of a call, checked, over those given at construction."""
+        """Check the options of a call, and merge them with those passed at construction."""
         run = {**self.run_defaults, **self._run_options, **self._take_run_options(options)}
         steps = self.split_options(self.check_options(options))
-        batch_size, budget, window = (run.get(name) for name in ("batch_size", self.budget_option, "window"))
-        for name in ("batch_size", self.budget_option, "window"):
+        counts = ("batch_size", self.budget_option, "window")
+        for name in counts:
             check_count(name, run.get(name), otherwise=", or None")
-        on_error = run.get("on_error", "raise")
-        if on_error not in ("raise", "return"):
-            raise InputError(f"on_error is {on_error!r}.", next_step='Pass on_error="raise" or "return".')
+        batch_size, budget, window = map(run.get, counts)
+        on_error = check_choice("on_error", run.get("on_error", "raise"), ("raise", "return"))
         on_cpu = self.device.type == "cpu"
         if budget is None and (on_cpu or batch_size is None):
             budget = self.budgets[0 if on_cpu else 1]
@@ -290,11 +308,11 @@ class Pipeline(PushToHub):
         return RunOptions(*steps, batch_size, budget, window, run.get("progress"), on_error)
 
     def split_options(self, options: dict[str, Any]) -> tuple[dict[str, Any], dict[str, Any], dict[str, Any]]:
-        """The options of each of the three steps."""
+        """The options of each step, those passed at construction included."""
         steps: tuple[dict[str, Any], dict[str, Any], dict[str, Any]] = ({}, {}, {})
         for name, value in {**self.options, **options}.items():
-            for number in self.option_steps[name]:
-                steps[number][name] = value
+            for i in self.option_steps[name]:
+                steps[i][name] = value
         return steps
 
     def _take_run_options(self, options: dict[str, Any]) -> dict[str, Any]:
@@ -303,7 +321,7 @@ class Pipeline(PushToHub):
         return {name: options.pop(name) for name in names if name in options}
 
     def check_options(self, options: dict[str, Any]) -> dict[str, Any]:
-        """The options, normalized; one that the task does not have is an error."""
+        """Normalize the options; raise an `InputError` for an unknown one."""
         options = self.normalize_options(options)
         for name in options:
             if name not in self.option_steps:
@@ -314,27 +332,18 @@ class Pipeline(PushToHub):
                 )
         return options
 
-    # As scikit-learn names them ----------------------------------------------------------------------------------------
+    # Other -------------------------------------------------------------------------------------------------------------
 
     def transform(self, X: Any) -> Any:
-        """The same as calling the pipeline."""
+        """Call the pipeline, under the name that scikit-learn uses."""
         return self(X)
 
-    def predict(self, X: Any) -> Any:
-        """The same as calling the pipeline."""
-        return self(X)
-
-    # The rest ----------------------------------------------------------------------------------------------------------
+    predict = transform
 
     @property
     def dtype(self) -> torch.dtype:
         """The dtype of the weights."""
         return next((p.dtype for p in self.model.parameters() if p.is_floating_point()), torch.float32)
-
-    @property
-    def framework(self) -> str:
-        """Always `"pt"`."""
-        return "pt"
 
     def save_pretrained(
         self, save_directory: str | os.PathLike[str], push_to_hub: bool = False, **options: Any
@@ -342,18 +351,18 @@ class Pipeline(PushToHub):
         """Save the model and its tokenizer (or other processors) into one folder, from which `pipeline` loads them.
 
         Args:
-            save_directory: The folder; it is made if need be.
+            save_directory: The folder, created if necessary.
             push_to_hub: Also upload the folder.
             **options: `max_shard_size` and `safe_serialization` go to `model.save_pretrained`, all others to
                 `notebook_kit.hub.push_folder`.
 
         Raises:
-            InputError: if the pipeline is quantized, since checkpoints hold the weights as they were trained.
+            InputError: if the pipeline is quantized, since checkpoints hold unquantized weights.
         """
         if self.quantize is not None:
             raise InputError(
-                f"This pipeline computes with quantize={self.quantize!r}; its weights cannot be saved as a checkpoint.",
-                next_step="Save the pipeline that was made without quantize=, and quantize when loading.",
+                f"The weights of this pipeline are quantized ({self.quantize}), so they cannot be saved as a checkpoint.",
+                next_step="Save a pipeline created without quantize=, and quantize it after loading.",
             )
         if custom := PIPELINE_REGISTRY.described(type(self)):
             self.model.config.custom_pipelines = custom
@@ -383,10 +392,10 @@ class Pipeline(PushToHub):
 
 
 def check_count(name: str, value: Any, least: int = 1, *, unit: str = "", otherwise: str = "") -> None:
-    """Refuse a value that is neither `None` nor a whole number from `least`.
+    """Raise an error for a value that is neither `None` nor an integer from `least` on.
 
     Raises:
-        InputError: It names the option, the `unit` that it counts, and what `otherwise` says of other values.
+        InputError: with the name, the `unit`, and, after the range, the text `otherwise` about other allowed values.
 
     Example:
         >>> check_count("top_k", 0)
@@ -403,7 +412,7 @@ def check_choice(name: str, value: Any, choices: Sequence[str]) -> str:
     """One of `choices`, from a string in upper or lower case, or from a member of an enumeration.
 
     Raises:
-        InputError: It lists near matches.
+        InputError: for any other value, with near matches.
 
     Example:
         >>> check_choice("aggregation_strategy", "FIRST", ["none", "first"])
@@ -419,11 +428,11 @@ def check_choice(name: str, value: Any, choices: Sequence[str]) -> str:
 
 
 def _placed(model: Any, device: Any, dtype: torch.dtype | str | None) -> tuple[nn.Module, torch.device]:
-    """The model in evaluation mode, on its device, in its dtype."""
+    """The model in evaluation mode, on the device and in the dtype requested, and that device."""
     if not isinstance(model, nn.Module):
         raise InputError(
             f"model is of the type {type(model).__name__}.",
-            next_step="Pass a loaded model, or make it with pipeline().",
+            next_step="Pass a loaded model, or create the pipeline with pipeline().",
         )
     model.eval()
     if dtype not in (None, "auto"):
@@ -447,7 +456,7 @@ def _stacked(values: list[Any]) -> torch.Tensor:
 
 
 def _to_numpy(values: Any) -> Any:
-    """A tensor as a float32 array, or an integer one; a list entry by entry, each of which may be a tensor."""
+    """A tensor as a float32 or integer array; for a list, each of its tensors likewise."""
     if not isinstance(values, torch.Tensor):
         return [_to_numpy(value) if isinstance(value, torch.Tensor | list) else value for value in values]
     values = values.detach()

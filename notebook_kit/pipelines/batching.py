@@ -1,4 +1,4 @@
-"""Batches of features that cost about the same."""
+"""Batches of features of similar cost."""
 
 from __future__ import annotations
 
@@ -14,19 +14,20 @@ def similar_batches(
     most: int | None = None,
     budget: int | None = None,
 ) -> list[list[int]]:
-    """Divide features into batches of about the same cost.
+    """Divide features into batches of similar cost.
 
-    The most expensive come first, so that a batch which does not fit into memory fails at the start of a run.
+    The most expensive batches come first, so that one that does not fit into memory fails at the start of a run.
 
     Args:
-        costs: What each feature costs: its tokens, pixels or samples. A batch costs its size times its largest feature.
-        groups: Features of different groups never share a batch; `None` puts all into one group.
-        most: The maximum number of features per batch; `None` for no such limit.
-        budget: The maximum cost of one batch, padding included; `None` for no such limit. A feature above the budget
-            gets a batch to itself. A batch that has used a quarter of its budget takes no more padding.
+        costs: The cost of each feature: its tokens, pixels or samples. A batch costs its number of features times the
+            cost of its largest feature.
+        groups: The group of each feature; features of different groups never share a batch. `None` puts all into one group.
+        most: The maximum number of features per batch; `None` for no limit.
+        budget: The maximum cost of one batch, padding included; `None` for no limit. A feature above the budget gets a
+            batch to itself. A batch that has used a quarter of its budget accepts no more padding.
 
     Returns:
-        For each batch the positions of its features in `costs`. Each position is in exactly one batch.
+        Per batch, the positions of its features in `costs`. Each position is in exactly one batch.
 
     Example:
         >>> similar_batches([3, 9, 4, 8], budget=40)
@@ -43,13 +44,13 @@ def similar_batches(
     for positions in members.values():
         room = largest = 0
         for position in positions:
-            # Measured on texts: from some 200 tokens on, a larger batch gains less than padding costs.
+            # Measured on texts: above about 200 tokens, a larger batch gains less than padding costs.
             if room and costs[position] != largest and budget and len(batches[-1]) * largest >= budget / 4:
                 room = 0
             if not room:
                 largest = costs[position]
                 room = len(costs) if budget is None else max(1, budget // max(1, largest))
-                room = room if most is None else min(room, most)
+                room = min(room, most or room)
                 batches.append([])
             batches[-1].append(position)
             room -= 1

@@ -1,9 +1,9 @@
 """Custom pipelines written for `transformers`.
 
-`transformers` documents a custom pipeline as a subclass of `Pipeline` with four methods, which differ from ours:
-`_sanitize_parameters(**kwargs)` divides the options into those of the three steps; `preprocess(input)` returns tensors
-whose first axis has the length 1; `_forward(model_inputs)` calls the model; `postprocess(model_outputs)` reads its outputs
-as they are. Such a class works here unchanged. As there, inputs are computed one by one unless a `batch_size` is given.
+`transformers` documents a custom pipeline as a subclass of `Pipeline` with four methods, which differ from those here:
+`_sanitize_parameters(**kwargs)` divides the options among the three steps; `preprocess(input)` returns tensors whose first
+axis has the length 1; `_forward(model_inputs)` calls the model; `postprocess(model_outputs)` reads the model's outputs
+directly. Such a class works here unchanged. As there, inputs are computed one by one unless a `batch_size` is passed.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ __all__ = ["TransformersForm"]
 
 
 class TransformersForm:
-    """How a pipeline with `_sanitize_parameters` runs; `Pipeline` adds this class to its bases."""
+    """Runs a pipeline with `_sanitize_parameters`; `Pipeline` adds this class to the bases of such a class."""
 
     budgets: ClassVar[tuple[int | None, int | None]] = (None, None)
     run_defaults: ClassVar[Mapping[str, Any]] = {"batch_size": 1}
@@ -34,7 +34,7 @@ class TransformersForm:
     _sanitize_parameters: Callable[..., tuple[dict[str, Any], dict[str, Any], dict[str, Any]]]
 
     def check_options(self, options: dict[str, Any]) -> dict[str, Any]:
-        return options  # `_sanitize_parameters` takes what it knows
+        return options  # `_sanitize_parameters` selects the ones it uses
 
     def split_options(self, options: dict[str, Any]) -> tuple[dict[str, Any], dict[str, Any], dict[str, Any]]:
         given, now = self._sanitize_parameters(**self.options), self._sanitize_parameters(**options)
@@ -46,7 +46,7 @@ class TransformersForm:
         try:
             return super().is_single(inputs)  # type: ignore[misc]
         except InputError:
-            return True  # whatever `preprocess` can read
+            return True  # `preprocess` may be able to read it
 
     def features_of(self, item: Any, options: dict[str, Any]) -> list[Any]:
         features = self.preprocess(item, **options)  # type: ignore[attr-defined]
@@ -66,7 +66,7 @@ class TransformersForm:
         return None if can_pad else self.cost(feature)
 
     def collate(self, features: list[Any]) -> dict[str, Any]:
-        """Concatenate tensors along their first axis, after padding along the second; anything else is listed."""
+        """Pad tensors along the second axis and concatenate them along the first; collect other values in lists."""
         fill = {"p_mask": 1, "special_tokens_mask": 1}
         fill |= dict.fromkeys(["input_values", "input_features"], getattr(self.feature_extractor, "padding_value", 0))
         fill["input_ids"] = getattr(self.tokenizer, "pad_token_id", 0)
@@ -89,7 +89,7 @@ class TransformersForm:
         return [_row(outputs, i) for i in range(len(features))]
 
     def forward(self, model_inputs: Any, **options: Any) -> Any:
-        """Call `_forward` on the model's device, without gradients; its outputs come back on the CPU."""
+        """Call `_forward` on the model's device, without gradients, and move its outputs to the CPU."""
         self.model.eval()  # type: ignore[attr-defined]
         with torch.no_grad():
             outputs = self._forward(_moved(model_inputs, self.device), **options)  # type: ignore[attr-defined]
@@ -100,13 +100,13 @@ class TransformersForm:
 
 
 def _moved(values: Any, device: torch.device) -> Any:
-    """The same structure with all tensors on `device`; what is there already is not copied."""
+    """The same structure with all tensors on `device`; tensors that are already there are not copied."""
     if isinstance(values, torch.Tensor):
         return values.to(device)
     if isinstance(values, Mapping):
         moved = {name: _moved(value, device) for name, value in values.items()}
         if all(moved[name] is values[name] for name in moved):
-            return values  # unchanged, with whatever else it knows
+            return values  # unchanged, with any further attributes
         return type(values)(moved)  # type: ignore[call-arg]
     if isinstance(values, list | tuple) and any(isinstance(value, torch.Tensor) for value in values):
         return type(values)(_moved(value, device) for value in values)
@@ -114,7 +114,7 @@ def _moved(values: Any, device: torch.device) -> Any:
 
 
 def _row(outputs: Any, i: int) -> Any:
-    """What the outputs of a batch hold for one feature, as if it had been alone: the first axis keeps the length 1."""
+    """The outputs for one feature of a batch, in the form of a batch of one: the first axis has the length 1."""
     if isinstance(outputs, Mapping):
         return type(outputs)({name: _row(value, i) for name, value in outputs.items()})  # type: ignore[call-arg]
     if isinstance(outputs, torch.Tensor | np.ndarray):

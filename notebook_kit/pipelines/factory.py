@@ -1,4 +1,4 @@
-"""`pipeline()`: from the name of a task, a checkpoint, or a loaded model to a pipeline."""
+"""`pipeline()`: creates a pipeline from the name of a task, a checkpoint, or a loaded model."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from notebook_kit.hub.card import read_card
 from notebook_kit.hub.client import Client
 from notebook_kit.models import auto
 from notebook_kit.pipelines.registry import PIPELINE_REGISTRY, default_checkpoint
-from notebook_kit.registry.tasks import TASKS, task_of
+from notebook_kit.registry.tasks import TASKS, task_of, task_of_another_head
 
 if TYPE_CHECKING:
     import torch
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 __all__ = ["pipeline"]
 
-# Seconds to wait for a first sign of the Hub when a task's usual checkpoint is not cached.
+# Seconds to wait for a first response of the Hub when a task's default checkpoint is not cached.
 PATIENCE = 3.0
 
 _PROCESSORS = {
@@ -58,45 +58,45 @@ def pipeline(
     pipeline_class: type[Pipeline] | None = None,
     **kwargs: Any,
 ) -> Pipeline:
-    """Make a pipeline.
+    """Create a pipeline.
 
-    With a task alone, the task's usual checkpoint is taken from the Hub's cache or the Hub; if neither has it, the
-    small one that notebook_kit brings. One line says which. `model="zoo"` asks for the latter.
+    With a task alone, the task's default checkpoint is loaded from the Hub's cache or the Hub; if neither has it, a small
+    embedded one. A notice names the checkpoint. `model="zoo"` selects the embedded one.
 
     Args:
-        task: Such as `"sentiment-analysis"`; see `get_supported_tasks()`. May be left out with a `model`, whose
-            checkpoint or class then says it.
+        task: For example `"sentiment-analysis"`; see `get_supported_tasks()`. Optional with a `model`, whose checkpoint or
+            class then identifies the task.
         model: A folder, a zoo name, a Hub name, a `Source`, or a loaded model.
-        config: A configuration, or the name of one, in place of the checkpoint's own.
+        config: A configuration, or the name of one, instead of the checkpoint's.
         tokenizer: A tokenizer, or the name of one; by default that of the model's checkpoint.
-        feature_extractor: As `tokenizer`, for sound.
-        image_processor: As `tokenizer`, for images.
-        processor: As `tokenizer`, for several kinds of input at once.
-        framework: `"pt"`, which is all there is; accepted because quick-tour code gives it.
+        feature_extractor: Likewise, for audio.
+        image_processor: Likewise, for images.
+        processor: Likewise, for several kinds of input at once.
+        framework: `"pt"` or `None`; accepted because quick-tour code passes it.
         revision: Branch, tag or commit of `model`.
-        use_fast: Accepted; all tokenizers here are fast ones.
-        token: For the Hub.
+        use_fast: Accepted and ignored, since all tokenizers here are fast ones.
+        token: A token of the Hub.
         device: `"cpu"`, `"cuda:0"`, `"mps"`, a `torch.device`, or a number (-1 for the CPU); by default the accelerator
             if there is one.
-        device_map: Handed on to the loading of the model, in place of `device`.
-        dtype: Of the weights: `"bfloat16"`, `torch.float16`, `"auto"` for the stored one; float32 unless given.
+        device_map: Passed to the model's `from_pretrained`, instead of `device`.
+        dtype: The dtype of the weights: `"bfloat16"`, `torch.float16`, or `"auto"` for the stored one; by default float32.
         torch_dtype: The older spelling of `dtype`.
-        trust_remote_code: Accepted; no code from a repository is ever run.
-        model_kwargs: More arguments for the model's `from_pretrained`.
-        pipeline_class: A subclass of `Pipeline` to use in place of the task's own.
+        trust_remote_code: Accepted and ignored: code from a repository is never run.
+        model_kwargs: Further arguments of the model's `from_pretrained`.
+        pipeline_class: A subclass of `Pipeline` to use instead of the task's.
         **kwargs: Options of the Hub (`cache_dir`, `local_files_only`, ...), of `Pipeline` (`batch_size`, `quantize`, ...),
             and of the task (`top_k`, ...).
 
     Raises:
         InputError: for an unknown task (with near matches), and arguments that do not go together.
-        HubError: if the checkpoint cannot be found or fetched; its kinds say why.
+        HubError: if the checkpoint cannot be found or downloaded; subclasses tell the reasons apart.
 
     Example:
         >>> classify = pipeline("sentiment-analysis", model="zoo")
         >>> classify("We are very happy to show you the 🤗 Transformers library.")[0]["label"]
         'POSITIVE'
     """
-    given = {
+    processors = {
         "tokenizer": tokenizer,
         "feature_extractor": feature_extractor,
         "image_processor": image_processor,
@@ -105,39 +105,39 @@ def pipeline(
     if task is None and model is None:
         raise InputError(
             "pipeline() needs a task or a model.",
-            next_step=f'Call pipeline("sentiment-analysis"); the tasks are {_listed()}.',
+            next_step=f'Call pipeline("sentiment-analysis"); the tasks are {_all_tasks()}.',
         )
-    if model is None and any(part is not None for part in given.values()):
+    name = None if task is None else PIPELINE_REGISTRY.check_task(task)[0]
+    if model is None and any(part is not None for part in processors.values()):
         raise InputError(
-            "A tokenizer (or another processor) was given without the model that it belongs to.",
-            next_step="Pass model=... as well.",
+            "A tokenizer (or another processor) was passed without its model.", next_step="Pass model=... as well."
         )
-    if task is not None:
-        PIPELINE_REGISTRY.check_task(task)
     if framework not in (None, "pt"):
         raise InputError(
             f"framework is {framework!r}, and pipelines run on PyTorch.", next_step='Leave framework out, or pass "pt".'
         )
     if device is not None and device_map is not None:
-        raise InputError("Both device and device_map were given.", next_step="Pass one of them.")
+        raise InputError("Both device and device_map were passed.", next_step="Pass one of them.")
     loading = dict(model_kwargs or {})
-    older = loading.pop("torch_dtype", None)
-    chosen = next((value for value in (dtype, torch_dtype, loading.get("dtype"), older) if value is not None), None)
-    loading |= {name: value for name, value in {"dtype": chosen, "device_map": device_map}.items() if value is not None}
+    dtypes = (dtype, torch_dtype, loading.pop("dtype", None), loading.pop("torch_dtype", None))
+    chosen = {"dtype": next((value for value in dtypes if value is not None), None), "device_map": device_map}
+    loading |= {name: value for name, value in chosen.items() if value is not None}
     hub = {**take_hub_options(kwargs), "revision": revision, "token": token}
-    builder = _Builder(task, config, given, loading, pipeline_class, device, kwargs)
-    if model is None:
-        return _default(builder, hub)
+    builder = _Builder(task, config, processors, loading, pipeline_class, device, kwargs)
+    if name is not None and model is None:
+        return _with_default(builder, name, hub)
     if isinstance(model, str) and model == "zoo":
-        if task is None:
-            raise InputError('model="zoo" needs a task.', next_step=f"Name one of {', '.join(_zoo_tasks())}.")
-        return builder.build(_zoo_checkpoint(PIPELINE_REGISTRY.check_task(task)[0]), {})
+        zoo = _zoo()
+        if name not in zoo:
+            what = 'model="zoo" needs a task.' if name is None else f"The zoo has no checkpoint for {name}."
+            raise InputError(what, next_step=f"Its tasks are {', '.join(zoo)}.")
+        return builder.build(zoo[name], {})
     return builder.build(model, hub)
 
 
 @dataclass
 class _Builder:
-    """What `pipeline` was given beside the model, sorted by who takes it."""
+    """The arguments of `pipeline` other than the model and the options of the Hub."""
 
     task: str | None
     config: Any
@@ -148,46 +148,49 @@ class _Builder:
     options: dict[str, Any]
 
     def build(self, model: Any, hub: dict[str, Any]) -> Pipeline:
-        """A pipeline over a checkpoint or a loaded model; `hub` holds the options of the Hub for this checkpoint."""
+        """Create a pipeline from a checkpoint or a loaded model; `hub` holds the options of the Hub for the checkpoint."""
         source = locate(model, **hub) if isinstance(model, str | os.PathLike | Source) else None
-        config, options, device = self.config, self.options, self.device
-        if source is not None:
-            if config is None:
-                config = auto.AutoConfig.from_pretrained(source)
-            elif isinstance(config, str | os.PathLike):
-                config = auto.AutoConfig.from_pretrained(config, token=hub.get("token"))
-            elif not isinstance(config, PretrainedConfig):
-                raise InputError(
-                    f"config is of the type {type(config).__name__}.",
-                    next_step="Pass the name of a configuration, or one that AutoConfig made.",
-                )
+        config = None if source is None else self._config(source, hub)
         name, entry, _ = PIPELINE_REGISTRY.check_task(self.task or _task_of(source, config, model))
         pipeline_class = self.pipeline_class or entry["impl"]
-        if source is not None:
-            chosen = pipeline_class.auto_model
-            loaders = entry["pt"] if chosen is None else (getattr(auto, chosen),)
-            model = _load(loaders or (auto.AutoModel,), source, config, self.loading)
-            device = model.device if "device_map" in self.loading else device  # where it was put
+        options, device = self.options, self.device
+        if source is None:
+            _check_model(model, name, pipeline_class)
+            options = {key: self.loading[key] for key in ("dtype",) if key in self.loading} | options
         else:
-            _check_head(model, name)
-            options = {name: self.loading[name] for name in ("dtype",) if name in self.loading} | options
+            model = _load(pipeline_class, entry, source, config, self.loading)
+            device = model.device if "device_map" in self.loading else device  # the device chosen by device_map
         home: Any = source or getattr(model, "name_or_path", "") or getattr(model.config, "name_or_path", "")
         processors = {
             kind: _processor(kind, part, home, hub, pipeline_class.processors) for kind, part in self.processors.items()
         }
         return pipeline_class(model, **processors, task=self.task or name, device=device, **options)
 
+    def _config(self, source: Source, hub: dict[str, Any]) -> PretrainedConfig:
+        if self.config is None:
+            return auto.AutoConfig.from_pretrained(source)
+        if isinstance(self.config, str | os.PathLike):
+            return auto.AutoConfig.from_pretrained(self.config, token=hub.get("token"))
+        if isinstance(self.config, PretrainedConfig):
+            return self.config
+        raise InputError(
+            f"config is of the type {type(self.config).__name__}.",
+            next_step="Pass a configuration of notebook_kit, or the name of one.",
+        )
 
-def _load(loaders: tuple[Any, ...], source: Source, config: Any, loading: dict[str, Any]) -> Any:
-    """The model, by the first of the classes that knows its family."""
-    for loader in loaders[:-1]:
+
+def _load(pipeline_class: Any, entry: dict[str, Any], source: Source, config: Any, loading: dict[str, Any]) -> Any:
+    """Load the model with the first of the task's classes that supports its family."""
+    chosen = pipeline_class.auto_model
+    *others, last = (getattr(auto, chosen),) if chosen is not None else entry["pt"] or (auto.AutoModel,)
+    for loader in others:
         with suppress(UnknownArchitectureError):
             return loader.from_pretrained(source, config=config, **loading)
-    return loaders[-1].from_pretrained(source, config=config, **loading)
+    return last.from_pretrained(source, config=config, **loading)
 
 
 def _processor(kind: str, part: Any, home: Any, hub: dict[str, Any], needed: tuple[str, ...] | None) -> Any:
-    """The processor that was given, named, or belongs to the model's checkpoint; None if the pipeline needs none."""
+    """The processor passed, that of the name passed, or that of the model's checkpoint; None if it is not needed."""
     if part is not None and not isinstance(part, str | os.PathLike):
         return part
     if part is None and kind not in (("tokenizer",) if needed is None else needed):
@@ -195,34 +198,39 @@ def _processor(kind: str, part: Any, home: Any, hub: dict[str, Any], needed: tup
     module, name = _PROCESSORS[kind]
     loader = getattr(import_module(module), name)
     if part is not None:
-        # The revision that was named is the model's.
+        # The revision belongs to the model.
         return loader.from_pretrained(part, **{key: value for key, value in hub.items() if key != "revision"})
-    try:
-        if not home:
-            raise InputError(
-                f"The model was not loaded from a checkpoint, so there is no {kind} that belongs to it.",
-                next_step=f"Pass {kind}=..., an object or the name of a checkpoint.",
-            )
-        return loader.from_pretrained(home, **(hub if isinstance(home, str) else {}))
-    except NotebookKitError:
+    if not home:
         if needed is None:
-            return None  # a custom pipeline may do without
-        raise
+            return None
+        raise InputError(
+            f"The model was not loaded from a checkpoint, so its {kind} is unknown.",
+            next_step=f"Pass {kind}=..., an object or the name of a checkpoint.",
+        )
+    try:
+        return loader.from_pretrained(home, **(hub if isinstance(home, str) else {}))
+    except NotebookKitError as error:
+        if needed is not None:
+            raise
+        from notebook_kit.pipelines.base import notice
+
+        notice(f"The pipeline has no {kind}, because that of the checkpoint could not be loaded: {error.what}")
+        return None
 
 
-# Which task --------------------------------------------------------------------------------------------------------
+# Tasks -------------------------------------------------------------------------------------------------------------
 
 
-def _listed() -> str:
+def _all_tasks() -> str:
     return ", ".join(PIPELINE_REGISTRY.get_supported_tasks())
 
 
 def _task_of(source: Source | None, config: Any, model: Any) -> str:
-    """The task that a checkpoint is for, by its configuration, its model card, or the classes of its model."""
+    """The task of a checkpoint or a model, by its configuration, its model card, or its model classes."""
     if source is None:
-        what, tag, architectures = "The model", "", [type(model).__name__]
+        subject, tag, architectures = "The model", "", [type(model).__name__]
     else:
-        what, tag, architectures = f"The checkpoint {source.name!r}", "", list(config.architectures or [])
+        subject, tag, architectures = f"The checkpoint {source.name!r}", "", list(config.architectures or [])
         for name in getattr(config, "custom_pipelines", None) or {}:
             if name in PIPELINE_REGISTRY.registered:
                 return name
@@ -233,72 +241,62 @@ def _task_of(source: Source | None, config: Any, model: Any) -> str:
         return task
     classes = f" (its class is {', '.join(architectures)})" if architectures else ""
     raise InputError(
-        f"{what} does not say which task it is for{classes}.",
-        next_step=f"Name it: pipeline(task, model=...), where task is one of {_listed()}.",
+        f"{subject} does not say which task it is for{classes}.",
+        next_step=f"Name it: pipeline(task, model=...), where task is one of {_all_tasks()}.",
     )
 
 
-def _check_head(model: Any, name: str) -> None:
-    """Refuse a loaded model whose class says that it is for something else."""
+def _check_model(model: Any, task: str, pipeline_class: Any) -> None:
+    """Raise an error for a loaded model whose class identifies it as a model for another task."""
+    kind = type(model).__name__
     if not hasattr(model, "config"):
         raise InputError(
-            f"model is of the type {type(model).__name__}.",
-            next_step="Pass a loaded model, a folder, or the name of a checkpoint.",
+            f"model is of the type {kind}.", next_step="Pass a loaded model, a folder, or the name of a checkpoint."
         )
-    if name not in TASKS or name in ("zero-shot-classification", "feature-extraction"):
-        return
-    kind, own = type(model).__name__, TASKS[name].heads
-    others: dict[str, str] = {}  # the first task of several with one head is the most general
-    for task, line in TASKS.items():
-        for head in line.heads:
-            if head not in own and head.startswith("For"):
-                others.setdefault(head, task)
-    wrong = next((head for head in others if kind.endswith(head)), None)
-    if wrong is not None:
+    other = task_of_another_head(task, kind)
+    if other is not None:
         raise InputError(
-            f"A {kind} cannot do {name}.",
-            next_step=f"Load the checkpoint with AutoModel{own[0]}, or use pipeline({others[wrong]!r}, ...).",
+            f"A {kind} cannot do {task}.",
+            next_step=f"Load the checkpoint with {pipeline_class.auto_model}, or use pipeline({other!r}, ...).",
         )
 
 
-# Which checkpoint --------------------------------------------------------------------------------------------------
+# Default checkpoints -----------------------------------------------------------------------------------------------
 
 
-def _default(builder: _Builder, hub: dict[str, Any]) -> Pipeline:
-    """A pipeline over the task's usual checkpoint if it can be had, else over the zoo's; a line says which."""
+def _with_default(builder: _Builder, task: str, hub: dict[str, Any]) -> Pipeline:
+    """A pipeline with the task's default checkpoint if it is available, else with the zoo's. A notice says which."""
     from notebook_kit.pipelines.base import notice
 
-    name, entry, _ = PIPELINE_REGISTRY.check_task(builder.task or "")
-    usual, revision = default_checkpoint(entry)
-    if usual is None:
+    default, revision = default_checkpoint(PIPELINE_REGISTRY.check_task(task)[1])
+    if default is None:
         raise InputError(
-            f"The task {name} was registered without a default checkpoint.", next_step="Pass model=... as well."
+            f"The task {task} was registered without a default checkpoint.", next_step="Pass model=... as well."
         )
-    if revision is not None:
-        hub = {**hub, "revision": hub["revision"] or revision}
+    hub = {**hub, "revision": hub["revision"] or revision}
     try:
-        source = _usual_source(usual, hub)
-        made = builder.build(source, hub)
+        source = _locate_quickly(default, hub)
+        built = builder.build(source, hub)
     except HubError as error:
-        if name not in _zoo_tasks():
+        zoo = _zoo()
+        if task not in zoo:
             raise type(error)(
-                f"No model was given for {name}. Its usual one could not be had: {error.what}",
-                next_step=f"Pass model= with a folder or a cached checkpoint. Without a network there are embedded ones "
-                f"for {', '.join(_zoo_tasks())}.",
+                f"No model was given for {task}, and its default one is not available: {error.what}",
+                next_step=f"Pass model= with a folder or a cached checkpoint. The tasks with an embedded checkpoint, which "
+                f"needs no network, are {', '.join(zoo)}.",
             ) from error
-        embedded = _zoo_checkpoint(name)
-        made = builder.build(embedded, {})
+        built = builder.build(zoo[task], {})
         notice(
-            f"No model was given for {name}, and its usual one ({usual}) is neither cached nor to be fetched: using the "
-            f"small {embedded} that comes with notebook_kit."
+            f"No model was given for {task}, and its default one ({default}) is neither cached nor reachable: using the "
+            f"small {zoo[task]}, which is part of notebook_kit."
         )
-        return made
-    notice(f"No model was given for {name}: using {usual} ({source.revision or 'main'}).")
-    return made
+    else:
+        notice(f"No model was given for {task}: using {default} ({source.revision or 'main'}).")
+    return built
 
 
-def _usual_source(name: str, hub: dict[str, Any]) -> Source:
-    """Locate a checkpoint without a long wait for a Hub that does not answer."""
+def _locate_quickly(name: str, hub: dict[str, Any]) -> Source:
+    """Locate a checkpoint, without a long wait if the Hub does not respond."""
     if not hub.get("force_download"):
         try:
             return locate(name, **{**hub, "local_files_only": True})
@@ -309,18 +307,8 @@ def _usual_source(name: str, hub: dict[str, Any]) -> Source:
     return locate(name, **hub)
 
 
-def _zoo_checkpoint(name: str) -> str:
+def _zoo() -> dict[str, str]:
+    """Task -> its embedded checkpoint."""
     from notebook_kit.zoo import default_for
 
-    embedded = default_for(name)
-    if embedded is None:
-        raise InputError(
-            f"The zoo has no checkpoint for {name} yet.", next_step=f"It has some for {', '.join(_zoo_tasks())}."
-        )
-    return embedded
-
-
-def _zoo_tasks() -> list[str]:
-    from notebook_kit.zoo import default_for
-
-    return [name for name in TASKS if default_for(name)]
+    return {task: name for task in TASKS if (name := default_for(task)) is not None}

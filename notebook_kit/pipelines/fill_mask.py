@@ -1,34 +1,33 @@
-"""Masked words: what may stand in the gap."""
+"""Masked language modelling: candidates for masked words."""
 
 from __future__ import annotations
 
-import warnings
 from typing import Any
 
 import torch
 
-from notebook_kit.errors import InputError, NotebookKitWarning
-from notebook_kit.pipelines.base import check_count
+from notebook_kit.errors import InputError
+from notebook_kit.pipelines.base import Rows, check_count, warn
 from notebook_kit.pipelines.text import TextPipeline, read_text
 
 __all__ = ["FillMaskPipeline"]
 
 
 class FillMaskPipeline(TextPipeline):
-    """Fills gaps marked with the tokenizer's mask token. Made by `pipeline("fill-mask")`.
+    """Fills gaps marked with the tokenizer's mask token. Created by `pipeline("fill-mask")`.
 
     Options:
-        top_k: How many words to propose for each gap; 5 by default.
-        targets: A word or a list of words: propose only these. One that the vocabulary does not have is replaced by its
-            first piece, with a warning.
-        tokenizer_kwargs: More arguments of the tokenizer's call, such as `{"truncation": True}`.
+        top_k: The number of words to propose per gap; 5 by default.
+        targets: A word or a list of words; only these are proposed. A word outside the vocabulary is replaced by its
+            first token, with a warning.
+        tokenizer_kwargs: Further arguments of the tokenizer's call, such as `{"truncation": True}`.
 
     Returns:
-        For a text with one gap a list of `{"score": float, "token": int, "token_str": str, "sequence": str}`, best
-        first; with several gaps a list of such lists. Scores are the probabilities of each gap on its own.
+        For a text with one gap, a list of `{"score": float, "token": int, "token_str": str, "sequence": str}`, best
+        first; with several gaps, a list of such lists. Scores are probabilities for each gap separately.
 
     Raises:
-        InputError: for a text with no gap.
+        InputError: for a text without a gap.
 
     Example:
         >>> import pathlib, tempfile
@@ -37,7 +36,7 @@ class FillMaskPipeline(TextPipeline):
         >>> _ = file.write_text("\\n".join("[PAD] [UNK] [CLS] [SEP] [MASK] the film was dull lovely long".split()))
         >>> model = BertForMaskedLM(BertConfig(hidden_size=32, num_hidden_layers=1, num_attention_heads=2, vocab_size=11))
         >>> fill = FillMaskPipeline(model, AutoTokenizer.from_pretrained(file))
-        >>> answers = fill("the film was [MASK]", targets=["lovely", "dull"])  # an untrained model has no favourite
+        >>> answers = fill("the film was [MASK]", targets=["lovely", "dull"])  # the order is random: the model is untrained
         >>> sorted(answer["sequence"] for answer in answers)
         ['the film was dull', 'the film was lovely']
     """
@@ -49,7 +48,7 @@ class FillMaskPipeline(TextPipeline):
         super().__init__(*args, **kwargs)
         if self.tokenizer.mask_token_id is None:
             raise InputError(
-                "The tokenizer has no mask token, so there is no way to mark a gap.",
+                "The tokenizer has no mask token, so a gap cannot be marked.",
                 next_step="Choose a checkpoint that was trained to fill masks, such as BERT or RoBERTa.",
             )
 
@@ -78,7 +77,7 @@ class FillMaskPipeline(TextPipeline):
         self, batch: dict[str, torch.Tensor], *, top_k: int = 5, target_ids: torch.Tensor | None = None
     ) -> dict[str, Any]:
         gaps = batch["input_ids"] == self.tokenizer.mask_token_id
-        # Only the rows at gaps: a vocabulary is thousands of times wider than what is asked for.
+        # Only the rows at gaps, since each has one score per word of the vocabulary.
         scores = self.model(**batch).logits[gaps].float().softmax(dim=-1)
         if target_ids is not None:
             scores = scores[:, target_ids.to(scores.device)]
@@ -88,7 +87,7 @@ class FillMaskPipeline(TextPipeline):
         counts = gaps.sum(dim=1).tolist()
         return {"scores": list(best.split(counts)), "tokens": list(tokens.split(counts))}
 
-    def postprocess(self, item: Any, features: list[dict[str, Any]], outputs: list[dict[str, Any]]) -> Any:
+    def postprocess(self, item: Any, features: Rows, outputs: Rows) -> Any:
         tokenizer, ids = self.tokenizer, features[0]["input_ids"]
         gaps = [i for i, token in enumerate(ids) if token == tokenizer.mask_token_id]
         answers = []
@@ -97,7 +96,7 @@ class FillMaskPipeline(TextPipeline):
             for score, token in zip(scores, tokens, strict=True):
                 filled = [token if i == gap else other for i, other in enumerate(ids)]
                 filled = [other for other in filled if other != tokenizer.pad_token_id]
-                # With other gaps left, special tokens are kept: the masks are among them.
+                # With several gaps, special tokens are kept, since the masks are among them.
                 sequence = tokenizer.decode(filled, skip_special_tokens=len(gaps) == 1)
                 proposals.append(
                     {"score": score, "token": token, "token_str": tokenizer.decode([token]), "sequence": sequence}
@@ -109,24 +108,13 @@ class FillMaskPipeline(TextPipeline):
         vocabulary = self.tokenizer.get_vocab()
         ids = []
         for target in [targets] if isinstance(targets, str) else targets:
-            token = vocabulary.get(target)
-            if token is None:
-                pieces = self.tokenize(target, add_special_tokens=False)["input_ids"]
-                if not pieces:
-                    warnings.warn(
-                        f"The target {target!r} is no word of the vocabulary and is left out.",
-                        NotebookKitWarning,
-                        stacklevel=5,
-                    )
-                    continue
-                token = pieces[0]
-                warnings.warn(
-                    f"The target {target!r} is no word of the vocabulary; its first piece "
-                    f"{self.tokenizer.convert_ids_to_tokens(token)!r} stands for it.",
-                    NotebookKitWarning,
-                    stacklevel=5,
-                )
-            ids.append(token)
+            if target in vocabulary:
+                ids.append(vocabulary[target])
+                continue
+            first = self.tokenize(target, add_special_tokens=False)["input_ids"][:1]
+            used = f"its first token {self.tokenizer.convert_ids_to_tokens(first)[0]!r} is used" if first else "ignored"
+            warn(f"The target {target!r} is not in the vocabulary: {used}.")
+            ids += first
         if not ids:
-            raise InputError("No target is left to choose from.", next_step="Pass words of the vocabulary as targets.")
+            raise InputError("No target is in the vocabulary.", next_step="Pass words of the vocabulary as targets.")
         return torch.tensor(list(dict.fromkeys(ids)))

@@ -1,4 +1,4 @@
-"""What pipelines that generate text share: the settings of `generate` as options, and a batch's way through it."""
+"""Pipelines that generate text: the settings of `generate` as options, and the call of `generate` for a batch."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from notebook_kit.pipelines.text import TextPipeline
 
 __all__ = ["GENERATE_OPTIONS", "GeneratingPipeline"]
 
-# What generate takes and these pipelines hand on to it.
+# Keyword arguments of `generate` that are options of a pipeline.
 GENERATE_OPTIONS = (
     *GenerationConfig.names(),
     "generation_config",
@@ -24,7 +24,7 @@ GENERATE_OPTIONS = (
     "stopping_criteria",
     "streamer",
 )
-_ONE_TEXT_ALONE = (
+_MORE_THAN_TEXT = (
     "return_dict_in_generate",
     "output_scores",
     "output_logits",
@@ -44,17 +44,17 @@ class GeneratingPipeline(TextPipeline):
         "forward": GENERATE_OPTIONS,
     }
     defaults: ClassVar[dict[str, Any]] = {}
-    """Settings for where neither the call nor the checkpoint says anything of the kind."""
+    """Settings that apply if neither the call nor the checkpoint sets them or a competing one."""
 
     def normalize_options(self, options: dict[str, Any]) -> dict[str, Any]:
         options |= options.pop("generate_kwargs", None) or {}
         if "stop_sequence" in options:
             stop = options.pop("stop_sequence")
             options["stop_strings"] = stop if stop is not None else options.get("stop_strings")
-        for name in _ONE_TEXT_ALONE:
+        for name in _MORE_THAN_TEXT:
             if options.get(name):
                 raise InputError(
-                    f"A pipeline gives texts, and {name} asks for what stands behind them.",
+                    f"A pipeline returns texts, so it cannot return what {name} requests.",
                     next_step="Call model.generate(...) for that.",
                 )
         GenerationConfig(**{name: options[name] for name in GenerationConfig.names() if name in options})  # checked now
@@ -62,12 +62,12 @@ class GeneratingPipeline(TextPipeline):
 
     def __call__(self, inputs: Any, **options: Any) -> Any:
         if not self.is_single(inputs):
-            options.setdefault("on_interrupt", "raise")  # the user means the whole list, not one of its texts
+            options.setdefault("on_interrupt", "raise")  # an interrupt is meant for the whole list, not for one text
         return super().__call__(inputs, **options)
 
     @property
     def can_pad(self) -> bool:
-        return True  # the mask says what is padding, whatever token fills its place
+        return True  # the mask marks padding, whatever the token
 
     @property
     def padding_side(self) -> str:
@@ -79,53 +79,55 @@ class GeneratingPipeline(TextPipeline):
 
     @property
     def pad_token_id(self) -> int | None:
-        """What fills up rows: the tokenizer's padding token, else the model's, else its end token."""
-        config = self.model.generation_config
+        """The id that pads sequences: the tokenizer's padding token, else the model's, else the end token."""
+        config = self.generation_config
         ends = config.eos_token_id if config.eos_token_id is not None else self.tokenizer.eos_token_id
         end = ends[0] if isinstance(ends, list) else ends
         return next((pad for pad in (self.tokenizer.pad_token_id, config.pad_token_id, end) if pad is not None), None)
 
+    @property
+    def generation_config(self) -> GenerationConfig:
+        """The settings of the checkpoint."""
+        return self.model.generation_config
+
     def settings(self, given: dict[str, Any], prompt: int = 0) -> dict[str, Any]:
-        """The settings of one call, with what the tokenizer and the task add to them.
+        """The keyword arguments of `generate` for one call, completed with defaults of the tokenizer and the task.
 
         Args:
-            given: What the call says.
-            prompt: How many tokens there are already; the task's own length leaves room for them.
+            given: The settings of the call.
+            prompt: The number of tokens already in the sequence, for which the default length leaves room.
         """
-        config = self.model.generation_config
-        chosen = given.get("generation_config")
-        made = dict(given)
+        arguments = dict(given)
+        configs = (given.get("generation_config"), self.generation_config)
 
-        def said(name: str) -> bool:
-            return any(
-                value is not None
-                for value in (given.get(name), getattr(chosen, name, None), getattr(config, name, None))
-            )
+        def is_set(*names: str) -> bool:
+            values = [getattr(config, name, None) for config in configs for name in names]
+            return any(value is not None for value in (*values, *map(given.get, names)))
 
-        if not said("max_new_tokens") and not said("max_length") and "max_new_tokens" in self.defaults:
-            limit = self.model.position_limit
-            room = self.defaults["max_new_tokens"] if limit is None else limit - prompt
-            made["max_new_tokens"] = max(1, min(self.defaults["max_new_tokens"], room))
-        if not any(said(name) for name in ("do_sample", "num_beams", "penalty_alpha")) and "do_sample" in self.defaults:
-            made["do_sample"] = self.defaults["do_sample"]
-            if not said("temperature"):
-                made["temperature"] = self.defaults["temperature"]
-        if not said("pad_token_id"):
-            made["pad_token_id"] = self.pad_token_id
-        if not said("eos_token_id") and self.tokenizer.eos_token_id is not None:
-            made["eos_token_id"] = self.tokenizer.eos_token_id
-        if said("stop_strings"):
-            made["tokenizer"] = self.tokenizer
-        return made
+        if not is_set("max_new_tokens", "max_length") and "max_new_tokens" in self.defaults:
+            new, limit = self.defaults["max_new_tokens"], self.model.position_limit
+            arguments["max_new_tokens"] = new if limit is None else max(1, min(new, limit - prompt))
+        if not is_set("do_sample", "num_beams", "penalty_alpha") and "do_sample" in self.defaults:
+            arguments["do_sample"] = self.defaults["do_sample"]
+            if not is_set("temperature"):
+                arguments["temperature"] = self.defaults["temperature"]
+        if not is_set("pad_token_id"):
+            arguments["pad_token_id"] = self.pad_token_id
+        if not is_set("eos_token_id") and self.tokenizer.eos_token_id is not None:
+            arguments["eos_token_id"] = self.tokenizer.eos_token_id
+        if is_set("stop_strings"):
+            arguments["tokenizer"] = self.tokenizer
+        return arguments
 
-    def generate(self, batch: dict[str, torch.Tensor], given: dict[str, Any]) -> torch.Tensor:
+    def forward(self, batch: dict[str, torch.Tensor], **settings: Any) -> dict[str, Any]:
         """Generate for a batch.
 
         Returns:
-            New tokens alone: `(batch, sequences for each, tokens)`.
+            `{"tokens": ...}`, of shape `(batch, sequences per input, tokens)`: the new tokens alone from a decoder, and
+            the whole sequence from an encoder-decoder.
         """
-        sequences = self.model.generate(**batch, **self.settings(given, batch["input_ids"].shape[1]))
+        rows, length = batch["input_ids"].shape
+        tokens = self.model.generate(**batch, **self.settings(settings, prompt=length))
         if self.model.generation_kind == "decoder":
-            sequences = sequences[:, batch["input_ids"].shape[1] :]
-        rows = batch["input_ids"].shape[0]
-        return sequences.view(rows, sequences.shape[0] // rows, -1)
+            tokens = tokens[:, length:]
+        return {"tokens": tokens.view(rows, tokens.shape[0] // rows, -1)}

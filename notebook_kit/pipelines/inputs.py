@@ -1,4 +1,4 @@
-"""The kinds of input that a pipeline takes: one, a list of them, or a stream."""
+"""The kinds of input that a pipeline accepts: one, a list of them, or a stream."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ __all__ = ["KeyDataset", "KeyPairDataset", "iterate", "kind_of"]
 
 
 class KeyDataset:
-    """One column of a dataset, as a sequence that a pipeline streams through.
+    """One column of a dataset, as a sequence that a pipeline reads as a stream.
 
     Args:
         dataset: Anything with a length whose rows are mappings.
@@ -55,13 +55,13 @@ class KeyPairDataset(KeyDataset):
 
 
 def kind_of(inputs: Any) -> Literal["one", "list", "stream"]:
-    """Whether `inputs` are one input, a list of inputs (which gives a list), or a stream (which gives a stream).
+    """Whether `inputs` is one input, a list of inputs (which gives a list), or a stream (which gives a stream).
 
     A list, a tuple and a column (`dataset["text"]`, a pandas Series, a numpy array) are lists. Generators, iterators,
     iterable datasets, torch datasets and `KeyDataset` are streams.
 
     Raises:
-        InputError: if `inputs` are none of these.
+        InputError: if `inputs` is none of these.
 
     Example:
         >>> kind_of("a text"), kind_of(["a text"]), kind_of(text for text in ["a text"])
@@ -73,31 +73,25 @@ def kind_of(inputs: Any) -> Literal["one", "list", "stream"]:
         return "list"
     if isinstance(inputs, KeyDataset | Iterator):
         return "stream"
-    rows = hasattr(inputs, "__getitem__") and hasattr(inputs, "__len__")
-    if not isinstance(inputs, Iterable) and not rows:
+    if not isinstance(inputs, Iterable):
+        if hasattr(inputs, "__getitem__") and hasattr(inputs, "__len__"):
+            return "stream"
         raise InputError(
-            f"The input is {_a(inputs)}, which a pipeline cannot read.",
+            f"The input has the type {type(inputs).__name__}, which a pipeline cannot read.",
             next_step="Pass one input, a list of them, a column of a dataset, or a generator.",
         )
     import torch.utils.data
 
-    if isinstance(inputs, torch.utils.data.Dataset) or not isinstance(inputs, Iterable):
+    if isinstance(inputs, torch.utils.data.Dataset):
         return "stream"
-    # A whole datasets.Dataset is a stream of rows; one of its columns stands where a list stood before datasets 4.
+    # A datasets.Dataset is a stream of rows. Its columns are lists, as they were before datasets 4.
     if type(inputs).__module__.startswith("datasets.") and not type(inputs).__name__.endswith("Column"):
         return "stream"
     return "list" if isinstance(inputs, Sized) else "stream"
 
 
 def iterate(inputs: Any) -> Iterator[Any]:
-    """Walk over a list or a stream, also over an object that has only a length and numbered items."""
+    """Iterate over a list, a stream, or an object with only `__len__` and `__getitem__`."""
     if isinstance(inputs, Iterable):
         return iter(inputs)
     return (inputs[i] for i in range(len(inputs)))
-
-
-def _a(thing: Any) -> str:
-    name = type(thing).__name__
-    if thing is None:
-        return "None"
-    return f"{'an' if name[0].lower() in 'aeiou' else 'a'} {name}"

@@ -9,13 +9,13 @@ __all__ = ["Progress"]
 
 
 class Progress:
-    """A bar that appears once a run has lasted `delay` seconds, in a notebook as in a terminal.
+    """A bar that appears once a run has lasted `delay` seconds, in notebooks and terminals.
 
     Args:
-        total: How many inputs there are, `None` if unknown.
-        label: What stands before the bar.
+        total: The number of inputs, `None` if unknown.
+        label: The text before the bar.
         show: `True` shows the bar from the start, `False` never, `None` after `delay`.
-        delay: Seconds.
+        delay: In seconds.
 
     Example:
         >>> bar = Progress(2, "text-classification", show=None)
@@ -40,7 +40,7 @@ class Progress:
         return self._bar is not None
 
     def add(self, inputs: int) -> None:
-        """Count `inputs` more as done."""
+        """Add `inputs` to the number of inputs done."""
         if self.show is False:
             return
         self.done += inputs
@@ -48,9 +48,8 @@ class Progress:
             self._bar.update(inputs)
             return
         elapsed = time.monotonic() - self._start
-        # A run that is nearly over needs no bar.
-        nearly_over = self.total is not None and self.done >= self.total
-        if self.show or (elapsed >= self.delay and not nearly_over):
+        finished = self.total is not None and self.done >= self.total
+        if self.show or (elapsed >= self.delay and not finished):
             from tqdm.auto import tqdm
 
             self._bar = tqdm(total=self.total, initial=self.done, desc=self.label, unit=" inputs")
@@ -58,6 +57,6 @@ class Progress:
             self._bar.initial = 0
 
     def close(self) -> None:
-        """Take the bar's listeners off; it stays on the screen as it is."""
+        """End the bar, which stays on the screen."""
         if self._bar is not None:
             self._bar.close()

@@ -1,4 +1,4 @@
-"""The names that notebooks written for `transformers.pipelines.pt_utils` import."""
+"""The names of `transformers.pipelines.pt_utils` that notebooks import."""
 
 from notebook_kit.pipelines.inputs import KeyDataset, KeyPairDataset
 

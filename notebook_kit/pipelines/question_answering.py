@@ -1,4 +1,4 @@
-"""Question answering: the words of a text that answer a question about it."""
+"""Extractive question answering: the span of a text that answers a question about it."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import numpy as np
 import torch
 
 from notebook_kit.errors import InputError
-from notebook_kit.pipelines.base import check_count
+from notebook_kit.pipelines.base import Rows, check_count
 from notebook_kit.pipelines.inputs import kind_of
 from notebook_kit.pipelines.scores import softmax
 from notebook_kit.pipelines.text import TextPipeline
@@ -21,25 +21,25 @@ MASKED = np.float32(-10000.0)
 
 
 class QuestionAnsweringPipeline(TextPipeline):
-    """Finds the answer to a question in a text. Made by `pipeline("question-answering")`.
+    """Finds the answer to a question in a text. Created by `pipeline("question-answering")`.
 
-    Call it as `pipe(question=..., context=...)`, where both may be lists and a single context serves all questions; as
-    `pipe(question, context)`; or with `{"question": ..., "context": ...}`, a list of those, or a stream of them.
+    Call it as `pipe(question=..., context=...)`, where both may be lists and one context serves all questions; as
+    `pipe(question, context)`; or with `{"question": ..., "context": ...}`, a list of such dicts, or a stream of them.
 
     Options:
-        top_k: How many answers to give; 1 by default. (`topk` is the older spelling.)
-        max_answer_len: The longest answer, in tokens; 15 by default.
+        top_k: The number of answers to return; 1 by default. (`topk` is the older spelling.)
+        max_answer_len: The maximum length of an answer in tokens; 15 by default.
         max_seq_len: A longer question and context together are read in windows of this many tokens; 384 by default, or
-            what the model reads.
-        doc_stride: How many tokens neighbouring windows share; 128 by default, at most half a window.
-        max_question_len: Cut questions off after this many tokens; by default they are not cut.
-        handle_impossible_answer: Let "no answer" (the empty answer) be one of the candidates.
-        align_to_words: Widen answers to whole words, which is the default; `False` for languages without spaces.
+            the model's limit if that is lower.
+        doc_stride: The number of tokens that neighbouring windows share; 128 by default, at most half a window.
+        max_question_len: Truncate questions to this many tokens; by default they are not truncated.
+        handle_impossible_answer: Include "no answer" (the empty answer) among the candidates.
+        align_to_words: Extend answers to whole words (the default); pass `False` for languages without spaces.
         padding: As in the tokenizer's call.
 
     Returns:
-        `{"score": float, "start": int, "end": int, "answer": str}` with `answer == context[start:end]`; a list of them
-        if there are several; and for several questions a list with an entry for each.
+        `{"score": float, "start": int, "end": int, "answer": str}` with `answer == context[start:end]`; with several
+        answers, a list of such dicts; for several questions, a list with one entry per question.
 
     Raises:
         InputError: for questions or contexts that are missing or empty.
@@ -53,7 +53,7 @@ class QuestionAnsweringPipeline(TextPipeline):
         >>> answer_to = QuestionAnsweringPipeline(BertForQuestionAnswering(tiny), AutoTokenizer.from_pretrained(file))
         >>> context = "my hat is on the chair"
         >>> found = answer_to(question="where is my hat", context=context)
-        >>> found["answer"] == context[found["start"] : found["end"]]  # words of the context, with their place in it
+        >>> found["answer"] == context[found["start"] : found["end"]]  # a span of the context
         True
     """
 
@@ -70,21 +70,15 @@ class QuestionAnsweringPipeline(TextPipeline):
         return options
 
     def __call__(self, *args: Any, question: Any = None, context: Any = None, **options: Any) -> Any:
-        for name in ("X", "data"):  # scikit-learn's habit, once taken up
+        for name in ("X", "data"):  # the names that scikit-learn uses
             if name in options:
                 args = (*args, options.pop(name))
         if len(args) == 2 and isinstance(args[0], str) and isinstance(args[1], str):
-            question, context = args
-            args = ()
-        if len(args) > 1:
-            inputs: Any = list(args)
-        elif args:
-            inputs = args[0]
-        else:
-            inputs = _questions_with_contexts(question, context)
+            args = (dict(zip(("question", "context"), args, strict=True)),)
+        inputs: Any = list(args) if len(args) > 1 else args[0] if args else _pairs(question, context)
         if not self.is_single(inputs) and kind_of(inputs) == "list":
             inputs = list(inputs)
-            # One question gets one answer, in a list or not: callers have relied on it for years.
+            # One question gives one answer, even if it is in a list, as in transformers.
             inputs = inputs[0] if len(inputs) == 1 else inputs
         return super().__call__(inputs, **options)
 
@@ -99,7 +93,7 @@ class QuestionAnsweringPipeline(TextPipeline):
         doc_stride: int | None = None,
         max_question_len: int | None = None,
         max_seq_len: int | None = None,
-    ) -> list[dict[str, Any]]:
+    ) -> Rows:
         question, context = _read(item)
         tokenizer = self.tokenizer
         longest = min(tokenizer.model_max_length, self.max_tokens or LONGEST_WINDOW, LONGEST_WINDOW)
@@ -110,17 +104,17 @@ class QuestionAnsweringPipeline(TextPipeline):
                 f"doc_stride ({stride}) is larger than max_seq_len ({longest}).", next_step="Pass a smaller doc_stride."
             )
         if max_question_len is not None:
-            pieces = self.tokenize(question, add_special_tokens=False, return_offsets_mapping=True)
-            offsets = pieces["offset_mapping"]
+            encoded = self.tokenize(question, add_special_tokens=False, return_offsets_mapping=True)
+            offsets = encoded["offset_mapping"]
             if len(offsets) > max_question_len:
                 question = question[: offsets[max_question_len - 1][1]]
-        question_first = tokenizer.padding_side == "right"
-        texts = (question, context) if question_first else (context, question)
+        place = 1 if tokenizer.padding_side == "right" else 0  # of the context among the two texts
+        texts = (question, context) if place == 1 else (context, question)
         try:
             encoded = self.tokenize(
                 *texts,
                 padding=padding,
-                truncation="only_second" if question_first else "only_first",
+                truncation="only_second" if place == 1 else "only_first",
                 max_length=longest,
                 stride=stride,
                 return_overflowing_tokens=True,
@@ -133,21 +127,19 @@ class QuestionAnsweringPipeline(TextPipeline):
                 f"The question leaves no room for the context in windows of {longest} tokens (with {stride} of overlap).",
                 next_step="Pass max_question_len to cut the question, a larger max_seq_len, or a smaller doc_stride.",
             ) from error
-        place = 1 if question_first else 0
         names = [name for name in self.input_names if name in encoded]
         if "token_type_ids" not in tokenizer.model_input_names and "token_type_ids" in names:
             names.remove("token_type_ids")
         features = []
         for i, encoding in enumerate(encoded.encodings):
             ids = encoded["input_ids"][i]
-            # The first special token may be chosen as well: it stands for "no answer".
+            # The first special token is also a candidate: it means "no answer".
             allowed = [
                 (part == place or token == tokenizer.cls_token_id) and bool(read)
                 for part, token, read in zip(encoding.sequence_ids, ids, encoding.attention_mask, strict=True)
             ]
-            feature: dict[str, Any] = {name: list(encoded[name][i]) for name in names}
-            feature |= {"encoding": encoding, "allowed": np.array(allowed), "context": context, "place": place}
-            features.append(feature)
+            extra = {"encoding": encoding, "allowed": np.array(allowed), "context": context, "place": place}
+            features.append({name: list(encoded[name][i]) for name in names} | extra)
         return features
 
     def forward(self, batch: dict[str, torch.Tensor]) -> dict[str, Any]:
@@ -157,18 +149,18 @@ class QuestionAnsweringPipeline(TextPipeline):
     def postprocess(
         self,
         item: Any,
-        features: list[dict[str, Any]],
-        outputs: list[dict[str, Any]],
+        features: Rows,
+        outputs: Rows,
         *,
         top_k: int = 1,
         max_answer_len: int = 15,
         handle_impossible_answer: bool = False,
         align_to_words: bool = True,
     ) -> Any:
-        # Widening to words may make one answer of several candidates, so more are taken than are asked for.
+        # Aligned to words, several candidates may become the same answer, so more than top_k are needed.
         candidates = top_k * 2 + 10 if align_to_words else top_k
         no_answer = 1_000_000.0
-        answers: dict[str, dict[str, Any]] = {}
+        answers: dict[str, dict[str, Any]] = {}  # by their text in lower case
         for feature, output in zip(features, outputs, strict=True):
             allowed, context = feature["allowed"], feature["context"]
             starts, ends = (softmax(np.where(allowed, output[name], MASKED)) for name in ("start", "end"))
@@ -177,11 +169,8 @@ class QuestionAnsweringPipeline(TextPipeline):
             for start, end, score in _best_spans(starts, ends, candidates, max_answer_len, allowed):
                 first, last = _characters(feature["encoding"], start, end, feature["place"], align_to_words)
                 text = context[first:last]
-                known = answers.get(text.lower())
-                if known is not None:
-                    known["score"] += score
-                else:
-                    answers[text.lower()] = {"score": score, "start": first, "end": last, "answer": text}
+                answer = {"score": 0.0, "start": first, "end": last, "answer": text}
+                answers.setdefault(text.lower(), answer)["score"] += score
         ranked = list(answers.values())
         if handle_impossible_answer:
             ranked.append({"score": no_answer, "start": 0, "end": 0, "answer": ""})
@@ -192,7 +181,7 @@ class QuestionAnsweringPipeline(TextPipeline):
 def _best_spans(
     starts: np.ndarray, ends: np.ndarray, most: int, longest: int, allowed: np.ndarray
 ) -> list[tuple[int, int, float]]:
-    """The likeliest (start, end, score), end included, of at most `longest` tokens; best first.
+    """The most probable spans (start, end, score) of at most `longest` tokens, end included; best first.
 
     The score is P(start) P(end) (Chen et al., Reading Wikipedia to Answer Open-Domain Questions, 2017, section 3.2).
     """
@@ -205,13 +194,13 @@ def _best_spans(
         order = np.argpartition(-scores, most)[:most]
         order = order[np.argsort(-scores[order])]
     spans = (divmod(int(i), len(ends)) for i in order)
-    # The first token counts as allowed: its probability is 0 by now, so it comes last.
+    # The first token counts as allowed. Its probability has been set to 0, so it comes last.
     inside = np.append(np.flatnonzero(allowed), 0)
     return [(s, e, float(scores[s * len(ends) + e])) for s, e in spans if s in inside and e in inside]
 
 
 def _characters(encoding: Any, start: int, end: int, place: int, align_to_words: bool) -> tuple[int, int]:
-    """Where the tokens from `start` to `end` (included) stand in the context."""
+    """The characters of the context (start, end) for the tokens from `start` to `end`, included."""
     if align_to_words:
         first, last = encoding.token_to_word(start), encoding.token_to_word(end)
         if first is not None and last is not None:
@@ -226,7 +215,7 @@ def _is_example(inputs: Any) -> bool:
 
 
 def _read(item: Any) -> tuple[str, str]:
-    """Question and context of a dict or of an object such as a `SquadExample`."""
+    """The question and the context of a dict, or of an object such as a `SquadExample`."""
     if _is_example(item):
         return item.question_text, item.context_text
     if not isinstance(item, dict):
@@ -239,7 +228,8 @@ def _read(item: Any) -> tuple[str, str]:
     return item["question"], item["context"]
 
 
-def _questions_with_contexts(question: Any, context: Any) -> Any:
+def _pairs(question: Any, context: Any) -> Any:
+    """The inputs for one or several questions with their contexts."""
     if question is None or context is None:
         missing = "question" if question is None else "context"
         raise InputError(f"The {missing} is missing.", next_step="Call pipe(question=..., context=...).")

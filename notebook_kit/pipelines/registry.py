@@ -1,4 +1,4 @@
-"""The tasks that `pipeline()` knows, to which users can add their own."""
+"""The registry of `pipeline()`: the built-in tasks, and those that users register."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ __all__ = ["PIPELINE_REGISTRY", "PipelineRegistry", "default_checkpoint"]
 
 
 class PipelineRegistry:
-    """The tasks of `pipeline()`: the built-in ones, and those that are registered in this process.
+    """The tasks of `pipeline()`: the built-in ones, and those registered in this process.
 
     Example:
         >>> from notebook_kit import AutoModelForSequenceClassification, Pipeline
@@ -44,17 +44,17 @@ class PipelineRegistry:
         default: Any = None,
         type: str | None = None,
     ) -> None:
-        """Make a task known to `pipeline()`; a task of the same name is replaced.
+        """Register a task for `pipeline()`; it replaces any task of the same name.
 
         Args:
-            task: Its name.
+            task: The name of the task.
             pipeline_class: A subclass of `Pipeline`.
-            pt_model: The class that loads the model, such as `AutoModelForSequenceClassification`, or a tuple of them,
-                of which the first that fits the checkpoint is used. Unless given, the pipeline's `auto_model`.
-            tf_model: Accepted, and not used.
-            default: The checkpoint to use where `pipeline()` is given none: a name, a pair of name and revision, or
-                `{"pt": (name, revision)}`.
-            type: `"text"`, `"image"`, `"audio"` or `"multimodal"`; kept for those who ask.
+            pt_model: The class that loads the model, such as `AutoModelForSequenceClassification`, or a tuple of classes,
+                of which the first that fits the checkpoint is used. By default, the `auto_model` of the pipeline class.
+            tf_model: Accepted and ignored.
+            default: The checkpoint to use if `pipeline()` is called without a model: a name, a pair of name and revision,
+                or `{"pt": (name, revision)}`.
+            type: `"text"`, `"image"`, `"audio"` or `"multimodal"`, for information.
         """
         loaders = () if pt_model is None else pt_model if isinstance(pt_model, tuple) else (pt_model,)
         entry: dict[str, Any] = {"impl": pipeline_class, "pt": loaders}
@@ -69,10 +69,10 @@ class PipelineRegistry:
         return sorted({*get_supported_tasks(), *self.registered})
 
     def check_task(self, task: str) -> tuple[str, dict[str, Any], None]:
-        """The task that a name or an alias means, with `{"impl": class, "pt": loaders, "default": ..., "type": ...}`.
+        """The canonical name of a task, and its entry `{"impl": class, "pt": loaders, "default": ..., "type": ...}`.
 
         Raises:
-            InputError: If there is no such task. Near matches are listed.
+            InputError: for an unknown task, with near matches.
         """
         if task in self.registered:
             return task, self.registered[task], None
@@ -83,7 +83,7 @@ class PipelineRegistry:
         return name, {"impl": pipeline_class, "pt": (loader,), "default": {"model": line.model}, "type": "text"}, None
 
     def described(self, pipeline_class: Any) -> dict[str, dict[str, Any]]:
-        """The registered tasks that a class does, as `config.json` keeps them under `custom_pipelines`."""
+        """The tasks registered for a class, in the form of `custom_pipelines` in `config.json`."""
         module = pipeline_class.__module__.rpartition(".")[2]
         return {
             task: {
@@ -100,7 +100,7 @@ PIPELINE_REGISTRY = PipelineRegistry()
 
 
 def default_checkpoint(entry: Mapping[str, Any]) -> tuple[str | None, str | None]:
-    """The name and the revision of the checkpoint that a task starts with, as far as its entry gives them.
+    """The name and the revision of a task's default checkpoint; None for what its entry lacks.
 
     Example:
         >>> default_checkpoint({"default": {"model": {"pt": ("user/awesome-model", "v1")}}})

@@ -1,7 +1,7 @@
 """Running inputs through a pipeline: windows, batches of similar features, and inputs that fail.
 
-A window of inputs is read, turned into features, computed in batches of features that cost about the same, and returned in
-the order of the inputs. A list is run window by window to its end; a stream one window at a time, as results are taken.
+A window of inputs is read, turned into features, computed in batches of features of similar cost, and returned in the order
+of the inputs. A list is run window by window to its end; a stream one window at a time, as results are consumed.
 """
 
 from __future__ import annotations
@@ -21,30 +21,25 @@ __all__ = ["ResultStream", "RunOptions", "Steps", "run_list", "run_one"]
 
 
 class Steps(Protocol):
-    """What this module asks of a pipeline."""
+    """The part of a pipeline that this module calls; see `Pipeline`."""
 
     @property
     def task(self) -> str: ...
 
-    def features_of(self, item: Any, options: dict[str, Any]) -> list[Any]:
-        """The features of one input."""
+    def features_of(self, item: Any, options: dict[str, Any]) -> list[Any]: ...
 
-    def cost(self, feature: Any) -> int:
-        """What a feature adds to the budget of a batch."""
+    def cost(self, feature: Any) -> int: ...
 
-    def group(self, feature: Any) -> Hashable:
-        """What features must have in common to share a batch."""
+    def group(self, feature: Any) -> Hashable: ...
 
-    def run_batch(self, features: list[Any], options: dict[str, Any]) -> list[Any]:
-        """The outputs of a batch, one entry per feature."""
+    def run_batch(self, features: list[Any], options: dict[str, Any]) -> list[Any]: ...
 
-    def answer(self, item: Any, features: list[Any], outputs: list[Any], options: dict[str, Any]) -> Any:
-        """The result of one input."""
+    def answer(self, item: Any, features: list[Any], outputs: list[Any], options: dict[str, Any]) -> Any: ...
 
 
 @dataclass(slots=True)
 class RunOptions:
-    """How one call runs: the options of the three steps, and the limits of batches and windows."""
+    """The resolved options of one call: those of the three steps, and the run options."""
 
     preprocess: dict[str, Any]
     forward: dict[str, Any]
@@ -58,14 +53,14 @@ class RunOptions:
 
 @dataclass(slots=True)
 class Failure:
-    """Takes the place of a result, or of a feature's output, that an error prevented."""
+    """Takes the place of a result, or of the output for a feature, that an error prevented."""
 
     error: Exception
 
 
 @dataclass(slots=True)
 class _Job:
-    """One input on its way to a result."""
+    """One input, its features and their outputs, the number of missing outputs, and its result."""
 
     item: Any
     features: list[Any] = field(default_factory=list)
@@ -75,17 +70,24 @@ class _Job:
 
 
 def run_one(steps: Steps, item: Any, options: RunOptions) -> Any:
-    """The result of a single input, which raises its own error."""
-    (result,) = compute(steps, [item], options)
-    if isinstance(result, Failure):
-        raise result.error
-    return result
+    """The result of a single input. Its error, if any, is raised as it is."""
+    features = steps.features_of(item, options.preprocess)
+    if len(features) == 1:
+        return steps.answer(item, features, steps.run_batch(features, options.forward), options.postprocess)
+    outputs: list[Any] = [None] * len(features)
+    costs, groups = [steps.cost(feature) for feature in features], [steps.group(feature) for feature in features]
+    for batch in similar_batches(costs, groups, most=options.batch_size, budget=options.batch_budget):
+        for i, output in zip(batch, _run_batch(steps, [features[i] for i in batch], options), strict=True):
+            if isinstance(output, Failure):
+                raise output.error
+            outputs[i] = output
+    return steps.answer(item, features, outputs, options.postprocess)
 
 
 def compute(steps: Steps, items: list[Any], options: RunOptions, progress: Progress | None = None) -> list[Any]:
-    """The results of one window, in order; a `Failure` where an input failed."""
+    """The results of one window in order, with a `Failure` for each input that failed."""
     jobs = []
-    places: list[tuple[_Job, int]] = []  # feature -> its input, and its place among that input's features
+    places: list[tuple[_Job, int]] = []  # feature -> its input, and its index among the features of that input
     costs: list[int] = []
     groups: list[Hashable] = []
     for item in items:
@@ -118,13 +120,13 @@ def compute(steps: Steps, items: list[Any], options: RunOptions, progress: Progr
 
 
 def _run_batch(steps: Steps, features: list[Any], options: RunOptions) -> list[Any]:
-    """Run a batch; if it fails, halve it until the culprit is alone, which also helps when memory runs out."""
+    """Run a batch; if it fails, halve it until the failing feature is alone. This also helps when memory runs out."""
     try:
         return steps.run_batch(features, options.forward)
     except Exception as error:
         if len(features) == 1:
             return [Failure(error)]
-    # Outside the handler, where the failed batch's tensors are free again.
+    # Outside the handler, so that the tensors of the failed batch have been freed.
     half = len(features) // 2
     return _run_batch(steps, features[:half], options) + _run_batch(steps, features[half:], options)
 
@@ -135,13 +137,13 @@ def _finish(steps: Steps, job: _Job, options: RunOptions, progress: Progress | N
             job.result = steps.answer(job.item, job.features, job.outputs, options.postprocess)
         except Exception as error:
             job.result = Failure(error)
-    job.outputs = []  # results may be much smaller than what they were made from
+    job.outputs = []  # outputs may be much larger than results
     if progress is not None:
         progress.add(1)
 
 
 def run_list(steps: Steps, inputs: Any, options: RunOptions) -> list[Any]:
-    """Run every input of a list; see `Pipeline.__call__` for what happens with inputs that fail."""
+    """The results of a list of inputs. `Pipeline` describes what happens if some fail."""
     total = len(inputs) if hasattr(inputs, "__len__") else None
     progress = Progress(total, steps.task, show=options.progress)
     results: list[Any] = []
@@ -155,7 +157,7 @@ def run_list(steps: Steps, inputs: Any, options: RunOptions) -> list[Any]:
                     errors[i] = result.error
                     result = _error_of(steps, {i: result.error}, total) if options.on_error == "return" else None
                 results.append(result)
-            # If the whole first window fails, the inputs are not to blame: do not go through a million of them.
+            # If the whole first window fails, the cause is probably not the inputs: stop early.
             if len(errors) == len(results) == options.window and options.on_error == "raise":
                 break
     finally:
@@ -169,13 +171,12 @@ def run_list(steps: Steps, inputs: Any, options: RunOptions) -> list[Any]:
 def _error_of(
     steps: Steps, errors: dict[int, Exception], total: int | None, results: list[Any] | None = None
 ) -> PipelineInputError:
-    """The error that names the inputs that failed by their positions."""
-    named = [f"inputs[{i}]: {_what(error)}" for i, error in itertools.islice(errors.items(), 3)]
-    if len(errors) == 1:
-        what = f"{steps.task} failed on {named[0]}"
-    else:
-        more = [f"and {len(errors) - 3} more"] if len(errors) > 3 else []
-        what = "\n".join([f"{steps.task} failed on {len(errors)} of {total} inputs.", *named, *more])
+    """One error for all inputs that failed, with their positions."""
+    lines = [f"inputs[{i}]: {_what(error)}" for i, error in itertools.islice(errors.items(), 3)]
+    if len(errors) > 3:
+        lines.append(f"and {len(errors) - 3} more")
+    several = f"{len(errors)} of {total} inputs.\n" if len(errors) > 1 else ""
+    what = f"{steps.task} failed on {several}" + "\n".join(lines)
     first = errors[min(errors)]
     step = first.next_step if isinstance(first, NotebookKitError) else ""
     if results is not None and total is not None and len(results) > len(errors):
@@ -191,13 +192,13 @@ def _what(error: Exception) -> str:
 
 
 class ResultStream(Generator):
-    """The results of a stream of inputs, computed as they are taken.
+    """The results of a stream of inputs, computed as they are consumed.
 
     A generator with three additions: it has a length if its inputs have one, it continues after an input that failed (call
-    `next` again, or put the same stream into another `for`), and it continues after Ctrl-C without losing an input.
+    `next` again, or loop over the same stream again), and it continues after Ctrl-C without losing an input.
 
-    It reads at most one window ahead of the result that is taken: 1 input at first, then 4, 16, ... up to the window size,
-    so that the first results come early; a source of known length is read in full windows from the start.
+    It reads at most one window ahead: 1 input at first, then 4, 16, ... up to the window size, so that the first results
+    are available early. A source of known length is read in full windows from the start.
     """
 
     def __init__(self, steps: Steps, inputs: Any, options: RunOptions) -> None:
@@ -208,19 +209,19 @@ class ResultStream(Generator):
         self._size = options.window if self._total is not None else 1
         self._items: list[Any] = []
         self._ready: deque[Any] = deque()
-        self._taken = 0
+        self._position = 0
         self._source_error: Exception | None = None
         self._ended = False
-        # The caller's own loop may have a bar, so this one is shown only on request.
+        # The caller's loop may have a progress bar, so this one is shown only on request.
         self._progress = Progress(self._total, steps.task, show=bool(options.progress))
 
     def __len__(self) -> int:
         if self._total is None:
-            raise TypeError("the length of this stream of results is unknown, as is that of its inputs")
+            raise TypeError("the length of this stream of results is unknown, since that of its inputs is")
         return self._total
 
     def send(self, value: None = None) -> Any:
-        """The next result; what `next` calls."""
+        """The next result; `next` calls this."""
         if not self._ready:
             self._fill()
         if not self._ready:
@@ -228,11 +229,10 @@ class ResultStream(Generator):
             error, self._source_error = self._source_error, None
             raise error or StopIteration
         result = self._ready.popleft()
-        position = self._taken
-        self._taken += 1
+        self._position += 1
         if not isinstance(result, Failure):
             return result
-        error = _error_of(self._steps, {position: result.error}, self._total)
+        error = _error_of(self._steps, {self._position - 1: result.error}, self._total)
         if self._options.on_error == "return":
             return error
         raise error
@@ -248,14 +248,14 @@ class ResultStream(Generator):
         return super().throw(kind, value, traceback)
 
     def _fill(self) -> None:
-        # Items stay in `_items` until their results are there, so that an interrupt in between loses none.
+        # Items stay in `_items` until their results are ready, so that an interrupt in between loses none.
         while not self._ended and len(self._items) < self._size:
             try:
                 self._items.append(next(self._source))
             except StopIteration:
                 self._ended = True
             except Exception as error:
-                # What was read before the source failed still gets its results.
+                # Inputs that were read before the source failed still get their results.
                 self._source_error, self._ended = error, True
         if self._items:
             self._ready.extend(compute(self._steps, self._items, self._options, self._progress))

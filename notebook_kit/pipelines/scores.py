@@ -21,7 +21,10 @@ def softmax(logits: np.ndarray, axis: int = -1) -> np.ndarray:
 
 
 def scores_from_logits(logits: np.ndarray, config: Any, function: str | None = None) -> np.ndarray:
-    """Apply `"softmax"`, `"sigmoid"` or `"none"` to logits of shape (labels,); by default what the config says."""
+    """Apply `"softmax"`, `"sigmoid"` or `"none"` to logits of shape `(labels,)`.
+
+    By default, the config's `problem_type` and the number of labels decide.
+    """
     if function is None:
         problem = getattr(config, "problem_type", None)
         if problem == "regression":

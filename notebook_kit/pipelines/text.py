@@ -1,4 +1,4 @@
-"""What pipelines of texts share: the tokenizer, batches counted in tokens, padding, and the limits of the model."""
+"""The base class of text pipelines: tokenization, batches measured in tokens, padding, and the limits of the model."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ import torch
 
 from notebook_kit.errors import InputError
 from notebook_kit.nn.inputs import position_limit, vocabulary_size
-from notebook_kit.pipelines.base import Pipeline
+from notebook_kit.pipelines.base import Pipeline, Rows
 from notebook_kit.processing.padding import pad_features
 
 __all__ = ["TextPipeline", "read_text", "read_text_or_pair"]
 
-# What a tokenizer's call takes and a pipeline passes on to it.
+# Keyword arguments of the tokenizer's call that are options of a pipeline.
 TOKENIZER_OPTIONS = (
     "add_special_tokens",
     "max_length",
@@ -29,17 +29,15 @@ TOKENIZER_OPTIONS = (
 
 
 class TextPipeline(Pipeline):
-    """A pipeline whose features are token ids, as the tokenizer's call returns them.
+    """A pipeline whose features are token ids, as returned by the tokenizer's call.
 
-    Batches are counted in tokens: the option `batch_tokens` is the maximum number of tokens in a batch, padding included.
-    `**options` in `preprocess` stands for those of the tokenizer.
+    The option `batch_tokens` is the maximum number of tokens in a batch, padding included. `**options` in `preprocess`
+    stands for keyword arguments of the tokenizer's call. By default, the inputs are texts or pairs of texts.
 
     Example:
         >>> from notebook_kit import pipeline
         >>> class CountTokens(TextPipeline):
         ...     task = "count-tokens"
-        ...     def preprocess(self, item, **options):
-        ...         return dict(self.tokenize(item, **options))
         ...     def postprocess(self, item, features, outputs):
         ...         return len(features[0]["input_ids"])
         >>> classify = pipeline("sentiment-analysis", model="notebook-kit/tiny-sentiment")
@@ -50,19 +48,23 @@ class TextPipeline(Pipeline):
 
     processors = ("tokenizer",)
     budget_option = "batch_tokens"
-    # Measured: below about 1,000 tokens a CPU does not fill its vector units, above it caches run over.
+    # Measured: fewer than about 1,000 tokens underuse a CPU's vector units, and more overflow its caches.
     budgets = (1024, 16384)
     further_options: ClassVar[Mapping[str, tuple[str, ...]]] = {"preprocess": TOKENIZER_OPTIONS}
     per_token: ClassVar[frozenset[str]] = frozenset()
-    """Names of outputs of shape `(batch, tokens, ...)`, from which padding is cut off."""
+    """Names of outputs of shape `(batch, tokens, ...)`, from which padding is removed."""
+
+    def preprocess(self, item: Any, *args: Any, **options: Any) -> Any:
+        text, pair = read_text_or_pair(item)
+        return dict(self.tokenize(text, pair, **options))
 
     def tokenize(self, text: Any, pair: Any = None, **options: Any) -> Any:
-        """Call the tokenizer; truncation knows the model's own limit even where the tokenizer does not."""
+        """Call the tokenizer; truncation respects the model's limit even if the tokenizer does not know it."""
         if options.get("truncation") and options.get("max_length") is None:
             limit = self.max_tokens
             if limit is not None and limit < self.tokenizer.model_max_length:
                 options["max_length"] = limit
-        # Not verbose: a text that is too long for the model gets an error from here, not a warning from there.
+        # Not verbose, since a text that is too long for the model raises an error here.
         options["verbose"] = False
         return self.tokenizer(text, pair, **options) if pair is not None else self.tokenizer(text, **options)
 
@@ -79,7 +81,7 @@ class TextPipeline(Pipeline):
 
     @property
     def can_pad(self) -> bool:
-        """Whether sequences of different lengths can share a batch: there is a token to pad with."""
+        """Whether sequences of different lengths can share a batch, that is, whether there is a padding token."""
         return self.tokenizer.pad_token_id is not None
 
     @property
@@ -89,21 +91,21 @@ class TextPipeline(Pipeline):
 
     @property
     def fill(self) -> dict[str, int | float]:
-        """Name of an input -> what it is padded with; 0 where it is not named."""
+        """Name of an input -> its padding value; 0 for inputs that are not listed."""
         segment = getattr(self.tokenizer, "pad_token_type_id", 0)
         return {"input_ids": self.tokenizer.pad_token_id or 0, "token_type_ids": segment or 0}
 
     @cached_property
     def max_tokens(self) -> int | None:
-        """The longest sequence that the model has positions for; `None` if it has no such limit."""
+        """The maximum number of tokens that the model has positions for; `None` if there is no limit."""
         return position_limit(self.model)
 
     @cached_property
     def _vocabulary(self) -> int | None:
         return vocabulary_size(self.model)
 
-    def features_of(self, item: Any, options: dict[str, Any]) -> list[dict[str, Any]]:
-        """The features of one input, checked against what the model can read."""
+    def features_of(self, item: Any, options: dict[str, Any]) -> Rows:
+        """The features of one input, checked against the limits of the model."""
         features = super().features_of(item, options)
         for feature in features:
             self._check(feature["input_ids"])
@@ -114,26 +116,25 @@ class TextPipeline(Pipeline):
             return
         longest = self.max_tokens
         if longest is not None and len(ids) > longest:
+            truncate = "Pass truncation=True to read only its start, or split it into shorter ones."
             raise InputError(
                 f"The input is {len(ids)} tokens long, and the model reads at most {longest}.",
-                next_step="Pass truncation=True to read only its start, or split it."
-                if "truncation" in self.option_steps
-                else "Split it into shorter ones.",
+                next_step=truncate if "truncation" in self.option_steps else "Split it into shorter ones.",
             )
         if not ids:
-            raise InputError("The input gave no tokens.", next_step="Leave empty inputs out.")
+            raise InputError("The input has no tokens.", next_step="Leave empty inputs out.")
         highest = max(ids)
         if self._vocabulary is None or highest < self._vocabulary:
             return
-        del self._vocabulary  # it may have grown since
+        del self._vocabulary  # cached, and may have grown since
         if self._vocabulary is not None and highest >= self._vocabulary:
             raise InputError(
-                f"The tokenizer gave the token id {highest}, and the model knows {self._vocabulary} tokens: they do not "
-                "belong together.",
+                f"The tokenizer returned the token id {highest}, but the model has only {self._vocabulary} tokens: they do "
+                "not belong together.",
                 next_step="Load both from the same checkpoint, or call model.resize_token_embeddings(len(tokenizer)).",
             )
 
-    def run_batch(self, features: list[dict[str, Any]], options: dict[str, Any]) -> list[dict[str, Any]]:
+    def run_batch(self, features: Rows, options: dict[str, Any]) -> Rows:
         rows = super().run_batch(features, options)
         for name in self.per_token.intersection(rows[0]):
             for row, feature in zip(rows, features, strict=True):
@@ -143,10 +144,10 @@ class TextPipeline(Pipeline):
 
 
 def read_text(item: Any, expected: str = "Pass a text.") -> str:
-    """The input, if it is a text.
+    """Return the input if it is a text.
 
     Raises:
-        InputError: It is something else; the next step is what `expected` says.
+        InputError: otherwise, with `expected` as the next step.
 
     Example:
         >>> read_text("It rains.")
@@ -158,10 +159,10 @@ def read_text(item: Any, expected: str = "Pass a text.") -> str:
 
 
 def read_text_or_pair(item: Any) -> tuple[str, str | None]:
-    """The text, and the text beside it if the input is a pair.
+    """The text of an input, and its second text if it is a pair.
 
     Raises:
-        InputError: if the input is neither.
+        InputError: if the input is neither a text nor a pair.
 
     Example:
         >>> read_text_or_pair({"text": "It rains.", "text_pair": "It is wet."})
@@ -180,13 +181,13 @@ def read_text_or_pair(item: Any) -> tuple[str, str | None]:
     elif isinstance(item, tuple) and len(item) == 2:
         text, pair = item
     elif isinstance(item, list) and len(item) == 1 and isinstance(item[0], list) and len(item[0]) == 2:
-        text, pair = item[0]  # how pairs were spelt before dicts
+        text, pair = item[0]  # the older form of a pair
     else:
         text, pair = item, None
     if not isinstance(text, str) or not isinstance(pair, str | None):
         wrong = text if not isinstance(text, str) else pair
         raise InputError(
-            f"The input holds a {type(wrong).__name__} where a text should be: {str(wrong)[:80]!r}.",
+            f"The input contains {str(wrong)[:80]!r} of the type {type(wrong).__name__}, where a text was expected.",
             next_step='Pass a str, or for a pair {"text": ..., "text_pair": ...}.',
         )
     return text, pair

@@ -1,56 +1,51 @@
-"""One text out of another: summaries, translations, and whatever else an encoder-decoder was trained to write."""
+"""Texts generated from texts: summaries, translations, and anything else that encoder-decoders are trained for."""
 
 from __future__ import annotations
 
 import copy
 import re
+from collections.abc import Mapping
+from functools import cached_property
 from typing import Any, ClassVar
 
 import torch
 
 from notebook_kit.errors import InputError, near_matches
 from notebook_kit.generation import GenerationConfig
-from notebook_kit.pipelines.base import check_count, notice
-from notebook_kit.pipelines.text import TextPipeline, read_text
+from notebook_kit.pipelines.base import Rows, check_count, notice
+from notebook_kit.pipelines.generating import GENERATE_OPTIONS, GeneratingPipeline
+from notebook_kit.pipelines.text import read_text
 
 __all__ = ["SummarizationPipeline", "Text2TextGenerationPipeline", "TranslationPipeline"]
 
-# Arguments of `generate` that are objects and no settings.
-GENERATE_OBJECTS = (
-    "generation_config",
-    "generator",
-    "logits_processor",
-    "on_interrupt",
-    "prefix_allowed_tokens_fn",
-    "stopping_criteria",
-    "streamer",
-)
 
+class Text2TextGenerationPipeline(GeneratingPipeline):
+    """Generates a text from each text. Created by `pipeline("text2text-generation")`.
 
-class Text2TextGenerationPipeline(TextPipeline):
-    """Writes a text for each text. Made by `pipeline("text2text-generation")`.
-
-    How it generates is taken from the call, else from the checkpoint's `task_specific_params` for this task, else from
-    its `generation_config.json`; where all are silent, 4 beams write at most 256 tokens.
+    Generation settings come from the call, else from the checkpoint's `task_specific_params` for this task, else from
+    its `generation_config.json`. By default, 4 beams generate at most 256 tokens.
 
     Options:
-        truncation: Read only the start of a text that is longer than the model reads. This is the default, with one
-            notice a call; `True` does it quietly, and `False` makes it an error.
-        stride: Read a longer text in pieces, of which neighbours share this many tokens, and join what is written for each.
-        max_input_tokens: How much is read at once, in tokens; the model's own limit unless given.
-        prefix: Put before each text; the checkpoint's own unless given (T5 knows its task by it: `"summarize: "`).
-        return_tensors: Return token ids in place of text.
-        clean_up_tokenization_spaces: Take out spaces before punctuation.
-        stop_sequence: A text whose first token ends what is written.
+        truncation: What happens to a text that is longer than the model's limit. By default only its start is read, with
+            one notice per call; `True` truncates silently, and `False` raises an error.
+        stride: Read a long text in overlapping pieces, and join the outputs. Neighbouring pieces share this many tokens.
+        max_input_tokens: The maximum number of tokens read at once; by default the model's limit.
+        prefix: A text to put before each input; by default the checkpoint's (T5 recognizes its task by a prefix such as
+            `"summarize: "`).
+        return_tensors: Return token ids instead of text.
+        clean_up_tokenization_spaces: Remove spaces before punctuation.
+        stop_sequence: A text whose first token ends the output.
         num_beams, max_new_tokens, do_sample, ...: Settings of `GenerationConfig`, and `generation_config`,
             `logits_processor`, `stopping_criteria`, `streamer`, `generator`, as `model.generate` takes them.
 
     Returns:
-        `[{"generated_text": str}]`, with as many entries as `num_return_sequences`; for a list of texts a list of them,
-        or of the single entries where there is one each. With `return_tensors=True` the key is `generated_token_ids`.
+        `[{"generated_text": str}]`, with one dict per returned sequence (`num_return_sequences`). For a list of texts, a
+        list with one dict per text, or one list per text if there are several sequences. With `return_tensors=True` the
+        key is `generated_token_ids`.
 
     Raises:
-        InputError: for an input that is no text, or an option that does not exist.
+        InputError: for an input that is not a text, an unknown option, or a model that is not a generating
+            encoder-decoder.
 
     Example:
         >>> from tokenizers import Tokenizer, models, pre_tokenizers
@@ -66,65 +61,63 @@ class Text2TextGenerationPipeline(TextPipeline):
 
     task = "text2text-generation"
     auto_model = "AutoModelForSeq2SeqLM"
-    written: ClassVar[str] = "generated"
-    defaults: ClassVar[dict[str, Any]] = {"max_new_tokens": 256, "num_beams": 4}
+    defaults = {"max_new_tokens": 256}
+    further_options: ClassVar[Mapping[str, tuple[str, ...]]] = {"forward": GENERATE_OPTIONS}
+    result_name: ClassVar[str] = "generated"
+    """The first part of the keys in the results, as in `"generated_text"`."""
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         if getattr(self.model, "generation_kind", None) != "encoder-decoder":
             raise InputError(
-                f"A {type(self.model).__name__} cannot do {self.task}: it is no encoder-decoder that generates.",
+                f"A {type(self.model).__name__} cannot do {self.task}: it is not a generating encoder-decoder.",
                 next_step="Load the checkpoint with AutoModelForSeq2SeqLM, or use pipeline('text-generation', ...).",
             )
-        config = self.model.config
-        for_task = dict((getattr(config, "task_specific_params", None) or {}).get(self.task, {}))
-        self.prefix: str = for_task.pop("prefix", None) or getattr(config, "prefix", None) or ""
-        known = {name: value for name, value in for_task.items() if name in GenerationConfig.names()}
-        self.generation_config = GenerationConfig(**known).filled(self.model.generation_config)
-        limited = self.generation_config.max_length or self.generation_config.max_new_tokens
-        defaults = {name: value for name, value in self.defaults.items() if not (limited and name == "max_new_tokens")}
-        if "max_new_tokens" in defaults and self.model.position_limit is not None:
-            room = self.model.position_limit - 1  # beside the token that a decoder starts with
-            defaults["max_new_tokens"] = min(defaults["max_new_tokens"], room)
-        self.generation_config = self.generation_config.filled(defaults)
-        if self.generation_config.pad_token_id is None and self.tokenizer.pad_token_id is not None:
-            self.generation_config.pad_token_id = self.tokenizer.pad_token_id
-        self._told_of_truncation = False
+        self.prefix: str = self._task_settings.get("prefix") or getattr(self.model.config, "prefix", None) or ""
+        self._truncation_noted = False
+
+    @property
+    def _task_settings(self) -> dict[str, Any]:
+        """The checkpoint's settings for this task, beside those for all tasks."""
+        return (getattr(self.model.config, "task_specific_params", None) or {}).get(self.task, {})
+
+    @cached_property
+    def generation_config(self) -> GenerationConfig:
+        """The checkpoint's settings for this task, over those for all tasks and the pipeline's number of beams."""
+        for_task = {name: value for name, value in self._task_settings.items() if name in GenerationConfig.names()}
+        return GenerationConfig(**for_task).filled(self.model.generation_config, {"num_beams": 4})
 
     def normalize_options(self, options: dict[str, Any]) -> dict[str, Any]:
-        names = GenerationConfig.names()
-        generate = {name: options.pop(name) for name in list(options) if name in names or name in GENERATE_OBJECTS}
         stop = options.pop("stop_sequence", None)
         if stop is not None:
-            generate["eos_token_id"] = self.tokenizer(stop, add_special_tokens=False)["input_ids"][0]
-        options.pop("return_text", None)  # text is what comes unless ids are asked for
+            options["eos_token_id"] = self.tokenizer(stop, add_special_tokens=False)["input_ids"][0]
+        options.pop("return_text", None)  # the default, unless token ids are requested
         if "return_type" in options:
             kind = options.pop("return_type")
             options.setdefault("return_tensors", getattr(kind, "name", kind) in ("TENSORS", 0))
         for name in ("stride", "max_input_tokens"):
             check_count(name, options.get(name), least=0 if name == "stride" else 1, unit="tokens")
-        if generate:
-            options["generate"] = {**self.options.get("generate", {}), **generate}
-        for name in options:
-            if name not in self.option_steps:
-                close = near_matches(name, [*names, *self.option_steps, *GENERATE_OBJECTS])
-                raise InputError(
-                    f"The pipeline {self.task} has no option {name!r}. {close}".rstrip(),
-                    next_step="Its options are "
-                    + ", ".join(sorted(set(self.option_steps) - {"generate"}))
-                    + ", and the settings of GenerationConfig.",
-                )
-        return options
+        return super().normalize_options(options)
+
+    def settings(self, given: dict[str, Any], prompt: int = 0) -> dict[str, Any]:
+        arguments = super().settings(given, prompt=1)  # the sequence starts with one token, whatever the encoder reads
+        if given.get("generation_config") is None:
+            arguments["generation_config"] = self.generation_config
+            if given.get("max_length") is not None and given.get("max_new_tokens") is None:
+                # The length of the call takes precedence over the one of the checkpoint.
+                arguments["generation_config"] = config = copy.deepcopy(self.generation_config)
+                config.max_new_tokens = None
+        return arguments
 
     def __call__(self, inputs: Any, **options: Any) -> Any:
-        self._told_of_truncation = False
+        self._truncation_noted = False
         results = super().__call__(inputs, **options)
-        single = isinstance(inputs, list | tuple) and all(
-            not isinstance(result, list) or len(result) == 1 for result in results
-        )
-        return [result[0] if isinstance(result, list) else result for result in results] if single else results
+        # With one sequence per text, a list of texts gives a flat list of dicts (or errors).
+        if isinstance(inputs, list | tuple) and not any(isinstance(r, list) and len(r) != 1 for r in results):
+            return [result[0] if isinstance(result, list) else result for result in results]
+        return results
 
-    # The three steps -----------------------------------------------------------------------------------------------
+    # The steps -----------------------------------------------------------------------------------------------------
 
     def preprocess(
         self,
@@ -134,7 +127,7 @@ class Text2TextGenerationPipeline(TextPipeline):
         stride: int | None = None,
         max_input_tokens: int | None = None,
         prefix: str | None = None,
-    ) -> list[dict[str, Any]]:
+    ) -> Rows:
         item = read_text(item, "Pass a text, or a list or stream of them.")
         prefix = self.prefix if prefix is None else prefix
         encoded = self.tokenize(prefix + item)
@@ -142,32 +135,28 @@ class Text2TextGenerationPipeline(TextPipeline):
         if limit is None or len(encoded["input_ids"]) <= limit or truncation is False:
             return [self._feature(encoded)]
         if stride is not None:
-            return [
-                self._feature(self._cut(prefix + piece, limit)) for piece in self._pieces(item, prefix, limit, stride)
-            ]
-        if truncation is None and not self._told_of_truncation:
-            self._told_of_truncation = True
+            return [self._truncated(prefix + piece, limit) for piece in self._pieces(item, prefix, limit, stride)]
+        if truncation is None and not self._truncation_noted:
+            self._truncation_noted = True
             notice(
-                f"{self.task}: an input of {len(encoded['input_ids'])} tokens is read up to token {limit}, the most that "
-                "the model reads; what comes after is left out, in this and in other inputs of the call. "
-                "To have all of it read in pieces, pass stride=32."
+                f"{self.task}: an input of {len(encoded['input_ids'])} tokens is read up to token {limit}, the limit. "
+                "The rest is ignored, as in other long inputs of this call. Pass stride=32 to read all of it in pieces."
             )
-        return [self._feature(self._cut(prefix + item, limit))]
+        return [self._truncated(prefix + item, limit)]
 
     def _limit(self, wanted: int | None, explicit: bool) -> int | None:
-        """How many tokens are read at once; None for as many as come."""
+        """The maximum number of tokens read at once, None for no limit."""
         limits = [limit for limit in (wanted, self.max_tokens) if limit is not None]
         if explicit and self.tokenizer.model_max_length < 1e9:
             limits.append(self.tokenizer.model_max_length)
         return min(limits) if limits else None
 
-    def _cut(self, text: str, limit: int) -> Any:
-        return self.tokenize(text, truncation=True, max_length=limit)
+    def _truncated(self, text: str, limit: int) -> dict[str, Any]:
+        return self._feature(self.tokenize(text, truncation=True, max_length=limit))
 
     def _pieces(self, text: str, prefix: str, limit: int, stride: int) -> list[str]:
-        """The text in pieces that fit beside the prefix, of which neighbours share `stride` tokens."""
-        beside = len(self.tokenize(prefix)["input_ids"])  # special tokens included
-        room = limit - beside
+        """Pieces of the text that fit beside the prefix; neighbours share `stride` tokens."""
+        room = limit - len(self.tokenize(prefix)["input_ids"])  # special tokens included
         if room <= stride:
             raise InputError(
                 f"stride={stride} leaves nothing new to read in pieces of {room} tokens.",
@@ -178,7 +167,7 @@ class Text2TextGenerationPipeline(TextPipeline):
         while True:
             end = min(start + room, len(spans))
             piece = text[spans[start][0] : spans[end - 1][1]]
-            # What is cut out of a text may make more tokens alone than it did within.
+            # A piece may have more tokens on its own than within the text.
             while end > start + 1 and len(self.tokenize(prefix + piece)["input_ids"]) > limit:
                 end -= 1
                 piece = text[spans[start][0] : spans[end - 1][1]]
@@ -190,33 +179,20 @@ class Text2TextGenerationPipeline(TextPipeline):
     def _feature(self, encoded: Any) -> dict[str, Any]:
         return {name: list(encoded[name]) for name in ("input_ids", "attention_mask") if name in encoded}
 
-    def forward(
-        self, batch: dict[str, torch.Tensor], *, generate: dict[str, Any] | None = None, **forced: Any
-    ) -> dict[str, Any]:
-        given = {**forced, **(generate or {})}
-        config = given.pop("generation_config", None) or self.generation_config
-        if given.get("max_length") is not None and given.get("max_new_tokens") is None:
-            config = copy.deepcopy(config)  # what the call says about the length goes before what the pipeline says
-            config.max_new_tokens = None
-        tokens = self.model.generate(**batch, generation_config=config, tokenizer=self.tokenizer, **given)
-        tokens = getattr(tokens, "sequences", tokens)
-        rows = batch["input_ids"].shape[0]
-        return {"tokens": tokens.view(rows, -1, tokens.shape[-1])}
-
     def postprocess(
         self,
         item: Any,
-        features: list[dict[str, Any]],
-        outputs: list[dict[str, Any]],
+        features: Rows,
+        outputs: Rows,
         *,
         return_tensors: bool = False,
         clean_up_tokenization_spaces: bool = False,
-    ) -> list[dict[str, Any]]:
-        answers: list[dict[str, Any]] = []
-        for parts in zip(*(output["tokens"] for output in outputs), strict=True):  # one for each returned sequence
+    ) -> Rows:
+        answers: Rows = []
+        for parts in zip(*(output["tokens"] for output in outputs), strict=True):  # per returned sequence
             if return_tensors:
                 ids = torch.cat([torch.from_numpy(part) for part in parts])
-                answers.append({f"{self.written}_token_ids": ids})
+                answers.append({f"{self.result_name}_token_ids": ids})
                 continue
             texts = self.tokenizer.batch_decode(
                 [part.tolist() for part in parts],
@@ -224,18 +200,19 @@ class Text2TextGenerationPipeline(TextPipeline):
                 clean_up_tokenization_spaces=clean_up_tokenization_spaces,
             )
             text = texts[0] if len(texts) == 1 else " ".join(text.strip() for text in texts if text.strip())
-            answers.append({f"{self.written}_text": text})
+            answers.append({f"{self.result_name}_text": text})
         return answers
 
 
 class SummarizationPipeline(Text2TextGenerationPipeline):
-    """Says in few words what a text says. Made by `pipeline("summarization")`.
+    """Summarizes texts. Created by `pipeline("summarization")`.
 
-    The options are those of `Text2TextGenerationPipeline`; `min_length` and `max_length` are the most used. A text that is
-    longer than the model reads is summarized from its start, with a notice; with `stride=32` all of it is, piece by piece.
+    The options are those of `Text2TextGenerationPipeline`; `min_length` and `max_length` are the most common. Of a text
+    longer than the model's limit, only the start is summarized, with a notice. With `stride=32`, all of it is summarized
+    piece by piece.
 
     Returns:
-        `[{"summary_text": str}]`; for a list of texts a list of such dictionaries.
+        `[{"summary_text": str}]`; for a list of texts, a list of such dicts.
 
     Example:
         >>> from tokenizers import Tokenizer, models, pre_tokenizers
@@ -251,21 +228,22 @@ class SummarizationPipeline(Text2TextGenerationPipeline):
     """
 
     task = "summarization"
-    written = "summary"
+    result_name = "summary"
 
 
 class TranslationPipeline(Text2TextGenerationPipeline):
-    """Translates. Made by `pipeline("translation_en_to_fr")`, or `pipeline("translation", src_lang=..., tgt_lang=...)`.
+    """Translates texts. Created by `pipeline("translation_en_to_fr")`, or
+    `pipeline("translation", src_lang=..., tgt_lang=...)`.
 
-    Options, beside those of `Text2TextGenerationPipeline`:
-        src_lang: The language that is read, for models of many languages: a code of its tokenizer, such as `"en_XX"`.
-        tgt_lang: The language that is written, likewise. Models of a single pair need neither.
+    Options, in addition to those of `Text2TextGenerationPipeline`:
+        src_lang: For multilingual models, the language of the inputs: a code of the tokenizer, such as `"en_XX"`.
+        tgt_lang: For multilingual models, the language of the results.
 
     Returns:
-        `[{"translation_text": str}]`; for a list of texts a list of such dictionaries.
+        `[{"translation_text": str}]`; for a list of texts, a list of such dicts.
 
     Raises:
-        InputError: where the model knows many languages and is not told which, or does not know the one it is told.
+        InputError: for a multilingual model without the two languages, and for a language that its tokenizer lacks.
 
     Example:
         >>> from tokenizers import Tokenizer, models, pre_tokenizers
@@ -280,7 +258,11 @@ class TranslationPipeline(Text2TextGenerationPipeline):
     """
 
     task = "translation"
-    written = "translation"
+    result_name = "translation"
+    further_options: ClassVar[Mapping[str, tuple[str, ...]]] = {
+        "preprocess": ("truncation", "stride", "max_input_tokens", "prefix"),
+        "forward": (*GENERATE_OPTIONS, "tgt_lang"),
+    }
 
     def normalize_options(self, options: dict[str, Any]) -> dict[str, Any]:
         named = re.fullmatch(r"translation_(\w+)_to_(\w+)", self.task)
@@ -290,42 +272,32 @@ class TranslationPipeline(Text2TextGenerationPipeline):
             known = self._languages()
             if known and options.get(name) is not None and options[name] not in known:
                 raise InputError(
-                    f"{name} is {options[name]!r}, which is no language of this tokenizer. "
+                    f"{name} is {options[name]!r}, which is not a language of this tokenizer. "
                     f"{near_matches(str(options[name]), known)}".rstrip(),
-                    next_step=f"It knows {', '.join(sorted(known))}.",
+                    next_step=f"Its languages are {', '.join(sorted(known))}.",
                 )
         return super().normalize_options(options)
 
     def _languages(self) -> dict[str, int]:
-        """The codes of a tokenizer of many languages; empty for one that has none."""
+        """Language code -> token id, for a multilingual tokenizer; otherwise empty."""
         return getattr(self.tokenizer, "lang_code_to_id", None) or {}
 
     def preprocess(
-        self,
-        item: Any,
-        *,
-        truncation: bool | str | None = None,
-        stride: int | None = None,
-        max_input_tokens: int | None = None,
-        prefix: str | None = None,
-        src_lang: str | None = None,
-        tgt_lang: str | None = None,
-    ) -> list[dict[str, Any]]:
+        self, item: Any, *, src_lang: str | None = None, tgt_lang: str | None = None, **options: Any
+    ) -> Rows:
         if self._languages():
             if src_lang is None or tgt_lang is None:
                 raise InputError(
-                    "This model translates between many languages, and was not told between which.",
+                    "This model translates between many languages, and the languages of this text are missing.",
                     next_step="Pass src_lang and tgt_lang, such as src_lang='en_XX', tgt_lang='fr_XX'.",
                 )
             if self.tokenizer.src_lang != src_lang:
                 self.tokenizer.src_lang = src_lang
-        return super().preprocess(
-            item, truncation=truncation, stride=stride, max_input_tokens=max_input_tokens, prefix=prefix
-        )
+        return super().preprocess(item, **options)
 
-    def forward(  # type: ignore[override]
-        self, batch: dict[str, torch.Tensor], *, generate: dict[str, Any] | None = None, tgt_lang: str | None = None
-    ) -> dict[str, Any]:
-        languages = self._languages()
-        forced = {"forced_bos_token_id": languages[tgt_lang]} if languages and tgt_lang is not None else {}
-        return super().forward(batch, generate=generate, **forced)
+    def settings(self, given: dict[str, Any], prompt: int = 0) -> dict[str, Any]:
+        arguments = super().settings(given, prompt)
+        language = arguments.pop("tgt_lang", None)
+        if language in self._languages():
+            arguments.setdefault("forced_bos_token_id", self._languages()[language])
+        return arguments

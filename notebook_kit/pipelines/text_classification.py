@@ -1,4 +1,4 @@
-"""Text classification: one label, or a score for each, for a text or a pair of texts."""
+"""Text classification: the best label, or the scores of all labels, for a text or a pair of texts."""
 
 from __future__ import annotations
 
@@ -6,9 +6,9 @@ from typing import Any
 
 import numpy as np
 
-from notebook_kit.pipelines.base import check_choice, check_count
+from notebook_kit.pipelines.base import Rows, check_choice, check_count
 from notebook_kit.pipelines.scores import scores_from_logits
-from notebook_kit.pipelines.text import TextPipeline, read_text_or_pair
+from notebook_kit.pipelines.text import TextPipeline
 
 __all__ = ["TextClassificationPipeline"]
 
@@ -17,20 +17,20 @@ _UNSET: Any = ""  # None means "all labels"
 
 
 class TextClassificationPipeline(TextPipeline):
-    """Labels texts: sentiment, topics, pairs that match. Made by `pipeline("text-classification")`.
+    """Labels texts, for example by sentiment, topic, or whether a pair matches. Created by `pipeline("text-classification")`.
 
     Options:
-        top_k: How many labels to give, best first; `None` for all. Without it, the best one.
-        function_to_apply: From logits to scores: `"softmax"`, `"sigmoid"`, `"none"`. By default softmax; sigmoid for
-            one label or `problem_type="multi_label_classification"`; none for `"regression"`.
-        return_all_scores: The older spelling of `top_k=None`, which gives labels in the model's order.
-        truncation, max_length, ...: Those of the tokenizer's call.
+        top_k: The number of labels to return, best first; `None` for all. By default, only the best one.
+        function_to_apply: The function from logits to scores: `"softmax"`, `"sigmoid"` or `"none"`. By default softmax;
+            sigmoid for one label or `problem_type="multi_label_classification"`; none for `"regression"`.
+        return_all_scores: The older spelling of `top_k=None`, which returns labels in the model's order.
+        truncation, max_length, ...: As in the tokenizer's call.
 
-    Inputs are texts, pairs `{"text": ..., "text_pair": ...}`, or lists of them; in a list a pair may be a tuple.
+    Inputs are texts, pairs `{"text": ..., "text_pair": ...}`, or lists of them. In a list, a pair may be a tuple.
 
     Returns:
-        `[{"label": str, "score": float}]` for one text, a list of such dicts for a list of texts, and with `top_k` a
-        list of them for each text.
+        `[{"label": str, "score": float}]` for one text; for a list of texts, a list with one such dict per text, or one
+        list of dicts per text with `top_k`.
 
     Example:
         >>> from notebook_kit import pipeline
@@ -57,18 +57,14 @@ class TextClassificationPipeline(TextPipeline):
 
     def __call__(self, inputs: Any, **options: Any) -> Any:
         result = super().__call__(inputs, **options)
-        # One text gives a list of one, unless the call itself says how many labels it wants: the habit of years.
+        # One text gives a list of one dict, unless top_k is passed in the call, as in transformers.
         return [result] if isinstance(inputs, str) and "top_k" not in options else result
-
-    def preprocess(self, item: Any, **options: Any) -> dict[str, Any]:
-        text, pair = read_text_or_pair(item)
-        return dict(self.tokenize(text, pair, **options))
 
     def postprocess(
         self,
         item: Any,
-        features: list[dict[str, Any]],
-        outputs: list[dict[str, Any]],
+        features: Rows,
+        outputs: Rows,
         *,
         top_k: int | None = _UNSET,
         function_to_apply: str | None = None,

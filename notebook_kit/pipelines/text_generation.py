@@ -1,46 +1,48 @@
-"""Text generation: a text, or a conversation, and what follows it."""
+"""Text generation: the continuation of a text or a conversation."""
 
 from __future__ import annotations
 
 from typing import Any
 
-import torch
-
 from notebook_kit.errors import InputError
+from notebook_kit.generation import GenerationConfig
 from notebook_kit.generation.processors import as_ids
+from notebook_kit.pipelines.base import Rows, check_choice
 from notebook_kit.pipelines.generating import GeneratingPipeline
+from notebook_kit.pipelines.text import read_text
 from notebook_kit.processing.text.chat import is_chat
 
 __all__ = ["TextGenerationPipeline"]
 
-TYPES = ("full_text", "new_text", "tensors")
+TYPES = ("tensors", "new_text", "full_text")  # as numbered by transformers' ReturnType
 
 
 class TextGenerationPipeline(GeneratingPipeline):
-    """Goes on from texts. Made by `pipeline("text-generation")`.
+    """Continues texts and conversations. Created by `pipeline("text-generation")`.
 
     Options:
-        return_full_text: Give the prompt and what follows (the rule), or what follows alone.
-        return_tensors: Give token ids in place of text.
+        return_full_text: Return the prompt and its continuation (the default), or the continuation alone.
+        return_tensors: Return token ids instead of text.
         num_return_sequences, max_new_tokens, do_sample, ...: Any setting of `GenerationConfig`, and `streamer`,
-            `generator`, `logits_processor`, `stopping_criteria`. Where neither the call nor the checkpoint says how, at
-            most 256 tokens are drawn with a temperature of 0.7.
-        stop_sequence: A text, or several, at which generation ends.
-        prefix: A text before each prompt.
-        skip_special_tokens, clean_up_tokenization_spaces: How ids become text.
-        add_special_tokens, truncation: Those of the tokenizer's call, for texts.
-        handle_long_generation: `"hole"` leaves out the start of a prompt that leaves no room for what is to follow.
-        continue_final_message: Go on with a conversation's last message; by default where it is the assistant's.
+            `generator`, `logits_processor`, `stopping_criteria`. If neither the call nor the checkpoint sets them, at most
+            256 tokens are sampled at a temperature of 0.7.
+        stop_sequence: One or more texts that end the generation.
+        prefix: A text to put before each prompt.
+        skip_special_tokens, clean_up_tokenization_spaces: As in `tokenizer.decode`.
+        add_special_tokens, truncation: As in the tokenizer's call, for texts.
+        handle_long_generation: `"hole"` drops the start of a prompt that leaves no room for the continuation.
+        continue_final_message: Continue the last message of a conversation; by default only if it is the assistant's.
         tools, documents: For the chat template.
         tokenizer_encode_kwargs: Further arguments of the tokenizer's call, or of `apply_chat_template`.
 
     Inputs are texts, conversations `[{"role": "user", "content": ...}]`, or lists of them.
 
-    An interrupt ends a single generation, and what was made is returned; in a list it ends the whole.
+    Interrupting a single generation returns the text generated so far; interrupting a list raises `KeyboardInterrupt`.
 
     Returns:
-        `[{"generated_text": str}]` for one input, one dict a sequence; for a conversation the text is the conversation with
-        the answer at its end. A list of them for a list of inputs. With `return_tensors` `[{"generated_token_ids": list}]`.
+        `[{"generated_text": str}]` for one input, with one dict per sequence; for a conversation, the value is the
+        conversation with the answer appended. For a list of inputs, a list of such lists. With `return_tensors`, the dicts
+        are `{"generated_token_ids": list}`.
 
     Example:
         >>> import torch
@@ -63,24 +65,18 @@ class TextGenerationPipeline(GeneratingPipeline):
         )
         if sum(value is not None for value in (full, text, tensors)) > 1:
             raise InputError(
-                "return_full_text, return_text and return_tensors say one thing in three ways.",
-                next_step="Pass one of them.",
+                "return_full_text, return_text and return_tensors exclude each other.", next_step="Pass one of them."
             )
         if "return_type" in options:
             kind = options.pop("return_type")
-            kind = {0: "tensors", 1: "new_text", 2: "full_text"}.get(getattr(kind, "value", kind), kind)
-            if kind not in TYPES:
-                raise InputError(f"return_type is {kind!r}.", next_step=f"Pass one of {', '.join(TYPES)}.")
-            options["returned"] = kind
+            number = getattr(kind, "value", kind)
+            options["returned"] = check_choice("return_type", TYPES[number] if number in (0, 1, 2) else kind, TYPES)
         elif tensors:
             options["returned"] = "tensors"
         elif full is not None:
             options["returned"] = "full_text" if full else "new_text"
-        if options.get("handle_long_generation") not in (None, "hole"):
-            raise InputError(
-                f"handle_long_generation is {options['handle_long_generation']!r}.",
-                next_step='Pass "hole", or nothing.',
-            )
+        if options.get("handle_long_generation") is not None:
+            check_choice("handle_long_generation", options["handle_long_generation"], ["hole"])
         return super().normalize_options(options)
 
     def is_single(self, inputs: Any) -> bool:
@@ -105,44 +101,38 @@ class TextGenerationPipeline(GeneratingPipeline):
         call: dict[str, Any] = {"truncation": truncation} if truncation is not None else {}
         if truncation and max_length is not None:
             call["max_length"] = max_length
+        call |= tokenizer_encode_kwargs or {}
         if is_chat(item):
-            go_on = _goes_on(item, continue_final_message)
+            continued = _continues_last(item, continue_final_message)
             encoded = self.tokenizer.apply_chat_template(
                 list(item),
-                add_generation_prompt=not go_on,
-                continue_final_message=go_on,
+                add_generation_prompt=not continued,
+                continue_final_message=continued,
                 tools=tools,
                 documents=documents,
-                **{**call, **(tokenizer_encode_kwargs or {})},
+                **call,
             )
-        elif isinstance(item, str):
-            if add_special_tokens is not None:
-                call["add_special_tokens"] = add_special_tokens
-            encoded = self.tokenize(prefix + item, **{**call, **(tokenizer_encode_kwargs or {})})
         else:
-            raise InputError(
-                f"The input is a {type(item).__name__}: {str(item)[:80]!r}.",
-                next_step='Pass a text, or messages [{"role": "user", "content": ...}].',
-            )
+            if add_special_tokens is not None:
+                call.setdefault("add_special_tokens", add_special_tokens)
+            text = read_text(item, 'Pass a text, or messages [{"role": "user", "content": ...}].')
+            encoded = self.tokenize(prefix + text, **call)
         ids = list(encoded["input_ids"])
         if not ids and self.tokenizer.bos_token_id is not None:
-            ids = [self.tokenizer.bos_token_id]  # from nothing, that is
+            ids = [self.tokenizer.bos_token_id]
         if handle_long_generation == "hole":
             given = {"max_length": max_length, "max_new_tokens": max_new_tokens, "generation_config": generation_config}
             ids = self._with_room(ids, given)
         return {"input_ids": ids, "attention_mask": [1] * len(ids)}
 
     def _with_room(self, ids: list[int], given: dict[str, Any]) -> list[int]:
-        """The end of a prompt that is too long for what is to follow it."""
-        made = self.settings({name: value for name, value in given.items() if value is not None})
-        sources = (
-            made,
-            *(vars(x) for x in (given["generation_config"], self.model.generation_config) if x is not None),
+        """The prompt without its start, if it is too long for the requested continuation."""
+        arguments = self.settings({name: value for name, value in given.items() if value is not None})
+        config = GenerationConfig(
+            max_new_tokens=arguments.get("max_new_tokens"), max_length=arguments.get("max_length")
         )
-        new = next((s["max_new_tokens"] for s in sources if s.get("max_new_tokens") is not None), None)
-        if new is None:
-            longest = next((s["max_length"] for s in sources if s.get("max_length") is not None), 0)
-            new = max(1, longest - len(ids))
+        config = config.filled(*filter(None, (given["generation_config"], self.generation_config)))
+        new = config.max_new_tokens or max(1, (config.max_length or 0) - len(ids))
         limit = min(self.max_tokens or self.tokenizer.model_max_length, self.tokenizer.model_max_length)
         if new >= limit:
             raise InputError(
@@ -151,53 +141,48 @@ class TextGenerationPipeline(GeneratingPipeline):
             )
         return ids[-(limit - new) :] if len(ids) + new > limit else ids
 
-    def forward(self, batch: dict[str, torch.Tensor], **settings: Any) -> dict[str, Any]:
-        return {"new": self.generate(batch, settings)}
-
     def postprocess(
         self,
         item: Any,
-        features: list[dict[str, Any]],
-        outputs: list[dict[str, Any]],
+        features: Rows,
+        outputs: Rows,
         *,
         returned: str = "full_text",
         skip_special_tokens: bool = True,
         clean_up_tokenization_spaces: bool | None = None,
         continue_final_message: bool | None = None,
         eos_token_id: Any = None,
-    ) -> list[dict[str, Any]]:
+    ) -> Rows:
         prompt = features[0]["input_ids"]
         ends = set(as_ids(self.settings({"eos_token_id": eos_token_id}).get("eos_token_id")))
         ends |= set(as_ids(self.model.generation_config.eos_token_id))
-        records: list[dict[str, Any]] = []
-        for row in outputs[0]["new"].tolist():
+        records: Rows = []
+        for row in outputs[0]["tokens"].tolist():
             end = next((place for place, token in enumerate(row) if token in ends), len(row))
-            ids = row[: end + 1]  # what follows the end is filling
+            ids = row[: end + 1]  # padding follows the end token
             if returned == "tensors":
                 records.append({"generated_token_ids": prompt + ids})
                 continue
             text = self.tokenizer.decode(
-                ids,
-                skip_special_tokens=skip_special_tokens,
-                clean_up_tokenization_spaces=clean_up_tokenization_spaces,
+                ids, skip_special_tokens=skip_special_tokens, clean_up_tokenization_spaces=clean_up_tokenization_spaces
             )
-            records.append(
-                {"generated_text": _joined(item, text, continue_final_message) if returned == "full_text" else text}
-            )
+            if returned == "full_text":
+                text = _joined(item, text, continue_final_message)
+            records.append({"generated_text": text})
         return records
 
 
-def _goes_on(chat: Any, wanted: bool | None) -> bool:
-    """Whether the last message is to be continued."""
+def _continues_last(chat: Any, wanted: bool | None) -> bool:
+    """Whether the last message of a conversation is continued."""
     return chat[-1]["role"] == "assistant" if wanted is None else wanted
 
 
 def _joined(item: Any, text: str, continue_final_message: bool | None) -> Any:
-    """The prompt with what follows it."""
+    """The prompt with its continuation."""
     if isinstance(item, str):
         return item + text
     messages = list(item)
-    if _goes_on(item, continue_final_message):
+    if _continues_last(item, continue_final_message):
         last = messages[-1]
         return [*messages[:-1], {**last, "content": last["content"] + text}]
     return [*messages, {"role": "assistant", "content": text}]

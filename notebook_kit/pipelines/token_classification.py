@@ -1,17 +1,17 @@
-"""Token classification: names, parts of speech, anything that is said of single tokens or words."""
+"""Token classification: labels for tokens or words, such as named entities and parts of speech."""
 
 from __future__ import annotations
 
-import warnings
+import itertools
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
-from notebook_kit.errors import InputError, NotebookKitWarning
-from notebook_kit.pipelines.base import check_choice
+from notebook_kit.errors import InputError
+from notebook_kit.pipelines.base import Rows, check_choice, warn
 from notebook_kit.pipelines.scores import softmax
-from notebook_kit.pipelines.text import TextPipeline
+from notebook_kit.pipelines.text import TextPipeline, read_text
 
 __all__ = ["NerPipeline", "TokenClassificationPipeline"]
 
@@ -19,30 +19,32 @@ STRATEGIES = ("none", "simple", "first", "average", "max")
 BY_WORD = ("first", "average", "max")
 
 Entity = dict[str, Any]
+Offsets = Sequence[tuple[int, int]]
 
 
 class TokenClassificationPipeline(TextPipeline):
-    """Labels the tokens of a text, or groups them into entities. Made by `pipeline("token-classification")` or `"ner"`.
+    """Labels the tokens of a text, or groups them into entities. Created by `pipeline("token-classification")` or `"ner"`.
 
     Options:
         aggregation_strategy: `"none"` labels every token. `"simple"` joins neighbours with the same label (B- starts
-            a new entity). `"first"`, `"average"` and `"max"` let each word have one label first: that of its first
-            token, of its tokens' mean scores, or of its most certain token.
-        grouped_entities, ignore_subwords: The older spelling: `"simple"`, and together `"first"`.
-        ignore_labels: Labels to leave out; `["O"]` by default.
-        stride: Read a long text in overlapping pieces; this many tokens overlap. Needs an aggregation strategy. Without
-            it a text is cut off at the tokenizer's `model_max_length`.
+            a new entity). `"first"`, `"average"` and `"max"` also give each word a single label: that of its first
+            token, of its tokens' mean scores, or of its most confident token.
+        grouped_entities, ignore_subwords: Older options: the first means `"simple"`, both together mean `"first"`.
+        ignore_labels: Labels to omit; `["O"]` by default.
+        stride: Read a long text in pieces that overlap by this many tokens. Requires an aggregation strategy. By default,
+            a text is truncated at the tokenizer's `model_max_length`.
         is_split_into_words: The input is a list of words.
-        delimiter: What stands between those words in the text that `start` and `end` count in; a space by default.
-        offset_mapping: (start, end) of each token in the text, to use in place of the tokenizer's. For a list of texts,
-            a list of them.
+        delimiter: The text between those words, counted in `start` and `end`; a space by default.
+        offset_mapping: The (start, end) of each token in the text, instead of the tokenizer's. For a list of texts, one
+            such list per text.
 
     Returns:
-        For each text a list of `{"entity": str, "score": float, "index": int, "word": str, "start": int, "end": int}`, or
-        with a strategy of `{"entity_group": str, "score": float, "word": str, "start": int, "end": int}`.
+        Per text, a list of `{"entity": str, "score": float, "index": int, "word": str, "start": int, "end": int}`, or,
+        with a strategy, of `{"entity_group": str, "score": float, "word": str, "start": int, "end": int}`. `start` and
+        `end` count characters.
 
     Raises:
-        InputError: for options that do not go together, and inputs that are no texts.
+        InputError: for options that exclude each other, and inputs that are not texts.
 
     Example:
         >>> import pathlib, tempfile
@@ -70,10 +72,10 @@ class TokenClassificationPipeline(TextPipeline):
             options["aggregation_strategy"] = strategy
         stride = options.get("stride")
         if stride is not None:
-            # Merged with what was given at construction, where either may stand.
+            # Either option may have been passed at construction.
             if {**self.options, **options}.get("aggregation_strategy", "none") == "none":
                 raise InputError(
-                    "stride reads a text in overlapping pieces, whose entities have to be joined.",
+                    "stride reads a text in overlapping pieces, whose entities must be joined.",
                     next_step='Pass aggregation_strategy="simple" (or another) as well.',
                 )
             if stride >= self._longest:
@@ -91,7 +93,7 @@ class TokenClassificationPipeline(TextPipeline):
             if len(mappings) != len(inputs):
                 raise InputError(
                     f"There are {len(inputs)} inputs and {len(mappings)} offset mappings.",
-                    next_step="Pass one offset mapping for each input.",
+                    next_step="Pass one offset mapping per input.",
                 )
             del options["offset_mapping"]
             inputs = [_WithOffsets(item, offsets) for item, offsets in zip(inputs, mappings, strict=True)]
@@ -107,53 +109,46 @@ class TokenClassificationPipeline(TextPipeline):
         stride: int | None = None,
         is_split_into_words: bool = False,
         delimiter: str = " ",
-        offset_mapping: Sequence[tuple[int, int]] | None = None,
-    ) -> list[dict[str, Any]]:
+        offset_mapping: Offsets | None = None,
+    ) -> Rows:
         if isinstance(item, _WithOffsets):
-            item, offset_mapping = item.item, item.offsets
-        words = [str(word) for word in item] if is_split_into_words and not isinstance(item, str) else None
-        if words is None and not isinstance(item, str):
-            raise InputError(
-                f"The input is a {type(item).__name__}.",
-                next_step="Pass a text, or a list of words with is_split_into_words=True.",
-            )
-        if words is None and is_split_into_words:
-            raise InputError(
-                "is_split_into_words=True takes a list of words, and the input is one text.",
-                next_step="Pass text.split(), or leave is_split_into_words out.",
-            )
-        more: dict[str, Any] = {} if stride is None else {"return_overflowing_tokens": True, "stride": stride}
-        if words is not None:
-            more["is_split_into_words"] = True
+            item, offset_mapping = item
+        options: dict[str, Any] = {} if stride is None else {"return_overflowing_tokens": True, "stride": stride}
+        words = None
+        if is_split_into_words:
+            if isinstance(item, str):
+                raise InputError(
+                    "is_split_into_words=True requires a list of words, and the input is one text.",
+                    next_step="Pass text.split(), or leave is_split_into_words out.",
+                )
+            words, options["is_split_into_words"] = [str(word) for word in item], True
+        sentence = delimiter.join(words) if words is not None else item
+        read_text(sentence, "Pass a text, or a list of words with is_split_into_words=True.")
         encoded = self.tokenize(
             item if words is None else words,
             truncation=True,
             max_length=self._longest,
             return_special_tokens_mask=True,
             return_offsets_mapping=True,
-            **more,
+            **options,
         )
-        sentence = item if words is None else delimiter.join(words)
         names = [name for name in encoded if name != "overflow_to_sample_mapping"]
-        several = stride is not None
         features = []
-        for i in range(len(encoded["input_ids"]) if several else 1):
-            feature: dict[str, Any] = {name: list(encoded[name][i] if several else encoded[name]) for name in names}
+        for i in range(1 if stride is None else len(encoded["input_ids"])):
+            feature: dict[str, Any] = {n: list(encoded[n] if stride is None else encoded[n][i]) for n in names}
             if offset_mapping is not None:
                 feature["offset_mapping"] = offset_mapping
             elif words is not None:
-                feature["offset_mapping"] = _in_sentence(
-                    feature["offset_mapping"], encoded.word_ids(i), words, len(delimiter)
-                )
-            feature["sentence"] = sentence
-            features.append(feature)
+                offsets, gap = feature["offset_mapping"], len(delimiter)
+                feature["offset_mapping"] = _in_sentence(offsets, encoded.word_ids(i), words, gap)
+            features.append({**feature, "sentence": sentence})
         return features
 
     def postprocess(
         self,
         item: Any,
-        features: list[dict[str, Any]],
-        outputs: list[dict[str, Any]],
+        features: Rows,
+        outputs: Rows,
         *,
         aggregation_strategy: str = "none",
         ignore_labels: Sequence[str] | None = None,
@@ -173,39 +168,24 @@ class TokenClassificationPipeline(TextPipeline):
         return min(self.tokenizer.model_max_length, self.max_tokens or self.tokenizer.model_max_length, 10**9)
 
     def _tokens(self, feature: dict[str, Any], logits: np.ndarray, strategy: str) -> list[Entity]:
-        """What is known of each token that is not special."""
-        scores = softmax(logits)
-        sentence = feature["sentence"]
-        marks_subwords = self._marks_subwords
+        """The tokens of a feature, except special ones, with their scores and positions."""
+        scores, sentence, marks_subwords = softmax(logits), feature["sentence"], self._marks_subwords
         if strategy in BY_WORD and not marks_subwords:
-            warnings.warn(
-                "This tokenizer does not mark where words go on, so spaces are taken for their borders.",
-                NotebookKitWarning,
-                stacklevel=5,
-            )
+            warn("This tokenizer does not mark which tokens continue a word, so words are separated at spaces.")
         names = self.tokenizer.convert_ids_to_tokens(feature["input_ids"])
         tokens = []
         for i, (word, special) in enumerate(zip(names, feature["special_tokens_mask"], strict=True)):
             if special:
                 continue
-            start, end = feature["offset_mapping"][i]
-            reference = sentence[start:end]
-            if marks_subwords:
-                is_subword = len(word) != len(reference)
+            start, end = map(int, feature["offset_mapping"][i])
+            if feature["input_ids"][i] == self.tokenizer.unk_token_id:
+                word, is_subword = sentence[start:end], False
+            elif marks_subwords:
+                is_subword = len(word) != len(sentence[start:end])
             else:
                 is_subword = start > 0 and " " not in sentence[start - 1 : start + 1]
-            if feature["input_ids"][i] == self.tokenizer.unk_token_id:
-                word, is_subword = reference, False
-            tokens.append(
-                {
-                    "word": word,
-                    "scores": scores[i],
-                    "index": i,
-                    "start": int(start),
-                    "end": int(end),
-                    "is_subword": is_subword,
-                }
-            )
+            place = {"index": i, "word": word, "start": start, "end": end}
+            tokens.append({**place, "scores": scores[i], "is_subword": is_subword})
         return tokens
 
     @property
@@ -222,21 +202,10 @@ class TokenClassificationPipeline(TextPipeline):
                     words[-1].append(token)
                 else:
                     words.append([token])
-            entities = [self._word(word, strategy) for word in words]
+            entities = [self._best(_word_scores(word, strategy)) | self._joined(word) for word in words]
         else:
-            entities = []
-            for token in tokens:
-                best = int(token["scores"].argmax())
-                entities.append(
-                    {
-                        "entity": self.model.config.id2label[best],
-                        "score": float(token["scores"][best]),
-                        "index": token["index"],
-                        "word": token["word"],
-                        "start": token["start"],
-                        "end": token["end"],
-                    }
-                )
+            place = ("index", "word", "start", "end")
+            entities = [self._best(token["scores"]) | {name: token[name] for name in place} for token in tokens]
         if strategy == "none":
             return entities
         groups: list[list[Entity]] = []
@@ -248,42 +217,36 @@ class TokenClassificationPipeline(TextPipeline):
                 groups.append([entity])
         return [self._group(group) for group in groups]
 
-    def _word(self, tokens: list[Entity], strategy: str) -> Entity:
-        if strategy == "first":
-            scores = tokens[0]["scores"]
-        elif strategy == "max":
-            scores = max(tokens, key=lambda token: token["scores"].max())["scores"]
-        else:
-            scores = np.nanmean([token["scores"] for token in tokens], axis=0)
+    def _best(self, scores: np.ndarray) -> Entity:
         best = int(scores.argmax())
-        return {
-            "entity": self.model.config.id2label[best],
-            "score": float(scores[best]),
-            "word": self.tokenizer.convert_tokens_to_string([token["word"] for token in tokens]),
-            "start": tokens[0]["start"],
-            "end": tokens[-1]["end"],
-        }
+        return {"entity": self.model.config.id2label[best], "score": float(scores[best])}
 
     def _group(self, entities: list[Entity]) -> Entity:
-        return {
-            "entity_group": entities[0]["entity"].split("-", 1)[-1],
-            "score": float(np.nanmean([entity["score"] for entity in entities])),
-            "word": self.tokenizer.convert_tokens_to_string([entity["word"] for entity in entities]),
-            "start": entities[0]["start"],
-            "end": entities[-1]["end"],
-        }
+        label = entities[0]["entity"].split("-", 1)[-1]
+        score = float(np.nanmean([entity["score"] for entity in entities]))
+        return {"entity_group": label, "score": score, **self._joined(entities)}
+
+    def _joined(self, parts: list[Entity]) -> Entity:
+        word = self.tokenizer.convert_tokens_to_string([part["word"] for part in parts])
+        return {"word": word, "start": parts[0]["start"], "end": parts[-1]["end"]}
 
 
 NerPipeline = TokenClassificationPipeline
 
 
-class _WithOffsets:
-    """An input with the offsets of its tokens, given by the caller."""
+class _WithOffsets(NamedTuple):
+    """An input, and the offsets of its tokens that the caller passed."""
 
-    __slots__ = ("item", "offsets")
+    item: Any
+    offsets: Offsets
 
-    def __init__(self, item: Any, offsets: Sequence[tuple[int, int]]) -> None:
-        self.item, self.offsets = item, offsets
+
+def _word_scores(tokens: list[Entity], strategy: str) -> np.ndarray:
+    """The scores of a word, of shape `(labels,)`, from those of its tokens."""
+    scores = [token["scores"] for token in tokens]
+    if strategy == "average":
+        return np.nanmean(scores, axis=0)
+    return scores[0] if strategy == "first" else max(scores, key=np.max)
 
 
 def _split_label(label: str) -> tuple[bool, str]:
@@ -291,28 +254,19 @@ def _split_label(label: str) -> tuple[bool, str]:
     return (True, label[2:]) if label.startswith("B-") else (False, label.removeprefix("I-"))
 
 
-def _in_sentence(
-    offsets: list[tuple[int, int]], word_ids: list[int | None], words: list[str], gap: int
-) -> list[tuple[int, int]]:
-    """Offsets within words as offsets within the text that the words make when they are joined."""
-    starts, position = [], 0
-    for word in words:
-        starts.append(position)
-        position += len(word) + gap
-    return [
-        (start, end) if word is None else (start + starts[word], end + starts[word])
-        for (start, end), word in zip(offsets, word_ids, strict=True)
-    ]
+def _in_sentence(offsets: Offsets, word_ids: list[int | None], words: list[str], gap: int) -> Offsets:
+    """Convert offsets within words to offsets within the text that joins them."""
+    starts = list(itertools.accumulate((len(word) + gap for word in words), initial=0))
+    shifts = [0 if word is None else starts[word] for word in word_ids]
+    return [(start + shift, end + shift) for (start, end), shift in zip(offsets, shifts, strict=True)]
 
 
 def _without_overlaps(entities: list[Entity]) -> list[Entity]:
-    """Of entities that overlap, keep the longest; of those of equal length, the most certain."""
+    """Of entities that overlap, keep the longest; of those of equal length, the one with the highest score."""
     kept: list[Entity] = []
     for entity in sorted(entities, key=lambda entity: entity["start"]):
         if not kept or not kept[-1]["start"] <= entity["start"] < kept[-1]["end"]:
             kept.append(entity)
-            continue
-        other = kept[-1]
-        if (entity["end"] - entity["start"], entity["score"]) > (other["end"] - other["start"], other["score"]):
-            kept[-1] = entity
+        else:
+            kept[-1] = max(kept[-1], entity, key=lambda one: (one["end"] - one["start"], one["score"]))
     return kept

@@ -1,4 +1,4 @@
-"""Zero-shot classification: labels that the model has never seen, by way of natural language inference."""
+"""Zero-shot classification: labels that the model was not trained on, by natural language inference."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from notebook_kit.errors import InputError
-from notebook_kit.pipelines.base import notice
+from notebook_kit.pipelines.base import Rows, notice
 from notebook_kit.pipelines.scores import softmax
 from notebook_kit.pipelines.text import TextPipeline
 
@@ -15,25 +15,25 @@ __all__ = ["ZeroShotClassificationPipeline"]
 
 
 class ZeroShotClassificationPipeline(TextPipeline):
-    """Classifies into labels given with the call. Made by `pipeline("zero-shot-classification")`.
+    """Classifies texts by labels passed in the call. Created by `pipeline("zero-shot-classification")`.
 
-    Each label becomes a hypothesis, and a model of natural language inference says how far the text entails it (Yin et
+    Each label becomes a hypothesis, and a model for natural language inference scores whether the text entails it (Yin et
     al., Benchmarking Zero-shot Text Classification, 2019).
 
     Options:
-        candidate_labels: A list of labels, or a string of labels divided by commas. May be the second argument.
+        candidate_labels: A list of labels, or a string of labels separated by commas. Can be the second argument.
         hypothesis_template: A sentence with `{}` for the label; `"This example is {}."` by default.
-        multi_label: `True` scores each label on its own; otherwise the scores sum to 1.
+        multi_label: `True` scores each label independently; otherwise the scores sum to 1.
 
     Returns:
-        `{"sequence": str, "labels": list[str], "scores": list[float]}` for each text, best label first.
+        Per text, `{"sequence": str, "labels": list[str], "scores": list[float]}`, best label first.
 
     Example:
         >>> import pathlib, tempfile
         >>> from notebook_kit import AutoTokenizer, BertConfig, BertForSequenceClassification, ZeroShotClassificationPipeline
         >>> file = pathlib.Path(tempfile.mkdtemp(), "vocab.txt")
         >>> _ = file.write_text("\\n".join("[PAD] [UNK] [CLS] [SEP] [MASK] this text is about we won music sport .".split()))
-        >>> inference = {0: "contradiction", 1: "neutral", 2: "entailment"}  # what a model for this has learned to tell
+        >>> inference = {0: "contradiction", 1: "neutral", 2: "entailment"}  # the labels of such a model
         >>> tiny = BertConfig(hidden_size=32, num_hidden_layers=1, num_attention_heads=2, vocab_size=14, id2label=inference)
         >>> classify = ZeroShotClassificationPipeline(BertForSequenceClassification(tiny), AutoTokenizer.from_pretrained(file))
         >>> answer = classify("we won", ["music", "sport"], hypothesis_template="This text is about {}.")
@@ -48,13 +48,13 @@ class ZeroShotClassificationPipeline(TextPipeline):
         super().__init__(*args, **kwargs)
         if self.entailment_id == -1:
             notice(
-                "No label of the model is called 'entailment': its last label is taken for it. "
-                "Set label2id in the model's config to say which it is."
+                "No label of the model is called 'entailment', so its last label is used. "
+                "Set label2id in the model's config to name the right one."
             )
 
     @property
     def entailment_id(self) -> int:
-        """Index of the label that stands for entailment, -1 if none is named so."""
+        """The index of the label for entailment, -1 if no label has that name."""
         labels = self.model.config.label2id.items()
         return next((index for label, index in labels if label.lower().startswith("entail")), -1)
 
@@ -72,12 +72,8 @@ class ZeroShotClassificationPipeline(TextPipeline):
         return super().__call__(inputs, **options)
 
     def preprocess(
-        self,
-        item: Any,
-        *,
-        candidate_labels: list[str] | None = None,
-        hypothesis_template: str = "This example is {}.",
-    ) -> list[dict[str, Any]]:
+        self, item: Any, *, candidate_labels: list[str] | None = None, hypothesis_template: str = "This example is {}."
+    ) -> Rows:
         if not candidate_labels:
             raise InputError("There are no labels to choose from.", next_step="Pass candidate_labels=['...', '...'].")
         if not isinstance(item, str) or not item:
@@ -85,7 +81,7 @@ class ZeroShotClassificationPipeline(TextPipeline):
             raise InputError(f"The input is {what}.", next_step="Pass a text.")
         if hypothesis_template.format(candidate_labels[0]) == hypothesis_template:
             raise InputError(
-                f"The hypothesis_template {hypothesis_template!r} has no place for the label.",
+                f"The hypothesis_template {hypothesis_template!r} has no placeholder for the label.",
                 next_step="Put {} where the label goes.",
             )
         return [self._feature(item, hypothesis_template.format(label)) for label in candidate_labels]
@@ -94,7 +90,7 @@ class ZeroShotClassificationPipeline(TextPipeline):
         try:
             return dict(self.tokenize(text, hypothesis, truncation="only_first"))
         except Exception as error:
-            # A hypothesis that leaves no room for the text; the check of lengths says so if it is too long.
+            # The hypothesis leaves no room for the text. The check of lengths raises the error.
             if "too short" not in str(error):
                 raise
             return dict(self.tokenize(text, hypothesis))
@@ -102,8 +98,8 @@ class ZeroShotClassificationPipeline(TextPipeline):
     def postprocess(
         self,
         item: Any,
-        features: list[dict[str, Any]],
-        outputs: list[dict[str, Any]],
+        features: Rows,
+        outputs: Rows,
         *,
         candidate_labels: list[str] | None = None,
         multi_label: bool = False,

@@ -1,4 +1,4 @@
-"""The families of models: which module of `notebook_kit.models` a `model_type` lives in, and the classes there."""
+"""The model families: the module of `notebook_kit.models` for each `model_type`, and the classes in it."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ __all__ = ["FAMILIES", "Family"]
 
 @dataclass(frozen=True, slots=True)
 class Family:
-    """One family of models.
+    """One model family.
 
     Attributes:
         module: The module in `notebook_kit.models`.
-        prefix: What the names of the family's classes begin with.
-        heads: Auto class -> what the name of the family's class for it ends with.
+        prefix: The first part of the names of the family's classes.
+        heads: Auto class -> the last part of the name of the family's class for it.
 
     Example:
         >>> FAMILIES["gpt2"].config, FAMILIES["gpt2"].class_names["AutoModelForCausalLM"]
@@ -87,4 +87,4 @@ FAMILIES: dict[str, Family] = {
     "t5": Family("t5", "T5", _T5),
     "xlm-roberta": Family("xlm_roberta", "XLMRoberta", ENCODER),
 }
-"""`model_type` in config.json -> the family."""
+"""`model_type` in `config.json` -> the family."""

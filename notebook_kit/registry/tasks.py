@@ -1,4 +1,4 @@
-"""The tasks of `pipeline()`: which class does each, and which checkpoint it uses by default."""
+"""The tasks of `pipeline()`: the class and the default checkpoint of each."""
 
 from __future__ import annotations
 
@@ -8,17 +8,17 @@ from dataclasses import dataclass
 
 from notebook_kit.errors import InputError, near_matches
 
-__all__ = ["ALIASES", "TASKS", "Task", "get_supported_tasks", "task_name", "task_of"]
+__all__ = ["ALIASES", "TASKS", "Task", "get_supported_tasks", "task_name", "task_of", "task_of_another_head"]
 
 
 @dataclass(frozen=True, slots=True)
 class Task:
-    """How a task is done.
+    """One task.
 
     Attributes:
         module: The module in `notebook_kit.pipelines`.
         pipeline: The class in it.
-        model: The checkpoint on the Hub that is used when no model is given.
+        model: The default checkpoint, a name on the Hub.
         heads: Class-name suffixes that identify the task: a `BertForTokenClassification` does token classification.
     """
 
@@ -28,7 +28,7 @@ class Task:
     heads: tuple[str, ...] = ()
 
 
-_WRITERS = ("ForConditionalGeneration", "MTModel")
+_SEQ2SEQ = ("ForConditionalGeneration", "MTModel")
 
 TASKS: dict[str, Task] = {
     "text-classification": Task(
@@ -62,16 +62,19 @@ TASKS: dict[str, Task] = {
         "text_generation", "TextGenerationPipeline", "openai-community/gpt2", ("ForCausalLM", "GPT2LMHeadModel")
     ),
     "zero-shot-classification": Task(
-        "zero_shot_classification", "ZeroShotClassificationPipeline", "typeform/distilbert-base-uncased-mnli"
+        "zero_shot_classification",
+        "ZeroShotClassificationPipeline",
+        "typeform/distilbert-base-uncased-mnli",
+        ("ForSequenceClassification",),
     ),
-    "text2text-generation": Task("text2text", "Text2TextGenerationPipeline", "google-t5/t5-base", _WRITERS),
-    "summarization": Task("text2text", "SummarizationPipeline", "sshleifer/distilbart-cnn-12-6", _WRITERS),
-    "translation": Task("text2text", "TranslationPipeline", "google-t5/t5-base", _WRITERS),
+    "text2text-generation": Task("text2text", "Text2TextGenerationPipeline", "google-t5/t5-base", _SEQ2SEQ),
+    "summarization": Task("text2text", "SummarizationPipeline", "sshleifer/distilbart-cnn-12-6", _SEQ2SEQ),
+    "translation": Task("text2text", "TranslationPipeline", "google-t5/t5-base", _SEQ2SEQ),
 }
-"""Name of a task -> how it is done. Of the tasks that share a head, the first is the most general."""
+"""Name -> task. Of the tasks that share a head, the first is the most general."""
 
 ALIASES = {"sentiment-analysis": "text-classification", "ner": "token-classification"}
-"""Other names of tasks."""
+"""Alias -> name of a task."""
 
 
 def get_supported_tasks() -> list[str]:
@@ -85,10 +88,10 @@ def get_supported_tasks() -> list[str]:
 
 
 def task_name(task: str) -> str:
-    """The name in `TASKS` of a task that may be named by an alias or, for translation, with its languages.
+    """The name in `TASKS` for a task name, an alias, or a translation with its languages.
 
     Raises:
-        InputError: If there is no such task. Near matches are listed.
+        InputError: for an unknown task, with near matches.
 
     Example:
         >>> task_name("ner"), task_name("translation_en_to_fr")
@@ -107,11 +110,11 @@ def task_name(task: str) -> str:
 
 
 def task_of(tag: str, architectures: Iterable[str] = ()) -> str | None:
-    """The task that a checkpoint is for, or None if nothing identifies it.
+    """The task of a checkpoint, or None if nothing identifies it.
 
     Args:
-        tag: The `pipeline_tag` of its model card, or "". A tag for which there is no pipeline is ignored.
-        architectures: Names of model classes, as `config.json` lists them. The first that identifies a task decides.
+        tag: The `pipeline_tag` of its model card, or "". A tag without a pipeline here is ignored.
+        architectures: Names of model classes, as in `config.json`. The first that identifies a task decides.
 
     Example:
         >>> task_of("ner"), task_of("", ["BertForTokenClassification"]), task_of("", ["ViTForImageClassification"])
@@ -128,3 +131,23 @@ def task_of(tag: str, architectures: Iterable[str] = ()) -> str | None:
             if head != "Model" or ("For" not in architecture and "LMHead" not in architecture):
                 return task
     return None
+
+
+def task_of_another_head(task: str, architecture: str) -> str | None:
+    """The task that a model class is made for, if its head cannot do `task`; otherwise None.
+
+    Args:
+        task: Any task; for one that is not in `TASKS`, the answer is None.
+        architecture: The name of the class. A name without a known head is compatible with every task.
+
+    Example:
+        >>> task_of_another_head("fill-mask", "BertForTokenClassification")
+        'token-classification'
+        >>> task_of_another_head("zero-shot-classification", "BertForSequenceClassification") is None
+        True
+    """
+    other = task_of("", [architecture])
+    headless = other == "feature-extraction" and "For" not in architecture  # may be a user's class with any head
+    if other is None or headless or task not in TASKS or task == "feature-extraction":
+        return None
+    return None if set(TASKS[other].heads) & set(TASKS[task].heads) else other

@@ -1,4 +1,4 @@
-"""The files of a checkpoint: where weights and vocabularies are stored, in the order in which they are looked for."""
+"""The files of a checkpoint that hold weights and vocabularies, in the order of preference."""
 
 from __future__ import annotations
 
@@ -26,13 +26,13 @@ WEIGHTS: dict[str, re.Pattern[str] | None] = {
     TORCH: None,
     TORCH_INDEX: re.compile(r"pytorch_model-\d+-of-\d+\.bin"),
 }
-"""File of weights -> the names of its shards, if it is an index. The first of them that a checkpoint has is read."""
+"""Weight file -> the pattern of its shards, if it is an index. The first one that a checkpoint has is read."""
 
 SMALL_FILES = ("config.json", "README.md", "tokenizer_config.json", "special_tokens_map.json")
-"""Files that are read wherever they are present."""
+"""Files that are read if present."""
 
 VOCABULARIES = (("tokenizer.json",), ("vocab.txt",), ("vocab.json", "merges.txt"))
-"""Files that hold a vocabulary. The first group that is complete is read."""
+"""Groups of files that hold a vocabulary. The first complete group is read."""
 
 BYTES_OF = {"F64": 8, "I64": 8, "F32": 4, "I32": 4, "F16": 2, "BF16": 2, "I16": 2}
-"""Dtype of a stored tensor -> bytes per value; all other dtypes take one."""
+"""Dtype of a stored tensor -> bytes per value; 1 for all other dtypes."""

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import itertools
 import logging
+import shutil
+from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
@@ -230,6 +232,33 @@ def test_our_form_needs_no_tokenizer_but_gets_one(folder):
     assert pipe("a b c", extra=1) == 6
     with pytest.raises(InputError, match=r"no option 'extras'\. Did you mean 'extra'"):
         pipe("a", extras=1)
+
+
+@pytest.mark.parametrize("name", ["window", "batch_size", "batch_budget", "num_workers"])
+def test_an_option_named_like_a_run_option_is_refused(name):
+    steps = {}
+    exec(f"def postprocess(self, item, features, outputs, *, {name}=3): ...", steps)
+    with pytest.raises(InputError, match=f"Clashing has an option '{name}'"):
+        type("Clashing", (Pipeline,), {"postprocess": steps["postprocess"]})
+
+
+def test_a_tokenizer_that_cannot_be_loaded_is_reported(folder, tmp_path, caplog):
+    for name in ("config.json", "model.safetensors"):
+        shutil.copy(Path(folder) / name, tmp_path)
+
+    class Labels(Pipeline):
+        task = "labels"
+
+        def preprocess(self, item):
+            return {"input_ids": item}
+
+        def postprocess(self, item, features, outputs):
+            return len(outputs[0]["logits"])
+
+    pipe = pipeline("text-classification", tmp_path, pipeline_class=Labels, device="cpu")
+    assert pipe.tokenizer is None and pipe([[2, 3]]) == [pipe.model.config.num_labels]
+    (record,) = caplog.records
+    assert "has no tokenizer" in record.getMessage() and str(tmp_path) in record.getMessage()
 
 
 # The registry ---------------------------------------------------------------------------------------------------------

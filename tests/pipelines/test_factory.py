@@ -122,6 +122,10 @@ def test_a_head_for_something_else_is_refused(checkpoints):
     model = ours("text-classification", checkpoints("ForSequenceClassification", num_labels=3)).model
     with pytest.raises(InputError, match=r"BertForSequenceClassification cannot do fill-mask"):
         pipeline("fill-mask", model=model)
+    with pytest.raises(InputError, match="cannot do summarization") as caught:
+        pipeline("summarization", model=model)
+    assert "AutoModelForSeq2SeqLM" in caught.value.next_step and "'text-classification'" in caught.value.next_step
+    assert pipeline("zero-shot-classification", model=model, device="cpu").task == "zero-shot-classification"
     with pytest.raises(InputError, match="type list"):
         pipeline("fill-mask", model=["bert"])
 
@@ -143,7 +147,7 @@ def test_arguments_that_cannot_be_used(checkpoints, arguments, message):
 
 
 def test_a_tokenizer_without_its_model():
-    with pytest.raises(InputError, match="without the model"):
+    with pytest.raises(InputError, match="without its model"):
         pipeline("ner", tokenizer="bert-base-cased")
 
 

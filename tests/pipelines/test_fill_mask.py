@@ -48,9 +48,10 @@ def test_without_a_gap(fill):
 
 def test_targets_outside_the_vocabulary(fill):
     mine, _ = fill
-    with pytest.warns(NotebookKitWarning, match="its first piece 'for' stands for it"):
+    with pytest.warns(NotebookKitWarning, match="its first token 'for' is used") as caught:
         assert mine(ONE, targets=["forever"])[0]["token_str"] == "for"
-    with pytest.warns(NotebookKitWarning), pytest.raises(InputError, match="No target is left"):
+    assert caught[0].filename == __file__  # the line of the call, not one of the library
+    with pytest.warns(NotebookKitWarning), pytest.raises(InputError, match="No target is in the vocabulary"):
         mine(ONE, targets=[" "])
 
 

@@ -189,7 +189,7 @@ def test_a_wrong_input_is_named_and_the_rest_is_kept(pipe, expected):
         pipe(inputs, window=4)
     error = caught.value
     assert error.positions == (3, 11)
-    assert "inputs[3]: The input holds a int where a text should be" in str(error)
+    assert "inputs[3]: The input contains '5' of the type int, where a text was expected" in str(error)
     assert "inputs[11]: The input is 402 tokens long" in str(error)
     assert "2 of 12" in str(error)
     assert "error.results" in str(error)

@@ -79,6 +79,12 @@ def test_the_checkpoint_says_how_long(made, tmp_path):
     pipe = ours("summarization", str(tmp_path))
     assert len(pipe(TEXTS[0], return_tensors=True)[0]["summary_token_ids"]) == 7
     assert len(pipe(TEXTS[0], return_tensors=True, max_new_tokens=9)[0]["summary_token_ids"]) == 10
+    config["task_specific_params"]["summarization"]["max_new_tokens"] = 6
+    (tmp_path / "config.json").write_text(json.dumps(config))
+    pipe = ours("summarization", str(tmp_path))
+    assert len(pipe(TEXTS[0], return_tensors=True)[0]["summary_token_ids"]) == 7
+    assert len(pipe(TEXTS[0], return_tensors=True, max_length=4)[0]["summary_token_ids"]) == 4
+    assert len(pipe(TEXTS[0], return_tensors=True, generate_kwargs={"max_new_tokens": 9})[0]["summary_token_ids"]) == 10
     plain_text = ours("text2text-generation", str(tmp_path))
     assert len(plain_text(TEXTS[0], return_tensors=True)[0]["generated_token_ids"]) > 20
 
@@ -217,7 +223,7 @@ def test_languages_of_the_call(made):
     assert named(TEXTS[0], **SHORT) == pipe(TEXTS[0], **both, **SHORT)
     fixed = ours("translation", str(DATA / "tiny-mbart"), **both)
     assert fixed(TEXTS[:3], **SHORT) == pipe(TEXTS[:3], **both, **SHORT)
-    with pytest.raises(InputError, match="not told between which"):
+    with pytest.raises(InputError, match="languages of this text are missing"):
         pipe(TEXTS[0])
     with pytest.raises(InputError, match=r"tgt_lang is 'fr_XY'.*Did you mean 'fr_XX'"):
         pipe(TEXTS[0], src_lang="en_XX", tgt_lang="fr_XY")
@@ -226,10 +232,11 @@ def test_languages_of_the_call(made):
 @pytest.mark.parametrize(
     ("given", "options", "message"),
     [
-        (5, {}, "an int, which a pipeline cannot read"),
+        (5, {}, "the type int, which a pipeline cannot read"),
         (["Good.", b"Good."], {}, "a bytes, where a text was expected"),
         ("Good.", {"max_new_token": 3}, "no option 'max_new_token'. Did you mean 'max_new_tokens'"),
         ("Good.", {"num_beams": 0}, "num_beams is 0"),
+        ("Good.", {"output_scores": True}, "cannot return what output_scores requests"),
         ("Good.", {"num_beams": 2, "num_return_sequences": 3}, "2 beams give 2"),
     ],
 )
@@ -249,5 +256,5 @@ def test_a_decoder_writes_no_summaries():
     with pytest.raises(UnknownArchitectureError, match="no AutoModelForSeq2SeqLM"):
         ours("summarization", str(DATA / "tiny-gpt2"))
     made = ours("text-generation", str(DATA / "tiny-gpt2"))
-    with pytest.raises(InputError, match="no encoder-decoder that generates"):
+    with pytest.raises(InputError, match="not a generating encoder-decoder"):
         SummarizationPipeline(made.model, made.tokenizer)

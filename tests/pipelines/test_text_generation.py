@@ -160,10 +160,10 @@ def test_from_nothing(pair):
     [
         ("Hello", {"max_new_token": 3}, "no option 'max_new_token'. Did you mean 'max_new_tokens'"),
         ("Hello", {"temperature": -1.0}, "temperature is -1.0"),
-        ("Hello", {"return_full_text": True, "return_tensors": True}, "one thing in three ways"),
+        ("Hello", {"return_full_text": True, "return_tensors": True}, "exclude each other"),
         ("Hello", {"return_type": "half"}, "return_type is 'half'"),
         ("Hello", {"handle_long_generation": "cut"}, "handle_long_generation is 'cut'"),
-        ("Hello", {"output_scores": True}, "what stands behind"),
+        ("Hello", {"output_scores": True}, "cannot return what output_scores requests"),
         ("Hello", {"max_new_tokens": 100}, "positions for 64"),
         (b"Hello", {}, "The input is a"),
         ("word " * 80, {}, "at most 64"),

@@ -94,8 +94,9 @@ def test_a_tokenizer_that_marks_no_subwords_says_so(tag):
         _marks_subwords = False
 
     pipe = Unmarked(mine.model, mine.tokenizer, device="cpu")
-    with pytest.warns(NotebookKitWarning, match="spaces are taken"):
+    with pytest.warns(NotebookKitWarning, match="words are separated at spaces") as caught:
         found = pipe("Wolfgang lives", aggregation_strategy="first", ignore_labels=[])
+    assert caught[0].filename == __file__
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         pipe("Wolfgang lives", aggregation_strategy="simple")

@@ -60,7 +60,7 @@ def test_what_cannot_be_used(both):
         mine("a text")
     with pytest.raises(InputError, match="no labels"):
         mine("a text", candidate_labels=[])
-    with pytest.raises(InputError, match="no place for the label"):
+    with pytest.raises(InputError, match="no placeholder for the label"):
         mine("a text", LABELS, hypothesis_template="This is it.")
     with pytest.raises(PipelineInputError, match=r"inputs\[1\]: The input is empty"):
         mine(["a text", ""], LABELS)

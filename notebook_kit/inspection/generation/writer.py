@@ -99,15 +99,8 @@ class Writer:
         """The generation config of a pipeline call, and its other options, overridden by `settings`."""
         if self._pipeline is None:
             return None, dict(settings)
-        call = dict(self._pipeline.resolve_options({}).forward)
-        if not self.is_encoder_decoder:
-            options = self._pipeline.settings({**call, **settings})
-            return options.pop("generation_config", None), options
-        options = {**(call.pop("generate", None) or {}), **settings}
-        languages = getattr(self.tokenizer, "lang_code_to_id", None) or {}
-        if call.get("tgt_lang") in languages:
-            options["forced_bos_token_id"] = languages[call["tgt_lang"]]
-        return options.pop("generation_config", None) or self._pipeline.generation_config, options
+        options = self._pipeline.settings({**self._pipeline.resolve_options({}).forward, **settings})
+        return options.pop("generation_config", None), options
 
     def _resolved(self, settings: dict[str, Any]) -> tuple[GenerationConfig, dict[str, Any]]:
         """All settings of a run, and the options that are objects (the user's own rules and stopping criteria)."""
