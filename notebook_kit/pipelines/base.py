@@ -379,16 +379,16 @@ class Pipeline(PushToHub):
         tensors = [*self.model.parameters(), *(b for b in self.model.buffers() if b.dtype == torch.int8)]
         size = sum(tensor.numel() for tensor in tensors)
         count = f"{size / 1e6:.1f} M" if size >= 1e6 else f"{size / 1e3:.1f} K"
-        parts = [
-            repr(self.task),
-            f"model={type(self.model).__name__}{f' from {name!r}' if name else ''} ({count} parameters)",
-            f"device={str(self.device)!r}",
-            f"dtype={str(self.dtype).removeprefix('torch.')!r}",
-        ]
-        run = {name: value for name, value in self._run_options.items() if value not in (None, "raise")}
-        given = {"quantize": self.quantize} if self.quantize else {}
-        parts += [f"{name}={value!r}" for name, value in {**given, **self.options, **run}.items()]
-        return f"{type(self).__name__}({', '.join(parts)})"
+        origin = f" from {name!r}" if name else ""
+        settings = {
+            "device": str(self.device),
+            "dtype": str(self.dtype).removeprefix("torch."),
+            "quantize": self.quantize,
+        }
+        shown = {name: value for name, value in (settings | self._run_options).items() if value not in (None, "raise")}
+        shown |= self.options
+        parts = [repr(self.task), f"model={type(self.model).__name__}{origin} ({count} parameters)"]
+        return f"{type(self).__name__}({', '.join([*parts, *(f'{name}={value!r}' for name, value in shown.items())])})"
 
 
 def check_count(name: str, value: Any, least: int = 1, *, unit: str = "", otherwise: str = "") -> None:

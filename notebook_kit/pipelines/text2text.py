@@ -163,8 +163,8 @@ class Text2TextGenerationPipeline(GeneratingPipeline):
                 next_step="Pass a smaller stride, or a larger max_input_tokens.",
             )
         spans = self.tokenize(text, add_special_tokens=False, return_offsets_mapping=True)["offset_mapping"]
-        pieces, start = [], 0
-        while True:
+        pieces, start, end = [], 0, 0
+        while end < len(spans):
             end = min(start + room, len(spans))
             piece = text[spans[start][0] : spans[end - 1][1]]
             # A piece may have more tokens on its own than within the text.
@@ -172,9 +172,8 @@ class Text2TextGenerationPipeline(GeneratingPipeline):
                 end -= 1
                 piece = text[spans[start][0] : spans[end - 1][1]]
             pieces.append(piece)
-            if end == len(spans):
-                return pieces
             start = max(start + 1, end - stride)
+        return pieces
 
     def _feature(self, encoded: Any) -> dict[str, Any]:
         return {name: list(encoded[name]) for name in ("input_ids", "attention_mask") if name in encoded}

@@ -387,7 +387,7 @@ def test_a_tokenizer_of_another_model_is_told(pipe):
             return {"input_ids": [2, 40_000, 3], "attention_mask": [1, 1, 1]}
 
     other = TextClassificationPipeline(pipe.model, Other(), device="cpu")
-    with pytest.raises(InputError, match="40000, and the model knows 133 tokens"):
+    with pytest.raises(InputError, match="40000, but the model has only 133 tokens"):
         other("a text")
 
 
@@ -395,7 +395,7 @@ def test_a_vocabulary_that_grows_is_noticed(checkpoints):
     pipe = ours("text-classification", checkpoints("ForSequenceClassification", num_labels=3))
     pipe("good")
     pipe.tokenizer.add_tokens(["<new>"])
-    with pytest.raises(InputError, match="the model knows 133 tokens"):
+    with pytest.raises(InputError, match="the model has only 133 tokens"):
         pipe("a <new> text")
     pipe.model.resize_token_embeddings(len(pipe.tokenizer))
     assert pipe("a <new> text")
