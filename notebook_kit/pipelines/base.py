@@ -51,6 +51,7 @@ def warn(message: str) -> None:
     Example:
         >>> import warnings
         >>> with warnings.catch_warnings(record=True) as caught:
+        ...     warnings.simplefilter("always")
         ...     warn("This may not be what you want.")
         >>> caught[0].message
         NotebookKitWarning('This may not be what you want.')

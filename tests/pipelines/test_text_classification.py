@@ -93,12 +93,12 @@ def test_pairs(classify):
 @pytest.mark.parametrize(
     ("item", "message"),
     [
-        (3.5, "float where a text"),
-        (None, "NoneType where a text"),
-        (["a", "b"], "list where a text"),
+        (3.5, "float, where a text"),
+        (None, "NoneType, where a text"),
+        (["a", "b"], "list, where a text"),
         ({"text": "a", "label": 1}, "'label'"),
-        ({"text": ["a", "b"]}, "list where a text"),
-        (("a", 2), "int where a text"),
+        ({"text": ["a", "b"]}, "list, where a text"),
+        (("a", 2), "int, where a text"),
     ],
 )
 def test_inputs_that_are_no_texts(classify, item, message):

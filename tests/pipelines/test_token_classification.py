@@ -107,10 +107,10 @@ def test_a_tokenizer_that_marks_no_subwords_says_so(tag):
     ("item", "options", "message"),
     [
         ("a", {"aggregation_strategy": "averge"}, "Did you mean 'average'"),
-        ("a", {"stride": 4}, "have to be joined"),
-        ("a", {"stride": 4, "aggregation_strategy": "none"}, "have to be joined"),
+        ("a", {"stride": 4}, "must be joined"),
+        ("a", {"stride": 4, "aggregation_strategy": "none"}, "must be joined"),
         ("a", {"stride": 400, "aggregation_strategy": "simple"}, "leaves no room"),
-        ("a", {"is_split_into_words": True}, "takes a list of words"),
+        ("a", {"is_split_into_words": True}, "requires a list of words"),
         ({"text": "a"}, {}, "is a dict"),
     ],
 )
