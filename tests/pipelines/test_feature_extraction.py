@@ -32,7 +32,7 @@ def test_same_vectors(extract, options):
 
 def test_truncation_is_said_once(extract):
     mine, _ = extract
-    with pytest.raises(InputError, match="truncation is given both"):
+    with pytest.raises(InputError, match="truncation was passed both"):
         mine("a", truncation=True, tokenize_kwargs={"truncation": True})
 
 
