@@ -1,4 +1,4 @@
-"""Padding: rows of unequal lengths to one length, for texts, sound and labels alike."""
+"""Pad rows of unequal lengths to one length: token ids, audio samples, labels."""
 
 from __future__ import annotations
 
@@ -25,14 +25,14 @@ def pad_rows(
 
     Args:
         rows: Lists, arrays or tensors of shape (length, ...).
-        fill: What padding consists of: a number, or a value of the shape of one entry.
-        length: The length to pad to, None for that of the longest row. Longer rows are not cut.
+        fill: The padding value: a number, or a value with the shape of one entry.
+        length: The length to pad to; None pads to the longest row. Longer rows are not cut.
         multiple_of: Round the length up to a multiple of this.
-        side: "right" or "left", where the padding goes.
+        side: "right" or "left": where the padding goes.
 
     Returns:
-        A list of lists for lists; an array or a tensor of shape (rows, length, ...) and of the rows' dtype for arrays
-        or tensors, if none is longer than `length`.
+        A list of lists for lists; for arrays or tensors, one array or tensor of shape (rows, length, ...) with the rows'
+        dtype, or a list of lists if a row is longer than `length`.
 
     Example:
         >>> pad_rows([[5, 6, 7], [8]], fill=1)
@@ -42,12 +42,12 @@ def pad_rows(
     length = longest if length is None else length
     if multiple_of:
         length = -(-length // multiple_of) * multiple_of
-    kinds = {type(row) for row in rows}
+    kinds = set(map(type, rows))
     if kinds != {list}:
         if len(kinds) == 1 and tensor_kind(rows) and longest <= length:
             return _pad_arrays(rows, fill, length, side)
         rows = [to_lists(row) for row in rows]
-    # A row that is long enough is not copied: pipelines put texts of like length together.
+    # Rows that are long enough are not copied: pipelines batch texts of similar length.
     if side == "right":
         return [row if len(row) >= length else [*row, *[fill] * (length - len(row))] for row in rows]
     return [row if len(row) >= length else [*[fill] * (length - len(row)), *row] for row in rows]
@@ -82,22 +82,22 @@ def pad_features(
     side: str = "right",
     return_tensors: str | None = "pt",
 ) -> dict[str, Any]:
-    """Make one batch from features of one sequence each.
+    """Pad and collate features, each with one sequence per entry, into one batch.
 
     Args:
-        features: As for `as_columns`; each entry holds lists of numbers, arrays or tensors of shape (length, ...).
-        names: The entries to take; a name that the features do not have is skipped.
-        fill: What to pad an entry with, 0 where it is not named.
-        length: The length to pad to; None for the longest row of each entry. Longer rows are not cut.
+        features: As for `as_columns`; entries are lists of numbers, arrays or tensors of shape (length, ...).
+        names: The entries to include; names missing from the features are skipped.
+        fill: The padding value by entry name; 0 for entries not listed.
+        length: The length to pad to; None pads each entry to its longest row. Longer rows are not cut.
         multiple_of: Round the length up to a multiple of this.
-        side: "right" or "left", where the padding goes.
-        return_tensors: "pt", "np", or None for the format that came in.
+        side: "right" or "left": where the padding goes.
+        return_tensors: "pt", "np", or None to keep the format of the input.
 
     Returns:
         The entries by name, each of shape (features, length, ...).
 
     Raises:
-        InputError: features that differ in their entries, or rows of unequal lengths where tensors were asked for.
+        InputError: If the features differ in their entries, or if tensors were requested and rows differ in length.
 
     Example:
         >>> pad_features([{"input_ids": [5, 6, 7]}, {"input_ids": [8]}], ["input_ids"], fill={"input_ids": 1})
@@ -124,23 +124,23 @@ def pad_inputs(
     mask: bool = True,
     return_tensors: str | None = None,
 ) -> dict[str, Any]:
-    """Pad what a processor returned, as the `pad` of tokenizers and feature extractors does.
+    """Pad the output of a processor; tokenizers and feature extractors implement `pad` with this.
 
     Args:
-        features: As for `as_columns`, or one single feature.
-        main: The entry that the others have to fit, such as "input_ids" or "input_values".
-        fill: What to pad an entry with; entries that are not named here stay as they are.
-        padding: False makes the batch without padding it.
-        length, multiple_of, side: As in `pad_features`; `length` None is that of the longest row of `main`.
-        mask: Add an "attention_mask" where there is none, and pad it with 0.
-        return_tensors: "pt" or "np"; None gives back what came in: lists for lists, tensors for tensors.
+        features: As for `as_columns`, or a single feature.
+        main: The entry that defines the lengths, such as "input_ids" or "input_values".
+        fill: The padding value by entry name; entries not listed are not padded.
+        padding: Whether to pad; False only collates.
+        length, multiple_of, side: As in `pad_features`; without `length`, rows are padded to the longest row of `main`.
+        mask: Add an "attention_mask" if it is missing, and pad it with 0.
+        return_tensors: "pt" or "np"; None keeps the format of the input: lists for lists, tensors for tensors.
 
     Returns:
         All entries by name.
 
     Raises:
-        InputError: without `main`, with entries that do not belong to the same batch, or with rows of unequal lengths
-            where tensors were asked for.
+        InputError: If `main` is missing, if entries differ in their number of rows, or if tensors were requested and rows
+            differ in length.
 
     Example:
         >>> pad_inputs([{"input_ids": [5, 6, 7]}, {"input_ids": [8]}], "input_ids", {"input_ids": 0})
@@ -151,7 +151,7 @@ def pad_inputs(
     if main not in columns:
         raise InputError(
             f"There is nothing to pad: the inputs are {', '.join(map(repr, columns)) or 'empty'}, without {main!r}.",
-            next_step=f"Pass what the processor returned: a dictionary with {main}, or a list of such dictionaries.",
+            next_step=f"Pass the processor's output: a dictionary with {main}, or a list of such dictionaries.",
         )
     if rows is None or len(rows) == 0:
         return columns | ({"attention_mask": []} if mask else {})
@@ -168,7 +168,7 @@ def pad_inputs(
         if len(value) != len(rows):
             raise InputError(
                 f"{name!r} has {len(value)} entries, {main!r} has {len(rows)}.",
-                next_step=f"Every entry of a batch needs one value for each row of {main}.",
+                next_step=f"Every entry of a batch needs one value per row of {main}.",
             )
     if padding:
         length = max(map(len, rows)) if length is None else length
@@ -185,12 +185,12 @@ def as_columns(features: Any, names: Iterable[str] | None = None) -> dict[str, A
     """The entries of a batch by name.
 
     Args:
-        features: A list of dictionaries, one per row (or of objects with their entries as attributes), or one mapping,
-            such as a dictionary of lists or a `BatchEncoding`.
-        names: The entries to take, those that there are; None for all.
+        features: A list of dictionaries, one per row (or of objects with the entries as attributes), or one mapping, such
+            as a dictionary of lists or a `BatchEncoding`.
+        names: The entries to include, if present; None for all.
 
     Raises:
-        InputError: a feature that is not a mapping, or that lacks an entry of the first.
+        InputError: If a feature is not a mapping, or lacks an entry that the first feature has.
 
     Example:
         >>> as_columns([{"input_ids": [5, 6], "label": 0}, {"input_ids": [7], "label": 1}])
@@ -208,14 +208,18 @@ def as_columns(features: Any, names: Iterable[str] | None = None) -> dict[str, A
         except KeyError:
             place = next(place for place, feature in enumerate(features) if name not in feature)
             raise InputError(
-                f"Feature {place} has no {name!r}, though feature 0 has: a batch needs the same inputs in each.",
-                next_step="Process all features with the same options, or drop the columns that only some have.",
+                f"Feature {place} has no {name!r}, but feature 0 does: all features of a batch need the same entries.",
+                next_step="Process all features with the same options, or drop the columns that only some of them have.",
             ) from None
     return columns
 
 
 def as_mapping(feature: Any) -> Mapping[str, Any]:
-    """One example of a batch as a mapping: itself, its `data`, or its attributes."""
+    """One example of a batch as a mapping: the example itself, its `data`, or its attributes.
+
+    Raises:
+        InputError: If it has none of these.
+    """
     if isinstance(feature, Mapping):
         return feature
     if isinstance(data := getattr(feature, "data", None), Mapping):
@@ -223,16 +227,16 @@ def as_mapping(feature: Any) -> Mapping[str, Any]:
     if hasattr(feature, "__dict__"):
         return vars(feature)
     raise InputError(
-        f"The batch is a list of {type(feature).__name__}; expected mappings from input names to values.",
+        f"The batch is a list of {type(feature).__name__}, but each example must map input names to values.",
         next_step='Pass dictionaries such as {"input_ids": [...], "labels": 0}.',
     )
 
 
 def check_side(side: str) -> str:
-    """The side, if it is "right" or "left".
+    """Return `side` if it is "right" or "left".
 
     Raises:
-        InputError: it is neither.
+        InputError: If it is anything else.
     """
     if side not in _SIDES:
         raise InputError(

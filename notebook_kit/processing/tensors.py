@@ -1,4 +1,4 @@
-"""Between nested lists and tensors: `return_tensors` of every processor."""
+"""Convert between nested lists and tensors: the `return_tensors` of every processor."""
 
 from __future__ import annotations
 
@@ -15,19 +15,19 @@ __all__ = ["tensor_kind", "to_lists", "to_tensor"]
 
 
 def to_tensor(value: Any, kind: str, name: str = "value") -> Any:
-    """Numbers, nested lists of them, arrays or tensors as one tensor.
+    """Convert a number, nested lists, arrays or tensors to one tensor.
 
-    Integers in lists become int64. Floats in lists get PyTorch's default dtype as a tensor and float64 as an array; what
-    comes with a dtype keeps it.
+    Integers in lists become int64. Floats in lists become PyTorch's default dtype ("pt") or float64 ("np"). Arrays and
+    tensors keep their dtype.
 
     Args:
-        value: The numbers. Rows of unequal lengths become an array of arrays with "np", as in `transformers`.
+        value: The numbers. With "np", rows of unequal lengths become an array of arrays, as in `transformers`.
         kind: "pt" for a torch tensor, "np" for a NumPy array.
         name: The name of the entry, for error messages.
 
     Raises:
-        InputError: the rows differ in length, the entries are not numbers, or `kind` is unknown.
-        MissingDependencyError: "pt" was asked for, and PyTorch is not installed.
+        InputError: If the rows differ in length, the entries are not numbers, or `kind` is unknown.
+        MissingDependencyError: If `kind` is "pt" and PyTorch is not installed.
 
     Example:
         >>> to_tensor([[1, 2], [3, 4]], "np")
@@ -45,7 +45,7 @@ def to_tensor(value: Any, kind: str, name: str = "value") -> Any:
 
 
 def tensor_kind(value: Any) -> str | None:
-    """The kind of tensors that nested lists hold: "pt", "np", or None for plain numbers.
+    """The kind of tensor in nested lists: "pt", "np", or None for plain numbers.
 
     Example:
         >>> import numpy as np
@@ -59,7 +59,7 @@ def tensor_kind(value: Any) -> str | None:
 
 
 def to_lists(value: Any) -> Any:
-    """An array, a tensor, or a list of those as nested lists; anything else unchanged."""
+    """Convert an array, a tensor, or a list of them to nested lists; return anything else unchanged."""
     if hasattr(value, "tolist"):
         return value.tolist()
     if isinstance(value, list | tuple) and value and hasattr(value[0], "tolist"):
@@ -75,13 +75,13 @@ def _to_numpy(value: Any) -> Any:
     if isinstance(value, list | tuple) and value and hasattr(value[0], "detach"):
         value = [item.detach().cpu().numpy() for item in value]
     if isinstance(value, list):
+        integers = _integers(value)
+        if integers is not None:
+            return integers
         if len({len(row) for row in value if isinstance(row, list | tuple)}) > 1:
             ragged = np.empty(len(value), dtype=object)
             ragged[:] = [np.asarray(row) for row in value]
             return ragged
-        integers = _integers(value)
-        if integers is not None:
-            return integers
     converted = np.asarray(value)
     if converted.dtype.kind not in "biuf":
         raise ValueError(f"entries of type {converted.dtype}")
@@ -89,15 +89,17 @@ def _to_numpy(value: Any) -> Any:
 
 
 def _integers(rows: list[Any]) -> np.ndarray | None:
-    """Equally long rows of int as int64, at nearly twice the speed of `np.array`; None for anything else."""
+    """Rows of int, all of one length, as int64, nearly twice as fast as `np.array`; None for anything else."""
     import numpy as np
 
     if not rows or not isinstance(rows[0], list) or not rows[0] or type(rows[0][0]) is not int:
         return None
     flat = array("q")
     try:
+        if len(set(map(len, rows))) > 1:
+            return None
         for row in rows:
-            flat.fromlist(row)  # refuses every entry that is not an int
+            flat.fromlist(row)  # raises TypeError for any entry that is not an int
     except (TypeError, OverflowError):
         return None
     return np.frombuffer(flat, dtype=np.int64).reshape(len(rows), -1)
@@ -110,15 +112,16 @@ def _to_torch(value: Any) -> torch.Tensor:
         raise MissingDependencyError(
             'return_tensors="pt" needs PyTorch, which is not installed.', next_step="Run `pip install torch`."
         ) from error
-    if torch.is_tensor(value):
+    if isinstance(value, torch.Tensor):
         return value
-    if isinstance(value, list | tuple) and value and torch.is_tensor(value[0]):
+    if isinstance(value, list | tuple) and value and isinstance(value[0], torch.Tensor):
         return torch.stack(list(value))
     converted = _to_numpy(value)
-    if converted.dtype == object:
+    kind = converted.dtype.kind
+    if kind == "O":
         raise ValueError("rows of unequal lengths")
-    # A list of Python floats means PyTorch's default dtype; an array that came with a dtype keeps it.
-    if converted.dtype.kind == "f" and not hasattr(_first_leaf(value), "dtype"):
+    # Python floats become PyTorch's default dtype, as with torch.tensor; arrays keep their dtype.
+    if kind == "f" and not hasattr(_first_leaf(value), "dtype"):
         return torch.from_numpy(converted).to(torch.get_default_dtype())
     return torch.from_numpy(converted if converted.flags.writeable else converted.copy())
 
@@ -136,7 +139,7 @@ def _unknown_kind(kind: str) -> InputError:
     if kind in ("tf", "jax", "flax", "mlx"):
         return InputError(
             f"return_tensors={kind!r} is not supported: notebook_kit's models run on PyTorch.",
-            next_step='Ask for return_tensors="pt", or for "np" and convert: tf.constant(array) or jnp.asarray(array).',
+            next_step='Pass return_tensors="pt", or "np" and convert: tf.constant(array) or jnp.asarray(array).',
         )
     return InputError(
         f"return_tensors={kind!r} is not a kind of tensor. {near_matches(kind, _CONVERTERS)}".rstrip(),
@@ -149,9 +152,9 @@ def _not_rectangular(name: str, value: Any) -> InputError:
     if len(lengths) > 1:
         return InputError(
             f"`{name}` cannot become one tensor: its rows have from {lengths[0]} to {lengths[-1]} entries.",
-            next_step="Pass padding=True (and truncation=True for long texts) so that all rows have one length.",
+            next_step="Pass padding=True (and truncation=True for long texts) so that all rows have the same length.",
         )
     return InputError(
         f"`{name}` cannot become a tensor: it holds {type(_first_leaf(value)).__name__} entries.",
-        next_step="Only numbers in rows of one length become tensors; drop this entry first, or leave out return_tensors.",
+        next_step="Only numbers in rows of equal length become tensors; drop this entry, or leave out return_tensors.",
     )

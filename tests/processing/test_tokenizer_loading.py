@@ -26,7 +26,7 @@ def test_paths_sources_and_single_files(checkpoint):
         assert AutoTokenizer.from_pretrained(name)("Hello there").input_ids == expected
     assert PreTrainedTokenizerFast.from_pretrained(folder)("Hello there").input_ids == expected
     assert AutoTokenizer.from_pretrained(folder).name_or_path == str(folder)
-    with pytest.raises(InputError, match="not made directly"):
+    with pytest.raises(InputError, match="not instantiated directly"):
         AutoTokenizer()
 
 

@@ -18,7 +18,7 @@ from typing import Any
 from notebook_kit.configuration import PretrainedConfig
 from notebook_kit.errors import InputError
 from notebook_kit.hub import Source
-from notebook_kit.processing.text import translation  # noqa: F401 - it adds its classes to TOKENIZER_CLASSES
+from notebook_kit.processing.text import translation  # noqa: F401 - adds its classes to TOKENIZER_CLASSES
 from notebook_kit.processing.text.batch_encoding import BatchEncoding, CharSpan, TokenSpan
 from notebook_kit.processing.text.tokenizer import CLASSES_BY_MODEL_TYPE, TOKENIZER_CLASSES, PreTrainedTokenizerFast
 from notebook_kit.registry.families import FAMILIES
@@ -37,7 +37,7 @@ class AutoTokenizer:
 
     def __init__(self) -> None:
         raise InputError(
-            "AutoTokenizer is not made directly.", next_step="Use AutoTokenizer.from_pretrained(name_or_path)."
+            "AutoTokenizer is not instantiated directly.", next_step="Use AutoTokenizer.from_pretrained(name_or_path)."
         )
 
     @classmethod
@@ -47,15 +47,15 @@ class AutoTokenizer:
         Args:
             name_or_path: A folder, a vocabulary file, a name such as "distilbert/distilbert-base-uncased", or a `Source`.
             options: `revision`, `token`, `cache_dir`, `local_files_only`, `force_download`, `subfolder` say where to
-                look; the rest wins over the checkpoint's own settings: special tokens by role, `model_max_length`,
+                look; all others override the checkpoint's settings: special tokens by role, `model_max_length`,
                 `padding_side`, `truncation_side`, `add_prefix_space`, `do_lower_case`, ... `use_fast` is accepted and
-                changes nothing: every tokenizer here is the fast kind.
+                ignored: every tokenizer here is the fast kind.
 
         Raises:
-            HubError: there is no such checkpoint, or it cannot be fetched.
-            CheckpointError: it has no vocabulary, or a damaged one.
-            UnknownArchitectureError: it has only vocabulary files, of a class without a recipe here.
-            InputError: an option that does not exist.
+            HubError: If the checkpoint does not exist or cannot be downloaded.
+            CheckpointError: If it has no vocabulary, or a file is damaged.
+            UnknownArchitectureError: If it has only vocabulary files, of a class that cannot be built from them here.
+            InputError: If an option does not exist.
 
         Example:
             >>> import pathlib, tempfile
@@ -77,19 +77,20 @@ class AutoTokenizer:
         fast_tokenizer_class: type[PreTrainedTokenizerFast] | None = None,
         exist_ok: bool = False,
     ) -> None:
-        """Let `from_pretrained` make tokenizers of a class of yours.
+        """Let `from_pretrained` return tokenizers of your own class.
 
-        It is taken for checkpoints whose `tokenizer_config.json` names it, and for those that name no particular class and
-        whose `config.json` has the configuration's `model_type`.
+        The class is used for checkpoints whose `tokenizer_config.json` names it, and for those that name no specific class
+        and whose `config.json` has the configuration's `model_type`.
 
         Args:
-            config_class: The configuration of the models that it belongs to.
+            config_class: The configuration class of the models that the tokenizer belongs to.
             tokenizer_class: The class, derived from `PreTrainedTokenizerFast`.
             slow_tokenizer_class, fast_tokenizer_class: Older names of `tokenizer_class`.
-            exist_ok: Allow a configuration class of notebook_kit.
+            exist_ok: Allow a `model_type` that notebook_kit already has.
 
         Raises:
-            InputError: If the class is not derived from `PreTrainedTokenizerFast`, or the configuration is notebook_kit's.
+            InputError: If the class is not derived from `PreTrainedTokenizerFast`, or notebook_kit already has the
+                `model_type`.
         """
         kind = tokenizer_class or fast_tokenizer_class or slow_tokenizer_class
         if not (isinstance(kind, type) and issubclass(kind, PreTrainedTokenizerFast)):

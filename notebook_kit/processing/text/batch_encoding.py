@@ -1,4 +1,4 @@
-"""What a tokenizer returns: a dictionary of model inputs that still knows which token came from which characters."""
+"""The result of a tokenizer's call: a dictionary of model inputs that maps tokens to characters and back."""
 
 from __future__ import annotations
 
@@ -17,17 +17,20 @@ __all__ = ["BatchEncoding", "CharSpan", "TokenSpan"]
 
 
 class CharSpan(NamedTuple):
-    """Characters `start` up to, not including, `end` of the original text."""
+    """The characters from `start` up to but not including `end` of the original text."""
 
     start: int
     end: int
 
 
 class TokenSpan(NamedTuple):
-    """Tokens `start` up to, not including, `end` of an encoded sequence."""
+    """The tokens from `start` up to but not including `end` of an encoded sequence."""
 
     start: int
     end: int
+
+
+_SPANS = {"token_to_chars": CharSpan, "word_to_chars": CharSpan, "word_to_tokens": TokenSpan}
 
 
 class BatchEncoding(UserDict):
@@ -36,18 +39,18 @@ class BatchEncoding(UserDict):
     It is a mapping: `model(**encoding)`, `encoding["input_ids"]` and `encoding.input_ids` all work, and `encoding[0]` is
     the `tokenizers.Encoding` of the first sequence.
 
-    The position methods (`char_to_token`, `word_ids`, ...) take the place of the sequence in the batch first; it can be
-    left out when there is only one sequence. They return None where nothing corresponds.
+    The position methods (`char_to_token`, `word_ids`, ...) take the index of the sequence in the batch as their first
+    argument; without it they refer to the first sequence. They return None if nothing corresponds.
 
     Args:
         data: The model inputs by name: lists of int, lists of lists of int, or tensors of shape (batch, length).
-        encoding: The `tokenizers.Encoding`s that `data` was read from, if there are any.
-        tensor_type: "pt" or "np" turns every entry into a tensor; None leaves them as they are.
-        prepend_batch_axis: Put a batch axis of length 1 in front when tensors are made.
-        n_sequences: 1 for single texts, 2 for pairs; read from `encoding` if not given.
+        encoding: The `tokenizers.Encoding`s that `data` was read from, if any.
+        tensor_type: "pt" or "np" converts every entry to a tensor; None leaves them unchanged.
+        prepend_batch_axis: Add a batch axis of length 1 when converting to tensors.
+        n_sequences: 1 for single texts, 2 for pairs; None reads it from `encoding`.
 
     Raises:
-        InputError: the entries cannot become tensors, or the position methods are called without encodings.
+        InputError: If the entries cannot become tensors, or a position method is called without encodings.
 
     Example:
         >>> encoding = BatchEncoding({"input_ids": [[101, 102], [101, 102]]}, tensor_type="np")
@@ -63,7 +66,7 @@ class BatchEncoding(UserDict):
         prepend_batch_axis: bool = False,
         n_sequences: int | None = None,
     ) -> None:
-        # UserDict would copy item by item through __setitem__; this is on the path of every call.
+        # Not UserDict.__init__, which copies item by item through __setitem__: every call of a tokenizer runs this.
         self.data = dict(data) if data is not None else {}
         self._encodings = [encoding] if encoding is not None and not isinstance(encoding, Sequence) else encoding
         self._n_sequences = n_sequences
@@ -71,7 +74,7 @@ class BatchEncoding(UserDict):
             self.convert_to_tensors(tensor_type, prepend_batch_axis)
 
     def __getitem__(self, item: str | int | slice) -> Any:
-        """An entry by name; the Encoding by position; or, where there are no encodings, every entry sliced."""
+        """An entry by name, or an Encoding by position; without encodings, a slice applies to every entry."""
         if isinstance(item, str):
             return self.data[item]
         if self._encodings is not None:
@@ -81,7 +84,7 @@ class BatchEncoding(UserDict):
         raise KeyError(item)
 
     def __getattr__(self, name: str) -> Any:
-        # Reached only for names that are not attributes, and during unpickling before `data` exists.
+        # Called only for names that are not attributes, and while unpickling, before `data` exists.
         if name.startswith("__") or "data" not in self.__dict__:
             raise AttributeError(name)
         try:
@@ -92,24 +95,16 @@ class BatchEncoding(UserDict):
                 f"This encoding has no {name!r}: it holds {', '.join(self.data) or 'nothing'}. {hint}".rstrip()
             ) from None
 
-    def __getstate__(self) -> dict[str, Any]:
-        return {"data": self.data, "encodings": self._encodings, "n_sequences": self._n_sequences}
-
-    def __setstate__(self, state: dict[str, Any]) -> None:
-        self.data = state["data"]
-        self._encodings = state.get("encodings")
-        self._n_sequences = state.get("n_sequences")
-
     def __dir__(self) -> list[str]:
         return [*super().__dir__(), *self.data]
 
     # Tensors and devices
 
     def convert_to_tensors(self, tensor_type: str | None = None, prepend_batch_axis: bool = False) -> BatchEncoding:
-        """Turn every entry into a tensor ("pt", int64) or an array ("np", int64), in place, and return self.
+        """Convert every entry to a tensor ("pt", int64) or an array ("np", int64), in place, and return self.
 
         Raises:
-            InputError: entries of unequal lengths, or a kind of tensor that does not exist here.
+            InputError: If the rows of an entry differ in length, or the kind of tensor is not supported.
 
         Example:
             >>> BatchEncoding({"input_ids": [1, 2]}).convert_to_tensors("np", prepend_batch_axis=True)["input_ids"]
@@ -121,10 +116,10 @@ class BatchEncoding(UserDict):
         return self
 
     def to(self, device: str | int | torch.device, *, non_blocking: bool = False) -> BatchEncoding:
-        """Move every tensor to `device`, in place, and return self. Entries that are no tensors stay as they are.
+        """Move every tensor to `device`, in place, and return self. Other entries stay unchanged.
 
         Raises:
-            InputError: `device` is a dtype: ids must stay integers.
+            InputError: If `device` is not a device, such as a dtype: ids must stay integers.
 
         Example:
             >>> BatchEncoding({"input_ids": [[1, 2]]}, tensor_type="pt").to("cpu")["input_ids"].device
@@ -134,8 +129,8 @@ class BatchEncoding(UserDict):
 
         if not isinstance(device, str | int | torch.device):
             raise InputError(
-                f"`to` was given {device!r}, which is not a device.",
-                next_step='Give a device such as "cpu", "cuda" or torch.device("cuda:0"); token ids keep their dtype.',
+                f"`to` received {device!r}, which is not a device.",
+                next_step='Pass a device such as "cpu", "cuda" or torch.device("cuda:0"); token ids keep their dtype.',
             )
         for key, value in self.data.items():
             if callable(getattr(value, "to", None)):
@@ -146,17 +141,17 @@ class BatchEncoding(UserDict):
 
     @property
     def is_fast(self) -> bool:
-        """Whether the position methods work here."""
+        """Whether the position methods work for this encoding."""
         return self._encodings is not None
 
     @property
     def encodings(self) -> Sequence[Encoding] | None:
-        """The `tokenizers.Encoding`s, one per row, or None when this was not made by a tokenizer's call."""
+        """The `tokenizers.Encoding`s, one per row, or None if this was not returned by a tokenizer's call."""
         return self._encodings
 
     @property
     def n_sequences(self) -> int | None:
-        """1 for single texts, 2 for pairs, None when not known."""
+        """1 for single texts, 2 for pairs, None if unknown."""
         if self._n_sequences is None and self._encodings:
             self._n_sequences = self._encodings[0].n_sequences
         return self._n_sequences
@@ -164,7 +159,7 @@ class BatchEncoding(UserDict):
     def _encoding(self, batch_index: int) -> Encoding:
         if self._encodings is None:
             raise InputError(
-                "This encoding does not know its characters: it was not made by a tokenizer's call.",
+                "This encoding does not know its characters: it was not returned by a tokenizer's call.",
                 next_step="Call the tokenizer on the text; `tokenizer.pad` and collators keep only the ids.",
             )
         try:
@@ -172,73 +167,64 @@ class BatchEncoding(UserDict):
         except IndexError:
             raise InputError(
                 f"There is no sequence {batch_index}: this batch has {len(self._encodings)}.",
-                next_step="The first argument is the place in the batch when two are given.",
+                next_step="If two positions are passed, the first is the index of the sequence in the batch.",
             ) from None
 
-    def _at(self, batch_or_index: int, index: int | None, of_tokens: bool = False) -> tuple[Encoding, int]:
-        """The encoding and the index that `(batch, index)` or `(index,)` mean."""
-        if index is None:
-            encoding, index = self._encoding(0), batch_or_index
-        else:
-            encoding = self._encoding(batch_or_index)
-        return encoding, index + len(encoding) if of_tokens and index < 0 else index
+    def _look_up(self, method: str, batch_or_index: int, index: int | None, *sequence_index: int) -> Any:
+        """Call a method of the encoding that `(batch, index)` or `(index,)` refers to."""
+        batch, index = (0, batch_or_index) if index is None else (batch_or_index, index)
+        encoding = self._encoding(batch)
+        if index < 0 and method.startswith("token"):
+            index += len(encoding)
+        found = getattr(encoding, method)(index, *sequence_index)
+        return _SPANS[method](*found) if found is not None and method in _SPANS else found
 
     def tokens(self, batch_index: int = 0) -> list[str]:
-        """The tokens of one sequence, special ones and padding included."""
+        """The tokens of one sequence, including special tokens and padding."""
         return self._encoding(batch_index).tokens
 
     def sequence_ids(self, batch_index: int = 0) -> list[int | None]:
-        """For each token 0 or 1, the text of the pair that it is from; None for special tokens."""
+        """For each token, which text of the pair it is from (0 or 1); None for special tokens."""
         return self._encoding(batch_index).sequence_ids
 
     def word_ids(self, batch_index: int = 0) -> list[int | None]:
-        """For each token the index of its word (of the given words if the input was split); None for special tokens."""
+        """For each token, the index of its word (among the caller's words if the input was split); None for special tokens."""
         return self._encoding(batch_index).word_ids
 
     words = word_ids
 
     def token_to_sequence(self, batch_or_token_index: int, token_index: int | None = None) -> int | None:
         """Which text of the pair (0 or 1) a token is from."""
-        encoding, token = self._at(batch_or_token_index, token_index, of_tokens=True)
-        return encoding.token_to_sequence(token)
+        return self._look_up("token_to_sequence", batch_or_token_index, token_index)
 
     def token_to_word(self, batch_or_token_index: int, token_index: int | None = None) -> int | None:
         """The index of the word that a token is part of."""
-        encoding, token = self._at(batch_or_token_index, token_index, of_tokens=True)
-        return encoding.token_to_word(token)
+        return self._look_up("token_to_word", batch_or_token_index, token_index)
 
     def token_to_chars(self, batch_or_token_index: int, token_index: int | None = None) -> CharSpan | None:
-        """The characters of the original text that a token stands for."""
-        encoding, token = self._at(batch_or_token_index, token_index, of_tokens=True)
-        span = encoding.token_to_chars(token)
-        return None if span is None else CharSpan(*span)
+        """The characters of the original text that a token covers."""
+        return self._look_up("token_to_chars", batch_or_token_index, token_index)
 
     def word_to_tokens(
         self, batch_or_word_index: int, word_index: int | None = None, sequence_index: int = 0
     ) -> TokenSpan | None:
         """The tokens of a word."""
-        encoding, word = self._at(batch_or_word_index, word_index)
-        span = encoding.word_to_tokens(word, sequence_index)
-        return None if span is None else TokenSpan(*span)
+        return self._look_up("word_to_tokens", batch_or_word_index, word_index, sequence_index)
 
     def word_to_chars(
         self, batch_or_word_index: int, word_index: int | None = None, sequence_index: int = 0
     ) -> CharSpan | None:
         """The characters of a word."""
-        encoding, word = self._at(batch_or_word_index, word_index)
-        span = encoding.word_to_chars(word, sequence_index)
-        return None if span is None else CharSpan(*span)
+        return self._look_up("word_to_chars", batch_or_word_index, word_index, sequence_index)
 
     def char_to_token(
         self, batch_or_char_index: int, char_index: int | None = None, sequence_index: int = 0
     ) -> int | None:
         """The token that covers a character; None for a space between tokens."""
-        encoding, char = self._at(batch_or_char_index, char_index)
-        return encoding.char_to_token(char, sequence_index)
+        return self._look_up("char_to_token", batch_or_char_index, char_index, sequence_index)
 
     def char_to_word(
         self, batch_or_char_index: int, char_index: int | None = None, sequence_index: int = 0
     ) -> int | None:
         """The word that covers a character."""
-        encoding, char = self._at(batch_or_char_index, char_index)
-        return encoding.char_to_word(char, sequence_index)
+        return self._look_up("char_to_word", batch_or_char_index, char_index, sequence_index)

@@ -1,6 +1,7 @@
-"""Chat templates: from messages to the one text that a chat model was trained on.
+"""Chat templates: from messages to the text format that a chat model was trained on.
 
-A template comes from a checkpoint, so it is not trusted: it runs in Jinja's sandbox, changes nothing, and sees plain data.
+A template comes from a checkpoint, so it is not trusted: it runs in Jinja's sandbox, cannot change anything, and sees only
+plain data.
 """
 
 from __future__ import annotations
@@ -9,27 +10,24 @@ import functools
 import json
 import re
 from collections.abc import Mapping, Sequence
-from contextvars import ContextVar
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
 from notebook_kit.errors import InputError, near_matches
+from notebook_kit.processing.tensors import to_tensor
 
 if TYPE_CHECKING:
     import jinja2
 
-    from notebook_kit.processing.text.batch_encoding import BatchEncoding
+__all__ = ["ChatTemplates", "is_chat", "render"]
 
-__all__ = ["ChatTemplates", "apply", "choose_template", "is_chat", "render"]
-
-# Put around what a template marks with {% generation %}, while a mask of the assistant's tokens is wanted; and behind the
-# words that are to be continued. They stand in Unicode's private area, which no text uses for itself.
+# Around each {% generation %} block if the assistant's tokens are to be marked, and after the text to continue. These
+# characters are in Unicode's private use area, so texts do not contain them.
 _START, _END, _HERE = "\ue0f0", "\ue0f1", "\ue0f2"
-_marking: ContextVar[bool] = ContextVar("notebook_kit_chat_marking", default=False)
 
 
 def is_chat(value: Any) -> bool:
-    """Whether a value is a list of messages `{"role": ..., "content": ...}`.
+    """Whether a value is a non-empty list of messages `{"role": ..., "content": ...}`.
 
     Example:
         >>> from notebook_kit.processing.text.chat import is_chat
@@ -44,12 +42,12 @@ def is_chat(value: Any) -> bool:
 
 
 @functools.lru_cache(maxsize=32)
-def _compiled(template: str) -> jinja2.Template:
+def _compiled(template: str, mark_generation: bool) -> jinja2.Template:
     import jinja2
     from jinja2 import ext, nodes, sandbox
 
     class Generation(ext.Extension):
-        """`{% generation %} ... {% endgeneration %}` around what the assistant says."""
+        """`{% generation %} ... {% endgeneration %}` around the assistant's text."""
 
         tags = {"generation"}
 
@@ -59,11 +57,10 @@ def _compiled(template: str) -> jinja2.Template:
             return nodes.CallBlock(self.call_method("_mark"), [], [], body).set_lineno(line)
 
         def _mark(self, caller: Any) -> str:
-            said = caller()
-            return f"{_START}{said}{_END}" if _marking.get() else said
+            return f"{_START}{caller()}{_END}" if mark_generation else caller()
 
     class Namespace(jinja2.utils.Namespace):
-        """A template's variables; none of Python's own attributes can be reached through their names."""
+        """A template's variables, without access to Python's own attributes."""
 
         def __setitem__(self, name: str, value: Any) -> None:
             if name.startswith("_"):
@@ -89,13 +86,13 @@ def _compiled(template: str) -> jinja2.Template:
         return environment.from_string(template)
     except jinja2.TemplateSyntaxError as error:
         raise InputError(
-            f"The chat template cannot be read: {error.message} (line {error.lineno}).",
-            next_step="Pass another one as chat_template=.",
+            f"The chat template has a syntax error: {error.message} (line {error.lineno}).",
+            next_step="Pass another template as chat_template=.",
         ) from error
 
 
 def _plain(value: Any) -> Any:
-    """Nothing but JSON's types: objects have methods that a sandbox cannot know."""
+    """Reduce a value to JSON's types: other objects have methods that the sandbox does not guard."""
     if value is None or type(value) in (str, int, float, bool):
         return value
     if isinstance(value, Mapping):
@@ -108,44 +105,6 @@ def _plain(value: Any) -> Any:
     return f"<{type(value).__name__}>"
 
 
-def choose_template(owned: Any, wanted: str | None, tools: Any) -> str:
-    """The template to use: the one given, or one of those that the checkpoint has.
-
-    Args:
-        owned: A template, templates by name, or a list of `{"name": ..., "template": ...}`; None where there is none.
-        wanted: A template, or the name of one.
-        tools: Where there are any, a template named "tool_use" goes before "default".
-
-    Raises:
-        InputError: If there is none, or none of that name.
-    """
-    if isinstance(owned, list):
-        owned = {entry["name"]: entry["template"] for entry in owned}
-    if isinstance(owned, Mapping):
-        if wanted in owned:
-            return owned[wanted]
-        if wanted is None:
-            name = "tool_use" if tools and "tool_use" in owned else "default"
-            if name in owned:
-                return owned[name]
-            raise InputError(
-                f"This tokenizer has chat templates named {', '.join(owned)}, and none named 'default'.",
-                next_step="Pass one of these names as chat_template=.",
-            )
-        if "{" not in wanted:
-            raise InputError(
-                f"There is no chat template {wanted!r}. {near_matches(wanted, owned)}".rstrip(),
-                next_step=f"Name one of {', '.join(owned)}, or pass a template.",
-            )
-    found = wanted if wanted is not None else owned
-    if found is None:
-        raise InputError(
-            "This tokenizer has no chat template: its model was not trained to chat, or the template was not saved with it.",
-            next_step="Pass a text instead of messages, or a Jinja template as chat_template=.",
-        )
-    return found
-
-
 def render(
     template: str,
     messages: Sequence[Mapping[str, Any]],
@@ -154,21 +113,24 @@ def render(
     documents: Sequence[Mapping[str, Any]] | None = None,
     add_generation_prompt: bool = False,
     continue_final_message: bool = False,
+    mark_generation: bool = False,
     **variables: Any,
 ) -> str:
-    """One conversation as text.
+    """Render one conversation as text.
 
     Args:
-        template: In Jinja.
+        template: A template in Jinja.
         messages: `{"role": ..., "content": ...}`, the oldest first.
         tools: JSON schemas of functions that the model may call.
         documents: `{"title": ..., "text": ...}`.
-        add_generation_prompt: End with what opens the assistant's answer.
-        continue_final_message: End within the last message.
-        **variables: What else the template may use.
+        add_generation_prompt: End with the tokens that start the assistant's answer.
+        continue_final_message: End inside the last message, for the model to continue it.
+        mark_generation: Surround the template's `{% generation %}` blocks with the characters U+E0F0 and U+E0F1.
+        **variables: Other variables for the template.
 
     Raises:
-        InputError: If the messages are none, or the template refuses them.
+        InputError: If the template has a syntax error or rejects the messages, a tool is not a JSON schema, or there is no
+            final message to continue.
 
     Example:
         >>> from notebook_kit.processing.text.chat import render
@@ -178,17 +140,13 @@ def render(
     """
     import jinja2
 
-    if not is_chat(messages):
-        raise InputError(
-            f"A conversation is {str(messages)[:80]!r}.",
-            next_step='Pass a list of messages: [{"role": "user", "content": "Hello!"}].',
-        )
     if any(not isinstance(tool, Mapping) for tool in tools or ()):
         raise InputError("A tool is not a JSON schema.", next_step='Pass {"type": "function", "function": {...}}.')
     chat = [{key: item for key, item in message.items() if item is not None} for message in _plain(messages)]
-    ending = _open_ending(chat) if continue_final_message else ""
+    ending = _mark_ending(chat[-1]) if continue_final_message else ""
+    compiled = _compiled(template, mark_generation)
     try:
-        text = _compiled(template).render(
+        text = compiled.render(
             messages=chat,
             tools=_plain(tools),
             documents=_plain(documents),
@@ -197,8 +155,8 @@ def render(
         )
     except (jinja2.TemplateError, TypeError, ValueError, OverflowError) as error:
         raise InputError(
-            f"The chat template does not take this conversation: {error}.",
-            next_step="Check the roles and their order; some templates know no system message, or want user and assistant in turn.",
+            f"The chat template rejects this conversation: {error}.",
+            next_step="Check the roles and their order: some templates have no system message or require alternating roles.",
         ) from error
     if not continue_final_message:
         return text
@@ -208,125 +166,70 @@ def render(
             next_step="Pass continue_final_message=False, or end with another message.",
         )
     text = text[: text.rindex(_HERE)]
-    return text if text.endswith(ending) else text.rstrip()  # some templates strip what is said
+    return text if text.endswith(ending) else text.rstrip()  # some templates strip the content
 
 
-def _open_ending(chat: list[dict[str, Any]]) -> str:
-    """Mark the end of the final message's text, and return that text."""
-    content = chat[-1].get("content")
-    if isinstance(content, list):
-        holder = next((part for part in reversed(content) if isinstance(part.get("text"), str)), None)
-        key = "text"
-    else:
-        holder, key = (chat[-1] if isinstance(content, str) else None), "content"
-    if holder is None:
+def _mark_ending(message: dict[str, Any]) -> str:
+    """Append a mark to the message's text, in place, and return the text without it."""
+    content = message.get("content")
+    key, parts = ("text", content) if isinstance(content, list) else ("content", [message])
+    part = next((part for part in reversed(parts) if isinstance(part.get(key), str)), None)
+    if part is None:
         raise InputError("The final message has no text to continue.", next_step="Pass continue_final_message=False.")
-    said = holder[key]
-    holder[key] = said + _HERE
-    return said
+    text = part[key]
+    part[key] = text + _HERE
+    return text
 
 
-def apply(
-    tokenizer: Any,
-    conversation: Any,
-    template: str,
-    *,
-    tokenize: bool,
-    return_dict: bool,
-    return_assistant_tokens_mask: bool,
-    call: dict[str, Any],
-    **rendering: Any,
-) -> str | list[Any] | BatchEncoding:
-    """What `tokenizer.apply_chat_template` does, once the template is chosen."""
-    batch = not is_chat(conversation)
-    chats = list(conversation) if batch else [conversation]
-    if not chats or not all(is_chat(chat) for chat in chats):
-        raise InputError(
-            f"The conversation is {str(conversation)[:80]!r}.",
-            next_step='Pass a list of messages, [{"role": "user", "content": "Hello!"}], or a list of such lists.',
-        )
-    if return_assistant_tokens_mask and not (tokenize and return_dict):
-        raise InputError(
-            "A mask of the assistant's tokens comes with the tokens.",
-            next_step="Pass tokenize=True and return_dict=True.",
-        )
-    if return_assistant_tokens_mask and not re.search(r"{%-?\s*generation\s*-?%}", template):
-        raise InputError(
-            "The chat template does not mark what the assistant says.",
-            next_step="Use a template with {% generation %} ... {% endgeneration %} around it.",
-        )
-    token = _marking.set(return_assistant_tokens_mask)
-    try:
-        texts = [render(template, chat, **rendering) for chat in chats]
-    finally:
-        _marking.reset(token)
-    spans = [_spans(text) for text in texts]
-    texts = [text.replace(_START, "").replace(_END, "") for text in texts] if return_assistant_tokens_mask else texts
-    if not tokenize:
-        return texts if batch else texts[0]
-    encoded = tokenizer(texts if batch else texts[0], add_special_tokens=False, **call)
-    if not return_dict:
-        return encoded["input_ids"]
-    if return_assistant_tokens_mask:
-        ids = encoded["input_ids"]
-        rows = ids if batch or call.get("return_tensors") else [ids]
-        masks = [_mask(encoded, row, len(ids), spans[row]) for row, ids in enumerate(rows)]
-        flat = masks if batch or call.get("return_tensors") else masks[0]
-        kind = call.get("return_tensors")
-        encoded["assistant_masks"] = type(ids)(flat) if kind is None else _like(flat, kind)
-    return encoded
-
-
-def _like(rows: list[Any], kind: str) -> Any:
-    if kind == "np":
-        import numpy
-
-        return numpy.array(rows)
-    import torch
-
-    return torch.tensor(rows)
-
-
-def _spans(text: str) -> list[tuple[int, int]]:
-    """Where marked parts start and end in the text without marks."""
-    spans, start, place = [], 0, 0
-    for character in text:
-        if character == _START:
-            start = place
-        elif character == _END:
-            spans.append((start, place))
-        else:
-            place += 1
-    return spans
-
-
-def _mask(encoded: Any, row: int, length: int, spans: list[tuple[int, int]]) -> list[int]:
-    mask = [0] * length
-    for start, end in spans:
-        for place in range(start, end):
-            token = encoded.char_to_token(row, place)
-            if token is not None:
-                mask[token] = 1
-    return mask
+def _unmark(text: str) -> tuple[str, list[int]]:
+    """The text without its marks, and the positions in it of the characters between marks."""
+    plain, marked, inside = "", [], False
+    for piece in re.split(f"([{_START}{_END}])", text):
+        if piece in (_START, _END):
+            inside = piece == _START
+            continue
+        if inside:
+            marked += range(len(plain), len(plain) + len(piece))
+        plain += piece
+    return plain, marked
 
 
 class ChatTemplates:
-    """What a tokenizer does with messages. It has a `chat_template`, and can be called."""
+    """The chat methods of a tokenizer, which has a `chat_template` and `special_tokens_map` and can be called."""
 
     chat_template: Any
     special_tokens_map: Any
 
     def get_chat_template(self, chat_template: str | None = None, tools: Any = None) -> str:
-        """The chat template that a call would use.
+        """The chat template that `apply_chat_template` uses.
 
         Args:
-            chat_template: A template in Jinja, or the name of one of the tokenizer's own.
-            tools: Where there are any, a template named "tool_use" is preferred.
+            chat_template: A template in Jinja, or the name of one of the tokenizer's templates.
+            tools: If there are any, a template named "tool_use" takes precedence over "default".
 
         Raises:
-            InputError: The tokenizer has none, or none of that name.
+            InputError: If the tokenizer has no template, or none with that name.
         """
-        return choose_template(self.chat_template, chat_template, tools)
+        templates = self.chat_template
+        if isinstance(templates, list):
+            templates = {entry["name"]: entry["template"] for entry in templates}
+        if isinstance(templates, Mapping):
+            default = "tool_use" if tools and "tool_use" in templates else "default"
+            name = default if chat_template is None else chat_template
+            if name in templates:
+                return templates[name]
+            if "{" not in name:
+                raise InputError(
+                    f"This tokenizer has no chat template {name!r}. {near_matches(name, templates)}".rstrip(),
+                    next_step=f"Pass a template in Jinja as chat_template=, or one of {', '.join(templates)}.",
+                )
+        template = templates if chat_template is None else chat_template
+        if template is None:
+            raise InputError(
+                "This tokenizer has no chat template: its model was not trained to chat, or the template was not saved.",
+                next_step="Pass a text instead of messages, or a Jinja template as chat_template=.",
+            )
+        return template
 
     def apply_chat_template(
         self,
@@ -346,24 +249,25 @@ class ChatTemplates:
         tokenizer_kwargs: dict[str, Any] | None = None,
         **variables: Any,
     ) -> Any:
-        """Turn messages into the text that a chat model was trained on, and that into model inputs.
+        """Render messages in the text format that the chat model was trained on, and tokenize the text.
 
         Args:
             conversation: Messages `{"role": ..., "content": ...}`, the oldest first; or a list of such lists.
             tools: JSON schemas of functions that the model may call.
             documents: `{"title": ..., "text": ...}`, for templates that use them.
-            chat_template: A template in Jinja, or the name of one; the checkpoint's own unless given.
-            add_generation_prompt: End with what opens the assistant's answer.
-            continue_final_message: End within the last message, for the model to go on with it.
+            chat_template: A template in Jinja, or the name of one; None uses the tokenizer's.
+            add_generation_prompt: End with the tokens that start the assistant's answer.
+            continue_final_message: End inside the last message, for the model to continue it.
             tokenize: Return ids; otherwise the text.
             padding, truncation, max_length, return_tensors: As in a call.
-            return_dict: Return a `BatchEncoding`; otherwise the ids alone.
-            return_assistant_tokens_mask: Also "assistant_masks", 1 where the template says that the assistant speaks.
+            return_dict: Return a `BatchEncoding`; otherwise only the ids.
+            return_assistant_tokens_mask: Also return "assistant_masks": 1 for tokens that the template marks as the
+                assistant's, 0 for others.
             tokenizer_kwargs: Further arguments of the call.
-            variables: What else the template may use.
+            variables: Other variables for the template.
 
         Raises:
-            InputError: There is no template, or it does not take these messages.
+            InputError: If there is no template, or it rejects these messages, or the options contradict each other.
 
         Example:
             >>> from tokenizers import Tokenizer, models, pre_tokenizers
@@ -379,28 +283,65 @@ class ChatTemplates:
             >>> tokenizer.apply_chat_template(chat, add_generation_prompt=True)["input_ids"]
             [1, 2, 3]
         """
+        template = self.get_chat_template(chat_template, tools)
+        single = is_chat(conversation)
+        chats = [conversation] if single else list(conversation)
+        masked = return_assistant_tokens_mask
         if continue_final_message and add_generation_prompt:
             raise InputError(
-                "add_generation_prompt opens a new message, and continue_final_message goes on with the last one.",
-                next_step="Pass one of the two.",
+                "add_generation_prompt opens a new message, but continue_final_message continues the last one.",
+                next_step="Pass only one of them.",
             )
-        call = {
+        if not chats or not all(map(is_chat, chats)):
+            raise InputError(
+                f"The conversation is {str(conversation)[:80]!r}.",
+                next_step='Pass a list of messages, [{"role": "user", "content": "Hello!"}], or a list of such lists.',
+            )
+        if masked and not (tokenize and return_dict):
+            raise InputError(
+                "The mask of the assistant's tokens is returned only with the tokens.",
+                next_step="Pass tokenize=True and return_dict=True.",
+            )
+        if masked and not re.search(r"{%-?\s*generation\s*-?%}", template):
+            raise InputError(
+                "The chat template does not mark the assistant's text.",
+                next_step="Use a template with {% generation %} ... {% endgeneration %} around it.",
+            )
+        rendering = {
+            "tools": tools,
+            "documents": documents,
+            "add_generation_prompt": add_generation_prompt,
+            "continue_final_message": continue_final_message,
+            "mark_generation": masked,
+        }
+        variables = {**self.special_tokens_map, **variables}
+        texts: Any = [render(template, chat, **rendering, **variables) for chat in chats]
+        marked: list[list[int]] = []
+        if masked:
+            texts, marked = zip(*map(_unmark, texts), strict=True)
+        texts = texts[0] if single else list(texts)
+        if not tokenize:
+            return texts
+        call: dict[str, Any] = {
             "padding": padding,
             "truncation": truncation,
             "max_length": max_length,
             "return_tensors": return_tensors,
+            "add_special_tokens": False,
+            **(tokenizer_kwargs or {}),
         }
-        return apply(
-            self,
-            conversation,
-            self.get_chat_template(chat_template, tools),
-            tokenize=tokenize,
-            return_dict=return_dict,
-            return_assistant_tokens_mask=return_assistant_tokens_mask,
-            call={**call, **(tokenizer_kwargs or {})},
-            tools=tools,
-            documents=documents,
-            add_generation_prompt=add_generation_prompt,
-            continue_final_message=continue_final_message,
-            **{**self.special_tokens_map, **variables},
-        )
+        encoded = self(texts, **call)  # type: ignore[operator]
+        if masked:
+            masks: Any = [
+                _mask(encoding, positions) for encoding, positions in zip(encoded.encodings, marked, strict=True)
+            ]
+            kind = call["return_tensors"]
+            flat = masks[0] if single and kind is None else masks
+            encoded["assistant_masks"] = flat if kind is None else to_tensor(flat, kind)
+        return encoded if return_dict else encoded["input_ids"]
+
+
+def _mask(encoding: Any, characters: list[int]) -> list[int]:
+    """1 for each token that covers one of the characters, 0 for others."""
+    tokens = set(map(encoding.char_to_token, characters))
+    return [int(token in tokens) for token in range(len(encoding))]
