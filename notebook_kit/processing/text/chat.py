@@ -307,7 +307,7 @@ class ChatTemplates:
                 "The chat template does not mark the assistant's text.",
                 next_step="Use a template with {% generation %} ... {% endgeneration %} around it.",
             )
-        rendering = {
+        rendering: dict[str, Any] = {
             "tools": tools,
             "documents": documents,
             "add_generation_prompt": add_generation_prompt,
@@ -316,7 +316,7 @@ class ChatTemplates:
         }
         variables = {**self.special_tokens_map, **variables}
         texts: Any = [render(template, chat, **rendering, **variables) for chat in chats]
-        marked: list[list[int]] = []
+        marked: Any = []
         if masked:
             texts, marked = zip(*map(_unmark, texts), strict=True)
         texts = texts[0] if single else list(texts)

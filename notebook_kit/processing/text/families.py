@@ -1,8 +1,8 @@
-"""How each tokenizer class turns its vocabulary into a pipeline, as one table.
+"""What each tokenizer class implies beyond its vocabulary, as one table.
 
-A checkpoint that brings `tokenizer.json` needs little of this: the file is the pipeline. The table says what a family
-takes for granted: the special tokens and inputs that old checkpoints leave unsaid, and how to build the pipeline when
-there are only vocabulary files.
+A checkpoint with `tokenizer.json` needs little of this, because that file defines the whole pipeline. The table holds each
+family's defaults (special tokens and model inputs that old checkpoints do not list) and how to build the pipeline if there
+are only vocabulary files.
 """
 
 from __future__ import annotations
@@ -15,25 +15,25 @@ from tokenizers import AddedToken, Tokenizer, decoders, normalizers, pre_tokeniz
 
 __all__ = ["FAMILIES", "MODEL_TYPES", "Family", "bos_eos_template", "complete", "family_of", "post_processor"]
 
-UNDERLINE = "▁"  # sentencepiece's mark for a space
+UNDERLINE = "▁"  # replaces spaces in sentencepiece's vocabularies
 
 
 @dataclass(frozen=True)
 class Family:
-    """What the checkpoints of one tokenizer class take for granted.
+    """The defaults of a tokenizer class.
 
     Attributes:
         special_tokens: The default token of each role.
-        pipeline: Which normalizer, pre-tokenizer and decoder: "bert", "byte-level", "metaspace", "albert", "llama"; "marian"
-            has those of its two models.
-        template: Which special tokens go around texts: "bert", "roberta", "xlm-roberta", "t5", "marian", "bos-eos",
-            or "language-last" and "language-first", which depend on the text's language.
-        model_input_names: What a call returns unless told otherwise.
-        options: The pipeline's switches, with their defaults.
-        pieces: How the pieces of a sentencepiece model are laid out as ids: "as they are", "fairseq", "camembert", "t5".
-        vocabulary: The vocabulary's kind when there is no tokenizer.json: "wordpiece", "bpe", "sentencepiece" or "marian".
-        padding_side: Where padding goes unless told otherwise.
-        languages: The codes of the languages that it knows, in the order of their ids.
+        pipeline: The normalizer, pre-tokenizer and decoder: "bert", "byte-level", "metaspace", "albert", "llama", or
+            "marian", which uses those of its two sentencepiece models.
+        template: The special tokens around texts: "bert", "roberta", "xlm-roberta", "t5", "marian", "bos-eos", or
+            "language-last" and "language-first", which depend on the language of the text.
+        vocabulary: The kind of vocabulary without tokenizer.json: "wordpiece", "bpe", "sentencepiece" or "marian".
+        model_input_names: What a call returns by default.
+        options: The switches of the pipeline, with their defaults.
+        pieces: How the pieces of a sentencepiece model are assigned to ids: "as they are", "fairseq", "camembert", "t5".
+        padding_side: The default padding side.
+        languages: The codes of the supported languages, in the order of their ids.
     """
 
     special_tokens: Mapping[str, str | AddedToken]
@@ -46,43 +46,33 @@ class Family:
     padding_side: str = "right"
     languages: tuple[str, ...] = ()
 
+    @property
+    def defaults(self) -> dict[str, Any]:
+        """The default of every switch and special token by name."""
+        return {**self.options, **self.special_tokens}
 
+
+def _roles(**tokens: str | AddedToken) -> dict[str, str | AddedToken]:
+    return {f"{role}_token": token for role, token in tokens.items()}
+
+
+_FAIRSEQ_TOKENS = _roles(bos="<s>", eos="</s>", sep="</s>", cls="<s>", unk="<unk>", pad="<pad>", mask="<mask>")
+# A mask that includes the space before it: "a <mask>" must not leave a token for the space alone.
+_WIDE_MASK = _roles(mask=AddedToken("<mask>", lstrip=True, special=True))
 _BERT = Family(
-    special_tokens={
-        "unk_token": "[UNK]",
-        "sep_token": "[SEP]",
-        "pad_token": "[PAD]",
-        "cls_token": "[CLS]",
-        "mask_token": "[MASK]",
-    },
+    special_tokens=_roles(unk="[UNK]", sep="[SEP]", pad="[PAD]", cls="[CLS]", mask="[MASK]"),
     pipeline="bert",
     template="bert",
     vocabulary="wordpiece",
     model_input_names=("input_ids", "token_type_ids", "attention_mask"),
     options={"do_lower_case": True, "tokenize_chinese_chars": True, "strip_accents": None},
 )
-_FAIRSEQ_TOKENS = {
-    "bos_token": "<s>",
-    "eos_token": "</s>",
-    "sep_token": "</s>",
-    "cls_token": "<s>",
-    "unk_token": "<unk>",
-    "pad_token": "<pad>",
-    "mask_token": "<mask>",
-}
 _ROBERTA = Family(
     special_tokens=_FAIRSEQ_TOKENS,
     pipeline="byte-level",
     template="roberta",
     vocabulary="bpe",
     options={"add_prefix_space": False, "trim_offsets": True},
-)
-_GPT2 = Family(
-    special_tokens=dict.fromkeys(("unk_token", "bos_token", "eos_token"), "<|endoftext|>"),
-    pipeline="byte-level",
-    template="bos-eos",
-    vocabulary="bpe",
-    options={"add_prefix_space": False},
 )
 _XLM_ROBERTA = Family(
     special_tokens=_FAIRSEQ_TOKENS,
@@ -92,18 +82,28 @@ _XLM_ROBERTA = Family(
     options={"add_prefix_space": True},
     pieces="fairseq",
 )
-_CODES = (
+_T5 = Family(
+    special_tokens=_roles(eos="</s>", unk="<unk>", pad="<pad>"),
+    pipeline="metaspace",
+    template="t5",
+    vocabulary="sentencepiece",
+    options={"add_prefix_space": True, "extra_ids": 100},
+    pieces="t5",
+)
+_MBART_LANGUAGES = (
     "ar_AR cs_CZ de_DE en_XX es_XX et_EE fi_FI fr_XX gu_IN hi_IN it_IT ja_XX kk_KZ ko_KR lt_LT lv_LV "
     "my_MM ne_NP nl_XX ro_RO ru_RU si_LK tr_TR vi_VN zh_CN"
 )
-_MORE_CODES = (
-    "af_ZA az_AZ bn_IN fa_IR he_IL hr_HR id_ID ka_GE km_KH mk_MK ml_IN mn_MN mr_IN pl_PL ps_AF pt_XX "
+_MBART50_LANGUAGES = (
+    f"{_MBART_LANGUAGES} af_ZA az_AZ bn_IN fa_IR he_IL hr_HR id_ID ka_GE km_KH mk_MK ml_IN mn_MN mr_IN pl_PL ps_AF pt_XX "
     "sv_SE sw_KE ta_IN te_IN th_TH tl_XX uk_UA ur_PK xh_ZA gl_ES sl_SI"
 )
-_MBART_LANGUAGES = tuple(_CODES.split())
-_MBART50_LANGUAGES = (*_MBART_LANGUAGES, *_MORE_CODES.split())
-# The space before a mask belongs to the mask: "a <mask>" must not leave a token for the space alone.
-_MASK_WITH_ITS_SPACE = AddedToken("<mask>", lstrip=True, special=True)
+_MBART = replace(
+    _XLM_ROBERTA,
+    special_tokens=_FAIRSEQ_TOKENS | _WIDE_MASK,
+    template="language-last",
+    languages=tuple(_MBART_LANGUAGES.split()),
+)
 
 FAMILIES: dict[str, Family] = {
     "BertTokenizer": _BERT,
@@ -115,7 +115,7 @@ FAMILIES: dict[str, Family] = {
     "DistilBertTokenizer": replace(_BERT, model_input_names=("input_ids", "attention_mask")),
     "MPNetTokenizer": replace(
         _BERT,
-        special_tokens=_FAIRSEQ_TOKENS | {"unk_token": "[UNK]", "mask_token": _MASK_WITH_ITS_SPACE},
+        special_tokens=_FAIRSEQ_TOKENS | _roles(unk="[UNK]") | _WIDE_MASK,
         template="roberta",
         model_input_names=("input_ids", "attention_mask"),
     ),
@@ -123,57 +123,37 @@ FAMILIES: dict[str, Family] = {
     "BartTokenizer": _ROBERTA,
     "LEDTokenizer": _ROBERTA,
     "LongformerTokenizer": _ROBERTA,
-    "GPT2Tokenizer": _GPT2,
+    "GPT2Tokenizer": Family(
+        special_tokens=_roles(unk="<|endoftext|>", bos="<|endoftext|>", eos="<|endoftext|>"),
+        pipeline="byte-level",
+        template="bos-eos",
+        vocabulary="bpe",
+        options={"add_prefix_space": False},
+    ),
     "XLMRobertaTokenizer": _XLM_ROBERTA,
-    "CamembertTokenizer": replace(
-        _XLM_ROBERTA,
-        special_tokens=_FAIRSEQ_TOKENS | {"mask_token": _MASK_WITH_ITS_SPACE},
-        pieces="camembert",
-    ),
-    "T5Tokenizer": Family(
-        special_tokens={"eos_token": "</s>", "unk_token": "<unk>", "pad_token": "<pad>"},
-        pipeline="metaspace",
-        template="t5",
-        vocabulary="sentencepiece",
-        options={"add_prefix_space": True, "extra_ids": 100},
-        pieces="t5",
-    ),
-    "MBartTokenizer": replace(
-        _XLM_ROBERTA,
-        special_tokens=_FAIRSEQ_TOKENS | {"mask_token": _MASK_WITH_ITS_SPACE},
-        template="language-last",
-        languages=_MBART_LANGUAGES,
-    ),
-    "MBart50Tokenizer": replace(
-        _XLM_ROBERTA,
-        special_tokens=_FAIRSEQ_TOKENS | {"mask_token": _MASK_WITH_ITS_SPACE},
-        template="language-first",
-        languages=_MBART50_LANGUAGES,
-    ),
+    "CamembertTokenizer": replace(_XLM_ROBERTA, special_tokens=_FAIRSEQ_TOKENS | _WIDE_MASK, pieces="camembert"),
+    "MBartTokenizer": _MBART,
+    "MBart50Tokenizer": replace(_MBART, template="language-first", languages=tuple(_MBART50_LANGUAGES.split())),
+    "T5Tokenizer": _T5,
+    "MT5Tokenizer": replace(_T5, options={"add_prefix_space": True, "extra_ids": 0}),
     "MarianTokenizer": Family(
-        special_tokens={"eos_token": "</s>", "unk_token": "<unk>", "pad_token": "<pad>"},
+        special_tokens=_roles(eos="</s>", unk="<unk>", pad="<pad>"),
         pipeline="marian",
         template="marian",
         vocabulary="marian",
         options={"separate_vocabs": False},
     ),
     "AlbertTokenizer": Family(
-        special_tokens={
-            "bos_token": "[CLS]",
-            "eos_token": "[SEP]",
-            "unk_token": "<unk>",
-            "sep_token": "[SEP]",
-            "pad_token": "<pad>",
-            "cls_token": "[CLS]",
-            "mask_token": "[MASK]",
-        },
+        special_tokens=_roles(
+            bos="[CLS]", eos="[SEP]", unk="<unk>", sep="[SEP]", pad="<pad>", cls="[CLS]", mask="[MASK]"
+        ),
         pipeline="albert",
         template="bert",
         vocabulary="sentencepiece",
         options={"do_lower_case": True, "keep_accents": False, "add_prefix_space": True},
     ),
     "LlamaTokenizer": Family(
-        special_tokens={"unk_token": "<unk>", "bos_token": "<s>", "eos_token": "</s>"},
+        special_tokens=_roles(unk="<unk>", bos="<s>", eos="</s>"),
         pipeline="llama",
         template="bos-eos",
         vocabulary="sentencepiece",
@@ -182,80 +162,53 @@ FAMILIES: dict[str, Family] = {
     ),
 }
 
-FAMILIES["MT5Tokenizer"] = replace(FAMILIES["T5Tokenizer"], options={"add_prefix_space": True, "extra_ids": 0})
-
-# Used when neither tokenizer_config.json nor config.json names a tokenizer class.
-MODEL_TYPES: dict[str, str] = {
-    "albert": "AlbertTokenizer",
-    "bart": "BartTokenizer",
-    "bert": "BertTokenizer",
-    "camembert": "CamembertTokenizer",
-    "convbert": "ConvBertTokenizer",
-    "distilbert": "DistilBertTokenizer",
-    "electra": "ElectraTokenizer",
-    "gpt2": "GPT2Tokenizer",
-    "layoutlm": "LayoutLMTokenizer",
-    "led": "LEDTokenizer",
-    "llama": "LlamaTokenizer",
-    "longformer": "LongformerTokenizer",
-    "marian": "MarianTokenizer",
-    "mbart": "MBartTokenizer",
-    "mobilebert": "MobileBertTokenizer",
-    "mpnet": "MPNetTokenizer",
-    "mt5": "MT5Tokenizer",
-    "roberta": "RobertaTokenizer",
-    "squeezebert": "SqueezeBertTokenizer",
-    "t5": "T5Tokenizer",
-    "visual_bert": "BertTokenizer",
+MODEL_TYPES: dict[str, str] = {name.removesuffix("Tokenizer").lower(): name for name in FAMILIES} | {
     "vilt": "BertTokenizer",
+    "visual_bert": "BertTokenizer",
     "xlm-roberta": "XLMRobertaTokenizer",
 }
+"""Model type -> tokenizer class, for checkpoints in which neither tokenizer_config.json nor config.json names the class."""
 
 
 def family_of(class_name: str | None) -> Family | None:
-    """The family of a tokenizer class, by its name with or without "Fast"; None for one that is not in the table."""
+    """The family of a tokenizer class, by its name with or without "Fast"; None if it is not in the table."""
     return FAMILIES.get((class_name or "").removesuffix("Fast"))
 
 
 def complete(backend: Tokenizer, family: Family, options: Mapping[str, Any], charsmap: bytes | None = None) -> None:
-    """Give a bare vocabulary the family's normalizer, pre-tokenizer and decoder.
+    """Add the family's normalizer, pre-tokenizer and decoder to a bare vocabulary.
 
     Args:
-        backend: A tokenizer that has its vocabulary only.
+        backend: A tokenizer with only a vocabulary.
         options: The switches of `family.options`, with the checkpoint's values.
-        charsmap: A sentencepiece model's precompiled character map.
+        charsmap: The precompiled character map of a sentencepiece model.
     """
     _PIPELINES[family.pipeline](backend, options, charsmap)
 
 
 def adjust(backend: Tokenizer, family: Family, options: Mapping[str, Any]) -> None:
-    """Let a checkpoint's switches win over the pipeline of its tokenizer.json.
+    """Apply a checkpoint's switches to the pipeline of its tokenizer.json.
 
-    Only a component of the family's own kind is touched: what somebody built differently on purpose stays.
+    Only components of the family's usual type are changed; a pipeline that was deliberately built differently stays.
     """
-    if family.pipeline == "bert" and type(backend.normalizer) is normalizers.BertNormalizer:
-        wanted = (options["do_lower_case"], options["strip_accents"], options["tokenize_chinese_chars"])
-        present = backend.normalizer
-        if wanted != (present.lowercase, present.strip_accents, present.handle_chinese_chars):
-            backend.normalizer = _bert_normalizer(options)
-    splitter = backend.pre_tokenizer
+    normalizer, splitter = backend.normalizer, backend.pre_tokenizer
+    if family.pipeline == "bert" and type(normalizer) is normalizers.BertNormalizer:
+        normalizer.lowercase = options["do_lower_case"]
+        normalizer.strip_accents = options["strip_accents"]
+        normalizer.handle_chinese_chars = options["tokenize_chinese_chars"]
     if family.pipeline == "byte-level" and type(splitter) is pre_tokenizers.ByteLevel:
         splitter.add_prefix_space = options["add_prefix_space"]
     if family.pipeline in ("metaspace", "albert") and not options["add_prefix_space"]:
         _split_at_spaces(backend, "never")
 
 
-def _bert_normalizer(options: Mapping[str, Any]) -> Any:
-    return normalizers.BertNormalizer(
+def _bert(backend: Tokenizer, options: Mapping[str, Any], charsmap: bytes | None) -> None:
+    backend.normalizer = normalizers.BertNormalizer(
         clean_text=True,
         handle_chinese_chars=options["tokenize_chinese_chars"],
         strip_accents=options["strip_accents"],
         lowercase=options["do_lower_case"],
     )
-
-
-def _bert(backend: Tokenizer, options: Mapping[str, Any], charsmap: bytes | None) -> None:
-    backend.normalizer = _bert_normalizer(options)
     backend.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
     backend.decoder = decoders.WordPiece(prefix="##")
 
@@ -309,12 +262,12 @@ _PIPELINES: dict[str, Callable[[Tokenizer, Mapping[str, Any], bytes | None], Non
 
 
 def post_processor(template: str, tokens: Mapping[str, Any], ids: Mapping[str, Any], options: Mapping[str, Any]) -> Any:
-    """What puts a family's special tokens around one text or a pair.
+    """The post-processor that puts a family's special tokens around one text or a pair.
 
     Args:
         template: As `Family.template`.
         tokens, ids: Token and id by role ("cls_token", ...).
-        options: "trim_offsets", "add_prefix_space", "add_bos_token", "add_eos_token" where the template asks.
+        options: "trim_offsets", "add_prefix_space", "add_bos_token", "add_eos_token", if the template depends on them.
     """
     if template == "bos-eos":
         bos = tokens.get("bos_token") if options.get("add_bos_token") else None
@@ -343,7 +296,7 @@ def post_processor(template: str, tokens: Mapping[str, Any], ids: Mapping[str, A
 
 
 def bos_eos_template(bos: str | None, bos_id: int | None, eos: str | None, eos_id: int | None) -> Any:
-    """Put `bos` before and `eos` after each text; either may be None."""
+    """A post-processor that puts `bos` before and `eos` after each text; either may be None."""
 
     def around(name: str, type_id: int) -> list[str]:
         before = [f"{bos}:{type_id}"] if bos else []

@@ -1,4 +1,4 @@
-"""From a checkpoint's files to a tokenizer's parts."""
+"""Read the parts of a tokenizer from a checkpoint's files."""
 
 from __future__ import annotations
 
@@ -43,29 +43,26 @@ __all__ = [
 GENERIC_CLASSES = ("PreTrainedTokenizerFast", "TokenizersBackend", "PreTrainedTokenizer", "PythonBackend")
 # Keys of tokenizer_config.json that name files or describe the run that saved them.
 _NOT_OPTIONS = (
-    "tokenizer_class",
-    "tokenizer_file",
-    "vocab_file",
-    "merges_file",
-    "special_tokens_map_file",
-    "added_tokens_decoder",
-    "added_tokens_file",
-    "name_or_path",
-    "init_inputs",
-    "auto_map",
-    "backend",
-    "is_local",
-    "local_files_only",
-    "processor_class",
-    "files_loaded",
+    {"tokenizer_file", "vocab_file", "merges_file", "special_tokens_map_file", "added_tokens_file", "files_loaded"}
+    | {"tokenizer_class", "processor_class", "auto_map", "backend", "added_tokens_decoder", "init_inputs"}
+    | {"name_or_path", "is_local", "local_files_only"}
 )
-# Options of from_pretrained in `transformers` that make no difference here.
+# Options of from_pretrained in `transformers` that have no effect here.
 _IGNORED = ("use_fast", "trust_remote_code", "config", "from_slow", "tokenizer_type", "resume_download")
+# Options that a caller may pass, besides those whose names end in "_token"; some have no effect, as in `transformers`.
+_OPTIONS = (
+    {"additional_special_tokens", "extra_special_tokens", "split_special_tokens", "pad_token_type_id"}
+    | {"max_len", "max_length", "model_max_length", "model_input_names", "padding_side", "truncation_side"}
+    | {"src_lang", "tgt_lang", "source_lang", "target_lang", "chat_template", "clean_up_tokenization_spaces"}
+    | {"do_basic_tokenize", "never_split", "remove_space", "sp_model_kwargs", "errors", "name_or_path", "verbose"}
+    | {switch for family in FAMILIES.values() for switch in family.options}
+)
+_TOKEN_FIELDS = ("content", "single_word", "lstrip", "rstrip", "normalized", "special")
 _SENTENCEPIECE_NAMES = ("sentencepiece.bpe.model", "spiece.model", "tokenizer.model", "spm.model")
 
 
 def open_files(name_or_path: Any, options: dict[str, Any]) -> Files:
-    """Find a checkpoint, or one vocabulary file; the options that say where to look are taken out of `options`."""
+    """Find a checkpoint or a single vocabulary file; options for the Hub are removed from `options`."""
     where = take_hub_options(options)
     path = Path(name_or_path) if isinstance(name_or_path, str | os.PathLike) else None
     if path is not None and path.suffix in (".json", ".txt", ".model") and path.is_file():
@@ -74,13 +71,13 @@ def open_files(name_or_path: Any, options: dict[str, Any]) -> Files:
 
 
 def read_settings(source: Files, filename: str) -> dict[str, Any]:
-    """The JSON object in a file of the checkpoint; {} if it has no such file."""
+    """The JSON object in a file of the checkpoint; {} if the file does not exist."""
     path = source.find(filename)
     return {} if path is None else read_json(path)
 
 
 def as_token(value: Any) -> Any:
-    """An AddedToken from the dictionaries that checkpoints write; anything else as it is."""
+    """Convert the dictionaries that checkpoints store to AddedTokens; return anything else unchanged."""
     if isinstance(value, dict) and "content" in value:
         return AddedToken(**{key: entry for key, entry in value.items() if key in _TOKEN_FIELDS})
     if isinstance(value, list):
@@ -88,50 +85,49 @@ def as_token(value: Any) -> Any:
     return value
 
 
-_TOKEN_FIELDS = ("content", "single_word", "lstrip", "rstrip", "normalized", "special")
-
-
 def load_parts(source: Files, overrides: Mapping[str, Any]) -> Parts:
     """Read the tokenizer of a checkpoint.
 
-    The pipeline comes from tokenizer.json; without it, from the vocabulary files by the recipe of the tokenizer class,
-    which tokenizer_config.json or config.json names, or else config.json's model type implies.
+    The pipeline is read from tokenizer.json. Without that file it is built from the vocabulary files in the way of the
+    tokenizer class, which is named by tokenizer_config.json or config.json, or implied by config.json's model type.
 
     Args:
-        overrides: Options that win over the checkpoint's.
+        overrides: Options that override the checkpoint's.
 
     Raises:
-        CheckpointError: there is no vocabulary, or a file is damaged.
-        InputError: there is no such option.
-        UnknownArchitectureError: there are only vocabulary files, and no recipe for the class.
+        CheckpointError: If there is no vocabulary, or a file is damaged.
+        InputError: If an option does not exist.
+        UnknownArchitectureError: If there are only vocabulary files, of a class that cannot be built from them here.
     """
-    overrides = {key: value for key, value in overrides.items() if key not in _IGNORED}
+    overrides = {key: as_token(value) for key, value in overrides.items() if key not in _IGNORED}
     check_options(overrides)
     config = read_settings(source, "tokenizer_config.json")
     class_name = _class_name(source, config)
     family = family_of(class_name)
     is_marian = family is not None and family.vocabulary == "marian"
-    tokenizer_file = None if is_marian else source.find("tokenizer.json")  # one pipeline cannot say both sides
+    tokenizer_file = None if is_marian else source.find("tokenizer.json")  # one pipeline cannot describe both sides
 
-    options: dict[str, Any] = dict(family.options) | dict(family.special_tokens) if family else {}
+    options: dict[str, Any] = family.defaults if family else {}
     options |= {key: as_token(value) for key, value in config.items() if key not in _NOT_OPTIONS}
     template_file = source.find("chat_template.jinja")
     if template_file is not None:
         options["chat_template"] = template_file.read_text(encoding="utf-8")
     if tokenizer_file is not None:
-        # The file's own post-processor already says so; an old config may contradict it.
+        # The file's own post-processor adds these tokens; an old config may contradict it.
         options.pop("add_bos_token", None)
         options.pop("add_eos_token", None)
-    added = [as_token(token) for _, token in sorted(_by_id(config.get("added_tokens_decoder")))]
     if "added_tokens_decoder" not in config:
         for key, value in read_settings(source, "special_tokens_map.json").items():
-            value = as_token(value)
-            options[key] = _special(value) if isinstance(value, AddedToken) else value
-    options |= {key: as_token(value) for key, value in overrides.items()}
+            options[key] = as_token(value)
+            if isinstance(options[key], AddedToken):
+                options[key].special = True
+    options |= overrides
     for key, default in (family.options if family else {}).items():
-        if options[key] is None:  # how old versions saved a switch that nobody had set
+        if options[key] is None:  # old versions saved null for a switch that was not set
             options[key] = default
 
+    decoder = config.get("added_tokens_decoder") or {}
+    added = [as_token(decoder[id]) for id in sorted(decoder, key=int)]
     if tokenizer_file is not None:
         backend = from_file(tokenizer_file)
         keep_padding_defaults(backend, options)
@@ -140,7 +136,7 @@ def load_parts(source: Files, overrides: Mapping[str, Any]) -> Parts:
         parts = Parts(backend, class_name or "PreTrainedTokenizerFast", options, added, from_file=True)
     else:
         parts = _from_vocabulary(source, class_name, family, options)
-        parts.added_tokens = [*parts.added_tokens, *added, *_legacy_added_tokens(source, config, parts.options)]
+        parts.added_tokens += [*added, *_legacy_added_tokens(source, config, parts.options)]
     parts.overridden = frozenset(overrides)
     parts.options["name_or_path"] = source.name
     _use_added_flags(parts)
@@ -155,22 +151,18 @@ def _class_name(source: Files, config: Mapping[str, Any]) -> str | None:
     return name
 
 
-def _by_id(added_tokens_decoder: Mapping[str, Any] | None) -> list[tuple[int, Any]]:
-    return [(int(id), token) for id, token in (added_tokens_decoder or {}).items()]
-
-
-def _special(token: AddedToken) -> AddedToken:
-    token.special = True
-    return token
-
-
 def from_file(path: Path) -> Tokenizer:
+    """Read a tokenizer.json.
+
+    Raises:
+        CheckpointError: If it cannot be read.
+    """
     with backend_errors(lambda error: damaged(path, error)):
         return Tokenizer.from_file(str(path))
 
 
 def keep_padding_defaults(backend: Tokenizer, options: dict[str, Any]) -> None:
-    """Take defaults from a file's stored padding and truncation, then switch both off: each call states its own."""
+    """Copy a file's padding and truncation settings to the defaults, then disable both: every call sets its own."""
     if backend.padding:
         options.setdefault("pad_token", backend.padding["pad_token"])
         options.setdefault("pad_token_type_id", backend.padding["pad_type_id"])
@@ -182,7 +174,7 @@ def keep_padding_defaults(backend: Tokenizer, options: dict[str, Any]) -> None:
 
 
 def _use_added_flags(parts: Parts) -> None:
-    """A role's token that is also an added token has that one's flags (whether it takes the space before it, ...)."""
+    """Give each role's token the flags (`lstrip`, ...) of the added token with the same content."""
     known = {token.content: token for token in parts.backend.get_added_tokens_decoder().values()}
     known |= {token.content: token for token in parts.added_tokens}
     for role in ROLES:
@@ -212,43 +204,39 @@ def _from_vocabulary(source: Files, class_name: str | None, family: Family | Non
     vocab_json = source.find("vocab.json") if kind in (None, "bpe") else None
     merges = source.find("merges.txt") if vocab_json else None
     spm = _sentencepiece_file(source) if kind in (None, "sentencepiece") else None
-    if family is None and (vocab_txt or (vocab_json and merges)):
-        # Without a class name the files tell: only BERT-likes have vocab.txt, and byte-level BPE is GPT-2's format.
-        guess = "BertTokenizer" if vocab_txt else "GPT2Tokenizer"
+    if not (vocab_txt or (vocab_json and merges) or spm):
+        raise _nothing_to_load(source, class_name, vocab_json)
+    if family is None:
         if class_name not in (None, *GENERIC_CLASSES):
             raise _no_recipe(source, str(class_name))
-        class_name, family = guess, FAMILIES[guess]
-        options.update({key: value for key, value in _defaults(family).items() if key not in options})
+        if spm is None:
+            # Only BERT-likes have vocab.txt, and byte-level BPE is GPT-2's format.
+            class_name = "BertTokenizer" if vocab_txt else "GPT2Tokenizer"
+            family = FAMILIES[class_name]
+            options |= family.defaults | options
+    class_name = class_name or "PreTrainedTokenizerFast"
     if spm is not None:
         return _from_sentencepiece(spm, class_name, family, options)
-    if family is not None and vocab_txt is not None:
-        unknown = str(options["unk_token"])
-        backend = Tokenizer(models.WordPiece(_read_vocab_txt(vocab_txt), unk_token=unknown))
-    elif family is not None and vocab_json is not None and merges is not None:
-        backend = Tokenizer(_read_bpe(vocab_json, merges))
-    else:
-        raise _nothing_to_load(source, class_name, vocab_json)
+    model: Any = _read_vocab_txt(vocab_txt, options) if vocab_txt else _read_bpe(vocab_json, merges)
+    backend = Tokenizer(model)
     complete(backend, family, options)
-    return Parts(backend, class_name or "PreTrainedTokenizerFast", options)
+    return Parts(backend, class_name, options)
 
 
-def _defaults(family: Family) -> dict[str, Any]:
-    return dict(family.options) | dict(family.special_tokens)
-
-
-def _read_vocab_txt(path: Path) -> dict[str, int]:
+def _read_vocab_txt(path: Path, options: Mapping[str, Any]) -> models.WordPiece:
     try:
         with path.open(encoding="utf-8") as lines:
-            return {line.rstrip("\n"): id for id, line in enumerate(lines)}
+            vocabulary = {line.rstrip("\n"): id for id, line in enumerate(lines)}
     except (OSError, UnicodeDecodeError) as error:
         raise damaged(path, error) from error
+    return models.WordPiece(vocabulary, unk_token=str(options["unk_token"]))
 
 
 def _read_bpe(vocab: Path, merges: Path) -> models.BPE:
     def explained(error: BaseException) -> CheckpointError:
         return CheckpointError(
             f"{vocab} and {merges.name} cannot be read as byte-level BPE: {error}",
-            next_step="Download both again (force_download=True fetches them anew).",
+            next_step="Download both again (force_download=True).",
         )
 
     with backend_errors(explained):
@@ -265,12 +253,9 @@ def _sentencepiece_file(source: Files) -> Path | None:
     return source.find(other) if other else None
 
 
-def _from_sentencepiece(path: Path, class_name: str | None, family: Family | None, options: dict[str, Any]) -> Parts:
+def _from_sentencepiece(path: Path, class_name: str, family: Family | None, options: dict[str, Any]) -> Parts:
     model = sentencepiece.read_pieces(path)
-    added = sentencepiece.special_pieces(model)
     if family is None:
-        if class_name not in (None, *GENERIC_CLASSES):
-            raise _no_recipe(path.parent, str(class_name))
         backend = sentencepiece.as_it_is(model)
         for role, id in (("unk", model.unk_id), ("bos", model.bos_id), ("eos", model.eos_id), ("pad", model.pad_id)):
             if id >= 0:
@@ -279,21 +264,23 @@ def _from_sentencepiece(path: Path, class_name: str | None, family: Family | Non
         tokens = {role: str(options[role]) for role in ROLES if options.get(role)}
         backend = sentencepiece.lay_out(model, family, tokens, options)
         complete(backend, family, options, model.charsmap)
-    if family is not None and family.pieces == "t5":
-        names = [f"<extra_id_{number}>" for number in range(options["extra_ids"])]
-        options.setdefault("additional_special_tokens", names)
-    if family is not None and family.languages:
-        more = [code for code in options.get("additional_special_tokens") or () if str(code) not in family.languages]
-        options["additional_special_tokens"] = [*family.languages, *more]
-    return Parts(backend, class_name or "PreTrainedTokenizerFast", options, added)
+        if family.pieces == "t5":
+            names = [f"<extra_id_{number}>" for number in range(options["extra_ids"])]
+            options.setdefault("additional_special_tokens", names)
+        if family.languages:
+            more = [
+                token for token in options.get("additional_special_tokens") or () if str(token) not in family.languages
+            ]
+            options["additional_special_tokens"] = [*family.languages, *more]
+    return Parts(backend, class_name, options, sentencepiece.special_pieces(model))
 
 
-def _no_recipe(source: Any, class_name: str) -> UnknownArchitectureError:
+def _no_recipe(source: Files, class_name: str) -> UnknownArchitectureError:
     return UnknownArchitectureError(
-        f"{getattr(source, 'name', source)} names the tokenizer class {class_name!r} and has no tokenizer.json; there is "
-        f"no recipe to build that class from its vocabulary files. {near_matches(class_name, FAMILIES)}".rstrip(),
-        next_step="Convert it once with `transformers` (load it there and `save_pretrained`), which writes tokenizer.json. "
-        f"Recipes here: {', '.join(FAMILIES)}.",
+        f"{source.name} names the tokenizer class {class_name!r} and has no tokenizer.json, and notebook_kit cannot build "
+        f"that class from vocabulary files. {near_matches(class_name, FAMILIES)}".rstrip(),
+        next_step="Convert it once with `transformers` (load it there and call `save_pretrained`), which writes "
+        f"tokenizer.json. The classes that can be built are {', '.join(FAMILIES)}.",
     )
 
 
@@ -306,68 +293,29 @@ def _nothing_to_load(source: Files, class_name: str | None, vocab_json: Path | N
             missing += f" that a {class_name} can be built from"
     return CheckpointError(
         f"{source.name} has no vocabulary: there is {missing}.",
-        next_step="Point to the folder or repository that the tokenizer was saved to; a model can be saved without one.",
+        next_step="Pass the folder or repository that the tokenizer was saved to; a model can be saved without one.",
     )
 
 
 # Options, tokens and roles
 
-_OPTIONS = frozenset(
-    [
-        "add_bos_token",
-        "add_eos_token",
-        "add_prefix_space",
-        "additional_special_tokens",
-        "chat_template",
-        "clean_up_tokenization_spaces",
-        "do_basic_tokenize",
-        "do_lower_case",
-        "errors",
-        "extra_ids",
-        "extra_special_tokens",
-        "keep_accents",
-        "legacy",
-        "max_len",
-        "max_length",
-        "model_input_names",
-        "model_max_length",
-        "name_or_path",
-        "never_split",
-        "pad_token_type_id",
-        "padding_side",
-        "remove_space",
-        "separate_vocabs",
-        "source_lang",
-        "sp_model_kwargs",
-        "split_special_tokens",
-        "src_lang",
-        "strip_accents",
-        "target_lang",
-        "tgt_lang",
-        "tokenize_chinese_chars",
-        "trim_offsets",
-        "truncation_side",
-        "verbose",
-    ]
-)
-
 
 def check_options(options: Mapping[str, Any]) -> None:
-    """Refuse options that no tokenizer has; a checkpoint's own config may hold anything, a caller's may not.
+    """Check that a caller's options exist. (A checkpoint's config may contain anything.)
 
     Raises:
-        InputError: with near matches.
+        InputError: If one does not, with near matches.
     """
     for name in options:
         if name not in _OPTIONS and not name.endswith("_token"):
             raise InputError(
-                f"A tokenizer has no option {name!r}. {near_matches(name, [*_OPTIONS, *ROLES, *HUB_OPTIONS])}".rstrip(),
-                next_step="Check the spelling; special tokens are given by role, such as pad_token='[PAD]'.",
+                f"A tokenizer has no option {name!r}. {near_matches(name, [*sorted(_OPTIONS), *ROLES, *HUB_OPTIONS])}".rstrip(),
+                next_step="Check the spelling; special tokens are passed by role, such as pad_token='[PAD]'.",
             )
 
 
 def needs_recipe(backend: Tokenizer, family: Family, parts: Parts) -> bool:
-    """Whether the family's own post-processor must be put in: there is none, or the caller's settings change it."""
+    """Whether to build the family's post-processor: the backend has none, or the caller's options change it."""
     present = backend.post_processor
     if present is None or not parts.from_file:
         return True
@@ -377,18 +325,18 @@ def needs_recipe(backend: Tokenizer, family: Family, parts: Parts) -> bool:
 
 
 def add_missing_tokens(backend: Tokenizer, added: list[AddedToken], roles: list[Any], extra: list[Any]) -> None:
-    """Make the backend know the added tokens, then the special ones it lacks, in that order (it decides about new ids).
+    """Add the missing tokens to the backend: first the added tokens, then the special ones, which determines their ids.
 
     Args:
         added: Tokens from the checkpoint's lists, in the order of their ids.
         roles: The tokens that have a role, as str or AddedToken.
-        extra: The other special tokens.
+        extra: Special tokens without a role.
     """
-    present = {repr(token) for token in backend.get_added_tokens_decoder().values()}
-    names = {token.content for token in backend.get_added_tokens_decoder().values()}
-    special = {str(token) for token in roles}
+    known = list(backend.get_added_tokens_decoder().values())
+    present = set(map(repr, known))
     missing = [token for token in added if repr(token) not in present]
-    names |= {token.content for token in missing}
+    names = {token.content for token in [*known, *missing]}
+    special = set(map(str, roles))
     for token in [*roles, *extra]:
         if str(token) not in names:
             names.add(str(token))
@@ -401,7 +349,7 @@ def add_missing_tokens(backend: Tokenizer, added: list[AddedToken], roles: list[
 
 
 def recipe_post_processor(backend: Tokenizer, family: Family, roles: Mapping[str, Any], options: Mapping) -> Any:
-    """The family's post-processor with the ids of this vocabulary."""
+    """The family's post-processor, with the ids of this vocabulary."""
     tokens = {role: None if token is None else str(token) for role, token in roles.items()}
     ids = {role: None if token is None else backend.token_to_id(token) for role, token in tokens.items()}
     return post_processor(family.template, tokens, ids, options)
