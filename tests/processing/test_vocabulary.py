@@ -96,7 +96,7 @@ def test_roles_can_be_set(checkpoint):
     assert tokenizer.additional_special_tokens == ["movie"]
     assert tokenizer.additional_special_tokens_ids == tokenizer.convert_tokens_to_ids(["movie"])
     assert "movie" in tokenizer.all_special_tokens
-    with pytest.raises(InputError, match="no token"):
+    with pytest.raises(InputError, match="not a token"):
         tokenizer.pad_token = 3
     with pytest.raises(InputError, match=r"no special token role 'pad_tokn'. Did you mean 'pad_token'"):
         tokenizer.add_special_tokens({"pad_tokn": "x"})

@@ -183,7 +183,8 @@ def _mark_ending(message: dict[str, Any]) -> str:
 
 def _unmark(text: str) -> tuple[str, list[int]]:
     """The text without its marks, and the positions in it of the characters between marks."""
-    plain, marked, inside = "", [], False
+    plain, inside = "", False
+    marked: list[int] = []
     for piece in re.split(f"([{_START}{_END}])", text):
         if piece in (_START, _END):
             inside = piece == _START

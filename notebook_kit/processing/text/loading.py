@@ -204,9 +204,7 @@ def _from_vocabulary(source: Files, class_name: str | None, family: Family | Non
     vocab_json = source.find("vocab.json") if kind in (None, "bpe") else None
     merges = source.find("merges.txt") if vocab_json else None
     spm = _sentencepiece_file(source) if kind in (None, "sentencepiece") else None
-    if not (vocab_txt or (vocab_json and merges) or spm):
-        raise _nothing_to_load(source, class_name, vocab_json)
-    if family is None:
+    if family is None and (vocab_txt or (vocab_json and merges) or spm):
         if class_name not in (None, *GENERIC_CLASSES):
             raise _no_recipe(source, str(class_name))
         if spm is None:
@@ -217,19 +215,23 @@ def _from_vocabulary(source: Files, class_name: str | None, family: Family | Non
     class_name = class_name or "PreTrainedTokenizerFast"
     if spm is not None:
         return _from_sentencepiece(spm, class_name, family, options)
-    model: Any = _read_vocab_txt(vocab_txt, options) if vocab_txt else _read_bpe(vocab_json, merges)
-    backend = Tokenizer(model)
+    if family is not None and vocab_txt is not None:
+        backend = Tokenizer(_read_vocab_txt(vocab_txt, str(options["unk_token"])))
+    elif family is not None and vocab_json is not None and merges is not None:
+        backend = Tokenizer(_read_bpe(vocab_json, merges))
+    else:
+        raise _nothing_to_load(source, class_name, vocab_json)
     complete(backend, family, options)
     return Parts(backend, class_name, options)
 
 
-def _read_vocab_txt(path: Path, options: Mapping[str, Any]) -> models.WordPiece:
+def _read_vocab_txt(path: Path, unk_token: str) -> models.WordPiece:
     try:
         with path.open(encoding="utf-8") as lines:
             vocabulary = {line.rstrip("\n"): id for id, line in enumerate(lines)}
     except (OSError, UnicodeDecodeError) as error:
         raise damaged(path, error) from error
-    return models.WordPiece(vocabulary, unk_token=str(options["unk_token"]))
+    return models.WordPiece(vocabulary, unk_token=unk_token)
 
 
 def _read_bpe(vocab: Path, merges: Path) -> models.BPE:
@@ -284,12 +286,12 @@ def _no_recipe(source: Files, class_name: str) -> UnknownArchitectureError:
     )
 
 
-def _nothing_to_load(source: Files, class_name: str | None, vocab_json: Path | None) -> CheckpointError:
+def _nothing_to_load(source: Files, class_name: str, vocab_json: Path | None) -> CheckpointError:
     if vocab_json is not None:
         missing = "vocab.json but no merges.txt"
     else:
         missing = "no tokenizer.json, vocab.txt, vocab.json with merges.txt, or sentencepiece .model"
-        if class_name:
+        if class_name not in GENERIC_CLASSES:
             missing += f" that a {class_name} can be built from"
     return CheckpointError(
         f"{source.name} has no vocabulary: there is {missing}.",
