@@ -206,7 +206,7 @@ def test_old_spellings(both):
         ({"text": ["a", "b"], "text_pair": ["c"]}, "text has 2 entries, text_pair 1"),
         ({"text": ["a", "b"], "text_pair": "c"}, "text_pair a single str"),
         ({"text": [["a", "b", "c"]]}, r"Text 0 of the batch is a list of 3.*\n.*is_split_into_words"),
-        ({"text": "a b", "is_split_into_words": True}, "given with a str"),
+        ({"text": "a b", "is_split_into_words": True}, "passed with a str"),
         ({"text": [["a"], ["b", 7]], "is_split_into_words": True}, r"Word 1 of text 1 of the batch is int"),
         ({"text": "a", "paddin": True}, "takes no 'paddin'. Did you mean 'padding'"),
         ({"text": "a", "padding": "longes"}, "Did you mean 'longest'"),

@@ -105,7 +105,7 @@ def test_marian_says_what_is_missing(marian, tmp_path):
     _, ours, _ = marian
     ours.save_pretrained(tmp_path)
     (tmp_path / "vocab.json").write_text('{"a": "b"}')
-    with pytest.raises(CheckpointError, match="no numbers"):
+    with pytest.raises(CheckpointError, match="invalid ids"):
         AutoTokenizer.from_pretrained(tmp_path)
     (tmp_path / "vocab.json").write_text('{"a": 0}')
     with pytest.raises(CheckpointError, match="no token '</s>'"):
@@ -160,7 +160,7 @@ def test_languages_are_kept_on_disk(checkpoint, tmp_path, name):
 
 
 def test_only_language_tokenizers_have_languages():
-    with pytest.raises(InputError, match="no tokenizer of many languages"):
+    with pytest.raises(InputError, match="not a multilingual tokenizer"):
         LanguageTokenizer(Tokenizer.from_str(Tokenizer(_words()).to_str()), tokenizer_class="BertTokenizer")
 
 

@@ -1,4 +1,4 @@
-"""What callers pass as text: telling one text from a batch, and naming what is wrong with an input."""
+"""Inputs of a tokenizer's call: distinguish one text from a batch, and report invalid inputs by position."""
 
 from __future__ import annotations
 
@@ -12,31 +12,23 @@ from notebook_kit.errors import InputError, NotebookKitError, near_matches
 if TYPE_CHECKING:
     from notebook_kit.processing.text.lengths import Lengths
 
-__all__ = [
-    "as_batch",
-    "as_ids",
-    "backend_errors",
-    "cannot_encode",
-    "renamed",
-    "repair",
-    "unknown_keyword",
-]
+__all__ = ["as_batch", "as_ids", "backend_errors", "cannot_encode", "renamed", "repair", "unknown_keyword"]
 
-# Keywords of quick-tour-era notebooks, and what they are called now.
+# Keywords of older versions of `transformers` -> their current names.
 _RENAMED = {"pad_to_max_length": "padding", "is_pretokenized": "is_split_into_words"}
 _SURROGATE = re.compile("[\ud800-\udfff]")
 
 
 def as_batch(text: Any, pair: Any, is_split_into_words: bool) -> tuple[list[Any] | tuple[Any, ...], bool]:
-    """The inputs as one sequence of texts or pairs, and whether the caller gave a batch.
+    """The inputs as a sequence of texts or pairs, and whether the caller passed a batch.
 
     Raises:
-        InputError: `text` is neither text nor a sequence of texts, or the pairs do not fit it.
+        InputError: If `text` is neither a text nor a sequence of texts, or `pair` does not match it.
     """
     if isinstance(text, str):
         if is_split_into_words:
             raise InputError(
-                "is_split_into_words=True was given with a str.", next_step="Pass a list of words, or leave it out."
+                "is_split_into_words=True was passed with a str.", next_step="Pass a list of words, or leave it out."
             )
         batched = False
     else:
@@ -45,20 +37,20 @@ def as_batch(text: Any, pair: Any, is_split_into_words: bool) -> tuple[list[Any]
             text = [_sequence(words, "text") for words in text]
         batched = not is_split_into_words or bool(text and isinstance(text[0], list | tuple))
     if not batched:
-        # An empty second text is no second text, as in transformers.
+        # An empty second text counts as none, as in transformers.
         return [(text, pair) if pair else text], False
     if pair is None:
         return text, True
     if isinstance(pair, str):
         raise InputError(
             f"text is a batch of {len(text)}, text_pair a single str.",
-            next_step="Pass a list with one second text for each first.",
+            next_step="Pass a list with one second text per first text.",
         )
     pair = _sequence(pair, "text_pair")
     if len(pair) != len(text):
         raise InputError(
             f"text has {len(text)} entries, text_pair {len(pair)}.",
-            next_step="Pass a list with one second text for each first.",
+            next_step="Pass a list with one second text per first text.",
         )
     return list(zip(text, pair, strict=True)), True
 
@@ -68,25 +60,25 @@ def _is_sequence(value: Any) -> bool:
 
 
 def _sequence(value: Any, name: str) -> list[Any] | tuple[Any, ...]:
-    """A list or tuple from that, an array, a dataset's column, a Series, or a generator."""
+    """Convert an array, a dataset's column, a Series or a generator to a list; return lists and tuples unchanged."""
     if isinstance(value, list | tuple):
         return value
     if not _is_sequence(value):
         raise InputError(
             f"{name} is {_described(value)}, not text.",
-            next_step="Pass a str, a list of str, or with is_split_into_words=True a list of words (or of such lists).",
+            next_step="Pass a str, a list of str, or with is_split_into_words=True a list of words or a list of such lists.",
         )
     return list(value)
 
 
 def repair(batch: Sequence[Any], batched: bool, is_split_into_words: bool) -> list[Any] | None:
-    """The batch with each lone surrogate replaced by U+FFFD, or None if there were none.
+    """The batch with each lone surrogate replaced by U+FFFD, or None if there are no lone surrogates.
 
-    A lone surrogate (half of a UTF-16 pair, left by a careless cut) is no character, and UTF-8 cannot hold it. One
-    character stands for one, so that offsets still point into the caller's text.
+    A lone surrogate (half of a UTF-16 pair, left by a careless cut) is not a character and cannot be encoded as UTF-8.
+    Each is replaced by one character, so that offsets still refer to the caller's text.
 
     Raises:
-        InputError: an input that is no text, named by its position and type.
+        InputError: If an input is not text; the message names its position and type.
     """
     found = False
 
@@ -95,7 +87,7 @@ def repair(batch: Sequence[Any], batched: bool, is_split_into_words: bool) -> li
         if not isinstance(value, str):
             raise InputError(
                 f"{where} is {_described(value)}, not a str.",
-                next_step="Convert it with str(...), or drop such rows (for example dataset.filter).",
+                next_step="Convert it with str(...), or drop such rows (for example with dataset.filter).",
             )
         repaired = _SURROGATE.sub("�", value)
         found = found or repaired != value
@@ -113,21 +105,19 @@ def repair(batch: Sequence[Any], batched: bool, is_split_into_words: bool) -> li
     repaired = []
     for place, item in enumerate(batch):
         where = f"Text {place} of the batch" if batched else "The text"
-        pair_given = isinstance(item, tuple | list) and len(item) == 2 and (not is_split_into_words or _are_texts(item))
-        if pair_given:
+        is_pair = isinstance(item, tuple | list) and len(item) == 2
+        if is_split_into_words:
+            is_pair = is_pair and all(isinstance(words, list | tuple) for words in item)
+        if is_pair:
             repaired.append((text(item[0], where), text(item[1], f"The second text at {place}" if batched else where)))
         elif not is_split_into_words and isinstance(item, tuple | list):
             raise InputError(
                 f"{where} is a {type(item).__name__} of {len(item)}.",
-                next_step="Pass a str, or a pair of str; for texts that are split into words is_split_into_words=True.",
+                next_step="Pass a str or a pair of str; for texts that are split into words, is_split_into_words=True.",
             )
         else:
             repaired.append(text(item, where))
     return repaired if found else None
-
-
-def _are_texts(item: Sequence[Any]) -> bool:
-    return all(isinstance(part, list | tuple) for part in item)
 
 
 def _described(value: Any) -> str:
@@ -139,7 +129,11 @@ def _described(value: Any) -> str:
 
 
 def renamed(unknown: dict[str, Any], given: Mapping[str, Any]) -> dict[str, Any]:
-    """The arguments of a call that used old keywords, by their present names."""
+    """The arguments of a call that used old keywords, by their current names.
+
+    Raises:
+        InputError: If a keyword is neither an old nor a current name.
+    """
     given = {key: value for key, value in given.items() if key not in ("self", "unknown")}
     for key, value in unknown.items():
         if key not in _RENAMED:
@@ -149,24 +143,26 @@ def renamed(unknown: dict[str, Any], given: Mapping[str, Any]) -> dict[str, Any]
 
 
 def unknown_keyword(what: str, unknown: Iterable[str], known: Iterable[str]) -> InputError:
+    """The error for keywords that `what`, the subject of the message, does not have."""
     name, known = next(iter(unknown)), list(known)
     hint = near_matches(name, known)
     return InputError(f"{what} takes no {name!r}. {hint}".rstrip(), next_step=f"The keywords are {', '.join(known)}.")
 
 
 def cannot_encode(error: BaseException, lengths: Lengths, options: Mapping[str, Any]) -> InputError:
+    """The error for a call in which the backend failed."""
     if lengths.truncation:
         return InputError(
             f"Truncation to max_length={lengths.max_length} with stride={options['stride']} and strategy "
             f"{lengths.truncation!r} is not possible: {error}",
-            next_step="Raise max_length (it counts the special tokens, too), lower stride below it, or use the strategy "
+            next_step="Raise max_length (which includes special tokens), lower stride below it, or use the strategy "
             "'longest_first'.",
         )
     return InputError(f"The text could not be tokenized: {error}", next_step="Pass a str or a list of str.")
 
 
 def as_ids(value: Any) -> Any:
-    """Ids as an int list, or a list of such, from ints, arrays, tensors and lists of those."""
+    """Convert ids (an int, an array, a tensor, lists of these, or a mapping with "input_ids") to lists of int."""
     if isinstance(value, Mapping):
         value = value["input_ids"]
     if hasattr(value, "tolist"):
@@ -178,7 +174,7 @@ def as_ids(value: Any) -> Any:
 
 @contextmanager
 def backend_errors(explained: Callable[[BaseException], NotebookKitError]) -> Iterator[None]:
-    """Turn what the Rust side raises into an error of ours: bare Exceptions, and panics, which are none."""
+    """Convert errors of the Rust backend to `explained(error)`: bare Exceptions, and panics, which are not Exceptions."""
     try:
         yield
     except NotebookKitError:

@@ -1,4 +1,4 @@
-"""What `padding`, `truncation` and `max_length` mean together."""
+"""Resolve the arguments `padding`, `truncation` and `max_length` of a call together."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ __all__ = ["NO_LIMIT", "Lengths", "resolve_lengths"]
 
 NO_LIMIT = 10**20  # model_max_length above this means that the checkpoint sets no limit
 
-_PADDING = {True: "longest", False: None, None: None, "longest": "longest", "max_length": "max_length"} | {
-    "do_not_pad": None
+_PADDING = {True: "longest", False: None, None: None, "do_not_pad": None} | {
+    name: name for name in ("longest", "max_length")
 }
 _TRUNCATION = {True: "longest_first", False: None, None: None, "do_not_truncate": None} | {
     name: name for name in ("longest_first", "only_first", "only_second")
@@ -21,7 +21,7 @@ _TRUNCATION = {True: "longest_first", False: None, None: None, "do_not_truncate"
 
 
 class Lengths(NamedTuple):
-    """How long sequences shall become: `padding` is None, "longest" or "max_length"; `truncation` None or a strategy."""
+    """The lengths of a call: `padding` is None, "longest" or "max_length"; `truncation` is None or a strategy."""
 
     padding: str | None
     truncation: str | None
@@ -40,8 +40,8 @@ def resolve_lengths(
 ) -> Lengths:
     """Check the arguments against each other and against the tokenizer.
 
-    `max_length` alone means truncation. Without it the model's own limit counts; where the checkpoint sets none,
-    "max_length" does nothing.
+    `max_length` alone implies truncation. Without it the model's limit applies; if the checkpoint sets none, truncation
+    and padding="max_length" have no effect.
 
     Args:
         padding, truncation, max_length, pad_to_multiple_of: As in a call of the tokenizer.
@@ -50,7 +50,8 @@ def resolve_lengths(
         verbose: Warn about a `max_length` that has no effect.
 
     Raises:
-        InputError: an unknown strategy, no padding token, or a max_length that is no multiple of pad_to_multiple_of.
+        InputError: If a strategy is unknown, the padding token is missing, or truncation to `max_length` and padding to
+            `pad_to_multiple_of` contradict each other.
     """
     if max_length is not None and padding is False and truncation is None:
         truncation = "longest_first"
@@ -70,8 +71,8 @@ def resolve_lengths(
             max_length = limit
     if pad is not None and not can_pad:
         raise InputError(
-            "Padding was asked for, but this tokenizer has no padding token.",
-            next_step="Set one that the model never sees as text, such as `tokenizer.pad_token = tokenizer.eos_token`, "
+            "Padding was requested, but this tokenizer has no padding token.",
+            next_step="Set one that does not occur in texts, such as `tokenizer.pad_token = tokenizer.eos_token`, "
             "or add one: `tokenizer.add_special_tokens({'pad_token': '[PAD]'})`.",
         )
     if cut and pad and pad_to_multiple_of and max_length is not None and max_length % pad_to_multiple_of:
@@ -88,6 +89,6 @@ def _choice(name: str, value: Any, choices: Mapping[Any, str | None]) -> str | N
     except (KeyError, TypeError):
         names = [choice for choice in choices if isinstance(choice, str)]
         raise InputError(
-            f"{name}={value!r} is no strategy. {near_matches(str(value), names)}".rstrip(),
+            f"{name}={value!r} is not a strategy. {near_matches(str(value), names)}".rstrip(),
             next_step=f"Use True, False, or one of {', '.join(map(repr, names))}.",
         ) from None

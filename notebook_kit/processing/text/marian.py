@@ -1,4 +1,4 @@
-"""Reading Marian's vocabulary: a sentencepiece model for each side, and one list of ids for both."""
+"""Read the vocabulary of a Marian checkpoint: one sentencepiece model per side, and a list of ids for both."""
 
 from __future__ import annotations
 
@@ -20,10 +20,17 @@ SOURCE, TARGET, VOCABULARY, TARGET_VOCABULARY = "source.spm", "target.spm", "voc
 
 
 def load_marian(source: Files, options: Mapping[str, Any]) -> tuple[Tokenizer, dict[str, Any]]:
-    """The vocabulary of a Marian checkpoint, and with it `sides`, `targets` and `files` for the class.
+    """Load the vocabulary of a Marian checkpoint.
+
+    Returns:
+        The vocabulary, as a tokenizer that can only decode, and the `Parts.extras` of a `MarianTokenizer`:
+
+        - "sides": the tokenizers of texts (False) and of targets (True),
+        - "targets": the vocabulary of targets, None if both sides share one,
+        - "files": the contents of the checkpoint's files by name.
 
     Raises:
-        CheckpointError: a file is missing or damaged.
+        CheckpointError: If a file is missing or damaged.
     """
     names = [SOURCE, TARGET, VOCABULARY, *([TARGET_VOCABULARY] if options.get("separate_vocabs") else [])]
     paths: dict[str, Path] = {}
@@ -32,7 +39,7 @@ def load_marian(source: Files, options: Mapping[str, Any]) -> tuple[Tokenizer, d
         if path is None:
             raise CheckpointError(
                 f"{source.name} has no {name}, and a Marian tokenizer needs {', '.join(names)}.",
-                next_step="Fetch the checkpoint as a whole.",
+                next_step="Download the complete checkpoint.",
             )
         paths[name] = path
     sides = {}
@@ -45,19 +52,18 @@ def load_marian(source: Files, options: Mapping[str, Any]) -> tuple[Tokenizer, d
         ids = read_json(paths[name])
         if not all(isinstance(id, int) and id >= 0 for id in ids.values()):
             raise CheckpointError(
-                f"{paths[name]} holds ids that are no numbers from 0.",
+                f"{paths[name]} contains invalid ids: ids are non-negative integers.",
                 next_step="Restore the file: it maps each token to its id.",
             )
-        lacking = [token for token in (options["eos_token"], options["unk_token"]) if str(token) not in ids]
-        if lacking:
-            raise CheckpointError(
-                f"{paths[name]} has no token {str(lacking[0])!r}.",
-                next_step="Restore the file, or pass eos_token= and unk_token= as it has them.",
-            )
+        for token in (options["eos_token"], options["unk_token"]):
+            if str(token) not in ids:
+                raise CheckpointError(
+                    f"{paths[name]} has no token {str(token)!r}.",
+                    next_step="Restore the file, or pass the eos_token= and unk_token= that it contains.",
+                )
         backend = Tokenizer(models.WordLevel(ids, unk_token=str(options["unk_token"])))
         steps = [decoders.Replace(UNDERLINE, " "), decoders.ByteFallback(), decoders.Fuse()]
         backend.decoder = decoders.Sequence([*steps, decoders.Replace(Regex("^ +| +$"), "")])
         vocabularies.append(backend)
     files = {name: path.read_bytes() for name, path in paths.items()}
-    targets = vocabularies[1] if len(vocabularies) > 1 else None
-    return vocabularies[0], {"sides": sides, "targets": targets, "files": files}
+    return vocabularies[0], {"sides": sides, "targets": vocabularies[1] if vocabularies[1:] else None, "files": files}

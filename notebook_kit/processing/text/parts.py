@@ -1,4 +1,4 @@
-"""What lies between a checkpoint's files and a tokenizer."""
+"""The types that connect a checkpoint's files with a tokenizer."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ __all__ = ["Files", "Parts", "SingleFile"]
 
 
 class Files(Protocol):
-    """Where a tokenizer's files are found; a `notebook_kit.hub.Source` is one."""
+    """A source of a tokenizer's files, such as a `notebook_kit.hub.Source`."""
 
     name: str
 
@@ -20,7 +20,7 @@ class Files(Protocol):
 
 
 class SingleFile:
-    """One vocabulary file, given by its path, as a source without other files."""
+    """A single vocabulary file, as a source without other files."""
 
     def __init__(self, path: Path) -> None:
         self.name, self.path = str(path), path
@@ -36,15 +36,15 @@ class SingleFile:
 
 @dataclass
 class Parts:
-    """What a tokenizer is built from.
+    """The parts that a tokenizer is built from.
 
     Attributes:
         backend: The pipeline, with its vocabulary.
         class_name: The tokenizer class that the checkpoint names.
-        options: Its settings and special tokens by name.
-        added_tokens: Further tokens, in the order of their ids.
-        from_file: Whether `backend` came from a tokenizer.json, with a post-processor that need not be built.
-        extras: What the class itself needs besides; see `load_marian`.
+        options: The settings and special tokens by name.
+        added_tokens: Added tokens, in the order of their ids.
+        from_file: Whether `backend` was read from a tokenizer.json, which may include a post-processor.
+        extras: Additional parts for subclasses; see `load_marian`.
         overridden: The names in `options` that the caller passed.
     """
 

@@ -1,4 +1,4 @@
-"""Writing a tokenizer's files, in the form that both this package and transformers read."""
+"""Write a tokenizer's files in the format that notebook_kit and `transformers` read."""
 
 from __future__ import annotations
 
@@ -27,18 +27,17 @@ def save(
     """Write a tokenizer's files and return their paths.
 
     Args:
-        folder: Where the files go.
+        folder: The folder to write to.
         vocabulary: The tokenizer.
-        settings: What tokenizer_config.json holds besides the special tokens.
-        own_files: Files in place of tokenizer.json and the vocabulary's text files; empty for those.
-        prefix: Put before the files' names.
+        settings: The contents of tokenizer_config.json besides the special tokens.
+        own_files: Files to write instead of tokenizer.json and the vocabulary's text files; empty to write those.
+        prefix: Put before the files' names, with a hyphen.
     """
     backend = vocabulary.backend_tokenizer
     contents: dict[str, str | bytes] = {
-        **({} if own_files else {"tokenizer.json": backend.to_str(pretty=True)}),
+        **(own_files or {"tokenizer.json": backend.to_str(pretty=True)} | _vocabulary_files(backend)),
         "tokenizer_config.json": _json(_config(vocabulary, settings)),
         "special_tokens_map.json": _json(_special_tokens(vocabulary)),
-        **(own_files or _vocabulary_files(backend)),
     }
     outside = {token: id for token, id in vocabulary.added_tokens_encoder.items() if id >= vocabulary.vocab_size}
     if outside:
@@ -67,7 +66,7 @@ def _config(vocabulary: Vocabulary, settings: Mapping[str, Any]) -> dict[str, An
 
 
 def _pipeline_options(backend: Tokenizer) -> dict[str, Any]:
-    """The switches as the pipeline has them: `transformers` builds its own from these rather than from tokenizer.json."""
+    """The current switches of the pipeline: `transformers` builds its pipeline from these rather than tokenizer.json."""
     normalizer, splitter = backend.normalizer, backend.pre_tokenizer
     if type(normalizer) is normalizers.BertNormalizer:
         return {
@@ -81,13 +80,13 @@ def _pipeline_options(backend: Tokenizer) -> dict[str, Any]:
 
 
 def _vocabulary_files(backend: Tokenizer) -> dict[str, str]:
-    """vocab.txt for WordPiece; vocab.json and merges.txt for byte-level BPE; others have no text format."""
+    """vocab.txt for WordPiece; vocab.json and merges.txt for BPE; other kinds have no text format."""
     kind = type(backend.model)
-    if kind not in (models.WordPiece, models.BPE):
-        return {}
     if kind is models.WordPiece:
         ids = backend.get_vocab(with_added_tokens=False)
         return {"vocab.txt": "".join(f"{token}\n" for token in sorted(ids, key=ids.__getitem__))}
+    if kind is not models.BPE:
+        return {}
     model = json.loads(backend.to_str())["model"]
     merges = [merge if isinstance(merge, str) else " ".join(merge) for merge in model["merges"]]
     return {
@@ -105,13 +104,7 @@ def _special_tokens(vocabulary: Vocabulary) -> dict[str, Any]:
 
 
 def _flags(token: AddedToken) -> dict[str, Any]:
-    return {
-        "content": token.content,
-        "lstrip": token.lstrip,
-        "normalized": token.normalized,
-        "rstrip": token.rstrip,
-        "single_word": token.single_word,
-    }
+    return {name: getattr(token, name) for name in ("content", "lstrip", "normalized", "rstrip", "single_word")}
 
 
 def _plain(value: Any) -> Any:

@@ -1,8 +1,8 @@
-"""Reading a sentencepiece `.model` into a `tokenizers.Tokenizer`.
+"""Read a sentencepiece `.model` into a `tokenizers.Tokenizer`.
 
-The `sentencepiece` library reads and checks the file. Two settings that its Python interface does not show (the kind of
-model and the precompiled character map) are picked out of the file's protobuf fields by number, which spares a
-dependency on `protobuf`; the numbers are those of sentencepiece_model.proto.
+The `sentencepiece` library reads and checks the file. Settings that its Python interface does not expose (the kind of model,
+the precompiled character map, the types of the pieces, ...) are read directly from the file's protobuf fields, which avoids
+a dependency on `protobuf`. The field numbers are those of sentencepiece_model.proto.
 """
 
 from __future__ import annotations
@@ -25,23 +25,23 @@ if TYPE_CHECKING:
 __all__ = ["Pieces", "as_it_is", "generate_merges", "lay_out", "read_pieces"]
 
 _UNIGRAM, _BPE = 1, 2  # TrainerSpec.ModelType
-_LARGEST = 1 << 28  # bytes; the largest vocabularies in use take 16 MiB
+_MAX_BYTES = 1 << 28  # the largest vocabularies in use take 16 MiB
 
 
 @dataclass(frozen=True)
 class Pieces:
-    """What a `.model` file holds.
+    """The contents of a `.model` file.
 
     Attributes:
         pieces: (piece, score) by id; the score is a log probability for Unigram models.
         kind: "unigram" or "bpe".
-        special: Ids of control pieces such as <s>; they never come from text.
+        special: Ids of control pieces such as <s>, which never match text.
         user_defined: Ids of pieces that are never split.
-        charsmap: The normalization as a compiled character map; empty if there is none.
-        byte_fallback: Whether unknown characters become bytes.
+        charsmap: The normalization as a precompiled character map; empty if there is none.
+        byte_fallback: Whether unknown characters are split into bytes.
         adds_space: Whether a space is put before the text.
-        trims_spaces: Whether leading, trailing and repeated spaces are dropped.
-        unk_id, bos_id, eos_id, pad_id: Ids by role, -1 where there is none.
+        trims_spaces: Whether leading, trailing and repeated spaces are removed.
+        unk_id, bos_id, eos_id, pad_id: Ids by role, -1 if there is none.
     """
 
     pieces: list[tuple[str, float]]
@@ -62,8 +62,9 @@ def read_pieces(path: Path) -> Pieces:
     """Read a sentencepiece model.
 
     Raises:
-        CheckpointError: the file is damaged, or its kind of model (word, char) is not supported.
-        MissingDependencyError: the `sentencepiece` library is not installed.
+        CheckpointError: If the file is damaged, or the kind of model (word, char) is not supported.
+        MissingDependencyError: If the `sentencepiece` library is not installed.
+        UnsafeFileError: If the file is larger than 256 MiB.
     """
     try:
         import sentencepiece
@@ -72,10 +73,10 @@ def read_pieces(path: Path) -> Pieces:
             f"{path.name} is a sentencepiece model, and the sentencepiece library is not installed.",
             next_step="Run `pip install sentencepiece`.",
         ) from error
-    if path.stat().st_size > _LARGEST:
+    if path.stat().st_size > _MAX_BYTES:
         raise UnsafeFileError(
             f"{path} is {path.stat().st_size} bytes long, too large for a vocabulary. It was not read.",
-            next_step="Check that this is the sentencepiece model, not the weights.",
+            next_step="Check that this is the sentencepiece model and not the weights.",
         )
     data = path.read_bytes()
     try:
@@ -87,9 +88,9 @@ def read_pieces(path: Path) -> Pieces:
         normalizer = dict(_fields(settings.get(3, b"")))
         ids = list(range(len(processor)))
         if not ids or 2 not in settings:
-            raise ValueError("it holds no pieces")
+            raise ValueError("it contains no pieces")
     except Exception as error:
-        # The library raises bare RuntimeErrors; a truncated field shows as IndexError.
+        # The library raises bare RuntimeErrors; a truncated field raises IndexError.
         raise CheckpointError(
             f"{path} is not a readable sentencepiece model: {error}",
             next_step="Download the file again (force_download=True), or load from tokenizer.json.",
@@ -97,14 +98,13 @@ def read_pieces(path: Path) -> Pieces:
     kind = {_UNIGRAM: "unigram", _BPE: "bpe"}.get(trainer.get(3, _UNIGRAM))
     if kind is None:
         raise CheckpointError(
-            f"{path} is a sentencepiece model of words or characters; Unigram and BPE can be read.",
+            f"{path} is a sentencepiece model of words or characters; only Unigram and BPE models are supported.",
             next_step="Load a checkpoint with tokenizer.json.",
         )
     return Pieces(
         pieces=list(zip(processor.id_to_piece(ids), processor.get_score(ids), strict=True)),
         kind=kind,
         special=[id for id, flag in enumerate(processor.is_control(ids)) if flag],
-        # The library has no question for these: they are what is neither normal nor any other kind.
         user_defined=[id for id, piece in enumerate(_kinds(data)) if piece == 4],
         charsmap=normalizer.get(2, b""),
         byte_fallback=bool(trainer.get(35, 0)),
@@ -131,7 +131,7 @@ def _fields(data: bytes) -> Iterator[tuple[int, Any]]:
         if wire == 2:
             length, place = _varint(data, place)
         if length is None or place + length > len(data):
-            raise IndexError("a field reaches over the end of the file")
+            raise IndexError("a field extends beyond the end of the file")
         yield key >> 3, data[place : place + length]
         place += length
 
@@ -155,7 +155,7 @@ def _kinds(data: bytes) -> Iterator[int]:
 
 
 def generate_merges(vocab: Mapping[str, int], skip: Collection[str] = ()) -> list[tuple[str, str]]:
-    """The merges of a BPE model that only lists its pieces: every way to split a piece in two others, in id order."""
+    """The merges of a BPE model that lists only its pieces: all splits of a piece into two others, in the order of ids."""
     merges = []
     for piece, id in vocab.items():
         if piece in skip:
@@ -168,9 +168,9 @@ def generate_merges(vocab: Mapping[str, int], skip: Collection[str] = ()) -> lis
 
 
 def lay_out(model: Pieces, family: Family, tokens: Mapping[str, str], options: Mapping[str, object]) -> Tokenizer:
-    """A bare vocabulary whose ids are those that the family's models were trained with.
+    """A bare vocabulary with the ids that the family's models were trained with.
 
-    Families differ in where they put their special tokens; fairseq's models (XLM-R, CamemBERT) shift all the ids.
+    Families differ in the ids of their special tokens; fairseq's models (XLM-R, CamemBERT) shift all ids.
     """
     pieces = model.pieces
     if family.pipeline == "llama":
@@ -193,7 +193,7 @@ def lay_out(model: Pieces, family: Family, tokens: Mapping[str, str], options: M
 
 
 def as_it_is(model: Pieces) -> Tokenizer:
-    """A tokenizer that gives the ids which the sentencepiece library itself gives."""
+    """A tokenizer that returns the same ids as the sentencepiece library."""
     unknown = model.pieces[model.unk_id][0]
     backend: Tokenizer
     if model.kind == "bpe":
@@ -220,7 +220,7 @@ def as_it_is(model: Pieces) -> Tokenizer:
 
 
 def special_pieces(model: Pieces) -> list[AddedToken]:
-    """The control and user-defined pieces, which text is searched for before anything else."""
+    """The control and user-defined pieces as added tokens, which are matched before the text is split."""
     special = set(model.special)
     return [
         AddedToken(model.pieces[id][0], normalized=False, special=id in special)

@@ -1,4 +1,4 @@
-"""Where a tokenizer puts its special tokens, read off its post-processor."""
+"""Find out where a tokenizer puts its special tokens, by running its post-processor."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ __all__ = ["Part", "layout"]
 
 
 class Part(NamedTuple):
-    """One piece of the template: the text `sequence` (0 or 1), or a special token `id` where that is None."""
+    """One piece of the template: the text number `sequence` (0 or 1), or the special token `id` if `sequence` is None."""
 
     sequence: int | None
     id: int
@@ -20,7 +20,7 @@ class Part(NamedTuple):
 def layout(backend: Tokenizer, pair: bool) -> list[Part]:
     """The order of texts and special tokens for one text or a pair.
 
-    A post-processor cannot be asked for its template, so it is shown texts of one token each.
+    Post-processors do not expose their template, so this processes texts of one token each.
 
     Example:
         >>> from tokenizers import processors
@@ -29,9 +29,8 @@ def layout(backend: Tokenizer, pair: bool) -> list[Part]:
         >>> [(part.sequence, part.id) for part in layout(backend, pair=False)]
         [(None, 5), (0, 0), (None, 6)]
     """
-    one_word = Tokenizer(models.WordLevel({"x": 0}, unk_token="x"))
-    first, second = one_word.encode("x"), one_word.encode("x") if pair else None
     if backend.post_processor is None:
-        return [Part(0, 0, 0), *([Part(1, 0, 1)] if pair else [])]
-    shown = backend.post_processor.process(first, second, True)
-    return [Part(*part) for part in zip(shown.sequence_ids, shown.ids, shown.type_ids, strict=True)]
+        return [Part(0, 0, 0), Part(1, 0, 1)][: 1 + pair]
+    one_word = Tokenizer(models.WordLevel({"x": 0}, unk_token="x"))
+    result = backend.post_processor.process(one_word.encode("x"), one_word.encode("x") if pair else None, True)
+    return [Part(*part) for part in zip(result.sequence_ids, result.ids, result.type_ids, strict=True)]

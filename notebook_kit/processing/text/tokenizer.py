@@ -21,13 +21,7 @@ from notebook_kit.processing.text import loading
 from notebook_kit.processing.text.batch_encoding import BatchEncoding
 from notebook_kit.processing.text.chat import ChatTemplates
 from notebook_kit.processing.text.families import bos_eos_template, family_of
-from notebook_kit.processing.text.inputs import (
-    as_batch,
-    backend_errors,
-    cannot_encode,
-    renamed,
-    repair,
-)
+from notebook_kit.processing.text.inputs import as_batch, backend_errors, cannot_encode, renamed, repair
 from notebook_kit.processing.text.lengths import NO_LIMIT, Lengths, resolve_lengths
 from notebook_kit.processing.text.parts import Parts
 from notebook_kit.processing.text.saving import save
@@ -37,12 +31,12 @@ from notebook_kit.processing.text.vocabulary import ROLES, Vocabulary
 __all__ = ["CLASSES_BY_MODEL_TYPE", "TOKENIZER_CLASSES", "PreTrainedTokenizerFast"]
 
 TOKENIZER_CLASSES: dict[str, type[PreTrainedTokenizerFast]] = {}
-"""The subclass that a tokenizer class named by checkpoints needs, by that name without "Fast"; most need none.
-Each module with such classes adds them, as does `AutoTokenizer.register`."""
+"""The name of a checkpoint's tokenizer class, without "Fast" -> the subclass to load it with, for those that need one.
+Modules with such subclasses add them, as does `AutoTokenizer.register`."""
 CLASSES_BY_MODEL_TYPE: dict[str, type[PreTrainedTokenizerFast]] = {}
-"""Registered subclasses, for checkpoints that name no particular class."""
+"""Model type -> registered subclass, for checkpoints that do not name a specific class."""
 
-# Attributes that can be changed after loading, and are saved.
+# Attributes that can be changed after loading and are saved.
 _SAVED = (
     "tokenizer_class",
     "model_max_length",
@@ -51,26 +45,33 @@ _SAVED = (
     "clean_up_tokenization_spaces",
     "chat_template",
 )
-_UNLIMITED = int(1e30)  # what the Hub's configs write for "no limit"
+# Entries of a call's result -> attributes of a `tokenizers.Encoding`.
+_ATTRIBUTES = {
+    "token_type_ids": "type_ids",
+    "attention_mask": "attention_mask",
+    "special_tokens_mask": "special_tokens_mask",
+    "offset_mapping": "offsets",
+}
+_UNLIMITED = int(1e30)  # the value for "no limit" in the Hub's configs
 
 
 class PreTrainedTokenizerFast(Vocabulary, ChatTemplates, PushToHub):
-    """A tokenizer with everything a model needs from text: ids, masks, padding, truncation, and the way back.
+    """A tokenizer that turns text into model inputs (ids, masks, padding, truncation), and ids back into text.
 
-    Usually loaded with `AutoTokenizer.from_pretrained`. Calls leave no trace: padding and truncation are stated by each
-    call, and one tokenizer can serve several threads.
+    Usually loaded with `AutoTokenizer.from_pretrained`. Calls do not change its state: each call sets its own padding and
+    truncation, and several threads can share one tokenizer.
 
-    Lone surrogates in a text (halves of UTF-16 pairs) become U+FFFD, one for one.
+    Each lone surrogate in a text (half of a UTF-16 pair) is replaced by U+FFFD.
 
     Args:
-        tokenizer_object: A `tokenizers.Tokenizer`; it is copied.
-        tokenizer_file: Or the path of a tokenizer.json.
+        tokenizer_object: A `tokenizers.Tokenizer`, which is copied.
+        tokenizer_file: The path of a tokenizer.json, instead of `tokenizer_object`.
         options: Special tokens by role (`pad_token="[PAD]"`), `model_max_length`, `padding_side`, `truncation_side`,
             `model_input_names`, `clean_up_tokenization_spaces`, `extra_special_tokens`, ...; all are saved with it.
 
     Raises:
-        InputError: neither or both of the two sources, or a bad option.
-        CheckpointError: `tokenizer_file` cannot be read.
+        InputError: If neither or both of `tokenizer_object` and `tokenizer_file` are passed, or an option is invalid.
+        CheckpointError: If `tokenizer_file` cannot be read.
 
     Example:
         >>> from tokenizers import Tokenizer, models, pre_tokenizers
@@ -91,7 +92,7 @@ class PreTrainedTokenizerFast(Vocabulary, ChatTemplates, PushToHub):
     ) -> None:
         if (tokenizer_object is None) == (tokenizer_file is None):
             raise InputError(
-                "A tokenizer is made from tokenizer_object or from tokenizer_file, one of them.",
+                "A tokenizer is built from tokenizer_object or tokenizer_file: pass exactly one of them.",
                 next_step="To load a checkpoint use AutoTokenizer.from_pretrained(name_or_path).",
             )
         if tokenizer_file is not None:
@@ -104,7 +105,7 @@ class PreTrainedTokenizerFast(Vocabulary, ChatTemplates, PushToHub):
 
     @classmethod
     def from_parts(cls, parts: Parts) -> Self:
-        """A tokenizer from what was loaded or trained."""
+        """Create a tokenizer from the result of loading or training."""
         tokenizer = cls.__new__(cls)
         tokenizer._set_up(parts)
         return tokenizer
@@ -124,7 +125,7 @@ class PreTrainedTokenizerFast(Vocabulary, ChatTemplates, PushToHub):
         extra = options.pop("additional_special_tokens", None) or options.pop("extra_special_tokens", None) or []
         options.pop("extra_special_tokens", None)
         self._roles = {role: options.pop(role, None) for role in ROLES}
-        # Some checkpoints name roles of their own, such as "image_token".
+        # Some checkpoints define additional roles, such as "image_token".
         named = {key: value for key, value in options.items() if key.endswith("_token")}
         named |= extra if isinstance(extra, Mapping) else {}
         self._roles |= {key: value for key, value in named.items() if isinstance(value, str | AddedToken)}
@@ -142,10 +143,8 @@ class PreTrainedTokenizerFast(Vocabulary, ChatTemplates, PushToHub):
         self.split_special_tokens: bool = bool(options.get("split_special_tokens"))
         self.chat_template = options.get("chat_template")
         self.verbose: bool = options.get("verbose", True)
-        self._add_bos_token, self._add_eos_token = (
-            bool(options.get("add_bos_token")),
-            bool(options.get("add_eos_token")),
-        )
+        self._add_bos_token = bool(options.get("add_bos_token"))
+        self._add_eos_token = bool(options.get("add_eos_token"))
 
         roles = [token for token in self._roles.values() if token is not None]
         loading.add_missing_tokens(self._tokenizer, parts.added_tokens, roles, self._extra)
@@ -177,22 +176,22 @@ class PreTrainedTokenizerFast(Vocabulary, ChatTemplates, PushToHub):
 
     @property
     def is_fast(self) -> bool:
-        """Always True: offsets and word ids are known."""
+        """Always True: offsets and word ids are available."""
         return True
 
     @property
     def max_len_single_sentence(self) -> int:
-        """How many tokens of one text fit beside the special ones."""
+        """The maximum number of tokens of one text, without special tokens."""
         return self.model_max_length - self.num_special_tokens_to_add(pair=False)
 
     @property
     def max_len_sentences_pair(self) -> int:
-        """How many tokens of a pair fit beside the special ones."""
+        """The maximum number of tokens of a pair, without special tokens."""
         return self.model_max_length - self.num_special_tokens_to_add(pair=True)
 
     @property
     def add_bos_token(self) -> bool:
-        """Whether `bos_token` is put before each text; can be set."""
+        """Whether `bos_token` is put before each text. Can be set."""
         return self._add_bos_token
 
     @add_bos_token.setter
@@ -202,7 +201,7 @@ class PreTrainedTokenizerFast(Vocabulary, ChatTemplates, PushToHub):
 
     @property
     def add_eos_token(self) -> bool:
-        """Whether `eos_token` is put after each text; can be set."""
+        """Whether `eos_token` is put after each text. Can be set."""
         return self._add_eos_token
 
     @add_eos_token.setter
@@ -216,7 +215,7 @@ class PreTrainedTokenizerFast(Vocabulary, ChatTemplates, PushToHub):
         self._tokenizer.post_processor = bos_eos_template(bos, self.bos_token_id, eos, self.eos_token_id)
 
     def __getattr__(self, name: str) -> Any:
-        # Reached only for what is not set: roles and options that the checkpoint brought.
+        # Called only for names that are not attributes: the checkpoint's additional roles and options.
         state = self.__dict__
         if name in state.get("_roles", ()):
             token = state["_roles"][name]
@@ -229,7 +228,7 @@ class PreTrainedTokenizerFast(Vocabulary, ChatTemplates, PushToHub):
         raise AttributeError(f"A tokenizer has no attribute {name!r}. {hint}".rstrip())
 
     def __getstate__(self) -> dict[str, Any]:
-        # What calls leave behind is left out, so that equal tokenizers pickle (and are cached by datasets) alike.
+        # Without the traces of calls, so that equal tokenizers have equal pickles: `datasets` fingerprints them.
         return {key: value for key, value in self.__dict__.items() if key not in ("_lock", "_warned_too_long")}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
@@ -272,38 +271,38 @@ class PreTrainedTokenizerFast(Vocabulary, ChatTemplates, PushToHub):
         max_target_length: int | None = None,
         **unknown: Any,
     ) -> BatchEncoding:
-        """Turn one text, or a batch of them, into model inputs.
+        """Convert a text, or a batch of texts, to model inputs.
 
         Args:
-            text: A str or a list of str; with `is_split_into_words` a list of words or a list of such lists. A list of
+            text: A str or a list of str; with `is_split_into_words` a list of words or a list of lists of words. A list of
                 2-tuples is a batch of pairs.
-            text_pair: The second text of a pair, in the form of `text`.
+            text_pair: The second text of a pair, in the same form as `text`.
             text_target, text_pair_target: Texts whose ids are returned as "labels" (as "input_ids" without `text`).
             add_special_tokens: Put the model's special tokens around the texts.
             padding: True or "longest": up to the longest of the batch; "max_length": up to `max_length`; False: none.
-            truncation: True or "longest_first", "only_first", "only_second": cut to `max_length`; False: do not.
-            max_length: In tokens, special ones included; None is the model's own limit.
-            stride: How many tokens an overflowing piece shares with the one before.
-            is_split_into_words: The texts come as words.
+            truncation: True or "longest_first", "only_first", "only_second": cut to `max_length`; False: none.
+            max_length: In tokens, including special tokens; None uses the model's limit.
+            stride: The number of tokens that consecutive overflowing pieces share.
+            is_split_into_words: Whether the texts are already split into words.
             pad_to_multiple_of: Round the padded length up to a multiple of this.
-            padding_side: "right" or "left"; None is the tokenizer's own.
+            padding_side: "right" or "left"; None uses the tokenizer's setting.
             return_tensors: "pt", "np", or None for lists.
-            return_token_type_ids, return_attention_mask: None is what the model takes (`model_input_names`).
-            return_overflowing_tokens: Return what was cut off as further rows, and "overflow_to_sample_mapping".
-            return_special_tokens_mask: Return 1 for special tokens, 0 for the text's.
-            return_offsets_mapping: Return (start, end) characters for each token.
-            return_length: Return the number of tokens of each row.
-            split_special_tokens: Treat special tokens in the text as ordinary text; None is the tokenizer's own.
-            verbose: Warn about sequences that are longer than the model takes.
+            return_token_type_ids, return_attention_mask: None returns them if they are in `model_input_names`.
+            return_overflowing_tokens: Return the truncated parts as further rows, and "overflow_to_sample_mapping".
+            return_special_tokens_mask: Return 1 for special tokens, 0 for the text's tokens.
+            return_offsets_mapping: Return the (start, end) characters of each token.
+            return_length: Return the number of tokens in each row.
+            split_special_tokens: Treat special tokens in the text as ordinary text; None uses the tokenizer's setting.
+            verbose: Warn about sequences that are longer than the model's limit.
             max_target_length: `max_length` for the targets.
 
         Returns:
-            A `BatchEncoding`: for a batch lists of lists or tensors (batch, length) of int64, for one text flat lists
-            (tensors keep a batch axis of 1).
+            A `BatchEncoding`: for a batch lists of lists or tensors (batch, length) of int64; for one text flat lists, or
+            tensors (1, length).
 
         Raises:
-            InputError: an input that is no text (named by position and type), options that do not fit each other, no
-                padding token, or a keyword that does not exist.
+            InputError: If an input is not text (named by its position and type), options contradict each other, padding is
+                requested without a padding token, or a keyword does not exist.
         """
         if unknown:
             return self(**renamed(unknown, locals()))
@@ -326,16 +325,12 @@ class PreTrainedTokenizerFast(Vocabulary, ChatTemplates, PushToHub):
             "target": self._in_target,
         }
         returned = {
-            "token_type_ids": (
-                "token_type_ids" in self.model_input_names if return_token_type_ids is None else return_token_type_ids
-            ),
-            "attention_mask": (
-                "attention_mask" in self.model_input_names if return_attention_mask is None else return_attention_mask
-            ),
-            "overflowing": return_overflowing_tokens,
+            "token_type_ids": self._returns("token_type_ids", return_token_type_ids),
+            "attention_mask": self._returns("attention_mask", return_attention_mask),
             "special_tokens_mask": return_special_tokens_mask,
             "offset_mapping": return_offsets_mapping,
             "length": return_length,
+            "overflowing": return_overflowing_tokens,
         }
         if text is None and text_target is None:
             raise InputError("The text is None.", next_step="Pass a str, a list of str, or text_target.")
@@ -352,6 +347,9 @@ class PreTrainedTokenizerFast(Vocabulary, ChatTemplates, PushToHub):
             return target
         encoding["labels"] = target["input_ids"]
         return encoding
+
+    def _returns(self, name: str, wanted: bool | None) -> bool:
+        return name in self.model_input_names if wanted is None else wanted
 
     def _encode(
         self,
@@ -372,14 +370,9 @@ class PreTrainedTokenizerFast(Vocabulary, ChatTemplates, PushToHub):
             encodings = [encoding for row in rows for encoding in row]
 
         data: dict[str, Any] = {"input_ids": [self._ids(encoding, options["target"]) for encoding in encodings]}
-        if returned["token_type_ids"]:
-            data["token_type_ids"] = [encoding.type_ids for encoding in encodings]
-        if returned["attention_mask"]:
-            data["attention_mask"] = [encoding.attention_mask for encoding in encodings]
-        if returned["special_tokens_mask"]:
-            data["special_tokens_mask"] = [encoding.special_tokens_mask for encoding in encodings]
-        if returned["offset_mapping"]:
-            data["offset_mapping"] = [encoding.offsets for encoding in encodings]
+        for name, attribute in _ATTRIBUTES.items():
+            if returned[name]:
+                data[name] = [getattr(encoding, attribute) for encoding in encodings]
         if returned["length"]:
             data["length"] = [len(ids) for ids in data["input_ids"]]
         if samples is not None:
@@ -391,11 +384,10 @@ class PreTrainedTokenizerFast(Vocabulary, ChatTemplates, PushToHub):
         return BatchEncoding(data, encodings, return_tensors)
 
     def _run(self, batch: Sequence[Any], batched: bool, lengths: Lengths, options: Mapping[str, Any]) -> list[Encoding]:
-        """Let the backend encode a batch. Its padding and truncation are its own state, so they are set and undone."""
-        is_split = options["is_split_into_words"]
+        """Encode a batch with the backend, whose state (padding, truncation) is set for this call and then reset."""
         if not batch:
             return []
-        add_special = options["add_special_tokens"]
+        is_split, add_special = options["is_split_into_words"], options["add_special_tokens"]
         explained = backend_errors(lambda error: cannot_encode(error, lengths, options))
         with self._lock, explained, self._encoder(options["target"]) as backend:
             try:
@@ -417,7 +409,7 @@ class PreTrainedTokenizerFast(Vocabulary, ChatTemplates, PushToHub):
 
     @contextmanager
     def _encoder(self, target: bool) -> Iterator[Tokenizer]:
-        """The backend that encodes what is read, or what is to be written. (Tokenizers of translators have two ways.)"""
+        """The backend that encodes texts, or targets: tokenizers of translation models encode these differently."""
         yield self._tokenizer
 
     def _ids(self, encoding: Encoding, target: bool) -> list[int]:
@@ -449,15 +441,16 @@ class PreTrainedTokenizerFast(Vocabulary, ChatTemplates, PushToHub):
             return
         self._warned_too_long = True
         warnings.warn(
-            f"A text has {longest} tokens, more than the {self.model_max_length} that this model takes; running it through "
-            "the model will fail or be wrong. Pass truncation=True to cut it. (Said once per tokenizer.)",
+            f"A text has {longest} tokens, more than the {self.model_max_length} that this model supports; running it "
+            "through the model will fail or give wrong results. Pass truncation=True to cut it. (This warning appears "
+            "once per tokenizer.)",
             NotebookKitWarning,
             stacklevel=4,
         )
 
     @contextmanager
     def as_target_tokenizer(self) -> Iterator[None]:
-        """The older spelling of `text_target`: inside the block, texts are encoded as targets."""
+        """The older form of `text_target`: inside the block, texts are encoded as targets."""
         self._in_target = True
         try:
             yield
@@ -465,11 +458,11 @@ class PreTrainedTokenizerFast(Vocabulary, ChatTemplates, PushToHub):
             self._in_target = False
 
     def encode_plus(self, text: Any, text_pair: Any = None, **options: Any) -> BatchEncoding:
-        """The older spelling of a call with one text or pair."""
+        """The older form of a call with one text or pair."""
         return self(text, text_pair, **options)
 
     def batch_encode_plus(self, batch_text_or_text_pairs: Any, **options: Any) -> BatchEncoding:
-        """The older spelling of a call with a batch of texts or of 2-tuples."""
+        """The older form of a call with a batch of texts or 2-tuples."""
         return self(batch_text_or_text_pairs, **options)
 
     def encode(self, text: Any, text_pair: Any = None, **options: Any) -> Any:
@@ -484,7 +477,7 @@ class PreTrainedTokenizerFast(Vocabulary, ChatTemplates, PushToHub):
         return self(text, text_pair, **options)["input_ids"]
 
     def tokenize(self, text: Any, pair: Any = None, add_special_tokens: bool = False, **options: Any) -> list[str]:
-        """The tokens of a text as str, without the special ones unless asked for."""
+        """The tokens of a text as str, without special tokens by default."""
         return self(text, pair, add_special_tokens=add_special_tokens, **options).tokens()
 
     def pad(
@@ -498,20 +491,21 @@ class PreTrainedTokenizerFast(Vocabulary, ChatTemplates, PushToHub):
         return_tensors: str | None = None,
         verbose: bool = True,
     ) -> BatchEncoding:
-        """Pad what was tokenized without padding, as collators do.
+        """Pad texts that were tokenized without padding, as collators do.
 
         Args:
             encoded_inputs: A dictionary of lists (or of lists of lists, arrays, tensors), or a list of dictionaries.
             padding, max_length, pad_to_multiple_of, padding_side: As in a call.
-            return_attention_mask: None is what the model takes; made if it is not there.
-            return_tensors: "pt" or "np"; None gives back what came in: lists for lists, tensors for tensors.
+            return_attention_mask: Create an attention_mask if it is missing; None does if it is in `model_input_names`.
+            return_tensors: "pt" or "np"; None keeps the format of the input: lists for lists, tensors for tensors.
 
         Returns:
-            A `BatchEncoding`: input_ids, attention_mask, token_type_ids and special_tokens_mask padded, the rest as is.
+            A `BatchEncoding` with padded input_ids, attention_mask, token_type_ids and special_tokens_mask; other entries
+            are unchanged.
 
         Raises:
-            InputError: no input_ids, entries that differ between features, no padding token, or rows of unequal lengths
-                where tensors were asked for.
+            InputError: If there are no input_ids, the features differ in their entries, padding is requested without a
+                padding token, or tensors were requested and rows differ in length.
 
         Example:
             >>> from tokenizers import Tokenizer, models
@@ -520,17 +514,12 @@ class PreTrainedTokenizerFast(Vocabulary, ChatTemplates, PushToHub):
             >>> tokenizer.pad([{"input_ids": [1]}, {"input_ids": [1, 1]}])["attention_mask"]
             [[1, 0], [1, 1]]
         """
+        can_pad = self.pad_token_id is not None
         lengths = resolve_lengths(
-            padding,
-            False,
-            max_length,
-            limit=self.model_max_length,
-            can_pad=self.pad_token_id is not None,
-            verbose=verbose,
+            padding, False, max_length, limit=self.model_max_length, can_pad=can_pad, verbose=verbose
         )
         main = self.model_input_names[0]
         fill = {main: self.pad_token_id, "token_type_ids": self.pad_token_type_id, "special_tokens_mask": 1}
-        masked = "attention_mask" in self.model_input_names if return_attention_mask is None else return_attention_mask
         batch = pad_inputs(
             encoded_inputs,
             main,
@@ -539,13 +528,10 @@ class PreTrainedTokenizerFast(Vocabulary, ChatTemplates, PushToHub):
             length=lengths.max_length if lengths.padding == "max_length" else None,
             multiple_of=pad_to_multiple_of,
             side=check_side(padding_side or self.padding_side),
-            mask=masked,
+            mask=self._returns("attention_mask", return_attention_mask),
             return_tensors=return_tensors,
         )
         return BatchEncoding(batch)
-
-    def _limits(self) -> dict[str, Any]:
-        return {"limit": self.model_max_length, "can_pad": self.pad_token_id is not None}
 
     # Training, saving
 
@@ -558,15 +544,19 @@ class PreTrainedTokenizerFast(Vocabulary, ChatTemplates, PushToHub):
         special_tokens_map: Mapping[str, str] | None = None,
         **trainer_options: Any,
     ) -> PreTrainedTokenizerFast:
-        """A tokenizer of the same kind (normalization, special tokens) with a vocabulary learnt from new texts.
+        """Train a tokenizer of the same kind (normalization, special tokens) with a vocabulary learned from new texts.
 
         Args:
             text_iterator: Texts, or batches (lists) of texts.
-            vocab_size: How many tokens, special ones included.
-            length: How many items the iterator has, for the progress bar.
-            new_special_tokens: Further special tokens.
-            special_tokens_map: New names of special tokens by their old ones.
-            trainer_options: Passed on to the trainer in `tokenizers`, such as min_frequency or show_progress.
+            vocab_size: The number of tokens, including special tokens.
+            length: The number of items in the iterator, for the progress bar.
+            new_special_tokens: Additional special tokens.
+            special_tokens_map: New names of special tokens by their old names.
+            trainer_options: Options of the trainer in `tokenizers`, such as min_frequency or show_progress.
+
+        Raises:
+            InputError: If the kind of vocabulary cannot be trained, the trainer has no such option, or the new vocabulary
+                lacks a special token that is put around every text.
         """
         names = dict(special_tokens_map or {})
         new = list(new_special_tokens or [])
@@ -583,17 +573,21 @@ class PreTrainedTokenizerFast(Vocabulary, ChatTemplates, PushToHub):
     ) -> tuple[str, ...]:
         """Write tokenizer.json, tokenizer_config.json, special_tokens_map.json and the family's vocabulary files.
 
-        `transformers` loads the folder, too.
+        `transformers` can load the folder, too.
 
         Args:
-            save_directory: The folder; made if it is not there.
-            push_to_hub: Also upload it; then `repo_id`, `token`, `private`, `commit_message` may follow.
+            save_directory: The folder; created if it does not exist.
+            push_to_hub: Also upload the folder to the Hub, with the options `repo_id`, `token`, `private`,
+                `commit_message`, ... of `notebook_kit.hub.push_folder`.
+            options: Those, and `filename_prefix`, which is put before the files' names.
 
         Returns:
             The paths of the files.
+
+        Raises:
+            InputError: If `save_directory` is a file.
         """
         options.pop("legacy_format", None)
-        # What the checkpoint had, with what was changed since.
         changed = {name: getattr(self, name) for name in _SAVED}
         if list(self.model_input_names) != ["input_ids", "attention_mask"]:
             changed["model_input_names"] = list(self.model_input_names)
@@ -604,5 +598,5 @@ class PreTrainedTokenizerFast(Vocabulary, ChatTemplates, PushToHub):
         return tuple(map(str, paths))
 
     def vocabulary_files(self) -> Mapping[str, bytes]:
-        """Files that are saved in place of tokenizer.json, where that cannot hold the whole."""
+        """Files to save instead of tokenizer.json, by name, for tokenizers that it cannot represent."""
         return {}

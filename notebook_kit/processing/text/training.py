@@ -1,4 +1,4 @@
-"""Learning a new vocabulary for the pipeline of a tokenizer that exists."""
+"""Train a new vocabulary for the pipeline of an existing tokenizer."""
 
 from __future__ import annotations
 
@@ -31,40 +31,39 @@ def train_backend(
     names: Mapping[str, str],
     trainer_options: Mapping[str, Any],
 ) -> Tokenizer:
-    """A pipeline like another, with a vocabulary learned from texts; see `PreTrainedTokenizerFast.train_new_from_iterator`.
+    """A copy of a pipeline with a vocabulary learned from texts; see `PreTrainedTokenizerFast.train_new_from_iterator`.
 
     Args:
-        names: New names of special tokens by their old ones.
+        names: New names of special tokens by their old names.
 
     Raises:
-        InputError: the vocabulary's kind cannot be trained, the trainer has no such option, or the new vocabulary lacks
-            a special token that is put around every text.
+        InputError: If the kind of vocabulary cannot be trained, the trainer has no such option, or the new vocabulary
+            lacks a special token that is put around every text.
     """
     options = {"show_progress": False, **trainer_options}
     state = json.loads(pipeline.to_str())
-    # Both hold ids, which differ in the new vocabulary.
+    # Both contain ids, which differ in the new vocabulary.
     added, post_processor = state.pop("added_tokens"), state.pop("post_processor")
     kind = state["model"]["type"]
     if kind not in _TRAINERS:
         raise InputError(
-            f"There is no trainer for a {kind} vocabulary.", next_step=f"Start from one of {', '.join(_TRAINERS)}."
+            f"There is no trainer for {kind} vocabularies.", next_step=f"Start from one of {', '.join(_TRAINERS)}."
         )
     unknown = _empty(state["model"], names)
     backend = Tokenizer.from_str(json.dumps(state))
 
     special = [_renamed(token, names) for token in added if token["special"] or kind == "Unigram"]
     special += [AddedToken(token, special=True) if isinstance(token, str) else token for token in new_special_tokens]
-    if kind == "BPE":
-        for key in ("continuing_subword_prefix", "end_of_word_suffix"):
-            if state["model"][key] is not None:
-                options.setdefault(key, state["model"][key])
+    for key in ("continuing_subword_prefix", "end_of_word_suffix") if kind == "BPE" else ():
+        if state["model"][key] is not None:
+            options.setdefault(key, state["model"][key])
     if kind == "Unigram" and unknown is not None:
         options["unk_token"] = unknown
     if _is_byte_level(state.get("pre_tokenizer")):
         options.setdefault("initial_alphabet", pre_tokenizers.ByteLevel.alphabet())
     known = inspect.signature(_TRAINERS[kind]).parameters
     for name in options:
-        if name not in known:  # the trainers themselves would only print that they ignore it
+        if name not in known:  # the trainers would only print that they ignore it
             raise unknown_keyword(f"The {kind} trainer", [name], known)
     trainer = _TRAINERS[kind](vocab_size=vocab_size, special_tokens=special, **options)
     backend.train_from_iterator(texts, trainer=trainer, length=length)
@@ -72,7 +71,7 @@ def train_backend(
 
 
 def _empty(model: dict[str, Any], names: Mapping[str, str]) -> str | None:
-    """Take a serialized model's vocabulary out; returns the token of a Unigram model that stands for the unknown."""
+    """Remove the vocabulary of a serialized model, in place; returns the unknown token of a Unigram model."""
     if model.get("unk_token") in names:
         model["unk_token"] = names[model["unk_token"]]
     if model["type"] == "Unigram":
@@ -80,7 +79,7 @@ def _empty(model: dict[str, Any], names: Mapping[str, str]) -> str | None:
             return None
         unknown = model["vocab"][model["unk_id"]][0]
         unknown = names.get(unknown, unknown)
-        # A Unigram model cannot be without pieces.
+        # A Unigram model cannot be empty.
         model["unk_id"], model["vocab"] = 0, [[unknown, 0.0]]
         return unknown
     model["vocab"] = {}
@@ -95,27 +94,25 @@ def _renamed(token: Mapping[str, Any], names: Mapping[str, str]) -> AddedToken:
 
 
 def rename_token(token: str | AddedToken, names: Mapping[str, str]) -> str | AddedToken:
-    """A special token by its new name, with its flags."""
-    if isinstance(token, str):
-        return names.get(token, token)
-    return _renamed(token.__getstate__(), names)
+    """The special token with its new name, keeping its flags."""
+    return names.get(token, token) if isinstance(token, str) else _renamed(token.__getstate__(), names)
 
 
 def _is_byte_level(splitter: Mapping[str, Any] | None) -> bool:
-    if splitter is None:
-        return False
-    return splitter["type"] == "ByteLevel" or any(map(_is_byte_level, splitter.get("pretokenizers", ())))
+    return splitter is not None and (
+        splitter["type"] == "ByteLevel" or any(map(_is_byte_level, splitter.get("pretokenizers", ())))
+    )
 
 
 def _with_post_processor(backend: Tokenizer, post_processor: dict[str, Any], names: Mapping[str, str]) -> Tokenizer:
-    """The trained tokenizer with the old post-processor, whose ids are looked up in the new vocabulary."""
+    """The trained tokenizer with the old post-processor and the ids of the new vocabulary."""
 
     def new_id(token: str) -> int:
         id = backend.token_to_id(token)
         if id is None:
             raise InputError(
                 f"The special token {token!r} is put around every text, but the new vocabulary lacks it.",
-                next_step="Name it in special_tokens_map or new_special_tokens.",
+                next_step="Include it in special_tokens_map or new_special_tokens.",
             )
         return id
 

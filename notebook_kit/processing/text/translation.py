@@ -1,7 +1,7 @@
-"""Tokenizers of translators: their texts go in by one rule, and what they are to write by another.
+"""Tokenizers of translation models, which encode texts and targets differently.
 
-mBART's models know many languages, and a text carries its language's code. Marian's know one pair, with a sentencepiece
-model for each side and one list of ids for both.
+mBART's models support many languages, and each text includes the code of its language. Marian's support one language pair,
+with one sentencepiece model per side and a list of ids for both.
 """
 
 from __future__ import annotations
@@ -21,16 +21,16 @@ __all__ = ["LanguageTokenizer", "MarianTokenizer"]
 
 
 class LanguageTokenizer(PreTrainedTokenizerFast):
-    """A tokenizer that puts the code of a text's language beside it. `AutoTokenizer` makes it for mBART's checkpoints.
+    """A tokenizer that adds a language code to each text. `AutoTokenizer` returns it for mBART's checkpoints.
 
     Attributes:
-        src_lang: The code of the language that is read; can be set.
-        tgt_lang: The code of the language of `text_target`; that of `src_lang` while it is None.
-        lang_code_to_id: All codes that the vocabulary has, with their ids. A translation starts with
-            `forced_bos_token_id=tokenizer.lang_code_to_id["fr_XX"]`.
+        src_lang: The code of the texts' language. Can be set.
+        tgt_lang: The code of the language of `text_target`; None uses `src_lang`. Can be set.
+        lang_code_to_id: The codes in the vocabulary with their ids. For a translation, pass
+            `forced_bos_token_id=tokenizer.lang_code_to_id["fr_XX"]` to `generate`.
 
     Raises:
-        InputError: where a code is set that the vocabulary has not.
+        InputError: If a code is set that is not in the vocabulary.
 
     Example:
         >>> from tokenizers import Tokenizer, models, pre_tokenizers
@@ -49,10 +49,10 @@ class LanguageTokenizer(PreTrainedTokenizerFast):
         family = family_of(parts.class_name)
         if family is None or not family.languages:
             raise InputError(
-                f"{parts.class_name} is no tokenizer of many languages.",
+                f"{parts.class_name} is not a multilingual tokenizer.",
                 next_step='Pass tokenizer_class="MBartTokenizer" or "MBart50Tokenizer".',
             )
-        self._comes_first = family.template == "language-first"
+        self._code_first = family.template == "language-first"
         super()._set_up(parts)
         known = {code: self._tokenizer.token_to_id(code) for code in family.languages}
         self.lang_code_to_id: dict[str, int] = {code: id for code, id in known.items() if id is not None}
@@ -60,19 +60,16 @@ class LanguageTokenizer(PreTrainedTokenizerFast):
         if missing:
             self.add_special_tokens({"additional_special_tokens": missing}, replace_extra_special_tokens=False)
         source, target = parts.options.get("src_lang"), parts.options.get("tgt_lang")
-        self._src_lang: str | None = None
-        self._tgt_lang: str | None = None
-        if target is not None:
-            self.tgt_lang = target
-        if source is not None:
-            self.src_lang = source
-        else:
+        self._tgt_lang = None if target is None else self._checked("tgt_lang", target)
+        if source is None:
             self._src_lang = "en_XX" if "en_XX" in self.lang_code_to_id else None
+        else:
+            self._src_lang = self._checked("src_lang", source)
         self._tokenizer.post_processor = self._around(self._src_lang)
 
     @property
     def src_lang(self) -> str | None:
-        """The code of the language that is read."""
+        """The code of the texts' language."""
         return self._src_lang
 
     @src_lang.setter
@@ -83,7 +80,7 @@ class LanguageTokenizer(PreTrainedTokenizerFast):
 
     @property
     def tgt_lang(self) -> str | None:
-        """The code of the language of targets."""
+        """The code of the targets' language."""
         return self._tgt_lang
 
     @tgt_lang.setter
@@ -93,17 +90,17 @@ class LanguageTokenizer(PreTrainedTokenizerFast):
     def _checked(self, name: str, code: str) -> str:
         if code not in self.lang_code_to_id:
             raise InputError(
-                f"{name} is {code!r}, which is no language of this tokenizer. "
+                f"{name} is {code!r}, which is not a language code of this tokenizer. "
                 f"{near_matches(str(code), self.lang_code_to_id)}".rstrip(),
-                next_step=f"It knows {', '.join(sorted(self.lang_code_to_id))}.",
+                next_step=f"Its codes are {', '.join(sorted(self.lang_code_to_id))}.",
             )
         return code
 
     def _around(self, code: str | None) -> Any:
-        """What puts the end and the code around texts."""
+        """The post-processor that puts the code and the end token around texts."""
+        codes = [] if code is None else [code]
         end = str(self.eos_token)
-        before = [code] if code is not None and self._comes_first else []
-        after = [end] if code is None or self._comes_first else [end, code]
+        before, after = (codes, [end]) if self._code_first else ([], [end, *codes])
         special = [(token, self._tokenizer.token_to_id(token)) for token in {*before, *after}]
         return processors.TemplateProcessing(
             single=[*before, "$A", *after], pair=[*before, "$A", "$B", *after], special_tokens=sorted(special)
@@ -123,13 +120,14 @@ class LanguageTokenizer(PreTrainedTokenizerFast):
 
 
 class MarianTokenizer(PreTrainedTokenizerFast):
-    """A tokenizer with one sentencepiece model for what is read and one for `text_target`. `AutoTokenizer` makes it.
+    """A tokenizer with one sentencepiece model for texts and one for targets. `AutoTokenizer` returns it for Marian's
+    checkpoints.
 
-    Where a model writes several languages, a text says which by the code that it begins with: `">>fra<< Good morning."`
+    If a model translates to several languages, each text starts with the code of one: `">>fra<< Good morning."`
 
     Attributes:
-        supported_language_codes: Those codes.
-        source_lang, target_lang: The pair, as the checkpoint names it.
+        supported_language_codes: These codes.
+        source_lang, target_lang: The language pair, as named by the checkpoint.
     """
 
     _sides: dict[bool, Tokenizer]
@@ -156,10 +154,9 @@ class MarianTokenizer(PreTrainedTokenizerFast):
         yield self._sides[target]
 
     def _ids(self, encoding: Encoding, target: bool) -> list[int]:
-        # A side numbers its own pieces. The model's numbers are those of the vocabulary, which may lack a piece, and may
-        # have one of the other side that is unknown here.
+        # Each side has its own ids. The model's ids are those of the vocabulary, which may lack a piece of this side.
         vocabulary = self._targets if target and self._targets is not None else self._tokenizer
-        # Targets too are filled up with `pad_token_id`, so that one comparison with it finds all padding.
+        # Targets are also padded with `pad_token_id`, so that one comparison finds all padding.
         ids = (self.pad_token_id if t == self.pad_token else vocabulary.token_to_id(t) for t in encoding.tokens)
         unknown = vocabulary.token_to_id(str(self.unk_token)) or 0
         return [unknown if id is None else id for id in ids]
@@ -167,29 +164,28 @@ class MarianTokenizer(PreTrainedTokenizerFast):
     def add_tokens(
         self, new_tokens: str | AddedToken | Sequence[str | AddedToken], special_tokens: bool = False
     ) -> int:
-        added = super().add_tokens(new_tokens, special_tokens)
-        several = [new_tokens] if isinstance(new_tokens, str | AddedToken) else list(new_tokens)
+        tokens = [new_tokens] if isinstance(new_tokens, str | AddedToken) else list(new_tokens)
         for side in self._sides.values():
-            side.add_special_tokens(several) if special_tokens else side.add_tokens(several)
-        return added
+            side.add_special_tokens(tokens) if special_tokens else side.add_tokens(tokens)
+        return super().add_tokens(tokens, special_tokens)
 
     def decode(self, token_ids: Any, *args: Any, **options: Any) -> Any:
         if self._targets is None or options.pop("use_source_tokenizer", False):
             return super().decode(token_ids, *args, **options)
-        own, self._tokenizer = self._tokenizer, self._targets  # what is written has a vocabulary of its own
+        sources, self._tokenizer = self._tokenizer, self._targets
         try:
             return super().decode(token_ids, *args, **options)
         finally:
-            self._tokenizer = own
+            self._tokenizer = sources
 
     def train_new_from_iterator(self, *args: Any, **options: Any) -> PreTrainedTokenizerFast:
         raise InputError(
-            "A Marian tokenizer has two vocabularies for one list of ids, which one stream of texts cannot teach.",
+            "A Marian tokenizer has two vocabularies, which cannot be trained from one stream of texts.",
             next_step="Train another kind, such as AutoTokenizer.from_pretrained('t5-small').train_new_from_iterator(...).",
         )
 
     def vocabulary_files(self) -> Mapping[str, bytes]:
-        """What is saved beside the settings."""
+        """The sentencepiece models and lists of ids, unchanged."""
         return self._files
 
 
