@@ -195,10 +195,10 @@ def test_devices(monkeypatch):
     assert choose_device("cpu") == choose_device(-1) == choose_device(torch.device("cpu")) == torch.device("cpu")
     monkeypatch.setattr("notebook_kit.nn.placement._accelerator", lambda: None)
     assert choose_device(None) == torch.device("cpu")
-    with pytest.warns(NotebookKitWarning, match="running on the CPU"):
+    with pytest.warns(NotebookKitWarning, match="using the CPU"):
         assert choose_device(0) == torch.device("cpu")
     monkeypatch.setattr("torch.cuda.device_count", lambda: 0)
-    with pytest.raises(InputError, match="this machine has the CPU alone"):
+    with pytest.raises(InputError, match="this machine has only the CPU"):
         choose_device("cuda:0")
 
 
