@@ -1,4 +1,4 @@
-"""The checkpoints of a run: written so that a kill at any instant leaves only complete ones, and how a run resumes from one."""
+"""Checkpoints of a run: writing them so that a kill leaves only complete ones, and resuming from one."""
 
 from __future__ import annotations
 
@@ -33,14 +33,9 @@ SCALER = "scaler.pt"
 ARGUMENTS = "training_args.json"
 WEIGHTS = "model.safetensors"
 # The arguments that decide which examples a batch has.
-DATA_SETTINGS = (
-    "per_device_train_batch_size",
-    "gradient_accumulation_steps",
-    "seed",
-    "data_seed",
-    "train_sampling_strategy",
-)
-# A folder that is being written, one that was just replaced, one that is being deleted.
+_BATCH_SIZES = ("per_device_train_batch_size", "gradient_accumulation_steps")
+DATA_SETTINGS = (*_BATCH_SIZES, "seed", "data_seed", "train_sampling_strategy")
+# Suffixes of a folder that is being written, that was just replaced, and that is being deleted.
 _PARTIAL, _REPLACED, _DELETED = ".partial", ".replaced", ".deleted"
 
 
@@ -56,7 +51,7 @@ def checkpoints(output_dir: str | Path) -> list[Path]:
 
 
 def get_last_checkpoint(folder: str | Path) -> str | None:
-    """The checkpoint of the most steps in a run's `output_dir`, or None.
+    """The checkpoint with the highest step in a run's `output_dir`, or None.
 
     Example:
         >>> import tempfile
@@ -69,7 +64,7 @@ def get_last_checkpoint(folder: str | Path) -> str | None:
 
 
 def recover(output_dir: str | Path) -> None:
-    """Clean up after a killed run: put back a checkpoint that was being replaced, delete unfinished and half-deleted ones."""
+    """Clean up after a killed run: restore a checkpoint that was being replaced, delete partly written or deleted ones."""
     folder = Path(output_dir)
     for path in list(folder.glob(f".{PREFIX}-*")) if folder.is_dir() else []:
         whole = folder / path.name[1:].rpartition(".")[0]
@@ -81,11 +76,11 @@ def recover(output_dir: str | Path) -> None:
 
 @contextmanager
 def whole_folder(target: Path, main: bool = True, wait_for_all: Callable[[], None] = lambda: None) -> Iterator[Path]:
-    """A folder to write into, renamed to `target` once all of it is on the disk.
+    """A temporary folder to write into, renamed to `target` once all its files are on disk.
 
     Args:
-        target: Its final path; a folder there is replaced.
-        main: Whether this process creates and renames it; the others only write into it.
+        target: The final path; an existing folder is replaced.
+        main: Whether this process creates and renames the folder; the others only write into it.
         wait_for_all: Returns when all processes have called it.
     """
     partial = target.with_name(f".{target.name}{_PARTIAL}")
@@ -109,7 +104,7 @@ def whole_folder(target: Path, main: bool = True, wait_for_all: Callable[[], Non
 
 
 def delete(checkpoint: Path) -> None:
-    """Delete a checkpoint so that a kill leaves no half of it behind."""
+    """Delete a checkpoint. A kill never leaves a partial one under its name."""
     doomed = checkpoint.with_name(f".{checkpoint.name}{_DELETED}")
     shutil.rmtree(doomed, ignore_errors=True)
     checkpoint.rename(doomed)
@@ -117,12 +112,12 @@ def delete(checkpoint: Path) -> None:
 
 
 def rotate(output_dir: str | Path, keep: int | None, best: str | None) -> None:
-    """Delete the oldest checkpoints beyond `keep`, never the best one, nor the last."""
+    """Delete the oldest checkpoints until `keep` are left, but never the best one or the last one."""
     if not keep or keep < 1:
         return
     found = checkpoints(output_dir)
     kept = [path for path in found if best and path.resolve() == Path(best).resolve()]
-    # A killed run resumes from the last one, so it stays even if only one is kept and another is the best.
+    # A killed run resumes from the last checkpoint, so it is kept in addition to the best one even if `keep` is 1.
     for path in reversed(found):
         if path not in kept and (len(kept) < keep or path == found[-1]):
             kept.append(path)
@@ -132,10 +127,9 @@ def rotate(output_dir: str | Path, keep: int | None, best: str | None) -> None:
 
 
 def save_model_files(model: nn.Module, folder: str | Path) -> None:
-    """Write a model: with its own `save_pretrained`, or the weights of a plain module as safetensors."""
+    """Write a model with its `save_pretrained`, or the weights of a plain module as safetensors."""
     if hasattr(model, "save_pretrained"):
-        save: Any = model.save_pretrained
-        save(folder)
+        model.save_pretrained(folder)  # type: ignore[operator]
     else:
         from safetensors.torch import save_model
 
@@ -145,7 +139,7 @@ def save_model_files(model: nn.Module, folder: str | Path) -> None:
 
 
 def load_model_files(model: nn.Module, folder: str | Path) -> None:
-    """Put the weights that `save_model_files` wrote into `model`, strictly: each must be there and fit.
+    """Load the weights that `save_model_files` wrote into `model`; all must be present and fit.
 
     Raises:
         CheckpointError: if weights are missing or do not fit.
@@ -163,20 +157,20 @@ def load_model_files(model: nn.Module, folder: str | Path) -> None:
     except (OSError, RuntimeError, ValueError, SafetensorError) as error:
         raise CheckpointError(
             f"The weights in {folder} cannot be loaded into this {type(model).__name__}: {error}",
-            next_step="Make the model with the same configuration as the run that wrote the checkpoint; if a file is damaged,"
-            " take an earlier checkpoint.",
+            next_step="Create the model with the configuration of the run that wrote the checkpoint; if a file is damaged,"
+            " use an earlier checkpoint.",
         ) from error
 
 
 def load_tensors(path: Path) -> Any:
-    """Read a file that `torch.save` wrote, running no code from it.
+    """Read a file that `torch.save` wrote, without running code from it.
 
     Raises:
         CheckpointError: if the file is missing or damaged.
     """
     import numpy as np
 
-    # NumPy keeps the state of its generator in an array; these are the types that pickling one names.
+    # The state of NumPy's generator is an array; these are the types in a pickled array.
     harmless = [np.ndarray, np.dtype, type(np.dtype(np.uint32)), np._core.multiarray._reconstruct]  # type: ignore[attr-defined]
     try:
         with torch.serialization.safe_globals(harmless):
@@ -184,14 +178,13 @@ def load_tensors(path: Path) -> Any:
     except Exception as error:
         raise CheckpointError(
             f"{path} cannot be read: {error}.",
-            next_step="The checkpoint is not whole: resume from an earlier one of the run.",
+            next_step="The checkpoint is incomplete: resume from an earlier one of the run.",
         ) from error
 
 
 def save_progress(folder: Path, distributed: Distributed, optimizer: Any, scheduler: Any, position: Position) -> None:
-    """Write the states of the optimizer, the schedule, the loss scaler and the random number generators (of each process)."""
-    rng = {**rng_states(), "epoch_start": position.rng}
-    torch.save(rng, rng_file(folder, distributed))
+    """Write the states of the optimizer, the schedule, the loss scaler, and each process's random number generators."""
+    torch.save({**rng_states(), "epoch_start": position.rng}, rng_file(folder, distributed))
     optimizer_state = distributed.optimizer_state(optimizer)
     if not distributed.is_main:
         return
@@ -236,7 +229,7 @@ def rng_file(folder: Path, distributed: Distributed) -> Path:
 
 
 def save_checkpoint(trainer: TrainerLike, meter: LossMeter, position: Position) -> None:
-    """Write `checkpoint-N`, under another name first, so that a kill at any instant leaves no half of it."""
+    """Write `checkpoint-N` under a temporary name and rename it, so that a kill never leaves an incomplete one."""
     args, state, distributed = trainer.args, trainer.state, trainer.distributed
     output_dir = Path(args.output_dir or "")
     target = output_dir / f"{PREFIX}-{state.global_step}"
@@ -293,10 +286,10 @@ class Resumption:
 
     @classmethod
     def find(cls, resume_from_checkpoint: str | bool, args: TrainingArguments) -> Resumption:
-        """The checkpoint of that name, or (True) the last one of the run.
+        """The checkpoint in a folder, or with True the last one of the run.
 
         Raises:
-            CheckpointError: if there is none.
+            CheckpointError: if it does not exist.
         """
         folder = resume_from_checkpoint
         if folder is True:
@@ -321,11 +314,8 @@ class Resumption:
         if not path.is_file():
             return
         former = TrainingArguments.load(path)
-        changed = [
-            f"{name} was {getattr(former, name)!r}, is {getattr(args, name)!r}"
-            for name in DATA_SETTINGS
-            if getattr(former, name) != getattr(args, name)
-        ]
+        settings = [(name, getattr(former, name), getattr(args, name)) for name in DATA_SETTINGS]
+        changed = [f"{name} was {before!r}, is {now!r}" for name, before, now in settings if before != now]
         if changed:
             warnings.warn(
                 f"The run that wrote {self.folder} used other settings ({'; '.join(changed)}); resuming is not exact: some"
@@ -342,7 +332,7 @@ class Resumption:
         """Restore the optimizer, the schedule and the callbacks, then the random number generators.
 
         Returns:
-            The meter and the position of the run when it wrote the checkpoint.
+            The meter and the position of the run at the checkpoint.
         """
         load_progress(self.folder, trainer.distributed, trainer.optimizer, trainer.lr_scheduler)
         states = self.state.stateful_callbacks
@@ -370,7 +360,7 @@ class Resumption:
             restore_rng_states(self._rng)
 
     def remaining_batches(self, loader: Any, position: Position, ignore_data_skip: bool) -> Iterator[Any]:
-        """The batches of the epoch in progress that are still to come, with all generators as they were."""
+        """The remaining batches of the epoch in progress, with all generators restored."""
         if position.rng is not None:
             restore_rng_states(position.rng)
         batches = batches_after(loader, 0 if ignore_data_skip else position.batches)

@@ -1,4 +1,4 @@
-"""Checks of what a Trainer is given, with errors that name the next step."""
+"""Checks of a Trainer's arguments, with errors that name the next step."""
 
 from __future__ import annotations
 
@@ -15,26 +15,26 @@ from notebook_kit.training.arguments import TrainingArguments
 
 
 def checked_args(args: Any) -> TrainingArguments:
-    """The arguments, or the default ones.
+    """`args`, or the default arguments for None.
 
     Raises:
-        ConfigurationError: for something else.
+        ConfigurationError: if `args` has another type.
     """
     if args is None:
         return TrainingArguments()
     if isinstance(args, TrainingArguments):
         return args
     raise ConfigurationError(
-        f"Trainer got args of the type {type(args).__module__}.{type(args).__name__}; expected TrainingArguments.",
-        next_step="Make them with notebook_kit.TrainingArguments(...).",
+        f"Trainer got args of type {type(args).__module__}.{type(args).__name__}; expected TrainingArguments.",
+        next_step="Create them with notebook_kit.TrainingArguments(...).",
     )
 
 
 def checked_model(model: Any, model_init: Callable[..., nn.Module] | None) -> nn.Module:
-    """The model that was given or that `model_init` makes.
+    """`model`, or the model that `model_init` returns.
 
     Raises:
-        InputError: if there is none, there are two, or it is not a torch module.
+        InputError: if neither or both are given, or the model is not a torch module.
     """
     if (model is None) == (model_init is None):
         raise InputError(
@@ -46,7 +46,7 @@ def checked_model(model: Any, model_init: Callable[..., nn.Module] | None) -> nn
             f"Trainer got the name {model!r} as its model.",
             next_step=f"Load it first: AutoModelForSequenceClassification.from_pretrained({model!r}).",
         )
-    if model is None and model_init is not None:
+    if model_init is not None:
         model = call_model_init(model_init)
     if not isinstance(model, nn.Module):
         raise InputError(
@@ -57,22 +57,16 @@ def checked_model(model: Any, model_init: Callable[..., nn.Module] | None) -> nn
 
 
 def call_model_init(model_init: Callable[..., nn.Module]) -> nn.Module:
-    """The model that `model_init` makes; it may take a trial, which is None here."""
-    return model_init(None) if takes_positional(model_init) else model_init()
-
-
-def takes_positional(function: Callable[..., Any]) -> bool:
-    """Whether a function must be given one positional argument."""
+    """The model that `model_init` returns. It may take a trial, which is always None."""
+    parameters = inspect.signature(model_init).parameters.values()
     required = [
-        p
-        for p in inspect.signature(function).parameters.values()
-        if p.default is p.empty and p.kind in (p.POSITIONAL_ONLY, p.POSITIONAL_OR_KEYWORD)
+        p for p in parameters if p.default is p.empty and p.kind in (p.POSITIONAL_ONLY, p.POSITIONAL_OR_KEYWORD)
     ]
-    return len(required) == 1
+    return model_init(None) if len(required) == 1 else model_init()
 
 
 def check_head(model: nn.Module) -> None:
-    """Raise an InputError if `model` is one of ours without a head: it takes no labels, so it has no loss."""
+    """Raise an InputError if `model` is a notebook_kit model without a head: it takes no labels, so it has no loss."""
     if isinstance(unwrap(model), PreTrainedModel) and not inputs_of(model).labels:
         raise InputError(
             f"{type(model).__name__} returns hidden states and takes no labels, so it has no loss to train on.",
@@ -82,15 +76,15 @@ def check_head(model: nn.Module) -> None:
 
 
 def enable_gradient_checkpointing(model: nn.Module, options: dict[str, Any] | None) -> None:
-    """Have the model recompute activations in the backward pass instead of keeping them.
+    """Make the model recompute activations in the backward pass instead of keeping them.
 
     Raises:
-        ConfigurationError: if the model cannot.
+        ConfigurationError: if the model does not support this.
     """
     if not hasattr(model, "gradient_checkpointing_enable"):
         raise ConfigurationError(
             f"gradient_checkpointing=True, but {type(model).__name__} has no gradient_checkpointing_enable.",
-            next_step="Leave it out, or use a model of this library.",
+            next_step="Leave it out, or use a notebook_kit model.",
         )
     enable: Any = model.gradient_checkpointing_enable
     enable(**({"gradient_checkpointing_kwargs": options} if options else {}))

@@ -1,18 +1,17 @@
-"""Stopping a run by hand: the interrupt of the keyboard or of a notebook's stop button."""
+"""Keyboard interrupts of a run (Ctrl-C, or a notebook's stop button)."""
 
 from __future__ import annotations
 
 import signal
-import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from types import FrameType
 
 
 class Interrupts:
-    """Holds back the first interrupt until the optimizer update in progress is done; a second one takes effect at once.
+    """Defers the first interrupt until the optimizer update in progress is done; a second one takes effect at once.
 
-    So the weights, the optimizer and the count of steps always match.
+    This keeps the weights, the optimizer and the step count consistent.
     """
 
     def __init__(self) -> None:
@@ -23,13 +22,9 @@ class Interrupts:
     def held(self) -> Iterator[None]:
         """Within this block the first interrupt only sets `requested`."""
         self.requested = self._at_once = False
-        # Signals can be handled only in the main thread, the only one they interrupt.
-        if threading.current_thread() is not threading.main_thread():
-            yield
-            return
         try:
             former = signal.signal(signal.SIGINT, self._note)
-        except ValueError:
+        except ValueError:  # not the main thread, the only one that signals interrupt
             yield
             return
         try:
@@ -39,7 +34,7 @@ class Interrupts:
 
     @contextmanager
     def put_off(self) -> Iterator[None]:
-        """Within this block the first interrupt waits for its end: for work that must not be left half done, such as an import."""
+        """Within this block the first interrupt waits for the end of the block, for work such as an import."""
         with self.held():
             yield
         if self.requested:

@@ -1,4 +1,4 @@
-"""Losses of batches: read from the outputs of a model, smoothed, and summed without waiting for the device."""
+"""Losses of batches: reading them from a model's outputs, label smoothing, and summing without waiting for the device."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ def loss_of(outputs: Any, inputs: Mapping[str, Any], model: torch.nn.Module) -> 
     """The loss in a model's outputs: the field `loss`, or the first element of a tuple.
 
     Raises:
-        InputError: if there is none, as happens when the dataset has no labels.
+        InputError: if the outputs have no loss, for example because the dataset has no labels.
     """
     if isinstance(outputs, torch.Tensor):
         loss = outputs if outputs.ndim == 0 else None
@@ -26,23 +26,22 @@ def loss_of(outputs: Any, inputs: Mapping[str, Any], model: torch.nn.Module) -> 
     else:
         loss = getattr(outputs, "loss", None) if hasattr(outputs, "loss") else outputs[0]
     if loss is None:
-        given = ", ".join(inputs)
         has_labels = any("label" in name or name.endswith("_positions") for name in inputs)
         raise InputError(
-            f"{type(model).__name__} returned no loss. It was given {given}.",
+            f"{type(model).__name__} returned no loss for the inputs {', '.join(inputs)}.",
             next_step="Use a model with a head, such as AutoModelForSequenceClassification, or pass compute_loss_func."
             if has_labels
-            else "Give the dataset a column 'label' or 'labels', or override compute_loss.",
+            else "Add a column 'label' or 'labels' to the dataset, or override compute_loss.",
         )
     return loss
 
 
 def count_labels(inputs: Any, shifted: bool = False) -> torch.Tensor | None:
-    """The number of labels of a batch that count (all but -100), as a tensor; None without a tensor of labels.
+    """The number of labels in a batch, without those that are -100, as a scalar tensor; None without a tensor of labels.
 
     Args:
         inputs: The batch.
-        shifted: The loss compares each position with the next label, so the first label does not count.
+        shifted: The loss compares each position with the next label, so the first label is not counted.
     """
     labels = inputs.get("labels") if hasattr(inputs, "get") else None
     if not isinstance(labels, torch.Tensor):
@@ -60,7 +59,7 @@ def smoothed_loss(
         labels: Integer tensor of shape (...); -100 is ignored.
         smoothing: The part that is spread, 0 to 1.
         shifted: Compare each position with the next label (causal language models).
-        items: The number of labels in the whole update; None: those given here.
+        items: The number of labels in the whole update; None: those in `labels`.
     """
     if shifted:
         logits, labels = logits[..., :-1, :], labels[..., 1:]
@@ -72,17 +71,17 @@ def smoothed_loss(
 
 @dataclass
 class LossMeter(ExportableState):
-    """Sums losses on their device: nothing waits for the device until a log is due.
+    """Sums losses on their device, so that nothing waits for the device until a log is due.
 
-    A loss that is NaN or infinite counts as the mean of those since the last log (with `keep_all`, as it is), so that one
-    bad batch does not hide the others; their count is logged.
+    A NaN or infinite loss is replaced by the mean of the losses since the last log (unless `keep_all` is set), so that one
+    bad batch does not hide the others. The number of such losses is reported.
 
     Attributes:
         total: Sum of the losses of the steps that were logged in this call of `train`.
         logged_step: The step of the last log.
         first_step: The step at which this call began.
-        pending: Sum of the losses since the last log, as a checkpoint holds it.
-        keep_all: Count NaN and infinite losses as they are.
+        pending: Sum of the losses since the last log, as stored in a checkpoint.
+        keep_all: Add NaN and infinite losses too.
     """
 
     total: float = 0.0
@@ -96,7 +95,7 @@ class LossMeter(ExportableState):
         self._bad: torch.Tensor | None = None
 
     def add(self, loss: torch.Tensor, step: int) -> None:
-        """Count the loss of one batch; `step` updates are done."""
+        """Add the loss of one batch after `step` updates."""
         if self._sum is None or self._bad is None:
             self._sum = torch.full((), self.pending, dtype=torch.float32, device=loss.device)
             self._bad = torch.zeros((), device=loss.device)

@@ -1,4 +1,4 @@
-"""One seed for all random number generators, and their states."""
+"""Seeding, saving and restoring all random number generators."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ def set_seed(seed: int, deterministic: bool = False) -> None:
 
     Args:
         seed: The seed.
-        deterministic: Also require of torch algorithms that give the same bits on every run (slower; an operation without
-            one raises).
+        deterministic: Also make torch use algorithms that give bitwise identical results on every run. They are slower,
+            and operations without one raise an error.
 
     Example:
         >>> import torch
@@ -37,11 +37,7 @@ def set_seed(seed: int, deterministic: bool = False) -> None:
 
 def rng_states() -> dict[str, Any]:
     """The states of all generators of this process, for `restore_rng_states`."""
-    states: dict[str, Any] = {
-        "python": random.getstate(),
-        "numpy": np.random.get_state(),
-        "cpu": torch.get_rng_state(),
-    }
+    states: dict[str, Any] = {"python": random.getstate(), "numpy": np.random.get_state(), "cpu": torch.get_rng_state()}
     if torch.cuda.is_available() and torch.cuda.is_initialized():
         states["cuda"] = torch.cuda.get_rng_state()
     if torch.backends.mps.is_available():

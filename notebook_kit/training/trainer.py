@@ -1,4 +1,4 @@
-"""The Trainer: what it is made of, and the methods that subclasses may override. `loop.py` trains, `evaluation.py` evaluates."""
+"""The Trainer: its parts, and the methods that subclasses may override. `loop.py` trains, `evaluation.py` evaluates."""
 
 from __future__ import annotations
 
@@ -49,26 +49,27 @@ class Trainer:
     `create_scheduler`, `compute_loss`, `training_step`, `prediction_step`, `evaluation_loop` and `log`.
 
     Args:
-        model: A model of this library or of `transformers`, or any `torch.nn.Module` whose outputs have a loss first or
-            by name.
+        model: A model of this library or of `transformers`, or any `torch.nn.Module` whose output has a field `loss` or
+            begins with the loss.
         args: The training arguments.
-        data_collator: Turns a list of examples into a batch; by default pads them if there is a tokenizer, else stacks them.
+        data_collator: Turns a list of examples into a batch; by default it pads them if there is a tokenizer, otherwise it
+            stacks them.
         train_dataset, eval_dataset: A `datasets.Dataset`, a torch dataset, or a list of dictionaries. `eval_dataset` may
             also be a dictionary of datasets by name.
         processing_class: The tokenizer or other processor; saved with the model. `tokenizer=` is its older name.
-        model_init: Makes a new model for each call of `train`, instead of `model`.
+        model_init: Creates a new model for each call of `train`; replaces `model`.
         compute_loss_func: `(outputs, labels, num_items_in_batch=None) -> loss`.
-        compute_metrics: From an `EvalPrediction` to a dictionary of numbers.
-        callbacks: Callbacks or their classes, beside the default ones.
-        optimizers: An optimizer and a schedule, each may be None.
+        compute_metrics: Turns an `EvalPrediction` into a dictionary of numbers.
+        callbacks: Callbacks or their classes, in addition to the default ones.
+        optimizers: An optimizer and a schedule; each may be None.
         optimizer_cls_and_kwargs: An optimizer class and its keyword arguments.
-        preprocess_logits_for_metrics: `(logits, labels) -> logits` on the device, before they are kept.
+        preprocess_logits_for_metrics: `(logits, labels) -> logits`, called on the device before they are collected.
 
     Attributes:
         state: The progress of the run; `state.log_history` has every log.
-        control: What callbacks have asked the loop to do.
-        last_step: Loss, gradient norm, learning rate and batches of the latest update, the first two still on the device.
-        loop: The `TrainingLoop` of the run in progress; None if there is none.
+        control: Requests of callbacks to the loop.
+        last_step: Loss, gradient norm, learning rate and batches of the latest update; the first two are on the device.
+        loop: The `TrainingLoop` of the run in progress, or None.
         distributed, accelerator: Devices and processes.
 
     Raises:
@@ -114,7 +115,7 @@ class Trainer:
         self.args = checked_args(args)
         if processing_class is not None and tokenizer is not None and processing_class is not tokenizer:
             raise ConfigurationError(
-                "processing_class and its older name tokenizer were both given.", next_step="Keep processing_class."
+                "Trainer got both processing_class and its older name tokenizer.", next_step="Keep processing_class."
             )
         set_seed(self.args.seed, self.args.full_determinism)
         self.distributed = Distributed(self.args)
@@ -129,12 +130,13 @@ class Trainer:
             DataCollatorWithPadding(self.processing_class) if pads else default_data_collator
         )
         self.train_dataset, self.eval_dataset = train_dataset, eval_dataset
-        for dataset, role in ((train_dataset, "train_dataset"), (eval_dataset, "eval_dataset")):
-            if dataset is not None and not (role == "eval_dataset" and isinstance(dataset, Mapping)):
-                check_dataset(dataset, role)
+        if train_dataset is not None:
+            check_dataset(train_dataset, "train_dataset")
+        if eval_dataset is not None and not isinstance(eval_dataset, Mapping):
+            check_dataset(eval_dataset, "eval_dataset")
         self.train_dataloader: Any = None
         self.eval_dataloader: Any = None
-        # Dataset and lengths of its examples, by the dataset's id, which stays unique because the dataset is kept.
+        # A dataset's id -> the dataset and the lengths of its examples. Keeping the dataset keeps its id unique.
         self._lengths: dict[int, tuple[Any, Any]] = {}
         self.optimizer, self.lr_scheduler = optimizers
         self.optimizer_cls_and_kwargs = optimizer_cls_and_kwargs
@@ -155,7 +157,7 @@ class Trainer:
         self.emit("on_init_end")
 
     def _set_model(self, model: nn.Module) -> None:
-        """Take `model` as the one to train, and look at what it and the hooks accept."""
+        """Set the model to train, and inspect what it and the hooks accept."""
         self.model = model
         self._prepared: nn.Module | None = None
         self.distributed.place(model)
@@ -201,36 +203,38 @@ class Trainer:
     ) -> TrainOutput | BackgroundRun:
         """Train, from the start or from a checkpoint.
 
-        An interrupt (the stop button of a notebook, Ctrl-C) lets the update in progress finish, writes a checkpoint
-        unless `save_strategy="no"`, and then raises KeyboardInterrupt: the model keeps what it learned, and
-        `train(resume_from_checkpoint=True)` continues as if there had been no interrupt. A second one takes effect at once.
+        On an interrupt (the stop button of a notebook, Ctrl-C) the update in progress finishes, a checkpoint is written
+        unless `save_strategy="no"`, and KeyboardInterrupt is raised. The model keeps what it learned, and
+        `train(resume_from_checkpoint=True)` continues as if there had been no interrupt. A second interrupt takes effect
+        at once.
 
         Args:
             resume_from_checkpoint: The folder of a checkpoint, or True for the last one in `args.output_dir`.
             trial: Accepted for compatibility; not used.
             ignore_keys_for_eval: Outputs of the model that evaluations leave out.
-            background: Train on a background thread and return at once: in a notebook the next cells can be run, and
-                `await trainer.train(background=True)` waits while the kernel keeps answering.
+            background: Train on a background thread and return at once, so that a notebook can run its next cells;
+                `await trainer.train(background=True)` waits while the kernel stays responsive.
 
         Returns:
-            Updates done, mean loss over the updates of this call, and metrics; in the background, a `BackgroundRun` to wait on.
+            Updates done, mean loss over the updates of this call, and metrics; with `background`, a `BackgroundRun`.
 
         Raises:
-            CheckpointError: if there is no such checkpoint or it does not fit.
+            CheckpointError: if the checkpoint does not exist or does not fit.
             ConfigurationError: if a run of this Trainer is in progress.
             KeyboardInterrupt: if the run was interrupted.
         """
         if background:
             return BackgroundRun(self, lambda: self.train(resume_from_checkpoint, trial, ignore_keys_for_eval))
         with one_run(self):
-            # As when the Trainer was created, so code run since then has no influence.
+            # As in the constructor, so code run since then has no influence.
             set_seed(self.args.seed, self.args.full_determinism)
             if self.model_init is not None:
                 self._set_model(call_model_init(self.model_init))
             if type(self).compute_loss is Trainer.compute_loss and self.compute_loss_func is None:
                 check_head(self.model)
-            resume = resume_from_checkpoint
-            checkpoint = checkpointing.Resumption.find(resume, self.args) if resume else None
+            checkpoint = None
+            if resume_from_checkpoint:
+                checkpoint = checkpointing.Resumption.find(resume_from_checkpoint, self.args)
             return loop.TrainingLoop(self, checkpoint, ignore_keys=ignore_keys_for_eval).run()
 
     def training_step(
@@ -241,10 +245,10 @@ class Trainer:
         Args:
             model: The model as accelerate prepared it.
             inputs: The batch.
-            num_items_in_batch: How many labels the batches of this update have, over all processes.
+            num_items_in_batch: The number of labels in all batches of this update, over all processes.
 
         Returns:
-            The loss, detached, weighted so that those of an update sum to its loss; a tensor without dimensions.
+            The detached loss, a scalar tensor, weighted so that the losses of an update sum to the loss of the update.
         """
         if not model.training:
             model.train()
@@ -264,7 +268,8 @@ class Trainer:
             model: The model.
             inputs: The batch on the model's device.
             return_outputs: Also return the model's outputs.
-            num_items_in_batch: How many labels the batches of this update have; None: divide by this batch's own.
+            num_items_in_batch: The number of labels in all batches of this update, by which the sum of the losses is
+                divided; None: use the number in this batch.
 
         Returns:
             The loss, or the loss and the outputs.
@@ -284,9 +289,9 @@ class Trainer:
         """The loss and metrics on a dataset; they are logged too.
 
         Args:
-            eval_dataset: Instead of the Trainer's own; a dictionary of datasets, or a name in the Trainer's.
+            eval_dataset: Replaces the Trainer's own: a dataset, a dictionary of datasets, or a key of the Trainer's dictionary.
             ignore_keys: Outputs of the model to leave out of the predictions.
-            metric_key_prefix: Begins the name of each metric.
+            metric_key_prefix: The prefix of each metric's name.
 
         Returns:
             The metrics, with `eval_loss`, `eval_runtime` in seconds, and samples and steps per second.
@@ -309,7 +314,7 @@ class Trainer:
     def predict(
         self, test_dataset: Any, ignore_keys: list[str] | None = None, metric_key_prefix: str = "test"
     ) -> PredictionOutput:
-        """The model's outputs on a dataset, in its order; with labels, also metrics.
+        """The model's outputs on a dataset, in the dataset's order, and metrics if it has labels.
 
         Returns:
             Predictions (float array of shape (examples, ...), rows of unequal length padded with -100; a tuple if the
@@ -346,7 +351,7 @@ class Trainer:
         ignore_keys: list[str] | None = None,
         metric_key_prefix: str = "eval",
     ) -> EvalLoopOutput:
-        """One pass over `dataloader` without learning. Results are kept on the CPU, in the dataset's order."""
+        """One pass over `dataloader` without training. Results are kept on the CPU, in the dataset's order."""
         loss_only = self.args.prediction_loss_only if prediction_loss_only is None else prediction_loss_only
         return evaluation_pass(self, dataloader, loss_only, ignore_keys, metric_key_prefix)
 
@@ -369,13 +374,13 @@ class Trainer:
         dataset = eval_dataset if eval_dataset is not None else self.eval_dataset
         if dataset is None:
             raise InputError(
-                "There is nothing to evaluate on.",
+                "The Trainer has no dataset to evaluate on.",
                 next_step="Pass eval_dataset= to the Trainer or to evaluate(), or leave eval_strategy at 'no'.",
             )
         return self._loader(dataset, "eval_dataset", self.args.eval_batch_size)
 
     def can_evaluate(self) -> bool:
-        """Whether there is something to evaluate on."""
+        """Whether the Trainer has a dataset to evaluate on."""
         return self.eval_dataset is not None or type(self).get_eval_dataloader is not Trainer.get_eval_dataloader
 
     def get_test_dataloader(self, test_dataset: Any) -> DataLoader:
@@ -410,26 +415,26 @@ class Trainer:
     # ------------------------------------------------------------------------------------------ optimizer, schedule
 
     def create_optimizer_and_scheduler(self, num_training_steps: int) -> None:
-        """Create the optimizer and the schedule, unless they were given."""
+        """Create the optimizer and the schedule, unless they were passed to the Trainer."""
         self.create_optimizer()
         self.create_scheduler(num_training_steps=num_training_steps, optimizer=self.optimizer)
 
     def create_optimizer(self) -> torch.optim.Optimizer:
-        """Create the optimizer, unless one was given: weight decay spares biases and normalizations."""
+        """Create the optimizer, unless one exists. Weight decay does not apply to biases and normalizations."""
         if self.optimizer is None:
             kind, options = self.optimizer_cls_and_kwargs or optimizer_class_and_options(self.args)
             self.optimizer = kind(parameter_groups(self.model, self.args.weight_decay), **options)
         return self.optimizer
 
     def create_scheduler(self, num_training_steps: int, optimizer: torch.optim.Optimizer | None = None) -> Any:
-        """Create the learning rate schedule, unless one was given."""
+        """Create the learning rate schedule, unless one exists."""
         if self.lr_scheduler is None:
             optimizer = optimizer if optimizer is not None else self.optimizer
             self.lr_scheduler = make_scheduler(self.args, optimizer, num_training_steps)
         return self.lr_scheduler
 
     def discard_optimizer(self) -> None:
-        """Forget the optimizer and the schedule of an earlier run, unless they were given to the Trainer."""
+        """Release the optimizer and the schedule of an earlier run, unless they were passed to the Trainer."""
         if self._creates_optimizer and self.optimizer is not None:
             self.distributed.release()
             self.optimizer = None
@@ -470,7 +475,7 @@ class Trainer:
         self._save_checkpoint(self.model, None)
 
     def _save_checkpoint(self, model: Any = None, trial: Any = None) -> None:
-        # The name that subclasses written for transformers override.
+        # Subclasses written for transformers override this method.
         if self.loop is None:
             raise ConfigurationError(
                 "A checkpoint holds the progress of a run, and no run is in progress.",
@@ -479,7 +484,7 @@ class Trainer:
         checkpointing.save_checkpoint(self, self.loop.meter, self.loop.position)
 
     def save_model(self, output_dir: str | None = None, _internal_call: bool = False) -> None:
-        """Write the model, the tokenizer and the arguments, ready for `from_pretrained`."""
+        """Write the model, the tokenizer and the arguments, for `from_pretrained`."""
         model = self.distributed.model_to_save(self.model)
         if model is None:
             return
@@ -510,14 +515,14 @@ class Trainer:
         """Write the model and upload it to the Hub as `args.hub_model_id`, or under the output folder's name.
 
         Returns:
-            The answer of the Hub; None on processes that do not write.
+            The Hub's response; None on processes that do not write files.
         """
         if not self.is_world_process_zero():
             return None
         from notebook_kit.hub import push_folder
 
         args = self.args
-        # The output folder also holds checkpoints with the optimizer's state, which are not for others.
+        # The output folder also holds checkpoints with the optimizer's state, which should not be published.
         with tempfile.TemporaryDirectory() as folder:
             self.save_model(folder, _internal_call=True)
             return push_folder(
@@ -537,11 +542,11 @@ class Trainer:
         return self.callback_handler.callbacks
 
     def add_callback(self, callback: Any) -> None:
-        """Add a callback or an instance of a callback class."""
+        """Add a callback, given as an instance or a class."""
         self.callback_handler.add(callback)
 
     def pop_callback(self, callback: Any) -> Any:
-        """Remove a callback, or the first of a class, and return it; None if there is none."""
+        """Remove a callback, or the first of a class, and return it; None if it is not found."""
         return self.callback_handler.pop(callback)
 
     def remove_callback(self, callback: Any) -> None:
