@@ -1,4 +1,4 @@
-"""From a list of examples to one batch of tensors."""
+"""Data collators: from a list of examples to one batch of tensors."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ __all__ = [
 
 
 def _labels(features: Any) -> torch.Tensor | None:
-    """The column `label` or `label_ids` as the tensor `labels`: whole numbers stay whole."""
+    """The column `label` or `label_ids` as a tensor; integers stay integers."""
     for name, values in as_columns(features, ("label", "label_ids")).items():
         if values is not None and not (isinstance(values, list) and values[0] is None):
             return _stack(name, values)
@@ -30,7 +30,7 @@ def _labels(features: Any) -> torch.Tensor | None:
 
 
 def _padded(collator: Any, features: Any, left_out: Sequence[str], return_tensors: str) -> Any:
-    """What the collator's tokenizer makes of the features without some of their entries."""
+    """The features, without the entries in `left_out`, padded by the collator's tokenizer."""
 
     def rest(entries: Mapping[str, Any]) -> dict[str, Any]:
         return {name: value for name, value in entries.items() if name not in left_out}
@@ -45,7 +45,7 @@ def _padded(collator: Any, features: Any, left_out: Sequence[str], return_tensor
 
 
 def _token_labels(features: Any) -> tuple[str, list[list[int]] | None]:
-    """The name of the column with the labels of each token, and its rows; None where there are none."""
+    """The name of the column with the labels of each token, and its rows, or None without labels."""
     columns = as_columns(features, ("label", "labels"))
     name = "label" if "label" in columns else "labels"
     rows = columns.get(name)
@@ -59,19 +59,19 @@ def _stack(name: str, values: Any) -> torch.Tensor:
         return torch.as_tensor(values if isinstance(values, torch.Tensor) else np.asarray(values))
     except (ValueError, TypeError, RuntimeError) as error:
         raise InputError(
-            f"The values of {name!r} in one batch do not make a tensor: {error}. They may differ in length.",
-            next_step="Pass data_collator=DataCollatorWithPadding(tokenizer), or processing_class=tokenizer to the Trainer,"
-            " so that each batch is padded; or pad when tokenizing.",
+            f"The values of {name!r} in a batch cannot be stacked into a tensor: {error}. They may differ in length.",
+            next_step="Pass the Trainer data_collator=DataCollatorWithPadding(tokenizer) or processing_class=tokenizer, so that"
+            " each batch is padded; or pad when tokenizing.",
         ) from error
 
 
 def _narrow(tensor: torch.Tensor) -> torch.Tensor:
-    # NumPy and Python numbers are float64; models and their losses are float32.
+    # Floats of NumPy and Python are float64; models and their losses are float32.
     return tensor.float() if tensor.dtype == torch.float64 else tensor
 
 
 def default_data_collator(features: list[Any], return_tensors: str = "pt") -> dict[str, Any]:
-    """Stack examples of equal shape; `label` and `label_ids` become `labels`. Text is left out.
+    """Stack examples of equal shapes; `label` and `label_ids` become `labels`. Text is left out.
 
     Args:
         features: Mappings from names to numbers, lists, arrays or tensors, all with the same names.
@@ -81,7 +81,7 @@ def default_data_collator(features: list[Any], return_tensors: str = "pt") -> di
         A dictionary of tensors of shape (batch, ...).
 
     Raises:
-        InputError: if values of one name differ in shape.
+        InputError: if the values of one name differ in shape.
 
     Example:
         >>> default_data_collator([{"x": [1, 2], "label": 0}, {"x": [3, 4], "label": 1}])
@@ -110,13 +110,13 @@ class DataCollatorWithPadding:
 
     Args:
         tokenizer: The tokenizer that made the examples (or any object with its `pad`).
-        padding: True or "longest": to the longest of the batch; "max_length": to `max_length`; False: not at all.
+        padding: True or "longest": to the longest example of the batch; "max_length": to `max_length`; False: no padding.
         max_length: In tokens.
-        pad_to_multiple_of: Round the length up to a multiple, for example 8 for tensor cores.
+        pad_to_multiple_of: Round the length up to a multiple of this, for example 8 for tensor cores.
         return_tensors: "pt" or "np".
 
     Raises:
-        InputError: if there are columns that cannot be padded.
+        InputError: if a column cannot be padded.
 
     Example:
         >>> from tokenizers import Tokenizer, models
@@ -147,7 +147,7 @@ class DataCollatorForTokenClassification:
 
     Args:
         tokenizer, padding, max_length, pad_to_multiple_of, return_tensors: As for `DataCollatorWithPadding`.
-        label_pad_token_id: The label of padding; the losses leave -100 out.
+        label_pad_token_id: The label of padding; losses ignore -100.
 
     Example:
         >>> from tokenizers import Tokenizer, models
@@ -178,16 +178,16 @@ class DataCollatorForTokenClassification:
 
 @dataclass
 class DataCollatorForSeq2Seq:
-    """Pad the inputs of a batch with the tokenizer, and its labels, which are texts of other lengths, with -100.
+    """Pad the inputs of a batch with the tokenizer, and its labels, which differ in length from the inputs, with -100.
 
     Args:
         tokenizer, padding, max_length, pad_to_multiple_of, return_tensors: As for `DataCollatorWithPadding`; with
             `padding="max_length"` the labels are padded to `max_length` too.
-        model: The model that is trained: it makes `decoder_input_ids` of the labels.
-        label_pad_token_id: The label of padding; the losses leave -100 out.
+        model: The model to train; it computes `decoder_input_ids` from the labels.
+        label_pad_token_id: The label of padding; losses ignore -100.
 
     Raises:
-        InputError: if a row of labels is longer than `max_length`, or labels cannot be stacked without padding.
+        InputError: if a row of labels is longer than `max_length`, or rows differ in length and `padding` is False.
 
     Example:
         >>> from tokenizers import Tokenizer, models
@@ -215,26 +215,25 @@ class DataCollatorForSeq2Seq:
         labels = to_tensor(self._padded_labels(rows), "pt", "labels")
         batch["labels"] = labels if kind == "pt" else labels.numpy()
         if hasattr(self.model, "prepare_decoder_input_ids_from_labels"):
-            made = self.model.prepare_decoder_input_ids_from_labels(labels=labels)
-            batch["decoder_input_ids"] = made if kind == "pt" else made.numpy()
+            decoder_ids = self.model.prepare_decoder_input_ids_from_labels(labels=labels)
+            batch["decoder_input_ids"] = decoder_ids if kind == "pt" else decoder_ids.numpy()
         return batch
 
     def _padded_labels(self, rows: list[list[int]]) -> list[list[int]]:
-        """The labels in rows of one length."""
-        longest = max(len(row) for row in rows)
-        width = longest
-        if self.padding == "max_length" and self.max_length is not None:
-            width = self.max_length
+        """The labels, padded to one length."""
+        longest = max(map(len, rows))
+        width = self.max_length if self.padding == "max_length" and self.max_length is not None else longest
         if self.pad_to_multiple_of:
             width = -(-width // self.pad_to_multiple_of) * self.pad_to_multiple_of
-        unpadded = self.padding is False or self.padding == "do_not_pad"
-        if longest > width or (unpadded and any(len(row) != width for row in rows)):
+        if self.padding in (False, "do_not_pad") and any(len(row) != width for row in rows):
             raise InputError(
-                f"The labels of a batch have up to {longest} tokens; "
-                + ("they differ in length, and padding is off." if unpadded else f"max_length is {width}."),
-                next_step="Pass padding=True."
-                if unpadded
-                else "Cut them when tokenizing: truncation=True, max_length=...",
+                f"The labels of a batch have up to {longest} tokens and differ in length, and padding is off.",
+                next_step="Pass padding=True.",
+            )
+        if longest > width:
+            raise InputError(
+                f"The labels of a batch have up to {longest} tokens, but max_length is {width}.",
+                next_step="Truncate them when tokenizing: truncation=True, max_length=...",
             )
         side = getattr(self.tokenizer, "padding_side", "right")
         return pad_rows(rows, self.label_pad_token_id, length=width, side=side)

@@ -1,4 +1,4 @@
-"""How a run is displayed: a progress bar with a table of logs, lines of text, or what a package installs for notebooks."""
+"""Displays of a run: a progress bar with a table of logs, lines of text, or a panel that a package installs for notebooks."""
 
 from __future__ import annotations
 
@@ -44,8 +44,8 @@ class PrinterCallback(TrainerCallback):
 class ProgressCallback(TrainerCallback):
     """One progress bar over the steps of a run, and below it a table of losses and metrics.
 
-    In a notebook the table is drawn once and updated; in a terminal each row is written above the bar. An evaluation or a
-    prediction outside a run has its own bar.
+    In a notebook one table is displayed and updated; in a terminal each row is written above the bar. Evaluations and
+    predictions outside a run have their own bar.
 
     Example:
         >>> from notebook_kit import ProgressCallback, TrainerControl, TrainerState
@@ -147,7 +147,7 @@ class ProgressCallback(TrainerCallback):
 
 
 def table_html(rows: list[dict[str, Any]]) -> str:
-    """The rows as an HTML table with a column for each name; names and values are escaped.
+    """The rows as an HTML table with one column per name; names and values are escaped.
 
     Example:
         >>> table_html([{"Step": 1}])
@@ -166,19 +166,19 @@ def table_html(rows: list[dict[str, Any]]) -> str:
 
 # -------------------------------------------------------------------------------------------- which display a run gets
 
-# Other packages may add functions here that create the callback which displays a run; the first that returns one replaces
-# the progress bar. Further ones are found as entry points of this group.
+# Other packages may add functions that create the callback that displays a run. The first callback returned replaces the
+# progress bar. Entry points of the group below are tried after these.
 display_makers: list[Callable[[TrainingArguments], TrainerCallback | None]] = []
 DISPLAY_GROUP = "notebook_kit.displays"
 DISPLAY_VARIABLE = "NOTEBOOK_KIT_DISPLAY"
 
 
 def default_callbacks(args: TrainingArguments, given: Iterable[Any] = ()) -> list[TrainerCallback]:
-    """The callbacks that every Trainer has: the flow, and one that displays the run.
+    """The callbacks that every Trainer has: `DefaultFlowCallback`, and one that displays the run.
 
-    In a notebook that is the panel installed as an entry point of the group `notebook_kit.displays`, elsewhere a progress
-    bar; with `disable_tqdm=True` lines of text everywhere. The environment variable `NOTEBOOK_KIT_DISPLAY=bar` selects the
-    bar everywhere. Nothing is added if one of the `given` callbacks displays the run itself.
+    In a notebook the display is the panel installed as an entry point of the group `notebook_kit.displays`; elsewhere it is
+    a progress bar. With `disable_tqdm=True` it is lines of text everywhere, and with the environment variable
+    `NOTEBOOK_KIT_DISPLAY=bar` always the bar. No display is added if one of the `given` callbacks has `shows_run`.
     """
     if any(getattr(callback, "shows_run", False) for callback in given):
         return [DefaultFlowCallback()]
@@ -192,7 +192,7 @@ def _display(args: TrainingArguments) -> TrainerCallback:
                 shown = maker(args)
             except Exception as error:
                 warnings.warn(
-                    f"The display of the run could not be created ({type(error).__name__}: {error}), so there is a progress bar"
+                    f"The display of the run could not be created ({type(error).__name__}: {error}); a progress bar is used"
                     f" instead. Set the environment variable {DISPLAY_VARIABLE}=bar to always use the bar.",
                     NotebookKitWarning,
                     stacklevel=4,

@@ -1,4 +1,4 @@
-"""Batches for language models: texts with masked words, texts as their own labels, and blocks of equal length."""
+"""Batches for language models: masked words, texts as their own labels, and blocks of equal length."""
 
 from __future__ import annotations
 
@@ -22,23 +22,23 @@ _NOT_PADDED = ("offset_mapping", "labels", "label", "label_ids")
 class DataCollatorForLanguageModeling:
     """Pad texts to one length and add labels: the masked words, or (`mlm=False`) the texts themselves.
 
-    Of the tokens that are chosen, most become the mask token, some another token, and the rest stay as they are
+    Of the chosen tokens, most are replaced by the mask token, some by a random token, and the rest stay unchanged
     (Devlin et al., BERT, 2019, section 3.1). Special tokens are never chosen. With `mlm=False` the model itself compares each
-    position with the next label; tokens equal to the padding token are ignored, also where it is the end-of-text token.
+    position with the next label; padding tokens are ignored, even if the padding token is also the end-of-text token.
 
     Args:
         tokenizer: The tokenizer that made the examples.
         mlm: Mask words (BERT, RoBERTa); False for causal models (GPT-2, Llama).
-        whole_word_mask: Mask all tokens of a word or none, all by the mask token. The examples then need `offset_mapping`.
-        mlm_probability: The share of tokens that are chosen.
-        mask_replace_prob: The share of those that become the mask token.
-        random_replace_prob: The share of those that become any other token.
-        pad_to_multiple_of: Round the length up to a multiple.
+        whole_word_mask: Replace either all tokens of a word by the mask token or none. Examples then need `offset_mapping`.
+        mlm_probability: The fraction of tokens that are chosen.
+        mask_replace_prob: The fraction of the chosen tokens that become the mask token.
+        random_replace_prob: The fraction of the chosen tokens that become a random token.
+        pad_to_multiple_of: Round the length up to a multiple of this.
         return_tensors: "pt" or "np".
-        seed: Of the choice; without it torch's own generator is used. Worker processes add their number to it.
+        seed: Seed of the choice; worker processes add their number. None: use torch's global generator.
 
     Raises:
-        ConfigurationError: if the tokenizer has no mask token, or the shares are not between 0 and 1.
+        ConfigurationError: if the tokenizer has no mask token, or the fractions are not between 0 and 1.
         InputError: if texts differ in length and there is no padding token.
 
     Example:
@@ -71,27 +71,25 @@ class DataCollatorForLanguageModeling:
                 "Masked language modeling needs a mask token, and this tokenizer has none.",
                 next_step="Pass mlm=False for a causal model, or give the tokenizer a mask token.",
             )
+        if self.whole_word_mask and not self.mlm:
+            raise ConfigurationError(
+                "whole_word_mask=True requires mlm=True, but mlm is False.", next_step="Leave out one of them."
+            )
         if self.whole_word_mask:
-            if not self.mlm:
-                raise ConfigurationError(
-                    "whole_word_mask=True goes with mlm=True, and mlm is False.", next_step="Leave one of them out."
-                )
             self.mask_replace_prob, self.random_replace_prob = 1.0, 0.0
-        for name in ("mlm_probability", "mask_replace_prob", "random_replace_prob"):
+        for name in (*(["mlm_probability"] if self.mlm else []), "mask_replace_prob", "random_replace_prob"):
             value = getattr(self, name)
-            if name == "mlm_probability" and not self.mlm:
-                continue
             if value is None or not 0 <= value <= 1:
-                raise ConfigurationError(f"{name} is {value!r}.", next_step="Give a share between 0 and 1.")
+                raise ConfigurationError(f"{name} is {value!r}.", next_step="Use a number between 0 and 1.")
         if self.mask_replace_prob + self.random_replace_prob > 1:
             raise ConfigurationError(
-                f"mask_replace_prob and random_replace_prob are {self.mask_replace_prob} and {self.random_replace_prob}, "
-                "together more than 1.",
-                next_step="Lower one of them; the remaining share of the tokens stays unchanged.",
+                f"mask_replace_prob ({self.mask_replace_prob}) and random_replace_prob ({self.random_replace_prob}) sum to"
+                " more than 1.",
+                next_step="Lower one of them; the remaining fraction of the tokens stays unchanged.",
             )
 
     def __call__(self, features: list[Any], return_tensors: str | None = None) -> dict[str, Any]:
-        """A batch of examples (mappings with `input_ids`, or bare lists of ids), with `labels` `(batch, tokens)`."""
+        """A batch of the examples (mappings with `input_ids`, or lists of ids), with `labels` of shape (batch, tokens)."""
         bare = isinstance(features[0], Sequence | np.ndarray | Tensor)
         examples = [{"input_ids": feature} if bare else dict(as_mapping(feature)) for feature in features]
         offsets = [example.get("offset_mapping") for example in examples]
@@ -116,15 +114,15 @@ class DataCollatorForLanguageModeling:
         return batch
 
     def mask_tokens(self, inputs: Tensor, special: Tensor | None = None, offsets: Any = None) -> tuple[Tensor, Tensor]:
-        """Choose tokens, and hide them.
+        """Choose tokens and mask them.
 
         Args:
-            inputs: `(batch, tokens)`, ids; changed in place.
-            special: 1 for special tokens, 0 for the text's; known from the ids unless given.
-            offsets: (start, end) characters of each token, for each row; needed for whole words.
+            inputs: Token ids of shape (batch, tokens); changed in place.
+            special: 1 for special tokens, 0 for others; None: determined from the ids.
+            offsets: (start, end) characters of each token of each row; needed for whole words.
 
         Returns:
-            The inputs, and the labels: the id where a token was chosen, -100 elsewhere.
+            The inputs, and the labels: the original id where a token was chosen, -100 elsewhere.
         """
         generator = self._generator()
         labels = inputs.clone()
@@ -155,7 +153,7 @@ class DataCollatorForLanguageModeling:
         return inputs, labels
 
     def _generator(self) -> torch.Generator | None:
-        """The generator of this process; None for torch's own."""
+        """The generator of this process; None for torch's global generator."""
         if self.seed is not None and self.generator is None:
             worker = torch.utils.data.get_worker_info()
             self.generator = torch.Generator().manual_seed(self.seed + (worker.id if worker else 0))
@@ -163,10 +161,10 @@ class DataCollatorForLanguageModeling:
 
 
 def _words(offsets: Any, special: Tensor) -> tuple[Tensor, Tensor]:
-    """The number of each token's word, `(batch, tokens)`, -1 for special tokens; and which tokens begin a word."""
+    """The number of each token's word (-1 for special tokens), and whether the token begins a word: (batch, tokens) each."""
     if offsets is None or any(row is None for row in offsets):
         raise InputError(
-            "Whole words are found by the character offsets of their tokens, and the examples have no offset_mapping.",
+            "whole_word_mask=True needs the character offsets of tokens, but the examples have no offset_mapping.",
             next_step="Tokenize with return_offsets_mapping=True and return_special_tokens_mask=True, and train with "
             "remove_unused_columns=False.",
         )
@@ -183,14 +181,14 @@ def _words(offsets: Any, special: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def pack_blocks(batch: Any, block_size: int, separator: int | None = None) -> Any:
-    """Join tokenized texts end to end and cut them into blocks of equal length, so that training wastes nothing on padding.
+    """Concatenate tokenized texts and cut them into blocks of equal length, so that training needs no padding.
 
-    For `dataset.map(pack_blocks, batched=True, fn_kwargs={"block_size": 128}, remove_columns=dataset.column_names)`, or on a
-    list of examples. What does not fill a last block is left out. A token sees all before it in its block, also those of
-    another text, as GPT-2 was trained.
+    Use it as `dataset.map(pack_blocks, batched=True, fn_kwargs={"block_size": 128}, remove_columns=dataset.column_names)`,
+    or on a list of examples. Tokens that do not fill a last block are left out. A token attends to all previous tokens of
+    its block, including those of other texts, as in the training of GPT-2.
 
     Args:
-        batch: Columns of lists (`{"input_ids": [[...], ...]}`) or a list of examples, as the tokenizer makes them.
+        batch: Columns of lists (`{"input_ids": [[...], ...]}`) or a list of examples, as the tokenizer returns them.
         block_size: Tokens per block.
         separator: The id to append to each text that does not end with it, usually `tokenizer.eos_token_id`.
 
@@ -198,14 +196,16 @@ def pack_blocks(batch: Any, block_size: int, separator: int | None = None) -> An
         Like `batch`: `input_ids`, the other columns with one entry per token, and `labels`, a copy of `input_ids`.
 
     Raises:
-        InputError: if there is no `input_ids`, or the block size is below 2.
+        InputError: if `input_ids` is missing, or the block size is below 2.
 
     Example:
         >>> pack_blocks({"input_ids": [[5, 6, 7], [8, 9]], "text": ["abc", "de"]}, block_size=3, separator=0)["input_ids"]
         [[5, 6, 7], [0, 8, 9]]
     """
     if not isinstance(block_size, int) or block_size < 2:
-        raise InputError(f"block_size is {block_size!r}.", next_step="Pass a whole number from 2, for example 128.")
+        raise InputError(
+            f"block_size is {block_size!r}.", next_step="Pass a whole number of at least 2, for example 128."
+        )
     is_list = not isinstance(batch, Mapping) and isinstance(batch, Sequence)
     names = list(batch[0] if is_list and batch else batch)
     if "input_ids" not in names:
@@ -217,17 +217,17 @@ def pack_blocks(batch: Any, block_size: int, separator: int | None = None) -> An
     ids = columns["input_ids"]
     packed: dict[str, list[Any]] = {}
     for name, rows in columns.items():
-        fits = name != "labels" and all(
-            hasattr(row, "__len__") and not isinstance(row, str) and len(row) == len(own)
-            for row, own in zip(rows, ids, strict=True)
+        pairs = list(zip(rows, ids, strict=True))
+        per_token = all(
+            hasattr(row, "__len__") and not isinstance(row, str) and len(row) == len(own) for row, own in pairs
         )
-        if not fits:
+        if name == "labels" or not per_token:
             continue
         joined: list[Any] = []
-        for row, own in zip(rows, ids, strict=True):
+        for row, own in pairs:
             joined.extend(row)
             if separator is not None and (not len(own) or own[-1] != separator):
-                joined.append(separator if name == "input_ids" else 1 if name == "attention_mask" else 0)
+                joined.append({"input_ids": separator, "attention_mask": 1}.get(name, 0))
         whole = len(joined) // block_size * block_size
         packed[name] = [joined[start : start + block_size] for start in range(0, whole, block_size)]
     packed["labels"] = [list(block) for block in packed["input_ids"]]

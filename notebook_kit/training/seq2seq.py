@@ -1,4 +1,4 @@
-"""The Trainer for encoder-decoders, whose evaluations can generate text."""
+"""The Trainer for encoder-decoder models, whose evaluations can generate text."""
 
 from __future__ import annotations
 
@@ -25,12 +25,12 @@ __all__ = ["Seq2SeqTrainer", "Seq2SeqTrainingArguments"]
 
 @dataclass(repr=False)
 class Seq2SeqTrainingArguments(TrainingArguments):
-    """The arguments of the `Seq2SeqTrainer`: those of `TrainingArguments`, and how evaluations generate text.
+    """The arguments of the `Seq2SeqTrainer`: those of `TrainingArguments`, and settings for generating text in evaluations.
 
     Attributes:
-        predict_with_generate: Evaluate and predict with generated tokens in place of logits, for ROUGE or BLEU.
-        generation_max_length: The longest text, in tokens; by default that of the model's `generation_config`.
-        generation_num_beams: The number of beams; likewise.
+        predict_with_generate: Evaluate and predict with generated tokens instead of logits, for ROUGE or BLEU.
+        generation_max_length: The maximum length in tokens; by default that of the model's `generation_config`.
+        generation_num_beams: The number of beams; by default that of the model's `generation_config`.
         generation_config: A `GenerationConfig`, or a folder or Hub name with one, to use instead of the model's.
         sortish_sampler: Accepted; examples are batched by length anyway.
 
@@ -52,10 +52,12 @@ class Seq2SeqTrainingArguments(TrainingArguments):
         for name in ("generation_max_length", "generation_num_beams"):
             value = getattr(self, name)
             if value is not None and (not isinstance(value, int) or value < 1):
-                raise ConfigurationError(f"{name} is {value!r}.", next_step=f"Set {name} to a whole number from 1.")
+                raise ConfigurationError(
+                    f"{name} is {value!r}.", next_step=f"Set {name} to a whole number of at least 1."
+                )
 
     def to_dict(self) -> dict[str, Any]:
-        """All values; the token is replaced by a placeholder, the generation's settings are a dictionary."""
+        """All values; the token is replaced by a placeholder, and `generation_config` by a dictionary."""
         values = super().to_dict()
         if hasattr(self.generation_config, "to_dict"):
             values["generation_config"] = self.generation_config.to_dict()
@@ -66,11 +68,11 @@ accept_old_spellings(Seq2SeqTrainingArguments)
 
 
 class Seq2SeqTrainer(Trainer):
-    """Fine-tunes and evaluates an encoder-decoder; see `Trainer` for what it is made with.
+    """Fine-tunes and evaluates an encoder-decoder model; see `Trainer` for the arguments.
 
-    With `Seq2SeqTrainingArguments(predict_with_generate=True)` predictions are the tokens that the model generates, `(examples,
-    tokens)` of whole numbers, which `compute_metrics` decodes. They end with padding tokens; labels are padded with -100, which
-    `tokenizer.decode` does not take: replace it first.
+    With `Seq2SeqTrainingArguments(predict_with_generate=True)` predictions are generated tokens, an integer array of shape
+    (examples, tokens), which `compute_metrics` decodes. They are padded with the padding token. Labels are padded with -100,
+    which `tokenizer.decode` rejects: replace it first.
 
     Example:
         >>> import tempfile
@@ -122,7 +124,7 @@ class Seq2SeqTrainer(Trainer):
 
     @contextmanager
     def _generating(self, options: dict[str, Any]) -> Iterator[None]:
-        """Keep the options of one evaluation, also for the parts of a dictionary of datasets."""
+        """Keep the options for one evaluation, which may cover a dictionary of datasets."""
         before = self._generate_options
         if before is None:
             options = {name: value for name, value in options.items() if value is not None}
@@ -142,7 +144,7 @@ class Seq2SeqTrainer(Trainer):
     def prediction_step(
         self, model: nn.Module, inputs: Any, prediction_loss_only: bool, ignore_keys: list[str] | None = None
     ) -> tuple[torch.Tensor | None, Any, Any]:
-        """Loss, generated tokens and labels of a batch; logits in place of tokens without `predict_with_generate`."""
+        """Loss, generated tokens and labels of a batch; logits instead of tokens without `predict_with_generate`."""
         if prediction_loss_only or not self._argument("predict_with_generate"):
             return super().prediction_step(model, inputs, prediction_loss_only, ignore_keys)
         prepared = self._prepare_inputs(inputs)
@@ -160,15 +162,15 @@ class Seq2SeqTrainer(Trainer):
         given = {name: value for name, value in inputs.items() if name not in self.label_names}
         labels, written = inputs.get("labels"), inputs.get("decoder_input_ids")
         if labels is not None and written is not None and labels.shape == written.shape:
-            given.pop("decoder_input_ids")  # the labels, moved on by one place
+            given.pop("decoder_input_ids")  # the labels, shifted by one position
             given.pop("decoder_attention_mask", None)
         return given
 
     def _padded(self, tokens: torch.Tensor, model: Any, options: dict[str, Any]) -> torch.Tensor:
-        """Generated tokens of all batches at one length, so that what follows a text's end is padding."""
+        """The generated tokens, padded to the length limit, which is the same for all batches."""
         from notebook_kit.generation.configuration import DEFAULTS
 
-        longest = DEFAULTS["max_length"] + 1  # beside the start token
+        longest = DEFAULTS["max_length"] + 1  # with the start token
         for settings in (model.generation_config.to_dict(), options):  # those of the call take precedence
             if settings.get("max_new_tokens"):
                 longest = settings["max_new_tokens"] + 1

@@ -1,4 +1,4 @@
-"""The state of a run as plain data, and the Trainer as the loop, the checkpoints and the callbacks see it. No torch."""
+"""The state of a run as plain data, and the interface of the Trainer for the other modules. Does not import torch."""
 
 from __future__ import annotations
 
@@ -24,10 +24,10 @@ __all__ = ["ExportableState", "TrainerControl", "TrainerState"]
 
 
 class ExportableState:
-    """An object whose state is kept in a run's checkpoints: mix it into a callback and define `state`."""
+    """A mixin for callbacks whose state is saved in a run's checkpoints: define `state`."""
 
     def state(self) -> dict[str, Any]:
-        """`{"args": keyword arguments of the constructor, "attributes": what to set afterwards}`, JSON-like values."""
+        """`{"args": keyword arguments of the constructor, "attributes": attributes to set afterwards}`, of JSON types."""
         raise NotImplementedError
 
     @classmethod
@@ -46,7 +46,7 @@ class TrainerControl(ExportableState):
     Attributes:
         should_training_stop: End the run after this step.
         should_epoch_stop: End the epoch after this step.
-        should_save, should_evaluate, should_log: Do so after this step; reset at the next one.
+        should_save, should_evaluate, should_log: Save, evaluate or log after this step; reset at the next one.
 
     Example:
         >>> TrainerControl(should_log=True).should_log
@@ -106,13 +106,13 @@ class TrainerState:
 
     @classmethod
     def load_from_json(cls, json_path: str | Path) -> TrainerState:
-        """Read what `save_to_json` (or `transformers`) wrote; fields of other versions are left out."""
+        """Read a file that `save_to_json` or `transformers` wrote; unknown fields are ignored."""
         values = read_json(json_path, next_step="Resume from another checkpoint of the run, or start again.")
         known = {f.name for f in dataclasses.fields(cls)}
         return cls(**{name: value for name, value in values.items() if name in known})
 
     def compute_steps(self, args: TrainingArguments, max_steps: int) -> None:
-        """Take the intervals from `args`; one below 1 is a fraction of `max_steps`."""
+        """Set the intervals from `args`; an interval below 1 is a fraction of `max_steps`."""
         for kind in ("logging", "eval", "save"):
             steps = getattr(args, f"{kind}_steps")
             if steps is not None:
@@ -125,9 +125,9 @@ class Position(ExportableState):
 
     Attributes:
         epoch: The epoch in progress, from 0.
-        updates, batches: How many of that epoch are done.
-        ended: The epoch's end has been handled (logs, evaluation); the next epoch follows.
-        rng: The states of the random number generators when the epoch began: with them a loader repeats its order.
+        updates, batches: How many updates and batches of that epoch are done.
+        ended: Whether the epoch's end has been handled (logs, evaluation), so that the next epoch follows.
+        rng: The states of the random number generators at the start of the epoch, with which a loader repeats its order.
     """
 
     epoch: int = 0
@@ -141,8 +141,8 @@ class Position(ExportableState):
         self.epoch, self.updates, self.batches, self.ended, self.rng = self.epoch + 1, 0, 0, False, None
 
     def state(self) -> dict[str, Any]:
-        place = {"epoch": self.epoch, "updates": self.updates, "batches": self.batches, "ended": self.ended}
-        return {"args": place, "attributes": {}}
+        names = ("epoch", "updates", "batches", "ended")
+        return {"args": {name: getattr(self, name) for name in names}, "attributes": {}}
 
 
 @dataclass(slots=True)
@@ -150,9 +150,9 @@ class LastStep:
     """The results of the latest optimizer update. Reading the tensors waits for the device.
 
     Attributes:
-        loss: Its loss, a tensor without dimensions; None if unknown.
-        grad_norm: Norm of the gradients before clipping: a tensor without dimensions, or a float; None if unknown.
-        learning_rate: The learning rate it used; None if unknown.
+        loss: Its loss, a scalar tensor; None if unknown.
+        grad_norm: The norm of the gradients before clipping, a scalar tensor or a float; None if unknown.
+        learning_rate: The learning rate of the update; None if unknown.
         batches: Its batches, as the loader returned them.
     """
 
@@ -178,7 +178,7 @@ class ItemCounting:
 
 
 class TrainerLike(Protocol):
-    """What the loop, evaluations, checkpoints, callbacks and recordings use of a `Trainer`; none of them imports it."""
+    """The part of a `Trainer` that the loop, evaluations, checkpoints, callbacks and recordings use without importing it."""
 
     args: TrainingArguments
     distributed: Distributed
@@ -216,7 +216,7 @@ class TrainerLike(Protocol):
     def create_optimizer_and_scheduler(self, num_training_steps: int) -> None: ...
     def discard_optimizer(self) -> None: ...
 
-    # Any signature: subclasses may leave `num_items_in_batch` out.
+    # Any signature: overrides may lack `num_items_in_batch`.
     @property
     def training_step(self) -> Any: ...
     @property

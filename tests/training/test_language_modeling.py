@@ -150,7 +150,7 @@ def test_numpy_and_blocks_without_a_padding_token():
         ({"mlm_probability": 1.5}, "mlm_probability is 1.5"),
         ({"mlm_probability": None}, "mlm_probability is None"),
         ({"mask_replace_prob": -0.1}, "mask_replace_prob is -0.1"),
-        ({"mask_replace_prob": 0.8, "random_replace_prob": 0.3}, "together more than 1"),
+        ({"mask_replace_prob": 0.8, "random_replace_prob": 0.3}, "sum to more than 1"),
         ({"mlm": False, "whole_word_mask": True}, "mlm is False"),
     ],
 )

@@ -85,7 +85,7 @@ def test_batches_without_labels_and_as_numpy():
 def test_labels_that_do_not_fit():
     mine, _ = pair()
     given = [{"input_ids": [4], "labels": [4] * 9}, {"input_ids": [4], "labels": [4]}]
-    with pytest.raises(InputError, match="up to 9 tokens; max_length is 5"):
+    with pytest.raises(InputError, match="up to 9 tokens, but max_length is 5"):
         DataCollatorForSeq2Seq(mine, padding="max_length", max_length=5)(given)
     with pytest.raises(InputError, match="padding is off"):
         DataCollatorForSeq2Seq(mine, padding=False)(given)
