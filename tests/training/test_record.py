@@ -381,7 +381,7 @@ def test_the_latest_run_of_an_output_folder(tmp_path):
     "make, message",
     [
         (lambda path: path / "nowhere", "no such file or folder"),
-        (lambda path: path, "holds no record"),
+        (lambda path: path, "has no record"),
         (lambda path: write(path / "events.jsonl", ""), "is empty"),
         (lambda path: write(path / "events.jsonl", "{}\n"), "is not the record"),
         (lambda path: write(path / "events.jsonl", "hello\n"), "is not the record"),

@@ -188,7 +188,7 @@ def test_missing_labels_and_heads_say_why(tmp_path):
         run = trainer(tmp_path, max_steps=1)
         run.train_dataset = None
         run.train()
-    with pytest.raises(InputError, match="nothing to evaluate"):
+    with pytest.raises(InputError, match="no dataset to evaluate on"):
         trainer(tmp_path).evaluate()
 
 

@@ -1,1 +1,1 @@
-"""The recording of runs: a record in memory and on disk, the monitor that fills it, and the controls that reach the loop."""
+"""Recording of runs: a record in memory and on disk, the monitor that fills it, and the controls of a running loop."""

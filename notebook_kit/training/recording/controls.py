@@ -1,4 +1,4 @@
-"""Requests to a run in progress: pause, stop, save, evaluate, change the learning rate."""
+"""Requests to a run in progress: pause, stop, save, evaluate, or change the learning rate."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 __all__ = ["RunControls"]
 
-POLL_EVERY = 0.05  # seconds between two checks of a paused run for requests
+POLL_EVERY = 0.05  # seconds between checks for requests while a run is paused
 
 
 class RunControls:
@@ -27,7 +27,7 @@ class RunControls:
 
     Attributes:
         status: "idle" (no run yet), "running", "paused", "stopping" or "ended".
-        pending: Requests not carried out yet: name -> value.
+        pending: Requests that have not been carried out yet: name -> value.
 
     Example:
         >>> controls = RunControls()
@@ -69,11 +69,11 @@ class RunControls:
             self._changed.notify_all()
 
     def pause(self) -> None:
-        """Wait after this step until `resume` or `stop`."""
+        """Pause after this step, until `resume` or `stop`."""
         self._ask("pause", True)
 
     def resume(self) -> None:
-        """Go on after a pause."""
+        """Continue after a pause."""
         self._ask("pause", False)
 
     def stop(self, keep_best: bool = True) -> None:
@@ -96,7 +96,7 @@ class RunControls:
         """Use this learning rate for the next step; the schedule continues from it.
 
         Raises:
-            InputError: if it is not a positive number.
+            InputError: if `value` is not a positive number.
         """
         try:
             number = float(value)
@@ -108,18 +108,18 @@ class RunControls:
             )
         self._ask("learning_rate", number)
 
-    # ------------------------------------------------------------------------------------------------ carried out
+    # -------------------------------------------------------------------------------------------------- execution
 
     def expect(self) -> None:
-        """A run is about to begin; later requests apply to the new run."""
+        """Prepare for a new run; later requests apply to it."""
         with self._changed:
             self._status, self._stopped = "idle", False
 
     def begin(self, replay: list[tuple[int, float]] | None = None) -> None:
-        """A run begins.
+        """Start of a run.
 
         Args:
-            replay: Learning rates to set again: (step, value), as they were set in the run that this one resumes.
+            replay: Learning rates to set again, as (step, value), because they were set in the run that this one resumes.
         """
         with self._changed:
             self._status, self._paused, self.keep_best = "running", False, False
@@ -127,7 +127,7 @@ class RunControls:
             self._replay = dict(replay or [])
 
     def end(self) -> None:
-        """The run is over; later requests do nothing."""
+        """End of a run; later requests are ignored."""
         with self._changed:
             self._status, self._paused = "ended", False
             self._pending.clear()
@@ -151,19 +151,19 @@ class RunControls:
         eval_dataloader: Any = None,
         between_steps: bool = False,
     ) -> None:
-        """Carry out pending requests: called by a callback on the training thread when a step ends. Waits while paused.
+        """Carry out pending requests, and wait while paused. A callback calls this on the training thread after each step.
 
         Args:
             args, state, control, optimizer, lr_scheduler: As the Trainer passes them to its callbacks.
             record: Receives an event for each request.
             idle: Called every 0.05 seconds while paused.
-            trainer: A notebook_kit Trainer, which can save and evaluate within a pause. Other Trainers do so once, before
+            trainer: A notebook_kit Trainer, which can save and evaluate during a pause. Other Trainers do so once, before
                 the next step; later requests of the same pause wait until the run resumes.
-            eval_dataloader: As the Trainer passes it; it shows that another Trainer has data to evaluate on.
-            between_steps: The next step is about to begin: wait if paused, and leave requests that need the end of a step.
+            eval_dataloader: As passed to callbacks; not None if a Trainer of another library has data to evaluate on.
+            between_steps: Called before a step: wait if paused, and leave requests that need the end of a step.
 
         Raises:
-            KeyboardInterrupt: on an interrupt from the keyboard, also within a pause.
+            KeyboardInterrupt: on a keyboard interrupt, also during a pause.
         """
         run = _Run(args, state, control, optimizer, lr_scheduler, record, trainer, eval_dataloader)
         if not between_steps and self._replay and run.step in self._replay:
@@ -177,7 +177,7 @@ class RunControls:
                     return
                 if wanted:
                     if trainer is None:
-                        return  # that Trainer does it now and waits again before its next step
+                        return  # the Trainer does it after this call, and waits again before its next step
                     trainer.loop.log_evaluate_save()
                     continue
                 if idle is not None:
@@ -195,16 +195,16 @@ class RunControls:
         return names - {"save", "evaluate"} if between_steps else names
 
     def _carry_out(self, run: _Run, between_steps: bool) -> bool:
-        """Carry out what is pending; whether a checkpoint or an evaluation is wanted now."""
+        """Carry out pending requests, and return whether a checkpoint or an evaluation was requested."""
         with self._changed:
             requests = {name: self._pending.pop(name) for name in self._due(between_steps)}
         if not requests:
             return False
         if run.is_one_of_several():
-            run.explain("The run has several processes, which must stay in step: requests to one of them are ignored.")
+            run.explain("The run has several processes, which must stay synchronized: requests to one are ignored.")
             return False
         if "learning_rate" in requests:
-            self._replay.clear()  # this request replaces those of the former run
+            self._replay.clear()  # this request overrides those of the earlier run
             run.change_learning_rate(requests["learning_rate"])
         wanted = False
         if "evaluate" in requests:
@@ -212,7 +212,7 @@ class RunControls:
                 run.control.should_evaluate = wanted = True
             else:
                 run.explain(
-                    "There is no data to evaluate on: pass the Trainer an eval_dataset (and set eval_strategy, if it is not"
+                    "There is no data to evaluate on: pass eval_dataset to the Trainer (and set eval_strategy if it is not"
                     " notebook_kit's Trainer)."
                 )
         if "save" in requests:
@@ -229,10 +229,10 @@ class RunControls:
         return wanted
 
     def finish(self, args: Any, state: Any, model: Any) -> dict[str, Any]:
-        """After a run that was stopped: load the weights of the best checkpoint into the model, if that was requested.
+        """After a stopped run, load the weights of the best checkpoint into the model if that was requested.
 
         Returns:
-            What the model has now: `kept` ("best checkpoint" or "present weights"), `why`, and for a checkpoint its folder.
+            Details of the model's weights: `kept` ("best checkpoint" or "present weights"), `why`, and a checkpoint's folder.
         """
         if not self.keep_best:
             return {"kept": "present weights", "why": "as asked for"}
@@ -276,7 +276,7 @@ class ControlsCallback(TrainerCallback):
 
 
 class _Run:
-    """The run on which requests are carried out, as a callback sees it."""
+    """The arguments of a callback, and the actions on a run that requests consist of."""
 
     def __init__(
         self,
@@ -307,7 +307,7 @@ class _Run:
 
     def change_learning_rate(self, value: float, replayed: bool = False) -> None:
         if self.optimizer is None:
-            self.explain("There is no optimizer whose learning rate could be changed.")
+            self.explain("The run has no optimizer, so its learning rate cannot be changed.")
             return
         old = scale_learning_rate(self.optimizer, self.lr_scheduler, value)
         self.note("learning_rate", old=old, new=value, **({"replayed": True} if replayed else {}))
@@ -315,7 +315,7 @@ class _Run:
     def can_evaluate(self) -> bool:
         if self.trainer is not None:
             return self.trainer.can_evaluate()
-        # Another Trainer does not show its dataset; these say that it has one.
+        # Trainers of other libraries do not pass their dataset, but these show that there is one.
         return self.eval_dataloader is not None or bool(getattr(self.args, "do_eval", False))
 
     def interrupted(self) -> bool:
@@ -326,9 +326,9 @@ class _Run:
 
 
 def scale_learning_rate(optimizer: Any, lr_scheduler: Any, value: float) -> float:
-    """Set the learning rate of the next step; the schedule continues from it, and parameter groups keep their ratios.
+    """Set the learning rate of the next step. The schedule continues from it, and parameter groups keep their ratios.
 
-    Where a schedule is at zero (before a warmup, at its end), its peak becomes `value` instead.
+    If the schedule is at zero (before a warmup, or at its end), its peak becomes `value` instead.
 
     Args:
         optimizer: The optimizer; its first parameter group gets `value`.
@@ -379,9 +379,9 @@ def _set(group: dict[str, Any], name: str, value: float) -> None:
 
 
 def planned_learning_rates(events: list[dict[str, Any]], step: int) -> list[tuple[int, float]]:
-    """The learning rates that were set by hand after `step`, to be set again by a run that resumes there.
+    """The learning rates that were set by hand after `step`, for a run that resumes there to set again.
 
-    A run that resumed and was killed before it had set them all left the plan in its event "begin".
+    The event "begin" of a resumed run holds those it planned to set, in case it was killed before it had set them all.
 
     Example:
         >>> events = [{"kind": "begin", "step": 4, "learning_rates": [[6, 0.1], [9, 0.2]]}, {"kind": "learning_rate", "step": 6,
@@ -403,10 +403,10 @@ def planned_learning_rates(events: list[dict[str, Any]], step: int) -> list[tupl
 def best_checkpoint(args: Any, state: Any) -> tuple[Path | None, str, float | None] | None:
     """The checkpoint of the best evaluation, with the metric and its value.
 
-    The metric is `args.metric_for_best_model`, or else the loss of the evaluations.
+    The metric is `args.metric_for_best_model`, by default the evaluation loss.
 
     Returns:
-        Folder (None: the weights are at the best evaluation now), metric, value; None if no checkpoint was evaluated.
+        Folder (None: the current weights are the best), metric, value; None if no checkpoint was evaluated.
     """
     name = getattr(args, "metric_for_best_model", None)
     if name is not None:

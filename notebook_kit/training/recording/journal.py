@@ -1,4 +1,4 @@
-"""A file of JSON lines that grows during a run: appended to, soon handed to the system, readable after a kill."""
+"""A file of JSON lines that is appended to during a run, flushed within a fraction of a second, readable after a kill."""
 
 from __future__ import annotations
 
@@ -15,18 +15,18 @@ from typing import Any
 
 from notebook_kit.errors import CheckpointError, NotebookKitWarning
 
-DELAY = 0.3  # seconds within which a line reaches the operating system
+DELAY = 0.3  # maximum seconds until a line reaches the operating system
 _WORDS = {"NaN": math.nan, "Infinity": math.inf, "-Infinity": -math.inf}
 
 
 class Journal:
     """Appends dictionaries as JSON lines to a file.
 
-    A background thread formats and writes the lines at most 0.3 seconds after they came, so that the writer waits for
-    neither JSON nor the disk.
+    A background thread encodes and writes the lines within 0.3 seconds, so that callers of `write` wait for neither JSON
+    nor the disk.
 
     Args:
-        path: The file; it and its folder are created if missing. An incomplete last line (of a killed process) is cut off.
+        path: The file; it and its folder are created if missing. An incomplete last line (of a killed process) is removed.
         header: The first line of a new file.
 
     Raises:
@@ -47,7 +47,7 @@ class Journal:
         except OSError as error:
             raise CheckpointError(
                 f"The record of the run cannot be written to {path}: {error}.",
-                next_step="Choose a writable folder, or keep the record in memory (run_dir=None).",
+                next_step="Choose a writable folder, or keep the record in memory only (run_dir=None).",
             ) from error
         if not path.stat().st_size:
             self.write(header, at_once=True)
@@ -58,7 +58,7 @@ class Journal:
         _open_journals.add(self)
 
     def write(self, line: dict[str, Any], at_once: bool = False) -> None:
-        """Append a line; the operating system has it within 0.3 seconds, or at once."""
+        """Append a line. It reaches the operating system within 0.3 seconds, or immediately if `at_once`."""
         self._pending.append(line)
         if at_once:
             self.flush()
@@ -66,13 +66,13 @@ class Journal:
             self._wake.set()
 
     def flush(self) -> None:
-        """Hand what is pending to the operating system."""
+        """Write pending lines to the operating system."""
         if os.getpid() != self._process:
-            return  # a forked process (a data loader's worker) has a copy; its parent writes the lines
+            return  # a forked process (a data loader's worker) has a copy; the parent process writes the lines
         with self._lock:
             count = len(self._pending)
             lines = self._pending[:count]
-            del self._pending[:count]  # the same list: another thread may be appending to it
+            del self._pending[:count]  # in place: another thread may be appending to the list
             if not lines or self._file.closed:
                 return
             try:
@@ -82,14 +82,14 @@ class Journal:
                 if not self._failed:
                     self._failed = True
                     warnings.warn(
-                        f"The record of the run cannot be written to {self.path}: {error}. The run continues; what is"
-                        " logged stays in memory.",
+                        f"The record of the run cannot be written to {self.path}: {error}. The run continues; its"
+                        " logs stay in memory.",
                         NotebookKitWarning,
                         stacklevel=3,
                     )
 
     def close(self) -> None:
-        """Write what is pending and close the file."""
+        """Write pending lines and close the file."""
         if os.getpid() == self._process:
             self.flush()
             if not self._file.closed:
@@ -113,7 +113,7 @@ def _close_all() -> None:
 
 
 def _write_on(reference: weakref.ref[Journal], wake: threading.Event) -> None:
-    """The work of a journal's thread, as long as the journal exists."""
+    """The loop of a journal's thread; ends when the journal is closed or deleted."""
     pause = threading.Event()
     while True:
         while not wake.wait(5.0):
@@ -129,7 +129,7 @@ def _write_on(reference: weakref.ref[Journal], wake: threading.Event) -> None:
 
 
 def _mend(path: Path) -> None:
-    """Cut off a last line that a kill left incomplete, or end it if it is complete."""
+    """Remove an incomplete last line that a kill left, or add the missing newline to a complete one."""
     if not path.is_file():
         return
     with open(path, "rb+") as file:
@@ -149,8 +149,8 @@ def _mend(path: Path) -> None:
 
 
 def encode(line: dict[str, Any]) -> str:
-    """A line of JSON. Numbers that JSON lacks become the strings "NaN", "Infinity" and "-Infinity"; outside "log", which has
-    only numbers, a list "words" holds their places, so that a text with such content stays a text.
+    """A line of JSON. Numbers that JSON does not support become the strings "NaN", "Infinity" and "-Infinity". Outside "log",
+    which has only numbers, a list "words" holds their paths, so that real strings with such content stay strings.
 
     Example:
         >>> encode({"log": {"loss": float("nan")}, "step": 3})
@@ -169,7 +169,7 @@ def encode(line: dict[str, Any]) -> str:
 
 
 def plain(value: Any) -> Any:
-    """`value` in JSON types; non-finite floats stay, and anything else becomes text."""
+    """`value` as JSON types. Non-finite floats are kept; values of unknown types become strings."""
     if value is None or isinstance(value, (str, bool)):
         return value
     if isinstance(value, (int, float)):
@@ -216,12 +216,12 @@ def decode(text: str) -> dict[str, Any] | None:
 
 
 def from_json(value: Any) -> Any:
-    """The number that a string such as "NaN" stands for; anything else unchanged."""
+    """The number that a string such as "NaN" represents; other values unchanged."""
     return _WORDS.get(value, value) if isinstance(value, str) else value
 
 
 def read_lines(path: Path) -> Iterator[dict[str, Any] | None]:
-    """The lines of a file; None for one that cannot be read. An incomplete last line is left out.
+    """The lines of a file; None for an invalid line. An incomplete last line is left out.
 
     Raises:
         CheckpointError: if the file cannot be read.

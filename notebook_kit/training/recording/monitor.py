@@ -1,4 +1,4 @@
-"""A callback that fills the record of a run and carries out requests to it. It displays nothing."""
+"""A callback that records a run and carries out requests to it, without displaying anything."""
 
 from __future__ import annotations
 
@@ -40,27 +40,28 @@ IDLE_EVERY = 0.1  # seconds
 class RunMonitor(TrainerCallback):
     """Records a run: for `Trainer(callbacks=[RunMonitor()])` of this library or of `transformers`, and for your own loops.
 
-    The record has at each step, as far as it is known: `loss` (of this step alone), `learning_rate` and `grad_norm` that the
-    step was made with, `step_time` (seconds), `samples_per_second`, `tokens_per_second` (padding not counted), `epoch`; once per second
-    `memory` and `gpu_memory` (bytes); and whatever is logged, at once. The mean loss that a Trainer logs is called
-    `logged_loss` beside a `loss` of each step, and `loss` where that is unknown (a `transformers` Trainer with its own
-    `compute_loss`). A NaN or infinite loss is an event "nonfinite" at its step.
+    For each step, the record has these numbers, if known: `loss`, `learning_rate` and `grad_norm` of the step, `step_time`
+    (seconds), `samples_per_second`, `tokens_per_second` (without padding) and `epoch`; once per second also `memory` and
+    `gpu_memory` (bytes). All logs are added immediately. The mean loss that a Trainer logs is named `logged_loss`, or `loss`
+    if the loss of each step is unknown (a `transformers` Trainer with a custom `compute_loss`). A NaN or infinite loss is an
+    event "nonfinite" at its step.
 
-    It is written to `run_dir`; by default to `runs/<name>` of the Trainer's output folder, where the name is `args.run_name` or the
-    date and time, and nowhere if `args.save_strategy` is "no" (then the run should leave no files). A resumed run
-    continues the record of the run that wrote its checkpoint, and sets again the learning rates that were set by hand after it.
+    The record is written to `run_dir`, by default to `runs/<name>` in the Trainer's output folder. The name is
+    `args.run_name` or the date and time. If `args.save_strategy` is "no", it is not written, because such a run should not
+    leave files. A resumed run continues the record of the run that wrote its checkpoint, and sets again the learning rates
+    that were set by hand after that checkpoint.
 
     Args:
         record: The record to fill; None: a new one.
-        controls: The source of requests; None: new ones.
+        controls: The source of requests; None: new controls.
         run_dir: Folder of the record; None: see above.
         tokens: Count tokens.
 
     Attributes:
-        record, controls: As given or created.
-        idle: Called between steps, at most ten times per second, and while paused: for a front end that has no other
-            way to reach the kernel.
-        calling_thread: The thread of a Trainer's run in progress; None if there is none.
+        record, controls: As passed or created.
+        idle: Called between steps, at most ten times per second, and while paused; for a front end that has no other way
+            to reach the kernel.
+        calling_thread: The thread of a Trainer's run in progress, or None.
 
     Example:
         >>> with RunMonitor() as monitor:
@@ -125,7 +126,7 @@ class RunMonitor(TrainerCallback):
         self._steps = Steps(self._writer.log, getattr(args, "world_size", 1), self.tokens)
         if trainer is None and model is not None and not getattr(args, "torch_compile", False):
             self._hook = ModelHook(model)
-        # A Trainer that failed may be garbage-collected, and this with it: what was noted is still written.
+        # A failed Trainer may be garbage-collected together with this monitor; its last steps are still written.
         self._abandoned = weakref.finalize(self, _abandon, self._steps, record, self._hook)
         self._active = True
         self.calling_thread = threading.current_thread()
@@ -169,7 +170,7 @@ class RunMonitor(TrainerCallback):
         if not state.is_world_process_zero or not logs:
             return
         numbers = {name: float(value) for name, value in logs.items() if is_number(value)}
-        if "train_runtime" in numbers:  # the summary of a run that is over
+        if "train_runtime" in numbers:  # the summary at the end of a run
             self.record.describe(summary=numbers)
             return
         if self._active:
@@ -218,10 +219,10 @@ class RunMonitor(TrainerCallback):
         self.close_run("error")
 
     def on_push_begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
-        """An upload to the Hub begins: an event of the `transformers` Trainer, which calls it on every callback."""
+        """An upload to the Hub begins. The `transformers` Trainer calls this method on every callback."""
 
     def update(self) -> None:
-        """Bring the record up to date; otherwise a step appears in it within a tenth of a second."""
+        """Process all pending steps now; otherwise a step is recorded within a tenth of a second."""
         self._steps.process()
         self.record.flush()
 
@@ -231,8 +232,8 @@ class RunMonitor(TrainerCallback):
         """Record values of your own loop; waits while it is paused.
 
         Args:
-            step: None: one after the step of the last call.
-            values: Name -> number; tensors of one number are read.
+            step: The step; None: one after the step of the last call.
+            values: Name -> number, or a tensor of one number.
 
         Raises:
             InputError: if a value is not a number.
@@ -258,11 +259,11 @@ class RunMonitor(TrainerCallback):
         self._clock = time.perf_counter()
 
     def begin(self, step: int = 0, **facts: Any) -> None:
-        """Your own loop begins; otherwise the first `log` begins it.
+        """Start recording your own loop. Calling this is optional: the first `log` also does it.
 
         Args:
             step: Steps already done.
-            facts: Facts about it, such as `max_steps`.
+            facts: Facts about the loop, such as `max_steps`.
         """
         self.close_run("replaced")
         replay = planned_learning_rates(self.record.events, step)
@@ -277,7 +278,7 @@ class RunMonitor(TrainerCallback):
         self._clock, self._memory_at = time.perf_counter(), 0.0
 
     def finish(self, reason: str = "finished") -> None:
-        """Your own loop has ended."""
+        """Stop recording your own loop."""
         self.close_run("stopped" if self.should_stop and reason == "finished" else reason)
 
     @property
@@ -287,7 +288,7 @@ class RunMonitor(TrainerCallback):
 
     @property
     def learning_rate(self) -> float | None:
-        """The learning rate last set for your own loop, or last logged; None if neither."""
+        """The learning rate that was last set for your own loop or logged; None if there is none."""
         return self._loop.optimizer.param_groups[0]["lr"] or None if self._loop.optimizer is not None else None
 
     def __enter__(self) -> RunMonitor:
@@ -320,7 +321,7 @@ class RunMonitor(TrainerCallback):
         )
 
     def _last_of_hook(self) -> LastStep:
-        """What is known of the latest step of a Trainer that does not pass on its results."""
+        """The results of the latest step, as seen by the model's hook, for a Trainer that does not pass them on."""
         loss, batches = self._hook.take() if self._hook is not None else (None, [])
         return LastStep(loss, None, self._learning_rate, batches)
 
@@ -377,7 +378,7 @@ class RunMonitor(TrainerCallback):
 
 
 class _Writer:
-    """Logs numbers, and notes where losses first become non-finite."""
+    """Logs numbers, and records an event when a loss becomes non-finite."""
 
     def __init__(self, record: RunRecord) -> None:
         self.record = record
@@ -387,7 +388,7 @@ class _Writer:
         self.record.log(step, numbers, moment)
         for name, value in numbers.items():
             if "loss" in name and not math.isfinite(value):
-                # One event per series of bad losses: its beginning is what matters.
+                # One event for successive bad losses: only the first one matters.
                 if name not in self._bad:
                     self._bad.add(name)
                     self.record.event("nonfinite", step, name=name, value=value)
@@ -403,7 +404,7 @@ def _abandon(steps: Steps, record: RunRecord, hook: ModelHook | None) -> None:
 
 
 class _LoopRate:
-    """In place of the optimizer of your own loop: the learning rate that was set."""
+    """A stand-in for the optimizer of your own loop that holds the learning rate."""
 
     def __init__(self) -> None:
         self.param_groups = [{"lr": 0.0}]
@@ -413,13 +414,13 @@ def _plain(value: Any) -> Any:
     return value if isinstance(value, (int, float, str, type(None))) else str(getattr(value, "value", value))
 
 
-# Runs that may end without notice: the Trainer of `transformers` calls no callback on an interrupt.
+# Runs that may end without notice: the Trainer of `transformers` does not call callbacks on an interrupt.
 _open_monitors: weakref.WeakSet[RunMonitor] = weakref.WeakSet()
 _watched_shells: weakref.WeakSet[Any] = weakref.WeakSet()
 
 
 def _watch(monitor: RunMonitor) -> None:
-    """Close the monitor's run when its cell or the process ends, unless it was closed before."""
+    """Close the monitor's run when its cell or the process ends, unless it is already closed."""
     _open_monitors.add(monitor)
     ipython = sys.modules.get("IPython")
     shell = ipython.get_ipython() if ipython is not None else None
@@ -430,7 +431,7 @@ def _watch(monitor: RunMonitor) -> None:
 
 def _after_cell(result: Any = None) -> None:
     for monitor in list(_open_monitors):
-        # A Trainer's run lasts as long as its call, so it is over if the thread that called it has come here.
+        # A Trainer's run lasts as long as its call, so it has ended if the calling thread has reached this line.
         if monitor.calling_thread is threading.current_thread():
             monitor.close_run("interrupted")
 

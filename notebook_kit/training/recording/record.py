@@ -1,4 +1,4 @@
-"""The record of a run: every number that was logged and everything that happened, in memory and on disk."""
+"""The record of a run: all its numbers and events, in memory and on disk."""
 
 from __future__ import annotations
 
@@ -27,12 +27,12 @@ FORMAT = "notebook_kit.run"
 
 
 class Series:
-    """The values of one name, in the order in which they were logged; it grows by appending and keeps every point.
+    """The values of one name, in the order in which they were logged. It keeps every point.
 
     Attributes:
         steps: int64 array of shape (points,).
         values: float64 array of shape (points,).
-        times: float64 array of shape (points,): seconds since 1970; NaN where they are not known.
+        times: float64 array of shape (points,): seconds since 1970; NaN if unknown.
 
     Example:
         >>> series = Series()
@@ -57,7 +57,7 @@ class Series:
         self._steps[at] = step
         self._values[at] = value
         self._times[at] = time
-        self._length = at + 1  # last: a reader on another thread sees whole points only
+        self._length = at + 1  # last: a reader on another thread sees only complete points
 
     def keep_until(self, step: int) -> None:
         """Drop every point after `step`."""
@@ -66,7 +66,7 @@ class Series:
             return
         room = max(64, len(kept))
         steps, values, times = np.empty(room, np.int64), np.empty(room, np.float64), np.empty(room, np.float64)
-        # New arrays: those that somebody took from this series stay as they were.
+        # New arrays, so that those already handed out do not change.
         steps[: len(kept)], values[: len(kept)] = self.steps[kept], self.values[kept]
         times[: len(kept)] = self.times[kept]
         self._steps, self._values, self._times, self._length = steps, values, times, len(kept)
@@ -103,25 +103,25 @@ class Series:
 
 
 class RunRecord:
-    """Everything that was logged in a run, at full resolution, and what happened in it.
+    """All logs of a run at full resolution, and its events.
 
-    With a folder it is kept on disk too, in `events.jsonl`: a line of JSON for each step, event and set of facts, handed
-    to the operating system within 0.3 seconds, so that a killed process loses at most the last moment. A record created
-    on a folder with such a file continues it. An event "begin" at step N says that the run resumes there: what was logged
-    after N is dropped (in memory; the file keeps it), so that curves do not run backwards.
+    With a folder, the record is also written to `events.jsonl`: one line of JSON for each step, event and set of facts,
+    passed to the operating system within 0.3 seconds, so that a killed process loses very little. A record created with a
+    folder that has such a file continues it. An event "begin" at step N marks that the run resumes there: later logs are
+    dropped from memory (not from the file), so that curves do not run backwards.
 
-    It may be written from one thread and read from others; hold `lock` to read several things that belong together.
+    One thread may write a record while others read it; hold `lock` to read several values consistently.
 
     Args:
         run_dir: Folder of the run; None: in memory only.
         name: The name of the run; by default that of its folder.
 
     Attributes:
-        series: Name -> `Series`, to read only.
-        events: What happened: dictionaries with `kind`, `step`, `time` (seconds since 1970) and details.
+        series: Name -> `Series`, read-only.
+        events: Dictionaries with `kind`, `step`, `time` (seconds since 1970) and details.
         facts: Facts about the run: `max_steps`, `model`, hyperparameters.
-        version: Grows with each change.
-        lock: A lock that each change holds.
+        version: Increases with each change.
+        lock: The lock held during each change.
         run_dir: The folder, or None.
 
     Raises:
@@ -172,7 +172,7 @@ class RunRecord:
             time: Seconds since 1970; None: now.
 
         Raises:
-            InputError: if a value is not a number. Nothing of the call is logged then.
+            InputError: if a value is not a number. In this case nothing is logged.
         """
         numbers = {name: value if type(value) is float else _number(name, value) for name, value in values.items()}
         moment = clock.time() if time is None else time
@@ -182,13 +182,13 @@ class RunRecord:
                 self._journal.write({"log": numbers, "step": step, "time": moment})
 
     def event(self, kind: str, step: int, **details: Any) -> None:
-        """Note that something happened at `step`.
+        """Add an event at `step`.
 
         Args:
             kind: "begin", "end", "learning_rate", "pause", "resume", "stop", "save", "evaluate", "nonfinite", "error",
-                "probe", "note", "best", or any other word.
-            step: Optimizer updates done. At "begin": where the run resumes; what was logged after it is dropped.
-            details: Further details: numbers, texts, lists and dictionaries of them.
+                "probe", "note", "best", or any other string.
+            step: Optimizer updates done. For "begin": where the run resumes; later logs are dropped.
+            details: Further details: numbers, strings, and lists and dictionaries of them.
         """
         entry = {"kind": kind, "step": int(step), "time": clock.time(), **plain(details)}
         with self.lock:
@@ -197,7 +197,7 @@ class RunRecord:
                 self._journal.write({"event": entry}, at_once=True)
 
     def describe(self, **facts: Any) -> None:
-        """Add to `facts`; a fact that is there already gets the new value."""
+        """Add to `facts`, replacing facts of the same name."""
         facts = plain(facts)
         with self.lock:
             self.facts.update(facts)
@@ -230,9 +230,9 @@ class RunRecord:
     # ---------------------------------------------------------------------------------------------------- disk
 
     def attach(self, run_dir: str | Path) -> None:
-        """From now on, also keep the record in a folder.
+        """From now on, also write the record to a folder.
 
-        What the folder's `events.jsonl` already holds comes first, what this record held comes after it.
+        The contents of an existing `events.jsonl` in the folder come first, followed by those of this record.
 
         Args:
             run_dir: The folder; it is created if missing.
@@ -258,21 +258,21 @@ class RunRecord:
             self.version += 1
 
     def detach(self) -> None:
-        """Write what is pending and clear the record; from now on it is in memory only."""
+        """Write pending lines and clear the record; from now on it is in memory only."""
         with self.lock:
             self.close()
             self._forget()
             self.run_dir = None
 
     def close(self) -> None:
-        """Write what is pending and close the file. What is logged later stays in memory."""
+        """Write pending lines and close the file. Later logs are in memory only."""
         with self.lock:
             if self._journal is not None:
                 self._journal.close()
                 self._journal = None
 
     def flush(self) -> None:
-        """Hand what is pending to the operating system now."""
+        """Write pending lines to the operating system now."""
         with self.lock:
             if self._journal is not None:
                 self._journal.flush()
@@ -284,7 +284,7 @@ class RunRecord:
         self.version += 1
 
     def lines(self) -> Iterator[dict[str, Any]]:
-        """The record as dictionaries, one per line of its file; values of one step together."""
+        """The record as dictionaries, one per line of its file; the values of one step are together."""
         if self.facts:
             yield {"facts": dict(self.facts)}
         rows: list[tuple[float, int, dict[str, Any]]] = []
@@ -296,7 +296,7 @@ class RunRecord:
                 steps.setdefault((step, time), {})[name] = value
         for (step, time), values in steps.items():
             rows.append((step, 1, {"log": values, "step": step, "time": time}))
-        # A "begin" drops what comes after its step, so it is placed where there is nothing yet.
+        # A "begin" drops everything after its step, so it is placed before those lines.
         rows += [(entry["step"], 0 if entry["kind"] == "begin" else 2, {"event": entry}) for entry in self.events]
         for _, _, line in sorted(rows, key=lambda row: row[:2]):
             yield line
@@ -313,7 +313,7 @@ class RunRecord:
             self._name = line["name"]
 
     def _read(self, path: Path) -> None:
-        spoilt = 0
+        unreadable = 0
         for number, line in enumerate(read_lines(path)):
             if number == 0 and (line is None or line.get("format") != FORMAT):
                 raise CheckpointError(
@@ -322,12 +322,12 @@ class RunRecord:
                 )
             try:
                 self._take(line or {})
-                spoilt += line is None
+                unreadable += line is None
             except (KeyError, TypeError, ValueError, AttributeError):
-                spoilt += 1
-        if spoilt:
+                unreadable += 1
+        if unreadable:
             warnings.warn(
-                f"{spoilt} lines of {path} could not be read and were left out.", NotebookKitWarning, stacklevel=4
+                f"{unreadable} lines of {path} could not be read and were left out.", NotebookKitWarning, stacklevel=4
             )
 
     @classmethod
@@ -340,10 +340,10 @@ class RunRecord:
                 checkpoint.
 
         Returns:
-            A record in memory: nothing that is added to it is written.
+            A record in memory only.
 
         Raises:
-            CheckpointError: if there is no such file, or it is empty or something else.
+            CheckpointError: if the file is missing or empty, or is not a record.
         """
         given = Path(path).expanduser()
         found = _find(given)
@@ -410,7 +410,7 @@ def find_runs(folder: str | Path) -> list[Path]:
 
 def new_run(output_dir: str | Path, name: str | None) -> Path:
     """A path for a new run: `runs/<name>` in an output folder; it is not created yet."""
-    # Older versions of transformers name a run as its output folder, which says nothing.
+    # Older versions of transformers use the output folder as the name, which carries no information.
     if not name or str(name) == str(output_dir):
         name = clock.strftime("%Y-%m-%d_%H-%M-%S")
     base = re.sub(r"[^\w.+=-]+", "_", str(name)).strip("._")[:100] or "run"
@@ -422,7 +422,7 @@ def new_run(output_dir: str | Path, name: str | None) -> Path:
 
 
 def continued_run(output_dir: str | Path, step: int) -> Path | None:
-    """The run that wrote the checkpoint of `step`: the latest that recorded it, or else the latest that reached that step."""
+    """The run that wrote the checkpoint of `step`: the latest that recorded it, otherwise the latest that reached that step."""
     reached_step = None
     for folder in find_runs(output_dir):
         record = RunRecord.load(folder)
@@ -444,8 +444,8 @@ def is_number(value: Any) -> bool:
 def _number(name: str, value: Any) -> float:
     if not is_number(value):
         raise InputError(
-            f"A value of {name!r} was logged that is not a number: {value!r:.80}.",
-            next_step="Log numbers; for a tensor, its mean or another number of it.",
+            f"The logged value of {name!r} is not a number: {value!r:.80}.",
+            next_step="Log numbers; for a tensor, its mean or another single number.",
         )
     return float(value)
 
@@ -468,7 +468,7 @@ def _find(path: Path) -> Path:
     if states:
         return states[-1]
     raise CheckpointError(
-        f"{path} holds no record of a run: neither {EVENTS_FILE} nor {STATE_FILE}, nor runs or checkpoints with one.",
+        f"{path} has no record of a run: neither {EVENTS_FILE} nor {STATE_FILE}, nor runs or checkpoints with one.",
         next_step="Name the folder of a run, or the output folder of a Trainer.",
     )
 

@@ -1,7 +1,7 @@
-"""The steps of a run, noted in a few microseconds each and logged in batches on a background thread.
+"""The steps of a run, queued in a few microseconds each and logged in batches on a background thread.
 
-Between two steps of a model the processor's caches are full of weights, so that each line of Python costs ten times what it
-costs in a loop. So the training thread only sets its results aside, and another processes them ten times per second.
+Between two steps of a model the processor's caches are full of weights, so each line of Python takes ten times as long as in
+a tight loop. Therefore the training thread only queues its results, and another thread processes them ten times per second.
 """
 
 from __future__ import annotations
@@ -22,15 +22,15 @@ if TYPE_CHECKING:
 
 PERIOD = 0.1  # seconds
 MEMORY_EVERY = 1.0
-READ_EVERY = 0.1  # seconds between two reads of numbers from a device that has to be waited for
+READ_EVERY = 0.1  # seconds between reads of numbers from a device, each of which waits for it
 
 
 class Steps:
-    """Notes steps and logs the numbers of each a moment later.
+    """Queues steps and logs the numbers of each a moment later.
 
     Args:
         log: Called with a step, name -> number, and seconds since 1970, on the thread that processes steps.
-        processes: How many train together, each on its own batches.
+        processes: The number of processes that train together, each on its own batches.
         tokens: Count tokens.
 
     Example:
@@ -59,20 +59,20 @@ class Steps:
         self._memory_at = 0.0
 
     def note(self, step: int, seconds: float, moment: float, epoch: float, last: LastStep) -> None:
-        """Set a step aside.
+        """Queue a step.
 
         Args:
             step: Optimizer updates done.
-            seconds: How long it took.
-            moment: When it ended, in the time of `time.perf_counter`.
+            seconds: The duration of the step.
+            moment: Its end, in seconds of `time.perf_counter`.
             epoch: Epochs done.
-            last: Its results; its batches are held until it is processed, a tenth of a second.
+            last: Its results. Its batches are kept until it is processed, within a tenth of a second.
         """
         ready = None
         if self._device is None and last.loss is not None:
             self._device = last.loss.device.type if hasattr(last.loss, "device") else "cpu"
         if self._device == "cuda":
-            # The other thread waits for the numbers; this one keeps the device busy.
+            # The other thread waits for the numbers, while this one keeps the device busy.
             ready = sys.modules["torch"].cuda.Event()
             ready.record()
         elif self._device not in (None, "cpu"):
@@ -82,14 +82,14 @@ class Steps:
             self._start()
 
     def _defer(self, step: int, moment: float, last: LastStep) -> LastStep:
-        """Leave numbers that the device is still computing for later, and have this thread read earlier ones now and then."""
+        """Defer numbers that the device is still computing, and occasionally read earlier ones on this thread."""
         tensors = {"loss": last.loss, "grad_norm": last.grad_norm}
         self._late.add(step, moment, {name: tensor for name, tensor in tensors.items() if tensor is not None})
         self._noted.extend(self._late.take())
         return replace(last, loss=None, grad_norm=None)
 
     def process(self) -> None:
-        """Log all steps noted until now. Waits for a device that is still computing their losses."""
+        """Log all queued steps. Waits for a device that is still computing their losses."""
         with self._lock:
             step = None
             while self._noted:
@@ -124,18 +124,18 @@ class Steps:
                     numbers["samples_per_second"] = samples * self._processes / seconds
                 if tokens is not None:
                     numbers["tokens_per_second"] = tokens * self._processes / seconds
-        except RuntimeError:  # a device that has failed: the run itself raises the same error
+        except RuntimeError:  # the device has failed; the run itself raises the same error
             pass
         return numbers
 
     def _start(self) -> None:
-        # Weak: the thread must not keep a forgotten run alive.
+        # A weak reference: the thread must not keep an abandoned run alive.
         arguments = (weakref.ref(self), self._end)
         self._thread = threading.Thread(target=_work, args=arguments, name="notebook_kit-steps", daemon=True)
         self._thread.start()
 
     def stop(self) -> None:
-        """Log what is left, and end the thread."""
+        """Log the remaining steps and end the thread."""
         self._end.set()
         with suppress(RuntimeError):  # as above
             self._noted.extend(self._late.take(wait=True))
@@ -163,7 +163,7 @@ def count_samples(batch: Any) -> int:
 
 
 def count_tokens(batches: Iterable[Any]) -> int | None:
-    """Tokens of some batches, without padding where there is a mask; None for batches of something else. Waits for a device.
+    """The number of tokens in batches, without padding if there is a mask; None for batches without tokens. Waits for the device.
 
     Example:
         >>> import torch
@@ -194,7 +194,7 @@ class DeviceNumbers:
         self._read_at = 0.0
 
     def add(self, step: int, moment: float, tensors: Mapping[str, Any]) -> None:
-        """Take tensors without dimensions, measured at `step` and the time `moment`."""
+        """Add scalar tensors of `step`, measured at the time `moment`."""
         import torch
 
         together = torch.stack([torch.as_tensor(tensor).detach().to(torch.float32) for tensor in tensors.values()])
@@ -222,7 +222,7 @@ class DeviceNumbers:
 
 
 class ModelHook:
-    """Watches a model's forward pass in training, for a Trainer that does not pass losses and batches to its callbacks."""
+    """Observes a model's forward passes in training, for a Trainer that does not pass losses and batches to callbacks."""
 
     def __init__(self, model: Any) -> None:
         self._losses: list[Any] = []
@@ -240,7 +240,7 @@ class ModelHook:
         self._batches.append(kwargs if kwargs else {"input_ids": args[0] if args else None})
 
     def take(self) -> tuple[Any, list[Mapping[str, Any]]]:
-        """The loss (None if it is not known) and the batches of the update since the last call."""
+        """The loss (None if unknown) and the batches of the update since the last call."""
         losses, batches, self._losses, self._batches = self._losses, self._batches, [], []
         if not losses or len(losses) != len(batches):
             return None, batches
@@ -278,7 +278,7 @@ def _resident() -> int | None:
 
 
 def _peak() -> int | None:
-    """The peak memory of the process, where the present amount is unknown."""
+    """The peak memory of the process, used if the current amount is unknown."""
     try:
         import resource
     except ImportError:  # Windows
