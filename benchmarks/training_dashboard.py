@@ -30,8 +30,7 @@ from measure import ROUNDS, table
 from transformers.utils import notebook as rival
 
 from notebook_kit.panels import TrainingDashboard
-from notebook_kit.training import RunMonitor, Trainer, TrainingArguments
-from notebook_kit.training.callbacks import EVENTS
+from notebook_kit.training import RunMonitor, Trainer, TrainerCallback, TrainingArguments
 
 STEP = 0.005
 TOKENS, BATCH = 64, 8
@@ -68,7 +67,7 @@ class CountingDisplay:
 
 
 BASES = {"TrainerCallback"}
-EVERY = (*EVENTS, "on_push_begin")
+EVERY = (*(name for name in vars(TrainerCallback) if name.startswith("on_")), "on_push_begin")
 
 
 class Nothing:

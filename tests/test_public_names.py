@@ -102,3 +102,17 @@ def test_misspelt_names_of_packages_list_near_matches(package, name, close):
 def test_misspelt_import_is_an_import_error():
     with pytest.raises(ImportError):
         exec("from notebook_kit import AutoTokeniser")
+
+
+ROOT = Path(__file__).parents[1]
+SCRIPTS = sorted(path for folder in ("benchmarks", "docs", "tutorials") for path in (ROOT / folder).glob("*.py"))
+
+
+@pytest.mark.parametrize("path", SCRIPTS, ids=lambda path: path.name)
+def test_scripts_import_names_that_exist(path):
+    """The tests do not run these scripts, so a name that has moved would not be missed otherwise."""
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.ImportFrom) and str(node.module).partition(".")[0] == "notebook_kit":
+            module = importlib.import_module(str(node.module))
+            for alias in node.names:
+                assert hasattr(module, alias.name) or importlib.import_module(f"{node.module}.{alias.name}")
