@@ -97,7 +97,7 @@ def _read_decoder(
         inputs = torch.full((1, 1), config.bos_token_id, dtype=torch.long, device=model.device)
     B, T = inputs.shape
     if T == 0 and embeds is None:
-        raise InputError("The prompt holds no tokens.", next_step="Pass at least the tokenizer's bos token.")
+        raise InputError("The prompt contains no tokens.", next_step="Pass at least the tokenizer's bos token.")
     if embeds is not None and not config.use_cache:
         raise InputError("inputs_embeds need the cache.", next_step="Leave use_cache=True with inputs_embeds.")
     if cache is not None and cache.length >= T and embeds is None:

@@ -360,7 +360,7 @@ def test_training_a_loaded_model_leaves_the_file_alone(tiny):
 
 
 def test_wrong_family(tiny):
-    with pytest.raises(ConfigurationError, match="'bert' checkpoint, and RobertaConfig describes 'roberta'"):
+    with pytest.raises(ConfigurationError, match="'bert' checkpoint, but RobertaConfig is for 'roberta' models"):
         notebook_kit.RobertaModel.from_pretrained(tiny)
     with pytest.raises(ConfigurationError, match="takes a RobertaConfig, and got BertConfig"):
         notebook_kit.RobertaModel(notebook_kit.BertConfig())

@@ -45,7 +45,7 @@ def test_programs_get_what_they_get_of_texts(view):
 
 
 def test_what_does_not_go_together_is_refused(view):
-    with pytest.raises(InputError, match="A sample is read by a model"):
+    with pytest.raises(InputError, match="A sample needs a model to read it"):
         AttentionView(np.full((1, 1, 2, 2), 0.5), sample())
     with pytest.raises(InputError, match="no model to read a second text"):
         view.compare("a text")

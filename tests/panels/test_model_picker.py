@@ -159,7 +159,7 @@ def test_load_fetches_tells_and_hands_over(real):
     until(lambda: picker.picked)
     assert seen == [("real/minilm", True)] and picker._loading == {} and picker._problem == {}
     total = max(one.get("total", 0) for one in told)
-    here = [name for name in real.files("real/minilm") if locate("real/minilm")._repo.find_cached(name)]
+    here = [name for name in real.files("real/minilm") if locate("real/minilm", local_files_only=True).find(name)]
     assert total == sum(len(real.files("real/minilm")[name]) for name in here)
     assert max(one.get("done", 0) for one in told) <= total and {one.get("stage") for one in told} >= {"fetch", "load"}
     assert ask("try", values={"text": "A warm film."})["answer"]["vector"][1] == 384
