@@ -129,6 +129,8 @@ def with_links_of_the_site(text: str, folder: str) -> str:
             return found[0]
         file = (PROJECT / folder / target).resolve()
         name = file.relative_to(PROJECT).as_posix()
+        if name.startswith("docs/") and file.suffix == ".md" and file.exists():
+            return f"]({'../' if folder == 'tutorials' else ''}{file.name}{anchor})"
         has_page = name.startswith("tutorials/") and file.suffix in (".ipynb", ".md", ".svg", ".png") and file.exists()
         if not has_page:
             return f"]({REPOSITORY}/{name}{anchor})"
