@@ -178,7 +178,7 @@ def _neuron_importance(bert: BertModel, embedded: Tensor, lengths: Sequence[int]
     hooks = [layer.intermediate["dense"].register_forward_hook(watch(place)) for place, layer in enumerate(layers)]
     try:
         for states in embedded.split(list(lengths))[:300]:
-            bert.encoder(states[None], None, False, False)
+            bert.encoder(states[None], None)
     finally:
         for hook in hooks:
             hook.remove()
