@@ -1,8 +1,8 @@
 """The heads of all families, each written once.
 
-A head consists of its own computation, defined here, and a backbone, named in the family's file:
+A head computes what is defined here from the output of a backbone, which the family's file names:
 
-    class BertForTokenClassification(ForTokenClassification, BertPreTrainedModel):
+    class BertForTokenClassification(BertPreTrainedModel, ForTokenClassification):
         backbone = BertModel
 
 A family whose head has other layers overrides `build_head`, which creates them under the names used in its checkpoints,

@@ -231,7 +231,7 @@ class Analysis:
         return int(at[start]), int(at[end])
 
     def _exact_bytes(self, group: Group, sequence: int) -> dict[int, tuple[int, int]]:
-        """Position -> the span of its own bytes in the text, for those tokens of a group for which it is known."""
+        """Position -> the span of the token's bytes in the text, for those tokens of a group where it is known."""
         found: dict[int, tuple[int, int]] = {}
         run: list[tuple[int, bytes]] = []  # consecutive tokens that stand for bytes
 
