@@ -21,8 +21,9 @@ import anywidget
 import traitlets
 
 from notebook_kit import language
-from notebook_kit.errors import NotebookKitError
+from notebook_kit.errors import InputError, NotebookKitError, near_matches
 from notebook_kit.files import write_text
+from notebook_kit.inspection.drawing.letters import clean, cleaned, printable
 from notebook_kit.panels.bundle import bundle
 
 __all__ = ["Answer", "Cancelled", "Face", "Panel", "described", "filled", "slow"]
@@ -118,10 +119,36 @@ class Panel(anywidget.AnyWidget):
         self._lock = threading.Lock()
         self._current = threading.local()
         self._is_publishing = False
-        super().__init__(**traits)
+        self._check_names(traits)
+        try:
+            super().__init__(**traits)
+        except traitlets.TraitError as error:
+            raise self._refused(error, traits) from error
         language.register(self)
         self.speak()
         self.on_msg(self._on_message)
+
+    def _check_names(self, traits: Iterable[str]) -> None:
+        kind = type(self)
+        own = {name for name in self.trait_names() if not name.startswith("_")} - set(
+            anywidget.AnyWidget.class_trait_names()
+        )
+        for name in traits:
+            if not self.has_trait(name):
+                raise InputError(
+                    f"{kind.__name__} has no argument {name!r}. {near_matches(name, own)}".rstrip(),
+                    next_step=f"Besides those of its signature it has {', '.join(sorted(own))}.",
+                )
+
+    def _refused(self, error: traitlets.TraitError, traits: dict[str, Any]) -> InputError:
+        kind, found = type(self).__name__, re.search(r"'(\w+)' trait", str(error))
+        name = found[1] if found else ""
+        if name not in traits:
+            return InputError(str(error), next_step=f"help({kind}) describes every argument.")
+        expected = self.traits()[name].info()
+        return InputError(
+            f"{kind} cannot use {name}={traits[name]!r}.", next_step=f"Pass {expected}; help({kind}) describes it."
+        )
 
     def speak(self) -> None:
         """Switch to the current language."""
@@ -154,6 +181,16 @@ class Panel(anywidget.AnyWidget):
                 yield
         finally:
             self._is_publishing = before
+
+    # Everything that a panel sends passes through the next two methods -----------------------------------------------
+
+    def get_state(self, key: Any = None, drop_defaults: bool = False) -> dict[str, Any]:
+        """The traits as they are sent to the page, without the lone surrogates that Jupyter's messages cannot carry."""
+        return cleaned(super().get_state(key, drop_defaults))
+
+    def send(self, content: Any, buffers: Any = None) -> None:
+        """Send a message to the page."""
+        super().send(cleaned(content), buffers)
 
     # Questions and answers ---------------------------------------------------------------------------------------
 
@@ -222,7 +259,7 @@ class Panel(anywidget.AnyWidget):
         except Exception as error:  # the widget itself works, so it must still be displayed
             logger.debug("no static face", exc_info=True)
             face = Face(type(self).__name__, note=described(error)["what"])
-        data = {**data, "text/plain": repr(self), "text/html": static_html(face)}
+        data = {**data, "text/plain": clean(repr(self)), "text/html": static_html(face)}
         return data, metadata
 
     def __repr__(self) -> str:
@@ -241,8 +278,12 @@ class Panel(anywidget.AnyWidget):
             path: The file to write.
 
         Returns:
-            The path.
+            The path; its folder is created if there is none.
+
+        Raises:
+            InputError: If it is not a path of a file.
         """
+        path = _file_path(path)
         traits = {key: value for key, value in self.get_state().items() if _belongs_in_file(self, key)}
         buffers: list[str] = []
 
@@ -257,7 +298,7 @@ class Panel(anywidget.AnyWidget):
         answers = []
         for kind, values in self.offline_questions():
             answer = getattr(self, f"answer_{kind}")(values)
-            entry = {"ask": kind, "with": values, "answer": answer.values, "buffers": []}
+            entry = {"ask": kind, "with": cleaned(values), "answer": cleaned(answer.values), "buffers": []}
             for buffer in answer.buffers:
                 entry["buffers"].append(stored(memoryview(buffer).cast("B").tobytes())["$buffer"])
             answers.append(entry)
@@ -265,7 +306,7 @@ class Panel(anywidget.AnyWidget):
         face = self.face()
         page = _read("shared/page.html")
         for mark, text in {
-            "TITLE": html.escape(face.title),
+            "TITLE": _escaped(face.title),
             "LANGUAGE": html.escape(self._language),
             "STYLE": str(self._css).replace("</", "<\\/"),
             "MODULE": _json_in_html(str(self._esm)),
@@ -273,8 +314,8 @@ class Panel(anywidget.AnyWidget):
             "FACE": static_html(face),
         }.items():
             page = page.replace(f"<!--{mark}-->", text)
-        write_text(path, page)
-        return Path(path)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        return write_text(path, page)
 
     def figure(self) -> Any:
         """The panel as a matplotlib `Figure`."""
@@ -308,19 +349,17 @@ def described(error: BaseException) -> dict[str, str]:
 
 def static_html(face: Face) -> str:
     """A face as HTML that survives the sanitizing of untrusted notebooks: a data-URI image and a plain table, no script."""
-    parts = [f"<p><strong>{html.escape(face.title)}</strong></p>"]
+    parts = [f"<p><strong>{_escaped(face.title)}</strong></p>"]
     used = 0
     if face.png is not None:
         picture = base64.b64encode(face.png).decode("ascii")
         if len(picture) <= FACE_BYTES * 3 // 4:
             used = len(picture)
-            parts.append(f'<img alt="{html.escape(face.alt, quote=True)}" src="data:image/png;base64,{picture}">')
+            parts.append(f'<img alt="{_escaped(face.alt)}" src="data:image/png;base64,{picture}">')
     if face.rows:
-        lines = (
-            [f"<tr>{''.join(f'<th>{html.escape(str(cell))}</th>' for cell in face.header)}</tr>"] if face.header else []
-        )
+        lines = [f"<tr>{''.join(f'<th>{_escaped(cell)}</th>' for cell in face.header)}</tr>"] if face.header else []
         for number, row in enumerate(face.rows):
-            line = f"<tr>{''.join(f'<td>{html.escape(str(cell))}</td>' for cell in row)}</tr>"
+            line = f"<tr>{''.join(f'<td>{_escaped(cell)}</td>' for cell in row)}</tr>"
             used += len(line.encode())
             if used > FACE_BYTES * 9 // 10:
                 lines.append(f'<tr><td colspan="{len(row)}">… {len(face.rows) - number}</td></tr>')
@@ -328,8 +367,27 @@ def static_html(face: Face) -> str:
             lines.append(line)
         parts.append(f"<table>{''.join(lines)}</table>")
     if face.note:
-        parts.append(f"<p>{html.escape(face.note)}</p>")
+        parts.append(f"<p>{_escaped(face.note)}</p>")
     return f"<div>{''.join(parts)}</div>"
+
+
+def _escaped(value: Any) -> str:
+    return html.escape(printable(str(value)))
+
+
+def _file_path(path: Any) -> Path:
+    """The path of a file to write.
+
+    Raises:
+        InputError: If it is not a path, or is that of a folder.
+    """
+    if not isinstance(path, str | os.PathLike) or (isinstance(path, str) and not path):
+        raise InputError(
+            f"{path!r} is not a path.", next_step='Pass the name of the file to write, such as "panel.html".'
+        )
+    if Path(path).is_dir():
+        raise InputError(f"{os.fspath(path)} is a folder.", next_step="Add the name of the file to write.")
+    return Path(path)
 
 
 def _belongs_in_file(panel: Panel, key: str) -> bool:

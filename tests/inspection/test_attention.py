@@ -158,7 +158,7 @@ def test_tensors_lists_and_arrays_read_alike(shape):
         tuple(layer.numpy() for layer in whole),
     ]
     for form in forms:
-        reading = read_tensors(form, tokens="abcde")
+        reading = read_tensors(form, tokens=list("abcde"))
         torch.testing.assert_close(torch.stack(reading.layers), whole)
         assert reading.rows.labels == tuple("abcde")
 
@@ -176,7 +176,7 @@ def test_example_of_a_batch():
 
 
 def test_cross_attention_has_two_sides():
-    reading = read_tensors(torch.rand(1, 2, 3, 5), tokens="abc", to_tokens="vwxyz")
+    reading = read_tensors(torch.rand(1, 2, 3, 5), tokens=list("abc"), to_tokens=list("vwxyz"))
     assert not reading.is_square and reading.columns.labels == tuple("vwxyz")
 
 
@@ -336,7 +336,7 @@ def test_scores_follow_their_definitions(ids, normalised):
 
 
 def test_scores_of_cross_attention_are_those_that_make_sense():
-    reading = read_tensors(torch.rand(2, 2, 3, 5).softmax(-1), tokens="abc", to_tokens="vwxyz")
+    reading = read_tensors(torch.rand(2, 2, 3, 5).softmax(-1), tokens=list("abc"), to_tokens=list("vwxyz"))
     scores = scores_of(reading)
     assert scores.shape == (4, len(SCORES)) and torch.isfinite(scores[:, 0]).all() and scores[:, 1:].isnan().all()
 

@@ -250,7 +250,7 @@ def test_follows_the_first_of_several_tokenizers(model, tokenizer):
 
 
 def test_look_is_a_byte_a_weight(weights):
-    view = AttentionView(weights, tokens="abcdef")
+    view = AttentionView(weights, tokens=list("abcdef"))
     values, [data] = answer(view, "look", view._question("look", layer=1, heads=[2]))
     assert (
         values["size"] == [6, 6]
@@ -412,7 +412,7 @@ def test_face_of_a_difference_and_of_odd_tokens(weights):
 def test_figure(weights, look):
     from matplotlib.figure import Figure
 
-    view = AttentionView(weights, tokens="abcdef", view=look, selected=[1], threshold=0.1)
+    view = AttentionView(weights, tokens=list("abcdef"), view=look, selected=[1], threshold=0.1)
     figure = view.figure()
     assert isinstance(figure, Figure)
     texts = [text.get_text() for text in figure.axes[0].texts] or [

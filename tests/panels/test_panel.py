@@ -2,7 +2,16 @@
 
 from __future__ import annotations
 
-from notebook_kit.panels import TokenInspector, set_language
+import json
+from xml.dom import minidom
+
+import ipywidgets
+import pytest
+import torch
+from tokenizers import Tokenizer, models
+
+from notebook_kit.errors import InputError
+from notebook_kit.panels import AttentionView, GenerationView, ModelPicker, TokenInspector, set_language
 from notebook_kit.panels.model_picker.linking import hand_on
 
 
@@ -37,3 +46,71 @@ def test_what_a_panel_cannot_take_is_its_notice_until_it_can():
     assert panel._notice == {"what": "ValueError: not this one", "next_step": ""}
     hand_on("good", panel)
     assert panel._notice == {}
+
+
+LONE = "a\ud800b \x01c"
+"""A lone surrogate, which UTF-8 cannot encode, and a control character, which XML does not allow."""
+
+
+def hostile_panels():
+    words = Tokenizer(models.WordLevel({"[UNK]": 0, LONE.split()[1]: 1}, unk_token="[UNK]"))
+    yield TokenInspector(words, text=LONE, text_pair=LONE)
+    yield AttentionView(torch.eye(2).expand(1, 2, 2, 2), tokens=[LONE, "b"])
+    yield GenerationView(prompt=LONE)
+    yield ModelPicker(text=LONE)
+
+
+@pytest.mark.parametrize("place", range(4))
+def test_a_lone_surrogate_breaks_neither_messages_nor_files(place, tmp_path, monkeypatch):
+    panel = list(hostile_panels())[place]
+    state = {key: value for key, value in panel.get_state().items() if key not in ("_first", "layout")}
+    json.dumps(state, ensure_ascii=False, default=repr).encode()
+    data, _ = panel._repr_mimebundle_()
+    json.dumps(data, ensure_ascii=False).encode()
+    assert panel.to_html(tmp_path / "panel.html").read_text(encoding="utf-8")
+    sent = []
+    monkeypatch.setattr(ipywidgets.Widget, "_send", lambda _, message, buffers=None: sent.append(message["content"]))
+    panel.send({"nk": "1", "answer": {"tokens": [LONE], LONE: (LONE, 2)}})
+    assert sent[0]["answer"] == {
+        "tokens": [LONE.replace("\ud800", "�")],
+        LONE.replace("\ud800", "�"): (LONE.replace("\ud800", "�"), 2),
+    }
+
+
+def test_pictures_of_control_characters_are_valid_svg(tmp_path):
+    for panel in list(hostile_panels())[:2]:
+        panel.figure().savefig(tmp_path / "panel.svg")
+        minidom.parse(str(tmp_path / "panel.svg"))
+
+
+def test_a_file_is_written_into_a_new_folder_and_odd_paths_are_refused(tmp_path):
+    panel = TokenInspector()
+    assert panel.to_html(tmp_path / "new" / "folder" / "panel.html").exists()
+    for path in (None, 5, "", ["a"]):
+        with pytest.raises(InputError, match="not a path"):
+            panel.to_html(path)
+    with pytest.raises(InputError, match="is a folder"):
+        panel.to_html(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("make", "match"),
+    [
+        (lambda: TokenInspector(text=5), r"cannot use text=5\."),
+        (lambda: TokenInspector(selected=[-1]), r"cannot use selected=\[-1\]"),
+        (lambda: TokenInspector(txt="a"), r"has no argument 'txt'. Did you mean 'text'"),
+        (lambda: TokenInspector().analysis("x"), "no tokenizer 'x'"),
+        (lambda: AttentionView(torch.eye(2)[None, None], heads=5), "cannot use heads=5"),
+        (lambda: AttentionView(torch.eye(2)[None, None], heads=[]), "cannot use heads="),
+        (lambda: AttentionView(torch.eye(2)[None, None], view="lines"), "cannot use view='lines'"),
+        (lambda: AttentionView(torch.eye(2)[None, None], tokens=5), "tokens=5 is not a list"),
+        (lambda: AttentionView(torch.eye(2)[None, None], tokens="ab"), "tokens='ab' is not a list"),
+        (lambda: AttentionView(torch.eye(2)[None, None]).follow(5), "no text"),
+        (lambda: AttentionView(torch.eye(2)[None, None]).predict(5), "5 are not heads"),
+        (lambda: AttentionView(torch.eye(2)[None, None]).predict([1]), "are not heads"),
+        (lambda: AttentionView(torch.eye(2)[None, None]).logit_lens("x"), "not a number of tokens"),
+    ],
+)
+def test_wrong_arguments_are_our_errors(make, match):
+    with pytest.raises(InputError, match=match):
+        make()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
@@ -144,13 +144,8 @@ def read_tensors(
             )
     if F == 0 or T == 0 or any(layer.shape[0] == 0 for layer in layers):
         raise InputError("This attention has no tokens or no heads.", next_step="Pass a text with tokens.")
-    rows = tokens if isinstance(tokens, Axis) else named_tokens(range(F) if tokens is None else tokens)
-    if to_tokens is None and F == T:
-        columns = rows
-    else:
-        columns = (
-            to_tokens if isinstance(to_tokens, Axis) else named_tokens(range(T) if to_tokens is None else to_tokens)
-        )
+    rows = _axis(tokens, F, "tokens")
+    columns = rows if to_tokens is None and F == T else _axis(to_tokens, T, "to_tokens")
     for side, known, size in (("tokens", rows, F), ("to_tokens", columns, T)):
         if len(known) != size:
             raise InputError(
@@ -272,6 +267,17 @@ def evaluating(model: nn.Module) -> Iterator[None]:
 
 
 # ---------------------------------------------------------------------------------------------------------------------
+
+
+def _axis(labels: Any, size: int, name: str) -> Axis:
+    """The axis that these labels describe; their positions by default."""
+    if isinstance(labels, Axis):
+        return labels
+    if labels is None:
+        return named_tokens(range(size))
+    if isinstance(labels, str | bytes) or not isinstance(labels, Iterable):
+        raise InputError(f"{name}={labels!r} is not a list of labels.", next_step=f"Pass a list of {size} labels.")
+    return named_tokens(list(labels))
 
 
 def _layers(attentions: Any) -> list[Any]:

@@ -7,6 +7,7 @@ import io
 from dataclasses import dataclass
 from typing import Any
 
+from notebook_kit.inspection.drawing.letters import clean
 from notebook_kit.inspection.tokens.spelling import visible
 
 __all__ = ["Chip", "draw", "png"]
@@ -76,7 +77,7 @@ def draw(rows: list[tuple[str, list[Chip], int]]) -> Any:
     placed: list[tuple[str, Any]] = []
     y = 4.0
     for title, chips, more in rows:
-        placed.append(("title", (8.0, y + 12, _title(title[:110]))))
+        placed.append(("title", (8.0, y + 12, _title(clean(title)[:110]))))
         y += 19
         x = 8.0
         for chip in chips:
@@ -144,6 +145,7 @@ def png(figure: Any) -> bytes:
 
 def _shown(text: str) -> str:
     """White space made visible, and code points instead of characters that no installed font can draw."""
+    text = clean(text)
     return _drawn(visible(text if len(text) <= 48 else text[:47] + "…"))
 
 

@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from notebook_kit.inspection.drawing.letters import printable
+
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
@@ -204,6 +206,6 @@ def png_of(figure: Figure, dpi: int = 80) -> bytes:
 
 def label_of(label: Any, most: int = 24) -> str:
     """A label of at most `most` characters, with `$` escaped, which would start a formula."""
-    text = str(label)
+    text = printable(str(label))
     text = text if len(text) <= most else text[: most - 1] + "…"
     return text.replace("$", r"\$")

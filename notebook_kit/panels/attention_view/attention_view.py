@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import operator
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, ClassVar
 
 import traitlets
 
+from notebook_kit.errors import InputError
 from notebook_kit.inspection.attention.reading import Reading
 from notebook_kit.inspection.attention.samples import Sample
 from notebook_kit.inspection.attention.scores import SCORES
@@ -116,7 +118,7 @@ class AttentionView(Panel):
         **traits: Any,
     ) -> None:
         inspector: Any = None
-        if isinstance(source, traitlets.HasTraits) and source.has_trait("text") and source.has_trait("selected"):
+        if _has_text(source):
             inspector, source = source, model
             if not isinstance(text, str | None):
                 source, text = text, None
@@ -141,8 +143,9 @@ class AttentionView(Panel):
         read = self._sources.read(text, text_pair, traits.get("compare_text"))
         if "head" in traits and "heads" not in traits:
             traits["heads"] = [traits["head"]]
-        elif "heads" in traits:
-            traits["head"] = next(iter(traits["heads"]))
+        elif isinstance(traits.get("heads"), list | tuple | range) and len(traits["heads"]):
+            traits["heads"] = list(traits["heads"])
+            traits["head"] = traits["heads"][0]
         if read[0] is not None and "layer" not in traits:
             traits["layer"] = read[0].numbers[0]
         self._has_text = text is not None
@@ -193,7 +196,15 @@ class AttentionView(Panel):
         Args:
             inspector: Anything with the traits `text` and `selected`, and optionally `text_pair` and `row`: of several
                 tokenizers side by side, the first is assumed to be this model's.
+
+        Raises:
+            InputError: If it is not such a panel.
         """
+        if not _has_text(inspector):
+            raise InputError(
+                f"A {type(inspector).__name__} has no text and no selected tokens to follow.",
+                next_step="Pass a TokenInspector or a GenerationView.",
+            )
         for name in ("text", "text_pair"):
             if inspector.has_trait(name):
                 traitlets.link((inspector, name), (self, name))
@@ -317,7 +328,7 @@ class AttentionView(Panel):
         Raises:
             InputError: If there is no model of notebook_kit behind this view, or it has no such head.
         """
-        chosen: list[Any] = [tuple(pair) for pair in self.ablated] if heads is None else list(heads)
+        chosen = _pairs(self.ablated if heads is None else heads)
         result = self._answers.predict(chosen)
         self.check_cancelled()
         self.prediction = {**result, "heads": [list(pair) for pair in chosen]}
@@ -336,8 +347,10 @@ class AttentionView(Panel):
             `place` (1 for the likeliest), `prediction` (the next token), `id` and `probability`.
 
         Raises:
-            InputError: If there is no decoder with a language-modelling head behind this view.
+            InputError: If there is no decoder with a language-modelling head behind this view, or `top` is not positive.
         """
+        if not isinstance(top, int) or top < 1:
+            raise InputError(f"top={top!r} is not a number of tokens.", next_step="Pass 1 or more.")
         return self._answers.lens_table(top)
 
     def scores(self) -> Any:
@@ -440,3 +453,22 @@ class AttentionView(Panel):
                 yield "lens", {"version": version, "first": first}
         if self.prediction:
             yield "predict", {"version": version, "ablated": self.prediction["heads"]}
+
+
+def _has_text(panel: Any) -> bool:
+    """Whether this is a panel with a text and selected tokens, such as a `TokenInspector`."""
+    return isinstance(panel, traitlets.HasTraits) and panel.has_trait("text") and panel.has_trait("selected")
+
+
+def _pairs(heads: Any) -> list[tuple[int, int]]:
+    """Pairs (layer, head).
+
+    Raises:
+        InputError: If these are not pairs of numbers.
+    """
+    try:
+        return [(operator.index(layer), operator.index(head)) for layer, head in heads]
+    except (TypeError, ValueError) as error:
+        raise InputError(
+            f"{heads!r} are not heads.", next_step="Pass pairs (layer, head), such as [(0, 2), (1, 5)]."
+        ) from error

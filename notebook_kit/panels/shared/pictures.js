@@ -129,7 +129,12 @@ function asSVG({ width, height, back, shapes }) {
       "font-size": shape.size, "font-family": shape.family, "font-weight": shape.weight,
       "xml:space": "preserve", "text-decoration": shape.isStruck ? "line-through" : null,
     }, shape.text))));
-  return new XMLSerializer().serializeToString(drawing);
+  return markupOf(drawing);
+}
+
+/** An SVG element as text; characters that XML does not allow, such as control characters, become U+FFFD. */
+function markupOf(svg) {
+  return new XMLSerializer().serializeToString(svg).toWellFormed().replace(/[\0-\x08\x0b\x0c\x0e-\x1f\ufffe\uffff]/g, "\ufffd");
 }
 
 function asPNG({ width, height, back, shapes }) {
@@ -186,7 +191,7 @@ function linesOf(node) {
 
 /** Download an SVG element as a file, or as a PNG at twice its size. */
 export async function saveSVG(svg, filename, type) {
-  const text = new XMLSerializer().serializeToString(svg);
+  const text = markupOf(svg);
   if (type === "svg") return download(`${filename}.svg`, "image/svg+xml", text);
   const image = new Image();
   image.src = `data:image/svg+xml;charset=utf-8,${encodeURIComponent(text)}`;

@@ -133,9 +133,9 @@ class TokenInspector(Panel):
         Raises:
             InputError: The index is out of range.
         """
-        if not 0 <= row < len(self._backends):
+        if not isinstance(row, int) or not 0 <= row < len(self._backends):
             raise InputError(
-                f"There is no tokenizer {row}: the panel has {len(self._backends)}.",
+                f"There is no tokenizer {row!r}: the panel has {len(self._backends)}.",
                 next_step="Indices start at 0; add tokenizers with inspector.use(...).",
             )
         return self._analyse(self.text, self.text_pair)[1][row]
