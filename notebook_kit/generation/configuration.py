@@ -233,6 +233,11 @@ class GenerationConfig(PushToHub):
                 f"num_return_sequences is {wanted}, and {beams} beam{'s give' if beams > 1 else ' gives'} {beams}.",
                 next_step=f"Pass num_beams={wanted}, or do_sample=True to sample several.",
             )
+        stops = [self.stop_strings] if isinstance(self.stop_strings, str) else self.stop_strings
+        if stops is not None and not (stops and _are_texts(stops)):
+            raise ConfigurationError(
+                f"stop_strings is {self.stop_strings!r}.", next_step='Pass texts that are not empty: ["\\n\\n"].'
+            )
         for name, is_valid, example in (
             ("bad_words_ids", _are_lists_of_ids, "[[5, 6], [7]]"),
             ("suppress_tokens", _are_ids, "[5, 6, 7]"),
@@ -330,6 +335,10 @@ _RANGES: dict[str, tuple[bool, float, float]] = {
     for field in dataclasses.fields(GenerationConfig)
     if field.metadata.get("low") is not None
 }
+
+
+def _are_texts(value: Any) -> bool:
+    return isinstance(value, list | tuple) and all(isinstance(text, str) and text for text in value)
 
 
 def _are_ids(value: Any) -> bool:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import sys
 from collections.abc import AsyncIterator, Callable, Iterator
+from os.path import commonprefix
 from queue import Queue
 from typing import Any
 
@@ -18,7 +19,28 @@ __all__ = [
     "TextIteratorStreamer",
     "TextStreamer",
     "TokenIteratorStreamer",
+    "continued_text",
 ]
+
+
+def continued_text(tokenizer: Any, context: list[int], ids: list[int], **decode_kwargs: Any) -> str:
+    """The text that `ids` add to the text of `context`.
+
+    They are decoded together, because decoders treat the first token of a text differently: many drop its space. If the
+    context ends inside a character, the new text begins with that character.
+
+    Example:
+        >>> from tokenizers import Tokenizer, decoders, models
+        >>> from notebook_kit import PreTrainedTokenizerFast
+        >>> backend = Tokenizer(models.WordLevel({"▁old": 0, "▁king": 1, "s": 2}, unk_token="s"))
+        >>> backend.decoder = decoders.Metaspace()
+        >>> tokenizer = PreTrainedTokenizerFast(tokenizer_object=backend)
+        >>> continued_text(tokenizer, [0], [1]), continued_text(tokenizer, [0, 1], [2])
+        (' king', 's')
+    """
+    before = tokenizer.decode(context, **decode_kwargs) if context else ""
+    whole = tokenizer.decode([*context, *ids], **decode_kwargs)
+    return whole[len(before if whole.startswith(before) else commonprefix([before, whole])) :]
 
 
 class BaseStreamer:
@@ -59,7 +81,7 @@ class TextStreamer(BaseStreamer):
 
     Args:
         tokenizer: The model's tokenizer.
-        skip_prompt: Whether to leave out the prompt.
+        skip_prompt: Whether to leave out the prompt. The rest is decoded as its continuation, leading space included.
         **decode_kwargs: For `tokenizer.decode`, such as `skip_special_tokens=True`.
 
     Example:
@@ -78,8 +100,7 @@ class TextStreamer(BaseStreamer):
 
     def _restart(self) -> None:
         self._ids: list[int] = []
-        # A piece is decoded together with the previous one, as the first token of a text is decoded differently.
-        self._context, self._finished = 0, 0
+        self._context, self._finished = 0, 0  # a piece is decoded as the continuation of the previous one
         self._is_prompt = True
 
     def put(self, value: Tensor) -> None:
@@ -89,17 +110,20 @@ class TextStreamer(BaseStreamer):
                 next_step="Generate one text at a time, or use TokenIteratorStreamer.",
             )
         prompt, self._is_prompt = self._is_prompt, False
-        if prompt and self.skip_prompt:
-            return
         self._ids += value.reshape(-1).tolist()
+        if prompt and self.skip_prompt:
+            specials = set(getattr(self.tokenizer, "all_special_ids", ()))  # after one of these, a new text begins
+            start = max((place + 1 for place, token in enumerate(self._ids) if token in specials), default=0)
+            self._context, self._finished = start, len(self._ids)
+            return
         piece = self._piece()
         if piece and not piece.endswith("\ufffd"):  # part of a character that the next token may complete
             self._context, self._finished = self._finished, len(self._ids)
             self.on_finalized_text(piece)
 
     def _piece(self) -> str:
-        before = self.tokenizer.decode(self._ids[self._context : self._finished], **self.decode_kwargs)
-        return self.tokenizer.decode(self._ids[self._context :], **self.decode_kwargs)[len(before) :]
+        context, new = self._ids[self._context : self._finished], self._ids[self._finished :]
+        return continued_text(self.tokenizer, context, new, **self.decode_kwargs)
 
     def end(self) -> None:
         rest = self._piece()

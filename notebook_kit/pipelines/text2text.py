@@ -34,7 +34,7 @@ class Text2TextGenerationPipeline(GeneratingPipeline):
             `"summarize: "`).
         return_tensors: Return token ids instead of text.
         clean_up_tokenization_spaces: Remove spaces before punctuation.
-        stop_sequence: A text whose first token ends the output.
+        stop_sequence: One or more texts that end the output.
         num_beams, max_new_tokens, do_sample, ...: Settings of `GenerationConfig`, and `generation_config`,
             `logits_processor`, `stopping_criteria`, `streamer`, `generator`, as `model.generate` takes them.
 
@@ -88,9 +88,6 @@ class Text2TextGenerationPipeline(GeneratingPipeline):
         return GenerationConfig(**for_task).filled(self.model.generation_config, {"num_beams": 4})
 
     def normalize_options(self, options: dict[str, Any]) -> dict[str, Any]:
-        stop = options.pop("stop_sequence", None)
-        if stop is not None:
-            options["eos_token_id"] = self.tokenizer(stop, add_special_tokens=False)["input_ids"][0]
         options.pop("return_text", None)  # the default, unless token ids are requested
         if "return_type" in options:
             kind = options.pop("return_type")

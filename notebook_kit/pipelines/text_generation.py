@@ -7,6 +7,7 @@ from typing import Any
 from notebook_kit.errors import InputError
 from notebook_kit.generation import GenerationConfig
 from notebook_kit.generation.processors import as_ids
+from notebook_kit.generation.streamers import continued_text
 from notebook_kit.pipelines.base import Rows, check_choice
 from notebook_kit.pipelines.generating import GeneratingPipeline
 from notebook_kit.pipelines.text import read_text
@@ -156,6 +157,7 @@ class TextGenerationPipeline(GeneratingPipeline):
         prompt = features[0]["input_ids"]
         ends = set(as_ids(self.settings({"eos_token_id": eos_token_id}).get("eos_token_id")))
         ends |= set(as_ids(self.model.generation_config.eos_token_id))
+        is_new_message = not isinstance(item, str) and not _continues_last(item, continue_final_message)
         records: Rows = []
         for row in outputs[0]["tokens"].tolist():
             end = next((place for place, token in enumerate(row) if token in ends), len(row))
@@ -163,8 +165,12 @@ class TextGenerationPipeline(GeneratingPipeline):
             if returned == "tensors":
                 records.append({"generated_token_ids": prompt + ids})
                 continue
-            text = self.tokenizer.decode(
-                ids, skip_special_tokens=skip_special_tokens, clean_up_tokenization_spaces=clean_up_tokenization_spaces
+            text = continued_text(
+                self.tokenizer,
+                [] if is_new_message else prompt,
+                ids,
+                skip_special_tokens=skip_special_tokens,
+                clean_up_tokenization_spaces=clean_up_tokenization_spaces,
             )
             if returned == "full_text":
                 text = _joined(item, text, continue_final_message)

@@ -10,7 +10,7 @@ import torch
 from oracle import BATCH, ONE, PAD, both, pair
 
 import notebook_kit
-from notebook_kit.errors import InputError, NotebookKitWarning
+from notebook_kit.errors import ConfigurationError, InputError, NotebookKitWarning
 
 PLAIN = {"max_new_tokens": 12, "eos_token_id": None, "pad_token_id": PAD}
 
@@ -66,7 +66,7 @@ def test_texts_end_where_the_oracle_ends():
 def test_texts_need_a_tokenizer():
     with pytest.raises(InputError, match="Pass tokenizer="):
         pair("gpt2")[0].generate(**ONE, stop_strings="a")
-    with pytest.raises(InputError, match="not empty"):
+    with pytest.raises(ConfigurationError, match="not empty"):
         pair("gpt2")[0].generate(**ONE, stop_strings=[""], tokenizer=tokenizers()[0])
 
 

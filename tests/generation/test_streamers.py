@@ -14,6 +14,7 @@ from tokenizers import Tokenizer, decoders, models, pre_tokenizers
 
 import notebook_kit
 from notebook_kit.errors import InputError
+from notebook_kit.generation.streamers import continued_text
 
 PLAIN = {"max_new_tokens": 10, "eos_token_id": None, "pad_token_id": PAD}
 WAIT = 60
@@ -70,7 +71,7 @@ def test_spaces_between_words_are_those_of_the_whole(words):
     streamer = Pieces(words, skip_prompt=True)
     out = pair("gpt2")[0].generate(**ONE, **PLAIN, streamer=streamer)
     new = out[0, 6:].tolist()
-    assert "".join(piece for piece, _ in streamer.pieces) == words.decode(new)
+    assert "".join(piece for piece, _ in streamer.pieces) == " " + words.decode(new)  # the prompt's last word ends
     assert len([piece for piece, _ in streamer.pieces if piece]) == 10
     streamer.pieces.clear()
     streamer.skip_prompt = False
@@ -83,7 +84,7 @@ def test_prints_what_the_oracle_prints(words, capsys):
     mine = capsys.readouterr().out
     theirs = transformers.PreTrainedTokenizerFast(tokenizer_object=words.backend_tokenizer)
     pair("gpt2")[1].generate(**ONE, **PLAIN, streamer=transformers.TextStreamer(theirs, skip_prompt=True))
-    assert mine == capsys.readouterr().out and mine.endswith("\n")
+    assert mine == " " + capsys.readouterr().out and mine.endswith("\n")  # theirs forgets the prompt
 
 
 def test_our_streamers_serve_the_oracle_and_its_serve_us(words):
@@ -116,7 +117,7 @@ def test_texts_on_another_thread(words):
     streamer = notebook_kit.TextIteratorStreamer(words, skip_prompt=True, timeout=WAIT)
     for _ in range(2):  # and again with the same one
         thread, _ = in_a_thread(ONE, streamer=streamer)
-        assert "".join(streamer) == words.decode(pair("gpt2")[0].generate(**ONE, **PLAIN)[0, 6:].tolist())
+        assert "".join(streamer) == " " + words.decode(pair("gpt2")[0].generate(**ONE, **PLAIN)[0, 6:].tolist())
         thread.join()
 
 
@@ -141,7 +142,7 @@ def test_texts_in_a_cell(words):
         return pieces, await running
 
     pieces, out = asyncio.run(cell())
-    assert "".join(pieces) == words.decode(out[0, 6:].tolist()) and len(pieces) == 10
+    assert "".join(pieces) == " " + words.decode(out[0, 6:].tolist()) and len(pieces) == 10
 
 
 def breaks(ids, scores):
@@ -221,3 +222,53 @@ def test_a_reader_need_not_wait_for_ever(words):
 def test_texts_of_a_batch_cannot_be_followed(words):
     with pytest.raises(InputError, match=r"follows one text, and 4 are generated"):
         pair("gpt2")[0].generate(**BATCH, **PLAIN, streamer=notebook_kit.TextStreamer(words))
+
+
+VOCABULARY = ["<s>", "</s>", "<unk>", "▁the", "▁old", "▁king", "s", "ing", "▁", "<0xE2>", "<0x82>", "<0xAC>", "##ing", "play"]
+LLAMA = [decoders.Replace("▁", " "), decoders.ByteFallback(), decoders.Fuse(), decoders.Strip(" ", 1, 0)]
+DECODERS = {
+    "llama": decoders.Sequence(LLAMA),
+    "metaspace": decoders.Metaspace(),
+    "word pieces": decoders.WordPiece(),
+    "suffixes": decoders.BPEDecoder(suffix="s"),
+    "none": None,
+}
+
+
+def tokenizer_with(decoder):
+    backend = Tokenizer(models.WordLevel({token: i for i, token in enumerate(VOCABULARY)}, unk_token="<unk>"))
+    backend.pre_tokenizer = pre_tokenizers.Metaspace()
+    if decoder is not None:
+        backend.decoder = decoder
+    specials = {"bos_token": "<s>", "eos_token": "</s>", "unk_token": "<unk>"}
+    return notebook_kit.PreTrainedTokenizerFast(tokenizer_object=backend, **specials)
+
+
+@pytest.mark.parametrize("decoder", DECODERS)
+@pytest.mark.parametrize("skip", [True, False])
+def test_pieces_are_the_text_of_the_whole_wherever_it_is_cut(decoder, skip):
+    tokenizer = tokenizer_with(DECODERS[decoder])
+    chance = torch.Generator().manual_seed(0)
+    texts = [[0, *torch.randint(3, 14, (9,), generator=chance).tolist(), 1] for _ in range(20)]
+    texts += [[0, 3, 9, 10, 11, 4, 9, 10, 11, 5], [0, 13, 12, 13, 5, 6]]  # with a character in three bytes
+    for ids in texts:
+        whole = tokenizer.decode(ids, skip_special_tokens=skip)
+        for cut in range(2, len(ids)):
+            before = tokenizer.decode(ids[:cut], skip_special_tokens=skip)
+            new = continued_text(tokenizer, ids[:cut], ids[cut:], skip_special_tokens=skip)
+            assert whole.endswith(new) and (before + new == whole or "\ufffd" in before), (ids, cut)
+            streamer = Pieces(tokenizer, skip_prompt=True, skip_special_tokens=skip)
+            streamer.put(torch.tensor([ids[:cut]]))
+            for token in ids[cut:]:
+                streamer.put(torch.tensor([token]))
+            streamer.end()
+            assert "".join(piece for piece, _ in streamer.pieces) == new, (ids, cut)
+
+
+def test_a_start_token_is_not_continued():
+    """An encoder-decoder's text begins after it, without a space."""
+    streamer = Pieces(tokenizer_with(None), skip_prompt=True)
+    streamer.put(torch.tensor([[1]]))
+    streamer.put(torch.tensor([13]))
+    streamer.end()
+    assert "".join(piece for piece, _ in streamer.pieces) == "play"

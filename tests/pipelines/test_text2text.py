@@ -258,3 +258,36 @@ def test_a_decoder_writes_no_summaries():
     made = ours("text-generation", str(DATA / "tiny-gpt2"))
     with pytest.raises(InputError, match="not a generating encoder-decoder"):
         SummarizationPipeline(made.model, made.tokenizer)
+
+
+def test_stops_at_texts_and_at_the_models_end():
+    from tokenizers import Tokenizer, models, pre_tokenizers
+
+    from notebook_kit import PreTrainedTokenizerFast, T5Config, T5ForConditionalGeneration, pipeline
+
+    words = "<pad> </s> <unk> hot dog soup stand open".split()
+    backend = Tokenizer(models.WordLevel({word: i for i, word in enumerate(words)}, unk_token="<unk>"))
+    backend.pre_tokenizer = pre_tokenizers.Whitespace()
+    tokenizer = PreTrainedTokenizerFast(backend, pad_token="<pad>", eos_token="</s>", unk_token="<unk>")
+    size = {"d_model": 8, "d_kv": 4, "d_ff": 8, "num_layers": 1, "num_heads": 2, "vocab_size": len(words)}
+    model = T5ForConditionalGeneration(T5Config(**size, decoder_start_token_id=0, pad_token_id=0, eos_token_id=1))
+    pipe = pipeline("text2text-generation", model=model, tokenizer=tokenizer, device="cpu")
+
+    def answer(plan, **options):
+        ids = [words.index(word) for word in plan.split()]
+
+        def rule(input_ids, scores):
+            return torch.full_like(scores, -1e9).index_fill(1, torch.tensor([ids[input_ids.shape[1] - 1]]), 0.0)
+
+        return pipe("open", logits_processor=[rule], max_new_tokens=len(ids), **options)[0]["generated_text"]
+
+    for beams in (1, 3):
+        options = {"num_beams": beams}
+        assert answer("hot soup hot dog stand </s>", stop_sequence="hot dog", **options) == "hot soup hot dog"
+        assert answer("soup </s> stand open", stop_sequence="hot dog", **options) == "soup"
+        assert answer("soup stand hot dog", stop_sequence=["hot dog", "stand"], **options) == "soup stand"
+        assert answer("soup stand hot", stop_sequence=None, **options) == "soup stand hot"
+        assert answer("soup stand hot", stop_sequence="stand", eos_token_id=5, **options) == "soup"
+    for empty in ("", [], [""], ["hot", ""], 5):
+        with pytest.raises(ConfigurationError, match="stop_strings is .*that are not empty"):
+            answer("soup", stop_sequence=empty)

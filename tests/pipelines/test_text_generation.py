@@ -7,7 +7,8 @@ import torch
 import transformers
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 
-from notebook_kit import BaseStreamer, TextStreamer, TokenIteratorStreamer, pipeline
+import notebook_kit
+from notebook_kit import BaseStreamer, TextIteratorStreamer, TextStreamer, TokenIteratorStreamer, pipeline
 from notebook_kit.errors import ConfigurationError, InputError, PipelineInputError
 
 TEXTS = ["The city lies on the river", "Hello", "It rains. It pours. The old man is snoring", "Good night, good"]
@@ -182,3 +183,67 @@ def test_one_bad_input_loses_no_other(pair):
 
 def test_the_task_is_told_by_the_checkpoint(folder):
     assert pipeline(model=folder).task == "text-generation"
+
+
+VOCABULARY = {t: i for i, t in enumerate(["<s>", "</s>", "<unk>", "▁the", "▁old", "▁king", "▁said", "ing", "##s", "king"])}
+LLAMA = [decoders.Replace("▁", " "), decoders.ByteFallback(), decoders.Fuse(), decoders.Strip(" ", 1, 0)]
+CHAT_TEMPLATE = (
+    "{% for m in messages %}{{ m.content }}{% if not loop.last %}</s>{% endif %}{% endfor %}"
+    "{% if add_generation_prompt %}</s>{% endif %}"
+)
+
+
+def writes(*ids):
+    """A rule that forces these tokens, whatever the prompt."""
+    left = list(ids)
+
+    def rule(input_ids, scores):
+        return torch.full_like(scores, -1e9).index_fill(1, torch.tensor([left.pop(0)]), 0.0)
+
+    return [rule]
+
+
+@pytest.mark.parametrize(
+    ("decoder", "prompt", "ids", "new"),
+    [
+        (decoders.Sequence(LLAMA), "the old king", [6, 7], " saiding"),
+        (decoders.Metaspace(), "the old king", [6, 5], " said king"),
+        (decoders.Metaspace(), "the old king", [7, 6], "ing said"),  # the prompt ends inside a word
+        (decoders.WordPiece(), "the old king", [8, 9], "s king"),
+        (None, "the old king", [9], " king"),
+    ],
+    ids=["llama", "metaspace", "inside a word", "word pieces", "no decoder"],
+)
+def test_the_continuation_is_decoded_after_its_prompt(decoder, prompt, ids, new):
+    backend = Tokenizer(models.WordLevel(VOCABULARY, unk_token="<unk>"))
+    backend.pre_tokenizer = pre_tokenizers.Metaspace()
+    if decoder is not None:
+        backend.decoder = decoder
+    ours = notebook_kit.PreTrainedTokenizerFast(
+        tokenizer_object=backend, bos_token="<s>", eos_token="</s>", unk_token="<unk>", pad_token="</s>"
+    )
+    ours.chat_template = CHAT_TEMPLATE
+    size = {"hidden_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2, "intermediate_size": 32, "vocab_size": 10}
+    model = notebook_kit.LlamaForCausalLM(notebook_kit.LlamaConfig(**size, max_position_embeddings=32))
+    pipe = pipeline("text-generation", model=model, tokenizer=ours, device="cpu")
+    settings = {"max_new_tokens": len(ids), "do_sample": False}
+
+    def answer(given, **options):
+        return pipe(given, **settings, logits_processor=writes(*ids), **options)
+
+    assert answer(prompt) == [{"generated_text": prompt + new}]
+    assert answer(prompt, return_full_text=False) == [{"generated_text": new}]
+    batch = answer(["king", prompt], batch_size=2)
+    assert batch[1] == [{"generated_text": prompt + new}] and batch[0] == [{"generated_text": "king" + new}]
+    chat = [{"role": "user", "content": "the king"}, {"role": "assistant", "content": prompt}]
+    assert answer(chat)[0]["generated_text"][-1] == {"role": "assistant", "content": prompt + new}
+    streamer = TextIteratorStreamer(ours, skip_prompt=True, skip_special_tokens=True)
+    answer(prompt, streamer=streamer)
+    assert "".join(streamer) == new
+    # A new message begins a text, as in the oracle.
+    question = [{"role": "user", "content": prompt}]
+    assert answer(question)[0]["generated_text"][-1] == {"role": "assistant", "content": ours.decode(ids)}
+    assert answer(question, return_full_text=False) == [{"generated_text": ours.decode(ids)}]
+    streamer = TextIteratorStreamer(ours, skip_prompt=True)
+    answer(question, streamer=streamer)
+    assert "".join(streamer) == ours.decode(ids)

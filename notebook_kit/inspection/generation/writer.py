@@ -13,6 +13,7 @@ from notebook_kit.generation import GenerationConfig, engine
 from notebook_kit.generation.configuration import DEFAULTS
 from notebook_kit.generation.processors import as_ids
 from notebook_kit.generation.run import Run
+from notebook_kit.generation.streamers import continued_text
 from notebook_kit.inspection.attention.reading import evaluating
 from notebook_kit.inspection.attention.source import AttentionSource
 from notebook_kit.inspection.generation.steps import Branch, Step, measure
@@ -190,15 +191,9 @@ class Writer:
 
     def text(self, branch: Branch) -> str:
         """The generated text, without special tokens."""
-
-        def decoded(ids: list[int]) -> str:
-            return self.tokenizer.decode(ids, skip_special_tokens=True, clean_up_tokenization_spaces=False)
-
-        if self.is_encoder_decoder:
-            return decoded(branch.ids)
-        # Decoders treat the first token of a text differently, so the whole is decoded and the prompt cut off.
-        before, whole = decoded(branch.context), decoded([*branch.context, *branch.ids])
-        return whole[len(before) :] if whole.startswith(before) else decoded(branch.ids)
+        context = [] if self.is_encoder_decoder else branch.context
+        options = {"skip_special_tokens": True, "clean_up_tokenization_spaces": False}
+        return continued_text(self.tokenizer, context, branch.ids, **options)
 
     def write(self, branch: Branch, settings: dict[str, Any], seed: int, on_step: Callable[[Step], bool]) -> str:
         """Continue a branch, without changing it.
