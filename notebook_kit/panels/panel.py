@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 import anywidget
+import ipywidgets
 import traitlets
 
 from notebook_kit import language
@@ -67,6 +68,10 @@ class Face:
     header: Sequence[str] = ()
     rows: Sequence[Sequence[Any]] = ()
     note: str = ""
+
+
+class TraitInputError(InputError, traitlets.TraitError):
+    """A value that a trait of a panel cannot have."""
 
 
 class Cancelled(Exception):
@@ -123,7 +128,9 @@ class Panel(anywidget.AnyWidget):
         try:
             super().__init__(**traits)
         except traitlets.TraitError as error:
-            raise self._refused(error, traits) from error
+            raise self._refused(error, traits) from None
+        # ipywidgets creates a layout for each widget, and keeps it after the widget was closed.
+        self._own_layout = None if isinstance(traits.get("layout"), ipywidgets.Layout) else self.layout
         language.register(self)
         self.speak()
         self.on_msg(self._on_message)
@@ -140,13 +147,21 @@ class Panel(anywidget.AnyWidget):
                     next_step=f"Besides those of its signature it has {', '.join(sorted(own))}.",
                 )
 
-    def _refused(self, error: traitlets.TraitError, traits: dict[str, Any]) -> InputError:
+    def __setattr__(self, name: str, value: Any) -> None:
+        try:
+            super().__setattr__(name, value)
+        except traitlets.TraitError as error:
+            raise self._refused(error, {name: value}) from None
+
+    def _refused(self, error: traitlets.TraitError, traits: dict[str, Any]) -> TraitInputError:
+        if isinstance(error, TraitInputError):
+            return error
         kind, found = type(self).__name__, re.search(r"'(\w+)' trait", str(error))
         name = found[1] if found else ""
         if name not in traits:
-            return InputError(str(error), next_step=f"help({kind}) describes every argument.")
+            return TraitInputError(str(error), next_step=f"help({kind}) describes every argument.")
         expected = self.traits()[name].info()
-        return InputError(
+        return TraitInputError(
             f"{kind} cannot use {name}={traits[name]!r}.", next_step=f"Pass {expected}; help({kind}) describes it."
         )
 
@@ -188,9 +203,8 @@ class Panel(anywidget.AnyWidget):
         """The traits as they are sent to the page, without the lone surrogates that Jupyter's messages cannot carry."""
         return cleaned(super().get_state(key, drop_defaults))
 
-    def send(self, content: Any, buffers: Any = None) -> None:
-        """Send a message to the page."""
-        super().send(cleaned(content), buffers)
+    def _send(self, msg: dict[str, Any], buffers: Any = None) -> None:
+        super()._send(cleaned(msg), buffers)  # messages, and the echoes of what the page has sent
 
     # Questions and answers ---------------------------------------------------------------------------------------
 
@@ -314,20 +328,29 @@ class Panel(anywidget.AnyWidget):
             "FACE": static_html(face),
         }.items():
             page = page.replace(f"<!--{mark}-->", text)
-        path.parent.mkdir(parents=True, exist_ok=True)
-        return write_text(path, page)
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            return write_text(path, page)
+        except (OSError, ValueError) as error:  # ValueError: a name that no file can have
+            raise InputError(
+                f"{str(path)!r} cannot be written: {getattr(error, 'strerror', None) or error}.",
+                next_step="Choose another path.",
+            ) from None
 
     def figure(self) -> Any:
         """The panel as a matplotlib `Figure`."""
         raise NotImplementedError
 
     def close(self) -> None:
-        """Close the panel and end its thread."""
+        """Close the panel, end its thread, and free its entries in the registry of widgets."""
         worker = getattr(self, "_worker", None)  # missing if the constructor failed
         if worker is not None:
             worker.shutdown(wait=False, cancel_futures=True)
             self._worker = None
+        layout, self._own_layout = getattr(self, "_own_layout", None), None
         super().close()
+        if layout is not None:
+            layout.close()
 
 
 def filled(text: str, **values: Any) -> str:
@@ -385,7 +408,7 @@ def _file_path(path: Any) -> Path:
         raise InputError(
             f"{path!r} is not a path.", next_step='Pass the name of the file to write, such as "panel.html".'
         )
-    if Path(path).is_dir():
+    if os.path.isdir(path):  # False for names that no file can have; writing says why
         raise InputError(f"{os.fspath(path)} is a folder.", next_step="Add the name of the file to write.")
     return Path(path)
 

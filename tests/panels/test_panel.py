@@ -3,16 +3,30 @@
 from __future__ import annotations
 
 import json
+import re
 from xml.dom import minidom
 
+import anywidget
 import ipywidgets
 import pytest
 import torch
+import traitlets
+import writers
+from ipywidgets.widgets import widget
 from tokenizers import Tokenizer, models
 
 from notebook_kit.errors import InputError
-from notebook_kit.panels import AttentionView, GenerationView, ModelPicker, TokenInspector, set_language
+from notebook_kit.language import strings
+from notebook_kit.panels import (
+    AttentionView,
+    GenerationView,
+    ModelPicker,
+    TokenInspector,
+    TrainingDashboard,
+    set_language,
+)
 from notebook_kit.panels.model_picker.linking import hand_on
+from notebook_kit.training.recording.record import RunRecord
 
 
 def test_a_word_takes_its_values_once_and_is_the_key_if_there_is_none():
@@ -114,3 +128,96 @@ def test_a_file_is_written_into_a_new_folder_and_odd_paths_are_refused(tmp_path)
 def test_wrong_arguments_are_our_errors(make, match):
     with pytest.raises(InputError, match=match):
         make()
+
+
+BROKEN = "half\ud83d an emoji, \x01 and \x00"
+"""A text with a lone surrogate and control characters."""
+
+
+@pytest.fixture
+def shown_broken():
+    """Each of the panels with a broken text in everything that a user can name."""
+    tokenizer = writers.byte_tokenizer()
+    board = TrainingDashboard(record=RunRecord(name=BROKEN))
+    for step in range(1, 20):
+        board.record.log(step, {BROKEN: 1 / step, "loss": 1 / step})
+    board.record.event("note", 3, text=BROKEN)
+    board.shown = BROKEN
+    picker = ModelPicker(text=BROKEN)
+    return [
+        board,
+        picker,
+        GenerationView((writers.gpt2(tokenizer), tokenizer), BROKEN, max_new_tokens=3).wait(),
+        TokenInspector(tokenizer, text=BROKEN),
+    ]
+
+
+@pytest.mark.filterwarnings("ignore:Glyph")
+def test_a_broken_text_breaks_no_panel(shown_broken, tmp_path):
+    for panel in shown_broken:
+        data, _ = panel._repr_mimebundle_()
+        for kind in ("text/plain", "text/html"):
+            assert data[kind].encode() and not re.search("[\x00-\x08]", data[kind]), (panel, kind)
+        page = panel.to_html(tmp_path / f"{panel.name}.html").read_text(encoding="utf-8")
+        assert "\x01" not in page and "\x00" not in page
+        json.dumps(panel.get_state(), default=repr, ensure_ascii=False).encode()
+        panel.show_notice({"what": BROKEN, "next_step": BROKEN})
+        panel.send({"text": BROKEN, "list": [BROKEN, {BROKEN: (BROKEN,)}]})
+        if panel.name != "model_picker":
+            panel.figure().savefig(tmp_path / f"{panel.name}.svg")
+            minidom.parse(str(tmp_path / f"{panel.name}.svg"))
+
+
+def test_messages_can_be_encoded(monkeypatch):
+    sent = []
+    monkeypatch.setattr(anywidget.AnyWidget, "_send", lambda self, msg, buffers=None: sent.append((msg, buffers)))
+    panel = TokenInspector()
+    panel.send({"text": BROKEN}, [b"bytes"])
+    panel.text = BROKEN
+    texts = json.dumps(sent, default=repr, ensure_ascii=False)
+    assert texts.encode() and "half\ufffd an emoji" in texts
+    assert [b"bytes"] in [buffers for _, buffers in sent]
+
+
+def test_closed_panels_leave_nothing_in_the_registry_of_widgets():
+    before = set(widget._instances)
+    makes = [TokenInspector, ModelPicker, TrainingDashboard, GenerationView, AttentionView]
+    for make in makes * 3:
+        panel = make()
+        assert set(widget._instances) > before
+        panel.close()
+        panel.close()
+    assert set(widget._instances) == before
+
+
+def test_the_layout_of_a_user_survives_the_panel():
+    layout = ipywidgets.Layout(width="50%")
+    first, second = ModelPicker(layout=layout), ModelPicker(layout=layout)
+    first.close()
+    assert layout.comm is not None and second.layout is layout
+    second.close()
+    layout.close()
+
+
+@pytest.mark.parametrize("path", ["a\0b.html", "a\ud800.html", "x" * 300, "/proc/no/x.html"])
+def test_a_file_that_cannot_be_written_is_an_error_of_ours(path, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(InputError, match="cannot be written"):
+        TokenInspector().to_html(path)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_wrong_value_of_a_trait_is_an_error_of_ours():
+    with pytest.raises(InputError, match="seed='7'"):
+        GenerationView(seed="7")
+    view = GenerationView()
+    with pytest.raises(InputError, match="colour") as caught:
+        view.colour = "blue"
+    assert isinstance(caught.value, traitlets.TraitError) and view.colour == "probability"
+
+
+def test_each_panel_with_help_has_all_parts_of_it():
+    words = strings("training_dashboard", "model_picker", "generation_view")
+    for name in ("training_dashboard", "model_picker", "generation_view"):
+        for part in ("see", "try", "not"):
+            assert 2 <= len(words[f"{name}.help_{part}"].splitlines()) <= 4

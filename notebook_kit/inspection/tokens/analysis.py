@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import bisect
 import functools
-import re
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
 import numpy
 
+from notebook_kit.inspection.drawing.letters import clean
 from notebook_kit.inspection.tokens.backend import Backend
 from notebook_kit.inspection.tokens.graphemes import byte_starts, clusters, scripts
 from notebook_kit.inspection.tokens.stages import Trace
@@ -20,7 +20,6 @@ SPECIAL, UNKNOWN, ADDED, INSERTED, PART, SECOND = 1, 2, 4, 8, 16, 32
 """Flags of a token: a special token; the unknown token; an added token found in the text; inserted by post-processing; a part
 of a grapheme cluster; in the second text."""
 
-_SURROGATE = re.compile("[\ud800-\udfff]")
 NEAR = 12  # characters shown around a difference
 
 
@@ -100,7 +99,7 @@ class Analysis:
 
     def __init__(self, backend: Backend, text: str, pair: str | None = None) -> None:
         self.backend = backend
-        self.texts: list[str] = [_SURROGATE.sub("\ufffd", one) for one in (text, pair or "")][: 2 if pair else 1]
+        self.texts: list[str] = [clean(one) for one in (text, pair or "")][: 2 if pair else 1]
         self.encoding = backend.encode(*self.texts)
         self.ids: list[int] = self.encoding.ids
         self.tokens: list[str] = self.encoding.tokens

@@ -134,6 +134,7 @@ function asSVG({ width, height, back, shapes }) {
 
 /** An SVG element as text; characters that XML does not allow, such as control characters, become U+FFFD. */
 function markupOf(svg) {
+  // eslint-disable-next-line no-control-regex
   return new XMLSerializer().serializeToString(svg).toWellFormed().replace(/[\0-\x08\x0b\x0c\x0e-\x1f\ufffe\uffff]/g, "\ufffd");
 }
 

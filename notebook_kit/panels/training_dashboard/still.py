@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from notebook_kit.inspection.drawing.heat_maps import label_of, png_of
 from notebook_kit.inspection.training.thinning import Thinned
 from notebook_kit.panels.panel import Face
 from notebook_kit.panels.training_dashboard.feed import HIDDEN, FollowedRun, better
@@ -110,7 +111,7 @@ def figure_of(shown: ShownRuns, most: int = SMALL) -> Any:
     for number, name in enumerate(others):
         axes = figure.add_subplot(grid[1 + number // 4, number % 4])
         _lines(axes, shown, name, is_small=True)
-        _style(axes, name, plain(label_of(name, shown.word), 26), is_small=True)
+        _style(axes, name, label_of(name_of(name, shown.word), 26), is_small=True)
     return figure
 
 
@@ -122,11 +123,11 @@ def _large_chart(axes: Any, shown: ShownRuns, metric: str) -> None:
             axes.axvline(event["step"], color="#666666", linewidth=0.8, linestyle=":")
     if shown.log_scale and any(series.greatest is not None and series.greatest[0] > 0 for series in drawn):
         axes.set_yscale("log")
-    _style(axes, metric, plain(label_of(metric, shown.word)))
+    _style(axes, metric, label_of(name_of(metric, shown.word), 80))
     if not drawn:
-        text = plain(shown.word("no_values"))
+        text = label_of(shown.word("no_values"), 80)
         axes.text(0.5, 0.5, text, ha="center", va="center", transform=axes.transAxes, fontsize=9)
-    axes.set_xlabel(plain(shown.word("step")), fontsize=8)
+    axes.set_xlabel(label_of(shown.word("step")), fontsize=8)
     if len(drawn) > 1:
         axes.legend(fontsize=8, frameon=False)
 
@@ -144,7 +145,7 @@ def _lines(axes: Any, shown: ShownRuns, metric: str, is_small: bool = False) -> 
                 "color": COLOURS[(2 * number + is_eval) % len(COLOURS)],
                 "linestyle": DASHES[is_eval] if number == 0 else DASHES[2 + is_eval],
                 "marker": "o" if (is_eval and series.count <= 80) or series.count == 1 else None,
-                "label": plain(name if len(shown.runs) == 1 else f"{run.name}: {name}", 60),
+                "label": label_of(name if len(shown.runs) == 1 else f"{run.name}: {name}", 60),
             }
             _line(axes, series, 0.0 if is_eval else shown.weight, line, is_small)
             kind = better(name, run.record.facts)
@@ -180,8 +181,6 @@ def _style(axes: Any, metric: str, title: str, is_small: bool = False) -> None:
 
 def face_of(shown: ShownRuns) -> Face:
     """The charts, and a table of each series' last value, best value, and the step of the best."""
-    from notebook_kit.inspection.drawing.heat_maps import png_of
-
     word, runs = shown.word, shown.runs
     live = runs[0].live()
     step, most = f"{live['step']:,}", live["max_steps"]
@@ -196,7 +195,7 @@ def face_of(shown: ShownRuns) -> Face:
     return Face(
         title=title,
         png=picture,
-        alt=word("face_alt", name=label_of(shown.metric, word)),
+        alt=word("face_alt", name=name_of(shown.metric, word)),
         header=[word("run"), *header] if len(runs) > 1 else header,
         rows=_face_rows(runs),
         note=word(f"verdict_{live['verdict']['kind']}", **_readable(live["verdict"])),
@@ -221,16 +220,10 @@ def _face_rows(runs: Sequence[FollowedRun]) -> list[list[str]]:
     return rows
 
 
-def label_of(name: str, word: Callable[..., str]) -> str:
+def name_of(name: str, word: Callable[..., str]) -> str:
     """The name of a metric in the language of the interface, or its own name if there is none."""
     text = word(f"name_{name}")
     return name if text == f"name_{name}" else text
-
-
-def plain(text: str, most: int = 80) -> str:
-    """A text for matplotlib, shortened and with `$` escaped, which would start a formula."""
-    short = text if len(text) <= most else text[: most - 1] + "…"
-    return short.replace("$", r"\$")
 
 
 def with_unit(name: str, value: float) -> str:
