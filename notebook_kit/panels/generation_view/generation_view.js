@@ -1,6 +1,7 @@
 // GenerationView: a model writes. The prompt, the tokens as they come, the chosen one, the settings, the branches.
 
 import { debounced, download, fill, h, startView } from "../shared/common.js";
+import { Help } from "../shared/help.js";
 import { visible } from "../shared/letters.js";
 import { screenPicture } from "../shared/pictures.js";
 import { PROBABILITY_COLOURS, percentOf } from "../shared/probabilities.js";
@@ -85,7 +86,7 @@ class Page {
   }
 
   makeParts() {
-    const { view, words } = this;
+    const { view, words } = this, help = new Help(view);
     this.paper = new TokensView(view, { onChoose: position => this.put({ chosen: position }), onPoint: (kind, place) => this.point(kind, place) });
     this.story = new Story(this);
     this.branches = new BranchList(view, branch => this.put({ branch }));
@@ -94,8 +95,8 @@ class Page {
     this.empty = h("p.gv-empty.faint");
     this.readout = h("p.gv-readout", {}, words("readout_hint"));
     this.bar = this.makeBar();
-    const buttons = h("div.row", {}, this.generate, this.stop, this.onward, this.chatLabel, this.status);
-    const left = h("div.gv-left", {}, this.prompt, buttons, this.problem, this.notice, this.bar, this.empty, this.paper.element, this.readout,
+    const buttons = h("div.row", {}, this.generate, this.stop, this.onward, this.chatLabel, this.status, h("span.gv-space"), help.button);
+    const left = h("div.gv-left", {}, this.prompt, buttons, help.element, this.problem, this.notice, this.bar, this.empty, this.paper.element, this.readout,
       this.branches.element, this.story.element);
     fill(view.body, h("div.gv-main", {}, left, this.settings.element));
   }

@@ -1,6 +1,7 @@
 // ModelPicker: one search over the zoo, the cache and the Hub, the details of a model, loading it, and trying it.
 
 import { debounced, download, fill, h, startView } from "../shared/common.js";
+import { Help } from "../shared/help.js";
 import { ModelDetails } from "./details.js";
 import { Format } from "./format.js";
 import { LoadingView } from "./loading.js";
@@ -31,7 +32,7 @@ class ModelPicker {
   constructor(model, view) {
     const { words } = view, format = new Format(model, words);
     Object.assign(this, { model, view, format });
-    this.query = new QueryForm(model, view, format);
+    this.query = new QueryForm(model, view, format, new Help(view));
     this.search = new ModelSearch(model, view, this.query, { onRows: fromTop => this.showRows(fromTop), onState: () => this.showState() });
     this.grid = new ModelGrid(view, format, {
       onLook: row => this.look(row),

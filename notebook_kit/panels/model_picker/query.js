@@ -13,13 +13,13 @@ const LANGUAGES = ["en", "te", "hi", "ta", "kn", "ml", "bn", "mr", "ur", "zh", "
 
 /** The form; its `sort` control is placed separately. */
 export class QueryForm {
-  constructor(model, { words }, format) {
+  constructor(model, { words }, format, help) {
     Object.assign(this, { model, words, format });
     this.typed = debounced(300, () => this.change());
     this.id = `nk-picker-${Math.random().toString(36).slice(2)}`;
     this.controls = this.makeControls();
     this.sort = this.labelled("sort", this.controls.sort);
-    this.element = this.form();
+    this.element = this.form(help);
   }
 
   /** The current search. */
@@ -77,11 +77,11 @@ export class QueryForm {
     };
   }
 
-  form() {
+  form(help) {
     const { words, controls } = this;
     const codes = (name, values) => h("datalist", { id: `${this.id}-${name}` }, values.map(value => option(value, value)));
     return h("form.query", { role: "search", "aria-label": words("search"), onsubmit: event => { event.preventDefault(); this.change(); } },
-      controls.text,
+      h("div.search-row", {}, controls.text, help.button), help.element,
       h("div.filters", {},
         this.labelled("task", controls.task), this.labelled("language", controls.language),
         this.labelled("licence", controls.licence), this.labelled("size", controls.max_bytes),

@@ -1,6 +1,7 @@
 // The progress of the run as text and as a bar, the verdict on it, and the buttons that control it.
 
 import { fill, h } from "../shared/common.js";
+import { Help } from "../shared/help.js";
 import { duration, lastText, readableNumber } from "./numbers.js";
 
 const BUTTONS = ["pause", "stop", "save", "evaluate"];
@@ -14,7 +15,8 @@ function isGoing(status) {
 
 /** The head of the panel. `onAsk(request, value)` is called when someone presses a button. */
 export class RunHead {
-  constructor({ words }, onAsk) {
+  constructor(view, onAsk) {
+    const { words } = view, help = new Help(view);
     this.words = words;
     this.name = h("bdi");
     this.pill = h("span.td-pill");
@@ -25,7 +27,7 @@ export class RunHead {
     this.controls = new Controls(words, onAsk);
     this.spokenAt = 0;
     this.element = h("header.td-head", {},
-      h("div.row.td-title", {}, h("h3", {}, this.name), this.pill),
+      h("div.row.td-title", {}, h("h3", {}, this.name), h("span.td-space"), this.pill, help.button), help.element,
       this.line, this.progress.element, this.verdict.element, this.controls.element, this.controls.why, this.spoken);
   }
 
