@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import sys
 from collections.abc import AsyncIterator, Callable, Iterator
-from os.path import commonprefix
 from queue import Queue
 from typing import Any
 
@@ -40,7 +39,8 @@ def continued_text(tokenizer: Any, context: list[int], ids: list[int], **decode_
     """
     before = tokenizer.decode(context, **decode_kwargs) if context else ""
     whole = tokenizer.decode([*context, *ids], **decode_kwargs)
-    return whole[len(before if whole.startswith(before) else commonprefix([before, whole])) :]
+    pairs = enumerate(zip(before, whole, strict=False))
+    return whole[next((place for place, (old, new) in pairs if old != new), min(len(before), len(whole))) :]
 
 
 class BaseStreamer:

@@ -224,7 +224,22 @@ def test_texts_of_a_batch_cannot_be_followed(words):
         pair("gpt2")[0].generate(**BATCH, **PLAIN, streamer=notebook_kit.TextStreamer(words))
 
 
-VOCABULARY = ["<s>", "</s>", "<unk>", "▁the", "▁old", "▁king", "s", "ing", "▁", "<0xE2>", "<0x82>", "<0xAC>", "##ing", "play"]
+VOCABULARY = [
+    "<s>",
+    "</s>",
+    "<unk>",
+    "▁the",
+    "▁old",
+    "▁king",
+    "s",
+    "ing",
+    "▁",
+    "<0xE2>",
+    "<0x82>",
+    "<0xAC>",
+    "##ing",
+    "play",
+]
 LLAMA = [decoders.Replace("▁", " "), decoders.ByteFallback(), decoders.Fuse(), decoders.Strip(" ", 1, 0)]
 DECODERS = {
     "llama": decoders.Sequence(LLAMA),

@@ -265,7 +265,7 @@ def test_stops_at_texts_and_at_the_models_end():
 
     from notebook_kit import PreTrainedTokenizerFast, T5Config, T5ForConditionalGeneration, pipeline
 
-    words = "<pad> </s> <unk> hot dog soup stand open".split()
+    words = ["<pad>", "</s>", "<unk>", "hot", "dog", "soup", "stand", "open"]
     backend = Tokenizer(models.WordLevel({word: i for i, word in enumerate(words)}, unk_token="<unk>"))
     backend.pre_tokenizer = pre_tokenizers.Whitespace()
     tokenizer = PreTrainedTokenizerFast(backend, pad_token="<pad>", eos_token="</s>", unk_token="<unk>")
@@ -289,5 +289,5 @@ def test_stops_at_texts_and_at_the_models_end():
         assert answer("soup stand hot", stop_sequence=None, **options) == "soup stand hot"
         assert answer("soup stand hot", stop_sequence="stand", eos_token_id=5, **options) == "soup"
     for empty in ("", [], [""], ["hot", ""], 5):
-        with pytest.raises(ConfigurationError, match="stop_strings is .*that are not empty"):
+        with pytest.raises(ConfigurationError, match="stop_strings is"):
             answer("soup", stop_sequence=empty)

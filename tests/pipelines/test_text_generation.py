@@ -185,7 +185,9 @@ def test_the_task_is_told_by_the_checkpoint(folder):
     assert pipeline(model=folder).task == "text-generation"
 
 
-VOCABULARY = {t: i for i, t in enumerate(["<s>", "</s>", "<unk>", "▁the", "▁old", "▁king", "▁said", "ing", "##s", "king"])}
+VOCABULARY = {
+    t: i for i, t in enumerate(["<s>", "</s>", "<unk>", "▁the", "▁old", "▁king", "▁said", "ing", "##s", "king"])
+}
 LLAMA = [decoders.Replace("▁", " "), decoders.ByteFallback(), decoders.Fuse(), decoders.Strip(" ", 1, 0)]
 CHAT_TEMPLATE = (
     "{% for m in messages %}{{ m.content }}{% if not loop.last %}</s>{% endif %}{% endfor %}"
@@ -223,7 +225,13 @@ def test_the_continuation_is_decoded_after_its_prompt(decoder, prompt, ids, new)
         tokenizer_object=backend, bos_token="<s>", eos_token="</s>", unk_token="<unk>", pad_token="</s>"
     )
     ours.chat_template = CHAT_TEMPLATE
-    size = {"hidden_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2, "intermediate_size": 32, "vocab_size": 10}
+    size = {
+        "hidden_size": 16,
+        "num_hidden_layers": 1,
+        "num_attention_heads": 2,
+        "intermediate_size": 32,
+        "vocab_size": 10,
+    }
     model = notebook_kit.LlamaForCausalLM(notebook_kit.LlamaConfig(**size, max_position_embeddings=32))
     pipe = pipeline("text-generation", model=model, tokenizer=ours, device="cpu")
     settings = {"max_new_tokens": len(ids), "do_sample": False}
