@@ -52,7 +52,12 @@ def lazy_exports(package: str) -> tuple[Callable[[str], Any], Callable[[], list[
 
     def getattr_(name: str) -> Any:
         if name in modules:
-            value = namespace[name] = getattr(import_module(modules[name], package), name)
+            home = modules[name]
+            if home == ".":  # `from . import name`: a module of the package
+                value = import_module(f".{name}", package)
+            else:
+                value = getattr(import_module(home, package), name)
+            namespace[name] = value
             return value
         from notebook_kit.errors import near_matches
 

@@ -18,8 +18,9 @@ ROOT = Path(__file__).parents[1] / "notebook_kit"
 
 FLOORS = [
     ["errors"],
-    ["files", "lazy"],
+    ["files", "lazy", "module_paths"],
     ["language"],
+    ["utils"],
     ["registry"],
     ["zoo"],
     ["hub"],

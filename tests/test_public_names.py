@@ -62,7 +62,10 @@ def test_every_name_is_there(name):
     assert name in dir(notebook_kit)
 
 
-PACKAGES = ["notebook_kit", *(f"notebook_kit.{name}" for name in ("generation", "panels", "pipelines", "training"))]
+PACKAGES = [
+    "notebook_kit",
+    *(f"notebook_kit.{name}" for name in ("generation", "panels", "pipelines", "training", "utils")),
+]
 
 
 @pytest.mark.parametrize("package", PACKAGES)
@@ -70,6 +73,9 @@ def test_names_are_public_where_they_are_defined(package):
     module = importlib.import_module(package)
     assert sorted({*module.__all__} - {"__version__"}) == sorted(exports(package))
     for name, home in exports(package).items():
+        if home == ".":
+            assert getattr(module, name) is importlib.import_module(f"{package}.{name}")
+            continue
         assert name in importlib.import_module(home, package).__all__, f"{home} has no public {name}"
         assert getattr(module, name) is getattr(importlib.import_module(home, package), name)
 

@@ -6,9 +6,12 @@ from .callbacks import DefaultFlowCallback as DefaultFlowCallback
 from .callbacks import EarlyStoppingCallback as EarlyStoppingCallback
 from .callbacks import TrainerCallback as TrainerCallback
 from .checkpointing import get_last_checkpoint as get_last_checkpoint
+from .collators import DataCollatorForMultipleChoice as DataCollatorForMultipleChoice
 from .collators import DataCollatorForSeq2Seq as DataCollatorForSeq2Seq
 from .collators import DataCollatorForTokenClassification as DataCollatorForTokenClassification
+from .collators import DataCollatorMixin as DataCollatorMixin
 from .collators import DataCollatorWithPadding as DataCollatorWithPadding
+from .collators import DefaultDataCollator as DefaultDataCollator
 from .collators import default_data_collator as default_data_collator
 from .display import PrinterCallback as PrinterCallback
 from .display import ProgressCallback as ProgressCallback
@@ -16,8 +19,12 @@ from .evaluation import EvalLoopOutput as EvalLoopOutput
 from .evaluation import EvalPrediction as EvalPrediction
 from .evaluation import PredictionOutput as PredictionOutput
 from .evaluation import TrainOutput as TrainOutput
+from .evaluation import speed_metrics as speed_metrics
 from .language_modeling import DataCollatorForLanguageModeling as DataCollatorForLanguageModeling
-from .language_modeling import pack_blocks as pack_blocks
+from .language_modeling import (
+    DataCollatorForPermutationLanguageModeling as DataCollatorForPermutationLanguageModeling,
+)
+from .language_modeling import DataCollatorForWholeWordMask as DataCollatorForWholeWordMask
 from .loop import TrainingLoop as TrainingLoop
 from .loop import preserved as preserved
 from .optimization import get_constant_schedule as get_constant_schedule
@@ -26,13 +33,22 @@ from .optimization import get_cosine_schedule_with_warmup as get_cosine_schedule
 from .optimization import (
     get_cosine_with_hard_restarts_schedule_with_warmup as get_cosine_with_hard_restarts_schedule_with_warmup,
 )
+from .optimization import get_cosine_with_min_lr_schedule_with_warmup as get_cosine_with_min_lr_schedule_with_warmup
+from .optimization import (
+    get_cosine_with_min_lr_schedule_with_warmup_lr_rate as get_cosine_with_min_lr_schedule_with_warmup_lr_rate,
+)
 from .optimization import get_inverse_sqrt_schedule as get_inverse_sqrt_schedule
 from .optimization import get_linear_schedule_with_warmup as get_linear_schedule_with_warmup
 from .optimization import get_polynomial_decay_schedule_with_warmup as get_polynomial_decay_schedule_with_warmup
+from .optimization import get_reduce_on_plateau_schedule as get_reduce_on_plateau_schedule
 from .optimization import get_scheduler as get_scheduler
+from .optimization import get_wsd_schedule as get_wsd_schedule
+from .packing import DataCollatorWithFlattening as DataCollatorWithFlattening
+from .packing import pack_blocks as pack_blocks
 from .recording.controls import RunControls as RunControls
 from .recording.monitor import RunMonitor as RunMonitor
 from .recording.record import RunRecord as RunRecord
+from .seeding import enable_full_determinism as enable_full_determinism
 from .seeding import set_seed as set_seed
 from .seq2seq import Seq2SeqTrainer as Seq2SeqTrainer
 from .seq2seq import Seq2SeqTrainingArguments as Seq2SeqTrainingArguments

@@ -9,11 +9,11 @@ import math
 import os
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from notebook_kit.errors import ConfigurationError, near_matches
 from notebook_kit.files import read_json
-from notebook_kit.training.legacy_arguments import modern, without_trackers
+from notebook_kit.training.legacy_arguments import OLDER_NAMES, modern, without_trackers
 
 if TYPE_CHECKING:
     import torch
@@ -76,6 +76,9 @@ class TrainingArguments:
         >>> args.eval_strategy, args.per_device_train_batch_size
         ('epoch', 8)
     """
+
+    older_names: ClassVar[tuple[str, ...]] = OLDER_NAMES
+    """Names that the constructor accepts beside those of the fields."""
 
     output_dir: str | None = None
     _: dataclasses.KW_ONLY

@@ -166,7 +166,15 @@ class CallbackList:
 
 
 class DefaultFlowCallback(TrainerCallback):
-    """Logs, evaluates, saves and stops at the steps that the training arguments set."""
+    """Logs, evaluates, saves and stops at the steps that the training arguments set. Every Trainer has one.
+
+    Example:
+        >>> from notebook_kit import DefaultFlowCallback, TrainerControl, TrainerState, TrainingArguments
+        >>> state, control = TrainerState(max_steps=5, global_step=5), TrainerControl()
+        >>> DefaultFlowCallback().on_step_end(TrainingArguments("run"), state, control)
+        >>> control.should_training_stop
+        True
+    """
 
     def on_step_end(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any):
         step = state.global_step

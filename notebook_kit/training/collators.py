@@ -6,68 +6,124 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
 import torch
 
-from notebook_kit.errors import InputError
+from notebook_kit.errors import ConfigurationError, InputError
 from notebook_kit.processing.padding import as_columns, as_mapping, pad_rows
 from notebook_kit.processing.tensors import to_lists, to_tensor
 
 __all__ = [
+    "DataCollatorForMultipleChoice",
     "DataCollatorForSeq2Seq",
     "DataCollatorForTokenClassification",
+    "DataCollatorMixin",
     "DataCollatorWithPadding",
+    "DefaultDataCollator",
     "default_data_collator",
 ]
 
+_LABELS = ("label", "label_ids", "labels")
 
-def _labels(features: Any) -> torch.Tensor | None:
-    """The column `label` or `label_ids` as a tensor; integers stay integers."""
-    for name, values in as_columns(features, ("label", "label_ids")).items():
-        if values is not None and not (isinstance(values, list) and values[0] is None):
-            return _stack(name, values)
+
+class DataCollatorMixin:
+    """Base class of collators: a subclass creates the batch as torch tensors, in `torch_call`.
+
+    Attributes:
+        return_tensors: "pt" for torch tensors or "np" for NumPy arrays.
+
+    Raises:
+        ConfigurationError: if `pad_to_multiple_of` or `max_length` is not a positive number.
+        InputError: for an unknown kind of tensor.
+    """
+
+    return_tensors: str = "pt"
+
+    def __post_init__(self) -> None:
+        for name in ("pad_to_multiple_of", "max_length"):
+            value = getattr(self, name, None)
+            if value is not None and (isinstance(value, bool) or not isinstance(value, int) or value < 1):
+                raise ConfigurationError(f"{name} is {value!r}.", next_step="Pass a positive whole number, or None.")
+
+    def __call__(self, features: Any, return_tensors: str | None = None) -> dict[str, Any]:
+        if not isinstance(features, Mapping | Sequence) or isinstance(features, str) or not features:
+            raise InputError(
+                f"A batch is a list of examples, but this is {features!r:.80}.",
+                next_step='Pass examples such as [{"input_ids": [...], "labels": 0}, ...].',
+            )
+        kind = str(return_tensors or self.return_tensors)
+        if kind == "pt":
+            return self.torch_call(features)
+        to_tensor([], kind)  # complains about an unknown kind
+        return self.numpy_call(features)
+
+    def torch_call(self, features: Any) -> dict[str, Any]:
+        """The batch as torch tensors."""
+        raise NotImplementedError(f"{type(self).__name__} needs a method torch_call(features).")
+
+    def numpy_call(self, features: Any) -> dict[str, Any]:
+        """The batch as NumPy arrays."""
+        batch = self.torch_call(features)
+        return {name: value.numpy() if isinstance(value, torch.Tensor) else value for name, value in batch.items()}
+
+    def _padded(self: Any, features: Any, left_out: Sequence[str]) -> Any:
+        """The features, without the entries in `left_out`, padded by the tokenizer."""
+
+        def rest(entries: Mapping[str, Any]) -> dict[str, Any]:
+            return {name: value for name, value in entries.items() if name not in left_out}
+
+        return self.tokenizer.pad(
+            rest(features) if isinstance(features, Mapping) else [rest(as_mapping(feature)) for feature in features],
+            padding=self.padding,
+            max_length=self.max_length,
+            pad_to_multiple_of=self.pad_to_multiple_of,
+            return_tensors="pt",
+        )
+
+    def _padded_labels(self: Any, rows: list[list[int]], length: int) -> torch.Tensor:
+        side = getattr(self.tokenizer, "padding_side", "right")
+        return to_tensor(pad_rows(rows, self.label_pad_token_id, length=length, side=side), "pt", "labels")
+
+
+def as_examples(features: Any) -> list[Mapping[str, Any]]:
+    """The rows of a batch, which may be a list of examples or a mapping of columns."""
+    if not isinstance(features, Mapping):
+        return [as_mapping(feature) for feature in features]
+    return [dict(zip(features, values, strict=True)) for values in zip(*features.values(), strict=True)]
+
+
+def _labels(features: Any, names: Sequence[str]) -> list[Any] | None:
+    """The labels of a batch: the column with the first of these names, or None without one."""
+    for name, values in as_columns(features, names).items():
+        rows = list(values) if values is not None else []
+        if not rows or rows[0] is None:
+            continue
+        first = rows[0][0] if isinstance(rows[0], Sequence) and len(rows[0]) else rows[0]
+        if isinstance(first, str):
+            raise InputError(
+                f"The labels of a batch, {name!r}, are text, such as {rows[0]!r}; a model learns from class numbers.",
+                next_step=f"Number them: dataset.class_encode_column({name!r}), or dataset.map with a dictionary label2id; pass"
+                " id2label and label2id to the model's from_pretrained too.",
+            )
+        return rows
     return None
 
 
-def _padded(collator: Any, features: Any, left_out: Sequence[str], return_tensors: str) -> Any:
-    """The features, without the entries in `left_out`, padded by the collator's tokenizer."""
-
-    def rest(entries: Mapping[str, Any]) -> dict[str, Any]:
-        return {name: value for name, value in entries.items() if name not in left_out}
-
-    return collator.tokenizer.pad(
-        rest(features) if isinstance(features, Mapping) else [rest(as_mapping(feature)) for feature in features],
-        padding=collator.padding,
-        max_length=collator.max_length,
-        pad_to_multiple_of=collator.pad_to_multiple_of,
-        return_tensors=return_tensors,
-    )
-
-
-def _token_labels(features: Any) -> tuple[str, list[list[int]] | None]:
-    """The name of the column with the labels of each token, and its rows, or None without labels."""
-    columns = as_columns(features, ("label", "labels"))
-    name = "label" if "label" in columns else "labels"
-    rows = columns.get(name)
-    return name, None if rows is None or rows[0] is None else [to_lists(row) for row in rows]
-
-
 def _stack(name: str, values: Any) -> torch.Tensor:
+    """One tensor of the values; floats in single precision, as models have them."""
     try:
-        if isinstance(values, list) and isinstance(values[0], torch.Tensor):
-            return torch.stack(values)
-        return torch.as_tensor(values if isinstance(values, torch.Tensor) else np.asarray(values))
-    except (ValueError, TypeError, RuntimeError) as error:
+        tensor = to_tensor(values, "pt", name)
+    except InputError as error:
         raise InputError(
-            f"The values of {name!r} in a batch cannot be stacked into a tensor: {error}. They may differ in length.",
+            f"{error.what} The values of {name!r} in a batch need equal shapes to be stacked.",
             next_step="Pass the Trainer data_collator=DataCollatorWithPadding(tokenizer) or processing_class=tokenizer, so that"
             " each batch is padded; or pad when tokenizing.",
         ) from error
-
-
-def _narrow(tensor: torch.Tensor) -> torch.Tensor:
-    # Floats of NumPy and Python are float64; models and their losses are float32.
     return tensor.float() if tensor.dtype == torch.float64 else tensor
+
+
+def _stacked_labels(rows: list[Any]) -> torch.Tensor:
+    labels = _stack("labels", rows)
+    return labels if labels.is_floating_point() else labels.long()
 
 
 def default_data_collator(features: list[Any], return_tensors: str = "pt") -> dict[str, Any]:
@@ -81,29 +137,42 @@ def default_data_collator(features: list[Any], return_tensors: str = "pt") -> di
         A dictionary of tensors of shape (batch, ...).
 
     Raises:
-        InputError: if the values of one name differ in shape.
+        InputError: if the values of one name differ in shape, or labels are text.
 
     Example:
         >>> default_data_collator([{"x": [1, 2], "label": 0}, {"x": [3, 4], "label": 1}])
         {'labels': tensor([0, 1]), 'x': tensor([[1, 2],
                 [3, 4]])}
     """
-    examples = [as_mapping(feature) for feature in features]
-    batch: dict[str, Any] = {}
-    labels = _labels(examples)
-    if labels is not None:
-        batch["labels"] = _narrow(labels)
-    for name, value in examples[0].items():
-        if name in ("label", "label_ids") or value is None or isinstance(value, str):
-            continue
-        batch[name] = _narrow(_stack(name, [example[name] for example in examples]))
-    if return_tensors == "np":
-        return {name: tensor.numpy() for name, tensor in batch.items()}
-    return batch
+    return DefaultDataCollator(return_tensors)(features)
 
 
 @dataclass
-class DataCollatorWithPadding:
+class DefaultDataCollator(DataCollatorMixin):
+    """`default_data_collator` as an object, with a fixed kind of tensor.
+
+    Args:
+        return_tensors: "pt" or "np".
+
+    Example:
+        >>> DefaultDataCollator(return_tensors="np")([{"x": 1.5, "label": 0}, {"x": 2.5, "label": 1}])
+        {'labels': array([0, 1]), 'x': array([1.5, 2.5], dtype=float32)}
+    """
+
+    return_tensors: str = "pt"
+
+    def torch_call(self, features: Any) -> dict[str, Any]:
+        examples = as_examples(features)
+        labels = _labels(examples, _LABELS)
+        batch = {} if labels is None else {"labels": _stacked_labels(labels)}
+        for name, value in examples[0].items():
+            if name not in _LABELS and value is not None and not isinstance(value, str):
+                batch[name] = _stack(name, [example[name] for example in examples])
+        return batch
+
+
+@dataclass
+class DataCollatorWithPadding(DataCollatorMixin):
     """Pad the examples of a batch to one length with the tokenizer's `pad`; `label` and `label_ids` become `labels`.
 
     The batch is a list of examples, a dictionary of columns such as `dataset[:8]`, or a `BatchEncoding`.
@@ -116,7 +185,7 @@ class DataCollatorWithPadding:
         return_tensors: "pt" or "np".
 
     Raises:
-        InputError: if a column cannot be padded.
+        InputError: if a column cannot be padded, or labels are text.
 
     Example:
         >>> from tokenizers import Tokenizer, models
@@ -133,16 +202,16 @@ class DataCollatorWithPadding:
     pad_to_multiple_of: int | None = None
     return_tensors: str = "pt"
 
-    def __call__(self, features: Any) -> dict[str, Any]:
-        labels = _labels(features)
-        batch = _padded(self, features, () if labels is None else ("label", "label_ids"), self.return_tensors)
+    def torch_call(self, features: Any) -> dict[str, Any]:
+        labels = _labels(features, _LABELS)
+        batch = self._padded(features, _LABELS)
         if labels is not None:
-            batch["labels"] = _narrow(labels) if self.return_tensors == "pt" else labels.numpy()
+            batch["labels"] = _stacked_labels(labels)
         return batch
 
 
 @dataclass
-class DataCollatorForTokenClassification:
+class DataCollatorForTokenClassification(DataCollatorMixin):
     """Like `DataCollatorWithPadding`, for examples with a label for each token.
 
     Args:
@@ -166,18 +235,16 @@ class DataCollatorForTokenClassification:
     label_pad_token_id: int = -100
     return_tensors: str = "pt"
 
-    def __call__(self, features: Any) -> dict[str, Any]:
-        name, rows = _token_labels(features)
-        batch = _padded(self, features, (name,), self.return_tensors)
-        if rows is not None:
-            side = getattr(self.tokenizer, "padding_side", "right")
-            labels = pad_rows(rows, self.label_pad_token_id, length=batch["input_ids"].shape[1], side=side)
-            batch["labels"] = to_tensor(labels, self.return_tensors, "labels")
+    def torch_call(self, features: Any) -> dict[str, Any]:
+        labels = _labels(features, _LABELS)
+        batch = self._padded(features, _LABELS)
+        if labels is not None:
+            batch["labels"] = self._padded_labels([to_lists(row) for row in labels], batch["input_ids"].shape[1])
         return batch
 
 
 @dataclass
-class DataCollatorForSeq2Seq:
+class DataCollatorForSeq2Seq(DataCollatorMixin):
     """Pad the inputs of a batch with the tokenizer, and its labels, which differ in length from the inputs, with -100.
 
     Args:
@@ -206,21 +273,19 @@ class DataCollatorForSeq2Seq:
     label_pad_token_id: int = -100
     return_tensors: str = "pt"
 
-    def __call__(self, features: Any, return_tensors: str | None = None) -> dict[str, Any]:
-        kind = self.return_tensors if return_tensors is None else return_tensors
-        name, rows = _token_labels(features)
-        batch = _padded(self, features, (name,), kind)
-        if rows is None:
+    def torch_call(self, features: Any) -> dict[str, Any]:
+        labels = _labels(features, _LABELS)
+        batch = self._padded(features, _LABELS)
+        if labels is None:
             return batch
-        labels = to_tensor(self._padded_labels(rows), "pt", "labels")
-        batch["labels"] = labels if kind == "pt" else labels.numpy()
+        rows = [to_lists(row) for row in labels]
+        batch["labels"] = self._padded_labels(rows, self._width(rows))
         if hasattr(self.model, "prepare_decoder_input_ids_from_labels"):
-            decoder_ids = self.model.prepare_decoder_input_ids_from_labels(labels=labels)
-            batch["decoder_input_ids"] = decoder_ids if kind == "pt" else decoder_ids.numpy()
+            batch["decoder_input_ids"] = self.model.prepare_decoder_input_ids_from_labels(labels=batch["labels"])
         return batch
 
-    def _padded_labels(self, rows: list[list[int]]) -> list[list[int]]:
-        """The labels, padded to one length."""
+    def _width(self, rows: list[list[int]]) -> int:
+        """The length to pad the labels to."""
         longest = max(map(len, rows))
         width = self.max_length if self.padding == "max_length" and self.max_length is not None else longest
         if self.pad_to_multiple_of:
@@ -235,5 +300,53 @@ class DataCollatorForSeq2Seq:
                 f"The labels of a batch have up to {longest} tokens, but max_length is {width}.",
                 next_step="Truncate them when tokenizing: truncation=True, max_length=...",
             )
-        side = getattr(self.tokenizer, "padding_side", "right")
-        return pad_rows(rows, self.label_pad_token_id, length=width, side=side)
+        return width
+
+
+@dataclass
+class DataCollatorForMultipleChoice(DataCollatorMixin):
+    """Pad the choices of all examples to one length. Each example has one list of tokens per choice.
+
+    Args:
+        tokenizer, padding, max_length, pad_to_multiple_of, return_tensors: As for `DataCollatorWithPadding`.
+
+    Returns:
+        A batch of tensors of shape (examples, choices, tokens), and `labels`, the number of the right choice, of shape (examples,).
+
+    Raises:
+        InputError: if examples differ in their number of choices.
+
+    Example:
+        >>> from tokenizers import Tokenizer, models
+        >>> from notebook_kit import DataCollatorForMultipleChoice, PreTrainedTokenizerFast
+        >>> tokenizer = PreTrainedTokenizerFast(Tokenizer(models.WordLevel({"[PAD]": 0})), pad_token="[PAD]")
+        >>> batch = DataCollatorForMultipleChoice(tokenizer)([{"input_ids": [[5, 6, 7], [8]], "label": 1}])
+        >>> batch["input_ids"].tolist(), batch["labels"].tolist()
+        ([[[5, 6, 7], [8, 0, 0]]], [1])
+    """
+
+    tokenizer: Any
+    padding: bool | str = True
+    max_length: int | None = None
+    pad_to_multiple_of: int | None = None
+    return_tensors: str = "pt"
+
+    def torch_call(self, features: Any) -> dict[str, Any]:
+        examples = as_examples(features)
+        labels = _labels(examples, _LABELS)
+        counts = {len(example["input_ids"]) for example in examples}
+        if len(counts) > 1:
+            raise InputError(
+                f"The examples of a batch have {' and '.join(map(str, sorted(counts)))} choices.",
+                next_step="Give all examples of a batch the same number of choices.",
+            )
+        choices = [
+            {name: values[choice] for name, values in example.items() if name not in _LABELS}
+            for example in examples
+            for choice in range(len(example["input_ids"]))
+        ]
+        padded = self._padded(choices, ()).items()
+        batch = {name: value.view(len(examples), -1, *value.shape[1:]) for name, value in padded}
+        if labels is not None:
+            batch["labels"] = _stacked_labels(labels)
+        return batch

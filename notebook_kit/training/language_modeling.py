@@ -1,4 +1,4 @@
-"""Batches for language models: masked words, texts as their own labels, and blocks of equal length."""
+"""Batches for language models: masked words, and texts as their own labels."""
 
 from __future__ import annotations
 
@@ -11,20 +11,26 @@ import torch
 from torch import Tensor
 
 from notebook_kit.errors import ConfigurationError, InputError
-from notebook_kit.processing.padding import as_mapping
+from notebook_kit.processing.padding import pad_rows
+from notebook_kit.training.collators import DataCollatorMixin, as_examples
 
-__all__ = ["DataCollatorForLanguageModeling", "pack_blocks"]
+__all__ = [
+    "DataCollatorForLanguageModeling",
+    "DataCollatorForPermutationLanguageModeling",
+    "DataCollatorForWholeWordMask",
+]
 
 _NOT_PADDED = ("offset_mapping", "labels", "label", "label_ids")
 
 
 @dataclass
-class DataCollatorForLanguageModeling:
+class DataCollatorForLanguageModeling(DataCollatorMixin):
     """Pad texts to one length and add labels: the masked words, or (`mlm=False`) the texts themselves.
 
     Of the chosen tokens, most are replaced by the mask token, some by a random token, and the rest stay unchanged
     (Devlin et al., BERT, 2019, section 3.1). Special tokens are never chosen. With `mlm=False` the model itself compares each
-    position with the next label; padding tokens are ignored, even if the padding token is also the end-of-text token.
+    position with the next label. Padding, where the attention mask is 0, has no label; the end of a text has one even if its token
+    is also the padding token, so that the model learns to stop.
 
     Args:
         tokenizer: The tokenizer that made the examples.
@@ -65,12 +71,10 @@ class DataCollatorForLanguageModeling:
     seed: int | None = None
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         self.generator: torch.Generator | None = None
-        if self.mlm and getattr(self.tokenizer, "mask_token", None) is None:
-            raise ConfigurationError(
-                "Masked language modeling needs a mask token, and this tokenizer has none.",
-                next_step="Pass mlm=False for a causal model, or give the tokenizer a mask token.",
-            )
+        if self.mlm:
+            _check_mask_token(self.tokenizer, "Masked language modeling")
         if self.whole_word_mask and not self.mlm:
             raise ConfigurationError(
                 "whole_word_mask=True requires mlm=True, but mlm is False.", next_step="Leave out one of them."
@@ -88,12 +92,11 @@ class DataCollatorForLanguageModeling:
                 next_step="Lower one of them; the remaining fraction of the tokens stays unchanged.",
             )
 
-    def __call__(self, features: list[Any], return_tensors: str | None = None) -> dict[str, Any]:
+    def torch_call(self, features: Any) -> dict[str, Any]:
         """A batch of the examples (mappings with `input_ids`, or lists of ids), with `labels` of shape (batch, tokens)."""
-        bare = isinstance(features[0], Sequence | np.ndarray | Tensor)
-        examples = [{"input_ids": feature} if bare else dict(as_mapping(feature)) for feature in features]
-        offsets = [example.get("offset_mapping") for example in examples]
-        alike = self.pad_to_multiple_of is None and len({len(example["input_ids"]) for example in examples}) == 1
+        examples, bare = _examples(features)
+        lengths = [len(example["input_ids"]) for example in examples]
+        alike = self.pad_to_multiple_of is None and len(set(lengths)) == 1
         batch = self.tokenizer.pad(
             [{name: value for name, value in example.items() if name not in _NOT_PADDED} for example in examples],
             padding=not alike,  # blocks of one length need no padding token
@@ -103,38 +106,44 @@ class DataCollatorForLanguageModeling:
         )
         special = batch.pop("special_tokens_mask", None)
         if self.mlm:
-            batch["input_ids"], batch["labels"] = self.mask_tokens(batch["input_ids"], special, offsets)
+            offsets = [example.get("offset_mapping") for example in examples]
+            batch["input_ids"], batch["labels"] = self.torch_mask_tokens(batch["input_ids"], special, offsets)
         else:
-            labels = batch["input_ids"].clone()
-            if self.tokenizer.pad_token_id is not None:
-                labels[labels == self.tokenizer.pad_token_id] = -100
-            batch["labels"] = labels
-        if (return_tensors or self.return_tensors) == "np":
-            return {name: value.numpy() for name, value in batch.items()}
+            batch["labels"] = batch["input_ids"].masked_fill(self._padding(batch, lengths), -100)
         return batch
 
-    def mask_tokens(self, inputs: Tensor, special: Tensor | None = None, offsets: Any = None) -> tuple[Tensor, Tensor]:
+    def _padding(self, batch: Any, lengths: list[int]) -> Tensor:
+        """Which tokens are padding: (batch, tokens)."""
+        if "attention_mask" in batch:
+            return batch["attention_mask"] == 0
+        ids = batch["input_ids"]
+        side = getattr(self.tokenizer, "padding_side", "right")
+        added = torch.tensor(pad_rows([[False] * length for length in lengths], True, length=ids.shape[1], side=side))
+        # Without a mask, padding that the examples came with is known by its token, unless texts end with that token.
+        pad = self.tokenizer.pad_token_id
+        return added if pad is None or pad == getattr(self.tokenizer, "eos_token_id", None) else added | (ids == pad)
+
+    def torch_mask_tokens(
+        self, inputs: Tensor, special_tokens_mask: Tensor | None = None, offset_mapping: Any = None
+    ) -> tuple[Tensor, Tensor]:
         """Choose tokens and mask them.
 
         Args:
             inputs: Token ids of shape (batch, tokens); changed in place.
-            special: 1 for special tokens, 0 for others; None: determined from the ids.
-            offsets: (start, end) characters of each token of each row; needed for whole words.
+            special_tokens_mask: 1 for special tokens, 0 for others; None: determined from the ids.
+            offset_mapping: (start, end) characters of each token of each row; needed for whole words.
 
         Returns:
             The inputs, and the labels: the original id where a token was chosen, -100 elsewhere.
         """
         generator = self._generator()
         labels = inputs.clone()
-        if special is None:
-            rows = labels.tolist()
-            special = torch.tensor(
-                [self.tokenizer.get_special_tokens_mask(row, already_has_special_tokens=True) for row in rows]
-            )
-        barred = special.bool()
+        if special_tokens_mask is None:
+            special_tokens_mask = _special(self.tokenizer, labels)
+        barred = special_tokens_mask.bool()
         words = None
         if self.whole_word_mask:
-            words, first = _words(offsets, special)
+            words, first = _words(offset_mapping, special_tokens_mask)
             barred = ~first
         chances = torch.full(labels.shape, float(self.mlm_probability or 0)).masked_fill_(barred, 0.0)
         chosen = torch.bernoulli(chances, generator=generator).bool()
@@ -160,6 +169,131 @@ class DataCollatorForLanguageModeling:
         return self.generator
 
 
+@dataclass
+class DataCollatorForWholeWordMask(DataCollatorForLanguageModeling):
+    """`DataCollatorForLanguageModeling` with `whole_word_mask=True`, under its former name.
+
+    Example:
+        >>> from tokenizers import Tokenizer, models
+        >>> from notebook_kit import DataCollatorForWholeWordMask, PreTrainedTokenizerFast
+        >>> backend = Tokenizer(models.WordLevel({"[PAD]": 0, "[MASK]": 1}))
+        >>> tokenizer = PreTrainedTokenizerFast(backend, pad_token="[PAD]", mask_token="[MASK]")
+        >>> collate = DataCollatorForWholeWordMask(tokenizer, mlm_probability=1.0)
+        >>> word = {"input_ids": [5, 6], "offset_mapping": [(0, 3), (3, 5)], "special_tokens_mask": [0, 0]}
+        >>> collate([word])["input_ids"].tolist()
+        [[1, 1]]
+    """
+
+    whole_word_mask: bool = True
+
+
+@dataclass
+class DataCollatorForPermutationLanguageModeling(DataCollatorMixin):
+    """Batches for XLNet: spans of tokens to predict, and an order in which each position may see the others.
+
+    See Yang et al., XLNet, 2019. One span of up to `max_span_length` tokens is chosen from each `length / plm_probability` tokens.
+
+    Args:
+        tokenizer: The tokenizer that made the examples.
+        plm_probability: The fraction of tokens that are predicted.
+        max_span_length: In tokens.
+        return_tensors: "pt" or "np".
+
+    Returns:
+        `input_ids` and `labels` of shape (batch, tokens), `perm_mask` and `target_mapping` of shape (batch, tokens, tokens).
+
+    Raises:
+        ConfigurationError: if the tokenizer has no mask token.
+        InputError: if the number of tokens is odd: XLNet computes a text in two halves.
+
+    Example:
+        >>> from tokenizers import Tokenizer, models
+        >>> from notebook_kit import DataCollatorForPermutationLanguageModeling, PreTrainedTokenizerFast
+        >>> backend = Tokenizer(models.WordLevel({"[PAD]": 0, "[MASK]": 1}))
+        >>> tokenizer = PreTrainedTokenizerFast(backend, pad_token="[PAD]", mask_token="[MASK]")
+        >>> DataCollatorForPermutationLanguageModeling(tokenizer)([[5, 6, 7, 8]])["perm_mask"].shape
+        torch.Size([1, 4, 4])
+    """
+
+    tokenizer: Any
+    plm_probability: float = 1 / 6
+    max_span_length: int = 5
+    return_tensors: str = "pt"
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        _check_mask_token(self.tokenizer, "Permutation language modeling")
+
+    def torch_call(self, features: Any) -> dict[str, Any]:
+        rows = [list(example["input_ids"]) for example in _examples(features)[0]]
+        alike = len(set(map(len, rows))) == 1
+        batch = self.tokenizer.pad(
+            {"input_ids": rows}, padding=not alike, return_attention_mask=False, return_tensors="pt"
+        )
+        inputs, order, targets, labels = self.torch_mask_tokens(batch["input_ids"])
+        return {"input_ids": inputs, "perm_mask": order, "target_mapping": targets, "labels": labels}
+
+    def torch_mask_tokens(self, inputs: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        """The inputs with masked spans (changed in place), `perm_mask`, `target_mapping` and the labels."""
+        B, T = inputs.shape
+        if T % 2:
+            raise InputError(
+                f"The texts of a batch have {T} tokens, an odd number.",
+                next_step="Pad or cut when tokenizing: padding='max_length', truncation=True, max_length=512.",
+            )
+        labels = inputs.clone()
+        functional = _special(self.tokenizer, labels).bool()
+        if self.tokenizer.pad_token_id is not None:
+            functional |= labels == self.tokenizer.pad_token_id
+        masked = torch.stack([self._spans(T) for _ in range(B)]) & ~functional
+        inputs[masked] = self.tokenizer.mask_token_id
+        labels[~masked] = -100
+        order = torch.stack([_order(masked[row], functional[row]) for row in range(B)])
+        return inputs, order, torch.eye(T).expand(B, T, T).clone(), labels
+
+    def _spans(self, length: int) -> Tensor:
+        """The tokens to predict: (length,)."""
+        chosen, start = torch.zeros(length, dtype=torch.bool), 0
+        while start < length:
+            span = int(torch.randint(1, self.max_span_length + 1, (1,)))
+            context = int(span / self.plm_probability)
+            begin = start + int(torch.randint(context - span + 1, (1,)))
+            chosen[begin : begin + span] = True
+            start += context
+        return chosen
+
+
+def _order(masked: Tensor, functional: Tensor) -> Tensor:
+    """1 where a position (row) may not see another (column), by a random order in which tokens are predicted."""
+    length = len(masked)
+    rank = torch.arange(length).reshape(-1, length // 2).transpose(0, 1)
+    # The halves do not mix: XLNet reuses the first for the second.
+    rank = rank[torch.randperm(length // 2)].transpose(0, 1).flatten()
+    rank.masked_fill_(~masked & ~functional, -1)  # these are seen by all
+    return ((rank[:, None] <= rank[None, :]) & masked).float()
+
+
+def _examples(features: Any) -> tuple[list[dict[str, Any]], bool]:
+    """The rows of a batch as dictionaries, and whether they came as bare lists of ids."""
+    if isinstance(features, Mapping) or not isinstance(features[0], Sequence | np.ndarray | Tensor):
+        return [dict(example) for example in as_examples(features)], False
+    return [{"input_ids": feature} for feature in features], True
+
+
+def _special(tokenizer: Any, ids: Tensor) -> Tensor:
+    """1 for special tokens, 0 for others: (batch, tokens)."""
+    rows = ids.tolist()
+    return torch.tensor([tokenizer.get_special_tokens_mask(row, already_has_special_tokens=True) for row in rows])
+
+
+def _check_mask_token(tokenizer: Any, what: str) -> None:
+    if getattr(tokenizer, "mask_token", None) is None:
+        raise ConfigurationError(
+            f"{what} needs a mask token, and this tokenizer has none.",
+            next_step="Pass mlm=False for a causal model, or give the tokenizer a mask token.",
+        )
+
+
 def _words(offsets: Any, special: Tensor) -> tuple[Tensor, Tensor]:
     """The number of each token's word (-1 for special tokens), and whether the token begins a word: (batch, tokens) each."""
     if offsets is None or any(row is None for row in offsets):
@@ -178,59 +312,3 @@ def _words(offsets: Any, special: Tensor) -> tuple[Tensor, Tensor]:
     special_before = torch.cat([torch.zeros(shape[0], 1, dtype=torch.bool), is_special[:, :-1]], dim=1)
     first = ~is_special & ((starts != end_before) | special_before)
     return first.cumsum(dim=1).masked_fill(is_special, -1), first
-
-
-def pack_blocks(batch: Any, block_size: int, separator: int | None = None) -> Any:
-    """Concatenate tokenized texts and cut them into blocks of equal length, so that training needs no padding.
-
-    Use it as `dataset.map(pack_blocks, batched=True, fn_kwargs={"block_size": 128}, remove_columns=dataset.column_names)`,
-    or on a list of examples. Tokens that do not fill a last block are left out. A token attends to all previous tokens of
-    its block, including those of other texts, as in the training of GPT-2.
-
-    Args:
-        batch: Columns of lists (`{"input_ids": [[...], ...]}`) or a list of examples, as the tokenizer returns them.
-        block_size: Tokens per block.
-        separator: The id to append to each text that does not end with it, usually `tokenizer.eos_token_id`.
-
-    Returns:
-        Like `batch`: `input_ids`, the other columns with one entry per token, and `labels`, a copy of `input_ids`.
-
-    Raises:
-        InputError: if `input_ids` is missing, or the block size is below 2.
-
-    Example:
-        >>> pack_blocks({"input_ids": [[5, 6, 7], [8, 9]], "text": ["abc", "de"]}, block_size=3, separator=0)["input_ids"]
-        [[5, 6, 7], [0, 8, 9]]
-    """
-    if not isinstance(block_size, int) or block_size < 2:
-        raise InputError(
-            f"block_size is {block_size!r}.", next_step="Pass a whole number of at least 2, for example 128."
-        )
-    is_list = not isinstance(batch, Mapping) and isinstance(batch, Sequence)
-    names = list(batch[0] if is_list and batch else batch)
-    if "input_ids" not in names:
-        raise InputError(
-            f"There is no input_ids to pack; the columns are {', '.join(map(repr, names)) or 'none'}.",
-            next_step="Tokenize first: dataset.map(lambda batch: tokenizer(batch['text']), batched=True).",
-        )
-    columns = {name: [example[name] for example in batch] for name in names} if is_list else dict(batch)
-    ids = columns["input_ids"]
-    packed: dict[str, list[Any]] = {}
-    for name, rows in columns.items():
-        pairs = list(zip(rows, ids, strict=True))
-        per_token = all(
-            hasattr(row, "__len__") and not isinstance(row, str) and len(row) == len(own) for row, own in pairs
-        )
-        if name == "labels" or not per_token:
-            continue
-        joined: list[Any] = []
-        for row, own in pairs:
-            joined.extend(row)
-            if separator is not None and (not len(own) or own[-1] != separator):
-                joined.append({"input_ids": separator, "attention_mask": 1}.get(name, 0))
-        whole = len(joined) // block_size * block_size
-        packed[name] = [joined[start : start + block_size] for start in range(0, whole, block_size)]
-    packed["labels"] = [list(block) for block in packed["input_ids"]]
-    if is_list:
-        return [dict(zip(packed, values, strict=True)) for values in zip(*packed.values(), strict=True)]
-    return packed

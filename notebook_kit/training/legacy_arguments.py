@@ -52,6 +52,7 @@ WITHOUT_EFFECT: dict[str, Callable[[Any], bool]] = {
     **dict.fromkeys(("fp16_backend", "half_precision_backend"), lambda value: value in _MIXED_PRECISION_BACKENDS),
     "past_index": lambda value: value in (-1, None),
 }
+OLDER_NAMES = (*CONVERTED, "warmup_ratio", *WITHOUT_EFFECT)
 
 
 def modern(given: dict[str, Any], known: set[str]) -> dict[str, Any]:
@@ -78,7 +79,7 @@ def modern(given: dict[str, Any], known: set[str]) -> dict[str, Any]:
             if value and not given.get("warmup_steps"):
                 result["warmup_steps"] = _fraction(value)
         elif name not in WITHOUT_EFFECT:
-            options = [*known, *CONVERTED, "warmup_ratio", *WITHOUT_EFFECT]
+            options = [*known, *OLDER_NAMES]
             raise ConfigurationError(
                 f"TrainingArguments has no argument {name!r}. {near_matches(name, options, most=3)}".strip(),
                 next_step="Correct the name; help(TrainingArguments) lists them all.",

@@ -9,7 +9,9 @@ from typing import Any
 import numpy as np
 import torch
 
-__all__ = ["set_seed"]
+from notebook_kit.errors import InputError
+
+__all__ = ["enable_full_determinism", "set_seed"]
 
 
 def set_seed(seed: int, deterministic: bool = False) -> None:
@@ -20,12 +22,18 @@ def set_seed(seed: int, deterministic: bool = False) -> None:
         deterministic: Also make torch use algorithms that give bitwise identical results on every run. They are slower,
             and operations without one raise an error.
 
+    Raises:
+        InputError: if the seed is not a whole number of at least 0.
+
     Example:
         >>> import torch
         >>> set_seed(0); first = torch.rand(2)
         >>> set_seed(0); bool((torch.rand(2) == first).all())
         True
     """
+    if isinstance(seed, bool) or not isinstance(seed, int | np.integer) or seed < 0:
+        raise InputError(f"The seed is {seed!r}.", next_step="Pass a whole number of at least 0, for example 42.")
+    seed = int(seed)
     random.seed(seed)
     np.random.seed(seed % 2**32)
     torch.manual_seed(seed)
@@ -33,6 +41,24 @@ def set_seed(seed: int, deterministic: bool = False) -> None:
         os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":16:8")
         torch.use_deterministic_algorithms(True)
         torch.backends.cudnn.benchmark = False
+
+
+def enable_full_determinism(seed: int, warn_only: bool = False) -> None:
+    """`set_seed(seed, deterministic=True)`: every run gives bitwise the same results.
+
+    Args:
+        seed: The seed.
+        warn_only: Warn about operations that have no deterministic algorithm, instead of raising an error.
+
+    Example:
+        >>> import torch
+        >>> enable_full_determinism(0)
+        >>> torch.are_deterministic_algorithms_enabled()
+        True
+        >>> torch.use_deterministic_algorithms(False)
+    """
+    set_seed(seed, deterministic=True)
+    torch.use_deterministic_algorithms(True, warn_only=warn_only)
 
 
 def rng_states() -> dict[str, Any]:

@@ -6,6 +6,7 @@ from tiny_training import Line, bert, line_rows, trainer
 import notebook_kit.training as ours
 from notebook_kit.errors import ConfigurationError
 from notebook_kit.training.optimization import SCHEDULES, decayed_names, parameter_groups
+from notebook_kit.utils import Adafactor, SchedulerType
 
 CASES = [
     ("linear", {}),
@@ -19,6 +20,14 @@ CASES = [
     ("constant_with_warmup", {}),
     ("inverse_sqrt", {}),
     ("inverse_sqrt", {"timescale": 7}),
+    ("cosine_warmup_with_min_lr", {"min_lr": 0.01}),
+    ("cosine_warmup_with_min_lr", {"min_lr_rate": 0.2, "warmup_lr_rate": 0.1, "num_cycles": 1.0}),
+    ("warmup_stable_decay", {"num_decay_steps": 10}),
+    ("warmup_stable_decay", {"num_decay_steps": 9, "num_stable_steps": 5, "min_lr_ratio": 0.1}),
+    *(
+        ("warmup_stable_decay", {"num_decay_steps": 10, "warmup_type": rise, "decay_type": fall, "min_lr_ratio": 0.05})
+        for rise, fall in (("cosine", "linear"), ("1-sqrt", "1-sqrt"), ("linear", "cosine"))
+    ),
 ]
 
 
@@ -42,6 +51,15 @@ def test_every_schedule_is_tested():
     assert {name for name, _ in CASES} | {"reduce_lr_on_plateau"} == set(SCHEDULES)
 
 
+def test_every_schedule_has_its_type():
+    """All types of the reference, without one that only its own Trainer can step."""
+    assert {kind.value for kind in SchedulerType} == set(SCHEDULES)
+    theirs = {kind.name: kind.value for kind in transformers.SchedulerType if kind.value != "greedy"}
+    assert {kind.name: kind.value for kind in SchedulerType} == theirs
+    optimizer = torch.optim.SGD([torch.nn.Parameter(torch.zeros(1))], lr=0.1)
+    assert ours.get_scheduler(SchedulerType.COSINE, optimizer, 0, 4).get_last_lr() == [0.1]
+
+
 @pytest.mark.parametrize("short", ["linear", "cosine", "polynomial_decay"])
 def test_makers_by_name(short):
     optimizer = torch.optim.SGD([torch.nn.Parameter(torch.zeros(1))], lr=0.1)
@@ -61,6 +79,12 @@ def test_wrong_schedules_say_what_to_use():
         ours.get_scheduler("linear", optimizer, 1, 2, {"power": 2})
     with pytest.raises(ConfigurationError, match="lr_end"):
         ours.get_scheduler("polynomial", optimizer, 1, 2, {"lr_end": 1.0})
+    with pytest.raises(ConfigurationError, match="warmup_type has no option 'cosin'. Did you mean 'cosine'"):
+        ours.get_scheduler("warmup_stable_decay", optimizer, 1, 9, {"num_decay_steps": 3, "warmup_type": "cosin"})
+    with pytest.raises(ConfigurationError, match="num_training_steps or num_stable_steps"):
+        ours.get_wsd_schedule(optimizer, 1, 2)
+    with pytest.raises(ConfigurationError, match="'warmup_stable_decay' rejects the options"):
+        ours.get_scheduler("warmup_stable_decay", optimizer, 1, 9)
     with pytest.raises(ConfigurationError, match="min_lr"):
         ours.get_scheduler("cosine_with_min_lr", optimizer, 1, 2)
 
@@ -84,7 +108,7 @@ def test_weight_decay_spares_what_the_reference_spares(tmp_path):
         ("adamw_torch_fused", torch.optim.AdamW),
         ("adamw_torch", torch.optim.AdamW),
         ("sgd", torch.optim.SGD),
-        ("adafactor", torch.optim.Adafactor),
+        ("adafactor", Adafactor),
         ("adagrad", torch.optim.Adagrad),
         ("rmsprop", torch.optim.RMSprop),
         ("nadamw_torch", torch.optim.NAdam),
