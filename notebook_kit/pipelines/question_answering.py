@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import numpy as np
@@ -11,13 +11,12 @@ import torch
 from notebook_kit.errors import InputError
 from notebook_kit.pipelines.base import Rows, check_count
 from notebook_kit.pipelines.inputs import kind_of
-from notebook_kit.pipelines.scores import softmax
 from notebook_kit.pipelines.text import TextPipeline
+from notebook_kit.pipelines.words import words_of_tokens
 
 __all__ = ["QuestionAnsweringPipeline"]
 
 LONGEST_WINDOW = 384
-MASKED = np.float32(-10000.0)
 
 
 class QuestionAnsweringPipeline(TextPipeline):
@@ -31,7 +30,8 @@ class QuestionAnsweringPipeline(TextPipeline):
         max_answer_len: The maximum length of an answer in tokens; 15 by default.
         max_seq_len: A longer question and context together are read in windows of this many tokens; 384 by default, or
             the model's limit if that is lower.
-        doc_stride: The number of tokens that neighbouring windows share; 128 by default, at most half a window.
+        doc_stride: The number of tokens that neighbouring windows share; by default 128, or half of a window's room for
+            the context if that is less.
         max_question_len: Truncate questions to this many tokens; by default they are not truncated.
         handle_impossible_answer: Include "no answer" (the empty answer) among the candidates.
         align_to_words: Extend answers to whole words (the default); pass `False` for languages without spaces.
@@ -67,6 +67,7 @@ class QuestionAnsweringPipeline(TextPipeline):
             options.setdefault("top_k", options.pop("topk"))
         for name in ("top_k", "max_answer_len", "max_question_len", "max_seq_len"):
             check_count(name, options.get(name))
+        check_count("doc_stride", options.get("doc_stride"), least=0)
         return options
 
     def __call__(self, *args: Any, question: Any = None, context: Any = None, **options: Any) -> Any:
@@ -98,48 +99,54 @@ class QuestionAnsweringPipeline(TextPipeline):
         tokenizer = self.tokenizer
         longest = min(tokenizer.model_max_length, self.max_tokens or LONGEST_WINDOW, LONGEST_WINDOW)
         longest = longest if max_seq_len is None else max_seq_len
-        stride = min(longest // 2, 128) if doc_stride is None else doc_stride
-        if stride > longest:
-            raise InputError(
-                f"doc_stride ({stride}) is larger than max_seq_len ({longest}).", next_step="Pass a smaller doc_stride."
-            )
         if max_question_len is not None:
-            encoded = self.tokenize(question, add_special_tokens=False, return_offsets_mapping=True)
-            offsets = encoded["offset_mapping"]
-            if len(offsets) > max_question_len:
-                question = question[: offsets[max_question_len - 1][1]]
+            spans = self.tokenize(question, add_special_tokens=False, return_offsets_mapping=True)["offset_mapping"]
+            question = question[: max((end for _, end in spans[:max_question_len]), default=0)]
+        room = longest - len(self.tokenize(question, "")["input_ids"])
+        if room < 1:
+            raise InputError(
+                f"The question leaves no room for the context in windows of {longest} tokens.",
+                next_step="Pass max_question_len to cut the question, or a larger max_seq_len.",
+            )
+        stride = min(128, longest // 2, room // 2) if doc_stride is None else doc_stride
+        if stride >= room:
+            if stride > longest or len(self.tokenize(context, add_special_tokens=False)["input_ids"]) > room:
+                raise InputError(
+                    f"doc_stride ({stride}) leaves nothing new to read in windows with {room} tokens of the context "
+                    f"(max_seq_len is {longest}, question included).",
+                    next_step="Pass a smaller doc_stride, or max_question_len to cut the question.",
+                )
+            stride = 0  # the context fits into one window
         place = 1 if tokenizer.padding_side == "right" else 0  # of the context among the two texts
         texts = (question, context) if place == 1 else (context, question)
-        try:
-            encoded = self.tokenize(
-                *texts,
-                padding=padding,
-                truncation="only_second" if place == 1 else "only_first",
-                max_length=longest,
-                stride=stride,
-                return_overflowing_tokens=True,
-                return_token_type_ids=True,
-            )
-        except Exception as error:
-            if "too short" not in str(error):
-                raise
-            raise InputError(
-                f"The question leaves no room for the context in windows of {longest} tokens (with {stride} of overlap).",
-                next_step="Pass max_question_len to cut the question, a larger max_seq_len, or a smaller doc_stride.",
-            ) from error
+        encoded = self.tokenize(
+            *texts,
+            padding=padding,
+            truncation="only_second" if place == 1 else "only_first",
+            max_length=longest,
+            stride=stride,
+            return_overflowing_tokens=True,
+            return_token_type_ids=True,
+        )
+        encodings = encoded.encodings
         names = [name for name in self.input_names if name in encoded]
         if "token_type_ids" not in tokenizer.model_input_names and "token_type_ids" in names:
             names.remove("token_type_ids")
+        inside = [np.array([part == place for part in encoding.sequence_ids]) for encoding in encodings]
+        if not any(part.any() for part in inside):
+            raise InputError("The context has no tokens.", next_step="Pass a context with words in it.")
+        words = _words(context, encodings, place)
         features = []
-        for i, encoding in enumerate(encoded.encodings):
-            ids = encoded["input_ids"][i]
-            # The first special token is also a candidate: it means "no answer".
-            allowed = [
-                (part == place or token == tokenizer.cls_token_id) and bool(read)
-                for part, token, read in zip(encoding.sequence_ids, ids, encoding.attention_mask, strict=True)
-            ]
-            extra = {"encoding": encoding, "allowed": np.array(allowed), "context": context, "place": place}
-            features.append({name: list(encoded[name][i]) for name in names} | extra)
+        for i, (encoding, candidates) in enumerate(zip(encodings, inside, strict=True)):
+            feature: dict[str, Any] = {name: list(encoded[name][i]) for name in names}
+            read = np.array(encoding.attention_mask, dtype=bool)
+            extra = {
+                "candidates": candidates & read,
+                "null": (np.array(encoded["input_ids"][i]) == tokenizer.cls_token_id) & read,  # it means "no answer"
+                "offsets": encoding.offsets,
+                "words": [words.get(span, span) for span in encoding.offsets],
+            }
+            features.append(feature | extra | {"context": context})
         return features
 
     def forward(self, batch: dict[str, torch.Tensor]) -> dict[str, Any]:
@@ -157,57 +164,91 @@ class QuestionAnsweringPipeline(TextPipeline):
         handle_impossible_answer: bool = False,
         align_to_words: bool = True,
     ) -> Any:
-        # Aligned to words, several candidates may become the same answer, so more than top_k are needed.
-        candidates = top_k * 2 + 10 if align_to_words else top_k
-        no_answer = 1_000_000.0
-        answers: dict[str, dict[str, Any]] = {}  # by their text in lower case
-        for feature, output in zip(features, outputs, strict=True):
-            allowed, context = feature["allowed"], feature["context"]
-            starts, ends = (softmax(np.where(allowed, output[name], MASKED)) for name in ("start", "end"))
-            no_answer = min(no_answer, float(starts[0] * ends[0]))
-            starts[0] = ends[0] = 0.0
-            for start, end, score in _best_spans(starts, ends, candidates, max_answer_len, allowed):
-                first, last = _characters(feature["encoding"], start, end, feature["place"], align_to_words)
-                text = context[first:last]
-                answer = {"score": 0.0, "start": first, "end": last, "answer": text}
-                answers.setdefault(text.lower(), answer)["score"] += score
-        ranked = list(answers.values())
+        # Extended to words, several spans may become the same answer, so more than top_k are needed.
+        most = top_k * 2 + 10 if align_to_words else top_k
+        starts, ends = (_probabilities(features, [output[name] for output in outputs]) for name in ("start", "end"))
+        answers: dict[tuple[int, int], float] = {}  # (start, end) -> score
+        for feature, start, end in zip(features, starts, ends, strict=True):
+            offsets = feature["words" if align_to_words else "offsets"]
+            found: dict[tuple[int, int], float] = {}
+            for first, last, score in _best_spans(start, end, feature["candidates"], most, max_answer_len):
+                place = offsets[first][0], offsets[last][1]
+                found[place] = found.get(place, 0.0) + score
+            for place, score in found.items():
+                answers[place] = max(answers.get(place, 0.0), min(score, 1.0))
         if handle_impossible_answer:
-            ranked.append({"score": no_answer, "start": 0, "end": 0, "answer": ""})
-        ranked = sorted(ranked, key=lambda answer: -answer["score"])[:top_k]
+            null = [(s * e)[feature["null"]] for feature, s, e in zip(features, starts, ends, strict=True)]
+            if not all(map(len, null)):
+                raise InputError(
+                    "handle_impossible_answer needs the score of the tokenizer's cls_token, which it does not add.",
+                    next_step="Leave handle_impossible_answer out.",
+                )
+            answers[0, 0] = min(float(score.max()) for score in null)
+        ranked = [
+            {"score": score, "start": start, "end": end, "answer": features[0]["context"][start:end]}
+            for (start, end), score in sorted(answers.items(), key=lambda item: -item[1])[:top_k]
+        ]
         return ranked[0] if len(ranked) == 1 else ranked
 
 
+def _probabilities(features: Rows, logits: list[np.ndarray]) -> list[np.ndarray]:
+    """The probability of each token of each window to be the start (or the end) of the answer.
+
+    They are normalized over the whole context (Clark and Gardner, Simple and Effective Multi-Paragraph Reading
+    Comprehension, 2018, section 3.3), since scores normalized per window cannot be compared: a window without the answer
+    would be just as sure of its best span. A token in several windows counts once, by its highest logit; "no answer" by
+    its lowest.
+    """
+    best = np.full(len(features[0]["context"]) + 1, -np.inf, dtype=np.float32)  # by the first character of the token
+    nulls = []
+    for feature, row in zip(features, logits, strict=True):
+        begins = [start for start, _ in feature["offsets"]]
+        np.maximum.at(best, np.array(begins)[feature["candidates"]], row[feature["candidates"]])
+        nulls += row[feature["null"]].tolist()
+    best[-1] = min(nulls, default=-np.inf)
+    highest = best.max()
+    total = np.exp(best - highest).sum()
+    return [np.exp(np.minimum(row - highest, 0.0)) / total for row in logits]
+
+
+def _words(context: str, encodings: Sequence[Any], place: int) -> dict[tuple[int, int], tuple[int, int]]:
+    """The characters (start, end) of a token -> those of its word, which may reach into another window."""
+    tokens = sorted(
+        {
+            (*span, word)
+            for encoding in encodings
+            for span, word, part in zip(encoding.offsets, encoding.word_ids, encoding.sequence_ids, strict=True)
+            if part == place
+        }
+    )
+    offsets = [(start, end) for start, end, _ in tokens]
+    words = {}
+    for word in words_of_tokens(context, offsets, [token[2] for token in tokens]):
+        start, end = offsets[word[0]][0], offsets[word[-1]][1]
+        start += len(context[start:end]) - len(context[start:end].lstrip())
+        words |= dict.fromkeys((offsets[i] for i in word), (start, end))
+    return words
+
+
 def _best_spans(
-    starts: np.ndarray, ends: np.ndarray, most: int, longest: int, allowed: np.ndarray
+    starts: np.ndarray, ends: np.ndarray, candidates: np.ndarray, most: int, longest: int
 ) -> list[tuple[int, int, float]]:
-    """The most probable spans (start, end, score) of at most `longest` tokens, end included; best first.
+    """The most probable spans (first, last, score) of at most `longest` candidates; best first.
 
     The score is P(start) P(end) (Chen et al., Reading Wikipedia to Answer Open-Domain Questions, 2017, section 3.2).
     """
-    scores = np.tril(np.triu(np.outer(starts, ends)), longest - 1).ravel()
-    if most == 1:
-        order = np.array([scores.argmax()])
-    elif len(scores) <= most:
-        order = np.argsort(-scores)
-    else:
-        order = np.argpartition(-scores, most)[:most]
-        order = order[np.argsort(-scores[order])]
-    spans = (divmod(int(i), len(ends)) for i in order)
-    # The first token counts as allowed. Its probability has been set to 0, so it comes last.
-    inside = np.append(np.flatnonzero(allowed), 0)
-    return [(s, e, float(scores[s * len(ends) + e])) for s, e in spans if s in inside and e in inside]
-
-
-def _characters(encoding: Any, start: int, end: int, place: int, align_to_words: bool) -> tuple[int, int]:
-    """The characters of the context (start, end) for the tokens from `start` to `end`, included."""
-    if align_to_words:
-        first, last = encoding.token_to_word(start), encoding.token_to_word(end)
-        if first is not None and last is not None:
-            head, tail = encoding.word_to_chars(first, place), encoding.word_to_chars(last, place)
-            if head is not None and tail is not None:
-                return head[0], tail[1]
-    return encoding.offsets[start][0], encoding.offsets[end][1]
+    n = len(starts)
+    longest = min(longest, n)
+    scores = np.full((n, longest), -1.0, dtype=starts.dtype)  # by the first token and the number of tokens after it
+    for more in range(longest):
+        valid = candidates[: n - more] & candidates[more:]
+        scores[: n - more, more] = np.where(valid, starts[: n - more] * ends[more:], -1.0)
+    order = np.argsort(-scores, axis=None, kind="stable")[:most]
+    return [
+        (i, i + more, float(scores[i, more]))
+        for i, more in (divmod(int(j), longest) for j in order)
+        if scores[i, more] >= 0
+    ]
 
 
 def _is_example(inputs: Any) -> bool:

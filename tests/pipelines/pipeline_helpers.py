@@ -79,6 +79,21 @@ def make_checkpoint(folder: str, head: str, **settings) -> str:
     return str(folder)
 
 
+def word_level(words: list[str], *, template: bool = True, **settings):
+    """A tokenizer of ours with whole words, separated at spaces and punctuation, and BERT's special tokens."""
+    from tokenizers import Tokenizer, models, pre_tokenizers, processors
+
+    from notebook_kit import PreTrainedTokenizerFast
+
+    backend = Tokenizer(models.WordLevel({word: i for i, word in enumerate(words)}, unk_token="[UNK]"))
+    backend.pre_tokenizer = pre_tokenizers.Whitespace()
+    special = {f"{name.lower()}_token": f"[{name}]" for name in ("UNK", "PAD", "CLS", "SEP", "MASK")}
+    if template:
+        ends = [(name, words.index(name)) for name in ("[CLS]", "[SEP]")]
+        backend.post_processor = processors.TemplateProcessing("[CLS] $A [SEP]", "[CLS] $A [SEP] $B:1 [SEP]:1", ends)
+    return PreTrainedTokenizerFast(tokenizer_object=backend, **special, **settings)
+
+
 def ours(task, folder, **options):
     """Our pipeline over a checkpoint, on the CPU."""
     from notebook_kit.pipelines import pipeline
