@@ -222,7 +222,7 @@ def _words(context: str, encodings: Sequence[Any], place: int) -> dict[tuple[int
         }
     )
     offsets = [(start, end) for start, end, _ in tokens]
-    words = {}
+    words: dict[tuple[int, int], tuple[int, int]] = {}
     for word in words_of_tokens(context, offsets, [token[2] for token in tokens]):
         start, end = offsets[word[0]][0], offsets[word[-1]][1]
         start += len(context[start:end]) - len(context[start:end].lstrip())

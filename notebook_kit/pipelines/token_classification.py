@@ -3,20 +3,20 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
 
 from notebook_kit.errors import InputError
-from notebook_kit.pipelines.base import Rows, check_choice, warn
+from notebook_kit.pipelines.base import Rows, check_choice
 from notebook_kit.pipelines.scores import softmax
 from notebook_kit.pipelines.text import TextPipeline, read_text
+from notebook_kit.pipelines.words import words_of_tokens
 
 __all__ = ["NerPipeline", "TokenClassificationPipeline"]
 
 STRATEGIES = ("none", "simple", "first", "average", "max")
-BY_WORD = ("first", "average", "max")
 
 Entity = dict[str, Any]
 Offsets = Sequence[tuple[int, int]]
@@ -113,15 +113,14 @@ class TokenClassificationPipeline(TextPipeline):
     ) -> Rows:
         if isinstance(item, _WithOffsets):
             item, offset_mapping = item
-        options: dict[str, Any] = {} if stride is None else {"return_overflowing_tokens": True, "stride": stride}
-        words = None
+        words: list[str] | None = None
         if is_split_into_words:
             if isinstance(item, str):
                 raise InputError(
                     "is_split_into_words=True requires a list of words, and the input is one text.",
                     next_step="Pass text.split(), or leave is_split_into_words out.",
                 )
-            words, options["is_split_into_words"] = [str(word) for word in item], True
+            words = [str(word) for word in item]
         sentence = delimiter.join(words) if words is not None else item
         read_text(sentence, "Pass a text, or a list of words with is_split_into_words=True.")
         encoded = self.tokenize(
@@ -130,18 +129,24 @@ class TokenClassificationPipeline(TextPipeline):
             max_length=self._longest,
             return_special_tokens_mask=True,
             return_offsets_mapping=True,
-            **options,
+            is_split_into_words=is_split_into_words,
+            **({} if stride is None else {"return_overflowing_tokens": True, "stride": stride}),
         )
         names = [name for name in encoded if name != "overflow_to_sample_mapping"]
         features = []
         for i in range(1 if stride is None else len(encoded["input_ids"])):
             feature: dict[str, Any] = {n: list(encoded[n] if stride is None else encoded[n][i]) for n in names}
+            word_ids = encoded.word_ids(i)
             if offset_mapping is not None:
+                if len(offset_mapping) != len(word_ids):
+                    raise InputError(
+                        f"offset_mapping has {len(offset_mapping)} entries, and the text has {len(word_ids)} tokens.",
+                        next_step="Pass one (start, end) per token, special tokens included.",
+                    )
                 feature["offset_mapping"] = offset_mapping
             elif words is not None:
-                offsets, gap = feature["offset_mapping"], len(delimiter)
-                feature["offset_mapping"] = _in_sentence(offsets, encoded.word_ids(i), words, gap)
-            features.append({**feature, "sentence": sentence})
+                feature["offset_mapping"] = _in_sentence(feature["offset_mapping"], word_ids, words, len(delimiter))
+            features.append(feature | {"sentence": sentence, "word_ids": word_ids, "is_split": words is not None})
         return features
 
     def postprocess(
@@ -153,12 +158,11 @@ class TokenClassificationPipeline(TextPipeline):
         aggregation_strategy: str = "none",
         ignore_labels: Sequence[str] | None = None,
     ) -> list[Entity]:
-        ignored = {"O"} if ignore_labels is None else set(ignore_labels)
+        ignored = ("O",) if ignore_labels is None else ignore_labels
+        label = self._label if aggregation_strategy == "none" else self._group
         entities: list[Entity] = []
         for feature, output in zip(features, outputs, strict=True):
-            tokens = self._tokens(feature, output["logits"], aggregation_strategy)
-            found = self._entities(tokens, aggregation_strategy)
-            entities += [e for e in found if e.get("entity", e.get("entity_group")) not in ignored]
+            entities += label(feature, softmax(output["logits"]), aggregation_strategy, ignored)
         return _without_overlaps(entities) if len(features) > 1 else entities
 
     # From tokens to entities ---------------------------------------------------------------------------------------
@@ -167,68 +171,74 @@ class TokenClassificationPipeline(TextPipeline):
     def _longest(self) -> int:
         return min(self.tokenizer.model_max_length, self.max_tokens or self.tokenizer.model_max_length, 10**9)
 
-    def _tokens(self, feature: dict[str, Any], logits: np.ndarray, strategy: str) -> list[Entity]:
-        """The tokens of a feature, except special ones, with their scores and positions."""
-        scores, sentence, marks_subwords = softmax(logits), feature["sentence"], self._marks_subwords
-        if strategy in BY_WORD and not marks_subwords:
-            warn("This tokenizer does not mark which tokens continue a word, so words are separated at spaces.")
-        names = self.tokenizer.convert_ids_to_tokens(feature["input_ids"])
-        tokens = []
-        for i, (word, special) in enumerate(zip(names, feature["special_tokens_mask"], strict=True)):
-            if special:
-                continue
-            start, end = map(int, feature["offset_mapping"][i])
-            if feature["input_ids"][i] == self.tokenizer.unk_token_id:
-                word, is_subword = sentence[start:end], False
-            elif marks_subwords:
-                is_subword = len(word) != len(sentence[start:end])
+    def _label(self, feature: dict[str, Any], scores: np.ndarray, _: str, ignored: Collection[str]) -> list[Entity]:
+        """Each token, except special ones, with its most probable label, if that is not ignored."""
+        names = self._names(feature)
+        entities: list[Entity] = []
+        for i, special in enumerate(feature["special_tokens_mask"]):
+            best = int(scores[i].argmax())
+            label = self.model.config.id2label[best]
+            if not special and label not in ignored:
+                start, end = map(int, feature["offset_mapping"][i])
+                place = {"index": i, "word": names[i], "start": start, "end": end}
+                entities.append({"entity": label, "score": float(scores[i][best]), **place})
+        return entities
+
+    def _group(
+        self, feature: dict[str, Any], scores: np.ndarray, strategy: str, ignored: Collection[str]
+    ) -> list[Entity]:
+        """Neighbouring tokens or words with labels of the same kind, as entities, if that kind is not ignored."""
+        tokens = [i for i, special in enumerate(feature["special_tokens_mask"]) if not special]
+        units = [[i] for i in tokens]
+        if strategy != "simple":
+            word_ids = [
+                None if special else w
+                for w, special in zip(feature["word_ids"], feature["special_tokens_mask"], strict=True)
+            ]
+            if feature["is_split"]:
+                units = [list(unit) for _, unit in itertools.groupby(tokens, key=lambda i: word_ids[i])]
             else:
-                is_subword = start > 0 and " " not in sentence[start - 1 : start + 1]
-            place = {"index": i, "word": word, "start": start, "end": end}
-            tokens.append({**place, "scores": scores[i], "is_subword": is_subword})
-        return tokens
+                units = words_of_tokens(feature["sentence"], feature["offset_mapping"], word_ids)
+        groups: list[tuple[str | None, list[int], list[float]]] = []  # kind, tokens, scores; the kind None is "O"
+        for unit in units:
+            row = scores[unit[0]] if len(unit) == 1 else _word_scores(scores[unit], strategy)
+            best = int(row.argmax())
+            begins, kind = _split_label(self.model.config.id2label[best])
+            if begins or not groups or groups[-1][0] != kind:
+                groups.append((kind, [], []))
+            groups[-1][1].extend(unit)
+            groups[-1][2].append(float(row[best]))
+        names = self._names(feature)
+        return [
+            {"entity_group": kind or "O", "score": sum(numbers) / len(numbers), **self._joined(feature, names, members)}
+            for kind, members, numbers in groups
+            if ("O" not in ignored if kind is None else kind == "O" or kind not in ignored)
+        ]
+
+    def _names(self, feature: dict[str, Any]) -> list[str]:
+        """The tokens; for those outside the vocabulary, the characters of the text."""
+        names, unknown = self.tokenizer.convert_ids_to_tokens(feature["input_ids"]), self.tokenizer.unk_token_id
+        for i, token in enumerate(feature["input_ids"]):
+            if token == unknown:
+                names[i] = feature["sentence"][slice(*feature["offset_mapping"][i])]
+        return names
+
+    def _joined(self, feature: dict[str, Any], names: list[str], tokens: list[int]) -> Entity:
+        """The text of several tokens and its characters (start, end), without white space around it."""
+        offsets, sentence = feature["offset_mapping"], feature["sentence"]
+        start, end = int(offsets[tokens[0]][0]), int(offsets[tokens[-1]][1])
+        text = sentence[start:end]
+        if text.strip():
+            start, end = start + len(text) - len(text.lstrip()), end - len(text) + len(text.rstrip())
+        word = self.tokenizer.convert_tokens_to_string([names[i] for i in tokens]).strip()
+        if self.tokenizer.unk_token_id in (feature["input_ids"][i] for i in tokens) and not self._marks_subwords:
+            word = sentence[start:end]  # its characters lack the marks by which a decoder finds the words
+        return {"word": word, "start": start, "end": end}
 
     @property
     def _marks_subwords(self) -> bool:
-        tokenizer = self.tokenizer
-        backend = getattr(tokenizer, "backend_tokenizer", None) or getattr(tokenizer, "_tokenizer", None)
+        backend = getattr(self.tokenizer, "backend_tokenizer", None) or getattr(self.tokenizer, "_tokenizer", None)
         return bool(getattr(getattr(backend, "model", None), "continuing_subword_prefix", None))
-
-    def _entities(self, tokens: list[Entity], strategy: str) -> list[Entity]:
-        if strategy in BY_WORD:
-            words: list[list[Entity]] = []
-            for token in tokens:
-                if words and token["is_subword"]:
-                    words[-1].append(token)
-                else:
-                    words.append([token])
-            entities = [self._best(_word_scores(word, strategy)) | self._joined(word) for word in words]
-        else:
-            place = ("index", "word", "start", "end")
-            entities = [self._best(token["scores"]) | {name: token[name] for name in place} for token in tokens]
-        if strategy == "none":
-            return entities
-        groups: list[list[Entity]] = []
-        for entity in entities:
-            begins, tag = _split_label(entity["entity"])
-            if groups and not begins and tag == _split_label(groups[-1][-1]["entity"])[1]:
-                groups[-1].append(entity)
-            else:
-                groups.append([entity])
-        return [self._group(group) for group in groups]
-
-    def _best(self, scores: np.ndarray) -> Entity:
-        best = int(scores.argmax())
-        return {"entity": self.model.config.id2label[best], "score": float(scores[best])}
-
-    def _group(self, entities: list[Entity]) -> Entity:
-        label = entities[0]["entity"].split("-", 1)[-1]
-        score = float(np.nanmean([entity["score"] for entity in entities]))
-        return {"entity_group": label, "score": score, **self._joined(entities)}
-
-    def _joined(self, parts: list[Entity]) -> Entity:
-        word = self.tokenizer.convert_tokens_to_string([part["word"] for part in parts])
-        return {"word": word, "start": parts[0]["start"], "end": parts[-1]["end"]}
 
 
 NerPipeline = TokenClassificationPipeline
@@ -241,17 +251,18 @@ class _WithOffsets(NamedTuple):
     offsets: Offsets
 
 
-def _word_scores(tokens: list[Entity], strategy: str) -> np.ndarray:
-    """The scores of a word, of shape `(labels,)`, from those of its tokens."""
-    scores = [token["scores"] for token in tokens]
+def _word_scores(scores: np.ndarray, strategy: str) -> np.ndarray:
+    """The scores of a word, of shape `(labels,)`, from those of its tokens, of shape `(tokens, labels)`."""
     if strategy == "average":
-        return np.nanmean(scores, axis=0)
-    return scores[0] if strategy == "first" else max(scores, key=np.max)
+        return scores.mean(axis=0)
+    return scores[0] if strategy == "first" else scores[scores.max(axis=1).argmax()]
 
 
-def _split_label(label: str) -> tuple[bool, str]:
-    """Whether a label begins an entity, and its name without B- or I-."""
-    return (True, label[2:]) if label.startswith("B-") else (False, label.removeprefix("I-"))
+def _split_label(label: str) -> tuple[bool, str | None]:
+    """Whether a label begins an entity, and its kind: its name without B- or I-, or None for "O", outside of entities."""
+    return label.startswith("B-"), None if label == "O" else label.removeprefix(
+        "B-" if label.startswith("B-") else "I-"
+    )
 
 
 def _in_sentence(offsets: Offsets, word_ids: list[int | None], words: list[str], gap: int) -> Offsets:

@@ -36,7 +36,7 @@ def words_of_tokens(text: str, offsets: Sequence[tuple[int, int]], word_ids: Seq
         else:
             words.append([i])
         last = i
-    return [part for word in words for part in _without_punctuation(word, [text[slice(*offsets[i])] for i in word])]
+    return [part for word in words for part in _without_punctuation(text, offsets, word)]
 
 
 def _separate(text: str, token: tuple[int, int], following: tuple[int, int]) -> bool:
@@ -47,10 +47,11 @@ def _separate(text: str, token: tuple[int, int], following: tuple[int, int]) -> 
     return any(map(str.isspace, around))
 
 
-def _without_punctuation(word: list[int], texts: list[str]) -> list[list[int]]:
-    """The leading punctuation, the rest, and the trailing punctuation of a word, those that there are."""
+def _without_punctuation(text: str, offsets: Sequence[tuple[int, int]], word: list[int]) -> list[list[int]]:
+    """The tokens of a word in up to three parts: leading punctuation, the rest, and trailing punctuation."""
     if len(word) == 1:
         return [word]
+    texts = [text[slice(*offsets[i])] for i in word]
     marks = [bool(text.strip()) and all(unicodedata.category(c)[0] in "PS" for c in text.strip()) for text in texts]
     letters = [i for i, text in enumerate(texts) if text.strip() and not marks[i]]
     if not letters or not any(marks):
