@@ -23,6 +23,7 @@ from notebook_kit import (
 )
 from notebook_kit.errors import InputError, UnknownArchitectureError
 from notebook_kit.models import auto
+from notebook_kit.processing.text.classes import BertTokenizer
 from notebook_kit.processing.text.tokenizer import CLASSES_BY_MODEL_TYPE, TOKENIZER_CLASSES
 
 
@@ -80,7 +81,7 @@ def test_own_classes_are_loaded_by_the_auto_classes(registered, tmp_path):
     assert AutoConfig.from_pretrained(tmp_path, kind="plain").kind == "plain"
     assert OwnConfig.from_pretrained(tmp_path) == again.config
     assert type(AutoTokenizer.from_pretrained(tmp_path)) is OwnTokenizer
-    assert type(AutoTokenizer.from_pretrained("notebook-kit/tiny-sentiment")) is PreTrainedTokenizerFast
+    assert type(AutoTokenizer.from_pretrained("notebook-kit/tiny-sentiment")) is BertTokenizer
     with pytest.raises(
         UnknownArchitectureError, match="No AutoModelForTokenClassification is registered for OwnConfig"
     ):

@@ -268,6 +268,67 @@ def llama(folder: Path, minilm: Path, texts: list[str]) -> Path:
     return _spm(folder, "llama", "LlamaTokenizer", "tokenizer.model", model, **options)
 
 
+def gemma(folder: Path, minilm: Path, texts: list[str]) -> Path:
+    options = {"pad_id": 0, "eos_id": 1, "bos_id": 2, "unk_id": 3, "bos_piece": "<bos>", "eos_piece": "<eos>"}
+    options |= {
+        "byte_fallback": True,
+        "character_coverage": 0.99,
+        "user_defined_symbols": ["<mask>", "<start_of_turn>"],
+    }
+    model = trained_sentencepiece(folder, texts, "bpe", 600, **options)
+    return _spm(folder, "gemma", "GemmaTokenizer", "tokenizer.model", model, add_bos_token=True)
+
+
+def mistral(folder: Path, minilm: Path, texts: list[str]) -> Path:
+    """As llama, with the control pieces of Mistral's instructions."""
+    control = ["[INST]", "[/INST]", "[TOOL_CALLS]"]
+    options = {"byte_fallback": True, "character_coverage": 0.99, "control_symbols": control}
+    model = trained_sentencepiece(folder, texts, "bpe", 600, **options)
+    return _spm(folder, "llama", "LlamaTokenizer", "tokenizer.model", model, add_bos_token=True)
+
+
+def _byte_level(folder: Path, model_type: str, tokenizer_class: str, tokens: list[str], **options: object) -> Path:
+    vocab, merges = gpt2_files()
+    ids = json.loads(vocab)
+    ids |= {token: len(ids) + place for place, token in enumerate(tokens)}
+    return write(
+        folder,
+        vocab_json=ids,
+        merges_txt=merges,
+        config_json={"model_type": model_type},
+        tokenizer_config_json={"tokenizer_class": tokenizer_class, "model_max_length": 1024, **options},
+    )
+
+
+def gpt_neox(folder: Path, minilm: Path, texts: list[str]) -> Path:
+    return _byte_level(folder, "gpt_neox", "GPTNeoXTokenizer", ["<|padding|>"])
+
+
+def qwen2(folder: Path, minilm: Path, texts: list[str]) -> Path:
+    return _byte_level(folder, "qwen2", "Qwen2Tokenizer", [])
+
+
+def clip(folder: Path, minilm: Path, texts: list[str]) -> Path:
+    from tokenizers import Tokenizer, models, pre_tokenizers, trainers
+
+    backend = Tokenizer(models.BPE(end_of_word_suffix="</w>", unk_token="<|endoftext|>"))
+    backend.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    alphabet = [*pre_tokenizers.ByteLevel.alphabet(), *(f"{c}</w>" for c in pre_tokenizers.ByteLevel.alphabet())]
+    special = ["<|startoftext|>", "<|endoftext|>"]
+    trainer = trainers.BpeTrainer(
+        vocab_size=900, special_tokens=[*special, *alphabet], end_of_word_suffix="</w>", show_progress=False
+    )
+    backend.train_from_iterator((text.lower() for text in texts), trainer)
+    model = json.loads(backend.to_str())["model"]
+    return write(
+        folder,
+        vocab_json=model["vocab"],
+        merges_txt="#version: 0.2\n" + "".join(f"{left} {right}\n" for left, right in model["merges"]),
+        config_json={"model_type": "clip"},
+        tokenizer_config_json={"tokenizer_class": "CLIPTokenizer", "model_max_length": 77},
+    )
+
+
 def _trained(folder: Path, model: object, trainer: object, texts: list[str], **parts: object) -> Path:
     from tokenizers import Tokenizer
     from transformers import PreTrainedTokenizerFast
@@ -334,6 +395,11 @@ CHECKPOINTS = {
         t5,
         albert,
         llama,
+        mistral,
+        gemma,
+        gpt_neox,
+        qwen2,
+        clip,
         generic_bpe,
         generic_unigram,
     )

@@ -18,7 +18,7 @@ from typing import Any
 from notebook_kit.configuration import PretrainedConfig
 from notebook_kit.errors import InputError
 from notebook_kit.hub import Source
-from notebook_kit.processing.text import translation  # noqa: F401 - adds its classes to TOKENIZER_CLASSES
+from notebook_kit.processing.text import classes  # noqa: F401 - adds the families' classes to TOKENIZER_CLASSES
 from notebook_kit.processing.text.batch_encoding import BatchEncoding, CharSpan, TokenSpan
 from notebook_kit.processing.text.tokenizer import CLASSES_BY_MODEL_TYPE, TOKENIZER_CLASSES, PreTrainedTokenizerFast
 from notebook_kit.registry.families import FAMILIES

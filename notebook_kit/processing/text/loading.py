@@ -1,46 +1,38 @@
-"""Read the parts of a tokenizer from a checkpoint's files."""
+"""Read the parts of a tokenizer from a checkpoint's files, or put them together from what a caller passed."""
 
 from __future__ import annotations
 
+import copy
+import difflib
 import os
-from collections.abc import Mapping
+import warnings
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from tokenizers import AddedToken, Tokenizer, models, processors
+from tokenizers import AddedToken, Tokenizer, processors
 
-from notebook_kit.errors import CheckpointError, InputError, UnknownArchitectureError, near_matches
-from notebook_kit.files import damaged, read_json
+from notebook_kit.errors import InputError, NotebookKitWarning, near_matches
+from notebook_kit.files import damaged
 from notebook_kit.hub import HUB_OPTIONS, locate, take_hub_options
-from notebook_kit.processing.text import sentencepiece
-from notebook_kit.processing.text.families import (
-    FAMILIES,
-    MODEL_TYPES,
-    Family,
-    adjust,
-    complete,
-    family_of,
-    post_processor,
-)
+from notebook_kit.processing.text.building import SWITCHES, adjust, complete, post_processor
+from notebook_kit.processing.text.families import FAMILIES, MODEL_TYPES, Family, family_of
 from notebook_kit.processing.text.inputs import backend_errors
-from notebook_kit.processing.text.marian import load_marian
-from notebook_kit.processing.text.parts import Files, Parts, SingleFile
+from notebook_kit.processing.text.parts import Files, GivenFiles, Parts
+from notebook_kit.processing.text.settings import as_token, read_settings
 from notebook_kit.processing.text.vocabulary import ROLES
+from notebook_kit.processing.text.vocabulary_files import bare_model, blank_vocabulary, from_vocabulary
 
 __all__ = [
-    "GENERIC_CLASSES",
     "add_missing_tokens",
-    "check_options",
-    "from_file",
-    "keep_padding_defaults",
+    "class_of_type",
+    "given_parts",
     "load_parts",
     "needs_recipe",
     "open_files",
-    "read_settings",
     "recipe_post_processor",
 ]
 
-GENERIC_CLASSES = ("PreTrainedTokenizerFast", "TokenizersBackend", "PreTrainedTokenizer", "PythonBackend")
 # Keys of tokenizer_config.json that name files or describe the run that saved them.
 _NOT_OPTIONS = (
     {"tokenizer_file", "vocab_file", "merges_file", "special_tokens_map_file", "added_tokens_file", "files_loaded"}
@@ -48,44 +40,41 @@ _NOT_OPTIONS = (
     | {"name_or_path", "is_local", "local_files_only"}
 )
 # Options of from_pretrained in `transformers` that have no effect here.
-_IGNORED = ("use_fast", "trust_remote_code", "config", "from_slow", "tokenizer_type", "resume_download")
+_IGNORED = ("use_fast", "trust_remote_code", "config", "from_slow", "resume_download", "proxies")
 # Options that a caller may pass, besides those whose names end in "_token"; some have no effect, as in `transformers`.
 _OPTIONS = (
     {"additional_special_tokens", "extra_special_tokens", "split_special_tokens", "pad_token_type_id"}
     | {"max_len", "max_length", "model_max_length", "model_input_names", "padding_side", "truncation_side"}
     | {"src_lang", "tgt_lang", "source_lang", "target_lang", "chat_template", "clean_up_tokenization_spaces"}
     | {"do_basic_tokenize", "never_split", "remove_space", "sp_model_kwargs", "errors", "name_or_path", "verbose"}
+    | {"add_bos_token", "add_eos_token", "model_specific_special_tokens", *SWITCHES}
     | {switch for family in FAMILIES.values() for switch in family.options}
 )
-_TOKEN_FIELDS = ("content", "single_word", "lstrip", "rstrip", "normalized", "special")
-_SENTENCEPIECE_NAMES = ("sentencepiece.bpe.model", "spiece.model", "tokenizer.model", "spm.model")
+# What a caller may pass in place of a checkpoint: the argument -> the file's name in a checkpoint, by kind of vocabulary.
+_ARGUMENTS = {
+    "wordpiece": {"vocab": "vocab.txt"},
+    "bpe": {"vocab": "vocab.json", "merges": "merges.txt"},
+    "sentencepiece": {"vocab": "tokenizer.model", "merges": "merges.txt"},
+    "marian": {
+        "source_spm": "source.spm",
+        "target_spm": "target.spm",
+        "vocab": "vocab.json",
+        "target_vocab_file": "target_vocab.json",
+    },
+}
 
 
 def open_files(name_or_path: Any, options: dict[str, Any]) -> Files:
     """Find a checkpoint or a single vocabulary file; options for the Hub are removed from `options`."""
     where = take_hub_options(options)
     path = Path(name_or_path) if isinstance(name_or_path, str | os.PathLike) else None
-    if path is not None and path.suffix in (".json", ".txt", ".model") and path.is_file():
-        return SingleFile(path)
+    known = {".txt": "vocab.txt", ".json": "tokenizer.json", ".model": "tokenizer.model"}
+    if path is not None and path.suffix in known and path.is_file():
+        return GivenFiles({known[path.suffix]: path})
     return locate(name_or_path, **where)
 
 
-def read_settings(source: Files, filename: str) -> dict[str, Any]:
-    """The JSON object in a file of the checkpoint; {} if the file does not exist."""
-    path = source.find(filename)
-    return {} if path is None else read_json(path)
-
-
-def as_token(value: Any) -> Any:
-    """Convert the dictionaries that checkpoints store to AddedTokens; return anything else unchanged."""
-    if isinstance(value, dict) and "content" in value:
-        return AddedToken(**{key: entry for key, entry in value.items() if key in _TOKEN_FIELDS})
-    if isinstance(value, list):
-        return [as_token(item) for item in value]
-    return value
-
-
-def load_parts(source: Files, overrides: Mapping[str, Any]) -> Parts:
+def load_parts(source: Files, overrides: Mapping[str, Any], class_name: str | None = None) -> Parts:
     """Read the tokenizer of a checkpoint.
 
     The pipeline is read from tokenizer.json. Without that file it is built from the vocabulary files in the way of the
@@ -93,16 +82,17 @@ def load_parts(source: Files, overrides: Mapping[str, Any]) -> Parts:
 
     Args:
         overrides: Options that override the checkpoint's.
+        class_name: The tokenizer class; None for the one that the checkpoint names.
 
     Raises:
         CheckpointError: If there is no vocabulary, or a file is damaged.
-        InputError: If an option does not exist.
+        InputError: If an option is misspelled.
         UnknownArchitectureError: If there are only vocabulary files, of a class that cannot be built from them here.
     """
     overrides = {key: as_token(value) for key, value in overrides.items() if key not in _IGNORED}
-    check_options(overrides)
+    _check_options(overrides)
     config = read_settings(source, "tokenizer_config.json")
-    class_name = _class_name(source, config)
+    class_name = class_name or _class_name(source, config)
     family = family_of(class_name)
     is_marian = family is not None and family.vocabulary == "marian"
     tokenizer_file = None if is_marian else source.find("tokenizer.json")  # one pipeline cannot describe both sides
@@ -122,20 +112,15 @@ def load_parts(source: Files, overrides: Mapping[str, Any]) -> Parts:
             if isinstance(options[key], AddedToken):
                 options[key].special = True
     options |= overrides
-    for key, default in (family.options if family else {}).items():
-        if options[key] is None:  # old versions saved null for a switch that was not set
-            options[key] = default
+    _use_defaults(options, family)
 
     decoder = config.get("added_tokens_decoder") or {}
     added = [as_token(decoder[id]) for id in sorted(decoder, key=int)]
     if tokenizer_file is not None:
-        backend = from_file(tokenizer_file)
-        keep_padding_defaults(backend, options)
-        if family:
-            adjust(backend, family, options)
-        parts = Parts(backend, class_name or "PreTrainedTokenizerFast", options, added, from_file=True)
+        parts = _from_pipeline(_read_pipeline(tokenizer_file), class_name, family, options, overrides)
+        parts.added_tokens += added
     else:
-        parts = _from_vocabulary(source, class_name, family, options)
+        parts = from_vocabulary(source, class_name, family, options)
         parts.added_tokens += [*added, *_legacy_added_tokens(source, config, parts.options)]
     parts.overridden = frozenset(overrides)
     parts.options["name_or_path"] = source.name
@@ -143,15 +128,137 @@ def load_parts(source: Files, overrides: Mapping[str, Any]) -> Parts:
     return parts
 
 
+def given_parts(class_name: str, positional: Sequence[Any], options: dict[str, Any]) -> Parts:
+    """The parts of a tokenizer that is constructed rather than loaded.
+
+    Args:
+        class_name: The tokenizer class.
+        positional: A `tokenizers.Tokenizer`, or the vocabulary's files or contents in the order of `_ARGUMENTS`.
+        options: The keywords of the call: `tokenizer_object`, `tokenizer_file`, `vocab_file`, `vocab`, ..., and settings.
+
+    Raises:
+        InputError: If there is no vocabulary, or two, or an option is misspelled.
+        CheckpointError: If a file cannot be read.
+    """
+    family = family_of(class_name)
+    names = _ARGUMENTS.get(family.vocabulary if family else "", {"vocab": "vocab.txt", "merges": "merges.txt"})
+    given = {"tokenizer_object": options.pop("tokenizer_object", None)}
+    given["tokenizer_file"] = options.pop("tokenizer_file", None)
+    for name in names:
+        given[name] = options.pop(f"{name}_file", None)
+        given[name] = options.pop(name, None) if given[name] is None else given[name]
+    if positional and isinstance(positional[0], Tokenizer):
+        positional, given["tokenizer_object"] = positional[1:], positional[0]
+    if len(positional) > len(names) or any(given[name] is not None for name in list(names)[: len(positional)]):
+        raise InputError(
+            f"{class_name} got {len(positional)} positional arguments that it cannot place.",
+            next_step=f"Pass {', '.join(names)} by name.",
+        )
+    given |= dict(zip(names, positional, strict=False))
+    overrides = {key: as_token(value) for key, value in options.items() if key not in _IGNORED}
+    _check_options(overrides)
+    options = {**(family.defaults if family else {}), **overrides}
+    _use_defaults(options, family)
+    backend, file = given.pop("tokenizer_object"), given.pop("tokenizer_file")
+    if (backend is not None and file is not None) or not isinstance(backend, Tokenizer | None):
+        raise InputError(
+            f"tokenizer_object is {type(backend).__name__!r}, tokenizer_file {file!r}.",
+            next_step="Pass either a tokenizers.Tokenizer as tokenizer_object or a path as tokenizer_file.",
+        )
+    pipeline = copy.deepcopy(backend) if file is None else _read_pipeline(Path(file))
+    if pipeline is not None:
+        parts = _from_pipeline(pipeline, class_name, family, options, overrides)
+    else:
+        parts = _from_arguments(class_name, family, {name: given[name] for name in names}, names, options)
+    parts.overridden = frozenset(overrides)
+    _use_added_flags(parts)
+    return parts
+
+
+def _from_arguments(
+    class_name: str, family: Family | None, given: Mapping[str, Any], names: Mapping[str, str], options: dict[str, Any]
+) -> Parts:
+    """The parts from vocabulary files, or their contents, that a caller passed by name."""
+    paths = {names[name]: value for name, value in given.items() if isinstance(value, str | os.PathLike)}
+    missing = [str(path) for path in paths.values() if not Path(path).is_file()]
+    if missing:
+        raise InputError(
+            f"There is no file {', '.join(missing)}.",
+            next_step="Pass the path of a vocabulary file; for a name on the Hub use from_pretrained.",
+        )
+    if paths:
+        return from_vocabulary(GivenFiles(paths), class_name, family, options)
+    vocabulary = given.get("vocab")
+    if vocabulary is None and family is not None and family.vocabulary in ("", "marian"):
+        raise InputError(
+            f"A {class_name} was constructed without a vocabulary.",
+            next_step=f"Pass {', '.join(names)}, or use {class_name}.from_pretrained(name_or_path).",
+        )
+    if vocabulary is None and family is None:
+        raise InputError(
+            "A tokenizer is built from tokenizer_object or tokenizer_file, and neither was passed.",
+            next_step="To load a checkpoint use AutoTokenizer.from_pretrained(name_or_path).",
+        )
+    if vocabulary is None and family is not None:
+        backend = blank_vocabulary(family, options)
+    else:
+        with backend_errors(lambda error: _not_a_vocabulary(class_name, error)):
+            backend = Tokenizer(bare_model(family, vocabulary, given.get("merges"), options))
+    if family is not None:
+        complete(backend, family, options)
+    return Parts(backend, class_name, options)
+
+
+def _not_a_vocabulary(class_name: str, error: BaseException) -> InputError:
+    return InputError(
+        f"The vocabulary of the {class_name} cannot be used: {error}",
+        next_step="Pass a dict of ids by token (with merges=[('a', 'b'), ...] for BPE), or a list of (piece, score).",
+    )
+
+
 def _class_name(source: Files, config: Mapping[str, Any]) -> str | None:
     name = config.get("tokenizer_class")
+    if name is not None and name.removesuffix("Fast") != "LlamaTokenizer":
+        return name
+    model_config = read_settings(source, "config.json")
+    by_type = MODEL_TYPES.get(model_config.get("model_type") or "")
     if name is None:
-        model_config = read_settings(source, "config.json")
-        name = model_config.get("tokenizer_class") or MODEL_TYPES.get(model_config.get("model_type", ""))
-    return name
+        return model_config.get("tokenizer_class") or by_type
+    # Many byte-level checkpoints name the Llama class, whose defaults are not theirs.
+    if by_type == "Qwen2Tokenizer":
+        return by_type
+    pipeline = source.find("tokenizer.json")
+    in_bytes = pipeline is not None and b'"ByteLevel"' in pipeline.read_bytes()
+    return "PreTrainedTokenizerFast" if in_bytes else name
 
 
-def from_file(path: Path) -> Tokenizer:
+def class_of_type(model_type: str | None) -> str | None:
+    """The name of the tokenizer class of a model type, for the option `tokenizer_type`; None for None.
+
+    Raises:
+        InputError: If there is no such type.
+    """
+    if model_type is None or model_type in MODEL_TYPES:
+        return MODEL_TYPES.get(model_type or "")
+    raise InputError(
+        f"There is no tokenizer_type {model_type!r}. {near_matches(str(model_type), MODEL_TYPES)}".rstrip(),
+        next_step=f"The types are {', '.join(MODEL_TYPES)}.",
+    )
+
+
+def _use_defaults(options: dict[str, Any], family: Family | None) -> None:
+    """Old versions saved null for a switch that was not set."""
+    for key, default in (family.options if family else {}).items():
+        if options[key] is None:
+            options[key] = default
+    if family and family.pieces == "t5":
+        names = [f"<extra_id_{number}>" for number in range(options["extra_ids"])]
+        present = options.get("additional_special_tokens") or options.get("extra_special_tokens") or []
+        if isinstance(present, list) and not any("<extra_id_" in str(token) for token in present):
+            options["additional_special_tokens"] = [*present, *names]
+
+
+def _read_pipeline(path: Path) -> Tokenizer:
     """Read a tokenizer.json.
 
     Raises:
@@ -161,8 +268,15 @@ def from_file(path: Path) -> Tokenizer:
         return Tokenizer.from_file(str(path))
 
 
-def keep_padding_defaults(backend: Tokenizer, options: dict[str, Any]) -> None:
-    """Copy a file's padding and truncation settings to the defaults, then disable both: every call sets its own."""
+def _from_pipeline(
+    backend: Tokenizer,
+    class_name: str | None,
+    family: Family | None,
+    options: dict[str, Any],
+    overrides: Mapping[str, Any],
+) -> Parts:
+    """The parts around a complete pipeline, with the switches applied that the checkpoint or the caller set."""
+    # A file's padding and truncation become defaults, and are switched off: every call sets its own.
     if backend.padding:
         options.setdefault("pad_token", backend.padding["pad_token"])
         options.setdefault("pad_token_type_id", backend.padding["pad_type_id"])
@@ -171,6 +285,9 @@ def keep_padding_defaults(backend: Tokenizer, options: dict[str, Any]) -> None:
         options.setdefault("truncation_side", backend.truncation["direction"])
     backend.no_padding()
     backend.no_truncation()
+    switches = {name: options[name] for name in (family.options if family else ())}
+    adjust(backend, switches, {name: value for name, value in overrides.items() if name in SWITCHES})
+    return Parts(backend, class_name or "PreTrainedTokenizerFast", options, from_file=True)
 
 
 def _use_added_flags(parts: Parts) -> None:
@@ -192,133 +309,39 @@ def _legacy_added_tokens(source: Files, config: Mapping[str, Any], options: Mapp
     return [AddedToken(token, special=token in special, normalized=token not in special) for token, _ in by_id]
 
 
-# Vocabulary files
-
-
-def _from_vocabulary(source: Files, class_name: str | None, family: Family | None, options: dict[str, Any]) -> Parts:
-    kind = family.vocabulary if family else None
-    if kind == "marian":
-        vocabulary, extras = load_marian(source, options)
-        return Parts(vocabulary, str(class_name), options, extras=extras)
-    vocab_txt = source.find("vocab.txt") if kind in (None, "wordpiece") else None
-    vocab_json = source.find("vocab.json") if kind in (None, "bpe") else None
-    merges = source.find("merges.txt") if vocab_json else None
-    spm = _sentencepiece_file(source) if kind in (None, "sentencepiece") else None
-    if family is None and (vocab_txt or (vocab_json and merges) or spm):
-        if class_name not in (None, *GENERIC_CLASSES):
-            raise _no_recipe(source, str(class_name))
-        if spm is None:
-            # Only BERT-likes have vocab.txt, and byte-level BPE is GPT-2's format.
-            class_name = "BertTokenizer" if vocab_txt else "GPT2Tokenizer"
-            family = FAMILIES[class_name]
-            options |= family.defaults | options
-    class_name = class_name or "PreTrainedTokenizerFast"
-    if spm is not None:
-        return _from_sentencepiece(spm, class_name, family, options)
-    if family is not None and vocab_txt is not None:
-        backend = Tokenizer(_read_vocab_txt(vocab_txt, str(options["unk_token"])))
-    elif family is not None and vocab_json is not None and merges is not None:
-        backend = Tokenizer(_read_bpe(vocab_json, merges))
-    else:
-        raise _nothing_to_load(source, class_name, vocab_json)
-    complete(backend, family, options)
-    return Parts(backend, class_name, options)
-
-
-def _read_vocab_txt(path: Path, unk_token: str) -> models.WordPiece:
-    try:
-        with path.open(encoding="utf-8") as lines:
-            vocabulary = {line.rstrip("\n"): id for id, line in enumerate(lines)}
-    except (OSError, UnicodeDecodeError) as error:
-        raise damaged(path, error) from error
-    return models.WordPiece(vocabulary, unk_token=unk_token)
-
-
-def _read_bpe(vocab: Path, merges: Path) -> models.BPE:
-    def explained(error: BaseException) -> CheckpointError:
-        return CheckpointError(
-            f"{vocab} and {merges.name} cannot be read as byte-level BPE: {error}",
-            next_step="Download both again (force_download=True).",
-        )
-
-    with backend_errors(explained):
-        return models.BPE.from_file(str(vocab), str(merges), continuing_subword_prefix="", end_of_word_suffix="")
-
-
-def _sentencepiece_file(source: Files) -> Path | None:
-    for name in _SENTENCEPIECE_NAMES:
-        path = source.find(name)
-        if path is not None:
-            return path
-    names: list[str] = getattr(source, "filenames", list)()
-    other = next((name for name in sorted(names) if name.endswith(".model")), None)
-    return source.find(other) if other else None
-
-
-def _from_sentencepiece(path: Path, class_name: str, family: Family | None, options: dict[str, Any]) -> Parts:
-    model = sentencepiece.read_pieces(path)
-    if family is None:
-        backend = sentencepiece.as_it_is(model)
-        for role, id in (("unk", model.unk_id), ("bos", model.bos_id), ("eos", model.eos_id), ("pad", model.pad_id)):
-            if id >= 0:
-                options.setdefault(f"{role}_token", model.pieces[id][0])
-    else:
-        tokens = {role: str(options[role]) for role in ROLES if options.get(role)}
-        backend = sentencepiece.lay_out(model, family, tokens, options)
-        complete(backend, family, options, model.charsmap)
-        if family.pieces == "t5":
-            names = [f"<extra_id_{number}>" for number in range(options["extra_ids"])]
-            options.setdefault("additional_special_tokens", names)
-        if family.languages:
-            more = [
-                token for token in options.get("additional_special_tokens") or () if str(token) not in family.languages
-            ]
-            options["additional_special_tokens"] = [*family.languages, *more]
-    return Parts(backend, class_name, options, sentencepiece.special_pieces(model))
-
-
-def _no_recipe(source: Files, class_name: str) -> UnknownArchitectureError:
-    return UnknownArchitectureError(
-        f"{source.name} names the tokenizer class {class_name!r} and has no tokenizer.json, and notebook_kit cannot build "
-        f"that class from vocabulary files. {near_matches(class_name, FAMILIES)}".rstrip(),
-        next_step="Convert it once with `transformers` (load it there and call `save_pretrained`), which writes "
-        f"tokenizer.json. The classes that can be built are {', '.join(FAMILIES)}.",
-    )
-
-
-def _nothing_to_load(source: Files, class_name: str, vocab_json: Path | None) -> CheckpointError:
-    if vocab_json is not None:
-        missing = "vocab.json but no merges.txt"
-    else:
-        missing = "no tokenizer.json, vocab.txt, vocab.json with merges.txt, or sentencepiece .model"
-        if class_name not in GENERIC_CLASSES:
-            missing += f" that a {class_name} can be built from"
-    return CheckpointError(
-        f"{source.name} has no vocabulary: there is {missing}.",
-        next_step="Pass the folder or repository that the tokenizer was saved to; a model can be saved without one.",
-    )
-
-
 # Options, tokens and roles
 
 
-def check_options(options: Mapping[str, Any]) -> None:
-    """Check that a caller's options exist. (A checkpoint's config may contain anything.)
+def _check_options(options: Mapping[str, Any]) -> None:
+    """Check the names of a caller's options. (A checkpoint's config may contain anything.)
+
+    An unknown name that resembles an option is an error; others are kept in `init_kwargs`, as in `transformers`.
 
     Raises:
-        InputError: If one does not, with near matches.
+        InputError: If one is probably misspelled, with near matches.
     """
-    for name in options:
-        if name not in _OPTIONS and not name.endswith("_token"):
+    known = [*sorted(_OPTIONS), *ROLES, *HUB_OPTIONS]
+    unknown = [name for name in options if name not in _OPTIONS and not name.endswith("_token")]
+    for name in unknown:
+        if difflib.get_close_matches(name, known, n=1, cutoff=0.8):
             raise InputError(
-                f"A tokenizer has no option {name!r}. {near_matches(name, [*sorted(_OPTIONS), *ROLES, *HUB_OPTIONS])}".rstrip(),
+                f"A tokenizer has no option {name!r}. {near_matches(name, known)}".rstrip(),
                 next_step="Check the spelling; special tokens are passed by role, such as pad_token='[PAD]'.",
             )
+    if unknown:
+        warnings.warn(
+            f"{', '.join(unknown)} has no effect when a tokenizer is created. "
+            "(padding, truncation, return_tensors, ... belong in the call: tokenizer(texts, return_tensors='pt').)",
+            NotebookKitWarning,
+            stacklevel=2,
+        )
 
 
 def needs_recipe(backend: Tokenizer, family: Family, parts: Parts) -> bool:
     """Whether to build the family's post-processor: the backend has none, or the caller's options change it."""
     present = backend.post_processor
+    if not family.template or family.languages:
+        return False
     if present is None or not parts.from_file:
         return True
     if family.template == "roberta" and type(present) is processors.RobertaProcessing:

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import os
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
 
 from tokenizers import AddedToken, Tokenizer
 
-__all__ = ["Files", "Parts", "SingleFile"]
+__all__ = ["Files", "GivenFiles", "Parts"]
 
 
 class Files(Protocol):
@@ -19,19 +21,19 @@ class Files(Protocol):
     def find(self, filename: str) -> Path | None: ...
 
 
-class SingleFile:
-    """A single vocabulary file, as a source without other files."""
+class GivenFiles:
+    """Files that a caller named one by one, as a source.
 
-    def __init__(self, path: Path) -> None:
-        self.name, self.path = str(path), path
+    Args:
+        paths: The name that a checkpoint gives to each ("vocab.txt") -> where it is.
+    """
+
+    def __init__(self, paths: Mapping[str, str | os.PathLike[str]]) -> None:
+        self.paths = {name: Path(path) for name, path in paths.items()}
+        self.name = ", ".join(map(str, self.paths.values()))
 
     def find(self, filename: str) -> Path | None:
-        suffix = Path(filename).suffix
-        known = {".txt": "vocab.txt", ".json": "tokenizer.json", ".model": "tokenizer.model"}
-        return self.path if suffix == self.path.suffix and filename == known[suffix] else None
-
-    def filenames(self) -> list[str]:
-        return [self.path.name]
+        return self.paths.get(filename)
 
 
 @dataclass

@@ -7,7 +7,7 @@ a dependency on `protobuf`. The field numbers are those of sentencepiece_model.p
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
     from notebook_kit.processing.text.families import Family
 
-__all__ = ["Pieces", "as_it_is", "generate_merges", "lay_out", "read_pieces"]
+__all__ = ["Pieces", "arrange", "as_it_is", "generate_merges", "read_pieces", "special_pieces"]
 
 _UNIGRAM, _BPE = 1, 2  # TrainerSpec.ModelType
 _MAX_BYTES = 1 << 28  # the largest vocabularies in use take 16 MiB
@@ -167,29 +167,24 @@ def generate_merges(vocab: Mapping[str, int], skip: Collection[str] = ()) -> lis
     return [(left, right) for *_, left, right in sorted(merges, key=lambda merge: merge[:3])]
 
 
-def lay_out(model: Pieces, family: Family, tokens: Mapping[str, str], options: Mapping[str, object]) -> Tokenizer:
-    """A bare vocabulary with the ids that the family's models were trained with.
+def arrange(
+    pieces: Sequence[tuple[str, float]], family: Family, tokens: Mapping[str, str], options: Mapping[str, Any]
+) -> list[tuple[str, float]]:
+    """The pieces in the order of the ids that the family's models were trained with.
 
     Families differ in the ids of their special tokens; fairseq's models (XLM-R, CamemBERT) shift all ids.
     """
-    pieces = model.pieces
-    if family.pipeline == "llama":
-        vocab = {piece: id for id, (piece, _) in enumerate(pieces)}
-        merges = generate_merges(vocab)
-        return Tokenizer(models.BPE(vocab=vocab, merges=merges, fuse_unk=True, byte_fallback=True))
     if family.pieces == "fairseq":
-        head = [(tokens[f"{role}_token"], 0.0) for role in ("bos", "pad", "eos", "unk")]
+        first = tokens.get("bos_token", tokens["cls_token"])
+        head = [(token, 0.0) for token in (first, tokens["pad_token"], tokens["eos_token"], tokens["unk_token"])]
         codes = [(code, 0.0) for code in family.languages]
-        pieces = [*head, *pieces[3:], *codes, (tokens["mask_token"], 0.0)]
-    elif family.pieces == "camembert":
+        return [*head, *pieces[3:], *codes, (tokens["mask_token"], 0.0)]
+    if family.pieces == "camembert":
         head = [("<s>NOTUSED", 0.0), (tokens["pad_token"], 0.0), ("</s>NOTUSED", 0.0), (tokens["unk_token"], 0.0)]
-        pieces = [*head, ("<unk>NOTUSED", -100.0), *pieces[1:], (tokens["mask_token"], 0.0)]
-    elif family.pieces == "t5":
-        count = int(options["extra_ids"])  # type: ignore[call-overload]
-        pieces = [*pieces, *((f"<extra_id_{number}>", 0.0) for number in reversed(range(count)))]
-    names = [piece for piece, _ in pieces]
-    unknown = names.index(tokens["unk_token"]) if tokens["unk_token"] in names else model.unk_id
-    return Tokenizer(models.Unigram(pieces, unk_id=unknown, byte_fallback=False))
+        return [*head, ("<unk>NOTUSED", -100.0), *pieces[1:], (tokens["mask_token"], 0.0)]
+    if family.pieces == "t5":
+        return [*pieces, *((f"<extra_id_{number}>", 0.0) for number in reversed(range(options["extra_ids"])))]
+    return list(pieces)
 
 
 def as_it_is(model: Pieces) -> Tokenizer:

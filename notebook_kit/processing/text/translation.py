@@ -8,14 +8,15 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, Self
 
 from tokenizers import AddedToken, Encoding, Tokenizer, processors
 
 from notebook_kit.errors import InputError, near_matches
-from notebook_kit.processing.text.families import FAMILIES, family_of, post_processor
+from notebook_kit.processing.text.building import post_processor
+from notebook_kit.processing.text.families import family_of
 from notebook_kit.processing.text.parts import Parts
-from notebook_kit.processing.text.tokenizer import TOKENIZER_CLASSES, PreTrainedTokenizerFast
+from notebook_kit.processing.text.tokenizer import PreTrainedTokenizerFast
 
 __all__ = ["LanguageTokenizer", "MarianTokenizer"]
 
@@ -130,6 +131,7 @@ class MarianTokenizer(PreTrainedTokenizerFast):
         source_lang, target_lang: The language pair, as named by the checkpoint.
     """
 
+    recipe = "MarianTokenizer"
     _sides: dict[bool, Tokenizer]
     _files: dict[str, bytes]
 
@@ -178,7 +180,7 @@ class MarianTokenizer(PreTrainedTokenizerFast):
         finally:
             self._tokenizer = sources
 
-    def train_new_from_iterator(self, *args: Any, **options: Any) -> PreTrainedTokenizerFast:
+    def train_new_from_iterator(self, *args: Any, **options: Any) -> Self:
         raise InputError(
             "A Marian tokenizer has two vocabularies, which cannot be trained from one stream of texts.",
             next_step="Train another kind, such as AutoTokenizer.from_pretrained('t5-small').train_new_from_iterator(...).",
@@ -187,7 +189,3 @@ class MarianTokenizer(PreTrainedTokenizerFast):
     def vocabulary_files(self) -> Mapping[str, bytes]:
         """The sentencepiece models and lists of ids, unchanged."""
         return self._files
-
-
-TOKENIZER_CLASSES["MarianTokenizer"] = MarianTokenizer
-TOKENIZER_CLASSES.update({name: LanguageTokenizer for name, family in FAMILIES.items() if family.languages})

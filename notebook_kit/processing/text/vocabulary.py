@@ -267,9 +267,13 @@ class Vocabulary:
                 next_step="Ids are non-negative ints. Replace the -100 of ignored labels first: "
                 "np.where(labels < 0, tokenizer.pad_token_id, labels).",
             ) from error
+        model = self._tokenizer.model
+        suffix = getattr(model, "end_of_word_suffix", None)
+        if suffix and type(self._tokenizer.decoder).__name__ == "ByteLevel":  # CLIP's; it does not know about suffixes
+            texts = [text.replace(suffix, " ").strip() for text in texts]
         if clean_up_tokenization_spaces is None:
             clean_up_tokenization_spaces = self.clean_up_tokenization_spaces
-        if clean_up_tokenization_spaces and type(self._tokenizer.model).__name__ != "BPE":
+        if clean_up_tokenization_spaces and type(model).__name__ != "BPE":
             texts = [self.clean_up_tokenization(text) for text in texts]
         return texts if batched else texts[0]
 
