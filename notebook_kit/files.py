@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -70,7 +71,8 @@ def temporary_name(path: str | os.PathLike[str]) -> Path:
 
 @contextmanager
 def replacing(path: str | os.PathLike[str]) -> Iterator[Path]:
-    """Yield a temporary name to write to; at the end of the block it replaces `path`, unless the block raised.
+    """Yield a temporary name to write to; at the end of the block it replaces `path`, unless the block raised. The new file
+    has the permissions of the one that it replaces.
 
     Example:
         >>> import tempfile
@@ -84,6 +86,8 @@ def replacing(path: str | os.PathLike[str]) -> Iterator[Path]:
     try:
         yield temporary
         flush_file(temporary)
+        with suppress(OSError):
+            shutil.copymode(path, temporary)
         os.replace(temporary, path)
         flush_folder(Path(path).parent)
     finally:

@@ -26,7 +26,7 @@ from notebook_kit.files import flush_file, flush_folder, read_json, temporary_na
 from notebook_kit.hub import Source, locate
 from notebook_kit.registry.weight_files import SAFETENSORS, SAFETENSORS_INDEX, TORCH, WEIGHTS
 
-__all__ = ["Weights", "open_weights", "save_weights"]
+__all__ = ["Weights", "open_weights", "save_weights", "unsafe_pickle"]
 
 _DTYPES = {
     "BOOL": torch.bool,
@@ -202,6 +202,16 @@ def _open_safetensors(path: Path, source: Source) -> Any:
         raise _damaged(path, source, str(error)) from error
 
 
+def unsafe_pickle(path: Path, error: pickle.UnpicklingError) -> UnsafeFileError | None:
+    """The error to raise if torch did not read a file because that could run code; None if the file is only damaged."""
+    forbidden = re.search(r"GLOBAL (\S+)|[Tt]rying to call reduce for (?:unrecognized )?function (\S+)", str(error))
+    return forbidden and UnsafeFileError(
+        f"{path} is a pickle that imports {forbidden[1] or forbidden[2]}, which a checkpoint does not need and which could "
+        "run code. It was not read and nothing of it was run.",
+        next_step="Use a checkpoint with safetensors weights, or one from a source that you trust.",
+    )
+
+
 def _read_torch(path: Path, source: Source) -> dict[str, torch.Tensor]:
     def load(mmap: bool) -> Any:
         with warnings.catch_warnings():
@@ -216,13 +226,8 @@ def _read_torch(path: Path, source: Source) -> dict[str, torch.Tensor]:
                 raise
             content = load(mmap=False)  # a file from torch before 1.6, which is not a zip archive
     except pickle.UnpicklingError as error:
-        text = str(error)
-        if forbidden := re.search(r"GLOBAL (\S+)|[Tt]rying to call reduce for (?:unrecognized )?function (\S+)", text):
-            raise UnsafeFileError(
-                f"{path} is a pickle that imports {forbidden[1] or forbidden[2]}, which weights do not need and which could "
-                "run code. It was not read and nothing of it was run.",
-                next_step="Use a checkpoint with safetensors weights, or one from a source that you trust.",
-            ) from None  # torch's own message explains how to disable the check
+        if unsafe := unsafe_pickle(path, error):
+            raise unsafe from None  # torch's own message explains how to disable the check
         raise _damaged(path, source, "it is not a pickle of tensors") from error
     except Exception as error:  # torch's reader can raise anything for damaged bytes
         if "weights_only" in str(error):

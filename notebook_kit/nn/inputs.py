@@ -143,25 +143,26 @@ class ModelTraits:
 
     Attributes:
         label_names: The inputs that hold labels.
-        takes_items: Whether `forward` takes `num_items_in_batch` and divides the loss by it.
         shifts_labels: Whether the loss compares each position with the next label.
         returns_loss: Whether the model can return a loss without labels.
     """
 
     label_names: list[str]
-    takes_items: bool
     shifts_labels: bool
     returns_loss: bool
 
     @classmethod
     def of(cls, model: nn.Module, label_names: list[str] | None) -> ModelTraits:
         """Inspect `model`; `label_names` overrides the names from its signature."""
-        inputs, model = inputs_of(model), unwrap(model)
+        model = unwrap(model)
+        # A wrapper with `forward(self, **kwargs)` may take inputs that the model inside does not, but labels are the same.
+        while not _keywords(model.forward)[0] and isinstance(getattr(model, "model", None), nn.Module):
+            model = unwrap(model.model)
+        inputs = inputs_of(model)
         is_causal = any(part in type(model).__name__ for part in ("CausalLM", "LMHeadModel"))
         switch = inspect.signature(model.forward).parameters.get("return_loss") if inputs.names else None
         return cls(
             label_names=list(label_names) if label_names is not None else list(inputs.labels) or ["labels"],
-            takes_items=bool(getattr(model, "accepts_loss_kwargs", inputs.takes_any)),
             shifts_labels=is_causal and not getattr(getattr(model, "config", None), "is_encoder_decoder", False),
             returns_loss=switch is not None and switch.default is True,
         )

@@ -4,16 +4,28 @@ from __future__ import annotations
 
 import dataclasses
 import functools
+import inspect
 import json
+import logging
 import math
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
+from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from notebook_kit.errors import ConfigurationError, near_matches
 from notebook_kit.files import read_json
-from notebook_kit.training.legacy_arguments import OLDER_NAMES, modern, without_trackers
+from notebook_kit.training.legacy_arguments import (
+    OLDER_NAMES,
+    WITHOUT_EFFECT,
+    legacy_value,
+    modern,
+    without_trackers,
+)
+from notebook_kit.training.values import typed
 
 if TYPE_CHECKING:
     import torch
@@ -26,11 +38,19 @@ _CHOICES = {
     "save_strategy": ("no", "steps", "epoch", "best"),
     "hub_strategy": ("end", "every_save", "checkpoint", "all_checkpoints"),
     "train_sampling_strategy": ("group_by_length", "random", "sequential"),
+    "include_num_input_tokens_seen": ("no", "all", "non_padding"),
+    "log_level": ("passive", "debug", "info", "warning", "error", "critical"),
+    "log_level_replica": ("passive", "debug", "info", "warning", "error", "critical"),
 }
 # Settings that need evaluations.
 _FOLLOWS_EVALUATIONS = (("lr_scheduler_type", "reduce_lr_on_plateau"), ("save_strategy", "best"))
-_POSITIVE = ("per_device_train_batch_size", "per_device_eval_batch_size", "gradient_accumulation_steps")
-_NOT_NEGATIVE = ("learning_rate", "weight_decay", "max_grad_norm", "warmup_steps", "num_train_epochs", "eval_delay")
+
+
+class ParallelMode(StrEnum):
+    """How a Trainer trains: on one device, or in several processes."""
+
+    NOT_PARALLEL = "not_parallel"
+    DISTRIBUTED = "distributed"
 
 
 @dataclass(repr=False)
@@ -56,6 +76,8 @@ class TrainingArguments:
         label_smoothing_factor: The part of the target that is spread over all labels.
         bf16, fp16: Mixed precision.
         logging_strategy, logging_steps, logging_first_step: When the loss is logged.
+        include_num_input_tokens_seen: Log the number of tokens trained on: "all", "non_padding" or "no".
+        log_level, log_level_replica: The level of this library's messages; "passive" leaves it as it is.
         eval_strategy, eval_steps, eval_delay, eval_on_start: When the model is evaluated.
         save_strategy, save_steps, save_total_limit, save_only_model: When checkpoints are written, and how many are kept.
         load_best_model_at_end, metric_for_best_model, greater_is_better: Which evaluation is the best.
@@ -69,7 +91,8 @@ class TrainingArguments:
         dataloader_num_workers, dataloader_pin_memory, dataloader_drop_last, ...: Options of torch's DataLoader.
 
     Raises:
-        ConfigurationError: for an unknown name (near matches are listed) or values that contradict each other.
+        ConfigurationError: for an unknown name (near matches are listed), a value of the wrong type or out of its range, or
+            values that contradict each other. A text where a list is expected counts as a list of one.
 
     Example:
         >>> args = TrainingArguments("out", evaluation_strategy="epoch", num_train_epochs=2, report_to="none")
@@ -116,13 +139,17 @@ class TrainingArguments:
     logging_steps: float = 500
     logging_first_step: bool = False
     logging_nan_inf_filter: bool = True
+    include_num_input_tokens_seen: str | bool = "no"
+    log_level: str = "passive"
+    log_level_replica: str = "warning"
     disable_tqdm: bool | None = None
-    report_to: str | list[str] | None = None
+    report_to: list[str] | str | None = None
     run_name: str | None = None
     eval_strategy: str = "no"
     eval_steps: float | None = None
     eval_delay: float = 0
     eval_on_start: bool = False
+    eval_do_concat_batches: bool = True
     prediction_loss_only: bool = False
     include_for_metrics: list[str] = field(default_factory=list)
     save_strategy: str = "steps"
@@ -150,7 +177,7 @@ class TrainingArguments:
     dataloader_pin_memory: bool = True
     dataloader_persistent_workers: bool = False
     dataloader_prefetch_factor: int | None = None
-    dataloader_multiprocessing_context: str | None = None
+    dataloader_multiprocessing_context: Any = None
     dataloader_in_order: bool = True
     remove_unused_columns: bool = True
     label_names: list[str] | None = None
@@ -160,12 +187,23 @@ class TrainingArguments:
     ddp_find_unused_parameters: bool | None = None
     resume_from_checkpoint: str | None = None
 
+    def __new__(cls, *args: Any, **kwargs: Any) -> TrainingArguments:
+        # Here, because @dataclass writes the constructor of a subclass after the class is created.
+        accept_old_spellings(cls)
+        return super().__new__(cls)
+
     def __post_init__(self) -> None:
-        self.output_dir = os.path.expanduser(os.fspath(self.output_dir or "trainer_output"))
+        for name in _CHOICES:
+            value = getattr(self, name)
+            if value is None or isinstance(value, bool):  # YAML reads an unquoted `no` as False
+                setattr(self, name, "all" if value else "no")
+        for name, kind in _kinds(type(self)).items():
+            setattr(self, name, typed(name, getattr(self, name), kind))
         for name, choices in _CHOICES.items():
             setattr(self, name, _choice(name, getattr(self, name), choices))
-        self.lr_scheduler_type = _text(self.lr_scheduler_type)
-        self.optim = _text(self.optim)
+        self.output_dir = os.path.expanduser(self.output_dir or "trainer_output")
+        self.lr_scheduler_type = self.lr_scheduler_type.lower()
+        self.optim = self.optim.lower()
         self.disable_tqdm = bool(self.disable_tqdm)
         self.report_to = without_trackers(self.report_to)
         self.do_eval = self.do_eval or self.eval_strategy != "no"
@@ -179,19 +217,6 @@ class TrainingArguments:
         self._check()
 
     def _check(self) -> None:
-        for name in _POSITIVE:
-            value = getattr(self, name)
-            if not (isinstance(value, int) and value >= 1):
-                raise ConfigurationError(
-                    f"{name} must be a whole number of at least 1; it was {value!r}.",
-                    next_step=f"Set {name}, for example to 8.",
-                )
-        for name in _NOT_NEGATIVE:
-            value = getattr(self, name)
-            if isinstance(value, str) or value is None or not value >= 0:
-                raise ConfigurationError(
-                    f"{name} must be a number of at least 0; it was {value!r}.", next_step=f"Correct {name}."
-                )
         for kind in ("logging", "eval", "save"):
             steps = getattr(self, f"{kind}_steps")
             if getattr(self, f"{kind}_strategy") == "steps" and not (
@@ -253,11 +278,6 @@ class TrainingArguments:
         return self.train_sampling_strategy == "group_by_length"
 
     @property
-    def evaluation_strategy(self) -> str:
-        """The former name of `eval_strategy`."""
-        return self.eval_strategy
-
-    @property
     def mixed_precision(self) -> str:
         """accelerate's name for the precision: "fp16", "bf16" or "no". accelerate's launcher may set it too."""
         return "fp16" if self.fp16 else "bf16" if self.bf16 else os.environ.get("ACCELERATE_MIXED_PRECISION", "no")
@@ -283,9 +303,48 @@ class TrainingArguments:
         return _process_state(self.use_cpu).process_index
 
     @property
+    def local_process_index(self) -> int:
+        """The number of this process on its machine, from 0."""
+        return _process_state(self.use_cpu).local_process_index
+
+    @property
+    def local_rank(self) -> int:
+        """`local_process_index`, or -1 if there is only one process."""
+        return self.local_process_index if self.world_size > 1 else -1
+
+    @property
+    def parallel_mode(self) -> ParallelMode:
+        """Whether several processes train together."""
+        return ParallelMode.DISTRIBUTED if self.world_size > 1 else ParallelMode.NOT_PARALLEL
+
+    @property
     def should_save(self) -> bool:
         """Whether this process writes files."""
         return self.process_index == 0
+
+    @property
+    def should_log(self) -> bool:
+        """Whether this process writes logs: the first one of its machine."""
+        return self.local_process_index == 0
+
+    def get_process_log_level(self) -> int:
+        """The level of `logging` that `log_level` names (on other processes than the first, `log_level_replica`)."""
+        name = self.log_level if self.should_log else self.log_level_replica
+        if name == "passive":
+            return logging.getLogger("notebook_kit").getEffectiveLevel()
+        return logging.getLevelNamesMapping()[name.upper()]
+
+    @contextmanager
+    def main_process_first(self, local: bool = True, desc: str = "work") -> Iterator[None]:
+        """Within this block the other processes wait for the first one, so that they can read what it cached.
+
+        Args:
+            local: For the first process of each machine, instead of the first of all.
+            desc: A description of the block; not used.
+        """
+        state = _process_state(self.use_cpu)
+        with state.local_main_process_first() if local else state.main_process_first():
+            yield
 
     def get_warmup_steps(self, num_training_steps: int) -> int:
         """The number of warmup updates in a run of `num_training_steps` updates."""
@@ -296,18 +355,19 @@ class TrainingArguments:
         return dataclasses.replace(self, **options)
 
     def to_dict(self) -> dict[str, Any]:
-        """All values; the token is replaced by a placeholder."""
-        values = {f.name: getattr(self, f.name) for f in dataclasses.fields(self)}
-        if values["hub_token"] is not None:
-            values["hub_token"] = "<HUB_TOKEN>"
-        return values
+        """All values; tokens are replaced by placeholders."""
+        return {f.name: self._shown(f.name) for f in dataclasses.fields(self)}
+
+    def _shown(self, name: str) -> Any:
+        value = getattr(self, name)
+        return f"<{name.upper()}>" if name.endswith("_token") and value is not None else value
 
     def to_json_string(self) -> str:
-        """All values as JSON; the token is replaced by a placeholder."""
+        """All values as JSON; tokens are replaced by placeholders."""
         return json.dumps(self.to_dict(), indent=2, default=str)
 
     def save(self, path: str | Path) -> None:
-        """Write the values as JSON, without the token."""
+        """Write the values as JSON, without tokens."""
         Path(path).write_text(self.to_json_string() + "\n", "utf-8")
 
     @classmethod
@@ -318,12 +378,14 @@ class TrainingArguments:
             CheckpointError: if the file cannot be read.
         """
         values = read_json(path, next_step="Write the arguments again with save.")
-        values.pop("hub_token", None)
-        return cls(**values)
+        return cls(**{name: value for name, value in values.items() if not name.endswith("_token")})
+
+    def __getattr__(self, name: str) -> Any:
+        return legacy_value(self, name)
 
     def __repr__(self) -> str:
         changed = (
-            f"{f.name}={'<HUB_TOKEN>' if f.name == 'hub_token' else getattr(self, f.name)!r}"
+            f"{f.name}={self._shown(f.name)!r}"
             for f in dataclasses.fields(self)
             if f.default is dataclasses.MISSING or getattr(self, f.name) != f.default
         )
@@ -331,8 +393,15 @@ class TrainingArguments:
 
 
 def accept_old_spellings(cls: type) -> None:
-    """Let the constructor of a dataclass of training arguments accept the argument names of older notebooks."""
-    generated = cls.__init__  # type: ignore[misc]
+    """Let the constructor that `cls` itself defines accept the argument names of older notebooks, unless it takes any
+    keyword and passes it on.
+    """
+    generated = vars(cls).get("__init__")
+    if generated is None or hasattr(generated, "__wrapped__"):
+        return
+    parameters = inspect.signature(generated).parameters
+    if any(parameter.kind is parameter.VAR_KEYWORD for parameter in parameters.values()):
+        return
 
     @functools.wraps(generated)
     def __init__(self: Any, *positional: Any, **given: Any) -> None:
@@ -341,27 +410,26 @@ def accept_old_spellings(cls: type) -> None:
                 f"TrainingArguments takes only output_dir by position; {len(positional)} values were given.",
                 next_step="Name the others: TrainingArguments('out', learning_rate=2e-5).",
             )
-        generated(self, *positional, **modern(given, {f.name for f in dataclasses.fields(type(self))}))
+        generated(self, *positional, **modern(given, set(parameters)))
+        vars(self).update({name: value for name, value in given.items() if name in WITHOUT_EFFECT})
 
     cls.__init__ = __init__  # type: ignore[misc]
 
 
-accept_old_spellings(TrainingArguments)
+def _kinds(cls: type) -> dict[str, str]:
+    """The annotations of the fields that this library declares. A user's own fields are not checked."""
+    ours = [kind for kind in cls.__mro__ if kind.__module__.startswith("notebook_kit.")]
+    known = {name: kind for part in ours for name, kind in vars(part).get("__annotations__", {}).items()}
+    return {f.name: known[f.name] for f in dataclasses.fields(cls) if f.name in known}
 
 
-def _text(value: Any) -> str:
-    return str(getattr(value, "value", value)).lower()
-
-
-def _choice(name: str, value: Any, choices: tuple[str, ...]) -> str:
-    # YAML reads an unquoted `no` as False.
-    text = "no" if value is False or value is None else _text(value)
-    if text not in choices:
+def _choice(name: str, value: str, choices: tuple[str, ...]) -> str:
+    if value.lower() not in choices:
         raise ConfigurationError(
-            f"{name} has no option {value!r}. {near_matches(text, choices)}".strip(),
+            f"{name} has no option {value!r}. {near_matches(value, choices)}".strip(),
             next_step=f"Use one of {', '.join(map(repr, choices))}.",
         )
-    return text
+    return value.lower()
 
 
 def _process_state(use_cpu: bool) -> Any:

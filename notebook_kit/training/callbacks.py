@@ -6,7 +6,7 @@ import math
 import warnings
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from notebook_kit.errors import ConfigurationError, NotebookKitWarning
+from notebook_kit.errors import ConfigurationError, InputError, NotebookKitError, NotebookKitWarning
 from notebook_kit.training.state import ExportableState, TrainerControl, TrainerLike, TrainerState
 
 if TYPE_CHECKING:
@@ -27,6 +27,8 @@ class TrainerCallback:
 
     Attributes:
         shows_run: Whether the callback displays the run; a Trainer with such a callback adds no progress bar.
+        is_display: Whether the run does not depend on the callback: if it fails, a warning says so, and the run continues
+            without it.
 
     Example:
         >>> class StopAfter(TrainerCallback):
@@ -35,6 +37,7 @@ class TrainerCallback:
     """
 
     shows_run: ClassVar[bool] = False
+    is_display: ClassVar[bool] = False
 
     def on_init_end(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any):
         """The Trainer has been created."""
@@ -93,13 +96,22 @@ class CallbackList:
     def __init__(self, trainer: TrainerLike, callbacks: list[Any]) -> None:
         self.trainer = trainer
         self.callbacks: list[Any] = []
-        self._listeners: dict[str, list[Any]] = {}
+        self._listeners: dict[str, list[tuple[Any, Any]]] = {}
         for callback in callbacks:
             self.add(callback)
 
     def add(self, callback: Any) -> None:
-        """Add a callback, given as an instance or a class."""
+        """Add a callback, given as an instance or a class.
+
+        Raises:
+            InputError: if it has none of the events' methods.
+        """
         instance = callback() if isinstance(callback, type) else callback
+        if not any(hasattr(instance, event) for event in vars(TrainerCallback) if event.startswith("on_")):
+            raise InputError(
+                f"{callback!r} is not a callback: it has no method such as on_step_end.",
+                next_step="Derive its class from TrainerCallback, and pass the class or an instance.",
+            )
         if any(type(instance) is type(other) for other in self.callbacks):
             warnings.warn(
                 f"There is already a {type(instance).__name__} among the callbacks; now there are two.",
@@ -117,10 +129,10 @@ class CallbackList:
                 return self.callbacks.pop(index)
         return None
 
-    def _methods(self, event: str) -> list[Any]:
+    def _methods(self, event: str) -> list[tuple[Any, Any]]:
         if event not in self._listeners:
             self._listeners[event] = [
-                getattr(callback, event)
+                (callback, getattr(callback, event))
                 for callback in self.callbacks
                 if getattr(type(callback), event, None) not in (None, getattr(TrainerCallback, event))
                 or event in vars(callback)
@@ -130,21 +142,23 @@ class CallbackList:
     def call(self, event: str, **kwargs: Any) -> None:
         """Call every callback that listens to an event."""
         trainer = self.trainer
-        for method in self._methods(event):
-            control = method(
-                trainer.args,
-                trainer.state,
-                trainer.control,
-                trainer=trainer,
-                model=trainer.model,
-                processing_class=trainer.processing_class,
-                tokenizer=trainer.processing_class,
-                optimizer=trainer.optimizer,
-                lr_scheduler=trainer.lr_scheduler,
-                train_dataloader=trainer.train_dataloader,
-                eval_dataloader=trainer.eval_dataloader,
-                **kwargs,
-            )
+        names = ("model", "processing_class", "optimizer", "lr_scheduler", "train_dataloader", "eval_dataloader")
+        for callback, method in self._methods(event):
+            given = {name: getattr(trainer, name) for name in names} | kwargs
+            given |= {"trainer": trainer, "tokenizer": trainer.processing_class}
+            try:
+                control = method(trainer.args, trainer.state, trainer.control, **given)
+            except Exception as error:
+                if not getattr(callback, "is_display", False) or isinstance(error, NotebookKitError):
+                    raise
+                self.pop(callback)
+                warnings.warn(
+                    f"{type(callback).__name__} failed to display the run ({type(error).__name__}: {error}); the run"
+                    " continues without it.",
+                    NotebookKitWarning,
+                    stacklevel=3,
+                )
+                continue
             if control is not None:
                 trainer.control = control
 
@@ -156,13 +170,19 @@ class CallbackList:
                 result.setdefault(type(callback).__name__, []).append(callback.state())
         return {name: states[0] if len(states) == 1 else states for name, states in result.items()}
 
-    def restore(self, states: dict[str, Any]) -> None:
-        """Restore the attributes of the callbacks from what `states` returned."""
+    def restore(self, states: dict[str, Any], with_arguments: bool = False) -> None:
+        """Restore the attributes of the callbacks from what `states` returned.
+
+        Args:
+            states: The states by class name.
+            with_arguments: Also restore the arguments of their constructors.
+        """
         pending = {name: list(state) if isinstance(state, list) else [state] for name, state in states.items()}
         for callback in self.callbacks:
             if isinstance(callback, ExportableState) and pending.get(type(callback).__name__):
-                for name, value in pending[type(callback).__name__].pop(0)["attributes"].items():
-                    setattr(callback, name, value)
+                state = pending[type(callback).__name__].pop(0)
+                restored = type(callback).from_state(state) if with_arguments else None
+                vars(callback).update(vars(restored) if restored else state["attributes"])
 
 
 class DefaultFlowCallback(TrainerCallback):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pickle
 import re
 import shutil
 import warnings
@@ -14,8 +15,9 @@ import torch
 from safetensors import SafetensorError
 from torch import nn
 
+from notebook_kit.checkpoints.weights import unsafe_pickle
 from notebook_kit.errors import CheckpointError, NotebookKitWarning
-from notebook_kit.files import flush_file, flush_folder, replacing
+from notebook_kit.files import damaged, flush_file, flush_folder, read_json, replacing
 from notebook_kit.training.arguments import TrainingArguments
 from notebook_kit.training.data import batches_after
 from notebook_kit.training.distributed import Distributed
@@ -35,6 +37,7 @@ WEIGHTS = "model.safetensors"
 # The arguments that decide which examples a batch has.
 _BATCH_SIZES = ("per_device_train_batch_size", "gradient_accumulation_steps")
 DATA_SETTINGS = (*_BATCH_SIZES, "seed", "data_seed", "train_sampling_strategy")
+_INCOMPLETE = "The checkpoint is incomplete: resume from an earlier one of the run."
 # Suffixes of a folder that is being written, that was just replaced, and that is being deleted.
 _PARTIAL, _REPLACED, _DELETED = ".partial", ".replaced", ".deleted"
 
@@ -67,10 +70,12 @@ def recover(output_dir: str | Path) -> None:
     """Clean up after a killed run: restore a checkpoint that was being replaced, delete partly written or deleted ones."""
     folder = Path(output_dir)
     for path in list(folder.glob(f".{PREFIX}-*")) if folder.is_dir() else []:
-        whole = folder / path.name[1:].rpartition(".")[0]
-        if path.name.endswith(_REPLACED) and not whole.exists():
-            path.rename(whole)
-        elif path.name.endswith((_PARTIAL, _REPLACED, _DELETED)):
+        ours = re.fullmatch(rf"\.({PREFIX}-\d+)({_PARTIAL}|{_REPLACED}|{_DELETED})", path.name)
+        if ours is None:
+            continue
+        if ours[2] == _REPLACED and not (folder / ours[1]).exists():
+            path.rename(folder / ours[1])
+        else:
             shutil.rmtree(path, ignore_errors=True)
 
 
@@ -167,6 +172,7 @@ def load_tensors(path: Path) -> Any:
 
     Raises:
         CheckpointError: if the file is missing or damaged.
+        UnsafeFileError: if reading it could run code.
     """
     import numpy as np
 
@@ -176,10 +182,9 @@ def load_tensors(path: Path) -> Any:
         with torch.serialization.safe_globals(harmless):
             return torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:
-        raise CheckpointError(
-            f"{path} cannot be read: {error}.",
-            next_step="The checkpoint is incomplete: resume from an earlier one of the run.",
-        ) from error
+        if isinstance(error, pickle.UnpicklingError) and (unsafe := unsafe_pickle(path, error)):
+            raise unsafe from None  # torch's own message explains how to disable the check
+        raise damaged(path, str(error).partition("\n")[0], _INCOMPLETE) from error
 
 
 def save_progress(folder: Path, distributed: Distributed, optimizer: Any, scheduler: Any, position: Position) -> None:
@@ -216,7 +221,7 @@ def load_progress(folder: Path, distributed: Distributed, optimizer: Any, schedu
                 distributed.load_optimizer_state(part, state)
             else:
                 part.load_state_dict(state)
-        except (ValueError, KeyError, RuntimeError) as error:
+        except (ValueError, KeyError, RuntimeError, TypeError, AttributeError) as error:
             raise CheckpointError(
                 f"{folder / name} does not fit this run: {error}.",
                 next_step="Use the optimizer and the model of the run that wrote the checkpoint.",
@@ -313,8 +318,8 @@ class Resumption:
         path = self.folder / ARGUMENTS
         if not path.is_file():
             return
-        former = TrainingArguments.load(path)
-        settings = [(name, getattr(former, name), getattr(args, name)) for name in DATA_SETTINGS]
+        former = read_json(path, _INCOMPLETE)
+        settings = [(name, former.get(name, getattr(args, name)), getattr(args, name)) for name in DATA_SETTINGS]
         changed = [f"{name} was {before!r}, is {now!r}" for name, before, now in settings if before != now]
         if changed:
             warnings.warn(
@@ -335,20 +340,23 @@ class Resumption:
             The meter and the position of the run at the checkpoint.
         """
         load_progress(self.folder, trainer.distributed, trainer.optimizer, trainer.lr_scheduler)
-        states = self.state.stateful_callbacks
-        trainer.callback_handler.restore(states)
-        step = self.state.global_step
-        meter = LossMeter.from_state(states["LossMeter"]) if "LossMeter" in states else LossMeter(logged_step=step)
+        states, step = self.state.stateful_callbacks, self.state.global_step
+        epoch, updates = divmod(step, updates_per_epoch)
+        meter = LossMeter(logged_step=step)
+        position = Position(epoch, updates, updates * trainer.args.gradient_accumulation_steps)
+        try:
+            trainer.callback_handler.restore(states, trainer.args.restore_callback_states_from_checkpoint)
+            meter = LossMeter.from_state(states["LossMeter"]) if "LossMeter" in states else meter
+            position = Position.from_state(states["Position"]) if "Position" in states else position
+        except (KeyError, TypeError, AttributeError) as error:
+            raise damaged(self.folder / STATE, f"stateful_callbacks do not fit ({error})", _INCOMPLETE) from error
         meter.first_step = step
         meter.total = -meter.pending
-        if "Position" in states:
-            position = Position.from_state(states["Position"])
-        else:
-            epoch, updates = divmod(step, updates_per_epoch)
-            position = Position(epoch, updates, updates * trainer.args.gradient_accumulation_steps)
         path = rng_file(self.folder, trainer.distributed)
         if path.is_file():
             self._rng = load_tensors(path)
+            if not isinstance(self._rng, dict):
+                raise damaged(path, f"it holds a {type(self._rng).__name__}", _INCOMPLETE)
             position.rng = self._rng.pop("epoch_start", None)
         if position.ended:
             position.next_epoch()
@@ -357,12 +365,19 @@ class Resumption:
 
     def _restore_rng(self) -> None:
         if self._rng is not None:
-            restore_rng_states(self._rng)
+            self._restore(self._rng)
+
+    def _restore(self, states: dict[str, Any]) -> None:
+        try:
+            restore_rng_states(states)
+        except (KeyError, TypeError, ValueError, RuntimeError) as error:
+            why = f"the states of the random number generators do not fit ({error})"
+            raise damaged(self.folder, why, _INCOMPLETE) from error
 
     def remaining_batches(self, loader: Any, position: Position, ignore_data_skip: bool) -> Iterator[Any]:
         """The remaining batches of the epoch in progress, with all generators restored."""
         if position.rng is not None:
-            restore_rng_states(position.rng)
+            self._restore(position.rng)
         batches = batches_after(loader, 0 if ignore_data_skip else position.batches)
         self._restore_rng()
         return batches

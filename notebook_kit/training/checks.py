@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import logging
 from collections.abc import Callable
 from typing import Any
 
@@ -12,6 +13,8 @@ from notebook_kit.errors import ConfigurationError, InputError
 from notebook_kit.nn.base import PreTrainedModel
 from notebook_kit.nn.inputs import inputs_of, unwrap
 from notebook_kit.training.arguments import TrainingArguments
+
+logger = logging.getLogger(__name__)
 
 
 def checked_args(args: Any) -> TrainingArguments:
@@ -28,6 +31,16 @@ def checked_args(args: Any) -> TrainingArguments:
         f"Trainer got args of type {type(args).__module__}.{type(args).__name__}; expected TrainingArguments.",
         next_step="Create them with notebook_kit.TrainingArguments(...).",
     )
+
+
+def check_functions(**given: Any) -> None:
+    """Raise an InputError if one of the arguments is neither None nor a function."""
+    for name, value in given.items():
+        if value is not None and not callable(value):
+            raise InputError(
+                f"{name} is {value!r}, of type {type(value).__name__}; expected a function.",
+                next_step=f"Pass the function itself: {name}=function, without parentheses.",
+            )
 
 
 def checked_model(model: Any, model_init: Callable[..., nn.Module] | None) -> nn.Module:
@@ -73,6 +86,30 @@ def check_head(model: nn.Module) -> None:
             next_step="Load the checkpoint with a head, such as AutoModelForSequenceClassification, or pass"
             " compute_loss_func.",
         )
+
+
+def align_special_tokens(model: nn.Module, processor: Any) -> None:
+    """Set the special tokens of the model's configurations to those of its tokenizer, where the tokenizer has them.
+
+    A token that was added for fine-tuning, such as one for padding, is then known to the model that is saved. The generation
+    configuration keeps its other end tokens.
+    """
+    tokenizer = getattr(processor, "tokenizer", processor)
+    config = getattr(model, "config", None)
+    config = getattr(config, "text_config", None) or config
+    changed: dict[str, int] = {}
+    for name in ("eos_token_id", "bos_token_id", "pad_token_id"):
+        token = getattr(tokenizer, name, None)
+        for part in (config, getattr(model, "generation_config", None)):
+            former = getattr(part, name, None)
+            several = former if isinstance(former, list) else [] if former is None else [former]
+            if part is None or token is None or token in several:
+                continue
+            keeps = name == "eos_token_id" and (part is not config or isinstance(former, list))
+            setattr(part, name, [token, *several] if keeps and several else token)
+            changed[name] = token
+    if changed:
+        logger.warning("The model's configuration now has the special tokens of the tokenizer: %s.", changed)
 
 
 def enable_gradient_checkpointing(model: nn.Module, options: dict[str, Any] | None) -> None:

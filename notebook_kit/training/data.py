@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import logging
 import math
+import operator
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence, Sized
 from functools import partial
 from typing import TYPE_CHECKING, Any
@@ -45,6 +46,20 @@ def check_dataset(dataset: Any, role: str) -> None:
             f"{role} is the text {dataset!r}; expected a dataset.",
             next_step="Load it: datasets.load_dataset(name)['train'].",
         )
+    if hasattr(dataset, "columns") and hasattr(dataset, "dtypes") and not is_column_dataset(dataset):
+        library = type(dataset).__module__.partition(".")[0]
+        raise InputError(
+            f"{role} is a {library} {type(dataset).__name__}; expected a dataset.",
+            next_step=f"Convert it: datasets.Dataset.from_{library}(frame)."
+            if library in ("pandas", "polars")
+            else "Convert it: datasets.Dataset.from_pandas(frame.to_pandas()).",
+        )
+    if isinstance(dataset, (DataLoader, Iterator)):
+        raise InputError(
+            f"{role} is a {type(dataset).__name__}; expected a dataset, over which the Trainer iterates again in each epoch.",
+            next_step="Override get_train_dataloader to use loaders of your own; wrap a generator function with"
+            " datasets.IterableDataset.from_generator.",
+        )
     if isinstance(dataset, Mapping):
         names = list(dataset)
         if names and all(isinstance(value, Sized) and hasattr(value, "__getitem__") for value in dataset.values()):
@@ -55,7 +70,8 @@ def check_dataset(dataset: Any, role: str) -> None:
                 next_step=f"Pass one split, for example dataset[{split!r}]; columns become a dataset with"
                 " datasets.Dataset.from_dict.",
             )
-    if not isinstance(dataset, Iterable) and not hasattr(dataset, "__getitem__"):
+    scalar = isinstance(dataset, (bytes, type)) or getattr(dataset, "ndim", None) == 0
+    if scalar or (not isinstance(dataset, Iterable) and not hasattr(dataset, "__getitem__")):
         raise InputError(
             f"{role} is a {type(dataset).__name__}; expected a datasets.Dataset, a torch Dataset, or a list of dictionaries.",
             next_step="Make one, for example with datasets.Dataset.from_dict.",
@@ -64,11 +80,16 @@ def check_dataset(dataset: Any, role: str) -> None:
         raise InputError(f"{role} is empty.", next_step="Check the filter or the split that produced it.")
 
 
-def _collate_kept(collator: Callable[[list[Any]], Any], keep: set[str], features: list[Any]) -> Any:
+def _collate_kept(collator: Callable[[list[Any]], Any], keep: Callable[[str, Any], bool], features: list[Any]) -> Any:
     """A batch without the columns that the model does not take."""
     if features and isinstance(features[0], Mapping):
-        features = [{name: value for name, value in item.items() if name in keep} for item in features]
+        features = [{name: value for name, value in item.items() if keep(name, value)} for item in features]
     return collator(features)
+
+
+def _is_text(kind: Any) -> bool:
+    """Whether a value, or the type of a column, is text."""
+    return isinstance(kind, str) or getattr(kind, "dtype", "") == "string"
 
 
 def fit_columns(
@@ -81,16 +102,22 @@ def fit_columns(
     """
     inputs = inputs_of(model)
     labels = {"label", "label_ids", *label_names}
-    keep = {*inputs.names, *labels}
+    kept = {*inputs.names, *labels}
+
+    def keep(column: str, kind: Any) -> bool:
+        # A `forward(self, **kwargs)` may take any column; but text is not an input of a model.
+        return column in kept or (inputs.takes_any and not inputs.names and not _is_text(kind))
+
     if isinstance(dataset, (list, tuple)) and isinstance(dataset[0], (Mapping, str)):
-        first = dataset[0]
-        _check_inputs({"text": first} if isinstance(first, str) else first, inputs, labels, role)
+        first = {"text": dataset[0]} if isinstance(dataset[0], str) else dataset[0]
+        _check_inputs(first, inputs, labels, role)
     columns = dataset.column_names if is_column_dataset(dataset) else None
     # An on-the-fly transform may read any column, so columns can only be dropped from its results.
     if columns is None or getattr(dataset, "format", {}).get("type") == "custom":
         return dataset, partial(_collate_kept, collator, keep)
-    _check_inputs({column: (dataset.features or {}).get(column) for column in columns}, inputs, labels, role)
-    if unused := [column for column in columns if column not in keep]:
+    kinds = {column: (dataset.features or {}).get(column) for column in columns}
+    _check_inputs(kinds, inputs, labels, role)
+    if unused := [column for column, kind in kinds.items() if not keep(column, kind)]:
         names = ", ".join(unused)
         logger.info("%s: the columns %s are not inputs of %s and are left out.", role, names, type(model).__name__)
         dataset = dataset.remove_columns(unused)
@@ -102,7 +129,7 @@ def _check_inputs(columns: Mapping[str, Any], inputs: ModelInputs, labels: set[s
     names = [name for name in inputs.names if name not in labels]
     if not names or any(column in names for column in columns):
         return
-    texts = [name for name, kind in columns.items() if isinstance(kind, str) or getattr(kind, "dtype", "") == "string"]
+    texts = [name for name, kind in columns.items() if _is_text(kind)]
     if inputs.takes_any and not texts:
         return
     raise InputError(
@@ -124,8 +151,11 @@ def make_loader(
     training: bool,
     lengths: np.ndarray | None,
     world_size: int = 1,
+    sampler: Any = None,
 ) -> DataLoader:
-    """A DataLoader over `dataset`; with `lengths`, each batch has examples of similar lengths."""
+    """A DataLoader over `dataset`. A `sampler` decides on its order; otherwise, with `lengths`, each batch has examples of
+    similar lengths.
+    """
     workers = args.dataloader_num_workers
     options: dict[str, Any] = {
         "collate_fn": collator,
@@ -137,26 +167,36 @@ def make_loader(
         for name in ("multiprocessing_context", "prefetch_factor", "in_order"):
             options[name] = getattr(args, f"dataloader_{name}")
     drop_last = training and args.dataloader_drop_last
-    seed = args.data_seed if args.data_seed is not None else args.seed
     if isinstance(dataset, IterableDataset) or not isinstance(dataset, Sized):
         return DataLoader(dataset, batch_size=batch_size, drop_last=drop_last, **options)
-    if lengths is not None and training:
-        options["batch_sampler"] = LengthGroupedBatchSampler(lengths, batch_size, seed, drop_last, group=world_size)
+    if sampler is not None:
+        options["sampler"], options["batch_size"], options["drop_last"] = sampler, batch_size, drop_last
+    elif lengths is not None and training:
+        options["batch_sampler"] = LengthGroupedBatchSampler(
+            lengths, batch_size, data_seed(args), drop_last, group=world_size
+        )
     elif lengths is not None:
         options["batch_sampler"] = SortedBatchSampler(lengths, batch_size)
     else:
-        shuffled = training and args.train_sampling_strategy != "sequential"
-        options["sampler"] = EpochSampler(dataset, seed) if shuffled else SequentialSampler(dataset)
+        options["sampler"] = default_sampler(dataset, args) if training else SequentialSampler(dataset)
         options["batch_size"], options["drop_last"] = batch_size, drop_last
     return DataLoader(dataset, **options)  # type: ignore[arg-type]  # any sized mapping from positions to examples works
 
 
+def data_seed(args: TrainingArguments) -> int:
+    """The seed of the order of the examples."""
+    return args.data_seed if args.data_seed is not None else args.seed
+
+
+def default_sampler(dataset: Any, args: TrainingArguments) -> Sampler[int]:
+    """The order of the examples of a training dataset that is not grouped by length."""
+    in_order = args.train_sampling_strategy == "sequential"
+    return SequentialSampler(dataset) if in_order else EpochSampler(dataset, data_seed(args))
+
+
 def has_length(loader: Any) -> bool:
     """Whether a loader knows its length; a stream's loader may have a `__len__` that raises."""
-    try:
-        return isinstance(loader, Sized) and len(loader) >= 0
-    except TypeError:
-        return False
+    return operator.length_hint(loader, -1) >= 0
 
 
 def lengths_for_grouping(dataset: Any, args: TrainingArguments, input_name: str) -> np.ndarray | None:

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import html
+import operator
 import os
 import sys
 import warnings
-from collections.abc import Callable, Iterable, Sized
+from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, Any
 
 from notebook_kit.errors import NotebookKitWarning
@@ -34,6 +35,8 @@ class PrinterCallback(TrainerCallback):
         {'loss': '0.6931', 'learning_rate': '5e-05', 'epoch': '0.5'}
     """
 
+    is_display = True
+
     def on_log(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
         if state.is_local_process_zero:
             logs = {name: _short(value) for name, value in kwargs["logs"].items() if name != "total_flos"}
@@ -57,6 +60,8 @@ class ProgressCallback(TrainerCallback):
         >>> shown.on_train_end(None, state, control)
     """
 
+    is_display = True
+
     def __init__(self) -> None:
         self.bar: Any = None
         self.prediction_bar: Any = None
@@ -78,8 +83,7 @@ class ProgressCallback(TrainerCallback):
     def on_prediction_step(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
         if not state.is_local_process_zero:
             return
-        loader = kwargs.get("eval_dataloader")
-        total = len(loader) if isinstance(loader, Sized) else None
+        total = operator.length_hint(kwargs.get("eval_dataloader")) or None  # the `__len__` of a stream's loader raises
         self._predicted += 1
         if self.bar is not None:
             self.bar.set_postfix_str(f"evaluating {self._predicted}/{total or '?'}", refresh=False)

@@ -13,8 +13,9 @@ import torch
 from notebook_kit.errors import InputError
 from notebook_kit.training.data import sorted_order
 from notebook_kit.training.distributed import map_tensors
-from notebook_kit.training.losses import count_labels
+from notebook_kit.training.losses import count_items, items_for_loss
 from notebook_kit.training.recording.steps import count_samples
+from notebook_kit.training.values import as_list
 
 if TYPE_CHECKING:
     from notebook_kit.training.state import TrainerLike
@@ -103,7 +104,7 @@ def evaluation_pass(
         loss, logits, targets = trainer.prediction_step(model, batch, prediction_loss_only, ignore_keys)
         if loss is not None:
             # The loss is a mean over labels, so its weight is the number of labels: the result does not depend on batching.
-            count = count_labels(batch)
+            count = count_items(trainer, batch)
             losses.append(loss.detach().reshape(1))
             weights.append(torch.full((1,), float(size)) if count is None else count.float().reshape(1))
             if "loss" in args.include_for_metrics:
@@ -122,7 +123,10 @@ def evaluation_pass(
         raise InputError("The dataset to evaluate on yielded no examples.", next_step="Check how it was created.")
 
     order = sorted_order(loader)
-    all_predictions, all_labels = gather_batches(predictions, order), gather_batches(labels, order)
+    if args.eval_do_concat_batches:
+        all_predictions, all_labels = gather_batches(predictions, order), gather_batches(labels, order)
+    else:
+        all_predictions, all_labels = predictions or None, labels or None
     metrics: dict[str, Any] = {}
     if trainer.compute_metrics is not None and all_predictions is not None and all_labels is not None:
         extra = {"inputs": inputs} if "inputs" in args.include_for_metrics else {}
@@ -143,10 +147,10 @@ def evaluation_pass(
 
 
 def weighted_mean(losses: torch.Tensor, weights: torch.Tensor, keep_all: bool) -> float:
-    """The weighted mean of the losses of batches; NaN and infinite ones are ignored unless all are."""
-    finite = torch.isfinite(losses)
-    if not keep_all and bool(finite.any()):
-        losses, weights = losses[finite], weights[finite]
+    """The weighted mean of the losses of batches. Those without weight are ignored, NaN and infinite ones unless all are."""
+    counted = (weights > 0) if keep_all else (weights > 0) & torch.isfinite(losses)
+    if bool(counted.any()):
+        losses, weights = losses[counted], weights[counted]
     total = weights.sum().clamp(min=1e-12)
     return float((losses.double() * weights.double()).sum() / total)
 
@@ -159,19 +163,20 @@ def predict_batch(
     labelled = bool(names) and all(inputs.get(name) is not None for name in names)
     returns_loss = labelled or (not names and bool(inputs.get("return_loss", trainer.traits.returns_loss)))
     config = getattr(trainer.model, "config", None)
-    ignored = ignore_keys if ignore_keys is not None else getattr(config, "keys_to_ignore_at_inference", None)
+    ignored = as_list(ignore_keys if ignore_keys is not None else getattr(config, "keys_to_ignore_at_inference", None))
     labels = tuple(inputs[name].detach() for name in names) if labelled else None
     loss = None
     with torch.no_grad():
         if returns_loss:
-            loss, outputs = trainer.compute_loss(model, inputs, return_outputs=True)
+            items = items_for_loss(trainer, count_items(trainer, inputs))
+            loss, outputs = trainer.compute_loss(model, inputs, return_outputs=True, **items)
             loss = loss.detach().mean()
         else:
             outputs = model(**inputs)
     if loss_only:
         return loss, None, None
     if isinstance(outputs, Mapping):
-        kept = tuple(value for name, value in outputs.items() if name not in ("loss", *(ignored or ())))
+        kept = tuple(value for name, value in outputs.items() if name not in ("loss", *ignored))
     elif isinstance(outputs, torch.Tensor):
         kept = (outputs,)
     else:

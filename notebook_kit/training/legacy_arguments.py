@@ -29,8 +29,8 @@ CONVERTED: dict[str, tuple[str, Callable[[Any], Any]]] = {
 }
 # Ignored whatever the value: what these control does not exist here, or cannot be switched off.
 _IGNORED = """
-    overwrite_output_dir local_rank log_level log_level_replica log_on_each_node logging_dir use_mps_device fp16_opt_level
-    ray_scope include_tokens_per_second include_num_input_tokens_seen use_cache project trackio_space_id trackio_bucket_id
+    overwrite_output_dir local_rank log_on_each_node logging_dir use_mps_device fp16_opt_level
+    ray_scope include_tokens_per_second use_cache project trackio_space_id trackio_bucket_id
     trackio_static_space_id eval_accumulation_steps average_tokens_across_devices ddp_timeout
 """
 # Features that this Trainer lacks: accepted if off (None, False, 0, "", an empty list).
@@ -42,7 +42,7 @@ _UNSUPPORTED = """
     push_to_hub_organization dispatch_batches split_batches torchdynamo
 """
 # What this Trainer always does: accepted unless switched off.
-_ALWAYS_ON = "save_safetensors skip_memory_metrics eval_do_concat_batches ddp_broadcast_buffers"
+_ALWAYS_ON = "save_safetensors skip_memory_metrics ddp_broadcast_buffers"
 _MIXED_PRECISION_BACKENDS = ("auto", "cuda_amp", "cpu_amp", None)
 # name -> whether a value has no effect here
 WITHOUT_EFFECT: dict[str, Callable[[Any], bool]] = {
@@ -92,6 +92,19 @@ def modern(given: dict[str, Any], known: set[str]) -> dict[str, Any]:
     return result
 
 
+def legacy_value(args: Any, name: str) -> Any:
+    """The value of an argument that TrainingArguments no longer has, for scripts that read it.
+
+    Raises:
+        AttributeError: for a name that no version had.
+    """
+    if name in RENAMED:
+        return getattr(args, RENAMED[name])
+    if name in WITHOUT_EFFECT:
+        return {"debug": [], "fsdp": [], "past_index": -1}.get(name, True if name in _ALWAYS_ON.split() else None)
+    raise AttributeError(f"{type(args).__name__} has no attribute {name!r}. {near_matches(name, dir(args))}".strip())
+
+
 def _put(result: dict[str, Any], given: dict[str, Any], name: str, value: Any, old: str) -> None:
     if name in given and given[name] != value:
         raise ConfigurationError(
@@ -112,9 +125,8 @@ def _fraction(ratio: float) -> float:
 
 
 def without_trackers(report_to: Any) -> list[str]:
-    """`report_to` as a list, always empty: logs are not sent to trackers, and a warning says so."""
-    names = [report_to] if isinstance(report_to, str) else list(report_to or [])
-    names = [name for name in names if name not in ("none", "all")]
+    """`report_to`, always empty: logs are not sent to trackers, and a warning says so."""
+    names = [name for name in report_to or [] if name not in ("none", "all")]
     if names:
         warnings.warn(
             f"report_to={names!r}: notebook_kit does not send logs to trackers. They are in trainer.state.log_history and in"

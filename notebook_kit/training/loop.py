@@ -27,7 +27,7 @@ from notebook_kit.training.checks import enable_gradient_checkpointing
 from notebook_kit.training.data import has_length, set_epoch
 from notebook_kit.training.distributed import explain_memory, map_tensors
 from notebook_kit.training.evaluation import TrainOutput, speed_metrics
-from notebook_kit.training.losses import LossMeter, count_labels, loss_of, smoothed_loss
+from notebook_kit.training.losses import LossMeter, count_items, items_for_loss, loss_of, smoothed_loss
 from notebook_kit.training.optimization import current_learning_rate, follows_metric
 from notebook_kit.training.seeding import restore_rng_states, rng_states
 from notebook_kit.training.state import LastStep, Position, TrainerControl, TrainerLike, TrainerState
@@ -44,6 +44,7 @@ class RunLength:
         epochs: Passes over the data; the last one may be partial.
         max_steps: Total number of optimizer updates.
         samples: Total number of examples, over all processes.
+        is_stream: Whether the data has no length. Until the end of its first epoch all updates count as one.
     """
 
     batches_per_epoch: int
@@ -51,6 +52,7 @@ class RunLength:
     epochs: int
     max_steps: int
     samples: float
+    is_stream: bool = False
 
     @classmethod
     def of(
@@ -77,7 +79,7 @@ class RunLength:
                     "The training data has no length (it is a stream), so epochs cannot be counted.",
                     next_step="Set max_steps to the number of optimizer updates.",
                 )
-            return cls(max_steps * accumulation, max_steps, sys.maxsize, max_steps, max_steps * per_update)
+            return cls(max_steps * accumulation, max_steps, sys.maxsize, max_steps, max_steps * per_update, True)
         batches = len(loader)
         if not batches:
             raise InputError(
@@ -108,6 +110,7 @@ class TrainingLoop:
         length: The `RunLength`: epochs and updates of the run.
         position: The `Position` of the run in its data.
         meter: The `LossMeter` of the losses since the last log.
+        items: The number of labels in the update in progress; None if it has only one batch.
         model: The model as accelerate prepared it.
         parameters: The trainable parameters of the model.
 
@@ -163,6 +166,7 @@ class TrainingLoop:
         trainer.optimizer = trainer.distributed.wrap_optimizer(trainer.optimizer)
         self.parameters = [parameter for parameter in self.model.parameters() if parameter.requires_grad]
         self.meter, self.position = LossMeter(), Position()
+        self.items: torch.Tensor | None = None
         if resumption:
             self.meter, self.position = resumption.restore_progress(trainer, self.length.updates_per_epoch)
         self.meter.keep_all = not args.logging_nan_inf_filter
@@ -218,6 +222,8 @@ class TrainingLoop:
             batches = self._rest_of_epoch()
             while trainer.state.global_step < length.max_steps:
                 if not (group := list(itertools.islice(batches, trainer.args.gradient_accumulation_steps))):
+                    if length.is_stream and position.batches:
+                        position.per_epoch, trainer.state.epoch = position.batches, position.epoch + 1
                     break
                 yield group
                 if trainer.control.should_epoch_stop or trainer.control.should_training_stop:
@@ -252,18 +258,15 @@ class TrainingLoop:
         trainer, state, position = self.trainer, self.trainer.state, self.position
         trainer.control.should_save = trainer.control.should_evaluate = trainer.control.should_log = False
         trainer.emit("on_step_begin")
-        items = count_items(trainer, batches)
-        trainer.current_gradient_accumulation_steps = len(batches)
+        weighed = self._weigh(batches)
+        items = [self.items] if "training_step" in trainer.item_takers else []
         total: Any = None
-        for index, batch in enumerate(batches, start=1):
-            with nullcontext() if index == len(batches) else trainer.distributed.no_sync(self.model):
-                if trainer.item_counting.by_step:
-                    loss = trainer.training_step(self.model, batch, items)
-                else:
-                    loss = trainer.training_step(self.model, batch)
+        for index, batch in enumerate(weighed, start=1):
+            with nullcontext() if index == len(weighed) else trainer.distributed.no_sync(self.model):
+                loss = trainer.training_step(self.model, batch, *items)
             self.meter.add(loss, state.global_step)
             total = loss if total is None else total + loss
-            if index < len(batches):
+            if index < len(weighed):
                 trainer.emit("on_substep_end")
         grad_norm = trainer.distributed.clip(self.parameters, trainer.args.max_grad_norm)
         trainer.emit("on_pre_optimizer_step")
@@ -277,10 +280,27 @@ class TrainingLoop:
         state.global_step += 1
         position.updates += 1
         position.batches += len(batches)
-        state.epoch = position.epoch + position.batches / self.length.batches_per_epoch
+        state.epoch = position.epoch + position.batches / (position.per_epoch or self.length.batches_per_epoch)
         trainer.last_step = LastStep(total, grad_norm, learning_rate, batches)
         trainer.emit("on_step_end")
         return trainer.last_step
+
+    def _weigh(self, batches: list[Any]) -> list[Any]:
+        """Count the items of an update, unless its only batch is all of it. Returns the batches that have any."""
+        trainer, self.items = self.trainer, None
+        alone = trainer.distributed.world_size == 1
+        trainer.current_gradient_accumulation_steps = len(batches)
+        if len(batches) == 1 and alone:
+            return batches
+        counts = [count for batch in batches if (count := count_items(trainer, batch)) is not None]
+        if len(counts) < len(batches):
+            return batches
+        self.items = torch.stack(counts).sum()
+        if not alone:
+            self.items = trainer.distributed.gather(self.items.to(trainer.distributed.device)).sum()
+            return batches
+        # The mean loss of a batch without labels is NaN, and its weight zero.
+        return [batch for batch, count in zip(batches, counts, strict=True) if count] or batches
 
     # ---------------------------------------------------------------------------------------------- between the steps
 
@@ -383,52 +403,30 @@ class TrainingLoop:
 # ------------------------------------------------------------------------------------------- from a batch to its gradients
 
 
-def count_items(trainer: TrainerLike, batches: list[Any]) -> torch.Tensor | None:
-    """The number of labels in the batches of an update, over all processes; None if the loss does not depend on it."""
-    alone = trainer.distributed.world_size == 1
-    if len(batches) == 1 and alone and not trainer.item_counting.divides:
-        return None
-    counts = [count_labels(batch, trainer.traits.shifts_labels) for batch in batches]
-    if any(count is None for count in counts):
-        return None
-    total = torch.stack([count for count in counts if count is not None]).sum()
-    return total if alone else trainer.distributed.gather(total.to(trainer.distributed.device)).sum()
-
-
 def training_step(
     trainer: TrainerLike, model: nn.Module, inputs: dict[str, Any], num_items_in_batch: torch.Tensor | int | None
 ) -> torch.Tensor:
     """Forward and backward of one batch; see `Trainer.training_step`."""
-    share = loss_share(trainer, inputs, num_items_in_batch)
-    if trainer.item_counting.by_loss:
-        loss = trainer.compute_loss(model, inputs, num_items_in_batch=num_items_in_batch)
-    else:
-        loss = trainer.compute_loss(model, inputs)
+    if num_items_in_batch is None and trainer.loop is not None:  # from an override that does not take it
+        num_items_in_batch = trainer.loop.items
+    counted = num_items_in_batch is not None or "compute_loss" in trainer.item_takers
+    own = count_items(trainer, inputs) if counted else None
+    loss = trainer.compute_loss(model, inputs, **items_for_loss(trainer, own))
     if loss.ndim:
         loss = loss.mean()
-    if share is not None:
-        loss = loss * share
+    if own is not None and num_items_in_batch is not None:
+        loss = loss * (own / num_items_in_batch * trainer.distributed.world_size)
+    elif trainer.current_gradient_accumulation_steps > 1:
+        loss = loss / trainer.current_gradient_accumulation_steps
     trainer.distributed.backward(loss)
     return loss.detach()
-
-
-def loss_share(
-    trainer: TrainerLike, inputs: dict[str, Any], items: torch.Tensor | int | None
-) -> torch.Tensor | float | None:
-    """The weight of a batch's mean loss in its update: its share of the labels, as if all batches were one large batch.
-    None: the loss is already divided, or the update has only this batch."""
-    counting = trainer.item_counting
-    if items is None:
-        accumulated = trainer.current_gradient_accumulation_steps
-        return 1 / accumulated if accumulated > 1 and not counting.by_function else None
-    own = None if counting.divides else count_labels(inputs, trainer.traits.shifts_labels)
-    return None if own is None else own / items * trainer.distributed.world_size
 
 
 def compute_loss(
     trainer: TrainerLike, model: nn.Module, inputs: dict[str, Any], num_items_in_batch: torch.Tensor | int | None
 ) -> tuple[torch.Tensor, Any]:
     """The loss of a batch and the model's outputs; see `Trainer.compute_loss`."""
+    own = None if num_items_in_batch is None else count_items(trainer, inputs)
     smoothing, labels = trainer.args.label_smoothing_factor, None
     if (smoothing or trainer.compute_loss_func is not None) and "labels" in inputs:
         inputs = dict(inputs)
@@ -436,19 +434,18 @@ def compute_loss(
         shift: Any = getattr(trainer.model, "prepare_decoder_input_ids_from_labels", None)
         if shift is not None and "decoder_input_ids" not in inputs:
             inputs["decoder_input_ids"] = shift(labels)
-    passed = num_items_in_batch if trainer.traits.takes_items else None
-    outputs = model(**inputs) if passed is None else model(**inputs, num_items_in_batch=passed)
+    # The model is not given num_items_in_batch: a wrapper may pass it on to one that does not take it.
+    outputs = model(**inputs)
+    if "compute_loss_func" in trainer.item_takers:
+        return trainer.compute_loss_func(outputs, labels, num_items_in_batch=num_items_in_batch), outputs
     if trainer.compute_loss_func is not None:
-        counted = {"num_items_in_batch": num_items_in_batch} if trainer.item_counting.by_function else {}
-        loss = trainer.compute_loss_func(outputs, labels, **counted)
+        loss = trainer.compute_loss_func(outputs, labels)
     elif labels is not None:
         logits = outputs["logits"] if isinstance(outputs, Mapping) else outputs[0]
-        loss = smoothed_loss(logits, labels, smoothing, trainer.traits.shifts_labels, passed)
+        loss = smoothed_loss(logits, labels, smoothing, trainer.traits.shifts_labels)
     else:
         loss = loss_of(outputs, inputs, trainer.model)
-    if num_items_in_batch is not None and trainer.item_counting.divides and trainer.distributed.world_size > 1:
-        loss = loss * trainer.distributed.world_size
-    return loss, outputs
+    return (loss if own is None or num_items_in_batch is None else loss * (own / num_items_in_batch)), outputs
 
 
 # --------------------------------------------------------------------------------------------------------- trial runs

@@ -10,7 +10,8 @@ import torch
 import torch.nn.functional as F
 
 from notebook_kit.errors import InputError
-from notebook_kit.training.state import ExportableState
+from notebook_kit.training.recording.steps import count_samples
+from notebook_kit.training.state import ExportableState, TrainerLike
 
 
 def loss_of(outputs: Any, inputs: Mapping[str, Any], model: torch.nn.Module) -> torch.Tensor:
@@ -36,22 +37,26 @@ def loss_of(outputs: Any, inputs: Mapping[str, Any], model: torch.nn.Module) -> 
     return loss
 
 
-def count_labels(inputs: Any, shifted: bool = False) -> torch.Tensor | None:
-    """The number of labels in a batch, without those that are -100, as a scalar tensor; None without a tensor of labels.
+def count_items(trainer: TrainerLike, inputs: Any) -> torch.Tensor | None:
+    """The number of items over which the loss of a batch is a mean, as a scalar tensor: its labels that are not -100, or
+    its examples if it has no labels. None if unknown.
 
-    Args:
-        inputs: The batch.
-        shifted: The loss compares each position with the next label, so the first label is not counted.
+    A causal language model compares each position with the next label, so the first label of a row does not count.
     """
-    labels = inputs.get("labels") if hasattr(inputs, "get") else None
-    if not isinstance(labels, torch.Tensor):
-        return None
-    return (labels[..., 1:] if shifted else labels).ne(-100).sum()
+    for name in trainer.label_names:
+        labels = inputs.get(name) if hasattr(inputs, "get") else None
+        if isinstance(labels, torch.Tensor):
+            return (labels[..., 1:] if trainer.traits.shifts_labels else labels).ne(-100).sum()
+    examples = count_samples(inputs)
+    return torch.tensor(examples) if examples else None
 
 
-def smoothed_loss(
-    logits: torch.Tensor, labels: torch.Tensor, smoothing: float, shifted: bool, items: torch.Tensor | int | None
-) -> torch.Tensor:
+def items_for_loss(trainer: TrainerLike, items: torch.Tensor | None) -> dict[str, Any]:
+    """`num_items_in_batch` as a keyword argument of `compute_loss`, if it takes one."""
+    return {"num_items_in_batch": items} if "compute_loss" in trainer.item_takers else {}
+
+
+def smoothed_loss(logits: torch.Tensor, labels: torch.Tensor, smoothing: float, shifted: bool) -> torch.Tensor:
     """Cross-entropy with a part of the target spread evenly over all classes (Szegedy et al., arXiv:1512.00567).
 
     Args:
@@ -59,14 +64,11 @@ def smoothed_loss(
         labels: Integer tensor of shape (...); -100 is ignored.
         smoothing: The part that is spread, 0 to 1.
         shifted: Compare each position with the next label (causal language models).
-        items: The number of labels in the whole update; None: those in `labels`.
     """
     if shifted:
         logits, labels = logits[..., :-1, :], labels[..., 1:]
     flat, targets = logits.reshape(-1, logits.shape[-1]), labels.reshape(-1)
-    reduction = "mean" if items is None else "sum"
-    loss = F.cross_entropy(flat, targets, ignore_index=-100, label_smoothing=smoothing, reduction=reduction)
-    return loss if items is None else loss / items
+    return F.cross_entropy(flat, targets, ignore_index=-100, label_smoothing=smoothing)
 
 
 @dataclass

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import random
+from numbers import Integral
 from typing import Any
 
 import numpy as np
@@ -23,7 +24,7 @@ def set_seed(seed: int, deterministic: bool = False) -> None:
             and operations without one raise an error.
 
     Raises:
-        InputError: if the seed is not a whole number of at least 0.
+        InputError: if the seed is not a whole number from 0 to 2**64 - 1.
 
     Example:
         >>> import torch
@@ -31,8 +32,10 @@ def set_seed(seed: int, deterministic: bool = False) -> None:
         >>> set_seed(0); bool((torch.rand(2) == first).all())
         True
     """
-    if isinstance(seed, bool) or not isinstance(seed, int | np.integer) or seed < 0:
-        raise InputError(f"The seed is {seed!r}.", next_step="Pass a whole number of at least 0, for example 42.")
+    if not isinstance(seed, Integral) or isinstance(seed, bool) or not 0 <= seed < 2**64:
+        raise InputError(
+            f"A seed must be a whole number from 0 to 2**64 - 1; it was {seed!r}.", next_step="Pass, for example, 42."
+        )
     seed = int(seed)
     random.seed(seed)
     np.random.seed(seed % 2**32)

@@ -13,8 +13,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import nn
 
-from notebook_kit.errors import ConfigurationError
-from notebook_kit.training.arguments import TrainingArguments, accept_old_spellings
+from notebook_kit.training.arguments import TrainingArguments
 from notebook_kit.training.trainer import Trainer
 
 if TYPE_CHECKING:
@@ -47,24 +46,12 @@ class Seq2SeqTrainingArguments(TrainingArguments):
     generation_num_beams: int | None = None
     generation_config: Any = None
 
-    def _check(self) -> None:
-        super()._check()
-        for name in ("generation_max_length", "generation_num_beams"):
-            value = getattr(self, name)
-            if value is not None and (not isinstance(value, int) or value < 1):
-                raise ConfigurationError(
-                    f"{name} is {value!r}.", next_step=f"Set {name} to a whole number of at least 1."
-                )
-
     def to_dict(self) -> dict[str, Any]:
         """All values; the token is replaced by a placeholder, and `generation_config` by a dictionary."""
         values = super().to_dict()
         if hasattr(self.generation_config, "to_dict"):
             values["generation_config"] = self.generation_config.to_dict()
         return values
-
-
-accept_old_spellings(Seq2SeqTrainingArguments)
 
 
 class Seq2SeqTrainer(Trainer):

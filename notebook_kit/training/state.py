@@ -9,7 +9,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
-from notebook_kit.files import read_json
+from notebook_kit.errors import ConfigurationError
+from notebook_kit.files import damaged, read_json
+from notebook_kit.training.values import typed
 
 if TYPE_CHECKING:
     import torch
@@ -106,10 +108,22 @@ class TrainerState:
 
     @classmethod
     def load_from_json(cls, json_path: str | Path) -> TrainerState:
-        """Read a file that `save_to_json` or `transformers` wrote; unknown fields are ignored."""
-        values = read_json(json_path, next_step="Resume from another checkpoint of the run, or start again.")
-        known = {f.name for f in dataclasses.fields(cls)}
-        return cls(**{name: value for name, value in values.items() if name in known})
+        """Read a file that `save_to_json` or `transformers` wrote; unknown fields are ignored.
+
+        Raises:
+            CheckpointError: if it cannot be read, or a field has a value of another type.
+        """
+        next_step = "Resume from another checkpoint of the run, or start again."
+        values = read_json(json_path, next_step)
+        state = cls()
+        for f in dataclasses.fields(cls):
+            value = values.get(f.name, getattr(state, f.name))
+            try:
+                value = typed(f.name, value, str(f.type)) if value is not None else None
+            except ConfigurationError as error:
+                raise damaged(json_path, error.what, next_step) from None
+            setattr(state, f.name, value)
+        return state
 
     def compute_steps(self, args: TrainingArguments, max_steps: int) -> None:
         """Set the intervals from `args`; an interval below 1 is a fraction of `max_steps`."""
@@ -127,6 +141,7 @@ class Position(ExportableState):
         epoch: The epoch in progress, from 0.
         updates, batches: How many updates and batches of that epoch are done.
         ended: Whether the epoch's end has been handled (logs, evaluation), so that the next epoch follows.
+        per_epoch: How many batches an epoch has, if they had to be counted: those of a stream, after its first epoch.
         rng: The states of the random number generators at the start of the epoch, with which a loader repeats its order.
     """
 
@@ -134,6 +149,7 @@ class Position(ExportableState):
     updates: int = 0
     batches: int = 0
     ended: bool = False
+    per_epoch: int | None = None
     rng: dict[str, Any] | None = None
 
     def next_epoch(self) -> None:
@@ -141,7 +157,7 @@ class Position(ExportableState):
         self.epoch, self.updates, self.batches, self.ended, self.rng = self.epoch + 1, 0, 0, False, None
 
     def state(self) -> dict[str, Any]:
-        names = ("epoch", "updates", "batches", "ended")
+        names = ("epoch", "updates", "batches", "ended", "per_epoch")
         return {"args": {name: getattr(self, name) for name in names}, "attributes": {}}
 
 
@@ -162,21 +178,6 @@ class LastStep:
     batches: list[Any]
 
 
-@dataclass(frozen=True)
-class ItemCounting:
-    """How a Trainer uses `num_items_in_batch`, the number of labels in all batches of an update.
-
-    Attributes:
-        by_step, by_loss, by_function: Whether `training_step`, `compute_loss` and `compute_loss_func` accept it.
-        divides: Whether the loss that `compute_loss` returns is already divided by it.
-    """
-
-    by_step: bool
-    by_loss: bool
-    by_function: bool
-    divides: bool
-
-
 class TrainerLike(Protocol):
     """The part of a `Trainer` that the loop, evaluations, checkpoints, callbacks and recordings use without importing it."""
 
@@ -186,7 +187,7 @@ class TrainerLike(Protocol):
     model: nn.Module
     processing_class: Any
     traits: ModelTraits
-    item_counting: ItemCounting
+    item_takers: frozenset[str]
     label_names: list[str]
     compute_loss_func: Any
     compute_metrics: Any

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import inspect
+import logging
 import math
 import tempfile
 import threading
@@ -12,17 +14,24 @@ from typing import Any, Literal, overload
 
 import torch
 from torch import nn
-from torch.utils.data import DataLoader
+from torch.utils.data import DataLoader, Sampler, SequentialSampler
 
-from notebook_kit.errors import ConfigurationError, InputError
+from notebook_kit.errors import ConfigurationError, InputError, near_matches
 from notebook_kit.nn.inputs import ModelTraits, takes_name
 from notebook_kit.training import checkpointing, loop
 from notebook_kit.training.arguments import TrainingArguments
 from notebook_kit.training.background import BackgroundRun, check_free, one_run
 from notebook_kit.training.callbacks import CallbackList, PublishCallback
-from notebook_kit.training.checks import call_model_init, check_head, checked_args, checked_model
+from notebook_kit.training.checks import (
+    align_special_tokens,
+    call_model_init,
+    check_functions,
+    check_head,
+    checked_args,
+    checked_model,
+)
 from notebook_kit.training.collators import DataCollatorWithPadding, default_data_collator
-from notebook_kit.training.data import check_dataset, fit_columns, lengths_for_grouping, make_loader
+from notebook_kit.training.data import check_dataset, default_sampler, fit_columns, lengths_for_grouping, make_loader
 from notebook_kit.training.display import default_callbacks
 from notebook_kit.training.distributed import Distributed, explain_memory
 from notebook_kit.training.evaluation import (
@@ -37,7 +46,8 @@ from notebook_kit.training.evaluation import (
 from notebook_kit.training.interrupts import Interrupts
 from notebook_kit.training.optimization import make_scheduler, optimizer_class_and_options, parameter_groups
 from notebook_kit.training.seeding import set_seed
-from notebook_kit.training.state import ItemCounting, LastStep, TrainerControl, TrainerState
+from notebook_kit.training.state import LastStep, TrainerControl, TrainerState
+from notebook_kit.training.values import as_list
 
 __all__ = ["Trainer"]
 
@@ -60,7 +70,7 @@ class Trainer:
         model_init: Creates a new model for each call of `train`; replaces `model`.
         compute_loss_func: `(outputs, labels, num_items_in_batch=None) -> loss`.
         compute_metrics: Turns an `EvalPrediction` into a dictionary of numbers.
-        callbacks: Callbacks or their classes, in addition to the default ones.
+        callbacks: One or more callbacks or their classes, in addition to the default ones.
         optimizers: An optimizer and a schedule; each may be None.
         optimizer_cls_and_kwargs: An optimizer class and its keyword arguments.
         preprocess_logits_for_metrics: `(logits, labels) -> logits`, called on the device before they are collected.
@@ -106,17 +116,26 @@ class Trainer:
         model_init: Callable[..., nn.Module] | None = None,
         compute_loss_func: Callable[..., torch.Tensor] | None = None,
         compute_metrics: Callable[[EvalPrediction], dict[str, Any]] | None = None,
-        callbacks: list[Any] | None = None,
+        callbacks: Any = None,
         optimizers: tuple[Any, Any] = (None, None),
         optimizer_cls_and_kwargs: tuple[type[torch.optim.Optimizer], dict[str, Any]] | None = None,
         preprocess_logits_for_metrics: Callable[[Any, Any], Any] | None = None,
         tokenizer: Any = None,
     ) -> None:
         self.args = checked_args(args)
+        check_functions(
+            model_init=model_init,
+            data_collator=data_collator,
+            compute_metrics=compute_metrics,
+            compute_loss_func=compute_loss_func,
+            preprocess_logits_for_metrics=preprocess_logits_for_metrics,
+        )
         if processing_class is not None and tokenizer is not None and processing_class is not tokenizer:
             raise ConfigurationError(
                 "Trainer got both processing_class and its older name tokenizer.", next_step="Keep processing_class."
             )
+        if self.args.log_level != "passive":
+            logging.getLogger("notebook_kit").setLevel(self.args.get_process_log_level())
         set_seed(self.args.seed, self.args.full_determinism)
         self.distributed = Distributed(self.args)
         self.accelerator = self.distributed.accelerator
@@ -151,7 +170,8 @@ class Trainer:
         self.state = TrainerState(
             is_local_process_zero=self.is_local_process_zero(), is_world_process_zero=self.is_world_process_zero()
         )
-        self.callback_handler = CallbackList(self, [*default_callbacks(self.args, callbacks or ()), *(callbacks or [])])
+        given = as_list(callbacks)
+        self.callback_handler = CallbackList(self, [*default_callbacks(self.args, given), *given])
         if self.args.push_to_hub:
             self.add_callback(PublishCallback())
         self.emit("on_init_end")
@@ -163,14 +183,11 @@ class Trainer:
         self.distributed.place(model)
         self.traits = ModelTraits.of(model, self.args.label_names)
         self.label_names = self.traits.label_names
-        name = "num_items_in_batch"
-        by_loss = takes_name(self.compute_loss, name)
-        by_function = self.compute_loss_func is not None and takes_name(self.compute_loss_func, name)
-        self.item_counting = ItemCounting(
-            by_step=takes_name(self.training_step, name),
-            by_loss=by_loss,
-            by_function=by_function,
-            divides=by_loss and (self.traits.takes_items or by_function),
+        hooks = ["training_step", "compute_loss", "compute_loss_func"]
+        if type(self).compute_loss is Trainer.compute_loss and self.compute_loss_func is None:
+            hooks.remove("compute_loss")  # the mean that models return needs no count
+        self.item_takers = frozenset(
+            hook for hook in hooks if (given := getattr(self, hook)) and takes_name(given, "num_items_in_batch")
         )
 
     # ---------------------------------------------------------------------------------------------------- training
@@ -232,6 +249,7 @@ class Trainer:
                 self._set_model(call_model_init(self.model_init))
             if type(self).compute_loss is Trainer.compute_loss and self.compute_loss_func is None:
                 check_head(self.model)
+            align_special_tokens(self.model, self._processor)
             checkpoint = None
             if resume_from_checkpoint:
                 checkpoint = checkpointing.Resumption.find(resume_from_checkpoint, self.args)
@@ -242,13 +260,16 @@ class Trainer:
     ) -> torch.Tensor:
         """Forward and backward of one batch.
 
+        The loss of an update is the mean over all its labels, however they are split into batches: the mean loss of each
+        batch is weighted here by the batch's share of the labels (of the examples, if there are no labels).
+
         Args:
             model: The model as accelerate prepared it.
             inputs: The batch.
             num_items_in_batch: The number of labels in all batches of this update, over all processes.
 
         Returns:
-            The detached loss, a scalar tensor, weighted so that the losses of an update sum to the loss of the update.
+            The detached weighted loss, a scalar tensor; those of an update sum to the loss of the update.
         """
         if not model.training:
             model.train()
@@ -261,15 +282,17 @@ class Trainer:
         return_outputs: bool = False,
         num_items_in_batch: torch.Tensor | int | None = None,
     ) -> Any:
-        """The loss of a batch, by default the one that the model returns. Older overrides without `num_items_in_batch`
-        work too.
+        """The mean loss of a batch, by default the one that the model returns.
+
+        An override may return the mean over the labels of its batch or divide their sum by `num_items_in_batch`, and need
+        not take that argument. In both cases gradient accumulation gives the same result as one large batch.
 
         Args:
             model: The model.
             inputs: The batch on the model's device.
             return_outputs: Also return the model's outputs.
-            num_items_in_batch: The number of labels in all batches of this update, by which the sum of the losses is
-                divided; None: use the number in this batch.
+            num_items_in_batch: What to divide the sum of the losses by; the Trainer passes the number of labels in this
+                batch. None: that number too.
 
         Returns:
             The loss, or the loss and the outputs.
@@ -290,15 +313,14 @@ class Trainer:
 
         Args:
             eval_dataset: Replaces the Trainer's own: a dataset, a dictionary of datasets, or a key of the Trainer's dictionary.
-            ignore_keys: Outputs of the model to leave out of the predictions.
+                The metrics of a dictionary have the name of their dataset after the prefix.
+            ignore_keys: Outputs of the model to leave out of the predictions, one or more.
             metric_key_prefix: The prefix of each metric's name.
 
         Returns:
             The metrics, with `eval_loss`, `eval_runtime` in seconds, and samples and steps per second.
         """
-        dataset = eval_dataset if eval_dataset is not None else self.eval_dataset
-        if isinstance(dataset, str) and isinstance(self.eval_dataset, Mapping) and dataset in self.eval_dataset:
-            dataset, metric_key_prefix = self.eval_dataset[dataset], f"{metric_key_prefix}_{dataset}"
+        dataset = self._eval_dataset(eval_dataset)
         if isinstance(dataset, Mapping):
             metrics: dict[str, float] = {}
             for name, part in dataset.items():
@@ -310,6 +332,17 @@ class Trainer:
         self.log(output.metrics)
         self.emit("on_evaluate", metrics=output.metrics)
         return output.metrics
+
+    def _eval_dataset(self, wanted: Any) -> Any:
+        """The dataset, or the Trainer's own: for None, or for a name among them."""
+        if isinstance(wanted, str) and isinstance(self.eval_dataset, Mapping):
+            if wanted not in self.eval_dataset:
+                raise InputError(
+                    f"The Trainer has no eval_dataset named {wanted!r}. {near_matches(wanted, self.eval_dataset)}".strip(),
+                    next_step=f"Name one of {', '.join(map(repr, self.eval_dataset))}.",
+                )
+            return self.eval_dataset[wanted]
+        return self.eval_dataset if wanted is None else wanted
 
     def predict(
         self, test_dataset: Any, ignore_keys: list[str] | None = None, metric_key_prefix: str = "test"
@@ -371,7 +404,7 @@ class Trainer:
 
     def get_eval_dataloader(self, eval_dataset: Any = None) -> DataLoader:
         """The batches to evaluate on."""
-        dataset = eval_dataset if eval_dataset is not None else self.eval_dataset
+        dataset = self._eval_dataset(eval_dataset)
         if dataset is None:
             raise InputError(
                 "The Trainer has no dataset to evaluate on.",
@@ -387,12 +420,32 @@ class Trainer:
         """The batches to predict."""
         return self._loader(test_dataset, "test_dataset", self.args.eval_batch_size)
 
+    def _get_train_sampler(self, train_dataset: Any = None) -> Sampler | None:
+        # Subclasses written for transformers override this method.
+        dataset = train_dataset if train_dataset is not None else self.train_dataset
+        return default_sampler(dataset, self.args) if isinstance(dataset, Sized) else None
+
+    def _get_eval_sampler(self, eval_dataset: Any) -> Sampler | None:
+        # Subclasses written for transformers override this method.
+        return SequentialSampler(eval_dataset) if isinstance(eval_dataset, Sized) else None
+
+    def _own_sampler(self, dataset: Any, training: bool) -> Sampler | None:
+        """The order of the examples, if a subclass decides on it."""
+        name = "_get_train_sampler" if training else "_get_eval_sampler"
+        if getattr(type(self), name) is getattr(Trainer, name):
+            return None
+        make = getattr(self, name)
+        return make(dataset) if inspect.signature(make).parameters else make()  # older versions have no parameter
+
     def _loader(self, dataset: Any, role: str, batch_size: int, training: bool = False) -> DataLoader:
         check_dataset(dataset, role)
-        main_input = getattr(self.model, "main_input_name", "input_ids")
-        if id(dataset) not in self._lengths:
-            self._lengths[id(dataset)] = (dataset, lengths_for_grouping(dataset, self.args, main_input))
-        lengths, collator, distributed = self._lengths[id(dataset)][1], self.data_collator, self.distributed
+        sampler, lengths = self._own_sampler(dataset, training), None
+        if sampler is None and (training or self.args.eval_do_concat_batches):
+            if id(dataset) not in self._lengths:
+                main_input = getattr(self.model, "main_input_name", "input_ids")
+                self._lengths[id(dataset)] = (dataset, lengths_for_grouping(dataset, self.args, main_input))
+            lengths = self._lengths[id(dataset)][1]
+        collator, distributed = self.data_collator, self.distributed
         if self.args.remove_unused_columns:
             dataset, collator = fit_columns(dataset, collator, self.model, self.label_names, role)
         loader = make_loader(
@@ -404,6 +457,7 @@ class Trainer:
             training=training,
             lengths=lengths,
             world_size=distributed.world_size,
+            sampler=sampler,
         )
         return distributed.wrap_loader(loader)
 
@@ -491,11 +545,20 @@ class Trainer:
         folder = Path(output_dir or self.args.output_dir or "")
         folder.mkdir(parents=True, exist_ok=True)
         checkpointing.save_model_files(model, folder)
-        if hasattr(self.processing_class, "save_pretrained"):
-            self.processing_class.save_pretrained(str(folder))
+        if hasattr(self._processor, "save_pretrained"):
+            self._processor.save_pretrained(str(folder))
         self.args.save(folder / checkpointing.ARGUMENTS)
         if self.args.push_to_hub and not _internal_call:
             self.push_to_hub(commit_message="Model save")
+
+    @property
+    def _processor(self) -> Any:
+        """The processor that belongs to the model: if none was given, that of the collator."""
+        return (
+            self.processing_class
+            if self.processing_class is not None
+            else getattr(self.data_collator, "tokenizer", None)
+        )
 
     def save_state(self) -> None:
         """Write `trainer_state.json` into the output folder."""

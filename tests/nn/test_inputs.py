@@ -175,7 +175,7 @@ def test_traits_see_the_model_inside():
     gpt2 = GPT2LMHeadModel(GPT2Config(n_embd=16, n_layer=1, n_head=2, vocab_size=20, n_positions=8))
     for wrapped in (gpt2, Adapted(gpt2), torch.compile(Distributed(gpt2))):
         traits = ModelTraits.of(wrapped, None)
-        assert traits.shifts_labels and not traits.takes_items and not traits.returns_loss
+        assert traits.shifts_labels and not traits.returns_loss
         assert traits.label_names == ["labels"]
     assert ModelTraits.of(gpt2, ["targets"]).label_names == ["targets"]
 
@@ -184,7 +184,7 @@ def test_traits_see_the_model_inside():
             return pixel_values
 
     traits = ModelTraits.of(Contrastive(), None)
-    assert traits.returns_loss and traits.takes_items and traits.label_names == ["labels"]
+    assert traits.returns_loss and traits.label_names == ["labels"]
 
 
 def test_takes_name():

@@ -1,5 +1,7 @@
 """A run that was stopped goes on to the same weights as one that never was."""
 
+import dataclasses
+import json
 import os
 import random
 import signal
@@ -16,12 +18,13 @@ from killed_run import OPTIONS
 from tiny_training import Line, assert_same_weights, bert, curve, dataset, line_rows, rows, trainer, weights
 from torch.utils.data import DataLoader, IterableDataset
 
-from notebook_kit.errors import CheckpointError, NotebookKitWarning
+from notebook_kit.errors import CheckpointError, NotebookKitWarning, UnsafeFileError
 from notebook_kit.training import (
     EarlyStoppingCallback,
     Trainer,
     TrainerCallback,
     TrainerState,
+    TrainingArguments,
     default_data_collator,
     get_last_checkpoint,
 )
@@ -419,6 +422,127 @@ def test_resuming_with_other_settings_warns(tmp_path):
     )
     with pytest.warns(NotebookKitWarning, match="per_device_train_batch_size was 8, is 4"):
         again.train(resume_from_checkpoint=True)
+
+
+class Touch:
+    def __init__(self, path):
+        self.path = path
+
+    def __reduce__(self):
+        return (open, (str(self.path), "w"))
+
+
+@pytest.mark.parametrize("name", ["optimizer.pt", "scheduler.pt", "rng_state.pth"])
+def test_a_malicious_pickle_is_refused(tmp_path, name):
+    saved(tmp_path)
+    torch.save({"state": Touch(tmp_path / "ran")}, tmp_path / "checkpoint-4" / name)
+    again = trainer(tmp_path, Line(), line_rows(), data_collator=default_data_collator, max_steps=6)
+    with pytest.raises(UnsafeFileError, match=r"could run code\. It was not read and nothing of it was run") as refused:
+        again.train(resume_from_checkpoint=True)
+    assert name in str(refused.value) and "weights_only" not in str(refused.value) and refused.value.__cause__ is None
+    assert not (tmp_path / "ran").exists()
+
+
+@pytest.mark.parametrize(
+    "field", ["global_step", "log_history", "best_metric", "stateful_callbacks", "epoch", "max_steps"]
+)
+@pytest.mark.parametrize("value", ["x", [1], {"Position": 1, "LossMeter": {}}, 2.5, float("nan")])
+def test_a_state_of_other_types_is_named(tmp_path, field, value):
+    state = dataclasses.asdict(TrainerState(global_step=1))
+    (tmp_path / "trainer_state.json").write_text(json.dumps({**state, field: value}))
+    try:
+        TrainerState.load_from_json(tmp_path / "trainer_state.json")
+    except CheckpointError as error:
+        assert field in str(error) and "trainer_state.json" in str(error)
+
+
+def test_damaged_positions_and_generators_are_named(tmp_path):
+    saved(tmp_path)
+    folder = tmp_path / "checkpoint-4"
+    whole = json.loads((folder / "trainer_state.json").read_text())
+    for states in ({"Position": 1}, {"LossMeter": {}}, {"Position": {"args": {"x": 1}, "attributes": {}}}):
+        (folder / "trainer_state.json").write_text(json.dumps({**whole, "stateful_callbacks": states}))
+        again = trainer(tmp_path, Line(), line_rows(), data_collator=default_data_collator, max_steps=6)
+        with pytest.raises(CheckpointError, match="stateful_callbacks"):
+            again.train(resume_from_checkpoint=True)
+    (folder / "trainer_state.json").write_text(json.dumps(whole))
+    for states in ([1], {"python": 1}, {"epoch_start": {"cpu": torch.ones(2)}}):
+        torch.save(states, folder / "rng_state.pth")
+        again = trainer(tmp_path, Line(), line_rows(), data_collator=default_data_collator, max_steps=6)
+        with pytest.raises(CheckpointError, match="checkpoint-4"):
+            again.train(resume_from_checkpoint=True)
+
+
+def test_only_what_a_run_left_is_cleaned_up(tmp_path):
+    for name in (
+        ".checkpoint-mine.deleted",
+        ".checkpoint-3.partial",
+        ".checkpoint-4.deleted",
+        ".checkpoint-x-5.partial",
+    ):
+        (tmp_path / name).mkdir()
+    (tmp_path / ".checkpoint-6.replaced").mkdir()
+    assert get_last_checkpoint(tmp_path) == str(tmp_path / "checkpoint-6")
+    left = sorted(path.name for path in tmp_path.iterdir())
+    assert left == [".checkpoint-mine.deleted", ".checkpoint-x-5.partial", "checkpoint-6"]
+
+
+def test_written_files_keep_their_permissions(tmp_path):
+    run = trainer(tmp_path, Line(), line_rows(), data_collator=default_data_collator)
+    run.save_model()
+    (tmp_path / "model.safetensors").chmod(0o600)
+    run.save_model()
+    assert (tmp_path / "model.safetensors").stat().st_mode & 0o777 == 0o600
+
+
+@dataclasses.dataclass
+class OwnArguments(TrainingArguments):
+    extra: int = 3
+    secret_token: str | None = None
+
+
+def test_arguments_of_a_subclass_resume(tmp_path):
+    def run():
+        args = OwnArguments(
+            str(tmp_path),
+            evaluation_strategy="no",
+            no_cuda=True,
+            max_steps=4,
+            save_steps=2,
+            disable_tqdm=True,
+            extra=5,
+            secret_token="s3cret",
+        )
+        return Trainer(Line(), args, train_dataset=line_rows(), data_collator=default_data_collator)
+
+    first = run()
+    first.train()
+    assert "s3cret" not in (tmp_path / "checkpoint-2" / "training_args.json").read_text()
+    assert run().train(resume_from_checkpoint=str(tmp_path / "checkpoint-2")).global_step == 4
+
+
+@pytest.mark.parametrize("restore", [False, True])
+def test_states_of_callbacks(tmp_path, restore):
+    def run(patience):
+        early = EarlyStoppingCallback(early_stopping_patience=patience)
+        options = {
+            "eval_strategy": "steps",
+            "save_strategy": "steps",
+            "save_steps": 1,
+            "eval_steps": 1,
+            "learning_rate": 0.0,
+        }
+        options |= {"metric_for_best_model": "loss", "restore_callback_states_from_checkpoint": restore, "max_steps": 6}
+        data = {"data_collator": default_data_collator, "eval_dataset": line_rows(4), "callbacks": early}
+        return trainer(tmp_path, Line(), line_rows(), **data, **options), early
+
+    first, early = run(3)
+    first.train()
+    assert early.early_stopping_patience_counter == 3
+    again, early = run(10)
+    again.train(resume_from_checkpoint=str(tmp_path / "checkpoint-3"))
+    assert early.early_stopping_patience == (3 if restore else 10)
+    assert early.early_stopping_patience_counter == (3 if restore else 5)
 
 
 def test_state_reads_what_it_wrote_and_what_others_wrote(tmp_path):

@@ -79,7 +79,7 @@ def test_wrong_schedules_say_what_to_use():
         ours.get_scheduler("linear", optimizer, 1, 2, {"power": 2})
     with pytest.raises(ConfigurationError, match="lr_end"):
         ours.get_scheduler("polynomial", optimizer, 1, 2, {"lr_end": 1.0})
-    with pytest.raises(ConfigurationError, match="warmup_type has no option 'cosin'. Did you mean 'cosine'"):
+    with pytest.raises(ConfigurationError, match=r"warmup_type has no option 'cosin'\. Did you mean 'cosine'"):
         ours.get_scheduler("warmup_stable_decay", optimizer, 1, 9, {"num_decay_steps": 3, "warmup_type": "cosin"})
     with pytest.raises(ConfigurationError, match="num_training_steps or num_stable_steps"):
         ours.get_wsd_schedule(optimizer, 1, 2)

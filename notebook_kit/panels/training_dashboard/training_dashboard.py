@@ -79,6 +79,8 @@ class TrainingDashboard(Panel, TrainerCallback):
         ([0.9, 0.5, 0.4], TrainingDashboard('run': step 3, ended))
     """
 
+    is_display = True
+
     name: ClassVar[str] = "training_dashboard"
 
     shown = traitlets.Unicode("loss", help="The metric in the large chart.").tag(sync=True)

@@ -1,0 +1,230 @@
+"""Wrong values in the public calls of the Trainer and its arguments: a list of one, or an error that names the argument."""
+
+import dataclasses
+import decimal
+import json
+
+import datasets
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from tiny_training import Line, Padder, arguments, bert, dataset, line_rows, rows, trainer
+
+from notebook_kit.errors import CheckpointError, ConfigurationError, InputError, NotebookKitError, NotebookKitWarning
+from notebook_kit.training import (
+    DataCollatorWithPadding,
+    EarlyStoppingCallback,
+    Seq2SeqTrainingArguments,
+    Trainer,
+    TrainerCallback,
+    TrainingArguments,
+    default_data_collator,
+    set_seed,
+)
+
+WRONG = [
+    "7",
+    "x",
+    b"x",
+    -1,
+    10**30,
+    2.5,
+    float("nan"),
+    float("inf"),
+    True,
+    [],
+    ["x"],
+    [1],
+    {},
+    {"a": 1},
+    (),
+    object(),
+    int,
+]
+WRONG += [1j, np.float32(2.5), np.array([1, 2]), np.array(1), torch.ones(2), decimal.Decimal("0.5"), lambda: 0]
+
+
+@pytest.mark.filterwarnings("ignore::notebook_kit.errors.NotebookKitWarning")  # trackers
+@pytest.mark.parametrize("kind", [TrainingArguments, Seq2SeqTrainingArguments])
+def test_every_field_takes_a_value_or_names_itself(kind):
+    for field in dataclasses.fields(kind):
+        for value in WRONG:
+            try:
+                args = kind(**{"output_dir": "out", field.name: value})
+            except ConfigurationError as error:
+                assert field.name.removesuffix("_steps") in str(error), (field.name, value, str(error))
+                continue
+            given = getattr(args, field.name)
+            if field.name not in ("generation_config", "dataloader_multiprocessing_context"):
+                assert isinstance(given, (str, int, float, bool, list, dict, type(None)))
+                repr(args)
+            json.loads(args.to_json_string())
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"seed": "7"}, r"seed must be a whole number from 0 to \d+; it was '7'.\n→ Correct seed: seed=7."),
+        (
+            {"learning_rate": "2e-5"},
+            r"learning_rate must be a number of at least 0; it was '2e-5'.\n→ .*learning_rate=2e-05",
+        ),
+        ({"fp16": "False"}, "fp16 must be True or False; it was 'False'"),
+        ({"max_steps": 2.5}, "max_steps must be a whole number; it was 2.5"),
+        ({"label_smoothing_factor": 2}, "label_smoothing_factor must be a number from 0 to 1"),
+        ({"lr_scheduler_kwargs": [1]}, "lr_scheduler_kwargs must be a dictionary"),
+        ({"label_names": [1]}, "label_names must be a list of texts"),
+        ({"log_level": "loud"}, "log_level has no option 'loud'"),
+    ],
+)
+def test_what_was_given_and_what_is_expected(options, message):
+    with pytest.raises(ConfigurationError, match=message):
+        TrainingArguments("out", **options)
+
+
+def test_values_become_plain_ones(tmp_path):
+    args = TrainingArguments(
+        tmp_path,
+        seed=np.int64(7),
+        learning_rate=np.float32(0.5),
+        max_steps=100.0,
+        fp16=np.bool_(False),
+        bf16=0,
+        lr_scheduler_kwargs='{"num_cycles": 2}',
+        label_names="labels",
+        include_for_metrics="inputs",
+    )
+    assert (args.seed, args.learning_rate, args.max_steps, args.fp16, args.bf16) == (7, 0.5, 100, False, False)
+    assert all(
+        type(value) in (int, float, bool) for value in (args.seed, args.learning_rate, args.max_steps, args.bf16)
+    )
+    assert (args.lr_scheduler_kwargs, args.label_names) == ({"num_cycles": 2}, ["labels"])
+    assert args.include_for_metrics == ["inputs"] and args.output_dir == str(tmp_path)
+    with pytest.warns(NotebookKitWarning, match="wandb"):
+        assert TrainingArguments("out", report_to=("wandb", "none")).report_to == []
+
+
+@pytest.mark.parametrize("seed", ["7", None, -1, 2**64, 1.5, True])
+def test_seeds(seed):
+    with pytest.raises(InputError, match="whole number from 0"):
+        set_seed(seed)
+
+
+# ---------------------------------------------------------------------------------------------- one in place of a list
+
+
+def test_one_in_place_of_a_list(tmp_path):
+    def first(prediction):
+        return {"inputs": float(prediction.inputs.shape[0])}
+
+    run = trainer(
+        tmp_path, include_for_metrics="inputs", label_names="labels", eval_dataset=dataset(5), compute_metrics=first
+    )
+    metrics = run.evaluate()
+    assert metrics["eval_inputs"] == 5 and "eval_loss" in metrics
+    for kind in (EarlyStoppingCallback, EarlyStoppingCallback()):
+        assert isinstance(trainer(tmp_path, callbacks=kind).callbacks[-1], EarlyStoppingCallback)
+
+
+@pytest.mark.parametrize("keys", ["hidden_states", ["hidden_states"], ("hidden_states",)])
+def test_ignored_outputs(tmp_path, keys):
+    run = trainer(tmp_path, bert(output_hidden_states=True))
+    assert isinstance(run.predict(dataset(5)).predictions, tuple)
+    assert run.predict(dataset(5), ignore_keys=keys).predictions.shape == (5, 2)
+
+
+@pytest.mark.parametrize("callback", ["early", 5, object(), {"a": 1}, len])
+def test_what_is_not_a_callback(tmp_path, callback):
+    with pytest.raises(InputError, match="is not a callback"):
+        trainer(tmp_path, callbacks=callback)
+    with pytest.raises(InputError, match="is not a callback"):
+        trainer(tmp_path).add_callback(callback)
+
+
+# --------------------------------------------------------------------------------------------------------- datasets
+
+
+@pytest.mark.parametrize("role", ["train_dataset", "eval_dataset"])
+def test_a_frame_is_converted_by_its_owner(tmp_path, role):
+    frame = pd.DataFrame(line_rows(4))
+    with pytest.raises(InputError, match=r"datasets.Dataset.from_pandas\(frame\)"):
+        Trainer(Line(), arguments(tmp_path), **{role: frame})
+    with pytest.raises(InputError, match="test_dataset is a pandas DataFrame"):
+        Trainer(Line(), arguments(tmp_path)).predict(frame)
+
+
+@pytest.mark.parametrize(
+    "value", ["imdb", 5, object(), iter([{"x": [1.0]}]), {"x": [1.0, 2.0]}, [], np.array(1), b"x", dict]
+)
+def test_what_is_not_a_dataset(tmp_path, value):
+    with pytest.raises(InputError, match="train_dataset"):
+        Trainer(Line(), arguments(tmp_path), train_dataset=value)
+    if not isinstance(value, dict):
+        with pytest.raises(InputError, match=r"(eval|test)_dataset|no dataset"):
+            Trainer(Line(), arguments(tmp_path), eval_dataset=None).evaluate(value)
+        with pytest.raises(InputError, match="test_dataset"):
+            Trainer(Line(), arguments(tmp_path)).predict(value)
+
+
+@pytest.mark.parametrize("name", ["label", "labels"])
+@pytest.mark.parametrize("as_list", [True, False])
+@pytest.mark.parametrize("value", ["positive", ["B-LOC", "O"]])
+def test_labels_that_are_words(tmp_path, name, as_list, value):
+    data = [{"input_ids": [5, 6], name: value}] * 4
+    data = data if as_list else datasets.Dataset.from_list(data)
+    for collator in (default_data_collator, DataCollatorWithPadding(Padder())):
+        with pytest.raises(InputError, match=f"{name}.*text"):
+            trainer(tmp_path, data=data, data_collator=collator).train()
+
+
+def test_a_collator_of_ones_own_may_convert_labels(tmp_path):
+    def collate(features):
+        labels = torch.tensor([["no", "yes"].index(feature["label"]) for feature in features])
+        return {"input_ids": torch.tensor([feature["input_ids"] for feature in features]), "labels": labels}
+
+    run = trainer(tmp_path, data=[{"input_ids": [5, 6], "label": "yes"}] * 4, data_collator=collate, max_steps=1)
+    assert run.train().global_step == 1
+
+
+def test_names_of_evaluation_datasets(tmp_path):
+    data = {"first": line_rows(4), "second": line_rows(6)}
+    run = trainer(tmp_path, Line(), line_rows(), data_collator=default_data_collator, eval_dataset=data)
+    assert "eval_loss" in run.evaluate("first")  # as in the reference
+    assert {"eval_first_loss", "eval_second_loss"} <= set(run.evaluate())
+    assert {"eval_other_loss"} <= set(run.evaluate({"other": line_rows(4)}))
+    with pytest.raises(InputError, match="Did you mean 'first'"):
+        run.evaluate("frist")
+
+
+# ------------------------------------------------------------------------------------------- wrong values in any call
+
+
+FUNCTIONS = ["model_init", "data_collator", "compute_metrics", "compute_loss_func", "preprocess_logits_for_metrics"]
+
+
+@pytest.mark.parametrize("name", ["model", "args", "train_dataset", "callbacks", *FUNCTIONS])
+@pytest.mark.parametrize("value", [5, "x", object()], ids=["int", "str", "object"])
+def test_wrong_arguments_of_a_trainer(tmp_path, name, value):
+    given = {"model": Line(), "args": arguments(tmp_path), name: value}
+    if name == "model_init":
+        del given["model"]
+    with pytest.raises(NotebookKitError):
+        Trainer(**given)
+
+
+@pytest.mark.parametrize("value", [5, "nowhere", object()], ids=["int", "str", "object"])
+def test_resuming_from_anything(tmp_path, value):
+    with pytest.raises(CheckpointError):
+        trainer(tmp_path, max_steps=1).train(resume_from_checkpoint=value)
+
+
+def test_callbacks_of_a_class_still_hear(tmp_path):
+    class Own(TrainerCallback):
+        seen = 0
+
+        def on_step_end(self, args, state, control, **kwargs):
+            Own.seen += 1
+
+    trainer(tmp_path, data=rows(8), callbacks=Own, max_steps=2).train()
+    assert Own.seen == 2
