@@ -191,6 +191,7 @@ from .nn.attention import ablate_heads as ablate_heads
 from .nn.attention import record_attention as record_attention
 from .nn.base import PreTrainedModel as PreTrainedModel
 from .nn.outputs import ModelOutput as ModelOutput
+from .nn.quantized_weights import BitsAndBytesConfig as BitsAndBytesConfig
 from .pipelines import PIPELINE_REGISTRY as PIPELINE_REGISTRY
 from .pipelines import FeatureExtractionPipeline as FeatureExtractionPipeline
 from .pipelines import FillMaskPipeline as FillMaskPipeline

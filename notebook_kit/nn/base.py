@@ -25,6 +25,7 @@ from notebook_kit.errors import ConfigurationError, InputError, NotebookKitWarni
 from notebook_kit.hub import Source, locate, take_hub_options
 from notebook_kit.hub.saving import PushToHub, folder_to_save
 from notebook_kit.nn.placement import choose_dtype, device_of_map
+from notebook_kit.nn.quantized_weights import refuse_quantized_checkpoint, refuse_quantized_tensor, take_quantization
 
 __all__ = ["ModelHooks", "PreTrainedModel"]
 
@@ -308,6 +309,7 @@ class PreTrainedModel(nn.Module, PushToHub, ModelHooks):
                 "TensorFlow and Flax weights cannot be read yet.",
                 next_step="Use a checkpoint with model.safetensors or pytorch_model.bin.",
             )
+        take_quantization(kwargs)
         own = set(inspect.signature(cls.__init__).parameters) - {"self", "config"}
         arguments = {name: kwargs.pop(name) for name in list(kwargs) if name in own}  # such as add_pooling_layer=False
         edits = {name: value for name, value in kwargs.items() if name not in ACCEPTED}
@@ -317,6 +319,7 @@ class PreTrainedModel(nn.Module, PushToHub, ModelHooks):
         elif edits:
             config = copy.deepcopy(config)
             config.update(edits)
+        refuse_quantized_checkpoint(source.name, config.extra.get("quantization_config"))
 
         with torch.device("meta"), _NoInitialization():  # no memory or time for weights that are read from the file
             model = cls(config, **arguments)
@@ -334,7 +337,8 @@ class PreTrainedModel(nn.Module, PushToHub, ModelHooks):
         self, weights: Weights, name: str, dtype: Any, device: torch.device, ignore_mismatched_sizes: bool
     ) -> None:
         """Fill the parameters from a checkpoint, with a warning about mismatches."""
-        expected = {key: value.shape for key, value in self.state_dict(keep_vars=True).items()}
+        own = self.state_dict(keep_vars=True)
+        expected = {key: value.shape for key, value in own.items()}
         plan = plan_loading(
             weights,
             expected,
@@ -345,6 +349,9 @@ class PreTrainedModel(nn.Module, PushToHub, ModelHooks):
             checkpoint=name,
             model=type(self).__name__,
         )
+        for key, source in plan.sources.items():
+            if own[key].is_floating_point():
+                refuse_quantized_tensor(name, source, weights.dtype(source))
         plan.check(ignore_mismatched_sizes)
         self.config.tie_word_embeddings = plan.tied
         if dtype == "auto":

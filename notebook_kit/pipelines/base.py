@@ -377,8 +377,8 @@ class Pipeline(PushToHub):
     def __repr__(self) -> str:
         config = getattr(self.model, "config", None)
         name = getattr(self.model, "name_or_path", "") or getattr(config, "name_or_path", "")
-        tensors = [*self.model.parameters(), *(b for b in self.model.buffers() if b.dtype == torch.int8)]
-        size = sum(tensor.numel() for tensor in tensors)
+        rounded = [buffer for buffer in self.model.buffers() if buffer.dtype == torch.int8]
+        size = sum(tensor.numel() for tensor in (*self.model.parameters(), *rounded))
         count = f"{size / 1e6:.1f} M" if size >= 1e6 else f"{size / 1e3:.1f} K"
         origin = f" from {name!r}" if name else ""
         settings = {
@@ -388,7 +388,8 @@ class Pipeline(PushToHub):
         }
         shown = {name: value for name, value in (settings | self._run_options).items() if value not in (None, "raise")}
         shown |= self.options
-        parts = [repr(self.task), f"model={type(self.model).__name__}{origin} ({count} parameters)"]
+        layers = f", {len(rounded)} layers in 8 bits" if rounded else ""
+        parts = [repr(self.task), f"model={type(self.model).__name__}{origin} ({count} parameters{layers})"]
         return f"{type(self).__name__}({', '.join([*parts, *(f'{name}={value!r}' for name, value in shown.items())])})"
 
 

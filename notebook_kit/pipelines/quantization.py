@@ -1,4 +1,4 @@
-"""Linear layers with 8-bit weights, for faster answers on a CPU at a small loss of accuracy.
+"""Linear layers with 8-bit weights, for faster answers on a CPU at a small loss of accuracy, in every family.
 
 Weights are rounded once, with one scale per output; activations are rounded at run time, with one scale and one shift per
 token. So the result for a token does not depend on the rest of the batch (except for an occasional value that rounds the
@@ -31,7 +31,7 @@ class Int8Linear(nn.Module):
     """A linear layer with weights and activations rounded to 8 bits.
 
     Args:
-        linear: The layer whose weights are rounded. It is not modified.
+        linear: The layer whose weights are rounded, a `torch.nn.Linear` or GPT-2's projection. It is not modified.
 
     Example:
         >>> import torch
@@ -46,16 +46,19 @@ class Int8Linear(nn.Module):
     sums: Tensor
     bias: Tensor | None
 
-    def __init__(self, linear: nn.Linear) -> None:
+    def __init__(self, linear: nn.Module) -> None:
         super().__init__()
-        self.in_features, self.out_features = linear.in_features, linear.out_features
+        weight, bias = _rows_of(linear), getattr(linear, "bias", None)
+        if weight is None:
+            raise InputError(f"A {type(linear).__name__} is not a linear layer.", next_step="Pass a torch.nn.Linear.")
+        self.out_features, self.in_features = weight.shape
         with torch.no_grad():
-            rows = linear.weight.detach().float()
+            rows = weight.detach().float()
             scale = rows.abs().amax(dim=1).clamp_min(TINY) / 127
             self.register_buffer("weight", (rows / scale[:, None]).round().to(torch.int8).t().contiguous())
             self.register_buffer("scale", scale)
             self.register_buffer("sums", self.weight.sum(dim=0).float() * scale)
-            self.register_buffer("bias", None if linear.bias is None else linear.bias.detach().float().clone())
+            self.register_buffer("bias", None if bias is None else bias.detach().float().clone())
 
     def forward(self, x: Tensor) -> Tensor:
         flat = x.reshape(-1, self.in_features)  # (tokens, in)
@@ -73,6 +76,14 @@ class Int8Linear(nn.Module):
         return f"in_features={self.in_features}, out_features={self.out_features}, bias={self.bias is not None}"
 
 
+def _rows_of(layer: nn.Module) -> Tensor | None:
+    """The weight of a linear layer as `(out, in)`; None for any other module."""
+    if type(layer) is nn.Linear:
+        return layer.weight
+    # GPT-2's weights are `(in, out)`; the second name is that of the class in transformers, whose models work as well.
+    return layer.weight.t() if type(layer).__name__ in ("GPT2Projection", "Conv1D") else None  # type: ignore[operator]
+
+
 def quantized(model: nn.Module, kind: str = "int8") -> nn.Module:
     """A copy of `model` whose linear layers have 8-bit weights, except layers with fewer than 16 outputs.
 
@@ -81,7 +92,7 @@ def quantized(model: nn.Module, kind: str = "int8") -> nn.Module:
         kind: `"int8"`.
 
     Raises:
-        InputError: for another `kind`, device or dtype.
+        InputError: for another `kind`, device or dtype, and for a model without such layers.
     """
     if kind != "int8":
         raise InputError(
@@ -95,8 +106,16 @@ def quantized(model: nn.Module, kind: str = "int8") -> nn.Module:
             next_step='Pass device="cpu" and no dtype; on an accelerator, use dtype="bfloat16" instead.',
         )
     model = copy.deepcopy(model)
+    count = 0
     for parent in list(model.modules()):
         for name, child in list(parent.named_children()):
-            if type(child) is nn.Linear and child.out_features >= FEWEST_OUTPUTS:
+            rows = _rows_of(child)
+            if rows is not None and len(rows) >= FEWEST_OUTPUTS:
                 parent._modules[name] = Int8Linear(child)
+                count += 1
+    if not count:
+        raise InputError(
+            f'quantize="int8" has nothing to do: {type(model).__name__} has no linear layers with {FEWEST_OUTPUTS} outputs.',
+            next_step="Leave quantize out.",
+        )
     return model

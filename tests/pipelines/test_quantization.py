@@ -1,11 +1,22 @@
+"""8-bit layers: near the exact ones, in every family and task; and quantized checkpoints, which are refused."""
+
 from __future__ import annotations
 
+import json
+
 import pytest
+import reference as ref
 import torch
 from pipeline_helpers import TEXTS, assert_same, ours
+from safetensors.torch import load_file, save_file
+from torch import nn
 
-from notebook_kit.errors import InputError
-from notebook_kit.pipelines.quantization import Int8Linear, quantized
+import notebook_kit
+from notebook_kit import pipeline
+from notebook_kit.errors import CheckpointError, InputError
+from notebook_kit.models.auto import config_class, model_classes
+from notebook_kit.pipelines.quantization import FEWEST_OUTPUTS, Int8Linear, quantized
+from notebook_kit.registry.families import FAMILIES
 
 
 @pytest.mark.parametrize("shape", [(1, 64), (7, 64), (2, 3, 64), (0, 64)])
@@ -41,7 +52,7 @@ def test_a_pipeline_with_8_bits(checkpoints, tmp_path):
     assert kinds.count(Int8Linear) == 13
     assert kinds.count(torch.nn.Linear) == 1, "the head of three labels is kept exact"
     assert_same(coarse(TEXTS, top_k=None)[0], exact(TEXTS, top_k=None)[0], within=0.05)
-    assert "quantize='int8'" in repr(coarse)
+    assert "quantize='int8'" in repr(coarse) and "13 layers in 8 bits" in repr(coarse)
     with pytest.raises(InputError, match="cannot be saved"):
         coarse.save_pretrained(tmp_path)
 
@@ -63,3 +74,134 @@ def test_what_cannot_be_quantized(checkpoints):
             quantize="int8",
             dtype="bfloat16",
         )
+
+
+SEQ2SEQ = {"d_model": 32, "vocab_size": 99, "num_labels": 3, "decoder_start_token_id": 0}
+BART = {**SEQ2SEQ, "encoder_layers": 1, "decoder_layers": 1, "encoder_attention_heads": 2, "decoder_attention_heads": 2}
+BART |= {"encoder_ffn_dim": 40, "decoder_ffn_dim": 48, "max_position_embeddings": 40, "pad_token_id": 1}
+T5 = {**SEQ2SEQ, "d_kv": 8, "d_ff": 48, "num_layers": 1, "num_heads": 4}
+FIELDS = {**dict.fromkeys(("bart", "mbart", "marian"), BART), **dict.fromkeys(("t5", "mt5"), T5)}
+
+
+def flat(output):
+    """The first float tensor of an output: logits, scores of places, or states."""
+    return next(value for value in output.values() if isinstance(value, torch.Tensor) and value.is_floating_point())
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_every_family_and_task(family):
+    """All matrices but tables and small heads are rounded, and scores stay near the exact ones."""
+    for auto, kind in model_classes(family).items():
+        torch.manual_seed(0)
+        config = config_class(family)(**(FIELDS.get(family) or {**ref.tiny_fields(family), "pad_token_id": 0}))
+        model = kind(config).eval()
+        ref.randomize(model)
+        coarse = quantized(model)
+        left = {
+            name
+            for name, module in coarse.named_modules()
+            for weight in module.parameters(recurse=False)
+            if weight.dim() == 2 and not isinstance(module, nn.Embedding) and max(weight.shape) >= FEWEST_OUTPUTS
+        }
+        small = {n for n, m in model.named_modules() if isinstance(m, nn.Linear) and m.out_features < FEWEST_OUTPUTS}
+        assert left == small, (auto, left ^ small)
+        assert sum(isinstance(module, Int8Linear) for module in coarse.modules()) >= 6
+        given = {"input_ids": torch.randint(4, 90, (2, 9), generator=torch.Generator().manual_seed(1))}
+        if auto == "AutoModelForMultipleChoice":
+            given["input_ids"] = given["input_ids"].view(2, 1, 9)
+        if family in FIELDS and auto in ("AutoModel", "AutoModelForSeq2SeqLM"):
+            given["decoder_input_ids"] = given["input_ids"]
+        if family in FIELDS and auto == "AutoModelForSequenceClassification":
+            given["input_ids"][:, -1] = config.eos_token_id
+        with torch.no_grad():
+            exact, rounded = flat(model(**given)), flat(coarse(**given))
+        assert exact.shape == rounded.shape and exact.std() > 0
+        limit = 0.1 if family in ("t5", "mt5") else 0.05  # T5's attention is not scaled, which magnifies differences
+        assert (exact - rounded).norm() / exact.norm() < limit, auto
+
+
+@pytest.mark.parametrize(
+    ("task", "model"),
+    [
+        ("text-generation", "tiny-gpt2"),
+        ("summarization", "tiny-summarizer"),
+        ("sentiment-analysis", "tiny-sentiment"),
+    ],
+)
+def test_an_embedded_model_stays_as_good(task, model):
+    """Of the tokens (or labels) that the exact model thinks best, nearly all stay best."""
+    exact = pipeline(task, model=f"notebook-kit/{model}", device="cpu")
+    coarse = pipeline(task, model=f"notebook-kit/{model}", device="cpu", quantize="int8")
+    ids = exact.tokenizer(" ".join(TEXTS), truncation=True, max_length=120, return_tensors="pt").input_ids
+    given = {"input_ids": ids, "decoder_input_ids": ids} if task == "summarization" else {"input_ids": ids}
+    with torch.no_grad():
+        best, rounded = exact.model(**given).logits.log_softmax(-1), coarse.model(**given).logits.log_softmax(-1)
+    assert (best.argmax(-1) == rounded.argmax(-1)).float().mean() > 0.9
+    # The cross-entropy of the exact model's own predictions rises by less than 1 %.
+    own = best.exp()
+    assert -(own * rounded).sum(-1).mean() < -(own * best).sum(-1).mean() * 1.01
+    if task == "text-generation":
+        assert coarse("The city", max_new_tokens=5, do_sample=False)
+
+
+def test_models_of_the_oracle():
+    theirs = ref.reference_model("gpt2", "GPT2LMHeadModel")
+    coarse = quantized(theirs)
+    ids = torch.arange(8)[None]
+    assert sum(isinstance(module, Int8Linear) for module in coarse.modules()) == 4 * 3 + 1
+    assert torch.allclose(coarse(ids).logits, theirs(ids).logits, atol=0.3)
+
+
+def test_nothing_to_round():
+    with pytest.raises(InputError, match="has no linear layers with 16 outputs"):
+        quantized(nn.Sequential(nn.Linear(40, 3)))
+    with pytest.raises(InputError, match="A LayerNorm is not a linear layer"):
+        Int8Linear(nn.LayerNorm(4))
+
+
+@pytest.fixture
+def folder(tmp_path):
+    tiny = notebook_kit.BertConfig(**ref.tiny_fields("bert"))
+    notebook_kit.BertForSequenceClassification(tiny).save_pretrained(tmp_path)
+    return tmp_path
+
+
+@pytest.mark.parametrize("kind", ["int8", "uint8", "int64", "bool"])
+@pytest.mark.parametrize("dtype", [None, "auto", "float16"])
+def test_whole_numbers_are_not_weights(folder, kind, dtype):
+    file = folder / "model.safetensors"
+    tensors = load_file(file)
+    name = "bert.encoder.layer.0.output.dense.weight"
+    save_file({**tensors, name: (tensors[name] * 100).to(getattr(torch, kind))}, file, {"format": "pt"})
+    with pytest.raises(CheckpointError, match=f"{name}' of .* holds {kind} values"):
+        notebook_kit.AutoModelForSequenceClassification.from_pretrained(folder, dtype=dtype)
+
+
+@pytest.mark.parametrize("settings", [{"quant_method": "bitsandbytes", "load_in_8bit": True}, {"quant_method": "gptq"}])
+def test_a_quantized_checkpoint_is_refused(folder, settings):
+    config = json.loads((folder / "config.json").read_text())
+    (folder / "config.json").write_text(json.dumps({**config, "quantization_config": settings}))
+    for kind in (notebook_kit.BertModel, notebook_kit.AutoModel):
+        with pytest.raises(CheckpointError, match=f"quantized by {settings['quant_method']}"):
+            kind.from_pretrained(folder)
+
+
+def test_requests_for_quantized_weights(folder):
+    load = notebook_kit.AutoModelForSequenceClassification.from_pretrained
+    for options in (
+        {"quantization_config": notebook_kit.BitsAndBytesConfig(load_in_8bit=True)},
+        {"quantization_config": {"load_in_8bit": True}},
+        {"load_in_8bit": True},
+    ):
+        with pytest.raises(InputError, match=r'cannot be loaded in 8 bits.*\n.*quantize="int8"'):
+            load(folder, **options)
+    with pytest.raises(InputError, match="in the format of a object"):
+        load(folder, quantization_config=object())
+    for options in (
+        {"quantization_config": None},
+        {"load_in_8bit": False, "load_in_4bit": False},
+        {"quantization_config": notebook_kit.BitsAndBytesConfig()},
+    ):
+        assert load(folder, **options).config.to_dict().get("quantization_config") is None
+    with pytest.raises(InputError, match="both True"):
+        notebook_kit.BitsAndBytesConfig(load_in_8bit=True, load_in_4bit=True)
