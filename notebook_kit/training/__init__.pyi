@@ -48,6 +48,8 @@ from .packing import pack_blocks as pack_blocks
 from .recording.controls import RunControls as RunControls
 from .recording.monitor import RunMonitor as RunMonitor
 from .recording.record import RunRecord as RunRecord
+from .search import BestRun as BestRun
+from .search import Trial as Trial
 from .seeding import enable_full_determinism as enable_full_determinism
 from .seeding import set_seed as set_seed
 from .seq2seq import Seq2SeqTrainer as Seq2SeqTrainer

@@ -69,13 +69,13 @@ def checked_model(model: Any, model_init: Callable[..., nn.Module] | None) -> nn
     return model
 
 
-def call_model_init(model_init: Callable[..., nn.Module]) -> nn.Module:
-    """The model that `model_init` returns. It may take a trial, which is always None."""
+def call_model_init(model_init: Callable[..., nn.Module], trial: Any = None) -> nn.Module:
+    """The model that `model_init` returns. It may take a trial of a search."""
     parameters = inspect.signature(model_init).parameters.values()
     required = [
         p for p in parameters if p.default is p.empty and p.kind in (p.POSITIONAL_ONLY, p.POSITIONAL_OR_KEYWORD)
     ]
-    return model_init(None) if len(required) == 1 else model_init()
+    return model_init(trial) if len(required) == 1 else model_init()
 
 
 def check_head(model: nn.Module) -> None:

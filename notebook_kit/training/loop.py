@@ -277,6 +277,7 @@ class TrainingLoop:
             trainer.lr_scheduler.step()
         for parameter in self.parameters:
             parameter.grad = None
+        self._count_work(batches)
         state.global_step += 1
         position.updates += 1
         position.batches += len(batches)
@@ -301,6 +302,21 @@ class TrainingLoop:
             return batches
         # The mean loss of a batch without labels is NaN, and its weight zero.
         return [batch for batch, count in zip(batches, counts, strict=True) if count] or batches
+
+    def _count_work(self, batches: list[Any]) -> None:
+        """Add the floating point operations and, if wanted, the tokens of an update to the state."""
+        trainer, kind, tokens = self.trainer, self.trainer.args.include_num_input_tokens_seen, 0
+        for batch in batches:
+            trainer.state.total_flos += trainer.floating_point_ops(batch) * trainer.distributed.world_size
+            ids = batch.get(getattr(trainer.model, "main_input_name", "input_ids")) if kind != "no" else None
+            if ids is not None:
+                padding = getattr(trainer.processing_class, "pad_token_id", None)
+                seen = batch.get("attention_mask", None if padding is None else ids != padding)
+                tokens += int(ids.numel() if kind == "all" or seen is None else seen.sum())
+        if tokens:
+            trainer.state.num_input_tokens_seen += round(
+                trainer.distributed.mean(tokens) * trainer.distributed.world_size
+            )
 
     # ---------------------------------------------------------------------------------------------- between the steps
 
@@ -379,7 +395,7 @@ class TrainingLoop:
         done = state.global_step - self.meter.first_step
         loss = self.meter.mean(state.global_step)
         metrics = speed_metrics("train", start, self.length.samples * done / max(self.length.max_steps, 1), done)
-        metrics["train_loss"] = loss
+        metrics["total_flos"], metrics["train_loss"] = state.total_flos, loss
         trainer.log(metrics)
         best = state.best_model_checkpoint
         if args.load_best_model_at_end and best is not None and not interrupted:

@@ -9,6 +9,7 @@ import tempfile
 import threading
 import time
 from collections.abc import Callable, Mapping, Sized
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import Any, Literal, overload
 
@@ -18,7 +19,7 @@ from torch.utils.data import DataLoader, Sampler, SequentialSampler
 
 from notebook_kit.errors import ConfigurationError, InputError, near_matches
 from notebook_kit.nn.inputs import ModelTraits, takes_name
-from notebook_kit.training import checkpointing, loop
+from notebook_kit.training import checkpointing, loop, reports
 from notebook_kit.training.arguments import TrainingArguments
 from notebook_kit.training.background import BackgroundRun, check_free, one_run
 from notebook_kit.training.callbacks import CallbackList, PublishCallback
@@ -45,6 +46,7 @@ from notebook_kit.training.evaluation import (
 )
 from notebook_kit.training.interrupts import Interrupts
 from notebook_kit.training.optimization import make_scheduler, optimizer_class_and_options, parameter_groups
+from notebook_kit.training.search import hyperparameter_search
 from notebook_kit.training.seeding import set_seed
 from notebook_kit.training.state import LastStep, TrainerControl, TrainerState
 from notebook_kit.training.values import as_list
@@ -180,6 +182,7 @@ class Trainer:
         """Set the model to train, and inspect what it and the hooks accept."""
         self.model = model
         self._prepared: nn.Module | None = None
+        self._dense_parameters: int | None = None
         self.distributed.place(model)
         self.traits = ModelTraits.of(model, self.args.label_names)
         self.label_names = self.traits.label_names
@@ -227,7 +230,7 @@ class Trainer:
 
         Args:
             resume_from_checkpoint: The folder of a checkpoint, or True for the last one in `args.output_dir`.
-            trial: Accepted for compatibility; not used.
+            trial: Passed to `model_init` if it takes an argument; `hyperparameter_search` passes its trials.
             ignore_keys_for_eval: Outputs of the model that evaluations leave out.
             background: Train on a background thread and return at once, so that a notebook can run its next cells;
                 `await trainer.train(background=True)` waits while the kernel stays responsive.
@@ -246,7 +249,7 @@ class Trainer:
             # As in the constructor, so code run since then has no influence.
             set_seed(self.args.seed, self.args.full_determinism)
             if self.model_init is not None:
-                self._set_model(call_model_init(self.model_init))
+                self._set_model(call_model_init(self.model_init, trial))
             if type(self).compute_loss is Trainer.compute_loss and self.compute_loss_func is None:
                 check_head(self.model)
             align_special_tokens(self.model, self._processor)
@@ -299,6 +302,24 @@ class Trainer:
         """
         loss, outputs = loop.compute_loss(self, model, inputs, num_items_in_batch)
         return (loss, outputs) if return_outputs else loss
+
+    def compute_loss_context_manager(self) -> AbstractContextManager[None]:
+        """A context for `compute_loss` in overrides of `training_step`. Mixed precision needs none: the model sets it."""
+        return nullcontext()
+
+    def floating_point_ops(self, inputs: Mapping[str, Any]) -> int:
+        """The floating point operations of a forward and a backward pass: 6 per token and parameter that is not an embedding
+        (Kaplan et al., arXiv:2001.08361); 0 if the batch has no tokens or the model is a plain module.
+        """
+        tokens = inputs.get(getattr(self.model, "main_input_name", "input_ids")) if hasattr(inputs, "get") else None
+        if not isinstance(tokens, torch.Tensor) or not hasattr(self.model, "num_parameters"):
+            return 0
+        if self._dense_parameters is None:
+            tables = {
+                p for module in self.model.modules() if isinstance(module, nn.Embedding) for p in module.parameters()
+            }
+            self._dense_parameters = sum(p.numel() for p in self.model.parameters() if p not in tables)
+        return 6 * tokens.numel() * self._dense_parameters
 
     def _prepare_inputs(self, inputs: Any) -> dict[str, Any]:
         """The batch as keyword arguments, on the model's device."""
@@ -516,6 +537,8 @@ class Trainer:
     def log(self, logs: dict[str, float], start_time: float | None = None) -> None:
         """Add `logs` to `state.log_history`, with the epoch and the step, and call the callbacks."""
         logs["epoch"] = self.state.epoch
+        if self.args.include_num_input_tokens_seen != "no":
+            logs["num_input_tokens_seen"] = self.state.num_input_tokens_seen
         self.state.log_history.append({**logs, "step": self.state.global_step})
         self.control.should_log = False
         self.emit("on_log", logs=logs)
@@ -559,6 +582,10 @@ class Trainer:
             if self.processing_class is not None
             else getattr(self.data_collator, "tokenizer", None)
         )
+
+    metrics_format = staticmethod(reports.metrics_format)
+    log_metrics, save_metrics = reports.log_metrics, reports.save_metrics
+    create_model_card, hyperparameter_search = reports.create_model_card, hyperparameter_search
 
     def save_state(self) -> None:
         """Write `trainer_state.json` into the output folder."""
