@@ -79,8 +79,11 @@ class TrainingArguments:
         include_num_input_tokens_seen: Log the number of tokens trained on: "all", "non_padding" or "no".
         log_level, log_level_replica: The level of this library's messages; "passive" leaves it as it is.
         eval_strategy, eval_steps, eval_delay, eval_on_start: When the model is evaluated.
+        eval_do_concat_batches: False: predictions and labels are lists with an array per batch.
         save_strategy, save_steps, save_total_limit, save_only_model: When checkpoints are written, and how many are kept.
         load_best_model_at_end, metric_for_best_model, greater_is_better: Which evaluation is the best.
+        restore_callback_states_from_checkpoint: A resumed run also takes the constructor arguments of its callbacks from the
+            checkpoint, such as the patience of early stopping; their progress is restored in any case.
         seed, data_seed: Seeds of all random number generators, and of the order of the data.
         use_cpu: Train on the CPU even if there is a faster device.
         remove_unused_columns: Drop dataset columns that the model does not take.
@@ -214,53 +217,46 @@ class TrainingArguments:
             self.metric_for_best_model = "loss"
         if self.greater_is_better is None and self.metric_for_best_model is not None:
             self.greater_is_better = not self.metric_for_best_model.endswith("loss")
-        self._check()
+        for problem, next_step in self._contradictions():
+            raise ConfigurationError(problem, next_step=next_step)
 
-    def _check(self) -> None:
+    def _contradictions(self) -> Iterator[tuple[str, str]]:
+        """What is wrong with the values together, and the next step."""
         for kind in ("logging", "eval", "save"):
-            steps = getattr(self, f"{kind}_steps")
-            if getattr(self, f"{kind}_strategy") == "steps" and not (
-                steps is not None and steps > 0 and (steps < 1 or steps == int(steps))
-            ):
-                raise ConfigurationError(
-                    f"{kind}_strategy='steps' needs {kind}_steps as a whole number, or as a fraction of all steps below 1;"
-                    f" it was {steps!r}.",
-                    next_step=f"Set {kind}_steps, for example to 100, or {kind}_strategy='epoch'.",
+            steps, strategy = getattr(self, f"{kind}_steps"), f"{kind}_strategy"
+            sensible = steps is not None and steps > 0 and (steps < 1 or steps == int(steps))
+            if getattr(self, strategy) == "steps" and not sensible:
+                wanted = "as a whole number, or as a fraction of all steps below 1"
+                yield (
+                    f"{strategy}='steps' needs {kind}_steps {wanted}; it was {steps!r}.",
+                    f"Set {kind}_steps, for example to 100, or {strategy}='epoch'.",
                 )
         for suffix in ("", "_full_eval"):
             if getattr(self, f"fp16{suffix}") and getattr(self, f"bf16{suffix}"):
-                raise ConfigurationError(f"fp16{suffix} and bf16{suffix} are both set.", next_step="Keep one of them.")
+                yield f"fp16{suffix} and bf16{suffix} are both set.", "Keep one of them."
         if self.dataloader_num_workers == 0 and self.dataloader_prefetch_factor is not None:
-            raise ConfigurationError(
-                "dataloader_prefetch_factor applies to worker processes, but dataloader_num_workers is 0.",
-                next_step="Set dataloader_num_workers, or leave out dataloader_prefetch_factor.",
-            )
+            problem = "dataloader_prefetch_factor applies to worker processes, but dataloader_num_workers is 0."
+            yield problem, "Set dataloader_num_workers, or leave out dataloader_prefetch_factor."
         for name, value in _FOLLOWS_EVALUATIONS:
             if getattr(self, name) == value and self.eval_strategy == "no":
-                raise ConfigurationError(
-                    f"{name}={value!r} follows the evaluations, but eval_strategy is 'no'.",
-                    next_step="Set eval_strategy='epoch' or 'steps'.",
-                )
-        if self.load_best_model_at_end and self.save_strategy != "best":
-            self._check_best()
-
-    def _check_best(self) -> None:
-        if self.eval_strategy != self.save_strategy:
-            wanted = next((s for s in (self.eval_strategy, self.save_strategy) if s != "no"), "epoch")
-            raise ConfigurationError(
-                "load_best_model_at_end=True needs a checkpoint at each evaluation, but eval_strategy is"
-                f" {self.eval_strategy!r} and save_strategy is {self.save_strategy!r}.",
-                next_step=f"Set eval_strategy={wanted!r} and save_strategy={wanted!r}.",
+                problem = f"{name}={value!r} follows the evaluations, but eval_strategy is 'no'."
+                yield problem, "Set eval_strategy='epoch' or 'steps'."
+        if not self.load_best_model_at_end or self.save_strategy == "best":
+            return
+        needs, evaluates, saves = "load_best_model_at_end=True needs", self.eval_strategy, self.save_strategy
+        if evaluates != saves:
+            wanted = next((s for s in (evaluates, saves) if s != "no"), "epoch")
+            given = f"eval_strategy is {evaluates!r} and save_strategy is {saves!r}"
+            yield (
+                f"{needs} a checkpoint at each evaluation, but {given}.",
+                (f"Set eval_strategy={wanted!r} and save_strategy={wanted!r}."),
             )
-        if self.eval_strategy == "steps":
-            save, evaluate = self.save_steps, self.eval_steps or 0
-            ratio = save / evaluate
-            if (save < 1) != (evaluate < 1) or not math.isclose(ratio, round(ratio), abs_tol=1e-6) or ratio < 1:
-                raise ConfigurationError(
-                    "load_best_model_at_end=True needs an evaluation at each save, so save_steps must be a multiple of"
-                    f" eval_steps; they are {save:g} and {evaluate:g}.",
-                    next_step=f"Set save_steps={evaluate:g}.",
-                )
+        elif evaluates == "steps" and self.eval_steps:
+            save, each = self.save_steps, self.eval_steps
+            ratio = save / each
+            if (save < 1) != (each < 1) or not math.isclose(ratio, round(ratio), abs_tol=1e-6) or ratio < 1:
+                given = f"save_steps must be a multiple of eval_steps; they are {save:g} and {each:g}"
+                yield f"{needs} an evaluation at each save, so {given}.", f"Set save_steps={each:g}."
 
     @property
     def train_batch_size(self) -> int:

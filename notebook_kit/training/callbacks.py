@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from notebook_kit.errors import ConfigurationError, InputError, NotebookKitError, NotebookKitWarning
 from notebook_kit.training.state import ExportableState, TrainerControl, TrainerLike, TrainerState
+from notebook_kit.training.values import typed
 
 if TYPE_CHECKING:
     from notebook_kit.training.arguments import TrainingArguments
@@ -227,7 +228,8 @@ class EarlyStoppingCallback(TrainerCallback, ExportableState):
         early_stopping_threshold: The smallest change of the metric that counts as an improvement.
 
     Raises:
-        ConfigurationError: at the start of a run without `metric_for_best_model` or without evaluations.
+        ConfigurationError: for arguments that are not numbers, and at the start of a run without `metric_for_best_model` or
+            without evaluations.
 
     Example:
         >>> EarlyStoppingCallback(early_stopping_patience=3).state()["attributes"]
@@ -235,8 +237,8 @@ class EarlyStoppingCallback(TrainerCallback, ExportableState):
     """
 
     def __init__(self, early_stopping_patience: int = 1, early_stopping_threshold: float | None = 0.0) -> None:
-        self.early_stopping_patience = early_stopping_patience
-        self.early_stopping_threshold = early_stopping_threshold or 0.0
+        self.early_stopping_patience = typed("early_stopping_patience", early_stopping_patience, "int")
+        self.early_stopping_threshold = typed("early_stopping_threshold", early_stopping_threshold or 0.0, "float")
         self.early_stopping_patience_counter = 0
 
     def on_train_begin(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any):

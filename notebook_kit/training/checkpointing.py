@@ -243,7 +243,7 @@ def save_checkpoint(trainer: TrainerLike, meter: LossMeter, position: Position) 
         if best == target or best.is_dir():
             state.best_model_checkpoint = str(best)
     trainer.control.should_save = False
-    with whole_folder(target, distributed.is_main, distributed.wait) as folder:
+    with whole_folder(target, distributed.is_main, distributed.accelerator.wait_for_everyone) as folder:
         trainer.save_model(str(folder), _internal_call=True)
         if not args.save_only_model:
             save_progress(folder, distributed, trainer.optimizer, trainer.lr_scheduler, position)

@@ -13,6 +13,7 @@ from notebook_kit.errors import ConfigurationError, InputError
 from notebook_kit.nn.base import PreTrainedModel
 from notebook_kit.nn.inputs import inputs_of, unwrap
 from notebook_kit.training.arguments import TrainingArguments
+from notebook_kit.training.state import TrainerLike
 
 logger = logging.getLogger(__name__)
 
@@ -33,9 +34,11 @@ def checked_args(args: Any) -> TrainingArguments:
     )
 
 
-def check_functions(**given: Any) -> None:
-    """Raise an InputError if one of the arguments is neither None nor a function."""
-    for name, value in given.items():
+def check_functions(trainer: TrainerLike) -> None:
+    """Raise an InputError if an argument that is a function is something else."""
+    functions = ("model_init", "data_collator", "compute_metrics", "compute_loss_func", "preprocess_logits_for_metrics")
+    for name in functions:
+        value = getattr(trainer, name)
         if value is not None and not callable(value):
             raise InputError(
                 f"{name} is {value!r}, of type {type(value).__name__}; expected a function.",

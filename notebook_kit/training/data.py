@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import itertools
 import logging
 import math
@@ -41,43 +42,40 @@ def is_column_dataset(dataset: Any) -> bool:
 
 def check_dataset(dataset: Any, role: str) -> None:
     """Raise an InputError that names the next step if `dataset` cannot be one."""
+    if found := _not_a_dataset(dataset):
+        given, next_step = found
+        raise InputError(f"{role} is a {type(dataset).__name__}{given}; expected a dataset.", next_step=next_step)
+    if isinstance(dataset, Sized) and not len(dataset):
+        raise InputError(f"{role} is empty.", next_step="Check the filter or the split that produced it.")
+
+
+def _not_a_dataset(dataset: Any) -> tuple[str, str] | None:
+    """More about something that is not a dataset, and the next step; None for a dataset."""
     if isinstance(dataset, str):
-        raise InputError(
-            f"{role} is the text {dataset!r}; expected a dataset.",
-            next_step="Load it: datasets.load_dataset(name)['train'].",
-        )
+        return f", {dataset!r}", "Load it: datasets.load_dataset(name)['train']."
     if hasattr(dataset, "columns") and hasattr(dataset, "dtypes") and not is_column_dataset(dataset):
         library = type(dataset).__module__.partition(".")[0]
-        raise InputError(
-            f"{role} is a {library} {type(dataset).__name__}; expected a dataset.",
-            next_step=f"Convert it: datasets.Dataset.from_{library}(frame)."
-            if library in ("pandas", "polars")
-            else "Convert it: datasets.Dataset.from_pandas(frame.to_pandas()).",
-        )
+        convert = f"from_{library}(frame)" if library in ("pandas", "polars") else "from_pandas(frame.to_pandas())"
+        return f" of {library}", f"Convert it: datasets.Dataset.{convert}."
     if isinstance(dataset, (DataLoader, Iterator)):
-        raise InputError(
-            f"{role} is a {type(dataset).__name__}; expected a dataset, over which the Trainer iterates again in each epoch.",
-            next_step="Override get_train_dataloader to use loaders of your own; wrap a generator function with"
-            " datasets.IterableDataset.from_generator.",
+        loaders = "Override get_train_dataloader to use loaders of your own; wrap a generator function with"
+        return ", which is read only once", f"{loaders} datasets.IterableDataset.from_generator."
+    if (
+        isinstance(dataset, Mapping)
+        and dataset
+        and all(isinstance(part, Sized) and hasattr(part, "__getitem__") for part in dataset.values())
+    ):
+        split = next((name for name in dataset if str(name).startswith("train")), next(iter(dataset)))
+        what = "splits" if any(is_column_dataset(part) for part in dataset.values()) else "columns or datasets"
+        columns = "columns become a dataset with datasets.Dataset.from_dict"
+        return (
+            f" with the {what} {', '.join(map(repr, dataset))}",
+            f"Pass one split, for example dataset[{split!r}]; {columns}.",
         )
-    if isinstance(dataset, Mapping):
-        names = list(dataset)
-        if names and all(isinstance(value, Sized) and hasattr(value, "__getitem__") for value in dataset.values()):
-            split = next((name for name in names if str(name).startswith("train")), names[0])
-            what = "splits" if any(is_column_dataset(value) for value in dataset.values()) else "columns or datasets"
-            raise InputError(
-                f"{role} is a {type(dataset).__name__} with the {what} {', '.join(map(repr, names))}; expected one dataset.",
-                next_step=f"Pass one split, for example dataset[{split!r}]; columns become a dataset with"
-                " datasets.Dataset.from_dict.",
-            )
     scalar = isinstance(dataset, (bytes, type)) or getattr(dataset, "ndim", None) == 0
-    if scalar or (not isinstance(dataset, Iterable) and not hasattr(dataset, "__getitem__")):
-        raise InputError(
-            f"{role} is a {type(dataset).__name__}; expected a datasets.Dataset, a torch Dataset, or a list of dictionaries.",
-            next_step="Make one, for example with datasets.Dataset.from_dict.",
-        )
-    if isinstance(dataset, Sized) and len(dataset) == 0:
-        raise InputError(f"{role} is empty.", next_step="Check the filter or the split that produced it.")
+    if scalar or not (isinstance(dataset, Iterable) or hasattr(dataset, "__getitem__")):
+        return "", "Pass a datasets.Dataset, a torch Dataset or a list of dictionaries."
+    return None
 
 
 def _collate_kept(collator: Callable[[list[Any]], Any], keep: Callable[[str, Any], bool], features: list[Any]) -> Any:
@@ -192,6 +190,11 @@ def default_sampler(dataset: Any, args: TrainingArguments) -> Sampler[int]:
     """The order of the examples of a training dataset that is not grouped by length."""
     in_order = args.train_sampling_strategy == "sequential"
     return SequentialSampler(dataset) if in_order else EpochSampler(dataset, data_seed(args))
+
+
+def sampler_from(hook: Callable[..., Any], dataset: Any) -> Any:
+    """The sampler that an override of `_get_train_sampler` returns; overrides for older versions have no parameter."""
+    return hook(dataset) if inspect.signature(hook).parameters else hook()
 
 
 def has_length(loader: Any) -> bool:

@@ -7,7 +7,6 @@ for sharded models and optimizers will change the methods, not their callers.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from contextlib import AbstractContextManager
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -56,10 +55,6 @@ class Distributed:
         """The model as it is called: with mixed precision, compiled, data-parallel."""
         return self.accelerator.prepare_model(model, evaluation_mode=not training)
 
-    def unwrap(self, model: nn.Module) -> nn.Module:
-        """The model inside what `wrap` returned."""
-        return self.accelerator.unwrap_model(model)
-
     def wrap_loader(self, loader: Any) -> Any:
         """A loader that gives this process its part of the batches."""
         # A single process does not need accelerate's loader, which would read one batch ahead.
@@ -71,23 +66,11 @@ class Distributed:
         needed = self.accelerator.scaler is not None or self.world_size > 1
         return self.accelerator.prepare_optimizer(optimizer) if needed else optimizer
 
-    def release(self) -> None:
-        """Release the optimizer and the model of an earlier run."""
-        self.accelerator.free_memory()
-
     # ----------------------------------------------------------------------------------------------------- in a step
 
     def to_device(self, batch: Any) -> dict[str, Any]:
         """A batch as keyword arguments of a model, on the device."""
         return map_tensors(lambda tensor: tensor.to(self.device, non_blocking=True), as_inputs(batch))
-
-    def no_sync(self, model: nn.Module) -> AbstractContextManager[Any]:
-        """Within this block gradients are not synchronized: for all batches of an update except the last."""
-        return self.accelerator.no_sync(model)
-
-    def backward(self, loss: torch.Tensor) -> None:
-        """Accumulate the gradients of `loss`."""
-        self.accelerator.backward(loss)
 
     def clip(self, parameters: list[nn.Parameter], max_norm: float) -> Any:
         """Scale the gradients down to `max_norm` (0: no clipping). Returns their norm before, still on the device."""
@@ -123,13 +106,9 @@ class Distributed:
 
     # -------------------------------------------------------------------------------------------- saving and restoring
 
-    def wait(self) -> None:
-        """Wait until all processes have called this method."""
-        self.accelerator.wait_for_everyone()
-
     def model_to_save(self, model: nn.Module) -> nn.Module | None:
         """The model with all its weights on the process that writes files; None on the others."""
-        return self.unwrap(model) if self.is_main else None
+        return self.accelerator.unwrap_model(model) if self.is_main else None
 
     def optimizer_state(self, optimizer: Any) -> dict[str, Any] | None:
         """The complete state of the optimizer on the process that writes files; None on the others."""

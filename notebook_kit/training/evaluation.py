@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator, Mapping, Sized
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
@@ -83,7 +84,7 @@ class EvalPrediction:
 
 
 def evaluation_pass(
-    trainer: TrainerLike, loader: Any, prediction_loss_only: bool, ignore_keys: list[str] | None, prefix: str
+    trainer: TrainerLike, loader: Any, prediction_loss_only: bool, ignore_keys: Any, prefix: str
 ) -> EvalLoopOutput:
     """See `Trainer.evaluation_loop`."""
     args, distributed = trainer.args, trainer.distributed
@@ -93,9 +94,7 @@ def evaluation_pass(
     was_training = model.training
     model.eval()
     trainer.eval_dataloader = loader
-    losses: list[torch.Tensor] = []
-    weights: list[torch.Tensor] = []
-    predictions, labels, inputs, row_losses = (list[Any]() for _ in range(4))
+    losses, weights, predictions, labels, inputs, row_losses = (list[Any]() for _ in range(6))
     rows = 0
     main_input = getattr(trainer.model, "main_input_name", "input_ids")
     for batch in loader:
@@ -122,17 +121,15 @@ def evaluation_pass(
     if not rows:
         raise InputError("The dataset to evaluate on yielded no examples.", next_step="Check how it was created.")
 
-    order = sorted_order(loader)
-    if args.eval_do_concat_batches:
-        all_predictions, all_labels = gather_batches(predictions, order), gather_batches(labels, order)
-    else:
-        all_predictions, all_labels = predictions or None, labels or None
+    gather = (
+        partial(gather_batches, order=sorted_order(loader))
+        if args.eval_do_concat_batches
+        else lambda kept: kept or None
+    )
+    results = EvalPrediction(gather(predictions), gather(labels), gather(inputs), gather(row_losses))
     metrics: dict[str, Any] = {}
-    if trainer.compute_metrics is not None and all_predictions is not None and all_labels is not None:
-        extra = {"inputs": inputs} if "inputs" in args.include_for_metrics else {}
-        extra |= {"losses": row_losses} if row_losses else {}
-        extra = {name: gather_batches(batches, order) for name, batches in extra.items()}
-        metrics = dict(trainer.compute_metrics(EvalPrediction(all_predictions, all_labels, **extra)))
+    if trainer.compute_metrics is not None and results.predictions is not None and results.label_ids is not None:
+        metrics = dict(trainer.compute_metrics(results))
     if losses:
         each = distributed.gather(torch.cat(losses).float())
         weight = distributed.gather(torch.cat(weights).to(losses[0].device))
@@ -143,7 +140,7 @@ def evaluation_pass(
     }
     dataset = getattr(loader, "dataset", None)
     examples = len(dataset) if isinstance(dataset, Sized) else rows * distributed.world_size
-    return EvalLoopOutput(all_predictions, all_labels, metrics, examples)
+    return EvalLoopOutput(results.predictions, results.label_ids, metrics, examples)
 
 
 def weighted_mean(losses: torch.Tensor, weights: torch.Tensor, keep_all: bool) -> float:

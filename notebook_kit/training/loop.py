@@ -30,7 +30,8 @@ from notebook_kit.training.evaluation import TrainOutput, speed_metrics
 from notebook_kit.training.losses import LossMeter, count_items, items_for_loss, loss_of, smoothed_loss
 from notebook_kit.training.optimization import current_learning_rate, follows_metric
 from notebook_kit.training.seeding import restore_rng_states, rng_states
-from notebook_kit.training.state import LastStep, Position, TrainerControl, TrainerLike, TrainerState
+from notebook_kit.training.state import Items, LastStep, Position, TrainerControl, TrainerLike, TrainerState
+from notebook_kit.training.work import count_work
 
 __all__ = ["TrainingLoop", "preserved"]
 
@@ -262,11 +263,12 @@ class TrainingLoop:
         items = [self.items] if "training_step" in trainer.item_takers else []
         total: Any = None
         for index, batch in enumerate(weighed, start=1):
-            with nullcontext() if index == len(weighed) else trainer.distributed.no_sync(self.model):
+            last = index == len(weighed)  # gradients are synchronized once per update
+            with nullcontext() if last else trainer.distributed.accelerator.no_sync(self.model):
                 loss = trainer.training_step(self.model, batch, *items)
             self.meter.add(loss, state.global_step)
             total = loss if total is None else total + loss
-            if index < len(weighed):
+            if not last:
                 trainer.emit("on_substep_end")
         grad_norm = trainer.distributed.clip(self.parameters, trainer.args.max_grad_norm)
         trainer.emit("on_pre_optimizer_step")
@@ -277,7 +279,7 @@ class TrainingLoop:
             trainer.lr_scheduler.step()
         for parameter in self.parameters:
             parameter.grad = None
-        self._count_work(batches)
+        count_work(trainer, batches)
         state.global_step += 1
         position.updates += 1
         position.batches += len(batches)
@@ -302,21 +304,6 @@ class TrainingLoop:
             return batches
         # The mean loss of a batch without labels is NaN, and its weight zero.
         return [batch for batch, count in zip(batches, counts, strict=True) if count] or batches
-
-    def _count_work(self, batches: list[Any]) -> None:
-        """Add the floating point operations and, if wanted, the tokens of an update to the state."""
-        trainer, kind, tokens = self.trainer, self.trainer.args.include_num_input_tokens_seen, 0
-        for batch in batches:
-            trainer.state.total_flos += trainer.floating_point_ops(batch) * trainer.distributed.world_size
-            ids = batch.get(getattr(trainer.model, "main_input_name", "input_ids")) if kind != "no" else None
-            if ids is not None:
-                padding = getattr(trainer.processing_class, "pad_token_id", None)
-                seen = batch.get("attention_mask", None if padding is None else ids != padding)
-                tokens += int(ids.numel() if kind == "all" or seen is None else seen.sum())
-        if tokens:
-            trainer.state.num_input_tokens_seen += round(
-                trainer.distributed.mean(tokens) * trainer.distributed.world_size
-            )
 
     # ---------------------------------------------------------------------------------------------- between the steps
 
@@ -420,7 +407,7 @@ class TrainingLoop:
 
 
 def training_step(
-    trainer: TrainerLike, model: nn.Module, inputs: dict[str, Any], num_items_in_batch: torch.Tensor | int | None
+    trainer: TrainerLike, model: nn.Module, inputs: dict[str, Any], num_items_in_batch: Items
 ) -> torch.Tensor:
     """Forward and backward of one batch; see `Trainer.training_step`."""
     if num_items_in_batch is None and trainer.loop is not None:  # from an override that does not take it
@@ -434,12 +421,12 @@ def training_step(
         loss = loss * (own / num_items_in_batch * trainer.distributed.world_size)
     elif trainer.current_gradient_accumulation_steps > 1:
         loss = loss / trainer.current_gradient_accumulation_steps
-    trainer.distributed.backward(loss)
+    trainer.distributed.accelerator.backward(loss)
     return loss.detach()
 
 
 def compute_loss(
-    trainer: TrainerLike, model: nn.Module, inputs: dict[str, Any], num_items_in_batch: torch.Tensor | int | None
+    trainer: TrainerLike, model: nn.Module, inputs: dict[str, Any], num_items_in_batch: Items
 ) -> tuple[torch.Tensor, Any]:
     """The loss of a batch and the model's outputs; see `Trainer.compute_loss`."""
     own = None if num_items_in_batch is None else count_items(trainer, inputs)

@@ -139,7 +139,7 @@ class Seq2SeqTrainer(Trainer):
         loss = None
         if labels is not None:
             loss, _, _ = super().prediction_step(model, prepared, True, ignore_keys)
-        generator: Any = self.distributed.unwrap(model)
+        generator: Any = self.accelerator.unwrap_model(model)
         options = dict(self._generate_options or {})
         tokens = generator.generate(**self._to_generate_from(prepared), **options)
         return loss, self._padded(tokens, generator, options), labels

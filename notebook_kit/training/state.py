@@ -7,7 +7,7 @@ import json
 import math
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol, TypeAlias
 
 from notebook_kit.errors import ConfigurationError
 from notebook_kit.files import damaged, read_json
@@ -23,6 +23,8 @@ if TYPE_CHECKING:
     from notebook_kit.training.interrupts import Interrupts
 
 __all__ = ["ExportableState", "TrainerControl", "TrainerState"]
+
+Items: TypeAlias = "torch.Tensor | int | None"  # a number of labels
 
 
 class ExportableState:

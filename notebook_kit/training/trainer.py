@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import inspect
 import logging
 import math
 import tempfile
@@ -10,6 +9,7 @@ import threading
 import time
 from collections.abc import Callable, Mapping, Sized
 from contextlib import AbstractContextManager, nullcontext
+from functools import partial
 from pathlib import Path
 from typing import Any, Literal, overload
 
@@ -19,36 +19,19 @@ from torch.utils.data import DataLoader, Sampler, SequentialSampler
 
 from notebook_kit.errors import ConfigurationError, InputError, near_matches
 from notebook_kit.nn.inputs import ModelTraits, takes_name
-from notebook_kit.training import checkpointing, loop, reports
+from notebook_kit.training import checkpointing, checks, data, evaluation, loop, reports, work
 from notebook_kit.training.arguments import TrainingArguments
 from notebook_kit.training.background import BackgroundRun, check_free, one_run
 from notebook_kit.training.callbacks import CallbackList, PublishCallback
-from notebook_kit.training.checks import (
-    align_special_tokens,
-    call_model_init,
-    check_functions,
-    check_head,
-    checked_args,
-    checked_model,
-)
 from notebook_kit.training.collators import DataCollatorWithPadding, default_data_collator
-from notebook_kit.training.data import check_dataset, default_sampler, fit_columns, lengths_for_grouping, make_loader
 from notebook_kit.training.display import default_callbacks
 from notebook_kit.training.distributed import Distributed, explain_memory
-from notebook_kit.training.evaluation import (
-    EvalLoopOutput,
-    EvalPrediction,
-    PredictionOutput,
-    TrainOutput,
-    evaluation_pass,
-    predict_batch,
-    speed_metrics,
-)
+from notebook_kit.training.evaluation import EvalLoopOutput, EvalPrediction, PredictionOutput, TrainOutput
 from notebook_kit.training.interrupts import Interrupts
 from notebook_kit.training.optimization import make_scheduler, optimizer_class_and_options, parameter_groups
 from notebook_kit.training.search import hyperparameter_search
 from notebook_kit.training.seeding import set_seed
-from notebook_kit.training.state import LastStep, TrainerControl, TrainerState
+from notebook_kit.training.state import Items, LastStep, TrainerControl, TrainerState
 from notebook_kit.training.values import as_list
 
 __all__ = ["Trainer"]
@@ -124,15 +107,14 @@ class Trainer:
         preprocess_logits_for_metrics: Callable[[Any, Any], Any] | None = None,
         tokenizer: Any = None,
     ) -> None:
-        self.args = checked_args(args)
-        check_functions(
-            model_init=model_init,
-            data_collator=data_collator,
-            compute_metrics=compute_metrics,
-            compute_loss_func=compute_loss_func,
-            preprocess_logits_for_metrics=preprocess_logits_for_metrics,
-        )
-        if processing_class is not None and tokenizer is not None and processing_class is not tokenizer:
+        self.args = checks.checked_args(args)
+        self.model_init = model_init
+        self.data_collator: Any = data_collator
+        self.compute_loss_func, self.compute_metrics = compute_loss_func, compute_metrics
+        self.preprocess_logits_for_metrics = preprocess_logits_for_metrics
+        checks.check_functions(self)
+        self.processing_class = processing_class if processing_class is not None else tokenizer
+        if tokenizer is not None and self.processing_class is not tokenizer:
             raise ConfigurationError(
                 "Trainer got both processing_class and its older name tokenizer.", next_step="Keep processing_class."
             )
@@ -141,24 +123,24 @@ class Trainer:
         set_seed(self.args.seed, self.args.full_determinism)
         self.distributed = Distributed(self.args)
         self.accelerator = self.distributed.accelerator
-        self.model_init = model_init
-        self.compute_loss_func, self.compute_metrics = compute_loss_func, compute_metrics
-        self.preprocess_logits_for_metrics = preprocess_logits_for_metrics
-        self._set_model(checked_model(model, model_init))
-        self.processing_class = processing_class if processing_class is not None else tokenizer
-        pads = hasattr(self.processing_class, "pad")
-        self.data_collator = data_collator or (
-            DataCollatorWithPadding(self.processing_class) if pads else default_data_collator
-        )
+        self._set_model(checks.checked_model(model, model_init))
+        if self.data_collator is None:
+            pads = hasattr(self.processing_class, "pad")
+            self.data_collator = DataCollatorWithPadding(self.processing_class) if pads else default_data_collator
         self.train_dataset, self.eval_dataset = train_dataset, eval_dataset
         if train_dataset is not None:
-            check_dataset(train_dataset, "train_dataset")
+            data.check_dataset(train_dataset, "train_dataset")
         if eval_dataset is not None and not isinstance(eval_dataset, Mapping):
-            check_dataset(eval_dataset, "eval_dataset")
+            data.check_dataset(eval_dataset, "eval_dataset")
         self.train_dataloader: Any = None
         self.eval_dataloader: Any = None
         # A dataset's id -> the dataset and the lengths of its examples. Keeping the dataset keeps its id unique.
         self._lengths: dict[int, tuple[Any, Any]] = {}
+        if not isinstance(optimizers, tuple | list) or len(optimizers) != 2:
+            raise InputError(
+                f"optimizers is {optimizers!r:.80}; expected an optimizer and a schedule.",
+                next_step="Pass optimizers=(optimizer, schedule), where each may be None.",
+            )
         self.optimizer, self.lr_scheduler = optimizers
         self.optimizer_cls_and_kwargs = optimizer_cls_and_kwargs
         self._creates_optimizer, self._creates_scheduler = self.optimizer is None, self.lr_scheduler is None
@@ -182,7 +164,6 @@ class Trainer:
         """Set the model to train, and inspect what it and the hooks accept."""
         self.model = model
         self._prepared: nn.Module | None = None
-        self._dense_parameters: int | None = None
         self.distributed.place(model)
         self.traits = ModelTraits.of(model, self.args.label_names)
         self.label_names = self.traits.label_names
@@ -197,28 +178,33 @@ class Trainer:
 
     @overload
     def train(
-        self,
-        resume_from_checkpoint: str | bool | None = None,
-        trial: Any = None,
-        ignore_keys_for_eval: list[str] | None = None,
-        background: Literal[False] = False,
+        self, resume_from_checkpoint: Any = None, trial: Any = None, ignore_keys_for_eval: Any = None
     ) -> TrainOutput: ...
 
     @overload
     def train(
         self,
-        resume_from_checkpoint: str | bool | None = None,
+        resume_from_checkpoint: Any = None,
         trial: Any = None,
-        ignore_keys_for_eval: list[str] | None = None,
+        ignore_keys_for_eval: Any = None,
         *,
         background: Literal[True],
     ) -> BackgroundRun: ...
 
+    @overload
     def train(
         self,
-        resume_from_checkpoint: str | bool | None = None,
+        resume_from_checkpoint: Any = None,
         trial: Any = None,
-        ignore_keys_for_eval: list[str] | None = None,
+        ignore_keys_for_eval: Any = None,
+        background: Literal[False] = False,
+    ) -> TrainOutput: ...
+
+    def train(
+        self,
+        resume_from_checkpoint: Any = None,
+        trial: Any = None,
+        ignore_keys_for_eval: Any = None,
         background: bool = False,
     ) -> TrainOutput | BackgroundRun:
         """Train, from the start or from a checkpoint.
@@ -231,7 +217,7 @@ class Trainer:
         Args:
             resume_from_checkpoint: The folder of a checkpoint, or True for the last one in `args.output_dir`.
             trial: Passed to `model_init` if it takes an argument; `hyperparameter_search` passes its trials.
-            ignore_keys_for_eval: Outputs of the model that evaluations leave out.
+            ignore_keys_for_eval: Outputs of the model that evaluations leave out, one or more.
             background: Train on a background thread and return at once, so that a notebook can run its next cells;
                 `await trainer.train(background=True)` waits while the kernel stays responsive.
 
@@ -249,18 +235,16 @@ class Trainer:
             # As in the constructor, so code run since then has no influence.
             set_seed(self.args.seed, self.args.full_determinism)
             if self.model_init is not None:
-                self._set_model(call_model_init(self.model_init, trial))
+                self._set_model(checks.call_model_init(self.model_init, trial))
             if type(self).compute_loss is Trainer.compute_loss and self.compute_loss_func is None:
-                check_head(self.model)
-            align_special_tokens(self.model, self._processor)
+                checks.check_head(self.model)
+            checks.align_special_tokens(self.model, self._processor)
             checkpoint = None
             if resume_from_checkpoint:
                 checkpoint = checkpointing.Resumption.find(resume_from_checkpoint, self.args)
             return loop.TrainingLoop(self, checkpoint, ignore_keys=ignore_keys_for_eval).run()
 
-    def training_step(
-        self, model: nn.Module, inputs: Any, num_items_in_batch: torch.Tensor | int | None = None
-    ) -> torch.Tensor:
+    def training_step(self, model: nn.Module, inputs: Any, num_items_in_batch: Items = None) -> torch.Tensor:
         """Forward and backward of one batch.
 
         The loss of an update is the mean over all its labels, however they are split into batches: the mean loss of each
@@ -279,11 +263,7 @@ class Trainer:
         return loop.training_step(self, model, self._prepare_inputs(inputs), num_items_in_batch)
 
     def compute_loss(
-        self,
-        model: nn.Module,
-        inputs: dict[str, Any],
-        return_outputs: bool = False,
-        num_items_in_batch: torch.Tensor | int | None = None,
+        self, model: nn.Module, inputs: dict[str, Any], return_outputs: bool = False, num_items_in_batch: Items = None
     ) -> Any:
         """The mean loss of a batch, by default the one that the model returns.
 
@@ -307,19 +287,7 @@ class Trainer:
         """A context for `compute_loss` in overrides of `training_step`. Mixed precision needs none: the model sets it."""
         return nullcontext()
 
-    def floating_point_ops(self, inputs: Mapping[str, Any]) -> int:
-        """The floating point operations of a forward and a backward pass: 6 per token and parameter that is not an embedding
-        (Kaplan et al., arXiv:2001.08361); 0 if the batch has no tokens or the model is a plain module.
-        """
-        tokens = inputs.get(getattr(self.model, "main_input_name", "input_ids")) if hasattr(inputs, "get") else None
-        if not isinstance(tokens, torch.Tensor) or not hasattr(self.model, "num_parameters"):
-            return 0
-        if self._dense_parameters is None:
-            tables = {
-                p for module in self.model.modules() if isinstance(module, nn.Embedding) for p in module.parameters()
-            }
-            self._dense_parameters = sum(p.numel() for p in self.model.parameters() if p not in tables)
-        return 6 * tokens.numel() * self._dense_parameters
+    floating_point_ops = work.floating_point_ops
 
     def _prepare_inputs(self, inputs: Any) -> dict[str, Any]:
         """The batch as keyword arguments, on the model's device."""
@@ -328,7 +296,7 @@ class Trainer:
     # --------------------------------------------------------------------------------------- evaluation, prediction
 
     def evaluate(
-        self, eval_dataset: Any = None, ignore_keys: list[str] | None = None, metric_key_prefix: str = "eval"
+        self, eval_dataset: Any = None, ignore_keys: Any = None, metric_key_prefix: str = "eval"
     ) -> dict[str, float]:
         """The loss and metrics on a dataset; they are logged too.
 
@@ -347,9 +315,8 @@ class Trainer:
             for name, part in dataset.items():
                 metrics.update(self.evaluate(part, ignore_keys, f"{metric_key_prefix}_{name}"))
             return metrics
-        output = self._timed_pass(
-            lambda: self.get_eval_dataloader(dataset), "Evaluation", ignore_keys, metric_key_prefix
-        )
+        make = partial(self.get_eval_dataloader, dataset)
+        output = self._timed_pass(make, "Evaluation", ignore_keys, metric_key_prefix)
         self.log(output.metrics)
         self.emit("on_evaluate", metrics=output.metrics)
         return output.metrics
@@ -365,24 +332,19 @@ class Trainer:
             return self.eval_dataset[wanted]
         return self.eval_dataset if wanted is None else wanted
 
-    def predict(
-        self, test_dataset: Any, ignore_keys: list[str] | None = None, metric_key_prefix: str = "test"
-    ) -> PredictionOutput:
+    def predict(self, test_dataset: Any, ignore_keys: Any = None, metric_key_prefix: str = "test") -> PredictionOutput:
         """The model's outputs on a dataset, in the dataset's order, and metrics if it has labels.
 
         Returns:
             Predictions (float array of shape (examples, ...), rows of unequal length padded with -100; a tuple if the
             model has several outputs), labels and metrics.
         """
-        output = self._timed_pass(
-            lambda: self.get_test_dataloader(test_dataset), "Prediction", ignore_keys, metric_key_prefix
-        )
+        make = partial(self.get_test_dataloader, test_dataset)
+        output = self._timed_pass(make, "Prediction", ignore_keys, metric_key_prefix)
         self.emit("on_predict", metrics=output.metrics)
         return PredictionOutput(output.predictions, output.label_ids, output.metrics)
 
-    def _timed_pass(
-        self, loader: Callable[[], Any], description: str, ignore_keys: list[str] | None, prefix: str
-    ) -> EvalLoopOutput:
+    def _timed_pass(self, loader: Callable[[], Any], description: str, ignore_keys: Any, prefix: str) -> EvalLoopOutput:
         check_free(self, description.lower())
         start = time.time()
         loss_only = True if description == "Evaluation" and self.compute_metrics is None else None
@@ -394,7 +356,7 @@ class Trainer:
                 self.emit("on_error", error=error)
             raise
         steps = math.ceil(output.num_samples / (self.args.eval_batch_size * self.distributed.world_size))
-        output.metrics.update(speed_metrics(prefix, start, output.num_samples, steps))
+        output.metrics.update(evaluation.speed_metrics(prefix, start, output.num_samples, steps))
         return output
 
     def evaluation_loop(
@@ -402,18 +364,18 @@ class Trainer:
         dataloader: Any,
         description: str,
         prediction_loss_only: bool | None = None,
-        ignore_keys: list[str] | None = None,
+        ignore_keys: Any = None,
         metric_key_prefix: str = "eval",
     ) -> EvalLoopOutput:
         """One pass over `dataloader` without training. Results are kept on the CPU, in the dataset's order."""
         loss_only = self.args.prediction_loss_only if prediction_loss_only is None else prediction_loss_only
-        return evaluation_pass(self, dataloader, loss_only, ignore_keys, metric_key_prefix)
+        return evaluation.evaluation_pass(self, dataloader, loss_only, ignore_keys, metric_key_prefix)
 
     def prediction_step(
-        self, model: nn.Module, inputs: Any, prediction_loss_only: bool, ignore_keys: list[str] | None = None
+        self, model: nn.Module, inputs: Any, prediction_loss_only: bool, ignore_keys: Any = None
     ) -> tuple[torch.Tensor | None, Any, Any]:
         """Loss, logits and labels of a batch, each None if absent or not requested."""
-        return predict_batch(self, model, self._prepare_inputs(inputs), prediction_loss_only, ignore_keys)
+        return evaluation.predict_batch(self, model, self._prepare_inputs(inputs), prediction_loss_only, ignore_keys)
 
     # ------------------------------------------------------------------------------------------------- data loaders
 
@@ -444,42 +406,28 @@ class Trainer:
     def _get_train_sampler(self, train_dataset: Any = None) -> Sampler | None:
         # Subclasses written for transformers override this method.
         dataset = train_dataset if train_dataset is not None else self.train_dataset
-        return default_sampler(dataset, self.args) if isinstance(dataset, Sized) else None
+        return data.default_sampler(dataset, self.args) if isinstance(dataset, Sized) else None
 
     def _get_eval_sampler(self, eval_dataset: Any) -> Sampler | None:
         # Subclasses written for transformers override this method.
         return SequentialSampler(eval_dataset) if isinstance(eval_dataset, Sized) else None
 
-    def _own_sampler(self, dataset: Any, training: bool) -> Sampler | None:
-        """The order of the examples, if a subclass decides on it."""
-        name = "_get_train_sampler" if training else "_get_eval_sampler"
-        if getattr(type(self), name) is getattr(Trainer, name):
-            return None
-        make = getattr(self, name)
-        return make(dataset) if inspect.signature(make).parameters else make()  # older versions have no parameter
-
     def _loader(self, dataset: Any, role: str, batch_size: int, training: bool = False) -> DataLoader:
-        check_dataset(dataset, role)
-        sampler, lengths = self._own_sampler(dataset, training), None
+        data.check_dataset(dataset, role)
+        hook = "_get_train_sampler" if training else "_get_eval_sampler"
+        overridden = getattr(type(self), hook) is not getattr(Trainer, hook)
+        sampler, lengths = data.sampler_from(getattr(self, hook), dataset) if overridden else None, None
         if sampler is None and (training or self.args.eval_do_concat_batches):
             if id(dataset) not in self._lengths:
                 main_input = getattr(self.model, "main_input_name", "input_ids")
-                self._lengths[id(dataset)] = (dataset, lengths_for_grouping(dataset, self.args, main_input))
+                self._lengths[id(dataset)] = (dataset, data.lengths_for_grouping(dataset, self.args, main_input))
             lengths = self._lengths[id(dataset)][1]
         collator, distributed = self.data_collator, self.distributed
         if self.args.remove_unused_columns:
-            dataset, collator = fit_columns(dataset, collator, self.model, self.label_names, role)
-        loader = make_loader(
-            dataset,
-            collator,
-            self.args,
-            distributed.device.type,
-            batch_size,
-            training=training,
-            lengths=lengths,
-            world_size=distributed.world_size,
-            sampler=sampler,
-        )
+            dataset, collator = data.fit_columns(dataset, collator, self.model, self.label_names, role)
+        order: dict[str, Any] = {"lengths": lengths, "sampler": sampler, "world_size": distributed.world_size}
+        device = distributed.device.type
+        loader = data.make_loader(dataset, collator, self.args, device, batch_size, training=training, **order)
         return distributed.wrap_loader(loader)
 
     def num_examples(self, dataloader: Any) -> int:
@@ -511,12 +459,10 @@ class Trainer:
     def discard_optimizer(self) -> None:
         """Release the optimizer and the schedule of an earlier run, unless they were passed to the Trainer."""
         if self._creates_optimizer and self.optimizer is not None:
-            self.distributed.release()
+            self.accelerator.free_memory()
             self.optimizer = None
         if self._creates_scheduler:
             self.lr_scheduler = None
-
-    # -------------------------------------------------------------------------------------------------- model, files
 
     def prepared_model(self, training: bool) -> nn.Module:
         """The model as accelerate wraps it: on its device, with mixed precision, data-parallel."""
@@ -536,6 +482,8 @@ class Trainer:
 
     def log(self, logs: dict[str, float], start_time: float | None = None) -> None:
         """Add `logs` to `state.log_history`, with the epoch and the step, and call the callbacks."""
+        if not isinstance(logs, dict):
+            raise InputError(f"The logs are {logs!r:.80}.", next_step='Pass a dictionary, such as {"accuracy": 0.9}.')
         logs["epoch"] = self.state.epoch
         if self.args.include_num_input_tokens_seen != "no":
             logs["num_input_tokens_seen"] = self.state.num_input_tokens_seen
@@ -598,8 +546,8 @@ class Trainer:
         self,
         commit_message: str = "End of training",
         blocking: bool = True,
-        token: str | None = None,
-        revision: str | None = None,
+        token: Any = None,
+        revision: Any = None,
         **kwargs: Any,
     ) -> Any:
         """Write the model and upload it to the Hub as `args.hub_model_id`, or under the output folder's name.
@@ -612,19 +560,14 @@ class Trainer:
         from notebook_kit.hub import push_folder
 
         args = self.args
+        name = args.hub_model_id or Path(args.output_dir or "").resolve().name
+        token, revision = token or args.hub_token, revision or args.hub_revision
         # The output folder also holds checkpoints with the optimizer's state, which should not be published.
         with tempfile.TemporaryDirectory() as folder:
             self.save_model(folder, _internal_call=True)
-            return push_folder(
-                folder,
-                args.hub_model_id or Path(args.output_dir or "").resolve().name,
-                token=token or args.hub_token,
-                private=args.hub_private_repo,
-                commit_message=commit_message,
-                revision=revision or args.hub_revision,
-            )
+            return push_folder(folder, name, token, args.hub_private_repo, commit_message, revision)
 
-    # ----------------------------------------------------------------------------------------------------- callbacks
+    # ------------------------------------------------------------------------------------------ callbacks, processes
 
     @property
     def callbacks(self) -> list[Any]:
@@ -646,8 +589,6 @@ class Trainer:
     def emit(self, event: str, **kwargs: Any) -> None:
         """Call the callbacks that listen to an event."""
         self.callback_handler.call(event, **kwargs)
-
-    # ------------------------------------------------------------------------------------------------------ processes
 
     def is_local_process_zero(self) -> bool:
         """Whether this is the first process of its machine."""

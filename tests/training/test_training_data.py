@@ -166,7 +166,7 @@ def test_every_form_of_dataset_trains_alike(tmp_path, form):
         (dataset(3).to_dict(), "Dataset.from_dict"),
         ("imdb", "load_dataset"),
         ([], "empty"),
-        (7, "expected a datasets.Dataset"),
+        (7, "Pass a datasets.Dataset"),
         (datasets.Dataset.from_dict({"sentence": ["a"], "label": [0]}), r"tokenizer\(batch\['sentence'\]"),
         ([{"text": "a", "label": 0}], "Tokenize first"),
         (["a", "b"], "Tokenize first"),

@@ -150,7 +150,7 @@ def test_a_frame_is_converted_by_its_owner(tmp_path, role):
     frame = pd.DataFrame(line_rows(4))
     with pytest.raises(InputError, match=r"datasets.Dataset.from_pandas\(frame\)"):
         Trainer(Line(), arguments(tmp_path), **{role: frame})
-    with pytest.raises(InputError, match="test_dataset is a pandas DataFrame"):
+    with pytest.raises(InputError, match="test_dataset is a DataFrame of pandas"):
         Trainer(Line(), arguments(tmp_path)).predict(frame)
 
 
@@ -203,7 +203,7 @@ def test_names_of_evaluation_datasets(tmp_path):
 FUNCTIONS = ["model_init", "data_collator", "compute_metrics", "compute_loss_func", "preprocess_logits_for_metrics"]
 
 
-@pytest.mark.parametrize("name", ["model", "args", "train_dataset", "callbacks", *FUNCTIONS])
+@pytest.mark.parametrize("name", ["model", "args", "train_dataset", "callbacks", "optimizers", *FUNCTIONS])
 @pytest.mark.parametrize("value", [5, "x", object()], ids=["int", "str", "object"])
 def test_wrong_arguments_of_a_trainer(tmp_path, name, value):
     given = {"model": Line(), "args": arguments(tmp_path), name: value}
@@ -211,6 +211,13 @@ def test_wrong_arguments_of_a_trainer(tmp_path, name, value):
         del given["model"]
     with pytest.raises(NotebookKitError):
         Trainer(**given)
+
+
+def test_wrong_arguments_of_other_calls(tmp_path):
+    run = trainer(tmp_path, Line(), line_rows(), data_collator=default_data_collator)
+    for call in (lambda: run.log("x"), lambda: EarlyStoppingCallback("3"), lambda: EarlyStoppingCallback(2, "x")):
+        with pytest.raises(NotebookKitError):
+            call()
 
 
 @pytest.mark.parametrize("value", [5, "nowhere", object()], ids=["int", "str", "object"])
