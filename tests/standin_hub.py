@@ -195,7 +195,11 @@ class _Handler(BaseHTTPRequestHandler):
             ("POST", r"/api/validate-yaml", self.validate_yaml),
             ("GET", r"/api/models/(?P<repo>[^/]+(?:/[^/]+)?)/refs", self.refs),
             ("GET", r"/api/models/(?P<repo>[^/]+(?:/[^/]+)?)/revision/(?P<revision>.+)", self.info),
-            ("GET", r"/api/models/(?P<repo>[^/]+(?:/[^/]+)?)/tree/(?P<revision>.+)", self.tree),
+            (
+                "GET",
+                r"/api/models/(?P<repo>[^/]+(?:/[^/]+)?)/tree/(?P<revision>(?:refs/[^/]+/)?[^/]+)(?:/(?P<folder>.+))?",
+                self.tree,
+            ),
             ("POST", r"/api/models/(?P<repo>[^/]+(?:/[^/]+)?)/branch/(?P<branch>.+)", self.branch),
             ("POST", r"/api/models/(?P<repo>[^/]+(?:/[^/]+)?)/preupload/(?P<revision>.+)", self.preupload),
             ("POST", r"/api/models/(?P<repo>[^/]+(?:/[^/]+)?)/commit/(?P<revision>.+)", self.commit),
@@ -367,10 +371,15 @@ class _Handler(BaseHTTPRequestHandler):
             page = [{key: facts[key] for key in ("_id", "id", *wanted) if key in facts} for facts in page]
         self.send(200, json.dumps(page).encode(), headers)
 
-    def tree(self, repo: str, revision: str) -> None:
+    def tree(self, repo: str, revision: str, folder: str | None = None) -> None:
         if (repository := self.opened(repo)) is None or (commit := self.at(repository, revision)) is None:
-            return
-        self.json(_entries(repository.commits[commit]))
+            return None
+        files = repository.commits[commit]
+        if folder is not None:
+            files = {name: content for name, content in files.items() if name.startswith(f"{folder}/")}
+            if not files:
+                return self.refuse(404, "EntryNotFound", f"{folder} does not exist on {revision!r}")
+        return self.json(_entries(files))
 
     def refs(self, repo: str) -> None:
         if (repository := self.opened(repo)) is None:

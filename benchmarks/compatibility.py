@@ -1,0 +1,328 @@
+"""Published notebooks and scripts, run with `transformers` and with this package under its name.
+
+    python benchmarks/compatibility.py FOLDER [FOLDER ...] [--json results.json] [--only PATTERN] [--seconds 120]
+
+Every `.ipynb` below a folder runs cell by cell in a process for each library; in the run with this package, `transformers` in
+its code becomes `notebook_kit`. There is no network: checkpoints come from the tests' stand-in Hub, datasets and metrics from
+`compatibility_standins.py`. The scripts of `examples/pytorch` in the sources of `transformers` run with the command lines below.
+
+A cell counts as run if it raises nothing. Not run, and counted apart: lines for the shell or IPython (`!`, `%`), cells that
+upload or log in, and cells that cannot be parsed.
+"""
+
+from __future__ import annotations
+
+import argparse
+import ast
+import io
+import json
+import os
+import re
+import runpy
+import shlex
+import signal
+import sys
+import tempfile
+import time
+import traceback
+import types
+from collections import Counter
+from contextlib import redirect_stderr, redirect_stdout
+from pathlib import Path
+from typing import Any
+
+HERE = Path(__file__).resolve().parent
+ORACLE, OURS = "transformers", "notebook_kit"
+# A cell with one of these is not run.
+NOT_RUN = {
+    "upload": r"push_to_hub\(|push_to_hub\s*=\s*True|\bRepository\(|create_repo\(|upload_file\(|get_full_repo_name\(|create_commit\(",
+    "log in": r"notebook_login\(|whoami\(|HfFolder",
+    "network": r"requests\.(get|post)|wget|urlopen|snapshot_download\(|list_repo_files\(",
+    "TensorFlow": r"\bTF[A-Z]\w+\(|import tensorflow|tf\.|keras",
+}
+
+_FEW = "--max_train_samples 12 --max_eval_samples 12"
+_TRAIN = "--do_train --do_eval --num_train_epochs 1 --per_device_train_batch_size 4 --output_dir OUT --use_cpu --report_to none"
+_WRITE = "--predict_with_generate --max_source_length 32 --max_target_length 16 --do_predict --max_predict_samples 6"
+# script -> its command line; each also gets what all get
+SCRIPTS = {
+    "run_glue.py": f"--model_name_or_path bert-base-cased --task_name mrpc --do_predict --max_seq_length 64 {_FEW}",
+    "run_classification.py": "--model_name_or_path distilbert-base-uncased --dataset_name emotion --text_column_names text"
+    f" --label_column_name label --metric_name accuracy --max_seq_length 32 {_FEW}",
+    "run_xnli.py": f"--model_name_or_path bert-base-multilingual-cased --language en --train_language en {_FEW}",
+    "run_ner.py": f"--model_name_or_path bert-base-cased --dataset_name conll2003 --do_predict {_FEW}",
+    "run_qa.py": f"--model_name_or_path distilbert-base-uncased --dataset_name squad --max_seq_length 64 --doc_stride 16 {_FEW}",
+    "run_seq2seq_qa.py": "--model_name_or_path t5-small --dataset_name squad_v2 --context_column context --question_column"
+    f" question --answer_column answers --version_2_with_negative --max_seq_length 64 --predict_with_generate {_FEW}",
+    "run_clm.py": f"--model_name_or_path gpt2 --dataset_name wikitext --dataset_config_name raw --block_size 32 {_FEW}",
+    "run_fim.py": f"--model_name_or_path gpt2 --dataset_name wikitext --dataset_config_name raw --block_size 32 {_FEW}",
+    "run_mlm.py": f"--model_name_or_path distilroberta-base --dataset_name wikitext --max_seq_length 64 {_FEW}",
+    "run_plm.py": f"--model_name_or_path xlnet-base-cased --dataset_name wikitext --max_seq_length 64 {_FEW}",
+    "run_swag.py": f"--model_name_or_path bert-base-uncased --max_seq_length 32 {_FEW}",
+    "run_summarization.py": f"--model_name_or_path t5-small --dataset_name xsum --source_prefix summarize: {_WRITE} {_FEW}",
+    "run_translation.py": "--model_name_or_path Helsinki-NLP/opus-mt-en-ro --source_lang en --target_lang ro --dataset_name"
+    f" wmt16 --dataset_config_name ro-en {_WRITE} {_FEW}",
+    "run_generation.py": "--model_type gpt2 --model_name_or_path gpt2 --prompt the_king --length 8",
+}
+
+
+def renamed(code: str, library: str) -> str:
+    """The code with `transformers` as the name of another package.
+
+    >>> renamed("from transformers.utils import logging", "notebook_kit")
+    'from notebook_kit.utils import logging'
+    """
+    return code if library == ORACLE else re.sub(r"\btransformers\b(?!/)", library, code)
+
+
+def cells_of(path: Path) -> list[tuple[str, str]]:
+    """The code cells of a notebook: what to run, or why not: ("run", code), ("upload", code)..."""
+    notebook = json.loads(path.read_text("utf-8"))
+    cells = []
+    for cell in notebook["cells"]:
+        if cell["cell_type"] != "code":
+            continue
+        code = "".join(cell["source"])
+        python = "\n".join(line for line in code.split("\n") if not line.lstrip().startswith(("!", "%")))
+        if not python.strip():
+            cells.append(("shell" if code.strip() else "empty", code))
+            continue
+        try:
+            ast.parse(python)
+        except SyntaxError:
+            cells.append(("no Python", code))
+            continue
+        cells.append((next((why for why, pattern in NOT_RUN.items() if re.search(pattern, python)), "run"), python))
+    return cells
+
+
+def run_cell(code: str, namespace: dict[str, Any], name: str) -> None:
+    """Run a cell as a notebook does: the value of the last expression is displayed."""
+    tree = ast.parse(code)
+    last = tree.body.pop() if tree.body and isinstance(tree.body[-1], ast.Expr) else None
+    exec(compile(tree, name, "exec"), namespace)
+    if last is not None:
+        repr(eval(compile(ast.Expression(last.value), name, "eval"), namespace))
+
+
+class TooLong(BaseException):
+    """A cell took longer than allowed. Not an Exception, so that no library catches it."""
+
+
+def _stop(*_: Any) -> None:
+    raise TooLong
+
+
+def guarded(function: Any, seconds: int) -> str | None:
+    """Run a function quietly and within a time limit; what went wrong, or None."""
+    signal.signal(signal.SIGALRM, _stop)
+    signal.alarm(seconds)
+    out = io.StringIO()
+    try:
+        with redirect_stdout(out), redirect_stderr(out):
+            function()
+    except TooLong:
+        return f"longer than {seconds} s"
+    except SystemExit as error:
+        return None if not error.code else f"exit {error.code}: {out.getvalue().strip()[-300:]}"
+    except BaseException as error:
+        last = traceback.extract_tb(error.__traceback__)[-1]
+        return f"{type(error).__name__}: {str(error)[:400]} ({Path(last.filename).name}:{last.lineno})"
+    finally:
+        signal.alarm(0)
+    return None
+
+
+def run_notebook(path: Path, library: str, seconds: int) -> list[dict[str, Any]]:
+    """The cells of a notebook and what became of them, in this process."""
+    main = types.ModuleType("__main__")
+    sys.modules["__main__"] = main
+    namespace = main.__dict__
+    namespace["display"] = lambda *values, **_: [repr(value) for value in values]
+    results = []
+    for number, (kind, code) in enumerate(cells_of(path)):
+        result = {"cell": number, "kind": kind, "code": code, "error": None}
+        if kind == "run":
+            name = f"<cell {number}>"
+            result["error"] = guarded(
+                lambda code=code, name=name: run_cell(renamed(code, library), namespace, name), seconds
+            )
+        results.append(result)
+    return results
+
+
+def run_script(path: Path, library: str, seconds: int) -> list[dict[str, Any]]:
+    """A script with its command line, in this process."""
+    line = SCRIPTS[path.name] + ("" if path.name == "run_generation.py" else f" {_TRAIN}")
+    for module in path.parent.glob("*.py"):  # scripts import files beside them
+        Path(module.name).write_text(renamed(module.read_text("utf-8"), library), "utf-8")
+    sys.path.insert(0, os.getcwd())
+    sys.argv = [path.name, *shlex.split(line.replace("OUT", "out"))]
+    error = guarded(lambda: runpy.run_path(path.name, run_name="__main__"), seconds)
+    return [{"cell": 0, "kind": "run", "code": line, "error": error}]
+
+
+def worker(library: str, files: list[str], seconds: int, results: str) -> None:
+    """Run files with one library, each in a process that is a copy of this one after its imports."""
+    sys.path[:0] = [str(HERE), str(HERE.parent)]
+    import compatibility_standins as standins
+    import datasets
+    import torch
+
+    torch.set_num_threads(1)
+    standins.install()
+    datasets.disable_progress_bars()
+    __import__(library).pipeline  # noqa: B018  loads it
+    for file in files:
+        start = time.time()
+        answer = Path(results, f"{abs(hash(file))}.json")
+        if (child := os.fork()) == 0:
+            try:
+                os.chdir(tempfile.mkdtemp())
+                run = run_script if file.endswith(".py") else run_notebook
+                answer.write_text(json.dumps(run(Path(file), library, seconds)))
+            finally:
+                os._exit(0)
+        os.waitpid(child, 0)
+        found = json.loads(answer.read_text()) if answer.exists() else None
+        print(json.dumps({"file": file, "seconds": time.time() - start, "cells": found}), flush=True)
+
+
+def names_in(files: list[Path]) -> set[str]:
+    """Checkpoints that are named in the files."""
+    from compatibility_standins import family_of
+
+    text = "\n".join([*SCRIPTS.values(), *(path.read_text("utf-8") for path in files)])
+    quoted = re.findall(r"""[\\]?["']([\w./-]{4,90}?)[\\]?["']""", text)
+    names = {*quoted, *re.findall(r"--model_name_or_path (\S+)", text)}
+    return {name for name in names if family_of(name) and not name.endswith((".py", ".json", ".txt", ".bin"))}
+
+
+def fill(hub: Any, files: list[Path]) -> None:
+    """Add a small checkpoint for each name in the files, and for those that pipelines use by default."""
+    from compatibility_standins import CORPUS, family_of, make_checkpoint
+    from transformers.pipelines import SUPPORTED_TASKS
+    from transformers.utils import logging
+
+    logging.disable_progress_bar()
+    usual = [task["default"]["model"] for task in SUPPORTED_TASKS.values() if task.get("default")]
+    revisions = dict(pair for pair in usual if isinstance(pair, tuple) and family_of(pair[0]))
+    texts = [*CORPUS * 4, *{code for path in files if path.suffix == ".ipynb" for _, code in cells_of(path)}]
+    for name in sorted(names_in(files) | revisions.keys()):
+        with tempfile.TemporaryDirectory() as folder:
+            make_checkpoint(name, Path(folder), texts)
+            hub.add(name, folder, tag=revisions.get(name))
+
+
+def compare(files: list[Path], seconds: int) -> dict[str, dict[str, Any]]:
+    """Run all files with both libraries, one after the other: library -> file -> what the worker printed."""
+    import subprocess
+
+    sys.path[:0] = [str(HERE), str(HERE.parent), str(HERE.parent / "tests")]
+    from standin_hub import StandInHub
+
+    found: dict[str, dict[str, Any]] = {ORACLE: {}, OURS: {}}
+    with StandInHub() as hub, tempfile.TemporaryDirectory() as scratch:
+        fill(hub, files)
+        quiet = {
+            "TOKENIZERS_PARALLELISM": "false",
+            "MPLBACKEND": "Agg",
+            "NOTEBOOK_KIT_DISPLAY": "bar",
+            "HF_HUB_DISABLE_XET": "1",
+        }
+        for library in found:
+            home = Path(scratch, library)
+            home.mkdir()
+            environment = {
+                **os.environ,
+                **quiet,
+                "HF_ENDPOINT": hub.endpoint,
+                "HF_HOME": str(home),
+                "TMPDIR": str(home),
+            }
+            for name in ("HF_HUB_OFFLINE", "HF_TOKEN"):
+                environment.pop(name, None)
+            command = [sys.executable, str(HERE / "compatibility.py"), "--worker", library, "--seconds", str(seconds)]
+            process = subprocess.Popen(
+                [*command, "--results", str(home), *map(str, files)],
+                env=environment,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.DEVNULL,
+                text=True,
+            )
+            for line in process.stdout or ():
+                if line.startswith('{"file"'):
+                    answer = json.loads(line)
+                    found[library][answer["file"]] = answer
+                    print(f"  {library:13} {Path(answer['file']).name:40} {answer['seconds']:6.1f} s", file=sys.stderr)
+            process.wait()
+    return found
+
+
+def report(found: dict[str, dict[str, Any]]) -> None:
+    """Print the counts, and every cell that runs with one library only."""
+    total: Counter[str] = Counter()
+    differing = []
+    print(f"{'':42} cells  oracle   here   both")
+    for file, theirs in found[ORACLE].items():
+        ours = found[OURS].get(file, {}).get("cells") or []
+        rows = theirs["cells"] or []
+        count: Counter[str] = Counter()
+        for a, b in zip(rows, ours, strict=False):
+            count["cells"] += 1
+            if a["kind"] != "run":
+                total[f"not run: {a['kind']}"] += 1
+                continue
+            count["oracle"] += a["error"] is None
+            count["here"] += b["error"] is None
+            count["both"] += a["error"] is None and b["error"] is None
+            if (a["error"] is None) != (b["error"] is None):
+                differing.append((Path(file).name, a, b))
+        if len(rows) != len(ours):
+            differing.append(
+                (
+                    Path(file).name,
+                    {"cell": "-", "error": f"{len(rows)} cells"},
+                    {"error": f"{len(ours)} cells", "code": ""},
+                )
+            )
+        print(f"{Path(file).name:42} {count['cells']:5} {count['oracle']:7} {count['here']:6} {count['both']:6}")
+        total.update(count)
+    print(f"{'all':42} {total['cells']:5} {total['oracle']:7} {total['here']:6} {total['both']:6}")
+    for kind in sorted(key for key in total if key.startswith("not run")):
+        print(f"  {kind}: {total[kind]}")
+    for title, side in (("Run with the oracle and not here", 1), ("Run here and not with the oracle", 0)):
+        chosen = [(name, a, b) for name, a, b in differing if (a, b)[side]["error"] is not None]
+        print(f"\n{title}: {len(chosen)}")
+        for name, a, b in chosen:
+            code = b.get("code", "").strip().replace("\n", "\n        ")
+            print(f"  {name}, cell {a['cell']}: {(a, b)[side]['error']}\n        {code[:600]}")
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("places", nargs="+", help="folders, notebooks or scripts")
+    parser.add_argument("--only", default="", help="a regular expression that the files' names match")
+    parser.add_argument("--seconds", type=int, default=120, help="the longest that a cell may take")
+    parser.add_argument("--json", help="a file for all results")
+    parser.add_argument("--worker", choices=(ORACLE, OURS), help=argparse.SUPPRESS)
+    parser.add_argument("--results", help=argparse.SUPPRESS)
+    options = parser.parse_args()
+    if options.worker:
+        worker(options.worker, options.places, options.seconds, options.results)
+        return
+    found = [
+        path
+        for place in map(Path, options.places)
+        for path in (sorted(place.rglob("*")) if place.is_dir() else [place])
+    ]
+    wanted = [path.resolve() for path in found if path.suffix == ".ipynb" or path.name in SCRIPTS]
+    files = [path for path in wanted if re.search(options.only, path.name)]
+    results = compare(files, options.seconds)
+    if options.json:
+        Path(options.json).write_text(json.dumps(results, indent=1))
+    report(results)
+
+
+if __name__ == "__main__":
+    main()
