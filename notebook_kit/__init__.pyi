@@ -3,6 +3,11 @@
 from . import utils as utils
 from .configuration import PreTrainedConfig as PreTrainedConfig
 from .configuration import PretrainedConfig as PretrainedConfig
+from .data import DataCollatorForPermutationLanguageModeling as DataCollatorForPermutationLanguageModeling
+from .data import DataCollatorWithFlattening as DataCollatorWithFlattening
+from .data import LineByLineTextDataset as LineByLineTextDataset
+from .data import TextDataset as TextDataset
+from .data import pack_blocks as pack_blocks
 from .generation import AsyncTextIteratorStreamer as AsyncTextIteratorStreamer
 from .generation import BaseStreamer as BaseStreamer
 from .generation import EncoderNoRepeatNGramLogitsProcessor as EncoderNoRepeatNGramLogitsProcessor
@@ -332,11 +337,9 @@ from .processing.text.classes import XLNetTokenizer as XLNetTokenizer
 from .processing.text.classes import XLNetTokenizerFast as XLNetTokenizerFast
 from .training import DataCollatorForLanguageModeling as DataCollatorForLanguageModeling
 from .training import DataCollatorForMultipleChoice as DataCollatorForMultipleChoice
-from .training import DataCollatorForPermutationLanguageModeling as DataCollatorForPermutationLanguageModeling
 from .training import DataCollatorForSeq2Seq as DataCollatorForSeq2Seq
 from .training import DataCollatorForTokenClassification as DataCollatorForTokenClassification
 from .training import DataCollatorForWholeWordMask as DataCollatorForWholeWordMask
-from .training import DataCollatorWithFlattening as DataCollatorWithFlattening
 from .training import DataCollatorWithPadding as DataCollatorWithPadding
 from .training import DefaultDataCollator as DefaultDataCollator
 from .training import DefaultFlowCallback as DefaultFlowCallback
@@ -354,24 +357,7 @@ from .training import TrainingArguments as TrainingArguments
 from .training import TrainingLoop as TrainingLoop
 from .training import default_data_collator as default_data_collator
 from .training import enable_full_determinism as enable_full_determinism
-from .training import get_constant_schedule as get_constant_schedule
-from .training import get_constant_schedule_with_warmup as get_constant_schedule_with_warmup
-from .training import get_cosine_schedule_with_warmup as get_cosine_schedule_with_warmup
-from .training import (
-    get_cosine_with_hard_restarts_schedule_with_warmup as get_cosine_with_hard_restarts_schedule_with_warmup,
-)
-from .training import get_cosine_with_min_lr_schedule_with_warmup as get_cosine_with_min_lr_schedule_with_warmup
-from .training import (
-    get_cosine_with_min_lr_schedule_with_warmup_lr_rate as get_cosine_with_min_lr_schedule_with_warmup_lr_rate,
-)
-from .training import get_inverse_sqrt_schedule as get_inverse_sqrt_schedule
 from .training import get_last_checkpoint as get_last_checkpoint
-from .training import get_linear_schedule_with_warmup as get_linear_schedule_with_warmup
-from .training import get_polynomial_decay_schedule_with_warmup as get_polynomial_decay_schedule_with_warmup
-from .training import get_reduce_on_plateau_schedule as get_reduce_on_plateau_schedule
-from .training import get_scheduler as get_scheduler
-from .training import get_wsd_schedule as get_wsd_schedule
-from .training import pack_blocks as pack_blocks
 from .training import preserved as preserved
 from .training import set_seed as set_seed
 from .training import speed_metrics as speed_metrics
@@ -380,12 +366,26 @@ from .utils import AdafactorSchedule as AdafactorSchedule
 from .utils import AdamW as AdamW
 from .utils import HfArgumentParser as HfArgumentParser
 from .utils import IntervalStrategy as IntervalStrategy
-from .utils import LineByLineTextDataset as LineByLineTextDataset
 from .utils import PaddingStrategy as PaddingStrategy
 from .utils import SchedulerType as SchedulerType
-from .utils import TextDataset as TextDataset
 from .utils import check_min_version as check_min_version
 from .utils import get_adafactor_schedule as get_adafactor_schedule
+from .utils import get_constant_schedule as get_constant_schedule
+from .utils import get_constant_schedule_with_warmup as get_constant_schedule_with_warmup
+from .utils import get_cosine_schedule_with_warmup as get_cosine_schedule_with_warmup
+from .utils import (
+    get_cosine_with_hard_restarts_schedule_with_warmup as get_cosine_with_hard_restarts_schedule_with_warmup,
+)
+from .utils import get_cosine_with_min_lr_schedule_with_warmup as get_cosine_with_min_lr_schedule_with_warmup
+from .utils import (
+    get_cosine_with_min_lr_schedule_with_warmup_lr_rate as get_cosine_with_min_lr_schedule_with_warmup_lr_rate,
+)
+from .utils import get_inverse_sqrt_schedule as get_inverse_sqrt_schedule
+from .utils import get_linear_schedule_with_warmup as get_linear_schedule_with_warmup
+from .utils import get_polynomial_decay_schedule_with_warmup as get_polynomial_decay_schedule_with_warmup
+from .utils import get_reduce_on_plateau_schedule as get_reduce_on_plateau_schedule
+from .utils import get_scheduler as get_scheduler
+from .utils import get_wsd_schedule as get_wsd_schedule
 from .utils import is_datasets_available as is_datasets_available
 from .utils import is_sklearn_available as is_sklearn_available
 from .utils import is_tf_available as is_tf_available

@@ -27,8 +27,7 @@ __all__ = ["PATHS", "install_module_paths"]
 PATHS: dict[str, tuple[str, ...]] = {
     **dict.fromkeys(("trainer", "trainer_callback", "trainer_seq2seq", "training_args_seq2seq"), ("training",)),
     **dict.fromkeys(("trainer_utils", "trainer_pt_utils", "training_args", "optimization"), ("training", "utils")),
-    **dict.fromkeys(("data", "data.data_collator"), ("training",)),
-    **dict.fromkeys(("data.datasets", "data.datasets.language_modeling"), ("utils",)),
+    **dict.fromkeys(("data.data_collator", "data.datasets", "data.datasets.language_modeling"), ("training", "data")),
     **dict.fromkeys(("file_utils", "hf_argparser", "integrations"), ("utils",)),
     **dict.fromkeys(("utils.generic", "utils.hub", "utils.import_utils"), ("utils",)),
     **dict.fromkeys(("configuration_utils", "modeling_utils", "modeling_outputs"), ("nn.outputs", "nn.base", "utils")),

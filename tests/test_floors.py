@@ -31,6 +31,7 @@ FLOORS = [
     ["generation"],
     ["models"],
     ["training"],
+    ["data"],
     ["pipelines"],
     ["inspection"],
     ["panels"],

@@ -64,7 +64,7 @@ def test_every_name_is_there(name):
 
 PACKAGES = [
     "notebook_kit",
-    *(f"notebook_kit.{name}" for name in ("generation", "panels", "pipelines", "training", "utils")),
+    *(f"notebook_kit.{name}" for name in ("data", "generation", "panels", "pipelines", "training", "utils")),
 ]
 
 

@@ -17,6 +17,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from notebook_kit.data import pack_blocks
 from notebook_kit.generation import GenerationConfig
 from notebook_kit.models.gpt2 import GPT2Config, GPT2LMHeadModel
 from notebook_kit.pipelines import pipeline
@@ -26,7 +27,7 @@ from notebook_kit.recipes.muon import MuonWithAdamW
 from notebook_kit.recipes.ngrams import KneserNey
 from notebook_kit.recipes.shared import Clock, byte_level_bpe, checkpoint_bytes, train, work_folder
 from notebook_kit.recipes.tiny_gpt2_card import PROMPTS, model_card
-from notebook_kit.training import DataCollatorForLanguageModeling, Trainer, TrainingArguments, pack_blocks, set_seed
+from notebook_kit.training import DataCollatorForLanguageModeling, Trainer, TrainingArguments, set_seed
 
 __all__ = ["build", "measure", "paragraphs"]
 

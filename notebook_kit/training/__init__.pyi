@@ -21,30 +21,9 @@ from .evaluation import PredictionOutput as PredictionOutput
 from .evaluation import TrainOutput as TrainOutput
 from .evaluation import speed_metrics as speed_metrics
 from .language_modeling import DataCollatorForLanguageModeling as DataCollatorForLanguageModeling
-from .language_modeling import (
-    DataCollatorForPermutationLanguageModeling as DataCollatorForPermutationLanguageModeling,
-)
 from .language_modeling import DataCollatorForWholeWordMask as DataCollatorForWholeWordMask
 from .loop import TrainingLoop as TrainingLoop
 from .loop import preserved as preserved
-from .optimization import get_constant_schedule as get_constant_schedule
-from .optimization import get_constant_schedule_with_warmup as get_constant_schedule_with_warmup
-from .optimization import get_cosine_schedule_with_warmup as get_cosine_schedule_with_warmup
-from .optimization import (
-    get_cosine_with_hard_restarts_schedule_with_warmup as get_cosine_with_hard_restarts_schedule_with_warmup,
-)
-from .optimization import get_cosine_with_min_lr_schedule_with_warmup as get_cosine_with_min_lr_schedule_with_warmup
-from .optimization import (
-    get_cosine_with_min_lr_schedule_with_warmup_lr_rate as get_cosine_with_min_lr_schedule_with_warmup_lr_rate,
-)
-from .optimization import get_inverse_sqrt_schedule as get_inverse_sqrt_schedule
-from .optimization import get_linear_schedule_with_warmup as get_linear_schedule_with_warmup
-from .optimization import get_polynomial_decay_schedule_with_warmup as get_polynomial_decay_schedule_with_warmup
-from .optimization import get_reduce_on_plateau_schedule as get_reduce_on_plateau_schedule
-from .optimization import get_scheduler as get_scheduler
-from .optimization import get_wsd_schedule as get_wsd_schedule
-from .packing import DataCollatorWithFlattening as DataCollatorWithFlattening
-from .packing import pack_blocks as pack_blocks
 from .recording.controls import RunControls as RunControls
 from .recording.monitor import RunMonitor as RunMonitor
 from .recording.record import RunRecord as RunRecord

@@ -211,7 +211,7 @@ class DataCollatorWithPadding(DataCollatorMixin):
 
 
 @dataclass
-class DataCollatorForTokenClassification(DataCollatorMixin):
+class DataCollatorForTokenClassification(DataCollatorWithPadding):
     """Like `DataCollatorWithPadding`, for examples with a label for each token.
 
     Args:
@@ -228,12 +228,7 @@ class DataCollatorForTokenClassification(DataCollatorMixin):
         [[0, 3, 4], [3, -100, -100]]
     """
 
-    tokenizer: Any
-    padding: bool | str = True
-    max_length: int | None = None
-    pad_to_multiple_of: int | None = None
     label_pad_token_id: int = -100
-    return_tensors: str = "pt"
 
     def torch_call(self, features: Any) -> dict[str, Any]:
         labels = _labels(features, _LABELS)
@@ -304,7 +299,7 @@ class DataCollatorForSeq2Seq(DataCollatorMixin):
 
 
 @dataclass
-class DataCollatorForMultipleChoice(DataCollatorMixin):
+class DataCollatorForMultipleChoice(DataCollatorWithPadding):
     """Pad the choices of all examples to one length. Each example has one list of tokens per choice.
 
     Args:
@@ -324,12 +319,6 @@ class DataCollatorForMultipleChoice(DataCollatorMixin):
         >>> batch["input_ids"].tolist(), batch["labels"].tolist()
         ([[[5, 6, 7], [8, 0, 0]]], [1])
     """
-
-    tokenizer: Any
-    padding: bool | str = True
-    max_length: int | None = None
-    pad_to_multiple_of: int | None = None
-    return_tensors: str = "pt"
 
     def torch_call(self, features: Any) -> dict[str, Any]:
         examples = as_examples(features)

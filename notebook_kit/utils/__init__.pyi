@@ -83,6 +83,22 @@ from .optimizers import Adafactor as Adafactor
 from .optimizers import AdafactorSchedule as AdafactorSchedule
 from .optimizers import AdamW as AdamW
 from .optimizers import get_adafactor_schedule as get_adafactor_schedule
+from .schedules import get_constant_schedule as get_constant_schedule
+from .schedules import get_constant_schedule_with_warmup as get_constant_schedule_with_warmup
+from .schedules import get_cosine_schedule_with_warmup as get_cosine_schedule_with_warmup
+from .schedules import (
+    get_cosine_with_hard_restarts_schedule_with_warmup as get_cosine_with_hard_restarts_schedule_with_warmup,
+)
+from .schedules import get_cosine_with_min_lr_schedule_with_warmup as get_cosine_with_min_lr_schedule_with_warmup
+from .schedules import (
+    get_cosine_with_min_lr_schedule_with_warmup_lr_rate as get_cosine_with_min_lr_schedule_with_warmup_lr_rate,
+)
+from .schedules import get_inverse_sqrt_schedule as get_inverse_sqrt_schedule
+from .schedules import get_linear_schedule_with_warmup as get_linear_schedule_with_warmup
+from .schedules import get_polynomial_decay_schedule_with_warmup as get_polynomial_decay_schedule_with_warmup
+from .schedules import get_reduce_on_plateau_schedule as get_reduce_on_plateau_schedule
+from .schedules import get_scheduler as get_scheduler
+from .schedules import get_wsd_schedule as get_wsd_schedule
 from .tensors import find_batch_size as find_batch_size
 from .tensors import get_parameter_names as get_parameter_names
 from .tensors import has_length as has_length
@@ -92,8 +108,6 @@ from .tensors import nested_detach as nested_detach
 from .tensors import nested_numpify as nested_numpify
 from .tensors import nested_truncate as nested_truncate
 from .tensors import number_of_arguments as number_of_arguments
-from .text_datasets import LineByLineTextDataset as LineByLineTextDataset
-from .text_datasets import TextDataset as TextDataset
 from .versions import check_min_version as check_min_version
 from .versions import require_version as require_version
 from .versions import require_version_core as require_version_core

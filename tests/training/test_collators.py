@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from tokenizers import Tokenizer, models
 
 import notebook_kit
-import notebook_kit.training as ours
+import notebook_kit as ours
 from notebook_kit.errors import ConfigurationError, InputError
 
 ROLES = {"pad_token": "w0", "mask_token": "w1", "cls_token": "w2", "sep_token": "w3"}

@@ -3,10 +3,11 @@ import torch
 import transformers
 from tiny_training import Line, bert, line_rows, trainer
 
-import notebook_kit.training as ours
+import notebook_kit as ours
 from notebook_kit.errors import ConfigurationError
-from notebook_kit.training.optimization import SCHEDULES, decayed_names, parameter_groups
+from notebook_kit.training.optimization import decayed_names, parameter_groups
 from notebook_kit.utils import Adafactor, SchedulerType
+from notebook_kit.utils.schedules import SCHEDULES
 
 CASES = [
     ("linear", {}),
