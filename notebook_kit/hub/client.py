@@ -24,6 +24,7 @@ from notebook_kit.errors import (
     near_matches,
 )
 from notebook_kit.hub.cache import is_offline
+from notebook_kit.progress import lenient_bar
 
 __all__ = ["Client", "DownloadStopped", "Token", "metered", "patiently"]
 
@@ -168,10 +169,11 @@ class Client:
         """Download one file into the cache; up to three times if the connection is lost or the checksum is wrong."""
 
         def fetch() -> Path:
+            from huggingface_hub.utils import tqdm
+
             report = _report.get()
-            options = {"cache_dir": cache_dir, "force_download": force}
-            if report is not None:
-                options["tqdm_class"] = _meter(report)
+            bar = lenient_bar(tqdm) if report is None else _meter(report)
+            options = {"cache_dir": cache_dir, "force_download": force, "tqdm_class": bar}
             return Path(self.api().hf_hub_download(self.repo_id, filename, revision=commit, **options))
 
         for tries_left in (2, 1, 0):

@@ -5,6 +5,8 @@ from __future__ import annotations
 import time
 from typing import Any
 
+from notebook_kit.progress import lenient_bar
+
 __all__ = ["Progress"]
 
 
@@ -37,7 +39,7 @@ class Progress:
     @property
     def shown(self) -> bool:
         """Whether the bar is on the screen."""
-        return self._bar is not None
+        return self._bar is not None and not self._bar.disable
 
     def add(self, inputs: int) -> None:
         """Add `inputs` to the number of inputs done."""
@@ -52,9 +54,11 @@ class Progress:
         if self.show or (elapsed >= self.delay and not finished):
             from tqdm.auto import tqdm
 
-            self._bar = tqdm(total=self.total, initial=self.done, desc=self.label, unit=" inputs")
-            self._bar.start_t -= elapsed
-            self._bar.initial = 0
+            bar = lenient_bar(tqdm)
+            self._bar = bar(total=self.total, initial=self.done, desc=self.label, unit=" inputs")
+            if not self._bar.disable:
+                self._bar.start_t -= elapsed
+                self._bar.initial = 0
 
     def close(self) -> None:
         """End the bar, which stays on the screen."""

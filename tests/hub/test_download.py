@@ -216,6 +216,19 @@ def test_progress_bars_are_the_clients_and_can_be_switched_off(hub, capsys, monk
         enable_progress_bars()
 
 
+def test_a_bar_that_fails_does_not_stop_a_download(hub, monkeypatch):
+    import tqdm.std
+
+    def fail(self, *args, **kwargs):
+        raise BrokenPipeError("the terminal has gone")
+
+    monkeypatch.setattr(sys.modules["huggingface_hub.utils.tqdm"], "HF_HUB_DISABLE_PROGRESS_BARS", None)
+    monkeypatch.setenv("TQDM_POSITION", "-1")
+    monkeypatch.setattr(tqdm.std.tqdm, "display", fail)
+    hub.add("owner/model", FILES)
+    assert locate("owner/model").require("model.safetensors").stat().st_size == len(WEIGHTS)
+
+
 def test_in_a_process_of_its_own(hub, cache, tmp_path):
     """With nothing patched: environment, client and cache as a user has them."""
     hub.add("owner/model", FILES)

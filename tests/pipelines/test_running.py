@@ -350,6 +350,22 @@ def test_no_bar_for_a_short_run_and_one_for_a_long_run(pipe, bars, monkeypatch):
     assert bars[0].n == len(TEXTS)
 
 
+@pytest.mark.parametrize("method", ["__init__", "update", "refresh", "close"])
+def test_a_bar_that_fails_loses_no_result(pipe, expected, monkeypatch, method):
+    import tqdm.auto
+
+    whole = tqdm.auto.tqdm.__init__
+
+    def fail(self, *args, **kwargs):
+        if method == "__init__" and kwargs.get("disable"):
+            return whole(self, *args, **kwargs)
+        raise RuntimeError("the widget is broken")
+
+    monkeypatch.setattr(tqdm.auto, "tqdm", type("tqdm", (tqdm.auto.tqdm,), {method: fail}))
+    assert_same(pipe(TEXTS, progress=True), expected)
+    assert_same(list(pipe(iter(TEXTS), progress=True)), expected)
+
+
 # Options --------------------------------------------------------------------------------------------------------------
 
 
