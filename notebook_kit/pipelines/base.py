@@ -6,8 +6,11 @@ import inspect
 import logging
 import os
 import sys
+import types
+import typing
 import warnings
-from collections.abc import Hashable, Mapping, Sequence
+from collections.abc import Hashable, Mapping
+from functools import cache
 from typing import Any, ClassVar
 
 import numpy as np
@@ -20,13 +23,15 @@ from notebook_kit.nn.inputs import inputs_of
 from notebook_kit.nn.placement import choose_device, choose_dtype
 from notebook_kit.pipelines.custom import TransformersForm
 from notebook_kit.pipelines.inputs import kind_of
+from notebook_kit.pipelines.options import annotations_of, check_choice, check_count, checked
 from notebook_kit.pipelines.registry import PIPELINE_REGISTRY
 from notebook_kit.pipelines.running import ResultStream, RunOptions, run_list, run_one
 
-__all__ = ["Pipeline", "Rows", "check_choice", "check_count", "notice", "warn"]
+__all__ = ["Pipeline", "Rows", "notice", "warn"]
 
 PROCESSORS = ("tokenizer", "feature_extractor", "image_processor", "processor")
 RUN_OPTIONS = ("batch_size", "on_error", "progress", "window")
+STEPS = ("preprocess", "forward", "postprocess")
 CPU_WINDOW, ACCELERATOR_WINDOW = 256, 2048
 
 Rows = list[dict[str, Any]]
@@ -151,7 +156,7 @@ class Pipeline(PushToHub):
         if hasattr(cls, "_sanitize_parameters") and not issubclass(cls, TransformersForm):
             cls.__bases__ = (TransformersForm, *cls.__bases__)
         cls.option_steps = {}
-        for i, step in enumerate(("preprocess", "forward", "postprocess")):
+        for i, step in enumerate(STEPS):
             parameters = inspect.signature(getattr(cls, step)).parameters.values()
             names = [p.name for p in parameters if p.kind is p.KEYWORD_ONLY]
             if any(p.kind is p.VAR_KEYWORD for p in parameters):
@@ -323,7 +328,7 @@ class Pipeline(PushToHub):
 
     def check_options(self, options: dict[str, Any]) -> dict[str, Any]:
         """Normalize the options; raise an `InputError` for an unknown one."""
-        options = self.normalize_options(options)
+        options = self.typed(self.normalize_options(self.typed(options)))
         for name in options:
             if name not in self.option_steps:
                 known = sorted((*self.option_steps, *RUN_OPTIONS, self.budget_option))
@@ -332,6 +337,16 @@ class Pipeline(PushToHub):
                     next_step=f"Its options are {', '.join(known)}.",
                 )
         return options
+
+    def typed(self, options: dict[str, Any]) -> dict[str, Any]:
+        """The options with the types that the steps' annotations name; `None` where it is not allowed means the default."""
+        hints = _option_types(type(self))
+        typed = {}
+        for name, value in options.items():
+            hint = hints.get(name, Any)
+            if value is not None or hint is Any or types.NoneType in typing.get_args(hint):
+                typed[name] = checked(name, value, hint)
+        return typed
 
     # Other -------------------------------------------------------------------------------------------------------------
 
@@ -393,40 +408,13 @@ class Pipeline(PushToHub):
         return f"{type(self).__name__}({', '.join([*parts, *(f'{name}={value!r}' for name, value in shown.items())])})"
 
 
-def check_count(name: str, value: Any, least: int = 1, *, unit: str = "", otherwise: str = "") -> None:
-    """Raise an error for a value that is neither `None` nor an integer from `least` on.
-
-    Raises:
-        InputError: with the name, the `unit`, and, after the range, the text `otherwise` about other allowed values.
-
-    Example:
-        >>> check_count("top_k", 0)
-        Traceback (most recent call last):
-        notebook_kit.errors.InputError: top_k is 0.
-        → Pass top_k as a number from 1.
-    """
-    if value is not None and (not isinstance(value, int) or value < least):
-        number = f"a number of {unit}" if unit else "a number"
-        raise InputError(f"{name} is {value!r}.", next_step=f"Pass {name} as {number} from {least}{otherwise}.")
-
-
-def check_choice(name: str, value: Any, choices: Sequence[str]) -> str:
-    """One of `choices`, from a string in upper or lower case, or from a member of an enumeration.
-
-    Raises:
-        InputError: for any other value, with near matches.
-
-    Example:
-        >>> check_choice("aggregation_strategy", "FIRST", ["none", "first"])
-        'first'
-    """
-    choice = str(getattr(value, "value", value)).lower()
-    if choice not in choices:
-        raise InputError(
-            f"{name} is {choice!r}. {near_matches(choice, choices)}".rstrip(),
-            next_step=f"Pass one of {', '.join(choices)}.",
-        )
-    return choice
+@cache
+def _option_types(kind: type[Pipeline]) -> dict[str, Any]:
+    """Name of an option -> its annotation, for those that the steps name."""
+    hints: dict[str, Any] = {}
+    for step in STEPS:
+        hints |= annotations_of(getattr(kind, step))
+    return {name: hints[name] for name in kind.option_steps if name in hints}
 
 
 def _placed(model: Any, device: Any, dtype: torch.dtype | str | None) -> tuple[nn.Module, torch.device]:

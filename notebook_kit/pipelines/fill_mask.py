@@ -7,7 +7,8 @@ from typing import Any
 import torch
 
 from notebook_kit.errors import InputError
-from notebook_kit.pipelines.base import Rows, check_count, warn
+from notebook_kit.pipelines.base import Rows, warn
+from notebook_kit.pipelines.options import check_count, checked
 from notebook_kit.pipelines.text import TextPipeline, read_text
 
 __all__ = ["FillMaskPipeline"]
@@ -18,8 +19,8 @@ class FillMaskPipeline(TextPipeline):
 
     Options:
         top_k: The number of words to propose per gap; 5 by default.
-        targets: A word or a list of words; only these are proposed. A word outside the vocabulary is replaced by its
-            first token, with a warning.
+        targets: A word or a list of words; only these are proposed. A word of several tokens is replaced by its first,
+            and a word outside the vocabulary is left out, both with a warning.
         tokenizer_kwargs: Further arguments of the tokenizer's call, such as `{"truncation": True}`.
 
     Returns:
@@ -90,30 +91,39 @@ class FillMaskPipeline(TextPipeline):
     def postprocess(self, item: Any, features: Rows, outputs: Rows) -> Any:
         tokenizer, ids = self.tokenizer, features[0]["input_ids"]
         gaps = [i for i, token in enumerate(ids) if token == tokenizer.mask_token_id]
+        mask = tokenizer.mask_token_id
+        hidden = {*tokenizer.all_special_ids} - {mask}  # the other gaps are shown
         answers = []
         for gap, scores, tokens in zip(gaps, outputs[0]["scores"].tolist(), outputs[0]["tokens"].tolist(), strict=True):
             proposals = []
             for score, token in zip(scores, tokens, strict=True):
                 filled = [token if i == gap else other for i, other in enumerate(ids)]
-                filled = [other for other in filled if other != tokenizer.pad_token_id]
-                # With several gaps, special tokens are kept, since the masks are among them.
-                sequence = tokenizer.decode(filled, skip_special_tokens=len(gaps) == 1)
+                filled = [
+                    other for i, other in enumerate(filled) if other not in hidden and (i != gap or other != mask)
+                ]
+                sequence = tokenizer.decode(filled)
                 proposals.append(
                     {"score": score, "token": token, "token_str": tokenizer.decode([token]), "sequence": sequence}
                 )
             answers.append(proposals)
         return answers[0] if len(answers) == 1 else answers
 
-    def _target_ids(self, targets: str | list[str]) -> torch.Tensor:
+    def _target_ids(self, targets: Any) -> torch.Tensor:
         vocabulary = self.tokenizer.get_vocab()
         ids = []
-        for target in [targets] if isinstance(targets, str) else targets:
+        for target in checked("targets", targets, list[str]):
             if target in vocabulary:
                 ids.append(vocabulary[target])
                 continue
-            first = self.tokenize(target, add_special_tokens=False)["input_ids"][:1]
-            used = f"its first token {self.tokenizer.convert_ids_to_tokens(first)[0]!r} is used" if first else "ignored"
-            warn(f"The target {target!r} is not in the vocabulary: {used}.")
+            tokens = self.tokenize(target, add_special_tokens=False)["input_ids"]  # "King" may be "king" in lower case
+            first = [token for token in tokens[:1] if token != self.tokenizer.unk_token_id]
+            if len(tokens) > 1 or not first:
+                used = (
+                    f"its first token {self.tokenizer.convert_ids_to_tokens(first)[0]!r} is used"
+                    if first
+                    else "ignored"
+                )
+                warn(f"The target {target!r} is not in the vocabulary: {used}.")
             ids += first
         if not ids:
             raise InputError("No target is in the vocabulary.", next_step="Pass words of the vocabulary as targets.")

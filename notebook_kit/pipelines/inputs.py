@@ -57,11 +57,11 @@ class KeyPairDataset(KeyDataset):
 def kind_of(inputs: Any) -> Literal["one", "list", "stream"]:
     """Whether `inputs` is one input, a list of inputs (which gives a list), or a stream (which gives a stream).
 
-    A list, a tuple and a column (`dataset["text"]`, a pandas Series, a numpy array) are lists. Generators, iterators,
-    iterable datasets, torch datasets and `KeyDataset` are streams.
+    A list, a tuple and a column (`dataset["text"]`, a Series of pandas or polars, an array of numpy or pyarrow) are lists.
+    Generators, iterators, iterable datasets, torch datasets and `KeyDataset` are streams.
 
     Raises:
-        InputError: if `inputs` is none of these.
+        InputError: if `inputs` is none of these, such as a whole DataFrame.
 
     Example:
         >>> kind_of("a text"), kind_of(["a text"]), kind_of(text for text in ["a text"])
@@ -71,10 +71,11 @@ def kind_of(inputs: Any) -> Literal["one", "list", "stream"]:
         return "one"
     if isinstance(inputs, list | tuple):
         return "list"
+    _refuse_frame(inputs)
     if isinstance(inputs, KeyDataset | Iterator):
         return "stream"
-    if not isinstance(inputs, Iterable):
-        if hasattr(inputs, "__getitem__") and hasattr(inputs, "__len__"):
+    if not isinstance(inputs, Iterable) or getattr(inputs, "ndim", 1) == 0:
+        if hasattr(inputs, "__getitem__") and hasattr(inputs, "__len__") and not hasattr(inputs, "ndim"):
             return "stream"
         raise InputError(
             f"The input has the type {type(inputs).__name__}, which a pipeline cannot read.",
@@ -90,8 +91,25 @@ def kind_of(inputs: Any) -> Literal["one", "list", "stream"]:
     return "list" if isinstance(inputs, Sized) else "stream"
 
 
+def _refuse_frame(inputs: Any) -> None:
+    """Raise an error for a table of pandas, polars or pyarrow: iterating over it gives the names of its columns."""
+    kind = type(inputs)
+    if kind.__name__ not in ("DataFrame", "LazyFrame", "Table", "RecordBatch"):
+        return
+    names = getattr(inputs, "column_names", None) or list(getattr(inputs, "columns", []))
+    column = "text" if "text" in names else next(iter(names), "text")
+    variable = "df" if kind.__name__.endswith("Frame") else "table"
+    raise InputError(
+        f"The input is a {kind.__name__} of {kind.__module__.partition('.')[0]} with the columns "
+        f"{', '.join(map(repr, names))}, and a pipeline reads one column.",
+        next_step=f"Pass {variable}[{column!r}].".replace("'", '"'),
+    )
+
+
 def iterate(inputs: Any) -> Iterator[Any]:
     """Iterate over a list, a stream, or an object with only `__len__` and `__getitem__`."""
+    if hasattr(inputs, "to_pylist"):  # pyarrow's arrays contain scalars of its own
+        return iter(inputs.to_pylist())
     if isinstance(inputs, Iterable):
         return iter(inputs)
     return (inputs[i] for i in range(len(inputs)))

@@ -9,8 +9,9 @@ import numpy as np
 import torch
 
 from notebook_kit.errors import InputError
-from notebook_kit.pipelines.base import Rows, check_count
+from notebook_kit.pipelines.base import Rows
 from notebook_kit.pipelines.inputs import kind_of
+from notebook_kit.pipelines.options import check_count
 from notebook_kit.pipelines.text import TextPipeline
 from notebook_kit.pipelines.words import words_of_tokens
 

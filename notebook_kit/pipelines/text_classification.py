@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import numpy as np
 
-from notebook_kit.pipelines.base import Rows, check_choice, check_count
+from notebook_kit.errors import InputError
+from notebook_kit.pipelines.base import Rows
+from notebook_kit.pipelines.inputs import iterate
+from notebook_kit.pipelines.options import check_choice, check_count
 from notebook_kit.pipelines.scores import scores_from_logits
 from notebook_kit.pipelines.text import TextPipeline
 
@@ -24,6 +28,7 @@ class TextClassificationPipeline(TextPipeline):
         function_to_apply: The function from logits to scores: `"softmax"`, `"sigmoid"` or `"none"`. By default softmax;
             sigmoid for one label or `problem_type="multi_label_classification"`; none for `"regression"`.
         return_all_scores: The older spelling of `top_k=None`, which returns labels in the model's order.
+        text_pair: The second text of a pair; for a list of texts, as many second texts.
         truncation, max_length, ...: As in the tokenizer's call.
 
     Inputs are texts, pairs `{"text": ..., "text_pair": ...}`, or lists of them. In a list, a pair may be a tuple.
@@ -56,7 +61,10 @@ class TextClassificationPipeline(TextPipeline):
         return options
 
     def __call__(self, inputs: Any, **options: Any) -> Any:
-        result = super().__call__(inputs, **options)
+        if (pair := options.pop("text_pair", None)) is not None:
+            result = super().__call__(_pairs(inputs, pair), **options)
+        else:
+            result = super().__call__(inputs, **options)
         # One text gives a list of one dict, unless top_k is passed in the call, as in transformers.
         return [result] if isinstance(inputs, str) and "top_k" not in options else result
 
@@ -79,3 +87,21 @@ class TextClassificationPipeline(TextPipeline):
             return [{"label": labels[i], "score": score} for i, score in enumerate(scores.tolist())]
         order = np.argsort(-scores, kind="stable")[:top_k]
         return [{"label": labels[i], "score": float(scores[i])} for i in order.tolist()]
+
+
+def _pairs(texts: Any, second: Any) -> Any:
+    """The texts with their second texts, as a pair or a list of pairs."""
+    if isinstance(texts, str) and isinstance(second, str):
+        return {"text": texts, "text_pair": second}
+    for kind in (texts, second):
+        if isinstance(kind, str | Mapping) or not isinstance(kind, Iterable):
+            raise InputError(
+                f"text_pair is a {type(second).__name__}, and the input is a {type(texts).__name__}.",
+                next_step="Pass a text with a text, or a list of texts with a list of as many.",
+            )
+    firsts, seconds = list(iterate(texts)), list(iterate(second))
+    if len(firsts) != len(seconds):
+        raise InputError(
+            f"There are {len(firsts)} texts and {len(seconds)} in text_pair.", next_step="Pass as many of both."
+        )
+    return [{"text": text, "text_pair": pair} for text, pair in zip(firsts, seconds, strict=True)]

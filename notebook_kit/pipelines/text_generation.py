@@ -8,8 +8,9 @@ from notebook_kit.errors import InputError
 from notebook_kit.generation import GenerationConfig
 from notebook_kit.generation.processors import as_ids
 from notebook_kit.generation.streamers import continued_text
-from notebook_kit.pipelines.base import Rows, check_choice
+from notebook_kit.pipelines.base import Rows
 from notebook_kit.pipelines.generating import GeneratingPipeline
+from notebook_kit.pipelines.options import check_choice
 from notebook_kit.pipelines.text import read_text
 from notebook_kit.processing.text.chat import is_chat
 

@@ -9,7 +9,8 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from notebook_kit.errors import InputError
-from notebook_kit.pipelines.base import Rows, check_choice
+from notebook_kit.pipelines.base import Rows
+from notebook_kit.pipelines.options import check_choice
 from notebook_kit.pipelines.scores import softmax
 from notebook_kit.pipelines.text import TextPipeline, read_text
 from notebook_kit.pipelines.words import words_of_tokens

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -9,7 +10,7 @@ import numpy as np
 from notebook_kit.errors import InputError
 from notebook_kit.pipelines.base import Rows, notice
 from notebook_kit.pipelines.scores import softmax
-from notebook_kit.pipelines.text import TextPipeline
+from notebook_kit.pipelines.text import TextPipeline, read_text
 
 __all__ = ["ZeroShotClassificationPipeline"]
 
@@ -22,7 +23,7 @@ class ZeroShotClassificationPipeline(TextPipeline):
 
     Options:
         candidate_labels: A list of labels, or a string of labels separated by commas. Can be the second argument.
-        hypothesis_template: A sentence with `{}` for the label; `"This example is {}."` by default.
+        hypothesis_template: A sentence with `{}` (or `{label}`) for the label; `"This example is {}."` by default.
         multi_label: `True` scores each label independently; otherwise the scores sum to 1.
 
     Returns:
@@ -61,30 +62,28 @@ class ZeroShotClassificationPipeline(TextPipeline):
     def normalize_options(self, options: dict[str, Any]) -> dict[str, Any]:
         labels = options.get("candidate_labels")
         if isinstance(labels, str):
-            labels = [label.strip() for label in labels.split(",") if label.strip()]
-        if labels is not None:
-            options = {**options, "candidate_labels": list(labels)}
+            options["candidate_labels"] = [label.strip() for label in labels.split(",") if label.strip()]
+        if "hypothesis_template" in options:
+            _filled(options["hypothesis_template"], ["a label"])
         return options
 
-    def __call__(self, inputs: Any, candidate_labels: str | list[str] | None = None, **options: Any) -> Any:
+    def __call__(self, sequences: Any, candidate_labels: str | Sequence[str] | None = None, **options: Any) -> Any:
         if candidate_labels is not None:
             options["candidate_labels"] = candidate_labels
-        return super().__call__(inputs, **options)
+        return super().__call__(sequences, **options)
 
     def preprocess(
-        self, item: Any, *, candidate_labels: list[str] | None = None, hypothesis_template: str = "This example is {}."
+        self,
+        item: Any,
+        *,
+        candidate_labels: str | Sequence[str] | None = None,
+        hypothesis_template: str = "This example is {}.",
     ) -> Rows:
         if not candidate_labels:
             raise InputError("There are no labels to choose from.", next_step="Pass candidate_labels=['...', '...'].")
-        if not isinstance(item, str) or not item:
-            what = "empty" if item == "" else f"a {type(item).__name__}"
-            raise InputError(f"The input is {what}.", next_step="Pass a text.")
-        if hypothesis_template.format(candidate_labels[0]) == hypothesis_template:
-            raise InputError(
-                f"The hypothesis_template {hypothesis_template!r} has no placeholder for the label.",
-                next_step="Put {} where the label goes.",
-            )
-        return [self._feature(item, hypothesis_template.format(label)) for label in candidate_labels]
+        if not read_text(item):
+            raise InputError("The input is empty.", next_step="Pass a text.")
+        return [self._feature(item, hypothesis) for hypothesis in _filled(hypothesis_template, candidate_labels)]
 
     def _feature(self, text: str, hypothesis: str) -> dict[str, Any]:
         try:
@@ -101,10 +100,9 @@ class ZeroShotClassificationPipeline(TextPipeline):
         features: Rows,
         outputs: Rows,
         *,
-        candidate_labels: list[str] | None = None,
+        candidate_labels: str | Sequence[str] = (),
         multi_label: bool = False,
     ) -> dict[str, Any]:
-        assert candidate_labels is not None
         logits = np.stack([output["logits"] for output in outputs])  # (labels, classes)
         entailment = self.entailment_id
         if multi_label or len(candidate_labels) == 1:
@@ -118,3 +116,19 @@ class ZeroShotClassificationPipeline(TextPipeline):
             "labels": [candidate_labels[i] for i in order],
             "scores": [float(scores[i]) for i in order],
         }
+
+
+def _filled(template: str, labels: Sequence[str]) -> list[str]:
+    """The hypothesis for each label."""
+    try:
+        hypotheses = [template.format(label, label=label) for label in labels]
+        depends = template.format("a", label="a") != template.format("b", label="b")
+        reason = "" if depends else "has no placeholder for the label"
+    except (AttributeError, IndexError, KeyError, ValueError) as error:
+        reason = f"cannot be filled with a label ({type(error).__name__}: {error})"
+    if reason:
+        raise InputError(
+            f"The hypothesis_template {template!r} {reason}.",
+            next_step="Put {} once where the label goes, as in 'This text is about {}.', and write {{ and }} for other braces.",
+        )
+    return hypotheses

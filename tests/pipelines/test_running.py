@@ -60,9 +60,12 @@ def test_lists_give_lists(pipe, expected):
     import datasets
     import numpy as np
     import pandas as pd
+    import pyarrow
 
     column = datasets.Dataset.from_dict({"text": TEXTS, "label": [0] * len(TEXTS)})["text"]
-    for inputs in (TEXTS, tuple(TEXTS), column, column[:], np.array(TEXTS), pd.Series(TEXTS)):
+    arrow = pyarrow.array(TEXTS)
+    columns = (column, column[:], np.array(TEXTS), pd.Series(TEXTS, index=range(5, 5 + len(TEXTS))), pd.array(TEXTS))
+    for inputs in (TEXTS, tuple(TEXTS), *columns, arrow, pyarrow.chunked_array([arrow]), {"a": TEXTS}["a"]):
         answers = pipe(inputs)
         assert isinstance(answers, list), type(inputs)
         assert_same(answers, expected)
@@ -107,7 +110,42 @@ def test_pairs_of_columns(pipe):
     )
 
 
-@pytest.mark.parametrize("inputs", [5, None, 1.5])
+FRAME = {"label": [0, 1], "text": ["good", "dull"]}
+
+
+class DataFrame:
+    """As polars has it, which is not installed here."""
+
+    __module__ = "polars.dataframe.frame"
+    columns = ["label", "text"]
+
+    def __iter__(self):
+        return iter([])
+
+    def __len__(self):
+        return 2
+
+
+@pytest.mark.parametrize(
+    "make", [lambda: __import__("pandas").DataFrame(FRAME), DataFrame, lambda: __import__("pyarrow").table(FRAME)]
+)
+def test_a_table_is_not_read_as_the_names_of_its_columns(pipe, checkpoints, make):
+    table = make()
+    name = "table" if type(table).__name__ == "Table" else "df"
+    with pytest.raises(InputError, match=f"with the columns 'label', 'text'.*\n→ Pass {name}\\[\"text\"\\]"):
+        pipe(table)
+    for task, head, options in [
+        ("token-classification", "ForTokenClassification", {}),
+        ("fill-mask", "ForMaskedLM", {}),
+        ("feature-extraction", "Model", {}),
+        ("question-answering", "ForQuestionAnswering", {}),
+        ("zero-shot-classification", "ForSequenceClassification", {"candidate_labels": ["a", "b"]}),
+    ]:
+        with pytest.raises(InputError, match="reads one column"):
+            ours(task, checkpoints(head))(table, **options)
+
+
+@pytest.mark.parametrize("inputs", [5, None, 1.5, torch.tensor(3), __import__("numpy").array("text")])
 def test_no_input_at_all(pipe, inputs):
     with pytest.raises(InputError, match="cannot read"):
         pipe(inputs)

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import numpy as np
+import pandas as pd
 import pytest
 import torch
 from pipeline_helpers import TEXTS, assert_same, ours
@@ -88,6 +90,23 @@ def test_pairs(classify):
     old = [[PAIR["text"], PAIR["text_pair"]]]
     assert_same(mine([old]), oracle([old]))
     assert_same(list(mine(PAIR for _ in range(2))), expected * 2)
+
+
+def test_second_texts_as_an_argument(classify):
+    mine, oracle = classify
+    text, pair = PAIR["text"], PAIR["text_pair"]
+    assert_same(mine(text, text_pair=pair), oracle(text, text_pair=pair))
+    expected = mine([PAIR, {"text": pair, "text_pair": text}])
+    for kind in (list, np.array, pd.Series, tuple):
+        assert mine([text, pair], text_pair=kind([pair, text])) == expected
+        assert mine(kind([text, pair]), text_pair=[pair, text]) == expected
+    with pytest.raises(InputError, match="There are 2 texts and 1 in text_pair"):
+        mine([text, pair], text_pair=[pair])
+    for wrong in (5, [text], b"text"):
+        with pytest.raises(InputError, match="text_pair"):
+            mine(text, text_pair=wrong)
+    with pytest.raises(InputError, match="text_pair is a str"):
+        mine([text, pair], text_pair=pair)
 
 
 @pytest.mark.parametrize(
