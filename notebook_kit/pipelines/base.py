@@ -146,8 +146,8 @@ class Pipeline(PushToHub):
     """The default budgets of a batch on the CPU and on an accelerator, in the unit of `cost`; `None` for no limit."""
     run_defaults: ClassVar[Mapping[str, Any]] = {}
     """Defaults of run options that differ from the usual ones, such as `{"batch_size": 1}`."""
-    further_options: ClassVar[Mapping[str, tuple[str, ...]]] = {}
-    """Name of a step -> the names that its `**options` accepts."""
+    further_options: ClassVar[Mapping[str, Mapping[str, Any]]] = {}
+    """Name of a step -> the names that its `**options` accepts, each with its type."""
     option_steps: ClassVar[dict[str, tuple[int, ...]]] = {}
     """Name of an option -> the indices of the steps that accept it; read from the signatures."""
 
@@ -305,13 +305,14 @@ class Pipeline(PushToHub):
             check_count(name, run.get(name), otherwise=", or None")
         batch_size, budget, window = map(run.get, counts)
         on_error = check_choice("on_error", run.get("on_error", "raise"), ("raise", "return"))
+        progress = checked("progress", run.get("progress"), bool | None)
         on_cpu = self.device.type == "cpu"
         if budget is None and (on_cpu or batch_size is None):
             budget = self.budgets[0 if on_cpu else 1]
         if window is None:
             window = CPU_WINDOW if on_cpu else ACCELERATOR_WINDOW
             window = 1 if batch_size == 1 else max(window, 4 * (batch_size or 0))
-        return RunOptions(*steps, batch_size, budget, window, run.get("progress"), on_error)
+        return RunOptions(*steps, batch_size, budget, window, progress, on_error)
 
     def split_options(self, options: dict[str, Any]) -> tuple[dict[str, Any], dict[str, Any], dict[str, Any]]:
         """The options of each step, those passed at construction included."""
@@ -413,7 +414,8 @@ def _option_types(kind: type[Pipeline]) -> dict[str, Any]:
     """Name of an option -> its annotation, for those that the steps name."""
     hints: dict[str, Any] = {}
     for step in STEPS:
-        hints |= annotations_of(getattr(kind, step))
+        annotations = {name: hint for name, hint in annotations_of(getattr(kind, step)).items() if hint is not Any}
+        hints |= {**kind.further_options.get(step, {}), **annotations}
     return {name: hints[name] for name in kind.option_steps if name in hints}
 
 

@@ -8,6 +8,7 @@ import torch
 
 from notebook_kit.errors import InputError
 from notebook_kit.pipelines.base import Rows
+from notebook_kit.pipelines.options import checked
 from notebook_kit.pipelines.text import TextPipeline
 
 __all__ = ["FeatureExtractionPipeline"]
@@ -36,7 +37,7 @@ class FeatureExtractionPipeline(TextPipeline):
     per_token = frozenset({"hidden"})
 
     def normalize_options(self, options: dict[str, Any]) -> dict[str, Any]:
-        further = options.pop("tokenize_kwargs", None) or {}
+        further = checked("tokenize_kwargs", options.pop("tokenize_kwargs", None), dict[str, Any] | None) or {}
         if twice := sorted(set(further) & set(options)):
             raise InputError(
                 f"{', '.join(twice)} was passed both as an option and in tokenize_kwargs.", next_step="Pass it once."

@@ -56,7 +56,7 @@ class FillMaskPipeline(TextPipeline):
     def normalize_options(self, options: dict[str, Any]) -> dict[str, Any]:
         options = {name: value for name, value in options.items() if value is not None}
         if "targets" in options:
-            options["target_ids"] = self._target_ids(options.pop("targets"))
+            options["targets"] = self._target_ids(options["targets"])
         check_count("top_k", options.get("top_k"))
         return options
 
@@ -74,17 +74,15 @@ class FillMaskPipeline(TextPipeline):
             )
         return feature
 
-    def forward(
-        self, batch: dict[str, torch.Tensor], *, top_k: int = 5, target_ids: torch.Tensor | None = None
-    ) -> dict[str, Any]:
+    def forward(self, batch: dict[str, torch.Tensor], *, top_k: int = 5, targets: Any = None) -> dict[str, Any]:
         gaps = batch["input_ids"] == self.tokenizer.mask_token_id
         # Only the rows at gaps, since each has one score per word of the vocabulary.
         scores = self.model(**batch).logits[gaps].float().softmax(dim=-1)
-        if target_ids is not None:
-            scores = scores[:, target_ids.to(scores.device)]
+        if targets is not None:
+            scores = scores[:, targets.to(scores.device)]
         best, tokens = scores.topk(min(top_k, scores.shape[-1]))
-        if target_ids is not None:
-            tokens = target_ids.to(tokens.device)[tokens]
+        if targets is not None:
+            tokens = targets.to(tokens.device)[tokens]
         counts = gaps.sum(dim=1).tolist()
         return {"scores": list(best.split(counts)), "tokens": list(tokens.split(counts))}
 

@@ -2,28 +2,31 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, ClassVar
 
 import torch
 
 from notebook_kit.errors import InputError
 from notebook_kit.generation.configuration import GenerationConfig
+from notebook_kit.pipelines.options import annotations_of, checked
 from notebook_kit.pipelines.text import TextPipeline
 
 __all__ = ["GENERATE_OPTIONS", "GeneratingPipeline"]
 
-# Keyword arguments of `generate` that are options of a pipeline.
-GENERATE_OPTIONS = (
-    *GenerationConfig.names(),
-    "generation_config",
-    "generator",
-    "logits_processor",
-    "on_interrupt",
-    "prefix_allowed_tokens_fn",
-    "stopping_criteria",
-    "streamer",
-)
+# Keyword arguments of `generate` that are options of a pipeline, with their types.
+GENERATE_OPTIONS = {
+    name: kind for name, kind in annotations_of(GenerationConfig).items() if name in GenerationConfig.names()
+}
+GENERATE_OPTIONS |= {
+    "generation_config": GenerationConfig | None,
+    "generator": torch.Generator | list[torch.Generator] | None,
+    "logits_processor": list[Callable] | None,
+    "on_interrupt": str,
+    "prefix_allowed_tokens_fn": Callable | None,
+    "stopping_criteria": list[Callable] | None,
+    "streamer": Any,
+}
 _MORE_THAN_TEXT = (
     "return_dict_in_generate",
     "output_scores",
@@ -39,7 +42,7 @@ class GeneratingPipeline(TextPipeline):
     `stop_sequence` is another name of `stop_strings`, and `generate_kwargs` holds settings as a dictionary.
     """
 
-    further_options: ClassVar[Mapping[str, tuple[str, ...]]] = {
+    further_options: ClassVar[Mapping[str, Mapping[str, Any]]] = {
         **TextPipeline.further_options,
         "forward": GENERATE_OPTIONS,
     }
@@ -47,7 +50,7 @@ class GeneratingPipeline(TextPipeline):
     """Settings that apply if neither the call nor the checkpoint sets them or a competing one."""
 
     def normalize_options(self, options: dict[str, Any]) -> dict[str, Any]:
-        options |= options.pop("generate_kwargs", None) or {}
+        options |= checked("generate_kwargs", options.pop("generate_kwargs", None), dict[str, Any] | None) or {}
         if "stop_sequence" in options:
             stop = options.pop("stop_sequence")
             options["stop_strings"] = stop if stop is not None else options.get("stop_strings")

@@ -22,8 +22,10 @@ _WORDS = {
     float: "a number",
     str: "a text",
     dict: "a dict",
+    collections.abc.Mapping: "a dict",
     types.NoneType: "None",
 }
+_LISTS = (list, tuple, collections.abc.Sequence)
 
 
 def annotations_of(step: Callable[..., Any]) -> dict[str, Any]:
@@ -60,53 +62,62 @@ def checked(name: str, value: Any, hint: Any) -> Any:
         → Pass stride as a whole number or None.
     """
     value = value.value if isinstance(value, Enum) else value
-    options = (
-        typing.get_args(hint)
-        if isinstance(hint, types.UnionType) or typing.get_origin(hint) is typing.Union
-        else (hint,)
-    )
-    for option in options:
-        fits, converted = _converted(value, option)
-        if fits:
-            return converted
-    expected = " or ".join(dict.fromkeys(_in_words(option) for option in options))
-    raise InputError(
-        f"{name} is {str(value)[:80]!r}, of the type {type(value).__name__}.", next_step=f"Pass {name} as {expected}."
-    )
+    fits, converted = _converted(value, hint)
+    if not fits:
+        expected = " or ".join(dict.fromkeys(map(_in_words, _alternatives(hint))))
+        raise InputError(
+            f"{name} is {value!r:.80}, of the type {type(value).__name__}.",
+            next_step=f"Pass {name} as {expected}.",
+        )
+    return converted
+
+
+def _alternatives(hint: Any) -> tuple[Any, ...]:
+    is_union = isinstance(hint, types.UnionType) or typing.get_origin(hint) is typing.Union
+    return typing.get_args(hint) if is_union else (hint,)
 
 
 def _converted(value: Any, hint: Any) -> tuple[bool, Any]:
-    """Whether a value fits a type other than a union, and the value as that type."""
-    if hint in (None, types.NoneType):
-        return value is None, None
-    if hint is bool:
-        return isinstance(value, bool | np.bool_) or (isinstance(value, Integral) and value in (0, 1)), bool(
-            _plain(value)
-        )
-    if hint in (int, float):
-        number = Integral if hint is int else Real
-        return isinstance(value, number) and not isinstance(value, bool), _plain(value)
-    if hint is str:
-        return isinstance(value, str), value
+    """Whether a value fits a type, and the value as that type."""
+    if hint is Any:
+        return True, value
+    if len(alternatives := _alternatives(hint)) > 1:
+        return next((found for kind in alternatives if (found := _converted(value, kind))[0]), (False, None))
     origin = typing.get_origin(hint) or hint
-    if origin in (dict, collections.abc.Mapping):
-        return isinstance(value, Mapping), value
-    if typing.get_args(hint)[:1] == (str,) and origin in (list, collections.abc.Sequence, collections.abc.Collection):
-        if isinstance(value, str):
-            return True, [value]
-        if not isinstance(value, Iterable) or isinstance(value, Mapping | bytes) or getattr(value, "ndim", 1) == 0:
-            return False, None
-        texts = list(value)
-        return all(isinstance(text, str) for text in texts), texts
-    return True, value
+    if origin is bool:
+        fits = isinstance(value, bool | np.bool_) or (isinstance(value, Integral) and value in (0, 1))
+        return fits, fits and bool(value)
+    if origin in (int, float):
+        number = Integral if origin is int else Real
+        fits = isinstance(value, number) and not isinstance(value, bool)
+        return fits, value.item() if isinstance(value, np.generic) else value
+    if origin in _LISTS:
+        return _as_list(value, typing.get_args(hint), exactly=origin is tuple)
+    if origin is collections.abc.Callable:
+        return callable(value), value
+    return not isinstance(origin, type) or isinstance(value, origin), value
 
 
-def _plain(value: Any) -> Any:
-    return value.item() if isinstance(value, np.generic) else value
+def _as_list(value: Any, kinds: tuple[Any, ...], exactly: bool) -> tuple[bool, Any]:
+    """Whether a value is a list of elements of a type, or with `exactly` of one element per type, and the value as a list."""
+    if isinstance(value, str) and kinds == (str,):
+        return True, [value]
+    if not isinstance(value, Iterable) or isinstance(value, str | bytes | Mapping) or getattr(value, "ndim", 1) == 0:
+        return False, None
+    plain = getattr(value, "tolist", getattr(value, "to_pylist", None))
+    values = value if isinstance(value, list | tuple) else plain() if plain else list(value)
+    if not exactly:
+        kinds = (kinds or (Any,)) * len(values)
+    return len(kinds) == len(values) and all(
+        _converted(v, kind)[0] for v, kind in zip(values, kinds, strict=True)
+    ), values
 
 
 def _in_words(hint: Any) -> str:
-    return _WORDS.get(typing.get_origin(hint) or hint, "a list of texts" if typing.get_args(hint) else str(hint))
+    origin = typing.get_origin(hint) or hint
+    if origin in _LISTS:
+        return "a list of texts" if typing.get_args(hint) == (str,) else "a list"
+    return _WORDS.get(origin, f"a {getattr(origin, '__name__', origin)}")
 
 
 def check_count(name: str, value: Any, least: int = 1, *, unit: str = "", otherwise: str = "") -> None:

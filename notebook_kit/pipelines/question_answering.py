@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -11,7 +11,7 @@ import torch
 from notebook_kit.errors import InputError
 from notebook_kit.pipelines.base import Rows
 from notebook_kit.pipelines.inputs import kind_of
-from notebook_kit.pipelines.options import check_count
+from notebook_kit.pipelines.options import check_count, checked
 from notebook_kit.pipelines.text import TextPipeline
 from notebook_kit.pipelines.words import words_of_tokens
 
@@ -99,7 +99,7 @@ class QuestionAnsweringPipeline(TextPipeline):
         question, context = _read(item)
         tokenizer = self.tokenizer
         longest = min(tokenizer.model_max_length, self.max_tokens or LONGEST_WINDOW, LONGEST_WINDOW)
-        longest = longest if max_seq_len is None else max_seq_len
+        longest = longest if max_seq_len is None else min(max_seq_len, 10**9)
         if max_question_len is not None:
             spans = self.tokenize(question, add_special_tokens=False, return_offsets_mapping=True)["offset_mapping"]
             question = question[: max((end for _, end in spans[:max_question_len]), default=0)]
@@ -265,7 +265,8 @@ def _read(item: Any) -> tuple[str, str]:
     for name in ("question", "context"):
         value = item.get(name)
         if not isinstance(value, str) or not value:
-            what = "is missing" if name not in item else "is empty" if value == "" else f"is a {type(value).__name__}"
+            wrong = "is empty" if isinstance(value, str) else f"is a {type(value).__name__}"
+            what = "is missing" if name not in item else wrong
             raise InputError(f"The {name} {what}.", next_step='Pass {"question": ..., "context": ...} with two texts.')
     return item["question"], item["context"]
 
@@ -277,8 +278,8 @@ def _pairs(question: Any, context: Any) -> Any:
         raise InputError(f"The {missing} is missing.", next_step="Call pipe(question=..., context=...).")
     if isinstance(question, str):
         return {"question": question, "context": context}
-    questions = list(question) if isinstance(question, Iterable) else [question]
-    contexts = [context] * len(questions) if isinstance(context, str) else list(context)
+    questions = checked("question", question, list[str])
+    contexts = [context] * len(questions) if isinstance(context, str) else checked("context", context, list[str])
     if len(questions) != len(contexts):
         raise InputError(
             f"There are {len(questions)} questions and {len(contexts)} contexts.",

@@ -16,16 +16,16 @@ from notebook_kit.processing.padding import pad_features
 __all__ = ["TextPipeline", "read_text", "read_text_or_pair"]
 
 # Keyword arguments of the tokenizer's call that are options of a pipeline.
-TOKENIZER_OPTIONS = (
-    "add_special_tokens",
-    "max_length",
-    "pad_to_multiple_of",
-    "padding",
-    "padding_side",
-    "return_attention_mask",
-    "return_token_type_ids",
-    "truncation",
-)
+TOKENIZER_OPTIONS = {
+    "add_special_tokens": bool,
+    "max_length": int | None,
+    "pad_to_multiple_of": int | None,
+    "padding": bool | str,
+    "padding_side": str | None,
+    "return_attention_mask": bool | None,
+    "return_token_type_ids": bool | None,
+    "truncation": bool | str | None,
+}
 
 
 class TextPipeline(Pipeline):
@@ -50,7 +50,7 @@ class TextPipeline(Pipeline):
     budget_option = "batch_tokens"
     # Measured: fewer than about 1,000 tokens underuse a CPU's vector units, and more overflow its caches.
     budgets = (1024, 16384)
-    further_options: ClassVar[Mapping[str, tuple[str, ...]]] = {"preprocess": TOKENIZER_OPTIONS}
+    further_options: ClassVar[Mapping[str, Mapping[str, Any]]] = {"preprocess": TOKENIZER_OPTIONS}
     per_token: ClassVar[frozenset[str]] = frozenset()
     """Names of outputs of shape `(batch, tokens, ...)`, from which padding is removed."""
 

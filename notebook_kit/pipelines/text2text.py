@@ -63,7 +63,7 @@ class Text2TextGenerationPipeline(GeneratingPipeline):
     task = "text2text-generation"
     auto_model = "AutoModelForSeq2SeqLM"
     defaults = {"max_new_tokens": 256}
-    further_options: ClassVar[Mapping[str, tuple[str, ...]]] = {"forward": GENERATE_OPTIONS}
+    further_options: ClassVar[Mapping[str, Mapping[str, Any]]] = {"forward": GENERATE_OPTIONS}
     result_name: ClassVar[str] = "generated"
     """The first part of the keys in the results, as in `"generated_text"`."""
 
@@ -256,9 +256,14 @@ class TranslationPipeline(Text2TextGenerationPipeline):
 
     task = "translation"
     result_name = "translation"
-    further_options: ClassVar[Mapping[str, tuple[str, ...]]] = {
-        "preprocess": ("truncation", "stride", "max_input_tokens", "prefix"),
-        "forward": (*GENERATE_OPTIONS, "tgt_lang"),
+    further_options: ClassVar[Mapping[str, Mapping[str, Any]]] = {
+        "preprocess": {
+            "truncation": bool | str | None,
+            "stride": int | None,
+            "max_input_tokens": int | None,
+            "prefix": str | None,
+        },
+        "forward": {**GENERATE_OPTIONS, "tgt_lang": str | None},
     }
 
     def normalize_options(self, options: dict[str, Any]) -> dict[str, Any]:

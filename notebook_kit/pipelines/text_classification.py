@@ -10,7 +10,7 @@ import numpy as np
 from notebook_kit.errors import InputError
 from notebook_kit.pipelines.base import Rows
 from notebook_kit.pipelines.inputs import iterate
-from notebook_kit.pipelines.options import check_choice, check_count
+from notebook_kit.pipelines.options import check_choice, check_count, checked
 from notebook_kit.pipelines.scores import scores_from_logits
 from notebook_kit.pipelines.text import TextPipeline
 
@@ -49,7 +49,7 @@ class TextClassificationPipeline(TextPipeline):
 
     def normalize_options(self, options: dict[str, Any]) -> dict[str, Any]:
         if "return_all_scores" in options:
-            every = options.pop("return_all_scores")
+            every = checked("return_all_scores", options.pop("return_all_scores"), bool | None)
             if "top_k" not in options and every is not None:
                 options["top_k"] = None if every else 1
                 options["in_order"] = True

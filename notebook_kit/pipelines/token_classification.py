@@ -10,7 +10,7 @@ import numpy as np
 
 from notebook_kit.errors import InputError
 from notebook_kit.pipelines.base import Rows
-from notebook_kit.pipelines.options import check_choice
+from notebook_kit.pipelines.options import check_choice, checked
 from notebook_kit.pipelines.scores import softmax
 from notebook_kit.pipelines.text import TextPipeline, read_text
 from notebook_kit.pipelines.words import words_of_tokens
@@ -66,6 +66,10 @@ class TokenClassificationPipeline(TextPipeline):
     def normalize_options(self, options: dict[str, Any]) -> dict[str, Any]:
         options = {name: value for name, value in options.items() if value is not None}
         grouped, words = options.pop("grouped_entities", None), options.pop("ignore_subwords", None)
+        grouped, words = (
+            checked("grouped_entities", grouped, bool | None),
+            checked("ignore_subwords", words, bool | None),
+        )
         if (grouped or words) and "aggregation_strategy" not in options:
             options["aggregation_strategy"] = ("first" if words else "simple") if grouped else "none"
         if "aggregation_strategy" in options:
@@ -88,7 +92,7 @@ class TokenClassificationPipeline(TextPipeline):
 
     def __call__(self, inputs: Any, **options: Any) -> Any:
         mappings = options.get("offset_mapping")
-        if mappings and isinstance(inputs, list | tuple):
+        if isinstance(mappings, list | tuple) and mappings and isinstance(inputs, list | tuple):
             if len(inputs) == 1 and isinstance(mappings[0], tuple):
                 mappings = [mappings]
             if len(mappings) != len(inputs):
@@ -98,8 +102,12 @@ class TokenClassificationPipeline(TextPipeline):
                 )
             del options["offset_mapping"]
             inputs = [_WithOffsets(item, offsets) for item, offsets in zip(inputs, mappings, strict=True)]
-        split = options.get("is_split_into_words", self.options.get("is_split_into_words", False))
-        if split and isinstance(inputs, list | tuple) and not all(isinstance(item, list | tuple) for item in inputs):
+        split = options.get("is_split_into_words", self.options.get("is_split_into_words"))
+        if (
+            checked("is_split_into_words", split, bool | None)
+            and isinstance(inputs, list | tuple)
+            and not all(isinstance(item, list | tuple) for item in inputs)
+        ):
             return super().__call__([list(inputs)], **options)
         return super().__call__(inputs, **options)
 

@@ -93,7 +93,7 @@ def test_templates(both, template):
         ("{1}", "cannot be filled"),
         ("{:d}", "cannot be filled"),
         ("{.name}", "cannot be filled"),
-        (5, "hypothesis_template is '5', of the type int"),
+        (5, "hypothesis_template is 5, of the type int"),
         (None, None),
     ],
 )
