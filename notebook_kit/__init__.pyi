@@ -200,6 +200,7 @@ from .nn.quantized_weights import BitsAndBytesConfig as BitsAndBytesConfig
 from .pipelines import PIPELINE_REGISTRY as PIPELINE_REGISTRY
 from .pipelines import FeatureExtractionPipeline as FeatureExtractionPipeline
 from .pipelines import FillMaskPipeline as FillMaskPipeline
+from .pipelines import NerPipeline as NerPipeline
 from .pipelines import Pipeline as Pipeline
 from .pipelines import QuestionAnsweringPipeline as QuestionAnsweringPipeline
 from .pipelines import SummarizationPipeline as SummarizationPipeline

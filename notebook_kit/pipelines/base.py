@@ -31,6 +31,8 @@ __all__ = ["Pipeline", "Rows", "notice", "warn"]
 
 PROCESSORS = ("tokenizer", "feature_extractor", "image_processor", "processor")
 RUN_OPTIONS = ("batch_size", "on_error", "progress", "window")
+# Arguments of transformers' pipelines that change nothing here: the tokenizers' threads do what workers would do.
+UNUSED_OPTIONS = ("num_workers", "framework", "modelcard", "binary_output", "args_parser")
 STEPS = ("preprocess", "forward", "postprocess")
 CPU_WINDOW, ACCELERATOR_WINDOW = 256, 2048
 
@@ -99,7 +101,7 @@ class Pipeline(PushToHub):
         device: `"cpu"`, `"cuda"`, `"cuda:1"`, `"mps"`, a `torch.device`, or a number (-1 for the CPU); by default the
             accelerator if there is one.
         dtype: The dtype of the weights and of floating-point inputs, as `torch.bfloat16` or `"bfloat16"`; by default that
-            of the model.
+            of the model. `torch_dtype` is the older spelling.
         quantize: `"int8"` computes the linear layers of a model on the CPU with 8-bit weights; see
             `notebook_kit.pipelines.quantization`.
         **options: Options of the steps, and run options:
@@ -163,7 +165,7 @@ class Pipeline(PushToHub):
                 names += cls.further_options.get(step, ())
             for name in names:
                 cls.option_steps[name] = (*cls.option_steps.get(name, ()), i)
-        for name in (*RUN_OPTIONS, cls.budget_option, "num_workers"):
+        for name in (*RUN_OPTIONS, *UNUSED_OPTIONS, cls.budget_option):
             if name in cls.option_steps:
                 raise InputError(
                     f"{cls.__name__} has an option {name!r}, but every pipeline has a run option of that name.",
@@ -181,6 +183,7 @@ class Pipeline(PushToHub):
         task: str | None = None,
         device: int | str | torch.device | None = None,
         dtype: torch.dtype | str | None = None,
+        torch_dtype: torch.dtype | str | None = None,
         quantize: str | None = None,
         **options: Any,
     ) -> None:
@@ -193,7 +196,7 @@ class Pipeline(PushToHub):
             if getattr(self, name) is None:
                 raise InputError(f"The pipeline {self.task} requires a {name}.", next_step=f"Pass {name}=...")
         self.model: Any
-        self.model, self.device = _placed(model, device, dtype)
+        self.model, self.device = _placed(model, device, torch_dtype if dtype is None else dtype)
         if quantize is not None:
             from notebook_kit.pipelines.quantization import quantized
 
@@ -323,7 +326,8 @@ class Pipeline(PushToHub):
         return steps
 
     def _take_run_options(self, options: dict[str, Any]) -> dict[str, Any]:
-        options.pop("num_workers", None)  # the tokenizers' threads do what worker processes would do
+        for name in UNUSED_OPTIONS:
+            options.pop(name, None)
         names = (*RUN_OPTIONS, self.budget_option)
         return {name: options.pop(name) for name in names if name in options}
 
@@ -410,7 +414,7 @@ class Pipeline(PushToHub):
 
 
 @cache
-def _option_types(kind: type[Pipeline]) -> dict[str, Any]:
+def _option_types(kind: Any) -> dict[str, Any]:
     """Name of an option -> its annotation, for those that the steps name."""
     hints: dict[str, Any] = {}
     for step in STEPS:

@@ -13,10 +13,11 @@ from notebook_kit.configuration import PretrainedConfig
 from notebook_kit.errors import HubError, InputError, NotebookKitError, UnknownArchitectureError
 from notebook_kit.hub import Source, locate, take_hub_options
 from notebook_kit.hub.card import read_card
-from notebook_kit.hub.client import Client
 from notebook_kit.models import auto
-from notebook_kit.pipelines.registry import PIPELINE_REGISTRY, default_checkpoint
-from notebook_kit.registry.tasks import TASKS, task_of, task_of_another_head
+from notebook_kit.pipelines.defaults import build_default, embedded_checkpoints
+from notebook_kit.pipelines.options import checked
+from notebook_kit.pipelines.registry import PIPELINE_REGISTRY
+from notebook_kit.registry.tasks import task_of, task_of_another_head
 
 if TYPE_CHECKING:
     import torch
@@ -24,9 +25,6 @@ if TYPE_CHECKING:
     from notebook_kit.pipelines.base import Pipeline
 
 __all__ = ["pipeline"]
-
-# Seconds to wait for a first response of the Hub when a task's default checkpoint is not cached.
-PATIENCE = 3.0
 
 _PROCESSORS = {
     "tokenizer": ("notebook_kit.processing.text.auto", "AutoTokenizer"),
@@ -68,7 +66,8 @@ def pipeline(
             class then identifies the task.
         model: A folder, a zoo name, a Hub name, a `Source`, or a loaded model.
         config: A configuration, or the name of one, instead of the checkpoint's.
-        tokenizer: A tokenizer, or the name of one; by default that of the model's checkpoint.
+        tokenizer: A tokenizer, the name of one, or a pair of a name and arguments of its `from_pretrained`; by default that
+            of the model's checkpoint.
         feature_extractor: Likewise, for audio.
         image_processor: Likewise, for images.
         processor: Likewise, for several kinds of input at once.
@@ -118,16 +117,16 @@ def pipeline(
         )
     if device is not None and device_map is not None:
         raise InputError("Both device and device_map were passed.", next_step="Pass one of them.")
-    loading = dict(model_kwargs or {})
+    loading = dict(checked("model_kwargs", model_kwargs, Mapping[str, Any] | None) or {})
     dtypes = (dtype, torch_dtype, loading.pop("dtype", None), loading.pop("torch_dtype", None))
     chosen = {"dtype": next((value for value in dtypes if value is not None), None), "device_map": device_map}
     loading |= {name: value for name, value in chosen.items() if value is not None}
     hub = {**take_hub_options(kwargs), "revision": revision, "token": token}
     builder = _Builder(task, config, processors, loading, pipeline_class, device, kwargs)
     if name is not None and model is None:
-        return _with_default(builder, name, hub)
+        return build_default(builder.build, name, hub)
     if isinstance(model, str) and model == "zoo":
-        zoo = _zoo()
+        zoo = embedded_checkpoints()
         if name not in zoo:
             what = 'model="zoo" needs a task.' if name is None else f"The zoo has no checkpoint for {name}."
             raise InputError(what, next_step=f"Its tasks are {', '.join(zoo)}.")
@@ -191,6 +190,7 @@ def _load(pipeline_class: Any, entry: dict[str, Any], source: Source, config: An
 
 def _processor(kind: str, part: Any, home: Any, hub: dict[str, Any], needed: tuple[str, ...] | None) -> Any:
     """The processor passed, that of the name passed, or that of the model's checkpoint; None if it is not needed."""
+    part, further = part if isinstance(part, tuple) and len(part) == 2 else (part, {})
     if part is not None and not isinstance(part, str | os.PathLike):
         return part
     if part is None and kind not in (("tokenizer",) if needed is None else needed):
@@ -199,7 +199,7 @@ def _processor(kind: str, part: Any, home: Any, hub: dict[str, Any], needed: tup
     loader = getattr(import_module(module), name)
     if part is not None:
         # The revision belongs to the model.
-        return loader.from_pretrained(part, **{key: value for key, value in hub.items() if key != "revision"})
+        return loader.from_pretrained(part, **{**hub, "revision": None, **further})
     if not home:
         if needed is None:
             return None
@@ -259,56 +259,3 @@ def _check_model(model: Any, task: str, pipeline_class: Any) -> None:
             f"A {kind} cannot do {task}.",
             next_step=f"Load the checkpoint with {pipeline_class.auto_model}, or use pipeline({other!r}, ...).",
         )
-
-
-# Default checkpoints -----------------------------------------------------------------------------------------------
-
-
-def _with_default(builder: _Builder, task: str, hub: dict[str, Any]) -> Pipeline:
-    """A pipeline with the task's default checkpoint if it is available, else with the zoo's. A notice says which."""
-    from notebook_kit.pipelines.base import notice
-
-    default, revision = default_checkpoint(PIPELINE_REGISTRY.check_task(task)[1])
-    if default is None:
-        raise InputError(
-            f"The task {task} was registered without a default checkpoint.", next_step="Pass model=... as well."
-        )
-    hub = {**hub, "revision": hub["revision"] or revision}
-    try:
-        source = _locate_quickly(default, hub)
-        built = builder.build(source, hub)
-    except HubError as error:
-        zoo = _zoo()
-        if task not in zoo:
-            raise type(error)(
-                f"No model was given for {task}, and its default one is not available: {error.what}",
-                next_step=f"Pass model= with a folder or a cached checkpoint. The tasks with an embedded checkpoint, which "
-                f"needs no network, are {', '.join(zoo)}.",
-            ) from error
-        built = builder.build(zoo[task], {})
-        notice(
-            f"No model was given for {task}, and its default one ({default}) is neither cached nor reachable: using the "
-            f"small {zoo[task]}, which is part of notebook_kit."
-        )
-    else:
-        notice(f"No model was given for {task}: using {default} ({source.revision or 'main'}).")
-    return built
-
-
-def _locate_quickly(name: str, hub: dict[str, Any]) -> Source:
-    """Locate a checkpoint, without a long wait if the Hub does not respond."""
-    if not hub.get("force_download"):
-        try:
-            return locate(name, **{**hub, "local_files_only": True})
-        except HubError:
-            if hub.get("local_files_only"):
-                raise
-    Client("", hub.get("token")).probe(PATIENCE)
-    return locate(name, **hub)
-
-
-def _zoo() -> dict[str, str]:
-    """Task -> its embedded checkpoint."""
-    from notebook_kit.zoo import default_for
-
-    return {task: name for task in TASKS if (name := default_for(task)) is not None}

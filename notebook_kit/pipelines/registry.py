@@ -9,7 +9,7 @@ from typing import Any
 from notebook_kit.models import auto
 from notebook_kit.registry.tasks import TASKS, get_supported_tasks, task_name
 
-__all__ = ["PIPELINE_REGISTRY", "PipelineRegistry", "default_checkpoint"]
+__all__ = ["PIPELINE_REGISTRY", "PipelineRegistry"]
 
 
 class PipelineRegistry:
@@ -97,16 +97,3 @@ class PipelineRegistry:
 
 
 PIPELINE_REGISTRY = PipelineRegistry()
-
-
-def default_checkpoint(entry: Mapping[str, Any]) -> tuple[str | None, str | None]:
-    """The name and the revision of a task's default checkpoint; None for what its entry lacks.
-
-    Example:
-        >>> default_checkpoint({"default": {"model": {"pt": ("user/awesome-model", "v1")}}})
-        ('user/awesome-model', 'v1')
-    """
-    model = entry.get("default", {}).get("model")
-    if isinstance(model, Mapping):
-        model = model.get("pt")
-    return (model, None) if model is None or isinstance(model, str) else (model[0], model[1])

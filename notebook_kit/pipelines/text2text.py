@@ -266,6 +266,17 @@ class TranslationPipeline(Text2TextGenerationPipeline):
         "forward": {**GENERATE_OPTIONS, "tgt_lang": str | None},
     }
 
+    def __init__(self, model: Any, *args: Any, task: str | None = None, **kwargs: Any) -> None:
+        if task in (None, "translation"):
+            settings = getattr(getattr(model, "config", None), "task_specific_params", None) or {}
+            pair = next((name for name in settings if name.startswith("translation_")), None)
+            if pair is not None:
+                notice(
+                    f"No languages were given: the first pair of the checkpoint is used, {pair}. Pass it as the task."
+                )
+            task = pair or task
+        super().__init__(model, *args, task=task, **kwargs)
+
     def normalize_options(self, options: dict[str, Any]) -> dict[str, Any]:
         named = re.fullmatch(r"translation_(\w+)_to_(\w+)", self.task)
         if named and not {"src_lang", "tgt_lang"} & {*options, *self.options} and self._languages():

@@ -67,10 +67,10 @@ class ZeroShotClassificationPipeline(TextPipeline):
             _filled(options["hypothesis_template"], ["a label"])
         return options
 
-    def __call__(self, sequences: Any, candidate_labels: str | Sequence[str] | None = None, **options: Any) -> Any:
+    def __call__(self, inputs: Any = None, candidate_labels: str | Sequence[str] | None = None, **options: Any) -> Any:
         if candidate_labels is not None:
             options["candidate_labels"] = candidate_labels
-        return super().__call__(sequences, **options)
+        return super().__call__(options.pop("sequences", inputs), **options)
 
     def preprocess(
         self,

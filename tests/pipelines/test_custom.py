@@ -298,15 +298,15 @@ def test_of_several_model_classes_the_first_that_fits_is_taken(registry, checkpo
 
 
 def test_the_default_checkpoint_and_its_revision(registered, folder, monkeypatch, caplog):
-    from notebook_kit.pipelines import factory
+    from notebook_kit.pipelines import defaults
 
-    asked, real = [], factory.locate
+    asked, real = [], defaults.locate
 
     def locate(name, **options):
         asked.append((name, options.get("revision")))
         return real(folder) if isinstance(name, str) else name
 
-    monkeypatch.setattr(factory, "locate", locate)
+    monkeypatch.setattr(defaults, "locate", locate)
     with caplog.at_level(logging.WARNING, logger="notebook_kit"):
         pipe = pipeline("pair-classification", device="cpu")
     assert asked[0] == ("user/awesome_model", "abcdef")

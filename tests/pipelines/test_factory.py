@@ -11,7 +11,7 @@ from pipeline_helpers import NER_LABELS, TEXTS, assert_same, ours
 
 from notebook_kit.errors import HubError, InputError, NotebookKitWarning
 from notebook_kit.nn.placement import choose_device
-from notebook_kit.pipelines import factory, pipeline
+from notebook_kit.pipelines import defaults, pipeline
 from notebook_kit.registry.tasks import TASKS
 
 
@@ -99,6 +99,42 @@ def test_loaded_parts(checkpoints):
     assert_same(pipeline("text-classification", model=model, tokenizer=folder, device=-1)(TEXTS), expected)
 
 
+def test_a_tokenizer_with_arguments(checkpoints):
+    folder = checkpoints("ForSequenceClassification", num_labels=3)
+    for kind in (str, Path):
+        pipe = pipeline("text-classification", folder, tokenizer=(kind(folder), {"model_max_length": 7}), device="cpu")
+        assert pipe.tokenizer.model_max_length == 7
+    plain = pipeline("text-classification", folder, tokenizer=(folder, {}), device="cpu")
+    assert_same(plain(TEXTS), ours("text-classification", folder)(TEXTS))
+
+
+def test_arguments_of_transformers_pipelines(checkpoints):
+    from notebook_kit import NerPipeline, TextClassificationPipeline, TokenClassificationPipeline
+
+    assert NerPipeline is TokenClassificationPipeline
+    folder = checkpoints("ForSequenceClassification", num_labels=3)
+    known = ours("text-classification", folder)
+    unused = {"framework": "pt", "modelcard": None, "binary_output": False, "args_parser": None, "num_workers": 2}
+    pipe = TextClassificationPipeline(model=known.model, tokenizer=known.tokenizer, device=-1, **unused)
+    assert_same(pipe(TEXTS), known(TEXTS))
+    assert pipe.predict("good") == pipe.transform("good") == pipe.transform(X="good") == pipe("good")
+    for options in ({"device_map": None}, {"torch_dtype": "float32"}, {"dtype": "auto"}, {"use_fast": False}, unused):
+        assert_same(pipeline("text-classification", folder, device="cpu", **options)(TEXTS), known(TEXTS))
+    half = TextClassificationPipeline(ours(None, folder).model, known.tokenizer, device="cpu", torch_dtype="bfloat16")
+    assert half.dtype == torch.bfloat16
+
+
+def test_a_translation_without_languages(caplog):
+    from record_v4 import DATA
+
+    with caplog.at_level(logging.WARNING, logger="notebook_kit"):
+        pipe = ours("translation", str(DATA / "tiny-t5"))
+    assert pipe.task == "translation_en_to_fr"
+    assert "translation_en_to_fr" in caplog.text
+    named = ours("translation_en_to_fr", str(DATA / "tiny-t5"))
+    assert pipe("good city", max_new_tokens=4) == named("good city", max_new_tokens=4)
+
+
 def test_a_model_of_transformers_works_too(checkpoints):
     import transformers
 
@@ -139,6 +175,7 @@ def test_a_head_for_something_else_is_refused(checkpoints):
         ({"dtype": "float33"}, "float33"),
         ({"batchsize": 8}, "Did you mean 'batch_size'"),
         ({"config": 5}, "config is of the type int"),
+        ({"model_kwargs": 5}, "model_kwargs is 5"),
     ],
 )
 def test_arguments_that_cannot_be_used(checkpoints, arguments, message):
@@ -254,10 +291,10 @@ def test_the_zoo_by_name(embedded, caplog):
 
 
 def test_a_cached_usual_checkpoint_comes_first(embedded, checkpoints, monkeypatch, caplog):
-    real = factory.locate
+    real = defaults.locate
     folder = checkpoints("ForSequenceClassification", num_labels=2)
     usual = TASKS["text-classification"].model
-    monkeypatch.setattr(factory, "locate", lambda name, **options: real(folder if name == usual else name))
+    monkeypatch.setattr(defaults, "locate", lambda name, **options: real(folder if name == usual else name))
     with caplog.at_level(logging.WARNING, logger="notebook_kit"):
         pipe = pipeline("sentiment-analysis", device="cpu")
     assert pipe.model.config.num_labels == 2
@@ -276,7 +313,7 @@ def test_a_hub_that_does_not_answer_costs_little_time(embedded, empty_cache, mon
     monkeypatch.setattr(constants, "HF_HUB_OFFLINE", False)
     monkeypatch.delenv("HF_HUB_OFFLINE", raising=False)
     monkeypatch.setattr(huggingface_hub, "get_session", lambda: Silent())
-    monkeypatch.setattr(factory, "PATIENCE", 0.1)
+    monkeypatch.setattr(defaults, "PATIENCE", 0.1)
     start = time.monotonic()
     pipe = pipeline("sentiment-analysis", device="cpu")
     assert time.monotonic() - start < 4
