@@ -10,7 +10,7 @@ import types
 import typing
 import warnings
 from collections.abc import Hashable, Mapping
-from functools import cache
+from functools import cached_property
 from typing import Any, ClassVar
 
 import numpy as np
@@ -345,13 +345,21 @@ class Pipeline(PushToHub):
 
     def typed(self, options: dict[str, Any]) -> dict[str, Any]:
         """The options with the types that the steps' annotations name; `None` where it is not allowed means the default."""
-        hints = _option_types(type(self))
         typed = {}
         for name, value in options.items():
-            hint = hints.get(name, Any)
+            hint = self._option_types.get(name, Any)
             if value is not None or hint is Any or types.NoneType in typing.get_args(hint):
                 typed[name] = checked(name, value, hint)
         return typed
+
+    @cached_property
+    def _option_types(self) -> dict[str, Any]:
+        """Name of an option -> its annotation, for those that the steps name."""
+        hints: dict[str, Any] = {}
+        for step in STEPS:
+            annotations = {name: hint for name, hint in annotations_of(getattr(self, step)).items() if hint is not Any}
+            hints |= {**self.further_options.get(step, {}), **annotations}
+        return hints
 
     # Other -------------------------------------------------------------------------------------------------------------
 
@@ -411,16 +419,6 @@ class Pipeline(PushToHub):
         layers = f", {len(rounded)} layers in 8 bits" if rounded else ""
         parts = [repr(self.task), f"model={type(self.model).__name__}{origin} ({count} parameters{layers})"]
         return f"{type(self).__name__}({', '.join([*parts, *(f'{name}={value!r}' for name, value in shown.items())])})"
-
-
-@cache
-def _option_types(kind: Any) -> dict[str, Any]:
-    """Name of an option -> its annotation, for those that the steps name."""
-    hints: dict[str, Any] = {}
-    for step in STEPS:
-        annotations = {name: hint for name, hint in annotations_of(getattr(kind, step)).items() if hint is not Any}
-        hints |= {**kind.further_options.get(step, {}), **annotations}
-    return {name: hints[name] for name in kind.option_steps if name in hints}
 
 
 def _placed(model: Any, device: Any, dtype: torch.dtype | str | None) -> tuple[nn.Module, torch.device]:
