@@ -212,9 +212,11 @@ from .pipelines import TokenClassificationPipeline as TokenClassificationPipelin
 from .pipelines import TranslationPipeline as TranslationPipeline
 from .pipelines import ZeroShotClassificationPipeline as ZeroShotClassificationPipeline
 from .pipelines import pipeline as pipeline
+from .processing.text import AddedToken as AddedToken
 from .processing.text import AutoTokenizer as AutoTokenizer
 from .processing.text import BatchEncoding as BatchEncoding
 from .processing.text import CharSpan as CharSpan
+from .processing.text import PreTrainedTokenizer as PreTrainedTokenizer
 from .processing.text import PreTrainedTokenizerBase as PreTrainedTokenizerBase
 from .processing.text import PreTrainedTokenizerFast as PreTrainedTokenizerFast
 from .processing.text import TokenSpan as TokenSpan

@@ -153,9 +153,14 @@ def pad_inputs(
             f"There is nothing to pad: the inputs are {', '.join(map(repr, columns)) or 'empty'}, without {main!r}.",
             next_step=f"Pass the processor's output: a dictionary with {main}, or a list of such dictionaries.",
         )
+    if rows is not None and not hasattr(rows, "__len__"):
+        raise InputError(
+            f"{main!r} is {type(rows).__name__!r}, which is not a row of ids.",
+            next_step=f"Pass the processor's output: a dictionary with {main}, or a list of such dictionaries.",
+        )
     if rows is None or len(rows) == 0:
         return columns | ({"attention_mask": []} if mask else {})
-    return_tensors = return_tensors or tensor_kind(rows)
+    return_tensors = tensor_kind(rows) if return_tensors is None else return_tensors
     columns = {name: to_lists(value) for name, value in columns.items()}
     single = not isinstance(columns[main][0], list | tuple)
     if single:
@@ -198,6 +203,11 @@ def as_columns(features: Any, names: Iterable[str] | None = None) -> dict[str, A
     """
     if isinstance(features, Mapping):
         return {name: features[name] for name in (features.keys() if names is None else names) if name in features}
+    if not isinstance(features, Iterable) or isinstance(features, str | bytes) or getattr(features, "ndim", 1) == 0:
+        raise InputError(
+            f"The batch is {type(features).__name__!r}, which is not a list of examples.",
+            next_step='Pass dictionaries such as {"input_ids": [...], "labels": 0}, or one dictionary of lists.',
+        )
     features = [feature if isinstance(feature, dict) else as_mapping(feature) for feature in features]
     if not features:
         return {}
@@ -238,7 +248,7 @@ def check_side(side: str) -> str:
     Raises:
         InputError: If it is anything else.
     """
-    if side not in _SIDES:
+    if not isinstance(side, str) or side not in _SIDES:
         raise InputError(
             f"There is no side {side!r}. {near_matches(str(side), _SIDES)}", next_step="Use 'right' or 'left'."
         )

@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+import json
+import tracemalloc
+from functools import partial
+
 import pytest
 import transformers
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers
 
 from notebook_kit import AutoTokenizer
 from notebook_kit.errors import InputError
+from notebook_kit.processing.text import sandbox
+from notebook_kit.processing.text.chat import render
 
 CHATML = """{% for message in messages %}
 {{ '<|im_start|>' + message['role'] + '\\n' + message['content'] + '<|im_end|>' + '\\n' }}
@@ -153,3 +159,69 @@ def test_a_tokenizer_without_a_template(pair):
     pair[0].chat_template = None
     with pytest.raises(InputError, match="no chat template"):
         pair[0].apply_chat_template(CHAT)
+
+
+ENDLESS = {
+    "loops": "{% for i in range(100000) %}{% for j in range(100000) %}{% endfor %}{% endfor %}",
+    "recursion": "{% macro m(n) %}{% if n %}{{ m(n - 1) }}{{ m(n - 1) }}{% endif %}{% endmacro %}{{ m(100) }}",
+}
+_GROWS = "{% set n = namespace(x='aaaa') %}{% for i in range(60) %}"
+HUGE = {
+    "product": "{{ 'a' * 10**10 }}",
+    "list": "{{ ([1] * 10**9) | length }}",
+    "joined by ~": _GROWS + "{% set n.x = n.x ~ n.x %}{% endfor %}{{ n.x }}",
+    "sum": _GROWS + "{% set n.x = n.x + n.x %}{% endfor %}",
+    "block": _GROWS + "{% set y %}{{ n.x }}{{ n.x }}{% endset %}{% set n.x = y %}{% endfor %}",
+    "filter": "{{ 'a' | center(10000000000) }}",
+    "method": "{{ 'a'.ljust(10000000000) }}",
+    "percent": "{{ '%10000000000d' % 5 }}",
+    "star": "{{ '%*d' % (10000000000, 5) }}",
+    "format": "{{ '{:>10000000000}'.format(5) }}",
+    "replace": "{% set x = 'a' * 1000000 %}{{ x | replace('a', x) }}",
+    "join": "{{ (['x' * 1000000] * 100000) | join }}",
+    "indent": "{{ messages | tojson(indent=1000000000) }}",
+    "output": "{% for a in range(100000) %}{{ 'x' * 1000 }}{% endfor %}",
+}
+
+
+@pytest.mark.parametrize("template", ENDLESS.values(), ids=ENDLESS)
+def test_a_template_that_runs_for_too_long_is_stopped(monkeypatch, template):
+    monkeypatch.setattr(sandbox, "SECONDS", 0.2)
+    with pytest.raises(InputError, match=r"stopped: it runs for more than 0\.2 seconds"):
+        render(template, CHAT)
+
+
+@pytest.mark.parametrize("template", HUGE.values(), ids=HUGE)
+def test_a_template_that_builds_too_much_is_stopped(monkeypatch, template):
+    monkeypatch.setattr(sandbox, "CHARACTERS", 4_000_000)
+    tracemalloc.start()
+    try:
+        with pytest.raises(InputError, match=r"stopped: it produces more than 4,000,000 characters"):
+            render(template, CHAT)
+        assert tracemalloc.get_traced_memory()[1] < 100_000_000
+    finally:
+        tracemalloc.stop()
+
+
+def test_numbers_and_depth_are_limited():
+    with pytest.raises(InputError, match="thousands of digits"):
+        render("{{ 10 ** 100000000 }}", CHAT)
+    with pytest.raises(InputError, match="rejects this conversation: maximum recursion depth"):
+        render("{% macro m(n) %}{{ m(n + 1) }}{% endmacro %}{{ m(0) }}", CHAT)
+
+
+def test_what_templates_use_is_not_changed_by_the_limits():
+    """Compared with Jinja itself."""
+    import jinja2
+
+    template = (
+        "{% for m in messages %}{% if loop.last %}L{% endif %}{{ loop.index }}/{{ loop.length }} {{ loop.previtem }}"
+        "{{ m['content'] | trim ~ '!' ~ loop.index0 }}{{ 'a,b'.split(',') }}{% endfor %}{{ (messages | length) * 2 }}"
+        "{{ 'x' * 3 }}{{ '%s-%d' % ('a', 3) }}{{ 'ab' | replace('a', 'c') }}{{ ['a', 'b'] | join('-') }}{{ absent ~ 'z' }}"
+        "{% for k, v in {'a': 1} | items %}{{ k }}{{ v }}{% endfor %}{% for q in absent %}{% else %}E{% endfor %}"
+        "{% for x in [[1, [2]], 3] recursive %}{{ loop(x) if x is iterable else x }},{% endfor %}{{ messages | tojson }}"
+        "{{ {'a': none} }}{{ 1.5 }}{{ true }}{{ 'a'.center(5) }}{{ '{:>4}'.format(1) }}{{ messages | selectattr('role') | list }}"
+    )
+    plain = jinja2.Environment(trim_blocks=True, lstrip_blocks=True)
+    plain.filters["tojson"] = partial(json.dumps, ensure_ascii=False)
+    assert render(template, CHAT) == plain.from_string(template).render(messages=CHAT)

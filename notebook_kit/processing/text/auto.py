@@ -20,7 +20,15 @@ from notebook_kit.errors import InputError
 from notebook_kit.hub import Source
 from notebook_kit.processing.text import classes  # noqa: F401 - adds the families' classes to TOKENIZER_CLASSES
 from notebook_kit.processing.text.batch_encoding import BatchEncoding, CharSpan, TokenSpan
-from notebook_kit.processing.text.tokenizer import CLASSES_BY_MODEL_TYPE, TOKENIZER_CLASSES, PreTrainedTokenizerFast
+from notebook_kit.processing.text.loading import open_files
+from notebook_kit.processing.text.python import PreTrainedTokenizer
+from notebook_kit.processing.text.settings import read_settings
+from notebook_kit.processing.text.tokenizer import (
+    CLASSES_BY_MODEL_TYPE,
+    TOKENIZER_CLASSES,
+    PreTrainedTokenizerBase,
+    PreTrainedTokenizerFast,
+)
 from notebook_kit.registry.families import FAMILIES
 
 __all__ = ["AutoTokenizer", "BatchEncoding", "CharSpan", "PreTrainedTokenizerFast", "TokenSpan"]
@@ -41,11 +49,13 @@ class AutoTokenizer:
         )
 
     @classmethod
-    def from_pretrained(cls, name_or_path: str | os.PathLike[str] | Source, **options: Any) -> PreTrainedTokenizerFast:
+    def from_pretrained(
+        cls, pretrained_model_name_or_path: str | os.PathLike[str] | Source, *inputs: Any, **options: Any
+    ) -> Any:
         """Load a tokenizer from a folder, an embedded checkpoint, the cache, or the Hub.
 
         Args:
-            name_or_path: A folder, a vocabulary file, a name such as "distilbert/distilbert-base-uncased", or a `Source`.
+            pretrained_model_name_or_path: A folder, a vocabulary file, a name such as "distilbert/distilbert-base-uncased", or a `Source`.
             options: `revision`, `token`, `cache_dir`, `local_files_only`, `force_download`, `subfolder` say where to
                 look; all others override the checkpoint's settings: special tokens by role, `model_max_length`,
                 `padding_side`, `truncation_side`, `add_prefix_space`, `do_lower_case`, ... `use_fast` is accepted and
@@ -66,15 +76,21 @@ class AutoTokenizer:
             >>> tokenizer("Hello worlds")["input_ids"], tokenizer.tokenize("Hello worlds")
             ([2, 5, 6, 7, 3], ['hello', 'world', '##s'])
         """
-        return PreTrainedTokenizerFast.from_pretrained(name_or_path, **options)
+        if any(issubclass(kind, PreTrainedTokenizer) for kind in TOKENIZER_CLASSES.values()):
+            source = open_files(pretrained_model_name_or_path, dict(options))
+            name = str(read_settings(source, "tokenizer_config.json").get("tokenizer_class"))
+            registered = TOKENIZER_CLASSES.get(name, PreTrainedTokenizerFast)
+            if issubclass(registered, PreTrainedTokenizer):
+                return registered.from_pretrained(pretrained_model_name_or_path, *inputs, **options)
+        return PreTrainedTokenizerFast.from_pretrained(pretrained_model_name_or_path, *inputs, **options)
 
     @classmethod
     def register(
         cls,
         config_class: type[PretrainedConfig],
-        tokenizer_class: type[PreTrainedTokenizerFast] | None = None,
-        slow_tokenizer_class: type[PreTrainedTokenizerFast] | None = None,
-        fast_tokenizer_class: type[PreTrainedTokenizerFast] | None = None,
+        tokenizer_class: type[PreTrainedTokenizerBase] | None = None,
+        slow_tokenizer_class: type[PreTrainedTokenizerBase] | None = None,
+        fast_tokenizer_class: type[PreTrainedTokenizerBase] | None = None,
         exist_ok: bool = False,
     ) -> None:
         """Let `from_pretrained` return tokenizers of your own class.
@@ -84,18 +100,18 @@ class AutoTokenizer:
 
         Args:
             config_class: The configuration class of the models that the tokenizer belongs to.
-            tokenizer_class: The class, derived from `PreTrainedTokenizerFast`.
+            tokenizer_class: The class, derived from `PreTrainedTokenizerFast` or `PreTrainedTokenizer`.
             slow_tokenizer_class, fast_tokenizer_class: Older names of `tokenizer_class`.
             exist_ok: Allow a `model_type` that notebook_kit already has.
 
         Raises:
-            InputError: If the class is not derived from `PreTrainedTokenizerFast`, or notebook_kit already has the
+            InputError: If the class is not derived from one of these, or notebook_kit already has the
                 `model_type`.
         """
         kind = tokenizer_class or fast_tokenizer_class or slow_tokenizer_class
-        if not (isinstance(kind, type) and issubclass(kind, PreTrainedTokenizerFast)):
+        if not (isinstance(kind, type) and issubclass(kind, PreTrainedTokenizerBase)):
             raise InputError(
-                "AutoTokenizer.register takes a class derived from PreTrainedTokenizerFast.",
+                "AutoTokenizer.register takes a class derived from PreTrainedTokenizerFast or PreTrainedTokenizer.",
                 next_step="Pass it as tokenizer_class.",
             )
         if config_class.model_type in FAMILIES and not exist_ok:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from notebook_kit.errors import InputError, near_matches
 from notebook_kit.processing.tensors import to_tensor
+from notebook_kit.processing.text.arguments import as_count
 
 if TYPE_CHECKING:
     import torch
@@ -132,6 +133,13 @@ class BatchEncoding(UserDict):
                 f"`to` received {device!r}, which is not a device.",
                 next_step='Pass a device such as "cpu", "cuda" or torch.device("cuda:0"); token ids keep their dtype.',
             )
+        try:
+            torch.empty(0, device=device)
+        except (RuntimeError, AssertionError, TypeError, ValueError) as error:
+            raise InputError(
+                f"There is no device {device!r} on this machine: {str(error).partition(chr(10))[0]}",
+                next_step='Pass "cpu", or the name of an accelerator that torch finds.',
+            ) from error
         for key, value in self.data.items():
             if callable(getattr(value, "to", None)):
                 self.data[key] = value.to(device=device, non_blocking=non_blocking)
@@ -157,6 +165,7 @@ class BatchEncoding(UserDict):
         return self._n_sequences
 
     def _encoding(self, batch_index: int) -> Encoding:
+        batch_index = as_count("batch_index", batch_index, least=-(2**31))
         if self._encodings is None:
             raise InputError(
                 "This encoding does not know its characters: it was not returned by a tokenizer's call.",
@@ -172,10 +181,13 @@ class BatchEncoding(UserDict):
 
     def _look_up(self, method: str, batch_or_index: int, index: int | None, *sequence_index: int) -> Any:
         """Call a method of the encoding that `(batch, index)` or `(index,)` refers to."""
-        batch, index = (0, batch_or_index) if index is None else (batch_or_index, index)
+        batch, place = (0, batch_or_index) if index is None else (batch_or_index, index)
+        index = as_count("the index", place, least=-(2**31))
         encoding = self._encoding(batch)
         if index < 0 and method.startswith("token"):
             index += len(encoding)
+        if index < 0:
+            return None
         found = getattr(encoding, method)(index, *sequence_index)
         return _SPANS[method](*found) if found is not None and method in _SPANS else found
 

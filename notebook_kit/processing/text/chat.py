@@ -1,28 +1,23 @@
 """Chat templates: from messages to the text format that a chat model was trained on.
 
-A template comes from a checkpoint, so it is not trusted: it runs in Jinja's sandbox, cannot change anything, and sees only
-plain data.
+A template comes from a checkpoint, so it is not trusted: it runs in a sandbox with limits (see `sandbox.py`), cannot change
+anything, and sees only plain data.
 """
 
 from __future__ import annotations
 
-import functools
-import json
 import re
 from collections.abc import Mapping, Sequence
-from datetime import datetime
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from notebook_kit.errors import InputError, near_matches
 from notebook_kit.processing.tensors import to_tensor
-
-if TYPE_CHECKING:
-    import jinja2
+from notebook_kit.processing.text.arguments import check_arguments, described
 
 __all__ = ["ChatTemplates", "is_chat", "render"]
 
-# Around each {% generation %} block if the assistant's tokens are to be marked, and after the text to continue. These
-# characters are in Unicode's private use area, so texts do not contain them.
+# Around each {% generation %} block, and after the text to continue. These characters are in Unicode's private use area,
+# so texts do not contain them.
 _START, _END, _HERE = "\ue0f0", "\ue0f1", "\ue0f2"
 
 
@@ -39,56 +34,6 @@ def is_chat(value: Any) -> bool:
         and len(value) > 0
         and all(isinstance(message, Mapping) and "role" in message for message in value)
     )
-
-
-@functools.lru_cache(maxsize=32)
-def _compiled(template: str, mark_generation: bool) -> jinja2.Template:
-    import jinja2
-    from jinja2 import ext, nodes, sandbox
-
-    class Generation(ext.Extension):
-        """`{% generation %} ... {% endgeneration %}` around the assistant's text."""
-
-        tags = {"generation"}
-
-        def parse(self, parser: Any) -> Any:
-            line = next(parser.stream).lineno
-            body = parser.parse_statements(("name:endgeneration",), drop_needle=True)
-            return nodes.CallBlock(self.call_method("_mark"), [], [], body).set_lineno(line)
-
-        def _mark(self, caller: Any) -> str:
-            return f"{_START}{caller()}{_END}" if mark_generation else caller()
-
-    class Namespace(jinja2.utils.Namespace):
-        """A template's variables, without access to Python's own attributes."""
-
-        def __setitem__(self, name: str, value: Any) -> None:
-            if name.startswith("_"):
-                raise jinja2.exceptions.SecurityError(f"a template may not set {name!r}")
-            super().__setitem__(name, value)
-
-    def refuse(message: str) -> None:
-        raise jinja2.exceptions.TemplateError(message)
-
-    def to_json(value: Any, ensure_ascii: bool = False, indent: int | None = None, **options: Any) -> str:
-        return json.dumps(value, ensure_ascii=ensure_ascii, indent=indent, **options)
-
-    environment = sandbox.ImmutableSandboxedEnvironment(
-        trim_blocks=True, lstrip_blocks=True, extensions=[Generation, ext.loopcontrols]
-    )
-    environment.filters["tojson"] = to_json
-    environment.globals |= {
-        "raise_exception": refuse,
-        "strftime_now": lambda form: datetime.now().strftime(form),
-        "namespace": Namespace,
-    }
-    try:
-        return environment.from_string(template)
-    except jinja2.TemplateSyntaxError as error:
-        raise InputError(
-            f"The chat template has a syntax error: {error.message} (line {error.lineno}).",
-            next_step="Pass another template as chat_template=.",
-        ) from error
 
 
 def _plain(value: Any) -> Any:
@@ -140,20 +85,40 @@ def render(
     """
     import jinja2
 
-    if any(not isinstance(tool, Mapping) for tool in tools or ()):
-        raise InputError("A tool is not a JSON schema.", next_step='Pass {"type": "function", "function": {...}}.')
+    from notebook_kit.processing.text.sandbox import compiled, limited
+
+    if not isinstance(tools, list | tuple | None) or any(not isinstance(tool, Mapping) for tool in tools or ()):
+        raise InputError("A tool is not a JSON schema.", next_step='Pass [{"type": "function", "function": {...}}].')
     chat = [{key: item for key, item in message.items() if item is not None} for message in _plain(messages)]
     ending = _mark_ending(chat[-1]) if continue_final_message else ""
-    compiled = _compiled(template, mark_generation)
     try:
-        text = compiled.render(
-            messages=chat,
-            tools=_plain(tools),
-            documents=_plain(documents),
-            add_generation_prompt=add_generation_prompt,
-            **_plain(variables),
-        )
-    except (jinja2.TemplateError, TypeError, ValueError, OverflowError) as error:
+        with limited():
+            text = compiled(template, (_START, _END) if mark_generation else None).render(
+                messages=chat,
+                tools=_plain(tools),
+                documents=_plain(documents),
+                add_generation_prompt=add_generation_prompt,
+                **_plain(variables),
+            )
+    except jinja2.TemplateSyntaxError as error:
+        raise InputError(
+            f"The chat template has a syntax error: {error.message} (line {error.lineno}).",
+            next_step="Pass another template as chat_template=.",
+        ) from error
+    except jinja2.exceptions.SecurityError as error:
+        raise InputError(
+            f"The chat template was stopped: {error}.",
+            next_step="Use a checkpoint that you trust, or pass another template as chat_template=.",
+        ) from error
+    except (
+        jinja2.TemplateError,
+        TypeError,
+        ValueError,
+        ArithmeticError,
+        LookupError,
+        RecursionError,
+        MemoryError,
+    ) as error:
         raise InputError(
             f"The chat template rejects this conversation: {error}.",
             next_step="Check the roles and their order: some templates have no system message or require alternating roles.",
@@ -212,10 +177,15 @@ class ChatTemplates:
             InputError: If the tokenizer has no template, or none with that name.
         """
         templates = self.chat_template
+        if not isinstance(chat_template, str | None):
+            raise InputError(
+                f"chat_template is {described(chat_template)}, which is not a template.",
+                next_step="Pass a template in Jinja as a str, or the name of one of the tokenizer's templates.",
+            )
         if isinstance(templates, list):
             templates = {entry["name"]: entry["template"] for entry in templates}
         if isinstance(templates, Mapping):
-            default = "tool_use" if tools and "tool_use" in templates else "default"
+            default = "tool_use" if isinstance(tools, list | tuple) and tools and "tool_use" in templates else "default"
             name = default if chat_template is None else chat_template
             if name in templates:
                 return templates[name]
@@ -284,9 +254,15 @@ class ChatTemplates:
             >>> tokenizer.apply_chat_template(chat, add_generation_prompt=True)["input_ids"]
             [1, 2, 3]
         """
+        check_arguments(locals())
         template = self.get_chat_template(chat_template, tools)
         single = is_chat(conversation)
-        chats = [conversation] if single else list(conversation)
+        chats = [conversation] if single or not isinstance(conversation, list | tuple) else list(conversation)
+        if not isinstance(tokenizer_kwargs, Mapping | None):
+            raise InputError(
+                f"tokenizer_kwargs is {described(tokenizer_kwargs)}, which is not a dictionary.",
+                next_step="Pass arguments of the tokenizer's call, such as {'padding': True}.",
+            )
         masked = return_assistant_tokens_mask
         if continue_final_message and add_generation_prompt:
             raise InputError(

@@ -12,6 +12,7 @@ from tokenizers import Encoding, Tokenizer
 
 from notebook_kit.errors import InputError, NotebookKitWarning
 from notebook_kit.processing.padding import check_side, pad_inputs
+from notebook_kit.processing.text.arguments import check_arguments
 from notebook_kit.processing.text.batch_encoding import BatchEncoding
 from notebook_kit.processing.text.inputs import as_batch, backend_errors, cannot_encode, renamed, repair
 from notebook_kit.processing.text.lengths import Lengths, resolve_lengths
@@ -42,6 +43,7 @@ class TextEncoder:
     pad_token_id: Any
     pad_token_type_id: int
     split_special_tokens: bool
+    is_fast: Any
 
     def __call__(
         self,
@@ -104,6 +106,7 @@ class TextEncoder:
         """
         if unknown:
             return self(**renamed(unknown, locals()))
+        check_arguments(locals())
         lengths = resolve_lengths(
             padding,
             truncation,
@@ -118,7 +121,7 @@ class TextEncoder:
             "stride": stride,
             "is_split_into_words": is_split_into_words,
             "pad_to_multiple_of": pad_to_multiple_of,
-            "padding_side": padding_side or self.padding_side,
+            "padding_side": self.padding_side if padding_side is None else padding_side,
             "split_special_tokens": self.split_special_tokens if split_special_tokens is None else split_special_tokens,
             "target": self._in_target,
         }
@@ -132,6 +135,11 @@ class TextEncoder:
         }
         if text is None and text_target is None:
             raise InputError("The text is None.", next_step="Pass a str, a list of str, or text_target.")
+        if return_offsets_mapping and not self.is_fast:
+            raise InputError(
+                "A tokenizer in Python does not know the characters of its tokens.",
+                next_step="Leave out return_offsets_mapping, or use a PreTrainedTokenizerFast.",
+            )
         encoding = None
         if text is not None:
             encoding = self._encode(text, text_pair, lengths, options, returned, return_tensors, verbose)
@@ -179,7 +187,7 @@ class TextEncoder:
             self._warn_if_too_long(data["input_ids"])
         if not batched and return_tensors is None and samples is None:
             data = {key: value[0] if isinstance(value[0], list) else value for key, value in data.items()}
-        return BatchEncoding(data, encodings, return_tensors)
+        return BatchEncoding(data, encodings if self.is_fast else None, return_tensors)
 
     def _run(self, batch: Sequence[Any], batched: bool, lengths: Lengths, options: Mapping[str, Any]) -> list[Encoding]:
         """Encode a batch with the backend, whose state (padding, truncation) is set for this call and then reset."""
@@ -312,6 +320,7 @@ class TextEncoder:
             >>> tokenizer.pad([{"input_ids": [1]}, {"input_ids": [1, 1]}])["attention_mask"]
             [[1, 0], [1, 1]]
         """
+        check_arguments(locals())
         can_pad = self.pad_token_id is not None
         lengths = resolve_lengths(
             padding, False, max_length, limit=self.model_max_length, can_pad=can_pad, verbose=verbose
@@ -325,7 +334,7 @@ class TextEncoder:
             padding=lengths.padding is not None,
             length=lengths.max_length if lengths.padding == "max_length" else None,
             multiple_of=pad_to_multiple_of,
-            side=check_side(padding_side or self.padding_side),
+            side=check_side(self.padding_side if padding_side is None else padding_side),
             mask=self._returns("attention_mask", return_attention_mask),
             return_tensors=return_tensors,
         )

@@ -8,11 +8,12 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 from notebook_kit.errors import InputError, NotebookKitError, near_matches
+from notebook_kit.processing.text.arguments import described
 
 if TYPE_CHECKING:
     from notebook_kit.processing.text.lengths import Lengths
 
-__all__ = ["as_batch", "as_ids", "backend_errors", "cannot_encode", "renamed", "repair", "unknown_keyword"]
+__all__ = ["as_batch", "backend_errors", "cannot_encode", "renamed", "repair", "unknown_keyword"]
 
 # Keywords of older versions of `transformers` -> their current names.
 _RENAMED = {"pad_to_max_length": "padding", "is_pretokenized": "is_split_into_words"}
@@ -37,6 +38,11 @@ def as_batch(text: Any, pair: Any, is_split_into_words: bool) -> tuple[list[Any]
             text = [_sequence(words, "text") for words in text]
         batched = not is_split_into_words or bool(text and isinstance(text[0], list | tuple))
     if not batched:
+        if pair is not None and not isinstance(pair, str | list | tuple):
+            raise InputError(
+                f"text is a single text, text_pair is {described(pair)}.",
+                next_step="Pass a str as the second text, or lists of texts for both.",
+            )
         # An empty second text counts as none, as in transformers.
         return [(text, pair) if pair else text], False
     if pair is None:
@@ -56,6 +62,8 @@ def as_batch(text: Any, pair: Any, is_split_into_words: bool) -> tuple[list[Any]
 
 
 def _is_sequence(value: Any) -> bool:
+    if type(value).__name__ == "DataFrame" or getattr(value, "ndim", 1) == 0:
+        return False
     return isinstance(value, Iterable) and not isinstance(value, str | bytes | Mapping)
 
 
@@ -64,9 +72,10 @@ def _sequence(value: Any, name: str) -> list[Any] | tuple[Any, ...]:
     if isinstance(value, list | tuple):
         return value
     if not _is_sequence(value):
+        column = "Pass a column, such as df['text']. " if type(value).__name__ == "DataFrame" else ""
         raise InputError(
-            f"{name} is {_described(value)}, not text.",
-            next_step="Pass a str, a list of str, or with is_split_into_words=True a list of words or a list of such lists.",
+            f"{name} is {described(value)}, not text.",
+            next_step=f"{column}Pass a str, a list of str, or with is_split_into_words=True a list of words or a list of such lists.",
         )
     return list(value)
 
@@ -86,7 +95,7 @@ def repair(batch: Sequence[Any], batched: bool, is_split_into_words: bool) -> li
         nonlocal found
         if not isinstance(value, str):
             raise InputError(
-                f"{where} is {_described(value)}, not a str.",
+                f"{where} is {described(value)}, not a str.",
                 next_step="Convert it with str(...), or drop such rows (for example with dataset.filter).",
             )
         repaired = _SURROGATE.sub("�", value)
@@ -98,7 +107,7 @@ def repair(batch: Sequence[Any], batched: bool, is_split_into_words: bool) -> li
             return checked(value, where)
         if not _is_sequence(value):
             raise InputError(
-                f"{where} is {_described(value)}, not a list of words.", next_step="Pass lists of str, one per text."
+                f"{where} is {described(value)}, not a list of words.", next_step="Pass lists of str, one per text."
             )
         return [checked(word, f"Word {place} of {where[0].lower()}{where[1:]}") for place, word in enumerate(value)]
 
@@ -118,14 +127,6 @@ def repair(batch: Sequence[Any], batched: bool, is_split_into_words: bool) -> li
         else:
             repaired.append(text(item, where))
     return repaired if found else None
-
-
-def _described(value: Any) -> str:
-    name = type(value).__name__
-    if value is None:
-        return "None"
-    short = repr(value)
-    return f"{name} ({short})" if len(short) <= 40 else f"{name} ({short[:37]}...)"
 
 
 def renamed(unknown: dict[str, Any], given: Mapping[str, Any]) -> dict[str, Any]:
@@ -159,17 +160,6 @@ def cannot_encode(error: BaseException, lengths: Lengths, options: Mapping[str, 
             "'longest_first'.",
         )
     return InputError(f"The text could not be tokenized: {error}", next_step="Pass a str or a list of str.")
-
-
-def as_ids(value: Any) -> Any:
-    """Convert ids (an int, an array, a tensor, lists of these, or a mapping with "input_ids") to lists of int."""
-    if isinstance(value, Mapping):
-        value = value["input_ids"]
-    if hasattr(value, "tolist"):
-        value = value.tolist()
-    if isinstance(value, int):
-        return [value]
-    return [item.tolist() if hasattr(item, "tolist") else item for item in value]
 
 
 @contextmanager

@@ -19,7 +19,7 @@ from notebook_kit.processing.text.building import SWITCHES, adjust, complete, po
 from notebook_kit.processing.text.families import FAMILIES, MODEL_TYPES, Family, family_of
 from notebook_kit.processing.text.inputs import backend_errors
 from notebook_kit.processing.text.parts import Files, GivenFiles, Parts
-from notebook_kit.processing.text.settings import as_token, read_settings
+from notebook_kit.processing.text.settings import as_token, check_options, read_settings
 from notebook_kit.processing.text.vocabulary import ROLES
 from notebook_kit.processing.text.vocabulary_files import bare_model, blank_vocabulary, from_vocabulary
 
@@ -111,7 +111,7 @@ def load_parts(source: Files, overrides: Mapping[str, Any], class_name: str | No
             options[key] = as_token(value)
             if isinstance(options[key], AddedToken):
                 options[key].special = True
-    options |= overrides
+    options |= {key: value for key, value in overrides.items() if value is not None or key not in SWITCHES}
     _use_defaults(options, family)
 
     decoder = config.get("added_tokens_decoder") or {}
@@ -286,7 +286,7 @@ def _from_pipeline(
     backend.no_padding()
     backend.no_truncation()
     switches = {name: options[name] for name in (family.options if family else ())}
-    adjust(backend, switches, {name: value for name, value in overrides.items() if name in SWITCHES})
+    adjust(backend, switches, {name: overrides[name] for name in SWITCHES if overrides.get(name) is not None})
     return Parts(backend, class_name or "PreTrainedTokenizerFast", options, from_file=True)
 
 
@@ -320,6 +320,7 @@ def _check_options(options: Mapping[str, Any]) -> None:
     Raises:
         InputError: If one is probably misspelled, with near matches.
     """
+    check_options(options)
     known = [*sorted(_OPTIONS), *ROLES, *HUB_OPTIONS]
     unknown = [name for name in options if name not in _OPTIONS and not name.endswith("_token")]
     for name in unknown:

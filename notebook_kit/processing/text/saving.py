@@ -9,10 +9,11 @@ from typing import Any
 
 from tokenizers import AddedToken, Tokenizer, models, normalizers, pre_tokenizers
 
+from notebook_kit.errors import InputError
 from notebook_kit.files import replacing
 from notebook_kit.processing.text.vocabulary import ROLES, Vocabulary
 
-__all__ = ["save"]
+__all__ = ["save", "save_vocabulary_files"]
 
 _NOT_SAVED = ("name_or_path", "additional_special_tokens", "extra_special_tokens", "max_len")
 
@@ -21,7 +22,7 @@ def save(
     folder: Path,
     vocabulary: Vocabulary,
     settings: Mapping[str, Any],
-    own_files: Mapping[str, bytes],
+    own_files: Mapping[str, bytes] | None,
     prefix: str | None = None,
 ) -> list[Path]:
     """Write a tokenizer's files and return their paths.
@@ -30,18 +31,39 @@ def save(
         folder: The folder to write to.
         vocabulary: The tokenizer.
         settings: The contents of tokenizer_config.json besides the special tokens.
-        own_files: Files to write instead of tokenizer.json and the vocabulary's text files; empty to write those.
+        own_files: Files to write instead of tokenizer.json and the vocabulary's text files; empty to write those; None to
+            write none.
         prefix: Put before the files' names, with a hyphen.
     """
     backend = vocabulary.backend_tokenizer
+    usual = {} if own_files is None else {"tokenizer.json": backend.to_str(pretty=True), **_vocabulary_files(backend)}
     contents: dict[str, str | bytes] = {
-        **(own_files or {"tokenizer.json": backend.to_str(pretty=True)} | _vocabulary_files(backend)),
+        **(own_files or usual),
         "tokenizer_config.json": _json(_config(vocabulary, settings)),
         "special_tokens_map.json": _json(_special_tokens(vocabulary)),
     }
     outside = {token: id for token, id in vocabulary.added_tokens_encoder.items() if id >= vocabulary.vocab_size}
     if outside:
         contents["added_tokens.json"] = _json(outside)
+    return _written(folder, contents, prefix)
+
+
+def save_vocabulary_files(folder: Path, backend: Tokenizer, prefix: str | None = None) -> list[Path]:
+    """Write a vocabulary in the text files of its kind, and return their paths.
+
+    Raises:
+        InputError: If its kind has none.
+    """
+    contents = _vocabulary_files(backend)
+    if not contents:
+        raise InputError(
+            f"A {type(backend.model).__name__} vocabulary has no text files.",
+            next_step="Use save_pretrained(folder), which writes tokenizer.json.",
+        )
+    return _written(folder, contents, prefix)
+
+
+def _written(folder: Path, contents: Mapping[str, str | bytes], prefix: str | None) -> list[Path]:
     paths = []
     for name, content in contents.items():
         path = folder / (f"{prefix}-{name}" if prefix else name)

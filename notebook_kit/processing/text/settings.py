@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 from tokenizers import AddedToken
 
+from notebook_kit.errors import InputError
 from notebook_kit.files import damaged, read_json
+from notebook_kit.processing.text.arguments import described
 from notebook_kit.processing.text.parts import Files
 from notebook_kit.processing.text.vocabulary import ROLES
 
-__all__ = ["as_token", "read_settings"]
+__all__ = ["as_token", "check_options", "read_settings"]
 
 _TOKEN_FIELDS = ("content", "single_word", "lstrip", "rstrip", "normalized", "special")
 _MOST_EXTRA_IDS = 100_000  # T5 has 100
@@ -28,10 +30,28 @@ def read_settings(source: Files, filename: str) -> dict[str, Any]:
         return {}
     values = read_json(path)
     checks = dict.fromkeys(values, _ID) if filename == "added_tokens.json" else _CHECKS[filename]
+    for name, expected in _misfits(values, checks):
+        raise damaged(path, f"its field {name!r} is {described(values[name])}, and {expected} was expected")
+    return values
+
+
+def check_options(options: Mapping[str, Any]) -> None:
+    """Check the types of a caller's options as those of tokenizer_config.json.
+
+    Raises:
+        InputError: If one is of another type.
+    """
+    for name, expected in _misfits(options, _CHECKS["tokenizer_config.json"]):
+        raise InputError(
+            f"{name} is {described(options[name])}, and {expected} was expected.",
+            next_step="Pass special tokens by role, such as pad_token='[PAD]', and switches as True or False.",
+        )
+
+
+def _misfits(values: Mapping[str, Any], checks: Mapping[str, _Check]) -> Iterator[tuple[str, str]]:
     for name, (expected, fits) in checks.items():
         if values.get(name) is not None and not fits(values[name]):
-            raise damaged(path, f"its field {name!r} is {_short(values[name])}, and {expected} was expected")
-    return values
+            yield name, expected
 
 
 def as_token(value: Any) -> Any:
@@ -43,20 +63,15 @@ def as_token(value: Any) -> Any:
     return value
 
 
-def _short(value: Any) -> str:
-    text = repr(value)
-    return text if len(text) <= 60 else f"{text[:57]}..."
-
-
 def _is_token(value: Any) -> bool:
     if isinstance(value, Mapping):
         flags = (value.get(field, False) for field in _TOKEN_FIELDS[1:])
         return isinstance(value.get("content"), str) and all(isinstance(flag, bool) for flag in flags)
-    return isinstance(value, str)
+    return isinstance(value, str | AddedToken) and not any("\ud800" <= letter <= "\udfff" for letter in str(value))
 
 
 def _is_tokens(value: Any) -> bool:
-    return isinstance(value, list) and all(map(_is_token, value))
+    return isinstance(value, list | tuple) and all(map(_is_token, value))
 
 
 def _is_extra_tokens(value: Any) -> bool:
@@ -82,8 +97,8 @@ def _is_templates(value: Any) -> bool:
 _Check = tuple[str, Callable[[Any], bool]]
 _TOKEN: _Check = ("a token", _is_token)
 _TEXT: _Check = ("a string", lambda value: isinstance(value, str))
-_SWITCH: _Check = ("true or false", lambda value: isinstance(value, bool) or value in (0, 1))
-_SIDE: _Check = ("'right' or 'left'", lambda value: value in ("right", "left"))
+_SWITCH: _Check = ("true or false", lambda value: type(value) in (bool, int) and value in (0, 1))
+_SIDE: _Check = ("'right' or 'left'", lambda value: isinstance(value, str) and value in ("right", "left"))
 _LENGTH: _Check = ("a positive number", lambda value: type(value) in (int, float) and value >= 1)
 _TOKENS: _Check = ("a list of tokens", _is_tokens)
 _EXTRA: _Check = ("a list of tokens, or tokens by name", _is_extra_tokens)

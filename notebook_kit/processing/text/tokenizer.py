@@ -6,33 +6,35 @@ import math
 import os
 import threading
 from collections.abc import Iterable, Mapping
-from typing import Any, Self
+from pathlib import Path
+from typing import Any, ClassVar, Self
 
 from tokenizers import AddedToken
 
 from notebook_kit.errors import InputError, near_matches
 from notebook_kit.hub import Source
 from notebook_kit.hub.saving import PushToHub, folder_to_save
-from notebook_kit.processing.padding import check_side
 from notebook_kit.processing.text import loading
+from notebook_kit.processing.text.arguments import as_tokens, described
 from notebook_kit.processing.text.building import bos_eos_template
 from notebook_kit.processing.text.chat import ChatTemplates
 from notebook_kit.processing.text.encoding import TextEncoder
 from notebook_kit.processing.text.families import Family, family_of
 from notebook_kit.processing.text.lengths import NO_LIMIT
 from notebook_kit.processing.text.parts import Parts
-from notebook_kit.processing.text.saving import save
-from notebook_kit.processing.text.settings import read_settings
+from notebook_kit.processing.text.preparing import InputPreparation
+from notebook_kit.processing.text.saving import save, save_vocabulary_files
+from notebook_kit.processing.text.settings import check_options, read_settings
 from notebook_kit.processing.text.training import rename_token, train_backend
 from notebook_kit.processing.text.vocabulary import ROLES, Vocabulary
 from notebook_kit.processing.text.vocabulary_files import GENERIC_CLASSES
 
 __all__ = ["CLASSES_BY_MODEL_TYPE", "TOKENIZER_CLASSES", "PreTrainedTokenizerBase", "PreTrainedTokenizerFast"]
 
-TOKENIZER_CLASSES: dict[str, type[PreTrainedTokenizerFast]] = {}
+TOKENIZER_CLASSES: dict[str, type[PreTrainedTokenizerBase]] = {}
 """The name of a checkpoint's tokenizer class, without "Fast" -> the class to load it with. `classes.py` adds those of the
 families, and `AutoTokenizer.register` those of users."""
-CLASSES_BY_MODEL_TYPE: dict[str, type[PreTrainedTokenizerFast]] = {}
+CLASSES_BY_MODEL_TYPE: dict[str, type[PreTrainedTokenizerBase]] = {}
 """Model type -> registered subclass, for checkpoints that do not name a specific class."""
 
 # Attributes that can be changed after loading and are saved.
@@ -44,10 +46,11 @@ _SAVED = (
     "clean_up_tokenization_spaces",
     "chat_template",
 )
+_CHECKED = ("model_max_length", "model_input_names", "padding_side", "truncation_side", "chat_template")
 _UNLIMITED = int(1e30)  # the value for "no limit" in the Hub's configs
 
 
-class PreTrainedTokenizerBase(Vocabulary, TextEncoder, ChatTemplates, PushToHub):
+class PreTrainedTokenizerBase(Vocabulary, TextEncoder, InputPreparation, ChatTemplates, PushToHub):
     """What all tokenizers have: `isinstance(tokenizer, PreTrainedTokenizerBase)`. Not instantiated directly.
 
     Example:
@@ -62,6 +65,7 @@ class PreTrainedTokenizerBase(Vocabulary, TextEncoder, ChatTemplates, PushToHub)
     padding_side: str = "right"
     truncation_side: str = "right"
     SPECIAL_TOKENS_ATTRIBUTES = list(ROLES)
+    vocab_files_names: ClassVar[dict[str, str]] = {"tokenizer_file": "tokenizer.json"}
 
     @classmethod
     def from_parts(cls, parts: Parts) -> Self:
@@ -91,16 +95,12 @@ class PreTrainedTokenizerBase(Vocabulary, TextEncoder, ChatTemplates, PushToHub)
         named |= extra if isinstance(extra, Mapping) else {}
         self._roles |= {key: value for key, value in named.items() if isinstance(value, str | AddedToken)}
         self._extra = [] if isinstance(extra, Mapping) else list(extra)
-        for role in ROLES:
-            if not isinstance(self._roles[role], str | AddedToken | None):
-                raise InputError(
-                    f"{role} is {self._roles[role]!r}, which is not a token.", next_step="Pass a str or an AddedToken."
-                )
 
         self.model_input_names = list(options.get("model_input_names") or self._default("model_input_names", family))
-        self.padding_side = check_side(options.get("padding_side") or self._default("padding_side", family))
-        self.truncation_side = check_side(options.get("truncation_side") or type(self).truncation_side)
-        self.model_max_length = _limit(options.get("model_max_length") or options.get("max_len") or _UNLIMITED)
+        self.padding_side = options.get("padding_side") or self._default("padding_side", family)
+        self.truncation_side = options.get("truncation_side") or type(self).truncation_side
+        limit = options.get("model_max_length") or options.get("max_len") or _UNLIMITED
+        self.model_max_length = _UNLIMITED if limit == math.inf else int(limit)
         self.pad_token_type_id = options.get("pad_token_type_id") or 0
         self.clean_up_tokenization_spaces = bool(options.get("clean_up_tokenization_spaces"))
         self.split_special_tokens = bool(options.get("split_special_tokens"))
@@ -152,7 +152,8 @@ class PreTrainedTokenizerBase(Vocabulary, TextEncoder, ChatTemplates, PushToHub)
 
     @add_bos_token.setter
     def add_bos_token(self, value: bool) -> None:
-        self._add_bos_token = value
+        check_options({"add_bos_token": value})
+        self._add_bos_token = bool(value)
         self.update_post_processor()
 
     @property
@@ -162,7 +163,8 @@ class PreTrainedTokenizerBase(Vocabulary, TextEncoder, ChatTemplates, PushToHub)
 
     @add_eos_token.setter
     def add_eos_token(self, value: bool) -> None:
-        self._add_eos_token = value
+        check_options({"add_eos_token": value})
+        self._add_eos_token = bool(value)
         self.update_post_processor()
 
     def update_post_processor(self) -> None:
@@ -183,6 +185,13 @@ class PreTrainedTokenizerBase(Vocabulary, TextEncoder, ChatTemplates, PushToHub)
             return state["init_kwargs"][name]
         hint = "" if name.startswith("_") else near_matches(name, dir(type(self)))
         raise AttributeError(f"A tokenizer has no attribute {name!r}. {hint}".rstrip())
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        if name in _CHECKED:
+            check_options({name: value})
+            if value is None and name != "chat_template":
+                raise InputError(f"{name} was set to None.", next_step="Set a value, or leave the attribute alone.")
+        super().__setattr__(name, value)
 
     def __getstate__(self) -> dict[str, Any]:
         # Without the traces of calls, so that equal tokenizers have equal pickles: `datasets` fingerprints them.
@@ -225,8 +234,13 @@ class PreTrainedTokenizerBase(Vocabulary, TextEncoder, ChatTemplates, PushToHub)
             InputError: If the kind of vocabulary cannot be trained, the trainer has no such option, or the new vocabulary
                 lacks a special token that is put around every text.
         """
-        names = dict(special_tokens_map or {})
-        new = list(new_special_tokens or [])
+        new = [] if new_special_tokens is None else as_tokens("new_special_tokens", new_special_tokens)
+        names = {} if special_tokens_map is None else special_tokens_map
+        if not isinstance(names, Mapping) or not all(isinstance(name, str) for name in [*names, *names.values()]):
+            raise InputError(
+                f"special_tokens_map is {described(names)}, which is not a dictionary of tokens.",
+                next_step='Pass new names by old names, such as {"[CLS]": "<s>"}.',
+            )
         backend = train_backend(self._tokenizer, text_iterator, vocab_size, length, new, names, trainer_options)
         settings = dict(self.init_kwargs)
         settings |= {role: rename_token(token, names) for role, token in self._roles.items() if token is not None}
@@ -261,12 +275,33 @@ class PreTrainedTokenizerBase(Vocabulary, TextEncoder, ChatTemplates, PushToHub)
         kept = {name: value for name, value in changed.items() if value is not None or name in self.init_kwargs}
         prefix = options.pop("filename_prefix", None)
         with folder_to_save(save_directory, push_to_hub, options) as folder:
-            paths = save(folder, self, self.init_kwargs | kept, self.vocabulary_files(), prefix)
-        return tuple(map(str, paths))
+            paths = list(map(str, save(folder, self, self.init_kwargs | kept, self.vocabulary_files(), prefix)))
+            if not self.is_fast:
+                paths += self.save_vocabulary(str(folder), prefix)
+        return tuple(paths)
 
-    def vocabulary_files(self) -> Mapping[str, bytes]:
-        """Files to save instead of tokenizer.json, by name, for tokenizers that it cannot represent."""
+    def save_vocabulary(self, save_directory: str, filename_prefix: str | None = None) -> tuple[str, ...]:
+        """Write only the vocabulary, in the text files of its kind, and return their paths.
+
+        Args:
+            save_directory: An existing folder.
+            filename_prefix: Put before the files' names, with a hyphen.
+
+        Raises:
+            InputError: If there is no such folder, or the kind of vocabulary has no text files.
+        """
+        if not Path(save_directory).is_dir():
+            raise InputError(f"There is no folder {save_directory}.", next_step="Create it first.")
+        return tuple(map(str, save_vocabulary_files(Path(save_directory), self._tokenizer, filename_prefix)))
+
+    def vocabulary_files(self) -> Mapping[str, bytes] | None:
+        """Files to save instead of tokenizer.json, by name, for tokenizers that it cannot represent; None for no files."""
         return {}
+
+    @classmethod
+    def register_for_auto_class(cls, auto_class: Any = "AutoTokenizer") -> None:
+        """Let `AutoTokenizer.from_pretrained` return this class for checkpoints that name it."""
+        TOKENIZER_CLASSES[cls.__name__.removesuffix("Fast")] = cls
 
 
 class PreTrainedTokenizerFast(PreTrainedTokenizerBase):
@@ -308,10 +343,10 @@ class PreTrainedTokenizerFast(PreTrainedTokenizerBase):
     @classmethod
     def from_pretrained(
         cls, pretrained_model_name_or_path: str | os.PathLike[str] | Source, *inputs: Any, **options: Any
-    ) -> PreTrainedTokenizerFast:
+    ) -> Any:
         """Load a tokenizer; see `AutoTokenizer.from_pretrained`. A family's class follows its own recipe."""
         source = loading.open_files(pretrained_model_name_or_path, options)
-        kind: type[PreTrainedTokenizerFast] = cls
+        kind: type[PreTrainedTokenizerBase] = cls
         wanted = cls.recipe or loading.class_of_type(options.pop("tokenizer_type", None))
         parts = loading.load_parts(source, options, wanted)
         if cls is PreTrainedTokenizerFast:
@@ -320,11 +355,3 @@ class PreTrainedTokenizerFast(PreTrainedTokenizerBase):
                 model_type = read_settings(source, "config.json").get("model_type", "")
                 kind = CLASSES_BY_MODEL_TYPE.get(model_type, kind)
         return kind.from_parts(parts)
-
-
-def _limit(value: Any) -> int:
-    if isinstance(value, bool) or not isinstance(value, int | float) or not value >= 1:
-        raise InputError(
-            f"model_max_length is {value!r}, which is not a number of tokens.", next_step="Pass a positive int."
-        )
-    return _UNLIMITED if value == math.inf else int(value)

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import inspect
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 from tokenizers import AddedToken, Tokenizer, pre_tokenizers, trainers
 
 from notebook_kit.errors import InputError
+from notebook_kit.processing.text.arguments import as_count, check_arguments, described
 from notebook_kit.processing.text.inputs import unknown_keyword
 
 __all__ = ["rename_token", "train_backend"]
@@ -40,6 +41,8 @@ def train_backend(
         InputError: If the kind of vocabulary cannot be trained, the trainer has no such option, or the new vocabulary
             lacks a special token that is put around every text.
     """
+    as_count("vocab_size", vocab_size, 1)
+    check_arguments({"length": length})
     options = {"show_progress": False, **trainer_options}
     state = json.loads(pipeline.to_str())
     # Both contain ids, which differ in the new vocabulary.
@@ -66,8 +69,29 @@ def train_backend(
         if name not in known:  # the trainers would only print that they ignore it
             raise unknown_keyword(f"The {kind} trainer", [name], known)
     trainer = _TRAINERS[kind](vocab_size=vocab_size, special_tokens=special, **options)
-    backend.train_from_iterator(texts, trainer=trainer, length=length)
+    backend.train_from_iterator(_checked(texts), trainer=trainer, length=length)
     return backend if post_processor is None else _with_post_processor(backend, post_processor, names)
+
+
+def _checked(texts: Any) -> Iterator[Any]:
+    """The texts or batches of texts, each checked when it is its turn."""
+    if not isinstance(texts, Iterable) or isinstance(texts, str | bytes | Mapping) or getattr(texts, "ndim", 1) == 0:
+        raise InputError(
+            f"text_iterator is {described(texts)}, which is not a sequence of texts.",
+            next_step="Pass a list, a dataset's column or a generator of str, or of lists of str.",
+        )
+    for place, item in enumerate(texts):
+        batch = [item] if isinstance(item, str) else item
+        if not isinstance(batch, Iterable) or isinstance(batch, bytes) or getattr(batch, "ndim", 1) == 0:
+            batch = [item]
+        batch = list(batch)
+        for text in batch:
+            if not isinstance(text, str):
+                raise InputError(
+                    f"Item {place} of text_iterator holds {described(text)}, which is not a str.",
+                    next_step="Convert it with str(...), or drop such rows.",
+                )
+        yield [text.encode("utf-8", "replace").decode() for text in batch]
 
 
 def _empty(model: dict[str, Any], names: Mapping[str, str]) -> str | None:

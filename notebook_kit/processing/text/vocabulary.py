@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from tokenizers import AddedToken, Tokenizer
 
 from notebook_kit.errors import InputError, near_matches
-from notebook_kit.processing.text.inputs import as_ids, unknown_keyword
-from notebook_kit.processing.text.template import Part, layout
+from notebook_kit.processing.text.arguments import as_count, as_ids, as_sequence, as_tokens, check_arguments, described
+from notebook_kit.processing.text.inputs import unknown_keyword
 
 __all__ = ["ROLES", "Vocabulary"]
 
@@ -36,7 +36,7 @@ class _Role:
 
     def __set__(self, tokenizer: Vocabulary, value: Any) -> None:
         if self.is_id and value is not None:
-            value = tokenizer.convert_ids_to_tokens(int(value))
+            value = tokenizer.convert_ids_to_tokens(as_count(self.name, value))
         elif value is not None and not isinstance(value, str | AddedToken):
             raise InputError(
                 f"{self.name} was set to {value!r}, which is not a token.",
@@ -107,10 +107,17 @@ class Vocabulary:
         """The id of a token, or the ids of several; for a token that is not in the vocabulary, the unknown token's or None."""
         if tokens is None:
             return None
-        if isinstance(tokens, str):
-            id = self._tokenizer.token_to_id(tokens)
+        if isinstance(tokens, str | AddedToken):
             unknown = self._roles.get("unk_token")
+            try:
+                id = self._tokenizer.token_to_id(str(tokens))
+            except UnicodeEncodeError:  # half of a surrogate pair, which no vocabulary has
+                id = None
             return self._tokenizer.token_to_id(str(unknown)) if id is None and unknown is not None else id
+        if not isinstance(tokens, Iterable) or isinstance(tokens, bytes) or getattr(tokens, "ndim", 1) != 1:
+            raise InputError(
+                f"tokens is {described(tokens)}, which is not a token.", next_step="Pass a str or a list of str."
+            )
         return [self.convert_tokens_to_ids(token) for token in tokens]
 
     def convert_ids_to_tokens(self, ids: Any, skip_special_tokens: bool = False) -> Any:
@@ -119,12 +126,16 @@ class Vocabulary:
         Args:
             ids: An int or a sequence, array or tensor of ints.
             skip_special_tokens: Leave special tokens out of a sequence.
+
+        Raises:
+            InputError: If there is anything else among them, or ids below 0.
         """
-        ids = ids.tolist() if hasattr(ids, "tolist") else ids
-        if isinstance(ids, int):
-            return self._tokenizer.id_to_token(ids)
+        check_arguments({"skip_special_tokens": skip_special_tokens})
+        single = as_ids("ids", ids)
+        numbers = as_sequence("ids", [single] if isinstance(single, int) else single)
+        if isinstance(single, int):
+            return self._tokenizer.id_to_token(single)
         skipped = set(self.all_special_ids) if skip_special_tokens else ()
-        numbers = (int(id) for id in ids)
         return [self._tokenizer.id_to_token(id) for id in numbers if id not in skipped]
 
     # Special tokens
@@ -141,7 +152,7 @@ class Vocabulary:
 
     @extra_special_tokens.setter
     def extra_special_tokens(self, tokens: Sequence[str | AddedToken] | None) -> None:
-        self._extra = list(tokens or [])
+        self._extra = [] if tokens is None else as_tokens("extra_special_tokens", tokens)
 
     @property
     def extra_special_tokens_ids(self) -> list[int | None]:
@@ -175,7 +186,8 @@ class Vocabulary:
         Returns:
             The number of tokens that were new.
         """
-        tokens = [new_tokens] if isinstance(new_tokens, str | AddedToken) else list(new_tokens)
+        check_arguments({"special_tokens": special_tokens})
+        tokens = as_tokens("new_tokens", new_tokens)
         add = self._tokenizer.add_special_tokens if special_tokens else self._tokenizer.add_tokens
         return add(tokens)
 
@@ -199,16 +211,22 @@ class Vocabulary:
         Raises:
             InputError: If a role does not exist, or a value is not a token.
         """
+        if not isinstance(special_tokens_dict, Mapping):
+            raise InputError(
+                f"special_tokens_dict is {described(special_tokens_dict)}, which is not a dictionary.",
+                next_step='Pass tokens by role, such as {"pad_token": "[PAD]"}.',
+            )
         if replace_additional_special_tokens is not None:
             replace_extra_special_tokens = replace_additional_special_tokens
         added: list[str | AddedToken] = []
         for role, value in special_tokens_dict.items():
             if role in ("extra_special_tokens", "additional_special_tokens"):
-                if isinstance(value, str | AddedToken) or not all(isinstance(item, str | AddedToken) for item in value):
+                if isinstance(value, str | AddedToken):
                     raise InputError(
                         f"{role} is {value!r}, which is not a list of tokens.",
                         next_step="Pass a list of str or AddedToken.",
                     )
+                value = as_tokens(role, value)
                 kept = [] if replace_extra_special_tokens and value else self._extra
                 present = set(map(str, kept))
                 new = [_as_special(token) for token in value if str(token) not in present]
@@ -255,12 +273,16 @@ class Vocabulary:
         unknown.pop("use_source_tokenizer", None)
         if unknown:
             raise unknown_keyword("decode", unknown, ("skip_special_tokens", "clean_up_tokenization_spaces"))
-        ids = as_ids(token_ids)
+        check_arguments(
+            {"skip_special_tokens": skip_special_tokens, "clean_up_tokenization_spaces": clean_up_tokenization_spaces}
+        )
+        ids = as_ids("token_ids", token_ids)
+        ids = [ids] if isinstance(ids, int) else ids
         batched = isinstance(ids, list) and bool(ids) and isinstance(ids[0], list | tuple)
         try:
             texts = self._tokenizer.decode_batch(ids if batched else [ids], skip_special_tokens)
         except (OverflowError, TypeError) as error:
-            flat = [id for row in (ids if batched else [ids]) for id in row]
+            flat = [id for row in ids for id in (row if isinstance(row, list) else [row])]
             bad = next((id for id in flat if not isinstance(id, int) or id < 0), None)
             raise InputError(
                 f"The ids cannot be decoded: they contain an id {bad!r}.",
@@ -284,6 +306,7 @@ class Vocabulary:
 
     def convert_tokens_to_string(self, tokens: list[str]) -> str:
         """Convert tokens to text."""
+        tokens = list(map(str, as_tokens("tokens", tokens)))
         decoder = self._tokenizer.decoder
         return " ".join(tokens) if decoder is None else decoder.decode(tokens)
 
@@ -295,49 +318,14 @@ class Vocabulary:
             >>> Vocabulary.clean_up_tokenization("it is n't , is it ?")
             "it isn't, is it?"
         """
+        if not isinstance(text, str):
+            raise InputError(f"text is {described(text)}, which is not a str.", next_step="Pass one decoded text.")
         for mark in (" .", " ?", " !", " ,"):
             text = text.replace(mark, mark[1:])
         text = text.replace(" ' ", "'")
         for ending in (" n't", " 'm", " 's", " 've", " 're"):
             text = text.replace(ending, ending[1:])
         return text
-
-    # The special tokens around a text
-
-    def num_special_tokens_to_add(self, pair: bool = False) -> int:
-        """The number of special tokens that a call puts around one text or a pair."""
-        return self._tokenizer.num_special_tokens_to_add(pair)
-
-    def build_inputs_with_special_tokens(
-        self, token_ids_0: list[int], token_ids_1: list[int] | None = None
-    ) -> list[int]:
-        """The ids of one text or a pair with the special tokens around them."""
-        return [id for _, ids in self._parts(token_ids_0, token_ids_1) for id in ids]
-
-    def create_token_type_ids_from_sequences(
-        self, token_ids_0: list[int], token_ids_1: list[int] | None = None
-    ) -> list[int]:
-        """The token_type_ids of `build_inputs_with_special_tokens`."""
-        return [part.type_id for part, ids in self._parts(token_ids_0, token_ids_1) for _ in ids]
-
-    def get_special_tokens_mask(
-        self, token_ids_0: list[int], token_ids_1: list[int] | None = None, already_has_special_tokens: bool = False
-    ) -> list[int]:
-        """1 for each special token, 0 for each token of the text.
-
-        Args:
-            token_ids_0, token_ids_1: Ids of one text or a pair, without special tokens.
-            already_has_special_tokens: Whether `token_ids_0` includes special tokens, which are identified by their ids.
-        """
-        if already_has_special_tokens:
-            special = set(self.all_special_ids)
-            return [int(int(id) in special) for id in token_ids_0]
-        return [int(part.sequence is None) for part, ids in self._parts(token_ids_0, token_ids_1) for _ in ids]
-
-    def _parts(self, first: list[int], second: list[int] | None) -> list[tuple[Part, list[int]]]:
-        texts = {0: first, 1: second}
-        parts = layout(self._tokenizer, pair=second is not None)
-        return [(part, [part.id] if part.sequence is None else texts[part.sequence] or []) for part in parts]
 
 
 def _as_special(token: str | AddedToken) -> AddedToken:
