@@ -276,6 +276,7 @@ class TextEncoder:
 
         Example:
             >>> from tokenizers import Tokenizer, models
+            >>> from notebook_kit import PreTrainedTokenizerFast
             >>> backend = Tokenizer(models.WordLevel({"[UNK]": 0, "hello": 1}, unk_token="[UNK]"))
             >>> PreTrainedTokenizerFast(tokenizer_object=backend).encode("hello")
             [1]
@@ -315,6 +316,7 @@ class TextEncoder:
 
         Example:
             >>> from tokenizers import Tokenizer, models
+            >>> from notebook_kit import PreTrainedTokenizerFast
             >>> backend = Tokenizer(models.WordLevel({"[PAD]": 0, "hello": 1}, unk_token="[PAD]"))
             >>> tokenizer = PreTrainedTokenizerFast(tokenizer_object=backend, pad_token="[PAD]")
             >>> tokenizer.pad([{"input_ids": [1]}, {"input_ids": [1, 1]}])["attention_mask"]
