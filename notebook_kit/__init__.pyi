@@ -185,6 +185,7 @@ from .models.t5 import T5ForQuestionAnswering as T5ForQuestionAnswering
 from .models.t5 import T5ForSequenceClassification as T5ForSequenceClassification
 from .models.t5 import T5ForTokenClassification as T5ForTokenClassification
 from .models.t5 import T5Model as T5Model
+from .models.tokenizer_mapping import TOKENIZER_MAPPING as TOKENIZER_MAPPING
 from .models.xlm_roberta import XLMRobertaConfig as XLMRobertaConfig
 from .models.xlm_roberta import XLMRobertaForMaskedLM as XLMRobertaForMaskedLM
 from .models.xlm_roberta import XLMRobertaForMultipleChoice as XLMRobertaForMultipleChoice

@@ -12,7 +12,13 @@ import pytest
 from test_ids import HARD
 from vocabularies import CHECKPOINTS, sentencepiece_file, write
 
-from notebook_kit.errors import CheckpointError, InputError, RepoNotFoundError, UnknownArchitectureError
+from notebook_kit.errors import (
+    CheckpointError,
+    InputError,
+    NotebookKitWarning,
+    RepoNotFoundError,
+    UnknownArchitectureError,
+)
 from notebook_kit.hub import locate
 from notebook_kit.processing.text.auto import AutoTokenizer, PreTrainedTokenizerFast
 from notebook_kit.processing.text.classes import BertTokenizer
@@ -88,6 +94,26 @@ def test_misspelt_option(checkpoint):
         AutoTokenizer.from_pretrained(checkpoint("minilm"), revison="main")
     with pytest.raises(InputError, match=r"padding_side is str .'middle'., and 'right' or 'left'"):
         AutoTokenizer.from_pretrained(checkpoint("minilm"), padding_side="middle")
+
+
+def test_options_without_effect_are_kept_with_a_notice(checkpoint):
+    """As in the oracle; a course cell passes `return_tensors` here."""
+    from transformers import AutoTokenizer as OracleAutoTokenizer
+
+    folder, options = str(checkpoint("minilm")), {"return_tensors": "pt", "padding": True, "finetuning_task": "mrpc"}
+    with pytest.warns(NotebookKitWarning, match="return_tensors, padding, finetuning_task has no effect") as notices:
+        ours = AutoTokenizer.from_pretrained(folder, **options)
+    assert len(notices) == 1
+    oracle = OracleAutoTokenizer.from_pretrained(folder, **options)
+    for name, value in options.items():
+        assert ours.init_kwargs[name] == oracle.init_kwargs[name] == value
+    assert ours("a").input_ids == oracle("a")["input_ids"]
+    assert AutoTokenizer.from_pretrained(folder, tokenizer_type="distilbert").model_input_names == [
+        "input_ids",
+        "attention_mask",
+    ]
+    with pytest.raises(InputError, match=r"no tokenizer_type 'brt'. Did you mean 'bert'"):
+        AutoTokenizer.from_pretrained(folder, tokenizer_type="brt")
 
 
 @pytest.mark.parametrize("name", ["minilm", "distilbert", "mpnet", "roberta", "gpt2", "xlm_roberta", "t5", "albert"])

@@ -59,7 +59,8 @@ class AutoTokenizer:
             options: `revision`, `token`, `cache_dir`, `local_files_only`, `force_download`, `subfolder` say where to
                 look; all others override the checkpoint's settings: special tokens by role, `model_max_length`,
                 `padding_side`, `truncation_side`, `add_prefix_space`, `do_lower_case`, ... `use_fast` is accepted and
-                ignored: every tokenizer here is the fast kind.
+                ignored: every tokenizer here is the fast kind. Options of a call (`return_tensors`, ...) are kept in
+                `init_kwargs` and have no effect, which one warning says.
 
         Raises:
             HubError: If the checkpoint does not exist or cannot be downloaded.
