@@ -29,10 +29,11 @@ def check_arguments(arguments: Mapping[str, Any]) -> None:
         InputError: If one is of another type.
     """
     for name, value in arguments.items():
-        if name in _FLAGS:
-            if value is not None and type(value) is not bool and not _is_flag(value):
-                _wrong(name, value, "True or False")
-        elif name in _COUNTS and value is not None:
+        if value is None or ((value is True or value is False) and name not in _COUNTS):
+            continue
+        if name in _FLAGS and not _is_flag(value):
+            _wrong(name, value, "True or False")
+        if name in _COUNTS:
             as_count(name, value, _COUNTS[name])
 
 
