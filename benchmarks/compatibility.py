@@ -2,9 +2,11 @@
 
     python benchmarks/compatibility.py FOLDER [FOLDER ...] [--json results.json] [--only PATTERN] [--seconds 120]
 
-Every `.ipynb` below a folder runs cell by cell in a process for each library; in the run with this package, `transformers` in
-its code becomes `notebook_kit`. There is no network: checkpoints come from the tests' stand-in Hub, datasets and metrics from
-`compatibility_standins.py`. The scripts of `examples/pytorch` in the sources of `transformers` run with the command lines below.
+Every notebook below a folder (`.ipynb`, or `.py` with `# %%` lines) runs cell by cell in a process for each library; in the
+run with this package, `transformers` in its code becomes `notebook_kit`. There is no network: checkpoints come from the tests'
+stand-in Hub, datasets and metrics from `compatibility_standins.py`. The scripts of `examples/pytorch` in the sources of
+`transformers` run with the command lines below. Some values are replaced in both runs (no GPU, no upload, few rows), and a few
+spellings of version 4 in the oracle's.
 
 A cell counts as run if it raises nothing. Not run, and counted apart: lines for the shell or IPython (`!`, `%`), cells that
 upload or log in, and cells that cannot be parsed.
@@ -33,9 +35,23 @@ from typing import Any
 
 HERE = Path(__file__).resolve().parent
 ORACLE, OURS = "transformers", "notebook_kit"
+# What both libraries run otherwise than it is written: nothing is uploaded, there is no GPU, and datasets have a few rows.
+REPLACED = {
+    r"push_to_hub\s*=\s*True": "push_to_hub=False",
+    r"""(["'])cuda\1""": r"\1cpu\1",
+    r"Accelerator\(fp16=True\)": "Accelerator()",
+    r"\bfp16\s*=\s*True": "fp16=False",
+    r"(?<![-.\w])(10_000|10000|1_000|1000|100)\b(?=\))|(?<=train_size = )10_000": "8",
+    r"\[(?:123456|172|100)\]": "[1]",
+}
+# What version 5 of the oracle spells otherwise, so that the cells after it can be compared.
+NEW_SPELLINGS = {
+    r"\bevaluation_strategy\b": "eval_strategy",
+    r"from transformers import AdamW\b": "from torch.optim import AdamW",
+}
 # A cell with one of these is not run.
 NOT_RUN = {
-    "upload": r"push_to_hub\(|push_to_hub\s*=\s*True|\bRepository\(|create_repo\(|upload_file\(|get_full_repo_name\(|create_commit\(",
+    "upload": r"\.push_to_hub\(|\bRepository\(|create_repo\(|upload_file\(|get_full_repo_name\(|create_commit\(",
     "log in": r"notebook_login\(|whoami\(|HfFolder",
     "network": r"requests\.(get|post)|wget|urlopen|snapshot_download\(|list_repo_files\(",
     "TensorFlow": r"\bTF[A-Z]\w+\(|import tensorflow|tf\.|keras",
@@ -72,17 +88,20 @@ def renamed(code: str, library: str) -> str:
     >>> renamed("from transformers.utils import logging", "notebook_kit")
     'from notebook_kit.utils import logging'
     """
+    for pattern, text in {**REPLACED, **(NEW_SPELLINGS if library == ORACLE else {})}.items():
+        code = re.sub(pattern, text, code)
     return code if library == ORACLE else re.sub(r"\btransformers\b(?!/)", library, code)
 
 
 def cells_of(path: Path) -> list[tuple[str, str]]:
-    """The code cells of a notebook: what to run, or why not: ("run", code), ("upload", code)..."""
-    notebook = json.loads(path.read_text("utf-8"))
+    """The code cells of a notebook, or of a script with `# %%` lines: ("run", code), or why not: ("upload", code)..."""
+    if path.suffix == ".py":
+        codes = re.split(r"^# %%.*\n", path.read_text("utf-8"), flags=re.MULTILINE)[1:]
+    else:
+        notebook = json.loads(path.read_text("utf-8"))
+        codes = ["".join(cell["source"]) for cell in notebook["cells"] if cell["cell_type"] == "code"]
     cells = []
-    for cell in notebook["cells"]:
-        if cell["cell_type"] != "code":
-            continue
-        code = "".join(cell["source"])
+    for code in codes:
         python = "\n".join(line for line in code.split("\n") if not line.lstrip().startswith(("!", "%")))
         if not python.strip():
             cells.append(("shell" if code.strip() else "empty", code))
@@ -94,6 +113,11 @@ def cells_of(path: Path) -> list[tuple[str, str]]:
             continue
         cells.append((next((why for why, pattern in NOT_RUN.items() if re.search(pattern, python)), "run"), python))
     return cells
+
+
+def is_cells(path: Path) -> bool:
+    """Whether a file is a notebook written as a script."""
+    return path.suffix == ".py" and "\n# %%\n" in path.read_text("utf-8")
 
 
 def run_cell(code: str, namespace: dict[str, Any], name: str) -> None:
@@ -172,14 +196,18 @@ def worker(library: str, files: list[str], seconds: int, results: str) -> None:
     torch.set_num_threads(1)
     standins.install()
     datasets.disable_progress_bars()
-    __import__(library).pipeline  # noqa: B018  loads it
+    package = __import__(library)
+    package.pipeline  # noqa: B018  loads it
+    if library == ORACLE:  # scripts of version 4 import these
+        package.utils.send_example_telemetry = lambda *_, **__: None
+        package.utils.is_offline_mode = lambda: False
     for file in files:
         start = time.time()
         answer = Path(results, f"{abs(hash(file))}.json")
         if (child := os.fork()) == 0:
             try:
                 os.chdir(tempfile.mkdtemp())
-                run = run_script if file.endswith(".py") else run_notebook
+                run = run_script if Path(file).name in SCRIPTS else run_notebook
                 answer.write_text(json.dumps(run(Path(file), library, seconds)))
             finally:
                 os._exit(0)
@@ -207,7 +235,7 @@ def fill(hub: Any, files: list[Path]) -> None:
     logging.disable_progress_bar()
     usual = [task["default"]["model"] for task in SUPPORTED_TASKS.values() if task.get("default")]
     revisions = dict(pair for pair in usual if isinstance(pair, tuple) and family_of(pair[0]))
-    texts = [*CORPUS * 4, *{code for path in files if path.suffix == ".ipynb" for _, code in cells_of(path)}]
+    texts = [*CORPUS * 4, *{code for path in files if path.name not in SCRIPTS for _, code in cells_of(path)}]
     for name in sorted(names_in(files) | revisions.keys()):
         with tempfile.TemporaryDirectory() as folder:
             make_checkpoint(name, Path(folder), texts)
@@ -311,12 +339,9 @@ def main() -> None:
     if options.worker:
         worker(options.worker, options.places, options.seconds, options.results)
         return
-    found = [
-        path
-        for place in map(Path, options.places)
-        for path in (sorted(place.rglob("*")) if place.is_dir() else [place])
-    ]
-    wanted = [path.resolve() for path in found if path.suffix == ".ipynb" or path.name in SCRIPTS]
+    places = [[place] if place.is_file() else sorted(place.rglob("*")) for place in map(Path, options.places)]
+    kinds = [path.resolve() for paths in places for path in paths if path.suffix in (".ipynb", ".py")]
+    wanted = [path for path in kinds if path.suffix == ".ipynb" or path.name in SCRIPTS or is_cells(path)]
     files = [path for path in wanted if re.search(options.only, path.name)]
     results = compare(files, options.seconds)
     if options.json:
