@@ -368,6 +368,7 @@ from .training import speed_metrics as speed_metrics
 from .utils import Adafactor as Adafactor
 from .utils import AdafactorSchedule as AdafactorSchedule
 from .utils import AdamW as AdamW
+from .utils import GreedyLR as GreedyLR
 from .utils import HfArgumentParser as HfArgumentParser
 from .utils import IntervalStrategy as IntervalStrategy
 from .utils import PaddingStrategy as PaddingStrategy
@@ -384,6 +385,7 @@ from .utils import get_cosine_with_min_lr_schedule_with_warmup as get_cosine_wit
 from .utils import (
     get_cosine_with_min_lr_schedule_with_warmup_lr_rate as get_cosine_with_min_lr_schedule_with_warmup_lr_rate,
 )
+from .utils import get_greedy_schedule as get_greedy_schedule
 from .utils import get_inverse_sqrt_schedule as get_inverse_sqrt_schedule
 from .utils import get_linear_schedule_with_warmup as get_linear_schedule_with_warmup
 from .utils import get_polynomial_decay_schedule_with_warmup as get_polynomial_decay_schedule_with_warmup

@@ -43,7 +43,11 @@ _CHOICES = {
     "log_level_replica": ("passive", "debug", "info", "warning", "error", "critical"),
 }
 # Settings that need evaluations.
-_FOLLOWS_EVALUATIONS = (("lr_scheduler_type", "reduce_lr_on_plateau"), ("save_strategy", "best"))
+_FOLLOWS_EVALUATIONS = (
+    ("lr_scheduler_type", "reduce_lr_on_plateau"),
+    ("lr_scheduler_type", "greedy"),
+    ("save_strategy", "best"),
+)
 
 
 class ParallelMode(StrEnum):

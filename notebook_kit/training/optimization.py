@@ -11,6 +11,7 @@ from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler, ReduceLROnPlateau
 
 from notebook_kit.errors import ConfigurationError, near_matches
+from notebook_kit.utils.greedy import GreedyLR
 from notebook_kit.utils.optimizers import Adafactor
 from notebook_kit.utils.schedules import get_scheduler
 
@@ -103,7 +104,7 @@ def optimizer_class_and_options(args: TrainingArguments) -> tuple[type[Optimizer
 
 def follows_metric(scheduler: Any) -> bool:
     """Whether a schedule steps after each evaluation, by its metric, instead of after each update."""
-    return isinstance(scheduler, ReduceLROnPlateau)
+    return isinstance(scheduler, ReduceLROnPlateau | GreedyLR)
 
 
 def current_learning_rate(optimizer: Any, scheduler: Any) -> float:
@@ -116,7 +117,7 @@ def current_learning_rate(optimizer: Any, scheduler: Any) -> float:
 def make_scheduler(args: TrainingArguments, optimizer: Optimizer, num_training_steps: int) -> LRScheduler:
     """The schedule that the arguments name, for a run of `num_training_steps` updates."""
     options = dict(args.lr_scheduler_kwargs or {})
-    if args.lr_scheduler_type == "reduce_lr_on_plateau":
+    if args.lr_scheduler_type in ("reduce_lr_on_plateau", "greedy"):
         options.setdefault("mode", "max" if args.greater_is_better else "min")
     warmup = args.get_warmup_steps(num_training_steps)
     return get_scheduler(args.lr_scheduler_type, optimizer, warmup, num_training_steps, options)

@@ -11,6 +11,7 @@ from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LambdaLR, LRScheduler, ReduceLROnPlateau
 
 from notebook_kit.errors import ConfigurationError, near_matches
+from notebook_kit.utils.greedy import get_greedy_schedule
 
 __all__ = [
     "get_constant_schedule",
@@ -357,6 +358,7 @@ SCHEDULES: dict[str, Callable[..., Any]] = {
     "inverse_sqrt": get_inverse_sqrt_schedule,
     "reduce_lr_on_plateau": get_reduce_on_plateau_schedule,
     "warmup_stable_decay": get_wsd_schedule,
+    "greedy": get_greedy_schedule,
 }
 
 
@@ -371,7 +373,8 @@ def get_scheduler(
 
     Args:
         name: A value of `SchedulerType`: linear, cosine, cosine_with_restarts, cosine_with_min_lr, cosine_warmup_with_min_lr,
-            polynomial, constant, constant_with_warmup, inverse_sqrt, reduce_lr_on_plateau or warmup_stable_decay.
+            polynomial, constant, constant_with_warmup, inverse_sqrt, reduce_lr_on_plateau, warmup_stable_decay
+            or greedy.
         optimizer: The optimizer whose learning rate it sets.
         num_warmup_steps: Optimizer updates during which the learning rate rises linearly.
         num_training_steps: Optimizer updates of the whole run.
