@@ -12,6 +12,7 @@ from torch import Tensor
 
 from notebook_kit.errors import ConfigurationError, InputError
 from notebook_kit.processing.padding import pad_rows
+from notebook_kit.processing.tensors import to_lists
 from notebook_kit.training.collators import DataCollatorMixin, as_examples
 
 __all__ = [
@@ -34,7 +35,8 @@ class DataCollatorForLanguageModeling(DataCollatorMixin):
     Args:
         tokenizer: The tokenizer that made the examples.
         mlm: Mask words (BERT, RoBERTa); False for causal models (GPT-2, Llama).
-        whole_word_mask: Replace either all tokens of a word by the mask token or none. Examples then need `offset_mapping`.
+        whole_word_mask: Replace either all tokens of a word by the mask token or none. Examples then need `offset_mapping`,
+            unless the tokens of a word begin with "##" from the second on (WordPiece).
         mlm_probability: The fraction of tokens that are chosen.
         mask_replace_prob: The fraction of the chosen tokens that become the mask token.
         random_replace_prob: The fraction of the chosen tokens that become a random token.
@@ -142,7 +144,8 @@ class DataCollatorForLanguageModeling(DataCollatorMixin):
         barred = special_tokens_mask.bool()
         words = None
         if self.whole_word_mask:
-            words, first = _words(offset_mapping, special_tokens_mask)
+            first = self._word_starts(labels, barred, offset_mapping) & ~barred
+            words = first.cumsum(dim=1).masked_fill(barred, -1)
             barred = ~first
         chances = torch.full(labels.shape, float(self.mlm_probability or 0)).masked_fill_(barred, 0.0)
         chosen = torch.bernoulli(chances, generator=generator).bool()
@@ -159,6 +162,24 @@ class DataCollatorForLanguageModeling(DataCollatorMixin):
         others = torch.randint(len(self.tokenizer), labels.shape, dtype=torch.long, generator=generator)
         inputs[swapped] = others[swapped]
         return inputs, labels
+
+    def _word_starts(self, ids: Tensor, special: Tensor, offsets: Any) -> Tensor:
+        """Whether a token begins a word, by its characters or by the "##" of WordPiece: (batch, tokens)."""
+        if offsets is None or any(row is None for row in offsets):
+            tokens = [self.tokenizer.convert_ids_to_tokens(row) for row in ids.tolist()]
+            inside = [[token.startswith("##") for token in row] for row in tokens]
+            if not any(map(any, inside)):
+                raise InputError(
+                    "whole_word_mask=True needs the character offsets of tokens, but the examples have no offset_mapping.",
+                    next_step="Tokenize with return_offsets_mapping=True and return_special_tokens_mask=True, and train with"
+                    " remove_unused_columns=False.",
+                )
+            return ~torch.tensor(inside)
+        side = getattr(self.tokenizer, "padding_side", "right")
+        table = torch.tensor(pad_rows([to_lists(row) for row in offsets], (-2, -2), length=ids.shape[1], side=side))
+        end_before = torch.nn.functional.pad(table[:, :-1, 1], (1, 0), value=-1)
+        special_before = torch.nn.functional.pad(special[:, :-1], (1, 0), value=False)
+        return (table[:, :, 0] != end_before) | special_before
 
     def _generator(self) -> torch.Generator | None:
         """The generator of this process; None for torch's global generator."""
@@ -205,23 +226,3 @@ def check_mask_token(tokenizer: Any, what: str) -> None:
             f"{what} needs a mask token, and this tokenizer has none.",
             next_step="Pass mlm=False for a causal model, or give the tokenizer a mask token.",
         )
-
-
-def _words(offsets: Any, special: Tensor) -> tuple[Tensor, Tensor]:
-    """The number of each token's word (-1 for special tokens), and whether the token begins a word: (batch, tokens) each."""
-    if offsets is None or any(row is None for row in offsets):
-        raise InputError(
-            "whole_word_mask=True needs the character offsets of tokens, but the examples have no offset_mapping.",
-            next_step="Tokenize with return_offsets_mapping=True and return_special_tokens_mask=True, and train with "
-            "remove_unused_columns=False.",
-        )
-    shape = special.shape
-    starts, ends = torch.full(shape, -2), torch.full(shape, -2)
-    for row, pairs in enumerate(offsets):
-        table = torch.as_tensor(np.asarray(pairs))
-        starts[row, : len(table)], ends[row, : len(table)] = table[:, 0], table[:, 1]
-    is_special = special.bool()
-    end_before = torch.cat([torch.full((shape[0], 1), -1), ends[:, :-1]], dim=1)
-    special_before = torch.cat([torch.zeros(shape[0], 1, dtype=torch.bool), is_special[:, :-1]], dim=1)
-    first = ~is_special & ((starts != end_before) | special_before)
-    return first.cumsum(dim=1).masked_fill(is_special, -1), first

@@ -101,7 +101,28 @@ def test_whole_words_are_masked_as_a_whole():
                 partial += bool(masked[row, i] != masked[row, i - 1])
     assert parts and not partial
     with pytest.raises(InputError, match="no offset_mapping"):
-        collate(features())
+        collate([[5, 6, 7], [8]])  # no token says where a word goes on
+
+
+@pytest.mark.parametrize("side", ["left", "right"])
+def test_words_are_known_by_offsets_and_by_wordpiece(side):
+    """Masked with certainty, word by word: what both ways call a word is the same, wherever the padding is."""
+    mine = pair(padding_side=side, **ROLES)[0]
+    with_offsets = features(return_special_tokens_mask=True, return_offsets_mapping=True)
+    without = [{name: row[name] for name in ("input_ids", "special_tokens_mask")} for row in with_offsets]
+    batches = []
+    for given in (with_offsets, without):
+        collate = notebook_kit.DataCollatorForWholeWordMask(mine, mlm_probability=0.4, seed=5)
+        batches.append(collate([dict(row) for row in given]))
+    assert torch.equal(batches[0]["labels"], batches[1]["labels"])
+    pieces = torch.tensor(
+        [
+            [piece.startswith("##") for piece in mine.convert_ids_to_tokens(row)]
+            for row in torch.where(batches[0]["labels"] >= 0, batches[0]["labels"], batches[0]["input_ids"]).tolist()
+        ]
+    )
+    chosen = batches[0]["labels"] >= 0
+    assert (chosen[:, 1:][pieces[:, 1:]] == chosen[:, :-1][pieces[:, 1:]]).all() and chosen.any()
 
 
 def test_shares_are_those_that_were_asked_for():
