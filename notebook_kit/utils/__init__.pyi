@@ -101,6 +101,7 @@ from .schedules import get_polynomial_decay_schedule_with_warmup as get_polynomi
 from .schedules import get_reduce_on_plateau_schedule as get_reduce_on_plateau_schedule
 from .schedules import get_scheduler as get_scheduler
 from .schedules import get_wsd_schedule as get_wsd_schedule
+from .tensors import LabelSmoother as LabelSmoother
 from .tensors import find_batch_size as find_batch_size
 from .tensors import get_parameter_names as get_parameter_names
 from .tensors import has_length as has_length

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sized
+from dataclasses import dataclass
 from inspect import signature
 from typing import Any
 
@@ -12,6 +13,7 @@ import torch
 from notebook_kit.errors import InputError
 
 __all__ = [
+    "LabelSmoother",
     "find_batch_size",
     "get_parameter_names",
     "has_length",
@@ -22,6 +24,52 @@ __all__ = [
     "nested_truncate",
     "number_of_arguments",
 ]
+
+
+@dataclass
+class LabelSmoother:
+    """Cross-entropy with a part of the target spread evenly over all classes (Szegedy et al., arXiv:1512.00567).
+
+    Args:
+        epsilon: The part that is spread.
+        ignore_index: The label of positions that do not count.
+
+    Example:
+        >>> smooth = LabelSmoother(epsilon=0.1)
+        >>> round(smooth({"logits": torch.tensor([[2.0, 0.0], [0.0, 0.0]])}, torch.tensor([0, -100])).item(), 4)
+        0.2269
+    """
+
+    epsilon: float = 0.1
+    ignore_index: int = -100
+
+    def __call__(
+        self,
+        model_output: Any,
+        labels: torch.Tensor,
+        shift_labels: bool = False,
+        num_items_in_batch: torch.Tensor | int | None = None,
+    ) -> torch.Tensor:
+        """The loss.
+
+        Args:
+            model_output: The output of a model, with `logits` of shape (..., classes).
+            labels: Class indices of shape (...).
+            shift_labels: Compare each position with the next label, as causal language models do.
+            num_items_in_batch: What the sum is divided by; None: the number of labels that count.
+        """
+        logits = model_output["logits"] if isinstance(model_output, Mapping) else model_output[0]
+        if shift_labels:
+            logits, labels = logits[..., :-1, :], labels[..., 1:]
+        total = torch.nn.functional.cross_entropy(
+            logits.reshape(-1, logits.shape[-1]).float(),
+            labels.reshape(-1),
+            ignore_index=self.ignore_index,
+            label_smoothing=self.epsilon,
+            reduction="sum",
+        )
+        count = (labels != self.ignore_index).sum() if num_items_in_batch is None else num_items_in_batch
+        return total / torch.as_tensor(count, device=total.device)
 
 
 def _map(function: Callable[[Any], Any], value: Any) -> Any:
