@@ -197,7 +197,7 @@ class Pipeline(PushToHub):
                 raise InputError(f"The pipeline {self.task} requires a {name}.", next_step=f"Pass {name}=...")
         self.model: Any
         self.model, self.device = _placed(model, device, torch_dtype if dtype is None else dtype)
-        if quantize is not None:
+        if checked("quantize", quantize, str | None) is not None:
             from notebook_kit.pipelines.quantization import quantized
 
             self.model = quantized(self.model, quantize)
@@ -388,6 +388,7 @@ class Pipeline(PushToHub):
         Raises:
             InputError: if the pipeline is quantized, since checkpoints hold unquantized weights.
         """
+        checked("save_directory", save_directory, str | os.PathLike)
         if self.quantize is not None:
             raise InputError(
                 f"The weights of this pipeline are quantized ({self.quantize}), so they cannot be saved as a checkpoint.",

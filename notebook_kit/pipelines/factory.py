@@ -6,7 +6,6 @@ import os
 from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass
-from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 from notebook_kit.configuration import PretrainedConfig
@@ -17,6 +16,7 @@ from notebook_kit.models import auto
 from notebook_kit.pipelines.defaults import build_default, embedded_checkpoints
 from notebook_kit.pipelines.options import checked
 from notebook_kit.pipelines.registry import PIPELINE_REGISTRY
+from notebook_kit.processing.text.auto import AutoTokenizer
 from notebook_kit.registry.tasks import task_of, task_of_another_head
 
 if TYPE_CHECKING:
@@ -25,13 +25,6 @@ if TYPE_CHECKING:
     from notebook_kit.pipelines.base import Pipeline
 
 __all__ = ["pipeline"]
-
-_PROCESSORS = {
-    "tokenizer": ("notebook_kit.processing.text.auto", "AutoTokenizer"),
-    "feature_extractor": ("notebook_kit.processing.audio", "AutoFeatureExtractor"),
-    "image_processor": ("notebook_kit.processing.image", "AutoImageProcessor"),
-    "processor": ("notebook_kit.processing.joint", "AutoProcessor"),
-}
 
 
 def pipeline(
@@ -68,9 +61,7 @@ def pipeline(
         config: A configuration, or the name of one, instead of the checkpoint's.
         tokenizer: A tokenizer, the name of one, or a pair of a name and arguments of its `from_pretrained`; by default that
             of the model's checkpoint.
-        feature_extractor: Likewise, for audio.
-        image_processor: Likewise, for images.
-        processor: Likewise, for several kinds of input at once.
+        feature_extractor, image_processor, processor: Loaded objects for other kinds of input, for a custom pipeline.
         framework: `"pt"` or `None`; accepted because quick-tour code passes it.
         revision: Branch, tag or commit of `model`.
         use_fast: Accepted and ignored, since all tokenizers here are fast ones.
@@ -111,9 +102,14 @@ def pipeline(
         raise InputError(
             "A tokenizer (or another processor) was passed without its model.", next_step="Pass model=... as well."
         )
-    if framework not in (None, "pt"):
+    if checked("framework", framework, str | None) not in (None, "pt"):
         raise InputError(
             f"framework is {framework!r}, and pipelines run on PyTorch.", next_step='Leave framework out, or pass "pt".'
+        )
+    if pipeline_class is not None and not hasattr(pipeline_class, "auto_model"):
+        raise InputError(
+            f"pipeline_class is {pipeline_class!r:.80}, of the type {type(pipeline_class).__name__}.",
+            next_step="Pass a subclass of notebook_kit.Pipeline.",
         )
     if device is not None and device_map is not None:
         raise InputError("Both device and device_map were passed.", next_step="Pass one of them.")
@@ -191,24 +187,24 @@ def _load(pipeline_class: Any, entry: dict[str, Any], source: Source, config: An
 def _processor(kind: str, part: Any, home: Any, hub: dict[str, Any], needed: tuple[str, ...] | None) -> Any:
     """The processor passed, that of the name passed, or that of the model's checkpoint; None if it is not needed."""
     part, further = part if isinstance(part, tuple) and len(part) == 2 else (part, {})
-    if part is not None and not isinstance(part, str | os.PathLike):
+    if callable(part):
         return part
-    if part is None and kind not in (("tokenizer",) if needed is None else needed):
-        return None
-    module, name = _PROCESSORS[kind]
-    loader = getattr(import_module(module), name)
-    if part is not None:
-        # The revision belongs to the model.
-        return loader.from_pretrained(part, **{**hub, "revision": None, **further})
-    if not home:
-        if needed is None:
-            return None
+    by_name = isinstance(part, str | os.PathLike) and kind == "tokenizer"
+    if part is not None and not by_name:
         raise InputError(
-            f"The model was not loaded from a checkpoint, so its {kind} is unknown.",
-            next_step=f"Pass {kind}=..., an object or the name of a checkpoint.",
+            f"{kind} is {part!r:.80}, of the type {type(part).__name__}.",
+            next_step=f"Pass a loaded {kind}" + (", or the name of one." if kind == "tokenizer" else "."),
+        )
+    if by_name:  # the revision belongs to the model
+        return AutoTokenizer.from_pretrained(part, **{**hub, "revision": None, **further})
+    if kind not in (("tokenizer",) if needed is None else needed) or (needed is None and not home):
+        return None
+    if not home or kind != "tokenizer":
+        raise InputError(
+            f"The {kind} of the model is unknown.", next_step=f"Pass {kind}=..., an object or the name of a checkpoint."
         )
     try:
-        return loader.from_pretrained(home, **(hub if isinstance(home, str) else {}))
+        return AutoTokenizer.from_pretrained(home, **(hub if isinstance(home, str) else {}))
     except NotebookKitError as error:
         if needed is not None:
             raise

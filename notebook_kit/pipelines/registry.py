@@ -74,7 +74,7 @@ class PipelineRegistry:
         Raises:
             InputError: for an unknown task, with near matches.
         """
-        if task in self.registered:
+        if isinstance(task, str) and task in self.registered:
             return task, self.registered[task], None
         name = task_name(task)
         line = TASKS[name]

@@ -71,17 +71,10 @@ class _Job:
 
 def run_one(steps: Steps, item: Any, options: RunOptions) -> Any:
     """The result of a single input. Its error, if any, is raised as it is."""
-    features = steps.features_of(item, options.preprocess)
-    if len(features) == 1:
-        return steps.answer(item, features, steps.run_batch(features, options.forward), options.postprocess)
-    outputs: list[Any] = [None] * len(features)
-    costs, groups = [steps.cost(feature) for feature in features], [steps.group(feature) for feature in features]
-    for batch in similar_batches(costs, groups, most=options.batch_size, budget=options.batch_budget):
-        for i, output in zip(batch, _run_batch(steps, [features[i] for i in batch], options), strict=True):
-            if isinstance(output, Failure):
-                raise output.error
-            outputs[i] = output
-    return steps.answer(item, features, outputs, options.postprocess)
+    (result,) = compute(steps, [item], options)
+    if isinstance(result, Failure):
+        raise result.error
+    return result
 
 
 def compute(steps: Steps, items: list[Any], options: RunOptions, progress: Progress | None = None) -> list[Any]:

@@ -11,7 +11,7 @@ import torch
 from pipeline_helpers import NER_LABELS, TEXTS, ours
 from record_v4 import DATA
 
-from notebook_kit import Pipeline
+from notebook_kit import Pipeline, pipeline
 from notebook_kit.errors import InputError, NotebookKitError
 from notebook_kit.pipelines.options import checked
 
@@ -65,6 +65,27 @@ def test_settings_of_generation(task, folder, name):
             pipe("good", **{"max_new_tokens": 1, name: value})
         except NotebookKitError as error:
             assert name in str(error), value
+
+
+@pytest.mark.filterwarnings("ignore")
+@pytest.mark.parametrize("name", ["task", "config", "tokenizer", "feature_extractor", "image_processor", "processor", "framework",
+                                  "model_kwargs", "pipeline_class", "batch_size", "quantize"])  # fmt: skip
+def test_every_argument_of_pipeline(checkpoints, name):
+    arguments = {"task": "text-classification", "model": checkpoints("ForSequenceClassification", num_labels=3)}
+    for value in VALUES:
+        if callable(value) or (name in ("config", "tokenizer") and isinstance(value, str)):
+            continue  # a function may be a tokenizer, and a text is the name of a checkpoint
+        try:
+            pipeline(**{**arguments, "device": "cpu", name: value})
+        except NotebookKitError as error:
+            assert name in str(error), value
+
+
+def test_saving_somewhere_else(checkpoints):
+    pipe = ours("text-classification", checkpoints("ForSequenceClassification", num_labels=3))
+    for value in (5, None, ["x"], b"x"):
+        with pytest.raises(InputError, match="save_directory is"):
+            pipe.save_pretrained(value)
 
 
 @pytest.mark.parametrize(
