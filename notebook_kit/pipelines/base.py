@@ -197,10 +197,10 @@ class Pipeline(PushToHub):
                 raise InputError(f"The pipeline {self.task} requires a {name}.", next_step=f"Pass {name}=...")
         self.model: Any
         self.model, self.device = _placed(model, device, torch_dtype if dtype is None else dtype)
-        if checked("quantize", quantize, str | None) is not None:
+        if quantize is not None:
             from notebook_kit.pipelines.quantization import quantized
 
-            self.model = quantized(self.model, quantize)
+            self.model = quantized(self.model, checked("quantize", quantize, str))
         self.quantize = quantize
         inputs = inputs_of(self.model)
         self.input_names = tuple(name for name in inputs.names if name not in inputs.labels)
