@@ -54,8 +54,7 @@ class FillMaskPipeline(TextPipeline):
             )
 
     def normalize_options(self, options: dict[str, Any]) -> dict[str, Any]:
-        options = {name: value for name, value in options.items() if value is not None}
-        if "targets" in options:
+        if options.get("targets") is not None:
             options["targets"] = self._target_ids(options["targets"])
         check_count("top_k", options.get("top_k"))
         return options

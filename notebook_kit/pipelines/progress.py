@@ -22,9 +22,7 @@ class Progress:
     Example:
         >>> bar = Progress(2, "text-classification", show=None)
         >>> bar.add(2)
-        >>> bar.shown
-        False
-        >>> bar.close()
+        >>> bar.close()  # too short for a bar
     """
 
     def __init__(self, total: int | None, label: str, *, show: bool | None = None, delay: float = 2.0) -> None:
@@ -35,11 +33,6 @@ class Progress:
         self.done = 0
         self._start = time.monotonic()
         self._bar: Any = None
-
-    @property
-    def shown(self) -> bool:
-        """Whether the bar is on the screen."""
-        return self._bar is not None and not self._bar.disable
 
     def add(self, inputs: int) -> None:
         """Add `inputs` to the number of inputs done."""

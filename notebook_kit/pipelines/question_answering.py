@@ -63,12 +63,10 @@ class QuestionAnsweringPipeline(TextPipeline):
     per_token = frozenset({"start", "end"})
 
     def normalize_options(self, options: dict[str, Any]) -> dict[str, Any]:
-        options = {name: value for name, value in options.items() if value is not None}
         if "topk" in options:
             options.setdefault("top_k", options.pop("topk"))
-        for name in ("top_k", "max_answer_len", "max_question_len", "max_seq_len"):
-            check_count(name, options.get(name))
-        check_count("doc_stride", options.get("doc_stride"), least=0)
+        for name in ("top_k", "max_answer_len", "max_question_len", "max_seq_len", "doc_stride"):
+            check_count(name, options.get(name), least=0 if name == "doc_stride" else 1)
         return options
 
     def __call__(self, *args: Any, question: Any = None, context: Any = None, **options: Any) -> Any:

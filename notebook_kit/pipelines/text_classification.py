@@ -55,8 +55,6 @@ class TextClassificationPipeline(TextPipeline):
                 options["in_order"] = True
         if options.get("function_to_apply") is not None:
             options["function_to_apply"] = check_choice("function_to_apply", options["function_to_apply"], FUNCTIONS)
-        if options.get("top_k") == "":
-            del options["top_k"]
         check_count("top_k", options.get("top_k"), otherwise=", or None for all labels")
         return options
 

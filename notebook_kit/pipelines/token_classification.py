@@ -64,7 +64,6 @@ class TokenClassificationPipeline(TextPipeline):
     per_token = frozenset({"logits"})
 
     def normalize_options(self, options: dict[str, Any]) -> dict[str, Any]:
-        options = {name: value for name, value in options.items() if value is not None}
         grouped, words = options.pop("grouped_entities", None), options.pop("ignore_subwords", None)
         grouped, words = (
             checked("grouped_entities", grouped, bool | None),
@@ -197,17 +196,15 @@ class TokenClassificationPipeline(TextPipeline):
         self, feature: dict[str, Any], scores: np.ndarray, strategy: str, ignored: Collection[str]
     ) -> list[Entity]:
         """Neighbouring tokens or words with labels of the same kind, as entities, if that kind is not ignored."""
-        tokens = [i for i, special in enumerate(feature["special_tokens_mask"]) if not special]
-        units = [[i] for i in tokens]
-        if strategy != "simple":
-            word_ids = [
-                None if special else w
-                for w, special in zip(feature["word_ids"], feature["special_tokens_mask"], strict=True)
-            ]
-            if feature["is_split"]:
-                units = [list(unit) for _, unit in itertools.groupby(tokens, key=lambda i: word_ids[i])]
-            else:
-                units = words_of_tokens(feature["sentence"], feature["offset_mapping"], word_ids)
+        word_ids, special = feature["word_ids"], feature["special_tokens_mask"]
+        tokens = [i for i, is_special in enumerate(special) if not is_special]
+        if strategy == "simple":
+            units = [[i] for i in tokens]
+        elif feature["is_split"]:
+            units = [list(unit) for _, unit in itertools.groupby(tokens, key=lambda i: word_ids[i])]
+        else:
+            word_ids = [None if is_special else w for w, is_special in zip(word_ids, special, strict=True)]
+            units = words_of_tokens(feature["sentence"], feature["offset_mapping"], word_ids)
         groups: list[tuple[str | None, list[int], list[float]]] = []  # kind, tokens, scores; the kind None is "O"
         for unit in units:
             row = scores[unit[0]] if len(unit) == 1 else _word_scores(scores[unit], strategy)
