@@ -102,7 +102,7 @@ def _refuse_frame(inputs: Any) -> None:
     raise InputError(
         f"The input is a {kind.__name__} of {kind.__module__.partition('.')[0]} with the columns "
         f"{', '.join(map(repr, names))}, and a pipeline reads one column.",
-        next_step=f"Pass {variable}[{column!r}].".replace("'", '"'),
+        next_step=f'Pass {variable}["{column}"]; or, for inputs of several parts, a list with one dict per row.',
     )
 
 
