@@ -18,10 +18,11 @@ import inspect
 import json
 import os
 from collections.abc import Mapping
-from typing import Any, ClassVar, TypeVar, dataclass_transform
+from typing import Annotated, Any, ClassVar, TypeVar, dataclass_transform
 
 from notebook_kit.errors import ConfigurationError, near_matches
-from notebook_kit.files import read_json, write_text
+from notebook_kit.fields import Range, mismatch, types_of
+from notebook_kit.files import check_fields, read_json, write_text
 from notebook_kit.hub import Source, locate, take_hub_options
 from notebook_kit.hub.saving import PushToHub, folder_to_save
 
@@ -38,8 +39,8 @@ Config = TypeVar("Config", bound="PretrainedConfig")
 
 def read_config(
     name_or_path: str | os.PathLike[str] | Source, options: Mapping[str, Any] | None = None
-) -> tuple[str, dict[str, Any]]:
-    """The name of a checkpoint and the content of its `config.json`.
+) -> tuple[str, str, dict[str, Any]]:
+    """The name of a checkpoint, the path of its `config.json`, and the content of that file.
 
     Args:
         name_or_path: A folder, a zoo name, a Hub name, a `Source`, or the path of the file itself.
@@ -47,13 +48,14 @@ def read_config(
 
     Raises:
         HubError: If the checkpoint cannot be found or downloaded.
-        CheckpointError: If the file is missing, or is not a JSON object.
+        CheckpointError: If the file is missing, is not a JSON object, or its `model_type` is not text.
     """
     if not isinstance(name_or_path, Source) and os.path.isfile(name_or_path):
-        return os.fspath(name_or_path), read_json(name_or_path)
-    source = locate(name_or_path, **(options or {}))
-    path = source.require(CONFIG_NAME, why="It names the architecture.")
-    return source.name, read_json(path)
+        name = path = os.fspath(name_or_path)
+    else:
+        source = locate(name_or_path, **(options or {}))
+        name, path = source.name, os.fspath(source.require(CONFIG_NAME, why="It names the architecture."))
+    return name, path, read_json(path, types={"model_type": str | None})
 
 
 @dataclass_transform(kw_only_default=True)
@@ -93,7 +95,7 @@ class PretrainedConfig(PushToHub):
 
     architectures: list[str] | None = None
     id2label: dict[int, str] | None = None
-    label2id: dict[str, int] | None = None
+    label2id: dict[str, int | str] | None = None
     problem_type: str | None = None
     dtype: str | None = None
     pad_token_id: int | None = None
@@ -142,6 +144,33 @@ class PretrainedConfig(PushToHub):
     def _has_default_labels(self) -> bool:
         return self.id2label == {0: "LABEL_0", 1: "LABEL_1"}
 
+    @classmethod
+    def value_types(cls) -> dict[str, Any]:
+        """Name that the constructor accepts -> the type of its value; see `notebook_kit.fields`."""
+        types = types_of(cls) | {"num_labels": Annotated[int, Range(0, 1_000_000)]}  # type: ignore[arg-type]  # `__hash__` of its instances is None
+        return types | {alias: types.get(name, Any) for alias, name in cls._aliases().items()}
+
+    @classmethod
+    def check_types(cls, values: Mapping[str, Any], path: str = "") -> None:
+        """Check the types and ranges of values, also of those for nested configurations.
+
+        Args:
+            values: Field -> value. Names that are not fields are accepted.
+            path: The file that contains them, if any.
+
+        Raises:
+            CheckpointError: If a value of a file does not fit.
+            ConfigurationError: If a value that is not from a file does not fit.
+        """
+        for name, kind in cls.sub_configs.items():
+            if isinstance(values.get(name), Mapping):
+                kind.check_types(values[name], f"{path}: {name}" if path else "")
+        types = {name: kind for name, kind in cls.value_types().items() if name not in cls.sub_configs}
+        if path:
+            check_fields(path, values, types)
+        elif fault := mismatch(values, types):
+            raise ConfigurationError(f"{cls.__name__}: {fault}.", next_step="Pass a value of that type.")
+
     # Names -------------------------------------------------------------------------------------------------------
 
     @classmethod
@@ -168,7 +197,8 @@ class PretrainedConfig(PushToHub):
         name = self._aliases().get(name, name)
         if name == "dtype":
             value = dtype_name(value)
-        elif name in self.sub_configs and isinstance(value, Mapping):
+        self.check_types({name: value})
+        if name in self.sub_configs and isinstance(value, Mapping):
             value = self.sub_configs[name].from_dict(value)
         if name in self.__dict__ or isinstance(getattr(type(self), name, None), property):
             object.__setattr__(self, name, value)
@@ -201,6 +231,9 @@ class PretrainedConfig(PushToHub):
         for alias, name in self._aliases().items():
             if alias in edits:
                 edits.setdefault(name, edits.pop(alias))
+        if "dtype" in edits:
+            edits["dtype"] = dtype_name(edits["dtype"])
+        self.check_types(edits)
         for name, nested in self._nested().items():
             if isinstance(edits.get(name), Mapping):
                 nested.update(edits.pop(name))
@@ -244,13 +277,14 @@ class PretrainedConfig(PushToHub):
                 f"problem_type is {self.problem_type!r}. {near_matches(self.problem_type, PROBLEM_TYPES)}".rstrip(),
                 next_step=f"Use one of {', '.join(map(repr, PROBLEM_TYPES))}, or None to infer it from the labels.",
             )
-        width = self.__dict__.get("hidden_size") or self.__dict__.get("dim")
-        heads = self.__dict__.get("num_attention_heads") or self.__dict__.get("n_heads")
-        if width and heads and "head_dim" not in self.__dict__ and width % heads:
-            raise ConfigurationError(
-                f"{type(self).__name__}: a width of {width} cannot be split evenly over {heads} attention heads.",
-                next_step=f"Choose a number of heads that divides {width}, or a width that is a multiple of {heads}.",
-            )
+        width = None if getattr(self, "head_dim", None) else getattr(self, "hidden_size", None)
+        for name in ("num_attention_heads", "encoder_attention_heads", "decoder_attention_heads"):
+            heads = getattr(self, name, None)
+            if width and heads and width % heads:
+                raise ConfigurationError(
+                    f"{type(self).__name__}: a width of {width} cannot be split evenly over {heads} attention heads.",
+                    next_step=f"Choose a number of heads that divides {width}, or a width that is a multiple of {heads}.",
+                )
 
     # Reading and writing -----------------------------------------------------------------------------------------
 
@@ -292,7 +326,9 @@ class PretrainedConfig(PushToHub):
         Raises:
             CheckpointError: If the file is missing or damaged.
         """
-        return cls.from_dict(read_json(path))
+        values = read_json(path)
+        cls.check_types(values, os.fspath(path))
+        return cls.from_dict(values)
 
     @classmethod
     def from_pretrained(cls: type[Config], name_or_path: str | os.PathLike | Source, **kwargs: Any) -> Config:
@@ -308,13 +344,14 @@ class PretrainedConfig(PushToHub):
             CheckpointError: If its `config.json` is missing or damaged.
             ConfigurationError: If an edit is not a field, or the checkpoint belongs to another family.
         """
-        name, values = read_config(name_or_path, take_hub_options(kwargs))
+        name, path, values = read_config(name_or_path, take_hub_options(kwargs))
         found = values.get("model_type")
         if cls.model_type and found and found != cls.model_type:
             raise ConfigurationError(
                 f"{name} is a {found!r} checkpoint, but {cls.__name__} is for {cls.model_type!r} models.",
                 next_step="Use AutoConfig.from_pretrained, which accepts any family.",
             )
+        cls.check_types(values, path)
         config = cls.from_dict(values, **kwargs)
         config.name_or_path = name
         return config
@@ -385,7 +422,9 @@ dataclasses.dataclass(init=False, repr=False, eq=False)(PretrainedConfig)
 PreTrainedConfig = PretrainedConfig  # its name in transformers 5
 
 
-def dtype_name(dtype: Any) -> str | None:
-    """`torch.float16`, `"torch.float16"` or `"float16"` as `"float16"`; None and `"auto"` as None."""
-    name = None if dtype is None else str(dtype).removeprefix("torch.")
-    return None if name == "auto" else name
+def dtype_name(dtype: Any) -> Any:
+    """`torch.float16`, `"torch.float16"` or `"float16"` as `"float16"`; `"auto"` as None; anything else unchanged."""
+    name = str(dtype)
+    if not isinstance(dtype, str) and not name.startswith("torch."):
+        return dtype
+    return None if name == "auto" else name.removeprefix("torch.")

@@ -5,41 +5,107 @@ from __future__ import annotations
 import json
 import os
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
 from notebook_kit.errors import CheckpointError
+from notebook_kit.fields import mismatch
 
-__all__ = ["damaged", "flush_file", "flush_folder", "read_json", "replacing", "temporary_name", "write_text"]
+__all__ = [
+    "check_fields",
+    "damaged",
+    "flush_file",
+    "flush_folder",
+    "read_json",
+    "replacing",
+    "temporary_name",
+    "write_text",
+]
 
 
-def read_json(path: str | os.PathLike[str], next_step: str = "") -> dict[str, Any]:
+MOST_NESTED = 100
+"""Levels of a JSON file. Files of checkpoints have fewer than ten; thousands exhaust Python's stack."""
+
+
+def read_json(
+    path: str | os.PathLike[str], next_step: str = "", types: Mapping[str, Any] | None = None
+) -> dict[str, Any]:
     """The JSON object in a file (UTF-8).
 
     Args:
         path: The file.
         next_step: The suggestion in the error; by default to restore or download the file.
+        types: Field -> type, to check the fields that the file has; see `notebook_kit.fields`.
 
     Raises:
-        CheckpointError: If the file cannot be read, is not valid JSON, or contains something other than an object.
+        CheckpointError: If the file cannot be read, is not valid JSON, contains something other than an object, or has a
+            field of another type.
 
     Example:
         >>> import tempfile
-        >>> read_json(write_text(Path(tempfile.mkdtemp()) / "config.json", '{"hidden_size": 768}'))
+        >>> path = write_text(Path(tempfile.mkdtemp()) / "config.json", '{"hidden_size": 768}')
+        >>> read_json(path, types={"hidden_size": int})
         {'hidden_size': 768}
     """
     path = Path(path)
     try:
-        values = json.loads(path.read_text(encoding="utf-8"))
+        values = json.loads(path.read_text(encoding="utf-8"), parse_int=_number)
     except OSError as error:
         raise damaged(path, error.strerror or error, next_step) from error
-    except (ValueError, RecursionError) as error:
+    except RecursionError:
+        raise damaged(path, "its values are nested too deeply", next_step) from None
+    except ValueError as error:
         raise damaged(path, f"it is not valid JSON: {error}", next_step) from error
     if not isinstance(values, dict):
         raise damaged(path, f"it holds a JSON {type(values).__name__} instead of an object", next_step)
+    if (deepest := _nested_too_deeply(values)) is not None:
+        raise damaged(path, f"the values of {deepest!r} are nested more than {MOST_NESTED} deep", next_step)
+    check_fields(path, values, types or {}, next_step)
     return values
+
+
+def check_fields(path: object, values: Mapping[str, Any], types: Mapping[str, Any], next_step: str = "") -> None:
+    """Check the content of a file.
+
+    Args:
+        path: The file, for the message.
+        values: Its content.
+        types: Field -> type; see `notebook_kit.fields`.
+        next_step: The suggestion in the error; by default to correct the file.
+
+    Raises:
+        CheckpointError: If a field has a value of another type.
+
+    Example:
+        >>> check_fields("run/config.json", {"hidden_size": "768"}, {"hidden_size": int})
+        Traceback (most recent call last):
+        notebook_kit.errors.CheckpointError: run/config.json: hidden_size is '768'; expected a whole number.
+        → Correct the file, or pass force_download=True if it came from the Hub.
+    """
+    if fault := mismatch(values, types):
+        step = next_step or "Correct the file, or pass force_download=True if it came from the Hub."
+        raise CheckpointError(f"{path}: {fault}.", next_step=step)
+
+
+def _number(digits: str) -> int | float:
+    """A whole number; as a float, perhaps infinite, if it is too long to be meant (Python refuses to convert 4,301 digits)."""
+    return int(digits) if len(digits) <= 40 else float(digits)
+
+
+def _nested_too_deeply(values: Mapping[str, Any]) -> str | None:
+    """The first field with more than `MOST_NESTED` levels."""
+    for name, value in values.items():
+        level = [value] if isinstance(value, dict | list) else []
+        for _ in range(MOST_NESTED):
+            inside = (node.values() if isinstance(node, dict) else node for node in level)
+            level = [child for children in inside for child in children if isinstance(child, dict | list)]
+            if not level:
+                break
+        else:
+            return name
+    return None
 
 
 def damaged(path: str | os.PathLike[str], why: object, next_step: str = "") -> CheckpointError:

@@ -195,7 +195,7 @@ def test_width_that_heads_do_not_divide(tmp_path):
 
 
 def test_roberta_counts_from_the_padding():
-    with pytest.raises(ConfigurationError, match="RobertaConfig has no pad_token_id"):
+    with pytest.raises(ConfigurationError, match="RobertaConfig: pad_token_id is None"):
         notebook_kit.RobertaConfig(pad_token_id=None)
 
 

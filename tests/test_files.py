@@ -44,7 +44,7 @@ def test_others_may_read_it_as_the_umask_says(tmp_path):
     [
         (b"{", r"not valid JSON: Expecting property name"),
         (b'{"a": "\xff"}', r"not valid JSON: 'utf-8' codec"),
-        (b"[" * 100_000, r"not valid JSON: maximum recursion"),
+        (b"[" * 100_000, r"nested too deeply"),
         (b"[1]", r"holds a JSON list instead of an object\."),
         (None, r"No such file or directory\.\n→ Make it\."),
     ],

@@ -17,7 +17,7 @@ import pytest
 ROOT = Path(__file__).parents[1] / "notebook_kit"
 
 FLOORS = [
-    ["errors"],
+    ["errors", "fields"],
     ["files", "lazy", "module_paths", "progress"],
     ["language"],
     ["utils"],

@@ -15,14 +15,13 @@ import re
 import time
 import warnings
 from collections.abc import Iterator, Mapping
-from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 import torch
 
 from notebook_kit.errors import CheckpointError, InputError, NotebookKitError, UnsafeFileError
-from notebook_kit.files import flush_file, flush_folder, read_json, temporary_name, write_text
+from notebook_kit.files import damaged, flush_file, flush_folder, read_json, temporary_name, write_text
 from notebook_kit.hub import Source, locate
 from notebook_kit.registry.weight_files import SAFETENSORS, SAFETENSORS_INDEX, TORCH, WEIGHTS
 
@@ -246,14 +245,10 @@ def _read_torch(path: Path, source: Source) -> dict[str, torch.Tensor]:
 
 
 def _read_index(path: Path) -> dict[str, str]:
-    with suppress(CheckpointError):
-        index = read_json(path).get("weight_map")
-        if isinstance(index, dict) and index and all(isinstance(shard, str) for shard in index.values()):
-            return index
-    raise CheckpointError(
-        f"{path} is not the index of a sharded checkpoint: its 'weight_map' from tensor to file is missing or damaged.",
-        next_step="Fetch it again, with force_download=True if it came from the Hub.",
-    )
+    index = read_json(path, types={"weight_map": dict[str, str]}).get("weight_map")
+    if not index:
+        raise damaged(path, "weight_map, which names the file of each tensor, is missing or empty")
+    return index
 
 
 def _damaged(path: Path, source: Source, detail: str) -> CheckpointError:

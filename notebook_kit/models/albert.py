@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from notebook_kit.checkpoints.names import ENCODER_RULES
 from notebook_kit.configuration import PretrainedConfig
+from notebook_kit.fields import Fraction, Layers, NonNegative, Rows, Size
 from notebook_kit.models.bert import BertEmbeddings
 from notebook_kit.nn.attention import AttentionSite, attend, padding_mask
 from notebook_kit.nn.base import PreTrainedModel
@@ -72,22 +73,22 @@ class AlbertConfig(PretrainedConfig):
 
     model_type: ClassVar[str] = "albert"
 
-    vocab_size: int = 30000
-    embedding_size: int = 128
-    hidden_size: int = 4096
-    num_hidden_layers: int = 12
-    num_hidden_groups: int = 1
-    num_attention_heads: int = 64
-    intermediate_size: int = 16384
-    inner_group_num: int = 1
+    vocab_size: Rows = 30000
+    embedding_size: Size = 128
+    hidden_size: Size = 4096
+    num_hidden_layers: Layers = 12
+    num_hidden_groups: Size = 1
+    num_attention_heads: Size = 64
+    intermediate_size: Size = 16384
+    inner_group_num: Size = 1
     hidden_act: str = "gelu_new"
-    hidden_dropout_prob: float = 0.0
-    attention_probs_dropout_prob: float = 0.0
-    max_position_embeddings: int = 512
-    type_vocab_size: int = 2
-    initializer_range: float = 0.02
-    layer_norm_eps: float = 1e-12
-    classifier_dropout_prob: float = 0.1
+    hidden_dropout_prob: Fraction = 0.0
+    attention_probs_dropout_prob: Fraction = 0.0
+    max_position_embeddings: Rows = 512
+    type_vocab_size: Rows = 2
+    initializer_range: NonNegative = 0.02
+    layer_norm_eps: NonNegative = 1e-12
+    classifier_dropout_prob: Fraction = 0.1
     pad_token_id: int | None = 0
     bos_token_id: int | None = 2
     eos_token_id: int | list[int] | None = 3

@@ -65,6 +65,17 @@ def config_class(model_type: str) -> type[PretrainedConfig]:
     return getattr(family(model_type), FAMILIES[model_type].config)
 
 
+def _class_of(values: Mapping[str, Any]) -> type[PretrainedConfig]:
+    """The configuration class for the content of a `config.json`."""
+    model_type = values.get("model_type")
+    if not isinstance(model_type, str) or not model_type:
+        raise ConfigurationError(
+            f"model_type is {model_type!r}, so the architecture is unknown.",
+            next_step="Load it with the family's class, such as BertModel.from_pretrained(...), or correct model_type.",
+        )
+    return config_class(model_type)
+
+
 def model_classes(model_type: str) -> dict[str, type[PreTrainedModel]]:
     """Auto class -> the family's class for it."""
     module = family(model_type)
@@ -100,7 +111,7 @@ class AutoConfig:
             CheckpointError: If its `config.json` is missing or damaged.
         """
         kwargs.pop("trust_remote_code", None)
-        name, values = read_config(name_or_path, take_hub_options(kwargs))
+        name, path, values = read_config(name_or_path, take_hub_options(kwargs))
         model_type = values.get("model_type")
         if model_type not in {*FAMILIES, *_configs} and "auto_map" in values:
             raise _unsupported(
@@ -109,9 +120,10 @@ class AutoConfig:
             )
         if not model_type:
             raise ConfigurationError(
-                f"The config.json of {name} has no model_type, so its architecture is unknown.",
+                f"{path} has no model_type, so its architecture is unknown.",
                 next_step="Load it with the family's class, such as BertModel.from_pretrained(...), or add model_type to the file.",
             )
+        cls.check_types(values, path)
         config = cls.from_dict(values, **kwargs)
         config.name_or_path = name
         return config
@@ -119,7 +131,12 @@ class AutoConfig:
     @classmethod
     def from_dict(cls, values: Mapping[str, Any], **edits: Any) -> PretrainedConfig:
         """The configuration in the content of a `config.json`; see `PretrainedConfig.from_dict`."""
-        return config_class(values["model_type"]).from_dict(values, **edits)
+        return _class_of(values).from_dict(values, **edits)
+
+    @classmethod
+    def check_types(cls, values: Mapping[str, Any], path: str = "") -> None:
+        """Check the types of the values in the content of a `config.json`; see `PretrainedConfig.check_types`."""
+        _class_of(values).check_types(values, path)
 
     @classmethod
     def for_model(cls, model_type: str, **fields: Any) -> PretrainedConfig:

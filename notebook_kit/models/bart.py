@@ -16,12 +16,14 @@ from torch.nn import functional as F
 from notebook_kit.checkpoints.names import WeightRules
 from notebook_kit.configuration import PretrainedConfig
 from notebook_kit.errors import InputError
+from notebook_kit.fields import Fraction, Layers, NonNegative, Rows, Size
 from notebook_kit.generation.mixin import GenerationMixin
 from notebook_kit.models.bart_blocks import BartDecoder, BartEncoder
 from notebook_kit.nn.base import PreTrainedModel
 from notebook_kit.nn.encoder_decoder import DecoderOptions, as_encoder_output, seq2seq_output, shift_tokens_right
 from notebook_kit.nn.few_rows import one_row
 from notebook_kit.nn.heads import EncoderDecoderForQuestionAnswering, EncoderDecoderForSequenceClassification
+from notebook_kit.nn.layers import token_table
 from notebook_kit.nn.losses import cross_entropy
 from notebook_kit.nn.outputs import Seq2SeqLMOutput, Seq2SeqModelOutput
 
@@ -73,23 +75,23 @@ class BartConfig(PretrainedConfig):
         "num_hidden_layers": "encoder_layers",
     }
 
-    vocab_size: int = 50265
-    max_position_embeddings: int = 1024
-    d_model: int = 1024
-    encoder_layers: int = 12
-    encoder_ffn_dim: int = 4096
-    encoder_attention_heads: int = 16
-    decoder_layers: int = 12
-    decoder_ffn_dim: int = 4096
-    decoder_attention_heads: int = 16
-    encoder_layerdrop: float = 0.0
-    decoder_layerdrop: float = 0.0
+    vocab_size: Rows = 50265
+    max_position_embeddings: Rows = 1024
+    d_model: Size = 1024
+    encoder_layers: Layers = 12
+    encoder_ffn_dim: Size = 4096
+    encoder_attention_heads: Size = 16
+    decoder_layers: Layers = 12
+    decoder_ffn_dim: Size = 4096
+    decoder_attention_heads: Size = 16
+    encoder_layerdrop: Fraction = 0.0
+    decoder_layerdrop: Fraction = 0.0
     activation_function: str = "gelu"
-    dropout: float = 0.1
-    attention_dropout: float = 0.0
-    activation_dropout: float = 0.0
-    classifier_dropout: float = 0.0
-    init_std: float = 0.02
+    dropout: Fraction = 0.1
+    attention_dropout: Fraction = 0.0
+    activation_dropout: Fraction = 0.0
+    classifier_dropout: Fraction = 0.0
+    init_std: NonNegative = 0.02
     scale_embedding: bool = False
     use_cache: bool = True
     pad_token_id: int | None = 1
@@ -162,7 +164,7 @@ class BartModel(BartPreTrainedModel):
 
     def __init__(self, config: BartConfig) -> None:
         super().__init__(config)
-        self.shared = nn.Embedding(config.vocab_size, config.d_model, padding_idx=config.pad_token_id)
+        self.shared = token_table(config.vocab_size, config.d_model, config.pad_token_id)
         self.encoder = self.encoder_class(config)
         self.decoder = self.decoder_class(config)
         self.post_init()

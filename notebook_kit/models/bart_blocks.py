@@ -19,6 +19,7 @@ from notebook_kit.nn.layers import (
     recording,
     run_layers,
     split_heads,
+    token_table,
 )
 from notebook_kit.nn.outputs import BaseModelOutput, BaseModelOutputWithPastAndCrossAttentions
 
@@ -158,7 +159,7 @@ class BartHalf(nn.Module):
         super().__init__()
         self.config, self.layerdrop = config, layerdrop
         self.scale = math.sqrt(config.d_model) if config.scale_embedding else 1.0
-        self.embed_tokens = nn.Embedding(vocab_size, config.d_model, padding_idx=config.pad_token_id)
+        self.embed_tokens = token_table(vocab_size, config.d_model, config.pad_token_id)
         self.embed_positions = self.positions(config)
         self.layernorm_embedding = nn.LayerNorm(config.d_model) if self.norms_embeddings else nn.Identity()
         self.layer_norm = nn.LayerNorm(config.d_model) if self.norms_output else nn.Identity()

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from notebook_kit.checkpoints.names import ENCODER_RULES
 from notebook_kit.configuration import PretrainedConfig
+from notebook_kit.fields import Fraction, Layers, NonNegative, Rows, Size
 from notebook_kit.nn.attention import AttentionSite, attend, padding_mask
 from notebook_kit.nn.base import PreTrainedModel
 from notebook_kit.nn.heads import (
@@ -34,6 +35,7 @@ from notebook_kit.nn.layers import (
     merge_heads,
     run_layers,
     split_heads,
+    token_table,
 )
 from notebook_kit.nn.losses import cross_entropy, sum_losses
 from notebook_kit.nn.outputs import BaseModelOutputWithPooling, ModelOutput, NextSentencePredictorOutput
@@ -79,20 +81,20 @@ class BertConfig(PretrainedConfig):
 
     model_type: ClassVar[str] = "bert"
 
-    vocab_size: int = 30522
-    hidden_size: int = 768
-    num_hidden_layers: int = 12
-    num_attention_heads: int = 12
-    intermediate_size: int = 3072
+    vocab_size: Rows = 30522
+    hidden_size: Size = 768
+    num_hidden_layers: Layers = 12
+    num_attention_heads: Size = 12
+    intermediate_size: Size = 3072
     hidden_act: str = "gelu"
-    hidden_dropout_prob: float = 0.1
-    attention_probs_dropout_prob: float = 0.1
-    max_position_embeddings: int = 512
-    type_vocab_size: int = 2
-    initializer_range: float = 0.02
-    layer_norm_eps: float = 1e-12
+    hidden_dropout_prob: Fraction = 0.1
+    attention_probs_dropout_prob: Fraction = 0.1
+    max_position_embeddings: Rows = 512
+    type_vocab_size: Rows = 2
+    initializer_range: NonNegative = 0.02
+    layer_norm_eps: NonNegative = 1e-12
     pad_token_id: int | None = 0
-    classifier_dropout: float | None = None
+    classifier_dropout: Fraction | None = None
 
 
 # Blocks, which ALBERT, ELECTRA, MPNet and RoBERTa share in part ------------------------------------------------------
@@ -103,7 +105,7 @@ class BertEmbeddings(nn.Module):
 
     def __init__(self, config, width: int) -> None:
         super().__init__()
-        self.word_embeddings = nn.Embedding(config.vocab_size, width, padding_idx=config.pad_token_id)
+        self.word_embeddings = token_table(config.vocab_size, width, config.pad_token_id)
         self.position_embeddings = nn.Embedding(config.max_position_embeddings, width)
         self.token_type_embeddings = nn.Embedding(config.type_vocab_size, width)
         self.LayerNorm = nn.LayerNorm(width, eps=config.layer_norm_eps)

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from typing import ClassVar
 
+from notebook_kit.fields import Rows
 from notebook_kit.models.roberta import (
     RobertaConfig,
     RobertaForMaskedLM,
@@ -39,7 +40,7 @@ class CamembertConfig(RobertaConfig):
 
     model_type: ClassVar[str] = "camembert"
 
-    vocab_size: int = 30522
+    vocab_size: Rows = 30522
 
 
 class CamembertModel(RobertaModel):

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from notebook_kit.checkpoints.names import ENCODER_RULES
 from notebook_kit.configuration import PretrainedConfig
+from notebook_kit.fields import Fraction, Layers, NonNegative, Rows, Size
 from notebook_kit.nn.attention import AttentionSite, attend, padding_mask
 from notebook_kit.nn.base import PreTrainedModel
 from notebook_kit.nn.heads import (
@@ -32,6 +33,7 @@ from notebook_kit.nn.layers import (
     merge_heads,
     run_layers,
     split_heads,
+    token_table,
 )
 from notebook_kit.nn.outputs import BaseModelOutput
 
@@ -81,19 +83,19 @@ class DistilBertConfig(PretrainedConfig):
         "num_hidden_layers": "n_layers",
     }
 
-    vocab_size: int = 30522
-    max_position_embeddings: int = 512
+    vocab_size: Rows = 30522
+    max_position_embeddings: Rows = 512
     sinusoidal_pos_embds: bool = False
-    n_layers: int = 6
-    n_heads: int = 12
-    dim: int = 768
-    hidden_dim: int = 3072
-    dropout: float = 0.1
-    attention_dropout: float = 0.1
+    n_layers: Layers = 6
+    n_heads: Size = 12
+    dim: Size = 768
+    hidden_dim: Size = 3072
+    dropout: Fraction = 0.1
+    attention_dropout: Fraction = 0.1
     activation: str = "gelu"
-    initializer_range: float = 0.02
-    qa_dropout: float = 0.1
-    seq_classif_dropout: float = 0.2
+    initializer_range: NonNegative = 0.02
+    qa_dropout: Fraction = 0.1
+    seq_classif_dropout: Fraction = 0.2
     pad_token_id: int | None = 0
 
 
@@ -105,7 +107,7 @@ class DistilBertEmbeddings(nn.Module):
 
     def __init__(self, config) -> None:
         super().__init__()
-        self.word_embeddings = nn.Embedding(config.vocab_size, config.dim, padding_idx=config.pad_token_id)
+        self.word_embeddings = token_table(config.vocab_size, config.dim, config.pad_token_id)
         self.position_embeddings = nn.Embedding(config.max_position_embeddings, config.dim)
         self.LayerNorm = nn.LayerNorm(config.dim, eps=LAYER_NORM_EPS)
         self.dropout = nn.Dropout(config.dropout)

@@ -14,6 +14,7 @@ from torch.nn import functional as F
 from notebook_kit.checkpoints.names import ENCODER_RULES
 from notebook_kit.configuration import PretrainedConfig
 from notebook_kit.errors import ConfigurationError
+from notebook_kit.fields import Fraction, Layers, NonNegative, Rows, Size
 from notebook_kit.models.bert import BertEmbeddings, BertEncoder
 from notebook_kit.nn.attention import padding_mask
 from notebook_kit.nn.base import PreTrainedModel
@@ -74,25 +75,25 @@ class ElectraConfig(PretrainedConfig):
 
     model_type: ClassVar[str] = "electra"
 
-    vocab_size: int = 30522
-    embedding_size: int = 128
-    hidden_size: int = 256
-    num_hidden_layers: int = 12
-    num_attention_heads: int = 4
-    intermediate_size: int = 1024
+    vocab_size: Rows = 30522
+    embedding_size: Size = 128
+    hidden_size: Size = 256
+    num_hidden_layers: Layers = 12
+    num_attention_heads: Size = 4
+    intermediate_size: Size = 1024
     hidden_act: str = "gelu"
-    hidden_dropout_prob: float = 0.1
-    attention_probs_dropout_prob: float = 0.1
-    max_position_embeddings: int = 512
-    type_vocab_size: int = 2
-    initializer_range: float = 0.02
-    layer_norm_eps: float = 1e-12
+    hidden_dropout_prob: Fraction = 0.1
+    attention_probs_dropout_prob: Fraction = 0.1
+    max_position_embeddings: Rows = 512
+    type_vocab_size: Rows = 2
+    initializer_range: NonNegative = 0.02
+    layer_norm_eps: NonNegative = 1e-12
     pad_token_id: int | None = 0
-    classifier_dropout: float | None = None
+    classifier_dropout: Fraction | None = None
     summary_type: str = "first"
     summary_use_proj: bool = True
     summary_activation: str = "gelu"
-    summary_last_dropout: float = 0.1
+    summary_last_dropout: Fraction = 0.1
 
 
 # The backbone --------------------------------------------------------------------------------------------------------

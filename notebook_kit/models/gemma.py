@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from notebook_kit.errors import ConfigurationError
+from notebook_kit.fields import Layers, Rows, Size
 from notebook_kit.models.llama import (
     LlamaConfig,
     LlamaForCausalLM,
@@ -45,15 +46,15 @@ class GemmaConfig(LlamaConfig):
     model_type: ClassVar[str] = "gemma"
     omitted_fields: ClassVar[tuple[str, ...]] = ("mlp_bias", "pretraining_tp")
 
-    vocab_size: int = 256000
-    hidden_size: int = 3072
-    intermediate_size: int = 24576
-    num_hidden_layers: int = 28
-    num_attention_heads: int = 16
-    num_key_value_heads: int | None = 16
-    head_dim: int | None = 256
+    vocab_size: Rows = 256000
+    hidden_size: Size = 3072
+    intermediate_size: Size = 24576
+    num_hidden_layers: Layers = 28
+    num_attention_heads: Size = 16
+    num_key_value_heads: Size | None = 16
+    head_dim: Size | None = 256
     hidden_act: str = "gelu_pytorch_tanh"
-    max_position_embeddings: int = 8192
+    max_position_embeddings: Rows = 8192
     pad_token_id: int | None = 0
     eos_token_id: int | list[int] | None = 1
     bos_token_id: int | None = 2

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from notebook_kit.checkpoints.names import WeightRules
 from notebook_kit.configuration import PretrainedConfig
 from notebook_kit.errors import ConfigurationError
+from notebook_kit.fields import Fraction, Layers, NonNegative, Rows, Size
 from notebook_kit.generation.mixin import GenerationMixin
 from notebook_kit.nn.attention import AttentionSite, attend, causal_mask
 from notebook_kit.nn.base import PreTrainedModel
@@ -84,18 +85,18 @@ class GPT2Config(PretrainedConfig):
         "num_hidden_layers": "n_layer",
     }
 
-    vocab_size: int = 50257
-    n_positions: int = 1024
-    n_embd: int = 768
-    n_layer: int = 12
-    n_head: int = 12
-    n_inner: int | None = None
+    vocab_size: Rows = 50257
+    n_positions: Rows = 1024
+    n_embd: Size = 768
+    n_layer: Layers = 12
+    n_head: Size = 12
+    n_inner: Size | None = None
     activation_function: str = "gelu_new"
-    resid_pdrop: float = 0.1
-    embd_pdrop: float = 0.1
-    attn_pdrop: float = 0.1
-    layer_norm_epsilon: float = 1e-5
-    initializer_range: float = 0.02
+    resid_pdrop: Fraction = 0.1
+    embd_pdrop: Fraction = 0.1
+    attn_pdrop: Fraction = 0.1
+    layer_norm_epsilon: NonNegative = 1e-5
+    initializer_range: NonNegative = 0.02
     scale_attn_weights: bool = True
     scale_attn_by_inverse_layer_idx: bool = False
     use_cache: bool = True
@@ -104,11 +105,6 @@ class GPT2Config(PretrainedConfig):
 
     def validate(self) -> None:
         super().validate()
-        if self.n_embd % self.n_head:
-            raise ConfigurationError(
-                f"GPT2Config: a width of {self.n_embd} cannot be split evenly over {self.n_head} attention heads.",
-                next_step=f"Choose a number of heads that divides {self.n_embd}.",
-            )
         if self.extra.get("add_cross_attention"):
             raise ConfigurationError(
                 "This GPT-2 attends to an encoder (add_cross_attention), which is not supported.",

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 from torch import Tensor, nn
 
 from notebook_kit.checkpoints.names import WeightRules
+from notebook_kit.fields import Fraction, Layers, NonNegative, Rows, Size
 from notebook_kit.generation.mixin import GenerationMixin
 from notebook_kit.nn.attention import AttentionSite, attend, causal_mask
 from notebook_kit.nn.base import PreTrainedModel
@@ -78,18 +79,18 @@ class GPTNeoXConfig(RotaryConfig):
     model_type: ClassVar[str] = "gpt_neox"
     keys_to_ignore_at_inference: ClassVar[tuple[str, ...]] = ("past_key_values",)
 
-    vocab_size: int = 50432
-    hidden_size: int = 6144
-    num_hidden_layers: int = 44
-    num_attention_heads: int = 64
-    intermediate_size: int = 24576
+    vocab_size: Rows = 50432
+    hidden_size: Size = 6144
+    num_hidden_layers: Layers = 44
+    num_attention_heads: Size = 64
+    intermediate_size: Size = 24576
     hidden_act: str = "gelu"
-    attention_dropout: float = 0.0
-    hidden_dropout: float = 0.0
-    classifier_dropout: float = 0.1
-    max_position_embeddings: int = 2048
-    initializer_range: float = 0.02
-    layer_norm_eps: float = 1e-5
+    attention_dropout: Fraction = 0.0
+    hidden_dropout: Fraction = 0.0
+    classifier_dropout: Fraction = 0.1
+    max_position_embeddings: Rows = 2048
+    initializer_range: NonNegative = 0.02
+    layer_norm_eps: NonNegative = 1e-5
     use_cache: bool = True
     bos_token_id: int | None = 0
     eos_token_id: int | list[int] | None = 2

@@ -17,6 +17,7 @@ from torch import Tensor, nn
 
 from notebook_kit.checkpoints.names import WeightRules
 from notebook_kit.errors import ConfigurationError
+from notebook_kit.fields import Fraction, Layers, NonNegative, Rows, Size
 from notebook_kit.generation.mixin import GenerationMixin
 from notebook_kit.nn.attention import AttentionSite, attend, causal_mask
 from notebook_kit.nn.base import PreTrainedModel
@@ -33,6 +34,7 @@ from notebook_kit.nn.layers import (
     input_size,
     merge_heads,
     run_layers,
+    token_table,
 )
 from notebook_kit.nn.outputs import BaseModelOutputWithPast
 from notebook_kit.nn.rotary import Rotary, RotaryConfig, rotate
@@ -52,6 +54,9 @@ __all__ = [
 # Window (None for no limit) -> the `mask` and `is_causal` that `causal_mask` returns for it.
 Masks = dict[int | None, tuple[Tensor | None, bool]]
 Rotation = tuple[Tensor, Tensor]
+
+
+LAYER_TYPES = {"full_attention", "sliding_attention"}
 
 
 class LlamaConfig(RotaryConfig):
@@ -89,34 +94,29 @@ class LlamaConfig(RotaryConfig):
     omitted_fields: ClassVar[tuple[str, ...]] = ()
     """Fields that a derived family omits from its files."""
 
-    vocab_size: int = 32000
-    hidden_size: int = 4096
-    intermediate_size: int = 11008
-    num_hidden_layers: int = 32
-    num_attention_heads: int = 32
-    num_key_value_heads: int | None = None
-    head_dim: int | None = None
+    vocab_size: Rows = 32000
+    hidden_size: Size = 4096
+    intermediate_size: Size = 11008
+    num_hidden_layers: Layers = 32
+    num_attention_heads: Size = 32
+    num_key_value_heads: Size | None = None
+    head_dim: Size | None = None
     hidden_act: str = "silu"
-    max_position_embeddings: int = 2048
-    initializer_range: float = 0.02
-    rms_norm_eps: float = 1e-6
+    max_position_embeddings: Rows = 2048
+    initializer_range: NonNegative = 0.02
+    rms_norm_eps: NonNegative = 1e-6
     use_cache: bool = True
     bos_token_id: int | None = 1
     eos_token_id: int | list[int] | None = 2
     pretraining_tp: int | None = 1
     tie_word_embeddings: bool = False
     attention_bias: bool = False
-    attention_dropout: float = 0.0
+    attention_dropout: Fraction = 0.0
     mlp_bias: bool = False
 
     def validate(self) -> None:
         super().validate()
         if self.head_dim is None:
-            if self.hidden_size % self.num_attention_heads:
-                raise ConfigurationError(
-                    f"A width of {self.hidden_size} cannot be split evenly over {self.num_attention_heads} attention heads.",
-                    next_step=f"Choose a number of heads that divides {self.hidden_size}, or set head_dim.",
-                )
             self.head_dim = self.hidden_size // self.num_attention_heads
         if self.num_key_value_heads is None:
             self.num_key_value_heads = self.num_attention_heads
@@ -124,6 +124,12 @@ class LlamaConfig(RotaryConfig):
             raise ConfigurationError(
                 f"{self.num_attention_heads} query heads cannot share {self.num_key_value_heads} key heads evenly.",
                 next_step="Choose a num_key_value_heads that divides num_attention_heads.",
+            )
+        kinds = self.__dict__.get("layer_types")
+        if kinds is not None and (len(kinds) != self.num_hidden_layers or not set(kinds) <= LAYER_TYPES):
+            raise ConfigurationError(
+                f"layer_types names {len(kinds)} layers ({', '.join(sorted(set(kinds)))}) of {self.num_hidden_layers}.",
+                next_step=f"Pass one of {', '.join(sorted(LAYER_TYPES))} for each layer, or leave it out.",
             )
 
     def to_dict(self) -> dict[str, Any]:
@@ -296,9 +302,7 @@ class LlamaModel(LlamaPreTrainedModel):
 
     def __init__(self, config: LlamaConfig) -> None:
         super().__init__(config)
-        pad = config.pad_token_id
-        padding_idx = pad if pad is not None and pad < config.vocab_size else None  # small vocabularies may lack it
-        self.embed_tokens = nn.Embedding(config.vocab_size, config.hidden_size, padding_idx=padding_idx)
+        self.embed_tokens = token_table(config.vocab_size, config.hidden_size, config.pad_token_id)
         layers = range(config.num_hidden_layers)
         self.layers = nn.ModuleList(LlamaDecoderLayer(config, layer, self.variant) for layer in layers)
         self.norm = self.variant.norm(config.hidden_size, config.rms_norm_eps)

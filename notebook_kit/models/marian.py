@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from notebook_kit.checkpoints.names import WeightRules
 from notebook_kit.errors import InputError
+from notebook_kit.fields import Rows
 from notebook_kit.models.bart import BartConfig, BartForConditionalGeneration, BartModel, BartPreTrainedModel
 from notebook_kit.models.bart_blocks import BartDecoder, BartEncoder
 
@@ -36,8 +37,8 @@ class MarianConfig(BartConfig):
     model_type: ClassVar[str] = "marian"
     default_num_labels: ClassVar[int] = 2
 
-    vocab_size: int = 58101
-    decoder_vocab_size: int | None = None
+    vocab_size: Rows = 58101
+    decoder_vocab_size: Rows | None = None
     share_encoder_decoder_embeddings: bool = True
     decoder_start_token_id: int | None = 58100
     pad_token_id: int | None = 58100

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from typing import ClassVar
 
+from notebook_kit.fields import Rows, Size
 from notebook_kit.models.llama import (
     LlamaConfig,
     LlamaForCausalLM,
@@ -42,10 +43,10 @@ class MistralConfig(LlamaConfig):
     model_type: ClassVar[str] = "mistral"
     omitted_fields: ClassVar[tuple[str, ...]] = ("attention_bias", "mlp_bias", "pretraining_tp")
 
-    intermediate_size: int = 14336
-    num_key_value_heads: int | None = 8
-    max_position_embeddings: int = 4096 * 32
-    sliding_window: int | None = 4096
+    intermediate_size: Size = 14336
+    num_key_value_heads: Size | None = 8
+    max_position_embeddings: Rows = 4096 * 32
+    sliding_window: Rows | None = 4096
 
 
 class MistralModel(LlamaModel):

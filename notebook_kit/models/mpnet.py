@@ -6,13 +6,14 @@ Source: Song et al., MPNet: Masked and Permuted Pre-training for Language Unders
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import ClassVar, Unpack
+from typing import Annotated, ClassVar, Unpack
 
 import torch
 from torch import Tensor, nn
 
 from notebook_kit.checkpoints.names import ENCODER_RULES
 from notebook_kit.configuration import PretrainedConfig
+from notebook_kit.fields import Fraction, Layers, NonNegative, Range, Size
 from notebook_kit.models.bert import BertPooler, BertResidual
 from notebook_kit.models.roberta import RobertaLMHead
 from notebook_kit.nn.attention import AttentionSite, attend, padding_mask
@@ -50,6 +51,7 @@ __all__ = [
 
 # The released checkpoints were trained with this value, whatever pad_token_id their config has.
 PADDING_POSITION = 1
+RowsAndPadding = Annotated[int, Range(PADDING_POSITION + 2, 100_000_000)]
 
 
 class MPNetConfig(PretrainedConfig):
@@ -78,18 +80,18 @@ class MPNetConfig(PretrainedConfig):
 
     model_type: ClassVar[str] = "mpnet"
 
-    vocab_size: int = 30527
-    hidden_size: int = 768
-    num_hidden_layers: int = 12
-    num_attention_heads: int = 12
-    intermediate_size: int = 3072
+    vocab_size: RowsAndPadding = 30527
+    hidden_size: Size = 768
+    num_hidden_layers: Layers = 12
+    num_attention_heads: Size = 12
+    intermediate_size: Size = 3072
     hidden_act: str = "gelu"
-    hidden_dropout_prob: float = 0.1
-    attention_probs_dropout_prob: float = 0.1
-    max_position_embeddings: int = 512
-    initializer_range: float = 0.02
-    layer_norm_eps: float = 1e-12
-    relative_attention_num_buckets: int = 32
+    hidden_dropout_prob: Fraction = 0.1
+    attention_probs_dropout_prob: Fraction = 0.1
+    max_position_embeddings: RowsAndPadding = 512
+    initializer_range: NonNegative = 0.02
+    layer_norm_eps: NonNegative = 1e-12
+    relative_attention_num_buckets: Size = 32
     pad_token_id: int | None = 1
     bos_token_id: int | None = 0
     eos_token_id: int | list[int] | None = 2

@@ -7,7 +7,9 @@ from __future__ import annotations
 
 from typing import ClassVar
 
+from notebook_kit.fields import Rows, Size
 from notebook_kit.models.t5 import (
+    StackLayers,
     T5Config,
     T5EncoderModel,
     T5ForConditionalGeneration,
@@ -40,10 +42,10 @@ class MT5Config(T5Config):
 
     model_type: ClassVar[str] = "mt5"
 
-    vocab_size: int = 250112
-    d_ff: int = 1024
-    num_layers: int = 8
-    num_heads: int = 6
+    vocab_size: Rows = 250112
+    d_ff: Size = 1024
+    num_layers: StackLayers = 8
+    num_heads: Size = 6
     feed_forward_proj: str = "gated-gelu"
     scale_decoder_outputs: bool | None = False
 

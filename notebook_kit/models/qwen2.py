@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from typing import ClassVar
 
+from notebook_kit.fields import Layers, Rows, Size
 from notebook_kit.models.llama import (
     LlamaConfig,
     LlamaForCausalLM,
@@ -46,15 +47,15 @@ class Qwen2Config(LlamaConfig):
     model_type: ClassVar[str] = "qwen2"
     omitted_fields: ClassVar[tuple[str, ...]] = ("attention_bias", "head_dim", "mlp_bias", "pretraining_tp")
 
-    vocab_size: int = 151936
-    intermediate_size: int = 22016
-    num_key_value_heads: int | None = 32
-    max_position_embeddings: int = 32768
+    vocab_size: Rows = 151936
+    intermediate_size: Size = 22016
+    num_key_value_heads: Size | None = 32
+    max_position_embeddings: Rows = 32768
     bos_token_id: int | None = None
     eos_token_id: int | list[int] | None = None
     use_sliding_window: bool = False
-    sliding_window: int | None = 4096
-    max_window_layers: int = 28
+    sliding_window: Rows | None = 4096
+    max_window_layers: Layers = 28
     layer_types: list[str] | None = None
 
     def validate(self) -> None:

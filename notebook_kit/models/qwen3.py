@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from typing import ClassVar
 
+from notebook_kit.fields import Size
 from notebook_kit.models.llama import (
     LlamaForCausalLM,
     LlamaForQuestionAnswering,
@@ -40,7 +41,7 @@ class Qwen3Config(Qwen2Config):
     model_type: ClassVar[str] = "qwen3"
     omitted_fields: ClassVar[tuple[str, ...]] = ("mlp_bias", "pretraining_tp")
 
-    head_dim: int | None = 128
+    head_dim: Size | None = 128
 
 
 class Qwen3Model(LlamaModel):

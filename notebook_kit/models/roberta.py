@@ -16,6 +16,7 @@ from torch.nn import functional as F
 from notebook_kit.checkpoints.names import ENCODER_RULES
 from notebook_kit.configuration import PretrainedConfig
 from notebook_kit.errors import ConfigurationError
+from notebook_kit.fields import Fraction, Layers, NonNegative, Rows, Size
 from notebook_kit.models.bert import BertEmbeddings, BertEncoder, BertPooler
 from notebook_kit.nn.attention import padding_mask
 from notebook_kit.nn.base import PreTrainedModel
@@ -68,28 +69,28 @@ class RobertaConfig(PretrainedConfig):
 
     model_type: ClassVar[str] = "roberta"
 
-    vocab_size: int = 50265
-    hidden_size: int = 768
-    num_hidden_layers: int = 12
-    num_attention_heads: int = 12
-    intermediate_size: int = 3072
+    vocab_size: Rows = 50265
+    hidden_size: Size = 768
+    num_hidden_layers: Layers = 12
+    num_attention_heads: Size = 12
+    intermediate_size: Size = 3072
     hidden_act: str = "gelu"
-    hidden_dropout_prob: float = 0.1
-    attention_probs_dropout_prob: float = 0.1
-    max_position_embeddings: int = 512
-    type_vocab_size: int = 2
-    initializer_range: float = 0.02
-    layer_norm_eps: float = 1e-12
+    hidden_dropout_prob: Fraction = 0.1
+    attention_probs_dropout_prob: Fraction = 0.1
+    max_position_embeddings: Rows = 512
+    type_vocab_size: Rows = 2
+    initializer_range: NonNegative = 0.02
+    layer_norm_eps: NonNegative = 1e-12
     pad_token_id: int | None = 1
     bos_token_id: int | None = 0
     eos_token_id: int | list[int] | None = 2
-    classifier_dropout: float | None = None
+    classifier_dropout: Fraction | None = None
 
     def validate(self) -> None:
         super().validate()
-        if self.pad_token_id is None:
+        if self.pad_token_id is None or not 0 <= self.pad_token_id < self.max_position_embeddings - 1:
             raise ConfigurationError(
-                f"{type(self).__name__} has no pad_token_id, from which this architecture counts positions.",
+                f"{type(self).__name__}: pad_token_id is {self.pad_token_id}, and this architecture counts positions from it.",
                 next_step="Set pad_token_id to the id of the padding token; it is 1 in the released checkpoints.",
             )
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 from typing import ClassVar
 
 from notebook_kit.errors import ConfigurationError
+from notebook_kit.fields import Layers, Rows, Size
 from notebook_kit.models.llama import (
     LlamaConfig,
     LlamaForCausalLM,
@@ -49,20 +50,20 @@ class SmolLM3Config(LlamaConfig):
     omitted_fields: ClassVar[tuple[str, ...]] = ("head_dim", "pretraining_tp")
     default_theta: ClassVar[float] = 2000000.0
 
-    vocab_size: int = 128256
-    hidden_size: int = 2048
-    num_hidden_layers: int = 36
-    num_attention_heads: int = 16
-    num_key_value_heads: int | None = 4
-    max_position_embeddings: int = 32768
+    vocab_size: Rows = 128256
+    hidden_size: Size = 2048
+    num_hidden_layers: Layers = 36
+    num_attention_heads: Size = 16
+    num_key_value_heads: Size | None = 4
+    max_position_embeddings: Rows = 32768
     pad_token_id: int | None = 128004
     bos_token_id: int | None = 128000
     eos_token_id: int | list[int] | None = 128001
     tie_word_embeddings: bool = True
     use_sliding_window: bool = False
-    sliding_window: int | None = None
+    sliding_window: Rows | None = None
     no_rope_layers: list[int] | None = None
-    no_rope_layer_interval: int = 4
+    no_rope_layer_interval: Size = 4
     layer_types: list[str] | None = None
 
     def validate(self) -> None:

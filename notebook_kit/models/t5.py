@@ -6,7 +6,7 @@ Source: Raffel et al., Exploring the Limits of Transfer Learning with a Unified 
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any, ClassVar, Unpack
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Unpack
 
 import torch
 from torch import Tensor, nn
@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from notebook_kit.checkpoints.names import WeightRules
 from notebook_kit.configuration import PretrainedConfig
 from notebook_kit.errors import ConfigurationError, InputError
+from notebook_kit.fields import Fraction, NonNegative, Range, Rows, Size
 from notebook_kit.generation.mixin import GenerationMixin
 from notebook_kit.models.t5_blocks import T5LayerNorm, T5Stack
 from notebook_kit.nn.base import PreTrainedModel
@@ -40,6 +41,10 @@ __all__ = [
     "T5ForTokenClassification",
     "T5Model",
 ]
+
+
+StackLayers = Annotated[int, Range(1, 10_000)]
+"""Number of layers: the first one holds the relative positions of all."""
 
 
 class T5Config(PretrainedConfig):
@@ -80,23 +85,23 @@ class T5Config(PretrainedConfig):
     }
     keys_to_ignore_at_inference: ClassVar[tuple[str, ...]] = ("past_key_values",)
 
-    vocab_size: int = 32128
-    d_model: int = 512
-    d_kv: int = 64
-    d_ff: int = 2048
-    num_layers: int = 6
-    num_decoder_layers: int | None = None
-    num_heads: int = 8
-    relative_attention_num_buckets: int = 32
-    relative_attention_max_distance: int = 128
-    dropout_rate: float = 0.1
-    layer_norm_epsilon: float = 1e-6
-    initializer_factor: float = 1.0
+    vocab_size: Rows = 32128
+    d_model: Size = 512
+    d_kv: Size = 64
+    d_ff: Size = 2048
+    num_layers: StackLayers = 6
+    num_decoder_layers: StackLayers | None = None
+    num_heads: Size = 8
+    relative_attention_num_buckets: Size = 32
+    relative_attention_max_distance: Size = 128
+    dropout_rate: Fraction = 0.1
+    layer_norm_epsilon: NonNegative = 1e-6
+    initializer_factor: NonNegative = 1.0
     feed_forward_proj: str = "relu"
     dense_act_fn: str | None = None
     is_gated_act: bool | None = None
     scale_decoder_outputs: bool | None = None
-    classifier_dropout: float = 0.0
+    classifier_dropout: Fraction = 0.0
     use_cache: bool = True
     pad_token_id: int | None = 0
     eos_token_id: int | list[int] | None = 1

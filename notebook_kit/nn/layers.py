@@ -67,6 +67,11 @@ def merge_heads(x: Tensor) -> Tensor:
     return x.transpose(1, 2).reshape(B, T, H * D)
 
 
+def token_table(rows: int, width: int, padding: int | None) -> nn.Embedding:
+    """Token embeddings; the row of the padding token, if the vocabulary has it, is not trained."""
+    return nn.Embedding(rows, width, padding_idx=padding if padding is not None and -rows <= padding < rows else None)
+
+
 def embed_tokens(table: nn.Embedding, input_ids: Tensor | None, inputs_embeds: Tensor | None = None) -> Tensor:
     """Token embeddings, `(batch, tokens, width)`: those of `input_ids` `(batch, tokens)`, or `inputs_embeds` unchanged.
 

@@ -8,17 +8,37 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from typing import Any, ClassVar
+from typing import Annotated, Any, ClassVar
 
 import torch
 from torch import Tensor
 
 from notebook_kit.configuration import PretrainedConfig
 from notebook_kit.errors import ConfigurationError, near_matches
+from notebook_kit.fields import Fraction, Range, Rows
 
 __all__ = ["Rotary", "RotaryConfig", "rotate"]
 
 KINDS = ("default", "linear", "dynamic", "yarn", "llama3")
+
+_POSITIVE = Annotated[float, Range(1e-6)]
+PARAMETERS: dict[str, Any] = {
+    "rope_theta": Annotated[float, Range(2)],
+    "rope_type": str | None,
+    "type": str | None,
+    "factor": _POSITIVE | None,
+    "low_freq_factor": _POSITIVE,
+    "high_freq_factor": _POSITIVE,
+    "original_max_position_embeddings": Rows | None,
+    "partial_rotary_factor": Fraction | None,
+    "attention_factor": float | None,
+    "beta_fast": _POSITIVE | None,
+    "beta_slow": _POSITIVE | None,
+    "mscale": float | None,
+    "mscale_all_dim": float | None,
+    "truncate": bool,
+}
+"""Name in `rope_parameters` -> type; see `notebook_kit.fields`."""
 
 
 class RotaryConfig(PretrainedConfig):
@@ -36,8 +56,14 @@ class RotaryConfig(PretrainedConfig):
     def field_names(cls) -> list[str]:
         return [*super().field_names(), "rope_theta", "rope_scaling"]
 
+    @classmethod
+    def value_types(cls) -> dict[str, Any]:
+        types = {"rope_parameters": PARAMETERS, "rope_scaling": PARAMETERS, "rope_theta": PARAMETERS["rope_theta"]}
+        return {**super().value_types(), **types}
+
     def update(self, edits: Mapping[str, Any]) -> None:
         edits = dict(edits)
+        self.check_types(edits)
         theta, scaling = edits.pop("rope_theta", None), edits.pop("rope_scaling", None)
         super().update(edits)
         given = {**(self.rope_parameters or {}), **(scaling or {})}

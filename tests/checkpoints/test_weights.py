@@ -324,7 +324,7 @@ def test_a_name_in_two_shards(tmp_path):
 )
 def test_indexes_that_are_none(tmp_path, content):
     (tmp_path / "model.safetensors.index.json").write_text(content)
-    with pytest.raises(CheckpointError, match="is not the index of a sharded checkpoint"):
+    with pytest.raises(CheckpointError, match=r"model\.safetensors\.index\.json(: weight_map is| cannot be read: )"):
         open_weights(tmp_path)
 
 
