@@ -10,6 +10,7 @@ from .data import TextDataset as TextDataset
 from .data import pack_blocks as pack_blocks
 from .generation import AsyncTextIteratorStreamer as AsyncTextIteratorStreamer
 from .generation import BaseStreamer as BaseStreamer
+from .generation import DynamicCache as DynamicCache
 from .generation import EncoderNoRepeatNGramLogitsProcessor as EncoderNoRepeatNGramLogitsProcessor
 from .generation import EncoderRepetitionPenaltyLogitsProcessor as EncoderRepetitionPenaltyLogitsProcessor
 from .generation import EosTokenCriteria as EosTokenCriteria
@@ -47,6 +48,9 @@ from .generation import TokenIteratorStreamer as TokenIteratorStreamer
 from .generation import TopKLogitsWarper as TopKLogitsWarper
 from .generation import TopPLogitsWarper as TopPLogitsWarper
 from .generation import TypicalLogitsWarper as TypicalLogitsWarper
+from .generation import (
+    UnbatchedClassifierFreeGuidanceLogitsProcessor as UnbatchedClassifierFreeGuidanceLogitsProcessor,
+)
 from .models.albert import AlbertConfig as AlbertConfig
 from .models.albert import AlbertForMaskedLM as AlbertForMaskedLM
 from .models.albert import AlbertForMultipleChoice as AlbertForMultipleChoice

@@ -13,6 +13,7 @@
     run.py            one call: the model driven step by step, and the resulting sequences
     sampling.py       greedy search, sampling and contrastive search: one sequence per row
     beams.py          beam search
+    assisted.py       proposed tokens, several of which are checked at once
     outputs.py        the results with more than the tokens
 """
 

@@ -1,5 +1,6 @@
 # The public names, for editors, type checkers and `notebook_kit.lazy`, which imports them on first use.
 
+from ..nn.cache import DynamicCache as DynamicCache
 from ..nn.cache import KVCache as KVCache
 from .configuration import GenerationConfig as GenerationConfig
 from .filters import EpsilonLogitsWarper as EpsilonLogitsWarper
@@ -32,6 +33,9 @@ from .processors import RepetitionPenaltyLogitsProcessor as RepetitionPenaltyLog
 from .processors import SequenceBiasLogitsProcessor as SequenceBiasLogitsProcessor
 from .processors import SuppressTokensAtBeginLogitsProcessor as SuppressTokensAtBeginLogitsProcessor
 from .processors import SuppressTokensLogitsProcessor as SuppressTokensLogitsProcessor
+from .processors import (
+    UnbatchedClassifierFreeGuidanceLogitsProcessor as UnbatchedClassifierFreeGuidanceLogitsProcessor,
+)
 from .stopping import EosTokenCriteria as EosTokenCriteria
 from .stopping import MaxLengthCriteria as MaxLengthCriteria
 from .stopping import MaxTimeCriteria as MaxTimeCriteria

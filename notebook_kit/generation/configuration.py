@@ -6,10 +6,13 @@ import copy
 import dataclasses
 import json
 import os
-from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
-from notebook_kit.errors import ConfigurationError, near_matches
+from notebook_kit.errors import CheckpointError, ConfigurationError, near_matches
+from notebook_kit.fields import Fraction, NonNegative, Range, mismatch, types_of
 from notebook_kit.files import read_json, write_text
 from notebook_kit.hub import Source, locate, take_hub_options
 from notebook_kit.hub.saving import PushToHub, folder_to_save
@@ -23,20 +26,16 @@ GENERATION_CONFIG_NAME = "generation_config.json"
 
 TOKENS = ("bos_token_id", "eos_token_id", "pad_token_id", "decoder_start_token_id")
 SAMPLING_ONLY = ("temperature", "top_k", "top_p", "min_p", "typical_p", "epsilon_cutoff", "eta_cutoff")
+OUTPUTS = ("output_scores", "output_logits", "output_attentions", "output_hidden_states")
 BEAMS_ONLY = ("early_stopping", "length_penalty", "num_beam_groups", "diversity_penalty")
 
 _PROVENANCE = ("transformers_version", "_from_model_config", "_commit_hash")
-_INFINITY = float("inf")
+# Settings of other libraries, which change nothing here: they are kept, although some resemble a setting.
+_FOREIGN = ("bos_token", "eos_token", "pad_token", "use_mtp", "top_h", "cache_config", "max_cache_len", "is_assistant")
 
-
-def _setting(default: Any = None, low: float | None = None, high: float = _INFINITY) -> Any:
-    """A field that is None until it is set.
-
-    Args:
-        default: Its value in a call where nothing sets it.
-        low, high: The valid range of a number; None for a field without a range.
-    """
-    return dataclasses.field(default=None, metadata={"default": default, "low": low, "high": high})
+Count = Annotated[int, Range(1)]
+Whole = Annotated[int, Range(0)]
+TokenId = Annotated[int, Range(-1)]  # -1, in some older files, for a token that the model does not have
 
 
 @dataclasses.dataclass(init=False, repr=False)
@@ -62,6 +61,14 @@ class GenerationConfig(PushToHub):
             context.
         num_return_sequences: The number of sequences per prompt.
         use_cache: Reuse the keys and values computed for earlier tokens.
+        guidance_scale: Above 1, follow the prompt more closely: scores are moved away from those without the prompt, or
+            after `negative_prompt_ids`, by this factor (classifier-free guidance).
+        prompt_lookup_num_tokens: Check this many tokens at once, if the text's last words occur earlier in it: those that
+            followed there. The result is that of greedy search or sampling, sooner for texts that repeat the prompt.
+        max_matching_ngram_size: The number of last tokens to look for.
+        num_assistant_tokens: The number of tokens that `assistant_model` proposes at once; with the
+            `num_assistant_tokens_schedule` "heuristic", 2 more after a full success and otherwise 1 fewer.
+        low_memory: Accepted; contrastive search needs little memory in any case.
 
     Sampling (all need `do_sample=True`):
         temperature: Below 1, probable tokens become more probable; above 1, less.
@@ -86,17 +93,18 @@ class GenerationConfig(PushToHub):
         renormalize_logits: Normalize the scores to log-probabilities after all other rules.
 
     Tokens:
-        bos_token_id, pad_token_id, decoder_start_token_id: The first token of a text, padding, and a decoder's first token.
+        bos_token_id, pad_token_id, decoder_start_token_id: The first token of a text, padding, and a decoder's first token
+            (or a list with one per input).
 
     Result:
         return_dict_in_generate: Return an object that holds more than the tokens.
         output_scores, output_logits: In that object: the scores of each step, after and before all rules.
         output_attentions, output_hidden_states: In that object: those of the model, for each step.
 
-    An unknown name raises an error with near matches. Unknown keys of a file are kept in `extra` and written back.
+    A misspelt name raises an error with near matches. Settings of other libraries are kept in `extra` and written back.
 
     Raises:
-        ConfigurationError: For an unknown name, an invalid value, or settings that contradict each other.
+        ConfigurationError: For a misspelt name, an invalid value, or settings that contradict each other.
 
     Example:
         >>> from notebook_kit import GenerationConfig
@@ -104,54 +112,60 @@ class GenerationConfig(PushToHub):
         GenerationConfig(max_new_tokens=40, do_sample=True, top_p=0.9)
         >>> GenerationConfig(max_new_token=40)
         Traceback (most recent call last):
-        notebook_kit.errors.ConfigurationError: There is no generation setting 'max_new_token'. Did you mean ...
+        notebook_kit.errors.ConfigurationError: There is no setting 'max_new_token'. Did you mean ...
         → Correct the name.
     """
 
-    max_new_tokens: int | None = _setting(low=1)
-    max_length: int | None = _setting(20, low=1)
-    min_new_tokens: int | None = _setting(low=0)
-    min_length: int | None = _setting(0, low=0)
-    max_time: float | None = _setting(low=0)
+    max_new_tokens: Count | None = None
+    max_length: Count | None = None
+    min_new_tokens: Whole | None = None
+    min_length: Whole | None = None
+    max_time: NonNegative | None = None
     stop_strings: str | list[str] | None = None
-    do_sample: bool | None = _setting(False)
-    num_beams: int | None = _setting(1, low=1)
-    num_beam_groups: int | None = _setting(1, low=1)
-    diversity_penalty: float | None = _setting(0.0, low=0)
-    early_stopping: bool | str | None = _setting(False)
-    length_penalty: float | None = _setting(1.0, low=-_INFINITY)
-    penalty_alpha: float | None = _setting(low=0, high=1)
-    num_return_sequences: int | None = _setting(1, low=1)
-    use_cache: bool | None = _setting(True)
-    temperature: float | None = _setting(1.0, low=0)
-    top_k: int | None = _setting(50, low=0)
-    top_p: float | None = _setting(1.0, low=0, high=1)
-    min_p: float | None = _setting(low=0, high=1)
-    typical_p: float | None = _setting(1.0, low=0, high=1)
-    epsilon_cutoff: float | None = _setting(0.0, low=0, high=1)
-    eta_cutoff: float | None = _setting(0.0, low=0, high=1)
-    repetition_penalty: float | None = _setting(1.0, low=0)
-    encoder_repetition_penalty: float | None = _setting(1.0, low=0)
-    no_repeat_ngram_size: int | None = _setting(0, low=0)
-    encoder_no_repeat_ngram_size: int | None = _setting(0, low=0)
-    bad_words_ids: list[list[int]] | None = None
-    sequence_bias: list | dict | None = None
-    suppress_tokens: list[int] | None = None
-    begin_suppress_tokens: list[int] | None = None
-    forced_bos_token_id: int | None = None
-    forced_eos_token_id: int | list[int] | None = None
-    exponential_decay_length_penalty: tuple[int, float] | None = None
-    remove_invalid_values: bool | None = _setting(False)
-    renormalize_logits: bool | None = _setting(False)
-    bos_token_id: int | None = None
-    eos_token_id: int | list[int] | None = None
-    pad_token_id: int | None = None
-    decoder_start_token_id: int | None = None
-    return_dict_in_generate: bool | None = _setting(False)
-    output_scores: bool | None = _setting(False)
-    output_logits: bool | None = _setting(False)
-    output_attentions: bool | None = _setting(False)
-    output_hidden_states: bool | None = _setting(False)
+    do_sample: bool | None = None
+    num_beams: Count | None = None
+    num_beam_groups: Count | None = None
+    diversity_penalty: NonNegative | None = None
+    early_stopping: bool | Literal["never"] | None = None
+    length_penalty: float | None = None
+    penalty_alpha: Fraction | None = None
+    num_return_sequences: Count | None = None
+    use_cache: bool | None = None
+    guidance_scale: NonNegative | None = None
+    prompt_lookup_num_tokens: Count | None = None
+    max_matching_ngram_size: Count | None = None
+    num_assistant_tokens: Count | None = None
+    num_assistant_tokens_schedule: Literal["constant", "heuristic", "heuristic_transient"] | None = None
+    low_memory: bool | None = None
+    temperature: NonNegative | None = None
+    top_k: Whole | None = None
+    top_p: Fraction | None = None
+    min_p: Fraction | None = None
+    typical_p: Fraction | None = None
+    epsilon_cutoff: Fraction | None = None
+    eta_cutoff: Fraction | None = None
+    repetition_penalty: NonNegative | None = None
+    encoder_repetition_penalty: NonNegative | None = None
+    no_repeat_ngram_size: Whole | None = None
+    encoder_no_repeat_ngram_size: Whole | None = None
+    bad_words_ids: list[list[Whole]] | None = None
+    sequence_bias: dict | list[list] | None = None
+    suppress_tokens: list[TokenId] | None = None
+    begin_suppress_tokens: list[TokenId] | None = None
+    forced_bos_token_id: TokenId | None = None
+    forced_eos_token_id: TokenId | list[TokenId] | None = None
+    exponential_decay_length_penalty: list[float] | None = None
+    remove_invalid_values: bool | None = None
+    renormalize_logits: bool | None = None
+    bos_token_id: TokenId | None = None
+    eos_token_id: TokenId | list[TokenId] | None = None
+    pad_token_id: TokenId | None = None
+    decoder_start_token_id: TokenId | list[TokenId] | None = None
+    return_dict_in_generate: bool | None = None
+    output_scores: bool | None = None
+    output_logits: bool | None = None
+    output_attentions: bool | None = None
+    output_hidden_states: bool | None = None
 
     def __init__(self, **settings: Any) -> None:
         self.extra: dict[str, Any] = {}
@@ -174,18 +188,19 @@ class GenerationConfig(PushToHub):
         """Set several settings at once.
 
         Raises:
-            ConfigurationError: For an unknown name, or an invalid value.
+            ConfigurationError: For a misspelt name, or an invalid value.
         """
-        names = self.names()
-        for name in settings:
-            if name not in names and name not in self.extra:
-                raise ConfigurationError(
-                    f"There is no generation setting {name!r}. {near_matches(name, names)}".rstrip(),
-                    next_step="Correct the name.",
-                )
-        for name, value in settings.items():
-            (self.extra if name in self.extra else self.__dict__)[name] = value
-        self.validate()
+        names, before = self.names(), {**self.__dict__, "extra": dict(self.extra)}
+        try:
+            for name, value in settings.items():
+                is_foreign = name in self.extra or name in _FOREIGN
+                if name not in names and not is_foreign and (hint := near_matches(name, names)):
+                    raise ConfigurationError(f"There is no setting {name!r}. {hint}", next_step="Correct the name.")
+                (self.__dict__ if name in names else self.extra)[name] = value
+            self.validate()
+        except ConfigurationError:
+            self.__dict__.update(before)
+            raise
 
     def filled(self, *others: GenerationConfig | Mapping[str, Any]) -> GenerationConfig:
         """A copy whose unset settings come from `others`; earlier ones take precedence."""
@@ -203,23 +218,16 @@ class GenerationConfig(PushToHub):
         Raises:
             ConfigurationError: For the first invalid value or contradiction.
         """
-        for name, (whole, low, high) in _RANGES.items():
-            value = getattr(self, name)
-            is_number = isinstance(value, int if whole else int | float) and not isinstance(value, bool)
-            if value is not None and not (is_number and low <= value <= high):
-                kind, upper = "a whole number" if whole else "a number", f" to {high}" if high != _INFINITY else " up"
-                raise ConfigurationError(f"{name} is {value!r}.", next_step=f"Pass {kind} from {low}{upper}.")
-        if self.temperature == 0:
+        values = {name: value for name in self.names() if (value := getattr(self, name)) is not None}
+        if fault := mismatch(values, types_of(GenerationConfig)):
+            raise ConfigurationError(f"{fault}.", next_step="help(GenerationConfig) describes all settings.")
+        if self.temperature == 0 and self.do_sample:
             raise ConfigurationError(
                 "temperature is 0, and scores cannot be divided by it.",
                 next_step="Pass do_sample=False, which takes the most probable token.",
             )
         if self.repetition_penalty == 0 or self.encoder_repetition_penalty == 0:
             raise ConfigurationError("A repetition penalty is 0.", next_step="Pass 1.0 for none, more for a penalty.")
-        if self.early_stopping not in (None, True, False, "never"):
-            raise ConfigurationError(
-                f"early_stopping is {self.early_stopping!r}.", next_step='Pass True, False or "never".'
-            )
         beams, groups, wanted = self.num_beams or 1, self.num_beam_groups or 1, self.num_return_sequences or 1
         if groups > 1 and beams % groups:
             raise ConfigurationError(
@@ -233,19 +241,20 @@ class GenerationConfig(PushToHub):
                 f"num_return_sequences is {wanted}, and {beams} beam{'s give' if beams > 1 else ' gives'} {beams}.",
                 next_step=f"Pass num_beams={wanted}, or do_sample=True to sample several.",
             )
-        stops = [self.stop_strings] if isinstance(self.stop_strings, str) else self.stop_strings
-        if stops is not None and not (stops and _are_texts(stops)):
-            raise ConfigurationError(
-                f"stop_strings is {self.stop_strings!r}.", next_step='Pass texts that are not empty: ["\\n\\n"].'
-            )
         for name, is_valid, example in (
-            ("bad_words_ids", _are_lists_of_ids, "[[5, 6], [7]]"),
-            ("suppress_tokens", _are_ids, "[5, 6, 7]"),
-            ("begin_suppress_tokens", _are_ids, "[5, 6, 7]"),
+            ("stop_strings", _names_all, '["\\n\\n"], without empty texts'),
+            ("bad_words_ids", all, "[[5, 6], [7]]"),
+            ("sequence_bias", _is_bias, "{(5, 6): -2.0}"),
+            ("suppress_tokens", _names_all, "[5, 6, 7]"),
+            ("begin_suppress_tokens", _names_all, "[5, 6, 7]"),
+            (
+                "exponential_decay_length_penalty",
+                lambda value: len(value) == 2,
+                "(5, 1.1): after 5 tokens, by 1.1 each",
+            ),
         ):
-            value = getattr(self, name)
-            if value is not None and not is_valid(value):
-                raise ConfigurationError(f"{name} is {value!r}.", next_step=f"Pass token ids, such as {example}.")
+            if name in values and not is_valid(values[name]):
+                raise ConfigurationError(f"{name} is {values[name]!r}.", next_step=f"Pass {name}={example}.")
 
     # Reading and writing -----------------------------------------------------------------------------------------
 
@@ -253,30 +262,39 @@ class GenerationConfig(PushToHub):
     def from_dict(cls, values: Mapping[str, Any], **edits: Any) -> GenerationConfig:
         """A config from a file's content. Unknown keys are kept in `extra`."""
         config = cls()
-        names = cls.names()
-        for name, value in values.items():
-            if name not in _PROVENANCE:
-                (config.__dict__ if name in names else config.extra)[name] = value
+        config.extra = {name: None for name in values if name not in cls.names() and name not in _PROVENANCE}
+        config.update(**{name: value for name, value in values.items() if name not in _PROVENANCE})
         config.update(**edits)
         return config
 
     @classmethod
-    def from_pretrained(cls, name_or_path: str | os.PathLike | Source, **kwargs: Any) -> GenerationConfig:
+    def _read(cls, path: Path) -> GenerationConfig:
+        values = read_json(path, types=types_of(GenerationConfig))
+        with _naming(path):
+            return cls.from_dict(values)
+
+    @classmethod
+    def from_pretrained(
+        cls, name_or_path: str | os.PathLike | Source, config_file_name: str | None = None, **kwargs: Any
+    ) -> GenerationConfig:
         """Read a checkpoint's `generation_config.json`.
 
         Args:
             name_or_path: A folder, a zoo name, or a Hub name.
+            config_file_name: The name of another file in the same format.
             **kwargs: Hub options (`revision`, `token`, `cache_dir`, `local_files_only`, `force_download`,
                 `subfolder`), and settings to edit.
 
         Raises:
             HubError: If the checkpoint cannot be found or fetched.
-            CheckpointError: If the file is missing or damaged.
-            ConfigurationError: If an edit names no setting, or a value is invalid.
+            CheckpointError: If the file is missing, damaged, or contains an invalid value.
+            ConfigurationError: If an edit names no setting, or its value is invalid.
         """
         source = locate(name_or_path, **take_hub_options(kwargs))
-        path = source.require(GENERATION_CONFIG_NAME, why="It contains the checkpoint's default settings.")
-        return cls.from_dict(read_json(path), **kwargs)
+        name = config_file_name or GENERATION_CONFIG_NAME
+        config = cls._read(source.require(name, why="It contains the checkpoint's default settings."))
+        config.update(**kwargs)
+        return config
 
     @classmethod
     def from_model_config(cls, config: PretrainedConfig) -> GenerationConfig:
@@ -290,7 +308,10 @@ class GenerationConfig(PushToHub):
     def of_checkpoint(cls, source: Source, config: PretrainedConfig) -> GenerationConfig:
         """The settings in `generation_config.json`, or in `config.json` for a checkpoint without that file."""
         path = source.find(GENERATION_CONFIG_NAME)
-        return cls.from_model_config(config) if path is None else cls.from_dict(read_json(path))
+        if path is not None:
+            return cls._read(path)
+        with _naming(f"config.json of {source.name}"):
+            return cls.from_model_config(config)
 
     def to_dict(self) -> dict[str, Any]:
         """The settings that are set, as plain JSON values."""
@@ -303,15 +324,22 @@ class GenerationConfig(PushToHub):
         """`to_dict` as indented JSON with sorted keys, the form of a `generation_config.json`."""
         return json.dumps(self.to_dict(), indent=2, sort_keys=True, ensure_ascii=False) + "\n"
 
-    def save_pretrained(self, folder: str | os.PathLike, push_to_hub: bool = False, **push_options: Any) -> None:
+    def save_pretrained(
+        self,
+        folder: str | os.PathLike,
+        config_file_name: str | None = None,
+        push_to_hub: bool = False,
+        **push_options: Any,
+    ) -> None:
         """Write `generation_config.json` into `folder`, which is created if necessary.
 
         Args:
             folder: Where to write.
+            config_file_name: Another name for the file; `from_pretrained` reads it under that name.
             push_to_hub: Also upload the folder; `push_options` go to `notebook_kit.hub.push_folder`.
         """
         with folder_to_save(folder, push_to_hub, push_options) as target:
-            write_text(target / GENERATION_CONFIG_NAME, self.to_json_string())
+            write_text(target / (config_file_name or GENERATION_CONFIG_NAME), self.to_json_string())
 
     def __eq__(self, other: object) -> bool:
         return isinstance(other, GenerationConfig) and self.to_dict() == other.to_dict()
@@ -322,28 +350,44 @@ class GenerationConfig(PushToHub):
         return f"GenerationConfig({', '.join(f'{name}={value!r}' for name, value in self.to_dict().items())})"
 
 
+_OFF = ("do_sample", "early_stopping", "low_memory", "remove_invalid_values", "renormalize_logits")
+_ONES = ("temperature", "top_p", "typical_p", "length_penalty", "repetition_penalty", "encoder_repetition_penalty")
 DEFAULTS: dict[str, Any] = {
-    field.name: field.metadata["default"]
-    for field in dataclasses.fields(GenerationConfig)
-    if field.metadata.get("default") is not None
+    **dict.fromkeys((*_OFF, "return_dict_in_generate", *OUTPUTS), False),
+    **dict.fromkeys(("min_length", "no_repeat_ngram_size", "encoder_no_repeat_ngram_size"), 0),
+    **dict.fromkeys(("num_beams", "num_beam_groups", "num_return_sequences"), 1),
+    **dict.fromkeys(("diversity_penalty", "epsilon_cutoff", "eta_cutoff"), 0.0),
+    **dict.fromkeys(_ONES, 1.0),
+    "max_length": 20,
+    "top_k": 50,
+    "use_cache": True,
+    "max_matching_ngram_size": 2,
+    "num_assistant_tokens": 20,
+    "num_assistant_tokens_schedule": "constant",
 }
 """The value of each setting that neither the call, its config nor the checkpoint sets."""
 
-# Name -> whether it is a whole number, and the lowest and the highest valid value.
-_RANGES: dict[str, tuple[bool, float, float]] = {
-    field.name: ("int" in str(field.type), field.metadata["low"], field.metadata["high"])
-    for field in dataclasses.fields(GenerationConfig)
-    if field.metadata.get("low") is not None
-}
+
+@contextmanager
+def _naming(place: object) -> Iterator[None]:
+    """Let errors about settings name the file that they are from."""
+    try:
+        yield
+    except ConfigurationError as error:
+        raise CheckpointError(f"{place}: {error.what}", next_step="Correct the file.") from None
 
 
-def _are_texts(value: Any) -> bool:
-    return isinstance(value, list | tuple) and all(isinstance(text, str) and text for text in value)
+def _is_bias(value: Mapping[Any, Any] | list[Any]) -> bool:
+    pairs = list(value.items() if isinstance(value, Mapping) else value)
+    return all(
+        len(pair) == 2
+        and pair[0]
+        and not mismatch({"ids": pair[0], "bias": pair[1]}, {"ids": list[Whole], "bias": float})
+        for pair in pairs
+    )
 
 
-def _are_ids(value: Any) -> bool:
-    return isinstance(value, list | tuple) and bool(value) and all(isinstance(i, int) and i >= 0 for i in value)
-
-
-def _are_lists_of_ids(value: Any) -> bool:
-    return isinstance(value, list | tuple) and all(map(_are_ids, value))
+def _names_all(value: Any) -> bool:
+    """Whether a value, or a list of them, is neither empty nor contains an empty text or a token id below 0."""
+    values = [value] if isinstance(value, str) else value
+    return bool(values) and all(one != "" and one != -1 for one in values)

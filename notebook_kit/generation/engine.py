@@ -11,8 +11,8 @@ import torch
 from torch import Tensor
 
 from notebook_kit.errors import InputError, NotebookKitWarning
-from notebook_kit.generation import beams, filters, processors, sampling, stopping
-from notebook_kit.generation.configuration import BEAMS_ONLY, DEFAULTS, SAMPLING_ONLY, GenerationConfig
+from notebook_kit.generation import assisted, beams, filters, processors, sampling, stopping
+from notebook_kit.generation.configuration import BEAMS_ONLY, DEFAULTS, OUTPUTS, SAMPLING_ONLY, TOKENS, GenerationConfig
 from notebook_kit.generation.processors import LogitsProcessorList, as_ids
 from notebook_kit.generation.prompt import Prompt, read_prompt
 from notebook_kit.generation.run import Run
@@ -21,7 +21,17 @@ from notebook_kit.generation.stopping import StoppingCriteriaList
 __all__ = ["decode", "generate", "prepare", "resolve_settings"]
 
 # Arguments of other libraries' `generate` that are accepted and ignored, so that code written for them runs.
-ACCEPTED = ("synced_gpus", "cache_implementation", "disable_compile", "return_legacy_cache", "trust_remote_code")
+ACCEPTED = {"synced_gpus", "cache_implementation", "disable_compile", "return_legacy_cache", "trust_remote_code"}
+ACCEPTED |= {"use_model_defaults", "assistant_confidence_threshold"}
+NEGATIVE = ("negative_prompt_ids", "negative_prompt_attention_mask")
+# Argument -> the attributes that its value needs, and what to pass.
+_OBJECTS: dict[str, tuple[tuple[str, ...], str]] = {
+    "streamer": (("put", "end"), "a streamer, such as TextStreamer(tokenizer)"),
+    "tokenizer": (("decode",), "the model's tokenizer"),
+    "generator": (("manual_seed", "get_state"), "a torch.Generator"),
+    "assistant_model": (("generate", "generation_config"), "a model that generates"),
+    "prefix_allowed_tokens_fn": (("__call__",), "a function (index of the input, tokens so far) -> token ids"),
+}
 
 _warned: set[str] = set()
 
@@ -43,12 +53,25 @@ def generate(
         arguments: Settings and tensors by name.
         **options: Further arguments of `prepare`.
     """
+    check_objects({"streamer": streamer})
     with _closing(streamer):
         names = set(GenerationConfig.names())
         settings = {name: value for name, value in arguments.items() if name in names}
         tensors = {name: arguments[name] for name in arguments if name not in names and name not in ACCEPTED}
         config, has_default_length = resolve_settings(model, generation_config, settings)
         return decode(prepare(model, config, inputs, tensors, fit=has_default_length, streamer=streamer, **options))
+
+
+def check_objects(objects: dict[str, Any]) -> None:
+    """Check the arguments of `generate` that are neither settings nor tensors.
+
+    Raises:
+        InputError: For an object of a wrong kind.
+    """
+    for name, value in objects.items():
+        attributes, expected = _OBJECTS[name]
+        if value is not None and not all(hasattr(value, attribute) for attribute in attributes):
+            raise InputError(f"{name} is {value!r:.60}.", next_step=f"Pass {expected}.")
 
 
 def prepare(
@@ -65,6 +88,7 @@ def prepare(
     tokenizer: Any = None,
     generator: torch.Generator | None = None,
     on_interrupt: str = "return",
+    assistant_model: Any = None,
 ) -> Run:
     """Create a run: check the prompt, and build the rules and stopping criteria. An encoder runs here, a decoder does not.
 
@@ -74,15 +98,21 @@ def prepare(
         inputs: The prompt, if it is not in `tensors`.
         tensors: The model's inputs, by name.
         fit: Generate fewer tokens if the model has too few positions; otherwise that is an error.
-        logits_processor, stopping_criteria, prefix_allowed_tokens_fn, streamer, tokenizer, generator, on_interrupt: As
-            in `GenerationMixin.generate`.
+        logits_processor, stopping_criteria, prefix_allowed_tokens_fn, streamer, tokenizer, generator, on_interrupt,
+            assistant_model: As in `GenerationMixin.generate`.
 
     Raises:
         InputError: For invalid inputs, a prompt that leaves no room, or an impossible combination.
     """
     if on_interrupt not in ("return", "raise"):
         raise InputError(f"on_interrupt is {on_interrupt!r}.", next_step='Pass "return" or "raise".')
+    objects = {"tokenizer": tokenizer, "generator": generator, "assistant_model": assistant_model}
+    check_objects({**objects, "prefix_allowed_tokens_fn": prefix_allowed_tokens_fn})
+    own_rules = _functions("logits_processor", logits_processor, "(input_ids, scores) -> scores")
+    own_criteria = _functions("stopping_criteria", stopping_criteria, "(input_ids, scores) -> whether to stop")
     eos = as_ids(config.eos_token_id)
+    negative = [tensors.get(name) for name in NEGATIVE]
+    tensors = {name: value for name, value in tensors.items() if name not in NEGATIVE}
     prompt = read_prompt(model, inputs, config, eos, tensors)
     max_length = _max_length(model, prompt, config, fit)
     B, width = prompt.ids.shape[0], config.num_beams or 1
@@ -93,15 +123,17 @@ def prepare(
             next_step="Pass num_beams=1 and a single prompt, or no streamer.",
         )
     copies = width if width > 1 else (config.top_k if contrastive else config.num_return_sequences) or 1
-    criteria = [*_criteria(config, max_length, eos, tokenizer), *(stopping_criteria or [])]
-    pad = config.pad_token_id if config.pad_token_id is not None else eos[0] if eos else None
+    criteria = [*_criteria(config, max_length, eos, tokenizer), *own_criteria]
+    pad = next((token for token in (*as_ids(config.pad_token_id), *eos) if token >= 0), None)
     if pad is None and B * copies > 1 and width == 1 and len(criteria) > 1:
         raise InputError(
             f"{B * copies} sequences may end at different lengths, and there is no token to pad the shorter ones with.",
             next_step="Pass pad_token_id=tokenizer.pad_token_id (or its eos_token_id).",
         )
-    rules = _rules(config, prompt, max_length, eos, prefix_allowed_tokens_fn, logits_processor or [])
-    return Run(
+    rules = _rules(config, prompt, max_length, eos, prefix_allowed_tokens_fn, own_rules)
+    if config.guidance_scale not in (None, 1):
+        rules.insert(0, _guide(model, prompt, config, *negative))
+    run = Run(
         model,
         prompt,
         config,
@@ -115,12 +147,17 @@ def prepare(
         generator=generator,
         on_interrupt=on_interrupt,
     )
+    if assistant_model is not None or config.prompt_lookup_num_tokens:
+        run.propose = _proposer(run, assistant_model, inputs, tensors)
+    return run
 
 
 def decode(run: Run) -> Any:
     """Drive a new run to its end with the search that its settings select, and return its result."""
     if run.streamer is not None:
         run.streamer.put(run.prompt.ids.cpu())
+    if run.propose is not None:
+        return assisted.assisted(run, run.propose)
     if (run.config.num_beams or 1) > 1:
         return beams.beam_search(run)
     return sampling.contrastive(run) if _is_contrastive(run.config) else sampling.sample(run)
@@ -129,6 +166,75 @@ def decode(run: Run) -> Any:
 def _is_contrastive(config: GenerationConfig) -> bool:
     is_plain = not config.do_sample and (config.num_beams or 1) == 1
     return is_plain and bool(config.penalty_alpha) and (config.top_k or 0) > 1
+
+
+def _functions(name: str, functions: Any, signature: str) -> list[Any]:
+    """The list that an argument holds, each item of which is a function.
+
+    Raises:
+        InputError: If it is not a list, or an item is not a function.
+    """
+    if functions is None:
+        return []
+    wrong: Any = functions
+    if isinstance(functions, list | tuple):
+        wrong = next((one for one in functions if not callable(one)), None)
+    if wrong is not None:
+        holds = "is" if wrong is functions else "holds"
+        raise InputError(
+            f"{name} {holds} a {type(wrong).__name__}.", next_step=f"Pass a list of functions {signature}."
+        )
+    return list(functions)
+
+
+def _guide(model: Any, prompt: Prompt, config: GenerationConfig, ids: Any, mask: Any) -> Any:
+    """The rule for `guidance_scale`.
+
+    Raises:
+        InputError: For an encoder-decoder, or negative prompts that are not one row per input.
+    """
+    if prompt.encoder_outputs is not None:
+        raise InputError("guidance_scale is for decoders.", next_step="Leave it out.")
+    for name, value in zip(NEGATIVE, (ids, mask), strict=True):
+        if value is not None and not (isinstance(value, Tensor) and value.dim() == 2 and len(value) == len(prompt.ids)):
+            what = f"of shape {tuple(value.shape)}" if isinstance(value, Tensor) else f"a {type(value).__name__}"
+            raise InputError(f"{name} is {what}.", next_step="Pass a tensor (inputs, tokens) with one row per input.")
+    keeps_rows = bool(config.use_cache) and (config.num_beams or 1) == 1  # beams change their rows
+    scale = config.guidance_scale or 1.0
+    return processors.UnbatchedClassifierFreeGuidanceLogitsProcessor(scale, model, ids, mask, keeps_rows)
+
+
+def _proposer(run: Run, assistant: Any, inputs: Tensor | None, tensors: dict[str, Any]) -> assisted.Proposer:
+    """What proposes tokens: an assistant, or the text itself.
+
+    Raises:
+        InputError: If there are several sequences, or outputs that have one entry per call are requested.
+    """
+    config = run.config
+    if run.rows > 1 or (config.num_beams or 1) > 1 or _is_contrastive(config):
+        raise InputError(
+            "Tokens can be proposed for a single sequence only.",
+            next_step="Pass one prompt, num_beams=1 and no penalty_alpha, or leave out assistant_model and "
+            "prompt_lookup_num_tokens.",
+        )
+    if config.return_dict_in_generate and (config.output_attentions or config.output_hidden_states):
+        raise InputError(
+            "Attentions and hidden states are not kept when tokens are proposed, several of which are read at once.",
+            next_step="Leave out assistant_model and prompt_lookup_num_tokens.",
+        )
+    if assistant is None:
+        count = config.max_matching_ngram_size or 2
+        return lambda ids, most: assisted.looked_up(ids, most, count)
+    if assistant.generation_kind != run.model.generation_kind:
+        raise InputError(
+            f"The assistant is of the kind {assistant.generation_kind}, and the model of the kind "
+            f"{run.model.generation_kind}.",
+            next_step="Pass an assistant of the same kind.",
+        )
+    plain = GenerationConfig(max_length=run.max_length, use_cache=True).filled({t: getattr(config, t) for t in TOKENS})
+    plain.eos_token_id = None
+    own = {name: value for name, value in tensors.items() if name not in ("past_key_values", "encoder_outputs")}
+    return assisted.Assistant(prepare(assistant, plain, inputs, own, fit=True), run.model.config.vocab_size)
 
 
 @contextmanager
@@ -188,14 +294,13 @@ def resolve_settings(
 
 def _warn_of_unused_settings(named: GenerationConfig, config: GenerationConfig) -> None:
     """Warn of each setting passed by name that has no effect, once per process."""
-    outputs = ("output_scores", "output_logits", "output_attentions", "output_hidden_states")
     unused: list[tuple[tuple[str, ...], str]] = []
     if not config.do_sample:
         unused.append((SAMPLING_ONLY, "do_sample is not True, so tokens are not sampled. Pass do_sample=True."))
     if (config.num_beams or 1) == 1:
         unused.append((BEAMS_ONLY, "there is one beam. Pass num_beams above 1."))
     if not config.return_dict_in_generate:
-        unused.append((outputs, "the result is only the tokens. Pass return_dict_in_generate=True."))
+        unused.append((OUTPUTS, "the result is only the tokens. Pass return_dict_in_generate=True."))
     for names, why in unused:
         found = [name for name in names if getattr(named, name) not in (None, DEFAULTS.get(name))]
         found = [name for name in found if name not in _warned and not (name == "top_k" and config.penalty_alpha)]
@@ -245,12 +350,6 @@ def _rules(
     own_rules: list[Any],
 ) -> LogitsProcessorList:
     """The rules for these settings, in the order that `transformers` uses, and the caller's own rules."""
-    for rule in own_rules:
-        if not callable(rule):
-            raise InputError(
-                f"logits_processor holds a {type(rule).__name__}.",
-                next_step="Pass a list of functions (input_ids, scores) -> scores.",
-            )
     T, source = prompt.ids.shape[1], prompt.source_ids
     rules: list[Any] = []
     if config.sequence_bias:
@@ -273,8 +372,8 @@ def _rules(
         rules.append(processors.PrefixConstrainedLogitsProcessor(allowed, config.num_beams or 1))
     if config.forced_bos_token_id is not None:
         rules.append(processors.ForcedBOSTokenLogitsProcessor(config.forced_bos_token_id))
-    if config.forced_eos_token_id is not None:
-        rules.append(processors.ForcedEOSTokenLogitsProcessor(max_length, config.forced_eos_token_id))
+    if ends := as_ids(config.forced_eos_token_id):
+        rules.append(processors.ForcedEOSTokenLogitsProcessor(max_length, ends))
     if config.remove_invalid_values:
         rules.append(processors.InfNanRemoveLogitsProcessor())
     if config.exponential_decay_length_penalty is not None and eos:

@@ -6,9 +6,10 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from torch import Tensor
+from torch import Tensor, arange, stack
 
 from notebook_kit.configuration import PretrainedConfig
+from notebook_kit.errors import InputError
 from notebook_kit.generation.configuration import GenerationConfig
 from notebook_kit.hub import Source
 from notebook_kit.nn.base import ModelHooks
@@ -72,6 +73,83 @@ class GenerationMixin(ModelHooks):
         super()._saved(folder)
         self.generation_config.save_pretrained(folder)
 
+    def prepare_inputs_for_generation(
+        self,
+        input_ids: Tensor,
+        next_sequence_length: int | None = None,
+        past_key_values: Any = None,
+        attention_mask: Tensor | None = None,
+        inputs_embeds: Tensor | None = None,
+        is_first_iteration: bool = False,
+        **kwargs: Any,
+    ) -> dict[str, Any]:
+        """The arguments of `forward` for one step of `generate`, which calls this method; override it to change them.
+
+        Args:
+            input_ids: `(rows, tokens so far)`.
+            next_sequence_length: The number of tokens that the model has not read; by default those that are not cached.
+            past_key_values: The cache of the others, or None.
+            attention_mask: `(rows, positions)`: that of the encoder's input in an encoder-decoder.
+            inputs_embeds: `(rows, positions, width)`: read in place of ids if `is_first_iteration` is True.
+            is_first_iteration: Whether this is the first step.
+            **kwargs: Further inputs; `position_ids` and `token_type_ids` are cut to the unread tokens, others are kept.
+        """
+        seen = 0 if past_key_values is None else past_key_values.get_seq_length()
+        unread = input_ids.shape[1] - seen if next_sequence_length is None else next_sequence_length
+        if next_sequence_length is None and unread <= 0:
+            unread = input_ids.shape[1]  # only the new tokens were passed
+        call = {"attention_mask": attention_mask, "past_key_values": past_key_values, **kwargs}
+        for name in ("position_ids", "token_type_ids"):
+            if call.get(name) is not None:
+                call[name] = call[name][:, -unread:]
+        if is_first_iteration and inputs_embeds is not None and not self.config.is_encoder_decoder:
+            call["inputs_embeds"] = inputs_embeds
+        else:
+            call["decoder_input_ids" if self.config.is_encoder_decoder else "input_ids"] = input_ids[:, -unread:]
+        return {name: value for name, value in call.items() if value is not None}
+
+    def compute_transition_scores(
+        self,
+        sequences: Tensor,
+        scores: tuple[Tensor, ...],
+        beam_indices: Tensor | None = None,
+        normalize_logits: bool = False,
+    ) -> Tensor:
+        """The score of each generated token, from the results of `generate`.
+
+        Args:
+            sequences: `(rows, tokens)`, as `generate` returned them with `return_dict_in_generate=True`.
+            scores: The `scores` of that result (`output_scores=True`), or its `logits`: per step `(rows, vocabulary)`.
+            beam_indices: The `beam_indices` of that result, if it is from beam search.
+            normalize_logits: Whether to return log-probabilities for scores that are not normalized.
+
+        Returns:
+            `(rows, new tokens)`; 0 after the end of a beam.
+
+        Raises:
+            InputError: If there are no scores.
+
+        Example:
+            >>> import torch
+            >>> from notebook_kit import GPT2Config, GPT2LMHeadModel
+            >>> model = GPT2LMHeadModel(GPT2Config(n_embd=16, n_layer=1, n_head=2, vocab_size=50, n_positions=32)).eval()
+            >>> options = {"max_new_tokens": 3, "eos_token_id": None, "return_dict_in_generate": True, "output_scores": True}
+            >>> out = model.generate(torch.tensor([[7, 8]]), **options)
+            >>> model.compute_transition_scores(out.sequences, out.scores, normalize_logits=True).shape
+            torch.Size([1, 3])
+        """
+        if not scores:
+            raise InputError("There are no scores.", next_step="Call generate(..., output_scores=True).")
+        found = stack(scores, dim=1)  # (rows, steps, vocabulary)
+        if normalize_logits:
+            found = found.log_softmax(dim=-1)
+        if beam_indices is None:
+            return found.gather(2, sequences[:, -len(scores) :, None])[..., 0]
+        is_over = beam_indices < 0
+        length = int((~is_over).sum(dim=1).max())
+        rows, steps = beam_indices[:, :length].clamp(min=0), arange(length, device=found.device)
+        return found[rows, steps, sequences[:, -length:]].masked_fill(is_over[:, :length], 0.0)
+
     def generate(
         self,
         inputs: Tensor | None = None,
@@ -83,6 +161,7 @@ class GenerationMixin(ModelHooks):
         tokenizer: Any = None,
         generator: torch.Generator | None = None,
         on_interrupt: str = "return",
+        assistant_model: Any = None,
         **settings: Any,
     ) -> Any:
         """Continue a prompt, one token at a time.
@@ -101,8 +180,12 @@ class GenerationMixin(ModelHooks):
             tokenizer: Required for `stop_strings`.
             generator: The random number generator for sampling, for reproducible results.
             on_interrupt: `"return"`, or `"raise"` to raise the KeyboardInterrupt.
+            assistant_model: A smaller model of the same vocabulary that proposes tokens, of which this model checks several
+                at once. The result is the same; only a single sequence can be generated.
             **settings: Settings of `GenerationConfig` for this call; and `attention_mask`, `inputs_embeds`,
-                `past_key_values`, `encoder_outputs`, `decoder_input_ids`, `decoder_attention_mask`.
+                `past_key_values`, `encoder_outputs`, `decoder_input_ids`, `decoder_attention_mask`, and further inputs of
+                the model's `forward`; for `guidance_scale`, `negative_prompt_ids` and `negative_prompt_attention_mask`,
+                `(batch, tokens)`: the prompts to move away from (by default, the last token of each prompt).
 
         Returns:
             `(batch * num_return_sequences, tokens)`, prompt included (an encoder-decoder's begins with the start token);
@@ -137,4 +220,5 @@ class GenerationMixin(ModelHooks):
             prefix_allowed_tokens_fn=prefix_allowed_tokens_fn,
             tokenizer=tokenizer,
             generator=generator,
+            assistant_model=assistant_model,
         )

@@ -2,11 +2,13 @@
 
 Scores are logits, or log-probabilities in beam search; a token with `-inf` is never chosen. A rule never writes to the
 scores it receives. To add a rule, subclass `LogitsProcessor` or write a function with the same two arguments.
+
+Rules work on the device of the scores; some accept a `device`, without effect, as their namesakes of other libraries do.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 import torch
@@ -33,6 +35,7 @@ __all__ = [
     "SequenceBiasLogitsProcessor",
     "SuppressTokensAtBeginLogitsProcessor",
     "SuppressTokensLogitsProcessor",
+    "UnbatchedClassifierFreeGuidanceLogitsProcessor",
 ]
 
 NEVER = float("-inf")
@@ -99,12 +102,22 @@ def at_least_one(name: str, value: int) -> int:
 
 def without(scores: Tensor, tokens: list[int]) -> Tensor:
     """Scores that exclude these tokens. Ids outside the vocabulary are ignored."""
-    known = [token for token in tokens if token < scores.shape[-1]]
+    known = [token for token in tokens if 0 <= token < scores.shape[-1]]
     return scores.index_fill(-1, torch.tensor(known, dtype=torch.long, device=scores.device), NEVER)
 
 
 def only(scores: Tensor, tokens: list[int]) -> Tensor:
-    """Scores that exclude all other tokens."""
+    """Scores that exclude all other tokens.
+
+    Raises:
+        InputError: If none of the tokens is in the vocabulary.
+    """
+    if not any(0 <= token < scores.shape[-1] for token in tokens):
+        raise InputError(
+            f"The forced tokens {tokens} are not in the vocabulary, which has ids 0 to {scores.shape[-1] - 1}.",
+            next_step="Correct forced_bos_token_id or forced_eos_token_id.",
+        )
+    tokens = [token for token in tokens if 0 <= token < scores.shape[-1]]
     return torch.full_like(scores, NEVER).index_fill(-1, torch.tensor(tokens, device=scores.device), 0.0)
 
 
@@ -118,7 +131,7 @@ class MinLengthLogitsProcessor(LogitsProcessor):
         tensor([[-inf, 0., 0.]])
     """
 
-    def __init__(self, min_length: int, eos_token_id: Ids) -> None:
+    def __init__(self, min_length: int, eos_token_id: Ids, device: Any = None) -> None:
         self.min_length, self.eos_token_id = min_length, as_ids(eos_token_id)
 
     def __call__(self, input_ids: Tensor, scores: Tensor) -> Tensor:
@@ -136,7 +149,7 @@ class MinNewTokensLengthLogitsProcessor(MinLengthLogitsProcessor):
         tensor([[-inf, -inf, 0.]])
     """
 
-    def __init__(self, prompt_length_to_skip: int, min_new_tokens: int, eos_token_id: Ids) -> None:
+    def __init__(self, prompt_length_to_skip: int, min_new_tokens: int, eos_token_id: Ids, device: Any = None) -> None:
         super().__init__(prompt_length_to_skip + min_new_tokens, eos_token_id)
 
 
@@ -330,7 +343,7 @@ class SuppressTokensLogitsProcessor(LogitsProcessor):
         tensor([[-inf, 0., -inf]])
     """
 
-    def __init__(self, suppress_tokens: Iterable[int]) -> None:
+    def __init__(self, suppress_tokens: Iterable[int], device: Any = None) -> None:
         self.suppress_tokens = as_ids(suppress_tokens)
 
     def __call__(self, input_ids: Tensor, scores: Tensor) -> Tensor:
@@ -348,7 +361,7 @@ class SuppressTokensAtBeginLogitsProcessor(LogitsProcessor):
         (tensor([[-inf, 0.]]), tensor([[0., 0.]]))
     """
 
-    def __init__(self, begin_suppress_tokens: Iterable[int], begin_index: int) -> None:
+    def __init__(self, begin_suppress_tokens: Iterable[int], begin_index: int, device: Any = None) -> None:
         self.begin_suppress_tokens, self.begin_index = as_ids(begin_suppress_tokens), begin_index
 
     def __call__(self, input_ids: Tensor, scores: Tensor) -> Tensor:
@@ -383,7 +396,7 @@ class ForcedEOSTokenLogitsProcessor(LogitsProcessor):
         tensor([[0., -inf]])
     """
 
-    def __init__(self, max_length: int, eos_token_id: Ids) -> None:
+    def __init__(self, max_length: int, eos_token_id: Ids, device: Any = None) -> None:
         self.max_length, self.eos_token_id = max_length, as_ids(eos_token_id)
 
     def __call__(self, input_ids: Tensor, scores: Tensor) -> Tensor:
@@ -407,7 +420,7 @@ class ExponentialDecayLengthPenalty(LogitsProcessor):
     """
 
     def __init__(
-        self, exponential_decay_length_penalty: tuple[int, float], eos_token_id: Ids, input_ids_seq_length: int
+        self, exponential_decay_length_penalty: Sequence[float], eos_token_id: Ids, input_ids_seq_length: int
     ) -> None:
         start, self.factor = exponential_decay_length_penalty
         self.start, self.eos_token_id = start + input_ids_seq_length, as_ids(eos_token_id)
@@ -488,3 +501,64 @@ class LogitNormalization(LogitsProcessor):
 
     def __call__(self, input_ids: Tensor, scores: Tensor) -> Tensor:
         return scores.log_softmax(dim=-1)
+
+
+class UnbatchedClassifierFreeGuidanceLogitsProcessor(LogitsProcessor):
+    """Move scores away from those that the model gives after another prompt.
+
+    The result is `other + guidance_scale * (scores - other)`, of log-probabilities.
+
+    Args:
+        guidance_scale: 1 for no change; above 1, the prompt is followed more closely.
+        model: The decoder that generates.
+        unconditional_ids: `(inputs, tokens)`: the other prompts; by default the last token of each prompt.
+        unconditional_attention_mask: `(inputs, tokens)`: 0 for padding in them.
+        use_cache: Whether rows keep their place from step to step, so that their keys and values can be reused.
+
+    Source: Sanchez et al., Stay on topic with Classifier-Free Guidance, 2023.
+
+    Example:
+        >>> import torch
+        >>> from notebook_kit import GPT2Config, GPT2LMHeadModel, UnbatchedClassifierFreeGuidanceLogitsProcessor
+        >>> model = GPT2LMHeadModel(GPT2Config(n_embd=16, n_layer=1, n_head=2, vocab_size=50, n_positions=32)).eval()
+        >>> guide = UnbatchedClassifierFreeGuidanceLogitsProcessor(1.5, model, torch.tensor([[9]]))
+        >>> guide(torch.tensor([[7, 8]]), torch.zeros(1, 50)).shape
+        torch.Size([1, 50])
+    """
+
+    def __init__(
+        self,
+        guidance_scale: float,
+        model: Any,
+        unconditional_ids: Tensor | None = None,
+        unconditional_attention_mask: Tensor | None = None,
+        use_cache: bool | None = True,
+    ) -> None:
+        self.guidance_scale, self.model, self.use_cache = guidance_scale, model, use_cache
+        self._ids, self._mask = unconditional_ids, unconditional_attention_mask
+        self._cache: Any = None
+        self._start: int | None = None  # length of the sequences at the first call
+
+    def __call__(self, input_ids: Tensor, scores: Tensor) -> Tensor:
+        scores = scores.log_softmax(dim=-1)
+        if self.guidance_scale == 1:
+            return scores
+        other = self._other_logits(input_ids).float().log_softmax(dim=-1).to(scores.device)
+        return self.guidance_scale * (scores - other) + other
+
+    @torch.no_grad()
+    def _other_logits(self, input_ids: Tensor) -> Tensor:
+        if self._start is None:
+            self._start = input_ids.shape[1]
+            self._ids = input_ids[:, -1:] if self._ids is None else self._ids.to(input_ids.device)
+        assert self._ids is not None
+        copies = input_ids.shape[0] // self._ids.shape[0]
+        ids = torch.cat([self._ids.repeat_interleave(copies, dim=0), input_ids[:, self._start :]], dim=1)
+        mask = torch.ones_like(ids)
+        if self._mask is not None:
+            mask[:, : self._mask.shape[1]] = self._mask.repeat_interleave(copies, dim=0)
+        call = {"attention_mask": mask, "use_cache": bool(self.use_cache), "past_key_values": self._cache}
+        unread = ids if self._cache is None else ids[:, self._cache.get_seq_length() :]
+        out = self.model(input_ids=unread, **call)
+        self._cache = out.past_key_values if self.use_cache else None
+        return out.logits[:, -1]

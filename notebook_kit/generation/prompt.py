@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import warnings
-from dataclasses import dataclass
+from contextlib import suppress
+from dataclasses import dataclass, field
 from typing import Any
 
 import torch
@@ -11,7 +12,8 @@ from torch import Tensor
 
 from notebook_kit.errors import ConfigurationError, InputError, NotebookKitWarning, near_matches
 from notebook_kit.generation.configuration import GenerationConfig
-from notebook_kit.nn.cache import KVCache
+from notebook_kit.generation.processors import as_ids
+from notebook_kit.nn.cache import DynamicCache, KVCache
 from notebook_kit.nn.inputs import inputs_of
 
 __all__ = ["Prompt", "read_prompt"]
@@ -33,6 +35,7 @@ class Prompt:
         encoder_outputs: The encoder's output; None for a decoder.
         encoder_mask: `(inputs, source tokens)`, or None.
         source_ids: `(inputs, tokens)`: the encoder's input or a decoder's prompt; None if that was not ids.
+        more: Further inputs of the model's `forward`, by name.
     """
 
     ids: Tensor
@@ -42,6 +45,7 @@ class Prompt:
     encoder_outputs: Any = None
     encoder_mask: Tensor | None = None
     source_ids: Tensor | None = None
+    more: dict[str, Any] = field(default_factory=dict)
 
     @property
     def hidden_positions(self) -> int:
@@ -70,25 +74,71 @@ def read_prompt(
         if inputs is not None:
             raise InputError("The prompt came twice: as first argument and as input_ids.", next_step="Pass it once.")
         inputs = tensors.pop("input_ids")
-    if inputs is not None and (
-        not isinstance(inputs, Tensor) or (not inputs.dtype.is_floating_point and inputs.dim() != 2)
-    ):
+    is_seq2seq = model.generation_kind == "encoder-decoder"
+    is_float = isinstance(inputs, Tensor) and inputs.is_floating_point()
+    is_signal = is_seq2seq and is_float  # its encoder may read samples or pixels
+    is_ids = isinstance(inputs, Tensor) and inputs.dim() == 2 and not is_float
+    if inputs is not None and not (is_ids or is_signal):
         what = f"of shape {tuple(inputs.shape)}" if isinstance(inputs, Tensor) else f"a {type(inputs).__name__}"
         raise InputError(
             f"The prompt is {what}, where a tensor of token ids (batch, tokens) was expected.",
             next_step="Call model.generate(**tokenizer(text, return_tensors='pt')).",
         )
+    for name, value in tensors.items():
+        if name.endswith(("_ids", "_mask", "_embeds")) and not isinstance(value, Tensor):
+            raise InputError(f"{name} is a {type(value).__name__}.", next_step="Pass a tensor.")
+        dimensions = 3 if name.endswith("_embeds") else 2
+        if name in (*_OF_DECODERS, *_OF_SEQ2SEQ) and isinstance(value, Tensor) and value.dim() != dimensions:
+            shape = "(batch, tokens, width)" if dimensions == 3 else "(batch, tokens)"
+            raise InputError(f"{name} has shape {tuple(value.shape)}.", next_step=f"Pass a tensor {shape}.")
+    tensors["past_key_values"] = _read_cache(tensors.get("past_key_values"))
     inputs = None if inputs is None else inputs.to(model.device)
     tensors = {name: value.to(model.device) if isinstance(value, Tensor) else value for name, value in tensors.items()}
-    read = _read_encoder_decoder if model.generation_kind == "encoder-decoder" else _read_decoder
+    read = _read_encoder_decoder if is_seq2seq else _read_decoder
     return read(model, inputs, config, eos, tensors)
+
+
+def _read_cache(given: Any) -> KVCache | None:
+    """A cache from the forms in which it is passed: an object, or a tuple with the keys and values of each layer."""
+    if isinstance(given, tuple | list):
+        with suppress(TypeError, ValueError, AttributeError):
+            given = DynamicCache.from_legacy_cache(given)
+    if given is not None and not isinstance(given, KVCache):
+        raise InputError(
+            f"past_key_values is a {type(given).__name__}.",
+            next_step="Pass the past_key_values of an earlier result, or a new DynamicCache().",
+        )
+    return given
+
+
+def _further(model: Any, tensors: dict[str, Any], known: tuple[str, ...]) -> dict[str, Any]:
+    """The inputs in `tensors` that are not `known` but are parameters of the model's `forward`.
+
+    Raises:
+        InputError: For an argument that is neither, with near matches.
+    """
+    inputs = inputs_of(model)
+    more = {name: value for name, value in tensors.items() if name not in known}
+    unknown = next((name for name in more if name not in inputs.names or name in inputs.labels), None)
+    if unknown is not None:
+        hint = near_matches(unknown, [*GenerationConfig.names(), *known, *inputs.names, *_OBJECTS])
+        raise InputError(
+            f"generate has no argument {unknown!r} for {type(model).__name__}. {hint}".rstrip(),
+            next_step="Correct the name, or leave it out; help(model.generate) lists all arguments.",
+        )
+    return more
 
 
 def _read_decoder(
     model: Any, inputs: Tensor | None, config: GenerationConfig, eos: list[int], tensors: dict[str, Any]
 ) -> Prompt:
-    _refuse_unknown(model, tensors, _OF_DECODERS)  # position_ids follow from the mask, and decoders have no token types
+    more = _further(model, tensors, _OF_DECODERS)  # position_ids follow from the mask, and decoders have no token types
     embeds, cache, mask = (tensors.get(name) for name in ("inputs_embeds", "past_key_values", "attention_mask"))
+    if embeds is not None and embeds.shape[-1] != (width := model.get_input_embeddings().embedding_dim):
+        raise InputError(
+            f"inputs_embeds have a width of {embeds.shape[-1]}, and the model one of {width}.",
+            next_step="Compute them with model.get_input_embeddings()(input_ids).",
+        )
     if inputs is None and embeds is not None:
         inputs = torch.empty(embeds.shape[0], 0, dtype=torch.long, device=model.device)
     elif inputs is None:
@@ -121,7 +171,7 @@ def _read_decoder(
                 NotebookKitWarning,
                 stacklevel=7,
             )
-    return Prompt(inputs, mask=mask, embeds=embeds, cache=cache, source_ids=inputs if T else None)
+    return Prompt(inputs, mask=mask, embeds=embeds, cache=cache, source_ids=inputs if T else None, more=more)
 
 
 def _read_encoder_decoder(
@@ -131,7 +181,7 @@ def _read_encoder_decoder(
     accepted = inputs_of(encoder)
     if "token_type_ids" not in accepted.names:
         tensors.pop("token_type_ids", None)  # some tokenizers add it
-    _refuse_unknown(model, tensors, (*_OF_SEQ2SEQ, *accepted.names))
+    more = _further(model, tensors, (*_OF_SEQ2SEQ, *accepted.names))
     encoded, mask = tensors.get("encoder_outputs"), tensors.get("attention_mask")
     ids = inputs if inputs is not None and not inputs.is_floating_point() else None
     if mask is None and ids is not None:
@@ -149,18 +199,25 @@ def _read_encoder_decoder(
         if config.return_dict_in_generate:
             call |= {name: True for name in ("output_attentions", "output_hidden_states") if getattr(config, name)}
         encoded = encoder(**call)
-    start = config.decoder_start_token_id if config.decoder_start_token_id is not None else config.bos_token_id
-    start_ids, start_mask = tensors.get("decoder_input_ids"), tensors.get("decoder_attention_mask")
-    if start is None and start_ids is None:
+    starts = as_ids(config.decoder_start_token_id if config.decoder_start_token_id is not None else config.bos_token_id)
+    start_ids: Any = tensors.get("decoder_input_ids")
+    start_mask = tensors.get("decoder_attention_mask")
+    if not starts and start_ids is None:
         raise ConfigurationError(
             "The generation config has no start token for the decoder.",
             next_step="Pass decoder_start_token_id (T5 and Marian start with the padding token).",
         )
+    states = encoded[0]
+    if len(starts) not in (0, 1, len(states)):
+        raise InputError(
+            f"decoder_start_token_id has {len(starts)} tokens for {len(states)} inputs.",
+            next_step="Pass one token, or one per input.",
+        )
+    first = torch.tensor(starts, device=states.device)[:, None].expand(len(states), 1) if starts else None
     if start_ids is None:
-        states = encoded[0]
-        start_ids = torch.full((states.shape[0], 1), int(start or 0), dtype=torch.long, device=states.device)
-    elif start is not None and bool((start_ids[:, 0] != start).all()):
-        start_ids = torch.cat([torch.full_like(start_ids[:, :1], start), start_ids], dim=1)
+        start_ids = first
+    elif first is not None and bool((start_ids[:, :1] != first).all()):
+        start_ids = torch.cat([first, start_ids], dim=1)
         if start_mask is not None:
             start_mask = torch.cat([torch.ones_like(start_mask[:, :1]), start_mask], dim=1)
     return Prompt(
@@ -170,17 +227,8 @@ def _read_encoder_decoder(
         encoder_outputs=encoded,
         encoder_mask=mask,
         source_ids=ids,
+        more=more,
     )
-
-
-def _refuse_unknown(model: Any, tensors: dict[str, Any], known: tuple[str, ...]) -> None:
-    unknown = next((name for name in tensors if name not in known), None)
-    if unknown is not None:
-        hint = near_matches(unknown, [*GenerationConfig.names(), *known, *_OBJECTS])
-        raise InputError(
-            f"generate has no argument {unknown!r} for {type(model).__name__}. {hint}".rstrip(),
-            next_step="Correct the name, or leave it out; help(model.generate) lists all arguments.",
-        )
 
 
 def _mask_of(ids: Tensor, pad: int | None, eos: list[int]) -> Tensor | None:

@@ -44,6 +44,7 @@ class Run:
         eos: The tokens that end a sequence.
         pad: The token that follows an ended sequence.
         streamer, generator, on_interrupt: As in `GenerationMixin.generate`.
+        propose: With assisted generation, a `Proposer`.
         sequences: `(rows, max_length)` of token ids; the first `length` columns are filled.
         last_hidden: `(rows, new tokens, width)`: the last hidden states of the newest step, if `wants_hidden` is True.
     """
@@ -60,6 +61,7 @@ class Run:
     streamer: Any = None
     generator: torch.Generator | None = None
     on_interrupt: str = "return"
+    propose: Any = None
 
     def __post_init__(self) -> None:
         prompt, config = self.prompt, self.config
@@ -79,7 +81,7 @@ class Run:
             self.cache = KVCache(limit=positions)
         self._mask, self._positions = _padded(prompt.mask, positions)
         self._takes_logits_to_keep = "logits_to_keep" in inputs_of(self.model).names
-        self._is_first = True
+        self._is_first, self._is_repeated, self._more = True, False, dict(prompt.more)
         steps = self.max_length - self.prompt_length
         self._products = PackedProducts(self.rows) if packing_pays(self.model, self.rows, steps) else None
         self._kept: dict[str, list[Any]] = {}
@@ -99,30 +101,69 @@ class Run:
         Returns:
             `(rows, vocabulary)` in float32.
         """
-        is_first, self._is_first = self._is_first, False
-        hidden = self.prompt.hidden_positions
+        return self._logits(1)[:, -1]
+
+    def verify(self, proposed: list[int]) -> Tensor:
+        """Compute the logits of the next token and of those after each proposed token, for a single row.
+
+        Returns:
+            `(1, proposed + 1, vocabulary)` in float32.
+        """
+        end = self.length + len(proposed)
+        self.sequences[0, self.length : end] = self.sequences.new_tensor(proposed)
+        before, self.length = self.length, end
+        try:
+            return self._logits(len(proposed) + 1)
+        finally:
+            self.length = before
+
+    def forget_rejected(self) -> None:
+        """Discard the cached positions that are not those of the sequences."""
+        if self.cache is not None:
+            self.cache.crop(self.prompt.hidden_positions + self.length - 1)
+
+    def choose(self, scores: Tensor) -> Tensor:
+        """The next token of each row, sampled or most probable, `(rows,)`."""
+        if self.config.do_sample:
+            return torch.multinomial(scores.softmax(dim=-1), 1, generator=self.generator)[:, 0]
+        return scores.argmax(dim=-1)
+
+    def _inputs(self, is_first: bool) -> dict[str, Any]:
+        """The model's inputs for the tokens that it has not read yet."""
+        hidden, prompt = self.prompt.hidden_positions, self.prompt
         seen, end = 0 if self.cache is None else self.cache.length, hidden + self.length
-        call: dict[str, Any] = {"past_key_values": self.cache, "use_cache": self.cache is not None}
-        call.update(dict.fromkeys(self._outputs, True))
+        if not is_first and self.copies > 1 and not self._is_repeated:  # one row per copy from now on
+            self._is_repeated = True
+            self._mask, self._positions = (
+                x if x is None else _repeated(x, self.copies) for x in (self._mask, self._positions)
+            )
+            self._more = {n: _repeated(x, self.copies) if isinstance(x, Tensor) else x for n, x in self._more.items()}
+        given: dict[str, Any] = {**self._more, "use_cache": self.cache is not None}
+        mask = None if self._mask is None else self._mask[:, :end]
+        if self.is_encoder_decoder:
+            given |= {"encoder_outputs": prompt.encoder_outputs, "attention_mask": prompt.encoder_mask}
+            given["decoder_attention_mask"] = mask
+        else:
+            given["attention_mask"] = mask
+            given["position_ids"] = None if self._positions is None else self._positions[:, :end]
+        return self.model.prepare_inputs_for_generation(
+            # Until the first step is done, all copies of a prompt are one row.
+            self.sequences[:: self.copies, : self.length] if is_first else self.ids,
+            next_sequence_length=end - seen,
+            past_key_values=self.cache,
+            inputs_embeds=prompt.embeds,
+            is_first_iteration=is_first,
+            **given,
+        )
+
+    def _logits(self, last: int) -> Tensor:
+        """Call the model, and return the logits after each of the `last` positions, `(rows, last, vocabulary)`."""
+        is_first, self._is_first = self._is_first, False
+        call = self._inputs(is_first) | dict.fromkeys(self._outputs, True)
         if self.wants_hidden:
             call["output_hidden_states"] = True
-        if not is_first and self._mask is not None and self._mask.shape[0] != self.rows:  # one row per copy from now on
-            self._mask = self._mask.repeat_interleave(self.copies, dim=0)
-            self._positions = self._positions.repeat_interleave(self.copies, dim=0)  # type: ignore[union-attr]
-        prefix = "decoder_" if self.is_encoder_decoder else ""
-        if self.is_encoder_decoder:
-            call |= {"encoder_outputs": self.prompt.encoder_outputs, "attention_mask": self.prompt.encoder_mask}
-        elif self._positions is not None:
-            call["position_ids"] = self._positions[:, seen:end]
-        if self._mask is not None:
-            call[f"{prefix}attention_mask"] = self._mask[:, :end]
-        if is_first and self.prompt.embeds is not None:
-            call["inputs_embeds"] = self.prompt.embeds
-        else:
-            ids = self.prompt.ids if is_first else self.ids
-            call[f"{prefix}input_ids"] = ids[:, max(0, seen - hidden) :]
         if self._takes_logits_to_keep:
-            call["logits_to_keep"] = 1
+            call["logits_to_keep"] = last
         with nullcontext() if is_first or self._products is None else self._products:
             out = self.model(**call, return_dict=True)
         copies = self.copies if is_first else 1
@@ -134,7 +175,7 @@ class Run:
         for name in self._kept_states:
             if out.get(name) is not None:
                 self._kept.setdefault(name, []).append(tuple(_repeated(x, copies) for x in out[name]))
-        return _repeated(out.logits[:, -1].float(), copies)
+        return _repeated(out.logits[:, -last:].float(), copies)
 
     def rules(self, logits: Tensor, scores: Tensor | None = None) -> Tensor:
         """Apply all rules, and keep the scores that the result will contain.
@@ -194,8 +235,7 @@ class Run:
         """The result of `generate`: the sequences, or an object with everything that the settings ask for."""
         if not self.config.return_dict_in_generate:
             return sequences
-        if self.cache is not None:  # an interrupted step may have stored one more position in some layers
-            self.cache.crop(self.prompt.hidden_positions + self.length - 1)
+        self.forget_rejected()  # an interrupted step may have stored one more position in some layers
         values: dict[str, Any] = {name: tuple(steps) for name, steps in self._kept.items()}
         encoder = self.prompt.encoder_outputs
         if isinstance(encoder, dict):

@@ -17,12 +17,7 @@ def sample(run: Run) -> Any:
     finished = torch.zeros(run.rows, dtype=torch.bool, device=run.sequences.device)
     with run.interruptible():
         while not bool(finished.all()):
-            scores = run.rules(run.step())
-            if run.config.do_sample:
-                tokens = torch.multinomial(scores.softmax(dim=-1), 1, generator=run.generator)[:, 0]
-            else:
-                tokens = scores.argmax(dim=-1)
-            tokens = tokens.to(finished.device)
+            tokens = run.choose(run.rules(run.step())).to(finished.device)
             run.append(torch.where(finished, run.pad, tokens) if run.rows > 1 else tokens)
             finished = finished | run.stopping(run.ids, run.scores)
     return run.result(run.ids)

@@ -72,6 +72,11 @@ class StoppingCriteriaList(list):
         return next((one.max_length for one in self if isinstance(one, MaxLengthCriteria)), None)
 
 
+def _all_rows(input_ids: Tensor, ends: bool) -> Tensor:
+    """The same answer for every row, `(rows,)`."""
+    return torch.full((input_ids.shape[0],), ends, dtype=torch.bool, device=input_ids.device)
+
+
 class MaxLengthCriteria(StoppingCriteria):
     """All rows end at `max_length` tokens, prompt included.
 
@@ -79,14 +84,14 @@ class MaxLengthCriteria(StoppingCriteria):
         >>> import torch
         >>> from notebook_kit import MaxLengthCriteria
         >>> MaxLengthCriteria(2)(torch.tensor([[5, 6]]), None)
-        True
+        tensor([True])
     """
 
-    def __init__(self, max_length: int) -> None:
-        self.max_length = max_length
+    def __init__(self, max_length: int, max_position_embeddings: int | None = None) -> None:
+        self.max_length = max_length  # the second argument, of other libraries, only adds a warning there
 
-    def __call__(self, input_ids: Tensor, scores: Any) -> bool:
-        return input_ids.shape[-1] >= self.max_length
+    def __call__(self, input_ids: Tensor, scores: Any) -> Tensor:
+        return _all_rows(input_ids, input_ids.shape[-1] >= self.max_length)
 
 
 class MaxTimeCriteria(StoppingCriteria):
@@ -96,15 +101,15 @@ class MaxTimeCriteria(StoppingCriteria):
         >>> import torch
         >>> from notebook_kit import MaxTimeCriteria
         >>> MaxTimeCriteria(1000.0)(torch.tensor([[5]]), None)
-        False
+        tensor([False])
     """
 
     def __init__(self, max_time: float, initial_timestamp: float | None = None) -> None:
         self.max_time = max_time
         self.start = time.time() if initial_timestamp is None else initial_timestamp
 
-    def __call__(self, input_ids: Tensor, scores: Any) -> bool:
-        return time.time() - self.start > self.max_time
+    def __call__(self, input_ids: Tensor, scores: Any) -> Tensor:
+        return _all_rows(input_ids, time.time() - self.start > self.max_time)
 
 
 class EosTokenCriteria(StoppingCriteria):

@@ -15,14 +15,15 @@ The contract between a model and its caller:
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from typing import Any
 
 import torch
 from torch import Tensor
 
 from notebook_kit.errors import InputError
 
-__all__ = ["KVCache"]
+__all__ = ["DynamicCache", "KVCache"]
 
 
 class KVCache:
@@ -185,3 +186,76 @@ def _grown(tensor: Tensor, length: int, capacity: int) -> Tensor:
     larger = tensor.new_empty(B, H, capacity, D)
     larger[:, :, :length] = tensor[:, :, :length]
     return larger
+
+
+class DynamicCache(KVCache):
+    """A `KVCache` under the names, and with the order of arguments, of other libraries.
+
+    Args:
+        ddp_cache_data: For each layer its keys and values, `(batch, heads, positions, head_dim)`, to start with.
+        **settings: Accepted and ignored, such as `config`.
+
+    Example:
+        >>> import torch
+        >>> from notebook_kit import DynamicCache, GPT2Config, GPT2LMHeadModel
+        >>> model = GPT2LMHeadModel(GPT2Config(n_embd=16, n_layer=1, n_head=2, vocab_size=50, n_positions=32)).eval()
+        >>> cache = DynamicCache()
+        >>> ids = model.generate(torch.tensor([[7, 8]]), past_key_values=cache, max_new_tokens=3, eos_token_id=None)
+        >>> cache.get_seq_length(), ids.shape[1]  # the newest token has not been read
+        (4, 5)
+        >>> cache.crop(2)
+        >>> key, value = cache.to_legacy_cache()[0]
+        >>> key.shape
+        torch.Size([1, 2, 2, 8])
+    """
+
+    def __init__(self, ddp_cache_data: Any = None, **settings: Any) -> None:
+        super().__init__()
+        for layer, (key, value) in enumerate(ddp_cache_data or ()):
+            super().update(layer, key, value)
+
+    @classmethod
+    def from_legacy_cache(cls, past_key_values: Any = None) -> DynamicCache:
+        """A cache with the keys and values of each layer, a tuple of pairs."""
+        return cls(past_key_values)
+
+    def to_legacy_cache(self) -> tuple[tuple[Tensor, Tensor], ...]:
+        """For each layer its keys and values."""
+        return tuple(self)
+
+    def __iter__(self) -> Iterator[tuple[Tensor, Tensor]]:
+        return (self[layer] for layer in range(len(self)))
+
+    def update(self, *arguments: Any, **named: Any) -> tuple[Tensor, Tensor]:
+        """Store the keys and values of new positions: `update(key_states, value_states, layer_idx)`.
+
+        (A model calls it with the layer first, as `KVCache.update` has it.)
+
+        Returns:
+            The keys and values of all positions so far.
+        """
+        if arguments and isinstance(arguments[0], int):
+            return super().update(*arguments)
+        names = ("key_states", "value_states", "layer_idx", "cache_kwargs")
+        given = {**dict(zip(names, arguments, strict=False)), **named}
+        return super().update(given["layer_idx"], given["key_states"], given["value_states"])
+
+    def crop(self, max_length: int) -> None:
+        """Discard all positions from `max_length` on; of a negative number, that many of the last ones."""
+        super().crop(max_length if max_length >= 0 else max(0, self.length + max_length))
+
+    def reorder_cache(self, beam_idx: Tensor) -> None:
+        """Replace row i by row `beam_idx[i]`."""
+        self.select(beam_idx)
+
+    def batch_select_indices(self, indices: Tensor) -> None:
+        """Keep these rows, in this order."""
+        self.select(indices)
+
+    def batch_repeat_interleave(self, repeats: int) -> None:
+        """Repeat each row."""
+        self.repeat(repeats)
+
+    def reset(self) -> None:
+        """Discard all positions."""
+        super().crop(0)

@@ -8,7 +8,7 @@ from typing import Any, ClassVar
 import torch
 
 from notebook_kit.errors import InputError
-from notebook_kit.generation.configuration import GenerationConfig
+from notebook_kit.generation.configuration import OUTPUTS, GenerationConfig
 from notebook_kit.pipelines.options import annotations_of, checked
 from notebook_kit.pipelines.text import TextPipeline
 
@@ -19,21 +19,17 @@ GENERATE_OPTIONS = {
     name: kind for name, kind in annotations_of(GenerationConfig).items() if name in GenerationConfig.names()
 }
 GENERATE_OPTIONS |= {
+    "assistant_model": Any,
     "generation_config": GenerationConfig | None,
     "generator": torch.Generator | list[torch.Generator] | None,
     "logits_processor": list[Callable] | None,
+    "negative_prompt_attention_mask": torch.Tensor | None,
+    "negative_prompt_ids": torch.Tensor | None,
     "on_interrupt": str,
     "prefix_allowed_tokens_fn": Callable | None,
     "stopping_criteria": list[Callable] | None,
     "streamer": Any,
 }
-_MORE_THAN_TEXT = (
-    "return_dict_in_generate",
-    "output_scores",
-    "output_logits",
-    "output_attentions",
-    "output_hidden_states",
-)
 
 
 class GeneratingPipeline(TextPipeline):
@@ -54,7 +50,7 @@ class GeneratingPipeline(TextPipeline):
         if "stop_sequence" in options:
             stop = options.pop("stop_sequence")
             options["stop_strings"] = stop if stop is not None else options.get("stop_strings")
-        for name in _MORE_THAN_TEXT:
+        for name in ("return_dict_in_generate", *OUTPUTS):
             if options.get(name):
                 raise InputError(
                     f"A pipeline returns texts, so it cannot return what {name} requests.",

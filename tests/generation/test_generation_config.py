@@ -99,19 +99,27 @@ def test_the_call_goes_before_its_config_and_that_before_the_models():
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
-        ({"max_new_token": 4}, "no generation setting 'max_new_token'. Did you mean 'max_new_tokens'"),
+        ({"max_new_token": 4}, "no setting 'max_new_token'. Did you mean 'max_new_tokens'"),
         ({"max_new_tokens": 0}, "max_new_tokens is 0"),
-        ({"max_new_tokens": 2.5}, "whole number"),
+        ({"max_new_tokens": 2.5}, "max_new_tokens is 2.5; expected a whole number from 1 up"),
         ({"num_beams": True}, "num_beams is True"),
         ({"top_p": 1.5}, "from 0 to 1"),
-        ({"temperature": 0}, "do_sample=False"),
+        ({"temperature": 0, "do_sample": True}, "do_sample=False"),
         ({"repetition_penalty": 0.0}, "1.0 for none"),
-        ({"early_stopping": "sometimes"}, "early_stopping is 'sometimes'"),
+        ({"early_stopping": "sometimes"}, "early_stopping is 'sometimes'; expected True or False or 'never'"),
         ({"num_beams": 4, "num_beam_groups": 3}, "4 beams cannot be split into 3"),
         ({"num_beams": 4, "num_beam_groups": 2, "do_sample": True}, "not sampled"),
         ({"num_return_sequences": 3, "do_sample": False}, "Pass num_beams=3"),
         ({"num_return_sequences": 3, "num_beams": 2}, "2 beams give 2"),
-        ({"bad_words_ids": [5, 6]}, r"\[\[5, 6\], \[7\]\]"),
+        ({"bad_words_ids": [5, 6]}, "bad_words_ids is a list of 2; expected a list of lists"),
+        ({"bad_words_ids": [[]]}, r"\[\[5, 6\], \[7\]\]"),
+        ({"sequence_bias": {(): 1.0}}, r"\{\(5, 6\): -2.0\}"),
+        ({"sequence_bias": [[[5], "x"]]}, r"\{\(5, 6\): -2.0\}"),
+        ({"exponential_decay_length_penalty": [5]}, "exponential_decay_length_penalty is"),
+        ({"stop_strings": ["a", ""]}, "without empty texts"),
+        ({"temperature": float("nan")}, "temperature is nan"),
+        ({"eos_token_id": "</s>"}, "eos_token_id is '</s>'"),
+        ({"decoder_start_token_id": [1.5]}, "decoder_start_token_id is"),
         ({"suppress_tokens": [-1]}, "suppress_tokens is"),
     ],
     ids=str,
@@ -141,6 +149,68 @@ def test_what_cannot_be_is_said(settings, message):
 def test_what_does_not_fit_the_model_is_said(given, message):
     with pytest.raises(InputError, match=message):
         pair("gpt2")[0].generate(**{**ONE, **given})
+
+
+def test_a_file_of_another_name(tmp_path):
+    config = GenerationConfig(max_new_tokens=40, top_k=3)
+    config.save_pretrained(tmp_path, "translate.json")
+    assert [file.name for file in tmp_path.iterdir()] == ["translate.json"]
+    for kind in (GenerationConfig, transformers.GenerationConfig):
+        read = kind.from_pretrained(tmp_path, "translate.json", top_k=5)
+        assert (read.max_new_tokens, read.top_k) == (40, 5)
+    assert GenerationConfig.from_pretrained(tmp_path, config_file_name="translate.json") == config
+    with pytest.raises(CheckpointError, match=r"generation_config\.json"):
+        GenerationConfig.from_pretrained(tmp_path)
+    theirs = transformers.GenerationConfig(max_new_tokens=7)
+    theirs.save_pretrained(tmp_path, config_file_name="theirs.json")
+    assert GenerationConfig.from_pretrained(tmp_path, "theirs.json").max_new_tokens == 7
+
+
+WRONG = [float("nan"), float("inf"), -7, 2.5, "x", [], [[]], [["a"]], {}, {"a": "b"}, 10**400, True, [None]]
+
+
+@pytest.mark.parametrize("name", GenerationConfig.names())
+def test_values_of_a_file_are_checked_and_named(tmp_path, name):
+    """Each setting with each wrong value: an error that names the file and the setting, or a config that is read."""
+    refused = 0
+    for value in WRONG:
+        (tmp_path / "generation_config.json").write_text(json.dumps({name: value}))
+        try:
+            GenerationConfig.from_pretrained(tmp_path)
+        except CheckpointError as error:
+            assert "generation_config.json" in str(error) and name in str(error)
+            refused += 1
+    assert refused >= 8
+    (tmp_path / "generation_config.json").write_text(json.dumps({name: None}))
+    assert getattr(GenerationConfig.from_pretrained(tmp_path), name) is None
+
+
+def test_a_model_names_the_file_of_a_wrong_setting(tmp_path):
+    model = pair("gpt2")[0]
+    model.save_pretrained(tmp_path)
+    (tmp_path / "generation_config.json").write_text('{"top_p": 5}')
+    with pytest.raises(CheckpointError, match=r"generation_config\.json: top_p is 5; expected a number from 0 to 1"):
+        type(model).from_pretrained(tmp_path)
+    (tmp_path / "generation_config.json").unlink()
+    config = json.loads((tmp_path / "config.json").read_text())
+    (tmp_path / "config.json").write_text(json.dumps({**config, "num_beams": 0}))
+    with pytest.raises(CheckpointError, match=r"config\.json of .*: num_beams is 0"):
+        type(model).from_pretrained(tmp_path)
+
+
+def test_settings_of_other_libraries_are_kept():
+    config = GenerationConfig(pad_token="<pad>", cache_config={"a": 1}, my_note=5)
+    assert (config.pad_token, config.cache_config, config.my_note) == ("<pad>", {"a": 1}, 5)
+    assert config.to_dict() == {"pad_token": "<pad>", "cache_config": {"a": 1}, "my_note": 5}
+    assert transformers.GenerationConfig(pad_token="<pad>", my_note=5).my_note == config.my_note
+
+
+def test_a_refused_update_changes_nothing():
+    config = GenerationConfig(top_k=5)
+    for bad in ({"top_k": 7, "top_p": 3.0}, {"top_k": 7, "max_new_token": 4}, {"note": 1, "num_beams": 0}):
+        with pytest.raises(ConfigurationError):
+            config.update(**bad)
+        assert config == GenerationConfig(top_k=5)
 
 
 def test_files_that_cannot_be_read(tmp_path):

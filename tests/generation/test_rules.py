@@ -106,6 +106,7 @@ def test_the_end_grows_likelier_as_the_oracle_has_it():
 
 def test_every_rule_is_compared():
     compared = {name for name, _ in EVERY} | {"ExponentialDecayLengthPenalty", "LogitsProcessor", "LogitsProcessorList"}
+    compared.add("UnbatchedClassifierFreeGuidanceLogitsProcessor")  # in test_assisted.py
     offered = {
         name for name in ours.__all__ if name.endswith(("LogitsProcessor", "Warper", "Penalty", "Normalization"))
     }
@@ -145,3 +146,19 @@ def test_tokens_that_there_are_not():
         ours.SequenceBiasLogitsProcessor({(9,): 1.0})(torch.tensor([[0]]), scores)
     with pytest.raises(InputError, match=r"allows no token after \[0\]"):
         ours.PrefixConstrainedLogitsProcessor(lambda row, tokens: [], 1)(torch.tensor([[0]]), scores)
+
+
+def test_a_device_is_accepted_where_the_oracle_takes_one():
+    ids, scores = torch.tensor([[5, 6]]), torch.randn(1, 12)
+    for name, arguments in (
+        ("MinLengthLogitsProcessor", {"min_length": 3, "eos_token_id": 0}),
+        (
+            "MinNewTokensLengthLogitsProcessor",
+            {"prompt_length_to_skip": 1, "min_new_tokens": 2, "eos_token_id": [0, 1]},
+        ),
+        ("SuppressTokensLogitsProcessor", {"suppress_tokens": [3]}),
+        ("SuppressTokensAtBeginLogitsProcessor", {"begin_suppress_tokens": [3], "begin_index": 2}),
+        ("ForcedEOSTokenLogitsProcessor", {"max_length": 3, "eos_token_id": 4}),
+    ):
+        mine, theirs = (getattr(x, name)(**arguments, device="cpu") for x in (ours, oracle))
+        assert torch.equal(mine(ids, scores), theirs(ids, scores)), name

@@ -66,7 +66,7 @@ def test_texts_end_where_the_oracle_ends():
 def test_texts_need_a_tokenizer():
     with pytest.raises(InputError, match="Pass tokenizer="):
         pair("gpt2")[0].generate(**ONE, stop_strings="a")
-    with pytest.raises(ConfigurationError, match="not empty"):
+    with pytest.raises(ConfigurationError, match="without empty texts"):
         pair("gpt2")[0].generate(**ONE, stop_strings=[""], tokenizer=tokenizers()[0])
 
 
@@ -100,7 +100,12 @@ def test_criteria_equal_the_oracles():
         theirs = oracle.EosTokenCriteria(eos)(ids, None)
         assert notebook_kit.EosTokenCriteria(eos)(ids, None).tolist() == theirs.tolist()
     for length in (1, 2, 3):
-        assert notebook_kit.MaxLengthCriteria(length)(ids, None) == bool(oracle.MaxLengthCriteria(length)(ids, None)[0])
+        theirs = oracle.MaxLengthCriteria(length)(ids, None)
+        assert torch.equal(notebook_kit.MaxLengthCriteria(length)(ids, None), theirs)
+        assert torch.equal(notebook_kit.MaxLengthCriteria(length, max_position_embeddings=9)(ids, None), theirs)
+    for start in (0.0, 1e12):
+        theirs = oracle.MaxTimeCriteria(1.0, initial_timestamp=start)(ids, None)
+        assert torch.equal(notebook_kit.MaxTimeCriteria(1.0, initial_timestamp=start)(ids, None), theirs)
 
 
 class Interrupts(notebook_kit.LogitsProcessor):

@@ -102,6 +102,18 @@ def test_stops_at_a_text(pair):
     assert ours(TEXTS[0], **GREEDY, return_full_text=False, stop_strings=[stop])[0]["generated_text"] == cut
 
 
+def test_proposals_and_guidance(pair):
+    ours, theirs = pair
+    plain = ours(TEXTS[2], **GREEDY)
+    assert ours(TEXTS[2], **GREEDY, prompt_lookup_num_tokens=3) == plain
+    assert ours(TEXTS[2], **GREEDY, assistant_model=ours.model) == plain
+    other = ours.tokenizer(TEXTS[1], return_tensors="pt").input_ids
+    guided = ours(TEXTS[2], **GREEDY, guidance_scale=3.0, negative_prompt_ids=other)
+    assert guided == theirs(TEXTS[2], **GREEDY, guidance_scale=3.0, negative_prompt_ids=other) != plain
+    config = notebook_kit.GenerationConfig(max_new_tokens=3, do_sample=False)
+    assert ours(TEXTS[2], generation_config=config) == ours(TEXTS[2], max_new_tokens=3, do_sample=False)
+
+
 def test_draws_when_nothing_is_said(pair):
     ours, theirs = pair
     made = [ours(TEXTS[1], max_new_tokens=8, generator=torch.Generator().manual_seed(seed)) for seed in (1, 1, 2, 3)]

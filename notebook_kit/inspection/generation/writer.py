@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from notebook_kit.errors import InputError
-from notebook_kit.generation import GenerationConfig, engine
+from notebook_kit.generation import GenerationConfig, GenerationMixin, engine
 from notebook_kit.generation.configuration import DEFAULTS
 from notebook_kit.generation.processors import as_ids
 from notebook_kit.generation.run import Run
@@ -216,10 +216,7 @@ class Writer:
             while True:
                 logits = run.step()
                 scores = run.rules(logits)
-                if config.do_sample:
-                    token = torch.multinomial(scores.softmax(dim=-1), 1, generator=run.generator)[:, 0]
-                else:
-                    token = scores.argmax(dim=-1)
+                token = run.choose(scores)
                 run.append(token.to(run.sequences.device))
                 wanted = on_step(measure(logits[0], scores[0], int(token)))
                 if bool(run.stopping(run.ids, run.scores).all()):
@@ -249,13 +246,11 @@ class Writer:
         )
 
 
-class _Foreign:
+class _Foreign(GenerationMixin):
     """Another library's causal model behind the interface of a run: each step reads all tokens again, without a cache."""
 
-    generation_kind = "decoder"
-
     def __init__(self, model: Any) -> None:
-        self.model, self.forward, self.device = model, model.forward, model.device
+        self.model, self.forward, self.device, self.config = model, model.forward, model.device, model.config
         config: Any = getattr(model, "generation_config", None)
         values = config.to_dict() if hasattr(config, "to_dict") else {}
         names = set(GenerationConfig.names())
