@@ -11,6 +11,7 @@ from contextlib import contextmanager
 from contextvars import ContextVar
 from pathlib import Path
 from typing import Any, TypeVar
+from urllib.parse import urljoin, urlsplit
 
 from notebook_kit.errors import (
     CheckpointError,
@@ -116,11 +117,24 @@ class Client:
                 is the number of all results.
         """
         from huggingface_hub import ModelInfo
-        from huggingface_hub.utils import build_hf_headers, paginate
+        from huggingface_hub.utils import build_hf_headers, hf_raise_for_status, http_backoff
 
         headers = build_hf_headers(**self._identification)
-        for item in paginate(f"{self.address}/api/models", params=dict(query), headers=headers):
-            yield ModelInfo(**{"siblings": None, **item})
+        url, params = f"{self.address}/api/models", {"params": dict(query)}
+        while True:
+            response = http_backoff("GET", url, headers=headers, **params)
+            hf_raise_for_status(response)
+            for item in response.json():
+                yield ModelInfo(**{"siblings": None, **item})
+            link = response.links.get("next", {}).get("url")
+            if not link:
+                return
+            url, params = urljoin(url, link), {}
+            if urlsplit(url)[:2] != urlsplit(self.address)[:2]:
+                raise HubError(
+                    f"The Hub at {self.address} continues its list of models at {urlsplit(url).netloc}, another server.",
+                    next_step="Nothing was requested there, since the request would carry your token. Check HF_ENDPOINT.",
+                )
 
     def probe(self, patience: float) -> None:
         """Check quickly that the Hub answers; `huggingface_hub` itself would retry for half a minute.
@@ -198,7 +212,7 @@ class Client:
     def call(self, ask: Callable[[], Answer], revision: str | None = None, filename: str = "") -> Answer:
         """Run `ask` unless contacting the Hub is forbidden, and raise its errors as `NotebookKitError`s.
 
-        The original error remains the cause; its text is not repeated, since it may contain signed addresses.
+        The original error is kept as `__context__`, and not shown: it is long and may contain signed addresses.
         """
         if self.forbidden:
             raise HubUnreachableError(
@@ -210,7 +224,7 @@ class Client:
         except NotebookKitError:
             raise
         except Exception as error:
-            raise self._translated(error, revision or "main", filename) from error
+            raise self._translated(error, revision or "main", filename) from None
 
     def _translated(self, error: Exception, revision: str, filename: str) -> NotebookKitError:
         from huggingface_hub import errors as theirs
@@ -290,9 +304,8 @@ class Client:
             )
         if any(_is_network_fault(cause) for cause in chain):
             return HubUnreachableError(
-                f"{what} could not be fetched: the Hub at {self.address} cannot be reached "
-                f"({type(chain[-1]).__name__}).",
-                next_step=f"Check the network, or pass the path of a local folder. {self._local_names()}".rstrip(),
+                f"{what} could not be fetched: the Hub at {self.address} cannot be reached.",
+                next_step=f"{self._local_names()} Check the network, or pass the path of a local folder.".lstrip(),
             )
         if isinstance(error, OSError):
             return CheckpointError(

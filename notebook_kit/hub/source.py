@@ -21,11 +21,14 @@ from notebook_kit.errors import (
 )
 from notebook_kit.hub.cache import CachedRepo, cached_models
 from notebook_kit.hub.client import Client, Token
+from notebook_kit.registry.tasks import TASKS
 
 __all__ = ["HUB_OPTIONS", "Source", "locate", "take_hub_options"]
 
 HUB_OPTIONS = frozenset({"revision", "token", "cache_dir", "local_files_only", "force_download", "subfolder"})
 """The keyword arguments of `locate`."""
+
+OBSOLETE = frozenset({"resume_download", "proxies", "mirror", "local_dir_use_symlinks", "etag_timeout"})
 
 Kind = Literal["folder", "zoo", "cache", "hub"]
 
@@ -37,11 +40,17 @@ _NEVER_IN_REPO_ID = re.compile(r"--|\.\.|(\.git|-|\.)$")
 def take_hub_options(options: dict[str, Any]) -> dict[str, Any]:
     """Remove the keyword arguments of `locate` from `options`, and return them.
 
+    `use_auth_token` is the older name of `token`; options that newer versions of the Hub's library ignore are dropped.
+
     Example:
         >>> options = {"revision": "main", "num_labels": 3}
         >>> take_hub_options(options), options
         ({'revision': 'main'}, {'num_labels': 3})
     """
+    for name in OBSOLETE & options.keys():
+        del options[name]
+    if "use_auth_token" in options:
+        options.setdefault("token", options.pop("use_auth_token"))
     return {name: options.pop(name) for name in HUB_OPTIONS & options.keys()}
 
 
@@ -374,9 +383,10 @@ def _names(cache_dir: str | os.PathLike[str] | None) -> list[str]:
 
 
 def _near_names(name: str, cache_dir: str | os.PathLike[str] | None) -> str:
-    """A sentence with the embedded checkpoints, cached checkpoints and folders that resemble `name`, or ""."""
+    """A sentence with the embedded and cached checkpoints, folders and defaults of tasks that resemble `name`, or ""."""
     parent = Path(name).parent
-    return near_matches(name, [*_names(cache_dir), *((parent / folder).as_posix() for folder in _folders(parent))])
+    folders = ((parent / folder).as_posix() for folder in _folders(parent))
+    return near_matches(name, [*_names(cache_dir), *folders, *(task.model for task in TASKS.values())])
 
 
 def _local_names(name: str, cache_dir: str | os.PathLike[str] | None) -> str:

@@ -408,3 +408,16 @@ def test_remote_code_is_never_fetched(hub):
     source.require("config.json")
     open_weights(source).close()
     assert not any(".py" in path for path in hub.paths())
+
+
+def test_an_unreachable_hub_is_one_short_error(cache, monkeypatch):
+    monkeypatch.setenv("HF_ENDPOINT", "http://127.0.0.1:9")
+    with pytest.raises(HubUnreachableError) as caught:
+        locate("distilbert/distilbert-base-uncased-finetuned-sst2-english")
+    text = "".join(traceback.format_exception(caught.value))
+    assert "httpx" not in text and "direct cause" not in text and "During handling" not in text
+    assert caught.value.__context__ is not None
+    assert "Error)" not in str(caught.value)
+    assert caught.value.next_step.startswith(
+        "Did you mean 'distilbert/distilbert-base-uncased-finetuned-sst-2-english'"
+    )

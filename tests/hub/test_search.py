@@ -8,6 +8,7 @@ import time
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from standin_hub import StandInHub
 
 from notebook_kit.errors import GatedRepoError, HubUnreachableError, InputError, NotebookKitError, RepoNotFoundError
 from notebook_kit.hub import cached_models
@@ -419,3 +420,21 @@ def test_a_planted_token_is_in_no_message(stocked, monkeypatch):
         assert "planted" not in str(raised.value)
     assert "hf_planted_secret" in {request.token for request in stocked.requests}
     assert "planted" not in repr(Client("", "hf_planted_secret")) + repr(search_models(token="hf_planted_secret"))
+
+
+def test_the_token_stays_at_its_server(stocked, monkeypatch):
+    """A listing that continues elsewhere, and a redirect to elsewhere, must not take the token there."""
+    monkeypatch.setenv("HF_TOKEN", "hf_secret")
+    with StandInHub() as other:
+        elsewhere = {
+            "Link": f'<{other.endpoint}/api/models?cursor=MA==>; rel="next"',
+            "Content-Type": "application/json",
+        }
+        fault = stocked.fault("/api/models", status=200, body=b"[]", headers=elsewhere, times=None)
+        search = search_models("english")
+        list(search)
+        assert "continues its list of models at 127.0.0.1" in str(search.problem) and other.requests == []
+        fault.status, fault.headers, fault.body = 307, {"Location": f"{other.endpoint}/api/models"}, b""
+        list(search_models("english"))
+    assert {request.token for request in stocked.requests} == {"hf_secret"}
+    assert {request.token for request in other.requests} <= {None}
