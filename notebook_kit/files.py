@@ -150,6 +150,8 @@ def replacing(path: str | os.PathLike[str]) -> Iterator[Path]:
     """
     temporary = temporary_name(path)
     try:
+        if os.path.exists(path):
+            temporary.touch(0o600)  # it may be private
         yield temporary
         flush_file(temporary)
         with suppress(OSError):

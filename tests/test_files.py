@@ -55,3 +55,12 @@ def test_a_damaged_json_file_is_named(tmp_path, content, message):
         path.write_bytes(content)
     with pytest.raises(CheckpointError, match=rf"config\.json cannot be read: .*{message}"):
         read_json(path, next_step="Make it.")
+
+
+@pytest.mark.skipif(os.name != "posix", reason="Unix permissions")
+@pytest.mark.parametrize("mode", [0o600, 0o640, 0o664, 0o400])
+def test_a_rewritten_file_keeps_its_permissions(tmp_path, mode):
+    path = write_text(tmp_path / "a", "old")
+    path.chmod(mode)
+    write_text(path, "new")
+    assert path.read_text() == "new" and stat.S_IMODE(path.stat().st_mode) == mode

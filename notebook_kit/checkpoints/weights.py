@@ -12,9 +12,11 @@ import json
 import os
 import pickle
 import re
+import shutil
 import time
 import warnings
 from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +27,7 @@ from notebook_kit.files import damaged, flush_file, flush_folder, read_json, tem
 from notebook_kit.hub import Source, locate
 from notebook_kit.registry.weight_files import SAFETENSORS, SAFETENSORS_INDEX, TORCH, WEIGHTS
 
-__all__ = ["Weights", "open_weights", "save_weights", "unsafe_pickle"]
+__all__ = ["GivenWeights", "Weights", "open_weights", "save_weights", "unsafe_pickle"]
 
 _DTYPES = {
     "BOOL": torch.bool,
@@ -190,6 +192,21 @@ class Weights(Mapping[str, torch.Tensor]):
         tensors = _read_torch(path, self._source)
         self._tensors.update(tensors)
         return list(tensors)
+
+
+class GivenWeights(dict[str, torch.Tensor]):
+    """Tensors in memory, with the interface of `Weights`."""
+
+    def shape(self, name: str) -> tuple[int, ...]:
+        """The shape of a tensor."""
+        return tuple(self[name].shape)
+
+    def dtype(self, name: str) -> torch.dtype:
+        """The dtype of a tensor."""
+        return self[name].dtype
+
+    def __getitem__(self, name: str) -> torch.Tensor:
+        return super().__getitem__(name).detach().clone()  # the caller's tensors are not changed by training
 
 
 def _open_safetensors(path: Path, source: Source) -> Any:
@@ -357,10 +374,13 @@ def save_weights(
             }
             moves.append((temporary_name(folder / SAFETENSORS_INDEX), folder / SAFETENSORS_INDEX))
             write_text(moves[-1][0], json.dumps(index, indent=2, sort_keys=True) + "\n")
-            if (folder / names[0]).exists():
-                # The new shards replace old ones of the same names one by one. A kill in between must leave a checkpoint
-                # that does not load rather than one with mixed weights.
-                (folder / SAFETENSORS_INDEX).unlink(missing_ok=True)
+        for temporary, path in moves:
+            with suppress(OSError):  # there is no such file yet
+                shutil.copymode(path, temporary)
+        if count > 1 and (folder / names[0]).exists():
+            # The new shards replace old ones of the same names one by one. A kill in between must leave a checkpoint
+            # that does not load rather than one with mixed weights.
+            (folder / SAFETENSORS_INDEX).unlink(missing_ok=True)
         for temporary, path in moves:
             os.replace(temporary, path)
         written = [path for _, path in moves]
@@ -385,9 +405,8 @@ def _write_safetensors(tensors: dict[str, torch.Tensor], path: Path, metadata: d
 
     try:
         path.touch()
-        # Keep the permissions of the user's umask: safetensors creates files that only their owner can read.
-        mode = path.stat().st_mode
-        save_file(tensors, path, metadata=metadata)
+        mode = path.stat().st_mode  # that of the user's umask
+        save_file(tensors, path, metadata=metadata)  # creates files that only their owner can read
         path.chmod(mode)
     except SafetensorError as error:
         raise OSError(str(error)) from error
@@ -435,7 +454,8 @@ def _bytes(size: str | int) -> int:
 
 def _earlier_files(folder: Path) -> list[Path]:
     """The files in a folder that `open_weights` may read, and the temporary files of killed saves."""
-    pattern = re.compile(r"\.?(model|pytorch_model)(-\d{5}-of-\d{5})?\.(safetensors|bin)(\.index\.json)?(\.tmp-.*)?")
-    found = [path for path in folder.iterdir() if pattern.fullmatch(path.name)]
+    weights = r"(model(-\d{5}-of-\d{5})?\.safetensors|pytorch_model(-\d{5}-of-\d{5})?\.bin)(\.index\.json)?"
+    pattern = re.compile(rf"{weights}|\.{weights}\.tmp-\d+-[0-9a-f]{{8}}")  # no other name: it could be the user's
+    found = [path for path in folder.iterdir() if pattern.fullmatch(path.name) and path.is_file()]
     # A recent temporary file may belong to a save in progress in another process.
     return [path for path in found if ".tmp-" not in path.name or path.stat().st_mtime < time.time() - 3600]

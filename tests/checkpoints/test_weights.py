@@ -548,7 +548,10 @@ def test_killed_at_any_instant(tmp_path, tensors, old_size, new_size):
 def test_what_killed_saves_left_is_cleared_away_when_it_is_old(tmp_path, tensors):
     folder = tmp_path / "model"
     save_weights(tensors, folder)
-    ancient, young = folder / ".model.safetensors.tmp-1-aa", folder / ".model-00001-of-00002.safetensors.tmp-1-bb"
+    ancient, young = (
+        folder / ".model.safetensors.tmp-1-aaaa0000",
+        folder / ".model-00001-of-00002.safetensors.tmp-1-bbbb0000",
+    )
     for path in (ancient, young):
         path.write_bytes(b"half")
     os.utime(ancient, (0, 0))
@@ -587,3 +590,30 @@ def test_others_may_read_what_the_umask_lets_them(tmp_path):
     plain = tmp_path / "plain"
     plain.touch()
     assert weights.stat().st_mode == plain.stat().st_mode
+
+
+def test_rewritten_weights_keep_their_permissions(tmp_path):
+    for size in ("5GB", "1KB"):
+        files = save_weights({"a": torch.zeros(250), "b": torch.ones(250)}, tmp_path, size)
+        for path in files:
+            path.chmod(0o600)
+        save_weights({"a": torch.zeros(250), "b": torch.ones(250)}, tmp_path, size)
+        assert {path.stat().st_mode & 0o777 for path in files} == {0o600}
+
+
+def test_saving_removes_no_files_of_the_user(tmp_path):
+    names = [
+        "model.bin",
+        ".model.safetensors",
+        "model.safetensors.tmp-mine",
+        ".model.safetensors.tmp-1",
+        "model-1.safetensors",
+    ]
+    for name in names:
+        (tmp_path / name).write_text("mine")
+        os.utime(tmp_path / name, (0, 0))
+    old = tmp_path / ".model.safetensors.tmp-123-0123abcd"  # of a save that was killed
+    old.write_text("half")
+    os.utime(old, (0, 0))
+    save_weights({"a": torch.zeros(2)}, tmp_path)
+    assert all((tmp_path / name).read_text() == "mine" for name in names) and not old.exists()
