@@ -129,6 +129,35 @@ from .models.llama import LlamaForQuestionAnswering as LlamaForQuestionAnswering
 from .models.llama import LlamaForSequenceClassification as LlamaForSequenceClassification
 from .models.llama import LlamaForTokenClassification as LlamaForTokenClassification
 from .models.llama import LlamaModel as LlamaModel
+from .models.mappings import CONFIG_MAPPING as CONFIG_MAPPING
+from .models.mappings import MODEL_FOR_CAUSAL_LM_MAPPING as MODEL_FOR_CAUSAL_LM_MAPPING
+from .models.mappings import MODEL_FOR_CAUSAL_LM_MAPPING_NAMES as MODEL_FOR_CAUSAL_LM_MAPPING_NAMES
+from .models.mappings import MODEL_FOR_MASKED_LM_MAPPING as MODEL_FOR_MASKED_LM_MAPPING
+from .models.mappings import MODEL_FOR_MASKED_LM_MAPPING_NAMES as MODEL_FOR_MASKED_LM_MAPPING_NAMES
+from .models.mappings import MODEL_FOR_MULTIPLE_CHOICE_MAPPING as MODEL_FOR_MULTIPLE_CHOICE_MAPPING
+from .models.mappings import MODEL_FOR_MULTIPLE_CHOICE_MAPPING_NAMES as MODEL_FOR_MULTIPLE_CHOICE_MAPPING_NAMES
+from .models.mappings import MODEL_FOR_NEXT_SENTENCE_PREDICTION_MAPPING as MODEL_FOR_NEXT_SENTENCE_PREDICTION_MAPPING
+from .models.mappings import (
+    MODEL_FOR_NEXT_SENTENCE_PREDICTION_MAPPING_NAMES as MODEL_FOR_NEXT_SENTENCE_PREDICTION_MAPPING_NAMES,
+)
+from .models.mappings import MODEL_FOR_PRETRAINING_MAPPING as MODEL_FOR_PRETRAINING_MAPPING
+from .models.mappings import MODEL_FOR_PRETRAINING_MAPPING_NAMES as MODEL_FOR_PRETRAINING_MAPPING_NAMES
+from .models.mappings import MODEL_FOR_QUESTION_ANSWERING_MAPPING as MODEL_FOR_QUESTION_ANSWERING_MAPPING
+from .models.mappings import MODEL_FOR_QUESTION_ANSWERING_MAPPING_NAMES as MODEL_FOR_QUESTION_ANSWERING_MAPPING_NAMES
+from .models.mappings import MODEL_FOR_SEQ_TO_SEQ_CAUSAL_LM_MAPPING as MODEL_FOR_SEQ_TO_SEQ_CAUSAL_LM_MAPPING
+from .models.mappings import (
+    MODEL_FOR_SEQ_TO_SEQ_CAUSAL_LM_MAPPING_NAMES as MODEL_FOR_SEQ_TO_SEQ_CAUSAL_LM_MAPPING_NAMES,
+)
+from .models.mappings import MODEL_FOR_SEQUENCE_CLASSIFICATION_MAPPING as MODEL_FOR_SEQUENCE_CLASSIFICATION_MAPPING
+from .models.mappings import (
+    MODEL_FOR_SEQUENCE_CLASSIFICATION_MAPPING_NAMES as MODEL_FOR_SEQUENCE_CLASSIFICATION_MAPPING_NAMES,
+)
+from .models.mappings import MODEL_FOR_TOKEN_CLASSIFICATION_MAPPING as MODEL_FOR_TOKEN_CLASSIFICATION_MAPPING
+from .models.mappings import (
+    MODEL_FOR_TOKEN_CLASSIFICATION_MAPPING_NAMES as MODEL_FOR_TOKEN_CLASSIFICATION_MAPPING_NAMES,
+)
+from .models.mappings import MODEL_MAPPING as MODEL_MAPPING
+from .models.mappings import MODEL_MAPPING_NAMES as MODEL_MAPPING_NAMES
 from .models.marian import MarianConfig as MarianConfig
 from .models.marian import MarianModel as MarianModel
 from .models.marian import MarianMTModel as MarianMTModel
@@ -200,7 +229,23 @@ from .models.xlm_roberta import XLMRobertaModel as XLMRobertaModel
 from .nn.attention import ablate_heads as ablate_heads
 from .nn.attention import record_attention as record_attention
 from .nn.base import PreTrainedModel as PreTrainedModel
+from .nn.outputs import BaseModelOutput as BaseModelOutput
+from .nn.outputs import BaseModelOutputWithPast as BaseModelOutputWithPast
+from .nn.outputs import BaseModelOutputWithPastAndCrossAttentions as BaseModelOutputWithPastAndCrossAttentions
+from .nn.outputs import BaseModelOutputWithPooling as BaseModelOutputWithPooling
+from .nn.outputs import CausalLMOutputWithPast as CausalLMOutputWithPast
+from .nn.outputs import MaskedLMOutput as MaskedLMOutput
 from .nn.outputs import ModelOutput as ModelOutput
+from .nn.outputs import MultipleChoiceModelOutput as MultipleChoiceModelOutput
+from .nn.outputs import NextSentencePredictorOutput as NextSentencePredictorOutput
+from .nn.outputs import QuestionAnsweringModelOutput as QuestionAnsweringModelOutput
+from .nn.outputs import Seq2SeqLMOutput as Seq2SeqLMOutput
+from .nn.outputs import Seq2SeqModelOutput as Seq2SeqModelOutput
+from .nn.outputs import Seq2SeqQuestionAnsweringModelOutput as Seq2SeqQuestionAnsweringModelOutput
+from .nn.outputs import Seq2SeqSequenceClassifierOutput as Seq2SeqSequenceClassifierOutput
+from .nn.outputs import SequenceClassifierOutput as SequenceClassifierOutput
+from .nn.outputs import SequenceClassifierOutputWithPast as SequenceClassifierOutputWithPast
+from .nn.outputs import TokenClassifierOutput as TokenClassifierOutput
 from .nn.quantized_weights import BitsAndBytesConfig as BitsAndBytesConfig
 from .pipelines import PIPELINE_REGISTRY as PIPELINE_REGISTRY
 from .pipelines import FeatureExtractionPipeline as FeatureExtractionPipeline

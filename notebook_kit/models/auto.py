@@ -35,6 +35,7 @@ __all__ = [
     "config_class",
     "family",
     "model_classes",
+    "model_types",
 ]
 
 
@@ -74,6 +75,11 @@ def _class_of(values: Mapping[str, Any]) -> type[PretrainedConfig]:
             next_step="Load it with the family's class, such as BertModel.from_pretrained(...), or correct model_type.",
         )
     return config_class(model_type)
+
+
+def model_types() -> list[str]:
+    """The `model_type` of every family, and of every registered configuration."""
+    return list(dict.fromkeys([*FAMILIES, *_configs]))
 
 
 def model_classes(model_type: str) -> dict[str, type[PreTrainedModel]]:
@@ -238,6 +244,11 @@ class _AutoModel:
                 next_step="Derive a configuration class with a new model_type, or pass exist_ok=True to replace it.",
             )
         cls._registered[config_class] = model_class
+
+    @classmethod
+    def registered(cls) -> list[type[PretrainedConfig]]:
+        """The configuration classes for which a model was registered."""
+        return list(cls._registered)
 
     @classmethod
     def from_config(cls, config: PretrainedConfig, **kwargs: Any) -> PreTrainedModel:
