@@ -31,6 +31,23 @@ __all__ = ["PreTrainedConfig", "PretrainedConfig", "read_config"]
 CONFIG_NAME = "config.json"
 PROBLEM_TYPES = ("regression", "single_label_classification", "multi_label_classification")
 
+# Settings that `transformers` keeps in the config of any family, though most families do not read them.
+KEPT = frozenset(
+    {
+        *(
+            "is_decoder",
+            "add_cross_attention",
+            "use_cache",
+            "finetuning_task",
+            "task_specific_params",
+            "tokenizer_class",
+        ),
+        *("cross_attention_hidden_size", "chunk_size_feed_forward", "pruned_heads", "torchscript", "use_bfloat16"),
+        *("sep_token_id", "decoder_start_token_id", "prefix", "gradient_checkpointing", "position_embedding_type"),
+        *("tie_encoder_decoder", "output_past", "max_length", "min_length", "num_beams", "do_sample", "_num_labels"),
+    }
+)
+
 # Fields about the origin of a file, which is not the config's content: they are not written back.
 PROVENANCE = {"transformers_version", "_name_or_path", "name_or_path", "_commit_hash", "model_type"}
 
@@ -72,7 +89,8 @@ class PretrainedConfig(PushToHub):
         **fields: The family's fields.
 
     Raises:
-        ConfigurationError: If the family has no field of a name, or the fields contradict each other.
+        ConfigurationError: If a name resembles one of the family's fields, or the fields contradict each other. Other names
+            are kept, as keys of `extra`.
 
     Example:
         >>> from notebook_kit import BertConfig
@@ -114,6 +132,10 @@ class PretrainedConfig(PushToHub):
     def __init__(self, **fields: Any) -> None:
         if "extra" not in self.__dict__:  # otherwise a subclass's constructor has already set fields
             self._set_defaults()
+        known = {*self.field_names(), *KEPT, "model_type"}
+        for name in fields.keys() - known:
+            if not near_matches(name, known):  # otherwise it looks like a slip
+                self.extra[name] = None
         self.update(fields)
         self.validate()
 
@@ -212,7 +234,8 @@ class PretrainedConfig(PushToHub):
         """Set several fields at once. A dictionary for a nested configuration edits its fields.
 
         Raises:
-            ConfigurationError: For a name that is neither a field, nor an alias, nor a key in `extra`.
+            ConfigurationError: For a name that is neither a field, nor an alias, nor a key in `extra`, nor a setting that
+                other families or versions have.
         """
         edits = dict(edits)
         model_type = edits.pop("model_type", self.model_type)  # included by `to_dict`
@@ -221,7 +244,7 @@ class PretrainedConfig(PushToHub):
                 f"{type(self).__name__} is for models of the type {self.model_type!r}, not {model_type!r}.",
                 next_step=f"Use AutoConfig.for_model({model_type!r}, ...).",
             )
-        known = {*self.field_names(), *self.extra}
+        known = {*self.field_names(), *self.extra, *KEPT}
         for name in edits:
             if name not in known:
                 raise ConfigurationError(

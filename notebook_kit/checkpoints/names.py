@@ -8,7 +8,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Protocol
+from typing import Any, Protocol
 
 from notebook_kit.errors import CheckpointError
 
@@ -128,6 +128,15 @@ class LoadingPlan:
                 f"{self.checkpoint} lacks {len(self.lost)} weights that {self.model} needs: {_some(self.lost)}.",
                 next_step="The checkpoint is incomplete, or its config.json asks for more layers than it has.",
             )
+
+    def info(self) -> dict[str, Any]:
+        """What did not fit, under the names of `transformers`."""
+        return {
+            "missing_keys": set(self.fresh) - set(self.misshapen),
+            "unexpected_keys": set(self.unexpected),
+            "mismatched_keys": set(self.misshapen),
+            "error_msgs": [],
+        }
 
     def warning(self) -> str:
         """A message about all mismatches that affect the model's results; empty if everything fits."""

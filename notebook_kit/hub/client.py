@@ -120,16 +120,16 @@ class Client:
         from huggingface_hub.utils import build_hf_headers, hf_raise_for_status, http_backoff
 
         headers = build_hf_headers(**self._identification)
-        url, params = f"{self.address}/api/models", {"params": dict(query)}
+        url, params = f"{self.address}/api/models", dict(query) or None
         while True:
-            response = http_backoff("GET", url, headers=headers, **params)
+            response = http_backoff("GET", url, headers=headers, params=params)
             hf_raise_for_status(response)
             for item in response.json():
                 yield ModelInfo(**{"siblings": None, **item})
             link = response.links.get("next", {}).get("url")
             if not link:
                 return
-            url, params = urljoin(url, link), {}
+            url, params = urljoin(url, link), None
             if urlsplit(url)[:2] != urlsplit(self.address)[:2]:
                 raise HubError(
                     f"The Hub at {self.address} continues its list of models at {urlsplit(url).netloc}, another server.",

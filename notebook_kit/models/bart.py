@@ -303,11 +303,9 @@ class BartForConditionalGeneration(BartPreTrainedModel, GenerationMixin):
         """The decoder's input for these labels, `(batch, tokens)`; called by data collators."""
         return self.shift_right(labels)
 
-    def resize_token_embeddings(
-        self, new_num_tokens: int | None = None, pad_to_multiple_of: int | None = None
-    ) -> nn.Embedding:
+    def resize_token_embeddings(self, *args: Any, **kwargs: Any) -> nn.Embedding:
         """As `PreTrainedModel.resize_token_embeddings`; new tokens start with a bias of 0."""
-        table = super().resize_token_embeddings(new_num_tokens, pad_to_multiple_of)
+        table = super().resize_token_embeddings(*args, **kwargs)
         rows, bias = table.num_embeddings, self.final_logits_bias
         self.final_logits_bias = F.pad(bias[:, :rows], (0, max(0, rows - bias.shape[1])))
         return table

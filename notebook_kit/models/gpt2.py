@@ -6,7 +6,7 @@ Source: Radford et al., Language Models are Unsupervised Multitask Learners, 201
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -115,8 +115,11 @@ class GPT2Config(PretrainedConfig):
 # Blocks --------------------------------------------------------------------------------------------------------------
 
 
-class GPT2Projection(nn.Module):
-    """A linear layer with a weight of shape `(in, out)`, as in GPT-2's checkpoints.
+class GPT2Projection(nn.Linear):
+    """A linear layer whose weight is `(in, out)` in a `state_dict`, as in GPT-2's checkpoints.
+
+    In memory it is `(out, in)`, as of any linear layer, so that adapters and quantization need no special case. Neither
+    direction copies the weight.
 
     Args:
         inputs: Width of the input.
@@ -125,14 +128,17 @@ class GPT2Projection(nn.Module):
     """
 
     def __init__(self, inputs: int, outputs: int, std_factor: float = 1.0) -> None:
-        super().__init__()
-        self.weight = nn.Parameter(torch.empty(inputs, outputs))
-        self.bias = nn.Parameter(torch.empty(outputs))
+        super().__init__(inputs, outputs)
         self.std_factor = std_factor
 
-    def forward(self, x: Tensor) -> Tensor:
-        B, T, C = x.shape
-        return torch.addmm(self.bias, x.reshape(B * T, C), self.weight).view(B, T, -1)
+    def _save_to_state_dict(self, destination: dict[str, Any], prefix: str, keep_vars: bool) -> None:
+        super()._save_to_state_dict(destination, prefix, keep_vars)
+        destination[prefix + "weight"] = destination[prefix + "weight"].t()
+
+    def _load_from_state_dict(self, state_dict: dict[str, Any], prefix: str, *args: Any) -> None:
+        name = prefix + "weight"
+        turned = {**state_dict, name: state_dict[name].t()} if name in state_dict else state_dict
+        super()._load_from_state_dict(turned, prefix, *args)
 
 
 def apply_dropout(dropout: nn.Dropout, x: Tensor) -> Tensor:

@@ -164,9 +164,7 @@ class MarianMTModel(MarianPreTrainedModel, BartForConditionalGeneration):
             return rules
         return replace(rules, tied={"lm_head.weight": "model.decoder.embed_tokens.weight"})
 
-    def resize_token_embeddings(
-        self, new_num_tokens: int | None = None, pad_to_multiple_of: int | None = None
-    ) -> nn.Embedding:
+    def resize_token_embeddings(self, *args: Any, **kwargs: Any) -> nn.Embedding:
         """As `PreTrainedModel.resize_token_embeddings`.
 
         Raises:
@@ -177,6 +175,6 @@ class MarianMTModel(MarianPreTrainedModel, BartForConditionalGeneration):
                 "The encoder and decoder of this model have separate vocabularies, so one new size cannot apply to both.",
                 next_step="Use a checkpoint with share_encoder_decoder_embeddings=True, or keep its vocabulary.",
             )
-        table = super().resize_token_embeddings(new_num_tokens, pad_to_multiple_of)
+        table = super().resize_token_embeddings(*args, **kwargs)
         self.config.decoder_vocab_size = table.num_embeddings
         return table

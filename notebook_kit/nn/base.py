@@ -6,11 +6,13 @@ missing weight or a wrong shape is an error, a head that the checkpoint does not
 
 from __future__ import annotations
 
+import contextlib
 import copy
 import inspect
 import os
 import warnings
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any, ClassVar, TypeVar
 
@@ -18,10 +20,11 @@ import torch
 from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
-from notebook_kit.checkpoints.names import WeightRules, plan_loading
-from notebook_kit.checkpoints.weights import Weights, open_weights, save_weights
+from notebook_kit.checkpoints.names import LoadingPlan, WeightRules, plan_loading
+from notebook_kit.checkpoints.weights import GivenWeights, Weights, open_weights, save_weights
 from notebook_kit.configuration import PretrainedConfig
-from notebook_kit.errors import ConfigurationError, InputError, NotebookKitWarning
+from notebook_kit.errors import ConfigurationError, InputError, NotebookKitWarning, near_matches
+from notebook_kit.fields import Rows, mismatch
 from notebook_kit.hub import Source, locate, take_hub_options
 from notebook_kit.hub.saving import PushToHub, folder_to_save
 from notebook_kit.nn.placement import choose_dtype, device_of_map
@@ -30,9 +33,15 @@ from notebook_kit.nn.quantized_weights import refuse_quantized_checkpoint, refus
 __all__ = ["ModelHooks", "PreTrainedModel"]
 
 Model = TypeVar("Model", bound="PreTrainedModel")
+PACKAGE = "notebook_kit."
 
-# Arguments of other libraries' `from_pretrained` that are accepted and ignored, so that code written for them runs.
-ACCEPTED = {"low_cpu_mem_usage", "use_safetensors", "trust_remote_code", "attn_implementation", "from_pt", "framework"}
+# Arguments of `from_pretrained` in other libraries that change nothing here, so that code written for them runs.
+ACCEPTED = {
+    *("low_cpu_mem_usage", "use_safetensors", "trust_remote_code", "attn_implementation", "from_pt", "framework"),
+    *("_fast_init", "weights_only", "variant", "adapter_kwargs", "key_mapping"),
+    *("offload_folder", "offload_state_dict", "offload_buffers", "max_memory", "code_revision", "use_kernels"),
+}
+ATTENTION = ("eager", "sdpa", "flash_attention_2", "flash_attention_3", "flex_attention")
 
 
 class ModelHooks:
@@ -115,12 +124,25 @@ class PreTrainedModel(nn.Module, PushToHub, ModelHooks):
     def post_init(self) -> None:
         """Initialize all parameters and tie the shared ones; each constructor ends with this call."""
         for module in self.modules():
-            own = dict(module.named_parameters(recurse=False))
-            if own and not module.__dict__.get("_is_initialized") and not any(p.is_meta for p in own.values()):
-                for name in own:
-                    self.init_parameter(module, name)
+            own = list(module.parameters(recurse=False))
+            if not module.__dict__.get("_is_initialized") and not any(p.is_meta for p in own):
+                self._init_weights(module)
                 module.__dict__["_is_initialized"] = True  # a backbone inside a head is not initialized twice
         self.tie_weights()
+
+    def init_weights(self) -> None:
+        """The older name of `post_init`."""
+        self.post_init()
+
+    def _init_weights(self, module: nn.Module) -> None:
+        """Initialize the parameters of one module, without those of its submodules. Your model may override it.
+
+        Linear layers, embeddings, layer norms and notebook_kit's modules are initialized; other modules keep the values
+        that their constructors gave them.
+        """
+        if isinstance(module, nn.Linear | nn.Embedding | nn.LayerNorm) or type(module).__module__.startswith(PACKAGE):
+            for name, _ in module.named_parameters(recurse=False):
+                self.init_parameter(module, name)
 
     @torch.no_grad()
     def init_parameter(self, module: nn.Module, name: str) -> None:
@@ -167,9 +189,50 @@ class PreTrainedModel(nn.Module, PushToHub, ModelHooks):
         """
         return None
 
-    def num_parameters(self, only_trainable: bool = False) -> int:
+    @property
+    def dummy_inputs(self) -> dict[str, Tensor]:
+        """Token ids to try the model on, `(3, 5)`."""
+        return {"input_ids": torch.tensor([[7, 6, 0, 0, 1], [1, 2, 3, 0, 0], [0, 0, 0, 4, 5]], device=self.device)}
+
+    def num_parameters(self, only_trainable: bool = False, exclude_embeddings: bool = False) -> int:
         """The number of values in all parameters. Shared parameters count once."""
-        return sum(p.numel() for p in self.parameters() if p.requires_grad or not only_trainable)
+        tables = {id(m.weight) for m in self.modules() if isinstance(m, nn.Embedding)} if exclude_embeddings else ()
+        kept = (p for p in self.parameters() if id(p) not in tables)
+        return sum(p.numel() for p in kept if p.requires_grad or not only_trainable)
+
+    def get_memory_footprint(self, return_buffers: bool = True) -> int:
+        """The bytes of all parameters, and of all buffers. Shared parameters count once."""
+        return sum(t.nbytes for t in (*self.parameters(), *(self.buffers() if return_buffers else ())))
+
+    def set_attn_implementation(self, attn_implementation: str) -> None:
+        """Accepted for code that selects a kernel: the fastest one for the inputs is always used, with the same result.
+
+        Raises:
+            InputError: If there is no such kernel.
+        """
+        if attn_implementation not in ATTENTION:
+            raise InputError(
+                f"Unknown kernel {attn_implementation!r}. {near_matches(str(attn_implementation), ATTENTION)}".rstrip(),
+                next_step=f"Use one of {', '.join(ATTENTION)}.",
+            )
+
+    def enable_input_require_grads(self) -> None:
+        """Compute gradients with respect to the token embeddings' output, as training of adapters with recomputed
+        activations requires."""
+        self.disable_input_require_grads()
+        self._input_hook = self.get_input_embeddings().register_forward_hook(
+            lambda module, inputs, output: output.requires_grad_(True)
+        )
+
+    def disable_input_require_grads(self) -> None:
+        """Undo `enable_input_require_grads`."""
+        if (hook := self.__dict__.pop("_input_hook", None)) is not None:
+            hook.remove()
+
+    @property
+    def is_gradient_checkpointing(self) -> bool:
+        """Whether activations are recomputed in the backward pass."""
+        return any(getattr(module, "gradient_checkpointing", False) for module in self.modules())
 
     def gradient_checkpointing_enable(self, gradient_checkpointing_kwargs: Mapping[str, Any] | None = None) -> None:
         """Recompute activations in the backward pass, which saves memory and takes about a third more time."""
@@ -216,19 +279,30 @@ class PreTrainedModel(nn.Module, PushToHub, ModelHooks):
 
     @torch.no_grad()
     def resize_token_embeddings(
-        self, new_num_tokens: int | None = None, pad_to_multiple_of: int | None = None
+        self,
+        new_num_tokens: int | None = None,
+        pad_to_multiple_of: int | None = None,
+        mean_resizing: bool = True,
     ) -> nn.Embedding:
         """Grow or shrink the vocabulary, which is necessary after `tokenizer.add_tokens`.
 
-        New rows are initialized randomly; the output layer and its bias are resized, too.
+        The output layer and its bias are resized, too.
 
         Args:
             new_num_tokens: The new size, usually `len(tokenizer)`; the current one by default.
             pad_to_multiple_of: Round the size up to a multiple of this, which is faster on some hardware.
+            mean_resizing: Whether new rows start near the mean of the old ones, so that a new token is about as probable as
+                an average one; otherwise they are initialized as in a new model.
 
         Returns:
             The token embeddings.
+
+        Raises:
+            InputError: If a size is not a positive whole number.
         """
+        sizes = {"new_num_tokens": new_num_tokens, "pad_to_multiple_of": pad_to_multiple_of}
+        if fault := mismatch(sizes, dict.fromkeys(sizes, Rows | None)):
+            raise InputError(f"{fault}.", next_step="Pass len(tokenizer).")
         table = self.get_input_embeddings()
         size = table.num_embeddings
         rows = size if new_num_tokens is None else new_num_tokens
@@ -251,7 +325,10 @@ class PreTrainedModel(nn.Module, PushToHub, ModelHooks):
             else:
                 new = nn.Parameter(old.new_empty(rows, *old.shape[1:]), requires_grad=old.requires_grad)
                 module._parameters[leaf] = resized[id(old)] = new
-                self.init_parameter(module, leaf)
+                if mean_resizing and rows > size:
+                    new[size:] = rows_near_mean(old, rows - size)
+                else:
+                    self.init_parameter(module, leaf)
                 new[:size] = old[:rows]
             if isinstance(module, nn.Linear):
                 module.out_features = rows
@@ -282,8 +359,10 @@ class PreTrainedModel(nn.Module, PushToHub, ModelHooks):
         dtype: torch.dtype | str | None = None,
         device_map: str | torch.device | int | Mapping[str, Any] | None = None,
         ignore_mismatched_sizes: bool = False,
+        output_loading_info: bool = False,
+        state_dict: Mapping[str, Tensor] | None = None,
         **kwargs: Any,
-    ) -> Model:
+    ) -> Any:
         """Load a checkpoint. The returned model is in evaluation mode.
 
         Args:
@@ -293,6 +372,9 @@ class PreTrainedModel(nn.Module, PushToHub, ModelHooks):
                 float32 by default. (`torch_dtype` is the older spelling.)
             device_map: `"auto"` for the best available device, or a device.
             ignore_mismatched_sizes: Initialize weights of a different shape, with a warning, instead of raising an error.
+            output_loading_info: Return the model and a dictionary of what did not fit: `"missing_keys"`,
+                `"unexpected_keys"` and `"mismatched_keys"`, sets of names.
+            state_dict: Weights to use instead of the checkpoint's; `name_or_path` may then be None if `config` is passed.
             **kwargs: Hub options (`revision`, `token`, `cache_dir`, `local_files_only`, `force_download`,
                 `subfolder`), fields of the configuration to change, such as `num_labels=3`, and arguments of the model's
                 constructor, such as `add_pooling_layer=False`.
@@ -313,29 +395,38 @@ class PreTrainedModel(nn.Module, PushToHub, ModelHooks):
         own = set(inspect.signature(cls.__init__).parameters) - {"self", "config"}
         arguments = {name: kwargs.pop(name) for name in list(kwargs) if name in own}  # such as add_pooling_layer=False
         edits = {name: value for name, value in kwargs.items() if name not in ACCEPTED}
-        source = locate(name_or_path, **options)
+        source = None if name_or_path is None and state_dict is not None else locate(name_or_path, **options)
         if config is None:
-            config = cls.config_class.from_pretrained(source, **edits)
+            config = cls.config_class.from_pretrained(locate(name_or_path) if source is None else source, **edits)
         elif edits:
             config = copy.deepcopy(config)
             config.update(edits)
-        refuse_quantized_checkpoint(source.name, config.extra.get("quantization_config"))
+        refuse_quantized_checkpoint(str(name_or_path), config.extra.get("quantization_config"))
 
         with torch.device("meta"), _NoInitialization():  # no memory or time for weights that are read from the file
             model = cls(config, **arguments)
         stored = model.state_dict(keep_vars=True)
         if any(name not in stored for name, _ in model.named_buffers()):
             model = cls(config, **arguments)  # buffers that the constructor computes are not in the file
-        device = device_of_map(device_map)
-        with open_weights(source) as weights:
-            model._load(weights, source.name, dtype, device, ignore_mismatched_sizes)
-        model.name_or_path = config.name_or_path = source.name
-        model._loaded(source)
-        return model.eval()
+        device, build = device_of_map(device_map), partial(cls, config, **arguments)
+        name = "state_dict" if source is None else source.name
+        with contextlib.ExitStack() as stack:
+            weights = stack.enter_context(open_weights(source)) if state_dict is None else GivenWeights(state_dict)
+            plan = model._load(weights, name, dtype, device, ignore_mismatched_sizes, build)
+        if source is not None:
+            model.name_or_path = config.name_or_path = name
+            model._loaded(source)
+        return (model.eval(), plan.info()) if output_loading_info else model.eval()
 
     def _load(
-        self, weights: Weights, name: str, dtype: Any, device: torch.device, ignore_mismatched_sizes: bool
-    ) -> None:
+        self,
+        weights: Weights | GivenWeights,
+        name: str,
+        dtype: Any,
+        device: torch.device,
+        ignore_mismatched_sizes: bool,
+        build: Callable[[], PreTrainedModel],
+    ) -> LoadingPlan:
         """Fill the parameters from a checkpoint, with a warning about mismatches."""
         own = self.state_dict(keep_vars=True)
         expected = {key: value.shape for key, value in own.items()}
@@ -365,17 +456,25 @@ class PreTrainedModel(nn.Module, PushToHub, ModelHooks):
             is_shared = owners[source] != key  # a bias that an older file stores once
             state[key] = tensor.to(device, dtype if tensor.is_floating_point() else None, copy=is_shared)
         self.load_state_dict(state, strict=False, assign=True)
+        # The constructor of a user's class may compute the initial values of its weights.
+        fresh = build() if plan.missing and not type(self).__module__.startswith(PACKAGE) else None
         for key in plan.missing:
             owner, leaf = self._place(key)
-            empty = torch.empty(expected[key], dtype=dtype, device=device)
+            old = getattr(owner, leaf)
+            new = torch.empty_like(old, dtype=dtype if old.is_floating_point() else None, device=device)
             if leaf in owner._buffers:
-                owner._buffers[leaf] = empty
+                owner._buffers[leaf] = new
             else:
-                owner._parameters[leaf] = nn.Parameter(empty, owner._parameters[leaf].requires_grad)  # type: ignore[union-attr]
-            self.init_parameter(owner, leaf)
+                owner._parameters[leaf] = nn.Parameter(new, old.requires_grad)
+            if fresh is None:
+                self.init_parameter(owner, leaf)
+            else:
+                with torch.no_grad():
+                    new.copy_(getattr(fresh._place(key)[0], leaf))
         self.tie_weights()
         if message := plan.warning():
             warnings.warn(message, NotebookKitWarning, stacklevel=4)
+        return plan
 
     def _place(self, name: str) -> tuple[nn.Module, str]:
         """The module that holds a parameter, and the parameter's name in that module."""
@@ -420,6 +519,22 @@ class PreTrainedModel(nn.Module, PushToHub, ModelHooks):
             save_weights(tensors, target, max_shard_size=max_shard_size)
             self.config.save_pretrained(target)
             self._saved(target)
+
+
+def rows_near_mean(old: Tensor, count: int) -> Tensor:
+    """New rows around the mean of the old ones, with a billionth of their covariance: `(count, ...)`.
+
+    Source: Hewitt, Initializing New Word Embeddings for Pretrained Language Models, 2021.
+    """
+    values = old.detach().float()
+    mean = values.mean(dim=0)
+    if old.dim() == 1:
+        return mean + 1e-9 * values.std(dim=0) * torch.randn(count, device=old.device)
+    centered = values - mean
+    root, failed = torch.linalg.cholesky_ex(1e-9 * (centered.T @ centered) / len(values))
+    if failed:  # fewer rows than columns
+        return mean.expand(count, -1)
+    return mean + torch.randn(count, len(mean), device=old.device) @ root.T
 
 
 class _NoInitialization(TorchFunctionMode):
