@@ -84,6 +84,8 @@ from .models.bert import BertForQuestionAnswering as BertForQuestionAnswering
 from .models.bert import BertForSequenceClassification as BertForSequenceClassification
 from .models.bert import BertForTokenClassification as BertForTokenClassification
 from .models.bert import BertModel as BertModel
+from .models.bert_decoder import BertDecoderModel as BertDecoderModel
+from .models.bert_decoder import BertLMHeadModel as BertLMHeadModel
 from .models.camembert import CamembertConfig as CamembertConfig
 from .models.camembert import CamembertForMaskedLM as CamembertForMaskedLM
 from .models.camembert import CamembertForMultipleChoice as CamembertForMultipleChoice
@@ -233,6 +235,8 @@ from .nn.outputs import BaseModelOutput as BaseModelOutput
 from .nn.outputs import BaseModelOutputWithPast as BaseModelOutputWithPast
 from .nn.outputs import BaseModelOutputWithPastAndCrossAttentions as BaseModelOutputWithPastAndCrossAttentions
 from .nn.outputs import BaseModelOutputWithPooling as BaseModelOutputWithPooling
+from .nn.outputs import BaseModelOutputWithPoolingAndCrossAttentions as BaseModelOutputWithPoolingAndCrossAttentions
+from .nn.outputs import CausalLMOutputWithCrossAttentions as CausalLMOutputWithCrossAttentions
 from .nn.outputs import CausalLMOutputWithPast as CausalLMOutputWithPast
 from .nn.outputs import MaskedLMOutput as MaskedLMOutput
 from .nn.outputs import ModelOutput as ModelOutput

@@ -6,6 +6,7 @@ Source: Devlin et al., BERT: Pre-training of Deep Bidirectional Transformers for
 from __future__ import annotations
 
 from dataclasses import replace
+from importlib import import_module
 from typing import Any, ClassVar, Unpack
 
 import torch
@@ -52,6 +53,13 @@ __all__ = [
     "BertForTokenClassification",
     "BertModel",
 ]
+
+
+def __getattr__(name: str) -> Any:
+    """The classes of BERT as a decoder, in a module that imports this one."""
+    if name not in ("BertDecoderModel", "BertLMHeadModel"):
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(import_module("notebook_kit.models.bert_decoder"), name)
 
 
 class BertConfig(PretrainedConfig):
@@ -177,10 +185,12 @@ class BertLayer(nn.Module):
 class BertEncoder(nn.Module):
     """The stack of layers."""
 
+    layer_class: ClassVar[type[BertLayer]] = BertLayer
+
     def __init__(self, config) -> None:
         super().__init__()
         self.config = config
-        self.layer = nn.ModuleList(BertLayer(config) for _ in range(config.num_hidden_layers))
+        self.layer = nn.ModuleList(self.layer_class(config) for _ in range(config.num_hidden_layers))
         self.sites = [AttentionSite(index, config.num_attention_heads) for index in range(config.num_hidden_layers)]
 
     def forward(self, x: Tensor, mask: Tensor | None, **options: Unpack[OutputOptions]):
@@ -228,10 +238,17 @@ class BertModel(BertPreTrainedModel):
         (torch.Size([1, 4, 32]), torch.Size([1, 32]))
     """
 
+    encoder_class: ClassVar[type[BertEncoder]] = BertEncoder
+
+    def __new__(cls, config: BertConfig | None = None, *_: Any, **__: Any) -> BertModel:
+        if cls is BertModel and (getattr(config, "is_decoder", False) or getattr(config, "add_cross_attention", False)):
+            cls = __getattr__("BertDecoderModel")
+        return super().__new__(cls)
+
     def __init__(self, config: BertConfig, add_pooling_layer: bool = True) -> None:
         super().__init__(config)
         self.embeddings = BertEmbeddings(config, config.hidden_size)
-        self.encoder = BertEncoder(config)
+        self.encoder = self.encoder_class(config)
         self.pooler = BertPooler(config) if add_pooling_layer else None
         self.post_init()
 

@@ -149,7 +149,10 @@ def _with_inputs_of_backbone(cls: type[Head]) -> Callable[..., Any]:
     names = [name for name in accepted if name not in ("self", *omitted)]
     index = names.index(cls.labels_after) + 1 if cls.labels_after else len(names)
     parameters = [accepted[name] for name in names]
-    parameters[index:index] = [label.replace(kind=label.POSITIONAL_OR_KEYWORD) for label in labels]
+    labels = [label.replace(kind=label.POSITIONAL_OR_KEYWORD) for label in labels]
+    last = [label for label in labels if label.name == "logits_to_keep"]
+    parameters[index:index] = [label for label in labels if label not in last]
+    parameters += last
     by_position = [parameter.name for parameter in parameters]
     options = "DecoderOptions" if cls.takes_cache else "OutputOptions"
     parameters.append(inputs.replace(name="options", annotation=f"Unpack[{options}]"))
@@ -468,16 +471,23 @@ class ForMaskedLM(Head):
 
 
 class DecoderForCausalLM(Head):
-    """Scores of the next token, `(batch, tokens, vocabulary)`: a linear layer on each state."""
+    """Scores of the next token, `(batch, tokens, vocabulary)`: a linear layer on each state.
+
+    Attributes:
+        output_class: The class of the output.
+    """
 
     returns_cache = True
+    output_class: ClassVar[type[ModelOutput]] = CausalLMOutputWithPast
 
     def build_head(self, config: Any) -> None:
         self.lm_head = nn.Linear(config.hidden_size, config.vocab_size, bias=False)
 
-    def forward(
-        self, *, labels: Tensor | None = None, logits_to_keep: int | Tensor = 0, **inputs: Any
-    ) -> CausalLMOutputWithPast:
+    def score_vocabulary(self, states: Tensor) -> Tensor:
+        """Scores of the vocabulary at states `(batch, tokens, width)`."""
+        return one_row(self.lm_head, states)
+
+    def forward(self, *, labels: Tensor | None = None, logits_to_keep: int | Tensor = 0, **inputs: Any) -> Any:
         """As the backbone's `forward`, with scores of the next token.
 
         Args:
@@ -491,5 +501,5 @@ class DecoderForCausalLM(Head):
             states = states[:, logits_to_keep]
         elif logits_to_keep:
             states = states[:, -logits_to_keep:]
-        logits = one_row(self.lm_head, states)
-        return join_output(CausalLMOutputWithPast, out, loss=next_token_loss(logits, labels), logits=logits)
+        logits = self.score_vocabulary(states)
+        return join_output(self.output_class, out, loss=next_token_loss(logits, labels), logits=logits)

@@ -14,6 +14,8 @@ __all__ = [
     "BaseModelOutputWithPast",
     "BaseModelOutputWithPastAndCrossAttentions",
     "BaseModelOutputWithPooling",
+    "BaseModelOutputWithPoolingAndCrossAttentions",
+    "CausalLMOutputWithCrossAttentions",
     "CausalLMOutputWithPast",
     "MaskedLMOutput",
     "ModelOutput",
@@ -119,6 +121,17 @@ class BaseModelOutputWithPooling(ModelOutput):
     pooler_output: Tensor | None = None
     hidden_states: tuple[Tensor, ...] | None = None
     attentions: tuple[Tensor, ...] | None = None
+
+
+class BaseModelOutputWithPoolingAndCrossAttentions(ModelOutput):
+    """As `BaseModelOutputWithPastAndCrossAttentions`, and `pooler_output` `(batch, width)`."""
+
+    last_hidden_state: Tensor = None  # type: ignore[assignment]
+    pooler_output: Tensor | None = None
+    past_key_values: Any = None
+    hidden_states: tuple[Tensor, ...] | None = None
+    attentions: tuple[Tensor, ...] | None = None
+    cross_attentions: tuple[Tensor, ...] | None = None
 
 
 class EncoderHeadOutput(ModelOutput):
@@ -275,6 +288,17 @@ class DecoderHeadOutput(ModelOutput):
 class CausalLMOutputWithPast(DecoderHeadOutput):
     """Scores of the next token at each token: `logits` is `(batch, tokens, vocabulary)`, or with `logits_to_keep`
     `(batch, kept tokens, vocabulary)`."""
+
+
+class CausalLMOutputWithCrossAttentions(ModelOutput):
+    """As `CausalLMOutputWithPast`, and `cross_attentions`, one `(batch, heads, from, encoder tokens)` per layer."""
+
+    loss: Tensor | None = None
+    logits: Tensor = None  # type: ignore[assignment]
+    past_key_values: Any = None
+    hidden_states: tuple[Tensor, ...] | None = None
+    attentions: tuple[Tensor, ...] | None = None
+    cross_attentions: tuple[Tensor, ...] | None = None
 
 
 class SequenceClassifierOutputWithPast(DecoderHeadOutput):

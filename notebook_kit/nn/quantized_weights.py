@@ -89,14 +89,14 @@ def refuse_quantized_checkpoint(checkpoint: str, settings: Any) -> None:
 
 
 def refuse_quantized_tensor(checkpoint: str, name: str, dtype: torch.dtype) -> None:
-    """Refuse a weight that is stored as whole numbers.
+    """Refuse a weight that is stored as whole numbers, or as 8-bit floating-point numbers, which need a scale.
 
     Raises:
-        CheckpointError: If the dtype is not a floating-point one.
+        CheckpointError: If the dtype is one of these.
     """
-    if not dtype.is_floating_point:
+    if not dtype.is_floating_point or dtype.itemsize == 1:
         raise CheckpointError(
             f"The tensor {name!r} of {checkpoint!r} holds {str(dtype).removeprefix('torch.')} values, where weights are "
-            "floating-point numbers: it was probably quantized.",
+            "floating-point numbers of 16 bits or more: it was probably quantized.",
             next_step="Choose a checkpoint with float32, float16 or bfloat16 weights.",
         )

@@ -56,7 +56,11 @@ ENCODER_DECODER = {"AutoModel": "Model", "AutoModelForSeq2SeqLM": "ForConditiona
 
 _GEMMA = {auto: suffix for auto, suffix in DECODER.items() if auto != "AutoModelForQuestionAnswering"}
 _PRE_TRAINED = {**ENCODER, "AutoModelForPreTraining": "ForPreTraining"}
-_BERT = {**_PRE_TRAINED, "AutoModelForNextSentencePrediction": "ForNextSentencePrediction"}
+_BERT = {
+    **_PRE_TRAINED,
+    "AutoModelForCausalLM": "LMHeadModel",
+    "AutoModelForNextSentencePrediction": "ForNextSentencePrediction",
+}
 _BART = {
     **ENCODER_DECODER,
     "AutoModelForQuestionAnswering": "ForQuestionAnswering",

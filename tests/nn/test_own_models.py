@@ -21,7 +21,8 @@ from notebook_kit import (
     LlamaConfig,
     LlamaForCausalLM,
 )
-from notebook_kit.errors import InputError, NotebookKitWarning
+from notebook_kit.checkpoints.weights import save_weights
+from notebook_kit.errors import CheckpointError, InputError, NotebookKitWarning
 from notebook_kit.models.bert import BertPreTrainedModel
 
 SMALL = {"hidden_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2, "intermediate_size": 24, "vocab_size": 60}
@@ -265,3 +266,15 @@ def test_arguments_that_change_nothing(tmp_path, options):
     BertModel(BertConfig(**SMALL)).save_pretrained(tmp_path)
     for kind in (BertModel, AutoModel):
         assert not set(options) & set(kind.from_pretrained(tmp_path, **options).config.to_dict())
+
+
+@pytest.mark.parametrize("kind", [torch.int8, torch.float8_e4m3fn])
+def test_quantized_weights_are_an_error_that_says_so(tmp_path, kind):
+    model = BertModel(BertConfig(**SMALL))
+    model.save_pretrained(tmp_path)
+    weights = {name: t.to(kind) if "query.weight" in name else t for name, t in model.state_dict().items()}
+    save_weights(weights, tmp_path)
+    with pytest.raises(
+        CheckpointError, match=r"'encoder.layer.0.attention.self.query.weight'.* was probably quantized"
+    ):
+        BertModel.from_pretrained(tmp_path)
