@@ -23,10 +23,11 @@ from torch.overrides import TorchFunctionMode
 from notebook_kit.checkpoints.names import LoadingPlan, WeightRules, plan_loading
 from notebook_kit.checkpoints.weights import GivenWeights, Weights, open_weights, save_weights
 from notebook_kit.configuration import PretrainedConfig
-from notebook_kit.errors import ConfigurationError, InputError, NotebookKitWarning, near_matches
+from notebook_kit.errors import ConfigurationError, InputError, NotebookKitError, NotebookKitWarning, near_matches
 from notebook_kit.fields import Rows, mismatch
 from notebook_kit.hub import Source, locate, take_hub_options
 from notebook_kit.hub.saving import PushToHub, folder_to_save
+from notebook_kit.nn.diagnosis import wrong_input
 from notebook_kit.nn.placement import choose_dtype, device_of_map
 from notebook_kit.nn.quantized_weights import refuse_quantized_checkpoint, refuse_quantized_tensor, take_quantization
 
@@ -113,8 +114,19 @@ class PreTrainedModel(nn.Module, PushToHub, ModelHooks):
         self.gradient_checkpointing = False
 
     def __call__(self, *args: Any, return_dict: bool | None = None, **kwargs: Any) -> Any:
-        """Run the model. With `return_dict=False` the result is a plain tuple."""
-        output = super().__call__(*args, **kwargs)
+        """Run the model. With `return_dict=False` the result is a plain tuple.
+
+        Raises:
+            InputError: If an input has a wrong type or shape.
+        """
+        try:
+            output = super().__call__(*args, **kwargs)
+        except NotebookKitError:
+            raise
+        except Exception as error:
+            if (fault := wrong_input(self.forward, args, kwargs)) is None:
+                raise
+            raise fault from error
         if (self.config.return_dict if return_dict is None else return_dict) or not hasattr(output, "to_tuple"):
             return output
         return output.to_tuple()

@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+import inspect
+import math
+
 import pytest
 import reference as ref
 import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
+import notebook_kit as kit
 from notebook_kit import AutoModel
-from notebook_kit.errors import InputError
+from notebook_kit.errors import InputError, NotebookKitError
 from notebook_kit.models.auto import config_class
 
 IDS = torch.tensor([[5, 6, 7], [8, 9, 10]])
@@ -49,3 +55,76 @@ def test_refused_in_our_words(model, inputs, words):
         model(**inputs)
     assert words in str(caught.value)
     assert caught.value.next_step
+
+
+# Any value for any input ---------------------------------------------------------------------------------------------
+
+SMALL = {"hidden_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2, "intermediate_size": 16, "vocab_size": 40}
+BART = {
+    "d_model": 16,
+    "encoder_layers": 1,
+    "decoder_layers": 1,
+    "encoder_ffn_dim": 16,
+    "decoder_ffn_dim": 16,
+    "vocab_size": 40,
+}
+MODELS = [
+    kit.BertForSequenceClassification(kit.BertConfig(**SMALL, max_position_embeddings=12)),
+    kit.BertForQuestionAnswering(kit.BertConfig(**SMALL, max_position_embeddings=12)),
+    kit.RobertaForTokenClassification(kit.RobertaConfig(**SMALL, max_position_embeddings=14)),
+    kit.GPT2LMHeadModel(kit.GPT2Config(n_embd=16, n_layer=1, n_head=2, vocab_size=40, n_positions=12)),
+    kit.LlamaForCausalLM(kit.LlamaConfig(**SMALL)),
+    kit.BartForConditionalGeneration(kit.BartConfig(**BART)),
+    kit.T5ForConditionalGeneration(kit.T5Config(d_model=16, d_ff=16, d_kv=8, num_heads=2, num_layers=1, vocab_size=40)),
+]
+ODD_INPUTS = st.sampled_from(
+    [
+        *("x", 5, -1, 2.5, [1, 2], [[1, 2, 3]], {"a": 1}, object(), torch.tensor(3), torch.tensor([1.5, 2.5])),
+        *(torch.zeros(2, 3, 4, 5), torch.ones(3, 2).long(), torch.full((1, 3), -7), torch.full((1, 3), 10**6)),
+        *(torch.zeros(0, 3).long(), torch.tensor([[math.nan] * 3])),
+    ]
+)
+
+
+@settings(max_examples=200, deadline=None)
+@given(st.sampled_from(MODELS), st.data())
+def test_any_value_is_an_answer_or_an_error_of_ours(model, data):
+    names = [n for n in inspect.signature(model.forward).parameters if n not in ("options", "kwargs")]
+    name = data.draw(st.sampled_from([*names, "output_attentions", "output_hidden_states"]))
+    inputs = {"input_ids": torch.tensor([[5, 6, 7]])}
+    if "decoder_input_ids" in names:
+        inputs["decoder_input_ids"] = torch.tensor([[5, 6]])
+    if name.endswith("_positions"):
+        inputs |= {"start_positions": torch.tensor([1]), "end_positions": torch.tensor([1])}
+    inputs[name] = data.draw(ODD_INPUTS)
+    if name == "inputs_embeds":
+        del inputs["input_ids"]
+    try:
+        model.eval()(**inputs)
+    except NotebookKitError as error:
+        assert error.next_step
+
+
+@pytest.mark.parametrize(
+    ("inputs", "message"),
+    [
+        ({"input_ids": torch.tensor([[5.0, 6.0]])}, r"input_ids has the dtype torch\.float32; expected whole numbers"),
+        ({"token_type_ids": [[0, 0]]}, "token_type_ids is a list; expected a tensor"),
+        ({"token_type_ids": torch.zeros(1, 5).long()}, r"token_type_ids has shape \(1, 5\); expected \(1, 2\)"),
+        ({"labels": "positive"}, "labels is a str; expected a tensor"),
+        ({"position_ids": torch.tensor([[3, 99]])}, "position_ids go from 3 to 99"),
+        ({"output_attentions": torch.ones(2)}, "output_attentions is a Tensor; expected True or False"),
+    ],
+)
+def test_the_wrong_input_is_named(inputs, message):
+    with pytest.raises(InputError, match=message):
+        MODELS[0](**{"input_ids": torch.tensor([[5, 6]]), **inputs})
+
+
+def test_other_errors_pass_unchanged():
+    class Failing(kit.BertModel):
+        def forward(self, input_ids=None):
+            raise RuntimeError("of the user")
+
+    with pytest.raises(RuntimeError, match="of the user"):
+        Failing(kit.BertConfig(**SMALL))(torch.tensor([[5, 6]]))

@@ -1,0 +1,104 @@
+"""Why a model's call failed: the input of a wrong type, dtype or shape, found only after an error, so that calls that work
+cost nothing."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from notebook_kit.errors import InputError
+from notebook_kit.nn.cache import KVCache
+
+__all__ = ["wrong_input"]
+
+_SWITCHES = ("use_cache", "output_attentions", "output_hidden_states", "return_dict")
+_INDICES = ("input_ids", "token_type_ids", "position_ids", "decoder_input_ids", "start_positions", "end_positions")
+_PER_TOKEN = ("token_type_ids", "position_ids")
+_OTHERS = ("logits_to_keep", "encoder_outputs", "past_key_values")
+
+
+def wrong_input(forward: Callable[..., Any], args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> InputError | None:
+    """The error about the first input that cannot be right; None if all of them could be.
+
+    Args:
+        forward: The model's `forward`.
+        args, kwargs: The arguments of the call.
+
+    Example:
+        >>> from notebook_kit import BertConfig, BertModel
+        >>> model = BertModel(BertConfig(hidden_size=24, num_hidden_layers=1, intermediate_size=48, vocab_size=50))
+        >>> print(wrong_input(model.forward, ("a text",), {}))
+        input_ids is a str; expected a tensor.
+        → Call the tokenizer with return_tensors='pt', or wrap the numbers in torch.tensor(...).
+    """
+    try:
+        given = inspect.signature(forward).bind_partial(*args, **kwargs).arguments
+    except TypeError:  # a wrong name, which the original error names
+        return None
+    for options in [name for name, value in given.items() if name in ("options", "kwargs") and isinstance(value, dict)]:
+        given |= given.pop(options)
+    named = {name: value for name, value in given.items() if value is not None}
+    tokens = next((named[n].shape[:2] for n in ("input_ids", "inputs_embeds") if _has_axes(named.get(n))), None)
+    for name, value in named.items():
+        if fault := _fault(name, value, tokens):
+            return InputError(f"{name} {fault[0]}.", next_step=fault[1])
+    return None
+
+
+def _has_axes(value: Any) -> bool:
+    return isinstance(value, Tensor) and value.dim() > 1
+
+
+def _fault(name: str, value: Any, tokens: torch.Size | None) -> tuple[str, str] | None:
+    """What is wrong with an input, and what to do about it."""
+    kind = f"is a {type(value).__name__}"
+    if name in _SWITCHES:
+        return None if isinstance(value, bool) else (f"{kind}; expected True or False", "Pass True, False or None.")
+    if name == "past_key_values" and not isinstance(value, KVCache):
+        return f"{kind}; expected a KVCache", "Pass the past_key_values of an earlier output of this model."
+    if name == "encoder_outputs":
+        is_output = hasattr(value, "keys") or isinstance(value, tuple)
+        states = next(iter(value.values()) if hasattr(value, "values") else iter(value), None) if is_output else None
+        fits = _has_axes(states)
+        return None if fits else (f"{kind}; expected the output of the encoder", "Pass model.get_encoder()(input_ids).")
+    if name == "logits_to_keep" and not isinstance(value, int | Tensor):
+        return f"{kind}; expected a whole number or a tensor of indices", "Pass 0 for the logits of all tokens."
+    if name in _OTHERS:
+        indices = isinstance(value, Tensor) and (value.is_floating_point() or value.dim() > 1 or tokens is None)
+        outside = (
+            isinstance(value, Tensor) and not indices and tokens and not bool((value.abs() <= tokens[1] - 1).all())
+        )
+        return ("is not a tensor of indices of tokens", "Pass a number of last tokens.") if indices or outside else None
+    if not isinstance(value, Tensor):
+        step = "Call the tokenizer with return_tensors='pt', or wrap the numbers in torch.tensor(...)."
+        return f"{kind}; expected a tensor", step
+    if value.numel() == 0:
+        return f"is empty: its shape is {tuple(value.shape)}", "Leave empty inputs out."
+    if value.dim() < 2 and (name in ("input_ids", "decoder_input_ids") or name.endswith("attention_mask")):
+        return f"has shape {tuple(value.shape)}; expected (batch, tokens)", "Add the batch dimension with unsqueeze(0)."
+    if name in _INDICES and (value.is_floating_point() or value.dtype == torch.bool):
+        return f"has the dtype {value.dtype}; expected whole numbers", f"Pass {name}.long()."
+    if name in _PER_TOKEN and tokens is not None and not (value.dim() == 2 and value.shape[1] == tokens[1]):
+        return (
+            f"has shape {tuple(value.shape)}; expected {tuple(tokens)}",
+            f"Pass one number per token, or leave {name} out.",
+        )
+    if name in ("start_positions", "end_positions") and tokens is not None and value.numel() != tokens[0]:
+        return f"has shape {tuple(value.shape)}; expected ({tokens[0]},)", "Pass one position per text."
+    if name == "position_ids":
+        low, high = int(value.min()), int(value.max())
+        return (
+            f"go from {low} to {high}, and the model has no such positions",
+            "Leave position_ids out, or shorten the text.",
+        )
+    if name == "labels" and tokens is not None and value.shape[0] != tokens[0]:
+        return f"has shape {tuple(value.shape)}, for a batch of {tokens[0]}", "Pass the labels of this batch."
+    if name == "labels" and value.is_floating_point():
+        return f"has the dtype {value.dtype}; expected class indices", "Pass labels.long()."
+    if name == "inputs_embeds" and value.dim() == 3:
+        return f"has the width {value.shape[2]}, which is not the model's", "Pass embeddings as wide as the model."
+    return None
