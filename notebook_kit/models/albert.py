@@ -165,13 +165,10 @@ class AlbertEncoder(nn.Module):
 class AlbertPreTrainedModel(PreTrainedModel):
     config_class = AlbertConfig
     base_model_prefix = "albert"
+    position_field = "max_position_embeddings"
     albert: AlbertModel  # in the heads
     dropout_fields: ClassVar[tuple[str, ...]] = ("classifier_dropout_prob",)
     weight_rules = ENCODER_RULES
-
-    @property
-    def position_limit(self) -> int:
-        return self.config.max_position_embeddings
 
 
 class AlbertModel(AlbertPreTrainedModel):

@@ -108,6 +108,8 @@ class BartConfig(PretrainedConfig):
 class BartPreTrainedModel(PreTrainedModel):
     config_class = BartConfig
     base_model_prefix = "model"
+    input_embeddings = ("shared", "encoder.embed_tokens", "decoder.embed_tokens")
+    position_field = "max_position_embeddings"
     model: BartModel  # in the heads
     weight_rules = WeightRules(
         stored_once=(r"embed_tokens\.weight$",), unused=(r"(en|de)coder\.version$", r"position_ids$")
@@ -120,20 +122,6 @@ class BartPreTrainedModel(PreTrainedModel):
     def get_decoder(self) -> BartDecoder:
         """The decoder."""
         return self.base_model.decoder  # type: ignore[return-value]
-
-    def get_input_embeddings(self) -> nn.Embedding:
-        """The table of token embeddings, `(vocabulary, width)`."""
-        return self.base_model.shared  # type: ignore[return-value]
-
-    def set_input_embeddings(self, table: nn.Embedding) -> None:
-        """Replace the table of token embeddings, in both halves."""
-        backbone: Any = self.base_model
-        backbone.shared = backbone.encoder.embed_tokens = backbone.decoder.embed_tokens = table
-        self.tie_weights()
-
-    @property
-    def position_limit(self) -> int:
-        return self.config.max_position_embeddings
 
     def shift_right(self, input_ids: Tensor) -> Tensor:
         """The decoder's input for these labels, `(batch, tokens)`."""

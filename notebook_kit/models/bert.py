@@ -214,12 +214,9 @@ class BertPooler(nn.Module):
 class BertPreTrainedModel(PreTrainedModel):
     config_class = BertConfig
     base_model_prefix = "bert"
+    position_field = "max_position_embeddings"
     bert: BertModel  # in the heads
     weight_rules = ENCODER_RULES
-
-    @property
-    def position_limit(self) -> int:
-        return self.config.max_position_embeddings
 
 
 class BertModel(BertPreTrainedModel):

@@ -178,13 +178,10 @@ class DistilBertTransformer(nn.Module):
 class DistilBertPreTrainedModel(PreTrainedModel):
     config_class = DistilBertConfig
     base_model_prefix = "distilbert"
+    position_field = "max_position_embeddings"
     distilbert: DistilBertModel  # in the heads
     labels_after: ClassVar[str | None] = "inputs_embeds"  # position_ids come after the labels
     weight_rules = replace(ENCODER_RULES, optional=())
-
-    @property
-    def position_limit(self) -> int:
-        return self.config.max_position_embeddings
 
     @torch.no_grad()
     def init_parameter(self, module: nn.Module, name: str) -> None:

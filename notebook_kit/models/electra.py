@@ -102,12 +102,9 @@ class ElectraConfig(PretrainedConfig):
 class ElectraPreTrainedModel(PreTrainedModel):
     config_class = ElectraConfig
     base_model_prefix = "electra"
+    position_field = "max_position_embeddings"
     electra: ElectraModel  # in the heads
     weight_rules = replace(ENCODER_RULES, optional=())
-
-    @property
-    def position_limit(self) -> int:
-        return self.config.max_position_embeddings
 
 
 class ElectraModel(ElectraPreTrainedModel):

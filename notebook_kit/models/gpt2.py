@@ -209,6 +209,8 @@ class GPT2Block(nn.Module):
 class GPT2PreTrainedModel(PreTrainedModel):
     config_class = GPT2Config
     base_model_prefix = "transformer"
+    input_embeddings = ("wte",)
+    position_field = "n_positions"
     transformer: GPT2Model  # in the heads
     weight_rules = WeightRules(unused=(r"(^|\.)attn\.(masked_)?bias$",))
 
@@ -218,17 +220,6 @@ class GPT2PreTrainedModel(PreTrainedModel):
         if isinstance(module, GPT2Projection) and name == "weight":
             # Outputs added to the residual stream start smaller in deeper models (section 2.3).
             module.weight.mul_(module.std_factor)
-
-    @property
-    def position_limit(self) -> int:
-        return self.config.n_positions
-
-    def get_input_embeddings(self) -> nn.Embedding:
-        return self.base_model.wte  # type: ignore[return-value]
-
-    def set_input_embeddings(self, table: nn.Embedding) -> None:
-        self.base_model.wte = table
-        self.tie_weights()
 
 
 class GPT2Model(GPT2PreTrainedModel):

@@ -197,19 +197,13 @@ class GPTNeoXLayer(nn.Module):
 class GPTNeoXPreTrainedModel(PreTrainedModel):
     config_class = GPTNeoXConfig
     base_model_prefix = "gpt_neox"
+    input_embeddings = ("embed_in",)
     gpt_neox: GPTNeoXModel  # in the heads
     weight_rules = WeightRules(
         legacy={r"^embed_out\.": "lm_head."},
         saved={r"^lm_head\.": "embed_out."},
         unused=(r"attention\.(masked_)?bias$", r"rotary_emb\.inv_freq$"),
     )
-
-    def get_input_embeddings(self) -> nn.Embedding:
-        return self.base_model.embed_in  # type: ignore[return-value]
-
-    def set_input_embeddings(self, table: nn.Embedding) -> None:
-        self.base_model.embed_in = table
-        self.tie_weights()
 
 
 class GPTNeoXModel(GPTNeoXPreTrainedModel):

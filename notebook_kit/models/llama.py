@@ -267,6 +267,7 @@ class LlamaDecoderLayer(nn.Module):
 class LlamaPreTrainedModel(PreTrainedModel):
     config_class: ClassVar[Any] = LlamaConfig
     base_model_prefix = "model"
+    input_embeddings = ("embed_tokens",)
     model: LlamaModel  # in the heads
     weight_rules = WeightRules(unused=(r"rotary_emb\.inv_freq$",))
 
@@ -276,13 +277,6 @@ class LlamaPreTrainedModel(PreTrainedModel):
             module.weight.fill_(module.initial_weight)
         else:
             super().init_parameter(module, name)
-
-    def get_input_embeddings(self) -> nn.Embedding:
-        return self.base_model.embed_tokens  # type: ignore[return-value]
-
-    def set_input_embeddings(self, table: nn.Embedding) -> None:
-        self.base_model.embed_tokens = table
-        self.tie_weights()
 
 
 class LlamaModel(LlamaPreTrainedModel):

@@ -131,6 +131,7 @@ class T5Config(PretrainedConfig):
 class T5PreTrainedModel(PreTrainedModel):
     config_class = T5Config
     base_model_prefix = "transformer"
+    input_embeddings = ("shared", "encoder.embed_tokens", "decoder.embed_tokens")
     # Some config.json claim that the output layer is not tied although their files do not store it.
     weight_rules = WeightRules(
         shared={"encoder.embed_tokens.weight": "shared.weight", "decoder.embed_tokens.weight": "shared.weight"},
@@ -164,18 +165,6 @@ class T5PreTrainedModel(PreTrainedModel):
     def get_decoder(self) -> T5Stack:
         """The decoder."""
         return self.base_model.decoder  # type: ignore[return-value]
-
-    def get_input_embeddings(self) -> nn.Embedding:
-        """The table of token embeddings, `(vocabulary, width)`."""
-        return self.base_model.shared  # type: ignore[return-value]
-
-    def set_input_embeddings(self, table: nn.Embedding) -> None:
-        """Replace the table of token embeddings, in both halves."""
-        backbone: Any = self.base_model
-        backbone.shared = backbone.encoder.embed_tokens = table
-        if hasattr(backbone, "decoder"):
-            backbone.decoder.embed_tokens = table
-        self.tie_weights()
 
 
 class T5Model(T5PreTrainedModel):

@@ -83,6 +83,8 @@ class PreTrainedModel(nn.Module, PushToHub, ModelHooks):
         config_class: The family's configuration.
         main_input_name: The required input (`"pixel_values"` for images).
         base_model_prefix: The attribute under which heads keep the backbone (`"bert"`).
+        input_embeddings: The places of the token embeddings in the backbone, which share one module.
+        position_field: The field of the configuration with the number of learned positions; None for other positions.
         weight_rules: How weight names in checkpoints differ from the model's parameter names.
 
     Example:
@@ -99,6 +101,8 @@ class PreTrainedModel(nn.Module, PushToHub, ModelHooks):
     config_class: ClassVar[type[PretrainedConfig]] = PretrainedConfig
     base_model_prefix: ClassVar[str] = ""
     main_input_name: ClassVar[str] = "input_ids"
+    input_embeddings: ClassVar[tuple[str, ...]] = ("embeddings.word_embeddings",)
+    position_field: ClassVar[str | None] = None
     weight_rules: ClassVar[WeightRules] = WeightRules()
 
     def __init__(self, config: PretrainedConfig) -> None:
@@ -199,7 +203,7 @@ class PreTrainedModel(nn.Module, PushToHub, ModelHooks):
 
         Padding counts, and the limit applies to the encoder and the decoder separately.
         """
-        return None
+        return None if self.position_field is None else getattr(self.config, self.position_field)
 
     @property
     def dummy_inputs(self) -> dict[str, Tensor]:
@@ -260,11 +264,14 @@ class PreTrainedModel(nn.Module, PushToHub, ModelHooks):
 
     def get_input_embeddings(self) -> nn.Embedding:
         """The token embeddings, with a weight of `(vocabulary, width)`."""
-        return self.base_model.embeddings.word_embeddings  # type: ignore[union-attr, return-value]
+        return self.base_model.get_submodule(self.input_embeddings[0])  # type: ignore[return-value]
 
     def set_input_embeddings(self, table: nn.Embedding) -> None:
-        """Replace the token embeddings."""
-        self.base_model.embeddings.word_embeddings = table  # type: ignore[union-attr]
+        """Replace the token embeddings, in both halves of an encoder-decoder."""
+        present = dict(self.base_model.named_modules(remove_duplicate=False))
+        for name in self.input_embeddings:
+            if name in present:
+                self.base_model.set_submodule(name, table)
         self.tie_weights()
 
     def get_output_embeddings(self) -> nn.Module | None:
