@@ -247,8 +247,9 @@ class PretrainedConfig(PushToHub):
         known = {*self.field_names(), *self.extra, *KEPT}
         for name in edits:
             if name not in known:
+                close = near_matches(name, self.field_names()) or near_matches(name, known)
                 raise ConfigurationError(
-                    f"{type(self).__name__} has no field {name!r}. {near_matches(name, known)}".rstrip(),
+                    f"{type(self).__name__} has no field {name!r}. {close}".rstrip(),
                     next_step="Correct the name; to store a note of your own, set it as an attribute of the config.",
                 )
         for alias, name in self._aliases().items():

@@ -323,3 +323,25 @@ def test_a_dictionary_of_all_fields_makes_a_copy():
     assert BertConfig(**config.to_dict()).to_dict() == config.to_dict()
     with pytest.raises(ConfigurationError, match="for models of the type 'bert'"):
         BertConfig(**{**config.to_dict(), "model_type": "gpt2"})
+
+
+# Names that other families or versions have --------------------------------------------------------------------------
+
+
+def test_settings_of_other_families_are_kept(tmp_path):
+    settings = {"is_decoder": False, "use_cache": True, "finetuning_task": "mrpc", "my_note": 3}
+    config, theirs = BertConfig(**settings), transformers.BertConfig(**settings)
+    assert {name: getattr(config, name) for name in settings} == {name: getattr(theirs, name) for name in settings}
+    config.save_pretrained(tmp_path)
+    assert BertConfig.from_pretrained(tmp_path) == config
+    assert transformers.BertConfig.from_pretrained(tmp_path).my_note == 3
+    edited = AutoConfig.from_pretrained(tmp_path, finetuning_task="sst2", num_labels=3)
+    assert (edited.finetuning_task, edited.num_labels) == ("sst2", 3)
+
+
+@pytest.mark.parametrize(
+    ("slip", "meant"), [("hiden_size", "hidden_size"), ("num_lables", "num_labels"), ("use_cach", "use_cache")]
+)
+def test_names_that_look_like_a_slip_are_errors(slip, meant):
+    with pytest.raises(ConfigurationError, match=rf"has no field '{slip}'\. Did you mean '{meant}'"):
+        BertConfig(**{slip: 3})
