@@ -69,9 +69,9 @@ def set_language(code: str) -> None:
         >>> set_language("en")
     """
     global _spoken
-    if code not in languages():
+    if not isinstance(code, str) or code not in languages():
         raise InputError(
-            f"The panels are not available in the language {code!r}. {near_matches(code, languages())}".rstrip(),
+            f"The panels are not available in the language {code!r}. {near_matches(str(code), languages())}".rstrip(),
             next_step=f"Choose one of {', '.join(map(repr, languages()))}.",
         )
     _spoken = code

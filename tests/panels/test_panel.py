@@ -15,7 +15,7 @@ import writers
 from ipywidgets.widgets import widget
 from tokenizers import Tokenizer, models
 
-from notebook_kit.errors import InputError
+from notebook_kit.errors import InputError, NotebookKitError
 from notebook_kit.language import strings
 from notebook_kit.panels import (
     AttentionView,
@@ -221,3 +221,79 @@ def test_each_panel_with_help_has_all_parts_of_it():
     for name in ("training_dashboard", "model_picker", "generation_view"):
         for part in ("see", "try", "not"):
             assert 2 <= len(words[f"{name}.help_{part}"].splitlines()) <= 4
+
+
+NAN = float("nan")
+
+
+def odd(*but):
+    """Values of many types except `but`, for arguments that should have another."""
+    values = [None, "x", 1.5, [1], -1, 10**30, object(), b"x", NAN]
+    return [
+        value for value in values if not any(value is one or (type(value), value) == (type(one), one) for one in but)
+    ]
+
+
+@pytest.fixture(scope="module")
+def calls(tmp_path_factory):
+    """Each public call with one argument left open, and the values that are right for it."""
+    tokenizer = writers.byte_tokenizer()
+    model = writers.gpt2(tokenizer)
+    view = GenerationView((model, tokenizer), "the cat", max_new_tokens=3).wait()
+    board, picker = TrainingDashboard(), ModelPicker(cache_dir=tmp_path_factory.mktemp("cache"))
+    board.log(loss=1.0)
+    return {
+        "alternatives": (view.alternatives, ()),
+        "attention": (view.attention, ()),
+        "layer": (lambda value: view.attention(0, value), (None,)),
+        "head": (lambda value: view.attention(0, None, value), (None,)),
+        "combine": (lambda value: view.attention(0, None, None, value), ()),
+        "continue_from": (lambda value: view.continue_from(value, 1), ()),
+        "token": (lambda value: view.continue_from(0, value), ()),
+        "generate": (view.generate, (None, "x", b"x")),
+        "wait": (view.wait, (None, 1.5, -1, 10**30, NAN)),
+        "use": (view.use, ()),
+        "source": (GenerationView, (None,)),
+        "prompt": (lambda value: GenerationView(None, value), ("x", b"x")),
+        "tokenizer": (lambda value: GenerationView(model, "x", tokenizer=value), ()),
+        "log step": (lambda value: board.log(value, loss=1.0), (None, 1.5, -1)),
+        "log": (lambda value: board.log(loss=value), (1.5, -1, 10**30, NAN)),
+        "begin": (board.begin, (1.5, -1)),
+        "run_dir": (TrainingDashboard, (None, "x")),
+        "probes": (lambda value: TrainingDashboard(probes=value), (None, "x")),
+        "probe_every": (lambda value: TrainingDashboard(probes=["a"], probe_every=value), (None, 10**30)),
+        "record": (lambda value: TrainingDashboard(record=value), (None,)),
+        "compare": (board.compare, ()),
+        "task": (ModelPicker, (None,)),
+        "cache_dir": (lambda value: ModelPicker(cache_dir=value), (None, "x")),
+        "load": (picker.load, ()),
+        "load task": (lambda value: picker.load("notebook-kit/tiny-sentiment", task=value), (None,)),
+        "details": (picker.details, ()),
+        "delete": (picker.delete, ()),
+        "link": (picker.link, ()),
+        "language": (set_language, ()),
+    }
+
+
+ARGUMENTS = (
+    *("alternatives", "attention", "layer", "head", "combine", "continue_from", "token", "generate", "wait", "use"),
+    *("source", "prompt", "tokenizer", "log step", "log", "begin", "run_dir", "probes", "probe_every", "record"),
+    *("compare", "task", "cache_dir", "load", "load task", "details", "delete", "link", "language"),
+)
+
+
+@pytest.mark.parametrize("argument", ARGUMENTS)
+def test_a_wrong_type_of_each_argument_is_an_error_of_ours(argument, calls, monkeypatch, tmp_path):
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    monkeypatch.chdir(tmp_path)
+    call, right = calls[argument]
+    for value in odd(*right):
+        with pytest.raises(NotebookKitError) as caught:
+            call(value)
+        assert caught.value.next_step, value
+
+
+def test_a_run_with_a_broken_name_is_recorded_and_read(tmp_path):
+    with TrainingDashboard(tmp_path / "run") as board:
+        board.log(**{BROKEN: 1.0})
+    assert list(TrainingDashboard.load(tmp_path / "run").record.series) == [BROKEN, "step_time", "memory"]

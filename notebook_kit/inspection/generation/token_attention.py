@@ -6,6 +6,7 @@ import threading
 from collections import OrderedDict
 from collections.abc import Callable
 from dataclasses import replace
+from numbers import Integral
 from typing import Any
 
 import torch
@@ -65,16 +66,19 @@ class TokenAttention:
             InputError: If there is no such layer or head, or the model does not expose its attention.
         """
         heads = self._heads
-        if layer is not None and layer not in heads:
+        if layer is not None and (not isinstance(layer, Integral) or layer not in heads):
             raise InputError(
-                f"There is no layer {layer}.", next_step=f"Name one of {', '.join(map(str, sorted(heads)))}."
+                f"There is no layer {layer!r}.", next_step=f"Name one of {', '.join(map(str, sorted(heads)))}."
             )
         layers = sorted(heads) if layer is None else [layer]
-        if head is not None and any(not 0 <= head < heads[number] for number in layers):
+        most = min(heads[number] for number in layers)
+        if head is not None and not (isinstance(head, Integral) and 0 <= head < most):
             raise InputError(
-                f"There is no head {head}.",
-                next_step=f"Heads go from 0 to {min(heads[number] for number in layers) - 1}.",
+                f"There is no head {head!r}.",
+                next_step=f"Heads go from 0 to {most - 1}.",
             )
+        if combine not in ("mean", "max"):
+            raise InputError(f"There is no way {combine!r} to combine heads.", next_step='Name "mean" or "max".')
         chosen = slice(None) if head is None else slice(head, head + 1)
         weights = torch.cat([layer[chosen, position] for layer in self._layers(branch, layers, check)])
         row = weights.amax(0) if combine == "max" else weights.mean(0)

@@ -83,6 +83,11 @@ class Writer:
         self.model: Any = model
         self.tokenizer: Any = source.tokenizer
         self.name: str = source.name
+        if not callable(self.tokenizer):
+            raise InputError(
+                f"A {type(self.tokenizer).__name__} is not a tokenizer.",
+                next_step="Pass one, such as AutoTokenizer.from_pretrained(name).",
+            )
         if isinstance(model, PreTrainedModel):
             self._pipeline = origin if hasattr(origin, "resolve_options") else self._new_pipeline()
         self.spelling = Spelling(self.tokenizer)

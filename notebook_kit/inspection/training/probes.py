@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from numbers import Integral
 from typing import Any
 
 import numpy as np
@@ -47,7 +48,11 @@ class Probes:
     ) -> None:
         if isinstance(examples, str | Mapping):
             examples = [examples]
-        if not len(examples):
+        if not isinstance(examples, Sequence):
+            raise InputError(
+                f"{examples!r:.60} are not examples to probe with.", next_step='Pass a list: probes=["A text."].'
+            )
+        if not examples:
             raise InputError("There are no examples to probe with.", next_step='Pass some: probes=["A text."].')
         for example in examples:
             pair = (
@@ -60,8 +65,10 @@ class Probes:
                     f"A {type(example).__name__} is not an example to probe with: {example!r:.60}.",
                     next_step="Pass texts, pairs of texts, or dictionaries of the model's inputs.",
                 )
-        if every is not None and every < 1:
-            raise InputError(f"Probes cannot be taken every {every} steps.", next_step="Pass a number of at least 1.")
+        if every is not None and not (isinstance(every, Integral) and every >= 1):
+            raise InputError(
+                f"Probes cannot be taken every {every!r:.60} steps.", next_step="Pass a number of at least 1."
+            )
         self.examples = list(examples)
         self.every = every
         self.attention = attention

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Iterator
+from numbers import Integral
 from typing import Any
 
 import numpy as np
@@ -70,11 +71,11 @@ def step_of(branch: Branch, position: int) -> Step:
     Raises:
         InputError: If there is no such token.
     """
-    if not 0 <= position < len(branch.steps):
+    if not isinstance(position, Integral) or not 0 <= position < len(branch.steps):
         raise InputError(
-            f"There is no generated token {position}.", next_step=f"Count from 0; there are {len(branch.steps)}."
+            f"There is no generated token {position!r}.", next_step=f"Count from 0; there are {len(branch.steps)}."
         )
-    return branch.steps[position]
+    return branch.steps[int(position)]
 
 
 def for_page(branch: Branch, spelling: Spelling) -> dict[str, Any]:

@@ -277,6 +277,10 @@ class GenerationView(Panel):
         Returns:
             This view.
         """
+        if timeout is not None and not isinstance(timeout, int | float):
+            raise InputError(
+                f"{timeout!r} is not a number of seconds.", next_step="Pass a number, or None for no limit."
+            )
         if self._run is not None:
             self._run.wait(self, timeout)
         return self

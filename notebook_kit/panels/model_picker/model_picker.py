@@ -113,6 +113,8 @@ class ModelPicker(Panel):
             task = task_name(task) if task else ""
         Query(sort=traits.get("sort", "downloads"))  # checks the order
         Client("", token)  # checks the token
+        if cache_dir is not None and not isinstance(cache_dir, str | os.PathLike):
+            raise InputError(f"{cache_dir!r:.60} is not a folder.", next_step="Pass the path of a cache.")
         self._token, self._cache_dir = token, cache_dir
         self.pipeline: Any = None
         self._searches = Searches(token, cache_dir)
@@ -159,7 +161,7 @@ class ModelPicker(Panel):
         Raises:
             HubError: The model is not on this machine, and the Hub does not provide it.
         """
-        return model_details(model_id, self._token, self._cache_dir, self.check_cancelled)
+        return model_details(_checked_name(model_id), self._token, self._cache_dir, self.check_cancelled)
 
     # Answers to the page -----------------------------------------------------------------------------------------
 
@@ -250,7 +252,9 @@ class ModelPicker(Panel):
         Raises:
             HubError, CheckpointError, UnknownArchitectureError, InputError: As raised by `notebook_kit.pipeline`.
         """
-        return self._run(self._begin(model_id, task, options), raises=True)
+        if task is not None:
+            task_name(task)
+        return self._run(self._begin(_checked_name(model_id), task, options), raises=True)
 
     def cancel(self) -> None:
         """Cancel the load in progress, if any. The previously loaded model remains available."""
@@ -327,7 +331,7 @@ class ModelPicker(Panel):
         Raises:
             InputError: The model is not in the cache, or is being loaded.
         """
-        load = self._load
+        load, model_id = self._load, _checked_name(model_id)
         if load is not None and load.model_id == model_id:
             raise InputError(f"{model_id} is being loaded.", next_step="Cancel the load first.")
         freed = delete_cached(model_id, self._cache_dir)
@@ -403,3 +407,16 @@ class ModelPicker(Panel):
         """The models found so far, as a table."""
         narrowed = [value for value in (self.text, self.task, self.language, self.licence) if value]
         return face_of(ShownModels(self.found(), self.picked, narrowed), self.word)
+
+
+def _checked_name(model_id: Any) -> str:
+    """The name of a model, or the path of its folder, as text.
+
+    Raises:
+        InputError: It is neither.
+    """
+    if isinstance(model_id, str | os.PathLike) and str(model_id):
+        return os.fspath(model_id)
+    raise InputError(
+        f"{model_id!r:.60} is not the name of a model.", next_step='Pass one, such as "notebook-kit/tiny-sentiment".'
+    )

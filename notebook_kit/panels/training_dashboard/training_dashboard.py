@@ -107,7 +107,11 @@ class TrainingDashboard(Panel, TrainerCallback):
         record: RunRecord | None = None,
         **traits: Any,
     ) -> None:
-        self.monitor = RunMonitor(record, run_dir=Path(run_dir) if run_dir is not None else None)
+        if not isinstance(record, RunRecord | None):
+            raise InputError(
+                f"{record!r:.60} is not a RunRecord.", next_step="TrainingDashboard.load(path) opens a recorded run."
+            )
+        self.monitor = RunMonitor(record, run_dir=_path(run_dir) if run_dir is not None else None)
         self._probes = None
         if probes is not None:
             from notebook_kit.inspection.training.probes import Probes
@@ -165,7 +169,7 @@ class TrainingDashboard(Panel, TrainerCallback):
         Raises:
             CheckpointError: The run does not exist, or the file is not a record.
         """
-        return cls(record=RunRecord.load(Path(path)), **traits)
+        return cls(record=RunRecord.load(_path(path)), **traits)
 
     def compare(self, *others: Any) -> None:
         """Show other runs in the same charts, live if they are in progress.
@@ -184,7 +188,7 @@ class TrainingDashboard(Panel, TrainerCallback):
             elif isinstance(other, RunRecord):
                 runs.append(FollowedRun(str(number), other))
             elif isinstance(other, str | os.PathLike):
-                runs.append(FollowedRun(str(number), RunRecord.load(Path(other))))
+                runs.append(FollowedRun(str(number), RunRecord.load(_path(other))))
             else:
                 raise InputError(
                     f"{type(other).__name__} is not a run to compare with.",
@@ -479,6 +483,12 @@ class TrainingDashboard(Panel, TrainerCallback):
         """Close the panel. The record remains."""
         busy.forget(self)
         super().close()
+
+
+def _path(path: Any) -> Path:
+    if isinstance(path, str | os.PathLike) and str(path):
+        return Path(path)
+    raise InputError(f"{path!r:.60} is not the path of a run.", next_step="Pass a folder, such as out/runs/first.")
 
 
 def _in_kernel() -> bool:

@@ -43,7 +43,8 @@ class Journal:
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
             _mend(path)
-            self._file = open(path, "a", encoding="utf-8")  # noqa: SIM115 - it stays open for the whole run
+            # It stays open for the whole run. A lone surrogate becomes its escape in JSON.
+            self._file = open(path, "a", encoding="utf-8", errors="backslashreplace")  # noqa: SIM115
         except OSError as error:
             raise CheckpointError(
                 f"The record of the run cannot be written to {path}: {error}.",

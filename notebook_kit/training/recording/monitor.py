@@ -15,7 +15,7 @@ from typing import Any
 
 from notebook_kit.training.callbacks import TrainerCallback
 from notebook_kit.training.recording.controls import RunControls, planned_learning_rates
-from notebook_kit.training.recording.record import RunRecord, continued_run, is_number, new_run
+from notebook_kit.training.recording.record import RunRecord, checked_step, continued_run, is_number, new_run
 from notebook_kit.training.recording.steps import MEMORY_EVERY, ModelHook, Steps, memory
 from notebook_kit.training.state import LastStep, TrainerControl
 
@@ -236,11 +236,11 @@ class RunMonitor(TrainerCallback):
             values: Name -> number, or a tensor of one number.
 
         Raises:
-            InputError: if a value is not a number.
+            InputError: if the step or a value is not a number.
         """
         if not self._active:
             self.begin()
-        step = self._step + 1 if step is None else int(step)
+        step = self._step + 1 if step is None else checked_step(step)
         now = time.perf_counter()
         if step != self._step and "step_time" not in values:
             values = {**values, "step_time": now - self._clock}
@@ -265,6 +265,7 @@ class RunMonitor(TrainerCallback):
             step: Steps already done.
             facts: Facts about the loop, such as `max_steps`.
         """
+        step = checked_step(step)
         self.close_run("replaced")
         replay = planned_learning_rates(self.record.events, step)
         self.record.event("begin", step)

@@ -18,7 +18,7 @@ from notebook_kit.errors import CheckpointError, InputError, NotebookKitWarning
 from notebook_kit.files import read_json
 from notebook_kit.training.recording.journal import Journal, from_json, plain, read_lines
 
-__all__ = ["RunRecord", "Series", "find_runs"]
+__all__ = ["RunRecord", "Series", "checked_step", "find_runs"]
 
 EVENTS_FILE = "events.jsonl"
 STATE_FILE = "trainer_state.json"
@@ -439,6 +439,19 @@ def is_number(value: Any) -> bool:
     if isinstance(value, (int, float, np.number)):
         return True
     return getattr(value, "shape", None) == () and hasattr(value, "item") and isinstance(value.item(), (int, float))
+
+
+def checked_step(step: Any) -> int:
+    """A step as an int.
+
+    Raises:
+        InputError: If it is not a whole number of steps.
+    """
+    if is_number(step) and math.isfinite(step) and abs(step) < 2**62:
+        return int(step)
+    raise InputError(
+        f"The step is not a number: {step!r:.80}.", next_step="Pass names with the values: board.log(step, loss=loss)."
+    )
 
 
 def _number(name: str, value: Any) -> float:
