@@ -450,3 +450,51 @@ def test_two_displays_share_what_is_chosen(notebook, hub, tmp_path, expect):
         expect(panels.nth(number).locator(".nk-space [role=row]")).to_have_count(1)
     page.evaluate("() => window.jupyterapp.shell.currentWidget.content.widgets[1].outputArea.model.clear()")
     expect(page.locator(PANEL)).to_have_count(0)
+
+
+@pytest.mark.parametrize("shown", ["picker", "VBox([picker])"])
+def test_the_first_answers_are_there_while_other_cells_run(notebook, expect, shown):
+    cells = [
+        "import os, time\nos.environ['HF_HUB_OFFLINE'] = '1'\nfrom ipywidgets import VBox\nfrom notebook_kit.panels import ModelPicker",
+        f"picker = ModelPicker(selected='notebook-kit/tiny-sentiment')\n{shown}",
+        "for _ in range(400):\n    time.sleep(0.1)",
+    ]
+    page = notebook(cells, run=False)
+    page.evaluate("() => { window.jupyterapp.commands.execute('notebook:run-all-cells'); }")
+    panel = page.locator(PANEL)
+    expect(panel.get_by_role("row", name="tiny-sentiment")).to_be_visible(timeout=10_000)
+    expect(panel.locator(".nk-details")).to_contain_text("POSITIVE")
+    page.wait_for_timeout(700)  # the indicator would appear after a quarter of a second
+    assert not panel.locator(".nk-busy").is_visible()
+    if shown == "picker":
+        shot(panel, "picker_busy")
+    running = page.locator(".jp-NotebookPanel:visible .jp-InputPrompt").nth(2)
+    assert running.inner_text() == "[*]:"
+    panel.get_by_role("searchbox").fill("tiny-ner")  # a kernel with subshells answers at once
+    expect(panel.get_by_role("row", name="tiny-sentiment")).to_have_count(0, timeout=10_000)
+    assert running.inner_text() == "[*]:"
+    page.evaluate("() => window.jupyterapp.shell.currentWidget.context.sessionContext.session.kernel.interrupt()")
+
+
+def test_the_help_opens_closes_and_can_be_read(notebook, expect, accessible):
+    page = notebook(["import os\nos.environ['HF_HUB_OFFLINE'] = '1'\nfrom notebook_kit.panels import ModelPicker\nModelPicker()"])
+    panel = page.locator(PANEL)
+    help_ = panel.get_by_role("button", name="How to read this panel")
+    text = panel.get_by_role("region", name="How to read this panel")
+    expect(help_).to_have_attribute("aria-expanded", "false")
+    help_.press("Enter")
+    for heading in ("What you see", "Try this", "Do not conclude that"):
+        expect(text.get_by_role("heading", name=heading)).to_be_visible()
+    assert help_.get_attribute("aria-controls") == text.get_attribute("id")
+    accessible(page, AXE)
+    shot(panel, "picker_help")
+    set_theme(page, dark=True)
+    accessible(page, AXE)
+    shot(panel, "picker_help_dark")
+    set_theme(page, dark=False)
+    panel.evaluate("element => { element.style.width = '320px'; }")
+    accessible(page, AXE)
+    shot(panel, "picker_help_narrow")
+    help_.press("Escape")
+    expect(text).to_be_hidden()
+    expect(help_).to_be_focused()

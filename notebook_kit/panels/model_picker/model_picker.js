@@ -67,7 +67,7 @@ class ModelPicker {
     this.showProblem();
     this.showLoaded();
     grid.choose(model.get("selected"));
-    this.search.search().then(() => { if (model.get("selected") && details.id) this.askDetails(details.id); });
+    this.search.search().then(() => { if (model.get("selected") && details.id) this.askFirstDetails(details.id); });
   }
 
   listen() {
@@ -137,14 +137,25 @@ class ModelPicker {
     this.askDetailsSoon(id);
   }
 
+  /** The details of the model that is selected at the start, which come with the panel if they needed no network. */
+  askFirstDetails(id) {
+    const { details, cache } = this.model.get("_first") ?? {};
+    if (details?.row.id === id && cache === this.model.get("_cache") && !this.model.offline) this.setDetails(details);
+    else this.askDetails(id);
+  }
+
   async askDetails(id) {
     const result = await this.view.ask("details", { id });
     if (this.search.isEnded) return;
-    if (!result) { if (this.details.id === id) this.details.fail(); return; }
-    this.details.setKnown(result.values);
-    const row = this.search.row(id);
+    if (result) this.setDetails(result.values);
+    else if (this.details.id === id) this.details.fail();
+  }
+
+  setDetails(known) {
+    this.details.setKnown(known);
+    const row = this.search.row(known.row.id);
     if (!row) return;
-    Object.assign(row, result.values.row);
+    Object.assign(row, known.row);
     this.grid.redraw();
   }
 

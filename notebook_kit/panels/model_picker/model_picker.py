@@ -5,17 +5,20 @@ from __future__ import annotations
 import logging
 import os
 import threading
+import time
 from collections import OrderedDict
 from collections.abc import Iterator
 from typing import Any, ClassVar
 
 import traitlets
 
+from notebook_kit import zoo
 from notebook_kit.errors import InputError, NotebookKitError
 from notebook_kit.hub.catalog import FoundModel, free_memory
 from notebook_kit.hub.client import Client, DownloadStopped, Token
 from notebook_kit.hub.details import ModelDetails, delete_cached, model_details
 from notebook_kit.hub.search import SORTS, Query
+from notebook_kit.panels import busy
 from notebook_kit.panels.model_picker.answers import details_of, page_of
 from notebook_kit.panels.model_picker.linking import check_takes_models, hand_on
 from notebook_kit.panels.model_picker.loading import Load
@@ -100,6 +103,8 @@ class ModelPicker(Panel):
     _problem = traitlets.Dict().tag(sync=True)  # why the last load failed: {what, next_step}
     _linked = traitlets.Int(0).tag(sync=True)
     _cache = traitlets.Int(0).tag(sync=True)  # counts changes of the cache
+    # The models on this machine, for a page whose questions wait for running cells.
+    _first = traitlets.Dict().tag(sync=True, to_json=lambda value, picker: picker._first_answers())
 
     def __init__(
         self,
@@ -122,7 +127,9 @@ class ModelPicker(Panel):
         self._guard = threading.RLock()
         self._load: Load | None = None
         self._panels: list[Any] = []
+        self._is_displayed = False
         super().__init__(**{**traits, "task": task or ""}, _tasks=list(TASKS))
+        busy.hear(self)
 
     def __repr__(self) -> str:
         shown = [f"{name}={getattr(self, name)!r}" for name in ("task", "text", "picked") if getattr(self, name)]
@@ -235,6 +242,21 @@ class ModelPicker(Panel):
             raise InputError("No model is loaded.", next_step="Choose one and load it.")
         typed = values.get("values")
         return Answer(try_pipeline(self.pipeline, typed if isinstance(typed, dict) else {}))
+
+    def _first_answers(self) -> dict[str, Any]:
+        """The answers to the first questions of a page, as far as they need no network; {} if there are none."""
+        try:
+            # Before it is displayed, its search has not begun: the cache may still change.
+            searches = self._searches if self._is_displayed else Searches(self._token, self._cache_dir)
+            key, search = searches.search(self._query())
+            found = page_of(key, search, 0, self.sort)
+            first: dict[str, Any] = {"ask": self._question(), "cache": self._cache, "search": found}
+            if zoo.folder(self.selected) is not None:
+                first["details"] = self.answer_details({"id": self.selected}).values
+        except Exception:  # the page asks again, and shows the error
+            logger.debug("no first answers", exc_info=True)
+            return {}
+        return first
 
     # Loading -----------------------------------------------------------------------------------------------------
 
@@ -398,6 +420,18 @@ class ModelPicker(Panel):
             except NotebookKitError:
                 continue  # the page reports it when it is asked
             yield "details", {"id": model_id}
+
+    def _repr_mimebundle_(self, **kwargs: Any) -> Any:
+        self._is_displayed = True
+        self._first = {"at": time.monotonic()}  # any new value: `_first_answers` replaces it
+        return super()._repr_mimebundle_(**kwargs)
+
+    def close(self) -> None:
+        """Close the panel, and cancel a load in progress. The loaded pipeline remains."""
+        busy.forget(self)
+        if getattr(self, "_load", None) is not None:  # missing if the constructor failed
+            self.cancel()
+        super().close()
 
     def _question(self) -> dict[str, Any]:
         """The search that the page requests for the current traits; `question` in `query.js` is the same."""

@@ -1,5 +1,7 @@
 // Searching: pages of rows from Python as the reader scrolls; in a file on disk, the rows saved with it.
 
+import { QUESTION } from "./query.js";
+
 const ROUNDS = 3;   // pages without results that a search requests automatically before it pauses
 
 /** `onRows(fromTop)` is called when the rows have changed, `onState()` when the state of the search has. */
@@ -15,6 +17,7 @@ export class ModelSearch {
     this.key = null;            // the key of the search in Python
     this.saved = null;          // all rows, in a file on disk
     this.isGoing = this.isEnded = false;
+    this.hasFirst = this.hasMore = false;   // whether the first answers were used
     this.rounds = this.turns = 0;
   }
 
@@ -34,7 +37,7 @@ export class ModelSearch {
     const turn = this.turns, { question } = this.query;
     Object.assign(this, { rounds: 0, isPaused: false, isGoing: true });
     this.view.cancel("more");
-    const result = await this.view.ask("search", retry ? { ...question, retry } : question);
+    const result = this.first(question, retry) ?? await this.view.ask("search", retry ? { ...question, retry } : question);
     if (this.isEnded || turn !== this.turns) return;
     this.isGoing = false;
     if (!result) {
@@ -47,13 +50,22 @@ export class ModelSearch {
     this.more();
   }
 
+  /** The answer that came with the panel, so that a kernel that runs other cells need not answer; null if it is another one. */
+  first(question, retry) {
+    const { ask, cache, search } = this.model.get("_first") ?? {};
+    if (this.hasFirst || this.model.offline || retry || !search || cache !== this.model.get("_cache")) return null;
+    this.hasFirst = true;
+    return QUESTION.every(name => ask[name] === question[name]) ? { values: structuredClone(search) } : null;
+  }
+
   /** Request the next page, if there is one. */
   async more() {
     if (this.isEnded || this.isGoing || this.isDone || this.isPaused || this.key === null) return;
     const turn = this.turns, before = this.rows.length;
     this.isGoing = true;
     this.onState();
-    const result = await this.view.ask("more", { of: this.key, from: before, sort: this.model.get("sort") });
+    const result = await this.view.ask("more", { of: this.key, from: before, sort: this.model.get("sort") }, "more", !this.hasMore);
+    this.hasMore = true;
     if (this.isEnded || turn !== this.turns) return;
     this.isGoing = false;
     if (!result) {

@@ -79,10 +79,10 @@ class View {
 
   /**
    * Send a request to Python. Resolves to `{ values, buffers }`, or to null if it failed (the error is shown) or a newer request
-   * replaced it in the same slot.
+   * replaced it in the same slot. A quiet request shows no indicator when it takes long; the panel says elsewhere what it awaits.
    */
-  ask(kind, values = {}, slot = kind) {
-    return this.questions.ask(kind, values, slot);
+  ask(kind, values = {}, slot = kind, isQuiet = false) {
+    return this.questions.ask(kind, values, slot, isQuiet);
   }
 
   /** Cancel the pending request in a slot. */
@@ -138,13 +138,13 @@ class Questions {
     this.busy = h("div.busy", { role: "status", "aria-live": "polite", hidden: true });
   }
 
-  ask(kind, values, slot) {
+  ask(kind, values, slot, isQuiet) {
     const id = this.nextId(), before = this.newest.get(slot);
     this.newest.set(slot, id);
     this.resolve(before, null);
     return new Promise(resolve => {
       const question = { resolve, slot, isLate: false };
-      question.timer = setTimeout(() => { question.isLate = true; this.showBusy(slot); }, 250);
+      if (!isQuiet) question.timer = setTimeout(() => { question.isLate = true; this.showBusy(slot); }, 250);
       this.waiting.set(id, question);
       this.model.send({ nk: id, ask: kind, with: values });
     });
