@@ -7,6 +7,9 @@ and partly on private names. All of that is in this module, with a fallback for 
 - ipykernel 6: the running code calls `poll()` regularly, which handles the messages for the widget and leaves all others in
   the queue, so that no other cell runs ("poll").
 - any other kernel: messages are handled after the cell ("after"). Without a kernel: "none".
+
+A page that is loaded again while a cell runs asks for the kernel's description, and for the state of all widgets, before it
+shows any of them. These questions are handled in the same way.
 """
 
 from __future__ import annotations
@@ -16,6 +19,8 @@ import queue
 import sys
 import threading
 import time
+from collections.abc import Coroutine
+from contextlib import suppress
 from typing import Any
 
 __all__ = ["forget", "hear", "poll"]
@@ -24,10 +29,14 @@ logger = logging.getLogger("notebook_kit")
 
 POLL_SECONDS = 0.1
 
+CONTROL = "jupyter.widget.control"
+"""The target of the comm over which a page asks for the state of all widgets."""
+
 _subshells: dict[int, str] = {}  # id of the kernel -> the subshell that all panels share
 _heard: set[str] = set()  # ids of the comms whose messages `poll` handles
 _lock = threading.Lock()
 _last = 0.0
+_controls: set[str] = set()  # ids of the comms of CONTROL
 
 
 def hear(widget: Any) -> str:
@@ -88,6 +97,14 @@ def poll() -> None:
     kernel = _kernel()
     if kernel is None:
         return
+    try:
+        _handle_waiting(kernel)
+    except Exception:  # private names differ between versions
+        logger.debug("Messages cannot be handled while a cell runs", exc_info=True)
+        _heard.clear()
+
+
+def _handle_waiting(kernel: Any) -> None:
     kernel.shell_stream.flush()  # from the socket into the queue
     left = []
     try:
@@ -108,16 +125,34 @@ def _handled(kernel: Any, item: Any) -> bool:
     message = item[2][0]
     identities, frames = kernel.session.feed_identities(message, copy=False)
     header = kernel.session.unpack(frames[1].bytes)  # not `deserialize`, which accepts each message only once
-    if header.get("msg_type") != "comm_msg" or kernel.session.unpack(frames[4].bytes).get("comm_id") not in _heard:
+    kind = header.get("msg_type")
+    content = kernel.session.unpack(frames[4].bytes) if str(kind).startswith("comm_") else {}
+    if not (kind == "comm_msg" and content.get("comm_id") in _heard) and not _is_of_new_page(kind, content):
         return False
     whole = kernel.session.deserialize(frames, content=True, copy=False)
     kernel._publish_status("busy", "shell", parent=whole)
     try:
-        kernel.comm_manager.comm_msg(kernel.shell_stream, identities, whole)
+        result = kernel.shell_handlers[kind](kernel.shell_stream, identities, whole)
+        if isinstance(result, Coroutine):  # of requests; it awaits nothing
+            with suppress(StopIteration):
+                result.send(None)
+            result.close()
+    except Exception:  # what a page asked must not end the cell that runs
+        logger.exception("A message of a page failed")
     finally:
         kernel._publish_status("idle", "shell", parent=whole)
         kernel._publish_status("busy", "shell")  # the cell is still running
     return True
+
+
+def _is_of_new_page(kind: Any, content: dict[str, Any]) -> bool:
+    """Whether a message is one of those that a page sends when it is loaded, before it can show widgets."""
+    if kind == "comm_open" and content.get("target_name") == CONTROL:
+        _controls.add(str(content.get("comm_id")))
+        return True
+    return kind in ("kernel_info_request", "comm_info_request") or (
+        kind in ("comm_msg", "comm_close") and content.get("comm_id") in _controls
+    )
 
 
 def _kernel() -> Any:
@@ -145,7 +180,9 @@ def _subshell(kernel: Any) -> str | None:
 
             def create() -> None:
                 try:
-                    created.put(kernel.shell_channel_thread.manager._create_subshell())
+                    subshell = kernel.shell_channel_thread.manager._create_subshell()
+                    _divert(kernel, subshell)
+                    created.put(subshell)
                 except Exception:
                     logger.debug("No subshell", exc_info=True)
                     created.put(None)
@@ -159,3 +196,31 @@ def _subshell(kernel: Any) -> str | None:
                 return None
             _subshells[id(kernel)] = subshell
         return _subshells[id(kernel)]
+
+
+def _divert(kernel: Any, subshell: str) -> None:
+    """Let a subshell handle what a page asks when it is loaded. Called on the thread that receives messages."""
+    session, manager, receive = kernel.session, kernel.shell_channel_thread.manager, kernel.shell_channel_thread_main
+
+    async def receive_or_divert(message: Any) -> None:
+        frames = None
+        try:
+            identities, parts = session.feed_identities(message, copy=False)
+            kind = session.unpack(parts[1].bytes).get("msg_type")
+            content = session.unpack(parts[4].bytes) if str(kind).startswith("comm_") else {}
+            if _is_of_new_page(kind, content):
+                peeked = session.deserialize(parts, content=False, copy=False)  # checks the signature
+                if peeked["header"].get("subshell_id") is None:
+                    header = {**peeked["header"], "subshell_id": subshell}  # without it, a subshell refuses the message
+                    frames = session.serialize({**peeked, "header": header}, ident=identities) + parts[5:]
+            socket = manager.get_shell_channel_to_subshell_socket(subshell)
+        except Exception:  # the kernel reports what is wrong with a message
+            logger.debug("A message was left to the kernel", exc_info=True)
+            frames = None
+        if frames is None:
+            await receive(message)
+        else:
+            async with kernel.shell_channel_thread.asyncio_lock:
+                socket.send_multipart(frames, copy=False)
+
+    kernel.shell_stream.on_recv(receive_or_divert, copy=False)

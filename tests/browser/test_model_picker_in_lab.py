@@ -477,7 +477,9 @@ def test_the_first_answers_are_there_while_other_cells_run(notebook, expect, sho
 
 
 def test_the_help_opens_closes_and_can_be_read(notebook, expect, accessible):
-    page = notebook(["import os\nos.environ['HF_HUB_OFFLINE'] = '1'\nfrom notebook_kit.panels import ModelPicker\nModelPicker()"])
+    page = notebook(
+        ["import os\nos.environ['HF_HUB_OFFLINE'] = '1'\nfrom notebook_kit.panels import ModelPicker\nModelPicker()"]
+    )
     panel = page.locator(PANEL)
     help_ = panel.get_by_role("button", name="How to read this panel")
     text = panel.get_by_role("region", name="How to read this panel")

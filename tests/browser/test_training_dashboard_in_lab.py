@@ -172,11 +172,8 @@ def test_shown_again_it_is_the_same_run(notebook, expect):
         expect(panel.locator(".nk-td-line").first).to_contain_text("step 600")
 
 
-def test_a_page_that_is_reloaded_in_a_run_shows_all_of_it(notebook, expect, lab):
-    """In the background, as the kernel goes on while there is no page."""
-    page = notebook([TRAINER.replace("3000", "1500"), "run = trainer.train(background=True)"])
-    panel = page.locator(PANEL)
-    expect(panel.locator(".nk-td-pill")).to_have_text("running")
+def reloaded(page, lab) -> None:
+    """Save the notebook, load the whole page again, and open the notebook."""
     path = page.evaluate(
         """async () => {
             const context = window.jupyterapp.shell.currentWidget.context;
@@ -192,6 +189,14 @@ def test_a_page_that_is_reloaded_in_a_run_shows_all_of_it(notebook, expect, lab)
         }""",
         path,
     )
+
+
+def test_a_page_that_is_reloaded_in_a_run_shows_all_of_it(notebook, expect, lab):
+    """In the background, as the kernel goes on while there is no page."""
+    page = notebook([TRAINER.replace("3000", "1500"), "run = trainer.train(background=True)"])
+    panel = page.locator(PANEL)
+    expect(panel.locator(".nk-td-pill")).to_have_text("running")
+    reloaded(page, lab)
     panel = page.locator(PANEL)
     expect(panel.locator(".nk-td-pill")).to_have_text("running")
     expect(panel.locator(".nk-td-legend")).to_contain_text("Loss")
@@ -204,6 +209,30 @@ def test_a_page_that_is_reloaded_in_a_run_shows_all_of_it(notebook, expect, lab)
     shot(panel, "dashboard_running_dark")
     panel.get_by_role("button", name="Stop, keep the best").click()
     expect(panel.locator(".nk-td-pill")).to_have_text("ended")
+
+
+@pytest.mark.parametrize("kernel", ["python3", "older"])
+def test_a_page_that_is_reloaded_while_its_cell_is_running_controls_the_run(
+    notebook, expect, lab, kernel, request, tmp_path
+):
+    content = nbformat.v4.new_notebook(
+        cells=[nbformat.v4.new_code_cell(source) for source in (TRAINER, "trainer.train()")]
+    )
+    name = request.getfixturevalue("older_kernel") if kernel == "older" else kernel
+    content.metadata["kernelspec"] = {"name": name, "display_name": kernel, "language": "python"}
+    nbformat.write(content, tmp_path / "run.ipynb")
+    page = notebook(tmp_path / "run.ipynb", run=False)
+    start_all(page)
+    expect(page.locator(PANEL).locator(".nk-td-pill")).to_have_text("running")
+    reloaded(page, lab)
+    panel = page.locator(PANEL)
+    expect(panel.locator(".nk-td-pill")).to_have_text("running", timeout=5_000 if kernel == "python3" else 20_000)
+    panel.get_by_role("button", name="Pause").click()
+    expect(panel.locator(".nk-td-pill")).to_have_text("paused", timeout=5_000)
+    shot(panel, f"dashboard_reloaded_{kernel}")
+    panel.get_by_role("button", name="Stop, keep the best").click()
+    expect(panel.locator(".nk-td-pill")).to_have_text("ended")
+    wait_until_idle(page)
 
 
 SLOW_LOOP = """

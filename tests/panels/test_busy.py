@@ -26,8 +26,8 @@ class Session:
         return {"content": json.loads(frames[4].bytes)}
 
 
-def message(kind, comm_id):
-    parts = ["signature", json.dumps({"msg_type": kind}), "{}", "{}", json.dumps({"comm_id": comm_id})]
+def message(kind, comm_id, **content):
+    parts = ["signature", json.dumps({"msg_type": kind}), "{}", "{}", json.dumps({"comm_id": comm_id, **content})]
     return (0, None, ([SimpleNamespace(bytes=part) for part in parts],))
 
 
@@ -35,18 +35,28 @@ def message(kind, comm_id):
 def kernel(monkeypatch):
     """An ipykernel 6, as far as `busy` looks at it."""
     done = []
+
+    def handle(stream, identities, whole):
+        done.append(whole["content"]["comm_id"])
+
+    async def reply(stream, identities, whole):
+        handle(stream, identities, whole)
+
     made = SimpleNamespace(
         msg_queue=queue.Queue(),
         shell_stream=SimpleNamespace(flush=lambda: None),
         session=Session(),
-        comm_manager=SimpleNamespace(
-            comm_msg=lambda stream, identities, whole: done.append(whole["content"]["comm_id"])
-        ),
+        comm_manager=SimpleNamespace(),
+        shell_handlers={
+            **dict.fromkeys(("comm_open", "comm_msg", "comm_close"), handle),
+            **dict.fromkeys(("kernel_info_request", "comm_info_request"), reply),
+        },
         _publish_status=lambda *args, **keys: None,
         done=done,
     )
     monkeypatch.setattr(busy, "_kernel", lambda: made)
     monkeypatch.setattr(busy, "_heard", set())
+    monkeypatch.setattr(busy, "_controls", set())
     monkeypatch.setattr(busy, "_last", 0.0)
     return made
 
@@ -65,6 +75,18 @@ def test_only_messages_for_the_panel_are_let_through(kernel):
     assert kernel.done == ["mine"]
     left = [kernel.msg_queue.get_nowait() for _ in range(3)]
     assert left == [sent[0], sent[2], sent[3]] and kernel.msg_queue.empty()  # in their order
+
+
+def test_what_a_page_asks_when_it_is_loaded_again_is_let_through(kernel):
+    busy.hear(widget())
+    asked = [message("kernel_info_request", "a"), message("comm_open", "b", target_name=busy.CONTROL)]
+    asked += [message("comm_msg", "b"), message("comm_info_request", "c"), message("comm_close", "b")]
+    kept = [message("execute_request", "-"), message("comm_open", "d", target_name="another")]
+    for one in (asked[0], kept[0], *asked[1:], kept[1]):
+        kernel.msg_queue.put(one)
+    busy.poll()
+    assert kernel.done == ["a", "b", "b", "c", "b"]
+    assert [kernel.msg_queue.get_nowait() for _ in range(2)] == kept and kernel.msg_queue.empty()
 
 
 def test_polling_is_rare_and_on_the_main_thread_only(kernel, monkeypatch):
@@ -93,13 +115,19 @@ def test_a_message_that_cannot_be_handled_loses_none(kernel):
     def fail(*given):
         raise ValueError("a handler of the widget")
 
-    kernel.comm_manager.comm_msg = fail
+    kernel.shell_handlers["comm_msg"] = fail
     waiting = message("execute_request", "-")
     for one in (waiting, message("comm_msg", "mine"), waiting):
         kernel.msg_queue.put(one)
-    with pytest.raises(ValueError):
-        busy.poll()
+    busy.poll()  # and the cell that runs goes on
     assert kernel.msg_queue.qsize() == 2
+
+
+def test_a_kernel_that_is_not_as_expected_does_not_end_the_cell_that_runs(kernel):
+    busy.hear(widget())
+    del kernel.shell_stream
+    busy.poll()
+    assert not busy._heard
 
 
 def test_other_kernels_act_after_the_cell(monkeypatch):
