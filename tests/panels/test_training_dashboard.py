@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 import torch
 import transformers
+from dashboard_page import our_trainer
 
 from notebook_kit import AutoTokenizer, Trainer, TrainingArguments
 from notebook_kit.errors import CheckpointError, InputError
@@ -20,9 +21,11 @@ from notebook_kit.inspection.training.thinning import Thinned
 from notebook_kit.inspection.training.verdict import verdict
 from notebook_kit.panels import TrainingDashboard, set_language
 from notebook_kit.panels.panel import FACE_BYTES
+from notebook_kit.panels.training_dashboard import still
 from notebook_kit.panels.training_dashboard.feed import packed_series
 from notebook_kit.panels.training_dashboard.sending import Sender
 from notebook_kit.panels.training_dashboard.training_dashboard import display_for
+from notebook_kit.training.recording.record import RunRecord
 
 HOSTILE = "<img src=x onerror=alert(1)></script><script>alert(2)</script>"
 FOLDER = Path(__file__).parents[2] / "notebook_kit" / "panels"
@@ -455,3 +458,50 @@ def test_buckets_keep_count_extremes_and_mean():
     full[-1] = 12_345 - series.width * (packed.shape[1] - 1)
     assert (mean * full).sum() / 12_345 == pytest.approx(values.mean(), abs=1e-4)
     assert packed_series("loss", series, "lower", 0, packed.shape[1])[0] == "loss"
+
+
+def test_the_mean_loss_of_a_trainer_is_not_shown_beside_the_loss(tmp_path):
+    board = TrainingDashboard(record=RunRecord(name="a run"))
+    board.record.log(1, {"logged_loss": 3.0})
+    board.table()
+    assert list(board._feed.runs[0].series) == ["logged_loss"]
+    board.record.log(2, {"loss": 1.0})
+    board.table()
+    assert list(board._feed.runs[0].series) == ["loss"]
+    assert list(board.table()) == ["logged_loss", "loss"]  # nothing is lost
+
+
+def test_the_speed_of_an_evaluation_is_not_the_validation_of_the_speed():
+    assert still.group_of("eval_samples_per_second") == "eval_samples_per_second"
+    assert still.group_of("eval_runtime") == "eval_runtime"
+    assert still.group_of("eval_accuracy") == "accuracy"
+    board = TrainingDashboard(record=RunRecord(name="a run"), shown="samples_per_second")
+    board.record.log(1, {"samples_per_second": 10.0, "eval_samples_per_second": 99.0})
+    labels = [line.get_label() for line in board.figure().axes[0].get_lines()]
+    assert labels[-1] == "samples_per_second" and "eval_samples_per_second" not in labels
+    assert board.word("name_eval_samples_per_second") == "Evaluation: samples per second"
+
+
+def test_a_run_is_named_as_it_was_given(tmp_path):
+    for options in ({"save_strategy": "no"}, {"save_strategy": "steps", "save_steps": 2}):
+        board = TrainingDashboard()
+        our_trainer(tmp_path, board, run_name="lr 3e-4, warm", max_steps=2, **options).train()
+        assert board.record.name == "lr 3e-4, warm"
+    assert TrainingDashboard.load(tmp_path).record.name == "lr 3e-4, warm"
+    board = TrainingDashboard(tmp_path / "elsewhere")
+    our_trainer(tmp_path, board, run_name="named", max_steps=2).train()
+    assert board.record.name == "named"
+
+
+def test_a_display_that_fails_does_not_end_a_run(tmp_path, monkeypatch):
+    def fail(*args, **keys):
+        raise OSError("the page is gone")
+
+    board = TrainingDashboard()
+    for name in ("_has_page", "_send_frame", "_set_progress"):
+        monkeypatch.setattr(board, name, fail)
+    trainer = our_trainer(tmp_path, board, max_steps=3)
+    assert trainer.train().global_step == 3 and board.record.events[-1]["kind"] == "end"
+    with board:
+        board.log(loss=1.0)
+    assert board.record.series["loss"].values.tolist() == [1.0]

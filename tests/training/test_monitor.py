@@ -207,7 +207,7 @@ def test_each_run_has_a_record_of_its_own(tmp_path):
     run.train()
     assert sorted(folder.name for folder in (tmp_path / "runs").iterdir()) == ["a_b_c", "a_b_c-2"]
     assert RunRecord.load(tmp_path / "runs" / "a_b_c").series["loss"].values.tolist() == first
-    assert len(monitor.record.series["loss"]) == 3 and monitor.record.name == "a_b_c-2"
+    assert len(monitor.record.series["loss"]) == 3 and monitor.record.name == "a/b <c>-2"
 
 
 @pytest.mark.parametrize("name", ["..", "../../etc", "/etc/passwd", "", "🤗", "x" * 300, None])

@@ -136,7 +136,6 @@ class Controls {
     this.set = h("button", { type: "submit" }, words("set"));
     this.element = h("div.row.td-buttons", { role: "group", "aria-label": words("controls") }, Object.values(this.buttons), this.rateForm());
     this.status = "";
-    this.shownRate = null;
   }
 
   rateForm() {
@@ -166,7 +165,7 @@ class Controls {
     const sentences = this.sentences(reasons, pending, isLate);
     this.why.textContent = sentences.join(" ");
     this.why.hidden = !sentences.length;
-    this.showRate(run?.series.get("learning_rate")?.last?.[0]);
+    this.showRate(run?.series.get("learning_rate")?.last?.[0] ?? run?.facts?.hyperparameters?.learning_rate);
   }
 
   mark(control, key, isPending) {
@@ -190,9 +189,10 @@ class Controls {
 
   /** Show the learning rate of the run, unless someone is typing a new one. */
   showRate(value) {
-    if (document.activeElement === this.rate || value === undefined || value === this.shownRate) return;
-    this.shownRate = value;
-    this.rate.value = String(Number(value.toPrecision(4)));
+    if (document.activeElement === this.rate) return;
+    const text = Number.isFinite(value) ? String(Number(value.toPrecision(3))) : "";
+    if (this.rate.value !== text) this.rate.value = text;
+    this.rate.placeholder = text ? "" : this.words("unknown_rate");
   }
 }
 

@@ -110,8 +110,10 @@ class FollowedRun:
             begins = [event["time"] for event in record.events if event["kind"] == "begin"]
             is_restarted = begins != self._begins or len(record.events) < self._events_seen
             news = []
+            # A Trainer logs the mean loss of some steps too, which a page that shows each step need not repeat.
+            hidden = HIDDEN | ({"logged_loss"} if "loss" in record.series else set())
             for name, series in record.series.items():
-                if name in HIDDEN:
+                if name in hidden:
                     continue
                 mine = self.series.get(name)
                 count = 0 if is_restarted or mine is None else mine.count
@@ -120,7 +122,7 @@ class FollowedRun:
                 if len(series) > count:
                     # Arrays are only appended to, so views remain valid after the lock is released.
                     news.append((name, count, series.steps[count:], series.values[count:], series.times[count:]))
-            names = set(record.series)
+            names = set(record.series) - hidden
             if is_restarted:
                 self._events, self._events_seen, self._events_sent = [], 0, 0
                 self._probes, self._probes_sent = [], 0

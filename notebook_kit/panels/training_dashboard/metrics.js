@@ -1,15 +1,30 @@
 // Metrics: which of them share a chart, their names, and the style of their lines.
 
 const ORDER = ["loss", "*", "learning_rate", "grad_norm", "step_time", "samples_per_second", "tokens_per_second", "memory", "gpu_memory", "logged_loss"];
+const EVALUATION_SPEED = /^eval_.*(runtime|_per_second|compilation_time)$/;   // not a validation of the training's speed
 const DASHES = [[null, "7 4"], ["10 3 2 3", "2 3"]];   // of the first run, of the others: [training, evaluation]
+
+/** The metric whose chart shows a series: its name without the prefix "eval_"; that of the speed of an evaluation stays. */
+export function groupOf(name) {
+  return EVALUATION_SPEED.test(name) ? name : name.replace(/^eval_/, "");
+}
+
+/** Whether a metric is among those shown first: losses, what an evaluation measures, and the learning rate. */
+export function isMain(group) {
+  return ORDER.indexOf(group) < 0 ? !isSpeed(group) : group === "loss" || group === "learning_rate";
+}
+
+function isSpeed(name) {
+  return /_runtime$|_per_second$|_time$|^train_/.test(name);
+}
 
 /** The metrics of some runs without the prefix "eval_", in the order shown. */
 export function groupsOf(runs) {
-  const names = new Set(runs.flatMap(run => [...run.series.keys()].map(name => name.replace(/^eval_/, ""))));
+  const names = new Set(runs.flatMap(run => [...run.series.keys()].map(groupOf)));
   const rank = name => {
     const place = ORDER.indexOf(name);
     if (place >= 0) return place;
-    return /_runtime$|_per_second$|^train_/.test(name) ? ORDER.length : ORDER.indexOf("*");
+    return isSpeed(name) ? ORDER.length : ORDER.indexOf("*");
   };
   return [...names].sort((a, b) => rank(a) - rank(b));
 }
@@ -22,7 +37,8 @@ export function nameOf(words, name) {
 
 /** The lines of one chart: for each run, the series with this name and the one with "eval_" in front. */
 export function linesFor(runs, group, words) {
-  return runs.flatMap((run, number) => [group, `eval_${group}`].flatMap((name, check) => {
+  const names = EVALUATION_SPEED.test(group) || EVALUATION_SPEED.test(`eval_${group}`) ? [group] : [group, `eval_${group}`];
+  return runs.flatMap((run, number) => names.flatMap((name, check) => {
     const series = run.series.get(name);
     if (!series?.size) return [];
     const own = check ? words("name_eval", { name: nameOf(words, group) }) : nameOf(words, group);

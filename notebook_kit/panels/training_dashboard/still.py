@@ -19,6 +19,9 @@ __all__ = ["ShownRuns", "face_of", "figure_of", "smoothed", "table_of"]
 # Okabe and Ito's colours, which people with colour blindness can distinguish; the page uses the same.
 COLOURS = ("#0072b2", "#c1440e", "#007a5a", "#8a4a92", "#7a5c00", "#1b7f9c", "#b0306a", "#4d4d4d")
 DASHES: tuple[Any, ...] = ("-", (0, (6, 3)), (0, (8, 3, 2, 3)), (0, (2, 2)))
+EVALUATION_SPEED = re.compile(
+    r"^eval_.*(runtime|_per_second|compilation_time)$"
+)  # not a validation of the training's speed
 SMALL = 8
 """Maximum number of small charts in a figure."""
 
@@ -92,8 +95,8 @@ def smoothed(series: Thinned, weight: float) -> np.ndarray:
 
 
 def group_of(name: str) -> str:
-    """The metric whose chart shows a series: its name without the prefix "eval_"."""
-    return name.removeprefix("eval_")
+    """The metric whose chart shows a series: its name without the prefix "eval_"; that of the speed of an evaluation stays."""
+    return name if EVALUATION_SPEED.search(name) else name.removeprefix("eval_")
 
 
 def figure_of(shown: ShownRuns, most: int = SMALL) -> Any:
@@ -136,7 +139,7 @@ def _lines(axes: Any, shown: ShownRuns, metric: str, is_small: bool = False) -> 
     """Draw the training and evaluation lines of a metric for all runs. Returns the series drawn."""
     drawn = []
     for number, run in enumerate(shown.runs):
-        for name in (metric, f"eval_{metric}"):
+        for name in (metric,) if EVALUATION_SPEED.search(f"eval_{metric}") else (metric, f"eval_{metric}"):
             series = run.series.get(name)
             if series is None or not series.count:
                 continue

@@ -1,20 +1,24 @@
 // Tiles: each metric as a small chart with its last value, which is also a button that shows it in the large chart.
 
 import { fill, h, roving, s } from "../shared/common.js";
-import { groupsOf, linesFor, nameOf } from "./metrics.js";
+import { groupsOf, isMain, linesFor, nameOf } from "./metrics.js";
 import { lastText } from "./numbers.js";
 
 const WIDTH = 110;
 const HEIGHT = 26;
 const MOST_POINTS = 60;
 
-/** The row of small charts. `onPick(group)` is called when one is clicked. */
+/** The small charts, the less important ones in a fold. `opened`: names of the open folds; `onPick(group)` is called by a click. */
 export class Tiles {
-  constructor({ words }, onPick) {
+  constructor({ words }, opened, onPick) {
     Object.assign(this, { words, onPick });
-    this.element = h("div.td-tiles", { role: "group", "aria-label": words("metrics") });
+    this.main = h("div.td-tiles", { role: "group", "aria-label": words("metrics") });
+    this.others = h("div.td-tiles", { role: "group", "aria-label": words("more_metrics") });
+    this.more = h("details.td-more", { open: opened.has("tiles"), ontoggle: () => (this.more.open ? opened.add("tiles") : opened.delete("tiles")) },
+      h("summary"), this.others);
+    this.element = h("div", {}, this.main, this.more);
     this.tiles = new Map();   // metric -> its elements
-    this.resetTabStops = roving(this.element, ".nk-td-tile");
+    this.resetTabStops = [this.main, this.others].map(one => roving(one, ".nk-td-tile"));
   }
 
   draw(run, shown) {
@@ -26,10 +30,16 @@ export class Tiles {
 
   setGroups(groups) {
     this.tiles = new Map(groups.map(group => [group, this.tiles.get(group) ?? this.makeTile(group)]));
-    const focused = document.activeElement;
-    fill(this.element, groups.map(group => this.tiles.get(group).button));
+    const focused = document.activeElement, others = groups.filter(group => !isMain(group));
+    const buttons = names => names.map(group => this.tiles.get(group).button);
+    fill(this.main, buttons(groups.filter(isMain)));
+    fill(this.others, buttons(others));
+    this.main.hidden = !this.main.childElementCount;
+    this.more.hidden = !others.length;
+    this.more.open ||= this.main.hidden;
+    this.more.firstChild.textContent = this.words("more_count", { count: others.length });
     if (this.element.contains(focused)) focused.focus();
-    this.resetTabStops();
+    this.resetTabStops.forEach(reset => reset());
   }
 
   makeTile(group) {

@@ -41,7 +41,7 @@ class TrainingDashboard {
     this.store = new RunStore(model, () => this.schedule());
     this.head = new RunHead(view, (request, value) => this.control(request, value));
     this.problem = h("div.error", { role: "alert", hidden: true });
-    this.tiles = new Tiles(view, group => this.put("shown", group));
+    this.tiles = new Tiles(view, chosen.open, group => this.put("shown", group));
     this.settings = new ChartSettings(view, {
       onSet: (name, value) => this.put(name, value),
       onZoom: times => (times === null ? this.chart.zoomTo(null) : this.chart.zoomBy(times)),

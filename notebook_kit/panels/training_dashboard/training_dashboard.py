@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import sys
 import threading
 import time
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -25,6 +27,8 @@ from notebook_kit.training.recording.monitor import RunMonitor
 from notebook_kit.training.recording.record import RunRecord
 
 __all__ = ["TrainingDashboard", "display_for"]
+
+logger = logging.getLogger("notebook_kit")
 
 HEARTBEAT = 5.0
 """Seconds after which a message is sent to the page even if nothing has changed."""
@@ -318,15 +322,20 @@ class TrainingDashboard(Panel, TrainerCallback):
             self._is_displayed = False
         self._kind, self._loaded, self._is_running = kind, False, True
         self._keyframes.restart(time.monotonic())
-        if not self._is_displayed and _in_kernel():
-            from IPython.display import display
+        with _harmless("begin"):
+            if not self._is_displayed and _in_kernel():
+                from IPython.display import display
 
-            self._output = display(self, display_id=True)
-        if self._has_page():
-            self._sender.start()
+                self._output = display(self, display_id=True)
+            if self._has_page():
+                self._sender.start()
 
     def _end(self) -> None:
         self._is_running = False
+        with _harmless("end"):
+            self._show_end()
+
+    def _show_end(self) -> None:
         if self._sender.is_alive:
             self._sender.finish()
         else:
@@ -483,6 +492,15 @@ class TrainingDashboard(Panel, TrainerCallback):
         """Close the panel. The record remains."""
         busy.forget(self)
         super().close()
+
+
+@contextmanager
+def _harmless(moment: str) -> Iterator[None]:
+    """Log an error of the display at the beginning or end of a run, which must not end the run or lose its results."""
+    try:
+        yield
+    except Exception:
+        logger.warning("The dashboard could not show the %s of the run", moment, exc_info=True)
 
 
 def _path(path: Any) -> Path:

@@ -15,7 +15,7 @@ from typing import Any
 
 from notebook_kit.training.callbacks import TrainerCallback
 from notebook_kit.training.recording.controls import RunControls, planned_learning_rates
-from notebook_kit.training.recording.record import RunRecord, checked_step, continued_run, is_number, new_run
+from notebook_kit.training.recording.record import RunRecord, checked_step, continued_run, is_number, name_in, new_run
 from notebook_kit.training.recording.steps import MEMORY_EVERY, ModelHook, Steps, memory
 from notebook_kit.training.state import LastStep, TrainerControl
 
@@ -334,12 +334,15 @@ class RunMonitor(TrainerCallback):
             self.record.event("best", at, metric=args.metric_for_best_model, value=state.best_metric)
 
     def _choose_place(self, args: Any, step: int) -> None:
-        record = self.record
+        record, name = self.record, getattr(args, "run_name", None)
+        # Older versions of transformers use the output folder as the name, which carries no information.
+        name = str(name) if name and str(name) != str(args.output_dir) else None
         if self._given_place:
+            record.name = name or record.name
             return
         if args.save_strategy == "no" and step == 0:
             record.detach() if record.run_dir is not None or record.version else None
-            record.name = getattr(args, "run_name", None)
+            record.name = name
             return
         folder = None
         if step:
@@ -351,9 +354,9 @@ class RunMonitor(TrainerCallback):
         if record.version:
             record.detach()
         if folder is None and args.save_strategy != "no":
-            folder = new_run(args.output_dir, getattr(args, "run_name", None))
+            folder = new_run(args.output_dir, name)
         if folder is not None:
-            record.name = None
+            record.name = name_in(folder, name)
             record.attach(folder)
 
     def close_run(self, reason: str, **details: Any) -> None:

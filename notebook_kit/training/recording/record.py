@@ -410,15 +410,28 @@ def find_runs(folder: str | Path) -> list[Path]:
 
 def new_run(output_dir: str | Path, name: str | None) -> Path:
     """A path for a new run: `runs/<name>` in an output folder; it is not created yet."""
-    # Older versions of transformers use the output folder as the name, which carries no information.
-    if not name or str(name) == str(output_dir):
+    if not name:
         name = clock.strftime("%Y-%m-%d_%H-%M-%S")
-    base = re.sub(r"[^\w.+=-]+", "_", str(name)).strip("._")[:100] or "run"
+    base = _folder_name(name)
     parent, number, folder = Path(output_dir) / RUNS_FOLDER, 1, base
     while (parent / folder).exists():
         number += 1
         folder = f"{base}-{number}"
     return parent / folder
+
+
+def name_in(folder: Path, name: str | None) -> str | None:
+    """The name of a run as it was given, with the number that `new_run` added to its folder; None for another run's folder."""
+    base = _folder_name(name) if name else ""
+    return (
+        f"{name}{folder.name[len(base) :]}"
+        if base and re.fullmatch(re.escape(base) + r"(-\d+)?", folder.name)
+        else None
+    )
+
+
+def _folder_name(name: str) -> str:
+    return re.sub(r"[^\w.+=-]+", "_", str(name)).strip("._")[:100] or "run"
 
 
 def continued_run(output_dir: str | Path, step: int) -> Path | None:
