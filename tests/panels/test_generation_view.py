@@ -418,6 +418,7 @@ def test_little_crosses(model, tokenizer):
     view = GenerationView((model, tokenizer), prompt, max_new_tokens=60).wait()
     state = {key: value for key, value in view.get_state().items() if key not in ("_esm", "_css", "_strings")}
     numbers = state["_shown"].pop("numbers")
+    assert state["_first"].pop("numbers")
     assert len(numbers) == 16 * len(view.token_ids) and len(json.dumps(state)) < 12_000
     _, buffers = asker(view)("step", branch=1, position=3)
     assert sum(len(buffer) for buffer in buffers) < 200
@@ -712,3 +713,35 @@ def test_closing_ends_a_generation(model, tokenizer, monkeypatch):
     view.close()
     thread.join(10)
     assert not thread.is_alive() and threading.active_count() < 50
+
+
+def test_it_opens_on_the_most_surprising_token_with_its_alternatives(tokenizer):
+    view = GenerationView((gpt2(tokenizer), tokenizer), "the cat", max_new_tokens=8).wait()
+    probabilities = view.table()["probability"].tolist()
+    assert view.chosen == probabilities.index(min(probabilities))
+    first = view.get_state("_first")["_first"]
+    answer = view.answer_step({"branch": view.branch, "position": view.chosen})
+    assert first["position"] == view.chosen and first["alternatives"] == answer.values["alternatives"]
+    assert first["numbers"] == answer.buffers[0]
+    view.chosen = 2
+    view.continue_from(2, view.alternatives(2)["id"].iloc[1])
+    assert view.chosen == 2  # the reader's choice stays
+
+
+def test_the_button_draws_a_new_seed_unless_it_is_pinned(tokenizer):
+    view = GenerationView((gpt2(tokenizer), tokenizer), do_sample=True, max_new_tokens=4, seed=7)
+    view.generate("the cat")
+    assert view.seed == 7  # programs decide for themselves
+    seeds = set()
+    for _ in range(4):
+        view.answer_generate({"prompt": "the cat"})
+        view.wait()
+        seeds.add(view.seed)
+    assert len(seeds) > 1 and 7 not in seeds
+    view.pinned, kept = True, view.seed
+    view.answer_generate({"prompt": "the cat"})
+    view.wait()
+    assert view.seed == kept
+    view.pinned, view.do_sample = False, False
+    view.answer_generate({"prompt": "the cat"})
+    assert view.wait().seed == kept

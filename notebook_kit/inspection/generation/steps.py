@@ -125,6 +125,11 @@ class Branch:
         logs = [math.log(max(step.chosen.before, 1e-38)) for step in self.steps]
         return math.exp(-sum(logs) / len(logs))
 
+    @property
+    def most_surprising(self) -> int | None:
+        """The position of the token that the model found least probable; None before the first."""
+        return min(range(len(self.steps)), key=lambda place: self.steps[place].chosen.before, default=None)
+
     def numbers(self, first: int = 0) -> np.ndarray:
         """The measurements of the tokens from `first` on, `(tokens, 4)` float32: probability, rank, entropy, and probability
         after the rules."""

@@ -18,7 +18,6 @@ export function alternativesView(view, onContinue) {
     element,
     draw({ alternatives, chosen, left, numbers, vocabulary, offline }) {
       const rows = alternatives.map(([text, kind, token, rank], i) => ({ text, kind, token, rank, before: numbers[2 * i], after: numbers[2 * i + 1] }));
-      const most = Math.max(...rows.flatMap(row => [row.before, row.after]));
       const focused = element.contains(document.activeElement) ? document.activeElement.dataset.token : null;
       fill(element,
         h("h4", {}, words("alternatives")),
@@ -33,8 +32,8 @@ export function alternativesView(view, onContinue) {
               h("th", { scope: "row" }, isChosen || offline
                 ? h("span.gv-option.gv-still", { "aria-current": isChosen ? "true" : null }, h("bdi", {}, face))
                 : h("button.gv-option", { type: "button", "data-token": token, title: words("continue_with", { token: readable(text) }), "aria-label": words("continue_with", { token: name }), onclick: () => onContinue(token) }, h("bdi", {}, face))),
-              h("td", {}, gvBar(before / most, percentOf(before))),
-              h("td", {}, after > 0 ? gvBar(after / most, percentOf(after)) : h("span.gv-out", {}, words("left_out"))));
+              h("td", {}, gvBar(before, percentOf(before))),
+              h("td", {}, after > 0 ? gvBar(after, percentOf(after)) : h("span.gv-out", {}, words("left_out"))));
           }))),
         h("p.faint", {}, words("left_said", { left: left.toLocaleString(), all: vocabulary ? vocabulary.toLocaleString() : "?" }), offline ? null : ` ${words("continue_hint")}`));
       if (focused) element.querySelector(`[data-token="${focused}"]`)?.focus();

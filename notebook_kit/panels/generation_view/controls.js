@@ -14,7 +14,10 @@ export function settingsView(model, view) {
     const [low, high, step] = limits[name];
     const take = (text, isDone) => {
       const value = Number(text);
-      if (text !== "" && Number.isFinite(value) && value >= low && value <= high) put(name, step === 1 ? Math.round(value) : value);
+      if (text !== "" && Number.isFinite(value) && value >= low && value <= high) {
+        put(name, step === 1 ? Math.round(value) : value);
+        if (name === "seed") { put("pinned", true); draw(); }
+      }
       else if (isDone) draw();                 // an invalid value is replaced by the current one
     };
     inputs[name] = h("input", { type: "number", min: low, max: high, step, inputmode: "decimal", "data-name": name, oninput: event => take(event.target.value, false), onchange: event => take(event.target.value, true) });
@@ -26,6 +29,8 @@ export function settingsView(model, view) {
   const dice = h("button.gv-dice", { type: "button", title: words("new_seed"), "aria-label": words("new_seed"), onclick: () => { put("seed", Math.floor(Math.random() * 1e6)); draw(); } }, "⚄");
   const sampling = ["temperature", "top_k", "top_p"].map(field), seed = field("seed");
   seed.querySelector("label").after(dice);
+  const pin = h("input", { type: "checkbox", onchange: () => put("pinned", pin.checked) });
+  seed.lastChild.before(h("label.gv-pin", {}, pin, h("span", {}, words("pin_seed"))));
   const drawing = h("fieldset.gv-sampling", {}, sampling, seed);
   const rules = h("p.gv-rules.faint");
   const element = h("fieldset.gv-settings", {}, h("legend", {}, words("settings")),
@@ -34,6 +39,7 @@ export function settingsView(model, view) {
   const round = value => String(Number(value.toFixed(3)));
   const draw = () => {
     ways.forEach((way, i) => { way.checked = Boolean(model.get("do_sample")) === Boolean(i); });
+    pin.checked = Boolean(model.get("pinned"));
     drawing.disabled = !model.get("do_sample");
     for (const [name, input] of Object.entries(inputs)) {
       if (document.activeElement !== input || Number(input.value) !== model.get(name)) input.value = round(model.get(name));

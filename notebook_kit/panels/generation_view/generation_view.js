@@ -7,10 +7,11 @@ import { screenPicture } from "../shared/pictures.js";
 import { PROBABILITY_COLOURS, percentOf } from "../shared/probabilities.js";
 import { BranchList } from "./branches.js";
 import { settingsView } from "./controls.js";
+import { PlainText } from "./plain.js";
 import { Story } from "./story.js";
 import { GV_PART, TokensView, gvFloats } from "./tokens.js";
 
-const TRAITS = ["prompt", "chosen", "branch", "running", "chat", "do_sample", "temperature", "top_k", "top_p", "repetition_penalty", "max_new_tokens", "seed",
+const TRAITS = ["prompt", "chosen", "branch", "running", "chat", "do_sample", "temperature", "top_k", "top_p", "repetition_penalty", "max_new_tokens", "seed", "pinned",
   "colour", "layer", "head", "combine", "_about", "_branches", "_problem"];
 
 export default { render({ model, el }) {
@@ -89,6 +90,7 @@ class Page {
     const { view, words } = this, help = new Help(view);
     this.paper = new TokensView(view, { onChoose: position => this.put({ chosen: position }), onPoint: (kind, place) => this.point(kind, place) });
     this.story = new Story(this);
+    this.plain = new PlainText(view);
     this.branches = new BranchList(view, branch => this.put({ branch }));
     this.problem = h("div.error", { role: "alert", hidden: true });
     this.notice = h("p.faint");
@@ -96,7 +98,7 @@ class Page {
     this.readout = h("p.gv-readout", {}, words("readout_hint"));
     this.bar = this.makeBar();
     const buttons = h("div.row", {}, this.generate, this.stop, this.onward, this.chatLabel, this.status, h("span.gv-space"), help.button);
-    const left = h("div.gv-left", {}, this.prompt, buttons, help.element, this.problem, this.notice, this.bar, this.empty, this.paper.element, this.readout,
+    const left = h("div.gv-left", {}, this.prompt, buttons, help.element, this.problem, this.notice, this.bar, this.empty, this.paper.element, this.readout, this.plain.element,
       this.branches.element, this.story.element);
     fill(view.body, h("div.gv-main", {}, left, this.settings.element));
   }
@@ -154,6 +156,7 @@ class Page {
   /** Show the numbers of the token under the pointer. */
   point(kind, place) {
     const { words } = this, { now } = this.paper;
+    this.plain.mark(kind, place);
     if (kind === null) { fill(this.readout, words("readout_hint")); return; }
     const entry = now[kind][place], isWritten = kind === "tokens";
     if (!entry) return;
@@ -225,6 +228,7 @@ class Page {
     this.empty.hidden = !isEmpty;
     this.empty.textContent = words(isReady ? "empty_text" : "empty");
     this.paper.element.hidden = this.bar.hidden = this.readout.hidden = isEmpty;
+    this.plain.draw({ ...this.paper.now, text: this.trait("running") ? "" : this.trait("text"), isEmpty });
   }
 
   drawTokens() {

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 import threading
 from collections.abc import Iterator
 from typing import Any, ClassVar
@@ -60,7 +61,8 @@ class GenerationView(Panel):
         text: Str, "". The prompt with the generated text; for an encoder-decoder, the generated text. A value that you set
             becomes the prompt.
         token_ids: List of int, []. The generated tokens.
-        chosen: Int or None, None. The chosen generated token, counted from 0.
+        chosen: Int or None, None. The chosen generated token, counted from 0; when a generation ends and none is chosen, the
+            token that the model found least probable.
         selected: List of int, []. The position of the chosen token among all tokens of `text`, as a linked `AttentionView`
             or `TokenInspector` counts them; [] if the tokenizer would split the text differently from how it was written.
         branch: Int, 0. The branch that is shown; 0 for none.
@@ -73,7 +75,9 @@ class GenerationView(Panel):
         top_p: Float. Sample from the smallest set of most probable tokens with this total probability.
         repetition_penalty: Float. Above 1, tokens already in the text become less probable.
         max_new_tokens: Int. The maximum number of tokens to generate at a time.
-        seed: Int, 0. The seed for sampling: the same seed gives the same text.
+        seed: Int, 0. The seed for sampling: the same seed gives the same text. The button "Generate" draws a new one for
+            each sampled text, unless it is pinned.
+        pinned: Bool, False. Whether the button keeps the seed.
         colour: Str, "probability". The colour of the tokens: "probability", "entropy" or "attention".
         layer: Int or None, None. The layer whose attention is shown; None for all.
         head: Int or None, None. The head whose attention is shown; None for all.
@@ -114,6 +118,7 @@ class GenerationView(Panel):
     repetition_penalty = traitlets.Float(1.0, min=0.01).tag(sync=True)
     max_new_tokens = traitlets.Int(40, min=1).tag(sync=True)
     seed = traitlets.Int(0, min=0, max=2**53).tag(sync=True)
+    pinned = traitlets.Bool(False).tag(sync=True)
     colour = traitlets.Enum(["probability", "entropy", "attention"], "probability").tag(sync=True)
     layer = traitlets.Int(None, allow_none=True, min=0).tag(sync=True)
     head = traitlets.Int(None, allow_none=True, min=0).tag(sync=True)
@@ -121,6 +126,8 @@ class GenerationView(Panel):
 
     _about = traitlets.Dict().tag(sync=True)  # facts about the model
     _shown = traitlets.Dict().tag(sync=True)  # the shown branch; while it grows, its beginning
+    # The alternatives to the chosen token, for a page whose questions wait for running cells.
+    _first = traitlets.Dict().tag(sync=True)
     _branches: traitlets.List[Any] = traitlets.List([]).tag(sync=True)  # one line per branch
     _problem = traitlets.Dict().tag(sync=True)  # why the last run failed: {what, next_step}
 
@@ -345,6 +352,7 @@ class GenerationView(Panel):
             self._branches = self._lines()
             if branch is None:
                 self._shown, self.generated, self.token_ids, self.chosen, self.selected = {}, "", [], None, []
+                self._first = {}
                 return
             writer = self._writer_or_raise()
             self._shown = {**for_page(branch, writer.spelling), "numbers": branch.numbers().tobytes()}
@@ -354,9 +362,15 @@ class GenerationView(Panel):
             self.token_ids = branch.ids
             self.text = self.generated if writer.is_encoder_decoder else branch.prompt + self.generated
             self._is_text_tokens = self._is_tokenized_as(writer, branch)
-            if self.chosen is not None and self.chosen >= len(branch.steps):
-                self.chosen = None
+            if self.chosen is None or self.chosen >= len(branch.steps):
+                self.chosen = branch.most_surprising
+            if self.chosen is not None:
+                self._first = self._first_step(branch, self.chosen)
             self.selected = self._selection()
+
+    def _first_step(self, branch: Branch, position: int) -> dict[str, Any]:
+        answer = step_answer(branch.steps[position], position, self._writer_or_raise().spelling)
+        return {"branch": branch.number, **answer.values, "numbers": answer.buffers[0]}
 
     def _lines(self) -> list[dict[str, Any]]:
         spelling = self._spelling
@@ -409,7 +423,9 @@ class GenerationView(Panel):
     # Questions -----------------------------------------------------------------------------------------------------
 
     def answer_generate(self, values: dict[str, Any]) -> Answer:
-        """Generate from `prompt`."""
+        """Generate from `prompt`, with a new seed unless it is pinned."""
+        if self.do_sample and not self.pinned:
+            self.seed = random.randrange(1_000_000)
         self.generate(str(values.get("prompt", self.prompt)), wait=False)
         return Answer({"branch": self.branch})
 

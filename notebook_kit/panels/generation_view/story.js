@@ -43,6 +43,11 @@ export class Story {
     if (!this.isThere(position)) { this.step = null; this.askedStep = ""; return; }
     if (this.askedStep === key) return;
     this.askedStep = key;
+    const first = page.trait("_first");
+    if (first?.branch === branch && first.position === position) {
+      this.step = { ...first, numbers: gvFloats(first.numbers) };
+      return;
+    }
     const answer = await page.view.ask("step", { branch, position });
     if (!answer || answer.values.gone || this.askedStep !== key || page.ended) { if (this.askedStep === key) this.askedStep = ""; return; }
     this.step = { branch, ...answer.values, numbers: gvFloats(answer.buffers[0]) };

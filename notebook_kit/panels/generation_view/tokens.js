@@ -4,7 +4,7 @@ import { fill, h, roving, set } from "../shared/common.js";
 import { spoken, visible } from "../shared/letters.js";
 import { colourOf, percentOf } from "../shared/probabilities.js";
 
-const GV_NORMAL = 0;
+export const GV_NORMAL = 0;
 const GV_SPECIAL = 1;
 export const GV_PART = 2;
 
