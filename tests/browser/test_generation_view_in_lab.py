@@ -448,3 +448,32 @@ def test_in_telugu(notebook, story_teller, expect, accessible):
     expect(panel.locator(".nk-gv-alternatives tbody tr").first).to_be_visible()
     accessible(page, AXE)
     shot(panel, "generation_telugu_light")
+
+
+def test_it_opens_on_the_most_surprising_token_while_other_cells_run(notebook, expect, accessible, story_teller):
+    cells = [
+        "import time\nfrom notebook_kit import pipeline\nfrom notebook_kit.panels import GenerationView",
+        f"view = GenerationView(pipeline('text-generation', model={story_teller!r}), {PROMPT!r}, max_new_tokens=12)\nview",
+        "for _ in range(900): time.sleep(0.1)",
+    ]
+    page = notebook(cells, run=False)
+    page.evaluate("() => { window.jupyterapp.commands.execute('notebook:run-all-cells'); }")
+    panel = page.locator(PANEL)
+    expect(panel.locator(".nk-gv-alternatives tbody tr").first).to_be_visible(timeout=60_000)
+    assert page.locator(".jp-NotebookPanel:visible .jp-InputPrompt").nth(2).inner_text() == "[*]:"
+    assert not panel.locator(".nk-busy").is_visible()
+    shown = [float(name.split(", ")[-1].strip("<%")) for name in panel.locator(TOKEN).evaluate_all(
+        "all => all.map(one => one.getAttribute('aria-label'))")]  # fmt: skip
+    chosen = panel.locator(f"{TOKEN}[aria-selected=true]")
+    assert int(chosen.get_attribute("data-place")) == shown.index(min(shown))
+    bar, number = panel.locator(".nk-gv-bar-in").first, panel.locator(".nk-gv-number").first.inner_text()
+    assert abs(float(bar.evaluate("one => one.style.width").strip("%")) - float(number.strip("<%"))) < 0.1
+    panel.locator(TOKEN).nth(1).hover()
+    marked = panel.locator(".nk-gv-plain .nk-gv-marked")
+    expect(marked).to_have_count(1)
+    assert marked.inner_text().strip() in panel.locator(TOKEN).nth(1).inner_text()
+    panel.get_by_role("button", name="Copy").click()
+    expect(panel.get_by_role("button", name="Copied")).to_be_visible()
+    accessible(page, AXE)
+    shot(panel, "generation_opened")
+    page.evaluate("() => window.jupyterapp.shell.currentWidget.context.sessionContext.session.kernel.interrupt()")

@@ -352,3 +352,21 @@ def test_runs_laid_over_each_other(notebook, expect, accessible):
     expect(panel.locator(".nk-td-legend button")).to_have_count(4)
     accessible(page, AXE)
     shot(panel, "dashboard_compared")
+
+
+def test_what_matters_comes_first_and_the_rest_is_in_a_fold(notebook, expect, accessible):
+    more = "board.log(600, logged_loss=1.0, eval_runtime=1.5, eval_samples_per_second=400.0)"
+    page = notebook([f"{LOOP}\n    {more}"])
+    panel = page.locator(PANEL).last
+    tiles = panel.locator(".nk-td-tiles").first.locator(".nk-td-tile-name")
+    expect(tiles).to_have_text(["Loss", "Accuracy", "Learning rate"])
+    panel.locator(".nk-td-more summary").click()
+    others = panel.locator(".nk-td-more .nk-td-tile-name")
+    expect(others.filter(has_text="Evaluation speed")).to_be_visible()
+    expect(others.filter(has_text="Logged loss")).to_have_count(0)
+    rate = panel.get_by_role("textbox", name="Learning rate")
+    assert float(rate.input_value()) >= 0
+    panel.get_by_role("button", name="How to read this panel").click()
+    expect(panel.get_by_role("heading", name="Do not conclude that")).to_be_visible()
+    accessible(page, AXE)
+    shot(panel, "dashboard_more")

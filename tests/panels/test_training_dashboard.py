@@ -479,7 +479,7 @@ def test_the_speed_of_an_evaluation_is_not_the_validation_of_the_speed():
     board.record.log(1, {"samples_per_second": 10.0, "eval_samples_per_second": 99.0})
     labels = [line.get_label() for line in board.figure().axes[0].get_lines()]
     assert labels[-1] == "samples_per_second" and "eval_samples_per_second" not in labels
-    assert board.word("name_eval_samples_per_second") == "Evaluation: samples per second"
+    assert board.word("name_eval_samples_per_second") == "Evaluation speed"
 
 
 def test_a_run_is_named_as_it_was_given(tmp_path):
