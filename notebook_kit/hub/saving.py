@@ -73,7 +73,7 @@ def push_folder(
     commit_message: str | None = None,
     revision: str | None = None,
     create_pr: bool = False,
-    ignore_patterns: Sequence[str] = (),
+    ignore_patterns: str | Sequence[str] = (),
 ) -> Any:
     """Upload a folder to the Hub. The repository is created if it does not exist.
 
@@ -85,7 +85,7 @@ def push_folder(
         commit_message: A summary of the change in one line.
         revision: The branch to commit to; "main" if None.
         create_pr: Open a pull request instead of committing to the branch.
-        ignore_patterns: Files to leave out, such as `["checkpoint-*/*", "*.pt"]`.
+        ignore_patterns: Files to leave out, one pattern or several, such as `["checkpoint-*/*", "*.pt"]`.
 
     Returns:
         `huggingface_hub`'s `CommitInfo`: a string with the commit's address, and its parts as attributes.
@@ -99,6 +99,8 @@ def push_folder(
     if not folder.is_dir() or not any(folder.iterdir()):
         raise InputError(f"There is nothing to upload at {folder}.", next_step="Pass the folder of a saved checkpoint.")
     client = Client(repo_id, token)
+    if isinstance(ignore_patterns, str):
+        ignore_patterns = [ignore_patterns]
 
     def upload() -> Any:
         api = client.api()

@@ -45,7 +45,8 @@ def count_work(trainer: TrainerLike, batches: list[Any]) -> None:
             kept = batch.get("attention_mask", None if padding is None else tokens != padding)
             total += int(tokens.numel() if kind == "all" or kept is None else kept.sum())
     if kind != "no":
-        state.num_input_tokens_seen += round(trainer.distributed.mean(total) * processes)
+        here = torch.tensor([total], device=trainer.distributed.device)
+        state.num_input_tokens_seen += int(trainer.distributed.gather(here).sum())
 
 
 def _main_input(model: nn.Module, inputs: Any) -> torch.Tensor | None:

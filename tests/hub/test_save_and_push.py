@@ -107,7 +107,7 @@ def test_leaving_files_out(hub, folder):
     hub.users[TOKEN] = "me"
     (folder / "checkpoint-500").mkdir()
     (folder / "checkpoint-500" / "optimizer.pt").write_bytes(b"state")
-    push_folder(folder, "me/model", token=TOKEN, ignore_patterns=["checkpoint-*/*"])
+    push_folder(folder, "me/model", token=TOKEN, ignore_patterns="checkpoint-*/*")
     assert not any("checkpoint" in name for name in hub.files("me/model"))
 
 
