@@ -146,7 +146,7 @@ class TrainingArguments:
     logging_steps: float = 500
     logging_first_step: bool = False
     logging_nan_inf_filter: bool = True
-    include_num_input_tokens_seen: str | bool = "no"
+    include_num_input_tokens_seen: str = "no"
     log_level: str = "passive"
     log_level_replica: str = "warning"
     disable_tqdm: bool | None = None

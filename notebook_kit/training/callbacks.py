@@ -163,6 +163,18 @@ class CallbackList:
             if control is not None:
                 trainer.control = control
 
+    def __getattr__(self, event: str) -> Any:
+        # Subclasses written for transformers call `callback_handler.on_evaluate(args, state, control, metrics)`.
+        if not (event.startswith("on_") and hasattr(TrainerCallback, event)):
+            raise AttributeError(f"{type(self).__name__} has no attribute {event!r}.")
+
+        def called(args: Any, state: Any, control: Any, result: Any = None, **kwargs: Any) -> TrainerControl:
+            name = "logs" if event == "on_log" else "metrics"
+            self.call(event, **({name: result} if result is not None else {}), **kwargs)
+            return self.trainer.control
+
+        return called
+
     def states(self) -> dict[str, Any]:
         """The states of the callbacks that export one, by class name."""
         result: dict[str, Any] = {}

@@ -14,6 +14,7 @@ from notebook_kit.training import (
     DataCollatorForLanguageModeling,
     DataCollatorWithPadding,
     Trainer,
+    TrainerCallback,
     TrainingArguments,
     default_data_collator,
 )
@@ -226,3 +227,33 @@ def test_outputs_by_batch(tmp_path):
     assert [len(batch) for batch in output.predictions] == [len(batch) for batch in output.label_ids] == [8, 8, 4]
     together = trainer(tmp_path, bert()).predict(dataset(20, longest=9))
     assert torch.allclose(torch.tensor(together.label_ids), torch.cat([torch.tensor(b) for b in output.label_ids]))
+
+
+def test_a_trainer_as_published_scripts_write_one(tmp_path):
+    seen = []
+
+    class Listener(TrainerCallback):
+        def on_evaluate(self, args, state, control, metrics=None, **kwargs):
+            seen.append(metrics["eval_exact"])
+            control.should_log = True
+
+    class Answers(Trainer):
+        """As in the scripts for question answering."""
+
+        def evaluate(self, eval_dataset=None, ignore_keys=None, metric_key_prefix="eval"):
+            eval_dataset = self.eval_dataset if eval_dataset is None else eval_dataset
+            loader = self.get_eval_dataloader(eval_dataset)
+            loop = self.prediction_loop if self.args.use_legacy_prediction_loop else self.evaluation_loop
+            output = loop(loader, "Evaluation", prediction_loss_only=None, ignore_keys=ignore_keys)
+            metrics = {f"{metric_key_prefix}_exact": float(output.num_samples), **output.metrics}
+            if self.args.should_save:
+                self.log(metrics)
+            if "tpu" in self.args.debug:
+                raise AssertionError
+            self.control = self.callback_handler.on_evaluate(self.args, self.state, self.control, metrics)
+            return metrics
+
+    run = trainer(tmp_path, kind=Answers, eval_dataset=dataset(6), callbacks=Listener)
+    assert run.evaluate()["eval_exact"] == 6.0 and seen == [6.0] and run.control.should_log
+    with pytest.raises(AttributeError, match="on_nothing"):
+        run.callback_handler.on_nothing  # noqa: B018
