@@ -231,10 +231,8 @@ class TrainingArguments:
             sensible = steps is not None and steps > 0 and (steps < 1 or steps == int(steps))
             if getattr(self, strategy) == "steps" and not sensible:
                 wanted = "as a whole number, or as a fraction of all steps below 1"
-                yield (
-                    f"{strategy}='steps' needs {kind}_steps {wanted}; it was {steps!r}.",
-                    f"Set {kind}_steps, for example to 100, or {strategy}='epoch'.",
-                )
+                problem = f"{strategy}='steps' needs {kind}_steps {wanted}; it was {steps!r}."
+                yield problem, f"Set {kind}_steps, for example to 100, or {strategy}='epoch'."
         for suffix in ("", "_full_eval"):
             if getattr(self, f"fp16{suffix}") and getattr(self, f"bf16{suffix}"):
                 yield f"fp16{suffix} and bf16{suffix} are both set.", "Keep one of them."
@@ -251,10 +249,8 @@ class TrainingArguments:
         if evaluates != saves:
             wanted = next((s for s in (evaluates, saves) if s != "no"), "epoch")
             given = f"eval_strategy is {evaluates!r} and save_strategy is {saves!r}"
-            yield (
-                f"{needs} a checkpoint at each evaluation, but {given}.",
-                (f"Set eval_strategy={wanted!r} and save_strategy={wanted!r}."),
-            )
+            problem = f"{needs} a checkpoint at each evaluation, but {given}."
+            yield problem, f"Set eval_strategy={wanted!r} and save_strategy={wanted!r}."
         elif evaluates == "steps" and self.eval_steps:
             save, each = self.save_steps, self.eval_steps
             ratio = save / each
@@ -393,14 +389,12 @@ class TrainingArguments:
 
 
 def accept_old_spellings(cls: type) -> None:
-    """Let the constructor that `cls` itself defines accept the argument names of older notebooks, unless it takes any
-    keyword and passes it on.
-    """
+    """Let the constructor of a dataclass, if it was generated, accept the argument names of older notebooks."""
     generated = vars(cls).get("__init__")
     if generated is None or hasattr(generated, "__wrapped__"):
         return
     parameters = inspect.signature(generated).parameters
-    if any(parameter.kind is parameter.VAR_KEYWORD for parameter in parameters.values()):
+    if not {f.name for f in dataclasses.fields(cls)} <= set(parameters):  # written by hand
         return
 
     @functools.wraps(generated)

@@ -64,9 +64,7 @@ def typed(name: str, value: Any, annotation: str) -> Any:
     if annotation.startswith("list[dict"):
         kind, result = "list of dictionaries", value if isinstance(value, list) else None
     low, high = _RANGES.get(name, (-math.inf, math.inf))
-    limits = (
-        f" of at least {low}" if high == math.inf and low > -math.inf else f" from {low} to {high}" if low == 0 else ""
-    )
+    limits = f" from {low} to {high}" if high < math.inf else f" of at least {low}" if low > -math.inf else ""
     if result is None or (kind in ("int", "float") and not low <= result <= high):
         example = _converted(_number(value), kind)
         hint = f": {name}={example!r}" if example is not None and result is None else ""

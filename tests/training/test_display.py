@@ -90,3 +90,17 @@ print(run.train().global_step, len(run.predict(line_rows(4)).predictions), "eval
     )
     assert done.returncode == 0, done.stderr
     assert done.stdout.splitlines()[-1] == "2 4 True"
+
+
+def test_epochs_of_a_stream(tmp_path):
+    def run():
+        options = {"data_collator": default_data_collator, "per_device_train_batch_size": 2, "logging_steps": 2}
+        return trainer(tmp_path, Line(), Stream(), max_steps=10, save_strategy="steps", save_steps=5, **options)
+
+    whole = run()
+    whole.train()  # four batches an epoch
+    epochs = [(log["step"], log["epoch"]) for log in whole.state.log_history if "loss" in log]
+    assert epochs == [(2, 0.2), (4, 0.4), (6, 1.5), (8, 2.0), (10, 2.5)]  # unknown until the first pass is over
+    again = run()
+    again.train(resume_from_checkpoint=str(tmp_path / "checkpoint-5"))
+    assert [(log["step"], log["epoch"]) for log in again.state.log_history if "loss" in log] == epochs

@@ -145,4 +145,18 @@ def test_subclasses_and_replace():
         extra: int = 3
 
     assert (Mine("out", eval_strategy="epoch").eval_strategy, Mine().extra) == ("epoch", 3)
+    assert Mine("out", evaluation_strategy="epoch", no_cuda=True, extra=4).eval_strategy == "epoch"
+    with pytest.raises(ConfigurationError, match="'extra'"):
+        Mine("out", extr=4)
+    with pytest.raises(ConfigurationError, match="seed must be a whole number"):
+        Mine("out", seed="7")
+    assert Mine("out", extra="any").extra == "any"  # a user's own fields are not checked
+
+    class ByHand(TrainingArguments):
+        def __init__(self, folder, rate, **options):
+            super().__init__(folder, learning_rate=rate, evaluation_strategy="epoch", **options)
+            self.rate = rate
+
+    by_hand = ByHand("out", 0.5, no_cuda=True)
+    assert (by_hand.learning_rate, by_hand.eval_strategy, by_hand.use_cpu, by_hand.rate) == (0.5, "epoch", True, 0.5)
     assert dataclasses.replace(TrainingArguments("out"), seed=1).seed == 1
