@@ -453,17 +453,10 @@ def compute_loss(
 
 # --------------------------------------------------------------------------------------------------------- trial runs
 
-_RUN_ATTRIBUTES = (
-    "state",
-    "control",
-    "callback_handler",
-    "optimizer",
-    "lr_scheduler",
-    "train_dataloader",
-    "eval_dataloader",
-    "last_step",
-    "current_gradient_accumulation_steps",
-)
+_RUN_ATTRIBUTES = """
+    state control callback_handler optimizer lr_scheduler train_dataloader eval_dataloader last_step
+    current_gradient_accumulation_steps
+"""
 
 
 @contextmanager
@@ -492,7 +485,7 @@ def preserved(trainer: TrainerLike, callbacks: Iterable[Any] = ()) -> Iterator[N
         True
     """
     with one_run(trainer):
-        attributes = {name: getattr(trainer, name) for name in _RUN_ATTRIBUTES}
+        attributes = {name: getattr(trainer, name) for name in _RUN_ATTRIBUTES.split()}
         modes = [(module, module.training) for module in trainer.model.modules()]
         trainer.discard_optimizer()  # unless the user passed it: then the block uses it too
         stateful = [part for part in (trainer.model, trainer.optimizer, trainer.lr_scheduler) if part is not None]

@@ -15,19 +15,10 @@ from notebook_kit.training.values import as_list
 
 __all__ = ["create_model_card", "log_metrics", "metrics_format", "save_metrics"]
 
-_CARD_SETTINGS = (
-    "learning_rate",
-    "per_device_train_batch_size",
-    "per_device_eval_batch_size",
-    "gradient_accumulation_steps",
-    "num_train_epochs",
-    "max_steps",
-    "lr_scheduler_type",
-    "warmup_steps",
-    "optim",
-    "weight_decay",
-    "seed",
-)
+_CARD_SETTINGS = """
+    learning_rate per_device_train_batch_size per_device_eval_batch_size gradient_accumulation_steps num_train_epochs
+    max_steps lr_scheduler_type warmup_steps optim weight_decay seed
+"""
 
 
 def metrics_format(metrics: Mapping[str, Any]) -> dict[str, Any]:
@@ -122,7 +113,7 @@ def create_model_card(
     header = "\n".join(f"{key}: {json.dumps(value)}" for key, value in metadata.items() if value)
     trained = f"It was fine-tuned from `{base}`" if base else "It was trained from random weights"
     source = f" on {', '.join([*names, *as_list(dataset_args)])}" if names else ""
-    settings = "\n".join(f"- {name}: {getattr(trainer.args, name)}" for name in _CARD_SETTINGS)
+    settings = "\n".join(f"- {name}: {getattr(trainer.args, name)}" for name in _CARD_SETTINGS.split())
     card = f"---\n{header}\n---\n\n# {model_name or folder.resolve().name}\n\n{trained}{source}.\n"
     card += f"\n{_results(trainer.state.log_history)}\n## Training\n\n{settings}\n"
     folder.mkdir(parents=True, exist_ok=True)
