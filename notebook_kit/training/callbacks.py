@@ -150,7 +150,8 @@ class CallbackList:
             try:
                 control = method(trainer.args, trainer.state, trainer.control, **given)
             except Exception as error:
-                if not getattr(callback, "is_display", False) or isinstance(error, NotebookKitError):
+                fatal = isinstance(error, NotebookKitError) or getattr(error, "ends_run", False)
+                if fatal or not getattr(callback, "is_display", False):
                     raise
                 self.pop(callback)
                 warnings.warn(

@@ -11,6 +11,7 @@ from torch.utils.data import IterableDataset
 
 from notebook_kit.errors import ConfigurationError, NotebookKitWarning
 from notebook_kit.training import ProgressCallback, TrainerCallback, default_data_collator
+from notebook_kit.training.recording.controls import ControlsCallback
 
 EVENTS = ["on_train_begin", "on_step_end", "on_prediction_step", "on_evaluate", "on_log", "on_train_end"]
 
@@ -74,6 +75,22 @@ def test_other_callbacks_and_our_own_errors_end_the_run(tmp_path):
 
     with pytest.raises(ConfigurationError, match="misused"):
         line(tmp_path, callbacks=[Misused]).train()
+
+
+def test_an_evaluation_that_a_display_asks_for_ends_the_run_if_it_fails(tmp_path):
+    class Dashboard(ControlsCallback):
+        is_display = True
+
+        def on_step_begin(self, args, state, control, **kwargs):
+            self.controls.pause()
+            self.controls.evaluate()
+
+    def broken(prediction):
+        raise OSError("the disk is full")
+
+    options = {"eval_dataset": line_rows(4), "compute_metrics": broken, "callbacks": Dashboard}
+    with pytest.raises(OSError, match="the disk is full"):
+        line(tmp_path, **options).train()
 
 
 def test_disabled_bars(tmp_path):

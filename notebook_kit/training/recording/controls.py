@@ -178,7 +178,7 @@ class RunControls:
                 if wanted:
                     if trainer is None:
                         return  # the Trainer does it after this call, and waits again before its next step
-                    trainer.loop.log_evaluate_save()
+                    _log_evaluate_save(trainer)
                     continue
                 if idle is not None:
                     idle()
@@ -246,6 +246,15 @@ class RunControls:
 
         load_model_files(model, folder)
         return {"kept": "best checkpoint", "checkpoint": str(folder), "metric": name, "value": value}
+
+
+def _log_evaluate_save(trainer: Any) -> None:
+    """Let the loop do its work during a pause. Its errors end the run, also if a display carries the request."""
+    try:
+        trainer.loop.log_evaluate_save()
+    except Exception as error:
+        error.ends_run = True  # type: ignore[attr-defined]
+        raise
 
 
 class ControlsCallback(TrainerCallback):
