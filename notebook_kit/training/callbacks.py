@@ -195,8 +195,9 @@ class CallbackList:
         for callback in self.callbacks:
             if isinstance(callback, ExportableState) and pending.get(type(callback).__name__):
                 state = pending[type(callback).__name__].pop(0)
-                restored = type(callback).from_state(state) if with_arguments else None
-                vars(callback).update(vars(restored) if restored else state["attributes"])
+                values = vars(type(callback).from_state(state)) if with_arguments else state["attributes"]
+                for name, value in values.items():
+                    setattr(callback, name, value)
 
 
 class DefaultFlowCallback(TrainerCallback):
