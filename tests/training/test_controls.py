@@ -11,8 +11,9 @@ import pytest
 import torch
 from tiny_training import SIZES, Padder, assert_same_weights, dataset, trainer, weights
 
+from notebook_kit import get_scheduler
 from notebook_kit.errors import InputError, NotebookKitWarning
-from notebook_kit.training import DataCollatorWithPadding, RunControls, RunMonitor, TrainerCallback, get_scheduler
+from notebook_kit.training import DataCollatorWithPadding, RunControls, RunMonitor, TrainerCallback
 from notebook_kit.training.recording.controls import ControlsCallback, best_checkpoint, scale_learning_rate
 
 LONG = 120  # seconds that a busy machine may take for what takes none
