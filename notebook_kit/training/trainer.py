@@ -561,11 +561,12 @@ class Trainer:
 
         args = self.args
         name = args.hub_model_id or Path(args.output_dir or "").resolve().name
-        token, revision = token or args.hub_token, revision or args.hub_revision
+        options: dict[str, Any] = {"token": token or args.hub_token, "revision": revision or args.hub_revision}
+        options |= {"private": args.hub_private_repo, "commit_message": commit_message}
         # The output folder also holds checkpoints with the optimizer's state, which should not be published.
         with tempfile.TemporaryDirectory() as folder:
             self.save_model(folder, _internal_call=True)
-            return push_folder(folder, name, token, args.hub_private_repo, commit_message, revision)
+            return push_folder(folder, name, **options)
 
     # ------------------------------------------------------------------------------------------ callbacks, processes
 
