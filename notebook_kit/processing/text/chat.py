@@ -258,32 +258,19 @@ class ChatTemplates:
         template = self.get_chat_template(chat_template, tools)
         single = is_chat(conversation)
         chats = [conversation] if single or not isinstance(conversation, list | tuple) else list(conversation)
-        if not isinstance(tokenizer_kwargs, Mapping | None):
-            raise InputError(
-                f"tokenizer_kwargs is {described(tokenizer_kwargs)}, which is not a dictionary.",
-                next_step="Pass arguments of the tokenizer's call, such as {'padding': True}.",
-            )
-        masked = return_assistant_tokens_mask
-        if continue_final_message and add_generation_prompt:
-            raise InputError(
-                "add_generation_prompt opens a new message, but continue_final_message continues the last one.",
-                next_step="Pass only one of them.",
-            )
         if not chats or not all(map(is_chat, chats)):
             raise InputError(
                 f"The conversation is {str(conversation)[:80]!r}.",
                 next_step='Pass a list of messages, [{"role": "user", "content": "Hello!"}], or a list of such lists.',
             )
-        if masked and not (tokenize and return_dict):
+        if continue_final_message and add_generation_prompt:
             raise InputError(
-                "The mask of the assistant's tokens is returned only with the tokens.",
-                next_step="Pass tokenize=True and return_dict=True.",
+                "add_generation_prompt opens a new message, but continue_final_message continues the last one.",
+                next_step="Pass only one of them.",
             )
-        if masked and not re.search(r"{%-?\s*generation\s*-?%}", template):
-            raise InputError(
-                "The chat template does not mark the assistant's text.",
-                next_step="Use a template with {% generation %} ... {% endgeneration %} around it.",
-            )
+        masked = return_assistant_tokens_mask
+        if masked:
+            _check_mask(template, returned=tokenize and return_dict)
         rendering: dict[str, Any] = {
             "tools": tools,
             "documents": documents,
@@ -305,7 +292,7 @@ class ChatTemplates:
             "max_length": max_length,
             "return_tensors": return_tensors,
             "add_special_tokens": False,
-            **(tokenizer_kwargs or {}),
+            **_call_options(tokenizer_kwargs),
         }
         encoded = self(texts, **call)  # type: ignore[operator]
         if masked:
@@ -322,3 +309,26 @@ def _mask(encoding: Any, characters: list[int]) -> list[int]:
     """1 for each token that covers one of the characters, 0 for others."""
     tokens = set(map(encoding.char_to_token, characters))
     return [int(token in tokens) for token in range(len(encoding))]
+
+
+def _check_mask(template: str, returned: bool) -> None:
+    """Check that the assistant's tokens can be marked."""
+    if not returned:
+        raise InputError(
+            "The mask of the assistant's tokens is returned only with the tokens.",
+            next_step="Pass tokenize=True and return_dict=True.",
+        )
+    if not re.search(r"{%-?\s*generation\s*-?%}", template):
+        raise InputError(
+            "The chat template does not mark the assistant's text.",
+            next_step="Use a template with {% generation %} ... {% endgeneration %} around it.",
+        )
+
+
+def _call_options(options: Any) -> Mapping[str, Any]:
+    if not isinstance(options, Mapping | None):
+        raise InputError(
+            f"tokenizer_kwargs is {described(options)}, which is not a dictionary.",
+            next_step="Pass arguments of the tokenizer's call, such as {'padding': True}.",
+        )
+    return options or {}
