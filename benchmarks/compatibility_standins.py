@@ -208,7 +208,7 @@ def make_checkpoint(name: str, folder: Path, texts: list[str]) -> None:
         options |= {"decoder_start_token_id": 0}
         options.pop("max_position_embeddings")
     if family == "gpt2":
-        options = {"n_positions": 512, "bos_token_id": 0, "eos_token_id": 0, **options}
+        options = {"n_positions": 512, "n_ctx": 512, "bos_token_id": 0, "eos_token_id": 0, **options}
     if family == "albert":
         options["embedding_size"] = 16
     if family == "xlnet":

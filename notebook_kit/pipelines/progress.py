@@ -6,6 +6,7 @@ import time
 from typing import Any
 
 from notebook_kit.progress import lenient_bar
+from notebook_kit.utils.logging import is_progress_bar_enabled
 
 __all__ = ["Progress"]
 
@@ -28,7 +29,7 @@ class Progress:
     def __init__(self, total: int | None, label: str, *, show: bool | None = None, delay: float = 2.0) -> None:
         self.total = total
         self.label = label
-        self.show = show
+        self.show = show if is_progress_bar_enabled() else False
         self.delay = delay
         self.done = 0
         self._start = time.monotonic()

@@ -126,10 +126,15 @@ def test_progress_bars(capsys, monkeypatch):
     assert logging.is_progress_bar_enabled()
     logging.disable_progress_bar()
     assert not logging.is_progress_bar_enabled() and are_progress_bars_disabled()
-    assert list(logging.tqdm([1, 2])) == [1, 2] and capsys.readouterr().err == ""
+    assert list(logging.tqdm([1, 2])) == [1, 2]
+    classify = notebook_kit.pipeline("sentiment-analysis", model="notebook-kit/tiny-sentiment")
+    classify(["Fine."] * 2, progress=True)
+    assert capsys.readouterr().err == ""
     logging.enable_progress_bar()
     assert not are_progress_bars_disabled()
     assert list(logging.tqdm([1, 2], disable=False)) == [1, 2] and "2/2" in capsys.readouterr().err
+    classify(["Fine."] * 2, progress=True)
+    assert "2/2" in capsys.readouterr().err
 
 
 def test_a_script_from_the_web_runs():
