@@ -69,7 +69,7 @@ SCRIPTS = {
     "run_ner.py": f"--model_name_or_path bert-base-cased --dataset_name conll2003 --do_predict {_FEW}",
     "run_qa.py": f"--model_name_or_path distilbert-base-uncased --dataset_name squad --max_seq_length 64 --doc_stride 16 {_FEW}",
     "run_seq2seq_qa.py": "--model_name_or_path t5-small --dataset_name squad_v2 --context_column context --question_column"
-    f" question --answer_column answers --version_2_with_negative --max_seq_length 64 --predict_with_generate {_FEW}",
+    f" question --answer_column answers --version_2_with_negative --max_seq_length 256 --predict_with_generate {_FEW}",
     "run_clm.py": f"--model_name_or_path gpt2 --dataset_name wikitext --dataset_config_name raw --block_size 32 {_FEW}",
     "run_fim.py": f"--model_name_or_path gpt2 --dataset_name wikitext --dataset_config_name raw --block_size 32 {_FEW}",
     "run_mlm.py": f"--model_name_or_path distilroberta-base --dataset_name wikitext --max_seq_length 64 {_FEW}",
