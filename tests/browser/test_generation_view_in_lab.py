@@ -173,7 +173,7 @@ def test_streaming_and_stopping(notebook, story_teller, expect):
     expect(panel.locator(".nk-gv-status")).to_contain_text("stopped")
     made = panel.locator(TOKEN).count()
     assert seen < made < 90
-    panel.get_by_role("button", name="Continue").click()
+    panel.get_by_role("button", name="Continue", exact=True).click()
     expect(panel.locator(TOKEN).nth(made + 2)).to_be_visible()
     box.press("Escape")
     expect(stop).to_be_hidden()
