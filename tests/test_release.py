@@ -1,0 +1,51 @@
+"""The wheel and the sdist: built as for PyPI, with everything that the package needs at run time."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import tarfile
+import zipfile
+from pathlib import Path
+
+import pytest
+
+PROJECT = Path(__file__).parents[1]
+NOT_AT_RUN_TIME = {"__pycache__"}
+
+
+@pytest.fixture(scope="module")
+def built(tmp_path_factory) -> Path:
+    folder = tmp_path_factory.mktemp("dist")
+    run = subprocess.run([sys.executable, "-m", "build", "-o", folder, PROJECT], capture_output=True, text=True)
+    assert run.returncode == 0, run.stdout[-2000:] + run.stderr[-2000:]
+    return folder
+
+
+@pytest.mark.slow
+def test_wheel_holds_the_whole_package_and_nothing_else(built):
+    (wheel,) = built.glob("*.whl")
+    names = set(zipfile.ZipFile(wheel).namelist())
+    package = {
+        path.relative_to(PROJECT).as_posix()
+        for path in (PROJECT / "notebook_kit").rglob("*")
+        if path.is_file() and not NOT_AT_RUN_TIME & set(path.parts)
+    }
+    assert {name for name in names if not name.partition("/")[0].endswith(".dist-info")} == package
+    assert wheel.stat().st_size < 48 * 2**20
+
+
+@pytest.mark.slow
+def test_sdist_holds_what_the_wheel_is_built_from(built):
+    """`build` makes the wheel from the sdist, so it is whole; it also brings the tests and the tutorials."""
+    (sdist,) = built.glob("*.tar.gz")
+    with tarfile.open(sdist) as archive:
+        tops = {name.split("/")[1] for name in archive.getnames() if name.count("/")}
+    assert {"LICENSE", "README.md", "CHANGELOG.md", "pyproject.toml", "binder", "tests", "tutorials"} <= tops
+
+
+def test_changelog_begins_with_this_version():
+    import notebook_kit
+
+    text = (PROJECT / "CHANGELOG.md").read_text(encoding="utf-8")
+    assert text.split("\n## ")[1].split()[0] == notebook_kit.__version__.partition(".dev")[0]
