@@ -110,6 +110,8 @@ class Panel(anywidget.AnyWidget):
     _language = traitlets.Unicode("en").tag(sync=True)
     _notice = traitlets.Dict().tag(sync=True)
     """An error of a panel that is linked to this one: {what, next_step}."""
+    _first = traitlets.Dict().tag(sync=True)
+    """What `answers_to` returned for the page's first questions; they travel with the state, so they need no free kernel."""
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
         if "name" in cls.__dict__:  # not in the classes that `add_traits` creates
@@ -249,6 +251,24 @@ class Panel(anywidget.AnyWidget):
             self._current.asked = None
         self.send(reply, attached)
 
+    def answers_to(self, questions: Iterable[tuple[str, dict[str, Any]]]) -> dict[str, Any]:
+        """Answers for the trait `_first`, whose questions the page then need not ask.
+
+        Args:
+            questions: Names and values, as the page asks them. What cannot be answered is left out: the page will ask, and
+                show the error.
+        """
+        answers = []
+        for kind, values in questions:
+            try:
+                answer = getattr(self, f"answer_{kind}")(values)
+            except Exception:
+                logger.debug("No first answer to %r", kind, exc_info=True)
+                continue
+            buffers = [memoryview(buffer).tobytes() for buffer in answer.buffers]
+            answers.append({"ask": kind, "with": values, "answer": answer.values, "buffers": buffers})
+        return {"answers": answers} if answers else {}
+
     def check_cancelled(self) -> None:
         """Within a slow answer: stop if the page has asked a newer question or cancelled this one.
 
@@ -314,7 +334,7 @@ class Panel(anywidget.AnyWidget):
             answer = getattr(self, f"answer_{kind}")(values)
             entry = {"ask": kind, "with": cleaned(values), "answer": cleaned(answer.values), "buffers": []}
             for buffer in answer.buffers:
-                entry["buffers"].append(stored(memoryview(buffer).cast("B").tobytes())["$buffer"])
+                entry["buffers"].append(stored(memoryview(buffer).tobytes())["$buffer"])
             answers.append(entry)
         data = {"traits": stored(traits), "answers": answers, "buffers": buffers}
         face = self.face()
@@ -414,7 +434,7 @@ def _file_path(path: Any) -> Path:
 
 
 def _belongs_in_file(panel: Panel, key: str) -> bool:
-    if key in ("_esm", "_css", "_anywidget_id", "layout", "tabbable", "tooltip"):
+    if key in ("_esm", "_css", "_anywidget_id", "_first", "layout", "tabbable", "tooltip"):
         return False
     return not key.startswith(("_model", "_view", "_dom"))
 

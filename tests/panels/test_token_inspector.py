@@ -240,3 +240,55 @@ def test_threads_do_not_cut_each_others_texts(minilm):
     counts = [answer.values["rows"][0]["totals"]["tokens"] for answer in answers]
     assert counts == [len(panel._backends[0].encode(text).ids) for text in texts] and min(counts) > 80
     assert all(answer.values["rows"][0]["totals"]["truncation"]["over"] for answer in answers)
+
+
+def first_of(panel):
+    return {answer["ask"]: answer for answer in panel._first.get("answers", ())}
+
+
+def test_the_first_answers_travel_with_the_state(wordpiece):
+    panel = TokenInspector(wordpiece, text="we tokenize")
+    first = first_of(panel)
+    assert first["tokens"]["with"] == {"text": "we tokenize", "text_pair": None}
+    content, buffers = asker(panel)("tokens", text="we tokenize", text_pair=None)
+    assert first["tokens"]["answer"] == content["answer"] and first["tokens"]["buffers"] == [
+        b.tobytes() for b in buffers
+    ]
+    assert first["story"]["with"] == {"of": content["answer"]["of"], "row": 0, "position": panel.selected[-1]}
+    panel.text = "other text"
+    assert first_of(panel)["tokens"]["with"]["text"] == "other text"
+    panel.set_state({"text": "typed"})  # as the page sets it, which asks by itself
+    assert panel.text == "typed" and first_of(panel)["tokens"]["with"]["text"] == "other text"
+    assert TokenInspector()._first == {}
+    long = TokenInspector(wordpiece, text="🦖 " * 7000)  # 21,000 UTF-16 units, 14,000 code points
+    assert set(first_of(long)) == {"tokens_of_long_text", "story"}
+    lone = TokenInspector(wordpiece, text="a\ud800")
+    assert first_of(lone)["tokens"]["with"]["text"] == "a\ufffd" == lone.get_state("text")["text"]
+
+
+def test_it_opens_with_a_token_chosen(wordpiece, letters):
+    panel = TokenInspector(wordpiece, letters, text="we tokenize tokenizers")
+    analysis = panel.analysis()
+    words = [
+        word for word, owner in zip(analysis.encoding.word_ids, analysis.sequences, strict=True) if owner is not None
+    ]
+    longest = max(dict.fromkeys(words), key=words.count)
+    chosen = panel.selected[0]
+    assert analysis.encoding.word_ids[chosen] == longest and analysis.encoding.word_ids[chosen + 1] != longest
+    panel.text = "hug"
+    assert panel.selected == [1] and panel.row == 0
+    panel.selected = [0]
+    panel.text = "we tokenize tokenizers"
+    assert panel.selected == [0]  # what somebody chose stays
+    panel.use(letters)
+    assert panel.selected == [len("wetokenizetokenizers") - 1]
+    assert TokenInspector(wordpiece, text="hug", selected=[]).selected == []
+    assert TokenInspector(wordpiece, text="").selected == []
+
+
+@pytest.mark.parametrize(
+    ("text", "why"),
+    [("so so Good", "case"), ("so  good", "spaces"), ("naïve Café", "normalised"), ("a 🦖 b", "lost"), ("so good", "")],
+)
+def test_a_tokenizer_that_lower_cases_is_no_alarm(wordpiece, text, why):
+    assert TokenInspector(wordpiece, text=text).analysis().round_trip.why == why

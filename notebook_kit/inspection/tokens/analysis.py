@@ -57,6 +57,8 @@ class RoundTrip:
         text: 0 for the first text, 1 for the second.
         at: The index of the first different character.
         before, after: A few characters from there on, of the text and of the decoded text.
+        why: The kind of the difference: "spaces", "case" (capital letters, and perhaps spaces), "normalised" (what the
+            tokenizer's normalisation changes, such as accents), or "lost" if more than that is different; empty without one.
     """
 
     ok: bool
@@ -64,6 +66,7 @@ class RoundTrip:
     at: int = -1
     before: str = ""
     after: str = ""
+    why: str = ""
 
 
 @dataclass(frozen=True)
@@ -322,8 +325,18 @@ class Analysis:
             back = self.backend.tokenizer.decode(ids, skip_special_tokens=False)
             if back != text:
                 at = _first_difference(text, back)
-                return RoundTrip(False, number, at, text[at : at + NEAR], back[at : at + NEAR])
+                return RoundTrip(False, number, at, text[at : at + NEAR], back[at : at + NEAR], self._why(text, back))
         return RoundTrip(True)
+
+    def _why(self, text: str, back: str) -> str:
+        bare, decoded = "".join(text.split()), "".join(back.split())
+        if bare == decoded:
+            return "spaces"
+        if bare.casefold() == decoded.casefold():
+            return "case"
+        normalizer = self.backend.tokenizer.normalizer
+        normalised = text if normalizer is None else normalizer.normalize_str(text)
+        return "normalised" if "".join(normalised.split()) == decoded else "lost"
 
     @functools.cached_property
     def truncation(self) -> Truncation:

@@ -1,7 +1,6 @@
 // Switching heads off: the heads that are off, and the prediction without them.
 
-import { fill, h } from "../shared/common.js";
-import { keyOf } from "./questions.js";
+import { fill, h, keyOf } from "../shared/common.js";
 import { predictionTable } from "./sidebar.js";
 
 /** The heads of a page that are switched off. */

@@ -138,20 +138,6 @@ class Answers:
         }
         return Answer(values, [ids.to(torch.int32).numpy(), chances.contiguous().numpy()])
 
-    def to_first_questions(self, atlas: Question, look: Question) -> dict[str, Any]:
-        """The answers to the two questions that a page asks first, as the value of a trait."""
-        if self.is_empty:
-            return {}
-        answers = []
-        for kind, method, question in (("atlas", self.atlas, atlas), ("look", self.look, look)):
-            try:
-                answer = method(question)
-            except NotebookKitError:
-                continue  # the page asks again, and shows the error
-            buffers = [np.ascontiguousarray(buffer).tobytes() for buffer in answer.buffers]
-            answers.append({"ask": kind, "with": question, "answer": answer.values, "buffers": buffers})
-        return {"answers": answers}
-
     # For programs ----------------------------------------------------------------------------------------------------
 
     def shown(self, question: Question) -> Shown:

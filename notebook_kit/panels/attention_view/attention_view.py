@@ -98,7 +98,6 @@ class AttentionView(Panel):
     prediction = traitlets.Dict().tag(sync=True)
 
     _about = traitlets.Dict().tag(sync=True)  # facts about the reading; a new "version" invalidates the page's cache
-    _first = traitlets.Dict().tag(sync=True)  # the answers to the page's first questions
     _problem = traitlets.Dict().tag(sync=True)  # an error that does not answer a question: {what, next_step}
     _offline = traitlets.Dict().tag(sync=True)  # in a file on disk: which matrices it contains
 
@@ -223,7 +222,8 @@ class AttentionView(Panel):
             self.prediction = {}
             self._problem = {}
             self._about = about(int(self._about.get("version", 0)) + 1, self._sources, reading, other)
-            self._first = self._answers.to_first_questions(self._question("atlas"), self._question("look"))
+            questions = [("atlas", self._question("atlas")), ("look", self._question("look"))]
+            self._first = {} if reading is None else self.answers_to(questions)
 
     def _fit_to(self, reading: Reading) -> None:
         """Drop layers, heads and tokens that do not exist in a reading from the traits."""
@@ -429,14 +429,11 @@ class AttentionView(Panel):
             The path.
         """
         heads = sorted({question["heads"][0] for kind, question in self.offline_questions() if kind == "look"})
-        first = self._first
         try:
-            with self.hold_sync():
-                self._offline, self._first = {"layer": self.layer, "heads": heads}, {}
+            self._offline = {"layer": self.layer, "heads": heads}
             return super().to_html(path)
         finally:
-            with self.hold_sync():
-                self._offline, self._first = {}, first
+            self._offline = {}
 
     def offline_questions(self) -> Iterator[tuple[str, dict[str, Any]]]:
         """The questions for the atlas, the scores, the shown matrix, each head of the layer, and other settings for it."""

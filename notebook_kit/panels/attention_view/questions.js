@@ -1,11 +1,8 @@
 // The questions of the page to Python: each is asked once, and its answer is kept for the current reading.
 
-const CACHE_BYTES = 64 * 2 ** 20;
+import { firstAnswers, keyOf } from "../shared/common.js";
 
-/** A question as a key that does not depend on the order of its values. */
-export function keyOf(kind, values) {
-  return JSON.stringify([kind, Object.entries(values).sort(([a], [b]) => (a < b ? -1 : 1))]);
-}
+const CACHE_BYTES = 64 * 2 ** 20;
 
 /** The questions of one page, and their answers. */
 export class Questions {
@@ -30,7 +27,7 @@ export class Questions {
   }
 
   /** The answers that came with the view. */
-  get first() { return (this.model.get("_first") ?? {}).answers ?? []; }
+  get first() { return firstAnswers(this.model); }
 
   keep(key, answer) {
     const sizeOf = one => one.buffers.reduce((sum, buffer) => sum + buffer.byteLength, 0);

@@ -10,7 +10,7 @@ import numpy
 from notebook_kit.inspection.tokens.analysis import INSERTED, PART, Analysis
 from notebook_kit.inspection.tokens.compare import Comparison
 
-__all__ = ["BLOCK", "CUT", "DIFFERS", "block_count", "block_of", "differing", "group_text", "regions_of"]
+__all__ = ["BLOCK", "CUT", "DIFFERS", "block_count", "block_of", "differing", "group_text", "regions_of", "suggested"]
 
 BLOCK = 300
 """Groups of tokens sent to the page at a time."""
@@ -93,6 +93,16 @@ def group_text(analysis: Analysis, group: Any) -> str:
     if sequence is None or group.start >= group.end or analysis.flags[group.first] & INSERTED:
         return analysis.tokens[group.first]
     return analysis.texts[sequence][group.start : group.end]
+
+
+def suggested(analysis: Analysis) -> list[int]:
+    """The position of a token worth a look: the last piece of the word with the most pieces; [] without any word."""
+    words: dict[tuple[int | None, int | None], list[int]] = {}
+    for position, place in enumerate(zip(analysis.sequences, analysis.encoding.word_ids, strict=True)):
+        if None not in place:
+            words.setdefault(place, []).append(position)
+    pieces = max(words.values(), key=len, default=[])  # of several, the first
+    return pieces[-1:]
 
 
 def _is_cut(analysis: Analysis, position: int) -> bool:

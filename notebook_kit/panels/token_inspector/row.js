@@ -6,10 +6,10 @@ import { drawTotals } from "./totals.js";
 
 export class TokenizerRow {
   /**
-   * `about` describes the tokenizer. `onClick(row, event)` and `onKey(row, event)` are called for events on its tokens, `onDrawn()`
-   * when more tokens have been drawn.
+   * `about` describes the tokenizer. `onClick(row, event)` and `onKey(row, event)` are called for events on its tokens,
+   * `onPoint(token)` for the token under the pointer or null, `onDrawn()` when more tokens have been drawn.
    */
-  constructor(view, format, index, about, { onClick, onKey, onDrawn }) {
+  constructor(view, format, index, about, { onClick, onKey, onPoint, onDrawn }) {
     const { words, number } = format;
     Object.assign(this, { view, format, index, about, onDrawn });
     this.strip = h("div.strip", { role: "listbox", "aria-multiselectable": "true", "aria-label": words("tokens_of", { name: about.name }), tabindex: "-1" });
@@ -26,6 +26,11 @@ export class TokenizerRow {
     this.observer = new IntersectionObserver(entries => entries.forEach(entry => this.onSeen(entry)), { root: this.strip, rootMargin: "300px 0px" });
     this.strip.addEventListener("click", event => onClick(this, event));
     this.strip.addEventListener("keydown", event => onKey(this, event));
+    this.strip.addEventListener("pointerover", event => {
+      const item = event.target.closest(".nk-chip");
+      onPoint(item && this.token(Number(item.dataset.position)));
+    });
+    this.strip.addEventListener("pointerleave", () => onPoint(null));
   }
 
   /** Show an answer: `values` contains the first block, `buffer` its columns. */
@@ -80,8 +85,9 @@ export class TokenizerRow {
     const kept = this.data.get(block.number);
     if (kept) { this.drawBlock(kept.values, null); this.onDrawn(); return; }
     block.asked = true;
-    const question = { of: this.answer.of, row: this.index, block: block.number };
+    const { of } = this.answer, question = { of, row: this.index, block: block.number };
     const result = await this.view.ask("block", question, `block ${this.index} ${block.number}`);
+    if (this.answer.of !== of) return;      // the text has changed meanwhile
     block.asked = false;
     if (!result || this.blocks[block.number] !== block) return;
     this.drawBlock(result.values, result.buffers[0]);

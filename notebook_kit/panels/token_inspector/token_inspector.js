@@ -1,10 +1,13 @@
 // TokenInspector: a text, its tokens from one or several tokenizers, and the details of the selected token.
 
 import { debounced, download, fill, h, startView } from "../shared/common.js";
+import { Help } from "../shared/help.js";
 import { screenPicture } from "../shared/pictures.js";
+import { FLAG } from "./chips.js";
 import { TokenizerRow } from "./row.js";
 import { Selection } from "./selection.js";
 import { TokenStory } from "./story.js";
+import { TextBox } from "./textbox.js";
 
 const LONG_TEXT = 20_000;   // characters; the analysis of a longer text may take longer than the next key stroke
 
@@ -31,7 +34,7 @@ class TokenInspector {
 
   start() {
     const { view } = this;
-    const onSelected = oncePerTask(() => { this.selection.paint(this.rows); this.askStory(); });   // `row` and `selected` change one after the other
+    const onSelected = oncePerTask(() => { this.paint(); this.askStory(); });   // `row` and `selected` change one after the other
     const rebuild = () => { this.build(); this.ask(); };
     view.on("change:text", () => this.onText());
     view.on("change:text_pair", () => this.onText());
@@ -49,7 +52,7 @@ class TokenInspector {
 
   build() {
     const { words } = this.view;
-    const folded = this.parts.story?.folded;
+    const folded = this.parts.story?.folded, help = new Help(this.view);
     this.parts = {
       text: this.textField("text", 3),
       pair: this.textField("text_pair", 2),
@@ -60,7 +63,7 @@ class TokenInspector {
       hint: h("p.hint.faint"),
     };
     const { text, pair, rows, hint, story } = this.parts;
-    fill(this.view.body, text, pair, this.tools(), this.legend(), rows, hint, story.element);
+    fill(this.view.body, text.element, pair.element, this.tools(help), help.element, this.legend(), rows, hint, story.element);
     this.buildRows();
     this.showPair();
     this.showIds();
@@ -68,25 +71,22 @@ class TokenInspector {
 
   textField(trait, lines) {
     const { model, view: { words } } = this;
-    const box = h("textarea.text", {
-      rows: lines, value: model.get(trait) ?? "", "aria-label": words(trait), spellcheck: "false", dir: "auto", placeholder: words("type_here"),
-      oninput: () => {
-        this.selection.clear();
-        model.set(trait, box.value);
-        this.save();
-      },
+    return new TextBox(words, trait, lines, model.get(trait) ?? "", value => {
+      this.selection.clear();
+      model.set(trait, value);
+      this.save();
     });
-    return box;
   }
 
-  tools() {
+  tools(help) {
     const { words } = this.view;
     return h("div.row.tools", {},
       this.parts.pairButton,
       h("label.check", {}, this.parts.ids, words("show_ids")),
       h("span.grow"),
       h("button", { type: "button", onclick: () => this.savePicture("png") }, words("save_png")),
-      h("button", { type: "button", onclick: () => this.savePicture("svg") }, words("save_svg")));
+      h("button", { type: "button", onclick: () => this.savePicture("svg") }, words("save_svg")),
+      help.button);
   }
 
   legend() {
@@ -100,7 +100,8 @@ class TokenInspector {
     const listeners = {
       onClick: (row, event) => this.selection.onClick(row, event),
       onKey: (row, event) => this.selection.onKey(row, event),
-      onDrawn: () => this.selection.paint(this.rows),
+      onPoint: token => this.markText(token),
+      onDrawn: () => this.paint(),
     };
     this.rows = (this.model.get("_rows") ?? []).map((about, index) => new TokenizerRow(this.view, this.format, index, about, listeners));
     fill(this.parts.rows, this.rows.map(row => row.root), this.rows.length ? null : h("p.faint", {}, this.view.words("empty")));
@@ -116,7 +117,7 @@ class TokenInspector {
 
   showPair() {
     const isOpen = (this.model.get("text_pair") ?? null) !== null;
-    this.parts.pair.hidden = !isOpen;
+    this.parts.pair.element.hidden = !isOpen;
     this.parts.pairButton.setAttribute("aria-pressed", String(isOpen));
   }
 
@@ -140,14 +141,29 @@ class TokenInspector {
     this.answer = { of: result.values.of, blockSize: result.values.block };
     result.values.rows.forEach((values, i) => this.rows[i].draw(values, result.buffers[i], this.answer, this.rows[0].about.name));
     this.parts.hint.textContent = this.rows.some(row => row.count) ? this.view.words("hint") : "";
-    this.selection.paint(this.rows);
+    this.paint();
     this.askStory();
+  }
+
+  /** Show the selection on the tokens and in the text. */
+  paint() {
+    this.selection.paint(this.rows);
+    this.markText(null);
+  }
+
+  /** Mark the characters of the token under the pointer, or else of the selected tokens. */
+  markText(pointed) {
+    const row = this.rows[this.model.get("row")], spans = { text: [], pair: [] };
+    const tokens = pointed ? [pointed] : this.selection.positions.map(position => row?.token(position));
+    for (const token of tokens)
+      if (token && !(token.flags & FLAG.inserted)) spans[token.flags & FLAG.second ? "pair" : "text"].push([token.start, token.end]);
+    for (const name of ["text", "pair"]) this.parts[name].mark(spans[name]);
   }
 
   onText() {
     const { text, text_pair } = this.texts;
-    for (const [box, value] of [[this.parts.text, text], [this.parts.pair, text_pair ?? ""]])
-      if (box.value !== value) box.value = value;
+    this.parts.text.value = text;
+    this.parts.pair.value = text_pair ?? "";
     this.showPair();
     if (text.length > LONG_TEXT) { this.askSoon(); return; }
     this.askSoon.stop();
@@ -158,7 +174,7 @@ class TokenInspector {
     const row = this.model.get("row"), position = this.selection.positions.at(-1);
     if (position === undefined || this.answer === null || row >= this.rows.length) { this.showStory(null); return; }
     const result = await this.view.ask("story", { of: this.answer.of, row, position });
-    if (result && !result.values.gone) this.showStory({ row, position, ...result.values });
+    if (result) this.showStory(result.values.gone ? null : { row, position, ...result.values });
   }
 
   showStory(story) {

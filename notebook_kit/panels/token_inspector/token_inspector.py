@@ -3,25 +3,30 @@
 from __future__ import annotations
 
 import hashlib
+import logging
 import threading
 from collections import OrderedDict
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 import traitlets
 
 from notebook_kit.errors import InputError
+from notebook_kit.inspection.drawing.letters import clean
 from notebook_kit.inspection.tokens.analysis import Analysis
 from notebook_kit.inspection.tokens.backend import Backend
 from notebook_kit.inspection.tokens.compare import Comparison, compare
 from notebook_kit.inspection.tokens.story import story
 from notebook_kit.panels.panel import Answer, Face, Panel, slow
 from notebook_kit.panels.token_inspector import still
-from notebook_kit.panels.token_inspector.blocks import BLOCK, block_count, block_of, differing, regions_of
+from notebook_kit.panels.token_inspector.blocks import BLOCK, block_count, block_of, differing, regions_of, suggested
 from notebook_kit.panels.token_inspector.still import ShownTokens
 
 __all__ = ["TokenInspector"]
 
+logger = logging.getLogger("notebook_kit")
+
+LONG_TEXT = 20_000  # UTF-16 code units, as in token_inspector.js
 KEPT = 4  # texts whose analyses are cached
 SAVED_STORIES = 400  # in a file of `to_html`, over all tokenizers
 
@@ -43,7 +48,8 @@ class TokenInspector(Panel):
     Attributes:
         text (str): The text, initially "". Typing on the page sets it.
         text_pair (str or None): The second text, initially None.
-        selected (list of int): Positions in `input_ids` of the selected tokens, for the tokenizer `row`; initially [].
+        selected (list of int): Positions in `input_ids` of the selected tokens, for the tokenizer `row`; initially a token
+            worth a look: the last piece of the word that the first tokenizer splits into most pieces.
         row (int): Index of the tokenizer that `selected` refers to, initially 0.
         show_ids (bool): Whether ids are shown below the tokens, initially False.
 
@@ -79,9 +85,13 @@ class TokenInspector(Panel):
         self._analyses: OrderedDict[str, list[Analysis]] = OrderedDict()
         self._comparisons: dict[tuple[str, int], Comparison] = {}
         self._analysing = threading.RLock()
+        self._chooses = "selected" not in traits  # until somebody else chooses
+        self._is_page_setting = False
         super().__init__(text=text, text_pair=text_pair, **traits)
         if tokenizers:
             self.use(*tokenizers)
+        self.observe(self._on_text, ["text", "text_pair"])
+        self.observe(self._on_selected, "selected")
 
     def use(self, *tokenizers: Any) -> None:
         """Show other tokenizers.
@@ -103,14 +113,15 @@ class TokenInspector(Panel):
             is_replacing, self._backends = bool(self._backends), backends
             self._analyses.clear()
             self._comparisons.clear()
-        with self.hold_sync():
+        with self._publishing():
             if is_replacing:  # the old positions are meaningless for new tokenizers
-                self.selected, self.row = [], 0
+                self.selected, self.row, self._chooses = [], 0, True
             self._rows = [
                 {"name": name, "type": backend.model_type, "size": backend.size, "notes": backend.notes}
                 for name, backend in zip(names, backends, strict=True)
             ]
             self._generation += 1
+            self._open()
 
     @property
     def names(self) -> list[str]:
@@ -153,6 +164,42 @@ class TokenInspector(Panel):
     def compare(self, left: int = 0, right: int = 1) -> Comparison:
         """Where two of the tokenizers split the current text alike."""
         return compare(self.analysis(left), self.analysis(right))
+
+    # What the page shows first
+
+    def set_state(self, sync_data: dict[str, Any]) -> None:
+        """Take values from the page, which asks for the tokens of what was typed there."""
+        self._is_page_setting = True
+        try:
+            super().set_state(sync_data)
+        finally:
+            self._is_page_setting = False
+
+    def _on_text(self, _: Any) -> None:
+        if not self._is_page_setting:
+            with self._publishing():
+                self._open()
+
+    def _on_selected(self, _: Any) -> None:
+        if not self._is_publishing:
+            self._chooses = False
+
+    def _open(self) -> None:
+        """Choose a token, unless somebody has chosen, and answer the questions that the page will ask first."""
+        if self._backends and self._chooses:
+            try:
+                self.selected, self.row = suggested(self.analysis()), 0
+            except Exception:  # the page shows the error
+                logger.debug("No token to suggest", exc_info=True)
+        self._first = self.answers_to(self._first_questions()) if self._backends else {}
+
+    def _first_questions(self) -> Iterator[tuple[str, dict[str, Any]]]:
+        texts = {"text": clean(self.text), "text_pair": self.text_pair and clean(self.text_pair)}
+        units = sum(len(text.encode("utf-16-le")) // 2 for text in texts.values() if text)  # as the page counts
+        yield ("tokens_of_long_text" if units > LONG_TEXT else "tokens"), texts
+        if self.selected:
+            key, _ = self._analyse(texts["text"] or "", texts["text_pair"])
+            yield "story", {"of": key, "row": self.row, "position": self.selected[-1]}
 
     # Answers to the page
 

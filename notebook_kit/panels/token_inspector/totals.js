@@ -27,10 +27,11 @@ function totalsLine({ words, number }, totals) {
   ].filter(Boolean);
 }
 
-function roundTrip({ words, number }, { ok, at, before, after }) {
+function roundTrip({ words, number }, { ok, at, before, after, why }) {
   if (ok) return h("span.good", {}, "✓ ", words("trip_ok"));
   const values = { at: number(at), before: readable(before) || "∅", after: readable(after) || "∅" };
-  return h("span.warn", { title: words("trip_title") }, "✗ ", words("trip_differs", values));
+  const differs = words("trip_differs", values);
+  return why === "lost" ? h("span.warn", { title: words("trip_title") }, "✗ ", differs) : h("span.faint", { title: differs }, "≈ ", words(`trip_${why}`, values));
 }
 
 function truncation({ words, number }, { limit, over }) {
