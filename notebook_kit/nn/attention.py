@@ -187,6 +187,8 @@ def _watched(query, key, value, site, offset, dropout, scale, is_causal) -> Tens
             weights = weights * keep
         for record in records:
             record.add(site, weights)
+            if record.keeps_vectors:
+                record.add_vectors(site, query, key, offset, scale)
         return (F.dropout(weights, dropout) if dropout else weights) @ value
     context = _fused(query, key, value, offset, dropout, scale, is_causal)
     keep = _kept_heads(off, context)
@@ -325,9 +327,10 @@ class AttentionRecord(Mapping[int, Tensor]):
         sites: The recorded sites, in the order of the model.
     """
 
-    def __init__(self, sites: Iterable[AttentionSite], detach: bool = True) -> None:
+    def __init__(self, sites: Iterable[AttentionSite], detach: bool = True, keeps_vectors: bool = False) -> None:
         self._calls: dict[AttentionSite, list[Tensor]] = {site: [] for site in sites}
-        self._detach = detach
+        self._vectors: dict[AttentionSite, tuple[Tensor, Tensor, Tensor | None, float]] = {}
+        self._detach, self.keeps_vectors = detach, keeps_vectors
 
     @property
     def sites(self) -> Collection[AttentionSite]:
@@ -337,6 +340,31 @@ class AttentionRecord(Mapping[int, Tensor]):
     def add(self, site: AttentionSite, weights: Tensor) -> None:
         """Append the weights of one call."""
         self._calls[site].append(weights.detach() if self._detach else weights)
+
+    def add_vectors(
+        self, site: AttentionSite, query: Tensor, key: Tensor, offset: Tensor | None, scale: float | None
+    ) -> None:
+        """Keep the queries and keys of the latest call."""
+        factor = query.shape[-1] ** -0.5 if scale is None else scale
+        self._vectors[site] = query.detach(), key.detach(), None if offset is None else offset.detach(), factor
+
+    def vectors(self, site: AttentionSite) -> tuple[Tensor, Tensor, Tensor | None, float]:
+        """The queries and keys of the latest call at a site, for a record made with `vectors=True`.
+
+        Returns:
+            Queries `(batch, heads, from, head_dim)` and keys `(batch, heads, to, head_dim)`, as they enter the scores; what
+            was added to the scores (mask and bias), broadcastable to `(batch, heads, from, to)`, or None; and the factor of
+            the scores.
+
+        Raises:
+            InputError: If there are none.
+        """
+        if site not in self._vectors:
+            raise InputError(
+                f"No queries and keys are recorded for {site}.",
+                next_step="Call the model inside the block `with record_attention(model, vectors=True)`.",
+            )
+        return self._vectors[site]
 
     def steps(self, layer: int, kind: str | None = None) -> list[Tensor]:
         """The weights of layer `layer` in every call, in order.
@@ -398,7 +426,12 @@ def sites_of(model: nn.Module) -> list[AttentionSite]:
 
 @contextmanager
 def record_attention(
-    model: nn.Module, layers: Iterable[int] | None = None, *, kinds: Iterable[str] | None = None, detach: bool = True
+    model: nn.Module,
+    layers: Iterable[int] | None = None,
+    *,
+    kinds: Iterable[str] | None = None,
+    detach: bool = True,
+    vectors: bool = False,
 ) -> Iterator[AttentionRecord]:
     """Record the attention weights of some layers while the block runs.
 
@@ -410,6 +443,7 @@ def record_attention(
         layers: Indices of layers; all by default.
         kinds: Kinds of attention, any of `"self"`, `"decoder"` and `"cross"`; all by default.
         detach: Cut the weights from the autograd graph. Pass False to compute a loss on them.
+        vectors: Also keep the queries and keys of the latest call, see `AttentionRecord.vectors`.
 
     Raises:
         InputError: If the model has no such layer or kind.
@@ -442,7 +476,7 @@ def record_attention(
             f"{type(model).__name__} has no attention of kind {' or '.join(map(repr, sorted(kinds or ())))}.",
             next_step=f"It has {has} attention.",
         )
-    record = AttentionRecord(chosen, detach)
+    record = AttentionRecord(chosen, detach, vectors)
     with _watching((*_WATCHES.get(), _Watch(record, {}))):
         yield record
 

@@ -87,9 +87,9 @@ def test_by_mouse(notebook, minilm, expect, accessible):
     shot(panel, "attention_lines_light")
 
     panel.locator('.nk-av-cell[data-layer="2"][data-head="5"]').click()
-    expect(panel.locator(".nk-av-said-line")).to_have_text("Layer 2, head 5")
+    expect(panel.locator(".nk-av-said-line")).to_have_text("Layer 2 · head 5")
     panel.locator('.nk-av-cell[data-layer="2"][data-head="7"]').click(modifiers=["Shift"])
-    expect(panel.locator(".nk-av-said-line")).to_contain_text("Layer 2, head 5, 7 (mean)")
+    expect(panel.locator(".nk-av-said-line")).to_contain_text("Layer 2 · head 5, 7 (mean)")
     panel.get_by_label("Hide special tokens").check()
     panel.get_by_label("Renormalise the rest").check()
     panel.get_by_label("Merge word pieces").check()
@@ -192,10 +192,10 @@ def test_by_keyboard(notebook, expect):
     cell.focus()
     for key in ("ArrowDown", "ArrowRight", "ArrowRight", "Enter"):
         page.keyboard.press(key)
-    expect(panel.locator(".nk-av-said-line")).to_have_text("Layer 1, head 2")
+    expect(panel.locator(".nk-av-said-line")).to_have_text("Layer 1 · head 2")
     page.keyboard.press("ArrowRight")
     page.keyboard.press("Shift+Enter")
-    expect(panel.locator(".nk-av-said-line")).to_contain_text("Layer 1, head 2, 3")
+    expect(panel.locator(".nk-av-said-line")).to_contain_text("Layer 1 · head 2, 3")
     outline = panel.locator(".nk-av-cell:focus").evaluate("cell => getComputedStyle(cell).outlineStyle")
     assert outline == "solid"
 
@@ -243,11 +243,11 @@ def test_two_displays_share_one_state_and_clean_up(notebook, expect):
     expect(panels).to_have_count(2)
     expect(panels.nth(1).locator(".nk-av-cell")).to_have_count(12)
     panels.nth(0).locator('.nk-av-cell[data-layer="2"][data-head="1"]').click()
-    expect(panels.nth(1).locator(".nk-av-said-line")).to_have_text("Layer 2, head 1")
+    expect(panels.nth(1).locator(".nk-av-said-line")).to_have_text("Layer 2 · head 1")
     page.evaluate("() => window.jupyterapp.shell.currentWidget.content.widgets[1].outputArea.model.clear()")
     expect(panels).to_have_count(1)
     panels.nth(0).locator('.nk-av-cell[data-layer="0"][data-head="3"]').click()
-    expect(panels.nth(0).locator(".nk-av-said-line")).to_have_text("Layer 0, head 3")
+    expect(panels.nth(0).locator(".nk-av-said-line")).to_have_text("Layer 0 · head 3")
 
 
 def test_hostile_tokens_stay_text(notebook, expect, tmp_path, chromium):
@@ -305,7 +305,7 @@ def test_file_on_disk(minilm, expect, tmp_path, chromium, accessible):
     expect(panel.locator(".nk-av-cell")).to_have_count(72)
     expect(panel.locator(".nk-av-notice")).to_contain_text("This file holds layer 3, heads 0–11")
     panel.locator('.nk-av-cell[data-layer="3"][data-head="7"]').click()
-    expect(panel.locator(".nk-av-said-line")).to_have_text("Layer 3, head 7")
+    expect(panel.locator(".nk-av-said-line")).to_have_text("Layer 3 · head 7")
     expect(panel.locator(".nk-error:visible")).to_have_count(0)
     panel.get_by_role("tab", name="Matrix").click()
     panel.locator(".nk-av-raw .nk-av-map").hover(position={"x": 150, "y": 120})
@@ -357,14 +357,14 @@ def test_saved_widget_state_without_a_kernel(notebook, expect, tmp_path):
     page = notebook(tmp_path / "state.ipynb", run=False, trust=True)
     panel = drawn(page, expect, 12)
     expect(panel.locator(".nk-av-left li")).to_have_count(8)
-    expect(panel.locator(".nk-av-said-line")).to_have_text("Layer 0, head 0")
+    expect(panel.locator(".nk-av-said-line")).to_have_text("Layer 0 · head 0")
 
 
 def test_page_reload_shows_it_again(notebook, expect, lab):
     page = notebook([TENSORS])
     panel = drawn(page, expect, 12)
     panel.locator('.nk-av-cell[data-layer="1"][data-head="1"]').click()
-    expect(panel.locator(".nk-av-said-line")).to_have_text("Layer 1, head 1")
+    expect(panel.locator(".nk-av-said-line")).to_have_text("Layer 1 · head 1")
     path = page.evaluate(
         """async () => {
             const context = window.jupyterapp.shell.currentWidget.context;
@@ -381,7 +381,7 @@ def test_page_reload_shows_it_again(notebook, expect, lab):
         path,
     )
     panel = drawn(page, expect, 12)
-    expect(panel.locator(".nk-av-said-line")).to_have_text("Layer 1, head 1")
+    expect(panel.locator(".nk-av-said-line")).to_have_text("Layer 1 · head 1")
     panel.locator('.nk-av-cell[data-layer="2"][data-head="0"]').click()
     expect(panel.locator(".nk-av-stage")).to_have_attribute("data-shown", "2.0")
 

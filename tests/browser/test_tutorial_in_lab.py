@@ -49,7 +49,7 @@ def test_quick_tour(notebook, expect, lab, accessible):
     expect(attention.locator(".nk-av-left li", has_text="funny")).to_have_count(1)  # it follows the text
 
     attention.locator('.nk-av-cell[data-layer="1"][data-head="2"]').click()
-    expect(attention.locator(".nk-av-said-line")).to_contain_text("Layer 1, head 2")
+    expect(attention.locator(".nk-av-said-line")).to_contain_text("Layer 1 · head 2")
     attention.get_by_role("button", name="Switch heads off").click()
     attention.locator('.nk-av-cell[data-layer="1"][data-head="0"]').click()
     expect(attention.locator(".nk-av-ablation")).to_contain_text("1 off: 1.0")

@@ -207,7 +207,7 @@ def test_not_finite_weights_are_zero_and_said():
     weights[1, 0, 2] = float("nan")
     weights[0, 1, 0, 0] = float("inf")
     reading = read_tensors(weights)
-    assert reading.notices == (("notice_not_finite", {"count": 4, "heads": "0.1, 1.0"}),)
+    assert reading.notices == (("notice_not_finite", {"count": 4, "heads": "layer 0 · head 1, layer 1 · head 0"}),)
     assert reading.layers[1][0, 2].tolist() == [0, 0, 0] and torch.isfinite(torch.stack(reading.layers)).all()
     assert math.isnan(float(weights[1, 0, 2, 0]))  # the caller's tensor is left alone
 

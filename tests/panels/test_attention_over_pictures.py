@@ -32,6 +32,7 @@ def test_the_page_knows_the_grid_and_its_picture(view):
 
 
 def test_programs_get_what_they_get_of_texts(view):
+    view.head = COLOUR
     assert view.scores()["same"].iloc[1] > 0.99
     result = view.predict([(0, COLOUR)])
     assert result["kind"] == "classes" and view.prediction["heads"] == [[0, COLOUR]]
@@ -52,13 +53,14 @@ def test_what_does_not_go_together_is_refused(view):
 
 
 def test_face_is_the_picture_with_colours(view):
+    view.head = 0
     view.selected = [10]  # the patch 1,3, on the sun
     face = view.face()
     image = np.asarray(Image.open(io.BytesIO(face.png)).convert("RGB")).astype(int)
     orange = (np.abs(image - [250, 150, 40]).max(-1) < 12).sum()
     assert orange > 500, "the picture itself is on the left"
     assert face.rows and len(face.header) == 3
-    assert [axes.get_title() for axes in view.figure().axes[:2]] == ["from 1,3", "Layer 0, head 0"]
+    assert [axes.get_title() for axes in view.figure().axes[:2]] == ["from 1,3", "Layer 0 · head 0"]
     view.selected = []
     assert view.figure().axes[0].get_title() == "from [CLS]"
     view.hide_special = True

@@ -78,13 +78,16 @@ class Reading:
             )
         return self.layers[self.numbers.index(number)]
 
-    def of(self, number: int, heads: Sequence[int], combine: str = "mean") -> Tensor:
-        """One or more heads of a layer as one matrix, `(from, to)`, float32.
+    def of(
+        self, number: int, heads: Sequence[int], combine: str = "mean", more: Sequence[tuple[int, int]] = ()
+    ) -> Tensor:
+        """One or more heads as one matrix, `(from, to)`, float32.
 
         Args:
             number: The layer.
-            heads: Which heads.
+            heads: Which heads of it.
             combine: How several heads are combined: "mean" or "max".
+            more: Further heads, as pairs (layer, head).
 
         Raises:
             InputError: If there is no such head.
@@ -96,9 +99,11 @@ class Reading:
                 f"Layer {number} has no head {', '.join(map(str, unknown)) or '(none was named)'}.",
                 next_step=f"Its heads go from 0 to {layer.shape[0] - 1}.",
             )
-        if len(heads) == 1:
+        if len(heads) == 1 and not more:
             return layer[heads[0]].float()
         chosen = layer[list(heads)].float()
+        if more:
+            chosen = torch.cat([chosen, *(self.of(other, [head])[None] for other, head in more)])
         return chosen.amax(0) if combine == "max" else chosen.mean(0)
 
 
@@ -342,7 +347,7 @@ def _finite(layers: list[Tensor], numbers: tuple[int, ...]) -> tuple[list[Tensor
             continue
         fine = torch.isfinite(layer)
         bad = (~fine).flatten(1).sum(1)
-        where += [f"{number}.{head}" for head in torch.nonzero(bad).flatten().tolist()]
+        where += [f"layer {number} · head {head}" for head in torch.nonzero(bad).flatten().tolist()]
         count += int(bad.sum())
         kept.append(torch.where(fine, layer, torch.zeros((), dtype=layer.dtype)))
         negative = negative or bool((kept[-1] < 0).any())

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 import torch
@@ -12,7 +13,7 @@ from notebook_kit.inspection.attention.axes import Axis
 if TYPE_CHECKING:
     from notebook_kit.inspection.attention.reading import Reading
 
-__all__ = ["SCORES", "head_scores", "scores_of"]
+__all__ = ["SCORES", "head_scores", "scores_of", "sharpest"]
 
 SCORES = ("entropy", "distance", "previous", "next", "same", "special", "duplicate", "induction")
 """The scores, in the order of `head_scores`.
@@ -29,6 +30,10 @@ SCORES = ("entropy", "distance", "previous", "next", "same", "special", "duplica
 
 A score with nothing to average is NaN.
 """
+
+
+SHARP_ROWS = 128
+"""Rows that `sharpest` looks at, spread over the text."""
 
 
 def head_scores(weights: Tensor, rows: Axis, columns: Axis) -> Tensor:
@@ -70,6 +75,37 @@ def scores_of(reading: Reading) -> Tensor:
     """The scores of all heads of a reading: `(heads of all layers, scores)`."""
     templates = _templates(reading.rows, reading.columns)
     return torch.cat([_measured(layer, templates) for layer in reading.layers])
+
+
+def sharpest(reading: Reading, layers: Sequence[int] | None = None) -> tuple[int, int]:
+    """The head whose positions look most decidedly at one other: `(layer, head)`.
+
+    The largest weight of each row counts, averaged over rows; a weight on oneself, on a special token, or on the first token
+    of a text counts half, since many heads rest there.
+
+    Args:
+        reading: The attention.
+        layers: Numbers of the layers to choose from; all by default.
+
+    Example:
+        >>> from notebook_kit.inspection.attention.reading import read_tensors
+        >>> uniform, previous = torch.full((3, 3), 1 / 3), torch.tensor([[1.0, 0, 0], [1, 0, 0], [0, 1, 0]])
+        >>> sharpest(read_tensors(torch.stack([uniform, previous])[None]))
+        (0, 1)
+    """
+    rows, columns = reading.rows, reading.columns
+    seen = torch.linspace(0, len(rows) - 1, min(len(rows), SHARP_ROWS)).round().long()
+    factor = torch.where(torch.tensor(columns.special), 0.5, 1.0).repeat(len(seen), 1)
+    if rows is columns:
+        factor[torch.arange(len(seen)), seen] = 0.5
+    if columns.is_ordered:
+        factor[:, 0] = 0.5
+    best, found = -1.0, (reading.numbers[0], 0)
+    for number in reading.numbers if layers is None else layers:
+        values, heads = (reading.layer(number)[:, seen].float() * factor).amax(-1).mean(-1).max(0)
+        if float(values) > best + 1e-6:  # of equal ones, the first
+            best, found = float(values), (number, int(heads))
+    return found
 
 
 def _templates(rows: Axis, columns: Axis) -> Tensor:

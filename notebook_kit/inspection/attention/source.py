@@ -9,6 +9,7 @@ from typing import Any
 from torch import nn
 
 from notebook_kit.errors import InputError
+from notebook_kit.inspection.attention.axes import TokenAxis
 from notebook_kit.inspection.attention.reading import Reading, read, read_model, read_record, read_tensors
 from notebook_kit.inspection.attention.samples import Sample
 from notebook_kit.nn.attention import AttentionRecord
@@ -178,20 +179,20 @@ class AttentionSources:
 
 
 def _check_alike(reading: Reading, other: Reading) -> None:
-    mine = [tuple(layer.shape) for layer in reading.layers]
-    theirs = [tuple(layer.shape) for layer in other.layers]
-    if mine == theirs and reading.numbers == other.numbers:
-        return
-    if len(reading.rows) != len(other.rows):
+    sizes = [(len(one.rows), len(one.columns)) for one in (reading, other)]
+    are_texts = all(isinstance(axis, TokenAxis) for one in (reading, other) for axis in (one.rows, one.columns))
+    if (reading.numbers, reading.heads) != (other.numbers, other.heads):
         raise InputError(
-            f"The two texts cannot be compared: one has {len(reading.rows)} tokens, the other {len(other.rows)}.",
-            next_step="Compare texts with the same number of tokens, for example with one word changed.",
+            f"The two cannot be compared: one has {len(reading.layers)} layers with {list(reading.heads)} heads, the other "
+            f"{len(other.layers)} with {list(other.heads)}.",
+            next_step="Compare two checkpoints of the same architecture.",
         )
-    raise InputError(
-        f"The two cannot be compared: one has {len(mine)} layers with {list(reading.heads)} heads, the other {len(theirs)} "
-        f"with {list(other.heads)}.",
-        next_step="Compare two checkpoints of the same architecture.",
-    )
+    if sizes[0] != sizes[1] and not are_texts:
+        raise InputError(
+            f"The two cannot be compared: one is {sizes[0][0]} x {sizes[0][1]} positions, the other "
+            f"{sizes[1][0]} x {sizes[1][1]}.",
+            next_step="Compare inputs of the same size.",
+        )
 
 
 def _tokenizer_of(model: nn.Module) -> Any:

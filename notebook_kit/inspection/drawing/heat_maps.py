@@ -85,8 +85,9 @@ def matrix_figure(
     signed: bool = False,
     *,
     chosen: Sequence[int] = (),
+    sides: tuple[str, str] = ("from", "to"),
 ) -> Figure:
-    """A heat map with its tokens and a colour bar; the `chosen` rows are framed."""
+    """A heat map with its tokens and a colour bar; the `chosen` rows are framed. `sides` names the rows and the columns."""
     from matplotlib.colors import ListedColormap
     from matplotlib.figure import Figure
 
@@ -110,8 +111,8 @@ def matrix_figure(
         axes.set_yticks(range(len(rows)), [label_of(label) for label in rows], fontsize=small)
     for i in chosen:
         axes.axhspan(i - 0.5, i + 0.5, fill=False, edgecolor="#4a9eff", linewidth=1.5)
-    axes.set_xlabel("to")
-    axes.set_ylabel("from")
+    axes.set_ylabel(f"{label_of(sides[0])} ↓")
+    axes.set_xlabel(f"{label_of(sides[1])} →")
     axes.set_title(label_of(title, 90), fontsize=9)
     return figure
 
@@ -126,13 +127,14 @@ def lines_figure(
     least: float = 0.0,
     signed: bool = False,
     most: int = 4000,
+    sides: tuple[str, str] = ("from", "to"),
 ) -> Figure:
-    """Tokens on the left and right, connected by lines whose width and opacity show the weight."""
+    """Tokens on the left and right, connected by lines whose width and opacity show the weight; `sides` names the two."""
     from matplotlib.collections import LineCollection
     from matplotlib.figure import Figure
 
     long = max(len(rows), len(columns))
-    figure = Figure(figsize=(5.5, min(1.0 + 0.2 * long, 40)), layout="constrained")
+    figure = Figure(figsize=(5.5, min(1.2 + 0.2 * long, 40)), layout="constrained")
     axes = figure.subplots()
     strength = np.abs(weights)
     top = float(strength.max()) or 1.0
@@ -160,8 +162,10 @@ def lines_figure(
         axes.text(-0.03, i, label_of(label), ha="right", va="center", fontsize=8, fontweight=heavy)
     for i, label in enumerate(columns):
         axes.text(1.03, i, label_of(label), ha="left", va="center", fontsize=8)
+    for x, align, side in ((-0.03, "right", sides[0]), (1.03, "left", sides[1])):
+        axes.text(x, -1.2, label_of(side), ha=align, va="center", fontsize=8, color="#4a515a", fontstyle="italic")
     axes.set_xlim(-0.6, 1.6)
-    axes.set_ylim(long - 0.4, -0.6)
+    axes.set_ylim(long - 0.4, -1.8)
     axes.axis("off")
     axes.set_title(label_of(title, 90) + ("" if not signed else " (blue: more, orange: less)"), fontsize=9)
     return figure

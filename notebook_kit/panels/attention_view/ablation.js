@@ -42,7 +42,7 @@ export class Ablation {
     this.button.setAttribute("aria-pressed", String(this.isOn));
     this.cannot.hidden = about.can_ablate || !about.reads_text || page.offline;
     this.element.hidden = !about.can_ablate || !(this.isOn || off.length || page.trait("prediction")?.rows);
-    const which = off.slice(0, 12).map(pair => pair.join(".")).join(", ") + (off.length > 12 ? " …" : "");
+    const which = off.slice(0, 12).map(([layer, head]) => words("head_name", { layer, head })).join(", ") + (off.length > 12 ? " …" : "");
     fill(this.element, h("div.row", {},
       h("span", {}, off.length ? words("ablate_some", { count: off.length, heads: which }) : words("ablate_none")),
       off.length && !page.offline ? this.allOn : null),

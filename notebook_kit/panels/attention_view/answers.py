@@ -13,8 +13,11 @@ import torch
 from torch import Tensor
 
 from notebook_kit.errors import InputError, NotebookKitError
+from notebook_kit.inspection.attention.axes import Axis
 from notebook_kit.inspection.attention.lens import Shown, look
 from notebook_kit.inspection.attention.logit_lens import BLOCK, LogitLens
+from notebook_kit.inspection.attention.neurons import Pair, QueriesAndKeys
+from notebook_kit.inspection.attention.pairing import Pairing, difference, pair_axes
 from notebook_kit.inspection.attention.prediction import predict, predictions
 from notebook_kit.inspection.attention.reading import Reading, has_sites
 from notebook_kit.inspection.attention.rollout import rollout
@@ -51,6 +54,11 @@ class Answers:
     ) -> None:
         self.source, self.other = source, other
         self._reading = reading
+        self._pairings: tuple[Pairing, Pairing] | None = None
+        if reading is not None and other is not None:
+            rows = pair_axes(reading.rows, other.rows)
+            self._pairings = rows, rows if reading.is_square else pair_axes(reading.columns, other.columns)
+        self._vectors: dict[int, QueriesAndKeys] = {}
         self._kept: OrderedDict[str, Answer] = OrderedDict()
         self._scores: dict[str, Tensor] = {}
         self._untouched: dict[str, Tensor] | None = None
@@ -73,6 +81,19 @@ class Answers:
             step = "Write a text." if self.source is not None else "Call view.use(model_or_pipeline), or pick a model."
             raise InputError("There is no attention to show yet.", next_step=step)
         return self._reading
+
+    @property
+    def axes(self) -> tuple[Axis, Axis]:
+        """The rows and the columns; with a second text, also the tokens that only that one has."""
+        if self._pairings is None:
+            return self.reading.rows, self.reading.columns
+        rows, columns = self._pairings
+        return rows.axis, columns.axis
+
+    @property
+    def other_labels(self) -> tuple[str, ...] | None:
+        """The labels of the rows in the text that is compared with."""
+        return None if self._pairings is None else self._pairings[0].other_labels
 
     # For the page ----------------------------------------------------------------------------------------------------
 
@@ -120,6 +141,24 @@ class Answers:
         values = {"size": [height, width], "signed": signed, "heads": [part.shape[0] for part in parts]}
         return Answer(values, [np.concatenate([part.ravel() for part in parts])])
 
+    def neurons(self, question: Question) -> Answer:
+        """The query and the key of a pair of positions, and their product: three float32 vectors."""
+        pair = self.pair(*(int(question.get(name, 0)) for name in ("layer", "head", "row", "column")))
+        values = {"score": pair.score, "offset": pair.offset, "weight": pair.weight}
+        return Answer(values, [part.contiguous().numpy() for part in (pair.query, pair.key, pair.product)])
+
+    def pair(self, layer: int, head: int, row: int, column: int) -> Pair:
+        """How a head weighs one pair of positions.
+
+        Raises:
+            InputError: If there are no queries and keys, no such head, or no such position.
+        """
+        with self._guard:
+            if layer not in self._vectors:
+                found = QueriesAndKeys.of(self.source and self.source.model, self.reading, layer)
+                self._vectors = {layer: found}  # one layer at a time, as they can be large
+            return self._vectors[layer].pair(head, row, column)
+
     def logit_lens(self, first: int) -> Answer:
         """The logit lens at a block of positions from `first` on: the five likeliest next tokens of each layer, exact."""
         lens, spelling = self.lens(), self._spelling()
@@ -143,11 +182,12 @@ class Answers:
     def shown(self, question: Question) -> Shown:
         """The matrix that a question is about."""
         number, heads = int(question.get("layer", 0)), [int(head) for head in question.get("heads") or [0]]
+        more = [(int(layer), int(head)) for layer, head in question.get("more") or []]
         combine = str(question.get("combine", "mean"))
 
         def matrix(source: Reading) -> Tensor:
             if question.get("what") != "rollout":
-                return source.of(number, heads, combine)
+                return source.of(number, heads, combine, more)
             if list(source.numbers) != list(range(len(source.numbers))) or not source.is_square:
                 raise InputError(
                     "Rollout needs self-attention of all layers from the first.",
@@ -241,10 +281,11 @@ class Answers:
         The shown matrix comes first, then each head of the layer, then the shown head with the most common other settings.
         """
         wanted = [current]
+        alone = {key: value for key, value in current.items() if key != "more"}
         if has_rollout:
-            wanted.append({**current, "what": "rollout", "heads": [0], "combine": "mean"})
+            wanted.append({**alone, "what": "rollout", "heads": [0], "combine": "mean"})
         heads = self.reading.layer(current["layer"]).shape[0]
-        wanted += [{**current, "heads": [head], "combine": "mean"} for head in range(heads)]
+        wanted += [{**alone, "heads": [head], "combine": "mean"} for head in range(heads)]
         ways = [
             (False, False, False),
             (True, True, False),
@@ -281,13 +322,13 @@ class Answers:
         mine = self.reading
         if which == "this":
             return look(matrix(mine), mine.rows, mine.columns, lens)
-        if self.other is None:
+        if self.other is None or self._pairings is None:
             raise _nothing_to_compare()
-        other = look(matrix(self.other), mine.rows, mine.columns, lens)
+        rows, columns = self._pairings
+        other = look(matrix(self.other), self.other.rows, self.other.columns, lens)
         if which == "other":
-            return other
-        shown = look(matrix(mine), mine.rows, mine.columns, lens)
-        return Shown(shown.weights - other.weights, shown.rows, shown.columns)
+            return Shown(other.weights, rows.moved(other.rows), columns.moved(other.columns))
+        return difference(look(matrix(mine), mine.rows, mine.columns, lens), other, rows, columns)
 
     def _cached(self, kind: str, question: Question, compute: Callable[[], Answer]) -> Answer:
         key = json.dumps([kind, question], sort_keys=True)

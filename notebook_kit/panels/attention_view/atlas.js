@@ -5,7 +5,7 @@ import { legend, pixelCanvas } from "./heatmap.js";
 import { bytesOf } from "./positions.js";
 
 const MARGIN = { left: 24, top: 18 };
-const CELL = { least: 14, most: 34 };
+const CELL = { least: 14, most: 84, height: 380 };   // CSS pixels; the last is of all rows together
 
 /**
  * The atlas. `draw({ about, atlas, score, state }, label)` shows it; `onShow(layer, head, add)` is called when a head is chosen,
@@ -79,11 +79,11 @@ export class AtlasView {
 
   /** Mark the heads that are shown, and those that are off. */
   mark() {
-    const { state, score } = this.now, { words } = this.view, off = new Set(state.ablated.map(String)), shown = new Set(state.heads);
+    const { state, score } = this.now, { words } = this.view, off = new Set(state.ablated.map(String)), shown = new Set(state.shown.map(String));
     let stop = null;
     for (const cell of this.cells) {
       const layer = Number(cell.dataset.layer), head = Number(cell.dataset.head), isOff = off.has(String([layer, head]));
-      cell.setAttribute("aria-selected", String(layer === state.layer && shown.has(head)));
+      cell.setAttribute("aria-selected", String(shown.has(String([layer, head]))));
       cell.classList.toggle("nk-av-off", isOff);
       const value = score ? `, ${score.name} ${shortScore(score.of(layer, head))}` : "";
       const name = words("cell", { layer, head }) + value + (isOff ? `, ${words("cell_off")}` : "");
@@ -97,7 +97,8 @@ export class AtlasView {
   paint() {
     if (!this.now || !this.element.isConnected) return;
     const { about, atlas, score, state } = this.now, room = Math.max(180, this.element.clientWidth);
-    const fitted = Math.max(CELL.least, Math.min(CELL.most, Math.floor((room - MARGIN.left) / this.most)));
+    const high = Math.max(30, Math.floor(CELL.height / about.layers.length));
+    const fitted = Math.max(CELL.least, Math.min(CELL.most, high, Math.floor((room - MARGIN.left) / this.most)));
     const key = JSON.stringify([about.version, fitted, state.ablating, this.view.root.lang]);
     if (key !== this.built) { this.size = fitted; this.build(); this.mark(); this.built = key; }
     const context = sharpCanvas(this.canvas, MARGIN.left + this.most * this.size, MARGIN.top + about.layers.length * this.size);

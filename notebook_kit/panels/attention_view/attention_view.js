@@ -1,6 +1,7 @@
 // AttentionView: the atlas of all heads, and one of them as lines, as a matrix, or as numbers. One state, kept in the traits.
 
 import { download, fill, h, startView } from "../shared/common.js";
+import { Help } from "../shared/help.js";
 import { screenPicture, saveSVG } from "../shared/pictures.js";
 import { Ablation } from "./ablation.js";
 import { AtlasView } from "./atlas.js";
@@ -9,13 +10,14 @@ import { pictureOf } from "./export.js";
 import { HeatMap, legend } from "./heatmap.js";
 import { LinesView } from "./lines.js";
 import { LensView } from "./logit_lens.js";
+import { NeuronsView } from "./neurons.js";
 import { PictureView } from "./picture.js";
 import { floatsOf, litOf, namesOf, rangeOf, shortWeight, unpack } from "./positions.js";
 import { Questions } from "./questions.js";
 import { Readout } from "./readout.js";
 import { SCORE_NAMES, scoreTable, textForm } from "./sidebar.js";
 
-const TRAITS = ["text", "text_pair", "compare_text", "shown", "layer", "head", "heads", "combine", "view", "hide_special", "renormalise",
+const TRAITS = ["text", "text_pair", "compare_text", "shown", "layer", "head", "heads", "more", "combine", "view", "hide_special", "renormalise",
   "merge_words", "direction", "threshold", "rollout", "score", "selected", "ablated", "prediction", "_about", "_problem"];
 const PATIENCE = 1500;                     // milliseconds until the first head is shown if no kernel answers
 
@@ -61,6 +63,9 @@ class Page {
 
   headsOf(layer) { return this.about.heads[this.about.layers.indexOf(layer)] ?? 1; }
 
+  /** What the rows and the columns do, for the axes. */
+  get sides() { return { rows: this.words("looks"), columns: this.words("looked_at") }; }
+
   /** A text for the kind of the columns, such as `key_patches`, or `key` if there is no special one. */
   kindWords(key, values = {}) {
     const special = `${key}_${this.axes[1].kind}`;
@@ -83,20 +88,28 @@ class Page {
   /** Show a head of the atlas, together with those shown if `add`; or switch it off. */
   show(layer, head, add = false) {
     if (this.ablation.isOn) { this.ablation.toggle([[layer, head]]); return; }
-    let heads = [head];
-    if (add && layer === this.trait("layer")) {
-      const now = this.trait("heads");
-      heads = now.includes(head) ? now.filter(one => one !== head) : [...now, head].sort((a, b) => a - b);
-      if (!heads.length) heads = [head];
-    }
-    this.put({ layer, heads, head: heads[0] });
+    this.put(add ? this.added(layer, head) : { layer, heads: [head], head, more: [] });
   }
+
+  /** The heads that are shown, with one added, or without it if it is shown already and not the only one. */
+  added(layer, head) {
+    const all = [...this.shownHeads.map(pair => String(pair))], key = String([layer, head]);
+    const next = all.includes(key) ? all.filter(one => one !== key) : [...all, key];
+    const pairs = (next.length ? next : [key]).map(one => one.split(",").map(Number)), own = this.trait("layer");
+    const first = pairs.some(([one]) => one === own) ? own : pairs[0][0];
+    const heads = pairs.filter(([one]) => one === first).map(([, one]) => one).sort((a, b) => a - b);
+    return { layer: first, heads, head: heads[0], more: pairs.filter(([one]) => one !== first) };
+  }
+
+  /** All heads that are shown, as pairs of layer and head. */
+  get shownHeads() { return [...this.trait("heads").map(head => [this.trait("layer"), head]), ...this.trait("more")]; }
 
   // The parts -------------------------------------------------------------------------------------------------------------
 
   makeDrawings() {
     const { view } = this;
     this.readout = new Readout(this);
+    this.neurons = new NeuronsView(this);
     this.ablation = new Ablation(this);
     this.map = new AtlasView(view, { onShow: (...head) => this.show(...head), onLayer: layer => this.ablation.toggleLayer(layer) });
     this.table = scoreTable(view, (layer, head) => this.show(layer, head));
@@ -107,12 +120,16 @@ class Page {
       onPick: i => this.toggle(this.look.rows[i]),
       onRead: j => this.readOnPicture(j),
     });
-    this.matrix = new HeatMap(view, { onCell: (i, j) => this.readout.cell(this.look, this.names, i, j), onPick: i => this.toggle(this.look.rows[i]) });
+    this.matrix = new HeatMap(view, {
+      onCell: (i, j) => this.readout.cell(this.look, this.names, i, j),
+      onPick: (i, j) => { this.toggle(this.look.rows[i]); this.neurons.take(i, j); },
+    });
     this.beside = new HeatMap(view, { onCell: (i, j) => this.readout.cell(this.flow, this.flowNames, i, j), onPick: i => this.toggle(this.flow.rows[i]) });
   }
 
   pick(side, i) {
     const groups = side === "left" ? this.look.rows : this.look.columns;
+    this.neurons.take(side === "left" ? i : null, side === "left" ? null : i);
     if (side === "left" || !this.about.to_tokens) this.toggle(groups[i]);
   }
 
@@ -123,7 +140,7 @@ class Page {
   }
 
   makeFrame() {
-    const { words } = this;
+    const { words } = this, help = new Help(this.view);
     this.controls = new Controls(this);
     this.form = textForm(this.view, values => this.view.ask("read", values));
     this.notices = h("div.av-notices", { role: "status" });
@@ -139,13 +156,13 @@ class Page {
     this.matrixFigure = h("figure.av-raw", {}, h("figcaption"), this.matrix.element);
     const { controls, ablation } = this;
     this.side = h("div.av-side", {},
-      h("div.row.av-heading", {}, h("h3", {}, words("atlas")), controls.colourBy),
+      h("div.row.av-heading", {}, h("h3", {}, words("atlas")), controls.colourBy, help.button),
       this.map.element, this.map.range, this.atlasHint, h("div.row", {}, ablation.button), ablation.cannot, ablation.element);
     controls.stage.append(h("div.av-drawing", {}, this.lines.element, this.picture.element, this.matrixFigure, this.table.element, this.lens.element, this.rolloutFigure));
     const detail = h("div.av-detail", {}, controls.headRow, controls.lookRow, controls.tabRow, this.said, controls.stage,
-      this.foot, this.readout.element, this.readout.pairs);
+      this.foot, this.readout.element, this.neurons.element, this.readout.pairs);
     this.main = h("div.av-main", {}, this.side, detail);
-    fill(this.view.body, this.form.element, this.notices, this.problem, this.empty, this.main);
+    fill(this.view.body, this.form.element, this.notices, this.problem, this.empty, help.element, this.main);
   }
 
   /** Shade the positions beside the lines, or colour the picture; null for nothing. */
@@ -245,11 +262,14 @@ class Page {
     this.atlasHint.textContent = `${words(this.ablation.isOn ? "atlas_hint_off" : "atlas_hint")} ${why}`;
   }
 
-  get title() { return this.words("title", { layer: this.trait("layer"), heads: this.trait("heads").join(", ") }); }
+  get title() {
+    const { trait, words } = this, own = words("title", { layer: trait("layer"), heads: trait("heads").join(", ") });
+    return [own, ...trait("more").map(([layer, head]) => words("head_name", { layer, head }))].join(", ");
+  }
 
   /** A one-line description of the matrix. */
   sentence() {
-    const { trait, words } = this, isSeveral = trait("heads").length > 1;
+    const { trait, words } = this, isSeveral = this.shownHeads.length > 1;
     return [
       this.title + (isSeveral ? ` (${words(trait("combine"))})` : ""),
       trait("hide_special") ? words(trait("renormalise") ? "said_renormalised" : "said_hidden") : null,
@@ -267,7 +287,7 @@ class Page {
     for (const count of about.heads) { starts.push(sum); sum += count; }
     const of = (layer, head) => numbers[(starts[about.layers.indexOf(layer)] + head) * SCORE_NAMES.length + at];
     const score = name && numbers && { name: this.words(`score_${name}`), of };
-    const state = { layer: trait("layer"), heads: trait("heads"), ablated: trait("ablated"), ablating: this.ablation.isOn };
+    const state = { layer: trait("layer"), heads: trait("heads"), shown: this.shownHeads, ablated: trait("ablated"), ablating: this.ablation.isOn };
     this.map.draw({ about, atlas: this.atlas, score, state }, this.words("atlas_label"));
   }
 
@@ -277,14 +297,14 @@ class Page {
       for (let head = 0; head < this.about.heads[at]; head++)
         rows.push({ layer, head, scores: this.scores.subarray(rows.length * width, (rows.length + 1) * width) });
     });
-    this.table.draw(rows, { layer: this.trait("layer"), heads: this.trait("heads") });
+    this.table.draw(rows, new Set(this.shownHeads.map(String)));
   }
 
   drawLook(answer) {
     if (answer) this.look = unpack(answer);
     if (!this.look) return;
     const { look, trait } = this, mode = trait("view");
-    this.controls.stage.dataset.shown = `${trait("layer")}.${trait("heads").join(",")}`;
+    this.controls.stage.dataset.shown = `${trait("layer")}.${trait("heads").join(",")}${trait("more").map(pair => ` ${pair.join(".")}`).join("")}`;
     this.names = namesOf(look, this.about, trait("shown"));
     const lit = litOf(look.rows, trait("selected")), least = Math.min(1, trait("threshold") / look.scale);
     this.controls.drawThreshold(least);
@@ -298,11 +318,12 @@ class Page {
     else if (this.isPictured) this.readout.point("left", this.picture.pointed);
     else this.readout.point(this.lines.pointed?.[0] ?? "left", this.lines.pointed?.[1] ?? null);
     this.readout.drawPairs();
+    this.neurons.draw();
   }
 
   drawLines(lit, least) {
     const { look, words } = this, litRight = this.about.to_tokens ? [] : litOf(look.columns, this.trait("selected"));
-    const web = this.lines.draw(look, this.names, { least, lit, litRight, values: null }, { left: words("left_label"), right: words("right_label") });
+    const web = this.lines.draw(look, this.names, { least, lit, litRight, values: null }, { left: words("left_label"), right: words("right_label"), looks: words("looks"), looked: words("looked_at") });
     this.counted.textContent = web.all > web.places.length ? words("lines_cut", { count: web.places.length, all: web.all }) : words("lines_said", { count: web.all });
     fill(this.scale, words("strongest", { value: shortWeight(look.scale) }));
   }
@@ -315,7 +336,7 @@ class Page {
 
   drawMatrix(lit, least) {
     const { look, words } = this;
-    this.matrix.draw(look, this.names, { least, lit }, words("matrix_label", { rows: look.R, columns: look.C }));
+    this.matrix.draw(look, this.names, { least, lit, sides: this.sides }, words("matrix_label", { rows: look.R, columns: look.C }));
     this.matrixFigure.firstChild.textContent = this.trait("rollout") && this.about.has_rollout ? words("raw") : "";
     this.counted.textContent = this.kindWords("tokens_said", { rows: look.R, columns: look.C });
     fill(this.scale, legend(look.signed ? `−${shortWeight(look.scale)}` : "0", shortWeight(look.scale), look.signed));
@@ -327,7 +348,7 @@ class Page {
     this.flowNames = namesOf(flow, this.about, trait("shown"));
     const caption = words("rollout_title", { first: this.about.layers[0], layer: trait("layer") });
     fill(this.rolloutFigure.firstChild, caption, h("span.faint", {}, ` · ${words(flow.signed ? "scale_signed" : "scale", { scale: shortWeight(flow.scale) })}`));
-    this.beside.draw(flow, this.flowNames, { least: 0, lit: litOf(flow.rows, trait("selected")) }, `${caption}. ${words("matrix_label", { rows: flow.R, columns: flow.C })}`);
+    this.beside.draw(flow, this.flowNames, { least: 0, lit: litOf(flow.rows, trait("selected")), sides: this.sides }, `${caption}. ${words("matrix_label", { rows: flow.R, columns: flow.C })}`);
   }
 
   /** Without a kernel (in a saved notebook), or while it is slow: the head that was shown first, under its name. */
@@ -351,7 +372,7 @@ class Page {
     }
     const isPictured = mode === "heads" && this.isPictured, lit = look ? litOf(look.rows, this.trait("selected")) : [];
     const images = mode === "scores" ? [{ canvas: this.map.canvas }] : isPictured ? this.picture.canvases : this.heatMaps();
-    const svg = pictureOf(this.view, { title: this.sentence(), mode: isPictured ? "picture" : mode, look, names, web: this.lines.web, lit, images });
+    const svg = pictureOf(this.view, { title: this.sentence(), mode: isPictured ? "picture" : mode, look, names, web: this.lines.web, lit, images, sides: this.sides });
     await saveSVG(svg, `attention-${this.trait("layer")}-${this.trait("heads").join("-")}`, type);
   }
 

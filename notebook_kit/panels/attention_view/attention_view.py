@@ -12,7 +12,7 @@ import traitlets
 from notebook_kit.errors import InputError
 from notebook_kit.inspection.attention.reading import Reading
 from notebook_kit.inspection.attention.samples import Sample
-from notebook_kit.inspection.attention.scores import SCORES
+from notebook_kit.inspection.attention.scores import SCORES, sharpest
 from notebook_kit.inspection.attention.source import AttentionSource, AttentionSources
 from notebook_kit.panels.attention_view.answers import HTML_BYTES, Answers, Question
 from notebook_kit.panels.attention_view.linking import share_selection
@@ -37,8 +37,8 @@ class AttentionView(Panel):
         to_tokens: Labels of the tokens attended to, if they differ (cross-attention).
         tokenizer: For a model; a pipeline has one.
         model: For an inspector: the model or pipeline that reads its text. (A `GenerationView` has one.)
-        compare: What to compare with: a second text with the same number of tokens, a second sample, a second checkpoint of
-            the same architecture, or for bare tensors, tensors of the same shape.
+        compare: What to compare with: a second text, a second sample of the same size, a second checkpoint of the same
+            architecture, or for bare tensors, tensors of the same shape. The view then shows the difference.
         kind: The kind of attention, for a model with several: "self", "decoder" or "cross".
         example: Which example of a batch, for a record or tensors.
         **traits: Initial values of the traits below.
@@ -46,11 +46,14 @@ class AttentionView(Panel):
     Attributes:
         text: Str, "". The text; when you set it, the model reads it.
         text_pair: Str or None, None. The second text.
-        compare_text: Str or None, None. A text with the same number of tokens to compare with.
-        shown: Str, "this". Which attention is shown: "this", "other" (the one compared with) or "difference" (this - other).
-        layer: Int, 0. The number of the layer that is shown.
-        head: Int, 0. The head that is shown; the first of `heads`.
-        heads: List of int, [0]. The heads that are shown together.
+        compare_text: Str or None, None. A text to compare with; tokens that only one of the texts has count 0 in the other.
+        shown: Str, "this". Which attention is shown: "this", "other" (the one compared with) or "difference" (this - other),
+            which is shown once there is something to compare.
+        layer: Int. The number of the layer that is shown; with `head`, initially the sharpest head, see `sharpest` in
+            `notebook_kit.inspection.attention.scores`.
+        head: Int. The head that is shown; the first of `heads`.
+        heads: List of int. The heads of that layer that are shown together.
+        more: List of [layer, head], []. Heads of other layers that are shown together with them.
         combine: Str, "mean". How several heads are combined: "mean" or "max".
         view: Str, "heads". "heads" (lines), "matrix" or "scores" (a table), each beside the atlas; or "lens": the logit
             lens of a decoder, see `logit_lens`.
@@ -84,6 +87,7 @@ class AttentionView(Panel):
     layer = traitlets.Int(0).tag(sync=True)
     head = traitlets.Int(0).tag(sync=True)
     heads = traitlets.List(traitlets.Int(min=0), [0], minlen=1).tag(sync=True)
+    more = traitlets.List(traitlets.List(traitlets.Int(min=0), minlen=2, maxlen=2), []).tag(sync=True)
     combine = traitlets.Enum(["mean", "max"], "mean").tag(sync=True)
     view = traitlets.Enum(["heads", "matrix", "scores", "lens"], "heads").tag(sync=True)
     hide_special = traitlets.Bool(False).tag(sync=True)
@@ -145,12 +149,15 @@ class AttentionView(Panel):
         elif isinstance(traits.get("heads"), list | tuple | range) and len(traits["heads"]):
             traits["heads"] = list(traits["heads"])
             traits["head"] = traits["heads"][0]
+        self._chooses = not traits.keys() & {"head", "heads"}  # until the first reading
+        self._layers = [traits["layer"]] if "layer" in traits else None  # to choose from
         if read[0] is not None and "layer" not in traits:
             traits["layer"] = read[0].numbers[0]
+        self._differs = "shown" not in traits
         self._has_text = text is not None
         super().__init__(**{**traits, "text": text or "", "text_pair": text_pair})
         if read[0] is not None:
-            read[0].of(self.layer, self.heads)  # raises if the layer or a head does not exist
+            read[0].of(self.layer, self.heads, more=_pairs(self.more))  # raises if the layer or a head does not exist
         self._publish(*read)
         self.observe(self._on_text, ["text", "text_pair", "compare_text"])
         self.observe(self._on_head, ["head", "heads"])
@@ -171,11 +178,11 @@ class AttentionView(Panel):
         """
         sources = self._sources.using(model_or_pipeline, tokenizer)
         read = sources.read(self.text if self._has_text or self.text else None, self.text_pair, self.compare_text)
-        self._sources = sources
+        self._sources, self._chooses, self._layers = sources, True, None
         self._publish(*read)
 
     def compare(self, other: Any) -> None:
-        """Compare with a text with the same number of tokens, with another checkpoint on this text, or with other tensors.
+        """Compare with another text, with another checkpoint on this text, or with other tensors, and show the difference.
 
         Args:
             other: A text, a sample, a model or pipeline, or attention tensors of the same shape; None to stop comparing.
@@ -211,6 +218,7 @@ class AttentionView(Panel):
 
     def _publish(self, reading: Reading | None, other: Reading | None, **traits: Any) -> None:
         """Set the traits to those of a new reading."""
+        compared_before = bool(self._about.get("compares"))
         self._answers = Answers(self._sources.source, reading, other)
         with self._publishing():
             for name, value in traits.items():
@@ -219,20 +227,27 @@ class AttentionView(Panel):
                 self._fit_to(reading)
             if other is None:
                 self.shown = "this"
+            elif not compared_before and self._differs:
+                self.shown = "difference"
+            self._differs = True
             self.prediction = {}
             self._problem = {}
-            self._about = about(int(self._about.get("version", 0)) + 1, self._sources, reading, other)
+            self._about = about(int(self._about.get("version", 0)) + 1, self._sources, self._answers)
             questions = [("atlas", self._question("atlas")), ("look", self._question("look"))]
             self._first = {} if reading is None else self.answers_to(questions)
 
     def _fit_to(self, reading: Reading) -> None:
-        """Drop layers, heads and tokens that do not exist in a reading from the traits."""
+        """Choose a head, if nobody has; drop layers, heads and tokens that do not exist in a reading from the traits."""
+        if self._chooses:
+            self.layer, self.head = sharpest(reading, self._layers)
+            self.heads, self.more, self._chooses = [self.head], [], False
         if self.layer not in reading.numbers:
             self.layer = reading.numbers[0]
         counts = dict(zip(reading.numbers, reading.heads, strict=True))
         self.heads = [head for head in self.heads if head < counts[self.layer]] or [0]
         self.head = self.heads[0]
-        limit = max(len(reading.rows), len(reading.columns))
+        self.more = [pair for pair in self.more if pair[1] < counts.get(pair[0], 0) and pair[0] != self.layer]
+        limit = max(map(len, self._answers.axes))
         self.selected = [token for token in self.selected if token < limit]
         self.ablated = [pair for pair in self.ablated if pair[1] < counts.get(pair[0], 0)]
         if self.direction != "all" and not reading.rows.has_pair:
@@ -269,10 +284,12 @@ class AttentionView(Panel):
             common |= {
                 "layer": self.layer,
                 "heads": list(self.heads),
-                "combine": self.combine if len(self.heads) > 1 else "mean",
+                "combine": self.combine if len(self.heads) + len(self.more) > 1 else "mean",
                 "merge": self.merge_words,
                 "what": "attention",
             }
+            if self.more:
+                common["more"] = [list(pair) for pair in self.more]
         return {**common, **changes}
 
     @slow
@@ -314,6 +331,11 @@ class AttentionView(Panel):
         """The logit lens at a block of positions from `first` on: the five likeliest next tokens of each layer, exact."""
         return self._answers.logit_lens(int(values.get("first", 0)))
 
+    @slow
+    def answer_neurons(self, values: Question) -> Answer:
+        """The query and the key of a pair of tokens, and their product: three float32 vectors; the score and the weight."""
+        return self._answers.neurons(values)
+
     # Results for programs --------------------------------------------------------------------------------------------
 
     def predict(self, heads: Iterable[tuple[int, int]] | None = None) -> dict[str, Any]:
@@ -353,6 +375,25 @@ class AttentionView(Panel):
             raise InputError(f"top={top!r} is not a number of tokens.", next_step="Pass 1 or more.")
         return self._answers.lens_table(top)
 
+    def queries_and_keys(self, row: int, column: int) -> Any:
+        """How the shown head arrives at the weight of one token on another, as a pandas DataFrame.
+
+        Args:
+            row: The position that looks.
+            column: The position that is looked at.
+
+        Returns:
+            One row per dimension of the head, with the columns `query`, `key` and `product` (scaled). The sum of `product` is
+            the score before the softmax, unless the model adds a bias.
+
+        Raises:
+            InputError: If there is no model of notebook_kit behind this view, or no such position.
+        """
+        import pandas
+
+        pair = self._answers.pair(self.layer, self.head, row, column)
+        return pandas.DataFrame({"query": pair.query.numpy(), "key": pair.key.numpy(), "product": pair.product.numpy()})
+
     def scores(self) -> Any:
         """The scores of every head as a pandas DataFrame: `layer`, `head`, and the columns that `SCORES` explains.
 
@@ -391,14 +432,15 @@ class AttentionView(Panel):
         return self.view == "lens" and bool(self._about.get("can_lens"))
 
     def _scene(self) -> Scene:
-        reading, question, words = self._answers.reading, self._question("look"), self.words
+        question, words = self._question("look"), self.words
+        rows, columns = self._answers.axes
         return Scene(
             name=self._about.get("name", ""),
             title=title_of(question, words),
             words=words,
             shown=self._answers.shown(question),
-            rows=reading.rows,
-            columns=reading.columns,
+            rows=rows,
+            columns=columns,
             selected=self.selected,
             threshold=self.threshold,
             as_lines=self.view == "heads",

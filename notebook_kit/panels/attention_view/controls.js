@@ -56,13 +56,13 @@ export class Controls {
 
   pickLayer(layer) {
     const heads = this.page.trait("heads").filter(head => head < this.page.headsOf(layer));
-    this.page.put({ layer, heads: heads.length ? heads : [0], head: heads[0] ?? 0 });
+    this.page.put({ layer, heads: heads.length ? heads : [0], head: heads[0] ?? 0, more: [] });
   }
 
   pickHead(value) {
     if (value === "several") return;
     const heads = value === "all" ? Array.from({ length: this.page.headsOf(this.page.trait("layer")) }, (_, i) => i) : [Number(value)];
-    this.page.put({ heads, head: heads[0] });
+    this.page.put({ heads, head: heads[0], more: [] });
   }
 
   check(name) {
@@ -98,7 +98,7 @@ export class Controls {
     this.tabs = Object.fromEntries(VIEWS.map(name => [name, h("button",
       { type: "button", role: "tab", "data-view": name, "aria-controls": id, id: `${id}-${name}`, onclick: () => page.put({ view: name }) }, page.words(name))]));
     this.tabList.append(...Object.values(this.tabs));
-    roving(this.tabList, "[role=tab]", { onMove: tab => page.put({ view: tab.dataset.view }) });
+    roving(this.tabList, "[role=tab]:not([hidden])", { onMove: tab => page.put({ view: tab.dataset.view }) });
   }
 
   makeZoom() {
@@ -123,13 +123,13 @@ export class Controls {
 
   drawPicks() {
     const { page, picks } = this, { words, about, trait } = page;
-    const heads = trait("heads"), most = page.headsOf(trait("layer"));
+    const heads = trait("heads"), most = page.headsOf(trait("layer")), more = trait("more").length;
     options(picks.layer, about.layers.map(layer => [layer, String(layer)]), trait("layer"));
     options(picks.head, [...Array.from({ length: most }, (_, i) => [i, String(i)]), ["all", words("all_heads")],
-      ...(heads.length > 1 && heads.length < most ? [["several", heads.join(", ")]] : [])],
-    heads.length === 1 ? heads[0] : heads.length === most ? "all" : "several");
+      ...(more || (heads.length > 1 && heads.length < most) ? [["several", more ? words("several_heads", { count: heads.length + more }) : heads.join(", ")]] : [])],
+    more ? "several" : heads.length === 1 ? heads[0] : heads.length === most ? "all" : "several");
     options(picks.combine, [["mean", words("mean_of")], ["max", words("max_of")]], trait("combine"));
-    picks.combine.hidden = heads.length < 2;
+    picks.combine.hidden = heads.length + more < 2;
     options(picks.score, [["", words("thumbnails")], ...SCORE_NAMES.map(name => [name, words(`score_${name}`)])], trait("score"));
     options(picks.direction, ["all", "a_to_b", "b_to_a"].map(name => [name, words(name)]), trait("direction"));
     this.directing.hidden = !about.has_pair;
@@ -154,6 +154,7 @@ export class Controls {
       tab.setAttribute("aria-selected", String(name === mode));
       tab.setAttribute("tabindex", name === mode ? "0" : "-1");
     }
+    this.tabs.lens.hidden = !this.page.about.can_lens && mode !== "lens";
     this.tabs.heads.textContent = this.page.kindWords("heads");
     this.stage.setAttribute("aria-labelledby", this.tabs[mode].id);
     this.zoomRow.hidden = mode !== "matrix";

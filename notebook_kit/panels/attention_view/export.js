@@ -6,9 +6,9 @@ import { LINE_HEIGHT } from "./lines.js";
 const TOP = 44;
 
 /** The current drawing as an SVG element: lines if `mode` is "heads", otherwise `images` side by side. */
-export function pictureOf(view, { title, mode, look, names, web, lit, images }) {
+export function pictureOf(view, { title, mode, look, names, web, lit, images, sides }) {
   const paper = new Paper(view);
-  if (mode === "heads") paper.lines(look, names, web, new Set(lit));
+  if (mode === "heads") paper.lines(look, names, web, new Set(lit), sides);
   else paper.images(images, lit);
   return paper.svg(title);
 }
@@ -32,7 +32,7 @@ class Paper {
       s("title", {}, title), s("rect", { width, height, fill: this.colours.back }), heading, this.parts);
   }
 
-  lines(look, names, web, chosen) {
+  lines(look, names, web, chosen, sides) {
     const { accent, minus } = this.colours, y = i => TOP + i * LINE_HEIGHT, zero = look.signed ? 128 : 0;
     this.height = TOP + Math.max(look.R, look.C) * LINE_HEIGHT;
     web.places.forEach((k, n) => {
@@ -45,6 +45,8 @@ class Paper {
       this.parts.push(this.label(212, y(i), names.row(i), { "text-anchor": "end", "font-weight": chosen.has(i) ? "bold" : "normal" }));
     }
     for (let j = 0; j < look.C; j++) this.parts.push(this.label(428, y(j), names.column(j)));
+    for (const [x, anchor, text] of [[212, "end", sides.rows], [428, "start", sides.columns]])
+      this.parts.push(this.label(x, 30, text, { "text-anchor": anchor, "font-style": "italic" }));
   }
 
   images(images, lit) {

@@ -44,12 +44,13 @@ export function legend(low, high, signed) {
   return h("span.av-scale", {}, h("span", {}, low), canvas, h("span", {}, high));
 }
 
+const AXIS = 18;                           // CSS pixels of the name of an axis
 const LARGEST_CELL = 26;                   // CSS pixels
 const ROOM = { least: 220, most: 620, height: 460 };
 
 /**
- * A heat map. `draw(look, names, { least, lit }, label)` shows a matrix; `onCell(i, j)` is called for the cell under the pointer or
- * the cursor, `onPick(i)` when a row is chosen.
+ * A heat map. `draw(look, names, { least, lit, sides }, label)` shows a matrix; `onCell(i, j)` is called for the cell under the pointer or
+ * the cursor, `onPick(i, j)` when one is chosen.
  */
 export class HeatMap {
   constructor(view, { onCell = () => {}, onPick = () => {} } = {}) {
@@ -57,7 +58,7 @@ export class HeatMap {
     this.canvas = h("canvas.av-map", { role: "application", tabindex: "0" });
     this.element = h("div.av-map-host", {}, this.canvas);
     this.look = this.names = this.pixels = this.cursor = this.dragged = null;
-    this.marks = { least: 0, lit: [] };
+    this.marks = { least: 0, lit: [], sides: { rows: "", columns: "" } };
     this.fitView();
     this.listen();
     view.onResize(this.element, () => this.paint());
@@ -87,10 +88,10 @@ export class HeatMap {
 
   measure() {
     const { R, C } = this.look, room = Math.max(ROOM.least, Math.min(this.element.clientWidth || 480, ROOM.most));
-    const fitted = Math.min(LARGEST_CELL, (room - 104) / C, ROOM.height / R), named = fitted * this.zoom >= 9;
+    const fitted = Math.min(LARGEST_CELL, (room - 104 - AXIS) / C, ROOM.height / R), named = fitted * this.zoom >= 9;
     const marginRight = named ? 20 : 2;    // the slanted name of the last column needs it
-    this.marginLeft = named ? 84 : 30;
-    this.marginTop = named ? 64 : 20;
+    this.marginLeft = (named ? 84 : 30) + AXIS;
+    this.marginTop = (named ? 64 : 20) + AXIS;
     this.cell = Math.min(LARGEST_CELL, (room - this.marginLeft - marginRight) / C, Math.max(ROOM.height / R, 1e-6));
     this.mapWidth = C * this.cell;
     this.width = Math.ceil(this.marginLeft + this.mapWidth + marginRight);
@@ -134,8 +135,24 @@ export class HeatMap {
     context.imageSmoothingEnabled = size * (window.devicePixelRatio || 1) < 1;
     context.imageSmoothingQuality = "high";
     context.drawImage(this.pixels, this.left, this.top, seen.columns, seen.rows, marginLeft, marginTop, seen.columns * size, seen.rows * size);
+    this.paintSides(context);
     this.paintNames(context);
     this.paintMarks(context);
+  }
+
+  /** What the rows and the columns do: "looks" beside the rows, "is looked at" above the columns. */
+  paintSides(context) {
+    const { rows, columns } = this.marks.sides, { marginLeft, marginTop } = this;
+    context.font = `italic 12px ${getComputedStyle(this.view.root).fontFamily}`;
+    context.fillStyle = themed(this.view.root, "--nk-faint");
+    context.textBaseline = "middle";
+    context.textAlign = "left";
+    context.fillText(`${columns} →`, marginLeft, 8);
+    context.save();
+    context.translate(8, marginTop);
+    context.rotate(Math.PI / 2);
+    context.fillText(`${rows} →`, 0, 0);
+    context.restore();
   }
 
   /** The names of rows and columns, or numbers at some of them if names do not fit. */
@@ -151,7 +168,7 @@ export class HeatMap {
       const y = marginTop + (i - this.top + 0.5) * size;
       if (y < marginTop + 3) return;
       context.textAlign = "right";
-      context.fillText(every > 1 ? String(i) : clipped(context, names.row(i), marginLeft - 10), marginLeft - 6, y);
+      context.fillText(every > 1 ? String(i) : clipped(context, names.row(i), marginLeft - AXIS - 8), marginLeft - 6, y);
     });
     along(look.C, this.left, this.seen.columns, j => {
       const x = marginLeft + (j - this.left + 0.5) * size;
@@ -159,7 +176,7 @@ export class HeatMap {
       context.save();
       context.translate(x, marginTop - 5);
       if (every > 1) { context.textAlign = "center"; context.fillText(String(j), 0, -6); }
-      else { context.rotate(-Math.PI / 2.6); context.textAlign = "left"; context.fillText(clipped(context, names.column(j), marginTop), 0, 0); }
+      else { context.rotate(-Math.PI / 2.6); context.textAlign = "left"; context.fillText(clipped(context, names.column(j), marginTop - AXIS), 0, 0); }
       context.restore();
     });
   }
@@ -199,7 +216,7 @@ export class HeatMap {
       },
       onpointerup: event => {
         const found = this.look && this.cellAt(event);
-        if (this.dragged && !this.dragged.far && found) { this.pointAt(found); this.onPick(found[0]); }
+        if (this.dragged && !this.dragged.far && found) { this.pointAt(found); this.onPick(...found); }
         this.dragged = null;
       },
       onpointercancel: () => { this.dragged = null; },
@@ -240,7 +257,7 @@ export class HeatMap {
     else if (event.key === "+" || event.key === "=") this.zoomBy(1.5);
     else if (event.key === "-") this.zoomBy(1 / 1.5);
     else if (event.key === "0") this.fit();
-    else if ((event.key === "Enter" || event.key === " ") && this.cursor) this.onPick(this.cursor[0]);
+    else if ((event.key === "Enter" || event.key === " ") && this.cursor) this.onPick(...this.cursor);
     else return;
     event.preventDefault();
     event.stopPropagation();

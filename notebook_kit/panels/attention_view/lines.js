@@ -35,12 +35,15 @@ export class LinesView {
     this.canvas = h("canvas.av-web", { "aria-hidden": "true" });
     this.lists = Object.fromEntries(["left", "right"].map(side => [side, h(`ul.av-tokens.av-${side}`, { role: "listbox", "aria-multiselectable": "true" })]));
     this.middle = h("div.av-middle", {}, this.canvas);
-    this.element = h("div.av-lines", {}, h("div.av-lines-grid", {}, this.lists.left, this.middle, this.lists.right));
+    this.heads = { left: h("span.av-side-name"), right: h("span.av-side-name") };
+    this.scroller = h("div.av-lines", {}, h("div.av-lines-grid", {}, this.lists.left, this.middle, this.lists.right));
+    this.element = h("div.av-lines-frame", {},
+      h("div.av-lines-grid", { "aria-hidden": "true" }, this.heads.left, h("span"), this.heads.right), this.scroller);
     this.look = this.web = this.pointed = this.shaded = null;
     this.marks = { least: 0, lit: [], litRight: [], values: null };
     this.shown = "";
     for (const side of ["left", "right"]) this.listen(side);
-    this.element.addEventListener("scroll", () => this.paint(), { passive: true });
+    this.scroller.addEventListener("scroll", () => this.paint(), { passive: true });
     view.onResize(this.element, () => this.paint());
   }
 
@@ -54,6 +57,7 @@ export class LinesView {
       this.pointed = this.shaded = null;
     }
     for (const side of ["left", "right"]) this.lists[side].setAttribute("aria-label", labels[side]);
+    [this.heads.left.textContent, this.heads.right.textContent] = [labels.looks, labels.looked];
     if (look !== this.look || marks.least !== this.marks.least || String(marks.lit) !== String(this.marks.lit))
       this.web = strongest(look, marks.least, marks.lit.length ? marks.lit : null);
     [this.look, this.marks] = [look, marks];
@@ -117,7 +121,7 @@ export class LinesView {
   /** Draw lines. Lines of similar strength form one path, so that thousands of them are painted within a frame. */
   stroke(context, places, strengths, fade) {
     const { C, bytes, signed } = this.look, width = this.middle.clientWidth, height = parseFloat(this.canvas.style.height);
-    const y = i => i * LINE_HEIGHT + LINE_HEIGHT / 2 - this.element.scrollTop;
+    const y = i => i * LINE_HEIGHT + LINE_HEIGHT / 2 - this.scroller.scrollTop;
     const plus = themed(this.view.root, "--nk-accent"), minus = themed(this.view.root, "--nk-av-minus"), buckets = new Map();
     places.forEach((k, n) => {
       const a = y(Math.floor(k / C)), b = y(k % C);

@@ -74,13 +74,17 @@ export class Questions {
       ...this.ofAll(),
       layer: trait("layer"),
       heads: trait("heads"),
-      combine: trait("heads").length > 1 ? trait("combine") : "mean",
+      combine: trait("heads").length + trait("more").length > 1 ? trait("combine") : "mean",
       merge: trait("merge_words"),
       what: "attention",
+      ...(trait("more").length ? { more: trait("more") } : {}),
       ...changes,
     };
   }
 
   /** A question about rollout. */
-  ofRollout() { return this.ofHeads({ what: "rollout", heads: [0], combine: "mean" }); }
+  ofRollout() {
+    const { more: _, ...question } = this.ofHeads({ what: "rollout", heads: [0], combine: "mean" });
+    return question;
+  }
 }

@@ -80,7 +80,7 @@ export function predictionTable(view) {
   };
 }
 
-/** The table of scores; `onShow(layer, head)`. */
+/** The table of scores; `onShow(layer, head)`. `draw(rows, state)` takes the heads that are shown as a set of strings. */
 export function scoreTable(view, onShow) {
   const element = h("div.av-scores");
   let sorted = { by: "layer", down: false }, now = null;
@@ -104,13 +104,13 @@ export function scoreTable(view, onShow) {
       h("p.faint", {}, view.words("scores_caption")),
       h("div.scroll.av-tall", { tabindex: "0", role: "region", "aria-label": view.words("scores") },
         h("table", {},
-          h("thead", {}, h("tr", {}, heading("layer", `${view.words("layer")}.${view.words("head")}`, ""),
+          h("thead", {}, h("tr", {}, heading("layer", `${view.words("layer")} · ${view.words("head")}`, ""),
             SCORE_NAMES.map(name => heading(name, view.words(`score_${name}`), view.words(`why_${name}`))))),
           h("tbody", {}, order.map(row => {
-            const shown = row.layer === state.layer && state.heads.includes(row.head);
+            const shown = state.has(String([row.layer, row.head])), name = view.words("head_name", row);
             return h(shown ? "tr.av-current" : "tr", {},
-              h("th", { scope: "row" }, h("button", { type: "button", "aria-pressed": String(shown), "aria-label": `${row.layer}.${row.head} ${view.words("show_head", row)}`,
-                onclick: () => onShow(row.layer, row.head) }, `${row.layer}.${row.head}`)),
+              h("th", { scope: "row" }, h("button", { type: "button", "aria-pressed": String(shown), "aria-label": `${name}: ${view.words("show_head", row)}`,
+                onclick: () => onShow(row.layer, row.head) }, name)),
               [...row.scores].map(one => h("td", {}, shortScore(one))));
           })))));
     element.querySelector(".nk-scroll").scrollTop = scroll;

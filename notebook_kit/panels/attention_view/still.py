@@ -80,11 +80,16 @@ class Scene:
                 chosen=self.chosen,
                 least=self.threshold,
                 signed=signed,
+                sides=self._sides,
             )
         strong = np.where(np.abs(weights) < self.threshold, 0, weights)
         return heat_maps.matrix_figure(
-            strong, self.row_labels, self.column_labels, self.title, signed, chosen=self.chosen
+            strong, self.row_labels, self.column_labels, self.title, signed, chosen=self.chosen, sides=self._sides
         )
+
+    @property
+    def _sides(self) -> tuple[str, str]:
+        return self.words["looks"], self.words["looked_at"]
 
     def _picture(self, weights: np.ndarray, signed: bool) -> Any:
         """The weights of the selected rows over the picture; by default those of the class token, or the mean."""
@@ -114,7 +119,9 @@ class Scene:
         if self.as_lines and self.columns.boxes is not None:
             png = heat_maps.png_of(self.figure())
         elif max(len(rows), len(columns)) <= heat_maps.LABELLED:
-            figure = heat_maps.matrix_figure(weights.numpy(), rows, columns, self.title, signed, chosen=self.chosen)
+            figure = heat_maps.matrix_figure(
+                weights.numpy(), rows, columns, self.title, signed, chosen=self.chosen, sides=self._sides
+            )
             png = heat_maps.png_of(figure)
         else:  # labels would be illegible, and without them the view appears before matplotlib is loaded
             png = heat_maps.heat_map_png(data, signed)
@@ -129,7 +136,7 @@ class Scene:
             " · ".join(part for part in (self.name, self.title) if part),
             png,
             alt=filled(words["matrix_of"], title=self.title),
-            header=(words["from"], words["to"], words["weight"]),
+            header=(words["looks"], words["looked_at"], words["weight"]),
             rows=pairs,
             note=filled(words["face_note"], pairs=len(pairs), scale=f"{scale:.4g}"),
         )
@@ -180,11 +187,14 @@ def title_of(question: Mapping[str, Any], words: Mapping[str, str]) -> str:
     """A one-line description of the answer to a question about heads.
 
     Args:
-        question: The page's question: layer, heads, combine, hide, renormalise, merge, direction, which.
+        question: The page's question: layer, heads, more, combine, hide, renormalise, merge, direction, which.
         words: The strings of the interface by their keys.
     """
-    parts = [filled(words["title"], layer=question["layer"], heads=", ".join(map(str, question["heads"])))]
-    if len(question["heads"]) > 1:
+    more = question.get("more", ())
+    names = [filled(words["title"], layer=question["layer"], heads=", ".join(map(str, question["heads"])))]
+    names += [filled(words["head_name"], layer=layer, head=head) for layer, head in more]
+    parts = [", ".join(names)]
+    if len(question["heads"]) + len(more) > 1:
         parts.append(words[question["combine"]])
     if question["hide"]:
         parts.append(words["said_renormalised" if question["renormalise"] else "said_hidden"])

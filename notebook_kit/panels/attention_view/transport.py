@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
@@ -12,18 +12,23 @@ from torch import Tensor
 from notebook_kit.inspection.attention.axes import Axis
 from notebook_kit.inspection.attention.lens import Lens
 from notebook_kit.inspection.attention.logit_lens import has_lens
-from notebook_kit.inspection.attention.reading import Reading, has_sites
+from notebook_kit.inspection.attention.neurons import site_of
+from notebook_kit.inspection.attention.reading import has_sites
 from notebook_kit.inspection.attention.source import AttentionSources
 from notebook_kit.inspection.drawing.pictures import jpeg_of
+
+if TYPE_CHECKING:
+    from notebook_kit.panels.attention_view.answers import Answers
 
 __all__ = ["THUMBNAIL", "about", "for_page", "indices", "lens_of", "pooled", "quantised"]
 
 THUMBNAIL = 32
 
 
-def about(version: int, sources: AttentionSources, reading: Reading | None, other: Reading | None) -> dict[str, Any]:
+def about(version: int, sources: AttentionSources, answers: Answers) -> dict[str, Any]:
     """The facts about a source and its readings that the page needs."""
     source = sources.source
+    reading = None if answers.is_empty else answers.reading
     facts: dict[str, Any] = {
         "version": version,
         "name": "" if source is None else source.name,
@@ -32,16 +37,19 @@ def about(version: int, sources: AttentionSources, reading: Reading | None, othe
     }
     if reading is None:
         return facts
+    rows, columns = answers.axes
+    others = answers.other_labels
     return facts | {
         "layers": list(reading.numbers),
         "heads": list(reading.heads),
-        "tokens": for_page(reading.rows),
-        "to_tokens": None if reading.is_square else for_page(reading.columns),
-        "other_tokens": None if other is None or other.rows.labels == reading.rows.labels else list(other.rows.labels),
-        "compares": other is not None,
+        "tokens": for_page(rows),
+        "to_tokens": None if reading.is_square else for_page(columns),
+        "other_tokens": None if others is None or others == rows.labels else list(others),
+        "compares": others is not None,
         "compares_models": sources.compared is not None,
         "has_pair": reading.rows.has_pair and reading.columns.has_pair,
         "can_lens": source is not None and has_lens(source.model) and "input_ids" in reading.inputs,
+        "can_vectors": source is not None and site_of(source.model, reading, reading.numbers[0]) is not None,
         "can_ablate": source is not None and has_sites(source.model),
         "has_rollout": reading.is_square and list(reading.numbers) == list(range(len(reading.numbers))),
         "half": reading.layers[0].dtype == torch.float16,
