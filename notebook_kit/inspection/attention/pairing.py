@@ -49,7 +49,9 @@ def pair_axes(mine: Axis, other: Axis) -> Pairing:
     if len(mine) == len(other) or not (isinstance(mine, TokenAxis) and isinstance(other, TokenAxis)):
         places = tuple(range(len(mine)))
         return Pairing(mine, places, places, other.labels)
-    of_other, order, extra = [-1] * len(other), [], []
+    of_other: list[int] = [-1] * len(other)
+    order: list[int] = []
+    extra: list[int] = []  # the tokens that only the second text has
     for _, a, b, c, d in SequenceMatcher(None, mine.labels, other.labels, autojunk=False).get_opcodes():
         for step in range(max(b - a, d - c)):
             number = a + step if a + step < b else len(mine) + len(extra)

@@ -162,8 +162,8 @@ def lines_figure(
         axes.text(-0.03, i, label_of(label), ha="right", va="center", fontsize=8, fontweight=heavy)
     for i, label in enumerate(columns):
         axes.text(1.03, i, label_of(label), ha="left", va="center", fontsize=8)
-    for x, align, side in ((-0.03, "right", sides[0]), (1.03, "left", sides[1])):
-        axes.text(x, -1.2, label_of(side), ha=align, va="center", fontsize=8, color="#4a515a", fontstyle="italic")
+    for at, align, side in ((-0.03, "right", sides[0]), (1.03, "left", sides[1])):
+        axes.text(at, -1.2, label_of(side), ha=align, va="center", fontsize=8, color="#4a515a", fontstyle="italic")
     axes.set_xlim(-0.6, 1.6)
     axes.set_ylim(long - 0.4, -1.8)
     axes.axis("off")

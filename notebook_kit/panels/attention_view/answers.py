@@ -155,7 +155,7 @@ class Answers:
         """
         with self._guard:
             if layer not in self._vectors:
-                found = QueriesAndKeys.of(self.source and self.source.model, self.reading, layer)
+                found = QueriesAndKeys.of(None if self.source is None else self.source.model, self.reading, layer)
                 self._vectors = {layer: found}  # one layer at a time, as they can be large
             return self._vectors[layer].pair(head, row, column)
 
