@@ -50,7 +50,7 @@ export class AtlasView {
   get cells() { return this.grid.querySelectorAll(".nk-av-cell"); }
 
   /** The maximum number of heads per layer. */
-  get most() { return Math.max(...this.now.about.heads); }
+  get most() { return Math.max(...(this.view.model.get("_about")?.heads ?? [1])); }
 
   /** Make a cell the one that Tab reaches. */
   rest(cell) { for (const one of this.cells) one.setAttribute("tabindex", one === cell ? "0" : "-1"); }

@@ -19,6 +19,7 @@ import { SCORE_NAMES, scoreTable, textForm } from "./sidebar.js";
 
 const TRAITS = ["text", "text_pair", "compare_text", "shown", "layer", "head", "heads", "more", "combine", "view", "hide_special", "renormalise",
   "merge_words", "direction", "threshold", "rollout", "score", "selected", "ablated", "prediction", "_about", "_problem"];
+const WIDE = { layers: 3, heads: 6 };      // an atlas of at most so many rows and at least so many columns takes the whole width
 const PATIENCE = 1500;                     // milliseconds until the first head is shown if no kernel answers
 
 export default { render({ model, el }) {
@@ -155,14 +156,15 @@ class Page {
     this.rolloutFigure = h("figure.av-rollout", { hidden: true }, h("figcaption"), this.beside.element, h("p.faint", {}, words("rollout_note")));
     this.matrixFigure = h("figure.av-raw", {}, h("figcaption"), this.matrix.element);
     const { controls, ablation } = this;
+    controls.tabRow.append(help.button);
     this.side = h("div.av-side", {},
-      h("div.row.av-heading", {}, h("h3", {}, words("atlas")), controls.colourBy, help.button),
+      h("div.row.av-heading", {}, h("h3", {}, words("atlas")), controls.colourBy),
       this.map.element, this.map.range, this.atlasHint, h("div.row", {}, ablation.button), ablation.cannot, ablation.element);
     controls.stage.append(h("div.av-drawing", {}, this.lines.element, this.picture.element, this.matrixFigure, this.table.element, this.lens.element, this.rolloutFigure));
-    const detail = h("div.av-detail", {}, controls.headRow, controls.lookRow, controls.tabRow, this.said, controls.stage,
+    const detail = h("div.av-detail", {}, controls.headRow, controls.lookRow, controls.tabRow, help.element, this.said, controls.stage,
       this.foot, this.readout.element, this.neurons.element, this.readout.pairs);
     this.main = h("div.av-main", {}, this.side, detail);
-    fill(this.view.body, this.form.element, this.notices, this.problem, this.empty, help.element, this.main);
+    fill(this.view.body, this.form.element, this.notices, this.problem, this.empty, this.main);
   }
 
   /** Shade the positions beside the lines, or colour the picture; null for nothing. */
@@ -250,6 +252,8 @@ class Page {
     this.foot.hidden = this.readout.element.hidden = this.readout.pairs.hidden = this.said.hidden = isTable;
     this.side.hidden = mode === "lens";
     this.main.classList.toggle("nk-av-alone", mode === "lens");
+    this.main.classList.toggle("nk-av-wide", about.layers.length <= WIDE.layers && this.map.most >= WIDE.heads);
+    this.neurons.element.hidden = !about.can_vectors || this.offline || isTable;
     this.matrixFigure.hidden = mode !== "matrix";
     this.lines.element.hidden = mode !== "heads" || this.isPictured;
     this.picture.element.hidden = mode !== "heads" || !this.isPictured;

@@ -58,8 +58,7 @@ export class NeuronsView {
   }
 
   async draw() {
-    const { page } = this, { about, look, offline } = page;
-    this.element.hidden = !about.can_vectors || offline || page.trait("view") === "scores" || page.trait("view") === "lens";
+    const { page } = this, { about, look } = page;
     if (this.element.hidden || !this.element.open || !look) return;
     this.why.hidden = this.isSingle;
     this.content.hidden = !this.isSingle;

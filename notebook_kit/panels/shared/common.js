@@ -106,11 +106,13 @@ class View {
 
   /** Call `listener` when the theme changes between light and dark. */
   onTheme(listener) {
-    this.on(matchMedia("(prefers-color-scheme: dark)"), "change", listener);
-    const observer = new MutationObserver(listener);
+    let timer;
+    const call = () => { listener(); clearTimeout(timer); timer = setTimeout(listener, THEME_SETTLES); };
+    this.on(matchMedia("(prefers-color-scheme: dark)"), "change", call);
+    const observer = new MutationObserver(call);
     for (const node of [document.documentElement, document.body])
       observer.observe(node, { attributes: true, attributeFilter: ["class", "theme", "data-jp-theme-light", "data-theme", "data-vscode-theme-kind"] });
-    this.later(() => observer.disconnect());
+    this.later(() => { observer.disconnect(); clearTimeout(timer); });
   }
 
   /** Call `listener` in `end()`. */
@@ -126,6 +128,7 @@ class View {
 }
 
 let views = 0;
+const THEME_SETTLES = 500;   // milliseconds; JupyterLab hides the page while it loads the style sheet of a theme
 
 /** A question as a key that does not depend on the order of its values. */
 export function keyOf(kind, values) {
