@@ -23,7 +23,7 @@ import torch
 from notebook_kit.panels import AttentionView
 torch.manual_seed(0)
 tokens = ["[CLS]", "the", "cat", "sat", "on", "the", "mat", "[SEP]"]
-view = AttentionView((torch.randn(3, 4, 8, 8) * 3).softmax(-1), tokens=tokens)
+view = AttentionView((torch.randn(3, 4, 8, 8) * 3).softmax(-1), tokens=tokens, layer=0, head=0)
 view
 """
 
@@ -112,7 +112,9 @@ def test_by_mouse(notebook, minilm, expect, accessible):
     expect(panel.locator(".nk-av-scores tbody tr")).to_have_count(72)
     panel.get_by_role("button", name="Entropy").click()
     panel.get_by_role("button", name="Entropy").click()
-    expect(panel.locator(".nk-av-scores tbody tr").first.locator("th")).to_have_text("0.2")  # all of it on one token
+    expect(panel.locator(".nk-av-scores tbody tr").first.locator("th")).to_have_text(
+        "layer 0 · head 2"
+    )  # all of it on one token
     panel.get_by_label("Colour by").select_option("previous")
     shot(panel, "attention_scores_light")
     accessible(page)
@@ -137,7 +139,7 @@ def test_selection_ablation_and_dark(notebook, minilm, expect, accessible):
     panel.locator('.nk-av-cell[data-layer="2"][data-head="3"]').click()
     expect(panel.locator(".nk-av-prediction tbody tr").first).to_be_visible()
     expect(panel.locator(".nk-av-prediction tbody tr").first).to_contain_text("−")
-    expect(panel.locator(".nk-av-ablation")).to_contain_text("1 off: 2.3")
+    expect(panel.locator(".nk-av-ablation")).to_contain_text("1 off: layer 2 · head 3")
     panel.get_by_role("button", name="Switch layer 4 off, or back on").click()
     expect(panel.locator(".nk-av-ablation")).to_contain_text("13 off")
     eventually(page, "len(view.ablated), len(view.prediction.get('heads', []))", "(13, 13)")
@@ -168,7 +170,7 @@ def test_texts_pair_compare_and_errors(notebook, minilm, expect, accessible):
     panel.get_by_role("button", name="Compare", exact=True).click()
     panel.get_by_role("textbox", name="Compare with").fill("The dog sat.")
     panel.get_by_role("button", name="Read").click()
-    panel.get_by_role("combobox", name="Compare").select_option("difference")
+    expect(panel.get_by_role("combobox", name="Compare")).to_have_value("difference")  # at once
     expect(panel.locator(".nk-av-said-line")).to_contain_text("blue is more, orange is less")
     expect(panel.locator(".nk-av-left li").nth(2)).to_contain_text("cat / dog")
     panel.get_by_role("tab", name="Matrix").click()
@@ -177,8 +179,13 @@ def test_texts_pair_compare_and_errors(notebook, minilm, expect, accessible):
 
     panel.get_by_role("textbox", name="Compare with").fill("The dog and the cat sat.")
     panel.get_by_role("button", name="Read").click()
-    expect(panel.locator(".nk-error:visible")).to_contain_text("cannot be compared")
-    shot(panel, "attention_error_light")
+    panel.get_by_role("tab", name="Lines").click()
+    left = panel.locator(".nk-av-left li .nk-av-label")
+    expect(left).to_have_text(
+        ["[CLS]", "the", "dog", "and", "the", "cat", "sat", ".", "[SEP]", "it", "was", "tired", ".", "[SEP]"]
+    )
+    expect(panel.locator(".nk-error:visible")).to_have_count(0)
+    shot(panel, "attention_unequal_light")
     panel.get_by_role("textbox", name="Compare with").fill("The pig sat.")
     panel.get_by_role("button", name="Read").click()
     expect(panel.locator(".nk-error:visible")).to_have_count(0)
@@ -398,7 +405,7 @@ ipywidgets.VBox([inspector, view])
     page = notebook([cell])
     panel = drawn(page, expect, 72)
     panel.locator(".nk-av-left li").nth(2).click()
-    eventually(page, "inspector.selected", "[2]")
+    eventually(page, "inspector.selected", "[1, 2]")  # the inspector opens with a token chosen
     run(page, "inspector.selected = [1, 3]")
     expect(panel.locator('.nk-av-left li[aria-selected="true"]')).to_have_text([re.compile("^a"), re.compile("^sat")])
     run(page, "inspector.text = 'Two dogs.'")
@@ -425,3 +432,67 @@ def test_telugu(notebook, expect):
     panel = drawn(page, expect, 12)
     expect(panel.get_by_role("tab", name="మాత్రిక")).to_be_visible()
     shot(panel, "attention_telugu_light")
+
+
+def test_heads_of_other_layers_are_added(notebook, expect):
+    page = notebook([TENSORS])
+    panel = drawn(page, expect, 12)
+    panel.locator('.nk-av-cell[data-layer="2"][data-head="1"]').click(modifiers=["Shift"])
+    expect(panel.locator(".nk-av-said-line")).to_have_text("Layer 0 · head 0, layer 2 · head 1 (mean)")
+    expect(panel.locator(".nk-av-cell[aria-selected='true']")).to_have_count(2)
+    eventually(page, "view.layer, view.heads, view.more", "(0, [0], [[2, 1]])")
+    panel.locator('.nk-av-cell[data-layer="0"][data-head="0"]').click(modifiers=["Shift"])  # away again
+    expect(panel.locator(".nk-av-said-line")).to_have_text("Layer 2 · head 1")
+    eventually(page, "view.layer, view.heads, view.more", "(2, [1], [])")
+
+
+def test_queries_and_keys_of_a_pair(notebook, minilm, expect, accessible):
+    page = notebook([model_cell(minilm, "The cat sat.")])
+    panel = drawn(page, expect, 72)
+    expect(panel.get_by_role("tab", name="Logit lens")).to_be_hidden()
+    panel.locator(".nk-av-neuron-fold summary").click()
+    expect(panel.locator(".nk-av-neurons [role='gridcell']").first).to_be_visible()
+    size = int(ask_kernel(page, "len(view.queries_and_keys(0, 0))"))
+    expect(panel.locator(".nk-av-neurons [role='gridcell']")).to_have_count(3 * size)
+    panel.locator(".nk-av-left li").nth(2).click()
+    panel.locator(".nk-av-right li").nth(3).click()
+    expect(panel.get_by_role("combobox", name="is looked at")).to_have_value("3")
+    score = f"{float(ask_kernel(page, 'float(view.queries_and_keys(2, 3).sum().iloc[2])')):.3f}"
+    expect(panel.locator(".nk-av-neuron-sum")).to_contain_text(score.replace("-", "−"))
+    weight = f"{float(ask_kernel(page, 'float(view.matrix().iloc[2, 3])')):.4f}"
+    expect(panel.locator(".nk-av-neuron-sum")).to_contain_text(f"weight {weight}")
+    panel.locator(".nk-av-neurons [role='gridcell']").first.focus()
+    page.keyboard.press("ArrowRight")
+    expect(panel.locator(".nk-av-neuron")).to_contain_text("dimension 1:")
+    accessible(page)
+    shot(panel, "attention_queries_and_keys")
+
+
+def test_it_explains_itself(notebook, minilm, expect, accessible):
+    page = notebook([model_cell(minilm, "The cat sat.")])
+    panel = drawn(page, expect, 72)
+    expect(panel.locator(".nk-av-side-name")).to_have_text(["looks", "is looked at"])
+    sharpest = ask_kernel(page, "view.layer, view.head").strip("()").split(", ")
+    expect(panel.locator(".nk-av-said-line")).to_have_text(f"Layer {sharpest[0]} · head {sharpest[1]}")
+    panel.get_by_role("button", name="How to read this panel").click()
+    expect(panel.get_by_role("heading", name="Do not conclude that")).to_be_visible()
+    accessible(page)
+    page.keyboard.press("Escape")
+    expect(panel.get_by_role("heading", name="Do not conclude that")).to_be_hidden()
+
+
+def test_lines_take_the_colours_of_a_new_theme(notebook, expect):
+    page = notebook([TENSORS])
+    panel = drawn(page, expect, 12)
+    strongest = """() => {
+        const web = document.querySelector('.nk-av-web'), data = web.getContext('2d').getImageData(0, 0, web.width, web.height).data;
+        let best = 0;
+        for (let i = 0; i < data.length; i += 4) if (data[i + 3] > data[best + 3]) best = i;
+        return data[best];
+    }"""
+    page.wait_for_function(
+        f"() => ({strongest})() < 60 && document.querySelector('.nk-av-web').width > 10"
+    )  # red of #0b5cad
+    set_theme(page, dark=True)
+    page.wait_for_function(f"() => ({strongest})() > 100")  # red of #7cb8f2
+    expect(panel).to_be_visible()

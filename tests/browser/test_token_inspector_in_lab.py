@@ -375,3 +375,57 @@ def test_reopened_and_cleared(notebook, minilm, expect):
     expect(panel.locator(".nk-face")).to_have_text(["[CLS]", "four", "[SEP]"])
     page.evaluate("() => window.jupyterapp.shell.currentWidget.content.widgets[0].outputArea.model.clear()")
     expect(page.locator(PANEL)).to_have_count(0)
+
+
+def test_it_is_drawn_while_later_cells_run(notebook, minilm, expect):
+    page = notebook([cell(minilm, "The unhappiness of tokenizers"), "import time; time.sleep(20)"], run=False)
+    page.evaluate("() => { window.jupyterapp.commands.execute('notebook:run-all-cells'); }")
+    panel = page.locator(PANEL)
+    expect(panel.locator(".nk-chip[aria-selected='true']")).to_have_count(1)
+    expect(panel.locator(".nk-stages > li")).to_have_count(5)
+    status = "() => window.jupyterapp.shell.currentWidget.context.sessionContext.session.kernel.status"
+    assert page.evaluate(status) == "busy"
+    expect(panel.locator(".nk-busy")).to_be_hidden()
+    shot(panel, "tokens_while_busy")
+    expect(panel.locator(".nk-warn")).to_have_count(0)  # that it lower-cases is no alarm
+    expect(panel.locator(".nk-totals")).to_contain_text("but without its capital letters")
+
+
+def test_pointing_at_a_token_marks_its_characters(notebook, minilm, expect, accessible):
+    page = notebook([cell(minilm, "🦖 naïve tokenizers", ", text_pair='of 🦖 dinosaurs'")])
+    panel = page.locator(PANEL)
+    marks = panel.locator(".nk-behind mark")
+    expect(marks).to_have_count(1)  # of the chosen token
+    panel.get_by_role("option", name="naïve").hover()
+    expect(marks).to_have_text(["naïve"])
+    panel.get_by_role("option", name="dinosaurs").hover()
+    expect(panel.locator(".nk-behind").nth(1).locator("mark")).to_have_text(["dinosaurs"])
+    shot(panel, "tokens_pointed")
+    boxes = [panel.locator(name).nth(1).bounding_box() for name in ("textarea", ".nk-behind")]
+    assert abs(boxes[0]["x"] - boxes[1]["x"]) < 1 and abs(boxes[0]["y"] - boxes[1]["y"]) < 1
+    panel.get_by_label("Text", exact=True).fill("naïve")
+    expect(marks).to_have_count(0)
+    panel.get_by_role("button", name="How to read this panel").click()
+    expect(panel.get_by_role("heading", name="Do not conclude that")).to_be_visible()
+    accessible(page, AXE)
+
+
+@pytest.mark.parametrize("edit", ["page", "python"])
+def test_an_edit_while_a_later_block_is_selected(notebook, minilm, expect, edit):
+    words = " ".join(f"word{i} unhappy" for i in range(700))
+    page = notebook([cell(minilm, words, tokenizers="minilm, bytes_"), "inspector.text = 'short'"], run=False)
+    page.evaluate("() => window.jupyterapp.shell.currentWidget.content.activeCellIndex = 0")
+    page.evaluate("() => window.jupyterapp.commands.execute('notebook:run-cell')")
+    panel = page.locator(PANEL)
+    strip = panel.locator(".nk-strip").first
+    expect(strip.locator(".nk-chip").first).to_be_visible()
+    strip.evaluate("strip => { strip.scrollTop = strip.scrollHeight / 2; }")
+    later = strip.locator(".nk-block").nth(3).locator(".nk-chip").nth(40)
+    later.click()
+    expect(later).to_have_attribute("aria-selected", "true")
+    if edit == "page":
+        panel.get_by_label("Text", exact=True).fill("short")
+    else:
+        run_all_last(page)
+    expect(strip.locator(".nk-face")).to_have_text(["[CLS]", "short", "[SEP]"])
+    expect(panel.locator(".nk-story")).to_be_hidden()

@@ -438,7 +438,7 @@ def test_file_holds_what_it_says(weights, tmp_path):
     data = json.loads(re.search(r'id="data">(.*?)</script>', page, re.S)[1])
     looks = [entry["with"] for entry in data["answers"] if entry["ask"] == "look"]
     assert {(q["layer"], tuple(q["heads"])) for q in looks} == {(1, (head,)) for head in range(4)}
-    assert data["traits"]["_offline"] == {"layer": 1, "heads": [0, 1, 2, 3]}
+    assert data["traits"]["_offline"] == {"layer": 1, "heads": [0, 1, 2, 3], "pairs": None}
     assert {entry["ask"] for entry in data["answers"]} == {"atlas", "scores", "look"}
     assert view._offline == {} and view._first
 
@@ -555,3 +555,15 @@ def test_queries_and_keys_give_the_weights(family, model, tokenizer):
         view.queries_and_keys(99, 0)
     with pytest.raises(InputError, match="no queries and keys"):
         AttentionView(torch.eye(3).expand(1, 1, 3, 3)).queries_and_keys(0, 0)
+
+
+def test_a_file_holds_the_pairs_of_a_short_text(model, tmp_path):
+    view = AttentionView(model, "The cat sat.")
+    kinds = [kind for kind, _ in view.offline_questions()]
+    count = len(view.matrix()) ** 2
+    assert kinds.count("neurons") == count
+    assert '"pairs": %d' % view.head in view.to_html(tmp_path / "view.html").read_text(encoding="utf-8")
+    view.heads = [0, 1]
+    assert "neurons" not in [kind for kind, _ in view.offline_questions()]
+    long = AttentionView(model, "The cat sat on the mat. " * 12)
+    assert "neurons" not in [kind for kind, _ in long.offline_questions()]

@@ -27,11 +27,14 @@ from notebook_kit.inspection.tokens.spelling import Spelling
 from notebook_kit.panels.attention_view.transport import indices, lens_of, pooled, quantised
 from notebook_kit.panels.panel import Answer
 
-__all__ = ["HTML_BYTES", "Answers", "Question"]
+__all__ = ["HTML_BYTES", "PAIR_BYTES", "Answers", "Question"]
 
 CACHE_BYTES = 64 * 2**20
 HTML_BYTES = 6 * 2**20
 """The maximum size of the matrices in a file on disk, before base64."""
+
+PAIR_BYTES = 256 * 2**10
+"""The maximum size of the queries and keys of all pairs of tokens in a file on disk."""
 
 LENS_POSITIONS = 256
 """The number of positions of the logit lens that a file on disk holds."""
@@ -153,11 +156,18 @@ class Answers:
         Raises:
             InputError: If there are no queries and keys, no such head, or no such position.
         """
+        return self._queries_and_keys(layer).pair(head, row, column)
+
+    def vector_size(self, layer: int) -> int:
+        """The size of the answer about one pair, in bytes."""
+        return 3 * 4 * self._queries_and_keys(layer).queries.shape[-1]
+
+    def _queries_and_keys(self, layer: int) -> QueriesAndKeys:
         with self._guard:
             if layer not in self._vectors:
                 found = QueriesAndKeys.of(None if self.source is None else self.source.model, self.reading, layer)
                 self._vectors = {layer: found}  # one layer at a time, as they can be large
-            return self._vectors[layer].pair(head, row, column)
+            return self._vectors[layer]
 
     def logit_lens(self, first: int) -> Answer:
         """The logit lens at a block of positions from `first` on: the five likeliest next tokens of each layer, exact."""

@@ -253,7 +253,7 @@ class Page {
     this.side.hidden = mode === "lens";
     this.main.classList.toggle("nk-av-alone", mode === "lens");
     this.main.classList.toggle("nk-av-wide", about.layers.length <= WIDE.layers && this.map.most >= WIDE.heads);
-    this.neurons.element.hidden = !about.can_vectors || this.offline || isTable;
+    this.neurons.element.hidden = !about.can_vectors || isTable || !this.neurons.isAnswered;
     this.matrixFigure.hidden = mode !== "matrix";
     this.lines.element.hidden = mode !== "heads" || this.isPictured;
     this.picture.element.hidden = mode !== "heads" || !this.isPictured;

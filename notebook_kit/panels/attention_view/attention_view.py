@@ -14,7 +14,7 @@ from notebook_kit.inspection.attention.reading import Reading
 from notebook_kit.inspection.attention.samples import Sample
 from notebook_kit.inspection.attention.scores import SCORES, sharpest
 from notebook_kit.inspection.attention.source import AttentionSource, AttentionSources
-from notebook_kit.panels.attention_view.answers import HTML_BYTES, Answers, Question
+from notebook_kit.panels.attention_view.answers import HTML_BYTES, PAIR_BYTES, Answers, Question
 from notebook_kit.panels.attention_view.linking import share_selection
 from notebook_kit.panels.attention_view.still import LensScene, Scene, title_of
 from notebook_kit.panels.attention_view.transport import about
@@ -472,10 +472,23 @@ class AttentionView(Panel):
         """
         heads = sorted({question["heads"][0] for kind, question in self.offline_questions() if kind == "look"})
         try:
-            self._offline = {"layer": self.layer, "heads": heads}
+            self._offline = {"layer": self.layer, "heads": heads, "pairs": self.head if self._pairs_in_file() else None}
             return super().to_html(path)
         finally:
             self._offline = {}
+
+    def _pairs_in_file(self) -> list[tuple[int, int]]:
+        """The pairs of tokens whose queries and keys a file on disk contains: those of the shown head, for a short text."""
+        if not self._about.get("can_vectors") or self.more or len(self.heads) > 1 or self.shown != "this":
+            return []
+        rows, columns = len(self._answers.reading.rows), len(self._answers.reading.columns)
+        try:
+            size = self._answers.vector_size(self.layer)
+        except InputError:  # such as windowed attention in some of the layers
+            return []
+        if rows * columns * size > PAIR_BYTES:
+            return []
+        return [(row, column) for row in range(rows) for column in range(columns)]
 
     def offline_questions(self) -> Iterator[tuple[str, dict[str, Any]]]:
         """The questions for the atlas, the scores, the shown matrix, each head of the layer, and other settings for it."""
@@ -490,6 +503,9 @@ class AttentionView(Panel):
         if self._shows_lens:
             for first in self._answers.offline_lenses():
                 yield "lens", {"version": version, "first": first}
+        for row, column in self._pairs_in_file():
+            place = {"layer": self.layer, "head": self.head, "row": row, "column": column}
+            yield "neurons", {"version": version, **place}
         if self.prediction:
             yield "predict", {"version": version, "ablated": self.prediction["heads"]}
 

@@ -41,6 +41,12 @@ export class NeuronsView {
     return trait("heads").length === 1 && !trait("more").length && trait("shown") === "this" && look && [...look.rows, ...look.columns].every(group => group.length === 1);
   }
 
+  /** Whether there is somebody to answer: a kernel, or a file that holds the pairs of the head that is shown. */
+  get isAnswered() {
+    const { offline, trait } = this.page, file = trait("_offline") ?? {};
+    return !offline || (file.layer === trait("layer") && file.pairs === trait("heads")[0]);
+  }
+
   /** Choose a pair by the indices of its row and column; null keeps one of them. */
   take(row, column) {
     const [i, j] = this.chosen();
@@ -62,7 +68,7 @@ export class NeuronsView {
     if (this.element.hidden || !this.element.open || !look) return;
     this.why.hidden = this.isSingle;
     this.content.hidden = !this.isSingle;
-    if (!this.isSingle) return;
+    if (!this.isSingle || !this.isAnswered) return;
     const [i, j] = this.chosen(), turn = ++this.turn;
     this.drawPicks(i, j);
     const question = { version: about.version, layer: page.trait("layer"), head: page.trait("heads")[0], row: look.rows[i][0], column: look.columns[j][0] };
