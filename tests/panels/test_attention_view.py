@@ -562,7 +562,7 @@ def test_a_file_holds_the_pairs_of_a_short_text(model, tmp_path):
     kinds = [kind for kind, _ in view.offline_questions()]
     count = len(view.matrix()) ** 2
     assert kinds.count("neurons") == count
-    assert '"pairs": %d' % view.head in view.to_html(tmp_path / "view.html").read_text(encoding="utf-8")
+    assert f'"pairs": {view.head}' in view.to_html(tmp_path / "view.html").read_text(encoding="utf-8")
     view.heads = [0, 1]
     assert "neurons" not in [kind for kind, _ in view.offline_questions()]
     long = AttentionView(model, "The cat sat on the mat. " * 12)
