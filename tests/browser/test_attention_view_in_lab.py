@@ -159,7 +159,7 @@ def test_texts_pair_compare_and_errors(notebook, minilm, expect, accessible):
     panel = drawn(page, expect, 72)
     panel.get_by_role("button", name="Pair", exact=True).click()
     panel.get_by_label("Second text").fill("It was tired.")
-    panel.get_by_role("button", name="Read").click()
+    panel.get_by_role("button", name="Read", exact=True).click()
     panel.get_by_label("Direction").select_option("a_to_b")
     expect(panel.locator(".nk-av-left li")).to_have_count(4)
     expect(panel.locator(".nk-av-right li").nth(2)).to_contain_text("tired")
@@ -169,7 +169,7 @@ def test_texts_pair_compare_and_errors(notebook, minilm, expect, accessible):
 
     panel.get_by_role("button", name="Compare", exact=True).click()
     panel.get_by_role("textbox", name="Compare with").fill("The dog sat.")
-    panel.get_by_role("button", name="Read").click()
+    panel.get_by_role("button", name="Read", exact=True).click()
     expect(panel.get_by_role("combobox", name="Compare")).to_have_value("difference")  # at once
     expect(panel.locator(".nk-av-said-line")).to_contain_text("blue is more, orange is less")
     expect(panel.locator(".nk-av-left li").nth(2)).to_contain_text("cat / dog")
@@ -178,7 +178,7 @@ def test_texts_pair_compare_and_errors(notebook, minilm, expect, accessible):
     accessible(page)
 
     panel.get_by_role("textbox", name="Compare with").fill("The dog and the cat sat.")
-    panel.get_by_role("button", name="Read").click()
+    panel.get_by_role("button", name="Read", exact=True).click()
     panel.get_by_role("tab", name="Lines").click()
     left = panel.locator(".nk-av-left li .nk-av-label")
     expect(left).to_have_text(
@@ -187,7 +187,7 @@ def test_texts_pair_compare_and_errors(notebook, minilm, expect, accessible):
     expect(panel.locator(".nk-error:visible")).to_have_count(0)
     shot(panel, "attention_unequal_light")
     panel.get_by_role("textbox", name="Compare with").fill("The pig sat.")
-    panel.get_by_role("button", name="Read").click()
+    panel.get_by_role("button", name="Read", exact=True).click()
     expect(panel.locator(".nk-error:visible")).to_have_count(0)
     eventually(page, "view.compare_text, view.text_pair", "('The pig sat.', 'It was tired.')")
 

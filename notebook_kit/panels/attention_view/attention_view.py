@@ -239,7 +239,8 @@ class AttentionView(Panel):
     def _fit_to(self, reading: Reading) -> None:
         """Choose a head, if nobody has; drop layers, heads and tokens that do not exist in a reading from the traits."""
         if self._chooses:
-            self.layer, self.head = sharpest(reading, self._layers)
+            layers = [number for number in reading.numbers if number in (self._layers or reading.numbers)]
+            self.layer, self.head = sharpest(reading, layers or None)
             self.heads, self.more, self._chooses = [self.head], [], False
         if self.layer not in reading.numbers:
             self.layer = reading.numbers[0]
