@@ -94,9 +94,12 @@ class Answers:
         return rows.axis, columns.axis
 
     @property
-    def other_labels(self) -> tuple[str, ...] | None:
-        """The labels of the rows in the text that is compared with."""
-        return None if self._pairings is None else self._pairings[0].other_labels
+    def other_labels(self) -> tuple[tuple[str, ...], tuple[str, ...]] | None:
+        """The labels of the rows and of the columns in the text that is compared with."""
+        if self._pairings is None:
+            return None
+        rows, columns = self._pairings
+        return rows.other_labels, columns.other_labels
 
     # For the page ----------------------------------------------------------------------------------------------------
 

@@ -442,10 +442,11 @@ class AttentionView(Panel):
             shown=self._answers.shown(question),
             rows=rows,
             columns=columns,
+            other_labels=self._answers.other_labels if self.shown != "this" else None,
+            which=self.shown,
             selected=self.selected,
             threshold=self.threshold,
             as_lines=self.view == "heads",
-            is_difference=self.shown == "difference",
         )
 
     def __repr__(self) -> str:

@@ -20,15 +20,15 @@ export function unpack(answer) {
 }
 
 /** The labels of a matrix; `which` is the trait `shown`. */
-export function namesOf(look, { tokens, to_tokens: to, other_tokens: others, version }, which) {
-  const name = (side, group) => {
+export function namesOf(look, { tokens, to_tokens: to, other_tokens: others, other_to_tokens: othersTo, version }, which) {
+  const name = (side, others, group) => {
     if (group.length > 1) return side.word_labels[side.words[group[0]]];
     const own = side.labels[group[0]], other = others?.[group[0]];
     if (!others || other === own || which === "this") return own;
     return which === "other" ? other : `${own} / ${other}`;
   };
-  const rows = look.rows.map(group => name(tokens, group));
-  const columns = look.columns === look.rows && !to ? rows : look.columns.map(group => name(to ?? tokens, group));
+  const rows = look.rows.map(group => name(tokens, others, group));
+  const columns = look.columns === look.rows && !to ? rows : look.columns.map(group => name(to ?? tokens, to ? othersTo : others, group));
   return { row: i => rows[i], column: j => columns[j], key: `${version} ${which}` };
 }
 

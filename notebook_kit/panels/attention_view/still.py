@@ -36,7 +36,8 @@ class Scene:
         selected: The selected positions of `rows`.
         threshold: Weights below it are not drawn.
         as_lines: Whether to draw lines (or colours over a picture, if the axes have one) rather than a matrix.
-        is_difference: Whether the weights are differences.
+        which: "this", "other", or "difference".
+        other_labels: The labels of the rows and columns in the text that is compared with, or None.
     """
 
     name: str
@@ -48,17 +49,28 @@ class Scene:
     selected: Sequence[int]
     threshold: float
     as_lines: bool
-    is_difference: bool
+    which: str = "this"
+    other_labels: tuple[Sequence[str], Sequence[str]] | None = None
+
+    @property
+    def is_difference(self) -> bool:
+        """Whether the weights are differences."""
+        return self.which == "difference"
+
+    def _label(self, axis: Axis, group: Sequence[int], side: int) -> str:
+        own = axis.name_of(group)
+        other = own if self.other_labels is None or len(group) > 1 else self.other_labels[side][group[0]]
+        return own if other == own else f"{own} / {other}" if self.is_difference else other
 
     @property
     def row_labels(self) -> list[str]:
         """The label of each row."""
-        return [self.rows.name_of(group) for group in self.shown.rows]
+        return [self._label(self.rows, group, 0) for group in self.shown.rows]
 
     @property
     def column_labels(self) -> list[str]:
         """The label of each column."""
-        return [self.columns.name_of(group) for group in self.shown.columns]
+        return [self._label(self.columns, group, 1) for group in self.shown.columns]
 
     @property
     def chosen(self) -> list[int]:
