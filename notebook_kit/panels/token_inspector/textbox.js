@@ -5,7 +5,8 @@ import { fill, h } from "../shared/common.js";
 const MARKED_TEXT = 20_000;   // characters; a longer text would take too long to lay out a second time
 
 export class TextBox {
-  constructor(words, name, lines, value, onInput) {
+  constructor(view, name, lines, value, onInput) {
+    const { words } = view;
     this.box = h("textarea.text", {
       rows: lines, value, "aria-label": words(name), spellcheck: "false", dir: "auto", placeholder: words("type_here"),
       oninput: () => { this.mark([]); onInput(this.box.value); },
@@ -13,6 +14,7 @@ export class TextBox {
     });
     this.behind = h("div.text.behind", { "aria-hidden": "true", dir: "auto" });
     this.element = h("div.textbox", {}, this.behind, this.box);
+    view.onResize(this.box, () => this.follow());
   }
 
   get value() { return this.box.value; }

@@ -70,8 +70,8 @@ class TokenInspector {
   }
 
   textField(trait, lines) {
-    const { model, view: { words } } = this;
-    return new TextBox(words, trait, lines, model.get(trait) ?? "", value => {
+    const { model, view } = this;
+    return new TextBox(view, trait, lines, model.get(trait) ?? "", value => {
       this.selection.clear();
       model.set(trait, value);
       this.save();
