@@ -15,9 +15,9 @@ from notebook_kit.inspection.attention.samples import Sample
 from notebook_kit.inspection.attention.scores import SCORES, sharpest
 from notebook_kit.inspection.attention.source import AttentionSource, AttentionSources
 from notebook_kit.panels.attention_view.answers import HTML_BYTES, PAIR_BYTES, Answers, Question
+from notebook_kit.panels.attention_view.facts import about
 from notebook_kit.panels.attention_view.linking import share_selection
 from notebook_kit.panels.attention_view.still import LensScene, Scene, title_of
-from notebook_kit.panels.attention_view.transport import about
 from notebook_kit.panels.panel import Answer, Face, Panel, described, slow
 
 __all__ = ["AttentionView"]
