@@ -266,6 +266,10 @@ def test_the_first_answers_travel_with_the_state(wordpiece):
     assert first_of(lone)["tokens"]["with"]["text"] == "a\ufffd" == lone.get_state("text")["text"]
 
 
+def test_numbers_of_numpy_are_numbers(wordpiece):
+    assert len(TokenInspector(wordpiece, text="hug").analysis(numpy.int64(0))) == 3
+
+
 def test_it_opens_with_a_token_chosen(wordpiece, letters):
     panel = TokenInspector(wordpiece, letters, text="we tokenize tokenizers")
     analysis = panel.analysis()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from numbers import Integral
 
 import torch
 from torch import Tensor, nn
@@ -96,7 +97,7 @@ class QueriesAndKeys:
             ("column", column, self.keys.shape[1]),
         )
         for name, place, size in sizes:
-            if not isinstance(place, int) or not 0 <= place < size:
+            if not isinstance(place, Integral) or not 0 <= place < size:
                 raise InputError(f"There is no {name} {place!r} here.", next_step=f"It goes from 0 to {size - 1}.")
         query, key = self.queries[head, row], self.keys[head, column]
         product = query * key * self.scale

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import operator
 from collections.abc import Iterable, Iterator, Sequence
+from numbers import Integral
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -372,7 +373,7 @@ class AttentionView(Panel):
         Raises:
             InputError: If there is no decoder with a language-modelling head behind this view, or `top` is not positive.
         """
-        if not isinstance(top, int) or top < 1:
+        if not isinstance(top, Integral) or top < 1:
             raise InputError(f"top={top!r} is not a number of tokens.", next_step="Pass 1 or more.")
         return self._answers.lens_table(top)
 

@@ -7,6 +7,7 @@ import logging
 import threading
 from collections import OrderedDict
 from collections.abc import Iterable, Iterator
+from numbers import Integral
 from typing import Any
 
 import traitlets
@@ -144,7 +145,7 @@ class TokenInspector(Panel):
         Raises:
             InputError: The index is out of range.
         """
-        if not isinstance(row, int) or not 0 <= row < len(self._backends):
+        if not isinstance(row, Integral) or not 0 <= row < len(self._backends):
             raise InputError(
                 f"There is no tokenizer {row!r}: the panel has {len(self._backends)}.",
                 next_step="Indices start at 0; add tokenizers with inspector.use(...).",
