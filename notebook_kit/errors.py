@@ -8,6 +8,8 @@ written for `transformers` catches it as before.
 from __future__ import annotations
 
 import difflib
+import sys
+import warnings
 from collections.abc import Iterable
 
 __all__ = [
@@ -27,6 +29,7 @@ __all__ = [
     "UnknownArchitectureError",
     "UnsafeFileError",
     "near_matches",
+    "warn",
 ]
 
 
@@ -155,12 +158,31 @@ def near_matches(name: str, known: Iterable[str], most: int = 5) -> str:
         >>> near_matches("sentiment-analyses", ["sentiment-analysis", "fill-mask"])
         "Did you mean 'sentiment-analysis'?"
     """
-    folded: dict[str, str] = {}
+    folded: dict[str, list[str]] = {}
     for option in known:
-        folded.setdefault(option.lower(), option)
+        folded.setdefault(option.lower(), []).append(option)
     close = difflib.get_close_matches(name.lower(), folded, n=most, cutoff=0.6)
     if not close:
         close = [option for option in folded if name.lower() in option or option.rpartition("/")[2] == name.lower()]
-    if not close:
-        return ""
-    return "Did you mean " + " or ".join(repr(folded[option]) for option in close[:most]) + "?"
+    # of options that differ in case only, the one written most like `name` first
+    options = [each for key in close for each in difflib.get_close_matches(name, folded[key], n=most, cutoff=0)]
+    return "Did you mean " + " or ".join(map(repr, options[:most])) + "?" if options else ""
+
+
+_LIBRARIES = {"notebook_kit", "torch", "accelerate", "contextlib", "functools"}
+
+
+def warn(message: str, category: type[Warning] = NotebookKitWarning) -> None:
+    """Issue a warning for the line of the user's code that called this library, however deep inside it the cause lies.
+
+    Example:
+        >>> with warnings.catch_warnings(record=True) as caught:
+        ...     warnings.simplefilter("always")
+        ...     warn("This may not be what you want.")
+        >>> caught[0].message
+        NotebookKitWarning('This may not be what you want.')
+    """
+    level, frame = 1, sys._getframe()
+    while frame.f_back is not None and frame.f_globals.get("__name__", "").partition(".")[0] in _LIBRARIES:
+        level, frame = level + 1, frame.f_back
+    warnings.warn(message, category, stacklevel=level)

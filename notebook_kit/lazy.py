@@ -61,6 +61,16 @@ def lazy_exports(package: str) -> tuple[Callable[[str], Any], Callable[[], list[
             return value
         from notebook_kit.errors import near_matches
 
-        raise AttributeError(f"module {package!r} has no attribute {name!r}. {near_matches(name, public)}".rstrip())
+        near = near_matches(name, public)
+        if _is_from_import(sys._getframe(1)):
+            raise ImportError(f"cannot import name {name!r} from {package!r}. {near}".rstrip(), name=name)
+        raise AttributeError(f"module {package!r} has no attribute {name!r}. {near}".rstrip())
 
     return getattr_, lambda: sorted({*namespace, *public}), public
+
+
+def _is_from_import(frame: Any) -> bool:
+    """Whether `frame` is at a `from package import name`, in which Python hides the message of an AttributeError."""
+    from dis import opmap
+
+    return frame.f_lasti >= 0 and frame.f_code.co_code[frame.f_lasti] == opmap["IMPORT_FROM"]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -10,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from notebook_kit.errors import InputError, NotebookKitWarning
+from notebook_kit.errors import InputError, warn
 from notebook_kit.generation import assisted, beams, filters, processors, sampling, stopping
 from notebook_kit.generation.configuration import BEAMS_ONLY, DEFAULTS, OUTPUTS, SAMPLING_ONLY, TOKENS, GenerationConfig
 from notebook_kit.generation.processors import LogitsProcessorList, as_ids
@@ -307,7 +306,7 @@ def _warn_of_unused_settings(named: GenerationConfig, config: GenerationConfig) 
         if found:
             _warned.update(found)
             has = "has no effect" if len(found) == 1 else "have no effect"
-            warnings.warn(f"{', '.join(found)} {has}: {why}", NotebookKitWarning, stacklevel=6)
+            warn(f"{', '.join(found)} {has}: {why}")
 
 
 def _max_length(model: Any, prompt: Prompt, config: GenerationConfig, fit: bool) -> int:
@@ -337,7 +336,7 @@ def _max_length(model: Any, prompt: Prompt, config: GenerationConfig, fit: bool)
     shortest = max(config.min_length or 0, T + (config.min_new_tokens or 0))
     if shortest > longest:
         message = f"The minimum length is {shortest} tokens and the maximum {longest}: sequences end at {longest}."
-        warnings.warn(message, NotebookKitWarning, stacklevel=6)
+        warn(message)
     return longest
 
 

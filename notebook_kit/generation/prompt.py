@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any
@@ -10,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from notebook_kit.errors import ConfigurationError, InputError, NotebookKitWarning, near_matches
+from notebook_kit.errors import ConfigurationError, InputError, near_matches, warn
 from notebook_kit.generation.configuration import GenerationConfig
 from notebook_kit.generation.processors import as_ids
 from notebook_kit.nn.cache import DynamicCache, KVCache
@@ -165,11 +164,9 @@ def _read_decoder(
                 next_step="Pass all of the tokenizer's output: model.generate(**batch).",
             )
         if not bool(mask[:, -1].all()):
-            warnings.warn(
+            warn(
                 "Some prompts are padded on the right, so the new tokens follow padding. Create the tokenizer with "
-                'padding_side="left".',
-                NotebookKitWarning,
-                stacklevel=7,
+                'padding_side="left".'
             )
     return Prompt(inputs, mask=mask, embeds=embeds, cache=cache, source_ids=inputs if T else None, more=more)
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
@@ -11,7 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from notebook_kit.errors import NotebookKitWarning
+from notebook_kit.errors import warn
 from notebook_kit.generation import outputs
 from notebook_kit.generation.configuration import GenerationConfig
 from notebook_kit.generation.processors import LogitsProcessorList
@@ -225,11 +224,7 @@ class Run:
                 raise
             self.interrupted = True
             count = self.length - self.prompt_length
-            warnings.warn(
-                f"Interrupted after {count} new token{'s' * (count != 1)}; the tokens so far are returned.",
-                NotebookKitWarning,
-                stacklevel=8,
-            )
+            warn(f"Interrupted after {count} new token{'s' * (count != 1)}; the tokens so far are returned.")
 
     def result(self, sequences: Tensor, **more: Any) -> Any:
         """The result of `generate`: the sequences, or an object with everything that the settings ask for."""

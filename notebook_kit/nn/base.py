@@ -10,7 +10,6 @@ import contextlib
 import copy
 import inspect
 import os
-import warnings
 from collections.abc import Callable, Mapping
 from functools import partial
 from pathlib import Path
@@ -23,7 +22,7 @@ from torch.overrides import TorchFunctionMode
 from notebook_kit.checkpoints.names import LoadingPlan, WeightRules, plan_loading
 from notebook_kit.checkpoints.weights import GivenWeights, Weights, open_weights, save_weights
 from notebook_kit.configuration import PretrainedConfig
-from notebook_kit.errors import ConfigurationError, InputError, NotebookKitError, NotebookKitWarning, near_matches
+from notebook_kit.errors import ConfigurationError, InputError, NotebookKitError, near_matches, warn
 from notebook_kit.fields import Rows, mismatch
 from notebook_kit.hub import Source, locate, take_hub_options
 from notebook_kit.hub.saving import PushToHub, folder_to_save
@@ -492,7 +491,7 @@ class PreTrainedModel(nn.Module, PushToHub, ModelHooks):
                     new.copy_(getattr(fresh._place(key)[0], leaf))
         self.tie_weights()
         if message := plan.warning():
-            warnings.warn(message, NotebookKitWarning, stacklevel=4)
+            warn(message)
         return plan
 
     def _place(self, name: str) -> tuple[nn.Module, str]:

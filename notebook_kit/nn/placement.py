@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Mapping
 from typing import Any
 
 import torch
 
-from notebook_kit.errors import InputError, NotebookKitWarning, near_matches
+from notebook_kit.errors import InputError, near_matches, warn
 
 __all__ = ["choose_device", "choose_dtype", "device_of_map"]
 
@@ -53,11 +52,7 @@ def choose_device(device: int | str | torch.device | None) -> torch.device:
         if device < 0:
             return torch.device("cpu")
         if accelerator is None:
-            warnings.warn(
-                f"device={device} requests an accelerator, and this machine has none; using the CPU.",
-                NotebookKitWarning,
-                stacklevel=5,
-            )
+            warn(f"device={device} requests an accelerator, and this machine has none; using the CPU.")
             return torch.device("cpu")
         device = f"{accelerator}:{device}"
     try:

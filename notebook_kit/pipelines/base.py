@@ -5,10 +5,8 @@ from __future__ import annotations
 import inspect
 import logging
 import os
-import sys
 import types
 import typing
-import warnings
 from collections.abc import Hashable, Mapping
 from functools import cached_property
 from typing import Any, ClassVar
@@ -17,7 +15,7 @@ import numpy as np
 import torch
 from torch import nn
 
-from notebook_kit.errors import InputError, NotebookKitWarning, near_matches
+from notebook_kit.errors import InputError, near_matches
 from notebook_kit.hub.saving import PushToHub, folder_to_save
 from notebook_kit.nn.inputs import inputs_of
 from notebook_kit.nn.placement import choose_device, choose_dtype
@@ -27,7 +25,7 @@ from notebook_kit.pipelines.options import annotations_of, check_choice, check_c
 from notebook_kit.pipelines.registry import PIPELINE_REGISTRY
 from notebook_kit.pipelines.running import ResultStream, RunOptions, run_list, run_one
 
-__all__ = ["Pipeline", "Rows", "notice", "warn"]
+__all__ = ["Pipeline", "Rows", "notice"]
 
 PROCESSORS = ("tokenizer", "feature_extractor", "image_processor", "processor")
 RUN_OPTIONS = ("batch_size", "on_error", "progress", "window")
@@ -50,23 +48,6 @@ def notice(message: str) -> None:
         >>> logging.getLogger("notebook_kit").setLevel(logging.NOTSET)
     """
     logging.getLogger("notebook_kit").warning(message)
-
-
-def warn(message: str) -> None:
-    """Issue a `NotebookKitWarning` for the line that called this library, however deep inside it the cause lies.
-
-    Example:
-        >>> import warnings
-        >>> with warnings.catch_warnings(record=True) as caught:
-        ...     warnings.simplefilter("always")
-        ...     warn("This may not be what you want.")
-        >>> caught[0].message
-        NotebookKitWarning('This may not be what you want.')
-    """
-    level, frame = 1, sys._getframe()
-    while frame.f_back is not None and frame.f_globals.get("__name__", "").startswith("notebook_kit."):
-        level, frame = level + 1, frame.f_back
-    warnings.warn(message, NotebookKitWarning, stacklevel=level)
 
 
 class Pipeline(PushToHub):

@@ -6,8 +6,8 @@ from typing import Any
 
 import torch
 
-from notebook_kit.errors import InputError
-from notebook_kit.pipelines.base import Rows, warn
+from notebook_kit.errors import InputError, warn
+from notebook_kit.pipelines.base import Rows
 from notebook_kit.pipelines.options import check_count, checked
 from notebook_kit.pipelines.text import TextPipeline, read_text
 

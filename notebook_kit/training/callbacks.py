@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import math
-import warnings
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from notebook_kit.errors import ConfigurationError, InputError, NotebookKitError, NotebookKitWarning
+from notebook_kit.errors import ConfigurationError, InputError, NotebookKitError, warn
 from notebook_kit.training.state import ExportableState, TrainerControl, TrainerLike, TrainerState
 from notebook_kit.training.values import typed
 
@@ -114,11 +113,7 @@ class CallbackList:
                 next_step="Derive its class from TrainerCallback, and pass the class or an instance.",
             )
         if any(type(instance) is type(other) for other in self.callbacks):
-            warnings.warn(
-                f"There is already a {type(instance).__name__} among the callbacks; now there are two.",
-                NotebookKitWarning,
-                stacklevel=4,
-            )
+            warn(f"There is already a {type(instance).__name__} among the callbacks; now there are two.")
         self.callbacks.append(instance)
         self._listeners.clear()
 
@@ -154,11 +149,9 @@ class CallbackList:
                 if fatal or not getattr(callback, "is_display", False):
                     raise
                 self.pop(callback)
-                warnings.warn(
+                warn(
                     f"{type(callback).__name__} failed to display the run ({type(error).__name__}: {error}); the run"
-                    " continues without it.",
-                    NotebookKitWarning,
-                    stacklevel=3,
+                    " continues without it."
                 )
                 continue
             if control is not None:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import pickle
 import re
 import shutil
-import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -16,7 +15,7 @@ from safetensors import SafetensorError
 from torch import nn
 
 from notebook_kit.checkpoints.weights import unsafe_pickle
-from notebook_kit.errors import CheckpointError, NotebookKitWarning
+from notebook_kit.errors import CheckpointError, warn
 from notebook_kit.files import damaged, flush_file, flush_folder, read_json, replacing
 from notebook_kit.training.arguments import TrainingArguments
 from notebook_kit.training.data import batches_after
@@ -322,11 +321,9 @@ class Resumption:
         settings = [(name, former.get(name, getattr(args, name)), getattr(args, name)) for name in DATA_SETTINGS]
         changed = [f"{name} was {before!r}, is {now!r}" for name, before, now in settings if before != now]
         if changed:
-            warnings.warn(
+            warn(
                 f"The run that wrote {self.folder} used other settings ({'; '.join(changed)}); resuming is not exact: some"
-                " examples of this epoch may be seen twice or not at all.",
-                NotebookKitWarning,
-                stacklevel=4,
+                " examples of this epoch may be seen twice or not at all."
             )
 
     def restore_model(self, model: nn.Module) -> None:

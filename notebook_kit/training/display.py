@@ -6,11 +6,10 @@ import html
 import operator
 import os
 import sys
-import warnings
 from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, Any
 
-from notebook_kit.errors import NotebookKitWarning
+from notebook_kit.errors import warn
 from notebook_kit.training.callbacks import DefaultFlowCallback, TrainerCallback
 
 if TYPE_CHECKING:
@@ -195,11 +194,9 @@ def _display(args: TrainingArguments) -> TrainerCallback:
             try:
                 shown = maker(args)
             except Exception as error:
-                warnings.warn(
+                warn(
                     f"The display of the run could not be created ({type(error).__name__}: {error}); a progress bar is used"
-                    f" instead. Set the environment variable {DISPLAY_VARIABLE}=bar to always use the bar.",
-                    NotebookKitWarning,
-                    stacklevel=4,
+                    f" instead. Set the environment variable {DISPLAY_VARIABLE}=bar to always use the bar."
                 )
                 continue
             if shown is not None:

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Callable
 from typing import Any
 
-from notebook_kit.errors import ConfigurationError, NotebookKitWarning, near_matches
+from notebook_kit.errors import ConfigurationError, near_matches, warn
 
 # old name -> new name, same values
 RENAMED = {
@@ -128,11 +127,9 @@ def without_trackers(report_to: Any) -> list[str]:
     """`report_to`, always empty: logs are not sent to trackers, and a warning says so."""
     names = [name for name in report_to or [] if name not in ("none", "all")]
     if names:
-        warnings.warn(
+        warn(
             f"report_to={names!r}: notebook_kit does not send logs to trackers. They are in trainer.state.log_history and in"
             " trainer_state.json of each checkpoint; a TrainerCallback with on_log can pass them on. Set report_to='none'"
-            " to avoid this warning.",
-            NotebookKitWarning,
-            stacklevel=5,
+            " to avoid this warning."
         )
     return []

@@ -8,7 +8,6 @@ import itertools
 import math
 import sys
 import time
-import warnings
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
@@ -18,7 +17,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from notebook_kit.errors import ConfigurationError, InputError, NotebookKitWarning
+from notebook_kit.errors import ConfigurationError, InputError, warn
 from notebook_kit.training import checkpointing
 from notebook_kit.training.arguments import TrainingArguments
 from notebook_kit.training.background import one_run
@@ -230,11 +229,9 @@ class TrainingLoop:
                 if trainer.control.should_epoch_stop or trainer.control.should_training_stop:
                     break
             if not position.updates:
-                warnings.warn(
+                warn(
                     f"The training data had no batch in this epoch, so training stops at step {trainer.state.global_step} of"
-                    f" {length.max_steps}.",
-                    NotebookKitWarning,
-                    stacklevel=3,
+                    f" {length.max_steps}."
                 )
                 trainer.control.should_training_stop = True
             position.ended = True
@@ -339,11 +336,9 @@ class TrainingLoop:
             logs["learning_rate"] = trainer.last_step.learning_rate
         trainer.log(logs)
         if bad:
-            warnings.warn(
+            warn(
                 f"{bad} losses of the last {steps} steps were NaN or infinite; the logged loss leaves them out. Lower"
-                " learning_rate, use bf16 instead of fp16, and check for empty or wrong labels.",
-                NotebookKitWarning,
-                stacklevel=2,
+                " learning_rate, use bf16 instead of fp16, and check for empty or wrong labels."
             )
 
     def evaluate(self) -> bool:

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import json
-import warnings
 from collections.abc import Callable, Mapping
 from typing import Any
 
 from tokenizers import Regex, Tokenizer, decoders, models, normalizers, pre_tokenizers, processors
 
-from notebook_kit.errors import NotebookKitWarning
+from notebook_kit.errors import warn
 from notebook_kit.processing.text.families import UNDERLINE, Family
 
 __all__ = ["SWITCHES", "adjust", "bos_eos_template", "complete", "post_processor"]
@@ -217,11 +216,7 @@ def adjust(backend: Tokenizer, switches: Mapping[str, Any], explicit: Mapping[st
             setattr(backend, part, _component(part, changed))
     unused = [name for name, value in explicit.items() if name not in applied and value]
     if unused:
-        warnings.warn(
-            f"{', '.join(unused)} has no effect: this tokenizer's pipeline has no step that it changes.",
-            NotebookKitWarning,
-            stacklevel=2,
-        )
+        warn(f"{', '.join(unused)} has no effect: this tokenizer's pipeline has no step that it changes.")
 
 
 def _one_spelling(switches: Mapping[str, Any]) -> dict[str, Any]:

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import threading
-import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
 
 from tokenizers import Encoding, Tokenizer
 
-from notebook_kit.errors import InputError, NotebookKitWarning
+from notebook_kit.errors import InputError, warn
 from notebook_kit.processing.padding import check_side, pad_inputs
 from notebook_kit.processing.text.arguments import check_arguments
 from notebook_kit.processing.text.batch_encoding import BatchEncoding
@@ -246,12 +245,10 @@ class TextEncoder:
         if longest <= self.model_max_length:
             return
         self._warned_too_long = True
-        warnings.warn(
+        warn(
             f"A text has {longest} tokens, more than the {self.model_max_length} that this model supports; running it "
             "through the model will fail or give wrong results. Pass truncation=True to cut it. (This warning appears "
-            "once per tokenizer.)",
-            NotebookKitWarning,
-            stacklevel=4,
+            "once per tokenizer.)"
         )
 
     @contextmanager

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
-from notebook_kit.errors import InputError, NotebookKitWarning, near_matches
+from notebook_kit.errors import InputError, near_matches, warn
 
 __all__ = ["NO_LIMIT", "Lengths", "resolve_lengths"]
 
@@ -58,11 +57,9 @@ def resolve_lengths(
     pad = _choice("padding", padding, _PADDING)
     cut = _choice("truncation", truncation, _TRUNCATION)
     if verbose and padding is True and max_length is not None and cut is None:
-        warnings.warn(
+        warn(
             "max_length has no effect with padding=True and no truncation. Pass truncation=True to cut at max_length, "
-            "or padding='max_length' to pad up to it.",
-            NotebookKitWarning,
-            stacklevel=3,
+            "or padding='max_length' to pad up to it."
         )
     if max_length is None and (cut is not None or pad == "max_length"):
         if limit > NO_LIMIT:

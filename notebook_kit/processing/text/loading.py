@@ -5,14 +5,13 @@ from __future__ import annotations
 import copy
 import difflib
 import os
-import warnings
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from tokenizers import AddedToken, Tokenizer, processors
 
-from notebook_kit.errors import InputError, NotebookKitWarning, near_matches
+from notebook_kit.errors import InputError, near_matches, warn
 from notebook_kit.files import damaged
 from notebook_kit.hub import HUB_OPTIONS, locate, take_hub_options
 from notebook_kit.processing.text.building import SWITCHES, adjust, complete, post_processor
@@ -330,11 +329,9 @@ def _check_options(options: Mapping[str, Any]) -> None:
                 next_step="Check the spelling; special tokens are passed by role, such as pad_token='[PAD]'.",
             )
     if unknown:
-        warnings.warn(
+        warn(
             f"{', '.join(unknown)} has no effect when a tokenizer is created. "
-            "(padding, truncation, return_tensors, ... belong in the call: tokenizer(texts, return_tensors='pt').)",
-            NotebookKitWarning,
-            stacklevel=2,
+            "(padding, truncation, return_tensors, ... belong in the call: tokenizer(texts, return_tensors='pt').)"
         )
 
 

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import math
 import threading
-import warnings
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from notebook_kit.errors import InputError, NotebookKitWarning
+from notebook_kit.errors import InputError, warn
 from notebook_kit.training.callbacks import TrainerCallback
 
 if TYPE_CHECKING:
@@ -312,7 +311,7 @@ class _Run:
         if self.record is not None:
             self.record.event("note", self.step, text=text)
         else:
-            warnings.warn(text, NotebookKitWarning, stacklevel=4)
+            warn(text)
 
     def change_learning_rate(self, value: float, replayed: bool = False) -> None:
         if self.optimizer is None:

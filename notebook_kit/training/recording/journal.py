@@ -7,13 +7,12 @@ import json
 import math
 import os
 import threading
-import warnings
 import weakref
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from notebook_kit.errors import CheckpointError, NotebookKitWarning
+from notebook_kit.errors import CheckpointError, warn
 
 DELAY = 0.3  # maximum seconds until a line reaches the operating system
 _WORDS = {"NaN": math.nan, "Infinity": math.inf, "-Infinity": -math.inf}
@@ -82,11 +81,9 @@ class Journal:
             except OSError as error:
                 if not self._failed:
                     self._failed = True
-                    warnings.warn(
+                    warn(
                         f"The record of the run cannot be written to {self.path}: {error}. The run continues; its"
-                        " logs stay in memory.",
-                        NotebookKitWarning,
-                        stacklevel=3,
+                        " logs stay in memory."
                     )
 
     def close(self) -> None:

@@ -6,7 +6,6 @@ import math
 import re
 import threading
 import time as clock
-import warnings
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from types import MappingProxyType
@@ -14,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from notebook_kit.errors import CheckpointError, InputError, NotebookKitWarning
+from notebook_kit.errors import CheckpointError, InputError, warn
 from notebook_kit.files import read_json
 from notebook_kit.training.recording.journal import Journal, from_json, plain, read_lines
 
@@ -326,9 +325,7 @@ class RunRecord:
             except (KeyError, TypeError, ValueError, AttributeError):
                 unreadable += 1
         if unreadable:
-            warnings.warn(
-                f"{unreadable} lines of {path} could not be read and were left out.", NotebookKitWarning, stacklevel=4
-            )
+            warn(f"{unreadable} lines of {path} could not be read and were left out.")
 
     @classmethod
     def load(cls, path: str | Path) -> RunRecord:
