@@ -27,26 +27,24 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--version", action="version", version=f"notebook_kit {__version__}")
     commands = parser.add_subparsers(dest="command", required=True)
     tour = commands.add_parser("tour", help="the quick tour in the terminal, with real output and times")
-    tour.add_argument("section", nargs="*", help="only these sections (see --list)")
+    tour.add_argument("section", nargs="*", help="only these sections, by name or number (see --list)")
     tour.add_argument("--list", action="store_true", help="list the sections")
     tour.add_argument(
         "--offline", action="store_true", help="use the embedded checkpoints even if the Hub is reachable"
     )
     options = parser.parse_args(arguments)
 
-    from notebook_kit.tour.sections import SECTIONS
+    from notebook_kit.tour.sections import SECTIONS, find
 
     if options.list:
-        for section in SECTIONS:
-            print(f"{section.name:<10} {section.title}")
+        for number, section in enumerate(SECTIONS, 1):
+            print(f"{number:>2}  {section.name:<10} {section.title}")
         return 0
-    names = [section.name for section in SECTIONS]
-    for name in options.section:
-        if name not in names:
-            print(
-                f"There is no section {name!r}. {near_matches(name, names)}\n→ notebook-kit tour --list",
-                file=sys.stderr,
-            )
+    wanted = [find(query) for query in options.section]
+    for query, section in zip(options.section, wanted, strict=True):
+        if section is None:
+            near = near_matches(query, [section.name for section in SECTIONS])
+            print(f"There is no section {query!r}. {near}\n→ notebook-kit tour --list", file=sys.stderr)
             return 1
     if options.offline:
         os.environ["HF_HUB_OFFLINE"] = "1"
@@ -55,7 +53,7 @@ def main(arguments: list[str] | None = None) -> int:
     from notebook_kit.tour.guide import show
 
     try:
-        show([section for section in SECTIONS if not options.section or section.name in options.section])
+        show([section for section in SECTIONS if not wanted or section in wanted])
     except NotebookKitError as error:
         print(f"\n{error}", file=sys.stderr)
         return 1

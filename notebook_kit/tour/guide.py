@@ -8,15 +8,19 @@ from __future__ import annotations
 
 import ast
 import inspect
+import os
 import pprint
+import shlex
+import shutil
 import sys
 import textwrap
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, TextIO
 
-__all__ = ["Section", "codes_of", "show"]
+__all__ = ["Section", "codes_of", "next_command", "show"]
 
 
 @dataclass(frozen=True)
@@ -72,14 +76,18 @@ def show(sections: list[Section], stream: TextIO | None = None, colour: bool | N
     Args:
         sections: The stops, in order.
         stream: Where to write; standard output by default.
-        colour: Whether to use the terminal's colours; by default if the stream is a terminal.
+        colour: Whether to use the terminal's colours; by default if the stream is a terminal and the environment variable
+            `NO_COLOR` is empty or not set.
+
+    Lines are as wide as the terminal, from 40 to 100 columns; code longer than that is left to the terminal to wrap.
     """
     stream = sys.stdout if stream is None else stream
-    paint = _Paint(stream.isatty() if colour is None else colour)
+    paint = _Paint(stream.isatty() and not os.environ.get("NO_COLOR") if colour is None else colour)
+    width = max(40, min(shutil.get_terminal_size((100, 24)).columns, 100))
     start = time.perf_counter()
     for number, section in enumerate(sections, 1):
         stream.write("\n" + paint.title(f" {number}. {section.title} ") + "\n")
-        stream.write(textwrap.fill(section.about, 100) + "\n\n")
+        stream.write(textwrap.fill(section.about, width) + "\n\n")
         outputs = section.run()
         for code in codes_of(section.run):
             stream.write(_prompted(code, paint) + "\n")
@@ -87,10 +95,39 @@ def show(sections: list[Section], stream: TextIO | None = None, colour: bool | N
             step_start = time.perf_counter()
             output = next(outputs)
             seconds = time.perf_counter() - step_start
-            shown = output if isinstance(output, str) else pprint.pformat(output, width=96, sort_dicts=False)
-            stream.write(paint.output(shown) + "\n" + paint.faint(f"{_time(seconds):>100}") + "\n\n")
+            stream.write(
+                paint.output(_shown(output, width)) + "\n" + paint.faint(f"{_time(seconds):>{width}}") + "\n\n"
+            )
     total = time.perf_counter() - start
-    stream.write(paint.faint(f"{len(sections)} sections in {total:.1f} s. ") + "Next: jupyter lab tutorials/\n")
+    count = f"{len(sections)} section{'s' * (len(sections) != 1)}"
+    stream.write(paint.faint(f"{count} in {total:.1f} s. ") + f"Next: {next_command()}\n")
+
+
+def next_command() -> str:
+    """The command that opens the tutorials in this environment's JupyterLab, to be run in the current folder.
+
+    Installed from a wheel there are no tutorials, and the command opens JupyterLab alone.
+    """
+    lab = Path(sys.executable).with_name("jupyter-lab.exe" if os.name == "nt" else "jupyter-lab")
+    found = shutil.which("jupyter-lab")
+    if found and lab.exists() and Path(found).resolve() == lab.resolve():
+        command = "jupyter lab"
+    else:
+        command = f"{_relative(lab.with_name('jupyter'))} lab" if lab.exists() else f"{sys.executable} -m jupyterlab"
+    tutorials = Path(__file__).parents[2] / "tutorials"
+    return f"{command} {_relative(tutorials)}{os.sep}" if (tutorials / "index.ipynb").exists() else command
+
+
+def _relative(path: Path) -> str:
+    """The path from the current folder if it is inside, else the whole path; quoted for a shell."""
+    folder = Path.cwd()
+    return shlex.quote(str(path.relative_to(folder) if path.is_relative_to(folder) else path))
+
+
+def _shown(output: Any, width: int) -> str:
+    if not isinstance(output, str):
+        return pprint.pformat(output, width=width, sort_dicts=False)
+    return "\n".join(textwrap.fill(line, width) for line in output.splitlines())
 
 
 def _prompted(code: str, paint: _Paint) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from notebook_kit.tour.guide import Section
 
-__all__ = ["SECTIONS"]
+__all__ = ["SECTIONS", "find"]
 
 
 def classify():
@@ -114,8 +114,8 @@ def summarize():
 
     summarizer = pipeline("summarization", model="zoo")
     yield summarizer(
-        "Lanternfish is a puzzle game in which a small fish lights its way through the caves of a dark sea. There are "
-        "sixty levels, an editor to make more of them, and music by several composers."
+        "This package provides Python bindings for the library, so that programs written in Python 3 can read and write "
+        "music files. It supports tags, pictures and playlists."
     )
 
 
@@ -186,6 +186,22 @@ def train():
     yield {"accuracy on 24 unseen messages": {"before": before, "after": trainer.evaluate()["eval_accuracy"]}}
     classifier = pipeline("text-classification", model=model, tokenizer=tokenizer)
     yield classifier("I was billed twice for one parcel.")
+
+
+def find(query: str) -> Section | None:
+    """The section with this name, number (from 1) or word of its title, or None.
+
+    Example:
+        >>> find("3") is find("another")
+        True
+        >>> find("pipeline").title
+        'A pipeline'
+    """
+    words = query.lower()
+    if words.isdecimal():
+        return SECTIONS[int(words) - 1] if 0 < int(words) <= len(SECTIONS) else None
+    named = [section for section in SECTIONS if section.name == words]
+    return next(iter([*named, *(section for section in SECTIONS if words in section.title.lower())]), None)
 
 
 SECTIONS = [

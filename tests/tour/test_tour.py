@@ -5,14 +5,15 @@ from __future__ import annotations
 import io
 import os
 import re
+import shutil
 import subprocess
 import sys
 
 import pytest
 
 from notebook_kit.__main__ import main
-from notebook_kit.tour.guide import Section, codes_of, show
-from notebook_kit.tour.sections import SECTIONS
+from notebook_kit.tour.guide import Section, codes_of, next_command, show
+from notebook_kit.tour.sections import SECTIONS, find
 
 
 def example():
@@ -61,7 +62,45 @@ def test_whole_tour_runs_offline():
 
 def test_list_names_every_section(capsys):
     assert main(["tour", "--list"]) == 0
-    assert [line.split()[0] for line in capsys.readouterr().out.splitlines()] == [section.name for section in SECTIONS]
+    listed = [line.split()[:2] for line in capsys.readouterr().out.splitlines()]
+    assert listed == [[str(number), section.name] for number, section in enumerate(SECTIONS, 1)]
+
+
+def test_sections_are_found_by_name_number_and_title():
+    assert find("stream") is find("2") is find("Many") is SECTIONS[1]
+    assert find("pipeline") is SECTIONS[0] and find("look inside") is find("inside")
+    assert find("0") is find("99") is find("nothing like it") is None
+
+
+@pytest.mark.parametrize("width", [50, 72, 200])
+def test_lines_follow_the_width_of_the_terminal(monkeypatch, width):
+    def long():
+        yield {"numbers": list(range(60)), "text": "many words " * 20}
+        yield "plain words " * 30
+
+    monkeypatch.setenv("COLUMNS", str(width))
+    stream = io.StringIO()
+    show([Section("long", "Long output", "Many words. " * 20, long)], stream)
+    lines = [line for line in stream.getvalue().splitlines() if not line.startswith((">>>", "...", "1 section"))]
+    assert max(map(len, lines)) == min(width, 100)
+
+
+def test_no_color_is_respected(monkeypatch):
+    class Terminal(io.StringIO):
+        def isatty(self):
+            return True
+
+    for value, coloured in (("1", False), ("", True)):
+        monkeypatch.setenv("NO_COLOR", value)
+        stream = Terminal()
+        show([Section("example", "An example", "Adds numbers.", example)], stream)
+        assert ("\033" in stream.getvalue()) is coloured
+
+
+def test_last_line_is_a_command_that_exists():
+    command = next_command().split()[0]
+    assert shutil.which(command), command
+    assert next_command().endswith("tutorials/")
 
 
 def test_unknown_section_names_near_matches(capsys):
