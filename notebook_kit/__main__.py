@@ -1,4 +1,4 @@
-"""The command line: `notebook-kit tour`, or `python -m notebook_kit tour`."""
+"""The command line: `notebook-kit tour` and `notebook-kit handout`, also as `python -m notebook_kit ...`."""
 
 from __future__ import annotations
 
@@ -32,7 +32,23 @@ def main(arguments: list[str] | None = None) -> int:
     tour.add_argument(
         "--offline", action="store_true", help="use the embedded checkpoints even if the Hub is reachable"
     )
+    page = commands.add_parser("handout", help="a notebook as one HTML page that opens with no kernel and no network")
+    page.add_argument("notebook", nargs="+", help="the notebooks")
+    page.add_argument("--execute", action="store_true", help="run them first, in a fresh kernel of this environment")
+    page.add_argument("--output-dir", default="", help="the folder to write to; by default that of the notebook")
     options = parser.parse_args(arguments)
+
+    if options.command == "handout":
+        from notebook_kit.handout import handout
+
+        try:
+            for notebook in options.notebook:
+                print(f"{notebook} ...", end=" ", flush=True)
+                print(handout(notebook, options.output_dir, execute=options.execute))
+        except NotebookKitError as error:
+            print(f"\n{error}", file=sys.stderr)
+            return 1
+        return 0
 
     from notebook_kit.tour.sections import SECTIONS, find
 

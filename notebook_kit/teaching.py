@@ -138,7 +138,7 @@ def try_callback(callback: TrainerCallback, steps: int = 3) -> TrainerState:
     """
     import torch
 
-    from notebook_kit.training import Trainer, TrainerCallback, TrainingArguments
+    from notebook_kit.training import PrinterCallback, Trainer, TrainerCallback, TrainingArguments
 
     events = {name for name in dir(TrainerCallback) if name.startswith("on_")}
     for name in vars(type(callback)):
@@ -168,6 +168,7 @@ def try_callback(callback: TrainerCallback, steps: int = 3) -> TrainerState:
         )
         rows = [{"x": float(i), "labels": 2.0 * i} for i in range(steps)]
         trainer = Trainer(OneWeight(), arguments, train_dataset=rows, callbacks=[callback])
+        trainer.remove_callback(PrinterCallback)
         trainer.train()
         return trainer.state
 
