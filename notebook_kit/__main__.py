@@ -56,9 +56,10 @@ def main(arguments: list[str] | None = None) -> int:
         for number, section in enumerate(SECTIONS, 1):
             print(f"{number:>2}  {section.name:<10} {section.title}")
         return 0
-    wanted = [find(query) for query in options.section]
-    for query, section in zip(options.section, wanted, strict=True):
-        if section is None:
+    wanted = []
+    for query in options.section:
+        wanted.append(find(query))
+        if wanted[-1] is None:
             near = near_matches(query, [section.name for section in SECTIONS])
             print(f"There is no section {query!r}. {near}\n→ notebook-kit tour --list", file=sys.stderr)
             return 1
