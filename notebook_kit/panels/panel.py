@@ -434,7 +434,9 @@ def _file_path(path: Any) -> Path:
 
 
 def _belongs_in_file(panel: Panel, key: str) -> bool:
-    if key in ("_esm", "_css", "_anywidget_id", "_first", "layout", "tabbable", "tooltip"):
+    if key in ("_esm", "_css", "_anywidget_id", "layout", "tabbable", "tooltip"):
+        return False
+    if key == "_first" and "answers" in panel._first:  # the file has its own answers
         return False
     return not key.startswith(("_model", "_view", "_dom"))
 
