@@ -195,6 +195,7 @@ def test_several_at_a_time_and_in_a_box(notebook, expect):
     panels.nth(0).locator("[data-ask=stop]").click()
     for number, said in ((0, "ended"), (2, "ended"), (1, "running"), (3, "running")):
         expect(panels.nth(number).locator(".nk-td-pill")).to_have_text(said)
+    panels.nth(2).locator(".nk-td-more summary").click()
     panels.nth(2).locator(".nk-td-tile", has_text="Gradient norm").click()
     expect(panels.nth(0).locator(".nk-td-heading")).to_have_text("Gradient norm")  # two views of one dashboard
     expect(panels.nth(1).locator(".nk-td-heading")).to_have_text("Loss")

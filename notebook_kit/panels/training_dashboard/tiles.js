@@ -13,7 +13,7 @@ export class Tiles {
   constructor({ words }, opened, onPick) {
     Object.assign(this, { words, onPick });
     this.main = h("div.td-tiles", { role: "group", "aria-label": words("metrics") });
-    this.others = h("div.td-tiles", { role: "group", "aria-label": words("more_metrics") });
+    this.others = h("div.td-rest", { role: "group", "aria-label": words("more_metrics") });
     this.more = h("details.td-more", { open: opened.has("tiles"), ontoggle: () => (this.more.open ? opened.add("tiles") : opened.delete("tiles")) },
       h("summary"), this.others);
     this.element = h("div", {}, this.main, this.more);
