@@ -285,6 +285,8 @@ def _from_pipeline(
     backend.no_padding()
     backend.no_truncation()
     switches = {name: options[name] for name in (family.options if family else ())}
+    if family and family.options.get("add_prefix_space") is True is options["add_prefix_space"]:
+        del switches["add_prefix_space"]  # a sentencepiece family's default says nothing about a byte-level pipeline
     adjust(backend, switches, {name: overrides[name] for name in SWITCHES if overrides.get(name) is not None})
     return Parts(backend, class_name or "PreTrainedTokenizerFast", options, from_file=True)
 
