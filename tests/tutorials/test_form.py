@@ -13,6 +13,7 @@ from urllib.parse import urlparse
 
 import nbformat
 import pytest
+from execute import LARGEST, is_in_step
 from form import CHAPTERS, COLAB, FOLDER, NOTEBOOKS, PAGES, bound, exercises, parsed, read, tags, used
 
 from notebook_kit.language import languages, set_language, strings
@@ -31,14 +32,39 @@ def code_cells(path):
 
 
 @notebooks
-def test_stored_without_outputs(path):
+def test_stored_with_the_outputs_of_its_code(path):
+    """Where nothing runs, as on GitHub, a chapter can be read: run `python tutorials/execute.py` after changing its code."""
     notebook = read(path)
     nbformat.validate(notebook)
     assert (notebook.nbformat, notebook.nbformat_minor) >= (4, 5)
     assert notebook.metadata.kernelspec.name == "python3"
-    assert all(not cell.get("outputs") and cell.get("execution_count") is None for cell in notebook.cells)
+    assert is_in_step(notebook), f"the outputs are not of this code: python tutorials/execute.py {path.stem}"
+    code = [cell for cell in notebook.cells if cell.cell_type == "code"]
+    assert [cell.execution_count for cell in code] == list(range(1, len(code) + 1))
+    assert all(output.output_type != "error" for cell in code for output in cell.outputs)
     assert len({cell.id for cell in notebook.cells}) == len(notebook.cells)
+    assert path.stat().st_size <= LARGEST
+
+
+@notebooks
+def test_panels_are_stored_as_pictures(path):
+    """A page of GitHub runs no scripts and removes styles, so neither live panels nor HTML faces would be seen there."""
+    notebook = read(path)
     assert "widgets" not in notebook.metadata
+    for place, cell in enumerate(notebook.cells):
+        for output in cell.get("outputs", []):
+            kinds = set(output.get("data", {}))
+            assert not any("widget" in kind for kind in kinds), f"cell {place}"
+            if re.search(r"(View|Inspector|Dashboard|Picker)\(", output.get("data", {}).get("text/plain", "")):
+                assert "image/png" in kinds, f"cell {place}"
+
+
+def test_outputs_out_of_step_are_found(tmp_path):
+    notebook = read(CHAPTERS[0])
+    notebook.cells[-1].source += " "
+    assert is_in_step(notebook), "prose does not count"
+    next(cell for cell in notebook.cells if cell.cell_type == "code").source += "\n"
+    assert not is_in_step(notebook)
 
 
 @notebooks
@@ -58,6 +84,9 @@ def test_first_code_cell_is_for_colab(path):
     notebook = read(path)
     first = next(cell for cell in notebook.cells if cell.cell_type == "code")
     assert tags(first) == ["colab"] and first is notebook.cells[1]
+    assert first.source.startswith("#@title") and first.metadata.jupyter.source_hidden, (
+        "one line, in Colab and JupyterLab"
+    )
     assert first.source == code_cells(CHAPTERS[0])[0].source, "the same cell everywhere"
 
 
