@@ -427,6 +427,22 @@ class PretrainedConfig(PushToHub):
 
     # Everyday Python ---------------------------------------------------------------------------------------------
 
+    def __contains__(self, name: object) -> bool:
+        """Whether there is such a field, as in `"text_config" in config`."""
+        return isinstance(name, str) and (name in self.to_dict() or name in self.sub_configs)
+
+    def get_text_config(self, **kwargs: Any) -> PretrainedConfig:
+        """The configuration of the part that reads or writes text: a nested one if there is one, else this one.
+
+        Example:
+            >>> from notebook_kit import BertConfig
+            >>> config = BertConfig()
+            >>> config.get_text_config() is config
+            True
+        """
+        names = ("text_config", "decoder", "generator", "text_encoder")
+        return next((getattr(self, name) for name in names if name in self.sub_configs), self)
+
     def __eq__(self, other: object) -> bool:
         return type(other) is type(self) and self.to_dict() == other.to_dict()
 

@@ -147,3 +147,11 @@ def test_the_older_name_of_the_dtype():
     assert "torch_dtype" not in config.to_dict()
     assert BertConfig.from_dict({"torch_dtype": "float16"}).dtype == "float16"
     assert BertConfig.from_dict({"torch_dtype": "float16", "dtype": "bfloat16"}).dtype == "bfloat16"
+
+
+def test_text_config_and_membership():
+    from notebook_kit import BertConfig
+
+    config = BertConfig()
+    assert "hidden_size" in config and "text_config" not in config and 3 not in config
+    assert config.get_text_config() is config is config.get_text_config(decoder=True)

@@ -5,7 +5,9 @@ Source: Radford et al., Language Models are Unsupervised Multitask Learners, 201
 
 from __future__ import annotations
 
+import sys
 from dataclasses import replace
+from functools import cache
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import torch
@@ -115,30 +117,49 @@ class GPT2Config(PretrainedConfig):
 # Blocks --------------------------------------------------------------------------------------------------------------
 
 
-class GPT2Projection(nn.Linear):
-    """A linear layer whose weight is `(in, out)` in a `state_dict`, as in GPT-2's checkpoints.
+class GPT2Projection(nn.Module):
+    """A linear layer with a weight of shape `(in, out)`, as in GPT-2's checkpoints.
 
-    In memory it is `(out, in)`, as of any linear layer, so that adapters and quantization need no special case. Neither
-    direction copies the weight.
+    Libraries such as PEFT know this layout as the class `Conv1D` of `transformers`, so it passes for one where that class has been
+    imported: their adapters then fit, and are merged the right way round.
 
     Args:
         inputs: Width of the input.
         outputs: Width of the output.
-        std_factor: Multiplies the standard deviation of the initial weight.
+        std_factor: A factor on the standard deviation of the initial weights.
     """
 
     def __init__(self, inputs: int, outputs: int, std_factor: float = 1.0) -> None:
-        super().__init__(inputs, outputs)
+        super().__init__()
+        self.weight = nn.Parameter(torch.empty(inputs, outputs))
+        self.bias = nn.Parameter(torch.empty(outputs))
         self.std_factor = std_factor
 
-    def _save_to_state_dict(self, destination: dict[str, Any], prefix: str, keep_vars: bool) -> None:
-        super()._save_to_state_dict(destination, prefix, keep_vars)
-        destination[prefix + "weight"] = destination[prefix + "weight"].t()
+    def forward(self, x: Tensor) -> Tensor:
+        B, T, C = x.shape
+        return torch.addmm(self.bias, x.reshape(B * T, C), self.weight).view(B, T, -1)
 
-    def _load_from_state_dict(self, state_dict: dict[str, Any], prefix: str, *args: Any) -> None:
-        name = prefix + "weight"
-        turned = {**state_dict, name: state_dict[name].t()} if name in state_dict else state_dict
-        super()._load_from_state_dict(turned, prefix, *args)
+    @property
+    def __class__(self) -> type:
+        known = getattr(sys.modules.get("transformers.pytorch_utils"), "Conv1D", None)
+        return type(self) if known is None or type(self) is not GPT2Projection else _known_as(known)
+
+    @__class__.setter
+    def __class__(self, value: type) -> None:  # as torch's parametrizations do
+        object.__dict__["__class__"].__set__(self, value)
+
+    def __reduce_ex__(self, protocol: Any) -> tuple[Any, ...]:
+        return _empty_projection, (), self.__getstate__()  # copies and pickles are of the real class
+
+
+@cache
+def _known_as(known: type) -> type:
+    """GPT2Projection as a subclass of another library's class for the same layer."""
+    return type("GPT2Projection", (GPT2Projection, known), {})
+
+
+def _empty_projection() -> GPT2Projection:
+    return GPT2Projection.__new__(GPT2Projection)
 
 
 def apply_dropout(dropout: nn.Dropout, x: Tensor) -> Tensor:

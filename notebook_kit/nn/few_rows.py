@@ -128,16 +128,19 @@ class PackedProducts(TorchFunctionMode):
             pass
         elif func is F.linear and len(args) == 3:
             x, weight, bias = args
-            copy = self._copy(weight)
+            copy = self._copy(weight, weight)
+        elif func is torch.addmm and len(args) == 3 and isinstance(args[2], nn.Parameter):
+            bias, x, weight = args  # a weight stored as (in, out), as in GPT-2
+            copy = self._copy(weight, weight.t())
         if copy is not None and x is not None and x.dtype == torch.float32 and x.shape[:-1].numel() <= 2 * MOST_ROWS:
             return product(x, copy, bias)
         return func(*args, **(kwargs or {}))
 
-    def _copy(self, weight: Tensor) -> Tensor | None:
+    def _copy(self, weight: Tensor, rows_are_outputs: Tensor) -> Tensor | None:
         known = self._copies.get(id(weight))
         if known is None:
             size = weight.numel() * weight.element_size()
             fits = isinstance(weight, nn.Parameter) and weight.dtype == torch.float32 and size <= self.left
             self.left -= size if fits else 0
-            known = self._copies[id(weight)] = (weight, laid_out(weight, self.rows) if fits else None)
+            known = self._copies[id(weight)] = (weight, laid_out(rows_are_outputs, self.rows) if fits else None)
         return known[1]

@@ -78,10 +78,10 @@ class Int8Linear(nn.Module):
 
 def _rows_of(layer: nn.Module) -> Tensor | None:
     """The weight of a linear layer as `(out, in)`; None for any other module."""
-    if type(layer) is nn.Linear or type(layer).__name__ == "GPT2Projection":
-        return layer.weight  # type: ignore[return-value]
-    # In transformers, whose models work as well, GPT-2's weights are `(in, out)`.
-    return layer.weight.t() if type(layer).__name__ == "Conv1D" else None  # type: ignore[operator]
+    if type(layer) is nn.Linear:
+        return layer.weight
+    # GPT-2's weights are `(in, out)`, here and in transformers, whose models work as well.
+    return layer.weight.t() if type(layer).__name__ in ("GPT2Projection", "Conv1D") else None  # type: ignore[operator]
 
 
 def quantized(model: nn.Module, kind: str = "int8") -> nn.Module:

@@ -49,8 +49,8 @@ def test_backbone_into_heads(model_type, tmp_path):
         with pytest.warns(NotebookKitWarning, match="no weights for the head") as caught:
             model = getattr(notebook_kit, auto_name).from_pretrained(tmp_path)
         assert len(caught) == 1 and type(model) is kind
-        theirs = reference.state_dict()
-        for name, parameter in model.base_model.state_dict().items():
+        theirs = dict(reference.named_parameters())
+        for name, parameter in model.base_model.named_parameters():
             assert torch.equal(parameter, theirs[name]), name
         assert all(parameter.isfinite().all() for parameter in model.parameters())
 
@@ -62,7 +62,7 @@ def test_heads_into_backbone(model_type, tmp_path):
         folder = tmp_path / auto_name
         reference = ref.reference_model(model_type, kind.__name__, num_labels=2)
         ref.saved(reference, folder)
-        theirs = reference.base_model.state_dict()
+        theirs = dict(reference.base_model.named_parameters())
         has_pooler = any(name.startswith("pooler") for name in theirs)
         with warnings.catch_warnings(record=True) as caught:
             warnings.simplefilter("always")
@@ -70,7 +70,7 @@ def test_heads_into_backbone(model_type, tmp_path):
         wants_pooler = getattr(model, "pooler", None) is not None
         assert [str(w.message) for w in caught if "pooler" not in str(w.message)] == []
         assert bool(caught) == (wants_pooler and not has_pooler)
-        for name, parameter in model.state_dict().items():
+        for name, parameter in model.named_parameters():
             assert name not in theirs or torch.equal(parameter, theirs[name]), name
 
 

@@ -4,11 +4,15 @@ from __future__ import annotations
 
 import copy
 import pickle
+import subprocess
+import sys
+from pathlib import Path
 
 import pytest
 import torch
 import transformers
 from torch import nn
+from torch.nn.utils import parametrizations, prune
 
 from notebook_kit import (
     AutoModel,
@@ -24,6 +28,7 @@ from notebook_kit import (
 from notebook_kit.checkpoints.weights import save_weights
 from notebook_kit.errors import CheckpointError, InputError, NotebookKitWarning
 from notebook_kit.models.bert import BertPreTrainedModel
+from notebook_kit.models.gpt2 import GPT2Projection
 
 SMALL = {"hidden_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2, "intermediate_size": 24, "vocab_size": 60}
 GPT2 = {"n_embd": 16, "n_layer": 2, "n_head": 2, "vocab_size": 60, "n_positions": 32}
@@ -144,62 +149,68 @@ def test_sizes_that_cannot_be(size):
 # GPT-2's projections -------------------------------------------------------------------------------------------------
 
 
-def test_projections_are_linear_layers_with_the_hubs_layout(tmp_path):
+def test_projections_have_the_hubs_layout_everywhere(tmp_path):
     torch.manual_seed(0)
     model = GPT2LMHeadModel(GPT2Config(**GPT2)).eval()
-    layer = model.transformer.h[0].attn.c_attn
-    assert isinstance(layer, nn.Linear) and layer.weight.shape == (48, 16) and layer.weight.is_leaf
     oracle = transformers.GPT2LMHeadModel(transformers.GPT2Config(**GPT2)).eval()
     oracle.load_state_dict(model.state_dict())
     ids = torch.tensor([[5, 6, 7]])
     torch.testing.assert_close(model(ids).logits, oracle(ids).logits, atol=1e-5, rtol=0)
+    for (name, mine), (theirs_name, theirs) in zip(model.named_parameters(), oracle.named_parameters(), strict=True):
+        assert name == theirs_name and mine.shape == theirs.shape and mine.is_contiguous(), name
     model.save_pretrained(tmp_path)
     for again in (GPT2LMHeadModel.from_pretrained(tmp_path), copy.deepcopy(model), pickle.loads(pickle.dumps(model))):
         torch.testing.assert_close(again(ids).logits, model(ids).logits, atol=1e-6, rtol=0)
-    again = GPT2LMHeadModel(GPT2Config(**GPT2)).eval()
-    again.load_state_dict(oracle.state_dict())
-    torch.testing.assert_close(again(ids).logits, oracle(ids).logits, atol=1e-5, rtol=0)
+        assert type(again.transformer.h[0].attn.c_attn) is GPT2Projection
+        assert all(each.is_contiguous() for each in again.state_dict().values())
     deep = model.transformer.h[0].mlp.c_proj.weight.std() / model.transformer.h[0].mlp.c_fc.weight.std()
     assert abs(deep - 0.5) < 0.1  # smaller by the square root of twice the number of layers
 
 
-class Adapter(nn.Module):
-    """What PEFT's LoRA does with a linear layer."""
-
-    def __init__(self, base: nn.Linear, rank: int = 2) -> None:
-        super().__init__()
-        assert isinstance(base, nn.Linear)
-        self.base_layer = base.requires_grad_(False)
-        self.down = nn.Linear(base.in_features, rank, bias=False)
-        self.up = nn.Linear(rank, base.out_features, bias=False)
-
-    def forward(self, x):
-        return self.base_layer(x) + self.up(self.down(x))
-
-    def merge(self) -> nn.Linear:
-        self.base_layer.weight.data += self.up.weight @ self.down.weight
-        return self.base_layer
-
-
-def test_adapters_fit_gpt2_and_merge():
+def test_projections_can_be_called_pruned_and_normalized_by_torch():
     torch.manual_seed(0)
     model = GPT2LMHeadModel(GPT2Config(**GPT2)).eval()
-    for block in model.transformer.h:
-        block.attn.c_attn, block.attn.c_proj = Adapter(block.attn.c_attn), Adapter(block.attn.c_proj)
-    ids = torch.tensor([[5, 6, 7]])
-    adapted = model(ids).logits
-    adapted.sum().backward()
-    assert model.transformer.h[0].attn.c_attn.down.weight.grad is not None
-    for block in model.transformer.h:
-        block.attn.c_attn, block.attn.c_proj = block.attn.c_attn.merge(), block.attn.c_proj.merge()
-    torch.testing.assert_close(model(ids).logits, adapted, atol=1e-5, rtol=0)
+    ids, square = torch.tensor([[5, 6, 7]]), "transformer.h.0.attn.c_proj.weight"
+    same = torch.func.functional_call(model, {square: model.state_dict()[square]}, (ids,))
+    torch.testing.assert_close(same.logits, model(ids).logits, atol=0, rtol=0)
+    layer = model.transformer.h[0].mlp.c_fc
+    prune.l1_unstructured(layer, "weight", 0.5)
+    assert (layer.weight == 0).float().mean() == 0.5
+    assert "transformer.h.0.mlp.c_fc.weight_orig" in model.state_dict() and model(ids).logits.isfinite().all()
+    before = model(ids).logits
+    parametrizations.weight_norm(model.transformer.h[1].mlp.c_fc)
+    torch.testing.assert_close(model(ids).logits, before)
+    compiled = torch.compile(GPT2LMHeadModel(GPT2Config(**GPT2)).eval(), backend="eager")
+    assert compiled(ids).logits.isfinite().all()
 
 
-def test_lora_of_peft_on_gpt2():
+def test_projections_pass_for_the_layer_that_adapters_know():
+    layer = GPT2LMHeadModel(GPT2Config(**GPT2)).transformer.h[0].attn.c_attn
+    assert isinstance(layer, transformers.pytorch_utils.Conv1D) and isinstance(layer, GPT2Projection)
+    run = subprocess.run(
+        [sys.executable, "-c", WITHOUT_TRANSFORMERS], capture_output=True, text=True, cwd=Path(__file__).parents[2]
+    )
+    assert run.stdout.strip() == "GPT2Projection GPT2Projection False", run.stderr
+
+
+WITHOUT_TRANSFORMERS = """
+import copy, sys
+from notebook_kit import GPT2Config, GPT2Model
+layer = GPT2Model(GPT2Config(n_embd=4, n_layer=1, n_head=1, vocab_size=9)).h[0].mlp.c_fc
+print(layer.__class__.__name__, type(copy.deepcopy(layer)).__name__, "transformers" in sys.modules)
+"""
+
+
+@pytest.mark.parametrize("target", ["c_attn", "c_proj"])
+def test_lora_of_peft_on_gpt2(target):
     peft = pytest.importorskip("peft")
-    model = peft.get_peft_model(GPT2LMHeadModel(GPT2Config(**GPT2)), peft.LoraConfig(target_modules=["c_attn"]))
-    ids = torch.tensor([[5, 6, 7]])
-    assert model(input_ids=ids, labels=ids).loss > 0
+    torch.manual_seed(0)
+    plain = GPT2LMHeadModel(GPT2Config(**GPT2)).eval()
+    config = peft.LoraConfig(target_modules=[target], init_lora_weights=False)
+    model, ids = peft.get_peft_model(plain, config).eval(), torch.tensor([[5, 6, 7]])
+    adapted = model(input_ids=ids, labels=ids)
+    adapted.loss.backward()
+    torch.testing.assert_close(model.merge_and_unload()(ids).logits, adapted.logits, atol=1e-5, rtol=0)
 
 
 # Methods and arguments -----------------------------------------------------------------------------------------------
