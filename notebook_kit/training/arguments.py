@@ -26,6 +26,7 @@ from notebook_kit.training.legacy_arguments import (
     without_trackers,
 )
 from notebook_kit.training.values import typed
+from notebook_kit.utils.choices import SchedulerType
 
 if TYPE_CHECKING:
     import torch
@@ -41,6 +42,12 @@ _CHOICES = {
     "include_num_input_tokens_seen": ("no", "all", "non_padding"),
     "log_level": ("passive", "debug", "info", "warning", "error", "critical"),
     "log_level_replica": ("passive", "debug", "info", "warning", "error", "critical"),
+    "lr_scheduler_type": tuple(kind.value for kind in SchedulerType),
+    # The keys of optimization.OPTIMIZERS, which loads torch.
+    "optim": (
+        *("adamw_torch_fused", "adamw_torch", "adamw_hf", "nadamw_torch"),
+        *("adafactor", "sgd", "adagrad", "rmsprop"),
+    ),
 }
 # Settings that need evaluations.
 _FOLLOWS_EVALUATIONS = (
@@ -67,35 +74,54 @@ class TrainingArguments:
 
     Attributes:
         output_dir: Folder for checkpoints and the saved model.
+        do_train, do_eval, do_predict: For scripts, which may read them; the Trainer does not.
         per_device_train_batch_size, per_device_eval_batch_size: Examples per batch on each device.
         gradient_accumulation_steps: Batches per optimizer update.
         num_train_epochs: Passes over the training data; may be fractional.
         max_steps: Optimizer updates; if positive, it overrides `num_train_epochs`.
         learning_rate: The peak of the schedule.
-        lr_scheduler_type, lr_scheduler_kwargs: See `get_scheduler`.
+        lr_scheduler_type, lr_scheduler_kwargs: A name that `get_scheduler` takes, and further options of the schedule.
         warmup_steps: Updates during which the learning rate rises linearly; below 1: a fraction of all updates.
         optim, optim_args: adamw_torch_fused, adamw_torch, adafactor, sgd, ...; further options as "name=value,...".
         weight_decay: Not applied to biases and normalizations.
+        adam_beta1, adam_beta2, adam_epsilon: Options of Adam's variants.
         max_grad_norm: Gradients are scaled down to this norm; 0: no clipping.
         label_smoothing_factor: The part of the target that is spread over all labels.
         bf16, fp16: Mixed precision.
+        bf16_full_eval, fp16_full_eval: Evaluate with weights of this precision.
+        tf32: Whether NVIDIA GPUs may multiply float32 matrices in TF32; None leaves torch's setting.
+        gradient_checkpointing, gradient_checkpointing_kwargs: Recompute activations in the backward pass, to save memory.
+        torch_compile, torch_compile_backend, torch_compile_mode: Compile the model with `torch.compile`.
         logging_strategy, logging_steps, logging_first_step: When the loss is logged.
+        logging_nan_inf_filter: Leave NaN and infinite losses out of the logged loss.
         include_num_input_tokens_seen: Log the number of tokens trained on: "all", "non_padding" or "no".
         log_level, log_level_replica: The level of this library's messages; "passive" leaves it as it is.
         eval_strategy, eval_steps, eval_delay, eval_on_start: When the model is evaluated.
+        prediction_loss_only: Evaluations and predictions return only the loss.
+        include_for_metrics: What `compute_metrics` gets too: "inputs", "loss".
         eval_do_concat_batches: False: predictions and labels are lists with an array per batch.
         save_strategy, save_steps, save_total_limit, save_only_model: When checkpoints are written, and how many are kept.
         load_best_model_at_end, metric_for_best_model, greater_is_better: Which evaluation is the best.
         restore_callback_states_from_checkpoint: A resumed run also takes the constructor arguments of its callbacks from the
             checkpoint, such as the patience of early stopping; their progress is restored in any case.
         seed, data_seed: Seeds of all random number generators, and of the order of the data.
+        full_determinism: Use only deterministic algorithms, which may be slower.
         use_cpu: Train on the CPU even if there is a faster device.
         remove_unused_columns: Drop dataset columns that the model does not take.
         label_names: Columns that hold labels.
         disable_tqdm: Print one line per log instead of a progress bar.
         report_to: Accepted; logs stay in `trainer.state.log_history`.
-        push_to_hub, hub_model_id, hub_token, hub_private_repo, hub_strategy, hub_revision: Upload to the Hub.
-        dataloader_num_workers, dataloader_pin_memory, dataloader_drop_last, ...: Options of torch's DataLoader.
+        run_name: A name of the run.
+        push_to_hub, hub_model_id, hub_token, hub_private_repo, hub_strategy, hub_revision, hub_always_push: Upload to the Hub.
+        train_sampling_strategy: The order of training examples: "group_by_length", "random" or "sequential".
+        length_column_name: The column with the lengths of the examples, if the dataset has one.
+        ignore_data_skip: A resumed run begins its epoch at the first batch, instead of where the checkpoint was written.
+        resume_from_checkpoint: For scripts, which may pass it to `Trainer.train`.
+        accelerator_config: Options of accelerate's `Accelerator`.
+        ddp_find_unused_parameters: Allow parameters without gradient when several processes train together.
+        dataloader_num_workers, dataloader_pin_memory, dataloader_drop_last: Options of torch's DataLoader.
+        dataloader_persistent_workers, dataloader_prefetch_factor: Options of torch's DataLoader.
+        dataloader_multiprocessing_context, dataloader_in_order: Options of torch's DataLoader.
 
     Raises:
         ConfigurationError: for an unknown name (near matches are listed), a value of the wrong type or out of its range, or
@@ -200,17 +226,16 @@ class TrainingArguments:
         return super().__new__(cls)
 
     def __post_init__(self) -> None:
-        for name in _CHOICES:
+        for name, choices in _CHOICES.items():
             value = getattr(self, name)
-            if value is None or isinstance(value, bool):  # YAML reads an unquoted `no` as False
+            # YAML reads an unquoted `no` as False.
+            if "no" in choices and (value is None or isinstance(value, bool)):
                 setattr(self, name, "all" if value else "no")
         for name, kind in _kinds(type(self)).items():
             setattr(self, name, typed(name, getattr(self, name), kind))
         for name, choices in _CHOICES.items():
             setattr(self, name, _choice(name, getattr(self, name), choices))
         self.output_dir = os.path.expanduser(self.output_dir or "trainer_output")
-        self.lr_scheduler_type = self.lr_scheduler_type.lower()
-        self.optim = self.optim.lower()
         self.disable_tqdm = bool(self.disable_tqdm)
         self.report_to = without_trackers(self.report_to)
         self.do_eval = self.do_eval or self.eval_strategy != "no"

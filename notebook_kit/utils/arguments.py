@@ -7,6 +7,7 @@ import dataclasses
 import inspect
 import json
 import os
+import re
 import sys
 import types
 import typing
@@ -84,7 +85,9 @@ class HfArgumentParser(argparse.ArgumentParser):
 
     Each field becomes an option: `--batch_size` and `--batch-size`. A field that is true by default also gets `--no_...`, a list
     takes several values, an enumeration or `Literal` becomes a choice, and a dictionary is given as JSON. Arguments added with
-    `add_argument` come back as a namespace after the dataclasses.
+    `add_argument` come back as a namespace after the dataclasses. Option names cannot be abbreviated.
+
+    The help text of a field is that of its `metadata`, or its line under "Attributes:" or "Args:" in the dataclass's docstring.
 
     A dataclass may list former names of its options in a class attribute `older_names`; they are passed to its constructor.
 
@@ -112,7 +115,8 @@ class HfArgumentParser(argparse.ArgumentParser):
     """
 
     def __init__(self, dataclass_types: Any = None, **options: Any) -> None:
-        super().__init__(**{"formatter_class": argparse.ArgumentDefaultsHelpFormatter, **options})
+        defaults = {"formatter_class": argparse.ArgumentDefaultsHelpFormatter, "allow_abbrev": False}
+        super().__init__(**{**defaults, **options})
         single = dataclasses.is_dataclass(dataclass_types) or not isinstance(dataclass_types, Iterable)
         given = [] if dataclass_types is None else [dataclass_types] if single else list(dataclass_types)
         self.dataclass_types: list[Any] = given
@@ -132,9 +136,9 @@ class HfArgumentParser(argparse.ArgumentParser):
                 f"The types of {kind.__name__}'s fields cannot be resolved: {error}.",
                 next_step="Define the dataclass, and what its annotations name, at the top level of the module.",
             ) from error
-        fields = [field for field in dataclasses.fields(kind) if field.init]
+        fields, texts = [field for field in dataclasses.fields(kind) if field.init], _described(kind)
         for field in fields:
-            _add_field(group, field, annotations[field.name])
+            _add_field(group, field, annotations[field.name], texts.get(field.name))
         return {field.name for field in fields}
 
     def _add_older_names(self, kind: Any) -> set[str]:
@@ -172,7 +176,7 @@ class HfArgumentParser(argparse.ArgumentParser):
         elif look_for_args_file and sys.argv and sys.argv[0]:
             files.append(Path(sys.argv[0]).with_suffix(".args"))
         if args_file_flag:
-            finder = argparse.ArgumentParser(add_help=False)
+            finder = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
             finder.add_argument(args_file_flag, dest="files", action="append", default=[])
             found, args = finder.parse_known_args(args)
             files += map(Path, found.files)
@@ -234,9 +238,32 @@ class HfArgumentParser(argparse.ArgumentParser):
         )
 
 
-def _add_field(group: Any, field: dataclasses.Field, annotation: Any) -> None:
-    """Add the option of one field, and for a true one its opposite."""
-    options: dict[str, Any] = dict(field.metadata)
+def _described(kind: Any) -> dict[str, str]:
+    """What the docstrings of a dataclass and of its bases say about its fields, by name."""
+    texts: dict[str, str] = {}
+    for part in reversed(kind.__mro__):
+        listed, names = False, list[str]()
+        for line in inspect.cleandoc(part.__doc__ or "").splitlines():
+            if re.match(r"\S", line):  # the heading of a section, or a paragraph
+                listed, names = line in ("Attributes:", "Args:"), []
+            elif listed and (entry := re.match(r" {4}(\w+(?:, \w+)*): (.+)", line)):
+                names = entry[1].split(", ")
+                texts |= dict.fromkeys(names, entry[2])
+            elif line.strip():
+                texts |= {name: f"{texts[name]} {line.strip()}" for name in names}
+    return {name: text.replace("%", "%%") for name, text in texts.items()}
+
+
+class _OneOrSeveral(argparse.Action):
+    """Stores one word as a text, and several as a list."""
+
+    def __call__(self, parser: Any, namespace: argparse.Namespace, values: Any, option_string: Any = None) -> None:
+        setattr(namespace, self.dest, values[0] if len(values) == 1 else values)
+
+
+def _add_field(group: Any, field: dataclasses.Field, annotation: Any, text: str | None) -> None:
+    """Add the option of one field, with its help text, and for a true one its opposite."""
+    options: dict[str, Any] = {"help": text, **field.metadata}
     aliases = options.pop("aliases", [])
     own = dict(options)
     names = [f"--{field.name}"]
@@ -255,6 +282,8 @@ def _add_field(group: Any, field: dataclasses.Field, annotation: Any) -> None:
             options.setdefault("default", False)
     else:
         options.update(_reading(field.name, kind))
+    if kind is str and any(typing.get_origin(member) is list for member in typing.get_args(annotation)):
+        options.update(nargs="+", action=_OneOrSeveral)
     if "default" not in options:
         options["required"] = True
     group.add_argument(*names, *([aliases] if isinstance(aliases, str) else aliases), **options)

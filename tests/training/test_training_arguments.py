@@ -6,6 +6,7 @@ import transformers
 
 from notebook_kit.errors import CheckpointError, ConfigurationError, NotebookKitWarning
 from notebook_kit.training import TrainingArguments
+from notebook_kit.training.optimization import OPTIMIZERS
 
 # Ours differ on purpose: batches of alike lengths, and None for what only says "not given".
 DIFFERENT = {"output_dir", "train_sampling_strategy", "report_to", "gradient_checkpointing"}
@@ -160,3 +161,19 @@ def test_subclasses_and_replace():
     by_hand = ByHand("out", 0.5, no_cuda=True)
     assert (by_hand.learning_rate, by_hand.eval_strategy, by_hand.use_cpu, by_hand.rate) == (0.5, "epoch", True, 0.5)
     assert dataclasses.replace(TrainingArguments("out"), seed=1).seed == 1
+
+
+@pytest.mark.parametrize(
+    ("name", "wrong", "near"), [("optim", "adamw_torc", "adamw_torch"), ("lr_scheduler_type", "cosinus", "cosine")]
+)
+def test_names_of_optimizers_and_schedules_are_checked_at_once(tmp_path, name, wrong, near):
+    with pytest.raises(ConfigurationError, match=f"{name} has no option '{wrong}'. Did you mean '{near}'"):
+        TrainingArguments(str(tmp_path), **{name: wrong})
+    with pytest.raises(ConfigurationError, match=f"{name} must be a text; it was None"):
+        TrainingArguments(str(tmp_path), **{name: None})
+    assert getattr(TrainingArguments(str(tmp_path), **{name: near.upper()}), name) == near
+
+
+def test_every_optimizer_can_be_named(tmp_path):
+    for name in OPTIMIZERS:
+        assert TrainingArguments(str(tmp_path), optim=name).optim == name

@@ -127,7 +127,7 @@ def test_options_and_unknown_optimizers(tmp_path):
     assert run.optimizer.param_groups[0]["momentum"] == 0.5
     assert run.optimizer.param_groups[0]["nesterov"] is True
     with pytest.raises(ConfigurationError, match="'adamw_torch'"):
-        trainer(tmp_path, Line(), line_rows(), optim="adamw_torc", **options).train()
+        trainer(tmp_path, Line(), line_rows(), optim="adamw_torc", **options)
 
 
 def test_optimizers_that_are_given(tmp_path):

@@ -13,7 +13,7 @@ import transformers
 import yaml
 
 from notebook_kit import HfArgumentParser, Seq2SeqTrainingArguments, TrainingArguments
-from notebook_kit.errors import CheckpointError, ConfigurationError
+from notebook_kit.errors import CheckpointError, ConfigurationError, NotebookKitWarning
 from notebook_kit.utils import HfArg, IntervalStrategy, string_to_bool
 
 
@@ -211,3 +211,60 @@ def test_words_for_truths(text, value):
     assert string_to_bool(text) is value
     with pytest.raises(argparse.ArgumentTypeError, match="'perhaps'"):
         string_to_bool("perhaps")
+
+
+@pytest.mark.parametrize("kind", [TrainingArguments, Seq2SeqTrainingArguments])
+def test_every_option_has_a_help_text(kind):
+    parser = HfArgumentParser(kind)
+    shown = [action for action in parser._actions if action.help is not argparse.SUPPRESS]
+    assert [action.option_strings[0] for action in shown if not action.help] == []
+    text = " ".join(parser.format_help().split())
+    assert "Passes over the training data; may be fractional. (default: 3.0)" in text
+    assert "their progress is restored in any case." in text  # the second line of an entry
+
+
+def test_help_texts_from_a_docstring():
+    @dataclasses.dataclass
+    class Sizes:
+        """Sizes.
+
+        Args:
+            width, height: In pixels,
+                100% by default.
+            depth: Replaced by the metadata.
+
+        Example:
+            other: not a field.
+        """
+
+        width: int = 1
+        height: int = 1
+        depth: int = dataclasses.field(default=1, metadata={"help": "In bits."})
+        other: int = 1
+
+    parser = HfArgumentParser(Sizes)
+    text = " ".join(parser.format_help().split())
+    assert text.count("In pixels, 100% by default. (default: 1)") == 2
+    assert "In bits." in text and "Replaced" not in text and "not a field" not in text
+
+
+def test_a_text_or_a_list_takes_several_words():
+    parser = HfArgumentParser(TrainingArguments)
+    line = "--output_dir out --report_to wandb tensorboard --seed 3"
+    with pytest.warns(NotebookKitWarning, match=r"report_to=\['wandb', 'tensorboard'\]"):
+        (args,) = parser.parse_args_into_dataclasses(line.split(), look_for_args_file=False)
+    assert args.seed == 3
+
+    @dataclasses.dataclass
+    class Columns:
+        keep: list[str] | str | None = None
+
+    for words, value in ((["a"], "a"), (["a", "b"], ["a", "b"])):
+        (columns,) = HfArgumentParser(Columns).parse_args_into_dataclasses(["--keep", *words], look_for_args_file=False)
+        assert columns.keep == value
+
+
+def test_option_names_are_not_abbreviated():
+    parser = HfArgumentParser(TrainingArguments)
+    with pytest.raises(ConfigurationError, match=r"--learning_rat\. Did you mean 'learning_rate'"):
+        parser.parse_args_into_dataclasses(["--learning_rat", "1"], look_for_args_file=False)
