@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import inspect
 import logging
 from collections.abc import Callable
@@ -9,9 +10,9 @@ from typing import Any
 
 from torch import nn
 
-from notebook_kit.errors import ConfigurationError, InputError
+from notebook_kit.errors import ConfigurationError, InputError, near_matches
 from notebook_kit.nn.base import PreTrainedModel
-from notebook_kit.nn.inputs import inputs_of, unwrap
+from notebook_kit.nn.inputs import inputs_of, takes_name, unwrap
 from notebook_kit.training.arguments import TrainingArguments
 from notebook_kit.training.state import TrainerLike
 
@@ -34,16 +35,84 @@ def checked_args(args: Any) -> TrainingArguments:
     )
 
 
+def check_trainer(what: str, trainer: Any) -> None:
+    """Raise an InputError if `what`, a class or function that takes a Trainer, got something else."""
+    if not hasattr(trainer, "get_train_dataloader"):
+        raise InputError(
+            f"{what} got a {type(trainer).__name__}; expected a Trainer.",
+            next_step=f"Create one first: {what}(Trainer(model, args, train_dataset=dataset)).",
+        )
+
+
+def check_names(unknown: dict[str, Any], kind: type) -> None:
+    """Raise a ConfigurationError for keyword arguments that the constructor of `kind` does not have."""
+    if unknown:
+        name, known = next(iter(unknown)), [n for n in inspect.signature(kind).parameters if n != "unknown"]
+        settings = [field.name for field in dataclasses.fields(TrainingArguments)]
+        raise ConfigurationError(
+            f"{kind.__name__} has no argument {name!r}. {near_matches(name, known)}".strip(),
+            next_step=f"Set it in TrainingArguments({name}=...), and pass these as args."
+            if name in settings
+            else f"Correct the name; help({kind.__name__}) lists them all.",
+        )
+
+
+def checked_processor(processing_class: Any, tokenizer: Any) -> Any:
+    """The tokenizer or other processor, given under its current or its older name."""
+    if tokenizer is not None and processing_class is not None and processing_class is not tokenizer:
+        raise ConfigurationError(
+            "Trainer got both processing_class and its older name tokenizer.", next_step="Keep processing_class."
+        )
+    return processing_class if processing_class is not None else tokenizer
+
+
+def checked_optimizers(optimizers: Any) -> tuple[Any, Any]:
+    """The optimizer and the schedule, each of which may be None."""
+    if isinstance(optimizers, tuple | list) and len(optimizers) == 2:
+        return optimizers[0], optimizers[1]
+    raise InputError(
+        f"optimizers is {optimizers!r:.80}; expected an optimizer and a schedule.",
+        next_step="Pass optimizers=(optimizer, schedule), where each may be None.",
+    )
+
+
+# What the Trainer calls each function with. `call_model_init` calls model_init.
+_FUNCTIONS: dict[str, tuple[str, ...] | None] = {
+    "model_init": None,
+    "data_collator": ("examples",),
+    "compute_metrics": ("prediction",),
+    "compute_loss_func": ("outputs", "labels"),
+    "preprocess_logits_for_metrics": ("logits", "labels"),
+}
+
+
 def check_functions(trainer: TrainerLike) -> None:
-    """Raise an InputError if an argument that is a function is something else."""
-    functions = ("model_init", "data_collator", "compute_metrics", "compute_loss_func", "preprocess_logits_for_metrics")
-    for name in functions:
+    """Raise an InputError if an argument that is a function is something else, or takes other arguments."""
+    for name, given in _FUNCTIONS.items():
         value = getattr(trainer, name)
         if value is not None and not callable(value):
             raise InputError(
                 f"{name} is {value!r}, of type {type(value).__name__}; expected a function.",
                 next_step=f"Pass the function itself: {name}=function, without parentheses.",
             )
+        if value is not None and given is not None:
+            _check_takes(name, value, given)
+
+
+def _check_takes(name: str, function: Callable[..., Any], given: tuple[str, ...]) -> None:
+    counted = name == "compute_loss_func" and takes_name(function, "num_items_in_batch")
+    try:
+        signature = inspect.signature(function)
+    except (TypeError, ValueError):  # compiled code has none
+        return
+    try:
+        signature.bind(*given, **({"num_items_in_batch": None} if counted else {}))
+    except TypeError as error:
+        unpacked = ", and unpack it: `logits, labels = prediction`" if name == "compute_metrics" else ""
+        raise InputError(
+            f"{name} takes the arguments {signature}, but is called as {name}({', '.join(given)}): {error}.",
+            next_step=f"Define it as `def {name}({', '.join(given)})`{unpacked}.",
+        ) from error
 
 
 def checked_model(model: Any, model_init: Callable[..., nn.Module] | None) -> nn.Module:

@@ -11,7 +11,9 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 import torch
 
-from notebook_kit.errors import InputError
+from notebook_kit.errors import InputError, near_matches, warn
+from notebook_kit.training import hooks
+from notebook_kit.training.checks import check_functions
 from notebook_kit.training.data import sorted_order
 from notebook_kit.training.distributed import map_tensors
 from notebook_kit.training.losses import count_items, items_for_loss
@@ -84,9 +86,10 @@ class EvalPrediction:
 
 
 def evaluation_pass(
-    trainer: TrainerLike, loader: Any, prediction_loss_only: bool, ignore_keys: Any, prefix: str
+    trainer: TrainerLike, loader: Any, description: str, prediction_loss_only: bool, ignore_keys: Any, prefix: str
 ) -> EvalLoopOutput:
     """See `Trainer.evaluation_loop`."""
+    check_functions(trainer)  # they may have been set since the Trainer was created
     args, distributed = trainer.args, trainer.distributed
     model = trainer.prepared_model(training=False)
     if not trainer.is_in_train and (args.fp16_full_eval or args.bf16_full_eval):
@@ -100,7 +103,8 @@ def evaluation_pass(
     for batch in loader:
         size = count_samples(batch) or 1
         rows += size
-        loss, logits, targets = trainer.prediction_step(model, batch, prediction_loss_only, ignore_keys)
+        result = trainer.prediction_step(model, batch, prediction_loss_only, ignore_keys)
+        loss, logits, targets = hooks.prediction(trainer, result)
         if loss is not None:
             # The loss is a mean over labels, so its weight is the number of labels: the result does not depend on batching.
             count = count_items(trainer, batch)
@@ -111,7 +115,7 @@ def evaluation_pass(
         seen = batch[main_input] if "inputs" in args.include_for_metrics and main_input in batch else None
         logits, targets, seen = distributed.pad_rows(logits, targets, seen)
         if logits is not None and trainer.preprocess_logits_for_metrics is not None:
-            logits = trainer.preprocess_logits_for_metrics(logits, targets)
+            logits = hooks.checked_logits(trainer.preprocess_logits_for_metrics(logits, targets))
         gathered = distributed.gather_rows(logits, targets, seen)
         for kept, part in zip((predictions, labels, inputs), gathered, strict=True):
             if part is not None:
@@ -129,11 +133,13 @@ def evaluation_pass(
     results = EvalPrediction(gather(predictions), gather(labels), gather(inputs), gather(row_losses))
     metrics: dict[str, Any] = {}
     if trainer.compute_metrics is not None and results.predictions is not None and results.label_ids is not None:
-        metrics = dict(trainer.compute_metrics(results))
+        metrics = hooks.checked_metrics(trainer.compute_metrics(results))
     if losses:
         each = distributed.gather(torch.cat(losses).float())
         weight = distributed.gather(torch.cat(weights).to(losses[0].device))
         metrics["loss"] = weighted_mean(each, weight, keep_all=not args.logging_nan_inf_filter)
+    if description == "Evaluation" and not metrics:
+        _warn_of_absent_labels(trainer, batch)
     metrics = {
         name if name.startswith(f"{prefix}_") else f"{prefix}_{name}": plain_numbers(value)
         for name, value in metrics.items()
@@ -141,6 +147,18 @@ def evaluation_pass(
     dataset = getattr(loader, "dataset", None)
     examples = len(dataset) if isinstance(dataset, Sized) else rows * distributed.world_size
     return EvalLoopOutput(results.predictions, results.label_ids, metrics, examples)
+
+
+def _warn_of_absent_labels(trainer: TrainerLike, batch: Any) -> None:
+    """Explain an evaluation without a loss and metrics by the labels that its batches lack."""
+    absent = [name for name in trainer.label_names if name not in batch]
+    if absent:
+        near = near_matches(absent[0], batch)
+        setting = "Correct label_names" if trainer.args.label_names else "Add labels, or set label_names"
+        warn(
+            f"The evaluation has neither a loss nor metrics: its batches have no {' and no '.join(map(repr, absent))}, only"
+            f" {', '.join(map(repr, batch))}. {near} {setting}.".replace("  ", " ")
+        )
 
 
 def weighted_mean(losses: torch.Tensor, weights: torch.Tensor, keep_all: bool) -> float:
@@ -166,7 +184,7 @@ def predict_batch(
     with torch.no_grad():
         if returns_loss:
             items = items_for_loss(trainer, count_items(trainer, inputs))
-            loss, outputs = trainer.compute_loss(model, inputs, return_outputs=True, **items)
+            loss, outputs = hooks.loss_and_outputs(trainer, model, inputs, items)
             loss = loss.detach().mean()
         else:
             outputs = model(**inputs)

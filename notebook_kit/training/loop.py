@@ -18,11 +18,11 @@ import torch
 from torch import nn
 
 from notebook_kit.errors import ConfigurationError, InputError, warn
-from notebook_kit.training import checkpointing
+from notebook_kit.training import checkpointing, hooks
 from notebook_kit.training.arguments import TrainingArguments
 from notebook_kit.training.background import one_run
 from notebook_kit.training.callbacks import CallbackList, metric_key
-from notebook_kit.training.checks import enable_gradient_checkpointing
+from notebook_kit.training.checks import check_trainer, enable_gradient_checkpointing
 from notebook_kit.training.data import has_length, set_epoch
 from notebook_kit.training.distributed import explain_memory, map_tensors
 from notebook_kit.training.evaluation import TrainOutput, speed_metrics
@@ -142,6 +142,7 @@ class TrainingLoop:
         max_steps: int | None = None,
         ignore_keys: list[str] | None = None,
     ) -> None:
+        check_trainer("TrainingLoop", trainer)
         args = trainer.args
         self.trainer, self.ignore_keys, self.resumed = trainer, ignore_keys, resumption is not None
         trainer.discard_optimizer()
@@ -185,6 +186,12 @@ class TrainingLoop:
         trainer.control.should_training_stop = False
         with self, trainer.interrupts.held():
             trainer.emit("on_train_begin")
+            if self.resumed and trainer.state.global_step >= self.length.max_steps:
+                setting = "max_steps" if trainer.args.max_steps > 0 else "num_train_epochs"
+                warn(
+                    f"The checkpoint is already at step {trainer.state.global_step} of {self.length.max_steps}, so there is"
+                    f" nothing to train. To train further, raise {setting}."
+                )
             if trainer.args.eval_on_start and not self.resumed:
                 self.evaluate()
             for batches in self.updates():
@@ -263,6 +270,7 @@ class TrainingLoop:
             last = index == len(weighed)  # gradients are synchronized once per update
             with nullcontext() if last else trainer.distributed.accelerator.no_sync(self.model):
                 loss = trainer.training_step(self.model, batch, *items)
+                loss = hooks.checked_loss(hooks.name_of(trainer, "training_step"), loss)
             self.meter.add(loss, state.global_step)
             total = loss if total is None else total + loss
             if not last:
@@ -409,9 +417,7 @@ def training_step(
         num_items_in_batch = trainer.loop.items
     counted = num_items_in_batch is not None or "compute_loss" in trainer.item_takers
     own = count_items(trainer, inputs) if counted else None
-    loss = trainer.compute_loss(model, inputs, **items_for_loss(trainer, own))
-    if loss.ndim:
-        loss = loss.mean()
+    loss = hooks.loss_with_gradient(trainer, trainer.compute_loss(model, inputs, **items_for_loss(trainer, own)))
     if own is not None and num_items_in_batch is not None:
         loss = loss * (own / num_items_in_batch * trainer.distributed.world_size)
     elif trainer.current_gradient_accumulation_steps > 1:
@@ -435,14 +441,15 @@ def compute_loss(
     # The model is not given num_items_in_batch: a wrapper may pass it on to one that does not take it.
     outputs = model(**inputs)
     if "compute_loss_func" in trainer.item_takers:
-        return trainer.compute_loss_func(outputs, labels, num_items_in_batch=num_items_in_batch), outputs
+        loss = trainer.compute_loss_func(outputs, labels, num_items_in_batch=num_items_in_batch)
+        return hooks.checked_loss("compute_loss_func", loss), outputs
     if trainer.compute_loss_func is not None:
-        loss = trainer.compute_loss_func(outputs, labels)
+        loss = hooks.checked_loss("compute_loss_func", trainer.compute_loss_func(outputs, labels))
     elif labels is not None:
         logits = outputs["logits"] if isinstance(outputs, Mapping) else outputs[0]
         loss = smoothed_loss(logits, labels, smoothing, trainer.traits.shifts_labels)
     else:
-        loss = loss_of(outputs, inputs, trainer.model)
+        loss = hooks.checked_loss(type(trainer.model).__name__, loss_of(outputs, inputs, trainer.model))
     return (loss if own is None or num_items_in_batch is None else loss * (own / num_items_in_batch)), outputs
 
 
@@ -479,6 +486,7 @@ def preserved(trainer: TrainerLike, callbacks: Iterable[Any] = ()) -> Iterator[N
         >>> bool((trainer.model.classifier.weight == before).all())
         True
     """
+    check_trainer("preserved", trainer)
     with one_run(trainer):
         attributes = {name: getattr(trainer, name) for name in _RUN_ATTRIBUTES.split()}
         modes = [(module, module.training) for module in trainer.model.modules()]

@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping, Sized
 from contextlib import AbstractContextManager, nullcontext
 from functools import partial
 from pathlib import Path
-from typing import Any, Literal, overload
+from typing import Any, Literal, Never, overload
 
 import torch
 from torch import nn
@@ -106,18 +106,16 @@ class Trainer:
         optimizer_cls_and_kwargs: tuple[type[torch.optim.Optimizer], dict[str, Any]] | None = None,
         preprocess_logits_for_metrics: Callable[[Any, Any], Any] | None = None,
         tokenizer: Any = None,
+        **unknown: Never,
     ) -> None:
+        checks.check_names(unknown, Trainer)
         self.args = checks.checked_args(args)
         self.model_init = model_init
         self.data_collator: Any = data_collator
         self.compute_loss_func, self.compute_metrics = compute_loss_func, compute_metrics
         self.preprocess_logits_for_metrics = preprocess_logits_for_metrics
         checks.check_functions(self)
-        self.processing_class = processing_class if processing_class is not None else tokenizer
-        if tokenizer is not None and self.processing_class is not tokenizer:
-            raise ConfigurationError(
-                "Trainer got both processing_class and its older name tokenizer.", next_step="Keep processing_class."
-            )
+        self.processing_class = checks.checked_processor(processing_class, tokenizer)
         if self.args.log_level != "passive":
             logging.getLogger("notebook_kit").setLevel(self.args.get_process_log_level())
         set_seed(self.args.seed, self.args.full_determinism)
@@ -136,12 +134,7 @@ class Trainer:
         self.eval_dataloader: Any = None
         # A dataset's id -> the dataset and the lengths of its examples. Keeping the dataset keeps its id unique.
         self._lengths: dict[int, tuple[Any, Any]] = {}
-        if not isinstance(optimizers, tuple | list) or len(optimizers) != 2:
-            raise InputError(
-                f"optimizers is {optimizers!r:.80}; expected an optimizer and a schedule.",
-                next_step="Pass optimizers=(optimizer, schedule), where each may be None.",
-            )
-        self.optimizer, self.lr_scheduler = optimizers
+        self.optimizer, self.lr_scheduler = checks.checked_optimizers(optimizers)
         self.optimizer_cls_and_kwargs = optimizer_cls_and_kwargs
         self._creates_optimizer, self._creates_scheduler = self.optimizer is None, self.lr_scheduler is None
         self.interrupts = Interrupts()
@@ -369,7 +362,7 @@ class Trainer:
     ) -> EvalLoopOutput:
         """One pass over `dataloader` without training. Results are kept on the CPU, in the dataset's order."""
         loss_only = self.args.prediction_loss_only if prediction_loss_only is None else prediction_loss_only
-        return evaluation.evaluation_pass(self, dataloader, loss_only, ignore_keys, metric_key_prefix)
+        return evaluation.evaluation_pass(self, dataloader, description, loss_only, ignore_keys, metric_key_prefix)
 
     def prediction_step(
         self, model: nn.Module, inputs: Any, prediction_loss_only: bool, ignore_keys: Any = None
