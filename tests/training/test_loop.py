@@ -8,7 +8,7 @@ import pytest
 import torch
 from tiny_training import Line, assert_same_weights, bert, dataset, line_rows, trainer, weights
 
-from notebook_kit.errors import ConfigurationError
+from notebook_kit.errors import ConfigurationError, NotebookKitWarning
 from notebook_kit.training import EarlyStoppingCallback, RunMonitor, TrainerCallback, default_data_collator
 from notebook_kit.training.loop import TrainingLoop, preserved
 from notebook_kit.training.seeding import rng_states
@@ -197,7 +197,8 @@ def test_no_attribute_is_first_set_in_a_run(tmp_path):
     run.train()
     run.evaluate()
     run.predict(line_rows())
-    run.train(resume_from_checkpoint=True)
+    with pytest.warns(NotebookKitWarning, match="already at step 5 of 5"):
+        run.train(resume_from_checkpoint=True)
     assert set(vars(run)) == known
 
 
