@@ -22,11 +22,12 @@ __all__ = [
 ]
 
 
-def continued_text(tokenizer: Any, context: list[int], ids: list[int], **decode_kwargs: Any) -> str:
+def continued_text(tokenizer: Any, context: list[int], ids: list[int], prompt: str = "", **decode_kwargs: Any) -> str:
     """The text that `ids` add to the text of `context`.
 
     They are decoded together, because decoders treat the first token of a text differently: many drop its space. If the
-    context ends inside a character, the new text begins with that character.
+    context ends inside a character, the new text begins with that character. If `prompt`, the text that was tokenized, ends
+    in white space that the tokenizer dropped, the new text does not repeat its first space.
 
     Example:
         >>> from tokenizers import Tokenizer, decoders, models
@@ -36,11 +37,14 @@ def continued_text(tokenizer: Any, context: list[int], ids: list[int], **decode_
         >>> tokenizer = PreTrainedTokenizerFast(tokenizer_object=backend)
         >>> continued_text(tokenizer, [0], [1]), continued_text(tokenizer, [0, 1], [2])
         (' king', 's')
+        >>> continued_text(tokenizer, [0], [1], prompt="old ")
+        'king'
     """
     before = tokenizer.decode(context, **decode_kwargs) if context else ""
     whole = tokenizer.decode([*context, *ids], **decode_kwargs)
     pairs = enumerate(zip(before, whole, strict=False))
-    return whole[next((place for place, (old, new) in pairs if old != new), min(len(before), len(whole))) :]
+    text = whole[next((place for place, (old, new) in pairs if old != new), min(len(before), len(whole))) :]
+    return text.removeprefix(" ") if prompt[-1:].isspace() and not before[-1:].isspace() else text
 
 
 class BaseStreamer:

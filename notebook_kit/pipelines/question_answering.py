@@ -13,7 +13,7 @@ from notebook_kit.pipelines.base import Rows
 from notebook_kit.pipelines.inputs import kind_of
 from notebook_kit.pipelines.options import check_count, checked
 from notebook_kit.pipelines.text import TextPipeline
-from notebook_kit.pipelines.words import words_of_tokens
+from notebook_kit.pipelines.words import marks_subwords, whole_letters, words_of_tokens
 
 __all__ = ["QuestionAnsweringPipeline"]
 
@@ -134,16 +134,17 @@ class QuestionAnsweringPipeline(TextPipeline):
         inside = [np.array([part == place for part in encoding.sequence_ids]) for encoding in encodings]
         if not any(part.any() for part in inside):
             raise InputError("The context has no tokens.", next_step="Pass a context with words in it.")
-        words = _words(context, encodings, place)
+        spans = [_offsets(context, encoding, place) for encoding in encodings]
+        words = _words(context, spans, encodings, place, marks_subwords(tokenizer))
         features = []
-        for i, (encoding, candidates) in enumerate(zip(encodings, inside, strict=True)):
+        for i, (encoding, offsets, candidates) in enumerate(zip(encodings, spans, inside, strict=True)):
             feature: dict[str, Any] = {name: list(encoded[name][i]) for name in names}
             read = np.array(encoding.attention_mask, dtype=bool)
             extra = {
                 "candidates": candidates & read,
                 "null": (np.array(encoded["input_ids"][i]) == tokenizer.cls_token_id) & read,  # it means "no answer"
-                "offsets": encoding.offsets,
-                "words": [words.get(span, span) for span in encoding.offsets],
+                "offsets": offsets,
+                "words": [words.get(span, span) for span in offsets],
             }
             features.append(feature | extra | {"context": context})
         return features
@@ -163,17 +164,11 @@ class QuestionAnsweringPipeline(TextPipeline):
         handle_impossible_answer: bool = False,
         align_to_words: bool = True,
     ) -> Any:
-        # Extended to words, several spans may become the same answer, so more than top_k are needed.
-        most = top_k * 2 + 10 if align_to_words else top_k
         starts, ends = (_probabilities(features, [output[name] for output in outputs]) for name in ("start", "end"))
         answers: dict[tuple[int, int], float] = {}  # (start, end) -> score
         for feature, start, end in zip(features, starts, ends, strict=True):
-            offsets = feature["words" if align_to_words else "offsets"]
-            found: dict[tuple[int, int], float] = {}
-            for first, last, score in _best_spans(start, end, feature["candidates"], most, max_answer_len):
-                place = offsets[first][0], offsets[last][1]
-                found[place] = found.get(place, 0.0) + score
-            for place, score in found.items():
+            places = np.array(feature["words" if align_to_words else "offsets"])
+            for place, score in _best_spans(start, end, feature["candidates"], places, top_k, max_answer_len):
                 answers[place] = max(answers.get(place, 0.0), min(score, 1.0))
         if handle_impossible_answer:
             null = [(s * e)[feature["null"]] for feature, s, e in zip(features, starts, ends, strict=True)]
@@ -210,19 +205,27 @@ def _probabilities(features: Rows, logits: list[np.ndarray]) -> list[np.ndarray]
     return [np.exp(np.minimum(row - highest, 0.0)) / total for row in logits]
 
 
-def _words(context: str, encodings: Sequence[Any], place: int) -> dict[tuple[int, int], tuple[int, int]]:
+def _offsets(context: str, encoding: Any, place: int) -> list[tuple[int, int]]:
+    """The characters (start, end) of each token of the context; (0, 0) for the other tokens."""
+    pairs = zip(encoding.offsets, encoding.sequence_ids, strict=True)
+    return whole_letters(context, [span if part == place else (0, 0) for span, part in pairs])
+
+
+def _words(
+    context: str, spans: Sequence[Sequence[tuple[int, int]]], encodings: Sequence[Any], place: int, numbered: bool
+) -> dict[tuple[int, int], tuple[int, int]]:
     """The characters (start, end) of a token -> those of its word, which may reach into another window."""
     tokens = sorted(
         {
             (*span, word)
-            for encoding in encodings
-            for span, word, part in zip(encoding.offsets, encoding.word_ids, encoding.sequence_ids, strict=True)
+            for offsets, encoding in zip(spans, encodings, strict=True)
+            for span, word, part in zip(offsets, encoding.word_ids, encoding.sequence_ids, strict=True)
             if part == place
         }
     )
     offsets = [(start, end) for start, end, _ in tokens]
     words: dict[tuple[int, int], tuple[int, int]] = {}
-    for word in words_of_tokens(context, offsets, [token[2] for token in tokens]):
+    for word in words_of_tokens(context, offsets, [token[2] for token in tokens], numbered):
         start, end = offsets[word[0]][0], offsets[word[-1]][1]
         start += len(context[start:end]) - len(context[start:end].lstrip())
         words |= dict.fromkeys((offsets[i] for i in word), (start, end))
@@ -230,24 +233,22 @@ def _words(context: str, encodings: Sequence[Any], place: int) -> dict[tuple[int
 
 
 def _best_spans(
-    starts: np.ndarray, ends: np.ndarray, candidates: np.ndarray, most: int, longest: int
-) -> list[tuple[int, int, float]]:
-    """The most probable spans (first, last, score) of at most `longest` candidates; best first.
+    starts: np.ndarray, ends: np.ndarray, candidates: np.ndarray, places: np.ndarray, most: int, longest: int
+) -> list[tuple[tuple[int, int], float]]:
+    """The most probable answers ((start, end), score) of at most `longest` candidates; best first.
 
-    The score is P(start) P(end) (Chen et al., Reading Wikipedia to Answer Open-Domain Questions, 2017, section 3.2).
+    The score of a span of tokens is P(start) P(end) (Chen et al., Reading Wikipedia to Answer Open-Domain Questions, 2017,
+    section 3.2). `places` has the characters (start, end) of each token, or of its word; the scores of all spans with the
+    same characters add up, however few answers are wanted.
     """
-    n = len(starts)
-    longest = min(longest, n)
-    scores = np.full((n, longest), -1.0, dtype=starts.dtype)  # by the first token and the number of tokens after it
-    for more in range(longest):
-        valid = candidates[: n - more] & candidates[more:]
-        scores[: n - more, more] = np.where(valid, starts[: n - more] * ends[more:], -1.0)
-    order = np.argsort(-scores, axis=None, kind="stable")[:most]
-    return [
-        (i, i + more, float(scores[i, more]))
-        for i, more in (divmod(int(j), longest) for j in order)
-        if scores[i, more] >= 0
-    ]
+    first = np.concatenate([np.arange(len(starts) - more) for more in range(min(longest, len(starts)))])
+    last = np.concatenate([np.arange(more, len(starts)) for more in range(min(longest, len(starts)))])
+    valid = candidates[first] & candidates[last]
+    first, last = first[valid], last[valid]
+    answers, which = np.unique(np.stack([places[first, 0], places[last, 1]], axis=1), axis=0, return_inverse=True)
+    scores = np.bincount(which.reshape(-1), weights=starts[first] * ends[last])
+    best = np.argsort(-scores, kind="stable")[:most]
+    return [((int(answers[i, 0]), int(answers[i, 1])), float(scores[i])) for i in best]
 
 
 def _is_example(inputs: Any) -> bool:

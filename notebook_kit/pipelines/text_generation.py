@@ -158,7 +158,7 @@ class TextGenerationPipeline(GeneratingPipeline):
         prompt = features[0]["input_ids"]
         ends = set(as_ids(self.settings({"eos_token_id": eos_token_id}).get("eos_token_id")))
         ends |= set(as_ids(self.model.generation_config.eos_token_id))
-        is_new_message = not isinstance(item, str) and not _continues_last(item, continue_final_message)
+        continued = _continued(item, continue_final_message)
         records: Rows = []
         for row in outputs[0]["tokens"].tolist():
             end = next((place for place, token in enumerate(row) if token in ends), len(row))
@@ -168,8 +168,9 @@ class TextGenerationPipeline(GeneratingPipeline):
                 continue
             text = continued_text(
                 self.tokenizer,
-                [] if is_new_message else prompt,
+                [] if continued is None else prompt,
                 ids,
+                prompt=continued if isinstance(continued, str) else "",
                 skip_special_tokens=skip_special_tokens,
                 clean_up_tokenization_spaces=clean_up_tokenization_spaces,
             )
@@ -182,6 +183,13 @@ class TextGenerationPipeline(GeneratingPipeline):
 def _continues_last(chat: Any, wanted: bool | None) -> bool:
     """Whether the last message of a conversation is continued."""
     return chat[-1]["role"] == "assistant" if wanted is None else wanted
+
+
+def _continued(item: Any, continue_final_message: bool | None) -> Any:
+    """What the generated text continues: the prompt or the content of the last message; None for a new message."""
+    if isinstance(item, str):
+        return item
+    return item[-1]["content"] if _continues_last(item, continue_final_message) else None
 
 
 def _joined(item: Any, text: str, continue_final_message: bool | None) -> Any:

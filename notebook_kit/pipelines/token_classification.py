@@ -13,7 +13,7 @@ from notebook_kit.pipelines.base import Rows
 from notebook_kit.pipelines.options import check_choice, checked
 from notebook_kit.pipelines.scores import softmax
 from notebook_kit.pipelines.text import TextPipeline, read_text
-from notebook_kit.pipelines.words import words_of_tokens
+from notebook_kit.pipelines.words import marks_subwords, whole_letters, words_of_tokens
 
 __all__ = ["NerPipeline", "TokenClassificationPipeline"]
 
@@ -152,8 +152,11 @@ class TokenClassificationPipeline(TextPipeline):
                         next_step="Pass one (start, end) per token, special tokens included.",
                     )
                 feature["offset_mapping"] = offset_mapping
-            elif words is not None:
-                feature["offset_mapping"] = _in_sentence(feature["offset_mapping"], word_ids, words, len(delimiter))
+            else:
+                offsets = feature["offset_mapping"]
+                if words is not None:
+                    offsets = _in_sentence(offsets, word_ids, words, len(delimiter))
+                feature["offset_mapping"] = whole_letters(sentence, offsets)
             features.append(feature | {"sentence": sentence, "word_ids": word_ids, "is_split": words is not None})
         return features
 
@@ -204,7 +207,8 @@ class TokenClassificationPipeline(TextPipeline):
             units = [list(unit) for _, unit in itertools.groupby(tokens, key=lambda i: word_ids[i])]
         else:
             word_ids = [None if is_special else w for w, is_special in zip(word_ids, special, strict=True)]
-            units = words_of_tokens(feature["sentence"], feature["offset_mapping"], word_ids)
+            numbered = marks_subwords(self.tokenizer)
+            units = words_of_tokens(feature["sentence"], feature["offset_mapping"], word_ids, numbered)
         groups: list[tuple[str | None, list[int], list[float]]] = []  # kind, tokens, scores; the kind None is "O"
         for unit in units:
             row = scores[unit[0]] if len(unit) == 1 else _word_scores(scores[unit], strategy)
@@ -237,14 +241,11 @@ class TokenClassificationPipeline(TextPipeline):
         if text.strip():
             start, end = start + len(text) - len(text.lstrip()), end - len(text) + len(text.rstrip())
         word = self.tokenizer.convert_tokens_to_string([names[i] for i in tokens]).strip()
-        if self.tokenizer.unk_token_id in (feature["input_ids"][i] for i in tokens) and not self._marks_subwords:
+        if self.tokenizer.unk_token_id in (feature["input_ids"][i] for i in tokens) and not marks_subwords(
+            self.tokenizer
+        ):
             word = sentence[start:end]  # its characters lack the marks by which a decoder finds the words
         return {"word": word, "start": start, "end": end}
-
-    @property
-    def _marks_subwords(self) -> bool:
-        backend = getattr(self.tokenizer, "backend_tokenizer", None) or getattr(self.tokenizer, "_tokenizer", None)
-        return bool(getattr(getattr(backend, "model", None), "continuing_subword_prefix", None))
 
 
 NerPipeline = TokenClassificationPipeline

@@ -4,11 +4,42 @@ from __future__ import annotations
 
 import unicodedata
 from collections.abc import Sequence
+from typing import Any
 
-__all__ = ["words_of_tokens"]
+__all__ = ["marks_subwords", "whole_letters", "words_of_tokens"]
 
 
-def words_of_tokens(text: str, offsets: Sequence[tuple[int, int]], word_ids: Sequence[int | None]) -> list[list[int]]:
+def marks_subwords(tokenizer: Any) -> bool:
+    """Whether the tokens inside a word carry a mark, as WordPiece's `##`.
+
+    Only then do the tokenizer's word ids number words. Byte-level tokenizers number the pieces that they cut at each
+    apostrophe, accent, and digit.
+    """
+    backend = getattr(tokenizer, "backend_tokenizer", None) or getattr(tokenizer, "_tokenizer", None)
+    return bool(getattr(getattr(backend, "model", None), "continuing_subword_prefix", None))
+
+
+def whole_letters(text: str, offsets: Sequence[tuple[int, int]]) -> list[tuple[int, int]]:
+    """The offsets of tokens, extended over the accents that follow a letter and that no token contains.
+
+    Tokenizers that remove accents leave a separate accent at the end of a token out of its offsets.
+
+    Example:
+        >>> whole_letters("cafe\u0301s", [(0, 2), (2, 4), (5, 6)])
+        [(0, 2), (2, 5), (5, 6)]
+    """
+    starts = {start for start, end in offsets if end > start}
+    whole = []
+    for start, end in offsets:
+        while start < end < len(text) and end not in starts and unicodedata.category(text[end])[0] == "M":
+            end += 1
+        whole.append((start, end))
+    return whole
+
+
+def words_of_tokens(
+    text: str, offsets: Sequence[tuple[int, int]], word_ids: Sequence[int | None], numbered: bool = True
+) -> list[list[int]]:
     """Group tokens into words.
 
     A word ends where the tokenizer's word ends and at white space, since some tokenizers count several words, or a whole
@@ -18,6 +49,8 @@ def words_of_tokens(text: str, offsets: Sequence[tuple[int, int]], word_ids: Seq
         text: The tokenized text.
         offsets: The characters (start, end) of each token in `text`.
         word_ids: The tokenizer's number of each token's word; tokens with `None`, such as special ones, are left out.
+        numbered: Whether a new number is a new word; pass `False` for tokenizers that number pieces of words
+            (`marks_subwords`).
 
     Returns:
         Per word, the positions of its tokens, in the order of the text.
@@ -29,22 +62,35 @@ def words_of_tokens(text: str, offsets: Sequence[tuple[int, int]], word_ids: Seq
     words: list[list[int]] = []
     last: int | None = None
     for i, word in enumerate(word_ids):
-        if word is None:
-            continue
-        if last is not None and word == word_ids[last] and not _separate(text, offsets[last], offsets[i]):
-            words[-1].append(i)
-        else:
-            words.append([i])
-        last = i
+        if word is not None:
+            if last is None or _separate(text, offsets[last], offsets[i]):
+                words.append([i])
+            elif word == word_ids[last] or not (numbered or _is_blank(text, offsets[last])):
+                words[-1].append(i)
+            else:
+                words.append([i])
+        last = None if word is None else i
     return [part for word in words for part in _without_punctuation(text, offsets, word)]
 
 
 def _separate(text: str, token: tuple[int, int], following: tuple[int, int]) -> bool:
-    """Whether white space separates two neighbouring tokens. White space alone belongs to what follows it."""
-    if not text[slice(*token)].strip():
+    """Whether white space, or a mark of a script without spaces, separates two neighbouring tokens.
+
+    White space alone belongs to what follows it in the tokenizer's word.
+    """
+    shared = following[0] < token[1]  # one character in several tokens, such as its bytes
+    if shared or _is_blank(text, token):
         return False
     around = text[max(token[1] - 1, 0) : following[0] + 1]
-    return any(map(str.isspace, around))
+    return any(c.isspace() or (unicodedata.category(c)[0] == "P" and _is_wide(c)) for c in around)
+
+
+def _is_blank(text: str, token: tuple[int, int]) -> bool:
+    return not text[slice(*token)].strip()
+
+
+def _is_wide(character: str) -> bool:
+    return unicodedata.east_asian_width(character) in ("W", "F")
 
 
 def _without_punctuation(text: str, offsets: Sequence[tuple[int, int]], word: list[int]) -> list[list[int]]:

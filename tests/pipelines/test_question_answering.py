@@ -91,7 +91,7 @@ def by_brute_force(pipe, question, context, top_k=1, max_answer_len=15, align_to
             for s in inside for e in inside if s <= e < s + max_answer_len
         ]  # fmt: skip
         sums: dict = {}
-        for score, s, e in sorted(spans, key=lambda span: -span[0])[: top_k * 2 + 10 if align_to_words else top_k]:
+        for score, s, e in spans:
             place = (words[s][0], words[e][1]) if align_to_words else (s[0], e[1])
             sums[place] = sums.get(place, 0) + score
         for place, score in sums.items():
@@ -157,6 +157,27 @@ def test_the_likelier_word_wins_wherever_the_windows_cut(by_token, rome, oslo, o
         (np.exp(9.0) / total) ** 2, rel=0.05
     )  # with spans of oslo and its neighbours
     assert second["score"] == pytest.approx((np.exp(7.2) / total) ** 2, rel=0.05)
+
+
+@pytest.mark.parametrize("options", [{}, {"max_answer_len": 3}, {"max_seq_len": 40, "doc_stride": 5}], ids=str)
+def test_the_first_answers_are_the_same_however_many_are_wanted(answer, options):
+    """Each answer's score adds up all spans that become its words; one span of few good ones must not decide."""
+    asked = {"question": QUESTION, "context": CONTEXT, **options}
+    many = answer(**asked, top_k=1000)
+    assert len(many) > 30
+    assert answer(**asked) == many[0]
+    for top_k in (2, 5, 30):
+        assert answer(**asked, top_k=top_k) == many[:top_k]
+
+
+def test_an_accent_at_the_end_belongs_to_the_answer(by_token):
+    from tokenizers import normalizers
+
+    pipe = pipeline("question-answering", model=by_token.model, tokenizer=word_level(WORDS), device="cpu")
+    pipe.tokenizer.backend_tokenizer.normalizer = normalizers.BertNormalizer()
+    for align in (True, False):
+        found = pipe(question="who", context="big oslo\u0301 and big", align_to_words=align)
+        assert (found["answer"], found["start"], found["end"]) == ("oslo\u0301", 4, 9)
 
 
 def test_words_at_two_places_are_two_answers(by_token):

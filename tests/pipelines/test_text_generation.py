@@ -267,3 +267,36 @@ def test_the_continuation_is_decoded_after_its_prompt(decoder, prompt, ids, new)
     streamer = TextIteratorStreamer(ours, skip_prompt=True)
     answer(question, streamer=streamer)
     assert "".join(streamer) == ours.decode(ids)
+
+
+@pytest.mark.parametrize("end", [" ", "\n", "  "])
+@pytest.mark.parametrize(
+    ("tokens", "before", "decoder", "dropped"),
+    [
+        (["<unk>", "hello", "<end>", "wo"], pre_tokenizers.BertPreTokenizer(), decoders.WordPiece(), True),
+        (["<unk>", "▁hello", "<end>", "▁wo", "▁"], pre_tokenizers.Metaspace(), decoders.Metaspace(), False),
+    ],
+    ids=["word pieces", "sentencepiece"],
+)
+def test_white_space_at_the_end_of_the_prompt_is_not_doubled(tokens, before, decoder, dropped, end):
+    if not dropped and end != " ":
+        pytest.skip("its vocabulary has one space as a token")
+    backend = Tokenizer(models.WordLevel({token: i for i, token in enumerate(tokens)}, unk_token="<unk>"))
+    backend.pre_tokenizer, backend.decoder = before, decoder
+    tokenizer = notebook_kit.PreTrainedTokenizerFast(tokenizer_object=backend, unk_token="<unk>", pad_token="<unk>")
+    tokenizer.chat_template = CHAT_TEMPLATE
+    size = {"hidden_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2, "intermediate_size": 32}
+    config = notebook_kit.LlamaConfig(**size, vocab_size=len(tokens), max_position_embeddings=32)
+    pipe = pipeline("text-generation", model=notebook_kit.LlamaForCausalLM(config), tokenizer=tokenizer, device="cpu")
+
+    def answer(given, **options):
+        rules = {"logits_processor": writes(3, 3)}
+        return pipe(given, max_new_tokens=2, do_sample=False, **rules, **options)[0]["generated_text"]
+
+    new = "wo wo" if dropped else " wo wo"  # the sentencepiece tokens say two spaces: one is the prompt's
+    prompt = f"hello{end}"
+    assert answer(prompt) == prompt + new
+    assert answer(prompt, return_full_text=False) == new
+    assert answer("hello") == "hello wo wo"
+    chat = [{"role": "user", "content": "hello"}, {"role": "assistant", "content": prompt}]
+    assert answer(chat)[-1]["content"] == prompt + "wo wo"  # the template drops the space at the end

@@ -87,6 +87,7 @@ def test_offsets_of_the_caller(tag):
 
 PIECES = ["<unk>", "<pad>", "lives", "in", "new", "york", "city", ".", "paris", "berlin", "(", ")", "naive"]
 BY_WORD = ["first", "average", "max"]
+SMALL = {"hidden_size": 8, "num_hidden_layers": 1, "num_attention_heads": 1, "intermediate_size": 8}
 
 
 def sentencepiece(presplit=False):
@@ -191,9 +192,8 @@ def labelled(backend, labels, names=("O", "B-LOC", "I-LOC", "B-PER"), **options)
             output.logits = torch.nn.functional.one_hot(table[input_ids], len(names)) * sure[..., None]
             return output
 
-    sizes = {"hidden_size": 8, "num_hidden_layers": 1, "num_attention_heads": 1, "intermediate_size": 8}
     model = ByTable(
-        BertConfig(vocab_size=len(ids), id2label=dict(enumerate(names)), max_position_embeddings=64, **sizes)
+        BertConfig(vocab_size=len(ids), id2label=dict(enumerate(names)), max_position_embeddings=64, **SMALL)
     )
     return pipeline("ner", model=model, tokenizer=tokenizer, device="cpu", **options)
 
@@ -243,6 +243,40 @@ def test_a_decomposed_letter_begins_no_new_word_and_joins_no_other(strategy):
     for accent in ("na\u00efve", "nai\u0308ve"):
         text = f"lives in {accent} paris"
         assert found(pipe, text, strategy) == [("PER", "naive", accent), ("LOC", "paris", "paris")]
+
+
+@pytest.mark.parametrize("strategy", ["none", "simple", *BY_WORD])
+def test_an_accent_at_the_end_belongs_to_its_word(strategy):
+    text = "lives in pari\u0301s\u0301 in"
+    (entity,) = labelled(*word_piece())(text, aggregation_strategy=strategy)
+    assert (entity["start"], entity["end"]) == (9, 16)
+
+
+BYTE_LEVEL_TEXTS = ["nai\u0308ve hello", "O'Brien hello", "New\u200bYork hello", "don't hello", "route66 hello"]
+
+
+@pytest.mark.parametrize("mark", ["", ".", ")!"])
+@pytest.mark.parametrize("text", BYTE_LEVEL_TEXTS)
+def test_a_byte_level_word_is_whole(text, mark):
+    """The first token's label is that of the word, with the end that transformers finds, but without a mark at its end."""
+    import transformers
+    from tokenizers import Tokenizer, decoders, models, pre_tokenizers
+
+    letters = sorted(pre_tokenizers.ByteLevel.alphabet())
+    backend = Tokenizer(models.BPE({letter: i for i, letter in enumerate(["<unk>", "<pad>", *letters])}, []))
+    backend.pre_tokenizer, backend.decoder = pre_tokenizers.ByteLevel(add_prefix_space=False), decoders.ByteLevel()
+    first = text[0]
+    pipe = labelled(backend, {first: "B-LOC"})
+    word = text.split(" ")[0]
+    theirs = transformers.TokenClassificationPipeline(
+        model=transformers.BertForTokenClassification(transformers.BertConfig(**SMALL, vocab_size=len(letters) + 2)),
+        tokenizer=transformers.PreTrainedTokenizerFast(tokenizer_object=backend, unk_token="<unk>", pad_token="<pad>"),
+        aggregation_strategy="first",
+    )
+    theirs.model.forward = pipe.model.forward
+    theirs.model.config.id2label = pipe.model.config.id2label
+    (expected,), (entity,) = theirs(text), pipe(text.replace(" ", f"{mark} "), aggregation_strategy="first")
+    assert (entity["start"], entity["end"]) == (expected["start"], expected["end"]) == (0, len(word))
 
 
 @pytest.mark.parametrize("strategy", ["simple", *BY_WORD])

@@ -196,9 +196,9 @@ class Writer:
 
     def text(self, branch: Branch) -> str:
         """The generated text, without special tokens."""
-        context = [] if self.is_encoder_decoder else branch.context
+        context, prompt = ([], "") if self.is_encoder_decoder else (branch.context, branch.prompt)
         options = {"skip_special_tokens": True, "clean_up_tokenization_spaces": False}
-        return continued_text(self.tokenizer, context, branch.ids, **options)
+        return continued_text(self.tokenizer, context, branch.ids, prompt, **options)
 
     def write(self, branch: Branch, settings: dict[str, Any], seed: int, on_step: Callable[[Step], bool]) -> str:
         """Continue a branch, without changing it.
