@@ -70,7 +70,8 @@ def main(arguments: list[str] | None = None) -> int:
     from notebook_kit.tour.guide import show
 
     try:
-        show([section for section in SECTIONS if not wanted or section in wanted])
+        numbers = [number for number, section in enumerate(SECTIONS, 1) if not wanted or section in wanted]
+        show([SECTIONS[number - 1] for number in numbers], numbers=numbers)
     except NotebookKitError as error:
         print(f"\n{error}", file=sys.stderr)
         return 1

@@ -56,6 +56,8 @@ def handout(notebook: str | os.PathLike[str], output: str | os.PathLike[str] = "
     import nbformat
 
     path = Path(notebook)
+    if not path.is_file():
+        raise InputError(f"There is no notebook {path}.", next_step="Check the path; notebooks end in .ipynb.")
     try:
         content = nbformat.read(path, as_version=4)
     except (OSError, nbformat.reader.NotJSONError, nbformat.ValidationError, AttributeError) as error:
@@ -80,11 +82,22 @@ def _execute(content: Any, path: Path) -> None:
     from nbclient import NotebookClient
     from nbclient.exceptions import CellExecutionError
 
-    resources = {"metadata": {"path": str(path.parent)}}
-    try:
-        NotebookClient(content, timeout=None, kernel_name="python3", resources=resources).execute()
-    except CellExecutionError as error:
-        raise InputError(f"A cell of {path} failed: {error.ename}: {error.evalue}") from None
+    client = NotebookClient(
+        content,
+        timeout=None,
+        kernel_name="python3",
+        resources={"metadata": {"path": str(path.parent)}},
+        extra_arguments=["--IPKernelApp.log_level=ERROR"],
+    )
+    with client.setup_kernel():
+        for place, cell in enumerate(content.cells):
+            try:
+                client.execute_cell(cell, place)
+            except CellExecutionError as error:
+                raise InputError(
+                    f"Cell {place + 1} of {path} failed with {error.ename}: {error.evalue}.",
+                    next_step="Run the notebook in JupyterLab, mend that cell, and make the handout again.",
+                ) from None
 
 
 def _page(content: Any, path: Path) -> str:

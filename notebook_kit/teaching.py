@@ -180,12 +180,15 @@ def record_checks(folder: str | os.PathLike[str] | None, learner: str = "", chap
     """Append the verdict of each `check` of this kernel to a file in `folder`, for `class_summary`.
 
     Each line holds the learner, the chapter, the exercise, "right", "wrong" or "open", and the time in seconds since 1970; no
-    answer is recorded. If the folder cannot be written to, one warning says so, and the exercises go on.
+    answer is recorded. If the folder cannot be written to later on, one warning says so, and the exercises go on.
 
     Args:
-        folder: A folder that the teacher can read, such as one shared by the class. None stops the recording.
+        folder: A folder that the teacher can read, such as one shared by the class; created if missing. None stops the recording.
         learner: The name to appear in the summary; the name of the user account by default.
         chapter: The chapter, such as "03".
+
+    Raises:
+        InputError: If the folder cannot be written to.
 
     Example:
         >>> import tempfile
@@ -200,8 +203,16 @@ def record_checks(folder: str | os.PathLike[str] | None, learner: str = "", chap
     _record.clear()
     if folder is not None:
         who = learner or os.environ.get("JUPYTERHUB_USER") or os.environ.get("USER") or "learner"
-        name = re.sub(r"[^\w-]+", "_", who)
-        _record.update(path=Path(folder) / f"{name}.checks.jsonl", learner=who, chapter=chapter)
+        path = Path(folder) / (re.sub(r"[^\w-]+", "_", who) + ".checks.jsonl")
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.open("a").close()
+        except OSError as error:
+            raise InputError(
+                f"The checks cannot be recorded in {folder}: {error.strerror}.",
+                next_step="Name a folder that you can write to.",
+            ) from None
+        _record.update(path=path, learner=who, chapter=chapter)
 
 
 def _record_check(exercise: str, verdict: str) -> None:
@@ -254,6 +265,8 @@ def class_summary(folder: str | os.PathLike[str]) -> pd.DataFrame:
                 tries.setdefault(place, []).append(str(row["verdict"]))
             except (ValueError, KeyError, TypeError):
                 continue  # a line cut off by a full disk, or written by hand
+    if not Path(folder).is_dir():
+        raise InputError(f"There is no folder {folder}.", next_step="Name the folder that was given to record_checks.")
     if not tries:
         raise InputError(
             f"There are no recorded checks in {folder}.",

@@ -57,7 +57,8 @@ def test_command_executes_and_writes(tmp_path, capsys):
     assert "42" in (tmp_path / "new" / "folder" / "lesson.html").read_text(encoding="utf-8")
     assert not nbformat.read(path, as_version=4).cells[0].outputs
     assert main(["handout", "--execute", str(lesson(tmp_path, nbformat.v4.new_code_cell("1 / 0")))]) == 1
-    assert "ZeroDivisionError" in capsys.readouterr().err
+    told = capsys.readouterr().err
+    assert "Cell 1 of" in told and "ZeroDivisionError" in told and "IPKernelApp" not in told
 
 
 def test_what_is_no_notebook_is_named(tmp_path, capsys):

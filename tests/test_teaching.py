@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 
 import pytest
@@ -142,10 +143,20 @@ def test_class_summary_shows_each_learner(tmp_path, capsys):
 
 
 def test_recording_never_breaks_an_exercise(tmp_path, capsys):
-    record_checks(tmp_path / "missing" / "folder", learner="Asha")
+    shared = tmp_path / "new" / "folder"
+    record_checks(shared, learner="Asha")
+    shutil.rmtree(tmp_path / "new")
     with pytest.warns(NotebookKitWarning, match="cannot be recorded"):
         check("Exercise 1", 6, lambda number: number == 6, hint="")
     check("Exercise 1", 6, lambda number: number == 6, hint="")
     assert capsys.readouterr().out.count("✓") == 2
+
+
+def test_folders_of_recordings_are_checked_at_once(tmp_path):
+    (tmp_path / "file").touch()
+    with pytest.raises(InputError, match="cannot be recorded"):
+        record_checks(tmp_path / "file" / "inside")
     with pytest.raises(InputError, match="no recorded checks"):
         class_summary(tmp_path)
+    with pytest.raises(InputError, match="There is no folder"):
+        class_summary(tmp_path / "missing")

@@ -15,7 +15,7 @@ import shutil
 import sys
 import textwrap
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TextIO
@@ -70,7 +70,12 @@ def codes_of(run: Callable[[], Iterator[Any]]) -> list[str]:
     return codes
 
 
-def show(sections: list[Section], stream: TextIO | None = None, colour: bool | None = None) -> None:
+def show(
+    sections: list[Section],
+    stream: TextIO | None = None,
+    colour: bool | None = None,
+    numbers: Sequence[int] | None = None,
+) -> None:
     """Walk through `sections`, writing to `stream`.
 
     Args:
@@ -78,6 +83,7 @@ def show(sections: list[Section], stream: TextIO | None = None, colour: bool | N
         stream: Where to write; standard output by default.
         colour: Whether to use the terminal's colours; by default if the stream is a terminal and the environment variable
             `NO_COLOR` is empty or not set.
+        numbers: The number of each section; by default from 1.
 
     Lines are as wide as the terminal, from 40 to 100 columns; code longer than that is left to the terminal to wrap.
     """
@@ -85,7 +91,7 @@ def show(sections: list[Section], stream: TextIO | None = None, colour: bool | N
     paint = _Paint(stream.isatty() and not os.environ.get("NO_COLOR") if colour is None else colour)
     width = max(40, min(shutil.get_terminal_size((100, 24)).columns, 100))
     start = time.perf_counter()
-    for number, section in enumerate(sections, 1):
+    for number, section in zip(numbers or range(1, len(sections) + 1), sections, strict=True):
         stream.write("\n" + paint.title(f" {number}. {section.title} ") + "\n")
         stream.write(textwrap.fill(section.about, width) + "\n\n")
         outputs = section.run()

@@ -109,7 +109,7 @@ def test_unknown_section_names_near_matches(capsys):
 
 
 def test_ctrl_c_ends_quietly(monkeypatch, capsys):
-    def stop(*_):
+    def stop(*_, **__):
         raise KeyboardInterrupt
 
     monkeypatch.setattr("notebook_kit.tour.guide.show", stop)
@@ -122,3 +122,8 @@ def test_version(capsys):
         main(["--version"])
     assert end.value.code == 0
     assert re.search(r"notebook_kit \d+\.\d+", capsys.readouterr().out)
+
+
+def test_sections_keep_their_numbers(capsys):
+    assert main(["tour", "tokenize"]) == 0
+    assert f" {[section.name for section in SECTIONS].index('tokenize') + 1}. AutoTokenizer " in capsys.readouterr().out
