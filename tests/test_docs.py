@@ -35,5 +35,10 @@ def test_public_name_has_a_docstring(name):
 @pytest.mark.parametrize("name", sorted(set(notebook_kit.__all__) - {"__version__"}))
 def test_public_name_has_an_example(name):
     value = getattr(notebook_kit, name)
+    if isinstance(value, dict):  # a table, which is documented where it is defined
+        return
+    if not value.__module__.startswith("notebook_kit"):
+        assert name == "AddedToken", "only what belongs to tokenizers is passed on"
+        return
     tests = doctest.DocTestFinder().find(value, name, module=inspect.getmodule(value))
     assert any(test.examples for test in tests), f"{name} has no example in its docstring"

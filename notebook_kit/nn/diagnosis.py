@@ -18,7 +18,11 @@ __all__ = ["wrong_input"]
 _SWITCHES = ("use_cache", "output_attentions", "output_hidden_states", "return_dict")
 _INDICES = ("input_ids", "token_type_ids", "position_ids", "decoder_input_ids", "start_positions", "end_positions")
 _PER_TOKEN = ("token_type_ids", "position_ids")
+_TENSORS = ("inputs_embeds", "labels", "next_sentence_label", "sentence_order_label", "encoder_hidden_states")
 _OTHERS = ("logits_to_keep", "encoder_outputs", "past_key_values")
+_KNOWN = {*_SWITCHES, *_INDICES, *_TENSORS, *_OTHERS, "decoder_inputs_embeds"} | {
+    f"{of}attention_mask" for of in ("", "decoder_", "encoder_")
+}
 
 
 def wrong_input(forward: Callable[..., Any], args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> InputError | None:
@@ -35,13 +39,16 @@ def wrong_input(forward: Callable[..., Any], args: tuple[Any, ...], kwargs: Mapp
         input_ids is a str; expected a tensor.
         → Call the tokenizer with return_tensors='pt', or wrap the numbers in torch.tensor(...).
     """
+    signature = inspect.signature(forward)
     try:
-        given = inspect.signature(forward).bind_partial(*args, **kwargs).arguments
+        given = signature.bind_partial(*args, **kwargs).arguments
     except TypeError:  # a wrong name, which the original error names
         return None
-    for options in [name for name, value in given.items() if name in ("options", "kwargs") and isinstance(value, dict)]:
-        given |= given.pop(options)
-    named = {name: value for name, value in given.items() if value is not None}
+    for name, parameter in signature.parameters.items():
+        if parameter.kind is parameter.VAR_KEYWORD:
+            given |= given.pop(name, {})
+    # An argument of a user's own model may be of any type.
+    named = {name: value for name, value in given.items() if value is not None and name in _KNOWN}
     tokens = next((named[n].shape[:2] for n in ("input_ids", "inputs_embeds") if _has_axes(named.get(n))), None)
     for name, value in named.items():
         if fault := _fault(name, value, tokens):

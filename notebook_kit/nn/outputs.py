@@ -107,6 +107,11 @@ class BaseModelOutput(ModelOutput):
         last_hidden_state: `(batch, tokens, width)`.
         hidden_states: With `output_hidden_states=True`, the embeddings and each layer's output, all of that shape.
         attentions: With `output_attentions=True`, one `(batch, heads, from, to)` per layer; rows sum to 1.
+
+    Example:
+        >>> import torch
+        >>> BaseModelOutput(last_hidden_state=torch.zeros(1, 3, 8))[0].shape
+        torch.Size([1, 3, 8])
     """
 
     last_hidden_state: Tensor = None  # type: ignore[assignment]
@@ -115,7 +120,13 @@ class BaseModelOutput(ModelOutput):
 
 
 class BaseModelOutputWithPooling(ModelOutput):
-    """The output of an encoder with a pooler: as `BaseModelOutput`, and `pooler_output` `(batch, width)`."""
+    """The output of an encoder with a pooler: as `BaseModelOutput`, and `pooler_output` `(batch, width)`.
+
+    Example:
+        >>> import torch
+        >>> list(BaseModelOutputWithPooling(last_hidden_state=torch.zeros(1, 3, 8), pooler_output=torch.zeros(1, 8)))
+        ['last_hidden_state', 'pooler_output']
+    """
 
     last_hidden_state: Tensor = None  # type: ignore[assignment]
     pooler_output: Tensor | None = None
@@ -124,7 +135,13 @@ class BaseModelOutputWithPooling(ModelOutput):
 
 
 class BaseModelOutputWithPoolingAndCrossAttentions(ModelOutput):
-    """As `BaseModelOutputWithPastAndCrossAttentions`, and `pooler_output` `(batch, width)`."""
+    """As `BaseModelOutputWithPastAndCrossAttentions`, and `pooler_output` `(batch, width)`.
+
+    Example:
+        >>> import torch
+        >>> BaseModelOutputWithPoolingAndCrossAttentions(pooler_output=torch.zeros(1, 8)).pooler_output.shape
+        torch.Size([1, 8])
+    """
 
     last_hidden_state: Tensor = None  # type: ignore[assignment]
     pooler_output: Tensor | None = None
@@ -151,27 +168,63 @@ class EncoderHeadOutput(ModelOutput):
 
 
 class SequenceClassifierOutput(EncoderHeadOutput):
-    """One prediction per text: `logits` is `(batch, labels)`."""
+    """One prediction per text: `logits` is `(batch, labels)`.
+
+    Example:
+        >>> import torch
+        >>> SequenceClassifierOutput(logits=torch.tensor([[2.0, 1.0]])).logits.argmax(-1)
+        tensor([0])
+    """
 
 
 class TokenClassifierOutput(EncoderHeadOutput):
-    """One prediction per token: `logits` is `(batch, tokens, labels)`."""
+    """One prediction per token: `logits` is `(batch, tokens, labels)`.
+
+    Example:
+        >>> import torch
+        >>> TokenClassifierOutput(logits=torch.tensor([[[2.0, 1.0], [0.0, 1.0]]])).logits.argmax(-1)
+        tensor([[0, 1]])
+    """
 
 
 class MultipleChoiceModelOutput(EncoderHeadOutput):
-    """One score per choice: `logits` is `(batch, choices)`; hidden states and attentions are `(batch * choices, ...)`."""
+    """One score per choice: `logits` is `(batch, choices)`; hidden states and attentions are `(batch * choices, ...)`.
+
+    Example:
+        >>> import torch
+        >>> MultipleChoiceModelOutput(logits=torch.tensor([[0.1, 0.9, 0.3]])).logits.argmax(-1)
+        tensor([1])
+    """
 
 
 class NextSentencePredictorOutput(EncoderHeadOutput):
-    """Whether the second text follows the first: `logits` is `(batch, 2)`, the scores of yes and no."""
+    """Whether the second text follows the first: `logits` is `(batch, 2)`, the scores of yes and no.
+
+    Example:
+        >>> import torch
+        >>> NextSentencePredictorOutput(logits=torch.tensor([[3.0, 0.0]])).logits.argmax(-1)
+        tensor([0])
+    """
 
 
 class MaskedLMOutput(EncoderHeadOutput):
-    """Scores of the vocabulary at each token: `logits` is `(batch, tokens, vocabulary)`."""
+    """Scores of the vocabulary at each token: `logits` is `(batch, tokens, vocabulary)`.
+
+    Example:
+        >>> import torch
+        >>> MaskedLMOutput(loss=torch.tensor(2.5), logits=torch.zeros(1, 3, 30))[0]
+        tensor(2.5000)
+    """
 
 
 class QuestionAnsweringModelOutput(ModelOutput):
-    """Where an answer starts and ends: `start_logits` and `end_logits` are `(batch, tokens)`."""
+    """Where an answer starts and ends: `start_logits` and `end_logits` are `(batch, tokens)`.
+
+    Example:
+        >>> import torch
+        >>> list(QuestionAnsweringModelOutput(start_logits=torch.zeros(1, 3), end_logits=torch.zeros(1, 3)))
+        ['start_logits', 'end_logits']
+    """
 
     loss: Tensor | None = None
     start_logits: Tensor = None  # type: ignore[assignment]
@@ -189,6 +242,11 @@ class BaseModelOutputWithPastAndCrossAttentions(ModelOutput):
         hidden_states: As in `BaseModelOutput`.
         attentions: Of the self-attention, one `(batch, heads, from, to)` per layer.
         cross_attentions: Of the attention to the encoder, one `(batch, heads, from, encoder tokens)` per layer.
+
+    Example:
+        >>> import torch
+        >>> BaseModelOutputWithPastAndCrossAttentions(last_hidden_state=torch.zeros(1, 3, 8)).cross_attentions is None
+        True
     """
 
     last_hidden_state: Tensor = None  # type: ignore[assignment]
@@ -210,6 +268,11 @@ class Seq2SeqModelOutput(ModelOutput):
         encoder_last_hidden_state: `(batch, encoder tokens, width)`.
         encoder_hidden_states: As in `BaseModelOutput`, of the encoder.
         encoder_attentions: Of the encoder's self-attention, as in `BaseModelOutput`.
+
+    Example:
+        >>> import torch
+        >>> list(Seq2SeqModelOutput(last_hidden_state=torch.zeros(1, 2, 8), encoder_last_hidden_state=torch.zeros(1, 3, 8)))
+        ['last_hidden_state', 'encoder_last_hidden_state']
     """
 
     last_hidden_state: Tensor = None  # type: ignore[assignment]
@@ -223,7 +286,13 @@ class Seq2SeqModelOutput(ModelOutput):
 
 
 class Seq2SeqLMOutput(ModelOutput):
-    """As `Seq2SeqModelOutput`, with `logits` `(batch, decoder tokens, vocabulary)` and, if labels were passed, `loss`."""
+    """As `Seq2SeqModelOutput`, with `logits` `(batch, decoder tokens, vocabulary)` and, if labels were passed, `loss`.
+
+    Example:
+        >>> import torch
+        >>> Seq2SeqLMOutput(logits=torch.zeros(1, 2, 30)).logits.shape
+        torch.Size([1, 2, 30])
+    """
 
     loss: Tensor | None = None
     logits: Tensor = None  # type: ignore[assignment]
@@ -237,7 +306,13 @@ class Seq2SeqLMOutput(ModelOutput):
 
 
 class Seq2SeqSequenceClassifierOutput(ModelOutput):
-    """As `Seq2SeqModelOutput`, with `logits` `(batch, labels)` and, if labels were passed, `loss`."""
+    """As `Seq2SeqModelOutput`, with `logits` `(batch, labels)` and, if labels were passed, `loss`.
+
+    Example:
+        >>> import torch
+        >>> Seq2SeqSequenceClassifierOutput(logits=torch.tensor([[0.0, 1.0]])).logits.argmax(-1)
+        tensor([1])
+    """
 
     loss: Tensor | None = None
     logits: Tensor = None  # type: ignore[assignment]
@@ -252,7 +327,13 @@ class Seq2SeqSequenceClassifierOutput(ModelOutput):
 
 class Seq2SeqQuestionAnsweringModelOutput(ModelOutput):
     """As `Seq2SeqModelOutput`, with `start_logits` and `end_logits`, each `(batch, decoder tokens)`, and, if labels were
-    passed, `loss`."""
+    passed, `loss`.
+
+    Example:
+        >>> import torch
+        >>> Seq2SeqQuestionAnsweringModelOutput(start_logits=torch.tensor([[0.0, 1.0]])).start_logits.argmax(-1)
+        tensor([1])
+    """
 
     loss: Tensor | None = None
     start_logits: Tensor = None  # type: ignore[assignment]
@@ -267,7 +348,13 @@ class Seq2SeqQuestionAnsweringModelOutput(ModelOutput):
 
 
 class BaseModelOutputWithPast(ModelOutput):
-    """The output of a decoder: as `BaseModelOutput`, and `past_key_values`, a `KVCache`, if one was used."""
+    """The output of a decoder: as `BaseModelOutput`, and `past_key_values`, a `KVCache`, if one was used.
+
+    Example:
+        >>> import torch
+        >>> BaseModelOutputWithPast(last_hidden_state=torch.zeros(1, 3, 8)).to_tuple()[0].shape
+        torch.Size([1, 3, 8])
+    """
 
     last_hidden_state: Tensor = None  # type: ignore[assignment]
     past_key_values: Any = None
@@ -287,11 +374,23 @@ class DecoderHeadOutput(ModelOutput):
 
 class CausalLMOutputWithPast(DecoderHeadOutput):
     """Scores of the next token at each token: `logits` is `(batch, tokens, vocabulary)`, or with `logits_to_keep`
-    `(batch, kept tokens, vocabulary)`."""
+    `(batch, kept tokens, vocabulary)`.
+
+    Example:
+        >>> import torch
+        >>> CausalLMOutputWithPast(logits=torch.tensor([[[0.0, 5.0]]])).logits[:, -1].argmax(-1)
+        tensor([1])
+    """
 
 
 class CausalLMOutputWithCrossAttentions(ModelOutput):
-    """As `CausalLMOutputWithPast`, and `cross_attentions`, one `(batch, heads, from, encoder tokens)` per layer."""
+    """As `CausalLMOutputWithPast`, and `cross_attentions`, one `(batch, heads, from, encoder tokens)` per layer.
+
+    Example:
+        >>> import torch
+        >>> list(CausalLMOutputWithCrossAttentions(logits=torch.zeros(1, 3, 30), cross_attentions=()))
+        ['logits', 'cross_attentions']
+    """
 
     loss: Tensor | None = None
     logits: Tensor = None  # type: ignore[assignment]
@@ -302,4 +401,10 @@ class CausalLMOutputWithCrossAttentions(ModelOutput):
 
 
 class SequenceClassifierOutputWithPast(DecoderHeadOutput):
-    """One prediction per text, from its last token: `logits` is `(batch, labels)`."""
+    """One prediction per text, from its last token: `logits` is `(batch, labels)`.
+
+    Example:
+        >>> import torch
+        >>> SequenceClassifierOutputWithPast(logits=torch.tensor([[0.0, 1.0]])).logits.argmax(-1)
+        tensor([1])
+    """

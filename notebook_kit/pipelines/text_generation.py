@@ -54,7 +54,7 @@ class TextGenerationPipeline(GeneratingPipeline):
         >>> model = GPT2LMHeadModel(GPT2Config(n_embd=16, n_layer=1, n_head=2, vocab_size=2, n_positions=32))
         >>> write = pipeline("text-generation", model=model, tokenizer=PreTrainedTokenizerFast(tokenizer_object=words))
         >>> write("ha", max_new_tokens=2, suppress_tokens=[1], eos_token_id=None, return_full_text=False)
-        [{'generated_text': 'ha ha'}]
+        [{'generated_text': ' ha ha'}]
     """
 
     task = "text-generation"

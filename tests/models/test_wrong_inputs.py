@@ -128,3 +128,18 @@ def test_other_errors_pass_unchanged():
 
     with pytest.raises(RuntimeError, match="of the user"):
         Failing(kit.BertConfig(**SMALL))(torch.tensor([[5, 6]]))
+
+
+def test_an_error_in_a_users_own_forward_is_not_explained_away():
+    class Own(kit.BertModel):
+        def forward(self, texts, **anything):
+            raise ZeroDivisionError
+
+    own = Own(
+        kit.BertConfig(hidden_size=8, num_hidden_layers=1, num_attention_heads=1, intermediate_size=8, vocab_size=9)
+    )
+    for arguments in ({"texts": ["a"]}, {"texts": ["a"], "weights": [1.0]}):
+        with pytest.raises(ZeroDivisionError):
+            own(**arguments)
+    with pytest.raises(InputError, match="input_ids is a list"):
+        own(["a"], input_ids=[1])

@@ -18,14 +18,26 @@ __all__ = ["BatchEncoding", "CharSpan", "TokenSpan"]
 
 
 class CharSpan(NamedTuple):
-    """The characters from `start` up to but not including `end` of the original text."""
+    """The characters from `start` up to but not including `end` of the original text.
+
+    Example:
+        >>> start, end = CharSpan(4, 8)
+        >>> "The film was good."[start:end]
+        'film'
+    """
 
     start: int
     end: int
 
 
 class TokenSpan(NamedTuple):
-    """The tokens from `start` up to but not including `end` of an encoded sequence."""
+    """The tokens from `start` up to but not including `end` of an encoded sequence.
+
+    Example:
+        >>> span = TokenSpan(1, 3)
+        >>> ["[CLS]", "un", "##happy", "[SEP]"][span.start : span.end]
+        ['un', '##happy']
+    """
 
     start: int
     end: int

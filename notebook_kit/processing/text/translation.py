@@ -129,6 +129,10 @@ class MarianTokenizer(PreTrainedTokenizerFast):
     Attributes:
         supported_language_codes: These codes.
         source_lang, target_lang: The language pair, as named by the checkpoint.
+
+    Example:
+        >>> tokenizer = MarianTokenizer.from_pretrained("Helsinki-NLP/opus-mt-en-fr")  # doctest: +SKIP
+        >>> batch = tokenizer("Good morning.", text_target="Bonjour.", return_tensors="pt")  # doctest: +SKIP
     """
 
     recipe = "MarianTokenizer"
