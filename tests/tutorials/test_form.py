@@ -55,7 +55,7 @@ def test_panels_are_stored_as_pictures(path):
         for output in cell.get("outputs", []):
             kinds = set(output.get("data", {}))
             assert not any("widget" in kind for kind in kinds), f"cell {place}"
-            if re.search(r"(View|Inspector|Dashboard|Picker)\(", output.get("data", {}).get("text/plain", "")):
+            if re.search(r"(View|Inspector|Dashboard)\(", output.get("data", {}).get("text/plain", "")):
                 assert "image/png" in kinds, f"cell {place}"
 
 
