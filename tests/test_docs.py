@@ -37,7 +37,8 @@ def test_public_name_has_an_example(name):
     value = getattr(notebook_kit, name)
     if isinstance(value, dict):  # a table, which is documented where it is defined
         return
-    if not value.__module__.startswith("notebook_kit"):
+    home = value.__name__ if inspect.ismodule(value) else value.__module__
+    if not home.startswith("notebook_kit"):
         assert name == "AddedToken", "only what belongs to tokenizers is passed on"
         return
     tests = doctest.DocTestFinder().find(value, name, module=inspect.getmodule(value))
