@@ -74,15 +74,18 @@ class Assistant:
     Args:
         run: A new run of that model on the same prompt.
         vocabulary: The number of tokens that the larger model has.
+        known: The number of tokens that the smaller model has; None if all of them. After another token it proposes none.
     """
 
-    def __init__(self, run: Run, vocabulary: int) -> None:
-        self.run, self.vocabulary = run, vocabulary
+    def __init__(self, run: Run, vocabulary: int, known: int | None = None) -> None:
+        self.run, self.vocabulary, self.known = run, vocabulary, known
 
     def __call__(self, ids: Tensor, count: int) -> Tensor:
         run, length = self.run, len(ids)
         if length >= run.max_length:
             return ids[:0]  # the assistant has fewer positions
+        if self.known is not None and self.known < self.vocabulary and bool((ids >= self.known).any()):
+            return ids[:0]
         ids = ids.to(run.sequences.device)
         if length > run.prompt_length:  # keep in the cache what is in the text
             known = min(run.length, length)

@@ -33,6 +33,12 @@ _PROVENANCE = ("transformers_version", "_from_model_config", "_commit_hash")
 # Settings of other libraries, which change nothing here: they are kept, although some resemble a setting.
 _FOREIGN = ("bos_token", "eos_token", "pad_token", "use_mtp", "top_h", "cache_config", "max_cache_len", "is_assistant")
 
+REPLACED = dict.fromkeys(
+    ("force_words_ids", "constraints"),
+    "Pass prefix_allowed_tokens_fn, a function that returns the allowed next tokens.",
+)
+"""Setting of other libraries that notebook_kit lacks -> what to use instead."""
+
 Count = Annotated[int, Range(1)]
 Whole = Annotated[int, Range(0)]
 TokenId = Annotated[int, Range(-1)]  # -1, in some older files, for a token that the model does not have
@@ -194,6 +200,8 @@ class GenerationConfig(PushToHub):
         try:
             for name, value in settings.items():
                 is_foreign = name in self.extra or name in _FOREIGN
+                if name in REPLACED and name not in self.extra and value is not None:
+                    raise ConfigurationError(f"There is no setting {name!r}.", next_step=REPLACED[name])
                 if name not in names and not is_foreign and (hint := near_matches(name, names)):
                     raise ConfigurationError(f"There is no setting {name!r}. {hint}", next_step="Correct the name.")
                 (self.__dict__ if name in names else self.extra)[name] = value

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Any
 
 import torch
@@ -16,6 +16,7 @@ from notebook_kit.generation.processors import LogitsProcessorList, as_ids
 from notebook_kit.generation.prompt import Prompt, read_prompt
 from notebook_kit.generation.run import Run
 from notebook_kit.generation.stopping import StoppingCriteriaList
+from notebook_kit.nn.inputs import vocabulary_size
 
 __all__ = ["decode", "generate", "prepare", "resolve_settings"]
 
@@ -69,6 +70,8 @@ def check_objects(objects: dict[str, Any]) -> None:
     """
     for name, value in objects.items():
         attributes, expected = _OBJECTS[name]
+        if isinstance(value, type):
+            raise InputError(f"{name} is the class {value.__name__} itself.", next_step=f"Pass {expected}.")
         if value is not None and not all(hasattr(value, attribute) for attribute in attributes):
             raise InputError(f"{name} is {value!r:.60}.", next_step=f"Pass {expected}.")
 
@@ -177,7 +180,9 @@ def _functions(name: str, functions: Any, signature: str) -> list[Any]:
         return []
     wrong: Any = functions
     if isinstance(functions, list | tuple):
-        wrong = next((one for one in functions if not callable(one)), None)
+        wrong = next((one for one in functions if not callable(one) or isinstance(one, type)), None)
+    if isinstance(wrong, type):
+        raise InputError(f"{name} holds the class {wrong.__name__} itself.", next_step=f"Pass {wrong.__name__}(...).")
     if wrong is not None:
         holds = "is" if wrong is functions else "holds"
         raise InputError(
@@ -230,26 +235,37 @@ def _proposer(run: Run, assistant: Any, inputs: Tensor | None, tensors: dict[str
             f"{run.model.generation_kind}.",
             next_step="Pass an assistant of the same kind.",
         )
+    size = vocabulary_size(assistant)
+    text = run.prompt.ids if run.prompt.source_ids is None else run.prompt.source_ids
+    if size is not None and text.numel() and int(text.max()) >= size:
+        raise InputError(
+            f"The assistant knows {size:,} tokens, and not the token {int(text.max()):,} of the prompt.",
+            next_step="Pass an assistant_model with the vocabulary of the model.",
+        )
     plain = GenerationConfig(max_length=run.max_length, use_cache=True).filled({t: getattr(config, t) for t in TOKENS})
     plain.eos_token_id = None
     own = {name: value for name, value in tensors.items() if name not in ("past_key_values", "encoder_outputs")}
-    return assisted.Assistant(prepare(assistant, plain, inputs, own, fit=True), run.model.config.vocab_size)
+    return assisted.Assistant(prepare(assistant, plain, inputs, own, fit=True), run.model.config.vocab_size, size)
 
 
 @contextmanager
 def _closing(streamer: Any) -> Iterator[None]:
     """End the streamer in any case: a consumer waiting for the next token must not wait forever."""
-    failure: Exception | None = None
     try:
         yield
     except Exception as error:
-        failure = error
+        with suppress(Exception):  # it would hide the error that the caller needs to see
+            if hasattr(streamer, "fail"):
+                streamer.fail(error)
+            elif streamer is not None:
+                streamer.end()
         raise
-    finally:
-        if failure is not None and hasattr(streamer, "fail"):
-            streamer.fail(failure)
-        elif streamer is not None:
+    except BaseException:
+        if streamer is not None:
             streamer.end()
+        raise
+    if streamer is not None:
+        streamer.end()
 
 
 # Settings --------------------------------------------------------------------------------------------------------------

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any
@@ -10,7 +11,7 @@ import torch
 from torch import Tensor
 
 from notebook_kit.errors import ConfigurationError, InputError, near_matches, warn
-from notebook_kit.generation.configuration import GenerationConfig
+from notebook_kit.generation.configuration import REPLACED, GenerationConfig
 from notebook_kit.generation.processors import as_ids
 from notebook_kit.nn.cache import DynamicCache, KVCache
 from notebook_kit.nn.inputs import inputs_of
@@ -83,6 +84,14 @@ def read_prompt(
             f"The prompt is {what}, where a tensor of token ids (batch, tokens) was expected.",
             next_step="Call model.generate(**tokenizer(text, return_tensors='pt')).",
         )
+    if is_seq2seq:
+        encoder = inputs_of(model.get_encoder()).names
+        if "token_type_ids" not in encoder:
+            tensors.pop("token_type_ids", None)  # some tokenizers add it
+        known: tuple[str, ...] = (*_OF_SEQ2SEQ, *encoder)
+    else:
+        known = _OF_DECODERS  # position_ids follow from the mask, and decoders have no token types
+    _check_names(model, tensors, known)
     for name, value in tensors.items():
         if name.endswith(("_ids", "_mask", "_embeds")) and not isinstance(value, Tensor):
             raise InputError(f"{name} is a {type(value).__name__}.", next_step="Pass a tensor.")
@@ -93,8 +102,9 @@ def read_prompt(
     tensors["past_key_values"] = _read_cache(tensors.get("past_key_values"))
     inputs = None if inputs is None else inputs.to(model.device)
     tensors = {name: value.to(model.device) if isinstance(value, Tensor) else value for name, value in tensors.items()}
+    more = {name: value for name, value in tensors.items() if name not in known}
     read = _read_encoder_decoder if is_seq2seq else _read_decoder
-    return read(model, inputs, config, eos, tensors)
+    return read(model, inputs, config, eos, tensors, more)
 
 
 def _read_cache(given: Any) -> KVCache | None:
@@ -110,28 +120,33 @@ def _read_cache(given: Any) -> KVCache | None:
     return given
 
 
-def _further(model: Any, tensors: dict[str, Any], known: tuple[str, ...]) -> dict[str, Any]:
-    """The inputs in `tensors` that are not `known` but are parameters of the model's `forward`.
+def _check_names(model: Any, names: Iterable[str], known: tuple[str, ...]) -> None:
+    """Check that each name is `known`, or a parameter of the model's `forward`.
 
     Raises:
-        InputError: For an argument that is neither, with near matches.
+        InputError: For a name that is neither, with near matches, or what to use instead.
     """
     inputs = inputs_of(model)
-    more = {name: value for name, value in tensors.items() if name not in known}
-    unknown = next((name for name in more if name not in inputs.names or name in inputs.labels), None)
-    if unknown is not None:
-        hint = near_matches(unknown, [*GenerationConfig.names(), *known, *inputs.names, *_OBJECTS])
+    for name in names:
+        if name in known or (name in inputs.names and name not in inputs.labels):
+            continue
+        hint = near_matches(name, [*GenerationConfig.names(), *known, *inputs.names, *_OBJECTS])
+        step = "Correct the name, or leave it out; help(model.generate) lists all arguments."
+        if name in REPLACED:
+            hint, step = "", REPLACED[name]
         raise InputError(
-            f"generate has no argument {unknown!r} for {type(model).__name__}. {hint}".rstrip(),
-            next_step="Correct the name, or leave it out; help(model.generate) lists all arguments.",
+            f"generate has no argument {name!r} for {type(model).__name__}. {hint}".rstrip(), next_step=step
         )
-    return more
 
 
 def _read_decoder(
-    model: Any, inputs: Tensor | None, config: GenerationConfig, eos: list[int], tensors: dict[str, Any]
+    model: Any,
+    inputs: Tensor | None,
+    config: GenerationConfig,
+    eos: list[int],
+    tensors: dict[str, Any],
+    more: dict[str, Any],
 ) -> Prompt:
-    more = _further(model, tensors, _OF_DECODERS)  # position_ids follow from the mask, and decoders have no token types
     embeds, cache, mask = (tensors.get(name) for name in ("inputs_embeds", "past_key_values", "attention_mask"))
     if embeds is not None and embeds.shape[-1] != (width := model.get_input_embeddings().embedding_dim):
         raise InputError(
@@ -172,13 +187,15 @@ def _read_decoder(
 
 
 def _read_encoder_decoder(
-    model: Any, inputs: Tensor | None, config: GenerationConfig, eos: list[int], tensors: dict[str, Any]
+    model: Any,
+    inputs: Tensor | None,
+    config: GenerationConfig,
+    eos: list[int],
+    tensors: dict[str, Any],
+    more: dict[str, Any],
 ) -> Prompt:
     encoder = model.get_encoder()
     accepted = inputs_of(encoder)
-    if "token_type_ids" not in accepted.names:
-        tensors.pop("token_type_ids", None)  # some tokenizers add it
-    more = _further(model, tensors, (*_OF_SEQ2SEQ, *accepted.names))
     encoded, mask = tensors.get("encoder_outputs"), tensors.get("attention_mask")
     ids = inputs if inputs is not None and not inputs.is_floating_point() else None
     if mask is None and ids is not None:

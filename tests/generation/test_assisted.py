@@ -140,6 +140,23 @@ def test_an_assistant_with_fewer_positions_and_settings_of_its_own(weaker):
     assert model.generate(**ONE, **PLAIN, assistant_model=short).tolist() == model.generate(**ONE, **PLAIN).tolist()
 
 
+def test_an_assistant_with_fewer_tokens(weaker):
+    model = pair("gpt2")[0]
+    size = model.config.vocab_size
+    written = model.generate(**ONE, **PLAIN)
+    largest = int(ONE["input_ids"].max())
+    small = weaker.config.from_dict({**weaker.config.to_dict(), "vocab_size": largest})
+    with pytest.raises(
+        InputError, match=rf"assistant knows {largest} tokens, and not the token {largest} of the prompt"
+    ):
+        model.generate(**ONE, **PLAIN, assistant_model=type(weaker)(small).eval())
+    limits = range(largest + 1, min(int(written.max()) + 1, size))
+    assert limits, "the text contains tokens that the assistant lacks"
+    for limit in (limits[0], limits[-1]):
+        less = type(weaker)(weaker.config.from_dict({**weaker.config.to_dict(), "vocab_size": limit})).eval()
+        assert model.generate(**ONE, **PLAIN, assistant_model=less).tolist() == written.tolist()
+
+
 def test_what_proposals_cannot_do(weaker):
     model = pair("gpt2")[0]
     for given, settings in (

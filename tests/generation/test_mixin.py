@@ -15,11 +15,14 @@ from notebook_kit import (
     GPT2LMHeadModel,
     GPT2Model,
     PreTrainedModel,
+    PreTrainedTokenizerFast,
     T5Config,
     T5ForConditionalGeneration,
     T5Model,
+    TextStreamer,
 )
-from notebook_kit.errors import InputError, NotebookKitError
+from notebook_kit.errors import ConfigurationError, InputError, NotebookKitError
+from notebook_kit.generation.stopping import EosTokenCriteria
 from notebook_kit.nn.outputs import CausalLMOutputWithPast
 
 GPT2 = {"n_embd": 16, "n_layer": 1, "n_head": 2, "vocab_size": 20, "n_positions": 16}
@@ -252,3 +255,54 @@ def test_every_argument_with_values_of_wrong_types(name):
             assert name in str(error) or name in ("inputs", "input_ids") or "max_length" in str(error), (value, error)
             refused += 1
     assert refused >= 6
+
+
+@pytest.mark.parametrize("family", ["gpt2", "t5"])
+@pytest.mark.parametrize("value", [[[5]], torch.tensor([[5]])], ids=["list", "tensor"])
+def test_a_name_is_checked_before_its_value(family, value):
+    size = {"d_model": 16, "d_kv": 8, "d_ff": 16, "num_heads": 2, "num_layers": 1, "vocab_size": 50}
+    t5 = T5ForConditionalGeneration(T5Config(**size, decoder_start_token_id=0))
+    model, given = t5 if family == "t5" else pair(family)[0], {"input_ids": torch.tensor([[5, 6]])}
+    for name in ("force_words_ids", "constraints"):
+        with pytest.raises(InputError, match=f"no argument '{name}'") as caught:
+            model.generate(**given, **{name: value})
+        assert "prefix_allowed_tokens_fn" in str(caught.value) and "Did you mean" not in str(caught.value)
+        with pytest.raises(ConfigurationError, match=name) as caught:
+            GenerationConfig(**{name: value})
+        assert "prefix_allowed_tokens_fn" in str(caught.value)
+    with pytest.raises(InputError, match=r"no argument 'atention_mask'.*'attention_mask'"):
+        model.generate(**given, atention_mask=[[1, 1]])
+    with pytest.raises(InputError, match="attention_mask is a list"):
+        model.generate(**given, attention_mask=[[1, 1]])
+
+
+def test_a_class_in_place_of_an_instance():
+    model = pair("gpt2")[0]
+    for name, kind in (
+        ("streamer", TextStreamer),
+        ("tokenizer", PreTrainedTokenizerFast),
+        ("generator", torch.Generator),
+        ("assistant_model", GPT2LMHeadModel),
+        ("prefix_allowed_tokens_fn", TextStreamer),
+    ):
+        with pytest.raises(InputError, match=f"{name} is the class {kind.__name__}"):
+            model.generate(**ONE, **{name: kind})
+    for name in ("logits_processor", "stopping_criteria"):
+        with pytest.raises(InputError, match=f"{name} holds the class EosTokenCriteria"):
+            model.generate(**ONE, **{name: [EosTokenCriteria]})
+
+
+@pytest.mark.parametrize("method", ["fail", "end"])
+def test_the_end_of_a_streamer_does_not_hide_an_error(method):
+    class Broken:
+        def put(self, tokens):
+            raise ValueError("the cause")
+
+        def end(self):
+            raise RuntimeError("the end")
+
+    Broken.fail = lambda self, error: self.end()
+    if method == "end":
+        del Broken.fail
+    with pytest.raises(ValueError, match="the cause"):
+        pair("gpt2")[0].generate(**ONE, streamer=Broken(), max_new_tokens=2)
