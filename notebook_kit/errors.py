@@ -8,6 +8,7 @@ written for `transformers` catches it as before.
 from __future__ import annotations
 
 import difflib
+import re
 import sys
 import warnings
 from collections.abc import Iterable
@@ -29,6 +30,7 @@ __all__ = [
     "UnknownArchitectureError",
     "UnsafeFileError",
     "near_matches",
+    "not_yet",
     "warn",
 ]
 
@@ -167,6 +169,35 @@ def near_matches(name: str, known: Iterable[str], most: int = 5) -> str:
     # of options that differ in case only, the one written most like `name` first
     options = [each for key in close for each in difflib.get_close_matches(name, folded[key], n=most, cutoff=0)]
     return "Did you mean " + " or ".join(map(repr, options[:most])) + "?" if options else ""
+
+
+_NOT_YET = {
+    "TensorFlow": r"TF[A-Z]",
+    "Flax": r"Flax[A-Z]",
+    "pictures": r"(?i).*(image|vision|visual|video|depth-?estimation|object-?detection|segmentation|mask-?generation)"
+    r"|ViT[A-Z]|Dino|(Conditional)?Detr|Swin|Beit|ConvNext|ResNet",
+    "sound": r"(?i).*(audio|speech|ForCTC|wav2vec|whisper|hubert)",
+}
+"""What notebook_kit does not support yet -> a pattern of the names that `transformers` has for it."""
+
+
+def not_yet(name: str, known: Iterable[str] = ()) -> str:
+    """A sentence about what a name of `transformers` is for, if notebook_kit does not support that yet; otherwise "".
+
+    Args:
+        name: The name.
+        known: Names that exist: a slip for one of them, such as `WhisperTokeniser`, is not for something unsupported.
+
+    Example:
+        >>> not_yet("AutoImageProcessor"), not_yet("AutoTokeniser")
+        ('notebook_kit does not support pictures yet.', '')
+    """
+    for what, pattern in _NOT_YET.items():
+        if re.match(pattern, name):
+            alike = [other for other in known if re.match(pattern, other)]
+            is_slip = difflib.get_close_matches(name, alike, n=1, cutoff=0.85)
+            return "" if is_slip else f"notebook_kit does not support {what} yet."
+    return ""
 
 
 _LIBRARIES = {"notebook_kit", "torch", "accelerate", "contextlib", "functools"}

@@ -59,9 +59,9 @@ def lazy_exports(package: str) -> tuple[Callable[[str], Any], Callable[[], list[
                 value = getattr(import_module(home, package), name)
             namespace[name] = value
             return value
-        from notebook_kit.errors import near_matches
+        from notebook_kit.errors import near_matches, not_yet
 
-        near = near_matches(name, public)
+        near = not_yet(name, public) or near_matches(name, public)
         if _is_from_import(sys._getframe(1)):
             raise ImportError(f"cannot import name {name!r} from {package!r}. {near}".rstrip(), name=name)
         raise AttributeError(f"module {package!r} has no attribute {name!r}. {near}".rstrip())

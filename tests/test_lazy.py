@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 import notebook_kit
+from notebook_kit.errors import InputError
 
 
 def test_misspelled_import_lists_near_matches():
@@ -21,3 +22,43 @@ def test_misspelled_attribute_lists_near_matches():
     assert getattr(notebook_kit, "pipelin", None) is None
     with pytest.raises(ImportError, match="AutoTokeniser"):
         exec("from notebook_kit import pipeline, AutoTokeniser")
+
+
+@pytest.mark.parametrize(
+    ("name", "what"),
+    [
+        ("AutoImageProcessor", "pictures"),
+        ("AutoModelForImageClassification", "pictures"),
+        ("AutoModelForObjectDetection", "pictures"),
+        ("ViTModel", "pictures"),
+        ("WhisperModel", "sound"),
+        ("AutoModelForCTC", "sound"),
+        ("Wav2Vec2Processor", "sound"),
+        ("TFAutoModel", "TensorFlow"),
+        ("FlaxBertModel", "Flax"),
+    ],
+)
+def test_what_is_not_supported_yet(name, what):
+    with pytest.raises(AttributeError, match=f"does not support {what} yet") as caught:
+        getattr(notebook_kit, name)
+    assert "Did you mean" not in str(caught.value)
+
+
+def test_tasks_that_are_not_supported_yet():
+    for task, what in (
+        ("image-classification", "pictures"),
+        ("visual-question-answering", "pictures"),
+        ("zero-shot-object-detection", "pictures"),
+        ("automatic-speech-recognition", "sound"),
+        ("text-to-audio", "sound"),
+    ):
+        with pytest.raises(InputError, match=f"does not support {what} yet"):
+            notebook_kit.pipeline(task)
+    with pytest.raises(InputError, match="Did you mean 'text-classification'"):
+        notebook_kit.pipeline("text-clasification")
+
+
+def test_a_slip_for_a_name_that_exists_is_no_gap():
+    for slip, name in (("WhisperTokeniser", "WhisperTokenizer"), ("is_vision_avalable", "is_vision_available")):
+        with pytest.raises(AttributeError, match=f"Did you mean '{name}'"):
+            getattr(notebook_kit, slip)

@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from notebook_kit.errors import InputError, near_matches
+from notebook_kit.errors import InputError, near_matches, not_yet
 
 __all__ = ["ALIASES", "TASKS", "Task", "get_supported_tasks", "task_name", "task_of", "task_of_another_head"]
 
@@ -103,7 +103,7 @@ def task_name(task: str) -> str:
     if name not in TASKS:
         known = get_supported_tasks()
         raise InputError(
-            f"There is no task {task!r}. {near_matches(task, known)}".rstrip(),
+            f"There is no task {task!r}. {not_yet(task) or near_matches(task, known)}".rstrip(),
             next_step=f"The tasks are {', '.join(known)}.",
         )
     return name
