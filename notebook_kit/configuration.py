@@ -372,7 +372,7 @@ class PretrainedConfig(PushToHub):
         found = values.get("model_type")
         if cls.model_type and found and found != cls.model_type:
             raise ConfigurationError(
-                f"{name} is a {found!r} checkpoint, but {cls.__name__} is for {cls.model_type!r} models.",
+                f"The checkpoint {name} is of the family {found!r}, but {cls.__name__} is for {cls.model_type!r} models.",
                 next_step="Use AutoConfig.from_pretrained, which accepts any family.",
             )
         cls.check_types(values, path)

@@ -46,13 +46,19 @@ def family(model_type: str) -> ModuleType:
         UnknownArchitectureError: If there is no such family.
     """
     if model_type not in FAMILIES:
-        raise _unsupported(f"notebook_kit has no architecture {model_type!r}. {near_matches(model_type, FAMILIES)}")
+        raise _unsupported(
+            f"notebook_kit has no architecture {model_type!r}. {near_matches(model_type, model_types())}"
+        )
     return importlib.import_module(f"notebook_kit.models.{FAMILIES[model_type].module}")
 
 
 def _unsupported(what: str) -> UnknownArchitectureError:
-    names = ", ".join(sorted(FAMILIES))
-    return UnknownArchitectureError(what.rstrip(), next_step=f"Choose a checkpoint of one of these: {names}.")
+    names = ", ".join(sorted(model_types()))
+    return UnknownArchitectureError(
+        what.rstrip(),
+        next_step=f"Choose a checkpoint of one of these: {names}. For classes of your own, call AutoConfig.register and "
+        "AutoModel.register first.",
+    )
 
 
 _configs: dict[str, type[PretrainedConfig]] = {}

@@ -21,7 +21,7 @@ from torch.overrides import TorchFunctionMode
 
 from notebook_kit.checkpoints.names import LoadingPlan, WeightRules, plan_loading
 from notebook_kit.checkpoints.weights import GivenWeights, Weights, open_weights, save_weights
-from notebook_kit.configuration import PretrainedConfig
+from notebook_kit.configuration import PretrainedConfig, read_config
 from notebook_kit.errors import ConfigurationError, InputError, NotebookKitError, near_matches, warn
 from notebook_kit.fields import Rows, mismatch
 from notebook_kit.hub import Source, locate, take_hub_options
@@ -29,6 +29,7 @@ from notebook_kit.hub.saving import PushToHub, folder_to_save
 from notebook_kit.nn.diagnosis import wrong_input
 from notebook_kit.nn.placement import choose_dtype, device_of_map
 from notebook_kit.nn.quantized_weights import refuse_quantized_checkpoint, refuse_quantized_tensor, take_quantization
+from notebook_kit.registry.families import classes_for
 
 __all__ = ["ModelHooks", "PreTrainedModel"]
 
@@ -415,7 +416,9 @@ class PreTrainedModel(nn.Module, PushToHub, ModelHooks):
         edits = {name: value for name, value in kwargs.items() if name not in ACCEPTED}
         source = None if name_or_path is None and state_dict is not None else locate(name_or_path, **options)
         if config is None:
-            config = cls.config_class.from_pretrained(locate(name_or_path) if source is None else source, **edits)
+            place = locate(name_or_path) if source is None else source
+            cls._check_family(place)
+            config = cls.config_class.from_pretrained(place, **edits)
         elif edits:
             config = copy.deepcopy(config)
             config.update(edits)
@@ -435,6 +438,20 @@ class PreTrainedModel(nn.Module, PushToHub, ModelHooks):
             model.name_or_path = config.name_or_path = name
             model._loaded(source)
         return (model.eval(), plan.info()) if output_loading_info else model.eval()
+
+    @classmethod
+    def _check_family(cls, source: Source) -> None:
+        """Check that a checkpoint is of this model's family.
+
+        Raises:
+            ConfigurationError: If it is not, with the classes that load it.
+        """
+        found, expected = read_config(source)[2].get("model_type"), cls.config_class.model_type
+        if expected and found and found != expected and (classes := classes_for(found, like=cls.__name__)):
+            raise ConfigurationError(
+                f"The checkpoint {source.name} is of the family {found!r}, but {cls.__name__} is for {expected!r} models.",
+                next_step=f"Use {' or '.join(f'{name}.from_pretrained' for name in classes)}.",
+            )
 
     def _load(
         self,

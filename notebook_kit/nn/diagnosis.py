@@ -13,7 +13,7 @@ from torch import Tensor
 from notebook_kit.errors import InputError
 from notebook_kit.nn.cache import KVCache
 
-__all__ = ["wrong_input"]
+__all__ = ["as_tensors", "wrong_input"]
 
 _SWITCHES = ("use_cache", "output_attentions", "output_hidden_states", "return_dict")
 _INDICES = ("input_ids", "token_type_ids", "position_ids", "decoder_input_ids", "start_positions", "end_positions")
@@ -37,7 +37,7 @@ def wrong_input(forward: Callable[..., Any], args: tuple[Any, ...], kwargs: Mapp
         >>> model = BertModel(BertConfig(hidden_size=24, num_hidden_layers=1, intermediate_size=48, vocab_size=50))
         >>> print(wrong_input(model.forward, ("a text",), {}))
         input_ids is a str; expected a tensor.
-        → Call the tokenizer with return_tensors='pt', or wrap the numbers in torch.tensor(...).
+        → Tokenize the text first: model(**tokenizer(text, return_tensors='pt')).
     """
     signature = inspect.signature(forward)
     try:
@@ -58,6 +58,16 @@ def wrong_input(forward: Callable[..., Any], args: tuple[Any, ...], kwargs: Mapp
 
 def _has_axes(value: Any) -> bool:
     return isinstance(value, Tensor) and value.dim() > 1
+
+
+def as_tensors(value: Any) -> str:
+    """How to pass tensors in place of `value`."""
+    if isinstance(value, Mapping):
+        return "Pass its tensors by name: model(**batch)."
+    first = value[0] if isinstance(value, list | tuple) and value else value
+    if isinstance(first, str):
+        return "Tokenize the text first: model(**tokenizer(text, return_tensors='pt'))."
+    return "Call the tokenizer with return_tensors='pt', or wrap the numbers in torch.tensor(...)."
 
 
 def _fault(name: str, value: Any, tokens: torch.Size | None) -> tuple[str, str] | None:
@@ -81,8 +91,7 @@ def _fault(name: str, value: Any, tokens: torch.Size | None) -> tuple[str, str] 
         )
         return ("is not a tensor of indices of tokens", "Pass a number of last tokens.") if indices or outside else None
     if not isinstance(value, Tensor):
-        step = "Call the tokenizer with return_tensors='pt', or wrap the numbers in torch.tensor(...)."
-        return f"{kind}; expected a tensor", step
+        return f"{kind}; expected a tensor", as_tensors(value)
     if value.numel() == 0:
         return f"is empty: its shape is {tuple(value.shape)}", "Leave empty inputs out."
     if value.dim() < 2 and (name in ("input_ids", "decoder_input_ids") or name.endswith("attention_mask")):

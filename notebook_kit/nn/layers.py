@@ -15,6 +15,7 @@ from torch.utils.checkpoint import checkpoint
 
 from notebook_kit.errors import ConfigurationError, InputError, near_matches
 from notebook_kit.nn.attention import AttentionRecord, record_attention, replayable
+from notebook_kit.nn.diagnosis import as_tensors
 
 ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {
     "gelu": F.gelu,
@@ -136,10 +137,7 @@ def input_size(input_ids: Tensor | None, inputs_embeds: Tensor | None) -> tuple[
         else (input_ids, "input_ids", "(batch, tokens)")
     )
     if not isinstance(given, Tensor):
-        raise InputError(
-            f"{name} is a {type(given).__name__}; expected a tensor.",
-            next_step="Call the tokenizer with return_tensors='pt', or wrap the numbers in torch.tensor(...).",
-        )
+        raise InputError(f"{name} is a {type(given).__name__}; expected a tensor.", next_step=as_tensors(given))
     if given.dim() != axes.count(",") + 1:
         raise InputError(
             f"{name} has shape {tuple(given.shape)}; expected {axes}.",

@@ -60,6 +60,8 @@ def take_quantization(kwargs: dict[str, Any]) -> None:
     Raises:
         InputError: For a request, rather than None or False.
     """
+    if kwargs.pop("quantize", None):
+        raise InputError("from_pretrained does not quantize weights.", next_step=f"Leave quantize out; use {_INSTEAD}.")
     config = kwargs.pop("quantization_config", None)
     asked = vars(config) if isinstance(config, BitsAndBytesConfig) else config
     bits = [kind for kind in ("8", "4") if kwargs.pop(f"load_in_{kind}bit", False)]

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-__all__ = ["FAMILIES", "Family"]
+__all__ = ["FAMILIES", "Family", "classes_for"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,3 +92,21 @@ FAMILIES: dict[str, Family] = {
     "xlm-roberta": Family("xlm_roberta", "XLMRoberta", ENCODER),
 }
 """`model_type` in `config.json` -> the family."""
+
+
+def classes_for(model_type: str, like: str) -> list[str]:
+    """The Auto class of a model class, and the class that another family has for it.
+
+    Args:
+        model_type: The other family.
+        like: The name of the model class.
+
+    Example:
+        >>> classes_for("electra", like="BertForSequenceClassification")
+        ['AutoModelForSequenceClassification', 'ElectraForSequenceClassification']
+        >>> classes_for("gpt2", like="BertForMaskedLM")
+        ['AutoModelForMaskedLM']
+    """
+    autos = [auto for family in FAMILIES.values() for auto, name in family.class_names.items() if name == like]
+    others = FAMILIES[model_type].class_names if model_type in FAMILIES else {}
+    return [*autos[:1], *(others[auto] for auto in autos[:1] if auto in others)]

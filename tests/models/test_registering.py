@@ -123,3 +123,14 @@ def test_pre_training_takes_the_next_best_head():
     for model_type, name in (("bert", "BertForPreTraining"), ("roberta", "RobertaForMaskedLM"), ("t5", "T5ForC")):
         config = AutoConfig.for_model(model_type)
         assert AutoModelForPreTraining.model_class(config).__name__.startswith(name)
+
+
+def test_an_unknown_architecture_can_be_registered(registered, tmp_path):
+    OwnConfig().save_pretrained(tmp_path)
+    with pytest.raises(UnknownArchitectureError, match="no architecture 'own-model'") as caught:
+        AutoConfig.from_pretrained(tmp_path)
+    assert "AutoConfig.register" in caught.value.next_step and "own-model" not in caught.value.next_step
+    AutoConfig.register("own-model", OwnConfig)
+    with pytest.raises(UnknownArchitectureError, match="Did you mean 'own-model'") as caught:
+        AutoConfig.for_model("own-modle")
+    assert "own-model" in caught.value.next_step

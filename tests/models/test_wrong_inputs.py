@@ -143,3 +143,17 @@ def test_an_error_in_a_users_own_forward_is_not_explained_away():
             own(**arguments)
     with pytest.raises(InputError, match="input_ids is a list"):
         own(["a"], input_ids=[1])
+
+
+def test_a_batch_and_a_text_are_told_how_to_be_passed():
+    own = kit.BertModel(
+        kit.BertConfig(hidden_size=8, num_hidden_layers=1, num_attention_heads=1, intermediate_size=8, vocab_size=9)
+    )
+    for batch in ({"input_ids": torch.tensor([[5, 6]])}, kit.BatchEncoding({"input_ids": torch.tensor([[5, 6]])})):
+        with pytest.raises(InputError, match=r"Pass its tensors by name: model\(\*\*batch\)"):
+            own(batch)
+    for text in ("hello", ["hello", "there"]):
+        with pytest.raises(InputError, match="Tokenize the text first"):
+            own(text)
+    with pytest.raises(InputError, match="Call the tokenizer with return_tensors='pt'"):
+        own([[5, 6]])

@@ -360,7 +360,7 @@ def test_training_a_loaded_model_leaves_the_file_alone(tiny):
 
 
 def test_wrong_family(tiny):
-    with pytest.raises(ConfigurationError, match="'bert' checkpoint, but RobertaConfig is for 'roberta' models"):
+    with pytest.raises(ConfigurationError, match="of the family 'bert', but RobertaModel is for 'roberta' models"):
         notebook_kit.RobertaModel.from_pretrained(tiny)
     with pytest.raises(ConfigurationError, match="takes a RobertaConfig, and got BertConfig"):
         notebook_kit.RobertaModel(notebook_kit.BertConfig())
@@ -475,3 +475,26 @@ def test_set_input_embeddings_keeps_the_tie():
     model = notebook_kit.BertForMaskedLM(notebook_kit.BertConfig(**ref.tiny_fields("bert")))
     model.set_input_embeddings(torch.nn.Embedding(99, 32))
     assert model.cls["predictions"].decoder.weight is model.get_input_embeddings().weight
+
+
+@pytest.mark.parametrize(
+    ("own", "step"),
+    [
+        ("RobertaModel", "Use AutoModel.from_pretrained or BertModel.from_pretrained."),
+        ("ElectraForMaskedLM", "Use AutoModelForMaskedLM.from_pretrained or BertForMaskedLM.from_pretrained."),
+        ("LlamaForCausalLM", "Use AutoModelForCausalLM.from_pretrained or BertLMHeadModel.from_pretrained."),
+        ("T5ForConditionalGeneration", "Use AutoModelForSeq2SeqLM.from_pretrained."),
+    ],
+)
+def test_a_wrong_family_names_the_classes_that_load_it(tiny, own, step):
+    with pytest.raises(ConfigurationError, match="of the family 'bert'") as caught:
+        getattr(notebook_kit, own).from_pretrained(tiny)
+    assert caught.value.next_step == step
+
+
+def test_quantize_is_an_argument_of_pipeline(tiny):
+    for kind in (notebook_kit.AutoModel, notebook_kit.BertModel):
+        with pytest.raises(InputError, match="from_pretrained does not quantize") as caught:
+            kind.from_pretrained(tiny, quantize="int8")
+        assert 'pipeline(..., quantize="int8")' in caught.value.next_step
+        kind.from_pretrained(tiny, quantize=None)
