@@ -9,6 +9,7 @@ family, because all they need from it is the `AttentionSite` that each layer pas
 from __future__ import annotations
 
 import itertools
+import operator
 import threading
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -415,6 +416,12 @@ def sites_of(model: nn.Module) -> list[AttentionSite]:
     Raises:
         InputError: If it has none, for example because it is a model of another library.
     """
+    if not isinstance(model, nn.Module):
+        given = repr(model) if isinstance(model, str) else f"a {type(model).__name__}"
+        raise InputError(
+            f"Attention is recorded in a model, and got {given}.",
+            next_step="Load it with AutoModel.from_pretrained(name); the model of a pipeline is pipe.model.",
+        )
     sites = [site for module in model.modules() for site in getattr(module, "sites", ())]
     if not sites:
         raise InputError(
@@ -482,12 +489,14 @@ def record_attention(
 
 
 @contextmanager
-def ablate_heads(model: nn.Module, heads: Iterable[tuple[int, int]], *, kind: str | None = None) -> Iterator[None]:
+def ablate_heads(
+    model: nn.Module, heads: Iterable[tuple[int, int]] | Mapping[int, Iterable[int]], *, kind: str | None = None
+) -> Iterator[None]:
     """Switch attention heads off while the block runs, by setting their output to zero.
 
     Args:
         model: A model of notebook_kit, or a module that contains one.
-        heads: Pairs `(layer, head)`, both counted from 0.
+        heads: Pairs `(layer, head)`, both counted from 0; or layer -> heads, as in `{0: [2], 2: [1, 3]}`.
         kind: Restrict to one kind of attention: `"self"`, `"decoder"` or `"cross"`.
 
     Raises:
@@ -505,6 +514,7 @@ def ablate_heads(model: nn.Module, heads: Iterable[tuple[int, int]], *, kind: st
         False
     """
     everywhere = sites_of(model)
+    pairs = _pairs_of(heads)
     sites = [site for site in everywhere if kind in (None, site.kind)]
     if not sites:
         has = " and ".join(repr(kind) for kind in sorted({site.kind for site in everywhere}))
@@ -512,7 +522,7 @@ def ablate_heads(model: nn.Module, heads: Iterable[tuple[int, int]], *, kind: st
             f"{type(model).__name__} has no attention of kind {kind!r}.", next_step=f"It has {has} attention."
         )
     ablated: dict[AttentionSite, frozenset[int]] = {}
-    for layer, head in heads:
+    for layer, head in pairs:
         found = [site for site in sites if site.layer == layer and 0 <= head < site.heads]
         if not found:
             known = {site.layer: site.heads for site in sites}
@@ -529,6 +539,23 @@ def ablate_heads(model: nn.Module, heads: Iterable[tuple[int, int]], *, kind: st
             ablated[site] = ablated.get(site, frozenset()) | {head}
     with _watching((*_WATCHES.get(), _Watch(None, ablated))):
         yield
+
+
+def _pairs_of(heads: Any) -> list[tuple[int, int]]:
+    """The pairs (layer, head) that an argument `heads` names.
+
+    Raises:
+        InputError: If it has neither form.
+    """
+    try:
+        if isinstance(heads, Mapping):
+            heads = [(layer, head) for layer, some in heads.items() for head in some]
+        return [(operator.index(layer), operator.index(head)) for layer, head in heads]
+    except (TypeError, ValueError):
+        raise InputError(
+            f"{heads!r:.80} does not name heads.",
+            next_step="Pass pairs (layer, head), such as [(0, 2), (1, 5)], or heads by layer, such as {0: [2], 1: [5]}.",
+        ) from None
 
 
 def replayable(layer: Callable[..., Tensor]) -> Callable[..., Tensor]:

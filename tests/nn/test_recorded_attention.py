@@ -423,3 +423,22 @@ def test_padding_does_not_change_a_text():
             for row, length in enumerate([9, 6, 1]):
                 alone = model(given["input_ids"][row : row + 1, :length]).last_hidden_state
                 torch.testing.assert_close(together[row, :length], alone[0], rtol=1e-5, atol=1e-5)
+
+
+def test_heads_by_layer():
+    model = fresh()
+    with notebook_kit.ablate_heads(model, {0: [0, 1], 1: {1}}):
+        by_layer = model(IDS).last_hidden_state
+    with notebook_kit.ablate_heads(model, [(0, 0), (0, 1), (1, 1)]):
+        by_pairs = model(IDS).last_hidden_state
+    assert torch.equal(by_layer, by_pairs) and not torch.equal(by_layer, model(IDS).last_hidden_state)
+    for wrong in ({0: 1}, [3], [(0, "a")], 5, "ab", None):
+        with pytest.raises(InputError, match="does not name heads"), notebook_kit.ablate_heads(model, wrong):
+            pass
+
+
+@pytest.mark.parametrize("wrong", ["notebook-kit/tiny-gpt2", None, 3])
+def test_attention_is_recorded_in_a_model(wrong):
+    for block in (notebook_kit.record_attention(wrong), notebook_kit.ablate_heads(wrong, [(0, 0)])):
+        with pytest.raises(InputError, match="Attention is recorded in a model"), block:
+            pass
