@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 import os
 import re
 from collections.abc import Iterable
@@ -332,7 +333,8 @@ class HubSource(Source):
                 next_step=f"Pass revision= with one that is cached: {cached}.",
             )
         return HubUnreachableError(
-            f"{repo_id!r} is not a folder, not in the zoo and not in the cache at {cache_dir}, and {reason}.",
+            f"{repo_id!r} is neither a folder, nor one of notebook_kit's own checkpoints, nor in the cache at {cache_dir}, and "
+            f"{reason}.",
             next_step=f"Allow access to the Hub, or use a model on this machine. {_local_names(repo_id, cache_dir)}",
         )
 
@@ -384,13 +386,23 @@ def _names(cache_dir: str | os.PathLike[str] | None) -> list[str]:
 
 def _near_names(name: str, cache_dir: str | os.PathLike[str] | None) -> str:
     """A sentence with the embedded and cached checkpoints, folders and defaults of tasks that resemble `name`, or ""."""
-    parent = Path(name).parent
-    folders = ((parent / folder).as_posix() for folder in _folders(parent))
-    return near_matches(name, [*_names(cache_dir), *folders, *(task.model for task in TASKS.values())])
+    return near_matches(name, [*_names(cache_dir), *_nearby_folders(name), *(task.model for task in TASKS.values())])
 
 
 def _local_names(name: str, cache_dir: str | os.PathLike[str] | None) -> str:
-    return _near_names(name, cache_dir) or f"On this machine: {', '.join(_names(cache_dir)[:8])}."
+    """A sentence with names that resemble `name`, otherwise with the checkpoints on this machine.
+
+    A default of a task counts only if `name` is surely a slip for it: a correct name that is not here resembles many.
+    """
+    defaults = [task.model for task in TASKS.values() if task.model != name]
+    slips = difflib.get_close_matches(name, defaults, cutoff=0.9)
+    near = near_matches(name, [*_names(cache_dir), *_nearby_folders(name), *slips])
+    return near or f"On this machine: {', '.join(_names(cache_dir)[:8])}."
+
+
+def _nearby_folders(name: str) -> list[str]:
+    parent = Path(name).parent
+    return [(parent / folder).as_posix() for folder in _folders(parent)]
 
 
 def _folders(parent: Path) -> list[str]:

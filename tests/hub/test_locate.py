@@ -330,3 +330,16 @@ def test_what_is_on_this_machine_needs_no_client(cache, tmp_path):
         assert not heavy, heavy
     """
     subprocess.run([sys.executable, "-c", code, str(tmp_path / "model")], check=True)
+
+
+def test_a_correct_name_that_is_not_here_is_no_slip(cache):
+    for name in ("bert-base-uncased", "distilbert/distilbert-base-cased", "google-t5/t5-small"):
+        with pytest.raises(HubUnreachableError) as caught:
+            locate(name)
+        assert "Did you mean" not in str(caught.value) and "notebook-kit/tiny-sentiment" in str(caught.value)
+    with pytest.raises(HubUnreachableError, match="Did you mean 'notebook-kit/tiny-sentiment'"):
+        locate("notebook-kit/tiny-sentimnt")
+    with pytest.raises(HubUnreachableError, match="Did you mean 'distilbert/distilbert-base-cased'"):
+        locate("distilbert/distilbert-base-casd")
+    with pytest.raises(HubUnreachableError, match="nor one of notebook_kit's own checkpoints"):
+        locate("zoo")
