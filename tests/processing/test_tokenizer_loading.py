@@ -299,3 +299,12 @@ def test_registered_classes_are_loaded(tmp_path, checkpoint):
     assert type(AutoTokenizer.from_pretrained(by_type)) is OtherTokenizer
     with pytest.raises(InputError, match="takes a class derived from PreTrainedTokenizerFast"):
         AutoTokenizer.register(CustomConfig)
+
+
+def test_a_wrong_subfolder_and_a_misspelt_option_are_named(checkpoint):
+    folder = checkpoint("minilm")
+    with pytest.raises(CheckpointError, match=r"\(subfolder 'zz'\) has no vocabulary"):
+        AutoTokenizer.from_pretrained(folder, subfolder="zz")
+    for wrong, right in (("usefast", "use_fast"), ("use_fst", "use_fast"), ("trust_remotecode", "trust_remote_code")):
+        with pytest.raises(InputError, match=f"no option '{wrong}'. Did you mean '{right}'"):
+            AutoTokenizer.from_pretrained(folder, **{wrong: True})

@@ -322,7 +322,7 @@ def _check_options(options: Mapping[str, Any]) -> None:
         InputError: If one is probably misspelled, with near matches.
     """
     check_options(options)
-    known = [*sorted(_OPTIONS), *ROLES, *HUB_OPTIONS]
+    known = [*sorted(_OPTIONS), *ROLES, *HUB_OPTIONS, *_IGNORED]
     unknown = [name for name in options if name not in _OPTIONS and not name.endswith("_token")]
     for name in unknown:
         if difflib.get_close_matches(name, known, n=1, cutoff=0.8):

@@ -170,7 +170,8 @@ def _nothing_to_load(source: Files, class_name: str, vocab_json: Path | None) ->
         missing = "no tokenizer.json, vocab.txt, vocab.json with merges.txt, or sentencepiece .model"
         if class_name not in GENERIC_CLASSES:
             missing += f" that a {class_name} can be built from"
+    inside = getattr(source, "subfolder", "")
     return CheckpointError(
-        f"{source.name} has no vocabulary: there is {missing}.",
+        f"{source.name}{f' (subfolder {inside!r})' if inside else ''} has no vocabulary: there is {missing}.",
         next_step="Pass the folder or repository that the tokenizer was saved to; a model can be saved without one.",
     )
