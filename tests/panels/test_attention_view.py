@@ -569,3 +569,14 @@ def test_a_file_holds_the_pairs_of_a_short_text(model, tmp_path):
     assert "neurons" not in [kind for kind, _ in view.offline_questions()]
     long = AttentionView(model, "The cat sat on the mat. " * 12)
     assert "neurons" not in [kind for kind, _ in long.offline_questions()]
+
+
+def test_a_value_passed_twice_is_named(model, tokenizer):
+    with pytest.raises(InputError, match="two values for text: a BertModel by position") as caught:
+        AttentionView(tokenizer, model, text=TEXT)
+    assert "AttentionView(model, text=..., tokenizer=...)" in caught.value.next_step
+    with pytest.raises(InputError, match="two values for text_pair"):
+        AttentionView(model, TEXT, "a", text_pair="b", tokenizer=tokenizer)
+    with pytest.raises(InputError, match="4 arguments by position"):
+        AttentionView(model, TEXT, "a", "b", tokenizer=tokenizer)
+    assert AttentionView(model, TEXT, "a", tokenizer=tokenizer).text_pair == "a"

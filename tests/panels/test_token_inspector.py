@@ -13,7 +13,7 @@ import numpy
 import pytest
 from tokenizers import AddedToken, Tokenizer, models, pre_tokenizers
 
-from notebook_kit.errors import InputError
+from notebook_kit.errors import InputError, NotebookKitError
 from notebook_kit.inspection.tokens.analysis import SPECIAL
 from notebook_kit.language import strings
 from notebook_kit.panels import TokenInspector, set_language
@@ -296,3 +296,11 @@ def test_it_opens_with_a_token_chosen(wordpiece, letters):
 )
 def test_a_tokenizer_that_lower_cases_is_no_alarm(wordpiece, text, why):
     assert TokenInspector(wordpiece, text=text).analysis().round_trip.why == why
+
+
+@pytest.mark.parametrize("text", ["text", "The cat sat."])
+def test_a_text_in_place_of_a_tokenizer(wordpiece, text, monkeypatch):
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    with pytest.raises(NotebookKitError) as caught:
+        TokenInspector(wordpiece, text)
+    assert "pass it by name, text=" in caught.value.next_step

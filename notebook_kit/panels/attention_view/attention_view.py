@@ -31,6 +31,7 @@ class AttentionView(Panel):
         source: A model or pipeline of notebook_kit; a model of `transformers`; what `record_attention` kept; attention as a
             tensor `(layers, heads, from, to)` or a list with one `(heads, from, to)` or `(1, heads, from, to)` per layer; or a
             `TokenInspector` or `GenerationView`, to follow its text.
+        *texts: The text and the second text, by position.
         text: The text, for a model; or a `Sample` of any modality, such as `Sample.of_picture(...)`. (With an inspector,
             the model may be passed here.)
         text_pair: The second text, for a model.
@@ -109,9 +110,9 @@ class AttentionView(Panel):
     def __init__(
         self,
         source: Any = None,
+        *texts: Any,
         text: Any = None,
         text_pair: str | None = None,
-        *,
         tokens: Sequence[Any] | None = None,
         to_tokens: Sequence[Any] | None = None,
         tokenizer: Any = None,
@@ -121,6 +122,7 @@ class AttentionView(Panel):
         example: int = 0,
         **traits: Any,
     ) -> None:
+        text, text_pair = _placed(texts, text, text_pair)
         inspector: Any = None
         if _has_text(source):
             inspector, source = source, model
@@ -516,6 +518,29 @@ class AttentionView(Panel):
 def _has_text(panel: Any) -> bool:
     """Whether this is a panel with a text and selected tokens, such as a `TokenInspector`."""
     return isinstance(panel, traitlets.HasTraits) and panel.has_trait("text") and panel.has_trait("selected")
+
+
+def _placed(texts: Sequence[Any], text: Any, text_pair: str | None) -> tuple[Any, Any]:
+    """The text and the second text, each passed by position or by name.
+
+    Raises:
+        InputError: If one was passed in both ways, or there are more than two.
+    """
+    named = {"text": text, "text_pair": text_pair}
+    for name, value in zip(named, texts, strict=False):
+        if named[name] is not None:
+            raise InputError(
+                f"AttentionView got two values for {name}: a {type(value).__name__} by position, and {named[name]!r:.40}.",
+                next_step="Pass the model or pipeline first, and all else by name: AttentionView(model, text=..., "
+                "tokenizer=...).",
+            )
+        named[name] = value
+    if len(texts) > len(named):
+        raise InputError(
+            f"AttentionView got {len(texts) + 1} arguments by position.",
+            next_step="Pass a model, a text and a second text, and all else by name.",
+        )
+    return named["text"], named["text_pair"]
 
 
 def _pairs(heads: Any) -> list[tuple[int, int]]:

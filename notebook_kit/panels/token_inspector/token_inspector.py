@@ -12,7 +12,7 @@ from typing import Any
 
 import traitlets
 
-from notebook_kit.errors import InputError
+from notebook_kit.errors import HubError, InputError
 from notebook_kit.inspection.drawing.letters import clean
 from notebook_kit.inspection.tokens.analysis import Analysis
 from notebook_kit.inspection.tokens.backend import Backend
@@ -103,7 +103,7 @@ class TokenInspector(Panel):
         Raises:
             InputError, HubError, CheckpointError: As for the class; the panel then remains unchanged.
         """
-        backends = [Backend(tokenizer) for tokenizer in tokenizers]
+        backends = [_backend(tokenizer) for tokenizer in tokenizers]
         names: list[str] = []
         for backend in backends:
             name, count = backend.name, 2
@@ -332,3 +332,17 @@ class TokenInspector(Panel):
             ShownTokens(name, self.analysis(row), self.selected if row == self.row else ())
             for row, name in enumerate(self.names)
         ]
+
+
+def _backend(tokenizer: Any) -> Backend:
+    """The backend of a tokenizer, or of a checkpoint's.
+
+    Raises:
+        InputError, HubError: As `Backend`; for a text, which looks like a name, the error also says where texts belong.
+    """
+    try:
+        return Backend(tokenizer)
+    except (InputError, HubError) as error:
+        if isinstance(tokenizer, str):
+            error.next_step = f"If this is a text, pass it by name, text=...; {error.next_step}"
+        raise
