@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 import transformers
 from test_ids import HARD
-from tokenizers import Tokenizer, models, pre_tokenizers
+from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, processors
 from vocabularies import OF_LANGUAGES, write
 
 import notebook_kit
@@ -278,3 +278,102 @@ def test_what_cannot_be_constructed(checkpoint, tmp_path):
         notebook_kit.PegasusTokenizer()
     with pytest.raises(InputError, match="no option 'do_lowercase'"):
         notebook_kit.BertTokenizer(do_lowercase=True)
+
+
+def cased():
+    """A WordPiece pipeline whose words differ in case and accents."""
+    words = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", "Hello", "hello", "naïve", "naive"]
+    backend = Tokenizer(models.WordPiece({word: id for id, word in enumerate(words)}, unk_token="[UNK]"))
+    backend.normalizer = normalizers.BertNormalizer(lowercase=False, strip_accents=False)
+    backend.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
+    return backend
+
+
+def pieces():
+    """A sentencepiece pipeline with neither language codes nor a post-processor."""
+    scores = [("<pad>", 0.0), ("</s>", 0.0), ("<unk>", 0.0), ("<s>", 0.0), ("▁hello", -1.0), ("▁king", -2.0)]
+    backend = Tokenizer(models.Unigram(scores, unk_id=2))
+    backend.pre_tokenizer = pre_tokenizers.Metaspace()
+    return backend
+
+
+def constructed(kind, backend, folder, **options):
+    """From the object, and from its file."""
+    backend.save(str(folder / "given.json"))
+    return [
+        kind(tokenizer_object=backend, **options),
+        kind(tokenizer_file=str(folder / "given.json"), **options),
+    ]
+
+
+@pytest.mark.parametrize("name", ["BertTokenizerFast", "DistilBertTokenizerFast", "ElectraTokenizer", "MPNetTokenizer"])
+def test_a_default_of_the_class_leaves_a_cased_pipeline(tmp_path, name):
+    kind, oracle = getattr(notebook_kit, name), getattr(transformers, name)
+    expected = oracle(tokenizer_object=cased())("Hello naïve", add_special_tokens=False)["input_ids"]
+    assert expected == [5, 7]
+    for ours in constructed(kind, cased(), tmp_path):
+        assert ours("Hello naïve", add_special_tokens=False).input_ids == expected
+        assert ours.do_lower_case is False
+        ours.save_pretrained(tmp_path / "saved")
+        again = AutoTokenizer.from_pretrained(tmp_path / "saved")
+        assert again("Hello naïve", add_special_tokens=False).input_ids == expected
+    lowered = kind(tokenizer_object=cased(), do_lower_case=True, strip_accents=True)
+    assert lowered("Hello naïve", add_special_tokens=False).input_ids == [6, 8]
+
+
+@pytest.mark.parametrize(
+    ("settings", "expected"),
+    [
+        ({}, [5, 7]),
+        ({"do_lower_case": None}, [5, 7]),
+        ({"do_lower_case": False}, [5, 7]),
+        ({"do_lower_case": True}, [6, 8]),
+        ({"do_lower_case": True, "strip_accents": False}, [6, 7]),
+    ],
+)
+def test_only_a_setting_of_the_checkpoint_changes_a_cased_pipeline(tmp_path, settings, expected):
+    config = {"tokenizer_class": "BertTokenizer", **settings}
+    write(tmp_path, tokenizer_json=cased().to_str(), tokenizer_config_json=config)
+    assert AutoTokenizer.from_pretrained(tmp_path)("Hello naïve", add_special_tokens=False).input_ids == expected
+    if settings.get("do_lower_case") is not None:
+        oracle = transformers.AutoTokenizer.from_pretrained(str(tmp_path))
+        assert oracle("Hello naïve", add_special_tokens=False)["input_ids"] == expected
+
+
+@pytest.mark.parametrize("name", ["MBartTokenizer", "T5Tokenizer", "RobertaTokenizer", "GPT2Tokenizer"])
+@pytest.mark.parametrize("prefix", [False, True])
+def test_a_byte_level_step_keeps_its_prefix_space(tmp_path, name, prefix):
+    backend = Tokenizer(models.BPE({"<unk>": 0, "h": 1, "Ġ": 2, "Ġh": 3}, [("Ġ", "h")], unk_token="<unk>"))
+    split = [pre_tokenizers.Digits(), pre_tokenizers.ByteLevel(add_prefix_space=prefix)]
+    backend.pre_tokenizer = pre_tokenizers.Sequence(split)
+    expected = [3] if prefix else [1]
+    folder = tmp_path / "checkpoint"
+    folder.mkdir()
+    write(folder, tokenizer_json=backend.to_str(), tokenizer_config_json={"tokenizer_class": name})
+    for ours in (AutoTokenizer.from_pretrained(folder), *constructed(getattr(notebook_kit, name), backend, tmp_path)):
+        assert ours("h", add_special_tokens=False).input_ids == expected
+        ours.save_pretrained(tmp_path / "saved")
+        assert AutoTokenizer.from_pretrained(tmp_path / "saved")("h", add_special_tokens=False).input_ids == expected
+
+
+@pytest.mark.parametrize(
+    "name", ["MBartTokenizerFast", "MBart50TokenizerFast", "AlbertTokenizerFast", "CamembertTokenizerFast"]
+)
+@pytest.mark.parametrize("options", [{}, {"additional_special_tokens": ["<x>"]}])
+def test_class_tokens_around_an_object_are_the_oracles(tmp_path, name, options):
+    oracle = getattr(transformers, name)(tokenizer_object=pieces(), **options)
+    for ours in constructed(getattr(notebook_kit, name), pieces(), tmp_path, **options):
+        ours.save_pretrained(tmp_path / "saved")
+        for tokenizer in (ours, AutoTokenizer.from_pretrained(tmp_path / "saved")):
+            for texts in (("hello king",), ("hello", "king")):
+                assert tokenizer(*texts).input_ids == oracle(*texts)["input_ids"]
+            assert tokenizer.get_vocab() == oracle.get_vocab()
+            assert set(tokenizer.all_special_tokens) == set(oracle.all_special_tokens)
+
+
+def test_offsets_are_trimmed_as_the_file_states(tmp_path):
+    backend = Tokenizer(models.BPE({"<s>": 0, "</s>": 1, "h": 2, "Ġ": 3, "Ġh": 4}, [("Ġ", "h")]))
+    backend.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    backend.post_processor = processors.RobertaProcessing(("</s>", 1), ("<s>", 0), trim_offsets=False)
+    ours = notebook_kit.RobertaTokenizer(tokenizer_object=backend)
+    assert ours("h h", return_offsets_mapping=True).offset_mapping == [(0, 0), (0, 1), (1, 3), (0, 0)]

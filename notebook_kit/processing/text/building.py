@@ -11,7 +11,7 @@ from tokenizers import Regex, Tokenizer, decoders, models, normalizers, pre_toke
 from notebook_kit.errors import warn
 from notebook_kit.processing.text.families import UNDERLINE, Family
 
-__all__ = ["SWITCHES", "adjust", "bos_eos_template", "complete", "post_processor"]
+__all__ = ["SWITCHES", "adjust", "bos_eos_template", "complete", "post_processor", "switches_of"]
 
 SWITCHES = ("add_prefix_space", "do_lower_case", "keep_accents", "strip_accents", "tokenize_chinese_chars")
 """The options that change how a text is split, whatever the pipeline."""
@@ -183,6 +183,7 @@ _FIELDS = {
         "handle_chinese_chars": "tokenize_chinese_chars",
     },
     "ByteLevel": {"add_prefix_space": "add_prefix_space"},
+    "RobertaProcessing": {"trim_offsets": "trim_offsets"},
 }
 # Types of steps that are left out if a switch is off.
 _STEPS = {
@@ -192,6 +193,26 @@ _STEPS = {
     "Strip": "add_prefix_space",
 }
 _NESTED = ("normalizers", "pretokenizers", "decoders")
+
+
+def switches_of(backend: Tokenizer) -> dict[str, Any]:
+    """The switches that the steps of a pipeline state: `do_lower_case`, `add_prefix_space`, ..., with their values."""
+    found: dict[str, Any] = {}
+    steps = [*_steps(backend.post_processor, "RobertaProcessing")]
+    steps += [*_steps(backend.normalizer, "BertNormalizer"), *_steps(backend.pre_tokenizer, "ByteLevel")]
+    for step in steps:
+        found |= {switch: step[field] for field, switch in _FIELDS[step["type"]].items()}
+    return found
+
+
+def _steps(component: Any, kind: str) -> list[dict[str, Any]]:
+    """The serialized steps of this type, also those inside sequences."""
+    found, states = [], [] if component is None else [json.loads(component.__getstate__())]
+    while states:
+        state = states.pop()
+        found += [state] if state["type"] == kind else []
+        states += next((state[key] for key in _NESTED if key in state), [])
+    return found
 
 
 def adjust(backend: Tokenizer, switches: Mapping[str, Any], explicit: Mapping[str, Any]) -> None:

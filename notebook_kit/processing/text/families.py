@@ -34,6 +34,8 @@ class Family:
         pieces: How the pieces of a sentencepiece model are assigned to ids: "as they are", "fairseq", "camembert", "t5".
         padding_side: The default padding side.
         languages: The codes of the supported languages, in the order of their ids.
+        extra_tokens: The special tokens without a role of a tokenizer that is constructed, unless others are passed.
+        completes_objects: Whether a `tokenizer_object` with no post-processor gets the template.
         blank: The tokens of a tokenizer that is created without a vocabulary, to be trained; roles without "_token", or
             the tokens themselves.
     """
@@ -47,6 +49,8 @@ class Family:
     pieces: str = "as they are"
     padding_side: str = "right"
     languages: tuple[str, ...] = ()
+    extra_tokens: tuple[str, ...] = ()
+    completes_objects: bool = True
     blank: tuple[str, ...] = ()
 
     @property
@@ -182,7 +186,11 @@ FAMILIES: dict[str, Family] = {
     ),
     "XLMRobertaTokenizer": replace(_XLM_ROBERTA, blank=("unk", "bos", "eos")),
     "CamembertTokenizer": replace(
-        _XLM_ROBERTA, special_tokens=_FAIRSEQ_TOKENS | _WIDE_MASK, pieces="camembert", blank=("unk",)
+        _XLM_ROBERTA,
+        special_tokens=_FAIRSEQ_TOKENS | _WIDE_MASK,
+        pieces="camembert",
+        extra_tokens=("<s>NOTUSED", "</s>NOTUSED", "<unk>NOTUSED"),
+        blank=("unk",),
     ),
     "MBartTokenizer": _MBART,
     "MBart50Tokenizer": replace(
@@ -206,6 +214,7 @@ FAMILIES: dict[str, Family] = {
         template="bert",
         vocabulary="sentencepiece",
         options={"do_lower_case": True, "keep_accents": False, "add_prefix_space": True},
+        completes_objects=False,
         blank=("pad", "unk", "cls", "sep", "mask"),
     ),
     "LlamaTokenizer": _LLAMA,

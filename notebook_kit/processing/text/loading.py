@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 import difflib
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping, Sequence, Set
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +14,7 @@ from tokenizers import AddedToken, Tokenizer, processors
 from notebook_kit.errors import InputError, near_matches, warn
 from notebook_kit.files import damaged
 from notebook_kit.hub import HUB_OPTIONS, locate, take_hub_options
-from notebook_kit.processing.text.building import SWITCHES, adjust, complete, post_processor
+from notebook_kit.processing.text.building import SWITCHES, adjust, complete, post_processor, switches_of
 from notebook_kit.processing.text.families import FAMILIES, MODEL_TYPES, Family, family_of
 from notebook_kit.processing.text.inputs import backend_errors
 from notebook_kit.processing.text.parts import Files, GivenFiles, Parts
@@ -116,7 +116,10 @@ def load_parts(source: Files, overrides: Mapping[str, Any], class_name: str | No
     decoder = config.get("added_tokens_decoder") or {}
     added = [as_token(decoder[id]) for id in sorted(decoder, key=int)]
     if tokenizer_file is not None:
-        parts = _from_pipeline(_read_pipeline(tokenizer_file), class_name, family, options, overrides)
+        stated = {name for given in (config, overrides) for name, value in given.items() if value is not None}
+        if "do_lower_case" in stated:
+            stated.add("strip_accents")  # its default, None, follows do_lower_case
+        parts = _from_pipeline(_read_pipeline(tokenizer_file), class_name, family, options, overrides, stated)
         parts.added_tokens += added
     else:
         parts = from_vocabulary(source, class_name, family, options)
@@ -165,8 +168,12 @@ def given_parts(class_name: str, positional: Sequence[Any], options: dict[str, A
             next_step="Pass either a tokenizers.Tokenizer as tokenizer_object or a path as tokenizer_file.",
         )
     pipeline = copy.deepcopy(backend) if file is None else _read_pipeline(Path(file))
+    _use_class_tokens(options, family)
     if pipeline is not None:
-        parts = _from_pipeline(pipeline, class_name, family, options, overrides)
+        if family and not family.completes_objects and pipeline.post_processor is None:
+            options.setdefault("add_bos_token", False)
+        stated = {name for name, value in overrides.items() if value is not None}
+        parts = _from_pipeline(pipeline, class_name, family, options, overrides, stated)
     else:
         parts = _from_arguments(class_name, family, {name: given[name] for name in names}, names, options)
     parts.overridden = frozenset(overrides)
@@ -257,6 +264,17 @@ def _use_defaults(options: dict[str, Any], family: Family | None) -> None:
             options["additional_special_tokens"] = [*present, *names]
 
 
+def _use_class_tokens(options: dict[str, Any], family: Family | None) -> None:
+    """Add the language codes, or the default extra tokens, that a constructed tokenizer of the class has."""
+    present = options.get("additional_special_tokens") or options.get("extra_special_tokens") or []
+    if family is None or not isinstance(present, list | tuple):
+        return
+    names = set(map(str, present))
+    missing = [code for code in family.languages if code not in names] or ([] if present else family.extra_tokens)
+    if missing:
+        options["additional_special_tokens"] = [*missing, *present]
+
+
 def _read_pipeline(path: Path) -> Tokenizer:
     """Read a tokenizer.json.
 
@@ -273,8 +291,13 @@ def _from_pipeline(
     family: Family | None,
     options: dict[str, Any],
     overrides: Mapping[str, Any],
+    stated: Set[str],
 ) -> Parts:
-    """The parts around a complete pipeline, with the switches applied that the checkpoint or the caller set."""
+    """The parts around a complete pipeline, with the switches applied that the checkpoint or the caller set.
+
+    Args:
+        stated: The names of these. Other switches in `options` are the class' defaults, and get the pipeline's values.
+    """
     # A file's padding and truncation become defaults, and are switched off: every call sets its own.
     if backend.padding:
         options.setdefault("pad_token", backend.padding["pad_token"])
@@ -284,9 +307,9 @@ def _from_pipeline(
         options.setdefault("truncation_side", backend.truncation["direction"])
     backend.no_padding()
     backend.no_truncation()
-    switches = {name: options[name] for name in (family.options if family else ())}
-    if family and family.options.get("add_prefix_space") is True is options["add_prefix_space"]:
-        del switches["add_prefix_space"]  # a sentencepiece family's default says nothing about a byte-level pipeline
+    names = family.options if family else {}
+    switches = {name: options[name] for name in names if name in stated}
+    options |= {name: value for name, value in switches_of(backend).items() if name in names and name not in stated}
     adjust(backend, switches, {name: overrides[name] for name in SWITCHES if overrides.get(name) is not None})
     return Parts(backend, class_name or "PreTrainedTokenizerFast", options, from_file=True)
 

@@ -7,10 +7,11 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from tokenizers import AddedToken, Tokenizer, models, normalizers, pre_tokenizers
+from tokenizers import AddedToken, Tokenizer, models
 
 from notebook_kit.errors import InputError
 from notebook_kit.files import replacing
+from notebook_kit.processing.text.building import switches_of
 from notebook_kit.processing.text.vocabulary import ROLES, Vocabulary
 
 __all__ = ["save", "save_vocabulary_files"]
@@ -76,7 +77,8 @@ def _written(folder: Path, contents: Mapping[str, str | bytes], prefix: str | No
 def _config(vocabulary: Vocabulary, settings: Mapping[str, Any]) -> dict[str, Any]:
     """The contents of tokenizer_config.json."""
     config = {key: _plain(value) for key, value in settings.items() if key not in _NOT_SAVED}
-    config |= _pipeline_options(vocabulary.backend_tokenizer)
+    # `transformers` builds its pipeline from these rather than from tokenizer.json.
+    config |= switches_of(vocabulary.backend_tokenizer)
     config["added_tokens_decoder"] = {
         str(id): _flags(token) | {"special": token.special}
         for id, token in sorted(vocabulary.added_tokens_decoder.items())
@@ -85,20 +87,6 @@ def _config(vocabulary: Vocabulary, settings: Mapping[str, Any]) -> dict[str, An
     if vocabulary.extra_special_tokens:
         config["additional_special_tokens"] = vocabulary.extra_special_tokens
     return {key: value for key, value in config.items() if value is not None or key in settings}
-
-
-def _pipeline_options(backend: Tokenizer) -> dict[str, Any]:
-    """The current switches of the pipeline: `transformers` builds its pipeline from these rather than tokenizer.json."""
-    normalizer, splitter = backend.normalizer, backend.pre_tokenizer
-    if type(normalizer) is normalizers.BertNormalizer:
-        return {
-            "do_lower_case": normalizer.lowercase,
-            "strip_accents": normalizer.strip_accents,
-            "tokenize_chinese_chars": normalizer.handle_chinese_chars,
-        }
-    if type(splitter) is pre_tokenizers.ByteLevel:
-        return {"add_prefix_space": splitter.add_prefix_space}
-    return {}
 
 
 def _vocabulary_files(backend: Tokenizer) -> dict[str, str]:
