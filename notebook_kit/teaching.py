@@ -1,4 +1,4 @@
-"""Checks under the exercises of a tutorial, and what a teacher sees of a class.
+"""Checks under the exercises of a tutorial, and a summary of a class for its teacher.
 
     from notebook_kit.teaching import check
 

@@ -1,4 +1,4 @@
-"""Exercises: what a learner is told, and what a teacher sees."""
+"""The messages that learners get under an exercise, and the summary for the teacher."""
 
 from __future__ import annotations
 

@@ -81,6 +81,12 @@ def unwrap(model: Any) -> Any:
         model = inner
 
 
+def _inner(wrapper: nn.Module) -> nn.Module | None:
+    """The model that a wrapper passes its inputs on to: its attribute `model`, or its only submodule."""
+    named, children = getattr(wrapper, "model", None), list(wrapper.children())
+    return named if isinstance(named, nn.Module) else children[0] if len(children) == 1 else None
+
+
 def position_limit(model: Any) -> int | None:
     """The maximum sequence length of `model` in tokens; None if it has no limit.
 
@@ -156,8 +162,8 @@ class ModelTraits:
         """Inspect `model`; `label_names` overrides the names from its signature."""
         model = unwrap(model)
         # A wrapper with `forward(self, **kwargs)` may take inputs that the model inside does not, but labels are the same.
-        while not _keywords(model.forward)[0] and isinstance(getattr(model, "model", None), nn.Module):
-            model = unwrap(model.model)
+        while not _keywords(model.forward)[0] and (inner := _inner(model)) is not None:
+            model = unwrap(inner)
         inputs = inputs_of(model)
         is_causal = any(part in type(model).__name__ for part in ("CausalLM", "LMHeadModel"))
         switch = inspect.signature(model.forward).parameters.get("return_loss") if inputs.names else None

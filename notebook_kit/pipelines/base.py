@@ -50,6 +50,31 @@ def notice(message: str) -> None:
     logging.getLogger("notebook_kit").warning(message)
 
 
+def _check_form(cls: type[Pipeline]) -> None:
+    """Check that a subclass overrides steps in the form in which its base has them: an override in the form of `transformers`
+    would be ignored, or called with other arguments.
+
+    Raises:
+        InputError: If it does not.
+    """
+    if issubclass(cls, TransformersForm):
+        return
+    base = next((base for base in cls.__mro__[1:] if set(STEPS) & set(vars(base))), Pipeline)
+    is_written_here = base is not Pipeline
+    foreign = [name for name in ("_sanitize_parameters", "_forward") if name in vars(cls)]
+    if "postprocess" in vars(cls) and not foreign and not hasattr(cls, "_sanitize_parameters"):
+        try:
+            inspect.signature(vars(cls)["postprocess"]).bind(None, None, None, None)
+        except TypeError:
+            foreign = ["postprocess"]
+    if foreign and (is_written_here or foreign == ["postprocess"]):
+        raise InputError(
+            f"{cls.__name__}.{foreign[0]} has the form of transformers, and the steps of {base.__name__} have another:"
+            " preprocess(item, *, option=...), forward(batch), postprocess(item, features, outputs, *, option=...).",
+            next_step="Override these, or derive from Pipeline and write all four methods of transformers' form.",
+        )
+
+
 class Pipeline(PushToHub):
     """Turns raw inputs into results. A task is a subclass with three methods, the steps:
 
@@ -136,6 +161,7 @@ class Pipeline(PushToHub):
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)
+        _check_form(cls)
         if hasattr(cls, "_sanitize_parameters") and not issubclass(cls, TransformersForm):
             cls.__bases__ = (TransformersForm, *cls.__bases__)
         cls.option_steps = {}

@@ -108,7 +108,7 @@ def _refuse_frame(inputs: Any) -> None:
 
 def iterate(inputs: Any) -> Iterator[Any]:
     """Iterate over a list, a stream, or an object with only `__len__` and `__getitem__`."""
-    if hasattr(inputs, "to_pylist"):  # pyarrow's arrays contain scalars of its own
+    if hasattr(inputs, "to_pylist"):  # the elements of pyarrow's arrays are pyarrow scalars
         return iter(inputs.to_pylist())
     if isinstance(inputs, Iterable):
         return iter(inputs)

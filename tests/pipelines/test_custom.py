@@ -14,7 +14,13 @@ import torch
 from pipeline_helpers import TEXTS, assert_same
 
 import notebook_kit.pipelines
-from notebook_kit import AutoModelForSequenceClassification, AutoModelForTokenClassification, Pipeline, pipeline
+from notebook_kit import (
+    AutoModelForSequenceClassification,
+    AutoModelForTokenClassification,
+    Pipeline,
+    TextClassificationPipeline,
+    pipeline,
+)
 from notebook_kit.errors import HubError, InputError, PipelineInputError
 from notebook_kit.pipelines import PIPELINE_REGISTRY
 
@@ -365,3 +371,28 @@ def test_a_model_without_a_configuration_and_sound_without_a_tokenizer():
     sounds = [np.full(n, -float(n), dtype=np.float32) for n in (3, 1, 2)]
     assert pipe(sounds, batch_size=3) == [-3.0, -1.0, -2.0]
     assert pipe(sounds[1]) == -1.0
+
+
+@pytest.mark.parametrize(
+    "method",
+    [
+        {"_forward": lambda self, inputs: None},
+        {"_sanitize_parameters": lambda self, **options: ({}, {}, {})},
+        {"postprocess": lambda self, model_outputs, **options: None},
+    ],
+    ids=lambda method: next(iter(method)),
+)
+def test_a_built_in_pipeline_refuses_steps_of_the_other_form(method):
+    with pytest.raises(InputError, match=rf"Own\.{next(iter(method))} has the form of transformers"):
+        type("Own", (TextClassificationPipeline,), method)
+
+
+def test_a_built_in_pipeline_takes_steps_of_its_form():
+    class Shouting(TextClassificationPipeline):
+        def postprocess(self, item, features, outputs, **options):
+            answer = super().postprocess(item, features, outputs, **options)
+            return {**answer, "label": answer["label"] + "!"}
+
+    plain = pipeline("sentiment-analysis", model="zoo")
+    texts = ["A good film.", "A dull film."]
+    assert [each["label"][-1] for each in Shouting(plain.model, plain.tokenizer)(texts)] == ["!", "!"]

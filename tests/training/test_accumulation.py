@@ -66,6 +66,17 @@ class Wrapper(nn.Module):
         return self.model(**kwargs)
 
 
+class OtherWrapper(nn.Module):
+    """Holds the model under another name."""
+
+    def __init__(self, model=None):
+        super().__init__()
+        self.m = model or gpt2()
+
+    def forward(self, **kw):
+        return self.m(**kw)
+
+
 class Adapter(Wrapper):
     """As PEFT does it."""
 
@@ -185,6 +196,9 @@ WAYS = {
     "a module with keywords": (AnyKeyword, Trainer, {}),
     "a module that divides": (Divided, Trainer, {}),
     "a wrapper": (Wrapper, Trainer, {}),
+    "a wrapper with another name": (OtherWrapper, Trainer, {}),
+    "a wrapper of the reference": (lambda: OtherWrapper(reference()), Trainer, {}),
+    "a wrapper, label smoothing": (OtherWrapper, Trainer, {"label_smoothing_factor": 0.1}),
     "a wrapper of a module": (lambda: Wrapper(Plain()), Trainer, {}),
     "an adapter": (lambda: Adapter(gpt2()), Trainer, {}),
     "an adapter of the reference": (lambda: Adapter(reference()), Trainer, {}),

@@ -69,8 +69,8 @@ def resolve_lengths(
     if pad is not None and not can_pad:
         raise InputError(
             "Padding was requested, but this tokenizer has no padding token.",
-            next_step="Use the end token, which padding is told apart from by the attention mask: `tokenizer.pad_token = "
-            "tokenizer.eos_token`. Or add a token: `tokenizer.add_special_tokens({'pad_token': '[PAD]'})`, and then "
+            next_step="Use the end token: `tokenizer.pad_token = tokenizer.eos_token`; the attention mask marks which of them are "
+            "padding. Or add a token: `tokenizer.add_special_tokens({'pad_token': '[PAD]'})`, and then "
             "`model.resize_token_embeddings(len(tokenizer))`.",
         )
     if cut and pad and pad_to_multiple_of and max_length is not None and max_length % pad_to_multiple_of:
