@@ -8,6 +8,7 @@ from typing import Any
 __all__ = ["lenient_bar"]
 
 
+@functools.lru_cache(maxsize=16)  # tqdm starts a thread per class that watches its bars
 def lenient_bar(kind: type) -> type:
     """A subclass of a `tqdm` class. Where one of its bars fails, that bar is switched off, and the program continues.
 
@@ -24,8 +25,10 @@ def lenient_bar(kind: type) -> type:
         True
     """
 
-    def lenient(name: str) -> Any:
-        method = getattr(kind, name)
+    from tqdm import std
+
+    def lenient(name: str, method: Any = None) -> Any:
+        method = method or getattr(kind, name)
 
         @functools.wraps(method)
         def call(bar: Any, *args: Any, **kwargs: Any) -> Any:
@@ -39,5 +42,26 @@ def lenient_bar(kind: type) -> type:
 
         return call
 
-    names = ("__init__", "update", "refresh", "close", "set_description", "set_postfix", "set_postfix_str", "__del__")
-    return type(kind.__name__, (kind,), {name: lenient(name) for name in names})
+    names = ("__init__", "update", "close", "set_description", "set_postfix", "set_postfix_str", "__del__")
+    methods = {name: lenient(name) for name in names}
+    own = kind.refresh  # type: ignore[attr-defined]
+    methods["refresh"] = lenient("refresh", _refresh if own is std.tqdm.refresh else own)
+    return type(kind.__name__, (kind,), methods)
+
+
+def _refresh(bar: Any, nolock: bool = False, lock_args: tuple[Any, ...] | None = None) -> bool | None:
+    """As tqdm's own method, which does not release the lock of all bars if `display` fails: bars of other threads would wait
+    for ever."""
+    if bar.disable:
+        return None
+    if nolock:
+        bar.display()
+        return True
+    taken = bar.get_lock().acquire(*(lock_args or ()))
+    if lock_args and not taken:  # without arguments, tqdm's own locks return None
+        return False
+    try:
+        bar.display()
+    finally:
+        bar.get_lock().release()
+    return True

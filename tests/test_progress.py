@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
+import io
 import os
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 import tqdm.std
@@ -85,3 +88,21 @@ def test_a_pipeline_keeps_its_results(case):
     said = done.stderr if case == "stdout" else done.stdout
     assert done.returncode == 0, done.stderr
     assert said.endswith("55 POSITIVE")
+
+
+def test_a_bar_that_fails_leaves_the_bars_of_other_threads_alone():
+    with ThreadPoolExecutor(1) as pool:
+        for error in (OSError, KeyboardInterrupt):
+
+            class Failing(tqdm.std.tqdm):
+                def display(self, *args, error=error, **kwargs):
+                    raise error
+
+            with contextlib.suppress(KeyboardInterrupt):
+                lenient_bar(Failing)(total=1)
+            other = pool.submit(lambda: tqdm.std.tqdm(total=1, file=io.StringIO()).update(1))
+            other.result(timeout=20)
+
+
+def test_bars_of_a_kind_share_a_class_and_its_thread():
+    assert lenient_bar(tqdm.std.tqdm) is lenient_bar(tqdm.std.tqdm)
