@@ -86,6 +86,7 @@ class Head(PreTrainedModel):
         takes_cache: Whether the backbone has a cache of keys and values; set automatically from the backbone.
         returns_cache: Whether the head's output includes that cache.
         labels_after: The input that precedes the labels among positional arguments; by default the last input.
+        num_labels: Number of labels, from the configuration.
         dropout_fields: Configuration fields for the dropout before the classifier; the first one that is set applies.
     """
 
@@ -104,6 +105,7 @@ class Head(PreTrainedModel):
 
     def __init__(self, config: Any) -> None:
         super().__init__(config)
+        self.num_labels = config.num_labels
         self.build_backbone(config)
         self.build_head(config)
         self.post_init()

@@ -145,8 +145,8 @@ class BaseModelOutputWithPoolingAndCrossAttentions(ModelOutput):
 
     last_hidden_state: Tensor = None  # type: ignore[assignment]
     pooler_output: Tensor | None = None
-    past_key_values: Any = None
     hidden_states: tuple[Tensor, ...] | None = None
+    past_key_values: Any = None
     attentions: tuple[Tensor, ...] | None = None
     cross_attentions: tuple[Tensor, ...] | None = None
 

@@ -127,7 +127,7 @@ def test_misshapen_weight(tiny):
             tiny, num_labels=5, ignore_mismatched_sizes=True
         )
     assert len(caught) == 1 and "no weights for the head" not in str(caught[0].message)
-    assert model(IDS).logits.shape == (1, 5) and model.config.num_labels == 5
+    assert model(IDS).logits.shape == (1, 5) and model.num_labels == model.config.num_labels == 5
     assert not model.classifier.bias.any()
     assert model.classifier.weight.std() < 0.1  # drawn anew, not left as memory was found
 

@@ -54,6 +54,7 @@ def test_every_option_with_every_type(checkpoints, task):
 
 
 @pytest.mark.slow
+@pytest.mark.filterwarnings("ignore:.* ha(s|ve) no effect")
 @pytest.mark.parametrize(
     "name", ["temperature", "top_p", "do_sample", "num_beams", "use_cache", "stop_strings", "bad_words_ids"]
 )
