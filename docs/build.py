@@ -31,12 +31,14 @@ REPOSITORY = "https://github.com/notebook-kit/notebook_kit/blob/main"
 
 GROUPS = {
     "Pipelines": ["pipelines"],
-    "Tokenizers": ["processing.text"],
-    "Auto classes": ["models.auto"],
+    "Tokenizers": ["processing.text", "processing.text.classes"],
+    "Auto classes": ["models.auto", "models.mappings", "models.tokenizer_mapping"],
     "Generation": ["generation"],
     "Looking inside": ["nn.attention"],
     "Training": ["training"],
-    "What models share": ["configuration", "nn.base", "nn.outputs"],
+    "Data": ["data"],
+    "What models share": ["configuration", "nn.base", "nn.outputs", "nn.quantized_weights"],
+    "Utilities": ["utils"],
 }
 """Pages of the reference -> the modules whose names they document; every other module gets a page among the model families."""
 MODULES = {
@@ -163,9 +165,10 @@ def write_reference(folder: Path) -> None:
     for title, group in GROUPS.items():
         names = [name for home in group for name in homes.pop(home)]
         pages.append(write_page(folder, title, "", ("notebook_kit", names)))
+    homes.pop("", None)  # modules, which have pages below
     for home, names in sorted(homes.items()):
         introduction = inspect.getdoc(importlib.import_module(f"notebook_kit.{home}")) or ""
-        title = next(name.removesuffix("Config") for name in names if name.endswith("Config"))
+        title = next((name.removesuffix("Config") for name in names if name.endswith("Config")), names[0])
         families.append(write_page(folder, title, introduction, ("notebook_kit", names)))
     for name, title in MODULES.items():
         module = importlib.import_module(name)
@@ -185,6 +188,8 @@ def write_page(folder: Path, title: str, introduction: str, names: tuple[str, It
             lines += [f".. autoclass:: {module}.{name}", "   :members:", ""]
         elif callable(value):
             lines += [f".. autofunction:: {module}.{name}", ""]
+        elif type(value) is dict:  # has the docstring of dict
+            lines += [f".. py:data:: {module}.{name}", "   :type: dict", ""]
         elif name != "__version__":
             lines += [f".. autodata:: {module}.{name}", "   :no-value:", ""]
     page = re.sub(r"\W+", "-", title.lower())

@@ -47,6 +47,7 @@ def test_a_patch_shows_where_it_looks(notebook, expect, accessible):
     expect(panel.locator(".nk-av-readout")).to_contain_text("from [CLS]")
     expect(panel.get_by_role("tab", name="Picture")).to_be_visible()
 
+    panel.locator('.nk-av-cell[data-layer="0"][data-head="0"]').click()  # patches of the same colour
     source.hover(position=at(source, 1, 3))
     expect(panel.locator(".nk-av-readout")).to_contain_text("from 1,3 →")
     expect(panel.locator(".nk-av-readout")).to_contain_text("exact")
@@ -90,7 +91,7 @@ def test_by_keyboard(notebook, expect):
 
 
 def test_a_file_on_disk_has_the_picture(chromium, expect, tmp_path):
-    view = AttentionView(PatchModel(), sample(), selected=[10])
+    view = AttentionView(PatchModel(), sample(), selected=[10], layer=0, head=0)
     path = view.to_html(tmp_path / "view.html")
     page = chromium.new_page(viewport={"width": 900, "height": 900})
     page.goto(path.as_uri())

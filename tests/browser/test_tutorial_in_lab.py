@@ -52,7 +52,7 @@ def test_quick_tour(notebook, expect, lab, accessible):
     expect(attention.locator(".nk-av-said-line")).to_contain_text("Layer 1 · head 2")
     attention.get_by_role("button", name="Switch heads off").click()
     attention.locator('.nk-av-cell[data-layer="1"][data-head="0"]').click()
-    expect(attention.locator(".nk-av-ablation")).to_contain_text("1 off: 1.0")
+    expect(attention.locator(".nk-av-ablation")).to_contain_text("1 off: layer 1 · head 0")
     expect(attention.locator(".nk-av-prediction tbody tr")).to_have_count(2)
     shot(attention, "tour_attention_view")
 
