@@ -7,7 +7,7 @@ import logging
 import os
 import types
 import typing
-from collections.abc import Hashable, Mapping
+from collections.abc import Hashable, Iterator, Mapping
 from functools import cached_property
 from typing import Any, ClassVar
 
@@ -32,7 +32,6 @@ RUN_OPTIONS = ("batch_size", "on_error", "progress", "window")
 # Arguments of transformers' pipelines that change nothing here: the tokenizers' threads do what workers would do.
 UNUSED_OPTIONS = ("num_workers", "framework", "modelcard", "binary_output", "args_parser")
 STEPS = ("preprocess", "forward", "postprocess")
-CPU_WINDOW, ACCELERATOR_WINDOW = 256, 2048
 
 Rows = list[dict[str, Any]]
 """One dict per feature: the features of an input, or their outputs."""
@@ -116,8 +115,8 @@ class Pipeline(PushToHub):
             - `batch_budget` (`batch_tokens` for texts): The maximum cost of a batch, padding included. By default the
               class's `budgets`; on an accelerator, no limit if there is a `batch_size`.
             - `window`: The maximum number of inputs that are sorted by cost together, and read ahead from a stream. By
-              default 256 on the CPU and 2,048 elsewhere, four times the `batch_size` if that is more, and 1 if the
-              `batch_size` is 1.
+              default the class's `windows` (for texts 256 on the CPU and 2,048 elsewhere), four times the `batch_size`
+              if that is more, and 1 if the `batch_size` is 1.
             - `progress`: `True` always shows a progress bar, `False` never; `None` shows one for lists that take more than
               2 seconds.
             - `on_error`: What happens if an input fails. `"raise"` computes all others, then raises one
@@ -152,6 +151,8 @@ class Pipeline(PushToHub):
     """The name of the option that sets the budget of a batch."""
     budgets: ClassVar[tuple[int | None, int | None]] = (8, 64)
     """The default budgets of a batch on the CPU and on an accelerator, in the unit of `cost`; `None` for no limit."""
+    windows: ClassVar[tuple[int, int]] = (256, 2048)
+    """The default `window` on the CPU and on an accelerator."""
     run_defaults: ClassVar[Mapping[str, Any]] = {}
     """Defaults of run options that differ from the usual ones, such as `{"batch_size": 1}`."""
     further_options: ClassVar[Mapping[str, Mapping[str, Any]]] = {}
@@ -282,6 +283,14 @@ class Pipeline(PushToHub):
         features = self.preprocess(item, **options)
         return features if isinstance(features, list) else [features]
 
+    def features_of_each(self, items: list[Any], options: dict[str, Any]) -> Iterator[Rows | Exception]:
+        """The features of each input in order, with an error in the place of those that it prevented."""
+        for item in items:
+            try:
+                yield self.features_of(item, options)
+            except Exception as error:
+                yield error
+
     def run_batch(self, features: Rows, options: dict[str, Any]) -> Rows:
         """Compute one batch: per feature, a dict of numpy arrays (float32 or integers)."""
         batch = {name: self._input(tensor) for name, tensor in self.collate(features).items()}
@@ -320,7 +329,7 @@ class Pipeline(PushToHub):
         if budget is None and (on_cpu or batch_size is None):
             budget = self.budgets[0 if on_cpu else 1]
         if window is None:
-            window = CPU_WINDOW if on_cpu else ACCELERATOR_WINDOW
+            window = self.windows[0 if on_cpu else 1]
             window = 1 if batch_size == 1 else max(window, 4 * (batch_size or 0))
         return RunOptions(*steps, batch_size, budget, window, progress, on_error)
 

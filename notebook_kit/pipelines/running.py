@@ -26,7 +26,7 @@ class Steps(Protocol):
     @property
     def task(self) -> str: ...
 
-    def features_of(self, item: Any, options: dict[str, Any]) -> list[Any]: ...
+    def features_of_each(self, items: list[Any], options: dict[str, Any]) -> Iterator[list[Any] | Exception]: ...
 
     def cost(self, feature: Any) -> int: ...
 
@@ -83,16 +83,18 @@ def compute(steps: Steps, items: list[Any], options: RunOptions, progress: Progr
     places: list[tuple[_Job, int]] = []  # feature -> its input, and its index among the features of that input
     costs: list[int] = []
     groups: list[Hashable] = []
-    for item in items:
+    for item, features in zip(items, steps.features_of_each(items, options.preprocess), strict=True):
         job = _Job(item)
         jobs.append(job)
-        try:
-            features = steps.features_of(item, options.preprocess)
-            costs_here = [steps.cost(feature) for feature in features]
-            groups += [steps.group(feature) for feature in features]
-        except Exception as error:
-            job.result = Failure(error)
-            del groups[len(costs) :]
+        if not isinstance(features, Exception):
+            try:
+                costs_here = [steps.cost(feature) for feature in features]
+                groups += [steps.group(feature) for feature in features]
+            except Exception as error:
+                features = error
+                del groups[len(costs) :]
+        if isinstance(features, Exception):
+            job.result = Failure(features)
         else:
             job.features, job.outputs, job.missing = features, [None] * len(features), len(features)
             costs += costs_here
@@ -130,7 +132,7 @@ def _finish(steps: Steps, job: _Job, options: RunOptions, progress: Progress | N
             job.result = steps.answer(job.item, job.features, job.outputs, options.postprocess)
         except Exception as error:
             job.result = Failure(error)
-    job.outputs = []  # outputs may be much larger than results
+    job.item, job.features, job.outputs = None, [], []  # may be much larger than the result
     if progress is not None:
         progress.add(1)
 
@@ -150,6 +152,7 @@ def run_list(steps: Steps, inputs: Any, options: RunOptions) -> list[Any]:
                     errors[i] = result.error
                     result = _error_of(steps, {i: result.error}, total) if options.on_error == "return" else None
                 results.append(result)
+            items.clear()  # before the next window is read
             # If the whole first window fails, the cause is probably not the inputs: stop early.
             if len(errors) == len(results) == options.window and options.on_error == "raise":
                 break

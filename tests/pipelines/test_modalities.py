@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import weakref
 from collections.abc import Generator
 
 import numpy as np
@@ -296,6 +297,46 @@ def test_streams_read_at_most_one_window_ahead(modality):
         assert taken > 1 or read == [1]
     assert furthest == 15
     answers.close()
+
+
+def test_inputs_are_freed_after_their_answers(pictures):
+    alive: set[int] = set()
+    counts = []
+
+    def source():
+        for i in range(40):
+            image = picture(20, 10, seed=i)
+            alive.add(i)
+            weakref.finalize(image, alive.discard, i)
+            counts.append(len(alive))
+            yield image
+
+    for _ in pictures(source(), window=4):
+        pass
+    assert max(counts) == 4
+
+
+def test_features_are_freed_batch_by_batch(pictures):
+    alive: set[int] = set()
+    counts = []
+    preprocess, forward = pictures.preprocess, pictures.forward
+
+    class Feature(dict):
+        pass
+
+    def counted(item, **options):
+        feature = Feature(preprocess(item, **options))
+        alive.add(id(feature))
+        weakref.finalize(feature, alive.discard, id(feature))
+        return feature
+
+    def counting(batch):
+        counts.append(len(alive))
+        return forward(batch)
+
+    pictures.preprocess, pictures.forward = counted, counting
+    pictures([picture(20, 10, seed=i) for i in range(12)], batch_size=3)
+    assert counts == [12, 9, 6, 3]
 
 
 # Errors ---------------------------------------------------------------------------------------------------------------
