@@ -62,6 +62,8 @@ from .models.albert import AlbertModel as AlbertModel
 from .models.auto import AutoConfig as AutoConfig
 from .models.auto import AutoModel as AutoModel
 from .models.auto import AutoModelForCausalLM as AutoModelForCausalLM
+from .models.auto import AutoModelForImageClassification as AutoModelForImageClassification
+from .models.auto import AutoModelForMaskedImageModeling as AutoModelForMaskedImageModeling
 from .models.auto import AutoModelForMaskedLM as AutoModelForMaskedLM
 from .models.auto import AutoModelForMultipleChoice as AutoModelForMultipleChoice
 from .models.auto import AutoModelForNextSentencePrediction as AutoModelForNextSentencePrediction
@@ -134,6 +136,14 @@ from .models.llama import LlamaModel as LlamaModel
 from .models.mappings import CONFIG_MAPPING as CONFIG_MAPPING
 from .models.mappings import MODEL_FOR_CAUSAL_LM_MAPPING as MODEL_FOR_CAUSAL_LM_MAPPING
 from .models.mappings import MODEL_FOR_CAUSAL_LM_MAPPING_NAMES as MODEL_FOR_CAUSAL_LM_MAPPING_NAMES
+from .models.mappings import MODEL_FOR_IMAGE_CLASSIFICATION_MAPPING as MODEL_FOR_IMAGE_CLASSIFICATION_MAPPING
+from .models.mappings import (
+    MODEL_FOR_IMAGE_CLASSIFICATION_MAPPING_NAMES as MODEL_FOR_IMAGE_CLASSIFICATION_MAPPING_NAMES,
+)
+from .models.mappings import MODEL_FOR_MASKED_IMAGE_MODELING_MAPPING as MODEL_FOR_MASKED_IMAGE_MODELING_MAPPING
+from .models.mappings import (
+    MODEL_FOR_MASKED_IMAGE_MODELING_MAPPING_NAMES as MODEL_FOR_MASKED_IMAGE_MODELING_MAPPING_NAMES,
+)
 from .models.mappings import MODEL_FOR_MASKED_LM_MAPPING as MODEL_FOR_MASKED_LM_MAPPING
 from .models.mappings import MODEL_FOR_MASKED_LM_MAPPING_NAMES as MODEL_FOR_MASKED_LM_MAPPING_NAMES
 from .models.mappings import MODEL_FOR_MULTIPLE_CHOICE_MAPPING as MODEL_FOR_MULTIPLE_CHOICE_MAPPING
@@ -221,6 +231,10 @@ from .models.t5 import T5ForSequenceClassification as T5ForSequenceClassificatio
 from .models.t5 import T5ForTokenClassification as T5ForTokenClassification
 from .models.t5 import T5Model as T5Model
 from .models.tokenizer_mapping import TOKENIZER_MAPPING as TOKENIZER_MAPPING
+from .models.vit import ViTConfig as ViTConfig
+from .models.vit import ViTForImageClassification as ViTForImageClassification
+from .models.vit import ViTForMaskedImageModeling as ViTForMaskedImageModeling
+from .models.vit import ViTModel as ViTModel
 from .models.xlm_roberta import XLMRobertaConfig as XLMRobertaConfig
 from .models.xlm_roberta import XLMRobertaForMaskedLM as XLMRobertaForMaskedLM
 from .models.xlm_roberta import XLMRobertaForMultipleChoice as XLMRobertaForMultipleChoice
@@ -231,13 +245,19 @@ from .models.xlm_roberta import XLMRobertaModel as XLMRobertaModel
 from .nn.attention import ablate_heads as ablate_heads
 from .nn.attention import record_attention as record_attention
 from .nn.base import PreTrainedModel as PreTrainedModel
+from .nn.outputs import BackboneOutput as BackboneOutput
 from .nn.outputs import BaseModelOutput as BaseModelOutput
+from .nn.outputs import BaseModelOutputWithNoAttention as BaseModelOutputWithNoAttention
 from .nn.outputs import BaseModelOutputWithPast as BaseModelOutputWithPast
 from .nn.outputs import BaseModelOutputWithPastAndCrossAttentions as BaseModelOutputWithPastAndCrossAttentions
 from .nn.outputs import BaseModelOutputWithPooling as BaseModelOutputWithPooling
 from .nn.outputs import BaseModelOutputWithPoolingAndCrossAttentions as BaseModelOutputWithPoolingAndCrossAttentions
+from .nn.outputs import BaseModelOutputWithPoolingAndNoAttention as BaseModelOutputWithPoolingAndNoAttention
 from .nn.outputs import CausalLMOutputWithCrossAttentions as CausalLMOutputWithCrossAttentions
 from .nn.outputs import CausalLMOutputWithPast as CausalLMOutputWithPast
+from .nn.outputs import ImageClassifierOutput as ImageClassifierOutput
+from .nn.outputs import ImageClassifierOutputWithNoAttention as ImageClassifierOutputWithNoAttention
+from .nn.outputs import MaskedImageModelingOutput as MaskedImageModelingOutput
 from .nn.outputs import MaskedLMOutput as MaskedLMOutput
 from .nn.outputs import ModelOutput as ModelOutput
 from .nn.outputs import MultipleChoiceModelOutput as MultipleChoiceModelOutput

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import inspect
 import tempfile
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -13,6 +14,7 @@ import torch
 import transformers
 from safetensors.torch import load_file
 from torch import Tensor, nn
+from transformers.core_model_loading import revert_weight_conversion
 
 import notebook_kit
 from notebook_kit.models.auto import model_classes
@@ -29,6 +31,7 @@ HEADS = {
 # Models with a head on the words and one on the pair of texts, and what they call the labels of the latter.
 PRETRAINING_PAIRS = {"AlbertForPreTraining": "sentence_order_label", "BertForPreTraining": "next_sentence_label"}
 PROBLEMS = ("single_label_classification", "multi_label_classification", "regression")
+CLASSIFIERS = ("ForSequenceClassification", "ForImageClassification")
 TOLERANCE = 1e-5
 
 # What a tiny model of each family is made of, under the names that the oracle's config takes.
@@ -68,6 +71,16 @@ _OWN: dict[str, dict[str, Any]] = {
         "seq_classif_dropout": 0.0,
     },
 }
+_TINY_IMAGES = {
+    "hidden_size": 32,
+    "num_hidden_layers": 3,
+    "num_attention_heads": 4,
+    "intermediate_size": 48,
+    "image_size": 30,  # not a multiple of the patch size
+    "patch_size": 4,
+    "encoder_stride": 4,
+    "num_labels": 3,
+}
 _DROPOUTS = ("hidden_dropout_prob", "attention_probs_dropout_prob")
 _NOT_THEIRS: dict[str, tuple[str, ...]] = {
     "distilbert": ("intermediate_size", *_DROPOUTS),
@@ -79,8 +92,19 @@ _NOT_THEIRS: dict[str, tuple[str, ...]] = {
 
 def tiny_fields(model_type: str, **edits: Any) -> dict[str, Any]:
     """The settings of a tiny model with no dropout."""
-    fields = {**_TINY, **_OWN.get(model_type, {}), **edits}
+    common = _TINY if FAMILIES[model_type].modality == "text" else _TINY_IMAGES
+    fields = {**common, **_OWN.get(model_type, {}), **edits}
     return {name: value for name, value in fields.items() if name not in _NOT_THEIRS.get(model_type, ())}
+
+
+def reading(modality: str) -> list[str]:
+    """The families whose models read texts, or images."""
+    return [model_type for model_type, family in FAMILIES.items() if family.modality == modality]
+
+
+def input_field(model_type: str) -> str:
+    """The field of a configuration with the size of the input's alphabet: that of tokens, or that of colours."""
+    return "vocab_size" if FAMILIES[model_type].modality == "text" else "num_channels"
 
 
 def model_types(head: str = "AutoModelForMaskedLM") -> list[str]:
@@ -101,6 +125,8 @@ def reference_model(model_type: str, name: str, seed: int = 0, **edits: Any) -> 
     reference_class = getattr(transformers, name)
     if name.endswith("ForQuestionAnswering") or name == "AlbertForPreTraining":
         edits["num_labels"] = 2  # start and end; in order or swapped
+    if name.endswith("ForMaskedImageModeling"):
+        edits.setdefault("image_size", 28)  # the oracle's loss requires that patches cover the image
     config = reference_class.config_class(**tiny_fields(model_type, **edits))
     if name.endswith("ForTokenClassification"):
         config.classifier_dropout = (
@@ -135,7 +161,12 @@ def weights_in(folder: Path) -> dict[str, Tensor]:
 
 
 def batch(config: Any, padding: bool = True, seed: int = 1) -> dict[str, Tensor]:
-    """Three texts of different lengths, padded on the right; ids include no special token but the padding."""
+    """Three texts of different lengths, padded on the right; ids include no special token but the padding.
+
+    For a model that reads images, three of these.
+    """
+    if config.model_type in reading("image"):
+        return {"pixel_values": pixels(config.image_size, seed=seed)}
     generator = torch.Generator().manual_seed(seed)
     lengths = [9, 6, 1] if padding else [9, 9, 9]
     ids = torch.randint(4, config.vocab_size, (3, 9), generator=generator)
@@ -144,10 +175,16 @@ def batch(config: Any, padding: bool = True, seed: int = 1) -> dict[str, Tensor]
     return {"input_ids": torch.where(mask == 1, ids, pad), "attention_mask": mask}
 
 
+def pixels(size: int | tuple[int, int], count: int = 3, seed: int = 1) -> Tensor:
+    """Random images, `(count, 3, height, width)`."""
+    height, width = (size, size) if isinstance(size, int) else size
+    return torch.randn(count, 3, height, width, generator=torch.Generator().manual_seed(seed))
+
+
 def labels_for(name: str, config: Any, problem: str = "single_label_classification") -> dict[str, Tensor]:
     if name in PRETRAINING_PAIRS:
         return {**labels_for("ForMaskedLM", config), PRETRAINING_PAIRS[name]: torch.tensor([0, 1, 1])}
-    if name.endswith("ForSequenceClassification"):
+    if name.endswith(CLASSIFIERS):
         if problem == "single_label_classification":
             return {"labels": torch.tensor([0, 2, 1])}
         if problem == "multi_label_classification":
@@ -164,6 +201,8 @@ def labels_for(name: str, config: Any, problem: str = "single_label_classificati
         return {"labels": labels}
     if name.endswith(("ForMultipleChoice", "ForNextSentencePrediction")):
         return {"labels": torch.tensor([0, 1, 1])}
+    if name.endswith("ForMaskedImageModeling"):
+        return {"bool_masked_pos": torch.arange(147).view(3, 49) % 5 < 2}
     if name.endswith("ForQuestionAnswering"):
         return {"start_positions": torch.tensor([1, 0, 50]), "end_positions": torch.tensor([3, 2, 50])}
     return {}
@@ -194,13 +233,18 @@ def all_parameters(model: nn.Module) -> Iterator[tuple[str, nn.Parameter]]:
     return model.named_parameters(remove_duplicate=False)
 
 
+def in_files(reference: nn.Module, values: dict[str, Any]) -> dict[str, Any]:
+    """Values of the oracle's parameters, under the names in files: in some families the oracle's names are others."""
+    return dict(revert_weight_conversion(reference, values))
+
+
 def assert_same_gradients(ours: nn.Module, reference: nn.Module, loss: Callable[[nn.Module], Tensor]) -> None:
     for model in (ours, reference):
         model.train()
         model.zero_grad()
         loss(model).backward()
     mine = {name: parameter.grad for name, parameter in all_parameters(ours)}
-    theirs = {name: parameter.grad for name, parameter in all_parameters(reference)}
+    theirs = in_files(reference, {name: parameter.grad for name, parameter in all_parameters(reference)})
     assert mine.keys() == theirs.keys()
     touched = 0
     for name, gradient in theirs.items():
@@ -227,6 +271,9 @@ class Input:
 
 def inputs_for(name: str, reference: nn.Module) -> Iterator[Input]:
     config = reference.config
+    if reference.main_input_name == "pixel_values":
+        yield from image_inputs_for(name, reference)
+        return
     padded = batch(config)
     yield Input("padded", padded)
     if not hasattr(config, "type_vocab_size"):  # a decoder, which as a rule is padded on the left
@@ -241,6 +288,22 @@ def inputs_for(name: str, reference: nn.Module) -> Iterator[Input]:
         yield Input("segments", {**padded, "token_type_ids": segments})
     embeds = reference.get_input_embeddings()(padded["input_ids"]).detach() * 1.5
     yield Input("embeddings", {"inputs_embeds": embeds, "attention_mask": padded["attention_mask"]})
+
+
+def image_inputs_for(name: str, reference: nn.Module) -> Iterator[Input]:
+    given = batch(reference.config)
+    yield Input("images", given)
+    accepted = inspect.signature(reference.forward).parameters
+    if "bool_masked_pos" in accepted and name.endswith("ForMaskedImageModeling"):
+        yield Input("masked patches", {**given, **labels_for("ForMaskedImageModeling", reference.config)})
+    if "attention_mask" in accepted:
+        states = reference(**given, output_hidden_states=True).hidden_states
+        mask = torch.arange(states[0].shape[1])[None] % torch.tensor([[50], [7], [3]]) != 1
+        yield Input("tokens not attended to", {**given, "attention_mask": mask.long()})
+    if "interpolate_pos_encoding" in accepted:
+        sizes = [(22, 22), (43, 43)] if name.endswith("ForMaskedImageModeling") else [(22, 43), (43, 43), (31, 30)]
+        for size in sizes:
+            yield Input(f"images of {size}", {"pixel_values": pixels(size), "interpolate_pos_encoding": True})
 
 
 def with_choices(arguments: dict[str, Any]) -> dict[str, Any]:
@@ -275,11 +338,11 @@ def assert_matches_reference(model_type: str, name: str, tmp_path: Path, **edits
             assert_same_output(ours(**given.arguments), reference(**given.arguments))  # the fused path
 
     given = with_choices(batch(reference.config)) if chooses else batch(reference.config)
-    problems = PROBLEMS if name.endswith("ForSequenceClassification") else PROBLEMS[:1]
+    problems = PROBLEMS if name.endswith(CLASSIFIERS) else PROBLEMS[:1]
     for problem in problems:
         mine, theirs = copy.deepcopy(ours), copy.deepcopy(reference)
         if problem == "regression":
-            mine, theirs = regression_pair(model_type, name)
+            mine, theirs = regression_pair(model_type, name, **edits)
         labels = labels_for(name, reference.config, problem)
         if labels:
             out = theirs(**given, **labels)
@@ -297,8 +360,8 @@ def assert_matches_reference(model_type: str, name: str, tmp_path: Path, **edits
         assert_same_output(ours(**given), back.eval()(**given))
 
 
-def regression_pair(model_type: str, name: str) -> tuple[nn.Module, nn.Module]:
-    reference = reference_model(model_type, name, num_labels=1)
+def regression_pair(model_type: str, name: str, **edits: Any) -> tuple[nn.Module, nn.Module]:
+    reference = reference_model(model_type, name, **{**edits, "num_labels": 1})
     with tempfile.TemporaryDirectory() as folder:
         return ours_of(name).from_pretrained(saved(reference, Path(folder))), reference
 
@@ -307,7 +370,7 @@ def total(out: Any) -> Tensor:
     """A scalar that depends on everything: the loss, or for a model without one a weighted sum of its states."""
     if "loss" in out:
         return out["loss"]
-    scores = out["last_hidden_state"]
+    scores = next(out[name] for name in ("last_hidden_state", "reconstruction", "logits") if name in out)
     weights = torch.linspace(-1, 1, scores.numel()).view_as(scores)
     pooled = out.get("pooler_output")
     return (scores * weights).mean() + (0 if pooled is None else pooled.square().mean())

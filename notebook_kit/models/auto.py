@@ -24,6 +24,8 @@ __all__ = [
     "AutoConfig",
     "AutoModel",
     "AutoModelForCausalLM",
+    "AutoModelForImageClassification",
+    "AutoModelForMaskedImageModeling",
     "AutoModelForMaskedLM",
     "AutoModelForMultipleChoice",
     "AutoModelForNextSentencePrediction",
@@ -417,3 +419,26 @@ class AutoModelForPreTraining(_AutoModel):
     """
 
     alternatives = ("AutoModelForMaskedLM", "AutoModelForCausalLM", "AutoModelForSeq2SeqLM")
+
+
+class AutoModelForImageClassification(_AutoModel):
+    """One prediction per image.
+
+    Example:
+        >>> import torch
+        >>> from notebook_kit import AutoConfig, AutoModelForImageClassification
+        >>> size = {"hidden_size": 24, "num_hidden_layers": 1, "intermediate_size": 48, "image_size": 32, "patch_size": 8}
+        >>> model = AutoModelForImageClassification.from_config(AutoConfig.for_model("vit", **size, num_labels=5))
+        >>> model(torch.rand(1, 3, 32, 32)).logits.shape
+        torch.Size([1, 5])
+    """
+
+
+class AutoModelForMaskedImageModeling(_AutoModel):
+    """The pixels behind masked patches of an image.
+
+    Example:
+        >>> from notebook_kit import AutoConfig, AutoModelForMaskedImageModeling
+        >>> AutoModelForMaskedImageModeling.model_class(AutoConfig.for_model("vit")).__name__
+        'ViTForMaskedImageModeling'
+    """

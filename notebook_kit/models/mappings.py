@@ -17,6 +17,10 @@ __all__ = [
     "CONFIG_MAPPING",
     "MODEL_FOR_CAUSAL_LM_MAPPING",
     "MODEL_FOR_CAUSAL_LM_MAPPING_NAMES",
+    "MODEL_FOR_IMAGE_CLASSIFICATION_MAPPING",
+    "MODEL_FOR_IMAGE_CLASSIFICATION_MAPPING_NAMES",
+    "MODEL_FOR_MASKED_IMAGE_MODELING_MAPPING",
+    "MODEL_FOR_MASKED_IMAGE_MODELING_MAPPING_NAMES",
     "MODEL_FOR_MASKED_LM_MAPPING",
     "MODEL_FOR_MASKED_LM_MAPPING_NAMES",
     "MODEL_FOR_MULTIPLE_CHOICE_MAPPING",
@@ -106,6 +110,8 @@ CONFIG_MAPPING = ConfigMapping()
 
 MODEL_MAPPING = ModelMapping(auto.AutoModel)
 MODEL_FOR_CAUSAL_LM_MAPPING = ModelMapping(auto.AutoModelForCausalLM)
+MODEL_FOR_IMAGE_CLASSIFICATION_MAPPING = ModelMapping(auto.AutoModelForImageClassification)
+MODEL_FOR_MASKED_IMAGE_MODELING_MAPPING = ModelMapping(auto.AutoModelForMaskedImageModeling)
 MODEL_FOR_MASKED_LM_MAPPING = ModelMapping(auto.AutoModelForMaskedLM)
 MODEL_FOR_MULTIPLE_CHOICE_MAPPING = ModelMapping(auto.AutoModelForMultipleChoice)
 MODEL_FOR_NEXT_SENTENCE_PREDICTION_MAPPING = ModelMapping(auto.AutoModelForNextSentencePrediction)
@@ -117,6 +123,8 @@ MODEL_FOR_TOKEN_CLASSIFICATION_MAPPING = ModelMapping(auto.AutoModelForTokenClas
 
 MODEL_MAPPING_NAMES = class_names(auto.AutoModel)
 MODEL_FOR_CAUSAL_LM_MAPPING_NAMES = class_names(auto.AutoModelForCausalLM)
+MODEL_FOR_IMAGE_CLASSIFICATION_MAPPING_NAMES = class_names(auto.AutoModelForImageClassification)
+MODEL_FOR_MASKED_IMAGE_MODELING_MAPPING_NAMES = class_names(auto.AutoModelForMaskedImageModeling)
 MODEL_FOR_MASKED_LM_MAPPING_NAMES = class_names(auto.AutoModelForMaskedLM)
 MODEL_FOR_MULTIPLE_CHOICE_MAPPING_NAMES = class_names(auto.AutoModelForMultipleChoice)
 MODEL_FOR_NEXT_SENTENCE_PREDICTION_MAPPING_NAMES = class_names(auto.AutoModelForNextSentencePrediction)

@@ -14,7 +14,7 @@ from notebook_kit.processing.text.tokenizer import (
     PreTrainedTokenizerBase,
     PreTrainedTokenizerFast,
 )
-from notebook_kit.registry.families import FAMILIES
+from notebook_kit.registry.families import FAMILIES, Family
 
 __all__ = ["TOKENIZER_MAPPING", "TokenizerMapping"]
 
@@ -32,22 +32,26 @@ class TokenizerMapping(Mapping[type[PretrainedConfig], type[PreTrainedTokenizerB
         model_type = getattr(config, "model_type", None)
         if model_type in CLASSES_BY_MODEL_TYPE:
             return CLASSES_BY_MODEL_TYPE[model_type]
-        if model_type not in FAMILIES:
+        if model_type not in FAMILIES or FAMILIES[model_type].modality != "text":
             raise KeyError(config)
         return TOKENIZER_CLASSES.get(MODEL_TYPES.get(model_type, ""), PreTrainedTokenizerFast)
 
     def __iter__(self) -> Iterator[type[PretrainedConfig]]:
-        for family in FAMILIES.values():
+        for family in _reading_text():
             yield getattr(import_module(f"notebook_kit.models.{family.module}"), family.config)
 
     def __len__(self) -> int:
-        return len(FAMILIES)
+        return len(_reading_text())
 
     def register(
         self, config: type[PretrainedConfig], tokenizer_class: type[PreTrainedTokenizerBase], exist_ok: bool = False
     ) -> None:
         """As `AutoTokenizer.register`."""
         AutoTokenizer.register(config, tokenizer_class, exist_ok=exist_ok)
+
+
+def _reading_text() -> list[Family]:
+    return [family for family in FAMILIES.values() if family.modality == "text"]
 
 
 TOKENIZER_MAPPING = TokenizerMapping()

@@ -153,10 +153,12 @@ class PreTrainedModel(nn.Module, PushToHub, ModelHooks):
     def _init_weights(self, module: nn.Module) -> None:
         """Initialize the parameters of one module, without those of its submodules. Your model may override it.
 
-        Linear layers, embeddings, layer norms and notebook_kit's modules are initialized; other modules keep the values
-        that their constructors gave them.
+        Linear layers, convolutions over images, embeddings, layer norms and notebook_kit's modules are initialized; other
+        modules keep the values that their constructors gave them.
         """
-        if isinstance(module, nn.Linear | nn.Embedding | nn.LayerNorm) or type(module).__module__.startswith(PACKAGE):
+        if isinstance(module, nn.Linear | nn.Conv2d | nn.Embedding | nn.LayerNorm) or type(
+            module
+        ).__module__.startswith(PACKAGE):
             for name, _ in module.named_parameters(recurse=False):
                 self.init_parameter(module, name)
 

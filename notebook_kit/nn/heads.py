@@ -86,6 +86,7 @@ class Head(PreTrainedModel):
         takes_cache: Whether the backbone has a cache of keys and values; set automatically from the backbone.
         returns_cache: Whether the head's output includes that cache.
         labels_after: The input that precedes the labels among positional arguments; by default the last input.
+        not_taken: Inputs of the backbone that this head does not take.
         num_labels: Number of labels, from the configuration.
         dropout_fields: Configuration fields for the dropout before the classifier; the first one that is set applies.
     """
@@ -95,6 +96,7 @@ class Head(PreTrainedModel):
     takes_cache: ClassVar[bool] = False
     returns_cache: ClassVar[bool] = False
     labels_after: ClassVar[str | None] = None
+    not_taken: ClassVar[tuple[str, ...]] = ()
     dropout_fields: ClassVar[tuple[str, ...]] = ("classifier_dropout", "hidden_dropout", "hidden_dropout_prob")
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
@@ -147,7 +149,7 @@ def _with_inputs_of_backbone(cls: type[Head]) -> Callable[..., Any]:
     if inputs is None:
         return cls.forward  # it already lists its inputs
     accepted = inspect.signature(cls.backbone.forward).parameters
-    omitted = _OPTIONS if cls.returns_cache else (*_OPTIONS, "past_key_values")
+    omitted = (*_OPTIONS, *cls.not_taken, *(() if cls.returns_cache else ("past_key_values",)))
     names = [name for name in accepted if name not in ("self", *omitted)]
     index = names.index(cls.labels_after) + 1 if cls.labels_after else len(names)
     parameters = [accepted[name] for name in names]

@@ -10,13 +10,19 @@ import torch
 from torch import Tensor
 
 __all__ = [
+    "BackboneOutput",
     "BaseModelOutput",
+    "BaseModelOutputWithNoAttention",
     "BaseModelOutputWithPast",
     "BaseModelOutputWithPastAndCrossAttentions",
     "BaseModelOutputWithPooling",
     "BaseModelOutputWithPoolingAndCrossAttentions",
+    "BaseModelOutputWithPoolingAndNoAttention",
     "CausalLMOutputWithCrossAttentions",
     "CausalLMOutputWithPast",
+    "ImageClassifierOutput",
+    "ImageClassifierOutputWithNoAttention",
+    "MaskedImageModelingOutput",
     "MaskedLMOutput",
     "ModelOutput",
     "MultipleChoiceModelOutput",
@@ -408,3 +414,101 @@ class SequenceClassifierOutputWithPast(DecoderHeadOutput):
         >>> SequenceClassifierOutputWithPast(logits=torch.tensor([[0.0, 1.0]])).logits.argmax(-1)
         tensor([1])
     """
+
+
+# Pictures ------------------------------------------------------------------------------------------------------------
+
+
+class BaseModelOutputWithNoAttention(ModelOutput):
+    """The output of a convolutional network.
+
+    Attributes:
+        last_hidden_state: `(batch, channels, height, width)`.
+        hidden_states: With `output_hidden_states=True`, the embeddings and each stage's output.
+
+    Example:
+        >>> import torch
+        >>> BaseModelOutputWithNoAttention(last_hidden_state=torch.zeros(1, 64, 7, 7))[0].shape
+        torch.Size([1, 64, 7, 7])
+    """
+
+    last_hidden_state: Tensor = None  # type: ignore[assignment]
+    hidden_states: tuple[Tensor, ...] | None = None
+
+
+class BaseModelOutputWithPoolingAndNoAttention(ModelOutput):
+    """As `BaseModelOutputWithNoAttention`, and `pooler_output`, the mean over the positions.
+
+    Example:
+        >>> import torch
+        >>> list(BaseModelOutputWithPoolingAndNoAttention(pooler_output=torch.zeros(1, 64)))
+        ['pooler_output']
+    """
+
+    last_hidden_state: Tensor = None  # type: ignore[assignment]
+    pooler_output: Tensor | None = None
+    hidden_states: tuple[Tensor, ...] | None = None
+
+
+class ImageClassifierOutput(EncoderHeadOutput):
+    """One prediction per image: `logits` is `(batch, labels)`.
+
+    Example:
+        >>> import torch
+        >>> ImageClassifierOutput(logits=torch.tensor([[2.0, 1.0]])).logits.argmax(-1)
+        tensor([0])
+    """
+
+
+class ImageClassifierOutputWithNoAttention(ModelOutput):
+    """One prediction per image, of a convolutional network: `logits` is `(batch, labels)`.
+
+    Example:
+        >>> import torch
+        >>> ImageClassifierOutputWithNoAttention(logits=torch.tensor([[2.0, 1.0]])).logits.argmax(-1)
+        tensor([0])
+    """
+
+    loss: Tensor | None = None
+    logits: Tensor = None  # type: ignore[assignment]
+    hidden_states: tuple[Tensor, ...] | None = None
+
+
+class MaskedImageModelingOutput(ModelOutput):
+    """The pixels behind masked patches.
+
+    Attributes:
+        loss: The mean absolute error of the masked pixels, if `bool_masked_pos` was passed.
+        reconstruction: The predicted pixels, `(batch, channels, height, width)`.
+        hidden_states: As in `BaseModelOutput`.
+        attentions: As in `BaseModelOutput`.
+
+    Example:
+        >>> import torch
+        >>> MaskedImageModelingOutput(reconstruction=torch.zeros(1, 3, 32, 32)).reconstruction.shape
+        torch.Size([1, 3, 32, 32])
+    """
+
+    loss: Tensor | None = None
+    reconstruction: Tensor = None  # type: ignore[assignment]
+    hidden_states: tuple[Tensor, ...] | None = None
+    attentions: tuple[Tensor, ...] | None = None
+
+
+class BackboneOutput(ModelOutput):
+    """The output of a backbone for detection or segmentation.
+
+    Attributes:
+        feature_maps: One `(batch, channels, height, width)` for each of the configuration's `out_features`.
+        hidden_states: As in the output of the family's base model.
+        attentions: As in `BaseModelOutput`; None for a convolutional network.
+
+    Example:
+        >>> import torch
+        >>> BackboneOutput(feature_maps=(torch.zeros(1, 64, 8, 8), torch.zeros(1, 128, 4, 4))).feature_maps[1].shape
+        torch.Size([1, 128, 4, 4])
+    """
+
+    feature_maps: tuple[Tensor, ...] = None  # type: ignore[assignment]
+    hidden_states: tuple[Tensor, ...] | None = None
+    attentions: tuple[Tensor, ...] | None = None

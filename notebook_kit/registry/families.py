@@ -16,6 +16,7 @@ class Family:
         module: The module in `notebook_kit.models`.
         prefix: The first part of the names of the family's classes.
         heads: Auto class -> the last part of the name of the family's class for it.
+        modality: What its models read: "text" or "image".
 
     Example:
         >>> FAMILIES["gpt2"].config, FAMILIES["gpt2"].class_names["AutoModelForCausalLM"]
@@ -25,6 +26,7 @@ class Family:
     module: str
     prefix: str
     heads: Mapping[str, str]
+    modality: str = "text"
 
     @property
     def config(self) -> str:
@@ -53,6 +55,7 @@ DECODER = {
     "AutoModelForTokenClassification": "ForTokenClassification",
 }
 ENCODER_DECODER = {"AutoModel": "Model", "AutoModelForSeq2SeqLM": "ForConditionalGeneration"}
+IMAGE_CLASSIFIER = {"AutoModel": "Model", "AutoModelForImageClassification": "ForImageClassification"}
 
 _GEMMA = {auto: suffix for auto, suffix in DECODER.items() if auto != "AutoModelForQuestionAnswering"}
 _PRE_TRAINED = {**ENCODER, "AutoModelForPreTraining": "ForPreTraining"}
@@ -67,6 +70,7 @@ _BART = {
     "AutoModelForSequenceClassification": "ForSequenceClassification",
 }
 _T5 = {**_BART, "AutoModelForTokenClassification": "ForTokenClassification"}
+_MASKED_IMAGE = {**IMAGE_CLASSIFIER, "AutoModelForMaskedImageModeling": "ForMaskedImageModeling"}
 
 FAMILIES: dict[str, Family] = {
     "albert": Family("albert", "Albert", _PRE_TRAINED),
@@ -89,6 +93,7 @@ FAMILIES: dict[str, Family] = {
     "roberta": Family("roberta", "Roberta", ENCODER),
     "smollm3": Family("smollm3", "SmolLM3", DECODER),
     "t5": Family("t5", "T5", _T5),
+    "vit": Family("vit", "ViT", _MASKED_IMAGE, "image"),
     "xlm-roberta": Family("xlm_roberta", "XLMRoberta", ENCODER),
 }
 """`model_type` in `config.json` -> the family."""

@@ -10,7 +10,6 @@ import notebook_kit
 from notebook_kit.errors import InputError
 from notebook_kit.models.auto import model_classes
 from notebook_kit.nn.inputs import position_limit, vocabulary_size
-from notebook_kit.registry.families import FAMILIES
 
 ENDLESS = {"gemma", "gpt_neox", "llama", "mistral", "mt5", "qwen2", "qwen3", "smollm3", "t5"}
 BART = {"d_model": 32, "encoder_layers": 1, "decoder_layers": 1, "vocab_size": 99, "max_position_embeddings": 40}
@@ -30,7 +29,7 @@ def fields(model_type):
     return FIELDS.get(model_type) or ref.tiny_fields(model_type)
 
 
-@pytest.mark.parametrize("model_type", FAMILIES)
+@pytest.mark.parametrize("model_type", ref.reading("text"))
 def test_a_model_reads_as_many_tokens_as_its_limit_says(model_type):
     kind = model_classes(model_type)["AutoModel"]
     model = kind(kind.config_class(**fields(model_type))).eval()
@@ -50,7 +49,7 @@ def test_a_model_reads_as_many_tokens_as_its_limit_says(model_type):
             read(limit + 1)
 
 
-@pytest.mark.parametrize("model_type", FAMILIES)
+@pytest.mark.parametrize("model_type", ref.reading("text"))
 def test_the_limit_of_a_foreign_model_is_that_of_ours(model_type):
     kind = model_classes(model_type)["AutoModel"]
     ours = kind(kind.config_class(**fields(model_type)))

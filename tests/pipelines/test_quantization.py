@@ -16,7 +16,6 @@ from notebook_kit import pipeline
 from notebook_kit.errors import CheckpointError, InputError
 from notebook_kit.models.auto import config_class, model_classes
 from notebook_kit.pipelines.quantization import FEWEST_OUTPUTS, Int8Linear, quantized
-from notebook_kit.registry.families import FAMILIES
 
 
 @pytest.mark.parametrize("shape", [(1, 64), (7, 64), (2, 3, 64), (0, 64)])
@@ -88,7 +87,7 @@ def flat(output):
     return next(value for value in output.values() if isinstance(value, torch.Tensor) and value.is_floating_point())
 
 
-@pytest.mark.parametrize("family", FAMILIES)
+@pytest.mark.parametrize("family", ref.reading("text"))
 def test_every_family_and_task(family):
     """All matrices but tables and small heads are rounded, and scores stay near the exact ones."""
     for auto, kind in model_classes(family).items():

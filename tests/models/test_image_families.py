@@ -1,0 +1,218 @@
+"""Every family that reads images equals its counterpart in transformers, from logits to gradients and back to disk."""
+
+from __future__ import annotations
+
+import inspect
+
+import pytest
+import reference as ref
+import torch
+import transformers
+
+import notebook_kit
+from notebook_kit.errors import ConfigurationError, InputError
+from notebook_kit.models import auto
+from notebook_kit.models.auto import config_class, model_classes
+from notebook_kit.nn.attention import sites_of
+from notebook_kit.nn.inputs import inputs_of, position_limit, vocabulary_size
+from notebook_kit.registry.families import FAMILIES
+
+IMAGES = ref.reading("image")
+ALL = [(model_type, name) for model_type in IMAGES for name in FAMILIES[model_type].class_names.values()]
+
+
+@pytest.mark.parametrize(("model_type", "name"), ALL)
+def test_equals_reference(model_type, name, tmp_path):
+    ref.assert_matches_reference(model_type, name, tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("model_type", "name", "edits"),
+    [
+        (
+            "vit",
+            "ViTModel",
+            {"qkv_bias": False, "hidden_act": "gelu_new", "pooler_output_size": 12, "pooler_act": "relu"},
+        ),
+        ("vit", "ViTForImageClassification", {"image_size": 32, "patch_size": 8, "num_channels": 3}),
+    ],
+    ids=lambda value: value if isinstance(value, str) else "-".join(value),
+)
+def test_unusual_settings(model_type, name, edits, tmp_path):
+    ref.assert_matches_reference(model_type, name, tmp_path, **edits)
+
+
+@pytest.mark.parametrize(("model_type", "name"), ALL)
+def test_takes_the_inputs_that_the_reference_takes(model_type, name):
+    mine = [name for name in inspect.signature(ref.ours_of(name).forward).parameters if name != "options"]
+    theirs = list(inspect.signature(getattr(transformers, name).forward).parameters)
+    theirs = [given for given in theirs if given in mine]
+    assert [given for given in mine if given in theirs] == theirs
+    assert set(mine) - set(theirs) <= {"output_attentions", "output_hidden_states"}
+
+
+@pytest.mark.parametrize(("model_type", "name"), ALL)
+def test_fresh_weights_are_drawn_as_the_reference_draws_them(model_type, name):
+    torch.manual_seed(0)
+    fields = ref.tiny_fields(model_type, num_labels=2)
+    kind, reference_class = ref.ours_of(name), getattr(transformers, name)
+    mine = dict(ref.all_parameters(kind(kind.config_class(**fields))))
+    reference = reference_class(reference_class.config_class(**fields))
+    theirs = ref.in_files(reference, dict(ref.all_parameters(reference)))
+    assert mine.keys() == theirs.keys()
+    for key, value in theirs.items():
+        assert mine[key].shape == value.shape
+        assert (mine[key] == 0).sum() == (value == 0).sum(), key
+        assert (mine[key] == 1).all() == (value == 1).all(), key
+        if value.numel() > 500 and value.std() > 0:
+            assert mine[key].std().item() == pytest.approx(value.std().item(), rel=0.15), key
+
+
+@pytest.mark.parametrize("model_type", IMAGES)
+def test_registry_is_whole(model_type):
+    config = config_class(model_type)
+    for auto_name, kind in model_classes(model_type).items():
+        assert kind.config_class is config and getattr(notebook_kit, kind.__name__) is kind
+        assert getattr(auto, auto_name).model_class(config()) is kind
+        assert kind.main_input_name == "pixel_values"
+    model = model_classes(model_type)["AutoModel"](config(**ref.tiny_fields(model_type)))
+    assert inputs_of(model).main == "pixel_values" and inputs_of(model).labels == ()
+    assert position_limit(model) is None and vocabulary_size(model) is None
+
+
+@pytest.mark.parametrize("model_type", IMAGES)
+def test_auto_classes_load_what_the_oracle_saved_and_back(model_type, tmp_path):
+    reference = ref.reference_model(model_type, model_classes(model_type)["AutoModelForImageClassification"].__name__)
+    model = notebook_kit.AutoModelForImageClassification.from_pretrained(ref.saved(reference, tmp_path / "theirs"))
+    model.save_pretrained(tmp_path / "ours")
+    again = transformers.AutoModelForImageClassification.from_pretrained(tmp_path / "ours").eval()
+    given = ref.batch(reference.config)
+    with torch.no_grad():
+        torch.testing.assert_close(again(**given).logits, model(**given).logits, rtol=1e-5, atol=1e-5)
+    mine, theirs = again.config.to_dict(), reference.config.to_dict()
+    assert {name for name in theirs if mine[name] != theirs[name]} <= {"_name_or_path", "transformers_version"}
+
+
+# Attention -----------------------------------------------------------------------------------------------------------
+
+WITH_ATTENTION = [name for name in IMAGES if name not in ("convnext", "resnet")]
+
+
+@pytest.mark.parametrize("model_type", WITH_ATTENTION)
+def test_attention_is_recorded_and_ablated(model_type):
+    torch.manual_seed(0)
+    kind = model_classes(model_type)["AutoModelForImageClassification"]
+    model = kind(kind.config_class(**ref.tiny_fields(model_type))).eval()
+    ref.randomize(model)
+    given = ref.batch(model.config)
+    sites = sites_of(model)
+    assert {site.rows for site in sites} == {site.columns for site in sites} == {"patches"}
+    with torch.no_grad(), notebook_kit.record_attention(model, layers=[1]) as record:
+        plain = model(**given)
+    full = model(**given, output_attentions=True)
+    torch.testing.assert_close(record[1], full.attentions[1])
+    assert len(full.attentions) == len(sites)
+    torch.testing.assert_close(record[1].sum(-1), torch.ones_like(record[1].sum(-1)))
+    with torch.no_grad(), notebook_kit.ablate_heads(model, {(0, 0)}):
+        ablated = model(**given).logits
+    assert not torch.allclose(ablated, plain.logits)
+    first, heads = sites[0], sites[0].heads
+    with torch.no_grad(), notebook_kit.ablate_heads(model, {(first.layer, head) for head in range(heads)}):
+        with notebook_kit.record_attention(model, layers=[first.layer]) as record:
+            model(**given)
+        assert not record[first.layer].any()
+
+
+@pytest.mark.parametrize("model_type", WITH_ATTENTION)
+def test_gradient_checkpointing(model_type):
+    kind = model_classes(model_type)["AutoModelForImageClassification"]
+    torch.manual_seed(0)
+    model = kind(kind.config_class(**ref.tiny_fields(model_type))).train()
+    given = {**ref.batch(model.config), "labels": torch.tensor([0, 1, 2])}
+
+    def gradients():
+        model.zero_grad()
+        torch.manual_seed(7)
+        model(**given).loss.backward()
+        return {name: parameter.grad for name, parameter in model.named_parameters()}
+
+    plain = gradients()
+    model.gradient_checkpointing_enable()
+    assert model.is_gradient_checkpointing
+    for name, gradient in gradients().items():
+        torch.testing.assert_close(gradient, plain[name], msg=name)
+
+
+# Wrong inputs --------------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module", params=IMAGES)
+def classifier(request):
+    kind = model_classes(request.param)["AutoModelForImageClassification"]
+    return kind(kind.config_class(**ref.tiny_fields(request.param))).eval()
+
+
+@pytest.mark.parametrize(
+    ("pixels", "message"),
+    [
+        (None, "pixel_values is missing"),
+        ([[1.0]], "pixel_values is a list; expected a tensor"),
+        (torch.zeros(3, 30, 30), r"has shape \(3, 30, 30\); expected \(batch, channels, height, width\)"),
+        (torch.zeros(1, 1, 30, 30), "has 1 channels .* this model reads 3"),
+        (torch.zeros(1, 30, 30, 3), "has 30 channels .* this model reads 3"),
+    ],
+)
+def test_wrong_pixels_are_named(classifier, pixels, message):
+    with pytest.raises(InputError, match=message) as caught:
+        classifier(pixels)
+    assert caught.value.next_step
+
+
+def test_images_of_another_size_need_interpolation():
+    model = notebook_kit.ViTForImageClassification(notebook_kit.ViTConfig(**ref.tiny_fields("vit")))
+    with pytest.raises(InputError, match=r"31 x 30 pixels, and this model has positions for 30 x 30") as caught:
+        model(torch.zeros(1, 3, 31, 30))
+    assert "interpolate_pos_encoding=True" in caught.value.next_step
+    with pytest.raises(InputError, match="smaller than a patch"):
+        model(torch.zeros(1, 3, 3, 30), interpolate_pos_encoding=True)
+
+
+def test_masks_of_patches():
+    config = notebook_kit.ViTConfig(**ref.tiny_fields("vit"))
+    mask = torch.zeros(1, 49, dtype=torch.bool)
+    with pytest.raises(InputError, match="has no mask token"):
+        notebook_kit.ViTModel(config)(torch.zeros(1, 3, 30, 30), bool_masked_pos=mask)
+    model = notebook_kit.ViTForMaskedImageModeling(config)
+    with pytest.raises(InputError, match=r"bool_masked_pos has shape \(1, 48\); expected \(1, 49\)"):
+        model(torch.zeros(1, 3, 30, 30), bool_masked_pos=mask[:, 1:])
+    config = notebook_kit.ViTConfig(**ref.tiny_fields("vit", encoder_stride=2))
+    with pytest.raises(InputError, match="in squares of 2, and masked in patches of 4"):
+        notebook_kit.ViTForMaskedImageModeling(config)(torch.zeros(1, 3, 30, 30), bool_masked_pos=mask)
+
+
+def test_oblong_images_and_patches():
+    """The oracle assumes squares wherever it interpolates or reconstructs; here the sides may differ."""
+    fields = ref.tiny_fields("vit", image_size=[20, 33], patch_size=[5, 8])
+    config = notebook_kit.ViTConfig(**fields)
+    model = notebook_kit.ViTForImageClassification(config).eval()
+    ref.randomize(model)
+    reference = transformers.ViTForImageClassification(transformers.ViTConfig(**fields)).eval()
+    given = ref.pixels((20, 33))
+    with torch.no_grad():
+        assert model.vit.embeddings.position_embeddings.shape == reference.vit.embeddings.position_embeddings.shape
+        plain = model(given).logits
+        torch.testing.assert_close(model(given, interpolate_pos_encoding=True).logits, plain)
+        assert model(ref.pixels((40, 16)), interpolate_pos_encoding=True).logits.shape == (3, 3)
+
+
+@pytest.mark.parametrize(
+    ("edits", "message"),
+    [
+        ({"image_size": [4]}, r"image_size is \[4\]; expected a number of pixels, or \[height, width\]"),
+        ({"patch_size": [4, 0]}, r"patch_size is \[4, 0\]"),
+        ({"image_size": 8, "patch_size": 16}, "a patch of 16 pixels does not fit into an image of 8"),
+    ],
+)
+def test_sizes_are_checked(edits, message):
+    with pytest.raises(ConfigurationError, match=message):
+        notebook_kit.ViTConfig(**edits)
