@@ -150,7 +150,7 @@ def beam_search(run: Run) -> Any:
                     counts.scatter_add_(1, part.tokens, torch.ones_like(part.tokens, dtype=counts.dtype))
             parents = torch.cat([part.parents for part in parts], dim=1).view(-1)
             if run.cache is not None and not torch.equal(parents, identity):
-                run.cache.reorder(parents, start=run.prompt.hidden_positions + run.prompt_length)
+                run.cache.reorder(parents, start=run.unseen_positions + run.prompt_length)
             run.length += 1
             run.sequences.view(B, beams, -1)[:, :, : run.length] = torch.cat(
                 [part.running[:, :, : run.length] for part in parts], dim=1

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -13,7 +12,7 @@ from torch import Tensor
 from notebook_kit.errors import ConfigurationError, InputError, near_matches, warn
 from notebook_kit.generation.configuration import REPLACED, GenerationConfig
 from notebook_kit.generation.processors import as_ids
-from notebook_kit.nn.cache import DynamicCache, KVCache
+from notebook_kit.nn.cache import KVCache, as_cache
 from notebook_kit.nn.inputs import inputs_of
 
 __all__ = ["Prompt", "read_prompt"]
@@ -99,25 +98,12 @@ def read_prompt(
         if name in (*_OF_DECODERS, *_OF_SEQ2SEQ) and isinstance(value, Tensor) and value.dim() != dimensions:
             shape = "(batch, tokens, width)" if dimensions == 3 else "(batch, tokens)"
             raise InputError(f"{name} has shape {tuple(value.shape)}.", next_step=f"Pass a tensor {shape}.")
-    tensors["past_key_values"] = _read_cache(tensors.get("past_key_values"))
+    tensors["past_key_values"] = as_cache(tensors.get("past_key_values"))
     inputs = None if inputs is None else inputs.to(model.device)
     tensors = {name: value.to(model.device) if isinstance(value, Tensor) else value for name, value in tensors.items()}
     more = {name: value for name, value in tensors.items() if name not in known}
     read = _read_encoder_decoder if is_seq2seq else _read_decoder
     return read(model, inputs, config, eos, tensors, more)
-
-
-def _read_cache(given: Any) -> KVCache | None:
-    """A cache from the forms in which it is passed: an object, or a tuple with the keys and values of each layer."""
-    if isinstance(given, tuple | list):
-        with suppress(TypeError, ValueError, AttributeError):
-            given = DynamicCache.from_legacy_cache(given)
-    if given is not None and not isinstance(given, KVCache):
-        raise InputError(
-            f"past_key_values is a {type(given).__name__}.",
-            next_step="Pass the past_key_values of an earlier result, or a new DynamicCache().",
-        )
-    return given
 
 
 def _check_names(model: Any, names: Iterable[str], known: tuple[str, ...]) -> None:

@@ -16,7 +16,7 @@ from notebook_kit.generation.configuration import GenerationConfig
 from notebook_kit.generation.processors import LogitsProcessorList
 from notebook_kit.generation.prompt import Prompt
 from notebook_kit.generation.stopping import StoppingCriteriaList
-from notebook_kit.nn.cache import KVCache
+from notebook_kit.nn.cache import KVCache, as_cache
 from notebook_kit.nn.few_rows import PackedProducts, packing_pays
 from notebook_kit.nn.inputs import inputs_of
 
@@ -80,7 +80,7 @@ class Run:
             self.cache = KVCache(limit=positions)
         self._mask, self._positions = _padded(prompt.mask, positions)
         self._takes_logits_to_keep = "logits_to_keep" in inputs_of(self.model).names
-        self._is_first, self._is_repeated, self._more = True, False, dict(prompt.more)
+        self._is_first, self._is_repeated, self._more, self._virtual = True, False, dict(prompt.more), 0
         steps = self.max_length - self.prompt_length
         self._products = PackedProducts(self.rows) if packing_pays(self.model, self.rows, steps) else None
         self._kept: dict[str, list[Any]] = {}
@@ -88,6 +88,11 @@ class Run:
         self._kept_states = [
             state for name in self._outputs if config.return_dict_in_generate for state in _STATES[name]
         ]
+
+    @property
+    def unseen_positions(self) -> int:
+        """The number of positions in the cache that the sequences do not contain: vectors in place of ids."""
+        return self.prompt.hidden_positions + self._virtual
 
     @property
     def ids(self) -> Tensor:
@@ -119,7 +124,7 @@ class Run:
     def forget_rejected(self) -> None:
         """Discard the cached positions that are not those of the sequences."""
         if self.cache is not None:
-            self.cache.crop(self.prompt.hidden_positions + self.length - 1)
+            self.cache.crop(self.unseen_positions + self.length - 1)
 
     def choose(self, scores: Tensor) -> Tensor:
         """The next token of each row, sampled or most probable, `(rows,)`."""
@@ -130,7 +135,7 @@ class Run:
     def _inputs(self, is_first: bool) -> dict[str, Any]:
         """The model's inputs for the tokens that it has not read yet."""
         hidden, prompt = self.prompt.hidden_positions, self.prompt
-        seen, end = 0 if self.cache is None else self.cache.length, hidden + self.length
+        seen, end = 0 if self.cache is None else self.cache.length - self._virtual, hidden + self.length
         if not is_first and self.copies > 1 and not self._is_repeated:  # one row per copy from now on
             self._is_repeated = True
             self._mask, self._positions = (
@@ -145,15 +150,29 @@ class Run:
         else:
             given["attention_mask"] = mask
             given["position_ids"] = None if self._positions is None else self._positions[:, :end]
-        return self.model.prepare_inputs_for_generation(
+        call = self.model.prepare_inputs_for_generation(
             # Until the first step is done, all copies of a prompt are one row.
             self.sequences[:: self.copies, : self.length] if is_first else self.ids,
             next_sequence_length=end - seen,
-            past_key_values=self.cache,
+            past_key_values=self.cache if seen or not is_first else None,  # an override may start with a cache
             inputs_embeds=prompt.embeds,
             is_first_iteration=is_first,
             **given,
         )
+        if is_first and self.cache is not None and inputs_of(self.model).takes("past_key_values"):
+            self._take_over(call, seen, end - seen)
+        return call
+
+    def _take_over(self, call: dict[str, Any], seen: int, unread: int) -> None:
+        """Use the cache, and count the vectors, that the model has put before the prompt, as PEFT's tuned prompts are."""
+        cache, embeds = as_cache(call.get("past_key_values")), call.get("inputs_embeds")
+        if cache is not None and cache is not self.cache:
+            self.cache, self._virtual = cache, cache.length - seen
+        if embeds is not None:
+            self._virtual += embeds.shape[1] - unread
+        if self.cache is not None and self.cache.limit is not None:
+            self.cache.limit += self._virtual
+        call["past_key_values"] = self.cache
 
     def _logits(self, last: int) -> Tensor:
         """Call the model, and return the logits after each of the `last` positions, `(rows, last, vocabulary)`."""

@@ -26,7 +26,7 @@ from notebook_kit.models.bert import (
     BertSelfAttention,
 )
 from notebook_kit.nn.attention import AttentionSite, attend, causal_mask, padding_mask
-from notebook_kit.nn.cache import KVCache
+from notebook_kit.nn.cache import KVCache, as_cache
 from notebook_kit.nn.encoder_decoder import decoder_sites
 from notebook_kit.nn.heads import DecoderForCausalLM
 from notebook_kit.nn.layers import input_size, merge_heads, recording, run_layers, split_heads
@@ -166,7 +166,7 @@ class BertDecoderModel(BertModel):
                 "encoder_hidden_states were passed, but this model has no cross-attention.",
                 next_step="Set config.add_cross_attention = True when you create the model.",
             )
-        (B, T, device), cache = input_size(input_ids, inputs_embeds), past_key_values
+        (B, T, device), cache = input_size(input_ids, inputs_embeds), as_cache(past_key_values)
         if cache is None and is_decoder(config):
             wanted = getattr(config, "use_cache", True) and not self.training if use_cache is None else use_cache
             cache = KVCache() if wanted else None

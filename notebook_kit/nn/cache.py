@@ -2,7 +2,7 @@
 
 The contract between a model and its caller:
 
-- A decoder's `forward` takes `past_key_values` (a `KVCache` or None) and `use_cache`. The cache holds the first
+- A decoder's `forward` takes `past_key_values` (None, or what `as_cache` accepts) and `use_cache`. The cache holds the first
   `past = past_key_values.length` positions, and the call contains the next `T`. A model reads `length` once, before its
   first layer. Its positions are `past ... past + T - 1` unless `position_ids` overrides them; an `attention_mask` covers
   all `past + T` of them.
@@ -16,6 +16,7 @@ The contract between a model and its caller:
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from typing import Any
 
 import torch
@@ -23,7 +24,7 @@ from torch import Tensor
 
 from notebook_kit.errors import InputError
 
-__all__ = ["DynamicCache", "KVCache"]
+__all__ = ["BorrowedCache", "DynamicCache", "KVCache", "as_cache"]
 
 
 class KVCache:
@@ -259,3 +260,109 @@ class DynamicCache(KVCache):
     def reset(self) -> None:
         """Discard all positions."""
         super().crop(0)
+
+
+class BorrowedCache(KVCache):
+    """A cache of another library, such as `transformers.DynamicCache`, under the methods of `KVCache`.
+
+    It is extended in place. Attributes that a `KVCache` lacks are those of the other cache.
+
+    Args:
+        lender: An object with `update(key, value, layer)` and `get_seq_length()`. For an encoder-decoder it may have a
+            `cross_attention_cache`; beams and samples need the methods `batch_repeat_interleave` and `reorder_cache`.
+    """
+
+    def __init__(self, lender: Any) -> None:
+        super().__init__()
+        self.lender = lender
+        self._store = getattr(lender, "self_attention_cache", lender)
+
+    @property
+    def length(self) -> int:
+        """The number of stored positions."""
+        return self.get_seq_length()
+
+    def get_seq_length(self, layer_idx: int = 0) -> int:
+        """The number of stored positions of one layer."""
+        return int(self.lender.get_seq_length(layer_idx) if layer_idx else self.lender.get_seq_length())
+
+    def __getattr__(self, name: str) -> Any:
+        if name in ("lender", "_store"):  # before __init__, as when it is copied
+            raise AttributeError(name)
+        return getattr(self.lender, name)
+
+    def __len__(self) -> int:
+        return len(self._store)
+
+    def __getitem__(self, layer: int) -> tuple[Tensor, Tensor]:
+        stored = self._store.layers[layer]
+        return stored.keys, stored.values
+
+    def update(self, layer: int, key: Tensor, value: Tensor) -> tuple[Tensor, Tensor]:
+        """Store the keys and values of new positions, and return those of all positions."""
+        return self._store.update(key, value, layer)
+
+    def cross(self, layer: int, compute: Callable[[], tuple[Tensor, Tensor]]) -> tuple[Tensor, Tensor]:
+        """One layer's keys and values of the encoder's output, stored in the other cache if it has a place for them."""
+        store = getattr(self.lender, "cross_attention_cache", None)
+        if store is None:
+            return super().cross(layer, compute)
+        if not self.lender.is_updated.get(layer):
+            self.lender.is_updated[layer] = True
+            return store.update(*compute(), layer)
+        stored = store.layers[layer]
+        return stored.keys, stored.values
+
+    def repeat(self, times: int) -> None:
+        """Repeat each row `times` times."""
+        if times > 1:
+            self._method("batch_repeat_interleave")(times)
+
+    def select(self, rows: Tensor) -> None:
+        """Replace row i by row `rows[i]`."""
+        self._method("reorder_cache")(rows)
+
+    def reorder(self, rows: Tensor, start: int = 0) -> None:
+        """Replace row i by row `rows[i]`."""
+        self.select(rows)
+
+    def crop(self, length: int) -> None:
+        """Discard all positions from `length` on."""
+        if length < self.length:
+            self._method("crop")(length - self.length)  # the form that all versions of transformers accept
+
+    def _method(self, name: str) -> Callable[..., Any]:
+        method = getattr(self._store, name, None)
+        if method is None:
+            raise InputError(
+                f"past_key_values is a {type(self.lender).__name__}, which has no method {name}; this decoding needs it.",
+                next_step="Leave past_key_values out, or pass a DynamicCache().",
+            )
+        return method
+
+    def __repr__(self) -> str:
+        return f"BorrowedCache({self.lender!r})"
+
+
+def as_cache(given: Any) -> KVCache | None:
+    """A cache from the forms in which callers pass one.
+
+    Args:
+        given: A `KVCache`; the cache of another library, with `update(key, value, layer)` and `get_seq_length()`, which
+            is extended in place; a tuple of the keys and values of each layer; or None.
+
+    Raises:
+        InputError: If it is something else, or a cache that returns more positions than were stored.
+    """
+    if given is None or isinstance(given, KVCache):
+        return given
+    if isinstance(given, tuple | list):
+        with suppress(TypeError, ValueError, AttributeError):
+            return DynamicCache.from_legacy_cache(given)
+    is_cache = callable(getattr(given, "update", None)) and callable(getattr(given, "get_seq_length", None))
+    if is_cache and not getattr(given, "is_compileable", False):  # a static cache also returns its unused positions
+        return BorrowedCache(given)
+    raise InputError(
+        f"past_key_values is a {type(given).__name__}; expected a cache that grows.",
+        next_step="Pass the past_key_values of an earlier output, or a new DynamicCache().",
+    )

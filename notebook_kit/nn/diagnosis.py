@@ -11,7 +11,6 @@ import torch
 from torch import Tensor
 
 from notebook_kit.errors import InputError
-from notebook_kit.nn.cache import KVCache
 
 __all__ = ["as_tensors", "wrong_input"]
 
@@ -75,8 +74,6 @@ def _fault(name: str, value: Any, tokens: torch.Size | None) -> tuple[str, str] 
     kind = f"is a {type(value).__name__}"
     if name in _SWITCHES:
         return None if isinstance(value, bool) else (f"{kind}; expected True or False", "Pass True, False or None.")
-    if name == "past_key_values" and not isinstance(value, KVCache):
-        return f"{kind}; expected a KVCache", "Pass the past_key_values of an earlier output of this model."
     if name == "encoder_outputs":
         is_output = hasattr(value, "keys") or isinstance(value, tuple)
         states = next(iter(value.values()) if hasattr(value, "values") else iter(value), None) if is_output else None

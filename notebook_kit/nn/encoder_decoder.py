@@ -9,7 +9,7 @@ from torch import Tensor
 
 from notebook_kit.errors import ConfigurationError, InputError
 from notebook_kit.nn.attention import AttentionSite
-from notebook_kit.nn.cache import KVCache
+from notebook_kit.nn.cache import KVCache, as_cache
 from notebook_kit.nn.outputs import BaseModelOutput, Seq2SeqModelOutput
 
 if TYPE_CHECKING:
@@ -77,10 +77,10 @@ def as_encoder_output(encoder_outputs: Any) -> BaseModelOutput:
     )
 
 
-def decoder_cache(decoder: Any, past_key_values: KVCache | None, use_cache: bool | None) -> KVCache | None:
+def decoder_cache(decoder: Any, past_key_values: Any, use_cache: bool | None) -> KVCache | None:
     """The cache for a decoder's call: `past_key_values`, or else a new one if `use_cache` (by default the config) asks for it."""
     if past_key_values is not None:
-        return past_key_values
+        return as_cache(past_key_values)
     if (decoder.config.use_cache and not decoder.training) if use_cache is None else use_cache:
         return KVCache()
     return None

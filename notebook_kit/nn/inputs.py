@@ -87,6 +87,14 @@ def _inner(wrapper: nn.Module) -> nn.Module | None:
     return named if isinstance(named, nn.Module) else children[0] if len(children) == 1 else None
 
 
+def _models_in(module: nn.Module) -> list[nn.Module]:
+    """The module itself if it is a model, else the outermost models in it."""
+    module = unwrap(module)
+    if hasattr(module, "get_input_embeddings"):
+        return [module]
+    return [model for child in module.children() for model in _models_in(child)]
+
+
 def position_limit(model: Any) -> int | None:
     """The maximum sequence length of `model` in tokens; None if it has no limit.
 
@@ -164,11 +172,12 @@ class ModelTraits:
         # A wrapper with `forward(self, **kwargs)` may take inputs that the model inside does not, but labels are the same.
         while not _keywords(model.forward)[0] and (inner := _inner(model)) is not None:
             model = unwrap(inner)
-        inputs = inputs_of(model)
-        is_causal = any(part in type(model).__name__ for part in ("CausalLM", "LMHeadModel"))
+        inputs, models = inputs_of(model), _models_in(model)
+        head = models[0] if len(models) == 1 else model
+        is_causal = any(part in type(head).__name__ for part in ("CausalLM", "LMHeadModel"))
         switch = inspect.signature(model.forward).parameters.get("return_loss") if inputs.names else None
         return cls(
             label_names=list(label_names) if label_names is not None else list(inputs.labels) or ["labels"],
-            shifts_labels=is_causal and not getattr(getattr(model, "config", None), "is_encoder_decoder", False),
+            shifts_labels=is_causal and not getattr(getattr(head, "config", None), "is_encoder_decoder", False),
             returns_loss=switch is not None and switch.default is True,
         )

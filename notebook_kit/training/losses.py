@@ -46,7 +46,8 @@ def count_items(trainer: TrainerLike, inputs: Any) -> torch.Tensor | None:
     for name in trainer.label_names:
         labels = inputs.get(name) if hasattr(inputs, "get") else None
         if isinstance(labels, torch.Tensor):
-            return (labels[..., 1:] if trainer.traits.shifts_labels else labels).ne(-100).sum()
+            shifts = trainer.traits.shifts_labels and labels.dim() > 1  # one label per text is not shifted
+            return (labels[:, 1:] if shifts else labels).ne(-100).sum()
     examples = count_samples(inputs)
     return torch.tensor(examples) if examples else None
 

@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
+import copy
+import tempfile
+from pathlib import Path
+
 import pytest
+import reference as ref
 import torch
 import transformers
 from oracle import BATCH, ONE, PAD, pair
 
+import notebook_kit
 from notebook_kit import DynamicCache, KVCache
 from notebook_kit.errors import InputError
 
@@ -81,3 +87,122 @@ def test_in_forward_and_generate(family):
     assert model.generate(**ONE, **PLAIN, past_key_values=legacy.to_legacy_cache()).tolist() == alone.tolist()
     with pytest.raises(InputError, match="past_key_values is a int"):
         model.generate(**ONE, **PLAIN, past_key_values=5)
+
+
+def any_pair(family):
+    """As `pair`, encoder-decoders included."""
+    heads = {"t5": "T5ForConditionalGeneration", "bart": "BartForConditionalGeneration"}
+    if family not in heads:
+        return pair(family)
+    alike = {"encoder_attention_heads": 4, "decoder_attention_heads": 4, "encoder_layers": 2, "decoder_layers": 2}
+    alike = alike if family == "bart" else {}  # PEFT reads the encoder's alone
+    reference = ref.reference_model(family, heads[family], decoder_start_token_id=1, **alike)
+    with tempfile.TemporaryDirectory() as folder:
+        return ref.ours_of(heads[family]).from_pretrained(ref.saved(reference, Path(folder))), reference
+
+
+@pytest.mark.parametrize("family", ["gpt2", "llama", "t5", "bart"])
+def test_a_cache_of_another_library_is_extended_in_place(family):
+    model, oracle = any_pair(family)
+    ids = torch.tensor([[5, 6, 7, 8, 9, 10]])
+    is_seq2seq, own = model.config.is_encoder_decoder, transformers.DynamicCache()
+    cache = transformers.EncoderDecoderCache(own, transformers.DynamicCache()) if is_seq2seq else own
+    name, source = ("decoder_input_ids", {"input_ids": ONE["input_ids"]}) if is_seq2seq else ("input_ids", {})
+    with torch.no_grad():
+        whole = oracle(**source, **{name: ids}).logits
+        out = model(**source, **{name: ids[:, :4]}, past_key_values=cache, use_cache=True)
+        assert cache.get_seq_length() == out.past_key_values.get_seq_length() == 4
+        assert out.past_key_values.layers is cache.layers if not is_seq2seq else cache.is_updated[0]
+        rest = model(**source, **{name: ids[:, 4:]}, past_key_values=out.past_key_values).logits
+    torch.testing.assert_close(torch.cat([out.logits, rest], dim=1), whole, atol=1e-5, rtol=0)
+    key, value = out.past_key_values[0]
+    assert (
+        key.shape[2] == 6 and torch.equal(value, own.layers[0].values) and "BorrowedCache" in repr(out.past_key_values)
+    )
+
+
+@pytest.mark.parametrize("options", [{}, {"num_beams": 3}, {"num_return_sequences": 2, "num_beams": 2}])
+def test_generate_with_a_cache_of_another_library(options):
+    model = pair("gpt2")[0]
+    expected, cache = model.generate(**BATCH, **PLAIN, **options), transformers.DynamicCache()
+    out = model.generate(**BATCH, **PLAIN, **options, past_key_values=cache, return_dict_in_generate=True)
+    assert out.sequences.tolist() == expected.tolist() and cache.get_seq_length() == expected.shape[1] - 1
+
+
+class TwoMethods:
+    """The least that a cache must have."""
+
+    def __init__(self):
+        self.kept = {}
+
+    def update(self, key, value, layer):
+        old = self.kept.get(layer)
+        pair = (
+            (key, value)
+            if old is None
+            else tuple(torch.cat(both, dim=2) for both in zip(old, (key, value), strict=True))
+        )
+        self.kept[layer] = pair
+        return pair
+
+    def get_seq_length(self):
+        return self.kept[0][0].shape[2] if self.kept else 0
+
+
+def test_two_methods_make_a_cache():
+    model = pair("gpt2")[0]
+    expected = model.generate(**ONE, **PLAIN)
+    assert model.generate(**ONE, **PLAIN, past_key_values=TwoMethods()).tolist() == expected.tolist()
+    with pytest.raises(InputError, match="TwoMethods, which has no method batch_repeat_interleave"):
+        model.generate(**ONE, **PLAIN, num_beams=2, past_key_values=TwoMethods())
+    static = transformers.StaticCache(config=pair("gpt2")[1].config, max_cache_len=16)
+    with pytest.raises(InputError, match="StaticCache; expected a cache that grows"):
+        model(ONE["input_ids"], past_key_values=static)
+
+
+class VirtualTokens(notebook_kit.GPT2LMHeadModel):
+    """Puts two vectors, or a cache of two positions, before the prompt, as the prompt and prefix tuning of PEFT do."""
+
+    as_cache = False
+
+    def prepare_inputs_for_generation(self, *args, **kwargs):
+        call = super().prepare_inputs_for_generation(*args, **kwargs)
+        if call.get("attention_mask") is not None:
+            call["attention_mask"] = torch.nn.functional.pad(call["attention_mask"], (2, 0), value=1)
+        if call.get("past_key_values") is None:
+            prefix = self.get_input_embeddings()(torch.tensor([[33, 4]])).expand(len(call["input_ids"]), -1, -1)
+            if self.as_cache:
+                call["past_key_values"] = transformers.DynamicCache()
+                self(inputs_embeds=prefix, past_key_values=call["past_key_values"])
+            else:
+                ids = call.pop("input_ids")
+                call["inputs_embeds"] = torch.cat([prefix, self.get_input_embeddings()(ids)], dim=1)
+                call.pop("position_ids", None)
+        return call
+
+
+@pytest.mark.parametrize("as_cache", [False, True])
+@pytest.mark.parametrize("options", [{}, {"num_beams": 3}, {"prompt_lookup_num_tokens": 2}])
+def test_positions_that_a_model_puts_before_the_prompt(as_cache, options):
+    plain = pair("gpt2")[0]
+    model = VirtualTokens(plain.config).eval()
+    model.load_state_dict(plain.state_dict())
+    model.as_cache, ids = as_cache, torch.tensor([[5, 6, 7, 8]])
+    expected = plain.generate(torch.tensor([[33, 4, 5, 6, 7, 8]]), **PLAIN, **options)[:, 2:]
+    assert model.generate(ids, **PLAIN, **options).tolist() == expected.tolist()
+    assert plain.generate(ids, **PLAIN, **options).tolist() != expected.tolist()
+
+
+@pytest.mark.parametrize("kind", ["PrefixTuningConfig", "PromptTuningConfig"])
+@pytest.mark.parametrize("family", ["gpt2", "llama", "bart"])
+def test_tuned_prompts_of_peft(family, kind):
+    peft = pytest.importorskip("peft")
+    results = []
+    for model in copy.deepcopy(any_pair(family)):
+        torch.manual_seed(1)
+        task = "SEQ_2_SEQ_LM" if family == "bart" else "CAUSAL_LM"
+        tuned = peft.get_peft_model(model, getattr(peft, kind)(task_type=task, num_virtual_tokens=3)).eval()
+        loss = tuned(**BATCH, labels=BATCH["input_ids"]).loss
+        loss.backward()
+        results.append((round(loss.item(), 4), tuned.generate(**BATCH, **PLAIN, num_beams=2).tolist()))
+    assert results[0] == results[1]

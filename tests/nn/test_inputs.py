@@ -187,6 +187,29 @@ def test_traits_see_the_model_inside():
     assert traits.returns_loss and traits.label_names == ["labels"]
 
 
+class Wrapper(nn.Module):
+    """A module that names the inputs that it passes on to a model."""
+
+    def __init__(self, model, name="model", **others):
+        super().__init__()
+        for key, module in {name: model, **others}.items():
+            setattr(self, key, module)
+
+    def forward(self, input_ids, attention_mask=None, labels=None):
+        return getattr(self, "model", None)
+
+
+@pytest.mark.parametrize("name", ["model", "lm", "backbone"])
+@pytest.mark.parametrize("others", [{}, {"value_head": nn.Linear(2, 1), "dropout": nn.Dropout(0.1)}])
+def test_a_module_around_a_causal_model_shifts_labels_as_it_does(name, others):
+    gpt2 = GPT2LMHeadModel(GPT2Config(n_embd=16, n_layer=1, n_head=2, vocab_size=20, n_positions=8))
+    for inner in (gpt2, Adapted(gpt2), Wrapper(gpt2)):
+        assert ModelTraits.of(Wrapper(inner, name, **others), None).shifts_labels
+    bert = BertForSequenceClassification(BertConfig(**BERT))
+    assert not ModelTraits.of(Wrapper(bert, name, **others), None).shifts_labels
+    assert not ModelTraits.of(Wrapper(gpt2, name, judge=bert) if name != "model" else bert, None).shifts_labels
+
+
 def test_takes_name():
     assert takes_name(lambda loss, num_items=None: loss, "num_items")
     assert takes_name(lambda **kwargs: None, "num_items")
