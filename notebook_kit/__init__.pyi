@@ -59,6 +59,7 @@ from .models.albert import AlbertForQuestionAnswering as AlbertForQuestionAnswer
 from .models.albert import AlbertForSequenceClassification as AlbertForSequenceClassification
 from .models.albert import AlbertForTokenClassification as AlbertForTokenClassification
 from .models.albert import AlbertModel as AlbertModel
+from .models.auto import AutoBackbone as AutoBackbone
 from .models.auto import AutoConfig as AutoConfig
 from .models.auto import AutoModel as AutoModel
 from .models.auto import AutoModelForCausalLM as AutoModelForCausalLM
@@ -134,6 +135,8 @@ from .models.llama import LlamaForSequenceClassification as LlamaForSequenceClas
 from .models.llama import LlamaForTokenClassification as LlamaForTokenClassification
 from .models.llama import LlamaModel as LlamaModel
 from .models.mappings import CONFIG_MAPPING as CONFIG_MAPPING
+from .models.mappings import MODEL_FOR_BACKBONE_MAPPING as MODEL_FOR_BACKBONE_MAPPING
+from .models.mappings import MODEL_FOR_BACKBONE_MAPPING_NAMES as MODEL_FOR_BACKBONE_MAPPING_NAMES
 from .models.mappings import MODEL_FOR_CAUSAL_LM_MAPPING as MODEL_FOR_CAUSAL_LM_MAPPING
 from .models.mappings import MODEL_FOR_CAUSAL_LM_MAPPING_NAMES as MODEL_FOR_CAUSAL_LM_MAPPING_NAMES
 from .models.mappings import MODEL_FOR_IMAGE_CLASSIFICATION_MAPPING as MODEL_FOR_IMAGE_CLASSIFICATION_MAPPING
@@ -210,6 +213,10 @@ from .models.qwen3 import Qwen3ForQuestionAnswering as Qwen3ForQuestionAnswering
 from .models.qwen3 import Qwen3ForSequenceClassification as Qwen3ForSequenceClassification
 from .models.qwen3 import Qwen3ForTokenClassification as Qwen3ForTokenClassification
 from .models.qwen3 import Qwen3Model as Qwen3Model
+from .models.resnet import ResNetBackbone as ResNetBackbone
+from .models.resnet import ResNetConfig as ResNetConfig
+from .models.resnet import ResNetForImageClassification as ResNetForImageClassification
+from .models.resnet import ResNetModel as ResNetModel
 from .models.roberta import RobertaConfig as RobertaConfig
 from .models.roberta import RobertaForMaskedLM as RobertaForMaskedLM
 from .models.roberta import RobertaForMultipleChoice as RobertaForMultipleChoice

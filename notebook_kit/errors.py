@@ -175,7 +175,7 @@ _NOT_YET = {
     "TensorFlow": r"TF[A-Z]",
     "Flax": r"Flax[A-Z]",
     "pictures": r"(?i).*(image|vision|visual|video|depth-?estimation|object-?detection|segmentation|mask-?generation)"
-    r"|Dino|(Conditional)?Detr|Swin|Beit|ConvNext|ResNet",
+    r"|Dino|(Conditional)?Detr|Swin|Beit|ConvNext",
     "sound": r"(?i).*(audio|speech|ForCTC|wav2vec|whisper|hubert)",
 }
 """What notebook_kit does not support yet -> a pattern of the names that `transformers` has for it."""

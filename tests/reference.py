@@ -58,6 +58,7 @@ _OWN: dict[str, dict[str, Any]] = {
     "gpt2": {"n_inner": 48, "resid_pdrop": 0.0, "embd_pdrop": 0.0, "attn_pdrop": 0.0, "pad_token_id": 0},
     "gpt_neox": {"hidden_dropout": 0.0, "attention_dropout": 0.0, "pad_token_id": 0},
     "llama": {"num_key_value_heads": 2, "pad_token_id": 0},
+    "resnet": {"embedding_size": 4, "hidden_sizes": [8, 12, 16], "depths": [2, 1, 1]},
     "mistral": {"num_key_value_heads": 2, "pad_token_id": 0, "sliding_window": 20},
     "qwen2": {"num_key_value_heads": 2, "pad_token_id": 0},
     "qwen3": {"num_key_value_heads": 2, "pad_token_id": 0, "head_dim": 12},
@@ -86,6 +87,7 @@ _NOT_THEIRS: dict[str, tuple[str, ...]] = {
     "distilbert": ("intermediate_size", *_DROPOUTS),
     "gpt2": ("intermediate_size", *_DROPOUTS),
     "gpt_neox": ("hidden_dropout_prob", "attention_probs_dropout_prob"),
+    "resnet": tuple(name for name in _TINY_IMAGES if name != "num_labels"),
     **dict.fromkeys(("llama", "mistral", "qwen2", "qwen3", "smollm3", "gemma"), _DROPOUTS),
 }
 
@@ -145,6 +147,10 @@ def randomize(model: nn.Module, seed: int = 0) -> None:
         noise = torch.randn(parameter.shape, generator=generator) * 0.2
         is_scale = "norm" in name.lower() and name.endswith("weight") and not counts_from_one
         parameter.copy_(1 + noise if is_scale else noise)
+    for name, buffer in model.named_buffers():
+        if name.endswith(("running_mean", "running_var")):  # of batch norms
+            noise = torch.randn(buffer.shape, generator=generator) * 0.2
+            buffer.copy_(1 + noise.abs() if name.endswith("var") else noise)
 
 
 def ours_of(name: str) -> type[PreTrainedModel]:
@@ -166,7 +172,7 @@ def batch(config: Any, padding: bool = True, seed: int = 1) -> dict[str, Tensor]
     For a model that reads images, three of these.
     """
     if config.model_type in reading("image"):
-        return {"pixel_values": pixels(config.image_size, seed=seed)}
+        return {"pixel_values": pixels(getattr(config, "image_size", 30), seed=seed)}
     generator = torch.Generator().manual_seed(seed)
     lengths = [9, 6, 1] if padding else [9, 9, 9]
     ids = torch.randint(4, config.vocab_size, (3, 9), generator=generator)
@@ -291,8 +297,11 @@ def inputs_for(name: str, reference: nn.Module) -> Iterator[Input]:
 
 
 def image_inputs_for(name: str, reference: nn.Module) -> Iterator[Input]:
-    given = batch(reference.config)
+    config = reference.config
+    given = batch(config)
     yield Input("images", given)
+    if not hasattr(config, "patch_size"):  # convolutions, which read images of any size
+        yield Input("oblong images", {"pixel_values": pixels((33, 50))})
     accepted = inspect.signature(reference.forward).parameters
     if "bool_masked_pos" in accepted and name.endswith("ForMaskedImageModeling"):
         yield Input("masked patches", {**given, **labels_for("ForMaskedImageModeling", reference.config)})
@@ -370,6 +379,8 @@ def total(out: Any) -> Tensor:
     """A scalar that depends on everything: the loss, or for a model without one a weighted sum of its states."""
     if "loss" in out:
         return out["loss"]
+    if "feature_maps" in out:
+        return torch.stack([one.square().mean() for one in out["feature_maps"]]).sum()
     scores = next(out[name] for name in ("last_hidden_state", "reconstruction", "logits") if name in out)
     weights = torch.linspace(-1, 1, scores.numel()).view_as(scores)
     pooled = out.get("pooler_output")

@@ -126,6 +126,11 @@ SMALL = {
     "intermediate_size": 16,
     "vocab_size": 40,
     "max_position_embeddings": 32,
+    "image_size": 16,
+    "patch_size": 4,
+    "embedding_size": 8,
+    "hidden_sizes": [8, 16],
+    "depths": [1, 1],
 }
 
 

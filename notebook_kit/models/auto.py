@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from notebook_kit.nn.base import PreTrainedModel
 
 __all__ = [
+    "AutoBackbone",
     "AutoConfig",
     "AutoModel",
     "AutoModelForCausalLM",
@@ -441,4 +442,16 @@ class AutoModelForMaskedImageModeling(_AutoModel):
         >>> from notebook_kit import AutoConfig, AutoModelForMaskedImageModeling
         >>> AutoModelForMaskedImageModeling.model_class(AutoConfig.for_model("vit")).__name__
         'ViTForMaskedImageModeling'
+    """
+
+
+class AutoBackbone(_AutoModel):
+    """Maps of features for a detector or a segmenter, from the stages that `out_features` or `out_indices` names.
+
+    Example:
+        >>> import torch
+        >>> from notebook_kit import AutoBackbone, AutoConfig
+        >>> config = AutoConfig.for_model("resnet", embedding_size=8, hidden_sizes=[8, 16], depths=[1, 1], out_indices=[1, 2])
+        >>> [one.shape for one in AutoBackbone.from_config(config).eval()(torch.rand(1, 3, 32, 32)).feature_maps]
+        [torch.Size([1, 8, 8, 8]), torch.Size([1, 16, 4, 4])]
     """

@@ -15,6 +15,8 @@ from notebook_kit.registry.families import FAMILIES
 
 __all__ = [
     "CONFIG_MAPPING",
+    "MODEL_FOR_BACKBONE_MAPPING",
+    "MODEL_FOR_BACKBONE_MAPPING_NAMES",
     "MODEL_FOR_CAUSAL_LM_MAPPING",
     "MODEL_FOR_CAUSAL_LM_MAPPING_NAMES",
     "MODEL_FOR_IMAGE_CLASSIFICATION_MAPPING",
@@ -109,6 +111,7 @@ def class_names(auto_class: type[Any]) -> dict[str, str]:
 CONFIG_MAPPING = ConfigMapping()
 
 MODEL_MAPPING = ModelMapping(auto.AutoModel)
+MODEL_FOR_BACKBONE_MAPPING = ModelMapping(auto.AutoBackbone)
 MODEL_FOR_CAUSAL_LM_MAPPING = ModelMapping(auto.AutoModelForCausalLM)
 MODEL_FOR_IMAGE_CLASSIFICATION_MAPPING = ModelMapping(auto.AutoModelForImageClassification)
 MODEL_FOR_MASKED_IMAGE_MODELING_MAPPING = ModelMapping(auto.AutoModelForMaskedImageModeling)
@@ -122,6 +125,7 @@ MODEL_FOR_SEQ_TO_SEQ_CAUSAL_LM_MAPPING = ModelMapping(auto.AutoModelForSeq2SeqLM
 MODEL_FOR_TOKEN_CLASSIFICATION_MAPPING = ModelMapping(auto.AutoModelForTokenClassification)
 
 MODEL_MAPPING_NAMES = class_names(auto.AutoModel)
+MODEL_FOR_BACKBONE_MAPPING_NAMES = class_names(auto.AutoBackbone)
 MODEL_FOR_CAUSAL_LM_MAPPING_NAMES = class_names(auto.AutoModelForCausalLM)
 MODEL_FOR_IMAGE_CLASSIFICATION_MAPPING_NAMES = class_names(auto.AutoModelForImageClassification)
 MODEL_FOR_MASKED_IMAGE_MODELING_MAPPING_NAMES = class_names(auto.AutoModelForMaskedImageModeling)

@@ -70,6 +70,7 @@ _BART = {
     "AutoModelForSequenceClassification": "ForSequenceClassification",
 }
 _T5 = {**_BART, "AutoModelForTokenClassification": "ForTokenClassification"}
+_IMAGE_BACKBONE = {**IMAGE_CLASSIFIER, "AutoBackbone": "Backbone"}
 _MASKED_IMAGE = {**IMAGE_CLASSIFIER, "AutoModelForMaskedImageModeling": "ForMaskedImageModeling"}
 
 FAMILIES: dict[str, Family] = {
@@ -90,6 +91,7 @@ FAMILIES: dict[str, Family] = {
     "mt5": Family("mt5", "MT5", _T5),
     "qwen2": Family("qwen2", "Qwen2", DECODER),
     "qwen3": Family("qwen3", "Qwen3", DECODER),
+    "resnet": Family("resnet", "ResNet", _IMAGE_BACKBONE, "image"),
     "roberta": Family("roberta", "Roberta", ENCODER),
     "smollm3": Family("smollm3", "SmolLM3", DECODER),
     "t5": Family("t5", "T5", _T5),
