@@ -174,8 +174,11 @@ def near_matches(name: str, known: Iterable[str], most: int = 5) -> str:
 _NOT_YET = {
     "TensorFlow": r"TF[A-Z]",
     "Flax": r"Flax[A-Z]",
-    "pictures": r"(?i).*(image|vision|visual|video|depth-?estimation|object-?detection|segmentation|mask-?generation)"
-    r"|Dino|(Conditional)?Detr|Swin|Beit|ConvNext",
+    "video": r"(?i).*video",
+    "pictures together with texts": r"(?i).*(image-?text|image-?to-?text|vision-?(2-?seq|encoder-?decoder|text)|vqa"
+    r"|(visual|document)-?question|zero-?shot-?(image|object))|(?i:Blip|CLIP|Donut|LayoutLM|Llava|Siglip|Vilt)",
+    "this task or model for pictures": r"(?i).*(image|vision|depth-?estimation|object-?detection|segmentation|keypoint"
+    r"|mask-?generation)|Dino|(Conditional)?Detr|Swin|Beit|ConvNext",
     "sound": r"(?i).*(audio|speech|ForCTC|wav2vec|whisper|hubert)",
 }
 """What notebook_kit does not support yet -> a pattern of the names that `transformers` has for it."""
@@ -189,8 +192,8 @@ def not_yet(name: str, known: Iterable[str] = ()) -> str:
         known: Names that exist: a slip for one of them, such as `WhisperTokeniser`, is not for something unsupported.
 
     Example:
-        >>> not_yet("AutoImageProcessor"), not_yet("AutoTokeniser")
-        ('notebook_kit does not support pictures yet.', '')
+        >>> not_yet("AutoModelForVideoClassification"), not_yet("AutoTokeniser")
+        ('notebook_kit does not support video yet.', '')
     """
     for what, pattern in _NOT_YET.items():
         if re.match(pattern, name):

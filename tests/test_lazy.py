@@ -27,10 +27,12 @@ def test_misspelled_attribute_lists_near_matches():
 @pytest.mark.parametrize(
     ("name", "what"),
     [
-        ("AutoImageProcessor", "pictures"),
-        ("AutoModelForImageClassification", "pictures"),
-        ("AutoModelForObjectDetection", "pictures"),
-        ("ViTModel", "pictures"),
+        ("AutoModelForDepthEstimation", "this task or model for pictures"),
+        ("BeitModel", "this task or model for pictures"),
+        ("AutoModelForImageTextToText", "pictures together with texts"),
+        ("VisionEncoderDecoderModel", "pictures together with texts"),
+        ("CLIPModel", "pictures together with texts"),
+        ("AutoModelForVideoClassification", "video"),
         ("WhisperModel", "sound"),
         ("AutoModelForCTC", "sound"),
         ("Wav2Vec2Processor", "sound"),
@@ -46,9 +48,12 @@ def test_what_is_not_supported_yet(name, what):
 
 def test_tasks_that_are_not_supported_yet():
     for task, what in (
-        ("image-classification", "pictures"),
-        ("visual-question-answering", "pictures"),
-        ("zero-shot-object-detection", "pictures"),
+        ("depth-estimation", "this task or model for pictures"),
+        ("image-to-image", "this task or model for pictures"),
+        ("visual-question-answering", "pictures together with texts"),
+        ("image-to-text", "pictures together with texts"),
+        ("zero-shot-object-detection", "pictures together with texts"),
+        ("video-classification", "video"),
         ("automatic-speech-recognition", "sound"),
         ("text-to-audio", "sound"),
     ):
