@@ -32,6 +32,11 @@ REPOSITORY = "https://github.com/notebook-kit/notebook_kit/blob/main"
 GROUPS = {
     "Pipelines": ["pipelines"],
     "Tokenizers": ["processing.text", "processing.text.classes"],
+    "Images": [
+        "processing.auto",
+        "processing.features",
+        *(f"processing.image.{name}" for name in ("auto", "classes", "loading", "processor")),
+    ],
     "Auto classes": ["models.auto", "models.mappings", "models.tokenizer_mapping"],
     "Generation": ["generation"],
     "Looking inside": ["nn.attention"],

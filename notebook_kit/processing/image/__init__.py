@@ -1,0 +1,1 @@
+"""Images: loading them, and preparing them for models."""
