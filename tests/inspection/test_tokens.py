@@ -179,6 +179,13 @@ def test_round_trip_says_where(checkpoint):
     assert Analysis(checkpoint("gpt2"), "Any text 🦖 at all\n").round_trip.ok
     lost = Analysis(checkpoint("minilm"), "so so Good").round_trip
     assert (lost.ok, lost.at, lost.before, lost.after) == (False, 6, "Good", "good")
+    text = "Naïve Cafés: a 🦖 [MASK]"
+    lost = Analysis(checkpoint("minilm"), text).round_trip
+    place = text.index("🦖")
+    assert (lost.why, lost.at, lost.before) == ("lost", place, text[place:]), (
+        "not at the capital, accent or space before"
+    )
+    assert lost.after.startswith("[UNK]")
     second = Analysis(checkpoint("minilm"), "same", "Other").round_trip
     assert (second.ok, second.text, second.at) == (False, 1, 0)
 

@@ -55,7 +55,7 @@ class RoundTrip:
     Args:
         ok: Whether the decoded text is identical.
         text: 0 for the first text, 1 for the second.
-        at: The index of the first different character.
+        at: The index of the first different character; of "lost" ones, the first that is lost.
         before, after: A few characters from there on, of the text and of the decoded text.
         why: The kind of the difference: "spaces", "case" (capital letters, and perhaps spaces), "normalised" (what the
             tokenizer's normalisation changes, such as accents), or "lost" if more than that is different; empty without one.
@@ -324,9 +324,27 @@ class Analysis:
             ids = [id for id, sequence in zip(self.ids, self.sequences, strict=True) if sequence == number]
             back = self.backend.tokenizer.decode(ids, skip_special_tokens=False)
             if back != text:
-                at = _first_difference(text, back)
-                return RoundTrip(False, number, at, text[at : at + NEAR], back[at : at + NEAR], self._why(text, back))
+                why = self._why(text, back)
+                at = there = _first_difference(text, back)
+                if why == "lost":
+                    at, there = self._first_loss(text, back) or (at, there)
+                return RoundTrip(False, number, at, text[at : at + NEAR], back[there : there + NEAR], why)
         return RoundTrip(True)
+
+    def _first_loss(self, text: str, back: str) -> tuple[int, int] | None:
+        """Where, in both, the decoded text differs by more than spaces, capital letters and what normalisation changes."""
+        normalizer = self.backend.tokenizer.normalizer
+        decoded = [(place, character) for place, character in enumerate(back) if not character.isspace()]
+        reached = 0
+        for at, character in enumerate(text):
+            for letter in character if normalizer is None else normalizer.normalize_str(character):
+                if letter.isspace():
+                    continue
+                there, other = decoded[reached] if reached < len(decoded) else (len(back), "")
+                if letter.casefold() != other.casefold():
+                    return at, there
+                reached += 1
+        return None
 
     def _why(self, text: str, back: str) -> str:
         bare, decoded = "".join(text.split()), "".join(back.split())
