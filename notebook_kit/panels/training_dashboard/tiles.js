@@ -14,8 +14,9 @@ export class Tiles {
     Object.assign(this, { words, onPick });
     this.main = h("div.td-tiles", { role: "group", "aria-label": words("metrics") });
     this.others = h("div.td-rest", { role: "group", "aria-label": words("more_metrics") });
-    this.more = h("details.td-more", { open: opened.has("tiles"), ontoggle: () => (this.more.open ? opened.add("tiles") : opened.delete("tiles")) },
-      h("summary"), this.others);
+    this.isFilling = false;   // the fold is open because none of the main metrics has a value yet
+    const onToggle = () => { if (this.more.open && !this.isFilling) opened.add("tiles"); else opened.delete("tiles"); };
+    this.more = h("details.td-more", { open: opened.has("tiles"), ontoggle: onToggle }, h("summary"), this.others);
     this.element = h("div", {}, this.main, this.more);
     this.tiles = new Map();   // metric -> its elements
     this.resetTabStops = [this.main, this.others].map(one => roving(one, ".nk-td-tile"));
@@ -36,7 +37,12 @@ export class Tiles {
     fill(this.others, buttons(others));
     this.main.hidden = !this.main.childElementCount;
     this.more.hidden = !others.length;
-    this.more.open ||= this.main.hidden;
+    if (this.main.hidden) {
+      this.isFilling ||= !this.more.open;
+      this.more.open = true;
+    } else if (this.isFilling) {
+      this.isFilling = this.more.open = false;
+    }
     this.more.firstChild.textContent = this.words("more_count", { count: others.length });
     if (this.element.contains(focused)) focused.focus();
     this.resetTabStops.forEach(reset => reset());
