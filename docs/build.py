@@ -2,18 +2,22 @@
 
     python docs/build.py [FOLDER]        into docs/_build/html, if no folder is named
 
-A tutorial that the tests have just run (tests/artifacts/tutorials/) is read from there; any other is executed here. Needs the
-extra "docs". Every warning is an error, broken references among them, and so is a page that loads something from another site.
+A tutorial that the tests have just run (tests/artifacts/tutorials/) is read from there; any other is executed here. Its panels
+are live: frames with the pages that `to_html` wrote, which load when they are scrolled to. Needs the extra "docs". Every
+warning is an error, broken references among them, and so is a page that loads something from another site, or too much.
 """
 
 from __future__ import annotations
 
+import html
 import importlib
 import inspect
+import os
 import re
 import shutil
 import subprocess
 import sys
+import tempfile
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
@@ -24,10 +28,18 @@ from nbclient import NotebookClient
 
 from notebook_kit.lazy import exports
 
+sys.path.insert(0, str(Path(__file__).parents[1] / "tutorials"))
+from live_panels import PAGE, install, outputs_with_pages
+
 PROJECT = Path(__file__).resolve().parent.parent
 TUTORIALS = PROJECT / "tutorials"
 EXECUTED = PROJECT / "tests" / "artifacts" / "tutorials"
 REPOSITORY = "https://github.com/notebook-kit/notebook_kit/blob/main"
+LARGEST = 3_000_000
+"""Bytes of a page with its pictures and panels."""
+START = PROJECT / "docs" / "start.md"
+"""What a visitor can do at once: it opens the first page, in place of the README's film."""
+FILM = re.compile(r"^!\[[^]]*\]\(tutorials/pictures/film\.webp\)$", re.M)
 
 GROUPS = {
     "Pipelines": ["pipelines"],
@@ -59,8 +71,10 @@ def main(output: Path) -> int:
     shutil.rmtree(source, ignore_errors=True)
     (source / "tutorials").mkdir(parents=True)
     shutil.copytree(TUTORIALS / "pictures", source / "tutorials" / "pictures")
+    live = PROJECT / "docs" / "_build" / "live"
+    shutil.rmtree(live, ignore_errors=True)
     for path in sorted(TUTORIALS.glob("*.ipynb")):
-        notebook = executed(path)
+        notebook = executed(path, live / path.stem)
         notebook.metadata.pop("widgets", None)  # the page would fetch a widget manager from elsewhere for their state
         for cell in notebook.cells:
             if cell.cell_type == "markdown":
@@ -72,7 +86,7 @@ def main(output: Path) -> int:
         (source / "tutorials" / path.name).write_text(
             with_links_of_the_site(path.read_text("utf-8"), "tutorials"), "utf-8"
         )
-    for path in sorted((PROJECT / "docs").glob("*.md")):
+    for path in guides():
         (source / path.name).write_text(with_links_of_the_site(path.read_text("utf-8"), "docs"), "utf-8")
     write_start(source)
     write_reference(source / "api")
@@ -91,10 +105,15 @@ def main(output: Path) -> int:
         "-E",
     ]
     code = subprocess.run([*command, "-d", output.parent / "doctrees", source, output]).returncode
-    elsewhere = loaded_from_elsewhere(output)
-    if elsewhere:
-        print("These pages load something from another site:", *elsewhere, sep="\n", file=sys.stderr)
-    return code or bool(elsewhere)
+    shutil.copytree(live, output / "tutorials" / "panels", dirs_exist_ok=True)
+    faults = {
+        "These pages load something from another site:": loaded_from_elsewhere(output),
+        f"These pages load more than {LARGEST:,} bytes:": too_large(output),
+    }
+    for fault, pages in faults.items():
+        if pages:
+            print(fault, *pages, sep="\n", file=sys.stderr)
+    return code or any(faults.values())
 
 
 def loaded_from_elsewhere(output: Path) -> list[str]:
@@ -107,24 +126,61 @@ def loaded_from_elsewhere(output: Path) -> list[str]:
     ]
 
 
-def executed(path: Path) -> Any:
-    """The notebook with its outputs."""
+def too_large(output: Path) -> list[str]:
+    """The tutorials that take more than `LARGEST` bytes: the page, its pictures and the pages in its frames."""
+    sizes = {}
+    for page in sorted((output / "tutorials").glob("*.html")):
+        parts = {
+            page.parent / found
+            for found in re.findall(r'<i(?:mg|frame)\b[^>]*\bsrc="([^":]+)"', page.read_text("utf-8"))
+        }
+        sizes[page.name] = sum(part.stat().st_size for part in {page, *parts})
+    return [f"{name}: {size:,}" for name, size in sizes.items() if size > LARGEST]
+
+
+def executed(path: Path, live: Path) -> Any:
+    """The notebook with its outputs, in which each panel is a frame.
+
+    Args:
+        path: The notebook.
+        live: The folder for the pages in the frames; the site has it at `panels/<the notebook's name>`.
+    """
     notebook = nbformat.read(path, as_version=4)
-    ready = EXECUTED / path.name
     if not any(cell.cell_type == "code" for cell in notebook.cells):
         return notebook
-    if ready.exists():
-        earlier = nbformat.read(ready, as_version=4)
-        if [cell.source for cell in earlier.cells] == [cell.source for cell in notebook.cells]:
-            for cell, run in zip(notebook.cells, earlier.cells, strict=True):
-                if cell.cell_type == "code":
-                    cell.outputs, cell.execution_count = run.outputs, run.execution_count
-            return notebook
-    print(f"Running {path.name} ...", flush=True)
-    NotebookClient(
-        notebook, timeout=600, kernel_name="python3", resources={"metadata": {"path": str(path.parent)}}
-    ).execute()
+    pages = EXECUTED / "panels" / path.stem
+    if not has_earlier_outputs(notebook, EXECUTED / path.name, pages):
+        print(f"Running {path.name} ...", flush=True)
+        pages = PROJECT / "docs" / "_build" / "pages" / path.stem
+        with tempfile.TemporaryDirectory() as folder:
+            install(Path(folder), pages)
+            NotebookClient(
+                notebook, timeout=600, kernel_name="python3", resources={"metadata": {"path": str(path.parent)}}
+            ).execute(env={**os.environ, "IPYTHONDIR": folder})
+    live.mkdir(parents=True)
+    for data in outputs_with_pages(notebook):
+        name = data.pop(PAGE)
+        shutil.copy(pages / name, live / name)
+        title = html.escape("".join(data["text/plain"]))
+        face = "".join(data["text/html"])
+        data["text/html"] = (
+            f'<iframe class="live-panel" loading="lazy" title="{title}" src="panels/{path.stem}/{name}"></iframe>'
+            f"<noscript>{face}</noscript>"
+        )
     return notebook
+
+
+def has_earlier_outputs(notebook: Any, ready: Path, pages: Path) -> bool:
+    """Whether the tests have run this code and kept the pages of its panels; the outputs are then put into the notebook."""
+    if not (ready.exists() and pages.exists()):
+        return False
+    earlier = nbformat.read(ready, as_version=4)
+    if [cell.source for cell in earlier.cells] != [cell.source for cell in notebook.cells]:
+        return False
+    for cell, run in zip(notebook.cells, earlier.cells, strict=True):
+        if cell.cell_type == "code":
+            cell.outputs, cell.execution_count = run.outputs, run.execution_count
+    return True
 
 
 def with_links_of_the_site(text: str, folder: str) -> str:
@@ -147,17 +203,34 @@ def with_links_of_the_site(text: str, folder: str) -> str:
 
 
 def write_start(source: Path) -> None:
-    """The first page is the README; the others hang on it."""
+    """The first page is the README with a live panel; the others hang on it."""
     tutorials = [f"tutorials/{path.stem}" for path in sorted(TUTORIALS.glob("[0-9]*.ipynb"))]
     first = ["tutorials/index"] if (TUTORIALS / "index.ipynb").exists() else []
     pages = [f"tutorials/{path.stem}" for path in sorted(TUTORIALS.glob("*.md"))]
-    more = sorted(path.stem for path in (PROJECT / "docs").glob("*.md"))
+    more = [path.stem for path in guides()]
     reference = ["api/index"]
-    text = with_links_of_the_site((PROJECT / "README.md").read_text("utf-8"), "")
+    readme = (PROJECT / "README.md").read_text("utf-8")
+    start = START.read_text("utf-8").replace("PANEL", first_panel("AttentionView"))
+    if len(FILM.findall(readme)) != 1:
+        raise SystemExit("The README has no line with its film, where the first page of the site shows a panel.")
+    text = with_links_of_the_site(FILM.sub(lambda _: start, readme), "")
     for caption, entries in {"Tutorials": first + tutorials + pages, "Guides": more, "Reference": reference}.items():
         if entries:
             text += "\n".join(["", "```{toctree}", ":hidden:", f":caption: {caption}", "", *entries, "```", ""])
     (source / "index.md").write_text(text, "utf-8")
+
+
+def guides() -> list[Path]:
+    """The pages of this folder that have a page of the site each."""
+    return [path for path in sorted((PROJECT / "docs").glob("*.md")) if path != START]
+
+
+def first_panel(kind: str) -> str:
+    """The frame with the first panel of a kind in the quick tour, for a page in the root of the site."""
+    tour = nbformat.read(PROJECT / "docs" / "_build" / "source" / "tutorials" / "00_quick_tour.ipynb", as_version=4)
+    outputs = [output.get("data", {}) for cell in tour.cells for output in cell.get("outputs", [])]
+    frame = next(data["text/html"] for data in outputs if data.get("text/plain", "").startswith(kind))
+    return frame.replace('src="panels/', 'src="tutorials/panels/').replace("\n", " ")
 
 
 def write_reference(folder: Path) -> None:

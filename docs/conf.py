@@ -57,7 +57,7 @@ add_module_names = False
 
 # Tutorials: they have run before they come here
 nb_execution_mode = "off"
-nb_mime_priority_overrides = [("html", "text/html", 5)]  # a panel's static face, before the widget that needs a kernel
+nb_mime_priority_overrides = [("html", "text/html", 5)]  # a panel's page, before the widget that needs a kernel
 nb_merge_streams = True
 myst_enable_extensions = ["dollarmath"]
 myst_heading_anchors = 3
@@ -68,6 +68,7 @@ html_theme = "furo"
 html_title = "notebook_kit"
 html_static_path = ["static"]
 html_css_files = ["site.css"]
+html_js_files = ["live_panels.js"]
 html_show_sphinx = False
 html_copy_source = False
 pygments_style = "friendly"

@@ -14,6 +14,7 @@ from typing import Any
 import nbformat
 import pytest
 from form import CHAPTERS, exercises, read, solved, tags, verdicts
+from live_panels import PAGE, install, outputs_with_pages
 from nbclient import NotebookClient
 from nbclient.exceptions import CellExecutionError
 
@@ -43,11 +44,13 @@ socket.getaddrinfo = lambda host, *rest, real=socket.getaddrinfo, **options: (
 
 
 @contextmanager
-def kernel(folder: Path, notebook: Any) -> Iterator[NotebookClient]:
-    """A fresh kernel with no network, no cache, and an empty folder to work in."""
+def kernel(folder: Path, notebook: Any, pages: Path | None = None) -> Iterator[NotebookClient]:
+    """A fresh kernel with no network, no cache, and an empty folder to work in; the pages of its panels are kept if a folder is named."""
     startup = folder / "ipython" / "profile_default" / "startup"
     startup.mkdir(parents=True)
     (startup / "no_network.py").write_text(NO_NETWORK)
+    if pages:
+        install(folder / "ipython", pages)
     work = folder / "work"
     work.mkdir()
     environment = {**os.environ, "IPYTHONDIR": str(folder / "ipython"), "HF_HOME": str(folder / "cache")}
@@ -100,6 +103,9 @@ def run_untouched(client: NotebookClient, notebook: Any, path: Path) -> None:
     assert seconds < SECONDS
     EXECUTED.mkdir(parents=True, exist_ok=True)
     nbformat.write(notebook, EXECUTED / path.name)
+    names = [data[PAGE] for data in outputs_with_pages(notebook)]
+    kept = [(EXECUTED / "panels" / path.stem / name).read_text("utf-8") for name in names]
+    assert all('id="data"' in page for page in kept)
 
 
 QUICK_TOUR = [path for path in CHAPTERS if path.stem == "00_quick_tour"]
@@ -110,7 +116,7 @@ linux = pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="memor
 @pytest.mark.parametrize("path", QUICK_TOUR, ids=lambda path: path.stem)
 def test_runs_untouched(path, tmp_path):
     notebook = read(path)
-    with kernel(tmp_path, notebook) as client:
+    with kernel(tmp_path, notebook, EXECUTED / "panels" / path.stem) as client:
         run_untouched(client, notebook, path)
 
 
@@ -121,7 +127,7 @@ def test_runs_untouched(path, tmp_path):
 def test_runs_untouched_and_then_solved_in_the_same_kernel(path, tmp_path):
     """The second time from the top, with each quick cell run twice: nothing leans on a fresh kernel."""
     notebook = read(path)
-    with kernel(tmp_path, notebook) as client:
+    with kernel(tmp_path, notebook, EXECUTED / "panels" / path.stem) as client:
         run_untouched(client, notebook, path)
         filled = solved(read(path))
         run(client, filled, quick_ones_twice=True)
