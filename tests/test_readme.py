@@ -5,7 +5,10 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
+from PIL import Image
+
 ROOT = Path(__file__).parents[1]
+PICTURES = ROOT / "tutorials" / "pictures"
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 
 
@@ -28,5 +31,29 @@ def test_files_that_are_named_are_there():
 
 
 def test_pictures_are_small():
-    for picture in (ROOT / "tutorials" / "pictures").iterdir():
-        assert picture.stat().st_size <= 200 * 1024, picture.name
+    for picture in PICTURES.iterdir():
+        limit = 1_500_000 if picture.suffix == ".webp" else 200 * 1024
+        assert picture.stat().st_size <= limit, picture.name
+
+
+def test_a_picture_is_on_the_first_screen():
+    first = "\n".join(README.splitlines()[:12])
+    assert "](tutorials/pictures/film.webp)" in first
+    with Image.open(PICTURES / "film.webp") as film:
+        assert film.n_frames > 30 and film.width < 1000
+
+
+def test_each_chapter_is_linked_with_a_picture():
+    chapters = sorted((ROOT / "tutorials").glob("[0-9]*.ipynb"))
+    assert len(chapters) >= 8
+    for path in chapters:
+        name = f"tutorials/{path.name}"
+        assert f"(tutorials/pictures/chapter_{path.stem}.png)]({name})" in README, name
+        assert re.search(rf"\*\*\[[^]]+\]\({re.escape(name)}\)\*\*", README), name
+        assert (PICTURES / f"chapter_{path.stem}.png").stat().st_size < 20_000
+
+
+def test_code_fits_the_width_of_a_page():
+    for page in [ROOT / "README.md", *(ROOT / "docs").glob("*.md")]:
+        for block in re.findall(r"```\w*\n(.*?)```", page.read_text(encoding="utf-8"), flags=re.S):
+            assert max(map(len, block.splitlines())) <= 88, page.name

@@ -47,9 +47,8 @@ def tokenize():
     tokenizer = AutoTokenizer.from_pretrained("notebook-kit/tiny-sentiment")
     yield tokenizer("Tokenizers are unbelievably useful.")
     yield tokenizer.tokenize("Tokenizers are unbelievably useful.")
-    batch = tokenizer(
-        ["Short.", "A rather longer sentence."], padding=True, truncation=True, max_length=16, return_tensors="pt"
-    )
+    texts = ["Short.", "A rather longer sentence."]
+    batch = tokenizer(texts, padding=True, truncation=True, max_length=16, return_tensors="pt")
     yield batch["input_ids"], batch["attention_mask"]
 
 
