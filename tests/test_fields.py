@@ -131,6 +131,7 @@ SMALL = {
     "embedding_size": 8,
     "hidden_sizes": [8, 16],
     "depths": [1, 1],
+    "num_stages": 2,
 }
 
 

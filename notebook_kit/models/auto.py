@@ -222,7 +222,9 @@ class _AutoModel:
         module, classes = family(config.model_type), FAMILIES[config.model_type].class_names
         for auto in (cls.__name__, *cls.alternatives):
             if auto in classes:
-                return getattr(module, classes[auto])
+                # A checkpoint may be of a variant of the class, such as DeiTForImageClassificationWithTeacher.
+                variants = [name for name in config.architectures or () if name.startswith(classes[auto])]
+                return getattr(module, next((name for name in variants if name in module.__all__), classes[auto]))
         raise UnknownArchitectureError(
             f"The family {config.model_type!r} has no {cls.__name__}.", next_step=f"It has {', '.join(classes)}."
         )

@@ -68,6 +68,26 @@ def merge_heads(x: Tensor) -> Tensor:
     return x.transpose(1, 2).reshape(B, T, H * D)
 
 
+class DropPath(nn.Module):
+    """Stochastic depth: in training, leaves out a residual branch for some examples of a batch.
+
+    Args:
+        rate: The probability; the examples that remain are scaled to keep the mean.
+
+    Source: Huang et al., Deep Networks with Stochastic Depth, 2016.
+    """
+
+    def __init__(self, rate: float) -> None:
+        super().__init__()
+        self.rate = rate
+
+    def forward(self, x: Tensor) -> Tensor:
+        if not self.rate or not self.training:
+            return x
+        kept = torch.rand(len(x), *(1,) * (x.dim() - 1), dtype=x.dtype, device=x.device) >= self.rate
+        return x * kept / (1 - self.rate)
+
+
 def token_table(rows: int, width: int, padding: int | None) -> nn.Embedding:
     """Token embeddings; the row of the padding token, if the vocabulary has it, is not trained."""
     return nn.Embedding(rows, width, padding_idx=padding if padding is not None and -rows <= padding < rows else None)

@@ -15,6 +15,7 @@ from notebook_kit.models import auto
 from notebook_kit.models.auto import config_class, model_classes
 from notebook_kit.nn.attention import sites_of
 from notebook_kit.nn.inputs import inputs_of, position_limit, vocabulary_size
+from notebook_kit.nn.layers import DropPath
 from notebook_kit.registry.families import FAMILIES
 
 IMAGES = ref.reading("image")
@@ -34,6 +35,10 @@ def test_equals_reference(model_type, name, tmp_path):
             "ViTModel",
             {"qkv_bias": False, "hidden_act": "gelu_new", "pooler_output_size": 12, "pooler_act": "relu"},
         ),
+        ("convnext", "ConvNextModel", {"layer_scale_init_value": 0.0, "hidden_act": "relu"}),
+        ("deit", "DeiTForImageClassificationWithTeacher", {}),
+        ("dinov2", "Dinov2Model", {"use_swiglu_ffn": True, "qkv_bias": False, "use_mask_token": False}),
+        ("dinov2", "Dinov2Backbone", {"apply_layernorm": False, "reshape_hidden_states": False, "out_indices": [0, 3]}),
         ("vit", "ViTForImageClassification", {"image_size": 32, "patch_size": 8, "num_channels": 3}),
     ],
     ids=lambda value: value if isinstance(value, str) else "-".join(value),
@@ -91,6 +96,23 @@ def test_auto_classes_load_what_the_oracle_saved_and_back(model_type, tmp_path):
         torch.testing.assert_close(again(**given).logits, model(**given).logits, rtol=1e-5, atol=1e-5)
     mine, theirs = again.config.to_dict(), reference.config.to_dict()
     assert {name for name in theirs if mine[name] != theirs[name]} <= {"_name_or_path", "transformers_version"}
+
+
+def test_the_architecture_chooses_among_variants(tmp_path):
+    for name in ("DeiTForImageClassification", "DeiTForImageClassificationWithTeacher"):
+        ref.saved(ref.reference_model("deit", name), tmp_path / name)
+        assert type(notebook_kit.AutoModelForImageClassification.from_pretrained(tmp_path / name)).__name__ == name
+
+
+def test_residual_branches_are_left_out_in_training_alone():
+    branch = DropPath(0.25)
+    x = torch.ones(4000, 2, 3)
+    assert torch.equal(branch.eval()(x), x)
+    torch.manual_seed(0)
+    out = branch.train()(x)
+    assert out.unique().tolist() == pytest.approx([0, 4 / 3])
+    assert torch.equal(out, out[:, :1, :1].expand_as(out))  # whole examples
+    assert out.mean().item() == pytest.approx(1, abs=0.05)
 
 
 # Attention -----------------------------------------------------------------------------------------------------------
