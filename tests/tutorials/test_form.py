@@ -8,6 +8,7 @@ import re
 import subprocess
 import sys
 import tomllib
+import unicodedata
 from pathlib import Path
 from urllib.parse import urlparse
 
@@ -21,6 +22,8 @@ from notebook_kit.teaching import check
 
 ROOT = FOLDER.parent
 PUBLIC = {"notebook_kit", "notebook_kit.panels", "notebook_kit.teaching", "notebook_kit.zoo", "notebook_kit.errors"}
+WIDEST = 96
+"""Characters of a line of code."""
 OTHERS = {"torch", "numpy", "pandas", "matplotlib", "datasets", "tokenizers", "PIL"} | set(sys.stdlib_module_names)
 
 notebooks = pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
@@ -100,6 +103,19 @@ def test_colab_gets_all_that_the_package_needs(path):
     named = re.findall(r'"([a-z_\d]+>=[\d.]+)"', source)
     left = {line for line in wanted if re.split(r"[>=<]", line)[0] not in {*kept[1].split("|"), "jupyterlab"}}
     assert set(named) == left
+
+
+@notebooks
+def test_code_fits_the_width_of_a_page(path):
+    """Of the site, of GitHub and of a projector. Telugu vowel signs take no width."""
+    for place, cell in enumerate(read(path).cells):
+        sources = (
+            re.findall(r"```python\n(.*?)```", cell.source, re.S) if cell.cell_type == "markdown" else [cell.source]
+        )
+        if "colab" in tags(cell):
+            continue
+        for line in "\n".join(sources).splitlines():
+            assert sum(unicodedata.category(letter)[0] != "M" for letter in line) <= WIDEST, f"cell {place}: {line}"
 
 
 @chapters
