@@ -47,7 +47,10 @@ GROUPS = {
     "Images": [
         "processing.auto",
         "processing.features",
-        *(f"processing.image.{name}" for name in ("auto", "classes", "loading", "processor")),
+        *(
+            f"processing.image.{name}"
+            for name in ("auto", "classes", "detection", "loading", "processor", "segmentation")
+        ),
     ],
     "Auto classes": ["models.auto", "models.mappings", "models.tokenizer_mapping"],
     "Generation": ["generation"],

@@ -18,7 +18,7 @@ from typing import Any
 from notebook_kit.configuration import PretrainedConfig, read_config
 from notebook_kit.errors import CheckpointError, InputError, UnknownArchitectureError, near_matches
 from notebook_kit.hub import HUB_OPTIONS, Source, locate
-from notebook_kit.processing.image import classes
+from notebook_kit.processing.image import classes, detection, segmentation
 from notebook_kit.processing.image.processor import BaseImageProcessor
 from notebook_kit.processing.settings_files import read_processor_settings
 
@@ -140,9 +140,10 @@ def image_processor_class(
         )
     if named in _REGISTERED:
         return _REGISTERED[named]
-    kind = getattr(classes, named, None) or getattr(classes, _ENDING.sub("ImageProcessor", named), None)
-    if isinstance(kind, type) and issubclass(kind, BaseImageProcessor):
-        return kind
+    usual = _ENDING.sub("ImageProcessor", named)
+    for module in (classes, detection, segmentation):
+        if usual in module.__all__:
+            return getattr(module, usual)
     known = [*sorted(set(classes.BY_MODEL_TYPE.values())), *_REGISTERED]
     raise UnknownArchitectureError(
         f"{path} names the image processor {named}, which notebook_kit does not have. {near_matches(named, known)}".rstrip(),

@@ -30,9 +30,11 @@ __all__ = [
     "ViTImageProcessorFast",
 ]
 
-IMAGENET_MEAN, IMAGENET_STD = [0.485, 0.456, 0.406], [0.229, 0.224, 0.225]
-HALF = [0.5, 0.5, 0.5]
-CLIP_MEAN, CLIP_STD = [0.48145466, 0.4578275, 0.40821073], [0.26862954, 0.26130258, 0.27577711]
+IMAGENET_MEAN: list[float] = [0.485, 0.456, 0.406]
+IMAGENET_STD: list[float] = [0.229, 0.224, 0.225]
+HALF: list[float] = [0.5, 0.5, 0.5]
+CLIP_MEAN: list[float] = [0.48145466, 0.4578275, 0.40821073]
+CLIP_STD: list[float] = [0.26862954, 0.26130258, 0.27577711]
 
 
 class ViTImageProcessor(BaseImageProcessor):
