@@ -20,8 +20,8 @@ import os
 from collections.abc import Mapping
 from typing import Annotated, Any, ClassVar, TypeVar, dataclass_transform
 
-from notebook_kit.errors import ConfigurationError, near_matches
-from notebook_kit.fields import Range, mismatch, types_of
+from notebook_kit.errors import CheckpointError, ConfigurationError, near_matches
+from notebook_kit.fields import Dtype, Range, mismatch, types_of
 from notebook_kit.files import check_fields, read_json, write_text
 from notebook_kit.hub import Source, locate, take_hub_options
 from notebook_kit.hub.saving import PushToHub, folder_to_save
@@ -31,22 +31,18 @@ __all__ = ["PreTrainedConfig", "PretrainedConfig", "read_config"]
 CONFIG_NAME = "config.json"
 PROBLEM_TYPES = ("regression", "single_label_classification", "multi_label_classification")
 
-# Settings that `transformers` keeps in the config of any family, though most families do not read them.
-KEPT = frozenset(
-    {
-        *(
-            "is_decoder",
-            "add_cross_attention",
-            "use_cache",
-            "finetuning_task",
-            "task_specific_params",
-            "tokenizer_class",
-        ),
-        *("cross_attention_hidden_size", "chunk_size_feed_forward", "pruned_heads", "torchscript", "use_bfloat16"),
-        *("sep_token_id", "decoder_start_token_id", "prefix", "gradient_checkpointing", "position_embedding_type"),
-        *("tie_encoder_decoder", "output_past", "max_length", "min_length", "num_beams", "do_sample", "_num_labels"),
-    }
-)
+# Settings that `transformers` keeps in the config of any family, though most families do not read them, and their types.
+KEPT: dict[str, Any] = {
+    **dict.fromkeys(("is_decoder", "add_cross_attention", "use_cache", "torchscript", "use_bfloat16"), bool | None),
+    **dict.fromkeys(("gradient_checkpointing", "tie_encoder_decoder", "output_past", "do_sample"), bool | None),
+    **dict.fromkeys(("finetuning_task", "tokenizer_class", "prefix", "position_embedding_type"), str | None),
+    **dict.fromkeys(("cross_attention_hidden_size", "chunk_size_feed_forward", "_num_labels"), int | None),
+    **dict.fromkeys(("max_length", "min_length", "num_beams"), int | None),
+    **dict.fromkeys(("sep_token_id", "decoder_start_token_id"), int | list[int] | None),
+    **dict.fromkeys(("task_specific_params", "pruned_heads"), dict[str, Any] | None),
+    "custom_pipelines": dict[str, dict[str, Any]] | None,
+    "pipeline_class": str | None,
+}
 
 # Fields about the origin of a file, which is not the config's content: they are not written back.
 PROVENANCE = {"transformers_version", "_name_or_path", "name_or_path", "_commit_hash", "model_type"}
@@ -115,7 +111,7 @@ class PretrainedConfig(PushToHub):
     id2label: dict[int, str] | None = None
     label2id: dict[str, int | str] | None = None
     problem_type: str | None = None
-    dtype: str | None = None
+    dtype: Dtype | None = None
     pad_token_id: int | None = None
     bos_token_id: int | None = None
     eos_token_id: int | list[int] | None = None
@@ -169,7 +165,7 @@ class PretrainedConfig(PushToHub):
     @classmethod
     def value_types(cls) -> dict[str, Any]:
         """Name that the constructor accepts -> the type of its value; see `notebook_kit.fields`."""
-        types = types_of(cls) | {"num_labels": Annotated[int, Range(0, 1_000_000)]}  # type: ignore[arg-type]  # `__hash__` of its instances is None
+        types = KEPT | types_of(cls) | {"num_labels": Annotated[int, Range(0, 1_000_000)]}  # type: ignore[arg-type]  # `__hash__` of its instances is None
         return types | {alias: types.get(name, Any) for alias, name in cls._aliases().items()}
 
     @classmethod
@@ -188,10 +184,19 @@ class PretrainedConfig(PushToHub):
             if isinstance(values.get(name), Mapping):
                 kind.check_types(values[name], f"{path}: {name}" if path else "")
         types = {name: kind for name, kind in cls.value_types().items() if name not in cls.sub_configs}
+        values = {name: dtype_name(v) if name in ("dtype", "torch_dtype") else v for name, v in values.items()}
         if path:
             check_fields(path, values, types)
         elif fault := mismatch(values, types):
             raise ConfigurationError(f"{cls.__name__}: {fault}.", next_step="Pass a value of that type.")
+        ids = values.get("id2label")
+        if ids is None and path:  # then the indices are those of label2id
+            ids = (values.get("label2id") or {}).values()
+        if gaps := sorted(set(range(len(ids or ()))).difference(map(int, ids or ()))):
+            raise (CheckpointError if path else ConfigurationError)(
+                f"{path or cls.__name__}: id2label has {len(ids)} labels, and none for the index {gaps[0]}.",  # type: ignore[arg-type]
+                next_step="Name a label for each index from 0, for example by its number.",
+            )
 
     # Names -------------------------------------------------------------------------------------------------------
 
@@ -324,7 +329,8 @@ class PretrainedConfig(PushToHub):
             ConfigurationError: If an edit is not a field, or the fields are inconsistent.
         """
         known = set(cls.field_names())
-        own = {name: value for name, value in values.items() if name in known}
+        absent = {name for name in ("id2label", "label2id") if values.get(name) is None}  # null stands for the default
+        own = {name: value for name, value in values.items() if name in known - absent}
         if own.get("id2label") is not None:
             own.pop("num_labels", None)
         for name in cls.sub_configs.keys() & own.keys():
@@ -463,8 +469,9 @@ PreTrainedConfig = PretrainedConfig  # its name in transformers 5
 
 
 def dtype_name(dtype: Any) -> Any:
-    """`torch.float16`, `"torch.float16"` or `"float16"` as `"float16"`; `"auto"` as None; anything else unchanged."""
+    """`torch.float16`, `"torch.float16"`, `"half"` or `"float16"` as `"float16"`; `"auto"` as None; all else unchanged."""
     name = str(dtype)
     if not isinstance(dtype, str) and not name.startswith("torch."):
         return dtype
-    return None if name == "auto" else name.removeprefix("torch.")
+    other = {"auto": None, "half": "float16", "float": "float32", "double": "float64"}
+    return other.get(name.removeprefix("torch."), name.removeprefix("torch."))

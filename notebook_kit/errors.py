@@ -8,6 +8,7 @@ written for `transformers` catches it as before.
 from __future__ import annotations
 
 import difflib
+import logging
 import re
 import sys
 import warnings
@@ -31,6 +32,7 @@ __all__ = [
     "UnsafeFileError",
     "near_matches",
     "not_yet",
+    "notice",
     "warn",
 ]
 
@@ -220,3 +222,15 @@ def warn(message: str, category: type[Warning] = NotebookKitWarning) -> None:
     while frame.f_back is not None and frame.f_globals.get("__name__", "").partition(".")[0] in _LIBRARIES:
         level, frame = level + 1, frame.f_back
     warnings.warn(message, category, stacklevel=level)
+
+
+def notice(message: str) -> None:
+    """Log one line with the level WARNING, which is shown by default, through the logger "notebook_kit".
+
+    Example:
+        >>> import logging
+        >>> logging.getLogger("notebook_kit").setLevel(logging.ERROR)  # hides notices
+        >>> notice("This is not shown.")
+        >>> logging.getLogger("notebook_kit").setLevel(logging.NOTSET)
+    """
+    logging.getLogger("notebook_kit").warning(message)

@@ -26,7 +26,7 @@ from numbers import Integral, Real
 from types import NoneType, UnionType
 from typing import Annotated, Any, ClassVar, Literal, Union, get_args, get_origin
 
-__all__ = ["Fraction", "Layers", "NonNegative", "Range", "Rows", "Size", "mismatch", "types_of"]
+__all__ = ["Dtype", "Fraction", "Layers", "NonNegative", "Range", "Rows", "Size", "mismatch", "types_of"]
 
 
 @dataclass(frozen=True)
@@ -52,6 +52,9 @@ Fraction = Annotated[float, Range(0, 1)]
 """A probability, such as that of dropout."""
 NonNegative = Annotated[float, Range(0)]
 """A number that is not negative, such as the epsilon of a norm."""
+
+Dtype = Literal["float32", "float16", "bfloat16", "float64", "float8_e4m3fn", "float8_e5m2"]
+"""The name of a dtype of weights."""
 
 _LIMITS = {int: Range(-(2**63), 2**63 - 1), float: Range(-sys.float_info.max, sys.float_info.max)}
 _WORDS = {
@@ -156,7 +159,7 @@ def _expected(kind: Any) -> str:
     if origin in (Union, UnionType):
         return " or ".join(_expected(option) for option in arguments)
     if origin is Literal:
-        return " or ".join(map(repr, arguments))
+        return f"{'one of ' * (len(arguments) > 2)}{', '.join(map(repr, arguments[:-1]))} or {arguments[-1]!r}"
     if origin is list:
         return f"a list of {_PLURALS.get(arguments[0], 'lists')}"
     if origin is dict:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import json
 import pickle
+import re
 
 import pytest
 import torch
@@ -309,11 +310,43 @@ def test_copies_and_equality(model_type):
     assert "num_labels" in dir(config)
 
 
+@pytest.mark.parametrize(
+    ("values", "clause"),
+    [
+        ({"task_specific_params": [1]}, "task_specific_params is a list of 1; expected an object or None"),
+        ({"torch_dtype": "weird"}, "dtype is 'weird'; expected one of 'float32', "),
+        ({"dtype": "int8"}, "dtype is 'int8'; expected one of 'float32', "),
+        ({"is_decoder": "yes"}, "is_decoder is 'yes'; expected True or False or None"),
+        ({"decoder_start_token_id": "<s>"}, "decoder_start_token_id is '<s>'; expected a whole number or"),
+        ({"tokenizer_class": 5}, "tokenizer_class is 5; expected text or None"),
+        ({"id2label": {"0": "no", "2": "yes"}}, "id2label has 2 labels, and none for the index 1"),
+        ({"id2label": {"1": "no", "2": "yes"}}, "id2label has 2 labels, and none for the index 0"),
+        ({"label2id": {"no": 0, "yes": 2}}, "id2label has 2 labels, and none for the index 1"),
+    ],
+)
+def test_values_that_no_config_can_mean(tmp_path, values, clause):
+    path = tmp_path / "config.json"
+    path.write_text(json.dumps({"model_type": "bert"} | values))
+    with pytest.raises(CheckpointError, match=f"{re.escape(str(path))}: .*{re.escape(clause)}"):
+        AutoConfig.from_pretrained(tmp_path)
+    with pytest.raises(ConfigurationError, match=re.escape(clause)):
+        BertConfig(**values)
+
+
+@pytest.mark.parametrize("values", [{"label2id": None}, {"id2label": None}, {"id2label": {"0": "a"}, "label2id": None}])
+def test_null_stands_for_the_default_labels(tmp_path, values):
+    (tmp_path / "config.json").write_text(json.dumps({"model_type": "bert"} | values))
+    config = AutoConfig.from_pretrained(tmp_path)
+    assert config.id2label == ({0: "a"} if values.get("id2label") else {0: "LABEL_0", 1: "LABEL_1"})
+    assert config.label2id == {label: index for index, label in config.id2label.items()}
+
+
 def test_dtype_is_a_name():
     for given in (torch.float16, "torch.float16", "float16"):
         assert BertConfig(dtype=given).dtype == "float16"
         assert BertConfig(torch_dtype=given).dtype == "float16"
     assert BertConfig(dtype="auto").dtype is None
+    assert BertConfig(dtype="half").dtype == "float16" and BertConfig(dtype="torch.double").dtype == "float64"
 
 
 def test_configurations_need_no_torch():

@@ -195,7 +195,11 @@ def test_any_value_in_a_config_loads_or_is_an_error_of_ours(checkpoint, data):
         ("layer_norm_eps", math.nan, "a number from 0 up"),
         ("id2label", ["a"], "an object whose values are texts or None"),
         ("architectures", "BertModel", "a list of texts or None"),
-        ("torch_dtype", 16, "text or None"),
+        (
+            "torch_dtype",
+            16,
+            "one of 'float32', 'float16', 'bfloat16', 'float64', 'float8_e4m3fn' or 'float8_e5m2' or None",
+        ),
     ],
 )
 def test_the_file_and_the_field_are_named(tmp_path, field, value, expected):

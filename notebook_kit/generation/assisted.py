@@ -17,7 +17,7 @@ from torch import Tensor
 
 from notebook_kit.generation.run import Run
 
-__all__ = ["Assistant", "assisted", "looked_up"]
+__all__ = ["Assistant", "TranslatingAssistant", "assisted", "looked_up"]
 
 Proposer = Callable[[Tensor, int], Tensor]
 """From the tokens so far, `(tokens,)`, and the maximum number of proposals to the proposed next tokens."""
@@ -97,3 +97,27 @@ class Assistant:
         for _ in range(min(count, run.max_length - length)):
             run.append(run.step()[:, : self.vocabulary].argmax(dim=-1))
         return run.sequences[0, length : run.length]
+
+
+class TranslatingAssistant:
+    """Proposes what a smaller model of another vocabulary writes: the two exchange text, not ids.
+
+    Args:
+        assistant: The smaller model, a decoder.
+        tokenizer: The tokenizer of the larger model.
+        assistant_tokenizer: The tokenizer of the smaller model.
+    """
+
+    def __init__(self, assistant: Any, tokenizer: Any, assistant_tokenizer: Any) -> None:
+        self.assistant, self.tokenizer, self.assistant_tokenizer = assistant, tokenizer, assistant_tokenizer
+
+    def __call__(self, ids: Tensor, count: int) -> Tensor:
+        text = self.tokenizer.decode(ids, skip_special_tokens=True)
+        read = self.assistant_tokenizer(text, return_tensors="pt")["input_ids"].to(self.assistant.device)
+        limit = self.assistant.position_limit
+        if count < 1 or read.shape[1] == 0 or (limit is not None and read.shape[1] + count > limit):
+            return ids[:0]
+        written = self.assistant.generate(read, max_new_tokens=count, do_sample=False)
+        more = self.assistant_tokenizer.decode(written[0], skip_special_tokens=True)
+        old, new = (self.tokenizer(part, add_special_tokens=False)["input_ids"] for part in (text, more))
+        return ids.new_tensor(new[len(old) :][:count] if new[: len(old)] == old else [])

@@ -30,6 +30,7 @@ _OBJECTS: dict[str, tuple[tuple[str, ...], str]] = {
     "tokenizer": (("decode",), "the model's tokenizer"),
     "generator": (("manual_seed", "get_state"), "a torch.Generator"),
     "assistant_model": (("generate", "generation_config"), "a model that generates"),
+    "assistant_tokenizer": (("decode",), "the tokenizer of assistant_model"),
     "prefix_allowed_tokens_fn": (("__call__",), "a function (index of the input, tokens so far) -> token ids"),
 }
 
@@ -91,6 +92,7 @@ def prepare(
     generator: torch.Generator | None = None,
     on_interrupt: str = "return",
     assistant_model: Any = None,
+    assistant_tokenizer: Any = None,
 ) -> Run:
     """Create a run: check the prompt, and build the rules and stopping criteria. An encoder runs here, a decoder does not.
 
@@ -101,7 +103,7 @@ def prepare(
         tensors: The model's inputs, by name.
         fit: Generate fewer tokens if the model has too few positions; otherwise that is an error.
         logits_processor, stopping_criteria, prefix_allowed_tokens_fn, streamer, tokenizer, generator, on_interrupt,
-            assistant_model: As in `GenerationMixin.generate`.
+            assistant_model, assistant_tokenizer: As in `GenerationMixin.generate`.
 
     Raises:
         InputError: For invalid inputs, a prompt that leaves no room, or an impossible combination.
@@ -109,7 +111,9 @@ def prepare(
     if on_interrupt not in ("return", "raise"):
         raise InputError(f"on_interrupt is {on_interrupt!r}.", next_step='Pass "return" or "raise".')
     objects = {"tokenizer": tokenizer, "generator": generator, "assistant_model": assistant_model}
-    check_objects({**objects, "prefix_allowed_tokens_fn": prefix_allowed_tokens_fn})
+    check_objects(
+        {**objects, "assistant_tokenizer": assistant_tokenizer, "prefix_allowed_tokens_fn": prefix_allowed_tokens_fn}
+    )
     own_rules = _functions("logits_processor", logits_processor, "(input_ids, scores) -> scores")
     own_criteria = _functions("stopping_criteria", stopping_criteria, "(input_ids, scores) -> whether to stop")
     eos = as_ids(config.eos_token_id)
@@ -150,7 +154,7 @@ def prepare(
         on_interrupt=on_interrupt,
     )
     if assistant_model is not None or config.prompt_lookup_num_tokens:
-        run.propose = _proposer(run, assistant_model, inputs, tensors)
+        run.propose = _proposer(run, assistant_model, inputs, tensors, tokenizer, assistant_tokenizer)
     return run
 
 
@@ -208,11 +212,19 @@ def _guide(model: Any, prompt: Prompt, config: GenerationConfig, ids: Any, mask:
     return processors.UnbatchedClassifierFreeGuidanceLogitsProcessor(scale, model, ids, mask, keeps_rows)
 
 
-def _proposer(run: Run, assistant: Any, inputs: Tensor | None, tensors: dict[str, Any]) -> assisted.Proposer:
+def _proposer(
+    run: Run,
+    assistant: Any,
+    inputs: Tensor | None,
+    tensors: dict[str, Any],
+    tokenizer: Any = None,
+    assistant_tokenizer: Any = None,
+) -> assisted.Proposer:
     """What proposes tokens: an assistant, or the text itself.
 
     Raises:
-        InputError: If there are several sequences, or outputs that have one entry per call are requested.
+        InputError: If there are several sequences, outputs that have one entry per call are requested, or the assistant
+            does not fit.
     """
     config = run.config
     if run.rows > 1 or (config.num_beams or 1) > 1 or _is_contrastive(config):
@@ -235,12 +247,17 @@ def _proposer(run: Run, assistant: Any, inputs: Tensor | None, tensors: dict[str
             f"{run.model.generation_kind}.",
             next_step="Pass an assistant of the same kind.",
         )
+    if assistant_tokenizer is not None:
+        if tokenizer is None or run.is_encoder_decoder:
+            what = "needs that of the model, too" if tokenizer is None else "is for decoders"
+            raise InputError(f"assistant_tokenizer {what}.", next_step="Pass tokenizer= as well, or leave it out.")
+        return assisted.TranslatingAssistant(assistant, tokenizer, assistant_tokenizer)
     size = vocabulary_size(assistant)
     text = run.prompt.ids if run.prompt.source_ids is None else run.prompt.source_ids
     if size is not None and text.numel() and int(text.max()) >= size:
         raise InputError(
             f"The assistant knows {size:,} tokens, and not the token {int(text.max()):,} of the prompt.",
-            next_step="Pass an assistant_model with the vocabulary of the model.",
+            next_step="Pass an assistant_model with the vocabulary of the model, or tokenizer= and assistant_tokenizer=.",
         )
     plain = GenerationConfig(max_length=run.max_length, use_cache=True).filled({t: getattr(config, t) for t in TOKENS})
     plain.eos_token_id = None

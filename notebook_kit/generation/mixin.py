@@ -162,6 +162,7 @@ class GenerationMixin(ModelHooks):
         generator: torch.Generator | None = None,
         on_interrupt: str = "return",
         assistant_model: Any = None,
+        assistant_tokenizer: Any = None,
         **settings: Any,
     ) -> Any:
         """Continue a prompt, one token at a time.
@@ -177,11 +178,12 @@ class GenerationMixin(ModelHooks):
             stopping_criteria: Additional criteria: functions `(input_ids, scores)` that return a bool or `(rows,)` of bool.
             prefix_allowed_tokens_fn: Returns the allowed next tokens: `(index of the input, tokens so far) -> token ids`.
             streamer: Receives each token when it is generated; see `TextStreamer`.
-            tokenizer: Required for `stop_strings`.
+            tokenizer: Required for `stop_strings` and `assistant_tokenizer`.
             generator: The random number generator for sampling, for reproducible results.
             on_interrupt: `"return"`, or `"raise"` to raise the KeyboardInterrupt.
             assistant_model: A smaller model of the same vocabulary that proposes tokens, of which this model checks several
                 at once. The result is the same; only a single sequence can be generated.
+            assistant_tokenizer: The tokenizer of an `assistant_model` with another vocabulary; `tokenizer` is required, too.
             **settings: Settings of `GenerationConfig` for this call; and `attention_mask`, `inputs_embeds`,
                 `past_key_values`, `encoder_outputs`, `decoder_input_ids`, `decoder_attention_mask`, and further inputs of
                 the model's `forward`; for `guidance_scale`, `negative_prompt_ids` and `negative_prompt_attention_mask`,
@@ -221,4 +223,5 @@ class GenerationMixin(ModelHooks):
             tokenizer=tokenizer,
             generator=generator,
             assistant_model=assistant_model,
+            assistant_tokenizer=assistant_tokenizer,
         )

@@ -66,7 +66,7 @@ class LogitsProcessor:
     """
 
     def __call__(self, input_ids: Tensor, scores: Tensor) -> Tensor:
-        raise NotImplementedError
+        raise NotImplementedError(f"{type(self).__name__} needs a method __call__(input_ids, scores) -> scores.")
 
 
 class LogitsProcessorList(list):

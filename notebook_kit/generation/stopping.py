@@ -45,7 +45,9 @@ class StoppingCriteria:
     """
 
     def __call__(self, input_ids: Tensor, scores: Any) -> Tensor | bool:
-        raise NotImplementedError
+        raise NotImplementedError(
+            f"{type(self).__name__} needs a method __call__(input_ids, scores) -> whether to stop."
+        )
 
 
 class StoppingCriteriaList(list):

@@ -69,10 +69,10 @@ class BaseStreamer:
     """
 
     def put(self, value: Tensor) -> None:
-        raise NotImplementedError
+        raise NotImplementedError(f"{type(self).__name__} needs a method put(token_ids).")
 
     def end(self) -> None:
-        raise NotImplementedError
+        raise NotImplementedError(f"{type(self).__name__} needs a method end().")
 
     def fail(self, error: Exception) -> None:
         self.end()

@@ -115,14 +115,6 @@ class BartPreTrainedModel(PreTrainedModel):
         stored_once=(r"embed_tokens\.weight$",), unused=(r"(en|de)coder\.version$", r"position_ids$")
     )
 
-    def get_encoder(self) -> BartEncoder:
-        """The encoder."""
-        return self.base_model.encoder  # type: ignore[return-value]
-
-    def get_decoder(self) -> BartDecoder:
-        """The decoder."""
-        return self.base_model.decoder  # type: ignore[return-value]
-
     def shift_right(self, input_ids: Tensor) -> Tensor:
         """The decoder's input for these labels, `(batch, tokens)`."""
         return shift_tokens_right(input_ids, self.config)

@@ -158,14 +158,6 @@ class T5PreTrainedModel(PreTrainedModel):
         if decoder:
             self.decoder = T5Stack(config, is_decoder=True)
 
-    def get_encoder(self) -> T5Stack:
-        """The encoder."""
-        return self.base_model.encoder  # type: ignore[return-value]
-
-    def get_decoder(self) -> T5Stack:
-        """The decoder."""
-        return self.base_model.decoder  # type: ignore[return-value]
-
 
 class T5Model(T5PreTrainedModel):
     """Encoder and decoder without a head.

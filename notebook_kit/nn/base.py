@@ -10,7 +10,7 @@ import contextlib
 import copy
 import inspect
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any, ClassVar, TypeVar
@@ -104,6 +104,8 @@ class PreTrainedModel(nn.Module, PushToHub, ModelHooks):
     input_embeddings: ClassVar[tuple[str, ...]] = ("embeddings.word_embeddings",)
     position_field: ClassVar[str | None] = None
     weight_rules: ClassVar[WeightRules] = WeightRules()
+    supports_gradient_checkpointing: ClassVar[bool] = True
+    model_tags: list[str] | None = None  # for the model card
 
     def __init__(self, config: PretrainedConfig) -> None:
         super().__init__()
@@ -198,6 +200,19 @@ class PreTrainedModel(nn.Module, PushToHub, ModelHooks):
     def base_model(self) -> nn.Module:
         """The backbone without the head; the model itself if it is a backbone."""
         return getattr(self, self.base_model_prefix, self)
+
+    def get_encoder(self) -> nn.Module:
+        """The encoder; the model itself if it has none."""
+        return getattr(self.base_model, "encoder", self)
+
+    def get_decoder(self) -> nn.Module:
+        """The decoder; the backbone if the model has only one half."""
+        return getattr(self.base_model, "decoder", self.base_model)
+
+    def add_model_tags(self, tags: str | Sequence[str]) -> None:
+        """Add tags to `model_tags`, which the Trainer writes into the model card."""
+        new = [tags] if isinstance(tags, str) else list(tags)
+        self.model_tags = list(dict.fromkeys([*(self.model_tags or ()), *new]))
 
     @property
     def position_limit(self) -> int | None:

@@ -487,6 +487,11 @@ class DecoderForCausalLM(Head):
     def build_head(self, config: Any) -> None:
         self.lm_head = nn.Linear(config.hidden_size, config.vocab_size, bias=False)
 
+    @property
+    def vocab_size(self) -> int:
+        """The number of tokens that are scored."""
+        return self.config.vocab_size
+
     def score_vocabulary(self, states: Tensor) -> Tensor:
         """Scores of the vocabulary at states `(batch, tokens, width)`."""
         return one_row(self.lm_head, states)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import inspect
-import logging
 import os
 import types
 import typing
@@ -25,28 +24,21 @@ from notebook_kit.pipelines.options import annotations_of, check_choice, check_c
 from notebook_kit.pipelines.registry import PIPELINE_REGISTRY
 from notebook_kit.pipelines.running import ResultStream, RunOptions, run_list, run_one
 
-__all__ = ["Pipeline", "Rows", "notice"]
+__all__ = ["Pipeline", "Rows"]
 
 PROCESSORS = ("tokenizer", "feature_extractor", "image_processor", "processor")
 RUN_OPTIONS = ("batch_size", "on_error", "progress", "window")
 # Arguments of transformers' pipelines that change nothing here: the tokenizers' threads do what workers would do.
 UNUSED_OPTIONS = ("num_workers", "framework", "modelcard", "binary_output", "args_parser")
 STEPS = ("preprocess", "forward", "postprocess")
+_PURPOSES = {
+    "preprocess": "turns an input into the model's",
+    "_forward": "calls the model",
+    "postprocess": "turns the model's outputs into a result",
+}
 
 Rows = list[dict[str, Any]]
 """One dict per feature: the features of an input, or their outputs."""
-
-
-def notice(message: str) -> None:
-    """Log one line with the level WARNING, which is shown by default, through the logger "notebook_kit".
-
-    Example:
-        >>> import logging
-        >>> logging.getLogger("notebook_kit").setLevel(logging.ERROR)  # hides notices
-        >>> notice("This is not shown.")
-        >>> logging.getLogger("notebook_kit").setLevel(logging.NOTSET)
-    """
-    logging.getLogger("notebook_kit").warning(message)
 
 
 def _check_form(cls: type[Pipeline]) -> None:
@@ -208,6 +200,9 @@ class Pipeline(PushToHub):
         if quantize is not None:
             from notebook_kit.pipelines.quantization import quantized
 
+            if isinstance(quantize, bool):
+                step = 'Pass quantize="int8" for 8-bit weights, or leave it out for none.'
+                raise InputError(f"quantize is {quantize}, and the kind of weights has to be named.", next_step=step)
             self.model = quantized(self.model, checked("quantize", quantize, str))
         self.quantize = quantize
         inputs = inputs_of(self.model)
@@ -221,7 +216,7 @@ class Pipeline(PushToHub):
 
     def preprocess(self, item: Any, *args: Any, **options: Any) -> Any:
         """Turn one input into its features."""
-        raise NotImplementedError
+        raise self._missing("preprocess")
 
     def forward(self, batch: dict[str, torch.Tensor], *args: Any, **options: Any) -> dict[str, Any]:
         """Compute the outputs of one batch, one row per feature; by default the logits."""
@@ -229,7 +224,13 @@ class Pipeline(PushToHub):
 
     def postprocess(self, item: Any, features: Rows, outputs: Rows, *args: Any, **options: Any) -> Any:
         """Turn the outputs for one input into its result."""
-        raise NotImplementedError
+        raise self._missing("postprocess")
+
+    def _missing(self, step: str) -> InputError:
+        return InputError(
+            f"{type(self).__name__} has no method {step}, which {_PURPOSES[step]}.",
+            next_step=f"Write {type(self).__name__}.{step}; see help(notebook_kit.Pipeline) for the steps.",
+        )
 
     def normalize_options(self, options: dict[str, Any]) -> dict[str, Any]:
         """Translate older spellings of options and check their values; a task may override it."""
@@ -395,6 +396,9 @@ class Pipeline(PushToHub):
     ) -> None:
         """Save the model and its tokenizer (or other processors) into one folder, from which `pipeline` loads them.
 
+        The code of a custom class is not saved: `pipeline` loads it again if the class is registered, or passed as
+        `pipeline_class`.
+
         Args:
             save_directory: The folder, created if necessary.
             push_to_hub: Also upload the folder.
@@ -410,8 +414,7 @@ class Pipeline(PushToHub):
                 f"The weights of this pipeline are quantized ({self.quantize}), so they cannot be saved as a checkpoint.",
                 next_step="Save a pipeline created without quantize=, and quantize it after loading.",
             )
-        if custom := PIPELINE_REGISTRY.described(type(self)):
-            self.model.config.custom_pipelines = custom
+        PIPELINE_REGISTRY.describe(self.model.config, type(self))
         weights = {name: options.pop(name) for name in ("max_shard_size", "safe_serialization") if name in options}
         with folder_to_save(save_directory, push_to_hub, options) as folder:
             self.model.save_pretrained(folder, **weights)

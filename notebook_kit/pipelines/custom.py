@@ -30,7 +30,7 @@ class TransformersForm:
     options: dict[str, Any]
     tokenizer: Any
     feature_extractor: Any
-    _forward: Callable[..., Any]
+    _missing: Callable[[str], InputError]
     _sanitize_parameters: Callable[..., tuple[dict[str, Any], dict[str, Any], dict[str, Any]]]
 
     def check_options(self, options: dict[str, Any]) -> dict[str, Any]:
@@ -87,6 +87,9 @@ class TransformersForm:
             return [self.forward(features[0], **options)]
         outputs = self.forward(self.collate(features), **options)
         return [_row(outputs, i) for i in range(len(features))]
+
+    def _forward(self, model_inputs: Any, **options: Any) -> Any:
+        raise self._missing("_forward")
 
     def forward(self, model_inputs: Any, **options: Any) -> Any:
         """Call `_forward` on the model's device, without gradients, and move its outputs to the CPU."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from notebook_kit.errors import HubError, InputError
+from notebook_kit.errors import HubError, InputError, notice
 from notebook_kit.hub import Source, locate
 from notebook_kit.hub.client import Client
 from notebook_kit.pipelines.registry import PIPELINE_REGISTRY
@@ -54,8 +54,6 @@ def build_default(build: Callable[[Any, dict[str, Any]], Any], task: str, hub: d
         InputError: for a task without a default checkpoint.
         HubError: if the default one is not available, and none is embedded.
     """
-    from notebook_kit.pipelines.base import notice
-
     default, revision = default_checkpoint(PIPELINE_REGISTRY.check_task(task)[1])
     if default is None:
         raise InputError(

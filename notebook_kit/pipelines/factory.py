@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from notebook_kit.configuration import PretrainedConfig
-from notebook_kit.errors import HubError, InputError, NotebookKitError, UnknownArchitectureError
+from notebook_kit.errors import HubError, InputError, NotebookKitError, UnknownArchitectureError, notice
 from notebook_kit.hub import Source, locate, take_hub_options
 from notebook_kit.hub.card import read_card
 from notebook_kit.models import auto
@@ -149,6 +149,13 @@ class _Builder:
         name, entry, _ = PIPELINE_REGISTRY.check_task(self.task or _task_of(source, config, model))
         pipeline_class = self.pipeline_class or entry["impl"]
         options, device = self.options, self.device
+        recorded = "" if self.pipeline_class is not None else PIPELINE_REGISTRY.recorded(config, self.task)
+        if recorded.rpartition(".")[2] not in ("", pipeline_class.__name__):
+            notice(
+                f"{getattr(source, 'name', 'The model')} was saved from a pipeline of the class {recorded}, and is loaded "
+                f"as {pipeline_class.__name__}. To load it as before, pass pipeline_class=, or register the class: "
+                "PIPELINE_REGISTRY.register_pipeline(task, pipeline_class=...)."
+            )
         if source is None:
             _check_model(model, name, pipeline_class)
             options = {key: self.loading[key] for key in ("dtype",) if key in self.loading} | options
@@ -208,8 +215,6 @@ def _processor(kind: str, part: Any, home: Any, hub: dict[str, Any], needed: tup
     except NotebookKitError as error:
         if needed is not None:
             raise
-        from notebook_kit.pipelines.base import notice
-
         notice(f"The pipeline has no {kind}, because that of the checkpoint could not be loaded: {error.what}")
         return None
 

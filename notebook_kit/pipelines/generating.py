@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from typing import Any, ClassVar
 
 import torch
 
-from notebook_kit.errors import InputError
+from notebook_kit.errors import InputError, NotebookKitError
 from notebook_kit.generation.configuration import OUTPUTS, GenerationConfig
+from notebook_kit.models import auto
 from notebook_kit.pipelines.options import annotations_of, checked
 from notebook_kit.pipelines.text import TextPipeline
+from notebook_kit.processing.text.auto import AutoTokenizer
 
 __all__ = ["GENERATE_OPTIONS", "GeneratingPipeline"]
 
@@ -20,6 +24,7 @@ GENERATE_OPTIONS = {
 }
 GENERATE_OPTIONS |= {
     "assistant_model": Any,
+    "assistant_tokenizer": Any,
     "generation_config": GenerationConfig | None,
     "generator": torch.Generator | list[torch.Generator] | None,
     "logits_processor": list[Callable] | None,
@@ -35,7 +40,8 @@ GENERATE_OPTIONS |= {
 class GeneratingPipeline(TextPipeline):
     """A pipeline whose model generates: all settings of `generate` are options of its `forward`.
 
-    `stop_sequence` is another name of `stop_strings`, and `generate_kwargs` holds settings as a dictionary.
+    `stop_sequence` is another name of `stop_strings`, and `generate_kwargs` holds settings as a dictionary. An
+    `assistant_model` may be the name of a checkpoint; if its vocabulary is another, the two exchange text.
     """
 
     further_options: ClassVar[Mapping[str, Mapping[str, Any]]] = {
@@ -56,8 +62,23 @@ class GeneratingPipeline(TextPipeline):
                     f"A pipeline returns texts, so it cannot return what {name} requests.",
                     next_step="Call model.generate(...) for that.",
                 )
+        self._load_assistant(options)
         GenerationConfig(**{name: options[name] for name in GenerationConfig.names() if name in options})  # checked now
         return options
+
+    def _load_assistant(self, options: dict[str, Any]) -> None:
+        """Replace the names of an assistant and its tokenizer by what they name."""
+        model, tokenizer = options.get("assistant_model"), options.get("assistant_tokenizer")
+        if isinstance(model, str | os.PathLike):
+            loaded = getattr(auto, str(self.auto_model)).from_pretrained(model, dtype=self.dtype)
+            options["assistant_model"] = loaded.to(self.device).eval()
+            with suppress(NotebookKitError):  # without a tokenizer, the vocabulary is taken to be that of the model
+                tokenizer = tokenizer or AutoTokenizer.from_pretrained(model)
+        if isinstance(tokenizer, str | os.PathLike):
+            tokenizer = AutoTokenizer.from_pretrained(tokenizer)
+        if tokenizer is not None:
+            same = hasattr(tokenizer, "get_vocab") and tokenizer.get_vocab() == self.tokenizer.get_vocab()
+            options["assistant_tokenizer"] = None if same else tokenizer
 
     def __call__(self, inputs: Any, **options: Any) -> Any:
         if not self.is_single(inputs):
@@ -114,7 +135,7 @@ class GeneratingPipeline(TextPipeline):
             arguments["pad_token_id"] = self.pad_token_id
         if not is_set("eos_token_id") and self.tokenizer.eos_token_id is not None:
             arguments["eos_token_id"] = self.tokenizer.eos_token_id
-        if is_set("stop_strings"):
+        if is_set("stop_strings") or given.get("assistant_tokenizer") is not None:
             arguments["tokenizer"] = self.tokenizer
         return arguments
 

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Iterator, Mapping, Sized
+from collections.abc import Iterable, Iterator, Mapping, MappingView, Set, Sized
 from typing import Any, Literal
 
 from notebook_kit.errors import InputError
 
-__all__ = ["KeyDataset", "KeyPairDataset", "iterate", "kind_of"]
+__all__ = ["KeyDataset", "KeyPairDataset", "iterate", "kind_of", "refuse_frame"]
 
 
 class KeyDataset:
@@ -57,11 +57,12 @@ class KeyPairDataset(KeyDataset):
 def kind_of(inputs: Any) -> Literal["one", "list", "stream"]:
     """Whether `inputs` is one input, a list of inputs (which gives a list), or a stream (which gives a stream).
 
-    A list, a tuple and a column (`dataset["text"]`, a Series of pandas or polars, an array of numpy or pyarrow) are lists.
+    A list, a tuple, a view of a dict and a column (`dataset["text"]`, a Series of pandas or polars, an array of numpy or
+    pyarrow) are lists.
     Generators, iterators, iterable datasets, torch datasets and `KeyDataset` are streams.
 
     Raises:
-        InputError: if `inputs` is none of these, such as a whole DataFrame.
+        InputError: if `inputs` is none of these, such as a whole DataFrame, or has no order, as a set.
 
     Example:
         >>> kind_of("a text"), kind_of(["a text"]), kind_of(text for text in ["a text"])
@@ -71,7 +72,13 @@ def kind_of(inputs: Any) -> Literal["one", "list", "stream"]:
         return "one"
     if isinstance(inputs, list | tuple):
         return "list"
-    _refuse_frame(inputs)
+    if isinstance(inputs, Set) and not isinstance(inputs, MappingView):
+        raise InputError(
+            f"The input is a {type(inputs).__name__}, whose elements have no order, so that no result could be assigned to "
+            "its input.",
+            next_step="Pass a list, such as sorted(inputs).",
+        )
+    refuse_frame(inputs)
     if isinstance(inputs, KeyDataset | Iterator):
         return "stream"
     if not isinstance(inputs, Iterable) or getattr(inputs, "ndim", 1) == 0:
@@ -91,18 +98,34 @@ def kind_of(inputs: Any) -> Literal["one", "list", "stream"]:
     return "list" if isinstance(inputs, Sized) else "stream"
 
 
-def _refuse_frame(inputs: Any) -> None:
-    """Raise an error for a table of pandas, polars or pyarrow: iterating over it gives the names of its columns."""
+def refuse_frame(inputs: Any, parts: tuple[str, ...] = ()) -> None:
+    """Raise an error for a table of pandas, polars or pyarrow: iterating over it gives the names of its columns.
+
+    Args:
+        inputs: Any input.
+        parts: The keyword arguments by which a pipeline takes several columns.
+
+    Raises:
+        InputError: if it is a table, with the way to pass its columns.
+    """
     kind = type(inputs)
     if kind.__name__ not in ("DataFrame", "LazyFrame", "Table", "RecordBatch"):
         return
-    names = getattr(inputs, "column_names", None) or list(getattr(inputs, "columns", []))
-    column = "text" if "text" in names else next(iter(names), "text")
+    names = list(getattr(inputs, "column_names", None) or getattr(inputs, "columns", []))
     variable = "df" if kind.__name__.endswith("Frame") else "table"
+
+    def column(name: str, place: int = 0) -> str:
+        return f'{variable}["{name if name in names else names[place] if place < len(names) else name}"]'
+
+    step = f"Pass {column('text')}"
+    if parts:
+        step = f"Pass {', '.join(f'{part}={column(part, place)}' for place, part in enumerate(parts))}"
+    elif len(names) > 1:
+        step += "; or, for inputs of several parts, a list with one dict per row"
     raise InputError(
-        f"The input is a {kind.__name__} of {kind.__module__.partition('.')[0]} with the columns "
-        f"{', '.join(map(repr, names))}, and a pipeline reads one column.",
-        next_step=f'Pass {variable}["{column}"]; or, for inputs of several parts, a list with one dict per row.',
+        f"The input is a {kind.__name__} of {kind.__module__.partition('.')[0]} with the column{'s' * (len(names) != 1)} "
+        f"{', '.join(map(repr, names))}, and a pipeline reads {'columns' if parts else 'one column'}.",
+        next_step=f"{step}.",
     )
 
 

@@ -10,7 +10,7 @@ import torch
 
 from notebook_kit.errors import InputError
 from notebook_kit.pipelines.base import Rows
-from notebook_kit.pipelines.inputs import kind_of
+from notebook_kit.pipelines.inputs import kind_of, refuse_frame
 from notebook_kit.pipelines.options import check_count, checked
 from notebook_kit.pipelines.text import TextPipeline
 from notebook_kit.pipelines.words import marks_subwords, whole_letters, words_of_tokens
@@ -76,6 +76,7 @@ class QuestionAnsweringPipeline(TextPipeline):
         if len(args) == 2 and isinstance(args[0], str) and isinstance(args[1], str):
             args = (dict(zip(("question", "context"), args, strict=True)),)
         inputs: Any = list(args) if len(args) > 1 else args[0] if args else _pairs(question, context)
+        refuse_frame(inputs, ("question", "context"))
         if not self.is_single(inputs) and kind_of(inputs) == "list":
             inputs = list(inputs)
             # One question gives one answer, even if it is in a list, as in transformers.

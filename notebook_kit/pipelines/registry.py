@@ -82,18 +82,34 @@ class PipelineRegistry:
         loader = getattr(auto, pipeline_class.auto_model)
         return name, {"impl": pipeline_class, "pt": (loader,), "default": {"model": line.model}, "type": "text"}, None
 
-    def described(self, pipeline_class: Any) -> dict[str, dict[str, Any]]:
-        """The tasks registered for a class, in the form of `custom_pipelines` in `config.json`."""
-        module = pipeline_class.__module__.rpartition(".")[2]
-        return {
-            task: {
-                **entry,
-                "impl": f"{module}.{pipeline_class.__name__}",
-                "pt": [loader.__name__ for loader in entry["pt"]],
-            }
+    def describe(self, config: Any, pipeline_class: Any) -> None:
+        """Record in a configuration that its checkpoint is saved from a pipeline of a user's class.
+
+        A registered class is recorded as `transformers` does: `custom_pipelines` names the tasks registered for it. Any
+        other is recorded in `pipeline_class`, with its module.
+        """
+        name = f"{pipeline_class.__module__.rpartition('.')[2]}.{pipeline_class.__name__}"
+        tasks = {
+            task: {**entry, "impl": name, "pt": [loader.__name__ for loader in entry["pt"]]}
             for task, entry in self.registered.items()
             if entry["impl"] is pipeline_class
         }
+        is_ours = pipeline_class.__module__.startswith(f"{__package__}.")
+        for field, value in (("custom_pipelines", tasks), ("pipeline_class", "" if tasks or is_ours else name)):
+            config.extra.pop(field, None)  # from an earlier save
+            if value:
+                setattr(config, field, value)
+
+    def recorded(self, config: Any, task: str | None) -> str:
+        """The class of a user's pipeline from which a checkpoint was saved, as `describe` recorded it; "" if there is none.
+
+        Args:
+            config: The checkpoint's configuration.
+            task: The task that was requested, if any; a class recorded for other tasks does not count then.
+        """
+        tasks = getattr(config, "custom_pipelines", None) or {}
+        names = [entry.get("impl") for name, entry in tasks.items() if task in (None, name)]
+        return str(next(filter(None, (getattr(config, "pipeline_class", None), *names)), ""))
 
 
 PIPELINE_REGISTRY = PipelineRegistry()

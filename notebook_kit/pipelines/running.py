@@ -213,8 +213,20 @@ class ResultStream(Generator):
 
     def __len__(self) -> int:
         if self._total is None:
-            raise TypeError("the length of this stream of results is unknown, since that of its inputs is")
+            raise TypeError(
+                "the length of this stream of results is unknown, since that of its inputs is; list(stream) computes all"
+            )
         return self._total
+
+    def __getitem__(self, index: Any) -> Any:
+        raise TypeError(
+            f"a stream of results has no element {index!r}, since each result is computed when it is consumed; "
+            "list(stream) computes all, and next(stream) the next one"
+        )
+
+    def __repr__(self) -> str:
+        read = f"{self._position} of {'?' if self._total is None else self._total} read"
+        return f"<ResultStream of {self._steps.task}: {read}; loop over it, or compute all with list(stream)>"
 
     def send(self, value: None = None) -> Any:
         """The next result; `next` calls this."""

@@ -10,9 +10,9 @@ from typing import Any, ClassVar
 
 import torch
 
-from notebook_kit.errors import InputError, near_matches
+from notebook_kit.errors import InputError, near_matches, notice
 from notebook_kit.generation import GenerationConfig
-from notebook_kit.pipelines.base import Rows, notice
+from notebook_kit.pipelines.base import Rows
 from notebook_kit.pipelines.generating import GENERATE_OPTIONS, GeneratingPipeline
 from notebook_kit.pipelines.options import check_count
 from notebook_kit.pipelines.text import read_text

@@ -7,8 +7,8 @@ from typing import Any
 
 import numpy as np
 
-from notebook_kit.errors import InputError
-from notebook_kit.pipelines.base import Rows, notice
+from notebook_kit.errors import InputError, notice
+from notebook_kit.pipelines.base import Rows
 from notebook_kit.pipelines.scores import softmax
 from notebook_kit.pipelines.text import TextPipeline, read_text
 

@@ -107,7 +107,12 @@ def create_model_card(
         "language": as_list(language),
         "license": as_list(license)[:1],
         "base_model": as_list(base or None),
-        "tags": [*as_list(tags), *as_list(tasks), "generated_from_trainer"],
+        "tags": [
+            *as_list(tags),
+            *as_list(tasks),
+            *(getattr(trainer.model, "model_tags", None) or ()),
+            "generated_from_trainer",
+        ],
         "datasets": as_list(dataset_tags) or names,
     }
     header = "\n".join(f"{key}: {json.dumps(value)}" for key, value in metadata.items() if value)

@@ -9,6 +9,7 @@ import sys
 from pathlib import Path
 
 import pytest
+import reference as ref
 import torch
 import transformers
 from torch import nn
@@ -214,6 +215,41 @@ def test_lora_of_peft_on_gpt2(target):
 
 
 # Methods and arguments -----------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("model_type", "head"),
+    [
+        ("bert", "BertModel"),
+        ("bert", "BertForSequenceClassification"),
+        ("gpt2", "GPT2Model"),
+        ("gpt2", "GPT2LMHeadModel"),
+        ("llama", "LlamaForCausalLM"),
+        ("llama", "LlamaForSequenceClassification"),
+        ("t5", "T5ForConditionalGeneration"),
+        ("t5", "T5EncoderModel"),
+        ("bart", "BartModel"),
+        ("bart", "BartForSequenceClassification"),
+    ],
+)
+def test_encoder_decoder_and_vocabulary_as_in_the_oracle(model_type, head):
+    oracle = ref.reference_model(model_type, head)
+    model = ref.ours_of(head)(ref.ours_of(head).config_class.from_dict(oracle.config.to_dict()))
+    for half in ("get_encoder", "get_decoder"):
+        assert type(getattr(model, half)()).__name__ == type(getattr(oracle, half)()).__name__
+    if hasattr(oracle, "vocab_size"):
+        assert model.vocab_size == oracle.vocab_size
+    assert model.supports_gradient_checkpointing == oracle.supports_gradient_checkpointing
+
+
+def test_tags_of_a_model():
+    model = BertForSequenceClassification(BertConfig(**SMALL))
+    oracle = transformers.BertForSequenceClassification(transformers.BertConfig(**SMALL))
+    for tags in ("first", ["second", "first"]):
+        model.add_model_tags(tags)
+        oracle.add_model_tags(tags)
+    assert model.model_tags == oracle.model_tags == ["first", "second"]
+    assert BertForSequenceClassification.model_tags is None
 
 
 def test_methods_of_transformers():

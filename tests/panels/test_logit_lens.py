@@ -147,6 +147,8 @@ def test_what_has_no_lens_says_so(model, tokenizer, minilm):
             view.logit_lens()
         view.view = "lens"
         assert view.face().rows and view.figure() is not None, "the attention is shown in its place"
+    with pytest.raises(InputError, match="logit lens needs a decoder"):
+        AttentionView(encoder, TEXT, tokenizer=AutoTokenizer.from_pretrained(minilm), view="lens")
     assert not logit_lens.has_lens(t5(spaced_tokenizer())) and not logit_lens.has_lens("gpt2")
 
 

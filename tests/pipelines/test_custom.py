@@ -342,6 +342,70 @@ def test_save_and_load(registered, folder, tmp_path):
     assert pipeline(model=tmp_path, device="cpu").task == "text-classification"
 
 
+@pytest.mark.parametrize("kind", ["registered", "passed"])
+def test_a_checkpoint_of_a_custom_class_does_not_load_as_another_without_a_word(
+    registry, folder, tmp_path, caplog, kind
+):
+    if kind == "registered":
+        registry.register_pipeline("top-labels", TopLabels, pt_model=AutoModelForSequenceClassification)
+        pipe = pipeline("top-labels", folder, device="cpu")
+    else:
+        pipe = pipeline("text-classification", folder, pipeline_class=TopLabels, device="cpu")
+    pipe.save_pretrained(tmp_path)
+    registry.registered.clear()
+    for given in ({"pipeline_class": TopLabels}, {}):
+        caplog.clear()
+        again = pipeline(None, tmp_path, device="cpu", **given)
+        assert bool(caplog.records) == (not given)
+    assert type(again) is TextClassificationPipeline
+    assert (
+        "test_custom.TopLabels, and is loaded as TextClassificationPipeline" in caplog.text
+        and str(tmp_path) in caplog.text
+    )
+    caplog.clear()
+    again.save_pretrained(tmp_path)  # from now on it is that of a built-in class
+    pipeline("text-classification", tmp_path, device="cpu")
+    assert not caplog.records
+    import transformers
+
+    assert transformers.pipeline("text-classification", str(tmp_path), device=-1)("Good.")
+
+
+class Subclass(TextClassificationPipeline):
+    """A user's class without steps of its own."""
+
+
+def test_a_subclass_of_a_built_in_class_is_recorded_too(folder, tmp_path, caplog):
+    plain = pipeline("text-classification", folder, device="cpu")
+    Subclass(plain.model, plain.tokenizer, device="cpu").save_pretrained(tmp_path)
+    assert type(pipeline("text-classification", tmp_path, device="cpu")) is TextClassificationPipeline
+    assert "test_custom.Subclass" in caplog.text and "pipeline_class=" in caplog.text
+
+
+@pytest.mark.parametrize(
+    ("methods", "missing"),
+    [
+        ({}, "preprocess"),
+        ({"preprocess": lambda self, item: self.tokenizer(item)}, "postprocess"),
+        (
+            {
+                "_sanitize_parameters": lambda self, **options: ({}, {}, {}),
+                "preprocess": lambda self, item: self.tokenizer(item, return_tensors="pt"),
+                "postprocess": lambda self, outputs: outputs,
+            },
+            "_forward",
+        ),
+    ],
+)
+def test_the_method_that_a_class_lacks_is_named(folder, methods, missing):
+    Unfinished = type("Unfinished", (Pipeline,), methods)
+    pipe = pipeline("text-classification", folder, pipeline_class=Unfinished, device="cpu")
+    with pytest.raises(InputError, match=f"Unfinished has no method {missing}, which"):
+        pipe("Good.")
+    with pytest.raises(PipelineInputError, match=f"Unfinished has no method {missing}"):
+        pipe(["Good.", "Bad."])
+
+
 def test_a_model_in_memory(registered, folder):
     from notebook_kit import AutoTokenizer
 

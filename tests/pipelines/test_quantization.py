@@ -204,3 +204,9 @@ def test_requests_for_quantized_weights(folder):
         assert load(folder, **options).config.to_dict().get("quantization_config") is None
     with pytest.raises(InputError, match="both True"):
         notebook_kit.BitsAndBytesConfig(load_in_8bit=True, load_in_4bit=True)
+
+
+@pytest.mark.parametrize("value", [True, False])
+def test_the_kind_of_weights_is_named(checkpoints, value):
+    with pytest.raises(InputError, match=f'quantize is {value}.*\n→ Pass quantize="int8"'):
+        ours("text-classification", checkpoints("ForSequenceClassification"), quantize=value)

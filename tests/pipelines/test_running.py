@@ -141,8 +141,47 @@ def test_a_table_is_not_read_as_the_names_of_its_columns(pipe, checkpoints, make
         ("question-answering", "ForQuestionAnswering", {}),
         ("zero-shot-classification", "ForSequenceClassification", {"candidate_labels": ["a", "b"]}),
     ]:
-        with pytest.raises(InputError, match="reads one column"):
+        with pytest.raises(InputError, match="and a pipeline reads"):
             ours(task, checkpoints(head))(table, **options)
+
+
+def test_the_advice_on_a_table_names_its_columns(pipe, checkpoints):
+    pandas = pytest.importorskip("pandas")
+    with pytest.raises(InputError, match=r"with the column 'review', .*\n→ Pass df\[\"review\"\]\.$"):
+        pipe(pandas.DataFrame({"review": ["good"]}))
+    ask = ours("question-answering", checkpoints("ForQuestionAnswering"))
+    frame = pandas.DataFrame({"id": [1], "context": ["It rains."], "question": ["What?"]})
+    with pytest.raises(InputError, match=r'→ Pass question=df\["question"\], context=df\["context"\]\.'):
+        ask(frame)
+    with pytest.raises(InputError, match=r'→ Pass question=df\["q"\], context=df\["text"\]\.'):
+        ask(frame.rename(columns={"question": "text", "context": "q"})[["q", "text"]])
+    assert ask(question=frame["question"], context=frame["context"]) == ask(question="What?", context="It rains.")
+
+
+@pytest.mark.parametrize("make", [set, frozenset])
+def test_a_set_has_no_order(pipe, make):
+    with pytest.raises(InputError, match=f"a {make.__name__}, whose elements have no order.*\n.*sorted"):
+        pipe(make(TEXTS))
+
+
+def test_views_of_a_dict_are_lists(pipe, expected):
+    texts = dict(enumerate(TEXTS))
+    assert_same([pipe(texts.values()), pipe(dict.fromkeys(TEXTS, 0).keys())], [expected, expected])
+
+
+def test_a_stream_says_what_it_is(pipe):
+    stream = pipe(text for text in TEXTS)
+    next(stream)
+    assert repr(stream) == (
+        "<ResultStream of text-classification: 1 of ? read; loop over it, or compute all with list(stream)>"
+    )
+    assert f"0 of {len(TEXTS)} read" in repr(pipe(KeyDataset([{"text": text} for text in TEXTS], "text")))
+    with pytest.raises(TypeError, match=r"no element 0, .*list\(stream\)"):
+        stream[0]
+    with pytest.raises(TypeError, match=r"no element slice.*next\(stream\)"):
+        stream[:2]
+    with pytest.raises(TypeError, match=r"list\(stream\)"):
+        len(stream)
 
 
 @pytest.mark.parametrize("inputs", [5, None, 1.5, torch.tensor(3), __import__("numpy").array("text")])

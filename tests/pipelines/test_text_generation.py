@@ -5,11 +5,12 @@ from __future__ import annotations
 import pytest
 import torch
 import transformers
-from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
+from tokenizers import Regex, Tokenizer, decoders, models, pre_tokenizers, trainers
 
 import notebook_kit
 from notebook_kit import BaseStreamer, TextIteratorStreamer, TextStreamer, TokenIteratorStreamer, pipeline
 from notebook_kit.errors import ConfigurationError, InputError, PipelineInputError
+from notebook_kit.generation.assisted import TranslatingAssistant
 
 TEXTS = ["The city lies on the river", "Hello", "It rains. It pours. The old man is snoring", "Good night, good"]
 TEMPLATE = "{% for m in messages %}<{{ m.role }}>{{ m.content }}\n{% endfor %}{% if add_generation_prompt %}<assistant>{% endif %}"
@@ -300,3 +301,65 @@ def test_white_space_at_the_end_of_the_prompt_is_not_doubled(tokens, before, dec
     assert answer("hello") == "hello wo wo"
     chat = [{"role": "user", "content": "hello"}, {"role": "assistant", "content": prompt}]
     assert answer(chat)[-1]["content"] == prompt + "wo wo"  # the template drops the space at the end
+
+
+# An assistant by name -------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def other_words(tmp_path_factory):
+    """A smaller model with another vocabulary: one token per letter."""
+    folder = tmp_path_factory.mktemp("letters")
+    letters = sorted({letter for text in TEXTS for letter in text})
+    backend = Tokenizer(models.WordLevel({letter: i for i, letter in enumerate(letters)}, unk_token=letters[0]))
+    backend.pre_tokenizer = pre_tokenizers.Split(Regex("."), "isolated")
+    backend.decoder = decoders.Fuse()
+    notebook_kit.PreTrainedTokenizerFast(tokenizer_object=backend, eos_token=letters[-1]).save_pretrained(folder)
+    config = {"n_embd": 16, "n_layer": 1, "n_head": 2, "vocab_size": len(letters), "n_positions": 99}
+    notebook_kit.GPT2LMHeadModel(notebook_kit.GPT2Config(**config)).save_pretrained(folder)
+    return folder
+
+
+def test_an_assistant_by_name(folder, pair, other_words):
+    expected = pair[0](TEXTS[0], **GREEDY)
+    helped = pipeline("text-generation", model=folder, assistant_model=folder, device="cpu")
+    assert helped.options["assistant_model"].config == helped.model.config
+    assert helped.options.get("assistant_tokenizer") is None, "the vocabulary is the same"
+    assert helped(TEXTS[0], **GREEDY) == expected == pair[0](TEXTS[0], assistant_model=folder, **GREEDY)
+    theirs = transformers.pipeline("text-generation", model=folder, assistant_model=folder, device="cpu")
+    assert theirs(TEXTS[0], **GREEDY) == expected
+    translated = pipeline("text-generation", model=folder, assistant_model=other_words, device="cpu")
+    assert translated.options["assistant_tokenizer"].get_vocab() != translated.tokenizer.get_vocab()
+    assert translated(TEXTS[0], **GREEDY) == expected
+    loaded = notebook_kit.GPT2LMHeadModel.from_pretrained(other_words)
+    given = {"assistant_model": loaded, "assistant_tokenizer": str(other_words)}
+    assert pair[0](TEXTS[0], **given, **GREEDY) == expected
+
+
+class Foreseeing:
+    """Writes a given text."""
+
+    device, position_limit = torch.device("cpu"), 64
+
+    def __init__(self, tokenizer, text):
+        self.ids = tokenizer(text, return_tensors="pt")["input_ids"]
+
+    def generate(self, read, max_new_tokens, do_sample):
+        return torch.cat([read, self.ids[:, :max_new_tokens]], dim=1)
+
+
+def test_texts_of_an_assistant_are_proposed_as_tokens(pair):
+    tokenizer = pair[0].tokenizer
+    ids = torch.tensor(tokenizer(TEXTS[0])["input_ids"])
+    assistant = TranslatingAssistant(Foreseeing(tokenizer, ". It pours"), tokenizer, tokenizer)
+    assert tokenizer.decode(assistant(ids, 20)) == ". It pours"
+    assert len(assistant(ids, 1)) == 1 and len(assistant(ids, 0)) == 0
+    assert len(assistant(ids.repeat(9), 20)) == 0, "more than the assistant can read"
+
+
+def test_a_tokenizer_of_an_assistant_needs_that_of_the_model(pair):
+    model, ids = pair[0].model, torch.tensor([[5, 6]])
+    with pytest.raises(InputError, match="assistant_tokenizer needs that of the model, too"):
+        model.generate(ids, assistant_model=model, assistant_tokenizer=pair[0].tokenizer)
+    with pytest.raises(InputError, match="assistant_tokenizer is 5"):
+        model.generate(ids, assistant_model=model, assistant_tokenizer=5)

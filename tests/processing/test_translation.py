@@ -11,8 +11,9 @@ import sentencepiece
 import torch
 import transformers
 import vocabularies
-from tokenizers import Tokenizer
+from tokenizers import Tokenizer, models, pre_tokenizers
 
+import notebook_kit
 from notebook_kit import AutoTokenizer
 from notebook_kit.errors import CheckpointError, InputError
 from notebook_kit.processing.text.translation import LanguageTokenizer, MarianTokenizer
@@ -181,3 +182,26 @@ def test_sentinels_of_t5(checkpoint, both):
     assert "extra_id" not in ours.decode(ours(text).input_ids, skip_special_tokens=True)
     few = AutoTokenizer.from_pretrained(checkpoint("t5"), extra_ids=3)
     assert len(few) == len(ours) - 97 and few.convert_tokens_to_ids("<extra_id_2>") == 500
+
+
+# NLLB -----------------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("options", [{}, {"src_lang": "fra_Latn"}, {"src_lang": "fra_Latn", "tgt_lang": "eng_Latn"}])
+def test_an_nllb_tokenizer_around_a_backend_adds_the_language_code(options):
+    words = ["<s>", "<pad>", "</s>", "<unk>", "<mask>", "hello", "bonjour", "eng_Latn", "fra_Latn"]
+    made = []
+    for library in (notebook_kit, transformers):
+        backend = Tokenizer(models.WordLevel({word: id for id, word in enumerate(words)}, unk_token="<unk>"))
+        backend.pre_tokenizer = pre_tokenizers.WhitespaceSplit()
+        made.append(library.NllbTokenizerFast(tokenizer_object=backend, **options))
+    ours, theirs = made
+    assert ours.src_lang == theirs.src_lang == options.get("src_lang", "eng_Latn")
+    for call in (("hello",), ("hello", "bonjour")):
+        assert ours(*call)["input_ids"] == theirs(*call)["input_ids"]
+    assert ours("hello", text_target="bonjour")["labels"] == theirs("hello", text_target="bonjour")["labels"]
+    assert sorted(ours.get_vocab()) == sorted(theirs.get_vocab()) and len(ours.lang_code_to_id) == 202
+    ours.src_lang = theirs.src_lang = "deu_Latn"
+    assert ours.convert_ids_to_tokens(ours("hello")["input_ids"]) == ["deu_Latn", "hello", "</s>"]
+    with pytest.raises(InputError, match="src_lang is 'de_DE', which is not a language code"):
+        ours.src_lang = "de_DE"

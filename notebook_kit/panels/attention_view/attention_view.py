@@ -162,6 +162,8 @@ class AttentionView(Panel):
         if read[0] is not None:
             read[0].of(self.layer, self.heads, more=_pairs(self.more))  # raises if the layer or a head does not exist
         self._publish(*read)
+        if self.view == "lens" and read[0] is not None:
+            self._answers.lens()  # raises if the model is not a decoder
         self.observe(self._on_text, ["text", "text_pair", "compare_text"])
         self.observe(self._on_head, ["head", "heads"])
         if inspector is not None:

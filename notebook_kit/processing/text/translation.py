@@ -1,6 +1,6 @@
 """Tokenizers of translation models, which encode texts and targets differently.
 
-mBART's models support many languages, and each text includes the code of its language. Marian's support one language pair,
+mBART's and NLLB's models support many languages, and each text includes the code of its language. Marian's support one language pair,
 with one sentencepiece model per side and a list of ids for both.
 """
 
@@ -22,7 +22,7 @@ __all__ = ["LanguageTokenizer", "MarianTokenizer"]
 
 
 class LanguageTokenizer(PreTrainedTokenizerFast):
-    """A tokenizer that adds a language code to each text. `AutoTokenizer` returns it for mBART's checkpoints.
+    """A tokenizer that adds a language code to each text. `AutoTokenizer` returns it for mBART's and NLLB's checkpoints.
 
     Attributes:
         src_lang: The code of the texts' language. Can be set.
@@ -63,7 +63,7 @@ class LanguageTokenizer(PreTrainedTokenizerFast):
         source, target = parts.options.get("src_lang"), parts.options.get("tgt_lang")
         self._tgt_lang = None if target is None else self._checked("tgt_lang", target)
         if source is None:
-            self._src_lang = "en_XX" if "en_XX" in self.lang_code_to_id else None
+            self._src_lang = next((code for code in ("en_XX", "eng_Latn") if code in self.lang_code_to_id), None)
         else:
             self._src_lang = self._checked("src_lang", source)
         self._tokenizer.post_processor = self._around(self._src_lang)
