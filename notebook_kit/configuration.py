@@ -26,7 +26,7 @@ from notebook_kit.files import check_fields, read_json, write_text
 from notebook_kit.hub import Source, locate, take_hub_options
 from notebook_kit.hub.saving import PushToHub, folder_to_save
 
-__all__ = ["PreTrainedConfig", "PretrainedConfig", "read_config"]
+__all__ = ["PreTrainedConfig", "PretrainedConfig", "dtype_name", "read_config"]
 
 CONFIG_NAME = "config.json"
 PROBLEM_TYPES = ("regression", "single_label_classification", "multi_label_classification")

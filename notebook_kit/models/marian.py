@@ -103,7 +103,7 @@ class MarianPreTrainedModel(BartPreTrainedModel):
 
     def get_input_embeddings(self) -> nn.Embedding:
         """The encoder's table of token embeddings, `(vocabulary, width)`; the decoder may share it."""
-        return self.get_encoder().embed_tokens
+        return self.get_encoder().embed_tokens  # type: ignore[return-value]
 
     def set_input_embeddings(self, table: nn.Embedding) -> None:
         """Replace that table."""

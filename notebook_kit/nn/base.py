@@ -21,7 +21,7 @@ from torch.overrides import TorchFunctionMode
 
 from notebook_kit.checkpoints.names import LoadingPlan, WeightRules, plan_loading
 from notebook_kit.checkpoints.weights import GivenWeights, Weights, open_weights, save_weights
-from notebook_kit.configuration import PretrainedConfig, read_config
+from notebook_kit.configuration import PretrainedConfig, dtype_name, read_config
 from notebook_kit.errors import ConfigurationError, InputError, NotebookKitError, near_matches, warn
 from notebook_kit.fields import Rows, mismatch
 from notebook_kit.hub import Source, locate, take_hub_options
@@ -565,7 +565,7 @@ class PreTrainedModel(nn.Module, PushToHub, ModelHooks):
         weights = self.state_dict() if state_dict is None else state_dict
         names = self.weight_rules.stored_names(weights, self.config.tie_word_embeddings)
         self.config.architectures = [type(self).__name__]
-        self.config.dtype = str(self.dtype).removeprefix("torch.")
+        self.config.dtype = dtype_name(self.dtype)
         with folder_to_save(folder, push_to_hub, push_options) as target:
             tensors = {stored: weights[name] for name, stored in names.items()}
             save_weights(tensors, target, max_shard_size=max_shard_size)

@@ -62,6 +62,7 @@ class LanguageTokenizer(PreTrainedTokenizerFast):
             self.add_special_tokens({"additional_special_tokens": missing}, replace_extra_special_tokens=False)
         source, target = parts.options.get("src_lang"), parts.options.get("tgt_lang")
         self._tgt_lang = None if target is None else self._checked("tgt_lang", target)
+        self._src_lang: str | None
         if source is None:
             self._src_lang = next((code for code in ("en_XX", "eng_Latn") if code in self.lang_code_to_id), None)
         else:
