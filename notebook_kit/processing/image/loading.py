@@ -16,12 +16,13 @@ import re
 import struct
 import warnings
 import zlib
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from PIL import Image, ImageOps, UnidentifiedImageError
+from PIL import ExifTags, Image, ImageOps, UnidentifiedImageError
 
 from notebook_kit.errors import InputError, near_matches, warn
 from notebook_kit.processing.fetching import fetch
@@ -87,6 +88,9 @@ def load_image(image: Any, timeout: float | None = None) -> Image.Image:
         (64, 48)
     """
     opened = open_image(image, timeout)
+    if opened is image and isinstance(image, Image.Image):
+        with _naming(described(image)):
+            opened = _upright(image)
     if is_array(opened):
         opened = to_pil(channels_last(to_array(opened), name=described(image)), described(image))
     return to_rgb(opened, name=described(image))
@@ -222,11 +226,27 @@ def _from_path(path: Path) -> Image.Image:
 
 def _read(file: Any, name: str) -> Image.Image:
     """Decode an image file, and apply the rotation that it notes."""
-    try:
+    with _naming(name):
         image: Image.Image = Image.open(file)
         frames = getattr(image, "n_frames", 1) if getattr(image, "is_animated", False) else 1
-        image.load()
-        image = ImageOps.exif_transpose(image)
+        image = _upright(image)
+    if frames > 1:
+        warn(f"{_capitalized(name)} is an animation of {frames} frames; the first one is used.")
+    return image
+
+
+def _upright(image: Image.Image) -> Image.Image:
+    """The image with its pixels in memory, rotated as its file notes."""
+    image.load()
+    is_rotated = image.getexif().get(ExifTags.Base.Orientation, 1) != 1
+    return ImageOps.exif_transpose(image) if is_rotated else image  # which would copy the pixels in any case
+
+
+@contextmanager
+def _naming(name: str) -> Iterator[None]:
+    """Turn Pillow's errors into ours, with the name of the image."""
+    try:
+        yield
     except Image.DecompressionBombError as error:
         raise InputError(
             f"{_capitalized(name)} was not decoded: {str(error).rstrip('.')}.",
@@ -236,9 +256,6 @@ def _read(file: Any, name: str) -> Image.Image:
         raise _unreadable(name, "it is not an image of a format that Pillow reads here") from error
     except _FAULTS as error:
         raise _unreadable(name, str(error) or type(error).__name__) from error
-    if frames > 1:
-        warn(f"{_capitalized(name)} is an animation of {frames} frames; the first one is used.")
-    return image
 
 
 def _content(row: Mapping[str, Any]) -> Any:

@@ -108,6 +108,8 @@ def test_the_rotation_in_the_file_is_applied(orientation, picture, tmp_path):
     loaded = load_image(tmp_path / "phone.png")
     assert loaded.size == ((64, 48) if orientation < 5 else (48, 64))
     np.testing.assert_array_equal(np.asarray(loaded), np.asarray(oracle(str(tmp_path / "phone.png"))))
+    with Image.open(tmp_path / "phone.png") as opened:
+        np.testing.assert_array_equal(np.asarray(load_image(opened)), np.asarray(loaded))
 
 
 def test_a_row_of_a_dataset(path):
@@ -190,6 +192,13 @@ def test_truncated_and_damaged_files(kind, picture):
             assert load_image(damaged).mode == "RGB"
         except InputError as error:
             assert f"{len(whole):,} bytes" in error.what
+
+
+def test_a_truncated_file_that_was_opened_before(picture, tmp_path):
+    whole = encoded(picture, "PNG")
+    (tmp_path / "half.png").write_bytes(whole[: len(whole) // 2])
+    with Image.open(tmp_path / "half.png") as opened, pytest.raises(InputError, match=r"half\.png' cannot be read"):
+        load_image(opened)
 
 
 def test_a_decompression_bomb(monkeypatch, path):
