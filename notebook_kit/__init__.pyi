@@ -294,6 +294,9 @@ from .nn.quantized_weights import BitsAndBytesConfig as BitsAndBytesConfig
 from .pipelines import PIPELINE_REGISTRY as PIPELINE_REGISTRY
 from .pipelines import FeatureExtractionPipeline as FeatureExtractionPipeline
 from .pipelines import FillMaskPipeline as FillMaskPipeline
+from .pipelines import ImageClassificationPipeline as ImageClassificationPipeline
+from .pipelines import ImageFeatureExtractionPipeline as ImageFeatureExtractionPipeline
+from .pipelines import ImagePipeline as ImagePipeline
 from .pipelines import NerPipeline as NerPipeline
 from .pipelines import Pipeline as Pipeline
 from .pipelines import QuestionAnsweringPipeline as QuestionAnsweringPipeline

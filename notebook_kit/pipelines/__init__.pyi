@@ -5,6 +5,9 @@ from .base import Pipeline as Pipeline
 from .factory import pipeline as pipeline
 from .feature_extraction import FeatureExtractionPipeline as FeatureExtractionPipeline
 from .fill_mask import FillMaskPipeline as FillMaskPipeline
+from .image import ImagePipeline as ImagePipeline
+from .image_classification import ImageClassificationPipeline as ImageClassificationPipeline
+from .image_feature_extraction import ImageFeatureExtractionPipeline as ImageFeatureExtractionPipeline
 from .inputs import KeyDataset as KeyDataset
 from .inputs import KeyPairDataset as KeyPairDataset
 from .question_answering import QuestionAnsweringPipeline as QuestionAnsweringPipeline

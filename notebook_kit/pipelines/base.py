@@ -194,7 +194,8 @@ class Pipeline(PushToHub):
         self.processor = processor
         for name in self.processors or ():
             if getattr(self, name) is None:
-                raise InputError(f"The pipeline {self.task} requires a {name}.", next_step=f"Pass {name}=...")
+                article = "an" if name.startswith("image") else "a"
+                raise InputError(f"The pipeline {self.task} requires {article} {name}.", next_step=f"Pass {name}=...")
         self.model: Any
         self.model, self.device = _placed(model, device, torch_dtype if dtype is None else dtype)
         if quantize is not None:

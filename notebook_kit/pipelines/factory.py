@@ -6,6 +6,7 @@ import os
 from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass
+from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 from notebook_kit.configuration import PretrainedConfig
@@ -16,7 +17,7 @@ from notebook_kit.models import auto
 from notebook_kit.pipelines.defaults import build_default, embedded_checkpoints
 from notebook_kit.pipelines.options import checked
 from notebook_kit.pipelines.registry import PIPELINE_REGISTRY
-from notebook_kit.processing.text.auto import AutoTokenizer
+from notebook_kit.registry.families import FAMILIES
 from notebook_kit.registry.tasks import task_of, task_of_another_head
 
 if TYPE_CHECKING:
@@ -25,6 +26,12 @@ if TYPE_CHECKING:
     from notebook_kit.pipelines.base import Pipeline
 
 __all__ = ["pipeline"]
+
+LOADERS = {
+    "tokenizer": ("notebook_kit.processing.text.auto", "AutoTokenizer"),
+    "image_processor": ("notebook_kit.processing.image.auto", "AutoImageProcessor"),
+}
+"""Kind of processor -> the module and the name of the class that loads it."""
 
 
 def pipeline(
@@ -61,7 +68,8 @@ def pipeline(
         config: A configuration, or the name of one, instead of the checkpoint's.
         tokenizer: A tokenizer, the name of one, or a pair of a name and arguments of its `from_pretrained`; by default that
             of the model's checkpoint.
-        feature_extractor, image_processor, processor: Loaded objects for other kinds of input, for a custom pipeline.
+        image_processor: As `tokenizer`, for images. `feature_extractor` is its older name.
+        feature_extractor, processor: Loaded objects for other kinds of input, for a custom pipeline.
         framework: `"pt"` or `None`; accepted because quick-tour code passes it.
         revision: Branch, tag or commit of `model`.
         use_fast: Accepted and ignored, since all tokenizers here are fast ones.
@@ -163,8 +171,14 @@ class _Builder:
             model = _load(pipeline_class, entry, source, config, self.loading)
             device = model.device if "device_map" in self.loading else device  # the device chosen by device_map
         home: Any = source or getattr(model, "name_or_path", "") or getattr(model.config, "name_or_path", "")
+        needed = pipeline_class.processors
+        is_required = needed is not None
+        needed = (_usual_processor(model),) if needed is None else needed
+        parts = dict(self.processors)
+        if "image_processor" in needed and parts["image_processor"] is None:
+            parts |= {"image_processor": parts["feature_extractor"], "feature_extractor": None}
         processors = {
-            kind: _processor(kind, part, home, hub, pipeline_class.processors) for kind, part in self.processors.items()
+            kind: _processor(kind, part, home, hub, kind in needed, is_required) for kind, part in parts.items()
         }
         return pipeline_class(model, **processors, task=self.task or name, device=device, **options)
 
@@ -191,32 +205,44 @@ def _load(pipeline_class: Any, entry: dict[str, Any], source: Source, config: An
     return last.from_pretrained(source, config=config, **loading)
 
 
-def _processor(kind: str, part: Any, home: Any, hub: dict[str, Any], needed: tuple[str, ...] | None) -> Any:
+def _usual_processor(model: Any) -> str:
+    """The kind of processor that a model usually has."""
+    family = FAMILIES.get(getattr(model.config, "model_type", ""))
+    return "image_processor" if family is not None and family.modality == "image" else "tokenizer"
+
+
+def _processor(kind: str, part: Any, home: Any, hub: dict[str, Any], is_needed: bool, is_required: bool) -> Any:
     """The processor passed, that of the name passed, or that of the model's checkpoint; None if it is not needed."""
     part, further = part if isinstance(part, tuple) and len(part) == 2 else (part, {})
     if callable(part):
         return part
-    by_name = isinstance(part, str | os.PathLike) and kind == "tokenizer"
+    by_name = isinstance(part, str | os.PathLike) and kind in LOADERS
     if part is not None and not by_name:
         raise InputError(
             f"{kind} is {part!r:.80}, of the type {type(part).__name__}.",
-            next_step=f"Pass a loaded {kind}" + (", or the name of one." if kind == "tokenizer" else "."),
+            next_step=f"Pass a loaded {kind}" + (", or the name of one." if kind in LOADERS else "."),
         )
     if by_name:  # the revision belongs to the model
-        return AutoTokenizer.from_pretrained(part, **{**hub, "revision": None, **further})
-    if kind not in (("tokenizer",) if needed is None else needed) or (needed is None and not home):
+        return _loader(kind).from_pretrained(part, **{**hub, "revision": None, **further})
+    if not is_needed or (not is_required and not home):
         return None
-    if not home or kind != "tokenizer":
+    if not home or kind not in LOADERS:
         raise InputError(
             f"The {kind} of the model is unknown.", next_step=f"Pass {kind}=..., an object or the name of a checkpoint."
         )
     try:
-        return AutoTokenizer.from_pretrained(home, **(hub if isinstance(home, str) else {}))
+        return _loader(kind).from_pretrained(home, **(hub if isinstance(home, str) else {}))
     except NotebookKitError as error:
-        if needed is not None:
+        if is_required:
             raise
         notice(f"The pipeline has no {kind}, because that of the checkpoint could not be loaded: {error.what}")
         return None
+
+
+def _loader(kind: str) -> Any:
+    """The class that loads processors of a kind; imported here, since texts do not need a library for images."""
+    module, name = LOADERS[kind]
+    return getattr(import_module(module), name)
 
 
 # Tasks -------------------------------------------------------------------------------------------------------------

@@ -80,7 +80,11 @@ class PipelineRegistry:
         line = TASKS[name]
         pipeline_class = getattr(import_module(f".{line.module}", __package__), line.pipeline)
         loader = getattr(auto, pipeline_class.auto_model)
-        return name, {"impl": pipeline_class, "pt": (loader,), "default": {"model": line.model}, "type": "text"}, None
+        return (
+            name,
+            {"impl": pipeline_class, "pt": (loader,), "default": {"model": line.model}, "type": line.modality},
+            None,
+        )
 
     def describe(self, config: Any, pipeline_class: Any) -> None:
         """Record in a configuration that its checkpoint is saved from a pipeline of a user's class.

@@ -5,18 +5,15 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-import numpy as np
-
 from notebook_kit.errors import InputError
 from notebook_kit.pipelines.base import Rows
 from notebook_kit.pipelines.inputs import iterate
 from notebook_kit.pipelines.options import check_choice, check_count, checked
-from notebook_kit.pipelines.scores import scores_from_logits
+from notebook_kit.pipelines.scores import FUNCTIONS, best_labels, scores_from_logits
 from notebook_kit.pipelines.text import TextPipeline
 
 __all__ = ["TextClassificationPipeline"]
 
-FUNCTIONS = ("sigmoid", "softmax", "none")
 _UNSET: Any = ""  # None means "all labels"
 
 
@@ -83,8 +80,7 @@ class TextClassificationPipeline(TextPipeline):
             return {"label": labels[best], "score": float(scores[best])}
         if in_order:
             return [{"label": labels[i], "score": score} for i, score in enumerate(scores.tolist())]
-        order = np.argsort(-scores, kind="stable")[:top_k]
-        return [{"label": labels[i], "score": float(scores[i])} for i in order.tolist()]
+        return best_labels(scores, labels, top_k)
 
 
 def _pairs(texts: Any, second: Any) -> Any:

@@ -7,6 +7,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 from notebook_kit.errors import InputError, near_matches, not_yet
+from notebook_kit.registry.families import FAMILIES
 
 __all__ = ["ALIASES", "TASKS", "Task", "get_supported_tasks", "task_name", "task_of", "task_of_another_head"]
 
@@ -20,14 +21,17 @@ class Task:
         pipeline: The class in it.
         model: The default checkpoint, a name on the Hub.
         heads: Class-name suffixes that identify the task: a `BertForTokenClassification` does token classification.
+        modality: What the task's inputs are: "text" or "image".
     """
 
     module: str
     pipeline: str
     model: str
     heads: tuple[str, ...] = ()
+    modality: str = "text"
 
 
+_HEADLESS = ("feature-extraction", "image-feature-extraction")
 _SEQ2SEQ = ("ForConditionalGeneration", "MTModel")
 
 TASKS: dict[str, Task] = {
@@ -70,6 +74,20 @@ TASKS: dict[str, Task] = {
     "text2text-generation": Task("text2text", "Text2TextGenerationPipeline", "google-t5/t5-base", _SEQ2SEQ),
     "summarization": Task("text2text", "SummarizationPipeline", "sshleifer/distilbart-cnn-12-6", _SEQ2SEQ),
     "translation": Task("text2text", "TranslationPipeline", "google-t5/t5-base", _SEQ2SEQ),
+    "image-classification": Task(
+        "image_classification",
+        "ImageClassificationPipeline",
+        "google/vit-base-patch16-224",
+        ("ForImageClassification",),
+        "image",
+    ),
+    "image-feature-extraction": Task(
+        "image_feature_extraction",
+        "ImageFeatureExtractionPipeline",
+        "google/vit-base-patch16-224",
+        ("Model",),
+        "image",
+    ),
 }
 """Name -> task. Of the tasks that share a head, the first is the most general."""
 
@@ -82,7 +100,7 @@ def get_supported_tasks() -> list[str]:
 
     Example:
         >>> get_supported_tasks()[:3]
-        ['feature-extraction', 'fill-mask', 'ner']
+        ['feature-extraction', 'fill-mask', 'image-classification']
     """
     return sorted([*TASKS, *ALIASES])
 
@@ -103,7 +121,7 @@ def task_name(task: str) -> str:
     if name not in TASKS:
         known = get_supported_tasks()
         raise InputError(
-            f"There is no task {task!r}. {not_yet(task) or near_matches(task, known)}".rstrip(),
+            f"There is no task {task!r}. {not_yet(task, known) or near_matches(task, known)}".rstrip(),
             next_step=f"The tasks are {', '.join(known)}.",
         )
     return name
@@ -117,19 +135,35 @@ def task_of(tag: str, architectures: Iterable[str] = ()) -> str | None:
         architectures: Names of model classes, as in `config.json`. The first that identifies a task decides.
 
     Example:
-        >>> task_of("ner"), task_of("", ["BertForTokenClassification"]), task_of("", ["ViTForImageClassification"])
+        >>> task_of("ner"), task_of("", ["BertForTokenClassification"]), task_of("", ["WhisperForAudioClassification"])
         ('token-classification', 'token-classification', None)
+        >>> task_of("", ["BertModel"]), task_of("", ["ViTModel"])
+        ('feature-extraction', 'image-feature-extraction')
     """
     tag = ALIASES.get(tag, tag)
     if tag in TASKS:
         return tag
     for architecture in architectures:
-        matches = [(head, task) for task, line in TASKS.items() for head in line.heads if architecture.endswith(head)]
+        modality = _modality(architecture)
+        matches = [
+            (head, task)
+            for task, line in TASKS.items()
+            for head in line.heads
+            if architecture.endswith(head) and modality in (None, line.modality)
+        ]
         if matches:
             # "GPT2LMHeadModel" also ends with "Model": the longest suffix is the specific one.
             head, task = max(matches, key=lambda match: len(match[0]))
             if head != "Model" or ("For" not in architecture and "LMHead" not in architecture):
                 return task
+    return None
+
+
+def _modality(architecture: str) -> str | None:
+    """What a model class reads, or None for a class of an unknown family."""
+    for family in FAMILIES.values():
+        if architecture in family.class_names.values():
+            return family.modality
     return None
 
 
@@ -147,7 +181,7 @@ def task_of_another_head(task: str, architecture: str) -> str | None:
         True
     """
     other = task_of("", [architecture])
-    headless = other == "feature-extraction" and "For" not in architecture  # may be a user's class with any head
-    if other is None or headless or task not in TASKS or task == "feature-extraction":
+    headless = other in _HEADLESS and "For" not in architecture  # may be a user's class with any head
+    if other is None or headless or task not in TASKS or task in _HEADLESS:
         return None
     return None if set(TASKS[other].heads) & set(TASKS[task].heads) else other

@@ -54,7 +54,9 @@ def test_aliases_name_tasks_and_hide_none():
         ("", ["DistilBertModel"], "feature-extraction"),
         ("", ["BertForPreTraining"], "feature-extraction"),
         ("", ["XLNetLMHeadModel"], None),
-        ("", ["ViTForImageClassification"], None),
+        ("", ["ViTForImageClassification"], "image-classification"),
+        ("", ["ViTModel"], "image-feature-extraction"),
+        ("", ["WhisperForAudioClassification"], None),
         ("", [], None),
     ],
 )

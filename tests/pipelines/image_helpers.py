@@ -1,0 +1,111 @@
+"""Tiny random checkpoints of models that read images, and pictures of odd sizes and modes."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from PIL import Image
+
+LABELS = {0: "cat", 1: "dog", 2: "horse", 3: "bird", 4: "fish", 5: "bee", 6: "ant"}
+
+
+def picture(width: int = 50, height: int = 40, seed: int = 0, mode: str = "RGB") -> Image.Image:
+    """Coloured squares of 5 pixels: a picture without structure would look alike after resizing."""
+    generator = np.random.default_rng([seed, width, height])
+    squares = generator.integers(0, 256, (-(-height // 5), -(-width // 5), 3), dtype=np.uint8)
+    pixels = squares.repeat(5, axis=0).repeat(5, axis=1)[:height, :width]
+    return Image.fromarray(pixels).convert(mode)
+
+
+PICTURES = [
+    picture(50, 40),
+    picture(33, 71, seed=1),
+    picture(32, 32, seed=2),
+    picture(50, 40, seed=3, mode="L"),
+    picture(91, 40, seed=4, mode="RGBA"),
+    picture(7, 5, seed=5),
+]
+
+
+def save_vit(folder: str | Path, head: str = "ForImageClassification", **settings: Any) -> str:
+    """A random ViT of `transformers` with its image processor; its weights make answers differ clearly."""
+    import transformers
+
+    config = transformers.ViTConfig(
+        image_size=32,
+        patch_size=8,
+        hidden_size=32,
+        num_hidden_layers=2,
+        num_attention_heads=4,
+        intermediate_size=48,
+        initializer_range=0.4,
+        id2label=settings.pop("id2label", LABELS),
+        **settings,
+    )
+    torch.manual_seed(3)
+    getattr(transformers, "ViT" + head)(config).eval().save_pretrained(folder)
+    transformers.ViTImageProcessorPil(size={"height": 32, "width": 32}).save_pretrained(folder)
+    return str(folder)
+
+
+def save_detr(folder: str | Path, head: str = "ForObjectDetection", **settings: Any) -> str:
+    """A random DETR of `transformers` on a small ResNet, with its image processor."""
+    import transformers
+
+    backbone = transformers.ResNetConfig(
+        embedding_size=8,
+        hidden_sizes=[8, 12, 16, 24],
+        depths=[1, 1, 1, 1],
+        layer_type="basic",
+        out_features=["stage1", "stage2", "stage3", "stage4"],
+    )
+    config = transformers.DetrConfig(
+        use_timm_backbone=False,
+        use_pretrained_backbone=False,
+        backbone=None,
+        backbone_config=backbone,
+        num_queries=8,
+        d_model=64,
+        encoder_layers=1,
+        decoder_layers=2,
+        encoder_attention_heads=8,
+        decoder_attention_heads=8,
+        encoder_ffn_dim=48,
+        decoder_ffn_dim=48,
+        init_std=1.0 if head == "ForSegmentation" else 0.6,
+        id2label=settings.pop("id2label", LABELS),
+        **settings,
+    )
+    torch.manual_seed(5)
+    model = getattr(transformers, "Detr" + head)(config).eval()
+    model.save_pretrained(folder)
+    size = {"shortest_edge": 40, "longest_edge": 64}
+    transformers.DetrImageProcessorPil(size=size).save_pretrained(folder)
+    return str(folder)
+
+
+def save_segformer(folder: str | Path, **settings: Any) -> str:
+    """A random SegFormer of `transformers` with its image processor."""
+    import transformers
+
+    config = transformers.SegformerConfig(
+        num_encoder_blocks=2,
+        depths=[1, 1],
+        sr_ratios=[2, 1],
+        hidden_sizes=[16, 32],
+        patch_sizes=[3, 3],
+        strides=[2, 2],
+        num_attention_heads=[2, 4],
+        mlp_ratios=[2, 2],
+        decoder_hidden_size=16,
+        initializer_range=0.6,
+        id2label=LABELS,
+        **settings,
+    )
+    torch.manual_seed(1)
+    transformers.SegformerForSemanticSegmentation(config).eval().save_pretrained(folder)
+    transformers.SegformerImageProcessorPil(size={"height": 32, "width": 48}).save_pretrained(folder)
+    return str(folder)
