@@ -1,0 +1,142 @@
+"""Answers of pipelines, drawn with matplotlib: scores as bars, and boxes and masks over an image."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from notebook_kit.inspection.drawing.letters import clean
+from notebook_kit.inspection.drawing.pictures import pixels_of
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+__all__ = ["bars", "boxes_over_picture", "colours_of", "masks_over_picture"]
+
+# Okabe and Ito's colours, which people with any colour vision tell apart; yellow is left out, since white text is on them.
+COLOURS = ("#0072b2", "#d55e00", "#007f5f", "#a3457f", "#3a6ea5", "#8a5a00", "#5b4b9a", "#4d4d4d")
+OPACITY = 0.5
+WIDTH = 6.0
+"""Inches."""
+
+
+def colours_of(labels: Sequence[str]) -> dict[str, str]:
+    """One colour per label; with more than eight labels, colours repeat.
+
+    Example:
+        >>> colours_of(["cat", "dog", "cat"])
+        {'cat': '#0072b2', 'dog': '#d55e00'}
+    """
+    return {label: COLOURS[i % len(COLOURS)] for i, label in enumerate(dict.fromkeys(labels))}
+
+
+def bars(scores: Sequence[Mapping[str, Any]], picture: Any = None) -> Figure:
+    """Scores as horizontal bars, best first as they come, beside the picture if there is one.
+
+    Args:
+        scores: Dicts with a `label` and a `score`.
+        picture: See `pixels_of`; None for bars alone.
+    """
+    from matplotlib.figure import Figure
+
+    height = max(0.34 * len(scores) + 0.5, 2.0 if picture is not None else 0.0)
+    figure = Figure(figsize=(WIDTH + 2.0 * (picture is not None), height), layout="constrained")
+    if picture is None:
+        axes = figure.subplots()
+    else:
+        shown, axes = figure.subplots(1, 2, width_ratios=(1, 2))
+        shown.imshow(pixels_of(picture))
+        shown.axis("off")
+    values = [float(one["score"]) for one in scores]
+    places = np.arange(len(scores))
+    axes.barh(places, values, color=COLOURS[0], height=0.7)
+    axes.set_yticks(places, [_drawable(one["label"]) for one in scores], parse_math=False)
+    axes.invert_yaxis()
+    are_probabilities = all(0 <= value <= 1 for value in values)
+    axes.set_xlim(0 if are_probabilities else min(0.0, *values), 1.12 if are_probabilities else None)
+    for place, value in enumerate(values):
+        axes.text(max(value, 0.0), place, f" {value:.3f}", va="center")
+    for side in ("top", "right", "bottom"):
+        axes.spines[side].set_visible(False)
+    axes.set_xticks([])
+    return figure
+
+
+def boxes_over_picture(found: Sequence[Mapping[str, Any]], picture: Any) -> Figure:
+    """The boxes of an object detection over its picture, each with its label and score.
+
+    Args:
+        found: Dicts with `score`, `label` and `box` in pixels of the picture.
+        picture: See `pixels_of`.
+    """
+    from matplotlib.patches import Rectangle
+
+    figure, axes = _picture(pixels_of(picture))
+    colours = colours_of([one["label"] for one in found])
+    # The best one last, so that it is on top.
+    for one in sorted(found, key=lambda one: one["score"]):
+        box, colour = one["box"], colours[one["label"]]
+        corner, wide, high = (box["xmin"], box["ymin"]), box["xmax"] - box["xmin"], box["ymax"] - box["ymin"]
+        for edge, line in (("white", 3.5), (colour, 2.0)):
+            axes.add_patch(Rectangle(corner, wide, high, fill=False, ec=edge, lw=line))
+        _tag(axes, max(corner[0], 0), max(corner[1], 0), one, colour)
+    return figure
+
+
+def masks_over_picture(found: Sequence[Mapping[str, Any]], picture: Any) -> Figure:
+    """The masks of an image segmentation as colours over its picture, each with its label and score at its middle.
+
+    Args:
+        found: Dicts with `score` (or None), `label` and `mask`, a PIL image of the size of the picture.
+        picture: See `pixels_of`.
+    """
+    pixels = pixels_of(picture).astype(np.float32)
+    tags = []
+    for i, one in enumerate(found):
+        inside = np.asarray(one["mask"]) > 127
+        colour = COLOURS[i % len(COLOURS)]  # a colour per segment: two things with one label are two things
+        rgb = np.array([int(colour[k : k + 2], 16) for k in (1, 3, 5)], dtype=np.float32)
+        pixels[inside] = (1 - OPACITY) * pixels[inside] + OPACITY * rgb
+        if inside.any():
+            rows, columns = np.nonzero(inside)
+            middle = np.argmin((rows - rows.mean()) ** 2 + (columns - columns.mean()) ** 2)
+            tags.append((columns[middle], rows[middle], one, colour))
+    figure, axes = _picture(pixels.astype(np.uint8))
+    for x, y, one, colour in tags:
+        _tag(axes, x, y, one, colour)
+    return figure
+
+
+def _picture(pixels: np.ndarray) -> tuple[Figure, Axes]:
+    from matplotlib.figure import Figure
+
+    high, wide = pixels.shape[:2]
+    figure = Figure(figsize=(WIDTH, min(WIDTH * high / wide, 2 * WIDTH)))
+    axes = figure.add_axes((0, 0, 1, 1))
+    axes.imshow(pixels)
+    axes.set(xlim=(-0.5, wide - 0.5), ylim=(high - 0.5, -0.5))
+    axes.axis("off")
+    return figure, axes
+
+
+def _tag(axes: Axes, x: float, y: float, one: Mapping[str, Any], colour: str) -> None:
+    score = "" if one["score"] is None else f" {one['score']:.2f}"
+    axes.text(
+        x,
+        y,
+        _drawable(one["label"]) + score,
+        color="white",
+        fontsize=9,
+        va="top",
+        bbox={"facecolor": colour, "edgecolor": "white", "linewidth": 0.8, "pad": 2},
+        parse_math=False,
+        clip_on=True,
+    )
+
+
+def _drawable(label: str) -> str:
+    label = clean(str(label))
+    return label if len(label) <= 40 else label[:39] + "…"
