@@ -92,17 +92,19 @@ class Distributed:
         return self.gather(torch.tensor(value, device=self.device)).mean().item()
 
     def pad_rows(self, *rows: Any) -> list[Any]:
-        """Tensors of shape (batch, length, ...), padded with -100 to the longest of all processes; None stays None."""
+        """Tensors of shape (batch, length, ...), padded with -100 to the longest of all processes. None, and a list with an
+        item for each row, stay as they are."""
         if self.world_size == 1:
             return list(rows)
         pad = self.accelerator.pad_across_processes
-        return [None if part is None else pad(part, dim=1, pad_index=-100) for part in rows]
+        return [part if part is None or isinstance(part, list) else pad(part, dim=1, pad_index=-100) for part in rows]
 
     def gather_rows(self, *rows: Any) -> list[Any]:
         """The rows of all processes, without the repeated ones that fill the last batch; None stays None."""
         if self.world_size == 1:
             return list(rows)
-        return [None if part is None else self.accelerator.gather_for_metrics(part) for part in rows]
+        gather = self.accelerator.gather_for_metrics
+        return [None if part is None else gather(part, use_gather_object=isinstance(part, list)) for part in rows]
 
     # -------------------------------------------------------------------------------------------- saving and restoring
 

@@ -130,7 +130,11 @@ def evaluation_pass(
         if args.eval_do_concat_batches
         else lambda kept: kept or None
     )
-    results = EvalPrediction(gather(predictions), gather(labels), gather(inputs), gather(row_losses))
+    is_listed = bool(labels) and isinstance(labels[0], list)
+    targets = (
+        gather_lists(labels, sorted_order(loader)) if is_listed and args.eval_do_concat_batches else gather(labels)
+    )
+    results = EvalPrediction(gather(predictions), targets, gather(inputs), gather(row_losses))
     metrics: dict[str, Any] = {}
     if trainer.compute_metrics is not None and results.predictions is not None and results.label_ids is not None:
         metrics = hooks.checked_metrics(trainer.compute_metrics(results))
@@ -179,7 +183,7 @@ def predict_batch(
     returns_loss = labelled or (not names and bool(inputs.get("return_loss", trainer.traits.returns_loss)))
     config = getattr(trainer.model, "config", None)
     ignored = as_list(ignore_keys if ignore_keys is not None else getattr(config, "keys_to_ignore_at_inference", None))
-    labels = tuple(inputs[name].detach() for name in names) if labelled else None
+    labels = tuple(map_tensors(torch.Tensor.detach, inputs[name]) for name in names) if labelled else None
     loss = None
     with torch.no_grad():
         if returns_loss:
@@ -257,6 +261,17 @@ def gather_batches(batches: list[Any], order: np.ndarray | None, fill: float = -
         result[(where, *region)] = array
         start += len(array)
     return result
+
+
+def gather_lists(batches: list[list[Any]], order: np.ndarray | None) -> list[Any]:
+    """The items of many batches in the dataset's order, for labels that are a list with an item for each example.
+
+    Args:
+        batches: One list per batch.
+        order: As for `gather_batches`.
+    """
+    items = [item for batch in batches for item in batch]
+    return items if order is None else [items[row] for row in np.argsort(order)]
 
 
 def plain_numbers(metrics: Any) -> Any:
