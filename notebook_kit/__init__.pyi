@@ -64,10 +64,12 @@ from .models.auto import AutoConfig as AutoConfig
 from .models.auto import AutoModel as AutoModel
 from .models.auto import AutoModelForCausalLM as AutoModelForCausalLM
 from .models.auto import AutoModelForImageClassification as AutoModelForImageClassification
+from .models.auto import AutoModelForImageSegmentation as AutoModelForImageSegmentation
 from .models.auto import AutoModelForMaskedImageModeling as AutoModelForMaskedImageModeling
 from .models.auto import AutoModelForMaskedLM as AutoModelForMaskedLM
 from .models.auto import AutoModelForMultipleChoice as AutoModelForMultipleChoice
 from .models.auto import AutoModelForNextSentencePrediction as AutoModelForNextSentencePrediction
+from .models.auto import AutoModelForObjectDetection as AutoModelForObjectDetection
 from .models.auto import AutoModelForPreTraining as AutoModelForPreTraining
 from .models.auto import AutoModelForQuestionAnswering as AutoModelForQuestionAnswering
 from .models.auto import AutoModelForSeq2SeqLM as AutoModelForSeq2SeqLM
@@ -105,6 +107,10 @@ from .models.deit import DeiTForImageClassification as DeiTForImageClassificatio
 from .models.deit import DeiTForImageClassificationWithTeacher as DeiTForImageClassificationWithTeacher
 from .models.deit import DeiTForMaskedImageModeling as DeiTForMaskedImageModeling
 from .models.deit import DeiTModel as DeiTModel
+from .models.detr import DetrConfig as DetrConfig
+from .models.detr import DetrForObjectDetection as DetrForObjectDetection
+from .models.detr import DetrForSegmentation as DetrForSegmentation
+from .models.detr import DetrModel as DetrModel
 from .models.dinov2 import Dinov2Backbone as Dinov2Backbone
 from .models.dinov2 import Dinov2Config as Dinov2Config
 from .models.dinov2 import Dinov2ForImageClassification as Dinov2ForImageClassification
@@ -156,6 +162,8 @@ from .models.mappings import MODEL_FOR_IMAGE_CLASSIFICATION_MAPPING as MODEL_FOR
 from .models.mappings import (
     MODEL_FOR_IMAGE_CLASSIFICATION_MAPPING_NAMES as MODEL_FOR_IMAGE_CLASSIFICATION_MAPPING_NAMES,
 )
+from .models.mappings import MODEL_FOR_IMAGE_SEGMENTATION_MAPPING as MODEL_FOR_IMAGE_SEGMENTATION_MAPPING
+from .models.mappings import MODEL_FOR_IMAGE_SEGMENTATION_MAPPING_NAMES as MODEL_FOR_IMAGE_SEGMENTATION_MAPPING_NAMES
 from .models.mappings import MODEL_FOR_MASKED_IMAGE_MODELING_MAPPING as MODEL_FOR_MASKED_IMAGE_MODELING_MAPPING
 from .models.mappings import (
     MODEL_FOR_MASKED_IMAGE_MODELING_MAPPING_NAMES as MODEL_FOR_MASKED_IMAGE_MODELING_MAPPING_NAMES,
@@ -168,6 +176,8 @@ from .models.mappings import MODEL_FOR_NEXT_SENTENCE_PREDICTION_MAPPING as MODEL
 from .models.mappings import (
     MODEL_FOR_NEXT_SENTENCE_PREDICTION_MAPPING_NAMES as MODEL_FOR_NEXT_SENTENCE_PREDICTION_MAPPING_NAMES,
 )
+from .models.mappings import MODEL_FOR_OBJECT_DETECTION_MAPPING as MODEL_FOR_OBJECT_DETECTION_MAPPING
+from .models.mappings import MODEL_FOR_OBJECT_DETECTION_MAPPING_NAMES as MODEL_FOR_OBJECT_DETECTION_MAPPING_NAMES
 from .models.mappings import MODEL_FOR_PRETRAINING_MAPPING as MODEL_FOR_PRETRAINING_MAPPING
 from .models.mappings import MODEL_FOR_PRETRAINING_MAPPING_NAMES as MODEL_FOR_PRETRAINING_MAPPING_NAMES
 from .models.mappings import MODEL_FOR_QUESTION_ANSWERING_MAPPING as MODEL_FOR_QUESTION_ANSWERING_MAPPING
@@ -250,6 +260,11 @@ from .models.t5 import T5ForQuestionAnswering as T5ForQuestionAnswering
 from .models.t5 import T5ForSequenceClassification as T5ForSequenceClassification
 from .models.t5 import T5ForTokenClassification as T5ForTokenClassification
 from .models.t5 import T5Model as T5Model
+from .models.table_transformer import TableTransformerConfig as TableTransformerConfig
+from .models.table_transformer import TableTransformerForObjectDetection as TableTransformerForObjectDetection
+from .models.table_transformer import TableTransformerModel as TableTransformerModel
+from .models.timm_backbone import TimmBackbone as TimmBackbone
+from .models.timm_backbone import TimmBackboneConfig as TimmBackboneConfig
 from .models.tokenizer_mapping import TOKENIZER_MAPPING as TOKENIZER_MAPPING
 from .models.vit import ViTConfig as ViTConfig
 from .models.vit import ViTForImageClassification as ViTForImageClassification
@@ -262,6 +277,9 @@ from .models.xlm_roberta import XLMRobertaForQuestionAnswering as XLMRobertaForQ
 from .models.xlm_roberta import XLMRobertaForSequenceClassification as XLMRobertaForSequenceClassification
 from .models.xlm_roberta import XLMRobertaForTokenClassification as XLMRobertaForTokenClassification
 from .models.xlm_roberta import XLMRobertaModel as XLMRobertaModel
+from .models.yolos import YolosConfig as YolosConfig
+from .models.yolos import YolosForObjectDetection as YolosForObjectDetection
+from .models.yolos import YolosModel as YolosModel
 from .nn.attention import ablate_heads as ablate_heads
 from .nn.attention import record_attention as record_attention
 from .nn.base import PreTrainedModel as PreTrainedModel

@@ -26,10 +26,12 @@ __all__ = [
     "AutoModel",
     "AutoModelForCausalLM",
     "AutoModelForImageClassification",
+    "AutoModelForImageSegmentation",
     "AutoModelForMaskedImageModeling",
     "AutoModelForMaskedLM",
     "AutoModelForMultipleChoice",
     "AutoModelForNextSentencePrediction",
+    "AutoModelForObjectDetection",
     "AutoModelForPreTraining",
     "AutoModelForQuestionAnswering",
     "AutoModelForSeq2SeqLM",
@@ -456,4 +458,27 @@ class AutoBackbone(_AutoModel):
         >>> config = AutoConfig.for_model("resnet", embedding_size=8, hidden_sizes=[8, 16], depths=[1, 1], out_indices=[1, 2])
         >>> [one.shape for one in AutoBackbone.from_config(config).eval()(torch.rand(1, 3, 32, 32)).feature_maps]
         [torch.Size([1, 8, 8, 8]), torch.Size([1, 16, 4, 4])]
+    """
+
+
+class AutoModelForObjectDetection(_AutoModel):
+    """The class and the box of each object of an image.
+
+    Example:
+        >>> from notebook_kit import AutoConfig, AutoModelForObjectDetection
+        >>> for family in ("detr", "table-transformer", "yolos"):
+        ...     AutoModelForObjectDetection.model_class(AutoConfig.for_model(family)).__name__
+        'DetrForObjectDetection'
+        'TableTransformerForObjectDetection'
+        'YolosForObjectDetection'
+    """
+
+
+class AutoModelForImageSegmentation(_AutoModel):
+    """The class, the box and the mask of each object of an image, and of the areas between them.
+
+    Example:
+        >>> from notebook_kit import AutoConfig, AutoModelForImageSegmentation
+        >>> AutoModelForImageSegmentation.model_class(AutoConfig.for_model("detr")).__name__
+        'DetrForSegmentation'
     """

@@ -20,13 +20,23 @@ from notebook_kit.nn.layers import (
     run_layers,
     split_heads,
     token_table,
+    without_dropped,
 )
 from notebook_kit.nn.outputs import BaseModelOutput, BaseModelOutputWithPastAndCrossAttentions
 
 if TYPE_CHECKING:
     from notebook_kit.nn.cache import KVCache
 
-__all__ = ["BartDecoder", "BartDecoderLayer", "BartEncoder", "BartEncoderLayer", "BartPositions"]
+__all__ = [
+    "BartAttention",
+    "BartDecoder",
+    "BartDecoderLayer",
+    "BartEncoder",
+    "BartEncoderLayer",
+    "BartLayer",
+    "BartPositions",
+    "keep_finite",
+]
 
 
 class BartPositions(nn.Embedding):
@@ -81,10 +91,11 @@ class BartLayer(nn.Module):
     """The base of both kinds of layers: self-attention and a feed-forward block, each with a residual connection and a norm."""
 
     pre_norm: ClassVar[bool] = False  # whether norms precede the blocks, rather than follow the residual connections
+    attention: ClassVar[type[nn.Module]] = BartAttention
 
     def __init__(self, config, heads: int, inner: int) -> None:
         super().__init__()
-        self.self_attn = BartAttention(config, heads)
+        self.self_attn = self.attention(config, heads)
         self.self_attn_layer_norm = nn.LayerNorm(config.d_model)
         self.fc1 = nn.Linear(config.d_model, inner)
         self.fc2 = nn.Linear(inner, config.d_model)
@@ -103,6 +114,14 @@ class BartLayer(nn.Module):
         return self.fc2(self.activation_dropout(self.activation(self.fc1(x))))
 
 
+def keep_finite(x: Tensor) -> Tensor:
+    """Activations that are too large for float16 as the largest ones that are not."""
+    if x.dtype != torch.float16:
+        return x
+    limit = torch.finfo(x.dtype).max - 1000
+    return x.clamp(-limit, limit)
+
+
 class BartEncoderLayer(BartLayer):
     """Self-attention, then a feed-forward block."""
 
@@ -111,11 +130,7 @@ class BartEncoderLayer(BartLayer):
 
     def forward(self, x: Tensor, mask: Tensor | None, site: AttentionSite) -> Tensor:
         x = self.block(x, self.self_attn_layer_norm, lambda y: self.self_attn(y, mask, site))
-        x = self.block(x, self.final_layer_norm, self.feed_forward)
-        if x.dtype == torch.float16:  # keep large activations finite
-            limit = torch.finfo(x.dtype).max - 1000
-            x = x.clamp(-limit, limit)
-        return x
+        return keep_finite(self.block(x, self.final_layer_norm, self.feed_forward))
 
 
 class BartDecoderLayer(BartLayer):
@@ -177,11 +192,8 @@ class BartHalf(nn.Module):
         return self.dropout(self.layernorm_embedding(x))
 
     def run(self, x: Tensor, sites: list, *inputs: Any, output_hidden_states: bool | None):
-        """Run the layers, in training without those skipped by LayerDrop (Fan et al., 2020); also return the sites used."""
-        chosen = list(zip(self.layers, sites, strict=True))
-        if self.training and self.layerdrop:
-            chosen = [pair for pair in chosen if torch.rand(()) >= self.layerdrop]
-        layers, sites = [layer for layer, _ in chosen], [site for _, site in chosen]
+        """Run the layers, in training without those skipped by LayerDrop; also return the sites used."""
+        layers, sites = without_dropped(self.layers, sites, self.layerdrop if self.training else 0.0)
         x, states, _ = run_layers(
             self,
             layers,

@@ -225,9 +225,18 @@ def recording(owner: nn.Module, output_attentions: bool | None) -> AbstractConte
     return record_attention(owner, detach=False) if wanted else nullcontext()
 
 
+def without_dropped(layers: Iterable[Any], sites: Sequence[Any], layerdrop: float) -> tuple[list[Any], list[Any]]:
+    """The layers that LayerDrop keeps, and their sites: each is dropped with the probability `layerdrop`.
+
+    Source: Fan et al., Reducing Transformer Depth on Demand with Structured Dropout, 2020.
+    """
+    pairs = [pair for pair in zip(layers, sites, strict=True) if not layerdrop or torch.rand(()) >= layerdrop]
+    return [layer for layer, _ in pairs], [site for _, site in pairs]
+
+
 def run_layers(
     owner: nn.Module,
-    layers: Iterable[nn.Module],
+    layers: Iterable[Callable[..., Tensor]],
     sites: Sequence[Any],
     hidden: Tensor,
     *inputs: Any,

@@ -153,18 +153,18 @@ def resize_positions(positions: Tensor, grid: tuple[int, int], new: tuple[int, i
     """Position embeddings for an image of another size, bicubically interpolated.
 
     Args:
-        positions: `(1, extra + rows * columns, width)`.
+        positions: `(tables, extra + rows * columns, width)`.
         grid: Rows and columns of the patches that they were trained for.
         new: Rows and columns of the patches of the image.
         extra: Number of tokens before the patches, whose positions stay as they are.
 
     Returns:
-        `(1, extra + new rows * new columns, width)`.
+        `(tables, extra + new rows * new columns, width)`.
     """
     if grid == new:
         return positions
-    C = positions.shape[-1]
-    of_patches = positions[:, extra:].reshape(1, *grid, C).permute(0, 3, 1, 2)  # (1, C, rows, columns)
+    tables, _, C = positions.shape
+    of_patches = positions[:, extra:].reshape(tables, *grid, C).permute(0, 3, 1, 2)  # (tables, C, rows, columns)
     resized = F.interpolate(of_patches.float(), size=new, mode="bicubic", align_corners=False)
-    resized = resized.to(positions.dtype).permute(0, 2, 3, 1).reshape(1, -1, C)
+    resized = resized.to(positions.dtype).permute(0, 2, 3, 1).reshape(tables, -1, C)
     return torch.cat([positions[:, :extra], resized], dim=1)

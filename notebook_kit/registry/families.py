@@ -69,6 +69,7 @@ _BART = {
     "AutoModelForQuestionAnswering": "ForQuestionAnswering",
     "AutoModelForSequenceClassification": "ForSequenceClassification",
 }
+_DETECTION = {"AutoModel": "Model", "AutoModelForObjectDetection": "ForObjectDetection"}
 _T5 = {**_BART, "AutoModelForTokenClassification": "ForTokenClassification"}
 _IMAGE_BACKBONE = {**IMAGE_CLASSIFIER, "AutoBackbone": "Backbone"}
 _MASKED_IMAGE = {**IMAGE_CLASSIFIER, "AutoModelForMaskedImageModeling": "ForMaskedImageModeling"}
@@ -80,6 +81,7 @@ FAMILIES: dict[str, Family] = {
     "camembert": Family("camembert", "Camembert", ENCODER),
     "convnext": Family("convnext", "ConvNext", _IMAGE_BACKBONE, "image"),
     "deit": Family("deit", "DeiT", _MASKED_IMAGE, "image"),
+    "detr": Family("detr", "Detr", _DETECTION | {"AutoModelForImageSegmentation": "ForSegmentation"}, "image"),
     "dinov2": Family("dinov2", "Dinov2", _IMAGE_BACKBONE, "image"),
     "distilbert": Family("distilbert", "DistilBert", ENCODER),
     "electra": Family("electra", "Electra", _PRE_TRAINED),
@@ -98,8 +100,10 @@ FAMILIES: dict[str, Family] = {
     "roberta": Family("roberta", "Roberta", ENCODER),
     "smollm3": Family("smollm3", "SmolLM3", DECODER),
     "t5": Family("t5", "T5", _T5),
+    "table-transformer": Family("table_transformer", "TableTransformer", _DETECTION, "image"),
     "vit": Family("vit", "ViT", _MASKED_IMAGE, "image"),
     "xlm-roberta": Family("xlm_roberta", "XLMRoberta", ENCODER),
+    "yolos": Family("yolos", "Yolos", _DETECTION, "image"),
 }
 """`model_type` in `config.json` -> the family."""
 
