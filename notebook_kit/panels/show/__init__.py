@@ -100,7 +100,7 @@ def show(result: Any, input: Any = None) -> Shown | list[Shown]:
 
     Example:
         >>> from PIL import Image
-        >>> from notebook_kit import show
+        >>> from notebook_kit.panels.show import show
         >>> found = [{"score": 0.97, "label": "cat", "box": {"xmin": 10, "ymin": 20, "xmax": 60, "ymax": 70}}]
         >>> show(found, Image.new("RGB", (100, 80)))
         Shown(1 boxes)
