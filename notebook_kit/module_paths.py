@@ -36,12 +36,16 @@ PATHS: dict[str, tuple[str, ...]] = {
     **dict.fromkeys(("cache_utils", "generation.utils", "generation_utils"), ("generation", "nn.cache")),
     **dict.fromkeys(("generation.logits_process", "generation_logits_process"), ("generation",)),
     **dict.fromkeys(("generation.stopping_criteria", "generation_stopping_criteria"), ("generation",)),
+    **dict.fromkeys(("image_utils", "image_processing_utils", "feature_extraction_utils"), ("utils",)),
     "generation.configuration_utils": ("generation",),
     "testing_utils": ("utils.logging",),
     "pipelines.pt_utils": ("pipelines.inputs",),
     "models.attention": ("nn.attention",),  # this package's own former name
 }
-_FAMILY_FILES = ("configuration_", "modeling_", "tokenization_", "auto_factory")
+_FAMILY_FILES = (
+    *("configuration_", "modeling_", "tokenization_", "auto_factory"),
+    *("image_processing_", "feature_extraction_"),
+)
 
 
 class _Finder:
