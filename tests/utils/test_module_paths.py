@@ -40,6 +40,11 @@ from notebook_kit.generation.logits_process import LogitsProcessor, LogitsProces
 from notebook_kit.generation.stopping_criteria import StoppingCriteria, StoppingCriteriaList
 from notebook_kit.generation.configuration_utils import GenerationConfig
 from notebook_kit.pipelines.pt_utils import KeyDataset
+from notebook_kit.image_utils import load_image
+from notebook_kit.image_processing_utils import BaseImageProcessor, BatchFeature
+from notebook_kit.feature_extraction_utils import BatchFeature
+from notebook_kit.models.vit.image_processing_vit import ViTImageProcessor
+from notebook_kit.models.detr.feature_extraction_detr import DetrFeatureExtractor
 from notebook_kit.models.attention import ablate_heads
 from notebook_kit.models.bert import BertModel
 from notebook_kit.models.bert.modeling_bert import BertForMaskedLM, BertModel

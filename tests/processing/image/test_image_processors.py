@@ -397,13 +397,3 @@ def test_options_that_do_not_exist_or_contradict():
         processor([])
     with pytest.raises(InputError, match="shortest_edge"):
         notebook_kit.ConvNextImageProcessor()(images(), size={"height": 2, "width": 2})
-
-
-def test_paths_of_modules_in_scripts():
-    from notebook_kit.feature_extraction_utils import BatchFeature
-    from notebook_kit.image_processing_utils import BaseImageProcessor as base
-    from notebook_kit.image_utils import load_image
-    from notebook_kit.models.vit.image_processing_vit import ViTImageProcessor as vit
-
-    assert (base, vit) == (BaseImageProcessor, ViTImageProcessor)
-    assert (BatchFeature, load_image) == (notebook_kit.BatchFeature, notebook_kit.load_image)
