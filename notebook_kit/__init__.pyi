@@ -253,6 +253,11 @@ from .models.smollm3 import SmolLM3ForQuestionAnswering as SmolLM3ForQuestionAns
 from .models.smollm3 import SmolLM3ForSequenceClassification as SmolLM3ForSequenceClassification
 from .models.smollm3 import SmolLM3ForTokenClassification as SmolLM3ForTokenClassification
 from .models.smollm3 import SmolLM3Model as SmolLM3Model
+from .models.swin import SwinBackbone as SwinBackbone
+from .models.swin import SwinConfig as SwinConfig
+from .models.swin import SwinForImageClassification as SwinForImageClassification
+from .models.swin import SwinForMaskedImageModeling as SwinForMaskedImageModeling
+from .models.swin import SwinModel as SwinModel
 from .models.t5 import T5Config as T5Config
 from .models.t5 import T5EncoderModel as T5EncoderModel
 from .models.t5 import T5ForConditionalGeneration as T5ForConditionalGeneration

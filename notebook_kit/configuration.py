@@ -309,7 +309,7 @@ class PretrainedConfig(PushToHub):
         width = None if getattr(self, "head_dim", None) else getattr(self, "hidden_size", None)
         for name in ("num_attention_heads", "encoder_attention_heads", "decoder_attention_heads"):
             heads = getattr(self, name, None)
-            if width and heads and width % heads:
+            if width and isinstance(heads, int) and heads and width % heads:  # not heads per stage
                 raise ConfigurationError(
                     f"{type(self).__name__}: a width of {width} cannot be split evenly over {heads} attention heads.",
                     next_step=f"Choose a number of heads that divides {width}, or a width that is a multiple of {heads}.",

@@ -180,7 +180,7 @@ _NOT_YET = {
     "pictures together with texts": r"(?i).*(image-?text|image-?to-?text|vision-?(2-?seq|encoder-?decoder|text)|vqa"
     r"|(visual|document)-?question|zero-?shot-?(image|object))|(?i:Blip|CLIP|Donut|LayoutLM|Llava|Siglip|Vilt)",
     "this task or model for pictures": r"(?i).*(image|vision|depth-?estimation|object-?detection|segmentation|keypoint"
-    r"|mask-?generation)|DINOv3|ConvNextV2|(Conditional|Deformable)Detr|Swin|Beit",
+    r"|mask-?generation)|DINOv3|ConvNextV2|(Conditional|Deformable)Detr|Swinv2|Beit",
     "sound": r"(?i).*(audio|speech|ForCTC|wav2vec|whisper|hubert)",
 }
 """What notebook_kit does not support yet -> a pattern of the names that `transformers` has for it."""

@@ -54,8 +54,20 @@ class ForImageClassification(Head):
 class ForMaskedImageModeling(Head):
     """The pixels of an image of which the backbone saw only some patches: a linear layer on each patch's state.
 
+    Attributes:
+        output_class: The class of the output.
+        pads: Whether the backbone pads images to whole patches, rather than ignoring what does not fill one.
+
     Source: Xie et al., SimMIM: A Simple Framework for Masked Image Modeling, 2022.
     """
+
+    output_class: ClassVar[type[ModelOutput]] = MaskedImageModelingOutput
+    pads: ClassVar[bool] = False
+
+    @property
+    def merged(self) -> int:
+        """How many patches high and wide the square is that each state stands for."""
+        return 1
 
     def build_backbone(self, config: Any) -> None:
         """Create the backbone with a mask token, and without a pooling layer."""
@@ -63,59 +75,58 @@ class ForMaskedImageModeling(Head):
         setattr(self, self.base_model_prefix, backbone)
 
     def build_head(self, config: Any) -> None:
-        self.decoder = self.pixel_decoder(config, config.hidden_size)
-
-    @staticmethod
-    def pixel_decoder(config: Any, width: int) -> nn.Sequential:
-        """From a map of states `(batch, width, rows, columns)` to pixels, `encoder_stride` times as high and wide."""
         stride = config.encoder_stride
-        return nn.Sequential(nn.Conv2d(width, stride**2 * config.num_channels, 1), nn.PixelShuffle(stride))
+        outputs = stride**2 * config.num_channels
+        self.decoder = nn.Sequential(nn.Conv2d(config.hidden_size, outputs, kernel_size=1), nn.PixelShuffle(stride))
 
     def patch_states(self, states: Tensor) -> Tensor:
         """The states of the patches, `(batch, patches, width)`, without those of other tokens."""
         return states[:, 1:]
 
-    def forward(self, **inputs: Any) -> MaskedImageModelingOutput:
+    def forward(self, **inputs: Any) -> Any:
         """As the backbone's `forward`, with the predicted pixels; the loss requires `bool_masked_pos`.
 
         Args:
             **inputs: Inputs of the backbone.
 
         Raises:
-            InputError: If patches are masked, and `encoder_stride` is not the size of a patch.
+            InputError: If patches are masked, and `encoder_stride` is not the side of what a state stands for.
         """
-        config, mask = self.config, inputs.get("bool_masked_pos")
-        patch = sides(config.patch_size)
-        if mask is not None and patch != (config.encoder_stride,) * 2:
+        mask, stride = inputs.get("bool_masked_pos"), self.config.encoder_stride
+        patch = sides(self.config.patch_size)
+        square = (patch[0] * self.merged, patch[1] * self.merged)
+        if mask is not None and square != (stride, stride):
             raise InputError(
-                f"Pixels are predicted in squares of {config.encoder_stride}, and masked in patches of {config.patch_size}.",
-                next_step="Create the model with encoder_stride equal to patch_size.",
+                f"Pixels are predicted in squares of {stride}, and a state stands for {square[0]} x {square[1]} pixels.",
+                next_step=f"Create the model with encoder_stride={square[0]}.",
             )
         out = self.run_backbone(**inputs)
         states = self.patch_states(out.last_hidden_state)
         B, _, C = states.shape
         pixels = inputs["pixel_values"]
-        rows, columns = pixels.shape[-2] // patch[0], pixels.shape[-1] // patch[1]
-        reconstruction = self.decoder(states.transpose(1, 2).reshape(B, C, rows, columns))
-        loss = masked_pixels_loss(reconstruction, pixels, mask, patch)
-        return join_output(MaskedImageModelingOutput, out, loss=loss, reconstruction=reconstruction)
+        reconstruction = self.decoder(states.transpose(1, 2).reshape(B, C, *self.grid_of(pixels, square)))
+        loss = None
+        if mask is not None:
+            loss = masked_pixels_loss(reconstruction, pixels, mask.view(B, *self.grid_of(pixels, patch)), patch)
+        return join_output(self.output_class, out, loss=loss, reconstruction=reconstruction)
+
+    def grid_of(self, pixels: Tensor, square: tuple[int, int]) -> tuple[int, int]:
+        """Rows and columns of squares in an image."""
+        H, W = pixels.shape[-2:]
+        return (-(-H // square[0]), -(-W // square[1])) if self.pads else (H // square[0], W // square[1])
 
 
-def masked_pixels_loss(
-    reconstruction: Tensor, pixels: Tensor, mask: Tensor | None, patch: tuple[int, int]
-) -> Tensor | None:
+def masked_pixels_loss(reconstruction: Tensor, pixels: Tensor, mask: Tensor, patch: tuple[int, int]) -> Tensor:
     """The mean absolute error of the pixels of masked patches.
 
     Args:
         reconstruction: `(batch, channels, height, width)`.
-        pixels: `(batch, channels, height or more, width or more)`; margins that no patch covers are ignored.
-        mask: `(batch, patches)`, 1 for a masked patch, row by row; None for no loss.
+        pixels: The same; what only one of both covers is ignored.
+        mask: `(batch, rows, columns)`, 1 for a masked patch.
         patch: Height and width of a patch.
     """
-    if mask is None:
-        return None
-    *_, channels, H, W = reconstruction.shape
-    covered = mask.view(-1, H // patch[0], W // patch[1])
-    covered = covered.repeat_interleave(patch[0], 1).repeat_interleave(patch[1], 2)[:, None]
-    error = F.l1_loss(pixels[..., :H, :W].to(reconstruction.dtype), reconstruction, reduction="none")
-    return (error * covered).sum() / (covered.sum() + 1e-5) / channels
+    covered = mask.repeat_interleave(patch[0], 1).repeat_interleave(patch[1], 2)[:, None]
+    H, W = (min(sizes) for sizes in zip(*(one.shape[-2:] for one in (reconstruction, pixels, covered)), strict=True))
+    reconstruction, pixels, covered = (one[..., :H, :W] for one in (reconstruction, pixels, covered))
+    error = F.l1_loss(pixels.to(reconstruction.dtype), reconstruction, reduction="none")
+    return (error * covered).sum() / (covered.sum() + 1e-5) / reconstruction.shape[1]

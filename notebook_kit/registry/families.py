@@ -99,6 +99,7 @@ FAMILIES: dict[str, Family] = {
     "resnet": Family("resnet", "ResNet", _IMAGE_BACKBONE, "image"),
     "roberta": Family("roberta", "Roberta", ENCODER),
     "smollm3": Family("smollm3", "SmolLM3", DECODER),
+    "swin": Family("swin", "Swin", {**_IMAGE_BACKBONE, **_MASKED_IMAGE}, "image"),
     "t5": Family("t5", "T5", _T5),
     "table-transformer": Family("table_transformer", "TableTransformer", _DETECTION, "image"),
     "vit": Family("vit", "ViT", _MASKED_IMAGE, "image"),

@@ -35,6 +35,18 @@ def test_stages_of_a_classifier(model_type, tmp_path):
             ref.assert_same_output(mine(**given, output_hidden_states=True), theirs(**given, output_hidden_states=True))
 
 
+def test_swin_backbone_goes_there_and_back(tmp_path):
+    reference = ref.reference_model("swin", "SwinBackbone", out_features=["stage1", "stage3"])
+    mine = notebook_kit.SwinBackbone.from_pretrained(ref.saved(reference, tmp_path / "theirs"))
+    mine.save_pretrained(tmp_path / "ours")
+    again, report = transformers.SwinBackbone.from_pretrained(tmp_path / "ours", output_loading_info=True)
+    assert not report["missing_keys"] and not report["unexpected_keys"]
+    given = ref.batch(reference.config)
+    with torch.no_grad():
+        ref.assert_same_output(mine(**given), reference(**given))
+        ref.assert_same_output(mine(**given), again.eval()(**given))
+
+
 @pytest.mark.parametrize("model_type", BACKBONES)
 def test_selection_in_a_configuration(model_type, tmp_path):
     fields = ref.tiny_fields(model_type, out_features=["stage1", "stage3"])

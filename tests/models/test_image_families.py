@@ -20,6 +20,7 @@ from notebook_kit.registry.families import FAMILIES
 
 IMAGES = ref.reading("image")
 ALL = [(model_type, name) for model_type in IMAGES for name in FAMILIES[model_type].class_names.values()]
+ALL.remove(("swin", "SwinBackbone"))  # the oracle's has a last norm that it never uses; see test_backbones
 
 
 @pytest.mark.parametrize(("model_type", "name"), ALL)
@@ -39,6 +40,7 @@ def test_equals_reference(model_type, name, tmp_path):
         ("deit", "DeiTForImageClassificationWithTeacher", {}),
         ("dinov2", "Dinov2Model", {"use_swiglu_ffn": True, "qkv_bias": False, "use_mask_token": False}),
         ("dinov2", "Dinov2Backbone", {"apply_layernorm": False, "reshape_hidden_states": False, "out_indices": [0, 3]}),
+        ("swin", "SwinModel", {"use_absolute_embeddings": True, "image_size": 48, "qkv_bias": False, "mlp_ratio": 1.5}),
         ("vit", "ViTForImageClassification", {"image_size": 32, "patch_size": 8, "num_channels": 3}),
     ],
     ids=lambda value: value if isinstance(value, str) else "-".join(value),
@@ -128,12 +130,14 @@ def test_attention_is_recorded_and_ablated(model_type):
     ref.randomize(model)
     given = ref.batch(model.config)
     sites = sites_of(model)
-    assert {site.rows for site in sites} == {site.columns for site in sites} == {"patches"}
+    merged = {"patches 2x2", "patches 4x4"} if model_type == "swin" else set()
+    assert {site.rows for site in sites} == {site.columns for site in sites} == {"patches", *merged}
     with torch.no_grad(), notebook_kit.record_attention(model, layers=[1]) as record:
         plain = model(**given)
     full = model(**given, output_attentions=True)
-    torch.testing.assert_close(record[1], full.attentions[1])
-    assert len(full.attentions) == len(sites)
+    returned = [1, 3, 5] if model_type == "swin" else [0, 1, 2]  # in Swin, the last layer of each stage
+    torch.testing.assert_close(record[1], full.attentions[returned.index(1)])
+    assert len(full.attentions) == 3 and len(sites) == returned[-1] + 1
     torch.testing.assert_close(record[1].sum(-1), torch.ones_like(record[1].sum(-1)))
     with torch.no_grad(), notebook_kit.ablate_heads(model, {(0, 0)}):
         ablated = model(**given).logits
@@ -143,6 +147,30 @@ def test_attention_is_recorded_and_ablated(model_type):
         with notebook_kit.record_attention(model, layers=[first.layer]) as record:
             model(**given)
         assert not record[first.layer].any()
+
+
+def test_windows_unfold_to_the_grid():
+    """Swin's weights on the grid: within windows those of `attend`, elsewhere 0, and shifted windows wrap around."""
+    config = notebook_kit.SwinConfig(**ref.tiny_fields("swin"))
+    model = notebook_kit.SwinModel(config).eval()
+    ref.randomize(model)
+    with torch.no_grad(), notebook_kit.record_attention(model) as record:
+        model(ref.pixels((48, 60), count=2))  # 12 x 15 patches: 20 windows of 3 x 3
+    plain, shifted = (site for site in sites_of(model) if site.rows == "patches")
+    for site, moved in ((plain, 0), (shifted, 1)):
+        weights = record.of([site])[0]
+        full = site.unfold(weights)
+        assert weights.shape == (40, 1, 9, 9) and full.shape == (2, 1, 180, 180)
+        torch.testing.assert_close(full.sum(-1), torch.ones(2, 1, 180))
+        corner = [(row + moved) % 12 * 15 + (column + moved) % 15 for row in range(3) for column in range(3)]
+        torch.testing.assert_close(full[:, :, corner][..., corner], weights.view(2, 20, 1, 9, 9)[:, 0])
+    deep = sites_of(model)[2]
+    assert deep.rows == "patches 2x2" and deep.unfold(record.of([deep])[0]).shape == (
+        2,
+        2,
+        48,
+        48,
+    )  # 6 x 8, padded to 6 x 9
 
 
 @pytest.mark.parametrize("model_type", WITH_ATTENTION)
@@ -208,7 +236,7 @@ def test_masks_of_patches():
     with pytest.raises(InputError, match=r"bool_masked_pos has shape \(1, 48\); expected \(1, 49\)"):
         model(torch.zeros(1, 3, 30, 30), bool_masked_pos=mask[:, 1:])
     config = notebook_kit.ViTConfig(**ref.tiny_fields("vit", encoder_stride=2))
-    with pytest.raises(InputError, match="in squares of 2, and masked in patches of 4"):
+    with pytest.raises(InputError, match="in squares of 2, and a state stands for 4 x 4"):
         notebook_kit.ViTForMaskedImageModeling(config)(torch.zeros(1, 3, 30, 30), bool_masked_pos=mask)
 
 
