@@ -169,8 +169,8 @@ def test_equals_reference(name, edits, tmp_path):
 
 
 def assert_same_gradients(ours, reference, loss):
-    """Of all parameters, also those of the backbone that are usually not trained: the oracle trains none of a ResNet of its
-    own, and here, as in the paper, only the stem and the first stage are not trained."""
+    """Of all parameters, also those of the backbone that are usually not trained. Here, as in the paper, these are the stem and
+    the first stage; the oracle of this version trains nothing of a ResNet of its own, and everything of one of timm."""
     ours, reference = copy.deepcopy(ours), copy.deepcopy(reference)
     for model in (ours, reference):
         model.requires_grad_(True)
@@ -312,8 +312,6 @@ def test_with_timm_itself(name, edits, tmp_path):
     given = images(name)
     with torch.no_grad():
         ref.assert_same_output(ours(**given), reference(**given))
-    trained = {key for key, value in reference.named_parameters() if value.requires_grad}
-    assert sum(value.requires_grad for value in ours.parameters()) == len(trained)
     ours.save_pretrained(tmp_path / "ours")
     ref.assert_same_files(tmp_path / "ours", tmp_path / "theirs")
     back, report = kind.from_pretrained(tmp_path / "ours", output_loading_info=True, attn_implementation="eager")
