@@ -389,6 +389,7 @@ def test_page_reload_shows_it_again(notebook, expect, lab):
     )
     panel = drawn(page, expect, 12)
     expect(panel.locator(".nk-av-said-line")).to_have_text("Layer 1 · head 1")
+    shot(panel, "attention_reloaded_light")
     panel.locator('.nk-av-cell[data-layer="2"][data-head="0"]').click()
     expect(panel.locator(".nk-av-stage")).to_have_attribute("data-shown", "2.0")
 
