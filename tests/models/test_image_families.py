@@ -18,7 +18,7 @@ from notebook_kit.nn.inputs import inputs_of, position_limit, vocabulary_size
 from notebook_kit.nn.layers import DropPath
 from notebook_kit.registry.families import FAMILIES
 
-IMAGES = ref.reading("image")
+IMAGES = ref.model_types("AutoModelForImageClassification")  # detectors are compared in tests of their own
 ALL = [(model_type, name) for model_type in IMAGES for name in FAMILIES[model_type].class_names.values()]
 ALL.remove(("swin", "SwinBackbone"))  # the oracle's has a last norm that it never uses; see test_backbones
 
