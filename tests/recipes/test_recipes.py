@@ -15,8 +15,9 @@ import torch
 from notebook_kit import GPT2Config, GPT2LMHeadModel, T5Config, T5ForConditionalGeneration
 from notebook_kit.errors import CheckpointError, HubUnreachableError, MissingDependencyError
 from notebook_kit.recipes import debian, ngrams, rouge, shared, tiny_gpt2, tiny_summarizer
+from notebook_kit.recipes.copying import start_with_copying
 from notebook_kit.recipes.debian import Description
-from notebook_kit.recipes.muon import MuonWithAdamW
+from notebook_kit.recipes.muon import Muon, MuonWithAdamW
 from notebook_kit.recipes.ngrams import KneserNey
 
 
@@ -284,6 +285,38 @@ def test_the_optimizer_follows_a_schedule_and_goes_on_exactly():
     steps(other, resumed, 2)
     for one, two in zip(model.parameters(), other.parameters(), strict=True):
         assert torch.equal(one, two)
+
+
+def test_steps_equal_those_of_torch_up_to_its_bfloat16():
+    torch.manual_seed(0)
+    start = [torch.randn(shape) for shape in ((16, 24), (40, 16), (8, 8))]
+    ours, theirs = ([torch.nn.Parameter(weight.clone()) for weight in start] for _ in range(2))
+    steps = [Muon(ours, 1e-2), torch.optim.Muon(theirs, 1e-2, adjust_lr_fn="match_rms_adamw")]
+    for _ in range(3):
+        for one, two in zip(ours, theirs, strict=True):
+            one.grad = torch.randn_like(one)
+            two.grad = one.grad.clone()
+        for optimizer in steps:
+            optimizer.step()
+    for one, two, weight in zip(ours, theirs, start, strict=True):
+        assert (one - two).norm() < 0.03 * (one - weight).norm()
+
+
+def test_an_untrained_model_copies_with_written_heads():
+    torch.manual_seed(0)
+    model = T5ForConditionalGeneration(T5Config(vocab_size=6144, dropout_rate=0.0, **tiny_summarizer.SHAPE)).eval()
+    with torch.no_grad():
+        model.shared.weight.mul_(0.25)
+    ids = torch.randint(2, 6144, (8, 60))
+    labels = ids[:, 10:30]
+
+    def share_copied():
+        written = model(input_ids=ids, labels=labels).logits.argmax(-1)
+        return (written == labels)[:, 2:].float().mean()  # two written tokens show where to go on
+
+    assert share_copied() < 0.05
+    start_with_copying(model)
+    assert share_copied() > 0.7
 
 
 def test_byte_level_bpe_writes_any_text():
