@@ -88,6 +88,9 @@ TASKS: dict[str, Task] = {
         ("Model",),
         "image",
     ),
+    "object-detection": Task(
+        "object_detection", "ObjectDetectionPipeline", "facebook/detr-resnet-50", ("ForObjectDetection",), "image"
+    ),
 }
 """Name -> task. Of the tasks that share a head, the first is the most general."""
 

@@ -8,6 +8,7 @@ from image_helpers import PICTURES, picture, save_detr
 from pipeline_helpers import assert_same
 
 from notebook_kit.errors import InputError
+from notebook_kit.pipelines import pipeline
 from notebook_kit.pipelines.object_detection import ObjectDetectionPipeline
 
 
@@ -39,6 +40,16 @@ def test_answers_are_those_of_transformers(mine, theirs, options):
         else len(counts) > 1
     )
     assert all(type(edge) is int for answer in mine(PICTURES) for found in answer for edge in found["box"].values())
+
+
+def test_a_checkpoint(tmp_path, theirs):
+    pipe = pipeline(model=save_detr(tmp_path), device="cpu")
+    assert isinstance(pipe, ObjectDetectionPipeline)
+    assert pipe.task == "object-detection"
+    # The pixels agree to the last digits of floats, which these large random weights amplify.
+    assert_same(pipe(PICTURES), [theirs(image) for image in PICTURES], within=2e-4)
+    pipe.save_pretrained(tmp_path / "saved")
+    assert_same(pipeline(model=str(tmp_path / "saved"), device="cpu")(PICTURES), pipe(PICTURES))
 
 
 def test_images_of_one_size_share_a_batch(mine, theirs):
