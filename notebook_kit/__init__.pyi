@@ -320,7 +320,9 @@ from .pipelines import FillMaskPipeline as FillMaskPipeline
 from .pipelines import ImageClassificationPipeline as ImageClassificationPipeline
 from .pipelines import ImageFeatureExtractionPipeline as ImageFeatureExtractionPipeline
 from .pipelines import ImagePipeline as ImagePipeline
+from .pipelines import ImageSegmentationPipeline as ImageSegmentationPipeline
 from .pipelines import NerPipeline as NerPipeline
+from .pipelines import ObjectDetectionPipeline as ObjectDetectionPipeline
 from .pipelines import Pipeline as Pipeline
 from .pipelines import QuestionAnsweringPipeline as QuestionAnsweringPipeline
 from .pipelines import SummarizationPipeline as SummarizationPipeline

@@ -8,8 +8,10 @@ from .fill_mask import FillMaskPipeline as FillMaskPipeline
 from .image import ImagePipeline as ImagePipeline
 from .image_classification import ImageClassificationPipeline as ImageClassificationPipeline
 from .image_feature_extraction import ImageFeatureExtractionPipeline as ImageFeatureExtractionPipeline
+from .image_segmentation import ImageSegmentationPipeline as ImageSegmentationPipeline
 from .inputs import KeyDataset as KeyDataset
 from .inputs import KeyPairDataset as KeyPairDataset
+from .object_detection import ObjectDetectionPipeline as ObjectDetectionPipeline
 from .question_answering import QuestionAnsweringPipeline as QuestionAnsweringPipeline
 from .registry import PIPELINE_REGISTRY as PIPELINE_REGISTRY
 from .running import ResultStream as ResultStream

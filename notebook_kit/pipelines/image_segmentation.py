@@ -43,6 +43,17 @@ class ImageSegmentationPipeline(ImagePipeline):
 
     Raises:
         InputError: for a subtask that the image processor does not offer.
+
+    Example:
+        >>> from PIL import Image
+        >>> from notebook_kit import DetrConfig, DetrForSegmentation, DetrImageProcessor, ResNetConfig
+        >>> stages = ["stage1", "stage2", "stage3", "stage4"]
+        >>> resnet = ResNetConfig(embedding_size=8, hidden_sizes=[8, 8, 16, 16], depths=[1, 1, 1, 1], out_features=stages)
+        >>> config = DetrConfig(backbone_config=resnet, d_model=32, encoder_layers=1, decoder_layers=1, num_queries=5)
+        >>> processor = DetrImageProcessor(size={"height": 64, "width": 64})
+        >>> segment = ImageSegmentationPipeline(DetrForSegmentation(config), image_processor=processor)
+        >>> segment(Image.new("RGB", (64, 48)))  # a model that is not trained is sure of nothing
+        []
     """
 
     task = "image-segmentation"

@@ -27,6 +27,17 @@ class ObjectDetectionPipeline(ImagePipeline):
         For one image, a list with one dict per thing, in the order of the model's queries: `{"score": float, "label": str,
         "box": {"xmin": int, "ymin": int, "xmax": int, "ymax": int}}`, in pixels of the input from its upper left corner.
         For a list of images, a list of such lists.
+
+    Example:
+        >>> from PIL import Image
+        >>> from notebook_kit import DetrImageProcessor, YolosConfig, YolosForObjectDetection
+        >>> size = {"hidden_size": 32, "num_hidden_layers": 1, "num_attention_heads": 2, "intermediate_size": 64}
+        >>> config = YolosConfig(**size, image_size=[64, 64], patch_size=16, num_detection_tokens=5, num_labels=3)
+        >>> processor = DetrImageProcessor(size={"height": 64, "width": 64})
+        >>> detect = ObjectDetectionPipeline(YolosForObjectDetection(config), image_processor=processor)
+        >>> answers = detect([Image.new("RGB", (64, 48))], threshold=0.0)
+        >>> len(answers[0]), sorted(answers[0][0]["box"])  # one for each detection token
+        (5, ['xmax', 'xmin', 'ymax', 'ymin'])
     """
 
     task = "object-detection"

@@ -91,6 +91,13 @@ TASKS: dict[str, Task] = {
     "object-detection": Task(
         "object_detection", "ObjectDetectionPipeline", "facebook/detr-resnet-50", ("ForObjectDetection",), "image"
     ),
+    "image-segmentation": Task(
+        "image_segmentation",
+        "ImageSegmentationPipeline",
+        "facebook/detr-resnet-50-panoptic",
+        ("ForSegmentation",),
+        "image",
+    ),
 }
 """Name -> task. Of the tasks that share a head, the first is the most general."""
 

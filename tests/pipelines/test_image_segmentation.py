@@ -8,6 +8,7 @@ from image_helpers import PICTURES, picture, save_detr, save_segformer, save_vit
 from pipeline_helpers import assert_same
 
 from notebook_kit.errors import InputError
+from notebook_kit.pipelines import pipeline
 from notebook_kit.pipelines.image_segmentation import ImageSegmentationPipeline
 
 
@@ -58,6 +59,28 @@ def test_answers_are_those_of_transformers(both, options):
     for image, answer in zip(PICTURES, mine(PICTURES, **options), strict=True):
         assert all(found["mask"].size == image.size for found in answer)
     assert any(len(answer) > 1 for answer in expected) or "Detr" in type(theirs.model).__name__
+
+
+def test_a_checkpoint(tmp_path):
+    import transformers
+
+    name = save_detr(tmp_path, "ForSegmentation")
+    theirs = transformers.pipeline("image-segmentation", name, device="cpu")
+    pipe = pipeline(model=name, device="cpu")
+    assert isinstance(pipe, ImageSegmentationPipeline)
+    assert pipe.task == "image-segmentation"
+    options = {"threshold": 0.2, "overlap_mask_area_threshold": 0.1}
+    answers, expected = pipe(PICTURES, **options), [theirs(image, **options) for image in PICTURES]
+    assert any(expected)
+    for one, two in zip(answers, expected, strict=True):
+        assert [found["label"] for found in one] == [found["label"] for found in two]
+        for mine, other in zip(one, two, strict=True):
+            assert mine["score"] == pytest.approx(other["score"], abs=2e-4)
+            # The pixels agree to the last digits of floats, which these large random weights amplify at the borders of masks.
+            assert (np.asarray(mine["mask"]) != np.asarray(other["mask"])).mean() < 0.05
+    pipe.save_pretrained(tmp_path / "saved")
+    again = pipeline(model=str(tmp_path / "saved"), device="cpu")(PICTURES, **options)
+    assert as_arrays(again) == as_arrays(answers)
 
 
 def test_several_segments_per_image(both):
