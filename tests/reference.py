@@ -266,7 +266,9 @@ def assert_same_gradients(ours: nn.Module, reference: nn.Module, loss: Callable[
         model.zero_grad()
         loss(model).backward()
     mine = {name: parameter.grad for name, parameter in all_parameters(ours)}
-    theirs = in_files(reference, {name: parameter.grad for name, parameter in all_parameters(reference)})
+    theirs = {name: parameter.grad for name, parameter in all_parameters(reference)}
+    if mine.keys() != theirs.keys():  # the modules of most image families have the names in files here
+        theirs = in_files(reference, theirs)
     assert mine.keys() == theirs.keys()
     touched = 0
     for name, gradient in theirs.items():
