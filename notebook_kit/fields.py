@@ -159,7 +159,8 @@ def _expected(kind: Any) -> str:
     if origin in (Union, UnionType):
         return " or ".join(_expected(option) for option in arguments)
     if origin is Literal:
-        return f"{'one of ' * (len(arguments) > 2)}{', '.join(map(repr, arguments[:-1]))} or {arguments[-1]!r}"
+        *others, last = map(repr, arguments)
+        return f"{'one of ' * (len(others) > 1)}{', '.join(others)} or {last}" if others else last
     if origin is list:
         return f"a list of {_PLURALS.get(arguments[0], 'lists')}"
     if origin is dict:
