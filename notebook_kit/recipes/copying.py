@@ -14,6 +14,8 @@ All other layers start with small outputs, so that they do not drown these signa
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 from torch import Tensor
 
@@ -35,6 +37,8 @@ def start_with_copying(model: T5ForConditionalGeneration, seed: int = 5) -> None
         model: A T5 with tied embeddings, at least two heads, and twice the width of a head at most its width.
         seed: Of the random subspaces.
     """
+    encoder: Any = model.encoder  # their modules are untyped
+    decoder: Any = model.decoder
     config = model.config
     D, K = config.d_model, config.d_kv
     generator = torch.Generator().manual_seed(seed)
@@ -46,13 +50,13 @@ def start_with_copying(model: T5ForConditionalGeneration, seed: int = 5) -> None
 
     (read_first,), (read_second,) = subspaces(K), subspaces(K)
     write_first, write_second = subspaces(K, K)
-    for stack in (model.encoder, model.decoder):
+    for stack in (encoder, decoder):
         for block in stack.block:
             for layer in block.layer:
                 module = getattr(layer, layer.name)
                 (module.wo if hasattr(module, "wo") else module.o).weight.mul_(DAMPING)
 
-    for stack, distances in ((model.encoder, (1, 2)), (model.decoder, (1, 1))):
+    for stack, distances in ((encoder, (1, 2)), (decoder, (1, 1))):
         attention = stack.block[0].layer[0].SelfAttention
         attention.relative_attention_bias.weight.zero_()
         for head, (distance, read, write) in enumerate(
@@ -65,7 +69,7 @@ def start_with_copying(model: T5ForConditionalGeneration, seed: int = 5) -> None
             attention.v.weight[rows] = read
             attention.o.weight[:, rows] = TRACE * write.T
 
-    attention = model.decoder.block[-1].layer[1].EncDecAttention
+    attention = decoder.block[-1].layer[1].EncDecAttention
     (copied,) = subspaces(D)
     for head in range(2):
         rows = slice(head * K, (head + 1) * K)
@@ -74,4 +78,4 @@ def start_with_copying(model: T5ForConditionalGeneration, seed: int = 5) -> None
         part = copied[rows]
         attention.v.weight[head * K : head * K + len(part)] = part
         attention.o.weight[:, head * K : head * K + len(part)] = COPY * part.T
-    model.decoder.final_layer_norm.weight.fill_(CONTRAST)
+    decoder.final_layer_norm.weight.fill_(CONTRAST)
