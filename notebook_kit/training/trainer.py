@@ -460,7 +460,9 @@ class Trainer:
     def prepared_model(self, training: bool) -> nn.Module:
         """The model as accelerate wraps it: on its device, with mixed precision, data-parallel."""
         if self._prepared is None:
-            model = self.distributed.wrap(self.model, training)
+            # accelerate imports torch's distributed tensors, which takes seconds and must not be interrupted.
+            with self.interrupts.put_off():
+                model = self.distributed.wrap(self.model, training)
             if not training and self.distributed.world_size > 1:
                 return model
             self._prepared = model
