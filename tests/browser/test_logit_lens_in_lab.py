@@ -90,7 +90,9 @@ def test_what_has_no_lens_says_so(notebook, minilm, expect):
             f"""
 from notebook_kit import AutoModel
 from notebook_kit.panels import AttentionView
-AttentionView(AutoModel.from_pretrained({str(minilm)!r}), "the cat sat", view="lens")"""
+view = AttentionView(AutoModel.from_pretrained({str(minilm)!r}), "the cat sat")
+view.view = "lens"
+view"""
         ]
     )
     panel = page.locator(PANEL)

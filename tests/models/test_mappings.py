@@ -14,7 +14,7 @@ NAMES = [name for name in kit.__all__ if name.startswith("MODEL_") and name.ends
 
 
 def test_configurations_by_model_type():
-    assert list(kit.CONFIG_MAPPING) == list(FAMILIES)
+    assert list(kit.CONFIG_MAPPING)[: len(FAMILIES)] == list(FAMILIES)  # registered ones follow
     assert kit.CONFIG_MAPPING["bert"] is kit.BertConfig and kit.CONFIG_MAPPING.get("nothing") is None
     with pytest.raises(KeyError):
         kit.CONFIG_MAPPING["nothing"]
