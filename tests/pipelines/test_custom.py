@@ -372,7 +372,7 @@ def test_a_checkpoint_of_a_custom_class_does_not_load_as_another_without_a_word(
 
 
 class Subclass(TextClassificationPipeline):
-    """A user's class without steps of its own."""
+    """A user's class that adds no steps."""
 
 
 def test_a_subclass_of_a_built_in_class_is_recorded_too(folder, tmp_path, caplog):
