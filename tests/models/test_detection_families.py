@@ -170,7 +170,7 @@ def test_equals_reference(name, edits, tmp_path):
 
 def assert_same_gradients(ours, reference, loss):
     """Of all parameters, also those of the backbone that are usually not trained. Here, as in the paper, these are the stem and
-    the first stage; the oracle of this version trains nothing of its own kind of ResNet, and everything of one of timm."""
+    the first stage. The oracle of this version freezes `ResNetBackbone` entirely, and nothing of a backbone from timm."""
     ours, reference = copy.deepcopy(ours), copy.deepcopy(reference)
     for model in (ours, reference):
         model.requires_grad_(True)
