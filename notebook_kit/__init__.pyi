@@ -334,6 +334,7 @@ from .pipelines import TokenClassificationPipeline as TokenClassificationPipelin
 from .pipelines import TranslationPipeline as TranslationPipeline
 from .pipelines import ZeroShotClassificationPipeline as ZeroShotClassificationPipeline
 from .pipelines import pipeline as pipeline
+from .processing.audio.loading import load_audio as load_audio
 from .processing.auto import AutoFeatureExtractor as AutoFeatureExtractor
 from .processing.auto import AutoProcessor as AutoProcessor
 from .processing.features import BatchFeature as BatchFeature
