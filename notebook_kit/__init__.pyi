@@ -334,6 +334,10 @@ from .pipelines import TokenClassificationPipeline as TokenClassificationPipelin
 from .pipelines import TranslationPipeline as TranslationPipeline
 from .pipelines import ZeroShotClassificationPipeline as ZeroShotClassificationPipeline
 from .pipelines import pipeline as pipeline
+from .processing.audio.classes import ASTFeatureExtractor as ASTFeatureExtractor
+from .processing.audio.classes import Wav2Vec2FeatureExtractor as Wav2Vec2FeatureExtractor
+from .processing.audio.classes import WhisperFeatureExtractor as WhisperFeatureExtractor
+from .processing.audio.extractor import SequenceFeatureExtractor as SequenceFeatureExtractor
 from .processing.audio.loading import load_audio as load_audio
 from .processing.auto import AutoFeatureExtractor as AutoFeatureExtractor
 from .processing.auto import AutoProcessor as AutoProcessor
