@@ -54,7 +54,7 @@ def pixels_of(picture: Any) -> np.ndarray:
     return pixels
 
 
-def jpeg_of(picture: Any, longest: int = LONGEST_SIDE) -> bytes:
+def jpeg_of(picture: Any, longest: int = LONGEST_SIDE, quality: int = 88) -> bytes:
     """A picture as JPEG, scaled down to at most `longest` pixels per side.
 
     Example:
@@ -66,7 +66,7 @@ def jpeg_of(picture: Any, longest: int = LONGEST_SIDE) -> bytes:
     image = Image.fromarray(pixels_of(picture))
     image.thumbnail((longest, longest))
     stream = io.BytesIO()
-    image.save(stream, "jpeg", quality=88)
+    image.save(stream, "jpeg", quality=quality)
     return stream.getvalue()
 
 
