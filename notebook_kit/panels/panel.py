@@ -175,8 +175,13 @@ class Panel(anywidget.AnyWidget):
         self._language = language.spoken()
 
     def word(self, key: str, **values: Any) -> str:
-        """A text of the panel in the current language, with `{name}` replaced by the value of that name."""
-        return filled(self._strings.get(f"{self.name}.{key}") or self._strings.get(f"common.{key}") or key, **values)
+        """A text of the panel in the current language, with `{name}` replaced by the value of that name.
+
+        For a `count` of 1, it is the text `key_one` if there is one.
+        """
+        single = self._strings.get(f"{self.name}.{key}_one") if values.get("count") == 1 else None
+        text = single or self._strings.get(f"{self.name}.{key}") or self._strings.get(f"common.{key}") or key
+        return filled(text, **values)
 
     @property
     def words(self) -> dict[str, str]:
