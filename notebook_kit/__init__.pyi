@@ -65,6 +65,7 @@ from .models.auto import AutoModel as AutoModel
 from .models.auto import AutoModelForCausalLM as AutoModelForCausalLM
 from .models.auto import AutoModelForImageClassification as AutoModelForImageClassification
 from .models.auto import AutoModelForImageSegmentation as AutoModelForImageSegmentation
+from .models.auto import AutoModelForInstanceSegmentation as AutoModelForInstanceSegmentation
 from .models.auto import AutoModelForMaskedImageModeling as AutoModelForMaskedImageModeling
 from .models.auto import AutoModelForMaskedLM as AutoModelForMaskedLM
 from .models.auto import AutoModelForMultipleChoice as AutoModelForMultipleChoice
@@ -72,9 +73,11 @@ from .models.auto import AutoModelForNextSentencePrediction as AutoModelForNextS
 from .models.auto import AutoModelForObjectDetection as AutoModelForObjectDetection
 from .models.auto import AutoModelForPreTraining as AutoModelForPreTraining
 from .models.auto import AutoModelForQuestionAnswering as AutoModelForQuestionAnswering
+from .models.auto import AutoModelForSemanticSegmentation as AutoModelForSemanticSegmentation
 from .models.auto import AutoModelForSeq2SeqLM as AutoModelForSeq2SeqLM
 from .models.auto import AutoModelForSequenceClassification as AutoModelForSequenceClassification
 from .models.auto import AutoModelForTokenClassification as AutoModelForTokenClassification
+from .models.auto import AutoModelForUniversalSegmentation as AutoModelForUniversalSegmentation
 from .models.bart import BartConfig as BartConfig
 from .models.bart import BartForConditionalGeneration as BartForConditionalGeneration
 from .models.bart import BartForQuestionAnswering as BartForQuestionAnswering
@@ -164,6 +167,10 @@ from .models.mappings import (
 )
 from .models.mappings import MODEL_FOR_IMAGE_SEGMENTATION_MAPPING as MODEL_FOR_IMAGE_SEGMENTATION_MAPPING
 from .models.mappings import MODEL_FOR_IMAGE_SEGMENTATION_MAPPING_NAMES as MODEL_FOR_IMAGE_SEGMENTATION_MAPPING_NAMES
+from .models.mappings import MODEL_FOR_INSTANCE_SEGMENTATION_MAPPING as MODEL_FOR_INSTANCE_SEGMENTATION_MAPPING
+from .models.mappings import (
+    MODEL_FOR_INSTANCE_SEGMENTATION_MAPPING_NAMES as MODEL_FOR_INSTANCE_SEGMENTATION_MAPPING_NAMES,
+)
 from .models.mappings import MODEL_FOR_MASKED_IMAGE_MODELING_MAPPING as MODEL_FOR_MASKED_IMAGE_MODELING_MAPPING
 from .models.mappings import (
     MODEL_FOR_MASKED_IMAGE_MODELING_MAPPING_NAMES as MODEL_FOR_MASKED_IMAGE_MODELING_MAPPING_NAMES,
@@ -182,6 +189,10 @@ from .models.mappings import MODEL_FOR_PRETRAINING_MAPPING as MODEL_FOR_PRETRAIN
 from .models.mappings import MODEL_FOR_PRETRAINING_MAPPING_NAMES as MODEL_FOR_PRETRAINING_MAPPING_NAMES
 from .models.mappings import MODEL_FOR_QUESTION_ANSWERING_MAPPING as MODEL_FOR_QUESTION_ANSWERING_MAPPING
 from .models.mappings import MODEL_FOR_QUESTION_ANSWERING_MAPPING_NAMES as MODEL_FOR_QUESTION_ANSWERING_MAPPING_NAMES
+from .models.mappings import MODEL_FOR_SEMANTIC_SEGMENTATION_MAPPING as MODEL_FOR_SEMANTIC_SEGMENTATION_MAPPING
+from .models.mappings import (
+    MODEL_FOR_SEMANTIC_SEGMENTATION_MAPPING_NAMES as MODEL_FOR_SEMANTIC_SEGMENTATION_MAPPING_NAMES,
+)
 from .models.mappings import MODEL_FOR_SEQ_TO_SEQ_CAUSAL_LM_MAPPING as MODEL_FOR_SEQ_TO_SEQ_CAUSAL_LM_MAPPING
 from .models.mappings import (
     MODEL_FOR_SEQ_TO_SEQ_CAUSAL_LM_MAPPING_NAMES as MODEL_FOR_SEQ_TO_SEQ_CAUSAL_LM_MAPPING_NAMES,
@@ -194,11 +205,20 @@ from .models.mappings import MODEL_FOR_TOKEN_CLASSIFICATION_MAPPING as MODEL_FOR
 from .models.mappings import (
     MODEL_FOR_TOKEN_CLASSIFICATION_MAPPING_NAMES as MODEL_FOR_TOKEN_CLASSIFICATION_MAPPING_NAMES,
 )
+from .models.mappings import MODEL_FOR_UNIVERSAL_SEGMENTATION_MAPPING as MODEL_FOR_UNIVERSAL_SEGMENTATION_MAPPING
+from .models.mappings import (
+    MODEL_FOR_UNIVERSAL_SEGMENTATION_MAPPING_NAMES as MODEL_FOR_UNIVERSAL_SEGMENTATION_MAPPING_NAMES,
+)
 from .models.mappings import MODEL_MAPPING as MODEL_MAPPING
 from .models.mappings import MODEL_MAPPING_NAMES as MODEL_MAPPING_NAMES
 from .models.marian import MarianConfig as MarianConfig
 from .models.marian import MarianModel as MarianModel
 from .models.marian import MarianMTModel as MarianMTModel
+from .models.maskformer import MaskFormerConfig as MaskFormerConfig
+from .models.maskformer import MaskFormerForInstanceSegmentation as MaskFormerForInstanceSegmentation
+from .models.maskformer import MaskFormerModel as MaskFormerModel
+from .models.maskformer_swin import MaskFormerSwinBackbone as MaskFormerSwinBackbone
+from .models.maskformer_swin import MaskFormerSwinConfig as MaskFormerSwinConfig
 from .models.mbart import MBartConfig as MBartConfig
 from .models.mbart import MBartForConditionalGeneration as MBartForConditionalGeneration
 from .models.mbart import MBartForQuestionAnswering as MBartForQuestionAnswering
@@ -247,6 +267,10 @@ from .models.roberta import RobertaForQuestionAnswering as RobertaForQuestionAns
 from .models.roberta import RobertaForSequenceClassification as RobertaForSequenceClassification
 from .models.roberta import RobertaForTokenClassification as RobertaForTokenClassification
 from .models.roberta import RobertaModel as RobertaModel
+from .models.segformer import SegformerConfig as SegformerConfig
+from .models.segformer import SegformerForImageClassification as SegformerForImageClassification
+from .models.segformer import SegformerForSemanticSegmentation as SegformerForSemanticSegmentation
+from .models.segformer import SegformerModel as SegformerModel
 from .models.smollm3 import SmolLM3Config as SmolLM3Config
 from .models.smollm3 import SmolLM3ForCausalLM as SmolLM3ForCausalLM
 from .models.smollm3 import SmolLM3ForQuestionAnswering as SmolLM3ForQuestionAnswering
@@ -306,6 +330,7 @@ from .nn.outputs import ModelOutput as ModelOutput
 from .nn.outputs import MultipleChoiceModelOutput as MultipleChoiceModelOutput
 from .nn.outputs import NextSentencePredictorOutput as NextSentencePredictorOutput
 from .nn.outputs import QuestionAnsweringModelOutput as QuestionAnsweringModelOutput
+from .nn.outputs import SemanticSegmenterOutput as SemanticSegmenterOutput
 from .nn.outputs import Seq2SeqLMOutput as Seq2SeqLMOutput
 from .nn.outputs import Seq2SeqModelOutput as Seq2SeqModelOutput
 from .nn.outputs import Seq2SeqQuestionAnsweringModelOutput as Seq2SeqQuestionAnsweringModelOutput
@@ -334,11 +359,6 @@ from .pipelines import TokenClassificationPipeline as TokenClassificationPipelin
 from .pipelines import TranslationPipeline as TranslationPipeline
 from .pipelines import ZeroShotClassificationPipeline as ZeroShotClassificationPipeline
 from .pipelines import pipeline as pipeline
-from .processing.audio.classes import ASTFeatureExtractor as ASTFeatureExtractor
-from .processing.audio.classes import Wav2Vec2FeatureExtractor as Wav2Vec2FeatureExtractor
-from .processing.audio.classes import WhisperFeatureExtractor as WhisperFeatureExtractor
-from .processing.audio.extractor import SequenceFeatureExtractor as SequenceFeatureExtractor
-from .processing.audio.loading import load_audio as load_audio
 from .processing.auto import AutoFeatureExtractor as AutoFeatureExtractor
 from .processing.auto import AutoProcessor as AutoProcessor
 from .processing.features import BatchFeature as BatchFeature
@@ -563,33 +583,3 @@ from .utils import send_example_telemetry as send_example_telemetry
 
 __version__: str
 __all__: list[str]
-from .models.audio_spectrogram_transformer import ASTConfig as ASTConfig
-from .models.audio_spectrogram_transformer import ASTForAudioClassification as ASTForAudioClassification
-from .models.audio_spectrogram_transformer import ASTModel as ASTModel
-from .models.auto import AutoModelForAudioClassification as AutoModelForAudioClassification
-from .models.auto import AutoModelForCTC as AutoModelForCTC
-from .models.auto import AutoModelForSpeechSeq2Seq as AutoModelForSpeechSeq2Seq
-from .models.hubert import HubertConfig as HubertConfig
-from .models.hubert import HubertForCTC as HubertForCTC
-from .models.hubert import HubertForSequenceClassification as HubertForSequenceClassification
-from .models.hubert import HubertModel as HubertModel
-from .models.mappings import MODEL_FOR_AUDIO_CLASSIFICATION_MAPPING as MODEL_FOR_AUDIO_CLASSIFICATION_MAPPING
-from .models.mappings import (
-    MODEL_FOR_AUDIO_CLASSIFICATION_MAPPING_NAMES as MODEL_FOR_AUDIO_CLASSIFICATION_MAPPING_NAMES,
-)
-from .models.mappings import MODEL_FOR_CTC_MAPPING as MODEL_FOR_CTC_MAPPING
-from .models.mappings import MODEL_FOR_CTC_MAPPING_NAMES as MODEL_FOR_CTC_MAPPING_NAMES
-from .models.mappings import MODEL_FOR_SPEECH_SEQ_2_SEQ_MAPPING as MODEL_FOR_SPEECH_SEQ_2_SEQ_MAPPING
-from .models.mappings import MODEL_FOR_SPEECH_SEQ_2_SEQ_MAPPING_NAMES as MODEL_FOR_SPEECH_SEQ_2_SEQ_MAPPING_NAMES
-from .models.wav2vec2 import Wav2Vec2Config as Wav2Vec2Config
-from .models.wav2vec2 import Wav2Vec2ForCTC as Wav2Vec2ForCTC
-from .models.wav2vec2 import Wav2Vec2ForPreTraining as Wav2Vec2ForPreTraining
-from .models.wav2vec2 import Wav2Vec2ForPreTrainingOutput as Wav2Vec2ForPreTrainingOutput
-from .models.wav2vec2 import Wav2Vec2ForSequenceClassification as Wav2Vec2ForSequenceClassification
-from .models.wav2vec2 import Wav2Vec2Model as Wav2Vec2Model
-from .models.whisper import WhisperConfig as WhisperConfig
-from .models.whisper import WhisperForAudioClassification as WhisperForAudioClassification
-from .models.whisper import WhisperForConditionalGeneration as WhisperForConditionalGeneration
-from .models.whisper import WhisperModel as WhisperModel
-from .nn.outputs import CausalLMOutput as CausalLMOutput
-from .nn.outputs import Wav2Vec2BaseModelOutput as Wav2Vec2BaseModelOutput

@@ -306,6 +306,10 @@ class PretrainedConfig(PushToHub):
                 f"problem_type is {self.problem_type!r}. {near_matches(self.problem_type, PROBLEM_TYPES)}".rstrip(),
                 next_step=f"Use one of {', '.join(map(repr, PROBLEM_TYPES))}, or None to infer it from the labels.",
             )
+        self.check_heads()
+
+    def check_heads(self) -> None:
+        """Check that attention heads divide the width; a part of `validate`."""
         width = None if getattr(self, "head_dim", None) else getattr(self, "hidden_size", None)
         for name in ("num_attention_heads", "encoder_attention_heads", "decoder_attention_heads"):
             heads = getattr(self, name, None)

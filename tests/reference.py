@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from transformers.core_model_loading import revert_weight_conversion
 
 import notebook_kit
-from notebook_kit.models.auto import config_class, model_classes
+from notebook_kit.models.auto import model_classes
 from notebook_kit.nn.base import PreTrainedModel
 from notebook_kit.registry.families import FAMILIES
 
@@ -68,6 +68,19 @@ _OWN: dict[str, dict[str, Any]] = {
         "drop_path_rate": 0.0,
         "encoder_stride": 16,
     },
+    "segformer": {
+        "num_encoder_blocks": 2,
+        "depths": [2, 1],
+        "sr_ratios": [3, 1],
+        "hidden_sizes": [8, 12],
+        "patch_sizes": [5, 3],
+        "strides": [3, 2],
+        "num_attention_heads": [1, 3],
+        "mlp_ratios": [2, 3],
+        "decoder_hidden_size": 20,
+        "classifier_dropout_prob": 0.0,
+        "drop_path_rate": 0.0,
+    },
     "resnet": {"embedding_size": 4, "hidden_sizes": [8, 12, 16], "depths": [2, 1, 1]},
     "mistral": {"num_key_value_heads": 2, "pad_token_id": 0, "sliding_window": 20},
     "qwen2": {"num_key_value_heads": 2, "pad_token_id": 0},
@@ -100,6 +113,7 @@ _NOT_THEIRS: dict[str, tuple[str, ...]] = {
     "convnext": ("hidden_size", "num_hidden_layers", "num_attention_heads", "intermediate_size", "encoder_stride"),
     "swin": ("hidden_size", "num_hidden_layers", "num_attention_heads", "intermediate_size"),
     "dinov2": ("intermediate_size", "encoder_stride"),
+    "segformer": tuple(name for name in _TINY_IMAGES if name not in ("num_labels", "num_attention_heads")),
     "resnet": tuple(name for name in _TINY_IMAGES if name != "num_labels"),
     **dict.fromkeys(("llama", "mistral", "qwen2", "qwen3", "smollm3", "gemma"), _DROPOUTS),
 }
@@ -113,14 +127,18 @@ def tiny_fields(model_type: str, **edits: Any) -> dict[str, Any]:
 
 
 def reading(modality: str) -> list[str]:
-    """The families whose models read texts, images, or sound."""
+    """The families whose models read texts, or images."""
     return [model_type for model_type, family in FAMILIES.items() if family.modality == modality]
 
 
 def input_field(model_type: str) -> str:
-    """The field of a configuration with the size of the alphabet: that of tokens, of colours, or of bands of sound."""
-    fields = config_class(model_type).field_names()
-    return next(name for name in ("vocab_size", "num_channels", "num_mel_bins") if name in fields)
+    """The field of a configuration with the size of the input's alphabet: that of tokens, or that of colours.
+
+    MaskFormer has it in the nested configuration of the backbone; here, it is another size.
+    """
+    if model_type == "maskformer":
+        return "mask_feature_size"
+    return "vocab_size" if FAMILIES[model_type].modality == "text" else "num_channels"
 
 
 def model_types(head: str = "AutoModelForMaskedLM") -> list[str]:
@@ -226,6 +244,9 @@ def labels_for(name: str, config: Any, problem: str = "single_label_classificati
     if name.endswith("ForMaskedImageModeling"):
         patches = (config.image_size // config.patch_size) ** 2
         return {"bool_masked_pos": torch.arange(3 * patches).view(3, patches) % 5 < 2}
+    if name.endswith("ForSemanticSegmentation"):
+        labels = torch.randint(0, config.num_labels, (3, 31, 27), generator=torch.Generator().manual_seed(2))
+        return {"labels": labels.masked_fill(torch.arange(27) % 7 == 3, config.semantic_loss_ignore_index)}
     if name.endswith("ForQuestionAnswering"):
         return {"start_positions": torch.tensor([1, 0, 50]), "end_positions": torch.tensor([3, 2, 50])}
     return {}
@@ -242,6 +263,9 @@ def assert_same_output(ours: Any, reference: Any) -> None:
             theirs = tuple(tensor for layer in theirs.layers for tensor in (layer.keys, layer.values))
             # The oracle drops what a sliding window has left behind; here it is kept and masked.
             mine = tuple(a[:, :, -b.shape[2] :] for a, b in zip(mine, theirs, strict=True))
+        if isinstance(theirs, list):  # of dictionaries, one per layer
+            assert [list(layer) for layer in mine] == [list(layer) for layer in theirs], name
+            mine, theirs = (tuple(value for layer in one for value in layer.values()) for one in (mine, theirs))
         if isinstance(theirs, tuple):
             assert isinstance(mine, tuple) and len(mine) == len(theirs), name
         pairs = zip(mine, theirs, strict=True) if isinstance(theirs, tuple) else [(mine, theirs)]

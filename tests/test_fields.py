@@ -11,7 +11,16 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from notebook_kit import AutoConfig, AutoModel, BertConfig, GPT2Config, LlamaConfig
+from notebook_kit import (
+    AutoBackbone,
+    AutoConfig,
+    AutoModel,
+    BertConfig,
+    DetrConfig,
+    GPT2Config,
+    LlamaConfig,
+    ResNetConfig,
+)
 from notebook_kit.errors import CheckpointError, ConfigurationError, NotebookKitError, NotebookKitWarning
 from notebook_kit.fields import Range, mismatch, types_of
 from notebook_kit.files import read_json
@@ -135,17 +144,32 @@ SMALL = {
     "embed_dim": 8,
     "window_size": 2,
 }
+OWN = {
+    "swin": {"num_heads": [1, 2]},
+    "maskformer-swin": {"num_heads": [1, 2]},
+    "segformer": {
+        "num_encoder_blocks": 2,
+        "num_attention_heads": [1, 2],
+        **{name: [2, 2] for name in ("sr_ratios", "patch_sizes", "strides", "mlp_ratios")},
+    },
+    "maskformer": {
+        "backbone_config": ResNetConfig(**{n: SMALL[n] for n in ("hidden_sizes", "depths")}, out_indices=[1, 2]),
+        "decoder_config": DetrConfig(d_model=16, decoder_layers=1, encoder_layers=0, decoder_ffn_dim=16),
+        "fpn_feature_size": 32,
+    },
+}
 
 
 @pytest.fixture(scope="module", params=list(FAMILIES))
 def checkpoint(request, tmp_path_factory):
     """A folder with a tiny model of a family, and its complete `config.json`."""
     kind = config_class(request.param)
-    own = {"num_attention_heads": [1, 2]} if request.param == "swin" else {}  # per stage
-    names = set(kind.field_names()) - ({"num_hidden_layers", "hidden_size"} if own else set())
-    config = kind(**{name: value for name, value in {**SMALL, **own}.items() if name in names})
+    own = OWN.get(request.param, {})
+    names = set(kind.field_names()) - ({"num_hidden_layers", "hidden_size"} if "swin" in request.param else set())
+    config = kind(**{name: value for name, value in {**SMALL, **own}.items() if name in {*names, *own}})
     folder = tmp_path_factory.mktemp(request.param)
-    AutoModel.from_config(config).save_pretrained(folder)
+    auto = AutoBackbone if request.param == "maskformer-swin" else AutoModel
+    auto.from_config(config).save_pretrained(folder)
     return folder, config.to_dict()
 
 

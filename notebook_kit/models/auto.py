@@ -24,11 +24,10 @@ __all__ = [
     "AutoBackbone",
     "AutoConfig",
     "AutoModel",
-    "AutoModelForAudioClassification",
-    "AutoModelForCTC",
     "AutoModelForCausalLM",
     "AutoModelForImageClassification",
     "AutoModelForImageSegmentation",
+    "AutoModelForInstanceSegmentation",
     "AutoModelForMaskedImageModeling",
     "AutoModelForMaskedLM",
     "AutoModelForMultipleChoice",
@@ -36,10 +35,11 @@ __all__ = [
     "AutoModelForObjectDetection",
     "AutoModelForPreTraining",
     "AutoModelForQuestionAnswering",
+    "AutoModelForSemanticSegmentation",
     "AutoModelForSeq2SeqLM",
     "AutoModelForSequenceClassification",
-    "AutoModelForSpeechSeq2Seq",
     "AutoModelForTokenClassification",
+    "AutoModelForUniversalSegmentation",
     "config_class",
     "family",
     "model_classes",
@@ -478,51 +478,52 @@ class AutoModelForObjectDetection(_AutoModel):
 
 
 class AutoModelForImageSegmentation(_AutoModel):
-    """The class, the box and the mask of each object of an image, and of the areas between them.
+    """The segments of an image, in whichever form a family predicts them: the `image-segmentation` pipeline reads all.
 
     Example:
         >>> from notebook_kit import AutoConfig, AutoModelForImageSegmentation
-        >>> AutoModelForImageSegmentation.model_class(AutoConfig.for_model("detr")).__name__
+        >>> for family in ("detr", "maskformer", "segformer"):
+        ...     AutoModelForImageSegmentation.model_class(AutoConfig.for_model(family)).__name__
         'DetrForSegmentation'
+        'MaskFormerForInstanceSegmentation'
+        'SegformerForSemanticSegmentation'
+    """
+
+    alternatives = (
+        "AutoModelForUniversalSegmentation",
+        "AutoModelForInstanceSegmentation",
+        "AutoModelForSemanticSegmentation",
+    )
+
+
+class AutoModelForSemanticSegmentation(_AutoModel):
+    """The class of each pixel of an image.
+
+    Example:
+        >>> from notebook_kit import AutoConfig, AutoModelForSemanticSegmentation
+        >>> AutoModelForSemanticSegmentation.model_class(AutoConfig.for_model("segformer")).__name__
+        'SegformerForSemanticSegmentation'
     """
 
 
-class AutoModelForAudioClassification(_AutoModel):
-    """One prediction per recording: a keyword, a language, a sound.
+class AutoModelForInstanceSegmentation(_AutoModel):
+    """The class and the mask of each object of an image.
 
     Example:
-        >>> from notebook_kit import AutoConfig, AutoModelForAudioClassification
-        >>> for family in ("wav2vec2", "hubert", "audio-spectrogram-transformer", "whisper"):
-        ...     AutoModelForAudioClassification.model_class(AutoConfig.for_model(family)).__name__
-        'Wav2Vec2ForSequenceClassification'
-        'HubertForSequenceClassification'
-        'ASTForAudioClassification'
-        'WhisperForAudioClassification'
+        >>> from notebook_kit import AutoConfig, AutoModelForInstanceSegmentation
+        >>> AutoModelForInstanceSegmentation.model_class(AutoConfig.for_model("maskformer")).__name__
+        'MaskFormerForInstanceSegmentation'
     """
 
 
-class AutoModelForCTC(_AutoModel):
-    """The letter that is spoken at each moment of a recording.
+class AutoModelForUniversalSegmentation(_AutoModel):
+    """The class and the mask of each object of an image, and of the areas between them: for semantic, instance and panoptic
+    segmentation.
 
     Example:
-        >>> import torch
-        >>> from notebook_kit import AutoConfig, AutoModelForCTC
-        >>> size = {"hidden_size": 24, "num_hidden_layers": 1, "num_attention_heads": 2, "intermediate_size": 48}
-        >>> layers = {"num_conv_pos_embeddings": 16, "num_conv_pos_embedding_groups": 4}
-        >>> model = AutoModelForCTC.from_config(AutoConfig.for_model("hubert", **size, **layers))
-        >>> model.eval()(torch.randn(1, 16000)).logits.shape  # (batch, frames, vocabulary)
-        torch.Size([1, 49, 32])
-    """
-
-
-class AutoModelForSpeechSeq2Seq(_AutoModel):
-    """Text from speech: a transcript, or a translation of what is said.
-
-    Example:
-        >>> import torch
-        >>> from notebook_kit import AutoConfig, AutoModelForSpeechSeq2Seq
-        >>> size = {"d_model": 24, "encoder_layers": 1, "decoder_layers": 1, "max_source_positions": 50}
-        >>> model = AutoModelForSpeechSeq2Seq.from_config(AutoConfig.for_model("whisper", **size))
-        >>> model(torch.zeros(1, 80, 100), labels=torch.tensor([[17, 9, 50256]])).logits.shape  # one second
-        torch.Size([1, 3, 51865])
+        >>> from notebook_kit import AutoConfig, AutoModelForUniversalSegmentation
+        >>> for family in ("detr", "maskformer"):
+        ...     AutoModelForUniversalSegmentation.model_class(AutoConfig.for_model(family)).__name__
+        'DetrForSegmentation'
+        'MaskFormerForInstanceSegmentation'
     """

@@ -17,7 +17,7 @@ from notebook_kit.fields import Fraction, NonNegative, Size
 from notebook_kit.nn.backbone import Backbone, BackboneConfig
 from notebook_kit.nn.base import PreTrainedModel
 from notebook_kit.nn.image_heads import ForImageClassification, linear_classifier
-from notebook_kit.nn.layers import DropPath, activation
+from notebook_kit.nn.layers import DropPath, activation, stochastic_depths
 from notebook_kit.nn.outputs import (
     BackboneOutput,
     BaseModelOutputWithPoolingAndNoAttention,
@@ -147,8 +147,7 @@ class ConvNextEncoder(nn.Module):
 
     def __init__(self, config: ConvNextConfig) -> None:
         super().__init__()
-        layers = sum(config.depths)
-        rates = [config.drop_path_rate * layer / max(layers - 1, 1) for layer in range(layers)]
+        rates = stochastic_depths(config.drop_path_rate, sum(config.depths))
         self.stages = nn.ModuleList()
         inputs = 0  # the first stage keeps the width and the resolution of the stem
         for outputs, depth in zip(config.hidden_sizes, config.depths, strict=True):

@@ -182,9 +182,7 @@ class ResNetPreTrainedModel(PreTrainedModel):
     def init_parameter(self, module: nn.Module, name: str) -> None:
         """Convolutions and linear layers as PyTorch and the paper draw them, norms as the identity."""
         parameter = getattr(module, name)
-        if isinstance(module, nn.BatchNorm2d):
-            parameter.fill_(1 if name in ("weight", "running_var") else 0)
-        elif isinstance(module, nn.Conv2d):
+        if isinstance(module, nn.Conv2d):
             nn.init.kaiming_normal_(parameter, mode="fan_out", nonlinearity="relu")
         elif isinstance(module, nn.Linear):
             bound = 1 / math.sqrt(module.in_features)

@@ -19,9 +19,9 @@ from notebook_kit.nn.attention import AttentionSite, attend
 from notebook_kit.nn.backbone import Backbone, BackboneConfig
 from notebook_kit.nn.base import PreTrainedModel
 from notebook_kit.nn.image_heads import ForImageClassification, ForMaskedImageModeling, linear_classifier
-from notebook_kit.nn.layers import DropPath, activation, merge_heads, run_layers, split_heads
+from notebook_kit.nn.layers import DropPath, activation, merge_heads, run_layers, split_heads, stochastic_depths
 from notebook_kit.nn.outputs import BackboneOutput, ModelOutput
-from notebook_kit.nn.patches import check_pixels, check_sides, mask_patches, resize_positions, sides
+from notebook_kit.nn.patches import Grid, as_map, check_pixels, check_sides, mask_patches, resize_positions, sides
 
 __all__ = [
     "SwinBackbone",
@@ -157,9 +157,6 @@ class SwinImageClassifierOutput(ModelOutput):
 
 
 # Windows -------------------------------------------------------------------------------------------------------------
-
-Grid = tuple[int, int]
-"""Rows and columns of positions."""
 
 
 def to_windows(x: Tensor, size: int) -> Tensor:
@@ -394,8 +391,7 @@ class SwinEncoder(nn.Module):
 
     def __init__(self, config: SwinConfig) -> None:
         super().__init__()
-        layers = sum(config.depths)
-        rates = [config.drop_path_rate * layer / max(layers - 1, 1) for layer in range(layers)]
+        rates = stochastic_depths(config.drop_path_rate, sum(config.depths))
         starts = [sum(config.depths[:stage]) for stage in range(len(config.depths))]
         self.layers = nn.ModuleList(
             SwinStage(config, stage, start, rates[start : start + depth])
@@ -422,11 +418,6 @@ class SwinEncoder(nn.Module):
             attentions.append(attention)
             grid = merged
         return x, tuple(states), tuple(maps), None if attentions[0] is None else tuple(attentions)
-
-
-def as_map(x: Tensor, grid: Grid) -> Tensor:
-    """`(batch, positions, width)` to `(batch, width, rows, columns)`."""
-    return x.transpose(1, 2).reshape(x.shape[0], x.shape[2], *grid)
 
 
 # The backbone --------------------------------------------------------------------------------------------------------

@@ -42,6 +42,7 @@ ACCEPTED = {
     *("_fast_init", "weights_only", "variant", "adapter_kwargs", "key_mapping"),
     *("offload_folder", "offload_state_dict", "offload_buffers", "max_memory", "code_revision", "use_kernels"),
 }
+NORMS = (nn.LayerNorm, nn.GroupNorm, nn.BatchNorm2d)
 ATTENTION = ("eager", "sdpa", "flash_attention_2", "flash_attention_3", "flex_attention")
 
 
@@ -155,10 +156,10 @@ class PreTrainedModel(nn.Module, PushToHub, ModelHooks):
     def _init_weights(self, module: nn.Module) -> None:
         """Initialize the parameters of one module, without those of its submodules. Your model may override it.
 
-        Linear layers, convolutions, embeddings, layer norms and notebook_kit's modules are initialized; other
+        Linear layers, convolutions over images, embeddings, layer norms and notebook_kit's modules are initialized; other
         modules keep the values that their constructors gave them.
         """
-        if isinstance(module, nn.Linear | nn.Conv1d | nn.Conv2d | nn.Embedding | nn.LayerNorm) or type(
+        if isinstance(module, nn.Linear | nn.Conv2d | nn.Embedding | nn.LayerNorm) or type(
             module
         ).__module__.startswith(PACKAGE):
             for name, _ in module.named_parameters(recurse=False):
@@ -170,8 +171,8 @@ class PreTrainedModel(nn.Module, PushToHub, ModelHooks):
         parameter = getattr(module, name)
         if name.endswith("bias") or parameter.dim() == 0:
             parameter.zero_()
-        elif isinstance(module, nn.LayerNorm):
-            parameter.fill_(1.0)
+        elif isinstance(module, NORMS):
+            parameter.fill_(0.0 if name == "running_mean" else 1.0)
         else:
             field = "init_std" if hasattr(self.config, "init_std") else "initializer_range"  # BART uses the former
             parameter.normal_(0.0, getattr(self.config, field, 0.02))

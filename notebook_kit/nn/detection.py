@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 __all__ = [
     "Matches",
     "Objects",
+    "assigned",
     "box_corners",
     "box_losses",
     "cardinality_error",
@@ -115,14 +116,14 @@ class Objects:
 
     Attributes:
         classes: `(objects,)`.
-        boxes: `(objects, 4)`: center x, center y, width and height, in fractions of the image's size.
         counts: The number of objects in each image.
-        masks: For each image, `(objects, height, width)`; None if there are no masks.
+        boxes: `(objects, 4)`: center x, center y, width and height, in fractions of the image's size; None without boxes.
+        masks: For each image, `(objects, height, width)`; None without masks.
     """
 
     classes: Tensor
-    boxes: Tensor
     counts: list[int]
+    boxes: Tensor | None = None
     masks: list[Tensor] | None = None
 
     @classmethod
@@ -156,7 +157,7 @@ class Objects:
                 f"class_labels go from {low} to {high}, and this model has classes 0 to {classes - 1}.",
                 next_step="Load the model with num_labels set to your number of classes, and count classes from 0.",
             )
-        if not bool((self.boxes[:, 2:] >= 0).all() and (self.boxes.abs() <= _LARGEST).all()):
+        if self.boxes is not None and not bool((self.boxes[:, 2:] >= 0).all() and (self.boxes.abs() <= _LARGEST).all()):
             row = next(i for i, box in enumerate(self.boxes.tolist()) if not _is_box(box))
             raise InputError(
                 f"The box {[round(value, 2) for value in self.boxes[row].tolist()]} is not in fractions of the image's size.",
@@ -238,6 +239,7 @@ def match_objects(logits: Tensor, boxes: Tensor, objects: Objects, config: Any) 
 
     Source: Carion et al., 2020, equations 1 and 2; the assignment is that of Kuhn's Hungarian method.
     """
+    assert objects.boxes is not None
     B, Q, _ = logits.shape
     predicted = boxes.flatten(0, 1).float()  # (batch * queries, 4)
     probabilities = logits.flatten(0, 1).float().softmax(-1)
@@ -246,29 +248,37 @@ def match_objects(logits: Tensor, boxes: Tensor, objects: Objects, config: Any) 
         - config.class_cost * probabilities[:, objects.classes]
         - config.giou_cost * generalized_box_iou(box_corners(predicted), box_corners(objects.boxes))
     )
-    highest = torch.finfo(cost.dtype).max  # predictions that are not finite are matched last
-    cost = torch.nan_to_num(cost, nan=highest, posinf=highest, neginf=highest).view(B, Q, -1).cpu()
-    images, queries, indices, first = [], [], [], 0
-    for image, costs in enumerate(cost.split(objects.counts, dim=-1)):
-        rows, columns = _assignment(costs[image])
-        images.append(torch.full_like(rows, image))
-        queries.append(rows)
-        indices.append(columns + first)
-        first += objects.counts[image]
-    return Matches(*(torch.cat(part).to(logits.device) for part in (images, queries, indices)))
+    costs = cost.view(B, Q, -1).cpu().split(objects.counts, dim=-1)  # one transfer for all images
+    return assigned([of_image[image] for image, of_image in enumerate(costs)], logits.device)
 
 
-def _assignment(cost: Tensor) -> tuple[Tensor, Tensor]:
-    """The rows and columns of the pairs with the lowest sum of costs, `(rows, columns)`."""
+def assigned(costs: Sequence[Tensor], device: torch.device) -> Matches:
+    """The pairs with the lowest sum of costs, where each object gets one prediction.
+
+    Args:
+        costs: For each image, `(queries, objects)`. Costs that are not finite are paired last.
+        device: The device of the result.
+
+    Raises:
+        MissingDependencyError: If scipy is not installed.
+    """
     try:
         from scipy.optimize import linear_sum_assignment
     except ImportError as error:
         raise MissingDependencyError(
-            "The loss of object detection needs scipy, which is not installed.",
+            "The loss of objects needs scipy, which is not installed.",
             next_step="pip install 'notebook_kit[vision]'",
         ) from error
-    rows, columns = linear_sum_assignment(cost)
-    return torch.from_numpy(rows), torch.from_numpy(columns)
+    images, queries, indices, first = [], [], [], 0
+    for image, cost in enumerate(costs):
+        highest = torch.finfo(cost.dtype).max
+        finite = torch.nan_to_num(cost, nan=highest, posinf=highest, neginf=highest).cpu()
+        rows, columns = map(torch.from_numpy, linear_sum_assignment(finite))
+        images.append(torch.full_like(rows, image))
+        queries.append(rows)
+        indices.append(columns + first)
+        first += cost.shape[1]
+    return Matches(*(torch.cat(part).to(device) for part in (images, queries, indices)))
 
 
 # The parts of the loss -------------------------------------------------------------------------------------------------
@@ -293,6 +303,7 @@ def cardinality_error(logits: Tensor, objects: Objects) -> Tensor:
 
 def box_losses(boxes: Tensor, objects: Objects, matches: Matches, count: float) -> dict[str, Tensor]:
     """Per object, the L1 distance of the boxes and one minus their generalized overlap."""
+    assert objects.boxes is not None
     predicted, expected = boxes[matches.images, matches.queries], objects.boxes[matches.objects].to(boxes.dtype)
     overlap = generalized_box_iou(box_corners(predicted)[:, None], box_corners(expected)[:, None]).flatten()
     return {

@@ -1,4 +1,4 @@
-"""The heads on images, each written once for all families: classes of an image, and the pixels behind masked patches."""
+"""The heads on images, each written once for all families: classes of an image or its pixels, and masked pixels."""
 
 from __future__ import annotations
 
@@ -9,11 +9,22 @@ from torch.nn import functional as F
 
 from notebook_kit.errors import InputError
 from notebook_kit.nn.heads import Head, join_output
-from notebook_kit.nn.losses import sequence_classification_loss
-from notebook_kit.nn.outputs import ImageClassifierOutput, MaskedImageModelingOutput, ModelOutput
+from notebook_kit.nn.losses import semantic_segmentation_loss, sequence_classification_loss
+from notebook_kit.nn.outputs import (
+    ImageClassifierOutput,
+    MaskedImageModelingOutput,
+    ModelOutput,
+    SemanticSegmenterOutput,
+)
 from notebook_kit.nn.patches import sides
 
-__all__ = ["ForImageClassification", "ForMaskedImageModeling", "linear_classifier", "masked_pixels_loss"]
+__all__ = [
+    "ForImageClassification",
+    "ForMaskedImageModeling",
+    "ForSemanticSegmentation",
+    "linear_classifier",
+    "masked_pixels_loss",
+]
 
 
 def linear_classifier(width: int, labels: int) -> nn.Module:
@@ -49,6 +60,29 @@ class ForImageClassification(Head):
         logits = self.compute_logits(out)
         loss = sequence_classification_loss(logits, labels, self.config)
         return join_output(self.output_class, out, loss=loss, logits=logits)
+
+
+class ForSemanticSegmentation(Head):
+    """A class per pixel, `(batch, num_labels, rows, columns)`: `compute_logits` reads the maps of all stages."""
+
+    labels_after = "pixel_values"
+    not_taken = ("bool_masked_pos",)
+
+    def forward(self, *, labels: Tensor | None = None, **inputs: Any) -> SemanticSegmenterOutput:
+        """As the backbone's `forward`, with the scores of each class at each position.
+
+        Args:
+            labels: `(batch, height, width)`, the class of each pixel; pixels of the class
+                `config.semantic_loss_ignore_index` are ignored. The scores are enlarged to this size for the loss.
+            **inputs: Inputs of the backbone.
+        """
+        wanted = inputs.pop("output_hidden_states", None)
+        out = self.run_backbone(**inputs, output_hidden_states=True)
+        logits = self.compute_logits(out)
+        loss = semantic_segmentation_loss(logits, labels, self.config.semantic_loss_ignore_index)
+        if not (self.config.output_hidden_states if wanted is None else wanted):
+            out.hidden_states = None
+        return join_output(SemanticSegmenterOutput, out, loss=loss, logits=logits)
 
 
 class ForMaskedImageModeling(Head):

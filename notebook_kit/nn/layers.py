@@ -88,6 +88,16 @@ class DropPath(nn.Module):
         return x * kept / (1 - self.rate)
 
 
+def stochastic_depths(rate: float, layers: int) -> list[float]:
+    """The rate of `DropPath` for each layer: it grows evenly from 0 to `rate`.
+
+    Example:
+        >>> stochastic_depths(0.2, 3)
+        [0.0, 0.1, 0.2]
+    """
+    return [rate * layer / max(layers - 1, 1) for layer in range(layers)]
+
+
 def token_table(rows: int, width: int, padding: int | None) -> nn.Embedding:
     """Token embeddings; the row of the padding token, if the vocabulary has it, is not trained."""
     return nn.Embedding(rows, width, padding_idx=padding if padding is not None and -rows <= padding < rows else None)

@@ -1,4 +1,4 @@
-"""The losses of the heads: classes of a text, classes of each token, the span of an answer, the next token, speech.
+"""The losses of the heads: classes of a text, of each token or of each pixel, the span of an answer, the next token.
 
 With labels None, each returns None, so heads need not check whether labels were passed.
 """
@@ -18,9 +18,9 @@ if TYPE_CHECKING:
 
 __all__ = [
     "cross_entropy",
-    "ctc_loss",
     "next_token_loss",
     "question_answering_loss",
+    "semantic_segmentation_loss",
     "sequence_classification_loss",
     "sum_losses",
 ]
@@ -97,6 +97,40 @@ def cross_entropy(logits: Tensor, labels: Tensor | None) -> Tensor | None:
         ) from None
 
 
+def semantic_segmentation_loss(logits: Tensor, labels: Tensor | None, ignore_index: int) -> Tensor | None:
+    """Mean cross-entropy of the class of each pixel; with a single class, binary cross-entropy, of which ignored pixels are 0.
+
+    Args:
+        logits: `(batch, classes, rows, columns)`, enlarged to the size of the labels.
+        labels: `(batch, height, width)`, class indices or `ignore_index`; with a single class, 0 or 1; None for no loss.
+        ignore_index: The class of pixels that do not count.
+
+    Raises:
+        InputError: If the labels do not have this shape, or one is not a class.
+    """
+    if labels is None:
+        return None
+    labels = labels.to(logits.device).long()
+    if labels.dim() != 3 or len(labels) != len(logits):
+        raise InputError(
+            f"Labels have shape {tuple(labels.shape)}; expected ({len(logits)}, height, width), a class per pixel.",
+            next_step="Pass the maps of classes to the image processor with the images: it returns the labels.",
+        )
+    classes, counted = logits.shape[1], labels != ignore_index
+    bad = labels[counted & ((labels < 0) | (labels >= max(classes, 2)))]
+    if bad.numel():
+        raise InputError(
+            f"Labels {bad.unique().tolist()[:5]} are outside 0 to {max(classes, 2) - 1}, and not {ignore_index}, which is ignored.",
+            next_step="Load the model with num_labels set to your number of classes; with do_reduce_labels=True, an image "
+            "processor counts classes from 1.",
+        )
+    logits = F.interpolate(logits, size=labels.shape[-2:], mode="bilinear", align_corners=False)
+    if classes > 1:
+        return F.cross_entropy(logits, labels, ignore_index=ignore_index)
+    loss = F.binary_cross_entropy_with_logits(logits[:, 0], labels.to(logits.dtype), reduction="none")
+    return (loss * counted).mean()
+
+
 def question_answering_loss(logits: Tensor, starts: Tensor | None, ends: Tensor | None) -> Tensor | None:
     """Mean cross-entropy of the positions where the answer starts and ends.
 
@@ -133,41 +167,6 @@ def next_token_loss(logits: Tensor, labels: Tensor | None) -> Tensor | None:
             next_step="Pass labels of the shape of input_ids (they are shifted inside), and leave logits_to_keep out.",
         )
     return cross_entropy(logits.float(), F.pad(labels, (0, 1), value=-100)[:, 1:])
-
-
-def ctc_loss(logits: Tensor, labels: Tensor, frames: Tensor, config: PretrainedConfig) -> Tensor:
-    """The loss of a transcript whose tokens are not assigned to frames: the negative log-probability of all assignments.
-
-    Args:
-        logits: `(batch, frames, vocabulary)`.
-        labels: `(batch, tokens)`; negative labels and the blank are padding.
-        frames: `(batch,)`, number of frames of each row.
-        config: Provides `pad_token_id`, which is the blank, `ctc_loss_reduction` and `ctc_zero_infinity`.
-
-    Raises:
-        InputError: If a label is outside the vocabulary.
-
-    Source: Graves et al., Connectionist Temporal Classification, 2006.
-    """
-    labels, vocabulary = labels.to(logits.device), logits.shape[-1]
-    if labels.numel() and int(labels.max()) >= vocabulary:
-        raise InputError(
-            f"The label {int(labels.max())} is outside 0 to {vocabulary - 1}: this model writes {vocabulary} tokens.",
-            next_step="Load the model with vocab_size=len(tokenizer), and ignore_mismatched_sizes=True for a new head.",
-        )
-    blank = config.pad_token_id or 0
-    is_token = (labels >= 0) & (labels != blank)
-    scores = logits.float().log_softmax(dim=-1).transpose(0, 1)  # (frames, batch, vocabulary)
-    with torch.backends.cudnn.flags(enabled=False):  # its kernel has other limits on lengths
-        return F.ctc_loss(
-            scores,
-            labels[is_token],
-            frames.to(logits.device),
-            is_token.sum(dim=-1),
-            blank=blank,
-            reduction=config.ctc_loss_reduction,
-            zero_infinity=config.ctc_zero_infinity,
-        )
 
 
 def sum_losses(*losses: Tensor | None) -> Tensor | None:

@@ -18,7 +18,6 @@ __all__ = [
     "BaseModelOutputWithPooling",
     "BaseModelOutputWithPoolingAndCrossAttentions",
     "BaseModelOutputWithPoolingAndNoAttention",
-    "CausalLMOutput",
     "CausalLMOutputWithCrossAttentions",
     "CausalLMOutputWithPast",
     "ImageClassifierOutput",
@@ -29,6 +28,7 @@ __all__ = [
     "MultipleChoiceModelOutput",
     "NextSentencePredictorOutput",
     "QuestionAnsweringModelOutput",
+    "SemanticSegmenterOutput",
     "Seq2SeqLMOutput",
     "Seq2SeqModelOutput",
     "Seq2SeqQuestionAnsweringModelOutput",
@@ -36,7 +36,6 @@ __all__ = [
     "SequenceClassifierOutput",
     "SequenceClassifierOutputWithPast",
     "TokenClassifierOutput",
-    "Wav2Vec2BaseModelOutput",
 ]
 
 
@@ -223,32 +222,6 @@ class MaskedLMOutput(EncoderHeadOutput):
         >>> MaskedLMOutput(loss=torch.tensor(2.5), logits=torch.zeros(1, 3, 30))[0]
         tensor(2.5000)
     """
-
-
-class CausalLMOutput(EncoderHeadOutput):
-    """Scores of the vocabulary at each frame: `logits` is `(batch, frames, vocabulary)`.
-
-    Example:
-        >>> import torch
-        >>> CausalLMOutput(logits=torch.tensor([[[0.0, 5.0]]])).logits.argmax(-1)
-        tensor([[1]])
-    """
-
-
-class Wav2Vec2BaseModelOutput(ModelOutput):
-    """As `BaseModelOutput`, over frames of sound, and `extract_features`, `(batch, frames, channels)`: what the convolutions
-    extracted, normalized.
-
-    Example:
-        >>> import torch
-        >>> Wav2Vec2BaseModelOutput(last_hidden_state=torch.zeros(1, 49, 8))[0].shape
-        torch.Size([1, 49, 8])
-    """
-
-    last_hidden_state: Tensor = None  # type: ignore[assignment]
-    extract_features: Tensor | None = None
-    hidden_states: tuple[Tensor, ...] | None = None
-    attentions: tuple[Tensor, ...] | None = None
 
 
 class QuestionAnsweringModelOutput(ModelOutput):
@@ -485,6 +458,16 @@ class ImageClassifierOutput(EncoderHeadOutput):
         >>> import torch
         >>> ImageClassifierOutput(logits=torch.tensor([[2.0, 1.0]])).logits.argmax(-1)
         tensor([0])
+    """
+
+
+class SemanticSegmenterOutput(EncoderHeadOutput):
+    """A class per pixel: `logits` is `(batch, labels, rows, columns)`, often smaller than the image.
+
+    Example:
+        >>> import torch
+        >>> SemanticSegmenterOutput(logits=torch.rand(1, 3, 8, 8)).logits.argmax(1).shape
+        torch.Size([1, 8, 8])
     """
 
 

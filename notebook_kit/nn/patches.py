@@ -11,7 +11,30 @@ from torch.nn import functional as F
 
 from notebook_kit.errors import ConfigurationError, InputError
 
-__all__ = ["PatchEmbeddings", "check_pixels", "check_sides", "mask_patches", "resize_positions", "sides"]
+__all__ = [
+    "Grid",
+    "PatchEmbeddings",
+    "as_map",
+    "as_sequence",
+    "check_pixels",
+    "check_sides",
+    "mask_patches",
+    "resize_positions",
+    "sides",
+]
+
+Grid = tuple[int, int]
+"""Rows and columns of positions."""
+
+
+def as_map(x: Tensor, grid: Grid) -> Tensor:
+    """`(batch, positions, width)` to `(batch, width, rows, columns)`."""
+    return x.transpose(1, 2).reshape(x.shape[0], x.shape[2], *grid)
+
+
+def as_sequence(x: Tensor) -> Tensor:
+    """`(batch, width, rows, columns)` to `(batch, positions, width)`, row by row."""
+    return x.flatten(2).transpose(1, 2)
 
 
 def sides(size: int | Sequence[int]) -> tuple[int, int]:
@@ -111,7 +134,7 @@ class PatchEmbeddings(nn.Module):
                 f"An image of {H} x {W} pixels is smaller than a patch of {self.patch[0]} x {self.patch[1]}.",
                 next_step="Resize the image; the checkpoint's image processor does.",
             )
-        return self.projection(pixel_values.to(self.projection.weight.dtype)).flatten(2).transpose(1, 2)
+        return as_sequence(self.projection(pixel_values.to(self.projection.weight.dtype)))
 
     def check_image_size(self, pixel_values: Tensor) -> None:
         """Raise an InputError if images are not of `image_size`, for which the model has positions."""

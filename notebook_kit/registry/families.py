@@ -16,7 +16,7 @@ class Family:
         module: The module in `notebook_kit.models`.
         prefix: The first part of the names of the family's classes.
         heads: Auto class -> the last part of the name of the family's class for it.
-        modality: What its models read: "text", "image" or "audio".
+        modality: What its models read: "text" or "image".
 
     Example:
         >>> FAMILIES["gpt2"].config, FAMILIES["gpt2"].class_names["AutoModelForCausalLM"]
@@ -69,35 +69,41 @@ _BART = {
     "AutoModelForQuestionAnswering": "ForQuestionAnswering",
     "AutoModelForSequenceClassification": "ForSequenceClassification",
 }
+_BACKBONE = {"AutoBackbone": "Backbone"}
 _DETECTION = {"AutoModel": "Model", "AutoModelForObjectDetection": "ForObjectDetection"}
 _T5 = {**_BART, "AutoModelForTokenClassification": "ForTokenClassification"}
-_IMAGE_BACKBONE = {**IMAGE_CLASSIFIER, "AutoBackbone": "Backbone"}
-_SOUND = {"AutoModel": "Model", "AutoModelForAudioClassification": "ForAudioClassification"}
-_SAMPLES = {
-    "AutoModel": "Model",
-    "AutoModelForAudioClassification": "ForSequenceClassification",
-    "AutoModelForCTC": "ForCTC",
-}
+_IMAGE_BACKBONE = {**IMAGE_CLASSIFIER, **_BACKBONE}
 _MASKED_IMAGE = {**IMAGE_CLASSIFIER, "AutoModelForMaskedImageModeling": "ForMaskedImageModeling"}
+_DETR = {
+    **_DETECTION,
+    "AutoModelForImageSegmentation": "ForSegmentation",
+    "AutoModelForUniversalSegmentation": "ForSegmentation",
+}
+_MASKFORMER = {
+    "AutoModel": "Model",
+    "AutoModelForInstanceSegmentation": "ForInstanceSegmentation",
+    "AutoModelForUniversalSegmentation": "ForInstanceSegmentation",
+}
+_SEGFORMER = {**IMAGE_CLASSIFIER, "AutoModelForSemanticSegmentation": "ForSemanticSegmentation"}
 
 FAMILIES: dict[str, Family] = {
     "albert": Family("albert", "Albert", _PRE_TRAINED),
-    "audio-spectrogram-transformer": Family("audio_spectrogram_transformer", "AST", _SOUND, "audio"),
     "bart": Family("bart", "Bart", _BART),
     "bert": Family("bert", "Bert", _BERT),
     "camembert": Family("camembert", "Camembert", ENCODER),
     "convnext": Family("convnext", "ConvNext", _IMAGE_BACKBONE, "image"),
     "deit": Family("deit", "DeiT", _MASKED_IMAGE, "image"),
-    "detr": Family("detr", "Detr", _DETECTION | {"AutoModelForImageSegmentation": "ForSegmentation"}, "image"),
+    "detr": Family("detr", "Detr", _DETR, "image"),
     "dinov2": Family("dinov2", "Dinov2", _IMAGE_BACKBONE, "image"),
     "distilbert": Family("distilbert", "DistilBert", ENCODER),
     "electra": Family("electra", "Electra", _PRE_TRAINED),
     "gemma": Family("gemma", "Gemma", _GEMMA),
     "gpt2": Family("gpt2", "GPT2", {**DECODER, "AutoModelForCausalLM": "LMHeadModel"}),
     "gpt_neox": Family("gpt_neox", "GPTNeoX", DECODER),
-    "hubert": Family("hubert", "Hubert", _SAMPLES, "audio"),
     "llama": Family("llama", "Llama", DECODER),
     "marian": Family("marian", "Marian", {**ENCODER_DECODER, "AutoModelForSeq2SeqLM": "MTModel"}),
+    "maskformer": Family("maskformer", "MaskFormer", _MASKFORMER, "image"),
+    "maskformer-swin": Family("maskformer_swin", "MaskFormerSwin", _BACKBONE, "image"),
     "mbart": Family("mbart", "MBart", _BART),
     "mistral": Family("mistral", "Mistral", DECODER),
     "mpnet": Family("mpnet", "MPNet", ENCODER),
@@ -106,15 +112,12 @@ FAMILIES: dict[str, Family] = {
     "qwen3": Family("qwen3", "Qwen3", DECODER),
     "resnet": Family("resnet", "ResNet", _IMAGE_BACKBONE, "image"),
     "roberta": Family("roberta", "Roberta", ENCODER),
+    "segformer": Family("segformer", "Segformer", _SEGFORMER, "image"),
     "smollm3": Family("smollm3", "SmolLM3", DECODER),
     "swin": Family("swin", "Swin", {**_IMAGE_BACKBONE, **_MASKED_IMAGE}, "image"),
     "t5": Family("t5", "T5", _T5),
     "table-transformer": Family("table_transformer", "TableTransformer", _DETECTION, "image"),
     "vit": Family("vit", "ViT", _MASKED_IMAGE, "image"),
-    "wav2vec2": Family("wav2vec2", "Wav2Vec2", {**_SAMPLES, "AutoModelForPreTraining": "ForPreTraining"}, "audio"),
-    "whisper": Family(
-        "whisper", "Whisper", {**_SOUND, "AutoModelForSpeechSeq2Seq": "ForConditionalGeneration"}, "audio"
-    ),
     "xlm-roberta": Family("xlm_roberta", "XLMRoberta", ENCODER),
     "yolos": Family("yolos", "Yolos", _DETECTION, "image"),
 }

@@ -95,7 +95,7 @@ TASKS: dict[str, Task] = {
         "image_segmentation",
         "ImageSegmentationPipeline",
         "facebook/detr-resnet-50-panoptic",
-        ("ForSegmentation",),
+        ("ForSegmentation", "ForUniversalSegmentation", "ForInstanceSegmentation", "ForSemanticSegmentation"),
         "image",
     ),
 }

@@ -40,6 +40,9 @@ def test_equals_reference(model_type, name, tmp_path):
         ("deit", "DeiTForImageClassificationWithTeacher", {}),
         ("dinov2", "Dinov2Model", {"use_swiglu_ffn": True, "qkv_bias": False, "use_mask_token": False}),
         ("dinov2", "Dinov2Backbone", {"apply_layernorm": False, "reshape_hidden_states": False, "out_indices": [0, 3]}),
+        ("segformer", "SegformerModel", {"reshape_last_stage": False, "hidden_act": "relu"}),
+        ("segformer", "SegformerForImageClassification", {"reshape_last_stage": False, "sr_ratios": [1, 2]}),
+        ("segformer", "SegformerForSemanticSegmentation", {"num_labels": 1}),
         ("swin", "SwinModel", {"use_absolute_embeddings": True, "image_size": 48, "qkv_bias": False, "mlp_ratio": 1.5}),
         ("vit", "ViTForImageClassification", {"image_size": 32, "patch_size": 8, "num_channels": 3}),
     ],
@@ -130,7 +133,7 @@ def test_attention_is_recorded_and_ablated(model_type):
     ref.randomize(model)
     given = ref.batch(model.config)
     sites = sites_of(model)
-    merged = {"patches 2x2", "patches 4x4"} if model_type == "swin" else set()
+    merged = {"swin": {"patches 2x2", "patches 4x4"}, "segformer": {"patches 2x2"}}.get(model_type, set())
     assert {site.rows for site in sites} == {site.columns for site in sites} == {"patches", *merged}
     with torch.no_grad(), notebook_kit.record_attention(model, layers=[1]) as record:
         plain = model(**given)
@@ -171,6 +174,22 @@ def test_windows_unfold_to_the_grid():
         48,
         48,
     )  # 6 x 8, padded to 6 x 9
+
+
+def test_reduced_keys_unfold_to_the_grid():
+    """SegFormer's weights on the grid: each key's weight is spread over the positions that it summarizes."""
+    model = notebook_kit.SegformerModel(notebook_kit.SegformerConfig(**ref.tiny_fields("segformer"))).eval()
+    ref.randomize(model)
+    with torch.no_grad(), notebook_kit.record_attention(model) as record:
+        model(ref.pixels((22, 33), count=2))  # 8 x 11 patches: 2 x 3 keys, and a border of 2 that no key reads
+    first, _, last = sites_of(model)
+    weights, full = record.of([first])[0], first.unfold(record.of([first])[0])
+    assert weights.shape == (2, 1, 88, 6) and full.shape == (2, 1, 88, 88)
+    torch.testing.assert_close(full.sum(-1), torch.ones(2, 1, 88))
+    on_grid = full.view(2, 1, 88, 8, 11)
+    torch.testing.assert_close(on_grid[..., 3:6, 6:9], (weights[..., 5] / 9)[..., None, None].expand(2, 1, 88, 3, 3))
+    assert not on_grid[..., 6:, :].any() and not on_grid[..., 9:].any()
+    assert last.unfold is None and record.of([last])[0].shape == (2, 3, 24, 24)  # 4 x 6 merged patches
 
 
 @pytest.mark.parametrize("model_type", WITH_ATTENTION)
@@ -216,6 +235,17 @@ def test_wrong_pixels_are_named(classifier, pixels, message):
     with pytest.raises(InputError, match=message) as caught:
         classifier(pixels)
     assert caught.value.next_step
+
+
+def test_labels_of_pixels():
+    model = notebook_kit.SegformerForSemanticSegmentation(notebook_kit.SegformerConfig(**ref.tiny_fields("segformer")))
+    given = ref.pixels(30, count=2)
+    with pytest.raises(InputError, match=r"shape \(2, 900\); expected \(2, height, width\)"):
+        model(given, labels=torch.zeros(2, 900))
+    with pytest.raises(InputError, match=r"Labels \[3, 7\] are outside 0 to 2, and not 255"):
+        model(given, labels=torch.tensor([[[0, 255], [7, 1]], [[3, 3], [2, 0]]]))
+    with pytest.raises(InputError, match="2 x 10 patches, and this model summarizes squares of 3 x 3"):
+        model(ref.pixels((6, 30)))
 
 
 def test_images_of_another_size_need_interpolation():

@@ -87,6 +87,42 @@ def save_detr(folder: str | Path, head: str = "ForObjectDetection", **settings: 
     return str(folder)
 
 
+def save_maskformer(folder: str | Path, **settings: Any) -> str:
+    """A random MaskFormer of `transformers` on a small ResNet, with its image processor."""
+    import transformers
+
+    backbone = transformers.ResNetConfig(
+        embedding_size=8,
+        hidden_sizes=[8, 12, 16],
+        depths=[1, 1, 1],
+        layer_type="basic",
+        out_features=["stage1", "stage2", "stage3"],
+    )
+    decoder = transformers.DetrConfig(
+        d_model=32, encoder_layers=0, decoder_layers=1, decoder_attention_heads=4, decoder_ffn_dim=32, num_queries=8
+    )
+    config = transformers.MaskFormerConfig(
+        backbone_config=backbone,
+        decoder_config=decoder,
+        fpn_feature_size=32,
+        mask_feature_size=16,
+        id2label=settings.pop("id2label", LABELS),
+        **settings,
+    )
+    torch.manual_seed(1)
+    model = transformers.MaskFormerForInstanceSegmentation(config).eval()
+    with torch.no_grad():
+        model.class_predictor.weight.normal_(0, 2)
+        model.model.transformer_module.queries_embedder.weight.normal_(0, 1)
+        projection = model.model.pixel_level_module.decoder.mask_projection.weight.normal_(0, 0.3)
+        projection.sub_(projection.mean((1, 2, 3), keepdim=True))  # or else every mask is everything or nothing
+        model.mask_embedder.get_submodule("2.0").weight.normal_(0, 0.5)
+    model.save_pretrained(folder)
+    size = {"shortest_edge": 40, "longest_edge": 64}
+    transformers.MaskFormerImageProcessorPil(size=size, size_divisor=8).save_pretrained(folder)
+    return str(folder)
+
+
 def save_segformer(folder: str | Path, **settings: Any) -> str:
     """A random SegFormer of `transformers` with its image processor."""
     import transformers
