@@ -359,6 +359,11 @@ from .pipelines import TokenClassificationPipeline as TokenClassificationPipelin
 from .pipelines import TranslationPipeline as TranslationPipeline
 from .pipelines import ZeroShotClassificationPipeline as ZeroShotClassificationPipeline
 from .pipelines import pipeline as pipeline
+from .processing.audio.classes import ASTFeatureExtractor as ASTFeatureExtractor
+from .processing.audio.classes import Wav2Vec2FeatureExtractor as Wav2Vec2FeatureExtractor
+from .processing.audio.classes import WhisperFeatureExtractor as WhisperFeatureExtractor
+from .processing.audio.extractor import SequenceFeatureExtractor as SequenceFeatureExtractor
+from .processing.audio.loading import load_audio as load_audio
 from .processing.auto import AutoFeatureExtractor as AutoFeatureExtractor
 from .processing.auto import AutoProcessor as AutoProcessor
 from .processing.features import BatchFeature as BatchFeature
@@ -583,3 +588,33 @@ from .utils import send_example_telemetry as send_example_telemetry
 
 __version__: str
 __all__: list[str]
+from .models.audio_spectrogram_transformer import ASTConfig as ASTConfig
+from .models.audio_spectrogram_transformer import ASTForAudioClassification as ASTForAudioClassification
+from .models.audio_spectrogram_transformer import ASTModel as ASTModel
+from .models.auto import AutoModelForAudioClassification as AutoModelForAudioClassification
+from .models.auto import AutoModelForCTC as AutoModelForCTC
+from .models.auto import AutoModelForSpeechSeq2Seq as AutoModelForSpeechSeq2Seq
+from .models.hubert import HubertConfig as HubertConfig
+from .models.hubert import HubertForCTC as HubertForCTC
+from .models.hubert import HubertForSequenceClassification as HubertForSequenceClassification
+from .models.hubert import HubertModel as HubertModel
+from .models.mappings import MODEL_FOR_AUDIO_CLASSIFICATION_MAPPING as MODEL_FOR_AUDIO_CLASSIFICATION_MAPPING
+from .models.mappings import (
+    MODEL_FOR_AUDIO_CLASSIFICATION_MAPPING_NAMES as MODEL_FOR_AUDIO_CLASSIFICATION_MAPPING_NAMES,
+)
+from .models.mappings import MODEL_FOR_CTC_MAPPING as MODEL_FOR_CTC_MAPPING
+from .models.mappings import MODEL_FOR_CTC_MAPPING_NAMES as MODEL_FOR_CTC_MAPPING_NAMES
+from .models.mappings import MODEL_FOR_SPEECH_SEQ_2_SEQ_MAPPING as MODEL_FOR_SPEECH_SEQ_2_SEQ_MAPPING
+from .models.mappings import MODEL_FOR_SPEECH_SEQ_2_SEQ_MAPPING_NAMES as MODEL_FOR_SPEECH_SEQ_2_SEQ_MAPPING_NAMES
+from .models.wav2vec2 import Wav2Vec2Config as Wav2Vec2Config
+from .models.wav2vec2 import Wav2Vec2ForCTC as Wav2Vec2ForCTC
+from .models.wav2vec2 import Wav2Vec2ForPreTraining as Wav2Vec2ForPreTraining
+from .models.wav2vec2 import Wav2Vec2ForPreTrainingOutput as Wav2Vec2ForPreTrainingOutput
+from .models.wav2vec2 import Wav2Vec2ForSequenceClassification as Wav2Vec2ForSequenceClassification
+from .models.wav2vec2 import Wav2Vec2Model as Wav2Vec2Model
+from .models.whisper import WhisperConfig as WhisperConfig
+from .models.whisper import WhisperForAudioClassification as WhisperForAudioClassification
+from .models.whisper import WhisperForConditionalGeneration as WhisperForConditionalGeneration
+from .models.whisper import WhisperModel as WhisperModel
+from .nn.outputs import CausalLMOutput as CausalLMOutput
+from .nn.outputs import Wav2Vec2BaseModelOutput as Wav2Vec2BaseModelOutput

@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from transformers.core_model_loading import revert_weight_conversion
 
 import notebook_kit
-from notebook_kit.models.auto import model_classes
+from notebook_kit.models.auto import config_class, model_classes
 from notebook_kit.nn.base import PreTrainedModel
 from notebook_kit.registry.families import FAMILIES
 
@@ -127,18 +127,18 @@ def tiny_fields(model_type: str, **edits: Any) -> dict[str, Any]:
 
 
 def reading(modality: str) -> list[str]:
-    """The families whose models read texts, or images."""
+    """The families whose models read texts, images, or sound."""
     return [model_type for model_type, family in FAMILIES.items() if family.modality == modality]
 
 
 def input_field(model_type: str) -> str:
-    """The field of a configuration with the size of the input's alphabet: that of tokens, or that of colours.
+    """The field of a configuration with the size of the alphabet: that of tokens, of colours, or of bands of sound.
 
     MaskFormer has it in the nested configuration of the backbone; here, it is another size.
     """
-    if model_type == "maskformer":
-        return "mask_feature_size"
-    return "vocab_size" if FAMILIES[model_type].modality == "text" else "num_channels"
+    fields = config_class(model_type).field_names()
+    names = ("vocab_size", "num_channels", "num_mel_bins", "mask_feature_size")
+    return next(name for name in names if name in fields)
 
 
 def model_types(head: str = "AutoModelForMaskedLM") -> list[str]:

@@ -1,4 +1,4 @@
-"""Training data in other forms: packed into blocks or rows without padding, permuted for XLNet, or read from text files."""
+"""Training data: packed into blocks or rows without padding, permuted for XLNet, read from text files, and a set of digits."""
 
 from __future__ import annotations
 

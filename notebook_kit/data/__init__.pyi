@@ -8,6 +8,7 @@ from ..training import DataCollatorForWholeWordMask as DataCollatorForWholeWordM
 from ..training import DataCollatorWithPadding as DataCollatorWithPadding
 from ..training import DefaultDataCollator as DefaultDataCollator
 from ..training import default_data_collator as default_data_collator
+from .digits import load_digits as load_digits
 from .packing import DataCollatorWithFlattening as DataCollatorWithFlattening
 from .packing import pack_blocks as pack_blocks
 from .permutation import DataCollatorForPermutationLanguageModeling as DataCollatorForPermutationLanguageModeling

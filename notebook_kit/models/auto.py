@@ -24,6 +24,8 @@ __all__ = [
     "AutoBackbone",
     "AutoConfig",
     "AutoModel",
+    "AutoModelForAudioClassification",
+    "AutoModelForCTC",
     "AutoModelForCausalLM",
     "AutoModelForImageClassification",
     "AutoModelForImageSegmentation",
@@ -38,6 +40,7 @@ __all__ = [
     "AutoModelForSemanticSegmentation",
     "AutoModelForSeq2SeqLM",
     "AutoModelForSequenceClassification",
+    "AutoModelForSpeechSeq2Seq",
     "AutoModelForTokenClassification",
     "AutoModelForUniversalSegmentation",
     "config_class",
@@ -526,4 +529,45 @@ class AutoModelForUniversalSegmentation(_AutoModel):
         ...     AutoModelForUniversalSegmentation.model_class(AutoConfig.for_model(family)).__name__
         'DetrForSegmentation'
         'MaskFormerForInstanceSegmentation'
+    """
+
+
+class AutoModelForAudioClassification(_AutoModel):
+    """One prediction per recording: a keyword, a language, a sound.
+
+    Example:
+        >>> from notebook_kit import AutoConfig, AutoModelForAudioClassification
+        >>> for family in ("wav2vec2", "hubert", "audio-spectrogram-transformer", "whisper"):
+        ...     AutoModelForAudioClassification.model_class(AutoConfig.for_model(family)).__name__
+        'Wav2Vec2ForSequenceClassification'
+        'HubertForSequenceClassification'
+        'ASTForAudioClassification'
+        'WhisperForAudioClassification'
+    """
+
+
+class AutoModelForCTC(_AutoModel):
+    """The letter that is spoken at each moment of a recording.
+
+    Example:
+        >>> import torch
+        >>> from notebook_kit import AutoConfig, AutoModelForCTC
+        >>> size = {"hidden_size": 24, "num_hidden_layers": 1, "num_attention_heads": 2, "intermediate_size": 48}
+        >>> layers = {"num_conv_pos_embeddings": 16, "num_conv_pos_embedding_groups": 4}
+        >>> model = AutoModelForCTC.from_config(AutoConfig.for_model("hubert", **size, **layers))
+        >>> model.eval()(torch.randn(1, 16000)).logits.shape  # (batch, frames, vocabulary)
+        torch.Size([1, 49, 32])
+    """
+
+
+class AutoModelForSpeechSeq2Seq(_AutoModel):
+    """Text from speech: a transcript, or a translation of what is said.
+
+    Example:
+        >>> import torch
+        >>> from notebook_kit import AutoConfig, AutoModelForSpeechSeq2Seq
+        >>> size = {"d_model": 24, "encoder_layers": 1, "decoder_layers": 1, "max_source_positions": 50}
+        >>> model = AutoModelForSpeechSeq2Seq.from_config(AutoConfig.for_model("whisper", **size))
+        >>> model(torch.zeros(1, 80, 100), labels=torch.tensor([[17, 9, 50256]])).logits.shape  # one second
+        torch.Size([1, 3, 51865])
     """

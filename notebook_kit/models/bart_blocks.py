@@ -1,4 +1,4 @@
-"""Encoder and decoder of BART, from which those of mBART and Marian are derived."""
+"""Encoder and decoder of BART, from which those of mBART, Marian and Whisper are derived."""
 
 from __future__ import annotations
 
@@ -138,7 +138,7 @@ class BartDecoderLayer(BartLayer):
 
     def __init__(self, config) -> None:
         super().__init__(config, config.decoder_attention_heads, config.decoder_ffn_dim)
-        self.encoder_attn = BartAttention(config, config.decoder_attention_heads)
+        self.encoder_attn = self.attention(config, config.decoder_attention_heads)
         self.encoder_attn_layer_norm = nn.LayerNorm(config.d_model)
 
     def forward(
@@ -180,13 +180,20 @@ class BartHalf(nn.Module):
         self.layer_norm = nn.LayerNorm(config.d_model) if self.norms_output else nn.Identity()
         self.dropout = nn.Dropout(config.dropout)
 
-    def embed(self, input_ids: Tensor | None, inputs_embeds: Tensor | None, past: int = 0) -> Tensor:
+    def embed(
+        self,
+        input_ids: Tensor | None,
+        inputs_embeds: Tensor | None,
+        past: int = 0,
+        position_ids: Tensor | None = None,
+    ) -> Tensor:
         """Embeddings of tokens and positions, `(batch, tokens, width)`, after `past` cached tokens."""
         _, T, device = input_size(input_ids, inputs_embeds)
         check_length(past + T, self.config.max_position_embeddings)
         words = embed_tokens(self.embed_tokens, input_ids, inputs_embeds)
         words = words * self.scale if inputs_embeds is None else words
-        return self.norm_embeddings(words + self.embed_positions(torch.arange(past, past + T, device=device)))
+        positions = torch.arange(past, past + T, device=device) if position_ids is None else position_ids
+        return self.norm_embeddings(words + self.embed_positions(positions))
 
     def norm_embeddings(self, x: Tensor) -> Tensor:
         return self.dropout(self.layernorm_embedding(x))
@@ -238,11 +245,12 @@ class BartDecoder(BartHalf):
     """Ids in, one vector per token out, computed from the tokens up to it and the encoder's states."""
 
     layer: ClassVar[type[BartDecoderLayer]] = BartDecoderLayer
+    source: ClassVar[str] = "text"  # what the encoder reads
 
     def __init__(self, config, vocab_size: int | None = None) -> None:
         super().__init__(config, config.vocab_size if vocab_size is None else vocab_size, config.decoder_layerdrop)
         self.layers = nn.ModuleList(self.layer(config) for _ in range(config.decoder_layers))
-        self.pairs = decoder_sites(config.decoder_layers, config.decoder_attention_heads)
+        self.pairs = decoder_sites(config.decoder_layers, config.decoder_attention_heads, self.source)
         self.sites = [site for pair in self.pairs for site in pair]
 
     def forward(
@@ -256,10 +264,11 @@ class BartDecoder(BartHalf):
         use_cache: bool | None = None,
         output_attentions: bool | None = None,
         output_hidden_states: bool | None = None,
+        position_ids: Tensor | None = None,
     ) -> BaseModelOutputWithPastAndCrossAttentions:
         cache = decoder_cache(self, past_key_values, use_cache)
         past = 0 if cache is None else cache.length
-        x = self.embed(input_ids, inputs_embeds, past)
+        x = self.embed(input_ids, inputs_embeds, past, position_ids)
         mask, causal = causal_mask(attention_mask, x.shape[:2], past, x.dtype, x.device)
         source = encoder_hidden_states
         source_mask = None if source is None else padding_mask(encoder_attention_mask, x.dtype, source.shape[:2])

@@ -15,10 +15,14 @@ from notebook_kit.registry.families import FAMILIES
 
 __all__ = [
     "CONFIG_MAPPING",
+    "MODEL_FOR_AUDIO_CLASSIFICATION_MAPPING",
+    "MODEL_FOR_AUDIO_CLASSIFICATION_MAPPING_NAMES",
     "MODEL_FOR_BACKBONE_MAPPING",
     "MODEL_FOR_BACKBONE_MAPPING_NAMES",
     "MODEL_FOR_CAUSAL_LM_MAPPING",
     "MODEL_FOR_CAUSAL_LM_MAPPING_NAMES",
+    "MODEL_FOR_CTC_MAPPING",
+    "MODEL_FOR_CTC_MAPPING_NAMES",
     "MODEL_FOR_IMAGE_CLASSIFICATION_MAPPING",
     "MODEL_FOR_IMAGE_CLASSIFICATION_MAPPING_NAMES",
     "MODEL_FOR_IMAGE_SEGMENTATION_MAPPING",
@@ -45,6 +49,8 @@ __all__ = [
     "MODEL_FOR_SEQUENCE_CLASSIFICATION_MAPPING_NAMES",
     "MODEL_FOR_SEQ_TO_SEQ_CAUSAL_LM_MAPPING",
     "MODEL_FOR_SEQ_TO_SEQ_CAUSAL_LM_MAPPING_NAMES",
+    "MODEL_FOR_SPEECH_SEQ_2_SEQ_MAPPING",
+    "MODEL_FOR_SPEECH_SEQ_2_SEQ_MAPPING_NAMES",
     "MODEL_FOR_TOKEN_CLASSIFICATION_MAPPING",
     "MODEL_FOR_TOKEN_CLASSIFICATION_MAPPING_NAMES",
     "MODEL_FOR_UNIVERSAL_SEGMENTATION_MAPPING",
@@ -121,8 +127,10 @@ def class_names(auto_class: type[Any]) -> dict[str, str]:
 CONFIG_MAPPING = ConfigMapping()
 
 MODEL_MAPPING = ModelMapping(auto.AutoModel)
+MODEL_FOR_AUDIO_CLASSIFICATION_MAPPING = ModelMapping(auto.AutoModelForAudioClassification)
 MODEL_FOR_BACKBONE_MAPPING = ModelMapping(auto.AutoBackbone)
 MODEL_FOR_CAUSAL_LM_MAPPING = ModelMapping(auto.AutoModelForCausalLM)
+MODEL_FOR_CTC_MAPPING = ModelMapping(auto.AutoModelForCTC)
 MODEL_FOR_IMAGE_CLASSIFICATION_MAPPING = ModelMapping(auto.AutoModelForImageClassification)
 MODEL_FOR_IMAGE_SEGMENTATION_MAPPING = ModelMapping(auto.AutoModelForImageSegmentation)
 MODEL_FOR_INSTANCE_SEGMENTATION_MAPPING = ModelMapping(auto.AutoModelForInstanceSegmentation)
@@ -136,12 +144,15 @@ MODEL_FOR_QUESTION_ANSWERING_MAPPING = ModelMapping(auto.AutoModelForQuestionAns
 MODEL_FOR_SEMANTIC_SEGMENTATION_MAPPING = ModelMapping(auto.AutoModelForSemanticSegmentation)
 MODEL_FOR_SEQUENCE_CLASSIFICATION_MAPPING = ModelMapping(auto.AutoModelForSequenceClassification)
 MODEL_FOR_SEQ_TO_SEQ_CAUSAL_LM_MAPPING = ModelMapping(auto.AutoModelForSeq2SeqLM)
+MODEL_FOR_SPEECH_SEQ_2_SEQ_MAPPING = ModelMapping(auto.AutoModelForSpeechSeq2Seq)
 MODEL_FOR_TOKEN_CLASSIFICATION_MAPPING = ModelMapping(auto.AutoModelForTokenClassification)
 MODEL_FOR_UNIVERSAL_SEGMENTATION_MAPPING = ModelMapping(auto.AutoModelForUniversalSegmentation)
 
 MODEL_MAPPING_NAMES = class_names(auto.AutoModel)
+MODEL_FOR_AUDIO_CLASSIFICATION_MAPPING_NAMES = class_names(auto.AutoModelForAudioClassification)
 MODEL_FOR_BACKBONE_MAPPING_NAMES = class_names(auto.AutoBackbone)
 MODEL_FOR_CAUSAL_LM_MAPPING_NAMES = class_names(auto.AutoModelForCausalLM)
+MODEL_FOR_CTC_MAPPING_NAMES = class_names(auto.AutoModelForCTC)
 MODEL_FOR_IMAGE_CLASSIFICATION_MAPPING_NAMES = class_names(auto.AutoModelForImageClassification)
 MODEL_FOR_IMAGE_SEGMENTATION_MAPPING_NAMES = class_names(auto.AutoModelForImageSegmentation)
 MODEL_FOR_INSTANCE_SEGMENTATION_MAPPING_NAMES = class_names(auto.AutoModelForInstanceSegmentation)
@@ -155,5 +166,6 @@ MODEL_FOR_QUESTION_ANSWERING_MAPPING_NAMES = class_names(auto.AutoModelForQuesti
 MODEL_FOR_SEMANTIC_SEGMENTATION_MAPPING_NAMES = class_names(auto.AutoModelForSemanticSegmentation)
 MODEL_FOR_SEQUENCE_CLASSIFICATION_MAPPING_NAMES = class_names(auto.AutoModelForSequenceClassification)
 MODEL_FOR_SEQ_TO_SEQ_CAUSAL_LM_MAPPING_NAMES = class_names(auto.AutoModelForSeq2SeqLM)
+MODEL_FOR_SPEECH_SEQ_2_SEQ_MAPPING_NAMES = class_names(auto.AutoModelForSpeechSeq2Seq)
 MODEL_FOR_TOKEN_CLASSIFICATION_MAPPING_NAMES = class_names(auto.AutoModelForTokenClassification)
 MODEL_FOR_UNIVERSAL_SEGMENTATION_MAPPING_NAMES = class_names(auto.AutoModelForUniversalSegmentation)

@@ -82,10 +82,10 @@ class MarianDecoder(BartDecoder):
     def __init__(self, config) -> None:
         super().__init__(config, config.decoder_vocab_size)
 
-    def embed(self, input_ids: Tensor | None, inputs_embeds: Tensor | None, past: int = 0) -> Tensor:
+    def embed(self, input_ids: Tensor | None, inputs_embeds: Tensor | None, *where: Any) -> Tensor:
         if inputs_embeds is not None:  # the decoder scales these, unlike the encoder
             inputs_embeds = inputs_embeds * self.scale
-        return super().embed(input_ids, inputs_embeds, past)
+        return super().embed(input_ids, inputs_embeds, *where)
 
 
 class MarianPreTrainedModel(BartPreTrainedModel):

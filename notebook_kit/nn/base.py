@@ -156,10 +156,10 @@ class PreTrainedModel(nn.Module, PushToHub, ModelHooks):
     def _init_weights(self, module: nn.Module) -> None:
         """Initialize the parameters of one module, without those of its submodules. Your model may override it.
 
-        Linear layers, convolutions over images, embeddings, layer norms and notebook_kit's modules are initialized; other
+        Linear layers, convolutions, embeddings, layer norms and notebook_kit's modules are initialized; other
         modules keep the values that their constructors gave them.
         """
-        if isinstance(module, nn.Linear | nn.Conv2d | nn.Embedding | nn.LayerNorm) or type(
+        if isinstance(module, nn.Linear | nn.Conv1d | nn.Conv2d | nn.Embedding | nn.LayerNorm) or type(
             module
         ).__module__.startswith(PACKAGE):
             for name, _ in module.named_parameters(recurse=False):

@@ -1,4 +1,4 @@
-"""The losses of the heads: classes of a text, of each token or of each pixel, the span of an answer, the next token.
+"""The losses of the heads: classes of texts, tokens or pixels, the span of an answer, the next token, speech.
 
 With labels None, each returns None, so heads need not check whether labels were passed.
 """
@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "cross_entropy",
+    "ctc_loss",
     "next_token_loss",
     "question_answering_loss",
     "semantic_segmentation_loss",
@@ -167,6 +168,41 @@ def next_token_loss(logits: Tensor, labels: Tensor | None) -> Tensor | None:
             next_step="Pass labels of the shape of input_ids (they are shifted inside), and leave logits_to_keep out.",
         )
     return cross_entropy(logits.float(), F.pad(labels, (0, 1), value=-100)[:, 1:])
+
+
+def ctc_loss(logits: Tensor, labels: Tensor, frames: Tensor, config: PretrainedConfig) -> Tensor:
+    """The loss of a transcript whose tokens are not assigned to frames: the negative log-probability of all assignments.
+
+    Args:
+        logits: `(batch, frames, vocabulary)`.
+        labels: `(batch, tokens)`; negative labels and the blank are padding.
+        frames: `(batch,)`, number of frames of each row.
+        config: Provides `pad_token_id`, which is the blank, `ctc_loss_reduction` and `ctc_zero_infinity`.
+
+    Raises:
+        InputError: If a label is outside the vocabulary.
+
+    Source: Graves et al., Connectionist Temporal Classification, 2006.
+    """
+    labels, vocabulary = labels.to(logits.device), logits.shape[-1]
+    if labels.numel() and int(labels.max()) >= vocabulary:
+        raise InputError(
+            f"The label {int(labels.max())} is outside 0 to {vocabulary - 1}: this model writes {vocabulary} tokens.",
+            next_step="Load the model with vocab_size=len(tokenizer), and ignore_mismatched_sizes=True for a new head.",
+        )
+    blank = config.pad_token_id or 0
+    is_token = (labels >= 0) & (labels != blank)
+    scores = logits.float().log_softmax(dim=-1).transpose(0, 1)  # (frames, batch, vocabulary)
+    with torch.backends.cudnn.flags(enabled=False):  # its kernel has other limits on lengths
+        return F.ctc_loss(
+            scores,
+            labels[is_token],
+            frames.to(logits.device),
+            is_token.sum(dim=-1),
+            blank=blank,
+            reduction=config.ctc_loss_reduction,
+            zero_infinity=config.ctc_zero_infinity,
+        )
 
 
 def sum_losses(*losses: Tensor | None) -> Tensor | None:

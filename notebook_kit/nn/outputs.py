@@ -18,6 +18,7 @@ __all__ = [
     "BaseModelOutputWithPooling",
     "BaseModelOutputWithPoolingAndCrossAttentions",
     "BaseModelOutputWithPoolingAndNoAttention",
+    "CausalLMOutput",
     "CausalLMOutputWithCrossAttentions",
     "CausalLMOutputWithPast",
     "ImageClassifierOutput",
@@ -36,6 +37,7 @@ __all__ = [
     "SequenceClassifierOutput",
     "SequenceClassifierOutputWithPast",
     "TokenClassifierOutput",
+    "Wav2Vec2BaseModelOutput",
 ]
 
 
@@ -222,6 +224,32 @@ class MaskedLMOutput(EncoderHeadOutput):
         >>> MaskedLMOutput(loss=torch.tensor(2.5), logits=torch.zeros(1, 3, 30))[0]
         tensor(2.5000)
     """
+
+
+class CausalLMOutput(EncoderHeadOutput):
+    """Scores of the vocabulary at each frame: `logits` is `(batch, frames, vocabulary)`.
+
+    Example:
+        >>> import torch
+        >>> CausalLMOutput(logits=torch.tensor([[[0.0, 5.0]]])).logits.argmax(-1)
+        tensor([[1]])
+    """
+
+
+class Wav2Vec2BaseModelOutput(ModelOutput):
+    """As `BaseModelOutput`, over frames of sound, and `extract_features`, `(batch, frames, channels)`: what the convolutions
+    extracted, normalized.
+
+    Example:
+        >>> import torch
+        >>> Wav2Vec2BaseModelOutput(last_hidden_state=torch.zeros(1, 49, 8))[0].shape
+        torch.Size([1, 49, 8])
+    """
+
+    last_hidden_state: Tensor = None  # type: ignore[assignment]
+    extract_features: Tensor | None = None
+    hidden_states: tuple[Tensor, ...] | None = None
+    attentions: tuple[Tensor, ...] | None = None
 
 
 class QuestionAnsweringModelOutput(ModelOutput):

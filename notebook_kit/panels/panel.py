@@ -34,6 +34,8 @@ logger = logging.getLogger("notebook_kit")
 FOLDER = Path(__file__).parent
 FACE_BYTES = 200_000
 """The maximum size that a static face may add to a saved notebook."""
+JPEG = b"\xff\xd8"
+"""How the bytes of such a picture begin."""
 
 
 @dataclass(frozen=True)
@@ -55,7 +57,7 @@ class Face:
 
     Args:
         title: The title, one line.
-        png: The picture, or None.
+        png: The picture as PNG, or as JPEG if it is a photograph; None for no picture.
         alt: A description of the picture.
         header: The names of the table's columns.
         rows: The rows of the table; cells are converted to text.
@@ -173,8 +175,13 @@ class Panel(anywidget.AnyWidget):
         self._language = language.spoken()
 
     def word(self, key: str, **values: Any) -> str:
-        """A text of the panel in the current language, with `{name}` replaced by the value of that name."""
-        return filled(self._strings.get(f"{self.name}.{key}") or self._strings.get(f"common.{key}") or key, **values)
+        """A text of the panel in the current language, with `{name}` replaced by the value of that name.
+
+        For a `count` of 1, it is the text `key_one` if there is one.
+        """
+        single = self._strings.get(f"{self.name}.{key}_one") if values.get("count") == 1 else None
+        text = single or self._strings.get(f"{self.name}.{key}") or self._strings.get(f"common.{key}") or key
+        return filled(text, **values)
 
     @property
     def words(self) -> dict[str, str]:
@@ -398,7 +405,8 @@ def static_html(face: Face) -> str:
         picture = base64.b64encode(face.png).decode("ascii")
         if len(picture) <= FACE_BYTES * 3 // 4:
             used = len(picture)
-            parts.append(f'<img alt="{_escaped(face.alt)}" src="data:image/png;base64,{picture}">')
+            kind = "jpeg" if face.png.startswith(JPEG) else "png"
+            parts.append(f'<img alt="{_escaped(face.alt)}" src="data:image/{kind};base64,{picture}">')
     if face.rows:
         lines = [f"<tr>{''.join(f'<th>{_escaped(cell)}</th>' for cell in face.header)}</tr>"] if face.header else []
         for number, row in enumerate(face.rows):

@@ -19,10 +19,11 @@ from notebook_kit.hub.saving import PushToHub, folder_to_save
 from notebook_kit.nn.inputs import inputs_of
 from notebook_kit.nn.placement import choose_device, choose_dtype
 from notebook_kit.pipelines.custom import TransformersForm
-from notebook_kit.pipelines.inputs import kind_of
+from notebook_kit.pipelines.inputs import iterate, kind_of
 from notebook_kit.pipelines.options import annotations_of, check_choice, check_count, checked
 from notebook_kit.pipelines.registry import PIPELINE_REGISTRY
 from notebook_kit.pipelines.running import ResultStream, RunOptions, run_list, run_one
+from notebook_kit.pipelines.showing import view_of
 
 __all__ = ["Pipeline", "Rows"]
 
@@ -279,6 +280,39 @@ class Pipeline(PushToHub):
         if kind_of(inputs) == "stream":
             return ResultStream(self, inputs, run)
         return run_list(self, inputs, run)
+
+    def show(self, *args: Any, **options: Any) -> Any:
+        """Run the pipeline and show what it answers: boxes over the image, entities in the text, scores as bars, ...
+
+        Args:
+            *args, **options: As for a call, with one input or a list of them.
+
+        Returns:
+            A `notebook_kit.panels.ResultView`, which a notebook displays. Its attribute `result` is what a call returns. If no
+            view can be created, a warning says why, and the result is returned.
+
+        Raises:
+            InputError: for a stream, and as for a call.
+
+        Example:
+            >>> from notebook_kit import pipeline
+            >>> classify = pipeline("sentiment-analysis", model="notebook-kit/tiny-sentiment")
+            >>> view = classify.show("A warm and funny film.")
+            >>> view.result[0]["label"]
+            'POSITIVE'
+        """
+        inputs = self.inputs_of_call(*args, **options)
+        is_one = inputs is None or self.is_single(inputs)
+        if not is_one and kind_of(inputs) == "stream":
+            raise InputError(
+                f"A {type(inputs).__name__} is a stream, and only what is at hand can be shown.",
+                next_step="Pass a list of some inputs, such as list(itertools.islice(stream, 20)).",
+            )
+        return view_of(self, self(*args, **options), inputs if is_one else list(iterate(inputs)))
+
+    def inputs_of_call(self, *args: Any, **options: Any) -> Any:
+        """The inputs among the arguments of a call, for `show`."""
+        return args[0] if args else options.get("inputs")
 
     def features_of(self, item: Any, options: dict[str, Any]) -> Rows:
         """The features of one input."""

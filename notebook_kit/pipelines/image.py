@@ -89,6 +89,13 @@ class ImagePipeline(Pipeline):
             raise InputError("No image was passed.", next_step="Pass an image, a path, an address, or a list of them.")
         return super().__call__(inputs, **options)
 
+    def show(self, inputs: Any = None, *, images: Any = None, **options: Any) -> Any:
+        """Run the pipeline and show what it answers over the images; see `Pipeline.show`."""
+        inputs = images if inputs is None else inputs
+        if isinstance(inputs, list | tuple):
+            return super().show([_at_hand(one, options) for one in inputs], **options)
+        return super().show(*([] if inputs is None else [_at_hand(inputs, options)]), **options)
+
     def preprocess(self, item: Any, *, timeout: float | None = None) -> Any:
         image = load_image(item, timeout=timeout)
         return {**self.process(image), "original_size": (image.height, image.width)}
@@ -157,6 +164,17 @@ def is_image(inputs: Any) -> bool:
     if isinstance(inputs, torch.Tensor) or (isinstance(inputs, np.ndarray) and inputs.dtype.kind in "biuf"):
         return inputs.ndim < 4
     return isinstance(inputs, Image.Image) or hasattr(inputs, "read")
+
+
+def _at_hand(image: Any, options: Mapping[str, Any]) -> Any:
+    """An image that can be read again: one from the web or from an open file is loaded; all others are returned unchanged."""
+    is_from_web = isinstance(image, str) and image.startswith(("http://", "https://"))
+    if not (is_from_web or hasattr(image, "read")):
+        return image
+    try:
+        return load_image(image, timeout=options.get("timeout"))
+    except InputError:
+        return image  # the pipeline raises the error, and knows which input it is
 
 
 def _cpus() -> int:

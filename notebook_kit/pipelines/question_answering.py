@@ -18,6 +18,8 @@ from notebook_kit.pipelines.words import marks_subwords, whole_letters, words_of
 __all__ = ["QuestionAnsweringPipeline"]
 
 LONGEST_WINDOW = 384
+ALIASES = ("X", "data")
+"""Names that scikit-learn uses for the inputs."""
 
 
 class QuestionAnsweringPipeline(TextPipeline):
@@ -70,9 +72,11 @@ class QuestionAnsweringPipeline(TextPipeline):
         return options
 
     def __call__(self, *args: Any, question: Any = None, context: Any = None, **options: Any) -> Any:
-        for name in ("X", "data"):  # the names that scikit-learn uses
-            if name in options:
-                args = (*args, options.pop(name))
+        inputs = self.inputs_of_call(*args, question=question, context=context, **options)
+        return super().__call__(inputs, **{name: value for name, value in options.items() if name not in ALIASES})
+
+    def inputs_of_call(self, *args: Any, question: Any = None, context: Any = None, **options: Any) -> Any:
+        args = (*args, *(options[name] for name in ALIASES if name in options))
         if len(args) == 2 and isinstance(args[0], str) and isinstance(args[1], str):
             args = (dict(zip(("question", "context"), args, strict=True)),)
         inputs: Any = list(args) if len(args) > 1 else args[0] if args else _pairs(question, context)
@@ -81,7 +85,7 @@ class QuestionAnsweringPipeline(TextPipeline):
             inputs = list(inputs)
             # One question gives one answer, even if it is in a list, as in transformers.
             inputs = inputs[0] if len(inputs) == 1 else inputs
-        return super().__call__(inputs, **options)
+        return inputs
 
     def is_single(self, inputs: Any) -> bool:
         return _is_example(inputs) or super().is_single(inputs)

@@ -63,6 +63,10 @@ class TextClassificationPipeline(TextPipeline):
         # One text gives a list of one dict, unless top_k is passed in the call, as in transformers.
         return [result] if isinstance(inputs, str) and "top_k" not in options else result
 
+    def inputs_of_call(self, *args: Any, **options: Any) -> Any:
+        inputs, pair = super().inputs_of_call(*args, **options), options.get("text_pair")
+        return inputs if pair is None else _pairs(inputs, pair)
+
     def postprocess(
         self,
         item: Any,

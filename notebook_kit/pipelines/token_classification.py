@@ -110,6 +110,14 @@ class TokenClassificationPipeline(TextPipeline):
             return super().__call__([list(inputs)], **options)
         return super().__call__(inputs, **options)
 
+    def inputs_of_call(self, *args: Any, **options: Any) -> Any:
+        inputs = super().inputs_of_call(*args, **options)
+        if not options.get("is_split_into_words", self.options.get("is_split_into_words")):
+            return inputs
+        delimiter = options.get("delimiter", self.options.get("delimiter", " "))
+        are_several = all(isinstance(item, list | tuple) for item in inputs)
+        return [delimiter.join(words) for words in (inputs if are_several else [inputs])]
+
     def preprocess(
         self,
         item: Any,

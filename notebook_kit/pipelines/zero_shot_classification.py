@@ -72,6 +72,9 @@ class ZeroShotClassificationPipeline(TextPipeline):
             options["candidate_labels"] = candidate_labels
         return super().__call__(options.pop("sequences", inputs), **options)
 
+    def inputs_of_call(self, *args: Any, **options: Any) -> Any:
+        return options["sequences"] if "sequences" in options else super().inputs_of_call(*args, **options)
+
     def preprocess(
         self,
         item: Any,

@@ -5,40 +5,32 @@ from __future__ import annotations
 import os
 from typing import Any
 
-from notebook_kit.errors import CheckpointError, InputError, UnknownArchitectureError
+from notebook_kit.configuration import PretrainedConfig, read_config
+from notebook_kit.errors import CheckpointError, InputError, UnknownArchitectureError, near_matches
 from notebook_kit.files import read_json
 from notebook_kit.hub import Source, locate, take_hub_options
+from notebook_kit.processing.audio import classes
+from notebook_kit.processing.audio.extractor import SequenceFeatureExtractor
 from notebook_kit.processing.image.auto import AutoImageProcessor
-from notebook_kit.processing.settings_files import PROCESSOR_FILE, SETTINGS_FILE
+from notebook_kit.processing.settings_files import PROCESSOR_FILE, SETTINGS_FILE, read_processor_settings
 from notebook_kit.processing.text import AutoTokenizer
 
 __all__ = ["AutoFeatureExtractor", "AutoProcessor"]
 
-_SOUND = (
-    "Wav2Vec2",
-    "Whisper",
-    "AST",
-    "Speech",
-    "Clap",
-    "Encodec",
-    "SeamlessM4T",
-    "MCTCT",
-    "Univnet",
-    "Dac",
-    "ASTFeature",
-)
+_REGISTERED: dict[str, type[SequenceFeatureExtractor]] = {}
+"""Name of a class, and `model_type` -> class registered with `AutoFeatureExtractor.register`."""
 
 
 class AutoFeatureExtractor:
-    """Loads what turns images into a model's inputs, under the name that it had before `AutoImageProcessor`.
+    """Loads what turns sound into a model's inputs; or images, under the name that it had before `AutoImageProcessor`.
 
     Example:
         >>> import tempfile
-        >>> from notebook_kit import AutoFeatureExtractor, ViTImageProcessor
+        >>> from notebook_kit import AutoFeatureExtractor, WhisperFeatureExtractor
         >>> folder = tempfile.mkdtemp()
-        >>> _ = ViTImageProcessor().save_pretrained(folder)
-        >>> type(AutoFeatureExtractor.from_pretrained(folder)).__name__
-        'ViTImageProcessor'
+        >>> _ = WhisperFeatureExtractor(feature_size=128).save_pretrained(folder)
+        >>> AutoFeatureExtractor.from_pretrained(folder).feature_size
+        128
     """
 
     def __init__(self) -> None:
@@ -53,20 +45,90 @@ class AutoFeatureExtractor:
     ) -> Any:
         """Load it from a folder, an embedded checkpoint, the cache, or the Hub.
 
+        Its class is the one that preprocessor_config.json or processor_config.json names, else that of the `model_type` in
+        config.json.
+
         Args:
-            pretrained_model_name_or_path: A folder, a name such as "google/vit-base-patch16-224", or a `Source`.
-            options: As for `AutoImageProcessor.from_pretrained`.
+            pretrained_model_name_or_path: A folder, a settings file, a name such as "openai/whisper-tiny", or a `Source`.
+            options: As for `SequenceFeatureExtractor.from_pretrained`.
 
         Raises:
-            UnknownArchitectureError: If it is for sound, which notebook_kit does not support yet, or of an unknown class.
-            HubError, CheckpointError, InputError: As for `AutoImageProcessor.from_pretrained`.
+            UnknownArchitectureError: If its class is not one that notebook_kit has.
+            HubError, CheckpointError, InputError: As for `SequenceFeatureExtractor.from_pretrained`.
         """
         where = take_hub_options(options)
         source: Any = pretrained_model_name_or_path
         if isinstance(source, Source) or not os.path.isfile(source):
             source = locate(source, **where)
-            _refuse_sound(source)
-        return AutoImageProcessor.from_pretrained(source, *inputs, **options)
+        settings, path = read_processor_settings(source, "feature_extractor")
+        kind = _extractor_class(settings, path, source)
+        return (kind or AutoImageProcessor).from_pretrained(source, *inputs, **options)
+
+    @classmethod
+    def register(
+        cls,
+        config_class: type[PretrainedConfig],
+        feature_extractor_class: type[SequenceFeatureExtractor],
+        exist_ok: bool = False,
+    ) -> None:
+        """Let `from_pretrained` return feature extractors of your own class, for checkpoints whose settings name it, and for
+        those that name none and whose `config.json` has the configuration's `model_type`.
+
+        Args:
+            config_class: The configuration class of the models that it belongs to.
+            feature_extractor_class: The class, derived from `SequenceFeatureExtractor`.
+            exist_ok: Allow a `model_type` that notebook_kit already has.
+
+        Raises:
+            InputError: If the class is not derived from it, or notebook_kit already has the `model_type`.
+        """
+        kind = feature_extractor_class
+        if not (isinstance(kind, type) and issubclass(kind, SequenceFeatureExtractor)):
+            raise InputError(
+                "AutoFeatureExtractor.register takes a class derived from SequenceFeatureExtractor.",
+                next_step="Pass it as feature_extractor_class.",
+            )
+        if config_class.model_type in classes.BY_MODEL_TYPE and not exist_ok:
+            raise InputError(
+                f"notebook_kit already has a feature extractor for {config_class.model_type!r}.",
+                next_step="Choose another model_type, or pass exist_ok=True.",
+            )
+        _REGISTERED[kind.__name__] = _REGISTERED[config_class.model_type] = kind
+
+
+def _extractor_class(settings: dict[str, Any], path: str, source: Any) -> type[SequenceFeatureExtractor] | None:
+    """The class of a checkpoint's feature extractor for sound; None if what it has is for images.
+
+    Raises:
+        UnknownArchitectureError: If it is for sound, and notebook_kit does not have it.
+    """
+    named = settings.get("feature_extractor_type")
+    if not isinstance(named, str):
+        if "image_processor_type" in settings or os.path.isfile(str(source)):
+            return None
+        model_type = str(read_config(source)[2].get("model_type"))
+        if model_type in _REGISTERED:
+            return _REGISTERED[model_type]
+        named = classes.BY_MODEL_TYPE.get(model_type)
+        return None if named is None else getattr(classes, named)
+    if named in _REGISTERED:
+        return _REGISTERED[named]
+    if named in classes.BY_MODEL_TYPE.values():
+        return getattr(classes, named)
+    if named.startswith(_OTHER_SOUND):
+        known = [*sorted(set(classes.BY_MODEL_TYPE.values())), *_REGISTERED]
+        raise UnknownArchitectureError(
+            f"{path} names the feature extractor {named}, which notebook_kit does not have. {near_matches(named, known)}".rstrip(),
+            next_step=f"It has {', '.join(known)}. For a class of your own, call AutoFeatureExtractor.register.",
+        )
+    return None
+
+
+_OTHER_SOUND = (
+    *("Speech", "Clap", "Encodec", "SeamlessM4T", "MCTCT", "Univnet", "Dac", "Wav2Vec2", "Whisper", "AST", "Pop2Piano"),
+    *("Granite", "Parakeet", "Musicgen", "Clvp", "Tvlt", "Phi4", "Gemma3n", "Dia"),
+)
+"""How the names of other feature extractors for sound begin."""
 
 
 class AutoProcessor:
@@ -110,8 +172,7 @@ class AutoProcessor:
                     SETTINGS_FILE, "tokenizer.json", why="They say how inputs are prepared."
                 ) from error
         _refuse_joint(source)
-        _refuse_sound(source)
-        return AutoImageProcessor.from_pretrained(source, *inputs, **options)
+        return AutoFeatureExtractor.from_pretrained(source, *inputs, **options)
 
 
 def _refuse_joint(source: Source) -> None:
@@ -124,14 +185,3 @@ def _refuse_joint(source: Source) -> None:
                 f"{path} names the processor {named}, which notebook_kit does not have.",
                 next_step="Load its parts: AutoImageProcessor.from_pretrained(name) and AutoTokenizer.from_pretrained(name).",
             )
-
-
-def _refuse_sound(source: Source) -> None:
-    """Raise an error for a checkpoint whose feature extractor is for sound."""
-    path = source.find(SETTINGS_FILE)
-    named = read_json(path).get("feature_extractor_type") if path is not None else None
-    if isinstance(named, str) and named.startswith(_SOUND):
-        raise UnknownArchitectureError(
-            f"{path} names the feature extractor {named}: notebook_kit does not support sound yet.",
-            next_step="Choose a checkpoint for images.",
-        )

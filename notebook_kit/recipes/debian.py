@@ -1,6 +1,6 @@
-"""Texts from Debian packages, fetched with apt and never committed.
+"""Texts and pictures from Debian packages, fetched with apt and never committed.
 
-There are two kinds. Package descriptions are part of Debian's package index: a one-line synopsis and a longer text for each of
+There are two kinds of text. Package descriptions are part of Debian's package index: a one-line synopsis and a longer text for each of
 about sixty thousand packages. Books are packages themselves: `bible-kjv-text` contains the King James Bible and `jargon-text`
 the Jargon File, a dictionary of hacker slang; neither is protected by copyright. apt uses a separate folder inside the cache, so it
 needs no root rights and installs nothing.
@@ -15,7 +15,7 @@ import re
 import shutil
 import subprocess
 import tempfile
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,7 +23,7 @@ from pathlib import Path
 from notebook_kit.errors import CheckpointError, HubUnreachableError, MissingDependencyError
 from notebook_kit.recipes.data import default_cache
 
-__all__ = ["Description", "bible", "descriptions", "jargon", "parse_descriptions"]
+__all__ = ["Description", "bible", "descriptions", "jargon", "package_files", "parse_descriptions"]
 
 _BOOKS = {
     "bible-kjv.txt": "cd45f0c9cedab8e4439bd6486c8952c77cc8b0ecc5d1f6ae3513f2039f47229d",
@@ -138,6 +138,34 @@ def parse_descriptions(translations: str, packages: str) -> list[Description]:
     return [found[name] for name in sorted(found)]
 
 
+def package_files(package: str, names: Iterable[str], cache_dir: str | os.PathLike[str] | None = None) -> Path:
+    """The folder with some files of a package, fetched with apt if one is missing.
+
+    Args:
+        package: The name of the package.
+        names: Paths in the package, such as `usr/share/backgrounds/mate/nature/Storm.jpg`. Only these are kept.
+        cache_dir: As in `notebook_kit.recipes.data.movie_snippets`.
+
+    Raises:
+        MissingDependencyError, HubUnreachableError: As in `bible`.
+        CheckpointError: The package lacks a file.
+    """
+    base = Path(cache_dir) if cache_dir is not None else default_cache()
+    folder, wanted = base / "debian" / package, set(names)
+    if all((folder / name).is_file() for name in wanted):
+        return folder
+    with _unpacked(_apt_folder(cache_dir), package) as root:
+        if missing := sorted(name for name in wanted if not (root / name).is_file()):
+            raise CheckpointError(
+                f"The Debian package {package} does not contain {', '.join(missing[:3])}.",
+                next_step="Use the release of Debian that the recipe was written on, for example the container debian:bookworm.",
+            )
+        for name in wanted:
+            (folder / name).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copyfile(root / name, folder / name)
+    return folder
+
+
 # Books ---------------------------------------------------------------------------------------------------------------
 
 
@@ -189,7 +217,7 @@ def _apt_folder(cache_dir: str | os.PathLike[str] | None) -> Path:
     """The folder for apt inside the cache, with the package index fetched."""
     if shutil.which("apt-get") is None or shutil.which("dpkg-deb") is None:
         raise MissingDependencyError(
-            "These texts are in Debian packages, and there is no apt here to fetch them.",
+            "This data is in Debian packages, and there is no apt here to fetch them.",
             next_step="Run this on Debian, for example in the container debian:bookworm.",
         )
     base = Path(cache_dir) if cache_dir is not None else default_cache()

@@ -88,6 +88,7 @@ class MuonWithAdamW(torch.optim.Optimizer):
         vectors = [each for each in model.parameters() if each.ndim != 2]
         self.muon = Muon(matrices, lr=lr, weight_decay=weight_decay)
         groups: list[dict[str, Any]] = [{"params": embeddings}, {"params": vectors, "weight_decay": 0.0}]
+        groups = [group for group in groups if group["params"]]
         self.adamw = torch.optim.AdamW(groups, lr=lr, betas=(0.9, 0.98), weight_decay=weight_decay, fused=True)
         super().__init__([*self.muon.param_groups, *self.adamw.param_groups], {})
         self._share()

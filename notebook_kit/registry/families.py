@@ -16,7 +16,7 @@ class Family:
         module: The module in `notebook_kit.models`.
         prefix: The first part of the names of the family's classes.
         heads: Auto class -> the last part of the name of the family's class for it.
-        modality: What its models read: "text" or "image".
+        modality: What its models read: "text", "image" or "audio".
 
     Example:
         >>> FAMILIES["gpt2"].config, FAMILIES["gpt2"].class_names["AutoModelForCausalLM"]
@@ -73,6 +73,12 @@ _BACKBONE = {"AutoBackbone": "Backbone"}
 _DETECTION = {"AutoModel": "Model", "AutoModelForObjectDetection": "ForObjectDetection"}
 _T5 = {**_BART, "AutoModelForTokenClassification": "ForTokenClassification"}
 _IMAGE_BACKBONE = {**IMAGE_CLASSIFIER, **_BACKBONE}
+_SOUND = {"AutoModel": "Model", "AutoModelForAudioClassification": "ForAudioClassification"}
+_SAMPLES = {
+    "AutoModel": "Model",
+    "AutoModelForAudioClassification": "ForSequenceClassification",
+    "AutoModelForCTC": "ForCTC",
+}
 _MASKED_IMAGE = {**IMAGE_CLASSIFIER, "AutoModelForMaskedImageModeling": "ForMaskedImageModeling"}
 _DETR = {
     **_DETECTION,
@@ -88,6 +94,7 @@ _SEGFORMER = {**IMAGE_CLASSIFIER, "AutoModelForSemanticSegmentation": "ForSemant
 
 FAMILIES: dict[str, Family] = {
     "albert": Family("albert", "Albert", _PRE_TRAINED),
+    "audio-spectrogram-transformer": Family("audio_spectrogram_transformer", "AST", _SOUND, "audio"),
     "bart": Family("bart", "Bart", _BART),
     "bert": Family("bert", "Bert", _BERT),
     "camembert": Family("camembert", "Camembert", ENCODER),
@@ -100,6 +107,7 @@ FAMILIES: dict[str, Family] = {
     "gemma": Family("gemma", "Gemma", _GEMMA),
     "gpt2": Family("gpt2", "GPT2", {**DECODER, "AutoModelForCausalLM": "LMHeadModel"}),
     "gpt_neox": Family("gpt_neox", "GPTNeoX", DECODER),
+    "hubert": Family("hubert", "Hubert", _SAMPLES, "audio"),
     "llama": Family("llama", "Llama", DECODER),
     "marian": Family("marian", "Marian", {**ENCODER_DECODER, "AutoModelForSeq2SeqLM": "MTModel"}),
     "maskformer": Family("maskformer", "MaskFormer", _MASKFORMER, "image"),
@@ -118,6 +126,10 @@ FAMILIES: dict[str, Family] = {
     "t5": Family("t5", "T5", _T5),
     "table-transformer": Family("table_transformer", "TableTransformer", _DETECTION, "image"),
     "vit": Family("vit", "ViT", _MASKED_IMAGE, "image"),
+    "wav2vec2": Family("wav2vec2", "Wav2Vec2", {**_SAMPLES, "AutoModelForPreTraining": "ForPreTraining"}, "audio"),
+    "whisper": Family(
+        "whisper", "Whisper", {**_SOUND, "AutoModelForSpeechSeq2Seq": "ForConditionalGeneration"}, "audio"
+    ),
     "xlm-roberta": Family("xlm_roberta", "XLMRoberta", ENCODER),
     "yolos": Family("yolos", "Yolos", _DETECTION, "image"),
 }

@@ -96,7 +96,7 @@ def test_a_file_on_disk_has_the_picture(chromium, expect, tmp_path):
     page = chromium.new_page(viewport={"width": 900, "height": 900})
     page.goto(path.as_uri())
     target = page.locator('[data-side="to"] canvas')
-    expect(page.locator(".nk-av-readout")).to_contain_text("Sum over 1 selected patches")
+    expect(page.locator(".nk-av-readout")).to_contain_text("from 1,3 →")
     assert sum(colour(target, at(target, 2, 4))) > sum(colour(target, at(target, 0, 0))) + 150
     shot(page.locator(".nk-panel"), "attention_picture_file")
     page.close()

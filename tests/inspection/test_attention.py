@@ -20,7 +20,8 @@ from notebook_kit import (
 )
 from notebook_kit.errors import InputError
 from notebook_kit.inspection.attention import reading as reading_module
-from notebook_kit.inspection.attention.axes import TokenAxis, encode, named_tokens
+from notebook_kit.inspection.attention.axes import TokenAxis, named_tokens
+from notebook_kit.inspection.attention.encoding import encode
 from notebook_kit.inspection.attention.lens import Lens, look
 from notebook_kit.inspection.attention.prediction import predictions
 from notebook_kit.inspection.attention.reading import read_model, read_record, read_tensors

@@ -48,8 +48,8 @@ def test_programs_get_what_they_get_of_texts(view):
 def test_what_does_not_go_together_is_refused(view):
     with pytest.raises(InputError, match="A sample needs a model to read it"):
         AttentionView(np.full((1, 1, 2, 2), 0.5), sample())
-    with pytest.raises(InputError, match="no model to read a second text"):
-        view.compare("a text")
+    with pytest.raises(InputError, match="image processor is unknown"):
+        view.compare("a picture.png")
 
 
 def test_face_is_the_picture_with_colours(view):

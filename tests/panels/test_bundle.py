@@ -142,7 +142,7 @@ def test_a_panels_own_module_has_one_default_export_and_no_other(tmp_path):
 
 
 @pytest.mark.parametrize(
-    "name", ["AttentionView", "GenerationView", "ModelPicker", "TokenInspector", "TrainingDashboard"]
+    "name", ["AttentionView", "GenerationView", "ModelPicker", "ResultView", "TokenInspector", "TrainingDashboard"]
 )
 def test_a_panels_page_is_its_files_joined(name):
     panel = getattr(panels, name)

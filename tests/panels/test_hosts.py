@@ -48,6 +48,7 @@ writing = GenerationView(gpt2(bytes_), "the cat", tokenizer=bytes_, max_new_toke
 writing.generate(wait=True)
 writing""",
     "ModelPicker": "ModelPicker()",
+    "ResultView": "ResultView([{'label': 'cat', 'score': 0.9}, {'label': 'dog', 'score': 0.1}])",
     "TokenInspector": "TokenInspector(tokenizer, text='unbelievable tokens')",
     "TrainingDashboard": """
 with TrainingDashboard() as board:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any, ClassVar
@@ -12,7 +12,34 @@ import numpy as np
 from notebook_kit.errors import InputError
 from notebook_kit.inspection.drawing.pictures import Box
 
-__all__ = ["Axis", "Frames", "PageBoxes", "PatchGrid", "Queries", "TokenAxis", "encode", "named_tokens", "tokens_of"]
+__all__ = [
+    "Axis",
+    "Frames",
+    "Objects",
+    "PageBoxes",
+    "PatchGrid",
+    "Queries",
+    "TokenAxis",
+    "named_tokens",
+]
+
+STRIDES = (32, 16, 64, 8, 4)
+"""Pixels per position of a feature map, from usual to unusual."""
+
+
+@dataclass(frozen=True, eq=False)
+class Objects:
+    """What the queries of a detector or a segmenter predict for one picture.
+
+    Args:
+        labels: One label per query.
+        boxes: The box of each query in fractions of the picture, or None for a query whose box is not worth showing.
+        best: The query that is surest.
+    """
+
+    labels: tuple[str, ...]
+    boxes: tuple[Box | None, ...]
+    best: int
 
 
 class Axis:
@@ -66,8 +93,22 @@ class Axis:
         """The box of each position on `picture`, None for a position without one; None if there is no picture."""
         return None
 
+    @property
+    def objects(self) -> tuple[Box | None, ...] | None:
+        """The box of what each position predicts, on `picture`; None if positions predict no objects."""
+        return None
+
+    @property
+    def first(self) -> int | None:
+        """The position to look from first: a class token, or the surest object; None if all are alike."""
+        return None
+
     def fitted(self, size: int) -> Axis:
         """This axis adapted to attention with `size` positions; unchanged if that is not possible."""
+        return self
+
+    def with_objects(self, objects: Objects) -> Axis:
+        """This axis with the objects that a detector predicts; unchanged if its positions predict none."""
         return self
 
     def kept(self, hide_special: bool = False, segment: int | None = None) -> list[int]:
@@ -204,6 +245,10 @@ class PatchGrid(_Numbered):
         picture: The picture as the model saw it, cropped by the processor (at any size): a PIL image, or an array
             `(height, width, 3)` of bytes. None draws plain patches.
         before: Labels of the special tokens before the first patch.
+        after: Labels of the detection tokens after the last patch.
+        pixels: Height and width of what the model reads; None if patches cover the picture evenly.
+        patch: Height and width of a patch in those pixels. Patches may leave out an edge of the picture, or be padded.
+        found: What the detection tokens predict, or None.
 
     Example:
         >>> grid = PatchGrid(2, 3, before=("[CLS]",))
@@ -211,6 +256,8 @@ class PatchGrid(_Numbered):
         ('[CLS]', '0,0', '0,1', '0,2', '1,0', '1,1', '1,2')
         >>> grid.boxes[4]
         (0.0, 0.5, 0.3333333333333333, 1.0)
+        >>> PatchGrid(4, 5, pixels=(100, 130), patch=(32, 32)).fitted(7 * 9).rows  # one position per 16 pixels
+        7
     """
 
     kind: ClassVar[str] = "patches"
@@ -219,34 +266,92 @@ class PatchGrid(_Numbered):
     columns: int
     picture: Any = None
     before: tuple[str, ...] = ()
+    after: tuple[str, ...] = ()
+    pixels: tuple[int, int] | None = None
+    patch: tuple[int, int] | None = None
+    found: Objects | None = None
 
     @cached_property
     def labels(self) -> tuple[str, ...]:  # type: ignore[override]
-        return (*self.before, *(f"{row},{column}" for row in range(self.rows) for column in range(self.columns)))
+        cells = (f"{row},{column}" for row in range(self.rows) for column in range(self.columns))
+        return (*self.before, *cells, *self.after)
 
     @cached_property
     def special(self) -> tuple[bool, ...]:  # type: ignore[override]
-        return (True,) * len(self.before) + (False,) * (self.rows * self.columns)
+        return (True,) * len(self.before) + (False,) * (self.rows * self.columns + len(self.after))
 
     @property
     def places(self) -> np.ndarray:
-        """Row and column, so that distances are in patches; special tokens have no place."""
+        """Row and column, so that distances are in patches; other tokens have no place."""
         grid = np.indices((self.rows, self.columns), dtype=np.float64).reshape(2, -1).T
-        return np.concatenate([np.full((len(self.before), 2), np.nan), grid])
+        outside = [np.full((len(tokens), 2), np.nan) for tokens in (self.before, self.after)]
+        return np.concatenate([outside[0], grid, outside[1]])
 
     @cached_property
     def boxes(self) -> tuple[Box | None, ...]:
         """The rectangle of each patch."""
-        R, C = self.rows, self.columns
-        cells = [(j / C, i / R, (j + 1) / C, (i + 1) / R) for i in range(R) for j in range(C)]
-        return (*(None for _ in self.before), *cells)
+        lowers, rights = (
+            [min(1.0, (i + 1) * part) for i in range(count)]
+            for count, part in zip((self.rows, self.columns), self._parts, strict=True)
+        )
+        uppers, lefts = [0.0, *lowers[:-1]], [0.0, *rights[:-1]]
+        cells = [
+            (left, upper, right, lower)
+            for upper, lower in zip(uppers, lowers, strict=True)
+            for left, right in zip(lefts, rights, strict=True)
+        ]
+        return (*(None for _ in self.before), *cells, *(None for _ in self.after))
+
+    @property
+    def _parts(self) -> tuple[float, float]:
+        """Height and width of a patch as fractions of the picture."""
+        if self.pixels is None or self.patch is None:
+            return 1 / self.rows, 1 / self.columns
+        return self.patch[0] / self.pixels[0], self.patch[1] / self.pixels[1]
+
+    @property
+    def objects(self) -> tuple[Box | None, ...] | None:
+        """The boxes that the detection tokens predict."""
+        if self.found is None:
+            return None
+        return (*(None for _ in self.labels[: len(self) - len(self.after)]), *self.found.boxes)
+
+    @property
+    def first(self) -> int | None:
+        """The surest detection token, or the class token."""
+        if self.found is not None:
+            return len(self) - len(self.after) + self.found.best
+        return 0 if self.before else None
 
     def fitted(self, size: int) -> PatchGrid:
-        """The same grid with `size` positions: any beyond the patches are a class token, then register tokens, before them."""
-        extra = size - self.rows * self.columns
-        if extra == len(self.before) or extra < 0:
+        """The same grid with `size` positions.
+
+        If the grid itself does not fit, grids are tried that leave out an edge of the pixels, or cover them by other patches.
+        Positions beyond the patches are a class token, then register tokens, before them.
+        """
+        inside = size - len(self.before) - len(self.after)
+        for grid in self._grids():
+            if grid.rows * grid.columns == inside:
+                return grid
+        extra = size - self.rows * self.columns - len(self.after)
+        if extra < 0:
             return self
         return replace(self, before=("[CLS]", *(f"[REG{i}]" for i in range(1, extra)))[:extra])
+
+    def _grids(self) -> Iterator[PatchGrid]:
+        yield self
+        if self.pixels is None or self.patch is None:
+            return
+        (H, W), (high, wide) = self.pixels, self.patch
+        yield replace(self, rows=H // high, columns=W // wide)
+        for stride in STRIDES:
+            yield replace(self, rows=-(-H // stride), columns=-(-W // stride), patch=(stride, stride))
+
+    def with_objects(self, objects: Objects) -> PatchGrid:
+        """The same grid with the objects that its detection tokens predict."""
+        if not self.after or len(objects.labels) != len(self.after):
+            return self
+        return replace(self, after=objects.labels, found=objects)
 
 
 @dataclass(frozen=True, eq=False)
@@ -309,6 +414,8 @@ class Queries(_Numbered):
     Args:
         count: The number of queries.
         names: What each query found, if known; numbers otherwise.
+        picture: The picture in which they found it, or None.
+        found: What they predict, or None.
 
     Example:
         >>> Queries(2).labels, Queries(2, ("cat", "sofa")).labels
@@ -319,6 +426,8 @@ class Queries(_Numbered):
 
     count: int
     names: tuple[str, ...] = ()
+    picture: Any = None
+    found: Objects | None = None
 
     @cached_property
     def labels(self) -> tuple[str, ...]:  # type: ignore[override]
@@ -329,9 +438,25 @@ class Queries(_Numbered):
         """NaN: queries have no place."""
         return np.full((self.count, 1), np.nan)
 
+    @property
+    def objects(self) -> tuple[Box | None, ...] | None:
+        """The boxes that the queries predict."""
+        return None if self.found is None else self.found.boxes
+
+    @property
+    def first(self) -> int | None:
+        """The surest query."""
+        return None if self.found is None else self.found.best
+
     def fitted(self, size: int) -> Queries:
-        """`size` numbered queries."""
-        return self if size == len(self) else Queries(size)
+        """The same queries, `size` of them."""
+        return self if size == self.count else Queries(size, picture=self.picture)
+
+    def with_objects(self, objects: Objects) -> Queries:
+        """The same queries with what they predict."""
+        if len(objects.labels) != self.count:
+            return self
+        return replace(self, names=objects.labels, found=objects)
 
 
 def _scaled(box: Sequence[float], scale: float) -> Box:
@@ -339,7 +464,7 @@ def _scaled(box: Sequence[float], scale: float) -> Box:
     return left, top, right, bottom
 
 
-# Tokens of a tokenizer ---------------------------------------------------------------------------------------------------
+# Tokens known by their labels ---------------------------------------------------------------------------------------------------
 
 
 def named_tokens(labels: Sequence[Any]) -> TokenAxis:
@@ -368,115 +493,3 @@ def named_tokens(labels: Sequence[Any]) -> TokenAxis:
         words.append(len(word_labels) - 1)
     none = (False,) * len(names)
     return TokenAxis(tuple(names), none, tuple(words), tuple(word_labels), (0,) * len(names))
-
-
-def encode(tokenizer: Any, text: str, text_pair: str | None = None) -> tuple[dict[str, list[int]], TokenAxis, bool]:
-    """Encode a text or a pair with any of the ecosystem's tokenizers.
-
-    Args:
-        tokenizer: A tokenizer of notebook_kit or `transformers`, or a `tokenizers.Tokenizer`.
-        text: The text.
-        text_pair: The second text, or None.
-
-    Returns:
-        The model inputs by name, the tokens, and whether the text was truncated to the tokenizer's maximum length.
-
-    Raises:
-        InputError: If `tokenizer` is not a tokenizer.
-    """
-    if not callable(tokenizer):
-        if not hasattr(tokenizer, "encode"):
-            raise InputError(
-                f"{type(tokenizer).__name__} is not a tokenizer.",
-                next_step="Pass a tokenizer of notebook_kit or transformers, or a tokenizers.Tokenizer.",
-            )
-        encoding = tokenizer.encode(text, text_pair) if text_pair is not None else tokenizer.encode(text)
-        features = {
-            "input_ids": encoding.ids,
-            "attention_mask": encoding.attention_mask,
-            "token_type_ids": encoding.type_ids,
-        }
-        return features, _from_encoding(encoding, (text, text_pair or "")), bool(encoding.overflowing)
-    longest = getattr(tokenizer, "model_max_length", None)
-    cut = {"truncation": True} if isinstance(longest, int) and longest < 1_000_000 else {}
-    batch = tokenizer(text, text_pair, **cut)
-    features = {name: list(values) for name, values in dict(batch).items()}
-    encodings = getattr(batch, "encodings", None)
-    overflowing = bool(encodings and encodings[0].overflowing)
-    return features, tokens_of(batch, tokenizer, texts=(text, text_pair or "")), overflowing
-
-
-def tokens_of(
-    batch: Mapping[str, Any], tokenizer: Any, *, example: int = 0, texts: tuple[str, str] | None = None
-) -> TokenAxis:
-    """The tokens of one example in the output of a tokenizer.
-
-    Args:
-        batch: A `BatchEncoding` or a plain dictionary with "input_ids", as lists or tensors.
-        tokenizer: The tokenizer; not needed for the output of a fast tokenizer, which keeps its encodings.
-        example: Which example of a batch.
-        texts: The texts, from which the words are labelled; without them, words are labelled from their tokens.
-    """
-    encodings = getattr(batch, "encodings", None)
-    if encodings:
-        return _from_encoding(encodings[example], texts)
-    ids = _row(batch["input_ids"], example)
-    named = named_tokens(tokenizer.convert_ids_to_tokens(ids))
-    special = [bool(flag) for flag in tokenizer.get_special_tokens_mask(ids, already_has_special_tokens=True)]
-    parts = _row(batch["token_type_ids"], example) if "token_type_ids" in batch else [0] * len(ids)
-    segments = tuple(None if flag else part for flag, part in zip(special, parts, strict=True))
-    return TokenAxis(named.labels, tuple(special), named.words, named.word_labels, segments, tuple(ids))
-
-
-def _row(values: Any, example: int) -> list[int]:
-    """One example of ids that may or may not have a batch dimension."""
-    plain = values.tolist() if hasattr(values, "tolist") else list(values)
-    return list(plain[example]) if plain and isinstance(plain[0], list | tuple) else plain
-
-
-def _from_encoding(encoding: Any, texts: tuple[str, str] | None) -> TokenAxis:
-    words: list[int] = []
-    word_labels: list[str] = []
-    labels: list[str] = []
-    before: Any = None
-    spans: list[tuple[int, int, int]] = []  # of each word: the number of its text, start, end
-    special = [bool(flag) for flag in encoding.special_tokens_mask]
-    for position, (token, part, word, offsets) in enumerate(
-        zip(encoding.tokens, encoding.sequence_ids, encoding.word_ids, encoding.offsets, strict=True)
-    ):
-        start, end = offsets
-        slice_ = "" if texts is None or part is None or special[position] else texts[part][start:end]
-        labels.append(_readable(token, slice_))
-        this = None if special[position] or word is None else (part, word)
-        if this is None or this != before:
-            word_labels.append(slice_ or token)
-            words.append(len(word_labels) - 1)
-            spans.append((part or 0, start, end))
-        else:
-            words.append(len(word_labels) - 1)
-            place, first, last = spans[-1]
-            spans[-1] = (place, min(first, start), max(last, end))
-            if texts is None:
-                word_labels[-1] += token.removeprefix("##")
-            else:
-                word_labels[-1] = texts[place][spans[-1][1] : spans[-1][2]] or word_labels[-1]
-        before = this
-    return TokenAxis(
-        tuple(labels),
-        tuple(special),
-        tuple(words),
-        tuple(label.strip() or label for label in word_labels),
-        tuple(None if flag else part for flag, part in zip(special, encoding.sequence_ids, strict=True)),
-        tuple(encoding.ids),
-    )
-
-
-def _readable(token: str, slice_: str) -> str:
-    """The token as the vocabulary spells it, or its text if the vocabulary spells it in bytes."""
-    if not slice_.strip() or token.isascii():
-        return token
-    bare = token.removeprefix("##").lstrip("▁Ġ")
-    if bare.casefold() == slice_.strip().casefold():
-        return token
-    in_bytes = any("Ā" <= character <= "ń" or "\x80" <= character <= "ÿ" for character in bare)
-    return slice_ if in_bytes else token

@@ -11,6 +11,7 @@ from torch.nn import functional as F
 
 from notebook_kit.errors import InputError
 from notebook_kit.inspection.attention.axes import TokenAxis
+from notebook_kit.inspection.attention.objects import THRESHOLD, found, label_of
 from notebook_kit.inspection.attention.reading import Reading, evaluating, has_sites
 from notebook_kit.nn.attention import ablate_heads
 
@@ -56,8 +57,9 @@ def predictions(
         before: The outputs with all heads, if already computed.
 
     Returns:
-        `kind`: "classes", "words", "likelihood", "tokens", "answers" or "states". `rows`: for each row a `name`, the numbers
-        `before` and `after` and, for "tokens", the labels before (`said`) and after (`says`). `moved`: the largest change.
+        `kind`: "classes", "words", "likelihood", "tokens", "answers", "objects", "areas" or "states". `rows`: for each row a
+        `name`, the numbers `before` and `after` and, for "tokens" and "objects", the labels before (`said`) and after
+        (`says`). `moved`: the largest change.
 
     Raises:
         InputError: If heads of this model cannot be switched off.
@@ -79,7 +81,12 @@ def _described(model, tokenizer, reading: Reading, before, after) -> tuple[str, 
     config = getattr(model, "config", None)
     if "start_logits" in before and isinstance(reading.rows, TokenAxis):
         return "answers", _answers(reading.rows, before, after)
+    queries = "logits" if "pred_boxes" in before else "class_queries_logits"
+    if queries in before and before[queries].dim() == 2:
+        return "objects", _objects(config, before[queries], after[queries])
     logits, changed = before.get("logits"), after.get("logits")
+    if logits is not None and changed is not None and logits.dim() == 3:
+        return "areas", _areas(config, logits, changed)
     if logits is None or changed is None:
         return "states", _states(reading, before, after)
     if logits.dim() == 1:
@@ -99,8 +106,30 @@ def _classes(config: Any, logits: Tensor, changed: Tensor) -> list[dict[str, Any
         pair = logits.sigmoid(), changed.sigmoid()
     else:
         pair = logits.softmax(-1), changed.softmax(-1)
-    names = getattr(config, "id2label", None) or {}
-    rows = [_row(names.get(i, f"LABEL_{i}"), a, b) for i, (a, b) in enumerate(zip(*pair, strict=True))]
+    rows = [_row(label_of(config, i), a, b) for i, (a, b) in enumerate(zip(*pair, strict=True))]
+    return sorted(rows, key=lambda row: -row["before"])[:ROWS]
+
+
+def _objects(config: Any, logits: Tensor, changed: Tensor) -> list[dict[str, Any]]:
+    """The queries that find something before or after; the number is the probability of what they found before, if anything."""
+    (first, said), (second, says) = found(logits), found(changed)
+    rows = []
+    for i in ((first >= THRESHOLD) | (second >= THRESHOLD)).nonzero()[:, 0].tolist():
+        names = [
+            label_of(config, int(label)) if score >= THRESHOLD else "–"
+            for score, label in ((first[i], said[i]), (second[i], says[i]))
+        ]
+        label = int(said[i] if first[i] >= THRESHOLD else says[i])
+        both = [one.softmax(-1)[i, label] for one in (logits, changed)]
+        rows.append({**_row(f"query {i}", *both, place=i), "said": names[0], "says": names[1]})
+    return sorted(rows, key=lambda row: -row["before"])[:ROWS]
+
+
+def _areas(config: Any, logits: Tensor, changed: Tensor) -> list[dict[str, Any]]:
+    """The part of the picture that each label of a segmentation covers, from logits `(labels, height, width)`."""
+    parts = [torch.bincount(one.argmax(0).flatten(), minlength=len(one)) / one[0].numel() for one in (logits, changed)]
+    present = ((parts[0] > 0) | (parts[1] > 0)).nonzero()[:, 0].tolist()
+    rows = [_row(label_of(config, i), parts[0][i], parts[1][i]) for i in present]
     return sorted(rows, key=lambda row: -row["before"])[:ROWS]
 
 
@@ -136,7 +165,6 @@ def _name(tokenizer: Any, token: int) -> str:
 
 
 def _token_labels(config: Any, reading: Reading, logits: Tensor, changed: Tensor) -> list[dict[str, Any]]:
-    names = getattr(config, "id2label", None) or {}
     before, after = logits.softmax(-1), changed.softmax(-1)
     rows = []
     for i, label in enumerate(reading.rows.labels):
@@ -144,7 +172,7 @@ def _token_labels(config: Any, reading: Reading, logits: Tensor, changed: Tensor
             continue
         first, second = int(before[i].argmax()), int(after[i].argmax())
         row = _row(label, before[i, first], after[i, first], place=i)
-        rows.append({**row, "said": names.get(first, f"LABEL_{first}"), "says": names.get(second, f"LABEL_{second}")})
+        rows.append({**row, "said": label_of(config, first), "says": label_of(config, second)})
     return rows[:ROWS]
 
 

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import torch
@@ -13,6 +13,8 @@ from torch import Tensor, nn
 
 from notebook_kit.errors import InputError, NotebookKitError
 from notebook_kit.inspection.attention.axes import Axis, named_tokens
+from notebook_kit.inspection.attention.objects import objects_of
+from notebook_kit.inspection.attention.pictures import picture_sample
 from notebook_kit.inspection.attention.samples import Notice, Sample
 from notebook_kit.nn.attention import AttentionRecord, AttentionSite, record_attention, sites_of
 from notebook_kit.nn.inputs import inputs_of
@@ -22,6 +24,7 @@ __all__ = [
     "Reading",
     "evaluating",
     "has_sites",
+    "parts_of",
     "read",
     "read_model",
     "read_record",
@@ -32,6 +35,9 @@ __all__ = [
 
 KEPT_BYTES = 256 * 2**20
 """Attention up to this size is kept as float32; above it, layer by layer as float16, which takes half."""
+
+QUICK_CELLS = 2**18
+"""Of several parts of a model, the first whose matrices have at most so many weights is read by default."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -46,6 +52,8 @@ class Reading:
         notices: Notices for the user: `(key in the interface's strings, values)`.
         inputs: The inputs of the model, each with a batch dimension of 1; empty for bare tensors.
         kind: The kind of attention: "self", "decoder" or "cross".
+        part: The part of the model that was read, see `parts_of`; the kind for a model without sites.
+        has_windows: Whether positions attend only within windows, or to a reduced grid.
     """
 
     layers: tuple[Tensor, ...]
@@ -55,6 +63,8 @@ class Reading:
     notices: tuple[Notice, ...] = ()
     inputs: dict[str, Tensor] = field(default_factory=dict)
     kind: str = "self"
+    part: str = ""
+    has_windows: bool = False
 
     @property
     def heads(self) -> tuple[int, ...]:
@@ -202,13 +212,15 @@ def read_record(
     )
 
 
-def read(model: nn.Module, sample: Sample, *, kind: str | None = None) -> Reading:
+def read(model: nn.Module, sample: Any, *, kind: str | None = None, image_processor: Any = None) -> Reading:
     """Run a model on a sample and read its attention.
 
     Args:
         model: A model of notebook_kit, or one of `transformers`.
-        sample: The input, from a tokenizer, an image processor, a feature extractor, or anything else; see `Sample`.
-        kind: The kind of attention, for a model with several: "self", "decoder" or "cross".
+        sample: The input, from a tokenizer, an image processor, a feature extractor, or anything else; see `Sample`. Or an
+            image in any form that `load_image` takes, or what the image processor returns for it.
+        kind: The kind of attention, for a model with several: "self", "decoder" or "cross"; or a part, see `parts_of`.
+        image_processor: For an image; by default that of the checkpoint that the model was loaded from.
 
     Raises:
         InputError: If the model does not return its attention, or the sample lacks an axis that it attends over.
@@ -222,14 +234,18 @@ def read(model: nn.Module, sample: Sample, *, kind: str | None = None) -> Readin
         >>> reading.heads, reading.rows.labels
         ((4, 4), ('a', 'b', 'c'))
     """
+    if not isinstance(sample, Sample):
+        sample = picture_sample(model, sample, image_processor)
     inputs = _inputs(model, sample.features)
     notices = sample.notices
+    part, has_windows, outputs = "self", False, None
     with evaluating(model):
         if has_sites(model):
-            sites = _chosen_sites(model, sample, kind)
+            part, sites = _chosen_part(model, sample, kind)
             kind, rows, columns = sites[0].kind, sites[0].rows, sites[0].columns
+            has_windows = sites[0].unfold is not None
             size = 4 * len(sample.axis(rows)) * len(sample.axis(columns)) * sum(site.heads for site in sites)
-            layers, halved = _at_affordable_precision(model, inputs, sites, size)
+            outputs, layers, halved = _at_affordable_precision(model, inputs, sites, size)
             numbers, notices = [site.layer for site in sites], notices + halved
         else:
             layers, kind = requested_attentions(model, inputs), "self"
@@ -238,7 +254,13 @@ def read(model: nn.Module, sample: Sample, *, kind: str | None = None) -> Readin
     F, T = layers[0].shape[-2:]
     row_axis = sample.axis(rows, F)
     column_axis = row_axis if sample.axis(columns) is sample.axis(rows) and F == T else sample.axis(columns, T)
-    return read_tensors(layers, row_axis, column_axis, numbers=numbers, kind=kind, notices=notices, inputs=inputs)
+    found = objects_of(getattr(model, "config", None), outputs, inputs) if isinstance(outputs, Mapping) else None
+    if found is not None:
+        is_square = column_axis is row_axis
+        row_axis = row_axis.with_objects(found)
+        column_axis = row_axis if is_square else column_axis.with_objects(found)
+    reading = read_tensors(layers, row_axis, column_axis, numbers=numbers, kind=kind, notices=notices, inputs=inputs)
+    return replace(reading, part=part, has_windows=has_windows)
 
 
 def read_model(
@@ -381,40 +403,80 @@ def _inputs(model: nn.Module, features: dict[str, Tensor]) -> dict[str, Tensor]:
     return inputs
 
 
-def _chosen_sites(model: nn.Module, sample: Sample, kind: str | None) -> list[AttentionSite]:
-    """The sites of one kind over one pair of axes that the sample describes, by layer."""
-    sites = sites_of(model)
-    kinds = list(dict.fromkeys(site.kind for site in sites))
+def parts_of(model: nn.Module) -> dict[str, list[AttentionSite]]:
+    """The sites of a model by what can be shown together: those of one kind over one pair of axes, by layer.
+
+    A part is named by its kind; if a kind attends over several axes, as in Swin's stages, by its axes.
+
+    Raises:
+        InputError: If the model has no attention.
+
+    Example:
+        >>> from notebook_kit import SwinConfig, SwinModel
+        >>> model = SwinModel(SwinConfig(embed_dim=8, depths=[1, 2], num_heads=[1, 2], window_size=4, image_size=32))
+        >>> {name: [site.layer for site in sites] for name, sites in parts_of(model).items()}
+        {'patches': [0], 'patches 2x2': [1, 2]}
+    """
+    groups: dict[tuple[str, str, str], list[AttentionSite]] = {}
+    for site in sites_of(model):
+        groups.setdefault((site.kind, site.rows, site.columns), []).append(site)
+    kinds = [kind for kind, _, _ in groups]
+    parts = {}
+    for (kind, rows, columns), sites in groups.items():
+        name = kind if kinds.count(kind) == 1 else rows if rows == columns else f"{rows} to {columns}"
+        parts[name] = sorted(sites, key=lambda site: site.layer)
+    return parts
+
+
+def _chosen_part(model: nn.Module, sample: Sample, kind: str | None) -> tuple[str, list[AttentionSite]]:
+    """The part of a model with this name, or the first of this kind that the sample describes and that is not too large."""
+    parts = parts_of(model)
+    if kind in parts:
+        return str(kind), parts[str(kind)]
+    kinds = list(dict.fromkeys(sites[0].kind for sites in parts.values()))
     if kind is not None and kind not in kinds:
         raise InputError(
             f"{type(model).__name__} has no attention of kind {kind!r}.",
-            next_step=f"It has {', '.join(map(repr, kinds))}.",
+            next_step=f"It has {', '.join(map(repr, dict.fromkeys([*kinds, *parts])))}.",
         )
-    sites = [site for site in sites if site.kind == (kind or kinds[0])]
-    # A two-tower model has several pairs of axes: choose the one that the sample describes.
-    known = next((site for site in sites if {site.rows, site.columns} <= set(sample.axes)), sites[0])
-    chosen = [site for site in sites if (site.rows, site.columns) == (known.rows, known.columns)]
-    return sorted(chosen, key=lambda site: site.layer)
+    named = {name: sites for name, sites in parts.items() if sites[0].kind == (kind or kinds[0])}
+    # A two-tower model has several pairs of axes: choose one that the sample describes.
+    known = {name: sites for name, sites in named.items() if {sites[0].rows, sites[0].columns} <= set(sample.axes)}
+
+    def is_quick(name: str) -> bool:
+        site = known[name][0]
+        return len(sample.axis(site.rows)) * len(sample.axis(site.columns)) <= QUICK_CELLS
+
+    name = next(filter(is_quick, known), next(iter(known or named)))
+    return name, named[name]
 
 
 def _at_affordable_precision(
     model: nn.Module, inputs: dict[str, Tensor], sites: list[AttentionSite], size: int
-) -> tuple[list[Tensor], tuple[Notice, ...]]:
-    """The weights of each site, `(heads, rows, columns)`; at half precision if `size`, in bytes, is large."""
+) -> tuple[Any, list[Tensor], tuple[Notice, ...]]:
+    """The model's output, and the weights of each site, `(heads, rows, columns)`; at half precision if `size`, in bytes, is large."""
     if size <= KEPT_BYTES:
-        return [weights.float() for weights in recorded(model, inputs, sites)], ()
-    layers = []
+        outputs, layers = _run(model, inputs, sites)
+        return outputs, [weights.float() for weights in layers], ()
+    kept: list[Tensor] = []
+    outputs = None
     for site in sites:  # one run per layer, so that only one layer at a time is in memory at float32
-        layers += [weights.to("cpu", torch.float16) for weights in recorded(model, inputs, [site])]
-    return layers, (("notice_half", {"megabytes": round(size / 2**20)}),)
+        outputs, layers = _run(model, inputs, [site])
+        kept += [weights.to("cpu", torch.float16) for weights in layers]
+    return outputs, kept, (("notice_half", {"megabytes": round(size / 2**20)}),)
 
 
 def recorded(model: nn.Module, inputs: dict[str, Any], sites: list[AttentionSite]) -> list[Tensor]:
     """Run a model once and return the weights of some sites of one kind, `(heads, rows, columns)` each, of the first example."""
+    return _run(model, inputs, sites)[1]
+
+
+def _run(model: nn.Module, inputs: dict[str, Any], sites: list[AttentionSite]) -> tuple[Any, list[Tensor]]:
+    """The output of a model, and the weights of some sites."""
     with record_attention(model, [site.layer for site in sites], kinds=[sites[0].kind]) as record:
-        model(**inputs)
+        outputs = model(**inputs)
     found = zip(sites, record.of(sites), strict=True)
-    return [(weights if site.unfold is None else site.unfold(weights))[0] for site, weights in found]
+    return outputs, [(weights if site.unfold is None else site.unfold(weights))[0] for site, weights in found]
 
 
 def requested_attentions(model: Any, inputs: dict[str, Tensor]) -> list[Tensor]:

@@ -10,9 +10,10 @@ import torch
 from torch import Tensor
 
 from notebook_kit.errors import InputError
-from notebook_kit.inspection.attention.axes import Axis, Frames, PatchGrid, encode, tokens_of
+from notebook_kit.inspection.attention.axes import Axis, Frames, PatchGrid
+from notebook_kit.inspection.attention.encoding import encode, tokens_of
 
-__all__ = ["Notice", "Sample"]
+__all__ = ["Notice", "Sample", "one_of"]
 
 Notice = tuple[str, dict[str, Any]]
 """A notice for the user: the key of its text in the interface's strings, and the values in that text."""
@@ -90,7 +91,7 @@ class Sample:
                 "This encoding does not contain the names of its tokens.",
                 next_step="Pass the tokenizer too: of_encoding(encoding, tokenizer).",
             )
-        features = _one_of(encoding, example, dimensions=1)
+        features = one_of(encoding, example, dimensions=1)
         return cls(features, {"text": tokens_of(encoding, tokenizer, example=example)})
 
     @classmethod
@@ -117,7 +118,7 @@ class Sample:
             >>> sample.axes["patches"].rows, sample.axes["patches"].columns
             (2, 3)
         """
-        tensors = _one_of(features, example, dimensions=3)
+        tensors = one_of(features, example, dimensions=3)
         *_, H, W = tensors["pixel_values"].shape
         high, wide = (patch_size, patch_size) if isinstance(patch_size, int) else patch_size
         return cls(tensors, {"patches": PatchGrid(H // high, W // wide, picture, before)})
@@ -132,10 +133,10 @@ class Sample:
             example: Which example of a batch.
         """
         dimensions = 1 if "input_values" in features else 2
-        return cls(_one_of(features, example, dimensions), {"frames": Frames(1, seconds)})
+        return cls(one_of(features, example, dimensions), {"frames": Frames(1, seconds)})
 
 
-def _one_of(features: Mapping[str, Any], example: int, dimensions: int) -> dict[str, Tensor]:
+def one_of(features: Mapping[str, Any], example: int, dimensions: int) -> dict[str, Tensor]:
     """One example of a processor's output as tensors `(1, ...)`; a single example's main feature has `dimensions` dimensions."""
     values = dict(features)
     if any(_dimensions(value) > dimensions for value in values.values()):

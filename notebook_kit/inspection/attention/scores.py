@@ -13,7 +13,7 @@ from notebook_kit.inspection.attention.axes import Axis
 if TYPE_CHECKING:
     from notebook_kit.inspection.attention.reading import Reading
 
-__all__ = ["SCORES", "head_scores", "scores_of", "sharpest"]
+__all__ = ["SCORES", "clearest_map", "head_scores", "scores_of", "sharpest"]
 
 SCORES = ("entropy", "distance", "previous", "next", "same", "special", "duplicate", "induction")
 """The scores, in the order of `head_scores`.
@@ -106,6 +106,35 @@ def sharpest(reading: Reading, layers: Sequence[int] | None = None) -> tuple[int
         if float(values) > best + 1e-6:  # of equal ones, the first
             best, found = float(values), (number, int(heads))
     return found
+
+
+def clearest_map(reading: Reading, layers: Sequence[int] | None = None) -> tuple[int, int]:
+    """The head that looks most decidedly at a part of the picture, from the first row: `(layer, head)`.
+
+    The weight on the picture counts, times how compact it is (1 minus the variance of its places, as a part of that of the
+    whole picture), and less if it is on fewer patches than 4% of the picture, as sinks and single outliers are.
+
+    Args:
+        reading: Attention to a patch grid, from rows with a first one, such as a class token.
+        layers: Numbers of the layers to choose from; all by default.
+    """
+    places = torch.from_numpy(reading.columns.places).float()
+    inside = ~places.isnan().any(-1)
+    places = places[inside]
+    whole = places.var(0, correction=0).sum().clamp_min(1e-6)
+    best, chosen = -1.0, (reading.numbers[0], 0)
+    for number in reading.numbers if layers is None else layers:
+        weights = reading.layer(number)[:, reading.rows.first].float()[:, inside].clamp_min(0)  # (heads, patches)
+        mass = weights.sum(-1)
+        shares = weights / mass.clamp_min(1e-12)[:, None]
+        middle = shares @ places
+        spread = shares @ places.square().sum(-1) - middle.square().sum(-1)
+        patches = torch.special.entr(shares).sum(-1).exp()  # the number of patches that are looked at
+        values = mass * (1 - spread / whole).clamp(0.02, 1) * (patches / (0.04 * len(places))).clamp(max=1)
+        value, head = values.max(0)
+        if float(value) > best + 1e-6:
+            best, chosen = float(value), (number, int(head))
+    return chosen
 
 
 def _templates(rows: Axis, columns: Axis) -> Tensor:

@@ -2,19 +2,31 @@
 
 from __future__ import annotations
 
+import copy
+import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
+from PIL import Image
 from torch import nn
 
 from notebook_kit.errors import InputError
 from notebook_kit.inspection.attention.axes import TokenAxis
-from notebook_kit.inspection.attention.reading import Reading, read, read_model, read_record, read_tensors
+from notebook_kit.inspection.attention.pictures import picture_sample, reads_pictures
+from notebook_kit.inspection.attention.reading import (
+    Reading,
+    has_sites,
+    read,
+    read_model,
+    read_record,
+    read_tensors,
+)
 from notebook_kit.inspection.attention.samples import Sample
 from notebook_kit.nn.attention import AttentionRecord
+from notebook_kit.nn.base import PreTrainedModel
 
-__all__ = ["AttentionSource", "AttentionSources"]
+__all__ = ["AttentionSource", "AttentionSources", "takes_pictures"]
 
 
 class AttentionSource:
@@ -25,14 +37,19 @@ class AttentionSource:
         tokens: Labels, for a record or tensors.
         to_tokens: Labels of the columns, if they differ.
         tokenizer: For a model that reads text. A pipeline has one; for a model that was loaded by name it is loaded too.
-        sample: For a model: its input instead of texts.
-        kind: "self", "decoder" or "cross", for a model with several kinds of attention.
+        sample: For a model: its input instead of texts, a `Sample`; for a model that reads pictures, also an image in any form
+            that `load_image` takes, or what the image processor returns for one.
+        image_processor: For a model that reads pictures. A pipeline has one; for a model that was loaded by name it is
+            loaded too.
+        kind: "self", "decoder" or "cross", for a model with several kinds of attention; or a part, see `parts_of`.
         example: Which example of a batch, for a record or tensors.
 
     Attributes:
         model: The model, or None.
         tokenizer: Its tokenizer, or None.
         sample: The model's input instead of texts, or None.
+        image: The image that `sample` was made from, or None.
+        image_processor: The image processor that was passed, or the pipeline's.
 
     Raises:
         InputError: If attention cannot be read from `origin`.
@@ -45,17 +62,24 @@ class AttentionSource:
         tokens: Sequence[Any] | None = None,
         to_tokens: Sequence[Any] | None = None,
         tokenizer: Any = None,
-        sample: Sample | None = None,
+        sample: Any = None,
+        image_processor: Any = None,
         kind: str | None = None,
         example: int = 0,
     ) -> None:
         self.kind = kind
-        self.sample = sample
+        self.sample: Sample | None = sample if isinstance(sample, Sample) else None
+        self.image = None if isinstance(sample, Sample) else sample
+        self.image_processor = image_processor
         self.model: nn.Module | None = None
         self.tokenizer = tokenizer
         self._reading: Reading | None = None
-        if hasattr(origin, "model") and (hasattr(origin, "tokenizer") or sample) and not isinstance(origin, nn.Module):
+        if _is_pipeline(origin) or (
+            hasattr(origin, "model") and sample is not None and not isinstance(origin, nn.Module)
+        ):
             self.model, self.tokenizer = origin.model, tokenizer or getattr(origin, "tokenizer", None)
+            if image_processor is None:
+                self.image_processor = getattr(origin, "image_processor", None)
         elif isinstance(origin, nn.Module):
             self.model = origin
         elif isinstance(origin, Reading):
@@ -88,7 +112,15 @@ class AttentionSource:
                     "tokens= labels attention that is already computed, but a model was given, which reads a text.",
                     next_step="Pass text=, or the model's attentions instead of the model.",
                 )
-            if self.tokenizer is None and sample is None:
+            _check_attends(self.model)
+            if self.image is not None:
+                self.sample = _sample_of(self.model, self.image, self.image_processor)
+            elif sample is None and reads_pictures(self.model):
+                raise InputError(
+                    f"{type(self.model).__name__} reads pictures, and got none.",
+                    next_step="Pass one, as an image, a path or an address: AttentionView(model, image).",
+                )
+            elif sample is None and self.tokenizer is None:
                 self.tokenizer = _tokenizer_of(self.model)
 
     @property
@@ -105,6 +137,12 @@ class AttentionSource:
     def reads_text(self) -> bool:
         """Whether there is a model that reads texts."""
         return self.model is not None and self.sample is None
+
+    def of_kind(self, kind: str | None) -> AttentionSource:
+        """The same source, reading another kind of attention."""
+        other = copy.copy(self)
+        other.kind = kind
+        return other
 
     def read(self, text: str | None, text_pair: str | None) -> Reading | None:
         """The attention on the sample or the text, or the attention that was given; None if a model has no text yet."""
@@ -134,25 +172,37 @@ class AttentionSources:
 
     def using(self, model_or_pipeline: Any, tokenizer: Any = None) -> AttentionSources:
         """Another model on the same texts or sample, without comparison."""
-        sample = None if self.source is None else self.source.sample
+        mine = self.source
+        if mine is not None and mine.image is not None:  # each model has its own processor
+            return AttentionSources(AttentionSource(model_or_pipeline, tokenizer=tokenizer, sample=mine.image))
+        sample = None if mine is None else mine.sample
         return AttentionSources(AttentionSource(model_or_pipeline, tokenizer=tokenizer, sample=sample))
+
+    def of_kind(self, kind: str | None) -> AttentionSources:
+        """The same sources, reading another kind of attention."""
+        return AttentionSources(*(one and one.of_kind(kind) for one in (self.source, self.compared)))
 
     def comparing(self, other: Any, **options: Any) -> AttentionSources:
         """The same source, compared with another sample, another model on the same input, or tensors.
 
         Args:
-            other: One of these. None or a text, which the same model reads, removes the second source.
+            other: One of these; for a model that reads pictures, also an image. None or a text, which the same model reads,
+                removes the second source.
             **options: Further arguments of `AttentionSource`.
         """
-        if other is None or isinstance(other, str):
-            return replace(self, compared=None)
         mine = self.source
-        if isinstance(other, Sample):
+        is_image = mine is not None and reads_pictures(mine.model) and _is_image(other)
+        if isinstance(other, Sample) or is_image:
             if mine is None:
                 raise InputError("There is no model to read a second sample.", next_step="Call view.use(model).")
-            return replace(self, compared=AttentionSource(mine.model, sample=other, kind=mine.kind))
+            second = AttentionSource(mine.model, sample=other, image_processor=mine.image_processor, kind=mine.kind)
+            return replace(self, compared=second)
+        if other is None or isinstance(other, str):
+            return replace(self, compared=None)
         is_model = isinstance(other, nn.Module) or hasattr(other, "model")
-        sample = mine.sample if mine is not None and is_model else None
+        sample = None
+        if mine is not None and is_model:
+            sample = mine.sample if mine.image is None else mine.image
         return replace(self, compared=AttentionSource(other, tokenizer=self.tokenizer, sample=sample, **options))
 
     def read(
@@ -193,6 +243,46 @@ def _check_alike(reading: Reading, other: Reading) -> None:
             f"{sizes[1][0]} x {sizes[1][1]}.",
             next_step="Compare inputs of the same size.",
         )
+
+
+def takes_pictures(origin: Any) -> bool:
+    """Whether this is a model or a pipeline that reads pictures."""
+    return reads_pictures(origin.model if _is_pipeline(origin) else origin)
+
+
+def _is_pipeline(origin: Any) -> bool:
+    return hasattr(origin, "model") and hasattr(origin, "tokenizer") and not isinstance(origin, nn.Module)
+
+
+def _is_image(value: Any) -> bool:
+    """Whether this is an image, or what an image processor returns, rather than a model or attention."""
+    if isinstance(value, Mapping):
+        return bool({"pixel_values", "bytes", "path"} & value.keys())
+    return isinstance(value, str | bytes | os.PathLike | Image.Image) or hasattr(value, "read")
+
+
+def _check_attends(model: nn.Module) -> None:
+    """Raise for a model of notebook_kit without attention.
+
+    Raises:
+        InputError: If it is one.
+    """
+    if isinstance(model, PreTrainedModel) and not has_sites(model):
+        why = ": it is a convolutional network" if reads_pictures(model) else ""
+        raise InputError(
+            f"{type(model).__name__} has no attention to look at{why}.",
+            next_step="Choose a model with attention, such as a ViT or a Swin Transformer: "
+            'pipeline("image-classification", model="google/vit-base-patch16-224").',
+        )
+
+
+def _sample_of(model: nn.Module, image: Any, image_processor: Any) -> Sample:
+    if not reads_pictures(model):
+        raise InputError(
+            f"{type(model).__name__} does not read pictures.",
+            next_step='Pass a text, or a model that reads pictures, such as pipeline("image-classification").',
+        )
+    return picture_sample(model, image, image_processor)
 
 
 def _tokenizer_of(model: nn.Module) -> Any:

@@ -14,23 +14,51 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-__all__ = ["bars", "boxes_over_picture", "colours_of", "masks_over_picture"]
+__all__ = ["bars", "boxes_over_picture", "colour_of", "colours_of", "ink_on", "masks_over_picture"]
 
 # Okabe and Ito's colours, which people with any colour vision tell apart; yellow is left out, since white text is on them.
 COLOURS = ("#0072b2", "#d55e00", "#007f5f", "#a3457f", "#3a6ea5", "#8a5a00", "#5b4b9a", "#4d4d4d")
 OPACITY = 0.5
 WIDTH = 6.0
 """Inches."""
+LONGEST = 1000
+"""Pixels of the longer side of a picture that is drawn."""
+
+
+def colour_of(i: int) -> str:
+    """Colour number i. After eight colours come darker and lighter ones, then they repeat.
+
+    Example:
+        >>> colour_of(0), colour_of(8), colour_of(16), colour_of(24)
+        ('#0072b2', '#004267', '#73b1d5', '#0072b2')
+    """
+    colour, turn = COLOURS[i % len(COLOURS)], i // len(COLOURS) % 3
+    ground, part = ((0, 0.0), (0, 0.42), (255, 0.45))[turn]
+    parts = (int(colour[k : k + 2], 16) for k in (1, 3, 5))
+    return "#" + "".join(f"{round(value + (ground - value) * part):02x}" for value in parts)
 
 
 def colours_of(labels: Sequence[str]) -> dict[str, str]:
-    """One colour per label; with more than eight labels, colours repeat.
+    """One colour per label.
 
     Example:
         >>> colours_of(["cat", "dog", "cat"])
         {'cat': '#0072b2', 'dog': '#d55e00'}
     """
-    return {label: COLOURS[i % len(COLOURS)] for i, label in enumerate(dict.fromkeys(labels))}
+    return {label: colour_of(i) for i, label in enumerate(dict.fromkeys(labels))}
+
+
+def ink_on(colour: str) -> str:
+    """White or black, whichever contrasts more with a colour (WCAG 2.2, relative luminance).
+
+    Example:
+        >>> ink_on("#0072b2"), ink_on("#73b2d5")
+        ('#ffffff', '#000000')
+    """
+    parts = [int(colour[k : k + 2], 16) / 255 for k in (1, 3, 5)]
+    red, green, blue = (part / 12.92 if part <= 0.04045 else ((part + 0.055) / 1.055) ** 2.4 for part in parts)
+    light = 0.2126 * red + 0.7152 * green + 0.0722 * blue
+    return "#ffffff" if 1.05 / (light + 0.05) > (light + 0.05) / 0.05 else "#000000"
 
 
 def bars(scores: Sequence[Mapping[str, Any]], picture: Any = None) -> Figure:
@@ -48,7 +76,7 @@ def bars(scores: Sequence[Mapping[str, Any]], picture: Any = None) -> Figure:
         axes = figure.subplots()
     else:
         shown, axes = figure.subplots(1, 2, width_ratios=(1, 2))
-        shown.imshow(pixels_of(picture))
+        shown.imshow(_reduced(pixels_of(picture)))
         shown.axis("off")
     values = [float(one["score"]) for one in scores]
     places = np.arange(len(scores))
@@ -74,7 +102,8 @@ def boxes_over_picture(found: Sequence[Mapping[str, Any]], picture: Any) -> Figu
     """
     from matplotlib.patches import Rectangle
 
-    figure, axes = _picture(pixels_of(picture))
+    pixels = pixels_of(picture)
+    figure, axes = _picture(_reduced(pixels), pixels.shape[:2])
     colours = colours_of([one["label"] for one in found])
     # The best one last, so that it is on top.
     for one in sorted(found, key=lambda one: one["score"]):
@@ -93,31 +122,48 @@ def masks_over_picture(found: Sequence[Mapping[str, Any]], picture: Any) -> Figu
         found: Dicts with `score` (or None), `label` and `mask`, a PIL image of the size of the picture.
         picture: See `pixels_of`.
     """
-    pixels = pixels_of(picture).astype(np.float32)
+    from PIL import Image
+
+    whole = pixels_of(picture)
+    high, wide = whole.shape[:2]
+    pixels = _reduced(whole).astype(np.float32)
+    scale = wide / pixels.shape[1]
     tags = []
     for i, one in enumerate(found):
-        inside = np.asarray(one["mask"]) > 127
-        colour = COLOURS[i % len(COLOURS)]  # a colour per segment: two things with one label are two things
+        mask = one["mask"].resize((pixels.shape[1], pixels.shape[0]), Image.Resampling.NEAREST)
+        inside = np.asarray(mask) > 127
+        colour = colour_of(i)  # a colour per segment: two things with one label are two things
         rgb = np.array([int(colour[k : k + 2], 16) for k in (1, 3, 5)], dtype=np.float32)
         pixels[inside] = (1 - OPACITY) * pixels[inside] + OPACITY * rgb
         if inside.any():
             rows, columns = np.nonzero(inside)
             middle = np.argmin((rows - rows.mean()) ** 2 + (columns - columns.mean()) ** 2)
-            tags.append((columns[middle], rows[middle], one, colour))
-    figure, axes = _picture(pixels.astype(np.uint8))
+            tags.append((columns[middle] * scale, rows[middle] * scale, one, colour))
+    figure, axes = _picture(pixels.astype(np.uint8), (high, wide))
     for x, y, one, colour in tags:
         _tag(axes, x, y, one, colour)
     return figure
 
 
-def _picture(pixels: np.ndarray) -> tuple[Figure, Axes]:
+def _reduced(pixels: np.ndarray) -> np.ndarray:
+    """The pixels of a picture, of a larger one at most 1,000 per side: more would not be seen, and take seconds to draw."""
+    from PIL import Image
+
+    image = Image.fromarray(pixels)
+    image.thumbnail((LONGEST, LONGEST))
+    return np.asarray(image)
+
+
+def _picture(pixels: np.ndarray, size: tuple[int, int]) -> tuple[Figure, Axes]:
+    """Axes in pixels of a picture of this (height, width), whose pixels may be fewer."""
     from matplotlib.figure import Figure
 
-    high, wide = pixels.shape[:2]
+    high, wide = size
+    sides = (-0.5, wide - 0.5, high - 0.5, -0.5)
     figure = Figure(figsize=(WIDTH, min(WIDTH * high / wide, 2 * WIDTH)))
     axes = figure.add_axes((0, 0, 1, 1))
-    axes.imshow(pixels)
-    axes.set(xlim=(-0.5, wide - 0.5), ylim=(high - 0.5, -0.5))
+    axes.imshow(pixels, extent=sides)
+    axes.set(xlim=sides[:2], ylim=sides[2:])
     axes.axis("off")
     return figure, axes
 
@@ -128,7 +174,7 @@ def _tag(axes: Axes, x: float, y: float, one: Mapping[str, Any], colour: str) ->
         x,
         y,
         _drawable(one["label"]) + score,
-        color="white",
+        color=ink_on(colour),
         fontsize=9,
         va="top",
         bbox={"facecolor": colour, "edgecolor": "white", "linewidth": 0.8, "pad": 2},

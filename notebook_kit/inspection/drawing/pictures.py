@@ -14,13 +14,13 @@ from notebook_kit.inspection.drawing.heat_maps import label_of, palette
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-__all__ = ["Box", "heat_over_picture", "jpeg_of", "pixels_of"]
+__all__ = ["Box", "heat_over_picture", "jpeg_of", "maps_over_picture", "pixels_of"]
 
 Box = tuple[float, float, float, float]
 """Left, top, right and bottom as fractions of a picture's width and height."""
 
 LONGEST_SIDE = 512
-OPACITY = 0.64
+OPACITY = 0.54
 LEAST_TOP = 0.02
 """The scale ends at no less than this part of the largest weight, so the picture stays dark if most weight is outside it."""
 
@@ -54,7 +54,7 @@ def pixels_of(picture: Any) -> np.ndarray:
     return pixels
 
 
-def jpeg_of(picture: Any, longest: int = LONGEST_SIDE) -> bytes:
+def jpeg_of(picture: Any, longest: int = LONGEST_SIDE, quality: int = 88) -> bytes:
     """A picture as JPEG, scaled down to at most `longest` pixels per side.
 
     Example:
@@ -66,7 +66,7 @@ def jpeg_of(picture: Any, longest: int = LONGEST_SIDE) -> bytes:
     image = Image.fromarray(pixels_of(picture))
     image.thumbnail((longest, longest))
     stream = io.BytesIO()
-    image.save(stream, "jpeg", quality=88)
+    image.save(stream, "jpeg", quality=quality)
     return stream.getvalue()
 
 
@@ -99,6 +99,7 @@ def heat_over_picture(
 
     pixels = _pixels_or_plain(picture, boxes)
     high, wide = pixels.shape[:2]
+    grey = _grey(pixels)
     count = 1 if source is None else 2
     width = 4.4
     figure = Figure(figsize=(width * count + 0.7, width * min(1.6, high / wide) + 0.9), layout="constrained")
@@ -106,7 +107,6 @@ def heat_over_picture(
     if source is not None:
         _draw_source(axes[0], *source, source_title)
     to = axes[-1]
-    grey = np.repeat((pixels @ np.array([0.299, 0.587, 0.114]))[..., None], 3, axis=2).astype(np.uint8)
     to.imshow(grey, extent=(0, 1, 1, 0), aspect=high / wide)
     drawn = [weight for weight, box in zip(weights, boxes, strict=True) if box is not None]
     top = float(max(np.abs(drawn).max(initial=0.0), LEAST_TOP * np.abs(weights).max(initial=0.0)))
@@ -126,6 +126,50 @@ def heat_over_picture(
     scale = ScalarMappable(Normalize(-top if signed else 0.0, top or 1.0), colours)
     figure.colorbar(scale, ax=to, shrink=0.85, pad=0.02)
     return figure
+
+
+def maps_over_picture(
+    maps: np.ndarray, boxes: Sequence[Box | None], labels: Sequence[str], picture: Any, title: str, signed: bool = False
+) -> Figure:
+    """Several weights per box, each as colours over a small copy of the picture and at its own scale.
+
+    Args:
+        maps: `(maps, boxes)`.
+        boxes: The box of each weight; those without one are left out.
+        labels: The label of each map.
+        picture: See `pixels_of`; None draws plain boxes.
+        title: The title.
+        signed: Whether weights may be negative.
+    """
+    from matplotlib.collections import PatchCollection
+    from matplotlib.colors import ListedColormap
+    from matplotlib.figure import Figure
+    from matplotlib.patches import Rectangle
+
+    pixels = _grey(_pixels_or_plain(picture, boxes))
+    high, wide = pixels.shape[:2]
+    columns = min(6, len(maps))
+    rows = -(-len(maps) // columns)
+    side = 1.6
+    figure = Figure(figsize=(side * columns, (side * min(1.6, high / wide) + 0.3) * rows + 0.4), layout="constrained")
+    axes = figure.subplots(rows, columns, squeeze=False).ravel()
+    on_picture = [i for i, box in enumerate(boxes) if box is not None]
+    colours = ListedColormap(palette(signed) / 255)
+    for one, weights, label in zip(axes, maps, labels, strict=False):
+        one.imshow(pixels, extent=(0, 1, 1, 0), aspect=high / wide)
+        parts = weights[on_picture] / max(float(np.abs(weights[on_picture]).max(initial=0.0)), 1e-30)
+        cells = [Rectangle((box[0], box[1]), box[2] - box[0], box[3] - box[1]) for box in boxes if box is not None]
+        faces = colours(0.5 + parts / 2 if signed else parts)
+        one.add_collection(PatchCollection(cells, facecolors=faces, alpha=OPACITY, linewidths=0))
+        _bare(one, label)
+    for one in axes[len(maps) :]:
+        one.axis("off")
+    figure.suptitle(label_of(title, 90), fontsize=10)
+    return figure
+
+
+def _grey(pixels: np.ndarray) -> np.ndarray:
+    return np.repeat((pixels @ np.array([0.299, 0.587, 0.114]))[..., None], 3, axis=2).astype(np.uint8)
 
 
 def _draw_source(axes: Any, boxes: Sequence[Box | None], picture: Any, title: str) -> None:

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from notebook_kit.errors import InputError, NotebookKitError
-from notebook_kit.inspection.attention.axes import Axis
+from notebook_kit.inspection.attention.axes import Axis, PatchGrid
 from notebook_kit.inspection.attention.lens import Shown, look
 from notebook_kit.inspection.attention.logit_lens import BLOCK, LogitLens
 from notebook_kit.inspection.attention.neurons import Pair, QueriesAndKeys
@@ -146,6 +146,57 @@ class Answers:
         height, width = pictures[0].shape[1:]
         values = {"size": [height, width], "signed": signed, "heads": [part.shape[0] for part in parts]}
         return Answer(values, [np.concatenate([part.ravel() for part in parts])])
+
+    def maps(self, question: Question, check: Callable[[], None] = lambda: None) -> Answer:
+        """Where rows look on a patch grid, in every head of every layer: `(heads, rows, columns)` of the grid, one byte each.
+
+        The question's `rows` are positions; without any, the first position of the axis, such as a class token, is taken, or
+        the mean of all.
+        """
+        return self._cached("maps", question, lambda: self._packed_maps(question, check))
+
+    def _packed_maps(self, question: Question, check: Callable[[], None]) -> Answer:
+        differs, layers = question.get("which") == "difference", []
+        for number in self.reading.numbers:
+            check()
+            layers.append(self.layer_maps(question, number))
+        signed = differs or any(bool((one < 0).any()) for one in layers)
+        highs = [one.abs().amax((1, 2), keepdim=True) for one in layers]
+        shared = torch.stack([high.max() for high in highs]).max()  # as in the atlas
+        parts = [one / (shared if differs else high).clamp_min(1e-30) for one, high in zip(layers, highs, strict=True)]
+        data = torch.cat(parts)
+        data = (128 + data * 127 if signed else data * 255).round().to(torch.uint8)
+        values = {"size": list(data.shape[1:]), "signed": signed, "heads": [len(one) for one in layers]}
+        return Answer(values, [data.numpy()])
+
+    def layer_maps(self, question: Question, number: int) -> Tensor:
+        """Where the question's rows look, in each head of a layer: `(heads, rows, columns)` of the patch grid.
+
+        Raises:
+            InputError: If the attention is not over a patch grid.
+        """
+        grid = self.axes[1]
+        if not isinstance(grid, PatchGrid):
+            raise InputError(
+                "This attention is not over a picture.", next_step='Choose another view, such as "matrix".'
+            )
+        seen = self._seen(question, lambda source: source.layer(number).float())
+        weights = seen.weights[:, self.rows_of(question, seen.rows)].mean(1)
+        start, cells = len(grid.before), grid.rows * grid.columns
+        found = torch.zeros(len(weights), cells)
+        kept = [(at, group[0] - start) for at, group in enumerate(seen.columns) if 0 <= group[0] - start < cells]
+        places = torch.tensor(kept).T
+        found[:, places[1]] = weights[:, places[0]]
+        return found.view(-1, grid.rows, grid.columns)
+
+    def rows_of(self, question: Question, groups: list[list[int]]) -> list[int]:
+        """The groups that contain the question's positions; without any, that of the first position, or all."""
+        first = self.axes[0].first
+        for chosen in (question.get("rows") or [], [] if first is None else [first]):
+            found = [at for at, group in enumerate(groups) if set(group) & set(chosen)]
+            if found:
+                return found
+        return list(range(len(groups)))
 
     def neurons(self, question: Question) -> Answer:
         """The query and the key of a pair of positions, and their product: three float32 vectors."""

@@ -8,7 +8,7 @@ const MARGIN = { left: 24, top: 18 };
 const CELL = { least: 14, most: 84, height: 380 };   // CSS pixels; the last is of all rows together
 
 /**
- * The atlas. `draw({ about, atlas, score, state }, label)` shows it; `onShow(layer, head, add)` is called when a head is chosen,
+ * The atlas. `draw({ about, atlas, isMaps, score, state }, label)` shows it; `onShow(layer, head, add)` is called when a head is chosen,
  * `onLayer(layer)` for a whole layer.
  */
 export class AtlasView {
@@ -141,8 +141,11 @@ export class AtlasView {
     }
     context.imageSmoothingEnabled = Math.max(width, height) > size;   // small matrices keep sharp cells
     context.imageSmoothingQuality = "high";
+    const longest = Math.max(width, height), keeps = this.now.isMaps;   // maps keep the proportions of the picture
+    const [wide, high] = [width, height].map(side => (keeps ? (size - 2) * side / longest : size - 2));
     let number = 0;
-    this.each((_layer, _head, x, y) => context.drawImage(this.thumbnails, 0, height * number++, width, height, x + 1, y + 1, size - 2, size - 2));
+    this.each((_layer, _head, x, y) => context.drawImage(this.thumbnails, 0, height * number++, width, height,
+      x + 1 + (size - 2 - wide) / 2, y + 1 + (size - 2 - high) / 2, wide, high));
   }
 }
 

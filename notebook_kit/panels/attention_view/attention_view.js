@@ -10,9 +10,10 @@ import { pictureOf } from "./export.js";
 import { HeatMap, legend } from "./heatmap.js";
 import { LinesView } from "./lines.js";
 import { LensView } from "./logit_lens.js";
+import { MapsView } from "./maps.js";
 import { NeuronsView } from "./neurons.js";
 import { PictureView } from "./picture.js";
-import { floatsOf, litOf, namesOf, rangeOf, shortWeight, unpack } from "./positions.js";
+import { floatsOf, litOf, namesOf, rangeOf, shortWeight, sumsOf, unpack } from "./positions.js";
 import { Questions } from "./questions.js";
 import { Readout } from "./readout.js";
 import { SCORE_NAMES, scoreTable, textForm } from "./sidebar.js";
@@ -43,7 +44,7 @@ class Page {
     this.makeDrawings();
     this.makeFrame();
     for (const name of TRAITS) this.view.on(`change:${name}`, () => this.schedule());
-    this.view.onTheme(() => { for (const one of [this.lines, this.picture, this.matrix, this.beside, this.map]) one.paint(); });
+    this.view.onTheme(() => { for (const one of [this.lines, this.picture, this.maps, this.matrix, this.beside, this.map]) one.paint(); });
     this.view.later(() => { this.ended = true; this.controls.settle.stop(); clearTimeout(this.waiting); });
     this.draw();
   }
@@ -60,16 +61,31 @@ class Page {
   get axes() { return [this.about.tokens, this.about.to_tokens ?? this.about.tokens]; }
 
   /** Whether weights are drawn over a picture instead of as lines. */
-  get isPictured() { return Boolean(this.axes[1].boxes); }
+  get isPictured() { return Boolean(this.axes[1]?.boxes); }
+
+  /** The axes with the pictures that are shown: of two that are compared, the one whose attention it is. */
+  get picturedAxes() {
+    const { about, axes: [rows, columns] } = this, other = this.trait("shown") === "other" && about.other_picture;
+    const picture = other || columns.picture;
+    return [{ ...rows, picture: other || (rows.picture ?? columns.picture) }, { ...columns, picture }];
+  }
+
+  /** The name of a part of the model: its kind, its axes and its layers. */
+  partName({ kind, rows, columns, layers: [first, last] }) {
+    const { words } = this;
+    const name = axis => axis.replace(/^(decoder )?(\w+)/, (_, isDecoder, plain) => words(`axis_${isDecoder ? "decoder" : plain}`)).replace(/(\d)x(\d)/, "$1×$2");
+    const axes = rows === columns ? name(rows) : `${name(rows)} → ${name(columns)}`;
+    return `${words(`part_${kind}`)}: ${axes} (${words("layers_of", { first, last, count: last - first + 1 })})`;
+  }
 
   headsOf(layer) { return this.about.heads[this.about.layers.indexOf(layer)] ?? 1; }
 
   /** What the rows and the columns do, for the axes. */
   get sides() { return { rows: this.words("looks"), columns: this.words("looked_at") }; }
 
-  /** A text for the kind of the columns, such as `key_patches`, or `key` if there is no special one. */
-  kindWords(key, values = {}) {
-    const special = `${key}_${this.axes[1].kind}`;
+  /** A text for the kind of the columns (or of the rows, axis 0), such as `key_patches`, or `key` if there is no special one. */
+  kindWords(key, values = {}, axis = 1) {
+    const special = `${key}_${this.axes[axis]?.kind}`;
     return this.words(`attention_view.${special}` in (this.trait("_strings") ?? {}) ? special : key, values);
   }
 
@@ -121,6 +137,7 @@ class Page {
       onPick: i => this.toggle(this.look.rows[i]),
       onRead: j => this.readOnPicture(j),
     });
+    this.maps = new MapsView(view, { onShow: (...head) => this.show(...head) });
     this.matrix = new HeatMap(view, {
       onCell: (i, j) => this.readout.cell(this.look, this.names, i, j),
       onPick: (i, j) => { this.toggle(this.look.rows[i]); this.neurons.take(i, j); },
@@ -141,7 +158,7 @@ class Page {
   }
 
   makeFrame() {
-    const { words } = this, help = new Help(this.view);
+    const { words } = this, help = new Help(this.view, this.isPictured ? "patches" : "");
     this.controls = new Controls(this);
     this.form = textForm(this.view, values => this.view.ask("read", values));
     this.notices = h("div.av-notices", { role: "status" });
@@ -160,7 +177,7 @@ class Page {
     this.side = h("div.av-side", {},
       h("div.row.av-heading", {}, h("h3", {}, words("atlas")), controls.colourBy),
       this.map.element, this.map.range, this.atlasHint, h("div.row", {}, ablation.button), ablation.cannot, ablation.element);
-    controls.stage.append(h("div.av-drawing", {}, this.lines.element, this.picture.element, this.matrixFigure, this.table.element, this.lens.element, this.rolloutFigure));
+    controls.stage.append(h("div.av-drawing", {}, this.lines.element, this.picture.element, this.maps.element, this.matrixFigure, this.table.element, this.lens.element, this.rolloutFigure));
     const detail = h("div.av-detail", {}, controls.headRow, controls.lookRow, controls.tabRow, help.element, this.said, controls.stage,
       this.foot, this.readout.element, this.neurons.element, this.readout.pairs);
     this.main = h("div.av-main", {}, this.side, detail);
@@ -168,10 +185,22 @@ class Page {
   }
 
   /** Shade the positions beside the lines, or colour the picture; null for nothing. */
-  shade(values) {
+  shade(values, isExact = false) {
     if (!this.isPictured) { this.lines.values(values); return; }
-    this.picture.shade(values?.right ?? null, this.readout.title("left", this.picture.pointed));
+    const { rows } = this.readout.pointed("left", this.picture.pointed);
+    const marks = { sources: rows.length < this.look.R ? rows : [], hasWindow: isExact && this.about.has_windows };
+    this.picture.shade(values?.right ?? null, this.readout.title("left", this.picture.pointed), marks);
+    this.shadeFlow();
     fill(this.scale, legend(this.look.signed ? `−${shortWeight(this.picture.top)}` : "0", shortWeight(this.picture.top), this.look.signed));
+  }
+
+  /** Colour the picture of the rollout by the same rows. */
+  shadeFlow() {
+    const isShown = this.trait("rollout") && this.about.has_rollout && this.flow && this.flow.R === this.look.R;
+    if (!isShown) { this.picture.flow(null); return; }
+    const { rows, share } = this.readout.pointed("left", this.picture.pointed);
+    const values = sumsOf(this.flow, rows, []).right?.map(value => value * share) ?? null;
+    this.picture.flow(values, this.words("rollout_title", { first: this.about.layers[0], layer: this.trait("layer") }));
   }
 
   // Drawing ---------------------------------------------------------------------------------------------------------------
@@ -214,17 +243,26 @@ class Page {
     const { questions, about } = this, mode = this.trait("view");
     if (mode === "lens") {
       if (about.can_lens) this.when(questions.get("lens", { version: about.version, first: this.lensFirst }), turn, answer => this.lens.draw(answer));
-    } else if (mode !== "scores") {
+    } else if (mode !== "scores" && mode !== "maps") {
       this.when(questions.get("look", questions.ofHeads()), turn, answer => this.drawLook(answer));
       if (!this.look && !this.waiting) this.waiting = setTimeout(() => this.drawFirst(), PATIENCE);
       if (this.trait("rollout") && about.has_rollout) this.when(questions.get("look", questions.ofRollout(), "look.flow"), turn, answer => this.drawFlow(answer));
     }
   }
 
+  /** Whether the atlas shows a score. */
+  get isScored() { return SCORE_NAMES.includes(this.trait("score")); }
+
   askForAtlas(turn) {
-    const { questions, about } = this, score = this.trait("score");
-    if (!score) this.when(questions.get("atlas", questions.ofAll()), turn, answer => this.drawAtlas(answer, null));
-    if (!score && this.trait("view") !== "scores") return;
+    const { questions, about } = this, score = this.trait("score"), isMapped = about.has_maps && !score;
+    if (isMapped || (about.has_maps && this.trait("view") === "maps")) {
+      this.when(questions.get("maps", questions.ofMaps()), turn, answer => {
+        if (isMapped) this.drawAtlas(answer, null);
+        this.drawMaps(answer);
+      });
+    }
+    if ((!score && !about.has_maps) || score === "matrices") this.when(questions.get("atlas", questions.ofAll()), turn, answer => this.drawAtlas(answer, null));
+    if (!this.isScored && this.trait("view") !== "scores") return;
     this.when(questions.get("scores", { version: about.version, which: this.trait("shown") }), turn, answer => {
       this.scores = floatsOf(answer.buffers[0]);
       this.drawScores();
@@ -248,7 +286,7 @@ class Page {
 
   /** Show the parts of the current view. */
   drawFrame() {
-    const { about, trait, words } = this, mode = trait("view"), isTable = mode === "scores" || mode === "lens";
+    const { about, trait, words } = this, mode = trait("view"), isTable = ["scores", "lens", "maps"].includes(mode);
     this.foot.hidden = this.readout.element.hidden = this.readout.pairs.hidden = this.said.hidden = isTable;
     this.side.hidden = mode === "lens";
     this.main.classList.toggle("nk-av-alone", mode === "lens");
@@ -257,18 +295,29 @@ class Page {
     this.matrixFigure.hidden = mode !== "matrix";
     this.lines.element.hidden = mode !== "heads" || this.isPictured;
     this.picture.element.hidden = mode !== "heads" || !this.isPictured;
+    this.maps.element.hidden = mode !== "maps";
     this.table.element.hidden = mode !== "scores";
     this.lens.element.hidden = mode !== "lens";
     this.lens.refuse(about.can_lens ? "" : words("lens_cannot", { name: about.name || words("lens_bare") }));
     this.rolloutFigure.hidden = isTable || !trait("rollout") || !about.has_rollout;
+    this.beside.element.hidden = this.rolloutFigure.firstChild.hidden = mode === "heads" && this.isPictured;   // then it is on the picture
     this.said.textContent = isTable ? "" : this.sentence();
-    const score = trait("score"), why = score ? this.kindWords(`why_${score}`) : words(trait("shown") === "difference" ? "atlas_shared" : "atlas_own");
+    const why = this.isScored ? this.kindWords(`why_${trait("score")}`)
+      : about.has_maps && !trait("score") && trait("shown") !== "difference" ? words("atlas_maps", { origin: this.origin })
+        : words(trait("shown") === "difference" ? "atlas_shared" : "atlas_own");
     this.atlasHint.textContent = `${words(this.ablation.isOn ? "atlas_hint_off" : "atlas_hint")} ${why}`;
   }
 
   get title() {
     const { trait, words } = this, own = words("title", { layer: trait("layer"), heads: trait("heads").join(", ") });
     return [own, ...trait("more").map(([layer, head]) => words("head_name", { layer, head }))].join(", ");
+  }
+
+  /** The names of the positions from which the small pictures look. */
+  get origin() {
+    const [rows] = this.axes, chosen = this.trait("selected").filter(i => i < rows.labels.length);
+    const names = (chosen.length ? chosen : rows.first === null ? [] : [rows.first]).map(i => rows.labels[i]);
+    return names.slice(0, 4).join(", ") + (names.length > 4 ? " …" : "") || this.words("from_all");
   }
 
   /** A one-line description of the matrix. */
@@ -290,9 +339,16 @@ class Page {
     let sum = 0;
     for (const count of about.heads) { starts.push(sum); sum += count; }
     const of = (layer, head) => numbers[(starts[about.layers.indexOf(layer)] + head) * SCORE_NAMES.length + at];
-    const score = name && numbers && { name: this.words(`score_${name}`), of };
+    const score = this.isScored && numbers && { name: this.words(`score_${name}`), of };
     const state = { layer: trait("layer"), heads: trait("heads"), shown: this.shownHeads, ablated: trait("ablated"), ablating: this.ablation.isOn };
-    this.map.draw({ about, atlas: this.atlas, score, state }, this.words("atlas_label"));
+    this.map.draw({ about, atlas: this.atlas, isMaps: about.has_maps && !name, score, state }, this.words("atlas_label"));
+  }
+
+  drawMaps(answer) {
+    if (this.trait("view") !== "maps") return;
+    const { about, words } = this, layer = this.trait("layer"), shown = new Set(this.shownHeads.map(String));
+    this.maps.draw(answer, { about, layer, picture: this.picturedAxes[1].picture, isShown: head => shown.has(String([layer, head])) },
+      { title: words("maps_title", { layer, origin: this.origin }), note: words("maps_note") });
   }
 
   drawScores() {
@@ -333,8 +389,10 @@ class Page {
   }
 
   drawPicture(lit, least) {
-    const { look, words } = this, captions = { from: words("picture_from"), to: words("picture_to"), label: words("picture_label", { count: look.R }) };
-    this.picture.draw(look, this.names, { axes: this.axes, version: this.about.version, lit, least }, captions);
+    const { look, words } = this, isQueries = this.axes[0].kind === "queries";
+    const captions = { from: words(isQueries ? "picture_from_queries" : "picture_from"), to: words("picture_to"), label: words("picture_label", { count: look.R }) };
+    const version = `${this.about.version} ${this.trait("shown") === "other"}`;
+    this.picture.draw(look, this.names, { axes: this.picturedAxes, version, lit, least }, captions);
     this.counted.textContent = this.kindWords("tokens_said", { rows: look.R, columns: look.C });
   }
 
@@ -350,6 +408,7 @@ class Page {
     const { words, trait } = this, flow = unpack(answer);
     this.flow = flow;
     this.flowNames = namesOf(flow, this.about, trait("shown"));
+    if (this.isPictured && trait("view") === "heads" && this.look) this.shadeFlow();
     const caption = words("rollout_title", { first: this.about.layers[0], layer: trait("layer") });
     fill(this.rolloutFigure.firstChild, caption, h("span.faint", {}, ` · ${words(flow.signed ? "scale_signed" : "scale", { scale: shortWeight(flow.scale) })}`));
     this.beside.draw(flow, this.flowNames, { least: 0, lit: litOf(flow.rows, trait("selected")), sides: this.sides }, `${caption}. ${words("matrix_label", { rows: flow.R, columns: flow.C })}`);
@@ -372,6 +431,11 @@ class Page {
       const picture = screenPicture([this.lens.element], this.view.root);
       if (type === "svg") download("logit-lens.svg", "image/svg+xml", picture.svg());
       else download("logit-lens.png", "image/png", await picture.png());
+      return;
+    }
+    if (mode === "maps") {
+      const { canvases: images, title } = this.maps, svg = pictureOf(this.view, { title, mode, images, lit: [], sides: this.sides });
+      await saveSVG(svg, `attention-${this.trait("layer")}-all-heads`, type);
       return;
     }
     const isPictured = mode === "heads" && this.isPictured, lit = look ? litOf(look.rows, this.trait("selected")) : [];

@@ -11,14 +11,15 @@ from typing import Any, ClassVar
 import traitlets
 
 from notebook_kit.errors import InputError
+from notebook_kit.inspection.attention.axes import PatchGrid
 from notebook_kit.inspection.attention.reading import Reading
 from notebook_kit.inspection.attention.samples import Sample
-from notebook_kit.inspection.attention.scores import SCORES, sharpest
-from notebook_kit.inspection.attention.source import AttentionSource, AttentionSources
+from notebook_kit.inspection.attention.scores import SCORES, clearest_map, sharpest
+from notebook_kit.inspection.attention.source import AttentionSource, AttentionSources, takes_pictures
 from notebook_kit.panels.attention_view.answers import HTML_BYTES, PAIR_BYTES, Answers, Question
 from notebook_kit.panels.attention_view.facts import about
 from notebook_kit.panels.attention_view.linking import share_selection
-from notebook_kit.panels.attention_view.still import LensScene, Scene, title_of
+from notebook_kit.panels.attention_view.still import LensScene, MapsScene, Scene, title_of
 from notebook_kit.panels.panel import Answer, Face, Panel, described, slow
 
 __all__ = ["AttentionView"]
@@ -32,16 +33,17 @@ class AttentionView(Panel):
             tensor `(layers, heads, from, to)` or a list with one `(heads, from, to)` or `(1, heads, from, to)` per layer; or a
             `TokenInspector` or `GenerationView`, to follow its text.
         *texts: The text and the second text, by position.
-        text: The text, for a model; or a `Sample` of any modality, such as `Sample.of_picture(...)`. (With an inspector,
-            the model may be passed here.)
+        text: The text, for a model. For a model that reads pictures, an image in any form that `load_image` takes (a PIL
+            image, a path, an address), or what the image processor returns for one. Or a `Sample` of any modality. (With an
+            inspector, the model may be passed here.)
         text_pair: The second text, for a model.
         tokens: Labels of the tokens, for a record or tensors.
         to_tokens: Labels of the tokens attended to, if they differ (cross-attention).
         tokenizer: For a model; a pipeline has one.
+        image_processor: For a model that reads pictures and was not loaded by name; a pipeline has one.
         model: For an inspector: the model or pipeline that reads its text. (A `GenerationView` has one.)
-        compare: What to compare with: a second text, a second sample of the same size, a second checkpoint of the same
-            architecture, or for bare tensors, tensors of the same shape. The view then shows the difference.
-        kind: The kind of attention, for a model with several: "self", "decoder" or "cross".
+        compare: What to compare with: a second text or image, a second sample of the same size, a second checkpoint of the
+            same architecture, or for bare tensors, tensors of the same shape. The view then shows the difference.
         example: Which example of a batch, for a record or tensors.
         **traits: Initial values of the traits below.
 
@@ -49,23 +51,26 @@ class AttentionView(Panel):
         text: Str, "". The text; when you set it, the model reads it.
         text_pair: Str or None, None. The second text.
         compare_text: Str or None, None. A text to compare with; tokens that only one of the texts has count 0 in the other.
+        kind: Str. The kind of attention: "self", "decoder" or "cross"; for a model whose kind attends over several axes, as in
+            the stages of Swin, the name of the axis, such as "patches 2x2". By default, the first that is not too large.
         shown: Str, "this". Which attention is shown: "this", "other" (the one compared with) or "difference" (this - other),
             which is shown once there is something to compare.
-        layer: Int. The number of the layer that is shown; with `head`, initially the sharpest head, see `sharpest` in
-            `notebook_kit.inspection.attention.scores`.
+        layer: Int. The number of the layer that is shown; with `head`, initially the sharpest head, see `sharpest` and, for
+            pictures, `clearest_map` in `notebook_kit.inspection.attention.scores`.
         head: Int. The head that is shown; the first of `heads`.
         heads: List of int. The heads of that layer that are shown together.
         more: List of [layer, head], []. Heads of other layers that are shown together with them.
         combine: Str, "mean". How several heads are combined: "mean" or "max".
-        view: Str, "heads". "heads" (lines), "matrix" or "scores" (a table), each beside the atlas; or "lens": the logit
-            lens of a decoder, see `logit_lens`.
+        view: Str, "heads". "heads" (lines, or colours over a picture), "matrix", "maps" (all heads of the layer over a picture)
+            or "scores" (a table), each beside the atlas; or "lens": the logit lens of a decoder, see `logit_lens`.
         hide_special: Bool, False. Hide special tokens.
         renormalise: Bool, False. With `hide_special`, scale each row so that its sum stays the same.
         merge_words: Bool, False. Merge word pieces: sum over "to", mean over "from".
         direction: Str, "all". "all", "a_to_b" or "b_to_a".
         threshold: Float, 0. Weights below it are not drawn.
         rollout: Bool, False. Show attention rollout up to this layer beside the raw attention.
-        score: Str, "". The contents of the atlas: "" for thumbnails, or one of `attention.scores.SCORES` as colours.
+        score: Str, "". The contents of the atlas: "" for thumbnails (over a picture: where the selected patches, or the class
+            token, look), "matrices" for thumbnails of the matrices in any case, or one of `attention.scores.SCORES` as colours.
         selected: List of int, []. The selected tokens, shared with a linked `TokenInspector`; the sum of their rows is shown.
         ablated: List of [layer, head], []. The heads that are switched off for the prediction.
         prediction: Dict, {}. The prediction with and without those heads, once requested.
@@ -85,20 +90,21 @@ class AttentionView(Panel):
     text = traitlets.Unicode("").tag(sync=True)
     text_pair = traitlets.Unicode(None, allow_none=True).tag(sync=True)
     compare_text = traitlets.Unicode(None, allow_none=True).tag(sync=True)
+    kind = traitlets.Unicode(None, allow_none=True).tag(sync=True)
     shown = traitlets.Enum(["this", "other", "difference"], "this").tag(sync=True)
     layer = traitlets.Int(0).tag(sync=True)
     head = traitlets.Int(0).tag(sync=True)
     heads = traitlets.List(traitlets.Int(min=0), [0], minlen=1).tag(sync=True)
     more = traitlets.List(traitlets.List(traitlets.Int(min=0), minlen=2, maxlen=2), []).tag(sync=True)
     combine = traitlets.Enum(["mean", "max"], "mean").tag(sync=True)
-    view = traitlets.Enum(["heads", "matrix", "scores", "lens"], "heads").tag(sync=True)
+    view = traitlets.Enum(["heads", "matrix", "maps", "scores", "lens"], "heads").tag(sync=True)
     hide_special = traitlets.Bool(False).tag(sync=True)
     renormalise = traitlets.Bool(False).tag(sync=True)
     merge_words = traitlets.Bool(False).tag(sync=True)
     direction = traitlets.Enum(["all", "a_to_b", "b_to_a"], "all").tag(sync=True)
     threshold = traitlets.Float(0.0, min=0.0).tag(sync=True)
     rollout = traitlets.Bool(False).tag(sync=True)
-    score = traitlets.Enum(["", *SCORES], "").tag(sync=True)
+    score = traitlets.Enum(["", "matrices", *SCORES], "").tag(sync=True)
     selected = traitlets.List(traitlets.Int(min=0), []).tag(sync=True)
     ablated = traitlets.List(traitlets.List(traitlets.Int(min=0), minlen=2, maxlen=2), []).tag(sync=True)
     prediction = traitlets.Dict().tag(sync=True)
@@ -116,6 +122,7 @@ class AttentionView(Panel):
         tokens: Sequence[Any] | None = None,
         to_tokens: Sequence[Any] | None = None,
         tokenizer: Any = None,
+        image_processor: Any = None,
         model: Any = None,
         compare: Any = None,
         kind: str | None = None,
@@ -134,15 +141,18 @@ class AttentionView(Panel):
             text_pair = getattr(inspector, "text_pair", None) if text_pair is None else text_pair
         elif source is None:
             source = model
-        sample, text = (text, None) if isinstance(text, Sample) else (None, text)
+        is_pictured = source is not None and takes_pictures(source)
+        sample, text = (text, None) if isinstance(text, Sample) or is_pictured else (None, text)
         self._answers = Answers()
         self._sources = AttentionSources()
         labels: dict[str, Any] = {"tokens": tokens, "to_tokens": to_tokens, "example": example}
         if source is not None:
             self._sources = AttentionSources(
-                AttentionSource(source, tokenizer=tokenizer, sample=sample, kind=kind, **labels)
+                AttentionSource(
+                    source, tokenizer=tokenizer, sample=sample, image_processor=image_processor, kind=kind, **labels
+                )
             )
-        if isinstance(compare, str):
+        if isinstance(compare, str) and not is_pictured:
             traits.setdefault("compare_text", compare)
         elif compare is not None:
             self._sources = self._sources.comparing(compare, **labels)
@@ -166,6 +176,7 @@ class AttentionView(Panel):
             self._answers.lens()  # raises if the model is not a decoder
         self.observe(self._on_text, ["text", "text_pair", "compare_text"])
         self.observe(self._on_head, ["head", "heads"])
+        self.observe(self._on_kind, "kind")
         if inspector is not None:
             self.follow(inspector)
 
@@ -190,13 +201,14 @@ class AttentionView(Panel):
         """Compare with another text, with another checkpoint on this text, or with other tensors, and show the difference.
 
         Args:
-            other: A text, a sample, a model or pipeline, or attention tensors of the same shape; None to stop comparing.
+            other: A text, an image, a sample, a model or pipeline, or attention tensors of the same shape; None to stop
+                comparing.
 
         Raises:
             InputError: If the two cannot be compared.
         """
-        text = other if isinstance(other, str) else None
         sources = self._sources.comparing(other)
+        text = other if isinstance(other, str) and sources.compared is None else None
         read = sources.read(self.text if self._has_text else None, self.text_pair, text)
         self._sources = sources
         self._publish(*read, compare_text=text)
@@ -238,14 +250,16 @@ class AttentionView(Panel):
             self.prediction = {}
             self._problem = {}
             self._about = about(int(self._about.get("version", 0)) + 1, self._sources, self._answers)
-            questions = [("atlas", self._question("atlas")), ("look", self._question("look"))]
+            questions = [self._atlas_question(), ("look", self._question("look"))]
             self._first = {} if reading is None else self.answers_to(questions)
 
     def _fit_to(self, reading: Reading) -> None:
         """Choose a head, if nobody has; drop layers, heads and tokens that do not exist in a reading from the traits."""
+        self.kind = reading.part or reading.kind
         if self._chooses:
             layers = [number for number in reading.numbers if number in (self._layers or reading.numbers)]
-            self.layer, self.head = sharpest(reading, layers or None)
+            is_map = isinstance(reading.columns, PatchGrid) and reading.rows.first is not None
+            self.layer, self.head = (clearest_map if is_map else sharpest)(reading, layers or None)
             self.heads, self.more, self._chooses = [self.head], [], False
         if self.layer not in reading.numbers:
             self.layer = reading.numbers[0]
@@ -275,7 +289,29 @@ class AttentionView(Panel):
         elif change["name"] == "heads" and self.head != self.heads[0]:
             self.head = self.heads[0]
 
+    def _on_kind(self, change: Any) -> None:
+        if self._is_publishing or self._sources.source is None:
+            return
+        try:
+            self._read_kind(change["new"])
+        except Exception as error:  # as in `_on_text`
+            self._problem = described(error)
+
+    def _read_kind(self, kind: str | None) -> None:
+        """Read another kind of attention; its heads and positions have nothing to do with those selected before."""
+        sources = self._sources.of_kind(kind)
+        read = sources.read(self.text if self._has_text else None, self.text_pair, self.compare_text)
+        self.check_cancelled()
+        self._sources, self._chooses, self._layers = sources, True, None
+        self._publish(*read, selected=[], ablated=[])
+
     # Questions -----------------------------------------------------------------------------------------------------
+
+    def _atlas_question(self) -> tuple[str, Question]:
+        """The page's question for the atlas: maps over a picture, else matrices."""
+        if self._about.get("has_maps") and self.score != "matrices":
+            return "maps", self._question("maps", rows=list(self.selected))
+        return "atlas", self._question("atlas")
 
     def _question(self, kind: str, **changes: Any) -> Question:
         """The page's question for the current traits; `questions.js` builds the same one."""
@@ -310,6 +346,12 @@ class AttentionView(Panel):
         self._publish(*read, **{**texts, "text": texts["text"] or ""})
         return Answer({"version": self._about["version"]})
 
+    @slow
+    def answer_kind(self, values: dict[str, Any]) -> Answer:
+        """Read another kind of attention."""
+        self._read_kind(str(values["kind"]))
+        return Answer({"version": self._about["version"]})
+
     def answer_look(self, values: Question) -> Answer:
         """One head, several heads combined, or rollout: one byte per weight."""
         return self._answers.look(values)
@@ -321,6 +363,10 @@ class AttentionView(Panel):
     def answer_atlas(self, values: Question) -> Answer:
         """A thumbnail of every head: the largest weight in each of at most 32 x 32 fields, one byte each."""
         return self._answers.atlas(values, self.check_cancelled)
+
+    def answer_maps(self, values: Question) -> Answer:
+        """Where some rows, or by default the class token, look on the picture, in every head: one byte per patch."""
+        return self._answers.maps(values, self.check_cancelled)
 
     @slow
     def answer_scores(self, values: Question) -> Answer:
@@ -428,9 +474,16 @@ class AttentionView(Panel):
             return Face("AttentionView", note=self.words["empty"])
         return self._drawn().face()
 
-    def _drawn(self) -> Scene | LensScene:
+    def _drawn(self) -> Scene | LensScene | MapsScene:
+        name = self._about.get("name", "")
         if self._shows_lens:
-            return LensScene(self._about.get("name", ""), self.words, self.logit_lens())
+            return LensScene(name, self.words, self.logit_lens())
+        grid = self._answers.axes[1]
+        if self.view == "maps" and isinstance(grid, PatchGrid):
+            question = self._question("maps", rows=list(self.selected))
+            maps = self._answers.layer_maps(question, self.layer).numpy()
+            signed = self.shown == "difference" or bool((maps < 0).any())
+            return MapsScene(name, self.words, maps, self.layer, self._scene().origin, grid, signed)
         return self._scene()
 
     @property
@@ -502,7 +555,7 @@ class AttentionView(Panel):
         if self._answers.is_empty:
             return
         version = self._about["version"]
-        yield "atlas", self._question("atlas")
+        yield self._atlas_question()
         yield "scores", {"version": version, "which": self.shown}
         has_rollout = self.rollout and bool(self._about.get("has_rollout"))
         for question in self._answers.offline_looks(self._question("look"), has_rollout, HTML_BYTES):

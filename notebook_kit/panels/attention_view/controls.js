@@ -4,7 +4,7 @@ import { debounced, fill, h, roving } from "../shared/common.js";
 import { shortWeight } from "./positions.js";
 import { SCORE_NAMES } from "./sidebar.js";
 
-const VIEWS = ["heads", "matrix", "scores", "lens"];
+const VIEWS = ["heads", "maps", "matrix", "scores", "lens"];
 
 /** Fill a select with `[value, text]` entries if they have changed, and choose one. */
 function options(select, entries, value) {
@@ -33,9 +33,10 @@ export class Controls {
     this.comparing = labelled(words("compare"), shown);
     this.directing = labelled(words("direction"), direction);
     this.colourBy = labelled(words("colour_by"), score);
-    this.headRow = h("div.row.av-bar", {}, labelled(words("layer"), layer), labelled(words("head"), head), combine, this.comparing, this.directing);
-    this.lookRow = h("div.row.av-bar", {}, Object.values(this.checks).map(one => one.element),
-      labelled(words("threshold"), this.threshold, this.thresholdValue));
+    this.parting = labelled(words("kind"), this.picks.part);
+    this.headRow = h("div.row.av-bar", {}, this.parting, labelled(words("layer"), layer), labelled(words("head"), head), combine, this.comparing, this.directing);
+    this.limiting = labelled(words("threshold"), this.threshold, this.thresholdValue);
+    this.lookRow = h("div.row.av-bar", {}, Object.values(this.checks).map(one => one.element), this.limiting);
     this.tabRow = h("div.row.av-tabrow", {}, this.tabList, h("span.av-space"), this.makeZoom(), this.makeExports());
   }
 
@@ -49,6 +50,7 @@ export class Controls {
       combine: choice("combine", value => page.put({ combine: value })),
       direction: choice("direction", value => page.put({ direction: value })),
       shown: choice("compare", value => page.put({ shown: value })),
+      part: choice("kind", value => page.view.ask("kind", { kind: value })),
     };
     picks.combine.setAttribute("aria-label", page.words("all_heads"));
     return picks;
@@ -130,10 +132,12 @@ export class Controls {
     more ? "several" : heads.length === 1 ? heads[0] : heads.length === most ? "all" : "several");
     options(picks.combine, [["mean", words("mean_of")], ["max", words("max_of")]], trait("combine"));
     picks.combine.hidden = heads.length + more < 2;
-    options(picks.score, [["", words("thumbnails")], ...SCORE_NAMES.map(name => [name, words(`score_${name}`)])], trait("score"));
+    options(picks.part, about.parts.map(part => [part.name, page.partName(part)]), about.part);
+    this.parting.hidden = !about.parts.length || page.offline;
+    options(picks.score, [["", page.kindWords("thumbnails")], ...(about.has_maps ? [["matrices", words("matrices")]] : []), ...SCORE_NAMES.map(name => [name, words(`score_${name}`)])], trait("score"));
     options(picks.direction, ["all", "a_to_b", "b_to_a"].map(name => [name, words(name)]), trait("direction"));
     this.directing.hidden = !about.has_pair;
-    options(picks.shown, [["this", words(about.compares_models ? "this_model" : "this")], ["other", words(about.compares_models ? "other_model" : "other")],
+    options(picks.shown, [["this", about.compares_models ? words("this_model") : page.kindWords("this")], ["other", words(about.compares_models ? "other_model" : "other")],
       ["difference", words("difference")]], trait("shown"));
     this.comparing.hidden = !about.compares;
   }
@@ -144,7 +148,8 @@ export class Controls {
     checks.renormalise.input.disabled = !trait("hide_special");
     checks.hide_special.element.hidden = checks.renormalise.element.hidden = !about.tokens.special.length;
     checks.merge_words.element.hidden = new Set(about.tokens.words).size === about.tokens.words.length;
-    checks.rollout.element.hidden = !about.has_rollout;
+    checks.rollout.element.hidden = !about.has_rollout || trait("view") === "maps";
+    this.limiting.hidden = trait("view") === "maps";   // each map is scaled to its own maximum
     for (const name of ["hide_special", "merge_words"]) checks[name].element.lastChild.textContent = page.kindWords(name);
   }
 
@@ -154,6 +159,7 @@ export class Controls {
       tab.setAttribute("aria-selected", String(name === mode));
       tab.setAttribute("tabindex", name === mode ? "0" : "-1");
     }
+    this.tabs.maps.hidden = !this.page.about.has_maps && mode !== "maps";
     this.tabs.lens.hidden = !this.page.about.can_lens && mode !== "lens";
     this.tabs.heads.textContent = this.page.kindWords("heads");
     this.stage.setAttribute("aria-labelledby", this.tabs[mode].id);

@@ -4,6 +4,7 @@ import { SVG, s, themed } from "../shared/common.js";
 import { LINE_HEIGHT } from "./lines.js";
 
 const TOP = 44;
+const WIDEST = 1000;                       // of a row of canvases
 
 /** The current drawing as an SVG element: lines if `mode` is "heads", otherwise `images` side by side. */
 export function pictureOf(view, { title, mode, look, names, web, lit, images, sides }) {
@@ -50,16 +51,21 @@ class Paper {
   }
 
   images(images, lit) {
-    let x = 0;
-    for (const image of images) x += image.pixels ? this.heatMap(image, x, lit) : this.canvas(image, x);
-    this.width = Math.max(x, 320);
+    let x = 0, y = 0, most = 320;
+    for (const image of images) {
+      if (x && !image.pixels && x + parseFloat(image.canvas.style.width) > WIDEST) { x = 0; y = this.height - TOP; }
+      x += image.pixels ? this.heatMap(image, x, lit) : this.canvas(image, x, y);
+      most = Math.max(most, x);
+    }
+    this.width = most;
   }
 
-  /** Add a canvas as it is on the screen; returns its width. */
-  canvas({ canvas }, x) {
+  /** Add a canvas as it is on the screen, with its label below; returns its width. */
+  canvas({ canvas, label }, x, y) {
     const width = parseFloat(canvas.style.width), height = parseFloat(canvas.style.height);
-    this.parts.push(s("image", { x: x + 10, y: TOP, width, height, href: canvas.toDataURL("image/png") }));
-    this.height = Math.max(this.height, height + 60);
+    this.parts.push(s("image", { x: x + 10, y: TOP + y, width, height, href: canvas.toDataURL("image/png") }));
+    if (label) this.parts.push(this.label(x + 10, TOP + y + height + 10, label));
+    this.height = Math.max(this.height, y + height + (label ? 78 : 60));
     return width + 20;
   }
 

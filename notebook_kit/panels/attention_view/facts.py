@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import torch
 
-from notebook_kit.inspection.attention.axes import Axis
+from notebook_kit.inspection.attention.axes import Axis, PatchGrid
 from notebook_kit.inspection.attention.logit_lens import has_lens
 from notebook_kit.inspection.attention.neurons import site_of
-from notebook_kit.inspection.attention.reading import has_sites
-from notebook_kit.inspection.attention.source import AttentionSources
-from notebook_kit.inspection.drawing.pictures import jpeg_of
+from notebook_kit.inspection.attention.reading import has_sites, parts_of
+from notebook_kit.inspection.attention.source import AttentionSource, AttentionSources
+from notebook_kit.inspection.drawing.pictures import Box, jpeg_of
 from notebook_kit.panels.attention_view.answers import Answers
 
 __all__ = ["about", "for_page"]
@@ -31,13 +32,22 @@ def about(version: int, sources: AttentionSources, answers: Answers) -> dict[str
         return facts
     rows, columns = answers.axes
     others = answers.other_labels
+    other_picture = None if answers.other is None else answers.other.columns.picture
+    tokens, to_tokens = for_page(rows), None if reading.is_square else for_page(columns)
+    if to_tokens is not None and rows.picture is columns.picture:
+        tokens.pop("picture", None)  # sent once
     return facts | {
         "layers": list(reading.numbers),
         "heads": list(reading.heads),
-        "tokens": for_page(rows),
-        "to_tokens": None if reading.is_square else for_page(columns),
+        "tokens": tokens,
+        "to_tokens": to_tokens,
         "other_tokens": None if others is None or others[0] == rows.labels else list(others[0]),
         "other_to_tokens": None if others is None or others[1] == columns.labels else list(others[1]),
+        "other_picture": None if other_picture in (None, columns.picture) else jpeg_of(other_picture),
+        "parts": _parts(source),
+        "part": reading.part,
+        "has_maps": isinstance(columns, PatchGrid),
+        "has_windows": reading.has_windows,
         "compares": others is not None,
         "compares_models": sources.compared is not None,
         "has_pair": reading.rows.has_pair and reading.columns.has_pair,
@@ -48,6 +58,26 @@ def about(version: int, sources: AttentionSources, answers: Answers) -> dict[str
         "half": reading.layers[0].dtype == torch.float16,
         "notices": [list(notice) for notice in reading.notices],
     }
+
+
+def _parts(source: AttentionSource | None) -> list[dict[str, Any]]:
+    """The parts of the model that its input describes, see `parts_of`; none if there is only one."""
+    if source is None or source.model is None or not has_sites(source.model):
+        return []
+    known = {"text", "decoder text"} if source.sample is None else {*source.sample.axes}
+    known |= {"decoder text"} if "text" in known else set()
+    parts = [
+        {
+            "name": name,
+            "kind": sites[0].kind,
+            "rows": sites[0].rows,
+            "columns": sites[0].columns,
+            "layers": [sites[0].layer, sites[-1].layer],
+        }
+        for name, sites in parts_of(source.model).items()
+        if {sites[0].rows, sites[0].columns} <= known
+    ]
+    return parts if len(parts) > 1 else []
 
 
 def for_page(axis: Axis) -> dict[str, Any]:
@@ -61,6 +91,16 @@ def for_page(axis: Axis) -> dict[str, Any]:
         "word_labels": list(axis.word_labels),
     }
     if axis.boxes is not None:
-        values["boxes"] = [None if box is None else list(box) for box in axis.boxes]
+        values["boxes"] = _plain(axis.boxes)
+    if axis.objects is not None:
+        values["objects"] = _plain(axis.objects)
+    if axis.boxes is not None or axis.objects is not None:
         values["picture"] = None if axis.picture is None else jpeg_of(axis.picture)
-    return values
+    if isinstance(axis, PatchGrid):
+        values["grid"] = [axis.rows, axis.columns]
+    return values | {"first": axis.first}
+
+
+def _plain(boxes: Sequence[Box | None]) -> list[list[float] | None]:
+    """Boxes as JSON values, to a hundredth of a per mille."""
+    return [None if box is None else [round(side, 5) for side in box] for box in boxes]

@@ -3,15 +3,18 @@
 import { fill, h, set, sharpCanvas, themed } from "../shared/common.js";
 import { coloursOf } from "./heatmap.js";
 
-const OPACITY = 0.64;
+export const OPACITY = 0.5;                // of the colours over the picture
+const BRIGHT = 0.25;                       // added for the largest weight
 const LARGEST = 380;                       // CSS pixels of a picture's longer side
 const SMALLEST = 120;
 const LEAST_TOP = 0.02;                    // of the largest weight: negligible weights stay dark
+const NOTHING = 1e-20;                     // weights across the edge of a window
+const LEAST_CELL = 9;                      // CSS pixels of a patch from which the grid is drawn
 
-/** The box around each group of positions, `[left, top, right, bottom]` as fractions of the picture; null if it is not on it. */
-function boxesOf(axis, groups) {
+/** The bounding box of each group of positions, `[left, top, right, bottom]` as fractions of the picture; null if it has none. */
+function boxesOf(boxes, groups) {
   return groups.map(group => {
-    const sides = group.map(i => axis.boxes?.[i]).filter(Boolean);
+    const sides = group.map(i => boxes?.[i]).filter(Boolean);
     if (!sides.length) return null;
     const side = (k, choose) => choose(...sides.map(box => box[k]));
     return [side(0, Math.min), side(1, Math.min), side(2, Math.max), side(3, Math.max)];
@@ -19,7 +22,7 @@ function boxesOf(axis, groups) {
 }
 
 /** An image element from the bytes of a picture. */
-function imageOf(data, onLoad) {
+export function imageOf(data, onLoad) {
   const image = new Image();
   const address = URL.createObjectURL(new Blob([data]));
   image.onload = () => { URL.revokeObjectURL(address); onLoad(); };
@@ -31,7 +34,10 @@ function imageOf(data, onLoad) {
 class Side {
   constructor(view, name, paint) {
     this.view = view;
-    this.boxes = [];
+    this.boxes = [];                     // what can be pointed at
+    this.frames = [];                    // what positions have found
+    this.labels = null;
+    this.isGrid = false;
     this.image = null;
     this.caption = h("figcaption");
     this.tokens = h("div.av-chips", { role: "group" });
@@ -47,12 +53,17 @@ class Side {
     const key = JSON.stringify([version, groups]);
     if (key === this.key) return;
     this.key = key;
-    this.boxes = boxesOf(axis, groups);
+    this.boxes = boxesOf(axis.boxes ?? axis.objects, groups);
+    this.frames = boxesOf(axis.objects, groups);
+    this.labels = axis.grid ? null : labels;
+    this.isGrid = Boolean(axis.grid);
     if (this.version !== version) this.image = axis.picture ? imageOf(axis.picture, this.paint) : null;
     this.version = version;
     this.host.hidden = !this.boxes.some(Boolean);
-    fill(this.tokens, this.boxes.map((box, i) => box ? null
-      : h("button.av-chip", { type: "button", "data-i": i, "aria-pressed": "false" }, h("span.av-label", {}, labels(i)), h("span.av-value", {}))));
+    const chips = groups.map((_, i) => i).filter(i => !this.boxes[i] || this.frames[i]);
+    chips.sort((a, b) => Boolean(this.frames[b]) - Boolean(this.frames[a]) || a - b);
+    fill(this.tokens, chips.map(i =>
+      h("button.av-chip", { type: "button", "data-i": i, "aria-pressed": "false" }, h("span.av-label", {}, labels(i)), h("span.av-value", {}))));
     this.tokens.hidden = !this.tokens.children.length;
   }
 
@@ -78,26 +89,68 @@ class Side {
     return context;
   }
 
-  rectangle(i) {
-    const [left, top, right, bottom] = this.boxes[i].map((side, k) => Math.round(side * (k % 2 ? this.height : this.width)));   // no seams
+  /** Draw the edges of the patches, unless they are too small to be seen. */
+  drawGrid(context) {
+    const cell = this.boxes.find(Boolean);
+    if (!this.isGrid || !cell || (cell[2] - cell[0]) * this.width < LEAST_CELL) return;
+    const xs = new Set(), ys = new Set();
+    for (const box of this.boxes) if (box) { const [x, y, wide, high] = this.rectangle(box); xs.add(x).add(x + wide); ys.add(y).add(y + high); }
+    for (const [style, shift] of [["rgb(0 0 0 / 22%)", 0.5], ["rgb(255 255 255 / 30%)", -0.5]]) {
+      context.strokeStyle = style;
+      context.lineWidth = 1;
+      context.beginPath();
+      for (const x of xs) { context.moveTo(x + shift, 0); context.lineTo(x + shift, this.height); }
+      for (const y of ys) { context.moveTo(0, y + shift); context.lineTo(this.width, y + shift); }
+      context.stroke();
+    }
+  }
+
+  /** Draw what was found, each box with its label. */
+  drawFrames(context, colour) {
+    if (this.isGrid) return;
+    context.font = "600 11px sans-serif";
+    context.textBaseline = "middle";
+    this.frames.forEach((box, i) => {
+      if (!box) return;
+      this.outline(context, box, "#ffffff", 1.2);
+      const [x, y] = this.rectangle(box), text = this.labels?.(i) ?? "", wide = context.measureText(text).width + 8;
+      const left = Math.max(0, Math.min(x, this.width - wide)), top = Math.max(0, y - 16);
+      context.fillStyle = colour;
+      context.fillRect(left, top, wide, 16);
+      context.fillStyle = "#ffffff";
+      context.fillText(text, left + 4, top + 8.5);
+    });
+  }
+
+  rectangle(box) {
+    const [left, top, right, bottom] = box.map((side, k) => Math.round(side * (k % 2 ? this.height : this.width)));   // no seams
     return [left, top, right - left, bottom - top];
   }
 
-  /** Draw a frame around a box that is visible on any picture. */
+  /** Draw a frame that is visible on any picture around a position, or around what it has found. */
   frame(context, i, colour) {
-    if (!this.boxes[i]) return;
-    for (const [style, line] of [["#000000", 5], ["#ffffff", 3.4], [colour, 1.6]]) {
+    const box = this.frames[i] ?? this.boxes[i];
+    if (box) this.outline(context, box, colour, 1.6);
+  }
+
+  outline(context, box, colour, width) {
+    for (const [style, line] of [["#000000", width + 3.4], ["#ffffff", width + 1.8], [colour, width]]) {
       context.strokeStyle = style;
       context.lineWidth = line;
-      context.strokeRect(...this.rectangle(i));
+      context.strokeRect(...this.rectangle(box));
     }
   }
 
   at(event) {
     const frame = this.canvas.getBoundingClientRect();
     const x = (event.clientX - frame.left) / frame.width, y = (event.clientY - frame.top) / frame.height;
-    const found = this.boxes.findIndex(box => box && x >= box[0] && x < box[2] && y >= box[1] && y < box[3]);
-    return found < 0 ? null : found;
+    const area = box => (box[2] - box[0]) * (box[3] - box[1]);
+    let best = null;                     // of boxes within boxes the smallest, so that each can be reached
+    this.boxes.forEach((box, i) => {
+      const isInside = box && x >= box[0] && x < box[2] && y >= box[1] && y < box[3];
+      if (isInside && (best === null || area(box) < area(this.boxes[best]))) best = i;
+    });
+    return best;
   }
 
   /** The box next to box i in a direction: the nearest, with sideways distance counting more. */
@@ -125,9 +178,12 @@ export class PictureView {
     const paint = () => this.paint();
     this.from = new Side(view, "from", paint);
     this.to = new Side(view, "to", paint);
-    this.element = h("div.av-picture", { hidden: true }, this.from.element, this.to.element);
+    this.rollout = new Side(view, "rollout", paint);
+    this.element = h("div.av-picture", { hidden: true }, this.from.element, this.to.element, this.rollout.element);
     this.pointed = null;
-    this.values = null;
+    this.values = this.flowValues = null;
+    this.marks = { sources: [], hasWindow: false };
+    this.rollout.element.hidden = true;
     this.look = null;
     this.listen();
     view.onResize(this.element, paint);
@@ -176,6 +232,7 @@ export class PictureView {
     [this.look, this.lit, this.least] = [look, lit, least];
     this.from.take(rows, look.rows, names.row, version);
     this.to.take(columns, look.columns, names.column, version);
+    this.rollout.take(columns, look.columns, names.column, version);
     fill(this.from.caption, captions.from);
     fill(this.to.caption, captions.to);
     this.from.canvas.setAttribute("aria-label", captions.label);
@@ -184,49 +241,108 @@ export class PictureView {
     this.paint();
   }
 
-  /** Colour the right side by these weights. */
-  shade(values, label) {
-    this.values = values;
+  /** Colour the right side by these weights, which come from the rows `sources`; with `hasWindow`, they end at a window. */
+  shade(values, label, { sources, hasWindow }) {
+    [this.values, this.marks] = [values, { sources, hasWindow }];
     this.to.canvas.setAttribute("aria-label", label);
     this.paint();
   }
 
-  /** The canvases, for export. */
-  get canvases() { return [this.from, this.to].filter(side => !side.host.hidden).map(side => ({ canvas: side.canvas })); }
+  /** Colour a further picture by the rollout; null removes it. */
+  flow(values, caption = "") {
+    if (!values && !this.flowValues) return;
+    this.flowValues = values;
+    this.rollout.element.hidden = !values;
+    fill(this.rollout.caption, caption);
+    this.rollout.canvas.setAttribute("aria-label", caption);
+    this.paint();
+  }
 
-  /** The weight of the brightest colour: the largest on the picture, unless almost all attention is outside it. */
-  get top() {
-    const sizes = (this.values ?? []).map(Math.abs), shown = sizes.filter((_, j) => this.to.boxes[j]);
+  /** The canvases, for export. */
+  get canvases() {
+    const sides = [this.from, this.to, this.rollout].filter(side => !side.host.hidden && !side.element.hidden);
+    return sides.map(side => ({ canvas: side.canvas, label: side.caption.textContent }));
+  }
+
+  /** The weight of the brightest colour. */
+  get top() { return this.topOf(this.values); }
+
+  /** The largest of the weights on the picture, unless almost all attention is outside it. */
+  topOf(values) {
+    const sizes = (values ?? []).map(Math.abs), shown = sizes.filter((_, j) => this.to.boxes[j]);
     return Math.max(0, ...shown, LEAST_TOP * Math.max(0, ...sizes));
   }
 
   paint() {
     if (!this.look || !this.element.isConnected || this.element.hidden) return;
     this.paintFrom();
-    this.paintTo();
+    this.paintWeights(this.to, this.values, this.least * this.look.scale);
+    if (this.flowValues) this.paintWeights(this.rollout, this.flowValues, 0);
   }
 
   paintFrom() {
     const context = this.from.start(false), accent = themed(this.view.root, "--nk-accent");
+    this.from.drawGrid(context);
+    this.from.drawFrames(context, accent);
+    if (this.pointed === null && !this.lit.length) for (const i of this.marks.sources) this.from.frame(context, i, accent);
     for (const i of this.lit) this.from.frame(context, i, accent);
     if (this.pointed !== null) this.from.frame(context, this.pointed, "#000000");
     for (const one of this.from.tokens.children) one.setAttribute("aria-pressed", String(this.lit.includes(Number(one.dataset.i))));
   }
 
-  paintTo() {
-    const { to, values, look } = this, context = to.start(true), colours = coloursOf(look.signed), top = this.top || 1;
+  /** Colour one side by weights; those below `least` are not drawn. */
+  paintWeights(side, values, least) {
+    const { look } = this, context = side.start(true), colours = coloursOf(look.signed), top = this.topOf(values) || 1;
     values?.forEach((value, j) => {
-      if (!to.boxes[j] || Math.abs(value) < this.least * look.scale) return;
+      if (!side.boxes[j] || Math.abs(value) < least) return;
       const part = look.signed ? 0.5 + value / top / 2 : value / top;
-      context.globalAlpha = OPACITY;
+      context.globalAlpha = OPACITY + BRIGHT * Math.abs(look.signed ? 2 * part - 1 : part);
       context.fillStyle = `rgb(${colours[Math.round(255 * Math.max(0, Math.min(1, part)))].join(" ")})`;
-      context.fillRect(...to.rectangle(j));
+      context.fillRect(...side.rectangle(side.boxes[j]));
     });
     context.globalAlpha = 1;
-    for (const one of to.tokens.children) {
+    if (this.marks.hasWindow && side === this.to && values) this.drawWindow(context, side, values);
+    this.drawSources(context, side);
+    for (const one of side.tokens.children) {
       const value = values?.[Number(one.dataset.i)];
       one.style.setProperty("--part", value === undefined ? "0" : String(Math.min(1, Math.abs(value))));
       one.lastChild.textContent = value === undefined ? "" : value.toFixed(3).replace("-", "−");
+    }
+  }
+
+  /** Frame the places from which the weights come, so that both pictures can be compared. */
+  drawSources(context, side) {
+    if (this.marks.sources.length > 12) return;
+    context.setLineDash([4, 3]);
+    for (const i of this.marks.sources) {
+      const box = this.from.frames[i] ?? this.from.boxes[i];
+      if (!box) continue;
+      for (const [style, width] of [["#000000", 3], ["#ffffff", 1.6]]) {
+        context.strokeStyle = style;
+        context.lineWidth = width;
+        context.strokeRect(...side.rectangle(box));
+      }
+    }
+    context.setLineDash([]);
+  }
+
+  /** Draw the edge between patches with and without attention: weights are practically 0 outside a window. */
+  drawWindow(context, side, values) {
+    const at = new Map();                // the patch that begins at a place
+    side.boxes.forEach((box, j) => { if (box) at.set(`${box[0]} ${box[1]}`, j); });
+    const isOn = j => j !== undefined && Math.abs(values[j]) > NOTHING;
+    context.beginPath();
+    side.boxes.forEach((box, j) => {
+      if (!box) return;
+      const [x, y, wide, high] = side.rectangle(box);
+      const right = at.get(`${box[2]} ${box[1]}`), below = at.get(`${box[0]} ${box[3]}`);
+      if (right !== undefined && isOn(right) !== isOn(j)) { context.moveTo(x + wide, y); context.lineTo(x + wide, y + high); }
+      if (below !== undefined && isOn(below) !== isOn(j)) { context.moveTo(x, y + high); context.lineTo(x + wide, y + high); }
+    });
+    for (const [style, width] of [["#000000", 4], ["#ffffff", 2]]) {
+      context.strokeStyle = style;
+      context.lineWidth = width;
+      context.stroke();
     }
   }
 }

@@ -67,6 +67,9 @@ export class Questions {
     };
   }
 
+  /** A question about where the selected positions look, in all heads. */
+  ofMaps() { return { ...this.ofAll(), rows: this.model.get("selected") }; }
+
   /** A question about the heads that are shown. */
   ofHeads(changes = {}) {
     const trait = name => this.model.get(name);

@@ -17,7 +17,7 @@ export class Readout {
 
   /** Show the hint, unless there is a readout. */
   hint() {
-    if (!this.element.hasChildNodes()) fill(this.element, this.page.words("readout_hint"));
+    if (!this.element.hasChildNodes()) fill(this.element, this.page.kindWords("readout_hint"));
   }
 
   /** The exact sums of some rows and columns; null without a kernel. */
@@ -48,7 +48,7 @@ export class Readout {
     const { page } = this;
     if (!page.look) return;
     const turn = ++this.turn, { rows, columns, share } = this.pointed(side, i);
-    if (!rows.length && !columns.length) { page.shade(null); fill(this.element, page.words("readout_hint")); return; }
+    if (!rows.length && !columns.length) { page.shade(null); fill(this.element, page.kindWords("readout_hint")); return; }
     const scaled = values => (values ? values.map(value => value * share) : null);
     const rough = sumsOf(page.look, rows, columns);
     this.show(side, i, { right: scaled(rough.right), left: scaled(rough.left) }, false);
@@ -67,16 +67,19 @@ export class Readout {
     if (i !== null) return side === "left" ? { rows: [i], columns: [], share: 1 } : { rows: [], columns: [i], share: 1 };
     const lit = litOf(look.rows, this.page.trait("selected"));
     if (lit.length || !isPictured) return { rows: lit, columns: [], share: 1 };
-    if (this.startsWithClass) return { rows: [0], columns: [], share: 1 };
+    if (this.first !== null) return { rows: [this.first], columns: [], share: 1 };
     return { rows: Array.from({ length: look.R }, (_, row) => row), columns: [], share: 1 / look.R };
   }
 
-  /** Whether the first row is that of a class token, which represents the whole picture. */
-  get startsWithClass() { return this.page.about.tokens.special.includes(this.page.look.rows[0][0]); }
+  /** The row to look from if none is chosen: that of a class token or of the surest object; null if all are alike. */
+  get first() {
+    const { first } = this.page.about.tokens, at = this.page.look.rows.findIndex(group => group.includes(first));
+    return at < 0 ? null : at;
+  }
 
   show(side, i, values, isExact) {
     const { page } = this;
-    page.shade(values);
+    page.shade(values, isExact);
     const name = values.right ? page.names.column : page.names.row;
     fill(this.element, h("span", {}, this.title(side, i)), " ", this.strongestThree(values.right ?? values.left, name), isExact ? ` ${page.words("exact")}` : "");
   }
@@ -85,8 +88,9 @@ export class Readout {
   title(side, i) {
     const { words, look, names, isPictured } = this.page, lit = litOf(look.rows, this.page.trait("selected"));
     if (i !== null) return side === "left" ? `${words("from")} ${names.row(i)} →` : `→ ${words("to")} ${names.column(i)}`;
-    if (lit.length || !isPictured) return this.page.kindWords("sum_from", { count: lit.length });
-    return `${words("from")} ${this.startsWithClass ? names.row(0) : words("from_all")} →`;
+    if (lit.length === 1) return `${words("from")} ${names.row(lit[0])} →`;
+    if (lit.length || !isPictured) return this.page.kindWords("sum_from", { count: lit.length }, 0);
+    return `${words("from")} ${this.first === null ? words("from_all") : names.row(this.first)} →`;
   }
 
   strongestThree(values, name) {

@@ -8,16 +8,16 @@ from typing import Any
 
 import numpy as np
 
-from notebook_kit.inspection.attention.axes import Axis
+from notebook_kit.inspection.attention.axes import Axis, PatchGrid
 from notebook_kit.inspection.attention.lens import Shown
 from notebook_kit.inspection.attention.logit_lens import BLOCK
 from notebook_kit.inspection.drawing import heat_maps
-from notebook_kit.inspection.drawing.pictures import Box, heat_over_picture
+from notebook_kit.inspection.drawing.pictures import Box, heat_over_picture, maps_over_picture
 from notebook_kit.inspection.tokens.spelling import visible
 from notebook_kit.panels.attention_view.transport import quantised
 from notebook_kit.panels.panel import Face, filled
 
-__all__ = ["LensScene", "Scene", "title_of"]
+__all__ = ["LensScene", "MapsScene", "Scene", "title_of"]
 
 PAIRS = 20
 
@@ -77,6 +77,18 @@ class Scene:
         """The rows that contain a selected position."""
         return [i for i, group in enumerate(self.shown.rows) if set(group) & set(self.selected)]
 
+    @property
+    def sources(self) -> list[int]:
+        """The rows from which a picture is coloured: those selected, or that of the class token; none stands for all."""
+        first = [i for i, group in enumerate(self.shown.rows) if self.rows.first in group]
+        return self.chosen or first
+
+    @property
+    def origin(self) -> str:
+        """The labels of those rows."""
+        labels = self.row_labels
+        return ", ".join(labels[i] for i in self.sources[:8]) or self.words["from_all"]
+
     def figure(self) -> Any:
         """Lines, a picture, or a matrix, as a matplotlib `Figure`."""
         weights = self.shown.weights.numpy()
@@ -105,14 +117,14 @@ class Scene:
 
     def _picture(self, weights: np.ndarray, signed: bool) -> Any:
         """The weights of the selected rows over the picture; by default those of the class token, or the mean."""
-        rows, labels = self.chosen, self.row_labels
-        if not rows and self.rows.special[self.shown.rows[0][0]]:
-            rows = [0]
+        rows = self.sources
         values = weights[rows].sum(0) if rows else weights.mean(0)
-        origin = ", ".join(labels[i] for i in rows[:8]) if rows else self.words["from_all"]
-        source = None
-        if self.rows.boxes is not None:
-            source = [_box_of(self.rows.boxes, self.shown.rows[i]) for i in rows], self.rows.picture
+        origin = self.origin
+        source, places = None, self.rows.objects or self.rows.boxes
+        if places is not None:
+            own = self.rows.boxes or places
+            boxes = [_box_of(places, self.shown.rows[i]) or _box_of(own, self.shown.rows[i]) for i in rows]
+            source = boxes, self.rows.picture
         return heat_over_picture(
             np.where(np.abs(values) < self.threshold, 0, values),
             [_box_of(self.columns.boxes or (), group) for group in self.shown.columns],
@@ -152,6 +164,46 @@ class Scene:
             rows=pairs,
             note=filled(words["face_note"], pairs=len(pairs), scale=f"{scale:.4g}"),
         )
+
+
+@dataclass(frozen=True, eq=False)
+class MapsScene:
+    """Everything needed to draw where rows look in all heads of a layer, over the picture.
+
+    Args:
+        name: The name of the model, or "".
+        words: The strings of the interface by their keys.
+        maps: `(heads, rows, columns)` of the patch grid.
+        layer: The number of the layer.
+        origin: The labels of the rows.
+        grid: The patch grid.
+        signed: Whether weights may be negative.
+    """
+
+    name: str
+    words: Mapping[str, str]
+    maps: np.ndarray
+    layer: int
+    origin: str
+    grid: PatchGrid
+    signed: bool
+
+    @property
+    def title(self) -> str:
+        """A one-line description of the maps."""
+        return filled(self.words["maps_title"], layer=self.layer, origin=self.origin)
+
+    def figure(self) -> Any:
+        """One small picture per head, as a matplotlib `Figure`."""
+        cells = [box for box in self.grid.boxes if box is not None]
+        labels = [f"{self.words['head']} {head}" for head in range(len(self.maps))]
+        flat = self.maps.reshape(len(self.maps), -1)
+        return maps_over_picture(flat, cells, labels, self.grid.picture, self.title, self.signed)
+
+    def face(self) -> Face:
+        """The maps as a picture."""
+        title = " · ".join(part for part in (self.name, self.title) if part)
+        return Face(title, heat_maps.png_of(self.figure()), alt=self.title, note=self.words["maps_note"])
 
 
 @dataclass(frozen=True, eq=False)

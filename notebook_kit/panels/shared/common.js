@@ -48,10 +48,11 @@ class View {
   constructor(model, el, name) {
     this.model = model;
     this.offs = [];
-    /** A text in the panel's language, with each `{key}` replaced by its value. */
+    /** A text in the panel's language, with each `{key}` replaced by its value; `key_one`, if there is one, for a `count` of 1. */
     this.words = (key, values = {}) => {
       const table = model.get("_strings") ?? {};
-      const text = table[`${name}.${key}`] ?? table[`common.${key}`] ?? key;
+      const single = values.count === 1 ? table[`${name}.${key}_one`] : undefined;
+      const text = single ?? table[`${name}.${key}`] ?? table[`common.${key}`] ?? key;
       return text.replace(/\{(\w+)\}/g, (whole, k) => (k in values ? String(values[k]) : whole));
     };
     this.root = h("section.panel", { lang: model.get("_language"), "data-panel": name });

@@ -10,7 +10,7 @@ export function screenPicture(elements, root) {
     for (const node of [element, ...element.querySelectorAll("*")]) {
       const style = getComputedStyle(node), box = node.getBoundingClientRect(), clip = clipOf(node, root);
       if (isInvisible(node, style, box) || isOutside(box, clip)) continue;
-      shapes.push(...boxShapes(node, style, box), ...markShapes(node, box, root), ...textShapes(node, style, clip, root));
+      shapes.push(...boxShapes(node, style, box), ...imageShapes(node, style, box), ...markShapes(node, box, root), ...textShapes(node, style, clip, root));
       top = Math.min(top, box.top);
       bottom = Math.max(bottom, box.bottom);
     }
@@ -56,7 +56,7 @@ function rectangle(x, y, width, height, more = {}) {
 }
 
 function isVisible(colour) {
-  return colour && colour !== "transparent" && !/, 0\)$/.test(colour);
+  return colour && colour !== "transparent" && !/^rgba.*, 0\)$/.test(colour);
 }
 
 /** The background and the borders of an element, and the outline of a chip. */
@@ -79,6 +79,20 @@ function boxShapes(node, style, box) {
   if (outline && document.activeElement !== node)
     shapes.push(rectangle(box.left - 1, box.top - 1, box.width + 2, box.height + 2, { radius: 3, stroke: style.outlineColor, line: outline }));
   return shapes;
+}
+
+/** The content of an image or a canvas. */
+function imageShapes(node, style, box) {
+  if (node.tagName !== "CANVAS" && !(node.tagName === "IMG" && node.naturalWidth)) return [];
+  const isSharp = style.imageRendering === "pixelated";
+  const width = isSharp ? Math.round(box.width * 2) : node.naturalWidth || node.width, height = isSharp ? Math.round(box.height * 2) : node.naturalHeight || node.height;
+  const canvas = document.createElement("canvas");
+  [canvas.width, canvas.height] = [width, height];
+  const context = canvas.getContext("2d");
+  context.imageSmoothingEnabled = !isSharp;
+  context.drawImage(node, 0, 0, width, height);
+  const isPhoto = node.tagName === "IMG" && !isSharp;
+  return [{ canvas, type: isPhoto ? "image/jpeg" : "image/png", opacity: Number(style.opacity), x: box.left, y: box.top, width: box.width, height: box.height }];
 }
 
 /** The marks on tokens that the style sheet draws without an element. */
@@ -119,17 +133,24 @@ function cutShort(text, box, end) {
 
 function asSVG({ width, height, back, shapes }) {
   const drawing = s("svg", { xmlns: SVG, width, height, viewBox: `0 0 ${width} ${height}` }, s("rect", { width, height, fill: back }));
-  drawing.append(...shapes.map(shape => (shape.text === undefined
-    ? s("rect", {
-      x: shape.x, y: shape.y, width: shape.width, height: shape.height, rx: shape.radius,
-      fill: shape.fill, stroke: shape.stroke, "stroke-width": shape.line, "stroke-dasharray": shape.isDashed ? "3 2" : null,
-    })
-    : s("text", {
-      x: shape.x, y: shape.y + shape.height * 0.77, fill: shape.colour,
-      "font-size": shape.size, "font-family": shape.family, "font-weight": shape.weight,
-      "xml:space": "preserve", "text-decoration": shape.isStruck ? "line-through" : null,
-    }, shape.text))));
+  drawing.append(...shapes.map(elementOf));
   return markupOf(drawing);
+}
+
+function elementOf(shape) {
+  const { x, y, width, height } = shape;
+  if (shape.canvas) return s("image", { x, y, width, height, opacity: shape.opacity, preserveAspectRatio: "none", href: shape.canvas.toDataURL(shape.type, 0.92) });
+  if (shape.text === undefined) {
+    return s("rect", {
+      x, y, width, height, rx: shape.radius,
+      fill: shape.fill, stroke: shape.stroke, "stroke-width": shape.line, "stroke-dasharray": shape.isDashed ? "3 2" : null,
+    });
+  }
+  return s("text", {
+    x, y: y + height * 0.77, fill: shape.colour,
+    "font-size": shape.size, "font-family": shape.family, "font-weight": shape.weight,
+    "xml:space": "preserve", "text-decoration": shape.isStruck ? "line-through" : null,
+  }, shape.text);
 }
 
 /** An SVG element as text; characters that XML does not allow, such as control characters, become U+FFFD. */
@@ -143,8 +164,19 @@ function asPNG({ width, height, back, shapes }) {
   context.fillStyle = back;
   context.fillRect(0, 0, width, height);
   context.textBaseline = "alphabetic";
-  for (const shape of shapes) (shape.text === undefined ? paintBox : paintText)(context, shape);
+  for (const shape of shapes) painterOf(shape)(context, shape);
   return new Promise(resolve => canvas.toBlob(resolve, "image/png"));
+}
+
+function painterOf(shape) {
+  if (shape.canvas) return paintImage;
+  return shape.text === undefined ? paintBox : paintText;
+}
+
+function paintImage(context, { canvas, opacity, x, y, width, height }) {
+  context.globalAlpha = opacity;
+  context.drawImage(canvas, x, y, width, height);
+  context.globalAlpha = 1;
 }
 
 function paintBox(context, shape) {

@@ -14,11 +14,11 @@ from notebook_kit.errors import InputError
 from notebook_kit.processing.features import BatchFeature
 from notebook_kit.processing.image import annotations as coco
 from notebook_kit.processing.image.classes import IMAGENET_MEAN, IMAGENET_STD
-from notebook_kit.processing.image.loading import is_array
 from notebook_kit.processing.image.processor import BaseImageProcessor, each, flattened, padded_size
 from notebook_kit.processing.image.query_results import QueryResults
 from notebook_kit.processing.image.sizes import aspect_ratio_size, size_dict
 from notebook_kit.processing.image.steps import masks_of_pixels
+from notebook_kit.processing.naming import is_array
 
 __all__ = [
     "DetrFeatureExtractor",

@@ -24,13 +24,14 @@ from typing import Any
 import numpy as np
 from PIL import ExifTags, Image, ImageOps, UnidentifiedImageError
 
-from notebook_kit.errors import InputError, near_matches, warn
+from notebook_kit.errors import InputError, warn
+from notebook_kit.processing import naming
 from notebook_kit.processing.fetching import fetch
+from notebook_kit.processing.naming import capitalized, is_array, no_such_file
 
 __all__ = [
     "channels_last",
     "described",
-    "is_array",
     "is_one",
     "load_image",
     "open_image",
@@ -53,6 +54,7 @@ _ACCEPTED = (
     "Pass a path, an http(s) address, bytes, base64 text, a PIL image, a NumPy array, a tensor, "
     "or a row of datasets.Image."
 )
+_OTHERS = "an http(s) address or base64 text"
 
 
 def load_image(image: Any, timeout: float | None = None) -> Image.Image:
@@ -121,15 +123,10 @@ def open_image(image: Any, timeout: float | None = None) -> Any:
         raise InputError(f"An image cannot be read from {described(image)}.", next_step=_ACCEPTED)
     if isinstance(opened, Image.Image) and 0 in opened.size:
         raise InputError(
-            f"{_capitalized(described(image))} has no pixels: its size is {opened.width} x {opened.height}.",
+            f"{capitalized(described(image))} has no pixels: its size is {opened.width} x {opened.height}.",
             next_step="Pass an image that is at least one pixel wide and high.",
         )
     return opened
-
-
-def is_array(value: Any) -> bool:
-    """Whether the value is a NumPy array or a torch tensor."""
-    return isinstance(value, np.ndarray) or (hasattr(value, "detach") and hasattr(value, "ndim"))
 
 
 def is_one(value: Any) -> bool:
@@ -146,28 +143,10 @@ def described(image: Any) -> str:
         >>> described("cats/7.jpg"), described({"bytes": None, "path": "cats/7.jpg"}), described(b"GIF89a")
         ("'cats/7.jpg'", "'cats/7.jpg'", 'the image of 6 bytes')
     """
-    if isinstance(image, str | os.PathLike):
-        text = os.fspath(image)
-        return repr(text if len(text) <= 200 else f"{text[:60]}... ({len(text):,} characters)")
-    if isinstance(image, bytes | bytearray | memoryview):
-        return f"the image of {len(image):,} bytes"
-    if isinstance(image, Mapping):
-        return described(image["path"]) if image.get("path") else f"the value with the keys {sorted(map(str, image))}"
-    if is_array(image):
-        kind = "array" if isinstance(image, np.ndarray) else "tensor"
-        return f"the {kind} of shape {tuple(image.shape)} and type {str(image.dtype).removeprefix('torch.')}"
     if isinstance(image, Image.Image):
         name = getattr(image, "filename", "")
         return repr(name) if name else f"the PIL image of {image.width} x {image.height} pixels and mode {image.mode}"
-    return (
-        repr(name)
-        if isinstance(name := getattr(image, "name", None), str)
-        else f"a value of type {type(image).__name__}"
-    )
-
-
-def _capitalized(text: str) -> str:
-    return text[:1].upper() + text[1:]
+    return naming.described(image, "image")
 
 
 # From files and addresses
@@ -193,7 +172,7 @@ def _from_text(text: str, timeout: float | None) -> Image.Image:
                 raise _not_base64(text) from None
     if len(text) >= 4096 or "\0" in text:
         raise _not_base64(text)
-    raise _no_such_file(Path(text).expanduser())
+    raise no_such_file(Path(text).expanduser(), _OTHERS)
 
 
 def _from_data_url(text: str) -> Image.Image:
@@ -216,7 +195,7 @@ def _from_path(path: Path) -> Image.Image:
             f"{str(path)!r} is a folder.", next_step="Pass the image files in it: sorted(folder.iterdir())."
         )
     if not path.exists():
-        raise _no_such_file(path)
+        raise no_such_file(path, _OTHERS)
     try:
         with open(path, "rb") as file:
             return _read(file, repr(str(path)))
@@ -231,7 +210,7 @@ def _read(file: Any, name: str) -> Image.Image:
         frames = getattr(image, "n_frames", 1) if getattr(image, "is_animated", False) else 1
         image = _upright(image)
     if frames > 1:
-        warn(f"{_capitalized(name)} is an animation of {frames} frames; the first one is used.")
+        warn(f"{capitalized(name)} is an animation of {frames} frames; the first one is used.")
     return image
 
 
@@ -249,7 +228,7 @@ def _naming(name: str) -> Iterator[None]:
         yield
     except Image.DecompressionBombError as error:
         raise InputError(
-            f"{_capitalized(name)} was not decoded: {str(error).rstrip('.')}.",
+            f"{capitalized(name)} was not decoded: {str(error).rstrip('.')}.",
             next_step="If you trust the file, raise the limit: PIL.Image.MAX_IMAGE_PIXELS = 1_000_000_000.",
         ) from error
     except UnidentifiedImageError as error:
@@ -275,23 +254,10 @@ def _unreadable(name: str, why: str) -> InputError:
     formats = {".heic": "pillow-heif", ".heif": "pillow-heif", ".jxl": "pillow-jxl-plugin", ".svg": "cairosvg"}
     package = formats.get(os.path.splitext(name.strip("'\""))[1].lower())
     return InputError(
-        f"{_capitalized(name)} cannot be read as an image: {why.rstrip('.')}.",
+        f"{capitalized(name)} cannot be read as an image: {why.rstrip('.')}.",
         next_step=f"Pillow reads this format with the package {package}: `pip install {package}`."
         if package
         else "Check that the file is complete and is an image, such as JPEG, PNG, WebP, GIF, BMP or TIFF.",
-    )
-
-
-def _no_such_file(path: Path) -> InputError:
-    try:
-        names = [entry.name for entry in os.scandir(path.parent)]
-    except (OSError, ValueError):
-        names = []
-    near = near_matches(path.name, names)
-    return InputError(
-        f"There is no file {str(path)!r}.",
-        next_step=near
-        or f"Check the path (the working folder is {Path.cwd()}), or pass an http(s) address or base64 text.",
     )
 
 
@@ -362,7 +328,7 @@ def channels_last(array: np.ndarray, layout: str | None = None, name: str = "") 
     name = name or described(array)
     if array.ndim not in (2, 3) or 0 in array.shape:
         raise InputError(
-            f"{_capitalized(name)} is not an image: expected (height, width, channels) or (channels, height, width), "
+            f"{capitalized(name)} is not an image: expected (height, width, channels) or (channels, height, width), "
             "each at least 1.",
             next_step="Pass one image per array, or a list of them.",
         )
@@ -372,9 +338,9 @@ def channels_last(array: np.ndarray, layout: str | None = None, name: str = "") 
     channels = array.shape[0] if first else array.shape[-1]
     if channels not in CHANNELS:
         raise InputError(
-            f"{_capitalized(name)} has {channels} channels: an image has 1 (grey), 3 (RGB) or 4 (RGBA)."
+            f"{capitalized(name)} has {channels} channels: an image has 1 (grey), 3 (RGB) or 4 (RGBA)."
             if layout is not None
-            else f"{_capitalized(name)} has no axis of 1, 3 or 4 channels, first or last.",
+            else f"{capitalized(name)} has no axis of 1, 3 or 4 channels, first or last.",
             next_step="Choose three channels, such as array[..., :3], or average them to one.",
         )
     return array.transpose(1, 2, 0) if first else array
@@ -393,7 +359,7 @@ def to_8_bits(array: np.ndarray, name: str = "") -> np.ndarray:
         return array.astype(np.uint8) * 255
     if kind not in "iuf":
         raise InputError(
-            f"{_capitalized(name or described(array))} holds no numbers.",
+            f"{capitalized(name or described(array))} holds no numbers.",
             next_step="Pass integers in 0..255 or floats in 0..1.",
         )
     low, high = array.min(), array.max()
@@ -405,7 +371,7 @@ def to_8_bits(array: np.ndarray, name: str = "") -> np.ndarray:
     if low >= 0 and high <= 65535 and (array.dtype == np.uint16 or (kind == "i" and array.dtype.itemsize == 4)):
         return np.rint(array / 257.0).astype(np.uint8)
     raise InputError(
-        f"{_capitalized(name or described(array))} has values from {low:g} to {high:g}.",
+        f"{capitalized(name or described(array))} has values from {low:g} to {high:g}.",
         next_step="Pass integers in 0..255 or floats in 0..1; undo a normalization before.",
     )
 

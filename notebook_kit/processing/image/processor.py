@@ -7,27 +7,21 @@ overrides `resized_to`.
 
 from __future__ import annotations
 
-import copy
-import difflib
-import json
 import os
 from collections.abc import Iterable, Mapping, Sequence
 from types import SimpleNamespace
-from typing import Any, ClassVar, Literal, TypeVar
+from typing import Any, ClassVar, Literal
 
 import numpy as np
 from PIL import Image
 
-from notebook_kit.errors import CheckpointError, InputError, near_matches
-from notebook_kit.fields import mismatch, types_of
-from notebook_kit.files import write_text
-from notebook_kit.hub import HUB_OPTIONS, Source, take_hub_options
-from notebook_kit.hub.saving import PushToHub, folder_to_save
+from notebook_kit.errors import InputError, near_matches
 from notebook_kit.processing.features import BatchFeature
-from notebook_kit.processing.image.loading import is_array, open_image
+from notebook_kit.processing.image.loading import open_image
 from notebook_kit.processing.image.sizes import fixed_size, new_size, size_dict
 from notebook_kit.processing.image.steps import Affine, in_threads, prepared, to_batch
-from notebook_kit.processing.settings_files import SETTINGS_FILE, read_processor_settings
+from notebook_kit.processing.naming import is_array
+from notebook_kit.processing.settings import ProcessorSettings
 from notebook_kit.processing.tensors import to_tensor
 
 __all__ = ["BaseImageProcessor"]
@@ -35,19 +29,13 @@ __all__ = ["BaseImageProcessor"]
 Size = Any
 """A size in any form that `size_dict` takes."""
 PerChannel = float | list[float] | None
-Processor = TypeVar("Processor", bound="BaseImageProcessor")
 
 _SIZES = ("size", "crop_size", "pad_size")
-# Fields of files that say what wrote them or hold no setting.
-_NOT_SETTINGS = {"image_processor_type", "feature_extractor_type", "_valid_processor_keys", "_valid_kwargs_names"}
-# Options of `from_pretrained` in `transformers` that have no effect here.
-_IGNORED = {"use_fast", "backend", "trust_remote_code", "config", "_from_auto", "_from_pipeline", "code_revision"}
 # Options of a call in `transformers` that concern only its other backend, or the texts of a joint processor.
 _IGNORED_IN_CALLS = {"disable_grouping", "image_seq_length"}
-_OLD_NAMES = {"pad_and_return_pixel_mask": "do_pad", "reduce_labels": "do_reduce_labels"}
 
 
-class BaseImageProcessor(PushToHub):
+class BaseImageProcessor(ProcessorSettings):
     """Prepares images for a model: converts, resizes, crops, rescales, normalizes and pads them.
 
     Every setting is an attribute, an argument of the constructor, and an option of a call, which then overrides it.
@@ -94,24 +82,7 @@ class BaseImageProcessor(PushToHub):
     input_data_format: Literal["channels_first", "channels_last"] | None = None
 
     model_input_names: ClassVar[list[str]] = ["pixel_values"]
-
-    def __init__(self, **settings: Any) -> None:
-        settings = {key: value for key, value in settings.items() if key not in _NOT_SETTINGS}
-        names = _types(type(self))
-        stated = {name: getattr(type(self), name) for name in names}
-        stated |= {name: value for name, value in _current(settings, names).items() if value is not None}
-        self.extra = {name: stated.pop(name) for name in list(stated) if name not in names}
-        vars(self).update(self._checked(copy.deepcopy(stated)))
-
-    def __getattr__(self, name: str) -> Any:
-        extra = self.__dict__.get("extra", {})
-        if name in extra:
-            return extra[name]
-        hint = near_matches(name, [*_types(type(self)), *extra])
-        raise AttributeError(f"{type(self).__name__} has no {name!r}. {hint}".rstrip())
-
-    def __repr__(self) -> str:
-        return f"{type(self).__name__} {self.to_json_string()}"
+    old_names = {"pad_and_return_pixel_mask": "do_pad", "reduce_labels": "do_reduce_labels", "max_size": "max_size"}
 
     # The call
 
@@ -153,10 +124,10 @@ class BaseImageProcessor(PushToHub):
         Raises:
             InputError: If an option does not exist, or has the wrong type or is out of range.
         """
-        names = _types(type(self))
+        names = self.types()
         options = {name: value for name, value in options.items() if name not in _IGNORED_IN_CALLS}
         device = options.pop("device", None)
-        chosen = _current(options, names)
+        chosen = self.current(options)
         for name in chosen:
             if name not in names:
                 raise InputError(
@@ -164,7 +135,7 @@ class BaseImageProcessor(PushToHub):
                     next_step=f"Its options are {', '.join(names)}, device and return_tensors.",
                 )
         given = {name: value for name, value in chosen.items() if value is not None}
-        merged = SimpleNamespace(**self._checked({name: given.get(name, getattr(self, name)) for name in names}))
+        merged = SimpleNamespace(**self.checked({name: given.get(name, getattr(self, name)) for name in names}))
         merged.return_tensors, merged.device = return_tensors, device
         if return_tensors is not None:
             to_tensor([0], return_tensors)  # refuses an unknown kind before the work begins
@@ -226,127 +197,29 @@ class BaseImageProcessor(PushToHub):
         batch = BatchFeature(data, chosen.return_tensors)
         return batch if chosen.device is None or chosen.return_tensors != "pt" else batch.to(device=chosen.device)
 
-    # Settings and files
+    # Settings
 
     @classmethod
-    def from_pretrained(
-        cls: type[Processor], pretrained_model_name_or_path: str | os.PathLike[str] | Source, **options: Any
-    ) -> Processor:
-        """Load a processor from a folder, an embedded checkpoint, the cache, or the Hub.
+    def current(cls, settings: Mapping[str, Any]) -> dict[str, Any]:
+        current = super().current(settings)
+        if isinstance(current.get("size"), int | float) and current.get("max_size") is not None:
+            current["size"] = size_dict(current["size"], square=False, max_size=current.pop("max_size"))
+        return current
 
-        Args:
-            pretrained_model_name_or_path: A folder, a settings file, a name such as "google/vit-base-patch16-224", or a `Source`.
-            options: `revision`, `token`, `cache_dir`, `local_files_only`, `force_download`, `subfolder` say where to look;
-                all others override the checkpoint's settings. With `return_unused_kwargs=True`, options that are no settings
-                are returned beside the processor.
-
-        Raises:
-            HubError: If the checkpoint does not exist or cannot be downloaded.
-            CheckpointError: If it has no settings of a processor, or they are damaged.
-            InputError: If an option is misspelled.
-
-        Example:
-            >>> import tempfile
-            >>> from notebook_kit import ViTImageProcessor
-            >>> folder = tempfile.mkdtemp()
-            >>> _ = ViTImageProcessor(size=384).save_pretrained(folder)
-            >>> ViTImageProcessor.from_pretrained(folder, do_normalize=False).size
-            {'height': 384, 'width': 384}
-        """
-        where = take_hub_options(options)
-        filename = options.pop("image_processor_filename", "")
-        settings, path = read_processor_settings(pretrained_model_name_or_path, "image_processor", where, filename)
-        try:
-            cls(**settings)  # what is wrong with the file is not the options' fault
-        except InputError as error:
-            raise CheckpointError(
-                f"{path}: {error.what}",
-                next_step="Correct the file, or pass force_download=True if it came from the Hub.",
-            ) from error
-        return cls.from_dict(settings, **{key: value for key, value in options.items() if key not in _IGNORED})
-
-    @classmethod
-    def from_dict(cls: type[Processor], image_processor_dict: Mapping[str, Any], **options: Any) -> Any:
-        """A processor with these settings, overridden by the options.
-
-        Raises:
-            InputError: If a setting has the wrong type or is out of range, or an option is misspelled.
-
-        Example:
-            >>> from notebook_kit import ViTImageProcessor
-            >>> ViTImageProcessor.from_dict({"size": 224}, size=256).size
-            {'height': 256, 'width': 256}
-        """
-        returns_unused = options.pop("return_unused_kwargs", False)
-        names = [*_types(cls), *_OLD_NAMES, "max_size"]
-        unused = {
-            name: value for name, value in options.items() if name not in names and name not in image_processor_dict
-        }
-        for name in unused:
-            if difflib.get_close_matches(name, names, n=1, cutoff=0.75):
-                raise InputError(
-                    f"{cls.__name__} has no setting {name!r}. {near_matches(name, names)}".rstrip(),
-                    next_step=f"Check the spelling. Where to look is set by {', '.join(sorted(HUB_OPTIONS))}.",
-                )
-        known = {name: value for name, value in options.items() if name not in unused}
-        processor = cls(**{**image_processor_dict, **known})
-        return (processor, unused) if returns_unused else processor
-
-    def to_dict(self) -> dict[str, Any]:
-        """The settings as they are saved, with the keys that came with the file.
-
-        Example:
-            >>> from notebook_kit import ViTImageProcessor
-            >>> ViTImageProcessor().to_dict()["image_processor_type"]
-            'ViTImageProcessor'
-        """
-        cls = type(self)
-        values = {name: getattr(self, name) for name in _types(cls)}
-        kept = {name: value for name, value in values.items() if value is not None or getattr(cls, name) is not None}
-        kept |= {"image_processor_type": cls.__name__, **self.extra}
-        if isinstance(kept.get("resample"), Image.Resampling):
-            kept["resample"] = int(kept["resample"])
-        return copy.deepcopy(kept)
-
-    def to_json_string(self) -> str:
-        """The settings as JSON, as they are saved."""
-        return json.dumps(self.to_dict(), indent=2, sort_keys=True, default=_plain) + "\n"
-
-    def save_pretrained(
-        self, save_directory: str | os.PathLike[str], push_to_hub: bool = False, **push_options: Any
-    ) -> list[str]:
-        """Write preprocessor_config.json to a folder.
-
-        Args:
-            save_directory: The folder; it is created if it does not exist.
-            push_to_hub: Upload it.
-            push_options: `repo_id`, `token`, `private`, `commit_message`, ...
-
-        Returns:
-            The path of the file.
-
-        Raises:
-            InputError: If `save_directory` is a file.
-            HubError: If it cannot be uploaded.
-        """
-        with folder_to_save(save_directory, push_to_hub, push_options) as folder:
-            return [os.fspath(write_text(folder / SETTINGS_FILE, self.to_json_string()))]
-
-    def _checked(self, values: dict[str, Any]) -> dict[str, Any]:
-        """The values of settings in the form of current files.
-
-        Raises:
-            InputError: If one has the wrong type or is out of range.
-        """
-        values = {name: _plain(value) for name, value in values.items()}
-        if fault := mismatch(values, _types(type(self))):
-            raise InputError(f"{type(self).__name__}: {fault}.", next_step="Check the type of this setting.")
+    def checked(self, values: dict[str, Any]) -> dict[str, Any]:
+        values = super().checked(values)
         for name in _SIZES:
             if values.get(name) is not None:
                 square = name != "size" or bool(values["default_to_square"])
                 values[name] = size_dict(values[name], name, square)
         values["resample"] = _filter(values["resample"])
         return values
+
+    def to_dict(self) -> dict[str, Any]:
+        kept = super().to_dict()
+        if isinstance(kept.get("resample"), Image.Resampling):
+            kept["resample"] = int(kept["resample"])
+        return kept
 
 
 _NEEDS = {
@@ -356,22 +229,6 @@ _NEEDS = {
     "do_normalize": ("image_mean", "image_std"),
 }
 """Switch -> the settings that it needs."""
-
-
-def _types(kind: Any) -> dict[str, Any]:
-    """Setting -> type, of a class."""
-    return types_of(kind)
-
-
-def _current(settings: Mapping[str, Any], names: Iterable[str]) -> dict[str, Any]:
-    """Settings under their current names."""
-    current = {}
-    for name, value in settings.items():
-        new = _OLD_NAMES.get(name, name)
-        current[new if new in names and new not in settings else name] = value
-    if isinstance(current.get("size"), int | float) and current.get("max_size") is not None:
-        current["size"] = size_dict(current["size"], square=False, max_size=current.pop("max_size"))
-    return current
 
 
 def _filter(resample: Any) -> Image.Resampling:
@@ -387,13 +244,6 @@ def _filter(resample: Any) -> Image.Resampling:
             f"resample is {resample!r}, which is not a filter. {near}".rstrip(),
             next_step=f"Pass one of {', '.join(f'{kind.value} ({kind.name.lower()})' for kind in Image.Resampling)}.",
         ) from None
-
-
-def _plain(value: Any) -> Any:
-    """Arrays, tensors and enumerations as JSON has them."""
-    if hasattr(value, "tolist"):
-        return value.tolist()
-    return value.value if hasattr(value, "value") and not isinstance(value, Image.Resampling) else value
 
 
 def channels_wanted(chosen: SimpleNamespace) -> int | None:

@@ -14,11 +14,12 @@ from notebook_kit.errors import InputError
 from notebook_kit.fields import Range
 from notebook_kit.processing.features import BatchFeature
 from notebook_kit.processing.image.classes import IMAGENET_MEAN, IMAGENET_STD
-from notebook_kit.processing.image.loading import described, is_array, open_image, to_array
+from notebook_kit.processing.image.loading import described, open_image, to_array
 from notebook_kit.processing.image.processor import BaseImageProcessor, each, flattened, padded_size
 from notebook_kit.processing.image.query_results import QueryResults
 from notebook_kit.processing.image.sizes import divisible, size_dict
 from notebook_kit.processing.image.steps import center_crop, masks_of_pixels
+from notebook_kit.processing.naming import is_array
 
 __all__ = [
     "MaskFormerFeatureExtractor",

@@ -16,7 +16,8 @@ import numpy as np
 from PIL import Image
 
 from notebook_kit.errors import InputError, warn
-from notebook_kit.processing.image.loading import channels_last, described, is_array, to_array, to_pil, to_rgb
+from notebook_kit.processing.image.loading import channels_last, described, to_array, to_pil, to_rgb
+from notebook_kit.processing.naming import is_array
 
 __all__ = ["Affine", "center_crop", "in_threads", "masks_of_pixels", "prepared", "to_batch"]
 

@@ -311,9 +311,9 @@ def test_checkpoints_that_cannot_be_used(tmp_path):
         with pytest.raises(error, match=words) as caught:
             AutoImageProcessor.from_pretrained(tmp_path)
         assert "preprocessor_config.json" in caught.value.what
-    file.write_text('{"feature_extractor_type": "Wav2Vec2FeatureExtractor"}')
+    file.write_text('{"feature_extractor_type": "ClapFeatureExtractor"}')
     for auto in (AutoFeatureExtractor, AutoProcessor):
-        with pytest.raises(UnknownArchitectureError, match="sound"):
+        with pytest.raises(UnknownArchitectureError, match="ClapFeatureExtractor"):
             auto.from_pretrained(tmp_path)
     file.write_text('{"image_processor_type": "CLIPImageProcessor", "processor_class": "CLIPProcessor"}')
     with pytest.raises(UnknownArchitectureError, match="CLIPProcessor"):

@@ -1,0 +1,321 @@
+"""Building blocks of Wav2Vec2, which HuBERT shares: convolutions over samples, positions from a convolution, the encoder."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from notebook_kit.errors import ConfigurationError, InputError
+from notebook_kit.nn.attention import AttentionSite, attend, padding_mask
+from notebook_kit.nn.layers import activation, merge_heads, recording, run_layers, split_heads, without_dropped
+
+__all__ = [
+    "FeatureEncoder",
+    "FrameAdapter",
+    "FrameEncoder",
+    "check_convolutions",
+    "check_samples",
+    "frames_after",
+    "is_sound",
+]
+
+
+# From samples to frames ------------------------------------------------------------------------------------------------
+
+
+def check_convolutions(config: Any) -> None:
+    """Check that the fields of the convolutions agree.
+
+    Raises:
+        ConfigurationError: If they have different lengths, or the norm is unknown.
+    """
+    lengths = {name: len(getattr(config, name)) for name in ("conv_dim", "conv_stride", "conv_kernel")}
+    if len(set(lengths.values())) > 1 or not lengths["conv_dim"]:
+        raise ConfigurationError(
+            f"{type(config).__name__}: {', '.join(f'{name} has {n} entries' for name, n in lengths.items())}.",
+            next_step="Pass one entry per convolution in each of the three.",
+        )
+    if config.feat_extract_norm not in ("group", "layer"):
+        raise ConfigurationError(
+            f'feat_extract_norm is {config.feat_extract_norm!r}; expected "group" or "layer".',
+            next_step='Pass "group" for one norm after the first convolution, "layer" for one after each.',
+        )
+
+
+def frames_after(samples: Any, kernels: Sequence[int], strides: Sequence[int]) -> Any:
+    """Number of frames that a stack of convolutions makes of a number of samples, or of a tensor of them.
+
+    Example:
+        >>> frames_after(16_000, (10, 3, 3, 3, 3, 2, 2), (5, 2, 2, 2, 2, 2, 2))
+        49
+    """
+    for kernel, stride in zip(kernels, strides, strict=True):
+        samples = (samples - kernel) // stride + 1
+    return samples
+
+
+def check_samples(input_values: Any, config: Any) -> None:
+    """Check the shape of a batch of waveforms.
+
+    Raises:
+        InputError: If it is not `(batch, samples)`, or too short for a single frame.
+    """
+    if not isinstance(input_values, Tensor) or input_values.dim() != 2:
+        given = (
+            f"has shape {tuple(input_values.shape)}"
+            if isinstance(input_values, Tensor)
+            else "is missing"
+            if input_values is None
+            else f"is a {type(input_values).__name__}"
+        )
+        raise InputError(
+            f"input_values {given}; expected a tensor (batch, samples).",
+            next_step="Call model(**feature_extractor(samples, sampling_rate=16000, return_tensors='pt')).",
+        )
+    samples = input_values.shape[1]
+    if frames_after(samples, config.conv_kernel, config.conv_stride) < 1:
+        fewest = 1
+        for kernel, stride in zip(config.conv_kernel[::-1], config.conv_stride[::-1], strict=True):
+            fewest = (fewest - 1) * stride + kernel
+        raise InputError(
+            f"The input has {samples} samples, and this model needs {fewest} for its first frame.",
+            next_step=f"Leave shorter recordings out, or pad them to {fewest} samples.",
+        )
+
+
+def is_sound(frames: Tensor, width: int) -> Tensor:
+    """Which frames are not padding: `(batch, width)` of True and False, from the number of frames of each row."""
+    return torch.arange(width, device=frames.device) < frames.clamp(min=1)[:, None]
+
+
+class ConvolutionLayer(nn.Module):
+    """A convolution over time, a norm if there is one, and the activation: `(batch, channels, time)` to the same."""
+
+    def __init__(self, config, index: int, norm: nn.Module | None) -> None:
+        super().__init__()
+        inputs = config.conv_dim[index - 1] if index else 1
+        kernel, stride = config.conv_kernel[index], config.conv_stride[index]
+        self.conv = nn.Conv1d(inputs, config.conv_dim[index], kernel, stride=stride, bias=config.conv_bias)
+        if norm is not None:
+            self.layer_norm = norm
+        self.activation = activation(config.feat_extract_activation)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = self.conv(x)
+        norm = getattr(self, "layer_norm", None)
+        if isinstance(norm, nn.LayerNorm):
+            x = norm(x.transpose(1, 2)).transpose(1, 2)
+        elif norm is not None:
+            x = norm(x)
+        return self.activation(x)
+
+
+class FeatureEncoder(nn.Module):
+    """A stack of convolutions: samples `(batch, samples)` to `(batch, frames, channels)`."""
+
+    def __init__(self, config) -> None:
+        super().__init__()
+        layers = []
+        for index, channels in enumerate(config.conv_dim):
+            norm: nn.Module | None = None
+            if config.feat_extract_norm == "layer":
+                norm = nn.LayerNorm(channels)
+            elif index == 0:
+                norm = nn.GroupNorm(channels, channels)  # over time, for each channel
+            layers.append(ConvolutionLayer(config, index, norm))
+        self.conv_layers = nn.ModuleList(layers)
+
+    def forward(self, input_values: Tensor) -> Tensor:
+        x = input_values[:, None]
+        for layer in self.conv_layers:
+            x = layer(x)
+        return x.transpose(1, 2)
+
+
+# The encoder -----------------------------------------------------------------------------------------------------------
+
+
+class NormalizedConvolution(nn.Module):
+    """A convolution over time whose weight is a direction `weight_v` and a length `weight_g` for each tap.
+
+    Source: Salimans and Kingma, Weight Normalization, 2016.
+    """
+
+    def __init__(self, width: int, kernel: int, groups: int) -> None:
+        super().__init__()
+        self.kernel, self.groups = kernel, groups
+        self.bias = nn.Parameter(torch.zeros(width))
+        self.weight_v = nn.Parameter(torch.zeros(width, width // groups, kernel))
+        self.weight_g = nn.Parameter(torch.zeros(1, 1, kernel))
+
+    def forward(self, x: Tensor) -> Tensor:
+        weight = self.weight_v * (self.weight_g / self.weight_v.norm(dim=(0, 1), keepdim=True))
+        return F.conv1d(x, weight, self.bias, padding=self.kernel // 2, groups=self.groups)
+
+
+class PositionalConvolution(nn.Module):
+    """Relative positions: a wide convolution over the states, `(batch, frames, width)` to the same."""
+
+    def __init__(self, config, batch_norm: bool = False) -> None:
+        super().__init__()
+        C, kernel, groups = config.hidden_size, config.num_conv_pos_embeddings, config.num_conv_pos_embedding_groups
+        self.extra = 1 - kernel % 2  # an even kernel makes one frame too many
+        self.batch_norm = nn.BatchNorm1d(C) if batch_norm else None
+        self.conv: nn.Module = (
+            nn.Conv1d(C, C, kernel, padding=kernel // 2, groups=groups)
+            if batch_norm
+            else NormalizedConvolution(C, kernel, groups)
+        )
+        self.activation = activation(config.feat_extract_activation)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = x.transpose(1, 2)
+        x = self.conv(x if self.batch_norm is None else self.batch_norm(x))
+        return self.activation(x[..., : x.shape[-1] - self.extra]).transpose(1, 2)
+
+
+class FrameAttention(nn.Module):
+    """Multi-head self-attention."""
+
+    def __init__(self, config) -> None:
+        super().__init__()
+        C = config.hidden_size
+        self.heads, self.dropout = config.num_attention_heads, config.attention_dropout
+        self.k_proj = nn.Linear(C, C)
+        self.v_proj = nn.Linear(C, C)
+        self.q_proj = nn.Linear(C, C)
+        self.out_proj = nn.Linear(C, C)
+
+    def forward(self, x: Tensor, mask: Tensor | None, site: AttentionSite) -> Tensor:
+        q, k, v = (split_heads(project(x), self.heads) for project in (self.q_proj, self.k_proj, self.v_proj))
+        dropout = self.dropout if self.training else 0.0
+        return self.out_proj(merge_heads(attend(q, k, v, site=site, mask=mask, dropout=dropout)))
+
+
+class FeedForward(nn.Module):
+    """Two linear layers with an activation between them."""
+
+    def __init__(self, config) -> None:
+        super().__init__()
+        self.intermediate_dense = nn.Linear(config.hidden_size, config.intermediate_size)
+        self.output_dense = nn.Linear(config.intermediate_size, config.hidden_size)
+        self.activation = activation(config.hidden_act)
+        self.inner_dropout = nn.Dropout(config.activation_dropout)
+        self.dropout = nn.Dropout(config.hidden_dropout)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = self.inner_dropout(self.activation(self.intermediate_dense(x)))
+        return self.dropout(self.output_dense(x))
+
+
+class LanguageAdapter(nn.Module):
+    """A narrow feed-forward block per layer, which is all that differs between the languages of one checkpoint (MMS)."""
+
+    def __init__(self, config) -> None:
+        super().__init__()
+        self.norm = nn.LayerNorm(config.hidden_size)
+        self.linear_1 = nn.Linear(config.hidden_size, config.adapter_attn_dim)
+        self.linear_2 = nn.Linear(config.adapter_attn_dim, config.hidden_size)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.linear_2(F.relu(self.linear_1(self.norm(x))))
+
+
+class FrameLayer(nn.Module):
+    """Attention and a feed-forward block, with norms after the residual connections, or before the blocks (`pre_norm`)."""
+
+    def __init__(self, config, pre_norm: bool, adapts: bool) -> None:
+        super().__init__()
+        self.pre_norm = pre_norm
+        self.attention = FrameAttention(config)
+        self.dropout = nn.Dropout(config.hidden_dropout)
+        self.layer_norm = nn.LayerNorm(config.hidden_size, eps=config.layer_norm_eps)
+        self.feed_forward = FeedForward(config)
+        self.final_layer_norm = nn.LayerNorm(config.hidden_size, eps=config.layer_norm_eps)
+        self.adapter_layer = LanguageAdapter(config) if adapts else None
+
+    def forward(self, x: Tensor, mask: Tensor | None, site: AttentionSite) -> Tensor:
+        if self.pre_norm:
+            x = x + self.dropout(self.attention(self.layer_norm(x), mask, site))
+            x = x + self.feed_forward(self.final_layer_norm(x))
+        else:
+            x = self.layer_norm(x + self.dropout(self.attention(x, mask, site)))
+            x = self.final_layer_norm(x + self.feed_forward(x))
+        return x if self.adapter_layer is None else x + self.adapter_layer(x)
+
+
+class FrameEncoder(nn.Module):
+    """Positions and a stack of layers: `(batch, frames, width)` to the same.
+
+    Args:
+        config: The family's settings.
+        batch_norm: Normalize the positional convolution's input, rather than its weight.
+        adapter: Width of the adapters in the layers; None for none.
+    """
+
+    def __init__(self, config, batch_norm: bool = False, adapter: int | None = None) -> None:
+        super().__init__()
+        self.config = config
+        pre_norm = config.do_stable_layer_norm
+        self.pos_conv_embed = PositionalConvolution(config, batch_norm)
+        self.layer_norm = nn.LayerNorm(config.hidden_size, eps=config.layer_norm_eps)
+        self.dropout = nn.Dropout(config.hidden_dropout)
+        adapts = pre_norm and adapter is not None
+        self.layers = nn.ModuleList(FrameLayer(config, pre_norm, adapts) for _ in range(config.num_hidden_layers))
+        self.sites = [
+            AttentionSite(layer, config.num_attention_heads, rows="frames") for layer in range(config.num_hidden_layers)
+        ]
+
+    def forward(
+        self,
+        x: Tensor,
+        is_sound: Tensor | None,
+        output_attentions: bool | None = None,
+        output_hidden_states: bool | None = None,
+    ) -> tuple[Tensor, tuple[Tensor, ...] | None, tuple[Tensor, ...] | None]:
+        """The last states, all states or None, all attention weights or None; `is_sound` is False for padded frames."""
+        if is_sound is not None:
+            x = x * is_sound[..., None]
+        mask = padding_mask(is_sound, x.dtype)
+        x = x + self.pos_conv_embed(x)
+        if not self.config.do_stable_layer_norm:
+            x = self.layer_norm(x)
+        x = self.dropout(x)
+        layers, sites = without_dropped(self.layers, self.sites, self.config.layerdrop if self.training else 0.0)
+        with recording(self, output_attentions) as record:
+            x, states, _ = run_layers(
+                self, layers, sites, x, mask, output_attentions=False, output_hidden_states=output_hidden_states
+            )
+        if self.config.do_stable_layer_norm:
+            x = self.layer_norm(x)  # the last of all states is the one before it, as in the original
+        return x, states, None if record is None else record.of(sites)
+
+
+class FrameAdapter(nn.Module):
+    """Convolutions after the encoder, which shorten the sequence: `(batch, frames, width)` to `(batch, fewer, output width)`."""
+
+    def __init__(self, config) -> None:
+        super().__init__()
+        C, kernel, stride = config.state_width, config.adapter_kernel_size, config.adapter_stride
+        self.layerdrop = config.layerdrop
+        projects = config.hidden_size != C
+        self.proj = nn.Linear(config.hidden_size, C) if projects else None
+        self.proj_layer_norm = nn.LayerNorm(C) if projects else None
+        self.layers = nn.ModuleList(
+            nn.ModuleDict({"conv": nn.Conv1d(C, 2 * C, kernel, stride=stride, padding=1)})
+            for _ in range(config.num_adapter_layers)
+        )
+
+    def forward(self, x: Tensor) -> Tensor:
+        if self.proj is not None and self.proj_layer_norm is not None:
+            x = self.proj_layer_norm(self.proj(x))
+        x = x.transpose(1, 2)
+        for layer in self.layers:
+            if not self.training or np.random.random() > self.layerdrop:
+                x = F.glu(layer["conv"](x), dim=1)  # type: ignore[index]
+        return x.transpose(1, 2)

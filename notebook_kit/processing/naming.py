@@ -1,0 +1,67 @@
+"""Inputs in a few words, for messages: a path, an array, some bytes, a row of a dataset."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from notebook_kit.errors import InputError, near_matches
+
+__all__ = ["capitalized", "described", "is_array", "no_such_file"]
+
+
+def is_array(value: Any) -> bool:
+    """Whether the value is a NumPy array or a torch tensor."""
+    return isinstance(value, np.ndarray) or (hasattr(value, "detach") and hasattr(value, "ndim"))
+
+
+def described(value: Any, noun: str) -> str:
+    """An input in a few words.
+
+    Args:
+        value: The input.
+        noun: What it is meant to be: "image", "recording".
+
+    Example:
+        >>> described("cats/7.jpg", "image"), described({"bytes": None, "path": "7.wav"}, "recording")
+        ("'cats/7.jpg'", "'7.wav'")
+        >>> described(b"GIF89a", "image"), described(np.zeros((2, 8)), "recording")
+        ('the image of 6 bytes', 'the array of shape (2, 8) and type float64')
+    """
+    if isinstance(value, str | os.PathLike):
+        text = os.fspath(value)
+        return repr(text if len(text) <= 200 else f"{text[:60]}... ({len(text):,} characters)")
+    if isinstance(value, bytes | bytearray | memoryview):
+        return f"the {noun} of {len(value):,} bytes"
+    if isinstance(value, Mapping):
+        path = value.get("path")
+        return described(path, noun) if path else f"the value with the keys {sorted(map(str, value))}"
+    if is_array(value):
+        kind = "array" if isinstance(value, np.ndarray) else "tensor"
+        return f"the {kind} of shape {tuple(value.shape)} and type {str(value.dtype).removeprefix('torch.')}"
+    name = getattr(value, "name", None)
+    return repr(name) if isinstance(name, str) else f"a value of type {type(value).__name__}"
+
+
+def capitalized(text: str) -> str:
+    """The text with its first letter in upper case, for the beginning of a sentence."""
+    return text[:1].upper() + text[1:]
+
+
+def no_such_file(path: Path, others: str = "") -> InputError:
+    """The error for a path without a file, with files of similar names.
+
+    Args:
+        path: The path.
+        others: What could have been passed instead of a path, such as "an http(s) address".
+    """
+    try:
+        names = [entry.name for entry in os.scandir(path.parent)]
+    except (OSError, ValueError):
+        names = []
+    advice = f"Check the path (the working folder is {Path.cwd()})" + (f", or pass {others}." if others else ".")
+    return InputError(f"There is no file {str(path)!r}.", next_step=near_matches(path.name, names) or advice)

@@ -1,0 +1,200 @@
+"""ResultView in a real JupyterLab: what pipelines answer about pictures and texts."""
+
+from __future__ import annotations
+
+import pytest
+from conftest import ALL_HAVE_RUN, SHOTS, set_theme, shot
+from PIL import Image
+from test_training_dashboard_in_lab import reloaded
+
+pytestmark = pytest.mark.usefixtures("tall")
+
+PANEL = '.jp-NotebookPanel:visible .nk-panel[data-panel="result_view"]'
+AXE = '.jp-NotebookPanel:not(.lm-mod-hidden) .nk-panel[data-panel="result_view"]'
+
+PICTURES = """
+import numpy as np
+from PIL import Image
+from sklearn.datasets import load_sample_image
+from notebook_kit.panels import show
+temple, flower = (Image.fromarray(load_sample_image(name)) for name in ("china.jpg", "flower.jpg"))
+def box(*sides): return dict(zip(("xmin", "ymin", "xmax", "ymax"), sides))
+found = [
+    {"label": "temple", "score": 0.982, "box": box(140, 95, 510, 290)},
+    {"label": "roof", "score": 0.871, "box": box(215, 90, 440, 190)},
+    {"label": "person", "score": 0.744, "box": box(52, 348, 76, 410)},
+    {"label": "person", "score": 0.613, "box": box(478, 345, 498, 402)},
+    {"label": "<b>tree</b>", "score": 0.402, "box": box(530, 20, 640, 330)},
+]"""
+BOXES = "boxes = show([found, found[:2]], [temple, flower])\nboxes"
+MASKS = """
+rows, columns = np.mgrid[:427, :640]
+sky = rows < 95 + 25 * np.sin(columns / 60)
+temple_part = (abs(columns - 325) < 185) & (rows > 95) & (rows < 290) & ~sky
+ground = rows > 300 + 8 * np.cos(columns / 40)
+def mask(inside): return Image.fromarray((inside * 255).astype("uint8"))
+parts = [
+    {"label": "sky", "score": 0.99, "mask": mask(sky)},
+    {"label": "temple", "score": 0.95, "mask": mask(temple_part)},
+    {"label": "ground", "score": 0.88, "mask": mask(ground)},
+    {"label": "wood", "score": None, "mask": mask(~(sky | temple_part | ground))},
+]
+show(parts, temple)"""
+SCORES = """
+show([{"label": "dahlia", "score": 0.871}, {"label": "sunflower", "score": 0.092}, {"label": "daisy", "score": 0.021},
+      {"label": "rose", "score": 0.011}, {"label": "bee", "score": 0.005}], flower)"""
+TEXTS = """
+from notebook_kit.panels import show
+sentence = "Ada Lovelace worked with Charles Babbage in London on the Analytical Engine."
+def span(label, score, words):
+    start = sentence.index(words)
+    return {"entity_group": label, "score": score, "word": words.lower(), "start": start, "end": start + len(words)}
+tagged = [span("PER", 0.99, "Ada Lovelace"), span("PER", 0.97, "Charles Babbage"), span("LOC", 0.93, "London"),
+          span("MISC", 0.62, "Analytical Engine")]
+entities = show(tagged, sentence)
+entities"""
+ANSWERS = """
+context = "The library was opened in 1887. It burned in 1923 and was rebuilt two years later, in 1925, with 40,000 books."
+def answer(words, score):
+    start = context.index(words)
+    return {"score": score, "start": start, "end": start + len(words), "answer": words}
+show([answer("1925", 0.71), answer("two years later, in 1925", 0.17), answer("1923", 0.06)],
+     {"question": "When was the library rebuilt?", "context": context})"""
+GAPS = """
+def word(token, score): return {"token": 1, "token_str": token, "score": score, "sequence": f"The film was {token} and long."}
+show([word("warm", 0.62), word("dull", 0.21), word("funny", 0.09), word("grey", 0.02)], "The film was [MASK] and long.")"""
+WRITTEN = """
+source = "The tool reads tables from files of many formats, finds columns with mixed types, and repairs them where it can. " * 3
+show([{"summary_text": "Reads tables of many formats and repairs mixed columns."}], source)"""
+PIPES = """
+from notebook_kit import pipeline
+classify = pipeline("sentiment-analysis", model="notebook-kit/tiny-sentiment")
+classify.show(["A warm and funny film.", "Dull, grey and far too long."], top_k=None)"""
+VECTORS = (
+    'pipeline("feature-extraction", model="notebook-kit/tiny-sentiment").show("A warm and funny film that I liked.")'
+)
+
+
+def panel_of(page, number):
+    return page.locator(PANEL).nth(number)
+
+
+def python(page, source):
+    """What `print` of an expression gives in the kernel."""
+    return page.evaluate(
+        """async source => {
+            const kernel = window.jupyterapp.shell.currentWidget.sessionContext.session.kernel;
+            let shown = '';
+            const future = kernel.requestExecute({code: `print(${source})`});
+            future.onIOPub = message => { shown += message.content.text ?? (message.content.evalue ?? ''); };
+            await future.done;
+            return shown.trim();
+        }""",
+        source,
+    )
+
+
+def test_pictures(notebook, expect, accessible):
+    page = notebook([PICTURES, BOXES, MASKS, SCORES])
+    boxes, masks = panel_of(page, 0), panel_of(page, 1)
+    expect(page.locator(PANEL)).to_have_count(3)
+    # The pointer and the list light the same thing.
+    frame = boxes.locator(".nk-rv-picture")
+    size = frame.bounding_box()
+    frame.hover(position={"x": 0.5 * size["width"], "y": 0.35 * size["height"]})
+    expect(boxes.locator(".nk-rv-box.nk-rv-lit")).to_have_text("roof 0.87")
+    expect(boxes.locator(".nk-rv-thing.nk-rv-lit")).to_contain_text("roof")
+    frame.click(position={"x": 0.5 * size["width"], "y": 0.35 * size["height"]})
+    assert python(page, "boxes.selected") == "1"
+    boxes.locator(".nk-rv-thing", has_text="person").first.hover()
+    expect(boxes.locator(".nk-rv-box.nk-rv-lit")).to_have_text("person 0.74")
+    shot(boxes, "show_boxes_lit")
+    # Threshold, classes and the next input; also from Python.
+    slider = boxes.get_by_role("slider")
+    slider.fill("0.7")
+    expect(boxes.locator(".nk-rv-status")).to_have_text("3 of 5 shown")
+    boxes.get_by_role("checkbox", name="temple").uncheck()
+    expect(boxes.locator(".nk-rv-box:visible")).to_have_count(2)
+    page.wait_for_timeout(300)
+    assert python(page, "[one['label'] for one in boxes.visible], boxes.hidden") == "['roof', 'person'] ['temple']"
+    page.evaluate("() => document.activeElement.blur()")
+    python(page, "boxes.set_trait('hidden', []), boxes.set_trait('threshold', 0.0)")
+    expect(boxes.locator(".nk-rv-box:visible")).to_have_count(5)
+    boxes.get_by_role("button", name="Next input").click()
+    expect(boxes.locator(".nk-rv-box:visible")).to_have_count(2)
+    expect(boxes.locator(".nk-rv-place")).to_have_text("2 of 2")
+    # The keyboard.
+    boxes.locator(".nk-rv-thing").first.focus()
+    page.keyboard.press("ArrowDown")
+    expect(boxes.locator(".nk-rv-box.nk-rv-lit")).to_have_text("roof 0.87")
+    page.keyboard.press("Enter")
+    expect(boxes.locator(".nk-rv-thing").nth(1)).to_have_attribute("aria-pressed", "true")
+    page.keyboard.press("Escape")
+    expect(boxes.locator(".nk-rv-thing").nth(1)).to_have_attribute("aria-pressed", "false")
+    page.keyboard.press("PageUp")
+    expect(boxes.locator(".nk-rv-place")).to_have_text("1 of 2")
+    # Segments: the tip names the one under the pointer.
+    frame = masks.locator(".nk-rv-picture")
+    size = frame.bounding_box()
+    frame.hover(position={"x": 0.5 * size["width"], "y": 0.5 * size["height"]})
+    expect(masks.locator(".nk-rv-tip")).to_have_text("temple · 0.95 · 25.2%")
+    expect(masks.locator(".nk-rv-thing.nk-rv-lit")).to_contain_text("temple")
+    shot(masks, "show_masks_lit")
+    masks.get_by_role("checkbox", name="temple").uncheck()
+    frame.hover(position={"x": 0.5 * size["width"], "y": 0.51 * size["height"]})
+    expect(masks.locator(".nk-rv-tip")).to_be_hidden()
+    masks.get_by_role("checkbox", name="temple").check()
+    # Files.
+    for kind in ("SVG", "PNG"):
+        with page.expect_download() as caught:
+            masks.get_by_role("button", name=f"Save {kind}").click()
+        saved = SHOTS / f"show_saved.{kind.lower()}"
+        caught.value.save_as(saved)
+        assert b"<image" in saved.read_bytes() if kind == "SVG" else Image.open(saved).size[0] > 700
+    accessible(page, AXE)
+    set_theme(page, dark=True)
+    accessible(page, AXE)
+    for panel, name in ((boxes, "boxes"), (masks, "masks"), (panel_of(page, 2), "scores")):
+        shot(panel, f"show_{name}_dark")
+    set_theme(page, dark=False)
+    for panel, name in ((boxes, "boxes"), (masks, "masks"), (panel_of(page, 2), "scores")):
+        shot(panel, f"show_{name}")
+        panel.evaluate("element => { element.style.width = '330px'; }")
+        assert panel.evaluate("element => element.scrollWidth <= element.clientWidth")
+        shot(panel, f"show_{name}_narrow")
+
+
+def test_texts_while_another_cell_runs_and_after_a_reload(notebook, lab, expect, accessible, tmp_path):
+    ended = tmp_path / "ended"
+    waiting = f"import pathlib, time\nwhile not pathlib.Path({str(ended)!r}).exists(): time.sleep(0.05)"
+    page = notebook([TEXTS, ANSWERS, GAPS, WRITTEN, PIPES, VECTORS, waiting], run=False)
+    page.evaluate("() => { window.jupyterapp.commands.execute('notebook:run-all-cells'); }")
+    expect(page.locator(PANEL)).to_have_count(6)
+    entities = panel_of(page, 0)
+    expect(entities.locator(".nk-rv-mark")).to_have_count(4)
+    assert page.locator(".nk-panel .nk-busy:visible").count() == 0
+    entities.get_by_role("slider").fill("0.9")
+    expect(entities.locator(".nk-rv-mark")).to_have_count(3)
+    panel_of(page, 4).get_by_role("button", name="Next input").click()
+    expect(panel_of(page, 4).locator(".nk-rv-text")).to_have_text("Dull, grey and far too long.")
+    panel_of(page, 1).locator(".nk-rv-thing", has_text="two years later").hover()
+    expect(panel_of(page, 1).locator(".nk-rv-mark.nk-rv-lit").first).to_contain_text("two years later")
+    panel_of(page, 2).locator(".nk-rv-thing", has_text="funny").hover()
+    expect(panel_of(page, 2).locator(".nk-rv-slot")).to_have_text("funny")
+    assert page.evaluate("() => window.jupyterapp.shell.currentWidget.sessionContext.session.kernel.status") == "busy"
+    shot(entities, "show_entities_busy")
+    ended.touch()
+    page.wait_for_function(ALL_HAVE_RUN, timeout=60_000)
+    assert python(page, "entities.threshold, len(entities.visible)") == "0.9 3"
+    names = ("entities", "answers", "gaps", "texts", "pipe", "vectors")
+    for n, name in enumerate(names):
+        shot(panel_of(page, n), f"show_{name}")
+    accessible(page, AXE)
+    python(page, "__import__('notebook_kit.panels').panels.set_language('te')")
+    entities.get_by_role("button", name="ఈ ప్యానెల్‌ను ఎలా చదవాలి").click()
+    expect(entities.locator(".nk-rv-status")).to_have_text("4లో 3 కనిపిస్తున్నాయి")
+    shot(entities, "show_entities_telugu")
+    reloaded(page, lab)
+    expect(panel_of(page, 0).locator(".nk-rv-mark")).to_have_count(3)
+    expect(panel_of(page, 4).locator(".nk-rv-text")).to_have_text("Dull, grey and far too long.")
+    shot(panel_of(page, 0), "show_entities_reloaded")
