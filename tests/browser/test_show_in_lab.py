@@ -74,6 +74,26 @@ VECTORS = (
     'pipeline("feature-extraction", model="notebook-kit/tiny-sentiment").show("A warm and funny film that I liked.")'
 )
 
+SOUND = """
+import numpy as np
+from notebook_kit.panels import ResultView, show
+at = np.arange(12 * 16_000) / 16_000
+voiced = np.sin(2 * np.pi * 0.6 * at) > -0.2
+samples = (0.4 * voiced * sum(np.sin(2 * np.pi * 170 * k * at * (1 + 0.02 * np.sin(9 * at))) / k for k in range(1, 12))).astype("float32")
+recording = {"array": samples, "sampling_rate": 16_000}
+words = [("please", 0.2, 2.5), ("open", 2.7, 4.4), ("the", 4.8, 5.4), ("second", 5.9, 9.1), ("door", 9.4, 11.8)]
+show({"text": "please open the second door",
+      "chunks": [{"text": text, "timestamp": (start, end)} for text, start, end in words]}, recording)"""
+HEARD = """
+show([{"label": "open", "score": 0.81}, {"label": "close", "score": 0.12}, {"label": "stop", "score": 0.04}], recording)"""
+MICROPHONE = """
+class Hears:
+    task, feature_extractor, image_processor = "automatic-speech-recognition", object(), None
+    def __call__(self, inputs):
+        return {"text": f"{len(inputs['array']) / inputs['sampling_rate'] > 0.5} and {abs(inputs['array']).max() > 0.01}"}
+microphone = ResultView(None, pipeline=Hears())
+microphone"""
+
 
 def panel_of(page, number):
     return page.locator(PANEL).nth(number)
@@ -198,3 +218,51 @@ def test_texts_while_another_cell_runs_and_after_a_reload(notebook, lab, expect,
     expect(panel_of(page, 0).locator(".nk-rv-mark")).to_have_count(3)
     expect(panel_of(page, 4).locator(".nk-rv-text")).to_have_text("Dull, grey and far too long.")
     shot(panel_of(page, 0), "show_entities_reloaded")
+
+
+def test_sound(notebook, expect, accessible):
+    page = notebook([SOUND, HEARD, MICROPHONE])
+    speech, heard, microphone = (panel_of(page, n) for n in range(3))
+    expect(page.locator(PANEL)).to_have_count(3)
+    # Pointing at a word marks its time; a click plays from there, and the word that is heard is lit.
+    speech.locator(".nk-rv-word", has_text="second").hover()
+    expect(speech.locator(".nk-rv-band")).to_be_visible()
+    shot(speech, "show_speech_lit")
+    speech.locator(".nk-rv-word", has_text="the").click()
+    page.mouse.move(0, 0)
+    expect(speech.locator(".nk-rv-word.nk-rv-lit")).to_have_text("second")
+    shot(speech, "show_speech_playing")
+    speech.get_by_role("button", name="Stop").click()
+    expect(speech.get_by_role("button", name="Play")).to_be_visible()
+    track = speech.get_by_role("slider")
+    size = track.bounding_box()
+    track.click(position={"x": 0.5 * size["width"], "y": 80})
+    expect(speech.get_by_role("button", name="Stop")).to_be_visible()
+    assert 6 <= float(track.get_attribute("aria-valuenow")) < 12
+    track.focus()
+    page.keyboard.press(" ")
+    expect(speech.get_by_role("button", name="Play")).to_be_visible()
+    page.keyboard.press("End")
+    page.keyboard.press("ArrowLeft")
+    expect(track).to_have_attribute("aria-valuetext", "0:11.0")
+    page.keyboard.press(" ")
+    expect(track).to_have_attribute("aria-valuetext", "0:12.0")
+    expect(speech.get_by_role("button", name="Play")).to_be_visible()  # it has ended by itself
+    # The microphone.
+    expect(microphone.locator(".nk-rv-main")).to_contain_text("Press Record")
+    microphone.get_by_role("button", name="Record").click()
+    expect(microphone.get_by_role("button", name="Stop (1 s)")).to_be_visible()
+    microphone.get_by_role("button", name="Stop").click()
+    expect(microphone.locator(".nk-rv-marked")).to_have_text("True and True")
+    assert python(page, "microphone.result, len(microphone.input['array']) > 8000") == "{'text': 'True and True'} True"
+    panels = ((speech, "speech"), (heard, "heard"), (microphone, "microphone"))
+    accessible(page, AXE)
+    for panel, name in panels:
+        shot(panel, f"show_{name}")
+    set_theme(page, dark=True)
+    accessible(page, AXE)
+    for panel, name in panels:
+        shot(panel, f"show_{name}_dark")
+    speech.evaluate("element => { element.style.width = '330px'; }")
+    assert speech.evaluate("element => element.scrollWidth <= element.clientWidth")
+    shot(speech, "show_speech_narrow")

@@ -62,7 +62,7 @@ def html_of(view):
 
 def item_of(view, index=0):
     """What came with the state for the page's first question."""
-    return next(one for one in view._first["answers"] if one["with"] == {"index": index})
+    return next(one for one in view._first["answers"] if one["ask"] == "item" and one["with"] == {"index": index})
 
 
 def bytes_of(value):
@@ -197,6 +197,84 @@ def test_texts_beside_their_source():
     chat = [{"role": "user", "content": "Hello?"}]
     reply = [{"generated_text": [*chat, {"role": "assistant", "content": "Hello!"}]}]
     assert repr(show(reply, chat)) == "ResultView('Hello!')"
+
+
+RATE = 16_000
+SAID = {
+    "text": "two words",
+    "chunks": [{"text": "two", "timestamp": (0.2, 0.6)}, {"text": "words", "timestamp": (0.7, None)}],
+}
+
+
+def recording(seconds=1.0, rate=RATE):
+    samples = 0.5 * np.sin(2 * np.pi * 440 * np.arange(int(seconds * rate)) / rate).astype(np.float32)
+    return {"array": samples, "sampling_rate": rate}
+
+
+class Hears:
+    """As much of a pipeline for sound as the view needs."""
+
+    task, feature_extractor, image_processor = "automatic-speech-recognition", object(), None
+
+    def __call__(self, inputs):
+        assert inputs.pop("sampling_rate") == RATE
+        return {"text": f"{len(inputs['array'])} samples"}
+
+
+def test_speech_with_its_words():
+    view = show(SAID, recording(rate=8000))
+    assert repr(view) == "ResultView('two words')"
+    sent = item_of(view)
+    spans = [(one["label"], one["start"], one["end"]) for one in sent["answer"]["things"]]
+    assert spans == [("two", 0.2, 0.6), ("words", 0.7, 1.0)], "the last word ends with the recording"
+    assert (sent["answer"]["duration"], sent["answer"]["spaced"]) == (1.0, True)
+    heat, wave = sent["buffers"]
+    assert Image.open(io.BytesIO(heat)).size == (300, 240)  # 100 frames of 80 bands, enlarged
+    low, high = np.frombuffer(wave, np.int8).reshape(2, 1000)
+    assert low.min() < -55
+    assert high.max() > 55
+    (sound,) = (one for one in view._first["answers"] if one["ask"] == "sound")
+    assert len(sound["buffers"][0]) == 2 * RATE
+    assert "<td>0.20 – 0.60</td><td>two</td>" in html_of(view)
+    assert "data:image/png" in html_of(view)
+    assert [text.get_text() for text in view.figure().axes[1].texts] == ["two", "words"]
+    spelled = {"text": "ab c", "chunks": [{"text": letter, "timestamp": (0, 1)} for letter in "ab c"]}
+    assert item_of(show(spelled, recording()))["answer"]["spaced"] is False
+    assert item_of(show({"text": "no sound"}))["answer"]["kind"] == "texts"
+
+
+def test_scores_of_a_recording(tmp_path):
+    import soundfile
+
+    soundfile.write(tmp_path / "tone.wav", recording()["array"], RATE)
+    for input in (recording(), str(tmp_path / "tone.wav"), {"path": str(tmp_path / "tone.wav"), "bytes": None}):
+        answer = item_of(show(SCORES, input))["answer"]
+        assert (answer["kind"], len(answer["things"])) == ("heard", 3)
+
+
+def test_a_long_recording_is_played_in_windows(tmp_path):
+    view = show(SAID, recording(seconds=100))
+    assert {one["ask"] for one in view._first["answers"]} == {"item"}
+    assert bytes_of(view.get_state()) < 300_000
+    assert [len(view.answer_sound({"index": 0, "window": i}).buffers[0]) for i in range(3)] == [
+        60 * RATE * 2,
+        40 * RATE * 2,
+        0,
+    ]
+    page = view.to_html(tmp_path / "sound.html").read_text("utf-8")
+    assert page.count('"ask": "sound"') == 2
+
+
+def test_what_the_microphone_heard_goes_to_the_pipeline():
+    view = ResultView(None, pipeline=Hears())
+    assert (repr(view), view.visible, view._about["records"]) == ("ResultView(a microphone)", [], True)
+    assert "Press Record" in html_of(view)
+    for count in (1, 2):
+        view.answer_record({}, [np.full(RATE, 16384, "<i2").tobytes()])
+        assert (view.result, view.index, view._about["count"]) == ({"text": "16000 samples"}, count - 1, count)
+    assert view.input["array"][0] == 0.5
+    assert item_of(view, 1)["answer"]["text"] == "16000 samples"
+    assert ResultView(SAID, recording())._about["records"] is False
 
 
 def test_vectors_as_a_heat_map():

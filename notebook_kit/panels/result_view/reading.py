@@ -12,20 +12,24 @@ from PIL import Image
 from notebook_kit.errors import InputError
 from notebook_kit.panels.result_view.others import ShownError, ShownFeatures
 from notebook_kit.panels.result_view.over_pictures import ShownBoxes, ShownMasks, ShownScores
+from notebook_kit.panels.result_view.over_sounds import RATE, ShownHeard, ShownSpeech
 from notebook_kit.panels.result_view.over_texts import ShownAnswers, ShownEntities, ShownGaps, ShownTexts
 from notebook_kit.panels.result_view.shown import Shown
 from notebook_kit.processing.image.loading import load_image
 
 __all__ = ["Modality", "modality_of", "paired", "read"]
 
-Modality = Literal["picture", "text"]
+Modality = Literal["picture", "sound", "text"]
+SOUNDS = (".wav", ".flac", ".ogg", ".oga", ".opus", ".mp3", ".m4a", ".aac", ".aiff", ".webm")
 WRITTEN = ("summary_text", "translation_text", "generated_text", "answer_text")
 """Keys under which pipelines return a text that they have written."""
 
 
 def modality_of(pipeline: Any) -> Modality:
     """What the inputs of a pipeline are."""
-    return "text" if getattr(pipeline, "image_processor", None) is None else "picture"
+    if getattr(pipeline, "image_processor", None) is not None:
+        return "picture"
+    return "text" if getattr(pipeline, "feature_extractor", None) is None else "sound"
 
 
 def paired(result: Any, inputs: Any) -> list[tuple[Any, Any]]:
@@ -67,7 +71,9 @@ def read(result: Any, input: Any, modality: Modality | None = None) -> Shown:
         return ShownError(result)
     listed = [result] if isinstance(result, Mapping) else result
     if modality is None:
-        modality = "picture" if input is not None and _is_picture(input) else "text"
+        modality = (
+            "text" if input is None else "sound" if _is_sound(input) else "picture" if _is_picture(input) else "text"
+        )
     if isinstance(listed, list | tuple) and not listed:
         return _empty(result, input, modality)
     first = listed[0] if isinstance(listed, list | tuple) else None
@@ -91,6 +97,8 @@ def read(result: Any, input: Any, modality: Modality | None = None) -> Shown:
 def _scores(listed: Any, input: Any, modality: Modality) -> Shown:
     if modality == "picture" and input is not None:
         return ShownScores(listed, listed, load_image(input))
+    if modality == "sound" and input is not None:
+        return ShownHeard(listed, _samples(input))
     return ShownScores(listed, listed, text=_text(input))
 
 
@@ -126,6 +134,13 @@ def _texts(listed: Any, input: Any, modality: Modality) -> Shown:
     return ShownTexts(listed, [_text(one) for one in written], _text(input))
 
 
+def _speech(listed: Any, input: Any, modality: Modality) -> Shown:
+    (said,) = listed
+    if modality == "sound" and input is not None:
+        return ShownSpeech(said, _samples(input))
+    return ShownTexts(said, [str(said["text"])], _text(input))
+
+
 READERS: list[tuple[set[str], Callable[[Any, Any, Modality], Shown]]] = [
     ({"box", "label", "score"}, _boxes),
     ({"mask", "label", "score"}, _masks),
@@ -136,6 +151,7 @@ READERS: list[tuple[set[str], Callable[[Any, Any, Modality], Shown]]] = [
     ({"answer", "score", "start", "end"}, _answers),
     ({"token_str", "score", "sequence"}, _gaps),
     *(({key}, _texts) for key in WRITTEN),
+    ({"text"}, _speech),
 ]
 """Keys of the dicts of an answer -> what reads it; the first that fits."""
 
@@ -163,6 +179,12 @@ def _picture(what: str, input: Any) -> Image.Image:
     return load_image(input)
 
 
+def _samples(input: Any) -> np.ndarray:
+    from notebook_kit.processing.audio.loading import load_audio
+
+    return load_audio(input, RATE)
+
+
 def _text(input: Any) -> str:
     """The text of an input: a text, the last message of a chat, a pair, or words."""
     if isinstance(input, Mapping):
@@ -180,6 +202,16 @@ def _is_chat(input: Any) -> bool:
         and bool(input)
         and all(isinstance(one, Mapping) and "role" in one for one in input)
     )
+
+
+def _is_sound(input: Any) -> bool:
+    """Whether an input is a recording: samples with their rate, a decoder of torchcodec, or a file that is named like one."""
+    if isinstance(input, Mapping):
+        path = input.get("path")
+        return "sampling_rate" in input or (isinstance(path, str) and path.lower().endswith(SOUNDS))
+    if isinstance(input, str | os.PathLike):
+        return os.fspath(input).lower().endswith(SOUNDS)
+    return hasattr(input, "get_all_samples")
 
 
 def _is_picture(input: Any) -> bool:

@@ -8,14 +8,16 @@ import { GapStage } from "./gaps.js";
 import { MarkStage } from "./marked.js";
 import { MaskStage } from "./masks.js";
 import { FeatureStage, PlainStage, TextStage } from "./others.js";
+import { Recorder } from "./recorder.js";
 import { ScoreStage } from "./scores.js";
+import { SoundStage } from "./sound.js";
 import { ThingList } from "./things.js";
 
 const STAGES = {
   scores: ScoreStage, boxes: BoxStage, segments: MaskStage, entities: MarkStage, answers: MarkStage, candidates: GapStage,
-  texts: TextStage, features: FeatureStage, plain: PlainStage, error: PlainStage,
+  heard: SoundStage, speech: SoundStage, texts: TextStage, features: FeatureStage, plain: PlainStage, error: PlainStage,
 };
-const LISTED = ["scores", "boxes", "segments", "entities", "answers", "candidates"];
+const LISTED = ["scores", "boxes", "segments", "entities", "answers", "candidates", "heard"];
 const NARROWED = ["boxes", "segments", "entities"];
 
 export default {
@@ -42,7 +44,7 @@ class ResultPage {
     view.on("change:_strings", () => { this.build(); this.draw(); });
     view.on("change:_about", () => { this.build(); this.ask(); });
     view.on(view.root, "keydown", event => this.onKey(event));
-    view.later(() => { this.stage?.end?.(); this.save.now(); });
+    view.later(() => { this.stage?.end?.(); this.recorder?.end(); this.save.now(); });
     this.build();
     this.ask();
   }
@@ -50,15 +52,17 @@ class ResultPage {
   get index() { return this.model.get("index"); }
 
   build() {
-    const { view: { words }, model } = this, { title, count } = model.get("_about"), help = new Help(this.view);
+    const { view: { words }, model } = this, { title, count, records } = model.get("_about"), help = new Help(this.view);
     this.status = h("span.rv-status.faint", { role: "status", "aria-live": "polite" });
     this.place = h("span.rv-place");
     this.previous = h("button.rv-step", { type: "button", "aria-label": words("previous"), title: words("previous"), onclick: () => this.step(-1) }, "‹");
     this.next = h("button.rv-step", { type: "button", "aria-label": words("next"), title: words("next"), onclick: () => this.step(1) }, "›");
     this.main = h("div.rv-main");
+    this.recorder?.end();
+    this.recorder = records && !model.offline ? new Recorder(this.view, { onRecorded: samples => this.onRecorded(samples), onProblem: error => this.view.showError(error) }) : null;
     const pager = count > 1 ? h("div.rv-pager", { role: "group", "aria-label": words("inputs") }, this.previous, this.place, this.next) : null;
     fill(this.view.body,
-      h("div.row.rv-head", {}, h("h3", {}, title || words("title")), pager, this.status, h("span.grow"),
+      h("div.row.rv-head", {}, h("h3", {}, title || words("title")), pager, this.recorder?.element, this.status, h("span.grow"),
         h("button", { type: "button", onclick: () => this.savePicture("png") }, words("save_png")),
         h("button", { type: "button", onclick: () => this.savePicture("svg") }, words("save_svg")),
         help.button),
@@ -90,8 +94,21 @@ class ResultPage {
     event.stopPropagation();
   }
 
+  async onRecorded(samples) {
+    await this.view.ask("record", {}, "record", false, [samples.buffer]);
+  }
+
+  /** A minute of the recording that is shown. */
+  async sound(index, window) {
+    const answer = await this.view.ask("sound", { index, window }, "sound");
+    if (!answer) return null;
+    const [data] = answer.buffers;
+    return new Int16Array(data.buffer.slice(data.byteOffset, data.byteOffset + data.byteLength));
+  }
+
   async ask() {
     this.showPlace();
+    if (!this.model.get("_about").count) { fill(this.main, h("p.faint", {}, this.view.words("record_first"))); return; }
     const item = await this.view.ask("item", { index: this.index });
     if (!item) return;
     this.item = item;
@@ -100,10 +117,10 @@ class ResultPage {
 
   draw() {
     if (!this.item) return;
-    const { values, buffers } = this.item, hooks = { onPoint: i => this.point(i), onPick: i => this.pick(i) };
+    const { values, buffers } = this.item, { index } = this, hooks = { onPoint: i => this.point(i), onPick: i => this.pick(i) };
     this.stage?.end?.();
     this.lit = null;
-    this.stage = new STAGES[values.kind](this.view, values, buffers, hooks);
+    this.stage = new STAGES[values.kind](this.view, values, buffers, { ...hooks, onSound: window => this.sound(index, window) });
     this.list = LISTED.includes(values.kind) ? new ThingList(this.view, values, {
       ...hooks, isNarrowed: NARROWED.includes(values.kind),
       onThreshold: value => this.set("threshold", value),

@@ -81,9 +81,10 @@ class View {
   /**
    * Send a request to Python. Resolves to `{ values, buffers }`, or to null if it failed (the error is shown) or a newer request
    * replaced it in the same slot. A quiet request shows no indicator when it takes long; the panel says elsewhere what it awaits.
+   * `buffers` are sent as bytes.
    */
-  ask(kind, values = {}, slot = kind, isQuiet = false) {
-    return this.questions.ask(kind, values, slot, isQuiet);
+  ask(kind, values = {}, slot = kind, isQuiet = false, buffers = []) {
+    return this.questions.ask(kind, values, slot, isQuiet, buffers);
   }
 
   /** Cancel the pending request in a slot. */
@@ -152,7 +153,7 @@ class Questions {
     this.busy = h("div.busy", { role: "status", "aria-live": "polite", hidden: true });
   }
 
-  ask(kind, values, slot, isQuiet) {
+  ask(kind, values, slot, isQuiet, buffers) {
     const id = this.nextId(), before = this.newest.get(slot), key = keyOf(kind, values);
     this.newest.set(slot, id);
     this.resolve(before, null);
@@ -162,7 +163,7 @@ class Questions {
       const question = { resolve, slot, isLate: false };
       if (!isQuiet) question.timer = setTimeout(() => { question.isLate = true; this.showBusy(slot); }, 250);
       this.waiting.set(id, question);
-      this.model.send({ nk: id, ask: kind, with: values });
+      this.model.send({ nk: id, ask: kind, with: values }, undefined, buffers);
     });
   }
 
