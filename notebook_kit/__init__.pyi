@@ -588,6 +588,7 @@ from .utils import send_example_telemetry as send_example_telemetry
 
 __version__: str
 __all__: list[str]
+from .generation import WhisperTimeStampLogitsProcessor as WhisperTimeStampLogitsProcessor
 from .models.audio_spectrogram_transformer import ASTConfig as ASTConfig
 from .models.audio_spectrogram_transformer import ASTForAudioClassification as ASTForAudioClassification
 from .models.audio_spectrogram_transformer import ASTModel as ASTModel

@@ -36,6 +36,7 @@ from .processors import SuppressTokensLogitsProcessor as SuppressTokensLogitsPro
 from .processors import (
     UnbatchedClassifierFreeGuidanceLogitsProcessor as UnbatchedClassifierFreeGuidanceLogitsProcessor,
 )
+from .speech_rules import WhisperTimeStampLogitsProcessor as WhisperTimeStampLogitsProcessor
 from .stopping import EosTokenCriteria as EosTokenCriteria
 from .stopping import MaxLengthCriteria as MaxLengthCriteria
 from .stopping import MaxTimeCriteria as MaxTimeCriteria

@@ -18,7 +18,7 @@ from notebook_kit.checkpoints.names import WeightRules
 from notebook_kit.configuration import PretrainedConfig
 from notebook_kit.errors import InputError
 from notebook_kit.fields import Fraction, Layers, NonNegative, Rows, Size
-from notebook_kit.generation.mixin import GenerationMixin
+from notebook_kit.generation.speech import SpeechGenerationMixin
 from notebook_kit.models.bart_blocks import BartAttention, BartDecoder, BartDecoderLayer, BartEncoderLayer
 from notebook_kit.nn.attention import AttentionSite
 from notebook_kit.nn.base import PreTrainedModel
@@ -360,7 +360,7 @@ class WhisperModel(WhisperPreTrainedModel):
 # Heads ---------------------------------------------------------------------------------------------------------------
 
 
-class WhisperForConditionalGeneration(WhisperPreTrainedModel, GenerationMixin):
+class WhisperForConditionalGeneration(WhisperPreTrainedModel, SpeechGenerationMixin):
     """Whisper with scores of the vocabulary at each position of the decoder: transcripts and translations.
 
     Example:

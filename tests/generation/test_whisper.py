@@ -1,0 +1,290 @@
+"""Whisper transcribes as its counterpart in transformers does: token for token, second for second."""
+
+from __future__ import annotations
+
+import functools
+import tempfile
+import warnings
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import reference as ref
+import torch
+import transformers
+from torch import Tensor
+from transformers.models.whisper.generation_whisper import _dynamic_time_warping, _median_filter
+
+import notebook_kit
+from notebook_kit.errors import ConfigurationError, InputError
+from notebook_kit.generation.word_times import median_filtered, warp
+
+# Words 0 to 89, then the tokens of Whisper in their order, then times in steps of 20 ms.
+END, START, ENGLISH, TELUGU, TRANSLATE, TRANSCRIBE, PREVIOUS, SILENCE, NO_TIMES, TIMES = range(90, 100)
+FRAMES, BANDS = 60, 7
+SETTINGS: dict[str, Any] = {
+    "no_timestamps_token_id": NO_TIMES,
+    "max_initial_timestamp_index": 12,
+    "is_multilingual": True,
+    "lang_to_id": {"<|en|>": ENGLISH, "<|te|>": TELUGU},
+    "task_to_id": {"transcribe": TRANSCRIBE, "translate": TRANSLATE},
+    "prev_sot_token_id": PREVIOUS,
+    "alignment_heads": [[0, 1], [1, 0], [2, 3]],
+    "suppress_tokens": [3, 4, START, ENGLISH, TELUGU, TRANSLATE, TRANSCRIBE, PREVIOUS, SILENCE],
+    "begin_suppress_tokens": [5, END],
+    "max_length": 30,
+    "pad_token_id": END,
+    "bos_token_id": END,
+    "eos_token_id": END,
+    "decoder_start_token_id": START,
+}
+
+
+@functools.lru_cache
+def pair() -> tuple[Any, Any]:
+    """Ours and theirs, the same weights: words, times and the end are all likely."""
+    config = transformers.WhisperConfig(
+        vocab_size=TIMES + FRAMES // 2 + 1,
+        num_mel_bins=BANDS,
+        d_model=24,
+        encoder_layers=2,
+        decoder_layers=3,
+        encoder_attention_heads=4,
+        decoder_attention_heads=4,
+        encoder_ffn_dim=36,
+        decoder_ffn_dim=30,
+        max_source_positions=FRAMES // 2,
+        max_target_positions=48,
+        pad_token_id=END,
+        bos_token_id=END,
+        eos_token_id=END,
+        decoder_start_token_id=START,
+    )
+    theirs = transformers.WhisperForConditionalGeneration._from_config(config, attn_implementation="eager").eval()
+    positions = theirs.model.encoder.embed_positions.weight.clone()
+    ref.randomize(theirs, seed=4)
+    with torch.no_grad():
+        theirs.model.encoder.embed_positions.weight.copy_(positions)
+        theirs.model.decoder.embed_tokens.weight[END] *= 1.6
+        for layer in theirs.model.decoder.layers:
+            layer.encoder_attn.q_proj.weight.mul_(4)  # attention that differs between frames
+    for name, value in SETTINGS.items():
+        setattr(theirs.generation_config, name, value)
+    with tempfile.TemporaryDirectory() as folder:
+        ours = notebook_kit.WhisperForConditionalGeneration.from_pretrained(ref.saved(theirs, Path(folder)))
+    return ours, theirs
+
+
+def features(rows: int = 1, frames: int = FRAMES, seed: int = 0) -> Tensor:
+    return torch.randn(rows, BANDS, frames, generator=torch.Generator().manual_seed(seed)) * 1.5
+
+
+def both(given: dict[str, Any], **settings: Any) -> tuple[Any, Any]:
+    answers = []
+    for model in pair():
+        torch.manual_seed(0)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            answers.append(model.generate(**given, **settings))
+    return answers[0], answers[1]
+
+
+def assert_same(given: dict[str, Any], **settings: Any) -> Tensor:
+    """Equal tokens; equal segments and times, where these are returned."""
+    mine, theirs = both(given, **settings)
+    if isinstance(theirs, Tensor):
+        assert mine.tolist() == theirs.tolist()
+        return mine
+    assert mine["sequences"].tolist() == theirs["sequences"].tolist()
+    if "token_timestamps" in theirs:
+        torch.testing.assert_close(mine["token_timestamps"], theirs["token_timestamps"], rtol=0, atol=0.0201)
+    for own, expected in zip(mine.get("segments", ()), theirs.get("segments", ()), strict=True):
+        assert len(own) == len(expected)
+        for a, b in zip(own, expected, strict=True):
+            assert a["tokens"].tolist() == b["tokens"].tolist() and a["idxs"] == b["idxs"]
+            assert float(a["start"]) == pytest.approx(float(b["start"])) and float(a["end"]) == pytest.approx(
+                float(b["end"])
+            )
+    return mine["sequences"]
+
+
+SHORT = [
+    {},
+    {"language": "telugu"},
+    {"language": "<|en|>", "task": "translate"},
+    {"language": ["en", "te", "te"], "max_new_tokens": 7},
+    {"task": "translate", "num_beams": 3},
+    {"return_timestamps": True},
+    {"return_timestamps": True, "num_beams": 2, "language": "en"},
+    {"return_timestamps": True, "return_segments": True, "task": "transcribe"},
+    {"prompt_ids": torch.tensor([PREVIOUS, 11, 12, 13])},
+    {"temperature": 0.7, "language": "en", "max_new_tokens": 9},
+    {"num_return_sequences": 2, "temperature": 0.9, "do_sample": True, "language": "en", "max_new_tokens": 9},
+    {"force_unique_generate_call": True, "language": "en"},
+]
+
+
+@pytest.mark.parametrize("settings", SHORT, ids=lambda one: "-".join(one))
+def test_short_recordings(settings):
+    assert_same({"input_features": features(3)}, **settings)
+
+
+LONG = [
+    {},
+    {"language": "en", "return_segments": True},
+    {"condition_on_prev_tokens": True},
+    {"condition_on_prev_tokens": True, "prompt_ids": torch.tensor([PREVIOUS, 11, 12, 13])},
+    {
+        "condition_on_prev_tokens": True,
+        "prompt_ids": torch.tensor([PREVIOUS, 11, 12]),
+        "prompt_condition_type": "all-segments",
+    },
+    {"compression_ratio_threshold": 0.9, "temperature": (0.0, 0.4, 0.8), "return_segments": True},
+    {"logprob_threshold": -2.0, "temperature": (0.0, 0.5), "condition_on_prev_tokens": True},
+    {"logprob_threshold": -0.5, "no_speech_threshold": 0.0105, "temperature": 0.0, "return_segments": True},
+    {"num_beams": 2, "task": "translate"},
+]
+
+
+@pytest.mark.parametrize("settings", LONG, ids=lambda one: "-".join(one))
+def test_long_recordings(settings):
+    """One recording of 220 frames, and three of unequal length, where the encoder reads 60 at once."""
+    length = 4 if settings.get("condition_on_prev_tokens") else 12
+    sequences = assert_same({"input_features": features(frames=220)}, max_new_tokens=length, **settings)
+    mask = torch.tensor([[1] * n + [0] * (220 - n) for n in (220, 75, 140)])
+    many = assert_same({"input_features": features(3, 220), "attention_mask": mask}, max_new_tokens=length, **settings)
+    assert len(sequences.unique()) > 3 and len(many) == 3
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [{}, {"return_timestamps": True, "return_segments": True}, {"num_beams": 2}],
+    ids=lambda one: "-".join(one),
+)
+def test_times_of_tokens(settings):
+    """Within one step of 20 ms, with and without knowing where the recording ends."""
+    settings = {"language": "en", "return_token_timestamps": True, **settings}
+    assert_same({"input_features": features()}, **settings)
+    mask = torch.tensor([[1] * 57 + [0] * 3])
+    assert_same({"input_features": features(), "attention_mask": mask}, **settings)
+
+
+def test_times_of_tokens_in_long_recordings():
+    mask = torch.tensor([[1] * 213 + [0] * 7])
+    assert_same(
+        {"input_features": features(frames=220), "attention_mask": mask},
+        language="en",
+        max_new_tokens=6,
+        return_token_timestamps=True,
+        return_segments=True,
+    )
+
+
+def test_settings_of_older_checkpoints(tmp_path):
+    """`forced_decoder_ids` in place of language and task; with None, the language is detected."""
+    ours, theirs = pair()
+    for forced, language in (
+        ([[1, TELUGU], [2, TRANSLATE], [3, NO_TIMES]], None),
+        ([[1, None], [2, TRANSCRIBE]], None),
+    ):
+        try:
+            for model in (ours, theirs):
+                model.generation_config.forced_decoder_ids = forced
+            assert_same({"input_features": features(2)}, language=language)
+            assert_same({"input_features": features(2)}, language="en")  # the call takes precedence
+        finally:
+            for model in (ours, theirs):
+                model.generation_config.forced_decoder_ids = None
+
+
+def test_settings_of_the_generation_config():
+    """Language and task may be set once for all calls."""
+    ours, theirs = pair()
+    try:
+        for model in (ours, theirs):
+            model.generation_config.language, model.generation_config.task = "te", "translate"
+        assert_same({"input_features": features(2)})
+    finally:
+        for model in (ours, theirs):
+            model.generation_config.language = model.generation_config.task = None
+
+
+def test_language_is_detected():
+    ours, theirs = pair()
+    for seed in range(3):
+        given = features(4, seed=seed)
+        assert ours.detect_language(given).tolist() == theirs.detect_language(given).tolist()
+
+
+def test_an_object_with_scores():
+    mine, theirs = both(
+        {"input_features": features(2)},
+        language="en",
+        return_dict_in_generate=True,
+        output_scores=True,
+        max_new_tokens=5,
+    )
+    assert mine.sequences.tolist() == theirs.sequences.tolist() and len(mine.scores) == len(theirs.scores)
+    torch.testing.assert_close(mine.scores[2], theirs.scores[2], rtol=1e-4, atol=1e-4)
+
+
+def test_the_encoder_reads_each_stretch_once():
+    ours, _ = pair()
+    calls: list[int] = []
+    hook = ours.get_encoder().register_forward_hook(lambda module, given, out: calls.append(len(given[0])))
+    try:  # detection of the language, silence and further temperatures do not read again
+        ours.generate(
+            features(3), logprob_threshold=0.0, no_speech_threshold=1.0, temperature=(0.0, 0.4), max_new_tokens=4
+        )
+        assert calls == [3]
+        encoded = ours.get_encoder()(features(2))
+        calls.clear()
+        ours.generate(encoder_outputs=encoded, language="en", max_new_tokens=4)
+        assert calls == []
+    finally:
+        hook.remove()
+
+
+def test_progress_is_told():
+    seen: list[Tensor] = []
+    pair()[0].generate(features(frames=220), max_new_tokens=4, monitor_progress=seen.append)
+    assert seen[0].tolist() == [[0, 220]] and [int(one[0, 0]) for one in seen] == sorted(int(one[0, 0]) for one in seen)
+
+
+def test_warping_is_that_of_the_reference():
+    for seed in range(30):
+        draw = np.random.default_rng(seed)
+        costs = draw.normal(size=(int(draw.integers(1, 20)), int(draw.integers(1, 50)))).round(1 if seed % 2 else 8)
+        for mine, theirs in zip(warp(costs), _dynamic_time_warping(costs), strict=True):
+            assert mine.tolist() == theirs.tolist()
+        x = torch.randn(2, *costs.shape)
+        assert torch.equal(median_filtered(x, 7), _median_filter(x, 7))
+
+
+def test_mistakes_are_named():
+    ours, _ = pair()
+    for match, options in (
+        ("no language 'telgu'. Did you mean 'telugu'", {"language": "telgu"}),
+        ("does not write 'french'", {"language": "french"}),
+        ("There is no task 'transcripe'", {"task": "transcripe"}),
+        ("3 languages for 2 recordings", {"language": ["en"] * 3}),
+        ("takes neither a language nor a task", {"language": "en", "is_multilingual": False}),
+        ("needs the text before each stretch", {"prompt_condition_type": "all-segments"}),
+        ("temperature is 'hot'", {"temperature": "hot"}),
+        ("logprob_threshold is 'low'", {"logprob_threshold": "low"}),
+        ("no argument 'langage'", {"langage": "en"}),
+    ):
+        with pytest.raises(InputError, match=match):
+            ours.generate(features(2), **options)
+    with pytest.raises(InputError, match="longer than 30 seconds"):
+        ours.generate(features(frames=100), return_timestamps=False)
+    with pytest.raises(InputError, match="without attention_mask"):
+        ours.generate(features(2, 100))
+    with pytest.raises(InputError, match="got neither"):
+        ours.generate()
+    bare = notebook_kit.GenerationConfig(max_length=20, decoder_start_token_id=START)
+    with pytest.raises(ConfigurationError, match="no no_timestamps_token_id, which return_timestamps=True needs"):
+        ours.generate(features(), generation_config=bare, return_timestamps=True)
+    with pytest.raises(ConfigurationError, match="no alignment_heads"):
+        ours.generate(features(), generation_config=bare, return_token_timestamps=True)
