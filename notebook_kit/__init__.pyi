@@ -79,6 +79,7 @@ from .models.auto import AutoModelForSequenceClassification as AutoModelForSeque
 from .models.auto import AutoModelForTokenClassification as AutoModelForTokenClassification
 from .models.auto import AutoModelForUniversalSegmentation as AutoModelForUniversalSegmentation
 from .models.bart import BartConfig as BartConfig
+from .models.bart import BartForCausalLM as BartForCausalLM
 from .models.bart import BartForConditionalGeneration as BartForConditionalGeneration
 from .models.bart import BartForQuestionAnswering as BartForQuestionAnswering
 from .models.bart import BartForSequenceClassification as BartForSequenceClassification
@@ -139,6 +140,7 @@ from .models.gemma import GemmaForSequenceClassification as GemmaForSequenceClas
 from .models.gemma import GemmaForTokenClassification as GemmaForTokenClassification
 from .models.gemma import GemmaModel as GemmaModel
 from .models.gpt2 import GPT2Config as GPT2Config
+from .models.gpt2 import GPT2DoubleHeadsModel as GPT2DoubleHeadsModel
 from .models.gpt2 import GPT2ForQuestionAnswering as GPT2ForQuestionAnswering
 from .models.gpt2 import GPT2ForSequenceClassification as GPT2ForSequenceClassification
 from .models.gpt2 import GPT2ForTokenClassification as GPT2ForTokenClassification
@@ -211,7 +213,11 @@ from .models.mappings import (
 )
 from .models.mappings import MODEL_MAPPING as MODEL_MAPPING
 from .models.mappings import MODEL_MAPPING_NAMES as MODEL_MAPPING_NAMES
+from .models.m2m_100 import M2M100Config as M2M100Config
+from .models.m2m_100 import M2M100ForConditionalGeneration as M2M100ForConditionalGeneration
+from .models.m2m_100 import M2M100Model as M2M100Model
 from .models.marian import MarianConfig as MarianConfig
+from .models.marian import MarianForCausalLM as MarianForCausalLM
 from .models.marian import MarianModel as MarianModel
 from .models.marian import MarianMTModel as MarianMTModel
 from .models.maskformer import MaskFormerConfig as MaskFormerConfig
@@ -220,6 +226,7 @@ from .models.maskformer import MaskFormerModel as MaskFormerModel
 from .models.maskformer_swin import MaskFormerSwinBackbone as MaskFormerSwinBackbone
 from .models.maskformer_swin import MaskFormerSwinConfig as MaskFormerSwinConfig
 from .models.mbart import MBartConfig as MBartConfig
+from .models.mbart import MBartForCausalLM as MBartForCausalLM
 from .models.mbart import MBartForConditionalGeneration as MBartForConditionalGeneration
 from .models.mbart import MBartForQuestionAnswering as MBartForQuestionAnswering
 from .models.mbart import MBartForSequenceClassification as MBartForSequenceClassification

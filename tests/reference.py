@@ -142,8 +142,10 @@ def input_field(model_type: str) -> str:
 
 
 def model_types(head: str = "AutoModelForMaskedLM") -> list[str]:
-    """The families that have this head: as it stands, the encoders."""
-    return [model_type for model_type in FAMILIES if head in model_classes(model_type)]
+    """The families of one kind, named by its head: as it stands, the encoders."""
+    both = "AutoModelForSeq2SeqLM"  # an encoder-decoder is of that kind, whatever else it has
+    found = {model_type: model_classes(model_type) for model_type in FAMILIES}
+    return [name for name, heads in found.items() if head in heads and (both not in heads or head == both)]
 
 
 def class_names(head: str | None = None, kind: str = "AutoModelForMaskedLM") -> Iterator[tuple[str, str]]:

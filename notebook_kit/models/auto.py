@@ -429,7 +429,7 @@ class AutoModelForPreTraining(_AutoModel):
         'GPT2LMHeadModel'
     """
 
-    alternatives = ("AutoModelForMaskedLM", "AutoModelForCausalLM", "AutoModelForSeq2SeqLM")
+    alternatives = ("AutoModelForMaskedLM", "AutoModelForSeq2SeqLM", "AutoModelForCausalLM")
 
 
 class AutoModelForImageClassification(_AutoModel):

@@ -22,13 +22,23 @@ from notebook_kit.models.bart_blocks import BartDecoder, BartEncoder
 from notebook_kit.nn.base import PreTrainedModel
 from notebook_kit.nn.encoder_decoder import DecoderOptions, as_encoder_output, seq2seq_output, shift_tokens_right
 from notebook_kit.nn.few_rows import one_row
-from notebook_kit.nn.heads import EncoderDecoderForQuestionAnswering, EncoderDecoderForSequenceClassification
+from notebook_kit.nn.heads import (
+    DecoderForCausalLM,
+    EncoderDecoderForQuestionAnswering,
+    EncoderDecoderForSequenceClassification,
+)
 from notebook_kit.nn.layers import token_table
 from notebook_kit.nn.losses import cross_entropy
-from notebook_kit.nn.outputs import Seq2SeqLMOutput, Seq2SeqModelOutput
+from notebook_kit.nn.outputs import (
+    BaseModelOutputWithPastAndCrossAttentions,
+    CausalLMOutputWithCrossAttentions,
+    Seq2SeqLMOutput,
+    Seq2SeqModelOutput,
+)
 
 __all__ = [
     "BartConfig",
+    "BartForCausalLM",
     "BartForConditionalGeneration",
     "BartForQuestionAnswering",
     "BartForSequenceClassification",
@@ -326,3 +336,91 @@ class BartForQuestionAnswering(BartPreTrainedModel, EncoderDecoderForQuestionAns
 
     backbone: ClassVar[type[BartModel]] = BartModel
     weight_rules = BartForSequenceClassification.weight_rules
+
+
+class BartDecoderModel(BartPreTrainedModel):
+    """The decoder alone, under the name that it has in checkpoints of the whole model."""
+
+    decoder_class: ClassVar[type[BartDecoder]] = BartDecoder
+    input_embeddings = ("decoder.embed_tokens",)
+
+    def __init__(self, config: BartConfig) -> None:
+        super().__init__(config)
+        self.decoder = self.decoder_class(config)
+        self.post_init()
+
+    def forward(
+        self,
+        input_ids: Tensor | None = None,
+        attention_mask: Tensor | None = None,
+        encoder_hidden_states: Tensor | None = None,
+        encoder_attention_mask: Tensor | None = None,
+        past_key_values: Any = None,
+        inputs_embeds: Tensor | None = None,
+        use_cache: bool | None = None,
+        output_attentions: bool | None = None,
+        output_hidden_states: bool | None = None,
+    ) -> BaseModelOutputWithPastAndCrossAttentions:
+        """Decode a batch.
+
+        Args:
+            input_ids: `(batch, tokens)`; with `past_key_values`, only the new tokens.
+            attention_mask: `(batch, cached + new tokens)`, 1 for a token and 0 for padding; all 1 by default.
+            encoder_hidden_states: `(batch, encoder tokens, width)`, to attend to; without them there is no cross-attention.
+            encoder_attention_mask: `(batch, encoder tokens)`, 1 for a token and 0 for padding; all 1 by default.
+            past_key_values: The cache that an earlier call returned; it is extended in place.
+            inputs_embeds: `(batch, tokens, width)`, in place of `input_ids`.
+            use_cache: Return the cache; by default if `config.use_cache` is set and the model is not in training.
+            output_attentions: Return every layer's attention weights.
+            output_hidden_states: Return the hidden states before and after every layer.
+
+        Raises:
+            InputError: If ids are outside the vocabulary, the mask does not fit, or there are more tokens than positions.
+        """
+        return self.decoder(
+            input_ids,
+            attention_mask,
+            encoder_hidden_states,
+            encoder_attention_mask,
+            past_key_values,
+            inputs_embeds,
+            use_cache,
+            output_attentions,
+            output_hidden_states,
+        )
+
+
+class BartForCausalLM(BartPreTrainedModel, DecoderForCausalLM, GenerationMixin):
+    """BART's decoder with scores of the vocabulary at each token, on its own or on the states of another model's encoder.
+
+    As in `transformers`, `labels` are not shifted: `labels[:, i]` is the token after `input_ids[:, i]`.
+
+    Example:
+        >>> import torch
+        >>> from notebook_kit import BartConfig, BartForCausalLM
+        >>> model = BartForCausalLM(BartConfig(d_model=32, decoder_layers=1, vocab_size=50)).eval()
+        >>> ids = torch.tensor([[2, 17, 8, 9]])
+        >>> model(ids, labels=torch.tensor([[17, 8, 9, -100]])).logits.shape
+        torch.Size([1, 4, 50])
+        >>> model(ids, encoder_hidden_states=torch.zeros(1, 6, 32), output_attentions=True).cross_attentions[0].shape
+        torch.Size([1, 16, 4, 6])
+    """
+
+    backbone: ClassVar[type[BartDecoderModel]] = BartDecoderModel
+    input_embeddings = ("decoder.embed_tokens",)
+    output_class = CausalLMOutputWithCrossAttentions
+    labels_after = "inputs_embeds"
+    weight_rules = replace(
+        BartPreTrainedModel.weight_rules,
+        tied={"lm_head.weight": "model.decoder.embed_tokens.weight"},
+        legacy={r"^(model\.)?shared\.weight$": "model.decoder.embed_tokens.weight"},
+        unused=(*BartPreTrainedModel.weight_rules.unused, r"^(model\.)?encoder\."),
+    )
+
+    def __init__(self, config: BartConfig) -> None:
+        config.is_decoder, config.is_encoder_decoder = True, False
+        super().__init__(config)
+
+    def loss(self, logits: Tensor, labels: Tensor | None) -> Tensor | None:
+        """Cross-entropy with labels that are already shifted."""
+        return cross_entropy(logits, labels)

@@ -33,6 +33,7 @@ __all__ = [
     "BartDecoderLayer",
     "BartEncoder",
     "BartEncoderLayer",
+    "BartHalf",
     "BartLayer",
     "BartPositions",
     "keep_finite",

@@ -26,6 +26,7 @@ from notebook_kit.nn.heads import (
     DecoderForSequenceClassification,
     ForQuestionAnswering,
     ForTokenClassification,
+    Head,
 )
 from notebook_kit.nn.layers import (
     activation,
@@ -36,13 +37,16 @@ from notebook_kit.nn.layers import (
     run_layers,
     split_heads,
 )
-from notebook_kit.nn.outputs import BaseModelOutputWithPast
+from notebook_kit.nn.losses import cross_entropy, next_token_loss
+from notebook_kit.nn.outputs import BaseModelOutputWithPast, ModelOutput
 
 if TYPE_CHECKING:
     from notebook_kit.nn.cache import KVCache
 
 __all__ = [
     "GPT2Config",
+    "GPT2DoubleHeadsModel",
+    "GPT2DoubleHeadsModelOutput",
     "GPT2ForQuestionAnswering",
     "GPT2ForSequenceClassification",
     "GPT2ForTokenClassification",
@@ -339,6 +343,111 @@ class GPT2LMHeadModel(GPT2PreTrainedModel, DecoderForCausalLM, GenerationMixin):
 
     backbone = GPT2Model
     weight_rules = replace(GPT2PreTrainedModel.weight_rules, tied={"lm_head.weight": "transformer.wte.weight"})
+
+
+class GPT2DoubleHeadsModelOutput(ModelOutput):
+    """Both predictions of `GPT2DoubleHeadsModel`.
+
+    Attributes:
+        loss: Of the next token, if `labels` were passed.
+        mc_loss: Of the choice, if `mc_labels` were passed.
+        logits: `(batch, choices, tokens, vocabulary)`, as in `GPT2LMHeadModel`.
+        mc_logits: `(batch, choices)`, one score per choice.
+        past_key_values: The `KVCache`, if one was used.
+        hidden_states: As in `BaseModelOutput`, `(batch * choices, tokens, width)`.
+        attentions: As in `BaseModelOutput`, `(batch * choices, heads, from, to)`.
+    """
+
+    loss: Tensor | None = None
+    mc_loss: Tensor | None = None
+    logits: Tensor = None  # type: ignore[assignment]
+    mc_logits: Tensor = None  # type: ignore[assignment]
+    past_key_values: Any = None
+    hidden_states: tuple[Tensor, ...] | None = None
+    attentions: tuple[Tensor, ...] | None = None
+
+
+class GPT2ChoiceHead(nn.Module):
+    """One score per text, from the state of one of its tokens: `(..., width)` to `(...)`."""
+
+    def __init__(self, config: GPT2Config) -> None:
+        super().__init__()
+        self.summary = nn.Linear(config.n_embd, 1)
+        name = config.extra.get("summary_activation")
+        self.activation = activation(name) if name else nn.Identity()
+        self.dropout = nn.Dropout(config.extra.get("summary_first_dropout", 0.1))
+
+    def forward(self, states: Tensor) -> Tensor:
+        return self.activation(self.summary(self.dropout(states))).squeeze(-1)
+
+
+class GPT2DoubleHeadsModel(GPT2PreTrainedModel, Head, GenerationMixin):
+    """GPT-2 with two heads: the next token, and one score per text, by which the best of several texts is chosen.
+
+    Inputs are `(batch, choices, tokens)`, or `(batch, tokens)` to score single texts.
+
+    Example:
+        >>> import torch
+        >>> from notebook_kit import GPT2Config, GPT2DoubleHeadsModel
+        >>> model = GPT2DoubleHeadsModel(GPT2Config(n_embd=32, n_layer=1, n_head=4, vocab_size=50, n_positions=16)).eval()
+        >>> out = model(torch.tensor([[[7, 17, 8, 49], [7, 9, 49, 0]]]), mc_token_ids=torch.tensor([[3, 2]]))
+        >>> out.logits.shape, out.mc_logits.shape
+        (torch.Size([1, 2, 4, 50]), torch.Size([1, 2]))
+    """
+
+    backbone = GPT2Model
+    returns_cache = True
+    weight_rules = replace(GPT2PreTrainedModel.weight_rules, tied={"lm_head.weight": "transformer.wte.weight"})
+
+    def build_head(self, config: GPT2Config) -> None:
+        kind = config.extra.get("summary_type", "cls_index")
+        if kind != "cls_index" or not config.extra.get("summary_use_proj", True):
+            raise ConfigurationError(
+                f"GPT2DoubleHeadsModel scores a text by one of its tokens, and the config asks for summary_type={kind!r}, "
+                f"summary_use_proj={config.extra.get('summary_use_proj', True)}.",
+                next_step="Set summary_type='cls_index' and summary_use_proj=True, the defaults.",
+            )
+        self.lm_head = nn.Linear(config.n_embd, config.vocab_size, bias=False)
+        self.multiple_choice_head = GPT2ChoiceHead(config)
+
+    def forward(
+        self,
+        *,
+        mc_token_ids: Tensor | None = None,
+        labels: Tensor | None = None,
+        mc_labels: Tensor | None = None,
+        **inputs: Any,
+    ) -> GPT2DoubleHeadsModelOutput:
+        """As `GPT2Model.forward`, with both predictions.
+
+        Args:
+            mc_token_ids: `(batch, choices)`, the index of the token that each text is scored by; by default its last one.
+            labels: `(batch, choices, tokens)`, usually `input_ids` themselves (they are shifted inside); -100 to ignore.
+            mc_labels: `(batch,)`, the index of the right choice.
+            **inputs: Inputs of `GPT2Model`, with the axis of choices.
+        """
+        ids, embeds = inputs.get("input_ids"), inputs.get("inputs_embeds")
+        shape = ids.shape if ids is not None else () if embeds is None else embeds.shape[:-1]
+        flat = {
+            name: value.flatten(0, 1) if isinstance(value, Tensor) and len(shape) == 3 and value.dim() > 2 else value
+            for name, value in inputs.items()
+        }
+        out = self.run_backbone(**flat)
+        states = out.last_hidden_state.view(*shape, -1)  # (batch, [choices,] tokens, width)
+        if mc_token_ids is None:
+            mc_token_ids = states.new_full(shape[:-1], shape[-1] - 1, dtype=torch.long)
+        place = mc_token_ids[..., None, None].expand(*shape[:-1], 1, states.shape[-1])
+        scores = self.multiple_choice_head(states.gather(-2, place).squeeze(-2))
+        logits = self.lm_head(states)
+        return GPT2DoubleHeadsModelOutput(
+            loss=next_token_loss(logits, labels),
+            mc_loss=cross_entropy(scores, mc_labels),
+            logits=logits,
+            mc_logits=scores,
+            past_key_values=out.past_key_values,
+            hidden_states=out.hidden_states,
+            attentions=out.attentions,
+        )
 
 
 class GPT2ForSequenceClassification(GPT2PreTrainedModel, DecoderForSequenceClassification):

@@ -14,10 +14,17 @@ from torch import Tensor, nn
 from notebook_kit.checkpoints.names import WeightRules
 from notebook_kit.errors import InputError
 from notebook_kit.fields import Rows
-from notebook_kit.models.bart import BartConfig, BartForConditionalGeneration, BartModel, BartPreTrainedModel
+from notebook_kit.models.bart import (
+    BartConfig,
+    BartDecoderModel,
+    BartForCausalLM,
+    BartForConditionalGeneration,
+    BartModel,
+    BartPreTrainedModel,
+)
 from notebook_kit.models.bart_blocks import BartDecoder, BartEncoder
 
-__all__ = ["MarianConfig", "MarianMTModel", "MarianModel"]
+__all__ = ["MarianConfig", "MarianForCausalLM", "MarianMTModel", "MarianModel"]
 
 
 class MarianConfig(BartConfig):
@@ -89,7 +96,7 @@ class MarianDecoder(BartDecoder):
 
 
 class MarianPreTrainedModel(BartPreTrainedModel):
-    """Initial values and token embeddings, shared by the backbone and the head."""
+    """Initial values, shared by all models of the family."""
 
     config_class = MarianConfig
 
@@ -100,6 +107,10 @@ class MarianPreTrainedModel(BartPreTrainedModel):
                 module.weight.copy_(module.table())
         else:
             super().init_parameter(module, name)
+
+
+class MarianEncoderDecoder(MarianPreTrainedModel):
+    """The token embeddings of both halves, shared by the backbone and the head."""
 
     def get_input_embeddings(self) -> nn.Embedding:
         """The encoder's table of token embeddings, `(vocabulary, width)`; the decoder may share it."""
@@ -114,7 +125,7 @@ class MarianPreTrainedModel(BartPreTrainedModel):
         self.tie_weights()
 
 
-class MarianModel(MarianPreTrainedModel, BartModel):
+class MarianModel(MarianEncoderDecoder, BartModel):
     """Encoder and decoder without a head; see `BartModel`.
 
     Example:
@@ -141,7 +152,7 @@ class MarianModel(MarianPreTrainedModel, BartModel):
         return rules if self.config.share_encoder_decoder_embeddings else replace(rules, tied={})
 
 
-class MarianMTModel(MarianPreTrainedModel, BartForConditionalGeneration):
+class MarianMTModel(MarianEncoderDecoder, BartForConditionalGeneration):
     """Marian with scores of the target vocabulary at each position of the decoder: translations.
 
     Example:
@@ -178,3 +189,24 @@ class MarianMTModel(MarianPreTrainedModel, BartForConditionalGeneration):
         table = super().resize_token_embeddings(*args, **kwargs)
         self.config.decoder_vocab_size = table.num_embeddings
         return table
+
+
+class MarianDecoderModel(MarianPreTrainedModel, BartDecoderModel):
+    """Marian's decoder alone; see `BartDecoderModel`."""
+
+    decoder_class = MarianDecoder
+
+
+class MarianForCausalLM(MarianPreTrainedModel, BartForCausalLM):
+    """Marian's decoder with scores of the vocabulary at each token; see `BartForCausalLM`.
+
+    Example:
+        >>> import torch
+        >>> from notebook_kit import MarianConfig, MarianForCausalLM
+        >>> model = MarianForCausalLM(MarianConfig(d_model=32, decoder_layers=1, vocab_size=50, pad_token_id=49))
+        >>> model(torch.tensor([[49, 17, 8]])).logits.shape
+        torch.Size([1, 3, 50])
+    """
+
+    backbone = MarianDecoderModel
+    weight_rules = replace(BartForCausalLM.weight_rules, defaulted=(r"embed_positions\.weight$",))

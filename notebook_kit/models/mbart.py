@@ -12,6 +12,8 @@ from torch import Tensor
 
 from notebook_kit.models.bart import (
     BartConfig,
+    BartDecoderModel,
+    BartForCausalLM,
     BartForConditionalGeneration,
     BartForQuestionAnswering,
     BartForSequenceClassification,
@@ -21,6 +23,7 @@ from notebook_kit.models.bart_blocks import BartDecoder, BartDecoderLayer, BartE
 
 __all__ = [
     "MBartConfig",
+    "MBartForCausalLM",
     "MBartForConditionalGeneration",
     "MBartForQuestionAnswering",
     "MBartForSequenceClassification",
@@ -153,3 +156,25 @@ class MBartForQuestionAnswering(BartForQuestionAnswering):
 
     config_class = MBartConfig
     backbone = MBartModel
+
+
+class MBartDecoderModel(BartDecoderModel):
+    """mBART's decoder alone; see `BartDecoderModel`."""
+
+    config_class = MBartConfig
+    decoder_class = MBartDecoder
+
+
+class MBartForCausalLM(BartForCausalLM):
+    """mBART's decoder with scores of the vocabulary at each token; see `BartForCausalLM`.
+
+    Example:
+        >>> import torch
+        >>> from notebook_kit import MBartConfig, MBartForCausalLM
+        >>> model = MBartForCausalLM(MBartConfig(d_model=32, decoder_layers=1, vocab_size=50))
+        >>> model(torch.tensor([[17, 8, 2, 44]])).logits.shape
+        torch.Size([1, 4, 50])
+    """
+
+    config_class = MBartConfig
+    backbone = MBartDecoderModel

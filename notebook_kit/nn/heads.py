@@ -511,4 +511,8 @@ class DecoderForCausalLM(Head):
         elif logits_to_keep:
             states = states[:, -logits_to_keep:]
         logits = self.score_vocabulary(states)
-        return join_output(self.output_class, out, loss=next_token_loss(logits, labels), logits=logits)
+        return join_output(self.output_class, out, loss=self.loss(logits, labels), logits=logits)
+
+    def loss(self, logits: Tensor, labels: Tensor | None) -> Tensor | None:
+        """The mean cross-entropy of each label after the first, with the logits of the token before it."""
+        return next_token_loss(logits, labels)

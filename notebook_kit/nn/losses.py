@@ -167,7 +167,7 @@ def next_token_loss(logits: Tensor, labels: Tensor | None) -> Tensor | None:
             f"Labels have shape {tuple(labels.shape)}, and logits have shape {tuple(logits.shape)}.",
             next_step="Pass labels of the shape of input_ids (they are shifted inside), and leave logits_to_keep out.",
         )
-    return cross_entropy(logits.float(), F.pad(labels, (0, 1), value=-100)[:, 1:])
+    return cross_entropy(logits.float(), F.pad(labels, (0, 1), value=-100)[..., 1:])
 
 
 def ctc_loss(logits: Tensor, labels: Tensor, frames: Tensor, config: PretrainedConfig) -> Tensor:

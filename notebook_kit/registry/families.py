@@ -66,12 +66,18 @@ _BERT = {
 }
 _BART = {
     **ENCODER_DECODER,
+    "AutoModelForCausalLM": "ForCausalLM",
     "AutoModelForQuestionAnswering": "ForQuestionAnswering",
     "AutoModelForSequenceClassification": "ForSequenceClassification",
 }
 _BACKBONE = {"AutoBackbone": "Backbone"}
 _DETECTION = {"AutoModel": "Model", "AutoModelForObjectDetection": "ForObjectDetection"}
-_T5 = {**_BART, "AutoModelForTokenClassification": "ForTokenClassification"}
+_T5 = {
+    **ENCODER_DECODER,
+    "AutoModelForQuestionAnswering": "ForQuestionAnswering",
+    "AutoModelForSequenceClassification": "ForSequenceClassification",
+    "AutoModelForTokenClassification": "ForTokenClassification",
+}
 _IMAGE_BACKBONE = {**IMAGE_CLASSIFIER, **_BACKBONE}
 _SOUND = {"AutoModel": "Model", "AutoModelForAudioClassification": "ForAudioClassification"}
 _SAMPLES = {
@@ -109,7 +115,12 @@ FAMILIES: dict[str, Family] = {
     "gpt_neox": Family("gpt_neox", "GPTNeoX", DECODER),
     "hubert": Family("hubert", "Hubert", _SAMPLES, "audio"),
     "llama": Family("llama", "Llama", DECODER),
-    "marian": Family("marian", "Marian", {**ENCODER_DECODER, "AutoModelForSeq2SeqLM": "MTModel"}),
+    "m2m_100": Family("m2m_100", "M2M100", ENCODER_DECODER),
+    "marian": Family(
+        "marian",
+        "Marian",
+        {**ENCODER_DECODER, "AutoModelForSeq2SeqLM": "MTModel", "AutoModelForCausalLM": "ForCausalLM"},
+    ),
     "maskformer": Family("maskformer", "MaskFormer", _MASKFORMER, "image"),
     "maskformer-swin": Family("maskformer_swin", "MaskFormerSwin", _BACKBONE, "image"),
     "mbart": Family("mbart", "MBart", _BART),

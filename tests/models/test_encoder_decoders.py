@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import inspect
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -58,10 +59,18 @@ FIELDS: dict[str, dict[str, Any]] = {
         "pad_token_id": 98,
         "decoder_start_token_id": 98,
     },
+    "m2m_100": {
+        **_BART,
+        "scale_embedding": True,
+        "attention_dropout": 0.0,
+        "encoder_layerdrop": 0.0,
+        "decoder_layerdrop": 0.0,
+    },
     "t5": _T5,
     "mt5": _T5,
 }
 NAMES = [pair for pair in ref.class_names(kind="AutoModelForSeq2SeqLM") if pair[0] in FIELDS]
+NAMES = [pair for pair in NAMES if not pair[1].endswith("ForCausalLM")]  # a decoder alone: test_bart_decoders.py
 NAMES += [("t5", "T5EncoderModel"), ("mt5", "MT5EncoderModel")]
 ENCODERS = ("EncoderModel", "ForTokenClassification")
 WRITERS = [pair for pair in ref.class_names("AutoModelForSeq2SeqLM", "AutoModelForSeq2SeqLM") if pair[0] in FIELDS]
@@ -421,13 +430,15 @@ def test_labels_become_the_decoders_input():
         config = config_class(model_type)(**FIELDS[model_type])
         mine = ref.ours_of(name)(config).prepare_decoder_input_ids_from_labels(labels)
         reference = reference_model(model_type, name)
-        make = getattr(reference, "prepare_decoder_input_ids_from_labels", None) or reference._shift_right
+        modeling = sys.modules[type(reference).__module__]
         if model_type == "mbart":
-            from transformers.models.mbart.modeling_mbart import shift_tokens_right
-
-            assert torch.equal(mine, shift_tokens_right(labels.clone(), 1))
+            expected = modeling.shift_tokens_right(labels.clone(), 1)
+        elif model_type == "m2m_100":
+            expected = modeling.shift_tokens_right(labels, 1, 2)
         else:
-            assert torch.equal(mine, make(labels)), model_type
+            make = getattr(reference, "prepare_decoder_input_ids_from_labels", None) or reference._shift_right
+            expected = make(labels)
+        assert torch.equal(mine, expected), model_type
 
 
 # Mistakes ------------------------------------------------------------------------------------------------------------------
@@ -500,7 +511,9 @@ def talkative(model_type: str, name: str) -> nn.Module:
     """A reference that does not write one word again and again: no bias speaks louder than what was read."""
     # The reference's cache has room for as many layers as the encoder has.
     reference = reference_model(model_type, name, **({"num_layers": 3} if model_type in ("t5", "mt5") else {}))
-    scores = torch.randn(99, reference.config.d_model, generator=torch.Generator().manual_seed(6))
+    scores = torch.randn(
+        99, reference.config.d_model, generator=torch.Generator().manual_seed(8 if model_type == "m2m_100" else 6)
+    )
     reference.lm_head.weight = nn.Parameter(scores)
     reference.config.tie_word_embeddings = False
     if hasattr(reference, "final_logits_bias"):
