@@ -477,6 +477,8 @@ from .processing.text.classes import LukeTokenizer as LukeTokenizer
 from .processing.text.classes import LukeTokenizerFast as LukeTokenizerFast
 from .processing.text.classes import LxmertTokenizer as LxmertTokenizer
 from .processing.text.classes import LxmertTokenizerFast as LxmertTokenizerFast
+from .processing.text.classes import M2M100Tokenizer as M2M100Tokenizer
+from .processing.text.classes import M2M100TokenizerFast as M2M100TokenizerFast
 from .processing.text.classes import MarianTokenizer as MarianTokenizer
 from .processing.text.classes import MarianTokenizerFast as MarianTokenizerFast
 from .processing.text.classes import MarkupLMTokenizer as MarkupLMTokenizer

@@ -93,6 +93,7 @@ class M2M100Decoder(M2M100Half, MBartDecoder):
 
 class M2M100PreTrainedModel(BartPreTrainedModel):
     config_class = M2M100Config
+    position_field = None  # sines have no last position
     weight_rules = replace(
         BartPreTrainedModel.weight_rules,
         unused=(*BartPreTrainedModel.weight_rules.unused, r"embed_positions\.weights$"),

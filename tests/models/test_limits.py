@@ -11,12 +11,13 @@ from notebook_kit.errors import InputError
 from notebook_kit.models.auto import model_classes
 from notebook_kit.nn.inputs import position_limit, vocabulary_size
 
-ENDLESS = {"gemma", "gpt_neox", "llama", "mistral", "mt5", "qwen2", "qwen3", "smollm3", "t5"}
+ENDLESS = {"gemma", "gpt_neox", "llama", "m2m_100", "mistral", "mt5", "qwen2", "qwen3", "smollm3", "t5"}
 BART = {"d_model": 32, "encoder_layers": 1, "decoder_layers": 1, "vocab_size": 99, "max_position_embeddings": 40}
 T5 = {"d_model": 32, "d_kv": 8, "d_ff": 48, "num_layers": 1, "num_heads": 4, "vocab_size": 99}
 FIELDS = {
     "bart": BART,
     "marian": {**BART, "pad_token_id": 98, "decoder_start_token_id": 98},
+    "m2m_100": BART,
     "mbart": BART,
     "mpnet": ref.tiny_fields("mpnet", pad_token_id=3),
     "mt5": T5,

@@ -259,7 +259,9 @@ def test_every_kind_of_family_is_compared(checkpoint):
     def kind(family):
         return family.pipeline, family.template, family.vocabulary, family.pieces
 
-    tested = {kind(FAMILIES[f"{name}Tokenizer"]) for name in ("Marian", "MBart", "MBart50")}  # in test_translation.py
+    tested = {
+        kind(FAMILIES[f"{name}Tokenizer"]) for name in ("Marian", "M2M100", "MBart", "MBart50")
+    }  # in test_translation.py
     for name in CHECKPOINTS:
         config = json.loads((checkpoint(name) / "tokenizer_config.json").read_text(encoding="utf-8"))
         family = family_of(config["tokenizer_class"])

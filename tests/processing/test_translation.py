@@ -16,7 +16,7 @@ from tokenizers import Tokenizer, models, pre_tokenizers
 import notebook_kit
 from notebook_kit import AutoTokenizer
 from notebook_kit.errors import CheckpointError, InputError
-from notebook_kit.processing.text.translation import LanguageTokenizer, MarianTokenizer
+from notebook_kit.processing.text.translation import LanguageTokenizer, M2M100Tokenizer, MarianTokenizer
 
 SOURCE = [
     "It is one of the best films.",
@@ -92,13 +92,15 @@ def test_the_older_spelling_of_targets(marian):
     assert inside == ours(text_target=TARGET)["input_ids"] and ours(TARGET)["input_ids"] != inside
 
 
-def test_marian_learns_tokens(marian):
+def test_marian_learns_tokens(marian, tmp_path):
     ours = copy.deepcopy(marian[1])
     before = len(ours)
     assert ours.add_tokens("<film>") == 1 and len(ours) == before + 1
     assert before in ours("a <film> here").input_ids
     assert before in ours(text_target="a <film> here").input_ids or ours.separate_vocabs
-    with pytest.raises(InputError, match="two vocabularies"):
+    ours.save_pretrained(tmp_path)
+    assert AutoTokenizer.from_pretrained(tmp_path)("a <film> here").input_ids == ours("a <film> here").input_ids
+    with pytest.raises(InputError, match="more than one vocabulary"):
         ours.train_new_from_iterator(["a"], 30)
 
 
@@ -182,6 +184,67 @@ def test_sentinels_of_t5(checkpoint, both):
     assert "extra_id" not in ours.decode(ours(text).input_ids, skip_special_tokens=True)
     few = AutoTokenizer.from_pretrained(checkpoint("t5"), extra_ids=3)
     assert len(few) == len(ours) - 97 and few.convert_tokens_to_ids("<extra_id_2>") == 500
+
+
+# M2M-100 --------------------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def m2m100(tmp_path_factory, sentences):
+    folder = vocabularies.m2m100(tmp_path_factory.mktemp("m2m100"), sentences)
+    return folder, AutoTokenizer.from_pretrained(folder), theirs(folder)
+
+
+def test_m2m100_reads_and_decodes_as_the_oracle_does(m2m100, sentences):
+    _, ours, oracle = m2m100
+    assert type(ours) is M2M100Tokenizer is notebook_kit.M2M100TokenizerFast
+    assert len(ours) == len(oracle) + 100 and ours.vocab_size == oracle.vocab_size  # which does not count the languages
+    texts = [*SOURCE, *sentences[:100], "a text of 東 some"]
+    for source, target in (("en", "fr"), ("ta", "zu")):
+        ours.src_lang = oracle.src_lang = source
+        ours.tgt_lang = oracle.tgt_lang = target
+        given = {"text": texts, "text_target": texts[::-1], "padding": True, "truncation": True, "max_length": 12}
+        mine, expected = ours(**given, return_tensors="pt"), oracle(**given, return_tensors="pt")
+        for name in expected:
+            assert torch.equal(mine[name], expected[name]), name
+        rows = expected["labels"]
+        known = rows[(rows != ours.unk_token_id).all(dim=1)]  # around the others, the oracle leaves spaces out
+        assert ours.batch_decode(known) == oracle.batch_decode(known)
+        # Without special tokens, the oracle keeps the language.
+        plain = [
+            text.removeprefix(f"__{target}__").strip() for text in oracle.batch_decode(rows, skip_special_tokens=True)
+        ]
+        assert ours.batch_decode(rows, skip_special_tokens=True) == plain
+    for code in ("fr", "af", "zu"):
+        assert ours.get_lang_id(code) == oracle.get_lang_id(code) == ours.lang_code_to_id[code]
+        assert ours.get_lang_token(code) == oracle.get_lang_token(code)
+    with pytest.raises(InputError, match="not a language code"):
+        ours.get_lang_id("fr_XX")
+
+
+def test_m2m100_goes_to_disk_and_back(m2m100, tmp_path):
+    folder, _, _ = m2m100
+    ours = AutoTokenizer.from_pretrained(folder, src_lang="de")
+    assert ours.add_tokens("<film>") == 1
+    ours.save_pretrained(tmp_path)
+    texts = [*SOURCE, "a <film> here"]
+    expected = ours(texts, text_target=texts)
+    assert len(ours) - 1 in expected["input_ids"][-1]
+    for again in (
+        AutoTokenizer.from_pretrained(tmp_path),
+        theirs(tmp_path),
+        copy.deepcopy(ours),
+        pickle.loads(pickle.dumps(ours)),
+    ):
+        assert dict(again(texts, text_target=texts)) == dict(expected)
+    files = {"vocab_file": folder / "vocab.json", "spm_file": folder / "sentencepiece.bpe.model"}
+    made = M2M100Tokenizer(**{name: str(path) for name, path in files.items()}, src_lang="de", tgt_lang="fr")
+    assert dict(made(SOURCE, text_target=SOURCE)) == dict(ours(SOURCE, text_target=SOURCE))
+    with pytest.raises(InputError, match="more than one vocabulary"):
+        ours.train_new_from_iterator(["a"], 30)
+    (tmp_path / "vocab.json").unlink()
+    with pytest.raises(CheckpointError, match=r"has no vocab\.json"):
+        AutoTokenizer.from_pretrained(tmp_path)
 
 
 # NLLB -----------------------------------------------------------------------------------------------------------------

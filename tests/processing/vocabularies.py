@@ -244,6 +244,23 @@ def marian(folder: Path, minilm: Path, texts: list[str], apart: bool = False) ->
     return folder
 
 
+def m2m100(folder: Path, texts: list[str]) -> Path:
+    """A BPE model, and a list of ids in another order that lacks a piece."""
+    import sentencepiece
+
+    model = trained_sentencepiece(folder / "pieces", texts, "bpe", 400)
+    processor = sentencepiece.SentencePieceProcessor(model_proto=model)
+    pieces = sorted({processor.id_to_piece(id) for id in range(3, len(processor))} - {processor.id_to_piece(30)})
+    write(
+        folder,
+        vocab_json={token: id for id, token in enumerate(["<s>", "<pad>", "</s>", "<unk>", *pieces])},
+        config_json={"model_type": "m2m_100"},
+        tokenizer_config_json={"tokenizer_class": "M2M100Tokenizer", "src_lang": "en", "tgt_lang": "fr"},
+    )
+    (folder / "sentencepiece.bpe.model").write_bytes(model)
+    return folder
+
+
 def albert(folder: Path, minilm: Path, texts: list[str]) -> Path:
     model = trained_sentencepiece(
         folder,

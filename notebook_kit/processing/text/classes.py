@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from notebook_kit.processing.text.families import FAMILIES, Family
 from notebook_kit.processing.text.tokenizer import TOKENIZER_CLASSES, PreTrainedTokenizerFast
-from notebook_kit.processing.text.translation import LanguageTokenizer, MarianTokenizer
+from notebook_kit.processing.text.translation import LanguageTokenizer, M2M100Tokenizer, MarianTokenizer
 
 __all__ = [f"{name}{ending}" for name in FAMILIES for ending in ("", "Fast")]
 
@@ -26,6 +26,7 @@ Example:
     >>> tokenizer.padding_side, tokenizer.unk_token_id
     ('{side}', 0)
 """
+_WRITTEN = {"M2M100Tokenizer": M2M100Tokenizer, "MarianTokenizer": MarianTokenizer}
 _VOCABULARY = {
     "wordpiece": "The path of a vocab.txt, or the ids by token.",
     "bpe": "The paths of a vocab.json and a merges.txt; or the ids by token and the merges.",
@@ -53,5 +54,5 @@ def _create(name: str, family: Family) -> type[PreTrainedTokenizerFast]:
 
 
 for _name, _family in FAMILIES.items():
-    _class = MarianTokenizer if _family.vocabulary == "marian" else _create(_name, _family)
+    _class = _WRITTEN.get(_name) or _create(_name, _family)
     TOKENIZER_CLASSES[_name] = globals()[_name] = globals()[f"{_name}Fast"] = _class

@@ -2,6 +2,7 @@
 
 from notebook_kit.processing.text.tokenizer import PreTrainedTokenizerFast
 from notebook_kit.processing.text.translation import LanguageTokenizer
+from notebook_kit.processing.text.translation import M2M100Tokenizer as M2M100Tokenizer
 from notebook_kit.processing.text.translation import MarianTokenizer as MarianTokenizer
 
 class BertTokenizer(PreTrainedTokenizerFast): ...
@@ -88,6 +89,7 @@ MBartTokenizerFast = MBartTokenizer
 MBart50TokenizerFast = MBart50Tokenizer
 T5TokenizerFast = T5Tokenizer
 MT5TokenizerFast = MT5Tokenizer
+M2M100TokenizerFast = M2M100Tokenizer
 MarianTokenizerFast = MarianTokenizer
 AlbertTokenizerFast = AlbertTokenizer
 LlamaTokenizerFast = LlamaTokenizer

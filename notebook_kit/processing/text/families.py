@@ -24,16 +24,18 @@ class Family:
 
     Attributes:
         special_tokens: The default token of each role.
-        pipeline: The normalizer, pre-tokenizer and decoder, by name in `building.PIPELINES`; "marian" uses those of its two
+        pipeline: The normalizer, pre-tokenizer and decoder, by name in `building.PIPELINES`; "marian" uses those of its
             sentencepiece models; "" if the class can only be loaded from tokenizer.json.
         template: The special tokens around texts: "bert", "roberta", "xlm-roberta", "t5", "marian", "bos-eos", "clip", or
             "language-last" and "language-first", which depend on the language of the text.
-        vocabulary: The kind of vocabulary without tokenizer.json: "wordpiece", "bpe", "sentencepiece" or "marian".
+        vocabulary: The kind of vocabulary without tokenizer.json: "wordpiece", "bpe", "sentencepiece",
+            "marian" or "m2m100".
         model_input_names: What a call returns by default.
         options: The switches of the pipeline, with their defaults.
         pieces: How the pieces of a sentencepiece model are assigned to ids: "as they are", "fairseq", "camembert", "t5".
         padding_side: The default padding side.
         languages: The codes of the supported languages, in the order of their ids.
+        language_token: The token of a language, in which its code replaces "{}".
         extra_tokens: The special tokens without a role of a tokenizer that is constructed, unless others are passed.
         completes_objects: Whether a `tokenizer_object` with no post-processor gets the template.
         blank: The tokens of a tokenizer that is created without a vocabulary, to be trained; roles without "_token", or
@@ -49,6 +51,7 @@ class Family:
     pieces: str = "as they are"
     padding_side: str = "right"
     languages: tuple[str, ...] = ()
+    language_token: str = "{}"
     extra_tokens: tuple[str, ...] = ()
     completes_objects: bool = True
     blank: tuple[str, ...] = ()
@@ -122,6 +125,11 @@ _MBART_LANGUAGES = (
 _MBART50_LANGUAGES = (
     f"{_MBART_LANGUAGES} af_ZA az_AZ bn_IN fa_IR he_IL hr_HR id_ID ka_GE km_KH mk_MK ml_IN mn_MN mr_IN pl_PL ps_AF pt_XX "
     "sv_SE sw_KE ta_IN te_IN th_TH tl_XX uk_UA ur_PK xh_ZA gl_ES sl_SI"
+)
+_M2M100_LANGUAGES = (
+    "af am ar ast az ba be bg bn br bs ca ceb cs cy da de el en es et fa ff fi fr fy ga gd gl gu ha he hi hr ht hu hy id "
+    "ig ilo is it ja jv ka kk km kn ko lb lg ln lo lt lv mg mk ml mn mr ms my ne nl no ns oc or pa pl ps pt ro ru sd si "
+    "sk sl so sq sr ss su sv sw ta th tl tn tr uk ur uz vi wo xh yi yo zh zu"
 )
 _NLLB_LANGUAGES = (
     "ace_Arab ace_Latn acm_Arab acq_Arab aeb_Arab afr_Latn ajp_Arab aka_Latn amh_Ethi apc_Arab arb_Arab ars_Arab "
@@ -227,6 +235,14 @@ FAMILIES: dict[str, Family] = {
         vocabulary="marian",
         options={"separate_vocabs": False, "model_max_length": 512},
     ),
+    "M2M100Tokenizer": Family(
+        special_tokens=_roles(bos="<s>", eos="</s>", unk="<unk>", sep="</s>", pad="<pad>"),
+        pipeline="marian",
+        template="language-first",
+        vocabulary="m2m100",
+        languages=tuple(_M2M100_LANGUAGES.split()),
+        language_token="__{}__",
+    ),
     "AlbertTokenizer": Family(
         special_tokens=_ALBERT_TOKENS,
         pipeline="albert",
@@ -292,6 +308,7 @@ _TYPES_OF_CLASSES = {
     "GPT2Tokenizer": "dbrx gpt_neo gptj opt phi starcoder2",
     "GPTNeoXTokenizer": "falcon_mamba gpt_neox mamba mamba2 mpt olmo olmoe rwkv",
     "GemmaTokenizer": "gemma2 gemma3 gemma3_text recurrent_gemma t5gemma",
+    "M2M100Tokenizer": "m2m_100",
     "NllbTokenizer": "nllb-moe",
     "OpenAIGPTTokenizer": "openai-gpt",
     "Qwen2Tokenizer": "qwen2_moe qwen2_vl qwen2_5_vl qwen3 qwen3_moe",

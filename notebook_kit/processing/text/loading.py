@@ -60,6 +60,7 @@ _ARGUMENTS = {
         "vocab": "vocab.json",
         "target_vocab_file": "target_vocab.json",
     },
+    "m2m100": {"vocab": "vocab.json", "spm": "sentencepiece.bpe.model"},
 }
 
 
@@ -93,8 +94,8 @@ def load_parts(source: Files, overrides: Mapping[str, Any], class_name: str | No
     config = read_settings(source, "tokenizer_config.json")
     class_name = class_name or _class_name(source, config)
     family = family_of(class_name)
-    is_marian = family is not None and family.vocabulary == "marian"
-    tokenizer_file = None if is_marian else source.find("tokenizer.json")  # one pipeline cannot describe both sides
+    has_list = family is not None and family.vocabulary in ("marian", "m2m100")
+    tokenizer_file = None if has_list else source.find("tokenizer.json")  # one pipeline cannot describe all of these
 
     options: dict[str, Any] = family.defaults if family else {}
     options |= {key: as_token(value) for key, value in config.items() if key not in _NOT_OPTIONS}
@@ -195,7 +196,7 @@ def _from_arguments(
     if paths:
         return from_vocabulary(GivenFiles(paths), class_name, family, options)
     vocabulary = given.get("vocab")
-    if vocabulary is None and family is not None and family.vocabulary in ("", "marian"):
+    if vocabulary is None and family is not None and family.vocabulary in ("", "marian", "m2m100"):
         raise InputError(
             f"A {class_name} was constructed without a vocabulary.",
             next_step=f"Pass {', '.join(names)}, or use {class_name}.from_pretrained(name_or_path).",
@@ -270,7 +271,8 @@ def _use_class_tokens(options: dict[str, Any], family: Family | None) -> None:
     if family is None or not isinstance(present, list | tuple):
         return
     names = set(map(str, present))
-    missing = [code for code in family.languages if code not in names] or ([] if present else family.extra_tokens)
+    languages = map(family.language_token.format, family.languages)
+    missing = [code for code in languages if code not in names] or ([] if present else family.extra_tokens)
     if missing:
         options["additional_special_tokens"] = [*missing, *present]
 

@@ -1,7 +1,7 @@
 """Tokenizers of translation models, which encode texts and targets differently.
 
-mBART's and NLLB's models support many languages, and each text includes the code of its language. Marian's support one language pair,
-with one sentencepiece model per side and a list of ids for both.
+mBART's, NLLB's and M2M-100's models support many languages, and each text includes the code of its language. Marian's support one
+language pair, with one sentencepiece model per side and a list of ids for both.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from notebook_kit.processing.text.families import family_of
 from notebook_kit.processing.text.parts import Parts
 from notebook_kit.processing.text.tokenizer import PreTrainedTokenizerFast
 
-__all__ = ["LanguageTokenizer", "MarianTokenizer"]
+__all__ = ["LanguageTokenizer", "M2M100Tokenizer", "MarianTokenizer"]
 
 
 class LanguageTokenizer(PreTrainedTokenizerFast):
@@ -53,21 +53,26 @@ class LanguageTokenizer(PreTrainedTokenizerFast):
                 f"{parts.class_name} is not a multilingual tokenizer.",
                 next_step='Pass tokenizer_class="MBartTokenizer" or "MBart50Tokenizer".',
             )
-        self._code_first = family.template == "language-first"
+        self._code_first, self._token_of = family.template == "language-first", family.language_token
         super()._set_up(parts)
-        known = {code: self._tokenizer.token_to_id(code) for code in family.languages}
+        known = {code: self._tokenizer.token_to_id(self._token_of.format(code)) for code in family.languages}
         self.lang_code_to_id: dict[str, int] = {code: id for code, id in known.items() if id is not None}
-        missing = [code for code in self.lang_code_to_id if code not in self.additional_special_tokens]
-        if missing:
+        tokens = [self._token_of.format(code) for code in self.lang_code_to_id]
+        if missing := [token for token in tokens if token not in self.additional_special_tokens]:
             self.add_special_tokens({"additional_special_tokens": missing}, replace_extra_special_tokens=False)
         source, target = parts.options.get("src_lang"), parts.options.get("tgt_lang")
         self._tgt_lang = None if target is None else self._checked("tgt_lang", target)
         self._src_lang: str | None
         if source is None:
-            self._src_lang = next((code for code in ("en_XX", "eng_Latn") if code in self.lang_code_to_id), None)
+            self._src_lang = next((code for code in ("en_XX", "eng_Latn", "en") if code in self.lang_code_to_id), None)
         else:
             self._src_lang = self._checked("src_lang", source)
-        self._tokenizer.post_processor = self._around(self._src_lang)
+        self._reader.post_processor = self._around(self._src_lang)
+
+    @property
+    def _reader(self) -> Tokenizer:
+        """The backend that splits texts into tokens."""
+        return self._tokenizer
 
     @property
     def src_lang(self) -> str | None:
@@ -78,7 +83,7 @@ class LanguageTokenizer(PreTrainedTokenizerFast):
     def src_lang(self, code: str) -> None:
         self._src_lang = self.init_kwargs["src_lang"] = self._checked("src_lang", code)
         with self._lock:
-            self._tokenizer.post_processor = self._around(code)
+            self._reader.post_processor = self._around(code)
 
     @property
     def tgt_lang(self) -> str | None:
@@ -100,25 +105,97 @@ class LanguageTokenizer(PreTrainedTokenizerFast):
 
     def _around(self, code: str | None) -> Any:
         """The post-processor that puts the code and the end token around texts."""
-        codes = [] if code is None else [code]
+        codes = [] if code is None else [self._token_of.format(code)]
         end = str(self.eos_token)
         before, after = (codes, [end]) if self._code_first else ([], [end, *codes])
-        special = [(token, self._tokenizer.token_to_id(token)) for token in {*before, *after}]
+        special = [(token, self._reader.token_to_id(token)) for token in {*before, *after}]
         return processors.TemplateProcessing(
             single=[*before, "$A", *after], pair=[*before, "$A", "$B", *after], special_tokens=sorted(special)
         )
 
     @contextmanager
     def _encoder(self, target: bool) -> Iterator[Tokenizer]:
+        reader = self._reader
         if not target or self._tgt_lang is None:
-            yield self._tokenizer
+            yield reader
             return
-        source = self._tokenizer.post_processor
-        self._tokenizer.post_processor = self._around(self._tgt_lang)
+        source, reader.post_processor = reader.post_processor, self._around(self._tgt_lang)
         try:
-            yield self._tokenizer
+            yield reader
         finally:
-            self._tokenizer.post_processor = source
+            reader.post_processor = source
+
+
+class M2M100Tokenizer(LanguageTokenizer):
+    """The tokenizer of M2M-100's checkpoints: languages have two or three letters, and their tokens are like `"__en__"`.
+
+    The sentencepiece model splits texts, and a list of ids beside it has the ids of the pieces.
+
+    Example:
+        >>> tokenizer = M2M100Tokenizer.from_pretrained("facebook/m2m100_418M", src_lang="en")  # doctest: +SKIP
+        >>> batch = tokenizer("Good morning.", return_tensors="pt")  # doctest: +SKIP
+        >>> model.generate(**batch, forced_bos_token_id=tokenizer.get_lang_id("fr"))  # doctest: +SKIP
+    """
+
+    recipe = "M2M100Tokenizer"
+
+    def _set_up(self, parts: Parts) -> None:
+        self._pieces: Tokenizer | None = parts.extras.get("reader")  # None for a tokenizer_object, which is complete
+        self._files: dict[str, bytes] = parts.extras.get("files", {})
+        super()._set_up(parts)
+        self._reader.add_tokens(parts.added_tokens)
+
+    @property
+    def _reader(self) -> Tokenizer:
+        return self._pieces or self._tokenizer
+
+    def _ids(self, encoding: Encoding, target: bool) -> list[int]:
+        ids = map(self._tokenizer.token_to_id, encoding.tokens)
+        return [self.unk_token_id if id is None else id for id in ids]
+
+    def get_lang_token(self, lang: str) -> str:
+        """The token of a language.
+
+        Raises:
+            InputError: If the tokenizer does not have that language.
+        """
+        return self._token_of.format(self._checked("lang", lang))
+
+    def get_lang_id(self, lang: str) -> int:
+        """The id of a language's token, which `generate` takes as `forced_bos_token_id`.
+
+        Raises:
+            InputError: If the tokenizer does not have that language.
+        """
+        return self.lang_code_to_id[self._checked("lang", lang)]
+
+    def add_tokens(
+        self, new_tokens: str | AddedToken | Sequence[str | AddedToken], special_tokens: bool = False
+    ) -> int:
+        tokens = _as_they_are(new_tokens)
+        if self._pieces is not None:
+            self._pieces.add_special_tokens(tokens) if special_tokens else self._pieces.add_tokens(tokens)
+        return super().add_tokens(tokens, special_tokens)
+
+    def train_new_from_iterator(self, *args: Any, **options: Any) -> Self:
+        raise _two_vocabularies("M2M-100")
+
+    def vocabulary_files(self) -> Mapping[str, bytes]:
+        """The sentencepiece model and the list of ids, unchanged."""
+        return self._files
+
+
+def _as_they_are(tokens: str | AddedToken | Sequence[str | AddedToken]) -> list[AddedToken]:
+    """New tokens, which are found in a text before it is normalized, as in checkpoints."""
+    listed = [tokens] if isinstance(tokens, str | AddedToken) else tokens
+    return [AddedToken(token, normalized=False) if isinstance(token, str) else token for token in listed]
+
+
+def _two_vocabularies(kind: str) -> InputError:
+    return InputError(
+        f"A tokenizer of {kind} has more than one vocabulary, which cannot be trained from one stream of texts.",
+        next_step="Train another kind, such as AutoTokenizer.from_pretrained('t5-small').train_new_from_iterator(...).",
+    )
 
 
 class MarianTokenizer(PreTrainedTokenizerFast):
@@ -151,6 +228,7 @@ class MarianTokenizer(PreTrainedTokenizerFast):
         for side in self._sides.values():
             side.add_special_tokens(special)
             side.add_tokens([AddedToken(code, normalized=False) for code in self.supported_language_codes])
+            side.add_tokens(parts.added_tokens)
             end = {"eos_token": side.token_to_id(str(self.eos_token))}
             side.post_processor = post_processor("marian", {"eos_token": str(self.eos_token)}, end, {})
         if self._targets is not None:
@@ -171,7 +249,7 @@ class MarianTokenizer(PreTrainedTokenizerFast):
     def add_tokens(
         self, new_tokens: str | AddedToken | Sequence[str | AddedToken], special_tokens: bool = False
     ) -> int:
-        tokens = [new_tokens] if isinstance(new_tokens, str | AddedToken) else list(new_tokens)
+        tokens = _as_they_are(new_tokens)
         for side in self._sides.values():
             side.add_special_tokens(tokens) if special_tokens else side.add_tokens(tokens)
         return super().add_tokens(tokens, special_tokens)
@@ -186,10 +264,7 @@ class MarianTokenizer(PreTrainedTokenizerFast):
             self._tokenizer = sources
 
     def train_new_from_iterator(self, *args: Any, **options: Any) -> Self:
-        raise InputError(
-            "A Marian tokenizer has two vocabularies, which cannot be trained from one stream of texts.",
-            next_step="Train another kind, such as AutoTokenizer.from_pretrained('t5-small').train_new_from_iterator(...).",
-        )
+        raise _two_vocabularies("Marian")
 
     def vocabulary_files(self) -> Mapping[str, bytes]:
         """The sentencepiece models and lists of ids, unchanged."""

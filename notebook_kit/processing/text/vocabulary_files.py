@@ -14,7 +14,7 @@ from notebook_kit.processing.text import sentencepiece
 from notebook_kit.processing.text.building import complete
 from notebook_kit.processing.text.families import FAMILIES, UNDERLINE, Family
 from notebook_kit.processing.text.inputs import backend_errors
-from notebook_kit.processing.text.marian import load_marian
+from notebook_kit.processing.text.marian import load_m2m100, load_marian
 from notebook_kit.processing.text.parts import Files, Parts
 from notebook_kit.processing.text.vocabulary import ROLES
 
@@ -30,6 +30,9 @@ def from_vocabulary(source: Files, class_name: str | None, family: Family | None
     kind = family.vocabulary if family else None
     if kind == "marian":
         vocabulary, extras = load_marian(source, options)
+        return Parts(vocabulary, str(class_name), options, extras=extras)
+    if family is not None and kind == "m2m100":
+        vocabulary, extras = load_m2m100(source, family, options)
         return Parts(vocabulary, str(class_name), options, extras=extras)
     vocab_txt = source.find("vocab.txt") if kind in (None, "wordpiece") else None
     vocab_json = source.find("vocab.json") if kind in (None, "bpe") else None
