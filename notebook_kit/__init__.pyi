@@ -158,6 +158,9 @@ from .models.llama import LlamaForQuestionAnswering as LlamaForQuestionAnswering
 from .models.llama import LlamaForSequenceClassification as LlamaForSequenceClassification
 from .models.llama import LlamaForTokenClassification as LlamaForTokenClassification
 from .models.llama import LlamaModel as LlamaModel
+from .models.m2m_100 import M2M100Config as M2M100Config
+from .models.m2m_100 import M2M100ForConditionalGeneration as M2M100ForConditionalGeneration
+from .models.m2m_100 import M2M100Model as M2M100Model
 from .models.mappings import CONFIG_MAPPING as CONFIG_MAPPING
 from .models.mappings import MODEL_FOR_BACKBONE_MAPPING as MODEL_FOR_BACKBONE_MAPPING
 from .models.mappings import MODEL_FOR_BACKBONE_MAPPING_NAMES as MODEL_FOR_BACKBONE_MAPPING_NAMES
@@ -213,9 +216,6 @@ from .models.mappings import (
 )
 from .models.mappings import MODEL_MAPPING as MODEL_MAPPING
 from .models.mappings import MODEL_MAPPING_NAMES as MODEL_MAPPING_NAMES
-from .models.m2m_100 import M2M100Config as M2M100Config
-from .models.m2m_100 import M2M100ForConditionalGeneration as M2M100ForConditionalGeneration
-from .models.m2m_100 import M2M100Model as M2M100Model
 from .models.marian import MarianConfig as MarianConfig
 from .models.marian import MarianForCausalLM as MarianForCausalLM
 from .models.marian import MarianModel as MarianModel

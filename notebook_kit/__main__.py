@@ -35,6 +35,7 @@ def main(arguments: list[str] | None = None) -> int:
     page = commands.add_parser("handout", help="a notebook as one HTML page that opens with no kernel and no network")
     page.add_argument("notebook", nargs="+", help="the notebooks")
     page.add_argument("--execute", action="store_true", help="run them first, in a fresh kernel of this environment")
+    page.add_argument("--cell-seconds", type=float, default=1800, help="how long a cell may run; 0 for any time")
     page.add_argument("--output-dir", default="", help="the folder to write to; by default that of the notebook")
     options = parser.parse_args(arguments)
 
@@ -44,7 +45,8 @@ def main(arguments: list[str] | None = None) -> int:
         try:
             for notebook in options.notebook:
                 print(f"{notebook} ...", end=" ", flush=True)
-                print(handout(notebook, options.output_dir, execute=options.execute))
+                limit = options.cell_seconds or None
+                print(handout(notebook, options.output_dir, execute=options.execute, cell_seconds=limit))
         except NotebookKitError as error:
             print(f"\n{error}", file=sys.stderr)
             return 1

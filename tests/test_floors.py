@@ -43,7 +43,7 @@ FLOORS = [
 """From the ground up. Rooms on the same floor do not import each other."""
 HEIGHT = {room: height for height, rooms in enumerate(FLOORS) for room in rooms}
 
-ON_THEIR_OWN = {"teaching": {"errors", "language", "training"}, "handout": {"errors", "files"}}
+ON_THEIR_OWN = {"teaching": {"errors", "language", "training"}, "handout": {"errors", "files", "hub", "processing"}}
 """Rooms that import less than their floor would allow."""
 USERS = {"tour", "__main__"}
 """Rooms that use the package as its users do: they may import root names."""

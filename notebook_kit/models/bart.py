@@ -118,8 +118,8 @@ class BartConfig(PretrainedConfig):
 class BartPreTrainedModel(PreTrainedModel):
     config_class = BartConfig
     base_model_prefix = "model"
-    input_embeddings = ("shared", "encoder.embed_tokens", "decoder.embed_tokens")
-    position_field = "max_position_embeddings"
+    input_embeddings: ClassVar[tuple[str, ...]] = ("shared", "encoder.embed_tokens", "decoder.embed_tokens")
+    position_field: ClassVar[str | None] = "max_position_embeddings"
     model: BartModel  # in the heads
     weight_rules = WeightRules(
         stored_once=(r"embed_tokens\.weight$",), unused=(r"(en|de)coder\.version$", r"position_ids$")

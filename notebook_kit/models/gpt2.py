@@ -427,7 +427,7 @@ class GPT2DoubleHeadsModel(GPT2PreTrainedModel, Head, GenerationMixin):
             **inputs: Inputs of `GPT2Model`, with the axis of choices.
         """
         ids, embeds = inputs.get("input_ids"), inputs.get("inputs_embeds")
-        shape = ids.shape if ids is not None else () if embeds is None else embeds.shape[:-1]
+        shape: tuple[int, ...] = ids.shape if ids is not None else () if embeds is None else embeds.shape[:-1]
         flat = {
             name: value.flatten(0, 1) if isinstance(value, Tensor) and len(shape) == 3 and value.dim() > 2 else value
             for name, value in inputs.items()

@@ -69,15 +69,23 @@ class M2M100Half(BartHalf):
 
     positions, norms_embeddings = M2M100Positions, False
 
-    def embed(self, input_ids: Tensor | None, inputs_embeds: Tensor | None, past: int = 0) -> Tensor:
+    def embed(
+        self,
+        input_ids: Tensor | None,
+        inputs_embeds: Tensor | None,
+        past: int = 0,
+        position_ids: Tensor | None = None,
+    ) -> Tensor:
         """Embeddings of tokens and positions, `(batch, tokens, width)`, after `past` cached tokens."""
         _, T, device = input_size(input_ids, inputs_embeds)
         words = embed_tokens(self.embed_tokens, input_ids, inputs_embeds)
         padding = self.embed_positions.padding
-        if input_ids is None:
+        words = words * self.scale if inputs_embeds is None else words
+        if position_ids is not None:
+            positions = position_ids + 1
+        elif input_ids is None:
             positions = torch.arange(past + 1, past + T + 1, device=device)
         else:
-            words = words * self.scale
             is_text = input_ids.ne(padding).long()
             positions = (is_text.cumsum(dim=1) + past) * is_text
         return self.norm_embeddings(words + self.embed_positions(positions + padding).to(words.dtype))

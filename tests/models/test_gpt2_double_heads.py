@@ -48,7 +48,7 @@ def test_equals_reference(activation, tmp_path):
     ref.assert_same_gradients(model, oracle, lambda each: each(**given).loss + 2 * each(**given).mc_loss)
     model.save_pretrained(tmp_path / "ours")
     ref.assert_same_files(tmp_path / "ours", tmp_path / "theirs")
-    back, report = transformers.GPT2DoubleHeadsModel.from_pretrained(tmp_path / "ours", output_loading_info=True)
+    _, report = transformers.GPT2DoubleHeadsModel.from_pretrained(tmp_path / "ours", output_loading_info=True)
     assert not any(report.values())
 
 
