@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import re
 import sys
 from collections.abc import AsyncIterator, Callable, Iterator
 from queue import Queue
@@ -20,6 +21,10 @@ __all__ = [
     "TokenIteratorStreamer",
     "continued_text",
 ]
+
+
+_UNSETTLED = re.compile(r"( n)? \S*$")
+"""The end of a text that loses a space if a comma, or the rest of " n ' t", follows."""
 
 
 def continued_text(tokenizer: Any, context: list[int], ids: list[int], prompt: str = "", **decode_kwargs: Any) -> str:
@@ -105,6 +110,7 @@ class TextStreamer(BaseStreamer):
     def _restart(self) -> None:
         self._ids: list[int] = []
         self._context, self._finished = 0, 0  # a piece is decoded as the continuation of the previous one
+        self._shown = 0  # characters of the unfinished piece that are printed
         self._is_prompt = True
 
     def put(self, value: Tensor) -> None:
@@ -121,16 +127,26 @@ class TextStreamer(BaseStreamer):
             self._context, self._finished = start, len(self._ids)
             return
         piece = self._piece()
-        if piece and not piece.endswith("\ufffd"):  # part of a character that the next token may complete
+        if self._cleans_up():
+            settled = _UNSETTLED.search(piece)
+            if settled is not None and (end := settled.start()) > self._shown:
+                self._shown, start = end, self._shown
+                self.on_finalized_text(piece[start:end])
+        elif piece and not piece.endswith("\ufffd"):  # part of a character that the next token may complete
             self._context, self._finished = self._finished, len(self._ids)
             self.on_finalized_text(piece)
+
+    def _cleans_up(self) -> bool:
+        """Whether decoding removes spaces, such as the one before a comma."""
+        asked = self.decode_kwargs.get("clean_up_tokenization_spaces")
+        return getattr(self.tokenizer, "clean_up_tokenization_spaces", False) if asked is None else asked
 
     def _piece(self) -> str:
         context, new = self._ids[self._context : self._finished], self._ids[self._finished :]
         return continued_text(self.tokenizer, context, new, **self.decode_kwargs)
 
     def end(self) -> None:
-        rest = self._piece()
+        rest = self._piece()[self._shown :]
         self._restart()
         self.on_finalized_text(rest, stream_end=True)
 

@@ -1,8 +1,11 @@
-"""The built site, opened from disk: the panels in its pages are live, with no kernel and no network."""
+"""The built site, from disk and from a server: the panels in its pages are live, with no kernel and no network elsewhere."""
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Iterator
+from functools import partial
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
@@ -15,19 +18,38 @@ CHAPTERS = sorted(path.stem for path in (Path(__file__).parents[2] / "tutorials"
 WITH_PANELS = [name for name in CHAPTERS if name != "01_pipelines"]
 
 
-@pytest.fixture
-def visit(chromium: Any) -> Iterator[Any]:
-    """`visit("tutorials/index.html")` opens a page; a script error in it, or a request that leaves the folder, fails the test."""
+@pytest.fixture(scope="module")
+def served() -> Iterator[str]:
+    """The address of a server of the site."""
     if not (SITE / "tutorials" / "panels").is_dir():
         skip_or_fail("the site is not built: python docs/build.py")
+
+    class Quiet(SimpleHTTPRequestHandler):
+        def log_message(self, *_: Any) -> None:
+            pass
+
+    server = ThreadingHTTPServer(("127.0.0.1", 0), partial(Quiet, directory=str(SITE)))
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    yield f"http://127.0.0.1:{server.server_port}"
+    server.shutdown()
+    server.server_close()
+
+
+@pytest.fixture
+def visit(chromium: Any, served: str) -> Iterator[Any]:
+    """`visit("tutorials/index.html")` opens a page of the server, or with `from_disk` the file.
+
+    A script error in it, or a request that leaves the site, fails the test.
+    """
     context = chromium.new_context(viewport={"width": 1300, "height": 1000})
     page = context.new_page()
     faults: list[str] = []
     page.on("pageerror", lambda error: faults.append(str(error)))
-    page.on("request", lambda one: None if one.url.startswith(("file:", "blob:", "data:")) else faults.append(one.url))
+    inside = ("file:", "blob:", "data:", f"{served}/")
+    page.on("request", lambda one: None if one.url.startswith(inside) else faults.append(one.url))
 
-    def open_(name: str) -> Any:
-        page.goto((SITE / name).as_uri())
+    def open_(name: str, from_disk: bool = False) -> Any:
+        page.goto((SITE / name).as_uri() if from_disk else f"{served}/{name}")
         return page
 
     yield open_
@@ -40,8 +62,9 @@ def panels(page: Any, name: str) -> Any:
     return page.locator(f'iframe.live-panel[title^="{name}"]')
 
 
-def test_a_panel_of_a_chapter_answers_a_click(visit, expect):
-    page = visit("tutorials/03_attention.html")
+@pytest.mark.parametrize("from_disk", [True, False], ids=["from disk", "from a server"])
+def test_a_panel_of_a_chapter_answers_a_click(visit, expect, from_disk):
+    page = visit("tutorials/03_attention.html", from_disk)
     frame = panels(page, "AttentionView").first
     frame.scroll_into_view_if_needed()
     panel = frame.content_frame.locator(".nk-panel")
@@ -52,7 +75,7 @@ def test_a_panel_of_a_chapter_answers_a_click(visit, expect):
 
 
 def test_the_first_page_begins_with_a_panel_that_answers(visit, expect):
-    page = visit("index.html")
+    page = visit("index.html", from_disk=True)
     frame = panels(page, "AttentionView")
     expect(frame).to_have_count(1)
     cell = frame.content_frame.locator('.nk-av-cell[data-layer="0"][data-head="1"]')
@@ -60,6 +83,12 @@ def test_the_first_page_begins_with_a_panel_that_answers(visit, expect):
     expect(frame.content_frame.locator(".nk-av-said-line")).to_contain_text("Layer 0 · head 1")
     assert frame.bounding_box()["y"] < 1000, "on the first screen"
     shot(page, "site_start")
+
+
+def test_outputs_keep_to_the_page(visit):
+    page = visit("tutorials/01_pipelines.html")
+    wide = "pres => pres.filter(pre => pre.scrollWidth > pre.clientWidth + 1).map(pre => pre.textContent.slice(0, 80))"
+    assert page.locator(".cell_output .stream pre, .cell_output .text_plain pre").evaluate_all(wide) == []
 
 
 @pytest.mark.parametrize("chapter", WITH_PANELS)

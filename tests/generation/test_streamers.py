@@ -280,6 +280,25 @@ def test_pieces_are_the_text_of_the_whole_wherever_it_is_cut(decoder, skip):
             assert "".join(piece for piece, _ in streamer.pieces) == new, (ids, cut)
 
 
+@pytest.mark.parametrize(
+    "text", ["i don't know, it's (really) good . . .", "hello , world ! it ' s", "they ' ve n ' t can ' t"]
+)
+@pytest.mark.parametrize("prompt", [1, 3])
+def test_spaces_that_decoding_removes_are_not_printed(text, prompt):
+    tokenizer = notebook_kit.AutoTokenizer.from_pretrained(
+        "notebook-kit/tiny-sentiment", clean_up_tokenization_spaces=True
+    )
+    ids = tokenizer(text, add_special_tokens=False)["input_ids"]
+    streamer = Pieces(tokenizer, skip_prompt=prompt > 1)
+    streamer.put(torch.tensor([ids[:prompt]]))
+    for token in ids[prompt:]:
+        streamer.put(torch.tensor([token]))
+    streamer.end()
+    expected = continued_text(tokenizer, ids[:prompt], ids[prompt:]) if prompt > 1 else tokenizer.decode(ids)
+    assert "".join(piece for piece, _ in streamer.pieces) == expected
+    assert len(streamer.pieces) > 2  # not held back to the end
+
+
 def test_a_start_token_is_not_continued():
     """An encoder-decoder's text begins after it, without a space."""
     streamer = Pieces(tokenizer_with(None), skip_prompt=True)

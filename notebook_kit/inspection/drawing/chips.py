@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import functools
 import io
+from contextlib import suppress
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from notebook_kit.inspection.drawing.letters import clean
@@ -73,7 +75,7 @@ def draw(rows: list[tuple[str, list[Chip], int]]) -> Any:
     def width(text: str, properties: Any) -> float:
         return renderer.get_text_width_height_descent(text, properties, False)[0] * 72 / figure.dpi
 
-    points, line = WIDTH * 72, 29.0
+    points, line = WIDTH * 72, 31.0
     placed: list[tuple[str, Any]] = []
     y = 4.0
     for title, chips, more in rows:
@@ -131,7 +133,7 @@ def draw(rows: list[tuple[str, list[Chip], int]]) -> Any:
         centre = x + wide / 2
         axes.text(centre, y + 12.5, text, fontproperties=font, ha="center", va="baseline", color=ink, parse_math=False)
         axes.text(
-            centre, y + 21.5, below, fontproperties=small, ha="center", va="baseline", color=faint, parse_math=False
+            centre, y + 23.5, below, fontproperties=small, ha="center", va="baseline", color=faint, parse_math=False
         )
     return figure
 
@@ -163,11 +165,17 @@ def _drawn(text: str) -> str:
 
 @functools.cache
 def _families() -> list[str]:
-    from matplotlib.font_manager import fontManager
+    from matplotlib.font_manager import findSystemFonts, fontManager
 
-    installed = {entry.name for entry in fontManager.ttflist}
     wanted = [name.replace("-", " ") for name in FAMILIES.split()]
-    return ["DejaVu Sans", *(name for name in wanted if name in installed)]
+    listed = {entry.name for entry in fontManager.ttflist}
+    missing = {name.replace(" ", ""): name for name in wanted if name not in listed}
+    for path in findSystemFonts():  # matplotlib's list may be older than the fonts
+        if Path(path).stem.removesuffix("-Regular") in missing:
+            with suppress(RuntimeError, OSError):  # a damaged file
+                fontManager.addfont(path)
+    listed |= {entry.name for entry in fontManager.ttflist}
+    return ["DejaVu Sans", *(name for name in wanted if name in listed)]
 
 
 @functools.lru_cache(maxsize=20_000)
