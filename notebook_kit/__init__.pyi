@@ -119,6 +119,12 @@ from .models.dinov2 import Dinov2Backbone as Dinov2Backbone
 from .models.dinov2 import Dinov2Config as Dinov2Config
 from .models.dinov2 import Dinov2ForImageClassification as Dinov2ForImageClassification
 from .models.dinov2 import Dinov2Model as Dinov2Model
+from .models.dinov2_with_registers import Dinov2WithRegistersBackbone as Dinov2WithRegistersBackbone
+from .models.dinov2_with_registers import Dinov2WithRegistersConfig as Dinov2WithRegistersConfig
+from .models.dinov2_with_registers import (
+    Dinov2WithRegistersForImageClassification as Dinov2WithRegistersForImageClassification,
+)
+from .models.dinov2_with_registers import Dinov2WithRegistersModel as Dinov2WithRegistersModel
 from .models.distilbert import DistilBertConfig as DistilBertConfig
 from .models.distilbert import DistilBertForMaskedLM as DistilBertForMaskedLM
 from .models.distilbert import DistilBertForMultipleChoice as DistilBertForMultipleChoice

@@ -113,6 +113,7 @@ _NOT_THEIRS: dict[str, tuple[str, ...]] = {
     "convnext": ("hidden_size", "num_hidden_layers", "num_attention_heads", "intermediate_size", "encoder_stride"),
     "swin": ("hidden_size", "num_hidden_layers", "num_attention_heads", "intermediate_size"),
     "dinov2": ("intermediate_size", "encoder_stride"),
+    "dinov2_with_registers": ("intermediate_size", "encoder_stride"),
     "segformer": tuple(name for name in _TINY_IMAGES if name not in ("num_labels", "num_attention_heads")),
     "resnet": tuple(name for name in _TINY_IMAGES if name != "num_labels"),
     **dict.fromkeys(("llama", "mistral", "qwen2", "qwen3", "smollm3", "gemma"), _DROPOUTS),

@@ -20,7 +20,7 @@ from notebook_kit.nn.base import PreTrainedModel
 from notebook_kit.nn.image_heads import ForImageClassification, linear_classifier
 from notebook_kit.nn.layers import DropPath, activation
 from notebook_kit.nn.outputs import BackboneOutput, BaseModelOutputWithPooling
-from notebook_kit.nn.patches import check_sides
+from notebook_kit.nn.patches import Grid, as_map, check_sides
 
 __all__ = ["Dinov2Backbone", "Dinov2Config", "Dinov2ForImageClassification", "Dinov2Model"]
 
@@ -167,6 +167,7 @@ class Dinov2PreTrainedModel(PreTrainedModel):
     base_model_prefix = "dinov2"
     main_input_name = "pixel_values"
     input_embeddings = ("embeddings.patch_embeddings",)
+    embeddings_class: ClassVar[type[ViTEmbeddings]] = ViTEmbeddings
     dinov2: Dinov2Model  # in the heads
     weight_rules = WeightRules(optional=(r"embeddings\.mask_token$",))
 
@@ -179,9 +180,14 @@ class Dinov2PreTrainedModel(PreTrainedModel):
         else:
             super().init_parameter(module, name)
 
+    @property
+    def extra_tokens(self) -> int:
+        """The number of tokens before the patches: the class token."""
+        return 1
+
     def build_layers(self, config: Dinov2Config) -> None:
         """Create the embeddings, the encoder and the last norm."""
-        self.embeddings = ViTEmbeddings(config, use_mask_token=False)
+        self.embeddings = self.embeddings_class(config, use_mask_token=False)
         if config.use_mask_token:
             self.embeddings.mask_token = nn.Parameter(torch.zeros(1, config.hidden_size))
         self.encoder = Dinov2Encoder(config)
@@ -269,7 +275,7 @@ class Dinov2ForImageClassification(Dinov2PreTrainedModel, ForImageClassification
 
     def compute_logits(self, out) -> Tensor:
         states = out.last_hidden_state
-        return self.classifier(torch.cat([states[:, 0], states[:, 1:].mean(dim=1)], dim=1))
+        return self.classifier(torch.cat([states[:, 0], states[:, self.extra_tokens :].mean(dim=1)], dim=1))
 
 
 class Dinov2Backbone(Dinov2PreTrainedModel, Backbone):
@@ -301,16 +307,15 @@ class Dinov2Backbone(Dinov2PreTrainedModel, Backbone):
         _, states, attentions = self.encode(pixel_values, None, attention_mask, output_attentions, True)
         grid = self.embeddings.patch_embeddings.grid_of(*pixel_values.shape[-2:])  # type: ignore[union-attr]
         return BackboneOutput(
-            feature_maps=tuple(self.as_map(state, grid) for _, state in self.selected(states)),
+            feature_maps=tuple(self.to_map(state, grid) for _, state in self.selected(states)),
             hidden_states=states if self.wants_states(output_hidden_states) else None,
             attentions=attentions,
         )
 
-    def as_map(self, state: Tensor, grid: tuple[int, int]) -> Tensor:
+    def to_map(self, state: Tensor, grid: Grid) -> Tensor:
         """The state of a layer `(batch, tokens, width)`, in the form that the configuration asks for."""
         if self.config.apply_layernorm:
             state = self.layernorm(state)
         if not self.config.reshape_hidden_states:
             return state
-        B, _, C = state.shape
-        return state[:, 1:].transpose(1, 2).reshape(B, C, *grid)
+        return as_map(state[:, self.extra_tokens :], grid)

@@ -83,6 +83,9 @@ class ViTConfig(PretrainedConfig):
 class ViTEmbeddings(nn.Module):
     """A class token and the patches, each with its position: `(batch, channels, height, width)` to `(batch, tokens, width)`."""
 
+    antialias: ClassVar[bool] = False
+    """Whether positions are smoothed when they are interpolated for fewer patches."""
+
     def __init__(self, config, use_mask_token: bool) -> None:
         super().__init__()
         C = config.hidden_size
@@ -104,7 +107,7 @@ class ViTEmbeddings(nn.Module):
             return self.position_embeddings
         grid = self.patch_embeddings.grid_of(*pixel_values.shape[-2:])
         extra = self.position_embeddings.shape[1] - self.patch_embeddings.num_patches
-        return resize_positions(self.position_embeddings, self.patch_embeddings.grid, grid, extra)
+        return resize_positions(self.position_embeddings, self.patch_embeddings.grid, grid, extra, self.antialias)
 
 
 class ViTSelfAttention(nn.Module):

@@ -172,7 +172,7 @@ def mask_patches(patches: Tensor, mask: Tensor | None, token: Tensor | None) -> 
     return patches.where(mask[..., None] == 0, token.to(patches.dtype))
 
 
-def resize_positions(positions: Tensor, grid: tuple[int, int], new: tuple[int, int], extra: int = 1) -> Tensor:
+def resize_positions(positions: Tensor, grid: Grid, new: Grid, extra: int = 1, antialias: bool = False) -> Tensor:
     """Position embeddings for an image of another size, bicubically interpolated.
 
     Args:
@@ -180,6 +180,7 @@ def resize_positions(positions: Tensor, grid: tuple[int, int], new: tuple[int, i
         grid: Rows and columns of the patches that they were trained for.
         new: Rows and columns of the patches of the image.
         extra: Number of tokens before the patches, whose positions stay as they are.
+        antialias: Average over what fewer patches than before skip.
 
     Returns:
         `(tables, extra + new rows * new columns, width)`.
@@ -188,6 +189,6 @@ def resize_positions(positions: Tensor, grid: tuple[int, int], new: tuple[int, i
         return positions
     tables, _, C = positions.shape
     of_patches = positions[:, extra:].reshape(tables, *grid, C).permute(0, 3, 1, 2)  # (tables, C, rows, columns)
-    resized = F.interpolate(of_patches.float(), size=new, mode="bicubic", align_corners=False)
+    resized = F.interpolate(of_patches.float(), size=new, mode="bicubic", align_corners=False, antialias=antialias)
     resized = resized.to(positions.dtype).permute(0, 2, 3, 1).reshape(tables, -1, C)
     return torch.cat([positions[:, :extra], resized], dim=1)

@@ -108,6 +108,7 @@ FAMILIES: dict[str, Family] = {
     "deit": Family("deit", "DeiT", _MASKED_IMAGE, "image"),
     "detr": Family("detr", "Detr", _DETR, "image"),
     "dinov2": Family("dinov2", "Dinov2", _IMAGE_BACKBONE, "image"),
+    "dinov2_with_registers": Family("dinov2_with_registers", "Dinov2WithRegisters", _IMAGE_BACKBONE, "image"),
     "distilbert": Family("distilbert", "DistilBert", ENCODER),
     "electra": Family("electra", "Electra", _PRE_TRAINED),
     "gemma": Family("gemma", "Gemma", _GEMMA),

@@ -39,6 +39,7 @@ def test_equals_reference(model_type, name, tmp_path):
         ("convnext", "ConvNextModel", {"layer_scale_init_value": 0.0, "hidden_act": "relu"}),
         ("deit", "DeiTForImageClassificationWithTeacher", {}),
         ("dinov2", "Dinov2Model", {"use_swiglu_ffn": True, "qkv_bias": False, "use_mask_token": False}),
+        ("dinov2_with_registers", "Dinov2WithRegistersModel", {"use_swiglu_ffn": True, "num_register_tokens": 0}),
         ("dinov2", "Dinov2Backbone", {"apply_layernorm": False, "reshape_hidden_states": False, "out_indices": [0, 3]}),
         ("segformer", "SegformerModel", {"reshape_last_stage": False, "hidden_act": "relu"}),
         ("segformer", "SegformerForImageClassification", {"reshape_last_stage": False, "sr_ratios": [1, 2]}),
