@@ -26,8 +26,12 @@ __all__ = [
 
 STYLE = "twitter"  # held out, and under CC-BY-4.0
 FREE = ("CC0", "CC-BY-4.0")
-SAMPLES: dict[str, int] = {}
-"""File among the zoo's samples -> seed of the scene."""
+SAMPLES: dict[str, tuple[int, list[str]]] = {
+    "scene_1.webp": (229, ["animal", "ball", "flower", "tree"]),
+    "scene_2.webp": (159, ["apple", "banana", "vehicle"]),
+    "scene_3.webp": (235, ["animal", "apple", "flower", "tree", "vehicle"]),
+}
+"""File among the zoo's samples -> seed of the scene, and what it shows in alphabetical order."""
 
 # Okabe and Ito's colors and lighter ones: two classes that are often confused do not look alike.
 COLORS = [
@@ -67,7 +71,7 @@ def publishable(
 
 def write_samples(folder: Path, make: SceneMaker) -> None:
     """Write the sample scenes, of the size that the generator makes."""
-    for name, seed in SAMPLES.items():
+    for name, (seed, _) in SAMPLES.items():
         Image.fromarray(make(seed).image).save(folder / name, quality=90, method=6)
 
 

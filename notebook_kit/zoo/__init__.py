@@ -37,6 +37,7 @@ ZOO: dict[str, Checkpoint] = {
     "tiny-sentiment": Checkpoint(("text-classification",), "labels English sentences POSITIVE or NEGATIVE"),
     "tiny-gpt2": Checkpoint(("text-generation",), "continues a text in the style of three old English books"),
     "tiny-summarizer": Checkpoint(("summarization",), "summarizes a software description in one line"),
+    "tiny-detection": Checkpoint(("object-detection",), "finds things of ten kinds in a picture, each with its box"),
 }
 """Name -> checkpoint. Its folder beside this file has the same name, and so has its recipe, with underscores."""
 
@@ -81,12 +82,15 @@ def default_for(task: str) -> str | None:
 
 
 def sample(filename: str) -> Path:
-    """The path of a small file with sample inputs, written for this project.
+    """The path of a small file with sample inputs, made for this project.
 
     Args:
         filename: "support_messages.jsonl": 96 short messages to a shop (`text`) on three topics (`topic`).
             "parallel_sentences.jsonl": 24 everyday sentences (`text`, `number` from 0) in each of eight languages
             (`language`: ar, de, en, es, hi, ru, te, zh). Translations of a sentence have the same number.
+            "scene_1.webp", "scene_2.webp", "scene_3.webp": pictures of 256 x 256 pixels with three to five things that the
+            embedded detector and segmenter know: emoji of Twemoji (Copyright Twitter, Inc. and other contributors, CC-BY-4.0)
+            on photographs by Clemens Engelhardt (CC0) and, the third, Aitzol Berasategi (CC-BY-4.0).
 
     Raises:
         InputError: If there is no such sample.

@@ -7,10 +7,12 @@ import doctest
 import numpy as np
 import pytest
 import torch
+from picture_files import write_picture_cache
 
 from notebook_kit import record_attention
 from notebook_kit.models.detr import DetrForObjectDetection
 from notebook_kit.models.detr_blocks import DetrSinePositions
+from notebook_kit.recipes import __main__ as command
 from notebook_kit.recipes import scene_card, scene_data, scene_pictures, scene_scores, scenes, tiny_detection
 from notebook_kit.recipes.scene_data import LABELS, SceneDataset, collate, makers
 from notebook_kit.recipes.scene_scores import ColorBaseline, Found, average_precision, matched, mean_boxes
@@ -255,3 +257,20 @@ def test_a_step_of_training_reaches_every_part(make):
     assert training.groups.weight.grad.abs().sum() > 0
     assert model.model.query_position_embeddings.weight.grad.abs().sum() > 0
     assert scene_data.MEAN == 0.5
+
+
+# The recipes ---------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["tiny-detection"])
+def test_a_quick_build(tmp_path, monkeypatch, name):
+    monkeypatch.setenv("NOTEBOOK_KIT_CACHE", str(write_picture_cache(tmp_path / "cache" / "data").parent))
+    output = tmp_path / "output"
+    arguments = ["build", name, "--quick", "--output", str(output), "--work", str(tmp_path / "work")]
+    assert command.main(arguments) == 0
+    assert "Made by `--quick`" in (output / "README.md").read_text(encoding="utf-8")
+    first = (output / "model.safetensors").read_bytes()
+    assert len(first) <= 3 * 2**20
+    assert command.main(arguments) == 0  # the weights are reused: nothing is trained again
+    assert (output / "model.safetensors").read_bytes() == first
