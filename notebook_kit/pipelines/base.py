@@ -285,7 +285,8 @@ class Pipeline(PushToHub):
         """Run the pipeline and show what it answers: boxes over the image, entities in the text, scores as bars, ...
 
         Args:
-            *args, **options: As for a call, with one input or a list of them.
+            *args, **options: As for a call, with one input or a list of them. A pipeline for sound needs none: its view has
+                a microphone.
 
         Returns:
             A `notebook_kit.panels.ResultView`, which a notebook displays. Its attribute `result` is what a call returns. If no
@@ -302,6 +303,8 @@ class Pipeline(PushToHub):
             'POSITIVE'
         """
         inputs = self.inputs_of_call(*args, **options)
+        if inputs is None and self.feature_extractor is not None:
+            return view_of(self, None, None)
         is_one = inputs is None or self.is_single(inputs)
         if not is_one and kind_of(inputs) == "stream":
             raise InputError(

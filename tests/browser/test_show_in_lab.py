@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import numpy as np
 import pytest
 from conftest import ALL_HAVE_RUN, SHOTS, set_theme, shot
 from PIL import Image
@@ -174,14 +175,40 @@ def test_pictures(notebook, expect, accessible):
     accessible(page, AXE)
     set_theme(page, dark=True)
     accessible(page, AXE)
-    for panel, name in ((boxes, "boxes"), (masks, "masks"), (panel_of(page, 2), "scores")):
+    panels = ((boxes, "boxes"), (masks, "masks"), (panel_of(page, 2), "scores"))
+    for panel, name in panels[:2]:
         shot(panel, f"show_{name}_dark")
     set_theme(page, dark=False)
-    for panel, name in ((boxes, "boxes"), (masks, "masks"), (panel_of(page, 2), "scores")):
+    for panel, name in panels:
         shot(panel, f"show_{name}")
+    for panel, name in panels[::2]:
         panel.evaluate("element => { element.style.width = '330px'; }")
         assert panel.evaluate("element => element.scrollWidth <= element.clientWidth")
         shot(panel, f"show_{name}_narrow")
+
+
+def test_a_file_works_without_a_kernel(chromium, expect, tmp_path):
+    from notebook_kit.panels import show
+
+    picture = Image.new("RGB", (400, 300), (90, 140, 190))
+    found = [{"label": "sky", "score": 0.9, "box": {"xmin": 20, "ymin": 40, "xmax": 200, "ymax": 200}}]
+    context = chromium.new_context()
+    page = context.new_page()
+    faults = []
+    page.on("pageerror", lambda error: faults.append(str(error)))
+    page.goto(show([found, found], [picture, picture]).to_html(tmp_path / "found.html").as_uri())
+    page.get_by_role("button", name="Next input").click()
+    expect(page.locator(".nk-rv-place")).to_have_text("2 of 2")
+    expect(page.locator(".nk-rv-box")).to_have_text("sky 0.90")
+    recording = {"array": np.zeros(20 * 16_000, np.float32), "sampling_rate": 16_000}
+    page.goto(show({"text": "silence"}, recording).to_html(tmp_path / "said.html").as_uri())
+    page.get_by_role("slider").press("End")
+    page.get_by_role("slider").press("ArrowLeft")
+    page.get_by_role("button", name="Play").click()
+    expect(page.get_by_role("slider")).to_have_attribute("aria-valuetext", "0:20.0")
+    assert page.locator(".nk-error:visible").count() == 0
+    assert not faults
+    context.close()
 
 
 def test_texts_while_another_cell_runs_and_after_a_reload(notebook, lab, expect, accessible, tmp_path):

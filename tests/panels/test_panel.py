@@ -21,6 +21,7 @@ from notebook_kit.panels import (
     AttentionView,
     GenerationView,
     ModelPicker,
+    ResultView,
     TokenInspector,
     TrainingDashboard,
     set_language,
@@ -149,6 +150,7 @@ def shown_broken():
         picker,
         GenerationView((writers.gpt2(tokenizer), tokenizer), BROKEN, max_new_tokens=3).wait(),
         TokenInspector(tokenizer, text=BROKEN),
+        ResultView([{"label": BROKEN, "score": 0.5}], BROKEN),
     ]
 
 
@@ -181,7 +183,7 @@ def test_messages_can_be_encoded(monkeypatch):
 
 def test_closed_panels_leave_nothing_in_the_registry_of_widgets():
     before = set(widget._instances)
-    makes = [TokenInspector, ModelPicker, TrainingDashboard, GenerationView, AttentionView]
+    makes = [TokenInspector, ModelPicker, TrainingDashboard, GenerationView, AttentionView, lambda: ResultView([])]
     for make in makes * 3:
         panel = make()
         assert set(widget._instances) > before

@@ -425,6 +425,16 @@ def test_the_inputs_among_the_arguments_of_a_call():
     assert tags.inputs_of_call(["Ada", "lives"]) == ["Ada lives"]
 
 
+def test_a_pipeline_for_sound_offers_the_microphone(installed):
+    from notebook_kit import Pipeline
+
+    class Hears(Pipeline):
+        task = "hears"
+
+    view = Hears(torch.nn.Linear(1, 1), feature_extractor=object()).show()
+    assert repr(view) == "ResultView(a microphone)"
+
+
 def test_a_display_that_fails_does_not_end_the_run(installed, classify, monkeypatch):
     odd = {"unheard": ["of"]}
     view = ResultView(odd, "text", pipeline=classify)

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from notebook_kit.inspection.drawing.letters import clean
+from notebook_kit.inspection.drawing.letters import printable
 from notebook_kit.inspection.drawing.pictures import pixels_of
 
 if TYPE_CHECKING:
@@ -184,5 +184,5 @@ def _tag(axes: Axes, x: float, y: float, one: Mapping[str, Any], colour: str) ->
 
 
 def _drawable(label: str) -> str:
-    label = clean(str(label))
+    label = printable(str(label))
     return label if len(label) <= 40 else label[:39] + "…"

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from notebook_kit.inspection.drawing.heat_maps import palette
-from notebook_kit.inspection.drawing.letters import clean
+from notebook_kit.inspection.drawing.letters import printable
 from notebook_kit.inspection.sounds import outline, spectrogram
 
 if TYPE_CHECKING:
@@ -46,6 +46,6 @@ def sound_with_words(samples: np.ndarray, rate: int, words: Sequence[Mapping[str
     for i, word in enumerate(words[:MOST_WORDS]):
         heard.axvspan(word["start"], word["end"], ymin=0.0, ymax=1.0, fill=False, edgecolor="white", linewidth=0.6)
         place = ((word["start"] + word["end"]) / 2, 0.97 - 0.13 * (i % 2))
-        label = clean(word["label"].strip())
+        label = printable(word["label"].strip())
         heard.text(*place, label, color="white", fontsize=7, ha="center", va="top", parse_math=False, clip_on=True)
     return figure

@@ -11,6 +11,7 @@ import numpy as np
 import traitlets
 
 from notebook_kit.errors import InputError
+from notebook_kit.inspection.drawing.letters import printable
 from notebook_kit.panels.panel import Answer, Face, Panel, described, slow
 from notebook_kit.panels.result_view import still
 from notebook_kit.panels.result_view.others import ShownPlain
@@ -232,7 +233,9 @@ class ResultView(Panel):
 
     def __repr__(self) -> str:
         count = len(self._pairs)
-        return f"ResultView({self.shown().brief() if count == 1 else f'{count} results' if count else 'a microphone'})"
+        if count == 1:
+            return f"ResultView({printable(self.shown().brief())})"
+        return f"ResultView({f'{count} results' if count else 'a microphone'})"
 
 
 def show(result: Any, input: Any = None) -> ResultView:

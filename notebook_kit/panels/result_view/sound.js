@@ -13,7 +13,7 @@ export class SoundStage {
     this.address = URL.createObjectURL(new Blob([heat], { type: "image/png" }));
     this.player = new Player(values, { load: onSound, onTime: at => this.onTime(at), onState: isPlaying => this.onState(isPlaying) });
     this.build();
-    view.onResize(this.canvas, () => this.paint());
+    view.onResize(this.track, () => this.paint());
     view.onTheme(() => this.paint());
     this.onTime(0);
   }
