@@ -144,7 +144,7 @@ def attend(
 
 
 def _fused(query, key, value, offset, dropout, scale, is_causal) -> Tensor:
-    grouped = key.shape[1] != query.shape[1]
+    grouped = bool(key.shape[1] != query.shape[1])  # sizes are tensors while a graph is exported
     return F.scaled_dot_product_attention(
         query, key, value, attn_mask=offset, dropout_p=dropout, is_causal=is_causal, scale=scale, enable_gqa=grouped
     )

@@ -101,7 +101,7 @@ def test_saving_somewhere_else(checkpoints):
         (("a", "b"), list[str] | None, ("a", "b")),
         (pd.Series(["a", "b"]), list[str], ["a", "b"]),
         (np.array(["a"]), str | list[str], ["a"]),
-        ((text for text in "ab"), list[str], ["a", "b"]),
+        pytest.param((text for text in "ab"), list[str], ["a", "b"], id="a generator"),
         ([(0, 1), [2, 3]], list[tuple[int, int]], [(0, 1), [2, 3]]),
         (torch.tensor([1, 2]), int | list[int], [1, 2]),
         (enum.Enum("Kind", {"FIRST": "first"}).FIRST, str, "first"),
