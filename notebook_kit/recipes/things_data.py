@@ -19,16 +19,18 @@ from PIL import Image
 
 from notebook_kit.recipes.debian import package_files
 from notebook_kit.recipes.npm import NpmPackage, npm_files
-from notebook_kit.recipes.things_table import BACKGROUNDS, CLASSES
+from notebook_kit.recipes.things_table import BACKGROUNDS, CLASSES, OTHER_CLIP_ART, OTHER_STAMPS
 
 __all__ = [
     "HELD_OUT_STYLE",
     "LABELS",
     "NPM_PACKAGES",
+    "OTHER_FILES",
     "STYLES",
     "Background",
     "Thing",
     "backgrounds",
+    "other_things",
     "style_files",
     "things",
 ]
@@ -76,6 +78,12 @@ NPM_PACKAGES = {
         "emoji-datasource-twitter", "16.0.0", "f64a530c63bca463bd8317fdc4615ce63a53a0c65018e4ce2d848aaba7a28877"
     ),
 }
+OTHER_FILES: dict[str, list[str]] = {
+    STYLES[style].package: [f"{STYLES[style].root}/{folder}/**/*.png" for folder in folders.split()]
+    for style, folders in (("photograph", OTHER_STAMPS), ("clip art", OTHER_CLIP_ART))
+}
+"""Package -> patterns of the files of `other_things`."""
+
 _NOT_IN_FLUENT = {"1f344-200d-1f7eb"}
 
 
@@ -180,6 +188,31 @@ def style_files(style: str) -> list[str]:
     return [_path(style, name) for label in LABELS for name in _names(label, style)]
 
 
+def other_things(cache_dir: str | os.PathLike[str] | None = None) -> list[np.ndarray]:
+    """Some 1,200 more stamps and pieces of clip art, most of which belong to no class, as in `Thing.image`.
+
+    The longer side has at most 128 pixels. None is a file of a class, or a mirrored copy of one.
+
+    For arguments and errors see `things`.
+    """
+    taken = {name for style in STYLES for name in style_files(style)}
+    found: dict[bytes, np.ndarray] = {}
+    for package, patterns in OTHER_FILES.items():
+        folder = package_files(package, patterns, cache_dir)
+        for path in sorted(path for pattern in patterns for path in folder.glob(pattern)):
+            is_copy = path.stem.endswith(("_mirror", "_flip"))
+            if path.relative_to(folder).as_posix() not in taken and not is_copy:
+                _add_cut_out(found, path)
+    return list(found.values())
+
+
+def _add_cut_out(found: dict[bytes, np.ndarray], path: Path) -> None:
+    """Add a picture, unless it is there already, or fills its rectangle, so that it has not been cut out."""
+    image = _cut_out(path, largest=128)
+    if min(image.shape[:2]) >= 16 and (image[..., 3] < 128).mean() > 0.05:
+        found[hashlib.sha256(path.read_bytes()).digest()] = image
+
+
 # Files and parts -----------------------------------------------------------------------------------------------------
 
 
@@ -219,12 +252,12 @@ def _by_hash(names: Iterable[str]) -> list[str]:
 # Pixels --------------------------------------------------------------------------------------------------------------
 
 
-def _cut_out(path: Path) -> np.ndarray:
+def _cut_out(path: Path, largest: int = LARGEST_THING) -> np.ndarray:
     with Image.open(path) as file:
         image = file.convert("RGBA")
     # Pixels that are nearly transparent are remains of a shadow, not of the thing.
-    image = image.crop(image.getchannel("A").point(lambda opacity: 255 * (opacity > 16)).getbbox())
-    image.thumbnail((LARGEST_THING, LARGEST_THING), Image.Resampling.LANCZOS)
+    image = image.crop(image.getchannel("A").point(lambda opacity: 255 * (opacity > 16)).getbbox() or (0, 0, 1, 1))
+    image.thumbnail((largest, largest), Image.Resampling.LANCZOS)
     return np.asarray(image)
 
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-__all__ = ["BACKGROUNDS", "CLASSES", "Sources"]
+__all__ = ["BACKGROUNDS", "CLASSES", "OTHER_CLIP_ART", "OTHER_STAMPS", "Sources"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -432,3 +432,12 @@ BACKGROUNDS: dict[str, dict[str, str]] = {
     },
 }
 """Debian package -> photograph without any of the things -> its licence and author."""
+
+OTHER_STAMPS = (
+    "animals clothes food hobbies household medical plants seasonal/christmas space sports town/houses vehicles"
+)
+OTHER_CLIP_ART = (
+    "animals buildings/homes containers food plants recreation/music recreation/sports recreation/toys tools"
+    " transportation/boating transportation/vehicles"
+)
+"""Folders of the two packages with things of which most belong to no class."""

@@ -75,7 +75,16 @@ def test_the_split_is_fixed(found):
 
 def test_things_are_cut_to_what_can_be_seen(found):
     assert all(thing.image.shape == (16, 16, 4) and thing.image.dtype == "uint8" for thing in found)
-    assert all((thing.image[..., 3] == 255).all() for thing in found)
+    assert all((thing.image[..., 3] == 255).sum() == 16 * 16 - 6 * 6 for thing in found)
+
+
+def test_other_things_are_none_of_the_classes(cache, found):
+    others = things_data.other_things(cache)
+    assert len(others) == sum(
+        map(len, things_data.OTHER_FILES.values())
+    )  # neither stamps of classes nor mirrored copies
+    known = {thing.image.tobytes() for thing in found}
+    assert not any(image.tobytes() in known for image in others)
 
 
 def test_backgrounds(cache):
@@ -166,7 +175,7 @@ def test_apt_unpacks_what_is_wanted(tmp_path, monkeypatch):
             Path(cwd, "pictures_1.deb").touch()
         else:
             folder = Path(command[-1], "usr/share")
-            folder.mkdir(parents=True)
+            folder.mkdir(parents=True, exist_ok=True)
             (folder / "a.png").write_bytes(b"a")
             (folder / "b.png").write_bytes(b"b")
         return subprocess.CompletedProcess(command, 0, b"", b"")
@@ -176,5 +185,9 @@ def test_apt_unpacks_what_is_wanted(tmp_path, monkeypatch):
         folder = debian.package_files("pictures", ["usr/share/a.png"], tmp_path)
         assert [path.name for path in folder.rglob("*.png")] == ["a.png"]
     assert len(asked) == 2
+    for _ in range(2):
+        folder = debian.package_files("pictures", ["usr/**/*.png"], tmp_path)
+        assert sorted(path.name for path in folder.rglob("*.png")) == ["a.png", "b.png"]
+    assert len(asked) == 4
     with pytest.raises(CheckpointError, match=r"does not contain usr/share/z\.png"):
         debian.package_files("pictures", ["usr/share/z.png"], tmp_path)
