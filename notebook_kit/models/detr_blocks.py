@@ -253,11 +253,16 @@ class DetrDecoderOutput(ModelOutput):
 
 
 class DetrDecoder(nn.Module):
-    """Object queries in, one vector per query out, computed from all queries and the encoded patches."""
+    """Object queries in, one vector per query out, computed from all queries and the encoded patches.
+
+    Args:
+        config: Settings of a DETR.
+        patches: The name of the axis of the patches, as in `AttentionSite`.
+    """
 
     layer: ClassVar[type[DetrDecoderLayer]] = DetrDecoderLayer
 
-    def __init__(self, config) -> None:
+    def __init__(self, config, patches: str = "patches") -> None:
         super().__init__()
         self.config = config
         self.layers = nn.ModuleList(self.layer(config) for _ in range(config.decoder_layers))
@@ -266,7 +271,7 @@ class DetrDecoder(nn.Module):
         self.pairs = [
             (
                 AttentionSite(layer, heads, "decoder", rows="queries"),
-                AttentionSite(layer, heads, "cross", rows="queries", columns="patches"),
+                AttentionSite(layer, heads, "cross", rows="queries", columns=patches),
             )
             for layer in range(config.decoder_layers)
         ]

@@ -76,6 +76,11 @@ class MaskFormerConfig(PretrainedConfig):
     output_auxiliary_logits: bool | None = None
 
     @property
+    def num_queries(self) -> int:
+        """The number of object queries, and so of predictions per image."""
+        return self.decoder_config.num_queries
+
+    @property
     def num_attention_heads(self) -> int:
         """The heads of the nested DETR."""
         return self.decoder_config.encoder_attention_heads
@@ -269,14 +274,14 @@ def stored_form(config: Any) -> Any:
 class MaskFormerTransformerModule(nn.Module):
     """Object queries that read the last map of the backbone."""
 
-    def __init__(self, config: MaskFormerConfig, channels: int) -> None:
+    def __init__(self, config: MaskFormerConfig, channels: int, patches: str) -> None:
         super().__init__()
         decoder = config.decoder_config
         self.position_embedder = DetrSinePositions(decoder.d_model)
         self.queries_embedder = nn.Embedding(decoder.num_queries, decoder.d_model)
         same = channels == decoder.d_model
         self.input_projection = None if same else MaskFormerConvolution(channels, decoder.d_model, kernel_size=1)
-        self.decoder = DetrDecoder(decoder)
+        self.decoder = DetrDecoder(decoder, patches)
 
     def forward(self, features: Tensor, output_attentions: bool, output_hidden_states: bool) -> DetrDecoderOutput:
         x = features if self.input_projection is None else self.input_projection(features)
@@ -342,7 +347,10 @@ class MaskFormerModel(MaskFormerPreTrainedModel):
     def __init__(self, config: MaskFormerConfig) -> None:
         super().__init__(config)
         self.pixel_level_module = MaskFormerPixelLevelModule(config)
-        self.transformer_module = MaskFormerTransformerModule(config, self.pixel_level_module.encoder.channels[-1])
+        backbone = self.pixel_level_module.encoder
+        axes = [site.rows for module in backbone.modules() for site in getattr(module, "sites", ())]
+        patches = axes[-1] if axes else "patches"  # those of a Swin's last stage, or of a convolutional network
+        self.transformer_module = MaskFormerTransformerModule(config, backbone.channels[-1], patches)
         self.post_init()
 
     def forward(

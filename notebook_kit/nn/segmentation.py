@@ -33,7 +33,7 @@ def mask_classification_loss(
         class_logits: `(batch, queries, classes + 1)`; the last class is "no object".
         mask_logits: `(batch, queries, height, width)`, a logit per pixel.
         class_labels: For each image, `(objects,)`.
-        mask_labels: For each image, `(objects, height, width)` of 0 and 1; of any size.
+        mask_labels: For each image, `(objects, height, width)` of 0 and 1; of any size. Larger numbers count as 0.
         config: Provides the weights of the parts: `cross_entropy_weight`, `mask_weight` and `dice_weight`, of which the last
             two also weigh the cost by which predictions are matched; and `no_object_weight`.
         earlier: The two kinds of logits of each earlier layer, whose losses are added.
@@ -99,7 +99,8 @@ def _objects(class_labels: Any, mask_labels: Any, logits: Tensor) -> Objects:
     objects = Objects(
         classes=torch.cat([one.to(logits.device).long() for one in class_labels]),
         counts=[len(one) for one in class_labels],
-        masks=[one.to(logits.device, logits.dtype) for one in mask_labels],
+        # Where it pads, MaskFormer's image processor fills masks with its ignore_index, such as 255.
+        masks=[one.to(logits.device, logits.dtype).masked_fill(one.to(logits.device) > 1, 0) for one in mask_labels],
     )
     objects.check_values(logits.shape[-1] - 1)
     return objects

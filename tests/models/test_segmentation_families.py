@@ -159,7 +159,7 @@ def test_attention_is_recorded_and_ablated(ours):
     given = ref.pixels((43, 61), count=2)
     axes = {(site.kind, site.rows, site.columns) for site in sites_of(ours)}
     windows = {("self", patches, patches) for patches in ("patches", "patches 2x2", "patches 4x4")}
-    assert axes == {*windows, ("decoder", "queries", "queries"), ("cross", "queries", "patches")}
+    assert axes == {*windows, ("decoder", "queries", "queries"), ("cross", "queries", "patches 4x4")}
     with torch.no_grad(), record_attention(ours, kinds=["decoder", "cross"]) as record:
         out = ours(given, output_attentions=True)
     torch.testing.assert_close(record.of(site for site in record.sites if site.kind == "decoder"), out.attentions)

@@ -191,7 +191,10 @@ def _names(model: nn.Module) -> list[str]:
 
 def _patch(model: nn.Module) -> tuple[int, int]:
     """Height and width of a patch in pixels, or of what a position of the usual feature map covers."""
-    size = getattr(getattr(model, "config", None), "patch_size", None) or 32
+    config = getattr(model, "config", None)
+    sizes = (getattr(one, "patch_size", None) for one in (config, getattr(config, "backbone_config", None)))
+    strides = getattr(config, "strides", None)  # of SegFormer's overlapping patches
+    size = next((one for one in sizes if one), None) or (strides[0] if isinstance(strides, list | tuple) else 32)
     return (size, size) if isinstance(size, int) else (int(size[0]), int(size[1]))
 
 
