@@ -44,6 +44,12 @@ show(parts, temple)"""
 SCORES = """
 show([{"label": "dahlia", "score": 0.871}, {"label": "sunflower", "score": 0.092}, {"label": "daisy", "score": 0.021},
       {"label": "rose", "score": 0.011}, {"label": "bee", "score": 0.005}], flower)"""
+DETECTED = """
+from notebook_kit import pipeline
+from notebook_kit.zoo import sample
+detect = pipeline("object-detection", model="notebook-kit/tiny-detection")
+detected = detect.show([sample(f"scene_{i}.webp") for i in (1, 2, 3)])
+detected"""
 TEXTS = """
 from notebook_kit.panels import show
 sentence = "Ada Lovelace worked with Charles Babbage in London on the Analytical Engine."
@@ -116,9 +122,14 @@ def python(page, source):
 
 
 def test_pictures(notebook, expect, accessible):
-    page = notebook([PICTURES, BOXES, MASKS, SCORES])
-    boxes, masks = panel_of(page, 0), panel_of(page, 1)
-    expect(page.locator(PANEL)).to_have_count(3)
+    page = notebook([PICTURES, BOXES, MASKS, SCORES, DETECTED])
+    boxes, masks, detected = panel_of(page, 0), panel_of(page, 1), panel_of(page, 3)
+    expect(page.locator(PANEL)).to_have_count(4)
+    # What an embedded detector finds.
+    count = int(python(page, "len(detected.result[0])"))
+    assert count >= 2
+    expect(detected.locator(".nk-rv-box:visible")).to_have_count(count)
+    shot(detected, "show_detected")
     # The pointer and the list light the same thing.
     frame = boxes.locator(".nk-rv-picture")
     size = frame.bounding_box()

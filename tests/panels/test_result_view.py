@@ -16,6 +16,7 @@ from notebook_kit.inspection.drawing.answers import boxes_over_picture, colours_
 from notebook_kit.panels import ResultView, set_language, show
 from notebook_kit.panels.panel import FACE_BYTES
 from notebook_kit.pipelines import showing
+from notebook_kit.zoo import sample
 
 SCORES = [{"label": "cat", "score": 0.75}, {"label": "<b>dog</b>", "score": 0.2}, {"label": "$x$", "score": 0.05}]
 FOUND = [
@@ -394,20 +395,13 @@ def test_a_pipeline_shows_what_it_answers(installed, classify):
 
 
 def test_an_image_from_a_file_object_is_read_once(installed):
-    from notebook_kit import DetrImageProcessor, ObjectDetectionPipeline, YolosConfig, YolosForObjectDetection
-
-    size = {"hidden_size": 32, "num_hidden_layers": 1, "num_attention_heads": 2, "intermediate_size": 64}
-    config = YolosConfig(**size, image_size=[64, 64], patch_size=16, num_detection_tokens=5, num_labels=3)
-    processor = DetrImageProcessor(size={"height": 64, "width": 64})
-    detect = ObjectDetectionPipeline(YolosForObjectDetection(config), image_processor=processor)
-    file = io.BytesIO()
-    picture().save(file, "png")
-    file.seek(0)
-    view = detect.show(file, threshold=0.0)
+    detect, path = pipeline("object-detection", model="notebook-kit/tiny-detection"), sample("scene_1.webp")
+    with open(path, "rb") as file:
+        view = detect.show(file)
     assert item_of(view)["answer"]["kind"] == "boxes"
-    assert len(view.result) == 5
-    assert item_of(detect.show([picture(), picture(50, 50)]), 1)["answer"]["size"] == [50, 50]
-    failed = detect.show([picture(), "no_such_file.png"], on_error="return")
+    assert view.result == detect(path) != []
+    assert item_of(detect.show([path, picture(50, 60)]), 1)["answer"]["size"] == [50, 60]
+    failed = detect.show([path, "no_such_file.png"], on_error="return")
     assert isinstance(failed.result[1], PipelineInputError)
     failed.index = 1
     assert "no_such_file.png" in html_of(failed)

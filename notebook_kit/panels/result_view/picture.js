@@ -3,7 +3,8 @@
 import { h } from "../shared/common.js";
 
 const TALLEST = 520;        // CSS pixels
-const LEAST_WIDTH = 260;    // smaller pictures are enlarged to this width, with their pixels visible
+const LEAST_WIDTH = 360;    // smaller pictures are enlarged to this width
+const ICON = 100;           // pixels; of a picture that is not larger, each pixel is drawn as a square
 
 export class Picture {
   /** `bytes` is the picture, `onPoint(x, y)` is called with fractions of its size while the pointer is over it, then with null. */
@@ -26,7 +27,7 @@ export class Picture {
   }
 
   fit([width, height]) {
-    const isSmall = Math.max(width, height) < LEAST_WIDTH, shown = Math.max(width, LEAST_WIDTH);
+    const isSmall = Math.max(width, height) <= ICON, shown = Math.max(width, LEAST_WIDTH);
     this.element.style.aspectRatio = `${width} / ${height}`;
     this.element.style.width = `min(100%, ${Math.round(Math.min(shown, (TALLEST * width) / height))}px)`;
     this.element.classList.toggle("nk-rv-small", isSmall);
