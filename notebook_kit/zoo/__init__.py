@@ -15,7 +15,7 @@ from pathlib import Path
 from notebook_kit.errors import InputError
 from notebook_kit.registry.tasks import ALIASES
 
-__all__ = ["ZOO", "Checkpoint", "default_for", "folder", "names", "sample"]
+__all__ = ["ZOO", "Checkpoint", "default_for", "folder", "names", "sample", "sample_pictures"]
 
 PREFIX = "notebook-kit/"
 
@@ -79,6 +79,18 @@ def default_for(task: str) -> str | None:
     """
     task = ALIASES.get(task, task)
     return next((PREFIX + name for name, checkpoint in ZOO.items() if task in checkpoint.tasks), None)
+
+
+def sample_pictures() -> list[Path]:
+    """The sample pictures: of single things ("thing_..."), and of scenes with several ("scene_...").
+
+    Example:
+        >>> all(path.name.startswith(("thing_", "scene_")) for path in sample_pictures())
+        True
+    """
+    folder = Path(__file__).parent / "samples"
+    found = (path for path in folder.iterdir() if path.suffix in (".jpg", ".jpeg", ".png", ".webp"))
+    return sorted(path for path in found if path.name.startswith(("thing_", "scene_")))
 
 
 def sample(filename: str) -> Path:

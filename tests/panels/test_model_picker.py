@@ -272,15 +272,15 @@ def test_every_text_task_can_be_tried(cache, tmp_path, task, values, kind):  # n
         assert "[MASK]" in ask("try", values={"text": "no gap"})["error"]["next_step"]
 
 
-def test_a_task_without_text_says_so(cache):  # noqa: F811
-    class Vision:
-        task = "image-classification"
+def test_a_task_without_text_or_picture_says_so(cache):  # noqa: F811
+    class Other:
+        task = "custom-task"
 
     picker = ModelPicker()
     ask = asker(picker)
     assert "No model" in ask("try", values={})["error"]["what"]
-    picker.pipeline = Vision()
-    assert "does not take text" in ask("try", values={"text": "a"})["error"]["what"]
+    picker.pipeline = Other()
+    assert "takes neither text nor a picture" in ask("try", values={"text": "a"})["error"]["what"]
 
 
 # Linking -----------------------------------------------------------------------------------------------------------

@@ -45,7 +45,7 @@ class ModelPicker {
       onDelete: row => this.delete(row),
     });
     this.loading = new LoadingView(view, format, { onStop: () => view.ask("stop"), onDismiss: () => this.put("_problem", {}) });
-    this.trial = new ModelTrial(view, format, values => view.ask("try", { values }));
+    this.trial = new ModelTrial(view, format, (values, buffers) => view.ask("try", { values }, "try", false, buffers));
     this.status = h("p.status", { role: "status", "aria-live": "polite" });
     this.notice = h("div.notice", { role: "status", hidden: true });
     this.resumeButton = h("button", { type: "button", hidden: true, onclick: () => this.search.resume() }, words("search_on"));

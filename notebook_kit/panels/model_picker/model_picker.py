@@ -7,7 +7,7 @@ import os
 import threading
 import time
 from collections import OrderedDict
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any, ClassVar
 
 import traitlets
@@ -22,9 +22,10 @@ from notebook_kit.panels import busy
 from notebook_kit.panels.model_picker.answers import details_of, page_of
 from notebook_kit.panels.model_picker.linking import check_takes_models, hand_on
 from notebook_kit.panels.model_picker.loading import Load
+from notebook_kit.panels.model_picker.pictures import LARGEST
 from notebook_kit.panels.model_picker.searches import Searches
 from notebook_kit.panels.model_picker.still import ShownModels, face_of, table_of
-from notebook_kit.panels.model_picker.trying import fields_of, try_pipeline
+from notebook_kit.panels.model_picker.trying import answer_of, fields_of, samples_of
 from notebook_kit.panels.panel import Answer, Face, Panel, described, slow
 from notebook_kit.registry.tasks import TASKS, task_name
 
@@ -99,7 +100,9 @@ class ModelPicker(Panel):
 
     _tasks: traitlets.List[Any] = traitlets.List().tag(sync=True)
     _loading = traitlets.Dict().tag(sync=True)  # the load in progress: {id, stage, done, total}
-    _loaded = traitlets.Dict().tag(sync=True)  # what the page needs for trying the model: {id, task, fields, mask}
+    _loaded = traitlets.Dict().tag(
+        sync=True
+    )  # what the page needs for trying the model: {id, task, fields, mask, samples}
     _problem = traitlets.Dict().tag(sync=True)  # why the last load failed: {what, next_step}
     _linked = traitlets.Int(0).tag(sync=True)
     _cache = traitlets.Int(0).tag(sync=True)  # counts changes of the cache
@@ -236,12 +239,12 @@ class ModelPicker(Panel):
         return Answer({"freed": self.delete(str(values.get("id", "")))})
 
     @slow
-    def answer_try(self, values: dict[str, Any]) -> Answer:
-        """Run the loaded model on the typed input: `values`, by field."""
+    def answer_try(self, values: dict[str, Any], buffers: Sequence[Any] = ()) -> Answer:
+        """Run the loaded model on the typed or chosen input: `values`, by field; the first buffer is an uploaded file."""
         if self.pipeline is None:
             raise InputError("No model is loaded.", next_step="Choose one and load it.")
         typed = values.get("values")
-        return Answer(try_pipeline(self.pipeline, typed if isinstance(typed, dict) else {}))
+        return answer_of(self.pipeline, typed if isinstance(typed, dict) else {}, buffers)
 
     def _first_answers(self) -> dict[str, Any]:
         """The answers to the first questions of a page, as far as they need no network; {} if there are none."""
@@ -337,6 +340,8 @@ class ModelPicker(Panel):
                     "task": str(pipeline.task),
                     "fields": fields_of(pipeline),
                     "mask": str(mask or ""),
+                    "samples": samples_of(pipeline),
+                    "largest": LARGEST,
                 }
                 self.picked = load.model_id
         return True

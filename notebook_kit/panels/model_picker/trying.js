@@ -1,29 +1,30 @@
 // Trying the loaded model: input fields, and its answer.
 
 import { fill, h } from "../shared/common.js";
+import { PictureChoice } from "./picture_choice.js";
 
-/** `ask(values)` sends the input to Python and resolves to the answer or null. */
+/** `ask(values, buffers)` sends the input to Python and resolves to the answer or null. */
 export class ModelTrial {
-  constructor({ words }, format, ask) {
-    Object.assign(this, { words, format, ask });
-    this.element = h("section.trial", { "aria-label": words("try_it"), hidden: true });
+  constructor(view, format, ask) {
+    Object.assign(this, { view, words: view.words, format, ask });
+    this.element = h("section.trial", { "aria-label": view.words("try_it"), hidden: true });
     this.result = h("div.result", { role: "status", "aria-live": "polite" });
     this.loaded = null;
     this.inputs = {};   // name of a field -> its element
   }
 
-  /** Show the loaded model, `{ id, task, fields, mask }`; {} for none. Keeps the typed text. */
+  /** Show the loaded model, `{ id, task, fields, mask, samples, largest }`; {} for none. Keeps the typed text. */
   set(loaded) {
-    if (JSON.stringify(loaded) === JSON.stringify(this.loaded)) return;
+    if (this.loaded && loaded?.id === this.loaded.id && loaded?.task === this.loaded.task) return;
     this.loaded = loaded;
     this.element.hidden = !loaded?.id;
     if (!loaded?.id) return;
-    const typed = this.values;
-    this.inputs = Object.fromEntries(loaded.fields.map(name => [name, this.field(name, typed[name] ?? "")]));
+    const typed = this.values, takesPicture = loaded.fields.includes("image");
+    this.inputs = Object.fromEntries((takesPicture ? [] : loaded.fields).map(name => [name, this.field(name, typed[name] ?? "")]));
     fill(this.result);
     fill(this.element,
       h("h3", {}, this.words("try_it"), " ", h("bdi.id", {}, loaded.id), h("span.faint", {}, ` ${this.format.task(loaded.task)}`)),
-      loaded.fields.length
+      takesPicture ? new PictureChoice(this.view, loaded, (image, buffers) => this.send({ image }, buffers)).element : loaded.fields.length
         ? h("form.form", { onsubmit: event => this.run(event) }, Object.values(this.inputs), h("button.primary", { type: "submit" }, this.words("try_run")))
         : h("p.faint", {}, this.words("try_cannot")),
       loaded.mask ? this.maskButton(loaded.mask) : null,
@@ -50,20 +51,39 @@ export class ModelTrial {
     return h("p.faint", {}, this.words("try_mask"), " ", h("button", { type: "button", onclick: insert }, mask));
   }
 
-  async run(event) {
+  run(event) {
     event.preventDefault();
-    const answer = await this.ask(this.values);
-    if (answer) fill(this.result, this.content(answer.values));
+    this.send(this.values, []);
   }
 
-  content(answer) {
+  async send(values, buffers) {
+    if (buffers.length || values.image) fill(this.result);   // an answer about another picture would be misleading
+    const answer = await this.ask(values, buffers);
+    if (answer) fill(this.result, this.content(answer.values, answer.buffers));
+  }
+
+  content(answer, buffers) {
     const { words, format } = this;
+    if (answer.face) return faceOf(answer.face, buffers[0]);
     if (answer.bars) return bars(words, answer.bars);
     if (answer.spans) return answer.spans.length ? marked(answer.of, answer.spans) : h("p.faint", {}, words("try_nothing"));
     if (!answer.vector) return h("p.marked", { dir: "auto" }, answer.text ?? "");
     const [tokens, width] = answer.vector.map(value => format.number(value));
     return [h("p", {}, words("try_vector", { tokens, width })), h("p.mono", {}, answer.values.map(value => value.toFixed(3)).join("  "), " …")];
   }
+}
+
+/** An answer about a picture: the picture with what was found, and a table. */
+function faceOf({ alt, header, rows, note }, data) {
+  const image = data ? h("img.answer", { alt }) : null;
+  if (image) {
+    const address = URL.createObjectURL(new Blob([data]));
+    image.onload = () => URL.revokeObjectURL(address);
+    image.src = address;
+  }
+  const table = rows.length ? h("table", {}, h("thead", {}, h("tr", {}, header.map(name => h("th", { scope: "col" }, name)))),
+    h("tbody", {}, rows.map(([first, ...rest]) => h("tr", {}, h("th", { scope: "row" }, h("bdi", {}, first)), rest.map(cell => h("td", {}, cell)))))) : null;
+  return h("div.answer-face", {}, image, h("div", {}, table, note ? h("p.faint", {}, note) : null));
 }
 
 function percent(score) {

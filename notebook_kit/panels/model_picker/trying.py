@@ -1,13 +1,16 @@
-"""Running a loaded pipeline on text that a reader types."""
+"""Running a loaded pipeline on text that a reader types, or on a picture."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from notebook_kit.errors import InputError
+from notebook_kit.panels.model_picker.pictures import PICTURE_TASKS, chosen_picture, picture_answer, samples_for
+from notebook_kit.panels.panel import Answer
 from notebook_kit.registry.tasks import ALIASES
 
-__all__ = ["fields_of", "try_pipeline"]
+__all__ = ["answer_of", "fields_of", "samples_of", "try_pipeline"]
 
 TOP = 6
 """Maximum number of scored answers shown."""
@@ -24,7 +27,7 @@ TEXT_OUT = frozenset({"text-generation", "text2text-generation", "summarization"
 
 
 def fields_of(pipeline: Any) -> list[str]:
-    """The names of the input fields that a task needs; none if it does not take text.
+    """The names of the input fields that a task needs; none if it takes neither text nor a picture.
 
     Example:
         >>> from notebook_kit import pipeline
@@ -34,7 +37,30 @@ def fields_of(pipeline: Any) -> list[str]:
     task = _task(pipeline)
     if task in TEXT_OUT or task.startswith("translation_"):
         return ["text"]
+    if task in PICTURE_TASKS:
+        return ["image"]
     return list(FIELDS.get(task, ()))
+
+
+def samples_of(pipeline: Any) -> list[dict[str, Any]]:
+    """The sample pictures for a pipeline, see `samples_for`."""
+    return samples_for(_task(pipeline))
+
+
+def answer_of(pipeline: Any, values: Mapping[str, Any], buffers: Sequence[Any]) -> Answer:
+    """The answer of a pipeline, as the page shows it.
+
+    Args:
+        pipeline: A pipeline for texts or for pictures.
+        values: Field -> what was typed or chosen.
+        buffers: What the page sent along: the bytes of an uploaded file.
+
+    Raises:
+        InputError: If a field is empty, or the task takes neither text nor a picture.
+    """
+    if fields_of(pipeline) == ["image"]:
+        return picture_answer(pipeline, chosen_picture(values.get("image"), buffers))
+    return Answer(try_pipeline(pipeline, dict(values)))
 
 
 def _task(pipeline: Any) -> str:
@@ -53,7 +79,7 @@ def try_pipeline(pipeline: Any, values: dict[str, str]) -> dict[str, Any]:
         `text`; `vector`, the numbers of tokens and dimensions, with `values`, the first components of the mean over tokens.
 
     Raises:
-        InputError: A field is empty, or the task does not take text.
+        InputError: A field is empty, or the task takes no text.
 
     Example:
         >>> from notebook_kit import pipeline
@@ -64,7 +90,7 @@ def try_pipeline(pipeline: Any, values: dict[str, str]) -> dict[str, Any]:
     fields = fields_of(pipeline)
     if not fields:
         raise InputError(
-            f"A pipeline for {pipeline.task} does not take text.",
+            f"A pipeline for {pipeline.task} takes neither text nor a picture.",
             next_step="Call picker.pipeline(...) in a cell.",
         )
     empty = [name for name in fields if not str(values.get(name, "")).strip()]
