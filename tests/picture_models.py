@@ -18,6 +18,9 @@ from notebook_kit import (
     Dinov2Model,
     ResNetConfig,
     ResNetForImageClassification,
+    SegformerConfig,
+    SegformerForSemanticSegmentation,
+    SegformerImageProcessor,
     SwinConfig,
     SwinForImageClassification,
     ViTConfig,
@@ -73,6 +76,15 @@ def swin() -> tuple[Any, Any]:
     return SwinForImageClassification(config), ViTImageProcessor(size=64)
 
 
+def segformer() -> tuple[Any, Any]:
+    """Four stages, from 16 x 16 to 2 x 2 positions; keys of the first three stand for squares of positions."""
+    config = SegformerConfig(
+        hidden_sizes=[8, 16, 24, 32], depths=[1, 1, 1, 1], num_attention_heads=[1, 2, 2, 4], decoder_hidden_size=16
+    )
+    config.id2label = LABELS
+    return SegformerForSemanticSegmentation(config), SegformerImageProcessor(size=64)
+
+
 def yolos() -> tuple[Any, Any]:
     """Patches of 8 pixels and six detection tokens."""
     config = YolosConfig(**SIZE, intermediate_size=96, image_size=[64, 96], patch_size=8, num_detection_tokens=6)
@@ -104,7 +116,7 @@ def resnet() -> tuple[Any, Any]:
 def build(name: str) -> tuple[Any, Any]:
     """A model of the family, always the same, and its processor."""
     torch.manual_seed(0)
-    model, processor = {one.__name__: one for one in (vit, deit, dinov2, swin, yolos, detr, resnet)}[name]()
+    model, processor = {one.__name__: one for one in (vit, deit, dinov2, swin, segformer, yolos, detr, resnet)}[name]()
     return model.eval(), processor
 
 

@@ -16,6 +16,7 @@ from PIL import Image
 from notebook_kit import (
     DetrImageProcessor,
     ImageClassificationPipeline,
+    SegformerImageProcessor,
     ViTConfig,
     ViTForImageClassification,
     ViTImageProcessor,
@@ -32,6 +33,7 @@ GRIDS = {
     "deit": (("[CLS]", "[DIST]"), 6, 6, 0),
     "dinov2": (("[CLS]",), 4, 6, 0),
     "swin": ((), 16, 16, 0),
+    "segformer": ((), 16, 16, 0),
     "yolos": (("[CLS]",), 8, 12, 6),
     "detr": ((), 10, 15, 0),
 }
@@ -129,8 +131,13 @@ def test_pictures_and_models_are_compared():
     assert view.matrix().abs().to_numpy().max() > 0.01
     view.compare(None)
     assert view.shown == "this" and view._about["other_picture"] is None
+    view.compare(build("vit")[0])
+    assert view.shown == "difference" and view.matrix().abs().to_numpy().max() < 1e-6
     result = view.predict([(0, 0)])
     assert result["kind"] == "classes" and {row["name"] for row in result["rows"]} == set(LABELS.values())
+    model, processor = build("deit")
+    view.use(ImageClassificationPipeline(model, image_processor=processor))
+    assert view._about["tokens"]["labels"][:2] == ["[CLS]", "[DIST]"] and not view._about["compares"]
 
 
 def test_queries_of_a_detector_have_their_boxes():
@@ -178,6 +185,17 @@ def test_stages_of_swin_are_parts_and_windows_end_attention():
     inside = (view.matrix().to_numpy() > 1e-20).sum(1)
     assert inside.max() <= 16 and inside.min() == 4, "shifted windows of 4 x 4 are cut at the edges"
     assert view._about["layers"] == [2, 3]
+
+
+def test_stages_of_segformer_and_the_areas_it_finds():
+    model, processor = build("segformer")
+    view = AttentionView(model, picture(), image_processor=processor, kind="patches 4x4")
+    assert view._about["tokens"]["grid"] == [4, 4] and len(view._about["parts"]) == 4
+    result = view.predict([(2, 0)])
+    assert result["kind"] == "areas" and sum(row["before"] for row in result["rows"]) == pytest.approx(1)
+    with pytest.raises(InputError, match="36,864 patches is too large to show") as caught:
+        AttentionView(model, picture(), image_processor=SegformerImageProcessor(size=768), kind="patches")
+    assert "patches 8x8" in caught.value.next_step
 
 
 def test_maps_are_rows_of_the_attention():

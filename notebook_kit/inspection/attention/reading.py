@@ -36,6 +36,9 @@ __all__ = [
 KEPT_BYTES = 256 * 2**20
 """Attention up to this size is kept as float32; above it, layer by layer as float16, which takes half."""
 
+UNFOLDED_CELLS = 2**25
+"""The largest matrix into which attention within windows, or to a reduced grid, is unfolded."""
+
 QUICK_CELLS = 2**18
 """Of several parts of a model, the first whose matrices have at most so many weights is read by default."""
 
@@ -244,7 +247,13 @@ def read(model: nn.Module, sample: Any, *, kind: str | None = None, image_proces
             part, sites = _chosen_part(model, sample, kind)
             kind, rows, columns = sites[0].kind, sites[0].rows, sites[0].columns
             has_windows = sites[0].unfold is not None
-            size = 4 * len(sample.axis(rows)) * len(sample.axis(columns)) * sum(site.heads for site in sites)
+            cells = len(sample.axis(rows)) * len(sample.axis(columns))
+            if has_windows and cells > UNFOLDED_CELLS:
+                raise InputError(
+                    f"Attention over {len(sample.axis(rows)):,} patches is too large to show.",
+                    next_step=f"Choose a later part, such as kind={list(parts_of(model))[-1]!r}, or a smaller image.",
+                )
+            size = 4 * cells * sum(site.heads for site in sites)
             outputs, layers, halved = _at_affordable_precision(model, inputs, sites, size)
             numbers, notices = [site.layer for site in sites], notices + halved
         else:

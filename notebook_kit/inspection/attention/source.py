@@ -138,6 +138,12 @@ class AttentionSource:
         """Whether there is a model that reads texts."""
         return self.model is not None and self.sample is None
 
+    def processor_for(self, origin: Any) -> Any:
+        """The image processor for another model; None if it has one, as a pipeline does, or a model that was loaded by name."""
+        config = getattr(origin, "config", None)
+        is_named = getattr(config, "name_or_path", "") or getattr(config, "_name_or_path", "")
+        return None if _is_pipeline(origin) or is_named else self.image_processor
+
     def of_kind(self, kind: str | None) -> AttentionSource:
         """The same source, reading another kind of attention."""
         other = copy.copy(self)
@@ -173,8 +179,12 @@ class AttentionSources:
     def using(self, model_or_pipeline: Any, tokenizer: Any = None) -> AttentionSources:
         """Another model on the same texts or sample, without comparison."""
         mine = self.source
-        if mine is not None and mine.image is not None:  # each model has its own processor
-            return AttentionSources(AttentionSource(model_or_pipeline, tokenizer=tokenizer, sample=mine.image))
+        if mine is not None and mine.image is not None:
+            processor = mine.processor_for(model_or_pipeline)
+            other = AttentionSource(
+                model_or_pipeline, tokenizer=tokenizer, sample=mine.image, image_processor=processor
+            )
+            return AttentionSources(other)
         sample = None if mine is None else mine.sample
         return AttentionSources(AttentionSource(model_or_pipeline, tokenizer=tokenizer, sample=sample))
 
@@ -200,10 +210,10 @@ class AttentionSources:
         if other is None or isinstance(other, str):
             return replace(self, compared=None)
         is_model = isinstance(other, nn.Module) or hasattr(other, "model")
-        sample = None
         if mine is not None and is_model:
-            sample = mine.sample if mine.image is None else mine.image
-        return replace(self, compared=AttentionSource(other, tokenizer=self.tokenizer, sample=sample, **options))
+            options |= {"sample": mine.sample if mine.image is None else mine.image, "kind": mine.kind}
+            options["image_processor"] = mine.processor_for(other)
+        return replace(self, compared=AttentionSource(other, tokenizer=self.tokenizer, **options))
 
     def read(
         self, text: str | None, text_pair: str | None, compare_text: str | None

@@ -39,6 +39,7 @@ class Page {
     this.trait = name => model.get(name);
     this.questions = new Questions(this.view, model);
     this.look = this.names = this.flow = this.flowNames = this.atlas = this.scores = null;
+    this.mapsOrigin = null;              // the positions whose maps are shown, while those of others are awaited
     this.lensFirst = this.turns = 0;
     this.ended = this.isScheduled = false;
     this.makeDrawings();
@@ -229,7 +230,7 @@ class Page {
 
   startOver() {
     this.questions.startOver();
-    this.look = this.flow = this.atlas = this.scores = null;
+    this.look = this.flow = this.atlas = this.scores = this.mapsOrigin = null;
     this.lensFirst = 0;
   }
 
@@ -255,9 +256,11 @@ class Page {
 
   askForAtlas(turn) {
     const { questions, about } = this, score = this.trait("score"), isMapped = about.has_maps && !score;
+    const { origin } = this;
     if (isMapped || (about.has_maps && this.trait("view") === "maps")) {
       this.when(questions.get("maps", questions.ofMaps()), turn, answer => {
-        if (isMapped) this.drawAtlas(answer, null);
+        this.mapsOrigin = origin;
+        if (isMapped) { this.drawAtlas(answer, null); this.drawHint(); }
         this.drawMaps(answer);
       });
     }
@@ -302,8 +305,12 @@ class Page {
     this.rolloutFigure.hidden = isTable || !trait("rollout") || !about.has_rollout;
     this.beside.element.hidden = this.rolloutFigure.firstChild.hidden = mode === "heads" && this.isPictured;   // then it is on the picture
     this.said.textContent = isTable ? "" : this.sentence();
-    const why = this.isScored ? this.kindWords(`why_${trait("score")}`)
-      : about.has_maps && !trait("score") && trait("shown") !== "difference" ? words("atlas_maps", { origin: this.origin })
+    this.drawHint();
+  }
+
+  drawHint() {
+    const { about, trait, words } = this, why = this.isScored ? this.kindWords(`why_${trait("score")}`)
+      : about.has_maps && !trait("score") && trait("shown") !== "difference" ? words("atlas_maps", { origin: this.mapsOrigin ?? this.origin })
         : words(trait("shown") === "difference" ? "atlas_shared" : "atlas_own");
     this.atlasHint.textContent = `${words(this.ablation.isOn ? "atlas_hint_off" : "atlas_hint")} ${why}`;
   }
@@ -348,7 +355,7 @@ class Page {
     if (this.trait("view") !== "maps") return;
     const { about, words } = this, layer = this.trait("layer"), shown = new Set(this.shownHeads.map(String));
     this.maps.draw(answer, { about, layer, picture: this.picturedAxes[1].picture, isShown: head => shown.has(String([layer, head])) },
-      { title: words("maps_title", { layer, origin: this.origin }), note: words("maps_note") });
+      { title: words("maps_title", { layer, origin: this.mapsOrigin }), note: words("maps_note") });
   }
 
   drawScores() {

@@ -3,8 +3,8 @@
 import { fill, h, set, sharpCanvas, themed } from "../shared/common.js";
 import { coloursOf } from "./heatmap.js";
 
-export const OPACITY = 0.5;                // of the colours over the picture
-const BRIGHT = 0.25;                       // added for the largest weight
+export const OPACITY = 0.54;               // of the colours over the picture
+const BRIGHT = 0.2;                        // added for the largest weight
 const LARGEST = 380;                       // CSS pixels of a picture's longer side
 const SMALLEST = 120;
 const LEAST_TOP = 0.02;                    // of the largest weight: negligible weights stay dark
