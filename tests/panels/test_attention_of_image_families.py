@@ -145,7 +145,9 @@ def test_queries_of_a_detector_have_their_boxes():
     assert {name: len(sites) for name, sites in parts_of(model).items()} == {"self": 2, "decoder": 2, "cross": 2}
     with find_three(model):
         view = AttentionView(model, picture(), image_processor=processor)
-        assert view.kind == "self" and [part["name"] for part in view._about["parts"]] == ["self", "decoder", "cross"]
+        assert view.kind == "cross" and [part["name"] for part in view._about["parts"]] == ["self", "decoder", "cross"]
+        view.kind = "self"
+        assert view._about["tokens"]["grid"] == [10, 15] and view.predict([(0, 0)])["kind"] == "objects"
         view.selected = [149]
         view.kind = "cross"
         assert not view._problem and view.selected == []

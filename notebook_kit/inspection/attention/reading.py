@@ -438,7 +438,10 @@ def parts_of(model: nn.Module) -> dict[str, list[AttentionSite]]:
 
 
 def _chosen_part(model: nn.Module, sample: Sample, kind: str | None) -> tuple[str, list[AttentionSite]]:
-    """The part of a model with this name, or the first of this kind that the sample describes and that is not too large."""
+    """The part of a model with this name, or the first of this kind that the sample describes and that is not too large.
+
+    Without a kind, it is where queries look on a picture, which shows most of a detector, or else the first kind.
+    """
     parts = parts_of(model)
     if kind in parts:
         return str(kind), parts[str(kind)]
@@ -448,7 +451,11 @@ def _chosen_part(model: nn.Module, sample: Sample, kind: str | None) -> tuple[st
             f"{type(model).__name__} has no attention of kind {kind!r}.",
             next_step=f"It has {', '.join(map(repr, dict.fromkeys([*kinds, *parts])))}.",
         )
-    named = {name: sites for name, sites in parts.items() if sites[0].kind == (kind or kinds[0])}
+    if kind is None:
+        firsts = [sites[0] for sites in parts.values()]
+        looks_out = [site.kind for site in firsts if site.rows == "queries" and site.columns != "queries"]
+        kind = (looks_out or kinds)[0]
+    named = {name: sites for name, sites in parts.items() if sites[0].kind == kind}
     # A two-tower model has several pairs of axes: choose one that the sample describes.
     known = {name: sites for name, sites in named.items() if {sites[0].rows, sites[0].columns} <= set(sample.axes)}
 

@@ -52,7 +52,8 @@ class AttentionView(Panel):
         text_pair: Str or None, None. The second text.
         compare_text: Str or None, None. A text to compare with; tokens that only one of the texts has count 0 in the other.
         kind: Str. The kind of attention: "self", "decoder" or "cross"; for a model whose kind attends over several axes, as in
-            the stages of Swin, the name of the axis, such as "patches 2x2". By default, the first that is not too large.
+            the stages of Swin, the name of the axis, such as "patches 2x2". By default, where the queries of a detector look,
+            else the first that is not too large.
         shown: Str, "this". Which attention is shown: "this", "other" (the one compared with) or "difference" (this - other),
             which is shown once there is something to compare.
         layer: Int. The number of the layer that is shown; with `head`, initially the sharpest head, see `sharpest` and, for
