@@ -416,3 +416,72 @@ def test_labels_and_settings_that_cannot_be():
     with pytest.raises(ConfigurationError, match="without the adapter"):
         fields = {**FIELDS["wav2vec2"], "add_adapter": True}
         notebook_kit.Wav2Vec2ForSequenceClassification(notebook_kit.Wav2Vec2Config(**fields))
+
+
+# The Trainer -----------------------------------------------------------------------------------------------------------
+
+
+def examples(model_type: str, name: str, count: int = 8) -> list[dict[str, Any]]:
+    """Recordings that a tiny model can learn: a class is a constant, a transcript has one letter."""
+    found = []
+    for index in range(count):
+        label, level = index % 2, torch.full((1,), 1.0 if index % 2 else -1.0)
+        if model_type == "whisper":
+            given = {"input_features": level.expand(13, 34).clone()}
+        elif model_type == "audio-spectrogram-transformer":
+            given = {"input_values": level.expand(33, 19).clone()}
+        else:
+            given = {"input_values": level * torch.sin(torch.arange(180.0 + 60 * label) * (0.3 + label))}
+        if name.endswith("ForConditionalGeneration"):
+            given["labels"] = torch.tensor([7 + label, 90])
+        else:
+            given["labels"] = torch.tensor([7 + label]) if name.endswith("ForCTC") else label
+        found.append(given)
+    return found
+
+
+def collate(rows: list[dict[str, Any]]) -> dict[str, Tensor]:
+    """A batch; waveforms are padded, with a mask."""
+    batch = {"labels": torch.stack([torch.as_tensor(row["labels"]) for row in rows])}
+    name = "input_features" if "input_features" in rows[0] else "input_values"
+    values = [row[name] for row in rows]
+    if values[0].dim() == 1:
+        lengths = torch.tensor([len(value) for value in values])
+        batch["attention_mask"] = (torch.arange(int(lengths.max())) < lengths[:, None]).long()
+        return {**batch, name: nn.utils.rnn.pad_sequence(values, batch_first=True)}
+    return {**batch, name: torch.stack(values)}
+
+
+@pytest.mark.parametrize(
+    ("model_type", "name"),
+    [
+        ("wav2vec2", "Wav2Vec2ForCTC"),
+        ("hubert", "HubertForSequenceClassification"),
+        ("audio-spectrogram-transformer", "ASTForAudioClassification"),
+        ("whisper", "WhisperForAudioClassification"),
+        ("whisper", "WhisperForConditionalGeneration"),
+    ],
+)
+def test_the_trainer_trains(model_type, name, tmp_path):
+    torch.manual_seed(0)
+    model = ref.ours_of(name)(config_class(model_type)(**{**FIELDS[model_type], "mask_time_prob": 0.0}))
+    data, writes = examples(model_type, name), name.endswith("ForConditionalGeneration")
+    kinds = ("Seq2SeqTrainer", "Seq2SeqTrainingArguments") if writes else ("Trainer", "TrainingArguments")
+    trainer_class, arguments_class = (getattr(notebook_kit, kind) for kind in kinds)
+    arguments = arguments_class(
+        str(tmp_path),
+        per_device_train_batch_size=4,
+        num_train_epochs=15,
+        learning_rate=1e-2,
+        report_to="none",
+        save_strategy="no",
+        disable_tqdm=True,
+        **({"predict_with_generate": True, "generation_max_length": 6} if writes else {}),
+    )
+    trainer = trainer_class(model, arguments, data_collator=collate, train_dataset=data, eval_dataset=data)
+    before = trainer.evaluate()["eval_loss"]
+    trainer.train()
+    assert trainer.evaluate()["eval_loss"] < 0.7 * before
+    if writes:
+        written = trainer.predict(data).predictions
+        assert sorted({int(token) for row in written for token in row if 7 <= token <= 8}) == [7, 8]
