@@ -43,7 +43,7 @@ FILM = re.compile(r"^!\[[^]]*\]\(tutorials/pictures/film\.webp\)$", re.M)
 
 GROUPS = {
     "Pipelines": ["pipelines"],
-    "Tokenizers": ["processing.text", "processing.text.classes"],
+    "Tokenizers": ["processing.text", "processing.text.classes", "processing.text.ctc"],
     "Images": [
         "processing.auto",
         "processing.features",

@@ -537,6 +537,7 @@ from .processing.text.classes import XLMRobertaTokenizer as XLMRobertaTokenizer
 from .processing.text.classes import XLMRobertaTokenizerFast as XLMRobertaTokenizerFast
 from .processing.text.classes import XLNetTokenizer as XLNetTokenizer
 from .processing.text.classes import XLNetTokenizerFast as XLNetTokenizerFast
+from .processing.text.ctc import Wav2Vec2CTCTokenizer as Wav2Vec2CTCTokenizer
 from .training import DataCollatorForLanguageModeling as DataCollatorForLanguageModeling
 from .training import DataCollatorForMultipleChoice as DataCollatorForMultipleChoice
 from .training import DataCollatorForSeq2Seq as DataCollatorForSeq2Seq

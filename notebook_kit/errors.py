@@ -181,7 +181,8 @@ _NOT_YET = {
     r"|(visual|document)-?question|zero-?shot-?(image|object))|(?i:Blip|CLIP|Donut|LayoutLM|Llava|Siglip|Vilt)",
     "this task or model for pictures": r"(?i).*(image|vision|depth-?estimation|object-?detection|segmentation|keypoint"
     r"|mask-?generation)|DINOv3|ConvNextV2|(Conditional|Deformable)Detr|Swinv2|Beit",
-    "sound": r"(?i).*(audio|speech|ForCTC|wav2vec|whisper|hubert)",
+    "speech synthesis and music": r"(?i).*(text-?to-?(audio|speech|waveform|spectrogram)|vocoder|hifi-?gan|musicgen|vits|bark)",
+    "this task or model for sound": r"(?i).*(audio|speech|ForCTC|wavlm|unispeech|encodec|clap|wav2vec2-?(bert|conformer))",
 }
 """What notebook_kit does not support yet -> a pattern of the names that `transformers` has for it."""
 

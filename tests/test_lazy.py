@@ -33,9 +33,9 @@ def test_misspelled_attribute_lists_near_matches():
         ("VisionEncoderDecoderModel", "pictures together with texts"),
         ("CLIPModel", "pictures together with texts"),
         ("AutoModelForVideoClassification", "video"),
-        ("WhisperModel", "sound"),
-        ("AutoModelForCTC", "sound"),
-        ("Wav2Vec2Processor", "sound"),
+        ("WavLMForCTC", "this task or model for sound"),
+        ("SpeechT5ForTextToSpeech", "speech synthesis and music"),
+        ("MusicgenForConditionalGeneration", "speech synthesis and music"),
         ("TFAutoModel", "TensorFlow"),
         ("FlaxBertModel", "Flax"),
     ],
@@ -54,8 +54,8 @@ def test_tasks_that_are_not_supported_yet():
         ("image-to-text", "pictures together with texts"),
         ("zero-shot-object-detection", "pictures together with texts"),
         ("video-classification", "video"),
-        ("automatic-speech-recognition", "sound"),
-        ("text-to-audio", "sound"),
+        ("automatic-speech-recognition", "this task or model for sound"),
+        ("text-to-audio", "speech synthesis and music"),
     ):
         with pytest.raises(InputError, match=f"does not support {what} yet"):
             notebook_kit.pipeline(task)

@@ -18,7 +18,10 @@ from typing import Any
 from notebook_kit.configuration import PretrainedConfig
 from notebook_kit.errors import InputError
 from notebook_kit.hub import Source
-from notebook_kit.processing.text import classes  # noqa: F401 - adds the families' classes to TOKENIZER_CLASSES
+from notebook_kit.processing.text import (
+    classes,  # noqa: F401 - adds the families' classes to TOKENIZER_CLASSES
+    ctc,
+)
 from notebook_kit.processing.text.batch_encoding import BatchEncoding, CharSpan, TokenSpan
 from notebook_kit.processing.text.loading import open_files
 from notebook_kit.processing.text.python import PreTrainedTokenizer
@@ -77,12 +80,15 @@ class AutoTokenizer:
             >>> tokenizer("Hello worlds")["input_ids"], tokenizer.tokenize("Hello worlds")
             ([2, 5, 6, 7, 3], ['hello', 'world', '##s'])
         """
-        if any(issubclass(kind, PreTrainedTokenizer) for kind in TOKENIZER_CLASSES.values()):
-            source = open_files(pretrained_model_name_or_path, dict(options))
-            name = str(read_settings(source, "tokenizer_config.json").get("tokenizer_class"))
-            registered = TOKENIZER_CLASSES.get(name, PreTrainedTokenizerFast)
-            if issubclass(registered, PreTrainedTokenizer):
-                return registered.from_pretrained(pretrained_model_name_or_path, *inputs, **options)
+        source = open_files(pretrained_model_name_or_path, dict(options))
+        name = read_settings(source, "tokenizer_config.json").get("tokenizer_class")
+        if name is None and source.find("tokenizer.json") is None:
+            config = read_settings(source, "config.json")
+            is_ctc = config.get("model_type") in ctc.CTC_MODEL_TYPES and source.find("vocab.json") is not None
+            name = config.get("tokenizer_class", "Wav2Vec2CTCTokenizer" if is_ctc else None)
+        registered = TOKENIZER_CLASSES.get(str(name), PreTrainedTokenizerFast)
+        if issubclass(registered, PreTrainedTokenizer):
+            return registered.from_pretrained(pretrained_model_name_or_path, *inputs, **options)
         return PreTrainedTokenizerFast.from_pretrained(pretrained_model_name_or_path, *inputs, **options)
 
     @classmethod

@@ -9,6 +9,7 @@ from __future__ import annotations
 from notebook_kit.processing.text.families import FAMILIES, Family
 from notebook_kit.processing.text.tokenizer import TOKENIZER_CLASSES, PreTrainedTokenizerFast
 from notebook_kit.processing.text.translation import LanguageTokenizer, M2M100Tokenizer, MarianTokenizer
+from notebook_kit.processing.text.whisper import WhisperTokenizer
 
 __all__ = [f"{name}{ending}" for name in FAMILIES for ending in ("", "Fast")]
 
@@ -26,7 +27,12 @@ Example:
     >>> tokenizer.padding_side, tokenizer.unk_token_id
     ('{side}', 0)
 """
-_WRITTEN = {"M2M100Tokenizer": M2M100Tokenizer, "MarianTokenizer": MarianTokenizer}
+_WRITTEN: dict[str, type[PreTrainedTokenizerFast]] = {
+    "M2M100Tokenizer": M2M100Tokenizer,
+    "MarianTokenizer": MarianTokenizer,
+    "WhisperTokenizer": WhisperTokenizer,
+}
+"""Classes with more than defaults."""
 _VOCABULARY = {
     "wordpiece": "The path of a vocab.txt, or the ids by token.",
     "bpe": "The paths of a vocab.json and a merges.txt; or the ids by token and the merges.",

@@ -293,7 +293,11 @@ FAMILIES: dict[str, Family] = {
     "SeamlessM4TTokenizer": Family(_roles(bos="<s>", eos="</s>", unk="<unk>", sep="</s>", pad="<pad>", cls="<s>")),
     "SplinterTokenizer": Family(_BERT_TOKENS),
     "UdopTokenizer": Family(_T5_TOKENS | _roles(sep="</s>")),
-    "WhisperTokenizer": Family(_END_OF_TEXT),
+    "WhisperTokenizer": replace(
+        _GPT2,
+        template="",
+        options={"add_prefix_space": False, "language": None, "task": None, "predict_timestamps": False},
+    ),
     "XGLMTokenizer": Family(_roles(bos="<s>", eos="</s>", unk="<unk>", sep="</s>", pad="<pad>", cls="<s>")),
     "XLNetTokenizer": Family(_XLNET_TOKENS, padding_side="left"),
 }

@@ -21,7 +21,7 @@ from notebook_kit.processing.text.chat import ChatTemplates
 from notebook_kit.processing.text.encoding import TextEncoder
 from notebook_kit.processing.text.families import Family, family_of
 from notebook_kit.processing.text.lengths import NO_LIMIT
-from notebook_kit.processing.text.parts import Parts
+from notebook_kit.processing.text.parts import Files, Parts
 from notebook_kit.processing.text.preparing import InputPreparation
 from notebook_kit.processing.text.saving import save, save_vocabulary_files
 from notebook_kit.processing.text.settings import check_options, read_settings
@@ -66,6 +66,9 @@ class PreTrainedTokenizerBase(Vocabulary, TextEncoder, InputPreparation, ChatTem
     truncation_side: str = "right"
     SPECIAL_TOKENS_ATTRIBUTES = list(ROLES)
     vocab_files_names: ClassVar[dict[str, str]] = {"tokenizer_file": "tokenizer.json"}
+
+    def read_files(self, source: Files) -> None:
+        """Read further files of a checkpoint; a class that has some overrides it."""
 
     @classmethod
     def from_parts(cls, parts: Parts) -> Self:
@@ -354,4 +357,6 @@ class PreTrainedTokenizerFast(PreTrainedTokenizerBase):
             if CLASSES_BY_MODEL_TYPE and parts.class_name in GENERIC_CLASSES:
                 model_type = read_settings(source, "config.json").get("model_type", "")
                 kind = CLASSES_BY_MODEL_TYPE.get(model_type, kind)
-        return kind.from_parts(parts)
+        tokenizer = kind.from_parts(parts)
+        tokenizer.read_files(source)
+        return tokenizer
