@@ -52,7 +52,7 @@ GROUPS = {
             for name in ("auto", "classes", "detection", "loading", "processor", "segmentation")
         ),
     ],
-    "Sound": [f"processing.audio.{name}" for name in ("classes", "extractor", "loading")],
+    "Sound": [f"processing.audio.{name}" for name in ("auto", "classes", "extractor", "loading", "processors")],
     "Auto classes": ["models.auto", "models.mappings", "models.tokenizer_mapping"],
     "Generation": ["generation"],
     "Looking inside": ["nn.attention"],

@@ -372,12 +372,14 @@ from .pipelines import TokenClassificationPipeline as TokenClassificationPipelin
 from .pipelines import TranslationPipeline as TranslationPipeline
 from .pipelines import ZeroShotClassificationPipeline as ZeroShotClassificationPipeline
 from .pipelines import pipeline as pipeline
+from .processing.audio.auto import AutoFeatureExtractor as AutoFeatureExtractor
 from .processing.audio.classes import ASTFeatureExtractor as ASTFeatureExtractor
 from .processing.audio.classes import Wav2Vec2FeatureExtractor as Wav2Vec2FeatureExtractor
 from .processing.audio.classes import WhisperFeatureExtractor as WhisperFeatureExtractor
 from .processing.audio.extractor import SequenceFeatureExtractor as SequenceFeatureExtractor
 from .processing.audio.loading import load_audio as load_audio
-from .processing.auto import AutoFeatureExtractor as AutoFeatureExtractor
+from .processing.audio.processors import Wav2Vec2Processor as Wav2Vec2Processor
+from .processing.audio.processors import WhisperProcessor as WhisperProcessor
 from .processing.auto import AutoProcessor as AutoProcessor
 from .processing.features import BatchFeature as BatchFeature
 from .processing.image.auto import AutoImageProcessor as AutoImageProcessor
