@@ -353,6 +353,9 @@ from .nn.outputs import SequenceClassifierOutputWithPast as SequenceClassifierOu
 from .nn.outputs import TokenClassifierOutput as TokenClassifierOutput
 from .nn.quantized_weights import BitsAndBytesConfig as BitsAndBytesConfig
 from .pipelines import PIPELINE_REGISTRY as PIPELINE_REGISTRY
+from .pipelines import AudioClassificationPipeline as AudioClassificationPipeline
+from .pipelines import AudioPipeline as AudioPipeline
+from .pipelines import AutomaticSpeechRecognitionPipeline as AutomaticSpeechRecognitionPipeline
 from .pipelines import FeatureExtractionPipeline as FeatureExtractionPipeline
 from .pipelines import FillMaskPipeline as FillMaskPipeline
 from .pipelines import ImageClassificationPipeline as ImageClassificationPipeline

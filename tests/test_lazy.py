@@ -54,7 +54,7 @@ def test_tasks_that_are_not_supported_yet():
         ("image-to-text", "pictures together with texts"),
         ("zero-shot-object-detection", "pictures together with texts"),
         ("video-classification", "video"),
-        ("automatic-speech-recognition", "this task or model for sound"),
+        ("zero-shot-audio-classification", "this task or model for sound"),
         ("text-to-audio", "speech synthesis and music"),
     ):
         with pytest.raises(InputError, match=f"does not support {what} yet"):

@@ -1,6 +1,9 @@
 # The public names, for editors, type checkers and `notebook_kit.lazy`, which imports them on first use.
 
 from ..registry.tasks import get_supported_tasks as get_supported_tasks
+from .audio import AudioPipeline as AudioPipeline
+from .audio_classification import AudioClassificationPipeline as AudioClassificationPipeline
+from .automatic_speech_recognition import AutomaticSpeechRecognitionPipeline as AutomaticSpeechRecognitionPipeline
 from .base import Pipeline as Pipeline
 from .factory import pipeline as pipeline
 from .feature_extraction import FeatureExtractionPipeline as FeatureExtractionPipeline

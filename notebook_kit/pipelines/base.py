@@ -138,6 +138,8 @@ class Pipeline(PushToHub):
     task: str = ""
     auto_model: ClassVar[str | None] = None
     """The class in `notebook_kit.models.auto` that loads the model; `None` uses the one of the task."""
+    auto_models: ClassVar[tuple[str, ...]] = ()
+    """For a task with several kinds of models: their classes, of which the first that has the family loads it."""
     processors: ClassVar[tuple[str, ...] | None] = None
     """The processors that the pipeline requires, such as `("tokenizer",)`; `None` uses a tokenizer if there is one."""
     budget_option: ClassVar[str] = "batch_budget"

@@ -29,6 +29,7 @@ __all__ = ["pipeline"]
 
 LOADERS = {
     "tokenizer": ("notebook_kit.processing.text.auto", "AutoTokenizer"),
+    "feature_extractor": ("notebook_kit.processing.audio.auto", "AutoFeatureExtractor"),
     "image_processor": ("notebook_kit.processing.image.auto", "AutoImageProcessor"),
 }
 """Kind of processor -> the module and the name of the class that loads it."""
@@ -69,7 +70,8 @@ def pipeline(
         tokenizer: A tokenizer, the name of one, or a pair of a name and arguments of its `from_pretrained`; by default that
             of the model's checkpoint.
         image_processor: As `tokenizer`, for images. `feature_extractor` is its older name.
-        feature_extractor, processor: Loaded objects for other kinds of input, for a custom pipeline.
+        feature_extractor: As `tokenizer`, for sound.
+        processor: A loaded object with a tokenizer and a feature extractor, or for other kinds of input of a custom pipeline.
         framework: `"pt"` or `None`; accepted because quick-tour code passes it.
         revision: Branch, tag or commit of `model`.
         use_fast: Accepted and ignored, since all tokenizers here are fast ones.
@@ -175,6 +177,9 @@ class _Builder:
         is_required = needed is not None
         needed = (_usual_processor(model),) if needed is None else needed
         parts = dict(self.processors)
+        for kind in ("tokenizer", "feature_extractor"):  # those in a joint processor
+            if parts[kind] is None:
+                parts[kind] = getattr(parts["processor"], kind, None)
         if "image_processor" in needed and parts["image_processor"] is None:
             parts |= {"image_processor": parts["feature_extractor"], "feature_extractor": None}
         processors = {
@@ -208,7 +213,8 @@ def _load(pipeline_class: Any, entry: dict[str, Any], source: Source, config: An
 def _usual_processor(model: Any) -> str:
     """The kind of processor that a model usually has."""
     family = FAMILIES.get(getattr(model.config, "model_type", ""))
-    return "image_processor" if family is not None and family.modality == "image" else "tokenizer"
+    usual = {"image": "image_processor", "audio": "feature_extractor"}
+    return "tokenizer" if family is None else usual.get(family.modality, "tokenizer")
 
 
 def _processor(kind: str, part: Any, home: Any, hub: dict[str, Any], is_needed: bool, is_required: bool) -> Any:
@@ -282,7 +288,8 @@ def _check_model(model: Any, task: str, pipeline_class: Any) -> None:
         )
     other = task_of_another_head(task, kind)
     if other is not None:
+        loader = pipeline_class.auto_model or pipeline_class.auto_models[-1]
         raise InputError(
             f"A {kind} cannot do {task}.",
-            next_step=f"Load the checkpoint with {pipeline_class.auto_model}, or use pipeline({other!r}, ...).",
+            next_step=f"Load the checkpoint with {loader}, or use pipeline({other!r}, ...).",
         )

@@ -79,10 +79,15 @@ class PipelineRegistry:
         name = task_name(task)
         line = TASKS[name]
         pipeline_class = getattr(import_module(f".{line.module}", __package__), line.pipeline)
-        loader = getattr(auto, pipeline_class.auto_model)
+        loaders = pipeline_class.auto_models or (pipeline_class.auto_model,)
         return (
             name,
-            {"impl": pipeline_class, "pt": (loader,), "default": {"model": line.model}, "type": line.modality},
+            {
+                "impl": pipeline_class,
+                "pt": tuple(getattr(auto, loader) for loader in loaders),
+                "default": {"model": line.model},
+                "type": line.modality,
+            },
             None,
         )
 

@@ -21,7 +21,7 @@ class Task:
         pipeline: The class in it.
         model: The default checkpoint, a name on the Hub.
         heads: Class-name suffixes that identify the task: a `BertForTokenClassification` does token classification.
-        modality: What the task's inputs are: "text" or "image".
+        modality: What the task's inputs are: "text", "image" or "audio".
     """
 
     module: str
@@ -98,6 +98,20 @@ TASKS: dict[str, Task] = {
         ("ForSegmentation", "ForUniversalSegmentation", "ForInstanceSegmentation", "ForSemanticSegmentation"),
         "image",
     ),
+    "automatic-speech-recognition": Task(
+        "automatic_speech_recognition",
+        "AutomaticSpeechRecognitionPipeline",
+        "facebook/wav2vec2-base-960h",
+        ("ForCTC", "ForConditionalGeneration"),
+        "audio",
+    ),
+    "audio-classification": Task(
+        "audio_classification",
+        "AudioClassificationPipeline",
+        "superb/wav2vec2-base-superb-ks",
+        ("ForAudioClassification", "ForSequenceClassification"),
+        "audio",
+    ),
 }
 """Name -> task. Of the tasks that share a head, the first is the most general."""
 
@@ -110,7 +124,7 @@ def get_supported_tasks() -> list[str]:
 
     Example:
         >>> get_supported_tasks()[:3]
-        ['feature-extraction', 'fill-mask', 'image-classification']
+        ['audio-classification', 'automatic-speech-recognition', 'feature-extraction']
     """
     return sorted([*TASKS, *ALIASES])
 
@@ -145,8 +159,8 @@ def task_of(tag: str, architectures: Iterable[str] = ()) -> str | None:
         architectures: Names of model classes, as in `config.json`. The first that identifies a task decides.
 
     Example:
-        >>> task_of("ner"), task_of("", ["BertForTokenClassification"]), task_of("", ["WhisperForAudioClassification"])
-        ('token-classification', 'token-classification', None)
+        >>> task_of("ner"), task_of("", ["BertForTokenClassification"]), task_of("", ["WhisperForConditionalGeneration"])
+        ('token-classification', 'token-classification', 'automatic-speech-recognition')
         >>> task_of("", ["BertModel"]), task_of("", ["ViTModel"])
         ('feature-extraction', 'image-feature-extraction')
     """

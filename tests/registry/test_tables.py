@@ -56,7 +56,10 @@ def test_aliases_name_tasks_and_hide_none():
         ("", ["XLNetLMHeadModel"], None),
         ("", ["ViTForImageClassification"], "image-classification"),
         ("", ["ViTModel"], "image-feature-extraction"),
-        ("", ["WhisperForAudioClassification"], None),
+        ("", ["WhisperForAudioClassification"], "audio-classification"),
+        ("", ["WavLMForXVector"], None),
+        ("", ["HubertForSequenceClassification"], "audio-classification"),
+        ("", ["HubertForCTC"], "automatic-speech-recognition"),
         ("", [], None),
     ],
 )

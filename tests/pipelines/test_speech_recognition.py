@@ -1,0 +1,270 @@
+"""The pipelines of sound against the oracle's on tiny random models, and what people pass to them."""
+
+from __future__ import annotations
+
+import io
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import soundfile
+import torch
+import transformers
+
+from notebook_kit import pipeline
+from notebook_kit.errors import InputError, PipelineInputError
+
+sys.path.insert(0, str(Path(__file__).parents[1] / "processing" / "audio"))
+from speech_vocabularies import LETTERS, write_letters, write_whisper
+from test_audio_loading import Decoder
+
+RATE = 16_000
+SIZES = {"hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 2, "intermediate_size": 37}
+CONVOLUTIONS = {"conv_dim": [16] * 3, "conv_stride": [5, 4, 4], "conv_kernel": [10, 4, 4], "num_feat_extract_layers": 3}
+SMALL = {**SIZES, **CONVOLUTIONS, "num_conv_pos_embeddings": 16, "num_conv_pos_embedding_groups": 2}
+
+
+def clip(length: int, seed: int = 0) -> np.ndarray:
+    rng = np.random.default_rng(seed)
+    return (0.4 * np.sin(np.arange(length) ** 1.3 / 90) + 0.1 * rng.normal(size=length)).astype(np.float32)
+
+
+CLIPS = [clip(9_000, 1), clip(24_000, 2), clip(9_000, 3), clip(15_321, 4)]
+
+
+def ctc(folder: Path, norm: str) -> Path:
+    torch.manual_seed(0)
+    config = transformers.Wav2Vec2Config(
+        **SMALL, vocab_size=len(LETTERS), feat_extract_norm=norm, do_stable_layer_norm=norm == "layer"
+    )
+    model = transformers.Wav2Vec2ForCTC(config).eval()
+    model.lm_head.weight.data.mul_(20)  # other letters at other frames
+    model.save_pretrained(folder)
+    tokenizer = transformers.Wav2Vec2CTCTokenizer(str(write_letters(folder)))
+    extractor = transformers.Wav2Vec2FeatureExtractor(return_attention_mask=norm == "layer")
+    transformers.Wav2Vec2Processor(extractor, tokenizer).save_pretrained(folder)
+    return folder
+
+
+@pytest.fixture(scope="module", params=["group", "layer"])
+def recognizers(request, tmp_path_factory):
+    folder = ctc(tmp_path_factory.mktemp(request.param), request.param)
+    task = "automatic-speech-recognition"
+    return pipeline(task, model=folder), transformers.pipeline(task, model=str(folder))
+
+
+def theirs_on(oracle, clips, **options):
+    return [oracle(np.copy(one), **options) for one in clips]
+
+
+@pytest.mark.parametrize("options", [{}, {"return_timestamps": "char"}, {"return_timestamps": "word"}])
+@pytest.mark.parametrize(
+    "pieces", [{}, {"chunk_length_s": 0.5}, {"chunk_length_s": 0.4, "stride_length_s": [0.1, 0.05]}]
+)
+def test_letters_as_the_oracle(recognizers, options, pieces):
+    ours, oracle = recognizers
+    assert ours(CLIPS, **options, **pieces) == theirs_on(oracle, CLIPS, **options, **pieces)
+    assert any(result["text"] for result in ours(CLIPS))
+
+
+def test_batches_change_no_answer(recognizers):
+    ours, _ = recognizers
+    alone = [ours(one) for one in CLIPS]
+    assert ours(CLIPS, batch_size=4) == alone == list(ours(one for one in CLIPS))
+
+
+def test_the_quick_tour(recognizers):
+    """Its MInDS block: a column of decoders, or of dictionaries before `datasets` 4."""
+    ours, oracle = recognizers
+    expected = theirs_on(oracle, CLIPS)
+    old = [{"path": f"{i}.wav", "array": one, "sampling_rate": RATE} for i, one in enumerate(CLIPS)]
+    assert ours.feature_extractor.sampling_rate == RATE
+    assert ours([Decoder(one, RATE) for one in CLIPS]) == ours(old) == expected
+    assert [row["text"] for row in ours(old)] == [row["text"] for row in expected]
+
+
+def test_other_rates_and_strides(recognizers):
+    ours, oracle = recognizers
+    raw = {"raw": CLIPS[1], "sampling_rate": RATE, "stride": (1_600, 3_200)}
+    assert ours(raw)["text"] == oracle(dict(raw))["text"]
+    twice = np.repeat(CLIPS[0], 3)
+    assert set(ours(twice, sampling_rate=48_000)) == {"text"}
+    assert ours({"array": twice, "sampling_rate": 48_000}) == ours(twice, sampling_rate=48_000)
+
+
+def test_silence_has_no_text_and_faults_keep_the_rest(recognizers):
+    ours, _ = recognizers
+    assert ours(np.zeros(RATE)) == {"text": ""}
+    assert ours(np.zeros(RATE), return_timestamps="word") == {"text": "", "chunks": []}
+    with pytest.raises(PipelineInputError, match=r"inputs\[1\].*NaN") as caught:
+        ours([CLIPS[0], np.full(500, np.nan), b"", CLIPS[2]])
+    assert caught.value.positions == (1, 2) and caught.value.results[3] == ours(CLIPS[2])
+
+
+def test_options_are_checked(recognizers):
+    ours, _ = recognizers
+    for options, words in (
+        ({"return_timestamps": True}, "has no segments"),
+        ({"return_timestamps": "words"}, "Did you mean 'word'"),
+        ({"return_language": True}, "Only Whisper"),
+        ({"chunk_length_s": 0.2, "stride_length_s": 0.1}, "nothing is left of a piece"),
+        ({"chunk_lenght_s": 1.0}, "Did you mean 'chunk_length_s'"),
+    ):
+        with pytest.raises(InputError, match=words):
+            ours(CLIPS[0], **options)
+
+
+class Beams:
+    """A stand-in for pyctcdecode's decoder."""
+
+    def decode_beams(self, logits, beam_width=1):
+        assert logits.ndim == 2 and beam_width == 3
+        return [("HE WAS", None, [("HE", (2, 5)), ("WAS", (7, 9))], 0.0, 0.0)]
+
+
+def test_a_decoder_with_a_language_model(recognizers):
+    ours, _ = recognizers
+    with_decoder = pipeline(
+        "automatic-speech-recognition",
+        model=ours.model,
+        processor=None,
+        tokenizer=ours.tokenizer,
+        feature_extractor=ours.feature_extractor,
+        decoder=Beams(),
+    )
+    result = with_decoder(CLIPS[0], return_timestamps="word", decoder_kwargs={"beam_width": 3})
+    assert result["text"] == "HE WAS" and result["chunks"][1] == {"text": "WAS", "timestamp": (0.035, 0.045)}
+
+
+@pytest.fixture(scope="module")
+def whispers(tmp_path_factory):
+    """Two pipelines whose models "generate" what a test sets: `whispers[i].model.answers`, one per piece."""
+    folder = write_whisper(tmp_path_factory.mktemp("whisper"))
+    config = transformers.WhisperConfig(
+        vocab_size=1929,
+        d_model=16,
+        encoder_layers=1,
+        decoder_layers=1,
+        encoder_attention_heads=2,
+        decoder_attention_heads=2,
+        encoder_ffn_dim=16,
+        decoder_ffn_dim=16,
+        max_source_positions=1500,
+        num_mel_bins=80,
+        pad_token_id=320,
+        bos_token_id=320,
+        eos_token_id=320,
+        decoder_start_token_id=321,
+    )
+    transformers.WhisperForConditionalGeneration(config).save_pretrained(folder)
+    transformers.WhisperFeatureExtractor().save_pretrained(folder)
+    task = "automatic-speech-recognition"
+    pair = pipeline(task, model=folder), transformers.pipeline(task, model=str(folder))
+    for one in pair:
+        one.model.calls = []
+
+        def generate(self=one.model, **options):
+            self.calls.append(options)
+            rows = [self.answers.pop(0) for _ in range(len(next(iter(options.values()))))]
+            tokens = torch.tensor([row["tokens"] for row in rows])
+            if not options.get("return_segments"):
+                return tokens
+            segments = [
+                [{"token_timestamps": torch.tensor(row["times"]), "result": torch.tensor(row["tokens"])}]
+                for row in rows
+            ]
+            return {"sequences": tokens, "segments": segments}
+
+        one.model.generate = generate
+        one.model.generation_config.lang_to_id = {"<|te|>": 322 + 40}
+    return pair
+
+
+def answers(tokenizer, pieces: int) -> list[dict]:
+    """What is written for pieces that overlap: tokens with times, and the time of each token."""
+    begin, text = (
+        tokenizer.timestamp_begin,
+        tokenizer("the apostle of the middle classes", add_special_tokens=False).input_ids,
+    )
+    rows = []
+    for piece in range(pieces):
+        tokens = [
+            321,
+            322 + 40,
+            begin + 10 * piece,
+            *text[piece : piece + 6],
+            begin + 900,
+            begin + 900,
+            *text[6:8],
+            begin + 1400,
+        ]
+        rows.append({"tokens": tokens, "times": np.linspace(0.5, 28, len(tokens)).round(2).tolist()})
+    return rows
+
+
+@pytest.mark.parametrize("times", [None, True, "word"])
+@pytest.mark.parametrize("language", [None, True])
+@pytest.mark.parametrize("pieces", [{}, {"chunk_length_s": 30}, {"chunk_length_s": 20, "stride_length_s": [4, 2]}])
+def test_whisper_as_the_oracle(whispers, times, language, pieces):
+    sound, results = clip(50 * RATE, 7), []
+    count = {0: 1, 1: 3, 2: 4}[len(pieces)] if pieces else 1
+    for one in whispers:
+        one.model.answers, one.model.calls[:] = answers(whispers[0].tokenizer, count), []
+        options = {**pieces, "return_timestamps": times, "generate_kwargs": {"task": "transcribe"}}
+        results.append(one(np.copy(sound), **options, **({"return_language": True} if language else {})))
+    assert results[0] == results[1] and results[0]["text"]
+    mine, other = (one.model.calls[0] for one in whispers)
+    for name in (
+        "num_beams",
+        "max_new_tokens",
+        "task",
+        "return_timestamps",
+        "return_segments",
+        "return_token_timestamps",
+    ):
+        assert mine.get(name) == other.get(name), name
+    torch.testing.assert_close(mine["input_features"][:1], other["input_features"][:1], atol=1e-4, rtol=0)
+
+
+def test_whisper_refuses_what_it_cannot(whispers):
+    ours = whispers[0]
+    assert ours(np.zeros(RATE), return_timestamps=True) == {"text": "", "chunks": []}
+    for options, words in (
+        ({"return_timestamps": "char"}, "'char'"),
+        ({"generate_kwargs": {"num_beam": 2}}, "Did you mean 'num_beams'"),
+        ({"output_scores": True}, "A pipeline returns texts"),
+    ):
+        with pytest.raises(InputError, match=words):
+            ours(CLIPS[0], **options)
+
+
+@pytest.mark.parametrize("name", ["Wav2Vec2", "Hubert", "AST"])
+def test_classification_as_the_oracle(name, tmp_path):
+    torch.manual_seed(0)
+    labels = {"num_labels": 7}
+    if name == "AST":
+        config = transformers.ASTConfig(**SIZES, max_length=64, num_mel_bins=16, **labels)
+        model = transformers.ASTForAudioClassification(config)
+        extractor = transformers.ASTFeatureExtractor(max_length=64, num_mel_bins=16)
+    else:
+        config = getattr(transformers, f"{name}Config")(
+            **SMALL, classifier_proj_size=16, use_weighted_layer_sum=True, **labels
+        )
+        model = getattr(transformers, f"{name}ForSequenceClassification")(config)
+        extractor = transformers.Wav2Vec2FeatureExtractor()
+    model.save_pretrained(tmp_path)
+    extractor.save_pretrained(tmp_path)
+    ours = pipeline("audio-classification", model=tmp_path)
+    oracle = transformers.pipeline("audio-classification", model=str(tmp_path))
+    assert len(ours(CLIPS[0])) == 5
+    for options in ({"top_k": 2}, {"top_k": None}, {"top_k": 9}, {"function_to_apply": "sigmoid", "top_k": 3}):
+        for mine, other in zip(ours(CLIPS, **options), theirs_on(oracle, CLIPS, **options), strict=True):
+            assert [label["label"] for label in mine] == [label["label"] for label in other]
+            np.testing.assert_allclose([x["score"] for x in mine], [x["score"] for x in other], atol=1e-5)
+    file = io.BytesIO()
+    soundfile.write(file, CLIPS[0], RATE, format="WAV", subtype="FLOAT")
+    np.testing.assert_allclose(ours(file.getvalue())[0]["score"], ours(CLIPS[0])[0]["score"], atol=1e-6)
+    assert type(pipeline(model=tmp_path)) is type(ours)  # the checkpoint says what it is for
+    ours.save_pretrained(tmp_path / "saved")
+    assert pipeline("audio-classification", model=tmp_path / "saved")(CLIPS[0]) == ours(CLIPS[0])
