@@ -92,7 +92,9 @@ alpha channel of the cut-out gives the box of what is visible. DETR learns slowl
 3. Three groups of queries learned from each picture, of which one was kept (Chen et al., *Group DETR*, 2022).
 4. Each decoder layer had a loss, and Muon trained the matrices.
 
-Settings were compared on other scenes of the same held-out things, so the result is slightly optimistic.
+Settings were compared on other scenes of the same held-out things, so the result is slightly optimistic. An earlier attempt with
+twelve classes (guitars too, and birds apart from other animals), a shorter training, and without mixing the colors of some things and
+photographs in training, reached an mAP of 0.35.
 
 {DATA}
 """

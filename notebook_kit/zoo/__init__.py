@@ -38,6 +38,9 @@ ZOO: dict[str, Checkpoint] = {
     "tiny-gpt2": Checkpoint(("text-generation",), "continues a text in the style of three old English books"),
     "tiny-summarizer": Checkpoint(("summarization",), "summarizes a software description in one line"),
     "tiny-detection": Checkpoint(("object-detection",), "finds things of ten kinds in a picture, each with its box"),
+    "tiny-segmentation": Checkpoint(
+        ("image-segmentation",), "names the class of each pixel of a picture, of ten kinds"
+    ),
 }
 """Name -> checkpoint. Its folder beside this file has the same name, and so has its recipe, with underscores."""
 
@@ -100,9 +103,9 @@ def sample(filename: str) -> Path:
         filename: "support_messages.jsonl": 96 short messages to a shop (`text`) on three topics (`topic`).
             "parallel_sentences.jsonl": 24 everyday sentences (`text`, `number` from 0) in each of eight languages
             (`language`: ar, de, en, es, hi, ru, te, zh). Translations of a sentence have the same number.
-            "scene_1.webp", "scene_2.webp", "scene_3.webp": pictures of 256 x 256 pixels with three to five things that the
-            embedded detector and segmenter know: emoji of Twemoji (Copyright Twitter, Inc. and other contributors, CC-BY-4.0)
-            on photographs by Clemens Engelhardt (CC0) and, the third, Aitzol Berasategi (CC-BY-4.0).
+            "scene_1.webp", "scene_2.webp", "scene_3.webp": pictures of 256 x 256 pixels with three things each that the
+            embedded detector and segmenter know: emoji of Twemoji (Copyright Twitter, Inc. and other contributors) on
+            photographs by Aitzol Berasategi and, the third, Trevor; all of them CC-BY-4.0, combined and scaled.
 
     Raises:
         InputError: If there is no such sample.

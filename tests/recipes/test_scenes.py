@@ -263,7 +263,7 @@ def test_a_step_of_training_reaches_every_part(make):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", ["tiny-detection"])
+@pytest.mark.parametrize("name", ["tiny-detection", "tiny-segmentation"])
 def test_a_quick_build(tmp_path, monkeypatch, name):
     monkeypatch.setenv("NOTEBOOK_KIT_CACHE", str(write_picture_cache(tmp_path / "cache" / "data").parent))
     output = tmp_path / "output"

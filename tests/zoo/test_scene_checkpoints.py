@@ -9,13 +9,19 @@ import pytest
 import torch
 from PIL import Image
 
-from notebook_kit import AutoImageProcessor, AutoModelForObjectDetection, pipeline, record_attention, zoo
+from notebook_kit import (
+    AutoImageProcessor,
+    AutoModelForObjectDetection,
+    AutoModelForSemanticSegmentation,
+    pipeline,
+    record_attention,
+    zoo,
+)
 from notebook_kit.recipes.scene_data import LABELS
 from notebook_kit.recipes.scene_pictures import SAMPLES
 
-TASKS = {"tiny-detection": "object-detection"}
-AUTO = {"tiny-detection": AutoModelForObjectDetection}
-MEASURE = {"tiny-detection": "mAP"}
+TASKS = {"tiny-detection": "object-detection", "tiny-segmentation": "image-segmentation"}
+AUTO = {"tiny-detection": AutoModelForObjectDetection, "tiny-segmentation": AutoModelForSemanticSegmentation}
 LIMIT = 3 * 2**20  # bytes
 
 names = pytest.mark.parametrize("name", TASKS)
@@ -86,6 +92,15 @@ def test_the_detector_finds_the_things_of_the_samples(pictures):
         assert sorted(answer["label"] for answer in answers) == things, name
         for answer in answers:
             assert 0 <= answer["box"]["xmin"] < answer["box"]["xmax"] <= pictures[0].width + 8
+
+
+def test_the_segmenter_colors_the_things_of_the_samples(pictures):
+    segment = pipeline("image-segmentation", model="notebook-kit/tiny-segmentation", device="cpu")
+    for (name, (_, things)), answers in zip(SAMPLES.items(), segment(pictures), strict=True):
+        shares = {answer["label"]: (np.asarray(answer["mask"]) > 127).mean() for answer in answers}
+        assert sum(shares.values()) == pytest.approx(1)
+        assert shares.pop("background") > 0.25
+        assert sorted(label for label, share in shares.items() if share > 0.02) == things, name
 
 
 # Their cards ---------------------------------------------------------------------------------------------------------
