@@ -190,6 +190,10 @@ class GenerationConfig(PushToHub):
             return extra[name]
         raise AttributeError(f"GenerationConfig has no setting {name!r}. {near_matches(name, self.names())}".rstrip())
 
+    def __setattr__(self, name: str, value: Any) -> None:
+        own = name == "extra" or name in self.names()
+        (self.__dict__ if own else self.extra)[name] = value  # what is not a setting is written to files, too
+
     def update(self, **settings: Any) -> None:
         """Set several settings at once.
 

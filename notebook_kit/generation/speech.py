@@ -10,12 +10,12 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torch.nn import functional as F
 
-from notebook_kit.errors import InputError
+from notebook_kit.errors import InputError, warn
 from notebook_kit.generation.configuration import GenerationConfig
 from notebook_kit.generation.mixin import GenerationMixin
 from notebook_kit.generation.processors import as_ids
+from notebook_kit.generation.recordings import Recordings
 from notebook_kit.generation.speech_rules import WhisperTimeStampLogitsProcessor
 from notebook_kit.generation.speech_segments import compression_ratio, joined, mean_logprob, split_segments
 from notebook_kit.generation.speech_settings import SpeechSettings, first_tokens, resolve_speech
@@ -89,7 +89,8 @@ class SpeechGenerationMixin(GenerationMixin):
             return_dict_in_generate: Return an object; `output_scores=True` and the like require it.
             force_unique_generate_call: Transcribe one stretch only, and return its tokens unchanged.
             monitor_progress: Called before each stretch with `(batch, 2)`: the frames done, and all frames.
-            **settings: Settings of `GenerationMixin.generate`, such as `num_beams`, `max_new_tokens` or `streamer`.
+            **settings: Settings of `GenerationMixin.generate`, such as `num_beams`, `max_new_tokens` or `streamer`; and
+                `forced_decoder_ids`, which older code passes in place of `language` and `task`.
 
         Returns:
             `(batch, tokens)`, the transcripts without the tokens that they begin with and the end token; with
@@ -131,7 +132,18 @@ class SpeechGenerationMixin(GenerationMixin):
                 "This checkpoint only transcribes English, so it takes neither a language nor a task.",
                 next_step="Leave both out, or use a multilingual checkpoint (one whose name does not end with .en).",
             )
-        forced = getattr(stored, "forced_decoder_ids", None) or getattr(self.config, "forced_decoder_ids", None)
+        if settings.pop("decoder_input_ids", None) is not None:
+            raise InputError(
+                "decoder_input_ids follow from language=, task= and the text before each stretch.",
+                next_step="Pass prompt_ids for a text that precedes the transcript.",
+            )
+        forced = settings.pop("forced_decoder_ids", None)
+        forced = (
+            forced or getattr(stored, "forced_decoder_ids", None) or getattr(self.config, "forced_decoder_ids", None)
+        )
+        on_interrupt = settings.pop("on_interrupt", "return")
+        if on_interrupt not in ("return", "raise"):
+            raise InputError(f"on_interrupt is {on_interrupt!r}.", next_step='Pass "return" or "raise".')
         language = getattr(stored, "language", None) if language is None else language
         task = getattr(stored, "task", None) if task is None else task
 
@@ -150,13 +162,21 @@ class SpeechGenerationMixin(GenerationMixin):
             "prefix_allowed_tokens_fn": prefix_allowed_tokens_fn,
             "return_dict_in_generate": wants_dict,
             "num_return_sequences": 1,
+            "on_interrupt": "raise",  # else the next stretch would begin
             **settings,
         }
         if copies > 1:
             source.repeat(copies)
             begin = [tokens for tokens in begin for _ in range(copies)]
-        transcription = Transcription(self, source, resolved, stored, begin, call, prompt_ids)
-        transcription.run(once=bool(force_unique_generate_call), progress=monitor_progress)
+        prompt = None if prompt_ids is None else torch.as_tensor(prompt_ids, dtype=torch.long)
+        transcription = Transcription(self, source, resolved, stored, begin, call, prompt)
+        try:
+            transcription.run(once=bool(force_unique_generate_call), progress=monitor_progress)
+        except KeyboardInterrupt:
+            if on_interrupt == "raise" or not any(transcription.segments):
+                raise
+            warn("Interrupted; the stretches that were transcribed by then are returned.")
+            return transcription.result(return_segments or wants_dict)
         if force_unique_generate_call or (wants_dict and not return_timestamps):
             return transcription.last_result
         return transcription.result(return_segments or wants_dict)
@@ -198,93 +218,6 @@ class SpeechGenerationMixin(GenerationMixin):
     def generate_stretch(self, **call: Any) -> Any:
         """`GenerationMixin.generate`, for one stretch of each recording."""
         return super().generate(**call)
-
-
-class Recordings:
-    """The spectrograms of a batch, and how far each is transcribed.
-
-    Attributes:
-        seek: For each recording the frame at which the next stretch begins.
-        ends: For each recording the number of its frames.
-        sound: For each recording the number of frames that are not padding; None if unknown.
-        stride: Frames per state of the encoder.
-        window: Frames that the encoder reads at once.
-    """
-
-    def __init__(
-        self, model: Any, features: Tensor | None, encoder_outputs: Any, attention_mask: Tensor | None
-    ) -> None:
-        if (features is None) == (encoder_outputs is None):
-            raise InputError(
-                f"generate needs spectrograms or the encoder's output, and got {'neither' if features is None else 'both'}.",
-                next_step="Call model.generate(**feature_extractor(samples, sampling_rate=16000, return_tensors='pt')).",
-            )
-        self.model, self.stride = model, 2
-        self.window = self.stride * model.config.max_source_positions
-        self.states = None if encoder_outputs is None else encoder_outputs[0].to(model.device)
-        if features is not None and (not isinstance(features, Tensor) or features.dim() != 3):
-            what = (
-                f"of shape {tuple(features.shape)}" if isinstance(features, Tensor) else f"a {type(features).__name__}"
-            )
-            raise InputError(
-                f"input_features is {what}; expected a tensor (batch, bands, frames).",
-                next_step="Call the feature extractor with return_tensors='pt'.",
-            )
-        self.features = None if features is None else features.to(model.device)
-        rows = len(features if self.states is None else self.states)  # type: ignore[arg-type]
-        frames = self.states.shape[1] * self.stride if features is None else features.shape[-1]  # type: ignore[union-attr]
-        self.is_long = frames > self.window
-        self.sound = None if attention_mask is None else attention_mask.sum(dim=-1).tolist()
-        if self.is_long and rows > 1 and self.sound is None:
-            raise InputError(
-                "Several long recordings came without attention_mask, which tells where each ends.",
-                next_step="Call the feature extractor with return_attention_mask=True, and pass all of its output.",
-            )
-        self.seek = [0] * rows
-        self.ends = list(self.sound) if self.is_long and rows > 1 and self.sound else [frames] * rows
-        self._first: Tensor | None = None
-
-    def __len__(self) -> int:
-        return len(self.seek)
-
-    @property
-    def rows(self) -> list[int]:
-        """The recordings that are not at their end."""
-        return [row for row, (seek, end) in enumerate(zip(self.seek, self.ends, strict=True)) if seek < end]
-
-    def repeat(self, copies: int) -> None:
-        """Transcribe each recording several times."""
-        for name in ("features", "states", "_first"):
-            if (value := getattr(self, name)) is not None:
-                setattr(self, name, value.repeat_interleave(copies, dim=0))
-        for name in ("seek", "ends", "sound"):
-            if (value := getattr(self, name)) is not None:
-                setattr(self, name, [one for one in value for _ in range(copies)])
-
-    def frames_left(self, row: int) -> int:
-        """Frames of the next stretch."""
-        return min(self.ends[row] - self.seek[row], self.window)
-
-    def encoded(self, rows: list[int]) -> Tensor:
-        """The encoder's states of the next stretch of these recordings, `(rows, states, width)`."""
-        if self.states is not None:
-            return self.states[rows]
-        is_first = not any(self.seek) and len(rows) == len(self)
-        if is_first and self._first is not None:  # already read, to detect the language
-            return self._first
-        states = self.model.get_encoder()(self.stretch(rows)).last_hidden_state
-        self._first = states if is_first else None
-        return states
-
-    def stretch(self, rows: list[int]) -> Tensor:
-        """The spectrograms of the next stretch of these recordings, padded to what the encoder reads."""
-        assert self.features is not None
-        parts = []
-        for row in rows:
-            begin = self.seek[row]
-            part = self.features[row, :, begin : begin + self.frames_left(row)]
-            parts.append(F.pad(part, (0, self.window - part.shape[-1])))
-        return torch.stack(parts)
 
 
 @dataclass
@@ -364,7 +297,7 @@ class Transcription:
     # The decoder's prompt ---------------------------------------------------------------------------------------------
 
     def _prompt_before(self) -> list[Tensor]:
-        """The prompt, if it stands for the text before the first stretch."""
+        """The prompt, if it takes the place of text before the first stretch."""
         if self.prompt is None or self.settings.prompt_condition_type != "first-segment":
             return []
         ids = self.prompt.to(self.model.device)

@@ -50,7 +50,8 @@ def split_segments(
         begin = end
     if ends_with_single:  # nothing is said after that time
         return segments, frames
-    return segments, (int(tokens[begin - 2]) - time_begin) * stride
+    step = (int(tokens[begin - 2]) - time_begin) * stride
+    return segments, step if step > 0 else frames  # a stretch that ends where it begins would be read forever
 
 
 def _segment(tokens: Tensor, span: tuple[int, int], start: float, end: float) -> dict[str, Any]:

@@ -18,6 +18,7 @@ from transformers.models.whisper.generation_whisper import _dynamic_time_warping
 
 import notebook_kit
 from notebook_kit.errors import ConfigurationError, InputError
+from notebook_kit.generation.speech_segments import split_segments
 from notebook_kit.generation.word_times import median_filtered, warp
 
 # Words 0 to 89, then the tokens of Whisper in their order, then times in steps of 20 ms.
@@ -192,7 +193,8 @@ def test_settings_of_older_checkpoints(tmp_path):
             for model in (ours, theirs):
                 model.generation_config.forced_decoder_ids = forced
             assert_same({"input_features": features(2)}, language=language)
-            assert_same({"input_features": features(2)}, language="en")  # the call takes precedence
+            mine = assert_same({"input_features": features(2)}, language="en")  # the call takes precedence
+            assert mine.tolist() == ours.generate(features(2), forced_decoder_ids=forced, language="en").tolist()
         finally:
             for model in (ours, theirs):
                 model.generation_config.forced_decoder_ids = None
@@ -205,6 +207,7 @@ def test_settings_of_the_generation_config():
         for model in (ours, theirs):
             model.generation_config.language, model.generation_config.task = "te", "translate"
         assert_same({"input_features": features(2)})
+        assert ours.generation_config.to_dict()["language"] == "te"  # it is saved with the model
     finally:
         for model in (ours, theirs):
             model.generation_config.language = model.generation_config.task = None
@@ -246,10 +249,37 @@ def test_the_encoder_reads_each_stretch_once():
         hook.remove()
 
 
-def test_progress_is_told():
+def test_progress_is_reported():
     seen: list[Tensor] = []
     pair()[0].generate(features(frames=220), max_new_tokens=4, monitor_progress=seen.append)
     assert seen[0].tolist() == [[0, 220]] and [int(one[0, 0]) for one in seen] == sorted(int(one[0, 0]) for one in seen)
+
+
+def test_a_stretch_that_ends_where_it_begins_is_passed():
+    segments, step = split_segments(torch.tensor([TIMES, 7, TIMES, TIMES, 8]), TIMES, 0.0, FRAMES, 2, 0.02)
+    assert [one["tokens"].tolist() for one in segments] == [[TIMES, 7, TIMES, TIMES]] and step == FRAMES
+
+
+def test_an_interrupt_ends_all_stretches():
+    ours, stretches = pair()[0], []
+
+    def stop_at_third(state: Tensor) -> None:
+        stretches.append(state)
+        if len(stretches) == 3:
+            raise KeyboardInterrupt
+
+    options = {"max_new_tokens": 4, "language": "en", "return_segments": True}
+    whole = ours.generate(features(frames=220), **options)
+    with pytest.warns(match="stretches that were transcribed by then are returned"):
+        part = ours.generate(features(frames=220), monitor_progress=stop_at_third, **options)
+    count = len(part["segments"][0])
+    assert 0 < count < len(whole["segments"][0])
+    assert [one["tokens"].tolist() for one in part["segments"][0]] == [
+        one["tokens"].tolist() for one in whole["segments"][0][:count]
+    ]
+    stretches.clear()
+    with pytest.raises(KeyboardInterrupt):
+        ours.generate(features(frames=220), monitor_progress=stop_at_third, on_interrupt="raise", **options)
 
 
 def test_warping_is_that_of_the_reference():
@@ -274,6 +304,7 @@ def test_mistakes_are_named():
         ("temperature is 'hot'", {"temperature": "hot"}),
         ("logprob_threshold is 'low'", {"logprob_threshold": "low"}),
         ("no argument 'langage'", {"langage": "en"}),
+        ("decoder_input_ids follow from", {"decoder_input_ids": torch.tensor([[START]])}),
     ):
         with pytest.raises(InputError, match=match):
             ours.generate(features(2), **options)

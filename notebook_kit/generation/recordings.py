@@ -1,0 +1,100 @@
+"""The spectrograms of a batch of recordings, read stretch by stretch."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from notebook_kit.errors import InputError
+
+__all__ = ["Recordings"]
+
+
+class Recordings:
+    """The spectrograms of a batch, and how far each is transcribed.
+
+    Attributes:
+        seek: For each recording the frame at which the next stretch begins.
+        ends: For each recording the number of its frames.
+        sound: For each recording the number of frames that are not padding; None if unknown.
+        stride: Frames per state of the encoder.
+        window: Frames that the encoder reads at once.
+    """
+
+    def __init__(
+        self, model: Any, features: Tensor | None, encoder_outputs: Any, attention_mask: Tensor | None
+    ) -> None:
+        if (features is None) == (encoder_outputs is None):
+            raise InputError(
+                f"generate needs spectrograms or the encoder's output, and got {'neither' if features is None else 'both'}.",
+                next_step="Call model.generate(**feature_extractor(samples, sampling_rate=16000, return_tensors='pt')).",
+            )
+        self.model, self.stride = model, 2
+        self.window = self.stride * model.config.max_source_positions
+        self.states = None if encoder_outputs is None else encoder_outputs[0].to(model.device)
+        if features is not None and (not isinstance(features, Tensor) or features.dim() != 3):
+            what = (
+                f"of shape {tuple(features.shape)}" if isinstance(features, Tensor) else f"a {type(features).__name__}"
+            )
+            raise InputError(
+                f"input_features is {what}; expected a tensor (batch, bands, frames).",
+                next_step="Call the feature extractor with return_tensors='pt'.",
+            )
+        self.features = None if features is None else features.to(model.device)
+        rows = len(features if self.states is None else self.states)  # type: ignore[arg-type]
+        frames = self.states.shape[1] * self.stride if features is None else features.shape[-1]  # type: ignore[union-attr]
+        self.is_long = frames > self.window
+        self.sound = None if attention_mask is None else attention_mask.sum(dim=-1).tolist()
+        if self.is_long and rows > 1 and self.sound is None:
+            raise InputError(
+                "Several long recordings came without attention_mask, which tells where each ends.",
+                next_step="Call the feature extractor with return_attention_mask=True, and pass all of its output.",
+            )
+        self.seek = [0] * rows
+        self.ends = list(self.sound) if self.is_long and rows > 1 and self.sound else [frames] * rows
+        self._first: Tensor | None = None
+
+    def __len__(self) -> int:
+        return len(self.seek)
+
+    @property
+    def rows(self) -> list[int]:
+        """The recordings that are not at their end."""
+        return [row for row, (seek, end) in enumerate(zip(self.seek, self.ends, strict=True)) if seek < end]
+
+    def repeat(self, copies: int) -> None:
+        """Transcribe each recording several times."""
+        for name in ("features", "states", "_first"):
+            if (value := getattr(self, name)) is not None:
+                setattr(self, name, value.repeat_interleave(copies, dim=0))
+        for name in ("seek", "ends", "sound"):
+            if (value := getattr(self, name)) is not None:
+                setattr(self, name, [one for one in value for _ in range(copies)])
+
+    def frames_left(self, row: int) -> int:
+        """Frames of the next stretch."""
+        return min(self.ends[row] - self.seek[row], self.window)
+
+    def encoded(self, rows: list[int]) -> Tensor:
+        """The encoder's states of the next stretch of these recordings, `(rows, states, width)`."""
+        if self.states is not None:
+            return self.states[rows]
+        is_first = not any(self.seek) and len(rows) == len(self)
+        if is_first and self._first is not None:  # already read, to detect the language
+            return self._first
+        states = self.model.get_encoder()(self.stretch(rows)).last_hidden_state
+        self._first = states if is_first else None
+        return states
+
+    def stretch(self, rows: list[int]) -> Tensor:
+        """The spectrograms of the next stretch of these recordings, padded to what the encoder reads."""
+        assert self.features is not None
+        parts = []
+        for row in rows:
+            begin = self.seek[row]
+            part = self.features[row, :, begin : begin + self.frames_left(row)]
+            parts.append(F.pad(part, (0, self.window - part.shape[-1])))
+        return torch.stack(parts)
