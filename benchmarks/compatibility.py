@@ -5,8 +5,8 @@
 Every notebook below a folder (`.ipynb`, or `.py` with `# %%` lines) runs cell by cell in a process for each library; in the
 run with this package, `transformers` in its code becomes `notebook_kit`. There is no network: checkpoints come from the tests'
 stand-in Hub, datasets and metrics from `compatibility_standins.py`. The scripts of `examples/pytorch` in the sources of
-`transformers` run with the command lines below. Some values are replaced in both runs (no GPU, no upload, few rows), and a few
-spellings of version 4 in the oracle's.
+`transformers` run with the command lines below, on datasets and once more on small files (CSV, JSON, text). Some values are
+replaced in both runs (no GPU, no upload, few rows), and a few spellings of version 4 in the oracle's.
 
 A cell counts as run if it raises nothing. Not run, and counted apart: lines for the shell or IPython (`!`, `%`), cells that
 upload or log in, and cells that cannot be parsed.
@@ -79,6 +79,45 @@ SCRIPTS = {
     "run_translation.py": "--model_name_or_path Helsinki-NLP/opus-mt-en-ro --source_lang en --target_lang ro --dataset_name"
     f" wmt16 --dataset_config_name ro-en {_WRITE} {_FEW}",
     "run_generation.py": "--model_type gpt2 --model_name_or_path gpt2 --prompt the_king --length 8",
+}
+
+_FILES = {
+    "pairs.csv": "sentence1,sentence2,label\n" + "the king went,the dog saw,0\na good film,a very good film,1\n" * 4,
+    "lines.txt": "the little king went to the old house\nshe saw that the river was very small\n" * 20,
+    "summaries.csv": "text,summary\n" + "the old man went to the river and saw a dog,a man saw a dog\n" * 8,
+    "words.json": '{"tokens": ["Sarah", "went", "to", "Paris"], "ner_tags": ["B-PER", "O", "O", "B-LOC"]}\n' * 8,
+    "questions.json": json.dumps(
+        {
+            "data": [
+                {
+                    "id": str(number),
+                    "title": "the king",
+                    "context": "the old king went to the river",
+                    "question": "who went ?",
+                    "answers": {"text": ["king"], "answer_start": [8]},
+                }
+                for number in range(8)
+            ]
+        }
+    ),
+    "endings.csv": "sent1,sent2,ending0,ending1,ending2,ending3,label\n"
+    + "the man saw a dog,he,went,was good,saw,was bad,0\nshe went in,she,was,saw a king,went,and,1\n" * 4,
+    "translations.json": '{"translation": {"en": "the king went", "ro": "regele a plecat"}}\n' * 8,
+}
+# The same for files of a user's own.
+ON_FILES = {
+    "run_glue.py": "--model_name_or_path bert-base-cased --train_file pairs.csv --validation_file pairs.csv --max_seq_length 32",
+    "run_clm.py": "--model_name_or_path gpt2 --train_file lines.txt --validation_file lines.txt --block_size 16",
+    "run_mlm.py": "--model_name_or_path distilroberta-base --train_file lines.txt --validation_file lines.txt --line_by_line",
+    "run_ner.py": "--model_name_or_path bert-base-cased --train_file words.json --validation_file words.json",
+    "run_qa.py": "--model_name_or_path distilbert-base-uncased --train_file questions.json --validation_file questions.json"
+    " --max_seq_length 32 --doc_stride 8",
+    "run_swag.py": "--model_name_or_path bert-base-uncased --train_file endings.csv --validation_file endings.csv",
+    "run_summarization.py": "--model_name_or_path t5-small --train_file summaries.csv --validation_file summaries.csv"
+    " --source_prefix summarize: --predict_with_generate --max_source_length 32 --max_target_length 16",
+    "run_translation.py": "--model_name_or_path Helsinki-NLP/opus-mt-en-ro --source_lang en --target_lang ro --train_file"
+    " translations.json --validation_file translations.json --max_source_length 32 --max_target_length 16"
+    " --predict_with_generate",
 }
 
 
@@ -176,14 +215,20 @@ def run_notebook(path: Path, library: str, seconds: int) -> list[dict[str, Any]]
 
 
 def run_script(path: Path, library: str, seconds: int) -> list[dict[str, Any]]:
-    """A script with its command line, in this process."""
-    line = SCRIPTS[path.name] + ("" if path.name == "run_generation.py" else f" {_TRAIN}")
+    """A script with its command lines, in this process."""
     for module in path.parent.glob("*.py"):  # scripts import files beside them
         Path(module.name).write_text(renamed(module.read_text("utf-8"), library), "utf-8")
+    for name, text in _FILES.items():
+        Path(name).write_text(text, "utf-8")
     sys.path.insert(0, os.getcwd())
-    sys.argv = [path.name, *shlex.split(line.replace("OUT", "out"))]
-    error = guarded(lambda: runpy.run_path(path.name, run_name="__main__"), seconds)
-    return [{"cell": 0, "kind": "run", "code": line, "error": error}]
+    results = []
+    for number, line in enumerate(lines[path.name] for lines in (SCRIPTS, ON_FILES) if path.name in lines):
+        if path.name != "run_generation.py":
+            line = f"{line} {_TRAIN}"
+        sys.argv = [path.name, *shlex.split(line.replace("OUT", f"out{number}"))]
+        error = guarded(lambda: runpy.run_path(path.name, run_name="__main__"), seconds)
+        results.append({"cell": number, "kind": "run", "code": line, "error": error})
+    return results
 
 
 def worker(library: str, files: list[str], seconds: int, results: str) -> None:

@@ -165,7 +165,7 @@ class StopStringCriteria(StoppingCriteria):
                 f"stop_strings is {stop_strings!r}.", next_step='Pass texts that are not empty: ["\\n\\n"].'
             )
         # A token may be a single byte. A few tokens more, because decoders treat the first token of a text differently.
-        self._tail = max(len(text.encode()) for text in self.stop_strings) + 4
+        self._tail = max(len(text.encode(errors="surrogatepass")) for text in self.stop_strings) + 4
 
     def __call__(self, input_ids: Tensor, scores: Any) -> Tensor:
         ends = [self._ends(row) for row in input_ids[:, -self._tail :].tolist()]
