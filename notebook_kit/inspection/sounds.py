@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import numpy as np
 
-from notebook_kit.processing.audio.spectrograms import mel_filters
-
 __all__ = ["outline", "spectrogram"]
 
 N_FFT = 512
@@ -50,6 +48,8 @@ def spectrogram(samples: np.ndarray, rate: int, columns: int, mels: int = 80) ->
         >>> bands.shape, int(bands[:, 50].argmax())  # 440 Hz
         ((80, 100), 11)
     """
+    from notebook_kit.processing.audio.spectrograms import mel_filters  # which loads torch
+
     columns = max(1, min(columns, len(samples) * 100 // rate))
     padded = np.pad(samples.astype(np.float32), N_FFT // 2)
     starts = (np.arange(columns) + 0.5) * len(samples) / columns

@@ -227,7 +227,7 @@ def test_texts_while_another_cell_runs_and_after_a_reload(notebook, lab, expect,
     waiting = f"import pathlib, time\nwhile not pathlib.Path({str(ended)!r}).exists(): time.sleep(0.05)"
     page = notebook([TEXTS, ANSWERS, GAPS, WRITTEN, PIPES, VECTORS, waiting], run=False)
     page.evaluate("() => { window.jupyterapp.commands.execute('notebook:run-all-cells'); }")
-    expect(page.locator(PANEL)).to_have_count(6)
+    expect(page.locator(PANEL)).to_have_count(6, timeout=90_000)
     entities = panel_of(page, 0)
     expect(entities.locator(".nk-rv-mark")).to_have_count(4)
     assert page.locator(".nk-panel .nk-busy:visible").count() == 0
@@ -253,7 +253,7 @@ def test_texts_while_another_cell_runs_and_after_a_reload(notebook, lab, expect,
     expect(entities.locator(".nk-rv-status")).to_have_text("4లో 3 కనిపిస్తున్నాయి")
     shot(entities, "show_entities_telugu")
     reloaded(page, lab)
-    expect(panel_of(page, 0).locator(".nk-rv-mark")).to_have_count(3)
+    expect(panel_of(page, 0).locator(".nk-rv-mark")).to_have_count(3, timeout=90_000)
     expect(panel_of(page, 4).locator(".nk-rv-text")).to_have_text("Dull, grey and far too long.")
     shot(panel_of(page, 0), "show_entities_reloaded")
 

@@ -48,9 +48,10 @@ export class BoxStage {
 
   /** Put each label above its box, or where it covers no label of a better box. */
   placeTags() {
-    const placed = [];
-    this.boxes.forEach((box, i) => {
-      if (box.hidden) return;
+    const placed = [], order = this.things.map((_, i) => i).sort((a, b) => this.things[b].score - this.things[a].score);
+    for (const i of order) {
+      const box = this.boxes[i];
+      if (box.hidden) continue;
       const tag = box.firstChild, isHigh = this.things[i].box[1] < 0.05;
       for (const place of [...(isHigh ? [] : [""]), "inside", "below", isHigh ? "inside" : ""]) {
         for (const name of ["inside", "below"]) box.classList.toggle(`nk-rv-${name}`, name === place);
@@ -59,7 +60,7 @@ export class BoxStage {
         placed.push(frame);
         break;
       }
-    });
+    }
   }
 
   end() { this.picture.end(); }

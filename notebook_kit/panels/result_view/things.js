@@ -11,6 +11,8 @@ export class ThingList {
     const numbers = things.map(one => one.score).filter(score => score !== null);
     this.top = numbers.every(score => score >= 0 && score <= 1) ? 1 : Math.max(...numbers.map(Math.abs), 1e-9);
     this.rows = things.map((thing, i) => this.row(thing, i));
+    this.order = things.map((_, i) => i);
+    if (kind === "boxes") this.order.sort((a, b) => things[b].score - things[a].score);   // detectors list them in any order
     this.classes = isNarrowed ? this.legend() : null;
     this.slider = isNarrowed && numbers.length ? this.threshold(onThreshold) : null;
     this.empty = h("p.faint.rv-nothing", { role: "status" }, things.length ? view.words("all_hidden") : view.words("nothing"));
@@ -40,9 +42,9 @@ export class ThingList {
   /** The rows, with a heading before each gap of a text if there are several. */
   grouped() {
     const several = this.things.some(thing => thing.gap > 0);
-    return this.rows.map((row, i) => {
+    return this.order.map(i => {
       const isFirst = several && (i === 0 || this.things[i].gap !== this.things[i - 1].gap);
-      return h("li", {}, isFirst ? h("p.faint.rv-gap-name", {}, this.view.words("gap", { number: this.things[i].gap + 1 })) : null, row);
+      return h("li", {}, isFirst ? h("p.faint.rv-gap-name", {}, this.view.words("gap", { number: this.things[i].gap + 1 })) : null, this.rows[i]);
     });
   }
 
@@ -106,7 +108,7 @@ export class ThingList {
   /** One visible row is in the tab order. */
   keepInTabOrder() {
     if (this.rows.some(row => !row.hidden && row.getAttribute("tabindex") === "0")) return;
-    const first = this.rows.find(row => !row.hidden);
+    const first = this.order.map(i => this.rows[i]).find(row => !row.hidden);
     this.rows.forEach(row => row.setAttribute("tabindex", row === first ? "0" : "-1"));
   }
 }
