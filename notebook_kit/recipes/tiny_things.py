@@ -117,7 +117,7 @@ def _build(output: Path, quick: bool, work: Path) -> dict[str, Any]:
         "others": len(data.others),
     }
     report |= {"parameters": student.num_parameters(), "bytes": (output / "model.safetensors").stat().st_size}
-    report |= {"things": [(each.label, each.style, each.part) for each in data.things]}
+    report |= {"shape": STUDENT, "things": [(each.label, each.style, each.part) for each in data.things]}
     (output / "README.md").write_text(model_card(report), encoding="utf-8")
     return report
 

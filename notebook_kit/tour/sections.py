@@ -118,6 +118,23 @@ def summarize():
     )
 
 
+def name_things():
+    from notebook_kit import pipeline, zoo
+
+    classifier = pipeline("image-classification", model="zoo")
+    yield classifier(zoo.sample("lion.jpg"), top_k=3)  # a path, an address, a PIL image or an array
+    names = ["airplane.jpg", "bus.jpg", "strawberry.jpg"]
+    answers = classifier([zoo.sample(name) for name in names], top_k=1)
+    yield {name: answer[0]["label"] for name, answer in zip(names, answers, strict=True)}
+
+
+def find_things():
+    from notebook_kit import pipeline, zoo
+
+    detector = pipeline("object-detection", model="zoo")
+    yield [(found["label"], round(found["score"], 2), found["box"]) for found in detector(zoo.sample("scene_1.webp"))]
+
+
 def save():
     import tempfile
     from pathlib import Path
@@ -232,6 +249,10 @@ SECTIONS = [
         write,
     ),
     Section("summarize", "Summarization", "An encoder-decoder reads a text and writes its gist.", summarize),
+    Section(
+        "picture", "Image classification", "Which of 40 things is this? A path, a PIL image or an array.", name_things
+    ),
+    Section("objects", "Object detection", "Several things in one picture, each with its box in pixels.", find_things),
     Section("save", "Save and load again", "What is saved here loads in transformers, and vice versa.", save),
     Section(
         "custom",

@@ -37,6 +37,10 @@ ZOO: dict[str, Checkpoint] = {
     "tiny-sentiment": Checkpoint(("text-classification",), "labels English sentences POSITIVE or NEGATIVE"),
     "tiny-gpt2": Checkpoint(("text-generation",), "continues a text in the style of three old English books"),
     "tiny-summarizer": Checkpoint(("summarization",), "summarizes a software description in one line"),
+    "tiny-things": Checkpoint(
+        ("image-classification",),
+        "names the thing in a picture, one of 40 that children know",
+    ),
     "tiny-detection": Checkpoint(("object-detection",), "finds things of ten kinds in a picture, each with its box"),
     "tiny-segmentation": Checkpoint(
         ("image-segmentation",), "names the class of each pixel of a picture, of ten kinds"
@@ -77,7 +81,7 @@ def default_for(task: str) -> str | None:
     Example:
         >>> default_for("sentiment-analysis")
         'notebook-kit/tiny-sentiment'
-        >>> default_for("image-classification") is None
+        >>> default_for("fill-mask") is None
         True
     """
     task = ALIASES.get(task, task)
@@ -97,10 +101,12 @@ def sample_pictures() -> list[Path]:
 
 
 def sample(filename: str) -> Path:
-    """The path of a small file with sample inputs, made for this project.
+    """The path of a small file with sample inputs.
 
     Args:
-        filename: "support_messages.jsonl": 96 short messages to a shop (`text`) on three topics (`topic`).
+        filename: "airplane.jpg", "bus.jpg", "cat.jpg", "lion.jpg", "strawberry.jpg": pictures of 256 x 256 pixels with one of the
+            things that the embedded classifier knows. SOURCES.md beside them names authors and licences.
+            "support_messages.jsonl": 96 short messages to a shop (`text`) on three topics (`topic`).
             "parallel_sentences.jsonl": 24 everyday sentences (`text`, `number` from 0) in each of eight languages
             (`language`: ar, de, en, es, hi, ru, te, zh). Translations of a sentence have the same number.
             "scene_1.webp", "scene_2.webp", "scene_3.webp": pictures of 256 x 256 pixels with three things each that the
@@ -113,6 +119,9 @@ def sample(filename: str) -> Path:
     Example:
         >>> len(sample("support_messages.jsonl").read_text(encoding="utf-8").splitlines())
         96
+        >>> from PIL import Image
+        >>> Image.open(sample("cat.jpg")).size
+        (256, 256)
     """
     folder = Path(__file__).parent / "samples"
     if not (folder / filename).is_file():
