@@ -46,7 +46,7 @@ def test_a_vision_transformer(notebook, expect, accessible, lab):
     page = notebook([START + 'view = look("vit")\nview', WAIT], run=False)
     page.evaluate("() => { window.jupyterapp.commands.execute('notebook:run-all-cells'); }")
     panel = page.locator(PANEL).first
-    expect(panel.locator(".nk-av-cell")).to_have_count(12)
+    expect(panel.locator(".nk-av-cell")).to_have_count(12, timeout=90_000)  # nothing has waited for the cell
     source = panel.locator('[data-side="from"] canvas')
     expect(panel.locator(".nk-av-readout")).to_contain_text("from [CLS] →")
     source.click(position=at(source, 0.7, 0.55))  # while the other cell is running

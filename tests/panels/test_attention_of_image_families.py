@@ -20,6 +20,8 @@ from notebook_kit import (
     ViTConfig,
     ViTForImageClassification,
     ViTImageProcessor,
+    pipeline,
+    zoo,
 )
 from notebook_kit.errors import InputError
 from notebook_kit.inspection.attention.axes import PatchGrid
@@ -169,6 +171,21 @@ def test_queries_of_a_detector_have_their_boxes():
         assert view._about["tokens"]["labels"][2] == "sky 95%" and not view._about["has_maps"]
         view.kind = "nothing"
         assert "no attention of kind 'nothing'" in view._problem["what"] and view._about["part"] == "decoder"
+
+
+@pytest.mark.parametrize("scene", [1, 2, 3])
+def test_the_embedded_detector_opens_on_a_head_that_looks_at_what_it_found(scene):
+    detect = pipeline("object-detection", model="notebook-kit/tiny-detection")
+    view = AttentionView(detect, zoo.sample(f"scene_{scene}.webp"))
+    queries, grid = view._about["tokens"], view._about["to_tokens"]
+    assert view.kind == "cross" and queries["first"] is not None
+    weights = view.matrix().iloc[queries["first"]].to_numpy()
+    left, upper, right, lower = grid["boxes"][int(weights.argmax())]
+    box = queries["objects"][queries["first"]]
+    shared = (min(right, box[2]) - max(left, box[0])) * max(0, min(lower, box[3]) - max(upper, box[1]))
+    assert weights.max() > 0.2 and shared > 0.25 * (right - left) * (lower - upper), (
+        "the brightest patch is on the object"
+    )
 
 
 def test_detection_tokens_are_queries():

@@ -29,6 +29,7 @@ def objects_of(config: Any, outputs: Mapping[str, Any], inputs: Mapping[str, Ten
         None for a model without queries.
 
     Example:
+        >>> import torch
         >>> from notebook_kit import DetrConfig
         >>> outputs = {"logits": torch.tensor([[[9.0, 0.0, 0.0], [0.0, 0.0, 9.0]]]), "pred_boxes": torch.full((1, 2, 4), 0.5)}
         >>> found = objects_of(DetrConfig(id2label={0: "cat", 1: "dog"}), outputs, {})

@@ -110,9 +110,9 @@ class Side {
     if (this.isGrid) return;
     context.font = "600 11px sans-serif";
     context.textBaseline = "middle";
-    this.frames.forEach((box, i) => {
+    for (const box of this.frames) if (box) this.outline(context, box, "#ffffff", 1.2);
+    this.frames.forEach((box, i) => {    // labels last, so that no outline crosses them
       if (!box) return;
-      this.outline(context, box, "#ffffff", 1.2);
       const [x, y] = this.rectangle(box), text = this.labels?.(i) ?? "", wide = context.measureText(text).width + 8;
       const left = Math.max(0, Math.min(x, this.width - wide)), top = Math.max(0, y - 16);
       context.fillStyle = colour;
