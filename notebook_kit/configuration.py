@@ -109,7 +109,7 @@ class PretrainedConfig(PushToHub):
 
     architectures: list[str] | None = None
     id2label: dict[int, str] | None = None
-    label2id: dict[str, int | str] | None = None
+    label2id: dict[str | int, int | str] | None = None
     problem_type: str | None = None
     dtype: Dtype | None = None
     pad_token_id: int | None = None
@@ -185,6 +185,8 @@ class PretrainedConfig(PushToHub):
                 kind.check_types(values[name], f"{path}: {name}" if path else "")
         types = {name: kind for name, kind in cls.value_types().items() if name not in cls.sub_configs}
         values = {name: dtype_name(v) if name in ("dtype", "torch_dtype") else v for name, v in values.items()}
+        if isinstance(labels := values.get("id2label"), Mapping):  # a label may be a number, as in a CSV file
+            values["id2label"] = {index: str(label) if type(label) is int else label for index, label in labels.items()}
         if path:
             check_fields(path, values, types)
         elif fault := mismatch(values, types):

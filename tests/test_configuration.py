@@ -401,3 +401,14 @@ def test_settings_of_other_families_are_kept(tmp_path):
 def test_names_that_look_like_a_slip_are_errors(slip, meant):
     with pytest.raises(ConfigurationError, match=rf"has no field '{slip}'\. Did you mean '{meant}'"):
         BertConfig(**{slip: 3})
+
+
+def test_labels_that_are_numbers(tmp_path):
+    """Scripts set them from the values of a column."""
+    config = BertConfig(num_labels=2)
+    config.label2id, config.id2label = {0: 0, 1: 1}, {0: 0, 1: 1}
+    config.validate()
+    config.save_pretrained(tmp_path)
+    assert BertConfig.from_pretrained(tmp_path).id2label[1] in (1, "1")
+    with pytest.raises(ConfigurationError, match="id2label"):
+        BertConfig(id2label={0: None, 1: 1.5})
