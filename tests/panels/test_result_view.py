@@ -251,6 +251,7 @@ def test_scores_of_a_recording(tmp_path):
     for input in (recording(), str(tmp_path / "tone.wav"), {"path": str(tmp_path / "tone.wav"), "bytes": None}):
         answer = item_of(show(SCORES, input))["answer"]
         assert (answer["kind"], len(answer["things"])) == ("heard", 3)
+    assert repr(show(SCORES[:2], recording())) == "ResultView(2 scores: cat 0.750, <b>dog</b> 0.200)"
 
 
 def test_a_long_recording_is_played_in_windows(tmp_path):
@@ -405,6 +406,14 @@ def test_an_image_from_a_file_object_is_read_once(installed):
     assert isinstance(failed.result[1], PipelineInputError)
     failed.index = 1
     assert "no_such_file.png" in html_of(failed)
+
+
+def test_an_embedded_segmenter(installed):
+    view = pipeline("image-segmentation", model="notebook-kit/tiny-segmentation").show(sample("scene_1.webp"))
+    sent = item_of(view)
+    assert len(sent["answer"]["things"]) == len(view.result) > 2
+    first = mask_from(sent["buffers"][1][: sent["answer"]["lengths"][0]], 256, 256)
+    assert np.array_equal(first, np.asarray(view.result[0]["mask"]) > 127)
 
 
 def test_the_inputs_among_the_arguments_of_a_call():

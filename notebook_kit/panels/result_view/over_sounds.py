@@ -64,7 +64,7 @@ class ShownHeard(Recorded):
     """
 
     kind = "heard"
-    one = "score"
+    one, several = "score", "scores"
 
     def __init__(self, result: Sequence[Mapping[str, Any]], samples: np.ndarray) -> None:
         things = [{"label": str(one["label"]), "score": float(one["score"])} for one in result]

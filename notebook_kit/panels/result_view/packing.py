@@ -16,7 +16,7 @@ LONGEST = 1000
 """Pixels of the longer side of a picture on the page."""
 PICTURE_BYTES = 300_000
 MASKS_BYTES = 350_000
-ICON = 256
+ICON = 100
 """Pixels; a picture of at most this size is sent without loss, since each of its pixels may be seen."""
 
 

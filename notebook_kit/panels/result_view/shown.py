@@ -24,7 +24,8 @@ class Shown:
 
     kind: ClassVar[str]
     one: ClassVar[str] = ""
-    """What one of the things is called."""
+    several: ClassVar[str] = ""
+    """What one of the things is called, and several of them; by default as the kind."""
     can_narrow: ClassVar[bool] = False
     """Whether the page offers a threshold and switches for classes."""
 
@@ -60,7 +61,7 @@ class Shown:
     def brief(self) -> str:
         """The answer in a few words."""
         named = ", ".join(f"{thing['label']} {score_text(thing['score'])}".strip() for thing in self.things[:3])
-        count = f"1 {self.one}" if len(self.things) == 1 else f"{len(self.things)} {self.kind}"
+        count = f"1 {self.one}" if len(self.things) == 1 else f"{len(self.things)} {self.several or self.kind}"
         return f"{count}{': ' * bool(named)}{named}{', …' * (len(self.things) > 3)}"
 
 
