@@ -86,8 +86,9 @@ def log_mel(
     window = torch.hann_window(n_fft, device=samples.device)
     spectrum = torch.stft(samples[:, : heard + n_fft], n_fft, hop_length, window=window, return_complex=True)
     spectrum = spectrum[..., : heard // hop_length]  # (B, bins, frames heard)
-    power = torch.view_as_real(spectrum).square().sum(dim=-1)
-    mels = (filters @ power).clamp_(min=_LOG_FLOOR).log10_()  # (B, mels, frames)
+    parts = torch.view_as_real(spectrum).transpose(1, 2)  # (B, frames, bins, 2), as stft lays it out in memory
+    power = parts[..., 0].square() + parts[..., 1].square()  # several times faster than a sum over the last axis
+    mels = (power @ filters.T).transpose(1, 2).contiguous().clamp_(min=_LOG_FLOOR).log10_()  # (B, mels, frames)
     if mels.shape[-1] < frames:
         mels = torch.nn.functional.pad(mels, (0, frames - mels.shape[-1]), value=math.log10(_LOG_FLOOR))
     loudest = mels.amax(dim=(1, 2), keepdim=True)
