@@ -42,6 +42,11 @@ class M2M100Config(BartConfig):
     scale_embedding: bool = True
     forced_eos_token_id: int | list[int] | None = None
 
+    def to_dict(self) -> dict[str, Any]:
+        """The fields as `config.json` has them: this family has no forced token unless one is set."""
+        values = super().to_dict()
+        return {name: value for name, value in values.items() if name != "forced_eos_token_id" or value is not None}
+
 
 class M2M100Positions(nn.Module):
     """Sines in the first half of each vector, cosines in the second; 0 at padding. There is no table, so no longest text."""
