@@ -79,7 +79,7 @@ SEQ2SEQ = {"d_model": 32, "vocab_size": 99, "num_labels": 3, "decoder_start_toke
 BART = {**SEQ2SEQ, "encoder_layers": 1, "decoder_layers": 1, "encoder_attention_heads": 2, "decoder_attention_heads": 2}
 BART |= {"encoder_ffn_dim": 40, "decoder_ffn_dim": 48, "max_position_embeddings": 40, "pad_token_id": 1}
 T5 = {**SEQ2SEQ, "d_kv": 8, "d_ff": 48, "num_layers": 1, "num_heads": 4}
-FIELDS = {**dict.fromkeys(("bart", "mbart", "marian"), BART), **dict.fromkeys(("t5", "mt5"), T5)}
+FIELDS = {**dict.fromkeys(("bart", "m2m_100", "mbart", "marian"), BART), **dict.fromkeys(("t5", "mt5"), T5)}
 
 
 def flat(output):
