@@ -8,9 +8,10 @@ from typing import Any
 import numpy as np
 import torch
 
-from notebook_kit.errors import InputError
+from notebook_kit.errors import InputError, MissingDependencyError, NotebookKitError
 from notebook_kit.pipelines.base import Pipeline
 from notebook_kit.processing.audio.loading import is_one, load_audio
+from notebook_kit.processing.naming import is_array
 from notebook_kit.processing.padding import pad_rows
 
 __all__ = ["AudioPipeline"]
@@ -74,7 +75,25 @@ class AudioPipeline(Pipeline):
                 f"The input has the shape {tuple(inputs.shape)}: expected (samples,), or (channels, samples).",
                 next_step="Pass one recording, or a list of them.",
             )
-        return super().__call__(inputs, **options)
+        if inputs is None:
+            raise InputError(
+                "No recording was passed.", next_step="Pass a path, an address, samples, or a list of them."
+            )
+        if _is_samples_with_rate(inputs):
+            raise InputError(
+                "The input is a pair of samples and their sampling rate.",
+                next_step='Pass it as a dictionary: {"array": samples, "sampling_rate": rate}.',
+            )
+        try:
+            return super().__call__(inputs, **options)
+        except ImportError as error:
+            if isinstance(error, NotebookKitError) or "torchcodec" not in str(error):
+                raise
+            raise MissingDependencyError(
+                "The column of recordings cannot be decoded: `datasets` needs the package torchcodec for that.",
+                next_step="Pass the files as they are, dataset.cast_column(name, datasets.Audio(decode=False))[name], or "
+                "`pip install torchcodec`.",
+            ) from error
 
     # What the base asks of a modality ----------------------------------------------------------------------------------
 
@@ -106,3 +125,10 @@ class AudioPipeline(Pipeline):
         """Whether padding changes no answer: with an attention mask, if no norm runs over time before the model applies it."""
         has_mask = "attention_mask" in self.input_names and self.main == "input_values"
         return has_mask and getattr(self.model.config, "feat_extract_norm", None) == "layer"
+
+
+def _is_samples_with_rate(inputs: Any) -> bool:
+    """Whether the input is a pair as `soundfile.read` and `librosa.load` return, or the other way round."""
+    if not isinstance(inputs, tuple) or len(inputs) != 2:
+        return False
+    return any(is_array(one) and isinstance(other, int) for one, other in (inputs, inputs[::-1]))

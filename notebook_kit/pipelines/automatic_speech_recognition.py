@@ -100,6 +100,11 @@ class AutomaticSpeechRecognitionPipeline(AudioPipeline):
                     f"A pipeline returns texts, so it cannot return what {name} requests.",
                     next_step="Call model.generate(...) for that.",
                 )
+        if (seconds := options.get("chunk_length_s")) is not None and not 0 <= seconds < float("inf"):
+            raise InputError(
+                f"chunk_length_s is {seconds!r}.",
+                next_step="Pass the seconds of a piece, such as 30, or leave it out.",
+            )
         if options.get("return_language") and not self.generates:
             raise InputError("Only Whisper says which language it hears.", next_step="Leave return_language out.")
         if "return_timestamps" in options:

@@ -13,6 +13,8 @@ from notebook_kit.registry.tasks import TASKS
 
 __all__ = ["build_default", "default_checkpoint", "embedded_checkpoints"]
 
+_SAME_BODIES = {"feature-extraction": "text-classification", "image-feature-extraction": "image-classification"}
+"""Task without an embedded checkpoint -> the task whose embedded checkpoint also does it."""
 # Seconds to wait for a first response of the Hub when a task's default checkpoint is not cached.
 PATIENCE = 3.0
 
@@ -66,9 +68,13 @@ def build_default(build: Callable[[Any, dict[str, Any]], Any], task: str, hub: d
         built = build(source, hub)
     except HubError as error:
         if task not in embedded:
+            usable = embedded.get(_SAME_BODIES.get(task, ""))
             raise type(error)(
-                f"No model was given for {task}, and its default one is not available: {error.what}",
-                next_step=f"Pass model= with a folder or a cached checkpoint. The tasks with an embedded checkpoint, which "
+                f"No model was given for {task}, and its default one ({default}) is neither cached nor available: "
+                f"{error.what}",
+                next_step=f"Pass model={usable!r}, which needs no network, or a folder or a cached checkpoint."
+                if usable
+                else "Pass model= with a folder or a cached checkpoint. The tasks with an embedded checkpoint, which "
                 f"needs no network, are {', '.join(embedded)}.",
             ) from None
         built = build(embedded[task], {})

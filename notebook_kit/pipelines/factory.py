@@ -10,7 +10,14 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 from notebook_kit.configuration import PretrainedConfig
-from notebook_kit.errors import HubError, InputError, NotebookKitError, UnknownArchitectureError, notice
+from notebook_kit.errors import (
+    ConfigurationError,
+    HubError,
+    InputError,
+    NotebookKitError,
+    UnknownArchitectureError,
+    notice,
+)
 from notebook_kit.hub import Source, locate, take_hub_options
 from notebook_kit.hub.card import read_card
 from notebook_kit.models import auto
@@ -170,7 +177,7 @@ class _Builder:
             _check_model(model, name, pipeline_class)
             options = {key: self.loading[key] for key in ("dtype",) if key in self.loading} | options
         else:
-            model = _load(pipeline_class, entry, source, config, self.loading)
+            model = _load(name, pipeline_class, entry, source, config, self.loading)
             device = model.device if "device_map" in self.loading else device  # the device chosen by device_map
         home: Any = source or getattr(model, "name_or_path", "") or getattr(model.config, "name_or_path", "")
         needed = pipeline_class.processors
@@ -200,14 +207,25 @@ class _Builder:
         )
 
 
-def _load(pipeline_class: Any, entry: dict[str, Any], source: Source, config: Any, loading: dict[str, Any]) -> Any:
+def _load(
+    task: str, pipeline_class: Any, entry: dict[str, Any], source: Source, config: Any, loading: dict[str, Any]
+) -> Any:
     """Load the model with the first of the task's classes that supports its family."""
     chosen = pipeline_class.auto_model
     *others, last = (getattr(auto, chosen),) if chosen is not None else entry["pt"] or (auto.AutoModel,)
     for loader in others:
         with suppress(UnknownArchitectureError):
             return loader.from_pretrained(source, config=config, **loading)
-    return last.from_pretrained(source, config=config, **loading)
+    try:
+        return last.from_pretrained(source, config=config, **loading)
+    except (UnknownArchitectureError, ConfigurationError) as error:
+        other = task_of_another_head(task, next(iter(config.architectures or []), ""))
+        if other is None:
+            raise
+        raise type(error)(
+            f"{source.name} is a checkpoint for {other}: {error.what}",
+            next_step=f"Use pipeline({other!r}, model=...), or pass a model for the task.",
+        ) from None
 
 
 def _usual_processor(model: Any) -> str:

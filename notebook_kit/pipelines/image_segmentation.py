@@ -12,7 +12,7 @@ from PIL import Image
 from notebook_kit.errors import InputError
 from notebook_kit.pipelines.base import Rows
 from notebook_kit.pipelines.image import ImagePipeline
-from notebook_kit.pipelines.options import check_choice
+from notebook_kit.pipelines.options import check_choice, check_threshold
 
 __all__ = ["ImageSegmentationPipeline"]
 
@@ -65,6 +65,8 @@ class ImageSegmentationPipeline(ImagePipeline):
     def normalize_options(self, options: dict[str, Any]) -> dict[str, Any]:
         if options.get("subtask") is not None:
             options["subtask"] = self._subtask(options["subtask"])
+        for name in ("threshold", "mask_threshold", "overlap_mask_area_threshold"):
+            check_threshold(name, options.get(name))
         return options
 
     def _subtask(self, subtask: str | None) -> str:

@@ -6,7 +6,7 @@ import os
 from collections.abc import Iterable, Iterator, Mapping, MappingView, Set, Sized
 from typing import Any, Literal
 
-from notebook_kit.errors import InputError
+from notebook_kit.errors import InputError, near_matches
 
 __all__ = ["KeyDataset", "KeyPairDataset", "iterate", "kind_of", "refuse_frame"]
 
@@ -31,7 +31,7 @@ class KeyDataset:
         return len(self.dataset)
 
     def __getitem__(self, i: int) -> Any:
-        return self.dataset[i][self.key]
+        return _entry(self.dataset[i], self.key)
 
     def __iter__(self) -> Iterator[Any]:
         return (self[i] for i in range(len(self)))
@@ -51,7 +51,18 @@ class KeyPairDataset(KeyDataset):
 
     def __getitem__(self, i: int) -> dict[str, Any]:
         row = self.dataset[i]
-        return {"text": row[self.key], "text_pair": row[self.key2]}
+        return {"text": _entry(row, self.key), "text_pair": _entry(row, self.key2)}
+
+
+def _entry(row: Any, key: str) -> Any:
+    """The entry of a row in a column."""
+    if isinstance(row, Mapping) and key not in row:
+        names = [str(name) for name in row]
+        raise InputError(
+            f"The dataset has no column {key!r}. {near_matches(key, names)}".rstrip(),
+            next_step=f"Its columns are {', '.join(names)}.",
+        )
+    return row[key]
 
 
 def kind_of(inputs: Any) -> Literal["one", "list", "stream"]:

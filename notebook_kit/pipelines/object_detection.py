@@ -9,6 +9,7 @@ import torch
 
 from notebook_kit.pipelines.base import Rows
 from notebook_kit.pipelines.image import ImagePipeline
+from notebook_kit.pipelines.options import check_threshold
 
 __all__ = ["ObjectDetectionPipeline"]
 
@@ -44,6 +45,10 @@ class ObjectDetectionPipeline(ImagePipeline):
     auto_model = "AutoModelForObjectDetection"
     budgets = (800 * 1333, 8 * 800 * 1333)
     windows = (16, 64)
+
+    def normalize_options(self, options: dict[str, Any]) -> dict[str, Any]:
+        check_threshold("threshold", options.get("threshold"))
+        return options
 
     def forward(self, batch: dict[str, torch.Tensor]) -> dict[str, Any]:
         outputs = self.model(**batch)

@@ -14,7 +14,7 @@ import numpy as np
 
 from notebook_kit.errors import InputError, near_matches
 
-__all__ = ["annotations_of", "check_choice", "check_count", "checked"]
+__all__ = ["annotations_of", "check_choice", "check_count", "check_threshold", "checked"]
 
 _WORDS = {
     bool: "True or False",
@@ -135,6 +135,25 @@ def check_count(name: str, value: Any, least: int = 1, *, unit: str = "", otherw
     if value is not None and (not isinstance(value, Integral) or isinstance(value, bool) or value < least):
         number = f"a number of {unit}" if unit else "a number"
         raise InputError(f"{name} is {value!r}.", next_step=f"Pass {name} as {number} from {least}{otherwise}.")
+
+
+def check_threshold(name: str, value: float | None) -> None:
+    """Raise an error for a threshold that no score exceeds.
+
+    Raises:
+        InputError: if it is above 1 or NaN.
+
+    Example:
+        >>> check_threshold("threshold", 50)
+        Traceback (most recent call last):
+        notebook_kit.errors.InputError: threshold is 50, and scores are at most 1.
+        → Pass threshold as a number from 0 to 1, such as 0.5 for 50 %.
+    """
+    if value is not None and not value <= 1:
+        raise InputError(
+            f"{name} is {value!r}, and scores are at most 1.",
+            next_step=f"Pass {name} as a number from 0 to 1, such as 0.5 for 50 %.",
+        )
 
 
 def check_choice(name: str, value: Any, choices: Sequence[str]) -> str:

@@ -1,7 +1,8 @@
-"""Inputs in a few words, for messages: a path, an array, some bytes, a row of a dataset."""
+"""Inputs in a few words, for messages (a path, an array, some bytes, a row of a dataset), and faults of paths and files."""
 
 from __future__ import annotations
 
+import io
 import os
 from collections.abc import Mapping
 from pathlib import Path
@@ -11,7 +12,7 @@ import numpy as np
 
 from notebook_kit.errors import InputError, near_matches
 
-__all__ = ["capitalized", "described", "is_array", "no_such_file"]
+__all__ = ["capitalized", "check_not_empty", "check_opened_as_bytes", "described", "is_array", "no_such_file"]
 
 
 def is_array(value: Any) -> bool:
@@ -50,6 +51,30 @@ def described(value: Any, noun: str) -> str:
 def capitalized(text: str) -> str:
     """The text with its first letter in upper case, for the beginning of a sentence."""
     return text[:1].upper() + text[1:]
+
+
+def check_not_empty(text: str, noun: str) -> None:
+    """Raise an error for an empty text, which as a path would be the working folder.
+
+    Raises:
+        InputError: If the text is empty.
+    """
+    if not text:
+        raise InputError(
+            f"The path of the {noun} is an empty text.", next_step="Pass the path of a file, or an address."
+        )
+
+
+def check_opened_as_bytes(file: Any, name: str) -> None:
+    """Raise an error for a file that is opened as text.
+
+    Raises:
+        InputError: If it is, with the name of the input.
+    """
+    if isinstance(file, io.TextIOBase):
+        raise InputError(
+            f"{capitalized(name)} was opened as text.", next_step="Open it with open(path, 'rb'), or pass its path."
+        )
 
 
 def no_such_file(path: Path, others: str = "") -> InputError:

@@ -6,10 +6,13 @@ import os
 from pathlib import Path
 from typing import Any
 
+from notebook_kit.configuration import read_config
+from notebook_kit.errors import NotebookKitError
 from notebook_kit.files import damaged, read_json
 from notebook_kit.hub import Source, locate
+from notebook_kit.registry.families import FAMILIES
 
-__all__ = ["PROCESSOR_FILE", "SETTINGS_FILE", "read_processor_settings"]
+__all__ = ["PROCESSOR_FILE", "SETTINGS_FILE", "modality_of", "read_processor_settings"]
 
 SETTINGS_FILE = "preprocessor_config.json"
 PROCESSOR_FILE = "processor_config.json"
@@ -39,8 +42,22 @@ def read_processor_settings(
     if joint is not None and (settings := _part(joint, part)) is not None:
         return settings, os.fspath(joint)
     if path is None:
-        raise source.missing(filename or SETTINGS_FILE, why="It says how inputs are prepared.")
+        error = source.missing(filename or SETTINGS_FILE, why="It says how inputs are prepared.")
+        if modality_of(source) == "text":
+            error.next_step = "Its model reads texts: load AutoTokenizer, or pass a checkpoint for images or sound."
+        raise error
     return read_json(path), os.fspath(path)
+
+
+def modality_of(source: str | os.PathLike[str] | Source) -> str | None:
+    """What the model of a checkpoint reads ("text", "image" or "audio"), by its config.json; None if that does not say it."""
+    if not isinstance(source, Source) and os.path.isfile(source):
+        return None
+    try:
+        family = FAMILIES.get(str(read_config(source)[2].get("model_type")))
+    except NotebookKitError:
+        return None
+    return None if family is None else family.modality
 
 
 def _part(path: Path, part: str) -> dict[str, Any] | None:

@@ -9,7 +9,8 @@ import pytest
 import torch
 from pipeline_helpers import NER_LABELS, TEXTS, assert_same, ours
 
-from notebook_kit.errors import HubError, InputError, NotebookKitWarning
+from notebook_kit import AutoImageProcessor
+from notebook_kit.errors import CheckpointError, HubError, InputError, NotebookKitError, NotebookKitWarning
 from notebook_kit.nn.placement import choose_device
 from notebook_kit.pipelines import defaults, pipeline
 from notebook_kit.registry.tasks import TASKS
@@ -276,7 +277,30 @@ def test_without_a_model_and_a_network_the_zoo_answers(embedded, empty_cache, ca
 def test_without_a_model_a_network_and_a_zoo(embedded, empty_cache):
     with pytest.raises(HubError, match="No model was given for fill-mask") as caught:
         pipeline("fill-mask")
+    assert "distilbert/distilroberta-base" in caught.value.what
     assert "text-classification" in caught.value.next_step
+    with pytest.raises(HubError, match="for feature-extraction") as caught:
+        pipeline("feature-extraction")
+    name = caught.value.next_step.split("'")[1]
+    assert len(pipeline("feature-extraction", model=name, device="cpu")("one text")) == 1
+
+
+@pytest.mark.parametrize(
+    ("task", "name", "other"),
+    [
+        ("image-classification", "tiny-sentiment", "text-classification"),
+        ("image-segmentation", "tiny-detection", "object-detection"),
+    ],
+)
+def test_a_checkpoint_for_another_task(task, name, other):
+    with pytest.raises(NotebookKitError, match=f"{name} is a checkpoint for {other}"):
+        pipeline(task, model=f"notebook-kit/{name}")
+
+
+def test_a_checkpoint_for_texts_has_no_image_processor():
+    with pytest.raises(CheckpointError, match="has no preprocessor_config") as caught:
+        AutoImageProcessor.from_pretrained("notebook-kit/tiny-sentiment")
+    assert "reads texts" in caught.value.next_step
 
 
 def test_the_zoo_by_name(embedded, caplog):

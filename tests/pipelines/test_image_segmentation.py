@@ -108,6 +108,8 @@ def test_options_that_cannot_be_used(both, tmp_path):
     mine, _ = both
     with pytest.raises(InputError, match=r"subtask is 'semantc'\. Did you mean 'semantic'"):
         mine(PICTURES[0], subtask="semantc")
+    with pytest.raises(InputError, match="mask_threshold is 50, and scores are at most 1"):
+        mine(PICTURES[0], mask_threshold=50)
     processor = transformers.AutoImageProcessor.from_pretrained(save_vit(tmp_path))
     with pytest.raises(InputError, match="ViTImageProcessorPil does not offer any segmentation"):
         ImageSegmentationPipeline(mine.model, image_processor=processor, device="cpu")(PICTURES[0])

@@ -88,5 +88,8 @@ def test_padded_images(mine):
 def test_options_that_cannot_be_used(mine):
     with pytest.raises(InputError, match="threshold is 'high'"):
         mine(PICTURES[0], threshold="high")
+    for impossible in (50, float("nan")):
+        with pytest.raises(InputError, match="scores are at most 1"):
+            mine(PICTURES[0], threshold=impossible)
     with pytest.raises(InputError, match="Did you mean 'threshold'"):
         mine(PICTURES[0], treshold=0.5)

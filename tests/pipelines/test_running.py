@@ -190,6 +190,14 @@ def test_no_input_at_all(pipe, inputs):
         pipe(inputs)
 
 
+def test_a_column_that_the_dataset_lacks():
+    rows = [{"text": "one", "label": 1}]
+    for columns in (KeyDataset(rows, "txt"), KeyPairDataset(rows, "text", "txt")):
+        with pytest.raises(InputError, match=r"no column 'txt'\. Did you mean 'text'") as caught:
+            list(columns)
+        assert caught.value.next_step == "Its columns are text, label."
+
+
 def test_kinds():
     assert kind_of(b"bytes") == "one"
     assert kind_of(range(3)) == "list"

@@ -12,8 +12,8 @@ import soundfile
 import torch
 import transformers
 
-from notebook_kit import pipeline
-from notebook_kit.errors import InputError, PipelineInputError
+from notebook_kit import AutoImageProcessor, pipeline
+from notebook_kit.errors import InputError, MissingDependencyError, PipelineInputError, UnknownArchitectureError
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "processing" / "audio"))
 from speech_vocabularies import LETTERS, write_letters, write_whisper
@@ -109,10 +109,40 @@ def test_options_are_checked(recognizers):
         ({"return_timestamps": "words"}, "Did you mean 'word'"),
         ({"return_language": True}, "Only Whisper"),
         ({"chunk_length_s": 0.2, "stride_length_s": 0.1}, "nothing is left of a piece"),
+        ({"chunk_length_s": -1}, "chunk_length_s is -1"),
+        ({"chunk_length_s": float("nan")}, "chunk_length_s is nan"),
         ({"chunk_lenght_s": 1.0}, "Did you mean 'chunk_length_s'"),
     ):
         with pytest.raises(InputError, match=words):
             ours(CLIPS[0], **options)
+
+
+def test_what_is_not_a_recording_is_named(recognizers, tmp_path):
+    ours, _ = recognizers
+    with pytest.raises(InputError, match="No recording was passed"):
+        ours(None)
+    for pair in ((CLIPS[0], RATE), (RATE, CLIPS[0])):  # as soundfile and scipy return them
+        with pytest.raises(InputError, match="a pair of samples and their sampling rate"):
+            ours(pair)
+    assert ours((CLIPS[0], CLIPS[2])) == ours([CLIPS[0], CLIPS[2]])
+    with pytest.raises(InputError, match="value of type NoneType"):
+        ours.feature_extractor(None, sampling_rate=RATE)
+    ours.save_pretrained(tmp_path)
+    with pytest.raises(UnknownArchitectureError, match="is for sound"):
+        AutoImageProcessor.from_pretrained(tmp_path)
+
+
+class Undecodable(list):
+    """As a column of `datasets` without torchcodec."""
+
+    def __iter__(self):
+        raise ImportError("To support decoding audio data, please install 'torchcodec'.")
+
+
+def test_a_column_that_cannot_be_decoded(recognizers):
+    with pytest.raises(MissingDependencyError, match="torchcodec") as caught:
+        recognizers[0](Undecodable([None]))
+    assert "decode=False" in caught.value.next_step
 
 
 class Beams:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Annotated, Any, ClassVar, Literal
 
 import numpy as np
@@ -80,7 +80,7 @@ class SequenceFeatureExtractor(ProcessorSettings):
         if is_array(raw_speech) and raw_speech.ndim == 2:
             items = list(raw_speech)
         else:
-            items = [raw_speech] if is_one(raw_speech) else list(raw_speech)
+            items = list(raw_speech) if isinstance(raw_speech, Iterable) and not is_one(raw_speech) else [raw_speech]
         if not items:
             raise InputError("There are no recordings: the list is empty.", next_step="Pass at least one recording.")
         if sampling_rate is None and any(map(_is_samples, items)) and "_asked" not in vars(self):

@@ -21,7 +21,7 @@ from notebook_kit.processing import naming
 from notebook_kit.processing.audio.decoding import decoded
 from notebook_kit.processing.audio.samples import check_rate, check_samples, one_channel, resampled, to_floats
 from notebook_kit.processing.fetching import fetch
-from notebook_kit.processing.naming import is_array, no_such_file
+from notebook_kit.processing.naming import check_not_empty, check_opened_as_bytes, is_array, no_such_file
 
 __all__ = ["described", "is_one", "load_audio"]
 
@@ -129,6 +129,7 @@ def described(audio: Any) -> str:
 
 
 def _from_text(text: str, timeout: float | None) -> Path | bytes:
+    check_not_empty(text, "recording")
     if text[:12].lower().startswith(("http://", "https://")):
         return fetch(text, timeout)
     if text[:5].lower() == "data:":
@@ -157,9 +158,10 @@ def _checked_path(path: Path) -> Path:
 
 
 def _read(file: Any, name: str) -> bytes:
+    check_opened_as_bytes(file, name)
     content = file.read()
     if not isinstance(content, bytes):
-        raise InputError(f"{naming.capitalized(name)} was opened as text.", next_step="Open it with open(path, 'rb').")
+        raise InputError(f"{naming.capitalized(name)} gives no bytes.", next_step="Open it with open(path, 'rb').")
     return content
 
 

@@ -20,7 +20,7 @@ from notebook_kit.errors import CheckpointError, InputError, UnknownArchitecture
 from notebook_kit.hub import HUB_OPTIONS, Source, locate
 from notebook_kit.processing.image import classes, detection, segmentation
 from notebook_kit.processing.image.processor import BaseImageProcessor
-from notebook_kit.processing.settings_files import read_processor_settings
+from notebook_kit.processing.settings_files import modality_of, read_processor_settings
 
 __all__ = ["AutoImageProcessor", "image_processor_class"]
 
@@ -144,6 +144,11 @@ def image_processor_class(
     for module in (classes, detection, segmentation):
         if usual in module.__all__:
             return getattr(module, usual)
+    if modality_of(source) == "audio":
+        raise UnknownArchitectureError(
+            f"{path} is for sound: it names the feature extractor {named}.",
+            next_step="Load it with AutoFeatureExtractor.from_pretrained, or AutoProcessor.from_pretrained.",
+        )
     known = [*sorted(set(classes.BY_MODEL_TYPE.values())), *_REGISTERED]
     raise UnknownArchitectureError(
         f"{path} names the image processor {named}, which notebook_kit does not have. {near_matches(named, known)}".rstrip(),

@@ -27,7 +27,13 @@ from PIL import ExifTags, Image, ImageOps, UnidentifiedImageError
 from notebook_kit.errors import InputError, warn
 from notebook_kit.processing import naming
 from notebook_kit.processing.fetching import fetch
-from notebook_kit.processing.naming import capitalized, is_array, no_such_file
+from notebook_kit.processing.naming import (
+    capitalized,
+    check_not_empty,
+    check_opened_as_bytes,
+    is_array,
+    no_such_file,
+)
 
 __all__ = [
     "channels_last",
@@ -50,6 +56,14 @@ _FAULTS = (
     *(struct.error, zlib.error),
 )
 """What Pillow raises for damaged files."""
+_HEIF = "Save it as JPEG or PNG; or `pip install pillow-heif`, and run pillow_heif.register_heif_opener() once."
+_FURTHER_FORMATS = {
+    ".heic": _HEIF,
+    ".heif": _HEIF,
+    ".jxl": "Save it as JPEG or PNG; or `pip install pillow-jxl-plugin`, and import pillow_jxl once.",
+    ".svg": "An SVG file is a drawing without pixels: save it as PNG.",
+}
+"""File endings of images that Pillow alone does not read -> the next step."""
 _ACCEPTED = (
     "Pass a path, an http(s) address, bytes, base64 text, a PIL image, a NumPy array, a tensor, "
     "or a row of datasets.Image."
@@ -118,6 +132,7 @@ def open_image(image: Any, timeout: float | None = None) -> Any:
     elif isinstance(image, Mapping):
         return open_image(_content(image), timeout)
     elif callable(getattr(image, "read", None)):
+        check_opened_as_bytes(image, described(image))
         opened = _read(image, described(image))
     else:
         raise InputError(f"An image cannot be read from {described(image)}.", next_step=_ACCEPTED)
@@ -153,6 +168,7 @@ def described(image: Any) -> str:
 
 
 def _from_text(text: str, timeout: float | None) -> Image.Image:
+    check_not_empty(text, "image")
     scheme = text[:12].lower()
     if scheme.startswith(("http://", "https://")):
         return _read(io.BytesIO(fetch(text, timeout)), described(text))
@@ -251,13 +267,12 @@ def _content(row: Mapping[str, Any]) -> Any:
 
 
 def _unreadable(name: str, why: str) -> InputError:
-    formats = {".heic": "pillow-heif", ".heif": "pillow-heif", ".jxl": "pillow-jxl-plugin", ".svg": "cairosvg"}
-    package = formats.get(os.path.splitext(name.strip("'\""))[1].lower())
     return InputError(
         f"{capitalized(name)} cannot be read as an image: {why.rstrip('.')}.",
-        next_step=f"Pillow reads this format with the package {package}: `pip install {package}`."
-        if package
-        else "Check that the file is complete and is an image, such as JPEG, PNG, WebP, GIF, BMP or TIFF.",
+        next_step=_FURTHER_FORMATS.get(
+            os.path.splitext(name.strip("'\""))[1].lower(),
+            "Check that the file is complete and is an image, such as JPEG, PNG, WebP, GIF, BMP or TIFF.",
+        ),
     )
 
 
@@ -289,7 +304,10 @@ def to_rgb(image: Image.Image, background: str | None = None, name: str = "") ->
     if image.mode in _SIXTEEN_BITS:
         image = Image.fromarray(np.rint(np.asarray(image) / 257.0).astype(np.uint8))
     elif image.mode in ("I", "F"):
-        image = to_pil(np.asarray(image)[..., None], name or described(image))
+        array = np.asarray(image)
+        if image.mode == "F" and array.min() >= 0 and 1 < array.max() <= 255:  # as Pillow converts other modes to F
+            array = np.rint(array)
+        image = to_pil(array[..., None], name or described(image))
     if image.mode == "La":
         image = image.convert("LA")
     if background is not None and image.has_transparency_data:
@@ -372,7 +390,7 @@ def to_8_bits(array: np.ndarray, name: str = "") -> np.ndarray:
         return np.rint(array / 257.0).astype(np.uint8)
     raise InputError(
         f"{capitalized(name or described(array))} has values from {low:g} to {high:g}.",
-        next_step="Pass integers in 0..255 or floats in 0..1; undo a normalization before.",
+        next_step="Pass integers in 0..255 or floats in 0..1: divide floats in 0..255 by 255, and undo a normalization.",
     )
 
 

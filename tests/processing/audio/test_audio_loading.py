@@ -198,6 +198,8 @@ FAULTS = {
     "three axes": (np.zeros((2, 3, 4)), "not one recording"),
     "spectrogram": (np.zeros((80, 3000)), "not one recording"),
     "row of a table": ({"text": "hello"}, "the keys here are 'text'"),
+    "empty text": ("", "path of the recording is an empty text"),
+    "bytes opened as text": (io.TextIOWrapper(io.BytesIO(encoded()), "utf-8"), "opened as text"),
     "text file": (io.StringIO("words"), "opened as text"),
     "wrong scheme": ("ftp://example.org/a.wav", "'ftp:'"),
 }

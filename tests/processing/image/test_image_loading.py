@@ -77,6 +77,16 @@ def test_modes_are_those_of_the_oracle(mode, picture):
     np.testing.assert_array_equal(np.asarray(load_image(image)), np.asarray(oracle(image)))
 
 
+def test_fractions_of_a_picture_in_floats_are_rounded():
+    """As `resize` leaves them in the mode F."""
+    values = np.array([[0.0, 0.4], [99.6, 255.0]], np.float32)
+    assert np.asarray(load_image(Image.fromarray(values)))[..., 0].tolist() == [[0, 0], [100, 255]]
+    assert np.asarray(load_image(Image.fromarray(values / 255)))[1, 0].tolist() == [100] * 3
+    for outside in (values - 1, values + 1):
+        with pytest.raises(InputError, match="mode F has values from"):
+            load_image(Image.fromarray(outside))
+
+
 @pytest.mark.parametrize("kind", ["PNG", "GIF"])
 def test_a_palette_with_transparency(kind, tmp_path):
     from transformers.image_utils import load_image as oracle
@@ -135,7 +145,8 @@ FAULTS = {
     "missing file": ("there/is/none.png", "no file 'there/is/none.png'"),
     "bytes of text": (b"not an image", "image of 12 bytes cannot be read"),
     "empty bytes": (b"", "0 bytes"),
-    "empty text": ("", "no file|folder"),
+    "empty text": ("", "path of the image is an empty text"),
+    "file opened as text": (io.StringIO("words"), "opened as text"),
     "other scheme": ("ftp://example.org/cat.png", "begins with 'ftp:'"),
     "local address": ("file:///etc/passwd", "begins with 'file:'"),
     "data URL without base64": ("data:image/png,abc", "without base64"),
@@ -174,6 +185,14 @@ def test_a_folder_and_a_misspelt_name(path):
         load_image(path.parent)
     with pytest.raises(InputError, match=r"Did you mean 'cat\.png'"):
         load_image(path.with_name("cot.png"))
+
+
+@pytest.mark.parametrize(("ending", "advice"), [("heic", "register_heif_opener"), ("svg", "save it as PNG")])
+def test_formats_that_pillow_does_not_read(ending, advice, tmp_path):
+    (tmp_path / f"picture.{ending}").write_bytes(b"no format of Pillow")
+    with pytest.raises(InputError, match="cannot be read as an image") as caught:
+        load_image(tmp_path / f"picture.{ending}")
+    assert advice in caught.value.next_step
 
 
 @pytest.mark.parametrize("kind", ["PNG", "JPEG", "GIF", "BMP", "TIFF", "WEBP"])
