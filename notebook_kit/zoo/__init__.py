@@ -12,7 +12,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from notebook_kit.errors import InputError
+from notebook_kit.errors import InputError, near_matches
 from notebook_kit.registry.tasks import ALIASES
 
 __all__ = ["ZOO", "Checkpoint", "default_for", "folder", "names", "sample", "sample_pictures"]
@@ -89,15 +89,14 @@ def default_for(task: str) -> str | None:
 
 
 def sample_pictures() -> list[Path]:
-    """The sample pictures: of single things ("thing_..."), and of scenes with several ("scene_...").
+    """The sample pictures: of single things ("cat.jpg"), and of scenes with several ("scene_1.webp").
 
     Example:
-        >>> all(path.name.startswith(("thing_", "scene_")) for path in sample_pictures())
-        True
+        >>> [path.name for path in sample_pictures()][:3]
+        ['airplane.jpg', 'bus.jpg', 'cat.jpg']
     """
     folder = Path(__file__).parent / "samples"
-    found = (path for path in folder.iterdir() if path.suffix in (".jpg", ".jpeg", ".png", ".webp"))
-    return sorted(path for path in found if path.name.startswith(("thing_", "scene_")))
+    return sorted(path for path in folder.iterdir() if path.suffix in (".jpg", ".jpeg", ".png", ".webp"))
 
 
 def sample(filename: str) -> Path:
@@ -124,7 +123,10 @@ def sample(filename: str) -> Path:
         (256, 256)
     """
     folder = Path(__file__).parent / "samples"
-    if not (folder / filename).is_file():
-        names = ", ".join(sorted(path.name for path in folder.iterdir()))
-        raise InputError(f"There is no sample {filename!r}.", next_step=f"The samples are {names}.")
+    names = sorted(path.name for path in folder.iterdir())
+    if filename not in names:
+        raise InputError(
+            f"There is no sample {filename!r}. {near_matches(str(filename), names)}".rstrip(),
+            next_step=f"The samples are {', '.join(names)}.",
+        )
     return folder / filename

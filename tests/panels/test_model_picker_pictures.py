@@ -11,7 +11,7 @@ from PIL import Image
 
 from notebook_kit import ImageClassificationPipeline, ImageFeatureExtractionPipeline, ObjectDetectionPipeline
 from notebook_kit.panels import ModelPicker
-from notebook_kit.panels.model_picker.pictures import LARGEST
+from notebook_kit.panels.model_picker.pictures import LARGEST, samples_for
 from notebook_kit.panels.model_picker.trying import fields_of, samples_of
 
 
@@ -68,6 +68,13 @@ def test_a_picture_is_tried(family, task, columns):
     if family == "yolos":
         assert [row[0] for row in uploaded["answer"]["face"]["rows"]] == ["sun", "sky", "meadow"]
         finding.__exit__(None, None, None)
+
+
+def test_things_to_classify_and_scenes_to_find_things_in():
+    things, scenes = (
+        [one["label"] for one in samples_for(task)] for task in ("image-classification", "object-detection")
+    )
+    assert things[:3] == ["airplane", "bus", "cat"] and scenes[:3] == ["scene 1", "scene 2", "scene 3"]
 
 
 def test_what_cannot_be_tried_is_said_and_the_next_picture_works():

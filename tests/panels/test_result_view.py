@@ -248,7 +248,12 @@ def test_scores_of_a_recording(tmp_path):
     import soundfile
 
     soundfile.write(tmp_path / "tone.wav", recording()["array"], RATE)
-    for input in (recording(), str(tmp_path / "tone.wav"), {"path": str(tmp_path / "tone.wav"), "bytes": None}):
+    for input in (
+        recording(),
+        str(tmp_path / "tone.wav"),
+        {"path": str(tmp_path / "tone.wav"), "bytes": None},
+        recording()["array"],
+    ):
         answer = item_of(show(SCORES, input))["answer"]
         assert (answer["kind"], len(answer["things"])) == ("heard", 3)
     assert repr(show(SCORES[:2], recording())) == "ResultView(2 scores: cat 0.750, <b>dog</b> 0.200)"
@@ -298,6 +303,12 @@ def test_vectors_as_a_heat_map():
 def test_what_is_not_an_answer(result):
     with pytest.raises(InputError, match="is not an answer that show can draw"):
         show(result)
+
+
+@pytest.mark.parametrize("part", [{"box": 5}, {"box": {"xmin": 1}}, {"mask": 5}, {"score": "high"}])
+def test_answers_with_a_damaged_part(part):
+    with pytest.raises(InputError, match="is not an answer that show can draw"):
+        show([{"label": "cat", "score": 0.5} | part], Image.new("RGB", (8, 8)))
 
 
 def test_boxes_need_their_image():

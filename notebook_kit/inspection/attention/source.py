@@ -25,6 +25,7 @@ from notebook_kit.inspection.attention.reading import (
 from notebook_kit.inspection.attention.samples import Sample
 from notebook_kit.nn.attention import AttentionRecord
 from notebook_kit.nn.base import PreTrainedModel
+from notebook_kit.nn.inputs import inputs_of
 
 __all__ = ["AttentionSource", "AttentionSources", "takes_pictures"]
 
@@ -119,6 +120,12 @@ class AttentionSource:
                 raise InputError(
                     f"{type(self.model).__name__} reads pictures, and got none.",
                     next_step="Pass one, as an image, a path or an address: AttentionView(model, image).",
+                )
+            elif sample is None and inputs_of(self.model).main in ("input_values", "input_features"):
+                raise InputError(
+                    f"{type(self.model).__name__} reads sound, of which AttentionView takes the features.",
+                    next_step="Pass AttentionView(model, Sample.of_sound(feature_extractor(samples, sampling_rate=rate), "
+                    "seconds)); Sample is in notebook_kit.inspection.attention.samples.",
                 )
             elif sample is None and self.tokenizer is None:
                 self.tokenizer = _tokenizer_of(self.model)

@@ -42,9 +42,9 @@ def samples_for(task: str) -> list[dict[str, Any]]:
     """
     if task not in PICTURE_TASKS:
         return []
-    kind = "scene_" if task in SCENES else "thing_"
-    paths = sorted(zoo.sample_pictures(), key=lambda path: (not path.name.startswith(kind), path.name))[:MOST_SAMPLES]
-    labels = {path.name: path.stem.partition("_")[2].replace("_", " ") for path in paths} or {DRAWN: "house"}
+    are_scenes = task in SCENES
+    paths = sorted(zoo.sample_pictures(), key=lambda path: (path.name.startswith("scene_") != are_scenes, path.name))
+    labels = {path.name: path.stem.replace("_", " ") for path in paths[:MOST_SAMPLES]} or {DRAWN: "house"}
     return [
         {"name": name, "label": label, "thumbnail": jpeg_of(_sample(name), THUMBNAIL)} for name, label in labels.items()
     ]

@@ -16,6 +16,7 @@ from notebook_kit.panels.result_view.over_sounds import RATE, ShownHeard, ShownS
 from notebook_kit.panels.result_view.over_texts import ShownAnswers, ShownEntities, ShownGaps, ShownTexts
 from notebook_kit.panels.result_view.shown import Shown
 from notebook_kit.processing.image.loading import load_image
+from notebook_kit.processing.naming import is_array
 
 __all__ = ["Modality", "modality_of", "paired", "read"]
 
@@ -81,11 +82,20 @@ def read(result: Any, input: Any, modality: Modality | None = None) -> Shown:
         first = first[0]
     for keys, reader in READERS:
         if isinstance(first, Mapping) and keys <= set(first):
-            return reader(listed, input, modality)
+            try:
+                return reader(listed, input, modality)
+            except InputError:
+                raise
+            except (AttributeError, KeyError, TypeError, ValueError) as error:
+                raise _not_an_answer(result) from error
     vectors = _vectors(result)
     if vectors is not None:
         return ShownFeatures(result, vectors)
-    raise InputError(
+    raise _not_an_answer(result)
+
+
+def _not_an_answer(result: Any) -> InputError:
+    return InputError(
         f"{result!r:.80} is not an answer that show can draw.",
         next_step='Pass what a pipeline returned: dicts such as {"label": "cat", "score": 0.9}, or vectors.',
     )
@@ -205,13 +215,14 @@ def _is_chat(input: Any) -> bool:
 
 
 def _is_sound(input: Any) -> bool:
-    """Whether an input is a recording: samples with their rate, a decoder of torchcodec, or a file that is named like one."""
+    """Whether an input is a recording: samples (with their rate, or an array of one axis), a decoder of torchcodec, or a file that
+    is named like one."""
     if isinstance(input, Mapping):
         path = input.get("path")
         return "sampling_rate" in input or (isinstance(path, str) and path.lower().endswith(SOUNDS))
     if isinstance(input, str | os.PathLike):
         return os.fspath(input).lower().endswith(SOUNDS)
-    return hasattr(input, "get_all_samples")
+    return hasattr(input, "get_all_samples") or (is_array(input) and input.ndim == 1)
 
 
 def _is_picture(input: Any) -> bool:
