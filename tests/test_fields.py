@@ -145,6 +145,7 @@ SMALL = {
     "window_size": 2,
 }
 OWN = {
+    "whisper": {"encoder_attention_heads": 2, "decoder_attention_heads": 2},
     "swin": {"num_heads": [1, 2]},
     "maskformer-swin": {"num_heads": [1, 2]},
     "segformer": {

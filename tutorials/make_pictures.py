@@ -41,6 +41,7 @@ CHAPTERS = {
     "04_training": "def curves(",
     "05_a_model_from_scratch": "AttentionView(",
     "06_text_generation": "places = {tuple(start)",
+    "07_pictures": "axes = plt.subplots(rows, columns",
 }
 """Chapter -> a text of the cell whose picture is its thumbnail."""
 THUMBNAIL = (260, 180)

@@ -262,6 +262,7 @@ def test_every_kind_of_family_is_compared(checkpoint):
     tested = {
         kind(FAMILIES[f"{name}Tokenizer"]) for name in ("Marian", "M2M100", "MBart", "MBart50")
     }  # in test_translation.py
+    tested.add(kind(FAMILIES["WhisperTokenizer"]))  # in test_speech_tokenizers.py
     for name in CHECKPOINTS:
         config = json.loads((checkpoint(name) / "tokenizer_config.json").read_text(encoding="utf-8"))
         family = family_of(config["tokenizer_class"])

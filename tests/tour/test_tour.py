@@ -56,7 +56,7 @@ def test_whole_tour_runs_offline():
         assert section.title in run.stdout
     assert "'label': 'POSITIVE'" in run.stdout
     assert "Warning" not in run.stderr
-    accuracy = re.search(r"'before': ([\d.]+), 'after': ([\d.]+)", run.stdout.replace("\n", " "))
+    accuracy = re.search(r"'before':\s+([\d.]+),\s+'after':\s+([\d.]+)", run.stdout)
     assert accuracy and float(accuracy[2]) > float(accuracy[1]) and float(accuracy[2]) >= 0.6
 
 

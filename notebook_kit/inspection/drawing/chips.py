@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from notebook_kit.inspection.drawing.letters import clean
+from notebook_kit.inspection.drawing.letters import clean, printable
 from notebook_kit.inspection.tokens.spelling import visible
 
 __all__ = ["Chip", "draw", "png"]
@@ -158,7 +158,7 @@ def _title(text: str) -> str:
 
 
 def _drawn(text: str) -> str:
-    if all(_drawable(character) for character in text):
+    if printable(text) == text and all(_drawable(character) for character in text):
         return text
     return " ".join(f"U+{ord(character):04X}" for character in text[:4]) + ("…" if len(text) > 4 else "")
 

@@ -20,6 +20,7 @@ import pytest
 import soundfile
 import torch
 from PIL import Image
+from support import skip_or_fail
 
 from notebook_kit import load_audio
 from notebook_kit.errors import InputError, MissingDependencyError
@@ -284,9 +285,10 @@ def test_without_ffmpeg_torchcodec_is_used(tmp_path, monkeypatch):
     np.testing.assert_array_equal(load_audio(OTHER_FORMAT), TONE)
 
 
-@pytest.mark.skipif(shutil.which("ffmpeg") is None, reason="ffmpeg is not installed")
 @pytest.mark.parametrize("ending", ["m4a", "webm", "mp4"])
 def test_ffmpeg_itself(ending, path):
+    if shutil.which("ffmpeg") is None:
+        skip_or_fail("ffmpeg is not installed")
     target = path.with_suffix(f".{ending}")
     assert os.system(f"ffmpeg -loglevel error -i {path} {target}") == 0
     loaded = load_audio(target)
