@@ -10,7 +10,7 @@ import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
 from notebook_kit.recipes.scene_data import CLASSES, LABELS
-from notebook_kit.recipes.scenes import Cutout, Scene, SceneMaker
+from notebook_kit.recipes.scenes import Cutout, SceneMaker
 from notebook_kit.recipes.things_data import Background, Thing, backgrounds, things
 
 __all__ = [
@@ -145,12 +145,3 @@ def contact_sheet(pictures: Sequence[Image.Image], across: int) -> Image.Image:
     for index, picture in enumerate(pictures):
         sheet.paste(picture, (index % across * (width + gap), index // across * (height + gap)))
     return sheet
-
-
-def shown(scene: Scene) -> Image.Image:
-    """A scene with its true boxes, to look at what a generator makes."""
-    answers = [
-        {"label": LABELS[label], "score": 1.0, "box": dict(zip(("xmin", "ymin", "xmax", "ymax"), box, strict=True))}
-        for label, box in zip(scene.labels, scene.boxes.tolist(), strict=True)
-    ]
-    return with_boxes(scene.image, answers)
