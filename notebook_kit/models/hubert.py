@@ -27,13 +27,14 @@ class HubertConfig(PretrainedConfig):
     Args:
         feat_proj_layer_norm: Normalize the convolutions' channels before the encoder.
         conv_pos_batch_norm: Normalize the positional convolution's input by a batch norm, rather than its weight.
-        vocab_size, hidden_size, num_hidden_layers, num_attention_heads, intermediate_size, hidden_act, hidden_dropout,
-            activation_dropout, attention_dropout, feat_proj_dropout, final_dropout, layerdrop, initializer_range,
-            layer_norm_eps, feat_extract_norm, feat_extract_activation, conv_dim, conv_stride, conv_kernel, conv_bias,
-            num_conv_pos_embeddings, num_conv_pos_embedding_groups, do_stable_layer_norm, apply_spec_augment,
-            mask_time_prob, mask_time_length, mask_time_min_masks, mask_feature_prob, mask_feature_length,
-            mask_feature_min_masks, ctc_loss_reduction, ctc_zero_infinity, use_weighted_layer_sum, classifier_proj_size: As
-            in `Wav2Vec2Config`.
+        vocab_size, hidden_size, num_hidden_layers, num_attention_heads, intermediate_size: As in `Wav2Vec2Config`.
+        hidden_act, hidden_dropout, activation_dropout, attention_dropout: As in `Wav2Vec2Config`.
+        feat_proj_dropout, final_dropout, layerdrop, initializer_range, layer_norm_eps: As in `Wav2Vec2Config`.
+        feat_extract_norm, feat_extract_activation, conv_dim, conv_stride, conv_kernel, conv_bias: As in `Wav2Vec2Config`.
+        num_conv_pos_embeddings, num_conv_pos_embedding_groups, do_stable_layer_norm: As in `Wav2Vec2Config`.
+        apply_spec_augment, mask_time_prob, mask_time_length, mask_time_min_masks: As in `Wav2Vec2Config`.
+        mask_feature_prob, mask_feature_length, mask_feature_min_masks: As in `Wav2Vec2Config`.
+        ctc_loss_reduction, ctc_zero_infinity, use_weighted_layer_sum, classifier_proj_size: As in `Wav2Vec2Config`.
 
     Example:
         >>> from notebook_kit import HubertConfig, HubertModel

@@ -287,7 +287,7 @@ class Pipeline(PushToHub):
         """Run the pipeline and show what it answers: boxes over the image, entities in the text, scores as bars, ...
 
         Args:
-            *args, **options: As for a call, with one input or a list of them. A pipeline for sound needs none: its view has
+            args, options: As for a call, with one input or a list of them. A pipeline for sound needs none: its view has
                 a microphone.
 
         Returns:

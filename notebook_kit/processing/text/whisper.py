@@ -197,7 +197,7 @@ class WhisperTokenizer(PreTrainedTokenizerFast):
             clean_up_tokenization_spaces: As for other tokenizers.
             output_offsets: Return `{"text": ..., "offsets": [{"text": ..., "timestamp": (start, end)}, ...]}`, in seconds.
             time_precision: Seconds of a step of time.
-            decode_with_timestamps: Keep the times in the text: "<|0.00|> Hello<|1.20|>".
+            decode_with_timestamps: Keep the times in the text: `"<|0.00|> Hello<|1.20|>"`.
             normalize: Normalize English text, as for word error rates; see `EnglishTextNormalizer`.
             basic_normalize, remove_diacritics: Normalize text in any language; see `BasicTextNormalizer`.
 
