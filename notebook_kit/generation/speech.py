@@ -27,7 +27,7 @@ __all__ = ["SpeechGenerationMixin"]
 
 
 class SpeechGenerationMixin(GenerationMixin):
-    """`generate` for a model that writes what is said in a spectrogram.
+    """`generate` for a model that transcribes a spectrogram.
 
     The spectrogram of a long recording is read in stretches of what the encoder takes at once (30 seconds). Each begins where
     the last whole segment before it ended.
@@ -422,7 +422,7 @@ class Transcription:
             call["return_dict_in_generate"] = True
         call |= self._length(prompts.shape[1])
         source: dict[str, Any] = {"encoder_outputs": BaseModelOutput(last_hidden_state=states)}
-        if call.get("assistant_model") is not None:  # it has an encoder of its own
+        if call.get("assistant_model") is not None:  # an assistant has another encoder
             source = {"inputs": self.source.stretch(rows)}
         return {
             **call,

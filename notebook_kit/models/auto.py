@@ -561,7 +561,7 @@ class AutoModelForCTC(_AutoModel):
 
 
 class AutoModelForSpeechSeq2Seq(_AutoModel):
-    """Text from speech: a transcript, or a translation of what is said.
+    """Text from speech: a transcript, or its translation.
 
     Example:
         >>> import torch

@@ -1,4 +1,4 @@
-"""Automatic speech recognition: what is said in a recording, and when."""
+"""Automatic speech recognition: the words of a recording, and their times."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ _DEFAULTS = {"max_new_tokens": 256, "num_beams": 5}
 
 
 class AutomaticSpeechRecognitionPipeline(AudioPipeline):
-    """Writes what is said in recordings. Created by `pipeline("automatic-speech-recognition")`.
+    """Transcribes recordings. Created by `pipeline("automatic-speech-recognition")`.
 
     Args:
         model: A model for CTC, such as a `Wav2Vec2ForCTC`, or a `WhisperForConditionalGeneration`.
@@ -188,7 +188,7 @@ class AutomaticSpeechRecognitionPipeline(AudioPipeline):
                 return
 
     def _own_stride(self, item: Any, length: int) -> Stride | None:
-        """The stride that a dictionary states in samples of its own rate, as streaming clients send it."""
+        """The stride that a dictionary states in samples at its sampling rate, as streaming clients send it."""
         if not isinstance(item, Mapping) or item.get("stride") is None:
             return None
         left, right = item["stride"]
