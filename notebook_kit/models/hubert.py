@@ -5,23 +5,19 @@ Source: Hsu et al., HuBERT: Self-Supervised Speech Representation Learning by Ma
 
 from __future__ import annotations
 
-import math
-from dataclasses import field
-from typing import Any, ClassVar, Literal
+from typing import Any, ClassVar
 
 from torch import Tensor, nn
 
-from notebook_kit.configuration import PretrainedConfig
-from notebook_kit.fields import Fraction, Layers, NonNegative, Rows, Size
 from notebook_kit.models.wav2vec2 import FeatureProjection, Wav2Vec2Model, Wav2Vec2PreTrainedModel
-from notebook_kit.models.wav2vec2_blocks import FrameEncoder, check_convolutions
+from notebook_kit.models.wav2vec2_blocks import FrameEncoder, FrameEncoderConfig
 from notebook_kit.nn.outputs import BaseModelOutput
 from notebook_kit.nn.sound_heads import ForAudioClassification, ForCTC
 
 __all__ = ["HubertConfig", "HubertForCTC", "HubertForSequenceClassification", "HubertModel"]
 
 
-class HubertConfig(PretrainedConfig):
+class HubertConfig(FrameEncoderConfig):
     """HuBERT's settings; the defaults are those of `facebook/hubert-base-ls960`.
 
     Args:
@@ -47,65 +43,8 @@ class HubertConfig(PretrainedConfig):
 
     model_type: ClassVar[str] = "hubert"
 
-    vocab_size: Rows = 32
-    hidden_size: Size = 768
-    num_hidden_layers: Layers = 12
-    num_attention_heads: Size = 12
-    intermediate_size: Size = 3072
-    hidden_act: str = "gelu"
-    hidden_dropout: Fraction = 0.1
-    activation_dropout: Fraction = 0.1
-    attention_dropout: Fraction = 0.1
     feat_proj_layer_norm: bool = True
-    feat_proj_dropout: Fraction = 0.0
-    final_dropout: Fraction = 0.1
-    layerdrop: Fraction = 0.1
-    initializer_range: NonNegative = 0.02
-    layer_norm_eps: NonNegative = 1e-5
-    feat_extract_norm: str = "group"
-    feat_extract_activation: str = "gelu"
-    conv_dim: list[Size] = field(default_factory=lambda: [512] * 7)
-    conv_stride: list[Size] = field(default_factory=lambda: [5, 2, 2, 2, 2, 2, 2])
-    conv_kernel: list[Size] = field(default_factory=lambda: [10, 3, 3, 3, 3, 2, 2])
-    conv_bias: bool = False
-    num_conv_pos_embeddings: Size = 128
-    num_conv_pos_embedding_groups: Size = 16
     conv_pos_batch_norm: bool = False
-    do_stable_layer_norm: bool = False
-    apply_spec_augment: bool = True
-    mask_time_prob: Fraction = 0.05
-    mask_time_length: Size = 10
-    mask_time_min_masks: int = 2
-    mask_feature_prob: Fraction = 0.0
-    mask_feature_length: Size = 10
-    mask_feature_min_masks: int = 0
-    ctc_loss_reduction: Literal["mean", "sum", "none"] = "sum"
-    ctc_zero_infinity: bool = False
-    use_weighted_layer_sum: bool = False
-    classifier_proj_size: Size = 256
-    pad_token_id: int | None = 0
-    bos_token_id: int | None = 1
-    eos_token_id: int | list[int] | None = 2
-
-    @property
-    def inputs_to_logits_ratio(self) -> int:
-        """Samples per frame: the product of the strides."""
-        return math.prod(self.conv_stride)
-
-    @property
-    def num_feat_extract_layers(self) -> int:
-        """Number of convolutions."""
-        return len(self.conv_dim)
-
-    @property
-    def state_width(self) -> int:
-        """Width of the states that a head reads."""
-        return self.hidden_size
-
-    def validate(self) -> None:
-        """As in `PretrainedConfig`, and that the convolutions agree."""
-        super().validate()
-        check_convolutions(self)
 
 
 class HubertPreTrainedModel(Wav2Vec2PreTrainedModel):

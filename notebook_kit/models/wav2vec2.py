@@ -6,23 +6,21 @@ Source: Baevski et al., wav2vec 2.0: A Framework for Self-Supervised Learning of
 from __future__ import annotations
 
 import math
-from dataclasses import field
-from typing import Any, ClassVar, Literal, Unpack
+from typing import Any, ClassVar, Unpack
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from notebook_kit.checkpoints.names import WeightRules
-from notebook_kit.configuration import PretrainedConfig
 from notebook_kit.errors import ConfigurationError, InputError
-from notebook_kit.fields import Fraction, Layers, NonNegative, Rows, Size
+from notebook_kit.fields import Fraction, Layers, NonNegative, Size
 from notebook_kit.models.wav2vec2_blocks import (
     FeatureEncoder,
     FrameAdapter,
     FrameEncoder,
+    FrameEncoderConfig,
     NormalizedConvolution,
-    check_convolutions,
     check_samples,
     frames_after,
     is_sound,
@@ -43,7 +41,7 @@ __all__ = [
 ]
 
 
-class Wav2Vec2Config(PretrainedConfig):
+class Wav2Vec2Config(FrameEncoderConfig):
     """Wav2Vec2's settings; the defaults are those of `facebook/wav2vec2-base-960h`.
 
     Args:
@@ -90,37 +88,7 @@ class Wav2Vec2Config(PretrainedConfig):
 
     model_type: ClassVar[str] = "wav2vec2"
 
-    vocab_size: Rows = 32
-    hidden_size: Size = 768
-    num_hidden_layers: Layers = 12
-    num_attention_heads: Size = 12
-    intermediate_size: Size = 3072
-    hidden_act: str = "gelu"
-    hidden_dropout: Fraction = 0.1
-    activation_dropout: Fraction = 0.1
-    attention_dropout: Fraction = 0.1
-    feat_proj_dropout: Fraction = 0.0
     feat_quantizer_dropout: Fraction = 0.0
-    final_dropout: Fraction = 0.1
-    layerdrop: Fraction = 0.1
-    initializer_range: NonNegative = 0.02
-    layer_norm_eps: NonNegative = 1e-5
-    feat_extract_norm: str = "group"
-    feat_extract_activation: str = "gelu"
-    conv_dim: list[Size] = field(default_factory=lambda: [512] * 7)
-    conv_stride: list[Size] = field(default_factory=lambda: [5, 2, 2, 2, 2, 2, 2])
-    conv_kernel: list[Size] = field(default_factory=lambda: [10, 3, 3, 3, 3, 2, 2])
-    conv_bias: bool = False
-    num_conv_pos_embeddings: Size = 128
-    num_conv_pos_embedding_groups: Size = 16
-    do_stable_layer_norm: bool = False
-    apply_spec_augment: bool = True
-    mask_time_prob: Fraction = 0.05
-    mask_time_length: Size = 10
-    mask_time_min_masks: int = 2
-    mask_feature_prob: Fraction = 0.0
-    mask_feature_length: Size = 10
-    mask_feature_min_masks: int = 0
     num_codevectors_per_group: Size = 320
     num_codevector_groups: Size = 2
     contrastive_logits_temperature: NonNegative = 0.1
@@ -128,13 +96,6 @@ class Wav2Vec2Config(PretrainedConfig):
     codevector_dim: Size = 256
     proj_codevector_dim: Size = 256
     diversity_loss_weight: NonNegative = 0.1
-    ctc_loss_reduction: Literal["mean", "sum", "none"] = "sum"
-    ctc_zero_infinity: bool = False
-    use_weighted_layer_sum: bool = False
-    classifier_proj_size: Size = 256
-    pad_token_id: int | None = 0
-    bos_token_id: int | None = 1
-    eos_token_id: int | list[int] | None = 2
     add_adapter: bool = False
     adapter_kernel_size: Size = 3
     adapter_stride: Size = 2
@@ -143,24 +104,13 @@ class Wav2Vec2Config(PretrainedConfig):
     adapter_attn_dim: Size | None = None
 
     @property
-    def inputs_to_logits_ratio(self) -> int:
-        """Samples per frame: the product of the strides."""
-        return math.prod(self.conv_stride)
-
-    @property
-    def num_feat_extract_layers(self) -> int:
-        """Number of convolutions."""
-        return len(self.conv_dim)
-
-    @property
     def state_width(self) -> int:
         """Width of the states that a head reads."""
         return self.output_hidden_size if self.add_adapter and self.output_hidden_size else self.hidden_size
 
     def validate(self) -> None:
-        """As in `PretrainedConfig`, and that the convolutions agree."""
+        """As in `FrameEncoderConfig`; the width after an adapter is by default the encoder's."""
         super().validate()
-        check_convolutions(self)
         self.output_hidden_size = self.output_hidden_size or self.hidden_size
 
 

@@ -1,16 +1,20 @@
-"""Building blocks of Wav2Vec2, which HuBERT shares: convolutions over samples, positions from a convolution, the encoder."""
+"""Building blocks of Wav2Vec2, which HuBERT shares: settings, convolutions over samples, positions from a convolution, the encoder."""
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
-from typing import Any
+from dataclasses import field
+from typing import Any, Literal
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from notebook_kit.configuration import PretrainedConfig
 from notebook_kit.errors import ConfigurationError, InputError
+from notebook_kit.fields import Fraction, Layers, NonNegative, Rows, Size
 from notebook_kit.nn.attention import AttentionSite, attend, padding_mask
 from notebook_kit.nn.layers import activation, merge_heads, recording, run_layers, split_heads, without_dropped
 
@@ -18,33 +22,93 @@ __all__ = [
     "FeatureEncoder",
     "FrameAdapter",
     "FrameEncoder",
-    "check_convolutions",
+    "FrameEncoderConfig",
     "check_samples",
     "frames_after",
     "is_sound",
 ]
 
 
+# The settings ----------------------------------------------------------------------------------------------------------
+
+
+class FrameEncoderConfig(PretrainedConfig):
+    """The settings that Wav2Vec2 and HuBERT share; `Wav2Vec2Config` describes them."""
+
+    vocab_size: Rows = 32
+    hidden_size: Size = 768
+    num_hidden_layers: Layers = 12
+    num_attention_heads: Size = 12
+    intermediate_size: Size = 3072
+    hidden_act: str = "gelu"
+    hidden_dropout: Fraction = 0.1
+    activation_dropout: Fraction = 0.1
+    attention_dropout: Fraction = 0.1
+    feat_proj_dropout: Fraction = 0.0
+    final_dropout: Fraction = 0.1
+    layerdrop: Fraction = 0.1
+    initializer_range: NonNegative = 0.02
+    layer_norm_eps: NonNegative = 1e-5
+    feat_extract_norm: str = "group"
+    feat_extract_activation: str = "gelu"
+    conv_dim: list[Size] = field(default_factory=lambda: [512] * 7)
+    conv_stride: list[Size] = field(default_factory=lambda: [5, 2, 2, 2, 2, 2, 2])
+    conv_kernel: list[Size] = field(default_factory=lambda: [10, 3, 3, 3, 3, 2, 2])
+    conv_bias: bool = False
+    num_conv_pos_embeddings: Size = 128
+    num_conv_pos_embedding_groups: Size = 16
+    do_stable_layer_norm: bool = False
+    apply_spec_augment: bool = True
+    mask_time_prob: Fraction = 0.05
+    mask_time_length: Size = 10
+    mask_time_min_masks: int = 2
+    mask_feature_prob: Fraction = 0.0
+    mask_feature_length: Size = 10
+    mask_feature_min_masks: int = 0
+    ctc_loss_reduction: Literal["mean", "sum", "none"] = "sum"
+    ctc_zero_infinity: bool = False
+    use_weighted_layer_sum: bool = False
+    classifier_proj_size: Size = 256
+    pad_token_id: int | None = 0
+    bos_token_id: int | None = 1
+    eos_token_id: int | list[int] | None = 2
+
+    @property
+    def inputs_to_logits_ratio(self) -> int:
+        """Samples per frame: the product of the strides."""
+        return math.prod(self.conv_stride)
+
+    @property
+    def num_feat_extract_layers(self) -> int:
+        """Number of convolutions."""
+        return len(self.conv_dim)
+
+    @property
+    def state_width(self) -> int:
+        """Width of the states that a head reads."""
+        return self.hidden_size
+
+    def validate(self) -> None:
+        """As in `PretrainedConfig`, and that the convolutions agree.
+
+        Raises:
+            ConfigurationError: If their fields have different lengths, or the norm is unknown.
+        """
+        super().validate()
+        lengths = {name: len(getattr(self, name)) for name in ("conv_dim", "conv_stride", "conv_kernel")}
+        if len(set(lengths.values())) > 1 or not lengths["conv_dim"]:
+            raise ConfigurationError(
+                f"{type(self).__name__}: {', '.join(f'{name} has {n} entries' for name, n in lengths.items())}.",
+                next_step="Pass one entry per convolution in each of the three.",
+            )
+        if self.feat_extract_norm not in ("group", "layer"):
+            raise ConfigurationError(
+                f'feat_extract_norm is {self.feat_extract_norm!r}; expected "group" or "layer".',
+                next_step='Pass "group" for one norm after the first convolution, "layer" for one after each.',
+            )
+
+
 # From samples to frames ------------------------------------------------------------------------------------------------
-
-
-def check_convolutions(config: Any) -> None:
-    """Check that the fields of the convolutions agree.
-
-    Raises:
-        ConfigurationError: If they have different lengths, or the norm is unknown.
-    """
-    lengths = {name: len(getattr(config, name)) for name in ("conv_dim", "conv_stride", "conv_kernel")}
-    if len(set(lengths.values())) > 1 or not lengths["conv_dim"]:
-        raise ConfigurationError(
-            f"{type(config).__name__}: {', '.join(f'{name} has {n} entries' for name, n in lengths.items())}.",
-            next_step="Pass one entry per convolution in each of the three.",
-        )
-    if config.feat_extract_norm not in ("group", "layer"):
-        raise ConfigurationError(
-            f'feat_extract_norm is {config.feat_extract_norm!r}; expected "group" or "layer".',
-            next_step='Pass "group" for one norm after the first convolution, "layer" for one after each.',
-        )
 
 
 def frames_after(samples: Any, kernels: Sequence[int], strides: Sequence[int]) -> Any:
