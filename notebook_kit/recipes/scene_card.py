@@ -8,7 +8,10 @@ import numpy as np
 
 from notebook_kit.recipes.scene_data import CLASSES
 
-__all__ = ["DATA", "compared", "interval", "kinds"]
+__all__ = ["DATA", "PICTURE", "compared", "interval", "kinds"]
+
+PICTURE = "scenes.webp"
+"""The file of the picture in a card."""
 
 _STUDENT = {2: 12.71, 3: 4.30, 4: 3.18, 5: 2.78}  # quantiles 0.975 of Student's t for 2 to 5 values
 

@@ -15,20 +15,19 @@ from notebook_kit.models.segformer import SegformerConfig, SegformerForSemanticS
 from notebook_kit.pipelines import pipeline
 from notebook_kit.processing.image.segmentation import SegformerImageProcessor
 from notebook_kit.recipes.muon import MuonWithAdamW
-from notebook_kit.recipes.scene_data import LABELS, MEAN, SPREAD, SceneDataset, collate, makers
-from notebook_kit.recipes.scene_pictures import contact_sheet, evenly, publishable, with_segments
+from notebook_kit.recipes.scene_build import SceneRecipe
+from notebook_kit.recipes.scene_data import LABELS, MEAN, SPREAD, SceneDataset, collate
+from notebook_kit.recipes.scene_pictures import contact_sheet, evenly, with_segments
 from notebook_kit.recipes.scene_scores import ColorBaseline, confusion, mean_iou
 from notebook_kit.recipes.scenes import SceneMaker
-from notebook_kit.recipes.shared import Clock, train, work_folder
-from notebook_kit.recipes.things_data import backgrounds, things
-from notebook_kit.recipes.tiny_segmentation_card import PICTURE, model_card
+from notebook_kit.recipes.shared import Clock, train
+from notebook_kit.recipes.tiny_segmentation_card import model_card
 from notebook_kit.training import Trainer, TrainingArguments, set_seed
 
 __all__ = ["build"]
 
-SEEDS = (17, 18, 19)
 SIZE = 96
-SCENES, TESTS, PICTURED = 16_000, 1000, 60
+PICTURED = 60
 BATCH = 32
 STEPS = 2400
 RATE = 2e-3
@@ -119,34 +118,8 @@ def build(output: Path, quick: bool = False, work: Path | None = None) -> dict[s
     Raises:
         MissingDependencyError: scipy, which the baseline needs, is not installed, or the data cannot be fetched.
     """
-    output = Path(output)
-    with work_folder(work) as folder:
-        return _build(output, quick, folder)
-
-
-def _build(output: Path, quick: bool, work: Path) -> dict[str, Any]:
-    clock = Clock(work / "seconds.json")
-    cutouts, photographs = things(), backgrounds()
-    scenes = makers(SIZE, cutouts, photographs)
-    test = SceneDataset(scenes["test"], 60 if quick else TESTS)
-    with clock("scenes"):
-        learned = SceneDataset(scenes["train"], 80 if quick else SCENES, vary=True)
-    seeds: dict[int, float] = {}
-    report: dict[str, Any] = {}
-    for seed in SEEDS[: 1 if quick else None]:
-        segmenter = trained(learned, work, clock, seed, quick)
-        folder = output if seed == SEEDS[0] else work / f"checkpoint-{seed}"
-        segmenter.half().save_pretrained(folder)
-        processor().save_pretrained(folder)
-        measured = measure(folder, test)
-        seeds[seed] = measured["mIoU"]
-        report = report or measured
-    report |= {"seeds": seeds, "baselines": baselines(learned, test), "seconds": clock.seconds, "quick": quick}
-    report |= {"threads": torch.get_num_threads(), "parameters": segmenter.num_parameters()}
-    report |= {"bytes": (output / "model.safetensors").stat().st_size, "scenes": len(learned), "tests": len(test)}
-    picture(output, publishable(2 * SIZE, cutouts, photographs)).save(output / PICTURE, quality=80, method=6)
-    (output / "README.md").write_text(model_card(report), encoding="utf-8")
-    return report
+    recipe = SceneRecipe(SIZE, trained, processor, measure, "mIoU", baselines, picture, model_card)
+    return recipe.build(output, quick, work)
 
 
 def processor() -> SegformerImageProcessor:

@@ -4,12 +4,10 @@ from __future__ import annotations
 
 from typing import Any
 
-from notebook_kit.recipes.scene_card import DATA, compared, interval, kinds
+from notebook_kit.recipes.scene_card import DATA, PICTURE, compared, interval, kinds
 from notebook_kit.recipes.shared import QUICK_WARNING
 
-__all__ = ["PICTURE", "model_card"]
-
-PICTURE = "scenes.webp"
+__all__ = ["model_card"]
 
 
 def model_card(report: dict[str, Any]) -> str:
