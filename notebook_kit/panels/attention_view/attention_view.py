@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import operator
 from collections.abc import Iterable, Iterator, Sequence
 from numbers import Integral
 from pathlib import Path
@@ -17,8 +16,9 @@ from notebook_kit.inspection.attention.samples import Sample
 from notebook_kit.inspection.attention.scores import SCORES, clearest_map, sharpest
 from notebook_kit.inspection.attention.source import AttentionSource, AttentionSources, takes_pictures
 from notebook_kit.panels.attention_view.answers import HTML_BYTES, PAIR_BYTES, Answers, Question
+from notebook_kit.panels.attention_view.arguments import head_pairs, placed
 from notebook_kit.panels.attention_view.facts import about
-from notebook_kit.panels.attention_view.linking import share_selection
+from notebook_kit.panels.attention_view.linking import has_text, share_selection
 from notebook_kit.panels.attention_view.still import LensScene, MapsScene, Scene, title_of
 from notebook_kit.panels.panel import Answer, Face, Panel, described, slow
 
@@ -130,9 +130,9 @@ class AttentionView(Panel):
         example: int = 0,
         **traits: Any,
     ) -> None:
-        text, text_pair = _placed(texts, text, text_pair)
+        text, text_pair = placed(texts, text, text_pair)
         inspector: Any = None
-        if _has_text(source):
+        if has_text(source):
             inspector, source = source, model
             if not isinstance(text, str | None):
                 source, text = text, None
@@ -171,7 +171,9 @@ class AttentionView(Panel):
         self._has_text = text is not None
         super().__init__(**{**traits, "text": text or "", "text_pair": text_pair})
         if read[0] is not None:
-            read[0].of(self.layer, self.heads, more=_pairs(self.more))  # raises if the layer or a head does not exist
+            read[0].of(
+                self.layer, self.heads, more=head_pairs(self.more)
+            )  # raises if the layer or a head does not exist
         self._publish(*read)
         if self.view == "lens" and read[0] is not None:
             self._answers.lens()  # raises if the model is not a decoder
@@ -224,7 +226,7 @@ class AttentionView(Panel):
         Raises:
             InputError: If it is not such a panel.
         """
-        if not _has_text(inspector):
+        if not has_text(inspector):
             raise InputError(
                 f"A {type(inspector).__name__} has no text and no selected tokens to follow.",
                 next_step="Pass a TokenInspector or a GenerationView.",
@@ -403,7 +405,7 @@ class AttentionView(Panel):
         Raises:
             InputError: If there is no model of notebook_kit behind this view, or it has no such head.
         """
-        chosen = _pairs(self.ablated if heads is None else heads)
+        chosen = head_pairs(self.ablated if heads is None else heads)
         result = self._answers.predict(chosen)
         self.check_cancelled()
         self.prediction = {**result, "heads": [list(pair) for pair in chosen]}
@@ -569,45 +571,3 @@ class AttentionView(Panel):
             yield "neurons", {"version": version, **place}
         if self.prediction:
             yield "predict", {"version": version, "ablated": self.prediction["heads"]}
-
-
-def _has_text(panel: Any) -> bool:
-    """Whether this is a panel with a text and selected tokens, such as a `TokenInspector`."""
-    return isinstance(panel, traitlets.HasTraits) and panel.has_trait("text") and panel.has_trait("selected")
-
-
-def _placed(texts: Sequence[Any], text: Any, text_pair: str | None) -> tuple[Any, Any]:
-    """The text and the second text, each passed by position or by name.
-
-    Raises:
-        InputError: If one was passed in both ways, or there are more than two.
-    """
-    named = {"text": text, "text_pair": text_pair}
-    for name, value in zip(named, texts, strict=False):
-        if named[name] is not None:
-            raise InputError(
-                f"AttentionView got two values for {name}: a {type(value).__name__} by position, and {named[name]!r:.40}.",
-                next_step="Pass the model or pipeline first, and all else by name: AttentionView(model, text=..., "
-                "tokenizer=...).",
-            )
-        named[name] = value
-    if len(texts) > len(named):
-        raise InputError(
-            f"AttentionView got {len(texts) + 1} arguments by position.",
-            next_step="Pass a model, a text and a second text, and all else by name.",
-        )
-    return named["text"], named["text_pair"]
-
-
-def _pairs(heads: Any) -> list[tuple[int, int]]:
-    """Pairs (layer, head).
-
-    Raises:
-        InputError: If these are not pairs of numbers.
-    """
-    try:
-        return [(operator.index(layer), operator.index(head)) for layer, head in heads]
-    except (TypeError, ValueError) as error:
-        raise InputError(
-            f"{heads!r} are not heads.", next_step="Pass pairs (layer, head), such as [(0, 2), (1, 5)]."
-        ) from error

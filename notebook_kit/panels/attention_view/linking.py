@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
-__all__ = ["share_selection"]
+import traitlets
+
+__all__ = ["has_text", "share_selection"]
 
 
 def share_selection(view: Any, inspector: Any) -> None:
@@ -29,3 +31,8 @@ def share_selection(view: Any, inspector: Any) -> None:
     from_inspector()
     inspector.observe(from_inspector, ["selected", "row"] if has_rows else "selected")
     view.observe(to_inspector, "selected")
+
+
+def has_text(panel: Any) -> bool:
+    """Whether this is a panel with a text and selected tokens, such as a `TokenInspector`."""
+    return isinstance(panel, traitlets.HasTraits) and panel.has_trait("text") and panel.has_trait("selected")
