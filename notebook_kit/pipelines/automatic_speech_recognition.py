@@ -8,7 +8,7 @@ from typing import Any, ClassVar
 import numpy as np
 import torch
 
-from notebook_kit.errors import InputError
+from notebook_kit.errors import InputError, warn
 from notebook_kit.generation.configuration import OUTPUTS, GenerationConfig
 from notebook_kit.pipelines.audio import AudioPipeline
 from notebook_kit.pipelines.base import Rows
@@ -105,6 +105,12 @@ class AutomaticSpeechRecognitionPipeline(AudioPipeline):
                 f"chunk_length_s is {seconds!r}.",
                 next_step="Pass the seconds of a piece, such as 30, or leave it out.",
             )
+        if not self.generates:
+            unused = [name for name in options if name in self.further_options["forward"]]
+            if unused:
+                warn(
+                    f"{type(self.model).__name__} reads letters and does not generate: {', '.join(unused)} has no effect."
+                )
         if options.get("return_language") and not self.generates:
             raise InputError("Only Whisper says which language it hears.", next_step="Leave return_language out.")
         if "return_timestamps" in options:

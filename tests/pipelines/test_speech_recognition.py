@@ -13,7 +13,13 @@ import torch
 import transformers
 
 from notebook_kit import AutoImageProcessor, pipeline
-from notebook_kit.errors import InputError, MissingDependencyError, PipelineInputError, UnknownArchitectureError
+from notebook_kit.errors import (
+    InputError,
+    MissingDependencyError,
+    NotebookKitWarning,
+    PipelineInputError,
+    UnknownArchitectureError,
+)
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "processing" / "audio"))
 from speech_vocabularies import LETTERS, write_letters, write_whisper
@@ -100,6 +106,12 @@ def test_silence_has_no_text_and_faults_keep_the_rest(recognizers):
     with pytest.raises(PipelineInputError, match=r"inputs\[1\].*NaN") as caught:
         ours([CLIPS[0], np.full(500, np.nan), b"", CLIPS[2]])
     assert caught.value.positions == (1, 2) and caught.value.results[3] == ours(CLIPS[2])
+
+
+def test_settings_of_generation_without_effect_are_named(recognizers):
+    ours, _ = recognizers
+    with pytest.warns(NotebookKitWarning, match="does not generate: language, num_beams has no effect"):
+        assert ours(CLIPS[0], language="en", generate_kwargs={"num_beams": 2}) == ours(CLIPS[0])
 
 
 def test_options_are_checked(recognizers):
