@@ -135,6 +135,16 @@ def find_things():
     yield [(found["label"], round(found["score"], 2), found["box"]) for found in detector(zoo.sample("scene_1.webp"))]
 
 
+def label_pixels():
+    import numpy as np
+
+    from notebook_kit import pipeline, zoo
+
+    segmenter = pipeline("image-segmentation", model="zoo")
+    segments = segmenter(zoo.sample("scene_1.webp"))  # each with its mask, a PIL image
+    yield {segment["label"]: f"{np.asarray(segment['mask']).mean() / 255:.0%}" for segment in segments}
+
+
 def save():
     import tempfile
     from pathlib import Path
@@ -253,6 +263,7 @@ SECTIONS = [
         "picture", "Image classification", "Which of 40 things is this? A path, a PIL image or an array.", name_things
     ),
     Section("objects", "Object detection", "Several things in one picture, each with its box in pixels.", find_things),
+    Section("pixels", "Image segmentation", "A label for each pixel; here, the share that each covers.", label_pixels),
     Section("save", "Save and load again", "What is saved here loads in transformers, and vice versa.", save),
     Section(
         "custom",
