@@ -7,6 +7,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from types import FrameType
 
+import torch
+
 
 class Interrupts:
     """Defers the first interrupt until the optimizer update in progress is done; a second one takes effect at once.
@@ -42,14 +44,18 @@ class Interrupts:
 
     @contextmanager
     def at_once(self) -> Iterator[None]:
-        """Within this block (an evaluation, which changes no weights) an interrupt takes effect at once."""
+        """Within this block (an evaluation, which changes no weights) an interrupt takes effect at once.
+
+        One that comes while `torch.no_grad` begins or ends would leave gradients off; the former mode is restored.
+        """
         if self.requested:
             raise KeyboardInterrupt
-        self._at_once = True
+        self._at_once, gradients = True, torch.is_grad_enabled()
         try:
             yield
         finally:
             self._at_once = False
+            torch.set_grad_enabled(gradients)
 
     def _note(self, number: int, frame: FrameType | None) -> None:
         if self.requested or self._at_once:

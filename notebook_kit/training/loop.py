@@ -184,7 +184,8 @@ class TrainingLoop:
         """
         trainer, start = self.trainer, time.time()
         trainer.control.should_training_stop = False
-        with self, trainer.interrupts.held():
+        # Gradients on: a cell that was stopped at the wrong moment may have left them off.
+        with self, trainer.interrupts.held(), torch.enable_grad():
             trainer.emit("on_train_begin")
             if self.resumed and trainer.state.global_step >= self.length.max_steps:
                 setting = "max_steps" if trainer.args.max_steps > 0 else "num_train_epochs"

@@ -5,6 +5,7 @@ from __future__ import annotations
 import signal
 
 import pytest
+import torch
 from tiny_training import dataset
 from tiny_training import trainer as make_trainer
 
@@ -30,3 +31,28 @@ def test_the_imports_of_a_first_run_are_finished(tmp_path, monkeypatch, call, st
     monkeypatch.undo()
     trainer.train()
     assert trainer.state.global_step == 1
+
+
+def test_gradients_are_on_again_after_a_stop_on_the_border_of_no_grad(tmp_path, monkeypatch):
+    trainer = make_trainer(
+        tmp_path, data=dataset(8), eval_dataset=dataset(8), eval_strategy="steps", eval_steps=1, max_steps=3
+    )
+
+    def stopped(*given, **options):
+        torch.set_grad_enabled(False)
+        signal.raise_signal(signal.SIGINT)
+
+    monkeypatch.setattr(trainer, "prediction_step", stopped)
+    with pytest.raises(KeyboardInterrupt, match="after step 1"):
+        trainer.train()
+    assert torch.is_grad_enabled()
+
+
+def test_training_turns_gradients_on(tmp_path):
+    """A cell that was stopped at the wrong moment may have left them off."""
+    trainer = make_trainer(tmp_path, data=dataset(8), max_steps=2)
+    before = {name: tensor.clone() for name, tensor in trainer.model.state_dict().items()}
+    with torch.no_grad():
+        trainer.train()
+        assert not torch.is_grad_enabled()
+    assert any(not torch.equal(tensor, before[name]) for name, tensor in trainer.model.state_dict().items())
