@@ -63,6 +63,7 @@ from .models.auto import AutoBackbone as AutoBackbone
 from .models.auto import AutoConfig as AutoConfig
 from .models.auto import AutoModel as AutoModel
 from .models.auto import AutoModelForCausalLM as AutoModelForCausalLM
+from .models.auto import AutoModelForDocumentQuestionAnswering as AutoModelForDocumentQuestionAnswering
 from .models.auto import AutoModelForImageClassification as AutoModelForImageClassification
 from .models.auto import AutoModelForImageSegmentation as AutoModelForImageSegmentation
 from .models.auto import AutoModelForInstanceSegmentation as AutoModelForInstanceSegmentation
@@ -158,6 +159,12 @@ from .models.gpt_neox import GPTNeoXForQuestionAnswering as GPTNeoXForQuestionAn
 from .models.gpt_neox import GPTNeoXForSequenceClassification as GPTNeoXForSequenceClassification
 from .models.gpt_neox import GPTNeoXForTokenClassification as GPTNeoXForTokenClassification
 from .models.gpt_neox import GPTNeoXModel as GPTNeoXModel
+from .models.layoutlm import LayoutLMConfig as LayoutLMConfig
+from .models.layoutlm import LayoutLMForMaskedLM as LayoutLMForMaskedLM
+from .models.layoutlm import LayoutLMForQuestionAnswering as LayoutLMForQuestionAnswering
+from .models.layoutlm import LayoutLMForSequenceClassification as LayoutLMForSequenceClassification
+from .models.layoutlm import LayoutLMForTokenClassification as LayoutLMForTokenClassification
+from .models.layoutlm import LayoutLMModel as LayoutLMModel
 from .models.llama import LlamaConfig as LlamaConfig
 from .models.llama import LlamaForCausalLM as LlamaForCausalLM
 from .models.llama import LlamaForQuestionAnswering as LlamaForQuestionAnswering
@@ -172,6 +179,12 @@ from .models.mappings import MODEL_FOR_BACKBONE_MAPPING as MODEL_FOR_BACKBONE_MA
 from .models.mappings import MODEL_FOR_BACKBONE_MAPPING_NAMES as MODEL_FOR_BACKBONE_MAPPING_NAMES
 from .models.mappings import MODEL_FOR_CAUSAL_LM_MAPPING as MODEL_FOR_CAUSAL_LM_MAPPING
 from .models.mappings import MODEL_FOR_CAUSAL_LM_MAPPING_NAMES as MODEL_FOR_CAUSAL_LM_MAPPING_NAMES
+from .models.mappings import (
+    MODEL_FOR_DOCUMENT_QUESTION_ANSWERING_MAPPING as MODEL_FOR_DOCUMENT_QUESTION_ANSWERING_MAPPING,
+)
+from .models.mappings import (
+    MODEL_FOR_DOCUMENT_QUESTION_ANSWERING_MAPPING_NAMES as MODEL_FOR_DOCUMENT_QUESTION_ANSWERING_MAPPING_NAMES,
+)
 from .models.mappings import MODEL_FOR_IMAGE_CLASSIFICATION_MAPPING as MODEL_FOR_IMAGE_CLASSIFICATION_MAPPING
 from .models.mappings import (
     MODEL_FOR_IMAGE_CLASSIFICATION_MAPPING_NAMES as MODEL_FOR_IMAGE_CLASSIFICATION_MAPPING_NAMES,

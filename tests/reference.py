@@ -215,7 +215,14 @@ def batch(config: Any, padding: bool = True, seed: int = 1) -> dict[str, Tensor]
     ids = torch.randint(4, config.vocab_size, (3, 9), generator=generator)
     mask = torch.tensor([[1] * n + [0] * (9 - n) for n in lengths])
     pad = config.pad_token_id if config.pad_token_id is not None else 0
-    return {"input_ids": torch.where(mask == 1, ids, pad), "attention_mask": mask}
+    given = {"input_ids": torch.where(mask == 1, ids, pad), "attention_mask": mask}
+    return {**given, "bbox": boxes(generator)} if config.model_type == "layoutlm" else given
+
+
+def boxes(generator: torch.Generator) -> Tensor:
+    """Boxes of the nine tokens of three texts, `(3, 9, 4)`: left, top, right, bottom."""
+    corners = torch.randint(0, 1001, (3, 9, 2, 2), generator=generator)
+    return corners.sort(dim=2).values.flatten(2)
 
 
 def pixels(size: int | tuple[int, int], count: int = 3, seed: int = 1) -> Tensor:

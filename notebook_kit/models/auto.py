@@ -27,6 +27,7 @@ __all__ = [
     "AutoModelForAudioClassification",
     "AutoModelForCTC",
     "AutoModelForCausalLM",
+    "AutoModelForDocumentQuestionAnswering",
     "AutoModelForImageClassification",
     "AutoModelForImageSegmentation",
     "AutoModelForInstanceSegmentation",
@@ -351,6 +352,16 @@ class AutoModelForQuestionAnswering(_AutoModel):
         >>> out = AutoModelForQuestionAnswering.from_config(config)(torch.tensor([[0, 17, 2, 2, 21, 22, 2]]))
         >>> out.start_logits.shape, out.end_logits.shape
         (torch.Size([1, 7]), torch.Size([1, 7]))
+    """
+
+
+class AutoModelForDocumentQuestionAnswering(_AutoModel):
+    """The start and end of an answer among the words of a page.
+
+    Example:
+        >>> from notebook_kit import AutoConfig, AutoModelForDocumentQuestionAnswering
+        >>> AutoModelForDocumentQuestionAnswering.model_class(AutoConfig.for_model("layoutlm")).__name__
+        'LayoutLMForQuestionAnswering'
     """
 
 

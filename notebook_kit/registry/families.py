@@ -85,6 +85,13 @@ _SAMPLES = {
     "AutoModelForAudioClassification": "ForSequenceClassification",
     "AutoModelForCTC": "ForCTC",
 }
+_LAYOUTLM = {
+    "AutoModel": "Model",
+    "AutoModelForDocumentQuestionAnswering": "ForQuestionAnswering",
+    "AutoModelForMaskedLM": "ForMaskedLM",
+    "AutoModelForSequenceClassification": "ForSequenceClassification",
+    "AutoModelForTokenClassification": "ForTokenClassification",
+}
 _MASKED_IMAGE = {**IMAGE_CLASSIFIER, "AutoModelForMaskedImageModeling": "ForMaskedImageModeling"}
 _DETR = {
     **_DETECTION,
@@ -115,6 +122,7 @@ FAMILIES: dict[str, Family] = {
     "gpt2": Family("gpt2", "GPT2", {**DECODER, "AutoModelForCausalLM": "LMHeadModel"}),
     "gpt_neox": Family("gpt_neox", "GPTNeoX", DECODER),
     "hubert": Family("hubert", "Hubert", _SAMPLES, "audio"),
+    "layoutlm": Family("layoutlm", "LayoutLM", _LAYOUTLM),
     "llama": Family("llama", "Llama", DECODER),
     "m2m_100": Family("m2m_100", "M2M100", ENCODER_DECODER),
     "marian": Family(

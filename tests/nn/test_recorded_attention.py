@@ -283,6 +283,7 @@ def output_projection(model, layer):
     names = {
         "bert": f"encoder.layer.{layer}.attention.output.dense",
         "electra": f"encoder.layer.{layer}.attention.output.dense",
+        "layoutlm": f"encoder.layer.{layer}.attention.output.dense",
         "roberta": f"encoder.layer.{layer}.attention.output.dense",
         "distilbert": f"transformer.layer.{layer}.attention.out_lin",
         "mpnet": f"encoder.layer.{layer}.attention.attn.o",
