@@ -19,14 +19,27 @@ import functools
 import inspect
 import math
 import sys
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from numbers import Integral, Real
 from types import NoneType, UnionType
 from typing import Annotated, Any, ClassVar, Literal, Union, get_args, get_origin
 
-__all__ = ["Dtype", "Fraction", "Layers", "NonNegative", "Range", "Rows", "Size", "mismatch", "types_of"]
+__all__ = [
+    "Check",
+    "Dtype",
+    "Fraction",
+    "Layers",
+    "NonNegative",
+    "Range",
+    "Rows",
+    "Size",
+    "expected",
+    "mismatch",
+    "shown",
+    "types_of",
+]
 
 
 @dataclass(frozen=True)
@@ -40,6 +53,20 @@ class Range:
 
     low: float = -math.inf
     high: float = math.inf
+
+
+@dataclass(frozen=True)
+class Check:
+    """A function that tells whether a value is valid, and what is, in words.
+
+    Example:
+        >>> Even = Annotated[Any, Check("an even number", lambda value: value % 2 == 0)]
+        >>> mismatch({"size": 3}, {"size": Even | None})
+        'size is 3; expected an even number or None'
+    """
+
+    words: str
+    fits: Callable[[Any], bool]
 
 
 Layers = Annotated[int, Range(0, 10_000)]
@@ -64,6 +91,11 @@ _WORDS = {
     str: "text",
     NoneType: "None",
     list: "a list",
+    tuple: "a list",
+    Sequence: "a list",
+    dict: "a dictionary",
+    Mapping: "a dictionary",
+    Callable: "a function",
 }
 _PLURALS = {int: "whole numbers", float: "numbers", str: "texts"}
 
@@ -114,20 +146,22 @@ def mismatch(values: Mapping[str, Any], types: Mapping[str, Any]) -> str:
                 if inner:
                     return f"{name}.{inner}"
             elif value is not None:
-                return f"{name} is {_shown(value)}; expected an object or None"
+                return f"{name} is {shown(value)}; expected an object or None"
         elif not _fits(value, kind):
-            return f"{name} is {_shown(value)}; expected {_expected(kind)}"
+            return f"{name} is {shown(value)}; expected {expected(kind)}"
     return ""
 
 
 def _fits(value: Any, kind: Any, limits: Range | None = None) -> bool:
     origin, arguments = get_origin(kind), get_args(kind)
     if origin is Annotated:
-        return _fits(value, arguments[0], next((note for note in arguments[1:] if isinstance(note, Range)), limits))
+        limits = next((note for note in arguments[1:] if isinstance(note, Range)), limits)
+        checks = [note for note in arguments[1:] if isinstance(note, Check)]
+        return _fits(value, arguments[0], limits) and all(check.fits(value) for check in checks)
     if origin in (Union, UnionType):
         return any(_fits(value, option) for option in arguments)
     if origin is Literal:
-        return any(value == option and type(value) is type(option) for option in arguments)
+        return any(type(value) is type(option) and value == option for option in arguments)
     if origin is list or kind is list:
         return isinstance(value, list | tuple) and all(_fits(item, arguments[0]) for item in value if arguments)
     if origin is dict or kind is dict:
@@ -149,27 +183,42 @@ def _fits_key(key: Any, kind: Any) -> bool:
     return (isinstance(key, str) and key.isdecimal()) or _fits(key, kind) if kind is int else _fits(key, kind)
 
 
-def _expected(kind: Any) -> str:
+def expected(kind: Any) -> str:
+    """A type in words.
+
+    Example:
+        >>> expected(int | list[str] | None)
+        'a whole number or a list of texts or None'
+    """
     origin, arguments = get_origin(kind), get_args(kind)
     if origin is Annotated:
+        if checks := [note.words for note in arguments[1:] if isinstance(note, Check)]:
+            return checks[0]
         limits = next((note for note in arguments[1:] if isinstance(note, Range)), Range())
         low = f" from {limits.low:,}" if limits.low != -math.inf else ""
         high = f" to {limits.high:,}" if limits.high != math.inf else " up" if low else ""
-        return f"{_expected(arguments[0])}{low}{high}"
+        return f"{expected(arguments[0])}{low}{high}"
     if origin in (Union, UnionType):
-        return " or ".join(_expected(option) for option in arguments)
+        return " or ".join(dict.fromkeys(map(expected, arguments)))
     if origin is Literal:
         *others, last = map(repr, arguments)
         return f"{'one of ' * (len(others) > 1)}{', '.join(others)} or {last}" if others else last
-    if origin is list:
-        return f"a list of {_PLURALS.get(arguments[0], 'lists')}"
+    if origin in (list, Sequence):
+        plural = "lists" if get_origin(arguments[0]) is list else _PLURALS.get(arguments[0])
+        return f"a list of {plural}" if plural else "a list"
     if origin is dict:
         return "an object" + (f" whose values are {_PLURALS[arguments[1]]}" if arguments[1] in _PLURALS else "")
-    return _WORDS.get(kind, getattr(kind, "__name__", str(kind)))
+    kind = kind if origin is None else origin
+    return _WORDS.get(kind) or f"a {getattr(kind, '__name__', kind)}"
 
 
-def _shown(value: Any) -> str:
-    """The value as in Python, shortened."""
+def shown(value: Any) -> str:
+    """A value as in Python, shortened.
+
+    Example:
+        >>> shown("2"), shown([1, 2]), shown(10**30)
+        ("'2'", 'a list of 2', '1e+30')
+    """
     if isinstance(value, int) and abs(value) >= 10**20:
         value = float("inf") if abs(value) > sys.float_info.max else float(value)
     if isinstance(value, list | dict) and value:

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from notebook_kit.errors import CheckpointError, ConfigurationError, near_matches
-from notebook_kit.fields import Fraction, NonNegative, Range, mismatch, types_of
+from notebook_kit.fields import Check, Fraction, NonNegative, Range, mismatch, types_of
 from notebook_kit.files import read_json, write_text
 from notebook_kit.hub import Source, locate, take_hub_options
 from notebook_kit.hub.saving import PushToHub, folder_to_save
@@ -41,6 +41,7 @@ REPLACED = dict.fromkeys(
 
 Count = Annotated[int, Range(1)]
 Whole = Annotated[int, Range(0)]
+PositiveFraction = Annotated[float, Check("a number above 0, at most 1", lambda value: 0 < value <= 1)]
 TokenId = Annotated[int, Range(-1)]  # -1, in some older files, for a token that the model does not have
 
 
@@ -147,7 +148,7 @@ class GenerationConfig(PushToHub):
     top_k: Whole | None = None
     top_p: Fraction | None = None
     min_p: Fraction | None = None
-    typical_p: Fraction | None = None
+    typical_p: PositiveFraction | None = None
     epsilon_cutoff: Fraction | None = None
     eta_cutoff: Fraction | None = None
     repetition_penalty: NonNegative | None = None

@@ -143,6 +143,8 @@ class TypicalLogitsWarper(_Filter):
 
     def __init__(self, mass: float = 0.9, filter_value: float = NEVER, min_tokens_to_keep: int = 1) -> None:
         super().__init__(filter_value, min_tokens_to_keep)
+        if not mass:
+            raise InputError(f"typical_p is {mass!r}.", next_step="Pass a number above 0, at most 1.")
         self.mass = _fraction("typical_p", mass)
 
     def __call__(self, input_ids: Tensor, scores: Tensor) -> Tensor:

@@ -13,18 +13,10 @@ from typing import Any
 import numpy as np
 
 from notebook_kit.errors import InputError, near_matches
+from notebook_kit.fields import expected, shown
 
-__all__ = ["annotations_of", "check_choice", "check_count", "check_threshold", "checked"]
+__all__ = ["annotations_of", "check_choice", "check_count", "check_threshold", "checked", "labels_of"]
 
-_WORDS = {
-    bool: "True or False",
-    int: "a whole number",
-    float: "a number",
-    str: "a text",
-    dict: "a dict",
-    collections.abc.Mapping: "a dict",
-    types.NoneType: "None",
-}
 _LISTS = (list, tuple, collections.abc.Sequence)
 
 
@@ -58,17 +50,13 @@ def checked(name: str, value: Any, hint: Any) -> Any:
         ['LOC']
         >>> checked("stride", "8", int | None)
         Traceback (most recent call last):
-        notebook_kit.errors.InputError: stride is '8', of the type str.
-        → Pass stride as a whole number or None.
+        notebook_kit.errors.InputError: stride is '8'; expected a whole number or None.
+        → Correct stride.
     """
     value = value.value if isinstance(value, Enum) else value
     fits, converted = _converted(value, hint)
     if not fits:
-        expected = " or ".join(dict.fromkeys(map(_in_words, _alternatives(hint))))
-        raise InputError(
-            f"{name} is {value!r:.80}, of the type {type(value).__name__}.",
-            next_step=f"Pass {name} as {expected}.",
-        )
+        raise InputError(f"{name} is {shown(value)}; expected {expected(hint)}.", next_step=f"Correct {name}.")
     return converted
 
 
@@ -113,11 +101,23 @@ def _as_list(value: Any, kinds: tuple[Any, ...], exactly: bool) -> tuple[bool, A
     ), values
 
 
-def _in_words(hint: Any) -> str:
-    origin = typing.get_origin(hint) or hint
-    if origin in _LISTS:
-        return "a list of texts" if typing.get_args(hint) == (str,) else "a list"
-    return _WORDS.get(origin, f"a {getattr(origin, '__name__', origin)}")
+def labels_of(labels: str | Sequence[str] | None) -> list[str]:
+    """The labels to choose from: a list of texts, or a text with commas between them.
+
+    Raises:
+        InputError: If there are none, or one is empty.
+
+    Example:
+        >>> labels_of("travel, food")
+        ['travel', 'food']
+    """
+    names = [label.strip() for label in labels.split(",") if label.strip()] if isinstance(labels, str) else labels
+    if names is None or not len(names):
+        raise InputError("There are no labels to choose from.", next_step="Pass candidate_labels=['...', '...'].")
+    for place, name in enumerate(names):
+        if not name.strip():
+            raise InputError(f"candidate_labels[{place}] is {name!r}.", next_step="Remove it, or write what it means.")
+    return list(names)
 
 
 def check_count(name: str, value: Any, least: int = 1, *, unit: str = "", otherwise: str = "") -> None:

@@ -10,7 +10,7 @@ from notebook_kit.generation.processors import as_ids
 from notebook_kit.generation.streamers import continued_text
 from notebook_kit.pipelines.base import Rows
 from notebook_kit.pipelines.generating import GeneratingPipeline
-from notebook_kit.pipelines.options import check_choice
+from notebook_kit.pipelines.options import check_choice, checked
 from notebook_kit.pipelines.text import read_text
 from notebook_kit.processing.text.chat import is_chat
 
@@ -63,7 +63,8 @@ class TextGenerationPipeline(GeneratingPipeline):
 
     def normalize_options(self, options: dict[str, Any]) -> dict[str, Any]:
         full, text, tensors = (
-            options.pop(name, None) for name in ("return_full_text", "return_text", "return_tensors")
+            checked(name, options.pop(name, None), bool | None)
+            for name in ("return_full_text", "return_text", "return_tensors")
         )
         if sum(value is not None for value in (full, text, tensors)) > 1:
             raise InputError(

@@ -9,6 +9,7 @@ import numpy as np
 
 from notebook_kit.errors import InputError, notice
 from notebook_kit.pipelines.base import Rows
+from notebook_kit.pipelines.options import labels_of
 from notebook_kit.pipelines.scores import softmax
 from notebook_kit.pipelines.text import TextPipeline, read_text
 
@@ -60,9 +61,8 @@ class ZeroShotClassificationPipeline(TextPipeline):
         return next((index for label, index in labels if label.lower().startswith("entail")), -1)
 
     def normalize_options(self, options: dict[str, Any]) -> dict[str, Any]:
-        labels = options.get("candidate_labels")
-        if isinstance(labels, str):
-            options["candidate_labels"] = [label.strip() for label in labels.split(",") if label.strip()]
+        if isinstance(options.get("candidate_labels"), str):
+            options["candidate_labels"] = labels_of(options["candidate_labels"])
         if "hypothesis_template" in options:
             _filled(options["hypothesis_template"], ["a label"])
         return options
@@ -82,11 +82,10 @@ class ZeroShotClassificationPipeline(TextPipeline):
         candidate_labels: str | Sequence[str] | None = None,
         hypothesis_template: str = "This example is {}.",
     ) -> Rows:
-        if not candidate_labels:
-            raise InputError("There are no labels to choose from.", next_step="Pass candidate_labels=['...', '...'].")
+        labels = labels_of(candidate_labels)
         if not read_text(item):
             raise InputError("The input is empty.", next_step="Pass a text.")
-        return [self._feature(item, hypothesis) for hypothesis in _filled(hypothesis_template, candidate_labels)]
+        return [self._feature(item, hypothesis) for hypothesis in _filled(hypothesis_template, labels)]
 
     def _feature(self, text: str, hypothesis: str) -> dict[str, Any]:
         try:

@@ -9,9 +9,10 @@ from collections.abc import Iterable, Mapping
 from contextlib import suppress
 from enum import Enum
 from numbers import Integral, Real
-from typing import Any
+from typing import Annotated, Any
 
 from notebook_kit.errors import ConfigurationError
+from notebook_kit.fields import Range, expected, shown
 
 __all__ = ["as_list", "typed"]
 
@@ -25,8 +26,7 @@ _RANGES: dict[str, tuple[float, float]] = {
     **dict.fromkeys(("seed", "data_seed"), (0, 2**63 - 1)),
     **dict.fromkeys(("label_smoothing_factor", "adam_beta1", "adam_beta2"), (0, 1)),
 }
-_WORDS = {"bool": "True or False", "int": "a whole number", "float": "a number", "str": "a text"}
-_WORDS |= {"dict": "a dictionary", "list": "a list of texts", "list of dictionaries": "a list of dictionaries"}
+_KINDS = {"bool": bool, "int": int, "float": float, "str": str, "dict": dict, "list": list[str]}
 
 
 def as_list(value: Any) -> list[Any]:
@@ -58,18 +58,19 @@ def typed(name: str, value: Any, annotation: str) -> Any:
         (100, ['labels'])
     """
     kind = annotation.partition("[")[0].partition(" ")[0]
-    if kind not in _WORDS or (value is None and "None" in annotation):
+    if kind not in _KINDS or (value is None and "None" in annotation):
         return value
     result: Any = _converted(value, kind)
+    meant: Any = _KINDS[kind]
     if annotation.startswith("list[dict"):
-        kind, result = "list of dictionaries", value if isinstance(value, list) else None
+        meant, result = list, value if isinstance(value, list) else None
     low, high = _RANGES.get(name, (-math.inf, math.inf))
-    limits = f" from {low} to {high}" if high < math.inf else f" of at least {low}" if low > -math.inf else ""
     if result is None or (kind in ("int", "float") and not low <= result <= high):
         example = _converted(_number(value), kind)
         hint = f": {name}={example!r}" if example is not None and result is None else ""
         raise ConfigurationError(
-            f"{name} must be {_WORDS[kind]}{limits}; it was {value!r}.", next_step=f"Correct {name}{hint}."
+            f"{name} is {shown(value)}; expected {expected(Annotated[meant, Range(low, high)])}.",
+            next_step=f"Correct {name}{hint}.",
         )
     return result
 

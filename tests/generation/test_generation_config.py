@@ -104,6 +104,8 @@ def test_the_call_goes_before_its_config_and_that_before_the_models():
         ({"max_new_tokens": 2.5}, "max_new_tokens is 2.5; expected a whole number from 1 up"),
         ({"num_beams": True}, "num_beams is True"),
         ({"top_p": 1.5}, "from 0 to 1"),
+        ({"typical_p": 0}, "typical_p is 0; expected a number above 0, at most 1"),
+        ({"typical_p": "1"}, "typical_p is '1'"),
         ({"temperature": 0, "do_sample": True}, "do_sample=False"),
         ({"repetition_penalty": 0.0}, "1.0 for none"),
         ({"early_stopping": "sometimes"}, "early_stopping is 'sometimes'; expected True or False or 'never'"),

@@ -70,6 +70,13 @@ def test_texts_need_a_tokenizer():
         pair("gpt2")[0].generate(**ONE, stop_strings=[""], tokenizer=tokenizers()[0])
 
 
+def test_a_text_that_no_tokenizer_can_write_never_stops():
+    """Half of a surrogate pair, from a text that was cut inside an emoji."""
+    whole = pair("gpt2")[0].generate(**ONE, **PLAIN)
+    ended = pair("gpt2")[0].generate(**ONE, **PLAIN, stop_strings=["\ud83d"], tokenizer=tokenizers()[0])
+    assert ended.tolist() == whole.tolist()
+
+
 def test_a_criterion_of_ones_own():
     whole = pair("gpt2")[0].generate(**BATCH, **PLAIN)
 

@@ -126,17 +126,17 @@ def test_values_that_are_converted(value, hint, expected):
         (2.0, int | None, "a whole number or None"),
         (2, bool, "True or False"),
         ("yes", bool | None, "True or False or None"),
-        (5, str | list[str], "a text or a list of texts"),
+        (5, str | list[str], "text or a list of texts"),
         (["a", 5], list[str], "a list of texts"),
         ({"a": 1}, list[str], "a list of texts"),
         ([1], tuple[int, float], "a list"),
-        ([1], dict[str, int], "a dict"),
+        ([1], dict[str, int], "an object whose values are whole numbers"),
         (5, torch.Generator | None, "a Generator or None"),
     ],
     ids=str,
 )
 def test_values_of_other_types(value, hint, expected):
-    with pytest.raises(InputError, match=f"Pass option as {expected}\\.") as caught:
+    with pytest.raises(InputError, match=f"; expected {expected}\\.") as caught:
         checked("option", value, hint)
     assert "option is " in str(caught.value)
 
@@ -156,9 +156,9 @@ def test_the_options_of_ones_own_pipeline_are_checked_by_their_annotations():
 
     model = torch.nn.Linear(1, 1)
     pipe = Rounded(model, device="cpu", scale=2)
-    with pytest.raises(InputError, match=r"digits is '3', of the type str\.\n→ Pass digits as a whole number\."):
+    with pytest.raises(InputError, match=r"digits is '3'; expected a whole number\.\n→ Correct digits\."):
         pipe({"a": 1}, digits="3")
-    with pytest.raises(InputError, match=r"scale is \[2\]"):
+    with pytest.raises(InputError, match="scale is a list of 1; expected a number"):
         pipe({"a": 1}, scale=[2])
     with pytest.raises(InputError, match="scale is 'x'"):
         Rounded(model, device="cpu", scale="x")

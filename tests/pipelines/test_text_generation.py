@@ -103,6 +103,12 @@ def test_stops_at_a_text(pair):
     assert ours(TEXTS[0], **GREEDY, return_full_text=False, stop_strings=[stop])[0]["generated_text"] == cut
 
 
+@pytest.mark.parametrize("name", ["return_full_text", "return_text", "return_tensors"])
+def test_switches_are_true_or_false(pair, name):
+    with pytest.raises(InputError, match=f"{name} is 'no'; expected True or False or None"):
+        pair[0](TEXTS[0], **GREEDY, **{name: "no"})
+
+
 def test_proposals_and_guidance(pair):
     ours, theirs = pair
     plain = ours(TEXTS[2], **GREEDY)

@@ -60,6 +60,8 @@ def test_what_cannot_be_used(both):
         mine("a text")
     with pytest.raises(InputError, match="no labels"):
         mine("a text", candidate_labels=[])
+    with pytest.raises(InputError, match=r"candidate_labels\[1\] is ' '"):
+        mine("a text", candidate_labels=["city", " "])
     for labels in (5, 1.5, [1, 2], {"city": 1}, b"city", [None]):
         with pytest.raises(InputError, match="candidate_labels is"):
             mine("a text", labels)
@@ -93,7 +95,7 @@ def test_templates(both, template):
         ("{1}", "cannot be filled"),
         ("{:d}", "cannot be filled"),
         ("{.name}", "cannot be filled"),
-        (5, "hypothesis_template is 5, of the type int"),
+        (5, "hypothesis_template is 5; expected text"),
         (None, None),
     ],
 )

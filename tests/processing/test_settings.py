@@ -48,7 +48,7 @@ def test_fields_of_tokenizer_config(folder, field, values):
     (folder / "tokenizer.json").unlink()
     for value in values:
         write(folder, tokenizer_config_json={"tokenizer_class": "BertTokenizer", field: value})
-        with pytest.raises(CheckpointError, match=rf"tokenizer_config\.json cannot be read: its field '{field}' is "):
+        with pytest.raises(CheckpointError, match=rf"tokenizer_config\.json: {field} is .*; expected "):
             AutoTokenizer.from_pretrained(folder)
 
 
@@ -64,16 +64,14 @@ def test_fields_of_the_other_files(folder):
         if value is None:
             continue
         (folder / "tokenizer.json").unlink(missing_ok=True)
-        with pytest.raises(CheckpointError, match=r"added_tokens\.json cannot be read: its field '<new>'"):
+        with pytest.raises(CheckpointError, match=r"added_tokens\.json: <new> is"):
             AutoTokenizer.from_pretrained(folder)
     (folder / "added_tokens.json").unlink()
     write(folder, special_tokens_map_json={"mask_token": 5})
-    with pytest.raises(
-        CheckpointError, match=r"special_tokens_map\.json cannot be read: its field 'mask_token' is int"
-    ):
+    with pytest.raises(CheckpointError, match=r"special_tokens_map\.json: mask_token is 5; expected a token"):
         AutoTokenizer.from_pretrained(folder)
     write(folder, special_tokens_map_json={}, config_json={"model_type": ["bert"]}, tokenizer_config_json={})
-    with pytest.raises(CheckpointError, match=r"config\.json cannot be read: its field 'model_type' is list"):
+    with pytest.raises(CheckpointError, match=r"config\.json: model_type is a list of 1; expected text"):
         AutoTokenizer.from_pretrained(folder)
 
 
@@ -120,5 +118,7 @@ def test_numbers_of_thousands_of_digits(folder):
     tokenizer = AutoTokenizer.from_pretrained(folder)
     assert tokenizer.model_max_length > 10**20 and tokenizer("words", truncation=True).input_ids
     name.write_text(f'{{"pad_token_type_id": {huge}}}', encoding="utf-8")
-    with pytest.raises(CheckpointError, match=r"tokenizer_config\.json cannot be read: its field 'pad_token_type_id'"):
+    with pytest.raises(
+        CheckpointError, match=r"tokenizer_config\.json: pad_token_type_id is inf; expected a whole number from 0"
+    ):
         AutoTokenizer.from_pretrained(folder)

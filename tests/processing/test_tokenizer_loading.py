@@ -92,7 +92,7 @@ def test_misspelt_option(checkpoint):
         AutoTokenizer.from_pretrained(checkpoint("minilm"), do_lowercase=True)
     with pytest.raises(InputError, match="Did you mean 'revision'"):
         AutoTokenizer.from_pretrained(checkpoint("minilm"), revison="main")
-    with pytest.raises(InputError, match=r"padding_side is str .'middle'., and 'right' or 'left'"):
+    with pytest.raises(InputError, match=r"padding_side is 'middle'; expected 'right' or 'left'"):
         AutoTokenizer.from_pretrained(checkpoint("minilm"), padding_side="middle")
 
 

@@ -135,7 +135,7 @@ def test_positions_of_an_encoding(tokenizer):
         (lambda t: t.add_tokens(5), "new_tokens is int"),
         (lambda t: t.train_new_from_iterator(["a", 5], 300), "Item 1 of text_iterator holds int"),
         (lambda t: t.train_new_from_iterator("a", 300), "text_iterator is str"),
-        (lambda t: setattr(t, "padding_side", "middle"), "padding_side is str .'middle'., and 'right' or 'left'"),
+        (lambda t: setattr(t, "padding_side", "middle"), "padding_side is 'middle'; expected 'right' or 'left'"),
     ],
 )
 def test_the_argument_is_named(tokenizer, call, message):

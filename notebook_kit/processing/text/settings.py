@@ -2,21 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
-from typing import Any
+from collections.abc import Mapping
+from typing import Annotated, Any, Literal
 
 from tokenizers import AddedToken
 
 from notebook_kit.errors import InputError
-from notebook_kit.files import damaged, read_json
-from notebook_kit.processing.text.arguments import described
+from notebook_kit.fields import Check, Range, mismatch
+from notebook_kit.files import check_fields, read_json
 from notebook_kit.processing.text.parts import Files
 from notebook_kit.processing.text.vocabulary import ROLES
 
 __all__ = ["as_token", "check_options", "read_settings"]
 
 _TOKEN_FIELDS = ("content", "single_word", "lstrip", "rstrip", "normalized", "special")
-_MOST_EXTRA_IDS = 100_000  # T5 has 100
 
 
 def read_settings(source: Files, filename: str) -> dict[str, Any]:
@@ -29,9 +28,7 @@ def read_settings(source: Files, filename: str) -> dict[str, Any]:
     if path is None:
         return {}
     values = read_json(path)
-    checks = dict.fromkeys(values, _ID) if filename == "added_tokens.json" else _CHECKS[filename]
-    for name, expected in _misfits(values, checks):
-        raise damaged(path, f"its field {name!r} is {described(values[name])}, and {expected} was expected")
+    check_fields(path, values, _TYPES[filename] if filename in _TYPES else dict.fromkeys(values, _Id | None))
     return values
 
 
@@ -41,17 +38,11 @@ def check_options(options: Mapping[str, Any]) -> None:
     Raises:
         InputError: If one is of another type.
     """
-    for name, expected in _misfits(options, _CHECKS["tokenizer_config.json"]):
+    if fault := mismatch(options, _TYPES["tokenizer_config.json"]):
         raise InputError(
-            f"{name} is {described(options[name])}, and {expected} was expected.",
+            f"{fault}.",
             next_step="Pass special tokens by role, such as pad_token='[PAD]', and switches as True or False.",
         )
-
-
-def _misfits(values: Mapping[str, Any], checks: Mapping[str, _Check]) -> Iterator[tuple[str, str]]:
-    for name, (expected, fits) in checks.items():
-        if values.get(name) is not None and not fits(values[name]):
-            yield name, expected
 
 
 def as_token(value: Any) -> Any:
@@ -94,39 +85,40 @@ def _is_templates(value: Any) -> bool:
     return isinstance(value, str)
 
 
-_Check = tuple[str, Callable[[Any], bool]]
-_TOKEN: _Check = ("a token", _is_token)
-_TEXT: _Check = ("a string", lambda value: isinstance(value, str))
-_SWITCH: _Check = ("true or false", lambda value: type(value) in (bool, int) and value in (0, 1))
-_SIDE: _Check = ("'right' or 'left'", lambda value: isinstance(value, str) and value in ("right", "left"))
-_LENGTH: _Check = ("a positive number", lambda value: type(value) in (int, float) and value >= 1)
-_TOKENS: _Check = ("a list of tokens", _is_tokens)
-_EXTRA: _Check = ("a list of tokens, or tokens by name", _is_extra_tokens)
-_ID: _Check = ("a non-negative integer", lambda value: type(value) is int and 0 <= value < 2**31)
+_Token = Annotated[Any, Check("a token", _is_token)]
+_Tokens = Annotated[Any, Check("a list of tokens", _is_tokens)]
+_Extra = Annotated[Any, Check("a list of tokens, or tokens by name", _is_extra_tokens)]
+_TokensById = Annotated[Any, Check("tokens by id", _is_tokens_by_id)]
+_Templates = Annotated[Any, Check("a template, or templates by name", _is_templates)]
+_Names = Annotated[list[str], Check("a list of names", bool)]
+_Switch = bool | Annotated[int, Range(0, 1)]
+_Length = Annotated[Any, Check("a positive number", lambda value: type(value) in (int, float) and value >= 1)]
+_Id = Annotated[int, Range(0, 2**31 - 1)]
 
 _SWITCHES = (
     *("add_bos_token", "add_eos_token", "add_prefix_space", "clean_up_tokenization_spaces", "do_lower_case"),
     *("keep_accents", "legacy", "separate_vocabs", "split_special_tokens", "strip_accents"),
     *("tokenize_chinese_chars", "trim_offsets"),
 )
-_SPECIAL = dict.fromkeys(ROLES, _TOKEN) | {"additional_special_tokens": _TOKENS, "extra_special_tokens": _EXTRA}
-_CHECKS: dict[str, dict[str, _Check]] = {
-    "tokenizer_config.json": _SPECIAL
-    | dict.fromkeys(_SWITCHES, _SWITCH)
-    | dict.fromkeys(("model_max_length", "max_len"), _LENGTH)
-    | dict.fromkeys(("padding_side", "truncation_side"), _SIDE)
-    | dict.fromkeys(("tokenizer_class", "src_lang", "tgt_lang", "source_lang", "target_lang"), _TEXT)
-    | {
-        "added_tokens_decoder": ("tokens by id", _is_tokens_by_id),
-        "additional_special_tokens": _EXTRA,
-        "chat_template": ("a template, or templates by name", _is_templates),
-        "extra_ids": ("a number of tokens", lambda value: type(value) is int and 0 <= value <= _MOST_EXTRA_IDS),
-        "model_input_names": (
-            "a list of names",
-            lambda value: isinstance(value, list) and bool(value) and all(isinstance(name, str) for name in value),
-        ),
-        "pad_token_type_id": _ID,
+_SPECIAL: dict[str, Any] = {
+    **dict.fromkeys(ROLES, _Token | None),
+    "additional_special_tokens": _Tokens | None,
+    "extra_special_tokens": _Extra | None,
+}
+_TYPES: dict[str, dict[str, Any]] = {
+    "tokenizer_config.json": {
+        **_SPECIAL,
+        **dict.fromkeys(_SWITCHES, _Switch | None),
+        **dict.fromkeys(("model_max_length", "max_len"), _Length | None),
+        **dict.fromkeys(("padding_side", "truncation_side"), Literal["right", "left"] | None),
+        **dict.fromkeys(("tokenizer_class", "src_lang", "tgt_lang", "source_lang", "target_lang"), str | None),
+        "added_tokens_decoder": _TokensById | None,
+        "additional_special_tokens": _Extra | None,
+        "chat_template": _Templates | None,
+        "extra_ids": Annotated[int, Range(0, 100_000)] | None,  # T5 has 100
+        "model_input_names": _Names | None,
+        "pad_token_type_id": _Id | None,
     },
     "special_tokens_map.json": _SPECIAL,
-    "config.json": {"tokenizer_class": _TEXT, "model_type": _TEXT},
+    "config.json": {"tokenizer_class": str | None, "model_type": str | None},
 }
