@@ -369,6 +369,7 @@ from .pipelines import PIPELINE_REGISTRY as PIPELINE_REGISTRY
 from .pipelines import AudioClassificationPipeline as AudioClassificationPipeline
 from .pipelines import AudioPipeline as AudioPipeline
 from .pipelines import AutomaticSpeechRecognitionPipeline as AutomaticSpeechRecognitionPipeline
+from .pipelines import DocumentQuestionAnsweringPipeline as DocumentQuestionAnsweringPipeline
 from .pipelines import FeatureExtractionPipeline as FeatureExtractionPipeline
 from .pipelines import FillMaskPipeline as FillMaskPipeline
 from .pipelines import ImageClassificationPipeline as ImageClassificationPipeline

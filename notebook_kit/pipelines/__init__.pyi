@@ -5,6 +5,7 @@ from .audio import AudioPipeline as AudioPipeline
 from .audio_classification import AudioClassificationPipeline as AudioClassificationPipeline
 from .automatic_speech_recognition import AutomaticSpeechRecognitionPipeline as AutomaticSpeechRecognitionPipeline
 from .base import Pipeline as Pipeline
+from .document_question_answering import DocumentQuestionAnsweringPipeline as DocumentQuestionAnsweringPipeline
 from .factory import pipeline as pipeline
 from .feature_extraction import FeatureExtractionPipeline as FeatureExtractionPipeline
 from .fill_mask import FillMaskPipeline as FillMaskPipeline

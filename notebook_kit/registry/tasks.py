@@ -98,6 +98,12 @@ TASKS: dict[str, Task] = {
         ("ForSegmentation", "ForUniversalSegmentation", "ForInstanceSegmentation", "ForSemanticSegmentation"),
         "image",
     ),
+    "document-question-answering": Task(
+        "document_question_answering",
+        "DocumentQuestionAnsweringPipeline",
+        "impira/layoutlm-document-qa",
+        ("LayoutLMForQuestionAnswering",),
+    ),
     "automatic-speech-recognition": Task(
         "automatic_speech_recognition",
         "AutomaticSpeechRecognitionPipeline",
@@ -124,7 +130,7 @@ def get_supported_tasks() -> list[str]:
 
     Example:
         >>> get_supported_tasks()[:3]
-        ['audio-classification', 'automatic-speech-recognition', 'feature-extraction']
+        ['audio-classification', 'automatic-speech-recognition', 'document-question-answering']
     """
     return sorted([*TASKS, *ALIASES])
 
