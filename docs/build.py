@@ -52,6 +52,7 @@ GROUPS = {
             for name in ("auto", "classes", "detection", "loading", "processor", "segmentation")
         ),
     ],
+    "Images with texts": ["processing.joint.images"],
     "Sound": [f"processing.audio.{name}" for name in ("auto", "classes", "extractor", "loading", "processors")],
     "Auto classes": ["models.auto", "models.mappings", "models.tokenizer_mapping"],
     "Generation": ["generation"],

@@ -79,6 +79,7 @@ from .models.auto import AutoModelForSeq2SeqLM as AutoModelForSeq2SeqLM
 from .models.auto import AutoModelForSequenceClassification as AutoModelForSequenceClassification
 from .models.auto import AutoModelForTokenClassification as AutoModelForTokenClassification
 from .models.auto import AutoModelForUniversalSegmentation as AutoModelForUniversalSegmentation
+from .models.auto import AutoModelForVisualQuestionAnswering as AutoModelForVisualQuestionAnswering
 from .models.bart import BartConfig as BartConfig
 from .models.bart import BartForCausalLM as BartForCausalLM
 from .models.bart import BartForConditionalGeneration as BartForConditionalGeneration
@@ -233,6 +234,10 @@ from .models.mappings import MODEL_FOR_UNIVERSAL_SEGMENTATION_MAPPING as MODEL_F
 from .models.mappings import (
     MODEL_FOR_UNIVERSAL_SEGMENTATION_MAPPING_NAMES as MODEL_FOR_UNIVERSAL_SEGMENTATION_MAPPING_NAMES,
 )
+from .models.mappings import MODEL_FOR_VISUAL_QUESTION_ANSWERING_MAPPING as MODEL_FOR_VISUAL_QUESTION_ANSWERING_MAPPING
+from .models.mappings import (
+    MODEL_FOR_VISUAL_QUESTION_ANSWERING_MAPPING_NAMES as MODEL_FOR_VISUAL_QUESTION_ANSWERING_MAPPING_NAMES,
+)
 from .models.mappings import MODEL_MAPPING as MODEL_MAPPING
 from .models.mappings import MODEL_MAPPING_NAMES as MODEL_MAPPING_NAMES
 from .models.marian import MarianConfig as MarianConfig
@@ -321,6 +326,11 @@ from .models.table_transformer import TableTransformerModel as TableTransformerM
 from .models.timm_backbone import TimmBackbone as TimmBackbone
 from .models.timm_backbone import TimmBackboneConfig as TimmBackboneConfig
 from .models.tokenizer_mapping import TOKENIZER_MAPPING as TOKENIZER_MAPPING
+from .models.vilt import ViltConfig as ViltConfig
+from .models.vilt import ViltForImageAndTextRetrieval as ViltForImageAndTextRetrieval
+from .models.vilt import ViltForMaskedLM as ViltForMaskedLM
+from .models.vilt import ViltForQuestionAnswering as ViltForQuestionAnswering
+from .models.vilt import ViltModel as ViltModel
 from .models.vit import ViTConfig as ViTConfig
 from .models.vit import ViTForImageClassification as ViTForImageClassification
 from .models.vit import ViTForMaskedImageModeling as ViTForMaskedImageModeling
@@ -387,6 +397,7 @@ from .pipelines import TextGenerationPipeline as TextGenerationPipeline
 from .pipelines import TextPipeline as TextPipeline
 from .pipelines import TokenClassificationPipeline as TokenClassificationPipeline
 from .pipelines import TranslationPipeline as TranslationPipeline
+from .pipelines import VisualQuestionAnsweringPipeline as VisualQuestionAnsweringPipeline
 from .pipelines import ZeroShotClassificationPipeline as ZeroShotClassificationPipeline
 from .pipelines import pipeline as pipeline
 from .processing.audio.auto import AutoFeatureExtractor as AutoFeatureExtractor
@@ -402,6 +413,8 @@ from .processing.features import BatchFeature as BatchFeature
 from .processing.image.auto import AutoImageProcessor as AutoImageProcessor
 from .processing.image.classes import BitImageProcessor as BitImageProcessor
 from .processing.image.classes import BitImageProcessorFast as BitImageProcessorFast
+from .processing.image.classes import BlipImageProcessor as BlipImageProcessor
+from .processing.image.classes import BlipImageProcessorFast as BlipImageProcessorFast
 from .processing.image.classes import CLIPFeatureExtractor as CLIPFeatureExtractor
 from .processing.image.classes import CLIPImageProcessor as CLIPImageProcessor
 from .processing.image.classes import CLIPImageProcessorFast as CLIPImageProcessorFast
@@ -411,6 +424,11 @@ from .processing.image.classes import ConvNextImageProcessorFast as ConvNextImag
 from .processing.image.classes import DeiTFeatureExtractor as DeiTFeatureExtractor
 from .processing.image.classes import DeiTImageProcessor as DeiTImageProcessor
 from .processing.image.classes import DeiTImageProcessorFast as DeiTImageProcessorFast
+from .processing.image.classes import SiglipImageProcessor as SiglipImageProcessor
+from .processing.image.classes import SiglipImageProcessorFast as SiglipImageProcessorFast
+from .processing.image.classes import ViltFeatureExtractor as ViltFeatureExtractor
+from .processing.image.classes import ViltImageProcessor as ViltImageProcessor
+from .processing.image.classes import ViltImageProcessorFast as ViltImageProcessorFast
 from .processing.image.classes import ViTFeatureExtractor as ViTFeatureExtractor
 from .processing.image.classes import ViTImageProcessor as ViTImageProcessor
 from .processing.image.classes import ViTImageProcessorFast as ViTImageProcessorFast
@@ -428,6 +446,10 @@ from .processing.image.segmentation import MaskFormerImageProcessorFast as MaskF
 from .processing.image.segmentation import SegformerFeatureExtractor as SegformerFeatureExtractor
 from .processing.image.segmentation import SegformerImageProcessor as SegformerImageProcessor
 from .processing.image.segmentation import SegformerImageProcessorFast as SegformerImageProcessorFast
+from .processing.joint.images import BlipProcessor as BlipProcessor
+from .processing.joint.images import CLIPProcessor as CLIPProcessor
+from .processing.joint.images import SiglipProcessor as SiglipProcessor
+from .processing.joint.images import ViltProcessor as ViltProcessor
 from .processing.text import AddedToken as AddedToken
 from .processing.text import AutoTokenizer as AutoTokenizer
 from .processing.text import BatchEncoding as BatchEncoding

@@ -177,7 +177,7 @@ _NOT_YET = {
     "TensorFlow": r"TF[A-Z]",
     "Flax": r"Flax[A-Z]",
     "video": r"(?i).*video",
-    "pictures together with texts": r"(?i).*(image-?text|image-?to-?text|vision-?(2-?seq|encoder-?decoder|text)|vqa"
+    "this task or model for pictures with texts": r"(?i).*(image-?text|image-?to-?text|vision-?(2-?seq|encoder-?decoder|text)|vqa"
     r"|(visual|document)-?question|zero-?shot-?(image|object))|(?i:Blip|CLIP|Donut|LayoutLMv|Llava|Siglip|Vilt)",
     "this task or model for pictures": r"(?i).*(image|vision|depth-?estimation|object-?detection|segmentation|keypoint"
     r"|mask-?generation)|DINOv3|ConvNextV2|(Conditional|Deformable)Detr|Swinv2|Beit",

@@ -44,6 +44,7 @@ __all__ = [
     "AutoModelForSpeechSeq2Seq",
     "AutoModelForTokenClassification",
     "AutoModelForUniversalSegmentation",
+    "AutoModelForVisualQuestionAnswering",
     "config_class",
     "family",
     "model_classes",
@@ -540,6 +541,16 @@ class AutoModelForUniversalSegmentation(_AutoModel):
         ...     AutoModelForUniversalSegmentation.model_class(AutoConfig.for_model(family)).__name__
         'DetrForSegmentation'
         'MaskFormerForInstanceSegmentation'
+    """
+
+
+class AutoModelForVisualQuestionAnswering(_AutoModel):
+    """The answer to a question about an image.
+
+    Example:
+        >>> from notebook_kit import AutoConfig, AutoModelForVisualQuestionAnswering
+        >>> AutoModelForVisualQuestionAnswering.model_class(AutoConfig.for_model("vilt")).__name__
+        'ViltForQuestionAnswering'
     """
 
 

@@ -19,10 +19,12 @@ if TYPE_CHECKING:
 __all__ = [
     "cross_entropy",
     "ctc_loss",
+    "match_loss",
     "next_token_loss",
     "question_answering_loss",
     "semantic_segmentation_loss",
     "sequence_classification_loss",
+    "soft_answers_loss",
     "sum_losses",
 ]
 
@@ -148,6 +150,49 @@ def question_answering_loss(logits: Tensor, starts: Tensor | None, ends: Tensor 
         for side, target in enumerate((starts, ends))
     ]
     return (losses[0] + losses[1]) / 2
+
+
+def soft_answers_loss(logits: Tensor, labels: Tensor | None) -> Tensor | None:
+    """The loss of a score per answer, of which several may be right: binary cross-entropy, summed over the answers.
+
+    Args:
+        logits: `(batch, answers)`.
+        labels: `(batch, answers)`, how right each answer is, from 0 to 1.
+
+    Raises:
+        InputError: If the labels do not have this shape.
+
+    Source: Kim et al., Bilinear Attention Networks, 2018, and the code published with it.
+    """
+    if labels is None:
+        return None
+    if labels.shape != logits.shape:
+        raise InputError(
+            f"Labels have shape {tuple(labels.shape)}; expected {tuple(logits.shape)}, how right each answer is, from 0 to 1.",
+            next_step="From the index of the only right answer: torch.nn.functional.one_hot(index, model.config.num_labels).",
+        )
+    labels = labels.to(logits.device, logits.dtype)
+    return F.binary_cross_entropy_with_logits(logits, labels) * logits.shape[1]
+
+
+def match_loss(logits: Tensor, labels: Tensor | None) -> Tensor | None:
+    """The mean binary cross-entropy of one score per pair of text and picture.
+
+    Args:
+        logits: `(batch, 1)`.
+        labels: `(batch,)`, 1 where they match and 0 where they do not.
+
+    Raises:
+        InputError: If there is not one label per pair.
+    """
+    if labels is None:
+        return None
+    if labels.numel() != logits.numel():
+        raise InputError(
+            f"Labels have shape {tuple(labels.shape)}; expected ({len(logits)},), one per pair of text and picture.",
+            next_step="Pass 1 where they match and 0 where they do not.",
+        )
+    return F.binary_cross_entropy_with_logits(logits.view(-1), labels.to(logits.device, logits.dtype).reshape(-1))
 
 
 def next_token_loss(logits: Tensor, labels: Tensor | None) -> Tensor | None:

@@ -27,6 +27,7 @@ from .text_classification import TextClassificationPipeline as TextClassificatio
 from .text_generation import TextGenerationPipeline as TextGenerationPipeline
 from .token_classification import NerPipeline as NerPipeline
 from .token_classification import TokenClassificationPipeline as TokenClassificationPipeline
+from .visual_question_answering import VisualQuestionAnsweringPipeline as VisualQuestionAnsweringPipeline
 from .zero_shot_classification import ZeroShotClassificationPipeline as ZeroShotClassificationPipeline
 
 __all__: list[str]

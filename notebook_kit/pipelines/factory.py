@@ -184,7 +184,7 @@ class _Builder:
         is_required = needed is not None
         needed = (_usual_processor(model),) if needed is None else needed
         parts = dict(self.processors)
-        for kind in ("tokenizer", "feature_extractor"):  # those in a joint processor
+        for kind in ("tokenizer", "feature_extractor", "image_processor"):  # those in a joint processor
             if parts[kind] is None:
                 parts[kind] = getattr(parts["processor"], kind, None)
         if "image_processor" in needed and parts["image_processor"] is None:

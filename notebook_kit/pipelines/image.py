@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import os
-from collections.abc import Hashable, Iterator, Mapping
+from collections.abc import Callable, Hashable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, ClassVar
 
@@ -17,7 +17,7 @@ from notebook_kit.pipelines.base import Pipeline, Rows
 from notebook_kit.pipelines.options import checked
 from notebook_kit.processing.image.loading import load_image
 
-__all__ = ["ImagePipeline", "is_image"]
+__all__ = ["ImagePipeline", "attempt", "is_image"]
 
 MOST_THREADS = 8
 
@@ -56,10 +56,10 @@ class ImagePipeline(Pipeline):
         [((60, 80), 'a picture'), ((50, 90), 'a picture')]
     """
 
-    processors = ("image_processor",)
-    budget_option = "batch_pixels"
-    budgets = (8 * 224 * 224, 128 * 224 * 224)
-    windows = (32, 128)  # decoded images are large
+    processors: ClassVar[tuple[str, ...] | None] = ("image_processor",)
+    budget_option: ClassVar[str] = "batch_pixels"
+    budgets: ClassVar[tuple[int | None, int | None]] = (8 * 224 * 224, 128 * 224 * 224)
+    windows: ClassVar[tuple[int, int]] = (32, 128)  # decoded images are large
     can_pad: ClassVar[bool] = True
     """Whether answers can be read off an image that is padded at the right and at the bottom, as with `pad=True`."""
 
@@ -105,16 +105,22 @@ class ImagePipeline(Pipeline):
         return {name: values[0] for name, values in self.image_processor(image, return_tensors="pt", **options).items()}
 
     def features_of_each(self, items: list[Any], options: dict[str, Any]) -> Iterator[Rows | Exception]:
+        yield from self.in_threads(items, lambda item: self.features_of(item, options))
+
+    def in_threads(self, items: list[Any], function: Callable[[Any], Any]) -> Iterator[Any]:
+        """The function's result for each item in order, or its error, computed on several threads.
+
+        An image that occurs several times is read once, since two threads must not read one open file.
+        """
         from_web = any(isinstance(item, str) and item.startswith(("http://", "https://")) for item in items)
         threads = min(len(items), MOST_THREADS if from_web else min(MOST_THREADS, _cpus()))
-        if threads == 1:
-            yield from super().features_of_each(items, options)
+        if threads <= 1:
+            yield from (attempt(function, item) for item in items)
             return
         pool = ThreadPoolExecutor(threads, "notebook_kit-images")
         try:
-            # An image that occurs several times is read once, since two threads must not read one open file.
             distinct = {id(item): item for item in items}
-            futures = {key: pool.submit(self.features_of, item, options) for key, item in distinct.items()}
+            futures = {key: pool.submit(function, item) for key, item in distinct.items()}
             for item in items:
                 future = futures[id(item)]
                 error = future.exception()
@@ -164,6 +170,19 @@ def is_image(inputs: Any) -> bool:
     if isinstance(inputs, torch.Tensor) or (isinstance(inputs, np.ndarray) and inputs.dtype.kind in "biuf"):
         return inputs.ndim < 4
     return isinstance(inputs, Image.Image) or hasattr(inputs, "read")
+
+
+def attempt(function: Callable[..., Any], *args: Any) -> Any:
+    """The function's result, or the error that it raises.
+
+    Example:
+        >>> attempt(int, "7"), type(attempt(int, "seven")).__name__
+        (7, 'ValueError')
+    """
+    try:
+        return function(*args)
+    except Exception as error:
+        return error
 
 
 def _at_hand(image: Any, options: Mapping[str, Any]) -> Any:

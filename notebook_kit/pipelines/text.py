@@ -13,7 +13,7 @@ from notebook_kit.nn.inputs import position_limit, vocabulary_size
 from notebook_kit.pipelines.base import Pipeline, Rows
 from notebook_kit.processing.padding import pad_features
 
-__all__ = ["TextPipeline", "read_text", "read_text_or_pair"]
+__all__ = ["TOKENIZER_OPTIONS", "TextPipeline", "read_text", "read_text_or_pair"]
 
 # Keyword arguments of the tokenizer's call that are options of a pipeline.
 TOKENIZER_OPTIONS = {
@@ -46,10 +46,10 @@ class TextPipeline(Pipeline):
         [8, 4]
     """
 
-    processors = ("tokenizer",)
-    budget_option = "batch_tokens"
+    processors: ClassVar[tuple[str, ...] | None] = ("tokenizer",)
+    budget_option: ClassVar[str] = "batch_tokens"
     # Measured: fewer than about 1,000 tokens underuse a CPU's vector units, and more overflow its caches.
-    budgets = (1024, 16384)
+    budgets: ClassVar[tuple[int | None, int | None]] = (1024, 16384)
     further_options: ClassVar[Mapping[str, Mapping[str, Any]]] = {"preprocess": TOKENIZER_OPTIONS}
     per_token: ClassVar[frozenset[str]] = frozenset()
     """Names of outputs of shape `(batch, tokens, ...)`, from which padding is removed."""
@@ -108,10 +108,15 @@ class TextPipeline(Pipeline):
         """The features of one input, checked against the limits of the model."""
         features = super().features_of(item, options)
         for feature in features:
-            self._check(feature["input_ids"])
+            self.check_tokens(feature["input_ids"])
         return features
 
-    def _check(self, ids: Any) -> None:
+    def check_tokens(self, ids: Any) -> None:
+        """Check token ids against the limits of the model.
+
+        Raises:
+            InputError: If there are none, too many, or one that the model does not have.
+        """
         if not isinstance(ids, list):
             return
         longest = self.max_tokens

@@ -5,15 +5,20 @@ from __future__ import annotations
 import os
 from typing import Any
 
-from notebook_kit.errors import CheckpointError, InputError, UnknownArchitectureError
+from notebook_kit.configuration import read_config
+from notebook_kit.errors import CheckpointError, InputError, NotebookKitError, UnknownArchitectureError
 from notebook_kit.files import read_json
 from notebook_kit.hub import Source, locate, take_hub_options
+from notebook_kit.processing.audio import processors as of_sound
 from notebook_kit.processing.audio.auto import AutoFeatureExtractor
-from notebook_kit.processing.audio.processors import PROCESSORS
+from notebook_kit.processing.joint import images as of_images
 from notebook_kit.processing.settings_files import PROCESSOR_FILE, SETTINGS_FILE
 from notebook_kit.processing.text import AutoTokenizer
 
 __all__ = ["AutoProcessor"]
+
+PROCESSORS = {**of_sound.PROCESSORS, **of_images.PROCESSORS}
+"""The name of a checkpoint's processor class -> the class."""
 
 
 class AutoProcessor:
@@ -85,4 +90,11 @@ def _joint(source: Source) -> str | None:
     named = read_json(settings).get("feature_extractor_type") if settings is not None else None
     if named == "WhisperFeatureExtractor" and (has_letters or source.find("tokenizer.json") is not None):
         return "WhisperProcessor"
-    return "Wav2Vec2Processor" if named == "Wav2Vec2FeatureExtractor" and has_letters else None
+    if named == "Wav2Vec2FeatureExtractor":
+        return "Wav2Vec2Processor" if has_letters else None
+    try:
+        model_type = read_config(source)[2].get("model_type")
+    except NotebookKitError:
+        return None
+    has_tokenizer = source.find_first("tokenizer.json", "tokenizer_config.json", "vocab.txt") is not None
+    return of_images.BY_MODEL_TYPE.get(str(model_type)) if has_tokenizer else None

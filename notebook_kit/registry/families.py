@@ -16,7 +16,7 @@ class Family:
         module: The module in `notebook_kit.models`.
         prefix: The first part of the names of the family's classes.
         heads: Auto class -> the last part of the name of the family's class for it.
-        modality: What its models read: "text", "image" or "audio".
+        modality: What its models read: "text", "image", "audio", or "multimodal" for texts with images.
 
     Example:
         >>> FAMILIES["gpt2"].config, FAMILIES["gpt2"].class_names["AutoModelForCausalLM"]
@@ -103,6 +103,11 @@ _MASKFORMER = {
     "AutoModelForInstanceSegmentation": "ForInstanceSegmentation",
     "AutoModelForUniversalSegmentation": "ForInstanceSegmentation",
 }
+_VILT = {
+    "AutoModel": "Model",
+    "AutoModelForPreTraining": "ForMaskedLM",
+    "AutoModelForVisualQuestionAnswering": "ForQuestionAnswering",
+}
 _SEGFORMER = {**IMAGE_CLASSIFIER, "AutoModelForSemanticSegmentation": "ForSemanticSegmentation"}
 
 FAMILIES: dict[str, Family] = {
@@ -145,6 +150,7 @@ FAMILIES: dict[str, Family] = {
     "swin": Family("swin", "Swin", {**_IMAGE_BACKBONE, **_MASKED_IMAGE}, "image"),
     "t5": Family("t5", "T5", _T5),
     "table-transformer": Family("table_transformer", "TableTransformer", _DETECTION, "image"),
+    "vilt": Family("vilt", "Vilt", _VILT, "multimodal"),
     "vit": Family("vit", "ViT", _MASKED_IMAGE, "image"),
     "wav2vec2": Family("wav2vec2", "Wav2Vec2", {**_SAMPLES, "AutoModelForPreTraining": "ForPreTraining"}, "audio"),
     "whisper": Family(

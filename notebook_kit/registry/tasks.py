@@ -21,7 +21,7 @@ class Task:
         pipeline: The class in it.
         model: The default checkpoint, a name on the Hub.
         heads: Class-name suffixes that identify the task: a `BertForTokenClassification` does token classification.
-        modality: What the task's inputs are: "text", "image" or "audio".
+        modality: What the task's inputs are: "text", "image", "audio", or "multimodal" for images with texts.
     """
 
     module: str
@@ -104,6 +104,13 @@ TASKS: dict[str, Task] = {
         "impira/layoutlm-document-qa",
         ("LayoutLMForQuestionAnswering",),
     ),
+    "visual-question-answering": Task(
+        "visual_question_answering",
+        "VisualQuestionAnsweringPipeline",
+        "dandelin/vilt-b32-finetuned-vqa",
+        ("ForQuestionAnswering",),
+        "multimodal",
+    ),
     "automatic-speech-recognition": Task(
         "automatic_speech_recognition",
         "AutomaticSpeechRecognitionPipeline",
@@ -121,7 +128,11 @@ TASKS: dict[str, Task] = {
 }
 """Name -> task. Of the tasks that share a head, the first is the most general."""
 
-ALIASES = {"sentiment-analysis": "text-classification", "ner": "token-classification"}
+ALIASES = {
+    "ner": "token-classification",
+    "sentiment-analysis": "text-classification",
+    "vqa": "visual-question-answering",
+}
 """Alias -> name of a task."""
 
 

@@ -145,3 +145,28 @@ def save_segformer(folder: str | Path, **settings: Any) -> str:
     transformers.SegformerForSemanticSegmentation(config).eval().save_pretrained(folder)
     transformers.SegformerImageProcessorPil(size={"height": 32, "width": 48}).save_pretrained(folder)
     return str(folder)
+
+
+def save_vilt(folder: str | Path, **settings: Any) -> str:
+    """A random ViLT of `transformers` with its tokenizer and image processor, for tests and for records of transformers 4."""
+    import transformers
+    from pipeline_helpers import make_tokenizer
+
+    tokenizer = make_tokenizer(str(folder), model_max_length=40)
+    config = transformers.ViltConfig(
+        vocab_size=len(tokenizer),
+        image_size=64,
+        patch_size=16,
+        hidden_size=32,
+        num_hidden_layers=2,
+        num_attention_heads=4,
+        intermediate_size=48,
+        initializer_range=0.4,
+        id2label=settings.pop("id2label", LABELS),
+        **settings,
+    )
+    torch.manual_seed(3)
+    transformers.ViltForQuestionAnswering(config).eval().save_pretrained(folder)
+    kind = getattr(transformers, "ViltImageProcessorPil", transformers.ViltImageProcessor)
+    kind(size={"shortest_edge": 64}, size_divisor=16).save_pretrained(folder)
+    return str(folder)

@@ -2,28 +2,21 @@
 
 from __future__ import annotations
 
-import os
-from typing import Any, ClassVar, Self
+from typing import Any
 
-from notebook_kit.errors import InputError, near_matches
-from notebook_kit.hub import Source, locate, take_hub_options
-from notebook_kit.hub.saving import PushToHub, folder_to_save
+from notebook_kit.errors import InputError
+from notebook_kit.hub import Source
 from notebook_kit.processing.audio.auto import AutoFeatureExtractor
 from notebook_kit.processing.features import BatchFeature
-from notebook_kit.processing.text import AutoTokenizer
+from notebook_kit.processing.joint.base import JointProcessor
 
 __all__ = ["PROCESSORS", "SpeechProcessor", "Wav2Vec2Processor", "WhisperProcessor"]
 
 _OF_SOUND = ("sampling_rate", "do_normalize", "device", "return_attention_mask")
 """Options of a call that do not concern texts."""
-_REMOVED = {
-    "as_target_processor": "Pass labels in the same call: processor(audio, text=texts), or call processor.tokenizer(texts).",
-    "current_processor": "Use processor.feature_extractor or processor.tokenizer.",
-}
-"""What `transformers` 5 has removed -> what to do instead."""
 
 
-class SpeechProcessor(PushToHub):
+class SpeechProcessor(JointProcessor):
     """A feature extractor and a tokenizer. The processors of the families derive from it.
 
     Args:
@@ -34,26 +27,14 @@ class SpeechProcessor(PushToHub):
         InputError: If one is missing.
     """
 
-    attributes: ClassVar[list[str]] = ["feature_extractor", "tokenizer"]
+    part = "feature_extractor"
 
     def __init__(self, feature_extractor: Any = None, tokenizer: Any = None) -> None:
-        for name, part in (("feature_extractor", feature_extractor), ("tokenizer", tokenizer)):
-            if not callable(part):
-                raise InputError(
-                    f"{type(self).__name__} needs a {name}; it is {part!r:.80}.",
-                    next_step=f"Pass {name}=, or load both: {type(self).__name__}.from_pretrained(name).",
-                )
-        self.feature_extractor = feature_extractor
-        self.tokenizer = tokenizer
+        super().__init__(feature_extractor, tokenizer)
 
-    def __getattr__(self, name: str) -> Any:
-        if name in _REMOVED:
-            raise InputError(f"A processor has no {name} any more.", next_step=_REMOVED[name])
-        hint = near_matches(name, dir(type(self)))
-        raise AttributeError(f"{type(self).__name__} has no {name!r}. {hint}".rstrip())
-
-    def __repr__(self) -> str:
-        return f"{type(self).__name__}({type(self.feature_extractor).__name__}, {self.tokenizer!r})"
+    @classmethod
+    def load_part(cls, source: Source) -> Any:
+        return AutoFeatureExtractor.from_pretrained(source)
 
     @property
     def model_input_names(self) -> list[str]:
@@ -108,49 +89,6 @@ class SpeechProcessor(PushToHub):
             batch["labels"] = padded["input_ids"]
         return batch
 
-    def decode(self, *inputs: Any, **options: Any) -> Any:
-        """As the tokenizer's `decode`."""
-        return self.tokenizer.decode(*inputs, **options)
-
-    def batch_decode(self, *inputs: Any, **options: Any) -> Any:
-        """As the tokenizer's `batch_decode`."""
-        return self.tokenizer.batch_decode(*inputs, **options)
-
-    @classmethod
-    def from_pretrained(cls, pretrained_model_name_or_path: str | os.PathLike[str] | Source, **options: Any) -> Self:
-        """Load both from a folder, an embedded checkpoint, the cache, or the Hub.
-
-        Args:
-            pretrained_model_name_or_path: A folder, a name such as "openai/whisper-tiny", or a `Source`.
-            options: `revision`, `token`, ... say where to look; all others are those of the tokenizer, such as `language` and
-                `task`.
-
-        Raises:
-            HubError, CheckpointError, UnknownArchitectureError, InputError: As for `AutoFeatureExtractor` and `AutoTokenizer`.
-        """
-        source = locate(pretrained_model_name_or_path, **take_hub_options(options))
-        return cls(AutoFeatureExtractor.from_pretrained(source), AutoTokenizer.from_pretrained(source, **options))
-
-    def save_pretrained(
-        self, save_directory: str | os.PathLike[str], push_to_hub: bool = False, **push_options: Any
-    ) -> None:
-        """Write the files of both into one folder, which `AutoProcessor` of this library and of `transformers` loads.
-
-        Args:
-            save_directory: The folder; it is created if it does not exist.
-            push_to_hub: Upload it.
-            push_options: `repo_id`, `token`, `private`, `commit_message`, ...
-
-        Raises:
-            InputError: If `save_directory` is a file.
-        """
-        name = type(self).__name__
-        self.feature_extractor.extra["processor_class"] = name
-        self.tokenizer.init_kwargs["processor_class"] = name
-        with folder_to_save(save_directory, push_to_hub, push_options) as folder:
-            self.feature_extractor.save_pretrained(folder)
-            self.tokenizer.save_pretrained(folder)
-
 
 class Wav2Vec2Processor(SpeechProcessor):
     """The processor of Wav2Vec2 and HuBERT.
@@ -200,5 +138,5 @@ class WhisperProcessor(SpeechProcessor):
         return self.tokenizer.get_prompt_ids(text, return_tensors=return_tensors)
 
 
-PROCESSORS: dict[str, type[SpeechProcessor]] = {kind.__name__: kind for kind in (Wav2Vec2Processor, WhisperProcessor)}
+PROCESSORS: dict[str, type[JointProcessor]] = {kind.__name__: kind for kind in (Wav2Vec2Processor, WhisperProcessor)}
 """The name of a checkpoint's processor class -> the class."""

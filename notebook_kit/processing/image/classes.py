@@ -3,19 +3,20 @@
 from __future__ import annotations
 
 from types import SimpleNamespace
-from typing import Annotated, Any
+from typing import Annotated, Any, ClassVar
 
 from PIL.Image import Resampling
 
-from notebook_kit.errors import InputError
 from notebook_kit.fields import Range
 from notebook_kit.processing.image.processor import BaseImageProcessor
-from notebook_kit.processing.image.sizes import aspect_ratio_size
+from notebook_kit.processing.image.sizes import MOST, aspect_ratio_size, shortest_edge
 
 __all__ = [
     "BY_MODEL_TYPE",
     "BitImageProcessor",
     "BitImageProcessorFast",
+    "BlipImageProcessor",
+    "BlipImageProcessorFast",
     "CLIPFeatureExtractor",
     "CLIPImageProcessor",
     "CLIPImageProcessorFast",
@@ -25,9 +26,14 @@ __all__ = [
     "DeiTFeatureExtractor",
     "DeiTImageProcessor",
     "DeiTImageProcessorFast",
+    "SiglipImageProcessor",
+    "SiglipImageProcessorFast",
     "ViTFeatureExtractor",
     "ViTImageProcessor",
     "ViTImageProcessorFast",
+    "ViltFeatureExtractor",
+    "ViltImageProcessor",
+    "ViltImageProcessorFast",
 ]
 
 IMAGENET_MEAN: list[float] = [0.485, 0.456, 0.406]
@@ -179,23 +185,111 @@ class ConvNextImageProcessor(BaseImageProcessor):
     crop_pct: Annotated[float, Range(0.01, 1)] = 224 / 256
 
     def resized_to(self, height: int, width: int, chosen: SimpleNamespace) -> tuple[int, int]:
-        edge = self._edge(chosen)
+        edge = shortest_edge(chosen.size)
         return (edge, edge) if edge >= 384 else aspect_ratio_size(height, width, int(edge / chosen.crop_pct))
 
     def crops(self, chosen: SimpleNamespace) -> list[tuple[int, int]]:
-        edge = self._edge(chosen) if chosen.do_resize else 384
+        edge = shortest_edge(chosen.size) if chosen.do_resize else 384
         return [*([(edge, edge)] if edge < 384 else []), *super().crops(chosen)]
-
-    def _edge(self, chosen: SimpleNamespace) -> int:
-        if set(chosen.size) != {"shortest_edge"}:
-            raise InputError(
-                f"size has the keys {', '.join(chosen.size)}; expected shortest_edge.",
-                next_step='Pass size={"shortest_edge": 224}, or size=224.',
-            )
-        return chosen.size["shortest_edge"]
 
 
 ConvNextFeatureExtractor = ConvNextImageProcessorFast = ConvNextImageProcessor
+
+
+class BlipImageProcessor(BaseImageProcessor):
+    """The image processor of BLIP: resizes to a square of 384.
+
+    Args:
+        settings: As for `BaseImageProcessor`.
+
+    Example:
+        >>> from PIL import Image
+        >>> from notebook_kit import BlipImageProcessor
+        >>> BlipImageProcessor()(Image.new("RGB", (640, 480)), return_tensors="pt").pixel_values.shape
+        torch.Size([1, 3, 384, 384])
+    """
+
+    do_convert_rgb = True
+    do_resize = True
+    size = {"height": 384, "width": 384}
+    resample = Resampling.BICUBIC
+    do_rescale = True
+    do_normalize = True
+    image_mean = CLIP_MEAN
+    image_std = CLIP_STD
+
+
+BlipImageProcessorFast = BlipImageProcessor
+
+
+class SiglipImageProcessor(BaseImageProcessor):
+    """The image processor of SigLIP: resizes to a square of 224 and maps pixels to -1..1.
+
+    Args:
+        settings: As for `BaseImageProcessor`.
+
+    Example:
+        >>> from PIL import Image
+        >>> from notebook_kit import SiglipImageProcessor
+        >>> SiglipImageProcessor()(Image.new("RGB", (640, 480)), return_tensors="pt").pixel_values.shape
+        torch.Size([1, 3, 224, 224])
+    """
+
+    do_convert_rgb = True
+    do_resize = True
+    size = {"height": 224, "width": 224}
+    default_to_square = False
+    resample = Resampling.BICUBIC
+    do_rescale = True
+    do_normalize = True
+    image_mean = HALF
+    image_std = HALF
+
+
+SiglipImageProcessorFast = SiglipImageProcessor
+
+
+class ViltImageProcessor(BaseImageProcessor):
+    """The image processor of ViLT: scales the shorter edge to 384 and both to multiples of 32, and pads.
+
+    Args:
+        settings: As for `BaseImageProcessor`; and `size_divisor`, of which both edges become a multiple, rounded down. The
+            longer edge is at most 1,333 / 800 of the size of the shorter one.
+
+    Example:
+        >>> from PIL import Image
+        >>> from notebook_kit import ViltImageProcessor
+        >>> batch = ViltImageProcessor()([Image.new("RGB", (640, 480)), Image.new("RGB", (50, 60))], return_tensors="pt")
+        >>> batch.pixel_values.shape, batch.pixel_mask[1].sum() == 448 * 384
+        (torch.Size([2, 3, 448, 512]), tensor(True))
+    """
+
+    do_resize = True
+    size = {"shortest_edge": 384}
+    default_to_square = False
+    size_divisor: Annotated[int, Range(1, MOST)] = 32
+    resample = Resampling.BICUBIC
+    do_rescale = True
+    do_normalize = True
+    image_mean = HALF
+    image_std = HALF
+    do_pad = True
+
+    model_input_names: ClassVar[list[str]] = ["pixel_values", "pixel_mask"]
+
+    def resized_to(self, height: int, width: int, chosen: SimpleNamespace) -> tuple[int, int]:
+        shortest, divisor = shortest_edge(chosen.size), chosen.size_divisor
+        longest = int(1333 / 800 * shortest)
+        scale = shortest / min(height, width)
+        edges = [scale * height, scale * width]
+        if max(edges) > longest:
+            edges = [longest / max(edges) * edge for edge in edges]
+        # A picture that is much longer than wide keeps at least one row of patches.
+        rounded = [max(int(edge + 0.5) // divisor, 1) * divisor for edge in edges]
+        return rounded[0], rounded[1]
+
+
+ViltFeatureExtractor = ViltImageProcessorFast = ViltImageProcessor
 
 BY_MODEL_TYPE = {
     **dict.fromkeys(
@@ -209,5 +303,8 @@ BY_MODEL_TYPE = {
     **dict.fromkeys(("segformer",), "SegformerImageProcessor"),
     **dict.fromkeys(("maskformer",), "MaskFormerImageProcessor"),
     **dict.fromkeys(("clip", "altclip", "groupvit", "git", "kosmos-2", "metaclip_2", "mlcd"), "CLIPImageProcessor"),
+    **dict.fromkeys(("blip", "blip-2", "instructblip"), "BlipImageProcessor"),
+    **dict.fromkeys(("siglip",), "SiglipImageProcessor"),
+    **dict.fromkeys(("vilt",), "ViltImageProcessor"),
 }
 """`model_type` in config.json -> the processor, for checkpoints whose preprocessor_config.json names none."""

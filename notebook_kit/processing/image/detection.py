@@ -109,11 +109,7 @@ class DetrImageProcessor(QueryResults, BaseImageProcessor):
         arrays = self.arrays(pictures, chosen)
         sizes = [array.shape[:2] for array in arrays]
         pad_to = padded_size(arrays, chosen) if chosen.do_pad else None
-        data: dict[str, Any] = {"pixel_values": self.pixel_values(arrays, chosen, pad_to)}
-        if pad_to is not None:
-            masks = masks_of_pixels(sizes, pad_to)
-            data["pixel_mask"] = masks if return_tensors is not None else list(masks)
-        batch = self.finish(data, chosen)
+        batch = self.finish(self.pixels(arrays, chosen, pad_to), chosen)
         if annotations is not None:
             with_masks = (
                 chosen.format == "coco_panoptic" if return_segmentation_masks is None else return_segmentation_masks

@@ -19,7 +19,7 @@ from notebook_kit.errors import InputError, near_matches
 from notebook_kit.processing.features import BatchFeature
 from notebook_kit.processing.image.loading import open_image
 from notebook_kit.processing.image.sizes import fixed_size, new_size, size_dict
-from notebook_kit.processing.image.steps import Affine, in_threads, prepared, to_batch
+from notebook_kit.processing.image.steps import Affine, in_threads, masks_of_pixels, prepared, to_batch
 from notebook_kit.processing.naming import is_array
 from notebook_kit.processing.settings import ProcessorSettings
 from notebook_kit.processing.tensors import to_tensor
@@ -100,7 +100,8 @@ class BaseImageProcessor(ProcessorSettings):
                 `device`, to move the tensors to.
 
         Returns:
-            `pixel_values`, (images, channels, height, width): float32, or uint8 if they are neither rescaled nor normalized.
+            `pixel_values`, (images, channels, height, width): float32, or uint8 if they are neither rescaled nor normalized. If
+            they are padded, and the model reads it, also `pixel_mask`, (images, height, width), 1 for pixels of the image.
 
         Raises:
             InputError: If an image cannot be read, naming its position; if an option is misspelled or out of range; or if
@@ -116,7 +117,7 @@ class BaseImageProcessor(ProcessorSettings):
         chosen = self.options(return_tensors, options)
         arrays = self.arrays(images, chosen)
         pad_to = padded_size(arrays, chosen) if chosen.do_pad else None
-        return self.finish({"pixel_values": self.pixel_values(arrays, chosen, pad_to)}, chosen)
+        return self.finish(self.pixels(arrays, chosen, pad_to), chosen)
 
     def options(self, return_tensors: str | None, options: Mapping[str, Any]) -> SimpleNamespace:
         """The settings of one call, checked: those of the processor, overridden by the call's.
@@ -171,6 +172,16 @@ class BaseImageProcessor(ProcessorSettings):
     def crops(self, chosen: SimpleNamespace) -> list[tuple[int, int]]:
         """The (height, width) of each piece that is cut out of the middle, one after the other."""
         return [fixed_size(chosen.crop_size, "crop_size")] if chosen.do_center_crop else []
+
+    def pixels(
+        self, arrays: Sequence[np.ndarray], chosen: SimpleNamespace, pad_to: tuple[int, int] | None
+    ) -> dict[str, Any]:
+        """`pixel_values` of arrays (height, width, channels); if they are padded, and the model reads it, also `pixel_mask`."""
+        data = {"pixel_values": self.pixel_values(arrays, chosen, pad_to)}
+        if pad_to is not None and "pixel_mask" in self.model_input_names:
+            masks = masks_of_pixels([array.shape[:2] for array in arrays], pad_to)
+            data["pixel_mask"] = masks if chosen.return_tensors is not None else list(masks)
+        return data
 
     def pixel_values(
         self, arrays: Sequence[np.ndarray], chosen: SimpleNamespace, pad_to: tuple[int, int] | None = None

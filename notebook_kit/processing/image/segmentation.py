@@ -18,7 +18,7 @@ from notebook_kit.processing.image.loading import described, open_image, to_arra
 from notebook_kit.processing.image.processor import BaseImageProcessor, each, flattened, padded_size
 from notebook_kit.processing.image.query_results import QueryResults
 from notebook_kit.processing.image.sizes import divisible, size_dict
-from notebook_kit.processing.image.steps import center_crop, masks_of_pixels
+from notebook_kit.processing.image.steps import center_crop
 from notebook_kit.processing.naming import is_array
 
 __all__ = [
@@ -196,11 +196,8 @@ class MaskFormerImageProcessor(QueryResults, BaseImageProcessor):
                 next_step="Pass ignore_index=255, or another value.",
             )
         arrays = self.arrays(images, chosen)
-        sizes = [array.shape[:2] for array in arrays]
         pad_to = padded_size(arrays, chosen)
-        pixels, masks = self.pixel_values(arrays, chosen, pad_to), masks_of_pixels(sizes, pad_to)
-        data = {"pixel_values": pixels, "pixel_mask": masks if return_tensors is not None else list(masks)}
-        batch = self.finish(data, chosen)
+        batch = self.finish(self.pixels(arrays, chosen, pad_to), chosen)
         if segmentation_maps is not None:
             maps = maps_of(segmentation_maps, len(arrays))
             classes = _one_per_image(instance_id_to_semantic_id, len(arrays))

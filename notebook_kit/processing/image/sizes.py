@@ -8,7 +8,7 @@ from typing import Any
 
 from notebook_kit.errors import InputError, near_matches
 
-__all__ = ["MOST", "aspect_ratio_size", "divisible", "fixed_size", "new_size", "size_dict"]
+__all__ = ["MOST", "aspect_ratio_size", "divisible", "fixed_size", "new_size", "shortest_edge", "size_dict"]
 
 MOST = 65_536
 """Pixels of the longest edge that can be asked for."""
@@ -86,6 +86,21 @@ def fixed_size(size: Mapping[str, int], name: str) -> tuple[int, int]:
             next_step=f'Pass {name}={{"height": 224, "width": 224}}, or {name}=224.',
         )
     return size["height"], size["width"]
+
+
+def shortest_edge(size: Mapping[str, int]) -> int:
+    """The shortest edge of a size that has to state it alone.
+
+    Example:
+        >>> shortest_edge({"shortest_edge": 384})
+        384
+    """
+    if set(size) != {"shortest_edge"}:
+        raise InputError(
+            f"size has the keys {', '.join(size)}; expected shortest_edge.",
+            next_step='Pass size={"shortest_edge": 224}, or size=224.',
+        )
+    return size["shortest_edge"]
 
 
 def new_size(height: int, width: int, size: Mapping[str, int]) -> tuple[int, int]:

@@ -16,7 +16,15 @@ import notebook_kit
 from notebook_kit import AutoFeatureExtractor, AutoImageProcessor, AutoProcessor, BaseImageProcessor, ViTImageProcessor
 from notebook_kit.errors import CheckpointError, InputError, NotebookKitWarning, UnknownArchitectureError
 
-PLAIN = {"ViT": "vit", "DeiT": "deit", "Bit": "bit", "CLIP": "clip", "ConvNext": "convnext"}
+PLAIN = {
+    "ViT": "vit",
+    "DeiT": "deit",
+    "Bit": "bit",
+    "CLIP": "clip",
+    "ConvNext": "convnext",
+    "Blip": "blip",
+    "Siglip": "siglip",
+}
 SIZES = [(31, 57), (480, 640), (333, 250), (64, 64), (5, 7)]
 LEVEL = 1 / 255 + 1e-6
 
@@ -315,8 +323,8 @@ def test_checkpoints_that_cannot_be_used(tmp_path):
     for auto in (AutoFeatureExtractor, AutoProcessor):
         with pytest.raises(UnknownArchitectureError, match="ClapFeatureExtractor"):
             auto.from_pretrained(tmp_path)
-    file.write_text('{"image_processor_type": "CLIPImageProcessor", "processor_class": "CLIPProcessor"}')
-    with pytest.raises(UnknownArchitectureError, match="CLIPProcessor"):
+    file.write_text('{"image_processor_type": "CLIPImageProcessor", "processor_class": "IdeficsProcessor"}')
+    with pytest.raises(UnknownArchitectureError, match="IdeficsProcessor"):
         AutoProcessor.from_pretrained(tmp_path)
 
 

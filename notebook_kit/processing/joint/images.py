@@ -1,0 +1,191 @@
+"""The processors of models that read texts and images: an image processor and a tokenizer, as one object."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, ClassVar
+
+from notebook_kit.errors import InputError
+from notebook_kit.hub import Source
+from notebook_kit.processing.image.auto import AutoImageProcessor
+from notebook_kit.processing.joint.base import JointProcessor
+
+__all__ = [
+    "BY_MODEL_TYPE",
+    "PROCESSORS",
+    "BlipProcessor",
+    "CLIPProcessor",
+    "ImageTextProcessor",
+    "SiglipProcessor",
+    "ViltProcessor",
+]
+
+_OF_BOTH = ("return_tensors", "device")
+
+
+class ImageTextProcessor(JointProcessor):
+    """An image processor and a tokenizer. The processors of the families derive from it.
+
+    Args:
+        image_processor: For images.
+        tokenizer: For texts.
+
+    Raises:
+        InputError: If one is missing.
+    """
+
+    part = "image_processor"
+    text_defaults: ClassVar[Mapping[str, Any]] = {}
+    """Options of the tokenizer's call that differ from its own defaults."""
+
+    def __init__(self, image_processor: Any = None, tokenizer: Any = None) -> None:
+        super().__init__(image_processor, tokenizer)
+
+    @classmethod
+    def load_part(cls, source: Source) -> Any:
+        return AutoImageProcessor.from_pretrained(source)
+
+    @property
+    def model_input_names(self) -> list[str]:
+        """What the model reads."""
+        texts = [name for name in self.tokenizer.model_input_names if self._returns(name)]
+        return [*texts, *self.image_processor.model_input_names]
+
+    def _returns(self, name: str) -> bool:
+        return bool(self.text_defaults.get(f"return_{name}", True))
+
+    @property
+    def feature_extractor(self) -> Any:
+        """The older name of `image_processor`."""
+        return self.image_processor
+
+    def __call__(self, images: Any = None, text: Any = None, **options: Any) -> Any:
+        """Prepare images, texts, or both.
+
+        Args:
+            images: One image or several, as for the image processor.
+            text: One text or several, as for the tokenizer. (The two may also be passed in this order: texts, then images.)
+            options: Those of the tokenizer, such as `padding` and `truncation`, and of the image processor, such as
+                `do_resize`; `return_tensors` is for both. `text_kwargs` and `images_kwargs` are dictionaries of options for
+                one of them alone.
+
+        Returns:
+            The inputs of the model by name: those of texts, then those of images.
+
+        Raises:
+            InputError: If both are None, and as for the image processor and the tokenizer.
+
+        Example:
+            >>> from PIL import Image
+            >>> from tokenizers import Tokenizer, models
+            >>> from notebook_kit import BertTokenizer, ViltImageProcessor, ViltProcessor
+            >>> backend = Tokenizer(models.WordLevel({"[UNK]": 0, "why": 1}, unk_token="[UNK]"))
+            >>> processor = ViltProcessor(ViltImageProcessor(size=64), BertTokenizer(tokenizer_object=backend))
+            >>> list(processor(Image.new("RGB", (64, 64)), "why", return_tensors="pt"))
+            ['input_ids', 'token_type_ids', 'attention_mask', 'pixel_values', 'pixel_mask']
+        """
+        if _is_text(images) and text is not None and not _is_text(text):
+            images, text = text, images
+        if images is None and text is None:
+            raise InputError(
+                "Neither images nor text was passed.", next_step="Pass processor(images, text, return_tensors='pt')."
+            )
+        for_images, for_texts = self._split(options)
+        if text is None:
+            return self.image_processor(images, **for_images)
+        batch = self.tokenizer(text, **for_texts)
+        if images is not None:
+            batch.update(self.image_processor(images, **for_images))
+        return batch
+
+    def _split(self, options: dict[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
+        """The options of the image processor, and those of the tokenizer."""
+        texts, images = (options.pop(f"{kind}_kwargs", None) or {} for kind in ("text", "images"))
+        options |= options.pop("common_kwargs", None) or {}
+        settings = {*self.image_processor.types(), *_OF_BOTH}
+        for_images = {name: value for name, value in options.items() if name in settings}
+        for_texts = {name: value for name, value in options.items() if name not in settings or name == "return_tensors"}
+        return for_images | images, {**self.text_defaults, **for_texts, **texts}
+
+
+def _is_text(value: Any) -> bool:
+    """Whether a value is a text or a list that begins with one, which may also name images."""
+    while isinstance(value, list | tuple) and value:
+        value = value[0]
+    return isinstance(value, str)
+
+
+class ViltProcessor(ImageTextProcessor):
+    """The processor of ViLT.
+
+    Args:
+        image_processor: A `ViltImageProcessor`.
+        tokenizer: A `BertTokenizer`.
+
+    Example:
+        >>> from notebook_kit import ViltProcessor
+        >>> processor = ViltProcessor.from_pretrained("dandelin/vilt-b32-finetuned-vqa")  # doctest: +SKIP
+        >>> processor(image, "How many cats are there?", return_tensors="pt").pixel_values.shape  # doctest: +SKIP
+        torch.Size([1, 3, 384, 512])
+    """
+
+
+class BlipProcessor(ImageTextProcessor):
+    """The processor of BLIP.
+
+    Args:
+        image_processor: A `BlipImageProcessor`.
+        tokenizer: A `BertTokenizer`.
+
+    Example:
+        >>> from notebook_kit import BlipProcessor
+        >>> processor = BlipProcessor.from_pretrained("Salesforce/blip-image-captioning-base")  # doctest: +SKIP
+        >>> processor(image, return_tensors="pt").pixel_values.shape  # doctest: +SKIP
+        torch.Size([1, 3, 384, 384])
+    """
+
+    text_defaults = {"return_token_type_ids": False}
+
+
+class CLIPProcessor(ImageTextProcessor):
+    """The processor of CLIP.
+
+    Args:
+        image_processor: A `CLIPImageProcessor`.
+        tokenizer: A `CLIPTokenizer`.
+
+    Example:
+        >>> from notebook_kit import CLIPProcessor
+        >>> processor = CLIPProcessor.from_pretrained("openai/clip-vit-base-patch32")  # doctest: +SKIP
+        >>> list(processor(text=["a cat", "a dog"], images=image, padding=True, return_tensors="pt"))  # doctest: +SKIP
+        ['input_ids', 'attention_mask', 'pixel_values']
+    """
+
+
+class SiglipProcessor(ImageTextProcessor):
+    """The processor of SigLIP.
+
+    Args:
+        image_processor: A `SiglipImageProcessor`.
+        tokenizer: A `SiglipTokenizer`.
+
+    Example:
+        >>> from notebook_kit import SiglipProcessor
+        >>> processor = SiglipProcessor.from_pretrained("google/siglip-base-patch16-224")  # doctest: +SKIP
+        >>> list(processor(text=["a cat"], images=image, padding="max_length", return_tensors="pt"))  # doctest: +SKIP
+        ['input_ids', 'pixel_values']
+    """
+
+
+PROCESSORS: dict[str, type[JointProcessor]] = {
+    kind.__name__: kind for kind in (BlipProcessor, CLIPProcessor, SiglipProcessor, ViltProcessor)
+}
+"""The name of a checkpoint's processor class -> the class."""
+
+BY_MODEL_TYPE = {
+    "blip": "BlipProcessor",
+    "clip": "CLIPProcessor",
+    "siglip": "SiglipProcessor",
+    "vilt": "ViltProcessor",
+}
+"""`model_type` in config.json -> the processor, for checkpoints whose files name none."""
