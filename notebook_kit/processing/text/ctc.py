@@ -47,7 +47,7 @@ class Wav2Vec2CTCTokenizer(PreTrainedTokenizer):
 
     Args:
         vocab_file: The path of a vocab.json, or the ids by token; with several languages, such a dictionary for each.
-        bos_token, eos_token, unk_token, pad_token: Special tokens.
+        bos_token, eos_token, unk_token, pad_token: Special tokens; the first two can be None.
         word_delimiter_token: The token between words.
         replace_word_delimiter_char: What it becomes in texts.
         do_lower_case: Accept texts in lower case, and decode to lower case.
@@ -72,8 +72,8 @@ class Wav2Vec2CTCTokenizer(PreTrainedTokenizer):
     def __init__(
         self,
         vocab_file: str | os.PathLike[str] | Mapping[str, Any],
-        bos_token: str | AddedToken = "<s>",
-        eos_token: str | AddedToken = "</s>",
+        bos_token: str | AddedToken | None = "<s>",
+        eos_token: str | AddedToken | None = "</s>",
         unk_token: str | AddedToken = "<unk>",
         pad_token: str | AddedToken = "<pad>",
         word_delimiter_token: str | None = "|",

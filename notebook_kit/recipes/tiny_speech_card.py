@@ -1,0 +1,133 @@
+"""The model card of `notebook-kit/tiny-speech`, filled with the measurements of the recipe."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from notebook_kit.recipes.scene_card import interval
+from notebook_kit.recipes.shared import QUICK_WARNING
+from notebook_kit.recipes.voices_card import DATA, VOICES_OF_PROGRAMS, minutes
+from notebook_kit.recipes.voices_texts import WORDS
+
+__all__ = ["model_card"]
+
+EXAMPLES = 8
+
+
+def model_card(report: dict[str, Any]) -> str:
+    """The card in Markdown, with the metadata for the Hub at the top."""
+    first, held_out = report["seeds"][0], "held-out voices"
+    warning = QUICK_WARNING if report["quick"] else ""
+    shape = report["shape"]
+    errors = {number: seed[held_out]["wer"] for number, seed in enumerate(report["seeds"])}
+    return f"""\
+---
+license: apache-2.0
+library_name: transformers
+pipeline_tag: automatic-speech-recognition
+tags: [wav2vec2, automatic-speech-recognition, ctc]
+language: en
+model-index:
+- name: notebook-kit/tiny-speech
+  results:
+  - task: {{type: automatic-speech-recognition}}
+    dataset: {{name: words and sentences said by held-out synthetic voices, type: notebook-kit-speech, split: test}}
+    metrics:
+    - {{type: wer, value: {first[held_out]["wer"]:.4f}}}
+---
+
+# notebook-kit/tiny-speech
+
+{warning}Writes down English words, digits, letters and short sentences from a vocabulary of some {len(WORDS)} words. It is
+included in `notebook_kit`, so it works offline:
+
+```python
+from notebook_kit import pipeline
+from notebook_kit.zoo import sample
+
+recognizer = pipeline("automatic-speech-recognition", model="notebook-kit/tiny-speech")
+recognizer(sample("sentence_1.ogg"), return_timestamps="word")
+```
+
+It is a Wav2Vec2 with CTC of {report["parameters"]:,} parameters: three convolutions, {shape["num_hidden_layers"]} layers of
+width {shape["hidden_size"]}, and one state per 40 ms. It is stored in float16, {report["bytes"] / 2**20:.2f} MiB, and reads
+16,000 samples per second. The folder also loads in `transformers`.
+
+## How good it is
+
+The word error rate (WER) of the saved checkpoint, and of the baseline; lower is better:
+
+{_table(report)}
+
+{interval(errors, "word error rate on held-out voices")} {_verdict(report)}
+
+By program, on held-out voices: {_by_group(first[held_out]["groups"])}. The last two rows are recordings of people, whose
+voices were not used for training. The woman says single words, letters and a few short phrases; many of the animals are words
+that occur in no training text (*quetzal*, *gander*), and the microphone is another one.
+
+The baseline is template matching: the text of the nearest of {report["templates"]} recorded single words by dynamic time warping of log-mel
+spectrograms. It cannot answer with a sentence.
+
+Some answers to held-out voices, chosen by nothing but their order:
+
+{_examples(first[held_out]["examples"])}
+
+And to the woman:
+
+{_examples(first["a woman, by telephone"]["examples"][::23])}
+
+## What it is not good for
+
+It was made for lessons and demonstrations: everything can be looked at, from samples to letters. Words outside its vocabulary
+are spelled as they sound to it, and people are understood far less well than programs that speak. Do not use it where a mistake
+matters; with a network, take a larger one, such as `openai/whisper-base`.
+
+## How it was made
+
+`python -m notebook_kit.recipes build tiny-speech` trains it again with notebook_kit's own Trainer. On one CPU thread of a shared
+machine, speaking took {minutes(report["seconds"], "voices"):.0f} minutes and a training {minutes(report["seconds"], "seed"):.0f}.
+
+1. {VOICES_OF_PROGRAMS}
+   They say {report["clips"]:,} random texts in all. To these, 52 recorded letters of KLettres are added, four times each.
+2. Whenever a clip is used, it gets another speed, room, colour and noise; some pass a telephone line. At first recordings are
+   good, later most are difficult.
+3. The first convolution starts as {shape["conv_dim"][0]} filters, spaced like the ear's, in four phases each.
+4. At first the letters of a text are spread evenly over its frames and learned from there (a flat start); after a few hundred
+   steps, CTC takes over. CTC alone still wrote nothing at all after 200 steps.
+
+{DATA.format(more=KLETTRES)}
+"""
+
+
+KLETTRES = """\
+- Recorded letters of KLettres, Debian's `klettres-data` (GPL-2): in training.
+- Recorded names of animals from Tux Paint, Debian's `tuxpaint-stamps-default` (GPL-2): only for the test.
+"""
+
+
+def _table(report: dict[str, Any]) -> str:
+    rows = ["| | clips | tiny-speech | wholly right | template matching |", "| --- | --- | --- | --- | --- |"]
+    for name, baseline in report["baselines"].items():
+        found = report["seeds"][0][name]
+        rows.append(
+            f"| {name} | {report['tests'][name]} | **{found['wer']:.1%}** | {found['exact']:.0%} | {baseline['wer']:.1%} |"
+        )
+    return "\n".join(rows)
+
+
+def _verdict(report: dict[str, Any]) -> str:
+    shares = [
+        f"{report['seeds'][0][name]['wer'] / max(baseline['wer'], 1e-9):.2f} ({name})"
+        for name, baseline in report["baselines"].items()
+    ]
+    return f"Its errors as a share of the baseline's: {', '.join(shares)}; half of them was the goal."
+
+
+def _by_group(groups: dict[str, float]) -> str:
+    return ", ".join(f"{name} {error:.1%}" for name, error in groups.items())
+
+
+def _examples(pairs: Sequence[Sequence[str]]) -> str:
+    rows = ["| said | heard |", "| --- | --- |"]
+    return "\n".join([*rows, *(f"| {said} | {heard} |" for said, heard in pairs[:EXAMPLES])])
