@@ -21,6 +21,7 @@ from notebook_kit.nn.placement import choose_device, choose_dtype
 from notebook_kit.pipelines.custom import TransformersForm
 from notebook_kit.pipelines.inputs import iterate, kind_of
 from notebook_kit.pipelines.options import annotations_of, check_choice, check_count, checked
+from notebook_kit.pipelines.quantization import Int8Linear, quantized
 from notebook_kit.pipelines.registry import PIPELINE_REGISTRY
 from notebook_kit.pipelines.running import ResultStream, RunOptions, run_list, run_one
 from notebook_kit.pipelines.showing import view_of
@@ -202,8 +203,6 @@ class Pipeline(PushToHub):
         self.model: Any
         self.model, self.device = _placed(model, device, torch_dtype if dtype is None else dtype)
         if quantize is not None:
-            from notebook_kit.pipelines.quantization import quantized
-
             if isinstance(quantize, bool):
                 step = 'Pass quantize="int8" for 8-bit weights, or leave it out for none.'
                 raise InputError(f"quantize is {quantize}, and the kind of weights has to be named.", next_step=step)
@@ -465,8 +464,9 @@ class Pipeline(PushToHub):
     def __repr__(self) -> str:
         config = getattr(self.model, "config", None)
         name = getattr(self.model, "name_or_path", "") or getattr(config, "name_or_path", "")
-        rounded = [buffer for buffer in self.model.buffers() if buffer.dtype == torch.int8]
-        size = sum(tensor.numel() for tensor in (*self.model.parameters(), *rounded))
+        rounded = [module for module in self.model.modules() if isinstance(module, Int8Linear)]
+        size = sum(tensor.numel() for tensor in self.model.parameters())
+        size += sum(layer.in_features * layer.out_features for layer in rounded)
         count = f"{size / 1e6:.1f} M" if size >= 1e6 else f"{size / 1e3:.1f} K"
         origin = f" from {name!r}" if name else ""
         settings = {

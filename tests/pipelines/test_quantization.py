@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import copy
 import json
+import pickle
 
 import pytest
 import reference as ref
@@ -12,9 +14,10 @@ from safetensors.torch import load_file, save_file
 from torch import nn
 
 import notebook_kit
-from notebook_kit import pipeline
+from notebook_kit import ablate_heads, pipeline, record_attention
 from notebook_kit.errors import CheckpointError, InputError
 from notebook_kit.models.auto import config_class, model_classes
+from notebook_kit.nn import int8
 from notebook_kit.pipelines.quantization import FEWEST_OUTPUTS, Int8Linear, quantized
 
 
@@ -41,6 +44,60 @@ def test_an_outlier_in_one_token_does_not_touch_the_others():
     before = layer(x)
     x[2] *= 1000
     assert torch.equal(layer(x)[[0, 1, 3]], before[[0, 1, 3]])
+
+
+@pytest.mark.parametrize("product", int8._candidates(), ids=lambda product: product.name)
+def test_a_product_is_exact_or_not_taken(product, monkeypatch):
+    """Rounded activations and weights are multiplied as whole numbers, whatever instructions the processor has."""
+    if not int8._is_exact(product):
+        assert int8.best_product() != product
+        pytest.skip("inexact on this processor")
+    monkeypatch.setattr("notebook_kit.pipelines.quantization.best_product", lambda: product)
+    torch.manual_seed(0)
+    linear, x = nn.Linear(40, 24), torch.randn(5, 40)
+    layer = Int8Linear(linear)
+    low, step = x.amin(1, keepdim=True), (x.amax(1, keepdim=True) - x.amin(1, keepdim=True)) / 255
+    weight = product.unpack(layer.packed).double() * layer.scale[:, None]
+    expected = (((x - low) / step).round() * step + low).double() @ weight.t() + linear.bias
+    assert torch.allclose(layer(x).double(), expected, atol=1e-6)
+    for copied in (copy.deepcopy(layer), pickle.loads(pickle.dumps(layer))):
+        assert torch.equal(copied(x), layer(x))
+
+
+def test_a_layer_from_a_processor_with_other_products(monkeypatch):
+    products = {product.levels: product for product in int8._candidates() if int8._is_exact(product)}
+    if len(products) < 2:
+        pytest.skip("only one kind of product is exact here")
+    torch.manual_seed(0)
+    linear, x = nn.Linear(40, 24), torch.randn(5, 40)
+    for here, there in ((127, 64), (64, 127)):
+        monkeypatch.setattr("notebook_kit.pipelines.quantization.best_product", lambda here=here: products[here])
+        written = pickle.dumps(Int8Linear(linear))
+        monkeypatch.setattr("notebook_kit.pipelines.quantization.best_product", lambda there=there: products[there])
+        assert torch.allclose(pickle.loads(written)(x), linear(x), atol=0.06)
+
+
+def test_a_processor_without_fast_products_says_so(monkeypatch, caplog):
+    monkeypatch.setattr("notebook_kit.pipelines.quantization.seconds", lambda product: 2.0)
+    monkeypatch.setattr("notebook_kit.pipelines.quantization.float_seconds", lambda: 1.0)
+    quantized(nn.Sequential(nn.Linear(40, 32)))
+    assert "2.0 times as long as those of float32" in caplog.text
+
+
+def test_attention_is_recorded_and_heads_are_switched_off():
+    torch.manual_seed(0)
+    model = notebook_kit.BertModel(notebook_kit.BertConfig(**ref.tiny_fields("bert"))).eval()
+    coarse = quantized(model)
+    ids = torch.arange(5, 12)[None]
+    with torch.no_grad(), record_attention(coarse) as record, record_attention(model) as exact:
+        whole = coarse(ids).last_hidden_state
+        model(ids)
+    assert len(record) == len(exact) and torch.allclose(record[0], exact[0], atol=0.02)
+    with torch.no_grad(), ablate_heads(coarse, [(0, 0)]):
+        assert not torch.allclose(coarse(ids).last_hidden_state, whole)
+    loss = model(ids).last_hidden_state.square().mean()
+    loss.backward()  # the model that was copied still trains
+    assert all(parameter.grad is not None for name, parameter in model.named_parameters() if "query" in name)
 
 
 def test_a_pipeline_with_8_bits(checkpoints, tmp_path):
@@ -116,6 +173,7 @@ def test_every_family_and_task(family):
             exact, rounded = flat(model(**given)), flat(coarse(**given))
         assert exact.shape == rounded.shape and exact.std() > 0
         limit = 0.1 if family in ("t5", "mt5") else 0.05  # T5's attention is not scaled, which magnifies differences
+        limit *= 127 / int8.best_product().levels  # the error is proportional to the step between weights
         assert (exact - rounded).norm() / exact.norm() < limit, auto
 
 
