@@ -22,6 +22,7 @@ __all__ = [
     "HubUnreachableError",
     "InputError",
     "MissingDependencyError",
+    "NonFiniteLossError",
     "NotebookKitError",
     "NotebookKitWarning",
     "PipelineInputError",
@@ -139,6 +140,20 @@ class RevisionNotFoundError(HubError):
 
 class HubUnreachableError(HubError):
     """The Hub did not answer, and what was requested is not on this machine."""
+
+
+class NonFiniteLossError(NotebookKitError, ArithmeticError):
+    """The loss or the gradient of an update is NaN or infinite. The update was not made.
+
+    Attributes:
+        step: The step of the update, from 1.
+        rows: The positions of its examples in the dataset; empty if unknown.
+    """
+
+    def __init__(self, what: str, *, next_step: str = "", step: int = 0, rows: list[int] | None = None) -> None:
+        super().__init__(what, next_step=next_step)
+        self.step = step
+        self.rows = rows or []
 
 
 class RunTimeoutError(NotebookKitError, TimeoutError):

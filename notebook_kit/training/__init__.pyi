@@ -5,7 +5,6 @@ from .background import BackgroundRun as BackgroundRun
 from .callbacks import DefaultFlowCallback as DefaultFlowCallback
 from .callbacks import EarlyStoppingCallback as EarlyStoppingCallback
 from .callbacks import TrainerCallback as TrainerCallback
-from .checkpointing import get_last_checkpoint as get_last_checkpoint
 from .collators import DataCollatorForMultipleChoice as DataCollatorForMultipleChoice
 from .collators import DataCollatorForSeq2Seq as DataCollatorForSeq2Seq
 from .collators import DataCollatorForTokenClassification as DataCollatorForTokenClassification
@@ -27,6 +26,7 @@ from .loop import preserved as preserved
 from .recording.controls import RunControls as RunControls
 from .recording.monitor import RunMonitor as RunMonitor
 from .recording.record import RunRecord as RunRecord
+from .run_folder import get_last_checkpoint as get_last_checkpoint
 from .search import BestRun as BestRun
 from .search import Trial as Trial
 from .seeding import enable_full_determinism as enable_full_determinism

@@ -39,6 +39,7 @@ _CHOICES = {
     "save_strategy": ("no", "steps", "epoch", "best"),
     "hub_strategy": ("end", "every_save", "checkpoint", "all_checkpoints"),
     "train_sampling_strategy": ("group_by_length", "random", "sequential"),
+    "nan_policy": ("stop", "skip", "ignore"),
     "include_num_input_tokens_seen": ("no", "all", "non_padding"),
     "log_level": ("passive", "debug", "info", "warning", "error", "critical"),
     "log_level_replica": ("passive", "debug", "info", "warning", "error", "critical"),
@@ -86,6 +87,9 @@ class TrainingArguments:
         weight_decay: Not applied to biases and normalizations.
         adam_beta1, adam_beta2, adam_epsilon: Options of Adam's variants.
         max_grad_norm: Gradients are scaled down to this norm; 0: no clipping.
+        nan_policy: What to do about an update whose loss or gradient is NaN or infinite: "stop" raises an error that names
+            its examples, "skip" leaves the update out, "ignore" makes it, which usually ruins the weights. The first two
+            compare a number after each backward pass, for which they wait for the device.
         label_smoothing_factor: The part of the target that is spread over all labels.
         bf16, fp16: Mixed precision.
         bf16_full_eval, fp16_full_eval: Evaluate with weights of this precision.
@@ -101,6 +105,7 @@ class TrainingArguments:
         include_for_metrics: What `compute_metrics` gets too: "inputs", "loss".
         eval_do_concat_batches: False: predictions and labels are lists with an array per batch.
         save_strategy, save_steps, save_total_limit, save_only_model: When checkpoints are written, and how many are kept.
+        enable_jit_checkpoint: Write a checkpoint after SIGTERM even if `save_strategy` is "no".
         load_best_model_at_end, metric_for_best_model, greater_is_better: Which evaluation is the best.
         restore_callback_states_from_checkpoint: A resumed run also takes the constructor arguments of its callbacks from the
             checkpoint, such as the patience of early stopping; their progress is restored in any case.
@@ -157,6 +162,7 @@ class TrainingArguments:
     adam_beta2: float = 0.999
     adam_epsilon: float = 1e-8
     max_grad_norm: float = 1.0
+    nan_policy: str = "stop"
     label_smoothing_factor: float = 0.0
     bf16: bool = False
     fp16: bool = False
@@ -189,6 +195,7 @@ class TrainingArguments:
     save_steps: float = 500
     save_total_limit: int | None = None
     save_only_model: bool = False
+    enable_jit_checkpoint: bool = False
     restore_callback_states_from_checkpoint: bool = False
     load_best_model_at_end: bool = False
     metric_for_best_model: str | None = None

@@ -147,6 +147,7 @@ class CallbackList:
             except Exception as error:
                 fatal = isinstance(error, NotebookKitError) or getattr(error, "ends_run", False)
                 if fatal or not getattr(callback, "is_display", False):
+                    error.add_note(f"→ {type(callback).__name__}.{event} raised this error.")
                     raise
                 self.pop(callback)
                 warn(
@@ -274,17 +275,6 @@ class EarlyStoppingCallback(TrainerCallback, ExportableState):
         counter = "early_stopping_patience_counter"
         args = ("early_stopping_patience", "early_stopping_threshold")
         return {"args": {name: getattr(self, name) for name in args}, "attributes": {counter: getattr(self, counter)}}
-
-
-class PublishCallback(TrainerCallback):
-    """Uploads the model at the end of a run and, unless `args.hub_strategy` is "end", at each save."""
-
-    def on_save(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any):
-        if args.hub_strategy != "end":
-            kwargs["trainer"].push_to_hub(f"Training in progress, step {state.global_step}")
-
-    def on_train_end(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any):
-        kwargs["trainer"].push_to_hub("End of training")
 
 
 def metric_key(args: TrainingArguments) -> str:

@@ -1,169 +1,38 @@
-"""Checkpoints of a run: writing them so that a kill leaves only complete ones, and resuming from one."""
+"""The state of a run in its checkpoints: saving it, and resuming from it."""
 
 from __future__ import annotations
 
 import pickle
-import re
-import shutil
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import torch
 from safetensors import SafetensorError
 from torch import nn
+from torch.optim.lr_scheduler import LambdaLR
 
 from notebook_kit.checkpoints.weights import unsafe_pickle
-from notebook_kit.errors import CheckpointError, warn
-from notebook_kit.files import damaged, flush_file, flush_folder, read_json, replacing
+from notebook_kit.errors import CheckpointError, notice, warn
+from notebook_kit.files import damaged, read_json
+from notebook_kit.training import run_folder
 from notebook_kit.training.arguments import TrainingArguments
 from notebook_kit.training.data import batches_after
 from notebook_kit.training.distributed import Distributed
 from notebook_kit.training.losses import LossMeter
+from notebook_kit.training.model_files import is_finite, load_model_files
+from notebook_kit.training.run_folder import STATE, Manifest
 from notebook_kit.training.seeding import restore_rng_states, rng_states
 from notebook_kit.training.state import Position, TrainerLike, TrainerState
 
-__all__ = ["get_last_checkpoint"]
-
-PREFIX = "checkpoint"
-STATE = "trainer_state.json"
 OPTIMIZER = "optimizer.pt"
 SCHEDULER = "scheduler.pt"
 SCALER = "scaler.pt"
 ARGUMENTS = "training_args.json"
-WEIGHTS = "model.safetensors"
 # The arguments that decide which examples a batch has.
 _BATCH_SIZES = ("per_device_train_batch_size", "gradient_accumulation_steps")
 DATA_SETTINGS = (*_BATCH_SIZES, "seed", "data_seed", "train_sampling_strategy")
 _INCOMPLETE = "The checkpoint is incomplete: resume from an earlier one of the run."
-# Suffixes of a folder that is being written, that was just replaced, and that is being deleted.
-_PARTIAL, _REPLACED, _DELETED = ".partial", ".replaced", ".deleted"
-
-
-def checkpoints(output_dir: str | Path) -> list[Path]:
-    """The complete checkpoints of a run, in the order of their steps."""
-    folder = Path(output_dir)
-    found = []
-    for path in folder.iterdir() if folder.is_dir() else ():
-        match = re.fullmatch(rf"{PREFIX}-(\d+)", path.name)
-        if match and path.is_dir():
-            found.append((int(match[1]), path))
-    return [path for _, path in sorted(found)]
-
-
-def get_last_checkpoint(folder: str | Path) -> str | None:
-    """The checkpoint with the highest step in a run's `output_dir`, or None.
-
-    Example:
-        >>> import tempfile
-        >>> print(get_last_checkpoint(tempfile.mkdtemp()))
-        None
-    """
-    recover(folder)
-    found = checkpoints(folder)
-    return str(found[-1]) if found else None
-
-
-def recover(output_dir: str | Path) -> None:
-    """Clean up after a killed run: restore a checkpoint that was being replaced, delete partly written or deleted ones."""
-    folder = Path(output_dir)
-    for path in list(folder.glob(f".{PREFIX}-*")) if folder.is_dir() else []:
-        ours = re.fullmatch(rf"\.({PREFIX}-\d+)({_PARTIAL}|{_REPLACED}|{_DELETED})", path.name)
-        if ours is None:
-            continue
-        if ours[2] == _REPLACED and not (folder / ours[1]).exists():
-            path.rename(folder / ours[1])
-        else:
-            shutil.rmtree(path, ignore_errors=True)
-
-
-@contextmanager
-def whole_folder(target: Path, main: bool = True, wait_for_all: Callable[[], None] = lambda: None) -> Iterator[Path]:
-    """A temporary folder to write into, renamed to `target` once all its files are on disk.
-
-    Args:
-        target: The final path; an existing folder is replaced.
-        main: Whether this process creates and renames the folder; the others only write into it.
-        wait_for_all: Returns when all processes have called it.
-    """
-    partial = target.with_name(f".{target.name}{_PARTIAL}")
-    replaced = target.with_name(f".{target.name}{_REPLACED}")
-    if main:
-        shutil.rmtree(partial, ignore_errors=True)
-        partial.mkdir(parents=True)
-    wait_for_all()
-    yield partial
-    wait_for_all()
-    if not main:
-        return
-    for path in [*partial.rglob("*"), partial]:
-        flush_folder(path) if path.is_dir() else flush_file(path)
-    if target.exists():
-        shutil.rmtree(replaced, ignore_errors=True)
-        target.rename(replaced)
-    partial.rename(target)
-    flush_folder(target.parent)
-    shutil.rmtree(replaced, ignore_errors=True)
-
-
-def delete(checkpoint: Path) -> None:
-    """Delete a checkpoint. A kill never leaves a partial one under its name."""
-    doomed = checkpoint.with_name(f".{checkpoint.name}{_DELETED}")
-    shutil.rmtree(doomed, ignore_errors=True)
-    checkpoint.rename(doomed)
-    shutil.rmtree(doomed, ignore_errors=True)
-
-
-def rotate(output_dir: str | Path, keep: int | None, best: str | None) -> None:
-    """Delete the oldest checkpoints until `keep` are left, but never the best one or the last one."""
-    if not keep or keep < 1:
-        return
-    found = checkpoints(output_dir)
-    kept = [path for path in found if best and path.resolve() == Path(best).resolve()]
-    # A killed run resumes from the last checkpoint, so it is kept in addition to the best one even if `keep` is 1.
-    for path in reversed(found):
-        if path not in kept and (len(kept) < keep or path == found[-1]):
-            kept.append(path)
-    for path in found:
-        if path not in kept:
-            delete(path)
-
-
-def save_model_files(model: nn.Module, folder: str | Path) -> None:
-    """Write a model with its `save_pretrained`, or the weights of a plain module as safetensors."""
-    if hasattr(model, "save_pretrained"):
-        model.save_pretrained(folder)  # type: ignore[operator]
-    else:
-        from safetensors.torch import save_model
-
-        Path(folder).mkdir(parents=True, exist_ok=True)
-        with replacing(Path(folder) / WEIGHTS) as temporary:
-            save_model(model, str(temporary))
-
-
-def load_model_files(model: nn.Module, folder: str | Path) -> None:
-    """Load the weights that `save_model_files` wrote into `model`; all must be present and fit.
-
-    Raises:
-        CheckpointError: if weights are missing or do not fit.
-    """
-    try:
-        if hasattr(model, "save_pretrained"):
-            source = type(model).from_pretrained(str(folder))  # type: ignore[attr-defined]
-            model.load_state_dict(source.state_dict())
-        else:
-            from safetensors.torch import load_model
-
-            load_model(model, str(Path(folder) / WEIGHTS))
-    except CheckpointError:
-        raise
-    except (OSError, RuntimeError, ValueError, SafetensorError) as error:
-        raise CheckpointError(
-            f"The weights in {folder} cannot be loaded into this {type(model).__name__}: {error}",
-            next_step="Create the model with the configuration of the run that wrote the checkpoint; if a file is damaged,"
-            " use an earlier checkpoint.",
-        ) from error
 
 
 def load_tensors(path: Path) -> Any:
@@ -186,16 +55,16 @@ def load_tensors(path: Path) -> Any:
         raise damaged(path, str(error).partition("\n")[0], _INCOMPLETE) from error
 
 
-def save_progress(folder: Path, distributed: Distributed, optimizer: Any, scheduler: Any, position: Position) -> None:
-    """Write the states of the optimizer, the schedule, the loss scaler, and each process's random number generators."""
-    torch.save({**rng_states(), "epoch_start": position.rng}, rng_file(folder, distributed))
-    optimizer_state = distributed.optimizer_state(optimizer)
-    if not distributed.is_main:
-        return
-    torch.save(optimizer_state, folder / OPTIMIZER)
+def progress_files(distributed: Distributed, optimizer: Any, scheduler: Any, position: Position) -> dict[str, Any]:
+    """The states of the optimizer, the schedule, the loss scaler, and each process's random number generators, by the names
+    of their files. Every process calls this.
+    """
+    generators = distributed.gather_objects({**rng_states(), "epoch_start": position.rng})
+    states: dict[str, Any] = {OPTIMIZER: distributed.optimizer_state(optimizer)}
     for name, part in ((SCHEDULER, scheduler), (SCALER, distributed.accelerator.scaler)):
         if part is not None:
-            torch.save(part.state_dict(), folder / name)
+            states[name] = part.state_dict()
+    return states | {rng_file(rank, len(generators)): state for rank, state in enumerate(generators)}
 
 
 def load_progress(folder: Path, distributed: Distributed, optimizer: Any, scheduler: Any) -> None:
@@ -227,36 +96,75 @@ def load_progress(folder: Path, distributed: Distributed, optimizer: Any, schedu
             ) from error
 
 
-def rng_file(folder: Path, distributed: Distributed) -> Path:
-    """The file with the states of this process's random number generators."""
-    return folder / ("rng_state.pth" if distributed.world_size <= 1 else f"rng_state_{distributed.rank}.pth")
+def rng_file(rank: int, processes: int) -> str:
+    """The name of the file with the states of a process's random number generators."""
+    return "rng_state.pth" if processes <= 1 else f"rng_state_{rank}.pth"
 
 
-def save_checkpoint(trainer: TrainerLike, meter: LossMeter, position: Position) -> None:
-    """Write `checkpoint-N` under a temporary name and rename it, so that a kill never leaves an incomplete one."""
+def save_checkpoint(trainer: TrainerLike, run: str, meter: LossMeter, position: Position) -> bool:
+    """Write `checkpoint-N` under a temporary name and rename it, so that a kill never leaves an incomplete one.
+
+    Every process calls this, and the first one writes. If the disk is full or fails, a warning says so.
+
+    Args:
+        trainer: The Trainer.
+        run: The id of its run.
+        meter, position: Its losses since the last log, and its position in the data.
+
+    Returns:
+        Whether the checkpoint was written.
+    """
     args, state, distributed = trainer.args, trainer.state, trainer.distributed
     output_dir = Path(args.output_dir or "")
-    target = output_dir / f"{PREFIX}-{state.global_step}"
+    target = output_dir / f"{run_folder.PREFIX}-{state.global_step}"
     if state.best_global_step is not None:
-        best = output_dir / f"{PREFIX}-{state.best_global_step}"
-        if best == target or best.is_dir():
+        best = output_dir / f"{run_folder.PREFIX}-{state.best_global_step}"
+        if best == target or Manifest.of(best).run == run:
             state.best_model_checkpoint = str(best)
     trainer.control.should_save = False
-    with whole_folder(target, distributed.is_main, distributed.accelerator.wait_for_everyone) as folder:
-        trainer.save_model(str(folder), _internal_call=True)
-        if not args.save_only_model:
-            save_progress(folder, distributed, trainer.optimizer, trainer.lr_scheduler, position)
-        if distributed.is_main:
-            state.stateful_callbacks = {
-                **trainer.callback_handler.states(),
-                "LossMeter": meter.state(),
-                "Position": position.state(),
-                "TrainerControl": trainer.control.state(),
-            }
-            state.save_to_json(folder / STATE)
+    parts = (trainer.optimizer, trainer.lr_scheduler, position)
+    progress = {} if args.save_only_model else progress_files(distributed, *parts)
+    failure: Exception | None = None
     if distributed.is_main:
-        rotate(output_dir, args.save_total_limit, state.best_model_checkpoint)
-    trainer.emit("on_save")
+        state.stateful_callbacks = {
+            **trainer.callback_handler.states(),
+            "LossMeter": meter.state(),
+            "Position": position.state(),
+            "TrainerControl": trainer.control.state(),
+        }
+        try:
+            _write(trainer, run, target, progress)
+            run_folder.rotate(output_dir, run, args.save_total_limit, state.best_model_checkpoint)
+        except Exception as error:
+            if not _is_failure_of_disk(error):
+                raise
+            failure = error
+    else:
+        trainer.save_model(str(target), _internal_call=True)
+    if failure is not None:
+        problem = failure.what if isinstance(failure, CheckpointError) else str(failure)
+        warn(
+            f"{target} could not be written: {problem.rstrip('.')}. The run goes on, and the next save tries again. Until"
+            f" then, the steps since {trainer.loop.saved or 'the start of the run'} are not safe."
+        )
+    return not distributed.any(failure is not None)
+
+
+def _write(trainer: TrainerLike, run: str, target: Path, progress: dict[str, Any]) -> None:
+    with run_folder.whole_folder(target) as folder:
+        trainer.save_model(str(folder), _internal_call=True)
+        for name, value in progress.items():
+            torch.save(value, folder / name)
+        trainer.state.save_to_json(folder / STATE)
+        written, finite = run_folder.later_than_all(target.parent), is_finite(trainer.model)
+        Manifest(run, written, trainer.distributed.world_size, finite).write(folder)
+
+
+def _is_failure_of_disk(error: Exception) -> bool:
+    writers = ("PytorchStreamWriter", "inline_container", "I/O error")  # those of torch and safetensors
+    return isinstance(error, OSError) or (
+        isinstance(error, RuntimeError | SafetensorError) and any(name in str(error) for name in writers)
+    )
 
 
 # ------------------------------------------------------------------------------------------------------------ resuming
@@ -270,7 +178,7 @@ def read_state(folder: str | Path) -> TrainerState:
     """
     path = Path(folder) / STATE
     if not path.is_file():
-        last = get_last_checkpoint(folder)
+        last = run_folder.get_last_checkpoint(folder)
         hint = f"Resume from its last checkpoint, {last}." if last else "Name a folder checkpoint-N of a run."
         raise CheckpointError(f"{folder} is not a checkpoint of a run: it has no {STATE}.", next_step=hint)
     return TrainerState.load_from_json(path)
@@ -282,34 +190,43 @@ class Resumption:
     Attributes:
         folder: The checkpoint.
         state: The state of the run that wrote it.
+        run: The id of the resumed run: that of the run that wrote the checkpoint or, if that run has a later one, a new id,
+            since the later one is not a part of the resumed run.
     """
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, output_dir: str | Path) -> None:
         self.folder, self.state = folder, read_state(folder)
+        self._max_steps = self.state.max_steps
+        former = Manifest.of(folder).run
+        of_run = [path for path in run_folder.in_order_written(output_dir) if Manifest.of(path).run == former]
+        is_last = bool(former and of_run) and of_run[-1].resolve() == folder.resolve()
+        self.run = former if is_last else run_folder.new_run_id()
         self._rng: dict[str, Any] | None = None
 
     @classmethod
     def find(cls, resume_from_checkpoint: str | bool, args: TrainingArguments) -> Resumption:
-        """The checkpoint in a folder, or with True the last one of the run.
+        """The checkpoint in a folder or, with True, the last one in `args.output_dir` that is not damaged.
 
         Raises:
-            CheckpointError: if it does not exist.
+            CheckpointError: if it does not exist or is damaged.
         """
-        folder = resume_from_checkpoint
-        if folder is True:
-            folder = get_last_checkpoint(args.output_dir or "") or ""
-            if not folder:
+        output_dir = args.output_dir or ""
+        if resume_from_checkpoint is True:
+            path = _last_undamaged(output_dir)
+        else:
+            path = Path(str(resume_from_checkpoint))
+            if not path.is_dir():
+                known = ", ".join(map(str, run_folder.checkpoints(output_dir))) or "none"
                 raise CheckpointError(
-                    f"resume_from_checkpoint=True, but {args.output_dir} has no checkpoint yet.",
-                    next_step="Call train() without it for the first run, or set output_dir to the folder of that run.",
+                    f"There is no checkpoint folder {path}.", next_step=f"Checkpoints of this run: {known}."
                 )
-        path = Path(str(folder))
-        if not path.is_dir():
-            known = ", ".join(map(str, checkpoints(args.output_dir or ""))) or "none"
-            raise CheckpointError(
-                f"There is no checkpoint folder {path}.", next_step=f"Checkpoints of this run: {known}."
-            )
-        found = cls(path)
+            if (path / STATE).exists() and (why := run_folder.damage(path)):
+                raise CheckpointError(
+                    f"{path} is damaged: {why}.",
+                    next_step="Resume from an earlier checkpoint of the run. If you changed the file on purpose, delete"
+                    f" {path / run_folder.MANIFEST}.",
+                )
+        found = cls(path, output_dir)
         found._warn_if_data_differs(args)
         return found
 
@@ -337,6 +254,8 @@ class Resumption:
             The meter and the position of the run at the checkpoint.
         """
         load_progress(self.folder, trainer.distributed, trainer.optimizer, trainer.lr_scheduler)
+        if trainer.state.max_steps != self._max_steps:
+            _follow_schedule(trainer.optimizer, trainer.lr_scheduler)
         states, step = self.state.stateful_callbacks, self.state.global_step
         epoch, updates = divmod(step, updates_per_epoch)
         meter = LossMeter(logged_step=step)
@@ -345,11 +264,15 @@ class Resumption:
             trainer.callback_handler.restore(states, trainer.args.restore_callback_states_from_checkpoint)
             meter = LossMeter.from_state(states["LossMeter"]) if "LossMeter" in states else meter
             position = Position.from_state(states["Position"]) if "Position" in states else position
+            control = states.get("TrainerControl", {}).get("args", {})
+            # What was due at that step, but not done.
+            trainer.control.should_log = bool(control.get("should_log"))
+            trainer.control.should_evaluate = bool(control.get("should_evaluate"))
         except (KeyError, TypeError, AttributeError) as error:
             raise damaged(self.folder / STATE, f"stateful_callbacks do not fit ({error})", _INCOMPLETE) from error
         meter.first_step = step
-        meter.total = -meter.pending
-        path = rng_file(self.folder, trainer.distributed)
+        meter.total, meter.total_bad = -meter.pending, -meter.pending_bad
+        path = self.folder / rng_file(trainer.distributed.rank, trainer.distributed.world_size)
         if path.is_file():
             self._rng = load_tensors(path)
             if not isinstance(self._rng, dict):
@@ -378,3 +301,63 @@ class Resumption:
         batches = batches_after(loader, 0 if ignore_data_skip else position.batches)
         self._restore_rng()
         return batches
+
+
+def _last_undamaged(output_dir: str | Path) -> Path:
+    """The last checkpoint written to a folder; an earlier one, with a warning, if it is damaged."""
+    run_folder.recover(output_dir)
+    damaged: dict[Path, str] = {}
+    for path in reversed(run_folder.in_order_written(output_dir)):
+        if why := run_folder.damage(path):
+            damaged[path] = why
+            continue
+        if damaged:
+            warn(f"Resuming from {path}, since later checkpoints are damaged: {_listed(damaged)}.")
+        return path
+    if damaged:
+        raise CheckpointError(
+            f"All checkpoints in {output_dir} are damaged: {_listed(damaged)}.",
+            next_step="Restore one from a copy, or start a new run with train().",
+        )
+    raise CheckpointError(
+        f"resume_from_checkpoint=True, but {output_dir} has no checkpoint yet.",
+        next_step="Call train() without it for the first run, or set output_dir to the folder of that run.",
+    )
+
+
+def _listed(damaged: dict[Path, str]) -> str:
+    return "; ".join(f"{path.name}: {why}" for path, why in damaged.items())
+
+
+def _follow_schedule(optimizer: Any, scheduler: Any) -> None:
+    """Set the learning rates of the next step as the schedule computes them. The end of a run has moved, and the loaded
+    rates are those for the former end: for a finished run, usually zero.
+    """
+    if isinstance(scheduler, LambdaLR):
+        factors = [factor(scheduler.last_epoch) for factor in scheduler.lr_lambdas]
+        rates = [base * factor for base, factor in zip(scheduler.base_lrs, factors, strict=True)]
+        for group, rate in zip(optimizer.param_groups, rates, strict=True):
+            group["lr"] = rate
+        scheduler._last_lr = rates
+
+
+def note_used_folder(output_dir: str | Path) -> None:
+    """Say that a new run begins in a folder with checkpoints, and how to continue the former run instead."""
+    found = run_folder.in_order_written(output_dir)
+    if not found:
+        return
+    last, replaced = found[-1], "checkpoints of the same step are replaced, the others stay"
+    try:
+        state = read_state(last)
+    except CheckpointError:
+        state = TrainerState()
+    if run_folder.step_of(last) < state.max_steps:
+        notice(
+            f"{output_dir} has a run that was stopped at step {run_folder.step_of(last)} of {state.max_steps}. This run starts"
+            f" again at step 0 ({replaced}). To go on instead: trainer.train(resume_from_checkpoint={str(last)!r})."
+        )
+    else:
+        notice(
+            f"{output_dir} has checkpoints of an earlier run, the last one {last.name}. This run starts at step 0:"
+            f" {replaced}. To keep both, set another output_dir."
+        )

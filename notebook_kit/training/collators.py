@@ -95,8 +95,14 @@ def _labels(features: Any, names: Sequence[str]) -> list[Any] | None:
     """The labels of a batch: the column with the first of these names, or None without one."""
     for name, values in as_columns(features, names).items():
         rows = list(values) if values is not None else []
-        if not rows or rows[0] is None:
+        absent = sum(row is None for row in rows)
+        if absent == len(rows):
             continue
+        if absent:
+            raise InputError(
+                f"{absent} of the {len(rows)} examples of a batch have no label: their {name!r} is None.",
+                next_step=f"Drop them: dataset.filter(lambda example: example[{name!r}] is not None).",
+            )
         first = rows[0][0] if isinstance(rows[0], Sequence) and len(rows[0]) else rows[0]
         if isinstance(first, str):
             raise InputError(

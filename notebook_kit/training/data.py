@@ -210,6 +210,28 @@ def lengths_for_grouping(dataset: Any, args: TrainingArguments, input_name: str)
     return lengths if lengths is not None and len(lengths) and lengths.min() != lengths.max() else None
 
 
+class Lengths:
+    """The lengths of the examples of datasets, measured once for those that a Trainer keeps."""
+
+    def __init__(self) -> None:
+        # A dataset's id -> the dataset and its lengths. Keeping the dataset keeps its id unique.
+        self.kept: dict[int, tuple[Any, np.ndarray | None]] = {}
+
+    def of(self, dataset: Any, own: list[Any], args: TrainingArguments, input_name: str) -> np.ndarray | None:
+        """What `lengths_for_grouping` returns for `dataset`.
+
+        Args:
+            own: The datasets that the Trainer keeps; the lengths of others are forgotten.
+        """
+        ids = {id(part) for part in own}
+        self.kept = {key: value for key, value in self.kept.items() if key in ids}
+        if id(dataset) not in ids:
+            return lengths_for_grouping(dataset, args, input_name)
+        if id(dataset) not in self.kept:
+            self.kept[id(dataset)] = (dataset, lengths_for_grouping(dataset, args, input_name))
+        return self.kept[id(dataset)][1]
+
+
 # ------------------------------------------------------------------------------------------------- the order of examples
 
 
@@ -322,6 +344,23 @@ def set_epoch(loader: Any, epoch: int) -> None:
     for part in _parts(loader):
         if callable(getattr(part, "set_epoch", None)):
             part.set_epoch(epoch)
+
+
+def batch_rows(loader: Any, epoch: int, first: int, count: int) -> list[list[int]] | None:
+    """The positions in the dataset of the examples of some batches; None if the order cannot be repeated.
+
+    Args:
+        loader: The training batches.
+        epoch, first: The epoch and the first of the batches, both from 0.
+        count: How many batches.
+    """
+    parts = list(_parts(loader))
+    known = (EpochSampler, LengthGroupedBatchSampler, SequentialSampler)
+    batches = getattr(loader, "batch_sampler", None)
+    if batches is None or not any(isinstance(part, known) for part in parts):
+        return None
+    set_epoch(loader, epoch)
+    return [list(rows) for rows in itertools.islice(iter(batches), first, first + count)]
 
 
 def sorted_order(loader: Any) -> np.ndarray | None:

@@ -43,6 +43,7 @@ class Distributed:
         self.world_size: int = self.accelerator.num_processes
         self.rank: int = self.accelerator.process_index
         self.is_main: bool = self.accelerator.is_main_process
+        self._control: Any = None  # a group of processes that exchanges flags through main memory
 
     # ------------------------------------------------------------------------------------------------------ wrapping
 
@@ -84,6 +85,24 @@ class Distributed:
     def gather(self, tensor: torch.Tensor) -> torch.Tensor:
         """The tensors of all processes, joined along the first dimension."""
         return self.accelerator.gather(tensor) if self.world_size > 1 else tensor
+
+    def gather_objects(self, value: Any) -> list[Any]:
+        """The values of all processes, which may be any objects that can be pickled."""
+        if self.world_size == 1:
+            return [value]
+        found: list[Any] = [None] * self.world_size
+        torch.distributed.all_gather_object(found, value)
+        return found
+
+    def any(self, flag: bool) -> bool:
+        """Whether a flag is set on any process. Does not wait for the device."""
+        if self.world_size == 1:
+            return flag
+        if self._control is None:
+            self._control = torch.distributed.new_group(backend="gloo")
+        flags = torch.tensor(int(flag))
+        torch.distributed.all_reduce(flags, torch.distributed.ReduceOp.MAX, self._control)
+        return bool(flags)
 
     def mean(self, value: float) -> float:
         """The mean of a number over all processes."""

@@ -1,11 +1,12 @@
-"""Keyboard interrupts of a run (Ctrl-C, or a notebook's stop button)."""
+"""Requests from outside to end a run: Ctrl-C or a notebook's stop button (SIGINT), or the end of a machine (SIGTERM)."""
 
 from __future__ import annotations
 
 import signal
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from types import FrameType
+from typing import Any
 
 import torch
 
@@ -14,25 +15,31 @@ class Interrupts:
     """Defers the first interrupt until the optimizer update in progress is done; a second one takes effect at once.
 
     This keeps the weights, the optimizer and the step count consistent.
+
+    Attributes:
+        requested: Whether the run should end after the update in progress.
+        terminated: Whether the process should end too: it got SIGTERM, as a batch system, a container or a spot machine sends
+            before it kills the process. If the program has its own handler of SIGTERM, that one is called instead.
     """
 
     def __init__(self) -> None:
-        self.requested = False
+        self.requested = self.terminated = False
         self._at_once = False
 
     @contextmanager
     def held(self) -> Iterator[None]:
         """Within this block the first interrupt only sets `requested`."""
-        self.requested = self._at_once = False
-        try:
-            former = signal.signal(signal.SIGINT, self._note)
-        except ValueError:  # not the main thread, the only one that signals interrupt
-            yield
-            return
+        self.requested = self.terminated = self._at_once = False
+        former: dict[signal.Signals, Any] = {}
+        with suppress(ValueError):  # not the main thread, the only one that signals interrupt
+            former[signal.SIGINT] = signal.signal(signal.SIGINT, self._note)
+            if signal.getsignal(signal.SIGTERM) is signal.SIG_DFL:
+                former[signal.SIGTERM] = signal.signal(signal.SIGTERM, self._note)
         try:
             yield
         finally:
-            signal.signal(signal.SIGINT, former)
+            for number, handler in former.items():
+                signal.signal(number, handler)
 
     @contextmanager
     def put_off(self) -> Iterator[None]:
@@ -40,7 +47,11 @@ class Interrupts:
         with self.held():
             yield
         if self.requested:
-            raise KeyboardInterrupt
+            raise self.error("before its first step")
+
+    def error(self, message: str) -> BaseException:
+        """The exception that ends the run: SystemExit with the status 143 after SIGTERM, otherwise KeyboardInterrupt."""
+        return SystemExit(128 + signal.SIGTERM) if self.terminated else KeyboardInterrupt(message)
 
     @contextmanager
     def at_once(self) -> Iterator[None]:
@@ -58,7 +69,8 @@ class Interrupts:
             torch.set_grad_enabled(gradients)
 
     def _note(self, number: int, frame: FrameType | None) -> None:
-        if self.requested or self._at_once:
-            self.requested = True
+        again, self.requested = self.requested, True
+        if number == signal.SIGTERM:  # often sent twice, to the process and to its group
+            again, self.terminated = False, True
+        if again or self._at_once:
             raise KeyboardInterrupt
-        self.requested = True

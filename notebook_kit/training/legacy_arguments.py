@@ -37,7 +37,7 @@ _UNSUPPORTED = """
     use_legacy_prediction_loop jit_mode_eval use_ipex tpu_num_cores tpu_metrics_debug debug mp_parameters save_on_each_node
     neftune_noise_alpha optim_target_modules use_liger_kernel liger_kernel_config deepspeed fsdp fsdp_config
     fsdp_min_num_params fsdp_transformer_layer_cls_to_wrap parallelism_config auto_find_batch_size batch_eval_metrics
-    eval_use_gather_object enable_jit_checkpoint ddp_bucket_cap_mb ddp_static_graph ddp_backend torch_empty_cache_steps
+    eval_use_gather_object ddp_bucket_cap_mb ddp_static_graph ddp_backend torch_empty_cache_steps
     push_to_hub_organization dispatch_batches split_batches torchdynamo
 """
 # What this Trainer always does: accepted unless switched off.

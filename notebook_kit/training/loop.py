@@ -17,8 +17,8 @@ from typing import Any
 import torch
 from torch import nn
 
-from notebook_kit.errors import ConfigurationError, InputError, warn
-from notebook_kit.training import checkpointing, hooks
+from notebook_kit.errors import ConfigurationError, InputError, notice, warn
+from notebook_kit.training import checkpointing, faults, hooks, run_folder
 from notebook_kit.training.arguments import TrainingArguments
 from notebook_kit.training.background import one_run
 from notebook_kit.training.callbacks import CallbackList, metric_key
@@ -27,6 +27,7 @@ from notebook_kit.training.data import has_length, set_epoch
 from notebook_kit.training.distributed import explain_memory, map_tensors
 from notebook_kit.training.evaluation import TrainOutput, speed_metrics
 from notebook_kit.training.losses import LossMeter, count_items, items_for_loss, loss_of, smoothed_loss
+from notebook_kit.training.model_files import load_model_files
 from notebook_kit.training.optimization import current_learning_rate, follows_metric
 from notebook_kit.training.seeding import restore_rng_states, rng_states
 from notebook_kit.training.state import Items, LastStep, Position, TrainerControl, TrainerLike, TrainerState
@@ -113,6 +114,8 @@ class TrainingLoop:
         items: The number of labels in the update in progress; None if it has only one batch.
         model: The model as accelerate prepared it.
         parameters: The trainable parameters of the model.
+        run_id: The id of the run, which is in its checkpoints.
+        saved: The last checkpoint that was written or resumed from, or None.
 
     Raises:
         InputError, ConfigurationError: if the data or the arguments cannot be used.
@@ -145,6 +148,8 @@ class TrainingLoop:
         check_trainer("TrainingLoop", trainer)
         args = trainer.args
         self.trainer, self.ignore_keys, self.resumed = trainer, ignore_keys, resumption is not None
+        self.run_id = resumption.run if resumption else run_folder.new_run_id()
+        self.saved = resumption.folder if resumption else None
         trainer.discard_optimizer()
         trainer.train_dataloader = loader = trainer.get_train_dataloader()
         examples = trainer.num_examples(loader) if has_length(loader) else None
@@ -168,9 +173,12 @@ class TrainingLoop:
         self.parameters = [parameter for parameter in self.model.parameters() if parameter.requires_grad]
         self.meter, self.position = LossMeter(), Position()
         self.items: torch.Tensor | None = None
+        self.interrupted = False
         if resumption:
             self.meter, self.position = resumption.restore_progress(trainer, self.length.updates_per_epoch)
         self.meter.keep_all = not args.logging_nan_inf_filter
+        self._skipped: list[int] = []  # examples of updates that were skipped since the last log
+        self._between_updates = True  # so that a checkpoint would be consistent
         # The checkpoint, until the rest of its epoch has been trained on.
         self._partial_epoch = resumption if self.position.batches else None
 
@@ -195,16 +203,23 @@ class TrainingLoop:
                 )
             if trainer.args.eval_on_start and not self.resumed:
                 self.evaluate()
-            for batches in self.updates():
-                self.update(batches)
-                if trainer.interrupts.requested or not self.log_evaluate_save():
-                    break
-            interrupted = trainer.interrupts.requested
-            if interrupted and trainer.args.save_strategy != "no":
-                trainer.save_checkpoint()
+            try:
+                if not self.resumed or self.log_evaluate_save():  # what was due when the checkpoint was written
+                    for batches in self.updates():
+                        self.update(batches)
+                        if not self.log_evaluate_save():
+                            break
+            except Exception as error:
+                self._save_after(error)
+                raise
+            if interrupted := self.interrupted:
+                self._save_interrupted()
             output = self._conclude(start, interrupted)
         if interrupted:
-            raise KeyboardInterrupt(self._interrupted_message())
+            message = self._interrupted_message()
+            if trainer.interrupts.terminated:
+                notice(f"SIGTERM: {message}")
+            raise trainer.interrupts.error(message)
         return output
 
     def __enter__(self) -> TrainingLoop:
@@ -229,7 +244,7 @@ class TrainingLoop:
             trainer.emit("on_epoch_begin")
             batches = self._rest_of_epoch()
             while trainer.state.global_step < length.max_steps:
-                if not (group := list(itertools.islice(batches, trainer.args.gradient_accumulation_steps))):
+                if not (group := self._read(batches)):
                     if length.is_stream and position.batches:
                         position.per_epoch, trainer.state.epoch = position.batches, position.epoch + 1
                     break
@@ -259,6 +274,14 @@ class TrainingLoop:
         self.position.rng = rng_states()
         return iter(self.trainer.train_dataloader)
 
+    def _read(self, batches: Iterator[Any]) -> list[Any]:
+        """The batches of the next update; none at the end of the epoch."""
+        try:
+            return list(itertools.islice(batches, self.trainer.args.gradient_accumulation_steps))
+        except Exception as error:
+            faults.explain_data_error(error, self.trainer, self.position)
+            raise
+
     def update(self, batches: list[Any]) -> LastStep:
         """One optimizer update with the gradients of `batches`."""
         trainer, state, position = self.trainer, self.trainer.state, self.position
@@ -272,16 +295,20 @@ class TrainingLoop:
             with nullcontext() if last else trainer.distributed.accelerator.no_sync(self.model):
                 loss = trainer.training_step(self.model, batch, *items)
                 loss = hooks.checked_loss(hooks.name_of(trainer, "training_step"), loss)
-            self.meter.add(loss, state.global_step)
             total = loss if total is None else total + loss
             if not last:
                 trainer.emit("on_substep_end")
         grad_norm = trainer.distributed.clip(self.parameters, trainer.args.max_grad_norm)
         trainer.emit("on_pre_optimizer_step")
-        trainer.optimizer.step()
-        trainer.emit("on_optimizer_step")
+        may_step = self._may_step(total, grad_norm, batches)
+        self._between_updates = False
+        self.meter.add(total)
+        if may_step:
+            trainer.optimizer.step()
+            trainer.emit("on_optimizer_step")
         learning_rate = current_learning_rate(trainer.optimizer, trainer.lr_scheduler)
-        if not (follows_metric(trainer.lr_scheduler) or getattr(trainer.optimizer, "step_was_skipped", False)):
+        stepped = may_step and not getattr(trainer.optimizer, "step_was_skipped", False)
+        if stepped and not follows_metric(trainer.lr_scheduler):
             trainer.lr_scheduler.step()
         for parameter in self.parameters:
             parameter.grad = None
@@ -291,8 +318,30 @@ class TrainingLoop:
         position.batches += len(batches)
         state.epoch = position.epoch + position.batches / (position.per_epoch or self.length.batches_per_epoch)
         trainer.last_step = LastStep(total, grad_norm, learning_rate, batches)
+        self._between_updates = True
         trainer.emit("on_step_end")
+        self.interrupted = trainer.distributed.any(trainer.interrupts.requested)
         return trainer.last_step
+
+    def _may_step(self, loss: torch.Tensor, grad_norm: Any, batches: list[Any]) -> bool:
+        """Whether the weights may move, as `nan_policy` decides about a loss or a gradient that is NaN or infinite.
+
+        Raises:
+            NonFiniteLossError: if the policy is to stop.
+        """
+        trainer = self.trainer
+        if trainer.args.nan_policy == "ignore":
+            return True
+        # A loss scaler (fp16) overflows now and then, and skips those updates itself.
+        scaled = trainer.distributed.accelerator.scaler is not None
+        finite = faults.is_finite_number(loss) and (scaled or faults.is_finite_number(grad_norm))
+        if not trainer.distributed.any(not finite):
+            return True
+        error = faults.nonfinite_loss(trainer, loss, grad_norm, batches, self.position)
+        if trainer.args.nan_policy == "stop" and not faults.without_labels(trainer, batches):
+            raise error
+        self._skipped += error.rows
+        return False
 
     def _weigh(self, batches: list[Any]) -> list[Any]:
         """Count the items of an update, unless its only batch is all of it. Returns the batches that have any."""
@@ -314,19 +363,22 @@ class TrainingLoop:
     # ---------------------------------------------------------------------------------------------- between the steps
 
     def log_evaluate_save(self) -> bool:
-        """Log, evaluate and save as the Trainer's `control` requests; False if an interrupt stopped the evaluation."""
+        """Log, evaluate and save as the Trainer's `control` requests; False if the run was interrupted."""
         trainer, control = self.trainer, self.trainer.control
         if control.should_log and trainer.state.global_step > self.meter.logged_step:
             self._log_losses()
+        if self.interrupted:
+            return False
         if trainer.control.should_evaluate:
-            trainer.control.should_evaluate = False
             try:
                 with trainer.interrupts.at_once():
                     better = self.evaluate()
             except KeyboardInterrupt:
                 if not trainer.interrupts.requested:
                     raise
+                self.interrupted = True
                 return False
+            trainer.control.should_evaluate = False
             if trainer.args.save_strategy == "best":
                 trainer.control.should_save = better
         if trainer.control.should_save:
@@ -338,6 +390,7 @@ class TrainingLoop:
         trainer, step = self.trainer, self.trainer.state.global_step
         steps = step - self.meter.logged_step
         mean, bad = self.meter.take(step)
+        skipped, self._skipped = self._skipped, []
         logs: dict[str, Any] = {"loss": trainer.distributed.mean(mean)}
         if trainer.last_step is not None:
             norm = trainer.last_step.grad_norm
@@ -345,9 +398,11 @@ class TrainingLoop:
             logs["learning_rate"] = trainer.last_step.learning_rate
         trainer.log(logs)
         if bad:
+            left_out = "" if self.meter.keep_all else "; the logged loss leaves them out"
+            which = f" Their updates were skipped (examples {str(skipped[:32])[1:-1]})." if skipped else ""
             warn(
-                f"{bad} losses of the last {steps} steps were NaN or infinite; the logged loss leaves them out. Lower"
-                " learning_rate, use bf16 instead of fp16, and check for empty or wrong labels."
+                f"{bad} losses of the last {steps} steps were NaN or infinite{left_out}.{which} Lower learning_rate, use bf16"
+                " instead of fp16, and check for empty or wrong labels."
             )
 
     def evaluate(self) -> bool:
@@ -390,21 +445,50 @@ class TrainingLoop:
         trainer.log(metrics)
         best = state.best_model_checkpoint
         if args.load_best_model_at_end and best is not None and not interrupted:
-            checkpointing.load_model_files(trainer.model, best)
+            load_model_files(trainer.model, best)
             if args.save_total_limit == 1 and trainer.is_world_process_zero():
-                for checkpoint in checkpointing.checkpoints(args.output_dir or ""):
-                    if checkpoint.resolve() != Path(best).resolve():
-                        checkpointing.delete(checkpoint)
+                run_folder.keep_only(Path(best), self.run_id)
         trainer.emit("on_train_end")
         return TrainOutput(state.global_step, loss, metrics)
+
+    # --------------------------------------------------------------------------------------------------- checkpoints
+
+    def save(self) -> None:
+        """Write a checkpoint of the last update. If the disk fails, a warning says so."""
+        folder = Path(self.trainer.args.output_dir or "") / f"{run_folder.PREFIX}-{self.trainer.state.global_step}"
+        if checkpointing.save_checkpoint(self.trainer, self.run_id, self.meter, self.position):
+            self.saved = folder
+            self.trainer.emit("on_save")
+
+    def _save_interrupted(self) -> None:
+        args = self.trainer.args
+        if args.save_strategy != "no" or (args.enable_jit_checkpoint and self.trainer.interrupts.terminated):
+            self.trainer.save_checkpoint()
+
+    def _save_after(self, error: Exception) -> None:
+        """After an error, write a checkpoint of the last whole update, unless there is one."""
+        trainer, step = self.trainer, self.trainer.state.global_step
+        is_saved = self.saved is not None and run_folder.step_of(self.saved) == step
+        alone = trainer.distributed.world_size == 1  # the other processes are elsewhere in the run
+        if is_saved or not step or not self._between_updates or not alone or trainer.args.save_strategy == "no":
+            return
+        try:
+            trainer.save_checkpoint()
+        except Exception:  # the first error is the one to report
+            return
+        if self.saved is not None and run_folder.step_of(self.saved) == step:
+            error.add_note(
+                f"→ The run is saved up to step {step}. To continue: trainer.train(resume_from_checkpoint={str(self.saved)!r})."
+            )
 
     def _interrupted_message(self) -> str:
         """Message after an interrupted run."""
         state = self.trainer.state
         done = f"Training was stopped after step {state.global_step} of {state.max_steps}; the model keeps what it learned."
-        if self.trainer.args.save_strategy == "no":
-            return f"{done} No checkpoint was written, since save_strategy is 'no'."
-        return f"{done} To continue: trainer.train(resume_from_checkpoint=True)."
+        if self.saved is None or run_folder.step_of(self.saved) != state.global_step:
+            why = ", since save_strategy is 'no'" if self.trainer.args.save_strategy == "no" else ""
+            return f"{done} No checkpoint was written{why}."
+        return f"{done} To continue: trainer.train(resume_from_checkpoint={str(self.saved)!r})."
 
 
 # ------------------------------------------------------------------------------------------- from a batch to its gradients

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -76,58 +77,63 @@ def smoothed_loss(logits: torch.Tensor, labels: torch.Tensor, smoothing: float, 
 class LossMeter(ExportableState):
     """Sums losses on their device, so that nothing waits for the device until a log is due.
 
-    A NaN or infinite loss is replaced by the mean of the losses since the last log (unless `keep_all` is set), so that one
-    bad batch does not hide the others. The number of such losses is reported.
+    A NaN or infinite loss is left out of the means (unless `keep_all` is set), so that one bad update does not hide the
+    others. The number of such losses is reported; the mean of nothing else is NaN.
 
     Attributes:
-        total: Sum of the losses of the steps that were logged in this call of `train`.
+        total, total_bad: Sum of the losses of the updates that were logged in this call of `train`, and how many were left out.
         logged_step: The step of the last log.
         first_step: The step at which this call began.
-        pending: Sum of the losses since the last log, as stored in a checkpoint.
+        pending, pending_bad: The same since the last log, as stored in a checkpoint.
         keep_all: Add NaN and infinite losses too.
     """
 
     total: float = 0.0
+    total_bad: int = 0
     logged_step: int = 0
     first_step: int = 0
     pending: float = 0.0
+    pending_bad: int = 0
     keep_all: bool = False
 
     def __post_init__(self) -> None:
         self._sum: torch.Tensor | None = None
         self._bad: torch.Tensor | None = None
 
-    def add(self, loss: torch.Tensor, step: int) -> None:
-        """Add the loss of one batch after `step` updates."""
+    def add(self, loss: torch.Tensor) -> None:
+        """Add the loss of one update."""
         if self._sum is None or self._bad is None:
             self._sum = torch.full((), self.pending, dtype=torch.float32, device=loss.device)
-            self._bad = torch.zeros((), device=loss.device)
+            self._bad = torch.full((), float(self.pending_bad), device=loss.device)
         finite = torch.isfinite(loss)
         self._bad += ~finite
-        if self.keep_all:
-            self._sum += loss
-        else:
-            self._sum += torch.where(finite, loss, self._sum / (1 + step - self.logged_step))
+        self._sum += loss if self.keep_all else torch.where(finite, loss, 0.0)
 
     def read(self) -> tuple[float, int]:
         """The sum since the last log and how many losses were NaN or infinite. Waits for the device."""
         if self._sum is None or self._bad is None:
-            return self.pending, 0
+            return self.pending, self.pending_bad
         total, bad = torch.stack([self._sum, self._bad]).tolist()
         return total, int(bad)
 
     def take(self, step: int) -> tuple[float, int]:
         """The mean loss of the updates since the last log, and how many losses were NaN or infinite."""
         total, bad = self.read()
-        mean = total / max(1, step - self.logged_step)
-        self.total += total
-        self.logged_step, self.pending = step, 0.0
+        mean = self._mean(total, bad, step - self.logged_step)
+        self.total, self.total_bad = self.total + total, self.total_bad + bad
+        self.logged_step, self.pending, self.pending_bad = step, 0.0, 0
         self._sum = self._bad = None
         return mean, bad
 
+    def _mean(self, total: float, bad: int, updates: int) -> float:
+        counted = updates if self.keep_all else updates - bad
+        return total / counted if counted else math.nan if updates else 0.0
+
     def mean(self, step: int) -> float:
         """The mean loss of all updates of this call."""
-        return (self.total + self.read()[0]) / max(step - self.first_step, 1)
+        total, bad = self.read()
+        return self._mean(self.total + total, self.total_bad + bad, step - self.first_step)
 
     def state(self) -> dict[str, Any]:
-        return {"args": {"logged_step": self.logged_step, "pending": self.read()[0]}, "attributes": {}}
+        pending, bad = self.read()
+        return {"args": {"logged_step": self.logged_step, "pending": pending, "pending_bad": bad}, "attributes": {}}

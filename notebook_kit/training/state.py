@@ -189,6 +189,7 @@ class TrainerLike(Protocol):
     interrupts: Interrupts
     model: nn.Module
     processing_class: Any
+    data_collator: Any
     traits: ModelTraits
     item_takers: frozenset[str]
     label_names: list[str]

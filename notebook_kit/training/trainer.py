@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 import math
-import tempfile
 import threading
 import time
 from collections.abc import Callable, Mapping, Sized
@@ -19,10 +18,21 @@ from torch.utils.data import DataLoader, Sampler, SequentialSampler
 
 from notebook_kit.errors import ConfigurationError, InputError, near_matches
 from notebook_kit.nn.inputs import ModelTraits, takes_name
-from notebook_kit.training import checkpointing, checks, data, evaluation, loop, reports, work
+from notebook_kit.training import (
+    checkpointing,
+    checks,
+    data,
+    evaluation,
+    loop,
+    model_files,
+    publishing,
+    reports,
+    run_folder,
+    work,
+)
 from notebook_kit.training.arguments import TrainingArguments
 from notebook_kit.training.background import BackgroundRun, check_free, one_run
-from notebook_kit.training.callbacks import CallbackList, PublishCallback
+from notebook_kit.training.callbacks import CallbackList
 from notebook_kit.training.collators import DataCollatorWithPadding, default_data_collator
 from notebook_kit.training.display import default_callbacks
 from notebook_kit.training.distributed import Distributed, explain_memory
@@ -132,8 +142,7 @@ class Trainer:
             data.check_dataset(eval_dataset, "eval_dataset")
         self.train_dataloader: Any = None
         self.eval_dataloader: Any = None
-        # A dataset's id -> the dataset and the lengths of its examples. Keeping the dataset keeps its id unique.
-        self._lengths: dict[int, tuple[Any, Any]] = {}
+        self._lengths = data.Lengths()
         self.optimizer, self.lr_scheduler = checks.checked_optimizers(optimizers)
         self.optimizer_cls_and_kwargs = optimizer_cls_and_kwargs
         self._creates_optimizer, self._creates_scheduler = self.optimizer is None, self.lr_scheduler is None
@@ -150,7 +159,7 @@ class Trainer:
         given = as_list(callbacks)
         self.callback_handler = CallbackList(self, [*default_callbacks(self.args, given), *given])
         if self.args.push_to_hub:
-            self.add_callback(PublishCallback())
+            self.add_callback(publishing.PublishCallback())
         self.emit("on_init_end")
 
     def _set_model(self, model: nn.Module) -> None:
@@ -205,7 +214,8 @@ class Trainer:
         On an interrupt (the stop button of a notebook, Ctrl-C) the update in progress finishes, a checkpoint is written
         unless `save_strategy="no"`, and KeyboardInterrupt is raised. The model keeps what it learned, and
         `train(resume_from_checkpoint=True)` continues as if there had been no interrupt. A second interrupt takes effect
-        at once.
+        at once. SIGTERM does the same, and ends the process with the status 143. After an error, too, the last whole update
+        is saved.
 
         Args:
             resume_from_checkpoint: The folder of a checkpoint, or True for the last one in `args.output_dir`.
@@ -218,13 +228,14 @@ class Trainer:
             Updates done, mean loss over the updates of this call, and metrics; with `background`, a `BackgroundRun`.
 
         Raises:
-            CheckpointError: if the checkpoint does not exist or does not fit.
-            ConfigurationError: if a run of this Trainer is in progress.
+            CheckpointError: if the checkpoint does not exist, is damaged or does not fit.
+            ConfigurationError: if a run of this Trainer, or another one in its output folder, is in progress.
+            NonFiniteLossError: if a loss or a gradient is NaN or infinite, unless `nan_policy` is "skip" or "ignore".
             KeyboardInterrupt: if the run was interrupted.
         """
         if background:
             return BackgroundRun(self, lambda: self.train(resume_from_checkpoint, trial, ignore_keys_for_eval))
-        with one_run(self):
+        with one_run(self), self._run_folder():
             # As in the constructor, so code run since then has no influence.
             set_seed(self.args.seed, self.args.full_determinism)
             if self.model_init is not None:
@@ -235,7 +246,14 @@ class Trainer:
             checkpoint = None
             if resume_from_checkpoint:
                 checkpoint = checkpointing.Resumption.find(resume_from_checkpoint, self.args)
+            elif self.args.save_strategy != "no" and self.is_world_process_zero():
+                checkpointing.note_used_folder(self.args.output_dir or "")
             return loop.TrainingLoop(self, checkpoint, ignore_keys=ignore_keys_for_eval).run()
+
+    def _run_folder(self) -> AbstractContextManager[None]:
+        """Keeps other runs out of the output folder, if this one saves there."""
+        saves = self.args.save_strategy != "no" and self.is_world_process_zero()
+        return run_folder.only_run(self.args.output_dir or "") if saves else nullcontext()
 
     def training_step(self, model: nn.Module, inputs: Any, num_items_in_batch: Items = None) -> torch.Tensor:
         """Forward and backward of one batch.
@@ -411,10 +429,9 @@ class Trainer:
         overridden = getattr(type(self), hook) is not getattr(Trainer, hook)
         sampler, lengths = data.sampler_from(getattr(self, hook), dataset) if overridden else None, None
         if sampler is None and (training or self.args.eval_do_concat_batches):
-            if id(dataset) not in self._lengths:
-                main_input = getattr(self.model, "main_input_name", "input_ids")
-                self._lengths[id(dataset)] = (dataset, data.lengths_for_grouping(dataset, self.args, main_input))
-            lengths = self._lengths[id(dataset)][1]
+            evaluated = self.eval_dataset.values() if isinstance(self.eval_dataset, Mapping) else [self.eval_dataset]
+            main_input = getattr(self.model, "main_input_name", "input_ids")
+            lengths = self._lengths.of(dataset, [self.train_dataset, *evaluated], self.args, main_input)
         collator, distributed = self.data_collator, self.distributed
         if self.args.remove_unused_columns:
             dataset, collator = data.fit_columns(dataset, collator, self.model, self.label_names, role)
@@ -501,7 +518,7 @@ class Trainer:
                 "A checkpoint holds the progress of a run, and no run is in progress.",
                 next_step="Write the model alone with save_model.",
             )
-        checkpointing.save_checkpoint(self, self.loop.meter, self.loop.position)
+        self.loop.save()
 
     def save_model(self, output_dir: str | None = None, _internal_call: bool = False) -> None:
         """Write the model, the tokenizer and the arguments, for `from_pretrained`."""
@@ -510,7 +527,7 @@ class Trainer:
             return
         folder = Path(output_dir or self.args.output_dir or "")
         folder.mkdir(parents=True, exist_ok=True)
-        checkpointing.save_model_files(model, folder)
+        model_files.save_model_files(model, folder)
         if hasattr(self._processor, "save_pretrained"):
             self._processor.save_pretrained(str(folder))
         self.args.save(folder / checkpointing.ARGUMENTS)
@@ -535,7 +552,7 @@ class Trainer:
         if self.is_world_process_zero():
             folder = Path(self.args.output_dir or "")
             folder.mkdir(parents=True, exist_ok=True)
-            self.state.save_to_json(folder / checkpointing.STATE)
+            self.state.save_to_json(folder / run_folder.STATE)
 
     def push_to_hub(
         self,
@@ -552,16 +569,7 @@ class Trainer:
         """
         if not self.is_world_process_zero():
             return None
-        from notebook_kit.hub import push_folder
-
-        args = self.args
-        name = args.hub_model_id or Path(args.output_dir or "").resolve().name
-        options: dict[str, Any] = {"token": token or args.hub_token, "revision": revision or args.hub_revision}
-        options |= {"private": args.hub_private_repo, "commit_message": commit_message}
-        # The output folder also holds checkpoints with the optimizer's state, which should not be published.
-        with tempfile.TemporaryDirectory() as folder:
-            self.save_model(folder, _internal_call=True)
-            return push_folder(folder, name, **options)
+        return publishing.push_to_hub(self, commit_message, token, revision)
 
     # ------------------------------------------------------------------------------------------ callbacks, processes
 

@@ -224,6 +224,7 @@ def test_losses_that_are_no_numbers_are_told(tmp_path):
         max_steps=4,
         logging_steps=4,
         optim="sgd",
+        nan_policy="ignore",
     )
     with pytest.warns(NotebookKitWarning, match="3 losses of the last 4 steps"):
         run.train()

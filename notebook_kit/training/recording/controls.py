@@ -241,7 +241,7 @@ class RunControls:
         folder, name, value = found
         if folder is None:
             return {"kept": "present weights", "why": "they are the best so far", "metric": name, "value": value}
-        from notebook_kit.training.checkpointing import load_model_files
+        from notebook_kit.training.model_files import load_model_files
 
         load_model_files(model, folder)
         return {"kept": "best checkpoint", "checkpoint": str(folder), "metric": name, "value": value}

@@ -1,0 +1,106 @@
+"""Uploading a run's model and checkpoints to the Hub, in the background while the run goes on."""
+
+from __future__ import annotations
+
+import shutil
+import tempfile
+from concurrent.futures import Future, ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+from notebook_kit.errors import warn
+from notebook_kit.training.arguments import TrainingArguments
+from notebook_kit.training.callbacks import TrainerCallback
+from notebook_kit.training.state import TrainerControl, TrainerLike, TrainerState
+
+__all__ = ["PublishCallback", "push_to_hub", "repository"]
+
+LAST = "last-checkpoint"  # the folder in the repository, as `transformers` names it
+
+
+def repository(args: TrainingArguments) -> tuple[str, dict[str, Any]]:
+    """The name of the repository, and the options of its uploads."""
+    name = args.hub_model_id or Path(args.output_dir or "").resolve().name
+    return name, {"token": args.hub_token, "revision": args.hub_revision, "private": args.hub_private_repo}
+
+
+def push_to_hub(trainer: TrainerLike, commit_message: str, token: Any = None, revision: Any = None) -> Any:
+    """Write the model and upload it; see `Trainer.push_to_hub`."""
+    from notebook_kit.hub import push_folder
+
+    name, options = repository(trainer.args)
+    options |= {"token": token or options["token"], "revision": revision or options["revision"]}
+    # The output folder also holds checkpoints with the optimizer's state, which should not be published.
+    with tempfile.TemporaryDirectory() as folder:
+        trainer.save_model(folder, _internal_call=True)
+        return push_folder(folder, name, commit_message=commit_message, **options)
+
+
+class PublishCallback(TrainerCallback):
+    """Uploads the model at the end of a run and, unless `args.hub_strategy` is "end", at each save; with "checkpoint" and
+    "all_checkpoints" also the checkpoint, from which a run can resume.
+
+    The files are copied at once and uploaded on a background thread. While an upload is in progress, further ones are left
+    out, unless `args.hub_always_push` is set. A failed upload is a warning; the next one, and the one at the end, uploads
+    everything.
+
+    Attributes:
+        uploads: Those that are in progress, or whose result has not been reported.
+    """
+
+    def __init__(self) -> None:
+        self._thread = ThreadPoolExecutor(1, thread_name_prefix="notebook_kit-upload")
+        self.uploads: list[Future[Any]] = []
+
+    def on_save(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any):
+        self._report()
+        if args.hub_strategy != "end" and (args.hub_always_push or not self.uploads):
+            self._upload(kwargs["trainer"], f"Training in progress, step {state.global_step}")
+
+    def on_train_end(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any):
+        self._upload(kwargs["trainer"], "End of training")
+        self._report(wait=True)
+
+    def _upload(self, trainer: TrainerLike, message: str) -> None:
+        folder = Path(tempfile.mkdtemp(prefix="notebook_kit-upload-"))
+        try:
+            trainer.save_model(str(folder), _internal_call=True)
+            if trainer.is_world_process_zero():
+                _add_checkpoint(trainer, folder)
+                name, options = repository(trainer.args)
+                self.uploads.append(self._thread.submit(_send, folder, name, {**options, "commit_message": message}))
+        except OSError as error:
+            warn(f"The model could not be copied for its upload: {error}. The run goes on.")
+        finally:
+            if not self.uploads or not trainer.is_world_process_zero():
+                shutil.rmtree(folder, ignore_errors=True)
+
+    def _report(self, wait: bool = False) -> None:
+        """Warn of uploads that failed, and forget those that are done."""
+        for upload in [upload for upload in self.uploads if wait or upload.done()]:
+            self.uploads.remove(upload)
+            error = upload.exception()
+            if error is not None and not wait:
+                warn(f"An upload failed: {error} The run goes on, and the next save uploads again.")
+            elif error is not None:
+                warn(
+                    f"The model of this run is not on the Hub: {error} It is in memory and, if checkpoints were written, in"
+                    " the output folder. Upload it with trainer.push_to_hub()."
+                )
+
+
+def _add_checkpoint(trainer: TrainerLike, folder: Path) -> None:
+    """Add the last checkpoint, if `hub_strategy` includes checkpoints."""
+    saved = getattr(trainer.loop, "saved", None)
+    names = {"checkpoint": LAST, "all_checkpoints": saved.name if saved is not None else ""}
+    if saved is not None and (name := names.get(trainer.args.hub_strategy)):
+        shutil.copytree(saved, folder / name)
+
+
+def _send(folder: Path, name: str, options: dict[str, Any]) -> Any:
+    from notebook_kit.hub import push_folder
+
+    try:
+        return push_folder(folder, name, **options)
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
