@@ -1,10 +1,13 @@
-"""What a recording looks like: the outline of its wave, and its spectrogram."""
+"""A recording for looking at and listening to: the outline of its wave, its spectrogram, a file that browsers play."""
 
 from __future__ import annotations
 
+import io
+import wave
+
 import numpy as np
 
-__all__ = ["outline", "spectrogram"]
+__all__ = ["outline", "spectrogram", "wave_file"]
 
 N_FFT = 512
 RANGE = 6.0
@@ -57,3 +60,21 @@ def spectrogram(samples: np.ndarray, rate: int, columns: int, mels: int = 80) ->
     power = np.abs(np.fft.rfft(frames, axis=1)) ** 2  # (columns, N_FFT // 2 + 1)
     bands = np.log10(power @ mel_filters(N_FFT // 2 + 1, mels, rate, 0.0, rate / 2) + 1e-10).T
     return np.clip((bands - bands.max()) / RANGE + 1, 0, 1).astype(np.float32)
+
+
+def wave_file(samples: np.ndarray, rate: int) -> bytes:
+    """A WAV file of 16-bit samples.
+
+    Args:
+        samples: (samples,), from -1 to 1.
+        rate: Samples per second.
+
+    Example:
+        >>> wave_file(np.zeros(8, dtype=np.float32), 16_000)[:4]
+        b'RIFF'
+    """
+    stream = io.BytesIO()
+    with wave.open(stream, "wb") as file:
+        file.setparams((1, 2, rate, 0, "NONE", ""))
+        file.writeframes((np.clip(samples, -1, 1) * 32767).astype("<i2").tobytes())
+    return stream.getvalue()

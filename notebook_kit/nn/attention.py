@@ -328,8 +328,15 @@ class AttentionRecord(Mapping[int, Tensor]):
         sites: The recorded sites, in the order of the model.
     """
 
-    def __init__(self, sites: Iterable[AttentionSite], detach: bool = True, keeps_vectors: bool = False) -> None:
+    def __init__(
+        self,
+        sites: Iterable[AttentionSite],
+        detach: bool = True,
+        keeps_vectors: bool = False,
+        reduce: Callable[[AttentionSite, Tensor], Tensor] | None = None,
+    ) -> None:
         self._calls: dict[AttentionSite, list[Tensor]] = {site: [] for site in sites}
+        self._reduce = reduce
         self._vectors: dict[AttentionSite, tuple[Tensor, Tensor, Tensor | None, float]] = {}
         self._detach, self.keeps_vectors = detach, keeps_vectors
 
@@ -340,7 +347,8 @@ class AttentionRecord(Mapping[int, Tensor]):
 
     def add(self, site: AttentionSite, weights: Tensor) -> None:
         """Append the weights of one call."""
-        self._calls[site].append(weights.detach() if self._detach else weights)
+        weights = weights.detach() if self._detach else weights
+        self._calls[site].append(weights if self._reduce is None else self._reduce(site, weights))
 
     def add_vectors(
         self, site: AttentionSite, query: Tensor, key: Tensor, offset: Tensor | None, scale: float | None
@@ -439,6 +447,7 @@ def record_attention(
     kinds: Iterable[str] | None = None,
     detach: bool = True,
     vectors: bool = False,
+    reduce: Callable[[AttentionSite, Tensor], Tensor] | None = None,
 ) -> Iterator[AttentionRecord]:
     """Record the attention weights of some layers while the block runs.
 
@@ -451,6 +460,8 @@ def record_attention(
         kinds: Kinds of attention, any of `"self"`, `"decoder"` and `"cross"`; all by default.
         detach: Cut the weights from the autograd graph. Pass False to compute a loss on them.
         vectors: Also keep the queries and keys of the latest call, see `AttentionRecord.vectors`.
+        reduce: Called with a site and its weights, `(batch, heads, from, to)`, in each call; its result is kept in their place,
+            for example at half precision, so that not all layers need memory at once.
 
     Raises:
         InputError: If the model has no such layer or kind.
@@ -483,7 +494,7 @@ def record_attention(
             f"{type(model).__name__} has no attention of kind {' or '.join(map(repr, sorted(kinds or ())))}.",
             next_step=f"It has {has} attention.",
         )
-    record = AttentionRecord(chosen, detach, vectors)
+    record = AttentionRecord(chosen, detach, vectors, reduce)
     with _watching((*_WATCHES.get(), _Watch(record, {}))):
         yield record
 

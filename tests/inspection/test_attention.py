@@ -19,13 +19,14 @@ from notebook_kit import (
     BertModel,
 )
 from notebook_kit.errors import InputError
-from notebook_kit.inspection.attention import reading as reading_module
+from notebook_kit.inspection.attention import running as reading_module
 from notebook_kit.inspection.attention.axes import TokenAxis, named_tokens
 from notebook_kit.inspection.attention.encoding import encode
 from notebook_kit.inspection.attention.lens import Lens, look
 from notebook_kit.inspection.attention.prediction import predictions
-from notebook_kit.inspection.attention.reading import read_model, read_record, read_tensors
+from notebook_kit.inspection.attention.reading import read_record, read_tensors
 from notebook_kit.inspection.attention.rollout import rollout
+from notebook_kit.inspection.attention.running import read_model
 from notebook_kit.inspection.attention.scores import SCORES, head_scores, scores_of
 from notebook_kit.inspection.drawing import heat_maps as drawing
 from notebook_kit.nn.attention import ablate_heads, record_attention

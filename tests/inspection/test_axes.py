@@ -10,13 +10,15 @@ from torch import nn
 
 from notebook_kit import AutoTokenizer, BertConfig, BertModel
 from notebook_kit.errors import InputError
-from notebook_kit.inspection.attention.axes import Frames, PageBoxes, PatchGrid, Queries, named_tokens
+from notebook_kit.inspection.attention.axes import PageBoxes, PatchGrid, Queries, named_tokens
 from notebook_kit.inspection.attention.lens import Lens, look
 from notebook_kit.inspection.attention.prediction import predictions
-from notebook_kit.inspection.attention.reading import read, read_model, read_tensors
+from notebook_kit.inspection.attention.reading import read_tensors
 from notebook_kit.inspection.attention.rollout import rollout
+from notebook_kit.inspection.attention.running import read, read_model
 from notebook_kit.inspection.attention.samples import Sample
 from notebook_kit.inspection.attention.scores import SCORES, head_scores, scores_of
+from notebook_kit.inspection.attention.sound_axes import Frames
 from notebook_kit.nn.attention import AttentionSite, ablate_heads, attend, sites_of
 
 

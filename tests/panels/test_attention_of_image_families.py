@@ -26,7 +26,8 @@ from notebook_kit import (
 from notebook_kit.errors import InputError
 from notebook_kit.inspection.attention.axes import PatchGrid
 from notebook_kit.inspection.attention.pictures import picture_sample
-from notebook_kit.inspection.attention.reading import parts_of, read, read_tensors
+from notebook_kit.inspection.attention.reading import read_tensors
+from notebook_kit.inspection.attention.running import parts_of, read
 from notebook_kit.inspection.attention.scores import clearest_map
 from notebook_kit.panels import AttentionView, set_language
 
@@ -51,7 +52,7 @@ def seen(sample):
 def test_the_grid_lies_where_the_model_looks(family):
     model, processor = build(family)
     before, rows, columns, after = GRIDS[family]
-    reading = read(model, picture(), image_processor=processor)
+    reading = read(model, picture(), processor=processor)
     grid = reading.columns
     assert (grid.before, grid.rows, grid.columns, len(grid.after)) == (before, rows, columns, after)
     # The shown picture, at the size of the pixels that were read, is what was read.
@@ -85,7 +86,7 @@ def test_crops_and_padding_are_part_of_what_was_seen():
 def test_patches_that_leave_out_an_edge():
     model, _ = build("dinov2")
     processor = ViTImageProcessor(size={"height": 60, "width": 64})
-    grid = read(model, picture(), image_processor=processor).columns
+    grid = read(model, picture(), processor=processor).columns
     assert (grid.rows, grid.columns) == (4, 4) and grid.boxes[-1][2:] == pytest.approx((56 / 64, 56 / 60))
 
 
@@ -247,7 +248,7 @@ def test_the_first_head_shows_a_part_of_the_picture():
 
 def test_a_large_picture_is_read_smaller():
     model, _ = build("yolos")
-    reading = read(model, picture().resize((1333, 800)), image_processor=DetrImageProcessor())
+    reading = read(model, picture().resize((1333, 800)), processor=DetrImageProcessor())
     assert reading.notices[0][0] == "notice_smaller"
     height, width = (reading.notices[0][1][name] for name in ("height", "width"))
     assert reading.inputs["pixel_values"].shape == (1, 3, height, width)

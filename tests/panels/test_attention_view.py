@@ -156,7 +156,11 @@ def test_empty_view_shows_a_hint_and_can_be_given_a_model(model):
         ((torch.rand(1, 1, 2, 2),), {"head": 1}, "Layer 0 has no head 1"),
         (("bert-base-uncased", "text"), {}, "expects a model or attention first"),
         ((torch.nn.Linear(2, 2), "text"), {}, "not loaded by name"),
-        ((ASTModel(ASTConfig(num_hidden_layers=1, hidden_size=32, num_attention_heads=2)), "a.wav"), {}, "reads sound"),
+        (
+            (ASTModel(ASTConfig(num_hidden_layers=1, hidden_size=32, num_attention_heads=2)), "a.wav"),
+            {},
+            "feature extractor is unknown",
+        ),
         (({"attentions": None},), {}, "holds no attentions"),
         ((torch.rand(1, 1, 2, 2),), {"compare_text": "x"}, "no model to read a second text"),
     ],

@@ -1,4 +1,4 @@
-"""The axes of an attention matrix: text tokens, patches of a picture, frames of a sound, object queries, words on a page."""
+"""The axes of an attention matrix: text tokens, patches of a picture, object queries, words on a page."""
 
 from __future__ import annotations
 
@@ -14,7 +14,8 @@ from notebook_kit.inspection.drawing.pictures import Box
 
 __all__ = [
     "Axis",
-    "Frames",
+    "Groups",
+    "NumberedAxis",
     "Objects",
     "PageBoxes",
     "PatchGrid",
@@ -22,6 +23,9 @@ __all__ = [
     "TokenAxis",
     "named_tokens",
 ]
+
+Groups = tuple[tuple[int, ...], ...]
+"""Positions of one axis, in groups that are the positions of another one."""
 
 STRIDES = (32, 16, 64, 8, 4)
 """Pixels per position of a feature map, from usual to unusual."""
@@ -48,8 +52,9 @@ class Axis:
     The kinds of axes differ in where this information comes from; a lens treats all of them alike.
 
     Attributes:
-        kind: "text", "patches", "frames", "queries" or "boxes".
+        kind: "text", "patches", "frames", "spectrogram" (its patches), "queries" or "boxes".
         is_ordered: Whether positions are in sequence, so that each has a previous and a next one.
+        rises: Whether the first row of a grid is at the bottom of the picture.
         labels: One label per position.
         special: Whether each position is a special token, such as a class token.
         words: The group of each position (its word, or its second), by number; groups are contiguous.
@@ -61,6 +66,7 @@ class Axis:
 
     kind: ClassVar[str]
     is_ordered: ClassVar[bool] = False
+    rises: ClassVar[bool] = False
 
     labels: tuple[str, ...]
     special: tuple[bool, ...]
@@ -103,6 +109,11 @@ class Axis:
         """The position to look from first: a class token, or the surest object; None if all are alike."""
         return None
 
+    @property
+    def span(self) -> tuple[float, float] | None:
+        """The seconds at which `picture` begins and ends; None if it is not of a sound."""
+        return None
+
     def fitted(self, size: int) -> Axis:
         """This axis adapted to attention with `size` positions; unchanged if that is not possible."""
         return self
@@ -110,6 +121,17 @@ class Axis:
     def with_objects(self, objects: Objects) -> Axis:
         """This axis with the objects that a detector predicts; unchanged if its positions predict none."""
         return self
+
+    def pooled(self, parts: int = 1) -> tuple[Axis, Groups | None]:
+        """A shorter axis and the positions of this one that each of its positions stands for.
+
+        Args:
+            parts: The number of neighbouring positions that become one. Padding becomes one position in any case.
+
+        Returns:
+            This axis and None if its positions cannot be merged.
+        """
+        return self, None
 
     def kept(self, hide_special: bool = False, segment: int | None = None) -> list[int]:
         """The positions that remain if special tokens, or all texts but `segment`, are hidden."""
@@ -212,7 +234,7 @@ class PageBoxes(TokenAxis):
         return cls(*fields, picture=picture, token_boxes=placed)
 
 
-class _Numbered(Axis):
+class NumberedAxis(Axis):
     """An axis whose positions are numbered: none is repeated, and there is no second text."""
 
     ids = None
@@ -236,7 +258,7 @@ class _Numbered(Axis):
 
 
 @dataclass(frozen=True, eq=False)
-class PatchGrid(_Numbered):
+class PatchGrid(NumberedAxis):
     """The patches of a picture, row by row, after any class and register tokens.
 
     Args:
@@ -355,60 +377,7 @@ class PatchGrid(_Numbered):
 
 
 @dataclass(frozen=True, eq=False)
-class Frames(_Numbered):
-    """Consecutive frames of a sound or a film.
-
-    Args:
-        count: The number of frames.
-        seconds: The duration of one frame.
-        start: The start of the first frame, in seconds.
-
-    Example:
-        >>> frames = Frames(4, 0.5)
-        >>> frames.labels, [frames.name_of(group) for group in frames.merged(frames.kept())]
-        (('0.00 s', '0.50 s', '1.00 s', '1.50 s'), ['0–1 s', '1–2 s'])
-    """
-
-    kind: ClassVar[str] = "frames"
-    is_ordered: ClassVar[bool] = True
-
-    count: int
-    seconds: float
-    start: float = 0.0
-
-    @cached_property
-    def labels(self) -> tuple[str, ...]:  # type: ignore[override]
-        return tuple(f"{self.start + i * self.seconds:.2f} s" for i in range(self.count))
-
-    @cached_property
-    def _whole_seconds(self) -> tuple[int, ...]:
-        return tuple(int(self.start + i * self.seconds + 1e-9) for i in range(self.count))
-
-    @cached_property
-    def words(self) -> tuple[int, ...]:  # type: ignore[override]
-        number = {second: i for i, second in enumerate(dict.fromkeys(self._whole_seconds))}
-        return tuple(number[second] for second in self._whole_seconds)
-
-    @cached_property
-    def word_labels(self) -> tuple[str, ...]:  # type: ignore[override]
-        return tuple(f"{second}–{second + 1} s" for second in dict.fromkeys(self._whole_seconds))
-
-    @property
-    def places(self) -> np.ndarray:
-        """The middle of each frame, in seconds."""
-        return (self.start + (np.arange(self.count) + 0.5) * self.seconds)[:, None]
-
-    def fitted(self, size: int) -> Frames:
-        """The same duration in `size` frames."""
-        return (
-            self
-            if size == self.count or not size
-            else replace(self, count=size, seconds=self.count * self.seconds / size)
-        )
-
-
-@dataclass(frozen=True, eq=False)
-class Queries(_Numbered):
+class Queries(NumberedAxis):
     """The learned queries of a detector or a resampler: a set without order or places.
 
     Args:

@@ -9,7 +9,8 @@ import torch
 from torch import Tensor, nn
 
 from notebook_kit.errors import InputError
-from notebook_kit.inspection.attention.reading import Reading, evaluating
+from notebook_kit.inspection.attention.evaluation import evaluating
+from notebook_kit.inspection.attention.reading import Reading
 
 __all__ = ["BLOCK", "TOP", "LogitLens", "has_lens"]
 

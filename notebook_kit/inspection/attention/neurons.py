@@ -9,7 +9,9 @@ import torch
 from torch import Tensor, nn
 
 from notebook_kit.errors import InputError
-from notebook_kit.inspection.attention.reading import Reading, evaluating, has_sites
+from notebook_kit.inspection.attention.evaluation import evaluating
+from notebook_kit.inspection.attention.reading import Reading
+from notebook_kit.inspection.attention.running import has_sites
 from notebook_kit.nn.attention import AttentionSite, record_attention, sites_of
 
 __all__ = ["Pair", "QueriesAndKeys", "site_of"]
@@ -37,8 +39,9 @@ class Pair:
 
 
 def site_of(model: nn.Module | None, reading: Reading, layer: int) -> AttentionSite | None:
-    """The site whose queries and keys belong to a layer of a reading; None if there is none, as in windowed attention."""
-    if model is None or not reading.inputs or not has_sites(model):
+    """The site whose queries and keys belong to a layer of a reading; None if there is none, as in windowed attention or
+    where positions are merged."""
+    if model is None or not reading.inputs or not has_sites(model) or reading.groups != (None, None):
         return None
     sites = [
         site for site in sites_of(model) if (site.layer, site.kind) == (layer, reading.kind) and site.unfold is None

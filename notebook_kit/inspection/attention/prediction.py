@@ -11,8 +11,10 @@ from torch.nn import functional as F
 
 from notebook_kit.errors import InputError
 from notebook_kit.inspection.attention.axes import TokenAxis
+from notebook_kit.inspection.attention.evaluation import evaluating
 from notebook_kit.inspection.attention.objects import THRESHOLD, found, label_of
-from notebook_kit.inspection.attention.reading import Reading, evaluating, has_sites
+from notebook_kit.inspection.attention.reading import Reading
+from notebook_kit.inspection.attention.running import has_sites
 from notebook_kit.nn.attention import ablate_heads
 
 __all__ = ["predict", "predictions"]

@@ -10,8 +10,9 @@ import torch
 from torch import Tensor
 
 from notebook_kit.errors import InputError
-from notebook_kit.inspection.attention.axes import Axis, Frames, PatchGrid
+from notebook_kit.inspection.attention.axes import Axis, PatchGrid
 from notebook_kit.inspection.attention.encoding import encode, tokens_of
+from notebook_kit.inspection.attention.sound_axes import Frames
 
 __all__ = ["Notice", "Sample", "one_of"]
 

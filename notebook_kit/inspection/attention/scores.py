@@ -8,12 +8,12 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
-from notebook_kit.inspection.attention.axes import Axis
+from notebook_kit.inspection.attention.axes import Axis, PatchGrid, TokenAxis
 
 if TYPE_CHECKING:
     from notebook_kit.inspection.attention.reading import Reading
 
-__all__ = ["SCORES", "clearest_map", "head_scores", "scores_of", "sharpest"]
+__all__ = ["SCORES", "clearest", "clearest_map", "head_scores", "scores_of", "sharpest", "steadiest"]
 
 SCORES = ("entropy", "distance", "previous", "next", "same", "special", "duplicate", "induction")
 """The scores, in the order of `head_scores`.
@@ -135,6 +135,43 @@ def clearest_map(reading: Reading, layers: Sequence[int] | None = None) -> tuple
         if float(value) > best + 1e-6:
             best, chosen = float(value), (number, int(head))
     return chosen
+
+
+def steadiest(reading: Reading, layers: Sequence[int] | None = None) -> tuple[int, int]:
+    """The head whose words look at one moment of a recording after the other: `(layer, head)`.
+
+    The correlation between the order of the words and the mean time at which they look counts, times the mean of the largest
+    weight of each word.
+
+    Args:
+        reading: Attention from words to the frames of a sound.
+        layers: Numbers of the layers to choose from; all by default.
+    """
+    times = torch.from_numpy(reading.columns.places[:, 0]).float()
+    inside = ~times.isnan()
+    words = [i for i, special in enumerate(reading.rows.special) if not special]
+    if len(words) < 3:
+        return sharpest(reading, layers)
+    order = torch.arange(len(words)).float()
+    best, chosen = -1.0, (reading.numbers[0], 0)
+    for number in reading.numbers if layers is None else layers:
+        weights = reading.layer(number)[:, words][..., inside].float().clamp_min(0)  # (heads, words, frames)
+        middles = (weights @ times[inside]) / weights.sum(-1).clamp_min(1e-12)
+        for head, (middle, peaks) in enumerate(zip(middles, weights.amax(-1), strict=True)):
+            agreement = float(torch.corrcoef(torch.stack([order, middle]))[0, 1]) if float(middle.std()) > 0 else 0.0
+            value = max(0.0, agreement) * float(peaks.mean())
+            if value > best + 1e-6:
+                best, chosen = value, (number, head)
+    return chosen
+
+
+def clearest(reading: Reading, layers: Sequence[int] | None = None) -> tuple[int, int]:
+    """The head to show first: of `clearest_map` for a picture, of `steadiest` for words about a sound, else of `sharpest`."""
+    if isinstance(reading.columns, PatchGrid) and reading.rows.first is not None:
+        return clearest_map(reading, layers)
+    if isinstance(reading.rows, TokenAxis) and reading.columns.kind == "frames":
+        return steadiest(reading, layers)
+    return sharpest(reading, layers)
 
 
 def _templates(rows: Axis, columns: Axis) -> Tensor:

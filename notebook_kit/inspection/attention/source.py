@@ -3,31 +3,23 @@
 from __future__ import annotations
 
 import copy
-import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from PIL import Image
 from torch import nn
 
 from notebook_kit.errors import InputError
 from notebook_kit.inspection.attention.axes import TokenAxis
-from notebook_kit.inspection.attention.pictures import picture_sample, reads_pictures
-from notebook_kit.inspection.attention.reading import (
-    Reading,
-    has_sites,
-    read,
-    read_model,
-    read_record,
-    read_tensors,
-)
+from notebook_kit.inspection.attention.modalities import check_content, is_content, reads_content, sample_of
+from notebook_kit.inspection.attention.pictures import reads_pictures
+from notebook_kit.inspection.attention.reading import Reading, read_record, read_tensors
+from notebook_kit.inspection.attention.running import has_sites, read, read_model
 from notebook_kit.inspection.attention.samples import Sample
 from notebook_kit.nn.attention import AttentionRecord
 from notebook_kit.nn.base import PreTrainedModel
-from notebook_kit.nn.inputs import inputs_of
 
-__all__ = ["AttentionSource", "AttentionSources", "takes_pictures"]
+__all__ = ["AttentionSource", "AttentionSources", "takes_content"]
 
 
 class AttentionSource:
@@ -38,10 +30,10 @@ class AttentionSource:
         tokens: Labels, for a record or tensors.
         to_tokens: Labels of the columns, if they differ.
         tokenizer: For a model that reads text. A pipeline has one; for a model that was loaded by name it is loaded too.
-        sample: For a model: its input instead of texts, a `Sample`; for a model that reads pictures, also an image in any form
-            that `load_image` takes, or what the image processor returns for one.
-        image_processor: For a model that reads pictures. A pipeline has one; for a model that was loaded by name it is
-            loaded too.
+        sample: For a model: its input instead of texts, a `Sample`; for a model that reads pictures or sound, also an image or
+            a recording in any form that `load_image` or `load_audio` takes, or what a processor returns for one.
+        processor: For a model that reads pictures or sound: its image processor, its feature extractor, or a processor that
+            has one. A pipeline has one; for a model that was loaded by name it is loaded too.
         kind: "self", "decoder" or "cross", for a model with several kinds of attention; or a part, see `parts_of`.
         example: Which example of a batch, for a record or tensors.
 
@@ -49,8 +41,8 @@ class AttentionSource:
         model: The model, or None.
         tokenizer: Its tokenizer, or None.
         sample: The model's input instead of texts, or None.
-        image: The image that `sample` was made from, or None.
-        image_processor: The image processor that was passed, or the pipeline's.
+        content: The image or the recording that `sample` was made from, or None.
+        processor: The processor that was passed, or the pipeline's.
 
     Raises:
         InputError: If attention cannot be read from `origin`.
@@ -64,14 +56,14 @@ class AttentionSource:
         to_tokens: Sequence[Any] | None = None,
         tokenizer: Any = None,
         sample: Any = None,
-        image_processor: Any = None,
+        processor: Any = None,
         kind: str | None = None,
         example: int = 0,
     ) -> None:
         self.kind = kind
         self.sample: Sample | None = sample if isinstance(sample, Sample) else None
-        self.image = None if isinstance(sample, Sample) else sample
-        self.image_processor = image_processor
+        self.content = None if isinstance(sample, Sample) else sample
+        self.processor = processor
         self.model: nn.Module | None = None
         self.tokenizer = tokenizer
         self._reading: Reading | None = None
@@ -79,8 +71,9 @@ class AttentionSource:
             hasattr(origin, "model") and sample is not None and not isinstance(origin, nn.Module)
         ):
             self.model, self.tokenizer = origin.model, tokenizer or getattr(origin, "tokenizer", None)
-            if image_processor is None:
-                self.image_processor = getattr(origin, "image_processor", None)
+            if processor is None:
+                parts = (getattr(origin, name, None) for name in ("image_processor", "feature_extractor"))
+                self.processor = next((part for part in parts if part is not None), None)
         elif isinstance(origin, nn.Module):
             self.model = origin
         elif isinstance(origin, Reading):
@@ -114,19 +107,10 @@ class AttentionSource:
                     next_step="Pass text=, or the model's attentions instead of the model.",
                 )
             _check_attends(self.model)
-            if self.image is not None:
-                self.sample = _sample_of(self.model, self.image, self.image_processor)
-            elif sample is None and reads_pictures(self.model):
-                raise InputError(
-                    f"{type(self.model).__name__} reads pictures, and got none.",
-                    next_step="Pass one, as an image, a path or an address: AttentionView(model, image).",
-                )
-            elif sample is None and inputs_of(self.model).main in ("input_values", "input_features"):
-                raise InputError(
-                    f"{type(self.model).__name__} reads sound, of which AttentionView takes the features.",
-                    next_step="Pass AttentionView(model, Sample.of_sound(feature_extractor(samples, sampling_rate=rate), "
-                    "seconds)); Sample is in notebook_kit.inspection.attention.samples.",
-                )
+            if self.content is not None:
+                self.sample = sample_of(self.model, self.content, self.processor, self.tokenizer)
+            elif sample is None and reads_content(self.model):
+                check_content(self.model)
             elif sample is None and self.tokenizer is None:
                 self.tokenizer = _tokenizer_of(self.model)
 
@@ -146,16 +130,26 @@ class AttentionSource:
         return self.model is not None and self.sample is None
 
     def processor_for(self, origin: Any) -> Any:
-        """The image processor for another model; None if it has one, as a pipeline does, or a model that was loaded by name."""
+        """The processor for another model; None if it has one, as a pipeline does, or a model that was loaded by name."""
         config = getattr(origin, "config", None)
         is_named = getattr(config, "name_or_path", "") or getattr(config, "_name_or_path", "")
-        return None if _is_pipeline(origin) or is_named else self.image_processor
+        return None if _is_pipeline(origin) or is_named else self.processor
 
     def of_kind(self, kind: str | None) -> AttentionSource:
         """The same source, reading another kind of attention."""
         other = copy.copy(self)
         other.kind = kind
         return other
+
+    def read_layers(self, layers: Collection[int]) -> Reading:
+        """The attention of some layers with every frame of a recording.
+
+        Raises:
+            InputError: If there is no model with a sample.
+        """
+        if self.model is None or self.sample is None:
+            raise InputError("There is no recording here.", next_step="Make the view from a model and a recording.")
+        return read(self.model, self.sample, kind=self.kind, layers=layers, is_whole=True)
 
     def read(self, text: str | None, text_pair: str | None) -> Reading | None:
         """The attention on the sample or the text, or the attention that was given; None if a model has no text yet."""
@@ -186,11 +180,9 @@ class AttentionSources:
     def using(self, model_or_pipeline: Any, tokenizer: Any = None) -> AttentionSources:
         """Another model on the same texts or sample, without comparison."""
         mine = self.source
-        if mine is not None and mine.image is not None:
+        if mine is not None and mine.content is not None:
             processor = mine.processor_for(model_or_pipeline)
-            other = AttentionSource(
-                model_or_pipeline, tokenizer=tokenizer, sample=mine.image, image_processor=processor
-            )
+            other = AttentionSource(model_or_pipeline, tokenizer=tokenizer, sample=mine.content, processor=processor)
             return AttentionSources(other)
         sample = None if mine is None else mine.sample
         return AttentionSources(AttentionSource(model_or_pipeline, tokenizer=tokenizer, sample=sample))
@@ -203,23 +195,23 @@ class AttentionSources:
         """The same source, compared with another sample, another model on the same input, or tensors.
 
         Args:
-            other: One of these; for a model that reads pictures, also an image. None or a text, which the same model reads,
-                removes the second source.
+            other: One of these; for a model that reads pictures or sound, also an image or a recording. None or a text, which
+                the same model reads, removes the second source.
             **options: Further arguments of `AttentionSource`.
         """
         mine = self.source
-        is_image = mine is not None and reads_pictures(mine.model) and _is_image(other)
-        if isinstance(other, Sample) or is_image:
+        if isinstance(other, Sample) or (mine is not None and is_content(mine.model, other)):
             if mine is None:
                 raise InputError("There is no model to read a second sample.", next_step="Call view.use(model).")
-            second = AttentionSource(mine.model, sample=other, image_processor=mine.image_processor, kind=mine.kind)
+            options = {"tokenizer": mine.tokenizer, "processor": mine.processor, "kind": mine.kind}
+            second = AttentionSource(mine.model, sample=other, **options)
             return replace(self, compared=second)
         if other is None or isinstance(other, str):
             return replace(self, compared=None)
         is_model = isinstance(other, nn.Module) or hasattr(other, "model")
         if mine is not None and is_model:
-            options |= {"sample": mine.sample if mine.image is None else mine.image, "kind": mine.kind}
-            options["image_processor"] = mine.processor_for(other)
+            options |= {"sample": mine.sample if mine.content is None else mine.content, "kind": mine.kind}
+            options["processor"] = mine.processor_for(other)
         return replace(self, compared=AttentionSource(other, tokenizer=self.tokenizer, **options))
 
     def read(
@@ -262,20 +254,13 @@ def _check_alike(reading: Reading, other: Reading) -> None:
         )
 
 
-def takes_pictures(origin: Any) -> bool:
-    """Whether this is a model or a pipeline that reads pictures."""
-    return reads_pictures(origin.model if _is_pipeline(origin) else origin)
+def takes_content(origin: Any) -> bool:
+    """Whether this is a model or a pipeline that reads pictures or sound."""
+    return reads_content(origin.model if _is_pipeline(origin) else origin)
 
 
 def _is_pipeline(origin: Any) -> bool:
     return hasattr(origin, "model") and hasattr(origin, "tokenizer") and not isinstance(origin, nn.Module)
-
-
-def _is_image(value: Any) -> bool:
-    """Whether this is an image, or what an image processor returns, rather than a model or attention."""
-    if isinstance(value, Mapping):
-        return bool({"pixel_values", "bytes", "path"} & value.keys())
-    return isinstance(value, str | bytes | os.PathLike | Image.Image) or hasattr(value, "read")
 
 
 def _check_attends(model: nn.Module) -> None:
@@ -291,15 +276,6 @@ def _check_attends(model: nn.Module) -> None:
             next_step="Choose a model with attention, such as a ViT or a Swin Transformer: "
             'pipeline("image-classification", model="google/vit-base-patch16-224").',
         )
-
-
-def _sample_of(model: nn.Module, image: Any, image_processor: Any) -> Sample:
-    if not reads_pictures(model):
-        raise InputError(
-            f"{type(model).__name__} does not read pictures.",
-            next_step='Pass a text, or a model that reads pictures, such as pipeline("image-classification").',
-        )
-    return picture_sample(model, image, image_processor)
 
 
 def _tokenizer_of(model: nn.Module) -> Any:

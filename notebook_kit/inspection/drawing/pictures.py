@@ -14,7 +14,7 @@ from notebook_kit.inspection.drawing.heat_maps import label_of, palette
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-__all__ = ["Box", "heat_over_picture", "jpeg_of", "maps_over_picture", "pixels_of"]
+__all__ = ["Box", "heat_over_picture", "heat_over_sound", "jpeg_of", "maps_over_picture", "pixels_of"]
 
 Box = tuple[float, float, float, float]
 """Left, top, right and bottom as fractions of a picture's width and height."""
@@ -93,9 +93,7 @@ def heat_over_picture(
         source_title: The title of that picture.
         signed: Whether weights may be negative.
     """
-    from matplotlib.colors import ListedColormap
     from matplotlib.figure import Figure
-    from matplotlib.patches import Rectangle
 
     pixels = _pixels_or_plain(picture, boxes)
     high, wide = pixels.shape[:2]
@@ -108,16 +106,7 @@ def heat_over_picture(
         _draw_source(axes[0], *source, source_title)
     to = axes[-1]
     to.imshow(grey, extent=(0, 1, 1, 0), aspect=high / wide)
-    drawn = [weight for weight, box in zip(weights, boxes, strict=True) if box is not None]
-    top = float(max(np.abs(drawn).max(initial=0.0), LEAST_TOP * np.abs(weights).max(initial=0.0)))
-    colours = ListedColormap(palette(signed) / 255)
-    for weight, box in zip(weights, boxes, strict=True):
-        if box is not None:
-            part = (0.5 + weight / top / 2 if signed else weight / top) if top else 0.0
-            left, upper, right, lower = box
-            to.add_patch(
-                Rectangle((left, upper), right - left, lower - upper, color=colours(float(part)), alpha=OPACITY, lw=0)
-            )
+    top, colours = _colour(to, weights, boxes, signed)
     beside = [f"{label} {weight:.3f}" for label, weight, box in zip(labels, weights, boxes, strict=True) if box is None]
     _bare(to, title, ", ".join(label_of(one) for one in beside[:6]))
     from matplotlib.cm import ScalarMappable
@@ -128,8 +117,82 @@ def heat_over_picture(
     return figure
 
 
+def heat_over_sound(
+    weights: np.ndarray,
+    boxes: Sequence[Box | None],
+    labels: Sequence[str],
+    picture: Any,
+    span: tuple[float, float],
+    title: str,
+    *,
+    source: Sequence[Box | None] | None = None,
+    source_title: str = "",
+    signed: bool = False,
+) -> Figure:
+    """One weight per box as colours over a spectrogram in grey, with its seconds, as a matplotlib `Figure`.
+
+    Args:
+        weights, boxes, labels, picture, title, source_title, signed: As for `heat_over_picture`.
+        span: The seconds at which the spectrogram begins and ends.
+        source: The boxes that attend, to draw above; None if they are not on the spectrogram.
+    """
+    from matplotlib.cm import ScalarMappable
+    from matplotlib.colors import Normalize
+    from matplotlib.figure import Figure
+
+    pixels = _pixels_or_plain(picture, boxes)
+    count = 1 if source is None else 2
+    figure = Figure(figsize=(8, 1.7 * count + 0.4), layout="constrained")
+    axes = figure.subplots(count, 1, squeeze=False)[:, 0]
+    extent = (0, 1, 1, 0)
+    if source is not None:
+        axes[0].imshow(pixels, extent=extent, aspect="auto")
+        _outline(axes[0], source)
+        _timed(axes[0], span, source_title)
+    to = axes[-1]
+    to.imshow(_grey(pixels), extent=extent, aspect="auto")
+    top, colours = _colour(to, weights, boxes, signed)
+    _timed(to, span, title)
+    beside = [f"{label} {weight:.3f}" for label, weight, box in zip(labels, weights, boxes, strict=True) if box is None]
+    to.set_xlabel(", ".join(["s", *map(label_of, beside[:6])]), fontsize=8)
+    figure.colorbar(ScalarMappable(Normalize(-top if signed else 0.0, top or 1.0), colours), ax=to, pad=0.02)
+    return figure
+
+
+def _timed(axes: Any, span: tuple[float, float], title: str) -> None:
+    """Label a spectrogram that is drawn from 0 to 1 with its seconds."""
+    places = np.linspace(0, 1, 5)
+    axes.set_xticks(places, [f"{span[0] + place * (span[1] - span[0]):.2f}" for place in places], fontsize=8)
+    axes.set_yticks([])
+    axes.set_title(label_of(title, 90), fontsize=9)
+
+
+def _colour(axes: Any, weights: np.ndarray, boxes: Sequence[Box | None], signed: bool) -> tuple[float, Any]:
+    """Colour boxes by weights; returns the weight of the brightest colour, and the colours."""
+    from matplotlib.colors import ListedColormap
+    from matplotlib.patches import Rectangle
+
+    drawn = [weight for weight, box in zip(weights, boxes, strict=True) if box is not None]
+    top = float(max(np.abs(drawn).max(initial=0.0), LEAST_TOP * np.abs(weights).max(initial=0.0)))
+    colours = ListedColormap(palette(signed) / 255)
+    for weight, box in zip(weights, boxes, strict=True):
+        if box is not None:
+            part = (0.5 + weight / top / 2 if signed else weight / top) if top else 0.0
+            left, upper, right, lower = box
+            axes.add_patch(
+                Rectangle((left, upper), right - left, lower - upper, color=colours(float(part)), alpha=OPACITY, lw=0)
+            )
+    return top, colours
+
+
 def maps_over_picture(
-    maps: np.ndarray, boxes: Sequence[Box | None], labels: Sequence[str], picture: Any, title: str, signed: bool = False
+    maps: np.ndarray,
+    boxes: Sequence[Box | None],
+    labels: Sequence[str],
+    picture: Any,
+    title: str,
+    signed: bool = False,
+    aspect: float | None = None,
 ) -> Figure:
     """Several weights per box, each as colours over a small copy of the picture and at its own scale.
 
@@ -140,6 +203,7 @@ def maps_over_picture(
         picture: See `pixels_of`; None draws plain boxes.
         title: The title.
         signed: Whether weights may be negative.
+        aspect: Height divided by width of a map; that of the picture if None.
     """
     from matplotlib.collections import PatchCollection
     from matplotlib.colors import ListedColormap
@@ -147,16 +211,16 @@ def maps_over_picture(
     from matplotlib.patches import Rectangle
 
     pixels = _grey(_pixels_or_plain(picture, boxes))
-    high, wide = pixels.shape[:2]
+    aspect = aspect or pixels.shape[0] / pixels.shape[1]
     columns = min(6, len(maps))
     rows = -(-len(maps) // columns)
     side = 1.6
-    figure = Figure(figsize=(side * columns, (side * min(1.6, high / wide) + 0.3) * rows + 0.4), layout="constrained")
+    figure = Figure(figsize=(side * columns, (side * min(1.6, aspect) + 0.3) * rows + 0.4), layout="constrained")
     axes = figure.subplots(rows, columns, squeeze=False).ravel()
     on_picture = [i for i, box in enumerate(boxes) if box is not None]
     colours = ListedColormap(palette(signed) / 255)
     for one, weights, label in zip(axes, maps, labels, strict=False):
-        one.imshow(pixels, extent=(0, 1, 1, 0), aspect=high / wide)
+        one.imshow(pixels, extent=(0, 1, 1, 0), aspect=aspect)
         parts = weights[on_picture] / max(float(np.abs(weights[on_picture]).max(initial=0.0)), 1e-30)
         cells = [Rectangle((box[0], box[1]), box[2] - box[0], box[3] - box[1]) for box in boxes if box is not None]
         faces = colours(0.5 + parts / 2 if signed else parts)
@@ -173,16 +237,20 @@ def _grey(pixels: np.ndarray) -> np.ndarray:
 
 
 def _draw_source(axes: Any, boxes: Sequence[Box | None], picture: Any, title: str) -> None:
-    from matplotlib.patches import Rectangle
-
     pixels = _pixels_or_plain(picture, boxes)
     axes.imshow(pixels, extent=(0, 1, 1, 0), aspect=pixels.shape[0] / pixels.shape[1])
+    _outline(axes, boxes)
+    _bare(axes, title)
+
+
+def _outline(axes: Any, boxes: Sequence[Box | None]) -> None:
+    from matplotlib.patches import Rectangle
+
     for box in boxes:
         if box is not None:
             left, upper, right, lower = box
             for colour, line in (("white", 3.5), ("#0b5cad", 1.8)):
                 axes.add_patch(Rectangle((left, upper), right - left, lower - upper, fill=False, ec=colour, lw=line))
-    _bare(axes, title)
 
 
 def _pixels_or_plain(picture: Any, boxes: Sequence[Box | None]) -> np.ndarray:

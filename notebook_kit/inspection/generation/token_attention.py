@@ -13,7 +13,8 @@ import torch
 from torch import Tensor
 
 from notebook_kit.errors import InputError
-from notebook_kit.inspection.attention.reading import evaluating, has_sites, recorded, requested_attentions
+from notebook_kit.inspection.attention.evaluation import evaluating
+from notebook_kit.inspection.attention.running import has_sites, recorded, requested_attentions
 from notebook_kit.inspection.generation.steps import Branch
 from notebook_kit.inspection.generation.writer import Writer
 from notebook_kit.nn.attention import AttentionSite, sites_of

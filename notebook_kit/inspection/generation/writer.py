@@ -14,7 +14,7 @@ from notebook_kit.generation.configuration import DEFAULTS
 from notebook_kit.generation.processors import as_ids
 from notebook_kit.generation.run import Run
 from notebook_kit.generation.streamers import continued_text
-from notebook_kit.inspection.attention.reading import evaluating
+from notebook_kit.inspection.attention.evaluation import evaluating
 from notebook_kit.inspection.attention.source import AttentionSource
 from notebook_kit.inspection.generation.steps import Branch, Step, measure
 from notebook_kit.inspection.tokens.spelling import Spelling

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from notebook_kit.errors import InputError
-from notebook_kit.inspection.attention.reading import has_sites
+from notebook_kit.inspection.attention.running import has_sites
 from notebook_kit.nn.attention import record_attention
 
 __all__ = ["Probes", "attention_of", "undisturbed"]

@@ -19,11 +19,13 @@ from notebook_kit.inspection.attention.logit_lens import BLOCK, LogitLens
 from notebook_kit.inspection.attention.neurons import Pair, QueriesAndKeys
 from notebook_kit.inspection.attention.pairing import Pairing, difference, pair_axes
 from notebook_kit.inspection.attention.prediction import predict, predictions
-from notebook_kit.inspection.attention.reading import Reading, has_sites
+from notebook_kit.inspection.attention.reading import Reading
 from notebook_kit.inspection.attention.rollout import rollout
+from notebook_kit.inspection.attention.running import has_sites
 from notebook_kit.inspection.attention.scores import SCORES, scores_of
 from notebook_kit.inspection.attention.source import AttentionSource
 from notebook_kit.inspection.tokens.spelling import Spelling
+from notebook_kit.panels.attention_view.axes import for_page
 from notebook_kit.panels.attention_view.transport import indices, lens_of, pooled, quantised
 from notebook_kit.panels.panel import Answer
 
@@ -40,7 +42,8 @@ LENS_POSITIONS = 256
 """The number of positions of the logit lens that a file on disk holds."""
 
 Question = dict[str, Any]
-"""A question of the page: `which` reading, `hide`, `renormalise`, `merge`, `direction`, `layer`, `heads`, `combine`, `what`."""
+"""A question of the page: `which` reading, `hide`, `renormalise`, `merge`, `direction`, `layer`, `heads`, `combine`, `what`; and
+`whole` for every frame of a recording."""
 
 
 class Answers:
@@ -66,6 +69,7 @@ class Answers:
         self._scores: dict[str, Tensor] = {}
         self._untouched: dict[str, Tensor] | None = None
         self._lens: LogitLens | None = None
+        self._whole: dict[frozenset[int], Reading] = {}
         self._guard = threading.RLock()
 
     @property
@@ -94,6 +98,28 @@ class Answers:
         return rows.axis, columns.axis
 
     @property
+    def can_be_whole(self) -> bool:
+        """Whether frames are merged that can be read one by one."""
+        return self.other is None and self.reading.is_pooled and self.source is not None
+
+    def axes_of(self, question: Question) -> tuple[Axis, Axis]:
+        """The rows and columns of the matrix that a question is about."""
+        whole = self._whole_reading(question)
+        return self.axes if whole is None else (whole.rows, whole.columns)
+
+    def merged_into(self, question: Question) -> tuple[list[int], list[int]]:
+        """For the rows and columns of the matrix that a question is about, the positions of `axes` that they are part of."""
+        whole = self._whole_reading(question)
+        if whole is None:
+            return list(range(len(self.axes[0]))), list(range(len(self.axes[1])))
+        found = []
+        for axis, fine, coarse in zip((whole.rows, whole.columns), whole.groups, self.reading.groups, strict=True):
+            owner = {position: i for i, group in enumerate(coarse or ()) for position in group}
+            firsts = range(len(axis)) if fine is None else [group[0] for group in fine]
+            found.append([owner.get(position, position) for position in firsts])
+        return found[0], found[1]
+
+    @property
     def other_labels(self) -> tuple[tuple[str, ...], tuple[str, ...]] | None:
         """The labels of the rows and of the columns in the text that is compared with."""
         if self._pairings is None:
@@ -115,7 +141,20 @@ class Answers:
         rows: Any = [group[0] for group in shown.rows] if plain else shown.rows
         columns: Any = None if same else [group[0] for group in shown.columns] if plain else shown.columns
         size = [len(shown.rows), len(shown.columns)]
-        return Answer({"size": size, "rows": rows, "columns": columns, "scale": scale, "signed": signed}, [data])
+        values = {"size": size, "rows": rows, "columns": columns, "scale": scale, "signed": signed}
+        if question.get("whole") and self.can_be_whole:
+            values |= self._placed(question, shown)
+        return Answer(values, [data])
+
+    def _placed(self, question: Question, shown: Shown) -> dict[str, Any]:
+        """For a matrix of all frames: its axes, where its rows and columns are on them, and the merged positions of those."""
+        axes, parts = self.axes_of(question), self.merged_into(question)
+        groups = [shown.rows, shown.columns]
+        merged = [
+            [[*dict.fromkeys(part[i] for i in group)] for group in one] for one, part in zip(groups, parts, strict=True)
+        ]
+        fine = {"axes": [for_page(axis, has_picture=False) for axis in axes], "rows": groups[0], "columns": groups[1]}
+        return {"rows": merged[0], "columns": merged[1], "fine": fine}
 
     def row(self, question: Question) -> Answer:
         """The exact sums of some rows and of some columns of a matrix: two float32 vectors."""
@@ -166,6 +205,7 @@ class Answers:
         parts = [one / (shared if differs else high).clamp_min(1e-30) for one, high in zip(layers, highs, strict=True)]
         data = torch.cat(parts)
         data = (128 + data * 127 if signed else data * 255).round().to(torch.uint8)
+        data = data.flip(1) if self.axes[1].rises else data  # the page paints from top to bottom
         values = {"size": list(data.shape[1:]), "signed": signed, "heads": [len(one) for one in layers]}
         return Answer(values, [data.numpy()])
 
@@ -260,7 +300,20 @@ class Answers:
             source.layer(number)
             return rollout(source.layers[: number + 1])
 
+        whole = self._whole_reading(question)
+        if whole is not None:
+            return look(matrix(whole), whole.rows, whole.columns, lens_of(question))
         return self._seen(question, matrix)
+
+    def _whole_reading(self, question: Question) -> Reading | None:
+        """The attention of the question's layers with every frame, if it asks for that and frames are merged."""
+        if not question.get("whole") or question.get("what") == "rollout" or not self.can_be_whole:
+            return None
+        layers = frozenset([int(question.get("layer", 0)), *(int(layer) for layer, _ in question.get("more") or [])])
+        with self._guard:
+            if layers not in self._whole and self.source is not None:
+                self._whole = {layers: self.source.read_layers(layers)}  # one at a time, as they are large
+            return self._whole[layers]
 
     def scores(self, which: str) -> Tensor:
         """The scores of all heads, `(heads, scores)`, of "this", the "other", or their "difference"."""

@@ -141,7 +141,8 @@ export class AtlasView {
     }
     context.imageSmoothingEnabled = Math.max(width, height) > size;   // small matrices keep sharp cells
     context.imageSmoothingQuality = "high";
-    const longest = Math.max(width, height), keeps = this.now.isMaps;   // maps keep the proportions of the picture
+    const { isMaps, about } = this.now, isSound = Boolean((about.to_tokens ?? about.tokens).span);
+    const longest = Math.max(width, height), keeps = isMaps && !isSound;   // maps keep the proportions of the picture
     const [wide, high] = [width, height].map(side => (keeps ? (size - 2) * side / longest : size - 2));
     let number = 0;
     this.each((_layer, _head, x, y) => context.drawImage(this.thumbnails, 0, height * number++, width, height,

@@ -19,7 +19,7 @@ import { Readout } from "./readout.js";
 import { SCORE_NAMES, scoreTable, textForm } from "./sidebar.js";
 
 const TRAITS = ["text", "text_pair", "compare_text", "shown", "layer", "head", "heads", "more", "combine", "view", "hide_special", "renormalise",
-  "merge_words", "direction", "threshold", "rollout", "score", "selected", "ablated", "prediction", "_about", "_problem"];
+  "merge_words", "whole", "direction", "threshold", "rollout", "score", "selected", "ablated", "prediction", "_about", "_problem"];
 const WIDE = { layers: 3, heads: 6 };      // an atlas of at most so many rows and at least so many columns takes the whole width
 const PATIENCE = 1500;                     // milliseconds until the first head is shown if no kernel answers
 
@@ -86,8 +86,9 @@ class Page {
 
   /** A text for the kind of the columns (or of the rows, axis 0), such as `key_patches`, or `key` if there is no special one. */
   kindWords(key, values = {}, axis = 1) {
-    const special = `${key}_${this.axes[axis]?.kind}`;
-    return this.words(`attention_view.${special}` in (this.trait("_strings") ?? {}) ? special : key, values);
+    const { kind } = this.axes[axis] ?? {}, strings = this.trait("_strings") ?? {};
+    const special = (kind === "spectrogram" ? [kind, "patches"] : [kind]).map(one => `${key}_${one}`);   // a spectrogram has patches, too
+    return this.words(special.find(one => `attention_view.${one}` in strings) ?? key, values);
   }
 
   put(values) {
@@ -134,7 +135,7 @@ class Page {
     this.lens = new LensView(view, first => { this.lensFirst = first; this.schedule(); });
     this.lines = new LinesView(view, { onPoint: (side, i) => this.readout.point(side, i), onPick: (side, i) => this.pick(side, i) });
     this.picture = new PictureView(view, {
-      onPoint: i => this.readout.point("left", i),
+      onPoint: (side, i) => this.readout.point(side, i),
       onPick: i => this.toggle(this.look.rows[i]),
       onRead: j => this.readOnPicture(j),
     });
@@ -154,12 +155,12 @@ class Page {
 
   /** Read a cell of the row that the picture shows, if it shows one. */
   readOnPicture(j) {
-    const { rows } = this.readout.pointed("left", this.picture.pointed);
+    const { rows } = this.readout.pointed(...this.picture.place);
     if (rows.length === 1) this.readout.cell(this.look, this.names, rows[0], j);
   }
 
   makeFrame() {
-    const { words } = this, help = new Help(this.view, this.isPictured ? "patches" : "");
+    const { words } = this, help = new Help(this.view, !this.isPictured ? "" : this.axes[1].span ? "frames" : "patches");
     this.controls = new Controls(this);
     this.form = textForm(this.view, values => this.view.ask("read", values));
     this.notices = h("div.av-notices", { role: "status" });
@@ -188,9 +189,9 @@ class Page {
   /** Shade the positions beside the lines, or colour the picture; null for nothing. */
   shade(values, isExact = false) {
     if (!this.isPictured) { this.lines.values(values); return; }
-    const { rows } = this.readout.pointed("left", this.picture.pointed);
+    const { rows } = this.readout.pointed(...this.picture.place);
     const marks = { sources: rows.length < this.look.R ? rows : [], hasWindow: isExact && this.about.has_windows };
-    this.picture.shade(values?.right ?? null, this.readout.title("left", this.picture.pointed), marks);
+    this.picture.shade({ right: values?.right ?? null, left: values?.left ?? null }, this.readout.title(...this.picture.place), marks);
     this.shadeFlow();
     fill(this.scale, legend(this.look.signed ? `−${shortWeight(this.picture.top)}` : "0", shortWeight(this.picture.top), this.look.signed));
   }
@@ -199,7 +200,7 @@ class Page {
   shadeFlow() {
     const isShown = this.trait("rollout") && this.about.has_rollout && this.flow && this.flow.R === this.look.R;
     if (!isShown) { this.picture.flow(null); return; }
-    const { rows, share } = this.readout.pointed("left", this.picture.pointed);
+    const { rows, share } = this.readout.pointed(...this.picture.place);
     const values = sumsOf(this.flow, rows, []).right?.map(value => value * share) ?? null;
     this.picture.flow(values, this.words("rollout_title", { first: this.about.layers[0], layer: this.trait("layer") }));
   }
@@ -324,7 +325,7 @@ class Page {
   get origin() {
     const [rows] = this.axes, chosen = this.trait("selected").filter(i => i < rows.labels.length);
     const names = (chosen.length ? chosen : rows.first === null ? [] : [rows.first]).map(i => rows.labels[i]);
-    return names.slice(0, 4).join(", ") + (names.length > 4 ? " …" : "") || this.words("from_all");
+    return names.slice(0, 4).join(", ") + (names.length > 4 ? " …" : "") || this.kindWords("from_all", {}, 0);
   }
 
   /** A one-line description of the matrix. */
@@ -382,7 +383,7 @@ class Page {
     fill(this.selection, h("span", {}, this.words("selected", { count: lit.length })),
       h("button", { type: "button", onclick: () => this.put({ selected: [] }) }, this.words("clear")));
     if (mode !== "heads") this.readout.hint();
-    else if (this.isPictured) this.readout.point("left", this.picture.pointed);
+    else if (this.isPictured) this.readout.point(...this.picture.place);
     else this.readout.point(this.lines.pointed?.[0] ?? "left", this.lines.pointed?.[1] ?? null);
     this.readout.drawPairs();
     this.neurons.draw();
@@ -396,10 +397,11 @@ class Page {
   }
 
   drawPicture(lit, least) {
-    const { look, words } = this, isQueries = this.axes[0].kind === "queries";
-    const captions = { from: words(isQueries ? "picture_from_queries" : "picture_from"), to: words("picture_to"), label: words("picture_label", { count: look.R }) };
+    const { look, words } = this, isTwoWay = Boolean(this.about.to_tokens);
+    const captions = { from: this.kindWords("picture_from", {}, 0), to: words("picture_to"), label: this.kindWords("picture_label", { count: look.R }, 0),
+      toLabel: isTwoWay ? this.kindWords("picture_columns") : "" };
     const version = `${this.about.version} ${this.trait("shown") === "other"}`;
-    this.picture.draw(look, this.names, { axes: this.picturedAxes, version, lit, least }, captions);
+    this.picture.draw(look, this.names, { axes: this.picturedAxes, version, lit, least, isTwoWay }, captions);
     this.counted.textContent = this.kindWords("tokens_said", { rows: look.R, columns: look.C });
   }
 
@@ -445,7 +447,14 @@ class Page {
       await saveSVG(svg, `attention-${this.trait("layer")}-all-heads`, type);
       return;
     }
-    const isPictured = mode === "heads" && this.isPictured, lit = look ? litOf(look.rows, this.trait("selected")) : [];
+    const isPictured = mode === "heads" && this.isPictured, isListed = isPictured && this.picture.from.host.hidden;
+    if (isListed) {   // words beside a picture: as they are on the screen
+      const picture = screenPicture([this.said, this.picture.element], this.view.root), name = `attention-${this.trait("layer")}-${this.trait("heads").join("-")}`;
+      if (type === "svg") download(`${name}.svg`, "image/svg+xml", picture.svg());
+      else download(`${name}.png`, "image/png", await picture.png());
+      return;
+    }
+    const lit = look ? litOf(look.rows, this.trait("selected")) : [];
     const images = mode === "scores" ? [{ canvas: this.map.canvas }] : isPictured ? this.picture.canvases : this.heatMaps();
     const svg = pictureOf(this.view, { title: this.sentence(), mode: isPictured ? "picture" : mode, look, names, web: this.lines.web, lit, images, sides: this.sides });
     await saveSVG(svg, `attention-${this.trait("layer")}-${this.trait("heads").join("-")}`, type);

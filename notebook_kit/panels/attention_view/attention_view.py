@@ -13,8 +13,8 @@ from notebook_kit.errors import InputError
 from notebook_kit.inspection.attention.axes import PatchGrid
 from notebook_kit.inspection.attention.reading import Reading
 from notebook_kit.inspection.attention.samples import Sample
-from notebook_kit.inspection.attention.scores import SCORES, clearest_map, sharpest
-from notebook_kit.inspection.attention.source import AttentionSource, AttentionSources, takes_pictures
+from notebook_kit.inspection.attention.scores import SCORES, clearest
+from notebook_kit.inspection.attention.source import AttentionSource, AttentionSources, takes_content
 from notebook_kit.panels.attention_view.answers import HTML_BYTES, PAIR_BYTES, Answers, Question
 from notebook_kit.panels.attention_view.arguments import head_pairs, placed
 from notebook_kit.panels.attention_view.facts import about
@@ -33,16 +33,18 @@ class AttentionView(Panel):
             tensor `(layers, heads, from, to)` or a list with one `(heads, from, to)` or `(1, heads, from, to)` per layer; or a
             `TokenInspector` or `GenerationView`, to follow its text.
         *texts: The text and the second text, by position.
-        text: The text, for a model. For a model that reads pictures, an image in any form that `load_image` takes (a PIL
-            image, a path, an address), or what the image processor returns for one. Or a `Sample` of any modality. (With an
-            inspector, the model may be passed here.)
+        text: The text, for a model. For a model that reads pictures or sound, an image in any form that `load_image` takes (a
+            PIL image, a path, an address), a recording in any form that `load_audio` takes (a path, a dictionary of samples and
+            their rate), or what a processor returns for one. Or a `Sample` of any modality. (With an inspector, the model may
+            be passed here.)
         text_pair: The second text, for a model.
         tokens: Labels of the tokens, for a record or tensors.
         to_tokens: Labels of the tokens attended to, if they differ (cross-attention).
         tokenizer: For a model; a pipeline has one.
-        image_processor: For a model that reads pictures and was not loaded by name; a pipeline has one.
+        processor, image_processor: For a model that reads pictures or sound and was not loaded by name: its image processor,
+            its feature extractor, or a processor that has one; a pipeline has one.
         model: For an inspector: the model or pipeline that reads its text. (A `GenerationView` has one.)
-        compare: What to compare with: a second text or image, a second sample of the same size, a second checkpoint of the
+        compare: What to compare with: a second text, image or recording, a second sample of the same size, a second checkpoint of the
             same architecture, or for bare tensors, tensors of the same shape. The view then shows the difference.
         example: Which example of a batch, for a record or tensors.
         **traits: Initial values of the traits below.
@@ -52,12 +54,12 @@ class AttentionView(Panel):
         text_pair: Str or None, None. The second text.
         compare_text: Str or None, None. A text to compare with; tokens that only one of the texts has count 0 in the other.
         kind: Str. The kind of attention: "self", "decoder" or "cross"; for a model whose kind attends over several axes, as in
-            the stages of Swin, the name of the axis, such as "patches 2x2". By default, where the queries of a detector look,
-            else the first that is not too large.
+            the stages of Swin, the name of the axis, such as "patches 2x2". By default, where the queries of a detector or the
+            words about a picture or a recording look, else the first that is not too large.
         shown: Str, "this". Which attention is shown: "this", "other" (the one compared with) or "difference" (this - other),
             which is shown once there is something to compare.
-        layer: Int. The number of the layer that is shown; with `head`, initially the sharpest head, see `sharpest` and, for
-            pictures, `clearest_map` in `notebook_kit.inspection.attention.scores`.
+        layer: Int. The number of the layer that is shown; with `head`, initially the clearest head, see `clearest` in
+            `notebook_kit.inspection.attention.scores`.
         head: Int. The head that is shown; the first of `heads`.
         heads: List of int. The heads of that layer that are shown together.
         more: List of [layer, head], []. Heads of other layers that are shown together with them.
@@ -67,6 +69,8 @@ class AttentionView(Panel):
         hide_special: Bool, False. Hide special tokens.
         renormalise: Bool, False. With `hide_special`, scale each row so that its sum stays the same.
         merge_words: Bool, False. Merge word pieces: sum over "to", mean over "from".
+        whole: Bool, False. Show every frame of a long recording, whose frames are otherwise merged to at most 400 x 400 weights
+            per head; the shown layer is then read again.
         direction: Str, "all". "all", "a_to_b" or "b_to_a".
         threshold: Float, 0. Weights below it are not drawn.
         rollout: Bool, False. Show attention rollout up to this layer beside the raw attention.
@@ -102,6 +106,7 @@ class AttentionView(Panel):
     hide_special = traitlets.Bool(False).tag(sync=True)
     renormalise = traitlets.Bool(False).tag(sync=True)
     merge_words = traitlets.Bool(False).tag(sync=True)
+    whole = traitlets.Bool(False).tag(sync=True)
     direction = traitlets.Enum(["all", "a_to_b", "b_to_a"], "all").tag(sync=True)
     threshold = traitlets.Float(0.0, min=0.0).tag(sync=True)
     rollout = traitlets.Bool(False).tag(sync=True)
@@ -123,6 +128,7 @@ class AttentionView(Panel):
         tokens: Sequence[Any] | None = None,
         to_tokens: Sequence[Any] | None = None,
         tokenizer: Any = None,
+        processor: Any = None,
         image_processor: Any = None,
         model: Any = None,
         compare: Any = None,
@@ -142,18 +148,23 @@ class AttentionView(Panel):
             text_pair = getattr(inspector, "text_pair", None) if text_pair is None else text_pair
         elif source is None:
             source = model
-        is_pictured = source is not None and takes_pictures(source)
-        sample, text = (text, None) if isinstance(text, Sample) or is_pictured else (None, text)
+        takes_it = source is not None and takes_content(source)
+        sample, text = (text, None) if isinstance(text, Sample) or takes_it else (None, text)
         self._answers = Answers()
         self._sources = AttentionSources()
         labels: dict[str, Any] = {"tokens": tokens, "to_tokens": to_tokens, "example": example}
         if source is not None:
             self._sources = AttentionSources(
                 AttentionSource(
-                    source, tokenizer=tokenizer, sample=sample, image_processor=image_processor, kind=kind, **labels
+                    source,
+                    tokenizer=tokenizer,
+                    sample=sample,
+                    processor=image_processor if processor is None else processor,
+                    kind=kind,
+                    **labels,
                 )
             )
-        if isinstance(compare, str) and not is_pictured:
+        if isinstance(compare, str) and not takes_it:
             traits.setdefault("compare_text", compare)
         elif compare is not None:
             self._sources = self._sources.comparing(compare, **labels)
@@ -261,8 +272,7 @@ class AttentionView(Panel):
         self.kind = reading.part or reading.kind
         if self._chooses:
             layers = [number for number in reading.numbers if number in (self._layers or reading.numbers)]
-            is_map = isinstance(reading.columns, PatchGrid) and reading.rows.first is not None
-            self.layer, self.head = (clearest_map if is_map else sharpest)(reading, layers or None)
+            self.layer, self.head = clearest(reading, layers or None)
             self.heads, self.more, self._chooses = [self.head], [], False
         if self.layer not in reading.numbers:
             self.layer = reading.numbers[0]
@@ -335,6 +345,8 @@ class AttentionView(Panel):
             }
             if self.more:
                 common["more"] = [list(pair) for pair in self.more]
+            if self.whole and self._about.get("is_pooled"):
+                common["whole"] = True
         return {**common, **changes}
 
     @slow
@@ -495,17 +507,18 @@ class AttentionView(Panel):
 
     def _scene(self) -> Scene:
         question, words = self._question("look"), self.words
-        rows, columns = self._answers.axes
+        shown, (rows, columns) = self._answers.shown(question), self._answers.axes_of(question)
+        chosen = set(self.selected)
         return Scene(
             name=self._about.get("name", ""),
             title=title_of(question, words),
             words=words,
-            shown=self._answers.shown(question),
+            shown=shown,
             rows=rows,
             columns=columns,
             other_labels=self._answers.other_labels if self.shown != "this" else None,
             which=self.shown,
-            selected=self.selected,
+            selected=[i for i, part in enumerate(self._answers.merged_into(question)[0]) if part in chosen],
             threshold=self.threshold,
             as_lines=self.view == "heads",
         )

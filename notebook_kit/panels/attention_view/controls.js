@@ -26,7 +26,7 @@ export class Controls {
   constructor(page) {
     this.page = page;
     this.picks = this.makePicks();
-    this.checks = Object.fromEntries(["hide_special", "renormalise", "merge_words", "rollout"].map(name => [name, this.check(name)]));
+    this.checks = Object.fromEntries(["hide_special", "renormalise", "merge_words", "whole", "rollout"].map(name => [name, this.check(name)]));
     this.makeThreshold();
     this.makeTabs();
     const { words } = page, { layer, head, combine, shown, direction, score } = this.picks;
@@ -148,6 +148,8 @@ export class Controls {
     checks.renormalise.input.disabled = !trait("hide_special");
     checks.hide_special.element.hidden = checks.renormalise.element.hidden = !about.tokens.special.length;
     checks.merge_words.element.hidden = new Set(about.tokens.words).size === about.tokens.words.length;
+    checks.whole.element.hidden = !about.is_pooled || trait("view") === "maps" || page.offline;
+    checks.whole.element.title = page.words("whole_why");
     checks.rollout.element.hidden = !about.has_rollout || trait("view") === "maps";
     this.limiting.hidden = trait("view") === "maps";   // each map is scaled to its own maximum
     for (const name of ["hide_special", "merge_words"]) checks[name].element.lastChild.textContent = page.kindWords(name);

@@ -1,21 +1,20 @@
-"""The facts about the attention in a view that its page needs, with descriptions of the axes."""
+"""The facts about the attention in a view that its page needs."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Any
 
 import torch
 
-from notebook_kit.inspection.attention.axes import Axis, PatchGrid
+from notebook_kit.inspection.attention.axes import PatchGrid
 from notebook_kit.inspection.attention.logit_lens import has_lens
 from notebook_kit.inspection.attention.neurons import site_of
-from notebook_kit.inspection.attention.reading import has_sites, parts_of
+from notebook_kit.inspection.attention.running import has_sites, parts_of
 from notebook_kit.inspection.attention.source import AttentionSource, AttentionSources
-from notebook_kit.inspection.drawing.pictures import Box, jpeg_of
 from notebook_kit.panels.attention_view.answers import Answers
+from notebook_kit.panels.attention_view.axes import for_page, picture_for_page
 
-__all__ = ["about", "for_page"]
+__all__ = ["about"]
 
 
 def about(version: int, sources: AttentionSources, answers: Answers) -> dict[str, Any]:
@@ -32,7 +31,8 @@ def about(version: int, sources: AttentionSources, answers: Answers) -> dict[str
         return facts
     rows, columns = answers.axes
     others = answers.other_labels
-    other_picture = None if answers.other is None else answers.other.columns.picture
+    other = None if answers.other is None else answers.other.columns
+    has_other_picture = other is not None and other.picture is not None and other.picture is not columns.picture
     tokens, to_tokens = for_page(rows), None if reading.is_square else for_page(columns)
     if to_tokens is not None and rows.picture is columns.picture:
         tokens.pop("picture", None)  # sent once
@@ -43,11 +43,12 @@ def about(version: int, sources: AttentionSources, answers: Answers) -> dict[str
         "to_tokens": to_tokens,
         "other_tokens": None if others is None or others[0] == rows.labels else list(others[0]),
         "other_to_tokens": None if others is None or others[1] == columns.labels else list(others[1]),
-        "other_picture": None if other_picture in (None, columns.picture) else jpeg_of(other_picture),
+        "other_picture": picture_for_page(other) if other is not None and has_other_picture else None,
         "parts": _parts(source),
         "part": reading.part,
         "has_maps": isinstance(columns, PatchGrid),
         "has_windows": reading.has_windows,
+        "is_pooled": answers.can_be_whole,
         "compares": others is not None,
         "compares_models": sources.compared is not None,
         "has_pair": reading.rows.has_pair and reading.columns.has_pair,
@@ -78,29 +79,3 @@ def _parts(source: AttentionSource | None) -> list[dict[str, Any]]:
         if {sites[0].rows, sites[0].columns} <= known
     ]
     return parts if len(parts) > 1 else []
-
-
-def for_page(axis: Axis) -> dict[str, Any]:
-    """An axis as JSON values for the page."""
-    values: dict[str, Any] = {
-        "kind": axis.kind,
-        "labels": list(axis.labels),
-        "special": [i for i, special in enumerate(axis.special) if special],
-        "segments": list(axis.segments) if axis.has_pair else None,
-        "words": list(axis.words),
-        "word_labels": list(axis.word_labels),
-    }
-    if axis.boxes is not None:
-        values["boxes"] = _plain(axis.boxes)
-    if axis.objects is not None:
-        values["objects"] = _plain(axis.objects)
-    if axis.boxes is not None or axis.objects is not None:
-        values["picture"] = None if axis.picture is None else jpeg_of(axis.picture)
-    if isinstance(axis, PatchGrid):
-        values["grid"] = [axis.rows, axis.columns]
-    return values | {"first": axis.first}
-
-
-def _plain(boxes: Sequence[Box | None]) -> list[list[float] | None]:
-    """Boxes as JSON values, to a hundredth of a per mille."""
-    return [None if box is None else [round(side, 5) for side in box] for box in boxes]

@@ -5,6 +5,7 @@ import { pixelCanvas } from "./heatmap.js";
 import { imageOf, OPACITY } from "./picture.js";
 import { bytesOf } from "./positions.js";
 
+const SOUND_ASPECT = 0.5;                  // of a spectrogram
 const TILE = { least: 92, most: 168 };     // CSS pixels of the longer side of a picture
 
 /** The small multiples. `draw(answer, { about, layer, picture, isShown }, { title, note })`; `onShow(layer, head, add)` when one is chosen. */
@@ -57,7 +58,8 @@ export class MapsView {
 
   /** Height divided by width. */
   get aspect() {
-    const { R, C } = this.now;
+    const { R, C, about } = this.now;
+    if ((about.to_tokens ?? about.tokens).span) return SOUND_ASPECT;
     return this.image?.naturalWidth ? this.image.naturalHeight / this.image.naturalWidth : R / C;
   }
 

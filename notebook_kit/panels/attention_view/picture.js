@@ -10,6 +10,7 @@ const SMALLEST = 120;
 const LEAST_TOP = 0.02;                    // of the largest weight: negligible weights stay dark
 const NOTHING = 1e-20;                     // weights across the edge of a window
 const LEAST_CELL = 9;                      // CSS pixels of a patch from which the grid is drawn
+const STRIP = { frames: 84, patches: 130, widest: 900, ticks: 16, tick: 70 };   // CSS pixels of a spectrogram and of its seconds
 
 /** The bounding box of each group of positions, `[left, top, right, bottom]` as fractions of the picture; null if it has none. */
 function boxesOf(boxes, groups) {
@@ -30,6 +31,12 @@ export function imageOf(data, onLoad) {
   return image;
 }
 
+/** Seconds at which a scale has its marks, at most so many. */
+function ticksOf([begin, end], most) {
+  const step = [0.05, 0.1, 0.2, 0.5, 1, 2, 5, 10].find(one => (end - begin) / one <= most) ?? 20;
+  return Array.from({ length: Math.floor((end - begin) / step + 1e-6) + 1 }, (_, i) => Number((begin + i * step).toFixed(2)));
+}
+
 /** One side: the picture as a canvas, and positions that are not on it (a class token, queries) as buttons above it. */
 class Side {
   constructor(view, name, paint) {
@@ -38,6 +45,7 @@ class Side {
     this.frames = [];                    // what positions have found
     this.labels = null;
     this.isGrid = false;
+    this.span = null;                    // seconds at which a spectrogram begins and ends
     this.image = null;
     this.caption = h("figcaption");
     this.tokens = h("div.av-chips", { role: "group" });
@@ -57,6 +65,7 @@ class Side {
     this.frames = boxesOf(axis.objects, groups);
     this.labels = axis.grid ? null : labels;
     this.isGrid = Boolean(axis.grid);
+    this.span = axis.span ?? null;
     if (this.version !== version) this.image = axis.picture ? imageOf(axis.picture, this.paint) : null;
     this.version = version;
     this.host.hidden = !this.boxes.some(Boolean);
@@ -69,16 +78,23 @@ class Side {
 
   /** Height divided by width. */
   get aspect() {
+    if (this.span) return this.height / this.width;
     if (this.image?.naturalWidth) return this.image.naturalHeight / this.image.naturalWidth;
     const box = this.boxes.find(Boolean);
     return box ? (box[2] - box[0]) / (box[3] - box[1]) : 1;
   }
 
+  /** Width and height of the picture in CSS pixels. */
+  get size() {
+    const most = this.span ? STRIP.widest : LARGEST, room = Math.max(SMALLEST, Math.min(most, this.element.clientWidth || most));
+    if (this.span) return [room, this.isGrid ? STRIP.patches : STRIP.frames];
+    const width = Math.round(Math.min(room, LARGEST / Math.max(1, this.aspect)));
+    return [width, Math.round(width * this.aspect)];
+  }
+
   /** Clear the canvas and draw the picture, in grey if weights are drawn over it. */
   start(isGrey) {
-    const room = Math.max(SMALLEST, Math.min(LARGEST, this.element.clientWidth || LARGEST));
-    const width = Math.round(Math.min(room, LARGEST / Math.max(1, this.aspect))), height = Math.round(width * this.aspect);
-    const context = sharpCanvas(this.canvas, width, height);
+    const [width, height] = this.size, context = sharpCanvas(this.canvas, width, height + (this.span ? STRIP.ticks : 0));
     [this.width, this.height] = [width, height];
     context.fillStyle = themed(this.view.root, "--nk-raised");
     context.fillRect(0, 0, width, height);
@@ -86,7 +102,21 @@ class Side {
     if (isGrey) context.filter = "grayscale(1)";
     if (this.image?.naturalWidth) context.drawImage(this.image, 0, 0, width, height);
     context.filter = "none";
+    if (this.span) this.drawTicks(context);
     return context;
+  }
+
+  /** Draw the seconds below a spectrogram. */
+  drawTicks(context) {
+    const [begin, end] = this.span, x = at => (at - begin) / (end - begin) * this.width;
+    context.font = "11px sans-serif";
+    context.fillStyle = context.strokeStyle = themed(this.view.root, "--nk-faint");
+    context.textBaseline = "top";
+    for (const at of ticksOf(this.span, this.width / STRIP.tick)) {
+      const text = `${at} s`, wide = context.measureText(text).width;
+      context.fillRect(Math.round(x(at)), this.height, 1, 4);
+      context.fillText(text, Math.max(0, Math.min(this.width - wide, x(at) - wide / 2)), this.height + 4);
+    }
   }
 
   /** Draw the edges of the patches, unless they are too small to be seen. */
@@ -122,6 +152,15 @@ class Side {
     });
   }
 
+  /** Shade the positions that are not on the picture by their weights, as parts of `top`; null removes the shading. */
+  shadeTokens(values, top = 1) {
+    for (const one of this.tokens.children) {
+      const value = values?.[Number(one.dataset.i)];
+      one.style.setProperty("--part", value === undefined ? "0" : String(Math.min(1, Math.abs(value) / top)));
+      one.lastChild.textContent = value === undefined ? "" : value.toFixed(3).replace("-", "−");
+    }
+  }
+
   rectangle(box) {
     const [left, top, right, bottom] = box.map((side, k) => Math.round(side * (k % 2 ? this.height : this.width)));   // no seams
     return [left, top, right - left, bottom - top];
@@ -143,7 +182,8 @@ class Side {
 
   at(event) {
     const frame = this.canvas.getBoundingClientRect();
-    const x = (event.clientX - frame.left) / frame.width, y = (event.clientY - frame.top) / frame.height;
+    const x = (event.clientX - frame.left) / frame.width;
+    const y = Math.min(0.999, (event.clientY - frame.top) / frame.height * parseFloat(this.canvas.style.height) / this.height);
     const area = box => (box[2] - box[0]) * (box[3] - box[1]);
     let best = null;                     // of boxes within boxes the smallest, so that each can be reached
     this.boxes.forEach((box, i) => {
@@ -169,8 +209,11 @@ class Side {
 }
 
 /**
- * The picture view. `onPoint(i)` is called for the row under the pointer or in focus (or null), `onPick(i)` when one is chosen,
- * `onRead(j)` for the column under the pointer.
+ * The picture view. `onPoint(side, i)` is called for the row ("left") or the column ("right") under the pointer or in focus (or null),
+ * `onPick(i)` when a row is chosen, `onRead(j)` for the column under the pointer.
+ *
+ * Where rows and columns are of different kinds, such as words and the moments of a recording, columns can be pointed at as rows can; a
+ * click keeps one until the next.
  */
 export class PictureView {
   constructor(view, { onPoint, onPick, onRead }) {
@@ -180,8 +223,10 @@ export class PictureView {
     this.to = new Side(view, "to", paint);
     this.rollout = new Side(view, "rollout", paint);
     this.element = h("div.av-picture", { hidden: true }, this.from.element, this.to.element, this.rollout.element);
-    this.pointed = null;
-    this.values = this.flowValues = null;
+    this.pointed = null;                 // ["left" or "right", index]
+    this.pinned = null;                  // a column
+    this.isTwoWay = false;
+    this.values = this.backValues = this.flowValues = null;
     this.marks = { sources: [], hasWindow: false };
     this.rollout.element.hidden = true;
     this.look = null;
@@ -190,61 +235,99 @@ export class PictureView {
   }
 
   listen() {
+    this.listenTo(this.from, "left", i => { this.pinned = null; this.onPick(i); });
+    this.listenTo(this.to, "right", j => this.pin(j));
+  }
+
+  listenTo(side, name, onPick) {
     const button = event => { const found = event.target.closest?.(".nk-av-chip"); return found ? Number(found.dataset.i) : null; };
-    set(this.from.canvas, {
-      onpointermove: event => this.point(this.from.at(event)),
-      onpointerleave: () => this.point(null),
-      onclick: event => { const i = this.from.at(event); if (i !== null) this.onPick(i); },
-      onkeydown: event => this.onKey(event),
-      onblur: () => this.point(null),
+    const point = i => {
+      if (name === "left" || this.isTwoWay) this.point(i === null ? null : [name, i]);
+      else if (i !== null) this.onRead(i);
+    };
+    const pick = i => { if (i !== null && (name === "left" || this.isTwoWay)) onPick(i); };
+    set(side.canvas, {
+      onpointermove: event => point(side.at(event)),
+      onpointerleave: () => point(null),
+      onclick: event => pick(side.at(event)),
+      onkeydown: event => this.onKey(event, side, point, pick),
+      onblur: () => point(null),
     });
-    set(this.from.tokens, {
-      onpointerover: event => { if (button(event) !== null) this.point(button(event)); },
-      onpointerleave: () => this.point(null),
-      onfocusin: event => { if (event.target.matches(":focus-visible")) this.point(button(event)); },
-      onfocusout: () => this.point(null),
-      onclick: event => { if (button(event) !== null) this.onPick(button(event)); },
+    set(side.tokens, {
+      onpointerover: event => { if (button(event) !== null) point(button(event)); },
+      onpointerleave: () => point(null),
+      onfocusin: event => { if (event.target.matches(":focus-visible")) point(button(event)); },
+      onfocusout: () => point(null),
+      onclick: event => pick(button(event)),
     });
-    this.to.canvas.addEventListener("pointermove", event => { const j = this.to.at(event); if (j !== null) this.onRead(j); });
-    this.to.tokens.addEventListener("pointerover", event => { if (button(event) !== null) this.onRead(button(event)); });
   }
 
-  point(i) {
-    if (i === this.pointed) return;
-    this.pointed = i;
+  /** What the weights are of: the place that is pointed at, else the column that was clicked, else the rows that are selected. */
+  get place() {
+    if (this.pointed) return this.pointed;
+    return this.pinned === null ? ["left", null] : ["right", this.pinned];
+  }
+
+  /** Keep a column, or let it go. */
+  pin(j) {
+    this.pinned = this.pinned === j ? null : j;
+    this.pointed = null;
+    this.onPoint(...this.place);
+  }
+
+  /** Let go of what is pointed at and kept. */
+  release() {
+    this.pinned = this.pointed = null;
     this.paint();
-    this.onPoint(i);
+    this.onPoint(...this.place);
   }
 
-  onKey(event) {
+  point(place) {
+    if (String(place) === String(this.pointed)) return;
+    this.pointed = place;
+    this.paint();
+    this.onPoint(...this.place);
+  }
+
+  onKey(event, side, point, pick) {
     const moves = { ArrowLeft: [-1, 0], ArrowRight: [1, 0], ArrowUp: [0, -1], ArrowDown: [0, 1] };
+    const i = this.pointed && (this.pointed[0] === "left") === (side === this.from) ? this.pointed[1] : null;
     if (event.altKey || event.ctrlKey || event.metaKey) return;
-    if (event.key in moves) this.point(this.from.next(this.pointed, moves[event.key]));
-    else if ((event.key === "Enter" || event.key === " ") && this.pointed !== null) this.onPick(this.pointed);
-    else if (event.key === "Escape") this.point(null);
+    if (event.key in moves) point(side.next(i, moves[event.key]));
+    else if ((event.key === "Enter" || event.key === " ") && i !== null) pick(i);
+    else if (event.key === "Escape") this.release();
     else return;
     event.preventDefault();
     event.stopPropagation();
   }
 
   /** Show a matrix; `captions` are the texts for the two sides; weights below `least`, a fraction of the scale, are not drawn. */
-  draw(look, names, { axes: [rows, columns], version, lit, least }, captions) {
-    [this.look, this.lit, this.least] = [look, lit, least];
-    this.from.take(rows, look.rows, names.row, version);
-    this.to.take(columns, look.columns, names.column, version);
+  draw(look, names, { axes: [rows, columns], version, lit, least, isTwoWay }, captions) {
+    const places = look.fine ?? look, axes = look.fine ? [{ ...look.fine.axes[0], picture: rows.picture }, { ...look.fine.axes[1], picture: columns.picture }] : [rows, columns];
+    if (this.pinned !== null && (!isTwoWay || this.look?.C !== look.C)) this.pinned = null;
+    [this.look, this.lit, this.least, this.isTwoWay] = [look, lit, least, isTwoWay];
+    this.from.take(axes[0], places.rows, names.row, version);
+    this.to.take(axes[1], places.columns, names.column, version);
     this.rollout.take(columns, look.columns, names.column, version);
+    this.element.classList.toggle("nk-av-strips", Boolean(columns.span));
+    set(this.to.canvas, isTwoWay ? { role: "application", tabindex: "0" } : { role: "img" });
+    if (!isTwoWay) this.to.canvas.removeAttribute("tabindex");
     fill(this.from.caption, captions.from);
     fill(this.to.caption, captions.to);
+    this.toLabel = captions.toLabel;
     this.from.canvas.setAttribute("aria-label", captions.label);
     this.from.tokens.setAttribute("aria-label", captions.from);
     this.to.tokens.setAttribute("aria-label", captions.to);
     this.paint();
   }
 
-  /** Colour the right side by these weights, which come from the rows `sources`; with `hasWindow`, they end at a window. */
-  shade(values, label, { sources, hasWindow }) {
-    [this.values, this.marks] = [values, { sources, hasWindow }];
-    this.to.canvas.setAttribute("aria-label", label);
+  /**
+   * Colour the right side by these weights, which come from the rows `sources`; with `hasWindow`, they end at a window. Or colour the left
+   * side by the weights with which a column is looked at.
+   */
+  shade({ right, left }, label, { sources, hasWindow }) {
+    [this.values, this.backValues, this.marks] = [right, left, { sources, hasWindow }];
+    this.to.canvas.setAttribute("aria-label", [label, this.toLabel].filter(Boolean).join(" "));
     this.paint();
   }
 
@@ -265,11 +348,12 @@ export class PictureView {
   }
 
   /** The weight of the brightest colour. */
-  get top() { return this.topOf(this.values); }
+  get top() { return this.backValues ? this.topOf(this.backValues, this.from) : this.topOf(this.values); }
 
   /** The largest of the weights on the picture, unless almost all attention is outside it. */
-  topOf(values) {
-    const sizes = (values ?? []).map(Math.abs), shown = sizes.filter((_, j) => this.to.boxes[j]);
+  topOf(values, side = this.to) {
+    const isListed = !side.boxes.some(Boolean);
+    const sizes = (values ?? []).map(Math.abs), shown = sizes.filter((_, j) => isListed || side.boxes[j]);
     return Math.max(0, ...shown, LEAST_TOP * Math.max(0, ...sizes));
   }
 
@@ -277,22 +361,26 @@ export class PictureView {
     if (!this.look || !this.element.isConnected || this.element.hidden) return;
     this.paintFrom();
     this.paintWeights(this.to, this.values, this.least * this.look.scale);
+    if (this.place[0] === "right" && this.place[1] !== null) this.to.frame(this.to.canvas.getContext("2d"), this.place[1], "#000000");
     if (this.flowValues) this.paintWeights(this.rollout, this.flowValues, 0);
   }
 
   paintFrom() {
-    const context = this.from.start(false), accent = themed(this.view.root, "--nk-accent");
-    this.from.drawGrid(context);
-    this.from.drawFrames(context, accent);
-    if (this.pointed === null && !this.lit.length) for (const i of this.marks.sources) this.from.frame(context, i, accent);
-    for (const i of this.lit) this.from.frame(context, i, accent);
-    if (this.pointed !== null) this.from.frame(context, this.pointed, "#000000");
-    for (const one of this.from.tokens.children) one.setAttribute("aria-pressed", String(this.lit.includes(Number(one.dataset.i))));
+    const { from, backValues } = this, pointed = this.place[0] === "left" ? this.place[1] : null, accent = themed(this.view.root, "--nk-accent");
+    if (backValues) this.paintWeights(from, backValues, 0);
+    else from.shadeTokens(null);
+    const context = backValues ? from.canvas.getContext("2d") : from.start(false);
+    from.drawGrid(context);
+    from.drawFrames(context, accent);
+    if (pointed === null && !this.lit.length && !backValues) for (const i of this.marks.sources) from.frame(context, i, accent);
+    for (const i of this.lit) from.frame(context, i, accent);
+    if (pointed !== null) from.frame(context, pointed, "#000000");
+    for (const one of from.tokens.children) one.setAttribute("aria-pressed", String(this.lit.includes(Number(one.dataset.i))));
   }
 
   /** Colour one side by weights; those below `least` are not drawn. */
   paintWeights(side, values, least) {
-    const { look } = this, context = side.start(true), colours = coloursOf(look.signed), top = this.topOf(values) || 1;
+    const { look } = this, context = side.start(true), colours = coloursOf(look.signed), top = this.topOf(values, side) || 1;
     values?.forEach((value, j) => {
       if (!side.boxes[j] || Math.abs(value) < least) return;
       const part = look.signed ? 0.5 + value / top / 2 : value / top;
@@ -302,12 +390,8 @@ export class PictureView {
     });
     context.globalAlpha = 1;
     if (this.marks.hasWindow && side === this.to && values) this.drawWindow(context, side, values);
-    this.drawSources(context, side);
-    for (const one of side.tokens.children) {
-      const value = values?.[Number(one.dataset.i)];
-      one.style.setProperty("--part", value === undefined ? "0" : String(Math.min(1, Math.abs(value))));
-      one.lastChild.textContent = value === undefined ? "" : value.toFixed(3).replace("-", "−");
-    }
+    if (side !== this.from) this.drawSources(context, side);
+    side.shadeTokens(values, side === this.from ? top : 1);
   }
 
   /** Frame the places from which the weights come, so that both pictures can be compared. */

@@ -10,17 +10,21 @@ export function floatsOf(data) {
   return new Float32Array(data.buffer.slice(data.byteOffset, data.byteOffset + data.byteLength));
 }
 
-/** The matrix in an answer: `{ R, C, rows, columns, scale, signed, bytes }`, with the positions in each row and column. */
+/**
+ * The matrix in an answer: `{ R, C, rows, columns, scale, signed, bytes, fine }`, with the positions in each row and column. If it shows
+ * every frame of a recording whose frames are otherwise merged, `fine` has the axes of those frames, and the rows and columns on them.
+ */
 export function unpack(answer) {
-  const { size: [R, C], rows, columns, scale, signed } = answer.values;
+  const { size: [R, C], rows, columns, scale, signed, fine = null } = answer.values;
   const groups = list => list.map(group => (Array.isArray(group) ? group : [group]));
   const left = groups(rows);
-  answer.look ??= { R, C, rows: left, columns: columns ? groups(columns) : left, scale, signed, bytes: bytesOf(answer.buffers[0]) };
+  answer.look ??= { R, C, rows: left, columns: columns ? groups(columns) : left, scale, signed, fine, bytes: bytesOf(answer.buffers[0]) };
   return answer.look;
 }
 
 /** The labels of a matrix; `which` is the trait `shown`. */
 export function namesOf(look, { tokens, to_tokens: to, other_tokens: others, other_to_tokens: othersTo, version }, which) {
+  if (look.fine) return namesOf({ ...look, ...look.fine, fine: null }, { tokens: look.fine.axes[0], to_tokens: look.fine.axes[1], version: `${version} whole` }, "this");
   const name = (side, others, group) => {
     if (group.length > 1) return side.word_labels[side.words[group[0]]];
     const own = side.labels[group[0]], other = others?.[group[0]];

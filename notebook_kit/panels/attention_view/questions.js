@@ -81,13 +81,14 @@ export class Questions {
       merge: trait("merge_words"),
       what: "attention",
       ...(trait("more").length ? { more: trait("more") } : {}),
+      ...(trait("whole") && this.about.is_pooled ? { whole: true } : {}),
       ...changes,
     };
   }
 
   /** A question about rollout. */
   ofRollout() {
-    const { more: _, ...question } = this.ofHeads({ what: "rollout", heads: [0], combine: "mean" });
+    const { more: _, whole: __, ...question } = this.ofHeads({ what: "rollout", heads: [0], combine: "mean" });
     return question;
   }
 }

@@ -90,7 +90,7 @@ export class Readout {
     if (i !== null) return side === "left" ? `${words("from")} ${names.row(i)} →` : `→ ${words("to")} ${names.column(i)}`;
     if (lit.length === 1) return `${words("from")} ${names.row(lit[0])} →`;
     if (lit.length || !isPictured) return this.page.kindWords("sum_from", { count: lit.length }, 0);
-    return `${words("from")} ${this.first === null ? words("from_all") : names.row(this.first)} →`;
+    return `${words("from")} ${this.first === null ? this.page.kindWords("from_all", {}, 0) : names.row(this.first)} →`;
   }
 
   strongestThree(values, name) {

@@ -12,7 +12,7 @@ from notebook_kit.inspection.attention.axes import Axis, PatchGrid
 from notebook_kit.inspection.attention.lens import Shown
 from notebook_kit.inspection.attention.logit_lens import BLOCK
 from notebook_kit.inspection.drawing import heat_maps
-from notebook_kit.inspection.drawing.pictures import Box, heat_over_picture, maps_over_picture
+from notebook_kit.inspection.drawing.pictures import Box, heat_over_picture, heat_over_sound, maps_over_picture
 from notebook_kit.inspection.tokens.spelling import visible
 from notebook_kit.panels.attention_view.transport import quantised
 from notebook_kit.panels.panel import Face, filled
@@ -20,6 +20,8 @@ from notebook_kit.panels.panel import Face, filled
 __all__ = ["LensScene", "MapsScene", "Scene", "title_of"]
 
 PAIRS = 20
+SOUND_ASPECT = 0.5
+"""Height divided by width of a small spectrogram."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -87,7 +89,9 @@ class Scene:
     def origin(self) -> str:
         """The labels of those rows."""
         labels = self.row_labels
-        return ", ".join(labels[i] for i in self.sources[:8]) or self.words["from_all"]
+        return ", ".join(labels[i] for i in self.sources[:8]) or self.words.get(
+            f"from_all_{self.rows.kind}", self.words["from_all"]
+        )
 
     def figure(self) -> Any:
         """Lines, a picture, or a matrix, as a matplotlib `Figure`."""
@@ -125,12 +129,27 @@ class Scene:
             own = self.rows.boxes or places
             boxes = [_box_of(places, self.shown.rows[i]) or _box_of(own, self.shown.rows[i]) for i in rows]
             source = boxes, self.rows.picture
+        values = np.where(np.abs(values) < self.threshold, 0, values)
+        targets = [_box_of(self.columns.boxes or (), group) for group in self.shown.columns]
+        title = self.title if source else f"{self.title} · {origin}"
+        if self.columns.span is not None:
+            return heat_over_sound(
+                values,
+                targets,
+                self.column_labels,
+                self.columns.picture,
+                self.columns.span,
+                title,
+                source=None if source is None else source[0],
+                source_title=f"{self.words['from']} {origin}",
+                signed=signed,
+            )
         return heat_over_picture(
-            np.where(np.abs(values) < self.threshold, 0, values),
-            [_box_of(self.columns.boxes or (), group) for group in self.shown.columns],
+            values,
+            targets,
             self.column_labels,
             self.columns.picture,
-            self.title if source else f"{self.title} · {origin}",
+            title,
             source=source,
             source_title=f"{self.words['from']} {origin}",
             signed=signed,
@@ -198,7 +217,8 @@ class MapsScene:
         cells = [box for box in self.grid.boxes if box is not None]
         labels = [f"{self.words['head']} {head}" for head in range(len(self.maps))]
         flat = self.maps.reshape(len(self.maps), -1)
-        return maps_over_picture(flat, cells, labels, self.grid.picture, self.title, self.signed)
+        aspect = None if self.grid.span is None else SOUND_ASPECT
+        return maps_over_picture(flat, cells, labels, self.grid.picture, self.title, self.signed, aspect)
 
     def face(self) -> Face:
         """The maps as a picture."""

@@ -1,0 +1,87 @@
+"""Samples from what people have: an image or a recording in any form, or what a processor returns for one."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+from PIL import Image
+from torch import nn
+
+from notebook_kit.errors import InputError
+from notebook_kit.inspection.attention.pictures import picture_sample, reads_pictures
+from notebook_kit.inspection.attention.samples import Sample
+from notebook_kit.inspection.attention.sounds import reads_sounds, sound_sample
+
+__all__ = ["check_content", "is_content", "part_of", "reads_content", "sample_of"]
+
+
+def reads_content(model: Any) -> bool:
+    """Whether a model reads pictures or sound rather than texts."""
+    return reads_pictures(model) or reads_sounds(model)
+
+
+def sample_of(model: nn.Module, content: Any, processor: Any = None, tokenizer: Any = None) -> Sample:
+    """Make a sample from a picture or a recording.
+
+    Args:
+        model: The model that will read it.
+        content: An image in any form that `load_image` takes, a recording in any form that `load_audio` takes, or what a
+            processor returns for one.
+        processor: The model's image processor, feature extractor, or a processor that has one; by default that of the
+            checkpoint that the model was loaded from.
+        tokenizer: For a model that writes; by default that of `processor` or of the checkpoint.
+
+    Raises:
+        InputError: If the model reads texts, or the content cannot be read.
+    """
+    if tokenizer is None:
+        tokenizer = getattr(processor, "tokenizer", None)
+    if reads_pictures(model):
+        return picture_sample(model, content, part_of(processor, "image_processor"))
+    if reads_sounds(model):
+        return sound_sample(model, content, part_of(processor, "feature_extractor"), tokenizer)
+    raise InputError(
+        f"{type(model).__name__} does not read pictures or sound.",
+        next_step='Pass a text, or a model that reads pictures, such as pipeline("image-classification").',
+    )
+
+
+def part_of(processor: Any, name: str) -> Any:
+    """The image processor or the feature extractor of a processor that joins it with a tokenizer; others as they are."""
+    return getattr(processor, name, None) or processor
+
+
+def is_content(model: Any, value: Any) -> bool:
+    """Whether a value can be a picture or a recording for a model that reads one, rather than a model or attention."""
+    if not reads_content(model):
+        return False
+    if isinstance(value, Mapping):
+        known = {"pixel_values", "bytes", "path", "input_values", "input_features", "array", "raw"}
+        return bool(known & value.keys())
+    if reads_sounds(model) and (
+        hasattr(value, "get_all_samples") or (isinstance(value, np.ndarray) and value.ndim == 1)
+    ):
+        return True
+    return isinstance(value, str | bytes | os.PathLike | Image.Image) or hasattr(value, "read")
+
+
+def check_content(model: nn.Module) -> None:
+    """Raise for a model that reads pictures or sound, and got none.
+
+    Raises:
+        InputError: If it does.
+    """
+    name = type(model).__name__
+    if reads_pictures(model):
+        raise InputError(
+            f"{name} reads pictures, and got none.",
+            next_step="Pass one, as an image, a path or an address: AttentionView(model, image).",
+        )
+    if reads_sounds(model):
+        raise InputError(
+            f"{name} reads sound, and got none.",
+            next_step='Pass a path, an address, or {"array": samples, "sampling_rate": rate}: AttentionView(model, recording).',
+        )

@@ -1,0 +1,92 @@
+"""What a model writes about a picture or a recording: the tokens of its decoder, each labelled by the token that it writes."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from notebook_kit.inspection.attention.axes import TokenAxis
+from notebook_kit.inspection.attention.evaluation import evaluating
+from notebook_kit.inspection.tokens.spelling import PART, SPECIAL, Spelling
+from notebook_kit.nn.inputs import inputs_of, position_limit
+
+__all__ = ["MOST_TOKENS", "written", "written_axis"]
+
+MOST_TOKENS = 200
+"""Tokens after which a model is stopped."""
+MOST_BEGINNING = 8
+"""Tokens that a decoder may begin with, such as a language and a task."""
+
+
+def written(model: nn.Module, features: Mapping[str, Tensor], tokenizer: Any) -> tuple[Tensor, TokenAxis]:
+    """The input of a decoder, and its axis.
+
+    The position of the decoder that writes a token attends to what that token came from, so it is labelled by that token
+    rather than by the one before, which it reads.
+
+    Args:
+        model: An encoder-decoder.
+        features: What it reads. With "labels", these are taken; with "decoder_input_ids", their continuation is; otherwise the
+            model writes greedily, at most 200 tokens.
+        tokenizer: For the labels.
+
+    Returns:
+        The decoder's input, `(1, tokens)`, and its axis of as many tokens.
+    """
+    config: Any = model.config
+    start, pad = config.decoder_start_token_id, config.pad_token_id
+    ids = features.get("decoder_input_ids")
+    if "labels" in features:
+        labels = features["labels"]
+        ids = torch.cat([labels.new_full((1, 1), start), labels.masked_fill(labels == -100, pad or 0)], dim=1)
+    elif ids is None or ids.shape[1] < 2:
+        ids = _generated(model, features)
+        if int(ids[0, 0]) != start:
+            ids = torch.cat([ids.new_full((1, 1), start), ids], dim=1)
+    return ids[:, :-1], written_axis(tokenizer, ids[0, 1:].tolist())
+
+
+def _generated(model: Any, features: Mapping[str, Tensor]) -> Tensor:
+    main = inputs_of(model).main
+    like = next(model.parameters())
+    config = model.config
+    limit = position_limit(model) or getattr(config, "max_target_positions", None) or 2 * MOST_TOKENS
+    options: dict[str, Any] = {"num_beams": 1, "do_sample": False}
+    options["max_new_tokens"] = max(1, min(MOST_TOKENS, limit - MOST_BEGINNING))
+    if getattr(config, "model_type", "") == "whisper":
+        options |= {"force_unique_generate_call": True, "return_timestamps": False}
+    with evaluating(model):
+        ids = model.generate(features[main].to(like.device, like.dtype), **options)
+    return ids.cpu().clone()  # not a tensor of inference mode
+
+
+def written_axis(tokenizer: Any, ids: Sequence[int]) -> TokenAxis:
+    """Tokens of a vocabulary as an axis, with those that begin with a space as the first of a word.
+
+    Example:
+        >>> from tokenizers import Tokenizer, decoders, models
+        >>> backend = Tokenizer(models.BPE({"Ġgood": 0, "Ġday": 1, "s": 2}, []))
+        >>> backend.decoder = decoders.ByteLevel()
+        >>> axis = written_axis(backend, [0, 1, 2])
+        >>> axis.labels, axis.word_labels
+        (('good', 'day', 's'), ('good', 'days'))
+    """
+    spelling = Spelling(tokenizer)
+    labels: list[str] = []
+    special: list[bool] = []
+    words: list[int] = []
+    names: list[str] = []
+    for text, _, kind, *whole in spelling.line(ids):
+        is_special = kind == SPECIAL or (text.startswith("<|") and text.endswith("|>"))
+        begins = not words or is_special or special[-1] or text[:1].isspace()
+        names = [*names, ""] if begins else names
+        names[-1] += whole[0] if whole else "" if kind == PART else text
+        labels.append(text.strip() or text)
+        special.append(is_special)
+        words.append(len(names) - 1)
+    segments = tuple(None if one else 0 for one in special)
+    word_labels = tuple(name.strip() or labels[words.index(i)] for i, name in enumerate(names))
+    return TokenAxis(tuple(labels), tuple(special), tuple(words), word_labels, segments, tuple(ids))
