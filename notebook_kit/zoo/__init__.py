@@ -15,7 +15,7 @@ from pathlib import Path
 from notebook_kit.errors import InputError, near_matches
 from notebook_kit.registry.tasks import ALIASES
 
-__all__ = ["ZOO", "Checkpoint", "default_for", "folder", "names", "sample", "sample_pictures"]
+__all__ = ["ZOO", "Checkpoint", "default_for", "folder", "names", "sample", "sample_pictures", "sample_sounds"]
 
 PREFIX = "notebook-kit/"
 
@@ -97,6 +97,17 @@ def sample_pictures() -> list[Path]:
     """
     folder = Path(__file__).parent / "samples"
     return sorted(path for path in folder.iterdir() if path.suffix in (".jpg", ".jpeg", ".png", ".webp"))
+
+
+def sample_sounds() -> list[Path]:
+    """The sample recordings.
+
+    Example:
+        >>> all(path.suffix in (".wav", ".flac", ".ogg", ".opus") for path in sample_sounds())
+        True
+    """
+    folder = Path(__file__).parent / "samples"
+    return sorted(path for path in folder.iterdir() if path.suffix in (".wav", ".flac", ".ogg", ".opus"))
 
 
 def sample(filename: str) -> Path:

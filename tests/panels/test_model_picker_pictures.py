@@ -11,18 +11,18 @@ from PIL import Image
 
 from notebook_kit import ImageClassificationPipeline, ImageFeatureExtractionPipeline, ObjectDetectionPipeline
 from notebook_kit.panels import ModelPicker
-from notebook_kit.panels.model_picker.pictures import LARGEST, samples_for
+from notebook_kit.panels.model_picker.contents import LARGEST, samples_for
 from notebook_kit.panels.model_picker.trying import fields_of, samples_of
 
 
 def asker(picker):
-    """Ask to try a picture as the page does: the answer, and its buffers."""
+    """Ask to try a picture, or what another field holds, as the page does: the answer, and its buffers."""
     sent = []
     picker.send = lambda content, buffers=None: sent.append((content, buffers or []))
 
-    def ask(image, *buffers):
+    def ask(chosen, *buffers, field="image"):
         sent.clear()
-        picker._handle_custom_msg({"nk": "view.1", "ask": "try", "with": {"values": {"image": image}}}, list(buffers))
+        picker._handle_custom_msg({"nk": "view.1", "ask": "try", "with": {"values": {field: chosen}}}, list(buffers))
         picker._worker.submit(lambda: None).result(60)
         return next(one for one in sent if one[0].get("nk") == "view.1")
 

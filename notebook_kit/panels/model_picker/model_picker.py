@@ -20,9 +20,9 @@ from notebook_kit.hub.details import ModelDetails, delete_cached, model_details
 from notebook_kit.hub.search import SORTS, Query
 from notebook_kit.panels import busy
 from notebook_kit.panels.model_picker.answers import details_of, page_of
+from notebook_kit.panels.model_picker.contents import LARGEST
 from notebook_kit.panels.model_picker.linking import check_takes_models, hand_on
 from notebook_kit.panels.model_picker.loading import Load
-from notebook_kit.panels.model_picker.pictures import LARGEST
 from notebook_kit.panels.model_picker.searches import Searches
 from notebook_kit.panels.model_picker.still import ShownModels, face_of, table_of
 from notebook_kit.panels.model_picker.trying import answer_of, fields_of, samples_of

@@ -2,46 +2,38 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 
 from PIL import Image, ImageDraw
 
-from notebook_kit import language, zoo
+from notebook_kit import zoo
 from notebook_kit.errors import InputError
 from notebook_kit.inspection.drawing.pictures import jpeg_of
-from notebook_kit.panels.panel import Answer, filled
-from notebook_kit.panels.result_view.reading import read
-from notebook_kit.panels.result_view.result_view import ResultView
-from notebook_kit.panels.result_view.still import face_of
 from notebook_kit.processing.image.loading import load_image
 
-__all__ = ["LARGEST", "PICTURE_TASKS", "chosen_picture", "picture_answer", "samples_for"]
+__all__ = ["PICTURE_TASKS", "loaded_picture", "picture_samples"]
 
 PICTURE_TASKS = frozenset(
     {"image-classification", "image-feature-extraction", "object-detection", "image-segmentation"}
 )
 SCENES = frozenset({"object-detection", "image-segmentation"})
 """Tasks that have more to find in a scene than in a picture of a single thing."""
-LARGEST = 8 * 2**20
-"""The largest file that can be uploaded, in bytes. A notebook server closes the connection of larger messages."""
 MOST_SAMPLES = 8
 THUMBNAIL = 96
 DRAWN = "drawn"
 
 
-def samples_for(task: str) -> list[dict[str, Any]]:
+def picture_samples(task: str) -> list[dict[str, Any]]:
     """The samples for a task that takes pictures, as the page shows them: `name`, `label` and a thumbnail as JPEG.
 
     Args:
         task: The name of a task.
 
     Example:
-        >>> samples_for("text-classification"), sorted(samples_for("object-detection")[0])
-        ([], ['label', 'name', 'thumbnail'])
+        >>> sorted(picture_samples("object-detection")[0])
+        ['label', 'name', 'thumbnail']
     """
-    if task not in PICTURE_TASKS:
-        return []
     are_scenes = task in SCENES
     paths = sorted(zoo.sample_pictures(), key=lambda path: (path.name.startswith("scene_") != are_scenes, path.name))
     labels = {path.name: path.stem.replace("_", " ") for path in paths[:MOST_SAMPLES]} or {DRAWN: "house"}
@@ -50,45 +42,21 @@ def samples_for(task: str) -> list[dict[str, Any]]:
     ]
 
 
-def chosen_picture(chosen: Any, buffers: Sequence[Any]) -> Image.Image:
-    """The picture that a reader has chosen.
-
-    Args:
-        chosen: `{"sample": name}`, or `{"file": name}` for a file whose bytes are the first of the buffers.
-        buffers: What the page sent along.
+def loaded_picture(choice: Mapping[str, Any], data: bytes) -> Image.Image:
+    """The picture of a sample, `{"sample": name}`, or of an uploaded file, `{"file": name}` and its bytes.
 
     Raises:
-        InputError: If none was chosen, there is no such sample, or the file is too large or not a picture.
+        InputError: If there is no such sample, or the file is not a picture.
     """
-    chosen = chosen if isinstance(chosen, Mapping) else {}
-    if "sample" in chosen:
-        return _sample(str(chosen["sample"]))
-    if not buffers:
-        raise InputError("No picture was chosen.", next_step="Choose a file or a sample.")
-    data, name = bytes(buffers[0]), str(chosen.get("file", ""))
-    if len(data) > LARGEST:
-        raise InputError(
-            f"{name} has {len(data) / 2**20:.1f} MiB; at most {LARGEST // 2**20} MiB can be uploaded.",
-            next_step="Save it smaller, or call picker.pipeline(path) in a cell.",
-        )
+    if "sample" in choice:
+        return _sample(str(choice["sample"]))
     try:
         return load_image(data)
     except InputError as error:
         raise InputError(
-            f"{name or 'The file'} is not a picture that can be read.", next_step="Choose a JPEG, PNG or WebP file."
+            f"{choice.get('file') or 'The file'} is not a picture that can be read.",
+            next_step="Choose a JPEG, PNG or WebP file.",
         ) from error
-
-
-def picture_answer(pipeline: Any, picture: Image.Image) -> Answer:
-    """The answer of a pipeline about a picture, as `show` draws it where no kernel runs: a `face` and its picture."""
-    words = language.strings(ResultView.name)
-
-    def word(key: str, **values: Any) -> str:
-        return filled(words[f"{ResultView.name}.{key}"], **values)
-
-    face = face_of(read(pipeline(picture), picture, "picture"), "", word)
-    values = {"alt": face.alt, "header": list(face.header), "rows": [list(map(str, row)) for row in face.rows]}
-    return Answer({"face": {**values, "note": face.note}}, [] if face.png is None else [face.png])
 
 
 def _sample(name: str) -> Image.Image:

@@ -1,7 +1,9 @@
 // Trying the loaded model: input fields, and its answer.
 
 import { fill, h } from "../shared/common.js";
-import { PictureChoice } from "./picture_choice.js";
+import { ContentChoice } from "./content_choice.js";
+
+const CONTENTS = ["image", "sound"];
 
 /** `ask(values, buffers)` sends the input to Python and resolves to the answer or null. */
 export class ModelTrial {
@@ -19,12 +21,14 @@ export class ModelTrial {
     this.loaded = loaded;
     this.element.hidden = !loaded?.id;
     if (!loaded?.id) return;
-    const typed = this.values, takesPicture = loaded.fields.includes("image");
-    this.inputs = Object.fromEntries((takesPicture ? [] : loaded.fields).map(name => [name, this.field(name, typed[name] ?? "")]));
+    const typed = this.values, content = loaded.fields.find(name => CONTENTS.includes(name));
+    this.choice?.end();
+    this.choice = content ? new ContentChoice(this.view, content, loaded, (chosen, buffers) => this.send({ [content]: chosen }, buffers)) : null;
+    this.inputs = Object.fromEntries((content ? [] : loaded.fields).map(name => [name, this.field(name, typed[name] ?? "")]));
     fill(this.result);
     fill(this.element,
       h("h3", {}, this.words("try_it"), " ", h("bdi.id", {}, loaded.id), h("span.faint", {}, ` ${this.format.task(loaded.task)}`)),
-      takesPicture ? new PictureChoice(this.view, loaded, (image, buffers) => this.send({ image }, buffers)).element : loaded.fields.length
+      this.choice ? this.choice.element : loaded.fields.length
         ? h("form.form", { onsubmit: event => this.run(event) }, Object.values(this.inputs), h("button.primary", { type: "submit" }, this.words("try_run")))
         : h("p.faint", {}, this.words("try_cannot")),
       loaded.mask ? this.maskButton(loaded.mask) : null,
@@ -57,14 +61,14 @@ export class ModelTrial {
   }
 
   async send(values, buffers) {
-    if (buffers.length || values.image) fill(this.result);   // an answer about another picture would be misleading
+    if (this.choice) fill(this.result);   // an answer about another picture would be misleading
     const answer = await this.ask(values, buffers);
     if (answer) fill(this.result, this.content(answer.values, answer.buffers));
   }
 
   content(answer, buffers) {
     const { words, format } = this;
-    if (answer.face) return faceOf(answer.face, buffers[0]);
+    if (answer.face) return faceOf(answer.face, buffers, words);
     if (answer.bars) return bars(words, answer.bars);
     if (answer.spans) return answer.spans.length ? marked(answer.of, answer.spans) : h("p.faint", {}, words("try_nothing"));
     if (!answer.vector) return h("p.marked", { dir: "auto" }, answer.text ?? "");
@@ -73,17 +77,18 @@ export class ModelTrial {
   }
 }
 
-/** An answer about a picture: the picture with what was found, and a table. */
-function faceOf({ alt, header, rows, note }, data) {
-  const image = data ? h("img.answer", { alt }) : null;
+/** An answer about a picture or a recording: its picture with what was found, a table, and the recording. */
+function faceOf({ alt, header, rows, note, pictured }, buffers, words) {
+  const image = pictured ? h("img.answer", { alt }) : null, heard = buffers[pictured ? 1 : 0];
+  const player = heard ? h("audio.heard", { controls: true, src: URL.createObjectURL(new Blob([heard], { type: "audio/wav" })), "aria-label": words("try_heard") }) : null;
   if (image) {
-    const address = URL.createObjectURL(new Blob([data]));
+    const address = URL.createObjectURL(new Blob([buffers[0]]));
     image.onload = () => URL.revokeObjectURL(address);
     image.src = address;
   }
   const table = rows.length ? h("table", {}, h("thead", {}, h("tr", {}, header.map(name => h("th", { scope: "col" }, name)))),
     h("tbody", {}, rows.map(([first, ...rest]) => h("tr", {}, h("th", { scope: "row" }, h("bdi", {}, first)), rest.map(cell => h("td", {}, cell)))))) : null;
-  return h("div.answer-face", {}, image, h("div", {}, table, note ? h("p.faint", {}, note) : null));
+  return h("div.answer-face", {}, image, h("div", {}, player, table, note ? h("p.note", {}, note) : null));
 }
 
 function percent(score) {

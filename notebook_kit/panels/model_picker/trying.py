@@ -1,4 +1,4 @@
-"""Running a loaded pipeline on text that a reader types, or on a picture."""
+"""Running a loaded pipeline on text that a reader types, on a picture, or on a recording."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from notebook_kit.errors import InputError
-from notebook_kit.panels.model_picker.pictures import PICTURE_TASKS, chosen_picture, picture_answer, samples_for
+from notebook_kit.panels.model_picker.contents import chosen, content_answer, content_of, samples_for
 from notebook_kit.panels.panel import Answer
 from notebook_kit.registry.tasks import ALIASES
 
@@ -27,7 +27,7 @@ TEXT_OUT = frozenset({"text-generation", "text2text-generation", "summarization"
 
 
 def fields_of(pipeline: Any) -> list[str]:
-    """The names of the input fields that a task needs; none if it takes neither text nor a picture.
+    """The names of the input fields that a task needs, such as "text", "image" or "sound"; none if it cannot be tried.
 
     Example:
         >>> from notebook_kit import pipeline
@@ -37,13 +37,14 @@ def fields_of(pipeline: Any) -> list[str]:
     task = _task(pipeline)
     if task in TEXT_OUT or task.startswith("translation_"):
         return ["text"]
-    if task in PICTURE_TASKS:
-        return ["image"]
+    content = content_of(task)
+    if content is not None:
+        return [content]
     return list(FIELDS.get(task, ()))
 
 
 def samples_of(pipeline: Any) -> list[dict[str, Any]]:
-    """The sample pictures for a pipeline, see `samples_for`."""
+    """The sample pictures or recordings for a pipeline, see `samples_for`."""
     return samples_for(_task(pipeline))
 
 
@@ -51,15 +52,16 @@ def answer_of(pipeline: Any, values: Mapping[str, Any], buffers: Sequence[Any]) 
     """The answer of a pipeline, as the page shows it.
 
     Args:
-        pipeline: A pipeline for texts or for pictures.
+        pipeline: A pipeline for texts, pictures or sound.
         values: Field -> what was typed or chosen.
-        buffers: What the page sent along: the bytes of an uploaded file.
+        buffers: What the page sent along: the bytes of an uploaded file, or recorded samples.
 
     Raises:
-        InputError: If a field is empty, or the task takes neither text nor a picture.
+        InputError: If a field is empty, or the task cannot be tried.
     """
-    if fields_of(pipeline) == ["image"]:
-        return picture_answer(pipeline, chosen_picture(values.get("image"), buffers))
+    content = content_of(_task(pipeline))
+    if content is not None:
+        return content_answer(pipeline, content, chosen(content, values.get(content), buffers))
     return Answer(try_pipeline(pipeline, dict(values)))
 
 
@@ -90,7 +92,7 @@ def try_pipeline(pipeline: Any, values: dict[str, str]) -> dict[str, Any]:
     fields = fields_of(pipeline)
     if not fields:
         raise InputError(
-            f"A pipeline for {pipeline.task} takes neither text nor a picture.",
+            f"A pipeline for {pipeline.task} takes neither text nor a picture or a recording.",
             next_step="Call picker.pipeline(...) in a cell.",
         )
     empty = [name for name in fields if not str(values.get(name, "")).strip()]

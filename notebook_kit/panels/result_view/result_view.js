@@ -3,12 +3,12 @@
 import { debounced, download, fill, h, startView } from "../shared/common.js";
 import { Help } from "../shared/help.js";
 import { screenPicture } from "../shared/pictures.js";
+import { Recorder } from "../shared/recorder.js";
 import { BoxStage } from "./boxes.js";
 import { GapStage } from "./gaps.js";
 import { MarkStage } from "./marked.js";
 import { MaskStage } from "./masks.js";
 import { FeatureStage, PlainStage, TextStage } from "./others.js";
-import { Recorder } from "./recorder.js";
 import { ScoreStage } from "./scores.js";
 import { SoundStage } from "./sound.js";
 import { ThingList } from "./things.js";

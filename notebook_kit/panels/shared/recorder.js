@@ -1,6 +1,6 @@
 // The microphone: a button that records, and gives the samples at 16 kHz.
 
-import { fill, h } from "../shared/common.js";
+import { fill, h } from "./common.js";
 
 const LONGEST = 60;       // seconds
 const RATE = 16_000;      // samples per second
@@ -9,14 +9,14 @@ export class Recorder {
   /** `onRecorded(samples)` gets 16-bit samples; `onProblem({ what, next_step })` what prevents it. */
   constructor({ words }, { onRecorded, onProblem }) {
     Object.assign(this, { words, onRecorded, onProblem });
-    this.element = h("button.rv-record", { type: "button", "aria-pressed": "false", onclick: () => this.toggle() });
+    this.element = h("button.record", { type: "button", "aria-pressed": "false", onclick: () => this.toggle() });
     this.show(null);
   }
 
   show(seconds) {
     const isRecording = seconds !== null;
     this.element.setAttribute("aria-pressed", String(isRecording));
-    fill(this.element, h("span.rv-dot", { "aria-hidden": "true" }, isRecording ? "■" : "●"), " ",
+    fill(this.element, h("span.record-dot", { "aria-hidden": "true" }, isRecording ? "■" : "●"), " ",
       isRecording ? this.words("record_stop", { seconds: Math.floor(seconds) }) : this.words("record"));
   }
 
