@@ -14,7 +14,6 @@ from notebook_kit.registry.languages import language_code
 
 __all__ = ["SpeechSettings", "first_tokens", "resolve_speech"]
 
-TASKS = ("transcribe", "translate")
 _TYPES: dict[str, Any] = {
     "return_timestamps": bool | None,
     "return_token_timestamps": bool | None,
@@ -234,13 +233,14 @@ def _with_task(
     known = getattr(stored, "task_to_id", None) or {}
     if task is not None:
         if task not in known:
-            what = (
-                "This checkpoint has no tasks."
-                if not known
-                else f"There is no task {task!r}. {near_matches(task, known)}"
-            )
+            if not known:
+                raise InputError(
+                    f"This checkpoint has no tokens for tasks, so task={task!r} cannot be chosen.",
+                    next_step="Leave task out, or use a multilingual checkpoint with its own generation_config.json.",
+                )
             raise InputError(
-                what.rstrip(), next_step=f"Use one of {', '.join(map(repr, known or TASKS))}, or leave it out."
+                f"There is no task {task!r}. {near_matches(task, known)}".rstrip(),
+                next_step=f"Use one of {', '.join(map(repr, known))}, or leave it out.",
             )
         others = set(known.values())
         begin = [known[task] if token in others else token for token in begin]

@@ -317,5 +317,8 @@ def test_mistakes_are_named():
     bare = notebook_kit.GenerationConfig(max_length=20, decoder_start_token_id=START)
     with pytest.raises(ConfigurationError, match="no no_timestamps_token_id, which return_timestamps=True needs"):
         ours.generate(features(), generation_config=bare, return_timestamps=True)
+    with pytest.raises(InputError, match="no tokens for tasks, so task='translate' cannot") as caught:
+        ours.generate(features(), generation_config=bare, task="translate")
+    assert "Leave task out" in caught.value.next_step
     with pytest.raises(ConfigurationError, match="no alignment_heads"):
         ours.generate(features(), generation_config=bare, return_token_timestamps=True)
