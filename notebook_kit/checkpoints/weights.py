@@ -27,7 +27,7 @@ from notebook_kit.files import damaged, flush_file, flush_folder, read_json, tem
 from notebook_kit.hub import Source, locate
 from notebook_kit.registry.weight_files import SAFETENSORS, SAFETENSORS_INDEX, TORCH, WEIGHTS
 
-__all__ = ["GivenWeights", "Weights", "open_weights", "save_weights", "unsafe_pickle"]
+__all__ = ["GivenWeights", "Weights", "open_file", "open_weights", "save_weights", "unsafe_pickle"]
 
 _DTYPES = {
     "BOOL": torch.bool,
@@ -86,6 +86,24 @@ def open_weights(source: Source | str | os.PathLike[str]) -> Weights:
             next_step=error.next_step,
         )
     return Weights({name: shard for name, shard in found.items() if shard is not None}, index, source)
+
+
+def open_file(source: Source, *filenames: str, why: str = "") -> Weights:
+    """Open the first of these files of a checkpoint that exists, as `open_weights` opens its weights.
+
+    Args:
+        source: The checkpoint.
+        filenames: Files of tensors, `.safetensors` or `.bin`.
+        why: What they are needed for, for the message.
+
+    Raises:
+        CheckpointError: If there is none of them, or the file is damaged.
+        UnsafeFileError, HubError: As for `open_weights`.
+    """
+    path = source.find_first(*filenames)
+    if path is None:
+        raise source.missing(*filenames, why=why)
+    return Weights({path.name: path}, None, source)
 
 
 class Weights(Mapping[str, torch.Tensor]):

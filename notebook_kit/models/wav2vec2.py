@@ -6,6 +6,7 @@ Source: Baevski et al., wav2vec 2.0: A Framework for Self-Supervised Learning of
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from typing import Any, ClassVar, Unpack
 
 import torch
@@ -13,8 +14,10 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from notebook_kit.checkpoints.names import WeightRules
-from notebook_kit.errors import ConfigurationError, InputError
+from notebook_kit.checkpoints.weights import open_file
+from notebook_kit.errors import CheckpointError, ConfigurationError, InputError
 from notebook_kit.fields import Fraction, Layers, NonNegative, Size
+from notebook_kit.hub.source import locate, take_hub_options
 from notebook_kit.models.wav2vec2_blocks import (
     FeatureEncoder,
     FrameAdapter,
@@ -306,6 +309,66 @@ class Wav2Vec2ForCTC(Wav2Vec2PreTrainedModel, ForCTC):
     """
 
     backbone = Wav2Vec2Model
+
+    def load_adapter(self, target_lang: str, force_load: bool = True, **options: Any) -> None:
+        """Replace what is specific to a language by what the checkpoint has for another: the adapters, and the head.
+
+        The tokenizer is switched with `tokenizer.set_target_lang`.
+
+        Args:
+            target_lang: The code of the language, for which the checkpoint has a file `adapter.<code>.safetensors` or `.bin`;
+                that of `facebook/mms-1b-all` for French is "fra".
+            force_load: Read the file even if this language was loaded last.
+            options: `revision`, `token`, `cache_dir`, ...: where the checkpoint is looked for.
+
+        Raises:
+            ConfigurationError: If the model has no adapters for languages, or was not loaded by name.
+            CheckpointError: If the checkpoint has no such file, or it does not fit this model.
+
+        Source: Pratap et al., Scaling Speech Technology to 1,000+ Languages, 2023.
+        """
+        name = type(self).__name__
+        if self.config.adapter_attn_dim is None:
+            raise ConfigurationError(
+                f"This {name} has no adapters for languages: adapter_attn_dim is None.",
+                next_step="Load a checkpoint that has them, such as facebook/mms-1b-all.",
+            )
+        if not self.name_or_path:
+            raise ConfigurationError(
+                f"This {name} was not loaded by name, so its adapters cannot be found.",
+                next_step=f"Load it: {name}.from_pretrained(name).",
+            )
+        if target_lang == getattr(self, "target_lang", None) and not force_load:
+            return
+        source = locate(self.name_or_path, **take_hub_options(options))
+        files = [f"adapter.{target_lang}.{ending}" for ending in ("safetensors", "bin")]
+        with open_file(source, *files, why=f"the adapter for the language {target_lang!r}") as weights:
+            self._take_adapter({key: weights[key] for key in weights}, files[0])
+        self.target_lang = target_lang
+
+    def _take_adapter(self, weights: Mapping[str, Tensor], filename: str) -> None:
+        own = {
+            key: value
+            for key, value in self.state_dict().items()
+            if "adapter_layer" in key or key.startswith("lm_head.")
+        }
+        shapes = {key: tuple(value.shape) for key, value in own.items()}
+        rows = weights["lm_head.weight"].shape[0] if "lm_head.weight" in weights else self.config.vocab_size
+        shapes |= {key: (rows, *shape[1:]) for key, shape in shapes.items() if key.startswith("lm_head.")}
+        wrong = sorted(
+            key for key in {*shapes, *weights} if key not in weights or shapes.get(key) != tuple(weights[key].shape)
+        )
+        if wrong:
+            raise CheckpointError(
+                f"{filename} does not fit this model: {', '.join(wrong[:5])}{', ...' * (len(wrong) > 5)}.",
+                next_step="Use the adapters of the checkpoint that the model was loaded from.",
+            )
+        head = self.lm_head
+        if rows != self.config.vocab_size:
+            like = head.weight
+            self.lm_head = nn.Linear(head.in_features, rows, device=like.device, dtype=like.dtype)
+            self.config.vocab_size = rows
+        self.load_state_dict(dict(weights), strict=False)
 
 
 class Wav2Vec2ForSequenceClassification(Wav2Vec2PreTrainedModel, ForAudioClassification):

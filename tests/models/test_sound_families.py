@@ -18,7 +18,7 @@ from transformers.models.wav2vec2.modeling_wav2vec2 import _compute_mask_indices
 
 import notebook_kit
 from notebook_kit import AutoConfig, AutoModelForAudioClassification, AutoModelForCTC, AutoModelForSpeechSeq2Seq
-from notebook_kit.errors import ConfigurationError, InputError
+from notebook_kit.errors import CheckpointError, ConfigurationError, InputError
 from notebook_kit.models.auto import config_class
 from notebook_kit.nn.spec_augment import random_spans
 
@@ -485,3 +485,30 @@ def test_the_trainer_trains(model_type, name, tmp_path):
     if writes:
         written = trainer.predict(data).predictions
         assert sorted({int(token) for row in written for token in row if 7 <= token <= 8}) == [7, 8]
+
+
+def test_adapters_of_languages_are_loaded_as_by_the_oracle(tmp_path):
+    fields = {**FIELDS["wav2vec2"], "do_stable_layer_norm": True, "feat_extract_norm": "layer", "adapter_attn_dim": 6}
+    oracle = transformers.Wav2Vec2ForCTC(transformers.Wav2Vec2Config(**fields))
+    oracle.save_pretrained(tmp_path)
+    width = fields["hidden_size"]
+    weights = {name: torch.randn_like(value) for name, value in oracle.state_dict().items() if "adapter_layer" in name}
+    save_file(weights | {"lm_head.weight": torch.randn(33, width)}, tmp_path / "adapter.bad.safetensors")
+    weights |= {"lm_head.weight": torch.randn(33, width), "lm_head.bias": torch.randn(33)}
+    save_file(weights, tmp_path / "adapter.tel.safetensors")
+    ours = notebook_kit.Wav2Vec2ForCTC.from_pretrained(tmp_path).eval()
+    oracle = transformers.Wav2Vec2ForCTC.from_pretrained(tmp_path).eval()
+    ours.load_adapter("tel")
+    oracle.load_adapter("tel")
+    samples = torch.randn(1, 2000)
+    with torch.no_grad():
+        expected, found = oracle(samples).logits, ours(samples).logits
+    torch.testing.assert_close(found, expected, atol=1e-5, rtol=1e-5)
+    assert found.shape[-1] == ours.config.vocab_size == 33 and ours.target_lang == "tel"
+    with pytest.raises(CheckpointError, match=r"no adapter\.xyz\.safetensors .*'xyz'"):
+        ours.load_adapter("xyz")
+    with pytest.raises(CheckpointError, match=r"does not fit this model: lm_head\.bias"):
+        ours.load_adapter("bad")
+    plain = notebook_kit.Wav2Vec2ForCTC(notebook_kit.Wav2Vec2Config(**FIELDS["wav2vec2"]))
+    with pytest.raises(ConfigurationError, match="no adapters for languages"):
+        plain.load_adapter("tel")
