@@ -2,19 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Mapping
+import os
+from collections.abc import Hashable, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import numpy as np
 import torch
 
 from notebook_kit.errors import InputError, MissingDependencyError, NotebookKitError
-from notebook_kit.pipelines.base import Pipeline
+from notebook_kit.pipelines.base import Pipeline, Rows
 from notebook_kit.processing.audio.loading import is_one, load_audio
 from notebook_kit.processing.naming import is_array
 from notebook_kit.processing.padding import pad_rows
 
 __all__ = ["AudioPipeline"]
+
+READERS = min(4, os.cpu_count() or 1)
+"""Threads that read the recordings of a window; decoders run outside Python's lock."""
 
 
 class AudioPipeline(Pipeline):
@@ -53,6 +58,17 @@ class AudioPipeline(Pipeline):
     budget_option = "batch_samples"
     budgets = (60 * 16_000, 32 * 30 * 16_000)
     windows = (16, 64)  # half a minute of sound is 2 MB
+
+    def features_of_each(self, items: list[Any], options: dict[str, Any]) -> Iterator[Rows | Exception]:
+        if len(items) < 2 or READERS < 2:
+            yield from super().features_of_each(items, options)
+            return
+        with ThreadPoolExecutor(READERS, "recordings") as pool:
+            for future in [pool.submit(self.features_of, item, options) for item in items]:
+                try:
+                    yield future.result()
+                except Exception as error:
+                    yield error
 
     def preprocess(self, item: Any, *, sampling_rate: int | None = None, timeout: float | None = None) -> Any:
         return self.process(self.load(item, sampling_rate, timeout))

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import io
+import multiprocessing
+import resource
 import sys
+import threading
 from pathlib import Path
 
 import numpy as np
@@ -310,3 +313,42 @@ def test_classification_as_the_oracle(name, tmp_path):
     assert type(pipeline(model=tmp_path)) is type(ours)  # the checkpoint says what it is for
     ours.save_pretrained(tmp_path / "saved")
     assert pipeline("audio-classification", model=tmp_path / "saved")(CLIPS[0]) == ours(CLIPS[0])
+
+
+def test_several_recordings_are_read_at_once(recognizers, monkeypatch):
+    """Each waits for another: with one reader after the other, this would end in a timeout."""
+    ours, _ = recognizers
+    monkeypatch.setattr("notebook_kit.pipelines.audio.READERS", 2)
+    barrier, read = threading.Barrier(2, timeout=20), type(ours).load
+
+    def load(self, *arguments, **options):
+        barrier.wait()
+        return read(self, *arguments, **options)
+
+    expected = ours(CLIPS)
+    monkeypatch.setattr(type(ours), "load", load)
+    assert ours(CLIPS) == expected
+
+
+@pytest.mark.slow
+def test_an_hour_streams_in_little_memory(tmp_path):
+    """In a process by itself, so that other tests' memory does not count."""
+    folder = ctc(tmp_path, "layer")
+    with multiprocessing.get_context("spawn").Pool(1) as pool:
+        after_minutes, after_hour = pool.apply(_stream_an_hour, [folder])
+    assert after_hour - after_minutes < 32 * 1024, "KiB"
+
+
+def _stream_an_hour(folder: Path) -> tuple[int, int]:
+    """The largest memory of this process, in KiB, after the first full window (of 16 clips of 5 seconds) and after an hour."""
+    torch.set_num_threads(1)
+    pipe = pipeline("automatic-speech-recognition", model=folder)
+    streams = [io.BytesIO() for _ in range(8)]
+    for seed, stream in enumerate(streams):
+        soundfile.write(stream, clip(5 * RATE, seed), RATE, format="FLAC")
+    peaks = {}
+    for count, answer in enumerate(pipe(streams[i % 8].getvalue() for i in range(720)), 1):
+        assert "text" in answer
+        if count in (21, 720):
+            peaks[count] = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peaks[21], peaks[720]
