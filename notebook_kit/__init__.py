@@ -11,6 +11,6 @@ from notebook_kit.module_paths import install_module_paths
 
 __version__ = "0.2.0.dev0"
 
-__getattr__, __dir__, __all__ = lazy_exports(__name__)
+__getattr__, __dir__, __all__ = lazy_exports(__name__, optional=(".tensorflow",))
 __all__ += ["__version__"]
 install_module_paths(__name__)

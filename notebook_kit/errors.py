@@ -189,7 +189,6 @@ def near_matches(name: str, known: Iterable[str], most: int = 5) -> str:
 
 
 _NOT_YET = {
-    "TensorFlow": r"TF[A-Z]",
     "Flax": r"Flax[A-Z]",
     "video": r"(?i).*video",
     "this task or model for pictures with texts": r"(?i).*(image-?text|image-?to-?text|vision-?(2-?seq|encoder-?decoder|text)|vqa"
@@ -213,8 +212,9 @@ def not_yet(name: str, known: Iterable[str] = ()) -> str:
         >>> not_yet("AutoModelForVideoClassification"), not_yet("AutoTokeniser")
         ('notebook_kit does not support video yet.', '')
     """
+    of_torch = re.sub(r"^TF(?=[A-Z])", "", name)  # a model's name in TensorFlow
     for what, pattern in _NOT_YET.items():
-        if re.match(pattern, name):
+        if re.match(pattern, of_torch):
             alike = [other for other in known if re.match(pattern, other)]
             is_slip = difflib.get_close_matches(name, alike, n=1, cutoff=0.85)
             return "" if is_slip else f"notebook_kit does not support {what} yet."

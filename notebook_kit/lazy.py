@@ -40,15 +40,21 @@ def exports(package: str) -> dict[str, str]:
     return found
 
 
-def lazy_exports(package: str) -> tuple[Callable[[str], Any], Callable[[], list[str]], list[str]]:
+def lazy_exports(
+    package: str, optional: tuple[str, ...] = ()
+) -> tuple[Callable[[str], Any], Callable[[], list[str]], list[str]]:
     """The `__getattr__`, `__dir__` and `__all__` of a package that imports the names of its stub on first use.
 
     Args:
         package: Its `__name__`.
+        optional: Modules, such as ".tensorflow", that need packages which may not be installed. Their names can be imported,
+            but they are not in `__all__`, so that `import *` works without those packages.
     """
     modules = exports(package)
     namespace = sys.modules[package].__dict__
-    public = sorted(modules)
+    public = (
+        sorted(name for name, home in modules.items() if not home.startswith(optional)) if optional else sorted(modules)
+    )
 
     def getattr_(name: str) -> Any:
         if name in modules:
@@ -61,12 +67,12 @@ def lazy_exports(package: str) -> tuple[Callable[[str], Any], Callable[[], list[
             return value
         from notebook_kit.errors import near_matches, not_yet
 
-        near = not_yet(name, public) or near_matches(name, public)
+        near = not_yet(name, modules) or near_matches(name, modules)
         if _is_from_import(sys._getframe(1)):
             raise ImportError(f"cannot import name {name!r} from {package!r}. {near}".rstrip(), name=name)
         raise AttributeError(f"module {package!r} has no attribute {name!r}. {near}".rstrip())
 
-    return getattr_, lambda: sorted({*namespace, *public}), public
+    return getattr_, lambda: sorted({*namespace, *modules}), public
 
 
 def _is_from_import(frame: Any) -> bool:

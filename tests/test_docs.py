@@ -14,7 +14,9 @@ import notebook_kit
 MODULES = sorted(
     module.name
     for module in pkgutil.walk_packages(notebook_kit.__path__, "notebook_kit.")
-    if not module.name.endswith("__main__") and ".recipes." not in module.name
+    if not module.name.endswith("__main__")
+    and ".recipes." not in module.name
+    and ".tensorflow." not in module.name  # those run where TensorFlow is installed: tests/tensorflow
 )
 
 

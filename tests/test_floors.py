@@ -32,6 +32,7 @@ FLOORS = [
     ["models"],
     ["training"],
     ["data"],
+    ["tensorflow"],
     ["pipelines"],
     ["inspection"],
     ["panels"],

@@ -36,7 +36,7 @@ def test_misspelled_attribute_lists_near_matches():
         ("WavLMForCTC", "this task or model for sound"),
         ("SpeechT5ForTextToSpeech", "speech synthesis and music"),
         ("MusicgenForConditionalGeneration", "speech synthesis and music"),
-        ("TFAutoModel", "TensorFlow"),
+        ("TFCLIPModel", "pictures together with texts"),
         ("FlaxBertModel", "Flax"),
     ],
 )

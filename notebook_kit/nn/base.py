@@ -38,7 +38,15 @@ PACKAGE = "notebook_kit."
 
 # Arguments of `from_pretrained` in other libraries that change nothing here, so that code written for them runs.
 ACCEPTED = {
-    *("low_cpu_mem_usage", "use_safetensors", "trust_remote_code", "attn_implementation", "from_pt", "framework"),
+    *(
+        "low_cpu_mem_usage",
+        "use_safetensors",
+        "trust_remote_code",
+        "attn_implementation",
+        "from_pt",
+        "from_tf",
+        "framework",
+    ),
     *("_fast_init", "weights_only", "variant", "adapter_kwargs", "key_mapping"),
     *("offload_folder", "offload_state_dict", "offload_buffers", "max_memory", "code_revision", "use_kernels"),
 }
@@ -423,9 +431,9 @@ class PreTrainedModel(nn.Module, PushToHub, ModelHooks):
         """
         options = take_hub_options(kwargs)
         dtype = kwargs.pop("torch_dtype", None) if dtype is None else dtype
-        if kwargs.pop("from_tf", False) or kwargs.pop("from_flax", False):
+        if kwargs.pop("from_flax", False):
             raise InputError(
-                "TensorFlow and Flax weights cannot be read yet.",
+                "Flax weights cannot be read yet.",
                 next_step="Use a checkpoint with model.safetensors or pytorch_model.bin.",
             )
         take_quantization(kwargs)

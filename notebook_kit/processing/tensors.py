@@ -22,12 +22,12 @@ def to_tensor(value: Any, kind: str, name: str = "value") -> Any:
 
     Args:
         value: The numbers. With "np", rows of unequal lengths become an array of arrays, as in `transformers`.
-        kind: "pt" for a torch tensor, "np" for a NumPy array.
+        kind: "pt" for a torch tensor, "np" for a NumPy array, "tf" for a TensorFlow tensor.
         name: The name of the entry, for error messages.
 
     Raises:
         InputError: If the rows differ in length, the entries are not numbers, or `kind` is unknown.
-        MissingDependencyError: If `kind` is "pt" and PyTorch is not installed.
+        MissingDependencyError: If `kind` is "pt" and PyTorch is not installed, or "tf" and TensorFlow is not.
 
     Example:
         >>> to_tensor([[1, 2], [3, 4]], "np")
@@ -45,7 +45,7 @@ def to_tensor(value: Any, kind: str, name: str = "value") -> Any:
 
 
 def tensor_kind(value: Any) -> str | None:
-    """The kind of tensor in nested lists: "pt", "np", or None for plain numbers.
+    """The kind of tensor in nested lists: "pt", "np", "tf", or None for plain numbers.
 
     Example:
         >>> import numpy as np
@@ -55,6 +55,8 @@ def tensor_kind(value: Any) -> str | None:
     leaf = _first_leaf(value)
     if hasattr(leaf, "detach"):
         return "pt"
+    if type(leaf).__module__.startswith("tensorflow."):
+        return "tf"
     return "np" if hasattr(leaf, "dtype") and hasattr(leaf, "shape") else None
 
 
@@ -62,6 +64,8 @@ def to_lists(value: Any) -> Any:
     """Convert an array, a tensor, or a list of them to nested lists; return anything else unchanged."""
     if hasattr(value, "tolist"):
         return value.tolist()
+    if tensor_kind(value) == "tf":
+        return [to_lists(item) for item in value] if isinstance(value, list | tuple) else value.numpy().tolist()
     if isinstance(value, list | tuple) and value and hasattr(value[0], "tolist"):
         return [item.tolist() for item in value]
     return value
@@ -126,7 +130,27 @@ def _to_torch(value: Any) -> torch.Tensor:
     return torch.from_numpy(converted if converted.flags.writeable else converted.copy())
 
 
-_CONVERTERS = {"pt": _to_torch, "np": _to_numpy}
+def _to_tensorflow(value: Any) -> Any:
+    try:
+        import tensorflow as tf
+    except ImportError as error:
+        raise MissingDependencyError(
+            'return_tensors="tf" needs TensorFlow, which is not installed.',
+            next_step="Run `pip install 'notebook_kit[tensorflow]'`.",
+        ) from error
+    if tf.is_tensor(value):
+        return value
+    if isinstance(value, list | tuple) and value and tf.is_tensor(value[0]):
+        return tf.stack(list(value))
+    converted = _to_numpy(value)
+    if converted.dtype.kind == "O":
+        raise ValueError("rows of unequal lengths")
+    if converted.dtype.kind == "f" and not hasattr(_first_leaf(value), "dtype"):
+        return tf.constant(converted, tf.float32)
+    return tf.constant(converted)
+
+
+_CONVERTERS = {"pt": _to_torch, "np": _to_numpy, "tf": _to_tensorflow}
 
 
 def _first_leaf(value: Any) -> Any:
@@ -136,14 +160,14 @@ def _first_leaf(value: Any) -> Any:
 
 
 def _unknown_kind(kind: str) -> InputError:
-    if kind in ("tf", "jax", "flax", "mlx"):
+    if kind in ("jax", "flax", "mlx"):
         return InputError(
-            f"return_tensors={kind!r} is not supported: notebook_kit's models run on PyTorch.",
-            next_step='Pass return_tensors="pt", or "np" and convert: tf.constant(array) or jnp.asarray(array).',
+            f"return_tensors={kind!r} is not supported: notebook_kit's models run on PyTorch and TensorFlow.",
+            next_step='Pass return_tensors="pt" or "tf", or "np" and convert: jnp.asarray(array).',
         )
     return InputError(
         f"return_tensors={kind!r} is not a kind of tensor. {near_matches(kind, _CONVERTERS)}".rstrip(),
-        next_step='Use "pt" for PyTorch, "np" for NumPy, or None for lists.',
+        next_step='Use "pt" for PyTorch, "tf" for TensorFlow, "np" for NumPy, or None for lists.',
     )
 
 

@@ -29,7 +29,7 @@ class DataCollatorMixin:
     """Base class of collators: a subclass creates the batch as torch tensors, in `torch_call`.
 
     Attributes:
-        return_tensors: "pt" for torch tensors or "np" for NumPy arrays.
+        return_tensors: "pt" for torch tensors, "np" for NumPy arrays, "tf" for TensorFlow tensors.
 
     Raises:
         ConfigurationError: if `pad_to_multiple_of` or `max_length` is not a positive number.
@@ -54,7 +54,8 @@ class DataCollatorMixin:
         if kind == "pt":
             return self.torch_call(features)
         to_tensor([], kind)  # complains about an unknown kind
-        return self.numpy_call(features)
+        batch = self.numpy_call(features)
+        return batch if kind == "np" else {name: to_tensor(value, kind, name) for name, value in batch.items()}
 
     def torch_call(self, features: Any) -> dict[str, Any]:
         """The batch as torch tensors."""
@@ -137,7 +138,7 @@ def default_data_collator(features: list[Any], return_tensors: str = "pt") -> di
 
     Args:
         features: Mappings from names to numbers, lists, arrays or tensors, all with the same names.
-        return_tensors: "pt" for torch tensors or "np" for NumPy arrays.
+        return_tensors: "pt" for torch tensors, "np" for NumPy arrays, "tf" for TensorFlow tensors.
 
     Returns:
         A dictionary of tensors of shape (batch, ...).
@@ -158,7 +159,7 @@ class DefaultDataCollator(DataCollatorMixin):
     """`default_data_collator` as an object, with a fixed kind of tensor.
 
     Args:
-        return_tensors: "pt" or "np".
+        return_tensors: "pt", "np" or "tf".
 
     Example:
         >>> DefaultDataCollator(return_tensors="np")([{"x": 1.5, "label": 0}, {"x": 2.5, "label": 1}])
@@ -188,7 +189,7 @@ class DataCollatorWithPadding(DataCollatorMixin):
         padding: True or "longest": to the longest example of the batch; "max_length": to `max_length`; False: no padding.
         max_length: In tokens.
         pad_to_multiple_of: Round the length up to a multiple of this, for example 8 for tensor cores.
-        return_tensors: "pt" or "np".
+        return_tensors: "pt", "np" or "tf".
 
     Raises:
         InputError: if a column cannot be padded, or labels are text.

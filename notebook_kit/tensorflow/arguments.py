@@ -1,0 +1,89 @@
+"""What a TF model is called with, as tensors; and sizes to trace it with."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+
+from notebook_kit.configuration import PretrainedConfig
+from notebook_kit.errors import InputError
+from notebook_kit.tensorflow.requirements import keras, tf
+
+__all__ = ["as_tensors", "example_sizes", "torch_dtype"]
+
+_FEW, _SEVERAL = 2, 7
+"""Sizes of a batch and of other axes to trace a model with, where they are not known: any sizes but 0 and 1."""
+
+
+def as_tensors(given: Mapping[str, Any], compute_dtype: str) -> dict[str, Any]:
+    """Tensors of the inputs, with the dtypes that the torch model takes: whole numbers as int64.
+
+    Args:
+        given: Name -> tensor, array, list or number.
+        compute_dtype: The dtype of the computation.
+
+    Raises:
+        InputError: If a value is not numeric, or is a torch tensor.
+    """
+    return {name: _as_tensor(name, value, compute_dtype) for name, value in given.items()}
+
+
+def _as_tensor(name: str, value: Any, compute_dtype: str) -> Any:
+    if isinstance(value, torch.Tensor):
+        raise InputError(
+            f"{name} is a tensor of PyTorch; expected one of TensorFlow.",
+            next_step='Call the tokenizer with return_tensors="tf".',
+        )
+    if isinstance(value, keras.KerasTensor):
+        return value
+    try:
+        tensor = tf.convert_to_tensor(value)
+    except (TypeError, ValueError) as error:
+        raise InputError(
+            f"{name} is a {type(value).__name__} that does not become a tensor.",
+            next_step='Call the tokenizer with return_tensors="tf", and padding=True for several texts.',
+        ) from error
+    if tensor.dtype == tf.string:
+        raise InputError(
+            f"{name} holds text; expected numbers.",
+            next_step='Tokenize the text first: model(tokenizer(text, return_tensors="tf")).',
+        )
+    if tensor.dtype.is_floating:
+        return tf.cast(tensor, compute_dtype)
+    return tensor if tensor.dtype == tf.bool else tf.cast(tensor, tf.int64)
+
+
+def torch_dtype(name: str) -> str:
+    """The name in torch of one of TensorFlow's dtypes.
+
+    Example:
+        >>> torch_dtype("half")
+        'float16'
+    """
+    return {"half": "float16", "double": "float64"}.get(name, name)
+
+
+def example_sizes(shapes: Mapping[str, list[int | None]], config: PretrainedConfig) -> dict[str, tuple[int, ...]]:
+    """Sizes to trace a model with: the known ones, except 0 and 1, which a trace takes for constants.
+
+    Args:
+        shapes: Name of each input -> its sizes, None where they are not known.
+        config: Provides the sizes of images.
+    """
+    batches = [shape[0] for shape in shapes.values() if shape]
+    batch = max([size for size in batches if size is not None and size > 1], default=_FEW)
+    return {name: _example(name, shape, batch, config) for name, shape in shapes.items()}
+
+
+def _example(name: str, shape: list[int | None], batch: int, config: PretrainedConfig) -> tuple[int, ...]:
+    defaults = [batch, *[_SEVERAL] * (len(shape) - 1)]
+    if name == "pixel_values":
+        side = getattr(config, "image_size", None) or 224
+        rows, columns = (side, side) if isinstance(side, int) else side
+        defaults = [batch, getattr(config, "num_channels", 3), rows, columns]
+    usable = [size if size is not None and size > 1 else None for size in shape]
+    if name == "pixel_values" and len(shape) == 4:
+        usable[1] = shape[1]  # grey images have one channel
+    return tuple(default if size is None else size for size, default in zip(usable, defaults, strict=False))

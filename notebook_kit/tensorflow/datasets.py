@@ -1,0 +1,100 @@
+"""From a `datasets.Dataset` to the `tf.data.Dataset` that Keras' `fit` takes."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import numpy as np
+
+from notebook_kit.errors import InputError
+from notebook_kit.nn.inputs import ModelInputs
+from notebook_kit.tensorflow.requirements import tf
+from notebook_kit.training.collators import DataCollatorWithPadding, DefaultDataCollator
+
+__all__ = ["tf_dataset"]
+
+_LABELS = ("label", "label_ids")
+"""Columns that become `labels`."""
+
+
+def tf_dataset(
+    dataset: Any,
+    inputs: ModelInputs,
+    batch_size: int = 8,
+    shuffle: bool = True,
+    *,
+    tokenizer: Any = None,
+    collate_fn: Callable[..., Any] | None = None,
+    collate_fn_args: Mapping[str, Any] | None = None,
+    drop_remainder: bool | None = None,
+    prefetch: bool = True,
+) -> Any:
+    """Batches `(inputs, labels)`, or of inputs alone if the dataset has no labels.
+
+    Args:
+        dataset: A `datasets.Dataset`. Columns that the model does not take are left out; `label` becomes `labels`.
+        inputs: What the model takes.
+        batch_size: Examples per batch.
+        shuffle: Whether each epoch has a new order.
+        tokenizer: Pads each batch to its longest example; without it, all rows must have one length.
+        collate_fn: Makes a batch of a list of examples, in place of that; it may return arrays or tensors.
+        collate_fn_args: Further arguments of `collate_fn`.
+        drop_remainder: Whether to leave out a last batch that is smaller; by default if `shuffle`.
+        prefetch: Whether the next batch is prepared while the model computes.
+
+    Returns:
+        A `tf.data.Dataset` with a known number of batches. Inputs are dictionaries of tensors of shape `(batch, ...)`.
+
+    Raises:
+        InputError: If the dataset is not one of `datasets`, is empty, or has no column that the model takes.
+    """
+    names = getattr(dataset, "column_names", None)
+    if not isinstance(names, list) or not hasattr(dataset, "with_format") or not hasattr(dataset, "__len__"):
+        raise InputError(
+            f"prepare_tf_dataset takes a datasets.Dataset, and got a {type(dataset).__name__}.",
+            next_step='Pass one split, such as dataset["train"]; for arrays, use tf.data.Dataset.from_tensor_slices.',
+        )
+    kept = [name for name in names if inputs.takes(name) or name in _LABELS]
+    if not set(kept) - {*inputs.labels, *_LABELS} or not len(dataset):
+        raise InputError(
+            f"The dataset has {len(dataset)} rows with the columns {', '.join(names)}; the model takes {', '.join(inputs.names)}.",
+            next_step="Tokenize it first: dataset.map(lambda rows: tokenizer(rows['text'], truncation=True), batched=True).",
+        )
+    rows = dataset.select_columns(kept).with_format(None)
+    collate = collate_fn or (DataCollatorWithPadding(tokenizer) if tokenizer is not None else DefaultDataCollator())
+    given = collate_fn_args or ({} if collate_fn else {"return_tensors": "np"})
+
+    def batch(indices: Any) -> Any:
+        columns = rows[[int(index) for index in indices]]
+        examples = [dict(zip(columns, values, strict=True)) for values in zip(*columns.values(), strict=True)]
+        return _pair({name: _array(value) for name, value in collate(examples, **given).items()}, inputs.labels)
+
+    sample = batch(range(min(len(rows), 2)))
+    flat = tf.nest.flatten(sample)
+
+    def load(indices: Any) -> Any:
+        arrays = tf.numpy_function(
+            lambda chosen: tf.nest.flatten(batch(chosen)), [indices], [each.dtype for each in flat], stateful=False
+        )
+        for array, example in zip(arrays, flat, strict=True):
+            array.set_shape([None] * example.ndim)
+        return tf.nest.pack_sequence_as(sample, arrays)
+
+    drops = (shuffle if drop_remainder is None else drop_remainder) and len(rows) >= batch_size
+    order = tf.data.Dataset.range(len(rows))
+    order = order.shuffle(len(rows), reshuffle_each_iteration=True) if shuffle else order
+    result = order.batch(batch_size, drop_remainder=drops).map(load)
+    return result.prefetch(tf.data.AUTOTUNE) if prefetch else result
+
+
+def _array(value: Any) -> np.ndarray:
+    array = value.numpy() if hasattr(value, "numpy") else np.asarray(value)
+    return array.astype(np.int64) if array.dtype.kind in "iu" else array
+
+
+def _pair(batch: dict[str, np.ndarray], label_names: tuple[str, ...]) -> Any:
+    labels = {name: batch.pop(name) for name in label_names if name in batch}
+    if not labels:
+        return batch
+    return batch, next(iter(labels.values())) if len(labels) == 1 else labels

@@ -1,0 +1,264 @@
+"""The Keras model of every torch model.
+
+It has no code of its own for a family: the torch class traces its computation (`tracing`), the interpreter runs it with
+TensorFlow's operations on Keras variables, and the torch class does all loading and saving, the initialization of heads, and
+the losses. The variables keep torch's layout and the names of the Hub's checkpoints.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from typing import Any, ClassVar
+
+import torch
+
+from notebook_kit.configuration import PretrainedConfig
+from notebook_kit.errors import InputError, near_matches
+from notebook_kit.hub import Source
+from notebook_kit.hub.saving import PushToHub
+from notebook_kit.nn.base import PreTrainedModel
+from notebook_kit.nn.inputs import ModelInputs
+from notebook_kit.nn.outputs import ModelOutput
+from notebook_kit.tensorflow.arguments import as_tensors
+from notebook_kit.tensorflow.datasets import tf_dataset
+from notebook_kit.tensorflow.engine import Engine
+from notebook_kit.tensorflow.parts import fill
+from notebook_kit.tensorflow.requirements import keras, tf
+
+__all__ = ["TFPreTrainedModel"]
+
+_OPTIONS = ("output_attentions", "output_hidden_states")
+_NOT_TENSORS = (
+    *_OPTIONS,
+    "use_cache",
+    "past_key_values",
+    "encoder_outputs",
+    "logits_to_keep",
+    "return_loss",
+    "options",
+)
+
+
+class TFPreTrainedModel(keras.Model, PushToHub):
+    """The base of all TF classes: a `keras.Model` with the interface of notebook_kit's torch models.
+
+    Attributes:
+        torch_class: The torch class that it computes the same as.
+        config: The configuration.
+
+    Example:
+        >>> from notebook_kit import AutoTokenizer, TFAutoModelForSequenceClassification
+        >>> name = "notebook-kit/tiny-sentiment"
+        >>> model = TFAutoModelForSequenceClassification.from_pretrained(name)
+        >>> batch = AutoTokenizer.from_pretrained(name)(["A warm, funny film."], return_tensors="tf")
+        >>> model(batch).logits.shape
+        TensorShape([1, 2])
+    """
+
+    torch_class: ClassVar[type[PreTrainedModel]] = PreTrainedModel
+
+    def __init__(self, config: PretrainedConfig, *, weights: Any = None, **keras_options: Any) -> None:
+        """A model with newly initialized weights.
+
+        Args:
+            config: The configuration.
+            weights: A torch model to take the weights from instead.
+            **keras_options: `name` and `dtype` of a Keras layer.
+        """
+        super().__init__(**keras_options)
+        source = self.torch_class(config) if weights is None else weights
+        self.config = source.config
+        self.generation_config = getattr(source, "generation_config", None)
+        variables, self.parts = fill(self, source)
+        self._engine = Engine(self.torch_class, self.config, variables)
+        self.built = True
+
+    def __getattr__(self, name: str) -> Any:
+        parts = self.__dict__.get("parts") or {}
+        if name in parts:  # such as `model.bert`
+            return parts[name]
+        raise AttributeError(f"{type(self).__name__} has no attribute {name!r}.")
+
+    # Calling ---------------------------------------------------------------------------------------------------------------
+
+    def __call__(self, inputs: Any = None, *args: Any, training: Any = None, **kwargs: Any) -> Any:
+        """Run the model.
+
+        Args:
+            inputs: A dictionary of inputs, as the tokenizer returns it; or the first input, the others following by position
+                or by name.
+            training: Whether to apply dropout.
+            **kwargs: Further inputs, and `output_attentions`, `output_hidden_states` and `return_dict`.
+
+        Returns:
+            The output of the torch class, with TensorFlow's tensors; a tuple with `return_dict=False`.
+
+        Raises:
+            InputError: If the model does not take an input, or one has another size than the model.
+        """
+        return_dict = kwargs.pop("return_dict", None)
+        tensors, options = self._split(inputs, args, kwargs)
+        if all(tf.is_tensor(tensor) for tensor in tensors.values()):
+            self._engine.graph(tensors, options, self.compute_dtype)  # here, Keras does not rewrite its errors
+        output = super().__call__(tensors, training=training, options=options)
+        return output if (self.config.return_dict if return_dict is None else return_dict) else output.to_tuple()
+
+    def call(self, inputs: Mapping[str, Any], training: Any = None, options: tuple = ()) -> Any:
+        """Compute the output of named tensors. Keras calls this; call the model itself instead."""
+        return self._engine.run(inputs, options, bool(training), self.compute_dtype)
+
+    def _split(self, inputs: Any, args: tuple, kwargs: Mapping[str, Any]) -> tuple[dict[str, Any], tuple]:
+        """The tensors of a call by name, and its options."""
+        names = [name for name in self.inputs_taken.names if name not in _NOT_TENSORS]
+        given = dict(inputs) if isinstance(inputs, Mapping) else {} if inputs is None else {names[0]: inputs}
+        given |= dict(zip(names[1:], args, strict=False)) | dict(kwargs)
+        options = tuple(sorted((name, given[name]) for name in _OPTIONS if given.get(name) is not None))
+        given = {name: value for name, value in given.items() if value is not None and name not in _NOT_TENSORS}
+        if unknown := [name for name in given if name not in names]:
+            raise InputError(
+                f"{type(self).__name__} does not take {', '.join(unknown)}. {near_matches(unknown[0], names)}".rstrip(),
+                next_step=f"It takes {', '.join(names)}.",
+            )
+        return as_tensors(given, self.compute_dtype), options
+
+    @property
+    def inputs_taken(self) -> ModelInputs:
+        """The names of the model's inputs, those of its labels among them."""
+        return self._engine.inputs
+
+    # Training --------------------------------------------------------------------------------------------------------------
+
+    def train_step(self, data: Any) -> Any:
+        """One step of `fit`: Keras' own, with the labels among the inputs if no loss was compiled."""
+        return super().train_step(self._with_labels(data))
+
+    def test_step(self, data: Any) -> Any:
+        """One step of `evaluate`, likewise."""
+        return super().test_step(self._with_labels(data))
+
+    def predict_step(self, data: Any) -> Any:
+        """One step of `predict`, without labels."""
+        x, _, _ = keras.utils.unpack_x_y_sample_weight(data)
+        if isinstance(x, Mapping):
+            x = {name: value for name, value in x.items() if name not in self.inputs_taken.labels}
+        return self(x, training=False)
+
+    def _with_labels(self, data: Any) -> tuple:
+        x, y, weight = keras.utils.unpack_x_y_sample_weight(data)
+        names = self.inputs_taken.labels
+        x = dict(x) if isinstance(x, Mapping) else {self.inputs_taken.main: x}
+        if y is None:
+            found = {name: x[name] for name in names if name in x}
+            y = next(iter(found.values())) if len(found) == 1 else found or None
+        elif not self._has_loss and (labels := _labels(y, names)) is not None:
+            x |= labels
+        return x, y, weight
+
+    @property
+    def _has_loss(self) -> bool:
+        return getattr(self, "loss", None) is not None
+
+    def compute_loss(self, x=None, y=None, y_pred=None, sample_weight=None, training=True):
+        """The compiled loss; without one, the model's own."""
+        if self._has_loss:
+            return super().compute_loss(x, y, _logits(y_pred), sample_weight, training)
+        loss = y_pred.get("loss") if isinstance(y_pred, ModelOutput) else None
+        if loss is None:
+            names = ", ".join(self.inputs_taken.labels) or "no labels"
+            raise InputError(
+                f"{type(self).__name__} has no loss for these inputs: it was compiled without one, and takes {names}.",
+                next_step="Pass labels: model.fit(dataset) with pairs (inputs, labels), or compile(loss=...).",
+            )
+        if sample_weight is not None:
+            raise InputError(
+                "The model's own loss takes no sample weights.", next_step="Compile a loss: compile(loss=...)."
+            )
+        return sum((tf.cast(each, tf.float32) for each in self.losses), tf.cast(loss, tf.float32))
+
+    def compute_metrics(self, x, y, y_pred, sample_weight=None):
+        """The compiled metrics, of the logits."""
+        return super().compute_metrics(x, y, _logits(y_pred), sample_weight)
+
+    def prepare_tf_dataset(self, dataset: Any, batch_size: int = 8, shuffle: bool = True, **options: Any) -> Any:
+        """A `tf.data.Dataset` of batches for `fit`; see `notebook_kit.tensorflow.datasets.tf_dataset`.
+
+        Args:
+            dataset: A `datasets.Dataset`. Columns that the model does not take are left out.
+            batch_size: Examples per batch.
+            shuffle: Whether each epoch has a new order.
+            **options: `tokenizer`, which pads each batch; `collate_fn` and `collate_fn_args`; `drop_remainder`; `prefetch`.
+        """
+        return tf_dataset(dataset, self.inputs_taken, batch_size, shuffle, **options)
+
+    # Loading and saving ----------------------------------------------------------------------------------------------------
+
+    @classmethod
+    def from_config(cls, config: Any, **options: Any) -> Any:
+        """A model with newly initialized weights, from a configuration or from what `get_config` returned."""
+        if isinstance(config, Mapping):
+            values = dict(config)
+            config = cls.torch_class.config_class.from_dict(values.pop("config"))
+            return cls(config, **values)
+        return cls(config, **options)
+
+    def get_config(self) -> dict[str, Any]:
+        """What Keras writes into a `.keras` file beside the weights."""
+        dtype = keras.saving.serialize_keras_object(self.dtype_policy)
+        return {"config": self.config.to_dict(), "name": self.name, "dtype": dtype}
+
+    @classmethod
+    def from_pretrained(cls, name_or_path: str | os.PathLike | Source, *args: Any, **kwargs: Any) -> Any:
+        """Load a checkpoint, in any format that the torch class reads; see `PreTrainedModel.from_pretrained`.
+
+        Args:
+            name_or_path: A folder, a zoo name, or a Hub name.
+            **kwargs: As for the torch class. `from_pt` changes nothing; `from_tf=True` insists on weights from TensorFlow.
+        """
+        info = kwargs.pop("output_loading_info", False)
+        loaded = cls.torch_class.from_pretrained(name_or_path, *args, output_loading_info=info, **kwargs)
+        source, report = loaded if info else (loaded, None)
+        model = cls(source.config, weights=source)
+        return (model, report) if info else model
+
+    def to_torch(self) -> PreTrainedModel:
+        """A torch model with the same weights, in evaluation mode."""
+        model = self.torch_class(self.config)
+        model.load_state_dict(self._state(), strict=False)
+        return model.eval()
+
+    def _state(self) -> dict[str, torch.Tensor]:
+        return {name: torch.from_numpy(variable.numpy()) for name, variable in self._engine.variables.items()}
+
+    def save_pretrained(self, folder: str | os.PathLike, **kwargs: Any) -> None:
+        """Write `config.json` and the weights, which torch and TensorFlow classes read alike; see
+        `PreTrainedModel.save_pretrained`.
+        """
+        self.to_torch().save_pretrained(folder, **kwargs)
+
+    def save_own_variables(self, store: Any) -> None:
+        """Keras' part of writing `.keras` and `.weights.h5`: the weights, under the names of the Hub's checkpoints."""
+        for name, variable in self._engine.variables.items():
+            store[name] = variable.numpy()
+
+    def load_own_variables(self, store: Any) -> None:
+        """Keras' part of reading them."""
+        for name, variable in self._engine.variables.items():
+            variable.assign(store[name])
+
+    @property
+    def dummy_inputs(self) -> dict[str, Any]:
+        """Inputs to try the model on."""
+        return {"input_ids": tf.constant([[7, 6, 0, 0, 1], [1, 2, 3, 0, 0], [0, 0, 0, 4, 5]], tf.int64)}
+
+
+def _labels(y: Any, names: tuple[str, ...]) -> dict[str, Any] | None:
+    """The labels of a batch by the names that the model has for them; None if it is not clear which they are."""
+    if isinstance(y, Mapping):
+        return dict(y)
+    return {names[0]: y} if len(names) == 1 else None
+
+
+def _logits(output: Any) -> Any:
+    """What metrics and losses are computed from: the logits alone, or all outputs of a model with several."""
+    return output["logits"] if isinstance(output, ModelOutput) and "logits" in output else output

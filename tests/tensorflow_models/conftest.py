@@ -1,0 +1,31 @@
+"""Tests of the TF classes, which need the extra `tensorflow`: where it is not installed, their files are not even read.
+
+They run with `pytest -m tensorflow`, which fails if it finds none, and in CI in an environment of their own.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+from pathlib import Path
+
+import pytest
+
+collect_ignore_glob = [] if importlib.util.find_spec("keras") else ["test_*.py"]
+
+
+def pytest_collection_modifyitems(items):
+    for item in items:
+        if Path(__file__).parent in item.path.parents:
+            item.add_marker(pytest.mark.tensorflow)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def graphs_apart(tmp_path_factory):
+    """Graphs that these tests trace are kept apart from the user's, and shared among them."""
+    from notebook_kit.tensorflow import stored_graphs
+
+    patch = pytest.MonkeyPatch()
+    folder = tmp_path_factory.mktemp("graphs")
+    patch.setattr(stored_graphs, "graphs_folder", lambda: folder)
+    yield
+    patch.undo()
