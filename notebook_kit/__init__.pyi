@@ -80,6 +80,7 @@ from .models.auto import AutoModelForSequenceClassification as AutoModelForSeque
 from .models.auto import AutoModelForTokenClassification as AutoModelForTokenClassification
 from .models.auto import AutoModelForUniversalSegmentation as AutoModelForUniversalSegmentation
 from .models.auto import AutoModelForVisualQuestionAnswering as AutoModelForVisualQuestionAnswering
+from .models.auto import AutoModelForZeroShotImageClassification as AutoModelForZeroShotImageClassification
 from .models.bart import BartConfig as BartConfig
 from .models.bart import BartForCausalLM as BartForCausalLM
 from .models.bart import BartForConditionalGeneration as BartForConditionalGeneration
@@ -104,6 +105,18 @@ from .models.camembert import CamembertForQuestionAnswering as CamembertForQuest
 from .models.camembert import CamembertForSequenceClassification as CamembertForSequenceClassification
 from .models.camembert import CamembertForTokenClassification as CamembertForTokenClassification
 from .models.camembert import CamembertModel as CamembertModel
+from .models.clip import CLIPConfig as CLIPConfig
+from .models.clip import CLIPForImageClassification as CLIPForImageClassification
+from .models.clip import CLIPModel as CLIPModel
+from .models.clip import CLIPOutput as CLIPOutput
+from .models.clip import CLIPTextConfig as CLIPTextConfig
+from .models.clip import CLIPTextModel as CLIPTextModel
+from .models.clip import CLIPTextModelOutput as CLIPTextModelOutput
+from .models.clip import CLIPTextModelWithProjection as CLIPTextModelWithProjection
+from .models.clip import CLIPVisionConfig as CLIPVisionConfig
+from .models.clip import CLIPVisionModel as CLIPVisionModel
+from .models.clip import CLIPVisionModelOutput as CLIPVisionModelOutput
+from .models.clip import CLIPVisionModelWithProjection as CLIPVisionModelWithProjection
 from .models.convnext import ConvNextBackbone as ConvNextBackbone
 from .models.convnext import ConvNextConfig as ConvNextConfig
 from .models.convnext import ConvNextForImageClassification as ConvNextForImageClassification
@@ -237,6 +250,12 @@ from .models.mappings import (
 from .models.mappings import MODEL_FOR_VISUAL_QUESTION_ANSWERING_MAPPING as MODEL_FOR_VISUAL_QUESTION_ANSWERING_MAPPING
 from .models.mappings import (
     MODEL_FOR_VISUAL_QUESTION_ANSWERING_MAPPING_NAMES as MODEL_FOR_VISUAL_QUESTION_ANSWERING_MAPPING_NAMES,
+)
+from .models.mappings import (
+    MODEL_FOR_ZERO_SHOT_IMAGE_CLASSIFICATION_MAPPING as MODEL_FOR_ZERO_SHOT_IMAGE_CLASSIFICATION_MAPPING,
+)
+from .models.mappings import (
+    MODEL_FOR_ZERO_SHOT_IMAGE_CLASSIFICATION_MAPPING_NAMES as MODEL_FOR_ZERO_SHOT_IMAGE_CLASSIFICATION_MAPPING_NAMES,
 )
 from .models.mappings import MODEL_MAPPING as MODEL_MAPPING
 from .models.mappings import MODEL_MAPPING_NAMES as MODEL_MAPPING_NAMES
@@ -399,6 +418,7 @@ from .pipelines import TokenClassificationPipeline as TokenClassificationPipelin
 from .pipelines import TranslationPipeline as TranslationPipeline
 from .pipelines import VisualQuestionAnsweringPipeline as VisualQuestionAnsweringPipeline
 from .pipelines import ZeroShotClassificationPipeline as ZeroShotClassificationPipeline
+from .pipelines import ZeroShotImageClassificationPipeline as ZeroShotImageClassificationPipeline
 from .pipelines import pipeline as pipeline
 from .processing.audio.auto import AutoFeatureExtractor as AutoFeatureExtractor
 from .processing.audio.classes import ASTFeatureExtractor as ASTFeatureExtractor

@@ -104,6 +104,8 @@ class PretrainedConfig(PushToHub):
     """Alias -> field, such as `{"hidden_size": "dim"}`."""
     sub_configs: ClassVar[dict[str, Any]] = {}
     """Field -> class of the configuration nested in it: `{"text_config": BertConfig}`, or `AutoConfig` for any family."""
+    base_config_key: ClassVar[str] = ""
+    """The field of a larger configuration that holds one of this class, such as `"text_config"` in that of CLIP."""
     default_num_labels: ClassVar[int] = 2
     """Number of labels if none are passed."""
 
@@ -382,6 +384,9 @@ class PretrainedConfig(PushToHub):
         """
         name, path, values = read_config(name_or_path, take_hub_options(kwargs))
         found = values.get("model_type")
+        if found != cls.model_type and isinstance(part := values.get(cls.base_config_key), dict):
+            values, path = part, f"{path}: {cls.base_config_key}"
+            found = values.get("model_type")
         if cls.model_type and found and found != cls.model_type:
             raise ConfigurationError(
                 f"The checkpoint {name} is of the family {found!r}, but {cls.__name__} is for {cls.model_type!r} models.",

@@ -54,6 +54,7 @@ _OWN: dict[str, dict[str, Any]] = {
         "inner_group_num": 2,
         "classifier_dropout_prob": 0.0,
     },
+    "clip_text_model": {"eos_token_id": 2},  # then the highest id ends a text
     "electra": {"embedding_size": 16, "summary_last_dropout": 0.0},
     "gpt2": {"n_inner": 48, "resid_pdrop": 0.0, "embd_pdrop": 0.0, "attn_pdrop": 0.0, "pad_token_id": 0},
     "gpt_neox": {"hidden_dropout": 0.0, "attention_dropout": 0.0, "pad_token_id": 0},
@@ -116,6 +117,7 @@ _NOT_THEIRS: dict[str, tuple[str, ...]] = {
     "dinov2_with_registers": ("intermediate_size", "encoder_stride"),
     "segformer": tuple(name for name in _TINY_IMAGES if name not in ("num_labels", "num_attention_heads")),
     "resnet": tuple(name for name in _TINY_IMAGES if name != "num_labels"),
+    "clip_text_model": _DROPOUTS,
     **dict.fromkeys(("llama", "mistral", "qwen2", "qwen3", "smollm3", "gemma"), _DROPOUTS),
 }
 
@@ -135,10 +137,11 @@ def reading(modality: str) -> list[str]:
 def input_field(model_type: str) -> str:
     """The field of a configuration with the size of the alphabet: that of tokens, of colours, or of bands of sound.
 
-    MaskFormer has it in the nested configuration of the backbone; here, it is another size.
+    MaskFormer has it in the nested configuration of the backbone, and models of two towers in those of the towers; here, it is
+    another size.
     """
     fields = config_class(model_type).field_names()
-    names = ("vocab_size", "num_channels", "num_mel_bins", "mask_feature_size")
+    names = ("vocab_size", "num_channels", "num_mel_bins", "mask_feature_size", "projection_dim")
     return next(name for name in names if name in fields)
 
 

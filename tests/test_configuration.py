@@ -36,6 +36,7 @@ def listed(value):
 
 # With transformers on the other side ---------------------------------------------------------------------------------
 
+NESTED = {"backbone_config", "decoder_config", "text_config", "vision_config"}
 # Fields of the oracle that say nothing about an encoder: what a decoder or another head of the family would read.
 NOT_OURS = {
     "transformers_version",
@@ -52,9 +53,8 @@ NOT_OURS = {
     "summary_proj_to_labels",
     "reorder_and_upcast_attn",
     *("tdnn_dim", "tdnn_kernel", "tdnn_dilation", "xvector_output_dim"),  # of a head that recognizes speakers
-    # Nested; compared in tests/models/test_detection_families.py and tests/models/test_segmentation_families.py:
-    "backbone_config",
-    "decoder_config",
+    # Nested; compared in tests/models/test_{detection,segmentation}_families.py and tests/models/test_two_towers.py:
+    *NESTED,
 }
 
 
@@ -98,14 +98,15 @@ def test_config_goes_there_and_back(model_type, tmp_path):
         "rotary_pct",
         "rotary_emb_base",
     }  # read, and written in another place
-    omitted = older | {"backbone_config", "decoder_config"} | set(getattr(mine, "omitted_fields", ()))
+    omitted = older | NESTED | set(getattr(mine, "omitted_fields", ()))
     names = [name for name in type(mine).field_names() if name not in omitted]
     for name in names:
         if not hasattr(theirs, name):  # T5 begins with no token, images and sound have none at all
             is_text = FAMILIES[model_type].modality == "text"
             alias = "max_position_embeddings"  # of Whisper's decoder, under the name that BART has for it
             of_swin = model_type == "maskformer-swin" and name in ("encoder_stride", "num_layers")
-            is_named = name == alias or of_swin or (name == "tie_word_embeddings" and not is_text)
+            is_tower = model_type.endswith("_text_model")
+            is_named = name == alias or of_swin or (name == "tie_word_embeddings" and (not is_text or is_tower))
             assert name.endswith("_token_id") or is_named
             setattr(theirs, name, getattr(mine, name))
         assert getattr(mine, name) == getattr(theirs, name) == getattr(again, name), name
@@ -116,7 +117,7 @@ def test_config_goes_there_and_back(model_type, tmp_path):
     before = json.loads((tmp_path / "theirs" / "config.json").read_text())
     after = json.loads((tmp_path / "again" / "config.json").read_text())
     before.pop("transformers_version")
-    for nested in ("backbone_config", "decoder_config"):
+    for nested in NESTED:
         for name in ("backbone_config", "is_encoder_decoder"):
             after.get(nested, {}).pop(name, None)
         assert before.pop(nested, {}).items() >= after.pop(nested, {}).items()

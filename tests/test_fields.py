@@ -144,6 +144,7 @@ SMALL = {
     "embed_dim": 8,
     "window_size": 2,
 }
+TOWER = {"hidden_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2, "intermediate_size": 16}
 OWN = {
     "whisper": {"encoder_attention_heads": 2, "decoder_attention_heads": 2},
     "swin": {"num_heads": [1, 2]},
@@ -158,6 +159,7 @@ OWN = {
         "decoder_config": DetrConfig(d_model=16, decoder_layers=1, encoder_layers=0, decoder_ffn_dim=16),
         "fpn_feature_size": 32,
     },
+    "clip": {"text_config": {**TOWER, "vocab_size": 40}, "vision_config": {**TOWER, "image_size": 16, "patch_size": 4}},
 }
 
 

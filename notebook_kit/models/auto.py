@@ -45,6 +45,7 @@ __all__ = [
     "AutoModelForTokenClassification",
     "AutoModelForUniversalSegmentation",
     "AutoModelForVisualQuestionAnswering",
+    "AutoModelForZeroShotImageClassification",
     "config_class",
     "family",
     "model_classes",
@@ -551,6 +552,16 @@ class AutoModelForVisualQuestionAnswering(_AutoModel):
         >>> from notebook_kit import AutoConfig, AutoModelForVisualQuestionAnswering
         >>> AutoModelForVisualQuestionAnswering.model_class(AutoConfig.for_model("vilt")).__name__
         'ViltForQuestionAnswering'
+    """
+
+
+class AutoModelForZeroShotImageClassification(_AutoModel):
+    """How well each of several texts fits an image: labels that a model was not trained on.
+
+    Example:
+        >>> from notebook_kit import AutoConfig, AutoModelForZeroShotImageClassification
+        >>> AutoModelForZeroShotImageClassification.model_class(AutoConfig.for_model("clip")).__name__
+        'CLIPModel'
     """
 
 

@@ -32,7 +32,7 @@ class TokenizerMapping(Mapping[type[PretrainedConfig], type[PreTrainedTokenizerB
         model_type = getattr(config, "model_type", None)
         if model_type in CLASSES_BY_MODEL_TYPE:
             return CLASSES_BY_MODEL_TYPE[model_type]
-        if model_type not in FAMILIES or FAMILIES[model_type].modality != "text":
+        if model_type not in FAMILIES or FAMILIES[model_type] not in _reading_text():
             raise KeyError(config)
         return TOKENIZER_CLASSES.get(MODEL_TYPES.get(model_type, ""), PreTrainedTokenizerFast)
 
@@ -51,7 +51,7 @@ class TokenizerMapping(Mapping[type[PretrainedConfig], type[PreTrainedTokenizerB
 
 
 def _reading_text() -> list[Family]:
-    return [family for family in FAMILIES.values() if family.modality == "text"]
+    return [family for family in FAMILIES.values() if family.modality in ("text", "multimodal")]
 
 
 TOKENIZER_MAPPING = TokenizerMapping()

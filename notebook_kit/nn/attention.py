@@ -387,11 +387,11 @@ class AttentionRecord(Mapping[int, Tensor]):
             what = f"Layer {layer}" + (f" ({kind})" if kind else "")
             raise InputError(f"{what} is not in this record.", next_step=f"Recorded layers: {layers}.")
         if len(found) > 1:
-            kinds = " or ".join(repr(site.kind) for site in found)
-            raise InputError(
-                f"Layer {layer} has {len(found)} kinds of attention.",
-                next_step=f"Choose one: steps({layer}, kind=...) with {kinds}.",
-            )
+            kinds = " or ".join(dict.fromkeys(repr(site.kind) for site in found))
+            step = f"Choose one: steps({layer}, kind=...) with {kinds}."
+            if len({site.kind for site in found}) < len(found):
+                step = "Record the attention of one part, as in record_attention(model.vision_model)."
+            raise InputError(f"Layer {layer} has {len(found)} kinds of attention.", next_step=step)
         return self._calls[found[0]]
 
     def __getitem__(self, layer: int) -> Tensor:

@@ -379,7 +379,7 @@ class PreTrainedModel(nn.Module, PushToHub, ModelHooks):
                 module.out_features = rows
             elif isinstance(module, nn.Embedding):
                 module.num_embeddings = rows
-        table.num_embeddings = self.config.vocab_size = rows
+        table.num_embeddings = self.config.get_text_config().vocab_size = rows
         return table
 
     # Loading -----------------------------------------------------------------------------------------------------
@@ -472,7 +472,9 @@ class PreTrainedModel(nn.Module, PushToHub, ModelHooks):
         Raises:
             ConfigurationError: If it is not, with the classes that load it.
         """
-        found, expected = read_config(source)[2].get("model_type"), cls.config_class.model_type
+        values, expected = read_config(source)[2], cls.config_class.model_type
+        part = values.get(cls.config_class.base_config_key)  # the text tower of CLIP, in a checkpoint of both towers
+        found = (part if isinstance(part, dict) else values).get("model_type")
         if expected and found and found != expected and (classes := classes_for(found, like=cls.__name__)):
             raise ConfigurationError(
                 f"The checkpoint {source.name} is of the family {found!r}, but {cls.__name__} is for {expected!r} models.",

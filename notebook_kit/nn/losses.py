@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from notebook_kit.configuration import PretrainedConfig
 
 __all__ = [
+    "contrastive_loss",
     "cross_entropy",
     "ctc_loss",
     "match_loss",
@@ -173,6 +174,32 @@ def soft_answers_loss(logits: Tensor, labels: Tensor | None) -> Tensor | None:
         )
     labels = labels.to(logits.device, logits.dtype)
     return F.binary_cross_entropy_with_logits(logits, labels) * logits.shape[1]
+
+
+def contrastive_loss(logits: Tensor) -> Tensor:
+    """The loss of similarities: the mean cross-entropy of finding each text's image, and each image's text.
+
+    Args:
+        logits: `(texts, images)`; text i belongs to image i.
+
+    Raises:
+        InputError: If there are not as many texts as images.
+
+    Source: Radford et al., Learning Transferable Visual Models From Natural Language Supervision, 2021, figure 3.
+    """
+    check_pairs(logits)
+    own = torch.arange(len(logits), device=logits.device)
+    return (F.cross_entropy(logits, own) + F.cross_entropy(logits.T, own)) / 2
+
+
+def check_pairs(logits: Tensor) -> None:
+    """Raise an InputError if similarities, `(texts, images)`, are not those of as many texts as images."""
+    texts, images = logits.shape
+    if texts != images:
+        raise InputError(
+            f"return_loss compares each text with its image, and there are {texts} texts and {images} images.",
+            next_step="Pass one text per image, or leave return_loss out.",
+        )
 
 
 def match_loss(logits: Tensor, labels: Tensor | None) -> Tensor | None:

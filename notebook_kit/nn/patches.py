@@ -13,7 +13,9 @@ from notebook_kit.errors import ConfigurationError, InputError
 
 __all__ = [
     "Grid",
+    "PatchConvolution",
     "PatchEmbeddings",
+    "Patches",
     "as_map",
     "as_sequence",
     "check_pixels",
@@ -100,23 +102,20 @@ def check_pixels(pixel_values: Any, channels: int) -> tuple[int, int, int]:
     return B, H, W
 
 
-class PatchEmbeddings(nn.Module):
-    """One vector per patch, row by row: `(batch, channels, height, width)` to `(batch, patches, width of the model)`.
-
-    Pixels on the right and at the bottom that do not fill a patch are ignored.
-
-    Args:
-        config: Provides `num_channels`, `patch_size`, `image_size` and `hidden_size`.
+class Patches:
+    """The sizes of the patches of an image, and checks of images against them; a base of the modules that embed patches.
 
     Attributes:
-        grid: Rows and columns of patches of an image of `image_size`.
+        channels: The number of channels of an image.
+        patch: Height and width of a patch.
+        image: Height and width of an image for which there are positions.
+        grid: Rows and columns of patches of such an image.
     """
 
-    def __init__(self, config) -> None:
-        super().__init__()
+    def set_sizes(self, config: Any) -> None:
+        """Read the sizes from a configuration with `num_channels`, `patch_size` and `image_size`."""
         self.channels, self.patch, self.image = config.num_channels, sides(config.patch_size), sides(config.image_size)
         self.grid = self.grid_of(*self.image)
-        self.projection = nn.Conv2d(config.num_channels, config.hidden_size, self.patch, stride=self.patch)
 
     @property
     def num_patches(self) -> int:
@@ -127,14 +126,14 @@ class PatchEmbeddings(nn.Module):
         """Rows and columns of patches of an image of this size."""
         return height // self.patch[0], width // self.patch[1]
 
-    def forward(self, pixel_values: Tensor) -> Tensor:
+    def check_pixels(self, pixel_values: Any) -> None:
+        """Raise an InputError if this is not a batch of images with at least one patch."""
         _, H, W = check_pixels(pixel_values, self.channels)
         if 0 in self.grid_of(H, W):
             raise InputError(
                 f"An image of {H} x {W} pixels is smaller than a patch of {self.patch[0]} x {self.patch[1]}.",
                 next_step="Resize the image; the checkpoint's image processor does.",
             )
-        return as_sequence(self.projection(pixel_values.to(self.projection.weight.dtype)))
 
     def check_image_size(self, pixel_values: Tensor) -> None:
         """Raise an InputError if images are not of `image_size`, for which the model has positions."""
@@ -144,6 +143,63 @@ class PatchEmbeddings(nn.Module):
                 f"The images have {size[0]} x {size[1]} pixels, and this model has positions for {self.image[0]} x {self.image[1]}.",
                 next_step="Resize them (the checkpoint's image processor does), or pass interpolate_pos_encoding=True.",
             )
+
+
+class PatchEmbeddings(Patches, nn.Module):
+    """One vector per patch, row by row: `(batch, channels, height, width)` to `(batch, patches, width of the model)`.
+
+    Pixels on the right and at the bottom that do not fill a patch are ignored.
+
+    Args:
+        config: Provides `num_channels`, `patch_size`, `image_size` and `hidden_size`.
+    """
+
+    def __init__(self, config) -> None:
+        super().__init__()
+        self.set_sizes(config)
+        self.projection = nn.Conv2d(config.num_channels, config.hidden_size, self.patch, stride=self.patch)
+
+    def forward(self, pixel_values: Tensor) -> Tensor:
+        self.check_pixels(pixel_values)
+        return as_sequence(self.projection(pixel_values.to(self.projection.weight.dtype)))
+
+
+class PatchConvolution(Patches, nn.Conv2d):
+    """As `PatchEmbeddings`, for checkpoints in which the convolution has the name of the whole module.
+
+    Args:
+        config: Provides `num_channels`, `patch_size`, `image_size` and `hidden_size`.
+        bias: Whether the convolution has a bias.
+    """
+
+    def __init__(self, config, bias: bool = True) -> None:
+        patch = sides(config.patch_size)
+        super().__init__(config.num_channels, config.hidden_size, patch, stride=patch, bias=bias)
+        self.set_sizes(config)
+
+    def forward(self, pixel_values: Tensor) -> Tensor:
+        self.check_pixels(pixel_values)
+        return as_sequence(super().forward(pixel_values.to(self.weight.dtype)))
+
+    def resized(self, positions: Tensor, pixel_values: Tensor, interpolate: bool) -> Tensor:
+        """Position embeddings for images of this size.
+
+        Args:
+            positions: `(extra + patches, width)`, those of tokens before the patches first.
+            pixel_values: `(batch, channels, height, width)`.
+            interpolate: Whether to interpolate them for images of another size than `image_size`.
+
+        Returns:
+            `(1, extra + patches, width)`.
+
+        Raises:
+            InputError: If the images have another size, and `interpolate` is False.
+        """
+        if not interpolate:
+            self.check_image_size(pixel_values)
+            return positions[None]
+        extra = len(positions) - self.num_patches
+        return resize_positions(positions[None], self.grid, self.grid_of(*pixel_values.shape[-2:]), extra)
 
 
 def mask_patches(patches: Tensor, mask: Tensor | None, token: Tensor | None) -> Tensor:

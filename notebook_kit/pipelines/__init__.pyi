@@ -29,5 +29,6 @@ from .token_classification import NerPipeline as NerPipeline
 from .token_classification import TokenClassificationPipeline as TokenClassificationPipeline
 from .visual_question_answering import VisualQuestionAnsweringPipeline as VisualQuestionAnsweringPipeline
 from .zero_shot_classification import ZeroShotClassificationPipeline as ZeroShotClassificationPipeline
+from .zero_shot_image_classification import ZeroShotImageClassificationPipeline as ZeroShotImageClassificationPipeline
 
 __all__: list[str]

@@ -13,7 +13,7 @@ from notebook_kit.pipelines.options import labels_of
 from notebook_kit.pipelines.scores import softmax
 from notebook_kit.pipelines.text import TextPipeline, read_text
 
-__all__ = ["ZeroShotClassificationPipeline"]
+__all__ = ["ZeroShotClassificationPipeline", "candidate_list", "filled_template"]
 
 
 class ZeroShotClassificationPipeline(TextPipeline):
@@ -64,7 +64,7 @@ class ZeroShotClassificationPipeline(TextPipeline):
         if isinstance(options.get("candidate_labels"), str):
             options["candidate_labels"] = labels_of(options["candidate_labels"])
         if "hypothesis_template" in options:
-            _filled(options["hypothesis_template"], ["a label"])
+            filled_template(options["hypothesis_template"], ["a label"])
         return options
 
     def __call__(self, inputs: Any = None, candidate_labels: str | Sequence[str] | None = None, **options: Any) -> Any:
@@ -85,7 +85,7 @@ class ZeroShotClassificationPipeline(TextPipeline):
         labels = labels_of(candidate_labels)
         if not read_text(item):
             raise InputError("The input is empty.", next_step="Pass a text.")
-        return [self._feature(item, hypothesis) for hypothesis in _filled(hypothesis_template, labels)]
+        return [self._feature(item, hypothesis) for hypothesis in filled_template(hypothesis_template, labels)]
 
     def _feature(self, text: str, hypothesis: str) -> dict[str, Any]:
         try:
@@ -120,8 +120,26 @@ class ZeroShotClassificationPipeline(TextPipeline):
         }
 
 
-def _filled(template: str, labels: Sequence[str]) -> list[str]:
-    """The hypothesis for each label."""
+def candidate_list(labels: Any) -> Any:
+    """The labels of a string in which they are separated by commas; anything else unchanged.
+
+    Example:
+        >>> candidate_list("music, sport")
+        ['music', 'sport']
+    """
+    return [label.strip() for label in labels.split(",") if label.strip()] if isinstance(labels, str) else labels
+
+
+def filled_template(template: str, labels: Sequence[str]) -> list[str]:
+    """The hypothesis for each label.
+
+    Raises:
+        InputError: if the template has no place for the label.
+
+    Example:
+        >>> filled_template("A photo of {}.", ["a cat", "a dog"])
+        ['A photo of a cat.', 'A photo of a dog.']
+    """
     try:
         hypotheses = [template.format(label, label=label) for label in labels]
         depends = template.format("a", label="a") != template.format("b", label="b")

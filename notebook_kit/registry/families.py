@@ -103,6 +103,12 @@ _MASKFORMER = {
     "AutoModelForInstanceSegmentation": "ForInstanceSegmentation",
     "AutoModelForUniversalSegmentation": "ForInstanceSegmentation",
 }
+_CLIP = {
+    "AutoModel": "Model",
+    "AutoModelForImageClassification": "ForImageClassification",
+    "AutoModelForPreTraining": "Model",
+    "AutoModelForZeroShotImageClassification": "Model",
+}
 _VILT = {
     "AutoModel": "Model",
     "AutoModelForPreTraining": "ForMaskedLM",
@@ -116,6 +122,9 @@ FAMILIES: dict[str, Family] = {
     "bart": Family("bart", "Bart", _BART),
     "bert": Family("bert", "Bert", _BERT),
     "camembert": Family("camembert", "Camembert", ENCODER),
+    "clip": Family("clip", "CLIP", _CLIP, "multimodal"),
+    "clip_text_model": Family("clip", "CLIPText", {"AutoModel": "Model"}),
+    "clip_vision_model": Family("clip", "CLIPVision", {"AutoModel": "Model"}, "image"),
     "convnext": Family("convnext", "ConvNext", _IMAGE_BACKBONE, "image"),
     "deit": Family("deit", "DeiT", _MASKED_IMAGE, "image"),
     "detr": Family("detr", "Detr", _DETR, "image"),

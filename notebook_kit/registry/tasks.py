@@ -111,6 +111,13 @@ TASKS: dict[str, Task] = {
         ("ForQuestionAnswering",),
         "multimodal",
     ),
+    "zero-shot-image-classification": Task(
+        "zero_shot_image_classification",
+        "ZeroShotImageClassificationPipeline",
+        "openai/clip-vit-base-patch32",
+        ("CLIPModel", "SiglipModel"),
+        "multimodal",
+    ),
     "automatic-speech-recognition": Task(
         "automatic_speech_recognition",
         "AutomaticSpeechRecognitionPipeline",

@@ -18,7 +18,8 @@ from notebook_kit.nn.inputs import inputs_of, position_limit, vocabulary_size
 from notebook_kit.nn.layers import DropPath
 from notebook_kit.registry.families import FAMILIES
 
-IMAGES = ref.model_types("AutoModelForImageClassification")  # detectors are compared in tests of their own
+# Detectors, and models that read texts too, are compared in tests of their own.
+IMAGES = [name for name in ref.model_types("AutoModelForImageClassification") if name in ref.reading("image")]
 ALL = [(model_type, name) for model_type in IMAGES for name in FAMILIES[model_type].class_names.values()]
 ALL.remove(("swin", "SwinBackbone"))  # the oracle's has a last norm that it never uses; see test_backbones
 

@@ -170,3 +170,29 @@ def save_vilt(folder: str | Path, **settings: Any) -> str:
     kind = getattr(transformers, "ViltImageProcessorPil", transformers.ViltImageProcessor)
     kind(size={"shortest_edge": 64}, size_divisor=16).save_pretrained(folder)
     return str(folder)
+
+
+def save_clip(folder: str | Path, **settings: Any) -> str:
+    """A random CLIP of `transformers` with a tokenizer and its image processor."""
+    import transformers
+    from pipeline_helpers import make_tokenizer
+
+    tokenizer = make_tokenizer(str(folder), model_max_length=40)
+    size = {"hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 4, "intermediate_size": 48}
+    config = transformers.CLIPConfig(
+        text_config={
+            **size,
+            "vocab_size": len(tokenizer),
+            "max_position_embeddings": 40,
+            "eos_token_id": tokenizer.sep_token_id,
+            "initializer_factor": 6.0,
+        },
+        vision_config={**size, "image_size": 32, "patch_size": 8, "initializer_factor": 6.0},
+        projection_dim=16,
+        **settings,
+    )
+    torch.manual_seed(3)
+    transformers.CLIPModel(config).eval().save_pretrained(folder)
+    size = {"shortest_edge": 32}
+    transformers.CLIPImageProcessorPil(size=size, crop_size=32).save_pretrained(folder)
+    return str(folder)

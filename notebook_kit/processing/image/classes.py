@@ -302,7 +302,10 @@ BY_MODEL_TYPE = {
     **dict.fromkeys(("yolos",), "YolosImageProcessor"),
     **dict.fromkeys(("segformer",), "SegformerImageProcessor"),
     **dict.fromkeys(("maskformer",), "MaskFormerImageProcessor"),
-    **dict.fromkeys(("clip", "altclip", "groupvit", "git", "kosmos-2", "metaclip_2", "mlcd"), "CLIPImageProcessor"),
+    **dict.fromkeys(
+        ("clip", "clip_vision_model", "altclip", "groupvit", "git", "kosmos-2", "metaclip_2", "mlcd"),
+        "CLIPImageProcessor",
+    ),
     **dict.fromkeys(("blip", "blip-2", "instructblip"), "BlipImageProcessor"),
     **dict.fromkeys(("siglip",), "SiglipImageProcessor"),
     **dict.fromkeys(("vilt",), "ViltImageProcessor"),

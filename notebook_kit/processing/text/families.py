@@ -307,7 +307,7 @@ FAMILIES: dict[str, Family] = {
 _TYPES_OF_CLASSES = {
     "BertTokenizer": "blip chinese_clip ernie git megatron-bert nezha nomic_bert vilt visual_bert",
     "BigBirdTokenizer": "big_bird",
-    "CLIPTokenizer": "clipseg groupvit owlv2 owlvit",
+    "CLIPTokenizer": "clip_text_model clipseg groupvit owlv2 owlvit",
     "DebertaV2Tokenizer": "deberta-v2",
     "GPT2Tokenizer": "dbrx gpt_neo gptj opt phi starcoder2",
     "GPTNeoXTokenizer": "falcon_mamba gpt_neox mamba mamba2 mpt olmo olmoe rwkv",
