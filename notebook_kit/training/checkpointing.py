@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import pickle
 from collections.abc import Iterator
 from pathlib import Path
@@ -94,6 +95,15 @@ def load_progress(folder: Path, distributed: Distributed, optimizer: Any, schedu
                 f"{folder / name} does not fit this run: {error}.",
                 next_step="Use the optimizer and the model of the run that wrote the checkpoint.",
             ) from error
+
+
+def processes_of(checkpoint: Path) -> int:
+    """How many processes wrote a checkpoint."""
+    return (
+        Manifest.of(checkpoint).processes
+        if (checkpoint / run_folder.MANIFEST).exists()
+        else max(1, len(list(checkpoint.glob("rng_state_*.pth"))))
+    )
 
 
 def rng_file(rank: int, processes: int) -> str:
@@ -201,6 +211,7 @@ class Resumption:
         of_run = [path for path in run_folder.in_order_written(output_dir) if Manifest.of(path).run == former]
         is_last = bool(former and of_run) and of_run[-1].resolve() == folder.resolve()
         self.run = former if is_last else run_folder.new_run_id()
+        self._processes = processes_of(folder)
         self._rng: dict[str, Any] | None = None
 
     @classmethod
@@ -231,17 +242,24 @@ class Resumption:
         return found
 
     def _warn_if_data_differs(self, args: TrainingArguments) -> None:
-        path = self.folder / ARGUMENTS
-        if not path.is_file():
-            return
-        former = read_json(path, _INCOMPLETE)
+        former = self._former_arguments()
         settings = [(name, former.get(name, getattr(args, name)), getattr(args, name)) for name in DATA_SETTINGS]
+        if self._examples_per_round(args) == args.train_batch_size * args.world_size:  # by other processes, perhaps
+            settings = [setting for setting in settings if setting[0] != "per_device_train_batch_size"]
         changed = [f"{name} was {before!r}, is {now!r}" for name, before, now in settings if before != now]
         if changed:
             warn(
                 f"The run that wrote {self.folder} used other settings ({'; '.join(changed)}); resuming is not exact: some"
                 " examples of this epoch may be seen twice or not at all."
             )
+
+    def _former_arguments(self) -> dict[str, Any]:
+        path = self.folder / ARGUMENTS
+        return read_json(path, _INCOMPLETE) if path.is_file() else {}
+
+    def _examples_per_round(self, args: TrainingArguments) -> int:
+        """How many examples all processes together took per batch."""
+        return self._former_arguments().get("per_device_train_batch_size", args.train_batch_size) * self._processes
 
     def restore_model(self, model: nn.Module) -> None:
         """Load the checkpoint's weights into the model."""
@@ -270,9 +288,11 @@ class Resumption:
             trainer.control.should_evaluate = bool(control.get("should_evaluate"))
         except (KeyError, TypeError, AttributeError) as error:
             raise damaged(self.folder / STATE, f"stateful_callbacks do not fit ({error})", _INCOMPLETE) from error
+        position = self._place(position, trainer)
         meter.first_step = step
         meter.total, meter.total_bad = -meter.pending, -meter.pending_bad
-        path = self.folder / rng_file(trainer.distributed.rank, trainer.distributed.world_size)
+        rank = trainer.distributed.rank
+        path = self.folder / rng_file(rank if rank < self._processes else 0, self._processes)
         if path.is_file():
             self._rng = load_tensors(path)
             if not isinstance(self._rng, dict):
@@ -282,6 +302,23 @@ class Resumption:
             position.next_epoch()
         self._restore_rng()
         return meter, position
+
+    def _place(self, position: Position, trainer: TrainerLike) -> Position:
+        """The position after the same examples, for another number of processes or another batch size."""
+        args, processes = trainer.args, trainer.distributed.world_size
+        examples = position.batches * self._examples_per_round(args)
+        batches, rest = divmod(examples, args.train_batch_size * processes)
+        if processes != self._processes:
+            exact = not rest and not args.group_by_length
+            warn(
+                f"{self.folder} was written by {self._processes} process{'es' * (self._processes > 1)}, and {processes} resume"
+                f" it after the same {examples} examples of the epoch. Random numbers differ from those of the former run"
+                + ("." if exact else ", and some examples of this epoch may be seen twice or not at all.")
+            )
+        if batches == position.batches:
+            return position
+        updates = batches // args.gradient_accumulation_steps
+        return dataclasses.replace(position, batches=batches, updates=updates, per_epoch=None)
 
     def _restore_rng(self) -> None:
         if self._rng is not None:

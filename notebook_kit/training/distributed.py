@@ -7,12 +7,14 @@ for sharded models and optimizers will change the methods, not their callers.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from itertools import zip_longest
 from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import nn
 
 from notebook_kit.errors import ConfigurationError, InputError
+from notebook_kit.training.sharding import shard
 
 if TYPE_CHECKING:
     from accelerate import Accelerator
@@ -24,6 +26,8 @@ _OUT_OF_MEMORY = (
     " the same), truncate texts to a smaller max_length, or set gradient_checkpointing=True, bf16=True or fp16=True. In a"
     " notebook, restart the kernel first: models of earlier cells keep their memory."
 )
+
+_NONE = object()  # a missing item
 
 
 class Distributed:
@@ -56,10 +60,9 @@ class Distributed:
         """The model as it is called: with mixed precision, compiled, data-parallel."""
         return self.accelerator.prepare_model(model, evaluation_mode=not training)
 
-    def wrap_loader(self, loader: Any) -> Any:
+    def wrap_loader(self, loader: Any, training: bool, seed: int) -> Any:
         """A loader that gives this process its part of the batches."""
-        # A single process does not need accelerate's loader, which would read one batch ahead.
-        return self.accelerator.prepare(loader) if self.world_size > 1 else loader
+        return shard(loader, self.rank, self.world_size, training=training, seed=seed)
 
     def wrap_optimizer(self, optimizer: Any) -> Any:
         """The optimizer, wrapped if there is a loss scaler (fp16) or there are several processes."""
@@ -110,20 +113,15 @@ class Distributed:
             return value
         return self.gather(torch.tensor(value, device=self.device)).mean().item()
 
-    def pad_rows(self, *rows: Any) -> list[Any]:
-        """Tensors of shape (batch, length, ...), padded with -100 to the longest of all processes. None, and a list with an
-        item for each row, stay as they are."""
+    def gather_rounds(self, *kept: list[Any]) -> list[list[Any]]:
+        """For each list with an item per batch of this process: the items of all processes, in the order of the batches."""
         if self.world_size == 1:
-            return list(rows)
-        pad = self.accelerator.pad_across_processes
-        return [part if part is None or isinstance(part, list) else pad(part, dim=1, pad_index=-100) for part in rows]
-
-    def gather_rows(self, *rows: Any) -> list[Any]:
-        """The rows of all processes, without the repeated ones that fill the last batch; None stays None."""
-        if self.world_size == 1:
-            return list(rows)
-        gather = self.accelerator.gather_for_metrics
-        return [None if part is None else gather(part, use_gather_object=isinstance(part, list)) for part in rows]
+            return list(kept)
+        each = zip(*self.gather_objects(kept), strict=True)  # for each list, those of all processes
+        return [
+            [item for dealt in zip_longest(*parts, fillvalue=_NONE) for item in dealt if item is not _NONE]
+            for parts in each
+        ]
 
     # -------------------------------------------------------------------------------------------- saving and restoring
 
@@ -210,6 +208,22 @@ def as_inputs(batch: Any) -> dict[str, Any]:
         f"The data collator returned a {type(batch).__name__}; expected a mapping from input names to tensors.",
         next_step='Return a dictionary from the collator, such as {"input_ids": ..., "labels": ...}.',
     )
+
+
+def explain_lost_process(error: BaseException) -> None:
+    """Add a hint to an error of a process that waited for another one in vain."""
+    words = (
+        "connection closed by peer",
+        "connection reset",
+        "broken pipe",
+        "timed out waiting",
+        "remote process exited",
+    )
+    if isinstance(error, RuntimeError) and any(word in str(error).lower() for word in words):
+        error.add_note(
+            "→ Another process of this run has ended, so this one ends too. Its own message, if it left one, says why. Start"
+            " all processes again with train(resume_from_checkpoint=True)."
+        )
 
 
 def explain_memory(error: BaseException) -> None:

@@ -18,6 +18,7 @@ from notebook_kit.training.data import sorted_order
 from notebook_kit.training.distributed import map_tensors
 from notebook_kit.training.losses import count_items, items_for_loss
 from notebook_kit.training.recording.steps import count_samples
+from notebook_kit.training.sharding import is_filler
 from notebook_kit.training.values import as_list
 
 if TYPE_CHECKING:
@@ -96,14 +97,19 @@ def evaluation_pass(
         model.to(torch.float16 if args.fp16_full_eval else torch.bfloat16)
     was_training = model.training
     model.eval()
-    trainer.eval_dataloader = loader
+    trainer.eval_dataloader = loader = distributed.wrap_loader(loader, training=False, seed=args.seed)
+    # An item per batch of this process.
     losses, weights, predictions, labels, inputs, row_losses = (list[Any]() for _ in range(6))
     rows = 0
     main_input = getattr(trainer.model, "main_input_name", "input_ids")
-    for batch in loader:
+    for index, batch in enumerate(loader):
+        if trainer.is_in_train and distributed.world_size > 1 and distributed.any(trainer.interrupts.requested):
+            raise KeyboardInterrupt  # on all processes at the same batch
+        result = trainer.prediction_step(model, batch, prediction_loss_only, ignore_keys)
+        if is_filler(loader, index):
+            continue
         size = count_samples(batch) or 1
         rows += size
-        result = trainer.prediction_step(model, batch, prediction_loss_only, ignore_keys)
         loss, logits, targets = hooks.prediction(trainer, result)
         if loss is not None:
             # The loss is a mean over labels, so its weight is the number of labels: the result does not depend on batching.
@@ -111,20 +117,20 @@ def evaluation_pass(
             losses.append(loss.detach().reshape(1))
             weights.append(torch.full((1,), float(size)) if count is None else count.float().reshape(1))
             if "loss" in args.include_for_metrics:
-                row_losses += map(to_array, distributed.gather_rows(loss.detach().repeat(size)))
+                row_losses.append(to_array(loss.detach().repeat(size)))
         seen = batch[main_input] if "inputs" in args.include_for_metrics and main_input in batch else None
-        logits, targets, seen = distributed.pad_rows(logits, targets, seen)
         if logits is not None and trainer.preprocess_logits_for_metrics is not None:
             logits = hooks.checked_logits(trainer.preprocess_logits_for_metrics(logits, targets))
-        gathered = distributed.gather_rows(logits, targets, seen)
-        for kept, part in zip((predictions, labels, inputs), gathered, strict=True):
+        for kept, part in zip((predictions, labels, inputs), (logits, targets, seen), strict=True):
             if part is not None:
                 kept.append(map_tensors(to_array, part))
         trainer.emit("on_prediction_step")
     model.train(was_training)
+    rows = sum(distributed.gather_objects(rows))
     if not rows:
         raise InputError("The dataset to evaluate on yielded no examples.", next_step="Check how it was created.")
 
+    predictions, labels, inputs, row_losses = distributed.gather_rounds(predictions, labels, inputs, row_losses)
     gather = (
         partial(gather_batches, order=sorted_order(loader))
         if args.eval_do_concat_batches
@@ -138,9 +144,9 @@ def evaluation_pass(
     metrics: dict[str, Any] = {}
     if trainer.compute_metrics is not None and results.predictions is not None and results.label_ids is not None:
         metrics = hooks.checked_metrics(trainer.compute_metrics(results))
-    if losses:
-        each = distributed.gather(torch.cat(losses).float())
-        weight = distributed.gather(torch.cat(weights).to(losses[0].device))
+    kept = [torch.cat(part).float().cpu() if part else torch.empty(0) for part in (losses, weights)]
+    each, weight = (torch.cat(part) for part in zip(*distributed.gather_objects(kept), strict=True))
+    if len(each):
         metrics["loss"] = weighted_mean(each, weight, keep_all=not args.logging_nan_inf_filter)
     if description == "Evaluation" and not metrics:
         _warn_of_absent_labels(trainer, batch)
@@ -149,7 +155,7 @@ def evaluation_pass(
         for name, value in metrics.items()
     }
     dataset = getattr(loader, "dataset", None)
-    examples = len(dataset) if isinstance(dataset, Sized) else rows * distributed.world_size
+    examples = len(dataset) if isinstance(dataset, Sized) else rows
     return EvalLoopOutput(results.predictions, results.label_ids, metrics, examples)
 
 

@@ -23,8 +23,8 @@ from notebook_kit.training.arguments import TrainingArguments
 from notebook_kit.training.background import one_run
 from notebook_kit.training.callbacks import CallbackList, metric_key
 from notebook_kit.training.checks import check_trainer, enable_gradient_checkpointing
-from notebook_kit.training.data import has_length, set_epoch
-from notebook_kit.training.distributed import explain_memory, map_tensors
+from notebook_kit.training.data import data_seed, has_length, set_epoch
+from notebook_kit.training.distributed import explain_lost_process, explain_memory, map_tensors
 from notebook_kit.training.evaluation import TrainOutput, speed_metrics
 from notebook_kit.training.losses import LossMeter, count_items, items_for_loss, loss_of, smoothed_loss
 from notebook_kit.training.model_files import load_model_files
@@ -151,7 +151,8 @@ class TrainingLoop:
         self.run_id = resumption.run if resumption else run_folder.new_run_id()
         self.saved = resumption.folder if resumption else None
         trainer.discard_optimizer()
-        trainer.train_dataloader = loader = trainer.get_train_dataloader()
+        own = trainer.get_train_dataloader()
+        trainer.train_dataloader = loader = trainer.distributed.wrap_loader(own, training=True, seed=data_seed(args))
         examples = trainer.num_examples(loader) if has_length(loader) else None
         max_steps = args.max_steps if max_steps is None else max_steps
         self.length = RunLength.of(loader, examples, args, trainer.distributed.world_size, max_steps)
@@ -230,6 +231,7 @@ class TrainingLoop:
         try:
             if error is not None:
                 explain_memory(error)
+                explain_lost_process(error)
                 self.trainer.emit("on_error", error=error)
         finally:
             self.trainer.loop, self.trainer.is_in_train = None, False
@@ -371,10 +373,11 @@ class TrainingLoop:
             return False
         if trainer.control.should_evaluate:
             try:
-                with trainer.interrupts.at_once():
+                alone = trainer.distributed.world_size == 1
+                with trainer.interrupts.at_once() if alone else nullcontext():
                     better = self.evaluate()
             except KeyboardInterrupt:
-                if not trainer.interrupts.requested:
+                if not trainer.distributed.any(trainer.interrupts.requested):
                     raise
                 self.interrupted = True
                 return False

@@ -438,7 +438,7 @@ class Trainer:
         order: dict[str, Any] = {"lengths": lengths, "sampler": sampler, "world_size": distributed.world_size}
         device = distributed.device.type
         loader = data.make_loader(dataset, collator, self.args, device, batch_size, training=training, **order)
-        return distributed.wrap_loader(loader)
+        return distributed.wrap_loader(loader, training, data.data_seed(self.args))
 
     def num_examples(self, dataloader: Any) -> int:
         """The number of examples in a loader."""

@@ -339,11 +339,3 @@ def test_grouped_by_length_learns_as_well(tmp_path):
         run.train()
         scores.append(run.evaluate(run.train_dataset)["eval_loss"])
     assert max(scores) < 0.45
-
-
-def test_what_an_evaluation_lacks_is_not_padded_across_processes(tmp_path):
-    """Labels, logits and inputs may each be missing; with several processes that was an error of accelerate."""
-    distributed = line(tmp_path).distributed
-    distributed.world_size = 2  # this process is alone, and so has all rows already
-    logits, labels, inputs = distributed.pad_rows(torch.zeros(2, 3), None, None)
-    assert logits.shape == (2, 3) and labels is None and inputs is None

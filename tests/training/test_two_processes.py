@@ -1,0 +1,116 @@
+"""Two processes train, evaluate and predict as one does, to rounding."""
+
+from __future__ import annotations
+
+import os
+import socket
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from torch.utils.data import BatchSampler, SequentialSampler
+from two_processes import TRAINING, found, make
+
+from notebook_kit.errors import NotebookKitWarning
+from notebook_kit.training.run_folder import Manifest
+from notebook_kit.training.sharding import BatchShard, StreamShard
+
+HERE = Path(__file__).parent
+
+
+@pytest.fixture(scope="module")
+def together(tmp_path_factory):
+    """The folder of the two processes, what they found, and what they printed."""
+    folder = tmp_path_factory.mktemp("together")
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = str(free.getsockname()[1])
+    places = os.pathsep.join([str(HERE), str(HERE.parents[1])])
+    done = subprocess.run(
+        [sys.executable, str(HERE / "two_processes.py"), str(folder), port],
+        env={**os.environ, "PYTHONPATH": places, "OMP_NUM_THREADS": "1"},
+        capture_output=True,
+        text=True,
+        timeout=300,
+    )
+    assert (folder / "found.pt").exists(), done.stderr[-5000:]
+    return folder, torch.load(folder / "found.pt"), done.stdout
+
+
+def assert_alike(one, other):
+    if isinstance(one, dict):
+        for name in one:
+            assert_alike(one[name], other[name])
+    elif isinstance(one, torch.Tensor):
+        torch.testing.assert_close(one, other, rtol=1e-4, atol=2e-5)
+    else:
+        np.testing.assert_allclose(one, other, rtol=1e-4, atol=2e-5)
+
+
+@pytest.mark.parametrize("name", TRAINING)
+def test_two_processes_train_evaluate_and_predict_as_one(tmp_path, together, name):
+    alone = make(tmp_path, name)
+    alone.train()
+    expected, got = found(alone), together[1][name]
+    assert_alike(expected, got)
+    # Every example once per epoch, and the last, uneven batch split.
+    rows = got["rows"]
+    examples = len(alone.train_dataset) * alone.args.num_train_epochs if alone.args.max_steps < 0 else 40 + 16
+    twice = 1 if name == "one_row_left" else 0  # a single example left over goes to both
+    assert sum(map(sum, rows)) == examples + twice
+
+
+def test_an_interrupt_of_one_process_stops_both_after_the_same_step(together):
+    folder, results, _ = together
+    first, second = results["interrupted"]
+    assert first == second and first[1] == 4 and "after step 4 of 12" in first[0]
+    checkpoint = folder / "interrupted" / "checkpoint-4"
+    assert {path.name for path in checkpoint.glob("rng*")} == {"rng_state_0.pth", "rng_state_1.pth"}
+    assert Manifest.of(checkpoint).processes == 2
+
+
+def test_a_run_resumes_with_two_processes_or_with_one(tmp_path, together):
+    folder, results, _ = together
+    assert_alike(results["shuffled"]["weights"], results["resumed"]["weights"])
+    alone = make(tmp_path)
+    with pytest.warns(
+        NotebookKitWarning, match="was written by 2 processes, and 1 resume it after the same 32 examples"
+    ):
+        alone.train(resume_from_checkpoint=str(folder / "interrupted" / "checkpoint-4"))
+    assert_alike(results["shuffled"]["weights"], found(alone)["weights"])
+
+
+def test_only_the_first_process_prints(together):
+    lines = [line for line in together[2].splitlines() if "train_runtime" in line]
+    assert len(lines) == len(TRAINING) + 2
+
+
+def test_a_killed_process_ends_the_other_with_an_explanation(together):
+    text = (together[0] / "killed.txt").read_text()
+    assert "Another process of this run has ended" in text
+
+
+@pytest.mark.parametrize(("rows", "size", "processes"), [(45, 4, 2), (17, 8, 2), (7, 2, 3), (16, 4, 2), (1, 4, 2)])
+def test_shards_have_every_row_once(rows, size, processes):
+    batches = BatchSampler(SequentialSampler(range(rows)), size, drop_last=False)
+    shards = [BatchShard(batches, rank, processes, training=True) for rank in range(processes)]
+    dealt = [list(shard) for shard in shards]
+    assert len({len(part) for part in dealt}) == 1 and all(
+        len(part) == len(s) for part, s in zip(dealt, shards, strict=True)
+    )
+    seen = sorted(row for part in dealt for batch in part for row in batch)
+    assert set(seen) == set(range(rows)) and len(seen) < rows + processes
+    evaluated = [BatchShard(batches, rank, processes, training=False) for rank in range(processes)]
+    own = [list(shard)[: shard.own] for shard in evaluated]
+    assert sorted(row for part in own for batch in part for row in batch) == list(range(rows))
+    assert len({len(list(shard)) for shard in evaluated}) == 1
+
+
+def test_a_stream_is_dealt_out_in_rounds():
+    shards = [StreamShard(list("abcde"), rank, 2) for rank in (0, 1)]
+    dealt = [[(batch, shard.filler) for batch in shard] for shard in shards]
+    assert dealt[0] == [("a", False), ("c", False), ("e", False)]
+    assert dealt[1] == [("b", False), ("d", False), ("e", True)]

@@ -1,0 +1,129 @@
+"""Two processes that train together: `two_processes.py FOLDER PORT`, for test_two_processes.py, which runs the same alone.
+
+They are forked from one process that has loaded torch, which is faster than a launcher. The first writes what it found.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+from pathlib import Path
+
+import numpy as np
+import torch
+from tiny_training import bert, dataset, trainer, weights
+
+from notebook_kit.training import TrainerCallback
+
+TRAINING = {
+    "shuffled": {"train_sampling_strategy": "random", "num_train_epochs": 2},
+    "accumulated": {"train_sampling_strategy": "random", "gradient_accumulation_steps": 2, "num_train_epochs": 2},
+    "by_length": {"max_steps": 7},
+    "one_row_left": {"train_sampling_strategy": "sequential", "num_train_epochs": 1},
+}
+ROWS = {"by_length": 40, "one_row_left": 17}
+
+
+class Rows(TrainerCallback):
+    """Counts how many rows each update of this process has."""
+
+    def __init__(self):
+        self.counts = []
+
+    def on_step_end(self, args, state, control, **kwargs):
+        self.counts.append(sum(len(batch["labels"]) for batch in kwargs["trainer"].last_step.batches))
+
+
+class RequestOnSecond(TrainerCallback):
+    """An interrupt that only the second process gets."""
+
+    def on_step_begin(self, args, state, control, **kwargs):
+        if state.global_step == 3 and args.process_index == 1:
+            kwargs["trainer"].interrupts.requested = True
+
+
+def make(folder, name="shuffled", processes=1, **options):
+    settings = {"per_device_train_batch_size": 8 // processes, "per_device_eval_batch_size": 4, "logging_steps": 1}
+    rows = dataset(ROWS.get(name, 45))
+    own = {"eval_dataset": dataset(13, 1), "compute_metrics": accuracy}
+    return trainer(folder, bert(0.0), rows, **{**settings, **TRAINING[name], **own, **options})
+
+
+def accuracy(prediction):
+    return {"accuracy": float((prediction.predictions.argmax(-1) == prediction.label_ids).mean())}
+
+
+def found(run):
+    """What a run with one process and one with two should have in common."""
+    few = dataset(3, 2)
+    predicted = run.predict(run.eval_dataset)
+    return {
+        "weights": weights(run.model),
+        "losses": [log["loss"] for log in run.state.log_history if "loss" in log],
+        "norms": [float(log["grad_norm"]) for log in run.state.log_history if "grad_norm" in log],
+        "evaluations": [
+            [run.evaluate(data)[name] for name in ("eval_loss", "eval_accuracy")] for data in (run.eval_dataset, few)
+        ],
+        "predictions": torch.from_numpy(predicted.predictions),
+        "labels": torch.from_numpy(predicted.label_ids),
+        "steps": run.state.global_step,
+    }
+
+
+def work(folder, rank):
+    results = {}
+    for name in TRAINING:
+        rows = Rows()
+        run = make(folder / name, name, 2, callbacks=[rows])
+        run.train()
+        results[name] = {**found(run), "rows": run.distributed.gather_objects(rows.counts)}
+        same = run.distributed.gather_objects(weights(run.model))
+        assert all(torch.equal(same[0][key], same[1][key]) for key in same[0])
+
+    saving = {"save_strategy": "steps", "save_steps": 100}
+    run = make(folder / "interrupted", processes=2, callbacks=[RequestOnSecond()], **saving)
+    try:
+        run.train()
+    except KeyboardInterrupt as error:
+        results["interrupted"] = run.distributed.gather_objects([str(error), run.state.global_step])
+    resumed = make(folder / "interrupted", processes=2, **saving)
+    resumed.train(resume_from_checkpoint=True)
+    results["resumed"] = found(resumed)
+    if rank == 0:
+        torch.save(results, folder / "found.pt")
+
+    class Die(TrainerCallback):
+        def on_step_begin(self, args, state, control, **kwargs):
+            if state.global_step == 1 and rank == 1:
+                os.kill(os.getpid(), signal.SIGKILL)
+
+    try:
+        make(folder / "killed", processes=2, callbacks=[Die()], **saving).train()
+    except Exception as error:
+        Path(folder / "killed.txt").write_text("\n".join([type(error).__name__, *getattr(error, "__notes__", ())]))
+
+
+def main(folder, port):
+    torch.set_num_threads(1)
+    os.environ.update(MASTER_ADDR="127.0.0.1", MASTER_PORT=port, WORLD_SIZE="2", LOCAL_WORLD_SIZE="2")
+    children = []
+    for rank in (0, 1):
+        if (child := os.fork()) == 0:
+            os.environ.update(RANK=str(rank), LOCAL_RANK=str(rank))
+            try:
+                np.random.seed(rank)
+                work(Path(folder), rank)
+            except BaseException:
+                import traceback
+
+                traceback.print_exc()
+                os._exit(1)
+            os._exit(0)
+        children.append(child)
+    for child in children:
+        os.waitpid(child, 0)
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])
