@@ -23,6 +23,9 @@ from .language_modeling import DataCollatorForLanguageModeling as DataCollatorFo
 from .language_modeling import DataCollatorForWholeWordMask as DataCollatorForWholeWordMask
 from .loop import TrainingLoop as TrainingLoop
 from .loop import preserved as preserved
+from .profiling import RunEstimate as RunEstimate
+from .profiling import StepProfile as StepProfile
+from .rate_finder import LearningRateCurve as LearningRateCurve
 from .recording.controls import RunControls as RunControls
 from .recording.monitor import RunMonitor as RunMonitor
 from .recording.record import RunRecord as RunRecord

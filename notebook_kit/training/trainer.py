@@ -25,6 +25,7 @@ from notebook_kit.training import (
     evaluation,
     loop,
     model_files,
+    profiling,
     publishing,
     reports,
     run_folder,
@@ -39,6 +40,7 @@ from notebook_kit.training.distributed import Distributed, explain_memory
 from notebook_kit.training.evaluation import EvalLoopOutput, EvalPrediction, PredictionOutput, TrainOutput
 from notebook_kit.training.interrupts import Interrupts
 from notebook_kit.training.optimization import make_scheduler, optimizer_class_and_options, parameter_groups
+from notebook_kit.training.rate_finder import find_lr
 from notebook_kit.training.search import hyperparameter_search
 from notebook_kit.training.seeding import set_seed
 from notebook_kit.training.state import Items, LastStep, TrainerControl, TrainerState
@@ -546,6 +548,7 @@ class Trainer:
     metrics_format = staticmethod(reports.metrics_format)
     log_metrics, save_metrics = reports.log_metrics, reports.save_metrics
     create_model_card, hyperparameter_search = reports.create_model_card, hyperparameter_search
+    find_lr, profile, estimate = find_lr, profiling.profile, profiling.estimate
 
     def save_state(self) -> None:
         """Write `trainer_state.json` into the output folder."""
