@@ -66,6 +66,7 @@ from .models.auto import AutoModelForCausalLM as AutoModelForCausalLM
 from .models.auto import AutoModelForDocumentQuestionAnswering as AutoModelForDocumentQuestionAnswering
 from .models.auto import AutoModelForImageClassification as AutoModelForImageClassification
 from .models.auto import AutoModelForImageSegmentation as AutoModelForImageSegmentation
+from .models.auto import AutoModelForImageTextToText as AutoModelForImageTextToText
 from .models.auto import AutoModelForInstanceSegmentation as AutoModelForInstanceSegmentation
 from .models.auto import AutoModelForMaskedImageModeling as AutoModelForMaskedImageModeling
 from .models.auto import AutoModelForMaskedLM as AutoModelForMaskedLM
@@ -79,6 +80,7 @@ from .models.auto import AutoModelForSeq2SeqLM as AutoModelForSeq2SeqLM
 from .models.auto import AutoModelForSequenceClassification as AutoModelForSequenceClassification
 from .models.auto import AutoModelForTokenClassification as AutoModelForTokenClassification
 from .models.auto import AutoModelForUniversalSegmentation as AutoModelForUniversalSegmentation
+from .models.auto import AutoModelForVision2Seq as AutoModelForVision2Seq
 from .models.auto import AutoModelForVisualQuestionAnswering as AutoModelForVisualQuestionAnswering
 from .models.auto import AutoModelForZeroShotImageClassification as AutoModelForZeroShotImageClassification
 from .models.bart import BartConfig as BartConfig
@@ -205,6 +207,8 @@ from .models.mappings import (
 )
 from .models.mappings import MODEL_FOR_IMAGE_SEGMENTATION_MAPPING as MODEL_FOR_IMAGE_SEGMENTATION_MAPPING
 from .models.mappings import MODEL_FOR_IMAGE_SEGMENTATION_MAPPING_NAMES as MODEL_FOR_IMAGE_SEGMENTATION_MAPPING_NAMES
+from .models.mappings import MODEL_FOR_IMAGE_TEXT_TO_TEXT_MAPPING as MODEL_FOR_IMAGE_TEXT_TO_TEXT_MAPPING
+from .models.mappings import MODEL_FOR_IMAGE_TEXT_TO_TEXT_MAPPING_NAMES as MODEL_FOR_IMAGE_TEXT_TO_TEXT_MAPPING_NAMES
 from .models.mappings import MODEL_FOR_INSTANCE_SEGMENTATION_MAPPING as MODEL_FOR_INSTANCE_SEGMENTATION_MAPPING
 from .models.mappings import (
     MODEL_FOR_INSTANCE_SEGMENTATION_MAPPING_NAMES as MODEL_FOR_INSTANCE_SEGMENTATION_MAPPING_NAMES,
@@ -247,6 +251,8 @@ from .models.mappings import MODEL_FOR_UNIVERSAL_SEGMENTATION_MAPPING as MODEL_F
 from .models.mappings import (
     MODEL_FOR_UNIVERSAL_SEGMENTATION_MAPPING_NAMES as MODEL_FOR_UNIVERSAL_SEGMENTATION_MAPPING_NAMES,
 )
+from .models.mappings import MODEL_FOR_VISION_2_SEQ_MAPPING as MODEL_FOR_VISION_2_SEQ_MAPPING
+from .models.mappings import MODEL_FOR_VISION_2_SEQ_MAPPING_NAMES as MODEL_FOR_VISION_2_SEQ_MAPPING_NAMES
 from .models.mappings import MODEL_FOR_VISUAL_QUESTION_ANSWERING_MAPPING as MODEL_FOR_VISUAL_QUESTION_ANSWERING_MAPPING
 from .models.mappings import (
     MODEL_FOR_VISUAL_QUESTION_ANSWERING_MAPPING_NAMES as MODEL_FOR_VISUAL_QUESTION_ANSWERING_MAPPING_NAMES,
@@ -350,6 +356,8 @@ from .models.vilt import ViltForImageAndTextRetrieval as ViltForImageAndTextRetr
 from .models.vilt import ViltForMaskedLM as ViltForMaskedLM
 from .models.vilt import ViltForQuestionAnswering as ViltForQuestionAnswering
 from .models.vilt import ViltModel as ViltModel
+from .models.vision_encoder_decoder import VisionEncoderDecoderConfig as VisionEncoderDecoderConfig
+from .models.vision_encoder_decoder import VisionEncoderDecoderModel as VisionEncoderDecoderModel
 from .models.vit import ViTConfig as ViTConfig
 from .models.vit import ViTForImageClassification as ViTForImageClassification
 from .models.vit import ViTForMaskedImageModeling as ViTForMaskedImageModeling

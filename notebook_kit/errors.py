@@ -191,8 +191,8 @@ def near_matches(name: str, known: Iterable[str], most: int = 5) -> str:
 _NOT_YET = {
     "Flax": r"Flax[A-Z]",
     "video": r"(?i).*video",
-    "this task or model for pictures with texts": r"(?i).*(image-?text|image-?to-?text|vision-?(2-?seq|encoder-?decoder|text)|vqa"
-    r"|(visual|document)-?question|zero-?shot-?(image|object))|(?i:Blip|CLIP|Donut|LayoutLMv|Llava|Siglip|Vilt)",
+    "this task or model for pictures with texts": r"(?i).*(image-?text|image-?to-?text|vision-?text|vqa"
+    r"|visual-?question|zero-?shot-?(image|object))|(?i:Blip|CLIP|Donut|LayoutLMv|Llava|Siglip|Vilt)",
     "this task or model for pictures": r"(?i).*(image|vision|depth-?estimation|object-?detection|segmentation|keypoint"
     r"|mask-?generation)|DINOv3|ConvNextV2|(Conditional|Deformable)Detr|Swinv2|Beit",
     "speech synthesis and music": r"(?i).*(text-?to-?(audio|speech|waveform|spectrogram)|vocoder|hifi-?gan|musicgen|vits|bark)",

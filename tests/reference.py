@@ -33,6 +33,8 @@ PRETRAINING_PAIRS = {"AlbertForPreTraining": "sentence_order_label", "BertForPre
 PROBLEMS = ("single_label_classification", "multi_label_classification", "regression")
 CLASSIFIERS = ("ForSequenceClassification", "ForImageClassification")
 TOLERANCE = 1e-5
+NESTED = {"backbone_config", "decoder_config", "text_config", "vision_config", "encoder", "decoder"}
+"""The fields of nested configurations."""
 
 # What a tiny model of each family is made of, under the names that the oracle's config takes.
 _TINY = {
@@ -138,10 +140,10 @@ def input_field(model_type: str) -> str:
     """The field of a configuration with the size of the alphabet: that of tokens, of colours, or of bands of sound.
 
     MaskFormer has it in the nested configuration of the backbone, and models of two towers in those of the towers; here, it is
-    another size.
+    another number.
     """
     fields = config_class(model_type).field_names()
-    names = ("vocab_size", "num_channels", "num_mel_bins", "mask_feature_size", "projection_dim")
+    names = ("vocab_size", "num_channels", "num_mel_bins", "mask_feature_size", "projection_dim", "pad_token_id")
     return next(name for name in names if name in fields)
 
 

@@ -10,7 +10,7 @@ import re
 import pytest
 import torch
 import transformers
-from reference import input_field
+from reference import NESTED, input_field
 
 import notebook_kit
 from notebook_kit import AutoConfig, BertConfig, DistilBertConfig
@@ -36,7 +36,6 @@ def listed(value):
 
 # With transformers on the other side ---------------------------------------------------------------------------------
 
-NESTED = {"backbone_config", "decoder_config", "text_config", "vision_config"}
 # Fields of the oracle that say nothing about an encoder: what a decoder or another head of the family would read.
 NOT_OURS = {
     "transformers_version",

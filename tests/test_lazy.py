@@ -29,8 +29,7 @@ def test_misspelled_attribute_lists_near_matches():
     [
         ("AutoModelForDepthEstimation", "this task or model for pictures"),
         ("BeitModel", "this task or model for pictures"),
-        ("AutoModelForImageTextToText", "this task or model for pictures with texts"),
-        ("VisionEncoderDecoderModel", "this task or model for pictures with texts"),
+        ("VisionTextDualEncoderModel", "this task or model for pictures with texts"),
         ("LlavaForConditionalGeneration", "this task or model for pictures with texts"),
         ("AutoModelForVideoClassification", "video"),
         ("WavLMForCTC", "this task or model for sound"),

@@ -12,7 +12,7 @@ from typing import Any, Protocol
 
 from notebook_kit.errors import CheckpointError
 
-__all__ = ["ENCODER_RULES", "LoadingPlan", "WeightRules", "plan_loading"]
+__all__ = ["ENCODER_RULES", "LoadingPlan", "WeightRules", "joined_rules", "plan_loading"]
 
 
 @dataclass(frozen=True)
@@ -69,6 +69,52 @@ ENCODER_RULES = WeightRules(
     unused=(r"position_ids$",),
 )
 """The rules for checkpoints of BERT and most later encoders."""
+
+
+def joined_rules(parts: Mapping[str, tuple[WeightRules, bool]], defaulted: tuple[str, ...] = ()) -> WeightRules:
+    """The rules of a model made of others, whose weights have the name of their part before their own.
+
+    Args:
+        parts: Name of each part -> its rules, and its `config.tie_word_embeddings`.
+        defaulted: Patterns of further weights that a file may lack.
+
+    Example:
+        >>> rules = joined_rules({"decoder": (WeightRules(tied={"head.weight": "words.weight"}, unused=(r"^norm\\.",)), True)})
+        >>> rules.shared, rules.unused
+        ({'decoder.head.weight': 'decoder.words.weight'}, ('^decoder\\\\.norm\\\\.',))
+    """
+
+    def moved(part: str, pattern: str) -> str:
+        return rf"^{part}\.{pattern[1:]}" if pattern.startswith("^") else pattern
+
+    def renamed(part: str, names: Mapping[str, str]) -> dict[str, str]:
+        """Patterns from the start of a name replace a whole name, others only a part of it."""
+        return {
+            moved(part, pattern): f"{part}.{new}" if pattern.startswith("^") else new for pattern, new in names.items()
+        }
+
+    def patterns(field: str) -> tuple[str, ...]:
+        return tuple(moved(part, pattern) for part, (rules, _) in parts.items() for pattern in getattr(rules, field))
+
+    def names(field: str) -> dict[str, str]:
+        return {
+            old: new for part, (rules, _) in parts.items() for old, new in renamed(part, getattr(rules, field)).items()
+        }
+
+    return WeightRules(
+        shared={
+            f"{part}.{name}": f"{part}.{target}"
+            for part, (rules, tied) in parts.items()
+            for name, target in rules.ties(tied).items()
+        },
+        stored_once=patterns("stored_once"),
+        legacy=names("legacy"),
+        saved=names("saved"),
+        optional=patterns("optional"),
+        defaulted=(*patterns("defaulted"), *defaulted),
+        computed=patterns("computed"),
+        unused=patterns("unused"),
+    )
 
 
 class Stored(Protocol):

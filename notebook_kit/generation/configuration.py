@@ -312,10 +312,13 @@ class GenerationConfig(PushToHub):
     @classmethod
     def from_model_config(cls, config: PretrainedConfig) -> GenerationConfig:
         """The generation settings in the `config.json` of an older checkpoint."""
-        fields = {**config.to_diff_dict(), **{name: getattr(config, name, None) for name in TOKENS}}
-        return cls.from_dict(
-            {name: value for name, value in fields.items() if name in cls.names() and value is not None}
-        )
+        text = config.get_text_config()  # that of a nested decoder holds what the outer one does not
+        parts = (config,) if text is config or text is None else (text, config)
+        fields: dict[str, Any] = {}
+        for part in parts:
+            found = {**part.to_diff_dict(), **{name: getattr(part, name, None) for name in TOKENS}}
+            fields |= {name: value for name, value in found.items() if name in cls.names() and value is not None}
+        return cls.from_dict(fields)
 
     @classmethod
     def of_checkpoint(cls, source: Source, config: PretrainedConfig) -> GenerationConfig:

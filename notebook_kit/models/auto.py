@@ -30,6 +30,7 @@ __all__ = [
     "AutoModelForDocumentQuestionAnswering",
     "AutoModelForImageClassification",
     "AutoModelForImageSegmentation",
+    "AutoModelForImageTextToText",
     "AutoModelForInstanceSegmentation",
     "AutoModelForMaskedImageModeling",
     "AutoModelForMaskedLM",
@@ -44,6 +45,7 @@ __all__ = [
     "AutoModelForSpeechSeq2Seq",
     "AutoModelForTokenClassification",
     "AutoModelForUniversalSegmentation",
+    "AutoModelForVision2Seq",
     "AutoModelForVisualQuestionAnswering",
     "AutoModelForZeroShotImageClassification",
     "config_class",
@@ -563,6 +565,28 @@ class AutoModelForZeroShotImageClassification(_AutoModel):
         >>> AutoModelForZeroShotImageClassification.model_class(AutoConfig.for_model("clip")).__name__
         'CLIPModel'
     """
+
+
+class AutoModelForImageTextToText(_AutoModel):
+    """Text about an image: a caption, the words in it, an answer.
+
+    Example:
+        >>> from notebook_kit import AutoConfig, AutoModelForImageTextToText
+        >>> AutoModelForImageTextToText.model_class(AutoConfig.for_model("vision-encoder-decoder")).__name__
+        'VisionEncoderDecoderModel'
+    """
+
+
+class AutoModelForVision2Seq(_AutoModel):
+    """The older name of `AutoModelForImageTextToText`.
+
+    Example:
+        >>> from notebook_kit import AutoConfig, AutoModelForVision2Seq
+        >>> AutoModelForVision2Seq.model_class(AutoConfig.for_model("vision-encoder-decoder")).__name__
+        'VisionEncoderDecoderModel'
+    """
+
+    alternatives = ("AutoModelForImageTextToText",)
 
 
 class AutoModelForAudioClassification(_AutoModel):

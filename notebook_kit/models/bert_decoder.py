@@ -7,6 +7,7 @@ Source: Rothe et al., Leveraging Pre-trained Checkpoints for Sequence Generation
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import torch
@@ -214,7 +215,13 @@ class BertLMHeadModel(BertPreTrainedModel, DecoderForCausalLM, GenerationMixin):
 
     backbone = BertDecoderModel
     output_class = CausalLMOutputWithCrossAttentions
-    weight_rules = BertForMaskedLM.weight_rules
+    weight_rules = replace(
+        BertForMaskedLM.weight_rules,
+        optional=(
+            *BertForMaskedLM.weight_rules.optional,
+            r"\.crossattention\.",
+        ),  # of a decoder that is put on an encoder
+    )
     labels_after = "encoder_attention_mask"
 
     def build_head(self, config: BertConfig) -> None:

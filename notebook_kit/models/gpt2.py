@@ -15,12 +15,12 @@ from torch import Tensor, nn
 
 from notebook_kit.checkpoints.names import WeightRules
 from notebook_kit.configuration import PretrainedConfig
-from notebook_kit.errors import ConfigurationError
+from notebook_kit.errors import ConfigurationError, InputError
 from notebook_kit.fields import Fraction, Layers, NonNegative, Rows, Size
 from notebook_kit.generation.mixin import GenerationMixin
-from notebook_kit.nn.attention import AttentionSite, attend, causal_mask
+from notebook_kit.nn.attention import AttentionSite, attend, causal_mask, padding_mask
 from notebook_kit.nn.base import PreTrainedModel
-from notebook_kit.nn.encoder_decoder import decoder_cache
+from notebook_kit.nn.encoder_decoder import decoder_cache, decoder_sites
 from notebook_kit.nn.heads import (
     DecoderForCausalLM,
     DecoderForSequenceClassification,
@@ -34,11 +34,16 @@ from notebook_kit.nn.layers import (
     embed_tokens,
     input_size,
     merge_heads,
+    recording,
     run_layers,
     split_heads,
 )
 from notebook_kit.nn.losses import cross_entropy, next_token_loss
-from notebook_kit.nn.outputs import BaseModelOutputWithPast, ModelOutput
+from notebook_kit.nn.outputs import (
+    BaseModelOutputWithPastAndCrossAttentions,
+    CausalLMOutputWithCrossAttentions,
+    ModelOutput,
+)
 
 if TYPE_CHECKING:
     from notebook_kit.nn.cache import KVCache
@@ -108,14 +113,6 @@ class GPT2Config(PretrainedConfig):
     use_cache: bool = True
     bos_token_id: int | None = 50256
     eos_token_id: int | list[int] | None = 50256
-
-    def validate(self) -> None:
-        super().validate()
-        if self.extra.get("add_cross_attention"):
-            raise ConfigurationError(
-                "This GPT-2 attends to an encoder (add_cross_attention), which is not supported.",
-                next_step="Use an encoder-decoder, such as BART or T5.",
-            )
 
 
 # Blocks --------------------------------------------------------------------------------------------------------------
@@ -196,6 +193,31 @@ class GPT2Attention(nn.Module):
         return apply_dropout(self.resid_dropout, self.c_proj(merge_heads(context)))
 
 
+class GPT2CrossAttention(GPT2Attention):
+    """Multi-head attention to `source`, the states of an encoder; one projection computes its keys and values."""
+
+    def __init__(self, config: GPT2Config, layer: int) -> None:
+        super().__init__(config, layer)
+        self.c_attn = GPT2Projection(config.n_embd, 2 * config.n_embd)
+        self.q_attn = GPT2Projection(config.n_embd, config.n_embd)
+
+    def keys_and_values(self, source: Tensor) -> tuple[Tensor, Tensor]:
+        k, v = self.c_attn(source).chunk(2, dim=-1)
+        return split_heads(k, self.heads), split_heads(v, self.heads)
+
+    def forward(  # type: ignore[override]
+        self, x: Tensor, source: Tensor, mask: Tensor | None, cache: KVCache | None, site: AttentionSite
+    ) -> Tensor:
+        q = split_heads(self.q_attn(x), self.heads)
+        if cache is None:
+            k, v = self.keys_and_values(source)
+        else:
+            k, v = cache.cross(self.layer, lambda: self.keys_and_values(source))
+        dropout = self.attn_dropout if self.training else 0.0
+        context = attend(q, k, v, site=site, mask=mask, dropout=dropout, scale=self.scale)
+        return apply_dropout(self.resid_dropout, self.c_proj(merge_heads(context)))
+
+
 class GPT2MLP(nn.Module):
     """A feed-forward block."""
 
@@ -212,19 +234,32 @@ class GPT2MLP(nn.Module):
 
 
 class GPT2Block(nn.Module):
-    """Attention, then a feed-forward block, each after a layer norm and inside a residual connection."""
+    """Attention, attention to an encoder if `config.add_cross_attention` is set, then a feed-forward block, each after a layer
+    norm and inside a residual connection."""
 
     def __init__(self, config: GPT2Config, layer: int) -> None:
         super().__init__()
         self.ln_1 = nn.LayerNorm(config.n_embd, eps=config.layer_norm_epsilon)
         self.attn = GPT2Attention(config, layer)
+        if getattr(config, "add_cross_attention", False):
+            self.ln_cross_attn = nn.LayerNorm(config.n_embd, eps=config.layer_norm_epsilon)
+            self.crossattention = GPT2CrossAttention(config, layer)
         self.ln_2 = nn.LayerNorm(config.n_embd, eps=config.layer_norm_epsilon)
         self.mlp = GPT2MLP(config)
 
     def forward(
-        self, x: Tensor, mask: Tensor | None, is_causal: bool, cache: KVCache | None, site: AttentionSite
+        self,
+        x: Tensor,
+        mask: Tensor | None,
+        is_causal: bool,
+        source: Tensor | None,
+        source_mask: Tensor | None,
+        cache: KVCache | None,
+        sites: tuple[AttentionSite, AttentionSite],
     ) -> Tensor:
-        x = x + self.attn(self.ln_1(x), mask, is_causal, cache, site)
+        x = x + self.attn(self.ln_1(x), mask, is_causal, cache, sites[0])
+        if source is not None:
+            x = x + self.crossattention(self.ln_cross_attn(x), source, source_mask, cache, sites[1])
         return x + self.mlp(self.ln_2(x))
 
 
@@ -237,7 +272,10 @@ class GPT2PreTrainedModel(PreTrainedModel):
     input_embeddings = ("wte",)
     position_field = "n_positions"
     transformer: GPT2Model  # in the heads
-    weight_rules = WeightRules(unused=(r"(^|\.)attn\.(masked_)?bias$",))
+    weight_rules = WeightRules(
+        optional=(r"\.(crossattention|ln_cross_attn)\.",),  # of a decoder that is put on an encoder
+        unused=(r"(^|\.)(cross)?att(entio)?n\.(masked_)?bias$",),
+    )
 
     @torch.no_grad()
     def init_parameter(self, module: nn.Module, name: str) -> None:
@@ -268,7 +306,9 @@ class GPT2Model(GPT2PreTrainedModel):
         self.drop = nn.Dropout(config.embd_pdrop)
         self.h = nn.ModuleList(GPT2Block(config, layer) for layer in range(config.n_layer))
         self.ln_f = nn.LayerNorm(config.n_embd, eps=config.layer_norm_epsilon)
-        self.sites = [AttentionSite(layer, config.n_head, "decoder") for layer in range(config.n_layer)]
+        self.pairs = decoder_sites(config.n_layer, config.n_head)
+        has_cross = getattr(config, "add_cross_attention", False)
+        self.sites = [site for pair in self.pairs for site in (pair if has_cross else pair[:1])]
         self.post_init()
 
     def forward(
@@ -279,10 +319,12 @@ class GPT2Model(GPT2PreTrainedModel):
         token_type_ids: Tensor | None = None,
         position_ids: Tensor | None = None,
         inputs_embeds: Tensor | None = None,
+        encoder_hidden_states: Tensor | None = None,
+        encoder_attention_mask: Tensor | None = None,
         use_cache: bool | None = None,
         output_attentions: bool | None = None,
         output_hidden_states: bool | None = None,
-    ) -> BaseModelOutputWithPast:
+    ) -> BaseModelOutputWithPastAndCrossAttentions:
         """Decode a batch.
 
         Args:
@@ -292,12 +334,15 @@ class GPT2Model(GPT2PreTrainedModel):
             token_type_ids: `(batch, tokens)`, ids whose token embeddings are added to those of the input.
             position_ids: `(batch, tokens)`; by default counted on from the cached tokens.
             inputs_embeds: `(batch, tokens, width)`, in place of `input_ids`.
+            encoder_hidden_states: `(batch, encoder tokens, width)`, to attend to.
+            encoder_attention_mask: `(batch, encoder tokens)`, 1 for a token and 0 for padding; all 1 by default.
             use_cache: Return the cache; by default if `config.use_cache` is set and the model is not in training.
             output_attentions: Return every layer's attention weights.
             output_hidden_states: Return the hidden states before and after every layer.
 
         Raises:
-            InputError: If ids are outside the vocabulary, the mask does not fit, or there are more tokens than positions.
+            InputError: If ids are outside the vocabulary, a mask does not fit, there are more tokens than positions, or an
+                encoder's states are passed without `config.add_cross_attention`.
         """
         B, T, device = input_size(input_ids, inputs_embeds)
         cache = decoder_cache(self, past_key_values, use_cache)
@@ -309,24 +354,45 @@ class GPT2Model(GPT2PreTrainedModel):
         if token_type_ids is not None:
             x = x + embed_tokens(self.wte, token_type_ids)
         mask, is_causal = causal_mask(attention_mask, (B, T), past, x.dtype, device)
-        x, states, attentions = run_layers(
-            self,
-            self.h,
-            self.sites,
-            self.drop(x),
-            mask,
-            is_causal,
-            cache,
-            final=self.ln_f,
-            output_attentions=output_attentions,
-            output_hidden_states=output_hidden_states,
+        source = encoder_hidden_states
+        source_mask = None if source is None else self.source_mask(source, encoder_attention_mask)
+        with recording(self, output_attentions) as record:
+            x, states, _ = run_layers(
+                self,
+                self.h,
+                self.pairs,
+                self.drop(x),
+                *(mask, is_causal, source, source_mask, cache),
+                final=self.ln_f,
+                output_attentions=False,  # recorded here
+                output_hidden_states=output_hidden_states,
+            )
+        return BaseModelOutputWithPastAndCrossAttentions(
+            last_hidden_state=x,
+            past_key_values=cache,
+            hidden_states=states,
+            attentions=None if record is None else record.of(pair[0] for pair in self.pairs),
+            cross_attentions=None if record is None or source is None else record.of(pair[1] for pair in self.pairs),
         )
-        return BaseModelOutputWithPast(
-            last_hidden_state=x, past_key_values=cache, hidden_states=states, attentions=attentions
-        )
+
+    def source_mask(self, source: Tensor, mask: Tensor | None) -> Tensor | None:
+        """The mask for attention to an encoder's states.
+
+        Raises:
+            InputError: If this model does not attend to an encoder, or the mask does not fit.
+        """
+        if not getattr(self.config, "add_cross_attention", False):
+            raise InputError(
+                "encoder_hidden_states were passed, but this model has no cross-attention.",
+                next_step="Set config.add_cross_attention = True when you create the model.",
+            )
+        return padding_mask(mask, source.dtype, source.shape[:2])
 
 
 # Heads ---------------------------------------------------------------------------------------------------------------
+
+_OF_ENCODER = ("encoder_hidden_states", "encoder_attention_mask")
+"""Inputs that only the model that writes takes."""
 
 
 class GPT2LMHeadModel(GPT2PreTrainedModel, DecoderForCausalLM, GenerationMixin):
@@ -342,6 +408,7 @@ class GPT2LMHeadModel(GPT2PreTrainedModel, DecoderForCausalLM, GenerationMixin):
     """
 
     backbone = GPT2Model
+    output_class = CausalLMOutputWithCrossAttentions
     weight_rules = replace(GPT2PreTrainedModel.weight_rules, tied={"lm_head.weight": "transformer.wte.weight"})
 
 
@@ -396,6 +463,7 @@ class GPT2DoubleHeadsModel(GPT2PreTrainedModel, Head, GenerationMixin):
     """
 
     backbone = GPT2Model
+    not_taken = _OF_ENCODER
     returns_cache = True
     weight_rules = replace(GPT2PreTrainedModel.weight_rules, tied={"lm_head.weight": "transformer.wte.weight"})
 
@@ -463,6 +531,7 @@ class GPT2ForSequenceClassification(GPT2PreTrainedModel, DecoderForSequenceClass
     """
 
     backbone = GPT2Model
+    not_taken = _OF_ENCODER
 
 
 class GPT2ForTokenClassification(GPT2PreTrainedModel, ForTokenClassification):
@@ -478,6 +547,7 @@ class GPT2ForTokenClassification(GPT2PreTrainedModel, ForTokenClassification):
     """
 
     backbone = GPT2Model
+    not_taken = _OF_ENCODER
 
 
 class GPT2ForQuestionAnswering(GPT2PreTrainedModel, ForQuestionAnswering):
@@ -493,3 +563,4 @@ class GPT2ForQuestionAnswering(GPT2PreTrainedModel, ForQuestionAnswering):
     """
 
     backbone = GPT2Model
+    not_taken = _OF_ENCODER

@@ -114,6 +114,7 @@ _VILT = {
     "AutoModelForPreTraining": "ForMaskedLM",
     "AutoModelForVisualQuestionAnswering": "ForQuestionAnswering",
 }
+_WRITES_OF_IMAGES = {"AutoModelForImageTextToText": "Model"}
 _SEGFORMER = {**IMAGE_CLASSIFIER, "AutoModelForSemanticSegmentation": "ForSemanticSegmentation"}
 
 FAMILIES: dict[str, Family] = {
@@ -160,6 +161,7 @@ FAMILIES: dict[str, Family] = {
     "t5": Family("t5", "T5", _T5),
     "table-transformer": Family("table_transformer", "TableTransformer", _DETECTION, "image"),
     "vilt": Family("vilt", "Vilt", _VILT, "multimodal"),
+    "vision-encoder-decoder": Family("vision_encoder_decoder", "VisionEncoderDecoder", _WRITES_OF_IMAGES, "image"),
     "vit": Family("vit", "ViT", _MASKED_IMAGE, "image"),
     "wav2vec2": Family("wav2vec2", "Wav2Vec2", {**_SAMPLES, "AutoModelForPreTraining": "ForPreTraining"}, "audio"),
     "whisper": Family(
