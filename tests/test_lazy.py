@@ -35,7 +35,7 @@ def test_misspelled_attribute_lists_near_matches():
         ("WavLMForCTC", "this task or model for sound"),
         ("SpeechT5ForTextToSpeech", "speech synthesis and music"),
         ("MusicgenForConditionalGeneration", "speech synthesis and music"),
-        ("TFCLIPModel", "pictures together with texts"),
+        ("TFLlavaForConditionalGeneration", "this task or model for pictures with texts"),
         ("FlaxBertModel", "Flax"),
     ],
 )
