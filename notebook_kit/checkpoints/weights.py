@@ -22,10 +22,18 @@ from typing import Any
 
 import torch
 
+from notebook_kit.checkpoints.tensorflow_weights import H5Weights, TensorFlowWeights
 from notebook_kit.errors import CheckpointError, InputError, NotebookKitError, UnsafeFileError
 from notebook_kit.files import damaged, flush_file, flush_folder, read_json, temporary_name, write_text
 from notebook_kit.hub import Source, locate
-from notebook_kit.registry.weight_files import SAFETENSORS, SAFETENSORS_INDEX, TORCH, WEIGHTS
+from notebook_kit.registry.weight_files import (
+    SAFETENSORS,
+    SAFETENSORS_INDEX,
+    TENSORFLOW,
+    TENSORFLOW_INDEX,
+    TORCH,
+    WEIGHTS,
+)
 
 __all__ = ["GivenWeights", "Weights", "open_file", "open_weights", "save_weights", "unsafe_pickle"]
 
@@ -46,19 +54,23 @@ _DTYPES = {
 }
 
 
-def open_weights(source: Source | str | os.PathLike[str]) -> Weights:
+def open_weights(
+    source: Source | str | os.PathLike[str], prefer_tensorflow: bool = False
+) -> Weights | TensorFlowWeights:
     """Open the weights of a checkpoint without reading them.
 
-    The first available form is used: `model.safetensors`, its shards, `pytorch_model.bin`, or its shards; only this one is
-    fetched. Opening takes milliseconds regardless of size (of a `.bin` only the table is read).
+    The first available form is used: `model.safetensors`, its shards, `pytorch_model.bin`, its shards, `tf_model.h5`, or its
+    shards; only this one is fetched. Opening takes milliseconds regardless of size (of a `.bin` only the table is read).
 
     Args:
         source: A `Source` from `notebook_kit.hub.locate`, or any argument of that function.
+        prefer_tensorflow: Look for `tf_model.h5` first.
 
     Raises:
         CheckpointError: The weights or a shard are missing, or a file is damaged.
         UnsafeFileError: A `.bin` contains code, or an index names a file outside the checkpoint. Nothing was run.
         HubError: The weights exist but could not be fetched.
+        MissingDependencyError: The weights are in `tf_model.h5`, and h5py is not installed.
 
     Example:
         >>> import tempfile
@@ -69,11 +81,14 @@ def open_weights(source: Source | str | os.PathLike[str]) -> Weights:
         (['bias'], (3,), torch.float32, tensor([0., 0., 0.]))
     """
     source = locate(source)
-    path = source.find_first(*WEIGHTS)
+    names = sorted(WEIGHTS, key=lambda name: not name.startswith("tf_")) if prefer_tensorflow else list(WEIGHTS)
+    path = source.find_first(*names)
     if path is None:
         raise _no_weights(source)
+    if path.name == TENSORFLOW:
+        return TensorFlowWeights(H5Weights([path]))
     if path.name in (SAFETENSORS, TORCH):
-        return Weights({path.name: path}, None, source)
+        return _in_torch_layout(Weights({path.name: path}, None, source))
     index = _read_index(path)
     names = sorted(set(index.values()))
     found = {name: source.find(name) for name in names}
@@ -85,7 +100,15 @@ def open_weights(source: Source | str | os.PathLike[str]) -> Weights:
             f"{', '.join(absent[:5])}. {error.what}",
             next_step=error.next_step,
         )
-    return Weights({name: shard for name, shard in found.items() if shard is not None}, index, source)
+    shards = {name: shard for name, shard in found.items() if shard is not None}
+    if path.name == TENSORFLOW_INDEX:
+        return TensorFlowWeights(H5Weights(list(shards.values())))
+    return _in_torch_layout(Weights(shards, index, source))
+
+
+def _in_torch_layout(weights: Weights) -> Weights | TensorFlowWeights:
+    """The weights; those that a TensorFlow model wrote as safetensors under torch's names."""
+    return TensorFlowWeights(weights) if weights.metadata.get("format") == "tf" else weights
 
 
 def open_file(source: Source, *filenames: str, why: str = "") -> Weights:
@@ -322,7 +345,6 @@ def _no_weights(source: Source) -> NotebookKitError:
     error = source.missing(*WEIGHTS, why="weights")
     names = {name.rpartition("/")[2] for name in source.filenames()} if isinstance(error, CheckpointError) else set()
     others = {
-        "tf_model.h5": "TensorFlow weights (tf_model.h5)",
         "flax_model.msgpack": "Flax weights (flax_model.msgpack)",
         "adapter_model.safetensors": "an adapter (adapter_model.safetensors), which needs its base model and `peft`",
         "adapter_model.bin": "an adapter (adapter_model.bin), which needs its base model and `peft`",

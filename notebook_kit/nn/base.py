@@ -20,6 +20,7 @@ from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
 from notebook_kit.checkpoints.names import LoadingPlan, WeightRules, plan_loading
+from notebook_kit.checkpoints.tensorflow_weights import TensorFlowWeights
 from notebook_kit.checkpoints.weights import GivenWeights, Weights, open_weights, save_weights
 from notebook_kit.configuration import PretrainedConfig, dtype_name, read_config
 from notebook_kit.errors import ConfigurationError, InputError, NotebookKitError, near_matches, warn
@@ -38,15 +39,7 @@ PACKAGE = "notebook_kit."
 
 # Arguments of `from_pretrained` in other libraries that change nothing here, so that code written for them runs.
 ACCEPTED = {
-    *(
-        "low_cpu_mem_usage",
-        "use_safetensors",
-        "trust_remote_code",
-        "attn_implementation",
-        "from_pt",
-        "from_tf",
-        "framework",
-    ),
+    *("low_cpu_mem_usage", "use_safetensors", "trust_remote_code", "attn_implementation", "from_pt", "framework"),
     *("_fast_init", "weights_only", "variant", "adapter_kwargs", "key_mapping"),
     *("offload_folder", "offload_state_dict", "offload_buffers", "max_memory", "code_revision", "use_kernels"),
 }
@@ -417,6 +410,7 @@ class PreTrainedModel(nn.Module, PushToHub, ModelHooks):
                 float32 by default. (`torch_dtype` is the older spelling.)
             device_map: `"auto"` for the best available device, or a device.
             ignore_mismatched_sizes: Initialize weights of a different shape, with a warning, instead of raising an error.
+            from_tf: Prefer weights of TensorFlow (`tf_model.h5`), if the checkpoint has several kinds.
             output_loading_info: Return the model and a dictionary of what did not fit: `"missing_keys"`,
                 `"unexpected_keys"` and `"mismatched_keys"`, sets of names.
             state_dict: Weights to use instead of the checkpoint's; `name_or_path` may then be None if `config` is passed.
@@ -436,6 +430,7 @@ class PreTrainedModel(nn.Module, PushToHub, ModelHooks):
                 "Flax weights cannot be read yet.",
                 next_step="Use a checkpoint with model.safetensors or pytorch_model.bin.",
             )
+        from_tf = bool(kwargs.pop("from_tf", False))
         take_quantization(kwargs)
         own = set(inspect.signature(cls.__init__).parameters) - {"self", "config"}
         arguments = {name: kwargs.pop(name) for name in list(kwargs) if name in own}  # such as add_pooling_layer=False
@@ -458,7 +453,10 @@ class PreTrainedModel(nn.Module, PushToHub, ModelHooks):
         device, build = device_of_map(device_map), partial(cls, config, **arguments)
         name = "state_dict" if source is None else source.name
         with contextlib.ExitStack() as stack:
-            weights = stack.enter_context(open_weights(source)) if state_dict is None else GivenWeights(state_dict)
+            weights: Weights | TensorFlowWeights | GivenWeights = GivenWeights(state_dict or {})
+            if state_dict is None:
+                weights = open_weights(source, from_tf)
+                stack.callback(weights.close)
             plan = model._load(weights, name, dtype, device, ignore_mismatched_sizes, build)
         if source is not None:
             model.name_or_path = config.name_or_path = name
@@ -483,7 +481,7 @@ class PreTrainedModel(nn.Module, PushToHub, ModelHooks):
 
     def _load(
         self,
-        weights: Weights | GivenWeights,
+        weights: Weights | TensorFlowWeights | GivenWeights,
         name: str,
         dtype: Any,
         device: torch.device,

@@ -9,6 +9,8 @@ __all__ = [
     "SAFETENSORS",
     "SAFETENSORS_INDEX",
     "SMALL_FILES",
+    "TENSORFLOW",
+    "TENSORFLOW_INDEX",
     "TORCH",
     "TORCH_INDEX",
     "VOCABULARIES",
@@ -19,12 +21,16 @@ SAFETENSORS = "model.safetensors"
 SAFETENSORS_INDEX = "model.safetensors.index.json"
 TORCH = "pytorch_model.bin"
 TORCH_INDEX = "pytorch_model.bin.index.json"
+TENSORFLOW = "tf_model.h5"
+TENSORFLOW_INDEX = "tf_model.h5.index.json"
 
 WEIGHTS: dict[str, re.Pattern[str] | None] = {
     SAFETENSORS: None,
     SAFETENSORS_INDEX: re.compile(r"model-\d+-of-\d+\.safetensors"),
     TORCH: None,
     TORCH_INDEX: re.compile(r"pytorch_model-\d+-of-\d+\.bin"),
+    TENSORFLOW: None,
+    TENSORFLOW_INDEX: re.compile(r"tf_model-\d+-of-\d+\.h5"),
 }
 """Weight file -> the pattern of its shards, if it is an index. The first one that a checkpoint has is read."""
 
