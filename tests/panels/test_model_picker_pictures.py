@@ -20,9 +20,10 @@ def asker(picker):
     sent = []
     picker.send = lambda content, buffers=None: sent.append((content, buffers or []))
 
-    def ask(chosen, *buffers, field="image"):
+    def ask(chosen, *buffers, field="image", **texts):
         sent.clear()
-        picker._handle_custom_msg({"nk": "view.1", "ask": "try", "with": {"values": {field: chosen}}}, list(buffers))
+        values = {field: chosen, **texts}
+        picker._handle_custom_msg({"nk": "view.1", "ask": "try", "with": {"values": values}}, list(buffers))
         picker._worker.submit(lambda: None).result(60)
         return next(one for one in sent if one[0].get("nk") == "view.1")
 

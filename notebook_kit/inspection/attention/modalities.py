@@ -1,4 +1,4 @@
-"""Samples from what people have: an image or a recording in any form, or what a processor returns for one."""
+"""Samples from what people have: an image, a recording, an image with a question, or what a processor returns for one."""
 
 from __future__ import annotations
 
@@ -11,16 +11,18 @@ from PIL import Image
 from torch import nn
 
 from notebook_kit.errors import InputError
+from notebook_kit.inspection.attention.joints import joint_sample, page_sample, reads_both, reads_pages
 from notebook_kit.inspection.attention.pictures import picture_sample, reads_pictures
 from notebook_kit.inspection.attention.samples import Sample
 from notebook_kit.inspection.attention.sounds import reads_sounds, sound_sample
+from notebook_kit.inspection.attention.written import writes, written
 
 __all__ = ["check_content", "is_content", "part_of", "reads_content", "sample_of"]
 
 
 def reads_content(model: Any) -> bool:
-    """Whether a model reads pictures or sound rather than texts."""
-    return reads_pictures(model) or reads_sounds(model)
+    """Whether a model reads pictures or sound, perhaps with a text, rather than texts alone."""
+    return reads_pictures(model) or reads_sounds(model) or reads_both(model)
 
 
 def sample_of(model: nn.Module, content: Any, processor: Any = None, tokenizer: Any = None) -> Sample:
@@ -28,10 +30,10 @@ def sample_of(model: nn.Module, content: Any, processor: Any = None, tokenizer: 
 
     Args:
         model: The model that will read it.
-        content: An image in any form that `load_image` takes, a recording in any form that `load_audio` takes, or what a
-            processor returns for one.
+        content: An image in any form that `load_image` takes, a recording in any form that `load_audio` takes, an image with a
+            text (`{"image": ..., "question": ...}`), or what a processor returns for one.
         processor: The model's image processor, feature extractor, or a processor that has one; by default that of the
-            checkpoint that the model was loaded from.
+            checkpoint that the model was loaded from. For the words of a page, a document-question-answering pipeline.
         tokenizer: For a model that writes; by default that of `processor` or of the checkpoint.
 
     Raises:
@@ -39,14 +41,32 @@ def sample_of(model: nn.Module, content: Any, processor: Any = None, tokenizer: 
     """
     if tokenizer is None:
         tokenizer = getattr(processor, "tokenizer", None)
+    if reads_pages(model):
+        return page_sample(model, content, processor)
+    image_processor = part_of(processor, "image_processor")
+    has_text = isinstance(content, Mapping) and bool({"question", "text", "input_ids"} & content.keys())
+    if reads_both(model) and (has_text or not reads_pictures(model)):
+        return joint_sample(model, content, image_processor, tokenizer)
     if reads_pictures(model):
-        return picture_sample(model, content, part_of(processor, "image_processor"))
+        sample = picture_sample(model, content, image_processor)
+        return _with_words(model, sample, tokenizer) if writes(model) else sample
     if reads_sounds(model):
         return sound_sample(model, content, part_of(processor, "feature_extractor"), tokenizer)
     raise InputError(
         f"{type(model).__name__} does not read pictures or sound.",
         next_step='Pass a text, or a model that reads pictures, such as pipeline("image-classification").',
     )
+
+
+def _with_words(model: nn.Module, sample: Sample, tokenizer: Any) -> Sample:
+    """A sample with what the model writes about its picture."""
+    if tokenizer is None:
+        raise InputError(
+            f"{type(model).__name__} writes, and its tokenizer is unknown.",
+            next_step="Pass processor=..., or a pipeline, which has one.",
+        )
+    ids, axis = written(model, sample.features, tokenizer)
+    return Sample({**sample.features, "decoder_input_ids": ids}, {**sample.axes, "decoder text": axis}, sample.notices)
 
 
 def part_of(processor: Any, name: str) -> Any:
@@ -56,10 +76,20 @@ def part_of(processor: Any, name: str) -> Any:
 
 def is_content(model: Any, value: Any) -> bool:
     """Whether a value can be a picture or a recording for a model that reads one, rather than a model or attention."""
-    if not reads_content(model):
+    if not reads_content(model) and not reads_pages(model):
         return False
     if isinstance(value, Mapping):
-        known = {"pixel_values", "bytes", "path", "input_values", "input_features", "array", "raw"}
+        known = {
+            "pixel_values",
+            "bytes",
+            "path",
+            "input_values",
+            "input_features",
+            "array",
+            "raw",
+            "image",
+            "word_boxes",
+        }
         return bool(known & value.keys())
     if reads_sounds(model) and (
         hasattr(value, "get_all_samples") or (isinstance(value, np.ndarray) and value.ndim == 1)
@@ -75,6 +105,11 @@ def check_content(model: nn.Module) -> None:
         InputError: If it does.
     """
     name = type(model).__name__
+    if reads_both(model):
+        raise InputError(
+            f"{name} reads a picture and a text, and got none.",
+            next_step='Pass both: AttentionView(model, image, "a question").',
+        )
     if reads_pictures(model):
         raise InputError(
             f"{name} reads pictures, and got none.",

@@ -20,7 +20,7 @@ from notebook_kit.processing.image.auto import AutoImageProcessor
 from notebook_kit.processing.image.loading import load_image
 from notebook_kit.processing.image.processor import BaseImageProcessor
 
-__all__ = ["image_processor_of", "picture_sample", "reads_pictures", "seen_picture"]
+__all__ = ["image_processor_of", "patches_of", "picture_sample", "reads_pictures", "seen", "seen_picture"]
 
 MOST_POSITIONS = 1600
 """Above so many positions, a picture is read at a smaller size: 12 layers of 12 heads would take 1.4 GiB at float32."""
@@ -62,6 +62,15 @@ def picture_sample(model: nn.Module, image: Any, image_processor: Any = None) ->
         >>> sample.axes["patches"].labels[:3]
         ('[CLS]', '0,0', '0,1')
     """
+    features, picture, notices = seen(model, image, image_processor)
+    return Sample(features, _axes(model, features["pixel_values"], picture), notices)
+
+
+def seen(
+    model: nn.Module, image: Any, image_processor: Any = None
+) -> tuple[dict[str, Tensor], Image.Image, tuple[Notice, ...]]:
+    """What an image processor returns for one image, the picture that the model sees, and notices; arguments as for
+    `picture_sample`."""
     notices: tuple[Notice, ...] = ()
     if isinstance(image, Mapping) and "pixel_values" in image:
         features = one_of(image, 0, dimensions=3)
@@ -77,7 +86,7 @@ def picture_sample(model: nn.Module, image: Any, image_processor: Any = None) ->
             features = _processed(processor, loaded, **options)
             notices = (("notice_smaller", {"width": smaller[1], "height": smaller[0]}),)
         picture = seen_picture(processor, loaded, features["pixel_values"], **options)
-    return Sample(features, _axes(model, features["pixel_values"], picture), notices)
+    return features, picture, notices
 
 
 def image_processor_of(model: nn.Module) -> Any:
@@ -164,21 +173,29 @@ def _restored(pixels: Tensor, processor: Any) -> Image.Image:
 
 def _axes(model: nn.Module, pixel_values: Tensor, picture: Image.Image) -> dict[str, Axis]:
     """The axes that the attention of a model has, by their names in `AttentionSite`."""
-    high, wide = _patch(model)
-    H, W = pixel_values.shape[-2:]
-    before, after = _tokens(model)
     axes: dict[str, Axis] = {}
     for name in _names(model):
         merged = re.fullmatch(r"patches (\d+)x\1", name)
         if name == "patches" or merged:
-            times = int(merged[1]) if merged else 1
-            # Patches that do not divide an image are left out by some models and padded by others; `fitted` sees which.
-            patch = (high * times, wide * times)
-            rows, columns = (-(-side // one) for side, one in zip((H, W), patch, strict=True))
-            axes[name] = PatchGrid(rows, columns, picture, before, after, (H, W), patch)
+            axes[name] = patches_of(model, pixel_values, picture, int(merged[1]) if merged else 1)
         elif name == "queries":
             axes[name] = Queries(int(getattr(getattr(model, "config", None), "num_queries", 0) or 1), picture=picture)
     return axes
+
+
+def patches_of(model: nn.Module, pixel_values: Tensor, picture: Image.Image, times: int = 1) -> PatchGrid:
+    """The patches of a picture, with the tokens before and after them.
+
+    Args:
+        model: The model that reads them.
+        pixel_values: `(1, channels, height, width)`.
+        picture: The picture that is shown.
+        times: Patches of the model along the side of one of these.
+    """
+    H, W = pixel_values.shape[-2:]
+    # Patches that do not divide an image are left out by some models and padded by others; `fitted` sees which.
+    high, wide = (side * times for side in _patch(model))
+    return PatchGrid(-(-H // high), -(-W // wide), picture, *_tokens(model), (H, W), (high, wide))
 
 
 def _names(model: nn.Module) -> list[str]:
@@ -192,7 +209,8 @@ def _names(model: nn.Module) -> list[str]:
 def _patch(model: nn.Module) -> tuple[int, int]:
     """Height and width of a patch in pixels, or of what a position of the usual feature map covers."""
     config = getattr(model, "config", None)
-    sizes = (getattr(one, "patch_size", None) for one in (config, getattr(config, "backbone_config", None)))
+    nested = (getattr(config, name, None) for name in ("backbone_config", "vision_config", "encoder"))
+    sizes = (getattr(one, "patch_size", None) for one in (config, *nested))
     strides = getattr(config, "strides", None)  # of SegFormer's overlapping patches
     size = next((one for one in sizes if one), None) or (strides[0] if isinstance(strides, list | tuple) else 32)
     return (size, size) if isinstance(size, int) else (int(size[0]), int(size[1]))
@@ -203,7 +221,7 @@ def _tokens(model: nn.Module) -> tuple[tuple[str, ...], tuple[str, ...]]:
     before: list[str] = []
     after: list[str] = []
     found = {name.rpartition(".")[2]: value for name, value in model.named_parameters()}
-    for name, label in (("cls_token", "[CLS]"), ("distillation_token", "[DIST]")):
+    for name, label in (("cls_token", "[CLS]"), ("class_embedding", "[CLS]"), ("distillation_token", "[DIST]")):
         before += [label] if name in found else []
     if "register_tokens" in found:
         before += [f"[REG{i}]" for i in range(1, found["register_tokens"].shape[1] + 1)]

@@ -254,8 +254,7 @@ def _chosen_part(model: nn.Module, sample: Sample, kind: str | None) -> tuple[st
         )
     if kind is None:
         firsts = [sites[0] for sites in parts.values()]
-        outwards = [site for site in firsts if site.rows in ("queries", "decoder text") and site.columns != site.rows]
-        looks_out = [site.kind for site in outwards if site.columns != "text"]
+        looks_out = [site.kind for site in firsts if site.columns not in (site.rows, "text")]
         kind = (looks_out or kinds)[0]
     named = {name: sites for name, sites in parts.items() if sites[0].kind == kind}
     # A two-tower model has several pairs of axes: choose one that the sample describes.

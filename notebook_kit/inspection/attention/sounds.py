@@ -15,7 +15,7 @@ from notebook_kit.errors import InputError
 from notebook_kit.inspection.attention.axes import Axis
 from notebook_kit.inspection.attention.samples import Notice, Sample, one_of
 from notebook_kit.inspection.attention.sound_axes import Frames, SoundPatches
-from notebook_kit.inspection.attention.written import written
+from notebook_kit.inspection.attention.written import writes, written
 from notebook_kit.inspection.drawing.heat_maps import palette
 from notebook_kit.inspection.sounds import spectrogram
 from notebook_kit.nn.inputs import inputs_of
@@ -84,7 +84,7 @@ def sound_sample(model: nn.Module, recording: Any, feature_extractor: Any = None
         recorded = len(samples) / extractor.sampling_rate
     features, notices = _cut(features, main, recorded)
     axes: dict[str, Axis] = _axes(model, features[main][0], min(recorded, LONGEST))
-    if getattr(getattr(model, "config", None), "is_encoder_decoder", False) and hasattr(model, "generate"):
+    if writes(model):
         if tokenizer is None:
             tokenizer = _processor_of(model, "tokenizer")
         features["decoder_input_ids"], axes["decoder text"] = written(model, features, tokenizer)

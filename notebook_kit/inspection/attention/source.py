@@ -71,7 +71,9 @@ class AttentionSource:
             hasattr(origin, "model") and sample is not None and not isinstance(origin, nn.Module)
         ):
             self.model, self.tokenizer = origin.model, tokenizer or getattr(origin, "tokenizer", None)
-            if processor is None:
+            if processor is None and hasattr(origin, "read_page"):
+                self.processor = origin
+            elif processor is None:
                 parts = (getattr(origin, name, None) for name in ("image_processor", "feature_extractor"))
                 self.processor = next((part for part in parts if part is not None), None)
         elif isinstance(origin, nn.Module):
@@ -255,8 +257,8 @@ def _check_alike(reading: Reading, other: Reading) -> None:
 
 
 def takes_content(origin: Any) -> bool:
-    """Whether this is a model or a pipeline that reads pictures or sound."""
-    return reads_content(origin.model if _is_pipeline(origin) else origin)
+    """Whether this is a model or a pipeline that reads pictures, sound or pages."""
+    return hasattr(origin, "read_page") or reads_content(origin.model if _is_pipeline(origin) else origin)
 
 
 def _is_pipeline(origin: Any) -> bool:

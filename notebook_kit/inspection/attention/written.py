@@ -13,12 +13,18 @@ from notebook_kit.inspection.attention.evaluation import evaluating
 from notebook_kit.inspection.tokens.spelling import PART, SPECIAL, Spelling
 from notebook_kit.nn.inputs import inputs_of, position_limit
 
-__all__ = ["MOST_TOKENS", "written", "written_axis"]
+__all__ = ["MOST_TOKENS", "writes", "written", "written_axis"]
 
 MOST_TOKENS = 200
 """Tokens after which a model is stopped."""
 MOST_BEGINNING = 8
 """Tokens that a decoder may begin with, such as a language and a task."""
+
+
+def writes(model: Any) -> bool:
+    """Whether a model is an encoder-decoder that generates."""
+    config = getattr(model, "config", None)
+    return bool(getattr(config, "is_encoder_decoder", False)) and callable(getattr(model, "generate", None))
 
 
 def written(model: nn.Module, features: Mapping[str, Tensor], tokenizer: Any) -> tuple[Tensor, TokenAxis]:

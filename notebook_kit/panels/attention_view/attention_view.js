@@ -335,7 +335,7 @@ class Page {
       this.title + (isSeveral ? ` (${words(trait("combine"))})` : ""),
       trait("hide_special") ? words(trait("renormalise") ? "said_renormalised" : "said_hidden") : null,
       trait("merge_words") ? this.kindWords("said_merged") : null,
-      trait("direction") !== "all" ? words(trait("direction")) : null,
+      trait("direction") !== "all" ? this.kindWords(trait("direction")) : null,
       isSeveral && trait("combine") === "max" ? words("said_max") : null,
       trait("shown") === "difference" ? words("what_difference") : trait("shown") === "other" ? words("other") : null,
     ].filter(Boolean).join(" · ");
@@ -397,7 +397,7 @@ class Page {
   }
 
   drawPicture(lit, least) {
-    const { look, words } = this, isTwoWay = Boolean(this.about.to_tokens);
+    const { look, words } = this, isTwoWay = Boolean(this.about.to_tokens) || this.axes[1].kind === "joint";
     const captions = { from: this.kindWords("picture_from", {}, 0), to: words("picture_to"), label: this.kindWords("picture_label", { count: look.R }, 0),
       toLabel: isTwoWay ? this.kindWords("picture_columns") : "" };
     const version = `${this.about.version} ${this.trait("shown") === "other"}`;

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from numbers import Integral
 from pathlib import Path
 from typing import Any, ClassVar
@@ -37,7 +37,7 @@ class AttentionView(Panel):
             PIL image, a path, an address), a recording in any form that `load_audio` takes (a path, a dictionary of samples and
             their rate), or what a processor returns for one. Or a `Sample` of any modality. (With an inspector, the model may
             be passed here.)
-        text_pair: The second text, for a model.
+        text_pair: The second text, for a model; the question about an image.
         tokens: Labels of the tokens, for a record or tensors.
         to_tokens: Labels of the tokens attended to, if they differ (cross-attention).
         tokenizer: For a model; a pipeline has one.
@@ -148,7 +148,9 @@ class AttentionView(Panel):
             text_pair = getattr(inspector, "text_pair", None) if text_pair is None else text_pair
         elif source is None:
             source = model
-        takes_it = source is not None and takes_content(source)
+        takes_it = source is not None and (takes_content(source) or isinstance(text, Mapping))
+        if takes_it and isinstance(text_pair, str) and not isinstance(text, Sample):
+            text, text_pair = {"image": text, "question": text_pair}, None
         sample, text = (text, None) if isinstance(text, Sample) or takes_it else (None, text)
         self._answers = Answers()
         self._sources = AttentionSources()

@@ -135,7 +135,7 @@ export class Controls {
     options(picks.part, about.parts.map(part => [part.name, page.partName(part)]), about.part);
     this.parting.hidden = !about.parts.length || page.offline;
     options(picks.score, [["", page.kindWords("thumbnails")], ...(about.has_maps ? [["matrices", words("matrices")]] : []), ...SCORE_NAMES.map(name => [name, words(`score_${name}`)])], trait("score"));
-    options(picks.direction, ["all", "a_to_b", "b_to_a"].map(name => [name, words(name)]), trait("direction"));
+    options(picks.direction, ["all", "a_to_b", "b_to_a"].map(name => [name, page.kindWords(name)]), trait("direction"));
     this.directing.hidden = !about.has_pair;
     options(picks.shown, [["this", about.compares_models ? words("this_model") : page.kindWords("this")], ["other", words(about.compares_models ? "other_model" : "other")],
       ["difference", words("difference")]], trait("shown"));

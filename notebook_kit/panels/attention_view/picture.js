@@ -391,7 +391,7 @@ export class PictureView {
     context.globalAlpha = 1;
     if (this.marks.hasWindow && side === this.to && values) this.drawWindow(context, side, values);
     if (side !== this.from) this.drawSources(context, side);
-    side.shadeTokens(values, side === this.from ? top : 1);
+    side.shadeTokens(values, side === this.from || this.isTwoWay ? Math.max(1e-9, ...(values ?? [0]).map(Math.abs)) : 1);
   }
 
   /** Frame the places from which the weights come, so that both pictures can be compared. */

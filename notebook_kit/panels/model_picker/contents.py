@@ -17,10 +17,17 @@ from notebook_kit.panels.result_view.reading import read
 from notebook_kit.panels.result_view.result_view import ResultView
 from notebook_kit.panels.result_view.still import face_of
 
-__all__ = ["LARGEST", "chosen", "content_answer", "content_of", "samples_for"]
+__all__ = ["BESIDES", "LARGEST", "chosen", "content_answer", "content_of", "samples_for"]
 
 LARGEST = 8 * 2**20
 """The largest file that can be uploaded, in bytes. A notebook server closes the connection of larger messages."""
+
+BESIDES = {
+    "visual-question-answering": "question",
+    "document-question-answering": "question",
+    "zero-shot-image-classification": "labels",
+}
+"""Task -> the text that it takes besides a picture."""
 
 RATE = 16_000
 """Samples per second at which a recording is played."""
@@ -83,8 +90,17 @@ def chosen(kind: Literal["image", "sound"], choice: Any, buffers: Sequence[Any])
     return (loaded_picture if kind == "image" else loaded_sound)(choice, data)
 
 
-def content_answer(pipeline: Any, kind: Literal["image", "sound"], content: Any) -> Answer:
+def content_answer(
+    pipeline: Any, kind: Literal["image", "sound"], content: Any, field: str = "", text: str = ""
+) -> Answer:
     """The answer of a pipeline about a picture or a recording, as `show` draws it where no kernel runs.
+
+    Args:
+        pipeline: The pipeline.
+        kind: What it is about.
+        content: The picture, or `{"array": samples, "sampling_rate": rate}`.
+        field: What the text besides it is: "question", "labels", or "" for none.
+        text: The text.
 
     Returns:
         A `face`, and as buffers its picture, if it has one, and the recording as a WAV file.
@@ -94,8 +110,15 @@ def content_answer(pipeline: Any, kind: Literal["image", "sound"], content: Any)
     def word(key: str, **values: Any) -> str:
         return filled(words[f"{ResultView.name}.{key}"], **values)
 
-    given = dict(content) if isinstance(content, dict) else content  # pipelines may change what they are given
-    face = face_of(read(pipeline(given), content, "picture" if kind == "image" else "sound"), "", word)
+    if field == "question":
+        asked: Any = {"image": content, "question": text}
+        face = face_of(read(pipeline(dict(asked)), asked, "picture"), "", word)
+    elif field == "labels":
+        labels = [label.strip() for label in text.split(",") if label.strip()]
+        face = face_of(read(pipeline(content, candidate_labels=labels), content, "picture"), "", word)
+    else:
+        given = dict(content) if isinstance(content, dict) else content  # pipelines may change what they are given
+        face = face_of(read(pipeline(given), content, "picture" if kind == "image" else "sound"), "", word)
     values = {"alt": face.alt, "header": list(face.header), "rows": [list(map(str, row)) for row in face.rows]}
     buffers = [] if face.png is None else [face.png]
     if kind == "sound":

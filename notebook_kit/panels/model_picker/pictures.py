@@ -15,9 +15,18 @@ from notebook_kit.processing.image.loading import load_image
 __all__ = ["PICTURE_TASKS", "loaded_picture", "picture_samples"]
 
 PICTURE_TASKS = frozenset(
-    {"image-classification", "image-feature-extraction", "object-detection", "image-segmentation"}
+    {
+        "image-classification",
+        "image-feature-extraction",
+        "object-detection",
+        "image-segmentation",
+        "image-to-text",
+        "visual-question-answering",
+        "document-question-answering",
+        "zero-shot-image-classification",
+    }
 )
-SCENES = frozenset({"object-detection", "image-segmentation"})
+SCENES = frozenset({"object-detection", "image-segmentation", "image-to-text", "visual-question-answering"})
 """Tasks that have more to find in a scene than in a picture of a single thing."""
 MOST_SAMPLES = 8
 THUMBNAIL = 96

@@ -23,14 +23,17 @@ export class ModelTrial {
     if (!loaded?.id) return;
     const typed = this.values, content = loaded.fields.find(name => CONTENTS.includes(name));
     this.choice?.end();
-    this.choice = content ? new ContentChoice(this.view, content, loaded, (chosen, buffers) => this.send({ [content]: chosen }, buffers)) : null;
-    this.inputs = Object.fromEntries((content ? [] : loaded.fields).map(name => [name, this.field(name, typed[name] ?? "")]));
+    this.chosen = null;                  // what was chosen: [{ image or sound }, buffers]
+    this.choice = content ? new ContentChoice(this.view, content, loaded, (chosen, buffers) => this.choose({ [content]: chosen }, buffers)) : null;
+    this.inputs = Object.fromEntries(loaded.fields.filter(name => name !== content).map(name => [name, this.field(name, typed[name] ?? "")]));
+    const isForm = Object.keys(this.inputs).length > 0;
     fill(this.result);
     fill(this.element,
       h("h3", {}, this.words("try_it"), " ", h("bdi.id", {}, loaded.id), h("span.faint", {}, ` ${this.format.task(loaded.task)}`)),
-      this.choice ? this.choice.element : loaded.fields.length
+      this.choice?.element,
+      isForm
         ? h("form.form", { onsubmit: event => this.run(event) }, Object.values(this.inputs), h("button.primary", { type: "submit" }, this.words("try_run")))
-        : h("p.faint", {}, this.words("try_cannot")),
+        : this.choice ? null : h("p.faint", {}, this.words("try_cannot")),
       loaded.mask ? this.maskButton(loaded.mask) : null,
       this.result);
   }
@@ -55,9 +58,18 @@ export class ModelTrial {
     return h("p.faint", {}, this.words("try_mask"), " ", h("button", { type: "button", onclick: insert }, mask));
   }
 
+  /** Take a picture or a recording; send it at once, unless a text that belongs to it is missing. */
+  choose(content, buffers) {
+    this.chosen = [content, buffers];
+    const empty = Object.values(this.inputs).find(input => !input.value.trim());
+    if (empty) empty.focus();
+    else this.send({ ...this.values, ...content }, buffers);
+  }
+
   run(event) {
     event.preventDefault();
-    this.send(this.values, []);
+    const [content, buffers] = this.chosen ?? [{}, []];
+    this.send({ ...this.values, ...content }, buffers);
   }
 
   async send(values, buffers) {

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from notebook_kit.errors import InputError
-from notebook_kit.panels.model_picker.contents import chosen, content_answer, content_of, samples_for
+from notebook_kit.panels.model_picker.contents import BESIDES, chosen, content_answer, content_of, samples_for
 from notebook_kit.panels.panel import Answer
 from notebook_kit.registry.tasks import ALIASES
 
@@ -39,7 +39,7 @@ def fields_of(pipeline: Any) -> list[str]:
         return ["text"]
     content = content_of(task)
     if content is not None:
-        return [content]
+        return [content, BESIDES[task]] if task in BESIDES else [content]
     return list(FIELDS.get(task, ()))
 
 
@@ -59,9 +59,12 @@ def answer_of(pipeline: Any, values: Mapping[str, Any], buffers: Sequence[Any]) 
     Raises:
         InputError: If a field is empty, or the task cannot be tried.
     """
-    content = content_of(_task(pipeline))
+    content, field = content_of(_task(pipeline)), BESIDES.get(_task(pipeline), "")
     if content is not None:
-        return content_answer(pipeline, content, chosen(content, values.get(content), buffers))
+        text = str(values.get(field, "")).strip()
+        if field and not text:
+            raise InputError("The input is empty.", next_step="Type some text.")
+        return content_answer(pipeline, content, chosen(content, values.get(content), buffers), field, text)
     return Answer(try_pipeline(pipeline, dict(values)))
 
 

@@ -12,10 +12,12 @@ from PIL import Image
 from notebook_kit.errors import InputError
 from notebook_kit.panels.result_view.others import ShownError, ShownFeatures
 from notebook_kit.panels.result_view.over_pictures import ShownBoxes, ShownMasks, ShownScores
+from notebook_kit.panels.result_view.over_questions import ShownAnswersOnPage, ShownCaptions, ShownVisualAnswers
 from notebook_kit.panels.result_view.over_sounds import RATE, ShownHeard, ShownSpeech
 from notebook_kit.panels.result_view.over_texts import ShownAnswers, ShownEntities, ShownGaps, ShownTexts
 from notebook_kit.panels.result_view.shown import Shown
 from notebook_kit.processing.image.loading import load_image
+from notebook_kit.processing.image.ocr import read_words
 from notebook_kit.processing.naming import is_array
 
 __all__ = ["Modality", "modality_of", "paired", "read"]
@@ -135,11 +137,44 @@ def _answers(listed: Any, input: Any, modality: Modality) -> Shown:
     return ShownAnswers(listed, str(asked.get("question", "")), str(asked.get("context", "")) or _text(input))
 
 
+def _answers_on_page(listed: Any, input: Any, modality: Modality) -> Shown:
+    asked = input if isinstance(input, Mapping) else {}
+    question, image = str(asked.get("question", "")), asked.get("image")
+    page = None if image is None else load_image(image)
+    boxes = _word_boxes(listed, asked, page)
+    if boxes is None:
+        return ShownVisualAnswers(listed, page, question)
+    return ShownAnswersOnPage(listed, page, question, boxes)
+
+
+def _word_boxes(listed: Any, asked: Mapping[str, Any], page: Image.Image | None) -> Any:
+    """The words of a page with their boxes: those that the pipeline was given, or else those that Tesseract reads again; None if
+    these are not the words of the answers."""
+    if asked.get("word_boxes") is not None:
+        return asked["word_boxes"]
+    if page is None:
+        return None
+    try:
+        found = read_words(page)
+        same = all(" ".join(found[i][0] for i in one["words"]) == one["answer"] for one in listed)
+    except (InputError, IndexError):
+        return None
+    return found if same else None
+
+
+def _visual_answers(listed: Any, input: Any, modality: Modality) -> Shown:
+    asked = input if isinstance(input, Mapping) else {}
+    image = asked.get("image")
+    return ShownVisualAnswers(listed, None if image is None else load_image(image), str(asked.get("question", "")))
+
+
 def _gaps(listed: Any, input: Any, modality: Modality) -> Shown:
     return ShownGaps(listed, _text(input))
 
 
 def _texts(listed: Any, input: Any, modality: Modality) -> Shown:
+    if modality == "picture" and input is not None and "generated_text" in listed[0]:
+        return ShownCaptions(listed, load_image(input))
     written = [next(one[key] for key in WRITTEN if key in one) for one in listed]
     return ShownTexts(listed, [_text(one) for one in written], _text(input))
 
@@ -158,7 +193,9 @@ READERS: list[tuple[set[str], Callable[[Any, Any, Modality], Shown]]] = [
     ({"labels", "scores"}, _zero_shot),
     ({"entity", "score"}, _entities),
     ({"entity_group", "score"}, _entities),
+    ({"answer", "score", "words"}, _answers_on_page),
     ({"answer", "score", "start", "end"}, _answers),
+    ({"answer", "score"}, _visual_answers),
     ({"token_str", "score", "sequence"}, _gaps),
     *(({key}, _texts) for key in WRITTEN),
     ({"text"}, _speech),

@@ -5,6 +5,7 @@ import { Help } from "../shared/help.js";
 import { screenPicture } from "../shared/pictures.js";
 import { Recorder } from "../shared/recorder.js";
 import { BoxStage } from "./boxes.js";
+import { CaptionStage } from "./captions.js";
 import { GapStage } from "./gaps.js";
 import { MarkStage } from "./marked.js";
 import { MaskStage } from "./masks.js";
@@ -15,7 +16,7 @@ import { ThingList } from "./things.js";
 
 const STAGES = {
   scores: ScoreStage, boxes: BoxStage, segments: MaskStage, entities: MarkStage, answers: MarkStage, candidates: GapStage,
-  heard: SoundStage, speech: SoundStage, texts: TextStage, features: FeatureStage, plain: PlainStage, error: PlainStage,
+  captions: CaptionStage, heard: SoundStage, speech: SoundStage, texts: TextStage, features: FeatureStage, plain: PlainStage, error: PlainStage,
 };
 const LISTED = ["scores", "boxes", "segments", "entities", "answers", "candidates", "heard"];
 const NARROWED = ["boxes", "segments", "entities"];
@@ -127,7 +128,7 @@ class ResultPage {
       onHidden: labels => this.set("hidden", labels),
     }) : null;
     this.main.dataset.kind = values.kind;
-    fill(this.main, this.stage.element, this.list?.element);
+    fill(this.main, values.question ? h("p.rv-question", { dir: "auto" }, values.question) : null, this.stage.element, this.list?.element);
     this.refresh();
   }
 

@@ -1,0 +1,109 @@
+"""Answers to questions about a picture or a page, and captions."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from PIL import Image
+
+from notebook_kit.inspection.drawing.answers import boxes_over_picture
+from notebook_kit.inspection.drawing.pages import sheet_of
+from notebook_kit.panels.panel import Answer
+from notebook_kit.panels.result_view.over_pictures import ShownBoxes, ShownScores
+from notebook_kit.panels.result_view.packing import packed_picture
+from notebook_kit.panels.result_view.shown import Shown, Words
+
+__all__ = ["ShownAnswersOnPage", "ShownCaptions", "ShownVisualAnswers"]
+
+FARTHEST = 1000
+"""The coordinate of the right and bottom edges of a page."""
+
+
+class ShownVisualAnswers(ShownScores):
+    """Answers with scores, as bars beside the picture and the question.
+
+    Args:
+        result: The answer: dicts with `answer` and `score`.
+        picture: The picture, or None.
+        question: The question.
+    """
+
+    one, several = "answer", "answers"
+
+    def __init__(self, result: Sequence[Mapping[str, Any]], picture: Image.Image | None, question: str) -> None:
+        things = [{"label": str(one["answer"]) or "∅", "score": one.get("score", 1.0)} for one in result]
+        super().__init__(result, things, picture)
+        self.question = question
+
+    def answer(self) -> Answer:
+        answer = super().answer()
+        return Answer({**answer.values, "question": self.question}, answer.buffers)
+
+    def rows(self, word: Words) -> tuple[list[str], list[list[Any]]]:
+        header, rows = super().rows(word)
+        return [word("answer"), header[1]], rows
+
+    def note(self, word: Words) -> str:
+        return self.question
+
+
+class ShownAnswersOnPage(ShownBoxes):
+    """Answers as boxes on a page, with the question beside it.
+
+    Args:
+        result: The answer: dicts with `answer`, `score` and `words`, the numbers of its words on the page.
+        page: The picture of the page; None for a blank sheet with its words.
+        question: The question.
+        word_boxes: Pairs of a word and its box, in thousandths of the page's width and height.
+    """
+
+    one, several = "answer", "answers"
+
+    def __init__(
+        self, result: Sequence[Mapping[str, Any]], page: Image.Image | None, question: str, word_boxes: Sequence[Any]
+    ) -> None:
+        sheet = sheet_of(*zip(*word_boxes, strict=True)) if page is None else page
+        found = []
+        for one in result:
+            sides = [word_boxes[i][1] for i in one["words"]]
+            if sides:
+                left, top, right, bottom = zip(*sides, strict=True)
+                corners = {"xmin": min(left), "ymin": min(top), "xmax": max(right), "ymax": max(bottom)}
+                scaled = {name: side * sheet.size[name[0] == "y"] / FARTHEST for name, side in corners.items()}
+                found.append({"label": str(one["answer"]), "score": float(one["score"]), "box": scaled})
+        super().__init__(found, sheet)
+        self.question = question
+
+    def answer(self) -> Answer:
+        answer = super().answer()
+        return Answer({**answer.values, "question": self.question}, answer.buffers)
+
+    def note(self, word: Words) -> str:
+        return self.question if self.things else word("nothing")
+
+
+class ShownCaptions(Shown):
+    """Captions of a picture.
+
+    Args:
+        result: The answer: dicts with `generated_text`.
+        picture: The picture.
+    """
+
+    kind = "captions"
+    one = "caption"
+
+    def __init__(self, result: Sequence[Mapping[str, Any]], picture: Image.Image) -> None:
+        texts = [str(one["generated_text"]).strip() for one in result]
+        super().__init__(result, [{"label": text, "score": None} for text in texts])
+        self.picture = picture
+
+    def answer(self) -> Answer:
+        return Answer(super().answer().values, [packed_picture(self.picture)])
+
+    def rows(self, word: Words) -> tuple[list[str], list[list[Any]]]:
+        return [word("caption")], [[thing["label"]] for thing in self.things]
+
+    def figure(self) -> Any:
+        return boxes_over_picture([], self.picture)

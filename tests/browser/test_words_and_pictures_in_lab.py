@@ -1,0 +1,71 @@
+"""Words with pictures in a real JupyterLab: attention between them, answers beside their picture, trying such a model."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from conftest import set_theme, shot
+
+pytestmark = pytest.mark.usefixtures("tall")
+
+PANELS = ".jp-NotebookPanel:visible .nk-panel"
+TESTS = Path(__file__).parents[1]
+CELL = f"""
+import os, sys
+os.environ["HF_HUB_OFFLINE"] = "1"
+sys.path.insert(0, {str(TESTS)!r})
+from patch_model import picture
+from notebook_kit import pipeline
+from notebook_kit.panels import AttentionView, ModelPicker, show
+tiny = {str(TESTS / "pipelines" / "data" / "tiny-vilt")!r}
+answers = pipeline("visual-question-answering", model=tiny)
+"""
+VIEWS = [
+    'AttentionView(answers, picture(), "how many ducks?", layer=0, head=1)',
+    'answers.show(picture(), "how many ducks?")',
+    """show([{"score": 0.9, "answer": "12", "start": 1, "end": 1, "words": [1]}], {"question": "What is the total?",
+    "word_boxes": [("Total", [100, 100, 220, 130]), ("12", [300, 100, 340, 130])]})""",
+    'show([{"generated_text": "a sun over a meadow"}], picture())',
+    'picker = ModelPicker()\npicker.load(tiny, task="visual-question-answering")\npicker',
+]
+
+
+def test_words_with_pictures(notebook, expect, accessible):
+    page = notebook([CELL, *VIEWS])
+    attention, answers, document, caption, picker = (page.locator(PANELS).nth(i) for i in range(5))
+    source, target = attention.locator('[data-side="from"]'), attention.locator('[data-side="to"]')
+    expect(source.locator(".nk-av-chip").first).to_be_visible(timeout=60_000)
+    source.locator(".nk-av-chip", has_text="##u").click()
+    expect(attention.locator(".nk-av-readout")).to_contain_text("from ##u →")
+    target.locator("canvas").click(position={"x": 40, "y": 40})  # a patch: the words that look at it
+    expect(attention.locator(".nk-av-readout")).to_contain_text("→ to 0,")
+    page.mouse.move(0, 0)
+    expect(attention.locator(".nk-av-readout")).to_contain_text("→ to 0,")
+    assert source.locator(".nk-av-chip .nk-av-value").first.inner_text()
+    attention.get_by_label("Direction").select_option(label="Words → picture")
+    expect(source.locator("canvas")).to_be_hidden()
+    shot(attention, "attention_joint_light")
+
+    expect(answers.locator(".nk-rv-question")).to_have_text("how many ducks?")
+    expect(answers.locator(".nk-rv-thing")).to_have_count(5)
+    expect(document.locator(".nk-rv-box").first).to_be_visible()
+    expect(caption.locator(".nk-rv-caption")).to_have_text("a sun over a meadow")
+
+    picker.locator(".nk-sample").first.click()
+    field = picker.get_by_label("Question")
+    expect(field).to_be_focused()
+    field.fill("how many ducks?")
+    page.keyboard.press("Enter")
+    expect(picker.locator(".nk-answer-face tbody tr")).to_have_count(5)
+    accessible(page)
+    set_theme(page, dark=True)
+    accessible(page)
+    for panel, name in (
+        (attention, "attention_joint_dark"),
+        (answers, "show_vqa_dark"),
+        (document, "show_document_dark"),
+        (caption, "show_caption_dark"),
+        (picker.locator(".nk-trial"), "picker_question_dark"),
+    ):
+        shot(panel, name)

@@ -1,0 +1,149 @@
+"""AttentionView of models that read a picture with words, the words of a page, or that write about a picture."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+import torch
+from listener import vocabulary
+from patch_model import COLUMNS, PATCH, ROWS, picture, process
+from PIL import Image
+from test_attention_over_sound import bytes_of
+from torch import nn
+from torch.nn import functional as F
+
+from notebook_kit import (
+    AutoTokenizer,
+    DocumentQuestionAnsweringPipeline,
+    LayoutLMConfig,
+    LayoutLMForQuestionAnswering,
+    pipeline,
+)
+from notebook_kit.errors import InputError
+from notebook_kit.inspection.attention.axes import PageBoxes
+from notebook_kit.inspection.attention.joint_axis import WordsAndPatches
+from notebook_kit.nn.attention import AttentionSite, attend
+from notebook_kit.panels import AttentionView
+
+TINY_VILT = Path(__file__).parents[1] / "pipelines" / "data" / "tiny-vilt"
+QUESTION = "how many ducks?"
+RECEIPT = [
+    ("Tax", [100, 800, 180, 820]),
+    ("2", [200, 800, 220, 820]),
+    ("Total", [100, 900, 180, 920]),
+    ("12", [200, 900, 240, 920]),
+]
+
+
+@pytest.fixture(scope="module")
+def answers():
+    return pipeline("visual-question-answering", model=TINY_VILT)
+
+
+@pytest.fixture(scope="module")
+def reads_receipts(tmp_path_factory):
+    torch.manual_seed(0)
+    file = tmp_path_factory.mktemp("words") / "vocab.txt"
+    file.write_text(
+        "\n".join(["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", "what", "is", "the", "total", "12", "tax", "2"])
+    )
+    config = LayoutLMConfig(hidden_size=32, num_hidden_layers=2, num_attention_heads=2, vocab_size=12)
+    return DocumentQuestionAnsweringPipeline(
+        LayoutLMForQuestionAnswering(config).eval(), AutoTokenizer.from_pretrained(file)
+    )
+
+
+def test_words_and_patches_of_a_question_about_a_picture(answers):
+    view = AttentionView(answers, picture(), QUESTION)
+    axis = view._answers.axes[0]
+    assert isinstance(axis, WordsAndPatches) and view._about["to_tokens"] is None and view._about["has_pair"]
+    assert axis.labels[0] == "[CLS]" and axis.patches.before == ("[CLS]",) and axis.first == 0
+    whole = view.matrix().to_numpy()
+    np.testing.assert_allclose(whole.sum(1), 1, atol=1e-5)
+    view.direction = "a_to_b"
+    words = [i for i, part in enumerate(axis.segments) if part == 0]
+    patches = [i for i, part in enumerate(axis.segments) if part == 1]
+    np.testing.assert_allclose(view.matrix().to_numpy(), whole[np.ix_(words, patches)], atol=1e-6)
+    assert len(patches) == axis.patches.rows * axis.patches.columns == np.isfinite(axis.places[:, 0]).sum()
+    assert bytes_of(view) < 2**20 and view.figure() is not None
+    assert view.predict([(0, 0)])["kind"] == "classes"
+
+
+def test_a_question_about_a_picture_comes_in_any_form(answers):
+    expected = AttentionView(answers, picture(), QUESTION).matrix().to_numpy()
+    parts = {"processor": answers.image_processor, "tokenizer": answers.tokenizer}
+    features = {
+        **answers.image_processor(picture(), return_tensors="pt"),
+        **answers.tokenizer(QUESTION, return_tensors="pt"),
+    }
+    for form in ({"image": picture(), "question": QUESTION}, features):
+        found = AttentionView(answers.model, form, **parts).matrix().to_numpy()
+        np.testing.assert_allclose(found, expected, atol=1e-6)
+    turned = AttentionView(answers, picture(), QUESTION, compare={"image": picture().rotate(180), "question": QUESTION})
+    assert turned.shown == "difference" and np.abs(turned.matrix().to_numpy()).max() > 1e-4
+    with pytest.raises(InputError, match="reads a picture and a text"):
+        AttentionView(answers, picture())
+    with pytest.raises(InputError, match="reads a picture and a text, and got none"):
+        AttentionView(answers)
+    with pytest.raises(InputError, match="its tokenizer is unknown"):
+        AttentionView(answers.model, picture(), QUESTION, processor=answers.image_processor)
+
+
+def test_words_lie_on_their_page(reads_receipts):
+    view = AttentionView(reads_receipts, {"question": "What is the total?", "word_boxes": RECEIPT})
+    axis = view._answers.axes[0]
+    assert isinstance(axis, PageBoxes) and view._about["tokens"]["kind"] == "boxes" and view._about["has_pair"]
+    boxes = dict(zip(axis.labels, axis.boxes, strict=True))
+    assert boxes["tax"] == (0.1, 0.8, 0.18, 0.82) and boxes["what"] is None
+    sheet = np.asarray(axis.picture.convert("L"))
+    assert sheet.min() < 128 and sheet[:600].min() == 255, "the words are drawn where they are"
+    page = Image.new("RGB", (300, 400), "yellow")
+    shown = AttentionView(reads_receipts, {"image": page, "question": "What is the total?", "word_boxes": RECEIPT})
+    assert shown._answers.axes[0].picture.size == (300, 400) and bytes_of(shown) < 2**20
+    result = view.predict([(0, 0)])
+    assert result["kind"] == "answers" and any("12" in row["name"] or "Total" in row["name"] for row in result["rows"])
+    with pytest.raises(InputError, match="needs a pipeline to find them"):
+        AttentionView(reads_receipts.model, {"question": "What?", "word_boxes": RECEIPT}, processor=object())
+
+
+class Captioner(nn.Module):
+    """Writes two words about a picture: the first looks at the orange patches, the second at the green ones."""
+
+    main_input_name = "pixel_values"
+    colours = ((0.9, 0.2, -0.7), (-0.5, 0.2, -0.5))
+
+    def __init__(self):
+        super().__init__()
+        self.config = SimpleNamespace(
+            is_encoder_decoder=True,
+            decoder_start_token_id=0,
+            pad_token_id=0,
+            patch_size=PATCH,
+            vocab_size=5,
+            num_labels=2,
+        )
+        self.scale = nn.Parameter(torch.ones(1))
+        self.sites = [AttentionSite(0, 1, "cross", rows="decoder text", columns="patches")]
+
+    def forward(self, pixel_values, decoder_input_ids):
+        x = F.avg_pool2d(pixel_values, PATCH).flatten(2).transpose(1, 2)[:, None] * self.scale
+        words = torch.tensor([*self.colours, (0.0, 0.0, 0.0)])[: decoder_input_ids.shape[1]]
+        seen = attend(12 * words[None, None], x, x, site=self.sites[0])
+        return {"logits": F.pad(seen[:, 0], (1, 1))}
+
+    def generate(self, pixel_values, **options):
+        return torch.tensor([[0, 1, 2, 4]])
+
+
+def test_a_word_of_a_caption_looks_at_its_patches():
+    view = AttentionView(Captioner(), process(picture()), tokenizer=vocabulary())
+    assert view.kind == "cross" and list(view.matrix().index) == ["low", "mid", "</s>"]
+    assert view._about["has_maps"] and view._about["tokens"].get("boxes") is None
+    orange, green = (view.matrix().to_numpy()[row].reshape(ROWS, COLUMNS) for row in (0, 1))
+    assert divmod(int(orange.argmax()), COLUMNS) == (1, 3) or orange.argmax() % COLUMNS in (3, 4)
+    assert green.argmax() // COLUMNS == ROWS - 1, "the meadow is at the bottom"
+    view.selected = [1]
+    assert view.figure() is not None
