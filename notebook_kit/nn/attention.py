@@ -501,7 +501,11 @@ def record_attention(
 
 @contextmanager
 def ablate_heads(
-    model: nn.Module, heads: Iterable[tuple[int, int]] | Mapping[int, Iterable[int]], *, kind: str | None = None
+    model: nn.Module,
+    heads: Iterable[tuple[int, int]] | Mapping[int, Iterable[int]],
+    *,
+    kind: str | None = None,
+    rows: str | None = None,
 ) -> Iterator[None]:
     """Switch attention heads off while the block runs, by setting their output to zero.
 
@@ -509,9 +513,10 @@ def ablate_heads(
         model: A model of notebook_kit, or a module that contains one.
         heads: Pairs `(layer, head)`, both counted from 0; or layer -> heads, as in `{0: [2], 2: [1, 3]}`.
         kind: Restrict to one kind of attention: `"self"`, `"decoder"` or `"cross"`.
+        rows: Restrict to attention from one axis, such as `"patches"` in a model with a tower for texts and one for pictures.
 
     Raises:
-        InputError: If the model has no such head or kind.
+        InputError: If the model has no such head, kind or axis.
 
     Example:
         >>> import torch
@@ -526,11 +531,12 @@ def ablate_heads(
     """
     everywhere = sites_of(model)
     pairs = _pairs_of(heads)
-    sites = [site for site in everywhere if kind in (None, site.kind)]
+    sites = [site for site in everywhere if kind in (None, site.kind) and rows in (None, site.rows)]
     if not sites:
         has = " and ".join(repr(kind) for kind in sorted({site.kind for site in everywhere}))
+        where = "" if rows is None else f" from {rows!r}"
         raise InputError(
-            f"{type(model).__name__} has no attention of kind {kind!r}.", next_step=f"It has {has} attention."
+            f"{type(model).__name__} has no attention of kind {kind!r}{where}.", next_step=f"It has {has} attention."
         )
     ablated: dict[AttentionSite, frozenset[int]] = {}
     for layer, head in pairs:

@@ -6,6 +6,9 @@ from pathlib import Path
 
 import pytest
 from conftest import set_theme, shot
+from patch_model import picture
+
+from notebook_kit.panels import show
 
 pytestmark = pytest.mark.usefixtures("tall")
 
@@ -24,16 +27,13 @@ answers = pipeline("visual-question-answering", model=tiny)
 VIEWS = [
     'AttentionView(answers, picture(), "how many ducks?", layer=0, head=1)',
     'answers.show(picture(), "how many ducks?")',
-    """show([{"score": 0.9, "answer": "12", "start": 1, "end": 1, "words": [1]}], {"question": "What is the total?",
-    "word_boxes": [("Total", [100, 100, 220, 130]), ("12", [300, 100, 340, 130])]})""",
-    'show([{"generated_text": "a sun over a meadow"}], picture())',
     'picker = ModelPicker()\npicker.load(tiny, task="visual-question-answering")\npicker',
 ]
 
 
 def test_words_with_pictures(notebook, expect, accessible):
     page = notebook([CELL, *VIEWS])
-    attention, answers, document, caption, picker = (page.locator(PANELS).nth(i) for i in range(5))
+    attention, answers, picker = (page.locator(PANELS).nth(i) for i in range(3))
     source, target = attention.locator('[data-side="from"]'), attention.locator('[data-side="to"]')
     expect(source.locator(".nk-av-chip").first).to_be_visible(timeout=60_000)
     source.locator(".nk-av-chip", has_text="##u").click()
@@ -49,11 +49,9 @@ def test_words_with_pictures(notebook, expect, accessible):
 
     expect(answers.locator(".nk-rv-question")).to_have_text("how many ducks?")
     expect(answers.locator(".nk-rv-thing")).to_have_count(5)
-    expect(document.locator(".nk-rv-box").first).to_be_visible()
-    expect(caption.locator(".nk-rv-caption")).to_have_text("a sun over a meadow")
 
     picker.locator(".nk-sample").first.click()
-    field = picker.get_by_label("Question")
+    field = picker.get_by_role("textbox", name="Question")
     expect(field).to_be_focused()
     field.fill("how many ducks?")
     page.keyboard.press("Enter")
@@ -64,8 +62,22 @@ def test_words_with_pictures(notebook, expect, accessible):
     for panel, name in (
         (attention, "attention_joint_dark"),
         (answers, "show_vqa_dark"),
-        (document, "show_document_dark"),
-        (caption, "show_caption_dark"),
         (picker.locator(".nk-trial"), "picker_question_dark"),
     ):
         shot(panel, name)
+
+
+def test_answers_on_a_page_and_captions(chromium, expect, tmp_path):
+    receipt = [("Total", [100, 100, 220, 130]), ("12", [300, 100, 340, 130])]
+    found = [{"score": 0.9, "answer": "12", "start": 1, "end": 1, "words": [1]}]
+    document = show(found, {"question": "What is the total?", "word_boxes": receipt})
+    caption = show([{"generated_text": "a sun over a meadow"}], picture())
+    page = chromium.new_page(viewport={"width": 900, "height": 800})
+    page.goto(document.to_html(tmp_path / "document.html").as_uri())
+    expect(page.locator(".nk-rv-question")).to_have_text("What is the total?")
+    expect(page.locator(".nk-rv-box")).to_be_visible()
+    shot(page.locator(".nk-panel"), "show_document_file")
+    page.goto(caption.to_html(tmp_path / "caption.html").as_uri())
+    expect(page.locator(".nk-rv-caption")).to_have_text("a sun over a meadow")
+    shot(page.locator(".nk-panel"), "show_caption_file")
+    page.close()

@@ -17,6 +17,9 @@ from torch.nn import functional as F
 
 from notebook_kit import (
     AutoTokenizer,
+    CLIPConfig,
+    CLIPImageProcessor,
+    CLIPModel,
     DocumentQuestionAnsweringPipeline,
     LayoutLMConfig,
     LayoutLMForQuestionAnswering,
@@ -25,7 +28,7 @@ from notebook_kit import (
 from notebook_kit.errors import InputError
 from notebook_kit.inspection.attention.axes import PageBoxes
 from notebook_kit.inspection.attention.joint_axis import WordsAndPatches
-from notebook_kit.nn.attention import AttentionSite, attend
+from notebook_kit.nn.attention import AttentionSite, ablate_heads, attend
 from notebook_kit.panels import AttentionView
 
 TINY_VILT = Path(__file__).parents[1] / "pipelines" / "data" / "tiny-vilt"
@@ -147,3 +150,25 @@ def test_a_word_of_a_caption_looks_at_its_patches():
     assert green.argmax() // COLUMNS == ROWS - 1, "the meadow is at the bottom"
     view.selected = [1]
     assert view.figure() is not None
+
+
+def test_the_towers_of_clip_are_looked_at_one_by_one():
+    sizes = {"hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 2, "intermediate_size": 32}
+    torch.manual_seed(0)
+    vision = {**sizes, "image_size": 64, "patch_size": 16}
+    model = CLIPModel(
+        CLIPConfig(text_config={**sizes, "vocab_size": 5, "eos_token_id": 4}, vision_config=vision)
+    ).eval()
+    processor = CLIPImageProcessor(size={"shortest_edge": 64}, crop_size={"height": 64, "width": 64})
+    words = {"input_ids": torch.tensor([[0, 1, 4]])}
+    features = {**words, **processor(picture(), return_tensors="pt")}
+    view = AttentionView(model, features, processor=processor, tokenizer=vocabulary())
+    assert view.kind == "text" and [part["name"] for part in view._about["parts"]] == ["text", "patches"]
+    assert view.matrix().shape == (3, 3)
+    view.kind = "patches"
+    assert view.matrix().shape == (17, 17) and view._answers.axes[0].labels[0] == "[CLS]" and not view._problem
+    before = model(**features)
+    with torch.no_grad(), ablate_heads(model, [(0, 0)], rows="patches"):
+        after = model(**features)
+    assert torch.equal(before.text_embeds, after.text_embeds), "the other tower is as it was"
+    assert not torch.allclose(before.image_embeds, after.image_embeds)

@@ -15,6 +15,7 @@ from notebook_kit.inspection.attention.encoding import encode, tokens_of
 from notebook_kit.inspection.attention.joint_axis import WordsAndPatches
 from notebook_kit.inspection.attention.pictures import patches_of, seen
 from notebook_kit.inspection.attention.samples import Sample, one_of
+from notebook_kit.inspection.attention.written import written_axis
 from notebook_kit.inspection.drawing.pages import sheet_of
 from notebook_kit.nn.inputs import inputs_of
 from notebook_kit.processing.image.loading import load_image
@@ -52,7 +53,10 @@ def joint_sample(model: nn.Module, content: Any, image_processor: Any = None, to
         raise _incomplete(model)
     if "pixel_values" in content and "input_ids" in content:
         features = one_of(content, 0, dimensions=3)
-        text = tokens_of(content, _needed(model, tokenizer))
+        has_names = hasattr(_needed(model, tokenizer), "convert_ids_to_tokens")
+        text = (
+            tokens_of(content, tokenizer) if has_names else written_axis(tokenizer, features["input_ids"][0].tolist())
+        )
         _, picture, notices = seen(model, {"pixel_values": features["pixel_values"]}, image_processor)
     else:
         question = content.get("question", content.get("text"))

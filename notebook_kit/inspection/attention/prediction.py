@@ -14,7 +14,7 @@ from notebook_kit.inspection.attention.axes import TokenAxis
 from notebook_kit.inspection.attention.evaluation import evaluating
 from notebook_kit.inspection.attention.objects import THRESHOLD, found, label_of
 from notebook_kit.inspection.attention.reading import Reading
-from notebook_kit.inspection.attention.running import has_sites
+from notebook_kit.inspection.attention.running import has_sites, parts_of
 from notebook_kit.nn.attention import ablate_heads
 
 __all__ = ["predict", "predictions"]
@@ -72,7 +72,8 @@ def predictions(
             next_step="Load the checkpoint with notebook_kit's AutoModel classes.",
         )
     before = predict(model, reading) if before is None else before
-    with ablate_heads(model, heads, kind=reading.kind):
+    part = parts_of(model).get(reading.part)
+    with ablate_heads(model, heads, kind=reading.kind, rows=part[0].rows if part else None):
         after = predict(model, reading)
     kind, rows = _described(model, tokenizer, reading, before, after)
     moved = max((abs(row["after"] - row["before"]) for row in rows), default=0.0)

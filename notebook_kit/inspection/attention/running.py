@@ -117,12 +117,14 @@ class Kept:
 
     def __init__(self, sample: Sample, sites: Sequence[AttentionSite], is_whole: bool = False) -> None:
         self._sample, self._is_whole = sample, is_whole
-        self._heads = sum(site.heads for site in sites)
+        self._sites, self._heads = frozenset(sites), sum(site.heads for site in sites)
         self._pooling: Pooling | None = None
         self.notices: tuple[Notice, ...] = ()
 
     def __call__(self, site: AttentionSite, weights: Tensor) -> Tensor:
-        """What is kept of the weights of a site, `(1, heads, rows, columns)`."""
+        """What is kept of the weights of a site, `(1, heads, rows, columns)`; nothing of the sites of another part."""
+        if site not in self._sites:
+            return weights.new_empty(0)
         whole = (weights[:1] if site.unfold is None else site.unfold(weights))[0]
         if self._pooling is None:
             self._pooling = self._pooling_of(site, *whole.shape[-2:])
