@@ -145,6 +145,18 @@ def label_pixels():
     yield {segment["label"]: f"{np.asarray(segment['mask']).mean() / 255:.0%}" for segment in segments}
 
 
+def ask_about_documents():
+    import json
+
+    from notebook_kit import pipeline, zoo
+
+    ask = pipeline("document-question-answering", model="zoo")
+    # The words of a page, each with its box. Without them, Tesseract reads an image.
+    words = json.loads(zoo.sample("invoice.json").read_text(encoding="utf-8"))
+    questions = ["What is the total?", "How much is the muffin?"]
+    yield ask([{"question": question, "word_boxes": words} for question in questions])
+
+
 def save():
     import tempfile
     from pathlib import Path
@@ -264,6 +276,12 @@ SECTIONS = [
     ),
     Section("objects", "Object detection", "Several things in one picture, each with its box in pixels.", find_things),
     Section("pixels", "Image segmentation", "A label for each pixel; here, the share that each covers.", label_pixels),
+    Section(
+        "document",
+        "Document question answering",
+        "The answer is words of the page, found by what they say and by where they are.",
+        ask_about_documents,
+    ),
     Section("save", "Save and load again", "What is saved here loads in transformers, and vice versa.", save),
     Section(
         "custom",

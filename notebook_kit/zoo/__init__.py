@@ -45,6 +45,10 @@ ZOO: dict[str, Checkpoint] = {
     "tiny-segmentation": Checkpoint(
         ("image-segmentation",), "names the class of each pixel of a picture, of ten kinds"
     ),
+    "tiny-documents": Checkpoint(
+        ("document-question-answering",),
+        "answers questions about receipts, invoices and forms with words of the page",
+    ),
 }
 """Name -> checkpoint. Its folder beside this file has the same name, and so has its recipe, with underscores."""
 
@@ -89,14 +93,14 @@ def default_for(task: str) -> str | None:
 
 
 def sample_pictures() -> list[Path]:
-    """The sample pictures: of single things ("cat.jpg"), and of scenes with several ("scene_1.webp").
+    """The sample pictures: of single things ("cat.jpg"), and of scenes with several ("scene_1.webp"). Pages are not among them.
 
     Example:
         >>> [path.name for path in sample_pictures()][:3]
         ['airplane.jpg', 'bus.jpg', 'cat.jpg']
     """
     folder = Path(__file__).parent / "samples"
-    return sorted(path for path in folder.iterdir() if path.suffix in (".jpg", ".jpeg", ".png", ".webp"))
+    return sorted(path for path in folder.iterdir() if path.suffix in (".jpg", ".jpeg", ".webp"))
 
 
 def sample_sounds() -> list[Path]:
@@ -122,6 +126,8 @@ def sample(filename: str) -> Path:
             "scene_1.webp", "scene_2.webp", "scene_3.webp": pictures of 256 x 256 pixels with three things each that the
             embedded detector and segmenter know: emoji of Twemoji (Copyright Twitter, Inc. and other contributors) on
             photographs by Aitzol Berasategi and, the third, Trevor; all of them CC-BY-4.0, combined and scaled.
+            "invoice.png" and "invoice.json": an invented invoice, and its words with their boxes, `[word, [left, top, right,
+            bottom]]`, in thousandths of its width and height.
 
     Raises:
         InputError: If there is no such sample.
