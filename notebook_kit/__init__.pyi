@@ -413,6 +413,7 @@ from .pipelines import ImageClassificationPipeline as ImageClassificationPipelin
 from .pipelines import ImageFeatureExtractionPipeline as ImageFeatureExtractionPipeline
 from .pipelines import ImagePipeline as ImagePipeline
 from .pipelines import ImageSegmentationPipeline as ImageSegmentationPipeline
+from .pipelines import ImageToTextPipeline as ImageToTextPipeline
 from .pipelines import NerPipeline as NerPipeline
 from .pipelines import ObjectDetectionPipeline as ObjectDetectionPipeline
 from .pipelines import Pipeline as Pipeline

@@ -49,7 +49,6 @@ def test_tasks_that_are_not_supported_yet():
     for task, what in (
         ("depth-estimation", "this task or model for pictures"),
         ("image-to-image", "this task or model for pictures"),
-        ("image-to-text", "this task or model for pictures with texts"),
         ("zero-shot-object-detection", "this task or model for pictures with texts"),
         ("video-classification", "video"),
         ("zero-shot-audio-classification", "this task or model for sound"),

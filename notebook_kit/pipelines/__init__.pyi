@@ -13,6 +13,7 @@ from .image import ImagePipeline as ImagePipeline
 from .image_classification import ImageClassificationPipeline as ImageClassificationPipeline
 from .image_feature_extraction import ImageFeatureExtractionPipeline as ImageFeatureExtractionPipeline
 from .image_segmentation import ImageSegmentationPipeline as ImageSegmentationPipeline
+from .image_to_text import ImageToTextPipeline as ImageToTextPipeline
 from .inputs import KeyDataset as KeyDataset
 from .inputs import KeyPairDataset as KeyPairDataset
 from .object_detection import ObjectDetectionPipeline as ObjectDetectionPipeline

@@ -16,7 +16,7 @@ from notebook_kit.pipelines.options import annotations_of, checked
 from notebook_kit.pipelines.text import TextPipeline
 from notebook_kit.processing.text.auto import AutoTokenizer
 
-__all__ = ["GENERATE_OPTIONS", "GeneratingPipeline"]
+__all__ = ["GENERATE_OPTIONS", "GeneratingMixin", "GeneratingPipeline"]
 
 # Keyword arguments of `generate` that are options of a pipeline, with their types.
 GENERATE_OPTIONS = {
@@ -37,21 +37,23 @@ GENERATE_OPTIONS |= {
 }
 
 
-class GeneratingPipeline(TextPipeline):
-    """A pipeline whose model generates: all settings of `generate` are options of its `forward`.
+class GeneratingMixin:
+    """What pipelines have whose model generates text, from texts or images: all settings of `generate` are options of their
+    `forward`.
 
     `stop_sequence` is another name of `stop_strings`, and `generate_kwargs` holds settings as a dictionary. An
     `assistant_model` may be the name of a checkpoint; if its vocabulary is another, the two exchange text.
     """
 
-    further_options: ClassVar[Mapping[str, Mapping[str, Any]]] = {
-        **TextPipeline.further_options,
-        "forward": GENERATE_OPTIONS,
-    }
+    model: Any
+    tokenizer: Any
+    auto_model: ClassVar[str | None]
+    further_options: ClassVar[Mapping[str, Mapping[str, Any]]] = {"forward": GENERATE_OPTIONS}
     defaults: ClassVar[dict[str, Any]] = {}
     """Settings that apply if neither the call nor the checkpoint sets them or a competing one."""
 
     def normalize_options(self, options: dict[str, Any]) -> dict[str, Any]:
+        """Translate older spellings, check the settings, and load an assistant that is named."""
         options |= checked("generate_kwargs", options.pop("generate_kwargs", None), dict[str, Any] | None) or {}
         if "stop_sequence" in options:
             stop = options.pop("stop_sequence")
@@ -70,8 +72,8 @@ class GeneratingPipeline(TextPipeline):
         """Replace the names of an assistant and its tokenizer by what they name."""
         model, tokenizer = options.get("assistant_model"), options.get("assistant_tokenizer")
         if isinstance(model, str | os.PathLike):
-            loaded = getattr(auto, str(self.auto_model)).from_pretrained(model, dtype=self.dtype)
-            options["assistant_model"] = loaded.to(self.device).eval()
+            loaded = getattr(auto, str(self.auto_model)).from_pretrained(model, dtype=self.model.dtype)
+            options["assistant_model"] = loaded.to(self.model.device).eval()
             with suppress(NotebookKitError):  # without a tokenizer, the vocabulary is taken to be that of the model
                 tokenizer = tokenizer or AutoTokenizer.from_pretrained(model)
         if isinstance(tokenizer, str | os.PathLike):
@@ -79,23 +81,6 @@ class GeneratingPipeline(TextPipeline):
         if tokenizer is not None:
             same = hasattr(tokenizer, "get_vocab") and tokenizer.get_vocab() == self.tokenizer.get_vocab()
             options["assistant_tokenizer"] = None if same else tokenizer
-
-    def __call__(self, inputs: Any, **options: Any) -> Any:
-        if not self.is_single(inputs):
-            options.setdefault("on_interrupt", "raise")  # an interrupt is meant for the whole list, not for one text
-        return super().__call__(inputs, **options)
-
-    @property
-    def can_pad(self) -> bool:
-        return True  # the mask marks padding, whatever the token
-
-    @property
-    def padding_side(self) -> str:
-        return "left" if self.model.generation_kind == "decoder" else super().padding_side
-
-    @property
-    def fill(self) -> dict[str, int | float]:
-        return {**super().fill, "input_ids": self.pad_token_id or 0}
 
     @property
     def pad_token_id(self) -> int | None:
@@ -138,6 +123,32 @@ class GeneratingPipeline(TextPipeline):
         if is_set("stop_strings") or given.get("assistant_tokenizer") is not None:
             arguments["tokenizer"] = self.tokenizer
         return arguments
+
+
+class GeneratingPipeline(GeneratingMixin, TextPipeline):
+    """A pipeline from texts to texts, whose model generates."""
+
+    further_options: ClassVar[Mapping[str, Mapping[str, Any]]] = {
+        **TextPipeline.further_options,
+        **GeneratingMixin.further_options,
+    }
+
+    def __call__(self, inputs: Any, **options: Any) -> Any:
+        if not self.is_single(inputs):
+            options.setdefault("on_interrupt", "raise")  # an interrupt is meant for the whole list, not for one text
+        return super().__call__(inputs, **options)
+
+    @property
+    def can_pad(self) -> bool:
+        return True  # the mask marks padding, whatever the token
+
+    @property
+    def padding_side(self) -> str:
+        return "left" if self.model.generation_kind == "decoder" else super().padding_side
+
+    @property
+    def fill(self) -> dict[str, int | float]:
+        return {**super().fill, "input_ids": self.pad_token_id or 0}
 
     def forward(self, batch: dict[str, torch.Tensor], **settings: Any) -> dict[str, Any]:
         """Generate for a batch.

@@ -98,6 +98,13 @@ TASKS: dict[str, Task] = {
         ("ForSegmentation", "ForUniversalSegmentation", "ForInstanceSegmentation", "ForSemanticSegmentation"),
         "image",
     ),
+    "image-to-text": Task(
+        "image_to_text",
+        "ImageToTextPipeline",
+        "ydshieh/vit-gpt2-coco-en",
+        ("VisionEncoderDecoderModel", "BlipForConditionalGeneration"),
+        "image",
+    ),
     "document-question-answering": Task(
         "document_question_answering",
         "DocumentQuestionAnsweringPipeline",
