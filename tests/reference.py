@@ -56,6 +56,7 @@ _OWN: dict[str, dict[str, Any]] = {
         "inner_group_num": 2,
         "classifier_dropout_prob": 0.0,
     },
+    "blip_text_model": {"encoder_hidden_size": 32},
     "clip_text_model": {"eos_token_id": 2},  # then the highest id ends a text
     "electra": {"embedding_size": 16, "summary_last_dropout": 0.0},
     "gpt2": {"n_inner": 48, "resid_pdrop": 0.0, "embd_pdrop": 0.0, "attn_pdrop": 0.0, "pad_token_id": 0},

@@ -159,6 +159,7 @@ OWN = {
         "decoder_config": DetrConfig(d_model=16, decoder_layers=1, encoder_layers=0, decoder_ffn_dim=16),
         "fpn_feature_size": 32,
     },
+    "blip": {"text_config": {**TOWER, "vocab_size": 40}, "vision_config": {**TOWER, "image_size": 16, "patch_size": 4}},
     "clip": {"text_config": {**TOWER, "vocab_size": 40}, "vision_config": {**TOWER, "image_size": 16, "patch_size": 4}},
 }
 

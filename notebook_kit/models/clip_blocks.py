@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from notebook_kit.configuration import PretrainedConfig
-from notebook_kit.errors import InputError
+from notebook_kit.errors import ConfigurationError, InputError
 from notebook_kit.nn.attention import AttentionSite, attend
 from notebook_kit.nn.base import PreTrainedModel
 from notebook_kit.nn.layers import (
@@ -28,6 +28,7 @@ from notebook_kit.nn.outputs import BaseModelOutputWithPooling, ModelOutput
 __all__ = [
     "CLIPEncoder",
     "CLIPFeedForward",
+    "CLIPLayer",
     "CLIPOutput",
     "CLIPTextEmbeddings",
     "TwoTowerConfig",
@@ -44,6 +45,17 @@ def set_deviation(deviation: float, *modules: nn.Module) -> None:
 
 class TwoTowerConfig(PretrainedConfig):
     """The base of configurations of a model for texts and one for images: `text_config` and `vision_config`."""
+
+    def validate(self) -> None:
+        """As in `PretrainedConfig`, and that both are configurations."""
+        for name in ("text_config", "vision_config"):
+            value = getattr(self, name)
+            if not isinstance(value, self.sub_configs[name]):
+                raise ConfigurationError(
+                    f"{type(self).__name__}: {name} is a {type(value).__name__}.",
+                    next_step=f"Pass a {self.sub_configs[name].__name__}, or a dictionary of its fields.",
+                )
+        super().validate()
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any], **edits: Any) -> Self:
@@ -96,9 +108,11 @@ class CLIPFeedForward(nn.Module):
 class CLIPLayer(nn.Module):
     """Attention, then a feed-forward block, each after a layer norm and beside a residual connection."""
 
+    attention_class: ClassVar[type[nn.Module]] = CLIPAttention
+
     def __init__(self, config) -> None:
         super().__init__()
-        self.self_attn = CLIPAttention(config)
+        self.self_attn = self.attention_class(config)
         self.layer_norm1 = nn.LayerNorm(config.hidden_size, eps=config.layer_norm_eps)
         self.mlp = CLIPFeedForward(config)
         self.layer_norm2 = nn.LayerNorm(config.hidden_size, eps=config.layer_norm_eps)
@@ -116,10 +130,12 @@ class CLIPEncoder(nn.Module):
         axis: "text" or "patches".
     """
 
+    layer_class: ClassVar[type[CLIPLayer]] = CLIPLayer
+
     def __init__(self, config, axis: str) -> None:
         super().__init__()
         self.config = config
-        self.layers = nn.ModuleList(CLIPLayer(config) for _ in range(config.num_hidden_layers))
+        self.layers = nn.ModuleList(self.layer_class(config) for _ in range(config.num_hidden_layers))
         self.sites = [
             AttentionSite(index, config.num_attention_heads, rows=axis) for index in range(config.num_hidden_layers)
         ]
@@ -190,10 +206,12 @@ class TwoTowers(PreTrainedModel):
     Attributes:
         output_class: The class of the output.
         compares_one_by_one: Whether each similarity is a probability by itself, rather than all of an image together.
+        returns_vectors: Whether the outputs of both models in that of `forward` have the vectors as `pooler_output`.
     """
 
     output_class: ClassVar[type[CLIPOutput]] = CLIPOutput
     compares_one_by_one: ClassVar[bool] = False
+    returns_vectors: ClassVar[bool] = True
     input_embeddings = ("text_model.embeddings.token_embedding",)
     text_model: PreTrainedModel
     vision_model: PreTrainedModel
@@ -289,9 +307,14 @@ class TwoTowers(PreTrainedModel):
             "output_attentions": output_attentions,
             "output_hidden_states": output_hidden_states,
         }
-        images = self.get_image_features(pixel_values, interpolate_pos_encoding, **options)
-        texts = self.get_text_features(input_ids, attention_mask, position_ids, **options)
-        text_embeds, image_embeds = (normalized(out.pooler_output) for out in (texts, images))
+        images = self.vision_model(
+            pixel_values, interpolate_pos_encoding=interpolate_pos_encoding, return_dict=True, **options
+        )
+        texts = self.text_model(input_ids, attention_mask, position_ids, return_dict=True, **options)
+        text_vectors, image_vectors = self.text_vector(texts.pooler_output), self.image_vector(images.pooler_output)
+        if self.returns_vectors:
+            texts.pooler_output, images.pooler_output = text_vectors, image_vectors
+        text_embeds, image_embeds = normalized(text_vectors), normalized(image_vectors)
         logits_per_text = self.compare(text_embeds, image_embeds)
         return self.output_class(
             loss=self.loss(logits_per_text) if return_loss else None,

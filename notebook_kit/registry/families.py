@@ -103,6 +103,13 @@ _MASKFORMER = {
     "AutoModelForInstanceSegmentation": "ForInstanceSegmentation",
     "AutoModelForUniversalSegmentation": "ForInstanceSegmentation",
 }
+_BLIP = {
+    "AutoModel": "Model",
+    "AutoModelForImageTextToText": "ForConditionalGeneration",
+    "AutoModelForVision2Seq": "ForConditionalGeneration",
+    "AutoModelForVisualQuestionAnswering": "ForQuestionAnswering",
+    "AutoModelForZeroShotImageClassification": "Model",
+}
 _CLIP = {
     "AutoModel": "Model",
     "AutoModelForImageClassification": "ForImageClassification",
@@ -122,6 +129,9 @@ FAMILIES: dict[str, Family] = {
     "audio-spectrogram-transformer": Family("audio_spectrogram_transformer", "AST", _SOUND, "audio"),
     "bart": Family("bart", "Bart", _BART),
     "bert": Family("bert", "Bert", _BERT),
+    "blip": Family("blip", "Blip", _BLIP, "multimodal"),
+    "blip_text_model": Family("blip", "BlipText", {"AutoModel": "Model"}),
+    "blip_vision_model": Family("blip", "BlipVision", {"AutoModel": "Model"}, "image"),
     "camembert": Family("camembert", "Camembert", ENCODER),
     "clip": Family("clip", "CLIP", _CLIP, "multimodal"),
     "clip_text_model": Family("clip", "CLIPText", {"AutoModel": "Model"}),
