@@ -123,6 +123,7 @@ class TrainingArguments:
         ignore_data_skip: A resumed run begins its epoch at the first batch, instead of where the checkpoint was written.
         resume_from_checkpoint: For scripts, which may pass it to `Trainer.train`.
         accelerator_config: Options of accelerate's `Accelerator`.
+        ddp_timeout: Seconds that a process waits for the others before the run fails.
         ddp_find_unused_parameters: Allow parameters without gradient when several processes train together.
         dataloader_num_workers, dataloader_pin_memory, dataloader_drop_last: Options of torch's DataLoader.
         dataloader_persistent_workers, dataloader_prefetch_factor: Options of torch's DataLoader.
@@ -224,6 +225,7 @@ class TrainingArguments:
     train_sampling_strategy: str = "group_by_length"
     length_column_name: str = "length"
     ignore_data_skip: bool = False
+    ddp_timeout: int = 1800
     ddp_find_unused_parameters: bool | None = None
     resume_from_checkpoint: str | None = None
 

@@ -7,14 +7,16 @@ for sharded models and optimizers will change the methods, not their callers.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from datetime import timedelta
 from itertools import zip_longest
 from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import nn
 
-from notebook_kit.errors import ConfigurationError, InputError
+from notebook_kit.errors import ConfigurationError, InputError, notice
 from notebook_kit.training.sharding import shard
+from notebook_kit.utils.availability import is_torch_tf32_available
 
 if TYPE_CHECKING:
     from accelerate import Accelerator
@@ -42,6 +44,7 @@ class Distributed:
     """
 
     def __init__(self, args: TrainingArguments) -> None:
+        set_tf32(args.tf32)
         self.accelerator = make_accelerator(args)
         self.device: torch.device = self.accelerator.device
         self.world_size: int = self.accelerator.num_processes
@@ -145,8 +148,9 @@ def make_accelerator(args: TrainingArguments) -> Accelerator:
     Raises:
         ConfigurationError: if the device does not support the requested precision.
     """
-    from accelerate import Accelerator, DataLoaderConfiguration, DistributedDataParallelKwargs
+    from accelerate import Accelerator, DataLoaderConfiguration, DistributedDataParallelKwargs, InitProcessGroupKwargs
     from accelerate.state import AcceleratorState, PartialState
+    from accelerate.utils import TorchDynamoPlugin
 
     alone = not torch.distributed.is_available() or not torch.distributed.is_initialized()
     if PartialState._shared_state and alone and PartialState().num_processes == 1:
@@ -154,13 +158,13 @@ def make_accelerator(args: TrainingArguments) -> Accelerator:
         other_device = on_cpu != (args.use_cpu or not _has_accelerator())
         if other_device or AcceleratorState._shared_state.get("_mixed_precision") not in (None, args.mixed_precision):
             AcceleratorState._reset_state(reset_partial_state=True)
-    options: dict[str, Any] = {}
+    options: dict[str, Any] = {"kwargs_handlers": [InitProcessGroupKwargs(timeout=timedelta(seconds=args.ddp_timeout))]}
     if args.ddp_find_unused_parameters is not None:
-        options["kwargs_handlers"] = [
-            DistributedDataParallelKwargs(find_unused_parameters=args.ddp_find_unused_parameters)
-        ]
+        unused = DistributedDataParallelKwargs(find_unused_parameters=args.ddp_find_unused_parameters)
+        options["kwargs_handlers"].append(unused)
     if args.torch_compile or args.torch_compile_backend or args.torch_compile_mode:
-        options["dynamo_backend"] = args.torch_compile_backend or "inductor"
+        backend, mode = args.torch_compile_backend or "inductor", args.torch_compile_mode or "default"
+        options["dynamo_plugin"] = TorchDynamoPlugin(backend=backend, mode=mode)
     config = {k: v for k, v in (args.accelerator_config or {}).items() if k != "gradient_accumulation_kwargs"}
     try:
         return Accelerator(
@@ -175,6 +179,15 @@ def make_accelerator(args: TrainingArguments) -> Accelerator:
             f"accelerate rejects these settings: {error}",
             next_step="Leave out fp16=True or bf16=True on this device, or choose another device.",
         ) from error
+
+
+def set_tf32(allowed: bool | None) -> None:
+    """Allow or forbid multiplying float32 matrices in TF32 on NVIDIA GPUs; None leaves the setting."""
+    if allowed is None:
+        return
+    torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = allowed
+    if allowed and not is_torch_tf32_available():
+        notice("tf32=True has no effect: it is for NVIDIA GPUs since the Ampere generation.")
 
 
 def _has_accelerator() -> bool:

@@ -1,11 +1,11 @@
-"""Training arguments of older notebooks: their current spelling, and those that this library ignores or rejects."""
+"""Training arguments of older notebooks: their current spelling, and those that have no effect or are rejected here."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from typing import Any
 
-from notebook_kit.errors import ConfigurationError, near_matches, warn
+from notebook_kit.errors import ConfigurationError, near_matches, notice, warn
 
 # old name -> new name, same values
 RENAMED = {
@@ -26,12 +26,25 @@ CONVERTED: dict[str, tuple[str, Callable[[Any], Any]]] = {
     "adafactor": ("optim", lambda on: "adafactor" if on else None),
     "include_inputs_for_metrics": ("include_for_metrics", lambda on: ["inputs"] if on else None),
 }
-# Ignored whatever the value: what these control does not exist here, or cannot be switched off.
-_IGNORED = """
-    overwrite_output_dir local_rank log_on_each_node logging_dir use_mps_device fp16_opt_level
-    ray_scope include_tokens_per_second use_cache project trackio_space_id trackio_bucket_id
-    trackio_static_space_id eval_accumulation_steps average_tokens_across_devices ddp_timeout
-"""
+# Ignored, with a line that says why, unless the value is one of those listed.
+_TRACKERS = "logs are not sent to trackers"
+_IGNORED: dict[str, tuple[str, tuple[Any, ...]]] = {
+    "overwrite_output_dir": ("a new run never deletes the checkpoints of an earlier one", (None, False, True)),
+    "local_rank": ("the launcher numbers the processes", (None, -1)),
+    "log_on_each_node": ("the first process of each machine logs", (None, True)),
+    "logging_dir": ("logs are in trainer.state.log_history and in each checkpoint", (None,)),
+    "use_mps_device": ("the best device is used; use_cpu=True chooses the CPU", (None, False)),
+    "fp16_opt_level": ("mixed precision is torch's, which has no levels", (None, "O1")),
+    "ray_scope": ("hyperparameter_search does not use Ray", (None, "last")),
+    "include_tokens_per_second": ("set include_num_input_tokens_seen to count tokens", (None, False, "no")),
+    "use_cache": ("a training step reads each text once, so no keys and values are cached", (None, False)),
+    "project": (_TRACKERS, (None, "huggingface")),
+    "trackio_space_id": (_TRACKERS, (None, "trackio")),
+    "trackio_bucket_id": (_TRACKERS, (None,)),
+    "trackio_static_space_id": (_TRACKERS, (None,)),
+    "eval_accumulation_steps": ("the results of each batch are moved to main memory at once", (None,)),
+    "average_tokens_across_devices": ("the loss is the mean over the labels of all processes", (None, True)),
+}
 # Features that this Trainer lacks: accepted if off (None, False, 0, "", an empty list).
 _UNSUPPORTED = """
     use_legacy_prediction_loop jit_mode_eval use_ipex tpu_num_cores tpu_metrics_debug debug mp_parameters save_on_each_node
@@ -45,7 +58,7 @@ _ALWAYS_ON = "save_safetensors skip_memory_metrics ddp_broadcast_buffers"
 _MIXED_PRECISION_BACKENDS = ("auto", "cuda_amp", "cpu_amp", None)
 # name -> whether a value has no effect here
 WITHOUT_EFFECT: dict[str, Callable[[Any], bool]] = {
-    **dict.fromkeys(_IGNORED.split(), lambda value: True),
+    **dict.fromkeys(_IGNORED, lambda value: True),
     **dict.fromkeys(_UNSUPPORTED.split(), lambda value: not value),
     **dict.fromkeys(_ALWAYS_ON.split(), lambda value: bool(value) or value is None),
     **dict.fromkeys(("fp16_backend", "half_precision_backend"), lambda value: value in _MIXED_PRECISION_BACKENDS),
@@ -88,6 +101,8 @@ def modern(given: dict[str, Any], known: set[str]) -> dict[str, Any]:
                 f"TrainingArguments({name}={value!r}): notebook_kit's Trainer has no such feature.",
                 next_step=f"Leave {name} out.",
             )
+        elif name in _IGNORED and value not in _IGNORED[name][1]:
+            notice(f"TrainingArguments({name}={value!r}) has no effect: {_IGNORED[name][0]}.")
     return result
 
 

@@ -330,9 +330,10 @@ class Trainer:
             return metrics
         make = partial(self.get_eval_dataloader, dataset)
         output = self._timed_pass(make, "Evaluation", ignore_keys, metric_key_prefix)
-        self.log(output.metrics)
-        self.emit("on_evaluate", metrics=output.metrics)
-        return output.metrics
+        self.log(metrics := dict(output.metrics))
+        measured = {**output.metrics, "epoch": self.state.epoch}
+        self.emit("on_evaluate", metrics=metrics)
+        return measured  # whatever callbacks did to `metrics`
 
     def _eval_dataset(self, wanted: Any) -> Any:
         """The dataset, or the Trainer's own: for None, or for a name among them."""

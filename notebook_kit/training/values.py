@@ -23,6 +23,7 @@ _RANGES: dict[str, tuple[float, float]] = {
     **dict.fromkeys(("generation_max_length", "generation_num_beams"), (1, math.inf)),
     **dict.fromkeys(("learning_rate", "weight_decay", "max_grad_norm", "adam_epsilon"), (0, math.inf)),
     **dict.fromkeys(("warmup_steps", "num_train_epochs", "eval_delay", "dataloader_num_workers"), (0, math.inf)),
+    "ddp_timeout": (1, math.inf),
     **dict.fromkeys(("seed", "data_seed"), (0, 2**63 - 1)),
     **dict.fromkeys(("label_smoothing_factor", "adam_beta1", "adam_beta2"), (0, 1)),
 }

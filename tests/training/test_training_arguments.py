@@ -2,10 +2,12 @@ import dataclasses
 import json
 
 import pytest
+import torch
 import transformers
 
 from notebook_kit.errors import CheckpointError, ConfigurationError, NotebookKitWarning
 from notebook_kit.training import TrainingArguments
+from notebook_kit.training.distributed import make_accelerator, set_tf32
 from notebook_kit.training.optimization import OPTIMIZERS
 
 # Ours differ on purpose: batches of alike lengths, and None for what only says "not given".
@@ -178,3 +180,48 @@ def test_names_of_optimizers_and_schedules_are_checked_at_once(tmp_path, name, w
 def test_every_optimizer_can_be_named(tmp_path):
     for name in OPTIMIZERS:
         assert TrainingArguments(str(tmp_path), optim=name).optim == name
+
+
+@pytest.mark.parametrize(
+    ("options", "reason"),
+    [
+        ({"use_cache": True}, "no keys and values are cached"),
+        ({"average_tokens_across_devices": False}, "mean over the labels of all processes"),
+        ({"eval_accumulation_steps": 4}, "moved to main memory"),
+        ({"logging_dir": "logs"}, "log_history"),
+        ({"trackio_space_id": "mine"}, "not sent to trackers"),
+    ],
+)
+def test_what_has_no_effect_says_why(options, reason, caplog):
+    TrainingArguments("out", **options)
+    assert reason in caplog.text and next(iter(options)) in caplog.text
+
+
+def test_defaults_of_what_has_no_effect_are_silent(caplog):
+    for field in dataclasses.fields(transformers.TrainingArguments):
+        if field.default is not dataclasses.MISSING and field.name != "output_dir":
+            TrainingArguments("out", **{field.name: field.default})
+    assert not caplog.records
+
+
+def test_compilation_and_the_timeout_reach_accelerate(tmp_path):
+    args = TrainingArguments(
+        str(tmp_path), torch_compile_backend="eager", torch_compile_mode="reduce-overhead", ddp_timeout=7, use_cpu=True
+    )
+    accelerator = make_accelerator(args)
+    plugin = accelerator.state.dynamo_plugin
+    assert (plugin.backend.value.lower(), plugin.mode) == ("eager", "reduce-overhead")
+    assert accelerator.init_handler.timeout.total_seconds() == 7
+
+
+def test_tf32_is_set(monkeypatch, caplog):
+    for allowed in (True, False):
+        set_tf32(allowed)
+        assert torch.backends.cuda.matmul.allow_tf32 is torch.backends.cudnn.allow_tf32 is allowed
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    set_tf32(True)
+    assert "tf32=True has no effect" in caplog.text
+    set_tf32(False)
+    set_tf32(None)
+    assert torch.backends.cuda.matmul.allow_tf32 is False
+    torch.backends.cudnn.allow_tf32 = True  # torch's default

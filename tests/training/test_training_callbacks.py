@@ -241,3 +241,16 @@ def test_memory_errors_get_a_hint(tmp_path):
     with pytest.raises(torch.OutOfMemoryError) as caught:
         run.train()
     assert "per_device_train_batch_size" in "".join(caught.value.__notes__)
+
+
+def test_an_evaluation_returns_what_was_measured_whatever_callbacks_do(tmp_path):
+    class Clears(TrainerCallback):
+        def on_log(self, args, state, control, logs=None, **kwargs):
+            logs.clear()
+
+        def on_evaluate(self, args, state, control, metrics=None, **kwargs):
+            metrics.clear()
+
+    options = {"data_collator": default_data_collator, "callbacks": [Clears()]}
+    run = trainer(tmp_path, Line(), line_rows(), eval_dataset=line_rows(4), **options)
+    assert {"eval_loss", "eval_runtime", "epoch"} <= run.evaluate().keys()
