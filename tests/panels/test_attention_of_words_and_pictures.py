@@ -21,8 +21,13 @@ from notebook_kit import (
     CLIPImageProcessor,
     CLIPModel,
     DocumentQuestionAnsweringPipeline,
+    GPT2Config,
     LayoutLMConfig,
     LayoutLMForQuestionAnswering,
+    VisionEncoderDecoderConfig,
+    VisionEncoderDecoderModel,
+    ViTConfig,
+    ViTImageProcessor,
     pipeline,
 )
 from notebook_kit.errors import InputError
@@ -172,3 +177,23 @@ def test_the_towers_of_clip_are_looked_at_one_by_one():
         after = model(**features)
     assert torch.equal(before.text_embeds, after.text_embeds), "the other tower is as it was"
     assert not torch.allclose(before.image_embeds, after.image_embeds)
+
+
+def test_captions_of_a_vision_encoder_decoder():
+    sizes = {"hidden_size": 32, "num_hidden_layers": 1, "num_attention_heads": 2, "intermediate_size": 32}
+    torch.manual_seed(0)
+    writer = {"n_embd": 32, "n_layer": 2, "n_head": 2, "vocab_size": 5, "n_positions": 16}
+    config = VisionEncoderDecoderConfig(
+        encoder=ViTConfig(**sizes, image_size=64, patch_size=16).to_dict(),
+        decoder=GPT2Config(**writer, add_cross_attention=True, is_decoder=True).to_dict(),
+        decoder_start_token_id=0,
+        pad_token_id=0,
+        eos_token_id=4,
+    )
+    model = VisionEncoderDecoderModel(config).eval()
+    view = AttentionView(model, picture(), processor=ViTImageProcessor(size=64), tokenizer=vocabulary())
+    assert view.kind == "cross" and view._answers.axes[1].labels[:2] == ("[CLS]", "0,0") and view._about["has_maps"]
+    assert view.matrix().shape[1] == 17 and view.predict([(0, 0)])["kind"] == "likelihood"
+    for kind in ("self", "decoder"):
+        view.kind = kind
+        assert not view._problem and view._about["part"] == kind

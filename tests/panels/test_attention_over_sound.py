@@ -17,6 +17,7 @@ from notebook_kit import (
     ASTFeatureExtractor,
     ASTForAudioClassification,
     Wav2Vec2Config,
+    Wav2Vec2CTCTokenizer,
     Wav2Vec2FeatureExtractor,
     Wav2Vec2ForCTC,
     WhisperForConditionalGeneration,
@@ -156,6 +157,15 @@ def test_many_frames_are_pooled_and_read_whole_on_demand(recognizer):
     view.selected = [2]
     assert view._scene().chosen == [4, 5] and view.figure() is not None
     assert view.to_html is not None and not view._about["can_vectors"]
+
+
+def test_letters_of_a_recognizer_with_and_without_a_head(recognizer):
+    names = ["<pad>", "|", "<unk>", *"ABCDEFGHIJKLMNOPQRSTUVWXYZ'-."]
+    letters = Wav2Vec2CTCTokenizer({name: i for i, name in enumerate(names)})
+    view = AttentionView(recognizer, noise(1), processor=Wav2Vec2FeatureExtractor(), tokenizer=letters)
+    result = view.predict([(0, 0)])
+    assert result["kind"] == "tokens" and len(result["rows"]) == 49
+    assert {row["said"] for row in result["rows"]} <= {*letters.get_vocab(), "–"}
 
 
 def test_only_half_a_minute_is_read(recognizer):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 import torch
@@ -94,11 +94,13 @@ def _described(model, tokenizer, reading: Reading, before, after) -> tuple[str, 
         return "states", _states(reading, before, after)
     if logits.dim() == 1:
         return "classes", _classes(config, logits, changed)
-    is_vocabulary = logits.shape[-1] == getattr(config, "vocab_size", None)
+    sizes = (getattr(one, "vocab_size", None) for one in (config, getattr(config, "decoder", None)))
+    is_vocabulary = logits.shape[-1] in (size for size in sizes if size is not None)
     if is_vocabulary and reading.rows.ids and logits.shape[-1] != getattr(config, "num_labels", None):
         return _words(tokenizer, reading, logits, changed)
     if logits.dim() == 2 and len(logits) == len(reading.rows):
-        return "tokens", _token_labels(config, reading, logits, changed)
+        names = _letter if is_vocabulary and tokenizer is not None else label_of
+        return "tokens", _token_labels(names, tokenizer if names is _letter else config, reading, logits, changed)
     return "states", _states(reading, before, after)
 
 
@@ -167,7 +169,14 @@ def _name(tokenizer: Any, token: int) -> str:
     return str(token)
 
 
-def _token_labels(config: Any, reading: Reading, logits: Tensor, changed: Tensor) -> list[dict[str, Any]]:
+def _letter(tokenizer: Any, number: int) -> str:
+    """A letter of a CTC model; "–" for the blank."""
+    return "–" if number == getattr(tokenizer, "pad_token_id", None) else _name(tokenizer, number)
+
+
+def _token_labels(
+    name: Callable[[Any, int], str], names: Any, reading: Reading, logits: Tensor, changed: Tensor
+) -> list[dict[str, Any]]:
     before, after = logits.softmax(-1), changed.softmax(-1)
     rows = []
     for i, label in enumerate(reading.rows.labels):
@@ -175,7 +184,7 @@ def _token_labels(config: Any, reading: Reading, logits: Tensor, changed: Tensor
             continue
         first, second = int(before[i].argmax()), int(after[i].argmax())
         row = _row(label, before[i, first], after[i, first], place=i)
-        rows.append({**row, "said": label_of(config, first), "says": label_of(config, second)})
+        rows.append({**row, "said": name(names, first), "says": name(names, second)})
     return rows[:ROWS]
 
 
