@@ -301,7 +301,7 @@ def causal_mask(
     if window is not None and window >= end:
         window = None
     if attention_mask is None and window is None and (T == 1 or not past):
-        return None, T > 1
+        return None, bool(T > 1)  # sizes are symbols while a graph is exported
     rows = torch.arange(past, end, device=device)[:, None]  # (from, 1)
     columns = torch.arange(end, device=device)  # (to,)
     allowed = columns <= rows

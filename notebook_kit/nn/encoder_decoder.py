@@ -51,9 +51,9 @@ def shift_tokens_right(input_ids: Tensor, config: PretrainedConfig) -> Tensor:
             f"The decoder's input cannot be derived from the labels: the config has no {missing}.",
             next_step=f"Set model.config.{missing}, or pass decoder_input_ids.",
         )
-    shifted = input_ids.new_full(input_ids.shape, start)
-    shifted[:, 1:] = input_ids[:, :-1]
-    return shifted.masked_fill_(shifted == -100, pad)
+    first = torch.full_like(input_ids[:, :1], start)
+    shifted = torch.cat([first, input_ids[:, :-1]], dim=1)
+    return shifted.masked_fill(shifted == -100, pad)
 
 
 def as_encoder_output(encoder_outputs: Any) -> BaseModelOutput:
@@ -123,7 +123,7 @@ def end_of_text_states(states: Tensor, input_ids: Tensor, config: PretrainedConf
             next_step="Leave decoder_input_ids out: to classify a text, both halves read it.",
         )
     ends = input_ids.eq(config.eos_token_id)  # type: ignore[arg-type]
-    if not bool(ends.any(dim=1).all()):
+    if not ends.is_meta and not bool(ends.any(dim=1).all()):  # a graph is traced without values
         raise InputError(
             f"A text has no end-of-text token (id {config.eos_token_id}), from which its prediction is computed.",
             next_step="Call the tokenizer with add_special_tokens=True, and do not truncate the ids afterwards.",
