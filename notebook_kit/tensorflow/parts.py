@@ -50,6 +50,12 @@ class Part(keras.layers.Layer):
     def __iter__(self) -> Iterator[Any]:
         return iter(list(self.parts.values()))
 
+    def save_own_variables(self, store: Any) -> None:
+        """Nothing: the model writes all weights, under their names."""
+
+    def load_own_variables(self, store: Any) -> None:
+        """Nothing: the model reads all weights."""
+
     def call(self, *_: Any, **__: Any) -> Any:
         """Parts are not called one by one: call the model."""
         raise NotImplementedError("A part of a TF model cannot be called alone; call the model.")

@@ -84,7 +84,8 @@ def trace(model: PreTrainedModel, signature: Signature) -> Graph:
     call, structures = _Call(model, signature.options), []  # type: ignore[var-annotated]
     call.keep_structure = structures.append  # the tracing undoes changes of attributes
     try:
-        with warnings.catch_warnings():
+        # Without gradients: a block that has none within the model would become a graph inside the graph.
+        with torch.no_grad(), warnings.catch_warnings():
             warnings.simplefilter("ignore")
             program = torch.export.export(call, (inputs,), dynamic_shapes=axes, strict=False)
     except NotebookKitError:

@@ -26,6 +26,7 @@ NAMES = {
     "camembert": ["CamembertForTokenClassification"],
     "distilbert": ["DistilBertForQuestionAnswering"],
     "gpt2": ["GPT2LMHeadModel", "GPT2ForSequenceClassification"],
+    "llama": ["LlamaForCausalLM"],
 }
 CASES = [pytest.param(model_type, name, id=name) for model_type, names in NAMES.items() for name in names]
 
