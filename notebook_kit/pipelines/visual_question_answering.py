@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 import numpy as np
+import torch
 
 from notebook_kit.errors import InputError, near_matches
 from notebook_kit.pipelines.base import Pipeline, Rows
@@ -26,6 +27,8 @@ class VisualQuestionAnsweringPipeline(ImageTextPipeline):
     Options:
         top_k: The number of answers to return, best first; by default 5.
         timeout: Seconds to wait for an image from the web.
+        max_new_tokens: For a model that writes its answers, such as BLIP, the maximum length of an answer in tokens.
+        generate_kwargs: For such a model, further settings of `generate`, as a dictionary.
         padding, truncation: As in the tokenizer's call; `truncation=True` reads only the start of a long question.
         pad: At construction, as for `ImagePipeline`.
 
@@ -33,7 +36,7 @@ class VisualQuestionAnsweringPipeline(ImageTextPipeline):
 
     Returns:
         Per question, `[{"score": float, "answer": str}, ...]`. Each score is a probability of its own, since several answers may
-        be right.
+        be right. A model that writes its answers returns `[{"answer": str}]`.
 
     Raises:
         InputError: for an image or a question that is missing, empty or of the wrong type.
@@ -60,7 +63,8 @@ class VisualQuestionAnsweringPipeline(ImageTextPipeline):
     budgets = (8 * 384 * 640, 64 * 384 * 640)
 
     def normalize_options(self, options: dict[str, Any]) -> dict[str, Any]:
-        check_count("top_k", options.get("top_k"))
+        for name in ("top_k", "max_new_tokens"):
+            check_count(name, options.get(name))
         return options
 
     def __call__(self, *args: Any, image: Any = None, question: Any = None, **options: Any) -> Any:
@@ -127,7 +131,31 @@ class VisualQuestionAnsweringPipeline(ImageTextPipeline):
             raise InputError(f"The question {what}.", next_step="Pass a text, such as 'How many cats are there?'.")
         return image, question
 
+    def forward(
+        self,
+        batch: dict[str, torch.Tensor],
+        *,
+        max_new_tokens: int | None = None,
+        generate_kwargs: dict[str, Any] | None = None,
+    ) -> dict[str, Any]:
+        if not self._writes:
+            return super().forward(batch)
+        settings = dict(generate_kwargs or {})
+        if max_new_tokens is not None:
+            settings["max_new_tokens"] = max_new_tokens
+        tokens = self.model.generate(**batch, **settings)
+        rows = len(batch["input_ids"])
+        return {"tokens": tokens.view(rows, len(tokens) // rows, -1)}
+
+    @property
+    def _writes(self) -> bool:
+        """Whether the model writes answers, rather than choosing among those that it knows."""
+        return bool(getattr(self.model, "can_generate", lambda: False)())
+
     def postprocess(self, item: Any, features: Rows, outputs: Rows, *, top_k: int = 5) -> list[dict[str, Any]]:
+        if self._writes:
+            texts = self.tokenizer.batch_decode(outputs[0]["tokens"].tolist(), skip_special_tokens=True)
+            return [{"answer": text.strip()} for text in texts]
         scores = 1.0 / (1.0 + np.exp(-outputs[0]["logits"]))
         labels = self.model.config.id2label
         best = np.argsort(-scores, kind="stable")[:top_k].tolist()

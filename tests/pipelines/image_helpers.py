@@ -196,3 +196,22 @@ def save_clip(folder: str | Path, **settings: Any) -> str:
     size = {"shortest_edge": 32}
     transformers.CLIPImageProcessorPil(size=size, crop_size=32).save_pretrained(folder)
     return str(folder)
+
+
+def save_blip(folder: str | Path) -> str:
+    """A random BLIP of `transformers` that answers questions, with its tokenizer and image processor."""
+    import transformers
+    from pipeline_helpers import make_tokenizer
+
+    tokenizer = make_tokenizer(str(folder), model_max_length=40)
+    size = {"hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 4, "intermediate_size": 48}
+    ids = {"bos_token_id": tokenizer.cls_token_id, "sep_token_id": tokenizer.sep_token_id, "pad_token_id": 0}
+    text = {**size, **ids, "vocab_size": len(tokenizer), "max_position_embeddings": 40, "initializer_range": 0.6}
+    vision = {**size, "image_size": 32, "patch_size": 8, "initializer_range": 0.4}
+    torch.manual_seed(3)
+    config = transformers.BlipConfig(text_config=text, vision_config=vision, initializer_range=0.6)
+    transformers.BlipForQuestionAnswering(config).eval().save_pretrained(folder)
+    transformers.models.blip.image_processing_pil_blip.BlipImageProcessorPil(
+        size={"height": 32, "width": 32}
+    ).save_pretrained(folder)
+    return str(folder)

@@ -6,7 +6,7 @@ import json
 
 import pytest
 import torch
-from image_helpers import PICTURES, save_vilt
+from image_helpers import PICTURES, save_blip, save_vilt
 from pipeline_helpers import assert_same, ours
 from record_vqa_v4 import DATA, QUESTIONS, with_pictures
 
@@ -164,3 +164,21 @@ def test_an_image_of_any_size(pipe):
 def test_the_labels_of_a_checkpoint(tmp_path):
     pipe = ours("vqa", save_vilt(tmp_path, id2label={0: "no", 1: "yes"}))
     assert {answer["answer"] for answer in pipe(ROWS[0])} == {"yes", "no"}
+
+
+def test_a_model_that_writes_its_answers(tmp_path):
+    import transformers
+
+    pipe = ours("vqa", save_blip(tmp_path))
+    reference = transformers.BlipForQuestionAnswering.from_pretrained(tmp_path).eval()
+    tokenizer = transformers.AutoTokenizer.from_pretrained(tmp_path)
+    expected = []
+    for row in ROWS:
+        pixels = pipe.image_processor(row["image"], return_tensors="pt")
+        words = tokenizer(row["question"], return_tensors="pt", return_token_type_ids=False)
+        ids = reference.generate(**words, **pixels, max_new_tokens=6)
+        expected.append([{"answer": tokenizer.decode(ids[0], skip_special_tokens=True).strip()}])
+    assert pipe(ROWS, max_new_tokens=6) == expected
+    assert pipe(ROWS, max_new_tokens=6, batch_size=1) == expected
+    assert len({answers[0]["answer"] for answers in expected}) > 1
+    assert len(pipe(ROWS[0], generate_kwargs={"num_beams": 2, "num_return_sequences": 2, "max_new_tokens": 4})) == 2
