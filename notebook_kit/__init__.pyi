@@ -365,6 +365,8 @@ from .models.table_transformer import TableTransformerModel as TableTransformerM
 from .models.timm_backbone import TimmBackbone as TimmBackbone
 from .models.timm_backbone import TimmBackboneConfig as TimmBackboneConfig
 from .models.tokenizer_mapping import TOKENIZER_MAPPING as TOKENIZER_MAPPING
+from .models.trocr import TrOCRConfig as TrOCRConfig
+from .models.trocr import TrOCRForCausalLM as TrOCRForCausalLM
 from .models.vilt import ViltConfig as ViltConfig
 from .models.vilt import ViltForImageAndTextRetrieval as ViltForImageAndTextRetrieval
 from .models.vilt import ViltForMaskedLM as ViltForMaskedLM

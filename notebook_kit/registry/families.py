@@ -170,6 +170,7 @@ FAMILIES: dict[str, Family] = {
     "swin": Family("swin", "Swin", {**_IMAGE_BACKBONE, **_MASKED_IMAGE}, "image"),
     "t5": Family("t5", "T5", _T5),
     "table-transformer": Family("table_transformer", "TableTransformer", _DETECTION, "image"),
+    "trocr": Family("trocr", "TrOCR", {"AutoModelForCausalLM": "ForCausalLM"}),
     "vilt": Family("vilt", "Vilt", _VILT, "multimodal"),
     "vision-encoder-decoder": Family("vision_encoder_decoder", "VisionEncoderDecoder", _WRITES_OF_IMAGES, "image"),
     "vit": Family("vit", "ViT", _MASKED_IMAGE, "image"),

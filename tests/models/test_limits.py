@@ -30,7 +30,7 @@ def fields(model_type):
     return FIELDS.get(model_type) or ref.tiny_fields(model_type)
 
 
-@pytest.mark.parametrize("model_type", ref.reading("text"))
+@pytest.mark.parametrize("model_type", [name for name in ref.reading("text") if name != "trocr"])  # it has no backbone
 def test_a_model_reads_as_many_tokens_as_its_limit_says(model_type):
     kind = model_classes(model_type)["AutoModel"]
     model = kind(kind.config_class(**fields(model_type))).eval()
@@ -50,7 +50,7 @@ def test_a_model_reads_as_many_tokens_as_its_limit_says(model_type):
             read(limit + 1)
 
 
-@pytest.mark.parametrize("model_type", ref.reading("text"))
+@pytest.mark.parametrize("model_type", [name for name in ref.reading("text") if name != "trocr"])  # it has no backbone
 def test_the_limit_of_a_foreign_model_is_that_of_ours(model_type):
     kind = model_classes(model_type)["AutoModel"]
     ours = kind(kind.config_class(**fields(model_type)))
