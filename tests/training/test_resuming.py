@@ -149,8 +149,8 @@ def test_resume_keeps_the_patience_of_early_stopping(tmp_path):
     assert_same_run(whole, resumed)
 
 
-def run_killed(folder, when):
-    command = [sys.executable, str(HERE / "killed_run.py"), str(folder), when]
+def run_killed(folder, step):
+    command = [sys.executable, str(HERE / "killed_run.py"), str(folder), step]
     paths = os.pathsep.join([str(HERE), str(HERE.parents[1])])
     return subprocess.run(command, env={**os.environ, "PYTHONPATH": paths, "OMP_NUM_THREADS": "1"}, capture_output=True)
 
@@ -177,7 +177,7 @@ def assert_resumes_to(folder, expected):
 def test_killed_while_replacing_a_checkpoint_leaves_the_older_one(tmp_path, whole_weights):
     with pytest.raises(Stop):
         trainer(tmp_path, data=dataset(45), callbacks=[StopAt(5)], **OPTIONS).train()
-    assert run_killed(tmp_path, "swap:4").returncode == -signal.SIGKILL
+    assert run_killed(tmp_path, "4").returncode == -signal.SIGKILL
     assert not checkpoints(tmp_path)
     assert Path(get_last_checkpoint(tmp_path)).name == "checkpoint-4"
     assert_resumes_to(tmp_path, whole_weights)
