@@ -46,6 +46,7 @@ def makers(
     size: int,
     found: Sequence[Thing] | None = None,
     photographs: Sequence[Background] | None = None,
+    **options: Any,
 ) -> dict[Part, SceneMaker]:
     """The generators of the scenes of each part.
 
@@ -56,6 +57,7 @@ def makers(
     Args:
         size: Width and height of a scene in pixels.
         found, photographs: By default, what `things()` and `backgrounds()` return, whose errors may be raised.
+        options: Further options of `SceneMaker`, such as `counts`.
     """
     found = things() if found is None else found
     photographs = backgrounds() if photographs is None else photographs
@@ -68,6 +70,7 @@ def makers(
             size,
             stream=list(SHOWN).index(part),
             recolor=RECOLOR if part == "train" else 0.0,
+            **options,
         )
     return scenes
 

@@ -145,6 +145,14 @@ def label_pixels():
     yield {segment["label"]: f"{np.asarray(segment['mask']).mean() / 255:.0%}" for segment in segments}
 
 
+def ask_about_pictures():
+    from notebook_kit import pipeline, zoo
+
+    answer_to = pipeline("vqa", model="zoo")
+    scene, questions = zoo.sample("scene_1.webp"), ["how many things are there?", "is there an apple?"]
+    yield [answer_to({"image": scene, "question": question}, top_k=1) for question in questions]
+
+
 def ask_about_documents():
     import json
 
@@ -276,6 +284,7 @@ SECTIONS = [
     ),
     Section("objects", "Object detection", "Several things in one picture, each with its box in pixels.", find_things),
     Section("pixels", "Image segmentation", "A label for each pixel; here, the share that each covers.", label_pixels),
+    Section("question", "Visual question answering", "A picture and a question in, an answer out.", ask_about_pictures),
     Section(
         "document",
         "Document question answering",

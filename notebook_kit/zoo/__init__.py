@@ -45,6 +45,8 @@ ZOO: dict[str, Checkpoint] = {
     "tiny-segmentation": Checkpoint(
         ("image-segmentation",), "names the class of each pixel of a picture, of ten kinds"
     ),
+    "tiny-vqa": Checkpoint(("visual-question-answering",), "answers questions about pictures of a few things"),
+    "tiny-captions": Checkpoint(("image-to-text",), "says which things a picture shows, and how they are arranged"),
     "tiny-documents": Checkpoint(
         ("document-question-answering",),
         "answers questions about receipts, invoices and forms with words of the page",

@@ -1,0 +1,148 @@
+"""What can be said about a scene: questions with their answers, and a caption."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from notebook_kit.recipes.scene_data import LABELS
+from notebook_kit.recipes.scenes import Scene
+
+__all__ = [
+    "ANSWERS",
+    "KINDS",
+    "OPPOSITE",
+    "RELATIONS",
+    "Question",
+    "caption",
+    "is_held_out",
+    "plural",
+    "questions",
+    "relation",
+    "words",
+]
+
+COUNTS = ("0", "1", "2", "3")
+ANSWERS = ["no", "yes", *COUNTS, *LABELS]
+"""All answers, in the order of their numbers."""
+
+KINDS = ("how many", "is there", "where")
+"""The kinds of questions."""
+
+RELATIONS = ("left of", "right of", "above", "below")
+OPPOSITE = dict(zip(RELATIONS, ("right of", "left of", "below", "above"), strict=True))
+"""Relation -> the relation the other way round."""
+
+_APART = 0.12  # of the scene: a smaller distance is not called left or above
+_PLURALS = {"butterfly": "butterflies", "fish": "fish", "strawberry": "strawberries"}
+
+
+@dataclass(frozen=True, slots=True)
+class Question:
+    """A question about a scene, its answer, and the kind of the question, one of `KINDS`."""
+
+    text: str
+    answer: str
+    kind: str
+
+
+def plural(name: str) -> str:
+    """The plural of a class.
+
+    Example:
+        >>> plural("apple"), plural("butterfly")
+        ('apples', 'butterflies')
+    """
+    return _PLURALS.get(name, f"{name}s")
+
+
+def relation(first: Sequence[float], second: Sequence[float], size: float) -> str | None:
+    """How the first of two boxes is placed relative to the second, or None if they are too close.
+
+    Args:
+        first, second: Left, top, right and bottom.
+        size: The side of the scene.
+
+    Example:
+        >>> relation([0, 0, 10, 10], [50, 5, 60, 15], 100)
+        'left of'
+    """
+    right, down = ((first[axis] + first[axis + 2] - second[axis] - second[axis + 2]) / 2 for axis in (0, 1))
+    if max(abs(right), abs(down)) < _APART * size:
+        return None
+    if abs(right) > abs(down):
+        return "left of" if right < 0 else "right of"
+    return "above" if down < 0 else "below"
+
+
+def questions(scene: Scene, chance: np.random.Generator) -> list[Question]:
+    """Questions about a scene: how many, is there, and where. Things of which there are several are not used as places."""
+    names = [LABELS[label] for label in scene.labels]
+    absent = [name for name in LABELS if name not in names]
+    found = [Question("how many things are there?", str(len(names)), "how many")] if len(names) <= 3 else []
+    for name in [*dict.fromkeys(names), absent[chance.integers(len(absent))]]:
+        if names.count(name) < len(COUNTS):
+            found.append(Question(f"how many {plural(name)} are there?", str(names.count(name)), "how many"))
+    chosen = names[chance.integers(len(names))]
+    article = {name: _article(name) for name in LABELS}
+    found.append(Question(f"is there {article[chosen]} {chosen}?", "yes", "is there"))
+    missing = absent[chance.integers(len(absent))]
+    found.append(Question(f"is there {article[missing]} {missing}?", "no", "is there"))
+    size = len(scene.image)
+    for place, name in enumerate(names):
+        if names.count(name) > 1:
+            continue
+        for wanted in RELATIONS:
+            others = {
+                other
+                for row, other in enumerate(names)
+                if row != place and relation(scene.boxes[row], scene.boxes[place], size) == wanted
+            }
+            if len(others) == 1:
+                found.append(Question(f"what is {wanted} the {name}?", others.pop(), "where"))
+    return found
+
+
+def caption(scene: Scene) -> str:
+    """How the two largest things are placed, and which others there are.
+
+    Example:
+        >>> boxes = np.array([[0, 0, 9, 9], [20, 0, 30, 9], [0, 20, 3, 23]], np.float32)
+        >>> nothing = np.zeros((32, 32, 3), np.uint8)
+        >>> caption(Scene(nothing, np.array([1, 9, 2]), boxes, nothing[:0], nothing[..., 0]))
+        'an apple left of a vehicle, and a ball'
+    """
+    sizes = [(box[2] - box[0]) * (box[3] - box[1]) for box in scene.boxes]
+    order = np.argsort(sizes)[::-1].tolist()
+    names = [f"{_article(LABELS[label])} {LABELS[label]}" for label in scene.labels]
+    if len(order) == 1:
+        return names[0]
+    first, second, *others = order
+    how = relation(scene.boxes[first], scene.boxes[second], len(scene.image))
+    if how in ("right of", "below"):
+        first, second, how = second, first, OPPOSITE[how]
+    text = f"{names[first]} {how} {names[second]}" if how else f"{names[first]} near {names[second]}"
+    return "".join([text, *(f", and {names[other]}" for other in others)])
+
+
+def is_held_out(labels: Iterable[int]) -> bool:
+    """Whether two classes occur together that no training scene shows together.
+
+    Example:
+        >>> is_held_out([0, 7]), is_held_out([0, 1])
+        (True, False)
+    """
+    kinds = sorted(set(labels))
+    return any((one + two) % 7 == 0 for place, one in enumerate(kinds) for two in kinds[place + 1 :])
+
+
+def words() -> list[str]:
+    """All words that occur in questions and captions, in alphabetical order."""
+    others = ("how", "many", "things", "are", "there", "is", "a", "an", "what", "left", "right", "of", "above", "below")
+    return sorted({*others, "near", "the", "and", "?", ",", *LABELS, *map(plural, LABELS)})
+
+
+def _article(name: str) -> str:
+    return "an" if name[0] in "aeiou" else "a"

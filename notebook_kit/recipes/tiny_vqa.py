@@ -1,0 +1,372 @@
+"""The recipe of `notebook-kit/tiny-vqa`, a ViLT that answers questions about scenes of a few things.
+
+Three measures let it learn something within minutes on one CPU thread, and leave a plain ViLT:
+
+1. It starts with the patches and the layers of `notebook-kit/tiny-things`, a ViT that names the thing in a picture.
+2. While it learns to answer, each patch also learns which class it shows.
+3. Matrices are trained by Muon.
+"""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from PIL import Image, ImageDraw
+from torch import Tensor, nn
+from torch.nn import functional as F
+from torch.nn.utils.rnn import pad_sequence
+from torch.utils.data import Dataset
+
+from notebook_kit.models.vilt import ViltConfig, ViltForQuestionAnswering
+from notebook_kit.models.vit import ViTForImageClassification
+from notebook_kit.nn.patches import as_map
+from notebook_kit.pipelines import pipeline
+from notebook_kit.processing.image.classes import ViltImageProcessor
+from notebook_kit.processing.joint.images import ViltProcessor
+from notebook_kit.processing.text.auto import PreTrainedTokenizerFast
+from notebook_kit.recipes.muon import MuonWithAdamW
+from notebook_kit.recipes.scene_card import PICTURE
+from notebook_kit.recipes.scene_data import LABELS, makers
+from notebook_kit.recipes.scene_pictures import contact_sheet, publishable
+from notebook_kit.recipes.scene_words import ANSWERS, KINDS, Question, is_held_out, questions, words
+from notebook_kit.recipes.scenes import Scene, SceneMaker
+from notebook_kit.recipes.shared import Clock, train, work_folder
+from notebook_kit.recipes.shrinking import word_piece_tokenizer
+from notebook_kit.recipes.things_data import backgrounds, things
+from notebook_kit.recipes.tiny_vqa_card import model_card
+from notebook_kit.training import Trainer, TrainingArguments, set_seed
+
+__all__ = [
+    "BATCH",
+    "SCENES_OF",
+    "SIZE",
+    "DenseHead",
+    "arguments_of",
+    "build",
+    "few_things",
+    "frequent_answers",
+    "normalized",
+    "scenes_from",
+    "titled",
+    "tokenizer",
+]
+
+SEED = 17
+SIZE, PATCH = 64, 8  # pixels
+SCENES_OF: dict[str, Any] = {"counts": (1, 3), "sizes": (0.32, 0.58)}
+"""How many things a scene shows, and how large they are."""
+SCENES, TESTS = 10_000, 600
+STEPS, BATCH, RATE = 1600, 32, 1.5e-3
+LONGEST = 24  # tokens of a question
+BACKGROUND = 0.4  # weight of background in the task of the patches
+
+
+def build(output: Path, quick: bool = False, work: Path | None = None) -> dict[str, Any]:
+    """Train the checkpoint with one seed, measure it, and write it with its model card.
+
+    Args:
+        output: The folder to write.
+        quick: Train for a few steps on a few scenes, to check that everything works. The result is useless.
+        work: A folder that keeps scenes and weights. Existing ones are reused.
+
+    Returns:
+        The measurements in the model card.
+
+    Raises:
+        MissingDependencyError, HubUnreachableError, CheckpointError: As in `notebook_kit.recipes.things_data.things`.
+    """
+    with work_folder(work) as folder:
+        return _build(Path(output), quick, folder)
+
+
+def _build(output: Path, quick: bool, work: Path) -> dict[str, Any]:
+    clock = Clock(work / "seconds.json")
+    cutouts, photographs = things(), backgrounds()
+    scenes = makers(SIZE, cutouts, photographs, **SCENES_OF)
+    with clock("scenes", work / "scenes.npz"):
+        learned = Learned.of(scenes["train"], 60 if quick else SCENES, work / "scenes.npz")
+    with clock("training", work / "vqa.pt"):
+        model = trained(learned, work, quick)
+    model.half().save_pretrained(output)
+    processor().save_pretrained(output)
+    test = list(scenes_from(scenes["test"], 20 if quick else TESTS))
+    report = measure(output, test, learned)
+    report |= {"seconds": clock.seconds, "quick": quick, "threads": torch.get_num_threads()}
+    report |= {"parameters": model.num_parameters(), "bytes": (output / "model.safetensors").stat().st_size}
+    report |= {"scenes": len(learned), "tests": len(test)}
+    drawn = picture(output, publishable(4 * SIZE, cutouts, photographs))
+    drawn.save(output / PICTURE, quality=80, method=6)
+    (output / "README.md").write_text(model_card(report), encoding="utf-8")
+    return report
+
+
+# Data ----------------------------------------------------------------------------------------------------------------
+
+
+def scenes_from(make: SceneMaker, count: int, first: int = 0, held_out: bool = True) -> Iterator[Scene]:
+    """Scenes of a generator.
+
+    Args:
+        make: The generator.
+        count: Their number.
+        first: The seed of the first one.
+        held_out: Also scenes in which classes occur together that no training scene shows together.
+    """
+    seed = first
+    while count:
+        scene = make(seed)
+        seed += 1
+        if len(scene.labels) and (held_out or not is_held_out(scene.labels.tolist())):
+            count -= 1
+            yield scene
+
+
+def few_things(make: SceneMaker, count: int) -> Iterator[Scene]:
+    """The first scenes of a generator that show as many things as training scenes do."""
+    return islice(
+        (scene for scene in scenes_from(make, 100 * count) if len(scene.labels) <= SCENES_OF["counts"][1]), count
+    )
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Learned:
+    """Training scenes: their pictures, the class of each pixel + 1, and for each scene its questions with their answers.
+
+    Attributes:
+        images: `(scenes, size, size, 3)` uint8.
+        semantic: `(scenes, size, size)` uint8.
+        asked: The questions about each.
+    """
+
+    images: np.ndarray
+    semantic: np.ndarray
+    asked: list[list[Question]]
+
+    def __len__(self) -> int:
+        return len(self.images)
+
+    @classmethod
+    def of(cls, make: SceneMaker, count: int, kept: Path) -> Learned:
+        """The scenes of a generator, or those that a file keeps."""
+        if not kept.exists():
+            scenes = list(scenes_from(make, count, held_out=False))
+            asked = [questions(scene, np.random.default_rng(place)) for place, scene in enumerate(scenes)]
+            rows = [[(each.text, each.answer, each.kind) for each in some] for some in asked]
+            images, semantic = (np.stack([getattr(each, name) for each in scenes]) for name in ("image", "semantic"))
+            np.savez(kept, images=images, semantic=semantic, asked=json.dumps(rows))
+        with np.load(kept) as file:
+            found = [[Question(*row) for row in rows] for rows in json.loads(str(file["asked"]))]
+            return cls(file["images"], file["semantic"], found)
+
+
+def normalized(image: np.ndarray) -> Tensor:
+    """A picture as the model sees it, `(3, size, size)`."""
+    return torch.from_numpy(image).permute(2, 0, 1).float() / 127.5 - 1
+
+
+def tokenizer() -> PreTrainedTokenizerFast:
+    """A lower-casing tokenizer of the words in questions and captions; it spells all others."""
+    letters = [chr(code) for code in range(33, 127) if not chr(code).isupper()]
+    pieces = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", *words(), *letters]
+    return word_piece_tokenizer(
+        list(dict.fromkeys([*pieces, *(f"##{each}" for each in letters if each.isalnum()), "##s"])), LONGEST
+    )
+
+
+def processor() -> ViltProcessor:
+    """The processor of the checkpoint: the shorter side of a picture becomes `SIZE`."""
+    return ViltProcessor(ViltImageProcessor(size={"shortest_edge": SIZE}, size_divisor=PATCH, resample=2), tokenizer())
+
+
+class QuestionsAboutScenes(Dataset[dict[str, Tensor]]):
+    """A random question about each scene, of a random kind, differently each time; in a slightly different light."""
+
+    def __init__(self, learned: Learned) -> None:
+        self.learned = learned
+        texts = sorted({each.text for some in learned.asked for each in some})
+        encoded = tokenizer()(texts)["input_ids"]
+        self.ids = {text: torch.tensor(ids) for text, ids in zip(texts, encoded, strict=True)}
+
+    def __len__(self) -> int:
+        return len(self.learned)
+
+    def __getitem__(self, index: int) -> dict[str, Tensor]:
+        asked = self.learned.asked[index]
+        kinds = sorted({each.kind for each in asked})
+        kind = kinds[int(torch.randint(len(kinds), ()))]
+        chosen = [each for each in asked if each.kind == kind]
+        question = chosen[int(torch.randint(len(chosen), ()))]
+        pixels = normalized(self.learned.images[index]) * (1 + 0.08 * torch.randn(3, 1, 1)) + 0.05 * torch.randn(1)
+        return {
+            "pixel_values": pixels,
+            "semantic": torch.from_numpy(self.learned.semantic[index]).long(),
+            "input_ids": self.ids[question.text],
+            "answer": torch.tensor(ANSWERS.index(question.answer)),
+        }
+
+
+def collate(rows: Sequence[dict[str, Tensor]]) -> dict[str, Tensor]:
+    """A batch, its questions padded with zeros."""
+    batch = {name: torch.stack([row[name] for row in rows]) for name in ("pixel_values", "semantic", "answer")}
+    ids = pad_sequence([row["input_ids"] for row in rows], batch_first=True)
+    return {**batch, "input_ids": ids, "attention_mask": (ids != 0).long()}
+
+
+# Training ------------------------------------------------------------------------------------------------------------
+
+
+class DenseHead(nn.Module):
+    """Which class each quarter of a patch shows."""
+
+    weight: Tensor
+
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        self.predict = nn.Linear(width, 4 * (len(LABELS) + 1))
+        self.register_buffer("weight", torch.tensor([BACKGROUND] + [1.0] * len(LABELS)), persistent=False)
+
+    def forward(self, patches: Tensor, semantic: Tensor) -> Tensor:
+        """The loss; patches are `(batch, patches, width)`, and `semantic` `(batch, size, size)`."""
+        side = SIZE // PATCH
+        logits = F.pixel_shuffle(as_map(self.predict(patches), (side, side)), 2)
+        step = PATCH // 2
+        return F.cross_entropy(logits, semantic[:, step // 2 :: step, step // 2 :: step], self.weight)
+
+
+class Answering(nn.Module):
+    """The model with the task of the patches. Only the model is saved."""
+
+    def __init__(self, model: ViltForQuestionAnswering) -> None:
+        super().__init__()
+        self.model = model
+        self.dense = DenseHead(model.config.hidden_size)
+
+    def forward(
+        self, pixel_values: Tensor, semantic: Tensor, input_ids: Tensor, attention_mask: Tensor, answer: Tensor
+    ) -> dict[str, Tensor]:
+        mask = torch.cat([attention_mask, attention_mask.new_ones(len(answer), 1 + (SIZE // PATCH) ** 2)], 1)
+        vilt = self.model.vilt
+        picture, _ = vilt.embeddings.embed_picture(pixel_values, None)
+        out = vilt(input_ids, attention_mask, image_embeds=picture, pixel_mask=mask[:, input_ids.shape[1] :])
+        logits = self.model.classifier(out.pooler_output)
+        truth = F.one_hot(answer, len(ANSWERS)).float()
+        # Binary cross-entropy as in ViLT, with a larger weight of the one right answer while it is hard to find.
+        loss = F.binary_cross_entropy_with_logits(logits, truth) * 4 + F.cross_entropy(logits, answer)
+        patches = out.last_hidden_state[:, input_ids.shape[1] + 1 :]
+        return {"loss": loss + self.dense(patches, semantic), "logits": logits}
+
+
+def arguments_of(folder: Path, steps: int, rate: float) -> TrainingArguments:
+    """The Trainer's arguments for one of the models of scenes with words."""
+    return TrainingArguments(
+        str(folder),
+        max_steps=steps,
+        per_device_train_batch_size=BATCH,
+        learning_rate=rate,
+        lr_scheduler_type="cosine",
+        warmup_steps=0.05,
+        save_strategy="no",
+        logging_steps=25,
+        report_to="none",
+        disable_tqdm=True,
+        remove_unused_columns=False,
+        train_sampling_strategy="random",
+        use_cpu=True,
+        seed=SEED,
+    )
+
+
+def trained(learned: Learned, work: Path, quick: bool) -> ViltForQuestionAnswering:
+    """The trained model, or the one that `work` keeps."""
+    set_seed(SEED)
+    eyes = ViTForImageClassification.from_pretrained("notebook-kit/tiny-things")
+    shape = ("hidden_size", "num_hidden_layers", "num_attention_heads", "intermediate_size", "image_size", "patch_size")
+    fields: dict[str, Any] = {name: getattr(eyes.config, name) for name in shape}
+    fields |= {"vocab_size": len(tokenizer()), "max_position_embeddings": LONGEST}
+    fields |= {"id2label": dict(enumerate(ANSWERS)), "label2id": {answer: row for row, answer in enumerate(ANSWERS)}}
+    config = ViltConfig(**fields)
+    model = ViltForQuestionAnswering(config)
+    kept = work / "vqa.pt"
+    if kept.exists():
+        model.load_state_dict(torch.load(kept, weights_only=True))
+        return model.eval()
+    model.vilt.load_state_dict(eyes.vit.state_dict(), strict=False)
+    task = Answering(model)
+    arguments = arguments_of(work / "training", 3 if quick else STEPS, RATE)
+    optimizer = MuonWithAdamW(task, RATE, weight_decay=0.05)
+    scenes = QuestionsAboutScenes(learned)
+    train(Trainer(task, arguments, data_collator=collate, train_dataset=scenes, optimizers=(optimizer, None)))
+    torch.save(model.state_dict(), kept)
+    return model.eval()
+
+
+# Measurements --------------------------------------------------------------------------------------------------------
+
+
+def frequent_answers(learned: Learned) -> dict[str, str]:
+    """The most frequent answer to each kind of question."""
+    counts = {
+        kind: Counter(each.answer for some in learned.asked for each in some if each.kind == kind) for kind in KINDS
+    }
+    return {kind: count.most_common(1)[0][0] for kind, count in counts.items() if count}
+
+
+def measure(folder: Path, test: Sequence[Scene], learned: Learned) -> dict[str, Any]:
+    """Accuracy of a saved checkpoint and of the most frequent answer, by kind of question."""
+    answer_to = pipeline("visual-question-answering", model=str(folder), device="cpu", batch_size=32)
+    asked = [
+        (place, each) for place, scene in enumerate(test) for each in questions(scene, np.random.default_rng(place))
+    ]
+    found = answer_to(
+        [{"image": Image.fromarray(test[place].image), "question": each.text} for place, each in asked], top_k=1
+    )
+    right = np.array([answers[0]["answer"] == each.answer for answers, (_, each) in zip(found, asked, strict=True)])
+    frequent = frequent_answers(learned)
+    guessed = np.array([frequent.get(each.kind) == each.answer for _, each in asked])
+    kinds = np.array([each.kind for _, each in asked])
+    new = np.array([is_held_out(test[place].labels.tolist()) for place, _ in asked])
+    by_kind = {
+        kind: (
+            float(right[kinds == kind].mean()),
+            float(guessed[kinds == kind].mean()),
+            frequent[kind],
+            int((kinds == kind).sum()),
+        )
+        for kind in KINDS
+        if (kinds == kind).any() and kind in frequent
+    }
+    return {
+        "accuracy": float(right.mean()),
+        "baseline": float(guessed.mean()),
+        "kinds": by_kind,
+        "new pairs": float(right[new].mean()) if new.any() else None,
+        "questions": len(asked),
+    }
+
+
+def picture(folder: Path, make: SceneMaker) -> Image.Image:
+    """Scenes that may be published, each with a question and the model's answer: the first eight."""
+    answer_to = pipeline("visual-question-answering", model=str(folder), device="cpu")
+    rows = []
+    for place, scene in enumerate(few_things(make, 8)):
+        asked = questions(scene, np.random.default_rng(place))
+        question = asked[(5 * place) % len(asked)]
+        answer = answer_to({"image": Image.fromarray(scene.image), "question": question.text}, top_k=1)[0]["answer"]
+        rows.append(titled(scene.image, f"{question.text} {answer}", answer == question.answer))
+    return contact_sheet(rows, 4)
+
+
+def titled(image: np.ndarray, text: str, is_right: bool) -> Image.Image:
+    """A picture with a text below it, in red if it is wrong."""
+    whole = Image.new("RGB", (image.shape[1], image.shape[0] + 22), "white")
+    whole.paste(Image.fromarray(image))
+    ImageDraw.Draw(whole).text((3, image.shape[0] + 3), text, "black" if is_right else (190, 30, 30), font_size=13)
+    return whole
