@@ -14,6 +14,23 @@ from notebook_kit.tensorflow.graphs import Signature
 from notebook_kit.tensorflow.interpreter import run
 from notebook_kit.tensorflow.tracing import meta_model, trace
 
+SIZES = {"vocab_size": 99, "d_model": 32, "num_labels": 3}
+BART = {
+    **SIZES,
+    "encoder_layers": 2,
+    "decoder_layers": 2,
+    "encoder_attention_heads": 4,
+    "decoder_attention_heads": 2,
+    "encoder_ffn_dim": 48,
+    "decoder_ffn_dim": 40,
+    "max_position_embeddings": 40,
+    "decoder_start_token_id": 2,
+    "pad_token_id": 1,
+    "eos_token_id": 98,
+    "dropout": 0.0,
+}
+T5 = {**SIZES, "d_kv": 6, "d_ff": 40, "num_layers": 2, "num_heads": 4, "dropout_rate": 0.0, "decoder_start_token_id": 0}
+ENCODER_DECODERS = {"bart": BART, "marian": BART, "t5": T5}
 NAMES = {
     "albert": ["AlbertForSequenceClassification"],
     "bert": [
@@ -27,13 +44,16 @@ NAMES = {
     "distilbert": ["DistilBertForQuestionAnswering"],
     "gpt2": ["GPT2LMHeadModel", "GPT2ForSequenceClassification"],
     "llama": ["LlamaForCausalLM"],
+    "bart": ["BartForConditionalGeneration"],
+    "marian": ["MarianMTModel"],
+    "t5": ["T5ForConditionalGeneration"],
 }
 CASES = [pytest.param(model_type, name, id=name) for model_type, names in NAMES.items() for name in names]
 
 
 def torch_model(model_type, name):
     kind = getattr(notebook_kit, name)
-    fields = ref.tiny_fields(model_type)
+    fields = dict(ENCODER_DECODERS.get(model_type) or ref.tiny_fields(model_type))
     if name.endswith("ForQuestionAnswering") or name == "AlbertForPreTraining":
         fields["num_labels"] = 2
     config = config_class(model_type)(**fields)
@@ -49,6 +69,10 @@ def batch(name, model):
     given = ref.batch(model.config)
     if name.endswith("ForMultipleChoice"):
         given = {key: torch.stack([value, value.flip(0)], 1) for key, value in given.items()}
+    if model.config.is_encoder_decoder:
+        labels = given["input_ids"][:, :5].clone()
+        labels[1, 3:] = -100
+        return given, {"labels": labels}
     return given, ref.labels_for(name, model.config)
 
 
