@@ -62,17 +62,18 @@ class PublishCallback(TrainerCallback):
         self._report(wait=True)
 
     def _upload(self, trainer: TrainerLike, message: str) -> None:
-        folder = Path(tempfile.mkdtemp(prefix="notebook_kit-upload-"))
+        folder, is_sent = Path(tempfile.mkdtemp(prefix="notebook_kit-upload-")), False
         try:
             trainer.save_model(str(folder), _internal_call=True)
             if trainer.is_world_process_zero():
                 _add_checkpoint(trainer, folder)
                 name, options = repository(trainer.args)
                 self.uploads.append(self._thread.submit(_send, folder, name, {**options, "commit_message": message}))
+                is_sent = True
         except OSError as error:
             warn(f"The model could not be copied for its upload: {error}. The run goes on.")
         finally:
-            if not self.uploads or not trainer.is_world_process_zero():
+            if not is_sent:
                 shutil.rmtree(folder, ignore_errors=True)
 
     def _report(self, wait: bool = False) -> None:
