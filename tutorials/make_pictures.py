@@ -42,6 +42,7 @@ CHAPTERS = {
     "05_a_model_from_scratch": "AttentionView(",
     "06_text_generation": "places = {tuple(start)",
     "07_pictures": "axes = plt.subplots(rows, columns",
+    "08_sound": "axis.axvspan(start, end",
 }
 """Chapter -> a text of the cell whose picture is its thumbnail."""
 THUMBNAIL = (260, 180)
@@ -100,9 +101,10 @@ def thumbnail(chapter: str, text: str) -> None:
     """A stored output of a chapter, small and on a white card, so that all thumbnails have one size."""
     notebook = nbformat.read(FOLDER / f"{chapter}.ipynb", as_version=4)
     cell = next(cell for cell in notebook.cells if cell.cell_type == "code" and text in cell.source)
-    output = next(output for output in cell.outputs if "image/png" in output.get("data", {}))
+    kinds = ("image/png", "image/jpeg")
+    stored = next(output.data[kind] for output in cell.outputs for kind in kinds if kind in output.get("data", {}))
     card = Image.new("RGB", THUMBNAIL, "white")
-    with Image.open(io.BytesIO(base64.b64decode(output.data["image/png"]))) as image:
+    with Image.open(io.BytesIO(base64.b64decode(stored))) as image:
         drawing = image.convert("RGB")
     drawing.thumbnail((THUMBNAIL[0] - 12, THUMBNAIL[1] - 12), Image.Resampling.LANCZOS)
     card.paste(drawing, tuple((of - part) // 2 for of, part in zip(THUMBNAIL, drawing.size, strict=True)))

@@ -1,6 +1,6 @@
 """The recipe of `notebook-kit/tiny-commands`.
 
-1. Programs say twenty words in many voices. Each clip is heard in another room whenever it is used.
+1. Programs say 24 words in many voices. Each clip is heard in another room whenever it is used.
 2. The classifier starts as the encoder of `notebook-kit/tiny-speech`, which has learned the letters of words from the same voices.
    From random weights, a transformer learned nothing from as many clips in as many minutes.
 3. A temperature is fitted on voices that are in neither training nor test, so that scores are calibrated probabilities.
@@ -32,10 +32,10 @@ from notebook_kit.training import set_seed
 
 __all__ = ["build"]
 
-SEEDS = (17, 18, 19)  # the first is the embedded checkpoint
+SEEDS = (17,)  # the first is the embedded checkpoint; more of them measure how much chance decides
 FOUNDATION = "notebook-kit/tiny-speech"
 CLIPS, VALIDATION, TESTS = 5000, 400, 800
-STEPS, BATCH, RATE_OF_LEARNING = 500, 32, 1e-3
+STEPS, BATCH, RATE_OF_LEARNING = 400, 32, 1e-3
 PROJECTION = 128  # width before the mean over time
 
 

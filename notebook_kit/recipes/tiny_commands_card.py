@@ -81,7 +81,13 @@ speaking took {minutes(report["seconds"], "voices"):.0f} minutes and a training 
    ones. A small AST and a Whisper encoder, trained from random weights for 100 steps, stayed near chance.
 4. A temperature ({first["temperature"]:.2f}), fitted on voices that are in neither training nor test, makes its scores probabilities.
 
-{DATA.format(more="")}
+{DATA.format(more=FOUNDATION)}
+"""
+
+
+FOUNDATION = """\
+- The encoder it starts from, `notebook-kit/tiny-speech`, has also learned from recorded letters of KLettres, Debian's
+  `klettres-data` (GPL-2).
 """
 
 

@@ -66,8 +66,12 @@ By program, on held-out voices: {_by_group(first[held_out]["groups"])}. The last
 voices were not used for training. The woman says single words, letters and a few short phrases; many of the animals are words
 that occur in no training text (*quetzal*, *gander*), and the microphone is another one.
 
-The baseline is template matching: the text of the nearest of {report["templates"]} recorded single words by dynamic time warping of log-mel
-spectrograms. It cannot answer with a sentence.
+*With a word list*: each word that it wrote is replaced by the word of the training texts that needs the fewest edits. Much of the error
+is spelling and missing spaces, as the share of wrong letters shows.
+
+The baseline is template matching: the text of the nearest of {report["templates"]} recorded single words by dynamic time warping of
+log-mel spectrograms. It knows how its words are spelled, and cannot answer with a sentence.
+{TRIED}
 
 Some answers to held-out voices, chosen by nothing but their order:
 
@@ -89,16 +93,25 @@ matters; with a network, take a larger one, such as `openai/whisper-base`.
 machine, speaking took {minutes(report["seconds"], "voices"):.0f} minutes and a training {minutes(report["seconds"], "seed"):.0f}.
 
 1. {VOICES_OF_PROGRAMS}
-   They say {report["clips"]:,} random texts in all. To these, 52 recorded letters of KLettres are added, four times each.
+   They say {report["clips"]:,} random texts in all, 6,000 of them by flite at varied pitch. To these, 52 recorded letters of
+   KLettres are added, four times each.
 2. Whenever a clip is used, it gets another speed, room, colour and noise; some pass a telephone line. At first recordings are
    good, later most are difficult.
 3. The first convolution starts as {shape["conv_dim"][0]} filters, spaced like the ear's, in four phases each.
 4. At first the letters of a text are spread evenly over its frames and learned from there (a flat start); after a few hundred
    steps, CTC takes over. CTC alone still wrote nothing at all after 200 steps.
+5. After a first round of 5,000 steps with 16 clips, from easy recordings to difficult ones, the learning rate rises once more
+   for a second one of 4,000 steps on all clips.
 
 {DATA.format(more=KLETTRES)}
 """
 
+
+TRIED = """\
+Where the model is not better than half of that, this was tried: CTC alone, filters without equal loudness, and difficult
+recordings from the start all learned more slowly. The second round lowered the error for flite's held-out voice from 69% to
+57% on the first 100 clips (and raised it for espeak's voices from 38% to 41%), so further voices that sound like people, or
+recordings of people, would help most."""
 
 KLETTRES = """\
 - Recorded letters of KLettres, Debian's `klettres-data` (GPL-2): in training.
@@ -107,21 +120,25 @@ KLETTRES = """\
 
 
 def _table(report: dict[str, Any]) -> str:
-    rows = ["| | clips | tiny-speech | wholly right | template matching |", "| --- | --- | --- | --- | --- |"]
+    rows = [
+        "| | clips | tiny-speech | letters wrong | texts right | with a word list | template matching |",
+        "| --- | --- | --- | --- | --- | --- | --- |",
+    ]
     for name, baseline in report["baselines"].items():
         found = report["seeds"][0][name]
         rows.append(
-            f"| {name} | {report['tests'][name]} | **{found['wer']:.1%}** | {found['exact']:.0%} | {baseline['wer']:.1%} |"
+            f"| {name} | {report['tests'][name]} | **{found['wer']:.1%}** | {found['letters']:.0%} | {found['exact']:.0%} | "
+            f"{found['with a word list']:.1%} | {baseline['wer']:.1%} |"
         )
     return "\n".join(rows)
 
 
 def _verdict(report: dict[str, Any]) -> str:
-    shares = [
-        f"{report['seeds'][0][name]['wer'] / max(baseline['wer'], 1e-9):.2f} ({name})"
-        for name, baseline in report["baselines"].items()
-    ]
-    return f"Its errors as a share of the baseline's: {', '.join(shares)}; half of them was the goal."
+    shares = []
+    for name, baseline in report["baselines"].items():
+        found, most = report["seeds"][0][name], max(baseline["wer"], 1e-9)
+        shares.append(f"{found['wer'] / most:.2f} ({name}; {found['with a word list'] / most:.2f} with a word list)")
+    return f"Its errors as a share of the baseline's: {', '.join(shares)}. Half of them was the goal."
 
 
 def _by_group(groups: dict[str, float]) -> str:

@@ -7,9 +7,9 @@ from collections.abc import Mapping
 __all__ = ["DATA", "VOICES_OF_PROGRAMS", "minutes"]
 
 VOICES_OF_PROGRAMS = """\
-espeak-ng (formant synthesis) speaks English with five accents and 32 variants of voices in training, at random pitch and speed; flite with
-four voices, of which two were built from recordings of a man and a woman. Held out for the test are flite's voice `rms` (another
-man), eight variants of espeak-ng's voices, and two more accents, Scottish and Caribbean."""
+In training, espeak-ng (formant synthesis) speaks English with five accents and 32 variants of its voice, at random pitch and
+   speed, and flite with four voices, made from recordings of three people. Held out for the test are flite's voice `rms`, made from
+   recordings of another man, eight variants of espeak-ng's voice, and two more accents, Scottish and Caribbean."""
 
 DATA = """\
 ## Data and licences

@@ -100,7 +100,14 @@ class Clip:
     samples: np.ndarray
 
 
-def spoken(texts: Sequence[str], part: Part, seed: int, kept: Path | None = None, flite: float = 0.5) -> list[Clip]:
+def spoken(
+    texts: Sequence[str],
+    part: Part,
+    seed: int,
+    kept: Path | None = None,
+    flite: float = 0.5,
+    pitches: tuple[float, float] = (1.0, 1.0),
+) -> list[Clip]:
     """Texts, each said by a random voice of a part at a random pitch and speed.
 
     Args:
@@ -109,6 +116,7 @@ def spoken(texts: Sequence[str], part: Part, seed: int, kept: Path | None = None
         seed: Of the choice.
         kept: A file that keeps the result, and is read if it exists.
         flite: The share of flite's voices, if the part has any.
+        pitches: The lowest and the highest pitch of flite's voices, as a multiple of their own.
 
     Raises:
         MissingDependencyError: If a program is not installed.
@@ -121,7 +129,7 @@ def spoken(texts: Sequence[str], part: Part, seed: int, kept: Path | None = None
     if kept is not None and kept.exists():
         return _read(kept)
     chance = random.Random(seed)
-    commands = [_command(text, part, chance, flite) for text in texts]
+    commands = [_command(text, part, chance, flite, pitches) for text in texts]
     with ThreadPoolExecutor(os.cpu_count()) as pool:
         clips = list(pool.map(_say, commands))
     if kept is not None:
@@ -136,7 +144,7 @@ class _Command:
     arguments: list[str]
 
 
-def _command(text: str, part: Part, chance: random.Random, flite: float) -> _Command:
+def _command(text: str, part: Part, chance: random.Random, flite: float, pitches: tuple[float, float]) -> _Command:
     """The command line that says a text. Pitch and speed differ as they do among people, and a little more."""
     engine = "flite" if chance.random() < flite and _FLITE[part] else "espeak"
     voice = chance.choice([voice for voice in VOICES if voice.part == part and voice.engine == engine])
@@ -157,18 +165,11 @@ def _command(text: str, part: Part, chance: random.Random, flite: float) -> _Com
             said,
         ]
     else:
-        stretch = chance.uniform(0.85, 1.4)
-        arguments = [
-            "flite",
-            "-voice",
-            voice.name,
-            "--setf",
-            f"duration_stretch={stretch:.2f}",
-            "-t",
-            said,
-            "-o",
-            "/dev/stdout",
-        ]
+        settings = [f"duration_stretch={chance.uniform(0.85, 1.4):.2f}"]
+        if pitches[0] < pitches[1]:
+            settings.append(f"f0_shift={chance.uniform(*pitches):.2f}")
+        arguments = ["flite", "-voice", voice.name, "-t", said, "-o", "/dev/stdout"]
+        arguments += [word for setting in settings for word in ("--setf", setting)]
     return _Command(text, f"{engine} {voice.name}", arguments)
 
 

@@ -14,7 +14,15 @@ import torch
 from notebook_kit.processing.audio.spectrograms import log_mel, mel_filters
 from notebook_kit.recipes.voices_data import RATE, Clip
 
-__all__ = ["centroid_accuracy", "edits", "error_rate", "nearest_template", "spectrogram", "warped_distances"]
+__all__ = [
+    "centroid_accuracy",
+    "edits",
+    "error_rate",
+    "nearest_template",
+    "nearest_words",
+    "spectrogram",
+    "warped_distances",
+]
 
 _MELS = 40
 
@@ -43,6 +51,16 @@ def error_rate(references: Iterable[str], found: Iterable[str]) -> float:
     """
     pairs = [(reference.split(), text.split()) for reference, text in zip(references, found, strict=True)]
     return sum(edits(*pair) for pair in pairs) / sum(len(reference) for reference, _ in pairs)
+
+
+def nearest_words(text: str, words: Sequence[str]) -> str:
+    """A text in which each word is replaced by the known word that needs the fewest edits.
+
+    Example:
+        >>> nearest_words("turn onn te lite", ["light", "on", "the", "turn"])
+        'turn on the light'
+    """
+    return " ".join(min(words, key=lambda known: edits(known, word)) for word in text.split())
 
 
 def spectrogram(samples: np.ndarray) -> np.ndarray:

@@ -165,6 +165,15 @@ def ask_about_documents():
     yield ask([{"question": question, "word_boxes": words} for question in questions])
 
 
+def hear():
+    from notebook_kit import pipeline, zoo
+
+    classifier = pipeline("audio-classification", model="zoo")
+    yield classifier(zoo.sample("seven.ogg"), top_k=2)  # a path, an address, samples or a column of datasets
+    recognizer = pipeline("automatic-speech-recognition", model="zoo")
+    yield recognizer(zoo.sample("sentence_1.ogg"), return_timestamps="word")
+
+
 def save():
     import tempfile
     from pathlib import Path
@@ -291,6 +300,7 @@ SECTIONS = [
         "The answer is words of the page, found by what they say and by where they are.",
         ask_about_documents,
     ),
+    Section("sound", "Sound", "Which word was said, and a sentence with the seconds of each word.", hear),
     Section("save", "Save and load again", "What is saved here loads in transformers, and vice versa.", save),
     Section(
         "custom",

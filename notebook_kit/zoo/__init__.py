@@ -51,6 +51,10 @@ ZOO: dict[str, Checkpoint] = {
         ("document-question-answering",),
         "answers questions about receipts, invoices and forms with words of the page",
     ),
+    "tiny-commands": Checkpoint(("audio-classification",), "says which of 24 English words a recording contains"),
+    "tiny-speech": Checkpoint(
+        ("automatic-speech-recognition",), "writes down English words, digits, letters and short sentences"
+    ),
 }
 """Name -> checkpoint. Its folder beside this file has the same name, and so has its recipe, with underscores."""
 
@@ -130,6 +134,10 @@ def sample(filename: str) -> Path:
             photographs by Aitzol Berasategi and, the third, Trevor; all of them CC-BY-4.0, combined and scaled.
             "invoice.png" and "invoice.json": an invented invoice, and its words with their boxes, `[word, [left, top, right,
             bottom]]`, in thousandths of its width and height.
+            "seven.ogg", "hello.ogg", "stop.ogg": words that the embedded classifier of sound knows. "sentence_1.ogg", "sentence_2.ogg",
+            "sentence_3.ogg": short sentences. "colours.ogg": "red", "green" and "blue", said by 20 voices each, one
+            after the other. All are spoken by programs, 16,000 samples per second. "sounds.json": the text of each, and for
+            "colours.ogg" a list of `{"text", "voice", "start", "end"}` in seconds.
 
     Raises:
         InputError: If there is no such sample.
