@@ -62,6 +62,7 @@ _OWN: dict[str, dict[str, Any]] = {
     "gpt2": {"n_inner": 48, "resid_pdrop": 0.0, "embd_pdrop": 0.0, "attn_pdrop": 0.0, "pad_token_id": 0},
     "gpt_neox": {"hidden_dropout": 0.0, "attention_dropout": 0.0, "pad_token_id": 0},
     "llama": {"num_key_value_heads": 2, "pad_token_id": 0},
+    "trocr": {"decoder_ffn_dim": 48, "dropout": 0.0},
     "convnext": {"hidden_sizes": [8, 12, 16], "depths": [2, 1, 1], "num_stages": 3, "layer_scale_init_value": 0.1},
     "swin": {  # the last stage is one window, as the oracle requires of the smallest
         "embed_dim": 8,
@@ -113,6 +114,7 @@ _DROPOUTS = ("hidden_dropout_prob", "attention_probs_dropout_prob")
 _NOT_THEIRS: dict[str, tuple[str, ...]] = {
     "distilbert": ("intermediate_size", *_DROPOUTS),
     "gpt2": ("intermediate_size", *_DROPOUTS),
+    "trocr": ("intermediate_size", *_DROPOUTS),
     "gpt_neox": ("hidden_dropout_prob", "attention_probs_dropout_prob"),
     "convnext": ("hidden_size", "num_hidden_layers", "num_attention_heads", "intermediate_size", "encoder_stride"),
     "swin": ("hidden_size", "num_hidden_layers", "num_attention_heads", "intermediate_size"),
