@@ -216,9 +216,15 @@ def not_yet(name: str, known: Iterable[str] = ()) -> str:
     for what, pattern in _NOT_YET.items():
         if re.match(pattern, of_torch):
             alike = [other for other in known if re.match(pattern, other)]
-            is_slip = difflib.get_close_matches(name, alike, n=1, cutoff=0.85)
+            similar = difflib.get_close_matches(name, alike, n=1, cutoff=0.85)
+            is_slip = similar and difflib.get_close_matches(_stem(name), [_stem(similar[0])], cutoff=0.8)
             return "" if is_slip else f"notebook_kit does not support {what} yet."
     return ""
+
+
+def _stem(name: str) -> str:
+    """A class's name without its head: `"Llava"` of `"LlavaForConditionalGeneration"`."""
+    return re.split(r"(?=For[A-Z]|Model|Config|Processor)", name, maxsplit=1)[0] or name
 
 
 _LIBRARIES = {"notebook_kit", "torch", "accelerate", "contextlib", "functools"}

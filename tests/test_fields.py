@@ -15,6 +15,8 @@ from notebook_kit import (
     AutoBackbone,
     AutoConfig,
     AutoModel,
+    AutoModelForCausalLM,
+    AutoModelForImageTextToText,
     BertConfig,
     DetrConfig,
     GPT2Config,
@@ -164,6 +166,13 @@ OWN = {
 }
 
 
+AUTO = {
+    "maskformer-swin": AutoBackbone,
+    "trocr": AutoModelForCausalLM,
+    "vision-encoder-decoder": AutoModelForImageTextToText,
+}
+
+
 @pytest.fixture(scope="module", params=list(FAMILIES))
 def checkpoint(request, tmp_path_factory):
     """A folder with a tiny model of a family, and its complete `config.json`."""
@@ -171,8 +180,13 @@ def checkpoint(request, tmp_path_factory):
     own = OWN.get(request.param, {})
     names = set(kind.field_names()) - ({"num_hidden_layers", "hidden_size"} if "swin" in request.param else set())
     config = kind(**{name: value for name, value in {**SMALL, **own}.items() if name in {*names, *own}})
+    if request.param == "vision-encoder-decoder":
+        config = kind.from_encoder_decoder_configs(
+            config_class("vit")(**TOWER, image_size=16, patch_size=4),
+            config_class("gpt2")(n_embd=16, n_layer=1, n_head=2, vocab_size=40, n_positions=20, is_decoder=True),
+        )
     folder = tmp_path_factory.mktemp(request.param)
-    auto = AutoBackbone if request.param == "maskformer-swin" else AutoModel
+    auto = AUTO.get(request.param, AutoModel)
     auto.from_config(config).save_pretrained(folder)
     return folder, config.to_dict()
 
@@ -211,7 +225,7 @@ def test_any_value_in_a_config_loads_or_is_an_error_of_ours(checkpoint, data):
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", NotebookKitWarning)  # weights of a layer that the config leaves out
-            AutoModel.from_pretrained(folder, config=AutoConfig.from_pretrained(folder))
+            AUTO.get(values["model_type"], AutoModel).from_pretrained(folder, config=AutoConfig.from_pretrained(folder))
     except NotebookKitError as error:
         assert error.next_step
 

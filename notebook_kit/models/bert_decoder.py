@@ -107,8 +107,8 @@ class BertDecoderStack(BertEncoder):
 
     def __init__(self, config) -> None:
         super().__init__(config)
-        self.pairs = decoder_sites(config.num_hidden_layers, config.num_attention_heads)
         has_cross = getattr(config, "add_cross_attention", False)
+        self.pairs = decoder_sites(config.num_hidden_layers, config.num_attention_heads, alone=not has_cross)
         self.sites = [site for pair in self.pairs for site in (pair if has_cross else pair[:1])]
 
 

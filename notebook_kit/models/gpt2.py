@@ -306,8 +306,8 @@ class GPT2Model(GPT2PreTrainedModel):
         self.drop = nn.Dropout(config.embd_pdrop)
         self.h = nn.ModuleList(GPT2Block(config, layer) for layer in range(config.n_layer))
         self.ln_f = nn.LayerNorm(config.n_embd, eps=config.layer_norm_epsilon)
-        self.pairs = decoder_sites(config.n_layer, config.n_head)
         has_cross = getattr(config, "add_cross_attention", False)
+        self.pairs = decoder_sites(config.n_layer, config.n_head, alone=not has_cross)
         self.sites = [site for pair in self.pairs for site in (pair if has_cross else pair[:1])]
         self.post_init()
 

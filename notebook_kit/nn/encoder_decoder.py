@@ -86,11 +86,16 @@ def decoder_cache(decoder: Any, past_key_values: Any, use_cache: bool | None) ->
     return None
 
 
-def decoder_sites(layers: int, heads: int, encoder: str = "text") -> list[tuple[AttentionSite, AttentionSite]]:
-    """For each layer, the sites of a decoder's self-attention and its cross-attention to the encoder axis named `encoder`."""
+def decoder_sites(
+    layers: int, heads: int, encoder: str = "text", alone: bool = False
+) -> list[tuple[AttentionSite, AttentionSite]]:
+    """For each layer, the sites of a decoder's self-attention and its cross-attention to the encoder axis named `encoder`.
+
+    A decoder that is `alone` reads a text without an encoder, and does not use the second of each pair.
+    """
     return [
         (
-            AttentionSite(layer, heads, "decoder", rows="decoder text"),
+            AttentionSite(layer, heads, "decoder", rows="text" if alone else "decoder text"),
             AttentionSite(layer, heads, "cross", columns=encoder),
         )
         for layer in range(layers)

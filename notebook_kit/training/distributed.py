@@ -152,19 +152,24 @@ def make_accelerator(args: TrainingArguments) -> Accelerator:
     from accelerate.state import AcceleratorState, PartialState
     from accelerate.utils import TorchDynamoPlugin
 
+    compiled = None
+    if args.torch_compile or args.torch_compile_backend or args.torch_compile_mode:
+        backend, mode = args.torch_compile_backend or "inductor", args.torch_compile_mode or "default"
+        compiled = TorchDynamoPlugin(backend=backend, mode=mode)
     alone = not torch.distributed.is_available() or not torch.distributed.is_initialized()
     if PartialState._shared_state and alone and PartialState().num_processes == 1:
         on_cpu = PartialState().device.type == "cpu"
         other_device = on_cpu != (args.use_cpu or not _has_accelerator())
-        if other_device or AcceleratorState._shared_state.get("_mixed_precision") not in (None, args.mixed_precision):
+        state = AcceleratorState._shared_state
+        other_precision = state.get("_mixed_precision") not in (None, args.mixed_precision)
+        if other_device or other_precision or _compiles(state.get("dynamo_plugin")) != _compiles(compiled):
             AcceleratorState._reset_state(reset_partial_state=True)
     options: dict[str, Any] = {"kwargs_handlers": [InitProcessGroupKwargs(timeout=timedelta(seconds=args.ddp_timeout))]}
     if args.ddp_find_unused_parameters is not None:
         unused = DistributedDataParallelKwargs(find_unused_parameters=args.ddp_find_unused_parameters)
         options["kwargs_handlers"].append(unused)
-    if args.torch_compile or args.torch_compile_backend or args.torch_compile_mode:
-        backend, mode = args.torch_compile_backend or "inductor", args.torch_compile_mode or "default"
-        options["dynamo_plugin"] = TorchDynamoPlugin(backend=backend, mode=mode)
+    if compiled is not None:
+        options["dynamo_plugin"] = compiled
     config = {k: v for k, v in (args.accelerator_config or {}).items() if k != "gradient_accumulation_kwargs"}
     try:
         return Accelerator(
@@ -179,6 +184,13 @@ def make_accelerator(args: TrainingArguments) -> Accelerator:
             f"accelerate rejects these settings: {error}",
             next_step="Leave out fp16=True or bf16=True on this device, or choose another device.",
         ) from error
+
+
+def _compiles(plugin: Any) -> tuple[str, str] | None:
+    """The backend and the mode of a compilation, or None."""
+    if plugin is None or plugin.backend.value.lower() == "no":
+        return None
+    return plugin.backend.value.lower(), plugin.mode
 
 
 def set_tf32(allowed: bool | None) -> None:

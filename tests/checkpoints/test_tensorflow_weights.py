@@ -16,7 +16,7 @@ import notebook_kit
 from notebook_kit.checkpoints.weights import open_weights
 from notebook_kit.errors import CheckpointError
 
-FOLDERS = sorted(path.parent for path in (Path(__file__).parent / "tensorflow").glob("*/expected.json"))
+FOLDERS = sorted(path.parent for path in (Path(__file__).parent / "tensorflow_files").glob("*/expected.json"))
 
 
 @pytest.fixture(autouse=True)

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import itertools
+import sys
 
 import numpy as np
 import pytest
 import torch
 
-from notebook_kit.errors import InputError, NotebookKitWarning
+from notebook_kit.errors import InputError, MissingDependencyError, NotebookKitWarning
 
 TEXTS = [
     "A gorgeous, witty, seductive movie.",
@@ -213,7 +214,7 @@ def test_old_spellings(both):
         ({"text": "a", "truncation": "only_fist"}, "Did you mean 'only_first'"),
         ({"text": "a", "padding": True, "padding_side": "lef"}, "Did you mean 'left'"),
         ({"text": ["a", "b c"], "return_tensors": "pt"}, "rows have from 3 to 4 entries.\n.*padding=True"),
-        ({"text": "a", "return_tensors": "tf"}, "'tf' is not supported.*\n.*tf.constant"),
+        ({"text": "a", "return_tensors": "jax"}, "'jax' is not supported.*\n"),
         ({"text": "a", "return_tensors": "torch"}, 'not a kind of tensor.*\n.*"pt"'),
         ({"text": "a b c d", "truncation": True, "max_length": 3, "stride": 5}, "not possible"),
         (
@@ -227,6 +228,12 @@ def test_wrong_calls(both, given, message):
     with pytest.raises(InputError, match=message):
         ours(**given)
     assert ours("still works").tokens() == ["[CLS]", "still", "works", "[SEP]"]
+
+
+def test_tensors_of_tensorflow_need_it(both, monkeypatch):
+    monkeypatch.setitem(sys.modules, "tensorflow", None)
+    with pytest.raises(MissingDependencyError, match=r'return_tensors="tf" needs TensorFlow.*\n.*pip install'):
+        both("minilm")[0]("a", return_tensors="tf")
 
 
 def test_padding_without_pad_token(checkpoint):

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import logging
 import shutil
 
 import pytest
@@ -322,4 +321,3 @@ def test_manifest_is_plain_json(tmp_path):
     line(tmp_path, 2).train()
     values = json.loads((tmp_path / "checkpoint-2" / "checkpoint.json").read_text())
     assert values["finite"] and values["processes"] == 1 and set(values["files"]) >= {"model.safetensors"}
-    assert logging.getLogger("notebook_kit").level == logging.NOTSET

@@ -24,7 +24,7 @@ MOST_BEGINNING = 8
 def writes(model: Any) -> bool:
     """Whether a model is an encoder-decoder that generates."""
     config = getattr(model, "config", None)
-    return bool(getattr(config, "is_encoder_decoder", False)) and callable(getattr(model, "generate", None))
+    return bool(getattr(config, "is_encoder_decoder", False)) and bool(getattr(model, "can_generate", bool)())
 
 
 def written(model: nn.Module, features: Mapping[str, Tensor], tokenizer: Any) -> tuple[Tensor, TokenAxis]:

@@ -220,7 +220,7 @@ def test_sizes_that_differ_cannot_become_a_tensor():
         processor(images(), return_tensors="pt")
 
 
-@pytest.mark.parametrize("kind", ["tf", "jax", "torch", 3])
+@pytest.mark.parametrize("kind", ["tensorflow", "jax", "torch", 3])
 def test_unknown_kinds_of_tensors(kind):
     with pytest.raises(InputError, match="return_tensors"):
         ViTImageProcessor()(images(), return_tensors=kind)
