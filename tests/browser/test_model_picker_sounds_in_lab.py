@@ -57,9 +57,9 @@ def test_recordings_are_tried(notebook, expect, accessible, tmp_path):
     expect(alert).to_have_count(0)
     expect(rows).to_have_count(2)
 
-    panel.get_by_role("button", name="Record").click()  # a beep each second
+    panel.get_by_role("button", name="Record", exact=True).click()  # a beep each second
     expect(panel.get_by_role("button", name="Stop (1 s)")).to_be_visible()
-    panel.get_by_role("button", name="Stop").click()
+    panel.locator(".nk-record").click()
     expect(panel.locator(".nk-chosen")).to_have_text("from the microphone")
     expect(rows).to_have_count(2)
     page.wait_for_function("() => [...document.querySelectorAll('.nk-heard')].at(-1).duration > 0.5")

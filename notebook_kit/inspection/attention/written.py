@@ -24,7 +24,10 @@ MOST_BEGINNING = 8
 def writes(model: Any) -> bool:
     """Whether a model is an encoder-decoder that generates."""
     config = getattr(model, "config", None)
-    return bool(getattr(config, "is_encoder_decoder", False)) and bool(getattr(model, "can_generate", bool)())
+    if not getattr(config, "is_encoder_decoder", False):
+        return False
+    can_generate = getattr(model, "can_generate", None)  # detectors have a method `generate` that raises an error
+    return bool(can_generate()) if can_generate else callable(getattr(model, "generate", None))
 
 
 def written(model: nn.Module, features: Mapping[str, Tensor], tokenizer: Any) -> tuple[Tensor, TokenAxis]:
