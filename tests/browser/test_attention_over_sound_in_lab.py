@@ -23,8 +23,11 @@ view
 
 
 def at(canvas: Any, seconds: float) -> dict[str, float]:
-    """The place of a moment of the two seconds on a spectrogram."""
-    box = canvas.bounding_box()
+    """The place of a moment of the two seconds on a spectrogram, once it no longer changes its size."""
+    box, former = canvas.bounding_box(), None
+    while box != former:
+        canvas.page.wait_for_timeout(300)
+        box, former = canvas.bounding_box(), box
     return {"x": box["width"] * seconds / 2, "y": 40}
 
 
