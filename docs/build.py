@@ -249,6 +249,8 @@ def write_reference(folder: Path) -> None:
         names = [name for home in group for name in homes.pop(home)]
         pages.append(write_page(folder, title, "", ("notebook_kit", names)))
     homes.pop("", None)  # modules, which have pages below
+    for home in [home for home in homes if home.startswith("tensorflow")]:
+        del homes[home]  # imported only where TensorFlow is installed
     for home, names in sorted(homes.items()):
         introduction = inspect.getdoc(importlib.import_module(f"notebook_kit.{home}")) or ""
         title = next((name.removesuffix("Config") for name in names if name.endswith("Config")), names[0])
