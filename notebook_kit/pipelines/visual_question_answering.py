@@ -35,8 +35,8 @@ class VisualQuestionAnsweringPipeline(ImageTextPipeline):
     Images may have any form that `ImagePipeline` lists. An image with several questions is loaded and processed once.
 
     Returns:
-        Per question, `[{"score": float, "answer": str}, ...]`. Each score is a probability of its own, since several answers may
-        be right. A model that writes its answers returns `[{"answer": str}]`.
+        Per question, `[{"score": float, "answer": str}, ...]`. Each score is the probability that this answer is
+        right; they do not add up to 1, since several answers may be. A model that writes its answers returns `[{"answer": str}]`.
 
     Raises:
         InputError: for an image or a question that is missing, empty or of the wrong type.

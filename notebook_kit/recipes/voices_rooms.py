@@ -1,7 +1,7 @@
 """Clips as a microphone records them: other voices, rooms, loudspeakers, telephones, noise; each time at random.
 
 A few thousand clips of synthetic voices sound alike. Learned as they are, they would not prepare a model for the recording of a
-person. So each clip is changed anew whenever it is used.
+person. So each clip is changed in another way each time it is used.
 """
 
 from __future__ import annotations

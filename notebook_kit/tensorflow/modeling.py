@@ -1,6 +1,6 @@
 """The Keras model of every torch model.
 
-It has no code of its own for a family: the torch class traces its computation (`tracing`), the interpreter runs it with
+No family has TensorFlow code: the torch class traces its computation (`tracing`), the interpreter runs it with
 TensorFlow's operations on Keras variables, and the torch class does all loading and saving, the initialization of heads, and
 the losses. The variables keep torch's layout and the names of the Hub's checkpoints.
 """

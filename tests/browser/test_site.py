@@ -44,7 +44,7 @@ def visit(chromium: Any, served: str) -> Iterator[Any]:
     context = chromium.new_context(viewport={"width": 1300, "height": 1000})
     page = context.new_page()
     faults: list[str] = []
-    page.on("pageerror", lambda error: faults.append(str(error)))
+    page.on("pageerror", lambda error: faults.append(error.stack or str(error)))
     inside = ("file:", "blob:", "data:", f"{served}/")
     page.on("request", lambda one: None if one.url.startswith(inside) else faults.append(one.url))
 
