@@ -15,7 +15,7 @@ from notebook_kit.checkpoints.names import ENCODER_RULES
 from notebook_kit.configuration import PretrainedConfig
 from notebook_kit.fields import Fraction, Layers, NonNegative, Rows, Size
 from notebook_kit.models.bert import BertEmbeddings
-from notebook_kit.nn.attention import AttentionSite, attend, padding_mask
+from notebook_kit.nn.attention import AttentionSite, attend
 from notebook_kit.nn.base import PreTrainedModel
 from notebook_kit.nn.heads import (
     ForMaskedLM,
@@ -28,6 +28,7 @@ from notebook_kit.nn.heads import (
 )
 from notebook_kit.nn.layers import OutputOptions, activation, merge_heads, run_layers, split_heads
 from notebook_kit.nn.losses import cross_entropy, sum_losses
+from notebook_kit.nn.masks import padding_mask
 from notebook_kit.nn.outputs import BaseModelOutputWithPooling, ModelOutput
 
 __all__ = [

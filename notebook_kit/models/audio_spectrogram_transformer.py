@@ -14,10 +14,10 @@ from notebook_kit.configuration import PretrainedConfig
 from notebook_kit.errors import ConfigurationError, InputError
 from notebook_kit.fields import Fraction, Layers, NonNegative, Size
 from notebook_kit.models.vit import ViTEncoder
-from notebook_kit.nn.attention import padding_mask
 from notebook_kit.nn.base import PreTrainedModel
 from notebook_kit.nn.heads import Head, join_output
 from notebook_kit.nn.losses import sequence_classification_loss
+from notebook_kit.nn.masks import padding_mask
 from notebook_kit.nn.outputs import BaseModelOutputWithPooling, SequenceClassifierOutput
 
 __all__ = ["ASTConfig", "ASTForAudioClassification", "ASTModel"]

@@ -5,19 +5,25 @@ To add a family, write its module and add a line to `notebook_kit/registry/famil
 
 from __future__ import annotations
 
-import importlib
 import os
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from notebook_kit.configuration import PretrainedConfig, read_config
-from notebook_kit.errors import ConfigurationError, InputError, UnknownArchitectureError, near_matches
+from notebook_kit.errors import ConfigurationError, InputError, UnknownArchitectureError
 from notebook_kit.hub import Source, locate, take_hub_options
+from notebook_kit.models.lookup import (
+    REGISTERED,
+    class_of,
+    config_class,
+    family,
+    model_classes,
+    model_types,
+    unsupported,
+)
 from notebook_kit.registry.families import FAMILIES
 
 if TYPE_CHECKING:
-    from types import ModuleType
-
     from notebook_kit.nn.base import PreTrainedModel
 
 __all__ = [
@@ -55,61 +61,6 @@ __all__ = [
 ]
 
 
-def family(model_type: str) -> ModuleType:
-    """Import the module of a family.
-
-    Raises:
-        UnknownArchitectureError: If there is no such family.
-    """
-    if model_type not in FAMILIES:
-        raise _unsupported(
-            f"notebook_kit has no architecture {model_type!r}. {near_matches(model_type, model_types())}"
-        )
-    return importlib.import_module(f"notebook_kit.models.{FAMILIES[model_type].module}")
-
-
-def _unsupported(what: str) -> UnknownArchitectureError:
-    names = ", ".join(sorted(model_types()))
-    return UnknownArchitectureError(
-        what.rstrip(),
-        next_step=f"Choose a checkpoint of one of these: {names}. For classes of your own, call AutoConfig.register and "
-        "AutoModel.register first.",
-    )
-
-
-_configs: dict[str, type[PretrainedConfig]] = {}
-"""`model_type` -> class registered with `AutoConfig.register`."""
-
-
-def config_class(model_type: str) -> type[PretrainedConfig]:
-    """The configuration class of a family, or the one registered for `model_type`."""
-    if model_type in _configs:
-        return _configs[model_type]
-    return getattr(family(model_type), FAMILIES[model_type].config)
-
-
-def _class_of(values: Mapping[str, Any]) -> type[PretrainedConfig]:
-    """The configuration class for the content of a `config.json`."""
-    model_type = values.get("model_type")
-    if not isinstance(model_type, str) or not model_type:
-        raise ConfigurationError(
-            f"model_type is {model_type!r}, so the architecture is unknown.",
-            next_step="Load it with the family's class, such as BertModel.from_pretrained(...), or correct model_type.",
-        )
-    return config_class(model_type)
-
-
-def model_types() -> list[str]:
-    """The `model_type` of every family, and of every registered configuration."""
-    return list(dict.fromkeys([*FAMILIES, *_configs]))
-
-
-def model_classes(model_type: str) -> dict[str, type[PreTrainedModel]]:
-    """Auto class -> the family's class for it."""
-    module = family(model_type)
-    return {auto: getattr(module, name) for auto, name in FAMILIES[model_type].class_names.items()}
-
-
 class AutoConfig:
     """Configurations of any family.
 
@@ -141,8 +92,8 @@ class AutoConfig:
         kwargs.pop("trust_remote_code", None)
         name, path, values = read_config(name_or_path, take_hub_options(kwargs))
         model_type = values.get("model_type")
-        if model_type not in {*FAMILIES, *_configs} and "auto_map" in values:
-            raise _unsupported(
+        if model_type not in {*FAMILIES, *REGISTERED} and "auto_map" in values:
+            raise unsupported(
                 f"The architecture of {name} is defined by Python files in its repository, and notebook_kit never runs code "
                 "from a repository."
             )
@@ -159,12 +110,12 @@ class AutoConfig:
     @classmethod
     def from_dict(cls, values: Mapping[str, Any], **edits: Any) -> PretrainedConfig:
         """The configuration in the content of a `config.json`; see `PretrainedConfig.from_dict`."""
-        return _class_of(values).from_dict(values, **edits)
+        return class_of(values).from_dict(values, **edits)
 
     @classmethod
     def check_types(cls, values: Mapping[str, Any], path: str = "") -> None:
         """Check the types of the values in the content of a `config.json`; see `PretrainedConfig.check_types`."""
-        _class_of(values).check_types(values, path)
+        class_of(values).check_types(values, path)
 
     @classmethod
     def for_model(cls, model_type: str, **fields: Any) -> PretrainedConfig:
@@ -202,7 +153,7 @@ class AutoConfig:
                 f"notebook_kit already has the architecture {model_type!r}.",
                 next_step="Choose another model_type, or pass exist_ok=True to replace it.",
             )
-        _configs[model_type] = config
+        REGISTERED[model_type] = config
 
 
 class _AutoModel:
@@ -227,7 +178,7 @@ class _AutoModel:
         """
         if type(config) in cls._registered:
             return cls._registered[type(config)]
-        if config.model_type in _configs and config.model_type not in FAMILIES:
+        if config.model_type in REGISTERED and config.model_type not in FAMILIES:
             raise UnknownArchitectureError(
                 f"No {cls.__name__} is registered for {type(config).__name__}.",
                 next_step=f"Call {cls.__name__}.register({type(config).__name__}, YourModel).",

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import torch
 from torch import Tensor, nn
 
-from notebook_kit.nn.attention import AttentionSite, attend, causal_mask, padding_mask
+from notebook_kit.nn.attention import AttentionSite, attend
 from notebook_kit.nn.encoder_decoder import decoder_cache, decoder_sites
 from notebook_kit.nn.layers import (
     activation,
@@ -22,6 +22,7 @@ from notebook_kit.nn.layers import (
     token_table,
     without_dropped,
 )
+from notebook_kit.nn.masks import causal_mask, padding_mask
 from notebook_kit.nn.outputs import BaseModelOutput, BaseModelOutputWithPastAndCrossAttentions
 
 if TYPE_CHECKING:

@@ -26,11 +26,12 @@ from notebook_kit.models.bert import (
     BertResidual,
     BertSelfAttention,
 )
-from notebook_kit.nn.attention import AttentionSite, attend, causal_mask, padding_mask
+from notebook_kit.nn.attention import AttentionSite, attend
 from notebook_kit.nn.cache import KVCache, as_cache
 from notebook_kit.nn.encoder_decoder import decoder_sites
 from notebook_kit.nn.heads import DecoderForCausalLM
 from notebook_kit.nn.layers import input_size, merge_heads, recording, run_layers, split_heads
+from notebook_kit.nn.masks import causal_mask, padding_mask
 from notebook_kit.nn.outputs import (
     BaseModelOutputWithPoolingAndCrossAttentions,
     CausalLMOutputWithCrossAttentions,

@@ -18,10 +18,11 @@ from notebook_kit.fields import Fraction, Layers, NonNegative, Rows, Size
 from notebook_kit.generation.mixin import GenerationMixin
 from notebook_kit.models.bert import BertEncoder, BertPooler, BertPredictions, BertResidual
 from notebook_kit.models.bert_decoder import BertDecoderAttention, BertDecoderLayer
-from notebook_kit.nn.attention import AttentionSite, causal_mask, padding_mask
+from notebook_kit.nn.attention import AttentionSite
 from notebook_kit.nn.base import PreTrainedModel
 from notebook_kit.nn.cache import KVCache, as_cache
 from notebook_kit.nn.layers import check_length, embed_tokens, input_size, recording, run_layers, token_table
+from notebook_kit.nn.masks import causal_mask, padding_mask
 from notebook_kit.nn.outputs import BaseModelOutputWithPoolingAndCrossAttentions, CausalLMOutputWithCrossAttentions
 
 __all__ = ["BlipTextConfig", "BlipTextLMHeadModel", "BlipTextModel"]

@@ -22,11 +22,11 @@ from notebook_kit.models.clip_blocks import (
     TwoTowers,
     set_deviation,
 )
-from notebook_kit.nn.attention import causal_mask
 from notebook_kit.nn.base import PreTrainedModel
 from notebook_kit.nn.heads import join_output
 from notebook_kit.nn.image_heads import linear_classifier
 from notebook_kit.nn.losses import sequence_classification_loss
+from notebook_kit.nn.masks import causal_mask
 from notebook_kit.nn.outputs import BaseModelOutputWithPooling, ImageClassifierOutput, ModelOutput
 from notebook_kit.nn.patches import PatchConvolution, check_sides
 

@@ -41,11 +41,11 @@ from notebook_kit.models.timm_backbone import (
     TimmBackboneConfig,
     build_backbone,
 )
-from notebook_kit.nn.attention import padding_mask
 from notebook_kit.nn.base import PreTrainedModel
 from notebook_kit.nn.detection import detection_loss
 from notebook_kit.nn.encoder_decoder import as_encoder_output
 from notebook_kit.nn.layers import OutputOptions
+from notebook_kit.nn.masks import padding_mask
 from notebook_kit.nn.outputs import ModelOutput
 from notebook_kit.nn.patches import check_pixels
 

@@ -17,8 +17,9 @@ from torch.nn import functional as F
 
 from notebook_kit.errors import InputError
 from notebook_kit.models.bart_blocks import BartAttention, BartLayer, keep_finite
-from notebook_kit.nn.attention import AttentionSite, attend, padding_mask
+from notebook_kit.nn.attention import AttentionSite, attend
 from notebook_kit.nn.layers import activation, merge_heads, recording, run_layers, split_heads, without_dropped
+from notebook_kit.nn.masks import padding_mask
 from notebook_kit.nn.outputs import BaseModelOutput, ModelOutput, Seq2SeqModelOutput
 
 __all__ = [

@@ -14,11 +14,12 @@ from torch.nn import functional as F
 from notebook_kit.checkpoints.names import WeightRules
 from notebook_kit.fields import Fraction, Layers, NonNegative, Range, Size
 from notebook_kit.models.vit import ViTAttention, ViTEmbeddings, ViTEncoder
-from notebook_kit.nn.attention import AttentionSite, padding_mask
+from notebook_kit.nn.attention import AttentionSite
 from notebook_kit.nn.backbone import Backbone, BackboneConfig
 from notebook_kit.nn.base import PreTrainedModel
 from notebook_kit.nn.image_heads import ForImageClassification, linear_classifier
 from notebook_kit.nn.layers import DropPath, activation
+from notebook_kit.nn.masks import padding_mask
 from notebook_kit.nn.outputs import BackboneOutput, BaseModelOutputWithPooling
 from notebook_kit.nn.patches import Grid, as_map, check_sides
 

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from notebook_kit.checkpoints.names import ENCODER_RULES
 from notebook_kit.configuration import PretrainedConfig
 from notebook_kit.fields import Fraction, Layers, NonNegative, Rows, Size
-from notebook_kit.nn.attention import AttentionSite, attend, padding_mask
+from notebook_kit.nn.attention import AttentionSite, attend
 from notebook_kit.nn.base import PreTrainedModel
 from notebook_kit.nn.heads import (
     ForMaskedLM,
@@ -35,6 +35,7 @@ from notebook_kit.nn.layers import (
     split_heads,
     token_table,
 )
+from notebook_kit.nn.masks import padding_mask
 from notebook_kit.nn.outputs import BaseModelOutput
 
 __all__ = [

@@ -16,7 +16,6 @@ from notebook_kit.configuration import PretrainedConfig
 from notebook_kit.errors import ConfigurationError
 from notebook_kit.fields import Fraction, Layers, NonNegative, Rows, Size
 from notebook_kit.models.bert import BertEmbeddings, BertEncoder
-from notebook_kit.nn.attention import padding_mask
 from notebook_kit.nn.base import PreTrainedModel
 from notebook_kit.nn.heads import (
     FirstTokenForSequenceClassification,
@@ -28,6 +27,7 @@ from notebook_kit.nn.heads import (
     join_output,
 )
 from notebook_kit.nn.layers import activation
+from notebook_kit.nn.masks import padding_mask
 from notebook_kit.nn.outputs import BaseModelOutput, EncoderHeadOutput
 
 __all__ = [

@@ -18,7 +18,7 @@ from notebook_kit.configuration import PretrainedConfig
 from notebook_kit.errors import ConfigurationError, InputError
 from notebook_kit.fields import Fraction, Layers, NonNegative, Rows, Size
 from notebook_kit.generation.mixin import GenerationMixin
-from notebook_kit.nn.attention import AttentionSite, attend, causal_mask, padding_mask
+from notebook_kit.nn.attention import AttentionSite, attend
 from notebook_kit.nn.base import PreTrainedModel
 from notebook_kit.nn.encoder_decoder import decoder_cache, decoder_sites
 from notebook_kit.nn.heads import (
@@ -39,6 +39,7 @@ from notebook_kit.nn.layers import (
     split_heads,
 )
 from notebook_kit.nn.losses import cross_entropy, next_token_loss
+from notebook_kit.nn.masks import causal_mask, padding_mask
 from notebook_kit.nn.outputs import (
     BaseModelOutputWithPastAndCrossAttentions,
     CausalLMOutputWithCrossAttentions,

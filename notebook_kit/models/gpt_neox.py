@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from notebook_kit.checkpoints.names import WeightRules
 from notebook_kit.fields import Fraction, Layers, NonNegative, Rows, Size
 from notebook_kit.generation.mixin import GenerationMixin
-from notebook_kit.nn.attention import AttentionSite, attend, causal_mask
+from notebook_kit.nn.attention import AttentionSite, attend
 from notebook_kit.nn.base import PreTrainedModel
 from notebook_kit.nn.encoder_decoder import decoder_cache
 from notebook_kit.nn.heads import (
@@ -30,6 +30,7 @@ from notebook_kit.nn.layers import (
     merge_heads,
     run_layers,
 )
+from notebook_kit.nn.masks import causal_mask
 from notebook_kit.nn.outputs import BaseModelOutputWithPast
 from notebook_kit.nn.rotary import Rotary, RotaryConfig, rotate
 

@@ -16,7 +16,6 @@ from notebook_kit.configuration import PretrainedConfig
 from notebook_kit.errors import InputError
 from notebook_kit.fields import Fraction, Layers, NonNegative, Rows, Size
 from notebook_kit.models.bert import BertEmbeddings, BertEncoder, BertPooler, BertPredictions
-from notebook_kit.nn.attention import padding_mask
 from notebook_kit.nn.base import PreTrainedModel
 from notebook_kit.nn.heads import (
     ForMaskedLM,
@@ -26,6 +25,7 @@ from notebook_kit.nn.heads import (
     Head,
 )
 from notebook_kit.nn.layers import check_length, embed_segments, embed_tokens, input_size
+from notebook_kit.nn.masks import padding_mask
 from notebook_kit.nn.outputs import BaseModelOutputWithPooling
 
 __all__ = [

@@ -19,7 +19,7 @@ from notebook_kit.checkpoints.names import WeightRules
 from notebook_kit.errors import ConfigurationError
 from notebook_kit.fields import Fraction, Layers, NonNegative, Rows, Size
 from notebook_kit.generation.mixin import GenerationMixin
-from notebook_kit.nn.attention import AttentionSite, attend, causal_mask
+from notebook_kit.nn.attention import AttentionSite, attend
 from notebook_kit.nn.base import PreTrainedModel
 from notebook_kit.nn.encoder_decoder import decoder_cache
 from notebook_kit.nn.heads import (
@@ -36,6 +36,7 @@ from notebook_kit.nn.layers import (
     run_layers,
     token_table,
 )
+from notebook_kit.nn.masks import causal_mask
 from notebook_kit.nn.outputs import BaseModelOutputWithPast
 from notebook_kit.nn.rotary import Rotary, RotaryConfig, rotate
 

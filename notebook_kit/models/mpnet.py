@@ -16,7 +16,7 @@ from notebook_kit.configuration import PretrainedConfig
 from notebook_kit.fields import Fraction, Layers, NonNegative, Range, Size
 from notebook_kit.models.bert import BertPooler, BertResidual
 from notebook_kit.models.roberta import RobertaLMHead
-from notebook_kit.nn.attention import AttentionSite, attend, padding_mask
+from notebook_kit.nn.attention import AttentionSite, attend
 from notebook_kit.nn.base import PreTrainedModel
 from notebook_kit.nn.heads import (
     FirstTokenForSequenceClassification,
@@ -36,6 +36,7 @@ from notebook_kit.nn.layers import (
     run_layers,
     split_heads,
 )
+from notebook_kit.nn.masks import padding_mask
 from notebook_kit.nn.outputs import BaseModelOutputWithPooling
 
 __all__ = [

@@ -18,7 +18,6 @@ from notebook_kit.configuration import PretrainedConfig
 from notebook_kit.errors import ConfigurationError
 from notebook_kit.fields import Fraction, Layers, NonNegative, Rows, Size
 from notebook_kit.models.bert import BertEmbeddings, BertEncoder, BertPooler
-from notebook_kit.nn.attention import padding_mask
 from notebook_kit.nn.base import PreTrainedModel
 from notebook_kit.nn.heads import (
     FirstTokenForSequenceClassification,
@@ -28,6 +27,7 @@ from notebook_kit.nn.heads import (
     ForTokenClassification,
 )
 from notebook_kit.nn.layers import OutputOptions, positions_after_padding
+from notebook_kit.nn.masks import padding_mask
 from notebook_kit.nn.outputs import BaseModelOutputWithPooling, MultipleChoiceModelOutput
 
 __all__ = [

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor, nn
 
-from notebook_kit.nn.attention import AttentionSite, attend, causal_mask, padding_mask
+from notebook_kit.nn.attention import AttentionSite, attend
 from notebook_kit.nn.encoder_decoder import decoder_cache, decoder_sites
 from notebook_kit.nn.layers import (
     activation,
@@ -19,6 +19,7 @@ from notebook_kit.nn.layers import (
     run_layers,
     split_heads,
 )
+from notebook_kit.nn.masks import causal_mask, padding_mask
 from notebook_kit.nn.outputs import BaseModelOutput, BaseModelOutputWithPastAndCrossAttentions
 
 if TYPE_CHECKING:

@@ -19,11 +19,12 @@ from notebook_kit.errors import InputError
 from notebook_kit.fields import Fraction, Layers, NonNegative, Rows, Size
 from notebook_kit.models.bert import BertEmbeddings, BertPooler, BertPredictionTransform
 from notebook_kit.models.vit import ViTLayer
-from notebook_kit.nn.attention import AttentionSite, padding_mask
+from notebook_kit.nn.attention import AttentionSite
 from notebook_kit.nn.base import PreTrainedModel
 from notebook_kit.nn.heads import Head, join_output
 from notebook_kit.nn.layers import OutputOptions, input_size, run_layers
 from notebook_kit.nn.losses import cross_entropy, match_loss, soft_answers_loss
+from notebook_kit.nn.masks import padding_mask
 from notebook_kit.nn.outputs import BaseModelOutputWithPooling, MaskedLMOutput, SequenceClassifierOutput
 from notebook_kit.nn.patches import Grid, PatchEmbeddings, as_map, as_sequence, check_sides
 

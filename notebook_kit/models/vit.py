@@ -13,10 +13,11 @@ from torch import Tensor, nn
 from notebook_kit.checkpoints.names import WeightRules
 from notebook_kit.configuration import PretrainedConfig
 from notebook_kit.fields import Fraction, Layers, NonNegative, Size
-from notebook_kit.nn.attention import AttentionSite, attend, padding_mask
+from notebook_kit.nn.attention import AttentionSite, attend
 from notebook_kit.nn.base import PreTrainedModel
 from notebook_kit.nn.image_heads import ForImageClassification, ForMaskedImageModeling
 from notebook_kit.nn.layers import OutputOptions, activation, merge_heads, run_layers, split_heads
+from notebook_kit.nn.masks import padding_mask
 from notebook_kit.nn.outputs import BaseModelOutputWithPooling
 from notebook_kit.nn.patches import PatchEmbeddings, check_sides, mask_patches, resize_positions
 

@@ -15,8 +15,9 @@ from torch.nn import functional as F
 from notebook_kit.configuration import PretrainedConfig
 from notebook_kit.errors import ConfigurationError, InputError
 from notebook_kit.fields import Fraction, Layers, NonNegative, Rows, Size
-from notebook_kit.nn.attention import AttentionSite, attend, padding_mask
+from notebook_kit.nn.attention import AttentionSite, attend
 from notebook_kit.nn.layers import activation, merge_heads, recording, run_layers, split_heads, without_dropped
+from notebook_kit.nn.masks import padding_mask
 
 __all__ = [
     "FeatureEncoder",

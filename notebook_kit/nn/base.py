@@ -28,6 +28,7 @@ from notebook_kit.fields import Rows, mismatch
 from notebook_kit.hub import Source, locate, take_hub_options
 from notebook_kit.hub.saving import PushToHub, folder_to_save
 from notebook_kit.nn.diagnosis import wrong_input
+from notebook_kit.nn.layers import rows_near_mean
 from notebook_kit.nn.placement import choose_dtype, device_of_map
 from notebook_kit.nn.quantized_weights import refuse_quantized_checkpoint, refuse_quantized_tensor, take_quantization
 from notebook_kit.registry.families import classes_for
@@ -580,22 +581,6 @@ class PreTrainedModel(nn.Module, PushToHub, ModelHooks):
             save_weights(tensors, target, max_shard_size=max_shard_size)
             self.config.save_pretrained(target)
             self._saved(target)
-
-
-def rows_near_mean(old: Tensor, count: int) -> Tensor:
-    """New rows around the mean of the old ones, with a billionth of their covariance: `(count, ...)`.
-
-    Source: Hewitt, Initializing New Word Embeddings for Pretrained Language Models, 2021.
-    """
-    values = old.detach().float()
-    mean = values.mean(dim=0)
-    if old.dim() == 1:
-        return mean + 1e-9 * values.std(dim=0) * torch.randn(count, device=old.device)
-    centered = values - mean
-    root, failed = torch.linalg.cholesky_ex(1e-9 * (centered.T @ centered) / len(values))
-    if failed:  # fewer rows than columns
-        return mean.expand(count, -1)
-    return mean + torch.randn(count, len(mean), device=old.device) @ root.T
 
 
 class _NoInitialization(TorchFunctionMode):

@@ -287,3 +287,19 @@ def run_layers(
     if final is not None:
         hidden = states[-1] = final(hidden)
     return hidden, tuple(states) if output_hidden_states else None, record.of(sites) if record is not None else None
+
+
+def rows_near_mean(old: Tensor, count: int) -> Tensor:
+    """New rows around the mean of the old ones, with a billionth of their covariance: `(count, ...)`.
+
+    Source: Hewitt, Initializing New Word Embeddings for Pretrained Language Models, 2021.
+    """
+    values = old.detach().float()
+    mean = values.mean(dim=0)
+    if old.dim() == 1:
+        return mean + 1e-9 * values.std(dim=0) * torch.randn(count, device=old.device)
+    centered = values - mean
+    root, failed = torch.linalg.cholesky_ex(1e-9 * (centered.T @ centered) / len(values))
+    if failed:  # fewer rows than columns
+        return mean.expand(count, -1)
+    return mean + torch.randn(count, len(mean), device=old.device) @ root.T

@@ -289,3 +289,19 @@ def plain_numbers(metrics: Any) -> Any:
     if isinstance(metrics, torch.Tensor):
         return metrics.item() if metrics.numel() == 1 else metrics
     return metrics.item() if isinstance(metrics, (np.generic, np.ndarray)) and metrics.size == 1 else metrics
+
+
+def named_dataset(own: Any, wanted: Any) -> Any:
+    """The dataset to evaluate on: the one that is wanted, or the Trainer's own, for None or for a name among them.
+
+    Raises:
+        InputError: If the Trainer has none of this name.
+    """
+    if isinstance(wanted, str) and isinstance(own, Mapping):
+        if wanted not in own:
+            raise InputError(
+                f"The Trainer has no eval_dataset named {wanted!r}. {near_matches(wanted, own)}".strip(),
+                next_step=f"Name one of {', '.join(map(repr, own))}.",
+            )
+        return own[wanted]
+    return own if wanted is None else wanted

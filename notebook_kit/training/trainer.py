@@ -16,7 +16,7 @@ import torch
 from torch import nn
 from torch.utils.data import DataLoader, Sampler, SequentialSampler
 
-from notebook_kit.errors import ConfigurationError, InputError, near_matches
+from notebook_kit.errors import ConfigurationError, InputError
 from notebook_kit.nn.inputs import ModelTraits, takes_name
 from notebook_kit.training import (
     checkpointing,
@@ -322,7 +322,7 @@ class Trainer:
         Returns:
             The metrics, with `eval_loss`, `eval_runtime` in seconds, and samples and steps per second.
         """
-        dataset = self._eval_dataset(eval_dataset)
+        dataset = evaluation.named_dataset(self.eval_dataset, eval_dataset)
         if isinstance(dataset, Mapping):
             metrics: dict[str, float] = {}
             for name, part in dataset.items():
@@ -334,17 +334,6 @@ class Trainer:
         measured = {**output.metrics, "epoch": self.state.epoch}
         self.emit("on_evaluate", metrics=metrics)
         return measured  # whatever callbacks did to `metrics`
-
-    def _eval_dataset(self, wanted: Any) -> Any:
-        """The dataset, or the Trainer's own: for None, or for a name among them."""
-        if isinstance(wanted, str) and isinstance(self.eval_dataset, Mapping):
-            if wanted not in self.eval_dataset:
-                raise InputError(
-                    f"The Trainer has no eval_dataset named {wanted!r}. {near_matches(wanted, self.eval_dataset)}".strip(),
-                    next_step=f"Name one of {', '.join(map(repr, self.eval_dataset))}.",
-                )
-            return self.eval_dataset[wanted]
-        return self.eval_dataset if wanted is None else wanted
 
     def predict(self, test_dataset: Any, ignore_keys: Any = None, metric_key_prefix: str = "test") -> PredictionOutput:
         """The model's outputs on a dataset, in the dataset's order, and metrics if it has labels.
@@ -401,7 +390,7 @@ class Trainer:
 
     def get_eval_dataloader(self, eval_dataset: Any = None) -> DataLoader:
         """The batches to evaluate on."""
-        dataset = self._eval_dataset(eval_dataset)
+        dataset = evaluation.named_dataset(self.eval_dataset, eval_dataset)
         if dataset is None:
             raise InputError(
                 "The Trainer has no dataset to evaluate on.",

@@ -22,7 +22,7 @@ from notebook_kit import (
     PreTrainedTokenizerFast,
 )
 from notebook_kit.errors import InputError, UnknownArchitectureError
-from notebook_kit.models import auto
+from notebook_kit.models.lookup import REGISTERED
 from notebook_kit.processing.text.classes import BertTokenizer
 from notebook_kit.processing.text.tokenizer import CLASSES_BY_MODEL_TYPE, TOKENIZER_CLASSES
 
@@ -57,10 +57,13 @@ class OwnTokenizer(PreTrainedTokenizerFast):
 @pytest.fixture
 def registered(monkeypatch):
     """Nothing registered before the test, nor after it."""
-    monkeypatch.setattr(auto, "_configs", {})
     for kind in (AutoModel, AutoModelForSequenceClassification):
         monkeypatch.setattr(kind, "_registered", {})
-    with mock.patch.dict(TOKENIZER_CLASSES), mock.patch.dict(CLASSES_BY_MODEL_TYPE):
+    with (
+        mock.patch.dict(REGISTERED, clear=True),
+        mock.patch.dict(TOKENIZER_CLASSES),
+        mock.patch.dict(CLASSES_BY_MODEL_TYPE),
+    ):
         yield
 
 

@@ -15,8 +15,9 @@ from torch.utils._pytree import tree_iter
 import notebook_kit
 from notebook_kit.errors import InputError
 from notebook_kit.models.auto import model_classes
-from notebook_kit.nn.attention import AttentionSite, attend, padding_mask, sites_of
+from notebook_kit.nn.attention import AttentionSite, attend, sites_of
 from notebook_kit.nn.layers import merge_heads
+from notebook_kit.nn.masks import padding_mask
 
 IDS = torch.tensor([[5, 9, 17, 33, 2]])
 
