@@ -86,6 +86,19 @@ def test_the_joined_module_runs_and_each_file_keeps_its_own_names(page):
     assert ran.stdout.strip() == "<x 1>,<10 2>2,2,first", ran.stderr
 
 
+def test_ticks_of_a_range_below_the_precision_of_numbers_end(tmp_path):
+    """`frame.js` imports nothing, so it runs alone. Counting from 1 in steps of 1e-16 would never reach the end."""
+    module = tmp_path / "frame.mjs"
+    module.write_bytes((FOLDER / "training_dashboard" / "frame.js").read_bytes())
+    script = f"""
+        const {{ ticksBetween }} = await import({json.dumps(module.as_uri())});
+        const ranges = [[0, 10, 5], [-3, 3, 4], [5, 5, 4], [1, 1 + 2.3e-16, 4], [1.7e9, 1.7e9 + 2.4e-7, 5]];
+        console.log(JSON.stringify(ranges.map(range => ticksBetween(...range))));
+        """
+    ran = subprocess.run([NODE, "--input-type=module", "-e", script], capture_output=True, text=True, timeout=60)
+    assert json.loads(ran.stdout) == [[0, 2, 4, 6, 8, 10], [-2, 0, 2], [5], [1], [1.7e9]], ran.stderr
+
+
 def test_a_missing_file_is_named_with_who_imports_it(tmp_path):
     error = refused(tmp_path, first=ENTRY)
     assert error.what == "There is no page file first/other.js, which first/first.js imports."

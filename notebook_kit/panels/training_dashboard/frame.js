@@ -94,8 +94,9 @@ function withoutFar(sorted) {
 export function ticksBetween(low, high, most) {
   const rough = (high - low) / Math.max(1, most), power = 10 ** Math.floor(Math.log10(rough));
   const step = [1, 2, 5, 10].map(times => times * power).find(one => one >= rough * 0.999);
+  if (step < Math.abs(high) * 1e-14) return [low]; // numbers this close cannot be counted through
   const ticks = [];
-  for (let i = Math.ceil(low / step - 1e-9); i * step <= high + step * 1e-9 && ticks.length <= 4 * most; i++) ticks.push(Number((i * step).toPrecision(12)));
+  for (let i = Math.ceil(low / step - 1e-9); i * step <= high + step * 1e-9; i++) ticks.push(Number((i * step).toPrecision(12)));
   return ticks;
 }
 
