@@ -11,12 +11,15 @@ from pathlib import Path
 from typing import Any
 
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, processors, trainers
+from torch import nn
+from torch.utils.data import Dataset, SequentialSampler
 
 from notebook_kit.files import read_json
 from notebook_kit.processing.text.auto import PreTrainedTokenizerFast
-from notebook_kit.training import Trainer, get_last_checkpoint
+from notebook_kit.recipes.muon import MuonWithAdamW
+from notebook_kit.training import Trainer, TrainingArguments, get_last_checkpoint
 
-__all__ = ["QUICK_WARNING", "Clock", "byte_level_bpe", "checkpoint_bytes", "train", "work_folder"]
+__all__ = ["QUICK_WARNING", "Clock", "byte_level_bpe", "checkpoint_bytes", "train", "train_in_order", "work_folder"]
 
 QUICK_WARNING = "**Made by `--quick`: only useful for checking that the recipe works.**\n\n"
 
@@ -52,6 +55,48 @@ def train(trainer: Trainer) -> None:
     """Train, resuming from the last checkpoint if an earlier call was interrupted."""
     output = trainer.args.output_dir
     trainer.train(resume_from_checkpoint=True if output and get_last_checkpoint(output) else None)
+
+
+class _InOrder(Trainer):
+    """Takes the batches in their order."""
+
+    def _get_train_sampler(self, train_dataset: Any = None) -> SequentialSampler:
+        return SequentialSampler(train_dataset if train_dataset is not None else self.train_dataset)
+
+
+def train_in_order(model: nn.Module, batches: Dataset[Any], rate: float, folder: Path, seed: int) -> None:
+    """Train a model once through ready-made batches in their order, by Muon and AdamW.
+
+    Args:
+        model: The model, with its initial weights.
+        batches: The batches, each an element of a dataset that has a length.
+        rate: The highest learning rate; it falls to 0 along a cosine.
+        folder: Of checkpoints, from which an interrupted training continues.
+        seed: Of the Trainer.
+    """
+    arguments = TrainingArguments(
+        str(folder),
+        max_steps=len(batches),  # type: ignore[arg-type]
+        per_device_train_batch_size=1,  # a batch of the dataset is one of the Trainer's examples
+        lr_scheduler_type="cosine",
+        warmup_steps=0.05,
+        save_steps=0.25,
+        save_total_limit=1,
+        logging_steps=50,
+        disable_tqdm=True,
+        report_to="none",
+        remove_unused_columns=False,
+        use_cpu=True,
+        seed=seed,
+    )
+    trainer = _InOrder(
+        model,
+        arguments,
+        data_collator=lambda examples: examples[0],
+        train_dataset=batches,
+        optimizers=(MuonWithAdamW(model, rate, weight_decay=0.05), None),
+    )
+    train(trainer)
 
 
 def byte_level_bpe(texts: list[str], size: int, special: dict[str, str], **options: Any) -> PreTrainedTokenizerFast:

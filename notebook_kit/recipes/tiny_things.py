@@ -21,14 +21,13 @@ import torch
 from PIL import Image
 from torch import Tensor, nn
 from torch.nn import functional as F
-from torch.utils.data import Dataset, SequentialSampler
+from torch.utils.data import Dataset
 
 from notebook_kit.models.vit import ViTConfig, ViTForImageClassification
 from notebook_kit.pipelines import pipeline
 from notebook_kit.processing.image.classes import ViTImageProcessor
 from notebook_kit.recipes.efficientnet_lite import EfficientNetLite0
-from notebook_kit.recipes.muon import MuonWithAdamW
-from notebook_kit.recipes.shared import Clock, train, work_folder
+from notebook_kit.recipes.shared import Clock, train_in_order, work_folder
 from notebook_kit.recipes.things_data import (
     HELD_OUT_STYLE,
     LABELS,
@@ -40,7 +39,7 @@ from notebook_kit.recipes.things_data import (
 )
 from notebook_kit.recipes.tiny_things_card import model_card
 from notebook_kit.recipes.tiny_things_pictures import SIDE, Album, Painter, on_grey
-from notebook_kit.training import Trainer, TrainingArguments, set_seed
+from notebook_kit.training import set_seed
 
 __all__ = ["build"]
 
@@ -214,13 +213,6 @@ class Pictures(Dataset[dict[str, Tensor]]):
         }
 
 
-class InOrder(Trainer):
-    """Takes the batches in their order, in which the last ones have all patches."""
-
-    def _get_train_sampler(self, train_dataset: Any = None) -> SequentialSampler:
-        return SequentialSampler(train_dataset if train_dataset is not None else self.train_dataset)
-
-
 def _student(data: Data, vectors: Tensor, seed: int, work: Path, quick: bool) -> ViTForImageClassification:
     set_seed(seed)
     names = dict(enumerate(LABELS))
@@ -235,29 +227,7 @@ def _student(data: Data, vectors: Tensor, seed: int, work: Path, quick: bool) ->
     pictures = Pictures(data, vectors, seed, steps, batch)
     _start(student, pictures.album)
     pair = Distillation(student)
-    arguments = TrainingArguments(
-        str(work / f"training-{seed}"),
-        max_steps=steps,
-        per_device_train_batch_size=1,  # a batch of the dataset is one of the Trainer's examples
-        lr_scheduler_type="cosine",
-        warmup_steps=0.05,
-        save_steps=0.25,
-        save_total_limit=1,
-        logging_steps=50,
-        disable_tqdm=True,
-        report_to="none",
-        remove_unused_columns=False,
-        use_cpu=True,
-        seed=seed,
-    )
-    trainer = InOrder(
-        pair,
-        arguments,
-        data_collator=lambda examples: examples[0],
-        train_dataset=pictures,
-        optimizers=(MuonWithAdamW(pair, RATE, weight_decay=0.05), None),
-    )
-    train(trainer)
+    train_in_order(pair, pictures, RATE, work / f"training-{seed}", seed)  # the last batches have all patches
     torch.save(student.state_dict(), kept)
     return student.eval()
 

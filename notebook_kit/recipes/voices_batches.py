@@ -4,19 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor, nn
-from torch.utils.data import ConcatDataset, Dataset, SequentialSampler
+from torch.utils.data import ConcatDataset, Dataset
 
 from notebook_kit.processing.audio.extractor import mask_of, normalized
-from notebook_kit.recipes.muon import MuonWithAdamW
-from notebook_kit.recipes.shared import train
+from notebook_kit.recipes.shared import train_in_order
 from notebook_kit.recipes.voices_data import Clip
 from notebook_kit.recipes.voices_rooms import padded, recorded
-from notebook_kit.training import Trainer, TrainingArguments
 
 __all__ = ["Batches", "as_recorded", "sound_batch", "trained"]
 
@@ -66,13 +63,6 @@ class Batches(Dataset[Mapping[str, Tensor]]):
         return self.collate(samples, [clip.text for clip in chosen], chance)
 
 
-class _InOrder(Trainer):
-    """Takes the batches in their order."""
-
-    def _get_train_sampler(self, train_dataset: Any = None) -> SequentialSampler:
-        return SequentialSampler(train_dataset if train_dataset is not None else self.train_dataset)
-
-
 def trained(model: nn.Module, batches: Sequence[Batches], rate: float, folder: Path, kept: Path) -> nn.Module:
     """Train a model on batches, or load the weights that an earlier call kept.
 
@@ -86,29 +76,7 @@ def trained(model: nn.Module, batches: Sequence[Batches], rate: float, folder: P
     if kept.exists():
         model.load_state_dict(torch.load(kept, weights_only=True))
         return model.eval()
-    arguments = TrainingArguments(
-        str(folder),
-        max_steps=sum(map(len, batches)),
-        per_device_train_batch_size=1,  # a batch of the dataset is one of the Trainer's examples
-        lr_scheduler_type="cosine",
-        warmup_steps=0.05,
-        save_steps=0.25,
-        save_total_limit=1,
-        logging_steps=25,
-        disable_tqdm=True,
-        report_to="none",
-        remove_unused_columns=False,
-        use_cpu=True,
-        seed=batches[0].seed,
-    )
-    trainer = _InOrder(
-        model,
-        arguments,
-        data_collator=lambda examples: examples[0],
-        train_dataset=ConcatDataset(batches),
-        optimizers=(MuonWithAdamW(model, rate, weight_decay=0.05), None),
-    )
-    train(trainer)
+    train_in_order(model, ConcatDataset(batches), rate, folder, batches[0].seed)
     torch.save(model.state_dict(), kept)
     return model.eval()
 
