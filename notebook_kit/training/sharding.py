@@ -1,7 +1,8 @@
 """Each process's part of the batches, when several processes train or evaluate together.
 
 Batches are dealt out in rounds: of each `world_size` successive batches, every process gets one. So the batches of a round
-together are one batch of a single process, `world_size` times as large. No example is used twice:
+together are one batch of a single process, `world_size` times as large. No example counts twice, unless an update of
+training has fewer examples than there are processes:
 
 - In training, the examples of an incomplete last round are split among all processes.
 - In an evaluation, a process without a batch in the last round repeats one, because models that are spread over processes
