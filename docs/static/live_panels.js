@@ -17,6 +17,9 @@ addEventListener("message", ({ data, source }) => {
   show(frame);   // a panel that reports its height listens
 });
 
+// A frame may have loaded, and reported its height, before this script listened.
+frames().forEach(frame => frame.contentWindow?.postMessage({ askHeight: true }, "*"));
+
 addEventListener("DOMContentLoaded", () => {
   const showAll = () => frames().forEach(show);
   dark.addEventListener("change", showAll);
