@@ -89,7 +89,22 @@ def slow(method: Callable[..., Answer]) -> Callable[..., Answer]:
     return method
 
 
-class Panel(anywidget.AnyWidget):
+class OpenedOnceBuilt(traitlets.MetaHasTraits):
+    """Opens a panel to the page once its constructor has returned.
+
+    A page that is being loaded asks for the state of all widgets, and on a kernel with subshells that question is answered
+    while a constructor runs. It would apply a half-built state over the changes that follow, such as a panel without its texts.
+    """
+
+    def __call__(cls, *args: Any, **kwargs: Any) -> Any:
+        panel = super().__call__(*args, **kwargs)
+        panel.is_built = True
+        panel.open()
+        panel.opened()
+        return panel
+
+
+class Panel(anywidget.AnyWidget, metaclass=OpenedOnceBuilt):
     """The base of all panels.
 
     A panel named `x` is a subclass with `name = "x"` in the folder `x`, with the module `x.js` and optionally the style
@@ -104,6 +119,8 @@ class Panel(anywidget.AnyWidget):
     name: ClassVar[str] = ""
     workers: ClassVar[int] = 1
     """The number of slow answers that may run at a time."""
+    is_built: bool = False
+    """Whether the constructor has returned; until then, the page does not know the panel."""
 
     _ipython_display_ = None
     """Disabled: ipywidgets 7, which Colab has, would display the widget with this method and omit the static face."""
@@ -168,6 +185,14 @@ class Panel(anywidget.AnyWidget):
         return TraitInputError(
             f"{kind} cannot use {name}={traits[name]!r}.", next_step=f"Pass {expected}; help({kind}) describes it."
         )
+
+    def open(self) -> None:
+        """Introduce the panel to the page, with its whole state, once it is built."""
+        if self.is_built:
+            super().open()
+
+    def opened(self) -> None:
+        """Called once, after the constructor, when the panel can receive messages."""
 
     def speak(self) -> None:
         """Switch to the current language."""

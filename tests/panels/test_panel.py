@@ -12,6 +12,7 @@ import pytest
 import torch
 import traitlets
 import writers
+from comm.base_comm import BaseComm
 from ipywidgets.widgets import widget
 from tokenizers import Tokenizer, models
 
@@ -48,6 +49,26 @@ def test_a_word_is_in_the_language_that_is_set():
         assert panel.word("token") != english
     finally:
         set_language("en")
+
+
+@pytest.mark.parametrize(
+    "make", [TokenInspector, ModelPicker, TrainingDashboard, GenerationView, AttentionView, lambda: ResultView([])]
+)
+def test_a_page_hears_of_a_panel_once_all_of_it_is_there(make, monkeypatch):
+    """A page that is being loaded may ask for all widgets while a constructor runs, and keep what it gets."""
+    messages = []
+
+    class Page(BaseComm):
+        def publish_msg(self, kind, data=None, **rest):
+            if self.target_name == "jupyter.widget" and "_strings" in data.get("state", {}):
+                messages.append((kind, data["state"]))
+
+    monkeypatch.setattr("comm.create_comm", Page)
+    panel = make()
+    [(kind, state)] = messages
+    assert kind == "comm_open" and state["_strings"] == panel._strings and panel._strings
+    assert state.get("_about") == getattr(panel, "_about", None)
+    assert panel.comm is not None and panel in widget._instances.values()
 
 
 def test_what_a_panel_cannot_take_is_its_notice_until_it_can():

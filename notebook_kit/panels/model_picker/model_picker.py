@@ -132,6 +132,8 @@ class ModelPicker(Panel):
         self._panels: list[Any] = []
         self._is_displayed = False
         super().__init__(**{**traits, "task": task or ""}, _tasks=list(TASKS))
+
+    def opened(self) -> None:
         busy.hear(self)
 
     def __repr__(self) -> str:

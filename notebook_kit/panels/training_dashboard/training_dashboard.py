@@ -137,9 +137,11 @@ class TrainingDashboard(Panel, TrainerCallback):
         with self._feeding:
             self._feed.update()
         super().__init__(**traits)
+        self._set_progress()
+
+    def opened(self) -> None:
         self._hears = busy.hear(self)
         self.monitor.idle = busy.poll if self._hears == "poll" else None
-        self._set_progress()
 
     @property
     def shows_run(self) -> bool:  # type: ignore[override]
