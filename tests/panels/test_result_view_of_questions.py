@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 from pathlib import Path
 
+import numpy as np
 import pytest
 from patch_model import picture
 from PIL import Image
@@ -12,7 +13,8 @@ from test_attention_of_words_and_pictures import RECEIPT
 from test_model_picker_pictures import asker, picker_with
 
 from notebook_kit import pipeline
-from notebook_kit.panels import show
+from notebook_kit.errors import InputError
+from notebook_kit.panels import ResultView, show
 from notebook_kit.panels.model_picker.trying import fields_of, samples_of
 
 TINY_VILT = Path(__file__).parents[1] / "pipelines" / "data" / "tiny-vilt"
@@ -63,6 +65,31 @@ def test_a_caption_is_under_its_picture():
     answer = item(view)
     assert answer.values["kind"] == "captions" and answer.values["things"][0]["label"] == "a sun over a meadow"
     assert view.face().rows == [["a sun over a meadow"]] and view.face().png and len(answer.buffers) == 1
+
+
+def test_each_word_of_a_caption_has_its_map():
+    describes = pipeline("image-to-text", model="notebook-kit/tiny-captions")
+    view = describes.show([picture(), picture().rotate(90)])
+    assert [one["ask"] for one in view._first["answers"]] == ["item", "origins", "item"], "of the one that is shown"
+    answer = view.answer_origins({"index": 1})
+    [found], [maps] = answer.values["origins"], answer.buffers
+    caption = view.result[1][0]["generated_text"]
+    assert item(view).values["has_origins"] and len(maps) == len(found["spans"]) * np.prod(found["shape"])
+    assert [caption[start:end] for start, end in found["spans"]] == caption.replace(",", "").split()
+    assert np.frombuffer(maps, np.uint8).reshape(len(found["spans"]), -1).max(1).min() == 255, "each at its own scale"
+    word = view.shown().origins(0).words[view.shown().origins(0).sharpest]
+    assert f"“{word}”" in view.face().note and len(view.figure().axes) == 3, "caption, map, scale"
+    assert {kind for kind, _ in view.offline_questions()} == {"item", "origins"}
+    alone = show(view.result[0], picture())
+    assert not item(alone).values["has_origins"]
+    with pytest.raises(InputError, match="no words with attention"):
+        alone.answer_origins({"index": 0})
+
+
+def test_a_caption_without_words_is_shown_without_maps():
+    describes = pipeline("image-to-text", model="notebook-kit/tiny-captions")
+    view = ResultView([{"generated_text": ""}], picture(), pipeline=describes)
+    assert view.answer_origins({"index": 0}).values == {"origins": [None]} and view.face().png
 
 
 def test_a_question_about_a_picture_is_tried(answers):

@@ -14,13 +14,14 @@ from torch import Tensor, nn
 from notebook_kit.errors import InputError, NotebookKitError
 from notebook_kit.inspection.attention.axes import Axis, PatchGrid, Queries
 from notebook_kit.inspection.attention.samples import Notice, Sample, one_of
+from notebook_kit.inspection.drawing.pictures import Box
 from notebook_kit.nn.attention import sites_of
 from notebook_kit.nn.inputs import inputs_of
 from notebook_kit.processing.image.auto import AutoImageProcessor
 from notebook_kit.processing.image.loading import load_image
 from notebook_kit.processing.image.processor import BaseImageProcessor
 
-__all__ = ["image_processor_of", "patches_of", "picture_sample", "reads_pictures", "seen", "seen_picture"]
+__all__ = ["image_processor_of", "patches_of", "picture_sample", "reads_pictures", "seen", "seen_box", "seen_picture"]
 
 MOST_POSITIONS = 1600
 """Above so many positions, a picture is read at a smaller size: 12 layers of 12 heads would take 1.4 GiB at float32."""
@@ -136,13 +137,8 @@ def seen_picture(processor: Any, image: Image.Image, pixel_values: Tensor, **opt
     """
     if not isinstance(processor, BaseImageProcessor):
         return _restored(pixel_values[0], processor)
-    chosen = processor.options("pt", options)
     H, W = pixel_values.shape[-2:]
-    size = processor.resized_to(image.height, image.width, chosen) if chosen.do_resize else (image.height, image.width)
-    upper, left, (high, wide) = 0, 0, size  # of the resized image, perhaps beyond its edges
-    for crop in processor.crops(chosen):
-        upper, left = upper + (high - crop[0]) // 2, left + (wide - crop[1]) // 2
-        high, wide = crop
+    size, (upper, left, high, wide) = _resized_and_cropped(processor, image, options)
     sharper = max(1.0, min(SHARP / max(H, W), image.width / size[1]))
     canvas = Image.new("RGB", (round(W * sharper), round(H * sharper)))
     whole = image.resize((max(1, round(size[1] * sharper)), max(1, round(size[0] * sharper))), Image.Resampling.BICUBIC)
@@ -150,6 +146,43 @@ def seen_picture(processor: Any, image: Image.Image, pixel_values: Tensor, **opt
     part = whole.crop((x, y, right, lower))
     canvas.paste(part, (0, 0))  # padding is at the right and at the bottom
     return canvas
+
+
+def seen_box(processor: Any, image: Image.Image, pixel_values: Tensor) -> Box:
+    """Where what the model saw lies on an image: left, top, right and bottom as fractions of its width and height.
+
+    They are beyond the edges for padding; a processor of another library is taken to see the whole.
+
+    Args:
+        processor: The image processor.
+        image: The image in RGB.
+        pixel_values: What the processor returned, `(1, channels, height, width)`.
+
+    Example:
+        >>> from notebook_kit import ConvNextImageProcessor
+        >>> processor, image = ConvNextImageProcessor(size={"shortest_edge": 32}, crop_pct=1.0), Image.new("RGB", (90, 60))
+        >>> [round(side, 2) for side in seen_box(processor, image, processor(image, return_tensors="pt").pixel_values)]
+        [0.17, 0.0, 0.83, 1.0]
+    """
+    if not isinstance(processor, BaseImageProcessor):
+        return (0.0, 0.0, 1.0, 1.0)
+    H, W = pixel_values.shape[-2:]
+    (whole_high, whole_wide), (upper, left, _, _) = _resized_and_cropped(processor, image, {})
+    return (left / whole_wide, upper / whole_high, (left + W) / whole_wide, (upper + H) / whole_high)
+
+
+def _resized_and_cropped(
+    processor: BaseImageProcessor, image: Image.Image, options: dict[str, Any]
+) -> tuple[tuple[int, int], tuple[int, int, int, int]]:
+    """The height and width to which an image is resized; the top, left, height and width of what is then cropped, which may be
+    beyond its edges."""
+    chosen = processor.options("pt", options)
+    size = processor.resized_to(image.height, image.width, chosen) if chosen.do_resize else (image.height, image.width)
+    upper, left, (high, wide) = 0, 0, size
+    for crop in processor.crops(chosen):
+        upper, left = upper + (high - crop[0]) // 2, left + (wide - crop[1]) // 2
+        high, wide = crop
+    return size, (upper, left, high, wide)
 
 
 def _restored(pixels: Tensor, processor: Any) -> Image.Image:

@@ -121,7 +121,7 @@ class ResultPage {
     const { values, buffers } = this.item, { index } = this, hooks = { onPoint: i => this.point(i), onPick: i => this.pick(i) };
     this.stage?.end?.();
     this.lit = null;
-    this.stage = new STAGES[values.kind](this.view, values, buffers, { ...hooks, onSound: window => this.sound(index, window) });
+    this.stage = new STAGES[values.kind](this.view, values, buffers, { ...hooks, onSound: window => this.sound(index, window), onOrigins: () => this.view.ask("origins", { index }) });
     this.list = LISTED.includes(values.kind) ? new ThingList(this.view, values, {
       ...hooks, isNarrowed: NARROWED.includes(values.kind),
       onThreshold: value => this.set("threshold", value),

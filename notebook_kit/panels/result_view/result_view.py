@@ -15,6 +15,7 @@ from notebook_kit.inspection.drawing.letters import printable
 from notebook_kit.panels.panel import Answer, Face, Panel, described, slow
 from notebook_kit.panels.result_view import still
 from notebook_kit.panels.result_view.others import ShownPlain
+from notebook_kit.panels.result_view.over_questions import ShownCaptions
 from notebook_kit.panels.result_view.over_sounds import RATE, WINDOW, Recorded
 from notebook_kit.panels.result_view.reading import modality_of, paired, read
 from notebook_kit.panels.result_view.shown import Shown
@@ -38,8 +39,8 @@ class ResultView(Panel):
 
     Scores are bars beside the picture or the text; boxes and masks lie over the picture, and entities and answers are marked
     in the text, with a threshold and switches for the classes; words for gaps can be tried in the text; a summary or a
-    translation is beside its source; a recording can be played, with its words at their times; vectors are a heat map. For a
-    list of inputs, one is shown at a time.
+    translation is beside its source; a recording can be played, with its words at their times; vectors are a heat map. Each word
+    of a caption shows where the model looked as it wrote it. For a list of inputs, one is shown at a time.
 
     With a pipeline that hears, the microphone can be used on pages with https, and on this machine; the recording is added to
     the inputs.
@@ -93,7 +94,7 @@ class ResultView(Panel):
             return
         try:
             self._pairs = paired(result, input)
-            self._ready[0] = read(*self._pairs[0], self._modality)
+            self._ready[0] = self._read(*self._pairs[0])
         except Exception as error:
             if pipeline is None:
                 raise
@@ -121,9 +122,11 @@ class ResultView(Panel):
         return {"answers": answers} if answers else {}
 
     def _questions(self, index: int) -> Iterator[tuple[str, dict[str, Any]]]:
-        """What the page asks about an answer; the sound only if it is short."""
+        """What the page asks about an answer; the sound only if it is short, and the attention only of the one that is shown."""
         yield "item", {"index": index}
         shown = self.shown(index)
+        if isinstance(shown, ShownCaptions) and shown.has_origins and index == self.index:
+            yield "origins", {"index": index}
         if isinstance(shown, Recorded) and shown.duration <= SHORT:
             yield "sound", {"index": index, "window": 0}
 
@@ -146,13 +149,18 @@ class ResultView(Panel):
         if index not in self._ready:
             result, input = self._pairs[index]
             try:
-                self._ready[index] = read(result, input, self._modality)
+                self._ready[index] = self._read(result, input)
             except Exception as error:  # it may be an image that is no longer there; the others can still be looked at
                 logger.debug("A result that cannot be drawn", exc_info=True)
                 self._ready[index] = ShownPlain(result, described(error))
             while len(self._ready) > KEPT:
                 self._ready.popitem(last=False)
         return self._ready[index]
+
+    def _read(self, result: Any, input: Any) -> Shown:
+        shown = read(result, input, self._modality)
+        shown.pipeline = self._pipeline
+        return shown
 
     @property
     def visible(self) -> list[Any]:
@@ -183,6 +191,13 @@ class ResultView(Panel):
             raise InputError("This result has no sound.", next_step="Choose another input.")
         return shown.sound(int(values["window"]))
 
+    def answer_origins(self, values: dict[str, Any]) -> Answer:
+        """Where the model looked as it wrote each word of the captions number `index`."""
+        shown = self.shown(self._number(values))
+        if not isinstance(shown, ShownCaptions) or not shown.has_origins:
+            raise InputError("This result has no words with attention to a picture.", next_step="Choose another input.")
+        return shown.origins_answer()
+
     @slow
     def answer_record(self, values: dict[str, Any], buffers: list[Any]) -> Answer:
         """Run the pipeline on a recording of the page, 16-bit samples at 16 kHz, and show what it answers."""
@@ -207,6 +222,8 @@ class ResultView(Panel):
         for index in sorted({self.index, *range(SAVED)} & {*range(len(self._pairs))}):
             yield "item", {"index": index}
             shown = self.shown(index)
+            if isinstance(shown, ShownCaptions) and shown.has_origins:
+                yield "origins", {"index": index}
             if isinstance(shown, Recorded):
                 for window in range(min(SAVED_WINDOWS, int(shown.duration // WINDOW) + 1)):
                     yield "sound", {"index": index, "window": window}

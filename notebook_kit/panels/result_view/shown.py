@@ -19,6 +19,7 @@ class Shown:
 
     Attributes:
         result: The answer, as the pipeline returned it.
+        pipeline: The pipeline that answered; None if it is not known.
         things: What the answer lists, in its order: dicts with `label` and `score` (None for no score), and more for the page.
     """
 
@@ -28,6 +29,8 @@ class Shown:
     """What one of the things is called, and several of them; by default as the kind."""
     can_narrow: ClassVar[bool] = False
     """Whether the page offers a threshold and switches for classes."""
+
+    pipeline: Any = None
 
     def __init__(self, result: Any, things: Sequence[Mapping[str, Any]] = ()) -> None:
         self.result = result

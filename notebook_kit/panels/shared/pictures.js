@@ -90,6 +90,7 @@ function imageShapes(node, style, box) {
   [canvas.width, canvas.height] = [width, height];
   const context = canvas.getContext("2d");
   context.imageSmoothingEnabled = !isSharp;
+  context.filter = style.filter;
   context.drawImage(node, 0, 0, width, height);
   const isPhoto = node.tagName === "IMG" && !isSharp;
   return [{ canvas, type: isPhoto ? "image/jpeg" : "image/png", opacity: Number(style.opacity), x: box.left, y: box.top, width: box.width, height: box.height }];
