@@ -25,6 +25,7 @@ from notebook_kit.fields import Dtype, Range, mismatch, types_of
 from notebook_kit.files import check_fields, read_json, write_text
 from notebook_kit.hub import Source, locate, take_hub_options
 from notebook_kit.hub.saving import PushToHub, folder_to_save
+from notebook_kit.keywords import LOADING, ignore, without_effect
 
 __all__ = ["PreTrainedConfig", "PretrainedConfig", "dtype_name", "read_config"]
 
@@ -40,6 +41,7 @@ KEPT: dict[str, Any] = {
     **dict.fromkeys(("max_length", "min_length", "num_beams"), int | None),
     **dict.fromkeys(("sep_token_id", "decoder_start_token_id"), int | list[int] | None),
     **dict.fromkeys(("task_specific_params", "pruned_heads"), dict[str, Any] | None),
+    **dict.fromkeys([f"{role}_token" for role in ("bos", "cls", "eos", "mask", "pad", "sep", "unk")], str | None),
     "custom_pipelines": dict[str, dict[str, Any]] | None,
     "pipeline_class": str | None,
 }
@@ -132,7 +134,7 @@ class PretrainedConfig(PushToHub):
             self._set_defaults()
         known = {*self.field_names(), *KEPT, "model_type"}
         for name in fields.keys() - known:
-            if not near_matches(name, known):  # otherwise it looks like a slip
+            if name in LOADING or not near_matches(name, known):  # otherwise it looks like a slip
                 self.extra[name] = None
         self.update(fields)
         self.validate()
@@ -326,15 +328,19 @@ class PretrainedConfig(PushToHub):
     # Reading and writing -----------------------------------------------------------------------------------------
 
     @classmethod
-    def from_dict(cls: type[Config], values: Mapping[str, Any], **edits: Any) -> Config:
+    def from_dict(
+        cls: type[Config], values: Mapping[str, Any], *, return_unused_kwargs: bool = False, **edits: Any
+    ) -> Any:
         """A config from the content of a `config.json`. Keys that the family does not know are kept in `extra`.
 
         Args:
             values: The content of a `config.json`.
+            return_unused_kwargs: Return the config and a dictionary of those edits that are not fields. By default they
+                are ignored, with a notice.
             **edits: Fields to change afterwards.
 
         Raises:
-            ConfigurationError: If an edit is not a field, or the fields are inconsistent.
+            ConfigurationError: If the name of an edit resembles a field, or the fields are inconsistent.
         """
         known = set(cls.field_names())
         absent = {name for name in ("id2label", "label2id") if values.get(name) is None}  # null stands for the default
@@ -353,9 +359,22 @@ class PretrainedConfig(PushToHub):
             config._set_defaults()
         config.extra.update({name: value for name, value in values.items() if name not in known | PROVENANCE})
         config.update(own)
-        config.update(edits)
+        unused = config._not_fields(edits) if return_unused_kwargs else config._ignored(edits)
+        config.update({name: value for name, value in edits.items() if name not in unused})
         config.validate()  # only now, since the fields may be consistent only after the edits
-        return config
+        return (config, {name: edits[name] for name in unused}) if return_unused_kwargs else config
+
+    def _not_fields(self, edits: Mapping[str, Any]) -> set[str]:
+        return edits.keys() - {*self.field_names(), *self.extra, *KEPT, "model_type"}
+
+    def _ignored(self, edits: Mapping[str, Any]) -> set[str]:
+        """Those of the edits that have no effect, after a notice. A name that looks like a slip is not among them."""
+        caller, unknown = type(self).__name__, self._not_fields(edits)
+        foreign = without_effect({name: edits[name] for name in unknown}, caller)
+        known = [*self.field_names(), *self.extra, *KEPT]
+        others = {name for name in unknown - foreign if not near_matches(name, known)}
+        ignore(caller, {name: edits[name] for name in sorted(others)})
+        return foreign | others
 
     @classmethod
     def from_json_file(cls: type[Config], path: str | os.PathLike[str]) -> Config:
@@ -369,18 +388,19 @@ class PretrainedConfig(PushToHub):
         return cls.from_dict(values)
 
     @classmethod
-    def from_pretrained(cls: type[Config], name_or_path: str | os.PathLike | Source, **kwargs: Any) -> Config:
+    def from_pretrained(cls: type[Config], name_or_path: str | os.PathLike | Source, **kwargs: Any) -> Any:
         """Read a checkpoint's `config.json`.
 
         Args:
             name_or_path: A folder, a zoo name, a Hub name, or the path of the file.
             **kwargs: Hub options (`revision`, `token`, `cache_dir`, `local_files_only`, `force_download`,
-                `subfolder`), and fields to change.
+                `subfolder`), and fields to change. A name that is neither is ignored, with a notice; with
+                `return_unused_kwargs=True` the config and a dictionary of such names are returned.
 
         Raises:
             HubError: If the checkpoint cannot be found or downloaded.
             CheckpointError: If its `config.json` is missing or damaged.
-            ConfigurationError: If an edit is not a field, or the checkpoint belongs to another family.
+            ConfigurationError: If a name resembles a field, or the checkpoint belongs to another family.
         """
         name, path, values = read_config(name_or_path, take_hub_options(kwargs))
         found = values.get("model_type")
@@ -393,9 +413,9 @@ class PretrainedConfig(PushToHub):
                 next_step="Use AutoConfig.from_pretrained, which accepts any family.",
             )
         cls.check_types(values, path)
-        config = cls.from_dict(values, **kwargs)
-        config.name_or_path = name
-        return config
+        found_config = cls.from_dict(values, **kwargs)
+        (found_config[0] if isinstance(found_config, tuple) else found_config).name_or_path = name
+        return found_config
 
     def to_dict(self) -> dict[str, Any]:
         """All fields as JSON values under the Hub's names, with nested configurations as dictionaries."""

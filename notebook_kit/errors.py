@@ -8,6 +8,7 @@ written for `transformers` catches it as before.
 from __future__ import annotations
 
 import difflib
+import functools
 import logging
 import re
 import sys
@@ -34,6 +35,7 @@ __all__ = [
     "near_matches",
     "not_yet",
     "notice",
+    "notice_once",
     "warn",
 ]
 
@@ -256,3 +258,16 @@ def notice(message: str) -> None:
         >>> logging.getLogger("notebook_kit").setLevel(logging.NOTSET)
     """
     logging.getLogger("notebook_kit").warning(message)
+
+
+@functools.cache
+def notice_once(message: str) -> None:
+    """A `notice` that appears once per process.
+
+    Example:
+        >>> import logging
+        >>> logging.getLogger("notebook_kit").setLevel(logging.ERROR)  # hides notices
+        >>> notice_once("This is not shown, now and later.")
+        >>> logging.getLogger("notebook_kit").setLevel(logging.NOTSET)
+    """
+    notice(message)

@@ -18,7 +18,7 @@ ROOT = Path(__file__).parents[1] / "notebook_kit"
 
 FLOORS = [
     ["errors", "fields"],
-    ["files", "lazy", "module_paths", "progress"],
+    ["files", "keywords", "lazy", "module_paths", "progress"],
     ["language"],
     ["utils"],
     ["registry"],

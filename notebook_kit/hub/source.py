@@ -22,6 +22,7 @@ from notebook_kit.errors import (
 )
 from notebook_kit.hub.cache import CachedRepo, cached_models
 from notebook_kit.hub.client import Client, Token
+from notebook_kit.keywords import ignore
 from notebook_kit.registry.tasks import TASKS
 
 __all__ = ["HUB_OPTIONS", "Source", "locate", "take_hub_options"]
@@ -48,6 +49,8 @@ def take_hub_options(options: dict[str, Any]) -> dict[str, Any]:
         >>> take_hub_options(options), options
         ({'revision': 'main'}, {'num_labels': 3})
     """
+    unmet = {name: options[name] for name in ("mirror", "proxies") if options.get(name)}
+    ignore("The Hub's client", unmet, "Set the environment variables HF_ENDPOINT and HTTPS_PROXY instead.")
     for name in OBSOLETE & options.keys():
         del options[name]
     if "use_auth_token" in options:

@@ -74,22 +74,23 @@ class AutoConfig:
         raise _no_instances("AutoConfig")
 
     @classmethod
-    def from_pretrained(cls, name_or_path: str | os.PathLike | Source, **kwargs: Any) -> PretrainedConfig:
+    def from_pretrained(cls, name_or_path: str | os.PathLike | Source, **kwargs: Any) -> Any:
         """The configuration of a checkpoint of any family.
 
         Args:
             name_or_path: A folder, a zoo name, a Hub name, or the path of a `config.json`.
             **kwargs: Hub options (`revision`, `token`, `cache_dir`, `local_files_only`, `force_download`,
-                `subfolder`), and fields to change: `AutoConfig.from_pretrained(name, n_heads=12)`.
+                `subfolder`), and fields to change: `AutoConfig.from_pretrained(name, n_heads=12)`. A name that is neither
+                is ignored, with a notice; with `return_unused_kwargs=True` the configuration and a dictionary of such
+                names are returned.
 
         Raises:
             UnknownArchitectureError: If notebook_kit does not have the architecture, or it is defined by Python files
                 in the repository, which are never run.
-            ConfigurationError: If `config.json` has no `model_type`, or an edit is not a field.
+            ConfigurationError: If `config.json` has no `model_type`, or a name resembles a field.
             HubError: If the checkpoint cannot be found or downloaded.
             CheckpointError: If its `config.json` is missing or damaged.
         """
-        kwargs.pop("trust_remote_code", None)
         name, path, values = read_config(name_or_path, take_hub_options(kwargs))
         model_type = values.get("model_type")
         if model_type not in {*FAMILIES, *REGISTERED} and "auto_map" in values:
@@ -103,12 +104,12 @@ class AutoConfig:
                 next_step="Load it with the family's class, such as BertModel.from_pretrained(...), or add model_type to the file.",
             )
         cls.check_types(values, path)
-        config = cls.from_dict(values, **kwargs)
-        config.name_or_path = name
-        return config
+        found = cls.from_dict(values, **kwargs)
+        (found[0] if isinstance(found, tuple) else found).name_or_path = name
+        return found
 
     @classmethod
-    def from_dict(cls, values: Mapping[str, Any], **edits: Any) -> PretrainedConfig:
+    def from_dict(cls, values: Mapping[str, Any], **edits: Any) -> Any:
         """The configuration in the content of a `config.json`; see `PretrainedConfig.from_dict`."""
         return class_of(values).from_dict(values, **edits)
 

@@ -264,7 +264,7 @@ def stored_form(config: Any) -> Any:
     if type(config) is not SwinConfig:
         return config
     stored = MaskFormerSwinConfig.from_dict(config.to_dict())
-    stored.out_features = stored.stage_names[1:]  # type: ignore[index]
+    stored.out_features = stored.stage_names[1:]
     return stored
 
 

@@ -27,7 +27,8 @@ from notebook_kit.errors import ConfigurationError, InputError, NotebookKitError
 from notebook_kit.fields import Rows, mismatch
 from notebook_kit.hub import Source, locate, take_hub_options
 from notebook_kit.hub.saving import PushToHub, folder_to_save
-from notebook_kit.nn.diagnosis import wrong_input
+from notebook_kit.keywords import refuse_slips, without_effect
+from notebook_kit.nn.diagnosis import known_inputs, names_of_inputs, wrong_input
 from notebook_kit.nn.layers import rows_near_mean
 from notebook_kit.nn.placement import choose_dtype, device_of_map
 from notebook_kit.nn.quantized_weights import refuse_quantized_checkpoint, refuse_quantized_tensor, take_quantization
@@ -38,12 +39,6 @@ __all__ = ["ModelHooks", "PreTrainedModel"]
 Model = TypeVar("Model", bound="PreTrainedModel")
 PACKAGE = "notebook_kit."
 
-# Arguments of `from_pretrained` in other libraries that change nothing here, so that code written for them runs.
-ACCEPTED = {
-    *("low_cpu_mem_usage", "use_safetensors", "trust_remote_code", "attn_implementation", "from_pt", "framework"),
-    *("_fast_init", "weights_only", "variant", "adapter_kwargs", "key_mapping"),
-    *("offload_folder", "offload_state_dict", "offload_buffers", "max_memory", "code_revision", "use_kernels"),
-}
 NORMS = (nn.LayerNorm, nn.GroupNorm, nn.BatchNorm2d)
 ATTENTION = ("eager", "sdpa", "flash_attention_2", "flash_attention_3", "flex_attention")
 
@@ -121,13 +116,18 @@ class PreTrainedModel(nn.Module, PushToHub, ModelHooks):
         self.config = config
         self.name_or_path = config.name_or_path
         self.gradient_checkpointing = False
+        self._input_names = names_of_inputs(type(self).forward)
 
     def __call__(self, *args: Any, return_dict: bool | None = None, **kwargs: Any) -> Any:
         """Run the model. With `return_dict=False` the result is a plain tuple.
 
+        Inputs that the model does not have are ignored, with one notice per name.
+
         Raises:
-            InputError: If an input has a wrong type or shape.
+            InputError: If an input has a wrong type or shape, or its name looks like a slip.
         """
+        if self._input_names is not None and any(name not in self._input_names for name in kwargs):
+            kwargs = known_inputs(type(self).__name__, self._input_names, kwargs)
         try:
             output = super().__call__(*args, **kwargs)
         except NotebookKitError:
@@ -435,15 +435,18 @@ class PreTrainedModel(nn.Module, PushToHub, ModelHooks):
         take_quantization(kwargs)
         own = set(inspect.signature(cls.__init__).parameters) - {"self", "config"}
         arguments = {name: kwargs.pop(name) for name in list(kwargs) if name in own}  # such as add_pooling_layer=False
-        edits = {name: value for name, value in kwargs.items() if name not in ACCEPTED}
+        ignored = without_effect(kwargs, cls.__name__)
+        edits = {name: value for name, value in kwargs.items() if name not in ignored}
         source = None if name_or_path is None and state_dict is not None else locate(name_or_path, **options)
         if config is None:
             place = locate(name_or_path) if source is None else source
             cls._check_family(place)
-            config = cls.config_class.from_pretrained(place, **edits)
+            config = cls.config_class.from_pretrained(place)
         elif edits:
             config = copy.deepcopy(config)
-            config.update(edits)
+        named = inspect.signature(PreTrainedModel.from_pretrained).parameters
+        refuse_slips(f"{cls.__name__}.from_pretrained", (name for name in edits if not hasattr(config, name)), named)
+        config.update(edits)
         refuse_quantized_checkpoint(str(name_or_path), config.extra.get("quantization_config"))
 
         with torch.device("meta"), _NoInitialization():  # no memory or time for weights that are read from the file

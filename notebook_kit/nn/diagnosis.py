@@ -1,19 +1,21 @@
-"""Why a model's call failed: the input of a wrong type, dtype or shape, found only after an error, so that calls that work
-cost nothing."""
+"""What is wrong with a model's call: inputs that it does not have; and after an error, so that calls that work cost nothing,
+the input of a wrong type, dtype or shape."""
 
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from typing import Any
 
 import torch
 from torch import Tensor
 
 from notebook_kit.errors import InputError
+from notebook_kit.keywords import FOREIGN_INPUTS, ignore, refuse_slips
 
-__all__ = ["as_tensors", "wrong_input"]
+__all__ = ["as_tensors", "known_inputs", "names_of_inputs", "wrong_input"]
 
+_PACKAGE = __name__.partition(".")[0]
 _SWITCHES = ("use_cache", "output_attentions", "output_hidden_states", "return_dict")
 _INDICES = ("input_ids", "token_type_ids", "position_ids", "decoder_input_ids", "start_positions", "end_positions")
 _PER_TOKEN = ("token_type_ids", "position_ids")
@@ -22,6 +24,44 @@ _OTHERS = ("logits_to_keep", "encoder_outputs", "past_key_values")
 _KNOWN = {*_SWITCHES, *_INDICES, *_TENSORS, *_OTHERS, "decoder_inputs_embeds"} | {
     f"{of}attention_mask" for of in ("", "decoder_", "encoder_")
 }
+
+
+def names_of_inputs(forward: Callable[..., Any]) -> frozenset[str] | None:
+    """The keywords that a `forward` of this package takes; None for one of a user, which may do with any as it likes.
+
+    Example:
+        >>> from notebook_kit import BertForSequenceClassification
+        >>> names = names_of_inputs(BertForSequenceClassification.forward)
+        >>> "labels" in names, "output_attentions" in names, "use_cache" in names
+        (True, True, False)
+    """
+    if forward.__module__.partition(".")[0] != _PACKAGE:
+        return None
+    parameters = inspect.signature(forward).parameters
+    switches = [p.annotation for p in parameters.values() if p.kind is p.VAR_KEYWORD]
+    names = set(parameters) - {"self"}
+    if switches:
+        names |= {"output_attentions", "output_hidden_states"}
+    if "Unpack[DecoderOptions]" in switches:
+        names.add("use_cache")
+    return frozenset(names)
+
+
+def known_inputs(model: str, names: Collection[str], inputs: Mapping[str, Any]) -> dict[str, Any]:
+    """The inputs of a call without those that the model does not have, after a notice about these.
+
+    Args:
+        model: The name of the model's class.
+        names: The inputs that it has.
+        inputs: Those of the call.
+
+    Raises:
+        InputError: If a name looks like a slip.
+    """
+    unknown = {name: value for name, value in inputs.items() if name not in names}
+    refuse_slips(model, unknown.keys() - FOREIGN_INPUTS, names)
+    ignore(model, unknown)
+    return {name: value for name, value in inputs.items() if name in names}
 
 
 def wrong_input(forward: Callable[..., Any], args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> InputError | None:

@@ -17,6 +17,7 @@ from notebook_kit.fields import mismatch, types_of
 from notebook_kit.files import write_text
 from notebook_kit.hub import HUB_OPTIONS, Source, take_hub_options
 from notebook_kit.hub.saving import PushToHub, folder_to_save
+from notebook_kit.keywords import MET
 from notebook_kit.processing.settings_files import SETTINGS_FILE, read_processor_settings
 
 __all__ = ["ProcessorSettings"]
@@ -24,7 +25,7 @@ __all__ = ["ProcessorSettings"]
 # Fields of files that say what wrote them or hold no setting.
 _NOT_SETTINGS = {"image_processor_type", "feature_extractor_type", "_valid_processor_keys", "_valid_kwargs_names"}
 # Options of `from_pretrained` in `transformers` that have no effect here.
-_IGNORED = {"use_fast", "backend", "trust_remote_code", "config", "_from_auto", "_from_pipeline", "code_revision"}
+_IGNORED = {"backend", "config"} | MET
 
 
 class ProcessorSettings(PushToHub):

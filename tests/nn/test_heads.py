@@ -92,8 +92,8 @@ def test_inputs_by_position_and_by_name_give_the_same():
         model(ids, input_ids=ids)
     with pytest.raises(TypeError, match="takes 5 positional inputs, and got 6"):
         model(ids, mask, None, labels, None, None)
-    with pytest.raises(TypeError, match="token_type_ids"):
-        model(ids, token_type_ids=mask)
+    with pytest.raises(InputError, match=r"no argument 'label'\. Did you mean 'labels'"):
+        model(ids, label=labels)
 
 
 def test_return_type_and_description_can_be_read():

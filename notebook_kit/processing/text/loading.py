@@ -14,6 +14,7 @@ from tokenizers import AddedToken, Tokenizer, processors
 from notebook_kit.errors import InputError, near_matches, warn
 from notebook_kit.files import damaged
 from notebook_kit.hub import HUB_OPTIONS, locate, take_hub_options
+from notebook_kit.keywords import MET
 from notebook_kit.processing.text.building import SWITCHES, adjust, complete, post_processor, switches_of
 from notebook_kit.processing.text.families import FAMILIES, MODEL_TYPES, Family, family_of
 from notebook_kit.processing.text.inputs import backend_errors
@@ -39,7 +40,7 @@ _NOT_OPTIONS = (
     | {"name_or_path", "is_local", "local_files_only"}
 )
 # Options of from_pretrained in `transformers` that have no effect here.
-_IGNORED = ("use_fast", "trust_remote_code", "config", "from_slow", "resume_download", "proxies")
+_IGNORED = {"config", "resume_download", "proxies"} | MET
 # Options that a caller may pass, besides those whose names end in "_token"; some have no effect, as in `transformers`.
 _OPTIONS = (
     {"additional_special_tokens", "extra_special_tokens", "split_special_tokens", "pad_token_type_id"}
