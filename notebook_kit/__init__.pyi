@@ -344,6 +344,14 @@ from .models.segformer import SegformerModel as SegformerModel
 from .models.smollm3 import SmolLM3Config as SmolLM3Config
 from .models.smollm3 import SmolLM3ForCausalLM as SmolLM3ForCausalLM
 from .models.smollm3 import SmolLM3ForQuestionAnswering as SmolLM3ForQuestionAnswering
+from .models.siglip import SiglipConfig as SiglipConfig
+from .models.siglip import SiglipForImageClassification as SiglipForImageClassification
+from .models.siglip import SiglipModel as SiglipModel
+from .models.siglip import SiglipOutput as SiglipOutput
+from .models.siglip import SiglipTextConfig as SiglipTextConfig
+from .models.siglip import SiglipTextModel as SiglipTextModel
+from .models.siglip import SiglipVisionConfig as SiglipVisionConfig
+from .models.siglip import SiglipVisionModel as SiglipVisionModel
 from .models.smollm3 import SmolLM3ForSequenceClassification as SmolLM3ForSequenceClassification
 from .models.smollm3 import SmolLM3ForTokenClassification as SmolLM3ForTokenClassification
 from .models.smollm3 import SmolLM3Model as SmolLM3Model
@@ -615,6 +623,8 @@ from .processing.text.classes import T5Tokenizer as T5Tokenizer
 from .processing.text.classes import T5TokenizerFast as T5TokenizerFast
 from .processing.text.classes import UdopTokenizer as UdopTokenizer
 from .processing.text.classes import UdopTokenizerFast as UdopTokenizerFast
+from .processing.text.classes import SiglipTokenizer as SiglipTokenizer
+from .processing.text.classes import SiglipTokenizerFast as SiglipTokenizerFast
 from .processing.text.classes import WhisperTokenizer as WhisperTokenizer
 from .processing.text.classes import WhisperTokenizerFast as WhisperTokenizerFast
 from .processing.text.classes import XGLMTokenizer as XGLMTokenizer

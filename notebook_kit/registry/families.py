@@ -116,6 +116,11 @@ _CLIP = {
     "AutoModelForPreTraining": "Model",
     "AutoModelForZeroShotImageClassification": "Model",
 }
+_SIGLIP = {
+    "AutoModel": "Model",
+    "AutoModelForImageClassification": "ForImageClassification",
+    "AutoModelForZeroShotImageClassification": "Model",
+}
 _VILT = {
     "AutoModel": "Model",
     "AutoModelForPreTraining": "ForMaskedLM",
@@ -167,6 +172,9 @@ FAMILIES: dict[str, Family] = {
     "roberta": Family("roberta", "Roberta", ENCODER),
     "segformer": Family("segformer", "Segformer", _SEGFORMER, "image"),
     "smollm3": Family("smollm3", "SmolLM3", DECODER),
+    "siglip": Family("siglip", "Siglip", _SIGLIP, "multimodal"),
+    "siglip_text_model": Family("siglip", "SiglipText", {"AutoModel": "Model"}),
+    "siglip_vision_model": Family("siglip", "SiglipVision", {"AutoModel": "Model"}, "image"),
     "swin": Family("swin", "Swin", {**_IMAGE_BACKBONE, **_MASKED_IMAGE}, "image"),
     "t5": Family("t5", "T5", _T5),
     "table-transformer": Family("table_transformer", "TableTransformer", _DETECTION, "image"),

@@ -1,4 +1,4 @@
-"""CLIP equals its counterpart in transformers, from similarities to gradients and back to disk."""
+"""CLIP and SigLIP equal their counterparts in transformers, from similarities to gradients and back to disk."""
 
 from __future__ import annotations
 
@@ -19,11 +19,22 @@ from notebook_kit.nn.inputs import inputs_of, position_limit, vocabulary_size
 LAYERS = {"num_hidden_layers": 2, "num_attention_heads": 4, "intermediate_size": 48}
 TEXT = {**LAYERS, "hidden_size": 32, "vocab_size": 99, "max_position_embeddings": 20, "projection_dim": 16}
 VISION = {**LAYERS, "hidden_size": 24, "image_size": 30, "patch_size": 4, "projection_dim": 16}
+
+
+def _without_projection(fields):
+    return {name: value for name, value in fields.items() if name != "projection_dim"}
+
+
 FAMILIES = {
     "CLIP": {
         "text": {**TEXT, "eos_token_id": 98, "bos_token_id": 97},
         "vision": VISION,
         "both": {"projection_dim": 12},
+    },
+    "Siglip": {
+        "text": {**_without_projection(TEXT), "projection_size": 24, "eos_token_id": 98, "bos_token_id": 97},
+        "vision": _without_projection(VISION),
+        "both": {},
     },
 }
 PARTS = {
@@ -280,7 +291,7 @@ def test_the_registry_and_the_auto_classes(family, tmp_path):
 def test_attention_is_recorded_and_ablated(family, tmp_path):
     ours, _ = pair(f"{family}Model", tmp_path)
     given = {**texts(), "pixel_values": ref.pixels(30)}
-    assert [site.rows for site in sites_of(ours)] == ["text"] * 2 + ["patches"] * (len(sites_of(ours)) - 2)
+    assert [site.rows for site in sites_of(ours)][:4] == ["text"] * 2 + ["patches"] * 2
     with torch.no_grad(), notebook_kit.record_attention(ours.vision_model, layers=[1]) as record:
         plain = ours(**given)
     full = ours(**given, output_attentions=True)

@@ -198,6 +198,28 @@ def save_clip(folder: str | Path, **settings: Any) -> str:
     return str(folder)
 
 
+def save_siglip(folder: str | Path) -> str:
+    """A random SigLIP of `transformers` with a tokenizer and its image processor."""
+    import transformers
+    from pipeline_helpers import make_tokenizer
+
+    tokenizer = make_tokenizer(str(folder), model_max_length=64)
+    size = {"hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 4, "intermediate_size": 48}
+    text = {**size, "vocab_size": len(tokenizer)}
+    vision = {**size, "image_size": 32, "patch_size": 8}
+    torch.manual_seed(3)
+    model = transformers.SiglipModel(transformers.SiglipConfig(text_config=text, vision_config=vision)).eval()
+    with torch.no_grad():  # so that scores differ, and not all are near 0 or 1
+        for parameter in model.parameters():
+            parameter.mul_(2.0) if parameter.dim() > 1 else parameter
+        model.logit_scale.fill_(1.5)
+        model.logit_bias.fill_(-0.5)
+    model.save_pretrained(folder)
+    kind = transformers.models.siglip.image_processing_pil_siglip.SiglipImageProcessorPil
+    kind(size={"height": 32, "width": 32}).save_pretrained(folder)
+    return str(folder)
+
+
 def save_blip(folder: str | Path) -> str:
     """A random BLIP of `transformers` that answers questions, with its tokenizer and image processor."""
     import transformers

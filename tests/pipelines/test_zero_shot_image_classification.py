@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 import transformers
-from image_helpers import PICTURES, save_clip
+from image_helpers import PICTURES, save_clip, save_siglip
 from pipeline_helpers import assert_same, ours
 
 from notebook_kit import ZeroShotImageClassificationPipeline
@@ -13,7 +13,7 @@ from notebook_kit.pipelines import KeyDataset
 from notebook_kit.registry.tasks import task_of
 
 LABELS = ["dog", "a happy fox", "Paris in summer", "name"]
-MAKERS = {"clip": save_clip}
+MAKERS = {"clip": save_clip, "siglip": save_siglip}
 
 
 @pytest.fixture(scope="module", params=MAKERS)
@@ -96,6 +96,11 @@ def test_wrong_inputs_are_named(pipe, arguments, named, message):
     with pytest.raises(InputError, match=message) as caught:
         pipe(*arguments, **named)
     assert caught.value.next_step
+
+
+def test_scores_of_siglip_do_not_depend_on_the_other_labels(pipe):
+    alone, together = pipe(PICTURES[0], LABELS[:1]), {one["label"]: one["score"] for one in pipe(PICTURES[0], LABELS)}
+    assert (alone[0]["score"] == pytest.approx(together[LABELS[0]])) == pipe.model.compares_one_by_one
 
 
 def test_the_task_of_a_checkpoint():

@@ -16,7 +16,7 @@ def sentences(snippets) -> list[str]:
 def checkpoint(tmp_path_factory, minilm, sentences):
     """`checkpoint(name)`: the folder of that checkpoint."""
     built = {}
-    builders = {**checkpoints.CHECKPOINTS, **checkpoints.OF_LANGUAGES}
+    builders = {**checkpoints.CHECKPOINTS, **checkpoints.OF_LANGUAGES, "siglip": checkpoints.siglip}
 
     def folder(name: str):
         if name not in built:

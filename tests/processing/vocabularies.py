@@ -174,10 +174,11 @@ def roberta_prefix_space(folder: Path, minilm: Path, texts: list[str]) -> Path:
 
 
 def _spm(folder: Path, model_type: str, tokenizer_class: str, name: str, model: bytes, **options: object) -> Path:
+    options = {"model_max_length": 512, **options}
     write(
         folder,
         config_json={"model_type": model_type},
-        tokenizer_config_json={"tokenizer_class": tokenizer_class, "model_max_length": 512, **options},
+        tokenizer_config_json={"tokenizer_class": tokenizer_class, **options},
     )
     (folder / name).write_bytes(model)
     return folder
@@ -196,6 +197,11 @@ def camembert(folder: Path, minilm: Path, texts: list[str]) -> Path:
 def t5(folder: Path, minilm: Path, texts: list[str]) -> Path:
     model = trained_sentencepiece(folder, texts, "unigram", 500, pad_id=0, eos_id=1, unk_id=2, bos_id=-1)
     return _spm(folder, "t5", "T5Tokenizer", "spiece.model", model)
+
+
+def siglip(folder: Path, minilm: Path, texts: list[str]) -> Path:
+    model = trained_sentencepiece(folder, texts, "unigram", 500, pad_id=0, eos_id=1, unk_id=2, bos_id=-1)
+    return _spm(folder, "siglip", "SiglipTokenizer", "spiece.model", model, model_max_length=64)
 
 
 def mbart(folder: Path, minilm: Path, texts: list[str]) -> Path:

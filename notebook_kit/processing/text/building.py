@@ -22,6 +22,9 @@ _QWEN2_SPLIT = (
 _CLIP_SPLIT = r"<\|startoftext\|>|<\|endoftext\|>|'s|'t|'re|'ve|'m|'ll|'d|[\p{L}]+|[\p{N}]|[^\s\p{L}\p{N}]+"
 
 
+_PUNCTUATION = r"""[!"#$%&'()*+,\-./:;<=>?@\[\\\]^_`{|}~]"""
+
+
 # Recipes
 
 
@@ -96,6 +99,19 @@ def _albert(backend: Tokenizer, options: Mapping[str, Any], charsmap: bytes | No
     _split_at_spaces(backend, "always" if options["add_prefix_space"] else "never")
 
 
+def _siglip(backend: Tokenizer, options: Mapping[str, Any], charsmap: bytes | None) -> None:
+    steps: list[Any] = [normalizers.Replace(UNDERLINE, " ")]
+    if options["do_lower_case"]:
+        steps.append(normalizers.Lowercase())
+    steps.append(normalizers.Replace(Regex(_PUNCTUATION), ""))
+    if charsmap:
+        steps.append(normalizers.Precompiled(charsmap))
+    steps += [normalizers.Replace(Regex(r"\s+"), " "), normalizers.Strip(), normalizers.Prepend(UNDERLINE)]
+    backend.normalizer = normalizers.Sequence(steps)
+    backend.pre_tokenizer = pre_tokenizers.Metaspace(replacement=UNDERLINE, prepend_scheme="never")
+    backend.decoder = decoders.Metaspace(replacement=UNDERLINE, prepend_scheme="always")
+
+
 def _llama(backend: Tokenizer, options: Mapping[str, Any], charsmap: bytes | None) -> None:
     prefix = options["add_prefix_space"] is not False
     scheme = ("always" if options["legacy"] else "first") if prefix else "never"
@@ -120,6 +136,7 @@ _PIPELINES: dict[str, Callable[[Tokenizer, Mapping[str, Any], bytes | None], Non
     "clip": _clip,
     "metaspace": _metaspace,
     "albert": _albert,
+    "siglip": _siglip,
     "llama": _llama,
     "gemma": _gemma,
 }

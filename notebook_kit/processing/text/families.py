@@ -38,6 +38,8 @@ class Family:
         language_token: The token of a language, in which its code replaces "{}".
         extra_tokens: The special tokens without a role of a tokenizer that is constructed, unless others are passed.
         completes_objects: Whether a `tokenizer_object` with no post-processor gets the template.
+        keeps_model: Whether other libraries read only the sentencepiece model, which is then saved again as it was read. Its
+            control pieces do not match text.
         blank: The tokens of a tokenizer that is created without a vocabulary, to be trained; roles without "_token", or
             the tokens themselves.
     """
@@ -54,6 +56,7 @@ class Family:
     language_token: str = "{}"
     extra_tokens: tuple[str, ...] = ()
     completes_objects: bool = True
+    keeps_model: bool = False
     blank: tuple[str, ...] = ()
 
     @property
@@ -252,6 +255,17 @@ FAMILIES: dict[str, Family] = {
         completes_objects=False,
         blank=("pad", "unk", "cls", "sep", "mask"),
     ),
+    "SiglipTokenizer": Family(
+        special_tokens={
+            role: AddedToken(token, lstrip=True, rstrip=True, special=True)
+            for role, token in _roles(eos="</s>", unk="<unk>", pad="</s>").items()
+        },
+        pipeline="siglip",
+        template="t5",
+        vocabulary="sentencepiece",
+        options={"do_lower_case": True, "model_max_length": 64},
+        keeps_model=True,
+    ),
     "LlamaTokenizer": _LLAMA,
     "GemmaTokenizer": Family(
         special_tokens=_roles(unk="<unk>", bos="<bos>", eos="<eos>", pad="<pad>", mask="<mask>"),
@@ -317,6 +331,7 @@ _TYPES_OF_CLASSES = {
     "OpenAIGPTTokenizer": "openai-gpt",
     "Qwen2Tokenizer": "qwen2_moe qwen2_vl qwen2_5_vl qwen3 qwen3_moe",
     "RobertaTokenizer": "bridgetower clap data2vec-text ibert lilt roberta-prelayernorm",
+    "SiglipTokenizer": "siglip_text_model",
     "T5Tokenizer": "musicgen switch_transformers",
     "XLMRobertaTokenizer": "trocr xlm-roberta xmod",
 }

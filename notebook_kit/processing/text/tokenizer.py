@@ -80,6 +80,7 @@ class PreTrainedTokenizerBase(Vocabulary, TextEncoder, InputPreparation, ChatTem
     def _set_up(self, parts: Parts) -> None:
         options = dict(parts.options)
         self._tokenizer = parts.backend
+        self._files: dict[str, bytes] = parts.extras.get("files", {})
         self._lock = threading.Lock()
         self._warned_too_long = False
         self._in_target = False
@@ -298,8 +299,11 @@ class PreTrainedTokenizerBase(Vocabulary, TextEncoder, InputPreparation, ChatTem
         return tuple(map(str, save_vocabulary_files(Path(save_directory), self._tokenizer, filename_prefix)))
 
     def vocabulary_files(self) -> Mapping[str, bytes] | None:
-        """Files to save instead of tokenizer.json, by name, for tokenizers that it cannot represent; None for no files."""
-        return {}
+        """The vocabulary's files as they were read, by name, to save instead of tokenizer.json; None to save neither.
+
+        Empty unless tokenizer.json cannot represent the tokenizer, or other libraries read only these files.
+        """
+        return self._files
 
     @classmethod
     def register_for_auto_class(cls, auto_class: Any = "AutoTokenizer") -> None:

@@ -6,7 +6,7 @@ language pair, with one sentencepiece model per side and a list of ids for both.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any, Self
 
@@ -141,7 +141,6 @@ class M2M100Tokenizer(LanguageTokenizer):
 
     def _set_up(self, parts: Parts) -> None:
         self._pieces: Tokenizer | None = parts.extras.get("reader")  # None for a tokenizer_object, which is complete
-        self._files: dict[str, bytes] = parts.extras.get("files", {})
         super()._set_up(parts)
         self._reader.add_tokens(parts.added_tokens)
 
@@ -180,10 +179,6 @@ class M2M100Tokenizer(LanguageTokenizer):
     def train_new_from_iterator(self, *args: Any, **options: Any) -> Self:
         raise _two_vocabularies("M2M-100")
 
-    def vocabulary_files(self) -> Mapping[str, bytes]:
-        """The sentencepiece model and the list of ids, unchanged."""
-        return self._files
-
 
 def _as_they_are(tokens: str | AddedToken | Sequence[str | AddedToken]) -> list[AddedToken]:
     """New tokens, which are found in a text before it is normalized, as in checkpoints."""
@@ -215,10 +210,9 @@ class MarianTokenizer(PreTrainedTokenizerFast):
 
     recipe = "MarianTokenizer"
     _sides: dict[bool, Tokenizer]
-    _files: dict[str, bytes]
 
     def _set_up(self, parts: Parts) -> None:
-        self._sides, self._files = parts.extras["sides"], parts.extras["files"]
+        self._sides = parts.extras["sides"]
         self._targets: Tokenizer | None = parts.extras["targets"]
         super()._set_up(parts)
         vocabulary = self._tokenizer.get_vocab()
@@ -265,7 +259,3 @@ class MarianTokenizer(PreTrainedTokenizerFast):
 
     def train_new_from_iterator(self, *args: Any, **options: Any) -> Self:
         raise _two_vocabularies("Marian")
-
-    def vocabulary_files(self) -> Mapping[str, bytes]:
-        """The sentencepiece models and lists of ids, unchanged."""
-        return self._files

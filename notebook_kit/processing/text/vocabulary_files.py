@@ -138,7 +138,8 @@ def _sentencepiece_file(source: Files) -> Path | None:
 
 def _from_sentencepiece(path: Path, class_name: str, family: Family | None, options: dict[str, Any]) -> Parts:
     model = sentencepiece.read_pieces(path)
-    special = sentencepiece.special_pieces(model)
+    keeps_model = family is not None and family.keeps_model
+    special = [] if keeps_model else sentencepiece.special_pieces(model)
     if family is None:
         backend = sentencepiece.as_it_is(model)
         for role, id in (("unk", model.unk_id), ("bos", model.bos_id), ("eos", model.eos_id), ("pad", model.pad_id)):
@@ -153,7 +154,8 @@ def _from_sentencepiece(path: Path, class_name: str, family: Family | None, opti
         pieces = [token for token in special if token.content not in names]
         languages = [code for code in (family.languages if family else ()) if code not in map(str, extra)]
         options["additional_special_tokens"] = [*languages, *extra, *pieces]
-    return Parts(backend, class_name, options, special)
+    files = {"spiece.model": path.read_bytes()} if keeps_model else {}
+    return Parts(backend, class_name, options, special, extras={"files": files})
 
 
 def _no_recipe(source: Files, class_name: str) -> UnknownArchitectureError:
