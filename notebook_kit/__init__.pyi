@@ -163,6 +163,9 @@ from .models.distilbert import DistilBertForQuestionAnswering as DistilBertForQu
 from .models.distilbert import DistilBertForSequenceClassification as DistilBertForSequenceClassification
 from .models.distilbert import DistilBertForTokenClassification as DistilBertForTokenClassification
 from .models.distilbert import DistilBertModel as DistilBertModel
+from .models.donut_swin import DonutSwinConfig as DonutSwinConfig
+from .models.donut_swin import DonutSwinForImageClassification as DonutSwinForImageClassification
+from .models.donut_swin import DonutSwinModel as DonutSwinModel
 from .models.electra import ElectraConfig as ElectraConfig
 from .models.electra import ElectraForMaskedLM as ElectraForMaskedLM
 from .models.electra import ElectraForMultipleChoice as ElectraForMultipleChoice
@@ -341,9 +344,6 @@ from .models.segformer import SegformerConfig as SegformerConfig
 from .models.segformer import SegformerForImageClassification as SegformerForImageClassification
 from .models.segformer import SegformerForSemanticSegmentation as SegformerForSemanticSegmentation
 from .models.segformer import SegformerModel as SegformerModel
-from .models.smollm3 import SmolLM3Config as SmolLM3Config
-from .models.smollm3 import SmolLM3ForCausalLM as SmolLM3ForCausalLM
-from .models.smollm3 import SmolLM3ForQuestionAnswering as SmolLM3ForQuestionAnswering
 from .models.siglip import SiglipConfig as SiglipConfig
 from .models.siglip import SiglipForImageClassification as SiglipForImageClassification
 from .models.siglip import SiglipModel as SiglipModel
@@ -352,6 +352,9 @@ from .models.siglip import SiglipTextConfig as SiglipTextConfig
 from .models.siglip import SiglipTextModel as SiglipTextModel
 from .models.siglip import SiglipVisionConfig as SiglipVisionConfig
 from .models.siglip import SiglipVisionModel as SiglipVisionModel
+from .models.smollm3 import SmolLM3Config as SmolLM3Config
+from .models.smollm3 import SmolLM3ForCausalLM as SmolLM3ForCausalLM
+from .models.smollm3 import SmolLM3ForQuestionAnswering as SmolLM3ForQuestionAnswering
 from .models.smollm3 import SmolLM3ForSequenceClassification as SmolLM3ForSequenceClassification
 from .models.smollm3 import SmolLM3ForTokenClassification as SmolLM3ForTokenClassification
 from .models.smollm3 import SmolLM3Model as SmolLM3Model
@@ -431,6 +434,7 @@ from .pipelines import AudioClassificationPipeline as AudioClassificationPipelin
 from .pipelines import AudioPipeline as AudioPipeline
 from .pipelines import AutomaticSpeechRecognitionPipeline as AutomaticSpeechRecognitionPipeline
 from .pipelines import DocumentQuestionAnsweringPipeline as DocumentQuestionAnsweringPipeline
+from .pipelines import DonutQuestionAnsweringPipeline as DonutQuestionAnsweringPipeline
 from .pipelines import FeatureExtractionPipeline as FeatureExtractionPipeline
 from .pipelines import FillMaskPipeline as FillMaskPipeline
 from .pipelines import ImageClassificationPipeline as ImageClassificationPipeline
@@ -477,6 +481,9 @@ from .processing.image.classes import ConvNextImageProcessorFast as ConvNextImag
 from .processing.image.classes import DeiTFeatureExtractor as DeiTFeatureExtractor
 from .processing.image.classes import DeiTImageProcessor as DeiTImageProcessor
 from .processing.image.classes import DeiTImageProcessorFast as DeiTImageProcessorFast
+from .processing.image.classes import DonutFeatureExtractor as DonutFeatureExtractor
+from .processing.image.classes import DonutImageProcessor as DonutImageProcessor
+from .processing.image.classes import DonutImageProcessorFast as DonutImageProcessorFast
 from .processing.image.classes import SiglipImageProcessor as SiglipImageProcessor
 from .processing.image.classes import SiglipImageProcessorFast as SiglipImageProcessorFast
 from .processing.image.classes import ViltFeatureExtractor as ViltFeatureExtractor
@@ -501,7 +508,9 @@ from .processing.image.segmentation import SegformerImageProcessor as SegformerI
 from .processing.image.segmentation import SegformerImageProcessorFast as SegformerImageProcessorFast
 from .processing.joint.images import BlipProcessor as BlipProcessor
 from .processing.joint.images import CLIPProcessor as CLIPProcessor
+from .processing.joint.images import DonutProcessor as DonutProcessor
 from .processing.joint.images import SiglipProcessor as SiglipProcessor
+from .processing.joint.images import TrOCRProcessor as TrOCRProcessor
 from .processing.joint.images import ViltProcessor as ViltProcessor
 from .processing.text import AddedToken as AddedToken
 from .processing.text import AutoTokenizer as AutoTokenizer
@@ -615,6 +624,8 @@ from .processing.text.classes import RoFormerTokenizer as RoFormerTokenizer
 from .processing.text.classes import RoFormerTokenizerFast as RoFormerTokenizerFast
 from .processing.text.classes import SeamlessM4TTokenizer as SeamlessM4TTokenizer
 from .processing.text.classes import SeamlessM4TTokenizerFast as SeamlessM4TTokenizerFast
+from .processing.text.classes import SiglipTokenizer as SiglipTokenizer
+from .processing.text.classes import SiglipTokenizerFast as SiglipTokenizerFast
 from .processing.text.classes import SplinterTokenizer as SplinterTokenizer
 from .processing.text.classes import SplinterTokenizerFast as SplinterTokenizerFast
 from .processing.text.classes import SqueezeBertTokenizer as SqueezeBertTokenizer
@@ -623,8 +634,6 @@ from .processing.text.classes import T5Tokenizer as T5Tokenizer
 from .processing.text.classes import T5TokenizerFast as T5TokenizerFast
 from .processing.text.classes import UdopTokenizer as UdopTokenizer
 from .processing.text.classes import UdopTokenizerFast as UdopTokenizerFast
-from .processing.text.classes import SiglipTokenizer as SiglipTokenizer
-from .processing.text.classes import SiglipTokenizerFast as SiglipTokenizerFast
 from .processing.text.classes import WhisperTokenizer as WhisperTokenizer
 from .processing.text.classes import WhisperTokenizerFast as WhisperTokenizerFast
 from .processing.text.classes import XGLMTokenizer as XGLMTokenizer

@@ -100,6 +100,7 @@ _OWN: dict[str, dict[str, Any]] = {
         "seq_classif_dropout": 0.0,
     },
 }
+_OWN["donut-swin"] = _OWN["swin"]
 _TINY_IMAGES = {
     "hidden_size": 32,
     "num_hidden_layers": 3,
@@ -119,6 +120,7 @@ _NOT_THEIRS: dict[str, tuple[str, ...]] = {
     "convnext": ("hidden_size", "num_hidden_layers", "num_attention_heads", "intermediate_size", "encoder_stride"),
     "swin": ("hidden_size", "num_hidden_layers", "num_attention_heads", "intermediate_size"),
     "dinov2": ("intermediate_size", "encoder_stride"),
+    "donut-swin": ("hidden_size", "num_hidden_layers", "num_attention_heads", "intermediate_size", "encoder_stride"),
     "dinov2_with_registers": ("intermediate_size", "encoder_stride"),
     "segformer": tuple(name for name in _TINY_IMAGES if name not in ("num_labels", "num_attention_heads")),
     "resnet": tuple(name for name in _TINY_IMAGES if name != "num_labels"),
@@ -373,7 +375,10 @@ def image_inputs_for(name: str, reference: nn.Module) -> Iterator[Input]:
         yield Input("tokens not attended to", {**given, "attention_mask": mask.long()})
     if "interpolate_pos_encoding" in accepted:
         sizes = [(22, 22), (43, 43)] if name.endswith("ForMaskedImageModeling") else [(22, 43), (43, 43), (31, 30)]
-        if config.model_type == "swin":  # not below the window, which the oracle then gets wrong, once and for all
+        if config.model_type in (
+            "swin",
+            "donut-swin",
+        ):  # not below the window, which the oracle then gets wrong, once and for all
             sizes = [(44, 44)] if name.endswith("ForMaskedImageModeling") else [(44, 72), (40, 80)]
         for size in sizes:
             yield Input(f"images of {size}", {"pixel_values": pixels(size), "interpolate_pos_encoding": True})

@@ -44,6 +44,11 @@ class GenerationMixin(ModelHooks):
 
     config: PretrainedConfig
 
+    @property
+    def prompt_is_complete(self) -> bool:
+        """Whether a text begins with `decoder_input_ids` as they are, rather than with a start token before them."""
+        return False
+
     @classmethod
     def can_generate(cls) -> bool:
         """True: `generate` works."""

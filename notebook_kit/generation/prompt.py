@@ -216,7 +216,7 @@ def _read_encoder_decoder(
     first = torch.tensor(starts, device=states.device)[:, None].expand(len(states), 1) if starts else None
     if start_ids is None:
         start_ids = first
-    elif first is not None and bool((start_ids[:, :1] != first).all()):
+    elif first is not None and not model.prompt_is_complete and bool((start_ids[:, :1] != first).all()):
         start_ids = torch.cat([first, start_ids], dim=1)
         if start_mask is not None:
             start_mask = torch.cat([torch.ones_like(start_mask[:, :1]), start_mask], dim=1)

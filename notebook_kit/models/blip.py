@@ -433,6 +433,15 @@ class BlipForQuestionAnswering(BlipPreTrainedModel, GenerationMixin):
             attentions=vision.attentions,
         )
 
+    def encode_images(self, pixel_values: Tensor | None, interpolate_pos_encoding: bool | None = None) -> Tensor:
+        """The states of images, `(images, positions, width)`, which do not depend on the questions about them.
+
+        Args:
+            pixel_values: `(images, channels, height, width)`.
+            interpolate_pos_encoding: Accept images of any size, with positions interpolated.
+        """
+        return self.vision_model(pixel_values, interpolate_pos_encoding, return_dict=True).last_hidden_state
+
     @torch.no_grad()
     def generate(  # type: ignore[override]
         self,
@@ -450,14 +459,14 @@ class BlipForQuestionAnswering(BlipPreTrainedModel, GenerationMixin):
             pixel_values: `(batch, channels, height, width)`, one image per question.
             attention_mask: `(batch, tokens)`, 1 for a token and 0 for padding; all 1 by default.
             interpolate_pos_encoding: Accept images of any size, with positions interpolated.
-            image_embeds: `(batch, positions, width)`, in place of `pixel_values`: what `vision_model` returned for them.
+            image_embeds: `(batch, positions, width)`, in place of `pixel_values`: what `encode_images` returned for them.
             settings: As for `GenerationMixin.generate`.
 
         Returns:
             `(batch, tokens)`, with the token for the beginning. Padding of a question does not change its answer.
         """
         if image_embeds is None:
-            image_embeds = self.vision_model(pixel_values, interpolate_pos_encoding, return_dict=True).last_hidden_state
+            image_embeds = self.encode_images(pixel_values, interpolate_pos_encoding)
         questions = read_text(self.text_encoder, input_ids, attention_mask, image_embeds)
         ids = first_tokens(self.config.text_config, questions)
         return written(self.text_decoder, ids, questions, {"encoder_attention_mask": attention_mask, **settings})

@@ -16,7 +16,7 @@ from notebook_kit.models.swin import SwinConfig, SwinModel, SwinPreTrainedModel,
 from notebook_kit.nn.backbone import Backbone
 from notebook_kit.nn.outputs import BackboneOutput
 
-__all__ = ["MaskFormerSwinBackbone", "MaskFormerSwinConfig", "restore_places"]
+__all__ = ["MaskFormerSwinBackbone", "MaskFormerSwinConfig", "restore_places", "store_places"]
 
 
 class MaskFormerSwinConfig(SwinConfig):
@@ -61,10 +61,7 @@ class MaskFormerSwinBackbone(SwinPreTrainedModel, Backbone):
         self.num_features = [config.embed_dim, *config.widths]
         self.model = SwinModel(config, add_pooling_layer=False)
         self.hidden_states_norms = nn.ModuleList(nn.LayerNorm(width) for width in config.widths)
-        for module in self.modules():
-            if isinstance(module, SwinSelfAttention):  # these checkpoints store it; it is computed where it is used
-                places = relative_places(module.window, torch.device("cpu"))
-                module.register_buffer("relative_position_index", places)
+        store_places(self)
         self.post_init()
 
     def init_parameter(self, module: nn.Module, name: str) -> None:
@@ -91,6 +88,13 @@ class MaskFormerSwinBackbone(SwinPreTrainedModel, Backbone):
             hidden_states=maps if self.wants_states(output_hidden_states) else None,
             attentions=attentions,
         )
+
+
+def store_places(model: nn.Module) -> None:
+    """Give each attention the index of relative positions that these checkpoints store; it is computed where it is used."""
+    for module in model.modules():
+        if isinstance(module, SwinSelfAttention):
+            module.register_buffer("relative_position_index", relative_places(module.window, torch.device("cpu")))
 
 
 @torch.no_grad()

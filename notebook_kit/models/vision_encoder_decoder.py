@@ -231,6 +231,11 @@ class VisionEncoderDecoderModel(PreTrainedModel, GenerationMixin):
         """The maximum length of the text in tokens."""
         return self.decoder.position_limit
 
+    @property
+    def prompt_is_complete(self) -> bool:
+        """True for Donut, whose prompts begin with a token of their task, such as `<s_docvqa>`."""
+        return "donut" in self.config.encoder.model_type
+
     def get_encoder(self) -> nn.Module:
         """The encoder."""
         return self.encoder

@@ -6,6 +6,7 @@ from .audio_classification import AudioClassificationPipeline as AudioClassifica
 from .automatic_speech_recognition import AutomaticSpeechRecognitionPipeline as AutomaticSpeechRecognitionPipeline
 from .base import Pipeline as Pipeline
 from .document_question_answering import DocumentQuestionAnsweringPipeline as DocumentQuestionAnsweringPipeline
+from .document_question_answering import DonutQuestionAnsweringPipeline as DonutQuestionAnsweringPipeline
 from .factory import pipeline as pipeline
 from .feature_extraction import FeatureExtractionPipeline as FeatureExtractionPipeline
 from .fill_mask import FillMaskPipeline as FillMaskPipeline

@@ -215,6 +215,11 @@ class Pipeline(PushToHub):
         self.options = self.check_options(options)
         self._defaults = self.resolve_options({})
 
+    @classmethod
+    def for_model(cls, model: Any) -> type[Pipeline]:
+        """The class of a pipeline with this model; a task that differs between kinds of models overrides it."""
+        return cls
+
     # The steps, implemented by a task ----------------------------------------------------------------------------------
 
     def preprocess(self, item: Any, *args: Any, **options: Any) -> Any:
@@ -333,9 +338,9 @@ class Pipeline(PushToHub):
 
     def run_batch(self, features: Rows, options: dict[str, Any]) -> Rows:
         """Compute one batch: per feature, a dict of numpy arrays (float32 or integers)."""
-        batch = {name: self._input(tensor) for name, tensor in self.collate(features).items()}
         if self.model.training:
             self.model.eval()
+        batch = {name: self._input(tensor) for name, tensor in self.collate(features).items()}
         rows: Rows = [{} for _ in features]
         with torch.inference_mode():
             for name, values in self.forward(batch, **options).items():

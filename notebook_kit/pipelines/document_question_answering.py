@@ -2,25 +2,31 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+import re
+from collections.abc import Hashable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from numbers import Real
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import torch
 
 from notebook_kit.errors import InputError
-from notebook_kit.pipelines.base import Rows
+from notebook_kit.nn.inputs import inputs_of
+from notebook_kit.nn.outputs import BaseModelOutput
+from notebook_kit.pipelines.base import Pipeline, Rows
+from notebook_kit.pipelines.generating import GENERATE_OPTIONS, GeneratingMixin
 from notebook_kit.pipelines.image import is_image
+from notebook_kit.pipelines.image_text import ImageTextPipeline
 from notebook_kit.pipelines.inputs import refuse_frame
 from notebook_kit.pipelines.options import check_count, checked
 from notebook_kit.pipelines.text import TextPipeline
 from notebook_kit.processing.image.loading import load_image
 from notebook_kit.processing.image.ocr import read_words
 
-__all__ = ["DocumentQuestionAnsweringPipeline", "Page"]
+__all__ = ["DocumentQuestionAnsweringPipeline", "DonutQuestionAnsweringPipeline", "Page"]
 
+_PROMPT_TOKENS = ("<s_docvqa>", "<s_question>", "</s_question>", "<s_answer>", "</s_answer>")
 FARTHEST = 1000
 """The coordinate of the right and bottom edges of a page."""
 _SHAPE = 'Pass a list of words with their boxes: [("Total", [left, top, right, bottom]), ...].'
@@ -140,6 +146,15 @@ class DocumentQuestionAnsweringPipeline(TextPipeline):
     task = "document-question-answering"
     auto_model = "AutoModelForDocumentQuestionAnswering"
     per_token = frozenset({"start", "end"})
+
+    def __new__(cls, *args: Any, **options: Any) -> DocumentQuestionAnsweringPipeline:
+        return super().__new__(cls.for_model(args[0] if args else options.get("model")))
+
+    @classmethod
+    def for_model(cls, model: Any) -> type[DocumentQuestionAnsweringPipeline]:
+        """`DonutQuestionAnsweringPipeline` for a model that writes about images."""
+        is_writer = isinstance(model, torch.nn.Module) and inputs_of(model).main == "pixel_values"
+        return DonutQuestionAnsweringPipeline if is_writer and cls is DocumentQuestionAnsweringPipeline else cls
 
     # Inputs ------------------------------------------------------------------------------------------------------------
 
@@ -298,6 +313,106 @@ class DocumentQuestionAnsweringPipeline(TextPipeline):
         if handle_impossible_answer:
             answers.append({"score": min(unanswered), "answer": "", "start": 0, "end": 0, "words": []})
         return sorted(answers, key=lambda answer: -answer["score"])[:top_k]
+
+
+class DonutQuestionAnsweringPipeline(GeneratingMixin, ImageTextPipeline, DocumentQuestionAnsweringPipeline):
+    """Document question answering with Donut, which reads the picture of a page without its words, and writes the answer.
+
+    `pipeline("document-question-answering", model=...)` creates it for such a checkpoint. Calls have the form of those of
+    `DocumentQuestionAnsweringPipeline`; each page needs an image, and `word_boxes` are not read. A page that occurs several
+    times in a row is encoded once.
+
+    Options:
+        max_new_tokens: The maximum length of an answer in tokens; 256 by default, unless the checkpoint sets a length.
+        generate_kwargs: A dict of settings of `generate`; they can also be passed as options: `num_beams`, ...
+        top_k: The maximum number of answers to return, of those that `num_return_sequences` requests; 1 by default.
+        timeout: Seconds to wait for an image from the web.
+
+    Returns:
+        For one question `[{"answer": str}]`; None in place of the text if no answer was completed. For several questions, a
+        list of such lists.
+
+    Raises:
+        InputError: If an image or a question is missing, or the tokenizer lacks the tokens of this task.
+
+    Example:
+        >>> from PIL import Image
+        >>> from notebook_kit import pipeline
+        >>> ask = pipeline("document-question-answering", "naver-clova-ix/donut-base-finetuned-docvqa")  # doctest: +SKIP
+        >>> ask(Image.open("receipt.png"), "What is the total?")  # doctest: +SKIP
+        [{'answer': '12.00'}]
+    """
+
+    text_input = "decoder_input_ids"
+    defaults: ClassVar[dict[str, Any]] = {"max_new_tokens": 256}
+    further_options: ClassVar[Mapping[str, Mapping[str, Any]]] = {
+        "forward": {name: kind for name, kind in GENERATE_OPTIONS.items() if name != "top_k"}
+    }
+    budgets = (2 * 2560 * 1920, 16 * 2560 * 1920)
+    per_token = frozenset()
+
+    def __init__(self, *args: Any, **options: Any) -> None:
+        super().__init__(*args, **options)
+        known = self.tokenizer.get_vocab()
+        if missing := [token for token in _PROMPT_TOKENS if token not in known]:
+            raise InputError(
+                f"The tokenizer has no token {missing[0]}, with which questions about documents are asked.",
+                next_step="Use a checkpoint of Donut that was trained to answer questions, such as "
+                "naver-clova-ix/donut-base-finetuned-docvqa.",
+            )
+
+    __call__ = DocumentQuestionAnsweringPipeline.__call__
+    show = Pipeline.show
+
+    def normalize_options(self, options: dict[str, Any]) -> dict[str, Any]:
+        check_count("top_k", options.get("top_k"))
+        return GeneratingMixin.normalize_options(self, options)
+
+    @property
+    def encodes_images(self) -> bool:
+        return True
+
+    def encode_images(self, pixel_values: torch.Tensor) -> torch.Tensor:
+        return self.model.get_encoder()(pixel_values, return_dict=True).last_hidden_state
+
+    def read(self, item: Any) -> tuple[Any, str]:
+        question = _question(item)
+        if item.get("image") is None:
+            raise InputError(
+                "The image of the page is missing, and this model does not read word_boxes.",
+                next_step="Pass pipe(image, question).",
+            )
+        return item["image"], question
+
+    def preprocess(self, item: Any, *, timeout: float | None = None) -> Any:  # type: ignore[override]
+        image, question = self.read(item)
+        return self.feature(self.pixels_of(image, timeout), question)
+
+    def feature(self, pixels: Mapping[str, Any], text: str, **options: Any) -> dict[str, Any]:
+        prompt = f"<s_docvqa><s_question>{text}</s_question><s_answer>"
+        ids = self.tokenize(prompt, add_special_tokens=False)["input_ids"]
+        return {"pixel_values": pixels["pixel_values"], "decoder_input_ids": ids}
+
+    def group(self, feature: Mapping[str, Any]) -> Hashable:
+        return feature["pixel_values"].shape, len(feature["decoder_input_ids"])
+
+    def forward(self, batch: dict[str, torch.Tensor], **settings: Any) -> dict[str, Any]:
+        prompts, states = batch["decoder_input_ids"], batch["image_states"]
+        tokens = self.model.generate(
+            encoder_outputs=BaseModelOutput(last_hidden_state=states),
+            decoder_input_ids=prompts,
+            **self.settings(settings, prompt=prompts.shape[1]),
+        )
+        return {"tokens": tokens.view(len(states), len(tokens) // len(states), -1)}
+
+    def postprocess(  # type: ignore[override]
+        self, item: Any, features: Rows, outputs: Rows, *, top_k: int = 1
+    ) -> list[dict[str, Any]]:
+        answers = []
+        for tokens in outputs[0]["tokens"][:top_k].tolist():
+            found = re.search("<s_answer>(.*)</s_answer>", self.tokenizer.decode(tokens))
+            answers.append({"answer": None if found is None else found[1].strip()})
+        return answers
 
 
 def _question(item: Any) -> str:

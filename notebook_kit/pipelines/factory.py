@@ -179,6 +179,7 @@ class _Builder:
         else:
             model = _load(name, pipeline_class, entry, source, config, self.loading)
             device = model.device if "device_map" in self.loading else device  # the device chosen by device_map
+        pipeline_class = pipeline_class.for_model(model)
         home: Any = source or getattr(model, "name_or_path", "") or getattr(model.config, "name_or_path", "")
         needed = pipeline_class.processors
         is_required = needed is not None

@@ -6,6 +6,7 @@ from collections.abc import Hashable, Iterator, Mapping
 from typing import Any, ClassVar
 
 import torch
+from torch.utils.weak import WeakTensorKeyDictionary
 
 from notebook_kit.pipelines.base import Rows
 from notebook_kit.pipelines.image import ImagePipeline, attempt
@@ -21,7 +22,9 @@ class ImageTextPipeline(ImagePipeline, TextPipeline):
     """A pipeline whose features are pixels and token ids.
 
     An input is a dict with an image, in any form that `ImagePipeline` lists, and a text. Within a window, an image that several
-    inputs share is loaded and processed once. Features whose images have one size share a batch, and their texts are padded.
+    inputs share is loaded and processed once; by a model that reads images without their texts (`encodes_images`), it is
+    also encoded once. Features whose images have one size share a batch, and their texts are
+    padded.
 
     Example:
         >>> from notebook_kit import VisualQuestionAnsweringPipeline
@@ -30,9 +33,24 @@ class ImageTextPipeline(ImagePipeline, TextPipeline):
     """
 
     processors = ("tokenizer", "image_processor")
+    text_input: ClassVar[str] = "input_ids"
+    """The name of the token ids of the text among the inputs of the model."""
     further_options: ClassVar[Mapping[str, Mapping[str, Any]]] = {
         "preprocess": {**TOKENIZER_OPTIONS, "timeout": float | None}
     }
+
+    def __init__(self, *args: Any, **options: Any) -> None:
+        super().__init__(*args, **options)
+        self._states = WeakTensorKeyDictionary()  # pixels of an image -> its states, while a feature has the pixels
+
+    @property
+    def encodes_images(self) -> bool:
+        """Whether the model encodes images without their texts; then `forward` gets `image_states` in place of the pixels."""
+        return False
+
+    def encode_images(self, pixel_values: torch.Tensor) -> torch.Tensor:
+        """The states of images, `(images, positions, width)`, if `encodes_images`."""
+        raise NotImplementedError
 
     def read(self, item: Any) -> tuple[Any, str]:
         """The image and the text of an input.
@@ -74,7 +92,7 @@ class ImageTextPipeline(ImagePipeline, TextPipeline):
     def _checked(self, pixels: Mapping[str, Any], text: str, options: Mapping[str, Any]) -> Rows:
         """The features of an input, checked against the limits of the model."""
         feature = self.feature(pixels, text, **options)
-        self.check_tokens(feature["input_ids"])
+        self.check_tokens(feature[self.text_input])
         return [feature]
 
     # What the base asks of a modality ----------------------------------------------------------------------------------
@@ -86,7 +104,23 @@ class ImageTextPipeline(ImagePipeline, TextPipeline):
     def collate(self, features: list[dict[str, Any]]) -> dict[str, torch.Tensor]:
         pixels = [{name: feature[name] for name in OF_IMAGES if name in feature} for feature in features]
         texts = [{name: feature[name] for name in feature if name not in OF_IMAGES} for feature in features]
-        return {**TextPipeline.collate(self, texts), **ImagePipeline.collate(self, pixels)}
+        joined = TextPipeline.collate(self, texts)
+        if not self.encodes_images:
+            return {**joined, **ImagePipeline.collate(self, pixels)}
+        return {**joined, "image_states": self._states_of([feature["pixel_values"] for feature in features])}
+
+    @torch.inference_mode()
+    def _states_of(self, images: list[torch.Tensor]) -> torch.Tensor:
+        """The states of images, one per feature; each image is encoded in the first batch that needs it.
+
+        Args:
+            images: The pixels of each feature's image, one object per image.
+        """
+        new = list({id(one): one for one in images if one not in self._states}.values())
+        if new:
+            for one, states in zip(new, self.encode_images(self._input(torch.stack(new))), strict=True):
+                self._states[one] = states
+        return torch.stack([self._states[one] for one in images])
 
 
 def _key(image: Any) -> Hashable:

@@ -131,6 +131,13 @@ class VisualQuestionAnsweringPipeline(ImageTextPipeline):
             raise InputError(f"The question {what}.", next_step="Pass a text, such as 'How many cats are there?'.")
         return image, question
 
+    @property
+    def encodes_images(self) -> bool:
+        return hasattr(self.model, "encode_images")
+
+    def encode_images(self, pixel_values: torch.Tensor) -> torch.Tensor:
+        return self.model.encode_images(pixel_values)
+
     def forward(
         self,
         batch: dict[str, torch.Tensor],
@@ -143,6 +150,8 @@ class VisualQuestionAnsweringPipeline(ImageTextPipeline):
         settings = dict(generate_kwargs or {})
         if max_new_tokens is not None:
             settings["max_new_tokens"] = max_new_tokens
+        if "image_states" in batch:
+            settings["image_embeds"] = batch.pop("image_states")
         tokens = self.model.generate(**batch, **settings)
         rows = len(batch["input_ids"])
         return {"tokens": tokens.view(rows, len(tokens) // rows, -1)}

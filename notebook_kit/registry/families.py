@@ -126,7 +126,10 @@ _VILT = {
     "AutoModelForPreTraining": "ForMaskedLM",
     "AutoModelForVisualQuestionAnswering": "ForQuestionAnswering",
 }
-_WRITES_OF_IMAGES = {"AutoModelForImageTextToText": "Model"}
+_WRITES_OF_IMAGES = {
+    "AutoModelForDocumentQuestionAnswering": "Model",
+    "AutoModelForImageTextToText": "Model",
+}
 _SEGFORMER = {**IMAGE_CLASSIFIER, "AutoModelForSemanticSegmentation": "ForSemanticSegmentation"}
 
 FAMILIES: dict[str, Family] = {
@@ -147,6 +150,7 @@ FAMILIES: dict[str, Family] = {
     "dinov2": Family("dinov2", "Dinov2", _IMAGE_BACKBONE, "image"),
     "dinov2_with_registers": Family("dinov2_with_registers", "Dinov2WithRegisters", _IMAGE_BACKBONE, "image"),
     "distilbert": Family("distilbert", "DistilBert", ENCODER),
+    "donut-swin": Family("donut_swin", "DonutSwin", IMAGE_CLASSIFIER, "image"),
     "electra": Family("electra", "Electra", _PRE_TRAINED),
     "gemma": Family("gemma", "Gemma", _GEMMA),
     "gpt2": Family("gpt2", "GPT2", {**DECODER, "AutoModelForCausalLM": "LMHeadModel"}),
@@ -171,10 +175,10 @@ FAMILIES: dict[str, Family] = {
     "resnet": Family("resnet", "ResNet", _IMAGE_BACKBONE, "image"),
     "roberta": Family("roberta", "Roberta", ENCODER),
     "segformer": Family("segformer", "Segformer", _SEGFORMER, "image"),
-    "smollm3": Family("smollm3", "SmolLM3", DECODER),
     "siglip": Family("siglip", "Siglip", _SIGLIP, "multimodal"),
     "siglip_text_model": Family("siglip", "SiglipText", {"AutoModel": "Model"}),
     "siglip_vision_model": Family("siglip", "SiglipVision", {"AutoModel": "Model"}, "image"),
+    "smollm3": Family("smollm3", "SmolLM3", DECODER),
     "swin": Family("swin", "Swin", {**_IMAGE_BACKBONE, **_MASKED_IMAGE}, "image"),
     "t5": Family("t5", "T5", _T5),
     "table-transformer": Family("table_transformer", "TableTransformer", _DETECTION, "image"),

@@ -109,7 +109,7 @@ TASKS: dict[str, Task] = {
         "document_question_answering",
         "DocumentQuestionAnsweringPipeline",
         "impira/layoutlm-document-qa",
-        ("LayoutLMForQuestionAnswering",),
+        ("LayoutLMForQuestionAnswering", "VisionEncoderDecoderModel"),
     ),
     "visual-question-answering": Task(
         "visual_question_answering",

@@ -135,12 +135,13 @@ def test_attention_is_recorded_and_ablated(model_type):
     ref.randomize(model)
     given = ref.batch(model.config)
     sites = sites_of(model)
-    merged = {"swin": {"patches 2x2", "patches 4x4"}, "segformer": {"patches 2x2"}}.get(model_type, set())
+    is_swin = model_type.endswith("swin")
+    merged = {"patches 2x2", "patches 4x4"} if is_swin else {"patches 2x2"} if model_type == "segformer" else set()
     assert {site.rows for site in sites} == {site.columns for site in sites} == {"patches", *merged}
     with torch.no_grad(), notebook_kit.record_attention(model, layers=[1]) as record:
         plain = model(**given)
     full = model(**given, output_attentions=True)
-    returned = [1, 3, 5] if model_type == "swin" else [0, 1, 2]  # in Swin, the last layer of each stage
+    returned = [1, 3, 5] if is_swin else [0, 1, 2]  # in Swin, the last layer of each stage
     torch.testing.assert_close(record[1], full.attentions[returned.index(1)])
     assert len(full.attentions) == 3 and len(sites) == returned[-1] + 1
     torch.testing.assert_close(record[1].sum(-1), torch.ones_like(record[1].sum(-1)))

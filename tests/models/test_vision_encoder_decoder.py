@@ -61,6 +61,7 @@ ENCODERS = {
     "deit": lambda kit: kit.DeiTConfig(**SMALL, **IMAGES),
     "dinov2": lambda kit: kit.Dinov2Config(**{**SMALL, **IMAGES, "patch_size": 6}),
     "swin": lambda kit: kit.SwinConfig(**SWIN, **NO_DROPOUT, drop_path_rate=0.0),
+    "donut": lambda kit: kit.DonutSwinConfig(**SWIN, **NO_DROPOUT, drop_path_rate=0.0),
 }
 DECODERS = {
     "gpt2": lambda kit: kit.GPT2Config(vocab_size=60, **GPT2),
@@ -72,7 +73,15 @@ DECODERS = {
         vocab_size=60, scale_embedding=True, use_learned_position_embeddings=False, layernorm_embedding=False, **TROCR
     ),
 }
-PAIRS = [("vit", "gpt2"), ("deit", "bert"), ("swin", "mbart"), ("dinov2", "bart"), ("vit", "trocr"), ("deit", "sines")]
+PAIRS = [
+    ("vit", "gpt2"),
+    ("deit", "bert"),
+    ("swin", "mbart"),
+    ("donut", "mbart"),
+    ("dinov2", "bart"),
+    ("vit", "trocr"),
+    ("deit", "sines"),
+]
 LABELS = torch.tensor([[7, 8, 9, 3], [5, 3, -100, -100]])
 TOKENS = {"decoder_start_token_id": 2, "pad_token_id": 0, "eos_token_id": 3}
 

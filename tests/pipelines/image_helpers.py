@@ -237,3 +237,39 @@ def save_blip(folder: str | Path) -> str:
         size={"height": 32, "width": 32}
     ).save_pretrained(folder)
     return str(folder)
+
+
+def save_donut(folder: str | Path) -> str:
+    """A random Donut of `transformers` whose answers often have an end, with its tokenizer and image processor."""
+    import transformers
+    from pipeline_helpers import make_tokenizer
+
+    make_tokenizer(str(folder), eos_token="[SEP]")
+    tokenizer = transformers.AutoTokenizer.from_pretrained(folder)
+    names = ["<s_docvqa>", "<s_question>", "</s_question>", "<s_answer>", "</s_answer>"]
+    tokenizer.add_special_tokens({"additional_special_tokens": names})
+    tokenizer.save_pretrained(folder)
+    swin = {"embed_dim": 8, "depths": [2, 2], "num_heads": [1, 2], "window_size": 3, "patch_size": 4}
+    encoder = transformers.DonutSwinConfig(image_size=[48, 36], initializer_range=0.5, **swin)
+    layers = {"encoder_layers": 2, "decoder_layers": 2}  # the oracle counts the layers of the cache by the encoder's
+    decoder = transformers.MBartConfig(
+        vocab_size=len(tokenizer),
+        d_model=16,
+        decoder_attention_heads=2,
+        decoder_ffn_dim=24,
+        max_position_embeddings=60,
+        init_std=0.5,
+        **layers,
+    )
+    ids = {"decoder_start_token_id": 2, "pad_token_id": 0, "eos_token_id": tokenizer.sep_token_id}
+    config = transformers.VisionEncoderDecoderConfig.from_encoder_decoder_configs(encoder, decoder, **ids)
+    torch.manual_seed(3)
+    model = transformers.VisionEncoderDecoderModel(config).eval()
+    with torch.no_grad():  # so that answers have an end
+        model.decoder.lm_head.weight[tokenizer.convert_tokens_to_ids("</s_answer>")] *= 4.0
+    model.generation_config = transformers.GenerationConfig(**ids, max_new_tokens=12)
+    model.save_pretrained(folder)
+    transformers.models.donut.image_processing_pil_donut.DonutImageProcessorPil(
+        size={"height": 48, "width": 36}
+    ).save_pretrained(folder)
+    return str(folder)

@@ -182,3 +182,22 @@ def test_a_model_that_writes_its_answers(tmp_path):
     assert pipe(ROWS, max_new_tokens=6, batch_size=1) == expected
     assert len({answers[0]["answer"] for answers in expected}) > 1
     assert len(pipe(ROWS[0], generate_kwargs={"num_beams": 2, "num_return_sequences": 2, "max_new_tokens": 4})) == 2
+
+
+def test_such_a_model_encodes_an_image_once_for_its_questions(tmp_path, monkeypatch):
+    pipe = ours("vqa", save_blip(tmp_path))
+    rows = [{"image": picture, "question": text} for picture in PICTURES[:3] for text in [*QUESTIONS, "Why? Why?"]]
+    expected = [pipe(row, max_new_tokens=4) for row in rows]
+    seen = []
+    encode = pipe.model.encode_images
+    monkeypatch.setattr(pipe.model, "encode_images", lambda pixels: seen.append(len(pixels)) or encode(pixels))
+    for size in (2, 16):
+        seen.clear()
+        assert pipe(rows, max_new_tokens=4, batch_size=size) == expected
+        assert sum(seen) == 3
+    seen.clear()
+    with torch.no_grad():
+        for parameter in pipe.model.vision_model.parameters():
+            parameter.mul_(-1.5)
+    assert pipe(rows, max_new_tokens=4) != expected and sum(seen) == 3  # nothing is kept from call to call
+    assert len(pipe._states) == 0

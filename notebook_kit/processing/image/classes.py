@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from types import SimpleNamespace
 from typing import Annotated, Any, ClassVar
 
-from PIL.Image import Resampling
+import numpy as np
+from PIL.Image import Resampling, Transpose
 
 from notebook_kit.fields import Range
-from notebook_kit.processing.image.processor import BaseImageProcessor
-from notebook_kit.processing.image.sizes import MOST, aspect_ratio_size, shortest_edge
+from notebook_kit.processing.image.loading import channels_last, described, to_array
+from notebook_kit.processing.image.processor import BaseImageProcessor, channels_wanted
+from notebook_kit.processing.image.sizes import MOST, aspect_ratio_size, fixed_size, shortest_edge
+from notebook_kit.processing.image.steps import center_crop, prepared, surrounded
+from notebook_kit.processing.naming import is_array
 
 __all__ = [
     "BY_MODEL_TYPE",
@@ -26,6 +31,9 @@ __all__ = [
     "DeiTFeatureExtractor",
     "DeiTImageProcessor",
     "DeiTImageProcessorFast",
+    "DonutFeatureExtractor",
+    "DonutImageProcessor",
+    "DonutImageProcessorFast",
     "SiglipImageProcessor",
     "SiglipImageProcessorFast",
     "ViTFeatureExtractor",
@@ -291,6 +299,84 @@ class ViltImageProcessor(BaseImageProcessor):
 
 ViltFeatureExtractor = ViltImageProcessorFast = ViltImageProcessor
 
+
+class DonutImageProcessor(BaseImageProcessor):
+    """The image processor of Donut: scales a page to fit into 2560 x 1920 pixels (height x width), and centres it on black.
+
+    Args:
+        settings: As for `BaseImageProcessor`, where `size` has a height and a width, or is `(width, height)`; and
+            `do_align_long_axis`: turn a page by 90 degrees if its longer edge is not that of `size`; `do_thumbnail`: scale a
+            page down that does not fit after its shorter edge was resized.
+
+    Example:
+        >>> from PIL import Image
+        >>> from notebook_kit import DonutImageProcessor
+        >>> processor = DonutImageProcessor(size={"height": 256, "width": 192})
+        >>> processor(Image.new("RGB", (640, 480)), return_tensors="pt").pixel_values.shape
+        torch.Size([1, 3, 256, 192])
+    """
+
+    do_resize = True
+    size = {"height": 2560, "width": 1920}
+    resample = Resampling.BILINEAR
+    do_align_long_axis: bool | None = False
+    do_thumbnail: bool | None = True
+    do_pad = True
+    do_rescale = True
+    do_normalize = True
+    image_mean = HALF
+    image_std = HALF
+
+    @classmethod
+    def current(cls, settings: Mapping[str, Any]) -> dict[str, Any]:
+        current = super().current(settings)
+        if isinstance(current.get("size"), list | tuple):  # of old files, in the other order
+            current["size"] = list(current["size"])[::-1]
+        return current
+
+    def array(self, image: Any, chosen: SimpleNamespace) -> np.ndarray:
+        height, width = fixed_size(chosen.size, "size")
+        layout = chosen.input_data_format
+        if is_array(image):
+            image, layout = channels_last(to_array(image), layout, described(image)), "channels_last"
+        if chosen.do_align_long_axis:
+            image = _aligned(image, height > width, height < width)
+        scaled = prepared(
+            image,
+            channels=channels_wanted(chosen),
+            size=(lambda h, w: aspect_ratio_size(h, w, min(height, width))) if chosen.do_resize else None,
+            resample=chosen.resample,
+            layout=layout,
+            will_rescale=bool(chosen.do_rescale),
+        )
+        if chosen.do_thumbnail and (small := _thumbnail(*scaled.shape[:2], height, width)) != scaled.shape[:2]:
+            scaled = prepared(scaled, size=lambda h, w: small, resample=chosen.resample, layout="channels_last")
+        page = surrounded(scaled, height, width) if chosen.do_pad else scaled
+        for crop in self.crops(chosen):
+            page = center_crop(page, *crop)
+        return page
+
+
+DonutFeatureExtractor = DonutImageProcessorFast = DonutImageProcessor
+
+
+def _aligned(image: Any, is_tall: bool, is_wide: bool) -> Any:
+    """An image, or an array (height, width, channels), turned clockwise if it is tall where a wide one is wanted, or wide
+    where a tall one is."""
+    height, width = image.shape[:2] if is_array(image) else (image.height, image.width)
+    if not ((is_tall and width > height) or (is_wide and width < height)):
+        return image
+    return np.rot90(image, 3) if is_array(image) else image.transpose(Transpose.ROTATE_270)
+
+
+def _thumbnail(height: int, width: int, most_high: int, most_wide: int) -> tuple[int, int]:
+    """The (height, width) of an image scaled down to fit, with the rounding of Donut's training."""
+    high, wide = min(height, most_high), min(width, most_wide)
+    if (high, wide) == (height, width) or height == width:
+        return high, wide
+    return (high, max(int(width * high / height), 1)) if height > width else (max(int(height * wide / width), 1), wide)
+
+
 BY_MODEL_TYPE = {
     **dict.fromkeys(
         ("vit", "vit_mae", "vit_msn", "swin", "swinv2", "dinat", "ijepa", "clipseg", "mgp-str"), "ViTImageProcessor"
@@ -307,7 +393,8 @@ BY_MODEL_TYPE = {
         "CLIPImageProcessor",
     ),
     **dict.fromkeys(("blip", "blip-2", "instructblip"), "BlipImageProcessor"),
-    **dict.fromkeys(("siglip",), "SiglipImageProcessor"),
+    **dict.fromkeys(("siglip", "siglip_vision_model"), "SiglipImageProcessor"),
+    **dict.fromkeys(("donut-swin",), "DonutImageProcessor"),
     **dict.fromkeys(("vilt",), "ViltImageProcessor"),
 }
 """`model_type` in config.json -> the processor, for checkpoints whose preprocessor_config.json names none."""

@@ -24,7 +24,7 @@ from notebook_kit.processing.naming import is_array
 from notebook_kit.processing.settings import ProcessorSettings
 from notebook_kit.processing.tensors import to_tensor
 
-__all__ = ["BaseImageProcessor"]
+__all__ = ["BaseImageProcessor", "channels_wanted"]
 
 Size = Any
 """A size in any form that `size_dict` takes."""

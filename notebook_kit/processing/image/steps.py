@@ -19,7 +19,7 @@ from notebook_kit.errors import InputError, warn
 from notebook_kit.processing.image.loading import channels_last, described, to_array, to_pil, to_rgb
 from notebook_kit.processing.naming import is_array
 
-__all__ = ["Affine", "center_crop", "in_threads", "masks_of_pixels", "prepared", "to_batch"]
+__all__ = ["Affine", "center_crop", "in_threads", "masks_of_pixels", "prepared", "surrounded", "to_batch"]
 
 Input = TypeVar("Input")
 Result = TypeVar("Result")
@@ -146,6 +146,29 @@ def center_crop(array: np.ndarray, height: int, width: int) -> np.ndarray:
     y, x = max(-top, 0), max(-left, 0)
     crop[y : y + inside.shape[0], x : x + inside.shape[1]] = inside
     return crop
+
+
+def surrounded(array: np.ndarray, height: int, width: int) -> np.ndarray:
+    """An array (height, width, channels) in the middle of zeros; an odd row or column more is below or on the right.
+
+    Raises:
+        InputError: If the array is larger than that.
+
+    Example:
+        >>> surrounded(np.ones((1, 2, 1)), 2, 4)[..., 0]
+        array([[0., 1., 1., 0.],
+               [0., 0., 0., 0.]])
+    """
+    H, W, C = array.shape
+    if height < H or width < W:
+        raise InputError(
+            f"An image of {H} x {W} pixels (height x width) cannot be padded to {height} x {width}.",
+            next_step="Choose a larger size, or let the image be resized to fit: do_resize=True and do_thumbnail=True.",
+        )
+    top, left = (height - H) // 2, (width - W) // 2
+    page = np.zeros((height, width, C), array.dtype)
+    page[top : top + H, left : left + W] = array
+    return page
 
 
 class Affine:

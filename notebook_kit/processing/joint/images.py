@@ -9,14 +9,17 @@ from notebook_kit.errors import InputError
 from notebook_kit.hub import Source
 from notebook_kit.processing.image.auto import AutoImageProcessor
 from notebook_kit.processing.joint.base import JointProcessor
+from notebook_kit.processing.joint.fields import nested_fields
 
 __all__ = [
     "BY_MODEL_TYPE",
     "PROCESSORS",
     "BlipProcessor",
     "CLIPProcessor",
+    "DonutProcessor",
     "ImageTextProcessor",
     "SiglipProcessor",
+    "TrOCRProcessor",
     "ViltProcessor",
 ]
 
@@ -177,15 +180,102 @@ class SiglipProcessor(ImageTextProcessor):
     """
 
 
+class TrOCRProcessor(ImageTextProcessor):
+    """The processor of TrOCR, which reads a line of text.
+
+    Called with images and texts, it returns `pixel_values`, and the ids of the texts as `labels`.
+
+    Args:
+        image_processor: A `ViTImageProcessor`, or a `DeiTImageProcessor`.
+        tokenizer: A `RobertaTokenizer`, or an `XLMRobertaTokenizer`.
+
+    Example:
+        >>> from notebook_kit import TrOCRProcessor
+        >>> processor = TrOCRProcessor.from_pretrained("microsoft/trocr-base-printed")  # doctest: +SKIP
+        >>> batch = processor(lines, texts, padding=True, return_tensors="pt")  # doctest: +SKIP
+        >>> model(batch.pixel_values, labels=batch.labels).loss  # doctest: +SKIP
+    """
+
+    @property
+    def model_input_names(self) -> list[str]:
+        return [*self.image_processor.model_input_names, "labels"]
+
+    def __call__(self, images: Any = None, text: Any = None, **options: Any) -> Any:
+        """As for `ImageTextProcessor`; of images with texts, the pixels and the labels."""
+        batch = super().__call__(images, text, **options)
+        if images is None or text is None:
+            return batch
+        labels = batch["input_ids"]
+        for name in self.tokenizer.model_input_names:
+            batch.pop(name, None)
+        batch["labels"] = labels
+        return batch
+
+
+class DonutProcessor(ImageTextProcessor):
+    """The processor of Donut, which reads documents and writes their contents as nested tokens.
+
+    Called with images and texts, it also returns the ids of the texts as `labels`; by default without special tokens around
+    them, since a text has its own: `"<s_docvqa><s_question>What is the total?</s_question><s_answer>12</s_answer></s>"`.
+
+    Args:
+        image_processor: A `DonutImageProcessor`.
+        tokenizer: An `XLMRobertaTokenizer`.
+
+    Example:
+        >>> from notebook_kit import DonutProcessor
+        >>> processor = DonutProcessor.from_pretrained("naver-clova-ix/donut-base-finetuned-cord-v2")  # doctest: +SKIP
+        >>> ids = model.generate(processor(page, return_tensors="pt").pixel_values)  # doctest: +SKIP
+        >>> processor.token2json(processor.decode(ids[0], skip_special_tokens=False))  # doctest: +SKIP
+        {'menu': [{'nm': 'TEA', 'price': '2.00'}, {'nm': 'CAKE', 'price': '3.50'}]}
+    """
+
+    @property
+    def model_input_names(self) -> list[str]:
+        return [*super().model_input_names, "labels"]
+
+    def __call__(self, images: Any = None, text: Any = None, **options: Any) -> Any:
+        """As for `ImageTextProcessor`; of images with texts, also the labels."""
+        if images is None or text is None:
+            return super().__call__(images, text, **options)
+        batch = super().__call__(images, text, **{"add_special_tokens": False, **options})
+        batch["labels"] = batch["input_ids"]
+        return batch
+
+    def token2json(
+        self, tokens: str, is_inner_value: bool = False, added_vocab: Mapping[str, int] | None = None
+    ) -> Any:
+        """What a generated text says, as nested dictionaries and lists.
+
+        `<s_total>12</s_total>` becomes `{"total": "12"}`, and what `<sep/>` separates a list.
+
+        Args:
+            tokens: The text, with its special tokens.
+            is_inner_value: Return a list, in which a nested value is.
+            added_vocab: The added tokens by their ids; by default those of the tokenizer. One such as `<yes/>` becomes "yes".
+
+        Returns:
+            The dictionary; `{"text_sequence": tokens}` for a text without a field.
+        """
+        categories = self.tokenizer.get_added_vocab() if added_vocab is None else added_vocab
+        parts, is_separated, rest = nested_fields(tokens, categories)
+        if is_inner_value or is_separated:
+            return parts
+        return parts[0] if parts else {"text_sequence": rest}
+
+
 PROCESSORS: dict[str, type[JointProcessor]] = {
-    kind.__name__: kind for kind in (BlipProcessor, CLIPProcessor, SiglipProcessor, ViltProcessor)
+    kind.__name__: kind
+    for kind in (BlipProcessor, CLIPProcessor, DonutProcessor, SiglipProcessor, TrOCRProcessor, ViltProcessor)
 }
 """The name of a checkpoint's processor class -> the class."""
 
 BY_MODEL_TYPE = {
     "blip": "BlipProcessor",
     "clip": "CLIPProcessor",
+    "donut-swin": "DonutProcessor",
     "siglip": "SiglipProcessor",
+    "trocr": "TrOCRProcessor",
     "vilt": "ViltProcessor",
 }
 """`model_type` in config.json -> the processor, for checkpoints whose files name none."""

@@ -1,0 +1,131 @@
+"""Donut's encoder of documents: a Swin that returns its last states without a norm.
+
+The computation is that of `notebook_kit.models.swin`; `VisionEncoderDecoderModel` joins it with a decoder.
+
+Source: Kim et al., OCR-free Document Understanding Transformer, 2022.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import ClassVar
+
+from torch import Tensor, nn
+
+from notebook_kit.errors import ConfigurationError
+from notebook_kit.models.maskformer_swin import restore_places, store_places
+from notebook_kit.models.swin import (
+    SwinConfig,
+    SwinEmbeddings,
+    SwinEncoder,
+    SwinForImageClassification,
+    SwinModelOutput,
+    SwinPreTrainedModel,
+)
+
+__all__ = ["DonutSwinConfig", "DonutSwinForImageClassification", "DonutSwinModel"]
+
+
+class DonutSwinConfig(SwinConfig):
+    """The settings of Donut's encoder; as those of `SwinConfig`, without `use_absolute_embeddings`.
+
+    Example:
+        >>> from notebook_kit import DonutSwinConfig
+        >>> DonutSwinConfig(embed_dim=16, depths=[2, 2], num_heads=[2, 4]).hidden_size
+        32
+    """
+
+    model_type: ClassVar[str] = "donut-swin"
+
+    def validate(self) -> None:
+        """As in `SwinConfig`, and that there are no absolute positions, which Donut's checkpoints do not have."""
+        super().validate()
+        if self.use_absolute_embeddings:
+            raise ConfigurationError(
+                "DonutSwinConfig: use_absolute_embeddings is True, and Donut has relative positions only.",
+                next_step="Leave use_absolute_embeddings out.",
+            )
+
+
+class DonutSwinPreTrainedModel(SwinPreTrainedModel):
+    config_class = DonutSwinConfig
+    base_model_prefix = "donut"
+    weight_rules = replace(SwinPreTrainedModel.weight_rules, unused=(), defaulted=(r"\.relative_position_index$",))
+
+    def init_parameter(self, module: nn.Module, name: str) -> None:
+        """As for `SwinModel`, with the index of relative positions."""
+        if name == "relative_position_index":
+            restore_places(module)
+        else:
+            super().init_parameter(module, name)
+
+
+class DonutSwinModel(DonutSwinPreTrainedModel):
+    """The encoder: pixels of images of any size in, one vector per position of the last stage out, and their mean.
+
+    Args:
+        config: The settings.
+        add_pooling_layer: Also compute `pooler_output`.
+        use_mask_token: Have a token for masked patches.
+
+    Example:
+        >>> import torch
+        >>> from notebook_kit import DonutSwinConfig, DonutSwinModel
+        >>> tiny = DonutSwinConfig(embed_dim=8, depths=[1, 1], num_heads=[1, 2], window_size=4, image_size=[48, 32])
+        >>> DonutSwinModel(tiny)(torch.rand(1, 3, 48, 32)).last_hidden_state.shape  # 12 x 8 patches, merged to 6 x 4
+        torch.Size([1, 24, 16])
+    """
+
+    def __init__(self, config: DonutSwinConfig, add_pooling_layer: bool = True, use_mask_token: bool = False) -> None:
+        super().__init__(config)
+        self.embeddings = SwinEmbeddings(config, use_mask_token)
+        self.encoder = SwinEncoder(config)
+        self.pools = add_pooling_layer
+        store_places(self)
+        self.post_init()
+
+    def forward(
+        self,
+        pixel_values: Tensor | None = None,
+        bool_masked_pos: Tensor | None = None,
+        output_attentions: bool | None = None,
+        output_hidden_states: bool | None = None,
+        interpolate_pos_encoding: bool | None = None,
+    ) -> SwinModelOutput:
+        """Encode a batch of images.
+
+        Args:
+            pixel_values: `(batch, channels, height, width)`, from the checkpoint's image processor; of any size.
+            bool_masked_pos: `(batch, patches)`, 1 for a patch to hide, row by row.
+            output_attentions: Return the attention weights of each stage's last layer.
+            output_hidden_states: Return the embeddings and the output of each stage.
+            interpolate_pos_encoding: Accepted and ignored, since positions are relative.
+
+        Raises:
+            InputError: If `pixel_values` or the mask does not have this shape.
+        """
+        x, grid = self.embeddings(pixel_values, bool_masked_pos, bool(interpolate_pos_encoding))
+        x, states, maps, attentions = self.encoder(x, grid, output_attentions)
+        wanted = self.config.output_hidden_states if output_hidden_states is None else output_hidden_states
+        return SwinModelOutput(
+            last_hidden_state=x,
+            pooler_output=x.mean(dim=1) if self.pools else None,
+            hidden_states=states if wanted else None,
+            attentions=attentions,
+            reshaped_hidden_states=maps if wanted else None,
+        )
+
+
+class DonutSwinForImageClassification(DonutSwinPreTrainedModel, SwinForImageClassification):
+    """Donut's encoder with a linear layer on the mean of its last states: one prediction per document.
+
+    Example:
+        >>> import torch
+        >>> from notebook_kit import DonutSwinConfig, DonutSwinForImageClassification
+        >>> size = {"embed_dim": 8, "depths": [1, 1], "num_heads": [1, 2], "window_size": 4, "image_size": 32}
+        >>> model = DonutSwinForImageClassification(DonutSwinConfig(**size, num_labels=3))
+        >>> model(torch.rand(2, 3, 32, 32), labels=torch.tensor([0, 2])).logits.shape
+        torch.Size([2, 3])
+    """
+
+    backbone = DonutSwinModel
