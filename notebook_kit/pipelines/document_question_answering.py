@@ -315,7 +315,9 @@ class DocumentQuestionAnsweringPipeline(TextPipeline):
         return sorted(answers, key=lambda answer: -answer["score"])[:top_k]
 
 
-class DonutQuestionAnsweringPipeline(GeneratingMixin, ImageTextPipeline, DocumentQuestionAnsweringPipeline):
+class DonutQuestionAnsweringPipeline(  # type: ignore[misc]
+    GeneratingMixin, ImageTextPipeline, DocumentQuestionAnsweringPipeline
+):
     """Document question answering with Donut, which reads the picture of a page without its words, and writes the answer.
 
     `pipeline("document-question-answering", model=...)` creates it for such a checkpoint. Calls have the form of those of
@@ -361,7 +363,7 @@ class DonutQuestionAnsweringPipeline(GeneratingMixin, ImageTextPipeline, Documen
                 "naver-clova-ix/donut-base-finetuned-docvqa.",
             )
 
-    __call__ = DocumentQuestionAnsweringPipeline.__call__
+    __call__ = DocumentQuestionAnsweringPipeline.__call__  # type: ignore[assignment]
     show = Pipeline.show
 
     def normalize_options(self, options: dict[str, Any]) -> dict[str, Any]:

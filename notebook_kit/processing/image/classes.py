@@ -349,7 +349,8 @@ class DonutImageProcessor(BaseImageProcessor):
             layout=layout,
             will_rescale=bool(chosen.do_rescale),
         )
-        if chosen.do_thumbnail and (small := _thumbnail(*scaled.shape[:2], height, width)) != scaled.shape[:2]:
+        small = _thumbnail(scaled.shape[0], scaled.shape[1], height, width)
+        if chosen.do_thumbnail and small != scaled.shape[:2]:
             scaled = prepared(scaled, size=lambda h, w: small, resample=chosen.resample, layout="channels_last")
         page = surrounded(scaled, height, width) if chosen.do_pad else scaled
         for crop in self.crops(chosen):

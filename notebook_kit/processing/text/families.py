@@ -257,7 +257,7 @@ FAMILIES: dict[str, Family] = {
     ),
     "SiglipTokenizer": Family(
         special_tokens={
-            role: AddedToken(token, lstrip=True, rstrip=True, special=True)
+            role: AddedToken(str(token), lstrip=True, rstrip=True, special=True)
             for role, token in _roles(eos="</s>", unk="<unk>", pad="</s>").items()
         },
         pipeline="siglip",
