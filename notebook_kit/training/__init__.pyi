@@ -22,7 +22,6 @@ from .evaluation import speed_metrics as speed_metrics
 from .language_modeling import DataCollatorForLanguageModeling as DataCollatorForLanguageModeling
 from .language_modeling import DataCollatorForWholeWordMask as DataCollatorForWholeWordMask
 from .loop import TrainingLoop as TrainingLoop
-from .loop import preserved as preserved
 from .profiling import RunEstimate as RunEstimate
 from .profiling import StepProfile as StepProfile
 from .rate_finder import LearningRateCurve as LearningRateCurve
@@ -39,5 +38,6 @@ from .seq2seq import Seq2SeqTrainingArguments as Seq2SeqTrainingArguments
 from .state import TrainerControl as TrainerControl
 from .state import TrainerState as TrainerState
 from .trainer import Trainer as Trainer
+from .trials import preserved as preserved
 
 __all__: list[str]

@@ -14,18 +14,20 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from enum import StrEnum
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar, Self
 
-from notebook_kit.errors import ConfigurationError, near_matches
+from notebook_kit.errors import ConfigurationError, near_matches, notice
 from notebook_kit.files import read_json
 from notebook_kit.training.legacy_arguments import (
     OLDER_NAMES,
     WITHOUT_EFFECT,
     legacy_value,
     modern,
-    without_trackers,
 )
+from notebook_kit.training.setters import ArgumentSetters
+from notebook_kit.training.tracker_names import trackers_named
 from notebook_kit.training.values import typed
+from notebook_kit.utils.arguments import HfArgumentParser
 from notebook_kit.utils.choices import SchedulerType
 
 if TYPE_CHECKING:
@@ -44,10 +46,13 @@ _CHOICES = {
     "log_level": ("passive", "debug", "info", "warning", "error", "critical"),
     "log_level_replica": ("passive", "debug", "info", "warning", "error", "critical"),
     "lr_scheduler_type": tuple(kind.value for kind in SchedulerType),
-    # The keys of optimization.OPTIMIZERS, which loads torch.
+    # The names in `optimization`, which loads torch.
     "optim": (
-        *("adamw_torch_fused", "adamw_torch", "adamw_hf", "nadamw_torch"),
-        *("adafactor", "sgd", "adagrad", "rmsprop"),
+        *("adamw_torch_fused", "adamw_torch", "adamw_hf", "nadamw_torch", "adafactor", "sgd", "adagrad", "rmsprop"),
+        *("adamw_8bit", "adamw_bnb_8bit", "paged_adamw_8bit", "paged_adamw_32bit", "adamw_torch_8bit"),
+        *("adamw_torch_4bit", "lion_8bit", "lion_32bit", "paged_lion_8bit", "paged_lion_32bit", "ademamix"),
+        *("ademamix_8bit", "paged_ademamix_8bit", "paged_ademamix_32bit"),
+        *("rmsprop_bnb", "rmsprop_bnb_8bit", "rmsprop_bnb_32bit"),
     ),
 }
 # Settings that need evaluations.
@@ -66,7 +71,7 @@ class ParallelMode(StrEnum):
 
 
 @dataclass(repr=False)
-class TrainingArguments:
+class TrainingArguments(ArgumentSetters):
     """The settings of a run, with the names and defaults of the `transformers` Trainer, except for one default:
     `train_sampling_strategy="group_by_length"` shuffles among examples of similar lengths, which saves padding.
 
@@ -77,13 +82,16 @@ class TrainingArguments:
         output_dir: Folder for checkpoints and the saved model.
         do_train, do_eval, do_predict: For scripts, which may read them; the Trainer does not.
         per_device_train_batch_size, per_device_eval_batch_size: Examples per batch on each device.
+        auto_find_batch_size: Compute the gradient of a training batch that does not fit into memory in parts: the run goes on
+            with the same batches and, apart from dropout, the same result.
         gradient_accumulation_steps: Batches per optimizer update.
         num_train_epochs: Passes over the training data; may be fractional.
         max_steps: Optimizer updates; if positive, it overrides `num_train_epochs`.
         learning_rate: The peak of the schedule.
         lr_scheduler_type, lr_scheduler_kwargs: A name that `get_scheduler` takes, and further options of the schedule.
         warmup_steps: Updates during which the learning rate rises linearly; below 1: a fraction of all updates.
-        optim, optim_args: adamw_torch_fused, adamw_torch, adafactor, sgd, ...; further options as "name=value,...".
+        optim, optim_args: adamw_torch_fused, adamw_torch, adafactor, sgd, ...; those with 8 or 4 bits, and lion and ademamix,
+            need bitsandbytes or torchao. Further options as "name=value,...".
         weight_decay: Not applied to biases and normalizations.
         adam_beta1, adam_beta2, adam_epsilon: Options of Adam's variants.
         max_grad_norm: Gradients are scaled down to this norm; 0: no clipping.
@@ -91,11 +99,13 @@ class TrainingArguments:
             its examples, "skip" leaves the update out, "ignore" makes it, which usually ruins the weights. The first two
             compare a number after each backward pass, for which they wait for the device.
         label_smoothing_factor: The part of the target that is spread over all labels.
+        neftune_noise_alpha: Add uniform noise to token embeddings in training (NEFTune, arXiv:2310.05914), usually 5 to 15.
         bf16, fp16: Mixed precision.
         bf16_full_eval, fp16_full_eval: Evaluate with weights of this precision.
         tf32: Whether NVIDIA GPUs may multiply float32 matrices in TF32; None leaves torch's setting.
         gradient_checkpointing, gradient_checkpointing_kwargs: Recompute activations in the backward pass, to save memory.
         torch_compile, torch_compile_backend, torch_compile_mode: Compile the model with `torch.compile`.
+        torch_empty_cache_steps: Every so many updates, release memory that the device's allocator keeps but does not use.
         logging_strategy, logging_steps, logging_first_step: When the loss is logged.
         logging_nan_inf_filter: Leave NaN and infinite losses out of the logged loss.
         include_num_input_tokens_seen: Log the number of tokens trained on: "all", "non_padding" or "no".
@@ -103,6 +113,8 @@ class TrainingArguments:
         eval_strategy, eval_steps, eval_delay, eval_on_start: When the model is evaluated.
         prediction_loss_only: Evaluations and predictions return only the loss.
         include_for_metrics: What `compute_metrics` gets too: "inputs", "loss".
+        batch_eval_metrics: Call `compute_metrics(prediction, compute_result=...)` with each batch of an evaluation instead of
+            once, so that predictions need not be kept; the metrics are what it returns for the last batch, with True.
         eval_do_concat_batches: False: predictions and labels are lists with an array per batch.
         save_strategy, save_steps, save_total_limit, save_only_model: When checkpoints are written, and how many are kept.
         enable_jit_checkpoint: Write a checkpoint after SIGTERM even if `save_strategy` is "no".
@@ -115,14 +127,20 @@ class TrainingArguments:
         remove_unused_columns: Drop dataset columns that the model does not take.
         label_names: Columns that hold labels.
         disable_tqdm: Print one line per log instead of a progress bar.
-        report_to: Accepted; logs stay in `trainer.state.log_history`.
+        report_to: Trackers that the logs are sent to, if they are installed: tensorboard, trackio, wandb, mlflow, comet_ml,
+            swanlab, clearml, dvclive, aim; "all" means those that are installed.
         run_name: A name of the run.
+        project: The project of the run in a tracker that has projects.
+        logging_dir: The folder for TensorBoard; by default `tensorboard` in the output folder.
+        trackio_space_id: The Space on the Hub where trackio shows the run; None: on this machine.
         push_to_hub, hub_model_id, hub_token, hub_private_repo, hub_strategy, hub_revision, hub_always_push: Upload to the Hub.
         train_sampling_strategy: The order of training examples: "group_by_length", "random" or "sequential".
         length_column_name: The column with the lengths of the examples, if the dataset has one.
         ignore_data_skip: A resumed run begins its epoch at the first batch, instead of where the checkpoint was written.
         resume_from_checkpoint: For scripts, which may pass it to `Trainer.train`.
         accelerator_config: Options of accelerate's `Accelerator`.
+        ddp_backend: How processes communicate: "nccl", "gloo", ...; by default what suits the device.
+        ddp_bucket_cap_mb, ddp_static_graph, ddp_broadcast_buffers: Options of torch's DistributedDataParallel.
         ddp_timeout: Seconds that a process waits for the others before the run fails.
         ddp_find_unused_parameters: Allow parameters without gradient when several processes train together.
         dataloader_num_workers, dataloader_pin_memory, dataloader_drop_last: Options of torch's DataLoader.
@@ -149,6 +167,7 @@ class TrainingArguments:
     do_predict: bool = False
     per_device_train_batch_size: int = 8
     per_device_eval_batch_size: int = 8
+    auto_find_batch_size: bool = False
     gradient_accumulation_steps: int = 1
     num_train_epochs: float = 3.0
     max_steps: int = -1
@@ -165,6 +184,7 @@ class TrainingArguments:
     max_grad_norm: float = 1.0
     nan_policy: str = "stop"
     label_smoothing_factor: float = 0.0
+    neftune_noise_alpha: float | None = None
     bf16: bool = False
     fp16: bool = False
     bf16_full_eval: bool = False
@@ -175,6 +195,7 @@ class TrainingArguments:
     torch_compile: bool = False
     torch_compile_backend: str | None = None
     torch_compile_mode: str | None = None
+    torch_empty_cache_steps: int | None = None
     logging_strategy: str = "steps"
     logging_steps: float = 500
     logging_first_step: bool = False
@@ -185,11 +206,15 @@ class TrainingArguments:
     disable_tqdm: bool | None = None
     report_to: list[str] | str | None = None
     run_name: str | None = None
+    project: str = "huggingface"
+    logging_dir: str | None = None
+    trackio_space_id: str | None = None
     eval_strategy: str = "no"
     eval_steps: float | None = None
     eval_delay: float = 0
     eval_on_start: bool = False
     eval_do_concat_batches: bool = True
+    batch_eval_metrics: bool = False
     prediction_loss_only: bool = False
     include_for_metrics: list[str] = field(default_factory=list)
     save_strategy: str = "steps"
@@ -226,6 +251,10 @@ class TrainingArguments:
     length_column_name: str = "length"
     ignore_data_skip: bool = False
     ddp_timeout: int = 1800
+    ddp_backend: str | None = None
+    ddp_bucket_cap_mb: int | None = None
+    ddp_static_graph: bool | None = None
+    ddp_broadcast_buffers: bool | None = None
     ddp_find_unused_parameters: bool | None = None
     resume_from_checkpoint: str | None = None
 
@@ -235,6 +264,31 @@ class TrainingArguments:
         return super().__new__(cls)
 
     def __post_init__(self) -> None:
+        self.check_values()  # before what follows from them
+        self.output_dir = os.path.expanduser(self.output_dir or "trainer_output")
+        self.disable_tqdm = bool(self.disable_tqdm)
+        self.do_eval = self.do_eval or self.eval_strategy != "no"
+        if self.eval_strategy == "steps" and not self.eval_steps:
+            self.eval_steps = self.logging_steps
+        needs_metric = self.load_best_model_at_end or any(getattr(self, k) == v for k, v in _FOLLOWS_EVALUATIONS)
+        if needs_metric and self.metric_for_best_model is None:
+            self.metric_for_best_model = "loss"
+        if self.greater_is_better is None and self.metric_for_best_model is not None:
+            self.greater_is_better = not self.metric_for_best_model.endswith("loss")
+        self.check()
+        for name, tracker in (("logging_dir", "tensorboard"), ("trackio_space_id", "trackio")):
+            if getattr(self, name) is not None and tracker not in (self.report_to or []):
+                notice(
+                    f"{name}={getattr(self, name)!r} has no effect: it is for {tracker}, which report_to does not name."
+                )
+
+    def check_values(self) -> None:
+        """Check the type and the range of each value, and convert those in another form, such as enumerations.
+
+        Raises:
+            ConfigurationError: for a value of the wrong type or out of its range.
+            MissingDependencyError: for a tracker in `report_to` that is not installed.
+        """
         for name, choices in _CHOICES.items():
             value = getattr(self, name)
             # YAML reads an unquoted `no` as False.
@@ -244,17 +298,15 @@ class TrainingArguments:
             setattr(self, name, typed(name, getattr(self, name), kind))
         for name, choices in _CHOICES.items():
             setattr(self, name, _choice(name, getattr(self, name), choices))
-        self.output_dir = os.path.expanduser(self.output_dir or "trainer_output")
-        self.disable_tqdm = bool(self.disable_tqdm)
-        self.report_to = without_trackers(self.report_to)
-        self.do_eval = self.do_eval or self.eval_strategy != "no"
-        if self.eval_strategy == "steps" and not self.eval_steps:
-            self.eval_steps = self.logging_steps
-        needs_metric = self.load_best_model_at_end or any(getattr(self, k) == v for k, v in _FOLLOWS_EVALUATIONS)
-        if needs_metric and self.metric_for_best_model is None:
-            self.metric_for_best_model = "loss"
-        if self.greater_is_better is None and self.metric_for_best_model is not None:
-            self.greater_is_better = not self.metric_for_best_model.endswith("loss")
+        self.report_to = trackers_named(self.report_to)
+
+    def check(self) -> None:
+        """Check the values, which may have been set since the arguments were created, one by one and together.
+
+        Raises:
+            ConfigurationError: if one is wrong, or if they contradict each other.
+        """
+        self.check_values()
         for problem, next_step in self._contradictions():
             raise ConfigurationError(problem, next_step=next_step)
 
@@ -380,13 +432,16 @@ class TrainingArguments:
         """The number of warmup updates in a run of `num_training_steps` updates."""
         return math.ceil(num_training_steps * self.warmup_steps) if self.warmup_steps < 1 else int(self.warmup_steps)
 
-    def set_training(self, **options: Any) -> TrainingArguments:
-        """A copy with some values changed. The new values are checked too."""
-        return dataclasses.replace(self, **options)
-
     def to_dict(self) -> dict[str, Any]:
         """All values; tokens are replaced by placeholders."""
         return {f.name: self._shown(f.name) for f in dataclasses.fields(self)}
+
+    def to_sanitized_dict(self) -> dict[str, bool | int | float | str]:
+        """All values, and the batch sizes per process, as numbers and texts, for trackers that take no others."""
+        values = {**self.to_dict(), "train_batch_size": self.train_batch_size, "eval_batch_size": self.eval_batch_size}
+        return {
+            name: value if isinstance(value, (bool, int, float, str)) else str(value) for name, value in values.items()
+        }
 
     def _shown(self, name: str) -> Any:
         value = getattr(self, name)
@@ -409,6 +464,19 @@ class TrainingArguments:
         """
         values = read_json(path, next_step="Write the arguments again with save.")
         return cls(**{name: value for name, value in values.items() if not name.endswith("_token")})
+
+    @classmethod
+    def from_cli(cls, args: list[str] | None = None) -> Self:
+        """The arguments from the command line, as `--learning_rate 2e-5 --do_train`, or from the words in `args`.
+
+        Raises:
+            ConfigurationError: for an option that does not exist; near matches are listed.
+
+        Example:
+            >>> TrainingArguments.from_cli("--output_dir out --learning_rate 2e-5 --no-dataloader-pin-memory".split())
+            TrainingArguments(output_dir='out', learning_rate=2e-05, dataloader_pin_memory=False)
+        """
+        return HfArgumentParser(cls).parse_args_into_dataclasses(args)[0]
 
     def __getattr__(self, name: str) -> Any:
         return legacy_value(self, name)

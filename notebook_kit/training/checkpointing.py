@@ -25,10 +25,12 @@ from notebook_kit.training.model_files import is_finite, load_model_files
 from notebook_kit.training.run_folder import STATE, Manifest
 from notebook_kit.training.seeding import restore_rng_states, rng_states
 from notebook_kit.training.state import Position, TrainerLike, TrainerState
+from notebook_kit.training.streams import restore_stream, stream_state
 
 OPTIMIZER = "optimizer.pt"
 SCHEDULER = "scheduler.pt"
 SCALER = "scaler.pt"
+STREAM = "stream.pt"
 ARGUMENTS = "training_args.json"
 # The arguments that decide which examples a batch has.
 _BATCH_SIZES = ("per_device_train_batch_size", "gradient_accumulation_steps")
@@ -56,15 +58,19 @@ def load_tensors(path: Path) -> Any:
         raise damaged(path, str(error).partition("\n")[0], _INCOMPLETE) from error
 
 
-def progress_files(distributed: Distributed, optimizer: Any, scheduler: Any, position: Position) -> dict[str, Any]:
-    """The states of the optimizer, the schedule, the loss scaler, and each process's random number generators, by the names
-    of their files. Every process calls this.
+def progress_files(
+    distributed: Distributed, optimizer: Any, scheduler: Any, position: Position, loader: Any
+) -> dict[str, Any]:
+    """The states of the optimizer, the schedule, the loss scaler, the stream of examples (if it has one), and each process's
+    random number generators, by the names of their files. Every process calls this.
     """
     generators = distributed.gather_objects({**rng_states(), "epoch_start": position.rng})
     states: dict[str, Any] = {OPTIMIZER: distributed.optimizer_state(optimizer)}
     for name, part in ((SCHEDULER, scheduler), (SCALER, distributed.accelerator.scaler)):
         if part is not None:
             states[name] = part.state_dict()
+    if (stream := stream_state(loader)) is not None:
+        states[STREAM] = stream
     return states | {rng_file(rank, len(generators)): state for rank, state in enumerate(generators)}
 
 
@@ -132,7 +138,7 @@ def save_checkpoint(trainer: TrainerLike, run: str, meter: LossMeter, position: 
         if best == target or Manifest.of(best).run == run:
             state.best_model_checkpoint = str(best)
     trainer.control.should_save = False
-    parts = (trainer.optimizer, trainer.lr_scheduler, position)
+    parts = (trainer.optimizer, trainer.lr_scheduler, position, trainer.train_dataloader)
     progress = {} if args.save_only_model else progress_files(distributed, *parts)
     failure: Exception | None = None
     if distributed.is_main:
@@ -213,6 +219,7 @@ class Resumption:
         self.run = former if is_last else run_folder.new_run_id()
         self._processes = processes_of(folder)
         self._rng: dict[str, Any] | None = None
+        self._is_exact = True  # whether this run can continue after the same example
 
     @classmethod
     def find(cls, resume_from_checkpoint: str | bool, args: TrainingArguments) -> Resumption:
@@ -308,6 +315,7 @@ class Resumption:
         args, processes = trainer.args, trainer.distributed.world_size
         examples = position.batches * self._examples_per_round(args)
         batches, rest = divmod(examples, args.train_batch_size * processes)
+        self._is_exact = not rest
         if processes != self._processes:
             exact = not rest and not args.group_by_length
             warn(
@@ -335,7 +343,12 @@ class Resumption:
         """The remaining batches of the epoch in progress, with all generators restored."""
         if position.rng is not None:
             self._restore(position.rng)
-        batches = batches_after(loader, 0 if ignore_data_skip else position.batches)
+        path = self.folder / STREAM
+        has_state = path.is_file() and self._is_exact and not ignore_data_skip
+        if has_state and restore_stream(loader, load_tensors(path)):
+            batches = iter(loader)
+        else:
+            batches = batches_after(loader, 0 if ignore_data_skip else position.batches)
         self._restore_rng()
         return batches
 

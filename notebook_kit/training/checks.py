@@ -23,11 +23,12 @@ def checked_args(args: Any) -> TrainingArguments:
     """`args`, or the default arguments for None.
 
     Raises:
-        ConfigurationError: if `args` has another type.
+        ConfigurationError: if `args` has another type, or values that cannot be used.
     """
     if args is None:
         return TrainingArguments()
     if isinstance(args, TrainingArguments):
+        args.check()  # values may have been set since they were created
         return args
     raise ConfigurationError(
         f"Trainer got args of type {type(args).__module__}.{type(args).__name__}; expected TrainingArguments.",
@@ -105,8 +106,11 @@ def _check_takes(name: str, function: Callable[..., Any], given: tuple[str, ...]
         signature = inspect.signature(function)
     except (TypeError, ValueError):  # compiled code has none
         return
+    options: dict[str, Any] = {"num_items_in_batch": None} if counted else {}
+    if name == "compute_metrics" and "compute_result" in signature.parameters:
+        options["compute_result"] = True
     try:
-        signature.bind(*given, **({"num_items_in_batch": None} if counted else {}))
+        signature.bind(*given, **options)
     except TypeError as error:
         unpacked = ", and unpack it: `logits, labels = prediction`" if name == "compute_metrics" else ""
         raise InputError(

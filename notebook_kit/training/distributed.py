@@ -6,6 +6,7 @@ for sharded models and optimizers will change the methods, not their callers.
 
 from __future__ import annotations
 
+import gc
 from collections.abc import Callable, Mapping
 from datetime import timedelta
 from itertools import zip_longest
@@ -29,6 +30,10 @@ _OUT_OF_MEMORY = (
     " notebook, restart the kernel first: models of earlier cells keep their memory."
 )
 
+_DATA_PARALLEL = (
+    *("ddp_find_unused_parameters", "ddp_bucket_cap_mb", "ddp_static_graph"),
+    "ddp_broadcast_buffers",
+)
 _NONE = object()  # a missing item
 
 
@@ -164,10 +169,12 @@ def make_accelerator(args: TrainingArguments) -> Accelerator:
         other_precision = state.get("_mixed_precision") not in (None, args.mixed_precision)
         if other_device or other_precision or _compiles(state.get("dynamo_plugin")) != _compiles(compiled):
             AcceleratorState._reset_state(reset_partial_state=True)
-    options: dict[str, Any] = {"kwargs_handlers": [InitProcessGroupKwargs(timeout=timedelta(seconds=args.ddp_timeout))]}
-    if args.ddp_find_unused_parameters is not None:
-        unused = DistributedDataParallelKwargs(find_unused_parameters=args.ddp_find_unused_parameters)
-        options["kwargs_handlers"].append(unused)
+    timeout = timedelta(seconds=args.ddp_timeout)
+    group = {"backend": args.ddp_backend} if args.ddp_backend else {}
+    options: dict[str, Any] = {"kwargs_handlers": [InitProcessGroupKwargs(timeout=timeout, **group)]}
+    wanted = {name.removeprefix("ddp_"): getattr(args, name) for name in _DATA_PARALLEL}
+    if given := {name: value for name, value in wanted.items() if value is not None}:
+        options["kwargs_handlers"].append(DistributedDataParallelKwargs(**given))
     if compiled is not None:
         options["dynamo_plugin"] = compiled
     config = {k: v for k, v in (args.accelerator_config or {}).items() if k != "gradient_accumulation_kwargs"}
@@ -253,5 +260,18 @@ def explain_lost_process(error: BaseException) -> None:
 
 def explain_memory(error: BaseException) -> None:
     """Add a hint to an out-of-memory error."""
-    if isinstance(error, (torch.OutOfMemoryError, MemoryError)) or "out of memory" in str(error).lower():
+    if is_out_of_memory(error):
         error.add_note(_OUT_OF_MEMORY)
+
+
+def is_out_of_memory(error: BaseException) -> bool:
+    """Whether an error says that the memory of the device, or of the machine, is used up."""
+    words = ("out of memory", "can't allocate memory")  # the second is of torch on the CPU
+    return isinstance(error, (torch.OutOfMemoryError, MemoryError)) or any(word in str(error).lower() for word in words)
+
+
+def release_memory() -> None:
+    """Release the memory that the allocator of the device keeps but does not use."""
+    gc.collect()
+    if torch.accelerator.is_available():
+        torch.get_device_module(torch.accelerator.current_accelerator()).empty_cache()

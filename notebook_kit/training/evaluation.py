@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Mapping, Sized
+from collections.abc import Iterable, Iterator, Mapping, Sized
 from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -12,6 +12,7 @@ import numpy as np
 import torch
 
 from notebook_kit.errors import InputError, near_matches, warn
+from notebook_kit.nn.inputs import takes_name
 from notebook_kit.training import hooks
 from notebook_kit.training.checks import check_functions
 from notebook_kit.training.data import sorted_order
@@ -100,30 +101,35 @@ def evaluation_pass(
     trainer.eval_dataloader = loader = distributed.wrap_loader(loader, training=False, seed=args.seed)
     # An item per batch of this process.
     losses, weights, predictions, labels, inputs, row_losses = (list[Any]() for _ in range(6))
-    rows = 0
+    rows, batch_metrics = 0, BatchMetrics.of(trainer)
     main_input = getattr(trainer.model, "main_input_name", "input_ids")
-    for index, batch in enumerate(loader):
+    for batch, is_repeated, is_last in annotated_batches(loader):
         if trainer.is_in_train and distributed.world_size > 1 and distributed.any(trainer.interrupts.requested):
             raise KeyboardInterrupt  # on all processes at the same batch
         result = trainer.prediction_step(model, batch, prediction_loss_only, ignore_keys)
-        if is_filler(loader, index):
-            continue
-        size = count_samples(batch) or 1
-        rows += size
         loss, logits, targets = hooks.prediction(trainer, result)
-        if loss is not None:
-            # The loss is a mean over labels, so its weight is the number of labels: the result does not depend on batching.
-            count = count_items(trainer, batch)
-            losses.append(loss.detach().reshape(1))
-            weights.append(torch.full((1,), float(size)) if count is None else count.float().reshape(1))
-            if "loss" in args.include_for_metrics:
-                row_losses.append(to_array(loss.detach().repeat(size)))
-        seen = batch[main_input] if "inputs" in args.include_for_metrics and main_input in batch else None
-        if logits is not None and trainer.preprocess_logits_for_metrics is not None:
-            logits = hooks.checked_logits(trainer.preprocess_logits_for_metrics(logits, targets))
-        for kept, part in zip((predictions, labels, inputs), (logits, targets, seen), strict=True):
-            if part is not None:
-                kept.append(map_tensors(to_array, part))
+        found: list[list[Any]] = [[], [], [], []]  # predictions, labels, inputs and losses of this batch
+        if not is_repeated:
+            size = count_samples(batch) or 1
+            rows += size
+            if loss is not None:
+                # The loss is a mean over labels, so its weight is the number of labels: the result does not depend on batching.
+                count = count_items(trainer, batch)
+                losses.append(loss.detach().reshape(1))
+                weights.append(torch.full((1,), float(size)) if count is None else count.float().reshape(1))
+                if "loss" in args.include_for_metrics:
+                    found[3].append(to_array(loss.detach().repeat(size)))
+            seen = batch[main_input] if "inputs" in args.include_for_metrics and main_input in batch else None
+            if logits is not None and trainer.preprocess_logits_for_metrics is not None:
+                logits = hooks.checked_logits(trainer.preprocess_logits_for_metrics(logits, targets))
+            for kept, part in zip(found, (logits, targets, seen), strict=False):
+                if part is not None:
+                    kept.append(map_tensors(to_array, part))
+        if batch_metrics is not None:
+            batch_metrics.add(found, is_last)
+        if batch_metrics is None or description == "Prediction":
+            for kept, new in zip((predictions, labels, inputs, row_losses), found, strict=True):
+                kept.extend(new)
         trainer.emit("on_prediction_step")
     model.train(was_training)
     rows = sum(distributed.gather_objects(rows))
@@ -141,8 +147,9 @@ def evaluation_pass(
         gather_lists(labels, sorted_order(loader)) if is_listed and args.eval_do_concat_batches else gather(labels)
     )
     results = EvalPrediction(gather(predictions), targets, gather(inputs), gather(row_losses))
-    metrics: dict[str, Any] = {}
-    if trainer.compute_metrics is not None and results.predictions is not None and results.label_ids is not None:
+    metrics: dict[str, Any] = batch_metrics.result if batch_metrics is not None else {}
+    computes = trainer.compute_metrics is not None and batch_metrics is None
+    if computes and results.predictions is not None and results.label_ids is not None:
         metrics = hooks.checked_metrics(trainer.compute_metrics(results))
     kept = [torch.cat(part).float().cpu() if part else torch.empty(0) for part in (losses, weights)]
     each, weight = (torch.cat(part) for part in zip(*distributed.gather_objects(kept), strict=True))
@@ -157,6 +164,60 @@ def evaluation_pass(
     dataset = getattr(loader, "dataset", None)
     examples = len(dataset) if isinstance(dataset, Sized) else rows
     return EvalLoopOutput(results.predictions, results.label_ids, metrics, examples)
+
+
+class BatchMetrics:
+    """Metrics that `compute_metrics` gathers batch by batch, without keeping predictions: `batch_eval_metrics`.
+
+    Attributes:
+        result: What `compute_metrics` returned for the last batch.
+    """
+
+    def __init__(self, trainer: TrainerLike) -> None:
+        self.trainer, self.result = trainer, dict[str, Any]()
+
+    @classmethod
+    def of(cls, trainer: TrainerLike) -> BatchMetrics | None:
+        """Those of a pass; None if its metrics are computed at once."""
+        return cls(trainer) if trainer.args.batch_eval_metrics and trainer.compute_metrics is not None else None
+
+    def add(self, found: list[list[Any]], is_last: bool) -> None:
+        """Pass on the predictions, labels, inputs and losses of a batch, those of all processes together.
+
+        Raises:
+            InputError: if `compute_metrics` does not take `compute_result`.
+        """
+        together = self.trainer.distributed.gather_rounds(*found)
+        results = EvalPrediction(*(gather_batches(part, order=None) for part in together))
+        if results.predictions is None or results.label_ids is None:
+            return
+        compute = self.trainer.compute_metrics
+        if not takes_name(compute, "compute_result"):
+            raise InputError(
+                "With batch_eval_metrics=True, compute_metrics is called with each batch, and it does not take"
+                " compute_result.",
+                next_step="Add the parameter compute_result: if it is False, only note the batch; if it is True, also return"
+                " the metrics of all batches.",
+            )
+        metrics = compute(results, compute_result=is_last)
+        if is_last:
+            self.result = hooks.checked_metrics(metrics)
+
+
+def annotated_batches(loader: Iterable[Any]) -> Iterator[tuple[Any, bool, bool]]:
+    """Each batch, whether another process has it too, and whether it is the last one.
+
+    Example:
+        >>> list(annotated_batches(["a", "b"]))
+        [('a', False, False), ('b', False, True)]
+    """
+    former: list[tuple[Any, bool]] = []
+    for index, batch in enumerate(loader):
+        for earlier, is_repeated in former:
+            yield earlier, is_repeated, False
+        former = [(batch, is_filler(loader, index))]
+    for batch, is_repeated in former:
+        yield batch, is_repeated, True
 
 
 def _warn_of_absent_labels(trainer: TrainerLike, batch: Any) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from notebook_kit.errors import ConfigurationError, near_matches, notice, warn
+from notebook_kit.errors import ConfigurationError, near_matches, notice
 
 # old name -> new name, same values
 RENAMED = {
@@ -27,34 +27,31 @@ CONVERTED: dict[str, tuple[str, Callable[[Any], Any]]] = {
     "include_inputs_for_metrics": ("include_for_metrics", lambda on: ["inputs"] if on else None),
 }
 # Ignored, with a line that says why, unless the value is one of those listed.
-_TRACKERS = "logs are not sent to trackers"
+_TRACKIO = "set it with trackio.init before the run"
 _IGNORED: dict[str, tuple[str, tuple[Any, ...]]] = {
     "overwrite_output_dir": ("a new run never deletes the checkpoints of an earlier one", (None, False, True)),
     "local_rank": ("the launcher numbers the processes", (None, -1)),
     "log_on_each_node": ("the first process of each machine logs", (None, True)),
-    "logging_dir": ("logs are in trainer.state.log_history and in each checkpoint", (None,)),
     "use_mps_device": ("the best device is used; use_cpu=True chooses the CPU", (None, False)),
     "fp16_opt_level": ("mixed precision is torch's, which has no levels", (None, "O1")),
     "ray_scope": ("hyperparameter_search does not use Ray", (None, "last")),
     "include_tokens_per_second": ("set include_num_input_tokens_seen to count tokens", (None, False, "no")),
     "use_cache": ("a training step reads each text once, so no keys and values are cached", (None, False)),
-    "project": (_TRACKERS, (None, "huggingface")),
-    "trackio_space_id": (_TRACKERS, (None, "trackio")),
-    "trackio_bucket_id": (_TRACKERS, (None,)),
-    "trackio_static_space_id": (_TRACKERS, (None,)),
+    "trackio_bucket_id": (_TRACKIO, (None,)),
+    "trackio_static_space_id": (_TRACKIO, (None,)),
     "eval_accumulation_steps": ("the results of each batch are moved to main memory at once", (None,)),
+    "eval_use_gather_object": ("results of all kinds are gathered from all processes", (None, False, True)),
     "average_tokens_across_devices": ("the loss is the mean over the labels of all processes", (None, True)),
 }
 # Features that this Trainer lacks: accepted if off (None, False, 0, "", an empty list).
 _UNSUPPORTED = """
     use_legacy_prediction_loop jit_mode_eval use_ipex tpu_num_cores tpu_metrics_debug debug mp_parameters save_on_each_node
-    neftune_noise_alpha optim_target_modules use_liger_kernel liger_kernel_config deepspeed fsdp fsdp_config
-    fsdp_min_num_params fsdp_transformer_layer_cls_to_wrap parallelism_config auto_find_batch_size batch_eval_metrics
-    eval_use_gather_object ddp_bucket_cap_mb ddp_static_graph ddp_backend torch_empty_cache_steps
-    push_to_hub_organization dispatch_batches split_batches torchdynamo
+    optim_target_modules use_liger_kernel liger_kernel_config deepspeed fsdp fsdp_config
+    fsdp_min_num_params fsdp_transformer_layer_cls_to_wrap parallelism_config push_to_hub_organization dispatch_batches
+    split_batches torchdynamo
 """
 # What this Trainer always does: accepted unless switched off.
-_ALWAYS_ON = "save_safetensors skip_memory_metrics ddp_broadcast_buffers"
+_ALWAYS_ON = "save_safetensors skip_memory_metrics"
 _MIXED_PRECISION_BACKENDS = ("auto", "cuda_amp", "cpu_amp", None)
 # name -> whether a value has no effect here
 WITHOUT_EFFECT: dict[str, Callable[[Any], bool]] = {
@@ -136,15 +133,3 @@ def _fraction(ratio: float) -> float:
         )
     # 1 would mean a warmup of one step.
     return min(float(ratio), 1 - 1e-9)
-
-
-def without_trackers(report_to: Any) -> list[str]:
-    """`report_to`, always empty: logs are not sent to trackers, and a warning says so."""
-    names = [name for name in report_to or [] if name not in ("none", "all")]
-    if names:
-        warn(
-            f"report_to={names!r}: notebook_kit does not send logs to trackers. They are in trainer.state.log_history and in"
-            " trainer_state.json of each checkpoint; a TrainerCallback with on_log can pass them on. Set report_to='none'"
-            " to avoid this warning."
-        )
-    return []

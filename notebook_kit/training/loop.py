@@ -8,8 +8,8 @@ import itertools
 import math
 import sys
 import time
-from collections.abc import Iterable, Iterator, Mapping
-from contextlib import contextmanager, nullcontext
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -20,20 +20,21 @@ from torch import nn
 from notebook_kit.errors import ConfigurationError, InputError, notice, warn
 from notebook_kit.training import checkpointing, faults, hooks, run_folder
 from notebook_kit.training.arguments import TrainingArguments
-from notebook_kit.training.background import one_run
-from notebook_kit.training.callbacks import CallbackList, metric_key
+from notebook_kit.training.callbacks import metric_key
 from notebook_kit.training.checks import check_trainer, enable_gradient_checkpointing
 from notebook_kit.training.data import data_seed, has_length, set_epoch
-from notebook_kit.training.distributed import explain_lost_process, explain_memory, map_tensors
+from notebook_kit.training.distributed import explain_lost_process, explain_memory, release_memory
+from notebook_kit.training.embedding_noise import noisy_embeddings
 from notebook_kit.training.evaluation import TrainOutput, speed_metrics
 from notebook_kit.training.losses import LossMeter, count_items, items_for_loss, loss_of, smoothed_loss
 from notebook_kit.training.model_files import load_model_files
 from notebook_kit.training.optimization import current_learning_rate, follows_metric
 from notebook_kit.training.seeding import restore_rng_states, rng_states
-from notebook_kit.training.state import Items, LastStep, Position, TrainerControl, TrainerLike, TrainerState
+from notebook_kit.training.splitting import Splitter
+from notebook_kit.training.state import Items, LastStep, Position, TrainerLike, TrainerState
 from notebook_kit.training.work import count_work
 
-__all__ = ["TrainingLoop", "preserved"]
+__all__ = ["TrainingLoop"]
 
 
 @dataclass(frozen=True)
@@ -158,7 +159,8 @@ class TrainingLoop:
         self.length = RunLength.of(loader, examples, args, trainer.distributed.world_size, max_steps)
         trainer.state = state = resumption.state if resumption else TrainerState()
         state.max_steps, state.num_train_epochs = self.length.max_steps, self.length.epochs
-        state.train_batch_size = args.train_batch_size
+        self.splitter = Splitter(trainer)
+        state.train_batch_size = self.splitter.rows or args.train_batch_size
         state.is_local_process_zero = trainer.is_local_process_zero()
         state.is_world_process_zero = trainer.is_world_process_zero()
         state.compute_steps(args, self.length.max_steps)
@@ -179,6 +181,7 @@ class TrainingLoop:
             self.meter, self.position = resumption.restore_progress(trainer, self.length.updates_per_epoch)
         self.meter.keep_all = not args.logging_nan_inf_filter
         self._skipped: list[int] = []  # examples of updates that were skipped since the last log
+        self._within = ExitStack()
         self._between_updates = True  # so that a checkpoint would be consistent
         # The checkpoint, until the rest of its epoch has been trained on.
         self._partial_epoch = resumption if self.position.batches else None
@@ -224,6 +227,7 @@ class TrainingLoop:
         return output
 
     def __enter__(self) -> TrainingLoop:
+        self._within.enter_context(noisy_embeddings(self.trainer.model, self.trainer.args.neftune_noise_alpha))
         self.trainer.loop, self.trainer.is_in_train = self, True
         return self
 
@@ -234,6 +238,7 @@ class TrainingLoop:
                 explain_lost_process(error)
                 self.trainer.emit("on_error", error=error)
         finally:
+            self._within.close()
             self.trainer.loop, self.trainer.is_in_train = None, False
             self.model.zero_grad(set_to_none=True)
 
@@ -289,17 +294,7 @@ class TrainingLoop:
         trainer, state, position = self.trainer, self.trainer.state, self.position
         trainer.control.should_save = trainer.control.should_evaluate = trainer.control.should_log = False
         trainer.emit("on_step_begin")
-        weighed = self._weigh(batches)
-        items = [self.items] if "training_step" in trainer.item_takers else []
-        total: Any = None
-        for index, batch in enumerate(weighed, start=1):
-            last = index == len(weighed)  # gradients are synchronized once per update
-            with nullcontext() if last else trainer.distributed.accelerator.no_sync(self.model):
-                loss = trainer.training_step(self.model, batch, *items)
-                loss = hooks.checked_loss(hooks.name_of(trainer, "training_step"), loss)
-            total = loss if total is None else total + loss
-            if not last:
-                trainer.emit("on_substep_end")
+        total = self._gradients(batches)
         grad_norm = trainer.distributed.clip(self.parameters, trainer.args.max_grad_norm)
         trainer.emit("on_pre_optimizer_step")
         may_step = self._may_step(total, grad_norm, batches)
@@ -316,6 +311,8 @@ class TrainingLoop:
             parameter.grad = None
         count_work(trainer, batches)
         state.global_step += 1
+        if (every := trainer.args.torch_empty_cache_steps) and state.global_step % every == 0:
+            release_memory()
         position.updates += 1
         position.batches += len(batches)
         state.epoch = position.epoch + position.batches / (position.per_epoch or self.length.batches_per_epoch)
@@ -324,6 +321,29 @@ class TrainingLoop:
         trainer.emit("on_step_end")
         self.interrupted = trainer.distributed.any(trainer.interrupts.requested)
         return trainer.last_step
+
+    def _gradients(self, batches: list[Any]) -> torch.Tensor:
+        """Forward and backward of the batches of an update, in parts if memory runs out. Returns the loss of the update."""
+        while True:
+            try:
+                return self._forward_backward(self._weigh(self.splitter.split(batches)))
+            except Exception as error:
+                if not self.splitter.try_again(error, batches):
+                    raise
+
+    def _forward_backward(self, batches: list[Any]) -> torch.Tensor:
+        trainer = self.trainer
+        items = [self.items] if "training_step" in trainer.item_takers else []
+        total: Any = None
+        for index, batch in enumerate(batches, start=1):
+            last = index == len(batches)  # gradients are synchronized once per update
+            with nullcontext() if last else trainer.distributed.accelerator.no_sync(self.model):
+                loss = trainer.training_step(self.model, batch, *items)
+                loss = hooks.checked_loss(hooks.name_of(trainer, "training_step"), loss)
+            total = loss if total is None else total + loss
+            if not last:
+                trainer.emit("on_substep_end")
+        return total
 
     def _may_step(self, loss: torch.Tensor, grad_norm: Any, batches: list[Any]) -> bool:
         """Whether the weights may move, as `nan_policy` decides about a loss or a gradient that is NaN or infinite.
@@ -539,59 +559,3 @@ def compute_loss(
     else:
         loss = hooks.checked_loss(type(trainer.model).__name__, loss_of(outputs, inputs, trainer.model))
     return (loss if own is None or num_items_in_batch is None else loss * (own / num_items_in_batch)), outputs
-
-
-# --------------------------------------------------------------------------------------------------------- trial runs
-
-_RUN_ATTRIBUTES = """
-    state control callback_handler optimizer lr_scheduler train_dataloader eval_dataloader last_step
-    current_gradient_accumulation_steps
-"""
-
-
-@contextmanager
-def preserved(trainer: TrainerLike, callbacks: Iterable[Any] = ()) -> Iterator[None]:
-    """Restore the Trainer, its model and the random number generators after this block, in which a `TrainingLoop` may run.
-
-    Args:
-        trainer: The Trainer. A copy of its weights is kept in main memory.
-        callbacks: Callbacks for the block; the Trainer's own are not called in it.
-
-    Raises:
-        ConfigurationError: if a run of this Trainer is in progress.
-
-    Example:
-        >>> import tempfile
-        >>> from notebook_kit import BertConfig, BertForSequenceClassification, Trainer, TrainingArguments
-        >>> tiny = BertConfig(hidden_size=16, num_hidden_layers=1, num_attention_heads=2, intermediate_size=16, vocab_size=30)
-        >>> args = TrainingArguments(tempfile.mkdtemp(), use_cpu=True, save_strategy="no", disable_tqdm=True)
-        >>> data = [{"input_ids": [5, 6, 7], "labels": 1}] * 8
-        >>> trainer = Trainer(BertForSequenceClassification(tiny), args, train_dataset=data)
-        >>> before = trainer.model.classifier.weight.clone()
-        >>> with preserved(trainer):
-        ...     TrainingLoop(trainer, max_steps=2).run().global_step
-        2
-        >>> bool((trainer.model.classifier.weight == before).all())
-        True
-    """
-    check_trainer("preserved", trainer)
-    with one_run(trainer):
-        attributes = {name: getattr(trainer, name) for name in _RUN_ATTRIBUTES.split()}
-        modes = [(module, module.training) for module in trainer.model.modules()]
-        trainer.discard_optimizer()  # unless the user passed it: then the block uses it too
-        stateful = [part for part in (trainer.model, trainer.optimizer, trainer.lr_scheduler) if part is not None]
-        states = [
-            map_tensors(lambda tensor: tensor.detach().to("cpu", copy=True), part.state_dict()) for part in stateful
-        ]
-        generators = rng_states()
-        trainer.control, trainer.callback_handler = TrainerControl(), CallbackList(trainer, list(callbacks))
-        try:
-            yield
-        finally:
-            for part, state in zip(stateful, states, strict=True):
-                part.load_state_dict(state)
-            for module, training in modes:
-                module.training = training
-            for name, value in attributes.items():
-                setattr(trainer, name, value)
-            restore_rng_states(generators)

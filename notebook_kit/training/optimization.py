@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import re
 from typing import TYPE_CHECKING, Any
 
@@ -10,7 +11,7 @@ from torch import nn
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler, ReduceLROnPlateau
 
-from notebook_kit.errors import ConfigurationError, near_matches
+from notebook_kit.errors import ConfigurationError, MissingDependencyError
 from notebook_kit.utils.greedy import GreedyLR
 from notebook_kit.utils.optimizers import Adafactor
 from notebook_kit.utils.schedules import get_scheduler
@@ -69,6 +70,23 @@ OPTIMIZERS: dict[str, tuple[type[Optimizer], dict[str, Any], bool]] = {
     "adagrad": (torch.optim.Adagrad, {}, False),
     "rmsprop": (torch.optim.RMSprop, {}, False),
 }
+# Those of packages that need not be installed: name -> package, class, and options.
+OF_PACKAGES: dict[str, tuple[str, str, dict[str, Any]]] = {
+    **{
+        f"{prefix}{kind}_{bits}bit": ("bitsandbytes", name, {"optim_bits": bits, "is_paged": bool(prefix)})
+        for kind, name in (("adamw", "AdamW"), ("lion", "Lion"), ("ademamix", "AdEMAMix"))
+        for prefix in ("", "paged_")
+        for bits in (8, 32)
+        if prefix or (kind, bits) not in (("adamw", 32), ("ademamix", 32))
+    },
+    "ademamix": ("bitsandbytes", "AdEMAMix", {"optim_bits": 32, "is_paged": False}),
+    "adamw_bnb_8bit": ("bitsandbytes", "AdamW", {"optim_bits": 8, "is_paged": False}),
+    "rmsprop_bnb": ("bitsandbytes", "RMSprop", {"optim_bits": 32}),
+    "rmsprop_bnb_8bit": ("bitsandbytes", "RMSprop", {"optim_bits": 8}),
+    "rmsprop_bnb_32bit": ("bitsandbytes", "RMSprop", {"optim_bits": 32}),
+    "adamw_torch_8bit": ("torchao", "AdamW8bit", {"block_size": 256, "bf16_stochastic_round": False}),
+    "adamw_torch_4bit": ("torchao", "AdamW4bit", {"block_size": 256, "bf16_stochastic_round": False}),
+}
 
 
 def _number(text: str) -> Any:
@@ -82,21 +100,39 @@ def optimizer_class_and_options(args: TrainingArguments) -> tuple[type[Optimizer
     """The optimizer class that `args.optim` names, and its keyword arguments.
 
     Raises:
-        ConfigurationError: for an unknown optimizer.
+        MissingDependencyError: for an optimizer of a package that is not installed.
     """
-    if args.optim not in OPTIMIZERS:
-        raise ConfigurationError(
-            f"There is no optimizer named {args.optim!r}. {near_matches(args.optim, OPTIMIZERS)}".strip(),
-            next_step=f"Use one of {', '.join(OPTIMIZERS)}, or pass Trainer(optimizers=(your_optimizer, None)).",
-        )
-    kind, own, is_adam = OPTIMIZERS[args.optim]
+    kind, own, is_adam = OPTIMIZERS.get(args.optim) or _of_package(args.optim)
     options = {**own, "lr": args.learning_rate}
     if is_adam:
         options |= {"betas": (args.adam_beta1, args.adam_beta2), "eps": args.adam_epsilon}
     if args.optim_args:
         pairs = (pair.split("=", 1) for pair in args.optim_args.replace(" ", "").split(","))
         options.update({name: _number(value) for name, value in pairs})
+    if kind.__name__ == "Lion":
+        del options["eps"]  # it divides by no estimate
+    if kind.__name__ == "AdEMAMix":
+        beta1, beta2 = options.pop("beta1", args.adam_beta1), options.pop("beta2", args.adam_beta2)
+        options["betas"] = (beta1, beta2, options.pop("beta3", 0.9999))
+        options.setdefault("alpha", 5.0)
     return kind, options
+
+
+def _of_package(name: str) -> tuple[type[Optimizer], dict[str, Any], bool]:
+    """An optimizer of a package that need not be installed.
+
+    Raises:
+        MissingDependencyError: if it is not.
+    """
+    package, kind, options = OF_PACKAGES[name]
+    try:
+        module = importlib.import_module(f"{package}.optim")
+    except ImportError as error:
+        raise MissingDependencyError(
+            f"optim={name!r} is an optimizer of {package}, which is not installed: {error}",
+            next_step=f"Run `pip install {package}`, or use optim='adamw_torch'.",
+        ) from None
+    return getattr(module, kind), options, kind != "RMSprop"
 
 
 # ----------------------------------------------------------------------------------------------------- schedules

@@ -19,8 +19,9 @@ from notebook_kit.errors import ConfigurationError
 from notebook_kit.training import model_files
 from notebook_kit.training.callbacks import TrainerCallback
 from notebook_kit.training.data import example_lengths, has_length
-from notebook_kit.training.loop import TrainingLoop, preserved
+from notebook_kit.training.loop import TrainingLoop
 from notebook_kit.training.state import TrainerLike
+from notebook_kit.training.trials import preserved
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

@@ -5,12 +5,14 @@ from __future__ import annotations
 import shutil
 import tempfile
 from concurrent.futures import Future, ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from notebook_kit.errors import warn
 from notebook_kit.training.arguments import TrainingArguments
 from notebook_kit.training.callbacks import TrainerCallback
+from notebook_kit.training.model_card import create_model_card, update_model_card
 from notebook_kit.training.state import TrainerControl, TrainerLike, TrainerState
 
 __all__ = ["PublishCallback", "push_to_hub", "repository"]
@@ -24,16 +26,20 @@ def repository(args: TrainingArguments) -> tuple[str, dict[str, Any]]:
     return name, {"token": args.hub_token, "revision": args.hub_revision, "private": args.hub_private_repo}
 
 
-def push_to_hub(trainer: TrainerLike, commit_message: str, token: Any = None, revision: Any = None) -> Any:
+def push_to_hub(
+    trainer: TrainerLike, commit_message: str, blocking: bool, token: Any, revision: Any, card: dict[str, Any]
+) -> Any:
     """Write the model and upload it; see `Trainer.push_to_hub`."""
-    from notebook_kit.hub import push_folder
-
     name, options = repository(trainer.args)
     options |= {"token": token or options["token"], "revision": revision or options["revision"]}
+    if card:
+        create_model_card(trainer, **card)
     # The output folder also holds checkpoints with the optimizer's state, which should not be published.
-    with tempfile.TemporaryDirectory() as folder:
-        trainer.save_model(folder, _internal_call=True)
-        return push_folder(folder, name, commit_message=commit_message, **options)
+    folder = Path(tempfile.mkdtemp(prefix="notebook_kit-upload-"))
+    trainer.save_model(str(folder), _internal_call=True)
+    update_model_card(trainer, folder)
+    send = partial(_send, folder, name, {**options, "commit_message": commit_message})
+    return send() if blocking else ThreadPoolExecutor(1, thread_name_prefix="notebook_kit-upload").submit(send)
 
 
 class PublishCallback(TrainerCallback):
@@ -66,6 +72,7 @@ class PublishCallback(TrainerCallback):
         try:
             trainer.save_model(str(folder), _internal_call=True)
             if trainer.is_world_process_zero():
+                update_model_card(trainer, folder)
                 _add_checkpoint(trainer, folder)
                 name, options = repository(trainer.args)
                 self.uploads.append(self._thread.submit(_send, folder, name, {**options, "commit_message": message}))

@@ -10,8 +10,9 @@ from typing import TYPE_CHECKING, Any
 
 from notebook_kit.errors import ConfigurationError, InputError, NonFiniteLossError
 from notebook_kit.training.display import ProgressCallback
-from notebook_kit.training.loop import TrainingLoop, preserved
+from notebook_kit.training.loop import TrainingLoop
 from notebook_kit.training.state import TrainerLike
+from notebook_kit.training.trials import preserved
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

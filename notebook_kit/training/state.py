@@ -201,8 +201,11 @@ class TrainerLike(Protocol):
     callback_handler: Any
     optimizer: Any
     lr_scheduler: Any
+    train_dataset: Any
+    eval_dataset: Any
     train_dataloader: Any
     eval_dataloader: Any
+    lengths: Any  # those of the datasets, `data.Lengths`
     is_in_train: bool
     current_gradient_accumulation_steps: int
     last_step: LastStep | None

@@ -23,7 +23,10 @@ from notebook_kit.training import (
     checks,
     data,
     evaluation,
+    inquiries,
+    loaders,
     loop,
+    model_card,
     model_files,
     profiling,
     publishing,
@@ -44,6 +47,7 @@ from notebook_kit.training.rate_finder import find_lr
 from notebook_kit.training.search import hyperparameter_search
 from notebook_kit.training.seeding import set_seed
 from notebook_kit.training.state import Items, LastStep, TrainerControl, TrainerState
+from notebook_kit.training.trackers import TrackersCallback
 from notebook_kit.training.values import as_list
 
 __all__ = ["Trainer"]
@@ -144,7 +148,7 @@ class Trainer:
             data.check_dataset(eval_dataset, "eval_dataset")
         self.train_dataloader: Any = None
         self.eval_dataloader: Any = None
-        self._lengths = data.Lengths()
+        self.lengths = data.Lengths()
         self.optimizer, self.lr_scheduler = checks.checked_optimizers(optimizers)
         self.optimizer_cls_and_kwargs = optimizer_cls_and_kwargs
         self._creates_optimizer, self._creates_scheduler = self.optimizer is None, self.lr_scheduler is None
@@ -160,6 +164,8 @@ class Trainer:
         )
         given = as_list(callbacks)
         self.callback_handler = CallbackList(self, [*default_callbacks(self.args, given), *given])
+        if self.args.report_to:
+            self.add_callback(TrackersCallback())
         if self.args.push_to_hub:
             self.add_callback(publishing.PublishCallback())
         self.emit("on_init_end")
@@ -179,11 +185,6 @@ class Trainer:
         )
 
     # ---------------------------------------------------------------------------------------------------- training
-
-    @overload
-    def train(
-        self, resume_from_checkpoint: Any = None, trial: Any = None, ignore_keys_for_eval: Any = None
-    ) -> TrainOutput: ...
 
     @overload
     def train(
@@ -419,18 +420,8 @@ class Trainer:
         data.check_dataset(dataset, role)
         hook = "_get_train_sampler" if training else "_get_eval_sampler"
         overridden = getattr(type(self), hook) is not getattr(Trainer, hook)
-        sampler, lengths = data.sampler_from(getattr(self, hook), dataset) if overridden else None, None
-        if sampler is None and (training or self.args.eval_do_concat_batches):
-            evaluated = self.eval_dataset.values() if isinstance(self.eval_dataset, Mapping) else [self.eval_dataset]
-            main_input = getattr(self.model, "main_input_name", "input_ids")
-            lengths = self._lengths.of(dataset, [self.train_dataset, *evaluated], self.args, main_input)
-        collator, distributed = self.data_collator, self.distributed
-        if self.args.remove_unused_columns:
-            dataset, collator = data.fit_columns(dataset, collator, self.model, self.label_names, role)
-        order: dict[str, Any] = {"lengths": lengths, "sampler": sampler, "world_size": distributed.world_size}
-        device = distributed.device.type
-        loader = data.make_loader(dataset, collator, self.args, device, batch_size, training=training, **order)
-        return distributed.wrap_loader(loader, training, data.data_seed(self.args))
+        sampler = data.sampler_from(getattr(self, hook), dataset) if overridden else None
+        return loaders.loader_of(self, dataset, role, batch_size, training, sampler)
 
     def num_examples(self, dataloader: Any) -> int:
         """The number of examples in a loader."""
@@ -513,7 +504,9 @@ class Trainer:
         self.loop.save()
 
     def save_model(self, output_dir: str | None = None, _internal_call: bool = False) -> None:
-        """Write the model, the tokenizer and the arguments, for `from_pretrained`."""
+        """Write the model, the tokenizer and the arguments, for `from_pretrained`, and a draft of a model card with the
+        results of the run; a `README.md` that you have edited stays.
+        """
         model = self.distributed.model_to_save(self.model)
         if model is None:
             return
@@ -523,6 +516,8 @@ class Trainer:
         if hasattr(self._processor, "save_pretrained"):
             self._processor.save_pretrained(str(folder))
         self.args.save(folder / checkpointing.ARGUMENTS)
+        if not _internal_call:
+            model_card.update_model_card(self, folder)
         if self.args.push_to_hub and not _internal_call:
             self.push_to_hub(commit_message="Model save")
 
@@ -536,16 +531,14 @@ class Trainer:
         )
 
     metrics_format = staticmethod(reports.metrics_format)
-    log_metrics, save_metrics = reports.log_metrics, reports.save_metrics
-    create_model_card, hyperparameter_search = reports.create_model_card, hyperparameter_search
+    log_metrics, save_metrics, save_state = reports.log_metrics, reports.save_metrics, reports.save_state
+    create_model_card, hyperparameter_search = model_card.create_model_card, hyperparameter_search
     find_lr, profile, estimate = find_lr, profiling.profile, profiling.estimate
-
-    def save_state(self) -> None:
-        """Write `trainer_state.json` into the output folder."""
-        if self.is_world_process_zero():
-            folder = Path(self.args.output_dir or "")
-            folder.mkdir(parents=True, exist_ok=True)
-            self.state.save_to_json(folder / run_folder.STATE)
+    call_model_init, get_num_trainable_parameters = inquiries.call_model_init, inquiries.get_num_trainable_parameters
+    get_decay_parameter_names, get_learning_rates = inquiries.get_decay_parameter_names, inquiries.get_learning_rates
+    get_optimizer_group = inquiries.get_optimizer_group
+    get_total_train_batch_size = inquiries.get_total_train_batch_size
+    get_optimizer_cls_and_kwargs = staticmethod(inquiries.get_optimizer_cls_and_kwargs)
 
     def push_to_hub(
         self,
@@ -557,12 +550,17 @@ class Trainer:
     ) -> Any:
         """Write the model and upload it to the Hub as `args.hub_model_id`, or under the output folder's name.
 
+        Args:
+            commit_message, token, revision: Of the upload.
+            blocking: Whether to wait for it.
+            kwargs: Arguments of `create_model_card`, for the card that is uploaded.
+
         Returns:
-            The Hub's response; None on processes that do not write files.
+            The Hub's response, or with `blocking=False` its future; None on processes that do not write files.
         """
         if not self.is_world_process_zero():
             return None
-        return publishing.push_to_hub(self, commit_message, token, revision)
+        return publishing.push_to_hub(self, commit_message, blocking, token, revision, kwargs)
 
     # ------------------------------------------------------------------------------------------ callbacks, processes
 

@@ -10,8 +10,9 @@ from tiny_training import Line, assert_same_weights, bert, dataset, line_rows, t
 
 from notebook_kit.errors import ConfigurationError, NotebookKitWarning
 from notebook_kit.training import EarlyStoppingCallback, RunMonitor, TrainerCallback, default_data_collator
-from notebook_kit.training.loop import TrainingLoop, preserved
+from notebook_kit.training.loop import TrainingLoop
 from notebook_kit.training.seeding import rng_states
+from notebook_kit.training.trials import preserved
 
 
 def line(folder, **options):

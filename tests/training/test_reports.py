@@ -77,6 +77,48 @@ def test_a_model_card(tmp_path):
     assert sum(row.startswith(("| 0.", "| 1.")) for row in card.splitlines()) == 2  # two evaluations
 
 
+def test_saving_writes_a_card_with_the_results_and_keeps_one_that_was_edited(tmp_path):
+    run = line(tmp_path / "out", max_steps=4, eval_dataset=line_rows(4), eval_strategy="steps", eval_steps=2)
+    run.train()
+    run.save_model()
+    card = tmp_path / "out" / "README.md"
+    first = card.read_text()
+    assert "# out" in first and first.count("\n| ") == 4
+    run.evaluate(metric_key_prefix="eval")
+    run.save_model()
+    assert card.read_text().count("\n| ") > first.count("\n| ")  # it follows the results
+    card.write_text(card.read_text().replace("# out", "# My model"))
+    run.save_model()
+    run.save_model(str(tmp_path / "copy"))
+    assert "# My model" in card.read_text() == (tmp_path / "copy" / "README.md").read_text()
+    run.create_model_card(tags="demo")
+    run.save_model()
+    assert '"demo"' in card.read_text()
+    trainer(tmp_path / "plain", max_steps=1, save_strategy="steps").train()
+    assert not list((tmp_path / "plain").rglob("README.md"))  # checkpoints have none
+
+
+def test_questions_to_a_trainer(tmp_path):
+    mine, theirs = bert(), bert()
+    args = transformers.TrainingArguments(tmp_path, use_cpu=True, report_to="none", gradient_accumulation_steps=3)
+    reference = transformers.Trainer(theirs, args)
+    run = trainer(tmp_path, mine, gradient_accumulation_steps=3, weight_decay=0.1, learning_rate=5e-5)
+    mine.bert.embeddings.requires_grad_(False)
+    theirs.bert.embeddings.requires_grad_(False)
+    with pytest.raises(ConfigurationError, match="no optimizer yet"):
+        run.get_learning_rates()
+    for one in (run, reference):
+        one.create_optimizer()
+    assert run.get_num_trainable_parameters() == reference.get_num_trainable_parameters()
+    assert run.get_learning_rates() == reference.get_learning_rates() == [5e-5, 5e-5]
+    assert sorted(run.get_decay_parameter_names(mine)) == sorted(reference.get_decay_parameter_names(theirs))
+    assert run.get_total_train_batch_size(run.args) == reference.get_total_train_batch_size(args) == 24
+    assert run.get_optimizer_group(mine.classifier.weight)["weight_decay"] == 0.1
+    assert run.get_optimizer_group(mine.classifier.bias)["weight_decay"] == 0.0
+    assert len(run.get_optimizer_group()) == 2
+    assert trainer(tmp_path, model_init=bert).call_model_init() is not None
+
+
 def test_work_is_counted_as_in_the_reference(tmp_path):
     data = [{"input_ids": row["input_ids"], "attention_mask": row["attention_mask"], "label": 1} for row in rows(24)]
     for kind in ("all", "non_padding"):

@@ -10,6 +10,7 @@ import sys
 import threading
 from pathlib import Path
 
+import datasets
 import numpy as np
 import pytest
 import torch
@@ -101,6 +102,63 @@ def test_resume_with_a_stream(tmp_path):
         )
 
     assert_same_run(*never_stopped_and_resumed(tmp_path, 11, make))
+
+
+@pytest.mark.parametrize("way", ["plain", "mapped", "interleaved", "shuffled", "own", "workers"])
+def test_resume_continues_a_stream_where_it_was(tmp_path, way):
+    read = []
+
+    def examples(part=0):
+        for index, row in enumerate(rows(45, seed=part)):
+            read.append(index)
+            yield row
+
+    class Own(IterableDataset):
+        """With a position that it keeps itself."""
+
+        def __init__(self):
+            self.at = self.start = 0
+
+        def __iter__(self):
+            start, self.start = self.start, 0
+            for self.at, row in enumerate(rows(45)[start:], start + 1):
+                read.append(self.at - 1)
+                yield row
+
+        def state_dict(self):
+            return {"at": self.at}
+
+        def load_state_dict(self, state):
+            self.start = state["at"]
+
+    def stream():
+        if way == "own":
+            return Own()
+        made = datasets.Dataset.from_list(rows(45)).to_iterable_dataset(num_shards=3)
+        if way == "mapped":
+            return made.map(lambda row: (read.append(0), row)[1])
+        if way == "interleaved":
+            return datasets.interleave_datasets([made, datasets.Dataset.from_list(rows(31, 1)).to_iterable_dataset()])
+        return made.shuffle(seed=3, buffer_size=10) if way == "shuffled" else made
+
+    options = {
+        "max_steps": 14,
+        "save_strategy": "steps",
+        "save_steps": 4,
+        "dataloader_num_workers": int(way == "workers"),
+    }
+
+    def make(folder, callbacks):
+        return trainer(folder, bert(0.2), stream(), callbacks=callbacks, **options)
+
+    assert_same_run(*never_stopped_and_resumed(tmp_path, 11, make))
+    folder = next(tmp_path.rglob("checkpoint-4"))
+    assert (folder / "stream.pt").exists() == (way not in ("shuffled", "workers"))
+    if way in ("own", "mapped"):
+        read.clear()
+        trainer(folder.parent, bert(0.2), stream(), **{**options, "max_steps": 5}).train(str(folder))
+        # The first epoch has 45 examples; the checkpoint was written after 32 of them.
+        assert len(read) == 8 and (way == "mapped" or read == list(range(32, 40)))
 
 
 def test_resume_with_a_loader_of_the_users_own_and_random_examples(tmp_path):

@@ -314,7 +314,7 @@ def test_lengths_of_datasets_are_not_kept(tmp_path):
     for _ in range(3):
         run.evaluate(dataset(8, 2))
         run.predict(dataset(8, 3))
-    assert len(run._lengths.kept) <= 2
+    assert len(run.lengths.kept) <= 2
 
 
 def test_manifest_is_plain_json(tmp_path):

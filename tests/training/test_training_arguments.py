@@ -4,15 +4,17 @@ import json
 import pytest
 import torch
 import transformers
+from tiny_training import Line
 
-from notebook_kit.errors import CheckpointError, ConfigurationError, NotebookKitWarning
-from notebook_kit.training import TrainingArguments
+import notebook_kit as ours
+from notebook_kit.errors import CheckpointError, ConfigurationError, MissingDependencyError
+from notebook_kit.training import Trainer, TrainingArguments, tracker_names
 from notebook_kit.training.distributed import make_accelerator, set_tf32
-from notebook_kit.training.optimization import OPTIMIZERS
+from notebook_kit.training.optimization import OF_PACKAGES, OPTIMIZERS
 
 # Ours differ on purpose: batches of alike lengths, and None for what only says "not given".
 DIFFERENT = {"output_dir", "train_sampling_strategy", "report_to", "gradient_checkpointing"}
-OURS = {"nan_policy"}
+OURS = {"nan_policy", "logging_dir"}
 
 
 def test_names_and_defaults_are_those_of_the_reference():
@@ -48,7 +50,7 @@ def test_every_argument_of_the_reference_is_known_at_its_default(tmp_path):
         ({"push_to_hub_token": "secret"}, {"hub_token": "secret"}),
         ({"include_inputs_for_metrics": True}, {"include_for_metrics": ["inputs"]}),
         ({"activation_checkpointing": True}, {"gradient_checkpointing": True}),
-        ({"logging_dir": "logs", "overwrite_output_dir": True, "save_safetensors": True}, {}),
+        ({"overwrite_output_dir": True, "save_safetensors": True}, {}),
         ({"report_to": "none", "evaluation_strategy": "no"}, {"report_to": []}),
     ],
 )
@@ -90,7 +92,7 @@ def test_unknown_name_lists_near_matches():
         ({"save_strategy": "best"}, "eval_strategy"),
         ({"dataloader_prefetch_factor": 2}, "dataloader_num_workers"),
         ({"deepspeed": "ds.json"}, "no such feature"),
-        ({"neftune_noise_alpha": 5}, "no such feature"),
+        ({"use_liger_kernel": True}, "no such feature"),
     ],
 )
 def test_contradictions_say_what_to_set(options, match):
@@ -104,11 +106,19 @@ def test_only_the_folder_by_position():
     assert TrainingArguments().output_dir == "trainer_output"
 
 
-def test_trackers_are_explained():
-    with pytest.warns(NotebookKitWarning, match="log_history"):
-        assert TrainingArguments("out", report_to="wandb").report_to == []
-    for nothing in ("none", [], None, "all", ["none"]):
+def test_trackers_are_known_and_installed(monkeypatch):
+    with pytest.raises(MissingDependencyError, match="clearml is not installed"):
+        TrainingArguments("out", report_to="clearml")
+    with pytest.raises(ConfigurationError, match="'tensorboard'"):
+        TrainingArguments("out", report_to=["tensorbord"])
+    with pytest.raises(ConfigurationError, match="Use MLflow"):
+        TrainingArguments("out", report_to="azure_ml")
+    for nothing in ("none", [], None, ["none"]):
         assert TrainingArguments("out", report_to=nothing).report_to == []
+    installed = {"tensorboard", "wandb"}
+    monkeypatch.setattr(tracker_names, "find_spec", lambda name: name in installed or None)
+    assert set(TrainingArguments("out", report_to="all").report_to) == installed
+    assert TrainingArguments("out", report_to=["wandb", "wandb"]).report_to == ["wandb"]
 
 
 def test_what_follows_from_other_arguments():
@@ -177,9 +187,64 @@ def test_names_of_optimizers_and_schedules_are_checked_at_once(tmp_path, name, w
     assert getattr(TrainingArguments(str(tmp_path), **{name: near.upper()}), name) == near
 
 
-def test_every_optimizer_can_be_named(tmp_path):
-    for name in OPTIMIZERS:
+def test_every_optimizer_of_the_reference_is_known_or_refused(tmp_path):
+    known = {*OPTIMIZERS, *OF_PACKAGES}
+    for name in known:
         assert TrainingArguments(str(tmp_path), optim=name).optim == name
+    for name in {kind.value for kind in transformers.training_args.OptimizerNames} - known:
+        with pytest.raises(ConfigurationError, match="optim has no option"):
+            TrainingArguments(str(tmp_path), optim=name)
+
+
+def test_setters_are_those_of_the_reference(tmp_path):
+    calls = {
+        "set_training": {"learning_rate": 1e-3, "batch_size": 3, "num_epochs": 2, "activation_checkpointing": True},
+        "set_evaluate": {"strategy": "steps", "steps": 7, "batch_size": 5, "delay": 2},
+        "set_testing": {"batch_size": 6, "loss_only": True},
+        "set_save": {"strategy": "epoch", "total_limit": 2},
+        "set_logging": {"strategy": "epoch", "report_to": "none", "level": "info", "first_step": True},
+        "set_push_to_hub": {"model_id": "me/it", "strategy": "end", "always_push": True},
+        "set_optimizer": {"name": "adafactor", "beta1": 0.8, "args": "eps=1"},
+        "set_lr_scheduler": {"name": "cosine", "max_steps": 9, "warmup_steps": 0.1},
+        "set_dataloader": {"train_batch_size": 4, "num_workers": 2, "sampler_seed": 5, "auto_find_batch_size": True},
+    }
+    theirs = transformers.TrainingArguments(str(tmp_path), use_cpu=True, report_to="none")
+    mine = TrainingArguments(str(tmp_path), use_cpu=True)
+    fields = [field.name for field in dataclasses.fields(mine) if field.name not in OURS]
+    for name, options in calls.items():
+        before = {field: getattr(theirs, field) for field in fields}
+        assert getattr(mine, name)(**options) is mine
+        getattr(theirs, name)(**options)
+        changed = {field for field in fields if getattr(theirs, field) != before[field]}
+        assert len(changed) >= len(options) - 1, name
+        for field in changed - {"report_to"}:
+            other = getattr(theirs, field)
+            assert getattr(mine, field) == getattr(other, "value", other), (name, field)
+    assert mine.gradient_checkpointing and set(calls) == {n for n in dir(theirs) if n.startswith("set_")}
+    with pytest.raises(ConfigurationError, match="learning_rate is 'fast'"):
+        mine.set_training(learning_rate="fast")
+    assert mine.learning_rate == 5e-5 and mine.per_device_train_batch_size == 4  # nothing was set
+
+
+def test_values_set_later_are_checked_by_the_trainer(tmp_path):
+    args = TrainingArguments(str(tmp_path), use_cpu=True)
+    args.load_best_model_at_end = True
+    with pytest.raises(ConfigurationError, match="needs a checkpoint at each evaluation"):
+        Trainer(Line(), args)
+    args.load_best_model_at_end, args.num_train_epochs = False, "many"
+    with pytest.raises(ConfigurationError, match="num_train_epochs is 'many'"):
+        Trainer(Line(), args)
+
+
+def test_numbers_and_texts_for_trackers(tmp_path):
+    mine, theirs = (
+        library.TrainingArguments(str(tmp_path), hub_token="secret", report_to="none", lr_scheduler_kwargs={"a": 1})
+        for library in (ours, transformers)
+    )
+    values, others = mine.to_sanitized_dict(), theirs.to_sanitized_dict()
+    assert all(type(value) in (bool, int, float, str) for value in values.values()) and "secret" not in str(values)
+    same = ("train_batch_size", "lr_scheduler_kwargs", "hub_token", "learning_rate", "max_steps", "data_seed")
+    assert {name: values[name] for name in same} == {name: others[name] for name in same}
 
 
 @pytest.mark.parametrize(
@@ -188,8 +253,9 @@ def test_every_optimizer_can_be_named(tmp_path):
         ({"use_cache": True}, "no keys and values are cached"),
         ({"average_tokens_across_devices": False}, "mean over the labels of all processes"),
         ({"eval_accumulation_steps": 4}, "moved to main memory"),
-        ({"logging_dir": "logs"}, "log_history"),
-        ({"trackio_space_id": "mine"}, "not sent to trackers"),
+        ({"logging_dir": "logs"}, "report_to does not name"),
+        ({"trackio_space_id": "mine"}, "report_to does not name"),
+        ({"trackio_bucket_id": "mine"}, "trackio.init"),
     ],
 )
 def test_what_has_no_effect_says_why(options, reason, caplog):

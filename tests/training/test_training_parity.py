@@ -67,8 +67,11 @@ def assert_same_curve(mine, theirs, tolerance):
         {},
         {"gradient_accumulation_steps": 2},
         {"label_smoothing_factor": 0.1, "lr_scheduler_type": "cosine", "optim": "sgd", "max_grad_norm": 0.05},
+        {"neftune_noise_alpha": 5.0, "max_steps": 20},
+        *({"optim": name, "max_steps": 20} for name in ("adafactor", "adagrad", "adamw_torch", "rmsprop")),
+        {"optim": "sgd", "optim_args": "momentum=0.9,nesterov=true", "learning_rate": 0.05, "max_steps": 20},
     ],
-    ids=["plain", "accumulation", "smoothing"],
+    ids=["plain", "accumulation", "smoothing", "noise", "adafactor", "adagrad", "adamw", "rmsprop", "sgd"],
 )
 def test_curve_follows_theirs_with_one_model(tmp_path, options):
     data = dataset(133)

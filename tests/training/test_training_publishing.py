@@ -31,8 +31,11 @@ def test_push_to_hub_uploads_the_model_and_no_checkpoints(tmp_path, pushed):
     assert run.push_to_hub() == "https://hub/commit"
     name, files, options = pushed[0]
     assert name == "my-model"
-    assert files == ["config.json", "model.safetensors", "training_args.json"]
+    assert files == ["README.md", "config.json", "model.safetensors", "training_args.json"]
     assert options["commit_message"] == "End of training"
+    uploading = run.push_to_hub(blocking=False, language="te", commit_message="By hand")
+    assert uploading.result(60) == "https://hub/commit" and pushed[1][2]["commit_message"] == "By hand"
+    assert 'language: ["te"]' in (tmp_path / "my-model" / "README.md").read_text()
 
 
 @pytest.mark.parametrize(("strategy", "uploads"), [("every_save", 3), ("end", 1)])

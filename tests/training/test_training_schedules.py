@@ -1,11 +1,14 @@
+import sys
+import types
+
 import pytest
 import torch
 import transformers
 from tiny_training import Line, bert, line_rows, trainer
 
 import notebook_kit as ours
-from notebook_kit.errors import ConfigurationError
-from notebook_kit.training.optimization import decayed_names, parameter_groups
+from notebook_kit.errors import ConfigurationError, MissingDependencyError
+from notebook_kit.training.optimization import OF_PACKAGES, decayed_names, optimizer_class_and_options, parameter_groups
 from notebook_kit.utils import Adafactor, SchedulerType
 from notebook_kit.utils.schedules import SCHEDULES
 
@@ -118,6 +121,28 @@ def test_optimizers_by_name(tmp_path, optim, kind):
     run = trainer(tmp_path, Line(), line_rows(), data_collator=ours.default_data_collator, optim=optim, max_steps=2)
     run.train()
     assert isinstance(run.optimizer, kind)
+
+
+@pytest.mark.parametrize("options", [None, "beta3=0.99, alpha=2"])
+def test_optimizers_of_packages_get_what_they_get_in_the_reference(tmp_path, monkeypatch, options):
+    package = types.ModuleType("bitsandbytes.optim")
+    for name in ("AdamW", "Lion", "RMSprop", "AdEMAMix"):
+        setattr(package, name, type(name, (torch.optim.Optimizer,), {}))
+    assert {package for package, _, _ in OF_PACKAGES.values()} == {"bitsandbytes", "torchao"}
+    for name, (owner, _, _) in OF_PACKAGES.items():
+        args = ours.TrainingArguments(tmp_path, optim=name)
+        with pytest.raises(MissingDependencyError, match=f"optimizer of {owner}, which is not installed"):
+            optimizer_class_and_options(args)
+    monkeypatch.setitem(sys.modules, "bitsandbytes", types.ModuleType("bitsandbytes"))
+    monkeypatch.setitem(sys.modules, "bitsandbytes.optim", package)
+    monkeypatch.setattr("transformers.trainer_optimizer.is_bitsandbytes_available", lambda: True)
+    for name, (owner, kind, _) in OF_PACKAGES.items():
+        if owner != "bitsandbytes" or (options and kind != "AdEMAMix"):
+            continue
+        given = {"optim": name, "optim_args": options, "learning_rate": 0.5, "adam_beta1": 0.8}
+        args = transformers.TrainingArguments(tmp_path, use_cpu=True, report_to="none", **given)
+        expected = transformers.Trainer.get_optimizer_cls_and_kwargs(args)
+        assert ours.Trainer.get_optimizer_cls_and_kwargs(ours.TrainingArguments(tmp_path, **given)) == expected, name
 
 
 def test_options_and_unknown_optimizers(tmp_path):

@@ -13,7 +13,7 @@ import transformers
 import yaml
 
 from notebook_kit import HfArgumentParser, Seq2SeqTrainingArguments, TrainingArguments
-from notebook_kit.errors import CheckpointError, ConfigurationError, NotebookKitWarning
+from notebook_kit.errors import CheckpointError, ConfigurationError, MissingDependencyError
 from notebook_kit.utils import HfArg, IntervalStrategy, string_to_bool
 
 
@@ -250,10 +250,9 @@ def test_help_texts_from_a_docstring():
 
 def test_a_text_or_a_list_takes_several_words():
     parser = HfArgumentParser(TrainingArguments)
-    line = "--output_dir out --report_to wandb tensorboard --seed 3"
-    with pytest.warns(NotebookKitWarning, match=r"report_to=\['wandb', 'tensorboard'\]"):
-        (args,) = parser.parse_args_into_dataclasses(line.split(), look_for_args_file=False)
-    assert args.seed == 3
+    line = "--output_dir out --report_to none clearml --seed 3"
+    with pytest.raises(MissingDependencyError, match="report_to='clearml'"):
+        parser.parse_args_into_dataclasses(line.split(), look_for_args_file=False)
 
     @dataclasses.dataclass
     class Columns:
