@@ -174,6 +174,8 @@ from .models.electra import ElectraForQuestionAnswering as ElectraForQuestionAns
 from .models.electra import ElectraForSequenceClassification as ElectraForSequenceClassification
 from .models.electra import ElectraForTokenClassification as ElectraForTokenClassification
 from .models.electra import ElectraModel as ElectraModel
+from .models.encoder_decoder import EncoderDecoderConfig as EncoderDecoderConfig
+from .models.encoder_decoder import EncoderDecoderModel as EncoderDecoderModel
 from .models.gemma import GemmaConfig as GemmaConfig
 from .models.gemma import GemmaForCausalLM as GemmaForCausalLM
 from .models.gemma import GemmaForSequenceClassification as GemmaForSequenceClassification

@@ -104,8 +104,8 @@ def test_config_goes_there_and_back(model_type, tmp_path):
             is_text = FAMILIES[model_type].modality == "text"
             alias = "max_position_embeddings"  # of Whisper's decoder, under the name that BART has for it
             of_swin = model_type == "maskformer-swin" and name in ("encoder_stride", "num_layers")
-            is_tower = model_type.endswith("_text_model")
-            is_named = name == alias or of_swin or (name == "tie_word_embeddings" and (not is_text or is_tower))
+            has_none = model_type.endswith(("_text_model", "encoder-decoder"))
+            is_named = name == alias or of_swin or (name == "tie_word_embeddings" and (not is_text or has_none))
             assert name.endswith("_token_id") or is_named
             setattr(theirs, name, getattr(mine, name))
         assert getattr(mine, name) == getattr(theirs, name) == getattr(again, name), name

@@ -17,6 +17,7 @@ from notebook_kit import (
     AutoModel,
     AutoModelForCausalLM,
     AutoModelForImageTextToText,
+    AutoModelForSeq2SeqLM,
     BertConfig,
     DetrConfig,
     GPT2Config,
@@ -167,10 +168,16 @@ OWN = {
 
 
 AUTO = {
+    "encoder-decoder": AutoModelForSeq2SeqLM,
     "maskformer-swin": AutoBackbone,
     "trocr": AutoModelForCausalLM,
     "vision-encoder-decoder": AutoModelForImageTextToText,
 }
+READERS = {
+    "encoder-decoder": config_class("bert")(**TOWER, vocab_size=40),
+    "vision-encoder-decoder": config_class("vit")(**TOWER, image_size=16, patch_size=4),
+}
+"""The configuration of the encoder of a pair."""
 
 
 @pytest.fixture(scope="module", params=list(FAMILIES))
@@ -180,9 +187,9 @@ def checkpoint(request, tmp_path_factory):
     own = OWN.get(request.param, {})
     names = set(kind.field_names()) - ({"num_hidden_layers", "hidden_size"} if "swin" in request.param else set())
     config = kind(**{name: value for name, value in {**SMALL, **own}.items() if name in {*names, *own}})
-    if request.param == "vision-encoder-decoder":
+    if request.param in READERS:
         config = kind.from_encoder_decoder_configs(
-            config_class("vit")(**TOWER, image_size=16, patch_size=4),
+            READERS[request.param],
             config_class("gpt2")(n_embd=16, n_layer=1, n_head=2, vocab_size=40, n_positions=20, is_decoder=True),
         )
     folder = tmp_path_factory.mktemp(request.param)

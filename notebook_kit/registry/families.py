@@ -152,6 +152,7 @@ FAMILIES: dict[str, Family] = {
     "distilbert": Family("distilbert", "DistilBert", ENCODER),
     "donut-swin": Family("donut_swin", "DonutSwin", IMAGE_CLASSIFIER, "image"),
     "electra": Family("electra", "Electra", _PRE_TRAINED),
+    "encoder-decoder": Family("encoder_decoder", "EncoderDecoder", {"AutoModelForSeq2SeqLM": "Model"}),
     "gemma": Family("gemma", "Gemma", _GEMMA),
     "gpt2": Family("gpt2", "GPT2", {**DECODER, "AutoModelForCausalLM": "LMHeadModel"}),
     "gpt_neox": Family("gpt_neox", "GPTNeoX", DECODER),

@@ -229,7 +229,9 @@ def _class_name(source: Files, config: Mapping[str, Any]) -> str | None:
     if name is not None and name.removesuffix("Fast") != "LlamaTokenizer":
         return name
     model_config = read_settings(source, "config.json")
-    by_type = MODEL_TYPES.get(model_config.get("model_type") or "")
+    of_pair = model_config.get("encoder") if model_config.get("model_type") == "encoder-decoder" else None
+    reader = of_pair if isinstance(of_pair, Mapping) else model_config  # of two families, that of the encoder reads
+    by_type = MODEL_TYPES.get(reader.get("model_type") or "")
     if name is None:
         return model_config.get("tokenizer_class") or by_type
     # Many byte-level checkpoints name the Llama class, whose defaults are not theirs.
