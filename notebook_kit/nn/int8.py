@@ -1,17 +1,18 @@
 """Products of 8-bit activations and 8-bit weights: the fastest that the processor at hand computes exactly.
 
-PyTorch has two. oneDNN's is fast, but without VNNI instructions it sums pairs of products in 16 bits, which overflow when
-activations and weights both use all 8 bits; with weights of 7 bits, it is exact there too. `torch._int_mm` is exact everywhere,
-but without VNNI many times slower than a product of float32. So each is tried before its first use: results must be those of
-integer arithmetic, and then the fastest is taken.
+PyTorch has three. FBGEMM's is the fastest for few rows, oneDNN's for many. But without VNNI instructions, both sum pairs of
+products in 16 bits, which overflow when activations and weights both use all 8 bits; with weights of 7 bits, they are exact there
+too. `torch._int_mm` is exact everywhere, but without VNNI many times slower than a product of float32. So each is tried before
+its first use: results must be those of integer arithmetic, and then the fastest is taken.
 
-Both are private to torch. One that is missing, or has another signature, is not taken.
+All are private to torch. One that is missing, or has another signature, is not taken.
 """
 
 from __future__ import annotations
 
 import functools
 import time
+import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -24,55 +25,74 @@ __all__ = ["Int8Product", "best_product", "float_seconds", "seconds"]
 
 @dataclass(frozen=True)
 class Int8Product:
-    """A way to multiply. Weights are whole numbers from `-levels` to `levels`, activations whole numbers from 0 to 255.
+    """A way to multiply. Weights are whole numbers from `-levels` to `levels`; activations are rounded to whole numbers.
 
     Attributes:
         name: The operation.
         levels: The largest weight for which results are exact.
-        pack: int8 weights of shape (out, in) -> what `multiply` takes.
-        unpack: The reverse.
-        multiply: uint8 activations of shape (rows, in), packed weights, and float32 scales of shape (out,) -> the products
-            times the scales, float32, (rows, out).
+        pack: int8 weights (out, in) and their float32 scales (out,) -> what `multiply` takes.
+        unpack: From that, the int8 weights (out, in).
+        multiply: Activations from 0 to 255, (rows, in), as float32, and packed weights -> the products times the scales,
+            float32, (rows, out).
     """
 
     name: str
     levels: int
-    pack: Callable[[Tensor], Any]
+    pack: Callable[[Tensor, Tensor], Any]
     unpack: Callable[[Any], Tensor]
-    multiply: Callable[[Tensor, Any, Tensor], Tensor]
+    multiply: Callable[[Tensor, Any], Tensor]
 
 
-def _onednn(x: Tensor, packed: Tensor, scale: Tensor) -> Tensor:
-    shifts = torch.zeros(len(scale), dtype=torch.int64)
-    return torch.ops.onednn.qlinear_pointwise(
-        x, 1.0, 0, packed, scale, shifts, None, 1.0, 0, torch.float32, "none", [], ""
+def _fbgemm(levels: int) -> Int8Product:
+    def pack(weight: Tensor, scale: Tensor) -> Any:
+        zeros = torch.zeros(len(scale), dtype=torch.int64)
+        with warnings.catch_warnings():  # one of torch's, that tensors of this kind will be removed
+            warnings.simplefilter("ignore")
+            rows = torch._make_per_channel_quantized_tensor(weight.contiguous(), scale.double(), zeros, 0)
+        return torch.ops.quantized.linear_prepack(rows, None)
+
+    return Int8Product(
+        f"fbgemm, weights up to {levels}",
+        levels,
+        pack,
+        unpack=lambda packed: torch.ops.quantized.linear_unpack(packed)[0].int_repr(),
+        multiply=lambda x, packed: torch.ops.quantized.linear_with_input_q_dq_qweight_dq_output_fp32(x, 1.0, 0, packed),
     )
 
 
-def _int_mm(x: Tensor, packed: tuple[Tensor, Tensor], scale: Tensor) -> Tensor:
-    weight, shift = packed  # (in, out), and what the subtraction below takes from each output
-    rows = (x.to(torch.int16) - 128).to(torch.int8)
-    return torch._int_mm(rows, weight).add_(shift).float().mul_(scale)
+def _onednn(levels: int) -> Int8Product:
+    def pack(weight: Tensor, scale: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        blocks = torch.ops.onednn.qlinear_prepack(weight.contiguous(), None)
+        return blocks, scale, torch.zeros(len(scale), dtype=torch.int64)
+
+    def multiply(x: Tensor, packed: tuple[Tensor, Tensor, Tensor]) -> Tensor:
+        rounded = (x + 0.5).to(torch.uint8)
+        return torch.ops.onednn.qlinear_pointwise(rounded, 1.0, 0, *packed, None, 1.0, 0, torch.float32, "none", [], "")
+
+    return Int8Product(
+        f"onednn, weights up to {levels}",
+        levels,
+        pack,
+        unpack=lambda packed: packed[0].to_dense().t().contiguous(),
+        multiply=multiply,
+    )
+
+
+def _int_mm() -> Int8Product:
+    def pack(weight: Tensor, scale: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        return weight.t().contiguous(), weight.sum(dim=1, dtype=torch.int32) * 128, scale
+
+    def multiply(x: Tensor, packed: tuple[Tensor, Tensor, Tensor]) -> Tensor:
+        weight, shift, scale = packed  # (in, out), and what the subtraction below takes from each output
+        rounded = (x.round() - 128).to(torch.int8)
+        return torch._int_mm(rounded, weight).add_(shift).float().mul_(scale)
+
+    return Int8Product("_int_mm", 127, pack, unpack=lambda packed: packed[0].t().contiguous(), multiply=multiply)
 
 
 def _candidates() -> list[Int8Product]:
-    def onednn(levels: int) -> Int8Product:
-        return Int8Product(
-            f"onednn, weights up to {levels}",
-            levels,
-            pack=lambda weight: torch.ops.onednn.qlinear_prepack(weight.contiguous(), None),
-            unpack=lambda packed: packed.to_dense().t().contiguous(),
-            multiply=_onednn,
-        )
-
-    int_mm = Int8Product(
-        "_int_mm",
-        127,
-        pack=lambda weight: (weight.t().contiguous(), weight.sum(dim=1, dtype=torch.int32) * 128),
-        unpack=lambda packed: packed[0].t().contiguous(),
-        multiply=_int_mm,
-    )
-    return [onednn(127), onednn(64), int_mm]  # a pair of 255 * 64 is just below 2**15
+    # A pair of 255 * 64 is just below 2**15.
+    return [_fbgemm(127), _fbgemm(64), _onednn(127), _onednn(64), _int_mm()]
 
 
 def _is_exact(product: Int8Product) -> bool:
@@ -80,11 +100,11 @@ def _is_exact(product: Int8Product) -> bool:
     generator = torch.Generator().manual_seed(0)
     try:
         for rows, inputs, outputs in ((1, 64, 48), (33, 128, 32), (16, 37, 17)):
-            x = torch.randint(0, 256, (rows, inputs), dtype=torch.uint8, generator=generator)
+            x = torch.randint(0, 256, (rows, inputs), generator=generator)
             weight = torch.randint(-product.levels, product.levels + 1, (outputs, inputs), generator=generator)
             x[0], weight[0], weight[1] = 255, product.levels, -product.levels
-            ours = product.multiply(x, product.pack(weight.to(torch.int8)), torch.ones(outputs))
-            if not torch.equal(ours.long(), x.long() @ weight.t()):
+            ours = product.multiply(x.float(), product.pack(weight.to(torch.int8), torch.ones(outputs)))
+            if not torch.equal(ours.long(), x @ weight.t()):
                 return False
     except (AttributeError, RuntimeError, TypeError, NotImplementedError):  # not in this build of torch
         return False
@@ -93,9 +113,8 @@ def _is_exact(product: Int8Product) -> bool:
 
 def seconds(product: Int8Product, rows: int = 16, size: int = 512) -> float:
     """The time of one product of shapes (rows, size) and (size, size) on this machine, in seconds."""
-    packed = product.pack(torch.ones(size, size, dtype=torch.int8))
-    x, scale = torch.ones(rows, size, dtype=torch.uint8), torch.ones(size)
-    return _best(lambda: product.multiply(x, packed, scale))
+    packed, x = product.pack(torch.ones(size, size, dtype=torch.int8), torch.ones(size)), torch.ones(rows, size)
+    return _best(lambda: product.multiply(x, packed))
 
 
 def float_seconds(rows: int = 16, size: int = 512) -> float:
@@ -123,8 +142,8 @@ def best_product() -> Int8Product:
     Example:
         >>> import torch
         >>> product = best_product()
-        >>> x, weight = torch.tensor([[255, 1]], dtype=torch.uint8), torch.tensor([[60, -60]], dtype=torch.int8)
-        >>> product.multiply(x, product.pack(weight), torch.ones(1))
+        >>> x, weight = torch.tensor([[255.0, 1.0]]), torch.tensor([[60, -60]], dtype=torch.int8)
+        >>> product.multiply(x, product.pack(weight, torch.ones(1)))
         tensor([[15240.]])
     """
     with torch.inference_mode(False), torch.no_grad():

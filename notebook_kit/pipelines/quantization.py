@@ -60,7 +60,7 @@ class Int8Linear(nn.Module):
             rows = weight.detach().float()
             scale = rows.abs().amax(dim=1).clamp_min(TINY) / self.product.levels
             rounded = (rows / scale[:, None]).round().to(torch.int8)
-            self.packed = self.product.pack(rounded)
+            self.packed = self.product.pack(rounded, scale)
             self.register_buffer("scale", scale)
             self.register_buffer("sums", rounded.sum(dim=1).float() * scale)
             self.register_buffer("bias", None if bias is None else bias.detach().float().clone())
@@ -69,12 +69,10 @@ class Int8Linear(nn.Module):
         flat = x.reshape(-1, self.in_features)  # (tokens, in)
         lowest, highest = flat.amin(dim=1, keepdim=True), flat.amax(dim=1, keepdim=True)  # (tokens, 1)
         step = (highest - lowest).clamp_min_(TINY) / 255
-        rounded = ((flat - lowest) / step).round_().clamp_(0, 255).to(torch.uint8)
-        out = self.product.multiply(rounded, self.packed, self.scale).mul_(step)  # (tokens, out)
+        out = self.product.multiply((flat - lowest).mul_(step.reciprocal()), self.packed)  # (tokens, out)
+        out = out.mul_(step) if self.bias is None else torch.addcmul(self.bias, out, step)
         # An activation is step * rounded + lowest, and the share of the latter in an output is lowest * (sum of its weights).
         out.addcmul_(lowest, self.sums)
-        if self.bias is not None:
-            out += self.bias
         return out.view(*x.shape[:-1], self.out_features)
 
     def __getstate__(self) -> dict[str, Any]:
@@ -93,7 +91,7 @@ class Int8Linear(nn.Module):
             rounded = (rounded / ratio).round().to(torch.int8)
             self.scale *= ratio
             self.sums = rounded.sum(dim=1).float() * self.scale
-        self.packed = self.product.pack(rounded)
+        self.packed = self.product.pack(rounded, self.scale)
 
     def extra_repr(self) -> str:
         return f"in_features={self.in_features}, out_features={self.out_features}, bias={self.bias is not None}"
