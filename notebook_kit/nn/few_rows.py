@@ -1,15 +1,18 @@
 """Fast products of one or a few rows with a large matrix on the CPU.
 
-torch's default kernels suit one vector or many rows. The oneDNN kernels that torch includes read a matrix from memory 20%
-faster for one row, and up to three times as fast for a few rows if they use a copy of the matrix in another memory layout.
-Copying a model's matrices costs about as much time as the copies save in ten steps, and as much memory as the weights; so
-they are created only before many steps (several sequences generated in parallel), and freed when the generation ends.
+torch's default kernels suit one vector or many rows. On many processors, the oneDNN kernels that torch includes read a matrix
+from memory faster for one row, and up to three times as fast for a few rows if they use a copy of the matrix in another memory
+layout. Elsewhere, they gain nothing. So both are timed on the processor at hand before their first use. Copies take as much memory
+as the weights; they are created only before steps that will save more time than the copying takes (several sequences generated in
+parallel), and freed when the generation ends.
 """
 
 from __future__ import annotations
 
 import functools
+import time
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -17,11 +20,11 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.overrides import TorchFunctionMode
 
-__all__ = ["PackedProducts", "available", "laid_out", "one_row", "packing_pays", "product"]
+__all__ = ["PackedProducts", "Timing", "available", "laid_out", "one_row", "packing_pays", "product", "timing"]
 
-FEWEST_STEPS = 16
+LEAST_GAIN = 1.1  # for which a copy of the weights is worth its memory
 MOST_ROWS = 32
-SMALLEST_MODEL = 1 << 20  # parameters; for smaller models the Python overhead exceeds the gain
+SMALLEST_MODEL = 1 << 20  # parameters, of a model or of a single layer; for smaller ones the overhead exceeds the gain
 MOST_BYTES = 1 << 30  # of all copies; further matrices are multiplied by the default kernels
 
 
@@ -56,6 +59,49 @@ def laid_out(weight: Tensor, rows: int) -> Tensor:
     return torch.ops.mkldnn._reorder_linear_weight(weight.detach(), rows)
 
 
+@dataclass(frozen=True)
+class Timing:
+    """Seconds on this processor, for one matrix of a model.
+
+    Attributes:
+        plain: A product by the default kernel.
+        other: The same by oneDNN: with a copy of the matrix, or for one row, without.
+        copying: Copying the matrix; 0 for one row.
+    """
+
+    plain: float
+    other: float
+    copying: float
+
+
+@functools.cache
+def timing(rows: int, threads: int) -> Timing:
+    """Time the products of `rows` rows with `threads` threads, once per process, in 20 to 100 milliseconds.
+
+    Args:
+        rows: The number of rows.
+        threads: `torch.get_num_threads()`; another number is timed again.
+    """
+    with torch.inference_mode():
+        weights = [
+            torch.ones(3072, 768) for _ in range(2)
+        ]  # in turns, so that neither is in the processor's fast caches
+        x, bias = torch.ones(rows, 768), torch.ones(3072)
+        start = time.perf_counter()
+        others = [laid_out(weight, rows) for weight in weights] if rows > 1 else weights
+        copying = (time.perf_counter() - start) / len(weights) if rows > 1 else 0.0
+
+        def best(multiply: Callable[..., Tensor], matrices: list[Tensor]) -> float:
+            times = []
+            for matrix in matrices * 3:
+                start = time.perf_counter()
+                multiply(x, matrix, bias)
+                times.append(time.perf_counter() - start)
+            return min(times[len(matrices) :])  # the first ones include the set-up
+
+        return Timing(best(F.linear, weights), best(product, others), copying)
+
+
 def one_row(layer: nn.Module, x: Tensor) -> Tensor:
     """`layer(x)`, faster for a plain linear layer and a single row.
 
@@ -70,11 +116,13 @@ def one_row(layer: nn.Module, x: Tensor) -> Tensor:
     if (
         type(layer) is nn.Linear
         and x.numel() == layer.in_features
+        and layer.weight.numel() >= SMALLEST_MODEL
         and x.device.type == "cpu"
         and x.dtype == layer.weight.dtype == torch.float32
         and not (torch.is_grad_enabled() or torch.is_autocast_enabled("cpu") or torch.compiler.is_compiling())
         and not (layer._forward_hooks or layer._forward_pre_hooks)
         and available()
+        and (spent := timing(1, torch.get_num_threads())).other < spent.plain
     ):
         return product(x, layer.weight, layer.bias)
     return layer(x)
@@ -88,11 +136,15 @@ def packing_pays(model: nn.Module, rows: int, steps: int) -> bool:
         rows: The number of sequences in parallel.
         steps: The maximum number of new tokens per sequence.
     """
-    if not (1 < rows <= MOST_ROWS and steps >= FEWEST_STEPS and available()):
+    if not (1 < rows <= MOST_ROWS and available()):
         return False
     weights = list(model.parameters())
     is_plain = all(weight.device.type == "cpu" and weight.dtype == torch.float32 for weight in weights)
-    return is_plain and not torch.is_autocast_enabled("cpu") and sum(map(Tensor.numel, weights)) >= SMALLEST_MODEL
+    if not is_plain or torch.is_autocast_enabled("cpu") or sum(map(Tensor.numel, weights)) < SMALLEST_MODEL:
+        return False
+    spent = timing(rows, torch.get_num_threads())
+    saved = steps * (spent.plain - spent.other)
+    return spent.plain > LEAST_GAIN * spent.other and saved > spent.copying
 
 
 class PackedProducts(TorchFunctionMode):

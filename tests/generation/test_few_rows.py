@@ -8,7 +8,7 @@ from oracle import BATCH, NAMES, ONE, PAD, both, pair
 
 import notebook_kit
 from notebook_kit.nn import few_rows
-from notebook_kit.nn.few_rows import PackedProducts
+from notebook_kit.nn.few_rows import PackedProducts, Timing
 
 pytestmark = pytest.mark.skipif(not few_rows.available(), reason="this torch has no such kernels")
 ENDS = list(range(54, 68))
@@ -16,8 +16,9 @@ ENDS = list(range(54, 68))
 
 @pytest.fixture
 def counted(monkeypatch):
-    """Packing pays for the smallest models, too; and what is multiplied with copies is counted."""
+    """Packing pays for the smallest models and on any processor; and what is multiplied with copies is counted."""
     monkeypatch.setattr(few_rows, "SMALLEST_MODEL", 1)
+    monkeypatch.setattr(few_rows, "timing", lambda rows, threads: Timing(plain=3.0, other=1.0, copying=20.0))
     products, product = [], few_rows.product
 
     def counting(x, weight, bias):
@@ -80,6 +81,8 @@ def test_where_it_does_not_pay(counted, monkeypatch):
     assert not few_rows.packing_pays(torch.nn.Linear(2, 2, dtype=torch.bfloat16), 4, 20)
     with torch.autocast("cpu", dtype=torch.bfloat16):
         assert not few_rows.packing_pays(model, 4, 20)
+    monkeypatch.setattr(few_rows, "timing", lambda rows, threads: Timing(plain=1.05, other=1.0, copying=0.0))
+    assert not few_rows.packing_pays(model, 4, 1000), "hardly a gain on this processor"
     monkeypatch.setattr(few_rows, "SMALLEST_MODEL", 1 << 20)
     assert not few_rows.packing_pays(model, 4, 20)
 
@@ -109,7 +112,18 @@ def test_weights_that_changed_are_copied_anew(counted):
     assert model.generate(**BATCH, **settings).tolist() == before.tolist()
 
 
-def test_one_row():
+def test_products_are_timed_once_per_process(monkeypatch):
+    spent = few_rows.timing(4, torch.get_num_threads())
+    assert min(spent.plain, spent.other, spent.copying) > 0 == few_rows.timing(1, torch.get_num_threads()).copying
+    assert few_rows.timing(4, torch.get_num_threads()) is spent
+
+
+@pytest.mark.parametrize("gain", [2.0, 0.5])
+def test_one_row(gain, monkeypatch):
+    monkeypatch.setattr(few_rows, "SMALLEST_MODEL", 1)
+    monkeypatch.setattr(few_rows, "timing", lambda rows, threads: Timing(plain=gain, other=1.0, copying=0.0))
+    used = []
+    monkeypatch.setattr(few_rows, "product", lambda *given: used.append(1) or torch.nn.functional.linear(*given))
     layer = torch.nn.Linear(64, 40)
     x = torch.randn(1, 1, 64)
     expected = layer(x)
@@ -125,6 +139,7 @@ def test_one_row():
         assert few_rows.one_row(half, x.double()).dtype == torch.float64
     few_rows.one_row(layer, x).sum().backward()
     assert layer.weight.grad is not None
+    assert bool(used) == (gain > 1), "the default kernel where it is faster"
 
 
 def test_the_oracle_agrees_on_single_rows():
