@@ -43,6 +43,7 @@ CHAPTERS = {
     "06_text_generation": "places = {tuple(start)",
     "07_pictures": "axes = plt.subplots(rows, columns",
     "08_sound": "axis.axvspan(start, end",
+    "09_words_and_pictures": "axes[1, 0].set_ylabel(",
 }
 """Chapter -> a text of the cell whose picture is its thumbnail."""
 THUMBNAIL = (260, 180)

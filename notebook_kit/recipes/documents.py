@@ -29,13 +29,13 @@ from notebook_kit.recipes.documents_words import (
     Values,
 )
 
-__all__ = ["ROLES", "SAMPLE", "Asked", "Document", "DocumentMaker", "Layout", "fonts", "sample_page", "write_sample"]
+__all__ = ["ROLES", "SAMPLES", "Asked", "Document", "DocumentMaker", "Layout", "fonts", "sample_page", "write_samples"]
 
 ROLES = ("other", "item", "seller", "price", "count", *FIELDS, *(f"label of {name}" for name in FIELDS))
 """What a word of a page can be."""
 
-SAMPLE = 206
-"""The seed of the sample page."""
+SAMPLES = {"invoice": 206, "receipt": 21}
+"""Name of a sample page -> its seed."""
 
 FONTS: dict[Part, dict[str, tuple[str, ...]]] = {
     "train": {
@@ -247,16 +247,17 @@ class DocumentMaker:
         return _Writer(layouts[chance.integers(len(layouts))], self.part, self.fonts, chance).page()
 
 
-def sample_page() -> Document:
-    """The sample page, a test page in Pillow's font."""
-    return DocumentMaker("test", [None])(SAMPLE)
+def sample_page(name: str) -> Document:
+    """A sample page, a test page in Pillow's font."""
+    return DocumentMaker("test", [None])(SAMPLES[name])
 
 
-def write_sample(folder: Path) -> None:
-    """Write the sample page: a picture, and its words with their boxes."""
-    page = sample_page()
-    page.image().quantize(16).save(folder / "invoice.png", optimize=True)
-    (folder / "invoice.json").write_text(json.dumps(page.word_boxes, indent=None), encoding="utf-8")
+def write_samples(folder: Path) -> None:
+    """Write the sample pages: of each a picture, and its words with their boxes."""
+    for name in SAMPLES:
+        page = sample_page(name)
+        page.image().quantize(16).save(folder / f"{name}.png", optimize=True)
+        (folder / f"{name}.json").write_text(json.dumps(page.word_boxes, indent=None), encoding="utf-8")
 
 
 class _Writer:

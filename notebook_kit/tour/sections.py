@@ -128,13 +128,6 @@ def name_things():
     yield {name: answer[0]["label"] for name, answer in zip(names, answers, strict=True)}
 
 
-def find_things():
-    from notebook_kit import pipeline, zoo
-
-    detector = pipeline("object-detection", model="zoo")
-    yield [(found["label"], round(found["score"], 2), found["box"]) for found in detector(zoo.sample("scene_1.webp"))]
-
-
 def label_pixels():
     import numpy as np
 
@@ -143,6 +136,22 @@ def label_pixels():
     segmenter = pipeline("image-segmentation", model="zoo")
     segments = segmenter(zoo.sample("scene_1.webp"))  # each with its mask, a PIL image
     yield {segment["label"]: f"{np.asarray(segment['mask']).mean() / 255:.0%}" for segment in segments}
+
+
+def find_things():
+    from notebook_kit import pipeline, zoo
+
+    detector = pipeline("object-detection", model="zoo")
+    yield [(found["label"], round(found["score"], 2), found["box"]) for found in detector(zoo.sample("scene_1.webp"))]
+
+
+def hear():
+    from notebook_kit import pipeline, zoo
+
+    classifier = pipeline("audio-classification", model="zoo")
+    yield classifier(zoo.sample("seven.ogg"), top_k=2)  # a path, an address, samples or a column of datasets
+    recognizer = pipeline("automatic-speech-recognition", model="zoo")
+    yield recognizer(zoo.sample("sentence_1.ogg"), return_timestamps="word")
 
 
 def ask_about_pictures():
@@ -165,13 +174,11 @@ def ask_about_documents():
     yield ask([{"question": question, "word_boxes": words} for question in questions])
 
 
-def hear():
+def describe_pictures():
     from notebook_kit import pipeline, zoo
 
-    classifier = pipeline("audio-classification", model="zoo")
-    yield classifier(zoo.sample("seven.ogg"), top_k=2)  # a path, an address, samples or a column of datasets
-    recognizer = pipeline("automatic-speech-recognition", model="zoo")
-    yield recognizer(zoo.sample("sentence_1.ogg"), return_timestamps="word")
+    describe = pipeline("image-to-text", model="zoo")
+    yield [describe(zoo.sample(name))[0]["generated_text"] for name in ("scene_1.webp", "scene_2.webp")]
 
 
 def save():
@@ -291,8 +298,9 @@ SECTIONS = [
     Section(
         "picture", "Image classification", "Which of 40 things is this? A path, a PIL image or an array.", name_things
     ),
-    Section("objects", "Object detection", "Several things in one picture, each with its box in pixels.", find_things),
     Section("pixels", "Image segmentation", "A label for each pixel; here, the share that each covers.", label_pixels),
+    Section("objects", "Object detection", "Several things in one picture, each with its box in pixels.", find_things),
+    Section("sound", "Sound", "Which word was said, and a sentence with the seconds of each word.", hear),
     Section("question", "Visual question answering", "A picture and a question in, an answer out.", ask_about_pictures),
     Section(
         "document",
@@ -300,7 +308,9 @@ SECTIONS = [
         "The answer is words of the page, found by what they say and by where they are.",
         ask_about_documents,
     ),
-    Section("sound", "Sound", "Which word was said, and a sentence with the seconds of each word.", hear),
+    Section(
+        "caption", "Image captioning", "A model reads the picture, and another writes about it.", describe_pictures
+    ),
     Section("save", "Save and load again", "What is saved here loads in transformers, and vice versa.", save),
     Section(
         "custom",

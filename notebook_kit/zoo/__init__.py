@@ -15,7 +15,17 @@ from pathlib import Path
 from notebook_kit.errors import InputError, near_matches
 from notebook_kit.registry.tasks import ALIASES
 
-__all__ = ["ZOO", "Checkpoint", "default_for", "folder", "names", "sample", "sample_pictures", "sample_sounds"]
+__all__ = [
+    "ZOO",
+    "Checkpoint",
+    "default_for",
+    "folder",
+    "names",
+    "sample",
+    "sample_pages",
+    "sample_pictures",
+    "sample_sounds",
+]
 
 PREFIX = "notebook-kit/"
 
@@ -109,6 +119,17 @@ def sample_pictures() -> list[Path]:
     return sorted(path for path in folder.iterdir() if path.suffix in (".jpg", ".jpeg", ".webp"))
 
 
+def sample_pages() -> list[Path]:
+    """The pictures of the sample pages; beside each is a file with its words and their boxes, see `sample`.
+
+    Example:
+        >>> [path.name for path in sample_pages()]
+        ['invoice.png', 'receipt.png']
+    """
+    folder = Path(__file__).parent / "samples"
+    return sorted(path for path in folder.glob("*.png") if path.with_suffix(".json").exists())
+
+
 def sample_sounds() -> list[Path]:
     """The sample recordings.
 
@@ -132,8 +153,8 @@ def sample(filename: str) -> Path:
             "scene_1.webp", "scene_2.webp", "scene_3.webp": pictures of 256 x 256 pixels with three things each that the
             embedded detector and segmenter know: emoji of Twemoji (Copyright Twitter, Inc. and other contributors) on
             photographs by Aitzol Berasategi and, the third, Trevor; all of them CC-BY-4.0, combined and scaled.
-            "invoice.png" and "invoice.json": an invented invoice, and its words with their boxes, `[word, [left, top, right,
-            bottom]]`, in thousandths of its width and height.
+            "invoice.png" and "invoice.json", "receipt.png" and "receipt.json": an invented invoice and receipt, and their words
+            with their boxes, `[word, [left, top, right, bottom]]`, in thousandths of the width and height.
             "seven.ogg", "hello.ogg", "stop.ogg": words that the embedded classifier of sound knows. "sentence_1.ogg", "sentence_2.ogg",
             "sentence_3.ogg": short sentences. "colours.ogg": "red", "green" and "blue", said by 20 voices each, one
             after the other. All are spoken by programs, 16,000 samples per second. "sounds.json": the text of each, and for

@@ -23,8 +23,8 @@ def test_quick_tour(notebook, expect, lab, accessible):
     page = notebook(TUTORIALS / "00_quick_tour.ipynb", timeout=SECONDS * 1000)
     outputs = page.locator(".jp-NotebookPanel:visible .jp-OutputArea-output")
     assert page.locator(".jp-NotebookPanel:visible [data-mime-type='application/vnd.jupyter.stderr']").count() == 0
-    # Results of a picture and of a recording; a training with probes and one with a callback.
-    counts = {"model_picker": 1, "token_inspector": 1, "attention_view": 1, "result_view": 2, "training_dashboard": 2}
+    # Results of two pictures, a recording, a question and a page; a training with probes and one with a callback.
+    counts = {"model_picker": 1, "token_inspector": 1, "attention_view": 1, "result_view": 5, "training_dashboard": 2}
     expect(page.locator(".jp-NotebookPanel:visible .nk-panel")).to_have_count(sum(counts.values()))  # no other is there
     panels = {}
     for name, count in counts.items():

@@ -3,13 +3,20 @@
 from __future__ import annotations
 
 import io
+import json
 
 import pytest
 from patch_model import picture
 from picture_models import build, find_three
 from PIL import Image
 
-from notebook_kit import ImageClassificationPipeline, ImageFeatureExtractionPipeline, ObjectDetectionPipeline
+from notebook_kit import (
+    ImageClassificationPipeline,
+    ImageFeatureExtractionPipeline,
+    ObjectDetectionPipeline,
+    pipeline,
+    zoo,
+)
 from notebook_kit.panels import ModelPicker
 from notebook_kit.panels.model_picker.contents import LARGEST, samples_for
 from notebook_kit.panels.model_picker.trying import fields_of, samples_of
@@ -69,6 +76,19 @@ def test_a_picture_is_tried(family, task, columns):
     if family == "yolos":
         assert [row[0] for row in uploaded["answer"]["face"]["rows"]] == ["sun", "sky", "meadow"]
         finding.__exit__(None, None, None)
+
+
+def test_pages_for_questions_about_documents_bring_their_words(monkeypatch):
+    monkeypatch.setattr("notebook_kit.pipelines.document_question_answering.read_words", None)  # no Tesseract
+    asks = pipeline("document-question-answering", model="notebook-kit/tiny-documents")
+    assert [one["label"] for one in samples_of(asks)] == ["invoice", "receipt"]
+    ask = asker(picker_with(asks))
+    answer, buffers = ask({"sample": "invoice.png"}, question="What is the total?")
+    face = answer["answer"]["face"]
+    words = dict(json.loads(zoo.sample("invoice.json").read_text(encoding="utf-8")))
+    assert set(face["rows"][0][0].split()) <= set(words) and face["note"] == "What is the total?"
+    assert Image.open(io.BytesIO(buffers[0])).size[0] > 100
+    assert "error" in ask({"sample": "cat.jpg"}, question="What?")[0], "a photograph must be read"
 
 
 def test_things_to_classify_and_scenes_to_find_things_in():

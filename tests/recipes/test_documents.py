@@ -10,7 +10,7 @@ import pytest
 
 from notebook_kit import zoo
 from notebook_kit.recipes import documents, tiny_documents
-from notebook_kit.recipes.documents import LAYOUTS, DocumentMaker, sample_page, write_sample
+from notebook_kit.recipes.documents import LAYOUTS, SAMPLES, DocumentMaker, sample_page, write_samples
 from notebook_kit.recipes.documents_words import _WORDS, FIELDS
 
 
@@ -63,7 +63,7 @@ def test_words_and_layouts_of_tests_are_held_out(pages):
 
 
 def test_the_picture_of_a_page_is_dark_where_its_words_are():
-    page = sample_page()
+    page = sample_page("invoice")
     pixels = np.asarray(page.image())
     scale = np.array([*page.size, *page.size]) / 1000
     for box in page.boxes:
@@ -72,10 +72,11 @@ def test_the_picture_of_a_page_is_dark_where_its_words_are():
     assert (pixels > 200).mean() > 0.8
 
 
-def test_the_samples_are_those_of_the_recipe(tmp_path):
-    write_sample(tmp_path)
-    written = json.loads((tmp_path / "invoice.json").read_text(encoding="utf-8"))
-    kept = json.loads(zoo.sample("invoice.json").read_text(encoding="utf-8"))
+@pytest.mark.parametrize("name", sorted(SAMPLES))
+def test_the_samples_are_those_of_the_recipe(name, tmp_path):
+    write_samples(tmp_path)
+    written = json.loads((tmp_path / f"{name}.json").read_text(encoding="utf-8"))
+    kept = json.loads(zoo.sample(f"{name}.json").read_text(encoding="utf-8"))
     assert [word for word, _ in written] == [word for word, _ in kept]
     difference = np.array([box for _, box in written]) - np.array([box for _, box in kept])
     assert np.abs(difference).max() <= 6  # other versions of FreeType differ by less than a pixel

@@ -60,6 +60,28 @@ def test_whole_tour_runs_offline():
     assert accuracy and float(accuracy[2]) > float(accuracy[1]) and float(accuracy[2]) >= 0.6
 
 
+def test_all_tasks_of_the_quick_tour_are_shown():
+    shown = {
+        task
+        for section in SECTIONS
+        for code in codes_of(section.run)
+        for task in re.findall(r'pipeline\("([\w-]+)"', code)
+    }
+    assert shown >= {
+        "sentiment-analysis",
+        "text-generation",
+        "summarization",
+        "image-classification",
+        "image-segmentation",
+        "object-detection",
+        "audio-classification",
+        "automatic-speech-recognition",
+        "vqa",
+        "document-question-answering",
+        "image-to-text",
+    }
+
+
 def test_list_names_every_section(capsys):
     assert main(["tour", "--list"]) == 0
     listed = [line.split()[:2] for line in capsys.readouterr().out.splitlines()]

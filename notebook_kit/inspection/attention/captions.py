@@ -14,9 +14,9 @@ from notebook_kit.inspection.attention.axes import PatchGrid, named_tokens
 from notebook_kit.inspection.attention.pictures import picture_sample, seen_box
 from notebook_kit.inspection.attention.running import has_sites, parts_of, read
 from notebook_kit.inspection.attention.samples import Sample
-from notebook_kit.inspection.attention.written import MOST_TOKENS
+from notebook_kit.inspection.attention.written import MOST_TOKENS, decoder_input, first_token
 from notebook_kit.inspection.drawing.pictures import Box
-from notebook_kit.nn.inputs import inputs_of, position_limit
+from notebook_kit.nn.inputs import position_limit
 from notebook_kit.processing.image.loading import load_image
 
 __all__ = ["WordOrigins", "has_origins", "word_origins"]
@@ -102,9 +102,8 @@ def word_origins(pipeline: Any, image: Any, text: str) -> WordOrigins:
     model, picture = pipeline.model, load_image(image)
     ids, spans = _words_of(pipeline.tokenizer, text, (position_limit(model) or MOST_TOKENS) - 1)
     sample = picture_sample(model, picture, pipeline.image_processor)
-    name = "decoder_input_ids" if "decoder_input_ids" in inputs_of(model).names else "input_ids"
-    tokens = [_first_token(model), *ids[:-1]]
-    features = {**sample.features, name: torch.tensor([tokens])}
+    tokens = [first_token(model), *ids[:-1]]
+    features = {**sample.features, decoder_input(model): torch.tensor([tokens])}
     axis = named_tokens(list(map(str, ids)))
     words = Sample(features, {**sample.axes, "text": axis, "decoder text": axis})
     reading = read(model, words, kind=_cross_attention(model))
@@ -128,14 +127,6 @@ def _cross_attention(model: nn.Module) -> str | None:
         if sites[0].kind == "cross" and sites[0].columns.startswith("patches") and sites[0].rows.endswith("text"):
             return name
     return None
-
-
-def _first_token(model: Any) -> int:
-    """The token from which a decoder begins."""
-    config = model.config
-    places = ((config, "decoder_start_token_id"), (getattr(config, "text_config", None), "bos_token_id"))
-    found = next((value for place, name in places if (value := getattr(place, name, None)) is not None), None)
-    return int(found or 0)
 
 
 def _words_of(tokenizer: Any, text: str, most: int) -> tuple[list[int], list[tuple[tuple[int, int], list[int]]]]:

@@ -15,7 +15,7 @@ from notebook_kit.inspection.attention.joints import joint_sample, page_sample, 
 from notebook_kit.inspection.attention.pictures import picture_sample, reads_pictures
 from notebook_kit.inspection.attention.samples import Sample
 from notebook_kit.inspection.attention.sounds import reads_sounds, sound_sample
-from notebook_kit.inspection.attention.written import writes, written
+from notebook_kit.inspection.attention.written import decoder_input, writes, written
 
 __all__ = ["check_content", "is_content", "part_of", "reads_content", "sample_of"]
 
@@ -46,7 +46,9 @@ def sample_of(model: nn.Module, content: Any, processor: Any = None, tokenizer: 
     image_processor = part_of(processor, "image_processor")
     has_text = isinstance(content, Mapping) and bool({"question", "text", "input_ids"} & content.keys())
     if reads_both(model) and (has_text or not reads_pictures(model)):
-        return joint_sample(model, content, image_processor, tokenizer)
+        sample = joint_sample(model, content, image_processor, tokenizer)
+        answers = writes(model) and decoder_input(model) not in sample.features
+        return _with_words(model, sample, tokenizer) if answers else sample
     if reads_pictures(model):
         sample = picture_sample(model, content, image_processor)
         return _with_words(model, sample, tokenizer) if writes(model) else sample
@@ -66,7 +68,8 @@ def _with_words(model: nn.Module, sample: Sample, tokenizer: Any) -> Sample:
             next_step="Pass processor=..., or a pipeline, which has one.",
         )
     ids, axis = written(model, sample.features, tokenizer)
-    return Sample({**sample.features, "decoder_input_ids": ids}, {**sample.axes, "decoder text": axis}, sample.notices)
+    features = {**sample.features, decoder_input(model): ids}
+    return Sample(features, {**sample.axes, "decoder text": axis}, sample.notices)
 
 
 def part_of(processor: Any, name: str) -> Any:

@@ -8,12 +8,14 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from notebook_kit.errors import NotebookKitError
 from notebook_kit.inspection.attention.axes import TokenAxis
 from notebook_kit.inspection.attention.evaluation import evaluating
 from notebook_kit.inspection.tokens.spelling import PART, SPECIAL, Spelling
+from notebook_kit.nn.attention import sites_of
 from notebook_kit.nn.inputs import inputs_of, position_limit
 
-__all__ = ["MOST_TOKENS", "writes", "written", "written_axis"]
+__all__ = ["MOST_TOKENS", "decoder_input", "first_token", "writes", "written", "written_axis"]
 
 MOST_TOKENS = 200
 """Tokens after which a model is stopped."""
@@ -22,12 +24,35 @@ MOST_BEGINNING = 8
 
 
 def writes(model: Any) -> bool:
-    """Whether a model is an encoder-decoder that generates."""
+    """Whether a model has an encoder, and a decoder that generates."""
     config = getattr(model, "config", None)
-    if not getattr(config, "is_encoder_decoder", False):
+    if not getattr(config, "is_encoder_decoder", False) and not _has_decoder(model):
         return False
     can_generate = getattr(model, "can_generate", None)  # detectors have a method `generate` that raises an error
     return bool(can_generate()) if can_generate else callable(getattr(model, "generate", None))
+
+
+def _has_decoder(model: Any) -> bool:
+    """Whether words attend to something else in a model: BLIP's configuration does not say that it has a decoder."""
+    if not isinstance(model, nn.Module):
+        return False
+    try:
+        sites = sites_of(model)
+    except NotebookKitError:  # a model of another library
+        return False
+    return any(site.kind == "cross" and site.rows == "decoder text" for site in sites)
+
+
+def decoder_input(model: nn.Module) -> str:
+    """The name under which a model takes the tokens of its decoder."""
+    return "decoder_input_ids" if "decoder_input_ids" in inputs_of(model).names else "input_ids"
+
+
+def first_token(model: Any) -> int:
+    """The token from which a decoder begins."""
+    config = model.config
+    places = ((config, "decoder_start_token_id"), (getattr(config, "text_config", None), "bos_token_id"))
+    return int(next((value for place, name in places if (value := getattr(place, name, None)) is not None), 0))
 
 
 def written(model: nn.Module, features: Mapping[str, Tensor], tokenizer: Any) -> tuple[Tensor, TokenAxis]:
@@ -46,7 +71,7 @@ def written(model: nn.Module, features: Mapping[str, Tensor], tokenizer: Any) ->
         The decoder's input, `(1, tokens)`, and its axis of as many tokens.
     """
     config: Any = model.config
-    start, pad = config.decoder_start_token_id, config.pad_token_id
+    start, pad = first_token(model), getattr(config, "pad_token_id", None)
     ids = features.get("decoder_input_ids")
     if "labels" in features:
         labels = features["labels"]
@@ -62,13 +87,21 @@ def _generated(model: Any, features: Mapping[str, Tensor]) -> Tensor:
     main = inputs_of(model).main
     like = next(model.parameters())
     config = model.config
+    given = {main: features[main].to(like.device, like.dtype)}
+    if _has_decoder(model) and decoder_input(model) != "input_ids":  # a question about a picture
+        read = ("input_ids", "attention_mask", "pixel_values")
+        given = {
+            name: value.to(like.device, like.dtype if value.is_floating_point() else None)
+            for name, value in features.items()
+            if name in read
+        }
     limit = position_limit(model) or getattr(config, "max_target_positions", None) or 2 * MOST_TOKENS
     options: dict[str, Any] = {"num_beams": 1, "do_sample": False}
     options["max_new_tokens"] = max(1, min(MOST_TOKENS, limit - MOST_BEGINNING))
     if getattr(config, "model_type", "") == "whisper":
         options |= {"force_unique_generate_call": True, "return_timestamps": False}
     with evaluating(model):
-        ids = model.generate(features[main].to(like.device, like.dtype), **options)
+        ids = model.generate(**given, **options)
     return ids.cpu().clone()  # not a tensor of inference mode
 
 

@@ -93,12 +93,13 @@ def bars(scores: Sequence[Mapping[str, Any]], picture: Any = None) -> Figure:
     return figure
 
 
-def boxes_over_picture(found: Sequence[Mapping[str, Any]], picture: Any) -> Figure:
+def boxes_over_picture(found: Sequence[Mapping[str, Any]], picture: Any, *, above: bool = False) -> Figure:
     """The boxes of an object detection over its picture, each with its label and score.
 
     Args:
         found: Dicts with `score`, `label` and `box` in pixels of the picture.
         picture: See `pixels_of`.
+        above: Write labels above their boxes, as on a page, whose words they would cover, rather than inside.
     """
     from matplotlib.patches import Rectangle
 
@@ -111,7 +112,7 @@ def boxes_over_picture(found: Sequence[Mapping[str, Any]], picture: Any) -> Figu
         corner, wide, high = (box["xmin"], box["ymin"]), box["xmax"] - box["xmin"], box["ymax"] - box["ymin"]
         for edge, line in (("white", 3.5), (colour, 2.0)):
             axes.add_patch(Rectangle(corner, wide, high, fill=False, ec=edge, lw=line))
-        _tag(axes, max(corner[0], 0), max(corner[1], 0), one, colour)
+        _tag(axes, max(corner[0], 0), max(corner[1], 0), one, colour, above)
     return figure
 
 
@@ -168,17 +169,19 @@ def _picture(pixels: np.ndarray, size: tuple[int, int]) -> tuple[Figure, Axes]:
     return figure, axes
 
 
-def _tag(axes: Axes, x: float, y: float, one: Mapping[str, Any], colour: str) -> None:
+def _tag(axes: Axes, x: float, y: float, one: Mapping[str, Any], colour: str, above: bool = False) -> None:
     score = "" if one["score"] is None else f" {one['score']:.2f}"
-    axes.text(
-        x,
-        y,
+    axes.annotate(
         _drawable(one["label"]) + score,
+        (x, y),
+        (0, 5 if above else 0),
+        textcoords="offset points",
         color=ink_on(colour),
         fontsize=9,
-        va="top",
+        va="bottom" if above else "top",
         bbox={"facecolor": colour, "edgecolor": "white", "linewidth": 0.8, "pad": 2},
         parse_math=False,
+        annotation_clip=True,
         clip_on=True,
     )
 

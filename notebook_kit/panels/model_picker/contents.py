@@ -9,6 +9,7 @@ import numpy as np
 
 from notebook_kit import language
 from notebook_kit.errors import InputError
+from notebook_kit.inspection.attention.joints import reads_pages
 from notebook_kit.inspection.sounds import wave_file
 from notebook_kit.panels.model_picker.pictures import PICTURE_TASKS, loaded_picture, picture_samples
 from notebook_kit.panels.model_picker.sounds import SOUND_TASKS, loaded_sound, sound_samples
@@ -91,7 +92,12 @@ def chosen(kind: Literal["image", "sound"], choice: Any, buffers: Sequence[Any])
 
 
 def content_answer(
-    pipeline: Any, kind: Literal["image", "sound"], content: Any, field: str = "", text: str = ""
+    pipeline: Any,
+    kind: Literal["image", "sound"],
+    content: Any,
+    field: str = "",
+    text: str = "",
+    word_boxes: list[Any] | None = None,
 ) -> Answer:
     """The answer of a pipeline about a picture or a recording, as `show` draws it where no kernel runs.
 
@@ -101,6 +107,7 @@ def content_answer(
         content: The picture, or `{"array": samples, "sampling_rate": rate}`.
         field: What the text besides it is: "question", "labels", or "" for none.
         text: The text.
+        word_boxes: The words of a page with their boxes, if they are known.
 
     Returns:
         A `face`, and as buffers its picture, if it has one, and the recording as a WAV file.
@@ -112,6 +119,8 @@ def content_answer(
 
     if field == "question":
         asked: Any = {"image": content, "question": text}
+        if word_boxes is not None and reads_pages(pipeline.model):  # so that a sample needs no Tesseract
+            asked["word_boxes"] = word_boxes
         face = face_of(read(pipeline(dict(asked)), asked, "picture"), "", word)
     elif field == "labels":
         labels = [label.strip() for label in text.split(",") if label.strip()]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from typing import Any
 
@@ -12,7 +13,7 @@ from notebook_kit.errors import InputError
 from notebook_kit.inspection.drawing.pictures import jpeg_of
 from notebook_kit.processing.image.loading import load_image
 
-__all__ = ["PICTURE_TASKS", "loaded_picture", "picture_samples"]
+__all__ = ["PICTURE_TASKS", "loaded_picture", "picture_samples", "words_of_page"]
 
 PICTURE_TASKS = frozenset(
     {
@@ -28,6 +29,7 @@ PICTURE_TASKS = frozenset(
 )
 SCENES = frozenset({"object-detection", "image-segmentation", "image-to-text", "visual-question-answering"})
 """Tasks that have more to find in a scene than in a picture of a single thing."""
+PAGES = "document-question-answering"
 MOST_SAMPLES = 8
 THUMBNAIL = 96
 DRAWN = "drawn"
@@ -44,7 +46,8 @@ def picture_samples(task: str) -> list[dict[str, Any]]:
         ['label', 'name', 'thumbnail']
     """
     are_scenes = task in SCENES
-    paths = sorted(zoo.sample_pictures(), key=lambda path: (path.name.startswith("scene_") != are_scenes, path.name))
+    things = sorted(zoo.sample_pictures(), key=lambda path: (path.name.startswith("scene_") != are_scenes, path.name))
+    paths = zoo.sample_pages() if task == PAGES else things
     labels = {path.name: path.stem.replace("_", " ") for path in paths[:MOST_SAMPLES]} or {DRAWN: "house"}
     return [
         {"name": name, "label": label, "thumbnail": jpeg_of(_sample(name), THUMBNAIL)} for name, label in labels.items()
@@ -68,8 +71,19 @@ def loaded_picture(choice: Mapping[str, Any], data: bytes) -> Image.Image:
         ) from error
 
 
+def words_of_page(choice: Mapping[str, Any]) -> list[Any] | None:
+    """The words of a sample page with their boxes; None for a sample of another kind, and for an uploaded file.
+
+    Example:
+        >>> words_of_page({"sample": "invoice.png"})[0][0], words_of_page({"file": "invoice.png"})
+        ('Crystal', None)
+    """
+    page = next((path for path in zoo.sample_pages() if path.name == choice.get("sample")), None)
+    return None if page is None else json.loads(page.with_suffix(".json").read_text(encoding="utf-8"))
+
+
 def _sample(name: str) -> Image.Image:
-    path = next((path for path in zoo.sample_pictures() if path.name == name), None)
+    path = next((path for path in (*zoo.sample_pictures(), *zoo.sample_pages()) if path.name == name), None)
     if path is None and name != DRAWN:
         raise InputError(f"There is no sample {name!r}.", next_step="Choose one of those shown, or a file.")
     return _drawn() if path is None else load_image(path)

@@ -7,6 +7,7 @@ from typing import Any
 
 from notebook_kit.errors import InputError
 from notebook_kit.panels.model_picker.contents import BESIDES, chosen, content_answer, content_of, samples_for
+from notebook_kit.panels.model_picker.pictures import words_of_page
 from notebook_kit.panels.panel import Answer
 from notebook_kit.registry.tasks import ALIASES
 
@@ -64,7 +65,9 @@ def answer_of(pipeline: Any, values: Mapping[str, Any], buffers: Sequence[Any]) 
         text = str(values.get(field, "")).strip()
         if field and not text:
             raise InputError("The input is empty.", next_step="Type some text.")
-        return content_answer(pipeline, content, chosen(content, values.get(content), buffers), field, text)
+        choice = values.get(content)
+        words = words_of_page(choice) if content == "image" and isinstance(choice, Mapping) else None
+        return content_answer(pipeline, content, chosen(content, choice, buffers), field, text, words)
     return Answer(try_pipeline(pipeline, dict(values)))
 
 

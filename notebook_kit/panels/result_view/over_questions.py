@@ -89,6 +89,9 @@ class ShownAnswersOnPage(ShownBoxes):
     def note(self, word: Words) -> str:
         return self.question if self.things else word("nothing")
 
+    def figure(self) -> Any:
+        return boxes_over_picture(self.result, self.picture, above=True)
+
 
 class ShownCaptions(Shown):
     """Captions of a picture, with where the model looked as it wrote each word, if it has cross-attention to patches.
