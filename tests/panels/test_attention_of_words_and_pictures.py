@@ -17,15 +17,21 @@ from torch.nn import functional as F
 
 from notebook_kit import (
     AutoTokenizer,
+    BlipConfig,
+    BlipForConditionalGeneration,
+    BlipForQuestionAnswering,
+    BlipImageProcessor,
     CLIPConfig,
     CLIPImageProcessor,
     CLIPModel,
     DocumentQuestionAnsweringPipeline,
     GPT2Config,
+    ImageToTextPipeline,
     LayoutLMConfig,
     LayoutLMForQuestionAnswering,
     VisionEncoderDecoderConfig,
     VisionEncoderDecoderModel,
+    VisualQuestionAnsweringPipeline,
     ViTConfig,
     ViTImageProcessor,
     pipeline,
@@ -177,6 +183,46 @@ def test_the_towers_of_clip_are_looked_at_one_by_one():
         after = model(**features)
     assert torch.equal(before.text_embeds, after.text_embeds), "the other tower is as it was"
     assert not torch.allclose(before.image_embeds, after.image_embeds)
+
+
+@pytest.fixture(scope="module")
+def blip_parts():
+    tokenizer = AutoTokenizer.from_pretrained("notebook-kit/tiny-captions")
+    size = {"hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 2, "intermediate_size": 64}
+    ends = {"bos_token_id": 1, "sep_token_id": 2, "pad_token_id": 0}
+    text = {**size, **ends, "vocab_size": len(tokenizer), "encoder_hidden_size": 32}
+    config = BlipConfig(text_config=text, vision_config={**size, "image_size": 32, "patch_size": 8})
+    return config, tokenizer, BlipImageProcessor(size={"height": 32, "width": 32})
+
+
+def test_blip_writes_about_a_picture(blip_parts):
+    config, tokenizer, processor = blip_parts
+    torch.manual_seed(0)
+    writer = ImageToTextPipeline(BlipForConditionalGeneration(config).eval(), tokenizer, image_processor=processor)
+    view = AttentionView(writer, picture())
+    assert view.kind == "cross" and view._about["has_maps"] and view.matrix().shape[1] == 17
+    written = list(view.matrix().index)
+    ids = writer.model.generate(
+        writer.image_processor(picture(), return_tensors="pt")["pixel_values"], max_new_tokens=9
+    )
+    assert written[:9] == [tokenizer.convert_ids_to_tokens(i).removeprefix("##") for i in ids[0, 1:].tolist()]
+    for kind in ("self", "decoder"):
+        view.kind = kind
+        assert not view._problem and view._about["part"] == kind
+
+
+def test_blip_answers_a_question_about_a_picture(blip_parts):
+    config, tokenizer, processor = blip_parts
+    torch.manual_seed(0)
+    model = BlipForQuestionAnswering(config).eval()
+    answers = VisualQuestionAnsweringPipeline(model, tokenizer, image_processor=processor)
+    view = AttentionView(answers, picture(), "is there a tree?")
+    parts = [part["name"] for part in view._about["parts"]]
+    assert parts == ["patches", "text", "text to patches", "decoder", "decoder text to text"]
+    assert view.kind == "text to patches" and view._about["has_maps"]
+    assert list(view.matrix().index) == ["[CLS]", "is", "there", "a", "tree", "?", "[SEP]"]
+    view.kind = "decoder text to text"
+    assert not view._problem and view.matrix().shape[1] == 7, "from each word of the answer to the question"
 
 
 def test_captions_of_a_vision_encoder_decoder():

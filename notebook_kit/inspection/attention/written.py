@@ -87,14 +87,13 @@ def _generated(model: Any, features: Mapping[str, Tensor]) -> Tensor:
     main = inputs_of(model).main
     like = next(model.parameters())
     config = model.config
-    given = {main: features[main].to(like.device, like.dtype)}
-    if _has_decoder(model) and decoder_input(model) != "input_ids":  # a question about a picture
-        read = ("input_ids", "attention_mask", "pixel_values")
-        given = {
-            name: value.to(like.device, like.dtype if value.is_floating_point() else None)
-            for name, value in features.items()
-            if name in read
-        }
+    is_question = {"pixel_values", "input_ids"} <= features.keys()
+    names = ("input_ids", "attention_mask", "pixel_values") if is_question else (main,)
+    given = {
+        name: features[name].to(like.device, like.dtype if features[name].is_floating_point() else None)
+        for name in names
+        if name in features
+    }
     limit = position_limit(model) or getattr(config, "max_target_positions", None) or 2 * MOST_TOKENS
     options: dict[str, Any] = {"num_beams": 1, "do_sample": False}
     options["max_new_tokens"] = max(1, min(MOST_TOKENS, limit - MOST_BEGINNING))
