@@ -8,6 +8,7 @@ import pytest
 from conftest import set_theme, shot
 from patch_model import picture
 
+from notebook_kit import pipeline
 from notebook_kit.panels import show
 
 pytestmark = pytest.mark.usefixtures("tall")
@@ -67,17 +68,38 @@ def test_words_with_pictures(notebook, expect, accessible):
         shot(panel, name)
 
 
-def test_answers_on_a_page_and_captions(chromium, expect, tmp_path):
+def test_answers_on_a_page_and_captions(chromium, expect, tmp_path, accessible):
     receipt = [("Total", [100, 100, 220, 130]), ("12", [300, 100, 340, 130])]
     found = [{"score": 0.9, "answer": "12", "start": 1, "end": 1, "words": [1]}]
     document = show(found, {"question": "What is the total?", "word_boxes": receipt})
-    caption = show([{"generated_text": "a sun over a meadow"}], picture())
+    caption = pipeline("image-to-text", model="notebook-kit/tiny-captions").show(picture())
     page = chromium.new_page(viewport={"width": 900, "height": 800})
     page.goto(document.to_html(tmp_path / "document.html").as_uri())
     expect(page.locator(".nk-rv-question")).to_have_text("What is the total?")
     expect(page.locator(".nk-rv-box")).to_be_visible()
     shot(page.locator(".nk-panel"), "show_document_file")
     page.goto(caption.to_html(tmp_path / "caption.html").as_uri())
-    expect(page.locator(".nk-rv-caption")).to_have_text("a sun over a meadow")
+    expect(page.locator(".nk-rv-caption")).to_have_text(caption.result[0]["generated_text"])
+    words, heat, status = (page.locator(f".nk-rv-{name}") for name in ("word", "origin", "origin-status"))
+    expect(heat).to_be_hidden()
+    words.nth(1).hover()
+    expect(heat).to_be_visible()
+    expect(status).to_contain_text(f"“{words.nth(1).inner_text()}”")
     shot(page.locator(".nk-panel"), "show_caption_file")
+    words.nth(0).focus()
+    page.keyboard.press("ArrowRight")
+    page.keyboard.press("ArrowRight")
+    expect(status).to_contain_text(f"“{words.nth(2).inner_text()}”")
+    page.keyboard.press("Enter")
+    page.mouse.move(0, 0)
+    words.nth(2).blur()
+    expect(heat).to_be_visible()  # kept
+    with page.expect_download() as saved:
+        page.get_by_role("button", name="Save SVG").click()
+    assert Path(saved.value.path()).read_text(encoding="utf-8").count("<image") == 2, "the picture and the colours"
+    words.nth(2).focus()
+    page.keyboard.press("Escape")
+    words.nth(2).blur()
+    expect(heat).to_be_hidden()
+    accessible(page)
     page.close()
