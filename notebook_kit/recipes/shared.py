@@ -10,8 +10,11 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from tokenizers import Tokenizer, decoders, models, pre_tokenizers, processors, trainers
-from torch import nn
+import torch
+from tokenizers import Tokenizer as Backend
+from tokenizers import decoders, models, pre_tokenizers, processors, trainers
+from torch import Tensor, nn
+from torch.nn import functional as F
 from torch.utils.data import Dataset, SequentialSampler
 
 from notebook_kit.files import read_json
@@ -19,7 +22,16 @@ from notebook_kit.processing.text.auto import PreTrainedTokenizerFast
 from notebook_kit.recipes.muon import MuonWithAdamW
 from notebook_kit.training import Trainer, TrainingArguments, get_last_checkpoint
 
-__all__ = ["QUICK_WARNING", "Clock", "byte_level_bpe", "checkpoint_bytes", "train", "train_in_order", "work_folder"]
+__all__ = [
+    "QUICK_WARNING",
+    "Clock",
+    "best_temperature",
+    "byte_level_bpe",
+    "checkpoint_bytes",
+    "train",
+    "train_in_order",
+    "work_folder",
+]
 
 QUICK_WARNING = "**Made by `--quick`: only useful for checking that the recipe works.**\n\n"
 
@@ -99,6 +111,21 @@ def train_in_order(model: nn.Module, batches: Dataset[Any], rate: float, folder:
     train(trainer)
 
 
+def best_temperature(logits: Tensor, labels: Tensor) -> float:
+    """What to divide logits `(examples, classes)` by so that their cross-entropy is smallest.
+
+    Scores are then calibrated probabilities (Guo et al., On Calibration of Modern Neural Networks, 2017).
+
+    Example:
+        >>> logits = torch.tensor([[4.0, 0.0], [4.0, 0.0], [4.0, 0.0], [4.0, 0.0]])
+        >>> round(best_temperature(logits, torch.tensor([0, 0, 0, 1])), 1)  # 3 of 4: the logarithm of the odds is 1.1
+        3.6
+    """
+    candidates = torch.logspace(-1, 1, 401)
+    losses = torch.stack([F.cross_entropy(logits / each, labels) for each in candidates])
+    return float(candidates[losses.argmin()])
+
+
 def byte_level_bpe(texts: list[str], size: int, special: dict[str, str], **options: Any) -> PreTrainedTokenizerFast:
     """Train a byte-level BPE, which can encode any text.
 
@@ -110,7 +137,7 @@ def byte_level_bpe(texts: list[str], size: int, special: dict[str, str], **optio
             is split as if preceded by a space.
     """
     ends_with_eos = options.pop("ends_with_eos", False)
-    backend = Tokenizer(models.BPE())
+    backend = Backend(models.BPE())
     backend.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=ends_with_eos)
     backend.decoder = decoders.ByteLevel()
     names = list(dict.fromkeys(special.values()))

@@ -17,12 +17,11 @@ from typing import Any
 import numpy as np
 import torch
 from torch import Tensor
-from torch.nn import functional as F
 
 from notebook_kit.models.wav2vec2 import Wav2Vec2Config, Wav2Vec2ForCTC, Wav2Vec2ForSequenceClassification
 from notebook_kit.pipelines import pipeline
 from notebook_kit.processing.audio.classes import Wav2Vec2FeatureExtractor
-from notebook_kit.recipes.shared import Clock, work_folder
+from notebook_kit.recipes.shared import Clock, best_temperature, work_folder
 from notebook_kit.recipes.tiny_commands_card import model_card
 from notebook_kit.recipes.voices_batches import Batches, as_recorded, sound_batch, trained
 from notebook_kit.recipes.voices_data import RATE, Clip, Part, recordings, spoken, trimmed
@@ -122,14 +121,12 @@ def _batch(samples: Sequence[np.ndarray], texts: Sequence[str], chance: np.rando
 
 @torch.no_grad()
 def _calibrate(model: Wav2Vec2ForSequenceClassification, clips: Sequence[Clip]) -> float:
-    """Fit a temperature (Guo et al., On Calibration of Modern Neural Networks, 2017), and fold it into the last layer."""
+    """Fit a temperature, and fold it into the last layer."""
     waves = [clip.samples / np.float32(32768) for clip in clips]
     batches: list[dict[str, Any]] = [sound_batch(waves[start : start + 40]) for start in range(0, len(waves), 40)]
     logits = torch.cat([model(**batch).logits for batch in batches])
     labels = torch.tensor([COMMANDS.index(clip.text) for clip in clips])
-    candidates = torch.logspace(-1, 1, 401)
-    losses = torch.stack([F.cross_entropy(logits / each, labels) for each in candidates])
-    temperature = float(candidates[losses.argmin()])
+    temperature = best_temperature(logits, labels)
     for parameter in model.classifier.parameters():
         parameter.div_(temperature)
     return temperature

@@ -27,7 +27,7 @@ from notebook_kit.models.vit import ViTConfig, ViTForImageClassification
 from notebook_kit.pipelines import pipeline
 from notebook_kit.processing.image.classes import ViTImageProcessor
 from notebook_kit.recipes.efficientnet_lite import EfficientNetLite0
-from notebook_kit.recipes.shared import Clock, train_in_order, work_folder
+from notebook_kit.recipes.shared import Clock, best_temperature, train_in_order, work_folder
 from notebook_kit.recipes.things_data import (
     HELD_OUT_STYLE,
     LABELS,
@@ -41,7 +41,7 @@ from notebook_kit.recipes.tiny_things_card import model_card
 from notebook_kit.recipes.tiny_things_pictures import SIDE, Album, Painter, on_grey
 from notebook_kit.training import set_seed
 
-__all__ = ["build"]
+__all__ = ["Data", "Exam", "Pictures", "VECTOR", "baselines", "build", "data_of", "exams_of", "teacher_vectors"]
 
 SEEDS = (17, 18, 19)  # the first is the embedded checkpoint
 STUDENT: dict[str, Any] = {
@@ -96,22 +96,22 @@ def build(output: Path, quick: bool = False, work: Path | None = None) -> dict[s
 
 def _build(output: Path, quick: bool, work: Path) -> dict[str, Any]:
     clock = Clock(work / "seconds.json")
-    data = _data(quick)
+    data = data_of(quick)
     with clock("teacher", work / "vectors.pt"):
-        vectors = _vectors(data, work)
-    exams = _exams(data, times=1 if quick else 25)
+        vectors = teacher_vectors(data, work)
+    exams = exams_of(data, times=1 if quick else 25)
     reports = []
     for seed in SEEDS[:1] if quick else SEEDS:
         folder = output if seed == SEEDS[0] else work / f"checkpoint-{seed}"
         with clock(f"student {seed}", work / f"student-{seed}.pt"):
-            student = _student(data, vectors, seed, work, quick)
+            student = trained(data, vectors, seed, work, quick)
         temperature = _calibrate(student, data, count=40 if quick else 2000)
         student.half().save_pretrained(folder)
         _processor().save_pretrained(folder)
         reports.append(_measure(folder, exams) | {"temperature": temperature})
     report: dict[str, Any] = {"seeds": reports, "seconds": clock.seconds, "threads": torch.get_num_threads()}
     report |= {
-        "baselines": _baselines(data, exams, count=50 if quick else 10_000),
+        "baselines": baselines(data, exams, count=50 if quick else 10_000),
         "quick": quick,
         "others": len(data.others),
     }
@@ -121,7 +121,7 @@ def _build(output: Path, quick: bool, work: Path) -> dict[str, Any]:
     return report
 
 
-def _data(quick: bool) -> Data:
+def data_of(quick: bool) -> Data:
     data = Data(things(), other_things(), backgrounds())
     if not quick:
         return data
@@ -132,7 +132,7 @@ def _data(quick: bool) -> Data:
 # The teacher ---------------------------------------------------------------------------------------------------------
 
 
-def _vectors(data: Data, work: Path) -> Tensor:
+def teacher_vectors(data: Data, work: Path) -> Tensor:
     """The teacher's vectors of the training things, then of the other things: `(things, VECTOR)`, with variance 1 on average."""
     kept = work / "vectors.pt"
     if kept.exists():
@@ -213,7 +213,7 @@ class Pictures(Dataset[dict[str, Tensor]]):
         }
 
 
-def _student(data: Data, vectors: Tensor, seed: int, work: Path, quick: bool) -> ViTForImageClassification:
+def trained(data: Data, vectors: Tensor, seed: int, work: Path, quick: bool) -> ViTForImageClassification:
     set_seed(seed)
     names = dict(enumerate(LABELS))
     labels: dict[str, Any] = {"id2label": names, "label2id": {name: number for number, name in names.items()}}
@@ -265,15 +265,13 @@ def _processor() -> ViTImageProcessor:
 
 
 def _calibrate(student: ViTForImageClassification, data: Data, count: int) -> float:
-    """Fit a temperature (Guo et al., On Calibration of Modern Neural Networks, 2017), and fold it into the last layer."""
+    """Fit a temperature, and fold it into the last layer."""
     album = data.album("validation", behind="train")
     painter = Painter(album, seed=0)
     chosen = painter.choose(count)
     with torch.inference_mode():
         logits = torch.cat([student(2 * painter.paint(some) - 1).logits for some in chosen.split(100)])
-    candidates = torch.logspace(-1, 1, 401)
-    losses = torch.stack([F.cross_entropy(logits / each, album.labels[chosen]) for each in candidates])
-    temperature = float(candidates[losses.argmin()])
+    temperature = best_temperature(logits, album.labels[chosen])
     with torch.no_grad():
         for parameter in student.classifier.parameters():
             parameter.div_(temperature)
@@ -305,7 +303,7 @@ class Exam:
         return [Image.fromarray(each) for each in pixels]
 
 
-def _exams(data: Data, times: int) -> dict[str, Exam]:
+def exams_of(data: Data, times: int) -> dict[str, Exam]:
     return {style: Exam.of(data.album("test", style), times) for style in ("photograph", HELD_OUT_STYLE)}
 
 
@@ -330,7 +328,7 @@ def _share(right: Tensor) -> float:
     return float(right.float().mean())
 
 
-def _baselines(data: Data, exams: dict[str, Exam], count: int) -> dict[str, dict[str, float]]:
+def baselines(data: Data, exams: dict[str, Exam], count: int) -> dict[str, dict[str, float]]:
     """Style -> baseline -> accuracy of the nearest of `count` training pictures, by pixels and by colours."""
     album = data.album("train")
     painter = Painter(album, seed=0)
