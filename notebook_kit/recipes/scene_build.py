@@ -16,12 +16,11 @@ from notebook_kit.recipes.scene_card import PICTURE
 from notebook_kit.recipes.scene_data import SceneDataset, makers
 from notebook_kit.recipes.scene_pictures import publishable
 from notebook_kit.recipes.scenes import SceneMaker
-from notebook_kit.recipes.shared import Clock, work_folder
+from notebook_kit.recipes.shared import SEEDS, Clock, for_each_seed, work_folder
 from notebook_kit.recipes.things_data import backgrounds, things
 
 __all__ = ["SceneRecipe"]
 
-SEEDS = (17, 18, 19)
 SCENES, TESTS = 16_000, 1000
 
 
@@ -73,19 +72,18 @@ class SceneRecipe:
         test = SceneDataset(scenes["test"], 60 if quick else TESTS)
         with clock("scenes"):
             learned = SceneDataset(scenes["train"], 80 if quick else SCENES, vary=True)
-        seeds: dict[int, float] = {}
-        report: dict[str, Any] = {}
-        for seed in SEEDS[: 1 if quick else None]:
+
+        def one(seed: int, folder: Path) -> dict[str, Any]:
             model = self.trained(learned, work, clock, seed, quick)
-            folder = output if seed == SEEDS[0] else work / f"checkpoint-{seed}"
             model.half().save_pretrained(folder)
             self.processor().save_pretrained(folder)
-            measured = self.measure(folder, test)
-            seeds[seed] = measured[self.score]
-            report = report or measured
-        report |= {"seeds": seeds, "baselines": self.baselines(learned, test), "seconds": clock.seconds, "quick": quick}
-        report |= {"threads": torch.get_num_threads(), "parameters": model.num_parameters()}
-        report |= {"bytes": (output / "model.safetensors").stat().st_size, "scenes": len(learned), "tests": len(test)}
+            return self.measure(folder, test) | {"parameters": model.num_parameters()}
+
+        reports = for_each_seed(SEEDS, output, work, quick, one)
+        report = reports[0] | {"seeds": [each[self.score] for each in reports]}
+        report |= {"baselines": self.baselines(learned, test), "seconds": clock.seconds, "quick": quick}
+        report |= {"threads": torch.get_num_threads(), "scenes": len(learned), "tests": len(test)}
+        report |= {"bytes": (output / "model.safetensors").stat().st_size}
         drawn = self.picture(output, publishable(2 * self.size, cutouts, photographs))
         drawn.save(output / PICTURE, quality=80, method=6)
         (output / "README.md").write_text(self.card(report), encoding="utf-8")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 
@@ -41,14 +41,14 @@ def compared(what: str, value: float, baselines: Mapping[str, float]) -> str:
     return f"Its error (1 - {what}) is {share:.0%} of that of the best baseline: {verdict}."
 
 
-def interval(values: Mapping[int, float], what: str) -> str:
+def interval(values: Sequence[float], what: str) -> str:
     """A sentence on the results of several seeds, with the 95 % interval of their mean.
 
     Example:
-        >>> interval({1: 0.50, 2: 0.52, 3: 0.54}, "mAP")
+        >>> interval([0.50, 0.52, 0.54], "mAP")
         'Over 3 seeds the mAP is 0.520 ± 0.050 (95 % interval of the mean; 0.500, 0.520, 0.540).'
     """
-    numbers = np.array(list(values.values()))
+    numbers = np.array(values)
     if len(numbers) < 2:
         return f"One seed was trained, so there is no interval for the {what}."
     half = _STUDENT[len(numbers)] * numbers.std(ddof=1) / len(numbers) ** 0.5

@@ -5,10 +5,10 @@ from __future__ import annotations
 import json
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 from tokenizers import Tokenizer as Backend
@@ -24,16 +24,25 @@ from notebook_kit.training import Trainer, TrainingArguments, get_last_checkpoin
 
 __all__ = [
     "QUICK_WARNING",
+    "SEEDS",
     "Clock",
     "best_temperature",
     "byte_level_bpe",
     "checkpoint_bytes",
+    "for_each_seed",
+    "minutes_of",
     "train",
     "train_in_order",
     "work_folder",
 ]
 
 QUICK_WARNING = "**Made by `--quick`: only useful for checking that the recipe works.**\n\n"
+
+
+SEEDS = (17, 18, 19)
+"""The seeds with which a checkpoint is trained; that of the first is the embedded one, the others measure how much chance decides."""
+
+T = TypeVar("T")
 
 
 @contextmanager
@@ -61,6 +70,17 @@ class Clock:
         if not reused:
             self.seconds[stage] = time.perf_counter() - start
             self.path.write_text(json.dumps(self.seconds), encoding="utf-8")
+
+
+def minutes_of(seconds: Mapping[str, float], beginning: str) -> float:
+    """The mean of the stages whose names begin so, in minutes.
+
+    Example:
+        >>> minutes_of({"seed 1": 60.0, "seed 2": 180.0, "voices": 5.0}, "seed")
+        2.0
+    """
+    chosen = [value for stage, value in seconds.items() if stage.startswith(beginning)]
+    return sum(chosen) / len(chosen) / 60 if chosen else 0.0
 
 
 def train(trainer: Trainer) -> None:
@@ -124,6 +144,28 @@ def best_temperature(logits: Tensor, labels: Tensor) -> float:
     candidates = torch.logspace(-1, 1, 401)
     losses = torch.stack([F.cross_entropy(logits / each, labels) for each in candidates])
     return float(candidates[losses.argmin()])
+
+
+def for_each_seed(
+    seeds: Sequence[int], output: Path, work: Path, quick: bool, one: Callable[[int, Path], T]
+) -> list[T]:
+    """What `one(seed, folder)`, which trains, saves and measures a checkpoint, returns for each seed.
+
+    Args:
+        seeds: The seeds; with `quick` only the first counts.
+        output: The folder of the first seed's checkpoint. The others are saved in folders of `work`.
+        work: The folder of intermediate results.
+        quick: Whether the build only checks that the recipe works.
+        one: Called with each seed and the folder for its checkpoint.
+
+    Example:
+        >>> for_each_seed((17, 18), Path("out"), Path("work"), False, lambda seed, folder: folder.as_posix())
+        ['out', 'work/checkpoint-18']
+    """
+    return [
+        one(seed, work / f"checkpoint-{seed}" if place else output)
+        for place, seed in enumerate(seeds[: 1 if quick else None])
+    ]
 
 
 def byte_level_bpe(texts: list[str], size: int, special: dict[str, str], **options: Any) -> PreTrainedTokenizerFast:

@@ -31,7 +31,7 @@ from notebook_kit.recipes.scene_data import LABELS, makers
 from notebook_kit.recipes.scene_pictures import contact_sheet, publishable
 from notebook_kit.recipes.scene_words import RELATIONS, caption, is_held_out, relation
 from notebook_kit.recipes.scenes import Scene, SceneMaker
-from notebook_kit.recipes.shared import Clock, train, work_folder
+from notebook_kit.recipes.shared import SEEDS, Clock, for_each_seed, train, work_folder
 from notebook_kit.recipes.things_data import backgrounds, things
 from notebook_kit.recipes.tiny_captions_card import model_card
 from notebook_kit.recipes.tiny_vqa import (
@@ -50,20 +50,19 @@ from notebook_kit.training import Trainer, set_seed
 
 __all__ = ["build", "nouns", "scores"]
 
-SEED = 17
-SCENES, TESTS = 6000, 500
-STEPS, RATE = 750, 1.5e-3
+SCENES, TESTS = 40_000, 500
+STEPS, RATE = 3000, 1.5e-3
 LONGEST = 24  # tokens of a caption
 WRITER: dict[str, Any] = {"n_embd": 128, "n_layer": 2, "n_head": 4, "n_inner": 256}
 
 
 def build(output: Path, quick: bool = False, work: Path | None = None) -> dict[str, Any]:
-    """Train the checkpoint with one seed, measure it, and write it with its model card.
+    """Train the checkpoint with three seeds, measure them, and write the first with its model card.
 
     Args:
         output: The folder to write.
         quick: Train for a few steps on a few scenes, to check that everything works. The result is useless.
-        work: A folder that keeps the weights. Existing ones are reused.
+        work: A folder that keeps the weights of each seed. Existing ones are reused.
 
     Returns:
         The measurements in the model card.
@@ -81,15 +80,19 @@ def _build(output: Path, quick: bool, work: Path) -> dict[str, Any]:
     scenes = makers(SIZE, cutouts, photographs, **SCENES_OF)
     with clock("scenes"):
         learned = [Captioned.of(each) for each in scenes_from(scenes["train"], 60 if quick else SCENES, held_out=False)]
-    with clock("training", work / "captions.pt"):
-        model = trained(learned, work, quick)
-    model.half().save_pretrained(output)
-    tokenizer().save_pretrained(output)
-    ViTImageProcessor(size={"height": SIZE, "width": SIZE}).save_pretrained(output)
     test = list(scenes_from(scenes["test"], 20 if quick else TESTS))
-    report = measure(output, test)
-    report |= {"baselines": baselines(learned, test), "seconds": clock.seconds, "quick": quick}
-    report |= {"parameters": model.num_parameters(), "bytes": (output / "model.safetensors").stat().st_size}
+
+    def one(seed: int, folder: Path) -> dict[str, Any]:
+        with clock(f"seed {seed}", work / f"captions-{seed}.pt"):
+            model = trained(learned, seed, work, quick)
+        model.half().save_pretrained(folder)
+        tokenizer().save_pretrained(folder)
+        ViTImageProcessor(size={"height": SIZE, "width": SIZE}).save_pretrained(folder)
+        return measure(folder, test) | {"parameters": model.num_parameters()}
+
+    reports = for_each_seed(SEEDS, output, work, quick, one)
+    report = reports[0] | {"seeds": [each["all"] for each in reports], "baselines": baselines(learned, test)}
+    report |= {"seconds": clock.seconds, "quick": quick, "bytes": (output / "model.safetensors").stat().st_size}
     report |= {"scenes": len(learned), "tests": len(test), "threads": torch.get_num_threads()}
     picture(output, publishable(4 * SIZE, cutouts, photographs)).save(output / PICTURE, quality=80, method=6)
     (output / "README.md").write_text(model_card(report), encoding="utf-8")
@@ -175,16 +178,16 @@ def untrained() -> VisionEncoderDecoderModel:
     return model
 
 
-def trained(scenes: Sequence[Captioned], work: Path, quick: bool) -> VisionEncoderDecoderModel:
+def trained(scenes: Sequence[Captioned], seed: int, work: Path, quick: bool) -> VisionEncoderDecoderModel:
     """The trained model, or the one that `work` keeps."""
-    set_seed(SEED)
+    set_seed(seed)
     model = untrained()
-    kept = work / "captions.pt"
+    kept = work / f"captions-{seed}.pt"
     if kept.exists():
         model.load_state_dict(torch.load(kept, weights_only=True))
     else:
         task = Captioning(model)
-        arguments = arguments_of(work / "training", 3 if quick else STEPS, RATE)
+        arguments = arguments_of(work / f"training-{seed}", 3 if quick else STEPS, RATE, seed)
         optimizer = MuonWithAdamW(task, RATE, weight_decay=0.05)
         captions = Captions(scenes)
         train(Trainer(task, arguments, data_collator=collate, train_dataset=captions, optimizers=(optimizer, None)))

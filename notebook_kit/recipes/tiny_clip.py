@@ -27,7 +27,15 @@ from notebook_kit.pipelines import pipeline
 from notebook_kit.processing.image.classes import CLIPImageProcessor
 from notebook_kit.processing.joint.images import CLIPProcessor
 from notebook_kit.processing.text.auto import PreTrainedTokenizerFast
-from notebook_kit.recipes.shared import Clock, best_temperature, byte_level_bpe, train_in_order, work_folder
+from notebook_kit.recipes.shared import (
+    SEEDS,
+    Clock,
+    best_temperature,
+    byte_level_bpe,
+    for_each_seed,
+    train_in_order,
+    work_folder,
+)
 from notebook_kit.recipes.things_data import LABELS
 from notebook_kit.recipes.things_words import LANGUAGES, NAMES, TEMPLATES, UNSEEN, filled
 from notebook_kit.recipes.tiny_clip_card import model_card
@@ -37,7 +45,6 @@ from notebook_kit.training import set_seed
 
 __all__ = ["build", "tokenizer"]
 
-SEEDS = (17, 18, 19)  # the first is the embedded checkpoint
 FOUNDATION = "notebook-kit/tiny-things"
 PIECES, LONGEST = 640, 32  # tokens of the vocabulary, and of a text
 TEXTS: dict[str, Any] = {
@@ -77,18 +84,19 @@ def _build(output: Path, quick: bool, work: Path) -> dict[str, Any]:
     with clock("teacher", work / "vectors.pt"):
         vectors = teacher_vectors(data, work)
     exams = exams_of(data, times=1 if quick else 25)
-    reports = []
-    for seed in SEEDS[: 1 if quick else None]:
-        folder = output if seed == SEEDS[0] else work / f"checkpoint-{seed}"
+
+    def one(seed: int, folder: Path) -> dict[str, Any]:
         with clock(f"seed {seed}", work / f"clip-{seed}.pt"):
             model = trained(data, vectors, seed, work, quick)
         scale = calibrate(model, data, count=40 if quick else 2000)
         model.half().save_pretrained(folder)
         processor().save_pretrained(folder)
-        reports.append(measure(folder, exams) | {"scale": scale})
+        return measure(folder, exams) | {"scale": scale, "parameters": model.num_parameters()}
+
+    reports = for_each_seed(SEEDS, output, work, quick, one)
     report: dict[str, Any] = {"seeds": reports, "seconds": clock.seconds, "quick": quick}
     report |= {"baselines": baselines(data, exams, count=50 if quick else 10_000), "others": len(data.others)}
-    report |= {"parameters": model.num_parameters(), "bytes": (output / "model.safetensors").stat().st_size}
+    report |= {"parameters": reports[0]["parameters"], "bytes": (output / "model.safetensors").stat().st_size}
     report |= {"pieces": len(tokenizer()), "threads": torch.get_num_threads(), "steps": STEPS, "batch": BATCH}
     (output / "README.md").write_text(model_card(report), encoding="utf-8")
     return report
@@ -248,8 +256,12 @@ def calibrate(model: CLIPModel, data: Data, count: int) -> float:
     album = data.album("validation", behind="train")
     painter = Painter(album, seed=0)
     chosen = painter.choose(count)
-    texts = tokenizer()([filled("This is a photo of {}.", label) for label in LABELS], padding=True, return_tensors="pt")
-    logits = torch.cat([model(**texts, pixel_values=2 * painter.paint(some) - 1).logits_per_image for some in chosen.split(100)])
+    texts = tokenizer()(
+        [filled("This is a photo of {}.", label) for label in LABELS], padding=True, return_tensors="pt"
+    )
+    logits = torch.cat(
+        [model(**texts, pixel_values=2 * painter.paint(some) - 1).logits_per_image for some in chosen.split(100)]
+    )
     model.logit_scale.sub_(math.log(best_temperature(logits, album.labels[chosen])))
     return float(model.logit_scale.exp())
 
@@ -268,7 +280,10 @@ def measure(folder: Path, exams: dict[str, Exam]) -> dict[str, Any]:
             names = [NAMES[label].of(language)[0] for label in LABELS]
             for kind, template in (("usual", "This is a photo of {}."), ("unseen", UNSEEN[language])):
                 answers = classify(images, candidate_labels=names, hypothesis_template=template)
-                right = [names.index(answer[0]["label"]) == label for answer, label in zip(answers, exam.labels.tolist(), strict=True)]
+                right = [
+                    names.index(answer[0]["label"]) == label
+                    for answer, label in zip(answers, exam.labels.tolist(), strict=True)
+                ]
                 report[style][f"{language}, {kind}"] = {
                     "accuracy": float(np.mean(right)),
                     "confidence": float(np.mean([answer[0]["score"] for answer in answers])),

@@ -21,7 +21,7 @@ from torch import Tensor
 from notebook_kit.models.wav2vec2 import Wav2Vec2Config, Wav2Vec2ForCTC, Wav2Vec2ForSequenceClassification
 from notebook_kit.pipelines import pipeline
 from notebook_kit.processing.audio.classes import Wav2Vec2FeatureExtractor
-from notebook_kit.recipes.shared import Clock, best_temperature, work_folder
+from notebook_kit.recipes.shared import SEEDS, Clock, best_temperature, for_each_seed, work_folder
 from notebook_kit.recipes.tiny_commands_card import model_card
 from notebook_kit.recipes.voices_batches import Batches, as_recorded, sound_batch, trained
 from notebook_kit.recipes.voices_data import RATE, Clip, Part, recordings, spoken, trimmed
@@ -31,7 +31,6 @@ from notebook_kit.training import set_seed
 
 __all__ = ["build"]
 
-SEEDS = (17,)  # the first is the embedded checkpoint; more of them measure how much chance decides
 FOUNDATION = "notebook-kit/tiny-speech"
 CLIPS, VALIDATION, TESTS = 5000, 400, 800
 STEPS, BATCH, RATE_OF_LEARNING = 400, 32, 1e-3
@@ -70,24 +69,22 @@ def _build(output: Path, quick: bool, work: Path) -> dict[str, Any]:
     }
     with clock("baseline"):
         baselines = {name: centroid_accuracy(learned, exam) for name, exam in exams.items()}
-    reports = []
-    for seed in SEEDS[: 1 if quick else None]:
-        folder = output if seed == SEEDS[0] else work / f"checkpoint-{seed}"
+
+    def one(seed: int, folder: Path) -> dict[str, Any]:
         with clock(f"seed {seed}", work / f"commands-{seed}.pt"):
             model = _classifier(learned, seed, work, quick)
         temperature = _calibrate(model, validation)
         model.half().save_pretrained(folder)
         Wav2Vec2FeatureExtractor(return_attention_mask=True).save_pretrained(folder)
-        reports.append(_measure(folder, exams) | {"temperature": temperature})
+        size = {"parameters": model.num_parameters(), "layers": model.config.num_hidden_layers}
+        return _measure(folder, exams) | size | {"temperature": temperature, "width": model.config.hidden_size}
+
+    reports = for_each_seed(SEEDS, output, work, quick, one)
     report: dict[str, Any] = {"seeds": reports, "seconds": clock.seconds, "quick": quick, "baselines": baselines}
     report |= {"clips": len(learned), "tests": {name: len(exam) for name, exam in exams.items()}}
-    report |= {"parameters": model.num_parameters(), "bytes": (output / "model.safetensors").stat().st_size}
+    report |= {name: reports[0][name] for name in ("parameters", "layers", "width")}
+    report |= {"bytes": (output / "model.safetensors").stat().st_size, "threads": torch.get_num_threads()}
     report |= {"words of a person": sorted({clip.text for clip in exams["a woman, by telephone"]})}
-    report |= {
-        "threads": torch.get_num_threads(),
-        "layers": model.config.num_hidden_layers,
-        "width": model.config.hidden_size,
-    }
     (output / "README.md").write_text(model_card(report), encoding="utf-8")
     return report
 

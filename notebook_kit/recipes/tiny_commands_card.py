@@ -6,8 +6,8 @@ from collections import Counter
 from typing import Any
 
 from notebook_kit.recipes.scene_card import interval
-from notebook_kit.recipes.shared import QUICK_WARNING
-from notebook_kit.recipes.voices_card import DATA, VOICES_OF_PROGRAMS, minutes
+from notebook_kit.recipes.shared import QUICK_WARNING, minutes_of
+from notebook_kit.recipes.voices_card import DATA, VOICES_OF_PROGRAMS
 from notebook_kit.recipes.voices_texts import COMMANDS
 
 __all__ = ["model_card"]
@@ -17,7 +17,7 @@ def model_card(report: dict[str, Any]) -> str:
     """The card in Markdown, with the metadata for the Hub at the top."""
     first, held_out = report["seeds"][0], "held-out voices"
     warning = QUICK_WARNING if report["quick"] else ""
-    accuracies = {number: seed[held_out]["accuracy"] for number, seed in enumerate(report["seeds"])}
+    accuracies = [seed[held_out]["accuracy"] for seed in report["seeds"]]
     return f"""\
 ---
 license: apache-2.0
@@ -72,7 +72,7 @@ mislead it. Any other word, music or silence gets one of its labels, too. Do not
 ## How it was made
 
 `python -m notebook_kit.recipes build tiny-commands` trains it again with notebook_kit's own Trainer. On one CPU thread of a shared machine,
-speaking took {minutes(report["seconds"], "voices"):.0f} minutes and a training {minutes(report["seconds"], "seed"):.0f}.
+speaking took {minutes_of(report["seconds"], "voices"):.0f} minutes and a training {minutes_of(report["seconds"], "seed"):.0f}.
 
 1. {VOICES_OF_PROGRAMS}
    They say {report["clips"]:,} clips in all.

@@ -31,14 +31,13 @@ from notebook_kit.pipelines import pipeline
 from notebook_kit.processing.text.auto import PreTrainedTokenizerFast
 from notebook_kit.recipes.documents import ROLES, Asked, Document, DocumentMaker, fonts
 from notebook_kit.recipes.muon import MuonWithAdamW
-from notebook_kit.recipes.shared import Clock, train, work_folder
+from notebook_kit.recipes.shared import SEEDS, Clock, for_each_seed, train, work_folder
 from notebook_kit.recipes.shrinking import word_piece_tokenizer
 from notebook_kit.recipes.tiny_documents_card import PICTURE, model_card
 from notebook_kit.training import Trainer, TrainingArguments, set_seed
 
 __all__ = ["answered_by_baselines", "build", "exact_and_f1"]
 
-SEED = 17
 PAGES, TESTS = 4000, 200
 PIECES = 1200
 SHAPE: dict[str, Any] = {"hidden_size": 128, "num_hidden_layers": 4, "num_attention_heads": 4, "intermediate_size": 256}
@@ -49,12 +48,12 @@ PER_PAGE = 6  # questions of a training page
 
 
 def build(output: Path, quick: bool = False, work: Path | None = None) -> dict[str, Any]:
-    """Train the checkpoint with one seed, measure it, and write it with its model card.
+    """Train the checkpoint with three seeds, measure them, and write the first with its model card.
 
     Args:
         output: The folder to write.
         quick: Train for a few steps on a few pages, to check that everything works. The result is useless.
-        work: A folder that keeps the weights. Existing ones are reused.
+        work: A folder that keeps the weights of each seed. Existing ones are reused.
 
     Returns:
         The measurements in the model card.
@@ -72,16 +71,21 @@ def _build(output: Path, quick: bool, work: Path) -> dict[str, Any]:
     with clock("pages"):
         pages = [learn(seed) for seed in range(40 if quick else PAGES)]
     tokenizer = tokenizer_of(pages)
-    with clock("training", work / "documents.pt"):
-        model = trained(pages, tokenizer, work, quick)
-    model.half().save_pretrained(output)
-    tokenizer.save_pretrained(output)
     tests = [test(seed) for seed in range(8 if quick else TESTS)]
-    report = measure(output, tests)
-    familiar = DocumentMaker("validation", fonts("train"))
-    report["familiar"] = measure(output, [familiar(seed) for seed in range(len(tests) // 4)])["all"]
-    report |= {"baselines": answered_by_baselines(tests), "seconds": clock.seconds, "quick": quick}
-    report |= {"threads": torch.get_num_threads(), "parameters": model.num_parameters(), "pages": len(pages)}
+    make = DocumentMaker("validation", fonts("train"))
+    familiar = [make(seed) for seed in range(len(tests) // 4)]
+
+    def one(seed: int, folder: Path) -> dict[str, Any]:
+        with clock(f"seed {seed}", work / f"documents-{seed}.pt"):
+            model = trained(pages, tokenizer, seed, work, quick)
+        model.half().save_pretrained(folder)
+        tokenizer.save_pretrained(folder)
+        others = {"familiar": measure(folder, familiar)["all"], "parameters": model.num_parameters()}
+        return measure(folder, tests) | others
+
+    reports = for_each_seed(SEEDS, output, work, quick, one)
+    report = reports[0] | {"seeds": [each["all"][0] for each in reports], "baselines": answered_by_baselines(tests)}
+    report |= {"seconds": clock.seconds, "quick": quick, "threads": torch.get_num_threads(), "pages": len(pages)}
     report |= {"bytes": (output / "model.safetensors").stat().st_size, "tests": len(tests), "pieces": len(tokenizer)}
     picture(output, tests).save(output / PICTURE, quality=80, method=6)
     (output / "README.md").write_text(model_card(report), encoding="utf-8")
@@ -207,21 +211,21 @@ def start(model: LayoutLMForQuestionAnswering) -> None:
 
 
 def trained(
-    pages: Sequence[Document], tokenizer: PreTrainedTokenizerFast, work: Path, quick: bool
+    pages: Sequence[Document], tokenizer: PreTrainedTokenizerFast, seed: int, work: Path, quick: bool
 ) -> LayoutLMForQuestionAnswering:
     """The trained model, or the one that `work` keeps."""
-    set_seed(SEED)
+    set_seed(seed)
     sizes: dict[str, Any] = {"max_position_embeddings": LONGEST, "max_2d_position_embeddings": PLACES}
     dropouts: dict[str, Any] = {"hidden_dropout_prob": 0.0, "attention_probs_dropout_prob": 0.0}
     config = LayoutLMConfig(**SHAPE, **sizes, **dropouts, vocab_size=len(tokenizer))
     model = LayoutLMForQuestionAnswering(config)
-    kept = work / "documents.pt"
+    kept = work / f"documents-{seed}.pt"
     if kept.exists():
         model.load_state_dict(torch.load(kept, weights_only=True))
         return model.eval()
     start(model)
     arguments = TrainingArguments(
-        str(work / "training"),
+        str(work / f"training-{seed}"),
         max_steps=3 if quick else STEPS,
         per_device_train_batch_size=BATCH,
         learning_rate=RATE,
@@ -233,7 +237,7 @@ def trained(
         disable_tqdm=True,
         remove_unused_columns=False,
         use_cpu=True,
-        seed=SEED,
+        seed=seed,
     )
     task = Answering(model)
     optimizer = MuonWithAdamW(task, RATE, weight_decay=0.05)

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from notebook_kit.recipes.shared import QUICK_WARNING
+from notebook_kit.recipes.scene_card import interval
+from notebook_kit.recipes.shared import QUICK_WARNING, minutes_of
 
 __all__ = ["PICTURE", "model_card"]
 
@@ -20,7 +21,6 @@ def model_card(report: dict[str, Any]) -> str:
     verdict = "less than half" if share < 0.5 else "more than half"
     baselines = "\n".join(f"| {name} | {one:.3f} | {two:.3f} |" for name, (one, two) in report["baselines"].items())
     kinds = "\n".join(f"| {kind} ...? | {one:.2f} | {two:.2f} |" for kind, (one, two) in report["kinds"].items())
-    minutes = {stage: seconds / 60 for stage, seconds in report["seconds"].items()}
     return f"""\
 ---
 license: apache-2.0
@@ -74,9 +74,8 @@ answers that are right to the letter, and the mean F1 of their words:
 
 Its error is {share:.0%} of that of the best baseline: {verdict}. The baselines look for the word of the page that is most
 like a word of
-the question. On new pages with the layouts and fonts of training its exact match is {report["familiar"][0]:.3f}. One seed
-was trained, so there is no
-interval.
+the question. On new pages with the layouts and fonts of training its exact match is {report["familiar"][0]:.3f}.
+{interval(report["seeds"], "exact match")}
 
 By the first words of the question:
 
@@ -96,7 +95,8 @@ only. It always answers, also when the page does not say. Do not use it where a 
 
 `python -m notebook_kit.recipes build tiny-documents` trains it again with notebook_kit's own Trainer: {report["pages"]:,}
 pages were written in
-{minutes.get("pages", 0):.1f} minutes, and training took {minutes.get("training", 0):.1f} minutes on {report["threads"]} CPU
+{minutes_of(report["seconds"], "pages"):.1f} minutes, and a training took
+{minutes_of(report["seconds"], "seed"):.1f} minutes on {report["threads"]} CPU
 thread(s) of a machine that also did other work.
 The description at the top of the recipe says how.
 

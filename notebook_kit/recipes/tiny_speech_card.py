@@ -6,8 +6,8 @@ from collections.abc import Sequence
 from typing import Any
 
 from notebook_kit.recipes.scene_card import interval
-from notebook_kit.recipes.shared import QUICK_WARNING
-from notebook_kit.recipes.voices_card import DATA, VOICES_OF_PROGRAMS, minutes
+from notebook_kit.recipes.shared import QUICK_WARNING, minutes_of
+from notebook_kit.recipes.voices_card import DATA, VOICES_OF_PROGRAMS
 from notebook_kit.recipes.voices_texts import WORDS
 
 __all__ = ["model_card"]
@@ -20,7 +20,7 @@ def model_card(report: dict[str, Any]) -> str:
     first, held_out = report["seeds"][0], "held-out voices"
     warning = QUICK_WARNING if report["quick"] else ""
     shape = report["shape"]
-    errors = {number: seed[held_out]["wer"] for number, seed in enumerate(report["seeds"])}
+    errors = [seed[held_out]["wer"] for seed in report["seeds"]]
     return f"""\
 ---
 license: apache-2.0
@@ -90,7 +90,7 @@ matters; with a network, take a larger one, such as `openai/whisper-base`.
 ## How it was made
 
 `python -m notebook_kit.recipes build tiny-speech` trains it again with notebook_kit's own Trainer. On one CPU thread of a shared
-machine, speaking took {minutes(report["seconds"], "voices"):.0f} minutes and a training {minutes(report["seconds"], "seed"):.0f}.
+machine, speaking took {minutes_of(report["seconds"], "voices"):.0f} minutes and a training {minutes_of(report["seconds"], "seed"):.0f}.
 
 1. {VOICES_OF_PROGRAMS}
    They say {report["clips"]:,} random texts in all, 6,000 of them by flite at varied pitch. To these, 52 recorded letters of

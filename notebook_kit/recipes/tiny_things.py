@@ -27,7 +27,7 @@ from notebook_kit.models.vit import ViTConfig, ViTForImageClassification
 from notebook_kit.pipelines import pipeline
 from notebook_kit.processing.image.classes import ViTImageProcessor
 from notebook_kit.recipes.efficientnet_lite import EfficientNetLite0
-from notebook_kit.recipes.shared import Clock, best_temperature, train_in_order, work_folder
+from notebook_kit.recipes.shared import SEEDS, Clock, best_temperature, for_each_seed, train_in_order, work_folder
 from notebook_kit.recipes.things_data import (
     HELD_OUT_STYLE,
     LABELS,
@@ -41,9 +41,8 @@ from notebook_kit.recipes.tiny_things_card import model_card
 from notebook_kit.recipes.tiny_things_pictures import SIDE, Album, Painter, on_grey
 from notebook_kit.training import set_seed
 
-__all__ = ["Data", "Exam", "Pictures", "VECTOR", "baselines", "build", "data_of", "exams_of", "teacher_vectors"]
+__all__ = ["VECTOR", "Data", "Exam", "Pictures", "baselines", "build", "data_of", "exams_of", "teacher_vectors"]
 
-SEEDS = (17, 18, 19)  # the first is the embedded checkpoint
 STUDENT: dict[str, Any] = {
     "hidden_size": 128,
     "num_hidden_layers": 4,
@@ -100,22 +99,23 @@ def _build(output: Path, quick: bool, work: Path) -> dict[str, Any]:
     with clock("teacher", work / "vectors.pt"):
         vectors = teacher_vectors(data, work)
     exams = exams_of(data, times=1 if quick else 25)
-    reports = []
-    for seed in SEEDS[:1] if quick else SEEDS:
-        folder = output if seed == SEEDS[0] else work / f"checkpoint-{seed}"
+
+    def one(seed: int, folder: Path) -> dict[str, Any]:
         with clock(f"student {seed}", work / f"student-{seed}.pt"):
             student = trained(data, vectors, seed, work, quick)
         temperature = _calibrate(student, data, count=40 if quick else 2000)
         student.half().save_pretrained(folder)
         _processor().save_pretrained(folder)
-        reports.append(_measure(folder, exams) | {"temperature": temperature})
+        return _measure(folder, exams) | {"temperature": temperature, "parameters": student.num_parameters()}
+
+    reports = for_each_seed(SEEDS, output, work, quick, one)
     report: dict[str, Any] = {"seeds": reports, "seconds": clock.seconds, "threads": torch.get_num_threads()}
     report |= {
         "baselines": baselines(data, exams, count=50 if quick else 10_000),
         "quick": quick,
         "others": len(data.others),
     }
-    report |= {"parameters": student.num_parameters(), "bytes": (output / "model.safetensors").stat().st_size}
+    report |= {"parameters": reports[0]["parameters"], "bytes": (output / "model.safetensors").stat().st_size}
     report |= {"shape": STUDENT, "things": [(each.label, each.style, each.part) for each in data.things]}
     (output / "README.md").write_text(model_card(report), encoding="utf-8")
     return report

@@ -7,12 +7,14 @@ from typing import Any
 
 import numpy as np
 
-from notebook_kit.recipes.shared import QUICK_WARNING
+from notebook_kit.recipes.scene_card import interval
+from notebook_kit.recipes.shared import QUICK_WARNING, minutes_of
 from notebook_kit.recipes.things_data import HELD_OUT_STYLE, LABELS, STYLES
 from notebook_kit.recipes.things_table import BACKGROUNDS
 
 __all__ = ["model_card"]
 
+SHORT = {"photograph": "photographs", HELD_OUT_STYLE: "Twemoji"}
 ROWS = {"photograph": "photographs", HELD_OUT_STYLE: "Twemoji, a style never seen in training"}
 
 
@@ -22,8 +24,6 @@ def model_card(report: dict[str, Any]) -> str:
     layers, heads, width = (
         report["shape"][name] for name in ("num_hidden_layers", "num_attention_heads", "hidden_size")
     )
-    minutes = {stage: seconds / 60 for stage, seconds in report["seconds"].items()}
-    students = [value for stage, value in minutes.items() if stage.startswith("student")]
     warning = QUICK_WARNING if report["quick"] else ""
     return f"""\
 ---
@@ -82,7 +82,7 @@ three photographs and some drawings. Do not use it where a mistake matters.
 ## How it was made
 
 `python -m notebook_kit.recipes build tiny-things` trains it again with notebook_kit's own Trainer. On one CPU thread, the teacher
-took {minutes["teacher"]:.1f} minutes, and a student {np.mean(students):.0f}.
+took {minutes_of(report["seconds"], "teacher"):.1f} minutes, and a student {minutes_of(report["seconds"], "student"):.0f}.
 
 1. The teacher, EfficientNet-Lite0, describes each cut-out thing of the training part with a vector, and also {report["others"]:,}
    more stamps and pieces of clip art, whose names are not used.
@@ -107,24 +107,21 @@ def _table(report: dict[str, Any]) -> str:
     rows = ["| | things | tiny-things | among its first five | nearest by pixels | nearest by colours |"]
     rows.append("| --- | --- | --- | --- | --- | --- |")
     for style, title in ROWS.items():
-        scores = [seed[style]["accuracy"] for seed in report["seeds"]]
-        spread = f" ({min(scores):.1%} to {max(scores):.1%})" if len(scores) > 1 else ""
+        found = report["seeds"][0][style]
         near = report["baselines"][style]
-        things = len(report["seeds"][0][style]["by thing"])
+        things = len(found["by thing"])
         rows.append(
-            f"| {title} | {things} | **{scores[0]:.1%}**{spread} | {report['seeds'][0][style]['top 5']:.1%} "
+            f"| {title} | {things} | **{found['accuracy']:.1%}** | {found['top 5']:.1%} "
             f"| {near['pixels']:.1%} | {near['colour histograms']:.1%} |"
         )
     return "\n".join(rows)
 
 
 def _spread(seeds: list[dict[str, Any]]) -> str:
-    if len(seeds) == 1:
-        return "Only one student was trained, so it is not known how much the result depends on the random numbers.\n"
-    return (
-        f"The range is from the lowest to the highest of {len(seeds)} students with different random numbers, of which the "
-        "embedded one is the first.\n"
-    )
+    each = [
+        interval([seed[style]["accuracy"] for seed in seeds], f"accuracy on {title}") for style, title in SHORT.items()
+    ]
+    return " ".join(each) + "\n"
 
 
 def _uncertainty(seed: dict[str, Any]) -> str:
@@ -141,7 +138,7 @@ def _uncertainty(seed: dict[str, Any]) -> str:
 
 def _verdict(report: dict[str, Any]) -> str:
     halves = []
-    for style, title in (("photograph", "photographs"), (HELD_OUT_STYLE, "Twemoji")):
+    for style, title in SHORT.items():
         error = 1 - float(np.mean([seed[style]["accuracy"] for seed in report["seeds"]]))
         best = 1 - max(report["baselines"][style].values())
         halves.append((title, error, best))

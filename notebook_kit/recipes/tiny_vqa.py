@@ -264,7 +264,7 @@ class Answering(nn.Module):
         return {"loss": loss + self.dense(patches, semantic), "logits": logits}
 
 
-def arguments_of(folder: Path, steps: int, rate: float) -> TrainingArguments:
+def arguments_of(folder: Path, steps: int, rate: float, seed: int) -> TrainingArguments:
     """The Trainer's arguments for one of the models of scenes with words."""
     return TrainingArguments(
         str(folder),
@@ -280,7 +280,7 @@ def arguments_of(folder: Path, steps: int, rate: float) -> TrainingArguments:
         remove_unused_columns=False,
         train_sampling_strategy="random",
         use_cpu=True,
-        seed=SEED,
+        seed=seed,
     )
 
 
@@ -300,7 +300,7 @@ def trained(learned: Learned, work: Path, quick: bool) -> ViltForQuestionAnsweri
         return model.eval()
     model.vilt.load_state_dict(eyes.vit.state_dict(), strict=False)
     task = Answering(model)
-    arguments = arguments_of(work / "training", 3 if quick else STEPS, RATE)
+    arguments = arguments_of(work / "training", 3 if quick else STEPS, RATE, SEED)
     optimizer = MuonWithAdamW(task, RATE, weight_decay=0.05)
     scenes = QuestionsAboutScenes(learned)
     train(Trainer(task, arguments, data_collator=collate, train_dataset=scenes, optimizers=(optimizer, None)))
