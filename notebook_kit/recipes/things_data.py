@@ -17,6 +17,7 @@ from typing import Literal
 import numpy as np
 from PIL import Image
 
+from notebook_kit.processing.image.loading import open_file
 from notebook_kit.recipes.debian import package_files
 from notebook_kit.recipes.npm import NpmPackage, npm_files
 from notebook_kit.recipes.things_table import BACKGROUNDS, CLASSES, OTHER_CLIP_ART, OTHER_STAMPS
@@ -253,7 +254,7 @@ def _by_hash(names: Iterable[str]) -> list[str]:
 
 
 def _cut_out(path: Path, largest: int = LARGEST_THING) -> np.ndarray:
-    with Image.open(path) as file:
+    with open_file(path) as file:
         image = file.convert("RGBA")
     # Pixels that are nearly transparent are remains of a shadow, not of the thing.
     image = image.crop(image.getchannel("A").point(lambda opacity: 255 * (opacity > 16)).getbbox() or (0, 0, 1, 1))
@@ -263,7 +264,7 @@ def _cut_out(path: Path, largest: int = LARGEST_THING) -> np.ndarray:
 
 def read_photograph(path: Path) -> np.ndarray:
     """The pixels of a photograph, reduced until the shorter side has at most 640."""
-    with Image.open(path) as file:
+    with open_file(path) as file:
         file.draft("RGB", (LARGEST_BACKGROUND, LARGEST_BACKGROUND))  # JPEG decodes at a fraction of its size
         image = file.convert("RGB")
     scale = LARGEST_BACKGROUND / min(image.size)

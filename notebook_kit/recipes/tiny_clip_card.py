@@ -12,7 +12,12 @@ from notebook_kit.recipes.tiny_things_card import SHORT, data_table
 
 __all__ = ["model_card"]
 
-COLUMNS = [f"{language}, {kind}" for language in LANGUAGES for kind in ("usual", "unseen")]
+COLUMNS = {
+    f"{language}, {kind}": title
+    for language in LANGUAGES
+    for kind, title in (("usual", language), ("unseen", f"{language}, new wording"))
+}
+"""Measurement -> its column in the table."""
 
 
 def model_card(report: dict[str, Any]) -> str:
@@ -68,9 +73,9 @@ colours. The scores average {first["photograph"]["English, usual"]["confidence"]
 
 ## What it is not good for
 
-It was made for lessons and demonstrations: two towers, and vectors that are compared. Unlike a large CLIP it has no notion of words
-other than the names of its things: *a red car* and *a blue car* are the same to it, and a text without one of the names means
-nothing. It expects one whole thing that fills most of the picture. Do not use it where a mistake matters.
+It was made for lessons and demonstrations: two towers, and vectors that are compared. Unlike a large CLIP it has learned no words
+other than the names of its things and a few around them: colours, actions and other things in a text mislead it. The table shows
+that a new wording costs right answers. It expects one whole thing that fills most of the picture. Do not use it where a mistake matters.
 
 ## How it was made
 
@@ -98,7 +103,10 @@ The names in Telugu are those of Unicode's CLDR, in which they describe emoji (U
 
 
 def _table(report: dict[str, Any]) -> str:
-    rows = [f"| | {' | '.join(COLUMNS)} | nearest by pixels | by colours |", "| --- " * (len(COLUMNS) + 3) + "|"]
+    rows = [
+        f"| | {' | '.join(COLUMNS.values())} | nearest by pixels | by colours |",
+        "| --- " * (len(COLUMNS) + 3) + "|",
+    ]
     for style, title in SHORT.items():
         found, near = report["seeds"][0][style], report["baselines"][style]
         ours = " | ".join(f"**{found[column]['accuracy']:.1%}**" for column in COLUMNS)

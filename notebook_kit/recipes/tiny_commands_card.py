@@ -72,7 +72,7 @@ mislead it. Any other word, music or silence gets one of its labels, too. Do not
 ## How it was made
 
 `python -m notebook_kit.recipes build tiny-commands` trains it again with notebook_kit's own Trainer. On one CPU thread of a shared machine,
-speaking took {minutes_of(report["seconds"], "voices"):.0f} minutes and a training {minutes_of(report["seconds"], "seed"):.0f}.
+speaking took {minutes_of(report["seconds"], "voices"):.1f} minutes and a training {minutes_of(report["seconds"], "seed"):.1f}.
 
 1. {VOICES_OF_PROGRAMS}
    They say {report["clips"]:,} clips in all.

@@ -48,12 +48,15 @@ ZOO: dict[str, Checkpoint] = {
     "tiny-gpt2": Checkpoint(("text-generation",), "continues a text in the style of three old English books"),
     "tiny-summarizer": Checkpoint(("summarization",), "summarizes a software description in one line"),
     "tiny-things": Checkpoint(
-        ("image-classification",),
+        ("image-classification", "image-feature-extraction"),
         "names the thing in a picture, one of 40 that children know",
     ),
     "tiny-detection": Checkpoint(("object-detection",), "finds things of ten kinds in a picture, each with its box"),
     "tiny-segmentation": Checkpoint(
         ("image-segmentation",), "names the class of each pixel of a picture, of ten kinds"
+    ),
+    "tiny-clip": Checkpoint(
+        ("zero-shot-image-classification",), "says which text, in English or Telugu, fits a picture of a thing"
     ),
     "tiny-vqa": Checkpoint(("visual-question-answering",), "answers questions about pictures of a few things"),
     "tiny-captions": Checkpoint(("image-to-text",), "says which things a picture shows, and how they are arranged"),

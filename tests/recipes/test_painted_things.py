@@ -8,6 +8,7 @@ import pytest
 import torch
 from picture_files import write_picture_cache
 
+from notebook_kit.recipes import tiny_clip
 from notebook_kit.recipes.efficientnet_lite import EfficientNetLite0
 from notebook_kit.recipes.things_data import LABELS, backgrounds, other_things, things
 from notebook_kit.recipes.tiny_things import build
@@ -98,3 +99,37 @@ def test_a_quick_build(tmp_path, cache, monkeypatch):
     first = (output / "model.safetensors").read_bytes()
     build(output, quick=True, work=tmp_path / "work")  # the weights are reused: nothing is trained again
     assert (output / "model.safetensors").read_bytes() == first
+
+
+def test_a_quick_build_of_the_clip(tmp_path, cache, monkeypatch):
+    monkeypatch.setenv("NOTEBOOK_KIT_CACHE", str(cache))
+    monkeypatch.setattr(EfficientNetLite0, "pretrained", classmethod(lambda cls: cls().eval()))
+    output = tmp_path / "output"
+    report = tiny_clip.build(output, quick=True, work=tmp_path / "work")
+    assert "Made by `--quick`" in (output / "README.md").read_text(encoding="utf-8")
+    assert sum(path.stat().st_size for path in output.iterdir()) <= LIMIT
+    assert set(report["seeds"][0]["photograph"]) == {
+        f"{language}, {kind}" for language in ("English", "Telugu") for kind in ("usual", "unseen")
+    }
+
+
+def test_the_tower_of_pictures_starts_as_the_classifier():
+    """Before its own norm, CLIP's embeddings are those of the ViT; after the first layers, states still resemble them."""
+    from notebook_kit import ViTModel
+
+    model, eyes = tiny_clip.untrained(), ViTModel.from_pretrained("notebook-kit/tiny-things", dtype=torch.float32)
+    pictures = 2 * torch.rand(4, 3, SIDE, SIDE) - 1
+    with torch.no_grad():
+        ours, theirs = model.vision_model.embeddings(pictures, False), eyes.embeddings(pictures, None, False)
+        torch.testing.assert_close(ours, theirs)
+        alike = torch.cosine_similarity(
+            model.vision_model(pictures).last_hidden_state, eyes(pictures).last_hidden_state, dim=-1
+        )
+    assert alike.mean() > 0.5
+
+
+def test_names_in_sentences():
+    assert tiny_clip.texts_of("apple", "English")[1] == "an apple"
+    assert "ఇది ఆపిల్" in tiny_clip.texts_of("apple", "Telugu")
+    ids = tiny_clip.tokenizer()(["ఇది ఆపిల్", "ζ"])["input_ids"]
+    assert [tiny_clip.tokenizer().decode(each, skip_special_tokens=True) for each in ids] == ["ఇది ఆపిల్", "ζ"]

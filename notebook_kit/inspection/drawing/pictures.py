@@ -10,6 +10,7 @@ import numpy as np
 
 from notebook_kit.errors import InputError
 from notebook_kit.inspection.drawing.heat_maps import label_of, palette
+from notebook_kit.processing.image.loading import load_image
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -43,8 +44,7 @@ def pixels_of(picture: Any) -> np.ndarray:
     if isinstance(picture, Image.Image):
         return np.asarray(picture.convert("RGB"))
     if isinstance(picture, str) or hasattr(picture, "__fspath__"):
-        with Image.open(picture) as opened:
-            return np.asarray(opened.convert("RGB"))
+        return np.asarray(load_image(picture))
     pixels = np.asarray(picture)
     if pixels.ndim != 3 or pixels.shape[2] != 3 or pixels.dtype != np.uint8:
         raise InputError(

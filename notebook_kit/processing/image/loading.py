@@ -14,6 +14,7 @@ import io
 import os
 import re
 import struct
+import threading
 import warnings
 import zlib
 from collections.abc import Iterator, Mapping
@@ -24,7 +25,7 @@ from typing import Any
 import numpy as np
 from PIL import ExifTags, Image, ImageOps, UnidentifiedImageError
 
-from notebook_kit.errors import InputError, warn
+from notebook_kit.errors import InputError, notice, warn
 from notebook_kit.processing import naming
 from notebook_kit.processing.fetching import fetch
 from notebook_kit.processing.naming import (
@@ -40,6 +41,7 @@ __all__ = [
     "described",
     "is_one",
     "load_image",
+    "open_file",
     "open_image",
     "to_8_bits",
     "to_array",
@@ -49,6 +51,8 @@ __all__ = [
 
 CHANNELS = (1, 3, 4)
 """Channels of an image: grey, colour, and colour with alpha."""
+_FILTERS = threading.Lock()
+"""Filters of warnings belong to the process, and images are read by several threads."""
 _BASE64 = re.compile(r"[A-Za-z0-9+/\s]{16,}={0,2}\s*")
 _SIXTEEN_BITS = ("I;16", "I;16B", "I;16L", "I;16N")
 _FAULTS = (
@@ -219,10 +223,28 @@ def _from_path(path: Path) -> Image.Image:
         raise _unreadable(repr(str(path)), error.strerror or "permission denied") from error
 
 
+def open_file(file: Any) -> Image.Image:
+    """`PIL.Image.open` without Pillow's warning about files of many pixels, which a filter may turn into an error.
+
+    Raises:
+        PIL.Image.DecompressionBombError: If there are more than twice `PIL.Image.MAX_IMAGE_PIXELS`.
+    """
+    with _FILTERS, warnings.catch_warnings():
+        warnings.simplefilter("ignore", Image.DecompressionBombWarning)
+        image: Image.Image = Image.open(file)
+    return image
+
+
 def _read(file: Any, name: str) -> Image.Image:
     """Decode an image file, and apply the rotation that it notes."""
     with _naming(name):
-        image: Image.Image = Image.open(file)
+        image = open_file(file)
+        limit = Image.MAX_IMAGE_PIXELS
+        if limit is not None and image.width * image.height > limit:
+            notice(
+                f"{capitalized(name)} is large: {image.width:,} x {image.height:,} pixels. It is decoded whole, in "
+                f"{image.width * image.height * 3 / 2**20:,.0f} MiB."
+            )
         frames = getattr(image, "n_frames", 1) if getattr(image, "is_animated", False) else 1
         image = _upright(image)
     if frames > 1:
@@ -314,7 +336,7 @@ def to_rgb(image: Image.Image, background: str | None = None, name: str = "") ->
         image = image.convert("RGBA")
         image = Image.alpha_composite(Image.new("RGBA", image.size, background), image)
     if image.mode == "P" and isinstance(image.info.get("transparency"), bytes):
-        with warnings.catch_warnings():  # Pillow suggests RGBA, but the transparency is dropped on purpose
+        with _FILTERS, warnings.catch_warnings():  # Pillow suggests RGBA, but the transparency is dropped on purpose
             warnings.simplefilter("ignore", UserWarning)
             return image.convert("RGB")
     return image.convert("RGB")

@@ -7,6 +7,7 @@ import http.server
 import io
 import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
@@ -224,6 +225,17 @@ def test_a_decompression_bomb(monkeypatch, path):
     monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 1000)
     with pytest.raises(InputError, match=r"cat\.png' was not decoded.*3072 pixels"):
         load_image(path)
+
+
+@pytest.mark.filterwarnings("error")
+def test_a_large_image_is_read_with_a_notice(monkeypatch, path, caplog):
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 2000)  # Pillow warns up to twice the limit
+    with ThreadPoolExecutor(4) as pool:
+        assert {image.size for image in pool.map(load_image, [path] * 8)} == {(64, 48)}
+    assert caplog.messages[0].endswith("cat.png' is large: 64 x 48 pixels. It is decoded whole, in 0 MiB.")
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", None)
+    assert load_image(path).size == (64, 48)
+    assert len(caplog.messages) == 8
 
 
 def test_an_image_without_pixels():
