@@ -465,19 +465,31 @@ class Transcription:
             if count < 2:
                 continue
             frames = None if self.source.sound is None else self.source.sound[source_row] - self.source.seek[source_row]
-            limit = None if frames is None else max(frames, self.source.stride) // self.source.stride
+            limit = None if frames is None else frames // self.source.stride
             beams = result.get("beam_indices") if isinstance(result, dict) else None
             chosen = [row * copies] * (count - 1) if beams is None else beams[row, 1:count].clamp(min=0).tolist()
             weights = torch.stack(
                 [
-                    torch.stack([steps[layer][step + 1][place, head, -1, :limit] for step, place in enumerate(chosen)])
+                    torch.stack([steps[layer][step + 1][place, head, -1] for step, place in enumerate(chosen)])
                     for layer, head in settings.alignment_heads
                 ]
             )
+            weights = self._heard(weights, limit)
             found = token_times(weights, self.precision, self.model.config.median_filter_width)
             times[row, begin : begin + count] = torch.cat([found, found[-1:]])
             times[row, begin + count :] = found[-1]
         return times
+
+    def _heard(self, weights: Tensor, limit: int | None) -> Tensor:
+        """The attention to the steps of time before a limit.
+
+        A model may write more than there is sound. Behind the end of the sound the limit is negative, and leaves out steps at
+        the end; the reference does so twice if all recordings are equally long, and times are to be the same.
+        """
+        kept = weights[..., :limit]
+        if limit is not None and limit < 0 and len(set(self.source.sound or ())) == 1:
+            kept = kept[..., :limit]
+        return kept if kept.shape[-1] else weights[..., :1]
 
     def result(self, with_segments: bool) -> Any:
         """The transcripts, or a dictionary with them and what else was asked for."""

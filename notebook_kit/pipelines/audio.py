@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Hashable, Iterator, Mapping
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any
 
 import numpy as np
@@ -58,17 +58,14 @@ class AudioPipeline(Pipeline):
     budget_option = "batch_samples"
     budgets = (60 * 16_000, 32 * 30 * 16_000)
     windows = (16, 64)  # half a minute of sound is 2 MB
+    reads_ahead = True
 
     def features_of_each(self, items: list[Any], options: dict[str, Any]) -> Iterator[Rows | Exception]:
+        """As in `Pipeline`; several recordings are read by threads, from this call on."""
         if len(items) < 2 or READERS < 2:
-            yield from super().features_of_each(items, options)
-            return
-        with ThreadPoolExecutor(READERS, "recordings") as pool:
-            for future in [pool.submit(self.features_of, item, options) for item in items]:
-                try:
-                    yield future.result()
-                except Exception as error:
-                    yield error
+            return super().features_of_each(items, options)
+        pool = ThreadPoolExecutor(READERS, "recordings")
+        return _results(pool, [pool.submit(self.features_of, item, options) for item in items])
 
     def preprocess(self, item: Any, *, sampling_rate: int | None = None, timeout: float | None = None) -> Any:
         return self.process(self.load(item, sampling_rate, timeout))
@@ -141,6 +138,18 @@ class AudioPipeline(Pipeline):
         """Whether padding changes no answer: with an attention mask, if no norm runs over time before the model applies it."""
         has_mask = "attention_mask" in self.input_names and self.main == "input_values"
         return has_mask and getattr(self.model.config, "feat_extract_norm", None) == "layer"
+
+
+def _results(pool: ThreadPoolExecutor, futures: list[Future[Rows]]) -> Iterator[Rows | Exception]:
+    """The results in order, with errors in the places of those that they prevented."""
+    try:
+        for future in futures:
+            try:
+                yield future.result()
+            except Exception as error:
+                yield error
+    finally:
+        pool.shutdown(wait=False, cancel_futures=True)
 
 
 def _is_samples_with_rate(inputs: Any) -> bool:

@@ -143,6 +143,8 @@ class Pipeline(PushToHub):
     """For a task with several kinds of models: their classes, of which the first that has the family loads it."""
     processors: ClassVar[tuple[str, ...] | None] = None
     """The processors that the pipeline requires, such as `("tokenizer",)`; `None` uses a tokenizer if there is one."""
+    reads_ahead: ClassVar[bool] = False
+    """Whether `features_of_each` begins with its work at once, so that it can prepare inputs while others are computed."""
     budget_option: ClassVar[str] = "batch_budget"
     """The name of the option that sets the budget of a batch."""
     budgets: ClassVar[tuple[int | None, int | None]] = (8, 64)

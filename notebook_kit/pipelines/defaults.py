@@ -13,7 +13,7 @@ from notebook_kit.registry.tasks import TASKS
 
 __all__ = ["build_default", "default_checkpoint", "embedded_checkpoints"]
 
-_SAME_BODIES = {"feature-extraction": "text-classification", "image-feature-extraction": "image-classification"}
+_SAME_BODIES = {"feature-extraction": "text-classification"}
 """Task without an embedded checkpoint -> the task whose embedded checkpoint also does it."""
 # Seconds to wait for a first response of the Hub when a task's default checkpoint is not cached.
 PATIENCE = 3.0

@@ -26,6 +26,7 @@ from notebook_kit.pipelines.options import checked
 from notebook_kit.pipelines.registry import PIPELINE_REGISTRY
 from notebook_kit.registry.families import FAMILIES
 from notebook_kit.registry.tasks import task_of, task_of_another_head
+from notebook_kit.zoo import loading_options
 
 if TYPE_CHECKING:
     import torch
@@ -177,7 +178,8 @@ class _Builder:
             _check_model(model, name, pipeline_class)
             options = {key: self.loading[key] for key in ("dtype",) if key in self.loading} | options
         else:
-            model = _load(name, pipeline_class, entry, source, config, self.loading)
+            embedded = loading_options(source.name, name) if source.kind == "zoo" else {}
+            model = _load(name, pipeline_class, entry, source, config, {**embedded, **self.loading})
             device = model.device if "device_map" in self.loading else device  # the device chosen by device_map
         pipeline_class = pipeline_class.for_model(model)
         home: Any = source or getattr(model, "name_or_path", "") or getattr(model.config, "name_or_path", "")

@@ -26,6 +26,9 @@ class Steps(Protocol):
     @property
     def task(self) -> str: ...
 
+    @property
+    def reads_ahead(self) -> bool: ...
+
     def features_of_each(self, items: list[Any], options: dict[str, Any]) -> Iterator[list[Any] | Exception]: ...
 
     def cost(self, feature: Any) -> int: ...
@@ -77,13 +80,21 @@ def run_one(steps: Steps, item: Any, options: RunOptions) -> Any:
     return result
 
 
-def compute(steps: Steps, items: list[Any], options: RunOptions, progress: Progress | None = None) -> list[Any]:
-    """The results of one window in order, with a `Failure` for each input that failed."""
+def compute(
+    steps: Steps,
+    items: list[Any],
+    options: RunOptions,
+    progress: Progress | None = None,
+    features_of_each: Iterator[list[Any] | Exception] | None = None,
+) -> list[Any]:
+    """The results of one window in order, with a `Failure` for each input that failed; its features may be under way."""
+    if features_of_each is None:
+        features_of_each = steps.features_of_each(items, options.preprocess)
     jobs = []
     places: list[tuple[_Job, int]] = []  # feature -> its input, and its index among the features of that input
     costs: list[int] = []
     groups: list[Hashable] = []
-    for item, features in zip(items, steps.features_of_each(items, options.preprocess), strict=True):
+    for item, features in zip(items, features_of_each, strict=True):
         job = _Job(item)
         jobs.append(job)
         if not isinstance(features, Exception):
@@ -143,16 +154,14 @@ def run_list(steps: Steps, inputs: Any, options: RunOptions) -> list[Any]:
     progress = Progress(total, steps.task, show=options.progress)
     results: list[Any] = []
     errors: dict[int, Exception] = {}
-    source = iterate(inputs)
     try:
-        while items := list(itertools.islice(source, options.window)):
+        for items, features in _windows(steps, iterate(inputs), options):
             start = len(results)
-            for i, result in enumerate(compute(steps, items, options, progress), start):
+            for i, result in enumerate(compute(steps, items, options, progress, features), start):
                 if isinstance(result, Failure):
                     errors[i] = result.error
                     result = _error_of(steps, {i: result.error}, total) if options.on_error == "return" else None
                 results.append(result)
-            items.clear()  # before the next window is read
             # If the whole first window fails, the cause is probably not the inputs: stop early.
             if len(errors) == len(results) == options.window and options.on_error == "raise":
                 break
@@ -162,6 +171,23 @@ def run_list(steps: Steps, inputs: Any, options: RunOptions) -> list[Any]:
         results += [None] * ((total or 0) - len(results))
         raise _error_of(steps, errors, len(results), results) from errors[min(errors)]
     return results
+
+
+def _windows(
+    steps: Steps, source: Iterator[Any], options: RunOptions
+) -> Iterator[tuple[list[Any], Iterator[list[Any] | Exception]]]:
+    """The windows of a list with their features, of which those of the next window are prepared while one is computed."""
+
+    def read() -> tuple[list[Any], Iterator[list[Any] | Exception]]:
+        items = list(itertools.islice(source, options.window))
+        return items, steps.features_of_each(items, options.preprocess)
+
+    window = read()
+    while window[0]:
+        upcoming = read() if steps.reads_ahead else None
+        yield window
+        window[0].clear()  # before the next window is read
+        window = read() if upcoming is None else upcoming
 
 
 def _error_of(

@@ -9,8 +9,10 @@ To add one, write `notebook_kit/recipes/<name>.py` with a function `build(output
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 from notebook_kit.errors import InputError, near_matches
 from notebook_kit.registry.tasks import ALIASES
@@ -20,6 +22,7 @@ __all__ = [
     "Checkpoint",
     "default_for",
     "folder",
+    "loading_options",
     "names",
     "sample",
     "sample_pages",
@@ -37,10 +40,12 @@ class Checkpoint:
     Attributes:
         tasks: The pipeline tasks (without aliases) for which it is the default.
         summary: What it does, in a few words.
+        loading: Task -> arguments of `from_pretrained` for it, such as those that leave out layers without trained weights.
     """
 
     tasks: tuple[str, ...]
     summary: str
+    loading: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
 
 
 ZOO: dict[str, Checkpoint] = {
@@ -50,6 +55,7 @@ ZOO: dict[str, Checkpoint] = {
     "tiny-things": Checkpoint(
         ("image-classification", "image-feature-extraction"),
         "names the thing in a picture, one of 40 that children know",
+        {"image-feature-extraction": {"add_pooling_layer": False}},
     ),
     "tiny-detection": Checkpoint(("object-detection",), "finds things of ten kinds in a picture, each with its box"),
     "tiny-segmentation": Checkpoint(
@@ -109,6 +115,17 @@ def default_for(task: str) -> str | None:
     """
     task = ALIASES.get(task, task)
     return next((PREFIX + name for name, checkpoint in ZOO.items() if task in checkpoint.tasks), None)
+
+
+def loading_options(name: str, task: str) -> Mapping[str, Any]:
+    """The arguments with which `from_pretrained` loads an embedded checkpoint for a pipeline task.
+
+    Example:
+        >>> loading_options("notebook-kit/tiny-things", "image-feature-extraction")
+        {'add_pooling_layer': False}
+    """
+    checkpoint = ZOO.get(name.removeprefix(PREFIX))
+    return {} if checkpoint is None else checkpoint.loading.get(task, {})
 
 
 def sample_pictures() -> list[Path]:

@@ -330,6 +330,28 @@ def test_several_recordings_are_read_at_once(recognizers, monkeypatch):
     assert ours(CLIPS) == expected
 
 
+def test_the_next_window_is_read_while_one_is_computed(recognizers, monkeypatch):
+    ours, _ = recognizers
+    monkeypatch.setattr("notebook_kit.pipelines.audio.READERS", 2)
+    expected = ours(CLIPS)
+    read, run = type(ours).load, type(ours).run_batch
+    last_was_read = threading.Event()
+
+    def load(self, item, *arguments, **options):
+        if item is CLIPS[-1]:
+            last_was_read.set()
+        return read(self, item, *arguments, **options)
+
+    def run_batch(self, *arguments):
+        assert last_was_read.wait(timeout=20)
+        return run(self, *arguments)
+
+    monkeypatch.setattr(type(ours), "load", load)
+    monkeypatch.setattr(type(ours), "run_batch", run_batch)
+    monkeypatch.setattr(type(ours), "windows", (2, 2))
+    assert ours(CLIPS) == expected
+
+
 @pytest.mark.slow
 def test_an_hour_streams_in_little_memory(tmp_path):
     """In a process by itself, so that other tests' memory does not count."""

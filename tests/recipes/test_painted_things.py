@@ -8,6 +8,7 @@ import pytest
 import torch
 from picture_files import write_picture_cache
 
+from notebook_kit import ViTModel
 from notebook_kit.recipes import tiny_clip
 from notebook_kit.recipes.efficientnet_lite import EfficientNetLite0
 from notebook_kit.recipes.things_data import LABELS, backgrounds, other_things, things
@@ -115,9 +116,8 @@ def test_a_quick_build_of_the_clip(tmp_path, cache, monkeypatch):
 
 def test_the_tower_of_pictures_starts_as_the_classifier():
     """Before its own norm, CLIP's embeddings are those of the ViT; after the first layers, states still resemble them."""
-    from notebook_kit import ViTModel
-
-    model, eyes = tiny_clip.untrained(), ViTModel.from_pretrained("notebook-kit/tiny-things", dtype=torch.float32)
+    model = tiny_clip.untrained()
+    eyes = ViTModel.from_pretrained("notebook-kit/tiny-things", dtype=torch.float32, add_pooling_layer=False)
     pictures = 2 * torch.rand(4, 3, SIDE, SIDE) - 1
     with torch.no_grad():
         ours, theirs = model.vision_model.embeddings(pictures, False), eyes.embeddings(pictures, None, False)
