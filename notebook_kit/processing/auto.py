@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from typing import Any
 
 from notebook_kit.configuration import read_config
@@ -13,12 +14,13 @@ from notebook_kit.processing.audio import processors as of_sound
 from notebook_kit.processing.audio.auto import AutoFeatureExtractor
 from notebook_kit.processing.audio.language_models import Wav2Vec2ProcessorWithLM
 from notebook_kit.processing.joint import images as of_images
+from notebook_kit.processing.joint.base import JointProcessor
 from notebook_kit.processing.settings_files import PROCESSOR_FILE, SETTINGS_FILE
 from notebook_kit.processing.text import AutoTokenizer
 
 __all__ = ["AutoProcessor"]
 
-PROCESSORS = {
+PROCESSORS: dict[str, type[JointProcessor]] = {
     **of_sound.PROCESSORS,
     **of_images.PROCESSORS,
     "Wav2Vec2ProcessorWithLM": Wav2Vec2ProcessorWithLM,
@@ -82,8 +84,7 @@ def _joint(source: Source) -> str | None:
     for name in (PROCESSOR_FILE, SETTINGS_FILE, "tokenizer_config.json"):
         path = source.find(name)
         named = read_json(path).get("processor_class") if path is not None else None
-        is_joint = isinstance(named, str) and named.endswith(("Processor", "ProcessorWithLM"))
-        if not is_joint or named.endswith("ImageProcessor"):
+        if not isinstance(named, str) or not re.search(r"(?<!Image)Processor(WithLM)?$", named):
             continue
         if named not in PROCESSORS:
             raise UnknownArchitectureError(

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import math
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import torch
@@ -21,7 +21,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.utils.data import Dataset
 
-from notebook_kit.models.clip import CLIPConfig, CLIPModel
+from notebook_kit.models.clip import CLIPConfig, CLIPModel, CLIPTextConfig, CLIPVisionConfig
 from notebook_kit.models.vit import ViTForImageClassification, ViTModel
 from notebook_kit.pipelines import pipeline
 from notebook_kit.processing.image.classes import CLIPImageProcessor
@@ -166,12 +166,12 @@ class Contrast(nn.Module):
             patches: `(batch, some)`: the numbers of the patches that are seen.
             input_ids: `(languages * classes, tokens)`.
         """
-        model, vision = self.model, self.model.vision_model
+        model, vision = self.model, cast("Any", self.model.vision_model)
         x = vision.embeddings(pixel_values, False)  # (batch, 1 + patches, width)
         seen = torch.cat([torch.zeros_like(patches[:, :1]), patches + 1], 1)
         x = vision.pre_layrnorm(x.gather(1, seen[..., None].expand(-1, -1, x.shape[-1])))
         pictures = model.visual_projection(vision.post_layernorm(vision.encoder(x)[0][:, 0]))
-        texts = model.get_text_features(input_ids, (input_ids != 0).long()).pooler_output
+        texts: Any = model.get_text_features(input_ids, (input_ids != 0).long()).pooler_output
         logits = model.logit_scale.exp() * F.normalize(pictures, dim=-1) @ F.normalize(texts, dim=-1).T
         named = labels >= 0
         of_language = logits.unflatten(1, (len(LANGUAGES), -1))  # (batch, languages, classes)
@@ -193,7 +193,10 @@ def untrained() -> CLIPModel:
     special = {"pad_token_id": words.pad_token_id, "bos_token_id": None, "eos_token_id": words.eos_token_id}
     vision = {name: getattr(eyes.config, name) for name in shape} | {"hidden_act": "gelu", "projection_dim": WIDTH}
     texts = TEXTS | special | {"hidden_act": "gelu", "projection_dim": WIDTH, "vocab_size": len(words)}
-    model = CLIPModel(CLIPConfig(text_config=texts, vision_config=vision, projection_dim=WIDTH))
+    config = CLIPConfig(
+        text_config=CLIPTextConfig(**texts), vision_config=CLIPVisionConfig(**vision), projection_dim=WIDTH
+    )
+    model = CLIPModel(config)
     see_as(model, eyes.vit)
     return model
 
@@ -217,14 +220,13 @@ def see_as(model: CLIPModel, eyes: ViTModel) -> None:
     CLIP's patches have no bias, which becomes a part of their positions. Its norm before the first layer is one that a ViT
     lacks; it starts with the spread that the embeddings of random pixels have.
     """
-    tower, learned = model.vision_model, eyes.state_dict()
+    learned, tower = eyes.state_dict(), cast("Any", model.vision_model)
     positions = learned["embeddings.position_embeddings"][0].clone()
     tower.embeddings.class_embedding.copy_(learned["embeddings.cls_token"][0, 0])
     positions[1:] += learned["embeddings.patch_embeddings.projection.bias"]
     tower.embeddings.position_embedding.weight.copy_(positions)
     tower.embeddings.patch_embedding.weight.copy_(learned["embeddings.patch_embeddings.projection.weight"])
-    layers: Any = tower.encoder.layers
-    for number, layer in enumerate(layers):
+    for number, layer in enumerate(tower.encoder.layers):
         for ours, theirs in _AS_IN_VIT.items():
             for kind in ("weight", "bias"):
                 layer.get_parameter(f"{ours}.{kind}").copy_(learned[f"encoder.layer.{number}.{theirs}.{kind}"])
