@@ -35,7 +35,7 @@ class BackgroundRun:
     code, so the weights are the same as in the foreground only if no other cell draws random numbers.
 
     `run.wait()` waits for the end of the run. So does `await run`, which keeps a notebook's kernel responsive. When the
-    process ends, the run stops after its current step and writes a checkpoint, unless `save_strategy` is "no".
+    process ends, also by SIGTERM, the run stops after its current step and writes a checkpoint, unless `save_strategy` is "no".
 
     Attributes:
         trainer: The Trainer.
@@ -77,6 +77,7 @@ class BackgroundRun:
         _claim(trainer, self._thread)
         self.controls.expect()
         _end_with_process(self)
+        trainer.interrupts.guard_process()
         self._thread.start()
 
     def _work(self, train: Callable[[], TrainOutput]) -> None:
@@ -85,6 +86,7 @@ class BackgroundRun:
             output = train()
         except BaseException as raised:
             error = raised
+        self.trainer.interrupts.release()
         if self.trainer.run_thread is self._thread:  # already cleared if train returned normally
             self.trainer.run_thread = None
         if error is not None and not self._waiting:

@@ -10,7 +10,7 @@ from typing import Any
 
 from torch import nn
 
-from notebook_kit.errors import ConfigurationError, InputError, near_matches
+from notebook_kit.errors import ConfigurationError, InputError, near_matches, notice
 from notebook_kit.nn.base import PreTrainedModel
 from notebook_kit.nn.inputs import inputs_of, takes_name, unwrap
 from notebook_kit.training.arguments import TrainingArguments
@@ -198,6 +198,11 @@ def enable_gradient_checkpointing(model: nn.Module, options: dict[str, Any] | No
         raise ConfigurationError(
             f"gradient_checkpointing=True, but {type(model).__name__} has no gradient_checkpointing_enable.",
             next_step="Leave it out, or use a notebook_kit model.",
+        )
+    if options and isinstance(unwrap(model), PreTrainedModel) and options != {"use_reentrant": False}:
+        notice(
+            f"gradient_checkpointing_kwargs={options!r} has no effect: models of notebook_kit always recompute without"
+            " re-entering autograd, as use_reentrant=False does."
         )
     enable: Any = model.gradient_checkpointing_enable
     enable(**({"gradient_checkpointing_kwargs": options} if options else {}))

@@ -179,13 +179,16 @@ def make_accelerator(args: TrainingArguments) -> Accelerator:
         options["dynamo_plugin"] = compiled
     config = {k: v for k, v in (args.accelerator_config or {}).items() if k != "gradient_accumulation_kwargs"}
     try:
-        return Accelerator(
+        made = Accelerator(
             cpu=args.use_cpu,
             mixed_precision=args.mixed_precision,
             step_scheduler_with_optimizer=False,
             dataloader_config=DataLoaderConfiguration(**{"use_seedable_sampler": True, **config}),
             **options,
         )
+        if args.mixed_precision == "fp16" and not made.native_amp:
+            notice(f"fp16=True has no effect on this device ({made.device.type}): use bf16=True, or a GPU.")
+        return made
     except (ValueError, TypeError) as error:
         raise ConfigurationError(
             f"accelerate rejects these settings: {error}",

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import signal
+import weakref
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from types import FrameType
@@ -33,7 +35,7 @@ class Interrupts:
         former: dict[signal.Signals, Any] = {}
         with suppress(ValueError):  # not the main thread, the only one that signals interrupt
             former[signal.SIGINT] = signal.signal(signal.SIGINT, self._note)
-            if signal.getsignal(signal.SIGTERM) is signal.SIG_DFL:
+            if signal.getsignal(signal.SIGTERM) in (signal.SIG_DFL, _end_background_runs):
                 former[signal.SIGTERM] = signal.signal(signal.SIGTERM, self._note)
         try:
             yield
@@ -48,6 +50,17 @@ class Interrupts:
             yield
         if self.requested:
             raise self.error("before its first step")
+
+    def guard_process(self) -> None:
+        """Let SIGTERM end this run, which is on another thread, before it ends the process; until `release`."""
+        _in_background.add(self)
+        with suppress(ValueError):  # not the main thread
+            if signal.getsignal(signal.SIGTERM) is signal.SIG_DFL:
+                signal.signal(signal.SIGTERM, _end_background_runs)
+
+    def release(self) -> None:
+        """The run of `guard_process` has ended."""
+        _in_background.discard(self)
 
     def error(self, message: str) -> BaseException:
         """The exception that ends the run: SystemExit with the status 143 after SIGTERM, otherwise KeyboardInterrupt."""
@@ -74,3 +87,18 @@ class Interrupts:
             again, self.terminated = False, True
         if again or self._at_once:
             raise KeyboardInterrupt
+
+
+_in_background: weakref.WeakSet[Interrupts] = weakref.WeakSet()
+
+
+def _end_background_runs(number: int, frame: FrameType | None) -> None:
+    """The handler of SIGTERM during background runs. The process waits for them when it exits."""
+    runs = list(_in_background)
+    if not runs:
+        signal.signal(number, signal.SIG_DFL)
+        os.kill(os.getpid(), number)
+    elif not all(run.terminated for run in runs):  # it is often sent twice
+        for run in runs:
+            run.requested = run.terminated = True
+        raise SystemExit(128 + number)

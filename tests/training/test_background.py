@@ -256,11 +256,14 @@ ENDING = """
 """
 
 
-@pytest.mark.parametrize("then", ["pass", "handle.pause(); time.sleep(0.5)", "raise SystemExit(3)"])
+TERMINATED = "import os, signal; os.kill(os.getpid(), signal.SIGTERM); handle.wait()"
+
+
+@pytest.mark.parametrize("then", ["pass", "handle.pause(); time.sleep(0.5)", "raise SystemExit(3)", TERMINATED])
 def test_a_process_that_ends_lets_the_run_write_a_checkpoint(tmp_path, then):
     code = textwrap.dedent(ENDING).format(tests=str(Path(__file__).parent), folder=str(tmp_path), then=then)
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=240)
-    assert done.returncode == (3 if "3" in then else 0), done.stderr
+    assert done.returncode == {TERMINATED: 143, "raise SystemExit(3)": 3}.get(then, 0), done.stderr
     [checkpoint] = tmp_path.glob("checkpoint-*")
     record = RunRecord.load(tmp_path)
     step = int(checkpoint.name.rpartition("-")[2])

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import os
 import signal
 
 import pytest
 import torch
 from tiny_training import dataset
 from tiny_training import trainer as make_trainer
+
+from notebook_kit.training import TrainerCallback
 
 
 @pytest.mark.parametrize(
@@ -56,3 +59,17 @@ def test_training_turns_gradients_on(tmp_path):
         trainer.train()
         assert not torch.is_grad_enabled()
     assert any(not torch.equal(tensor, before[name]) for name, tensor in trainer.model.state_dict().items())
+
+
+@pytest.mark.parametrize("enabled", [True, False])
+def test_sigterm_saves_a_run_that_would_not_save(tmp_path, enabled):
+    class Terminate(TrainerCallback):
+        def on_step_begin(self, args, state, control, **kwargs):
+            if state.global_step == 2:
+                os.kill(os.getpid(), signal.SIGTERM)
+
+    run = make_trainer(tmp_path, max_steps=6, enable_jit_checkpoint=enabled, callbacks=[Terminate()])
+    with pytest.raises(SystemExit) as ended:
+        run.train()
+    assert ended.value.code == 143 and run.state.global_step == 3
+    assert (tmp_path / "checkpoint-3").exists() == enabled

@@ -161,6 +161,21 @@ def test_resume_continues_a_stream_where_it_was(tmp_path, way):
         assert len(read) == 8 and (way == "mapped" or read == list(range(32, 40)))
 
 
+def test_ignore_data_skip_begins_the_epoch_again(tmp_path):
+    seen = []
+
+    class Watch(TrainerCallback):
+        def on_step_end(self, args, state, control, **kwargs):
+            seen.append(kwargs["trainer"].last_step.batches[0]["input_ids"][0, :3].tolist())
+
+    options = {"save_strategy": "steps", "save_steps": 2, "callbacks": [Watch()], "train_sampling_strategy": "random"}
+    trainer(tmp_path, max_steps=4, **options).train()
+    for skips, first in ((True, 0), (False, 2)):
+        again = trainer(tmp_path, max_steps=3, ignore_data_skip=skips, **{**options, "save_strategy": "no"})
+        again.train(str(tmp_path / "checkpoint-2"))
+        assert seen.pop() == seen[first]
+
+
 def test_resume_with_a_loader_of_the_users_own_and_random_examples(tmp_path):
     class Noisy(torch.utils.data.Dataset):
         def __len__(self):
