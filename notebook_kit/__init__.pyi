@@ -763,6 +763,7 @@ from .tensorflow.classes import TFXLMRobertaForSequenceClassification as TFXLMRo
 from .tensorflow.classes import TFXLMRobertaForTokenClassification as TFXLMRobertaForTokenClassification
 from .tensorflow.classes import TFXLMRobertaModel as TFXLMRobertaModel
 from .tensorflow.modeling import TFPreTrainedModel as TFPreTrainedModel
+from .training import DataCollatorForImageText as DataCollatorForImageText
 from .training import DataCollatorForLanguageModeling as DataCollatorForLanguageModeling
 from .training import DataCollatorForMultipleChoice as DataCollatorForMultipleChoice
 from .training import DataCollatorForSeq2Seq as DataCollatorForSeq2Seq

@@ -406,7 +406,9 @@ class BlipForQuestionAnswering(BlipPreTrainedModel, GenerationMixin):
         Raises:
             InputError: If an input is missing or does not fit.
         """
-        answers = labels if decoder_input_ids is None else decoder_input_ids
+        answers = decoder_input_ids
+        if answers is None and labels is not None:  # what follows padding is not read, and padding has no loss
+            answers = labels.masked_fill(labels == -100, self.config.text_config.pad_token_id or 0)
         if answers is None:
             raise InputError(
                 "Neither labels nor decoder_input_ids were passed.",

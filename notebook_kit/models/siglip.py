@@ -5,6 +5,7 @@ Source: Zhai et al., Sigmoid Loss for Language Image Pre-Training, 2023.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any, ClassVar
 
 import torch
@@ -91,6 +92,13 @@ class SiglipTextConfig(PretrainedConfig):
         if self.projection_size is None:
             self.projection_size = self.hidden_size
         super().validate()
+
+    def update(self, edits: Mapping[str, Any]) -> None:
+        """As in `PretrainedConfig`; a `projection_size` that is that of the states stays so."""
+        follows = self.projection_size in (None, self.hidden_size) and "projection_size" not in edits
+        super().update(edits)
+        if follows:
+            self.projection_size = self.hidden_size
 
 
 class SiglipVisionConfig(PretrainedConfig):

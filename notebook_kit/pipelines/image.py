@@ -16,6 +16,7 @@ from notebook_kit.errors import InputError
 from notebook_kit.pipelines.base import Pipeline, Rows
 from notebook_kit.pipelines.options import checked
 from notebook_kit.processing.image.loading import load_image
+from notebook_kit.processing.padding import pad_pictures
 
 __all__ = ["ImagePipeline", "attempt", "is_image"]
 
@@ -148,14 +149,9 @@ class ImagePipeline(Pipeline):
     def collate(self, features: list[dict[str, Any]]) -> dict[str, torch.Tensor]:
         if not self.pad or len({feature["pixel_values"].shape for feature in features}) == 1:
             return super().collate(features)
-        *_, height, width = np.max([feature["pixel_values"].shape for feature in features], axis=0).tolist()
-        first = features[0]["pixel_values"]
-        pixels = first.new_zeros(len(features), *first.shape[:-2], height, width)
-        mask = torch.zeros(len(features), height, width, dtype=torch.int64)
-        for i, feature in enumerate(features):
-            h, w = feature["pixel_values"].shape[-2:]
-            pixels[i, ..., :h, :w] = feature["pixel_values"]
-            mask[i, :h, :w] = feature.get("pixel_mask", 1)
+        pixels, mask = pad_pictures(
+            [feature["pixel_values"] for feature in features], [feature.get("pixel_mask") for feature in features]
+        )
         return {"pixel_values": pixels, "pixel_mask": mask}
 
 

@@ -1,4 +1,4 @@
-"""Pad rows of unequal lengths to one length: token ids, audio samples, labels."""
+"""Pad rows of unequal lengths to one length: token ids, audio samples, labels; and pictures to one size."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Any
 from notebook_kit.errors import InputError, near_matches
 from notebook_kit.processing.tensors import tensor_kind, to_lists, to_tensor
 
-__all__ = ["as_columns", "as_mapping", "check_side", "pad_features", "pad_inputs", "pad_rows"]
+__all__ = ["as_columns", "as_mapping", "check_side", "pad_features", "pad_inputs", "pad_pictures", "pad_rows"]
 
 _SIDES = ("right", "left")
 
@@ -184,6 +184,34 @@ def pad_inputs(
     if return_tensors is None:
         return columns
     return {name: to_tensor(value, return_tensors, name) for name, value in columns.items()}
+
+
+def pad_pictures(pixels: Sequence[Any], masks: Sequence[Any]) -> tuple[Any, Any]:
+    """Join pictures of different sizes, with zeros at the right and at the bottom.
+
+    Args:
+        pixels: Tensors `(..., height, width)`.
+        masks: The mask of each picture, `(height, width)`, 1 for its pixels; None if all are.
+
+    Returns:
+        `(pictures, ..., height, width)`, and the masks, `(pictures, height, width)`.
+
+    Example:
+        >>> import torch
+        >>> pictures, masks = pad_pictures([torch.ones(3, 2, 4), torch.ones(3, 5, 1)], [None, None])
+        >>> pictures.shape, masks.sum((1, 2)).tolist()
+        (torch.Size([2, 3, 5, 4]), [8, 5])
+    """
+    import torch
+
+    height, width = (max(one.shape[axis] for one in pixels) for axis in (-2, -1))
+    joined = pixels[0].new_zeros(len(pixels), *pixels[0].shape[:-2], height, width)
+    covered = torch.zeros(len(pixels), height, width, dtype=torch.int64)
+    for i, (one, mask) in enumerate(zip(pixels, masks, strict=True)):
+        h, w = one.shape[-2:]
+        joined[i, ..., :h, :w] = one
+        covered[i, :h, :w] = 1 if mask is None else torch.as_tensor(mask)
+    return joined, covered
 
 
 def as_columns(features: Any, names: Iterable[str] | None = None) -> dict[str, Any]:

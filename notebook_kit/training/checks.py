@@ -155,8 +155,12 @@ def call_model_init(model_init: Callable[..., nn.Module], trial: Any = None) -> 
 
 
 def check_head(model: nn.Module) -> None:
-    """Raise an InputError if `model` is a notebook_kit model without a head: it takes no labels, so it has no loss."""
-    if isinstance(unwrap(model), PreTrainedModel) and not inputs_of(model).labels:
+    """Raise an InputError if `model` is a notebook_kit model without a head: it takes no labels, so it has no loss.
+
+    A model that compares texts with images takes none, either: its batches have `return_loss=True`.
+    """
+    inputs = inputs_of(model)
+    if isinstance(unwrap(model), PreTrainedModel) and not inputs.labels and "return_loss" not in inputs.names:
         raise InputError(
             f"{type(model).__name__} returns hidden states and takes no labels, so it has no loss to train on.",
             next_step="Load the checkpoint with a head, such as AutoModelForSequenceClassification, or pass"

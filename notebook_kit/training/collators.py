@@ -19,6 +19,7 @@ __all__ = [
     "DataCollatorMixin",
     "DataCollatorWithPadding",
     "DefaultDataCollator",
+    "as_examples",
     "default_data_collator",
 ]
 

@@ -267,6 +267,18 @@ def test_configurations(tmp_path):
         CLIPConfig(text_config={"hidden_size": 30})
 
 
+def test_vectors_of_siglip_are_as_wide_as_the_states():
+    config = notebook_kit.SiglipConfig(text_config={"hidden_size": 24, "num_attention_heads": 2})
+    assert config.text_config.projection_size == 24
+    assert notebook_kit.SiglipTextConfig(hidden_size=48).projection_size == 48
+    assert notebook_kit.SiglipTextConfig(projection_size=12).projection_size == 12
+    with pytest.raises(ConfigurationError, match="vectors of texts have the width 24"):
+        notebook_kit.SiglipModel(config)
+    alone = notebook_kit.SiglipConfig(vision_config={"vision_use_head": False})
+    with pytest.raises(ConfigurationError, match="vision_use_head is False"):
+        notebook_kit.SiglipModel(alone)
+
+
 @pytest.mark.parametrize("family", FAMILIES)
 def test_the_registry_and_the_auto_classes(family, tmp_path):
     ours, _ = pair(f"{family}Model", tmp_path)
