@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -122,10 +122,24 @@ class ZeroShotImageClassificationPipeline(ImagePipeline):
         if self.model.compares_one_by_one:  # SigLIP was trained with texts that are all padded to one length
             limit = position_limit(self.model)
             padded = {"padding": "max_length", "max_length": min(64, limit or 64), "truncation": True}
-        tokens = self.tokenizer(texts, return_tensors="pt", **{**padded, **options})
+        tokens = self.tokenizer(texts, return_tensors="pt", verbose=False, **{**padded, **options})
+        self._check_lengths(texts, tokens)
         names = [name for name in ("input_ids", "attention_mask") if name in tokens]
         features = self.model.get_text_features(**{name: tokens[name].to(self.device) for name in names})
         return _of_length_1(features.pooler_output)
+
+    def _check_lengths(self, texts: list[str], tokens: Mapping[str, torch.Tensor]) -> None:
+        """Raise an InputError about the first text with more tokens than the model has positions for."""
+        limit, ids = position_limit(self.model), tokens["input_ids"]
+        if limit is None or ids.shape[1] <= limit:
+            return
+        lengths = tokens["attention_mask"].sum(dim=1) if "attention_mask" in tokens else [ids.shape[1]] * len(texts)
+        place = next((i for i, length in enumerate(lengths) if length > limit), 0)
+        raise InputError(
+            f"The text of label {place} (counted from 0) has {int(lengths[place])} tokens, and the model reads at most {limit}: "
+            f"{texts[place]!r:.80}.",
+            next_step=f'Shorten it, or pass tokenizer_kwargs={{"truncation": True, "max_length": {limit}}}.',
+        )
 
     def postprocess(
         self, item: Any, features: Rows, outputs: Rows, *, candidate_labels: str | Sequence[str] | None = None

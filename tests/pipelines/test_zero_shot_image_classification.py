@@ -98,6 +98,20 @@ def test_wrong_inputs_are_named(pipe, arguments, named, message):
     assert caught.value.next_step
 
 
+def test_a_label_that_is_too_long(pipe):
+    labels = ["dog", "fox " * 100]
+    if pipe.model.compares_one_by_one:  # its texts are always cut, as in training
+        assert len(pipe(PICTURES[0], labels)) == 2
+        return
+    with pytest.raises(
+        InputError, match=r"label 1 \(counted from 0\) has \d+ tokens, and the model reads at most 40"
+    ) as caught:
+        pipe(PICTURES[0], labels)
+    assert "truncation" in caught.value.next_step
+    cut = {"tokenizer_kwargs": {"truncation": True, "max_length": 40}}
+    assert len(pipe(PICTURES[0], labels, **cut)) == 2
+
+
 def test_scores_of_siglip_do_not_depend_on_the_other_labels(pipe):
     alone, together = pipe(PICTURES[0], LABELS[:1]), {one["label"]: one["score"] for one in pipe(PICTURES[0], LABELS)}
     assert (alone[0]["score"] == pytest.approx(together[LABELS[0]])) == pipe.model.compares_one_by_one
