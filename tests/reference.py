@@ -124,7 +124,7 @@ _NOT_THEIRS: dict[str, tuple[str, ...]] = {
     "dinov2_with_registers": ("intermediate_size", "encoder_stride"),
     "segformer": tuple(name for name in _TINY_IMAGES if name not in ("num_labels", "num_attention_heads")),
     "resnet": tuple(name for name in _TINY_IMAGES if name != "num_labels"),
-    "clip_text_model": _DROPOUTS,
+    **dict.fromkeys(("clip_text_model", "siglip_text_model"), _DROPOUTS),
     **dict.fromkeys(("llama", "mistral", "qwen2", "qwen3", "smollm3", "gemma"), _DROPOUTS),
 }
 

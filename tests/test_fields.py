@@ -164,6 +164,11 @@ OWN = {
     },
     "blip": {"text_config": {**TOWER, "vocab_size": 40}, "vision_config": {**TOWER, "image_size": 16, "patch_size": 4}},
     "clip": {"text_config": {**TOWER, "vocab_size": 40}, "vision_config": {**TOWER, "image_size": 16, "patch_size": 4}},
+    "donut-swin": {"num_heads": [1, 2]},
+    "siglip": {
+        "text_config": {**TOWER, "vocab_size": 40},
+        "vision_config": {**TOWER, "image_size": 16, "patch_size": 4},
+    },
 }
 
 
