@@ -36,6 +36,7 @@ from .generation import NoRepeatNGramLogitsProcessor as NoRepeatNGramLogitsProce
 from .generation import PrefixConstrainedLogitsProcessor as PrefixConstrainedLogitsProcessor
 from .generation import RepetitionPenaltyLogitsProcessor as RepetitionPenaltyLogitsProcessor
 from .generation import SequenceBiasLogitsProcessor as SequenceBiasLogitsProcessor
+from .generation import StaticCache as StaticCache
 from .generation import StoppingCriteria as StoppingCriteria
 from .generation import StoppingCriteriaList as StoppingCriteriaList
 from .generation import StopStringCriteria as StopStringCriteria

@@ -2,6 +2,7 @@
 
 from ..nn.cache import DynamicCache as DynamicCache
 from ..nn.cache import KVCache as KVCache
+from ..nn.cache import StaticCache as StaticCache
 from .configuration import GenerationConfig as GenerationConfig
 from .filters import EpsilonLogitsWarper as EpsilonLogitsWarper
 from .filters import EtaLogitsWarper as EtaLogitsWarper

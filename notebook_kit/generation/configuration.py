@@ -42,6 +42,10 @@ REPLACED = dict.fromkeys(
 Count = Annotated[int, Range(1)]
 Whole = Annotated[int, Range(0)]
 PositiveFraction = Annotated[float, Check("a number above 0, at most 1", lambda value: 0 < value <= 1)]
+CacheKind = (
+    Literal["dynamic", "static", "offloaded", "offloaded_static", "quantized", "hybrid", "hybrid_chunked"]
+    | Literal["offloaded_hybrid", "offloaded_hybrid_chunked", "sliding_window"]
+)
 TokenId = Annotated[int, Range(-1)]  # -1, in some older files, for a token that the model does not have
 
 
@@ -68,6 +72,8 @@ class GenerationConfig(PushToHub):
             context.
         num_return_sequences: The number of sequences per prompt.
         use_cache: Reuse the keys and values computed for earlier tokens.
+        cache_implementation: "static" for a `StaticCache`; the results are those of any other kind. The cache is neither moved
+            to another device ("offloaded") nor rounded ("quantized").
         guidance_scale: Above 1, follow the prompt more closely: scores are moved away from those without the prompt, or
             after `negative_prompt_ids`, by this factor (classifier-free guidance).
         prompt_lookup_num_tokens: Check this many tokens at once, if the text's last words occur earlier in it: those that
@@ -138,6 +144,7 @@ class GenerationConfig(PushToHub):
     penalty_alpha: Fraction | None = None
     num_return_sequences: Count | None = None
     use_cache: bool | None = None
+    cache_implementation: CacheKind | None = None
     guidance_scale: NonNegative | None = None
     prompt_lookup_num_tokens: Count | None = None
     max_matching_ngram_size: Count | None = None

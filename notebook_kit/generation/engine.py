@@ -16,12 +16,13 @@ from notebook_kit.generation.processors import LogitsProcessorList, as_ids
 from notebook_kit.generation.prompt import Prompt, read_prompt
 from notebook_kit.generation.run import Run
 from notebook_kit.generation.stopping import StoppingCriteriaList
+from notebook_kit.keywords import ignore
 from notebook_kit.nn.inputs import vocabulary_size
 
 __all__ = ["decode", "generate", "prepare", "resolve_settings"]
 
 # Arguments of other libraries' `generate` that are accepted and ignored, so that code written for them runs.
-ACCEPTED = {"synced_gpus", "cache_implementation", "disable_compile", "return_legacy_cache", "trust_remote_code"}
+ACCEPTED = {"synced_gpus", "disable_compile", "return_legacy_cache", "trust_remote_code"}
 ACCEPTED |= {"use_model_defaults", "assistant_confidence_threshold"}
 NEGATIVE = ("negative_prompt_ids", "negative_prompt_attention_mask")
 # Argument -> the attributes that its value needs, and what to pass.
@@ -120,6 +121,12 @@ def prepare(
     negative = [tensors.get(name) for name in NEGATIVE]
     tensors = {name: value for name, value in tensors.items() if name not in NEGATIVE}
     prompt = read_prompt(model, inputs, config, eos, tensors)
+    if config.cache_implementation is not None and prompt.cache is not None:
+        raise InputError(
+            "past_key_values and cache_implementation were passed, which are two caches.", next_step="Pass one of them."
+        )
+    if (kind := config.cache_implementation) is not None and kind.startswith(("offloaded", "quantized")):
+        ignore("generate", {f"cache_implementation={kind!r}": True}, "The cache stays beside the weights, unrounded.")
     max_length = _max_length(model, prompt, config, fit)
     B, width = prompt.ids.shape[0], config.num_beams or 1
     contrastive = _is_contrastive(config)

@@ -16,7 +16,7 @@ from notebook_kit.generation.configuration import GenerationConfig
 from notebook_kit.generation.processors import LogitsProcessorList
 from notebook_kit.generation.prompt import Prompt
 from notebook_kit.generation.stopping import StoppingCriteriaList
-from notebook_kit.nn.cache import KVCache, as_cache
+from notebook_kit.nn.cache import KVCache, StaticCache, as_cache
 from notebook_kit.nn.few_rows import PackedProducts, packing_pays
 from notebook_kit.nn.inputs import inputs_of
 
@@ -77,7 +77,8 @@ class Run:
         if self.cache is not None and self.cache.limit is not None:
             self.cache.limit = max(self.cache.limit, positions)
         elif self.cache is None and config.use_cache:
-            self.cache = KVCache(limit=positions)
+            is_static = config.cache_implementation == "static"
+            self.cache = StaticCache(max_cache_len=positions) if is_static else KVCache(limit=positions)
         self._mask, self._positions = _padded(prompt.mask, positions)
         self._takes_logits_to_keep = "logits_to_keep" in inputs_of(self.model).names
         self._is_first, self._is_repeated, self._more, self._virtual = True, False, dict(prompt.more), 0

@@ -23,8 +23,9 @@ import torch
 from torch import Tensor
 
 from notebook_kit.errors import InputError
+from notebook_kit.fields import Rows, mismatch
 
-__all__ = ["BorrowedCache", "DynamicCache", "KVCache", "as_cache"]
+__all__ = ["BorrowedCache", "DynamicCache", "KVCache", "NamedCache", "StaticCache", "as_cache"]
 
 
 class KVCache:
@@ -189,36 +190,8 @@ def _grown(tensor: Tensor, length: int, capacity: int) -> Tensor:
     return larger
 
 
-class DynamicCache(KVCache):
-    """A `KVCache` under the names, and with the order of arguments, of other libraries.
-
-    Args:
-        ddp_cache_data: For each layer its keys and values, `(batch, heads, positions, head_dim)`, to start with.
-        **settings: Accepted and ignored, such as `config`.
-
-    Example:
-        >>> import torch
-        >>> from notebook_kit import DynamicCache, GPT2Config, GPT2LMHeadModel
-        >>> model = GPT2LMHeadModel(GPT2Config(n_embd=16, n_layer=1, n_head=2, vocab_size=50, n_positions=32)).eval()
-        >>> cache = DynamicCache()
-        >>> ids = model.generate(torch.tensor([[7, 8]]), past_key_values=cache, max_new_tokens=3, eos_token_id=None)
-        >>> cache.get_seq_length(), ids.shape[1]  # the newest token has not been read
-        (4, 5)
-        >>> cache.crop(2)
-        >>> key, value = cache.to_legacy_cache()[0]
-        >>> key.shape
-        torch.Size([1, 2, 2, 8])
-    """
-
-    def __init__(self, ddp_cache_data: Any = None, **settings: Any) -> None:
-        super().__init__()
-        for layer, (key, value) in enumerate(ddp_cache_data or ()):
-            super().update(layer, key, value)
-
-    @classmethod
-    def from_legacy_cache(cls, past_key_values: Any = None) -> DynamicCache:
-        """A cache with the keys and values of each layer, a tuple of pairs."""
-        return cls(past_key_values)
+class NamedCache(KVCache):
+    """A `KVCache` under the names, and with the order of arguments, of other libraries; see its subclasses."""
 
     def to_legacy_cache(self) -> tuple[tuple[Tensor, Tensor], ...]:
         """For each layer its keys and values."""
@@ -258,8 +231,80 @@ class DynamicCache(KVCache):
         self.repeat(repeats)
 
     def reset(self) -> None:
-        """Discard all positions."""
+        """Discard all positions, and the encoder's keys and values."""
         super().crop(0)
+        self._cross.clear()
+
+    def get_max_cache_shape(self, layer_idx: int = 0) -> int:
+        """The maximum number of positions; -1 if there is none."""
+        return -1 if self.limit is None else self.limit
+
+
+class DynamicCache(NamedCache):
+    """A cache that grows with the text, for `past_key_values`.
+
+    Args:
+        ddp_cache_data: For each layer its keys and values, `(batch, heads, positions, head_dim)`, to start with.
+        **settings: Accepted and ignored, such as `config`.
+
+    Example:
+        >>> import torch
+        >>> from notebook_kit import DynamicCache, GPT2Config, GPT2LMHeadModel
+        >>> model = GPT2LMHeadModel(GPT2Config(n_embd=16, n_layer=1, n_head=2, vocab_size=50, n_positions=32)).eval()
+        >>> cache = DynamicCache()
+        >>> ids = model.generate(torch.tensor([[7, 8]]), past_key_values=cache, max_new_tokens=3, eos_token_id=None)
+        >>> cache.get_seq_length(), ids.shape[1]  # the newest token has not been read
+        (4, 5)
+        >>> cache.crop(2)
+        >>> key, value = cache.to_legacy_cache()[0]
+        >>> key.shape
+        torch.Size([1, 2, 2, 8])
+    """
+
+    def __init__(self, ddp_cache_data: Any = None, **settings: Any) -> None:
+        super().__init__()
+        for layer, (key, value) in enumerate(ddp_cache_data or ()):
+            self.update(layer, key, value)
+
+    @classmethod
+    def from_legacy_cache(cls, past_key_values: Any = None) -> DynamicCache:
+        """A cache with the keys and values of each layer, a tuple of pairs."""
+        return cls(past_key_values)
+
+
+class StaticCache(NamedCache):
+    """A cache whose memory is allocated once, for `past_key_values`; `generate(..., cache_implementation="static")` creates one.
+
+    The results are those of a `DynamicCache`: attention reads the stored positions alone.
+
+    Args:
+        config: The model's configuration, which holds the number of positions if `max_cache_len` is None.
+        max_cache_len: The maximum number of positions.
+        **settings: Accepted and ignored, such as `max_batch_size`, `device` and `dtype`: those of the first keys are used.
+
+    Raises:
+        InputError: If the number of positions is not a positive whole number.
+
+    Example:
+        >>> import torch
+        >>> from notebook_kit import GPT2Config, GPT2LMHeadModel, StaticCache
+        >>> model = GPT2LMHeadModel(GPT2Config(n_embd=16, n_layer=1, n_head=2, vocab_size=50, n_positions=32)).eval()
+        >>> cache = StaticCache(config=model.config, max_cache_len=16)
+        >>> out = model(torch.tensor([[7, 8]]), past_key_values=cache)
+        >>> cache.get_seq_length(), cache.max_cache_len
+        (2, 16)
+    """
+
+    def __init__(self, config: Any = None, max_cache_len: int | None = None, **settings: Any) -> None:
+        found = getattr(config, "max_position_embeddings", None) if max_cache_len is None else max_cache_len
+        if fault := mismatch({"max_cache_len": found}, {"max_cache_len": Rows}):
+            raise InputError(f"{fault}.", next_step="Pass the length of the prompt plus that of what is generated.")
+        super().__init__(limit=found)
+
+    @property
+    def max_cache_len(self) -> int:
+        """The maximum number of positions."""
+        return self.get_max_cache_shape()
 
 
 class BorrowedCache(KVCache):
@@ -364,5 +409,5 @@ def as_cache(given: Any) -> KVCache | None:
         return BorrowedCache(given)
     raise InputError(
         f"past_key_values is a {type(given).__name__}; expected a cache that grows.",
-        next_step="Pass the past_key_values of an earlier output, or a new DynamicCache().",
+        next_step="Pass the past_key_values of an earlier output, or notebook_kit's DynamicCache() or StaticCache(...).",
     )

@@ -1,4 +1,4 @@
-"""`DynamicCache`, under the names of other libraries."""
+"""`DynamicCache` and `StaticCache`, under the names of other libraries."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ import transformers
 from oracle import BATCH, ONE, PAD, pair
 
 import notebook_kit
-from notebook_kit import DynamicCache, KVCache
-from notebook_kit.errors import InputError
+from notebook_kit import DynamicCache, KVCache, StaticCache
+from notebook_kit.errors import ConfigurationError, InputError, notice_once
 
 PLAIN = {"max_new_tokens": 6, "eos_token_id": None, "pad_token_id": PAD}
 
@@ -87,6 +87,54 @@ def test_in_forward_and_generate(family):
     assert model.generate(**ONE, **PLAIN, past_key_values=legacy.to_legacy_cache()).tolist() == alone.tolist()
     with pytest.raises(InputError, match="past_key_values is a int"):
         model.generate(**ONE, **PLAIN, past_key_values=5)
+
+
+@pytest.mark.parametrize("family", ["gpt2", "llama", "t5"])
+def test_a_static_cache_gives_the_same(family, caplog):
+    model, oracle = any_pair(family)
+    for options in ({}, {"num_beams": 3, "num_return_sequences": 2}):
+        expected = model.generate(**BATCH, **PLAIN, **options)
+        static = model.generate(
+            **BATCH, **PLAIN, **options, cache_implementation="static", return_dict_in_generate=True
+        )
+        assert static.sequences.tolist() == expected.tolist()
+        assert isinstance(static.past_key_values, StaticCache)
+        given = StaticCache(config=model.config, max_cache_len=64, max_batch_size=2, device="cpu", dtype=torch.float32)
+        assert model.generate(**BATCH, **PLAIN, **options, past_key_values=given).tolist() == expected.tolist()
+        assert (given.max_cache_len, given.get_seq_length()) == (64, static.past_key_values.get_seq_length())
+    if family != "t5":  # the oracle's has as many layers as the encoder
+        theirs = oracle.generate(**BATCH, **PLAIN, cache_implementation="static")
+        assert theirs.tolist() == model.generate(**BATCH, **PLAIN).tolist()
+    with pytest.raises(InputError, match="which are two caches"):
+        model.generate(**ONE, **PLAIN, past_key_values=StaticCache(max_cache_len=64), cache_implementation="static")
+    with pytest.raises(ConfigurationError, match="cache_implementation is 'statik'"):
+        model.generate(**ONE, **PLAIN, cache_implementation="statik")
+    notice_once.cache_clear()
+    model.generation_config.cache_implementation = "quantized"
+    for _ in range(2):
+        model.generate(**ONE, **PLAIN)
+    assert len([record for record in caplog.records if "quantized" in record.getMessage()]) == 1
+
+
+def test_a_static_cache_in_forward_has_a_size_and_is_used_again():
+    model = pair("llama")[0]
+    ids = ONE["input_ids"]
+    with torch.no_grad():
+        whole = model(ids).logits
+        cache = StaticCache(model.config, ids.shape[1])
+        for _ in range(2):
+            first = model(ids[:, :4], past_key_values=cache, use_cache=True)
+            assert first.past_key_values is cache and cache.get_seq_length() == 4
+            rest = model(ids[:, 4:], past_key_values=cache).logits
+            torch.testing.assert_close(torch.cat([first.logits, rest], dim=1), whole)
+            with pytest.raises(InputError, match=f"room for {ids.shape[1]} positions"):
+                model(ids, past_key_values=cache)
+            cache.reset()
+    assert StaticCache(model.config).get_max_cache_shape() == model.config.max_position_embeddings
+    assert StaticCache(max_cache_len=9).get_max_cache_shape() == 9 and DynamicCache().get_max_cache_shape() == -1
+    for wrong in (0, "x", None):
+        with pytest.raises(InputError, match="max_cache_len is"):
+            StaticCache(max_cache_len=wrong)
 
 
 def any_pair(family):
