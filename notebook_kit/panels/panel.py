@@ -34,6 +34,8 @@ logger = logging.getLogger("notebook_kit")
 FOLDER = Path(__file__).parent
 FACE_BYTES = 200_000
 """The maximum size that a static face may add to a saved notebook."""
+SETTLING_SECONDS = 3.0
+"""For how long a page that asked for the state of a panel may still be busy with it."""
 JPEG = b"\xff\xd8"
 """How the bytes of such a picture begin."""
 
@@ -119,6 +121,7 @@ class Panel(anywidget.AnyWidget, metaclass=OpenedOnceBuilt):
     name: ClassVar[str] = ""
     workers: ClassVar[int] = 1
     """The number of slow answers that may run at a time."""
+    _late: set[str] | None = None
     is_built: bool = False
     """Whether the constructor has returned; until then, the page does not know the panel."""
 
@@ -235,7 +238,32 @@ class Panel(anywidget.AnyWidget, metaclass=OpenedOnceBuilt):
 
     def get_state(self, key: Any = None, drop_defaults: bool = False) -> dict[str, Any]:
         """The traits as they are sent to the page, without the lone surrogates that Jupyter's messages cannot carry."""
-        return cleaned(super().get_state(key, drop_defaults))
+        state = cleaned(super().get_state(key, drop_defaults))
+        if key is None and self.is_built and self.comm is not None:
+            self._send_changes_again()
+        return state
+
+    def _send_changes_again(self) -> None:
+        """Send what changes in the next seconds a second time.
+
+        A page that is being loaded asks for the state of all widgets, and creates them one after the other. If a change arrives
+        meanwhile, the page applies it first and then the older state.
+        """
+        if self._late is None:
+            self._late = set()
+            timer = threading.Timer(SETTLING_SECONDS, self._send_late)
+            timer.daemon = True
+            timer.start()
+
+    def _send_late(self) -> None:
+        late, self._late = self._late, None
+        if late and self.comm is not None:
+            self.send_state(late)
+
+    def notify_change(self, change: Any) -> None:
+        if self._late is not None and change["name"] in self.keys:
+            self._late.add(change["name"])
+        super().notify_change(change)
 
     def _send(self, msg: dict[str, Any], buffers: Any = None) -> None:
         super()._send(cleaned(msg), buffers)  # messages, and the echoes of what the page has sent

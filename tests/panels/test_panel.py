@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import time
 from xml.dom import minidom
 
 import anywidget
@@ -69,6 +70,29 @@ def test_a_page_hears_of_a_panel_once_all_of_it_is_there(make, monkeypatch):
     assert kind == "comm_open" and state["_strings"] == panel._strings and panel._strings
     assert state.get("_about") == getattr(panel, "_about", None)
     assert panel.comm is not None and panel in widget._instances.values()
+
+
+def test_what_changes_while_a_page_is_loaded_is_sent_again(monkeypatch):
+    """The page applies the state that it asked for after the changes that came meanwhile."""
+    monkeypatch.setattr("notebook_kit.panels.panel.SETTLING_SECONDS", 0.2)
+    page = {}
+
+    class Page(BaseComm):
+        def publish_msg(self, kind, data=None, **rest):
+            page.update(data.get("state", {}) if data else {})
+
+    monkeypatch.setattr("comm.create_comm", Page)
+    panel = TokenInspector()
+    asked = panel.get_state()
+    panel.text = "new"
+    assert page["text"] == "new"
+    page.update(asked)
+    assert page["text"] == ""
+    limit = time.monotonic() + 20
+    while page["text"] != "new":
+        assert time.monotonic() < limit
+        time.sleep(0.01)
+    panel.close()
 
 
 def test_what_a_panel_cannot_take_is_its_notice_until_it_can():
