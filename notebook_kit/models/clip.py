@@ -290,9 +290,11 @@ class CLIPTextModel(CLIPPreTrainedModel):
         end = self.config.eos_token_id
         if end == 2:  # a mistake in old files, whose tokenizers have the end-of-text token as their last one
             return input_ids.argmax(dim=-1)
-        ends = torch.tensor([-1] if end is None else end, device=input_ids.device).reshape(-1)
-        is_end = torch.isin(input_ids, ends)
-        if not bool(is_end.any(dim=-1).all()):
+        ends = [] if end is None else [end] if isinstance(end, int) else end
+        is_end = torch.zeros_like(input_ids, dtype=torch.bool)
+        for each in ends:
+            is_end = is_end | (input_ids == each)
+        if not is_end.is_meta and not bool(is_end.any(dim=-1).all()):  # a graph is traced without values
             raise InputError(
                 f"A text has no end-of-text token (id {end}), whose state stands for the text.",
                 next_step="Pass what the checkpoint's tokenizer returns; in a configuration of your own, set "

@@ -201,7 +201,7 @@ def _weights(query: Tensor, key: Tensor, offset: Tensor | None, scale: float | N
         scores.add_(offset)
     if is_causal:
         scores.masked_fill_(_future(query, key), torch.finfo(scores.dtype).min)
-    if scores.requires_grad:
+    if scores.requires_grad or scores.is_meta:  # a graph that is traced on meta may be differentiated elsewhere
         return scores.softmax(dim=-1)
     for head in scores.unbind(1):  # one by one and in place, to avoid the memory of a second matrix
         head.copy_(head.softmax(dim=-1))

@@ -121,8 +121,9 @@ def semantic_segmentation_loss(logits: Tensor, labels: Tensor | None, ignore_ind
             next_step="Pass the maps of classes to the image processor with the images: it returns the labels.",
         )
     classes, counted = logits.shape[1], labels != ignore_index
-    bad = labels[counted & ((labels < 0) | (labels >= max(classes, 2)))]
-    if bad.numel():
+    is_bad = counted & ((labels < 0) | (labels >= max(classes, 2)))
+    if not labels.is_meta and bool(is_bad.any()):  # a graph is traced without values
+        bad = labels[is_bad]
         raise InputError(
             f"Labels {bad.unique().tolist()[:5]} are outside 0 to {max(classes, 2) - 1}, and not {ignore_index}, which is ignored.",
             next_step="Load the model with num_labels set to your number of classes; with do_reduce_labels=True, an image "
@@ -257,18 +258,19 @@ def ctc_loss(logits: Tensor, labels: Tensor, frames: Tensor, config: PretrainedC
     Source: Graves et al., Connectionist Temporal Classification, 2006.
     """
     labels, vocabulary = labels.to(logits.device), logits.shape[-1]
-    if labels.numel() and int(labels.max()) >= vocabulary:
+    if labels.numel() and not labels.is_meta and int(labels.max()) >= vocabulary:  # a graph is traced without values
         raise InputError(
             f"The label {int(labels.max())} is outside 0 to {vocabulary - 1}: this model writes {vocabulary} tokens.",
             next_step="Load the model with vocab_size=len(tokenizer), and ignore_mismatched_sizes=True for a new head.",
         )
     blank = config.pad_token_id or 0
     is_token = (labels >= 0) & (labels != blank)
+    order = is_token.logical_not().long().argsort(dim=1, stable=True)  # padding last
     scores = logits.float().log_softmax(dim=-1).transpose(0, 1)  # (frames, batch, vocabulary)
     with torch.backends.cudnn.flags(enabled=False):  # its kernel has other limits on lengths
         return F.ctc_loss(
             scores,
-            labels[is_token],
+            labels.gather(1, order),
             frames.to(logits.device),
             is_token.sum(dim=-1),
             blank=blank,

@@ -11,10 +11,12 @@ from notebook_kit.configuration import PretrainedConfig
 from notebook_kit.errors import InputError
 from notebook_kit.tensorflow.requirements import keras, tf
 
-__all__ = ["as_tensors", "example_sizes", "torch_dtype"]
+__all__ = ["as_tensors", "example_sizes", "torch_dtype", "usual_sizes"]
 
 _FEW, _SEVERAL = 2, 7
 """Sizes of a batch and of other axes to trace a model with, where they are not known: any sizes but 0 and 1."""
+_SAMPLES = 16_000
+"""The same for recordings."""
 
 
 def as_tensors(given: Mapping[str, Any], compute_dtype: str) -> dict[str, Any]:
@@ -70,19 +72,32 @@ def example_sizes(shapes: Mapping[str, list[int | None]], config: PretrainedConf
 
     Args:
         shapes: Name of each input -> its sizes, None where they are not known.
-        config: Provides the sizes of images.
+        config: Provides the sizes of images and spectrograms.
     """
     batches = [shape[0] for shape in shapes.values() if shape]
     batch = max([size for size in batches if size is not None and size > 1], default=_FEW)
-    return {name: _example(name, shape, batch, config) for name, shape in shapes.items()}
+    # The mask of a recording is as long as the recording.
+    source = {"attention_mask": "input_values"} if "input_values" in shapes else {}
+    return {name: _example(source.get(name, name), shape, batch, config) for name, shape in shapes.items()}
+
+
+def usual_sizes(name: str, config: PretrainedConfig) -> list[int] | None:
+    """The sizes of an input beside the batch, where they follow from the configuration: of images, sound and spectrograms."""
+    if name == "pixel_values":
+        config = getattr(config, "vision_config", None) or getattr(config, "encoder", None) or config
+        side = getattr(config, "image_size", None) or 224
+        rows, columns = (side, side) if isinstance(side, int) else side
+        return [getattr(config, "num_channels", 3), rows, columns]
+    bands = getattr(config, "num_mel_bins", None)
+    if name == "input_features" and bands:
+        return [bands, 2 * config.max_source_positions]
+    if name == "input_values":
+        return [config.max_length, bands] if bands else [_SAMPLES]
+    return None
 
 
 def _example(name: str, shape: list[int | None], batch: int, config: PretrainedConfig) -> tuple[int, ...]:
-    defaults = [batch, *[_SEVERAL] * (len(shape) - 1)]
-    if name == "pixel_values":
-        side = getattr(config, "image_size", None) or 224
-        rows, columns = (side, side) if isinstance(side, int) else side
-        defaults = [batch, getattr(config, "num_channels", 3), rows, columns]
+    defaults = [batch, *(usual_sizes(name, config) or [_SEVERAL] * (len(shape) - 1))]
     usable = [size if size is not None and size > 1 else None for size in shape]
     if name == "pixel_values" and len(shape) == 4:
         usable[1] = shape[1]  # grey images have one channel

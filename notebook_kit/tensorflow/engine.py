@@ -64,15 +64,24 @@ class Engine:
                 each.name: tf.TensorSpec([size if isinstance(size, int) else None for size in each.shape], each.dtype)
                 for each in graph.inputs
             }
-            self._functions[key] = tf.function(
+            function = tf.function(
                 lambda given: self._compute(graph, given, training), input_signature=[specs], autograph=False
             )
+            # Traced here: TensorFlow warns if several functions of one line of code are traced at their first calls.
+            self._functions[key] = function.get_concrete_function()
         return self._functions[key](dict(inputs))
 
     def _compute(self, graph: Graph, inputs: Mapping[str, Any], training: bool) -> Any:
         with tf.control_dependencies(check_conditions(graph, inputs, self.kind.__name__)):
             inputs = {name: tf.identity(value) for name, value in inputs.items()}
-        return run(graph, inputs, lambda name: tf.convert_to_tensor(self.variables[name].value), training)
+        return run(graph, inputs, self._weight, training, self._update)
+
+    def _weight(self, name: str) -> Any:
+        return tf.convert_to_tensor(self.variables[name].value)
+
+    def _update(self, name: str, value: Any) -> None:
+        variable = self.variables[name]
+        variable.assign(tf.cast(value, variable.dtype))
 
     def graph(self, inputs: Mapping[str, Any], options: tuple, dtype: str) -> Graph:
         """The graph for inputs of these sizes: one that was used before, or a new one."""

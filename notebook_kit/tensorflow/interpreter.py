@@ -12,13 +12,19 @@ from typing import Any
 
 from notebook_kit.errors import InputError, NotebookKitError
 from notebook_kit.tensorflow.graphs import Graph, Node, evaluate
-from notebook_kit.tensorflow.operations import ARITHMETIC, OPERATIONS, TRAINED, shape_of
+from notebook_kit.tensorflow.operations import ARITHMETIC, OPERATIONS, TRAINED, UPDATING, shape_of
 from notebook_kit.tensorflow.requirements import tf
 
 __all__ = ["check_conditions", "fits", "output_classes", "run"]
 
 
-def run(graph: Graph, inputs: Mapping[str, Any], weight: Callable[[str], Any], training: Any) -> Any:
+def run(
+    graph: Graph,
+    inputs: Mapping[str, Any],
+    weight: Callable[[str], Any],
+    training: Any,
+    update: Callable[[str, Any], None] | None = None,
+) -> Any:
     """Compute a graph.
 
     Args:
@@ -26,6 +32,7 @@ def run(graph: Graph, inputs: Mapping[str, Any], weight: Callable[[str], Any], t
         inputs: Name -> tensor, with the dtypes of the graph's inputs.
         weight: Returns the value of a parameter or buffer by its name.
         training: Whether to apply dropout.
+        update: Sets the value of a buffer by its name, such as the running mean of a batch norm in training.
 
     Returns:
         The output: an object of the class that the torch model returns, with TensorFlow's tensors.
@@ -39,7 +46,8 @@ def run(graph: Graph, inputs: Mapping[str, Any], weight: Callable[[str], Any], t
         values[ref] = tf.constant(constant["data"], constant["dtype"])
     last_use = _last_uses(graph)
     for index, node in enumerate(graph.nodes):
-        values[node.name] = _result(node, values, training)
+        more = _context(node, graph, training, update)
+        values[node.name] = _result(node, values, more)
         for ref in last_use.get(index, ()):
             del values[ref]
     return _output(graph.output, values)
@@ -64,14 +72,27 @@ def _references(value: Any) -> list[str]:
     return [ref for each in value for ref in _references(each)] if isinstance(value, list) else []
 
 
-def _result(node: Node, values: dict[str, Any], training: Any) -> Any:
+def _context(node: Node, graph: Graph, training: Any, update: Callable[[str, Any], None] | None) -> dict[str, Any]:
+    """What an operation is passed beside its arguments in torch."""
+    more: dict[str, Any] = {}
+    if node.operation in TRAINED:
+        more["training"] = training
+    if node.operation in UPDATING:
+
+        def set_argument(index: int, value: Any) -> None:
+            if update is not None:
+                update(graph.weights[node.args[index]["ref"]], value)
+
+        more["update"] = set_argument
+    return more
+
+
+def _result(node: Node, values: dict[str, Any], more: Mapping[str, Any]) -> Any:
     function = OPERATIONS.get(node.operation)
     if function is None:
         raise _unsupported(node, "notebook_kit's table has no such operation")
     args = _arguments(node.args, values)
-    kwargs = _arguments(node.kwargs, values)
-    if node.operation in TRAINED:
-        kwargs["training"] = training
+    kwargs = {**_arguments(node.kwargs, values), **more}
     if node.operation in ARITHMETIC and node.dtype is not None:
         args = [_as_number(each, node.dtype) for each in args]
     try:

@@ -7,12 +7,16 @@ dropout, and who runs the graph decides whether to apply it. Sizes stay variable
 from __future__ import annotations
 
 import copy
+import io
+import logging
 import warnings
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager, redirect_stderr, redirect_stdout
 from typing import Any
 
 import sympy
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.export import Dim, ExportedProgram
 
@@ -36,6 +40,46 @@ def meta_model(kind: type[PreTrainedModel], config: PretrainedConfig, dtype: str
             setattr(config, name, value)
     with torch.device("meta"):
         return kind(config).to(getattr(torch, dtype)).train()
+
+
+@torch.library.custom_op(
+    "notebook_kit::ctc_loss",
+    mutates_args=(),
+    schema="(Tensor scores, Tensor targets, Tensor frames, Tensor lengths, int blank, str reduction, bool zero_infinity) -> Tensor",
+)
+def _ctc_loss(scores, targets, frames, lengths, blank, reduction, zero_infinity):
+    """Stands for torch's own in a graph, whose shape torch cannot tell without the values of the lengths."""
+    return F.ctc_loss(scores, targets, frames, lengths, blank, reduction, zero_infinity)
+
+
+@_ctc_loss.register_fake
+def _ctc_loss_of_shapes(scores, targets, frames, lengths, blank, reduction, zero_infinity):
+    return scores.new_empty([scores.shape[1]] if reduction == "none" else [])
+
+
+@contextmanager
+def _traceable() -> Iterator[None]:
+    """With functions that can be traced in place of those that cannot."""
+    own = F.ctc_loss
+    F.ctc_loss = _ctc_loss
+    try:
+        yield
+    finally:
+        F.ctc_loss = own
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Without torch's messages for people who export a model: here, an error of ours says what is wrong."""
+    logger = logging.getLogger("torch.fx.experimental.symbolic_shapes")
+    level = logger.level
+    logger.setLevel(logging.CRITICAL)
+    try:
+        with warnings.catch_warnings(), redirect_stderr(io.StringIO()), redirect_stdout(io.StringIO()):
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        logger.setLevel(level)
 
 
 class _Call(nn.Module):
@@ -80,13 +124,12 @@ def trace(model: PreTrainedModel, signature: Signature) -> Graph:
         name: torch.empty(sizes, dtype=getattr(torch, dtype), device="meta")
         for name, (dtype, sizes) in signature.inputs.items()
     }
-    axes = ({name: dict.fromkeys(range(value.dim()), Dim.AUTO) for name, value in inputs.items()},)
+    axes = ({name: _variable_axes(name, value) for name, value in inputs.items()},)
     call, structures = _Call(model, signature.options), []  # type: ignore[var-annotated]
     call.keep_structure = structures.append  # the tracing undoes changes of attributes
     try:
         # Without gradients: a block that has none within the model would become a graph inside the graph.
-        with torch.no_grad(), warnings.catch_warnings():
-            warnings.simplefilter("ignore")
+        with torch.no_grad(), _traceable(), _quiet():
             program = torch.export.export(call, (inputs,), dynamic_shapes=axes, strict=False)
     except NotebookKitError:
         call(inputs)  # raises the same with numbers in place of symbols
@@ -97,6 +140,14 @@ def trace(model: PreTrainedModel, signature: Signature) -> Graph:
             next_step=f"Use the torch class, {type(model).__name__}, for this call.",
         ) from error
     return _graph(program, model, list(inputs), structures[-1])
+
+
+def _variable_axes(name: str, value: Tensor) -> dict[int, Any]:
+    """The axes whose sizes may differ from call to call. Pictures keep theirs: with patches, windows and pyramids, variable
+    sizes take minutes to trace, and a batch of pictures has one size as a rule.
+    """
+    kept = [Dim.STATIC] * (value.dim() - 1) if name == "pixel_values" else [Dim.AUTO] * (value.dim() - 1)
+    return dict(enumerate([Dim.AUTO, *kept][: value.dim()]))
 
 
 def _graph(program: ExportedProgram, model: nn.Module, names: list[str], structure: Any) -> Graph:

@@ -29,3 +29,12 @@ def graphs_apart(tmp_path_factory):
     patch.setattr(stored_graphs, "graphs_folder", lambda: folder)
     yield
     patch.undo()
+
+
+@pytest.fixture(scope="session", autouse=True)
+def without_cache_of_shapes():
+    """Models as shallow as those of these tests are traced faster without it, to the same graphs."""
+    import torch._dynamo.config
+
+    with torch._dynamo.config.patch(fake_tensor_cache_enabled=False):
+        yield

@@ -1,99 +1,135 @@
-"""Families and heads of text compute as their torch classes do: every output, and the loss."""
+"""Every family and head computes as its torch class does: all outputs, the loss, and the gradients of all weights.
+
+Each case traces a model, which takes most of the time. So by default each family is compared with one head; and the heads, which are
+written once for all families, on a few families. `-m "tensorflow and slow"` compares all the others.
+"""
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pytest
-import reference as ref
 import tensorflow as tf
 import torch
+from tiny_models import heads, inputs_for, labels_for, tiny_model
 
-import notebook_kit
-from notebook_kit.models.auto import config_class
+from notebook_kit.errors import InputError
 from notebook_kit.tensorflow.graphs import Signature
 from notebook_kit.tensorflow.interpreter import run
 from notebook_kit.tensorflow.tracing import meta_model, trace
 
-SIZES = {"vocab_size": 99, "d_model": 32, "num_labels": 3}
-BART = {
-    **SIZES,
-    "encoder_layers": 2,
-    "decoder_layers": 2,
-    "encoder_attention_heads": 4,
-    "decoder_attention_heads": 2,
-    "encoder_ffn_dim": 48,
-    "decoder_ffn_dim": 40,
-    "max_position_embeddings": 40,
-    "decoder_start_token_id": 2,
-    "pad_token_id": 1,
-    "eos_token_id": 98,
-    "dropout": 0.0,
+TOLERANCE = 5e-5
+GRADIENTS = 1e-4
+"""Of the largest number in a gradient, or of 1 if that is larger."""
+RANDOM = {"Wav2Vec2ForPreTraining"}
+"""Models that draw at random in training, so that no two runs are alike."""
+FAST = {
+    *("BertForMaskedLM", "BertForMultipleChoice", "BertForPreTraining", "BertForQuestionAnswering", "BertLMHeadModel"),
+    *("BertForNextSentencePrediction", "GPT2ForSequenceClassification", "LlamaForSequenceClassification"),
+    *("SegformerForSemanticSegmentation", "ViTForMaskedImageModeling", "T5ForTokenClassification", "BartForCausalLM"),
 }
-T5 = {**SIZES, "d_kv": 6, "d_ff": 40, "num_layers": 2, "num_heads": 4, "dropout_rate": 0.0, "decoder_start_token_id": 0}
-ENCODER_DECODERS = {"bart": BART, "marian": BART, "t5": T5}
-NAMES = {
-    "albert": ["AlbertForSequenceClassification"],
-    "bert": [
-        "BertModel",
-        "BertForMaskedLM",
-        "BertForMultipleChoice",
-        "BertForNextSentencePrediction",
-        "BertForPreTraining",
-    ],
-    "camembert": ["CamembertForTokenClassification"],
-    "distilbert": ["DistilBertForQuestionAnswering"],
-    "gpt2": ["GPT2LMHeadModel", "GPT2ForSequenceClassification"],
-    "llama": ["LlamaForCausalLM"],
-    "bart": ["BartForConditionalGeneration"],
-    "marian": ["MarianMTModel"],
-    "t5": ["T5ForConditionalGeneration"],
-}
-CASES = [pytest.param(model_type, name, id=name) for model_type, names in NAMES.items() for name in names]
 
 
-def torch_model(model_type, name):
-    kind = getattr(notebook_kit, name)
-    fields = dict(ENCODER_DECODERS.get(model_type) or ref.tiny_fields(model_type))
-    if name.endswith("ForQuestionAnswering") or name == "AlbertForPreTraining":
-        fields["num_labels"] = 2
-    config = config_class(model_type)(**fields)
-    config.classifier_dropout = 0.0
-    torch.manual_seed(0)
-    model = kind(config)
-    ref.randomize(model)
-    return model
+def _cases() -> list[Any]:
+    """All families and heads; those that are not compared by default are marked as slow."""
+    found = []
+    for modality in ("text", "image", "audio", "multimodal"):
+        pairs = heads(modality)
+        for model_type in dict.fromkeys(model_type for model_type, _ in pairs):
+            names = [name for each, name in pairs if each == model_type]
+            chosen = {names[1] if len(names) > 1 else names[0], *FAST}
+            found += [
+                pytest.param(model_type, name, id=name, marks=[] if name in chosen else [pytest.mark.slow])
+                for name in names
+            ]
+    return found
 
 
-def batch(name, model):
-    """Inputs with padding, and labels."""
-    given = ref.batch(model.config)
-    if name.endswith("ForMultipleChoice"):
-        given = {key: torch.stack([value, value.flip(0)], 1) for key, value in given.items()}
-    if model.config.is_encoder_decoder:
-        labels = given["input_ids"][:, :5].clone()
-        labels[1, 3:] = -100
-        return given, {"labels": labels}
-    return given, ref.labels_for(name, model.config)
+def flat(output: Any, prefix: str = "") -> dict[str, Any]:
+    """All tensors of an output by their places."""
+    found: dict[str, Any] = {}
+    for name, value in output.items() if hasattr(output, "items") else enumerate(output):
+        if isinstance(value, tuple | list) or hasattr(value, "items"):
+            found |= flat(value, f"{prefix}{name}.")
+        elif value is not None:
+            found[f"{prefix}{name}"] = value
+    return found
 
 
-def assert_same(mine, theirs):
-    theirs = {name: value for name, value in theirs.items() if name != "past_key_values"}
-    assert list(mine) == list(theirs)
-    for name, expected in theirs.items():
-        pairs = zip(mine[name], expected, strict=True) if isinstance(expected, tuple) else [(mine[name], expected)]
-        for a, b in pairs:
-            np.testing.assert_allclose(a.numpy(), b.detach().numpy(), atol=2e-5, rtol=2e-5, err_msg=name)
+def total(output: dict[str, Any], weigh: Any) -> Any:
+    """The loss, or for a backbone a sum that depends on all of its outputs."""
+    if "loss" in output:
+        return output["loss"]
+    return sum(weigh(value) for value in output.values() if "float" in str(value.dtype))
 
 
-@pytest.mark.parametrize(("model_type", "name"), CASES)
-@torch.no_grad()
-def test_computes_as_torch_does(model_type, name):
-    model = torch_model(model_type, name).eval()
-    inputs, labels = batch(name, model)
-    given = {**inputs, **labels}
+def weighed_by_torch(value: torch.Tensor) -> torch.Tensor:
+    return (value * torch.linspace(-1, 1, value.numel()).view_as(value)).mean()
+
+
+def weighed_by_tf(value: Any) -> Any:
+    return tf.reduce_mean(value * tf.reshape(tf.linspace(-1.0, 1.0, tf.size(value)), tf.shape(value)))
+
+
+def traced(model: Any, given: dict[str, torch.Tensor]) -> tuple[Any, dict[str, Any]]:
     options = {"use_cache": False} if getattr(type(model), "takes_cache", False) else {}
-    shapes = {key: (str(value.dtype).removeprefix("torch."), tuple(value.shape)) for key, value in given.items()}
-    graph = trace(meta_model(type(model), model.config), Signature(shapes, options))
+    shapes = {name: (str(value.dtype).removeprefix("torch."), tuple(value.shape)) for name, value in given.items()}
+    return trace(meta_model(type(model), model.config), Signature(shapes, options)), options
+
+
+@pytest.mark.parametrize(("model_type", "name"), _cases())
+def test_computes_as_torch_does(model_type, name):
+    """In training mode, where batch norms use the batch; there is no dropout."""
+    model = tiny_model(model_type, name).train()
+    given = {**inputs_for(model), **labels_for(model)}
+    graph, options = traced(model, given)
     weights = {**dict(model.named_parameters()), **dict(model.named_buffers())}
+    variables = {key: tf.Variable(weights[key].detach().numpy()) for key in set(graph.weights.values())}
     tensors = {key: tf.constant(value.numpy()) for key, value in given.items()}
-    assert_same(run(graph, tensors, lambda key: tf.constant(weights[key].numpy()), False), model(**given))
+    with tf.GradientTape() as tape:
+        mine = flat(run(graph, tensors, lambda key: tf.convert_to_tensor(variables[key]), True))
+        loss = total(mine, weighed_by_tf)
+    theirs = flat({key: value for key, value in model(**given, **options).items() if key != "past_key_values"})
+    assert list(mine) == list(theirs)
+    if name in RANDOM:
+        assert [value.shape.as_list() for value in mine.values()] == [list(value.shape) for value in theirs.values()]
+        return
+    for key, expected in theirs.items():
+        np.testing.assert_allclose(
+            mine[key].numpy(), expected.detach().numpy(), atol=TOLERANCE, rtol=TOLERANCE, err_msg=key
+        )
+    total(theirs, weighed_by_torch).backward()
+    trained = {key: each for key, each in model.named_parameters() if each.grad is not None and each.grad.any()}
+    assert trained and trained.keys() <= variables.keys()
+    found = tape.gradient(loss, [variables[key] for key in trained])
+    for (key, weight), gradient in zip(trained.items(), found, strict=True):
+        expected = weight.grad.numpy()
+        largest = max(1.0, float(np.abs(expected).max()))
+        np.testing.assert_allclose(
+            tf.convert_to_tensor(gradient).numpy() / largest, expected / largest, atol=GRADIENTS, err_msg=key
+        )
+
+
+def test_what_depends_on_the_values_of_tensors_is_an_error(capfd):
+    """ViLT cuts each picture's patches out by its mask; how many there are, no graph can know."""
+    model = tiny_model("vilt", "ViltModel")
+    given = inputs_for(model)
+    given["pixel_mask"] = torch.ones(3, 30, 30, dtype=torch.long)
+    with pytest.raises(
+        InputError, match=r"ViltModel cannot be traced with .*pixel_mask.*\n→ Use the torch class, ViltModel"
+    ):
+        traced(model, given)
+    assert not capfd.readouterr().err, "torch's own messages about it are not shown"
+
+
+def test_an_operation_that_is_missing_is_named(monkeypatch):
+    from notebook_kit.tensorflow import operations
+
+    monkeypatch.delitem(operations.OPERATIONS, "aten.conv2d")
+    model = tiny_model("vit", "ViTModel")
+    given = inputs_for(model)
+    graph, _ = traced(model, given)
+    tensors = {key: tf.constant(value.numpy()) for key, value in given.items()}
+    with pytest.raises(InputError, match=r"The operation aten\.conv2d .* cannot be computed with TensorFlow"):
+        run(graph, tensors, lambda key: tf.constant(model.get_parameter(key).detach().numpy()), False)

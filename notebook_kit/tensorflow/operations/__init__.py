@@ -2,7 +2,18 @@
 
 from __future__ import annotations
 
-from notebook_kit.tensorflow.operations import arithmetic, indexing, layers, shaping
-from notebook_kit.tensorflow.operations.table import ARITHMETIC, OPERATIONS, TRAINED, shape_of
+from notebook_kit.tensorflow.operations import arithmetic, grids, indexing, layers, shaping
+from notebook_kit.tensorflow.operations.table import ARITHMETIC, OPERATIONS, TRAINED, UPDATING, shape_of
 
-__all__ = ["ARITHMETIC", "OPERATIONS", "TRAINED", "arithmetic", "indexing", "layers", "shape_of", "shaping"]
+__all__ = [
+    "ARITHMETIC",
+    "OPERATIONS",
+    "TRAINED",
+    "UPDATING",
+    "arithmetic",
+    "grids",
+    "indexing",
+    "layers",
+    "shape_of",
+    "shaping",
+]

@@ -111,6 +111,17 @@ def gelu(x: Any, approximate: str = "none") -> Any:
     return tf.nn.gelu(x, approximate=approximate == "tanh")
 
 
+@operation("softplus")
+def softplus(x: Any, beta: Any = 1, threshold: Any = 20) -> Any:
+    return tf.nn.softplus(x * beta) / beta
+
+
+@operation("glu")
+def glu(x: Any, axis: int = -1) -> Any:
+    value, gate = tf.split(x, 2, axis)
+    return value * tf.sigmoid(gate)
+
+
 @operation("leaky_relu")
 def leaky_relu(x: Any, negative_slope: float = 0.01) -> Any:
     return tf.nn.leaky_relu(x, negative_slope)

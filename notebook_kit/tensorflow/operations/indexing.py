@@ -101,6 +101,17 @@ def topk(x: Any, k: Any, axis: int = -1, largest: bool = True, ordered: bool = T
     return values, tf.cast(indices, tf.int64)
 
 
+@operation("argsort")
+def argsort(x: Any, dim: int = -1, descending: bool = False, *, stable: bool = False) -> Any:
+    return tf.cast(tf.argsort(x, dim, "DESCENDING" if descending else "ASCENDING", stable), tf.int64)
+
+
+@operation("isin")
+def isin(x: Any, known: Any, *, assume_unique: bool = False, invert: bool = False) -> Any:
+    found = tf.reduce_any(tf.equal(x[..., None], tf.cast(tf.reshape(known, [-1]), x.dtype)), -1)
+    return tf.logical_not(found) if invert else found
+
+
 # Summaries -----------------------------------------------------------------------------------------------------------------
 
 
@@ -167,4 +178,7 @@ def cumsum(x: Any, axis: int, dtype: Any = None) -> Any:
 
 @operation("linalg_vector_norm")
 def vector_norm(x: Any, order: float = 2, axis: Any = None, keepdim: bool = False, dtype: Any = None) -> Any:
-    return tf.norm(x, ord=order, axis=axis, keepdims=keepdim)
+    if order != 2:
+        raise NotImplementedError(f"a norm of order {order}")
+    # (TensorFlow's own norm takes two axes for those of a matrix.)
+    return tf.sqrt(tf.reduce_sum(tf.square(x), axis=axis, keepdims=keepdim))

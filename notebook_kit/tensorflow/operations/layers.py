@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from notebook_kit.tensorflow.operations.table import dtype_of, operation, reshape, shape_of, size_of
+from notebook_kit.tensorflow.operations.table import OPERATIONS, dtype_of, operation, reshape, shape_of, size_of
 from notebook_kit.tensorflow.requirements import tf
 
 __all__: list[str] = []
@@ -94,6 +94,12 @@ def dropout(x: Any, rate: float, train: bool = True, *, training: bool) -> Any:
     return tf.nn.dropout(x, rate) if training and train and rate else x
 
 
+@operation("exponential_")
+def exponential(x: Any, rate: float = 1.0, **_: Any) -> Any:
+    uniform = tf.random.uniform(tf.shape(x), minval=1e-20, dtype=x.dtype)
+    return tf.ensure_shape(-tf.math.log(uniform) / rate, x.shape)
+
+
 @operation("scaled_dot_product_attention", trained=True)
 def attention(
     query: Any,
@@ -166,3 +172,21 @@ def binary_cross_entropy(x: Any, target: Any, weight: Any = None, pos_weight: An
     if weight is not None or pos_weight is not None:
         raise NotImplementedError("a binary cross-entropy with weights")
     return _reduced(tf.nn.sigmoid_cross_entropy_with_logits(target, x), reduction)
+
+
+def ctc_loss(
+    scores: Any, targets: Any, frames: Any, lengths: Any, blank: int, reduction: str, zero_infinity: bool
+) -> Any:
+    if len(targets.shape) != 2:
+        raise NotImplementedError("a CTC loss of targets that follow each other in one row")
+    frames, lengths = tf.cast(frames, tf.int32), tf.cast(lengths, tf.int32)
+    labels = tf.where(tf.sequence_mask(lengths, tf.shape(targets)[1]), tf.cast(targets, tf.int32), 0)
+    losses = tf.nn.ctc_loss(labels, scores, lengths, frames, logits_time_major=True, blank_index=blank)
+    if zero_infinity:
+        losses = tf.where(tf.math.is_finite(losses), losses, tf.zeros_like(losses))
+    if reduction == "mean":  # each divided by its number of tokens
+        return tf.reduce_mean(losses / tf.maximum(tf.cast(lengths, losses.dtype), 1))
+    return tf.reduce_sum(losses) if reduction == "sum" else losses
+
+
+OPERATIONS["notebook_kit.ctc_loss"] = ctc_loss

@@ -52,6 +52,16 @@ def expand(x: Any, sizes: Any, implicit: bool = False) -> Any:
     return tf.broadcast_to(x, tf.stack([tf.cast(size, tf.int64) for size in sizes]))
 
 
+@operation("broadcast_tensors")
+def broadcast_tensors(tensors: Any) -> Any:
+    rank = max(len(each.shape) for each in tensors)
+    sizes: list[Any] = [1] * rank
+    for each in tensors:
+        for axis, size in enumerate(shape_of(each), rank - len(each.shape)):
+            sizes[axis] = size if not isinstance(size, int) or size != 1 else sizes[axis]
+    return [expand(each, sizes) for each in tensors]
+
+
 @operation("expand_as")
 def expand_as(x: Any, other: Any) -> Any:
     return expand(x, shape_of(other))

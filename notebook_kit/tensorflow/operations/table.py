@@ -11,7 +11,7 @@ from typing import Any
 
 from notebook_kit.tensorflow.requirements import tf
 
-__all__ = ["ARITHMETIC", "OPERATIONS", "TRAINED", "dtype_of", "operation", "reshape", "shape_of", "size_of"]
+__all__ = ["ARITHMETIC", "OPERATIONS", "TRAINED", "UPDATING", "dtype_of", "operation", "reshape", "shape_of", "size_of"]
 
 OPERATIONS: dict[str, Callable[..., Any]] = {}
 """Name -> function."""
@@ -20,14 +20,20 @@ ARITHMETIC: set[str] = set()
 TRAINED: set[str] = set()
 """Names of functions that take `training=`, since they differ between training and evaluation."""
 
+UPDATING: set[str] = set()
+"""Names of functions that take `update=`, with which they set the buffer that is one of their arguments: `update(index, value)`."""
 
-def operation(*names: str, arithmetic: bool = False, trained: bool = False) -> Callable[[Any], Any]:
+
+def operation(
+    *names: str, arithmetic: bool = False, trained: bool = False, updates: bool = False
+) -> Callable[[Any], Any]:
     """Enter a function into the table.
 
     Args:
         *names: Names of operations, without the prefix `aten.`.
         arithmetic: Whether it belongs in `ARITHMETIC`.
         trained: Whether it belongs in `TRAINED`.
+        updates: Whether it belongs in `UPDATING`.
     """
 
     def enter(function: Callable[..., Any]) -> Callable[..., Any]:
@@ -35,6 +41,7 @@ def operation(*names: str, arithmetic: bool = False, trained: bool = False) -> C
             OPERATIONS[f"aten.{name}"] = function
             ARITHMETIC.update([f"aten.{name}"] if arithmetic else [])
             TRAINED.update([f"aten.{name}"] if trained else [])
+            UPDATING.update([f"aten.{name}"] if updates else [])
         return function
 
     return enter
