@@ -662,6 +662,8 @@ from .tensorflow.auto import TFAutoModelForSeq2SeqLM as TFAutoModelForSeq2SeqLM
 from .tensorflow.auto import TFAutoModelForSequenceClassification as TFAutoModelForSequenceClassification
 from .tensorflow.auto import TFAutoModelForSpeechSeq2Seq as TFAutoModelForSpeechSeq2Seq
 from .tensorflow.auto import TFAutoModelForTokenClassification as TFAutoModelForTokenClassification
+from .tensorflow.callbacks import KerasMetricCallback as KerasMetricCallback
+from .tensorflow.callbacks import PushToHubCallback as PushToHubCallback
 from .tensorflow.classes import TFAlbertForMaskedLM as TFAlbertForMaskedLM
 from .tensorflow.classes import TFAlbertForMultipleChoice as TFAlbertForMultipleChoice
 from .tensorflow.classes import TFAlbertForPreTraining as TFAlbertForPreTraining
@@ -764,6 +766,10 @@ from .tensorflow.classes import TFXLMRobertaForSequenceClassification as TFXLMRo
 from .tensorflow.classes import TFXLMRobertaForTokenClassification as TFXLMRobertaForTokenClassification
 from .tensorflow.classes import TFXLMRobertaModel as TFXLMRobertaModel
 from .tensorflow.modeling import TFPreTrainedModel as TFPreTrainedModel
+from .tensorflow.monitoring import KerasMonitorCallback as KerasMonitorCallback
+from .tensorflow.optimization import AdamWeightDecay as AdamWeightDecay
+from .tensorflow.optimization import WarmUp as WarmUp
+from .tensorflow.optimization import create_optimizer as create_optimizer
 from .training import DataCollatorForImageText as DataCollatorForImageText
 from .training import DataCollatorForLanguageModeling as DataCollatorForLanguageModeling
 from .training import DataCollatorForMultipleChoice as DataCollatorForMultipleChoice

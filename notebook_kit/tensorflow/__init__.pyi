@@ -15,5 +15,11 @@ from .auto import TFAutoModelForSeq2SeqLM as TFAutoModelForSeq2SeqLM
 from .auto import TFAutoModelForSequenceClassification as TFAutoModelForSequenceClassification
 from .auto import TFAutoModelForSpeechSeq2Seq as TFAutoModelForSpeechSeq2Seq
 from .auto import TFAutoModelForTokenClassification as TFAutoModelForTokenClassification
+from .callbacks import KerasMetricCallback as KerasMetricCallback
+from .callbacks import PushToHubCallback as PushToHubCallback
 from .classes import tf_class as tf_class
 from .modeling import TFPreTrainedModel as TFPreTrainedModel
+from .monitoring import KerasMonitorCallback as KerasMonitorCallback
+from .optimization import AdamWeightDecay as AdamWeightDecay
+from .optimization import WarmUp as WarmUp
+from .optimization import create_optimizer as create_optimizer

@@ -11,6 +11,7 @@ import os
 from collections.abc import Mapping
 from typing import Any, ClassVar
 
+import numpy as np
 import torch
 
 from notebook_kit.configuration import PretrainedConfig
@@ -20,9 +21,10 @@ from notebook_kit.hub.saving import PushToHub
 from notebook_kit.nn.base import PreTrainedModel
 from notebook_kit.nn.inputs import ModelInputs
 from notebook_kit.nn.outputs import ModelOutput
-from notebook_kit.tensorflow.arguments import as_tensors
+from notebook_kit.tensorflow.arguments import as_tensors, usual_sizes
 from notebook_kit.tensorflow.datasets import tf_dataset
 from notebook_kit.tensorflow.engine import Engine
+from notebook_kit.tensorflow.monitoring import KerasMonitorCallback, adapted
 from notebook_kit.tensorflow.parts import fill
 from notebook_kit.tensorflow.requirements import keras, tf
 
@@ -82,6 +84,7 @@ class TFPreTrainedModel(keras.Model, PushToHub):
 
     # Calling ---------------------------------------------------------------------------------------------------------------
 
+    @tf.autograph.experimental.do_not_convert  # within a function of TensorFlow, which would rewrite what traces the model
     def __call__(self, inputs: Any = None, *args: Any, training: Any = None, **kwargs: Any) -> Any:
         """Run the model.
 
@@ -127,7 +130,47 @@ class TFPreTrainedModel(keras.Model, PushToHub):
         """The names of the model's inputs, those of its labels among them."""
         return self._engine.inputs
 
+    def generate(self, inputs: Any = None, **options: Any) -> Any:
+        """Write a text: with PyTorch, from the weights that the model has now; see the torch class's `generate`.
+
+        Args:
+            inputs: Token ids, or what the model reads, `(batch, ...)`.
+            **options: Further inputs such as `attention_mask`, and options such as `max_new_tokens` and `num_beams`.
+
+        Returns:
+            Token ids, `(batch, length)`, as a tensor of TensorFlow.
+
+        Raises:
+            InputError: If the model does not write texts.
+        """
+        writer = self.to_torch()
+        if not writer.can_generate():
+            raise InputError(
+                f"{type(self).__name__} does not write texts.",
+                next_step="Load the checkpoint with TFAutoModelForCausalLM or TFAutoModelForSeq2SeqLM.",
+            )
+        written = writer.generate(_to_torch(inputs), **{name: _to_torch(value) for name, value in options.items()})
+        return tf.constant(written.numpy()) if isinstance(written, torch.Tensor) else written
+
     # Training --------------------------------------------------------------------------------------------------------------
+
+    def fit(self, *args: Any, callbacks: Any = None, **kwargs: Any) -> Any:
+        """Train: Keras' own, whose callbacks may also be a `TrainingDashboard` or a `RunMonitor`.
+
+        Args:
+            *args, **kwargs: As for `keras.Model.fit`.
+            callbacks: Callbacks of Keras, and what watches runs.
+        """
+        callbacks = adapted(callbacks)
+        if isinstance(kwargs.get("x", args[0] if args else None), tf.data.Dataset):
+            kwargs.setdefault("shuffle", False)  # the dataset has its order; Keras would warn
+        try:
+            return super().fit(*args, callbacks=callbacks, **kwargs)
+        except BaseException as error:
+            for callback in callbacks if isinstance(callbacks, list) else []:
+                if isinstance(callback, KerasMonitorCallback):
+                    callback.fail(error)
+            raise
 
     def train_step(self, data: Any) -> Any:
         """One step of `fit`: Keras' own, with the labels among the inputs if no loss was compiled."""
@@ -225,10 +268,14 @@ class TFPreTrainedModel(keras.Model, PushToHub):
         """A torch model with the same weights, in evaluation mode."""
         model = self.torch_class(self.config)
         model.load_state_dict(self._state(), strict=False)
+        if self.generation_config is not None:
+            model.generation_config = self.generation_config
         return model.eval()
 
     def _state(self) -> dict[str, torch.Tensor]:
-        return {name: torch.from_numpy(variable.numpy()) for name, variable in self._engine.variables.items()}
+        return {
+            name: torch.from_numpy(np.asarray(variable.numpy())) for name, variable in self._engine.variables.items()
+        }
 
     def save_pretrained(self, folder: str | os.PathLike, **kwargs: Any) -> None:
         """Write `config.json` and the weights, which torch and TensorFlow classes read alike; see
@@ -248,8 +295,15 @@ class TFPreTrainedModel(keras.Model, PushToHub):
 
     @property
     def dummy_inputs(self) -> dict[str, Any]:
-        """Inputs to try the model on."""
+        """Inputs to try the model on: three texts, images or recordings."""
+        main = self.inputs_taken.main
+        if (sizes := usual_sizes(main, self.config)) is not None:
+            return {main: tf.zeros([3, *sizes])}
         return {"input_ids": tf.constant([[7, 6, 0, 0, 1], [1, 2, 3, 0, 0], [0, 0, 0, 4, 5]], tf.int64)}
+
+
+def _to_torch(value: Any) -> Any:
+    return torch.from_numpy(np.asarray(value.numpy())) if tf.is_tensor(value) else value
 
 
 def _labels(y: Any, names: tuple[str, ...]) -> dict[str, Any] | None:

@@ -104,3 +104,22 @@ def test_errors_say_what_to_do():
     model.compile(optimizer="sgd")
     with pytest.raises(InputError, match="has no loss for these inputs"):
         model.fit(batch()[0], verbose=0)
+
+
+def test_batch_norms_learn_the_mean_of_their_inputs():
+    fields = {"embedding_size": 8, "hidden_sizes": [8], "depths": [1], "layer_type": "basic", "num_labels": 3}
+    source = notebook_kit.ResNetForImageClassification(notebook_kit.ResNetConfig(**fields)).train()
+    model = tf_class(notebook_kit.ResNetForImageClassification)(source.config, weights=source)
+    images, labels = np.random.default_rng(0).normal(size=(4, 3, 30, 30)).astype("float32"), np.array([0, 2, 1, 1])
+    model.compile(optimizer=keras.optimizers.SGD(0.0))
+    model.fit({"pixel_values": images}, labels, batch_size=4, verbose=0)
+    source(torch.tensor(images))
+    again = model.to_torch().state_dict()
+    for name, value in source.state_dict().items():
+        if name.endswith(("running_mean", "running_var")):
+            np.testing.assert_allclose(again[name].numpy(), value.numpy(), atol=1e-5, err_msg=name)
+    source.eval()
+    with torch.no_grad():
+        expected = source(torch.tensor(images)).logits.numpy()
+    np.testing.assert_allclose(model.predict({"pixel_values": images}, verbose=0).logits, expected, atol=1e-4)
+    assert model(model.dummy_inputs).logits.shape == (3, 3)
