@@ -14,7 +14,16 @@ from torch import nn
 
 from notebook_kit.nn.base import PreTrainedModel
 
-__all__ = ["ModelInputs", "ModelTraits", "inputs_of", "position_limit", "takes_name", "unwrap", "vocabulary_size"]
+__all__ = [
+    "ModelInputs",
+    "ModelTraits",
+    "inputs_of",
+    "position_limit",
+    "takes_name",
+    "torch_twin",
+    "unwrap",
+    "vocabulary_size",
+]
 
 # The common names of a model's required input: text, images, audio samples, spectrograms.
 _MAIN_NAMES = ("input_ids", "pixel_values", "input_values", "input_features")
@@ -79,6 +88,14 @@ def unwrap(model: Any) -> Any:
         if inner is None or inner is model:
             return model
         model = inner
+
+
+def torch_twin(model: Any) -> Any:
+    """The torch model with the weights that a TF model has now; anything else unchanged.
+
+    Pipelines, panels and `generate` compute with PyTorch, and take a TF model all the same.
+    """
+    return model.to_torch() if callable(getattr(type(model), "to_torch", None)) else model
 
 
 def _inner(wrapper: nn.Module) -> nn.Module | None:

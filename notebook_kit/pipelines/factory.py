@@ -73,14 +73,15 @@ def pipeline(
     Args:
         task: For example `"sentiment-analysis"`; see `get_supported_tasks()`. Optional with a `model`, whose checkpoint or
             class then identifies the task.
-        model: A folder, a zoo name, a Hub name, a `Source`, or a loaded model.
+        model: A folder, a zoo name, a Hub name, a `Source`, or a loaded model. Of a TF model, the weights at the time of the
+            call are used.
         config: A configuration, or the name of one, instead of the checkpoint's.
         tokenizer: A tokenizer, the name of one, or a pair of a name and arguments of its `from_pretrained`; by default that
             of the model's checkpoint.
         image_processor: As `tokenizer`, for images. `feature_extractor` is its older name.
         feature_extractor: As `tokenizer`, for sound.
         processor: A loaded object with a tokenizer and a feature extractor, or for other kinds of input of a custom pipeline.
-        framework: `"pt"` or `None`; accepted because quick-tour code passes it.
+        framework: `"pt"`, `"tf"` or `None`; accepted because quick-tour code passes it. Pipelines compute with PyTorch.
         revision: Branch, tag or commit of `model`.
         use_fast: Accepted and ignored, since all tokenizers here are fast ones.
         token: A token of the Hub.
@@ -120,9 +121,11 @@ def pipeline(
         raise InputError(
             "A tokenizer (or another processor) was passed without its model.", next_step="Pass model=... as well."
         )
-    if checked("framework", framework, str | None) not in (None, "pt"):
-        raise InputError(
-            f"framework is {framework!r}, and pipelines run on PyTorch.", next_step='Leave framework out, or pass "pt".'
+    if checked("framework", framework, str | None) not in (None, "pt", "tf"):
+        raise InputError(f"framework is {framework!r}.", next_step='Leave framework out, or pass "pt".')
+    if framework == "tf":
+        notice(
+            'Pipelines compute with PyTorch, also with framework="tf" and for a TF model; their answers are the same.'
         )
     if pipeline_class is not None and not hasattr(pipeline_class, "auto_model"):
         raise InputError(
@@ -162,6 +165,9 @@ class _Builder:
 
     def build(self, model: Any, hub: dict[str, Any]) -> Pipeline:
         """Create a pipeline from a checkpoint or a loaded model; `hub` holds the options of the Hub for the checkpoint."""
+        from notebook_kit.nn.inputs import torch_twin  # loads torch
+
+        model = torch_twin(model)
         source = locate(model, **hub) if isinstance(model, str | os.PathLike | Source) else None
         config = None if source is None else self._config(source, hub)
         name, entry, _ = PIPELINE_REGISTRY.check_task(self.task or _task_of(source, config, model))

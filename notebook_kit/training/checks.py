@@ -137,6 +137,11 @@ def checked_model(model: Any, model_init: Callable[..., nn.Module] | None) -> nn
         )
     if model_init is not None:
         model = call_model_init(model_init)
+    if callable(getattr(type(model), "to_torch", None)):
+        raise InputError(
+            f"A {type(model).__name__} is a model of Keras, and the Trainer trains models of PyTorch.",
+            next_step="Call model.compile(optimizer=...) and model.fit(...), or pass model.to_torch().",
+        )
     if not isinstance(model, nn.Module):
         raise InputError(
             f"Trainer got a {type(model).__name__} as its model; expected a torch.nn.Module.",

@@ -170,7 +170,7 @@ def test_a_head_for_something_else_is_refused(checkpoints):
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ({"framework": "tf"}, "run on PyTorch"),
+        ({"framework": "jax"}, "framework is 'jax'"),
         ({"device": "cpu", "device_map": "auto"}, "Both device and device_map"),
         ({"device": "gpu"}, "Unknown device 'gpu'"),
         ({"dtype": "float33"}, "float33"),

@@ -18,6 +18,7 @@ from notebook_kit.inspection.attention.running import has_sites, read, read_mode
 from notebook_kit.inspection.attention.samples import Sample
 from notebook_kit.nn.attention import AttentionRecord
 from notebook_kit.nn.base import PreTrainedModel
+from notebook_kit.nn.inputs import torch_twin
 
 __all__ = ["AttentionSource", "AttentionSources", "takes_content"]
 
@@ -60,6 +61,7 @@ class AttentionSource:
         kind: str | None = None,
         example: int = 0,
     ) -> None:
+        origin = torch_twin(origin)
         self.kind = kind
         self.sample: Sample | None = sample if isinstance(sample, Sample) else None
         self.content = None if isinstance(sample, Sample) else sample

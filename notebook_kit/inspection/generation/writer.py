@@ -19,6 +19,7 @@ from notebook_kit.inspection.attention.source import AttentionSource
 from notebook_kit.inspection.generation.steps import Branch, Step, measure
 from notebook_kit.inspection.tokens.spelling import Spelling
 from notebook_kit.nn.base import PreTrainedModel
+from notebook_kit.nn.inputs import torch_twin
 
 __all__ = ["SAMPLING", "Writer"]
 
@@ -50,6 +51,7 @@ class Writer:
     def __init__(self, origin: Any, tokenizer: Any = None) -> None:
         if isinstance(origin, tuple | list) and len(origin) == 2:
             origin, tokenizer = origin
+        origin = torch_twin(origin)
         model = origin if isinstance(origin, nn.Module) else getattr(origin, "model", None)
         if not isinstance(model, nn.Module):
             raise InputError(
