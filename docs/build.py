@@ -2,9 +2,10 @@
 
     python docs/build.py [FOLDER]        into docs/_build/html, if no folder is named
 
-A tutorial that the tests have just run (tests/artifacts/tutorials/) is read from there; any other is executed here. Its panels
-are live: frames with the pages that `to_html` wrote, which load when they are scrolled to. Needs the extra "docs". Every
-warning is an error, broken references among them, and so is a page that loads something from another site, or too much.
+A tutorial that the tests have just run (tests/artifacts/tutorials/) is read from there; any other is executed here, or, if it
+needs a package that is not installed, shown with its stored outputs. Its panels are live: frames with the pages that `to_html`
+wrote, which load when they are scrolled to. Needs the extra "docs". Every warning is an error, broken references among them, and
+so is a page that loads something from another site, or too much.
 """
 
 from __future__ import annotations
@@ -25,10 +26,12 @@ from typing import Any
 import nbformat
 from docstrings import restructured
 from nbclient import NotebookClient
+from unimported import documented
 
 from notebook_kit.lazy import exports
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "tutorials"))
+from execute import lacking
 from live_panels import PAGE, install, outputs_with_pages
 
 PROJECT = Path(__file__).resolve().parent.parent
@@ -154,7 +157,10 @@ def executed(path: Path, live: Path) -> Any:
     if not any(cell.cell_type == "code" for cell in notebook.cells):
         return notebook
     pages = EXECUTED / "panels" / path.stem
-    if not has_earlier_outputs(notebook, EXECUTED / path.name, pages):
+    earlier = has_earlier_outputs(notebook, EXECUTED / path.name, pages)
+    if not earlier and lacking(notebook):  # its stored outputs are shown, with pictures of panels
+        return notebook
+    if not earlier:
         print(f"Running {path.name} ...", flush=True)
         pages = PROJECT / "docs" / "_build" / "pages" / path.stem
         with tempfile.TemporaryDirectory() as folder:
@@ -249,8 +255,9 @@ def write_reference(folder: Path) -> None:
         names = [name for home in group for name in homes.pop(home)]
         pages.append(write_page(folder, title, "", ("notebook_kit", names)))
     homes.pop("", None)  # modules, which have pages below
-    for home in [home for home in homes if home.startswith("tensorflow")]:
-        del homes[home]  # imported only where TensorFlow is installed
+    pages.append(
+        write_tensorflow(folder, {home: homes.pop(home) for home in list(homes) if home.startswith("tensorflow")})
+    )
     for home, names in sorted(homes.items()):
         introduction = inspect.getdoc(importlib.import_module(f"notebook_kit.{home}")) or ""
         title = next((name.removesuffix("Config") for name in names if name.endswith("Config")), names[0])
@@ -261,6 +268,33 @@ def write_reference(folder: Path) -> None:
     lines = [heading("Reference"), "Every public name, with its arguments, shapes and errors.", ""]
     lines += [*toctree(pages, "By subject"), *toctree(families, "Model families")]
     (folder / "index.rst").write_text("\n".join(lines), "utf-8")
+
+
+TENSORFLOW = """\
+With the extra `tensorflow` (`pip install "notebook_kit[tensorflow]"`), every model is also a model of Keras: the class of the
+same name with TF before it. It has no code of its own: the torch class is traced once, and its operations run with TensorFlow,
+so that outputs, losses and gradients agree within rounding. Checkpoints, configurations and tokenizers are the same.
+The chapter CHAPTER shows it at work.
+"""
+
+
+def write_tensorflow(folder: Path, homes: dict[str, list[str]]) -> str:
+    """The page of the names that need TensorFlow, which is not installed here; returns the page's name."""
+    chapter = next(TUTORIALS.glob("*_tensorflow.ipynb")).stem
+    link = f":doc:`The same in TensorFlow </tutorials/{chapter}>`"
+    lines = [heading("TensorFlow"), restructured(TENSORFLOW).replace("CHAPTER", link), ""]
+    families = homes.pop("tensorflow.classes")
+    for home, names in homes.items():
+        path = PROJECT / "notebook_kit" / f"{home.replace('.', '/')}.py"
+        lines += documented("notebook_kit", path, names)
+    lines += [heading("Classes of the families").replace("=", "-"), ""]
+    lines += [f".. py:class:: notebook_kit.{name}\n\n   The Keras model of {_of_torch(name)}.\n" for name in families]
+    (folder / "tensorflow.rst").write_text("\n".join(lines), "utf-8")
+    return "tensorflow"
+
+
+def _of_torch(name: str) -> str:
+    return restructured(f"`{name.removeprefix('TF')}`")
 
 
 def write_page(folder: Path, title: str, introduction: str, names: tuple[str, Iterable[str]]) -> str:

@@ -5,6 +5,7 @@
     python tutorials/execute.py --check                say which are out of step; the exit status is their number
 
 Panels are stored as pictures, as GitHub removes the styles of HTML outputs. Nothing is fetched: the tutorials need no network.
+A chapter that needs another package, such as TensorFlow, names it in its metadata, and is only run where it is installed.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ from __future__ import annotations
 import argparse
 import base64
 import hashlib
+import importlib.util
 import io
 import os
 import sys
@@ -60,6 +62,12 @@ def code_of(notebook: Any) -> str:
 def is_in_step(notebook: Any) -> bool:
     """Whether the stored outputs are those of the stored code."""
     return notebook.metadata.get("notebook_kit", {}).get("executed") == code_of(notebook)
+
+
+def lacking(notebook: Any) -> list[str]:
+    """The packages that a chapter needs beside those of the project, and that are not installed here."""
+    needed = notebook.metadata.get("notebook_kit", {}).get("needs", [])
+    return [name for name in needed if importlib.util.find_spec(name) is None]
 
 
 def smaller(picture: str) -> str:
@@ -117,7 +125,7 @@ def execute(path: Path) -> int:
             data.pop("application/vnd.jupyter.widget-view+json", None)
             shrink_pictures(data)
     notebook.metadata.pop("language_info", None)
-    notebook.metadata["notebook_kit"] = {"executed": code_of(notebook)}
+    notebook.metadata["notebook_kit"] = {**notebook.metadata.get("notebook_kit", {}), "executed": code_of(notebook)}
     size = len(nbformat.writes(notebook).encode())
     if size > LARGEST:
         raise SystemExit(f"{path.name} would take {size:,} bytes with its outputs; the limit is {LARGEST:,}.")
@@ -137,6 +145,8 @@ def main(arguments: list[str]) -> int:
     ]
     for path in stale:
         print(f"{path.name} ...", end=" ", flush=True)
+        if not options.check and (missing := lacking(nbformat.read(path, as_version=4))):
+            raise SystemExit(f"needs {', '.join(missing)}, which is not installed here.")
         print("out of step" if options.check else f"{execute(path):,} bytes")
     return len(stale) if options.check else 0
 

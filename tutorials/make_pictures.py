@@ -44,6 +44,7 @@ CHAPTERS = {
     "07_pictures": "axes = plt.subplots(rows, columns",
     "08_sound": "axis.axvspan(start, end",
     "09_words_and_pictures": "axes[1, 0].set_ylabel(",
+    "10_tensorflow": "callbacks=[board]",
 }
 """Chapter -> a text of the cell whose picture is its thumbnail."""
 THUMBNAIL = (260, 180)

@@ -15,6 +15,8 @@ from IPython.core.inputtransformer2 import TransformerManager
 FOLDER = Path(__file__).parents[2] / "tutorials"
 NOTEBOOKS = sorted(FOLDER.glob("*.ipynb"))
 CHAPTERS = [path for path in NOTEBOOKS if path.stem != "index"]
+WITH_TENSORFLOW = [path for path in CHAPTERS if path.stem.endswith("_tensorflow")]
+"""Chapters that only run where TensorFlow is installed."""
 PAGES = sorted(FOLDER.glob("*.md"))
 
 COLAB = "https://colab.research.google.com/github/notebook-kit/notebook_kit/blob/main/tutorials/"

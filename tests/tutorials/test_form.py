@@ -15,9 +15,23 @@ from urllib.parse import urlparse
 import nbformat
 import pytest
 from execute import LARGEST, is_in_step
-from form import CHAPTERS, COLAB, FOLDER, NOTEBOOKS, PAGES, bound, exercises, parsed, read, tags, used
+from form import (
+    CHAPTERS,
+    COLAB,
+    FOLDER,
+    NOTEBOOKS,
+    PAGES,
+    WITH_TENSORFLOW,
+    bound,
+    exercises,
+    parsed,
+    read,
+    tags,
+    used,
+)
 
 from notebook_kit.language import languages, set_language, strings
+from notebook_kit.lazy import exports
 from notebook_kit.teaching import check
 
 ROOT = FOLDER.parent
@@ -67,6 +81,12 @@ def test_panels_are_stored_as_pictures(path):
             assert not any("widget" in kind for kind in kinds), f"cell {place}"
             if re.search(r"(View|Inspector|Dashboard)\(", output.get("data", {}).get("text/plain", "")):
                 assert kinds & {"image/png", "image/jpeg"}, f"cell {place}"
+
+
+@chapters
+def test_names_what_it_needs(path):
+    needs = ["tensorflow"] if path in WITH_TENSORFLOW else []
+    assert read(path).metadata["notebook_kit"].get("needs", []) == needs
 
 
 def test_outputs_out_of_step_are_found(tmp_path):
@@ -158,19 +178,21 @@ def test_asks_for_predictions(path):
 
 @notebooks
 def test_only_public_names(path):
+    others = OTHERS | ({"tensorflow"} if path in WITH_TENSORFLOW else set())
     for cell in code_cells(path):
         for node in ast.walk(parsed(cell.source)):
             if isinstance(node, ast.ImportFrom):
                 assert node.level == 0 and node.module is not None
                 if node.module.startswith("notebook_kit"):
                     assert node.module in PUBLIC, node.module
-                    home = importlib.import_module(node.module)
-                    assert {alias.name for alias in node.names} <= set(home.__all__)
+                    public = set(importlib.import_module(node.module).__all__)
+                    public |= set(exports("notebook_kit")) if path in WITH_TENSORFLOW else set()
+                    assert {alias.name for alias in node.names} <= public
                 else:
-                    assert node.module.partition(".")[0] in OTHERS, node.module
+                    assert node.module.partition(".")[0] in others, node.module
             elif isinstance(node, ast.Import):
                 for alias in node.names:
-                    assert alias.name in PUBLIC or alias.name.partition(".")[0] in OTHERS, alias.name
+                    assert alias.name in PUBLIC or alias.name.partition(".")[0] in others, alias.name
             elif isinstance(node, ast.Attribute):
                 assert not node.attr.startswith("_") or node.attr.endswith("__"), node.attr
 

@@ -13,7 +13,7 @@ from typing import Any
 
 import nbformat
 import pytest
-from form import CHAPTERS, exercises, read, solved, tags, verdicts
+from form import CHAPTERS, WITH_TENSORFLOW, exercises, read, solved, tags, verdicts
 from live_panels import PAGE, install, outputs_with_pages
 from nbclient import NotebookClient
 from nbclient.exceptions import CellExecutionError
@@ -108,6 +108,7 @@ def run_untouched(client: NotebookClient, notebook: Any, path: Path) -> None:
     assert all('id="data"' in page for page in kept)
 
 
+WITHOUT_EXTRAS = [path for path in CHAPTERS if path not in WITH_TENSORFLOW]
 QUICK_TOUR = [path for path in CHAPTERS if path.stem == "00_quick_tour"]
 linux = pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="memory and time are read from /proc")
 
@@ -123,9 +124,22 @@ def test_runs_untouched(path, tmp_path):
 @linux
 @pytest.mark.slow
 @pytest.mark.timeout(1200)
-@pytest.mark.parametrize("path", CHAPTERS, ids=lambda path: path.stem)
+@pytest.mark.parametrize("path", WITHOUT_EXTRAS, ids=lambda path: path.stem)
 def test_runs_untouched_and_then_solved_in_the_same_kernel(path, tmp_path):
     """The second time from the top, with each quick cell run twice: nothing leans on a fresh kernel."""
+    run_twice(path, tmp_path)
+
+
+@linux
+@pytest.mark.tensorflow
+@pytest.mark.timeout(1200)
+@pytest.mark.parametrize("path", WITH_TENSORFLOW, ids=lambda path: path.stem)
+def test_runs_where_tensorflow_is_installed(path, tmp_path):
+    """Likewise, in the environment of `pytest -m tensorflow`."""
+    run_twice(path, tmp_path)
+
+
+def run_twice(path: Path, tmp_path: Path) -> None:
     notebook = read(path)
     with kernel(tmp_path, notebook, EXECUTED / "panels" / path.stem) as client:
         run_untouched(client, notebook, path)
