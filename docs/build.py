@@ -56,7 +56,10 @@ GROUPS = {
         ),
     ],
     "Images with texts": ["processing.joint.images"],
-    "Sound": [f"processing.audio.{name}" for name in ("auto", "classes", "extractor", "loading", "processors")],
+    "Sound": [
+        f"processing.audio.{name}"
+        for name in ("auto", "classes", "extractor", "language_models", "loading", "processors")
+    ],
     "Auto classes": ["models.auto", "models.mappings", "models.tokenizer_mapping"],
     "Generation": ["generation"],
     "Looking inside": ["nn.attention"],
