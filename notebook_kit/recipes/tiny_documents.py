@@ -70,7 +70,12 @@ def _build(output: Path, quick: bool, work: Path) -> dict[str, Any]:
     learn, test = DocumentMaker("train", fonts("train")), DocumentMaker("test", fonts("test"))
     with clock("pages"):
         pages = [learn(seed) for seed in range(40 if quick else PAGES)]
-    tokenizer = tokenizer_of(pages)
+    kept = (
+        work / "tokenizer"
+    )  # pieces of equal frequency differ from training to training, and the weights belong to theirs
+    if not kept.exists():
+        tokenizer_of(pages).save_pretrained(kept)
+    tokenizer = PreTrainedTokenizerFast.from_pretrained(kept)
     tests = [test(seed) for seed in range(8 if quick else TESTS)]
     make = DocumentMaker("validation", fonts("train"))
     familiar = [make(seed) for seed in range(len(tests) // 4)]

@@ -13,6 +13,7 @@ import numpy as np
 
 from notebook_kit.errors import CheckpointError, InputError, MissingDependencyError
 from notebook_kit.hub import Source, locate, take_hub_options
+from notebook_kit.hub.saving import folder_to_save
 from notebook_kit.processing.audio.processors import Wav2Vec2Processor
 from notebook_kit.processing.features import BatchFeature
 
@@ -154,19 +155,27 @@ class Wav2Vec2ProcessorWithLM(Wav2Vec2Processor):
         settings = {name: options.pop(name, None) for name in _ATTRIBUTES}
         plain = Wav2Vec2Processor.from_pretrained(source, **options)
         processor = cls(plain.feature_extractor, plain.tokenizer, decoder)
-        for name, value in settings.items():
-            if value is not None:
-                setattr(processor.language_model, name, value)
+        chosen = {name: value for name, value in settings.items() if value is not None}
+        if chosen and processor.language_model is None:
+            raise InputError(
+                f"{source.name} has no language model, which {', '.join(chosen)} would change.",
+                next_step="Leave it out.",
+            )
+        for name, value in chosen.items():
+            setattr(processor.language_model, name, value)
         return processor
 
     def save_pretrained(
         self, save_directory: str | os.PathLike[str], push_to_hub: bool = False, **push_options: Any
     ) -> None:
         """Write the files of all parts into one folder; see `Wav2Vec2Processor.save_pretrained`."""
-        with tempfile.TemporaryDirectory() as scratch:
+        with (
+            folder_to_save(save_directory, push_to_hub, push_options) as folder,
+            tempfile.TemporaryDirectory() as scratch,
+        ):
+            super().save_pretrained(folder)
             self.decoder.save_to_dir(scratch)  # which may read the folder that it replaces
-            shutil.copytree(scratch, os.path.expanduser(save_directory), dirs_exist_ok=True)
-        super().save_pretrained(save_directory, push_to_hub, **push_options)
+            shutil.copytree(scratch, folder, dirs_exist_ok=True)
 
     # Decoding ----------------------------------------------------------------------------------------------------------
 

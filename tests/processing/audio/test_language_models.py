@@ -148,6 +148,14 @@ def test_saved_loaded_and_used_by_a_pipeline(pyctcdecode, parts, tmp_path):
     assert found.decoder.model_container[b"key"] is not None and passed.decoder is again.decoder
     assert found(sound, return_timestamps="word") == passed(sound, return_timestamps="word")
 
+    without = tmp_path / "without"
+    Wav2Vec2ProcessorWithLM(*parts, BeamSearchDecoderCTC(Alphabet(TOKENS))).save_pretrained(without)
+    assert Wav2Vec2ProcessorWithLM.from_pretrained(without).language_model is None
+    with pytest.raises(InputError, match="has no language model, which beta would change"):
+        Wav2Vec2ProcessorWithLM.from_pretrained(without, beta=1.0)
+    with pytest.raises(InputError, match="is a file"):
+        processor.save_pretrained(folder / "alphabet.json")
+
     (folder / "language_model" / "attrs.json").rename(folder / "language_model" / "other.json")
     with pytest.raises(CheckpointError, match="cannot be read: did not find attributes"):
         AutoProcessor.from_pretrained(folder)
