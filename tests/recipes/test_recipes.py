@@ -21,7 +21,7 @@ from notebook_kit.recipes.muon import Muon, MuonWithAdamW
 from notebook_kit.recipes.ngrams import KneserNey
 
 
-@pytest.mark.parametrize("module", [ngrams, rouge])
+@pytest.mark.parametrize("module", [ngrams, rouge, shared])
 def test_examples_run(module):
     failed, ran = doctest.testmod(module)
     assert failed == 0

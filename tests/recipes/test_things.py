@@ -15,7 +15,7 @@ from picture_files import write_picture_cache
 from PIL import Image
 
 from notebook_kit.errors import CheckpointError, HubUnreachableError, MissingDependencyError
-from notebook_kit.recipes import debian, npm, things_data
+from notebook_kit.recipes import debian, npm, things_data, things_words
 from notebook_kit.recipes.npm import NpmPackage, npm_files
 from notebook_kit.recipes.things_data import HELD_OUT_STYLE, LABELS, STYLES, backgrounds, things
 from notebook_kit.recipes.things_table import CLASSES
@@ -31,7 +31,7 @@ def found(cache):
     return things(cache)
 
 
-@pytest.mark.parametrize("module", [npm, things_data])
+@pytest.mark.parametrize("module", [npm, things_data, things_words])
 def test_examples_run(module):
     failed, ran = doctest.testmod(module)
     assert failed == 0

@@ -17,7 +17,6 @@ from notebook_kit.errors import MissingDependencyError
 from notebook_kit.recipes import (
     tiny_speech,
     voices_batches,
-    voices_card,
     voices_data,
     voices_rooms,
     voices_scores,
@@ -29,9 +28,7 @@ from notebook_kit.recipes.voices_scores import edits, nearest_template, warped_d
 from notebook_kit.recipes.voices_texts import COMMANDS, LETTER_NAMES, WORDS, random_text, transcript
 
 
-@pytest.mark.parametrize(
-    "module", [voices_batches, voices_card, voices_data, voices_rooms, voices_scores, voices_texts]
-)
+@pytest.mark.parametrize("module", [voices_batches, voices_data, voices_rooms, voices_scores, voices_texts])
 def test_examples_run(module):
     failed, ran = doctest.testmod(module)
     assert failed == 0
