@@ -57,6 +57,20 @@ def process(code: str, **environment: str) -> float:
     return time.perf_counter() - start
 
 
+def processor() -> str:
+    """The processor's name, and those of its instructions on which the speed of products depends."""
+    name, flags = platform.processor() or platform.machine(), set[str]()
+    try:
+        with open("/proc/cpuinfo") as file:
+            pairs = [line.split(":", 1) for line in file if ":" in line]
+        lines = {name.strip(): value.strip() for name, value in pairs}
+        name, flags = lines.get("model name", name), set(lines.get("flags", "").split())
+    except OSError:  # not Linux
+        pass
+    known = ("avx2", "avx512f", "avx512_vnni", "avx_vnni", "avx512_bf16", "amx_int8")
+    return f"{name} ({', '.join(flag for flag in known if flag in flags) or 'instructions unknown'})"
+
+
 def table(header: Sequence[str], rows: Sequence[Sequence[str]], rounds: int = ROUNDS) -> None:
     """Print a Markdown table and the machine it was measured on."""
     widths = [max(len(str(row[i])) for row in [header, *rows]) for i in range(len(header))]

@@ -19,6 +19,7 @@ from notebook_kit.errors import CheckpointError, InputError
 from notebook_kit.models.auto import config_class, model_classes
 from notebook_kit.nn import int8
 from notebook_kit.pipelines.quantization import FEWEST_OUTPUTS, Int8Linear, quantized
+from notebook_kit.zoo import sample
 
 
 @pytest.mark.parametrize("shape", [(1, 64), (7, 64), (2, 3, 64), (0, 64)])
@@ -199,6 +200,44 @@ def test_an_embedded_model_stays_as_good(task, model):
     assert -(own * rounded).sum(-1).mean() < -(own * best).sum(-1).mean() * 1.01
     if task == "text-generation":
         assert coarse("The city", max_new_tokens=5, do_sample=False)
+
+
+EMBEDDED = {
+    "image-classification": [sample("cat.jpg")],
+    "object-detection": [sample("scene_1.webp")],
+    "automatic-speech-recognition": [sample("colours.ogg")],
+    "vqa": [sample("scene_1.webp"), "How many things are there?"],
+    "image-to-text": [sample("scene_1.webp")],
+    "summarization": [" ".join(TEXTS)],
+}
+
+
+@pytest.mark.parametrize("task", EMBEDDED)
+def test_pictures_sounds_and_encoder_decoders(task):
+    """Attention of a model in 8 bits is near that of the exact one, and heads are switched off."""
+    exact = pipeline(task, model="zoo", device="cpu")
+    coarse = pipeline(task, model="zoo", device="cpu", quantize="int8")
+    given = [str(one) for one in EMBEDDED[task]]
+    assert sum(isinstance(module, Int8Linear) for module in coarse.model.modules()) >= 6
+    records, states = [], []
+    for pipe in (exact, coarse):
+        seen = []
+        handle = pipe.model.register_forward_hook(lambda module, inputs, output, seen=seen: seen.append(flat(output)))
+        with record_attention(pipe.model) as record:
+            assert pipe(*given)
+        handle.remove()
+        records.append(record)
+        states.append(seen[0])
+    sites = [next(iter(record.sites)) for record in records]
+    weights, rounded = (record.steps(site.layer, site.kind)[0] for record, site in zip(records, sites, strict=True))
+    assert weights.shape == rounded.shape and (weights - rounded).abs().mean() < 0.02
+    assert (states[0] - states[1]).norm() / states[0].norm() < 0.25
+    handle = coarse.model.register_forward_hook(lambda module, inputs, output: states.append(flat(output)))
+    with ablate_heads(coarse.model, [(sites[1].layer, 0)]):
+        coarse(*given)
+    handle.remove()
+    assert not torch.equal(states[2], states[1])
+    assert not any(isinstance(module, Int8Linear) for module in exact.model.modules())
 
 
 def test_models_of_the_oracle():

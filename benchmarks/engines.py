@@ -1,0 +1,439 @@
+"""Against the fastest engines: onnxruntime for encoders, CTranslate2 for models that generate, `transformers` beside both.
+
+All get the same random weights of published sizes and the same inputs, and take turns in one process, in float32 and with 8-bit
+weights. A cell is how many times as fast as `transformers` an engine is, with how far its answers are from those of `transformers`:
+the largest difference of a logit, or the share of equal tokens. `limit` is the physical one in float32: the time in which this
+machine reads the weights once or multiplies as many numbers at the rate of its best product of large matrices, whichever is longer.
+
+The engines are no dependency of the project: `pip install onnx onnxruntime ctranslate2`. What is not installed is left out.
+
+Run: `python benchmarks/engines.py [part ...] [--threads N] [--rounds N] [--cpu-seconds] [--compile]`
+"""
+
+from __future__ import annotations
+
+import argparse
+import importlib.util
+import os
+import statistics
+import tempfile
+import time
+import warnings
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+os.environ.setdefault("HF_HUB_OFFLINE", "1")
+os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
+
+import numpy as np
+import torch
+import transformers
+from measure import alternate, medians, processor, table
+
+import notebook_kit
+from notebook_kit.pipelines.quantization import quantized
+
+THEIRS, OURS, OURS_INT8, COMPILED = "transformers", "notebook_kit", "notebook_kit int8", "notebook_kit compiled"
+ENGINES = ["onnxruntime", "onnxruntime int8", "CTranslate2", "CTranslate2 int8"]
+END = 1
+Call = Callable[[], Any]
+
+
+@dataclass
+class Case:
+    """One row of the table.
+
+    Attributes:
+        what: Its name.
+        calls: Engine -> a call that returns the answer: logits as an array, or a list of tokens.
+        weights: The matrices that one call multiplies with, and the rows of each product.
+        passes: How often one call reads the weights.
+        short: The same calls with fewer tokens, whose time is subtracted, so that the rest is that of further tokens.
+    """
+
+    what: str
+    calls: dict[str, Call]
+    weights: list[tuple[torch.Tensor, int]]
+    passes: int = 1
+    short: dict[str, Call] = field(default_factory=dict)
+
+
+def distance(answer: Any, expected: Any) -> str:
+    if isinstance(expected, np.ndarray):
+        return f"{np.abs(answer - expected).max():.0e}"
+    pairs = [pair for ours, theirs in zip(answer, expected, strict=True) for pair in zip(ours, theirs, strict=False)]
+    return f"{statistics.mean(a == b for a, b in pairs):.0%}"
+
+
+def limit_calls(case: Case) -> tuple[dict[str, Call], float]:
+    """What measures the limit in turns with the engines, and the multiplications of the case per one of its product."""
+    matrices = [weight.detach() for weight, _ in case.weights]
+    vectors = [torch.ones(matrix.shape[1]) for matrix in matrices]
+    size = 1024
+    square, out = torch.ones(size, size), torch.empty(size, size)
+    work = sum(weight.numel() * rows for weight, rows in case.weights) * case.passes
+    return {
+        "reading": lambda: [torch.mv(matrix, vector) for matrix, vector in zip(matrices, vectors, strict=True)],
+        "multiplying": lambda: torch.mm(square, square, out=out),
+    }, work / size**3
+
+
+def measured(case: Case, given: argparse.Namespace) -> list[str]:
+    clock = time.process_time if given.cpu_seconds else time.perf_counter
+    limits, products = limit_calls(case)
+    calls = {**case.calls, **limits, **{f"short {name}": call for name, call in case.short.items()}}
+    answers = {name: call() for name, call in case.calls.items()}
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        times = alternate(calls, given.rounds, clock=clock)
+    for name in case.short:
+        times[name] = [long - short for long, short in zip(times[name], times[f"short {name}"], strict=True)]
+    cost = medians(times)
+    limit = max(cost["reading"] * case.passes, cost["multiplying"] * products)
+    cells = [case.what, f"{cost[THEIRS] * 1e3:.1f} ms"]
+    for name in (OURS, OURS_INT8, *([COMPILED] if given.compile else []), *ENGINES):
+        if name in case.calls:
+            ratio = statistics.median(b / a for a, b in zip(times[name], times[THEIRS], strict=True))
+            cells.append(f"{ratio:.2f} ({distance(answers[name], answers[THEIRS])})")
+        else:
+            cells.append("")
+    return [*cells, f"{cost[THEIRS] / limit:.2f}"]
+
+
+def both(kind: str, config: Any, folder: Path) -> tuple[Any, Any]:
+    """The same weights here and in `transformers`."""
+    torch.manual_seed(0)
+    theirs = getattr(transformers, kind)(config).eval()
+    theirs.save_pretrained(folder)
+    return getattr(notebook_kit, kind).from_pretrained(folder), theirs
+
+
+def linears(model: torch.nn.Module) -> list[torch.Tensor]:
+    """The weights of the linear layers, (out, in), the output layer of a language model too."""
+    found = []
+    for module in model.modules():
+        if isinstance(module, torch.nn.Linear):
+            found.append(module.weight)
+        elif isinstance(module, transformers.pytorch_utils.Conv1D):
+            found.append(module.weight.t())
+    return found
+
+
+# Encoders --------------------------------------------------------------------------------------------------------------
+
+
+class Logits(torch.nn.Module):
+    """A model as its graph is exported: one tensor in, the logits out."""
+
+    def __init__(self, model: torch.nn.Module, name: str) -> None:
+        super().__init__()
+        self.model, self.name = model, name
+        self.train(model.training)  # torch.onnx.export restores the mode of the outermost module
+
+    def forward(self, values: torch.Tensor) -> torch.Tensor:
+        more = {"attention_mask": torch.ones_like(values)} if self.name == "input_ids" else {}
+        return self.model(**{self.name: values}, **more)["logits"]
+
+
+def onnx_sessions(model: Any, name: str, example: torch.Tensor, folder: Path, threads: int) -> dict[str, Any]:
+    """The exported graph of `transformers`' model in float32, and with 8-bit weights of its matrix products."""
+    if not (importlib.util.find_spec("onnxruntime") and importlib.util.find_spec("onnx")):
+        return {}
+    import onnxruntime
+    from onnxruntime.quantization import QuantType, quantize_dynamic
+
+    path, small = folder / "model.onnx", folder / "int8.onnx"
+    axes = {"values": {0: "batch", 1: "tokens"} if name == "input_ids" else {0: "batch"}, "logits": {0: "batch"}}
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        torch.onnx.export(
+            Logits(model, name),
+            (example,),
+            str(path),
+            input_names=["values"],
+            output_names=["logits"],
+            dynamic_axes=axes,
+            dynamo=False,
+        )
+    # Without VNNI instructions, products of 8-bit weights overflow; reduce_range leaves them 7.
+    quantize_dynamic(path, small, weight_type=QuantType.QInt8, reduce_range=True, op_types_to_quantize=["MatMul"])
+    settings = onnxruntime.SessionOptions()
+    settings.intra_op_num_threads, settings.log_severity_level = threads, 3
+    return {
+        engine: onnxruntime.InferenceSession(str(file), settings, providers=["CPUExecutionProvider"])
+        for engine, file in (("onnxruntime", path), ("onnxruntime int8", small))
+    }
+
+
+def encoder_calls(
+    ours: Any, theirs: Any, name: str, values: torch.Tensor, sessions: dict[str, Any], compiled: Any
+) -> dict[str, Call]:
+    def torch_call(model: Any) -> Call:
+        def call() -> np.ndarray:
+            with torch.inference_mode():
+                return Logits(model, name)(values).numpy()
+
+        return call
+
+    models = {THEIRS: theirs, OURS: ours, OURS_INT8: quantized(ours)} | ({COMPILED: compiled} if compiled else {})
+    calls = {engine: torch_call(model) for engine, model in models.items()}
+    array = values.numpy()
+    for engine, session in sessions.items():
+        calls[engine] = lambda session=session: session.run(None, {"values": array})[0]
+    return calls
+
+
+def compiled_model(model: Any, given: argparse.Namespace, calls: list[Callable[[Any], object]]) -> Any:
+    """A compiled copy, after calls of every shape; its first costs are printed."""
+    if not given.compile:
+        return None
+    compiled = torch.compile(model, dynamic=None)
+    for number, call in enumerate(calls, start=1):
+        start = time.perf_counter()
+        with torch.inference_mode():
+            call(compiled)
+        print(f"torch.compile, first call of shape {number}: {time.perf_counter() - start:.1f} s", flush=True)
+    return compiled
+
+
+def texts(given: argparse.Namespace) -> Iterator[Case]:
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        ours, theirs = both("DistilBertForSequenceClassification", transformers.DistilBertConfig(), folder)
+        inputs = [torch.randint(5, 30000, shape) for shape in ((1, 32), (32, 32), (8, 128))]
+        sessions = onnx_sessions(theirs, "input_ids", inputs[0], folder, given.threads)
+        ready = compiled_model(ours, given, [lambda model, ids=ids: model(input_ids=ids) for ids in inputs])
+        for ids in inputs:
+            calls = encoder_calls(ours, theirs, "input_ids", ids, sessions, ready)
+            weights = [(weight, ids.numel()) for weight in linears(theirs)]
+            yield Case("DistilBERT size, {} x {} tokens".format(*ids.shape), calls, weights)
+
+
+def pictures(given: argparse.Namespace) -> Iterator[Case]:
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        ours, theirs = both("ViTForImageClassification", transformers.ViTConfig(), folder)
+        pixels = torch.rand(8, 3, 224, 224)
+        sessions = onnx_sessions(theirs, "pixel_values", pixels, folder, given.threads)
+        ready = compiled_model(ours, given, [lambda model: model(pixel_values=pixels)])
+        calls = encoder_calls(ours, theirs, "pixel_values", pixels, sessions, ready)
+        yield Case("ViT-base, 8 pictures", calls, [(weight, 8 * 197) for weight in linears(theirs)])
+
+
+def sounds(given: argparse.Namespace) -> Iterator[Case]:
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        ours, theirs = both("Wav2Vec2ForCTC", transformers.Wav2Vec2Config(), folder)
+        waves = torch.randn(2, 80_000)
+        sessions = onnx_sessions(theirs, "input_values", waves, folder, given.threads)
+        ready = compiled_model(ours, given, [lambda model: model(input_values=waves)])
+        calls = encoder_calls(ours, theirs, "input_values", waves, sessions, ready)
+        weights = [(weight, 2 * 249) for weight in linears(theirs)]  # the convolutions before them are not counted
+        yield Case("Wav2Vec2-base, 2 clips of 5 s", calls, weights)
+
+
+# Models that generate --------------------------------------------------------------------------------------------------
+
+
+class Names:
+    """What CTranslate2's converter asks a tokenizer for: a name per token."""
+
+    additional_special_tokens: list[str] = []
+
+    def __init__(self, count: int, special: dict[int, str]) -> None:
+        self.names = [special.get(token, f"t{token}") for token in range(count)]
+        self.bos_token = self.eos_token = self.unk_token = self.names[END]
+
+    def get_vocab(self) -> dict[str, int]:
+        return {name: token for token, name in enumerate(self.names)}
+
+    def convert_ids_to_tokens(self, token: int) -> str:
+        return self.names[token]
+
+
+def converted(
+    kind: str, folder: Path, threads: int, count: int, special: dict[int, str]
+) -> tuple[dict[str, Any], list[str]]:
+    """CTranslate2's model in float32 and with 8-bit weights, and the names of the tokens."""
+    names = Names(count, special)
+    if not importlib.util.find_spec("ctranslate2"):
+        return {}, names.names
+    import ctranslate2
+    from ctranslate2.converters import TransformersConverter
+
+    class Converter(TransformersConverter):
+        def load_tokenizer(self, *args: Any, **kwargs: Any) -> Names:
+            return names
+
+    engines = {}
+    for engine, precision in (("CTranslate2", "float32"), ("CTranslate2 int8", "int8")):
+        target = str(folder / precision)
+        Converter(str(folder)).convert(target, quantization=precision)
+        build = ctranslate2.models.Whisper if kind == "Whisper" else getattr(ctranslate2, kind)
+        engines[engine] = build(target, device="cpu", compute_type=precision, intra_threads=threads, inter_threads=1)
+    return engines, names.names
+
+
+def torch_generation(model: Any, tokens: int, **inputs: Any) -> Call:
+    exact = {"max_new_tokens": tokens, "min_new_tokens": tokens}
+    return lambda: model.generate(**inputs, **exact)[:, -tokens:].tolist()
+
+
+def token_numbers(names: list[str]) -> Callable[[list[list[str]]], list[list[int]]]:
+    number = {name: token for token, name in enumerate(names)}
+    return lambda rows: [[number[name] for name in row] for row in rows]
+
+
+def decoders(given: argparse.Namespace) -> Iterator[Case]:
+    few, many = 2, 2 + given.tokens
+    config = transformers.GPT2Config(bos_token_id=END, eos_token_id=END, pad_token_id=END)
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        ours, theirs = both("GPT2LMHeadModel", config, folder)
+        engines, names = converted("Generator", folder, given.threads, config.vocab_size, {})
+        numbers, ids = token_numbers(names), torch.randint(5, 50000, (1, 32))
+        prompt = [[names[token] for token in ids[0].tolist()]]
+        inputs = {"input_ids": ids, "attention_mask": torch.ones_like(ids), "do_sample": False}
+
+        def engine_call(engine: Any, tokens: int) -> Call:
+            settings = {"sampling_topk": 1, "include_prompt_in_result": False}
+            return lambda: numbers(
+                [
+                    r.sequences[0]
+                    for r in engine.generate_batch(prompt, max_length=tokens, min_length=tokens, **settings)
+                ]
+            )
+
+        models = {THEIRS: theirs, OURS: ours, OURS_INT8: quantized(ours)}
+
+        def calls(tokens: int) -> dict[str, Call]:
+            mine = {engine: torch_generation(model, tokens, **inputs) for engine, model in models.items()}
+            return mine | {engine: engine_call(model, tokens) for engine, model in engines.items()}
+
+        weights = [(weight, 1) for weight in linears(theirs)]
+        yield Case(f"GPT-2 of 124 M, {given.tokens} further tokens", calls(many), weights, given.tokens, calls(few))
+
+
+def summarizers(given: argparse.Namespace) -> Iterator[Case]:
+    length, tokens, beams = 512, 60, 4
+    config = transformers.BartConfig(
+        d_model=768,
+        encoder_layers=6,
+        decoder_layers=6,
+        encoder_attention_heads=12,
+        decoder_attention_heads=12,
+        encoder_ffn_dim=3072,
+        decoder_ffn_dim=3072,
+        bos_token_id=END,
+        eos_token_id=END,
+        pad_token_id=END,
+        decoder_start_token_id=END,
+        forced_eos_token_id=None,
+    )
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        ours, theirs = both("BartForConditionalGeneration", config, folder)
+        engines, names = converted("Translator", folder, given.threads, config.vocab_size, {})
+        numbers, ids = token_numbers(names), torch.randint(5, 50000, (1, length))
+        source = [[names[token] for token in ids[0].tolist()]]
+        inputs = {"input_ids": ids, "attention_mask": torch.ones_like(ids), "num_beams": beams}
+        models = {THEIRS: theirs, OURS: ours, OURS_INT8: quantized(ours)}
+        calls: dict[str, Call] = {key: torch_generation(model, tokens, **inputs) for key, model in models.items()}
+        settings = {"beam_size": beams, "max_decoding_length": tokens, "min_decoding_length": tokens}
+        for key, engine in engines.items():
+            calls[key] = lambda engine=engine: numbers(
+                [r.hypotheses[0] for r in engine.translate_batch(source, **settings)]
+            )
+        encoder, decoder = linears(theirs.model.encoder), [*linears(theirs.model.decoder), theirs.lm_head.weight]
+        weights = [(w, length) for w in encoder] + [(w, beams * tokens) for w in decoder]
+        yield Case(f"BART-base size, {length} in, {tokens} out, {beams} beams", calls, weights)
+
+
+def transcribers(given: argparse.Namespace) -> Iterator[Case]:
+    width, layers, heads, tokens, end = 384, 4, 6, 120, 50257
+    config = transformers.WhisperConfig(
+        d_model=width,
+        encoder_layers=layers,
+        decoder_layers=layers,
+        encoder_attention_heads=heads,
+        decoder_attention_heads=heads,
+        encoder_ffn_dim=4 * width,
+        decoder_ffn_dim=4 * width,
+        pad_token_id=end,
+        bos_token_id=end,
+        eos_token_id=end,
+        decoder_start_token_id=end + 1,
+    )
+    special = {
+        end: "<|endoftext|>",
+        end + 1: "<|startoftranscript|>",
+        50362: "<|nospeech|>",
+        50363: "<|notimestamps|>",
+    }
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        ours, theirs = both("WhisperForConditionalGeneration", config, folder)
+        for model in (ours, theirs):
+            model.generation_config.no_timestamps_token_id = 50363
+        engines, _ = converted("Whisper", folder, given.threads, config.vocab_size, special)
+        features = torch.randn(2, 80, 3000)
+        rules = {"suppress_tokens": [end], "begin_suppress_tokens": [220, end], "num_beams": 1}
+        models = {THEIRS: theirs, OURS: ours, OURS_INT8: quantized(ours)}
+
+        def transcribe(model: Any) -> Call:
+            return lambda: model.generate(features, max_new_tokens=tokens, **rules)[:, -tokens:].tolist()
+
+        calls = {key: transcribe(model) for key, model in models.items()}
+        if engines:
+            from ctranslate2 import StorageView
+
+            view = StorageView.from_array(features.numpy())
+            settings = {"beam_size": 1, "max_length": tokens + 2, "suppress_tokens": [end], "suppress_blank": False}
+            prompts = [[end + 1, 50363]] * 2
+            for key, engine in engines.items():
+                calls[key] = lambda engine=engine: [
+                    r.sequences_ids[0] for r in engine.generate(view, prompts, **settings)
+                ]
+        encoder, decoder = linears(theirs.model.encoder), [*linears(theirs.model.decoder), theirs.proj_out.weight]
+        weights = [(w, 2 * 1500) for w in encoder] + [(w, 2 * tokens) for w in decoder]
+        yield Case(f"Whisper-tiny size, 2 x 30 s, {tokens} tokens each", calls, weights)
+
+
+PARTS = {part.__name__: part for part in (texts, pictures, sounds, decoders, summarizers, transcribers)}
+
+
+@contextmanager
+def threads(count: int) -> Iterator[None]:
+    before = torch.get_num_threads()
+    torch.set_num_threads(count)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument(
+        "parts", nargs="*", choices=[*PARTS, []], metavar="part", help=f"all by default: {', '.join(PARTS)}"
+    )
+    parser.add_argument("--threads", type=int, default=1)
+    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--tokens", type=int, default=32, help="further tokens of GPT-2")
+    parser.add_argument("--compile", action="store_true", help="encoders by torch.compile too, with its first cost")
+    parser.add_argument("--cpu-seconds", action="store_true", help="for a machine that is busy, with one thread")
+    given = parser.parse_args()
+    names = [OURS, OURS_INT8, *([COMPILED] if given.compile else []), *ENGINES]
+    with threads(given.threads):
+        rows = [measured(case, given) for part in given.parts or PARTS for case in PARTS[part](given)]
+    table(["", THEIRS, *names, "limit"], rows, given.rounds)
+    print(
+        f"{processor()}; {given.threads} thread(s), torch {torch.__version__}, transformers {transformers.__version__}."
+    )
+
+
+if __name__ == "__main__":
+    main()
