@@ -95,9 +95,9 @@ def captions(folder: Path, layers: int) -> Iterator[Rivals]:
         transformers.GPT2Config(n_layer=layers, initializer_range=0.05),  # so that captions depend on their images
         **ids,
     )
-    made = transformers.VisionEncoderDecoderModel(config)
-    made.generation_config = transformers.GenerationConfig(**ids)
-    made.save_pretrained(folder)
+    captioner = transformers.VisionEncoderDecoderModel(config)
+    captioner.generation_config = transformers.GenerationConfig(**ids)
+    captioner.save_pretrained(folder)
     ViTImageProcessorPil().save_pretrained(folder)
     save_words(folder, " ".join([WORDS, *(f"word{i}" for i in range(50257 - len(WORDS.split())))]))
     shown = pictures(16)

@@ -62,6 +62,14 @@ def test_a_page_is_read_once_for_its_questions(ask):
     assert sum(seen) == len(PICTURES) and len(ask._states) == 0
 
 
+def test_answers_are_shown(ask, tmp_path):
+    expected = ask(PICTURES[0], QUESTIONS[2])
+    for boxes in (None, [("city", [1, 2, 3, 4])]):
+        view = ask.show(PICTURES[0], QUESTIONS[2], boxes)
+        view.to_html(tmp_path / "page.html")
+        assert view.result == expected and (tmp_path / "page.html").stat().st_size > 1000
+
+
 def test_saved_and_loaded(ask, tmp_path):
     ask.save_pretrained(tmp_path)
     again = pipeline(TASK, model=str(tmp_path), device="cpu")

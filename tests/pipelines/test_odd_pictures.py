@@ -1,4 +1,4 @@
-"""What people pass by mistake to the pipelines of pictures with words: each is refused by name, or read."""
+"""What people pass by mistake to the pipelines of pictures with words: an error names it, or it is read."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ WRONG = {
 
 
 @pytest.mark.parametrize("name", WRONG)
-def test_what_is_no_picture_is_named(calls, name, tmp_path, monkeypatch):
+def test_what_is_not_a_picture_is_named(calls, name, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     (tmp_path / "letter.png").write_text("Dear reader")
     given, message = WRONG[name]

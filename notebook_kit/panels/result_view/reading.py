@@ -141,7 +141,8 @@ def _answers_on_page(listed: Any, input: Any, modality: Modality) -> Shown:
     asked = input if isinstance(input, Mapping) else {}
     question, image = str(asked.get("question", "")), asked.get("image")
     page = None if image is None else load_image(image)
-    boxes = _word_boxes(listed, asked, page)
+    are_words = all("words" in one for one in listed)  # rather than a text that the model wrote
+    boxes = _word_boxes(listed, asked, page) if are_words else None
     if boxes is None:
         return ShownVisualAnswers(listed, page, question)
     return ShownAnswersOnPage(listed, page, question, boxes)
