@@ -45,7 +45,8 @@ class ModelOutput(dict):
     """The base of all outputs: `out.logits`, `out["logits"]`, `out[0]`, `out[:2]` and `out.to_tuple()` all work.
 
     Fields that are None are omitted from the dictionary and the tuple, so `loss, logits = out[:2]` works if labels were
-    passed. As it is a `dict`, PyTorch's data-parallel wrappers and `accelerate` find its tensors.
+    passed. As it is a `dict`, PyTorch's data-parallel wrappers and `accelerate` find its tensors. A subclass lists its fields;
+    the base itself takes any names.
 
     Example:
         >>> import torch
@@ -71,7 +72,9 @@ class ModelOutput(dict):
             value = given.pop(field.name, None)
             if value is not None:
                 super().__setitem__(field.name, value)
-        if given:
+        if type(self) is ModelOutput:
+            super().update(given)
+        elif given:
             raise TypeError(f"{type(self).__name__} has no field {', '.join(map(repr, given))}")
 
     def __getattribute__(self, name: str) -> Any:
@@ -80,10 +83,18 @@ class ModelOutput(dict):
             return dict.get(self, name)
         return super().__getattribute__(name)
 
+    def __getattr__(self, name: str) -> Any:
+        if name in self:  # of the base, which has no fields
+            return self[name]
+        raise AttributeError(f"{type(self).__name__} has no field {name!r}")
+
     def __setattr__(self, name: str, value: Any) -> None:
         self[name] = value
 
     def __setitem__(self, name: str, value: Any) -> None:
+        if type(self) is ModelOutput:
+            super().__setitem__(name, value)
+            return
         if name not in type(self).__dataclass_fields__:  # type: ignore[attr-defined]
             raise KeyError(f"{type(self).__name__} has no field {name!r}")
         rest = {**self, name: value}
@@ -107,6 +118,9 @@ class ModelOutput(dict):
 
     def __reduce__(self):
         return type(self), (dict(self),)
+
+
+dataclass(init=False, repr=False, eq=False)(ModelOutput)
 
 
 class BaseModelOutput(ModelOutput):

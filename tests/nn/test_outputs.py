@@ -118,3 +118,14 @@ def test_fields_are_the_references():
         theirs = [field.name for field in dataclasses.fields(getattr(transformers.modeling_outputs, name))]
         assert [field.name for field in dataclasses.fields(kind)] == theirs
     assert issubclass(BaseModelOutputWithPooling, ModelOutput)
+
+
+def test_the_base_takes_any_names():
+    for kind in (ModelOutput, transformers.utils.ModelOutput):
+        out = kind({"a": 1, "b": 2})
+        assert (out["a"], out[1], out.to_tuple(), list(out)) == (1, 2, (1, 2), ["a", "b"])
+    out = ModelOutput({"a": 1}, c=3)
+    out.d = 4
+    assert (out.a, out.c, out["d"], copy.deepcopy(out).d, pickle.loads(pickle.dumps(out)).a) == (1, 3, 4, 4, 1)
+    with pytest.raises(AttributeError, match="ModelOutput has no field 'x'"):
+        _ = out.x
