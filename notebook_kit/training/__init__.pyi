@@ -19,6 +19,8 @@ from .evaluation import EvalPrediction as EvalPrediction
 from .evaluation import PredictionOutput as PredictionOutput
 from .evaluation import TrainOutput as TrainOutput
 from .evaluation import speed_metrics as speed_metrics
+from .freezing import freeze as freeze
+from .freezing import unfreeze as unfreeze
 from .image_text_collator import DataCollatorForImageText as DataCollatorForImageText
 from .language_modeling import DataCollatorForLanguageModeling as DataCollatorForLanguageModeling
 from .language_modeling import DataCollatorForWholeWordMask as DataCollatorForWholeWordMask

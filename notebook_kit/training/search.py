@@ -1,4 +1,4 @@
-"""A search for hyperparameters: a run per trial, with values drawn at random."""
+"""A search for hyperparameters: a run per trial, with values drawn at random or proposed by Optuna."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from notebook_kit.errors import ConfigurationError, near_matches
+from notebook_kit.errors import ConfigurationError, MissingDependencyError, near_matches
 from notebook_kit.training.state import TrainerLike
 
 __all__ = ["BestRun", "Trial", "hyperparameter_search"]
@@ -77,6 +77,47 @@ class Trial:
         return self.params.setdefault(name, self._random.choice(list(choices)))
 
 
+class RandomTrials:
+    """Trials with random values."""
+
+    def __init__(self, seed: int) -> None:
+        self.seed = seed
+
+    def ask(self, number: int) -> Trial:
+        """The trial with this number."""
+        return Trial(number, self.seed)
+
+    def tell(self, trial: Trial, objective: float) -> None:
+        """Nothing is learnt from a trial."""
+
+
+class OptunaTrials:
+    """Trials of a study of Optuna.
+
+    Raises:
+        MissingDependencyError: if Optuna is not installed.
+    """
+
+    def __init__(self, seed: int, direction: str, options: dict[str, Any]) -> None:
+        try:
+            import optuna
+        except ImportError:
+            raise MissingDependencyError(
+                "backend='optuna', but optuna is not installed.",
+                next_step="Run `pip install optuna`, or leave out backend: then values are drawn at random.",
+            ) from None
+        sampler = {"sampler": optuna.samplers.TPESampler(seed=seed)}
+        self.study = optuna.create_study(**{"direction": direction, **sampler, **options})
+
+    def ask(self, number: int) -> Any:
+        """The next trial of the study, which numbers its trials itself."""
+        return self.study.ask()
+
+    def tell(self, trial: Any, objective: float) -> None:
+        """The objective of a trial."""
+        self.study.tell(trial, objective)
+
+
 def default_space(trial: Trial) -> dict[str, Any]:
     """The space that is searched by default."""
     return {
@@ -102,10 +143,12 @@ def hyperparameter_search(
     direction: str = "minimize",
     backend: str | None = None,
     hp_name: Callable[[Any], str] | None = None,
+    **kwargs: Any,
 ) -> BestRun:
     """Train once per trial, each with other arguments, and return the trial with the best evaluation.
 
-    The values are drawn at random (from `args.seed`), which needs no further package. Each trial begins with a new model
+    The values are drawn at random (from `args.seed`), which needs no further package, or by Optuna, which learns from the
+    trials so far. Each trial begins with a new model
     from `model_init`, and its checkpoints are in the folder `run-0`, `run-1`, ... of the output folder. Afterwards the
     Trainer has its former arguments and a new model.
 
@@ -117,10 +160,12 @@ def hyperparameter_search(
             the loss if there are none.
         n_trials: The number of trials.
         direction: "minimize" or "maximize".
-        backend: None or "random".
+        backend: None or "random"; "optuna", if it is installed.
         hp_name: `(trial) -> name` of the run.
+        kwargs: With Optuna, options of `optuna.create_study`, such as `sampler` or `storage`.
 
     Raises:
+        MissingDependencyError: if Optuna is not installed.
         ConfigurationError: without `model_init`, for another backend, or for an argument that does not exist.
     """
     if trainer.model_init is None:
@@ -128,17 +173,22 @@ def hyperparameter_search(
             "hyperparameter_search trains a new model in each trial, but the Trainer has no model_init.",
             next_step="Pass Trainer(model_init=function) in place of model, where function returns a new model.",
         )
-    if backend not in (None, "random") or direction not in ("minimize", "maximize") or n_trials < 1:
+    if backend not in (None, "random", "optuna") or direction not in ("minimize", "maximize") or n_trials < 1:
         raise ConfigurationError(
             f"hyperparameter_search got backend={backend!r}, direction={direction!r} and n_trials={n_trials!r}.",
-            next_step="Leave out backend (values are drawn at random); direction is 'minimize' or 'maximize', and n_trials"
-            " at least 1.",
+            next_step="backend is 'random' or 'optuna', direction 'minimize' or 'maximize', and n_trials at least 1.",
+        )
+    if kwargs and backend != "optuna":
+        raise ConfigurationError(
+            f"hyperparameter_search got {', '.join(kwargs)}, which are options of Optuna.",
+            next_step="Set backend='optuna', or leave them out.",
         )
     args, history = trainer.args, []
     fields = {f.name for f in dataclasses.fields(args)}
+    source: Any = OptunaTrials(args.seed, direction, kwargs) if backend == "optuna" else RandomTrials(args.seed)
     try:
         for number in range(n_trials):
-            trial = Trial(number, args.seed)
+            trial = source.ask(number)
             values = (hp_space or default_space)(trial)
             for name in values:
                 if name not in fields:
@@ -153,6 +203,7 @@ def hyperparameter_search(
             trainer.train(trial=trial)
             trainer.state.is_hyper_param_search, trainer.state.trial_params = True, values
             objective = (compute_objective or default_objective)(dict(trainer.evaluate()))
+            source.tell(trial, objective)
             history.append(BestRun(str(number), objective, values))
     finally:
         trainer.args = args

@@ -1,6 +1,7 @@
 """Metrics as tables and files, model cards, counts of work, searches, and other calls of published scripts."""
 
 import json
+import sys
 
 import pytest
 import torch
@@ -9,7 +10,7 @@ from tiny_training import Line, bert, dataset, line_rows, rows, trainer
 from torch.utils.data import RandomSampler, SequentialSampler
 
 from notebook_kit import GenerationConfig, GPT2Config, GPT2LMHeadModel, PreTrainedTokenizerFast
-from notebook_kit.errors import ConfigurationError
+from notebook_kit.errors import ConfigurationError, MissingDependencyError
 from notebook_kit.training import (
     DataCollatorForLanguageModeling,
     DataCollatorWithPadding,
@@ -173,11 +174,32 @@ def test_a_search(tmp_path):
     assert again.hyperparameter_search(space, n_trials=6).objective == best.objective
 
 
+def test_a_search_with_optuna(tmp_path, monkeypatch):
+    run = line(tmp_path, model_init=Line, eval_dataset=line_rows(8), optim="sgd")
+    with monkeypatch.context() as absent:
+        absent.setitem(sys.modules, "optuna", None)
+        with pytest.raises(MissingDependencyError, match="optuna is not installed"):
+            run.hyperparameter_search(backend="optuna")
+    optuna = pytest.importorskip("optuna")
+
+    def space(trial):
+        return {"learning_rate": trial.suggest_float("learning_rate", 1e-6, 10.0, log=True), "max_steps": 5}
+
+    store = optuna.storages.InMemoryStorage()
+    best = run.hyperparameter_search(space, n_trials=12, backend="optuna", storage=store, study_name="mine")
+    study = optuna.load_study(study_name="mine", storage=store)
+    assert study.best_value == best.objective and study.best_params["learning_rate"] > 0.01
+    assert [trial.value for trial in study.trials] == [trial.objective for trial in best.run_summary]
+    assert run.hyperparameter_search(space, n_trials=3, backend="optuna").objective == min(
+        trial.objective for trial in best.run_summary[:3]
+    )  # the same seed
+
+
 def test_searches_that_cannot_begin(tmp_path):
     with pytest.raises(ConfigurationError, match="no model_init"):
         line(tmp_path).hyperparameter_search()
     run = line(tmp_path, model_init=Line, eval_dataset=line_rows(8))
-    for options in ({"backend": "optuna"}, {"direction": "up"}, {"n_trials": 0}):
+    for options in ({"backend": "ray"}, {"direction": "up"}, {"n_trials": 0}, {"sampler": None}):
         with pytest.raises(ConfigurationError, match=next(iter(options))):
             run.hyperparameter_search(**options)
     with pytest.raises(ConfigurationError, match="'learning_rate'"):
