@@ -192,7 +192,7 @@ def test_without_a_vocabulary_there_are_the_special_tokens(name):
     ours = getattr(notebook_kit, name)()
     if name == "CLIPTokenizer":  # there, an id is left out
         assert ours.get_vocab() == {"<|startoftext|>": 0, "<|endoftext|>": 1}
-    elif name != "MT5Tokenizer":
+    elif name not in ("MT5Tokenizer", "SiglipTokenizer"):  # the latter needs a file there
         assert ours.get_vocab() == oracle_class(name)().get_vocab()
 
 

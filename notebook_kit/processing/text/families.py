@@ -265,6 +265,7 @@ FAMILIES: dict[str, Family] = {
         vocabulary="sentencepiece",
         options={"do_lower_case": True, "model_max_length": 64},
         keeps_model=True,
+        blank=("eos", "unk", UNDERLINE),
     ),
     "LlamaTokenizer": _LLAMA,
     "GemmaTokenizer": Family(
