@@ -89,7 +89,7 @@ def test_saved_and_loaded(ask, tmp_path):
         ({"image": PICTURES[0], "question": "why?", "top_k": 0}, "top_k is 0"),
         ({"image": PICTURES[0], "question": "why?", "doc_stride": 3}, "no option 'doc_stride'"),
     ],
-    ids=str,
+    ids=lambda value: value if isinstance(value, str) else ",".join(value),
 )
 def test_wrong_inputs_are_named(ask, given, message):
     with pytest.raises(InputError, match=message) as caught:
