@@ -275,7 +275,7 @@ def write_reference(folder: Path) -> None:
 
 TENSORFLOW = """\
 With the extra `tensorflow` (`pip install "notebook_kit[tensorflow]"`), every model is also a model of Keras: the class of the
-same name with TF before it. It has no code of its own: the torch class is traced once, and its operations run with TensorFlow,
+same name with TF before it. No code is written for it: the torch class is traced once, and its operations run with TensorFlow,
 so that outputs, losses and gradients agree within rounding. Checkpoints, configurations and tokenizers are the same.
 The chapter CHAPTER shows it at work.
 """

@@ -19,7 +19,7 @@ BEST = {"eval_strategy": "steps", "eval_steps": 2, "load_best_model_at_end": Tru
 
 
 class Wrap(nn.Module):
-    """A wrapper with a constructor of its own, which passes on whatever it gets."""
+    """A wrapper with another constructor, which passes on whatever it gets."""
 
     def __init__(self, model, scale):
         super().__init__()
