@@ -25,7 +25,8 @@ __all__ = ["PATHS", "install_module_paths"]
 
 # path -> the packages and modules to look a name up in, before the root. All are relative to `notebook_kit`.
 PATHS: dict[str, tuple[str, ...]] = {
-    **dict.fromkeys(("trainer", "trainer_callback", "trainer_seq2seq", "training_args_seq2seq"), ("training",)),
+    **dict.fromkeys(("trainer", "trainer_seq2seq", "training_args_seq2seq"), ("training",)),
+    "trainer_callback": ("training", "training.state"),
     **dict.fromkeys(("trainer_utils", "trainer_pt_utils", "training_args", "optimization"), ("training", "utils")),
     **dict.fromkeys(("data.data_collator", "data.datasets", "data.datasets.language_modeling"), ("training", "data")),
     **dict.fromkeys(("file_utils", "hf_argparser", "integrations"), ("utils",)),

@@ -36,7 +36,7 @@ def lenient_bar(kind: type) -> type:
                 return method(bar, *args, **kwargs)
             except Exception:
                 if name == "__init__":
-                    method(bar, *args, **{**kwargs, "disable": True})
+                    _switch_off(bar, method, *args, **kwargs)
                 bar.disable = True
                 return None
 
@@ -47,6 +47,15 @@ def lenient_bar(kind: type) -> type:
     own = kind.refresh  # type: ignore[attr-defined]
     methods["refresh"] = lenient("refresh", _refresh if own is std.tqdm.refresh else own)
     return type(kind.__name__, (kind,), methods)
+
+
+def _switch_off(bar: Any, create: Any, iterable: Any = None, *args: Any, **kwargs: Any) -> None:
+    """Create a bar that shows nothing; if not even that works, with the attributes that a program may read."""
+    try:
+        create(bar, iterable, *args, **{**kwargs, "disable": True})
+    except Exception:
+        bar.iterable, bar.total, bar.n = iterable, kwargs.get("total"), kwargs.get("initial", 0)
+        bar.desc, bar.leave, bar.pos = kwargs.get("desc") or "", kwargs.get("leave", True), 0
 
 
 def _refresh(bar: Any, nolock: bool = False, lock_args: tuple[Any, ...] | None = None) -> bool | None:

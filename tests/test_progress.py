@@ -27,10 +27,20 @@ def failing(*names):
         tqdm.std.tqdm.__init__(self, *args, **kwargs)
 
     methods = {name: fail_at_first if name == "__init__" else fail for name in names}
+    if "every __init__" in names:
+        methods["__init__"] = fail
     return type("Failing", (tqdm.std.tqdm,), methods)
 
 
-KINDS = [("__init__",), ("display",), ("refresh",), ("update",), ("close",), ("update", "close", "display")]
+KINDS = [
+    ("__init__",),
+    ("every __init__",),
+    ("display",),
+    ("refresh",),
+    ("update",),
+    ("close",),
+    ("update", "close", "display"),
+]
 
 
 @pytest.mark.parametrize("names", KINDS, ids=" ".join)
@@ -41,8 +51,9 @@ def test_a_bar_that_fails_is_switched_off(names):
     bar.set_description("on")
     bar.set_postfix_str("and on")
     bar.close()
-    assert bar.disable
+    assert bar.disable and bar.total == 3
     del bar
+    assert list(lenient_bar(failing(*names))([1, 2])) == [1, 2]
 
 
 def test_an_interrupt_is_no_failure():

@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
-from notebook_kit.errors import CheckpointError, ConfigurationError, near_matches
+from notebook_kit.errors import CheckpointError, ConfigurationError, InputError, near_matches
 from notebook_kit.fields import Check, Fraction, NonNegative, Range, mismatch, types_of
 from notebook_kit.files import read_json, write_text
 from notebook_kit.hub import Source, locate, take_hub_options
@@ -311,7 +311,7 @@ class GenerationConfig(PushToHub):
             ConfigurationError: If an edit names no setting, or its value is invalid.
         """
         source = locate(name_or_path, **take_hub_options(kwargs))
-        name = config_file_name or GENERATION_CONFIG_NAME
+        name = _file_name(config_file_name)
         config = cls._read(source.require(name, why="It contains the checkpoint's default settings."))
         config.update(**kwargs)
         return config
@@ -361,8 +361,9 @@ class GenerationConfig(PushToHub):
             config_file_name: Another name for the file; `from_pretrained` reads it under that name.
             push_to_hub: Also upload the folder; `push_options` go to `notebook_kit.hub.push_folder`.
         """
+        name = _file_name(config_file_name)
         with folder_to_save(folder, push_to_hub, push_options) as target:
-            write_text(target / (config_file_name or GENERATION_CONFIG_NAME), self.to_json_string())
+            write_text(target / name, self.to_json_string())
 
     def __eq__(self, other: object) -> bool:
         return isinstance(other, GenerationConfig) and self.to_dict() == other.to_dict()
@@ -371,6 +372,15 @@ class GenerationConfig(PushToHub):
 
     def __repr__(self) -> str:
         return f"GenerationConfig({', '.join(f'{name}={value!r}' for name, value in self.to_dict().items())})"
+
+
+def _file_name(given: Any) -> str:
+    if not isinstance(given, str | None):
+        raise InputError(
+            f"config_file_name is {given!r}; expected the name of a file.",
+            next_step=f"Pass a name, such as {GENERATION_CONFIG_NAME!r}.",
+        )
+    return given or GENERATION_CONFIG_NAME
 
 
 _OFF = ("do_sample", "early_stopping", "low_memory", "remove_invalid_values", "renormalize_logits")

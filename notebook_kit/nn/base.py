@@ -447,7 +447,8 @@ class PreTrainedModel(nn.Module, PushToHub, ModelHooks):
         named = inspect.signature(PreTrainedModel.from_pretrained).parameters
         refuse_slips(f"{cls.__name__}.from_pretrained", (name for name in edits if not hasattr(config, name)), named)
         config.update(edits)
-        refuse_quantized_checkpoint(str(name_or_path), config.extra.get("quantization_config"))
+        name = "state_dict" if source is None else source.name
+        refuse_quantized_checkpoint(name, config.extra.get("quantization_config"))
 
         with torch.device("meta"), _NoInitialization():  # no memory or time for weights that are read from the file
             model = cls(config, **arguments)
@@ -455,7 +456,6 @@ class PreTrainedModel(nn.Module, PushToHub, ModelHooks):
         if any(name not in stored for name, _ in model.named_buffers()):
             model = cls(config, **arguments)  # buffers that the constructor computes are not in the file
         device, build = device_of_map(device_map), partial(cls, config, **arguments)
-        name = "state_dict" if source is None else source.name
         with contextlib.ExitStack() as stack:
             weights: Weights | TensorFlowWeights | GivenWeights = GivenWeights(state_dict or {})
             if state_dict is None:

@@ -57,6 +57,8 @@ def _not_a_dataset(dataset: Any) -> tuple[str, str] | None:
         library = type(dataset).__module__.partition(".")[0]
         convert = f"from_{library}(frame)" if library in ("pandas", "polars") else "from_pandas(frame.to_pandas())"
         return f" of {library}", f"Convert it: datasets.Dataset.{convert}."
+    if hasattr(dataset, "to_pylist"):  # of pyarrow
+        return f" of {type(dataset).__module__.partition('.')[0]}", "Pass its rows: table.to_pylist()."
     if isinstance(dataset, (DataLoader, Iterator)):
         loaders = "Override get_train_dataloader to use loaders of your own; wrap a generator function with"
         return ", which is read only once", f"{loaders} datasets.IterableDataset.from_generator."

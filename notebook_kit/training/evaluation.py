@@ -96,6 +96,7 @@ def evaluation_pass(
     model = trainer.prepared_model(training=False)
     if not trainer.is_in_train and (args.fp16_full_eval or args.bf16_full_eval):
         model.to(torch.float16 if args.fp16_full_eval else torch.bfloat16)
+    _check_names(ignore_keys)
     was_training = model.training
     model.eval()
     trainer.eval_dataloader = loader = distributed.wrap_loader(loader, training=False, seed=args.seed)
@@ -164,6 +165,14 @@ def evaluation_pass(
     dataset = getattr(loader, "dataset", None)
     examples = len(dataset) if isinstance(dataset, Sized) else rows
     return EvalLoopOutput(results.predictions, results.label_ids, metrics, examples)
+
+
+def _check_names(ignore_keys: Any) -> None:
+    if wrong := [name for name in as_list(ignore_keys) if not isinstance(name, str)]:
+        raise InputError(
+            f"ignore_keys has {wrong[0]!r}; expected names of the model's outputs.",
+            next_step='Pass names, such as ignore_keys=["hidden_states"].',
+        )
 
 
 class BatchMetrics:

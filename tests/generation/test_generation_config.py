@@ -163,6 +163,8 @@ def test_a_file_of_another_name(tmp_path):
     assert GenerationConfig.from_pretrained(tmp_path, config_file_name="translate.json") == config
     with pytest.raises(CheckpointError, match=r"generation_config\.json"):
         GenerationConfig.from_pretrained(tmp_path)
+    with pytest.raises(InputError, match="config_file_name is 5; expected the name of a file"):
+        config.save_pretrained(tmp_path, config_file_name=5)
     theirs = transformers.GenerationConfig(max_new_tokens=7)
     theirs.save_pretrained(tmp_path, config_file_name="theirs.json")
     assert GenerationConfig.from_pretrained(tmp_path, "theirs.json").max_new_tokens == 7

@@ -122,3 +122,15 @@ def test_numbers_of_thousands_of_digits(folder):
         CheckpointError, match=r"tokenizer_config\.json: pad_token_type_id is inf; expected a whole number from 0"
     ):
         AutoTokenizer.from_pretrained(folder)
+
+
+@pytest.mark.parametrize("field", ["do_lower_case", "strip_accents", "tokenize_chinese_chars"])
+@pytest.mark.parametrize("has_pipeline", [True, False])
+def test_switches_stored_as_numbers(folder, field, has_pipeline):
+    if not has_pipeline:
+        (folder / "tokenizer.json").unlink()
+    for value in (0, 1):
+        write(folder, tokenizer_config_json={"tokenizer_class": "BertTokenizer", field: value})
+        pieces = AutoTokenizer.from_pretrained(folder).tokenize("Café 東京")
+        write(folder, tokenizer_config_json={"tokenizer_class": "BertTokenizer", field: bool(value)})
+        assert pieces == AutoTokenizer.from_pretrained(folder).tokenize("Café 東京")

@@ -7,11 +7,12 @@ import json
 import datasets
 import numpy as np
 import pandas as pd
+import pyarrow
 import pytest
 import torch
 from tiny_training import Line, Padder, arguments, bert, dataset, line_rows, rows, trainer
 
-from notebook_kit.errors import CheckpointError, ConfigurationError, InputError, NotebookKitError, NotebookKitWarning
+from notebook_kit.errors import CheckpointError, ConfigurationError, InputError, NotebookKitError
 from notebook_kit.training import (
     DataCollatorWithPadding,
     EarlyStoppingCallback,
@@ -101,8 +102,7 @@ def test_values_become_plain_ones(tmp_path):
     )
     assert (args.lr_scheduler_kwargs, args.label_names) == ({"num_cycles": 2}, ["labels"])
     assert args.include_for_metrics == ["inputs"] and args.output_dir == str(tmp_path)
-    with pytest.warns(NotebookKitWarning, match="wandb"):
-        assert TrainingArguments("out", report_to=("wandb", "none")).report_to == []
+    assert TrainingArguments("out", report_to=("none",)).report_to == []
 
 
 @pytest.mark.parametrize("seed", ["7", None, -1, 2**64, 1.5, True])
@@ -134,6 +134,12 @@ def test_ignored_outputs(tmp_path, keys):
     assert run.predict(dataset(5), ignore_keys=keys).predictions.shape == (5, 2)
 
 
+@pytest.mark.parametrize("keys", [5, [5], [["hidden_states"]]])
+def test_what_is_not_a_name_of_an_output(tmp_path, keys):
+    with pytest.raises(InputError, match="expected names of the model's outputs"):
+        trainer(tmp_path).predict(dataset(5), ignore_keys=keys)
+
+
 @pytest.mark.parametrize("callback", ["early", 5, object(), {"a": 1}, len])
 def test_what_is_not_a_callback(tmp_path, callback):
     with pytest.raises(InputError, match="is not a callback"):
@@ -152,6 +158,14 @@ def test_a_frame_is_converted_by_its_owner(tmp_path, role):
         Trainer(Line(), arguments(tmp_path), **{role: frame})
     with pytest.raises(InputError, match="test_dataset is a DataFrame of pandas"):
         Trainer(Line(), arguments(tmp_path)).predict(frame)
+
+
+@pytest.mark.parametrize("make", ["Table", "RecordBatch"])
+def test_a_table_of_pyarrow_is_converted_by_its_owner(tmp_path, make):
+    table = getattr(pyarrow, make).from_pylist(line_rows(4))
+    with pytest.raises(InputError, match=rf"eval_dataset is a {make} of pyarrow.*\n.*table.to_pylist\(\)"):
+        Trainer(Line(), arguments(tmp_path), eval_dataset=table)
+    Trainer(Line(), arguments(tmp_path), data_collator=default_data_collator).evaluate(table.to_pylist())
 
 
 @pytest.mark.parametrize(

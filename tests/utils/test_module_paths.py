@@ -14,7 +14,7 @@ from notebook_kit.module_paths import PATHS
 IMPORTS = """
 from notebook_kit.trainer_utils import EvalPrediction, IntervalStrategy, PredictionOutput, SchedulerType, get_last_checkpoint
 from notebook_kit.trainer_utils import EvalLoopOutput, PREFIX_CHECKPOINT_DIR, is_main_process, set_seed, speed_metrics
-from notebook_kit.trainer_callback import EarlyStoppingCallback, TrainerCallback, TrainerControl, TrainerState
+from notebook_kit.trainer_callback import EarlyStoppingCallback, ExportableState, TrainerCallback, TrainerControl, TrainerState
 from notebook_kit.trainer_pt_utils import get_parameter_names, nested_concat, nested_detach, nested_numpify
 from notebook_kit.trainer import Trainer
 from notebook_kit.trainer_seq2seq import Seq2SeqTrainer

@@ -19,7 +19,7 @@ from notebook_kit.processing.text.building import SWITCHES, adjust, complete, po
 from notebook_kit.processing.text.families import FAMILIES, MODEL_TYPES, Family, family_of
 from notebook_kit.processing.text.inputs import backend_errors
 from notebook_kit.processing.text.parts import Files, GivenFiles, Parts
-from notebook_kit.processing.text.settings import as_token, check_options, read_settings
+from notebook_kit.processing.text.settings import as_option, as_token, check_options, read_settings
 from notebook_kit.processing.text.vocabulary import ROLES
 from notebook_kit.processing.text.vocabulary_files import bare_model, blank_vocabulary, from_vocabulary
 
@@ -90,7 +90,7 @@ def load_parts(source: Files, overrides: Mapping[str, Any], class_name: str | No
         InputError: If an option is misspelled.
         UnknownArchitectureError: If there are only vocabulary files, of a class that cannot be built from them here.
     """
-    overrides = {key: as_token(value) for key, value in overrides.items() if key not in _IGNORED}
+    overrides = {key: as_option(key, value) for key, value in overrides.items() if key not in _IGNORED}
     _check_options(overrides)
     config = read_settings(source, "tokenizer_config.json")
     class_name = class_name or _class_name(source, config)
@@ -99,7 +99,7 @@ def load_parts(source: Files, overrides: Mapping[str, Any], class_name: str | No
     tokenizer_file = None if has_list else source.find("tokenizer.json")  # one pipeline cannot describe all of these
 
     options: dict[str, Any] = family.defaults if family else {}
-    options |= {key: as_token(value) for key, value in config.items() if key not in _NOT_OPTIONS}
+    options |= {key: as_option(key, value) for key, value in config.items() if key not in _NOT_OPTIONS}
     template_file = source.find("chat_template.jinja")
     if template_file is not None:
         options["chat_template"] = template_file.read_text(encoding="utf-8")
@@ -159,7 +159,7 @@ def given_parts(class_name: str, positional: Sequence[Any], options: dict[str, A
             next_step=f"Pass {', '.join(names)} by name.",
         )
     given |= dict(zip(names, positional, strict=False))
-    overrides = {key: as_token(value) for key, value in options.items() if key not in _IGNORED}
+    overrides = {key: as_option(key, value) for key, value in options.items() if key not in _IGNORED}
     _check_options(overrides)
     options = {**(family.defaults if family else {}), **overrides}
     _use_defaults(options, family)

@@ -13,7 +13,7 @@ from notebook_kit.files import check_fields, read_json
 from notebook_kit.processing.text.parts import Files
 from notebook_kit.processing.text.vocabulary import ROLES
 
-__all__ = ["as_token", "check_options", "read_settings"]
+__all__ = ["as_option", "as_token", "check_options", "read_settings"]
 
 _TOKEN_FIELDS = ("content", "single_word", "lstrip", "rstrip", "normalized", "special")
 
@@ -52,6 +52,11 @@ def as_token(value: Any) -> Any:
     if isinstance(value, list):
         return [as_token(item) for item in value]
     return value
+
+
+def as_option(name: str, value: Any) -> Any:
+    """Convert a stored option: a token to an AddedToken, and a switch that is stored as 0 or 1 to a bool."""
+    return bool(value) if name in _SWITCHES and isinstance(value, int) else as_token(value)
 
 
 def _is_token(value: Any) -> bool:
