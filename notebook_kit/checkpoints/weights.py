@@ -11,6 +11,7 @@ from __future__ import annotations
 import json
 import os
 import pickle
+import pickletools
 import re
 import shutil
 import time
@@ -261,12 +262,33 @@ def _open_safetensors(path: Path, source: Source) -> Any:
 
 def unsafe_pickle(path: Path, error: pickle.UnpicklingError) -> UnsafeFileError | None:
     """The error to raise if torch did not read a file because that could run code; None if the file is only damaged."""
-    forbidden = re.search(r"GLOBAL (\S+)|[Tt]rying to call reduce for (?:unrecognized )?function (\S+)", str(error))
-    return forbidden and UnsafeFileError(
-        f"{path} is a pickle that imports {forbidden[1] or forbidden[2]}, which a checkpoint does not need and which could "
+    found = re.search(r"GLOBAL (\S+)|[Tt]rying to call reduce for (?:unrecognized )?function (\S+)", str(error))
+    # Torch reads no pickles of protocol 4 and later, and does not look at what they import.
+    forbidden = found[1] or found[2] if found else _first_import(path)
+    if not forbidden:
+        return None
+    return UnsafeFileError(
+        f"{path} is a pickle that imports {forbidden}, which a checkpoint does not need and which could "
         "run code. It was not read and nothing of it was run.",
         next_step="Use a checkpoint with safetensors weights, or one from a source that you trust.",
     )
+
+
+def _first_import(path: Path) -> str:
+    """The first name that a file which is a pickle, not an archive of one, imports; "" if none. Nothing is run."""
+    texts: list[str] = []
+    try:
+        with open(path, "rb") as file:
+            for operation, value, _ in pickletools.genops(file):
+                if operation.name in ("GLOBAL", "INST"):
+                    return str(value).replace(" ", ".")
+                if operation.name == "STACK_GLOBAL":
+                    return ".".join(texts[-2:])
+                if isinstance(value, str):
+                    texts.append(value)
+    except Exception:  # pickletools raises anything for damaged bytes
+        return ""
+    return ""
 
 
 def _read_torch(path: Path, source: Source) -> dict[str, torch.Tensor]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import pickle
+import warnings
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -14,7 +15,7 @@ from torch import nn
 from torch.optim.lr_scheduler import LambdaLR
 
 from notebook_kit.checkpoints.weights import unsafe_pickle
-from notebook_kit.errors import CheckpointError, notice, warn
+from notebook_kit.errors import CheckpointError, UnsafeFileError, notice, warn
 from notebook_kit.files import damaged, read_json
 from notebook_kit.training import run_folder
 from notebook_kit.training.arguments import TrainingArguments
@@ -50,7 +51,8 @@ def load_tensors(path: Path) -> Any:
     # The state of NumPy's generator is an array; these are the types in a pickled array.
     harmless = [np.ndarray, np.dtype, type(np.dtype(np.uint32)), np._core.multiarray._reconstruct]  # type: ignore[attr-defined]
     try:
-        with torch.serialization.safe_globals(harmless):
+        with torch.serialization.safe_globals(harmless), warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # torch warns about files that are rejected below
             return torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:
         if isinstance(error, pickle.UnpicklingError) and (unsafe := unsafe_pickle(path, error)):
@@ -227,6 +229,7 @@ class Resumption:
 
         Raises:
             CheckpointError: if it does not exist or is damaged.
+            UnsafeFileError: if it is not as it was written, and reading it could run code.
         """
         output_dir = args.output_dir or ""
         if resume_from_checkpoint is True:
@@ -239,6 +242,7 @@ class Resumption:
                     f"There is no checkpoint folder {path}.", next_step=f"Checkpoints of this run: {known}."
                 )
             if (path / STATE).exists() and (why := run_folder.damage(path)):
+                _refuse_code(path)
                 raise CheckpointError(
                     f"{path} is damaged: {why}.",
                     next_step="Resume from an earlier checkpoint of the run. If you changed the file on purpose, delete"
@@ -359,6 +363,7 @@ def _last_undamaged(output_dir: str | Path) -> Path:
     damaged: dict[Path, str] = {}
     for path in reversed(run_folder.in_order_written(output_dir)):
         if why := run_folder.damage(path):
+            _refuse_code(path)
             damaged[path] = why
             continue
         if damaged:
@@ -373,6 +378,21 @@ def _last_undamaged(output_dir: str | Path) -> Path:
         f"resume_from_checkpoint=True, but {output_dir} has no checkpoint yet.",
         next_step="Call train() without it for the first run, or set output_dir to the folder of that run.",
     )
+
+
+def _refuse_code(checkpoint: Path) -> None:
+    """Look into the files of a damaged checkpoint: one that could run code was not damaged by chance.
+
+    Raises:
+        UnsafeFileError: if there is one.
+    """
+    for path in sorted(checkpoint.glob("*.pt*")):
+        try:
+            load_tensors(path)
+        except UnsafeFileError:
+            raise
+        except CheckpointError:
+            continue
 
 
 def _listed(damaged: dict[Path, str]) -> str:

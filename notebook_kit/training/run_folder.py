@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import os
+import pickle
 import re
 import shutil
 import struct
@@ -156,6 +157,9 @@ def _seems_whole(path: Path) -> bool:
                 ends = [value["data_offsets"][1] for name, value in header.items() if name != "__metadata__"]
                 return path.stat().st_size == file.tell() + max(ends, default=0)
         elif path.suffix in (".pt", ".pth"):
+            with open(path, "rb") as file:
+                if file.read(1) == pickle.PROTO:
+                    return True  # not an archive: reading it shows what it is
             with zipfile.ZipFile(path) as archive:
                 return archive.testzip() is None
     except (OSError, ValueError, KeyError, TypeError, struct.error, zipfile.BadZipFile, MemoryError):

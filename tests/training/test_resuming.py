@@ -3,6 +3,7 @@
 import dataclasses
 import json
 import os
+import pickle
 import random
 import signal
 import subprocess
@@ -469,14 +470,19 @@ class Touch:
 
 
 @pytest.mark.parametrize("name", ["optimizer.pt", "scheduler.pt", "rng_state.pth"])
-def test_a_malicious_pickle_is_refused(tmp_path, name):
+@pytest.mark.parametrize("has_manifest", [True, False])
+@pytest.mark.parametrize("save", [torch.save, lambda value, path: path.write_bytes(pickle.dumps(value))])
+def test_a_malicious_pickle_is_refused(tmp_path, name, has_manifest, save):
     saved(tmp_path)
     folder = tmp_path / "checkpoint-4"
-    torch.save({"state": Touch(tmp_path / "ran")}, folder / name)
-    (folder / "checkpoint.json").unlink()  # its checksums would betray the change
+    save({"state": Touch(tmp_path / "ran")}, folder / name)
+    if not has_manifest:
+        (folder / "checkpoint.json").unlink()  # its checksums would betray the change
     again = trainer(tmp_path, Line(), line_rows(), data_collator=default_data_collator, max_steps=6)
     with pytest.raises(UnsafeFileError, match=r"could run code\. It was not read and nothing of it was run") as refused:
         again.train(resume_from_checkpoint=str(folder))
+    with pytest.raises(UnsafeFileError):
+        again.train(resume_from_checkpoint=True)
     assert name in str(refused.value) and "weights_only" not in str(refused.value) and refused.value.__cause__ is None
     assert not (tmp_path / "ran").exists()
 
