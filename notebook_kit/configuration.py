@@ -22,7 +22,7 @@ from typing import Annotated, Any, ClassVar, TypeVar, dataclass_transform
 
 from notebook_kit.errors import CheckpointError, ConfigurationError, near_matches
 from notebook_kit.fields import Dtype, Range, mismatch, types_of
-from notebook_kit.files import check_fields, read_json, write_text
+from notebook_kit.files import check_fields, check_mapping, read_json, write_text
 from notebook_kit.hub import Source, locate, take_hub_options
 from notebook_kit.hub.saving import PushToHub, folder_to_save
 from notebook_kit.keywords import LOADING, ignore, without_effect
@@ -65,7 +65,7 @@ def read_config(
         HubError: If the checkpoint cannot be found or downloaded.
         CheckpointError: If the file is missing, is not a JSON object, or its `model_type` is not text.
     """
-    if not isinstance(name_or_path, Source) and os.path.isfile(name_or_path):
+    if isinstance(name_or_path, str | os.PathLike) and os.path.isfile(name_or_path):
         name = path = os.fspath(name_or_path)
     else:
         source = locate(name_or_path, **(options or {}))
@@ -342,6 +342,7 @@ class PretrainedConfig(PushToHub):
         Raises:
             ConfigurationError: If the name of an edit resembles a field, or the fields are inconsistent.
         """
+        check_mapping(values)
         known = set(cls.field_names())
         absent = {name for name in ("id2label", "label2id") if values.get(name) is None}  # null stands for the default
         own = {name: value for name, value in values.items() if name in known - absent}

@@ -10,11 +10,13 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
-from notebook_kit.errors import CheckpointError
+from notebook_kit.errors import CheckpointError, InputError
 from notebook_kit.fields import mismatch
 
 __all__ = [
+    "as_path",
     "check_fields",
+    "check_mapping",
     "damaged",
     "flush_file",
     "flush_folder",
@@ -27,6 +29,41 @@ __all__ = [
 
 MOST_NESTED = 100
 """Levels of a JSON file. Files of checkpoints have fewer than ten; thousands exhaust Python's stack."""
+
+
+def as_path(given: Any, what: str) -> Path:
+    """A path that a user passed.
+
+    Args:
+        given: Text, or an object with `__fspath__`.
+        what: The name of the argument, for the message.
+
+    Raises:
+        InputError: If it is neither.
+
+    Example:
+        >>> as_path("runs/first", "folder").name
+        'first'
+    """
+    if not isinstance(given, str | os.PathLike):
+        raise InputError(
+            f"{what} is {given!r:.80}; expected text or a path.",
+            next_step=f"Pass the path as text, such as {what}='runs/first'.",
+        )
+    return Path(given)
+
+
+def check_mapping(values: Any) -> None:
+    """Check what a user passed as the content of a JSON file.
+
+    Raises:
+        InputError: If it is not a mapping.
+    """
+    if not isinstance(values, Mapping):
+        raise InputError(
+            f"The values are {values!r:.80}; expected a dictionary.",
+            next_step="Pass a dictionary; for a folder or a file, use from_pretrained.",
+        )
 
 
 def read_json(
@@ -49,7 +86,7 @@ def read_json(
         >>> read_json(path, types={"hidden_size": int})
         {'hidden_size': 768}
     """
-    path = Path(path)
+    path = as_path(path, "path")
     try:
         values = json.loads(path.read_text(encoding="utf-8"), parse_int=_number)
     except OSError as error:

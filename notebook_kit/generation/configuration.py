@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from notebook_kit.errors import CheckpointError, ConfigurationError, InputError, near_matches
 from notebook_kit.fields import Check, Fraction, NonNegative, Range, mismatch, types_of
-from notebook_kit.files import read_json, write_text
+from notebook_kit.files import check_mapping, read_json, write_text
 from notebook_kit.hub import Source, locate, take_hub_options
 from notebook_kit.hub.saving import PushToHub, folder_to_save
 
@@ -281,6 +281,7 @@ class GenerationConfig(PushToHub):
     @classmethod
     def from_dict(cls, values: Mapping[str, Any], **edits: Any) -> GenerationConfig:
         """A config from a file's content. Unknown keys are kept in `extra`."""
+        check_mapping(values)
         config = cls()
         config.extra = {name: None for name in values if name not in cls.names() and name not in _PROVENANCE}
         config.update(**{name: value for name, value in values.items() if name not in _PROVENANCE})

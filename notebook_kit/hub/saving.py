@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from notebook_kit.errors import HubError, HubUnreachableError, InputError, RepoNotFoundError
+from notebook_kit.files import as_path
 from notebook_kit.hub.client import Client, Token
 
 __all__ = ["PushToHub", "folder_to_save", "push_folder"]
@@ -56,7 +57,7 @@ def folder_to_save(
         >>> with folder_to_save(tempfile.mkdtemp() + "/new") as folder:
         ...     _ = (folder / "config.json").write_text("{}")
     """
-    folder = Path(folder).expanduser()
+    folder = as_path(folder, "folder").expanduser()
     if folder.is_file():
         raise InputError(f"{folder} is a file.", next_step="Pass a folder; it is created if it does not exist.")
     folder.mkdir(parents=True, exist_ok=True)

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from notebook_kit.configuration import PretrainedConfig
 from notebook_kit.errors import ConfigurationError, UnknownArchitectureError, near_matches
+from notebook_kit.files import check_mapping
 from notebook_kit.registry.families import FAMILIES
 
 if TYPE_CHECKING:
@@ -27,6 +28,8 @@ def family(model_type: str) -> ModuleType:
     Raises:
         UnknownArchitectureError: If there is no such family.
     """
+    if not isinstance(model_type, str):
+        raise unsupported(f"model_type is {model_type!r:.80}; expected text.")
     if model_type not in FAMILIES:
         raise unsupported(f"notebook_kit has no architecture {model_type!r}. {near_matches(model_type, model_types())}")
     return importlib.import_module(f"notebook_kit.models.{FAMILIES[model_type].module}")
@@ -44,13 +47,14 @@ def unsupported(what: str) -> UnknownArchitectureError:
 
 def config_class(model_type: str) -> type[PretrainedConfig]:
     """The configuration class of a family, or the one registered for `model_type`."""
-    if model_type in REGISTERED:
+    if isinstance(model_type, str) and model_type in REGISTERED:
         return REGISTERED[model_type]
     return getattr(family(model_type), FAMILIES[model_type].config)
 
 
 def class_of(values: Mapping[str, Any]) -> type[PretrainedConfig]:
     """The configuration class for the content of a `config.json`."""
+    check_mapping(values)
     model_type = values.get("model_type")
     if not isinstance(model_type, str) or not model_type:
         raise ConfigurationError(

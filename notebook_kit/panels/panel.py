@@ -418,8 +418,12 @@ class Panel(anywidget.AnyWidget, metaclass=OpenedOnceBuilt):
             ) from None
 
     def figure(self) -> Any:
-        """The panel as a matplotlib `Figure`."""
-        raise NotImplementedError
+        """The panel as a matplotlib `Figure`.
+
+        Raises:
+            InputError: If there is none, as of a table.
+        """
+        raise InputError(f"There is no figure of a {type(self).__name__}.", next_step="Use to_html for a page.")
 
     def close(self) -> None:
         """Close the panel, end its thread, and free its entries in the registry of widgets."""

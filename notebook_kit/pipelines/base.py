@@ -507,7 +507,7 @@ def _placed(model: Any, device: Any, dtype: torch.dtype | str | None) -> tuple[n
             next_step="Pass a loaded model, or create the pipeline with pipeline().",
         )
     model.eval()
-    if dtype not in (None, "auto"):
+    if dtype is not None and not (isinstance(dtype, str) and dtype == "auto"):
         model.to(choose_dtype(dtype))
     if getattr(model, "hf_device_map", None):
         if device is not None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -73,6 +73,11 @@ class DataCollatorMixin:
         def rest(entries: Mapping[str, Any]) -> dict[str, Any]:
             return {name: value for name, value in entries.items() if name not in left_out}
 
+        if not callable(getattr(self.tokenizer, "pad", None)):
+            raise InputError(
+                f"The tokenizer of the {type(self).__name__} is {self.tokenizer!r:.80}, which cannot pad.",
+                next_step="Pass a tokenizer, such as AutoTokenizer.from_pretrained(name).",
+            )
         return self.tokenizer.pad(
             rest(features) if isinstance(features, Mapping) else [rest(as_mapping(feature)) for feature in features],
             padding=self.padding,
@@ -90,6 +95,12 @@ def as_examples(features: Any) -> list[Mapping[str, Any]]:
     """The rows of a batch, which may be a list of examples or a mapping of columns."""
     if not isinstance(features, Mapping):
         return [as_mapping(feature) for feature in features]
+    for name, column in features.items():
+        if not isinstance(column, Iterable) or getattr(column, "ndim", 1) == 0:
+            raise InputError(
+                f"The column {name!r} of a batch is {column!r:.80}; expected one entry per example.",
+                next_step="Pass a list of examples, or lists by name.",
+            )
     return [dict(zip(features, values, strict=True)) for values in zip(*features.values(), strict=True)]
 
 

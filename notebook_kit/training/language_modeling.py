@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import numbers
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -84,8 +85,8 @@ class DataCollatorForLanguageModeling(DataCollatorMixin):
             self.mask_replace_prob, self.random_replace_prob = 1.0, 0.0
         for name in (*(["mlm_probability"] if self.mlm else []), "mask_replace_prob", "random_replace_prob"):
             value = getattr(self, name)
-            if value is None or not 0 <= value <= 1:
-                raise ConfigurationError(f"{name} is {value!r}.", next_step="Use a number between 0 and 1.")
+            if not isinstance(value, numbers.Real) or not 0 <= float(value) <= 1:
+                raise ConfigurationError(f"{name} is {value!r:.80}.", next_step="Use a number between 0 and 1.")
         if self.mask_replace_prob + self.random_replace_prob > 1:
             raise ConfigurationError(
                 f"mask_replace_prob ({self.mask_replace_prob}) and random_replace_prob ({self.random_replace_prob}) sum to"
@@ -210,8 +211,17 @@ class DataCollatorForWholeWordMask(DataCollatorForLanguageModeling):
 def examples_and_form(features: Any) -> tuple[list[dict[str, Any]], bool]:
     """The rows of a batch as dictionaries, and whether they came as bare lists of ids."""
     if isinstance(features, Mapping) or not isinstance(features[0], Sequence | np.ndarray | Tensor):
-        return [dict(example) for example in as_examples(features)], False
-    return [{"input_ids": feature} for feature in features], True
+        examples, bare = [dict(example) for example in as_examples(features)], False
+    else:
+        examples, bare = [{"input_ids": feature} for feature in features], True
+    for example in examples:
+        if getattr(example.get("input_ids"), "ndim", 1) == 0 or not hasattr(example.get("input_ids"), "__len__"):
+            raise InputError(
+                f"An example of a batch has the input_ids {example.get('input_ids')!r:.80} among {', '.join(map(str, example))};"
+                " expected a list of ids.",
+                next_step="Tokenize first: dataset.map(lambda batch: tokenizer(batch['text']), batched=True).",
+            )
+    return examples, bare
 
 
 def special_mask(tokenizer: Any, ids: Tensor) -> Tensor:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import numbers
 from collections.abc import Callable
 from typing import Any
 
@@ -85,7 +86,7 @@ def modern(given: dict[str, Any], known: set[str]) -> dict[str, Any]:
             if new_value is not None:
                 _put(result, given, new_name, new_value, name)
         elif name == "warmup_ratio":
-            if value and not given.get("warmup_steps"):
+            if value is not None and not given.get("warmup_steps"):
                 result["warmup_steps"] = _fraction(value)
         elif name not in WITHOUT_EFFECT:
             options = [*known, *OLDER_NAMES]
@@ -126,9 +127,9 @@ def _put(result: dict[str, Any], given: dict[str, Any], name: str, value: Any, o
 
 
 def _fraction(ratio: float) -> float:
-    if not 0 <= ratio <= 1:
+    if not isinstance(ratio, numbers.Real) or not 0 <= ratio <= 1:
         raise ConfigurationError(
-            f"warmup_ratio is the fraction of all steps used for warmup, between 0 and 1; it was {ratio!r}.",
+            f"warmup_ratio is the fraction of all steps used for warmup, between 0 and 1; it was {ratio!r:.80}.",
             next_step="For a number of steps use warmup_steps.",
         )
     # 1 would mean a warmup of one step.

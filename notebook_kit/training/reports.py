@@ -9,11 +9,21 @@ from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
+from notebook_kit.errors import InputError
 from notebook_kit.files import read_json, write_text
 from notebook_kit.training.run_folder import STATE
 from notebook_kit.training.state import TrainerLike
 
 __all__ = ["log_metrics", "metrics_format", "save_metrics", "save_state"]
+
+
+def _checked(metrics: Any) -> Mapping[str, Any]:
+    if not isinstance(metrics, Mapping):
+        raise InputError(
+            f"The metrics are {metrics!r:.80}; expected numbers by name.",
+            next_step="Pass what evaluate() returned, or the field metrics of what train() or predict() returned.",
+        )
+    return metrics
 
 
 def metrics_format(metrics: Mapping[str, Any]) -> dict[str, Any]:
@@ -23,7 +33,7 @@ def metrics_format(metrics: Mapping[str, Any]) -> dict[str, Any]:
         >>> metrics_format({"train_runtime": 61.5, "train_loss": 0.693147})
         {'train_runtime': '0:01:01.50', 'train_loss': 0.6931}
     """
-    result = dict(metrics)
+    result = dict(_checked(metrics))
     for name, value in metrics.items():
         if "_runtime" in name:
             result[name] = f"{timedelta(seconds=int(value))}.{int(value * 100) % 100:02}"
@@ -61,6 +71,7 @@ def save_metrics(trainer: TrainerLike, split: str, metrics: Mapping[str, Any], c
     """
     if not trainer.is_world_process_zero():
         return
+    _checked(metrics)
     folder = Path(trainer.args.output_dir or "")
     folder.mkdir(parents=True, exist_ok=True)
     together = folder / "all_results.json"

@@ -395,6 +395,10 @@ def get_scheduler(
             f"There is no learning rate schedule named {name!r}. {near_matches(name, SCHEDULES)}".strip(),
             next_step=f"Use one of {', '.join(SCHEDULES)}.",
         )
+    if not isinstance(optimizer, Optimizer):
+        raise ConfigurationError(
+            f"The optimizer is {optimizer!r:.80}; expected one of torch.", next_step="Pass it second, after the name."
+        )
     maker = SCHEDULES[name]
     takes = inspect.signature(maker).parameters
     counts = {"num_warmup_steps": num_warmup_steps, "num_training_steps": num_training_steps}
