@@ -473,8 +473,9 @@ class TrainingArguments(ArgumentSetters):
             ConfigurationError: for an option that does not exist; near matches are listed.
 
         Example:
-            >>> TrainingArguments.from_cli("--output_dir out --learning_rate 2e-5 --no-dataloader-pin-memory".split())
-            TrainingArguments(output_dir='out', learning_rate=2e-05, dataloader_pin_memory=False)
+            >>> args = TrainingArguments.from_cli("--output_dir out --learning_rate 2e-5 --no-dataloader-pin-memory".split())
+            >>> args.learning_rate, args.dataloader_pin_memory
+            (2e-05, False)
         """
         return HfArgumentParser(cls).parse_args_into_dataclasses(args)[0]
 

@@ -124,7 +124,7 @@ class TrainingLoop:
 
     Example:
         >>> import tempfile
-        >>> from notebook_kit import BertConfig, BertForSequenceClassification, Trainer, TrainingArguments
+        >>> from notebook_kit import BertConfig, BertForSequenceClassification, Trainer, TrainingArguments, preserved
         >>> tiny = BertConfig(hidden_size=16, num_hidden_layers=1, num_attention_heads=2, intermediate_size=16, vocab_size=30)
         >>> data = [{"input_ids": [5, 6, 7], "labels": 1}] * 8
         >>> args = TrainingArguments(tempfile.mkdtemp(), learning_rate=1e-6, use_cpu=True, disable_tqdm=True)

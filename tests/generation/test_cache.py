@@ -90,7 +90,7 @@ def test_in_forward_and_generate(family):
 
 
 @pytest.mark.parametrize("family", ["gpt2", "llama", "t5"])
-def test_a_static_cache_gives_the_same(family, caplog):
+def test_a_static_cache_gives_the_same(family, caplog, monkeypatch):
     model, oracle = any_pair(family)
     for options in ({}, {"num_beams": 3, "num_return_sequences": 2}):
         expected = model.generate(**BATCH, **PLAIN, **options)
@@ -110,7 +110,7 @@ def test_a_static_cache_gives_the_same(family, caplog):
     with pytest.raises(ConfigurationError, match="cache_implementation is 'statik'"):
         model.generate(**ONE, **PLAIN, cache_implementation="statik")
     notice_once.cache_clear()
-    model.generation_config.cache_implementation = "quantized"
+    monkeypatch.setattr(model.generation_config, "cache_implementation", "quantized")
     for _ in range(2):
         model.generate(**ONE, **PLAIN)
     assert len([record for record in caplog.records if "quantized" in record.getMessage()]) == 1

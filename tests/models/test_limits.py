@@ -26,11 +26,14 @@ FIELDS = {
 }
 
 
+WITH_BACKBONE = [name for name in ref.reading("text") if "AutoModel" in model_classes(name)]
+
+
 def fields(model_type):
     return FIELDS.get(model_type) or ref.tiny_fields(model_type)
 
 
-@pytest.mark.parametrize("model_type", [name for name in ref.reading("text") if name != "trocr"])  # it has no backbone
+@pytest.mark.parametrize("model_type", WITH_BACKBONE)
 def test_a_model_reads_as_many_tokens_as_its_limit_says(model_type):
     kind = model_classes(model_type)["AutoModel"]
     model = kind(kind.config_class(**fields(model_type))).eval()
@@ -50,7 +53,7 @@ def test_a_model_reads_as_many_tokens_as_its_limit_says(model_type):
             read(limit + 1)
 
 
-@pytest.mark.parametrize("model_type", [name for name in ref.reading("text") if name != "trocr"])  # it has no backbone
+@pytest.mark.parametrize("model_type", WITH_BACKBONE)
 def test_the_limit_of_a_foreign_model_is_that_of_ours(model_type):
     kind = model_classes(model_type)["AutoModel"]
     ours = kind(kind.config_class(**fields(model_type)))

@@ -263,6 +263,7 @@ def test_every_kind_of_family_is_compared(checkpoint):
         kind(FAMILIES[f"{name}Tokenizer"]) for name in ("Marian", "M2M100", "MBart", "MBart50")
     }  # in test_translation.py
     tested.add(kind(FAMILIES["WhisperTokenizer"]))  # in test_speech_tokenizers.py
+    tested.add(kind(FAMILIES["SiglipTokenizer"]))  # in test_siglip_tokenizer.py
     for name in CHECKPOINTS:
         config = json.loads((checkpoint(name) / "tokenizer_config.json").read_text(encoding="utf-8"))
         family = family_of(config["tokenizer_class"])
