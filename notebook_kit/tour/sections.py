@@ -113,8 +113,8 @@ def summarize():
 
     summarizer = pipeline("summarization", model="zoo")
     yield summarizer(
-        "This package provides Python bindings for the library, so that programs written in Python 3 can read and write "
-        "music files. It supports tags, pictures and playlists."
+        "This package contains a fast and small text editor for the terminal. It supports syntax highlighting for many "
+        "languages, multiple windows and macros."
     )
 
 
