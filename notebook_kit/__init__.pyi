@@ -60,6 +60,7 @@ from .models.albert import AlbertForQuestionAnswering as AlbertForQuestionAnswer
 from .models.albert import AlbertForSequenceClassification as AlbertForSequenceClassification
 from .models.albert import AlbertForTokenClassification as AlbertForTokenClassification
 from .models.albert import AlbertModel as AlbertModel
+from .models.albert import AlbertPreTrainedModel as AlbertPreTrainedModel
 from .models.auto import AutoBackbone as AutoBackbone
 from .models.auto import AutoConfig as AutoConfig
 from .models.auto import AutoModel as AutoModel
@@ -90,6 +91,7 @@ from .models.bart import BartForConditionalGeneration as BartForConditionalGener
 from .models.bart import BartForQuestionAnswering as BartForQuestionAnswering
 from .models.bart import BartForSequenceClassification as BartForSequenceClassification
 from .models.bart import BartModel as BartModel
+from .models.bart import BartPreTrainedModel as BartPreTrainedModel
 from .models.bert import BertConfig as BertConfig
 from .models.bert import BertForMaskedLM as BertForMaskedLM
 from .models.bert import BertForMultipleChoice as BertForMultipleChoice
@@ -99,6 +101,7 @@ from .models.bert import BertForQuestionAnswering as BertForQuestionAnswering
 from .models.bert import BertForSequenceClassification as BertForSequenceClassification
 from .models.bert import BertForTokenClassification as BertForTokenClassification
 from .models.bert import BertModel as BertModel
+from .models.bert import BertPreTrainedModel as BertPreTrainedModel
 from .models.bert_decoder import BertDecoderModel as BertDecoderModel
 from .models.bert_decoder import BertLMHeadModel as BertLMHeadModel
 from .models.blip import BlipConfig as BlipConfig
@@ -109,6 +112,7 @@ from .models.blip import BlipForQuestionAnswering as BlipForQuestionAnswering
 from .models.blip import BlipImageTextMatchingModelOutput as BlipImageTextMatchingModelOutput
 from .models.blip import BlipModel as BlipModel
 from .models.blip import BlipOutput as BlipOutput
+from .models.blip import BlipPreTrainedModel as BlipPreTrainedModel
 from .models.blip import BlipTextConfig as BlipTextConfig
 from .models.blip import BlipTextLMHeadModel as BlipTextLMHeadModel
 from .models.blip import BlipTextModel as BlipTextModel
@@ -126,6 +130,7 @@ from .models.clip import CLIPConfig as CLIPConfig
 from .models.clip import CLIPForImageClassification as CLIPForImageClassification
 from .models.clip import CLIPModel as CLIPModel
 from .models.clip import CLIPOutput as CLIPOutput
+from .models.clip import CLIPPreTrainedModel as CLIPPreTrainedModel
 from .models.clip import CLIPTextConfig as CLIPTextConfig
 from .models.clip import CLIPTextModel as CLIPTextModel
 from .models.clip import CLIPTextModelOutput as CLIPTextModelOutput
@@ -138,25 +143,30 @@ from .models.convnext import ConvNextBackbone as ConvNextBackbone
 from .models.convnext import ConvNextConfig as ConvNextConfig
 from .models.convnext import ConvNextForImageClassification as ConvNextForImageClassification
 from .models.convnext import ConvNextModel as ConvNextModel
+from .models.convnext import ConvNextPreTrainedModel as ConvNextPreTrainedModel
 from .models.deit import DeiTConfig as DeiTConfig
 from .models.deit import DeiTForImageClassification as DeiTForImageClassification
 from .models.deit import DeiTForImageClassificationWithTeacher as DeiTForImageClassificationWithTeacher
 from .models.deit import DeiTForMaskedImageModeling as DeiTForMaskedImageModeling
 from .models.deit import DeiTModel as DeiTModel
+from .models.deit import DeiTPreTrainedModel as DeiTPreTrainedModel
 from .models.detr import DetrConfig as DetrConfig
 from .models.detr import DetrForObjectDetection as DetrForObjectDetection
 from .models.detr import DetrForSegmentation as DetrForSegmentation
 from .models.detr import DetrModel as DetrModel
+from .models.detr import DetrPreTrainedModel as DetrPreTrainedModel
 from .models.dinov2 import Dinov2Backbone as Dinov2Backbone
 from .models.dinov2 import Dinov2Config as Dinov2Config
 from .models.dinov2 import Dinov2ForImageClassification as Dinov2ForImageClassification
 from .models.dinov2 import Dinov2Model as Dinov2Model
+from .models.dinov2 import Dinov2PreTrainedModel as Dinov2PreTrainedModel
 from .models.dinov2_with_registers import Dinov2WithRegistersBackbone as Dinov2WithRegistersBackbone
 from .models.dinov2_with_registers import Dinov2WithRegistersConfig as Dinov2WithRegistersConfig
 from .models.dinov2_with_registers import (
     Dinov2WithRegistersForImageClassification as Dinov2WithRegistersForImageClassification,
 )
 from .models.dinov2_with_registers import Dinov2WithRegistersModel as Dinov2WithRegistersModel
+from .models.dinov2_with_registers import Dinov2WithRegistersPreTrainedModel as Dinov2WithRegistersPreTrainedModel
 from .models.distilbert import DistilBertConfig as DistilBertConfig
 from .models.distilbert import DistilBertForMaskedLM as DistilBertForMaskedLM
 from .models.distilbert import DistilBertForMultipleChoice as DistilBertForMultipleChoice
@@ -164,9 +174,11 @@ from .models.distilbert import DistilBertForQuestionAnswering as DistilBertForQu
 from .models.distilbert import DistilBertForSequenceClassification as DistilBertForSequenceClassification
 from .models.distilbert import DistilBertForTokenClassification as DistilBertForTokenClassification
 from .models.distilbert import DistilBertModel as DistilBertModel
+from .models.distilbert import DistilBertPreTrainedModel as DistilBertPreTrainedModel
 from .models.donut_swin import DonutSwinConfig as DonutSwinConfig
 from .models.donut_swin import DonutSwinForImageClassification as DonutSwinForImageClassification
 from .models.donut_swin import DonutSwinModel as DonutSwinModel
+from .models.donut_swin import DonutSwinPreTrainedModel as DonutSwinPreTrainedModel
 from .models.electra import ElectraConfig as ElectraConfig
 from .models.electra import ElectraForMaskedLM as ElectraForMaskedLM
 from .models.electra import ElectraForMultipleChoice as ElectraForMultipleChoice
@@ -175,6 +187,7 @@ from .models.electra import ElectraForQuestionAnswering as ElectraForQuestionAns
 from .models.electra import ElectraForSequenceClassification as ElectraForSequenceClassification
 from .models.electra import ElectraForTokenClassification as ElectraForTokenClassification
 from .models.electra import ElectraModel as ElectraModel
+from .models.electra import ElectraPreTrainedModel as ElectraPreTrainedModel
 from .models.encoder_decoder import EncoderDecoderConfig as EncoderDecoderConfig
 from .models.encoder_decoder import EncoderDecoderModel as EncoderDecoderModel
 from .models.gemma import GemmaConfig as GemmaConfig
@@ -189,27 +202,32 @@ from .models.gpt2 import GPT2ForSequenceClassification as GPT2ForSequenceClassif
 from .models.gpt2 import GPT2ForTokenClassification as GPT2ForTokenClassification
 from .models.gpt2 import GPT2LMHeadModel as GPT2LMHeadModel
 from .models.gpt2 import GPT2Model as GPT2Model
+from .models.gpt2 import GPT2PreTrainedModel as GPT2PreTrainedModel
 from .models.gpt_neox import GPTNeoXConfig as GPTNeoXConfig
 from .models.gpt_neox import GPTNeoXForCausalLM as GPTNeoXForCausalLM
 from .models.gpt_neox import GPTNeoXForQuestionAnswering as GPTNeoXForQuestionAnswering
 from .models.gpt_neox import GPTNeoXForSequenceClassification as GPTNeoXForSequenceClassification
 from .models.gpt_neox import GPTNeoXForTokenClassification as GPTNeoXForTokenClassification
 from .models.gpt_neox import GPTNeoXModel as GPTNeoXModel
+from .models.gpt_neox import GPTNeoXPreTrainedModel as GPTNeoXPreTrainedModel
 from .models.layoutlm import LayoutLMConfig as LayoutLMConfig
 from .models.layoutlm import LayoutLMForMaskedLM as LayoutLMForMaskedLM
 from .models.layoutlm import LayoutLMForQuestionAnswering as LayoutLMForQuestionAnswering
 from .models.layoutlm import LayoutLMForSequenceClassification as LayoutLMForSequenceClassification
 from .models.layoutlm import LayoutLMForTokenClassification as LayoutLMForTokenClassification
 from .models.layoutlm import LayoutLMModel as LayoutLMModel
+from .models.layoutlm import LayoutLMPreTrainedModel as LayoutLMPreTrainedModel
 from .models.llama import LlamaConfig as LlamaConfig
 from .models.llama import LlamaForCausalLM as LlamaForCausalLM
 from .models.llama import LlamaForQuestionAnswering as LlamaForQuestionAnswering
 from .models.llama import LlamaForSequenceClassification as LlamaForSequenceClassification
 from .models.llama import LlamaForTokenClassification as LlamaForTokenClassification
 from .models.llama import LlamaModel as LlamaModel
+from .models.llama import LlamaPreTrainedModel as LlamaPreTrainedModel
 from .models.m2m_100 import M2M100Config as M2M100Config
 from .models.m2m_100 import M2M100ForConditionalGeneration as M2M100ForConditionalGeneration
 from .models.m2m_100 import M2M100Model as M2M100Model
+from .models.m2m_100 import M2M100PreTrainedModel as M2M100PreTrainedModel
 from .models.mappings import CONFIG_MAPPING as CONFIG_MAPPING
 from .models.mappings import MODEL_FOR_BACKBONE_MAPPING as MODEL_FOR_BACKBONE_MAPPING
 from .models.mappings import MODEL_FOR_BACKBONE_MAPPING_NAMES as MODEL_FOR_BACKBONE_MAPPING_NAMES
@@ -289,9 +307,11 @@ from .models.marian import MarianConfig as MarianConfig
 from .models.marian import MarianForCausalLM as MarianForCausalLM
 from .models.marian import MarianModel as MarianModel
 from .models.marian import MarianMTModel as MarianMTModel
+from .models.marian import MarianPreTrainedModel as MarianPreTrainedModel
 from .models.maskformer import MaskFormerConfig as MaskFormerConfig
 from .models.maskformer import MaskFormerForInstanceSegmentation as MaskFormerForInstanceSegmentation
 from .models.maskformer import MaskFormerModel as MaskFormerModel
+from .models.maskformer import MaskFormerPreTrainedModel as MaskFormerPreTrainedModel
 from .models.maskformer_swin import MaskFormerSwinBackbone as MaskFormerSwinBackbone
 from .models.maskformer_swin import MaskFormerSwinConfig as MaskFormerSwinConfig
 from .models.mbart import MBartConfig as MBartConfig
@@ -313,6 +333,7 @@ from .models.mpnet import MPNetForQuestionAnswering as MPNetForQuestionAnswering
 from .models.mpnet import MPNetForSequenceClassification as MPNetForSequenceClassification
 from .models.mpnet import MPNetForTokenClassification as MPNetForTokenClassification
 from .models.mpnet import MPNetModel as MPNetModel
+from .models.mpnet import MPNetPreTrainedModel as MPNetPreTrainedModel
 from .models.mt5 import MT5Config as MT5Config
 from .models.mt5 import MT5EncoderModel as MT5EncoderModel
 from .models.mt5 import MT5ForConditionalGeneration as MT5ForConditionalGeneration
@@ -336,6 +357,7 @@ from .models.resnet import ResNetBackbone as ResNetBackbone
 from .models.resnet import ResNetConfig as ResNetConfig
 from .models.resnet import ResNetForImageClassification as ResNetForImageClassification
 from .models.resnet import ResNetModel as ResNetModel
+from .models.resnet import ResNetPreTrainedModel as ResNetPreTrainedModel
 from .models.roberta import RobertaConfig as RobertaConfig
 from .models.roberta import RobertaForMaskedLM as RobertaForMaskedLM
 from .models.roberta import RobertaForMultipleChoice as RobertaForMultipleChoice
@@ -343,14 +365,17 @@ from .models.roberta import RobertaForQuestionAnswering as RobertaForQuestionAns
 from .models.roberta import RobertaForSequenceClassification as RobertaForSequenceClassification
 from .models.roberta import RobertaForTokenClassification as RobertaForTokenClassification
 from .models.roberta import RobertaModel as RobertaModel
+from .models.roberta import RobertaPreTrainedModel as RobertaPreTrainedModel
 from .models.segformer import SegformerConfig as SegformerConfig
 from .models.segformer import SegformerForImageClassification as SegformerForImageClassification
 from .models.segformer import SegformerForSemanticSegmentation as SegformerForSemanticSegmentation
 from .models.segformer import SegformerModel as SegformerModel
+from .models.segformer import SegformerPreTrainedModel as SegformerPreTrainedModel
 from .models.siglip import SiglipConfig as SiglipConfig
 from .models.siglip import SiglipForImageClassification as SiglipForImageClassification
 from .models.siglip import SiglipModel as SiglipModel
 from .models.siglip import SiglipOutput as SiglipOutput
+from .models.siglip import SiglipPreTrainedModel as SiglipPreTrainedModel
 from .models.siglip import SiglipTextConfig as SiglipTextConfig
 from .models.siglip import SiglipTextModel as SiglipTextModel
 from .models.siglip import SiglipVisionConfig as SiglipVisionConfig
@@ -366,6 +391,7 @@ from .models.swin import SwinConfig as SwinConfig
 from .models.swin import SwinForImageClassification as SwinForImageClassification
 from .models.swin import SwinForMaskedImageModeling as SwinForMaskedImageModeling
 from .models.swin import SwinModel as SwinModel
+from .models.swin import SwinPreTrainedModel as SwinPreTrainedModel
 from .models.t5 import T5Config as T5Config
 from .models.t5 import T5EncoderModel as T5EncoderModel
 from .models.t5 import T5ForConditionalGeneration as T5ForConditionalGeneration
@@ -373,6 +399,7 @@ from .models.t5 import T5ForQuestionAnswering as T5ForQuestionAnswering
 from .models.t5 import T5ForSequenceClassification as T5ForSequenceClassification
 from .models.t5 import T5ForTokenClassification as T5ForTokenClassification
 from .models.t5 import T5Model as T5Model
+from .models.t5 import T5PreTrainedModel as T5PreTrainedModel
 from .models.table_transformer import TableTransformerConfig as TableTransformerConfig
 from .models.table_transformer import TableTransformerForObjectDetection as TableTransformerForObjectDetection
 from .models.table_transformer import TableTransformerModel as TableTransformerModel
@@ -386,12 +413,14 @@ from .models.vilt import ViltForImageAndTextRetrieval as ViltForImageAndTextRetr
 from .models.vilt import ViltForMaskedLM as ViltForMaskedLM
 from .models.vilt import ViltForQuestionAnswering as ViltForQuestionAnswering
 from .models.vilt import ViltModel as ViltModel
+from .models.vilt import ViltPreTrainedModel as ViltPreTrainedModel
 from .models.vision_encoder_decoder import VisionEncoderDecoderConfig as VisionEncoderDecoderConfig
 from .models.vision_encoder_decoder import VisionEncoderDecoderModel as VisionEncoderDecoderModel
 from .models.vit import ViTConfig as ViTConfig
 from .models.vit import ViTForImageClassification as ViTForImageClassification
 from .models.vit import ViTForMaskedImageModeling as ViTForMaskedImageModeling
 from .models.vit import ViTModel as ViTModel
+from .models.vit import ViTPreTrainedModel as ViTPreTrainedModel
 from .models.xlm_roberta import XLMRobertaConfig as XLMRobertaConfig
 from .models.xlm_roberta import XLMRobertaForMaskedLM as XLMRobertaForMaskedLM
 from .models.xlm_roberta import XLMRobertaForMultipleChoice as XLMRobertaForMultipleChoice
@@ -402,6 +431,7 @@ from .models.xlm_roberta import XLMRobertaModel as XLMRobertaModel
 from .models.yolos import YolosConfig as YolosConfig
 from .models.yolos import YolosForObjectDetection as YolosForObjectDetection
 from .models.yolos import YolosModel as YolosModel
+from .models.yolos import YolosPreTrainedModel as YolosPreTrainedModel
 from .nn.attention import ablate_heads as ablate_heads
 from .nn.attention import record_attention as record_attention
 from .nn.base import PreTrainedModel as PreTrainedModel
@@ -843,6 +873,7 @@ from .generation import WhisperTimeStampLogitsProcessor as WhisperTimeStampLogit
 from .models.audio_spectrogram_transformer import ASTConfig as ASTConfig
 from .models.audio_spectrogram_transformer import ASTForAudioClassification as ASTForAudioClassification
 from .models.audio_spectrogram_transformer import ASTModel as ASTModel
+from .models.audio_spectrogram_transformer import ASTPreTrainedModel as ASTPreTrainedModel
 from .models.auto import AutoModelForAudioClassification as AutoModelForAudioClassification
 from .models.auto import AutoModelForCTC as AutoModelForCTC
 from .models.auto import AutoModelForSpeechSeq2Seq as AutoModelForSpeechSeq2Seq
@@ -850,6 +881,7 @@ from .models.hubert import HubertConfig as HubertConfig
 from .models.hubert import HubertForCTC as HubertForCTC
 from .models.hubert import HubertForSequenceClassification as HubertForSequenceClassification
 from .models.hubert import HubertModel as HubertModel
+from .models.hubert import HubertPreTrainedModel as HubertPreTrainedModel
 from .models.mappings import MODEL_FOR_AUDIO_CLASSIFICATION_MAPPING as MODEL_FOR_AUDIO_CLASSIFICATION_MAPPING
 from .models.mappings import (
     MODEL_FOR_AUDIO_CLASSIFICATION_MAPPING_NAMES as MODEL_FOR_AUDIO_CLASSIFICATION_MAPPING_NAMES,
@@ -864,9 +896,11 @@ from .models.wav2vec2 import Wav2Vec2ForPreTraining as Wav2Vec2ForPreTraining
 from .models.wav2vec2 import Wav2Vec2ForPreTrainingOutput as Wav2Vec2ForPreTrainingOutput
 from .models.wav2vec2 import Wav2Vec2ForSequenceClassification as Wav2Vec2ForSequenceClassification
 from .models.wav2vec2 import Wav2Vec2Model as Wav2Vec2Model
+from .models.wav2vec2 import Wav2Vec2PreTrainedModel as Wav2Vec2PreTrainedModel
 from .models.whisper import WhisperConfig as WhisperConfig
 from .models.whisper import WhisperForAudioClassification as WhisperForAudioClassification
 from .models.whisper import WhisperForConditionalGeneration as WhisperForConditionalGeneration
 from .models.whisper import WhisperModel as WhisperModel
+from .models.whisper import WhisperPreTrainedModel as WhisperPreTrainedModel
 from .nn.outputs import CausalLMOutput as CausalLMOutput
 from .nn.outputs import Wav2Vec2BaseModelOutput as Wav2Vec2BaseModelOutput

@@ -41,6 +41,7 @@ __all__ = [
     "AlbertForSequenceClassification",
     "AlbertForTokenClassification",
     "AlbertModel",
+    "AlbertPreTrainedModel",
 ]
 
 
@@ -164,6 +165,15 @@ class AlbertEncoder(nn.Module):
 
 
 class AlbertPreTrainedModel(PreTrainedModel):
+    """What the models of Albert share: initial values, names of weights, and reading and writing checkpoints. Derive models of
+    your own from it, and end their constructor with `self.post_init()`.
+
+    Example:
+        >>> from notebook_kit import AlbertModel, AlbertPreTrainedModel
+        >>> issubclass(AlbertModel, AlbertPreTrainedModel)
+        True
+    """
+
     config_class = AlbertConfig
     base_model_prefix = "albert"
     position_field = "max_position_embeddings"

@@ -20,7 +20,12 @@ from notebook_kit.nn.losses import sequence_classification_loss
 from notebook_kit.nn.masks import padding_mask
 from notebook_kit.nn.outputs import BaseModelOutputWithPooling, SequenceClassifierOutput
 
-__all__ = ["ASTConfig", "ASTForAudioClassification", "ASTModel"]
+__all__ = [
+    "ASTConfig",
+    "ASTForAudioClassification",
+    "ASTModel",
+    "ASTPreTrainedModel",
+]
 
 
 class ASTConfig(PretrainedConfig):
@@ -107,6 +112,15 @@ class ASTEmbeddings(nn.Module):
 
 
 class ASTPreTrainedModel(PreTrainedModel):
+    """What the models of AST share: initial values, names of weights, and reading and writing checkpoints. Derive models of
+    your own from it, and end their constructor with `self.post_init()`.
+
+    Example:
+        >>> from notebook_kit import ASTModel, ASTPreTrainedModel
+        >>> issubclass(ASTModel, ASTPreTrainedModel)
+        True
+    """
+
     config_class = ASTConfig
     base_model_prefix = "audio_spectrogram_transformer"
     main_input_name = "input_values"

@@ -43,6 +43,7 @@ __all__ = [
     "BartForQuestionAnswering",
     "BartForSequenceClassification",
     "BartModel",
+    "BartPreTrainedModel",
 ]
 
 
@@ -116,6 +117,15 @@ class BartConfig(PretrainedConfig):
 
 
 class BartPreTrainedModel(PreTrainedModel):
+    """What the models of Bart share: initial values, names of weights, and reading and writing checkpoints. Derive models of
+    your own from it, and end their constructor with `self.post_init()`.
+
+    Example:
+        >>> from notebook_kit import BartModel, BartPreTrainedModel
+        >>> issubclass(BartModel, BartPreTrainedModel)
+        True
+    """
+
     config_class = BartConfig
     base_model_prefix = "model"
     input_embeddings: ClassVar[tuple[str, ...]] = ("shared", "encoder.embed_tokens", "decoder.embed_tokens")

@@ -53,6 +53,7 @@ __all__ = [
     "BertForSequenceClassification",
     "BertForTokenClassification",
     "BertModel",
+    "BertPreTrainedModel",
 ]
 
 
@@ -213,6 +214,15 @@ class BertPooler(nn.Module):
 
 
 class BertPreTrainedModel(PreTrainedModel):
+    """What the models of Bert share: initial values, names of weights, and reading and writing checkpoints. Derive models of
+    your own from it, and end their constructor with `self.post_init()`.
+
+    Example:
+        >>> from notebook_kit import BertModel, BertPreTrainedModel
+        >>> issubclass(BertModel, BertPreTrainedModel)
+        True
+    """
+
     config_class = BertConfig
     base_model_prefix = "bert"
     position_field = "max_position_embeddings"

@@ -32,6 +32,7 @@ __all__ = [
     "BlipImageTextMatchingModelOutput",
     "BlipModel",
     "BlipOutput",
+    "BlipPreTrainedModel",
     "BlipTextConfig",
     "BlipTextLMHeadModel",
     "BlipTextModel",
@@ -160,6 +161,15 @@ class BlipImageTextMatchingModelOutput(ModelOutput):
 
 
 class BlipPreTrainedModel(PreTrainedModel):
+    """What the models of Blip share: initial values, names of weights, and reading and writing checkpoints. Derive models of
+    your own from it, and end their constructor with `self.post_init()`.
+
+    Example:
+        >>> from notebook_kit import BlipModel, BlipPreTrainedModel
+        >>> issubclass(BlipModel, BlipPreTrainedModel)
+        True
+    """
+
     config_class: ClassVar[type[PretrainedConfig]] = BlipConfig
     base_model_prefix = "blip"
     input_embeddings = ("text_decoder.bert.embeddings.word_embeddings",)

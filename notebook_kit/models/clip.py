@@ -35,6 +35,7 @@ __all__ = [
     "CLIPForImageClassification",
     "CLIPModel",
     "CLIPOutput",
+    "CLIPPreTrainedModel",
     "CLIPTextConfig",
     "CLIPTextModel",
     "CLIPTextModelOutput",
@@ -207,6 +208,15 @@ class CLIPVisionEmbeddings(nn.Module):
 
 
 class CLIPPreTrainedModel(PreTrainedModel):
+    """What the models of CLIP share: initial values, names of weights, and reading and writing checkpoints. Derive models of
+    your own from it, and end their constructor with `self.post_init()`.
+
+    Example:
+        >>> from notebook_kit import CLIPModel, CLIPPreTrainedModel
+        >>> issubclass(CLIPModel, CLIPPreTrainedModel)
+        True
+    """
+
     config_class: ClassVar[type[PretrainedConfig]] = CLIPConfig
     base_model_prefix = "clip"
     weight_rules = WeightRules(unused=(r"position_ids$",), optional=(r"^classifier\.",))

@@ -25,7 +25,13 @@ from notebook_kit.nn.outputs import (
 )
 from notebook_kit.nn.patches import check_pixels, check_sides, sides
 
-__all__ = ["ConvNextBackbone", "ConvNextConfig", "ConvNextForImageClassification", "ConvNextModel"]
+__all__ = [
+    "ConvNextBackbone",
+    "ConvNextConfig",
+    "ConvNextForImageClassification",
+    "ConvNextModel",
+    "ConvNextPreTrainedModel",
+]
 
 
 class ConvNextConfig(BackboneConfig):
@@ -166,6 +172,15 @@ class ConvNextEncoder(nn.Module):
 
 
 class ConvNextPreTrainedModel(PreTrainedModel):
+    """What the models of ConvNext share: initial values, names of weights, and reading and writing checkpoints. Derive models of
+    your own from it, and end their constructor with `self.post_init()`.
+
+    Example:
+        >>> from notebook_kit import ConvNextModel, ConvNextPreTrainedModel
+        >>> issubclass(ConvNextModel, ConvNextPreTrainedModel)
+        True
+    """
+
     config_class = ConvNextConfig
     base_model_prefix = "convnext"
     main_input_name = "pixel_values"

@@ -23,6 +23,7 @@ __all__ = [
     "DeiTForImageClassificationWithTeacherOutput",
     "DeiTForMaskedImageModeling",
     "DeiTModel",
+    "DeiTPreTrainedModel",
 ]
 
 
@@ -57,6 +58,15 @@ class DeiTEmbeddings(ViTEmbeddings):
 
 
 class DeiTPreTrainedModel(ViTPreTrainedModel):
+    """What the models of DeiT share: initial values, names of weights, and reading and writing checkpoints. Derive models of
+    your own from it, and end their constructor with `self.post_init()`.
+
+    Example:
+        >>> from notebook_kit import DeiTModel, DeiTPreTrainedModel
+        >>> issubclass(DeiTModel, DeiTPreTrainedModel)
+        True
+    """
+
     config_class = DeiTConfig
     base_model_prefix = "deit"
     deit: DeiTModel  # in the heads

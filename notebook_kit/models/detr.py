@@ -49,7 +49,13 @@ from notebook_kit.nn.masks import padding_mask
 from notebook_kit.nn.outputs import ModelOutput
 from notebook_kit.nn.patches import check_pixels
 
-__all__ = ["DetrConfig", "DetrForObjectDetection", "DetrForSegmentation", "DetrModel"]
+__all__ = [
+    "DetrConfig",
+    "DetrForObjectDetection",
+    "DetrForSegmentation",
+    "DetrModel",
+    "DetrPreTrainedModel",
+]
 
 
 class DetrConfig(PretrainedConfig):
@@ -239,6 +245,15 @@ class DetrFeatures:
 
 
 class DetrPreTrainedModel(PreTrainedModel):
+    """What the models of Detr share: initial values, names of weights, and reading and writing checkpoints. Derive models of
+    your own from it, and end their constructor with `self.post_init()`.
+
+    Example:
+        >>> from notebook_kit import DetrModel, DetrPreTrainedModel
+        >>> issubclass(DetrModel, DetrPreTrainedModel)
+        True
+    """
+
     config_class: ClassVar[type[PretrainedConfig]] = DetrConfig
     base_model_prefix = "model"
     main_input_name = "pixel_values"

@@ -23,7 +23,13 @@ from notebook_kit.nn.masks import padding_mask
 from notebook_kit.nn.outputs import BackboneOutput, BaseModelOutputWithPooling
 from notebook_kit.nn.patches import Grid, as_map, check_sides
 
-__all__ = ["Dinov2Backbone", "Dinov2Config", "Dinov2ForImageClassification", "Dinov2Model"]
+__all__ = [
+    "Dinov2Backbone",
+    "Dinov2Config",
+    "Dinov2ForImageClassification",
+    "Dinov2Model",
+    "Dinov2PreTrainedModel",
+]
 
 
 class Dinov2Config(BackboneConfig):
@@ -164,6 +170,15 @@ class Dinov2Encoder(ViTEncoder):
 
 
 class Dinov2PreTrainedModel(PreTrainedModel):
+    """What the models of Dinov2 share: initial values, names of weights, and reading and writing checkpoints. Derive models of
+    your own from it, and end their constructor with `self.post_init()`.
+
+    Example:
+        >>> from notebook_kit import Dinov2Model, Dinov2PreTrainedModel
+        >>> issubclass(Dinov2Model, Dinov2PreTrainedModel)
+        True
+    """
+
     config_class = Dinov2Config
     base_model_prefix = "dinov2"
     main_input_name = "pixel_values"

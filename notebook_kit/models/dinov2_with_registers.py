@@ -27,6 +27,7 @@ __all__ = [
     "Dinov2WithRegistersConfig",
     "Dinov2WithRegistersForImageClassification",
     "Dinov2WithRegistersModel",
+    "Dinov2WithRegistersPreTrainedModel",
 ]
 
 
@@ -65,6 +66,15 @@ class Dinov2WithRegistersEmbeddings(ViTEmbeddings):
 
 
 class Dinov2WithRegistersPreTrainedModel(Dinov2PreTrainedModel):
+    """What the models of Dinov2WithRegisters share: initial values, names of weights, and reading and writing checkpoints. Derive models of
+    your own from it, and end their constructor with `self.post_init()`.
+
+    Example:
+        >>> from notebook_kit import Dinov2WithRegistersModel, Dinov2WithRegistersPreTrainedModel
+        >>> issubclass(Dinov2WithRegistersModel, Dinov2WithRegistersPreTrainedModel)
+        True
+    """
+
     config_class = Dinov2WithRegistersConfig
     base_model_prefix = "dinov2_with_registers"
     embeddings_class = Dinov2WithRegistersEmbeddings

@@ -46,6 +46,7 @@ __all__ = [
     "DistilBertForSequenceClassification",
     "DistilBertForTokenClassification",
     "DistilBertModel",
+    "DistilBertPreTrainedModel",
 ]
 
 
@@ -177,6 +178,15 @@ class DistilBertTransformer(nn.Module):
 
 
 class DistilBertPreTrainedModel(PreTrainedModel):
+    """What the models of DistilBert share: initial values, names of weights, and reading and writing checkpoints. Derive models of
+    your own from it, and end their constructor with `self.post_init()`.
+
+    Example:
+        >>> from notebook_kit import DistilBertModel, DistilBertPreTrainedModel
+        >>> issubclass(DistilBertModel, DistilBertPreTrainedModel)
+        True
+    """
+
     config_class = DistilBertConfig
     base_model_prefix = "distilbert"
     position_field = "max_position_embeddings"

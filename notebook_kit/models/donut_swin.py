@@ -23,7 +23,12 @@ from notebook_kit.models.swin import (
     SwinPreTrainedModel,
 )
 
-__all__ = ["DonutSwinConfig", "DonutSwinForImageClassification", "DonutSwinModel"]
+__all__ = [
+    "DonutSwinConfig",
+    "DonutSwinForImageClassification",
+    "DonutSwinModel",
+    "DonutSwinPreTrainedModel",
+]
 
 
 class DonutSwinConfig(SwinConfig):
@@ -48,6 +53,15 @@ class DonutSwinConfig(SwinConfig):
 
 
 class DonutSwinPreTrainedModel(SwinPreTrainedModel):
+    """What the models of DonutSwin share: initial values, names of weights, and reading and writing checkpoints. Derive models of
+    your own from it, and end their constructor with `self.post_init()`.
+
+    Example:
+        >>> from notebook_kit import DonutSwinModel, DonutSwinPreTrainedModel
+        >>> issubclass(DonutSwinModel, DonutSwinPreTrainedModel)
+        True
+    """
+
     config_class = DonutSwinConfig
     base_model_prefix = "donut"
     weight_rules = replace(SwinPreTrainedModel.weight_rules, unused=(), defaulted=(r"\.relative_position_index$",))

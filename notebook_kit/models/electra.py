@@ -40,6 +40,7 @@ __all__ = [
     "ElectraForSequenceClassification",
     "ElectraForTokenClassification",
     "ElectraModel",
+    "ElectraPreTrainedModel",
 ]
 
 
@@ -100,6 +101,15 @@ class ElectraConfig(PretrainedConfig):
 
 
 class ElectraPreTrainedModel(PreTrainedModel):
+    """What the models of Electra share: initial values, names of weights, and reading and writing checkpoints. Derive models of
+    your own from it, and end their constructor with `self.post_init()`.
+
+    Example:
+        >>> from notebook_kit import ElectraModel, ElectraPreTrainedModel
+        >>> issubclass(ElectraModel, ElectraPreTrainedModel)
+        True
+    """
+
     config_class = ElectraConfig
     base_model_prefix = "electra"
     position_field = "max_position_embeddings"

@@ -58,6 +58,7 @@ __all__ = [
     "GPT2ForTokenClassification",
     "GPT2LMHeadModel",
     "GPT2Model",
+    "GPT2PreTrainedModel",
 ]
 
 
@@ -268,6 +269,15 @@ class GPT2Block(nn.Module):
 
 
 class GPT2PreTrainedModel(PreTrainedModel):
+    """What the models of GPT2 share: initial values, names of weights, and reading and writing checkpoints. Derive models of
+    your own from it, and end their constructor with `self.post_init()`.
+
+    Example:
+        >>> from notebook_kit import GPT2Model, GPT2PreTrainedModel
+        >>> issubclass(GPT2Model, GPT2PreTrainedModel)
+        True
+    """
+
     config_class = GPT2Config
     base_model_prefix = "transformer"
     input_embeddings = ("wte",)

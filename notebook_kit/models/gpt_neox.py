@@ -44,6 +44,7 @@ __all__ = [
     "GPTNeoXForSequenceClassification",
     "GPTNeoXForTokenClassification",
     "GPTNeoXModel",
+    "GPTNeoXPreTrainedModel",
 ]
 
 Rotation = tuple[Tensor, Tensor]
@@ -196,6 +197,15 @@ class GPTNeoXLayer(nn.Module):
 
 
 class GPTNeoXPreTrainedModel(PreTrainedModel):
+    """What the models of GPTNeoX share: initial values, names of weights, and reading and writing checkpoints. Derive models of
+    your own from it, and end their constructor with `self.post_init()`.
+
+    Example:
+        >>> from notebook_kit import GPTNeoXModel, GPTNeoXPreTrainedModel
+        >>> issubclass(GPTNeoXModel, GPTNeoXPreTrainedModel)
+        True
+    """
+
     config_class = GPTNeoXConfig
     base_model_prefix = "gpt_neox"
     input_embeddings = ("embed_in",)

@@ -14,7 +14,13 @@ from notebook_kit.models.wav2vec2_blocks import FrameEncoder, FrameEncoderConfig
 from notebook_kit.nn.outputs import BaseModelOutput
 from notebook_kit.nn.sound_heads import ForAudioClassification, ForCTC
 
-__all__ = ["HubertConfig", "HubertForCTC", "HubertForSequenceClassification", "HubertModel"]
+__all__ = [
+    "HubertConfig",
+    "HubertForCTC",
+    "HubertForSequenceClassification",
+    "HubertModel",
+    "HubertPreTrainedModel",
+]
 
 
 class HubertConfig(FrameEncoderConfig):
@@ -48,6 +54,15 @@ class HubertConfig(FrameEncoderConfig):
 
 
 class HubertPreTrainedModel(Wav2Vec2PreTrainedModel):
+    """What the models of Hubert share: initial values, names of weights, and reading and writing checkpoints. Derive models of
+    your own from it, and end their constructor with `self.post_init()`.
+
+    Example:
+        >>> from notebook_kit import HubertModel, HubertPreTrainedModel
+        >>> issubclass(HubertModel, HubertPreTrainedModel)
+        True
+    """
+
     config_class = HubertConfig
     base_model_prefix = "hubert"
     hubert: HubertModel  # in the heads

@@ -35,6 +35,7 @@ __all__ = [
     "LayoutLMForSequenceClassification",
     "LayoutLMForTokenClassification",
     "LayoutLMModel",
+    "LayoutLMPreTrainedModel",
 ]
 
 
@@ -160,6 +161,15 @@ def _outside(bbox: Tensor, places: int) -> InputError:
 
 
 class LayoutLMPreTrainedModel(PreTrainedModel):
+    """What the models of LayoutLM share: initial values, names of weights, and reading and writing checkpoints. Derive models of
+    your own from it, and end their constructor with `self.post_init()`.
+
+    Example:
+        >>> from notebook_kit import LayoutLMModel, LayoutLMPreTrainedModel
+        >>> issubclass(LayoutLMModel, LayoutLMPreTrainedModel)
+        True
+    """
+
     config_class = LayoutLMConfig
     base_model_prefix = "layoutlm"
     position_field = "max_position_embeddings"

@@ -50,6 +50,7 @@ __all__ = [
     "LlamaForSequenceClassification",
     "LlamaForTokenClassification",
     "LlamaModel",
+    "LlamaPreTrainedModel",
 ]
 
 # Window (None for no limit) -> the `mask` and `is_causal` that `causal_mask` returns for it.
@@ -266,6 +267,15 @@ class LlamaDecoderLayer(nn.Module):
 
 
 class LlamaPreTrainedModel(PreTrainedModel):
+    """What the models of Llama share: initial values, names of weights, and reading and writing checkpoints. Derive models of
+    your own from it, and end their constructor with `self.post_init()`.
+
+    Example:
+        >>> from notebook_kit import LlamaModel, LlamaPreTrainedModel
+        >>> issubclass(LlamaModel, LlamaPreTrainedModel)
+        True
+    """
+
     config_class: ClassVar[Any] = LlamaConfig
     base_model_prefix = "model"
     input_embeddings = ("embed_tokens",)

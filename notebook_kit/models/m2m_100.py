@@ -18,7 +18,12 @@ from notebook_kit.models.bart_blocks import BartHalf
 from notebook_kit.models.mbart import MBartDecoder, MBartEncoder
 from notebook_kit.nn.layers import embed_tokens, input_size
 
-__all__ = ["M2M100Config", "M2M100ForConditionalGeneration", "M2M100Model"]
+__all__ = [
+    "M2M100Config",
+    "M2M100ForConditionalGeneration",
+    "M2M100Model",
+    "M2M100PreTrainedModel",
+]
 
 
 class M2M100Config(BartConfig):
@@ -105,6 +110,15 @@ class M2M100Decoder(M2M100Half, MBartDecoder):
 
 
 class M2M100PreTrainedModel(BartPreTrainedModel):
+    """What the models of M2M100 share: initial values, names of weights, and reading and writing checkpoints. Derive models of
+    your own from it, and end their constructor with `self.post_init()`.
+
+    Example:
+        >>> from notebook_kit import M2M100Model, M2M100PreTrainedModel
+        >>> issubclass(M2M100Model, M2M100PreTrainedModel)
+        True
+    """
+
     config_class = M2M100Config
     position_field = None  # sines have no last position
     weight_rules = replace(

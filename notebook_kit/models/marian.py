@@ -24,7 +24,13 @@ from notebook_kit.models.bart import (
 )
 from notebook_kit.models.bart_blocks import BartDecoder, BartEncoder
 
-__all__ = ["MarianConfig", "MarianForCausalLM", "MarianMTModel", "MarianModel"]
+__all__ = [
+    "MarianConfig",
+    "MarianForCausalLM",
+    "MarianMTModel",
+    "MarianModel",
+    "MarianPreTrainedModel",
+]
 
 
 class MarianConfig(BartConfig):
@@ -96,7 +102,14 @@ class MarianDecoder(BartDecoder):
 
 
 class MarianPreTrainedModel(BartPreTrainedModel):
-    """Initial values, shared by all models of the family."""
+    """What the models of Marian share: initial values, names of weights, and reading and writing checkpoints. Derive models of
+    your own from it, and end their constructor with `self.post_init()`.
+
+    Example:
+        >>> from notebook_kit import MarianModel, MarianPreTrainedModel
+        >>> issubclass(MarianModel, MarianPreTrainedModel)
+        True
+    """
 
     config_class = MarianConfig
 

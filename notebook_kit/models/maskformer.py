@@ -31,6 +31,7 @@ __all__ = [
     "MaskFormerForInstanceSegmentationOutput",
     "MaskFormerModel",
     "MaskFormerModelOutput",
+    "MaskFormerPreTrainedModel",
 ]
 
 GROUPS = 32
@@ -301,6 +302,15 @@ class MaskFormerTransformerModule(nn.Module):
 
 
 class MaskFormerPreTrainedModel(PreTrainedModel):
+    """What the models of MaskFormer share: initial values, names of weights, and reading and writing checkpoints. Derive models of
+    your own from it, and end their constructor with `self.post_init()`.
+
+    Example:
+        >>> from notebook_kit import MaskFormerModel, MaskFormerPreTrainedModel
+        >>> issubclass(MaskFormerModel, MaskFormerPreTrainedModel)
+        True
+    """
+
     config_class = MaskFormerConfig
     base_model_prefix = "model"
     main_input_name = "pixel_values"

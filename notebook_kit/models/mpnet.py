@@ -47,6 +47,7 @@ __all__ = [
     "MPNetForSequenceClassification",
     "MPNetForTokenClassification",
     "MPNetModel",
+    "MPNetPreTrainedModel",
 ]
 
 
@@ -199,6 +200,15 @@ class MPNetEncoder(nn.Module):
 
 
 class MPNetPreTrainedModel(PreTrainedModel):
+    """What the models of MPNet share: initial values, names of weights, and reading and writing checkpoints. Derive models of
+    your own from it, and end their constructor with `self.post_init()`.
+
+    Example:
+        >>> from notebook_kit import MPNetModel, MPNetPreTrainedModel
+        >>> issubclass(MPNetModel, MPNetPreTrainedModel)
+        True
+    """
+
     config_class = MPNetConfig
     base_model_prefix = "mpnet"
     mpnet: MPNetModel  # in the heads

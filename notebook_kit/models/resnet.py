@@ -26,7 +26,13 @@ from notebook_kit.nn.outputs import (
 )
 from notebook_kit.nn.patches import check_pixels
 
-__all__ = ["ResNetBackbone", "ResNetConfig", "ResNetForImageClassification", "ResNetModel"]
+__all__ = [
+    "ResNetBackbone",
+    "ResNetConfig",
+    "ResNetForImageClassification",
+    "ResNetModel",
+    "ResNetPreTrainedModel",
+]
 
 REDUCTION = 4
 """How many times narrower the middle of a bottleneck is."""
@@ -171,6 +177,15 @@ class ResNetEncoder(nn.Module):
 
 
 class ResNetPreTrainedModel(PreTrainedModel):
+    """What the models of ResNet share: initial values, names of weights, and reading and writing checkpoints. Derive models of
+    your own from it, and end their constructor with `self.post_init()`.
+
+    Example:
+        >>> from notebook_kit import ResNetModel, ResNetPreTrainedModel
+        >>> issubclass(ResNetModel, ResNetPreTrainedModel)
+        True
+    """
+
     config_class = ResNetConfig
     base_model_prefix = "resnet"
     main_input_name = "pixel_values"

@@ -38,6 +38,7 @@ __all__ = [
     "RobertaForSequenceClassification",
     "RobertaForTokenClassification",
     "RobertaModel",
+    "RobertaPreTrainedModel",
 ]
 
 
@@ -118,6 +119,15 @@ class RobertaEmbeddings(BertEmbeddings):
 
 
 class RobertaPreTrainedModel(PreTrainedModel):
+    """What the models of Roberta share: initial values, names of weights, and reading and writing checkpoints. Derive models of
+    your own from it, and end their constructor with `self.post_init()`.
+
+    Example:
+        >>> from notebook_kit import RobertaModel, RobertaPreTrainedModel
+        >>> issubclass(RobertaModel, RobertaPreTrainedModel)
+        True
+    """
+
     config_class = RobertaConfig
     base_model_prefix = "roberta"
     roberta: RobertaModel  # in the heads

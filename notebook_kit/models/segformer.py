@@ -33,7 +33,13 @@ from notebook_kit.nn.layers import (
 from notebook_kit.nn.outputs import BaseModelOutput
 from notebook_kit.nn.patches import Grid, as_map, as_sequence, check_pixels
 
-__all__ = ["SegformerConfig", "SegformerForImageClassification", "SegformerForSemanticSegmentation", "SegformerModel"]
+__all__ = [
+    "SegformerConfig",
+    "SegformerForImageClassification",
+    "SegformerForSemanticSegmentation",
+    "SegformerModel",
+    "SegformerPreTrainedModel",
+]
 
 _PER_STAGE = ("depths", "sr_ratios", "hidden_sizes", "patch_sizes", "strides", "num_attention_heads", "mlp_ratios")
 
@@ -305,6 +311,15 @@ SEGFORMER_RULES = WeightRules(
 
 
 class SegformerPreTrainedModel(PreTrainedModel):
+    """What the models of Segformer share: initial values, names of weights, and reading and writing checkpoints. Derive models of
+    your own from it, and end their constructor with `self.post_init()`.
+
+    Example:
+        >>> from notebook_kit import SegformerModel, SegformerPreTrainedModel
+        >>> issubclass(SegformerModel, SegformerPreTrainedModel)
+        True
+    """
+
     config_class = SegformerConfig
     base_model_prefix = "segformer"
     main_input_name = "pixel_values"

@@ -39,6 +39,7 @@ __all__ = [
     "SiglipForImageClassification",
     "SiglipModel",
     "SiglipOutput",
+    "SiglipPreTrainedModel",
     "SiglipTextConfig",
     "SiglipTextModel",
     "SiglipVisionConfig",
@@ -225,6 +226,15 @@ class SiglipPoolingAttention(nn.Module):
 
 
 class SiglipPreTrainedModel(PreTrainedModel):
+    """What the models of Siglip share: initial values, names of weights, and reading and writing checkpoints. Derive models of
+    your own from it, and end their constructor with `self.post_init()`.
+
+    Example:
+        >>> from notebook_kit import SiglipModel, SiglipPreTrainedModel
+        >>> issubclass(SiglipModel, SiglipPreTrainedModel)
+        True
+    """
+
     config_class: ClassVar[type[PretrainedConfig]] = SiglipConfig
     base_model_prefix = "siglip"
     weight_rules = WeightRules(unused=(r"position_ids$",), optional=(r"^classifier\.",))

@@ -32,6 +32,7 @@ __all__ = [
     "SwinMaskedImageModelingOutput",
     "SwinModel",
     "SwinModelOutput",
+    "SwinPreTrainedModel",
 ]
 
 
@@ -424,6 +425,15 @@ class SwinEncoder(nn.Module):
 
 
 class SwinPreTrainedModel(PreTrainedModel):
+    """What the models of Swin share: initial values, names of weights, and reading and writing checkpoints. Derive models of
+    your own from it, and end their constructor with `self.post_init()`.
+
+    Example:
+        >>> from notebook_kit import SwinModel, SwinPreTrainedModel
+        >>> issubclass(SwinModel, SwinPreTrainedModel)
+        True
+    """
+
     config_class = SwinConfig
     base_model_prefix = "swin"
     main_input_name = "pixel_values"

@@ -40,6 +40,7 @@ __all__ = [
     "T5ForSequenceClassification",
     "T5ForTokenClassification",
     "T5Model",
+    "T5PreTrainedModel",
 ]
 
 
@@ -129,6 +130,15 @@ class T5Config(PretrainedConfig):
 
 
 class T5PreTrainedModel(PreTrainedModel):
+    """What the models of T5 share: initial values, names of weights, and reading and writing checkpoints. Derive models of
+    your own from it, and end their constructor with `self.post_init()`.
+
+    Example:
+        >>> from notebook_kit import T5Model, T5PreTrainedModel
+        >>> issubclass(T5Model, T5PreTrainedModel)
+        True
+    """
+
     config_class = T5Config
     base_model_prefix = "transformer"
     input_embeddings = ("shared", "encoder.embed_tokens", "decoder.embed_tokens")

@@ -28,7 +28,14 @@ from notebook_kit.nn.masks import padding_mask
 from notebook_kit.nn.outputs import BaseModelOutputWithPooling, MaskedLMOutput, SequenceClassifierOutput
 from notebook_kit.nn.patches import Grid, PatchEmbeddings, as_map, as_sequence, check_sides
 
-__all__ = ["ViltConfig", "ViltForImageAndTextRetrieval", "ViltForMaskedLM", "ViltForQuestionAnswering", "ViltModel"]
+__all__ = [
+    "ViltConfig",
+    "ViltForImageAndTextRetrieval",
+    "ViltForMaskedLM",
+    "ViltForQuestionAnswering",
+    "ViltModel",
+    "ViltPreTrainedModel",
+]
 
 
 class ViltConfig(PretrainedConfig):
@@ -204,6 +211,15 @@ class ViltEncoder(nn.Module):
 
 
 class ViltPreTrainedModel(PreTrainedModel):
+    """What the models of Vilt share: initial values, names of weights, and reading and writing checkpoints. Derive models of
+    your own from it, and end their constructor with `self.post_init()`.
+
+    Example:
+        >>> from notebook_kit import ViltModel, ViltPreTrainedModel
+        >>> issubclass(ViltModel, ViltPreTrainedModel)
+        True
+    """
+
     config_class = ViltConfig
     base_model_prefix = "vilt"
     position_field = "max_position_embeddings"

@@ -21,7 +21,13 @@ from notebook_kit.nn.masks import padding_mask
 from notebook_kit.nn.outputs import BaseModelOutputWithPooling
 from notebook_kit.nn.patches import PatchEmbeddings, check_sides, mask_patches, resize_positions
 
-__all__ = ["ViTConfig", "ViTForImageClassification", "ViTForMaskedImageModeling", "ViTModel"]
+__all__ = [
+    "ViTConfig",
+    "ViTForImageClassification",
+    "ViTForMaskedImageModeling",
+    "ViTModel",
+    "ViTPreTrainedModel",
+]
 
 
 class ViTConfig(PretrainedConfig):
@@ -194,6 +200,15 @@ class ViTPooler(nn.Module):
 
 
 class ViTPreTrainedModel(PreTrainedModel):
+    """What the models of ViT share: initial values, names of weights, and reading and writing checkpoints. Derive models of
+    your own from it, and end their constructor with `self.post_init()`.
+
+    Example:
+        >>> from notebook_kit import ViTModel, ViTPreTrainedModel
+        >>> issubclass(ViTModel, ViTPreTrainedModel)
+        True
+    """
+
     config_class = ViTConfig
     base_model_prefix = "vit"
     main_input_name = "pixel_values"

@@ -41,6 +41,7 @@ __all__ = [
     "Wav2Vec2ForPreTrainingOutput",
     "Wav2Vec2ForSequenceClassification",
     "Wav2Vec2Model",
+    "Wav2Vec2PreTrainedModel",
 ]
 
 
@@ -121,6 +122,15 @@ class Wav2Vec2Config(FrameEncoderConfig):
 
 
 class Wav2Vec2PreTrainedModel(PreTrainedModel):
+    """What the models of Wav2Vec2 share: initial values, names of weights, and reading and writing checkpoints. Derive models of
+    your own from it, and end their constructor with `self.post_init()`.
+
+    Example:
+        >>> from notebook_kit import Wav2Vec2Model, Wav2Vec2PreTrainedModel
+        >>> issubclass(Wav2Vec2Model, Wav2Vec2PreTrainedModel)
+        True
+    """
+
     config_class: ClassVar[type[Any]] = Wav2Vec2Config
     base_model_prefix = "wav2vec2"
     main_input_name = "input_values"

@@ -30,7 +30,13 @@ from notebook_kit.nn.outputs import BaseModelOutput, Seq2SeqLMOutput, Seq2SeqMod
 from notebook_kit.nn.sound_heads import ForAudioClassification
 from notebook_kit.nn.spec_augment import augmentation_mask
 
-__all__ = ["WhisperConfig", "WhisperForAudioClassification", "WhisperForConditionalGeneration", "WhisperModel"]
+__all__ = [
+    "WhisperConfig",
+    "WhisperForAudioClassification",
+    "WhisperForConditionalGeneration",
+    "WhisperModel",
+    "WhisperPreTrainedModel",
+]
 
 
 class WhisperConfig(PretrainedConfig):
@@ -244,6 +250,15 @@ class WhisperDecoder(BartDecoder):
 
 
 class WhisperPreTrainedModel(PreTrainedModel):
+    """What the models of Whisper share: initial values, names of weights, and reading and writing checkpoints. Derive models of
+    your own from it, and end their constructor with `self.post_init()`.
+
+    Example:
+        >>> from notebook_kit import WhisperModel, WhisperPreTrainedModel
+        >>> issubclass(WhisperModel, WhisperPreTrainedModel)
+        True
+    """
+
     config_class = WhisperConfig
     base_model_prefix = "model"
     main_input_name = "input_features"

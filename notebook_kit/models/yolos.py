@@ -25,7 +25,12 @@ from notebook_kit.nn.layers import OutputOptions, run_layers
 from notebook_kit.nn.outputs import BaseModelOutputWithPooling, ModelOutput
 from notebook_kit.nn.patches import PatchEmbeddings, check_sides, resize_positions, sides
 
-__all__ = ["YolosConfig", "YolosForObjectDetection", "YolosModel"]
+__all__ = [
+    "YolosConfig",
+    "YolosForObjectDetection",
+    "YolosModel",
+    "YolosPreTrainedModel",
+]
 
 
 class YolosConfig(PretrainedConfig):
@@ -181,6 +186,15 @@ def _after_positions(layer: Callable[..., Tensor], positions: Tensor) -> Callabl
 
 
 class YolosPreTrainedModel(PreTrainedModel):
+    """What the models of Yolos share: initial values, names of weights, and reading and writing checkpoints. Derive models of
+    your own from it, and end their constructor with `self.post_init()`.
+
+    Example:
+        >>> from notebook_kit import YolosModel, YolosPreTrainedModel
+        >>> issubclass(YolosModel, YolosPreTrainedModel)
+        True
+    """
+
     config_class = YolosConfig
     base_model_prefix = "vit"
     main_input_name = "pixel_values"
