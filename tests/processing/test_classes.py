@@ -115,6 +115,11 @@ def test_model_types_name_the_classes_of_the_oracle():
         if expected in FAMILIES and name in FAMILIES and "DistilBert" not in name:
             ours, theirs = FAMILIES[name], FAMILIES[expected]
             assert (ours.pipeline, ours.padding_side) == (theirs.pipeline, theirs.padding_side), model_type
+    left = {kind for kind, family in FAMILIES.items() if family.padding_side == "left" and kind != "LlamaTokenizer"}
+    prompted = {
+        kind for kind, name in TOKENIZER_MAPPING_NAMES.items() if name in left and kind.startswith(("cohere", "gemma"))
+    }
+    assert prompted <= MODEL_TYPES.keys()
 
 
 def test_a_shorter_prompt_of_a_batch_is_padded_on_the_left_for_gemma(checkpoint, tmp_path):
