@@ -174,7 +174,9 @@ def executed(path: Path, live: Path) -> Any:
     live.mkdir(parents=True)
     for data in outputs_with_pages(notebook):
         name = data.pop(PAGE)
-        shutil.copy(pages / name, live / name)
+        panel = (pages / name).read_text("utf-8")
+        # Without scripts the reader sees the face that is in the chapter's page; the frame need not load it again.
+        (live / name).write_text(re.sub(r"<noscript>.*?</noscript>", "", panel, count=1, flags=re.DOTALL), "utf-8")
         title = html.escape("".join(data["text/plain"]))
         face = "".join(data["text/html"])
         data["text/html"] = (

@@ -158,8 +158,9 @@ class TFPreTrainedModel(keras.Model, PushToHub):
         """Train: Keras' own, whose callbacks may also be a `TrainingDashboard` or a `RunMonitor`.
 
         Args:
-            *args, **kwargs: As for `keras.Model.fit`.
+            *args: As for `keras.Model.fit`.
             callbacks: Callbacks of Keras, and what watches runs.
+            **kwargs: As for `keras.Model.fit`.
         """
         callbacks = adapted(callbacks)
         if isinstance(kwargs.get("x", args[0] if args else None), tf.data.Dataset):
