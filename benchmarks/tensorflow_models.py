@@ -1,6 +1,6 @@
 """BERT-base in TensorFlow: `python benchmarks/tensorflow_models.py --rival OLD/bin/python`.
 
-Each engine runs in a process of its own and is measured there by CPU seconds, on one thread, on the same batches and random
+Each engine runs in a separate process and is measured there by CPU seconds, on one thread, on the same batches and random
 weights: our TF class, our torch class, and, if `--rival` names the Python of an environment with transformers 4.57, TensorFlow and
 tf-keras, its TensorFlow class. The processes take turns, so that all of them meet the same machine.
 

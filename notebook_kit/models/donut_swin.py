@@ -16,9 +16,8 @@ from notebook_kit.errors import ConfigurationError
 from notebook_kit.models.maskformer_swin import restore_places, store_places
 from notebook_kit.models.swin import (
     SwinConfig,
-    SwinEmbeddings,
-    SwinEncoder,
     SwinForImageClassification,
+    SwinModel,
     SwinModelOutput,
     SwinPreTrainedModel,
 )
@@ -74,7 +73,7 @@ class DonutSwinPreTrainedModel(SwinPreTrainedModel):
             super().init_parameter(module, name)
 
 
-class DonutSwinModel(DonutSwinPreTrainedModel):
+class DonutSwinModel(DonutSwinPreTrainedModel, SwinModel):
     """The encoder: pixels of images of any size in, one vector per position of the last stage out, and their mean.
 
     Args:
@@ -91,14 +90,11 @@ class DonutSwinModel(DonutSwinPreTrainedModel):
     """
 
     def __init__(self, config: DonutSwinConfig, add_pooling_layer: bool = True, use_mask_token: bool = False) -> None:
-        super().__init__(config)
-        self.embeddings = SwinEmbeddings(config, use_mask_token)
-        self.encoder = SwinEncoder(config)
-        self.pools = add_pooling_layer
+        super().__init__(config, add_pooling_layer, use_mask_token)
+        self.layernorm = nn.Identity()  # type: ignore[assignment]
         store_places(self)
-        self.post_init()
 
-    def forward(
+    def forward(  # type: ignore[override]
         self,
         pixel_values: Tensor | None = None,
         bool_masked_pos: Tensor | None = None,
@@ -106,27 +102,9 @@ class DonutSwinModel(DonutSwinPreTrainedModel):
         output_hidden_states: bool | None = None,
         interpolate_pos_encoding: bool | None = None,
     ) -> SwinModelOutput:
-        """Encode a batch of images.
-
-        Args:
-            pixel_values: `(batch, channels, height, width)`, from the checkpoint's image processor; of any size.
-            bool_masked_pos: `(batch, patches)`, 1 for a patch to hide, row by row.
-            output_attentions: Return the attention weights of each stage's last layer.
-            output_hidden_states: Return the embeddings and the output of each stage.
-            interpolate_pos_encoding: Accepted and ignored, since positions are relative.
-
-        Raises:
-            InputError: If `pixel_values` or the mask does not have this shape.
-        """
-        x, grid = self.embeddings(pixel_values, bool_masked_pos, bool(interpolate_pos_encoding))
-        x, states, maps, attentions = self.encoder(x, grid, output_attentions)
-        wanted = self.config.output_hidden_states if output_hidden_states is None else output_hidden_states
-        return SwinModelOutput(
-            last_hidden_state=x,
-            pooler_output=x.mean(dim=1) if self.pools else None,
-            hidden_states=states if wanted else None,
-            attentions=attentions,
-            reshaped_hidden_states=maps if wanted else None,
+        """As `SwinModel.forward`; the arguments are in another order, as in Donut's code."""
+        return super().forward(
+            pixel_values, bool_masked_pos, interpolate_pos_encoding, output_attentions, output_hidden_states
         )
 
 

@@ -425,8 +425,7 @@ class SwinEncoder(nn.Module):
 
 
 class SwinPreTrainedModel(PreTrainedModel):
-    """What the models of Swin share: initial values, names of weights, and reading and writing checkpoints. Derive models of
-    your own from it, and end their constructor with `self.post_init()`.
+    """What the models of Swin share. Derive your models from it, and end their constructor with `self.post_init()`.
 
     Example:
         >>> from notebook_kit import SwinModel, SwinPreTrainedModel
@@ -554,7 +553,6 @@ class SwinForMaskedImageModeling(SwinPreTrainedModel, ForMaskedImageModeling):
         return 2 ** (len(self.config.depths) - 1)
 
     def patch_states(self, states: Tensor) -> Tensor:
-        """All states."""
         return states
 
 
@@ -579,8 +577,8 @@ class SwinBackbone(SwinPreTrainedModel, Backbone):
         self.num_features = [config.embed_dim, *config.widths]
         self.embeddings = SwinEmbeddings(config, use_mask_token=False)
         self.encoder = SwinEncoder(config)
-        norms = {name: nn.LayerNorm(self.out_feature_channels[name]) for name in self.out_features}
-        self.hidden_states_norms = nn.ModuleDict(norms)
+        widths = self.out_feature_channels
+        self.hidden_states_norms = nn.ModuleDict({name: nn.LayerNorm(widths[name]) for name in self.out_features})
         self.post_init()
 
     def forward(
