@@ -12,7 +12,6 @@ from typing import Any
 import torch
 from safetensors import SafetensorError
 from torch import nn
-from torch.optim.lr_scheduler import LambdaLR
 
 from notebook_kit.checkpoints.weights import unsafe_pickle
 from notebook_kit.errors import CheckpointError, UnsafeFileError, notice, warn
@@ -23,6 +22,17 @@ from notebook_kit.training.data import batches_after
 from notebook_kit.training.distributed import Distributed
 from notebook_kit.training.losses import LossMeter
 from notebook_kit.training.model_files import is_finite, load_model_files
+from notebook_kit.training.resumed_settings import (
+    OF_OPTIMIZER,
+    OF_SCHEDULE,
+    check_optimizer,
+    check_resumed,
+    differing,
+    follow_schedule,
+    listed,
+    options_of,
+    use_settings,
+)
 from notebook_kit.training.run_folder import STATE, Manifest
 from notebook_kit.training.seeding import restore_rng_states, rng_states
 from notebook_kit.training.state import Position, TrainerLike, TrainerState
@@ -188,6 +198,24 @@ def _is_failure_of_disk(error: Exception) -> bool:
 # ------------------------------------------------------------------------------------------------------------ resuming
 
 
+@dataclasses.dataclass(frozen=True)
+class BranchPoint:
+    """Where a branch begins, and what it changes.
+
+    Attributes:
+        checkpoint: The folder of the checkpoint.
+        given: The settings that were given to `Trainer.branch`: name -> value.
+        has_other_data, has_other_evaluation: Whether it trains, or is evaluated, on another dataset than its parent.
+        parent: The folder with the record of its parent, or the name of a record in memory.
+    """
+
+    checkpoint: Path
+    given: dict[str, Any]
+    has_other_data: bool = False
+    has_other_evaluation: bool = False
+    parent: str = ""
+
+
 def read_state(folder: str | Path) -> TrainerState:
     """The state of the run in a checkpoint.
 
@@ -203,103 +231,125 @@ def read_state(folder: str | Path) -> TrainerState:
 
 
 class Resumption:
-    """A checkpoint from which a run resumes.
+    """A checkpoint from which a run resumes, or at which a branch begins.
 
     Attributes:
         folder: The checkpoint.
         state: The state of the run that wrote it.
         run: The id of the resumed run: that of the run that wrote the checkpoint or, if that run has a later one, a new id,
-            since the later one is not a part of the resumed run.
+            since the later one is not a part of the resumed run. A branch has a new id.
+        branch: Where a branch begins; None for a run that resumes.
     """
 
-    def __init__(self, folder: Path, output_dir: str | Path) -> None:
-        self.folder, self.state = folder, read_state(folder)
+    def __init__(self, folder: Path, output_dir: str | Path, branch: BranchPoint | None = None) -> None:
+        self.folder, self.state, self.branch = folder, read_state(folder), branch
         self._max_steps = self.state.max_steps
         former = Manifest.of(folder).run
         of_run = [path for path in run_folder.in_order_written(output_dir) if Manifest.of(path).run == former]
         is_last = bool(former and of_run) and of_run[-1].resolve() == folder.resolve()
-        self.run = former if is_last else run_folder.new_run_id()
+        self.run = former if is_last and branch is None else run_folder.new_run_id()
         self._processes = processes_of(folder)
         self._rng: dict[str, Any] | None = None
         self._is_exact = True  # whether this run can continue after the same example
+        self._former = read_json(folder / ARGUMENTS, _INCOMPLETE) if (folder / ARGUMENTS).is_file() else {}
+        self._changed: set[str] = set()  # settings that this run uses in place of those in the checkpoint
 
     @classmethod
-    def find(cls, resume_from_checkpoint: str | bool, args: TrainingArguments) -> Resumption:
-        """The checkpoint in a folder or, with True, the last one in `args.output_dir` that is not damaged.
+    def find(
+        cls, resume_from_checkpoint: str | bool | None, args: TrainingArguments, branch: BranchPoint | None = None
+    ) -> Resumption:
+        """The checkpoint in a folder or, with True, the last one in `args.output_dir` that is not damaged; with None, the one
+        at which `branch` begins.
 
         Raises:
-            CheckpointError: if it does not exist or is damaged.
+            CheckpointError: if it does not exist, is damaged, or has the state of another optimizer.
             UnsafeFileError: if it is not as it was written, and reading it could run code.
         """
         output_dir = args.output_dir or ""
+        if not resume_from_checkpoint and branch is not None:
+            found = cls(checked_folder(branch.checkpoint, output_dir), output_dir, branch)
+            found._use_changes(args, branch)
+            return found
         if resume_from_checkpoint is True:
-            path = _last_undamaged(output_dir)
+            path = last_undamaged(output_dir)
         else:
-            path = Path(str(resume_from_checkpoint))
-            if not path.is_dir():
-                known = ", ".join(map(str, run_folder.checkpoints(output_dir))) or "none"
-                raise CheckpointError(
-                    f"There is no checkpoint folder {path}.", next_step=f"Checkpoints of this run: {known}."
-                )
-            if (path / STATE).exists() and (why := run_folder.damage(path)):
-                _refuse_code(path)
-                raise CheckpointError(
-                    f"{path} is damaged: {why}.",
-                    next_step="Resume from an earlier checkpoint of the run. If you changed the file on purpose, delete"
-                    f" {path / run_folder.MANIFEST}.",
-                )
+            path = checked_folder(Path(str(resume_from_checkpoint)), output_dir)
         found = cls(path, output_dir)
         found._warn_if_data_differs(args)
+        check_resumed(found._former, args, found.folder)
+        found._changed = {*differing(found._former, args, OF_SCHEDULE)}
         return found
 
+    def _use_changes(self, args: TrainingArguments, branch: BranchPoint) -> None:
+        check_optimizer(self._former, args, self.folder)
+        names = (*OF_OPTIMIZER, *OF_SCHEDULE)
+        self._changed = {*differing(self._former, args, names), *(name for name in branch.given if name in names)}
+        if branch.has_other_evaluation:
+            self.state.best_metric = self.state.best_global_step = self.state.best_model_checkpoint = None
+
     def _warn_if_data_differs(self, args: TrainingArguments) -> None:
-        former = self._former_arguments()
-        settings = [(name, former.get(name, getattr(args, name)), getattr(args, name)) for name in DATA_SETTINGS]
+        changed = differing(self._former, args, DATA_SETTINGS)
         if self._examples_per_round(args) == args.train_batch_size * args.world_size:  # by other processes, perhaps
-            settings = [setting for setting in settings if setting[0] != "per_device_train_batch_size"]
-        changed = [f"{name} was {before!r}, is {now!r}" for name, before, now in settings if before != now]
+            changed.pop("per_device_train_batch_size", None)
         if changed:
             warn(
-                f"The run that wrote {self.folder} used other settings ({'; '.join(changed)}); resuming is not exact: some"
+                f"The run that wrote {self.folder} used other settings ({listed(changed)}); resuming is not exact: some"
                 " examples of this epoch may be seen twice or not at all."
             )
 
-    def _former_arguments(self) -> dict[str, Any]:
-        path = self.folder / ARGUMENTS
-        return read_json(path, _INCOMPLETE) if path.is_file() else {}
-
     def _examples_per_round(self, args: TrainingArguments) -> int:
         """How many examples all processes together took per batch."""
-        return self._former_arguments().get("per_device_train_batch_size", args.train_batch_size) * self._processes
+        return self._former.get("per_device_train_batch_size", args.train_batch_size) * self._processes
 
     def restore_model(self, model: nn.Module) -> None:
         """Load the checkpoint's weights into the model."""
         load_model_files(model, self.folder)
 
-    def restore_progress(self, trainer: TrainerLike, updates_per_epoch: int) -> tuple[LossMeter, Position]:
+    def position(self, trainer: TrainerLike, updates_per_epoch: int) -> Position:
+        """Where the run goes on in its data: at the start, for a branch with other data."""
+        if self.branch is not None and self.branch.has_other_data:
+            return Position()
+        epoch, updates = divmod(self.state.global_step, updates_per_epoch)
+        position = Position(epoch, updates, updates * trainer.args.gradient_accumulation_steps)
+        try:
+            if (stored := self.state.stateful_callbacks.get("Position")) is not None:
+                position = Position.from_state(stored)
+        except (KeyError, TypeError, AttributeError) as error:
+            raise self._unfit(error) from error
+        return self._place(position, trainer)
+
+    def _unfit(self, error: Exception) -> CheckpointError:
+        return damaged(self.folder / STATE, f"stateful_callbacks do not fit ({error})", _INCOMPLETE)
+
+    def restore_progress(self, trainer: TrainerLike, position: Position) -> LossMeter:
         """Restore the optimizer, the schedule and the callbacks, then the random number generators.
 
+        Args:
+            trainer: The Trainer, with the optimizer and the schedule of this run.
+            position: The position of the run; it moves to the next epoch if its own has ended.
+
         Returns:
-            The meter and the position of the run at the checkpoint.
+            The meter of the run at the checkpoint.
         """
-        load_progress(self.folder, trainer.distributed, trainer.optimizer, trainer.lr_scheduler)
-        if trainer.state.max_steps != self._max_steps:
-            _follow_schedule(trainer.optimizer, trainer.lr_scheduler)
+        optimizer, scheduler = trainer.optimizer, trainer.lr_scheduler
+        options, other_schedule = options_of(optimizer), "lr_scheduler_type" in self._changed
+        load_progress(self.folder, trainer.distributed, optimizer, None if other_schedule else scheduler)
+        if other_schedule:
+            scheduler.last_epoch = self.state.global_step
+        use_settings(optimizer, scheduler, options, self._changed)
+        if trainer.state.max_steps != self._max_steps or self._changed.intersection((*OF_SCHEDULE, "learning_rate")):
+            follow_schedule(optimizer, scheduler)
         states, step = self.state.stateful_callbacks, self.state.global_step
-        epoch, updates = divmod(step, updates_per_epoch)
         meter = LossMeter(logged_step=step)
-        position = Position(epoch, updates, updates * trainer.args.gradient_accumulation_steps)
         try:
             trainer.callback_handler.restore(states, trainer.args.restore_callback_states_from_checkpoint)
             meter = LossMeter.from_state(states["LossMeter"]) if "LossMeter" in states else meter
-            position = Position.from_state(states["Position"]) if "Position" in states else position
             control = states.get("TrainerControl", {}).get("args", {})
             # What was due at that step, but not done.
             trainer.control.should_log = bool(control.get("should_log"))
             trainer.control.should_evaluate = bool(control.get("should_evaluate"))
         except (KeyError, TypeError, AttributeError) as error:
-            raise damaged(self.folder / STATE, f"stateful_callbacks do not fit ({error})", _INCOMPLETE) from error
-        position = self._place(position, trainer)
+            raise self._unfit(error) from error
         meter.first_step = step
         meter.total, meter.total_bad = -meter.pending, -meter.pending_bad
         rank = trainer.distributed.rank
@@ -308,11 +358,12 @@ class Resumption:
             self._rng = load_tensors(path)
             if not isinstance(self._rng, dict):
                 raise damaged(path, f"it holds a {type(self._rng).__name__}", _INCOMPLETE)
-            position.rng = self._rng.pop("epoch_start", None)
+            epoch_start = self._rng.pop("epoch_start", None)
+            position.rng = epoch_start if position.batches or position.ended else None
         if position.ended:
             position.next_epoch()
         self._restore_rng()
-        return meter, position
+        return meter
 
     def _place(self, position: Position, trainer: TrainerLike) -> Position:
         """The position after the same examples, for another number of processes or another batch size."""
@@ -357,7 +408,31 @@ class Resumption:
         return batches
 
 
-def _last_undamaged(output_dir: str | Path) -> Path:
+def checked_folder(path: Path, output_dir: str | Path = "") -> Path:
+    """The folder of a checkpoint.
+
+    Args:
+        path: The folder.
+        output_dir: Where other checkpoints of the run are, for the message.
+
+    Raises:
+        CheckpointError: if it does not exist or is damaged.
+        UnsafeFileError: if it is not as it was written, and reading it could run code.
+    """
+    if not path.is_dir():
+        known = ", ".join(map(str, run_folder.checkpoints(output_dir))) or "none"
+        raise CheckpointError(f"There is no checkpoint folder {path}.", next_step=f"Checkpoints of this run: {known}.")
+    if (path / STATE).exists() and (why := run_folder.damage(path)):
+        _refuse_code(path)
+        raise CheckpointError(
+            f"{path} is damaged: {why}.",
+            next_step="Resume from an earlier checkpoint of the run. If you changed the file on purpose, delete"
+            f" {path / run_folder.MANIFEST}.",
+        )
+    return path
+
+
+def last_undamaged(output_dir: str | Path) -> Path:
     """The last checkpoint written to a folder; an earlier one, with a warning, if it is damaged."""
     run_folder.recover(output_dir)
     damaged: dict[Path, str] = {}
@@ -397,18 +472,6 @@ def _refuse_code(checkpoint: Path) -> None:
 
 def _listed(damaged: dict[Path, str]) -> str:
     return "; ".join(f"{path.name}: {why}" for path, why in damaged.items())
-
-
-def _follow_schedule(optimizer: Any, scheduler: Any) -> None:
-    """Set the learning rates of the next step as the schedule computes them. The end of a run has moved, and the loaded
-    rates are those for the former end: for a finished run, usually zero.
-    """
-    if isinstance(scheduler, LambdaLR):
-        factors = [factor(scheduler.last_epoch) for factor in scheduler.lr_lambdas]
-        rates = [base * factor for base, factor in zip(scheduler.base_lrs, factors, strict=True)]
-        for group, rate in zip(optimizer.param_groups, rates, strict=True):
-            group["lr"] = rate
-        scheduler._last_lr = rates
 
 
 def note_used_folder(output_dir: str | Path) -> None:

@@ -10,7 +10,7 @@ import sys
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -94,6 +94,22 @@ class RunLength:
         epochs = args.num_train_epochs
         return cls(batches, updates, math.ceil(epochs), math.ceil(epochs * updates), examples * epochs)
 
+    def from_position(self, position: Position, steps: int, max_steps: int) -> RunLength:
+        """The length of a run that goes on at a position in its data.
+
+        Args:
+            position: The position.
+            steps: Updates done before, perhaps in batches of another size or on other data.
+            max_steps: As for `of`.
+        """
+        if self.is_stream:
+            return self
+        done = position.epoch * self.updates_per_epoch + position.updates
+        if max_steps > 0:
+            left = max(0, max_steps - steps)
+            return replace(self, max_steps=max_steps, epochs=math.ceil((done + left) / self.updates_per_epoch))
+        return replace(self, max_steps=self.max_steps + steps - done)
+
 
 class TrainingLoop:
     """One run of a Trainer: its updates, and the logs, evaluations and checkpoints between them.
@@ -158,6 +174,10 @@ class TrainingLoop:
         max_steps = args.max_steps if max_steps is None else max_steps
         self.length = RunLength.of(loader, examples, args, trainer.distributed.world_size, max_steps)
         trainer.state = state = resumption.state if resumption else TrainerState()
+        self.meter, self.position = LossMeter(), Position()
+        if resumption:
+            self.position = resumption.position(trainer, self.length.updates_per_epoch)
+            self.length = self.length.from_position(self.position, state.global_step, max_steps)
         state.max_steps, state.num_train_epochs = self.length.max_steps, self.length.epochs
         self.splitter = Splitter(trainer)
         state.train_batch_size = self.splitter.rows or args.train_batch_size
@@ -174,11 +194,10 @@ class TrainingLoop:
             trainer.create_optimizer_and_scheduler(self.length.max_steps)
         trainer.optimizer = trainer.distributed.wrap_optimizer(trainer.optimizer)
         self.parameters = [parameter for parameter in self.model.parameters() if parameter.requires_grad]
-        self.meter, self.position = LossMeter(), Position()
         self.items: torch.Tensor | None = None
         self.interrupted = False
         if resumption:
-            self.meter, self.position = resumption.restore_progress(trainer, self.length.updates_per_epoch)
+            self.meter = resumption.restore_progress(trainer, self.position)
         self.meter.keep_all = not args.logging_nan_inf_filter
         self._skipped: list[int] = []  # examples of updates that were skipped since the last log
         self._within = ExitStack()

@@ -19,6 +19,7 @@ from torch.utils.data import DataLoader, Sampler, SequentialSampler
 from notebook_kit.errors import ConfigurationError, InputError
 from notebook_kit.nn.inputs import ModelTraits, takes_name
 from notebook_kit.training import (
+    branching,
     checkpointing,
     checks,
     data,
@@ -137,7 +138,7 @@ class Trainer:
         set_seed(self.args.seed, self.args.full_determinism)
         self.distributed = Distributed(self.args)
         self.accelerator = self.distributed.accelerator
-        self._set_model(checks.checked_model(model, model_init))
+        self.set_model(checks.checked_model(model, model_init))
         if self.data_collator is None:
             pads = hasattr(self.processing_class, "pad")
             self.data_collator = DataCollatorWithPadding(self.processing_class) if pads else default_data_collator
@@ -146,31 +147,18 @@ class Trainer:
             data.check_dataset(train_dataset, "train_dataset")
         if eval_dataset is not None and not isinstance(eval_dataset, Mapping):
             data.check_dataset(eval_dataset, "eval_dataset")
-        self.train_dataloader: Any = None
-        self.eval_dataloader: Any = None
-        self.lengths = data.Lengths()
         self.optimizer, self.lr_scheduler = checks.checked_optimizers(optimizers)
         self.optimizer_cls_and_kwargs = optimizer_cls_and_kwargs
         self._creates_optimizer, self._creates_scheduler = self.optimizer is None, self.lr_scheduler is None
-        self.interrupts = Interrupts()
-        self.run_thread: threading.Thread | None = None
-        self.loop: loop.TrainingLoop | None = None
-        self.is_in_train = False
-        self.current_gradient_accumulation_steps = 1
-        self.last_step: LastStep | None = None
-        self.control = TrainerControl()
-        self.state = TrainerState(
-            is_local_process_zero=self.is_local_process_zero(), is_world_process_zero=self.is_world_process_zero()
-        )
+        self.branch_point: checkpointing.BranchPoint | None = None
+        self.forget_run()
         given = as_list(callbacks)
-        self.callback_handler = CallbackList(self, [*default_callbacks(self.args, given), *given])
-        if self.args.report_to:
-            self.add_callback(TrackersCallback())
-        if self.args.push_to_hub:
-            self.add_callback(publishing.PublishCallback())
+        trackers = [TrackersCallback()] if self.args.report_to else []
+        uploads = [publishing.PublishCallback()] if self.args.push_to_hub else []
+        self.callback_handler = CallbackList(self, [*default_callbacks(self.args, given), *given, *trackers, *uploads])
         self.emit("on_init_end")
 
-    def _set_model(self, model: nn.Module) -> None:
+    def set_model(self, model: nn.Module) -> None:
         """Set the model to train, and inspect what it and the hooks accept."""
         self.model = model
         self._prepared: nn.Module | None = None
@@ -182,6 +170,22 @@ class Trainer:
             hooks.remove("compute_loss")  # the mean that models return needs no count
         self.item_takers = frozenset(
             hook for hook in hooks if (given := getattr(self, hook)) and takes_name(given, "num_items_in_batch")
+        )
+
+    def forget_run(self) -> None:
+        """Set the state before the first run, without that of an earlier one."""
+        self.train_dataloader: Any = None
+        self.eval_dataloader: Any = None
+        self.lengths = data.Lengths()
+        self.interrupts = Interrupts()
+        self.run_thread: threading.Thread | None = None
+        self.loop: loop.TrainingLoop | None = None
+        self.is_in_train = False
+        self.current_gradient_accumulation_steps = 1
+        self.last_step: LastStep | None = None
+        self.control = TrainerControl()
+        self.state = TrainerState(
+            is_local_process_zero=self.is_local_process_zero(), is_world_process_zero=self.is_world_process_zero()
         )
 
     # ---------------------------------------------------------------------------------------------------- training
@@ -221,7 +225,8 @@ class Trainer:
         is saved.
 
         Args:
-            resume_from_checkpoint: The folder of a checkpoint, or True for the last one in `args.output_dir`.
+            resume_from_checkpoint: The folder of a checkpoint, or True for the last one in `args.output_dir`. The run goes on
+                with the optimizer as it was, also with its learning rate; `branch` changes them.
             trial: Passed to `model_init` if it takes an argument; `hyperparameter_search` passes its trials.
             ignore_keys_for_eval: Outputs of the model that evaluations leave out, one or more.
             background: Train on a background thread and return at once, so that a notebook can run its next cells;
@@ -242,13 +247,13 @@ class Trainer:
             # As in the constructor, so code run since then has no influence.
             set_seed(self.args.seed, self.args.full_determinism)
             if self.model_init is not None:
-                self._set_model(checks.call_model_init(self.model_init, trial))
+                self.set_model(checks.call_model_init(self.model_init, trial))
             if type(self).compute_loss is Trainer.compute_loss and self.compute_loss_func is None:
                 checks.check_head(self.model)
             checks.align_special_tokens(self.model, self._processor)
             checkpoint = None
-            if resume_from_checkpoint:
-                checkpoint = checkpointing.Resumption.find(resume_from_checkpoint, self.args)
+            if resume_from_checkpoint or self.branch_point is not None:
+                checkpoint = checkpointing.Resumption.find(resume_from_checkpoint, self.args, self.branch_point)
             elif self.args.save_strategy != "no" and self.is_world_process_zero():
                 checkpointing.note_used_folder(self.args.output_dir or "")
             return loop.TrainingLoop(self, checkpoint, ignore_keys=ignore_keys_for_eval).run()
@@ -469,6 +474,11 @@ class Trainer:
         return self._prepared
 
     @property
+    def has_given_optimizer(self) -> bool:
+        """Whether an optimizer or a schedule was passed to the Trainer."""
+        return not (self._creates_optimizer and self._creates_scheduler)
+
+    @property
     def model_wrapped(self) -> nn.Module:
         """The model as it is called in training."""
         return self._prepared if self._prepared is not None else self.model
@@ -533,7 +543,7 @@ class Trainer:
     metrics_format = staticmethod(reports.metrics_format)
     log_metrics, save_metrics, save_state = reports.log_metrics, reports.save_metrics, reports.save_state
     create_model_card, hyperparameter_search = model_card.create_model_card, hyperparameter_search
-    find_lr, profile, estimate = find_lr, profiling.profile, profiling.estimate
+    find_lr, profile, estimate, branch = find_lr, profiling.profile, profiling.estimate, branching.branch
     call_model_init, get_num_trainable_parameters = inquiries.call_model_init, inquiries.get_num_trainable_parameters
     get_decay_parameter_names, get_learning_rates = inquiries.get_decay_parameter_names, inquiries.get_learning_rates
     get_optimizer_group = inquiries.get_optimizer_group

@@ -61,7 +61,7 @@ class StopAt(TrainerCallback):
 
 def test_a_run_that_resumes_at_an_earlier_checkpoint_is_another_run(tmp_path):
     line(tmp_path, 8).train()
-    branch = line(tmp_path, 6, save_total_limit=1, learning_rate=0.5)
+    branch = line(tmp_path, 6, save_total_limit=1)
     branch.train(resume_from_checkpoint=str(tmp_path / "checkpoint-2"))
     assert names(tmp_path) == ["checkpoint-2", "checkpoint-6", "checkpoint-8"]  # 4 was replaced by that of the branch
     assert get_last_checkpoint(tmp_path) == str(tmp_path / "checkpoint-6")

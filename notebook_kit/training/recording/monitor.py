@@ -121,6 +121,7 @@ class RunMonitor(TrainerCallback):
             trainer="notebook_kit" if trainer is not None else "transformers",
             hyperparameters={name: _plain(getattr(args, name)) for name in FACTS if hasattr(args, name)},
             output_dir=str(args.output_dir),
+            **_branch_facts(trainer, step),
         )
         self._step, self._best, self._each_step, self._writer = step, state.best_metric, set(), _Writer(record)
         self._steps = Steps(self._writer.log, getattr(args, "world_size", 1), self.tokens)
@@ -217,6 +218,10 @@ class RunMonitor(TrainerCallback):
             return
         self.record.event("error", state.global_step, type=type(error).__name__, message=str(error)[:2000])
         self.close_run("error")
+
+    def branched(self) -> RunMonitor:
+        """The monitor of a branch: the same, with its own record."""
+        return RunMonitor(tokens=self.tokens)
 
     def on_push_begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
         """An upload to the Hub begins. The `transformers` Trainer calls this method on every callback."""
@@ -416,6 +421,17 @@ class _LoopRate:
 
 def _plain(value: Any) -> Any:
     return value if isinstance(value, (int, float, str, type(None))) else str(getattr(value, "value", value))
+
+
+def _branch_facts(trainer: Any, step: int) -> dict[str, Any]:
+    """The parent of a branch, the step at which it begins, and what it changes."""
+    point = getattr(trainer, "branch_point", None)
+    if point is None:
+        return {}
+    changes = {name: _plain(value) for name, value in point.given.items()}
+    if point.has_other_data:
+        changes["train_dataset"] = "other data"
+    return {"parent": point.parent, "branched_at": step, "changes": changes}
 
 
 # Runs that may end without notice: the Trainer of `transformers` does not call callbacks on an interrupt.
