@@ -30,6 +30,7 @@ from notebook_kit.nn.layers import OutputOptions, activation, merge_heads, run_l
 from notebook_kit.nn.losses import cross_entropy, sum_losses
 from notebook_kit.nn.masks import padding_mask
 from notebook_kit.nn.outputs import BaseModelOutputWithPooling, ModelOutput
+from notebook_kit.nn.rows import select_rows
 
 __all__ = [
     "AlbertConfig",
@@ -113,11 +114,12 @@ class AlbertAttention(nn.Module):
         self.attention_dropout = config.attention_probs_dropout_prob
         self.output_dropout = nn.Dropout(config.hidden_dropout_prob)
 
-    def forward(self, x: Tensor, mask: Tensor | None, site: AttentionSite) -> Tensor:
-        q, k, v = (split_heads(project(x), self.heads) for project in (self.query, self.key, self.value))
+    def forward(self, x: Tensor, mask: Tensor | None, site: AttentionSite, rows: slice | None = None) -> Tensor:
+        q = split_heads(self.query(select_rows(x, rows)), self.heads)
+        k, v = (split_heads(project(x), self.heads) for project in (self.key, self.value))
         dropout = self.attention_dropout if self.training else 0.0
         context = merge_heads(attend(q, k, v, site=site, mask=mask, dropout=dropout))
-        return self.LayerNorm(x + self.output_dropout(self.dense(context)))
+        return self.LayerNorm(select_rows(x, rows) + self.output_dropout(self.dense(context)))
 
 
 class AlbertLayer(nn.Module):
@@ -131,8 +133,8 @@ class AlbertLayer(nn.Module):
         self.full_layer_layer_norm = nn.LayerNorm(config.hidden_size, eps=config.layer_norm_eps)
         self.activation = activation(config.hidden_act)
 
-    def forward(self, x: Tensor, mask: Tensor | None, site: AttentionSite) -> Tensor:
-        x = self.attention(x, mask, site)
+    def forward(self, x: Tensor, mask: Tensor | None, site: AttentionSite, rows: slice | None = None) -> Tensor:
+        x = self.attention(x, mask, site, rows)
         return self.full_layer_layer_norm(self.ffn_output(self.activation(self.ffn(x))) + x)
 
 

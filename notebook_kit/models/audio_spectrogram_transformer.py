@@ -226,6 +226,7 @@ class ASTForAudioClassification(ASTPreTrainedModel, Head):
     """
 
     backbone = ASTModel
+    reads = slice(0, 2)
     labels_after = "input_values"
 
     def build_head(self, config: Any) -> None:

@@ -41,6 +41,7 @@ from notebook_kit.nn.layers import (
 from notebook_kit.nn.losses import cross_entropy, sum_losses
 from notebook_kit.nn.masks import padding_mask
 from notebook_kit.nn.outputs import BaseModelOutputWithPooling, ModelOutput, NextSentencePredictorOutput
+from notebook_kit.nn.rows import FIRST, select_rows
 
 __all__ = [
     "BertConfig",
@@ -148,8 +149,9 @@ class BertSelfAttention(nn.Module):
         self.value = nn.Linear(config.hidden_size, config.hidden_size)
         self.dropout = config.attention_probs_dropout_prob
 
-    def forward(self, x: Tensor, mask: Tensor | None, site: AttentionSite) -> Tensor:
-        q, k, v = (split_heads(project(x), self.heads) for project in (self.query, self.key, self.value))
+    def forward(self, x: Tensor, mask: Tensor | None, site: AttentionSite, rows: slice | None = None) -> Tensor:
+        q = split_heads(self.query(select_rows(x, rows)), self.heads)
+        k, v = (split_heads(project(x), self.heads) for project in (self.key, self.value))
         dropout = self.dropout if self.training else 0.0
         return merge_heads(attend(q, k, v, site=site, mask=mask, dropout=dropout))
 
@@ -179,8 +181,8 @@ class BertLayer(nn.Module):
         self.output = BertResidual(config, config.intermediate_size)
         self.activation = activation(config.hidden_act)
 
-    def forward(self, x: Tensor, mask: Tensor | None, site: AttentionSite) -> Tensor:
-        x = self.attention["output"](self.attention["self"](x, mask, site), x)
+    def forward(self, x: Tensor, mask: Tensor | None, site: AttentionSite, rows: slice | None = None) -> Tensor:
+        x = self.attention["output"](self.attention["self"](x, mask, site, rows), select_rows(x, rows))
         return self.output(self.activation(self.intermediate["dense"](x)), x)
 
 
@@ -434,6 +436,7 @@ class BertForNextSentencePrediction(BertPreTrainedModel, Head):
     """
 
     pools = True
+    reads = FIRST
     backbone = BertModel
 
     def build_head(self, config: BertConfig) -> None:

@@ -142,6 +142,7 @@ class DeiTForImageClassificationWithTeacher(DeiTPreTrainedModel, Head):
     """
 
     backbone = DeiTModel
+    reads = slice(0, 2)
     not_taken = ("bool_masked_pos",)
 
     def build_head(self, config: DeiTConfig) -> None:

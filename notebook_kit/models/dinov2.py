@@ -22,6 +22,7 @@ from notebook_kit.nn.layers import DropPath, activation
 from notebook_kit.nn.masks import padding_mask
 from notebook_kit.nn.outputs import BackboneOutput, BaseModelOutputWithPooling
 from notebook_kit.nn.patches import Grid, as_map, check_sides
+from notebook_kit.nn.rows import select_rows
 
 __all__ = [
     "Dinov2Backbone",
@@ -155,8 +156,9 @@ class Dinov2Layer(nn.Module):
         self.layer_scale2 = Dinov2LayerScale(config)
         self.drop_path = DropPath(config.drop_path_rate)
 
-    def forward(self, x: Tensor, mask: Tensor | None, site: AttentionSite) -> Tensor:
-        x = x + self.drop_path(self.layer_scale1(self.attention(self.norm1(x), mask, site)))
+    def forward(self, x: Tensor, mask: Tensor | None, site: AttentionSite, rows: slice | None = None) -> Tensor:
+        attended = self.attention(self.norm1(x), mask, site, rows)
+        x = select_rows(x, rows) + self.drop_path(self.layer_scale1(attended))
         return x + self.drop_path(self.layer_scale2(self.mlp(self.norm2(x))))
 
 

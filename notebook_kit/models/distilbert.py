@@ -37,6 +37,7 @@ from notebook_kit.nn.layers import (
 )
 from notebook_kit.nn.masks import padding_mask
 from notebook_kit.nn.outputs import BaseModelOutput
+from notebook_kit.nn.rows import FIRST, select_rows
 
 __all__ = [
     "DistilBertConfig",
@@ -135,8 +136,9 @@ class DistilBertAttention(nn.Module):
         self.out_lin = nn.Linear(config.dim, config.dim)
         self.dropout = config.attention_dropout
 
-    def forward(self, x: Tensor, mask: Tensor | None, site: AttentionSite) -> Tensor:
-        q, k, v = (split_heads(project(x), self.heads) for project in (self.q_lin, self.k_lin, self.v_lin))
+    def forward(self, x: Tensor, mask: Tensor | None, site: AttentionSite, rows: slice | None = None) -> Tensor:
+        q = split_heads(self.q_lin(select_rows(x, rows)), self.heads)
+        k, v = (split_heads(project(x), self.heads) for project in (self.k_lin, self.v_lin))
         dropout = self.dropout if self.training else 0.0
         return self.out_lin(merge_heads(attend(q, k, v, site=site, mask=mask, dropout=dropout)))
 
@@ -155,8 +157,8 @@ class DistilBertLayer(nn.Module):
         self.dropout = nn.Dropout(config.dropout)
         self.activation = activation(config.activation)
 
-    def forward(self, x: Tensor, mask: Tensor | None, site: AttentionSite) -> Tensor:
-        x = self.sa_layer_norm(self.attention(x, mask, site) + x)
+    def forward(self, x: Tensor, mask: Tensor | None, site: AttentionSite, rows: slice | None = None) -> Tensor:
+        x = self.sa_layer_norm(self.attention(x, mask, site, rows) + select_rows(x, rows))
         inner = self.activation(self.ffn["lin1"](x))
         return self.output_layer_norm(self.dropout(self.ffn["lin2"](inner)) + x)
 
@@ -260,6 +262,8 @@ class DistilBertModel(DistilBertPreTrainedModel):
 
 class DistilBertPooledHead(PooledHead):
     """The base of heads with two layers on the first token's state, instead of a pooled output."""
+
+    reads = FIRST
 
     def build_head(self, config: Any) -> None:
         self.pre_classifier = nn.Linear(config.dim, config.dim)

@@ -29,6 +29,7 @@ from notebook_kit.nn.heads import (
 from notebook_kit.nn.layers import activation
 from notebook_kit.nn.masks import padding_mask
 from notebook_kit.nn.outputs import BaseModelOutput, EncoderHeadOutput
+from notebook_kit.nn.rows import FIRST
 
 __all__ = [
     "ElectraConfig",
@@ -224,6 +225,7 @@ class ElectraForMultipleChoice(ElectraPreTrainedModel, ForMultipleChoice):
     """
 
     backbone = ElectraModel
+    reads = FIRST
 
     def build_head(self, config: ElectraConfig) -> None:
         self.sequence_summary = ElectraSequenceSummary(config)

@@ -38,6 +38,7 @@ from notebook_kit.nn.layers import (
 )
 from notebook_kit.nn.masks import padding_mask
 from notebook_kit.nn.outputs import BaseModelOutputWithPooling
+from notebook_kit.nn.rows import select_rows
 
 __all__ = [
     "MPNetConfig",
@@ -134,8 +135,9 @@ class MPNetSelfAttention(nn.Module):
         self.o = nn.Linear(config.hidden_size, config.hidden_size)
         self.dropout = config.attention_probs_dropout_prob
 
-    def forward(self, x: Tensor, bias: Tensor, site: AttentionSite) -> Tensor:
-        q, k, v = (split_heads(project(x), self.heads) for project in (self.q, self.k, self.v))
+    def forward(self, x: Tensor, bias: Tensor, site: AttentionSite, rows: slice | None = None) -> Tensor:
+        q = split_heads(self.q(select_rows(x, rows)), self.heads)
+        k, v = (split_heads(project(x), self.heads) for project in (self.k, self.v))
         dropout = self.dropout if self.training else 0.0
         return self.o(merge_heads(attend(q, k, v, site=site, bias=bias, dropout=dropout)))
 
@@ -149,8 +151,8 @@ class MPNetAttention(nn.Module):
         self.LayerNorm = nn.LayerNorm(config.hidden_size, eps=config.layer_norm_eps)
         self.dropout = nn.Dropout(config.hidden_dropout_prob)
 
-    def forward(self, x: Tensor, bias: Tensor, site: AttentionSite) -> Tensor:
-        return self.LayerNorm(self.dropout(self.attn(x, bias, site)) + x)
+    def forward(self, x: Tensor, bias: Tensor, site: AttentionSite, rows: slice | None = None) -> Tensor:
+        return self.LayerNorm(self.dropout(self.attn(x, bias, site, rows)) + select_rows(x, rows))
 
 
 class MPNetLayer(nn.Module):
@@ -163,8 +165,8 @@ class MPNetLayer(nn.Module):
         self.output = BertResidual(config, config.intermediate_size)
         self.activation = activation(config.hidden_act)
 
-    def forward(self, x: Tensor, bias: Tensor, site: AttentionSite) -> Tensor:
-        x = self.attention(x, bias, site)
+    def forward(self, x: Tensor, bias: Tensor, site: AttentionSite, rows: slice | None = None) -> Tensor:
+        x = self.attention(x, bias, site, rows)
         return self.output(self.activation(self.intermediate["dense"](x)), x)
 
 

@@ -29,6 +29,7 @@ from notebook_kit.nn.heads import (
 from notebook_kit.nn.layers import OutputOptions, positions_after_padding
 from notebook_kit.nn.masks import padding_mask
 from notebook_kit.nn.outputs import BaseModelOutputWithPooling, MultipleChoiceModelOutput
+from notebook_kit.nn.rows import FIRST
 
 __all__ = [
     "RobertaConfig",
@@ -234,6 +235,7 @@ class RobertaForMultipleChoice(RobertaPreTrainedModel, ForMultipleChoice):
     """
 
     backbone = RobertaModel
+    reads = FIRST
     dropout_fields = ("hidden_dropout_prob",)
 
     def forward(  # type: ignore[override]

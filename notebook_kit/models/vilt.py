@@ -27,6 +27,7 @@ from notebook_kit.nn.losses import cross_entropy, match_loss, soft_answers_loss
 from notebook_kit.nn.masks import padding_mask
 from notebook_kit.nn.outputs import BaseModelOutputWithPooling, MaskedLMOutput, SequenceClassifierOutput
 from notebook_kit.nn.patches import Grid, PatchEmbeddings, as_map, as_sequence, check_sides
+from notebook_kit.nn.rows import FIRST
 
 __all__ = [
     "ViltConfig",
@@ -383,6 +384,7 @@ class ViltForQuestionAnswering(ViltPreTrainedModel, Head):
     """
 
     pools = True
+    reads = FIRST
     backbone = ViltModel
     not_taken = ("image_token_type_idx",)
 
@@ -418,6 +420,7 @@ class ViltForImageAndTextRetrieval(ViltPreTrainedModel, Head):
     """
 
     pools = True
+    reads = FIRST
     backbone = ViltModel
     not_taken = ("image_token_type_idx",)
 

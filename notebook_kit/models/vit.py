@@ -20,6 +20,7 @@ from notebook_kit.nn.layers import OutputOptions, activation, merge_heads, run_l
 from notebook_kit.nn.masks import padding_mask
 from notebook_kit.nn.outputs import BaseModelOutputWithPooling
 from notebook_kit.nn.patches import PatchEmbeddings, check_sides, mask_patches, resize_positions
+from notebook_kit.nn.rows import select_rows
 
 __all__ = [
     "ViTConfig",
@@ -129,8 +130,9 @@ class ViTSelfAttention(nn.Module):
         self.value = nn.Linear(C, C, bias=config.qkv_bias)
         self.dropout = config.attention_probs_dropout_prob
 
-    def forward(self, x: Tensor, mask: Tensor | None, site: AttentionSite) -> Tensor:
-        q, k, v = (split_heads(project(x), self.heads) for project in (self.query, self.key, self.value))
+    def forward(self, x: Tensor, mask: Tensor | None, site: AttentionSite, rows: slice | None = None) -> Tensor:
+        q = split_heads(self.query(select_rows(x, rows)), self.heads)
+        k, v = (split_heads(project(x), self.heads) for project in (self.key, self.value))
         dropout = self.dropout if self.training else 0.0
         return merge_heads(attend(q, k, v, site=site, mask=mask, dropout=dropout))
 
@@ -143,8 +145,8 @@ class ViTAttention(nn.Module):
         self.attention = ViTSelfAttention(config)
         self.output = nn.ModuleDict({"dense": nn.Linear(config.hidden_size, config.hidden_size)})
 
-    def forward(self, x: Tensor, mask: Tensor | None, site: AttentionSite) -> Tensor:
-        return self.output["dense"](self.attention(x, mask, site))
+    def forward(self, x: Tensor, mask: Tensor | None, site: AttentionSite, rows: slice | None = None) -> Tensor:
+        return self.output["dense"](self.attention(x, mask, site, rows))
 
 
 class ViTLayer(nn.Module):
@@ -160,8 +162,8 @@ class ViTLayer(nn.Module):
         self.activation = activation(config.hidden_act)
         self.dropout = nn.Dropout(config.hidden_dropout_prob)
 
-    def forward(self, x: Tensor, mask: Tensor | None, site: AttentionSite) -> Tensor:
-        x = x + self.dropout(self.attention(self.layernorm_before(x), mask, site))
+    def forward(self, x: Tensor, mask: Tensor | None, site: AttentionSite, rows: slice | None = None) -> Tensor:
+        x = select_rows(x, rows) + self.dropout(self.attention(self.layernorm_before(x), mask, site, rows))
         hidden = self.activation(self.intermediate["dense"](self.layernorm_after(x)))
         return x + self.dropout(self.output["dense"](hidden))
 

@@ -27,6 +27,7 @@ __all__ = [
     "AttentionSite",
     "ablate_heads",
     "attend",
+    "is_watched",
     "record_attention",
     "sites_of",
 ]
@@ -501,6 +502,11 @@ def replayable(layer: Callable[..., Tensor]) -> Callable[..., Tensor]:
             return layer(*inputs)
 
     return call
+
+
+def is_watched() -> bool:
+    """Whether attention is recorded or heads are ablated, in any model and on any thread."""
+    return _anything_watched
 
 
 @contextmanager

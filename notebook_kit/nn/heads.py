@@ -48,6 +48,7 @@ from notebook_kit.nn.outputs import (
     SequenceClassifierOutputWithPast,
     TokenClassifierOutput,
 )
+from notebook_kit.nn.rows import FIRST, only_seen_here, reading
 
 if TYPE_CHECKING:
     from notebook_kit.configuration import PretrainedConfig
@@ -83,6 +84,8 @@ class Head(PreTrainedModel):
     Attributes:
         backbone: The family's model without a head.
         pools: Whether the head reads `pooler_output`, so that the backbone needs its pooling layer.
+        reads: The rows of the backbone's last states that the head reads; None for all. A class that overrides `forward` or
+            `compute_logits` reads all, unless it says otherwise.
         takes_cache: Whether the backbone has a cache of keys and values; set automatically from the backbone.
         returns_cache: Whether the head's output includes that cache.
         labels_after: The input that precedes the labels among positional arguments; by default the last input.
@@ -93,6 +96,7 @@ class Head(PreTrainedModel):
 
     backbone: ClassVar[type[Any]]
     pools: ClassVar[bool] = False
+    reads: ClassVar[slice | None] = None
     takes_cache: ClassVar[bool] = False
     returns_cache: ClassVar[bool] = False
     labels_after: ClassVar[str | None] = None
@@ -101,7 +105,11 @@ class Head(PreTrainedModel):
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)
+        definer = {name: _definer(cls, name) for name in ("reads", "forward", "compute_logits")}
+        if definer["reads"] > min(definer.values()):
+            cls.reads = None
         if "backbone" in vars(cls):
+            cls.reads = cls.reads  # beside the `forward` that this class gets
             cls.takes_cache = "use_cache" in inspect.signature(cls.backbone.forward).parameters
             cls.forward = _with_inputs_of_backbone(cls)
 
@@ -134,12 +142,20 @@ class Head(PreTrainedModel):
             inputs.setdefault("use_cache", False)
         if isinstance(self, self.backbone):
             return self.backbone.forward(self, **inputs)
+        if self.reads is not None and only_seen_here(self, self.base_model):
+            with reading(self.reads):
+                return self.base_model(**inputs, return_dict=True)
         return self.base_model(**inputs, return_dict=True)
 
     def classifier_dropout(self, config: Any) -> nn.Dropout:
         """The dropout before the classifier, from the first of `dropout_fields` that is set; 0.1 if none is."""
         values = (getattr(config, name, None) for name in self.dropout_fields)
         return nn.Dropout(next((value for value in values if value is not None), 0.1))
+
+
+def _definer(cls: type[Head], name: str) -> int:
+    """The place in the order of bases of the class that defines an attribute."""
+    return next(place for place, base in enumerate(cls.__mro__) if name in vars(base))
 
 
 def _with_inputs_of_backbone(cls: type[Head]) -> Callable[..., Any]:
@@ -221,6 +237,7 @@ class PooledHead(Head):
     """The base of heads that score a whole text: a linear layer on the pooled output, `(batch, width)`."""
 
     pools = True
+    reads = FIRST
 
     @property
     def num_scores(self) -> int:
@@ -237,6 +254,8 @@ class PooledHead(Head):
 
 class ForSequenceClassification(PooledHead):
     """One prediction per text, `(batch, num_labels)`."""
+
+    reads = FIRST
 
     def forward(self, *, labels: Tensor | None = None, **inputs: Any) -> SequenceClassifierOutput:
         """As the backbone's `forward`, with a prediction per text.
@@ -259,6 +278,7 @@ class FirstTokenForSequenceClassification(ForSequenceClassification):
     """
 
     pools = False
+    reads = FIRST
     activation: ClassVar[str] = "tanh"
     classifier: FirstTokenHead  # type: ignore[assignment]
 
@@ -276,6 +296,8 @@ class ForMultipleChoice(PooledHead):
     Inputs have an additional axis, `(batch, choices, tokens)`, and `logits` are `(batch, choices)`. Hidden states and
     attentions have the shape `(batch * choices, ...)`.
     """
+
+    reads = FIRST
 
     @property
     def num_scores(self) -> int:

@@ -17,6 +17,7 @@ from notebook_kit.nn.outputs import (
     SemanticSegmenterOutput,
 )
 from notebook_kit.nn.patches import sides
+from notebook_kit.nn.rows import FIRST
 
 __all__ = [
     "ForImageClassification",
@@ -39,6 +40,7 @@ class ForImageClassification(Head):
         output_class: The class of the output.
     """
 
+    reads = FIRST
     labels_after = "pixel_values"
     not_taken = ("bool_masked_pos",)
     output_class: ClassVar[type[ModelOutput]] = ImageClassifierOutput

@@ -16,6 +16,7 @@ from torch.utils.checkpoint import checkpoint
 from notebook_kit.errors import ConfigurationError, InputError, near_matches
 from notebook_kit.nn.attention import AttentionRecord, record_attention, replayable
 from notebook_kit.nn.diagnosis import as_tensors
+from notebook_kit.nn.rows import rows_for, rows_of_scores
 
 ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {
     "gelu": F.gelu,
@@ -255,6 +256,8 @@ def run_layers(
 ) -> tuple[Tensor, tuple[Tensor, ...] | None, tuple[Tensor, ...] | None]:
     """Run a stack of layers, calling each as `layer(hidden, *inputs, site)`.
 
+    A last layer of whose states a head reads only some is called as `layer(hidden, *inputs, site, rows)`; see `nn.rows`.
+
     Args:
         owner: The module with the `sites` and the `config`. In training, its `gradient_checkpointing` decides whether
             activations are recomputed in the backward pass.
@@ -276,11 +279,15 @@ def run_layers(
     states: list[Tensor] = [hidden]
     recompute = getattr(owner, "gradient_checkpointing", False) and owner.training and torch.is_grad_enabled()
     with recording(owner, output_attentions) as record:
-        for layer, site in zip(layers, sites, strict=True):
+        calls = [(layer, (*inputs, site)) for layer, site in zip(layers, sites, strict=True)]
+        if calls and record is None and not output_hidden_states and (rows := rows_for(calls[-1][0])) is not None:
+            layer, given = calls[-1]
+            calls[-1] = layer, (*(rows_of_scores(each, rows) for each in given), rows)
+        for layer, given in calls:
             if recompute:
-                hidden = checkpoint(replayable(layer), hidden, *inputs, site, use_reentrant=False)
+                hidden = checkpoint(replayable(layer), hidden, *given, use_reentrant=False)
             else:
-                hidden = layer(hidden, *inputs, site)
+                hidden = layer(hidden, *given)
             if output_hidden_states:
                 states.append(hidden)
     if final is not None:

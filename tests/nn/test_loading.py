@@ -263,7 +263,9 @@ def test_sharded_save_goes_back(tiny, tmp_path):
     assert len(list((tmp_path / "shards").glob("*.safetensors"))) > 1
     theirs = transformers.BertForSequenceClassification.from_pretrained(tmp_path / "shards").eval()
     again = notebook_kit.AutoModelForSequenceClassification.from_pretrained(tmp_path / "shards")
-    assert torch.equal(again(IDS).logits, model(IDS).logits)
+    weights = again.state_dict()
+    assert all(torch.equal(weights[name], value) for name, value in model.state_dict().items())
+    torch.testing.assert_close(again(IDS).logits, model(IDS).logits)  # sums depend on where weights lie in memory
     torch.testing.assert_close(theirs(IDS).logits, model(IDS).logits, rtol=1e-5, atol=1e-5)
 
 
