@@ -20,21 +20,23 @@ import os, sys
 os.environ["HF_HUB_OFFLINE"] = "1"
 sys.path.insert(0, {str(TESTS)!r})
 from patch_model import picture
-from notebook_kit import pipeline
+from notebook_kit import pipeline, zoo
 from notebook_kit.panels import AttentionView, ModelPicker, show
 tiny = {str(TESTS / "pipelines" / "data" / "tiny-vilt")!r}
 answers = pipeline("visual-question-answering", model=tiny)
+clip = "notebook-kit/tiny-clip"
 """
 VIEWS = [
     'AttentionView(answers, picture(), "how many ducks?", layer=0, head=1)',
     'answers.show(picture(), "how many ducks?")',
     'picker = ModelPicker()\npicker.load(tiny, task="visual-question-answering")\npicker',
+    'AttentionView(pipeline(task="zero-shot-image-classification", model=clip), zoo.sample("cat.jpg"), "a cat")',
 ]
 
 
 def test_words_with_pictures(notebook, expect, accessible):
     page = notebook([CELL, *VIEWS])
-    attention, answers, picker = (page.locator(PANELS).nth(i) for i in range(3))
+    attention, answers, picker, towers = (page.locator(PANELS).nth(i) for i in range(4))
     source, target = attention.locator('[data-side="from"]'), attention.locator('[data-side="to"]')
     expect(source.locator(".nk-av-chip").first).to_be_visible(timeout=60_000)
     source.locator(".nk-av-chip", has_text="##u").click()
@@ -57,15 +59,47 @@ def test_words_with_pictures(notebook, expect, accessible):
     field.fill("how many ducks?")
     page.keyboard.press("Enter")
     expect(picker.locator(".nk-answer-face tbody tr")).to_have_count(5)
+
+    look_at_two_towers(page, towers, expect)
     accessible(page)
     set_theme(page, dark=True)
     accessible(page)
     for panel, name in (
+        (towers, "attention_towers_dark"),
         (attention, "attention_joint_dark"),
         (answers, "show_vqa_dark"),
         (picker.locator(".nk-trial"), "picker_question_dark"),
     ):
         shot(panel, name)
+
+
+def look_at_two_towers(page, towers, expect):
+    """The similarity of a text and a picture: a word colours its places, a place its words; then the heads of a tower."""
+    words, places = towers.locator('[data-side="from"] .nk-av-chip'), towers.locator('[data-side="to"]')
+    readout = towers.locator(".nk-av-readout")
+    expect(towers.locator(".nk-av-said-line")).to_contain_text("Similarity 0.")
+    expect(words).to_have_count(3)
+    assert float(words.last.locator(".nk-av-value").inner_text()) > 0.3, "what the word contributes stands beside it"
+    expect(towers.get_by_role("combobox", name="Head")).to_be_hidden()
+    expect(towers.get_by_role("tab")).to_have_text(["Text and picture", "Matrix"])
+    words.last.click()
+    page.mouse.move(0, 0)
+    expect(readout).to_contain_text("similarity through cat → [IMAGE]")
+    expect(readout).to_contain_text("exact")
+    places.locator("canvas").focus()
+    page.keyboard.press("ArrowRight")
+    page.keyboard.press("Enter")  # keeps the place
+    places.locator("canvas").blur()
+    expect(readout).to_contain_text("→ similarity at 0,0")
+    towers.get_by_role("button", name="How to read this panel").click()
+    expect(towers.get_by_text("A model of two towers")).to_be_visible()
+    towers.get_by_role("combobox", name="Attention").select_option("patches")
+    expect(towers.locator(".nk-av-said-line")).to_contain_text("head")
+    expect(towers.get_by_text("cut into patches")).to_be_visible()
+    page.keyboard.press("Escape")
+    towers.get_by_role("button", name="How to read this panel").click()
+    towers.get_by_role("combobox", name="Attention").select_option("similarity")
+    expect(words).to_have_count(3)
 
 
 def test_answers_on_a_page_and_captions(chromium, expect, tmp_path, accessible):

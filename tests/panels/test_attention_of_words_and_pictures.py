@@ -35,6 +35,7 @@ from notebook_kit import (
     ViTConfig,
     ViTImageProcessor,
     pipeline,
+    zoo,
 )
 from notebook_kit.errors import InputError
 from notebook_kit.inspection.attention.axes import PageBoxes
@@ -174,8 +175,12 @@ def test_the_towers_of_clip_are_looked_at_one_by_one():
     words = {"input_ids": torch.tensor([[0, 1, 4]])}
     features = {**words, **processor(picture(), return_tensors="pt")}
     view = AttentionView(model, features, processor=processor, tokenizer=vocabulary())
-    assert view.kind == "text" and [part["name"] for part in view._about["parts"]] == ["text", "patches"]
-    assert view.matrix().shape == (3, 3)
+    assert [part["name"] for part in view._about["parts"]] == ["similarity", "text", "patches"]
+    assert view.kind == "similarity" and view.matrix().shape[1] == 17 and bytes_of(view) < 2**20
+    with pytest.raises(InputError, match="two towers have"):
+        view.predict([(0, 0)])
+    view.kind = "text"
+    assert view.matrix().shape == (3, 3) and view.predict([(0, 0)])["kind"] == "similarity"
     view.kind = "patches"
     assert view.matrix().shape == (17, 17) and view._answers.axes[0].labels[0] == "[CLS]" and not view._problem
     before = model(**features)
@@ -183,6 +188,21 @@ def test_the_towers_of_clip_are_looked_at_one_by_one():
         after = model(**features)
     assert torch.equal(before.text_embeds, after.text_embeds), "the other tower is as it was"
     assert not torch.allclose(before.image_embeds, after.image_embeds)
+
+
+def test_the_similarity_of_a_text_and_a_picture(tmp_path):
+    label = pipeline("zero-shot-image-classification", model="notebook-kit/tiny-clip")
+    view = AttentionView(label, zoo.sample("cat.jpg"), "a cat", view="maps")
+    table, best = view.matrix(), view.matrix().loc["cat"].drop("[IMAGE]")
+    assert list(table.index) == ["[TEXT]", "a", "cat"] and view.view == "heads", "there are no heads to show"
+    assert table.loc["cat", "[IMAGE]"] > 0.3 > table.loc["a", "[IMAGE]"]
+    assert {int(part) for part in best.idxmax().split(",")} <= {3, 4}, "the cat is in the middle"
+    assert repr(view) == f"AttentionView(similarity {table.iloc[0, 0]:.3f} of 2 words and 64 patches)"
+    assert f"{table.iloc[0, 0]:.3g}" in view.face().title and view.face().header[0] == "word"
+    view.compare({"image": zoo.sample("bus.jpg"), "question": "a cat"})
+    assert view.shown == "difference" and view.matrix().loc["cat", "[IMAGE]"] > 0.3
+    view.compare(None)
+    view.to_html(tmp_path / "similarity.html")
 
 
 @pytest.fixture(scope="module")

@@ -59,7 +59,7 @@ def predictions(
         before: The outputs with all heads, if already computed.
 
     Returns:
-        `kind`: "classes", "words", "likelihood", "tokens", "answers", "objects", "areas" or "states". `rows`: for each row a
+        `kind`: "classes", "words", "likelihood", "tokens", "answers", "objects", "areas", "similarity" or "states". `rows`: for each row a
         `name`, the numbers `before` and `after` and, for "tokens" and "objects", the labels before (`said`) and after
         (`says`). `moved`: the largest change.
 
@@ -87,6 +87,9 @@ def _described(model, tokenizer, reading: Reading, before, after) -> tuple[str, 
     queries = "logits" if "pred_boxes" in before else "class_queries_logits"
     if queries in before and before[queries].dim() == 2:
         return "objects", _objects(config, before[queries], after[queries])
+    if {"text_embeds", "image_embeds"} <= before.keys():
+        cosines = [F.cosine_similarity(one["text_embeds"], one["image_embeds"], dim=0) for one in (before, after)]
+        return "similarity", [_row("", *cosines)]
     logits, changed = before.get("logits"), after.get("logits")
     if logits is not None and changed is not None and logits.dim() == 3:
         return "areas", _areas(config, logits, changed)

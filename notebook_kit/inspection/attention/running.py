@@ -17,6 +17,7 @@ from notebook_kit.inspection.attention.objects import objects_of
 from notebook_kit.inspection.attention.pooling import Pooling
 from notebook_kit.inspection.attention.reading import Reading, read_tensors
 from notebook_kit.inspection.attention.samples import Notice, Sample
+from notebook_kit.inspection.attention.similarity import SIMILARITY, compares, is_quick_to_compare, read_similarity
 from notebook_kit.nn.attention import AttentionSite, record_attention, sites_of
 from notebook_kit.nn.inputs import inputs_of
 
@@ -55,7 +56,9 @@ def read(
         model: A model of notebook_kit, or one of `transformers`.
         sample: The input, from a tokenizer, an image processor, a feature extractor, or anything else; see `Sample`. Or what
             `sample_of` takes: an image, a recording, or what a processor returns for one.
-        kind: The kind of attention, for a model with several: "self", "decoder" or "cross"; or a part, see `parts_of`.
+        kind: The kind of attention, for a model with several: "self", "decoder" or "cross"; or a part, see `parts_of`. For a
+            model of two towers, such as CLIP, also "similarity", see `read_similarity`, which is read by default unless the model is
+            large.
         layers: The layers to read; all by default.
         is_whole: Keep every frame of a recording. By default, neighbouring frames are merged above 400 x 400 of them.
         processor: For anything but a `Sample`, see `sample_of`.
@@ -76,7 +79,11 @@ def read(
         sample = sample_of(model, sample, processor)
     inputs = _inputs(model, sample.features)
     part, has_windows, outputs = "self", False, None
+    if kind is None and compares(model, sample) and is_quick_to_compare(model):
+        kind = SIMILARITY
     with evaluating(model):
+        if kind == SIMILARITY and compares(model, sample):
+            return read_similarity(model, sample, inputs)
         if has_sites(model):
             part, sites = _chosen_part(model, sample, kind)
             sites = [site for site in sites if layers is None or site.layer in layers]

@@ -23,6 +23,7 @@ from notebook_kit.inspection.attention.reading import Reading
 from notebook_kit.inspection.attention.rollout import rollout
 from notebook_kit.inspection.attention.running import has_sites
 from notebook_kit.inspection.attention.scores import SCORES, scores_of
+from notebook_kit.inspection.attention.similarity import SIMILARITY
 from notebook_kit.inspection.attention.source import AttentionSource
 from notebook_kit.inspection.tokens.spelling import Spelling
 from notebook_kit.panels.attention_view.axes import for_page
@@ -384,6 +385,11 @@ class Answers:
             raise InputError(
                 "There is no model behind this attention.",
                 next_step="Create the view from a model and a text to switch heads off.",
+            )
+        if reading.kind == SIMILARITY:
+            raise InputError(
+                "The comparison of a text with a picture has no heads; the two towers have.",
+                next_step='Set view.kind = "text" or "patches", and switch off heads there.',
             )
         model = self.source.model
         if self._untouched is None and has_sites(model):

@@ -75,19 +75,23 @@ class Page {
   partName({ kind, rows, columns, layers: [first, last] }) {
     const { words } = this;
     const name = axis => axis.replace(/^(decoder )?(\w+)/, (_, isDecoder, plain) => words(`axis_${isDecoder ? "decoder" : plain}`)).replace(/(\d)x(\d)/, "$1×$2");
+    if (kind === "similarity") return words("part_similarity");
     const axes = rows === columns ? name(rows) : `${name(rows)} → ${name(columns)}`;
     return `${words(`part_${kind}`)}: ${axes} (${words("layers_of", { first, last, count: last - first + 1 })})`;
   }
 
+  /** Whether the table of a text's and a picture's similarity is shown, which has no heads. */
+  get isSimilarity() { return Boolean(this.about.similarity); }
+
   headsOf(layer) { return this.about.heads[this.about.layers.indexOf(layer)] ?? 1; }
 
   /** What the rows and the columns do, for the axes. */
-  get sides() { return { rows: this.words("looks"), columns: this.words("looked_at") }; }
+  get sides() { return { rows: this.kindWords("looks"), columns: this.kindWords("looked_at") }; }
 
   /** A text for the kind of the columns (or of the rows, axis 0), such as `key_patches`, or `key` if there is no special one. */
   kindWords(key, values = {}, axis = 1) {
     const { kind } = this.axes[axis] ?? {}, strings = this.trait("_strings") ?? {};
-    const special = (kind === "spectrogram" ? [kind, "patches"] : [kind]).map(one => `${key}_${one}`);   // a spectrogram has patches, too
+    const special = (["spectrogram", "similarity"].includes(kind) ? [kind, "patches"] : [kind]).map(one => `${key}_${one}`);   // both have patches, too
     return this.words(special.find(one => `attention_view.${one}` in strings) ?? key, values);
   }
 
@@ -160,7 +164,7 @@ class Page {
   }
 
   makeFrame() {
-    const { words } = this, help = new Help(this.view, !this.isPictured ? "" : this.axes[1].span ? "frames" : "patches");
+    const { words } = this, help = this.help = new Help(this.view);
     this.controls = new Controls(this);
     this.form = textForm(this.view, values => this.view.ask("read", values));
     this.notices = h("div.av-notices", { role: "status" });
@@ -292,8 +296,8 @@ class Page {
   drawFrame() {
     const { about, trait, words } = this, mode = trait("view"), isTable = ["scores", "lens", "maps"].includes(mode);
     this.foot.hidden = this.readout.element.hidden = this.readout.pairs.hidden = this.said.hidden = isTable;
-    this.side.hidden = mode === "lens";
-    this.main.classList.toggle("nk-av-alone", mode === "lens");
+    this.side.hidden = mode === "lens" || this.isSimilarity;
+    this.main.classList.toggle("nk-av-alone", this.side.hidden);
     this.main.classList.toggle("nk-av-wide", about.layers.length <= WIDE.layers && this.map.most >= WIDE.heads);
     this.neurons.element.hidden = !about.can_vectors || isTable || !this.neurons.isAnswered;
     this.matrixFigure.hidden = mode !== "matrix";
@@ -306,6 +310,7 @@ class Page {
     this.rolloutFigure.hidden = isTable || !trait("rollout") || !about.has_rollout;
     this.beside.element.hidden = this.rolloutFigure.firstChild.hidden = mode === "heads" && this.isPictured;   // then it is on the picture
     this.said.textContent = isTable ? "" : this.sentence();
+    this.help.explain(this.isSimilarity ? "similarity" : !this.isPictured ? "" : this.axes[1].span ? "frames" : "patches");
     this.drawHint();
   }
 
@@ -317,7 +322,9 @@ class Page {
   }
 
   get title() {
-    const { trait, words } = this, own = words("title", { layer: trait("layer"), heads: trait("heads").join(", ") });
+    const { trait, words } = this;
+    if (this.isSimilarity) return words("similarity_title", { value: shortWeight(this.about.similarity[0]) });
+    const own = words("title", { layer: trait("layer"), heads: trait("heads").join(", ") });
     return [own, ...trait("more").map(([layer, head]) => words("head_name", { layer, head }))].join(", ");
   }
 
@@ -397,11 +404,12 @@ class Page {
   }
 
   drawPicture(lit, least) {
-    const { look, words } = this, isTwoWay = Boolean(this.about.to_tokens) || this.axes[1].kind === "joint";
-    const captions = { from: this.kindWords("picture_from", {}, 0), to: words("picture_to"), label: this.kindWords("picture_label", { count: look.R }, 0),
+    const { look } = this, isTwoWay = Boolean(this.about.to_tokens) || this.axes[1].kind === "joint";
+    const captions = { from: this.kindWords("picture_from", {}, 0), to: this.kindWords("picture_to"), label: this.kindWords("picture_label", { count: look.R }, 0),
       toLabel: isTwoWay ? this.kindWords("picture_columns") : "" };
-    const version = `${this.about.version} ${this.trait("shown") === "other"}`;
-    this.picture.draw(look, this.names, { axes: this.picturedAxes, version, lit, least, isTwoWay }, captions);
+    const version = `${this.about.version} ${this.trait("shown") === "other"}`, isThis = this.trait("shown") === "this";
+    const own = this.isSimilarity && isThis ? look.rows.map(([row]) => this.about.similarity[row]) : null;
+    this.picture.draw(look, this.names, { axes: this.picturedAxes, version, lit, least, isTwoWay, own }, captions);
     this.counted.textContent = this.kindWords("tokens_said", { rows: look.R, columns: look.C });
   }
 

@@ -14,6 +14,7 @@ from notebook_kit.inspection.attention.axes import PatchGrid
 from notebook_kit.inspection.attention.reading import Reading
 from notebook_kit.inspection.attention.samples import Sample
 from notebook_kit.inspection.attention.scores import SCORES, clearest
+from notebook_kit.inspection.attention.similarity import SIMILARITY
 from notebook_kit.inspection.attention.source import AttentionSource, AttentionSources, takes_content
 from notebook_kit.panels.attention_view.answers import HTML_BYTES, PAIR_BYTES, Answers, Question
 from notebook_kit.panels.attention_view.arguments import head_pairs, placed
@@ -37,7 +38,7 @@ class AttentionView(Panel):
             PIL image, a path, an address), a recording in any form that `load_audio` takes (a path, a dictionary of samples and
             their rate), or what a processor returns for one. Or a `Sample` of any modality. (With an inspector, the model may
             be passed here.)
-        text_pair: The second text, for a model; the question about an image.
+        text_pair: The second text, for a model; the question about an image, or the text that CLIP compares it with.
         tokens: Labels of the tokens, for a record or tensors.
         to_tokens: Labels of the tokens attended to, if they differ (cross-attention).
         tokenizer: For a model; a pipeline has one.
@@ -55,7 +56,9 @@ class AttentionView(Panel):
         compare_text: Str or None, None. A text to compare with; tokens that only one of the texts has count 0 in the other.
         kind: Str. The kind of attention: "self", "decoder" or "cross"; for a model whose kind attends over several axes, as in
             the stages of Swin, the name of the axis, such as "patches 2x2". By default, where the queries of a detector or the
-            words about a picture or a recording look, else the first that is not too large.
+            words about a picture or a recording look, else the first that is not too large. For a model that compares texts with
+            images, such as CLIP: "similarity", which words and which places it comes from (the default, unless the model is large),
+            "text" and "patches", the two towers.
         shown: Str, "this". Which attention is shown: "this", "other" (the one compared with) or "difference" (this - other),
             which is shown once there is something to compare.
         layer: Int. The number of the layer that is shown; with `head`, initially the clearest head, see `clearest` in
@@ -272,6 +275,8 @@ class AttentionView(Panel):
     def _fit_to(self, reading: Reading) -> None:
         """Choose a head, if nobody has; drop layers, heads and tokens that do not exist in a reading from the traits."""
         self.kind = reading.part or reading.kind
+        if reading.kind == SIMILARITY and self.view in ("maps", "scores"):  # views of heads
+            self.view = "heads"
         if self._chooses:
             layers = [number for number in reading.numbers if number in (self._layers or reading.numbers)]
             self.layer, self.head = clearest(reading, layers or None)
@@ -496,12 +501,18 @@ class AttentionView(Panel):
         if self._shows_lens:
             return LensScene(name, self.words, self.logit_lens())
         grid = self._answers.axes[1]
-        if self.view == "maps" and isinstance(grid, PatchGrid):
+        if self.view == "maps" and isinstance(grid, PatchGrid) and self._about["has_maps"]:
             question = self._question("maps", rows=list(self.selected))
             maps = self._answers.layer_maps(question, self.layer).numpy()
             signed = self.shown == "difference" or bool((maps < 0).any())
             return MapsScene(name, self.words, maps, self.layer, self._scene().origin, grid, signed)
         return self._scene()
+
+    @property
+    def _similarity(self) -> float | None:
+        """The similarity of a text and a picture, if that is what is shown."""
+        found = self._about.get("similarity")
+        return found and found[0]
 
     @property
     def _shows_lens(self) -> bool:
@@ -513,7 +524,7 @@ class AttentionView(Panel):
         chosen = set(self.selected)
         return Scene(
             name=self._about.get("name", ""),
-            title=title_of(question, words),
+            title=title_of(question, words, self._similarity),
             words=words,
             shown=shown,
             rows=rows,
@@ -529,6 +540,11 @@ class AttentionView(Panel):
         if self._answers.is_empty:
             return "AttentionView()"
         reading = self._answers.reading
+        if reading.kind == SIMILARITY:
+            similarity = f"similarity {self._similarity:.3f}"
+            return (
+                f"AttentionView({similarity} of {len(reading.rows) - 1} words and {len(reading.columns) - 1} patches)"
+            )
         positions = "tokens" if reading.rows.kind == "text" else reading.rows.kind
         return (
             f"AttentionView({len(reading.layers)} layers, {sum(reading.heads)} heads, {len(reading.rows)} {positions}: "
@@ -574,7 +590,8 @@ class AttentionView(Panel):
             return
         version = self._about["version"]
         yield self._atlas_question()
-        yield "scores", {"version": version, "which": self.shown}
+        if self._similarity is None:
+            yield "scores", {"version": version, "which": self.shown}
         has_rollout = self.rollout and bool(self._about.get("has_rollout"))
         for question in self._answers.offline_looks(self._question("look"), has_rollout, HTML_BYTES):
             yield "look", question

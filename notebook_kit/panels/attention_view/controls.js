@@ -34,7 +34,8 @@ export class Controls {
     this.directing = labelled(words("direction"), direction);
     this.colourBy = labelled(words("colour_by"), score);
     this.parting = labelled(words("kind"), this.picks.part);
-    this.headRow = h("div.row.av-bar", {}, this.parting, labelled(words("layer"), layer), labelled(words("head"), head), combine, this.comparing, this.directing);
+    this.choosing = [labelled(words("layer"), layer), labelled(words("head"), head)];
+    this.headRow = h("div.row.av-bar", {}, this.parting, this.choosing, combine, this.comparing, this.directing);
     this.limiting = labelled(words("threshold"), this.threshold, this.thresholdValue);
     this.lookRow = h("div.row.av-bar", {}, Object.values(this.checks).map(one => one.element), this.limiting);
     this.tabRow = h("div.row.av-tabrow", {}, this.tabList, h("span.av-space"), this.makeZoom(), this.makeExports());
@@ -134,6 +135,7 @@ export class Controls {
     picks.combine.hidden = heads.length + more < 2;
     options(picks.part, about.parts.map(part => [part.name, page.partName(part)]), about.part);
     this.parting.hidden = !about.parts.length || page.offline;
+    for (const one of this.choosing) one.hidden = page.isSimilarity;
     options(picks.score, [["", page.kindWords("thumbnails")], ...(about.has_maps ? [["matrices", words("matrices")]] : []), ...SCORE_NAMES.map(name => [name, words(`score_${name}`)])], trait("score"));
     options(picks.direction, ["all", "a_to_b", "b_to_a"].map(name => [name, page.kindWords(name)]), trait("direction"));
     this.directing.hidden = !about.has_pair;
@@ -146,7 +148,8 @@ export class Controls {
     const { checks, page } = this, { about, trait } = page;
     for (const [name, { input }] of Object.entries(checks)) input.checked = trait(name);
     checks.renormalise.input.disabled = !trait("hide_special");
-    checks.hide_special.element.hidden = checks.renormalise.element.hidden = !about.tokens.special.length;
+    checks.hide_special.element.hidden = !about.tokens.special.length;
+    checks.renormalise.element.hidden = checks.hide_special.element.hidden || page.isSimilarity;
     checks.merge_words.element.hidden = new Set(about.tokens.words).size === about.tokens.words.length;
     checks.whole.element.hidden = !about.is_pooled || trait("view") === "maps" || page.offline;
     checks.whole.element.title = page.words("whole_why");
@@ -162,6 +165,7 @@ export class Controls {
       tab.setAttribute("tabindex", name === mode ? "0" : "-1");
     }
     this.tabs.maps.hidden = !this.page.about.has_maps && mode !== "maps";
+    this.tabs.scores.hidden = this.page.isSimilarity && mode !== "scores";
     this.tabs.lens.hidden = !this.page.about.can_lens && mode !== "lens";
     this.tabs.heads.textContent = this.page.kindWords("heads");
     this.stage.setAttribute("aria-labelledby", this.tabs[mode].id);

@@ -10,6 +10,7 @@ from notebook_kit.inspection.attention.axes import PatchGrid
 from notebook_kit.inspection.attention.logit_lens import has_lens
 from notebook_kit.inspection.attention.neurons import site_of
 from notebook_kit.inspection.attention.running import has_sites, parts_of
+from notebook_kit.inspection.attention.similarity import SIMILARITY, compares
 from notebook_kit.inspection.attention.source import AttentionSource, AttentionSources
 from notebook_kit.panels.attention_view.answers import Answers
 from notebook_kit.panels.attention_view.axes import for_page, picture_for_page
@@ -46,7 +47,7 @@ def about(version: int, sources: AttentionSources, answers: Answers) -> dict[str
         "other_picture": picture_for_page(other) if other is not None and has_other_picture else None,
         "parts": _parts(source),
         "part": reading.part,
-        "has_maps": isinstance(columns, PatchGrid),
+        "has_maps": isinstance(columns, PatchGrid) and reading.kind != SIMILARITY,
         "has_windows": reading.has_windows,
         "is_pooled": answers.can_be_whole,
         "compares": others is not None,
@@ -54,7 +55,10 @@ def about(version: int, sources: AttentionSources, answers: Answers) -> dict[str
         "has_pair": reading.rows.has_pair and reading.columns.has_pair,
         "can_lens": source is not None and has_lens(source.model) and "input_ids" in reading.inputs,
         "can_vectors": source is not None and site_of(source.model, reading, reading.numbers[0]) is not None,
-        "can_ablate": source is not None and has_sites(source.model),
+        "can_ablate": source is not None and has_sites(source.model) and reading.kind != SIMILARITY,
+        "similarity": reading.layers[0][0, :, 0].tolist()
+        if reading.kind == SIMILARITY
+        else None,  # the whole, then each word
         "has_rollout": reading.is_square and list(reading.numbers) == list(range(len(reading.numbers))),
         "half": reading.layers[0].dtype == torch.float16,
         "notices": [list(notice) for notice in reading.notices],
@@ -78,4 +82,7 @@ def _parts(source: AttentionSource | None) -> list[dict[str, Any]]:
         for name, sites in parts_of(source.model).items()
         if {sites[0].rows, sites[0].columns} <= known
     ]
+    if compares(source.model, source.sample):
+        between = {"name": SIMILARITY, "kind": SIMILARITY, "rows": "text", "columns": "patches", "layers": [0, 0]}
+        parts = [between, *parts]
     return parts if len(parts) > 1 else []

@@ -226,7 +226,7 @@ export class PictureView {
     this.pointed = null;                 // ["left" or "right", index]
     this.pinned = null;                  // a column
     this.isTwoWay = false;
-    this.values = this.backValues = this.flowValues = null;
+    this.values = this.backValues = this.flowValues = this.own = null;
     this.marks = { sources: [], hasWindow: false };
     this.rollout.element.hidden = true;
     this.look = null;
@@ -301,11 +301,14 @@ export class PictureView {
     event.stopPropagation();
   }
 
-  /** Show a matrix; `captions` are the texts for the two sides; weights below `least`, a fraction of the scale, are not drawn. */
-  draw(look, names, { axes: [rows, columns], version, lit, least, isTwoWay }, captions) {
+  /**
+   * Show a matrix; `captions` are the texts for the two sides; weights below `least`, a fraction of the scale, are not drawn. `own` are
+   * numbers beside the rows, until a column is pointed at.
+   */
+  draw(look, names, { axes: [rows, columns], version, lit, least, isTwoWay, own = null }, captions) {
     const places = look.fine ?? look, axes = look.fine ? [{ ...look.fine.axes[0], picture: rows.picture }, { ...look.fine.axes[1], picture: columns.picture }] : [rows, columns];
     if (this.pinned !== null && (!isTwoWay || this.look?.C !== look.C)) this.pinned = null;
-    [this.look, this.lit, this.least, this.isTwoWay] = [look, lit, least, isTwoWay];
+    [this.look, this.lit, this.least, this.isTwoWay, this.own] = [look, lit, least, isTwoWay, own];
     this.from.take(axes[0], places.rows, names.row, version);
     this.to.take(axes[1], places.columns, names.column, version);
     this.rollout.take(columns, look.columns, names.column, version);
@@ -368,7 +371,7 @@ export class PictureView {
   paintFrom() {
     const { from, backValues } = this, pointed = this.place[0] === "left" ? this.place[1] : null, accent = themed(this.view.root, "--nk-accent");
     if (backValues) this.paintWeights(from, backValues, 0);
-    else from.shadeTokens(null);
+    else from.shadeTokens(this.own, Math.max(1e-9, ...(this.own ?? []).map(Math.abs)));
     const context = backValues ? from.canvas.getContext("2d") : from.start(false);
     from.drawGrid(context);
     from.drawFrames(context, accent);

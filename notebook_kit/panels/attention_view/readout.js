@@ -86,11 +86,12 @@ export class Readout {
 
   /** A description of the shaded weights. */
   title(side, i) {
-    const { words, look, names, isPictured } = this.page, lit = litOf(look.rows, this.page.trait("selected"));
-    if (i !== null) return side === "left" ? `${words("from")} ${names.row(i)} →` : `→ ${words("to")} ${names.column(i)}`;
-    if (lit.length === 1) return `${words("from")} ${names.row(lit[0])} →`;
+    const { look, names, isPictured } = this.page, lit = litOf(look.rows, this.page.trait("selected"));
+    const from = this.page.kindWords("from");
+    if (i !== null) return side === "left" ? `${from} ${names.row(i)} →` : `→ ${this.page.kindWords("to")} ${names.column(i)}`;
+    if (lit.length === 1) return `${from} ${names.row(lit[0])} →`;
     if (lit.length || !isPictured) return this.page.kindWords("sum_from", { count: lit.length }, 0);
-    return `${words("from")} ${this.first === null ? this.page.kindWords("from_all", {}, 0) : names.row(this.first)} →`;
+    return `${from} ${this.first === null ? this.page.kindWords("from_all", {}, 0) : names.row(this.first)} →`;
   }
 
   strongestThree(values, name) {

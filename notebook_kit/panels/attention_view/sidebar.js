@@ -61,7 +61,7 @@ export function predictionTable(view) {
       const number = (value, said) => h("td.av-number", {}, said ? h("span.av-said", {}, said) : null,
         share ? h("span.av-bar", { "aria-hidden": "true", style: { "--part": String(Math.max(0, Math.min(1, value))) } }) : null,
         h("span", {}, value.toFixed(3).replace("-", "−")));
-      const whole = kind === "states" ? "whole_states" : "whole_likelihood";
+      const whole = kind === "likelihood" ? "whole_likelihood" : `whole_${kind}`;
       return fill(element,
         h("p.faint", {}, view.words(`kind_${kind}`)),
         h("div.scroll.av-short", { tabindex: "0", role: "region", "aria-label": view.words("prediction") },

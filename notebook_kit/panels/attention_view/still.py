@@ -117,7 +117,11 @@ class Scene:
 
     @property
     def _sides(self) -> tuple[str, str]:
-        return self.words["looks"], self.words["looked_at"]
+        return self._word("looks"), self._word("looked_at")
+
+    def _word(self, key: str) -> str:
+        """A text for the kind of the columns, or the general one."""
+        return self.words.get(f"{key}_{self.columns.kind}", self.words[key])
 
     def _picture(self, weights: np.ndarray, signed: bool) -> Any:
         """The weights of the selected rows over the picture; by default those of the class token, or the mean."""
@@ -141,7 +145,7 @@ class Scene:
                 self.columns.span,
                 title,
                 source=None if source is None else source[0],
-                source_title=f"{self.words['from']} {origin}",
+                source_title=f"{self._word('from')} {origin}",
                 signed=signed,
             )
         return heat_over_picture(
@@ -151,7 +155,7 @@ class Scene:
             self.columns.picture,
             title,
             source=source,
-            source_title=f"{self.words['from']} {origin}",
+            source_title=f"{self._word('from')} {origin}",
             signed=signed,
         )
 
@@ -179,7 +183,7 @@ class Scene:
             " · ".join(part for part in (self.name, self.title) if part),
             png,
             alt=filled(words["matrix_of"], title=self.title),
-            header=(words["looks"], words["looked_at"], words["weight"]),
+            header=(*self._sides, words["weight"]),
             rows=pairs,
             note=filled(words["face_note"], pairs=len(pairs), scale=f"{scale:.4g}"),
         )
@@ -267,15 +271,19 @@ class LensScene:
         )
 
 
-def title_of(question: Mapping[str, Any], words: Mapping[str, str]) -> str:
-    """A one-line description of the answer to a question about heads.
+def title_of(question: Mapping[str, Any], words: Mapping[str, str], similarity: float | None = None) -> str:
+    """A one-line description of the answer to a question about heads, or about the similarity of a text and a picture.
 
     Args:
         question: The page's question: layer, heads, more, combine, hide, renormalise, merge, direction, which.
         words: The strings of the interface by their keys.
+        similarity: The similarity, or None.
     """
     more = question.get("more", ())
-    names = [filled(words["title"], layer=question["layer"], heads=", ".join(map(str, question["heads"])))]
+    if similarity is None:
+        names = [filled(words["title"], layer=question["layer"], heads=", ".join(map(str, question["heads"])))]
+    else:
+        names = [filled(words["similarity_title"], value=f"{similarity:.3g}".replace("-", "−"))]
     names += [filled(words["head_name"], layer=layer, head=head) for layer, head in more]
     parts = [", ".join(names)]
     if len(question["heads"]) + len(more) > 1:
