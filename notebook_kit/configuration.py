@@ -20,12 +20,12 @@ import os
 from collections.abc import Mapping
 from typing import Annotated, Any, ClassVar, TypeVar, dataclass_transform
 
-from notebook_kit.errors import CheckpointError, ConfigurationError, near_matches
+from notebook_kit.errors import CheckpointError, ConfigurationError, UnknownAttributeError, near_matches
 from notebook_kit.fields import Dtype, Range, mismatch, types_of
 from notebook_kit.files import check_fields, check_mapping, read_json, write_text
 from notebook_kit.hub import Source, locate, take_hub_options
 from notebook_kit.hub.saving import PushToHub, folder_to_save
-from notebook_kit.keywords import LOADING, ignore, without_effect
+from notebook_kit.keywords import LOADING, ignore, switch, without_effect
 
 __all__ = ["PreTrainedConfig", "PretrainedConfig", "dtype_name", "read_config"]
 
@@ -220,9 +220,7 @@ class PretrainedConfig(PushToHub):
         extra = self.__dict__.get("extra", {})
         if name in extra:
             return extra[name]
-        raise AttributeError(
-            f"{type(self).__name__} has no field {name!r}. {near_matches(name, self.field_names())}".rstrip()
-        )
+        raise UnknownAttributeError(f"{type(self).__name__} has no field {name!r}.", name, self.field_names())
 
     def __setattr__(self, name: str, value: Any) -> None:
         if "extra" not in self.__dict__:
@@ -360,10 +358,11 @@ class PretrainedConfig(PushToHub):
             config._set_defaults()
         config.extra.update({name: value for name, value in values.items() if name not in known | PROVENANCE})
         config.update(own)
-        unused = config._not_fields(edits) if return_unused_kwargs else config._ignored(edits)
+        returns_unused = switch("return_unused_kwargs", return_unused_kwargs)
+        unused = config._not_fields(edits) if returns_unused else config._ignored(edits)
         config.update({name: value for name, value in edits.items() if name not in unused})
         config.validate()  # only now, since the fields may be consistent only after the edits
-        return (config, {name: edits[name] for name in unused}) if return_unused_kwargs else config
+        return (config, {name: edits[name] for name in unused}) if returns_unused else config
 
     def _not_fields(self, edits: Mapping[str, Any]) -> set[str]:
         return edits.keys() - {*self.field_names(), *self.extra, *KEPT, "model_type"}
@@ -446,7 +445,7 @@ class PretrainedConfig(PushToHub):
         Args:
             use_diff: Whether to write `to_diff_dict`, as in a `config.json`, rather than `to_dict`.
         """
-        values = self.to_diff_dict() if use_diff else self.to_dict()
+        values = self.to_diff_dict() if switch("use_diff", use_diff) else self.to_dict()
         return json.dumps(values, indent=2, sort_keys=True, ensure_ascii=False) + "\n"
 
     def to_json_file(self, path: str | os.PathLike[str], use_diff: bool = True) -> None:

@@ -31,6 +31,7 @@ __all__ = [
     "RevisionNotFoundError",
     "RunTimeoutError",
     "UnknownArchitectureError",
+    "UnknownAttributeError",
     "UnsafeFileError",
     "near_matches",
     "not_yet",
@@ -120,6 +121,30 @@ class UnsafeFileError(CheckpointError):
 
 class UnknownArchitectureError(NotebookKitError, ValueError):
     """A checkpoint with an architecture that notebook_kit lacks, or a head that its family lacks."""
+
+
+class UnknownAttributeError(NotebookKitError, AttributeError):
+    """An object has no attribute of this name; the message ends with the near matches.
+
+    They are searched only when the message is shown, since `hasattr` and `copy` cause this error often.
+
+    Args:
+        what: A sentence that says so.
+        name: The name.
+        known: The names that exist.
+
+    Example:
+        >>> print(UnknownAttributeError("BertConfig has no field 'hiden_size'.", "hiden_size", ["hidden_size", "pad_token_id"]))
+        BertConfig has no field 'hiden_size'. Did you mean 'hidden_size'?
+    """
+
+    def __init__(self, what: str, name: str, known: Iterable[str]) -> None:
+        super().__init__(what)
+        self.wanted, self.known = name, known
+        self.name, self.obj = name, None  # with an object the interpreter would append a suggestion too
+
+    def __str__(self) -> str:
+        return f"{self.what} {near_matches(self.wanted, self.known)}".rstrip()
 
 
 class HubError(NotebookKitError, OSError):

@@ -27,6 +27,7 @@ from types import NoneType, UnionType
 from typing import Annotated, Any, ClassVar, Literal, Union, get_args, get_origin
 
 __all__ = [
+    "Activation",
     "Check",
     "Dtype",
     "Fraction",
@@ -82,6 +83,11 @@ NonNegative = Annotated[float, Range(0)]
 
 Dtype = Literal["float32", "float16", "bfloat16", "float64", "float8_e4m3fn", "float8_e5m2"]
 """The name of a dtype of weights."""
+Activation = Literal[
+    "gelu", "gelu_new", "gelu_fast", "gelu_pytorch_tanh", "quick_gelu",
+    "relu", "relu2", "silu", "swish", "mish", "tanh", "sigmoid", "linear",
+]  # fmt: skip
+"""The name of an activation function; `notebook_kit.nn.layers` has the functions."""
 
 _LIMITS = {int: Range(-(2**63), 2**63 - 1), float: Range(-sys.float_info.max, sys.float_info.max)}
 _WORDS = {
@@ -224,4 +230,6 @@ def shown(value: Any) -> str:
     if isinstance(value, list | dict) and value:
         return f"a {'list' if isinstance(value, list) else 'JSON object'} of {len(value)}"
     text = repr(value)
+    if "\n" in text:  # an array or a table
+        return f"a {type(value).__name__}"
     return text if len(text) <= 60 else f"{text[:57]}..."

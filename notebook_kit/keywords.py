@@ -8,8 +8,9 @@ from collections.abc import Collection, Iterable, Mapping
 from typing import Any
 
 from notebook_kit.errors import InputError, near_matches, notice_once
+from notebook_kit.fields import shown
 
-__all__ = ["FOREIGN_INPUTS", "LOADING", "MET", "ignore", "refuse_slips", "without_effect"]
+__all__ = ["FOREIGN_INPUTS", "LOADING", "MET", "ignore", "refuse_slips", "switch", "without_effect"]
 
 MET = {
     *("low_cpu_mem_usage", "use_safetensors", "trust_remote_code", "attn_implementation", "from_pt", "framework"),
@@ -72,6 +73,24 @@ def without_effect(keywords: Mapping[str, Any], caller: str) -> set[str]:
     """
     ignore(caller, {name: value for name, value in keywords.items() if name in _UNMET})
     return keywords.keys() & LOADING
+
+
+def switch(name: str, value: Any) -> bool:
+    """Whether the switch `name` is on.
+
+    Raises:
+        InputError: If the value is neither true nor false, as a column of a table is.
+
+    Example:
+        >>> switch("push_to_hub", None)
+        False
+    """
+    try:
+        return bool(value)
+    except (TypeError, ValueError, RuntimeError):
+        raise InputError(
+            f"{name} is {shown(value)}; expected True or False.", next_step="Pass one value, such as series.all()."
+        ) from None
 
 
 def refuse_slips(caller: str, names: Iterable[str], known: Collection[str]) -> None:

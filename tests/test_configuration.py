@@ -6,6 +6,7 @@ import copy
 import json
 import pickle
 import re
+from typing import get_args
 
 import pytest
 import torch
@@ -15,7 +16,9 @@ from reference import NESTED, input_field
 import notebook_kit
 from notebook_kit import AutoConfig, BertConfig, DistilBertConfig
 from notebook_kit.errors import CheckpointError, ConfigurationError, InputError, UnknownArchitectureError
+from notebook_kit.fields import Activation
 from notebook_kit.models.auto import config_class
+from notebook_kit.nn.layers import ACTIVATIONS
 from notebook_kit.registry.families import FAMILIES
 
 
@@ -338,6 +341,7 @@ def test_copies_and_equality(model_type):
         ({"id2label": {"0": "no", "2": "yes"}}, "id2label has 2 labels, and none for the index 1"),
         ({"id2label": {"1": "no", "2": "yes"}}, "id2label has 2 labels, and none for the index 0"),
         ({"label2id": {"no": 0, "yes": 2}}, "id2label has 2 labels, and none for the index 1"),
+        ({"hidden_act": "gelo"}, "hidden_act is 'gelo'; expected one of 'gelu', "),
     ],
 )
 def test_values_that_no_config_can_mean(tmp_path, values, clause):
@@ -355,6 +359,21 @@ def test_null_stands_for_the_default_labels(tmp_path, values):
     config = AutoConfig.from_pretrained(tmp_path)
     assert config.id2label == ({0: "a"} if values.get("id2label") else {0: "LABEL_0", 1: "LABEL_1"})
     assert config.label2id == {label: index for index, label in config.id2label.items()}
+
+
+def test_activations_are_known_before_a_model_is_built():
+    fields = (
+        (notebook_kit.ViTConfig, "pooler_act"),
+        (notebook_kit.ElectraConfig, "summary_activation"),
+        (notebook_kit.BartConfig, "activation_function"),
+        (notebook_kit.DistilBertConfig, "activation"),
+        (notebook_kit.Wav2Vec2Config, "feat_extract_activation"),
+        (notebook_kit.T5Config, "feed_forward_proj"),
+    )
+    for config, name in fields:
+        with pytest.raises(ConfigurationError, match=f"{name} is 'gelo'"):
+            config(**{name: "gelo"})
+    assert set(get_args(Activation)) == set(ACTIVATIONS)
 
 
 def test_dtype_is_a_name():

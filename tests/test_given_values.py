@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pandas
 import pytest
 import torch
 
@@ -67,6 +68,29 @@ def test_what_is_not_a_tokenizer(given):
     for kind in (DataCollatorWithPadding, DataCollatorForTokenClassification, DataCollatorForSeq2Seq):
         with pytest.raises(InputError, match=f"tokenizer of the {kind.__name__} is .*, which cannot pad"):
             kind(given)(rows)
+
+
+def test_what_is_neither_true_nor_false(tmp_path):
+    column = pandas.Series([True, False])
+    classify = pipeline("text-classification", model="zoo")
+    config, tokenizer, model = classify.model.config, classify.tokenizer, classify.model
+    ids = torch.tensor([[1, 2]])
+    run = Trainer(torch.nn.Linear(1, 1), TrainingArguments(tmp_path, report_to="none", use_cpu=True))
+    calls = {
+        "push_to_hub": lambda **on: [part.save_pretrained(tmp_path, **on) for part in (config, tokenizer, model)],
+        "safe_serialization": lambda **on: model.save_pretrained(tmp_path, **on),
+        "return_dict": lambda **on: model(ids, **on),
+        "output_loading_info": lambda **on: type(model).from_pretrained("notebook-kit/tiny-sentiment", **on),
+        "return_unused_kwargs": lambda **on: AutoConfig.from_pretrained("notebook-kit/tiny-sentiment", **on),
+        "use_diff": config.to_json_string,
+        "background": run.train,
+        "resume_from_checkpoint": run.train,
+        "mlm": lambda **on: DataCollatorForLanguageModeling(tokenizer, **on),
+    }
+    for name, call in calls.items():
+        with pytest.raises(InputError, match=rf"{name} is .*expected True or False"):
+            call(**{name: column})
+    assert not [path for path in tmp_path.iterdir() if path.suffix != ".lock"]  # refused before anything is written
 
 
 def test_what_is_not_a_batch():

@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
-from notebook_kit.errors import CheckpointError, ConfigurationError, InputError, near_matches
+from notebook_kit.errors import CheckpointError, ConfigurationError, InputError, UnknownAttributeError, near_matches
 from notebook_kit.fields import Check, Fraction, NonNegative, Range, mismatch, types_of
 from notebook_kit.files import check_mapping, read_json, write_text
 from notebook_kit.hub import Source, locate, take_hub_options
@@ -196,7 +196,7 @@ class GenerationConfig(PushToHub):
         extra = self.__dict__.get("extra", {})
         if name in extra:
             return extra[name]
-        raise AttributeError(f"GenerationConfig has no setting {name!r}. {near_matches(name, self.names())}".rstrip())
+        raise UnknownAttributeError(f"GenerationConfig has no setting {name!r}.", name, self.names())
 
     def __setattr__(self, name: str, value: Any) -> None:
         own = name == "extra" or name in self.names()

@@ -11,6 +11,7 @@ from typing import Any
 from notebook_kit.errors import HubError, HubUnreachableError, InputError, RepoNotFoundError
 from notebook_kit.files import as_path
 from notebook_kit.hub.client import Client, Token
+from notebook_kit.keywords import switch
 
 __all__ = ["PushToHub", "folder_to_save", "push_folder"]
 
@@ -57,12 +58,13 @@ def folder_to_save(
         >>> with folder_to_save(tempfile.mkdtemp() + "/new") as folder:
         ...     _ = (folder / "config.json").write_text("{}")
     """
+    pushes = switch("push_to_hub", push_to_hub)
     folder = as_path(folder, "folder").expanduser()
     if folder.is_file():
         raise InputError(f"{folder} is a file.", next_step="Pass a folder; it is created if it does not exist.")
     folder.mkdir(parents=True, exist_ok=True)
     yield folder
-    if push_to_hub:
+    if pushes:
         push_folder(folder, **{"repo_id": folder.name, **(push_options or {})})
 
 

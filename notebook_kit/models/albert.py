@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from notebook_kit.checkpoints.names import ENCODER_RULES
 from notebook_kit.configuration import PretrainedConfig
-from notebook_kit.fields import Fraction, Layers, NonNegative, Rows, Size
+from notebook_kit.fields import Activation, Fraction, Layers, NonNegative, Rows, Size
 from notebook_kit.models.bert import BertEmbeddings
 from notebook_kit.nn.attention import AttentionSite, attend
 from notebook_kit.nn.base import PreTrainedModel
@@ -84,7 +84,7 @@ class AlbertConfig(PretrainedConfig):
     num_attention_heads: Size = 64
     intermediate_size: Size = 16384
     inner_group_num: Size = 1
-    hidden_act: str = "gelu_new"
+    hidden_act: Activation = "gelu_new"
     hidden_dropout_prob: Fraction = 0.0
     attention_probs_dropout_prob: Fraction = 0.0
     max_position_embeddings: Rows = 512

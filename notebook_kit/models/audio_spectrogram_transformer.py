@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from notebook_kit.configuration import PretrainedConfig
 from notebook_kit.errors import ConfigurationError, InputError
-from notebook_kit.fields import Fraction, Layers, NonNegative, Size
+from notebook_kit.fields import Activation, Fraction, Layers, NonNegative, Size
 from notebook_kit.models.vit import ViTEncoder
 from notebook_kit.nn.base import PreTrainedModel
 from notebook_kit.nn.heads import Head, join_output
@@ -60,7 +60,7 @@ class ASTConfig(PretrainedConfig):
     num_hidden_layers: Layers = 12
     num_attention_heads: Size = 12
     intermediate_size: Size = 3072
-    hidden_act: str = "gelu"
+    hidden_act: Activation = "gelu"
     hidden_dropout_prob: Fraction = 0.0
     attention_probs_dropout_prob: Fraction = 0.0
     initializer_range: NonNegative = 0.02

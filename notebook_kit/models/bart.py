@@ -16,7 +16,7 @@ from torch.nn import functional as F
 from notebook_kit.checkpoints.names import WeightRules
 from notebook_kit.configuration import PretrainedConfig
 from notebook_kit.errors import InputError
-from notebook_kit.fields import Fraction, Layers, NonNegative, Rows, Size
+from notebook_kit.fields import Activation, Fraction, Layers, NonNegative, Rows, Size
 from notebook_kit.generation.mixin import GenerationMixin
 from notebook_kit.models.bart_blocks import BartDecoder, BartEncoder
 from notebook_kit.nn.base import PreTrainedModel
@@ -97,7 +97,7 @@ class BartConfig(PretrainedConfig):
     decoder_attention_heads: Size = 16
     encoder_layerdrop: Fraction = 0.0
     decoder_layerdrop: Fraction = 0.0
-    activation_function: str = "gelu"
+    activation_function: Activation = "gelu"
     dropout: Fraction = 0.1
     attention_dropout: Fraction = 0.0
     activation_dropout: Fraction = 0.0

@@ -14,7 +14,7 @@ from torch.nn import functional as F
 
 from notebook_kit.checkpoints.names import ENCODER_RULES
 from notebook_kit.configuration import PretrainedConfig
-from notebook_kit.fields import Fraction, Layers, NonNegative, Rows, Size
+from notebook_kit.fields import Activation, Fraction, Layers, NonNegative, Rows, Size
 from notebook_kit.generation.mixin import GenerationMixin
 from notebook_kit.models.bert import BertEncoder, BertPooler, BertPredictions, BertResidual
 from notebook_kit.models.bert_decoder import BertDecoderAttention, BertDecoderLayer
@@ -67,7 +67,7 @@ class BlipTextConfig(PretrainedConfig):
     num_hidden_layers: Layers = 12
     num_attention_heads: Size = 8
     max_position_embeddings: Rows = 512
-    hidden_act: str = "gelu"
+    hidden_act: Activation = "gelu"
     layer_norm_eps: NonNegative = 1e-12
     hidden_dropout_prob: Fraction = 0.0
     attention_probs_dropout_prob: Fraction = 0.0

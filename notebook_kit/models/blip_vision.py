@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from notebook_kit.checkpoints.names import ENCODER_RULES
 from notebook_kit.configuration import PretrainedConfig
-from notebook_kit.fields import Fraction, Layers, NonNegative, Size
+from notebook_kit.fields import Activation, Fraction, Layers, NonNegative, Size
 from notebook_kit.models.clip_blocks import CLIPEncoder, CLIPLayer
 from notebook_kit.nn.attention import AttentionSite, attend
 from notebook_kit.nn.base import PreTrainedModel
@@ -56,7 +56,7 @@ class BlipVisionConfig(PretrainedConfig):
     num_attention_heads: Size = 12
     image_size: Size | list[int] = 384
     patch_size: Size | list[int] = 16
-    hidden_act: str = "gelu"
+    hidden_act: Activation = "gelu"
     layer_norm_eps: NonNegative = 1e-5
     attention_dropout: Fraction = 0.0
     initializer_range: NonNegative = 1e-10

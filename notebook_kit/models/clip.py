@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from notebook_kit.checkpoints.names import WeightRules
 from notebook_kit.configuration import PretrainedConfig
 from notebook_kit.errors import InputError
-from notebook_kit.fields import Fraction, Layers, NonNegative, Rows, Size
+from notebook_kit.fields import Activation, Fraction, Layers, NonNegative, Rows, Size
 from notebook_kit.models.clip_blocks import (
     CLIPEncoder,
     CLIPOutput,
@@ -80,7 +80,7 @@ class CLIPTextConfig(PretrainedConfig):
     num_hidden_layers: Layers = 12
     num_attention_heads: Size = 8
     max_position_embeddings: Rows = 77
-    hidden_act: str = "quick_gelu"
+    hidden_act: Activation = "quick_gelu"
     layer_norm_eps: NonNegative = 1e-5
     attention_dropout: Fraction = 0.0
     initializer_range: NonNegative = 0.02
@@ -116,7 +116,7 @@ class CLIPVisionConfig(PretrainedConfig):
     num_channels: Size = 3
     image_size: Size | list[int] = 224
     patch_size: Size | list[int] = 32
-    hidden_act: str = "quick_gelu"
+    hidden_act: Activation = "quick_gelu"
     layer_norm_eps: NonNegative = 1e-5
     attention_dropout: Fraction = 0.0
     initializer_range: NonNegative = 0.02

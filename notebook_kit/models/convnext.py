@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from notebook_kit.checkpoints.names import WeightRules
 from notebook_kit.errors import ConfigurationError
-from notebook_kit.fields import Fraction, NonNegative, Size
+from notebook_kit.fields import Activation, Fraction, NonNegative, Size
 from notebook_kit.nn.backbone import Backbone, BackboneConfig
 from notebook_kit.nn.base import PreTrainedModel
 from notebook_kit.nn.image_heads import ForImageClassification, linear_classifier
@@ -66,7 +66,7 @@ class ConvNextConfig(BackboneConfig):
     num_stages: Size = 4
     hidden_sizes: list[int] = field(default_factory=lambda: [96, 192, 384, 768])
     depths: list[int] = field(default_factory=lambda: [3, 3, 9, 3])
-    hidden_act: str = "gelu"
+    hidden_act: Activation = "gelu"
     initializer_range: NonNegative = 0.02
     layer_norm_eps: NonNegative = 1e-12
     layer_scale_init_value: NonNegative = 1e-6

@@ -17,7 +17,7 @@ from torch.nn import functional as F
 from notebook_kit.checkpoints.names import WeightRules
 from notebook_kit.configuration import PretrainedConfig
 from notebook_kit.errors import ConfigurationError, InputError
-from notebook_kit.fields import Fraction, Layers, NonNegative, Rows, Size
+from notebook_kit.fields import Activation, Fraction, Layers, NonNegative, Rows, Size
 from notebook_kit.models.detr_blocks import (
     BoxHead,
     DetrDecoder,
@@ -113,7 +113,7 @@ class DetrConfig(PretrainedConfig):
     encoder_layerdrop: Fraction = 0.0
     decoder_layerdrop: Fraction = 0.0
     is_encoder_decoder: bool = True
-    activation_function: str = "relu"
+    activation_function: Activation = "relu"
     d_model: Size = 256
     dropout: Fraction = 0.1
     attention_dropout: Fraction = 0.0

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from notebook_kit.checkpoints.names import WeightRules
-from notebook_kit.fields import Fraction, Layers, NonNegative, Range, Size
+from notebook_kit.fields import Activation, Fraction, Layers, NonNegative, Range, Size
 from notebook_kit.models.vit import ViTAttention, ViTEmbeddings, ViTEncoder
 from notebook_kit.nn.attention import AttentionSite
 from notebook_kit.nn.backbone import Backbone, BackboneConfig
@@ -71,7 +71,7 @@ class Dinov2Config(BackboneConfig):
     num_hidden_layers: Layers = 12
     num_attention_heads: Size = 12
     mlp_ratio: Annotated[float, Range(0, 1_000)] = 4
-    hidden_act: str = "gelu"
+    hidden_act: Activation = "gelu"
     hidden_dropout_prob: Fraction = 0.0
     attention_probs_dropout_prob: Fraction = 0.0
     initializer_range: NonNegative = 0.02

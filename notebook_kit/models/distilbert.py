@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from notebook_kit.checkpoints.names import ENCODER_RULES
 from notebook_kit.configuration import PretrainedConfig
-from notebook_kit.fields import Fraction, Layers, NonNegative, Rows, Size
+from notebook_kit.fields import Activation, Fraction, Layers, NonNegative, Rows, Size
 from notebook_kit.nn.attention import AttentionSite, attend
 from notebook_kit.nn.base import PreTrainedModel
 from notebook_kit.nn.heads import (
@@ -95,7 +95,7 @@ class DistilBertConfig(PretrainedConfig):
     hidden_dim: Size = 3072
     dropout: Fraction = 0.1
     attention_dropout: Fraction = 0.1
-    activation: str = "gelu"
+    activation: Activation = "gelu"
     initializer_range: NonNegative = 0.02
     qa_dropout: Fraction = 0.1
     seq_classif_dropout: Fraction = 0.2

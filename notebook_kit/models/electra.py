@@ -14,7 +14,7 @@ from torch.nn import functional as F
 from notebook_kit.checkpoints.names import ENCODER_RULES
 from notebook_kit.configuration import PretrainedConfig
 from notebook_kit.errors import ConfigurationError
-from notebook_kit.fields import Fraction, Layers, NonNegative, Rows, Size
+from notebook_kit.fields import Activation, Fraction, Layers, NonNegative, Rows, Size
 from notebook_kit.models.bert import BertEmbeddings, BertEncoder
 from notebook_kit.nn.base import PreTrainedModel
 from notebook_kit.nn.heads import (
@@ -83,7 +83,7 @@ class ElectraConfig(PretrainedConfig):
     num_hidden_layers: Layers = 12
     num_attention_heads: Size = 4
     intermediate_size: Size = 1024
-    hidden_act: str = "gelu"
+    hidden_act: Activation = "gelu"
     hidden_dropout_prob: Fraction = 0.1
     attention_probs_dropout_prob: Fraction = 0.1
     max_position_embeddings: Rows = 512
@@ -94,7 +94,7 @@ class ElectraConfig(PretrainedConfig):
     classifier_dropout: Fraction | None = None
     summary_type: str = "first"
     summary_use_proj: bool = True
-    summary_activation: str = "gelu"
+    summary_activation: Activation = "gelu"
     summary_last_dropout: Fraction = 0.1
 
 

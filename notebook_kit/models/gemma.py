@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from notebook_kit.errors import ConfigurationError
-from notebook_kit.fields import Layers, Rows, Size
+from notebook_kit.fields import Activation, Layers, Rows, Size
 from notebook_kit.models.llama import (
     LlamaConfig,
     LlamaForCausalLM,
@@ -53,7 +53,7 @@ class GemmaConfig(LlamaConfig):
     num_attention_heads: Size = 16
     num_key_value_heads: Size | None = 16
     head_dim: Size | None = 256
-    hidden_act: str = "gelu_pytorch_tanh"
+    hidden_act: Activation = "gelu_pytorch_tanh"
     max_position_embeddings: Rows = 8192
     pad_token_id: int | None = 0
     eos_token_id: int | list[int] | None = 1

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from notebook_kit.checkpoints.names import WeightRules
 from notebook_kit.configuration import PretrainedConfig
 from notebook_kit.errors import ConfigurationError, InputError
-from notebook_kit.fields import Fraction, Layers, NonNegative, Rows, Size
+from notebook_kit.fields import Activation, Fraction, Layers, NonNegative, Rows, Size
 from notebook_kit.generation.mixin import GenerationMixin
 from notebook_kit.nn.attention import AttentionSite, attend
 from notebook_kit.nn.base import PreTrainedModel
@@ -104,7 +104,7 @@ class GPT2Config(PretrainedConfig):
     n_layer: Layers = 12
     n_head: Size = 12
     n_inner: Size | None = None
-    activation_function: str = "gelu_new"
+    activation_function: Activation = "gelu_new"
     resid_pdrop: Fraction = 0.1
     embd_pdrop: Fraction = 0.1
     attn_pdrop: Fraction = 0.1

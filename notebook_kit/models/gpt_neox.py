@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 from torch import Tensor, nn
 
 from notebook_kit.checkpoints.names import WeightRules
-from notebook_kit.fields import Fraction, Layers, NonNegative, Rows, Size
+from notebook_kit.fields import Activation, Fraction, Layers, NonNegative, Rows, Size
 from notebook_kit.generation.mixin import GenerationMixin
 from notebook_kit.nn.attention import AttentionSite, attend
 from notebook_kit.nn.base import PreTrainedModel
@@ -86,7 +86,7 @@ class GPTNeoXConfig(RotaryConfig):
     num_hidden_layers: Layers = 44
     num_attention_heads: Size = 64
     intermediate_size: Size = 24576
-    hidden_act: str = "gelu"
+    hidden_act: Activation = "gelu"
     attention_dropout: Fraction = 0.0
     hidden_dropout: Fraction = 0.0
     classifier_dropout: Fraction = 0.1

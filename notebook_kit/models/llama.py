@@ -17,7 +17,7 @@ from torch import Tensor, nn
 
 from notebook_kit.checkpoints.names import WeightRules
 from notebook_kit.errors import ConfigurationError
-from notebook_kit.fields import Fraction, Layers, NonNegative, Rows, Size
+from notebook_kit.fields import Activation, Fraction, Layers, NonNegative, Rows, Size
 from notebook_kit.generation.mixin import GenerationMixin
 from notebook_kit.nn.attention import AttentionSite, attend
 from notebook_kit.nn.base import PreTrainedModel
@@ -103,7 +103,7 @@ class LlamaConfig(RotaryConfig):
     num_attention_heads: Size = 32
     num_key_value_heads: Size | None = None
     head_dim: Size | None = None
-    hidden_act: str = "silu"
+    hidden_act: Activation = "silu"
     max_position_embeddings: Rows = 2048
     initializer_range: NonNegative = 0.02
     rms_norm_eps: NonNegative = 1e-6

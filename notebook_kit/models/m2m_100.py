@@ -12,7 +12,7 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor, nn
 
-from notebook_kit.fields import Fraction, Rows
+from notebook_kit.fields import Activation, Fraction, Rows
 from notebook_kit.models.bart import BartConfig, BartForConditionalGeneration, BartModel, BartPreTrainedModel
 from notebook_kit.models.bart_blocks import BartHalf
 from notebook_kit.models.mbart import MBartDecoder, MBartEncoder
@@ -40,7 +40,7 @@ class M2M100Config(BartConfig):
     default_num_labels: ClassVar[int] = 2
 
     vocab_size: Rows = 128112
-    activation_function: str = "relu"
+    activation_function: Activation = "relu"
     attention_dropout: Fraction = 0.1
     encoder_layerdrop: Fraction = 0.05
     decoder_layerdrop: Fraction = 0.05

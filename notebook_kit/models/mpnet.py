@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from notebook_kit.checkpoints.names import ENCODER_RULES
 from notebook_kit.configuration import PretrainedConfig
-from notebook_kit.fields import Fraction, Layers, NonNegative, Range, Size
+from notebook_kit.fields import Activation, Fraction, Layers, NonNegative, Range, Size
 from notebook_kit.models.bert import BertPooler, BertResidual
 from notebook_kit.models.roberta import RobertaLMHead
 from notebook_kit.nn.attention import AttentionSite, attend
@@ -88,7 +88,7 @@ class MPNetConfig(PretrainedConfig):
     num_hidden_layers: Layers = 12
     num_attention_heads: Size = 12
     intermediate_size: Size = 3072
-    hidden_act: str = "gelu"
+    hidden_act: Activation = "gelu"
     hidden_dropout_prob: Fraction = 0.1
     attention_probs_dropout_prob: Fraction = 0.1
     max_position_embeddings: RowsAndPadding = 512

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from notebook_kit.checkpoints.names import WeightRules
 from notebook_kit.errors import ConfigurationError
-from notebook_kit.fields import Size
+from notebook_kit.fields import Activation, Size
 from notebook_kit.nn.backbone import Backbone, BackboneConfig
 from notebook_kit.nn.base import PreTrainedModel
 from notebook_kit.nn.image_heads import ForImageClassification, linear_classifier
@@ -67,7 +67,7 @@ class ResNetConfig(BackboneConfig):
     hidden_sizes: list[int] = field(default_factory=lambda: [256, 512, 1024, 2048])
     depths: list[int] = field(default_factory=lambda: [3, 4, 6, 3])
     layer_type: Literal["basic", "bottleneck"] = "bottleneck"
-    hidden_act: str = "relu"
+    hidden_act: Activation = "relu"
     downsample_in_first_stage: bool = False
     downsample_in_bottleneck: bool = False
 

@@ -17,7 +17,7 @@ from torch.nn import functional as F
 from notebook_kit.checkpoints.names import WeightRules
 from notebook_kit.configuration import PretrainedConfig
 from notebook_kit.errors import ConfigurationError, InputError
-from notebook_kit.fields import Fraction, NonNegative, Size
+from notebook_kit.fields import Activation, Fraction, NonNegative, Size
 from notebook_kit.nn.attention import AttentionSite, attend
 from notebook_kit.nn.base import PreTrainedModel
 from notebook_kit.nn.image_heads import ForImageClassification, ForSemanticSegmentation, linear_classifier
@@ -88,7 +88,7 @@ class SegformerConfig(PretrainedConfig):
     strides: list[int] = field(default_factory=lambda: [4, 2, 2, 2])
     num_attention_heads: list[int] = field(default_factory=lambda: [1, 2, 5, 8])
     mlp_ratios: list[float] = field(default_factory=lambda: [4, 4, 4, 4])
-    hidden_act: str = "gelu"
+    hidden_act: Activation = "gelu"
     hidden_dropout_prob: Fraction = 0.0
     attention_probs_dropout_prob: Fraction = 0.0
     classifier_dropout_prob: Fraction = 0.1

@@ -15,7 +15,7 @@ from torch.nn import functional as F
 from notebook_kit.checkpoints.names import WeightRules
 from notebook_kit.configuration import PretrainedConfig
 from notebook_kit.errors import ConfigurationError
-from notebook_kit.fields import Fraction, Layers, NonNegative, Rows, Size
+from notebook_kit.fields import Activation, Fraction, Layers, NonNegative, Rows, Size
 from notebook_kit.models.clip_blocks import (
     CLIPEncoder,
     CLIPFeedForward,
@@ -80,7 +80,7 @@ class SiglipTextConfig(PretrainedConfig):
     num_hidden_layers: Layers = 12
     num_attention_heads: Size = 12
     max_position_embeddings: Rows = 64
-    hidden_act: str = "gelu_pytorch_tanh"
+    hidden_act: Activation = "gelu_pytorch_tanh"
     layer_norm_eps: NonNegative = 1e-6
     attention_dropout: Fraction = 0.0
     projection_size: Size | None = None
@@ -128,7 +128,7 @@ class SiglipVisionConfig(PretrainedConfig):
     num_channels: Size = 3
     image_size: Size | list[int] = 224
     patch_size: Size | list[int] = 16
-    hidden_act: str = "gelu_pytorch_tanh"
+    hidden_act: Activation = "gelu_pytorch_tanh"
     layer_norm_eps: NonNegative = 1e-6
     attention_dropout: Fraction = 0.0
     vision_use_head: bool = True

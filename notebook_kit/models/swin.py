@@ -14,7 +14,7 @@ from torch.nn import functional as F
 
 from notebook_kit.checkpoints.names import WeightRules
 from notebook_kit.errors import ConfigurationError, InputError
-from notebook_kit.fields import Fraction, NonNegative, Range, Size
+from notebook_kit.fields import Activation, Fraction, NonNegative, Range, Size
 from notebook_kit.nn.attention import AttentionSite, attend
 from notebook_kit.nn.backbone import Backbone, BackboneConfig
 from notebook_kit.nn.base import PreTrainedModel
@@ -84,7 +84,7 @@ class SwinConfig(BackboneConfig):
     hidden_dropout_prob: Fraction = 0.0
     attention_probs_dropout_prob: Fraction = 0.0
     drop_path_rate: Fraction = 0.1
-    hidden_act: str = "gelu"
+    hidden_act: Activation = "gelu"
     use_absolute_embeddings: bool = False
     initializer_range: NonNegative = 0.02
     layer_norm_eps: NonNegative = 1e-5

@@ -6,7 +6,7 @@ Source: Raffel et al., Exploring the Limits of Transfer Learning with a Unified 
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Unpack
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Unpack, get_args
 
 import torch
 from torch import Tensor, nn
@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from notebook_kit.checkpoints.names import WeightRules
 from notebook_kit.configuration import PretrainedConfig
 from notebook_kit.errors import ConfigurationError, InputError
-from notebook_kit.fields import Fraction, NonNegative, Range, Rows, Size
+from notebook_kit.fields import Activation, Fraction, NonNegative, Range, Rows, Size
 from notebook_kit.generation.mixin import GenerationMixin
 from notebook_kit.models.t5_blocks import T5LayerNorm, T5Stack
 from notebook_kit.nn.base import PreTrainedModel
@@ -99,7 +99,7 @@ class T5Config(PretrainedConfig):
     layer_norm_epsilon: NonNegative = 1e-6
     initializer_factor: NonNegative = 1.0
     feed_forward_proj: str = "relu"
-    dense_act_fn: str | None = None
+    dense_act_fn: Activation | None = None
     is_gated_act: bool | None = None
     scale_decoder_outputs: bool | None = None
     classifier_dropout: Fraction = 0.0
@@ -112,13 +112,13 @@ class T5Config(PretrainedConfig):
     def validate(self) -> None:
         """Check `feed_forward_proj`, and set the fields derived from others."""
         gate, _, name = self.feed_forward_proj.rpartition("-")
-        if gate not in ("", "gated"):
+        if gate not in ("", "gated") or name not in get_args(Activation):
             raise ConfigurationError(
                 f"feed_forward_proj is {self.feed_forward_proj!r}.",
                 next_step="Use the name of an activation such as 'relu', or of a gated one such as 'gated-gelu'.",
             )
         self.is_gated_act = gate == "gated"
-        self.dense_act_fn = "gelu_new" if self.feed_forward_proj == "gated-gelu" else name
+        self.dense_act_fn = "gelu_new" if name == "gelu" and gate else name  # type: ignore[assignment]  # it is known
         if self.num_decoder_layers is None:
             self.num_decoder_layers = self.num_layers
         if self.scale_decoder_outputs is None:

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from notebook_kit.checkpoints.names import WeightRules
 from notebook_kit.configuration import PretrainedConfig
-from notebook_kit.fields import Fraction, Layers, NonNegative, Rows, Size
+from notebook_kit.fields import Activation, Fraction, Layers, NonNegative, Rows, Size
 from notebook_kit.models.bart import BartDecoderModel, BartForCausalLM
 from notebook_kit.models.bart_blocks import BartAttention, BartDecoder, BartDecoderLayer
 from notebook_kit.nn.few_rows import one_row
@@ -64,7 +64,7 @@ class TrOCRConfig(PretrainedConfig):
     decoder_layers: Layers = 12
     decoder_attention_heads: Size = 16
     decoder_ffn_dim: Size = 4096
-    activation_function: str = "gelu"
+    activation_function: Activation = "gelu"
     max_position_embeddings: Rows = 512
     dropout: Fraction = 0.1
     attention_dropout: Fraction = 0.0

@@ -16,7 +16,7 @@ from torch.nn.utils.rnn import pad_sequence
 from notebook_kit.checkpoints.names import ENCODER_RULES
 from notebook_kit.configuration import PretrainedConfig
 from notebook_kit.errors import InputError
-from notebook_kit.fields import Fraction, Layers, NonNegative, Rows, Size
+from notebook_kit.fields import Activation, Fraction, Layers, NonNegative, Rows, Size
 from notebook_kit.models.bert import BertEmbeddings, BertPooler, BertPredictionTransform
 from notebook_kit.models.vit import ViTLayer
 from notebook_kit.nn.attention import AttentionSite
@@ -83,7 +83,7 @@ class ViltConfig(PretrainedConfig):
     num_hidden_layers: Layers = 12
     num_attention_heads: Size = 12
     intermediate_size: Size = 3072
-    hidden_act: str = "gelu"
+    hidden_act: Activation = "gelu"
     hidden_dropout_prob: Fraction = 0.0
     attention_probs_dropout_prob: Fraction = 0.0
     initializer_range: NonNegative = 0.02

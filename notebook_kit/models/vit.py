@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from notebook_kit.checkpoints.names import WeightRules
 from notebook_kit.configuration import PretrainedConfig
-from notebook_kit.fields import Fraction, Layers, NonNegative, Size
+from notebook_kit.fields import Activation, Fraction, Layers, NonNegative, Size
 from notebook_kit.nn.attention import AttentionSite, attend
 from notebook_kit.nn.base import PreTrainedModel
 from notebook_kit.nn.image_heads import ForImageClassification, ForMaskedImageModeling
@@ -65,7 +65,7 @@ class ViTConfig(PretrainedConfig):
     num_hidden_layers: Layers = 12
     num_attention_heads: Size = 12
     intermediate_size: Size = 3072
-    hidden_act: str = "gelu"
+    hidden_act: Activation = "gelu"
     hidden_dropout_prob: Fraction = 0.0
     attention_probs_dropout_prob: Fraction = 0.0
     initializer_range: NonNegative = 0.02
@@ -76,7 +76,7 @@ class ViTConfig(PretrainedConfig):
     qkv_bias: bool = True
     encoder_stride: Size = 16
     pooler_output_size: Size | None = None
-    pooler_act: str = "tanh"
+    pooler_act: Activation = "tanh"
 
     def validate(self) -> None:
         """As in `PretrainedConfig`, and that patches fit into an image."""

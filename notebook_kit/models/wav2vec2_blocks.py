@@ -14,7 +14,7 @@ from torch.nn import functional as F
 
 from notebook_kit.configuration import PretrainedConfig
 from notebook_kit.errors import ConfigurationError, InputError
-from notebook_kit.fields import Fraction, Layers, NonNegative, Rows, Size
+from notebook_kit.fields import Activation, Fraction, Layers, NonNegative, Rows, Size
 from notebook_kit.nn.attention import AttentionSite, attend
 from notebook_kit.nn.layers import activation, merge_heads, recording, run_layers, split_heads, without_dropped
 from notebook_kit.nn.masks import padding_mask
@@ -41,7 +41,7 @@ class FrameEncoderConfig(PretrainedConfig):
     num_hidden_layers: Layers = 12
     num_attention_heads: Size = 12
     intermediate_size: Size = 3072
-    hidden_act: str = "gelu"
+    hidden_act: Activation = "gelu"
     hidden_dropout: Fraction = 0.1
     activation_dropout: Fraction = 0.1
     attention_dropout: Fraction = 0.1
@@ -51,7 +51,7 @@ class FrameEncoderConfig(PretrainedConfig):
     initializer_range: NonNegative = 0.02
     layer_norm_eps: NonNegative = 1e-5
     feat_extract_norm: str = "group"
-    feat_extract_activation: str = "gelu"
+    feat_extract_activation: Activation = "gelu"
     conv_dim: list[Size] = field(default_factory=lambda: [512] * 7)
     conv_stride: list[Size] = field(default_factory=lambda: [5, 2, 2, 2, 2, 2, 2])
     conv_kernel: list[Size] = field(default_factory=lambda: [10, 3, 3, 3, 3, 2, 2])

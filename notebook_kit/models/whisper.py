@@ -17,7 +17,7 @@ from torch.nn import functional as F
 from notebook_kit.checkpoints.names import WeightRules
 from notebook_kit.configuration import PretrainedConfig
 from notebook_kit.errors import InputError
-from notebook_kit.fields import Fraction, Layers, NonNegative, Rows, Size
+from notebook_kit.fields import Activation, Fraction, Layers, NonNegative, Rows, Size
 from notebook_kit.generation.speech import SpeechGenerationMixin
 from notebook_kit.models.bart_blocks import BartAttention, BartDecoder, BartDecoderLayer, BartEncoderLayer
 from notebook_kit.nn.attention import AttentionSite
@@ -101,7 +101,7 @@ class WhisperConfig(PretrainedConfig):
     d_model: Size = 384
     max_source_positions: Rows = 1500
     max_target_positions: Rows = 448
-    activation_function: str = "gelu"
+    activation_function: Activation = "gelu"
     dropout: Fraction = 0.0
     attention_dropout: Fraction = 0.0
     activation_dropout: Fraction = 0.0

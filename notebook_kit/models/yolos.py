@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from notebook_kit.checkpoints.names import WeightRules
 from notebook_kit.configuration import PretrainedConfig
 from notebook_kit.errors import ConfigurationError, InputError
-from notebook_kit.fields import Fraction, Layers, NonNegative, Rows, Size
+from notebook_kit.fields import Activation, Fraction, Layers, NonNegative, Rows, Size
 from notebook_kit.models.bert import BertPooler
 from notebook_kit.models.detr_blocks import BoxHead
 from notebook_kit.models.vit import ViTEncoder
@@ -70,7 +70,7 @@ class YolosConfig(PretrainedConfig):
     num_hidden_layers: Layers = 12
     num_attention_heads: Size = 12
     intermediate_size: Size = 3072
-    hidden_act: str = "gelu"
+    hidden_act: Activation = "gelu"
     hidden_dropout_prob: Fraction = 0.0
     attention_probs_dropout_prob: Fraction = 0.0
     initializer_range: NonNegative = 0.02

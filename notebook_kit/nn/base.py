@@ -27,8 +27,8 @@ from notebook_kit.errors import ConfigurationError, InputError, NotebookKitError
 from notebook_kit.fields import Rows, mismatch
 from notebook_kit.hub import Source, locate, take_hub_options
 from notebook_kit.hub.saving import PushToHub, folder_to_save
-from notebook_kit.keywords import refuse_slips, without_effect
-from notebook_kit.nn.diagnosis import known_inputs, names_of_inputs, wrong_input
+from notebook_kit.keywords import refuse_slips, switch, without_effect
+from notebook_kit.nn.diagnosis import explain_unknown_attributes, known_inputs, names_of_inputs, wrong_input
 from notebook_kit.nn.layers import rows_near_mean
 from notebook_kit.nn.placement import choose_dtype, device_of_map
 from notebook_kit.nn.quantized_weights import refuse_quantized_checkpoint, refuse_quantized_tensor, take_quantization
@@ -136,7 +136,8 @@ class PreTrainedModel(nn.Module, PushToHub, ModelHooks):
             if (fault := wrong_input(self.forward, args, kwargs)) is None:
                 raise
             raise fault from error
-        if (self.config.return_dict if return_dict is None else return_dict) or not hasattr(output, "to_tuple"):
+        wanted = self.config.return_dict if return_dict is None else switch("return_dict", return_dict)
+        if wanted or not hasattr(output, "to_tuple"):
             return output
         return output.to_tuple()
 
@@ -144,6 +145,7 @@ class PreTrainedModel(nn.Module, PushToHub, ModelHooks):
 
     def post_init(self) -> None:
         """Initialize all parameters and tie the shared ones; each constructor ends with this call."""
+        explain_unknown_attributes(self)
         for module in self.modules():
             own = list(module.parameters(recurse=False))
             if not module.__dict__.get("_is_initialized") and not any(p.is_meta for p in own):
@@ -452,6 +454,7 @@ class PreTrainedModel(nn.Module, PushToHub, ModelHooks):
 
         with torch.device("meta"), _NoInitialization():  # no memory or time for weights that are read from the file
             model = cls(config, **arguments)
+        reports = switch("output_loading_info", output_loading_info)
         stored = model.state_dict(keep_vars=True)
         if any(name not in stored for name, _ in model.named_buffers()):
             model = cls(config, **arguments)  # buffers that the constructor computes are not in the file
@@ -465,7 +468,7 @@ class PreTrainedModel(nn.Module, PushToHub, ModelHooks):
         if source is not None:
             model.name_or_path = config.name_or_path = name
             model._loaded(source)
-        return (model.eval(), plan.info()) if output_loading_info else model.eval()
+        return (model.eval(), plan.info()) if reports else model.eval()
 
     @classmethod
     def _check_family(cls, source: Source) -> None:
@@ -570,7 +573,7 @@ class PreTrainedModel(nn.Module, PushToHub, ModelHooks):
         Raises:
             InputError: If `safe_serialization` is False.
         """
-        if not safe_serialization:
+        if not switch("safe_serialization", safe_serialization):
             raise InputError(
                 "Pickled weights are not written: they can run code when read.",
                 next_step="Leave safe_serialization=True.",

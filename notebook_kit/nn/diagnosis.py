@@ -8,12 +8,12 @@ from collections.abc import Callable, Collection, Mapping
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
-from notebook_kit.errors import InputError
+from notebook_kit.errors import InputError, UnknownAttributeError
 from notebook_kit.keywords import FOREIGN_INPUTS, ignore, refuse_slips
 
-__all__ = ["as_tensors", "known_inputs", "names_of_inputs", "wrong_input"]
+__all__ = ["as_tensors", "explain_unknown_attributes", "known_inputs", "names_of_inputs", "wrong_input"]
 
 _PACKAGE = __name__.partition(".")[0]
 _SWITCHES = ("use_cache", "output_attentions", "output_hidden_states", "return_dict")
@@ -24,6 +24,31 @@ _OTHERS = ("logits_to_keep", "encoder_outputs", "past_key_values")
 _KNOWN = {*_SWITCHES, *_INDICES, *_TENSORS, *_OTHERS, "decoder_inputs_embeds"} | {
     f"{of}attention_mask" for of in ("", "decoder_", "encoder_")
 }
+
+
+def explain_unknown_attributes(module: nn.Module) -> None:
+    """Give this package's classes among a model's modules a `__getattr__` whose error lists near matches.
+
+    Example:
+        >>> from notebook_kit import BertConfig, BertModel
+        >>> model = BertModel(BertConfig(hidden_size=24, num_hidden_layers=1, intermediate_size=48, vocab_size=50))
+        >>> model.encoder.laeyr
+        Traceback (most recent call last):
+        notebook_kit.errors.UnknownAttributeError: 'BertEncoder' object has no attribute 'laeyr'. Did you mean 'layer'?
+    """
+    for kind in {type(part) for part in module.modules()}:
+        if kind.__getattr__ is nn.Module.__getattr__ and kind.__module__.partition(".")[0] == _PACKAGE:
+            kind.__getattr__ = _member  # type: ignore[method-assign]
+
+
+def _member(module: nn.Module, name: str) -> Any:
+    """The submodule, parameter or buffer of this name, as `nn.Module.__getattr__` finds them."""
+    state = module.__dict__
+    for kind in ("_modules", "_parameters", "_buffers"):
+        if name in (members := state.get(kind, ())):
+            return members[name]
+    what = f"{type(module).__name__!r} object has no attribute {name!r}."
+    raise UnknownAttributeError(what, name, [] if name.startswith("_") else dir(module))
 
 
 def names_of_inputs(forward: Callable[..., Any]) -> frozenset[str] | None:

@@ -9,6 +9,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from notebook_kit.errors import UnknownAttributeError
+
 __all__ = [
     "BackboneOutput",
     "BaseModelOutput",
@@ -86,7 +88,7 @@ class ModelOutput(dict):
     def __getattr__(self, name: str) -> Any:
         if name in self:  # of the base, which has no fields
             return self[name]
-        raise AttributeError(f"{type(self).__name__} has no field {name!r}")
+        raise UnknownAttributeError(f"{type(self).__name__} has no field {name!r}.", name, self)
 
     def __setattr__(self, name: str, value: Any) -> None:
         self[name] = value

@@ -6,7 +6,7 @@ from collections import UserDict
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
-from notebook_kit.errors import InputError, near_matches
+from notebook_kit.errors import InputError, UnknownAttributeError
 from notebook_kit.processing.tensors import to_tensor
 
 if TYPE_CHECKING:
@@ -44,9 +44,8 @@ class BatchFeature(UserDict):
         try:
             return self.data[name]
         except KeyError:
-            hint = near_matches(name, self.data)
-            raise AttributeError(
-                f"This {self._noun} has no {name!r}: it holds {', '.join(self.data) or 'nothing'}. {hint}".rstrip()
+            raise UnknownAttributeError(
+                f"This {self._noun} has no {name!r}: it holds {', '.join(self.data) or 'nothing'}.", name, self.data
             ) from None
 
     _noun = "batch"

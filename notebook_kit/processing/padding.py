@@ -262,7 +262,7 @@ def as_mapping(feature: Any) -> Mapping[str, Any]:
         return feature
     if isinstance(data := getattr(feature, "data", None), Mapping):
         return data
-    if hasattr(feature, "__dict__"):
+    if hasattr(feature, "__dict__") and not hasattr(feature, "__array__"):
         return vars(feature)
     raise InputError(
         f"The batch is a list of {type(feature).__name__}, but each example must map input names to values.",

@@ -12,7 +12,7 @@ import os
 from collections.abc import Mapping
 from typing import Any, ClassVar, Self
 
-from notebook_kit.errors import CheckpointError, InputError, near_matches
+from notebook_kit.errors import CheckpointError, InputError, UnknownAttributeError, near_matches
 from notebook_kit.fields import mismatch, types_of
 from notebook_kit.files import write_text
 from notebook_kit.hub import HUB_OPTIONS, Source, take_hub_options
@@ -59,8 +59,7 @@ class ProcessorSettings(PushToHub):
         extra = self.__dict__.get("extra", {})
         if name in extra:
             return extra[name]
-        hint = near_matches(name, [*self.types(), *extra])
-        raise AttributeError(f"{type(self).__name__} has no {name!r}. {hint}".rstrip())
+        raise UnknownAttributeError(f"{type(self).__name__} has no {name!r}.", name, [*self.types(), *extra])
 
     def __repr__(self) -> str:
         return f"{type(self).__name__} {self.to_json_string()}"

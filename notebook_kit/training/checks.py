@@ -91,6 +91,11 @@ def check_functions(trainer: TrainerLike) -> None:
     """Raise an InputError if an argument that is a function is something else, or takes other arguments."""
     for name, given in _FUNCTIONS.items():
         value = getattr(trainer, name)
+        if isinstance(value, nn.Module) and name == "model_init":
+            raise InputError(
+                f"model_init is a {type(value).__name__}; expected a function that returns a new model.",
+                next_step="Pass the model as model, or a function: model_init=lambda: AutoModel....from_pretrained(name).",
+            )
         if value is not None and not callable(value):
             raise InputError(
                 f"{name} is {value!r}, of type {type(value).__name__}; expected a function.",
@@ -136,7 +141,13 @@ def checked_model(model: Any, model_init: Callable[..., nn.Module] | None) -> nn
             next_step=f"Load it first: AutoModelForSequenceClassification.from_pretrained({model!r}).",
         )
     if model_init is not None:
-        model = call_model_init(model_init)
+        return call_model_init(model_init)
+    _check_model(model, f"Trainer got a {type(model).__name__} as its model")
+    return model
+
+
+def _check_model(model: Any, given: str) -> None:
+    """Raise an InputError that begins with `given` if a model is not one of PyTorch."""
     if callable(getattr(type(model), "to_torch", None)):
         raise InputError(
             f"A {type(model).__name__} is a model of Keras, and the Trainer trains models of PyTorch.",
@@ -144,19 +155,33 @@ def checked_model(model: Any, model_init: Callable[..., nn.Module] | None) -> nn
         )
     if not isinstance(model, nn.Module):
         raise InputError(
-            f"Trainer got a {type(model).__name__} as its model; expected a torch.nn.Module.",
-            next_step="Pass a model; a pipeline has one as pipeline.model.",
+            f"{given}; expected a torch.nn.Module.",
+            next_step="Pass a model; a pipeline has one as pipeline.model."
+            if model is not None
+            else "End the function with `return model`.",
         )
-    return model
 
 
 def call_model_init(model_init: Callable[..., nn.Module], trial: Any = None) -> nn.Module:
-    """The model that `model_init` returns. It may take a trial of a search."""
-    parameters = inspect.signature(model_init).parameters.values()
-    required = [
-        p for p in parameters if p.default is p.empty and p.kind in (p.POSITIONAL_ONLY, p.POSITIONAL_OR_KEYWORD)
-    ]
-    return model_init(trial) if len(required) == 1 else model_init()
+    """The model that `model_init` returns. It may take a trial of a search.
+
+    Raises:
+        InputError: if it takes other arguments, or returns something else.
+    """
+    try:
+        parameters = inspect.signature(model_init).parameters.values()
+    except (TypeError, ValueError):  # compiled code has none
+        parameters = {}.values()
+    required = [p for p in parameters if p.default is p.empty and p.kind not in (p.VAR_POSITIONAL, p.VAR_KEYWORD)]
+    if len(required) > 1 or any(p.kind is p.KEYWORD_ONLY for p in required):
+        raise InputError(
+            f"model_init needs the arguments {', '.join(p.name for p in required)}, but is called as model_init() or"
+            " model_init(trial).",
+            next_step="Define it as `def model_init():`; with functools.partial it can be given more.",
+        )
+    model = model_init(trial) if required else model_init()
+    _check_model(model, f"model_init returned {'None' if model is None else f'a {type(model).__name__}'}")
+    return model
 
 
 def check_head(model: nn.Module) -> None:

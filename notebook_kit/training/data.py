@@ -49,6 +49,15 @@ def check_dataset(dataset: Any, role: str) -> None:
         raise InputError(f"{role} is empty.", next_step="Check the filter or the split that produced it.")
 
 
+def check_eval_dataset(dataset: Any, role: str = "eval_dataset") -> None:
+    """As `check_dataset`, for a dataset or a dictionary of datasets by name."""
+    if isinstance(dataset, Mapping) and not dataset:
+        raise InputError(f"{role} is an empty dictionary.", next_step="Pass datasets by name, or one dataset.")
+    parts = dataset if isinstance(dataset, Mapping) else {None: dataset}
+    for name, part in parts.items():
+        check_dataset(part, role if name is None else f"{role}[{name!r}]")
+
+
 def _not_a_dataset(dataset: Any) -> tuple[str, str] | None:
     """More about something that is not a dataset, and the next step; None for a dataset."""
     if isinstance(dataset, str):
@@ -74,6 +83,13 @@ def _not_a_dataset(dataset: Any) -> tuple[str, str] | None:
             f" with the {what} {', '.join(map(repr, dataset))}",
             f"Pass one split, for example dataset[{split!r}]; {columns}.",
         )
+    if isinstance(dataset, Mapping) and dataset and 0 not in dataset:
+        return (
+            f" with the keys {', '.join(map(repr, itertools.islice(dataset, 5)))}",
+            "Pass a list of dictionaries, one per row.",
+        )
+    if isinstance(dataset, Sized) and not (hasattr(dataset, "__getitem__") or isinstance(dataset, IterableDataset)):
+        return ", whose entries have no positions", "Pass a list of dictionaries: list(dataset)."
     scalar = isinstance(dataset, (bytes, type)) or getattr(dataset, "ndim", None) == 0
     if scalar or not (isinstance(dataset, Iterable) or hasattr(dataset, "__getitem__")):
         return "", "Pass a datasets.Dataset, a torch Dataset or a list of dictionaries."
@@ -82,7 +98,7 @@ def _not_a_dataset(dataset: Any) -> tuple[str, str] | None:
 
 def _collate_kept(collator: Callable[[list[Any]], Any], keep: Callable[[str, Any], bool], features: list[Any]) -> Any:
     """A batch without the columns that the model does not take."""
-    if features and isinstance(features[0], Mapping):
+    if features and all(isinstance(item, Mapping) for item in features):
         features = [{name: value for name, value in item.items() if keep(name, value)} for item in features]
     return collator(features)
 

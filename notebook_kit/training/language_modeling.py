@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from notebook_kit.errors import ConfigurationError, InputError
+from notebook_kit.keywords import switch
 from notebook_kit.processing.padding import pad_rows
 from notebook_kit.processing.tensors import to_lists
 from notebook_kit.training.collators import DataCollatorMixin, as_examples
@@ -75,7 +76,7 @@ class DataCollatorForLanguageModeling(DataCollatorMixin):
     def __post_init__(self) -> None:
         super().__post_init__()
         self.generator: torch.Generator | None = None
-        if self.mlm:
+        if switch("mlm", self.mlm):
             check_mask_token(self.tokenizer, "Masked language modeling")
         if self.whole_word_mask and not self.mlm:
             raise ConfigurationError(

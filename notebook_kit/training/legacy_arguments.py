@@ -6,7 +6,7 @@ import numbers
 from collections.abc import Callable
 from typing import Any
 
-from notebook_kit.errors import ConfigurationError, near_matches, notice
+from notebook_kit.errors import ConfigurationError, UnknownAttributeError, near_matches, notice
 
 # old name -> new name, same values
 RENAMED = {
@@ -114,7 +114,7 @@ def legacy_value(args: Any, name: str) -> Any:
         return getattr(args, RENAMED[name])
     if name in WITHOUT_EFFECT:
         return {"debug": [], "fsdp": [], "past_index": -1}.get(name, True if name in _ALWAYS_ON.split() else None)
-    raise AttributeError(f"{type(args).__name__} has no attribute {name!r}. {near_matches(name, dir(args))}".strip())
+    raise UnknownAttributeError(f"{type(args).__name__} has no attribute {name!r}.", name, dir(args))
 
 
 def _put(result: dict[str, Any], given: dict[str, Any], name: str, value: Any, old: str) -> None:

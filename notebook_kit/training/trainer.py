@@ -17,6 +17,7 @@ from torch import nn
 from torch.utils.data import DataLoader, Sampler, SequentialSampler
 
 from notebook_kit.errors import ConfigurationError, InputError
+from notebook_kit.keywords import switch
 from notebook_kit.nn.inputs import ModelTraits, takes_name
 from notebook_kit.training import (
     branching,
@@ -145,8 +146,8 @@ class Trainer:
         self.train_dataset, self.eval_dataset = train_dataset, eval_dataset
         if train_dataset is not None:
             data.check_dataset(train_dataset, "train_dataset")
-        if eval_dataset is not None and not isinstance(eval_dataset, Mapping):
-            data.check_dataset(eval_dataset, "eval_dataset")
+        if eval_dataset is not None:
+            data.check_eval_dataset(eval_dataset)
         self.optimizer, self.lr_scheduler = checks.checked_optimizers(optimizers)
         self.optimizer_cls_and_kwargs = optimizer_cls_and_kwargs
         self._creates_optimizer, self._creates_scheduler = self.optimizer is None, self.lr_scheduler is None
@@ -241,7 +242,7 @@ class Trainer:
             NonFiniteLossError: if a loss or a gradient is NaN or infinite, unless `nan_policy` is "skip" or "ignore".
             KeyboardInterrupt: if the run was interrupted.
         """
-        if background:
+        if switch("background", background):
             return BackgroundRun(self, lambda: self.train(resume_from_checkpoint, trial, ignore_keys_for_eval))
         with one_run(self), self._run_folder():
             # As in the constructor, so code run since then has no influence.
@@ -252,7 +253,7 @@ class Trainer:
                 checks.check_head(self.model)
             checks.align_special_tokens(self.model, self._processor)
             checkpoint = None
-            if resume_from_checkpoint or self.branch_point is not None:
+            if switch("resume_from_checkpoint", resume_from_checkpoint) or self.branch_point is not None:
                 checkpoint = checkpointing.Resumption.find(resume_from_checkpoint, self.args, self.branch_point)
             elif self.args.save_strategy != "no" and self.is_world_process_zero():
                 checkpointing.note_used_folder(self.args.output_dir or "")
@@ -330,6 +331,7 @@ class Trainer:
         """
         dataset = evaluation.named_dataset(self.eval_dataset, eval_dataset)
         if isinstance(dataset, Mapping):
+            data.check_eval_dataset(dataset)
             metrics: dict[str, float] = {}
             for name, part in dataset.items():
                 metrics.update(self.evaluate(part, ignore_keys, f"{metric_key_prefix}_{name}"))

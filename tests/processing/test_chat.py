@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 import tracemalloc
 from functools import partial
 
@@ -201,6 +202,13 @@ def test_a_template_that_builds_too_much_is_stopped(monkeypatch, template):
         assert tracemalloc.get_traced_memory()[1] < 100_000_000
     finally:
         tracemalloc.stop()
+
+
+def test_nested_loops_end_soon():
+    start = time.thread_time()
+    with pytest.raises(InputError, match="stopped: it runs for more than 2 seconds"):
+        render("{% for a in range(99999) %}{% for b in range(99999) %}{% endfor %}{% endfor %}", CHAT)
+    assert time.thread_time() - start < 4
 
 
 def test_numbers_and_depth_are_limited():

@@ -227,6 +227,48 @@ def test_wrong_arguments_of_a_trainer(tmp_path, name, value):
         Trainer(**given)
 
 
+@pytest.mark.parametrize(
+    ("init", "message"),
+    [
+        (lambda: None, "returned None; expected a torch.nn.Module.\n→ End the function with `return model`"),
+        (lambda: "bert", "returned a str"),
+        (lambda first, second: Line(), "needs the arguments first, second"),
+        (lambda *, size: Line(), "needs the arguments size"),
+        (Line(), "is a Line; expected a function"),
+        (dict, "returned a dict"),
+    ],
+)
+def test_functions_that_create_no_model(tmp_path, init, message):
+    with pytest.raises(InputError, match=f"model_init {message}"):
+        Trainer(model_init=init, args=arguments(tmp_path))
+
+
+NOT_DATA = {
+    "set": {1, 2},
+    "values of a dictionary": {"a": 1}.values(),
+    "a row": {"x": 1.0, "labels": 2.0},
+    "generators by name": {"a": (row for row in line_rows(2))},
+    "sets by name": {"a": {1, 2}},
+    "None by name": {"a": None},
+    "a dataset and a number by name": {"a": line_rows(2), "b": 5},
+    "tensor": torch.ones(3, 1),
+    "rows and a number": [*line_rows(1), 5],
+    "generator": (row for row in line_rows(2)),
+}
+
+
+@pytest.mark.parametrize("given", NOT_DATA.values(), ids=NOT_DATA)
+def test_what_is_not_a_dataset_in_any_call(tmp_path, given):
+    run = trainer(tmp_path, Line(), line_rows(2), data_collator=default_data_collator, max_steps=1)
+    calls = [run.evaluate, run.predict, lambda data: trainer(tmp_path, Line(), data, max_steps=1).train()]
+    calls.append(lambda data: trainer(tmp_path, Line(), line_rows(2), eval_dataset=data).evaluate())
+    for call in calls:
+        with pytest.raises(InputError, match=r"expected a dataset|must map input names"):
+            call(given)
+    with pytest.raises(InputError, match="empty dictionary"):
+        run.evaluate({})
+
+
 def test_wrong_arguments_of_other_calls(tmp_path):
     run = trainer(tmp_path, Line(), line_rows(), data_collator=default_data_collator)
     for call in (lambda: run.log("x"), lambda: EarlyStoppingCallback("3"), lambda: EarlyStoppingCallback(2, "x")):

@@ -224,6 +224,8 @@ class BaseImageProcessor(ProcessorSettings):
                 square = name != "size" or bool(values["default_to_square"])
                 values[name] = size_dict(values[name], name, square)
         values["resample"] = _filter(values["resample"])
+        if values.get("image_mean") is not None and values.get("image_std") is not None:
+            Affine(None, values["image_mean"], values["image_std"])  # refuses those that do not fit together
         return values
 
     def to_dict(self) -> dict[str, Any]:

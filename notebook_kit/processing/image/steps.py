@@ -179,7 +179,7 @@ class Affine:
         mean, std: One per channel, or a number for all; None does not normalize.
 
     Raises:
-        InputError: If a deviation is 0, or mean and deviation differ in length.
+        InputError: If a deviation is not above 0, or mean and deviation differ in length.
 
     Example:
         >>> pixels = np.array([[[0, 127.5, 255]]])
@@ -196,9 +196,9 @@ class Affine:
             self.scale, self.shift = np.atleast_1d(scale).astype(np.float32), None
             return
         means, deviations = np.atleast_1d(np.asarray(mean, np.float64)), np.atleast_1d(np.asarray(std, np.float64))
-        if (deviations == 0).any() or len({means.size, deviations.size, 1}) > 2:
+        if not (deviations.size and (deviations > 0).all()) or len({means.size, deviations.size, 1}) > 2:
             raise InputError(
-                f"image_mean is {mean!r} and image_std is {std!r}; expected as many deviations as means, none of them 0.",
+                f"image_mean is {mean!r} and image_std is {std!r}; expected as many deviations as means, all above 0.",
                 next_step="Pass one of each per channel, or a number for all.",
             )
         self.scale = (scale / deviations).astype(np.float32)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from typing import Any, ClassVar, Self
 
-from notebook_kit.errors import InputError, near_matches
+from notebook_kit.errors import InputError, UnknownAttributeError
 from notebook_kit.hub import Source, locate, take_hub_options
 from notebook_kit.hub.saving import PushToHub, folder_to_save
 from notebook_kit.processing.text import AutoTokenizer
@@ -48,8 +48,7 @@ class JointProcessor(PushToHub):
     def __getattr__(self, name: str) -> Any:
         if name in _REMOVED:
             raise InputError(f"A processor has no {name} any more.", next_step=_REMOVED[name])
-        hint = near_matches(name, dir(type(self)))
-        raise AttributeError(f"{type(self).__name__} has no {name!r}. {hint}".rstrip())
+        raise UnknownAttributeError(f"{type(self).__name__} has no {name!r}.", name, dir(type(self)))
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}({type(getattr(self, self.part)).__name__}, {self.tokenizer!r})"

@@ -6,7 +6,7 @@ from collections import UserDict
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from notebook_kit.errors import InputError, near_matches
+from notebook_kit.errors import InputError, UnknownAttributeError
 from notebook_kit.processing.tensors import to_tensor
 from notebook_kit.processing.text.arguments import as_count
 
@@ -103,9 +103,8 @@ class BatchEncoding(UserDict):
         try:
             return self.data[name]
         except KeyError:
-            hint = near_matches(name, self.data)
-            raise AttributeError(
-                f"This encoding has no {name!r}: it holds {', '.join(self.data) or 'nothing'}. {hint}".rstrip()
+            raise UnknownAttributeError(
+                f"This encoding has no {name!r}: it holds {', '.join(self.data) or 'nothing'}.", name, self.data
             ) from None
 
     def __dir__(self) -> list[str]:

@@ -11,7 +11,7 @@ from typing import Any, ClassVar, Self
 
 from tokenizers import AddedToken
 
-from notebook_kit.errors import InputError, near_matches
+from notebook_kit.errors import InputError, UnknownAttributeError
 from notebook_kit.hub import Source
 from notebook_kit.hub.saving import PushToHub, folder_to_save
 from notebook_kit.processing.text import loading
@@ -187,8 +187,7 @@ class PreTrainedTokenizerBase(Vocabulary, TextEncoder, InputPreparation, ChatTem
             return self.convert_tokens_to_ids(getattr(self, name.removesuffix("_id")))
         if name in state.get("init_kwargs", ()):
             return state["init_kwargs"][name]
-        hint = "" if name.startswith("_") else near_matches(name, dir(type(self)))
-        raise AttributeError(f"A tokenizer has no attribute {name!r}. {hint}".rstrip())
+        raise UnknownAttributeError(f"A tokenizer has no attribute {name!r}.", name, dir(type(self)))
 
     def __setattr__(self, name: str, value: Any) -> None:
         if name in _CHECKED:

@@ -391,13 +391,21 @@ def test_wrong_values_of_settings_are_our_errors(name):
                 assert name in error.what or re.search("image_mean|size|channel", error.what)
 
 
+@pytest.mark.parametrize("std", [0, [0.5, 0.5, 0], [0.5, 0.5], [], [-0.5] * 3])
+def test_deviations_of_a_file_that_cannot_be_meant(tmp_path, std):
+    settings = ViTImageProcessor().to_dict() | {"image_std": std}
+    (tmp_path / "preprocessor_config.json").write_text(json.dumps(settings))
+    with pytest.raises(CheckpointError, match=r"preprocessor_config\.json: .*image_std is .*all above 0"):
+        ViTImageProcessor.from_pretrained(tmp_path)
+
+
 def test_options_that_do_not_exist_or_contradict():
     processor = ViTImageProcessor()
     with pytest.raises(InputError, match="Did you mean 'do_resize'"):
         processor(images(), do_rezise=True)
     with pytest.raises(InputError, match="do_center_crop is True, but crop_size"):
         processor(images(), do_center_crop=True)
-    with pytest.raises(InputError, match="none of them 0"):
+    with pytest.raises(InputError, match="all above 0"):
         processor(images(), image_std=[0.5, 0, 0.5])
     with pytest.raises(InputError, match="2 entries"):
         processor(images(), image_mean=[0.5, 0.5], image_std=[0.5, 0.5])
