@@ -264,9 +264,11 @@ class TrainingArguments(ArgumentSetters):
         return super().__new__(cls)
 
     def __post_init__(self) -> None:
+        given = {name: getattr(self, name) for name in ("disable_tqdm", "report_to")}
         self.check_values()  # before what follows from them
         self.output_dir = os.path.expanduser(self.output_dir or "trainer_output")
         self.disable_tqdm = bool(self.disable_tqdm)
+        self._inferred = {name: getattr(self, name) for name, value in given.items() if value is None}
         self.do_eval = self.do_eval or self.eval_strategy != "no"
         if self.eval_strategy == "steps" and not self.eval_steps:
             self.eval_steps = self.logging_steps
@@ -483,11 +485,11 @@ class TrainingArguments(ArgumentSetters):
         return legacy_value(self, name)
 
     def __repr__(self) -> str:
-        changed = (
-            f"{f.name}={self._shown(f.name)!r}"
+        unset = {
+            f.name: f.default if f.default_factory is dataclasses.MISSING else f.default_factory()
             for f in dataclasses.fields(self)
-            if f.default is dataclasses.MISSING or getattr(self, f.name) != f.default
-        )
+        } | vars(self).get("_inferred", {})
+        changed = (f"{name}={self._shown(name)!r}" for name, value in unset.items() if getattr(self, name) != value)
         return f"{type(self).__name__}({', '.join(changed)})"
 
 

@@ -141,6 +141,13 @@ def test_enumerations_of_the_reference_are_taken():
     assert (args.eval_strategy, args.lr_scheduler_type) == ("epoch", "cosine")
 
 
+def test_repr_shows_what_was_given():
+    assert repr(TrainingArguments()) == "TrainingArguments(output_dir='trainer_output')"
+    given = {"output_dir": "out", "disable_tqdm": False, "report_to": [], "include_for_metrics": ["loss"], "seed": 7}
+    assert eval(repr(TrainingArguments(**given))).to_dict() == TrainingArguments(**given).to_dict()
+    assert all(f"{name}={value!r}" in repr(TrainingArguments(**given)) for name, value in given.items())
+
+
 def test_round_trip_without_the_token(tmp_path):
     args = TrainingArguments("out", learning_rate=3e-5, hub_token="secret", lr_scheduler_kwargs={"num_cycles": 2})
     assert "secret" not in args.to_json_string() + repr(args)
