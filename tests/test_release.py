@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import ast
+import re
 import subprocess
 import sys
 import tarfile
+import tomllib
 import zipfile
 from pathlib import Path
 
@@ -42,6 +45,24 @@ def test_sdist_holds_what_the_wheel_is_built_from(built):
     with tarfile.open(sdist) as archive:
         tops = {name.split("/")[1] for name in archive.getnames() if name.count("/")}
     assert {"LICENSE", "README.md", "CHANGELOG.md", "pyproject.toml", "binder", "tests", "tutorials"} <= tops
+
+
+def test_what_is_always_imported_is_required():
+    required = tomllib.loads((PROJECT / "pyproject.toml").read_text(encoding="utf-8"))["project"]["dependencies"]
+    names = {re.split(r"[<>=~]", line)[0].lower() for line in required} | {"notebook_kit"} | sys.stdlib_module_names
+    names |= {"pil", "yaml"}  # of pillow and pyyaml
+    needed = {}
+    for path in (PROJECT / "notebook_kit").rglob("*.py"):
+        if {"recipes", "tensorflow"} & set(path.parts):  # they need an extra
+            continue
+        for statement in ast.parse(path.read_text(encoding="utf-8")).body:
+            modules = (
+                [alias.name for alias in getattr(statement, "names", ())] if isinstance(statement, ast.Import) else []
+            )
+            modules += [statement.module] if isinstance(statement, ast.ImportFrom) and not statement.level else []
+            needed |= {module.partition(".")[0].lower(): path.name for module in modules}
+    assert {"torch", "filelock"} <= needed.keys()
+    assert not {module: path for module, path in needed.items() if module not in names}
 
 
 def test_changelog_begins_with_this_version():
