@@ -800,6 +800,7 @@ from .tensorflow.monitoring import KerasMonitorCallback as KerasMonitorCallback
 from .tensorflow.optimization import AdamWeightDecay as AdamWeightDecay
 from .tensorflow.optimization import WarmUp as WarmUp
 from .tensorflow.optimization import create_optimizer as create_optimizer
+from .training import AlertCallback as AlertCallback
 from .training import DataCollatorForImageText as DataCollatorForImageText
 from .training import DataCollatorForLanguageModeling as DataCollatorForLanguageModeling
 from .training import DataCollatorForMultipleChoice as DataCollatorForMultipleChoice

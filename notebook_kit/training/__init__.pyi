@@ -1,5 +1,7 @@
 # The public names, for editors, type checkers and `notebook_kit.lazy`, which imports them on first use.
 
+from .alerts import Alert as Alert
+from .alerts import AlertCallback as AlertCallback
 from .arguments import TrainingArguments as TrainingArguments
 from .background import BackgroundRun as BackgroundRun
 from .callbacks import DefaultFlowCallback as DefaultFlowCallback
@@ -31,6 +33,8 @@ from .rate_finder import LearningRateCurve as LearningRateCurve
 from .recording.controls import RunControls as RunControls
 from .recording.monitor import RunMonitor as RunMonitor
 from .recording.record import RunRecord as RunRecord
+from .rows import Row as Row
+from .rows import StepRows as StepRows
 from .run_folder import get_last_checkpoint as get_last_checkpoint
 from .search import BestRun as BestRun
 from .search import Trial as Trial

@@ -22,7 +22,7 @@ from notebook_kit.training import checkpointing, faults, hooks, run_folder
 from notebook_kit.training.arguments import TrainingArguments
 from notebook_kit.training.callbacks import metric_key
 from notebook_kit.training.checks import check_trainer, enable_gradient_checkpointing
-from notebook_kit.training.data import data_seed, has_length, set_epoch
+from notebook_kit.training.data import batch_rows, data_seed, has_length, set_epoch
 from notebook_kit.training.distributed import explain_lost_process, explain_memory, release_memory
 from notebook_kit.training.embedding_noise import noisy_embeddings
 from notebook_kit.training.evaluation import TrainOutput, speed_metrics
@@ -35,6 +35,8 @@ from notebook_kit.training.state import Items, LastStep, Position, TrainerLike, 
 from notebook_kit.training.work import count_work
 
 __all__ = ["TrainingLoop"]
+
+MOST_ROWS = 5_000_000  # of an epoch whose order is recorded
 
 
 @dataclass(frozen=True)
@@ -290,6 +292,15 @@ class TrainingLoop:
             position.next_epoch()
             if trainer.state.global_step >= length.max_steps:
                 return
+
+    def rows_of_epoch(self) -> list[list[int]]:
+        """The positions in the dataset of the examples of each batch of this epoch; none if its order is not this library's,
+        or there are more than `MOST_ROWS`.
+        """
+        loader = self.trainer.train_dataloader
+        if not has_length(loader) or self.trainer.num_examples(loader) > MOST_ROWS:
+            return []
+        return batch_rows(loader, self.position.epoch, 0, len(loader)) or []
 
     def _rest_of_epoch(self) -> Iterator[Any]:
         checkpoint, self._partial_epoch = self._partial_epoch, None

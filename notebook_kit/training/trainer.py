@@ -33,6 +33,7 @@ from notebook_kit.training import (
     profiling,
     publishing,
     reports,
+    rows,
     run_folder,
     work,
 )
@@ -545,6 +546,7 @@ class Trainer:
     metrics_format = staticmethod(reports.metrics_format)
     log_metrics, save_metrics, save_state = reports.log_metrics, reports.save_metrics, reports.save_state
     create_model_card, hyperparameter_search = model_card.create_model_card, hyperparameter_search
+    rows_at, measured_rows = rows.rows_at, rows.measured_rows
     find_lr, profile, estimate, branch = find_lr, profiling.profile, profiling.estimate, branching.branch
     call_model_init, get_num_trainable_parameters = inquiries.call_model_init, inquiries.get_num_trainable_parameters
     get_decay_parameter_names, get_learning_rates = inquiries.get_decay_parameter_names, inquiries.get_learning_rates

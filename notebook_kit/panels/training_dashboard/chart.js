@@ -10,10 +10,10 @@ import { smoothed } from "./store.js";
 const ZOOM_KEYS = { "+": 0.6, "=": 0.6, "-": 1 / 0.6, _: 1 / 0.6 };
 const CURSOR_KEYS = ["ArrowLeft", "ArrowRight", "Home", "End", "PageUp", "PageDown"];
 
-/** `onZoom()` is called when the visible range has changed. */
+/** `onZoom()` is called when the visible range has changed, `onPick(step)` when someone chooses a point. */
 export class Chart {
-  constructor(view, { onZoom }) {
-    Object.assign(this, { words: view.words, onZoom });
+  constructor(view, { onZoom, onPick }) {
+    Object.assign(this, { words: view.words, onZoom, onPick });
     this.id = `td-${Math.random().toString(36).slice(2)}`;
     this.svg = s("svg", { "aria-hidden": "true", focusable: "false" });
     this.tip = h("div.td-tip", { hidden: true });
@@ -166,7 +166,18 @@ export class Chart {
     const { drag, frame } = this;
     this.drag = null;
     if (drag?.moved) this.zoomTo([frame.fromPixel(drag.from), frame.fromPixel(drag.to)].sort((a, b) => a - b));
-    else if (frame) this.drawPointer();
+    else if (frame) { this.drawPointer(); if (drag) this.pick(); }
+  }
+
+  /** Choose the step at the cursor, on the first run's line with most points. */
+  pick() {
+    if (this.cursor === null) return;
+    const own = this.now.lines.filter(one => one.run === this.now.lines[0].run);
+    const { series } = own.reduce((a, b) => (b.series.size > a.series.size ? b : a), own[0] ?? { series: { size: 0 } });
+    if (!series.size) return;
+    const column = this.frame.column(series), after = Math.min(series.size - 1, placeOf(column, series.size, this.cursor));
+    const nearest = after && this.cursor - column[after - 1] < column[after] - this.cursor ? after - 1 : after;
+    this.onPick(series.step[nearest]);
   }
 
   onWheel(event) {
@@ -180,6 +191,7 @@ export class Chart {
     if (!this.frame || !this.now.lines.length || event.altKey || event.ctrlKey || event.metaKey) return;
     if (key in ZOOM_KEYS) this.zoomBy(ZOOM_KEYS[key]);
     else if (key === "0" || key === "Escape") this.zoomTo(null);
+    else if (key === "Enter") this.pick();
     else if (CURSOR_KEYS.includes(key)) this.moveCursor(key, event.shiftKey);
     else return;
     event.preventDefault();
@@ -208,7 +220,16 @@ function prepared(spec) {
     const isSmoothed = one.smooth && spec.weight > 0;
     return { ...one, isSmoothed, curve: isSmoothed ? smoothed(one.series, spec.weight) : one.series.mean };
   });
+  if (axis === "step") lines.forEach(one => { one.fork = forkOf(one, lines); });
   return { ...spec, axis, lines, marks: spec.marks.map(mark => ({ ...mark, at: axis === "time" ? mark.seconds : mark.step })) };
+}
+
+/** The point of its parent's line where the line of a branch begins, as `[step, value]`; null for other lines. */
+function forkOf({ run, name }, lines) {
+  const parent = run.live.parent ? lines.find(one => one.run.key === run.live.parent && one.name === name) : null;
+  if (!parent?.series.size) return null;
+  const { series, curve } = parent, place = placeOf(series.step, series.size, run.facts.branched_at + 0.5) - 1;
+  return place >= 0 ? [series.step[place], curve[place]] : null;
 }
 
 /** The range of the lines on the x axis; null if there are no values. */

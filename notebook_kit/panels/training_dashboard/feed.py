@@ -77,6 +77,8 @@ class FollowedRun:
         more: Callable[[], dict[str, Any]] = dict,
     ) -> None:
         self.key, self.record, self.status, self.more = key, record, status, more
+        self.parent = ""
+        """The key of the run from which this one branches off; "" if it is not shown."""
         self.copy = 1
         """The number of this run among runs with the same name."""
         self.series: dict[str, Thinned] = {}
@@ -150,10 +152,11 @@ class FollowedRun:
         if kind == "probe":
             self._add_probe(step, event.get("rows"))
             return
-        if kind == "begin" and not step:
+        if kind == "epoch" or (kind == "begin" and not step):
             return
         moment = event.get("time")
-        details = {name: _plain(value) for name, value in event.items() if name not in ("kind", "step", "time")}
+        hidden = ("kind", "step", "time", "rows")  # the page asks for rows when it shows them
+        details = {name: _plain(value) for name, value in event.items() if name not in hidden}
         self._events.append(
             {
                 "kind": kind,
@@ -206,6 +209,7 @@ class FollowedRun:
             "rate": _number(rate),
             "left": _number(left),
             "verdict": self._verdict,
+            "parent": self.parent,
             **self.more(),
         }
 
@@ -286,6 +290,7 @@ class Feed:
         names: dict[str, int] = {}
         for run in self.runs:
             run.copy = names[run.record.name] = names.get(run.record.name, 0) + 1
+            run.parent = next((one.key for one in self.runs if one is not run and _is_parent(one, run)), "")
         return any(changed)
 
     def frame(self) -> tuple[dict[str, Any], bytes]:
@@ -302,6 +307,13 @@ class Feed:
         messages = [run.message(whole) for run in self.runs]
         data = b"".join(block.tobytes() for _, blocks in messages for block in blocks)
         return {"number": self.number, "runs": [message for message, _ in messages]}, data
+
+
+def _is_parent(one: FollowedRun, run: FollowedRun) -> bool:
+    """Whether a run is a branch of another."""
+    named = run.record.facts.get("parent")
+    folder = one.record.origin
+    return bool(named) and named == (str(folder.resolve()) if folder is not None else one.record.name)
 
 
 def packed_series(name: str, series: Thinned, better_: str, first: int, size: int) -> list[Any]:

@@ -2,10 +2,10 @@
 
 import { readableNumber } from "./numbers.js";
 
-export const MARKS = { learning_rate: "η", pause: "❚❚", resume: "▸", stop: "■", nonfinite: "!", error: "×", begin: "↻", save: "▲", best: "★", evaluate: "◆", note: "•", end: "■" };
+export const MARKS = { learning_rate: "η", pause: "❚❚", resume: "▸", stop: "■", nonfinite: "!", error: "×", begin: "↻", save: "▲", best: "★", evaluate: "◆", note: "•", end: "■", alert: "⚑", spike: "↑", rows: "≡" };
 
 /** Kinds of events that are shown as a sign on the axis rather than a line through the chart. */
-export const QUIET = new Set(["save", "best", "evaluate", "end", "resume"]);
+export const QUIET = new Set(["save", "best", "evaluate", "end", "resume", "rows"]);
 
 /** A value of an event or a setting as text. */
 export function valueText(value) {

@@ -39,6 +39,7 @@ export function line(frame, one) {
   const part = { frame, x: frame.column(series), from, to };
   if (series.width > 1 || one.wide) shapes.push(s("path", { d: band(part, series), "class": "nk-td-band", style: { fill: colour } }));
   else if (isSmoothed) shapes.push(s("path", { d: path(part, series.mean), "class": "nk-td-raw", style: { stroke: colour } }));
+  if (one.fork) shapes.push(...forkShapes(part, one, colour));
   shapes.push(s("path", { d: path(part, curve), "class": "nk-td-line", "stroke-dasharray": one.dash, "data-line": one.label, style: { stroke: colour } }));
   if ((one.dots || series.size === 1) && to - from <= MOST_DOTS) shapes.push(...dots(part, series.mean, colour));
   shapes.push(...badMarks(part, series));
@@ -46,6 +47,14 @@ export function line(frame, one) {
   if (one.best && frame.axis === "step" && (!frame.isLog || best > 0) && frame.isInside(step))
     shapes.push(label(round(frame.xOf(step)), round(frame.yOf(best)) + 5, "★", { "text-anchor": "middle", "class": "nk-td-star", style: { fill: colour } }));
   return shapes;
+}
+
+/** The beginning of a branch: a dot on its parent's line, and a thin line to its first value. */
+function forkShapes({ frame, x }, { fork: [step, value], curve, series }, stroke) {
+  if (!series.size || !frame.isInside(step) || !frame.canShow(value) || !frame.canShow(curve[0])) return [];
+  const [cx, cy] = [round(frame.xOf(step)), round(frame.yOf(value))];
+  return [s("path", { d: `M${cx} ${cy}L${round(frame.xOf(x[0]))} ${round(frame.yOf(curve[0]))}`, "class": "nk-td-fork", style: { stroke } }),
+    s("circle", { cx, cy, r: 4, "class": "nk-td-dot", style: { stroke } })];
 }
 
 function path({ frame, x, from, to }, values) {

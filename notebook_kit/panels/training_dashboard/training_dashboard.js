@@ -2,6 +2,7 @@
 
 import { debounced, fill, h, startView } from "../shared/common.js";
 import { saveSVG } from "../shared/pictures.js";
+import { BranchForm } from "./branch.js";
 import { Chart } from "./chart.js";
 import { RunHead } from "./controls.js";
 import { Folds } from "./folds.js";
@@ -10,9 +11,11 @@ import { marksOf } from "./marks.js";
 import { groupsOf, linesFor, nameOf } from "./metrics.js";
 import { pictureOf } from "./picture.js";
 import { Probes } from "./probes.js";
+import { Rows } from "./rows.js";
 import { ChartSettings } from "./settings.js";
 import { RunStore, seriesFrom } from "./store.js";
 import { Tiles } from "./tiles.js";
+import { Tree } from "./tree.js";
 
 export default {
   render({ model, el }) {
@@ -48,17 +51,22 @@ class TrainingDashboard {
       onSave: type => this.savePicture(type),
     });
     this.legend = new Legend(view, chosen.hidden, () => this.schedule());
-    this.chart = new Chart(view, { onZoom: () => this.onZoom() });
+    this.chart = new Chart(view, { onZoom: () => this.onZoom(), onPick: step => this.onPick(step) });
+    this.alerts = h("div", { role: "status", hidden: true }, h("ul.td-alerts", { "aria-label": this.words("alerts") }));
+    this.rows = new Rows(view, step => view.ask("rows", { step }));
+    this.tree = new Tree(view);
+    this.branch = new BranchForm(view, (kind, values) => view.ask(kind, values));
+    this.hint = h("p.faint.td-hint");
     this.probes = new Probes(view, (kind, values) => view.ask(kind, values));
     this.folds = new Folds(view, chosen.open, () => this.drawTable());
     this.empty = h("p.td-empty.faint", {}, this.words("nothing_yet"));
-    this.main = h("div.td-main", {}, this.settings.element, this.legend.element, this.chart.element, h("p.faint.td-hint", {}, this.words("chart_hint")));
+    this.main = h("div.td-main", {}, this.settings.element, this.legend.element, this.chart.element, this.hint, this.rows.element);
     this.askDetail = debounced(200, () => this.requestDetail());
   }
 
   start() {
     const { view, chart } = this;
-    view.body.append(this.head.element, this.problem, this.empty, this.tiles.element, this.main, this.probes.element, this.folds.element);
+    view.body.append(this.head.element, this.problem, this.alerts, this.empty, this.tiles.element, this.main, this.tree.element, this.probes.element, this.branch.element, this.folds.element);
     for (const name of ["shown", "log_scale", "smoothing", "axis", "_hears", "_problem", "_strings"]) view.on(`change:${name}`, () => this.schedule());
     view.on("change:axis", () => { if (chart.zoom) chart.zoomTo(null); });
     const clock = setInterval(() => this.tick(), 1000);
@@ -122,6 +130,28 @@ class TrainingDashboard {
     this.folds.drawEvents(marks);
     this.folds.drawFacts(run);
     this.probes.draw(run);
+    this.rows.draw(run);
+    this.tree.draw(runs);
+    this.branch.draw(run);
+    this.drawAlerts(marks);
+    this.hint.textContent = [this.words("chart_hint"), this.canPick() ? this.words("rows_hint") : ""].join(" ").trim();
+  }
+
+  drawAlerts(marks) {
+    const alerts = marks.filter(mark => mark.kind === "alert");
+    this.alerts.hidden = !alerts.length;
+    const list = this.alerts.firstChild;
+    if (list.childElementCount === alerts.length) return;
+    fill(list, alerts.map(mark => h("li", {}, h("span", { "aria-hidden": "true" }, "⚑ "), h("bdi", {}, `${this.words("step_at", { step: mark.step.toLocaleString("en") })}: ${mark.text}`))));
+  }
+
+  /** Whether the rows behind a point can be shown. */
+  canPick() {
+    return this.store.main?.live.can?.rows === "" && !this.model.offline;
+  }
+
+  onPick(step) {
+    if (this.canPick()) this.rows.open(step);
   }
 
   drawHead(isNew) {

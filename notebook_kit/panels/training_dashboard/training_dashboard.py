@@ -17,11 +17,12 @@ import traitlets
 
 from notebook_kit.errors import InputError
 from notebook_kit.panels import busy
-from notebook_kit.panels.panel import Answer, Face, Panel, described
+from notebook_kit.panels.panel import Answer, Face, Panel, described, slow
 from notebook_kit.panels.training_dashboard import still
 from notebook_kit.panels.training_dashboard.attention import attention_at, attention_questions
 from notebook_kit.panels.training_dashboard.feed import Feed, FollowedRun, better, packed_series
 from notebook_kit.panels.training_dashboard.sending import Keyframes, Sender
+from notebook_kit.panels.training_dashboard.trainer_link import TrainerLink
 from notebook_kit.training.callbacks import TrainerCallback
 from notebook_kit.training.recording.monitor import RunMonitor
 from notebook_kit.training.recording.record import RunRecord
@@ -124,6 +125,8 @@ class TrainingDashboard(Panel, TrainerCallback):
         elif probe_attention is not None:
             raise InputError("probe_attention was given without probes.", next_step='Add some: probes=["A text."].')
         self._tokenizer = tokenizer
+        self._link = TrainerLink(self.monitor)
+        self._family: list[TrainingDashboard] = [self]  # its branches, their branches, and those that it branches off
         self._loaded = record is not None
         self._kind = ""  # "trainer" or "loop", once a run has begun
         self._supported: set[str] = set()  # requests that the user's loop has checked for
@@ -170,12 +173,26 @@ class TrainingDashboard(Panel, TrainerCallback):
             **traits: Initial values of the traits.
 
         Returns:
-            A dashboard that shows the run. Nothing is written.
+            A dashboard that shows the run, and those that it branches off. Nothing is written.
 
         Raises:
             CheckpointError: The run does not exist, or the file is not a record.
         """
-        return cls(record=RunRecord.load(_path(path)), **traits)
+        board = cls(record=RunRecord.load(_path(path)), **traits)
+        if parents := board.record.ancestors():
+            board.compare(*parents)
+        return board
+
+    def branched(self) -> TrainingDashboard:
+        """The dashboard of a branch, which shows this run too, as this one shows the branch."""
+        probes = self._probes
+        more: dict[str, Any] = {name: getattr(self, name) for name in ("shown", "smoothing", "log_scale", "axis")}
+        if probes is not None:
+            more |= {"probes": probes.examples, "probe_every": probes.every, "probe_attention": probes.attention}
+        board = TrainingDashboard(tokenizer=self._tokenizer, **more)
+        board._family = self._family
+        self._family.append(board)
+        return board
 
     def compare(self, *others: Any) -> None:
         """Show other runs in the same charts, live if they are in progress.
@@ -269,7 +286,12 @@ class TrainingDashboard(Panel, TrainerCallback):
             return
         self._problem = {}
         self.monitor.on_train_begin(args, state, control, **kwargs)
+        self._link.take(kwargs.get("trainer"))
         self._begin("trainer")
+        if len(self._family) > 1:
+            with _harmless("branches"):
+                for board in self._family:
+                    board.compare(*(other for other in self._family if other is not board))
         if self._probes is not None:
             self.record.describe(probes=self._probes.names)
             self._probe(state.global_step, kwargs)
@@ -377,7 +399,7 @@ class TrainingDashboard(Panel, TrainerCallback):
             reasons["learning_rate"] = "" if "learning_rate" in self._supported else "why_loop_rate"
         else:
             reasons = dict.fromkeys(("pause", "stop", "save", "evaluate", "learning_rate"), "")
-        return {"can": reasons, "pending": sorted(self.controls.pending)}
+        return {"can": {**reasons, **self._link.reasons()}, "pending": sorted({*self.controls.pending} - {"rows"})}
 
     def _everything(self) -> dict[str, Any]:
         """The current frame: the value sent to the page whenever the trait `_frame` is serialized."""
@@ -454,9 +476,29 @@ class TrainingDashboard(Panel, TrainerCallback):
         attention = attention_at(self.record, int(values["step"]), int(values["example"]))
         return Answer({"size": len(attention)}, [attention])
 
+    @slow
+    def answer_rows(self, values: dict[str, Any]) -> Answer:
+        """The rows of the batch of `step`, with their texts and losses."""
+        return Answer(self._link.rows(int(values["step"])))
+
+    def answer_checkpoints(self, values: dict[str, Any]) -> Answer:
+        """The steps of the checkpoints that are kept."""
+        return Answer({"steps": self._link.checkpoints()})
+
+    def answer_branch(self, values: dict[str, Any]) -> Answer:
+        """Begin a branch at the checkpoint of `step`, in the background; this dashboard shows it."""
+        made = self._link.branch(values)
+        for callback in made.callbacks:
+            if isinstance(callback, TrainingDashboard):
+                callback._is_displayed = True  # within this one
+        made.train(background=True)
+        return Answer({"name": made.args.run_name})
+
     def offline_questions(self) -> Iterator[tuple[str, dict[str, Any]]]:
-        """The attention on probes, at most 4 MiB of it."""
+        """The attention on probes, at most 4 MiB of it, and the rows that were measured."""
         yield from attention_questions(self.record)
+        for step in self._link.measured_steps():
+            yield "rows", {"step": step}
 
     # Results ---------------------------------------------------------------------------------------------------------
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import math
 import threading
 from collections.abc import Callable
@@ -13,6 +14,9 @@ from notebook_kit.training.callbacks import TrainerCallback
 
 if TYPE_CHECKING:
     from notebook_kit.training.recording.record import RunRecord
+    from notebook_kit.training.recording.row_order import RowOrder
+
+logger = logging.getLogger(__name__)
 
 __all__ = ["RunControls"]
 
@@ -107,6 +111,18 @@ class RunControls:
             )
         self._ask("learning_rate", number)
 
+    def measure_rows(self, step: int, why: str = "asked") -> None:
+        """Measure the loss of each row of a step, after the step in progress; the record gets an event "rows".
+
+        Args:
+            step: The step.
+            why: "asked", "spike" or "nonfinite".
+        """
+        with self._changed:
+            if self._status != "ended":
+                self._pending.setdefault("rows", {}).setdefault(int(step), why)
+                self._changed.notify_all()
+
     # -------------------------------------------------------------------------------------------------- execution
 
     def expect(self) -> None:
@@ -149,6 +165,7 @@ class RunControls:
         trainer: Any = None,
         eval_dataloader: Any = None,
         between_steps: bool = False,
+        order: RowOrder | None = None,
     ) -> None:
         """Carry out pending requests, and wait while paused. A callback calls this on the training thread after each step.
 
@@ -160,11 +177,12 @@ class RunControls:
                 the next step; later requests of the same pause wait until the run resumes.
             eval_dataloader: As passed to callbacks; not None if a Trainer of another library has data to evaluate on.
             between_steps: Called before a step: wait if paused, and leave requests that need the end of a step.
+            order: Which rows each step has.
 
         Raises:
             KeyboardInterrupt: on a keyboard interrupt, also during a pause.
         """
-        run = _Run(args, state, control, optimizer, lr_scheduler, record, trainer, eval_dataloader)
+        run = _Run(args, state, control, optimizer, lr_scheduler, record, trainer, eval_dataloader, order)
         if not between_steps and self._replay and run.step in self._replay:
             run.change_learning_rate(self._replay.pop(run.step), replayed=True)
         if not (self._pending or self._paused):
@@ -206,6 +224,8 @@ class RunControls:
             self._replay.clear()  # this request overrides those of the earlier run
             run.change_learning_rate(requests["learning_rate"])
         wanted = False
+        for step, why in requests.get("rows", {}).items():
+            run.measure_rows(step, why)
         if "evaluate" in requests:
             if run.can_evaluate():
                 run.control.should_evaluate = wanted = True
@@ -227,6 +247,14 @@ class RunControls:
             run.note("stop", keep_best=self.keep_best)
         return wanted
 
+    def measure_pending(self, record: RunRecord, trainer: Any, order: RowOrder) -> None:
+        """Measure the rows that are still to be measured, at the end of a run."""
+        with self._changed:
+            steps = self._pending.pop("rows", {})
+        for step, why in steps.items():
+            if rows := order.rows(record.events, step):
+                record_rows(record, trainer, step, rows, why)
+
     def finish(self, args: Any, state: Any, model: Any) -> dict[str, Any]:
         """After a stopped run, load the weights of the best checkpoint into the model if that was requested.
 
@@ -245,6 +273,16 @@ class RunControls:
 
         load_model_files(model, folder)
         return {"kept": "best checkpoint", "checkpoint": str(folder), "metric": name, "value": value}
+
+
+def record_rows(record: RunRecord, trainer: Any, step: int, rows: list[int], why: str) -> None:
+    """Add an event "rows" with the texts and losses of the rows of a step. A row that cannot be measured does not end the run."""
+    try:
+        measured = trainer.measured_rows(step, rows)
+    except Exception as error:
+        logger.debug("The rows of step %s cannot be measured: %s", step, error)
+        return
+    record.event("rows", step, rows=measured.as_lists(), measured_at=measured.measured_at, why=why)
 
 
 def _log_evaluate_save(trainer: Any) -> None:
@@ -296,7 +334,9 @@ class _Run:
         record: RunRecord | None,
         trainer: Any,
         eval_dataloader: Any,
+        order: RowOrder | None,
     ) -> None:
+        self.order = order
         self.args, self.state, self.control = args, state, control
         self.optimizer, self.lr_scheduler = optimizer, lr_scheduler
         self.record, self.trainer, self.eval_dataloader = record, trainer, eval_dataloader
@@ -319,6 +359,11 @@ class _Run:
             return
         old = scale_learning_rate(self.optimizer, self.lr_scheduler, value)
         self.note("learning_rate", old=old, new=value, **({"replayed": True} if replayed else {}))
+
+    def measure_rows(self, step: int, why: str) -> None:
+        known = self.record is not None and self.order is not None and self.trainer is not None
+        if known and (rows := self.order.rows(self.record.events, step)):  # type: ignore[union-attr]
+            record_rows(self.record, self.trainer, step, rows, why)  # type: ignore[arg-type]
 
     def can_evaluate(self) -> bool:
         if self.trainer is not None:

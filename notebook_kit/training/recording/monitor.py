@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import atexit
+import logging
 import math
 import sys
 import threading
@@ -13,9 +14,12 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
+from notebook_kit.errors import NonFiniteLossError
 from notebook_kit.training.callbacks import TrainerCallback
-from notebook_kit.training.recording.controls import RunControls, planned_learning_rates
+from notebook_kit.training.recording.controls import RunControls, planned_learning_rates, record_rows
 from notebook_kit.training.recording.record import RunRecord, checked_step, continued_run, is_number, name_in, new_run
+from notebook_kit.training.recording.row_order import RowOrder
+from notebook_kit.training.recording.spikes import Spikes
 from notebook_kit.training.recording.steps import MEMORY_EVERY, ModelHook, Steps, memory
 from notebook_kit.training.state import LastStep, TrainerControl
 
@@ -35,6 +39,8 @@ FACTS = (
     "seed",
 )
 IDLE_EVERY = 0.1  # seconds
+
+logger = logging.getLogger(__name__)
 
 
 class RunMonitor(TrainerCallback):
@@ -59,6 +65,7 @@ class RunMonitor(TrainerCallback):
 
     Attributes:
         record, controls: As passed or created.
+        order: Which rows of the dataset each step has, for `Trainer.rows_at`.
         idle: Called between steps, at most ten times per second, and while paused; for a front end that has no other way
             to reach the kernel.
         calling_thread: The thread of a Trainer's run in progress, or None.
@@ -91,6 +98,7 @@ class RunMonitor(TrainerCallback):
         self._abandoned: weakref.finalize | None = None
         self._active = False
         self._hook: ModelHook | None = None
+        self.order = RowOrder(None)
         self._writer = _Writer(self.record)
         self._steps = Steps(self._writer.log)
         self._step = 0
@@ -123,7 +131,9 @@ class RunMonitor(TrainerCallback):
             output_dir=str(args.output_dir),
             **_branch_facts(trainer, step),
         )
-        self._step, self._best, self._each_step, self._writer = step, state.best_metric, set(), _Writer(record)
+        self._step, self._best, self._each_step = step, state.best_metric, set()
+        self._writer = _Writer(record, self.controls if trainer is not None else None)
+        self.order = RowOrder(record.run_dir)
         self._steps = Steps(self._writer.log, getattr(args, "world_size", 1), self.tokens)
         if trainer is None and model is not None and not getattr(args, "torch_compile", False):
             self._hook = ModelHook(model)
@@ -136,7 +146,21 @@ class RunMonitor(TrainerCallback):
         self._clock, self._memory_at = time.perf_counter(), 0.0
 
     def on_epoch_begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+        trainer = kwargs.get("trainer")
+        if self._active and trainer is not None and trainer.loop is not None:
+            self._note_order(trainer, state.global_step)
         self._clock = time.perf_counter()
+
+    def _note_order(self, trainer: Any, step: int) -> None:
+        position = trainer.loop.position
+        try:
+            if batches := trainer.loop.rows_of_epoch():
+                self.order.begin_epoch(position.epoch, batches)
+                accumulation = trainer.args.gradient_accumulation_steps
+                where = {"epoch": position.epoch, "batch": position.batches, "accumulation": accumulation}
+                self.record.event("epoch", step, **where)
+        except OSError as error:
+            logger.debug("The order of the rows is not recorded: %s", error)
 
     def on_step_begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
         if not self._active:
@@ -201,6 +225,9 @@ class RunMonitor(TrainerCallback):
         self._note_best(args, state)
         trainer = kwargs.get("trainer")
         details: dict[str, Any] = {}
+        if trainer is not None:
+            self._steps.process()  # which may find a spike
+            self.controls.measure_pending(self.record, trainer, self.order)
         if trainer is not None and trainer.interrupts.requested:
             reason = "interrupted"
         elif self.controls.stopped:
@@ -217,6 +244,8 @@ class RunMonitor(TrainerCallback):
             self.close_run("interrupted")
             return
         self.record.event("error", state.global_step, type=type(error).__name__, message=str(error)[:2000])
+        if isinstance(error, NonFiniteLossError) and error.rows and kwargs.get("trainer") is not None:
+            record_rows(self.record, kwargs["trainer"], error.step, error.rows, "nonfinite")
         self.close_run("error")
 
     def branched(self) -> RunMonitor:
@@ -324,6 +353,7 @@ class RunMonitor(TrainerCallback):
             trainer=kwargs.get("trainer"),
             eval_dataloader=kwargs.get("eval_dataloader"),
             between_steps=between_steps,
+            order=self.order,
         )
 
     def _last_of_hook(self) -> LastStep:
@@ -387,22 +417,37 @@ class RunMonitor(TrainerCallback):
 
 
 class _Writer:
-    """Logs numbers, and records an event when a loss becomes non-finite."""
+    """Logs numbers, and records an event when a loss becomes non-finite or is far above the usual one.
 
-    def __init__(self, record: RunRecord) -> None:
-        self.record = record
+    Args:
+        record: The record.
+        controls: Asked to measure the rows of such a step; None: the rows are unknown.
+    """
+
+    def __init__(self, record: RunRecord, controls: RunControls | None = None) -> None:
+        self.record, self._controls = record, controls
         self._bad: set[str] = set()
+        self._spikes = Spikes()
 
     def log(self, step: int, numbers: Mapping[str, float], moment: float | None) -> None:
         self.record.log(step, numbers, moment)
+        if (loss := numbers.get("loss")) is not None and (usual := self._spikes.above(step, loss)) is not None:
+            self.record.event("spike", step, value=loss, usual=usual)
+            self._measure(step, "spike")
         for name, value in numbers.items():
             if "loss" in name and not math.isfinite(value):
                 # One event for successive bad losses: only the first one matters.
                 if name not in self._bad:
                     self._bad.add(name)
                     self.record.event("nonfinite", step, name=name, value=value)
+                    if name == "loss":
+                        self._measure(step, "nonfinite")
             elif self._bad:
                 self._bad.discard(name)
+
+    def _measure(self, step: int, why: str) -> None:
+        if self._controls is not None:
+            self._controls.measure_rows(step, why)
 
 
 def _abandon(steps: Steps, record: RunRecord, hook: ModelHook | None) -> None:

@@ -121,7 +121,8 @@ class RunRecord:
         facts: Facts about the run: `max_steps`, `model`, hyperparameters.
         version: Increases with each change.
         lock: The lock held during each change.
-        run_dir: The folder, or None.
+        run_dir: The folder that it is written to, or None.
+        origin: The folder that it is written to or was read from, or None.
 
     Raises:
         CheckpointError: if the folder cannot be written, or its `events.jsonl` is not a record.
@@ -146,8 +147,13 @@ class RunRecord:
         self.series: Mapping[str, Series] = MappingProxyType(self._series)
         self._journal: Journal | None = None
         self._name = name
+        self._read_from: Path | None = None
         if run_dir is not None:
             self.attach(run_dir)
+
+    @property
+    def origin(self) -> Path | None:
+        return self.run_dir or self._read_from
 
     @property
     def name(self) -> str:
@@ -356,7 +362,20 @@ class RunRecord:
                 )
             record._read(found)
             record._name = record._name or found.parent.name
+        record._read_from = found.parent
         return record
+
+    def ancestors(self) -> list[RunRecord]:
+        """The records of the run from which this one branches off, of that from which that one does, and so on; as far as they
+        exist.
+        """
+        found: list[RunRecord] = []
+        seen, parent = {str(self.origin)}, self.facts.get("parent")
+        while parent and parent not in seen and (Path(parent) / EVENTS_FILE).is_file():
+            seen.add(parent)
+            found.append(RunRecord.load(parent))
+            parent = found[-1].facts.get("parent")
+        return found
 
     def _read_state(self, path: Path) -> None:
         try:
