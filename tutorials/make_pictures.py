@@ -45,6 +45,7 @@ CHAPTERS = {
     "08_sound": "axis.axvspan(start, end",
     "09_words_and_pictures": "axes[1, 0].set_ylabel(",
     "10_tensorflow": "callbacks=[board]",
+    "11_training_for_real": "run_2",
 }
 """Chapter -> a text of the cell whose picture is its thumbnail."""
 THUMBNAIL = (260, 180)

@@ -179,6 +179,7 @@ def sample(filename: str) -> Path:
             "sentence_3.ogg": short sentences. "colours.ogg": "red", "green" and "blue", said by 20 voices each, one
             after the other. All are spoken by programs, 16,000 samples per second. "sounds.json": the text of each, and for
             "colours.ogg" a list of `{"text", "voice", "start", "end"}` in seconds.
+            "run_1.json" to "run_5.json": the states of five training runs, each with a fault, to be found by its curves.
 
     Raises:
         InputError: If there is no such sample.

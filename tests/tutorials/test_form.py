@@ -45,7 +45,9 @@ PUBLIC = {
 }
 WIDEST = 96
 """Characters of a line of code."""
-OTHERS = {"torch", "numpy", "pandas", "matplotlib", "datasets", "tokenizers", "PIL"} | set(sys.stdlib_module_names)
+OTHERS = {"torch", "numpy", "pandas", "matplotlib", "datasets", "tokenizers", "PIL", "peft"} | set(
+    sys.stdlib_module_names
+)
 
 notebooks = pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
 chapters = pytest.mark.parametrize("path", CHAPTERS, ids=lambda path: path.stem)
