@@ -826,6 +826,7 @@ from .training import default_data_collator as default_data_collator
 from .training import enable_full_determinism as enable_full_determinism
 from .training import freeze as freeze
 from .training import get_last_checkpoint as get_last_checkpoint
+from .training import notebook_launcher as notebook_launcher
 from .training import preserved as preserved
 from .training import set_seed as set_seed
 from .training import speed_metrics as speed_metrics

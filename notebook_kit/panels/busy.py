@@ -16,12 +16,13 @@ from __future__ import annotations
 
 import logging
 import queue
-import sys
 import threading
 import time
 from collections.abc import Coroutine
 from contextlib import suppress
 from typing import Any
+
+from notebook_kit.panels.copies import is_copy, present_kernel
 
 __all__ = ["forget", "hear", "poll"]
 
@@ -53,8 +54,8 @@ def hear(widget: Any) -> str:
         >>> hear(ipywidgets.Text())  # not in a notebook
         'none'
     """
-    kernel, comm = _kernel(), getattr(widget, "comm", None)
-    if kernel is None or comm is None or not hasattr(comm, "comm_id"):
+    kernel, comm = present_kernel(), getattr(widget, "comm", None)
+    if kernel is None or comm is None or not hasattr(comm, "comm_id") or is_copy():
         return "none"
     try:
         if getattr(kernel, "_supports_kernel_subshells", False):
@@ -94,7 +95,7 @@ def poll() -> None:
     ):
         return
     _last = time.monotonic()
-    kernel = _kernel()
+    kernel = present_kernel()
     if kernel is None:
         return
     try:
@@ -153,13 +154,6 @@ def _is_of_new_page(kind: Any, content: dict[str, Any]) -> bool:
     return kind in ("kernel_info_request", "comm_info_request") or (
         kind in ("comm_msg", "comm_close") and content.get("comm_id") in _controls
     )
-
-
-def _kernel() -> Any:
-    """The kernel of this process, or None; does not import IPython."""
-    ipython = sys.modules.get("IPython")
-    shell = ipython.get_ipython() if ipython is not None else None
-    return getattr(shell, "kernel", None)
 
 
 def _quiet(comm: Any) -> None:

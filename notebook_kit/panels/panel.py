@@ -26,6 +26,7 @@ from notebook_kit.errors import InputError, NotebookKitError, near_matches
 from notebook_kit.files import write_text
 from notebook_kit.inspection.drawing.letters import clean, cleaned, printable
 from notebook_kit.panels.bundle import bundle
+from notebook_kit.panels.copies import let_send
 
 __all__ = ["Answer", "Cancelled", "Face", "Panel", "described", "filled", "slow"]
 
@@ -149,6 +150,7 @@ class Panel(anywidget.AnyWidget, metaclass=OpenedOnceBuilt):
         self._current = threading.local()
         self._is_publishing = False
         self._check_names(traits)
+        let_send()
         try:
             super().__init__(**traits)
         except traitlets.TraitError as error:

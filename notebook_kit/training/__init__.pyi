@@ -26,6 +26,7 @@ from .freezing import unfreeze as unfreeze
 from .image_text_collator import DataCollatorForImageText as DataCollatorForImageText
 from .language_modeling import DataCollatorForLanguageModeling as DataCollatorForLanguageModeling
 from .language_modeling import DataCollatorForWholeWordMask as DataCollatorForWholeWordMask
+from .launching import notebook_launcher as notebook_launcher
 from .loop import TrainingLoop as TrainingLoop
 from .profiling import RunEstimate as RunEstimate
 from .profiling import StepProfile as StepProfile

@@ -16,6 +16,8 @@ import torch
 from torch import nn
 
 from notebook_kit.errors import ConfigurationError, InputError, notice
+from notebook_kit.training import full_sharding
+from notebook_kit.training.full_sharding import FullSharding, local, whole
 from notebook_kit.training.sharding import shard
 from notebook_kit.utils.availability import is_torch_tf32_available
 
@@ -55,6 +57,10 @@ class Distributed:
         self.world_size: int = self.accelerator.num_processes
         self.rank: int = self.accelerator.process_index
         self.is_main: bool = self.accelerator.is_main_process
+        self.full_sharding = FullSharding.of(args)
+        if self.full_sharding is not None and self.world_size == 1:
+            notice("fsdp has no effect: there is only one process. Start several with torchrun or accelerate launch.")
+            self.full_sharding = None
         self._control: Any = None  # a group of processes that exchanges flags through main memory
 
     # ------------------------------------------------------------------------------------------------------ wrapping
@@ -65,7 +71,11 @@ class Distributed:
             model.to(self.device)
 
     def wrap(self, model: nn.Module, training: bool) -> nn.Module:
-        """The model as it is called: with mixed precision, compiled, data-parallel."""
+        """The model as it is called: with mixed precision, compiled, data-parallel or sharded."""
+        if self.full_sharding is not None:
+            if not full_sharding.is_sharded(model):
+                self.full_sharding.shard(model, self.device, self.world_size)
+            return model
         return self.accelerator.prepare_model(model, evaluation_mode=not training)
 
     def wrap_loader(self, loader: Any, training: bool, seed: int) -> Any:
@@ -87,9 +97,9 @@ class Distributed:
     def clip(self, parameters: list[nn.Parameter], max_norm: float) -> Any:
         """Scale the gradients down to `max_norm` (0: no clipping). Returns their norm before, still on the device."""
         if max_norm > 0:
-            return self.accelerator.clip_grad_norm_(parameters, max_norm)
+            return whole(self.accelerator.clip_grad_norm_(parameters, max_norm))
         self.accelerator.unscale_gradients()
-        return nn.utils.get_total_norm([p.grad for p in parameters if p.grad is not None])
+        return whole(nn.utils.get_total_norm([p.grad for p in parameters if p.grad is not None]))
 
     # ----------------------------------------------------------------------------------------------------- gathering
 
@@ -133,17 +143,43 @@ class Distributed:
 
     # -------------------------------------------------------------------------------------------- saving and restoring
 
-    def model_to_save(self, model: nn.Module) -> nn.Module | None:
-        """The model with all its weights on the process that writes files; None on the others."""
-        return self.accelerator.unwrap_model(model) if self.is_main else None
+    def model_to_save(self, model: nn.Module) -> tuple[nn.Module | None, dict[str, torch.Tensor] | None]:
+        """The model on the process that writes files, and None on the others; with its weights if they are not its own, since it
+        is sharded.
+        """
+        weights = full_sharding.full_weights(model, keep=self.is_main)
+        if not self.is_main:
+            return None, None
+        return full_sharding.unsharded_shell(self.accelerator.unwrap_model(model)), weights
 
     def optimizer_state(self, optimizer: Any) -> dict[str, Any] | None:
         """The complete state of the optimizer on the process that writes files; None on the others."""
-        return optimizer.state_dict() if self.is_main else None
+        state = optimizer.state_dict()
+        if self.full_sharding is not None:
+            keep = self.is_main
+            state = full_sharding.map_optimizer_state(
+                state, lambda _, value: whole(value).cpu() if keep else whole(value)
+            )
+        return state if self.is_main else None
 
     def load_optimizer_state(self, optimizer: Any, state: dict[str, Any]) -> None:
         """Load a state that `optimizer_state` returned."""
+        if self.full_sharding is not None:
+            own = [parameter for group in optimizer.param_groups for parameter in group["params"]]
+            state = full_sharding.map_optimizer_state(
+                state,
+                lambda i, value: full_sharding.sliced_like(own[i], value) if value.shape == own[i].shape else value,
+            )
         optimizer.load_state_dict(state)
+
+    def is_finite(self, model: nn.Module) -> bool:
+        """Whether all weights of a model are finite, on all processes."""
+        finite = [
+            torch.isfinite(local(p.detach())).all()
+            for p in model.parameters()
+            if p.is_floating_point() and not p.is_meta
+        ]
+        return not self.any(bool(finite) and not torch.stack([flag.to("cpu") for flag in finite]).all())
 
 
 def make_accelerator(args: TrainingArguments) -> Accelerator:

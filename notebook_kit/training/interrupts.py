@@ -35,7 +35,7 @@ class Interrupts:
         former: dict[signal.Signals, Any] = {}
         with suppress(ValueError):  # not the main thread, the only one that signals interrupt
             former[signal.SIGINT] = signal.signal(signal.SIGINT, self._note)
-            if signal.getsignal(signal.SIGTERM) in (signal.SIG_DFL, _end_background_runs):
+            if _is_replaceable(signal.getsignal(signal.SIGTERM)):
                 former[signal.SIGTERM] = signal.signal(signal.SIGTERM, self._note)
         try:
             yield
@@ -87,6 +87,13 @@ class Interrupts:
             again, self.terminated = False, True
         if again or self._at_once:
             raise KeyboardInterrupt
+
+
+def _is_replaceable(handler: Any) -> bool:
+    """Whether a handler of SIGTERM is not that of the program."""
+    # Processes forked by torch's launcher, as in a notebook, inherit the launcher's handler, which ends the step in progress.
+    of_launcher = getattr(handler, "__module__", "").startswith("torch.distributed.elastic")
+    return handler in (signal.SIG_DFL, _end_background_runs) or of_launcher
 
 
 _in_background: weakref.WeakSet[Interrupts] = weakref.WeakSet()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -15,23 +16,28 @@ from notebook_kit.checkpoints.weights import open_weights
 from notebook_kit.errors import CheckpointError
 from notebook_kit.files import replacing
 from notebook_kit.nn.base import PreTrainedModel
+from notebook_kit.training.full_sharding import fill, is_sharded
 
-__all__ = ["is_finite", "load_model_files", "save_model_files"]
+__all__ = ["load_model_files", "save_model_files"]
 
 WEIGHTS = "model.safetensors"
 ADAPTER = "adapter_model.safetensors"  # written by PEFT
 
 
-def save_model_files(model: nn.Module, folder: str | Path) -> None:
-    """Write a model with its `save_pretrained`, or the weights of a plain module as safetensors."""
+def save_model_files(model: nn.Module, folder: str | Path, weights: Mapping[str, torch.Tensor] | None = None) -> None:
+    """Write a model with its `save_pretrained`, or the weights of a plain module as safetensors; `weights` replace its own."""
+    given = {} if weights is None else {"state_dict": weights}
     if hasattr(model, "save_pretrained"):
-        model.save_pretrained(folder)  # type: ignore[operator]
+        with warnings.catch_warnings():
+            # PEFT looks for the model's configuration on the Hub only, and warns about each that is not there.
+            warnings.filterwarnings("ignore", "Could not find a config file in")
+            model.save_pretrained(folder, **given)  # type: ignore[operator]
     else:
-        from safetensors.torch import save_model
+        from safetensors.torch import save_file, save_model
 
         Path(folder).mkdir(parents=True, exist_ok=True)
         with replacing(Path(folder) / WEIGHTS) as temporary:
-            save_model(model, str(temporary))
+            save_model(model, str(temporary)) if weights is None else save_file(dict(weights), str(temporary))
 
 
 def load_model_files(model: nn.Module, folder: str | Path) -> None:
@@ -50,9 +56,10 @@ def load_model_files(model: nn.Module, folder: str | Path) -> None:
         elif hasattr(model, "save_pretrained"):
             _load_by_name(model, folder)
         else:
-            from safetensors.torch import load_model
+            from safetensors.torch import load_file, load_model
 
-            load_model(model, str(Path(folder) / WEIGHTS))
+            path = str(Path(folder) / WEIGHTS)
+            fill(model, load_file(path)) if is_sharded(model) else load_model(model, path)
     except (OSError, RuntimeError, ValueError, SafetensorError) as error:
         problem = error.what if isinstance(error, CheckpointError) else str(error)
         raise CheckpointError(
@@ -77,7 +84,7 @@ def _load_planned(model: PreTrainedModel, folder: str | Path) -> None:
         )
         plan.check()
         _refuse_missing(plan.fresh)
-        model.load_state_dict({name: weights[source] for name, source in plan.sources.items()}, strict=False)
+        fill(model, {name: weights[source] for name, source in plan.sources.items()})
 
 
 def _load_by_name(model: nn.Module, folder: str | Path) -> None:
@@ -89,7 +96,7 @@ def _load_by_name(model: nn.Module, folder: str | Path) -> None:
         source: Any = type(model).from_pretrained(str(folder), config=model.config)  # type: ignore[attr-defined]
         stored, missing = source.state_dict(), []
     _refuse_missing(missing)
-    model.load_state_dict(stored, strict=False)
+    fill(model, stored)
 
 
 def _untied(model: nn.Module, stored: Mapping[str, torch.Tensor]) -> list[str]:
@@ -107,9 +114,3 @@ def _refuse_missing(names: list[str]) -> None:
 def _active_adapter(model: Any) -> str:
     name = model.active_adapter
     return name if isinstance(name, str) else name[0]
-
-
-def is_finite(model: nn.Module) -> bool:
-    """Whether all weights of a model are finite."""
-    finite = [torch.isfinite(p).all() for p in model.parameters() if p.is_floating_point() and not p.is_meta]
-    return bool(torch.stack([flag.to("cpu") for flag in finite]).all()) if finite else True

@@ -520,12 +520,12 @@ class Trainer:
         """Write the model, the tokenizer and the arguments, for `from_pretrained`, and a draft of a model card with the
         results of the run; a `README.md` that you have edited stays.
         """
-        model = self.distributed.model_to_save(self.model)
+        model, weights = self.distributed.model_to_save(self.model)
         if model is None:
             return
         folder = Path(output_dir or self.args.output_dir or "")
         folder.mkdir(parents=True, exist_ok=True)
-        model_files.save_model_files(model, folder)
+        model_files.save_model_files(model, folder, weights)
         if hasattr(self._processor, "save_pretrained"):
             self._processor.save_pretrained(str(folder))
         self.args.save(folder / checkpointing.ARGUMENTS)

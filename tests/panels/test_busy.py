@@ -54,7 +54,7 @@ def kernel(monkeypatch):
         _publish_status=lambda *args, **keys: None,
         done=done,
     )
-    monkeypatch.setattr(busy, "_kernel", lambda: made)
+    monkeypatch.setattr(busy, "present_kernel", lambda: made)
     monkeypatch.setattr(busy, "_heard", set())
     monkeypatch.setattr(busy, "_controls", set())
     monkeypatch.setattr(busy, "_last", 0.0)
@@ -136,7 +136,7 @@ def test_other_kernels_act_after_the_cell(monkeypatch):
         SimpleNamespace(_supports_kernel_subshells=True),  # subshells of another making
         SimpleNamespace(_supports_kernel_subshells=False),
     ):
-        monkeypatch.setattr(busy, "_kernel", lambda made=made: made)
+        monkeypatch.setattr(busy, "present_kernel", lambda made=made: made)
         assert busy.hear(widget()) == "after"
-    monkeypatch.setattr(busy, "_kernel", lambda: None)
+    monkeypatch.setattr(busy, "present_kernel", lambda: None)
     assert busy.hear(widget()) == "none" and busy.poll() is None

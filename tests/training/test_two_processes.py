@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from tiny_training import assert_same_weights
 from torch.utils.data import BatchSampler, SequentialSampler
 from two_processes import TRAINING, found, make
 
@@ -83,9 +84,14 @@ def test_a_run_resumes_with_two_processes_or_with_one(tmp_path, together):
     assert_alike(results["shuffled"]["weights"], found(alone)["weights"])
 
 
+def test_a_run_resumes_bit_by_bit_in_the_middle_of_an_epoch(together):
+    """With dropout, whose random numbers each process draws, and accumulated gradients."""
+    assert_same_weights(together[1]["whole"], together[1]["again"])
+
+
 def test_only_the_first_process_prints(together):
     lines = [line for line in together[2].splitlines() if "train_runtime" in line]
-    assert len(lines) == len(TRAINING) + 2
+    assert len(lines) == len(TRAINING) + 4
 
 
 def test_a_killed_process_ends_the_other_with_an_explanation(together):

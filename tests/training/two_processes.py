@@ -43,11 +43,11 @@ class RequestOnSecond(TrainerCallback):
             kwargs["trainer"].interrupts.requested = True
 
 
-def make(folder, name="shuffled", processes=1, **options):
+def make(folder, name="shuffled", processes=1, dropout=0.0, **options):
     settings = {"per_device_train_batch_size": 8 // processes, "per_device_eval_batch_size": 4, "logging_steps": 1}
     rows = dataset(ROWS.get(name, 45))
     own = {"eval_dataset": dataset(13, 1), "compute_metrics": accuracy}
-    return trainer(folder, bert(0.0), rows, **{**settings, **TRAINING[name], **own, **options})
+    return trainer(folder, bert(dropout), rows, **{**settings, **TRAINING[name], **own, **options})
 
 
 def accuracy(prediction):
@@ -90,6 +90,13 @@ def work(folder, rank):
     resumed = make(folder / "interrupted", processes=2, **saving)
     resumed.train(resume_from_checkpoint=True)
     results["resumed"] = found(resumed)
+
+    exact = {"dropout": 0.1, "gradient_accumulation_steps": 2, "save_strategy": "steps", "save_steps": 2}
+    whole = make(folder / "whole", processes=2, **exact)
+    whole.train()
+    again = make(folder / "again", processes=2, **exact)
+    again.train(resume_from_checkpoint=str(folder / "whole" / "checkpoint-2"))
+    results["whole"], results["again"] = weights(whole.model), weights(again.model)
     if rank == 0:
         torch.save(results, folder / "found.pt")
 

@@ -17,6 +17,7 @@ import traitlets
 
 from notebook_kit.errors import InputError
 from notebook_kit.panels import busy
+from notebook_kit.panels.copies import is_copy
 from notebook_kit.panels.panel import Answer, Face, Panel, described, slow
 from notebook_kit.panels.training_dashboard import still
 from notebook_kit.panels.training_dashboard.attention import attention_at, attention_questions
@@ -391,8 +392,9 @@ class TrainingDashboard(Panel, TrainerCallback):
 
     def _more(self) -> dict[str, Any]:
         """Pending requests, and for each request "" if it is possible, or else the key of the reason why not."""
-        if self._loaded:
-            reasons = dict.fromkeys(("pause", "stop", "save", "evaluate", "learning_rate"), "why_loaded")
+        if self._loaded or is_copy():
+            why = "why_loaded" if self._loaded else "why_copy"
+            reasons = dict.fromkeys(("pause", "stop", "save", "evaluate", "learning_rate"), why)
         elif self._kind == "loop":
             reasons = {"pause": "", "save": "why_loop", "evaluate": "why_loop"}
             reasons["stop"] = "" if "stop" in self._supported else "why_loop_stop"
@@ -525,7 +527,10 @@ class TrainingDashboard(Panel, TrainerCallback):
 
     def _repr_mimebundle_(self, **kwargs: Any) -> tuple[dict[str, Any], dict[str, Any]]:
         self._is_displayed = True
-        return super()._repr_mimebundle_(**kwargs)
+        data, metadata = super()._repr_mimebundle_(**kwargs)
+        if is_copy() and not self._is_running:  # the panel ends with this process, and only its face stays
+            data.pop("application/vnd.jupyter.widget-view+json", None)
+        return data, metadata
 
     def __repr__(self) -> str:
         self._set_progress()
