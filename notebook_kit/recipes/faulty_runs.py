@@ -84,8 +84,18 @@ def _prepared(part: Any, mean: float = 0.13, deviation: float = 0.31) -> list[di
 
 def _trainer(train: list[dict[str, Any]], evaluation: list[dict[str, Any]], **options: Any) -> Trainer:
     set_seed(0)
-    sizes = {"hidden_size": 64, "num_hidden_layers": 3, "num_attention_heads": 4, "intermediate_size": 128}
-    picture = {"image_size": 28, "patch_size": 7, "num_channels": 1}
+    names: dict[str, Any] = {"id2label": {digit: str(digit) for digit in range(10)}}
+    config = ViTConfig(
+        image_size=28,
+        patch_size=7,
+        num_channels=1,
+        hidden_size=64,
+        num_hidden_layers=3,
+        num_attention_heads=4,
+        intermediate_size=128,
+        initializer_range=0.1,  # so narrow a model starts better with larger weights
+        **names,
+    )
     settings = {
         "max_steps": STEPS,
         "per_device_train_batch_size": 64,
@@ -101,7 +111,7 @@ def _trainer(train: list[dict[str, Any]], evaluation: list[dict[str, Any]], **op
         "disable_tqdm": True,
     }
     return Trainer(
-        ViTForImageClassification(ViTConfig(**picture, **sizes, initializer_range=0.1, num_labels=10)),
+        ViTForImageClassification(config),
         TrainingArguments(tempfile.mkdtemp(), **{**settings, **options}),
         train_dataset=train,
         eval_dataset=evaluation,
@@ -112,9 +122,8 @@ def _trainer(train: list[dict[str, Any]], evaluation: list[dict[str, Any]], **op
 def write_samples(folder: Path) -> None:
     """Write the five records, in the form of a `trainer_state.json`."""
     for name in FAULTS:
-        state = {"max_steps": STEPS, "global_step": STEPS, "log_history": record(name)}
-        lines = ",\n".join(json.dumps(entry) for entry in state.pop("log_history"))
-        head = json.dumps(state)[:-1]
+        lines = ",\n".join(json.dumps(entry) for entry in record(name))
+        head = json.dumps({"max_steps": STEPS, "global_step": STEPS})[:-1]
         (folder / f"{name}.json").write_text(f'{head}, "log_history": [\n{lines}\n]}}\n', "utf-8")
 
 

@@ -139,6 +139,11 @@ class TrainingArguments(ArgumentSetters):
         ignore_data_skip: A resumed run begins its epoch at the first batch, instead of where the checkpoint was written.
         resume_from_checkpoint: For scripts, which may pass it to `Trainer.train`.
         accelerator_config: Options of accelerate's `Accelerator`.
+        fsdp: "full_shard": spread weights, gradients and optimizer states over all processes (FSDP2); "shard_grad_op": keep the
+            weights between the forward and the backward pass; with "offload", the slices are kept in main memory.
+        fsdp_config: `transformer_layer_cls_to_wrap`, the class names of the blocks that are gathered one after the other, by
+            default the items of the model's lists of layers; `min_num_params`, `reshard_after_forward`, `offload_params`; or
+            the path of a JSON file with them. `accelerate launch --use_fsdp` sets the same.
         ddp_backend: How processes communicate: "nccl", "gloo", ...; by default what suits the device.
         ddp_bucket_cap_mb, ddp_static_graph, ddp_broadcast_buffers: Options of torch's DistributedDataParallel.
         ddp_timeout: Seconds that a process waits for the others before the run fails.
@@ -250,6 +255,8 @@ class TrainingArguments(ArgumentSetters):
     train_sampling_strategy: str = "group_by_length"
     length_column_name: str = "length"
     ignore_data_skip: bool = False
+    fsdp: list[str] | str | bool | None = None
+    fsdp_config: dict[str, Any] | str | None = None
     ddp_timeout: int = 1800
     ddp_backend: str | None = None
     ddp_bucket_cap_mb: int | None = None
@@ -296,6 +303,10 @@ class TrainingArguments(ArgumentSetters):
             # YAML reads an unquoted `no` as False.
             if "no" in choices and (value is None or isinstance(value, bool)):
                 setattr(self, name, "all" if value else "no")
+        if isinstance(self.fsdp, bool):
+            self.fsdp = "full_shard" if self.fsdp else None
+        if isinstance(self.fsdp_config, str) and Path(self.fsdp_config).is_file():
+            self.fsdp_config = read_json(self.fsdp_config, "Write the options of FSDP as a JSON object.")
         for name, kind in _kinds(type(self)).items():
             setattr(self, name, typed(name, getattr(self, name), kind))
         for name, choices in _CHOICES.items():

@@ -21,7 +21,7 @@ from notebook_kit.training.arguments import TrainingArguments
 from notebook_kit.training.data import batches_after
 from notebook_kit.training.distributed import Distributed
 from notebook_kit.training.losses import LossMeter
-from notebook_kit.training.model_files import is_finite, load_model_files
+from notebook_kit.training.model_files import load_model_files
 from notebook_kit.training.resumed_settings import (
     OF_OPTIMIZER,
     OF_SCHEDULE,
@@ -152,6 +152,7 @@ def save_checkpoint(trainer: TrainerLike, run: str, meter: LossMeter, position: 
     trainer.control.should_save = False
     parts = (trainer.optimizer, trainer.lr_scheduler, position, trainer.train_dataloader)
     progress = {} if args.save_only_model else progress_files(distributed, *parts)
+    finite = distributed.is_finite(trainer.model)
     failure: Exception | None = None
     if distributed.is_main:
         state.stateful_callbacks = {
@@ -161,7 +162,7 @@ def save_checkpoint(trainer: TrainerLike, run: str, meter: LossMeter, position: 
             "TrainerControl": trainer.control.state(),
         }
         try:
-            _write(trainer, run, target, progress)
+            _write(trainer, run, target, progress, finite)
             run_folder.rotate(output_dir, run, args.save_total_limit, state.best_model_checkpoint)
         except Exception as error:
             if not _is_failure_of_disk(error):
@@ -178,14 +179,13 @@ def save_checkpoint(trainer: TrainerLike, run: str, meter: LossMeter, position: 
     return not distributed.any(failure is not None)
 
 
-def _write(trainer: TrainerLike, run: str, target: Path, progress: dict[str, Any]) -> None:
+def _write(trainer: TrainerLike, run: str, target: Path, progress: dict[str, Any], finite: bool) -> None:
     with run_folder.whole_folder(target) as folder:
         trainer.save_model(str(folder), _internal_call=True)
         for name, value in progress.items():
             torch.save(value, folder / name)
         trainer.state.save_to_json(folder / STATE)
-        written, finite = run_folder.later_than_all(target.parent), is_finite(trainer.model)
-        Manifest(run, written, trainer.distributed.world_size, finite).write(folder)
+        Manifest(run, run_folder.later_than_all(target.parent), trainer.distributed.world_size, finite).write(folder)
 
 
 def _is_failure_of_disk(error: Exception) -> bool:

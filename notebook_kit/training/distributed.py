@@ -197,14 +197,16 @@ def make_accelerator(args: TrainingArguments) -> Accelerator:
     if args.torch_compile or args.torch_compile_backend or args.torch_compile_mode:
         backend, mode = args.torch_compile_backend or "inductor", args.torch_compile_mode or "default"
         compiled = TorchDynamoPlugin(backend=backend, mode=mode)
-    alone = not torch.distributed.is_available() or not torch.distributed.is_initialized()
-    if PartialState._shared_state and alone and PartialState().num_processes == 1:
+    if PartialState._shared_state:
+        joined = (
+            torch.distributed.is_available() and torch.distributed.is_initialized()
+        )  # with other processes: that stays
         on_cpu = PartialState().device.type == "cpu"
-        other_device = on_cpu != (args.use_cpu or not _has_accelerator())
+        other_device = not joined and on_cpu != (args.use_cpu or not _has_accelerator())
         state = AcceleratorState._shared_state
         other_precision = state.get("_mixed_precision") not in (None, args.mixed_precision)
         if other_device or other_precision or _compiles(state.get("dynamo_plugin")) != _compiles(compiled):
-            AcceleratorState._reset_state(reset_partial_state=True)
+            AcceleratorState._reset_state(reset_partial_state=not joined)
     timeout = timedelta(seconds=args.ddp_timeout)
     group = {"backend": args.ddp_backend} if args.ddp_backend else {}
     options: dict[str, Any] = {"kwargs_handlers": [InitProcessGroupKwargs(timeout=timeout, **group)]}

@@ -7,7 +7,6 @@ accelerate would ignore FSDP. What is written to checkpoints is gathered, so tha
 
 from __future__ import annotations
 
-import copy
 import os
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -17,6 +16,7 @@ import torch
 from torch import nn
 
 from notebook_kit.errors import ConfigurationError, near_matches, notice
+from notebook_kit.training.values import as_list
 
 if TYPE_CHECKING:
     from notebook_kit.training.arguments import TrainingArguments
@@ -64,8 +64,9 @@ class FullSharding:
         Raises:
             ConfigurationError: for an option that does not exist or is not supported.
         """
-        words = " ".join(args.fsdp or []).replace(",", " ").split()
-        options = {name.removeprefix("fsdp_"): value for name, value in (args.fsdp_config or {}).items()}
+        config: Any = args.fsdp_config or {}
+        words = " ".join(as_list(args.fsdp)).replace(",", " ").split()
+        options = {name.removeprefix("fsdp_"): value for name, value in config.items()}
         if not words and not options:
             if os.environ.get("ACCELERATE_USE_FSDP", "").lower() not in ("true", "1", "yes"):
                 return None
@@ -159,9 +160,8 @@ def _check(words: list[str], options: Mapping[str, Any]) -> None:
 
 def _from_environment() -> dict[str, Any]:
     """The options that `accelerate launch` passes on."""
-    names = ("RESHARD_AFTER_FORWARD", "TRANSFORMER_CLS_TO_WRAP", "MIN_NUM_PARAMS", "OFFLOAD_PARAMS")
-    names += ("ACTIVATION_CHECKPOINTING", "STATE_DICT_TYPE")
-    given = {name: value for name in names if (value := os.environ.get(f"FSDP_{name}"))}
+    names = "RESHARD_AFTER_FORWARD TRANSFORMER_CLS_TO_WRAP MIN_NUM_PARAMS OFFLOAD_PARAMS ACTIVATION_CHECKPOINTING STATE_DICT_TYPE"
+    given = {name: value for name in names.split() if (value := os.environ.get(f"FSDP_{name}"))}
     renamed = {"TRANSFORMER_CLS_TO_WRAP": "transformer_layer_cls_to_wrap"}
     if given.get("RESHARD_AFTER_FORWARD") in ("FULL_SHARD", "SHARD_GRAD_OP"):  # the words of FSDP1
         given["RESHARD_AFTER_FORWARD"] = str(given["RESHARD_AFTER_FORWARD"] == "FULL_SHARD")
@@ -187,7 +187,7 @@ def whole(tensor: Any) -> Any:
 
 def local(tensor: torch.Tensor) -> torch.Tensor:
     """This process's slice of a tensor; an ordinary tensor stays as it is."""
-    return tensor.to_local() if hasattr(tensor, "to_local") else tensor  # type: ignore[attr-defined]
+    return tensor.to_local() if hasattr(tensor, "to_local") else tensor
 
 
 def full_weights(model: nn.Module, keep: bool) -> dict[str, torch.Tensor] | None:
@@ -211,8 +211,9 @@ def unsharded_shell(model: nn.Module) -> nn.Module:
     """A sharded model under its own class, for `save_pretrained` with the weights of `full_weights`."""
     if not is_sharded(model):
         return model
-    shell = copy.copy(model)
-    shell.__class__ = type(model).__mro__[2]  # after the subclass that torch made, and FSDPModule
+    kind: Any = type(model).__mro__[2]  # after the subclass that torch made, and FSDPModule
+    shell = kind.__new__(kind)
+    vars(shell).update(vars(model))
     return shell
 
 

@@ -24,6 +24,8 @@ CONVERTED: dict[str, tuple[str, Callable[[Any], Any]]] = {
     **{old: (new, lambda value: value) for old, new in RENAMED.items()},
     "group_by_length": ("train_sampling_strategy", lambda on: "group_by_length" if on else "random"),
     "evaluate_during_training": ("eval_strategy", lambda on: "steps" if on else "no"),
+    "fsdp_min_num_params": ("fsdp_config", lambda least: {"min_num_params": least} if least else None),
+    "fsdp_transformer_layer_cls_to_wrap": ("fsdp_config", lambda name: {"transformer_layer_cls_to_wrap": [name]}),
     "adafactor": ("optim", lambda on: "adafactor" if on else None),
     "include_inputs_for_metrics": ("include_for_metrics", lambda on: ["inputs"] if on else None),
 }
@@ -47,8 +49,7 @@ _IGNORED: dict[str, tuple[str, tuple[Any, ...]]] = {
 # Features that this Trainer lacks: accepted if off (None, False, 0, "", an empty list).
 _UNSUPPORTED = """
     use_legacy_prediction_loop jit_mode_eval use_ipex tpu_num_cores tpu_metrics_debug debug mp_parameters save_on_each_node
-    optim_target_modules use_liger_kernel liger_kernel_config deepspeed fsdp fsdp_config
-    fsdp_min_num_params fsdp_transformer_layer_cls_to_wrap parallelism_config push_to_hub_organization dispatch_batches
+    optim_target_modules use_liger_kernel liger_kernel_config deepspeed parallelism_config push_to_hub_organization dispatch_batches
     split_batches torchdynamo
 """
 # What this Trainer always does: accepted unless switched off.
@@ -113,7 +114,7 @@ def legacy_value(args: Any, name: str) -> Any:
     if name in RENAMED:
         return getattr(args, RENAMED[name])
     if name in WITHOUT_EFFECT:
-        return {"debug": [], "fsdp": [], "past_index": -1}.get(name, True if name in _ALWAYS_ON.split() else None)
+        return {"debug": [], "past_index": -1}.get(name, True if name in _ALWAYS_ON.split() else None)
     raise UnknownAttributeError(f"{type(args).__name__} has no attribute {name!r}.", name, dir(args))
 
 

@@ -26,6 +26,7 @@ from notebook_kit.training.data import batch_rows, data_seed, has_length, set_ep
 from notebook_kit.training.distributed import explain_lost_process, explain_memory, release_memory
 from notebook_kit.training.embedding_noise import noisy_embeddings
 from notebook_kit.training.evaluation import TrainOutput, speed_metrics
+from notebook_kit.training.full_sharding import check_optimizer
 from notebook_kit.training.losses import LossMeter, count_items, items_for_loss, loss_of, smoothed_loss
 from notebook_kit.training.model_files import load_model_files
 from notebook_kit.training.optimization import current_learning_rate, follows_metric
@@ -194,6 +195,8 @@ class TrainingLoop:
         # The first optimizer of a process imports torch's compiler, which takes seconds and must not be interrupted.
         with trainer.interrupts.put_off():
             trainer.create_optimizer_and_scheduler(self.length.max_steps)
+        if trainer.distributed.full_sharding is not None:
+            check_optimizer(trainer.model, trainer.optimizer)
         trainer.optimizer = trainer.distributed.wrap_optimizer(trainer.optimizer)
         self.parameters = [parameter for parameter in self.model.parameters() if parameter.requires_grad]
         self.items: torch.Tensor | None = None

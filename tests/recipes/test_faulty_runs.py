@@ -23,10 +23,10 @@ def test_a_record_is_complete_and_does_not_name_its_fault(name):
 
 
 def test_a_record_can_be_made_again():
-    again = record("run_1", steps=10)
+    again = record("run_4", steps=10)
     assert [entry["step"] for entry in again] == [5, 10]
-    for entry, stored in zip(again, logged("run_1"), strict=False):
-        assert entry == pytest.approx(stored, rel=0.02), "up to the rounding of another processor"
+    for entry, stored in zip(again, logged("run_4"), strict=False):
+        assert entry["loss"] == pytest.approx(stored["loss"], rel=0.01), "up to the rounding of another processor"
 
 
 def test_the_clues_of_the_chapter_are_there():

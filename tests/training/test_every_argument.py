@@ -101,6 +101,7 @@ ELSEWHERE = {
     **dict.fromkeys(("output_dir", "hub_model_id", "hub_token", "hub_strategy"), "test_training_publishing"),
     **dict.fromkeys(("push_to_hub", "hub_always_push"), "test_training_publishing"),
     **dict.fromkeys(("report_to", "run_name", "project"), "test_trackers"),
+    **dict.fromkeys(("fsdp", "fsdp_config"), "two_processes"),
     "nan_policy": "test_nonfinite",
     "logging_nan_inf_filter": "test_accumulation",
     "batch_eval_metrics": "test_batch_metrics",

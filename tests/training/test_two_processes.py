@@ -11,11 +11,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from tiny_training import assert_same_weights
+from tiny_training import assert_same_weights, weights
 from torch.utils.data import BatchSampler, SequentialSampler
-from two_processes import TRAINING, found, make
+from two_processes import SHARDED, TRAINING, VARIANTS, found, make
 
 from notebook_kit.errors import NotebookKitWarning
+from notebook_kit.models.bert import BertForSequenceClassification
 from notebook_kit.training.run_folder import Manifest
 from notebook_kit.training.sharding import BatchShard, StreamShard
 
@@ -89,9 +90,42 @@ def test_a_run_resumes_bit_by_bit_in_the_middle_of_an_epoch(together):
     assert_same_weights(together[1]["whole"], together[1]["again"])
 
 
+@pytest.mark.parametrize("name", VARIANTS)
+def test_sharded_weights_are_trained_as_whole_ones(tmp_path, together, name):
+    alone = make(tmp_path, name, **{**SHARDED, **VARIANTS[name], "fsdp": None})
+    alone.train()
+    expected, got = found(alone), together[1][f"sharded_{name}"]
+    if name != "bf16":
+        assert_alike(expected, got)
+        return
+    np.testing.assert_allclose(got["losses"], expected["losses"], atol=0.02)
+    torch.testing.assert_close(got["predictions"], expected["predictions"], atol=0.1, rtol=0.1)
+
+
+def test_sharded_runs_resume_bit_by_bit_and_load_the_best(tmp_path, together):
+    folder, results, _ = together
+    assert_same_weights(results["sharded_whole"], results["sharded_resumed"])
+    step, best = results["sharded_best"]
+    kept = folder / "sharded_best" / f"checkpoint-{step}"
+    model = BertForSequenceClassification.from_pretrained(kept)
+    assert model.config.architectures == ["BertForSequenceClassification"]
+    assert_same_weights(best, weights(model))
+
+
+def test_the_checkpoint_of_a_sharded_run_resumes_alone(tmp_path, together):
+    """Its optimizer state is whole."""
+    checkpoint = together[0] / "sharded" / "checkpoint-2"
+    alone = make(tmp_path, dropout=0.1, **{**SHARDED, "fsdp": None})
+    with pytest.warns(NotebookKitWarning, match="was written by 2 processes"):
+        alone.train(resume_from_checkpoint=str(checkpoint))
+    state = alone.optimizer.state_dict()["state"]
+    shapes = sorted(tuple(parameter.shape) for parameter in alone.model.parameters())
+    assert sorted(tuple(own["exp_avg"].shape) for own in state.values()) == shapes
+
+
 def test_only_the_first_process_prints(together):
     lines = [line for line in together[2].splitlines() if "train_runtime" in line]
-    assert len(lines) == len(TRAINING) + 4
+    assert len(lines) == len(TRAINING) + len(VARIANTS) + 7
 
 
 def test_a_killed_process_ends_the_other_with_an_explanation(together):

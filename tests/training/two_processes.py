@@ -15,12 +15,22 @@ import torch
 from tiny_training import bert, dataset, trainer, weights
 
 from notebook_kit.training import TrainerCallback
+from notebook_kit.training.full_sharding import full_weights
 
 TRAINING = {
     "shuffled": {"train_sampling_strategy": "random", "num_train_epochs": 2},
     "accumulated": {"train_sampling_strategy": "random", "gradient_accumulation_steps": 2, "num_train_epochs": 2},
     "by_length": {"max_steps": 7},
     "one_row_left": {"train_sampling_strategy": "sequential", "num_train_epochs": 1},
+}
+SHARDED = {"fsdp": "full_shard", "train_sampling_strategy": "random", "num_train_epochs": 1}
+VARIANTS = {
+    "bf16": {"bf16": True, "gradient_checkpointing": True},
+    "blocks": {
+        "fsdp": "shard_grad_op",
+        "fsdp_config": {"transformer_layer_cls_to_wrap": ["BertLayer"], "min_num_params": 10},
+    },
+    "accumulation": {"gradient_accumulation_steps": 2, "max_grad_norm": 0.0, "optim": "adamw_torch"},
 }
 ROWS = {"by_length": 40, "one_row_left": 17}
 
@@ -47,7 +57,7 @@ def make(folder, name="shuffled", processes=1, dropout=0.0, **options):
     settings = {"per_device_train_batch_size": 8 // processes, "per_device_eval_batch_size": 4, "logging_steps": 1}
     rows = dataset(ROWS.get(name, 45))
     own = {"eval_dataset": dataset(13, 1), "compute_metrics": accuracy}
-    return trainer(folder, bert(dropout), rows, **{**settings, **TRAINING[name], **own, **options})
+    return trainer(folder, bert(dropout), rows, **{**settings, **TRAINING.get(name, {}), **own, **options})
 
 
 def accuracy(prediction):
@@ -59,7 +69,7 @@ def found(run):
     few = dataset(3, 2)
     predicted = run.predict(run.eval_dataset)
     return {
-        "weights": weights(run.model),
+        "weights": full_weights(run.model, keep=True) or weights(run.model),
         "losses": [log["loss"] for log in run.state.log_history if "loss" in log],
         "norms": [float(log["grad_norm"]) for log in run.state.log_history if "grad_norm" in log],
         "evaluations": [
@@ -80,6 +90,8 @@ def work(folder, rank):
         results[name] = {**found(run), "rows": run.distributed.gather_objects(rows.counts)}
         same = run.distributed.gather_objects(weights(run.model))
         assert all(torch.equal(same[0][key], same[1][key]) for key in same[0])
+
+    results.update(sharded(folder))
 
     saving = {"save_strategy": "steps", "save_steps": 100}
     run = make(folder / "interrupted", processes=2, callbacks=[RequestOnSecond()], **saving)
@@ -109,6 +121,28 @@ def work(folder, rank):
         make(folder / "killed", processes=2, callbacks=[Die()], **saving).train()
     except Exception as error:
         Path(folder / "killed.txt").write_text("\n".join([type(error).__name__, *getattr(error, "__notes__", ())]))
+
+
+def sharded(folder):
+    """Weights that are spread over the processes: trained, saved, restored."""
+    results, saving = {}, {"save_strategy": "steps", "save_steps": 2, "dropout": 0.1}
+    for name, options in VARIANTS.items():
+        run = make(folder / name, name, 2, **SHARDED | options)
+        run.train()
+        results[f"sharded_{name}"] = found(run)
+    whole = make(folder / "sharded", processes=2, **SHARDED, **saving)
+    whole.train()
+    again = make(folder / "sharded_again", processes=2, **SHARDED, **saving)
+    again.train(resume_from_checkpoint=str(folder / "sharded" / "checkpoint-2"))
+    results["sharded_whole"], results["sharded_resumed"] = (
+        full_weights(run.model, keep=True) for run in (whole, again)
+    )
+    best = {"eval_strategy": "steps", "eval_steps": 2, "load_best_model_at_end": True, "learning_rate": 0.05}
+    run = make(folder / "sharded_best", processes=2, **SHARDED, **saving, **best)
+    run.train()
+    step = run.state.best_global_step
+    results["sharded_best"] = step, full_weights(run.model, keep=True)
+    return results
 
 
 def main(folder, port):
