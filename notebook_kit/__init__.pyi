@@ -837,6 +837,7 @@ from .utils import AdamW as AdamW
 from .utils import GreedyLR as GreedyLR
 from .utils import HfArgumentParser as HfArgumentParser
 from .utils import IntervalStrategy as IntervalStrategy
+from .utils import OptimizerNames as OptimizerNames
 from .utils import PaddingStrategy as PaddingStrategy
 from .utils import SchedulerType as SchedulerType
 from .utils import check_min_version as check_min_version

@@ -1,5 +1,6 @@
 # The public names, for editors, type checkers and `notebook_kit.lazy`, which imports them on first use.
 
+from .accelerator_config import AcceleratorConfig as AcceleratorConfig
 from .alerts import Alert as Alert
 from .alerts import AlertCallback as AlertCallback
 from .arguments import TrainingArguments as TrainingArguments

@@ -28,7 +28,7 @@ from notebook_kit.training.setters import ArgumentSetters
 from notebook_kit.training.tracker_names import trackers_named
 from notebook_kit.training.values import typed
 from notebook_kit.utils.arguments import HfArgumentParser
-from notebook_kit.utils.choices import SchedulerType
+from notebook_kit.utils.choices import OptimizerNames, SchedulerType
 
 if TYPE_CHECKING:
     import torch
@@ -46,14 +46,7 @@ _CHOICES = {
     "log_level": ("passive", "debug", "info", "warning", "error", "critical"),
     "log_level_replica": ("passive", "debug", "info", "warning", "error", "critical"),
     "lr_scheduler_type": tuple(kind.value for kind in SchedulerType),
-    # The names in `optimization`, which loads torch.
-    "optim": (
-        *("adamw_torch_fused", "adamw_torch", "adamw_hf", "nadamw_torch", "adafactor", "sgd", "adagrad", "rmsprop"),
-        *("adamw_8bit", "adamw_bnb_8bit", "paged_adamw_8bit", "paged_adamw_32bit", "adamw_torch_8bit"),
-        *("adamw_torch_4bit", "lion_8bit", "lion_32bit", "paged_lion_8bit", "paged_lion_32bit", "ademamix"),
-        *("ademamix_8bit", "paged_ademamix_8bit", "paged_ademamix_32bit"),
-        *("rmsprop_bnb", "rmsprop_bnb_8bit", "rmsprop_bnb_32bit"),
-    ),
+    "optim": tuple(kind.value for kind in OptimizerNames),
 }
 # Settings that need evaluations.
 _FOLLOWS_EVALUATIONS = (
@@ -458,6 +451,8 @@ class TrainingArguments(ArgumentSetters):
 
     def _shown(self, name: str) -> Any:
         value = getattr(self, name)
+        if type(value).__name__ == "dtype":  # in a field of a subclass
+            return str(value).removeprefix("torch.")
         return f"<{name.upper()}>" if name.endswith("_token") and value is not None else value
 
     def to_json_string(self) -> str:

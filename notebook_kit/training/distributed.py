@@ -215,7 +215,8 @@ def make_accelerator(args: TrainingArguments) -> Accelerator:
         options["kwargs_handlers"].append(DistributedDataParallelKwargs(**given))
     if compiled is not None:
         options["dynamo_plugin"] = compiled
-    config = {k: v for k, v in (args.accelerator_config or {}).items() if k != "gradient_accumulation_kwargs"}
+    not_of_loaders = ("gradient_accumulation_kwargs", "use_configured_state")
+    config = {k: v for k, v in (args.accelerator_config or {}).items() if k not in not_of_loaders}
     try:
         made = Accelerator(
             cpu=args.use_cpu,

@@ -197,7 +197,7 @@ class BatchMetrics:
             InputError: if `compute_metrics` does not take `compute_result`.
         """
         together = self.trainer.distributed.gather_rounds(*found)
-        results = EvalPrediction(*(gather_batches(part, order=None) for part in together))
+        results = EvalPrediction(*(_as_tensors(gather_batches(part, order=None)) for part in together))
         if results.predictions is None or results.label_ids is None:
             return
         compute = self.trainer.compute_metrics
@@ -211,6 +211,15 @@ class BatchMetrics:
         metrics = compute(results, compute_result=is_last)
         if is_last:
             self.result = hooks.checked_metrics(metrics)
+
+
+def _as_tensors(arrays: Any) -> Any:
+    """The same structure with tensors, as metrics of batches get it."""
+    if isinstance(arrays, tuple):
+        return tuple(map(_as_tensors, arrays))
+    if isinstance(arrays, Mapping):
+        return {name: _as_tensors(array) for name, array in arrays.items()}
+    return torch.from_numpy(arrays) if isinstance(arrays, np.ndarray) else arrays
 
 
 def annotated_batches(loader: Iterable[Any]) -> Iterator[tuple[Any, bool, bool]]:

@@ -9,6 +9,7 @@ from collections.abc import Iterable, Mapping
 from contextlib import suppress
 from enum import Enum
 from numbers import Integral, Real
+from pathlib import Path
 from typing import Annotated, Any
 
 from notebook_kit.errors import ConfigurationError
@@ -87,9 +88,10 @@ def _converted(value: Any, kind: str) -> Any:
         whole = kind == "int" or isinstance(value, Integral)
         return (int(value) if whole else float(value)) if kind != "bool" else {0: False, 1: True}.get(value)
     if kind == "dict":
-        if isinstance(value, str):
-            with suppress(ValueError):
-                value = json.loads(value)
+        if isinstance(value, (str, os.PathLike)):
+            with suppress(ValueError, OSError):
+                is_file = os.path.isfile(value)
+                value = json.loads(Path(value).read_text(encoding="utf-8") if is_file else str(value))
         value = value.to_dict() if hasattr(value, "to_dict") else value
         return dict(value) if isinstance(value, Mapping) else None
     if kind == "list":

@@ -65,6 +65,7 @@ from .choices import EvaluationStrategy as EvaluationStrategy
 from .choices import ExplicitEnum as ExplicitEnum
 from .choices import HubStrategy as HubStrategy
 from .choices import IntervalStrategy as IntervalStrategy
+from .choices import OptimizerNames as OptimizerNames
 from .choices import PaddingStrategy as PaddingStrategy
 from .choices import SaveStrategy as SaveStrategy
 from .choices import SchedulerType as SchedulerType

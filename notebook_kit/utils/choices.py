@@ -12,6 +12,7 @@ __all__ = [
     "ExplicitEnum",
     "HubStrategy",
     "IntervalStrategy",
+    "OptimizerNames",
     "PaddingStrategy",
     "SaveStrategy",
     "SchedulerType",
@@ -94,6 +95,41 @@ class SchedulerType(ExplicitEnum):
     COSINE_WARMUP_WITH_MIN_LR = "cosine_warmup_with_min_lr"
     WARMUP_STABLE_DECAY = "warmup_stable_decay"
     GREEDY = "greedy"
+
+
+class OptimizerNames(ExplicitEnum):
+    """Optimizers: `optim`. Those with 8 or 4 bits, and lion and ademamix, need a package.
+
+    Example:
+        >>> OptimizerNames.ADAFACTOR == "adafactor"
+        True
+    """
+
+    ADAMW_TORCH = "adamw_torch"
+    ADAMW_TORCH_FUSED = "adamw_torch_fused"
+    ADAMW_HF = "adamw_hf"
+    NADAMW_TORCH = "nadamw_torch"
+    ADAFACTOR = "adafactor"
+    SGD = "sgd"
+    ADAGRAD = "adagrad"
+    RMSPROP = "rmsprop"
+    ADAMW_8BIT = "adamw_8bit"
+    ADAMW_BNB = "adamw_bnb_8bit"
+    ADAMW_TORCH_8BIT = "adamw_torch_8bit"
+    ADAMW_TORCH_4BIT = "adamw_torch_4bit"
+    PAGED_ADAMW = "paged_adamw_32bit"
+    PAGED_ADAMW_8BIT = "paged_adamw_8bit"
+    LION = "lion_32bit"
+    LION_8BIT = "lion_8bit"
+    PAGED_LION = "paged_lion_32bit"
+    PAGED_LION_8BIT = "paged_lion_8bit"
+    ADEMAMIX = "ademamix"
+    ADEMAMIX_8BIT = "ademamix_8bit"
+    PAGED_ADEMAMIX = "paged_ademamix_32bit"
+    PAGED_ADEMAMIX_8BIT = "paged_ademamix_8bit"
+    RMSPROP_BNB = "rmsprop_bnb"
+    RMSPROP_8BIT = "rmsprop_bnb_8bit"
+    RMSPROP_32BIT = "rmsprop_bnb_32bit"
 
 
 class PaddingStrategy(ExplicitEnum):

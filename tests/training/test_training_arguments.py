@@ -8,9 +8,10 @@ from tiny_training import Line
 
 import notebook_kit as ours
 from notebook_kit.errors import CheckpointError, ConfigurationError, MissingDependencyError
-from notebook_kit.training import Trainer, TrainingArguments, tracker_names
+from notebook_kit.training import AcceleratorConfig, Trainer, TrainingArguments, tracker_names
 from notebook_kit.training.distributed import make_accelerator, set_tf32
 from notebook_kit.training.optimization import OF_PACKAGES, OPTIMIZERS
+from notebook_kit.utils import OptimizerNames
 
 # Ours differ on purpose: batches of alike lengths, and None for what only says "not given".
 DIFFERENT = {"output_dir", "train_sampling_strategy", "report_to", "gradient_checkpointing"}
@@ -139,6 +140,36 @@ def test_enumerations_of_the_reference_are_taken():
         lr_scheduler_type=transformers.SchedulerType.COSINE,
     )
     assert (args.eval_strategy, args.lr_scheduler_type) == ("epoch", "cosine")
+
+
+def test_options_of_accelerate_as_a_class_or_a_file(tmp_path):
+    theirs = transformers.trainer_pt_utils.AcceleratorConfig(even_batches=False)
+    config = AcceleratorConfig(even_batches=False)
+    assert config.to_dict() | {"use_configured_state": False} == theirs.to_dict()
+    assert make_accelerator(TrainingArguments(tmp_path, accelerator_config=theirs, use_cpu=True)).even_batches is False
+    path = tmp_path / "accelerator.json"
+    path.write_text(json.dumps(config.to_dict()))
+    assert AcceleratorConfig.from_json_file(path) == config
+    for given in (config, path, str(path), config.to_dict()):
+        assert TrainingArguments(tmp_path, accelerator_config=given).accelerator_config == config.to_dict()
+    with pytest.raises(ConfigurationError, match="accelerator_config"):
+        TrainingArguments(tmp_path, accelerator_config=tmp_path / "missing.json")
+
+
+def test_optimizers_by_name():
+    theirs = {kind.name: kind.value for kind in transformers.training_args.OptimizerNames}
+    known = {kind.name: kind.value for kind in OptimizerNames}
+    assert not known.items() - theirs.items() - {("ADAMW_HF", "adamw_hf"), ("NADAMW_TORCH", "nadamw_torch")}
+    assert TrainingArguments("out", optim=OptimizerNames.ADAFACTOR).optim == "adafactor"
+    assert "galore_adamw" not in known.values()
+
+
+def test_fields_of_a_subclass_with_a_dtype_are_shown_by_name():
+    @dataclasses.dataclass
+    class Own(TrainingArguments):
+        kind: torch.dtype = torch.float32
+
+    assert Own("out").to_dict()["kind"] == "float32"
 
 
 def test_repr_shows_what_was_given():
