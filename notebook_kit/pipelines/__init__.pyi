@@ -7,6 +7,7 @@ from .automatic_speech_recognition import AutomaticSpeechRecognitionPipeline as 
 from .base import Pipeline as Pipeline
 from .document_question_answering import DocumentQuestionAnsweringPipeline as DocumentQuestionAnsweringPipeline
 from .document_question_answering import DonutQuestionAnsweringPipeline as DonutQuestionAnsweringPipeline
+from .factory import get_task as get_task
 from .factory import pipeline as pipeline
 from .feature_extraction import FeatureExtractionPipeline as FeatureExtractionPipeline
 from .fill_mask import FillMaskPipeline as FillMaskPipeline
@@ -27,6 +28,7 @@ from .text2text import Text2TextGenerationPipeline as Text2TextGenerationPipelin
 from .text2text import TranslationPipeline as TranslationPipeline
 from .text_classification import TextClassificationPipeline as TextClassificationPipeline
 from .text_generation import TextGenerationPipeline as TextGenerationPipeline
+from .token_classification import AggregationStrategy as AggregationStrategy
 from .token_classification import NerPipeline as NerPipeline
 from .token_classification import TokenClassificationPipeline as TokenClassificationPipeline
 from .visual_question_answering import VisualQuestionAnsweringPipeline as VisualQuestionAnsweringPipeline

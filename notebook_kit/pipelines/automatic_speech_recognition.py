@@ -113,7 +113,8 @@ class AutomaticSpeechRecognitionPipeline(AudioPipeline):
     def normalize_options(self, options: dict[str, Any]) -> dict[str, Any]:
         options |= checked("generate_kwargs", options.pop("generate_kwargs", None), dict[str, Any] | None) or {}
         options.pop("ignore_warning", None)
-        for name in ("return_dict_in_generate", *OUTPUTS):
+        options.pop("return_dict_in_generate", None)  # the answers are the same
+        for name in OUTPUTS:
             if options.get(name):
                 raise InputError(
                     f"A pipeline returns texts, so it cannot return what {name} requests.",

@@ -444,8 +444,10 @@ class Pipeline(PushToHub):
     predict = transform
 
     @property
-    def dtype(self) -> torch.dtype:
-        """The dtype of the weights."""
+    def dtype(self) -> torch.dtype | None:
+        """The dtype of the weights; None without a model."""
+        if self.model is None:
+            return None
         return next((p.dtype for p in self.model.parameters() if p.is_floating_point()), torch.float32)
 
     def save_pretrained(

@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 
     from notebook_kit.pipelines.base import Pipeline
 
-__all__ = ["pipeline"]
+__all__ = ["get_task", "pipeline"]
 
 LOADERS = {
     "tokenizer": ("notebook_kit.processing.text.auto", "AutoTokenizer"),
@@ -279,6 +279,26 @@ def _loader(kind: str) -> Any:
     return getattr(import_module(module), name)
 
 
+def get_task(model: str, token: Any = None, **where: Any) -> str:
+    """The task that `pipeline` chooses for a checkpoint, by its configuration or its model card.
+
+    Args:
+        model: The name of the checkpoint, or a folder.
+        token: The token for a private repository.
+        where: `revision`, `cache_dir` and further options of the Hub.
+
+    Raises:
+        InputError: If the checkpoint does not say which task it is for.
+        HubError: If it cannot be found.
+
+    Example:
+        >>> get_task("notebook-kit/tiny-sentiment")
+        'text-classification'
+    """
+    source = locate(model, token=token, **where)
+    return _task_of(source, auto.AutoConfig.from_pretrained(source), None)
+
+
 # Tasks -------------------------------------------------------------------------------------------------------------
 
 
@@ -293,7 +313,7 @@ def _task_of(source: Source | None, config: Any, model: Any) -> str:
     else:
         subject, tag, architectures = f"The checkpoint {source.name!r}", "", list(config.architectures or [])
         for name in getattr(config, "custom_pipelines", None) or {}:
-            if name in PIPELINE_REGISTRY.registered:
+            if name in PIPELINE_REGISTRY.supported_tasks.maps[0]:  # not a built-in task
                 return name
         with suppress(HubError):
             tag = str(read_card(source.find("README.md")).values.get("pipeline_tag", ""))

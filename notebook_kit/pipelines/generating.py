@@ -58,7 +58,8 @@ class GeneratingMixin:
         if "stop_sequence" in options:
             stop = options.pop("stop_sequence")
             options["stop_strings"] = stop if stop is not None else options.get("stop_strings")
-        for name in ("return_dict_in_generate", *OUTPUTS):
+        options.pop("return_dict_in_generate", None)  # the answers are the same
+        for name in OUTPUTS:
             if options.get(name):
                 raise InputError(
                     f"A pipeline returns texts, so it cannot return what {name} requests.",

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections import ChainMap
+from collections.abc import Iterator, Mapping
 from importlib import import_module
 from typing import Any
 
+from notebook_kit.errors import notice
 from notebook_kit.models import auto
 from notebook_kit.registry.tasks import TASKS, get_supported_tasks, task_name
 
@@ -14,6 +16,10 @@ __all__ = ["PIPELINE_REGISTRY", "PipelineRegistry"]
 
 class PipelineRegistry:
     """The tasks of `pipeline()`: the built-in ones, and those registered in this process.
+
+    Attributes:
+        supported_tasks: Task -> its entry, as `check_task` returns it. Setting an entry registers a task; deleting it removes
+            the task, or brings the built-in one back.
 
     Example:
         >>> from notebook_kit import AutoModelForSequenceClassification, Pipeline
@@ -33,7 +39,8 @@ class PipelineRegistry:
     """
 
     def __init__(self) -> None:
-        self.registered: dict[str, dict[str, Any]] = {}
+        self.supported_tasks: ChainMap[str, dict[str, Any]] = ChainMap({}, _BuiltIn())  # type: ignore[arg-type]  # is only read
+        self._tasks_of: dict[Any, dict[str, dict[str, Any]]] = {}  # class -> the tasks that it was registered for
 
     def register_pipeline(
         self,
@@ -62,11 +69,14 @@ class PipelineRegistry:
             entry["default"] = default if isinstance(default, Mapping) and "model" in default else {"model": default}
         if type is not None:
             entry["type"] = type
-        self.registered[task] = entry
+        if task in self.supported_tasks:
+            notice(f"The task {task!r} is already registered; {pipeline_class.__name__} replaces its pipeline.")
+        self.supported_tasks[task] = entry
+        self._tasks_of.setdefault(pipeline_class, {})[task] = entry
 
     def get_supported_tasks(self) -> list[str]:
         """The names that `pipeline` accepts, aliases included, sorted."""
-        return sorted({*get_supported_tasks(), *self.registered})
+        return sorted(self.supported_tasks)
 
     def check_task(self, task: str) -> tuple[str, dict[str, Any], None]:
         """The canonical name of a task, and its entry `{"impl": class, "pt": loaders, "default": ..., "type": ...}`.
@@ -74,22 +84,8 @@ class PipelineRegistry:
         Raises:
             InputError: for an unknown task, with near matches.
         """
-        if isinstance(task, str) and task in self.registered:
-            return task, self.registered[task], None
-        name = task_name(task)
-        line = TASKS[name]
-        pipeline_class = getattr(import_module(f".{line.module}", __package__), line.pipeline)
-        loaders = pipeline_class.auto_models or (pipeline_class.auto_model,)
-        return (
-            name,
-            {
-                "impl": pipeline_class,
-                "pt": tuple(getattr(auto, loader) for loader in loaders),
-                "default": {"model": line.model},
-                "type": line.modality,
-            },
-            None,
-        )
+        name = task if isinstance(task, str) and task in self.supported_tasks.maps[0] else task_name(task)
+        return name, self.supported_tasks[name], None
 
     def describe(self, config: Any, pipeline_class: Any) -> None:
         """Record in a configuration that its checkpoint is saved from a pipeline of a user's class.
@@ -99,9 +95,8 @@ class PipelineRegistry:
         """
         name = f"{pipeline_class.__module__.rpartition('.')[2]}.{pipeline_class.__name__}"
         tasks = {
-            task: {**entry, "impl": name, "pt": [loader.__name__ for loader in entry["pt"]]}
-            for task, entry in self.registered.items()
-            if entry["impl"] is pipeline_class
+            task: {**entry, "impl": name, "pt": tuple(loader.__name__ for loader in entry["pt"])}
+            for task, entry in self._tasks_of.get(pipeline_class, {}).items()
         }
         is_ours = pipeline_class.__module__.startswith(f"{__package__}.")
         for field, value in (("custom_pipelines", tasks), ("pipeline_class", "" if tasks or is_ours else name)):
@@ -119,6 +114,29 @@ class PipelineRegistry:
         tasks = getattr(config, "custom_pipelines", None) or {}
         names = [entry.get("impl") for name, entry in tasks.items() if task in (None, name)]
         return str(next(filter(None, (getattr(config, "pipeline_class", None), *names)), ""))
+
+
+class _BuiltIn(Mapping[str, dict[str, Any]]):
+    """The entries of the built-in tasks, aliases included, created when they are read."""
+
+    def __getitem__(self, task: str) -> dict[str, Any]:
+        if task not in get_supported_tasks():
+            raise KeyError(task)
+        line = TASKS[task_name(task)]
+        pipeline_class = getattr(import_module(f".{line.module}", __package__), line.pipeline)
+        loaders = pipeline_class.auto_models or (pipeline_class.auto_model,)
+        return {
+            "impl": pipeline_class,
+            "pt": tuple(getattr(auto, loader) for loader in loaders),
+            "default": {"model": line.model},
+            "type": line.modality,
+        }
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(get_supported_tasks())
+
+    def __len__(self) -> int:
+        return len(get_supported_tasks())
 
 
 PIPELINE_REGISTRY = PipelineRegistry()

@@ -14,10 +14,27 @@ from notebook_kit.pipelines.options import check_choice, checked
 from notebook_kit.pipelines.scores import softmax
 from notebook_kit.pipelines.text import TextPipeline, read_text
 from notebook_kit.pipelines.words import marks_subwords, whole_letters, words_of_tokens
+from notebook_kit.utils.choices import ExplicitEnum
 
-__all__ = ["NerPipeline", "TokenClassificationPipeline"]
+__all__ = ["AggregationStrategy", "NerPipeline", "TokenClassificationPipeline"]
 
-STRATEGIES = ("none", "simple", "first", "average", "max")
+
+class AggregationStrategy(ExplicitEnum):
+    """How labels of tokens become entities: `aggregation_strategy`.
+
+    Example:
+        >>> [strategy.value for strategy in AggregationStrategy]
+        ['none', 'simple', 'first', 'average', 'max']
+    """
+
+    NONE = "none"
+    SIMPLE = "simple"
+    FIRST = "first"
+    AVERAGE = "average"
+    MAX = "max"
+
+
+STRATEGIES = tuple(strategy.value for strategy in AggregationStrategy)
 
 Entity = dict[str, Any]
 Offsets = Sequence[tuple[int, int]]

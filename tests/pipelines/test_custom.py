@@ -17,12 +17,13 @@ import notebook_kit.pipelines
 from notebook_kit import (
     AutoModelForSequenceClassification,
     AutoModelForTokenClassification,
+    BertConfig,
     Pipeline,
     TextClassificationPipeline,
     pipeline,
 )
 from notebook_kit.errors import HubError, InputError, PipelineInputError
-from notebook_kit.pipelines import PIPELINE_REGISTRY
+from notebook_kit.pipelines import PIPELINE_REGISTRY, get_task
 
 
 def softmax(outputs):
@@ -89,10 +90,11 @@ class TopLabels(Pipeline):
 
 @pytest.fixture
 def registry():
-    before = dict(PIPELINE_REGISTRY.registered)
+    tasks = PIPELINE_REGISTRY.supported_tasks.maps[0]
+    before = dict(tasks)
     yield PIPELINE_REGISTRY
-    PIPELINE_REGISTRY.registered.clear()
-    PIPELINE_REGISTRY.registered.update(before)
+    tasks.clear()
+    tasks.update(before)
 
 
 @pytest.fixture
@@ -295,6 +297,33 @@ def test_a_task_can_be_registered_again(registry, folder):
     assert type(pipeline("mine", folder, device="cpu")) is PairClassificationPipeline
 
 
+def test_the_entries_of_tasks_are_read_and_replaced(registry, folder, tmp_path, caplog):
+    built_in = registry.supported_tasks["ner"]
+    assert built_in == registry.check_task("ner")[1] and set(registry.supported_tasks) == set(
+        registry.get_supported_tasks()
+    )
+    registry.register_pipeline("ner", TopLabels, pt_model=AutoModelForSequenceClassification)
+    assert "'ner' is already registered" in caplog.text
+    assert registry.check_task("ner")[1]["impl"] is TopLabels
+    registry.supported_tasks["ner"] = built_in
+    assert registry.check_task("ner")[1] == built_in
+    registry.register_pipeline("mine", TopLabels, pt_model=AutoModelForSequenceClassification)
+    mine = pipeline("mine", folder, device="cpu")
+    del registry.supported_tasks["mine"], registry.supported_tasks["ner"]
+    assert registry.check_task("ner")[1] == built_in
+    with pytest.raises(InputError, match="no task 'mine'"):
+        pipeline("mine", folder)
+    mine.save_pretrained(tmp_path)  # what it was registered for is still recorded
+    assert mine.model.config.custom_pipelines["mine"]["pt"] == ("AutoModelForSequenceClassification",)
+
+
+def test_the_task_of_a_checkpoint(folder, tmp_path):
+    assert get_task(str(folder)) == pipeline(model=folder).task == "text-classification"
+    BertConfig().save_pretrained(tmp_path)
+    with pytest.raises(InputError, match="does not say which task"):
+        get_task(str(tmp_path))
+
+
 def test_of_several_model_classes_the_first_that_fits_is_taken(registry, checkpoints):
     registry.register_pipeline(
         "two", TopLabels, pt_model=(AutoModelForTokenClassification, AutoModelForSequenceClassification)
@@ -338,7 +367,7 @@ def test_save_and_load(registered, folder, tmp_path):
     # The checkpoint says which registered task it is for.
     unnamed = pipeline(model=tmp_path, device="cpu", trust_remote_code=True)
     assert (type(unnamed), unnamed.task) == (PairClassificationPipeline, "pair-classification")
-    del registered.registered["pair-classification"]
+    del registered.supported_tasks["pair-classification"]
     assert pipeline(model=tmp_path, device="cpu").task == "text-classification"
 
 
@@ -352,7 +381,7 @@ def test_a_checkpoint_of_a_custom_class_does_not_load_as_another_without_a_word(
     else:
         pipe = pipeline("text-classification", folder, pipeline_class=TopLabels, device="cpu")
     pipe.save_pretrained(tmp_path)
-    registry.registered.clear()
+    registry.supported_tasks.maps[0].clear()
     for given in ({"pipeline_class": TopLabels}, {}):
         caplog.clear()
         again = pipeline(None, tmp_path, device="cpu", **given)

@@ -71,7 +71,7 @@ def test_what_cannot_be_captioned(caption):
         ({"inputs": PICTURES[0], "prompt": 3}, "prompt is 3"),
         ({"inputs": PICTURES[0], "max_new_token": 3}, "Did you mean 'max_new_tokens'"),
         ({"inputs": PICTURES[0], "generate_kwargs": {"num_beamz": 3}}, "Did you mean 'num_beams'"),
-        ({"inputs": PICTURES[0], "return_dict_in_generate": True}, "A pipeline returns texts"),
+        ({"inputs": PICTURES[0], "output_scores": True}, "A pipeline returns texts"),
     ):
         with pytest.raises(InputError, match=message):
             caption(**call)

@@ -4,6 +4,7 @@ import pytest
 from pipeline_helpers import NER_LABELS, TEXTS, assert_same, ours
 
 from notebook_kit.errors import InputError
+from notebook_kit.pipelines import AggregationStrategy
 
 LABELS = {
     "id2label": dict(enumerate(NER_LABELS)),
@@ -66,7 +67,9 @@ def test_old_spellings(tag):
     mine, _ = tag
     text = TEXTS[3]
     assert mine(text, grouped_entities=True) == mine(text, aggregation_strategy="simple")
-    assert mine(text, grouped_entities=True, ignore_subwords=True) == mine(text, aggregation_strategy="first")
+    assert mine(text, grouped_entities=True, ignore_subwords=True) == mine(
+        text, aggregation_strategy=AggregationStrategy.FIRST
+    )
     assert mine(text, grouped_entities=False) == mine(text)
 
 
