@@ -14,7 +14,14 @@ from safetensors.torch import load_file, save_file
 from torch import nn
 
 import notebook_kit
-from notebook_kit import ablate_heads, pipeline, record_attention
+from notebook_kit import (
+    BertConfig,
+    EncoderDecoderConfig,
+    EncoderDecoderModel,
+    ablate_heads,
+    pipeline,
+    record_attention,
+)
 from notebook_kit.errors import CheckpointError, InputError
 from notebook_kit.models.auto import config_class, model_classes
 from notebook_kit.nn import int8
@@ -177,6 +184,25 @@ def test_every_family_and_task(family):
         limit = 0.1 if family in ("t5", "mt5") else 0.05  # T5's attention is not scaled, which magnifies differences
         limit *= 127 / int8.best_product().levels  # the error is proportional to the step between weights
         assert (exact - rounded).norm() / exact.norm() < limit, auto
+
+
+def test_a_pair_of_two_families():
+    parts = [
+        BertConfig(**ref.tiny_fields("bert"), **edits)
+        for edits in ({}, {"is_decoder": True, "add_cross_attention": True})
+    ]
+    config = EncoderDecoderConfig.from_encoder_decoder_configs(*parts, decoder_start_token_id=1, pad_token_id=0)
+    torch.manual_seed(0)
+    model = EncoderDecoderModel(config).eval()
+    ref.randomize(model)
+    coarse = quantized(model)
+    large = [m for m in model.modules() if isinstance(m, nn.Linear) and m.out_features >= FEWEST_OUTPUTS]
+    assert sum(isinstance(module, Int8Linear) for module in coarse.modules()) == len(large) > 2 * 6
+    ids = torch.randint(4, 90, (2, 9), generator=torch.Generator().manual_seed(1))
+    with torch.no_grad():
+        exact, rounded = (one(ids, decoder_input_ids=ids).logits for one in (model, coarse))
+    assert (exact - rounded).norm() / exact.norm() < 0.05 * 127 / int8.best_product().levels
+    assert coarse.generate(ids, max_new_tokens=3, do_sample=False).shape[0] == 2
 
 
 @pytest.mark.parametrize(
