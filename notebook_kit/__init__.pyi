@@ -489,6 +489,7 @@ from .pipelines import TranslationPipeline as TranslationPipeline
 from .pipelines import VisualQuestionAnsweringPipeline as VisualQuestionAnsweringPipeline
 from .pipelines import ZeroShotClassificationPipeline as ZeroShotClassificationPipeline
 from .pipelines import ZeroShotImageClassificationPipeline as ZeroShotImageClassificationPipeline
+from .pipelines import dequantized as dequantized
 from .pipelines import pipeline as pipeline
 from .processing.audio.auto import AutoFeatureExtractor as AutoFeatureExtractor
 from .processing.audio.classes import ASTFeatureExtractor as ASTFeatureExtractor

@@ -19,6 +19,7 @@ from .image_to_text import ImageToTextPipeline as ImageToTextPipeline
 from .inputs import KeyDataset as KeyDataset
 from .inputs import KeyPairDataset as KeyPairDataset
 from .object_detection import ObjectDetectionPipeline as ObjectDetectionPipeline
+from .quantization import dequantized as dequantized
 from .question_answering import QuestionAnsweringPipeline as QuestionAnsweringPipeline
 from .registry import PIPELINE_REGISTRY as PIPELINE_REGISTRY
 from .running import ResultStream as ResultStream

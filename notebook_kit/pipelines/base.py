@@ -471,7 +471,8 @@ class Pipeline(PushToHub):
         if self.quantize is not None:
             raise InputError(
                 f"The weights of this pipeline are quantized ({self.quantize}), so they cannot be saved as a checkpoint.",
-                next_step="Save a pipeline created without quantize=, and quantize it after loading.",
+                next_step="Save a pipeline created without quantize=, and quantize it after loading; or save "
+                "dequantized(pipe.model), with the rounded weights in float32.",
             )
         PIPELINE_REGISTRY.describe(self.model.config, type(self))
         weights = {name: options.pop(name) for name in ("max_shard_size", "safe_serialization") if name in options}

@@ -8,9 +8,10 @@ other layers stay in float32.
 Source: Dettmers et al., LLM.int8(): 8-bit Matrix Multiplication for Transformers at Scale, 2022, section 2.1
 ("vector-wise quantization", and "zeropoint quantization" for the shifts).
 
-Measured on all-MiniLM-L6-v2, 275 sentences: the mean cosine similarity to float32 sentence embeddings is 0.9988 (minimum
-0.998), and the nearest other sentence is the same for 96 %. On processors without VNNI instructions, where weights have 7
-bits, it is 0.9973 (minimum 0.994), and the nearest the same for 94 %.
+Measured on all-MiniLM-L6-v2, 275 sentences, on an AMD EPYC without VNNI instructions, where weights have 7 bits: the mean
+cosine similarity to float32 sentence embeddings is 0.997 (minimum 0.991), and the nearest other sentence is the same for
+92 %. Rounding weights to 8 bits, which processors with VNNI instructions do, halves the distance. Most of the rest comes from
+the values of attention and the second half of the feed-forward blocks.
 """
 
 from __future__ import annotations
@@ -24,7 +25,7 @@ from torch import Tensor, nn
 from notebook_kit.errors import InputError, near_matches, notice
 from notebook_kit.nn.int8 import best_product, float_seconds, seconds
 
-__all__ = ["Int8Linear", "quantized"]
+__all__ = ["Int8Linear", "dequantized", "quantized"]
 
 # Heads with few labels cost little time and affect results most.
 FEWEST_OUTPUTS = 16
@@ -55,6 +56,7 @@ class Int8Linear(nn.Module):
         if weight is None:
             raise InputError(f"A {type(linear).__name__} is not a linear layer.", next_step="Pass a torch.nn.Linear.")
         self.out_features, self.in_features = weight.shape
+        self._like = (_without_values(linear),)  # in a tuple, so as not to be a submodule
         self.product = best_product()
         with torch.no_grad():
             rows = weight.detach().float()
@@ -74,6 +76,17 @@ class Int8Linear(nn.Module):
         # An activation is step * rounded + lowest, and the share of the latter in an output is lowest * (sum of its weights).
         out.addcmul_(lowest, self.sums)
         return out.view(*x.shape[:-1], self.out_features)
+
+    def to_float(self) -> nn.Module:
+        """A layer of the original kind in float32, with the rounded weights."""
+        layer = copy.deepcopy(self._like[0]).to_empty(device="cpu")
+        with torch.no_grad():
+            weight, target = self.product.unpack(self.packed).float() * self.scale[:, None], _rows_of(layer)
+            assert target is not None
+            target.copy_(weight)
+            if self.bias is not None:
+                layer.bias.copy_(self.bias)  # type: ignore[union-attr, operator, arg-type]
+        return layer
 
     def __getstate__(self) -> dict[str, Any]:
         """For copies and pickles: the weights as an ordinary tensor, which any processor can pack."""
@@ -103,6 +116,12 @@ def _rows_of(layer: nn.Module) -> Tensor | None:
         return layer.weight
     # GPT-2's weights are `(in, out)`, here and in transformers, whose models work as well.
     return layer.weight.t() if type(layer).__name__ in ("GPT2Projection", "Conv1D") else None  # type: ignore[operator]
+
+
+def _without_values(layer: nn.Module) -> nn.Module:
+    """A copy without memory for its parameters."""
+    empty = {id(p): nn.Parameter(torch.empty_like(p, device="meta"), p.requires_grad) for p in layer.parameters()}
+    return copy.deepcopy(layer, empty)
 
 
 def quantized(model: nn.Module, kind: str = "int8") -> nn.Module:
@@ -146,3 +165,40 @@ def quantized(model: nn.Module, kind: str = "int8") -> nn.Module:
             next_step="Leave quantize out.",
         )
     return model
+
+
+def dequantized(model: nn.Module) -> nn.Module:
+    """A copy of a model with 8-bit weights that computes in float32, so that it can be trained and saved.
+
+    Weights keep their rounded values, except for an output layer that shares the exact weights of the token embeddings. Where
+    the exact weights are at hand, load them again instead.
+
+    Args:
+        model: The model of a pipeline that was created with `quantize="int8"`.
+
+    Returns:
+        A model in evaluation mode; `model.train()` and the Trainer take it.
+
+    Raises:
+        InputError: If the model has no 8-bit layers.
+
+    Example:
+        >>> from notebook_kit import dequantized, pipeline
+        >>> pipe = pipeline("sentiment-analysis", model="notebook-kit/tiny-sentiment", device="cpu", quantize="int8")
+        >>> model = dequantized(pipe.model)
+        >>> model.num_parameters(only_trainable=True) > pipe.model.num_parameters()
+        True
+    """
+    if not any(isinstance(module, Int8Linear) for module in model.modules()):
+        raise InputError(
+            f"{type(model).__name__} has no 8-bit layers.",
+            next_step='Pass the model of a pipeline that was created with quantize="int8".',
+        )
+    model = copy.deepcopy(model)
+    for parent in list(model.modules()):
+        for name, child in list(parent.named_children()):
+            if isinstance(child, Int8Linear):
+                parent._modules[name] = child.to_float()
+    if callable(tie := getattr(model, "tie_weights", None)):
+        tie()
+    return model.eval()

@@ -25,7 +25,7 @@ from notebook_kit import (
 from notebook_kit.errors import CheckpointError, InputError
 from notebook_kit.models.auto import config_class, model_classes
 from notebook_kit.nn import int8
-from notebook_kit.pipelines.quantization import FEWEST_OUTPUTS, Int8Linear, quantized
+from notebook_kit.pipelines.quantization import FEWEST_OUTPUTS, Int8Linear, dequantized, quantized
 from notebook_kit.zoo import sample
 
 
@@ -125,6 +125,32 @@ def test_the_given_model_is_left_as_it_is(checkpoints):
     exact = ours("text-classification", checkpoints("ForSequenceClassification", num_labels=3))
     quantized(exact.model)
     assert not any(isinstance(module, Int8Linear) for module in exact.model.modules())
+
+
+@pytest.mark.parametrize("task", ["sentiment-analysis", "text-generation", "image-classification"])
+def test_turned_back_it_trains_and_is_saved(task, tmp_path):
+    exact = pipeline(task, model="zoo", device="cpu").model
+    coarse = quantized(exact)
+    model = dequantized(coarse)
+    assert [type(module) for module in model.modules()] == [type(module) for module in exact.modules()]
+    size = exact.config.image_size if task == "image-classification" else 0
+    given = {"pixel_values": ref.pixels(size)} if size else {"input_ids": torch.arange(5, 17)[None]}
+    with torch.no_grad():
+        logits = [one(**given).logits for one in (exact, coarse, model)]
+    assert (logits[1] - logits[2]).norm() < (logits[1] - logits[0]).norm()  # activations are exact again
+    head = model.get_output_embeddings()
+    assert head is None or head.weight is model.get_input_embeddings().weight
+    before = {name: value.clone() for name, value in model.named_parameters()}
+    model.train()(**given).logits.square().mean().backward()
+    torch.optim.SGD(model.parameters(), lr=0.1).step()
+    moved = [name for name, value in model.named_parameters() if not torch.equal(value, before[name])]
+    assert any("layer" in name or ".h." in name for name in moved) and len(moved) > len(before) // 2
+    model.save_pretrained(tmp_path)
+    again = type(exact).from_pretrained(tmp_path).state_dict()
+    assert all(torch.equal(again[name], value) for name, value in model.state_dict().items())
+    assert any(isinstance(module, Int8Linear) for module in coarse.modules())
+    with pytest.raises(InputError, match="has no 8-bit layers"):
+        dequantized(model)
 
 
 def test_what_cannot_be_quantized(checkpoints):
