@@ -8,10 +8,12 @@ other layers stay in float32.
 Source: Dettmers et al., LLM.int8(): 8-bit Matrix Multiplication for Transformers at Scale, 2022, section 2.1
 ("vector-wise quantization", and "zeropoint quantization" for the shifts).
 
+A few columns of the states of a trained model hold values many times as large as all others, and would stretch the steps of
+their tokens. One column in 48 is therefore multiplied in float32.
+
 Measured on all-MiniLM-L6-v2, 275 sentences, on an AMD EPYC without VNNI instructions, where weights have 7 bits: the mean
-cosine similarity to float32 sentence embeddings is 0.997 (minimum 0.991), and the nearest other sentence is the same for
-92 %. Rounding weights to 8 bits, which processors with VNNI instructions do, halves the distance. Most of the rest comes from
-the values of attention and the second half of the feed-forward blocks.
+cosine similarity to float32 sentence embeddings is 0.9991 (minimum 0.9972), and the nearest other sentence is the same for
+95.6 %; with all columns rounded, it was 0.9971 (minimum 0.9913) and 92.0 %, in 5 % less time.
 """
 
 from __future__ import annotations
@@ -23,12 +25,16 @@ import torch
 from torch import Tensor, nn
 
 from notebook_kit.errors import InputError, near_matches, notice
+from notebook_kit.nn.inputs import inputs_of, vocabulary_size
 from notebook_kit.nn.int8 import best_product, float_seconds, seconds
+from notebook_kit.nn.patches import sides
 
 __all__ = ["Int8Linear", "dequantized", "quantized"]
 
 # Heads with few labels cost little time and affect results most.
 FEWEST_OUTPUTS = 16
+# One in so many input columns, the one with the largest values, is multiplied in float32.
+COLUMNS_PER_EXACT = 48
 TINY = 1e-12
 
 
@@ -37,6 +43,7 @@ class Int8Linear(nn.Module):
 
     Args:
         linear: The layer whose weights are rounded, a `torch.nn.Linear` or GPT-2's projection. It is not modified.
+        columns: The inputs, `(count,)`, that are multiplied exactly, in float32: those with the largest values.
 
     Example:
         >>> import torch
@@ -49,8 +56,10 @@ class Int8Linear(nn.Module):
     scale: Tensor
     sums: Tensor
     bias: Tensor | None
+    columns: Tensor
+    exact: Tensor
 
-    def __init__(self, linear: nn.Module) -> None:
+    def __init__(self, linear: nn.Module, columns: Tensor | None = None) -> None:
         super().__init__()
         weight, bias = _rows_of(linear), getattr(linear, "bias", None)
         if weight is None:
@@ -59,7 +68,11 @@ class Int8Linear(nn.Module):
         self._like = (_without_values(linear),)  # in a tuple, so as not to be a submodule
         self.product = best_product()
         with torch.no_grad():
+            columns = torch.empty(0, dtype=torch.int64) if columns is None else columns
             rows = weight.detach().float()
+            self.register_buffer("columns", columns)
+            self.register_buffer("exact", rows[:, columns].t().contiguous())  # (count, out)
+            rows = rows.index_fill(1, columns, 0.0)
             scale = rows.abs().amax(dim=1).clamp_min(TINY) / self.product.levels
             rounded = (rows / scale[:, None]).round().to(torch.int8)
             self.packed = self.product.pack(rounded, scale)
@@ -69,12 +82,15 @@ class Int8Linear(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         flat = x.reshape(-1, self.in_features)  # (tokens, in)
-        lowest, highest = flat.amin(dim=1, keepdim=True), flat.amax(dim=1, keepdim=True)  # (tokens, 1)
+        rest = flat.index_fill(1, self.columns, 0.0) if len(self.columns) else flat
+        lowest, highest = rest.amin(dim=1, keepdim=True), rest.amax(dim=1, keepdim=True)  # (tokens, 1)
         step = (highest - lowest).clamp_min_(TINY) / 255
-        out = self.product.multiply((flat - lowest).mul_(step.reciprocal()), self.packed)  # (tokens, out)
+        out = self.product.multiply((rest - lowest).mul_(step.reciprocal()), self.packed)  # (tokens, out)
         out = out.mul_(step) if self.bias is None else torch.addcmul(self.bias, out, step)
         # An activation is step * rounded + lowest, and the share of the latter in an output is lowest * (sum of its weights).
         out.addcmul_(lowest, self.sums)
+        if len(self.columns):
+            out.addmm_(flat.index_select(1, self.columns), self.exact)
         return out.view(*x.shape[:-1], self.out_features)
 
     def to_float(self) -> nn.Module:
@@ -83,9 +99,10 @@ class Int8Linear(nn.Module):
         with torch.no_grad():
             weight, target = self.product.unpack(self.packed).float() * self.scale[:, None], _rows_of(layer)
             assert target is not None
+            weight[:, self.columns] = self.exact.t()
             target.copy_(weight)
             if self.bias is not None:
-                layer.bias.copy_(self.bias)  # type: ignore[union-attr, operator, arg-type]
+                layer.get_parameter("bias").copy_(self.bias)
         return layer
 
     def __getstate__(self) -> dict[str, Any]:
@@ -152,12 +169,13 @@ def quantized(model: nn.Module, kind: str = "int8") -> nn.Module:
             'quantize="int8" saves memory here, but no time.'
         )
     model = copy.deepcopy(model)
+    columns = _largest_inputs(model)
     count = 0
     for parent in list(model.modules()):
         for name, child in list(parent.named_children()):
             rows = _rows_of(child)
             if rows is not None and len(rows) >= FEWEST_OUTPUTS:
-                parent._modules[name] = Int8Linear(child)
+                parent._modules[name] = Int8Linear(child, columns.get(child))
                 count += 1
     if not count:
         raise InputError(
@@ -165,6 +183,45 @@ def quantized(model: nn.Module, kind: str = "int8") -> nn.Module:
             next_step="Leave quantize out.",
         )
     return model
+
+
+@torch.no_grad()
+def _largest_inputs(model: nn.Module) -> dict[nn.Module, Tensor]:
+    """For each linear layer, the columns of its input with the largest values; none for layers that a trial does not reach.
+
+    Which columns of the states are large is a property of the weights rather than of a text, so that a trial on random tokens
+    or pixels finds them.
+
+    Source: Dettmers et al., LLM.int8(), 2022, section 4.
+    """
+    largest: dict[nn.Module, Tensor] = {}
+
+    def look(layer: nn.Module, inputs: tuple[Any, ...]) -> None:
+        values = inputs[0].reshape(-1, inputs[0].shape[-1]).abs().amax(dim=0)
+        largest[layer] = torch.maximum(largest.get(layer, values), values)
+
+    hooks = [layer.register_forward_pre_hook(look) for layer in model.modules() if _rows_of(layer) is not None]
+    try:
+        model(**_random_inputs(model))
+    except Exception:  # a model that takes other inputs: all columns are rounded
+        pass
+    finally:
+        for hook in hooks:
+            hook.remove()
+    return {layer: values.topk(len(values) // COLUMNS_PER_EXACT).indices for layer, values in largest.items()}
+
+
+def _random_inputs(model: nn.Module) -> dict[str, Tensor]:
+    """Random tokens or pixels, as many as a short text or two images have."""
+    generator = torch.Generator().manual_seed(0)
+    inputs = inputs_of(model)
+    if inputs.main == "pixel_values":
+        config = model.config
+        size, channels = getattr(config, "image_size", 224), getattr(config, "num_channels", 3)
+        height, width = sides(size)
+        return {"pixel_values": torch.randn(2, channels, height, width, generator=generator)}
+    ids = torch.randint(vocabulary_size(model) or 1, (4, 16), generator=generator)
+    return {"input_ids": ids} | ({"decoder_input_ids": ids} if inputs.takes("decoder_input_ids") else {})
 
 
 def dequantized(model: nn.Module) -> nn.Module:

@@ -54,6 +54,30 @@ def test_an_outlier_in_one_token_does_not_touch_the_others():
     assert torch.equal(layer(x)[[0, 1, 3]], before[[0, 1, 3]])
 
 
+@pytest.mark.parametrize("kind", ["bert", "vit"])
+def test_inputs_that_are_much_larger_are_multiplied_exactly(kind, monkeypatch):
+    """As in trained models, where a few columns of the states hold values that would stretch the steps of all others."""
+    auto = {"bert": "AutoModelForMaskedLM", "vit": "AutoModelForImageClassification"}[kind]
+    build = model_classes(kind)[auto]
+    wide = {"hidden_size": 96, "intermediate_size": 96}
+    model = build(build.config_class(**ref.tiny_fields(kind, **wide))).eval()
+    ref.randomize(model)
+    for name, parameter in model.named_parameters():
+        if "LayerNorm.weight" in name or ("layernorm" in name and "weight" in name):
+            parameter.data[7] = 60.0
+    given = ref.batch(model.config)
+    errors = {}
+    with torch.no_grad():
+        expected = flat(model(**given))
+        for share in (48, 10_000):
+            monkeypatch.setattr("notebook_kit.pipelines.quantization.COLUMNS_PER_EXACT", share)
+            coarse = quantized(model)
+            errors[share] = (flat(coarse(**given)) - expected).norm() / expected.norm()
+            layer = next(module for module in coarse.modules() if isinstance(module, Int8Linear))
+            assert (7 in layer.columns) == (share == 48)
+    assert errors[48] < 0.5 * errors[10_000]
+
+
 @pytest.mark.parametrize("product", int8._candidates(), ids=lambda product: product.name)
 def test_a_product_is_exact_or_not_taken(product, monkeypatch):
     """Rounded activations and weights are multiplied as whole numbers, whatever instructions the processor has."""
