@@ -47,6 +47,7 @@ class DetrFrozenBatchNorm2d(nn.Module):
     bias: Tensor
     running_mean: Tensor
     running_var: Tensor
+    eps = 1e-5
 
     def __init__(self, channels: int) -> None:
         super().__init__()
@@ -54,7 +55,7 @@ class DetrFrozenBatchNorm2d(nn.Module):
             self.register_buffer(name, torch.full((channels,), value))
 
     def forward(self, x: Tensor) -> Tensor:
-        scale = self.weight * (self.running_var + 1e-5).rsqrt()
+        scale = self.weight * (self.running_var + self.eps).rsqrt()
         shift = self.bias - self.running_mean * scale
         return x * scale[:, None, None] + shift[:, None, None]
 

@@ -17,6 +17,7 @@ from notebook_kit.errors import ConfigurationError
 from notebook_kit.fields import Activation, Size
 from notebook_kit.nn.backbone import Backbone, BackboneConfig
 from notebook_kit.nn.base import PreTrainedModel
+from notebook_kit.nn.folding import for_convolutions, normed_convolution
 from notebook_kit.nn.image_heads import ForImageClassification, linear_classifier
 from notebook_kit.nn.layers import activation
 from notebook_kit.nn.outputs import (
@@ -96,7 +97,7 @@ class ResNetConvolution(nn.Module):
         self.activation = None if act is None else activation(act)
 
     def forward(self, x: Tensor) -> Tensor:
-        x = self.normalization(self.convolution(x))
+        x = normed_convolution(self.convolution, self.normalization, x)
         return x if self.activation is None else self.activation(x)
 
 
@@ -113,7 +114,7 @@ class ResNetEmbeddings(nn.Module):
 
     def forward(self, pixel_values: Tensor) -> Tensor:
         check_pixels(pixel_values, self.channels)
-        return self.pooler(self.embedder(pixel_values))
+        return self.pooler(self.embedder(for_convolutions(pixel_values)))
 
 
 class ResNetLayer(nn.Module):
