@@ -21,6 +21,7 @@ from .generation import ForcedBOSTokenLogitsProcessor as ForcedBOSTokenLogitsPro
 from .generation import ForcedEOSTokenLogitsProcessor as ForcedEOSTokenLogitsProcessor
 from .generation import GenerationConfig as GenerationConfig
 from .generation import GenerationMixin as GenerationMixin
+from .generation import GenerationMode as GenerationMode
 from .generation import InfNanRemoveLogitsProcessor as InfNanRemoveLogitsProcessor
 from .generation import KVCache as KVCache
 from .generation import LogitNormalization as LogitNormalization

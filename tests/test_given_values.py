@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 import pandas
 import pytest
 import torch
 
 from notebook_kit import (
     AutoConfig,
+    AutoModelForSequenceClassification,
     BertConfig,
     DataCollatorForLanguageModeling,
     DataCollatorForSeq2Seq,
@@ -91,6 +94,22 @@ def test_what_is_neither_true_nor_false(tmp_path):
         with pytest.raises(InputError, match=rf"{name} is .*expected True or False"):
             call(**{name: column})
     assert not [path for path in tmp_path.iterdir() if path.suffix != ".lock"]  # refused before anything is written
+
+
+def test_what_are_not_weights(tmp_path):
+    name = "notebook-kit/tiny-sentiment"
+    model = AutoModelForSequenceClassification.from_pretrained(name)
+    for given in (5, "weights", [1], {"a": 5}, {5: torch.ones(1)}, torch.ones(1)):
+        for call in (partial(type(model).from_pretrained, name), partial(model.save_pretrained, tmp_path)):
+            with pytest.raises(InputError, match="expected tensors by name"):
+                call(state_dict=given)
+
+
+def test_what_are_not_results_of_generate():
+    writer, ids = pipeline("text-generation", model="zoo").model, torch.tensor([[1, 2]])
+    for sequences, scores in ((5, 5), (ids, 5), (ids, [5]), ("text", (torch.ones(1, 3),)), (None, (torch.ones(1, 3),))):
+        with pytest.raises(InputError, match="expected what generate returns"):
+            writer.compute_transition_scores(sequences, scores)
 
 
 def test_what_is_not_a_batch():

@@ -25,6 +25,7 @@ import torch
 
 from notebook_kit.checkpoints.tensorflow_weights import H5Weights, TensorFlowWeights
 from notebook_kit.errors import CheckpointError, InputError, NotebookKitError, UnsafeFileError
+from notebook_kit.fields import shown
 from notebook_kit.files import damaged, flush_file, flush_folder, read_json, temporary_name, write_text
 from notebook_kit.hub import Source, locate
 from notebook_kit.registry.weight_files import (
@@ -36,7 +37,7 @@ from notebook_kit.registry.weight_files import (
     WEIGHTS,
 )
 
-__all__ = ["GivenWeights", "Weights", "open_file", "open_weights", "save_weights", "unsafe_pickle"]
+__all__ = ["GivenWeights", "Weights", "check_state_dict", "open_file", "open_weights", "save_weights", "unsafe_pickle"]
 
 _DTYPES = {
     "BOOL": torch.bool,
@@ -234,6 +235,25 @@ class Weights(Mapping[str, torch.Tensor]):
         tensors = _read_torch(path, self._source)
         self._tensors.update(tensors)
         return list(tensors)
+
+
+def check_state_dict(state_dict: Any) -> Mapping[str, torch.Tensor]:
+    """Return `state_dict` if it holds tensors by name; None stands for an empty one.
+
+    Raises:
+        InputError: If it does not.
+    """
+    given = {} if state_dict is None else state_dict
+    wrong = {"state_dict": given}
+    if isinstance(given, Mapping):
+        wrong = {
+            f"state_dict[{name!r}]": value
+            for name, value in given.items()
+            if not isinstance(name, str) or not isinstance(value, torch.Tensor)
+        }
+    for what, value in wrong.items():
+        raise InputError(f"{what} is {shown(value)}; expected tensors by name.", next_step="Pass model.state_dict().")
+    return given
 
 
 class GivenWeights(dict[str, torch.Tensor]):

@@ -4,6 +4,7 @@ from ..nn.cache import DynamicCache as DynamicCache
 from ..nn.cache import KVCache as KVCache
 from ..nn.cache import StaticCache as StaticCache
 from .configuration import GenerationConfig as GenerationConfig
+from .configuration import GenerationMode as GenerationMode
 from .filters import EpsilonLogitsWarper as EpsilonLogitsWarper
 from .filters import EtaLogitsWarper as EtaLogitsWarper
 from .filters import MinPLogitsWarper as MinPLogitsWarper

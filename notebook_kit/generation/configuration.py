@@ -8,6 +8,7 @@ import json
 import os
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
@@ -20,7 +21,7 @@ from notebook_kit.hub.saving import PushToHub, folder_to_save
 if TYPE_CHECKING:
     from notebook_kit.configuration import PretrainedConfig
 
-__all__ = ["GENERATION_CONFIG_NAME", "GenerationConfig"]
+__all__ = ["GENERATION_CONFIG_NAME", "GenerationConfig", "GenerationMode"]
 
 GENERATION_CONFIG_NAME = "generation_config.json"
 
@@ -47,6 +48,22 @@ CacheKind = (
     | Literal["offloaded_hybrid", "offloaded_hybrid_chunked", "sliding_window"]
 )
 TokenId = Annotated[int, Range(-1)]  # -1, in some older files, for a token that the model does not have
+
+
+class GenerationMode(StrEnum):
+    """How `generate` searches for a text: see `GenerationConfig.get_generation_mode`.
+
+    Example:
+        >>> GenerationMode("sample") is GenerationMode.SAMPLE
+        True
+    """
+
+    GREEDY_SEARCH = "greedy_search"
+    SAMPLE = "sample"
+    BEAM_SEARCH = "beam_search"
+    BEAM_SAMPLE = "beam_sample"
+    GROUP_BEAM_SEARCH = "group_beam_search"
+    ASSISTED_GENERATION = "assisted_generation"
 
 
 @dataclasses.dataclass(init=False, repr=False)
@@ -202,8 +219,11 @@ class GenerationConfig(PushToHub):
         own = name == "extra" or name in self.names()
         (self.__dict__ if own else self.extra)[name] = value  # what is not a setting is written to files, too
 
-    def update(self, **settings: Any) -> None:
+    def update(self, **settings: Any) -> dict[str, Any]:
         """Set several settings at once.
+
+        Returns:
+            Those that are not settings; they are kept in `extra`.
 
         Raises:
             ConfigurationError: For a misspelt name, or an invalid value.
@@ -221,6 +241,22 @@ class GenerationConfig(PushToHub):
         except ConfigurationError:
             self.__dict__.update(before)
             raise
+        return {name: value for name, value in settings.items() if name not in names}
+
+    def get_generation_mode(self, assistant_model: Any = None) -> GenerationMode:
+        """How `generate` searches with these settings, and with this `assistant_model`.
+
+        Example:
+            >>> GenerationConfig(num_beams=4, do_sample=False).get_generation_mode()
+            <GenerationMode.BEAM_SEARCH: 'beam_search'>
+        """
+        if assistant_model is not None or self.prompt_lookup_num_tokens:
+            return GenerationMode.ASSISTED_GENERATION
+        if (self.num_beams or 1) == 1:
+            return GenerationMode.SAMPLE if self.do_sample else GenerationMode.GREEDY_SEARCH
+        if (self.num_beam_groups or 1) > 1:
+            return GenerationMode.GROUP_BEAM_SEARCH
+        return GenerationMode.BEAM_SAMPLE if self.do_sample else GenerationMode.BEAM_SEARCH
 
     def filled(self, *others: GenerationConfig | Mapping[str, Any]) -> GenerationConfig:
         """A copy whose unset settings come from `others`; earlier ones take precedence."""

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from torch import Tensor
 
 from notebook_kit.errors import InputError
@@ -187,6 +189,11 @@ class EtaLogitsWarper(EpsilonLogitsWarper):
         >>> EtaLogitsWarper(0.2)(torch.tensor([[1]]), torch.tensor([[0.1, 0.6, 0.3]]).log()).exp()
         tensor([[0.0000, 0.6000, 0.3000]])
     """
+
+    def __init__(
+        self, epsilon: float, filter_value: float = NEVER, min_tokens_to_keep: int = 1, device: Any = None
+    ) -> None:
+        super().__init__(epsilon, filter_value, min_tokens_to_keep)
 
     def __call__(self, input_ids: Tensor, scores: Tensor) -> Tensor:
         logs = scores.log_softmax(dim=-1)

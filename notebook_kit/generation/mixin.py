@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -10,6 +10,7 @@ from torch import Tensor, arange, stack
 
 from notebook_kit.configuration import PretrainedConfig
 from notebook_kit.errors import InputError
+from notebook_kit.fields import shown
 from notebook_kit.generation.configuration import GenerationConfig
 from notebook_kit.hub import Source
 from notebook_kit.nn.base import ModelHooks
@@ -143,6 +144,12 @@ class GenerationMixin(ModelHooks):
             >>> model.compute_transition_scores(out.sequences, out.scores, normalize_logits=True).shape
             torch.Size([1, 3])
         """
+        for name, tensors in (("sequences", [sequences]), ("scores", scores)):
+            if not isinstance(tensors, Sequence) or not all(isinstance(tensor, Tensor) for tensor in tensors):
+                raise InputError(
+                    f"{name} is {shown(sequences if name == 'sequences' else scores)}; expected what generate returns.",
+                    next_step="Pass out.sequences and out.scores of out = generate(..., return_dict_in_generate=True).",
+                )
         if not scores:
             raise InputError("There are no scores.", next_step="Call generate(..., output_scores=True).")
         found = stack(scores, dim=1)  # (rows, steps, vocabulary)

@@ -264,7 +264,7 @@ class EncoderNoRepeatNGramLogitsProcessor(LogitsProcessor):
 
     def __init__(self, encoder_ngram_size: int, encoder_input_ids: Tensor) -> None:
         self.ngram_size = at_least_one("encoder_ngram_size", encoder_ngram_size)
-        self.encoder_input_ids = encoder_input_ids
+        self.encoder_input_ids = encoder_input_ids if encoder_input_ids.dim() > 1 else encoder_input_ids[None]
 
     def __call__(self, input_ids: Tensor, scores: Tensor) -> Tensor:
         inputs = self.encoder_input_ids

@@ -21,7 +21,7 @@ from torch.overrides import TorchFunctionMode
 
 from notebook_kit.checkpoints.names import LoadingPlan, WeightRules, plan_loading
 from notebook_kit.checkpoints.tensorflow_weights import TensorFlowWeights
-from notebook_kit.checkpoints.weights import GivenWeights, Weights, open_weights, save_weights
+from notebook_kit.checkpoints.weights import GivenWeights, Weights, check_state_dict, open_weights, save_weights
 from notebook_kit.configuration import PretrainedConfig, dtype_name, read_config
 from notebook_kit.errors import ConfigurationError, InputError, NotebookKitError, near_matches, warn
 from notebook_kit.fields import Rows, mismatch
@@ -460,7 +460,7 @@ class PreTrainedModel(nn.Module, PushToHub, ModelHooks):
             model = cls(config, **arguments)  # buffers that the constructor computes are not in the file
         device, build = device_of_map(device_map), partial(cls, config, **arguments)
         with contextlib.ExitStack() as stack:
-            weights: Weights | TensorFlowWeights | GivenWeights = GivenWeights(state_dict or {})
+            weights: Weights | TensorFlowWeights | GivenWeights = GivenWeights(check_state_dict(state_dict))
             if state_dict is None:
                 weights = open_weights(source, from_tf)
                 stack.callback(weights.close)
@@ -578,7 +578,7 @@ class PreTrainedModel(nn.Module, PushToHub, ModelHooks):
                 "Pickled weights are not written: they can run code when read.",
                 next_step="Leave safe_serialization=True.",
             )
-        weights = self.state_dict() if state_dict is None else state_dict
+        weights = self.state_dict() if state_dict is None else check_state_dict(state_dict)
         names = self.weight_rules.stored_names(weights, self.config.tie_word_embeddings)
         self.config.architectures = [type(self).__name__]
         self.config.dtype = dtype_name(self.dtype)

@@ -79,6 +79,20 @@ class ModelOutput(dict):
         elif given:
             raise TypeError(f"{type(self).__name__} has no field {', '.join(map(repr, given))}")
 
+    def __post_init__(self) -> None:
+        # Only called by constructors that @dataclass wrote, as users do for their own outputs: they take no mapping.
+        first = next(iter(type(self).__dataclass_fields__))  # type: ignore[attr-defined]
+        value = dict.get(self, first)
+        if len(self) > 1 or isinstance(value, str | torch.Tensor) or not isinstance(value, Iterable):
+            return
+        pairs = list(value.items() if isinstance(value, Mapping) else value)
+        if pairs and all(
+            isinstance(pair, list | tuple) and len(pair) == 2 and isinstance(pair[0], str) for pair in pairs
+        ):
+            super().clear()
+            for name, item in pairs:
+                self[name] = item
+
     def __getattribute__(self, name: str) -> Any:
         # Values are stored only in the dictionary, so the three interfaces cannot disagree.
         if name in type(self).__dataclass_fields__:  # type: ignore[attr-defined]

@@ -189,7 +189,7 @@ class CallbackList:
         for callback in self.callbacks:
             if isinstance(callback, ExportableState) and pending.get(type(callback).__name__):
                 state = pending[type(callback).__name__].pop(0)
-                values = vars(type(callback).from_state(state)) if with_arguments else state["attributes"]
+                values = vars(type(callback).from_state(state)) if with_arguments else state.get("attributes", {})
                 for name, value in values.items():
                     setattr(callback, name, value)
 

@@ -31,14 +31,16 @@ class ExportableState:
     """A mixin for callbacks whose state is saved in a run's checkpoints: define `state`."""
 
     def state(self) -> dict[str, Any]:
-        """`{"args": keyword arguments of the constructor, "attributes": attributes to set afterwards}`, of JSON types."""
+        """`{"args": keyword arguments of the constructor, "attributes": attributes to set afterwards}`, of JSON types; each
+        may be left out.
+        """
         raise NotImplementedError
 
     @classmethod
     def from_state(cls, state: dict[str, Any]):
         """The object that `state` describes."""
-        instance = cls(**state["args"])
-        for name, value in state["attributes"].items():
+        instance = cls(**state.get("args", {}))
+        for name, value in state.get("attributes", {}).items():
             setattr(instance, name, value)
         return instance
 

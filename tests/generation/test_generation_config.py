@@ -9,7 +9,7 @@ import torch
 import transformers
 from oracle import ONE, pair
 
-from notebook_kit import GenerationConfig
+from notebook_kit import GenerationConfig, GenerationMode
 from notebook_kit.errors import CheckpointError, ConfigurationError, HubError, InputError
 
 MANY = {
@@ -207,6 +207,30 @@ def test_settings_of_other_libraries_are_kept():
     assert (config.pad_token, config.cache_config, config.my_note) == ("<pad>", {"a": 1}, 5)
     assert config.to_dict() == {"pad_token": "<pad>", "cache_config": {"a": 1}, "my_note": 5}
     assert transformers.GenerationConfig(pad_token="<pad>", my_note=5).my_note == config.my_note
+
+
+MODES = [
+    {},
+    {"do_sample": True},
+    {"num_beams": 2},
+    {"num_beams": 2, "do_sample": True},
+    {"prompt_lookup_num_tokens": 3},
+]
+MODES.append({"num_beams": 4, "num_beam_groups": 2, "diversity_penalty": 0.5, "do_sample": False})
+
+
+@pytest.mark.parametrize("settings", MODES, ids=str)
+def test_the_way_of_searching_is_that_of_the_oracle(settings):
+    theirs = transformers.GenerationConfig(**settings).get_generation_mode()
+    mode = GenerationConfig(**settings).get_generation_mode()
+    assert isinstance(mode, GenerationMode) and mode == theirs.value
+    assert GenerationConfig().get_generation_mode(object()) is GenerationMode.ASSISTED_GENERATION
+
+
+def test_an_update_returns_what_is_not_a_setting():
+    config, theirs = GenerationConfig(), transformers.GenerationConfig()
+    assert config.update(max_new_tokens=5, foo="bar") == theirs.update(max_new_tokens=5, foo="bar") == {"foo": "bar"}
+    assert config.max_new_tokens == 5
 
 
 def test_a_refused_update_changes_nothing():

@@ -53,7 +53,7 @@ RULES = [
     ("NoRepeatNGramLogitsProcessor", {"ngram_size": 3}),
     ("NoRepeatNGramLogitsProcessor", {"ngram_size": 20}),
     ("EncoderNoRepeatNGramLogitsProcessor", {"encoder_ngram_size": 2, "encoder_input_ids": SOURCE}),
-    ("EncoderNoRepeatNGramLogitsProcessor", {"encoder_ngram_size": 3, "encoder_input_ids": SOURCE}),
+    ("EncoderNoRepeatNGramLogitsProcessor", {"encoder_ngram_size": 3, "encoder_input_ids": SOURCE[0]}),
     ("SequenceBiasLogitsProcessor", {"sequence_bias": {(3,): 2.0, (5, 6, 9): -7.0, (6, 11): 4.0}}),
     ("SequenceBiasLogitsProcessor", {"sequence_bias": [[[3], 2.0], [[5, 6, 9], -7.0]]}),
     ("NoBadWordsLogitsProcessor", {"bad_words_ids": [[4], [5, 6, 7], [2]], "eos_token_id": [2]}),
@@ -74,7 +74,10 @@ FILTERS = [
     ("MinPLogitsWarper", [{"min_p": p} for p in (0.02, 0.5)] + [{"min_p": 1.0, "min_tokens_to_keep": 3}]),
     ("TypicalLogitsWarper", [{"mass": p} for p in (0.2, 0.95)] + [{"mass": 0.1, "min_tokens_to_keep": 6}]),
     ("EpsilonLogitsWarper", [{"epsilon": e} for e in (1e-3, 0.1)] + [{"epsilon": 0.9, "min_tokens_to_keep": 3}]),
-    ("EtaLogitsWarper", [{"epsilon": e} for e in (1e-3, 0.1)] + [{"epsilon": 0.9, "min_tokens_to_keep": 3}]),
+    (
+        "EtaLogitsWarper",
+        [{"epsilon": e} for e in (1e-3, 0.1)] + [{"epsilon": 0.9, "min_tokens_to_keep": 3, "device": "cpu"}],
+    ),
 ]
 EVERY = [*RULES, *((name, given) for name, several in FILTERS for given in several)]
 

@@ -120,6 +120,21 @@ def test_fields_are_the_references():
     assert issubclass(BaseModelOutputWithPooling, ModelOutput)
 
 
+@pytest.mark.parametrize("base", [ModelOutput, transformers.utils.ModelOutput])
+def test_an_output_of_a_user(base):
+    @dataclasses.dataclass
+    class Own(base):
+        loss: torch.Tensor | None = None
+        logits: torch.Tensor | None = None
+
+    given = {"loss": torch.tensor(1.0), "logits": torch.ones(2)}
+    for out in (Own(given), Own(given.items()), Own(iter(given.items())), Own(**given)):
+        assert list(out) == ["loss", "logits"] and out.logits is given["logits"]
+    assert list(Own(given["loss"])) == ["loss"] and Own(logits=given["logits"]).to_tuple() == (given["logits"],)
+    twice = _pytree.tree_map(lambda tensor: tensor * 2, Own(**given))
+    assert type(twice) is Own and twice.loss == 2 and twice.logits.tolist() == [2, 2]
+
+
 def test_the_base_takes_any_names():
     for kind in (ModelOutput, transformers.utils.ModelOutput):
         out = kind({"a": 1, "b": 2})

@@ -30,6 +30,7 @@ from notebook_kit.training import (
     get_last_checkpoint,
 )
 from notebook_kit.training.run_folder import checkpoints
+from notebook_kit.training.state import ExportableState
 
 HERE = Path(__file__).parent
 
@@ -588,6 +589,27 @@ def test_states_of_callbacks(tmp_path, restore):
     again.train(resume_from_checkpoint=str(tmp_path / "checkpoint-3"))
     assert early.early_stopping_patience == (3 if restore else 10)
     assert early.early_stopping_patience_counter == (3 if restore else 5)
+
+
+@pytest.mark.parametrize("restore", [False, True])
+def test_a_callback_may_leave_out_parts_of_its_state(tmp_path, restore):
+    class Named(TrainerCallback, ExportableState):
+        def __init__(self, name="default"):
+            self.name = name
+
+        def state(self):
+            return {"args": {"name": self.name}}
+
+    def run(name):
+        options = {"max_steps": 2, "save_steps": 1, "save_strategy": "steps"}
+        options["restore_callback_states_from_checkpoint"] = restore
+        data = {"data_collator": default_data_collator, "callbacks": (callback := Named(name))}
+        return trainer(tmp_path, Line(), line_rows(), **data, **options), callback
+
+    run("first")[0].train()
+    again, callback = run("second")
+    again.train(resume_from_checkpoint=str(tmp_path / "checkpoint-1"))
+    assert callback.name == ("first" if restore else "second")
 
 
 def test_state_reads_what_it_wrote_and_what_others_wrote(tmp_path):
