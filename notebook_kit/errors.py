@@ -14,6 +14,7 @@ import re
 import sys
 import warnings
 from collections.abc import Iterable
+from typing import Any
 
 __all__ = [
     "CheckpointError",
@@ -33,6 +34,7 @@ __all__ = [
     "UnknownArchitectureError",
     "UnknownAttributeError",
     "UnsafeFileError",
+    "is_from_import",
     "near_matches",
     "not_yet",
     "notice",
@@ -252,6 +254,18 @@ def not_yet(name: str, known: Iterable[str] = ()) -> str:
 def _stem(name: str) -> str:
     """A class's name without its head: `"Llava"` of `"LlavaForConditionalGeneration"`."""
     return re.split(r"(?=For[A-Z]|Model|Config|Processor)", name, maxsplit=1)[0] or name
+
+
+def is_from_import(frame: Any) -> bool:
+    """Whether `frame` is at a `from package import name`, in which Python hides the message of an AttributeError.
+
+    Example:
+        >>> is_from_import(sys._getframe())
+        False
+    """
+    from dis import opmap
+
+    return frame.f_lasti >= 0 and frame.f_code.co_code[frame.f_lasti] == opmap["IMPORT_FROM"]
 
 
 _LIBRARIES = {"notebook_kit", "torch", "accelerate", "contextlib", "functools"}

@@ -65,18 +65,11 @@ def lazy_exports(
                 value = getattr(import_module(home, package), name)
             namespace[name] = value
             return value
-        from notebook_kit.errors import near_matches, not_yet
+        from notebook_kit.errors import is_from_import, near_matches, not_yet
 
         near = not_yet(name, modules) or near_matches(name, modules)
-        if _is_from_import(sys._getframe(1)):
+        if is_from_import(sys._getframe(1)):
             raise ImportError(f"cannot import name {name!r} from {package!r}. {near}".rstrip(), name=name)
         raise AttributeError(f"module {package!r} has no attribute {name!r}. {near}".rstrip())
 
     return getattr_, lambda: sorted({*namespace, *modules}), public
-
-
-def _is_from_import(frame: Any) -> bool:
-    """Whether `frame` is at a `from package import name`, in which Python hides the message of an AttributeError."""
-    from dis import opmap
-
-    return frame.f_lasti >= 0 and frame.f_code.co_code[frame.f_lasti] == opmap["IMPORT_FROM"]

@@ -86,7 +86,9 @@ class _Finder:
                     return getattr(import_module(f"{self.package}.{home}".rstrip(".")), name)
                 except AttributeError as error:
                     failure = f"module {module.__name__!r} has no attribute {name!r}; {error}"
-            raise AttributeError(failure)
+            from notebook_kit.errors import is_from_import
+
+            raise (ImportError if is_from_import(sys._getframe(1)) else AttributeError)(failure)
 
         module.__getattr__ = getattr_  # type: ignore[method-assign]
 
