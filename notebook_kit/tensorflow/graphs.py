@@ -31,7 +31,7 @@ class Node:
         operation: The name of the operation in torch, such as `"aten.linear"`, or of a function on sizes, such as `"mul"`.
         args, kwargs: Numbers, strings, lists, `{"ref": name}` and `{"dtype": name}`.
         dtype: That of the result; None for a size or several results.
-        shape: That of the result, None for an axis of variable size; None altogether for a size or several results.
+        shape: The sizes of the result, each a number or an expression such as `"s0"`; None for a size or several results.
     """
 
     name: str
@@ -39,7 +39,7 @@ class Node:
     args: list[Any]
     kwargs: dict[str, Any]
     dtype: str | None = None
-    shape: list[int | None] | None = None
+    shape: list[Any] | None = None
 
 
 @dataclass(frozen=True)

@@ -12,7 +12,16 @@ from typing import Any
 
 from notebook_kit.errors import InputError, NotebookKitError
 from notebook_kit.tensorflow.graphs import Graph, Node, evaluate
-from notebook_kit.tensorflow.operations import ARITHMETIC, OPERATIONS, TRAINED, UPDATING, shape_of
+from notebook_kit.tensorflow.operations import (
+    ARITHMETIC,
+    OPERATIONS,
+    SHAPED,
+    TRAINED,
+    UPDATING,
+    shape_of,
+    size_of,
+    target,
+)
 from notebook_kit.tensorflow.requirements import tf
 
 __all__ = ["check_conditions", "fits", "output_classes", "run"]
@@ -44,13 +53,37 @@ def run(
     values |= {ref: weight(name) for ref, name in graph.weights.items()}
     for ref, constant in graph.constants.items():
         values[ref] = tf.constant(constant["data"], constant["dtype"])
-    last_use = _last_uses(graph)
+    last_use, shapes = _last_uses(graph), _Shapes(graph, inputs)
     for index, node in enumerate(graph.nodes):
         more = _context(node, graph, training, update)
+        if node.operation in SHAPED and node.shape is not None:
+            more["shape"] = shapes.of(node.shape)
         values[node.name] = _result(node, values, more)
         for ref in last_use.get(index, ()):
             del values[ref]
     return _output(graph.output, values)
+
+
+class _Shapes:
+    """The shapes of results as `tf.reshape` takes them, each computed once."""
+
+    def __init__(self, graph: Graph, inputs: Mapping[str, Any]) -> None:
+        self._sizes: dict[str, Any] = {}
+        for each in graph.inputs:
+            for axis, size in enumerate(each.shape):
+                if isinstance(size, str) and size not in self._sizes:
+                    self._sizes[size] = size_of(inputs[each.name], axis)
+        self._known: dict[str, Any] = {}
+
+    def of(self, shape: list[Any]) -> Any:
+        """A shape; None if it has a size that the sizes of the inputs do not determine."""
+        key = repr(shape)
+        if key not in self._known:
+            try:
+                self._known[key] = target([evaluate(size, self._sizes) for size in shape])
+            except (KeyError, TypeError):  # of a size that the graph finds out, or a function that TensorFlow lacks
+                self._known[key] = None
+        return self._known[key]
 
 
 def _last_uses(graph: Graph) -> dict[int, list[str]]:
@@ -129,12 +162,11 @@ def _checked(node: Node, result: Any) -> Any:
         return result
     if result.dtype.name != node.dtype:
         raise _unsupported(node, f"its result has the dtype {result.dtype.name} in place of {node.dtype}")
-    found = result.shape.as_list() if result.shape.rank is not None else node.shape
-    if len(found) != len(node.shape) or any(
-        None not in (a, b) and a != b for a, b in zip(found, node.shape, strict=True)
-    ):
-        raise _unsupported(node, f"its result has the shape {found} in place of {node.shape}")
-    return tf.ensure_shape(result, node.shape) if found != node.shape and None in found else result
+    expected = [size if isinstance(size, int) else None for size in node.shape]
+    found = result.shape.as_list() if result.shape.rank is not None else expected
+    if len(found) != len(expected) or any(None not in (a, b) and a != b for a, b in zip(found, expected, strict=True)):
+        raise _unsupported(node, f"its result has the shape {found} in place of {expected}")
+    return tf.ensure_shape(result, expected) if found != expected and None in found else result
 
 
 def _unsupported(node: Node, why: str) -> InputError:

@@ -202,10 +202,10 @@ def _operation(node: torch.fx.Node) -> str:
 def _node(node: torch.fx.Node) -> Node:
     value = node.meta.get("val")
     dtype: str | None = None
-    shape: list[int | None] | None = None
+    shape: list[Any] | None = None
     if isinstance(value, Tensor):
         dtype = str(value.dtype).removeprefix("torch.")
-        shape = [size if isinstance(size, int) else None for size in value.shape]
+        shape = [_expression(size) for size in value.shape]
     kwargs = {
         name: _plain(each) for name, each in node.kwargs.items() if name not in ("device", "pin_memory", "layout")
     }

@@ -12,8 +12,9 @@ import numpy as np
 import pytest
 import tensorflow as tf
 import torch
-from tiny_models import heads, inputs_for, labels_for, tiny_model
+from tiny_models import WORDS, heads, inputs_for, labels_for, tiny_model
 
+from notebook_kit import BertConfig, BertModel
 from notebook_kit.errors import InputError
 from notebook_kit.tensorflow.graphs import Signature
 from notebook_kit.tensorflow.interpreter import run
@@ -133,3 +134,18 @@ def test_an_operation_that_is_missing_is_named(monkeypatch):
     tensors = {key: tf.constant(value.numpy()) for key, value in given.items()}
     with pytest.raises(InputError, match=r"The operation aten\.conv2d .* cannot be computed with TensorFlow"):
         run(graph, tensors, lambda key: tf.constant(model.get_parameter(key).detach().numpy()), False)
+
+
+def test_a_shape_is_computed_once():
+    model = meta_model(BertModel, BertConfig(**WORDS | {"num_hidden_layers": 3}))
+    graph = trace(model, Signature({"input_ids": ("int64", (2, 5))}, {}))
+    weights = {name: tf.zeros(weight.shape) for name, weight in model.named_parameters()}
+
+    @tf.function(input_signature=[tf.TensorSpec([None, None], tf.int64)], autograph=False)
+    def compute(ids):
+        return run(graph, {"input_ids": ids}, weights.__getitem__, training=False).last_hidden_state
+
+    built = compute.get_concrete_function().graph.get_operations()
+    shapes = sum(each.type == "Pack" for each in built)
+    assert shapes < 6, "one of the states and one of the heads, not one for each of 30 results"
+    assert compute(tf.zeros((3, 7), tf.int64)).shape == (3, 7, 32)

@@ -3,11 +3,21 @@
 from __future__ import annotations
 
 from notebook_kit.tensorflow.operations import arithmetic, grids, indexing, layers, shaping
-from notebook_kit.tensorflow.operations.table import ARITHMETIC, OPERATIONS, TRAINED, UPDATING, shape_of
+from notebook_kit.tensorflow.operations.table import (
+    ARITHMETIC,
+    OPERATIONS,
+    SHAPED,
+    TRAINED,
+    UPDATING,
+    shape_of,
+    size_of,
+    target,
+)
 
 __all__ = [
     "ARITHMETIC",
     "OPERATIONS",
+    "SHAPED",
     "TRAINED",
     "UPDATING",
     "arithmetic",
@@ -16,4 +26,6 @@ __all__ = [
     "layers",
     "shape_of",
     "shaping",
+    "size_of",
+    "target",
 ]

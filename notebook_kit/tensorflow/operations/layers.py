@@ -10,13 +10,15 @@ from notebook_kit.tensorflow.requirements import tf
 __all__: list[str] = []
 
 
-@operation("linear")
-def linear(x: Any, weight: Any, bias: Any = None) -> Any:
+@operation("linear", shaped=True)
+def linear(x: Any, weight: Any, bias: Any = None, *, shape: Any = None) -> Any:
     rank = len(x.shape)
     rows = reshape(x, [-1, x.shape[-1]]) if rank != 2 else x  # one large product is faster than one for each text
     y = tf.matmul(rows, weight, transpose_b=True)
     y = y if bias is None else tf.nn.bias_add(y, bias)
-    return y if rank == 2 else reshape(y, [*shape_of(x)[:-1], weight.shape[0]])
+    if rank == 2:
+        return y
+    return reshape(y, [*shape_of(x)[:-1], weight.shape[0]]) if shape is None else tf.reshape(y, shape)
 
 
 @operation("matmul", "bmm", "mm")

@@ -23,11 +23,11 @@ def sym_numel(x: Any) -> Any:
     return tf.size(x, out_type=tf.int64)
 
 
-@operation("view", "reshape", "_unsafe_view")
-def view(x: Any, sizes: Any) -> Any:
+@operation("view", "reshape", "_unsafe_view", shaped=True)
+def view(x: Any, sizes: Any, *, shape: Any = None) -> Any:
     if isinstance(sizes, tf.DType):
         raise NotImplementedError("a view of another dtype")
-    return reshape(x, sizes)
+    return reshape(x, sizes) if shape is None else tf.reshape(x, shape)
 
 
 @operation("flatten")
