@@ -84,7 +84,7 @@ def test_objects_are_those_of_their_home():
 
 
 def test_names_that_are_nowhere():
-    with pytest.raises(ImportError, match="'get_last_checkpoints'.*Did you mean 'get_last_checkpoint'"):
+    with pytest.raises(ImportError, match=r"'get_last_checkpoints'.*Did you mean 'get_last_checkpoint'"):
         exec("from notebook_kit.trainer_utils import get_last_checkpoints")
     module = importlib.import_module("notebook_kit.trainer_utils")
     with pytest.raises(
