@@ -46,6 +46,7 @@ CHAPTERS = {
     "09_words_and_pictures": "axes[1, 0].set_ylabel(",
     "10_tensorflow": "callbacks=[board]",
     "11_training_for_real": "run_2",
+    "12_beyond_one_machine": "Three ways",
 }
 """Chapter -> a text of the cell whose picture is its thumbnail."""
 THUMBNAIL = (260, 180)

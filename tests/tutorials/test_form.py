@@ -45,7 +45,7 @@ PUBLIC = {
 }
 WIDEST = 96
 """Characters of a line of code."""
-OTHERS = {"torch", "numpy", "pandas", "matplotlib", "datasets", "tokenizers", "PIL", "peft"} | set(
+OTHERS = {"torch", "numpy", "pandas", "matplotlib", "datasets", "tokenizers", "PIL", "peft", "ray"} | set(
     sys.stdlib_module_names
 )
 
