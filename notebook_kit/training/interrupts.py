@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import time
 import weakref
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -11,6 +12,9 @@ from types import FrameType
 from typing import Any
 
 import torch
+
+PASSED_ON = 5.0
+"""Seconds within which a launcher of several processes passes on an interrupt that the processes have already got themselves."""
 
 
 class Interrupts:
@@ -27,6 +31,7 @@ class Interrupts:
     def __init__(self) -> None:
         self.requested = self.terminated = False
         self._at_once = False
+        self._noted = 0.0  # when the last one came
 
     @contextmanager
     def held(self) -> Iterator[None]:
@@ -83,6 +88,9 @@ class Interrupts:
 
     def _note(self, number: int, frame: FrameType | None) -> None:
         again, self.requested = self.requested, True
+        first, self._noted = self._noted, time.monotonic()
+        if again and int(os.environ.get("WORLD_SIZE", "1")) > 1 and self._noted - first < PASSED_ON:
+            again = False
         if number == signal.SIGTERM:  # often sent twice, to the process and to its group
             again, self.terminated = False, True
         if again or self._at_once:

@@ -61,6 +61,21 @@ def test_training_turns_gradients_on(tmp_path):
     assert any(not torch.equal(tensor, before[name]) for name, tensor in trainer.model.state_dict().items())
 
 
+@pytest.mark.parametrize(("processes", "step"), [("2", 3), ("1", 2)])
+def test_an_interrupt_that_a_launcher_passes_on_counts_once(tmp_path, monkeypatch, processes, step):
+    class Interrupt(TrainerCallback):
+        def on_step_begin(self, args, state, control, **kwargs):
+            if state.global_step == 2:
+                monkeypatch.setenv("WORLD_SIZE", processes)
+                signal.raise_signal(signal.SIGINT)
+                signal.raise_signal(signal.SIGINT)
+
+    run = make_trainer(tmp_path, max_steps=6, callbacks=[Interrupt()])
+    with pytest.raises(KeyboardInterrupt):
+        run.train()
+    assert run.state.global_step == step
+
+
 @pytest.mark.parametrize("enabled", [True, False])
 def test_sigterm_saves_a_run_that_would_not_save(tmp_path, enabled):
     class Terminate(TrainerCallback):
