@@ -110,6 +110,8 @@ class TrainingArguments(ArgumentSetters):
             once, so that predictions need not be kept; the metrics are what it returns for the last batch, with True.
         eval_do_concat_batches: False: predictions and labels are lists with an array per batch.
         save_strategy, save_steps, save_total_limit, save_only_model: When checkpoints are written, and how many are kept.
+        save_in_background: Copy the state of the run, and let a thread write the checkpoint while the run goes on, which takes
+            main memory for a copy of the model and the optimizer. `on_save` follows when it is written, with the state of then.
         enable_jit_checkpoint: Write a checkpoint after SIGTERM even if `save_strategy` is "no".
         load_best_model_at_end, metric_for_best_model, greater_is_better: Which evaluation is the best.
         restore_callback_states_from_checkpoint: A resumed run also takes the constructor arguments of its callbacks from the
@@ -219,6 +221,7 @@ class TrainingArguments(ArgumentSetters):
     save_steps: float = 500
     save_total_limit: int | None = None
     save_only_model: bool = False
+    save_in_background: bool = False
     enable_jit_checkpoint: bool = False
     restore_callback_states_from_checkpoint: bool = False
     load_best_model_at_end: bool = False

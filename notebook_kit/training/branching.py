@@ -9,11 +9,10 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, TypeVar
 
-from torch import nn
-
 from notebook_kit.errors import ConfigurationError, near_matches, notice
 from notebook_kit.training import checkpointing, data, run_folder
 from notebook_kit.training.arguments import TrainingArguments
+from notebook_kit.training.background_saving import plain_copy
 from notebook_kit.training.callbacks import CallbackList, DefaultFlowCallback
 from notebook_kit.training.display import PrinterCallback, ProgressCallback
 from notebook_kit.training.distributed import Distributed
@@ -95,7 +94,7 @@ def branch(
     made.distributed = Distributed(made.args)
     made.accelerator = made.distributed.accelerator
     made.optimizer = made.lr_scheduler = None
-    made.set_model(_copied(source.model))
+    made.set_model(plain_copy(source.model))
     made.train_dataset = train_dataset if has_other_data else source.train_dataset
     made.eval_dataset = eval_dataset if eval_dataset is not None else source.eval_dataset
     made.forget_run()
@@ -170,15 +169,6 @@ def _new_folder(parent: Path, name: str) -> Path:
         number += 1
         folder = parent / f"{slug}-{number}"
     return folder
-
-
-def _copied(model: nn.Module) -> nn.Module:
-    """A copy of a model, as it was before accelerate prepared it: for mixed precision it replaces `forward`."""
-    copied = copy.deepcopy(model)
-    vars(copied).pop("_is_accelerate_prepared", None)
-    if vars(copied).pop("_original_forward", None) is not None:
-        vars(copied).pop("forward")
-    return copied
 
 
 def _branched(callback: Any) -> Any:

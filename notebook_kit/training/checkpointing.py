@@ -6,6 +6,7 @@ import dataclasses
 import pickle
 import warnings
 from collections.abc import Iterator
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
@@ -18,10 +19,11 @@ from notebook_kit.errors import CheckpointError, UnsafeFileError, notice, warn
 from notebook_kit.files import damaged, read_json
 from notebook_kit.training import run_folder
 from notebook_kit.training.arguments import TrainingArguments
+from notebook_kit.training.background_saving import Saving
 from notebook_kit.training.data import batches_after
 from notebook_kit.training.distributed import Distributed
 from notebook_kit.training.losses import LossMeter
-from notebook_kit.training.model_files import load_model_files
+from notebook_kit.training.model_files import load_model_files, save_model_files
 from notebook_kit.training.resumed_settings import (
     OF_OPTIMIZER,
     OF_SCHEDULE,
@@ -129,7 +131,7 @@ def rng_file(rank: int, processes: int) -> str:
     return "rng_state.pth" if processes <= 1 else f"rng_state_{rank}.pth"
 
 
-def save_checkpoint(trainer: TrainerLike, run: str, meter: LossMeter, position: Position) -> bool:
+def save_checkpoint(trainer: TrainerLike, run: str, meter: LossMeter, position: Position, saving: Saving) -> bool:
     """Write `checkpoint-N` under a temporary name and rename it, so that a kill never leaves an incomplete one.
 
     Every process calls this, and the first one writes. If the disk is full or fails, a warning says so.
@@ -138,9 +140,10 @@ def save_checkpoint(trainer: TrainerLike, run: str, meter: LossMeter, position: 
         trainer: The Trainer.
         run: The id of its run.
         meter, position: Its losses since the last log, and its position in the data.
+        saving: Writes in the background, if the arguments ask for it. Its last save has been taken.
 
     Returns:
-        Whether the checkpoint was written.
+        Whether the checkpoint was written; in the background: False, and `saving` has it once it is.
     """
     args, state, distributed = trainer.args, trainer.state, trainer.distributed
     output_dir = Path(args.output_dir or "")
@@ -161,34 +164,65 @@ def save_checkpoint(trainer: TrainerLike, run: str, meter: LossMeter, position: 
             "Position": position.state(),
             "TrainerControl": trainer.control.state(),
         }
+        best_folder = state.best_model_checkpoint
         try:
-            _write(trainer, run, target, progress, finite)
-            run_folder.rotate(output_dir, run, args.save_total_limit, state.best_model_checkpoint)
+            with ExitStack() as parts_written:
+                folder = parts_written.enter_context(run_folder.whole_folder(target))
+                state.save_to_json(folder / STATE)
+                copies = (
+                    saving.copies.of(trainer.model, progress) if args.save_in_background and can_copy(trainer) else None
+                )
+                if copies is None:
+                    trainer.save_model(str(folder), _internal_call=True)
+                else:
+                    trainer.save_processor(folder)
+                model, progress = copies or (trainer.model, progress)
+                rest = parts_written.pop_all()
+
+            def finish() -> None:
+                with rest:
+                    if copies is not None:
+                        save_model_files(model, folder)
+                    for name, value in progress.items():
+                        torch.save(value, folder / name)
+                    written = run_folder.later_than_all(output_dir)
+                    Manifest(run, written, distributed.world_size, finite).write(folder)
+                run_folder.rotate(output_dir, run, args.save_total_limit, best_folder)
+
+            if copies is not None:
+                saving.begin(finish, dataclasses.replace(state))
+                return False
+            finish()
         except Exception as error:
-            if not _is_failure_of_disk(error):
+            if not is_failure_of_disk(error):
                 raise
             failure = error
     else:
         trainer.save_model(str(target), _internal_call=True)
     if failure is not None:
-        problem = failure.what if isinstance(failure, CheckpointError) else str(failure)
-        warn(
-            f"{target} could not be written: {problem.rstrip('.')}. The run goes on, and the next save tries again. Until"
-            f" then, the steps since {trainer.loop.saved or 'the start of the run'} are not safe."
-        )
+        warn_of_failed_save(target, failure, trainer.loop.saved)
     return not distributed.any(failure is not None)
 
 
-def _write(trainer: TrainerLike, run: str, target: Path, progress: dict[str, Any], finite: bool) -> None:
-    with run_folder.whole_folder(target) as folder:
-        trainer.save_model(str(folder), _internal_call=True)
-        for name, value in progress.items():
-            torch.save(value, folder / name)
-        trainer.state.save_to_json(folder / STATE)
-        Manifest(run, run_folder.later_than_all(target.parent), trainer.distributed.world_size, finite).write(folder)
+def can_copy(trainer: TrainerLike) -> bool:
+    """Whether a checkpoint can be written from a copy of the model: in one process, of plain weights, by the Trainer's own
+    `save_model`.
+    """
+    plain = all(type(parameter) is nn.Parameter for parameter in trainer.model.parameters())
+    return trainer.distributed.world_size == 1 and plain and not trainer.overrides_save
 
 
-def _is_failure_of_disk(error: Exception) -> bool:
+def warn_of_failed_save(target: Path, failure: Exception, saved: Path | None) -> None:
+    """Warn that a checkpoint could not be written."""
+    problem = failure.what if isinstance(failure, CheckpointError) else str(failure)
+    warn(
+        f"{target} could not be written: {problem.rstrip('.')}. The run goes on, and the next save tries again. Until"
+        f" then, the steps since {saved or 'the start of the run'} are not safe."
+    )
+
+
+def is_failure_of_disk(error: Exception) -> bool:
+    """Whether an error is that of a full, read-only or failing disk."""
     writers = ("PytorchStreamWriter", "inline_container", "I/O error")  # those of torch and safetensors
     return isinstance(error, OSError) or (
         isinstance(error, RuntimeError | SafetensorError) and any(name in str(error) for name in writers)

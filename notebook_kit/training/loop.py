@@ -9,7 +9,7 @@ import math
 import sys
 import time
 from collections.abc import Iterator, Mapping
-from contextlib import ExitStack, nullcontext
+from contextlib import ExitStack, nullcontext, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -20,6 +20,7 @@ from torch import nn
 from notebook_kit.errors import ConfigurationError, InputError, notice, warn
 from notebook_kit.training import checkpointing, faults, hooks, run_folder
 from notebook_kit.training.arguments import TrainingArguments
+from notebook_kit.training.background_saving import Saving
 from notebook_kit.training.callbacks import metric_key
 from notebook_kit.training.checks import check_trainer, enable_gradient_checkpointing
 from notebook_kit.training.data import batch_rows, data_seed, has_length, set_epoch
@@ -170,6 +171,7 @@ class TrainingLoop:
         self.trainer, self.ignore_keys, self.resumed = trainer, ignore_keys, resumption is not None
         self.run_id = resumption.run if resumption else run_folder.new_run_id()
         self.saved = resumption.folder if resumption else None
+        self.saving = Saving()
         trainer.discard_optimizer()
         own = trainer.get_train_dataloader()
         trainer.train_dataloader = loader = trainer.distributed.wrap_loader(own, training=True, seed=data_seed(args))
@@ -262,9 +264,13 @@ class TrainingLoop:
                 explain_lost_process(error)
                 self.trainer.emit("on_error", error=error)
         finally:
-            self._within.close()
-            self.trainer.loop, self.trainer.is_in_train = None, False
-            self.model.zero_grad(set_to_none=True)
+            try:
+                self._within.close()
+                with suppress(Exception):  # an error in progress is the one to report
+                    self.take_saved(wait=True)
+            finally:
+                self.trainer.loop, self.trainer.is_in_train = None, False
+                self.model.zero_grad(set_to_none=True)
 
     def updates(self) -> Iterator[list[Any]]:
         """The batches of each remaining update, over all epochs. Pass each group to `update` before taking the next."""
@@ -419,6 +425,7 @@ class TrainingLoop:
 
     def log_evaluate_save(self) -> bool:
         """Log, evaluate and save as the Trainer's `control` requests; False if the run was interrupted."""
+        self.take_saved()
         trainer, control = self.trainer, self.trainer.control
         if control.should_log and trainer.state.global_step > self.meter.logged_step:
             self._log_losses()
@@ -499,6 +506,7 @@ class TrainingLoop:
         metrics = speed_metrics("train", start, self.length.samples * done / max(self.length.max_steps, 1), done)
         metrics["total_flos"], metrics["train_loss"] = state.total_flos, loss
         trainer.log(metrics)
+        self.take_saved(wait=True)
         best = state.best_model_checkpoint
         if args.load_best_model_at_end and best is not None and not interrupted:
             load_model_files(trainer.model, best)
@@ -511,25 +519,55 @@ class TrainingLoop:
 
     def save(self) -> None:
         """Write a checkpoint of the last update. If the disk fails, a warning says so."""
-        folder = Path(self.trainer.args.output_dir or "") / f"{run_folder.PREFIX}-{self.trainer.state.global_step}"
-        if checkpointing.save_checkpoint(self.trainer, self.run_id, self.meter, self.position):
+        self.take_saved(wait=True)
+        folder = self._checkpoint(self.trainer.state)
+        if checkpointing.save_checkpoint(self.trainer, self.run_id, self.meter, self.position, self.saving):
             self.saved = folder
             self.trainer.emit("on_save")
+
+    def _checkpoint(self, state: TrainerState) -> Path:
+        return Path(self.trainer.args.output_dir or "") / f"{run_folder.PREFIX}-{state.global_step}"
+
+    def take_saved(self, wait: bool = False) -> None:
+        """Report a checkpoint that was written in the background: to callbacks, or its failure as a warning.
+
+        Args:
+            wait: Wait until it is written.
+        """
+        save = self.saving.take(wait)
+        if save is None:
+            return
+        trainer, folder = self.trainer, self._checkpoint(save.about)
+        if save.error is None:
+            self.saved = folder
+            now, trainer.state = trainer.state, save.about  # as it was when the checkpoint was begun
+            try:
+                trainer.emit("on_save")
+            finally:
+                trainer.state = now
+        elif checkpointing.is_failure_of_disk(save.error):
+            checkpointing.warn_of_failed_save(folder, save.error, self.saved)
+        else:
+            raise save.error
 
     def _save_interrupted(self) -> None:
         args = self.trainer.args
         if args.save_strategy != "no" or (args.enable_jit_checkpoint and self.trainer.interrupts.terminated):
             self.trainer.save_checkpoint()
+        self.take_saved(wait=True)
 
     def _save_after(self, error: Exception) -> None:
         """After an error, write a checkpoint of the last whole update, unless there is one."""
         trainer, step = self.trainer, self.trainer.state.global_step
+        with suppress(Exception):  # the first error is the one to report
+            self.take_saved(wait=True)
         is_saved = self.saved is not None and run_folder.step_of(self.saved) == step
         alone = trainer.distributed.world_size == 1  # the other processes are elsewhere in the run
         if is_saved or not step or not self._between_updates or not alone or trainer.args.save_strategy == "no":
             return
         try:
             trainer.save_checkpoint()
+            self.take_saved(wait=True)
         except Exception:  # the first error is the one to report
             return
         if self.saved is not None and run_folder.step_of(self.saved) == step:

@@ -526,13 +526,22 @@ class Trainer:
         folder = Path(output_dir or self.args.output_dir or "")
         folder.mkdir(parents=True, exist_ok=True)
         model_files.save_model_files(model, folder, weights)
-        if hasattr(self._processor, "save_pretrained"):
-            self._processor.save_pretrained(str(folder))
-        self.args.save(folder / checkpointing.ARGUMENTS)
+        self.save_processor(folder)
         if not _internal_call:
             model_card.update_model_card(self, folder)
         if self.args.push_to_hub and not _internal_call:
             self.push_to_hub(commit_message="Model save")
+
+    def save_processor(self, folder: Path) -> None:
+        """Write the tokenizer or other processor and the arguments, which belong to the model's files."""
+        if hasattr(self._processor, "save_pretrained"):
+            self._processor.save_pretrained(str(folder))
+        self.args.save(folder / checkpointing.ARGUMENTS)
+
+    @property
+    def overrides_save(self) -> bool:
+        """Whether a subclass has its own `save_model`."""
+        return type(self).save_model is not Trainer.save_model
 
     @property
     def _processor(self) -> Any:

@@ -1,8 +1,8 @@
 """Runs that are ended at random moments and resumed: `random_events.py COUNT [SEED]`.
 
 Each run is a fork of one process that has loaded torch, and is ended by a real event: SIGKILL at a step or at a file
-operation of a save, SIGTERM, a full disk, or a notebook's kernel that is culled (SIGINT, SIGTERM, then SIGKILL). The next run
-resumes it. Every chain of runs must reach the weights of a run that nothing ended, bit by bit, and a terminated run must
+operation of a save, SIGTERM, a full disk, or a notebook's kernel that is culled (SIGINT, SIGTERM, then SIGKILL). Every second
+run saves in the background. The next run resumes it. Every chain of runs must reach the weights of a run that nothing ended, bit by bit, and a terminated run must
 lose no step. A thousand events: `python tests/training/random_events.py 1000`, from the repository's root.
 """
 
@@ -31,8 +31,9 @@ FILE_EVENTS = ("open", "os.rename", "os.mkdir", "os.remove", "os.rmdir", "shutil
 CHAIN = 5
 
 
-def make(folder, callbacks=()):
+def make(folder, callbacks=(), in_background=False):
     options = {"max_steps": STEPS, "save_strategy": "steps", "save_steps": SAVES, "save_total_limit": 2}
+    options["save_in_background"] = in_background
     return trainer(folder, bert(0.2), dataset(45), callbacks=list(callbacks), per_device_train_batch_size=8, **options)
 
 
@@ -84,7 +85,7 @@ def child(folder, kind, number):
         warnings.simplefilter("ignore")
         os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
         by_signal = kind in ("kill at a step", "terminate", "cull")
-        run = make(folder, [Event(number % STEPS, kind)] if by_signal else [])
+        run = make(folder, [Event(number % STEPS, kind)] if by_signal else [], in_background=bool(number % 2))
         if kind == "kill at a file operation":
             at_file_operation(number, lambda: os.kill(os.getpid(), signal.SIGKILL))
         elif kind == "full disk":

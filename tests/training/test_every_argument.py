@@ -109,6 +109,7 @@ ELSEWHERE = {
     "enable_jit_checkpoint": "test_interrupts",
     "restore_callback_states_from_checkpoint": "test_resuming",
     "ignore_data_skip": "test_resuming",
+    "save_in_background": "test_background_saving",
 }
 FOR_SCRIPTS = {"do_train", "do_eval", "do_predict", "resume_from_checkpoint"}
 # They are of another machine, of several processes, or of the Hub's server; what passes them on is read here.

@@ -56,11 +56,13 @@ class Snapshots:
         self.active = True
 
 
+@pytest.mark.parametrize("in_background", [False, True], ids=["", "in_background"])
 @pytest.mark.parametrize("saves", [3, pytest.param(60, marks=pytest.mark.slow)])
-def test_a_save_cut_at_any_file_operation_loses_nothing(tmp_path, saves):
+def test_a_save_cut_at_any_file_operation_loses_nothing(tmp_path, saves, in_background):
     def make(folder):
         torch.manual_seed(0)
         options = {"save_strategy": "steps", "save_steps": 2, "save_total_limit": 1, "max_steps": 2 * saves + 1}
+        options["save_in_background"] = in_background
         return trainer(folder, Line(), line_rows(), data_collator=default_data_collator, **options)
 
     folder, copies = tmp_path / "run", tmp_path / "copies"
