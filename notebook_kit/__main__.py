@@ -1,4 +1,4 @@
-"""The command line: `notebook-kit tour` and `notebook-kit handout`, also as `python -m notebook_kit ...`."""
+"""The command line: `notebook-kit tour`, `handout` and `runs`, also as `python -m notebook_kit ...`."""
 
 from __future__ import annotations
 
@@ -20,6 +20,7 @@ def main(arguments: list[str] | None = None) -> int:
     """
     from notebook_kit import __version__
     from notebook_kit.errors import NotebookKitError, near_matches
+    from notebook_kit.training.recording.run_commands import add_parser, run
 
     parser = argparse.ArgumentParser(
         prog="notebook-kit", description="The Transformers quick tour, alive in a notebook."
@@ -37,7 +38,20 @@ def main(arguments: list[str] | None = None) -> int:
     page.add_argument("--execute", action="store_true", help="run them first, in a fresh kernel of this environment")
     page.add_argument("--cell-seconds", type=float, default=1800, help="how long a cell may run; 0 for any time")
     page.add_argument("--output-dir", default="", help="the folder to write to; by default that of the notebook")
+    add_parser(commands)
     options = parser.parse_args(arguments)
+
+    if options.command == "runs":
+        try:
+            run(options)
+        except NotebookKitError as error:
+            print(error, file=sys.stderr)
+            return 1
+        except KeyboardInterrupt:
+            return 130
+        except BrokenPipeError:  # of `| head`
+            sys.stdout = open(os.devnull, "w")  # noqa: SIM115
+        return 0
 
     if options.command == "handout":
         from notebook_kit.handout import handout

@@ -35,6 +35,10 @@ from .rate_finder import LearningRateCurve as LearningRateCurve
 from .recording.controls import RunControls as RunControls
 from .recording.monitor import RunMonitor as RunMonitor
 from .recording.record import RunRecord as RunRecord
+from .recording.runs import RunComparison as RunComparison
+from .recording.runs import RunSummary as RunSummary
+from .recording.runs import compare_runs as compare_runs
+from .recording.runs import list_runs as list_runs
 from .rows import Row as Row
 from .rows import StepRows as StepRows
 from .run_folder import get_last_checkpoint as get_last_checkpoint

@@ -47,6 +47,7 @@ from notebook_kit.training.evaluation import EvalLoopOutput, EvalPrediction, Pre
 from notebook_kit.training.interrupts import Interrupts
 from notebook_kit.training.optimization import make_scheduler, optimizer_class_and_options, parameter_groups
 from notebook_kit.training.rate_finder import find_lr
+from notebook_kit.training.recording import runs
 from notebook_kit.training.search import hyperparameter_search
 from notebook_kit.training.seeding import set_seed
 from notebook_kit.training.state import Items, LastStep, TrainerControl, TrainerState
@@ -555,7 +556,7 @@ class Trainer:
     metrics_format = staticmethod(reports.metrics_format)
     log_metrics, save_metrics, save_state = reports.log_metrics, reports.save_metrics, reports.save_state
     create_model_card, hyperparameter_search = model_card.create_model_card, hyperparameter_search
-    rows_at, measured_rows = rows.rows_at, rows.measured_rows
+    rows_at, measured_rows, compare = rows.rows_at, rows.measured_rows, runs.compare
     find_lr, profile, estimate, branch = find_lr, profiling.profile, profiling.estimate, branching.branch
     call_model_init, get_num_trainable_parameters = inquiries.call_model_init, inquiries.get_num_trainable_parameters
     get_decay_parameter_names, get_learning_rates = inquiries.get_decay_parameter_names, inquiries.get_learning_rates

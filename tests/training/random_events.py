@@ -2,8 +2,9 @@
 
 Each run is a fork of one process that has loaded torch, and is ended by a real event: SIGKILL at a step or at a file
 operation of a save, SIGTERM, a full disk, or a notebook's kernel that is culled (SIGINT, SIGTERM, then SIGKILL). Every second
-run saves in the background. The next run resumes it. Every chain of runs must reach the weights of a run that nothing ended, bit by bit, and a terminated run must
-lose no step. A thousand events: `python tests/training/random_events.py 1000`, from the repository's root.
+run saves in the background. The next run resumes it. Every chain of runs must reach the weights of a run that nothing ended,
+bit by bit, and a terminated run must lose no step. A thousand events: `python tests/training/random_events.py 1000`, from the
+repository's root.
 """
 
 from __future__ import annotations
