@@ -10,7 +10,7 @@ from typing import Any
 
 import torch
 
-from notebook_kit.errors import InputError
+from notebook_kit.errors import ConfigurationError, InputError
 from notebook_kit.training import hooks
 from notebook_kit.training.background import one_run
 from notebook_kit.training.seeding import restore_rng_states, rng_states
@@ -142,7 +142,15 @@ def measured_rows(trainer: TrainerLike, step: int, indices: Sequence[int]) -> St
         trainer: The Trainer, between two updates.
         step: The step.
         indices: The positions of its rows in the dataset.
+
+    Raises:
+        ConfigurationError: in one of several processes, whose models must be called together.
     """
+    if trainer.distributed.world_size > 1:
+        raise ConfigurationError(
+            "The rows of a step cannot be measured in one of several processes.",
+            next_step="Load the checkpoint in a single process, and create a Trainer there.",
+        )
     loader = trainer.train_dataloader if trainer.train_dataloader is not None else trainer.get_train_dataloader()
     model, found = trainer.prepared_model(training=True), []
     generators, modes = rng_states(), [(module, module.training) for module in model.modules()]

@@ -155,6 +155,18 @@ def test_options_and_unknown_optimizers(tmp_path):
         trainer(tmp_path, Line(), line_rows(), optim="adamw_torc", **options)
 
 
+def test_every_optimizer_of_the_reference_is_known_or_names_its_package(tmp_path):
+    names = [name.value for name in transformers.training_args.OptimizerNames]
+    refused = []
+    for name in names:
+        try:
+            ours.TrainingArguments(tmp_path, optim=name)
+        except ConfigurationError as error:
+            assert "optimizer_cls_and_kwargs" in str(error), name
+            refused.append(name)
+    assert len(refused) < len(names) / 2 and "galore_adamw" in refused and "adamw_8bit" not in refused
+
+
 def test_optimizers_that_are_given(tmp_path):
     model = Line()
     optimizer = torch.optim.SGD(model.parameters(), lr=0.5)

@@ -132,7 +132,8 @@ class RunMonitor(TrainerCallback):
             **_branch_facts(trainer, step),
         )
         self._step, self._best, self._each_step = step, state.best_metric, set()
-        self._writer = _Writer(record, self.controls if trainer is not None else None)
+        alone = trainer is not None and getattr(args, "world_size", 1) == 1
+        self._writer = _Writer(record, self.controls if alone else None)
         self.order = RowOrder(record.run_dir)
         self._steps = Steps(self._writer.log, getattr(args, "world_size", 1), self.tokens)
         if trainer is None and model is not None and not getattr(args, "torch_compile", False):
