@@ -142,6 +142,7 @@ def test_what_cannot_be_asked_for_is_told(page):
     assert "error" in ask("nothing_like_it")[0] and "error" in ask("detail", names=["loss"])[0]
     assert board._more()["can"] == {
         "pause": "", "save": "why_loop", "evaluate": "why_loop", "stop": "why_loop_stop", "learning_rate": "why_loop_rate",
+        "rows": "why_loaded", "branch": "why_loaded",
     }  # fmt: skip
     assert not board.should_stop and board.learning_rate is None
     assert [board._more()["can"][name] for name in ("stop", "learning_rate")] == ["", ""]
