@@ -8,7 +8,9 @@ the losses. The variables keep torch's layout and the names of the Hub's checkpo
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+import re
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from typing import Any, ClassVar
 
 import numpy as np
@@ -40,6 +42,22 @@ _NOT_TENSORS = (
     "return_loss",
     "options",
 )
+
+
+@contextmanager
+def _labels_explained() -> Iterator[None]:
+    """Raise TensorFlow's error about a label that is not a class as the torch models raise it."""
+    try:
+        yield
+    except tf.errors.InvalidArgumentError as error:
+        found = re.search(r"label value of (-?\d+) which is outside the valid range of \[0, (\d+)\)", error.message)
+        if found is None:
+            raise
+        label, classes = map(int, found.groups())
+        raise InputError(
+            f"Labels [{label}] are outside 0 to {classes - 1}: this head has {classes} classes.",
+            next_step="Load the model with num_labels set to your number of classes, and count labels from 0.",
+        ) from None
 
 
 class TFPreTrainedModel(keras.Model, PushToHub):
@@ -104,7 +122,8 @@ class TFPreTrainedModel(keras.Model, PushToHub):
         tensors, options = self._split(inputs, args, kwargs)
         if all(tf.is_tensor(tensor) for tensor in tensors.values()):
             self._engine.graph(tensors, options, self.compute_dtype)  # here, Keras does not rewrite its errors
-        output = super().__call__(tensors, training=training, options=options)
+        with _labels_explained():
+            output = super().__call__(tensors, training=training, options=options)
         return output if (self.config.return_dict if return_dict is None else return_dict) else output.to_tuple()
 
     def call(self, inputs: Mapping[str, Any], training: Any = None, options: tuple = ()) -> Any:
@@ -166,12 +185,18 @@ class TFPreTrainedModel(keras.Model, PushToHub):
         if isinstance(kwargs.get("x", args[0] if args else None), tf.data.Dataset):
             kwargs.setdefault("shuffle", False)  # the dataset has its order; Keras would warn
         try:
-            return super().fit(*args, callbacks=callbacks, **kwargs)
+            with _labels_explained():
+                return super().fit(*args, callbacks=callbacks, **kwargs)
         except BaseException as error:
             for callback in callbacks if isinstance(callbacks, list) else []:
                 if isinstance(callback, KerasMonitorCallback):
                     callback.fail(error)
             raise
+
+    def evaluate(self, *args: Any, **kwargs: Any) -> Any:
+        """The loss and the metrics on data: Keras' own."""
+        with _labels_explained():
+            return super().evaluate(*args, **kwargs)
 
     def train_step(self, data: Any) -> Any:
         """One step of `fit`: Keras' own, with the labels among the inputs if no loss was compiled."""

@@ -73,6 +73,22 @@ def test_a_compiled_loss_and_metrics():
     assert found["accuracy"] == pytest.approx((logits.argmax(-1) == labels).mean())
 
 
+@pytest.mark.parametrize("label", [-1, 7])
+def test_labels_that_are_no_classes(label):
+    _, model = twins("bert", CLASSES["bert"])
+    inputs, labels = batch()
+    labels = np.full_like(labels, label)
+    model.compile(optimizer="sgd")
+    calls = (
+        lambda: model({**inputs, "labels": labels}),
+        lambda: model.fit(inputs, labels, verbose=0),
+        lambda: model.evaluate(inputs, labels, verbose=0),
+    )
+    for call in calls:
+        with pytest.raises(InputError, match=rf"Labels \[{label}\] are outside 0 to {model.config.num_labels - 1}"):
+            call()
+
+
 def test_dropout_is_for_training_only():
     _, model = twins("bert", CLASSES["bert"], hidden_dropout_prob=0.5)
     inputs, _ = batch()
