@@ -81,6 +81,17 @@ def test_renders_as_the_oracle(pair, template, options):
         assert {name: value.tolist() for name, value in mine.items()} == {k: v.tolist() for k, v in theirs.items()}
 
 
+@pytest.mark.parametrize("content", ["an answer ", "an answer", "\n an answer\n", "an answer. It is here: "])
+@pytest.mark.parametrize(
+    "form", ["{{ m.content }}", "{{ m.content | trim }}", "{{ m.content.strip() }}!", "{{ m.content }}\n"]
+)
+def test_a_continued_message_is_stripped_where_the_template_strips(pair, form, content):
+    chat = [{"role": "user", "content": content}, {"role": "assistant", "content": content}]
+    given = {"chat_template": "{% for m in messages %}<" + form + ">{% endfor %}", "tokenize": False}
+    mine, theirs = (one.apply_chat_template(chat, continue_final_message=True, **given) for one in pair)
+    assert mine == theirs and chat[1]["content"] == content
+
+
 def test_mask_of_what_the_assistant_says(pair):
     given = {"chat_template": LLAMA, "return_assistant_tokens_mask": True}
     mine, theirs = (one.apply_chat_template(CHAT, **given)["assistant_masks"] for one in pair)

@@ -90,7 +90,8 @@ def render(
     if not isinstance(tools, list | tuple | None) or any(not isinstance(tool, Mapping) for tool in tools or ()):
         raise InputError("A tool is not a JSON schema.", next_step='Pass [{"type": "function", "function": {...}}].')
     chat = [{key: item for key, item in message.items() if item is not None} for message in _plain(messages)]
-    ending = _mark_ending(chat[-1]) if continue_final_message else ""
+    if continue_final_message:
+        _mark_ending(chat[-1])
     try:
         with limited():
             text = compiled(template, (_START, _END) if mark_generation else None).render(
@@ -130,20 +131,18 @@ def render(
             "The chat template leaves out the final message, so it cannot be continued.",
             next_step="Pass continue_final_message=False, or end with another message.",
         )
-    text = text[: text.rindex(_HERE)]
-    return text if text.endswith(ending) else text.rstrip()  # some templates strip the content
+    start, _, rest = text.rpartition(_HERE)
+    return start if rest.startswith(" ") else start.rstrip()  # a template that strips the content has stripped the mark
 
 
-def _mark_ending(message: dict[str, Any]) -> str:
-    """Append a mark to the message's text, in place, and return the text without it."""
+def _mark_ending(message: dict[str, Any]) -> None:
+    """Append a mark and a space to the message's text, in place."""
     content = message.get("content")
     key, parts = ("text", content) if isinstance(content, list) else ("content", [message])
     part = next((part for part in reversed(parts) if isinstance(part.get(key), str)), None)
     if part is None:
         raise InputError("The final message has no text to continue.", next_step="Pass continue_final_message=False.")
-    text = part[key]
-    part[key] = text + _HERE
-    return text
+    part[key] += f"{_HERE} "
 
 
 def _unmark(text: str) -> tuple[str, list[int]]:
