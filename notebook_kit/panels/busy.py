@@ -40,11 +40,12 @@ _last = 0.0
 _controls: set[str] = set()  # ids of the comms of CONTROL
 
 
-def hear(widget: Any) -> str:
+def hear(widget: Any, polls: bool = True) -> str:
     """Let a widget receive messages from the page while a cell is running.
 
     Args:
         widget: An `ipywidgets` widget.
+        polls: Whether `poll` handles the widget's messages on a kernel without subshells.
 
     Returns:
         How they are handled: "subshell", "poll" (by calls of `poll`), "after" (only after the cell), or "none".
@@ -65,7 +66,12 @@ def hear(widget: Any) -> str:
                 _quiet(comm)
                 return "subshell"
             return "after"
-        if hasattr(kernel, "msg_queue") and hasattr(kernel, "shell_stream") and hasattr(kernel, "comm_manager"):
+        if (
+            polls
+            and hasattr(kernel, "msg_queue")
+            and hasattr(kernel, "shell_stream")
+            and hasattr(kernel, "comm_manager")
+        ):
             with _lock:
                 _heard.add(comm.comm_id)
             _quiet(comm)

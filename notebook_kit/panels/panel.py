@@ -25,6 +25,7 @@ from notebook_kit import language
 from notebook_kit.errors import InputError, NotebookKitError, near_matches
 from notebook_kit.files import write_text
 from notebook_kit.inspection.drawing.letters import clean, cleaned, printable
+from notebook_kit.panels import busy
 from notebook_kit.panels.bundle import bundle
 from notebook_kit.panels.copies import let_send
 
@@ -197,7 +198,11 @@ class Panel(anywidget.AnyWidget, metaclass=OpenedOnceBuilt):
             super().open()
 
     def opened(self) -> None:
-        """Called once, after the constructor, when the panel can receive messages."""
+        """Called once, after the constructor, when the panel can receive messages.
+
+        Where the kernel can, it answers the panel's questions while cells are running, and those of a page that is loaded again.
+        """
+        busy.hear(self, polls=False)
 
     def speak(self) -> None:
         """Switch to the current language."""

@@ -198,7 +198,7 @@ def test_the_similarity_of_a_text_and_a_picture(tmp_path):
     assert table.loc["cat", "[IMAGE]"] > 0.3 > table.loc["a", "[IMAGE]"]
     assert {int(part) for part in best.idxmax().split(",")} <= {3, 4}, "the cat is in the middle"
     assert repr(view) == f"AttentionView(similarity {table.iloc[0, 0]:.3f} of 2 words and 64 patches)"
-    assert f"{table.iloc[0, 0]:.3g}" in view.face().title and view.face().header[0] == "word"
+    assert f"{table.iloc[0, 0]:.3f}" in view.face().title and view.face().header[0] == "word"
     view.compare({"image": zoo.sample("bus.jpg"), "question": "a cat"})
     assert view.shown == "difference" and view.matrix().loc["cat", "[IMAGE]"] > 0.3
     view.compare(None)

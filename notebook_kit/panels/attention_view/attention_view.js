@@ -323,7 +323,7 @@ class Page {
 
   get title() {
     const { trait, words } = this;
-    if (this.isSimilarity) return words("similarity_title", { value: shortWeight(this.about.similarity[0]) });
+    if (this.isSimilarity) return words("similarity_title", { value: this.about.similarity[0].toFixed(3).replace("-", "−") });
     const own = words("title", { layer: trait("layer"), heads: trait("heads").join(", ") });
     return [own, ...trait("more").map(([layer, head]) => words("head_name", { layer, head }))].join(", ");
   }

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from numbers import Integral
 from pathlib import Path
 from typing import Any, ClassVar
 
 import traitlets
 
-from notebook_kit.errors import InputError
+from notebook_kit.errors import InputError, NotebookKitError
 from notebook_kit.inspection.attention.axes import PatchGrid
 from notebook_kit.inspection.attention.reading import Reading
 from notebook_kit.inspection.attention.samples import Sample
@@ -269,8 +270,16 @@ class AttentionView(Panel):
             self.prediction = {}
             self._problem = {}
             self._about = about(int(self._about.get("version", 0)) + 1, self._sources, self._answers)
-            questions = [self._atlas_question(), ("look", self._question("look"))]
-            self._first = {} if reading is None else self.answers_to(questions)
+            self._first = {} if reading is None else self.answers_to(self._first_questions())
+
+    def _first_questions(self) -> Iterator[tuple[str, Question]]:
+        """What the page asks first: the atlas, the head that is shown, and the exact weights of the rows that colour it."""
+        yield self._atlas_question()
+        look = self._question("look")
+        yield "look", look
+        with suppress(NotebookKitError):  # as if all tokens are special and hidden; the page asks again, and shows it
+            if self.view == "heads" and (rows := self._scene().coloured):
+                yield "row", {**look, "rows": rows, "columns": []}
 
     def _fit_to(self, reading: Reading) -> None:
         """Choose a head, if nobody has; drop layers, heads and tokens that do not exist in a reading from the traits."""

@@ -86,6 +86,13 @@ class Scene:
         return self.chosen or first
 
     @property
+    def coloured(self) -> list[int]:
+        """The rows whose weights the page sums and colours: those selected, or over a picture `sources`, or all."""
+        if self.columns.boxes is None or self.chosen:
+            return self.chosen
+        return self.sources or list(range(len(self.shown.rows)))
+
+    @property
     def origin(self) -> str:
         """The labels of those rows."""
         labels = self.row_labels
@@ -283,7 +290,7 @@ def title_of(question: Mapping[str, Any], words: Mapping[str, str], similarity: 
     if similarity is None:
         names = [filled(words["title"], layer=question["layer"], heads=", ".join(map(str, question["heads"])))]
     else:
-        names = [filled(words["similarity_title"], value=f"{similarity:.3g}".replace("-", "−"))]
+        names = [filled(words["similarity_title"], value=f"{similarity:.3f}".replace("-", "−"))]
     names += [filled(words["head_name"], layer=layer, head=head) for layer, head in more]
     parts = [", ".join(names)]
     if len(question["heads"]) + len(more) > 1:
