@@ -83,6 +83,15 @@ def test_reading_with_a_bare_tokenizer(model, tokenizer):
     assert read_model(model, bare, TEXT).rows == read_model(model, tokenizer, TEXT).rows
 
 
+@pytest.mark.parametrize("name", ["tiny-clip", "tiny-gpt2"])
+def test_vowel_signs_belong_to_their_words(name):
+    """Byte-level tokenizers cut before and after them."""
+    tokenizer = AutoTokenizer.from_pretrained(f"notebook-kit/{name}")
+    tokens = encode(tokenizer, "ఇది పిల్లి, a naïve cat", "అని ఇది")[1]
+    words = [tokens.word_labels[i] for i in dict.fromkeys(tokens.words) if tokens.word_labels[i] != "</s>"]
+    assert words == ["ఇది", "పిల్లి", ",", "a", "naïve", "cat", "అని", "ఇది"]
+
+
 def test_tokens_of_a_pair_know_words_texts_and_special_ones(tokenizer):
     features, tokens, cut = encode(tokenizer, "Unbelievably tired", "cats")
     assert not cut and len(features["input_ids"]) == len(tokens)

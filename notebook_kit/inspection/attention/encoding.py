@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import unicodedata
 from collections.abc import Mapping
 from typing import Any
 
@@ -81,6 +82,7 @@ def _from_encoding(encoding: Any, texts: tuple[str, str] | None) -> TokenAxis:
     labels: list[str] = []
     before: Any = None
     spans: list[tuple[int, int, int]] = []  # of each word: the number of its text, start, end
+    former, reached = "", 0
     special = [bool(flag) for flag in encoding.special_tokens_mask]
     for position, (token, part, word, offsets) in enumerate(
         zip(encoding.tokens, encoding.sequence_ids, encoding.word_ids, encoding.offsets, strict=True)
@@ -89,6 +91,9 @@ def _from_encoding(encoding: Any, texts: tuple[str, str] | None) -> TokenAxis:
         slice_ = "" if texts is None or part is None or special[position] else texts[part][start:end]
         labels.append(_readable(token, slice_))
         this = None if special[position] or word is None else (part, word)
+        if this is not None and before is not None and before[0] == part and start <= reached:
+            this = before if start < reached or _belongs_to(former, slice_) else this
+        former, reached = slice_, end
         if this is None or this != before:
             word_labels.append(slice_ or token)
             words.append(len(word_labels) - 1)
@@ -110,6 +115,17 @@ def _from_encoding(encoding: Any, texts: tuple[str, str] | None) -> TokenAxis:
         tuple(None if flag else part for flag, part in zip(special, encoding.sequence_ids, strict=True)),
         tuple(encoding.ids),
     )
+
+
+def _belongs_to(former: str, text: str) -> bool:
+    """Whether a text continues the word before it, which byte-level tokenizers cut at the vowel signs of Indic scripts."""
+    if not former or not text or not (text[0].isalpha() or _is_mark(text[0])):
+        return False
+    return _is_mark(former[-1]) or _is_mark(text[0])
+
+
+def _is_mark(character: str) -> bool:
+    return unicodedata.category(character).startswith("M")
 
 
 def _readable(token: str, slice_: str) -> str:
