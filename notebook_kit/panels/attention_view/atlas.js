@@ -5,6 +5,7 @@ import { legend, pixelCanvas } from "./heatmap.js";
 import { bytesOf } from "./positions.js";
 
 const MARGIN = { left: 24, top: 18 };
+const PADDING = 4;                         // left and right together, as in the style
 const CELL = { least: 14, most: 84, height: 380 };   // CSS pixels; the last is of all rows together
 
 /**
@@ -98,7 +99,7 @@ export class AtlasView {
     if (!this.now || !this.element.isConnected) return;
     const { about, atlas, score, state } = this.now, room = Math.max(180, this.element.clientWidth);
     const high = Math.max(30, Math.floor(CELL.height / about.layers.length));
-    const fitted = Math.max(CELL.least, Math.min(CELL.most, high, Math.floor((room - MARGIN.left) / this.most)));
+    const fitted = Math.max(CELL.least, Math.min(CELL.most, high, Math.floor((room - MARGIN.left - PADDING) / this.most)));
     const key = JSON.stringify([about.version, fitted, state.ablating, this.view.root.lang]);
     if (key !== this.built) { this.size = fitted; this.build(); this.mark(); this.built = key; }
     const context = sharpCanvas(this.canvas, MARGIN.left + this.most * this.size, MARGIN.top + about.layers.length * this.size);

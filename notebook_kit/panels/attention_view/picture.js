@@ -135,13 +135,18 @@ class Side {
     }
   }
 
-  /** Draw what was found, each box with its label. */
-  drawFrames(context, colour) {
+  /** Draw the boxes of what was found. */
+  drawFrames(context) {
+    if (this.isGrid) return;
+    for (const box of this.frames) if (box) this.outline(context, box, "#ffffff", 1.2);
+  }
+
+  /** Name what was found; last, so that no outline crosses the names. */
+  drawLabels(context, colour) {
     if (this.isGrid) return;
     context.font = "600 11px sans-serif";
     context.textBaseline = "middle";
-    for (const box of this.frames) if (box) this.outline(context, box, "#ffffff", 1.2);
-    this.frames.forEach((box, i) => {    // labels last, so that no outline crosses them
+    this.frames.forEach((box, i) => {
       if (!box) return;
       const [x, y] = this.rectangle(box), text = this.labels?.(i) ?? "", wide = context.measureText(text).width + 8;
       const left = Math.max(0, Math.min(x, this.width - wide)), top = Math.max(0, y - 16);
@@ -374,10 +379,11 @@ export class PictureView {
     else from.shadeTokens(this.own, Math.max(1e-9, ...(this.own ?? []).map(Math.abs)));
     const context = backValues ? from.canvas.getContext("2d") : from.start(false);
     from.drawGrid(context);
-    from.drawFrames(context, accent);
+    from.drawFrames(context);
     if (pointed === null && !this.lit.length && !backValues) for (const i of this.marks.sources) from.frame(context, i, accent);
     for (const i of this.lit) from.frame(context, i, accent);
     if (pointed !== null) from.frame(context, pointed, "#000000");
+    from.drawLabels(context, accent);
     for (const one of from.tokens.children) one.setAttribute("aria-pressed", String(this.lit.includes(Number(one.dataset.i))));
   }
 
