@@ -7,7 +7,6 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
-import pytest
 from conftest import load, set_theme, shot
 
 PANEL = '.jp-NotebookPanel:visible .nk-panel[data-panel="attention_view"]'
