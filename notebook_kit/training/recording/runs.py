@@ -248,7 +248,18 @@ def aligned(rows: Iterable[list[str]]) -> str:
 
 
 def compare_runs(runs: Iterable[RunRecord]) -> RunComparison:
-    """Compare the records of runs."""
+    """Compare the records of runs.
+
+    Args:
+        runs: The records, such as those of `list_runs`.
+
+    Example:
+        >>> first, second = RunRecord(name="first"), RunRecord(name="second")
+        >>> for record, seed in ((first, 1), (second, 2)):
+        ...     record.describe(hyperparameters={"seed": seed})
+        >>> compare_runs([first, second]).differences
+        {'seed': [1, 2]}
+    """
     return RunComparison([RunSummary.of(record) for record in runs])
 
 
