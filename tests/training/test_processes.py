@@ -25,8 +25,8 @@ if found["process"] == 0:
 """
 LAUNCHERS = {
     "torchrun": ["torch.distributed.run", "--standalone", "--nproc_per_node=2"],
-    "accelerate launch": [
-        *("accelerate.commands.launch", "--cpu", "--num_processes=2", "--num_machines=1", "--mixed_precision=no"),
+    "accelerate launch": [  # with --cpu it would start one process; that the run is on CPUs is in its arguments
+        *("accelerate.commands.launch", "--multi_gpu", "--num_processes=2", "--num_machines=1", "--mixed_precision=no"),
         *("--dynamo_backend=no", "--main_process_port=0", "--num_cpu_threads_per_process=1"),
     ],
 }
