@@ -265,6 +265,18 @@ def test_bf16_and_gradient_checkpointing(tmp_path):
     assert [entry["loss"] for entry in after.state.log_history[:3]] == losses[0]
 
 
+@pytest.mark.slow
+def test_a_compiled_model_trains_as_it_does_otherwise(tmp_path):
+    losses = []
+    for options in ({}, {"torch_compile": True, "torch_compile_backend": "eager"}):
+        run = trainer(
+            tmp_path, bert(0.0, num_hidden_layers=1), dataset(16, longest=4), max_steps=2, logging_steps=1, **options
+        )
+        run.train()
+        losses.append([entry["loss"] for entry in run.state.log_history[:2]])
+    np.testing.assert_allclose(losses[0], losses[1], atol=1e-5)
+
+
 def test_fp16_scales_the_loss(tmp_path):
     mixed = trainer(tmp_path, bert(0.0), max_steps=3, logging_steps=1, fp16=True)
     mixed.train()
