@@ -80,6 +80,7 @@ from .constants import SAFE_WEIGHTS_NAME as SAFE_WEIGHTS_NAME
 from .constants import SPIECE_UNDERLINE as SPIECE_UNDERLINE
 from .constants import WEIGHTS_INDEX_NAME as WEIGHTS_INDEX_NAME
 from .constants import WEIGHTS_NAME as WEIGHTS_NAME
+from .function_schemas import get_json_schema as get_json_schema
 from .greedy import GreedyLR as GreedyLR
 from .greedy import get_greedy_schedule as get_greedy_schedule
 from .optimizers import Adafactor as Adafactor

@@ -159,7 +159,8 @@ def test_sees_plain_data_alone(pair):
         (CHAT, {"chat_template": "nothing", "continue_final_message": True}, "leaves out the final message"),
         ([{"role": "user"}], {"continue_final_message": True}, "no text to continue"),
         (CHAT, {"return_assistant_tokens_mask": True}, "does not mark"),
-        (CHAT, {"tools": [len]}, "not a JSON schema"),
+        (CHAT, {"tools": [5]}, "neither a function nor a JSON schema"),
+        (CHAT, {"tools": [len]}, "no annotation|annotations of len"),
     ],
 )
 def test_says_what_does_not_fit(pair, conversation, options, message):

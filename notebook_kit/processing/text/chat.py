@@ -7,12 +7,13 @@ anything, and sees only plain data.
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from notebook_kit.errors import InputError, near_matches
 from notebook_kit.processing.tensors import to_tensor
 from notebook_kit.processing.text.arguments import check_arguments, described
+from notebook_kit.utils.function_schemas import get_json_schema
 
 __all__ = ["ChatTemplates", "is_chat", "render"]
 
@@ -54,7 +55,7 @@ def render(
     template: str,
     messages: Sequence[Mapping[str, Any]],
     *,
-    tools: Sequence[Mapping[str, Any]] | None = None,
+    tools: Sequence[Mapping[str, Any] | Callable[..., Any]] | None = None,
     documents: Sequence[Mapping[str, Any]] | None = None,
     add_generation_prompt: bool = False,
     continue_final_message: bool = False,
@@ -66,7 +67,7 @@ def render(
     Args:
         template: A template in Jinja.
         messages: `{"role": ..., "content": ...}`, the oldest first.
-        tools: JSON schemas of functions that the model may call.
+        tools: Functions that the model may call, or their JSON schemas; see `notebook_kit.utils.get_json_schema`.
         documents: `{"title": ..., "text": ...}`.
         add_generation_prompt: End with the tokens that start the assistant's answer.
         continue_final_message: End inside the last message, for the model to continue it.
@@ -87,8 +88,14 @@ def render(
 
     from notebook_kit.processing.text.sandbox import compiled, limited
 
-    if not isinstance(tools, list | tuple | None) or any(not isinstance(tool, Mapping) for tool in tools or ()):
-        raise InputError("A tool is not a JSON schema.", next_step='Pass [{"type": "function", "function": {...}}].')
+    if not isinstance(tools, list | tuple | None) or not all(
+        isinstance(tool, Mapping) or callable(tool) for tool in tools or ()
+    ):
+        raise InputError(
+            "A tool is neither a function nor a JSON schema.",
+            next_step='Pass a list of functions, or [{"type": "function", "function": {...}}].',
+        )
+    schemas = tools and [get_json_schema(tool) if callable(tool) else tool for tool in tools]
     chat = [{key: item for key, item in message.items() if item is not None} for message in _plain(messages)]
     if continue_final_message:
         _mark_ending(chat[-1])
@@ -96,7 +103,7 @@ def render(
         with limited():
             text = compiled(template, (_START, _END) if mark_generation else None).render(
                 messages=chat,
-                tools=_plain(tools),
+                tools=_plain(schemas),
                 documents=_plain(documents),
                 add_generation_prompt=add_generation_prompt,
                 **_plain(variables),
@@ -204,7 +211,7 @@ class ChatTemplates:
     def apply_chat_template(
         self,
         conversation: Any,
-        tools: list[dict[str, Any]] | None = None,
+        tools: list[dict[str, Any] | Callable[..., Any]] | None = None,
         documents: list[dict[str, str]] | None = None,
         chat_template: str | None = None,
         add_generation_prompt: bool = False,
@@ -223,7 +230,7 @@ class ChatTemplates:
 
         Args:
             conversation: Messages `{"role": ..., "content": ...}`, the oldest first; or a list of such lists.
-            tools: JSON schemas of functions that the model may call.
+            tools: Functions that the model may call, or their JSON schemas; see `notebook_kit.utils.get_json_schema`.
             documents: `{"title": ..., "text": ...}`, for templates that use them.
             chat_template: A template in Jinja, or the name of one; None uses the tokenizer's.
             add_generation_prompt: End with the tokens that start the assistant's answer.
