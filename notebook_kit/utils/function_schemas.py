@@ -157,14 +157,11 @@ def _schema(annotation: Any, what: str) -> dict[str, Any]:
         kinds = _distinct(_NAMES.get(type(value)) for value in given)
         if None in kinds:
             raise _unknown(annotation, what)
-        named = [kind for kind in kinds if kind != "null"]
-        schema: dict[str, Any] = {"type": named[0] if len(named) == 1 else named}
-        schema["enum"] = [value for value in given if value is not None]
-        return schema | ({"nullable": True} if "null" in kinds else {})
+        return {"type": kinds[0] if len(kinds) == 1 else kinds, "enum": list(given)}
     if origin is tuple:
         return {"type": "array", "prefixItems": [_schema(each, what) for each in given]}
     if origin in (dict, Mapping):
-        return {"type": "object"} | ({"additionalProperties": _schema(given[1], what)} if given[1] is not Any else {})
+        return {"type": "object", "additionalProperties": _schema(given[1], what)}
     if origin in (list, Sequence, Iterable):
         return {"type": "array", "items": _schema(given[0], what)}
     raise _unknown(annotation, what)
