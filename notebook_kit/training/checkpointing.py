@@ -347,7 +347,7 @@ class Resumption:
         position = Position(epoch, updates, updates * trainer.args.gradient_accumulation_steps)
         try:
             if (stored := self.state.stateful_callbacks.get("Position")) is not None:
-                position = Position.from_state(stored)
+                position = Position.from_state(_whole(stored))
         except (KeyError, TypeError, AttributeError) as error:
             raise self._unfit(error) from error
         return self._place(position, trainer)
@@ -377,7 +377,7 @@ class Resumption:
         meter = LossMeter(logged_step=step)
         try:
             trainer.callback_handler.restore(states, trainer.args.restore_callback_states_from_checkpoint)
-            meter = LossMeter.from_state(states["LossMeter"]) if "LossMeter" in states else meter
+            meter = LossMeter.from_state(_whole(states["LossMeter"])) if "LossMeter" in states else meter
             control = states.get("TrainerControl", {}).get("args", {})
             # What was due at that step, but not done.
             trainer.control.should_log = bool(control.get("should_log"))
@@ -528,3 +528,8 @@ def note_used_folder(output_dir: str | Path) -> None:
             f"{output_dir} has checkpoints of an earlier run, the last one {last.name}. This run starts at step 0:"
             f" {replaced}. To keep both, set another output_dir."
         )
+
+
+def _whole(state: dict[str, Any]) -> dict[str, Any]:
+    """The state of a part of the Trainer, which, unlike a user's callback, always writes both."""
+    return {"args": state["args"], "attributes": state["attributes"]}

@@ -13,6 +13,7 @@ import torch
 
 from notebook_kit.errors import InputError, near_matches, warn
 from notebook_kit.nn.inputs import takes_name
+from notebook_kit.nn.turns import using
 from notebook_kit.training import hooks
 from notebook_kit.training.checks import check_functions
 from notebook_kit.training.data import sorted_order
@@ -107,7 +108,10 @@ def evaluation_pass(
     for batch, is_repeated, is_last in annotated_batches(loader):
         if trainer.is_in_train and distributed.world_size > 1 and distributed.any(trainer.interrupts.requested):
             raise KeyboardInterrupt  # on all processes at the same batch
-        result = trainer.prediction_step(model, batch, prediction_loss_only, ignore_keys)
+        with using(model):
+            if model.training:  # as it is after a look that began before
+                model.eval()
+            result = trainer.prediction_step(model, batch, prediction_loss_only, ignore_keys)
         loss, logits, targets = hooks.prediction(trainer, result)
         found: list[list[Any]] = [[], [], [], []]  # predictions, labels, inputs and losses of this batch
         if not is_repeated:

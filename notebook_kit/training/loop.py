@@ -15,6 +15,7 @@ import torch
 from torch import nn
 
 from notebook_kit.errors import ConfigurationError, notice, warn
+from notebook_kit.nn.turns import using
 from notebook_kit.training import checkpointing, faults, hooks, run_folder
 from notebook_kit.training.background_saving import Saving
 from notebook_kit.training.callbacks import metric_key
@@ -256,14 +257,16 @@ class TrainingLoop:
         trainer, state, position = self.trainer, self.trainer.state, self.position
         trainer.control.should_save = trainer.control.should_evaluate = trainer.control.should_log = False
         trainer.emit("on_step_begin")
-        total = self._gradients(batches)
+        with using(self.model):
+            total = self._gradients(batches)
         grad_norm = trainer.distributed.clip(self.parameters, trainer.args.max_grad_norm)
         trainer.emit("on_pre_optimizer_step")
         may_step = self._may_step(total, grad_norm, batches)
         self._between_updates = False
         self.meter.add(total)
         if may_step:
-            trainer.optimizer.step()
+            with using(self.model):
+                trainer.optimizer.step()
             trainer.emit("on_optimizer_step")
         learning_rate = current_learning_rate(trainer.optimizer, trainer.lr_scheduler)
         stepped = may_step and not getattr(trainer.optimizer, "step_was_skipped", False)

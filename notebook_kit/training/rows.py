@@ -11,6 +11,7 @@ from typing import Any
 import torch
 
 from notebook_kit.errors import ConfigurationError, InputError
+from notebook_kit.nn.turns import looking
 from notebook_kit.training import hooks
 from notebook_kit.training.background import one_run
 from notebook_kit.training.seeding import restore_rng_states, rng_states
@@ -153,17 +154,18 @@ def measured_rows(trainer: TrainerLike, step: int, indices: Sequence[int]) -> St
         )
     loader = trainer.train_dataloader if trainer.train_dataloader is not None else trainer.get_train_dataloader()
     model, found = trainer.prepared_model(training=True), []
-    generators, modes = rng_states(), [(module, module.training) for module in model.modules()]
-    model.eval()
-    try:
-        with torch.no_grad():
-            for index in indices[:MOST]:
-                loss = _loss_of(trainer, model, loader.collate_fn([loader.dataset[index]]))
-                found.append(Row(int(index), loss, _text(trainer, index), _label(trainer, index)))
-    finally:
-        for module, was_training in modes:
-            module.training = was_training
-        restore_rng_states(generators)
+    with looking(model):
+        generators, modes = rng_states(), [(module, module.training) for module in model.modules()]
+        model.eval()
+        try:
+            with torch.no_grad():
+                for index in indices[:MOST]:
+                    loss = _loss_of(trainer, model, loader.collate_fn([loader.dataset[index]]))
+                    found.append(Row(int(index), loss, _text(trainer, index), _label(trainer, index)))
+        finally:
+            for module, was_training in modes:
+                module.training = was_training
+            restore_rng_states(generators)
     found.sort(key=lambda row: -row.loss if math.isfinite(row.loss) else -math.inf)
     return StepRows(step, trainer.state.global_step, tuple(found))
 

@@ -107,7 +107,7 @@ def test_transition_scores_equal_the_oracle(family, settings):
         ours = model.compute_transition_scores(mine.sequences, mine.scores, mine.beam_indices)
         lengths = (mine.beam_indices >= 0).sum(dim=1) ** settings.get("length_penalty", 1.0)
         torch.testing.assert_close(ours.sum(dim=1) / lengths, mine.sequences_scores, rtol=1e-4, atol=1e-4)
-    with pytest.raises(InputError, match="There are no scores"):
+    with pytest.raises(InputError, match="scores is None; expected what generate returns"):
         model.compute_transition_scores(mine.sequences, None)
 
 

@@ -8,17 +8,23 @@ from contextlib import contextmanager
 import torch
 from torch import nn
 
+from notebook_kit.nn.turns import looking
+
 __all__ = ["evaluating"]
 
 
 @contextmanager
 def evaluating(model: nn.Module) -> Iterator[None]:
-    """Turn off dropout and gradients within the block; afterwards each module has its former mode."""
-    training = [module for module in model.modules() if module.training]
-    model.eval()
-    try:
-        with torch.inference_mode():
-            yield
-    finally:
-        for module in training:
-            module.training = True
+    """Turn off dropout and gradients within the block; afterwards each module has its former mode.
+
+    If a cell is training the model on another thread, the block waits for the end of the step.
+    """
+    with looking(model):
+        training = [module for module in model.modules() if module.training]
+        model.eval()
+        try:
+            with torch.inference_mode():
+                yield
+        finally:
+            for module in training:
+                module.training = True

@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from notebook_kit.errors import InputError
 from notebook_kit.inspection.attention.running import has_sites
 from notebook_kit.nn.attention import record_attention
+from notebook_kit.nn.turns import looking
 
 __all__ = ["Probes", "attention_of", "undisturbed"]
 
@@ -153,19 +154,22 @@ class Probes:
 def undisturbed(model: nn.Module, device: torch.device) -> Iterator[None]:
     """Use a model during its training: no dropout and no gradients within the block; afterwards, modules have their former
     modes, and later random numbers are the same as without the block."""
-    training = [module for module in model.modules() if module.training]
-    on_cuda = device.type == "cuda"
-    before, there = torch.get_rng_state(), torch.cuda.get_rng_state(device) if on_cuda else None
-    model.eval()
-    try:
-        with torch.no_grad():  # not inference_mode: tensors that the model caches here are used in later training steps
-            yield
-    finally:
-        for module in training:
-            module.training = True
-        torch.set_rng_state(before)
-        if there is not None:
-            torch.cuda.set_rng_state(there, device)
+    with looking(model):
+        training = [module for module in model.modules() if module.training]
+        on_cuda = device.type == "cuda"
+        before, there = torch.get_rng_state(), torch.cuda.get_rng_state(device) if on_cuda else None
+        model.eval()
+        try:
+            with (
+                torch.no_grad()
+            ):  # not inference_mode: tensors that the model caches here are used in later training steps
+                yield
+        finally:
+            for module in training:
+                module.training = True
+            torch.set_rng_state(before)
+            if there is not None:
+                torch.cuda.set_rng_state(there, device)
 
 
 def attention_of(model: nn.Module, batch: Mapping[str, Tensor], place: tuple[int, int]) -> tuple[Any, Tensor]:

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import argparse
 import json
-import sys
 from typing import Any
 
-from notebook_kit.training.recording.runs import RunSummary, compare_runs, find_run, follow, list_runs
+from notebook_kit.training.recording.runs import RunSummary, aligned, compare_runs, find_run, follow, list_runs
 
 __all__ = ["add_parser", "run"]
 
@@ -48,12 +47,14 @@ def _list(options: argparse.Namespace) -> None:
         _print_json([one.as_dict() for one in found])
         return
     if not found:
+        print(f"There are no runs in {options.folder}.")
         return
     rows = [["run", "status", "step", "loss", "validation", "branch of", "folder"]]
     for one in found:
         loss, check = (_number(one.metrics.get(name)) for name in ("loss", "eval_loss"))
         branch = f"{one.parent}, step {one.branched_at}" if one.parent else ""
         rows.append([one.name, one.status, _steps(one), loss, check, branch, one.folder])
+    print(aligned(rows))
 
 
 def _show(options: argparse.Namespace) -> None:
@@ -63,12 +64,13 @@ def _show(options: argparse.Namespace) -> None:
         series = {name: [s.steps.tolist(), [_plain(v) for v in s.values.tolist()]] for name, s in record.series.items()}
         _print_json({**one.as_dict(), "events": _plain(record.events), "series": series})
         return
-    rows = [["folder", one.folder]]
+    rows = [["run", one.name], ["status", one.status], ["step", _steps(one)], ["folder", one.folder]]
     if one.parent:
         rows.append(["branch of", f"{one.parent}, from step {one.branched_at}"])
     rows += [[name, str(value)] for name, value in one.settings.items()]
     rows += [[name, _number(value)] for name, value in one.metrics.items()]
     rows += [[f"best {name}", f"{_number(value)} at step {step}"] for name, (value, step) in one.best.items()]
+    print(aligned(rows))
 
 
 def _compare(options: argparse.Namespace) -> None:
@@ -76,19 +78,21 @@ def _compare(options: argparse.Namespace) -> None:
     if options.json:
         _print_json(comparison.as_dict())
     else:
-        pass
+        print(comparison)
 
 
 def _follow(options: argparse.Namespace) -> None:
     for line in follow(options.run, options.folder):
         if options.json:
-            pass
+            print(json.dumps(_plain(line), ensure_ascii=False), flush=True)
         elif "log" in line:
-            "  ".join(f"{name} {_number(value)}" for name, value in line["log"].items())
+            values = "  ".join(f"{name} {_number(value)}" for name, value in line["log"].items())
+            print(f"step {line['step']}  {values}", flush=True)
         elif line["event"]["kind"] != "epoch":
             event = line["event"]
             details = {k: v for k, v in event.items() if k not in ("kind", "step", "time", "rows")}
-            ", ".join(f"{name} {value}" for name, value in details.items())
+            text = ", ".join(f"{name} {value}" for name, value in details.items())
+            print(f"step {event['step']}  {event['kind']}{': ' if text else ''}{text}", flush=True)
 
 
 def _steps(one: RunSummary) -> str:
@@ -109,4 +113,4 @@ def _plain(value: Any) -> Any:
 
 
 def _print_json(value: Any) -> None:
-    json.dump(value, sys.stdout, indent=2, ensure_ascii=False)
+    print(json.dumps(value, indent=2, ensure_ascii=False))

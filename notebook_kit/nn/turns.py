@@ -1,0 +1,108 @@
+"""Training a model and looking into it take turns, since a panel may ask on another thread while a cell is training.
+
+Both set the mode of the modules (dropout on or off), so that a step of training during a look would go without dropout. A look waits
+for the end of the step in progress, and the next step for the end of the look.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from torch import nn
+from torch.utils.weak import WeakIdKeyDictionary
+
+__all__ = ["looking", "using"]
+
+
+class _Turns:
+    """Who uses the weights of one model at present."""
+
+    def __init__(self) -> None:
+        self.changed = threading.Condition()
+        self.users: Counter[int] = Counter()  # thread -> depth
+        self.looker: int | None = None
+        self.waiting = Counter[str]()
+        self.last = "use"  # or "look": those who wait take turns, so that neither can keep the other out
+
+    def is_inside(self) -> bool:
+        """Whether this thread has its turn already."""
+        me = threading.get_ident()
+        return self.looker == me or self.users[me] > 0
+
+    def wait(self, kind: str, other: str) -> None:
+        """Wait for this thread's turn."""
+        self.waiting[kind] += 1
+        try:
+            self.changed.wait_for(
+                lambda: (
+                    self.looker is None
+                    and (kind == "use" or not self.users)
+                    and (self.last == other or not self.waiting[other])
+                )
+            )
+        finally:
+            self.waiting[kind] -= 1
+            self.changed.notify_all()
+        self.last = kind
+
+
+_turns = WeakIdKeyDictionary()  # by the first parameter, which a model shares with what wraps it
+_lock = threading.Lock()
+
+
+def _turns_of(model: nn.Module) -> _Turns:
+    key = next(model.parameters(), None)
+    if key is None:
+        return _Turns()
+    with _lock:
+        if key not in _turns:
+            _turns[key] = _Turns()
+        return _turns[key]
+
+
+@contextmanager
+def using(model: nn.Module) -> Iterator[None]:
+    """A step of training or evaluation, during which nobody looks into the model. Several threads may use it at once.
+
+    Example:
+        >>> from torch import nn
+        >>> from notebook_kit.nn.turns import looking, using
+        >>> model = nn.Linear(2, 2)
+        >>> with using(model), looking(model):  # within one thread nothing waits
+        ...     print("both")
+        both
+    """
+    turns, me = _turns_of(model), threading.get_ident()
+    with turns.changed:
+        if not turns.is_inside():
+            turns.wait("use", "look")
+        turns.users[me] += 1
+    try:
+        yield
+    finally:
+        with turns.changed:
+            turns.users[me] -= 1
+            if not turns.users[me]:
+                del turns.users[me]
+            turns.changed.notify_all()
+
+
+@contextmanager
+def looking(model: nn.Module) -> Iterator[None]:
+    """A look into a model, during which no other thread uses or looks into it."""
+    turns = _turns_of(model)
+    with turns.changed:
+        is_nested = turns.is_inside()
+        if not is_nested:
+            turns.wait("look", "use")
+            turns.looker = threading.get_ident()
+    try:
+        yield
+    finally:
+        if not is_nested:
+            with turns.changed:
+                turns.looker = None
+                turns.changed.notify_all()
