@@ -29,8 +29,8 @@ def save_model_files(model: nn.Module, folder: str | Path, weights: Mapping[str,
     given = {} if weights is None else {"state_dict": weights}
     if hasattr(model, "save_pretrained"):
         with warnings.catch_warnings():
-            # PEFT looks for the model's configuration on the Hub only, and warns about each that is not there.
-            warnings.filterwarnings("ignore", "Could not find a config file in")
+            # PEFT looks for the model's configuration on the Hub only, and warns about each that is not there or not reached.
+            warnings.filterwarnings("ignore", "Could not find a config file in|Unable to fetch remote file")
             model.save_pretrained(folder, **given)  # type: ignore[operator]
     else:
         from safetensors.torch import save_file, save_model
