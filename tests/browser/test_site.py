@@ -22,7 +22,7 @@ HEIGHT_FITS = """place => {
     return Math.abs(frame.offsetHeight - panel.getBoundingClientRect().bottom) < 4;
 }"""
 # Where TensorFlow is not installed, its chapter has pictures in place of panels.
-WITH_PANELS = [name for name in CHAPTERS if name != "01_pipelines" and not name.endswith("_tensorflow")]
+WITH_PANELS = [name for name in CHAPTERS if not name.endswith(("_pipelines", "_tensorflow", "_one_machine"))]
 
 
 @pytest.fixture(scope="module")
