@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+from pathlib import Path
 from typing import Any
 
 from notebook_kit.training.recording.runs import RunSummary, aligned, compare_runs, find_run, follow, list_runs
@@ -47,7 +48,7 @@ def _list(options: argparse.Namespace) -> None:
         _print_json([one.as_dict() for one in found])
         return
     if not found:
-        print(f"There are no runs in {options.folder}.")
+        print(f"There are no runs in {Path(options.folder).resolve()}")
         return
     rows = [["run", "status", "step", "loss", "validation", "branch of", "folder"]]
     for one in found:
