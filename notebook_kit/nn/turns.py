@@ -1,11 +1,12 @@
 """Training a model and looking into it take turns, since a panel may ask on another thread while a cell is training.
 
-Both set the mode of the modules (dropout on or off), so that a step of training during a look would go without dropout. A look waits
-for the end of the step in progress, and the next step for the end of the look.
+Both set the mode of the modules (dropout on or off), so a step of training during a look would go without dropout. A look waits for
+the end of the step in progress, and the next step for the end of the look.
 """
 
 from __future__ import annotations
 
+import os
 import threading
 from collections import Counter
 from collections.abc import Iterator
@@ -53,6 +54,17 @@ _turns = WeakIdKeyDictionary()  # by the first parameter, which a model shares w
 _lock = threading.Lock()
 
 
+def _forget() -> None:
+    """In the copy of a process: the threads that had or awaited their turns are not there."""
+    global _lock
+    _lock = threading.Lock()
+    _turns.clear()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_forget)
+
+
 def _turns_of(model: nn.Module) -> _Turns:
     key = next(model.parameters(), None)
     if key is None:
@@ -92,16 +104,23 @@ def using(model: nn.Module) -> Iterator[None]:
 
 @contextmanager
 def looking(model: nn.Module) -> Iterator[None]:
-    """A look into a model, during which no other thread uses or looks into it."""
+    """A look into a model, without dropout, during which no other thread uses or looks into it; afterwards each module has its
+    former mode.
+    """
     turns = _turns_of(model)
     with turns.changed:
         is_nested = turns.is_inside()
         if not is_nested:
             turns.wait("look", "use")
             turns.looker = threading.get_ident()
+    training: list[nn.Module] = []
     try:
+        training = [module for module in model.modules() if module.training]
+        model.eval()
         yield
     finally:
+        for module in training:
+            module.training = True
         if not is_nested:
             with turns.changed:
                 turns.looker = None

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import math
 import time
-from collections.abc import Iterable, Iterator, Mapping, Sized
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sized
 from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -17,7 +18,7 @@ from notebook_kit.nn.turns import using
 from notebook_kit.training import hooks
 from notebook_kit.training.checks import check_functions
 from notebook_kit.training.data import sorted_order
-from notebook_kit.training.distributed import map_tensors
+from notebook_kit.training.distributed import explain_memory, map_tensors
 from notebook_kit.training.losses import count_items, items_for_loss
 from notebook_kit.training.recording.steps import count_samples
 from notebook_kit.training.sharding import is_filler
@@ -88,6 +89,24 @@ class EvalPrediction:
         return self._elements()[index]
 
 
+def timed_pass(
+    trainer: TrainerLike, loader: Callable[[], Any], description: str, ignore_keys: Any, prefix: str
+) -> EvalLoopOutput:
+    """The pass of `Trainer.evaluate` or `Trainer.predict` over a loader, with its time among the metrics."""
+    start = time.time()
+    loss_only = True if description == "Evaluation" and trainer.compute_metrics is None else None
+    try:
+        output = trainer.evaluation_loop(loader(), description, loss_only, ignore_keys, prefix)
+    except BaseException as error:
+        if not trainer.is_in_train:
+            explain_memory(error)
+            trainer.emit("on_error", error=error)
+        raise
+    steps = math.ceil(output.num_samples / (trainer.args.eval_batch_size * trainer.distributed.world_size))
+    output.metrics.update(speed_metrics(prefix, start, output.num_samples, steps))
+    return output
+
+
 def evaluation_pass(
     trainer: TrainerLike, loader: Any, description: str, prediction_loss_only: bool, ignore_keys: Any, prefix: str
 ) -> EvalLoopOutput:
@@ -98,8 +117,9 @@ def evaluation_pass(
     if not trainer.is_in_train and (args.fp16_full_eval or args.bf16_full_eval):
         model.to(torch.float16 if args.fp16_full_eval else torch.bfloat16)
     _check_names(ignore_keys)
-    was_training = model.training
-    model.eval()
+    with using(model):
+        was_training = model.training
+        model.eval()
     trainer.eval_dataloader = loader = distributed.wrap_loader(loader, training=False, seed=args.seed)
     # An item per batch of this process.
     losses, weights, predictions, labels, inputs, row_losses = (list[Any]() for _ in range(6))
@@ -109,8 +129,6 @@ def evaluation_pass(
         if trainer.is_in_train and distributed.world_size > 1 and distributed.any(trainer.interrupts.requested):
             raise KeyboardInterrupt  # on all processes at the same batch
         with using(model):
-            if model.training:  # as it is after a look that began before
-                model.eval()
             result = trainer.prediction_step(model, batch, prediction_loss_only, ignore_keys)
         loss, logits, targets = hooks.prediction(trainer, result)
         found: list[list[Any]] = [[], [], [], []]  # predictions, labels, inputs and losses of this batch
@@ -136,7 +154,8 @@ def evaluation_pass(
             for kept, new in zip((predictions, labels, inputs, row_losses), found, strict=True):
                 kept.extend(new)
         trainer.emit("on_prediction_step")
-    model.train(was_training)
+    with using(model):
+        model.train(was_training)
     rows = sum(distributed.gather_objects(rows))
     if not rows:
         raise InputError("The dataset to evaluate on yielded no examples.", next_step="Check how it was created.")

@@ -137,7 +137,7 @@ def _monitor_of(callback: Any) -> Any:
 def measured_rows(trainer: TrainerLike, step: int, indices: Sequence[int]) -> StepRows:
     """The rows of a step with their losses, the highest first. Changes neither the model nor the random number generators.
 
-    Each row is a batch of its own, so its loss is what the Trainer computes, whichever loss that is.
+    Each row is passed as a batch of one, so its loss is what the Trainer computes, whichever loss that is.
 
     Args:
         trainer: The Trainer, between two updates.
@@ -154,17 +154,13 @@ def measured_rows(trainer: TrainerLike, step: int, indices: Sequence[int]) -> St
         )
     loader = trainer.train_dataloader if trainer.train_dataloader is not None else trainer.get_train_dataloader()
     model, found = trainer.prepared_model(training=True), []
-    with looking(model):
-        generators, modes = rng_states(), [(module, module.training) for module in model.modules()]
-        model.eval()
+    with looking(model), torch.no_grad():
+        generators = rng_states()
         try:
-            with torch.no_grad():
-                for index in indices[:MOST]:
-                    loss = _loss_of(trainer, model, loader.collate_fn([loader.dataset[index]]))
-                    found.append(Row(int(index), loss, _text(trainer, index), _label(trainer, index)))
+            for index in indices[:MOST]:
+                loss = _loss_of(trainer, model, loader.collate_fn([loader.dataset[index]]))
+                found.append(Row(int(index), loss, _text(trainer, index), _label(trainer, index)))
         finally:
-            for module, was_training in modes:
-                module.training = was_training
             restore_rng_states(generators)
     found.sort(key=lambda row: -row.loss if math.isfinite(row.loss) else -math.inf)
     return StepRows(step, trainer.state.global_step, tuple(found))

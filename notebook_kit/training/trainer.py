@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import logging
-import math
 import threading
-import time
 from collections.abc import Callable, Mapping, Sized
 from contextlib import AbstractContextManager, nullcontext
 from functools import partial
@@ -42,7 +40,7 @@ from notebook_kit.training.background import BackgroundRun, check_free, one_run
 from notebook_kit.training.callbacks import CallbackList
 from notebook_kit.training.collators import DataCollatorWithPadding, default_data_collator
 from notebook_kit.training.display import default_callbacks
-from notebook_kit.training.distributed import Distributed, explain_memory
+from notebook_kit.training.distributed import Distributed
 from notebook_kit.training.evaluation import EvalLoopOutput, EvalPrediction, PredictionOutput, TrainOutput
 from notebook_kit.training.interrupts import Interrupts
 from notebook_kit.training.optimization import make_scheduler, optimizer_class_and_options, parameter_groups
@@ -338,8 +336,9 @@ class Trainer:
             for name, part in dataset.items():
                 metrics.update(self.evaluate(part, ignore_keys, f"{metric_key_prefix}_{name}"))
             return metrics
+        check_free(self, "evaluation")
         make = partial(self.get_eval_dataloader, dataset)
-        output = self._timed_pass(make, "Evaluation", ignore_keys, metric_key_prefix)
+        output = evaluation.timed_pass(self, make, "Evaluation", ignore_keys, metric_key_prefix)
         self.log(metrics := dict(output.metrics))
         measured = {**output.metrics, "epoch": self.state.epoch}
         self.emit("on_evaluate", metrics=metrics)
@@ -352,25 +351,11 @@ class Trainer:
             Predictions (float array of shape (examples, ...), rows of unequal length padded with -100; a tuple if the
             model has several outputs), labels and metrics.
         """
+        check_free(self, "prediction")
         make = partial(self.get_test_dataloader, test_dataset)
-        output = self._timed_pass(make, "Prediction", ignore_keys, metric_key_prefix)
+        output = evaluation.timed_pass(self, make, "Prediction", ignore_keys, metric_key_prefix)
         self.emit("on_predict", metrics=output.metrics)
         return PredictionOutput(output.predictions, output.label_ids, output.metrics)
-
-    def _timed_pass(self, loader: Callable[[], Any], description: str, ignore_keys: Any, prefix: str) -> EvalLoopOutput:
-        check_free(self, description.lower())
-        start = time.time()
-        loss_only = True if description == "Evaluation" and self.compute_metrics is None else None
-        try:
-            output = self.evaluation_loop(loader(), description, loss_only, ignore_keys, prefix)
-        except BaseException as error:
-            if not self.is_in_train:
-                explain_memory(error)
-                self.emit("on_error", error=error)
-            raise
-        steps = math.ceil(output.num_samples / (self.args.eval_batch_size * self.distributed.world_size))
-        output.metrics.update(evaluation.speed_metrics(prefix, start, output.num_samples, steps))
-        return output
 
     def evaluation_loop(
         self,
@@ -547,11 +532,8 @@ class Trainer:
     @property
     def _processor(self) -> Any:
         """The processor that belongs to the model: if none was given, that of the collator."""
-        return (
-            self.processing_class
-            if self.processing_class is not None
-            else getattr(self.data_collator, "tokenizer", None)
-        )
+        own = self.processing_class
+        return own if own is not None else getattr(self.data_collator, "tokenizer", None)
 
     metrics_format = staticmethod(reports.metrics_format)
     log_metrics, save_metrics, save_state = reports.log_metrics, reports.save_metrics, reports.save_state

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import signal
 import threading
 from concurrent.futures import ThreadPoolExecutor
 
@@ -57,6 +59,25 @@ def test_within_one_thread_nothing_waits():
 def _within(model):
     with looking(model):
         return True
+
+
+def test_a_copy_of_the_process_does_not_wait_for_threads_that_it_lacks():
+    model, looks, may_end = nn.Linear(2, 2), threading.Event(), threading.Event()
+
+    def look():
+        with looking(model):
+            looks.set()
+            may_end.wait(10)
+
+    with ThreadPoolExecutor(1) as thread:
+        thread.submit(look)
+        assert looks.wait(10)
+        if not (copy := os.fork()):
+            signal.alarm(5)  # ends it if it waits
+            with using(model):
+                os._exit(0)
+        assert os.waitpid(copy, 0)[1] == 0
+        may_end.set()
 
 
 def test_training_is_the_same_while_others_look(tmp_path):

@@ -154,19 +154,13 @@ class Probes:
 def undisturbed(model: nn.Module, device: torch.device) -> Iterator[None]:
     """Use a model during its training: no dropout and no gradients within the block; afterwards, modules have their former
     modes, and later random numbers are the same as without the block."""
-    with looking(model):
-        training = [module for module in model.modules() if module.training]
-        on_cuda = device.type == "cuda"
+    on_cuda = device.type == "cuda"
+    # Not in inference mode: tensors that the model caches here are used in later training steps.
+    with looking(model), torch.no_grad():
         before, there = torch.get_rng_state(), torch.cuda.get_rng_state(device) if on_cuda else None
-        model.eval()
         try:
-            with (
-                torch.no_grad()
-            ):  # not inference_mode: tensors that the model caches here are used in later training steps
-                yield
+            yield
         finally:
-            for module in training:
-                module.training = True
             torch.set_rng_state(before)
             if there is not None:
                 torch.cuda.set_rng_state(there, device)
