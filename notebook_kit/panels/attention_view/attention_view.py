@@ -19,7 +19,7 @@ from notebook_kit.inspection.attention.similarity import SIMILARITY
 from notebook_kit.inspection.attention.source import AttentionSource, AttentionSources, takes_content
 from notebook_kit.panels.attention_view.answers import HTML_BYTES, PAIR_BYTES, Answers, Question
 from notebook_kit.panels.attention_view.arguments import head_pairs, placed
-from notebook_kit.panels.attention_view.facts import about
+from notebook_kit.panels.attention_view.facts import about, summary
 from notebook_kit.panels.attention_view.linking import has_text, share_selection
 from notebook_kit.panels.attention_view.still import LensScene, MapsScene, Scene, title_of
 from notebook_kit.panels.panel import Answer, Face, Panel, described, slow
@@ -548,17 +548,7 @@ class AttentionView(Panel):
     def __repr__(self) -> str:
         if self._answers.is_empty:
             return "AttentionView()"
-        reading = self._answers.reading
-        if reading.kind == SIMILARITY:
-            similarity = f"similarity {self._similarity:.3f}"
-            return (
-                f"AttentionView({similarity} of {len(reading.rows) - 1} words and {len(reading.columns) - 1} patches)"
-            )
-        positions = "tokens" if reading.rows.kind == "text" else reading.rows.kind
-        return (
-            f"AttentionView({len(reading.layers)} layers, {sum(reading.heads)} heads, {len(reading.rows)} {positions}: "
-            f"layer {self.layer}, head {', '.join(map(str, self.heads))})"
-        )
+        return f"AttentionView({summary(self._answers.reading, self.layer, self.heads)})"
 
     # A file that works offline -----------------------------------------------------------------------------------------
 

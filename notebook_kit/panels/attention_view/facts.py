@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -9,13 +10,14 @@ import torch
 from notebook_kit.inspection.attention.axes import PatchGrid
 from notebook_kit.inspection.attention.logit_lens import has_lens
 from notebook_kit.inspection.attention.neurons import site_of
+from notebook_kit.inspection.attention.reading import Reading
 from notebook_kit.inspection.attention.running import has_sites, parts_of
 from notebook_kit.inspection.attention.similarity import SIMILARITY, compares
 from notebook_kit.inspection.attention.source import AttentionSource, AttentionSources
 from notebook_kit.panels.attention_view.answers import Answers
 from notebook_kit.panels.attention_view.axes import for_page, picture_for_page
 
-__all__ = ["about"]
+__all__ = ["about", "summary"]
 
 
 def about(version: int, sources: AttentionSources, answers: Answers) -> dict[str, Any]:
@@ -86,3 +88,13 @@ def _parts(source: AttentionSource | None) -> list[dict[str, Any]]:
         between = {"name": SIMILARITY, "kind": SIMILARITY, "rows": "text", "columns": "patches", "layers": [0, 0]}
         parts = [between, *parts]
     return parts if len(parts) > 1 else []
+
+
+def summary(reading: Reading, layer: int, heads: Sequence[int]) -> str:
+    """What a view shows, in a line."""
+    if reading.kind == SIMILARITY:
+        words, patches = len(reading.rows) - 1, len(reading.columns) - 1
+        return f"similarity {float(reading.layers[0][0, 0, 0]):.3f} of {words} words and {patches} patches"
+    positions = "tokens" if reading.rows.kind == "text" else reading.rows.kind
+    sizes = f"{len(reading.layers)} layers, {sum(reading.heads)} heads, {len(reading.rows)} {positions}"
+    return f"{sizes}: layer {layer}, head {', '.join(map(str, heads))}"

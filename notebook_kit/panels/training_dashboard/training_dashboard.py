@@ -489,12 +489,12 @@ class TrainingDashboard(Panel, TrainerCallback):
 
     def answer_branch(self, values: dict[str, Any]) -> Answer:
         """Begin a branch at the checkpoint of `step`, in the background; this dashboard shows it."""
-        made = self._link.branch(values)
-        for callback in made.callbacks:
+        branch = self._link.branch(values)
+        for callback in branch.callbacks:
             if isinstance(callback, TrainingDashboard):
                 callback._is_displayed = True  # within this one
-        made.train(background=True)
-        return Answer({"name": made.args.run_name})
+        branch.train(background=True)
+        return Answer({"name": branch.args.run_name})
 
     def offline_questions(self) -> Iterator[tuple[str, dict[str, Any]]]:
         """The attention on probes, at most 4 MiB of it, and the rows that were measured."""
