@@ -143,8 +143,8 @@ class AlertCallback(TrainerCallback):
             warn(f"The alert {alert.rule!r} could not be passed on: {type(error).__name__}: {error}. The run goes on.")
 
     def _run(self, alert: Alert) -> None:
-        told = {"ALERT": alert.message, "RULE": alert.rule, "STEP": str(alert.step)}
-        environment = {**os.environ, **{f"NOTEBOOK_KIT_{name}": value for name, value in told.items()}}
+        variables = {"ALERT": alert.message, "RULE": alert.rule, "STEP": str(alert.step)}
+        environment = {**os.environ, **{f"NOTEBOOK_KIT_{name}": value for name, value in variables.items()}}
         quiet = {"stdin": subprocess.DEVNULL, "stdout": subprocess.DEVNULL, "stderr": subprocess.PIPE}
         self._processes.append(subprocess.Popen(self.command or "", shell=True, env=environment, **quiet))  # type: ignore[call-overload]
 

@@ -89,22 +89,22 @@ def branch(
     name = changes.pop("run_name", None) or _name(former.global_step, changes, has_other_data)
     settings = _settings(args, changes, former.max_steps if has_other_data else None)
     place = Path(output_dir) if output_dir is not None else _new_folder(folder.parent / FOLDER, name)
-    made = copy.copy(source)
-    made.args = dataclasses.replace(args, **{**settings, "output_dir": str(place), "run_name": name})
-    made.distributed = Distributed(made.args)
-    made.accelerator = made.distributed.accelerator
-    made.optimizer = made.lr_scheduler = None
-    made.set_model(plain_copy(source.model))
-    made.train_dataset = train_dataset if has_other_data else source.train_dataset
-    made.eval_dataset = eval_dataset if eval_dataset is not None else source.eval_dataset
-    made.forget_run()
-    made.branch_point = checkpointing.BranchPoint(
+    child = copy.copy(source)
+    child.args = dataclasses.replace(args, **{**settings, "output_dir": str(place), "run_name": name})
+    child.distributed = Distributed(child.args)
+    child.accelerator = child.distributed.accelerator
+    child.optimizer = child.lr_scheduler = None
+    child.set_model(plain_copy(source.model))
+    child.train_dataset = train_dataset if has_other_data else source.train_dataset
+    child.eval_dataset = eval_dataset if eval_dataset is not None else source.eval_dataset
+    child.forget_run()
+    child.branch_point = checkpointing.BranchPoint(
         folder, changes, has_other_data, eval_dataset is not None, _parent(source)
     )
     kept = [callback for callback in source.callbacks if not isinstance(callback, ControlsCallback)]
-    made.callback_handler = CallbackList(made, [_branched(callback) for callback in kept])
-    made.emit("on_init_end")
-    return made
+    child.callback_handler = CallbackList(child, [_branched(callback) for callback in kept])
+    child.emit("on_init_end")
+    return child
 
 
 def _settings(args: TrainingArguments, changes: dict[str, Any], max_steps: int | None) -> dict[str, Any]:

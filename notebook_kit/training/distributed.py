@@ -198,9 +198,8 @@ def make_accelerator(args: TrainingArguments) -> Accelerator:
         backend, mode = args.torch_compile_backend or "inductor", args.torch_compile_mode or "default"
         compiled = TorchDynamoPlugin(backend=backend, mode=mode)
     if PartialState._shared_state:
-        joined = (
-            torch.distributed.is_available() and torch.distributed.is_initialized()
-        )  # with other processes: that stays
+        # With other processes, which stays.
+        joined = torch.distributed.is_available() and torch.distributed.is_initialized()
         on_cpu = PartialState().device.type == "cpu"
         other_device = not joined and on_cpu != (args.use_cpu or not _has_accelerator())
         state = AcceleratorState._shared_state

@@ -154,7 +154,7 @@ def _check(words: list[str], options: Mapping[str, Any]) -> None:
             )
         if name == "state_dict_type" and "SHARDED" in str(value).upper():
             notice(
-                "fsdp_config: state_dict_type is FULL_STATE_DICT: checkpoints are the same for any number of processes."
+                f"fsdp_config asks for {value}, but checkpoints are written whole, so that any number of processes can read them."
             )
 
 

@@ -50,7 +50,9 @@ def notebook_launcher(
     """
     processes = max(1, torch.cuda.device_count()) if num_processes is None else num_processes
     if not isinstance(processes, int) or processes < 1:
-        raise ConfigurationError(f"num_processes={num_processes!r}", next_step="Pass the number of processes, from 1.")
+        raise ConfigurationError(
+            f"num_processes={num_processes!r}; expected a whole number from 1.", next_step="Pass how many to start."
+        )
     if processes == 1:
         return function(*args)
     _check_can_fork()

@@ -1,4 +1,4 @@
-"""The JSON schema of a Python function, with which chat models are told what they may call.
+"""The JSON schema of a Python function, which shows a chat model what it may call and how.
 
 The schema is that of `transformers`: types come from the annotations, descriptions from a docstring in Google's style.
 """
@@ -128,13 +128,12 @@ def _sections(docstring: str) -> tuple[str, dict[str, str], str]:
         else:
             parts[section].append(line)
     described: dict[str, str] = {}
-    name, indent = "", None
+    name = ""
     for line in inspect.cleandoc("\n".join(["", *parts.get("Args", [])])).splitlines():
-        found = _ARGUMENT.match(line)  # at the first indent; what continues a description is indented further
-        if found:
-            name, indent = found[1], 0
+        if found := _ARGUMENT.match(line):  # at the first indent; what continues a description is indented further
+            name = found[1]
             described[name] = found[2].strip()
-        elif indent is not None and line.strip():
+        elif name and line.strip():
             described[name] = f"{described[name]} {line.strip()}".strip()
     result = inspect.cleandoc("\n".join(["", *parts.get("Returns", [])])).strip()
     return "\n".join(parts[""]).strip(), described, result

@@ -7,7 +7,15 @@ import json
 from pathlib import Path
 from typing import Any
 
-from notebook_kit.training.recording.runs import RunSummary, aligned, compare_runs, find_run, follow, list_runs
+from notebook_kit.training.recording.runs import (
+    RunSummary,
+    aligned,
+    compare_runs,
+    find_run,
+    follow,
+    json_value,
+    list_runs,
+)
 
 __all__ = ["add_parser", "run"]
 
@@ -62,8 +70,10 @@ def _show(options: argparse.Namespace) -> None:
     record = find_run(options.run, options.folder)
     one = RunSummary.of(record)
     if options.json:
-        series = {name: [s.steps.tolist(), [_plain(v) for v in s.values.tolist()]] for name, s in record.series.items()}
-        _print_json({**one.as_dict(), "events": _plain(record.events), "series": series})
+        series = {
+            name: [s.steps.tolist(), [json_value(v) for v in s.values.tolist()]] for name, s in record.series.items()
+        }
+        _print_json({**one.as_dict(), "events": json_value(record.events), "series": series})
         return
     rows = [["run", one.name], ["status", one.status], ["step", _steps(one)], ["folder", one.folder]]
     if one.parent:
@@ -85,7 +95,7 @@ def _compare(options: argparse.Namespace) -> None:
 def _follow(options: argparse.Namespace) -> None:
     for line in follow(options.run, options.folder):
         if options.json:
-            print(json.dumps(_plain(line), ensure_ascii=False), flush=True)
+            print(json.dumps(json_value(line), ensure_ascii=False), flush=True)
         elif "log" in line:
             values = "  ".join(f"{name} {_number(value)}" for name, value in line["log"].items())
             print(f"step {line['step']}  {values}", flush=True)
@@ -102,15 +112,6 @@ def _steps(one: RunSummary) -> str:
 
 def _number(value: Any) -> str:
     return "" if value is None else f"{value:.4g}"
-
-
-def _plain(value: Any) -> Any:
-    """JSON values, with numbers that are not finite as texts."""
-    if isinstance(value, float) and value - value != 0:
-        return str(value)
-    if isinstance(value, dict):
-        return {name: _plain(part) for name, part in value.items()}
-    return [_plain(part) for part in value] if isinstance(value, list | tuple) else value
 
 
 def _print_json(value: Any) -> None:

@@ -15,7 +15,17 @@ from notebook_kit.training.recording.journal import decode
 from notebook_kit.training.recording.monitor import FACTS
 from notebook_kit.training.recording.record import EVENTS_FILE, RunRecord, find_runs, is_number
 
-__all__ = ["RunComparison", "RunSummary", "compare", "compare_runs", "find_run", "follow", "list_runs", "record_of"]
+__all__ = [
+    "RunComparison",
+    "RunSummary",
+    "compare",
+    "compare_runs",
+    "find_run",
+    "follow",
+    "json_value",
+    "list_runs",
+    "record_of",
+]
 
 HIGHER = ("accuracy", "f1", "bleu", "rouge", "recall", "precision", "exact_match", "auc", "r2", "matthews")
 _SPEED = ("_runtime", "_per_second", "_time")
@@ -85,7 +95,7 @@ class RunSummary:
 
     def as_dict(self) -> dict[str, Any]:
         """The summary as JSON values; numbers that are not finite are texts."""
-        return {name: _json(value) for name, value in vars(self).items()}
+        return {name: json_value(value) for name, value in vars(self).items()}
 
 
 def _status(record: RunRecord) -> str:
@@ -107,12 +117,13 @@ def _best(name: str, series: Any) -> tuple[float, int]:
     return pick(finite, key=lambda point: point[0], default=(math.nan, 0))
 
 
-def _json(value: Any) -> Any:
+def json_value(value: Any) -> Any:
+    """A value as JSON has it; numbers that are not finite as texts."""
     if isinstance(value, float) and not math.isfinite(value):
         return str(value)
     if isinstance(value, dict):
-        return {name: _json(part) for name, part in value.items()}
-    return [_json(part) for part in value] if isinstance(value, list | tuple) else value
+        return {name: json_value(part) for name, part in value.items()}
+    return [json_value(part) for part in value] if isinstance(value, list | tuple) else value
 
 
 def list_runs(folder: str | Path = ".") -> list[RunRecord]:
@@ -217,8 +228,8 @@ class RunComparison:
         """The comparison as JSON values."""
         return {
             "runs": [run.as_dict() for run in self.runs],
-            "differences": _json(self.differences),
-            "metrics": _json(self.metrics),
+            "differences": json_value(self.differences),
+            "metrics": json_value(self.metrics),
         }
 
     def __repr__(self) -> str:
