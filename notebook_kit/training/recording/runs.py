@@ -176,7 +176,7 @@ def find_run(name: str | Path, folder: str | Path = ".") -> RunRecord:
             return record
     known = [record.name for record in runs]
     raise InputError(
-        f"There is no run {str(name)!r} in {folder}. {near_matches(str(name), known)}".strip(),
+        f"There is no run {str(name)!r} in {Path(folder).resolve()}. {near_matches(str(name), known)}".strip(),
         next_step=f"Runs there: {', '.join(known[:8]) or 'none'}.",
     )
 
