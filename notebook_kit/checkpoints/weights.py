@@ -397,6 +397,11 @@ def _no_weights(source: Source) -> NotebookKitError:
             f"{source.name!r} has shards but no {SAFETENSORS_INDEX}: copying or saving it was interrupted.",
             next_step="Copy it again with all its files, or save the model again.",
         )
+    if "weight_names.json" in names:
+        return CheckpointError(
+            f"{source.name!r} is a checkpoint in slices, one for each process of a sharded run.",
+            next_step="Join them: notebook_kit.training.gather_checkpoint(checkpoint, folder). Then load that folder.",
+        )
     found = [text for name, text in others.items() if name in names]
     found += ["GGUF weights"] if any(name.endswith(".gguf") for name in names) else []
     if not found:

@@ -48,6 +48,7 @@ from .seeding import enable_full_determinism as enable_full_determinism
 from .seeding import set_seed as set_seed
 from .seq2seq import Seq2SeqTrainer as Seq2SeqTrainer
 from .seq2seq import Seq2SeqTrainingArguments as Seq2SeqTrainingArguments
+from .sharded_files import gather_checkpoint as gather_checkpoint
 from .state import TrainerControl as TrainerControl
 from .state import TrainerState as TrainerState
 from .trainer import Trainer as Trainer

@@ -150,8 +150,10 @@ class TrainingArguments(ArgumentSetters):
         fsdp: "full_shard": spread weights, gradients and optimizer states over all processes (FSDP2); "shard_grad_op": keep the
             weights between the forward and the backward pass; with "offload", the slices are kept in main memory.
         fsdp_config: `transformer_layer_cls_to_wrap`, the class names of the blocks that are gathered one after the other, by
-            default the items of the model's lists of layers; `min_num_params`, `reshard_after_forward`, `offload_params`; or
-            the path of a JSON file with them. `accelerate launch --use_fsdp` sets the same.
+            default the items of the model's lists of layers; `min_num_params`, `reshard_after_forward`, `offload_params`;
+            `state_dict_type`: with "SHARDED_STATE_DICT" each process writes its slices to checkpoints, which
+            `notebook_kit.training.gather_checkpoint` joins, with "FULL_STATE_DICT", the default, the first one writes the
+            whole model; or the path of a JSON file with them. `accelerate launch --use_fsdp` sets the same.
         ddp_backend: How processes communicate: "nccl", "gloo", ...; by default what suits the device.
         ddp_bucket_cap_mb, ddp_static_graph, ddp_broadcast_buffers: Options of torch's DistributedDataParallel.
         ddp_timeout: Seconds that a process waits for the others before the run fails.

@@ -13,6 +13,8 @@ from typing import Any
 import torch
 from torch import nn
 
+from notebook_kit.training.distributed import undo_mixed_precision
+
 logger = logging.getLogger(__name__)
 
 __all__ = ["Copies", "Save", "Saving", "plain_copy"]
@@ -123,9 +125,7 @@ def plain_copy(model: nn.Module) -> nn.Module:
         for buffer in model.buffers():
             memo[id(buffer)] = _on_cpu(buffer)
     copied = copy.deepcopy(model, memo)
-    vars(copied).pop("_is_accelerate_prepared", None)
-    if vars(copied).pop("_original_forward", None) is not None:
-        vars(copied).pop("forward")
+    undo_mixed_precision(copied)
     return copied
 
 

@@ -22,6 +22,7 @@ from notebook_kit.training.arguments import TrainingArguments
 from notebook_kit.training.background_saving import Saving
 from notebook_kit.training.data import batches_after
 from notebook_kit.training.distributed import Distributed
+from notebook_kit.training.full_sharding import OPTIMIZER_SLICES, WEIGHT_SLICES, is_sharded
 from notebook_kit.training.losses import LossMeter
 from notebook_kit.training.model_files import load_model_files, save_model_files
 from notebook_kit.training.resumed_settings import (
@@ -75,11 +76,11 @@ def load_tensors(path: Path) -> Any:
 def progress_files(
     distributed: Distributed, optimizer: Any, scheduler: Any, position: Position, loader: Any
 ) -> dict[str, Any]:
-    """The states of the optimizer, the schedule, the loss scaler, the stream of examples (if it has one), and each process's
-    random number generators, by the names of their files. Every process calls this.
+    """The states of the optimizer (unless it is None), the schedule, the loss scaler, the stream of examples (if it has one), and
+    each process's random number generators, by the names of their files. Every process calls this.
     """
     generators = distributed.gather_objects({**rng_states(), "epoch_start": position.rng})
-    states: dict[str, Any] = {OPTIMIZER: distributed.optimizer_state(optimizer)}
+    states: dict[str, Any] = {} if optimizer is None else {OPTIMIZER: distributed.optimizer_state(optimizer)}
     for name, part in ((SCHEDULER, scheduler), (SCALER, distributed.accelerator.scaler)):
         if part is not None:
             states[name] = part.state_dict()
@@ -88,25 +89,31 @@ def progress_files(
     return states | {rng_file(rank, len(generators)): state for rank, state in enumerate(generators)}
 
 
-def load_progress(folder: Path, distributed: Distributed, optimizer: Any, scheduler: Any) -> None:
+def load_progress(folder: Path, trainer: TrainerLike, scheduler: Any) -> None:
     """Restore the optimizer, the schedule and the loss scaler from what `save_progress` wrote.
 
     Raises:
         CheckpointError: if a file is missing or does not fit.
     """
-    scaler = distributed.accelerator.scaler
+    distributed, optimizer = trainer.distributed, trainer.optimizer
+    scaler, slices = distributed.accelerator.scaler, folder / OPTIMIZER_SLICES
     for name, part in ((OPTIMIZER, optimizer), (SCHEDULER, scheduler), (SCALER, scaler)):
         if part is None or (name == SCALER and not (folder / name).exists()):
             continue
-        if not (folder / name).exists():
+        in_slices = name == OPTIMIZER and slices.is_dir()
+        if not in_slices and not (folder / name).exists():
             raise CheckpointError(
                 f"{folder} has no {name}: it holds a model, but not the state of its run.",
                 next_step="Resume from a checkpoint written without save_only_model=True, or load the model with"
                 " from_pretrained and start a new run.",
             )
-        state = load_tensors(folder / name)
+        state = {} if in_slices else load_tensors(folder / name)
         try:
-            if name == OPTIMIZER:
+            if in_slices:
+                from notebook_kit.training import sharded_files  # it imports torch's distributed checkpoints
+
+                part.load_state_dict(sharded_files.read_optimizer(trainer.model, part, slices))
+            elif name == OPTIMIZER:
                 distributed.load_optimizer_state(part, state)
             else:
                 part.load_state_dict(state)
@@ -153,7 +160,8 @@ def save_checkpoint(trainer: TrainerLike, run: str, meter: LossMeter, position: 
         if best == target or Manifest.of(best).run == run:
             state.best_model_checkpoint = str(best)
     trainer.control.should_save = False
-    parts = (trainer.optimizer, trainer.lr_scheduler, position, trainer.train_dataloader)
+    in_slices = saves_slices(trainer)
+    parts = (None if in_slices else trainer.optimizer, trainer.lr_scheduler, position, trainer.train_dataloader)
     progress = {} if args.save_only_model else progress_files(distributed, *parts)
     finite = distributed.is_finite(trainer.model)
     failure: Exception | None = None
@@ -164,7 +172,10 @@ def save_checkpoint(trainer: TrainerLike, run: str, meter: LossMeter, position: 
             "Position": position.state(),
             "TrainerControl": trainer.control.state(),
         }
-        best_folder = state.best_model_checkpoint
+    best_folder = state.best_model_checkpoint
+    if in_slices:
+        failure = _save_slices(trainer, run, target, progress, finite)
+    elif distributed.is_main:
         try:
             with ExitStack() as parts_written:
                 folder = parts_written.enter_context(run_folder.whole_folder(target))
@@ -199,9 +210,51 @@ def save_checkpoint(trainer: TrainerLike, run: str, meter: LossMeter, position: 
             failure = error
     else:
         trainer.save_model(str(target), _internal_call=True)
-    if failure is not None:
+    if failure is not None and distributed.is_main:
         warn_of_failed_save(target, failure, trainer.loop.saved)
     return not distributed.any(failure is not None)
+
+
+def saves_slices(trainer: TrainerLike) -> bool:
+    """Whether a checkpoint is written in slices: if the arguments ask for it, by the Trainer's own `save_model`. Adapters, which
+    are small, are written whole.
+    """
+    sharding = trainer.distributed.full_sharding
+    asked = sharding is not None and sharding.saves_slices and is_sharded(trainer.model)
+    return asked and not trainer.overrides_save and not hasattr(trainer.model, "peft_config")
+
+
+def _save_slices(
+    trainer: TrainerLike, run: str, target: Path, progress: dict[str, Any], finite: bool
+) -> Exception | None:
+    """Write `checkpoint-N` in slices; every process calls this. Returns why it was not written, or None."""
+    from notebook_kit.training import sharded_files  # it imports torch's distributed checkpoints
+
+    distributed, args, folder = trainer.distributed, trainer.args, run_folder.partial(target)
+    try:
+        with ExitStack() as written:
+            with distributed.all_or_none():
+                if distributed.is_main:
+                    written.enter_context(run_folder.whole_folder(target))
+                    trainer.state.save_to_json(folder / STATE)
+                    sharded_files.describe_model(distributed.shell(trainer.model), folder)
+                    trainer.save_processor(folder)
+            with distributed.all_or_none():
+                sharded_files.write_slices(folder / WEIGHT_SLICES, "model", trainer.model.state_dict())
+                if not args.save_only_model:
+                    values = sharded_files.optimizer_values(trainer.model, trainer.optimizer)
+                    sharded_files.write_slices(folder / OPTIMIZER_SLICES, "optimizer", values)
+            if distributed.is_main:
+                for name, value in progress.items():
+                    torch.save(value, folder / name)
+                Manifest(run, run_folder.later_than_all(target.parent), distributed.world_size, finite).write(folder)
+        if distributed.is_main:
+            run_folder.rotate(target.parent, run, args.save_total_limit, trainer.state.best_model_checkpoint)
+    except Exception as error:
+        if not is_failure_of_disk(error):
+            raise
+        return error
+    return None
 
 
 def can_copy(trainer: TrainerLike) -> bool:
@@ -367,7 +420,7 @@ class Resumption:
         """
         optimizer, scheduler = trainer.optimizer, trainer.lr_scheduler
         options, other_schedule = options_of(optimizer), "lr_scheduler_type" in self._changed
-        load_progress(self.folder, trainer.distributed, optimizer, None if other_schedule else scheduler)
+        load_progress(self.folder, trainer, None if other_schedule else scheduler)
         if other_schedule:
             scheduler.last_epoch = self.state.global_step
         use_settings(optimizer, scheduler, options, self._changed)

@@ -7,7 +7,8 @@ for sharded models and optimizers will change the methods, not their callers.
 from __future__ import annotations
 
 import gc
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from datetime import timedelta
 from itertools import zip_longest
 from typing import TYPE_CHECKING, Any
@@ -53,6 +54,7 @@ class Distributed:
     def __init__(self, args: TrainingArguments) -> None:
         set_tf32(args.tf32)
         self.accelerator = make_accelerator(args)
+        self._precision: str = self.accelerator.mixed_precision  # accelerate's own is that of the latest Trainer
         self.device: torch.device = self.accelerator.device
         self.world_size: int = self.accelerator.num_processes
         self.rank: int = self.accelerator.process_index
@@ -76,7 +78,16 @@ class Distributed:
             if not full_sharding.is_sharded(model):
                 self.full_sharding.shard(model, self.device, self.world_size)
             return model
-        return self.accelerator.prepare_model(model, evaluation_mode=not training)
+        undo_mixed_precision(model)
+        if self.accelerator.mixed_precision != self._precision:
+            self.accelerator.state._mixed_precision = self._precision
+        wrapped = self.accelerator.prepare_model(model, evaluation_mode=not training)
+        vars(model)["_mixed_precision"] = self._precision
+        return wrapped
+
+    def is_wrapped(self, model: nn.Module) -> bool:
+        """Whether a model that was wrapped still has this precision: another Trainer may have given it its own since."""
+        return vars(model).get("_mixed_precision", self._precision) == self._precision
 
     def wrap_loader(self, loader: Any, training: bool, seed: int) -> Any:
         """A loader that gives this process its part of the batches."""
@@ -125,6 +136,21 @@ class Distributed:
         torch.distributed.all_reduce(flags, torch.distributed.ReduceOp.MAX, self._control)
         return bool(flags)
 
+    @contextmanager
+    def all_or_none(self) -> Iterator[None]:
+        """Raises on all processes if this block raises on one of them. All of them enter it.
+
+        Raises:
+            OSError: on the processes where it did not raise itself.
+        """
+        error: Exception | None = None
+        try:
+            yield
+        except Exception as caught:
+            error = caught
+        if self.any(error is not None):
+            raise error or OSError("another process could not write its part")
+
     def mean(self, value: float) -> float:
         """The mean of a number over all processes."""
         if self.world_size == 1:
@@ -148,9 +174,11 @@ class Distributed:
         is sharded.
         """
         weights = full_sharding.full_weights(model, keep=self.is_main)
-        if not self.is_main:
-            return None, None
-        return full_sharding.unsharded_shell(self.accelerator.unwrap_model(model)), weights
+        return (self.shell(model), weights) if self.is_main else (None, None)
+
+    def shell(self, model: nn.Module) -> nn.Module:
+        """A model under its own class, for its `save_pretrained` with given weights."""
+        return full_sharding.unsharded_shell(self.accelerator.unwrap_model(model))
 
     def optimizer_state(self, optimizer: Any) -> dict[str, Any] | None:
         """The complete state of the optimizer on the process that writes files; None on the others."""
@@ -232,6 +260,20 @@ def make_accelerator(args: TrainingArguments) -> Accelerator:
             f"accelerate rejects these settings: {error}",
             next_step="Leave out fp16=True or bf16=True on this device, or choose another device.",
         ) from error
+
+
+def undo_mixed_precision(model: nn.Module) -> None:
+    """Give a model its own `forward` again, which accelerate replaced for the precision of an earlier Trainer, and let accelerate
+    prepare it once more.
+    """
+    own = vars(model).pop("_original_forward", None)
+    for name in ("_mixed_precision", "_is_accelerate_prepared"):
+        vars(model).pop(name, None)
+    if own is None:
+        return
+    vars(model).pop("forward", None)
+    if getattr(own, "__func__", None) is not type(model).forward:
+        model.forward = own  # set on this object, not by its class
 
 
 def _compiles(plugin: Any) -> tuple[str, str] | None:

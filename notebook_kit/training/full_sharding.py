@@ -2,7 +2,8 @@
 
 Each process keeps a slice of each weight. Before a block of the model computes, its weights are gathered, and afterwards they are
 released again; gradients are averaged and sliced in the backward pass. torch is called directly, on GPUs and on CPUs alike, where
-accelerate would ignore FSDP. What is written to checkpoints is gathered, so that they are the same as those of one process.
+accelerate would ignore FSDP. What is written to checkpoints is gathered, so that they are the same as those of one process, or, with
+`fsdp_config={"state_dict_type": "SHARDED_STATE_DICT"}`, written in slices: `sharded_files.py`.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import nn
 
-from notebook_kit.errors import ConfigurationError, near_matches, notice
+from notebook_kit.errors import ConfigurationError, near_matches
 from notebook_kit.training.values import as_list
 
 if TYPE_CHECKING:
@@ -23,6 +24,9 @@ if TYPE_CHECKING:
 
 __all__ = ["FullSharding", "fill", "full_weights", "is_sharded"]
 
+# The folders of a checkpoint with the slices of the weights and of the optimizer's state, as accelerate names them.
+WEIGHT_SLICES, OPTIMIZER_SLICES = "pytorch_model_fsdp_0", "optimizer_0"
+_FORMS = ("FULL_STATE_DICT", "SHARDED_STATE_DICT")  # of checkpoints
 _WORDS = ("full_shard", "shard_grad_op", "auto_wrap", "offload", "no_shard", "hybrid_shard", "hybrid_shard_zero2")
 # Options of fsdp_config, also with the prefix "fsdp_", that decide something here.
 _OPTIONS = {
@@ -31,6 +35,7 @@ _OPTIONS = {
     "reshard_after_forward": None,
     "offload_params": False,
     "cpu_offload": False,
+    "state_dict_type": "FULL_STATE_DICT",
 }
 # Options of FSDP1 and of accelerate whose effect FSDP2 has anyway, or that do not change the result.
 _IGNORED = """
@@ -49,6 +54,7 @@ class FullSharding:
         reshard: Release the weights of a block after its forward pass, and gather them again for the backward pass.
         offload: Keep the slices in main memory, and move them to the device for computing.
         precision: "bf16", or "no".
+        saves_slices: Write checkpoints in slices, one per process, in place of the whole model.
     """
 
     layers: tuple[str, ...] = ()
@@ -56,6 +62,7 @@ class FullSharding:
     reshard: bool = True
     offload: bool = False
     precision: str = "no"
+    saves_slices: bool = False
 
     @classmethod
     def of(cls, args: TrainingArguments) -> FullSharding | None:
@@ -84,6 +91,7 @@ class FullSharding:
             "shard_grad_op" not in words if reshard is None else _is_true(reshard),
             "offload" in words or any(_is_true(options.get(name)) for name in ("offload_params", "cpu_offload")),
             args.mixed_precision,
+            str(options.get("state_dict_type") or "").upper() == "SHARDED_STATE_DICT",
         )
 
     def shard(self, model: nn.Module, device: torch.device, processes: int) -> nn.Module:
@@ -139,7 +147,7 @@ def _check(words: list[str], options: Mapping[str, Any]) -> None:
         raise ConfigurationError(
             "fsdp='hybrid_shard' is not supported: models are sharded over all processes.", next_step="Use full_shard."
         )
-    known = [*_OPTIONS, "activation_checkpointing", "state_dict_type"]
+    known = [*_OPTIONS, "activation_checkpointing"]
     for name, value in options.items():
         if name in _IGNORED.split():
             continue
@@ -152,9 +160,10 @@ def _check(words: list[str], options: Mapping[str, Any]) -> None:
             raise ConfigurationError(
                 "fsdp_config has activation_checkpointing.", next_step="Set gradient_checkpointing=True instead."
             )
-        if name == "state_dict_type" and "SHARDED" in str(value).upper():
-            notice(
-                f"fsdp_config asks for {value}, but checkpoints are written whole, so that any number of processes can read them."
+        if name == "state_dict_type" and value is not None and str(value).upper() not in _FORMS:
+            raise ConfigurationError(
+                f"state_dict_type is {value!r}. {near_matches(str(value).upper(), _FORMS)}".rstrip(),
+                next_step="Set it to FULL_STATE_DICT (checkpoints as one process writes them) or SHARDED_STATE_DICT (in slices).",
             )
 
 

@@ -13,10 +13,10 @@ from torch import nn
 
 from notebook_kit.checkpoints.names import plan_loading
 from notebook_kit.checkpoints.weights import open_weights
-from notebook_kit.errors import CheckpointError
+from notebook_kit.errors import CheckpointError, UnsafeFileError
 from notebook_kit.files import replacing
 from notebook_kit.nn.base import PreTrainedModel
-from notebook_kit.training.full_sharding import fill, is_sharded
+from notebook_kit.training.full_sharding import WEIGHT_SLICES, fill, is_sharded
 
 __all__ = ["load_model_files", "save_model_files"]
 
@@ -49,7 +49,11 @@ def load_model_files(model: nn.Module, folder: str | Path) -> None:
         CheckpointError: if weights are missing or do not fit.
     """
     try:
-        if (Path(folder) / ADAPTER).exists() and hasattr(model, "load_adapter"):
+        if (slices := Path(folder) / WEIGHT_SLICES).is_dir():
+            from notebook_kit.training import sharded_files  # it imports torch's distributed checkpoints
+
+            sharded_files.read_model(model, slices)
+        elif (Path(folder) / ADAPTER).exists() and hasattr(model, "load_adapter"):
             model.load_adapter(str(folder), _active_adapter(model), is_trainable=True)  # type: ignore[operator]
         elif isinstance(model, PreTrainedModel):
             _load_planned(model, folder)
@@ -60,6 +64,8 @@ def load_model_files(model: nn.Module, folder: str | Path) -> None:
 
             path = str(Path(folder) / WEIGHTS)
             fill(model, load_file(path)) if is_sharded(model) else load_model(model, path)
+    except UnsafeFileError:
+        raise
     except (OSError, RuntimeError, ValueError, SafetensorError) as error:
         problem = error.what if isinstance(error, CheckpointError) else str(error)
         raise CheckpointError(

@@ -170,6 +170,11 @@ def _seems_whole(path: Path) -> bool:
 # ---------------------------------------------------------------------------------------------------- writing, deleting
 
 
+def partial(target: Path) -> Path:
+    """The temporary name of a folder that is being written."""
+    return target.with_name(f".{target.name}{_PARTIAL}")
+
+
 @contextmanager
 def whole_folder(target: Path) -> Iterator[Path]:
     """A temporary folder to write into, renamed to `target` once all its files are on disk.
@@ -177,20 +182,20 @@ def whole_folder(target: Path) -> Iterator[Path]:
     Args:
         target: The final path; an existing folder is replaced.
     """
-    partial = target.with_name(f".{target.name}{_PARTIAL}")
+    written = partial(target)
     replaced = target.with_name(f".{target.name}{_REPLACED}")
-    shutil.rmtree(partial, ignore_errors=True)
-    partial.mkdir(parents=True)
+    shutil.rmtree(written, ignore_errors=True)
+    written.mkdir(parents=True)
     try:
-        yield partial
-        for path in [*partial.rglob("*"), partial]:
+        yield written
+        for path in [*written.rglob("*"), written]:
             flush_folder(path) if path.is_dir() else flush_file(path)
         if target.exists():
             shutil.rmtree(replaced, ignore_errors=True)
             target.rename(replaced)
-        partial.rename(target)
+        written.rename(target)
     except BaseException:
-        shutil.rmtree(partial, ignore_errors=True)
+        shutil.rmtree(written, ignore_errors=True)
         if replaced.exists() and not target.exists():
             replaced.rename(target)
         raise

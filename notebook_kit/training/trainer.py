@@ -453,7 +453,7 @@ class Trainer:
 
     def prepared_model(self, training: bool) -> nn.Module:
         """The model as accelerate wraps it: on its device, with mixed precision, data-parallel."""
-        if self._prepared is None:
+        if self._prepared is None or not self.distributed.is_wrapped(self.model):
             # accelerate imports torch's distributed tensors, which takes seconds and must not be interrupted.
             with self.interrupts.put_off():
                 model = self.distributed.wrap(self.model, training)

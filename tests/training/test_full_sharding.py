@@ -39,6 +39,17 @@ def test_the_launcher_of_accelerate_is_heeded(monkeypatch):
     monkeypatch.setenv("FSDP_RESHARD_AFTER_FORWARD", "SHARD_GRAD_OP")
     assert asked() == FullSharding(("BertLayer",), reshard=False)
     assert asked(fsdp="full_shard") == FullSharding(), "the arguments come first"
+    monkeypatch.setenv("FSDP_STATE_DICT_TYPE", "SHARDED_STATE_DICT")
+    assert asked() == FullSharding(("BertLayer",), reshard=False, saves_slices=True)
+
+
+@pytest.mark.parametrize("name", ["state_dict_type", "fsdp_state_dict_type"])
+def test_the_form_of_checkpoints_is_heeded(name):
+    assert asked(fsdp="full_shard", fsdp_config={name: "SHARDED_STATE_DICT"}) == FullSharding(saves_slices=True)
+    assert asked(fsdp="full_shard", fsdp_config={name: "full_state_dict"}) == FullSharding()
+    for wrong, near in (("LOCAL_STATE_DICT", ""), ("SHARDED_STATE", "Did you mean.*SHARDED_STATE_DICT")):
+        with pytest.raises(ConfigurationError, match=f"state_dict_type is '{wrong}'.*{near}"):
+            asked(fsdp="full_shard", fsdp_config={name: wrong})
 
 
 @pytest.mark.parametrize(

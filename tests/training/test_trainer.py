@@ -1,5 +1,6 @@
 """The hooks, evaluation and files of the Trainer."""
 
+import functools
 import subprocess
 import sys
 
@@ -245,6 +246,29 @@ def test_saved_model_loads_and_predicts_the_same(tmp_path):
     assert (tmp_path / "run" / "trainer_state.json").exists()
     loaded = BertForSequenceClassification.from_pretrained(str(tmp_path / "saved"))
     assert_same_weights(weights(loaded), weights(run.model))
+
+
+def test_trainers_with_the_same_model_each_keep_their_precision(tmp_path):
+    """accelerate replaces the model's `forward`; another Trainer must not inherit it."""
+    model = bert(0.0)
+    plain = trainer(tmp_path, model, eval_dataset=dataset(9))
+    expected = plain.predict(dataset(9)).predictions
+    low = trainer(tmp_path, model, bf16=True)
+    rounded = low.predict(dataset(9)).predictions
+    assert 1e-5 < abs(rounded - expected).max() < 0.1
+    later = trainer(tmp_path, model)
+    assert (later.predict(dataset(9)).predictions == expected).all()
+    assert (low.predict(dataset(9)).predictions == rounded).all(), "the earlier one has its own again"
+    assert (plain.predict(dataset(9)).predictions == expected).all()
+
+
+def test_a_forward_set_on_the_object_survives_mixed_precision(tmp_path):
+    model, calls = bert(0.0), []
+    own = model.forward
+    model.forward = functools.wraps(own)(lambda *args, **kwargs: calls.append(1) or own(*args, **kwargs))
+    trainer(tmp_path, model, bf16=True, max_steps=1).train()
+    trainer(tmp_path, model, max_steps=1).train()
+    assert len(calls) == 2
 
 
 def test_bf16_and_gradient_checkpointing(tmp_path):

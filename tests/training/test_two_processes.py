@@ -3,20 +3,27 @@
 from __future__ import annotations
 
 import os
+import pickle
+import shutil
 import socket
 import subprocess
 import sys
+import warnings
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+import transformers
+from accelerate.utils import merge_fsdp_weights
+from safetensors.torch import load_file
 from tiny_training import assert_same_weights, weights
 from torch.utils.data import BatchSampler, SequentialSampler
 from two_processes import SHARDED, TRAINING, VARIANTS, found, make
 
-from notebook_kit.errors import NotebookKitWarning
+from notebook_kit.errors import CheckpointError, InputError, NotebookKitWarning, UnsafeFileError
 from notebook_kit.models.bert import BertForSequenceClassification
+from notebook_kit.training import gather_checkpoint
 from notebook_kit.training.run_folder import Manifest
 from notebook_kit.training.sharding import BatchShard, StreamShard
 
@@ -27,19 +34,23 @@ HERE = Path(__file__).parent
 def together(tmp_path_factory):
     """The folder of the two processes, what they found, and what they printed."""
     folder = tmp_path_factory.mktemp("together")
+    done = start(folder)
+    assert (folder / "found.pt").exists(), done.stderr[-5000:]
+    return folder, torch.load(folder / "found.pt"), done.stdout
+
+
+def start(folder, *count):
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = str(free.getsockname()[1])
     places = os.pathsep.join([str(HERE), str(HERE.parents[1])])
-    done = subprocess.run(
-        [sys.executable, str(HERE / "two_processes.py"), str(folder), port],
+    return subprocess.run(
+        [sys.executable, str(HERE / "two_processes.py"), str(folder), port, *count],
         env={**os.environ, "PYTHONPATH": places, "OMP_NUM_THREADS": "1"},
         capture_output=True,
         text=True,
         timeout=300,
     )
-    assert (folder / "found.pt").exists(), done.stderr[-5000:]
-    return folder, torch.load(folder / "found.pt"), done.stdout
 
 
 def assert_alike(one, other):
@@ -112,6 +123,114 @@ def test_sharded_runs_resume_bit_by_bit_and_load_the_best(tmp_path, together):
     assert_same_weights(best, weights(model))
 
 
+def test_checkpoints_in_slices_are_those_of_whole_weights(together):
+    """Each of two runs in slices goes on where one with whole checkpoints stood, and the other way round."""
+    folder, results, _ = together
+    slices, expected = results["slices"], results["sharded_whole"]
+    assert_same_weights(slices["from_whole"], expected)
+    assert_same_weights(slices["from_slices"], expected)
+    kept = sorted(path.name for path in (folder / "slices").glob("checkpoint-*"))
+    step, best = slices["best"]
+    assert f"checkpoint-{step}" in kept and len(kept) == 2, "rotation knows its run"
+    checkpoint = folder / "slices" / f"checkpoint-{step}"
+    files = {path.relative_to(checkpoint).as_posix() for path in checkpoint.rglob("*") if path.is_file()}
+    assert {"pytorch_model_fsdp_0/__0_0.distcp", "pytorch_model_fsdp_0/__1_0.distcp", "config.json"} <= files
+    assert not {"model.safetensors", "optimizer.pt"} & files
+    assert files - {"checkpoint.json"} == set(Manifest.of(checkpoint).files)
+    gathered = gather_checkpoint(checkpoint, folder / "gathered_best")
+    assert_same_weights(best, weights(BertForSequenceClassification.from_pretrained(gathered)))
+
+
+def test_slices_are_gathered_for_from_pretrained(tmp_path, together):
+    folder, results, _ = together
+    checkpoint = folder / "slices_plain" / "checkpoint-6"
+    gathered = gather_checkpoint(checkpoint, tmp_path / "gathered")
+    ours = BertForSequenceClassification.from_pretrained(gathered)
+    assert_same_weights(results["slices"]["plain"], weights(ours))
+    assert_same_weights(weights(BertForSequenceClassification.from_pretrained(folder / "saved")), weights(ours))
+    theirs = transformers.BertForSequenceClassification.from_pretrained(gathered)
+    ids = torch.arange(5, 15)[None]
+    torch.testing.assert_close(theirs.eval()(ids).logits, ours.eval()(ids).logits, rtol=1e-5, atol=1e-5)
+    merge_fsdp_weights(str(checkpoint / "pytorch_model_fsdp_0"), str(tmp_path / "merged"))
+    merged = load_file(tmp_path / "merged" / "model.safetensors")
+    assert_same_weights({name: merged[name] for name in weights(ours)}, weights(ours))
+    with pytest.raises(CheckpointError, match=r"in slices[^$]*gather_checkpoint"):
+        BertForSequenceClassification.from_pretrained(checkpoint)
+
+
+def test_slices_resume_alone(tmp_path, together):
+    folder, results, _ = together
+    alone = make(tmp_path, **{**SHARDED, "fsdp": None})
+    with pytest.warns(NotebookKitWarning, match="was written by 2 processes"):
+        alone.train(resume_from_checkpoint=str(folder / "slices_plain" / "checkpoint-2"))
+    assert_alike(results["slices"]["plain"], weights(alone.model))
+
+
+def test_slices_that_could_not_be_written_are_a_warning_and_leave_nothing(together):
+    folder, results, _ = together
+    assert len(results["slices"]["full_disk"]) == 1 and "No space left" in results["slices"]["full_disk"][0]
+    left = {path.name for path in (folder / "full").iterdir()}
+    assert left - {".run.lock"} == {"checkpoint-4", "checkpoint-6"}
+
+
+@pytest.mark.parametrize("harm", ["flipped", "lost", "code"])
+def test_damaged_slices_are_not_read(tmp_path, together, harm):
+    checkpoint = tmp_path / "out" / "checkpoint-2"
+    shutil.copytree(together[0] / "slices_plain" / "checkpoint-2", checkpoint)
+    slices, error = checkpoint / "pytorch_model_fsdp_0", CheckpointError
+    if harm == "flipped":
+        content = bytearray((slices / "__1_0.distcp").read_bytes())
+        content[len(content) // 2] ^= 1
+        (slices / "__1_0.distcp").write_bytes(content)
+    elif harm == "lost":
+        (slices / "__1_0.distcp").unlink()
+        (checkpoint / "checkpoint.json").unlink()
+    else:
+        (slices / ".metadata").write_bytes(pickle.dumps(Harmful(tmp_path / "ran")))
+        (checkpoint / "checkpoint.json").unlink()
+        error = UnsafeFileError
+    for attempt in (
+        lambda: gather_checkpoint(checkpoint, tmp_path / "whole"),
+        lambda: make(tmp_path / "new", **{**SHARDED, "fsdp": None}).train(resume_from_checkpoint=str(checkpoint)),
+    ):
+        with warnings.catch_warnings(), pytest.raises(error) as raised:
+            warnings.simplefilter("ignore", NotebookKitWarning)
+            attempt()
+        assert raised.value.next_step
+    assert not (tmp_path / "ran").exists()
+
+
+class Harmful:
+    """A pickle that runs a command when it is read."""
+
+    def __init__(self, path):
+        self.path = path
+
+    def __reduce__(self):
+        return os.mkdir, (str(self.path),)
+
+
+def test_gathering_says_what_it_needs(tmp_path, together):
+    checkpoint = together[0] / "slices_plain" / "checkpoint-2"
+    with pytest.raises(CheckpointError, match="no checkpoint folder"):
+        gather_checkpoint(tmp_path / "none", tmp_path)
+    with pytest.raises(InputError, match="no folder pytorch_model_fsdp_0"):
+        gather_checkpoint(together[0] / "sharded" / "checkpoint-2", tmp_path)
+    with pytest.raises(InputError, match="is the checkpoint itself"):
+        gather_checkpoint(checkpoint, checkpoint)
+
+
+@pytest.mark.slow
+def test_slices_of_two_processes_resume_with_three(together):
+    """After the same examples, with other batches; the state of the optimizer is that of the checkpoint."""
+    folder = together[0]
+    done = start(folder, "3")
+    assert (folder / "found_by_3.pt").exists(), done.stderr[-5000:]
+    got = torch.load(folder / "found_by_3.pt")
+    assert got["steps"] == 6 and all(moment.abs().sum() > 0 for moment in got["moments"][:4])
+    assert Manifest.of(folder / "by_3" / "checkpoint-6").processes == 3
+
+
 def test_the_checkpoint_of_a_sharded_run_resumes_alone(tmp_path, together):
     """Its optimizer state is whole."""
     checkpoint = together[0] / "sharded" / "checkpoint-2"
@@ -125,7 +244,7 @@ def test_the_checkpoint_of_a_sharded_run_resumes_alone(tmp_path, together):
 
 def test_only_the_first_process_prints(together):
     lines = [line for line in together[2].splitlines() if "train_runtime" in line]
-    assert len(lines) == len(TRAINING) + len(VARIANTS) + 7
+    assert len(lines) == len(TRAINING) + len(VARIANTS) + 12
 
 
 def test_a_killed_process_ends_the_other_with_an_explanation(together):

@@ -1,5 +1,7 @@
 """Two processes that train together: `two_processes.py FOLDER PORT`, for test_two_processes.py, which runs the same alone.
 
+With a third argument, that many processes resume a checkpoint that two have written in slices.
+
 They are forked from one process that has loaded torch, which is faster than a launcher. The first writes what it found.
 """
 
@@ -8,13 +10,14 @@ from __future__ import annotations
 import os
 import signal
 import sys
+import warnings
 from pathlib import Path
 
 import numpy as np
 import torch
 from tiny_training import bert, dataset, trainer, weights
 
-from notebook_kit.training import TrainerCallback
+from notebook_kit.training import TrainerCallback, sharded_files
 from notebook_kit.training.full_sharding import full_weights
 
 TRAINING = {
@@ -24,6 +27,8 @@ TRAINING = {
     "one_row_left": {"train_sampling_strategy": "sequential", "num_train_epochs": 1},
 }
 SHARDED = {"fsdp": "full_shard", "train_sampling_strategy": "random", "num_train_epochs": 1}
+SLICES = {**SHARDED, "fsdp_config": {"state_dict_type": "SHARDED_STATE_DICT"}}
+SAVING = {"save_strategy": "steps", "save_steps": 2}
 VARIANTS = {
     "bf16": {"bf16": True, "gradient_checkpointing": True},
     "blocks": {
@@ -92,6 +97,7 @@ def work(folder, rank):
         assert all(torch.equal(same[0][key], same[1][key]) for key in same[0])
 
     results.update(sharded(folder))
+    results["slices"] = in_slices(folder)
 
     saving = {"save_strategy": "steps", "save_steps": 100}
     run = make(folder / "interrupted", processes=2, callbacks=[RequestOnSecond()], **saving)
@@ -145,16 +151,71 @@ def sharded(folder):
     return results
 
 
-def main(folder, port):
+def in_slices(folder):
+    """Checkpoints of which each process writes its part."""
+    results, saving = {}, {**SAVING, "dropout": 0.1, "save_total_limit": 2, "load_best_model_at_end": True}
+    best = {"eval_strategy": "steps", "eval_steps": 2, "learning_rate": 0.05}
+    whole = make(folder / "slices", processes=2, **SLICES, **saving, **best)
+    whole.train()
+    results["best"] = whole.state.best_global_step, full_weights(whole.model, keep=True)
+    resumed = make(folder / "slices_again", processes=2, **SLICES, **SAVING, dropout=0.1)
+    resumed.train(resume_from_checkpoint=str(folder / "sharded" / "checkpoint-2"))
+    results["from_whole"] = full_weights(resumed.model, keep=True)
+    again = make(folder / "slices_last", processes=2, **SHARDED, dropout=0.1)
+    again.train(resume_from_checkpoint=str(folder / "slices_again" / "checkpoint-4"))
+    results["from_slices"] = full_weights(again.model, keep=True)
+    plain = make(folder / "slices_plain", processes=2, **SLICES, **SAVING)
+    plain.train()
+    results["plain"] = full_weights(plain.model, keep=True)
+    plain.save_model(str(folder / "saved"))
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        full = make(folder / "full", processes=2, callbacks=[FullDisk()], **SLICES, **SAVING)
+        full.train()
+    results["full_disk"] = [
+        str(warning.message) for warning in caught if "could not be written" in str(warning.message)
+    ]
+    return results
+
+
+class FullDisk(TrainerCallback):
+    """The second process cannot write its slices at step 2."""
+
+    def on_step_end(self, args, state, control, **kwargs):
+        if state.global_step == 2 and args.process_index == 1:
+            sharded_files.dcp.FileSystemWriter.write_data, self.own = (
+                fill_disk,
+                sharded_files.dcp.FileSystemWriter.write_data,
+            )
+        elif state.global_step == 3 and args.process_index == 1:
+            sharded_files.dcp.FileSystemWriter.write_data = self.own
+
+
+def fill_disk(*args, **kwargs):
+    raise OSError(28, "No space left on device")
+
+
+def resume_slices(folder, rank):
+    processes = int(os.environ["WORLD_SIZE"])
+    run = make(folder / f"by_{processes}", **{**SLICES, **SAVING, "per_device_train_batch_size": 4})
+    run.train(resume_from_checkpoint=str(folder / "slices_plain" / "checkpoint-2"))
+    state = run.distributed.optimizer_state(run.optimizer)
+    if rank == 0:
+        moments = [value["exp_avg"] for value in state["state"].values()]
+        torch.save({"steps": run.state.global_step, "moments": moments}, folder / f"found_by_{processes}.pt")
+
+
+def main(folder, port, count=None):
     torch.set_num_threads(1)
-    os.environ.update(MASTER_ADDR="127.0.0.1", MASTER_PORT=port, WORLD_SIZE="2", LOCAL_WORLD_SIZE="2")
+    processes = count or "2"
+    os.environ.update(MASTER_ADDR="127.0.0.1", MASTER_PORT=port, WORLD_SIZE=processes, LOCAL_WORLD_SIZE=processes)
     children = []
-    for rank in (0, 1):
+    for rank in range(int(processes)):
         if (child := os.fork()) == 0:
             os.environ.update(RANK=str(rank), LOCAL_RANK=str(rank))
             try:
                 np.random.seed(rank)
-                work(Path(folder), rank)
+                (resume_slices if count else work)(Path(folder), rank)
             except BaseException:
                 import traceback
 
