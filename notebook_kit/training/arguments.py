@@ -23,6 +23,7 @@ from notebook_kit.training.legacy_arguments import (
     WITHOUT_EFFECT,
     legacy_value,
     modern,
+    refuse_optimizer,
 )
 from notebook_kit.training.setters import ArgumentSetters
 from notebook_kit.training.tracker_names import trackers_named
@@ -47,19 +48,6 @@ _CHOICES = {
     "log_level_replica": ("passive", "debug", "info", "warning", "error", "critical"),
     "lr_scheduler_type": tuple(kind.value for kind in SchedulerType),
     "optim": tuple(kind.value for kind in OptimizerNames),
-}
-# How the names of other optimizers begin that transformers knows -> their packages.
-_PACKAGES = {
-    "galore": "galore-torch",
-    "apollo": "apollo-torch",
-    "lomo": "lomo-optim",
-    "adalomo": "lomo-optim",
-    "schedule_free": "schedulefree",
-    "grokadamw": "grokadamw",
-    "stable_adamw": "torch-optimi",
-    "adamw_torch_xla": "torch_xla",
-    "adamw_torch_npu": "torch_npu",
-    "adamw_anyprecision": "torchdistx",
 }
 # Settings that need evaluations.
 _FOLLOWS_EVALUATIONS = (
@@ -548,12 +536,8 @@ def _kinds(cls: type) -> dict[str, str]:
 
 def _choice(name: str, value: str, choices: tuple[str, ...]) -> str:
     if value.lower() not in choices:
-        package = next((p for begin, p in _PACKAGES.items() if value.lower().startswith(begin)), None)
-        if name == "optim" and package is not None:
-            raise ConfigurationError(
-                f"optim={value!r} is an optimizer of {package}, which is not chosen by name here.",
-                next_step=f"Install {package}, and pass its class: Trainer(optimizer_cls_and_kwargs=(kind, options)).",
-            )
+        if name == "optim":
+            refuse_optimizer(value)
         raise ConfigurationError(
             f"{name} has no option {value!r}. {near_matches(value, choices)}".strip(),
             next_step=f"Use one of {', '.join(map(repr, choices))}.",

@@ -135,3 +135,38 @@ def _fraction(ratio: float) -> float:
         )
     # 1 would mean a warmup of one step.
     return min(float(ratio), 1 - 1e-9)
+
+
+_CLASS = "pass its class: Trainer(optimizer_cls_and_kwargs=(kind, options))."
+_GROUPS = (
+    "override create_optimizer in a subclass of Trainer: it returns the optimizer with the groups of weights that are projected, each"
+    " with its rank."
+)
+_IN_BACKWARD = "which updates weights in the backward pass; this Trainer updates them after it"
+_SPARING = "Use optim='adafactor' or 'adamw_8bit', which need little memory too, or freeze part of the model."
+# How the names of other optimizers of `transformers` begin and end -> the package, why they are not chosen by name, what to do.
+_OPTIMIZERS = (
+    ("galore", "_layerwise", "galore-torch", _IN_BACKWARD, _SPARING),
+    ("apollo", "_layerwise", "apollo-torch", _IN_BACKWARD, _SPARING),
+    ("galore", "", "galore-torch", "which needs to know the weights that it projects", f"Install it, and {_GROUPS}"),
+    ("apollo", "", "apollo-torch", "which needs to know the weights that it projects", f"Install it, and {_GROUPS}"),
+    ("lomo", "", "lomo-optim", _IN_BACKWARD, _SPARING),
+    ("adalomo", "", "lomo-optim", _IN_BACKWARD, _SPARING),
+    (
+        *("schedule_free", "", "schedulefree"),
+        "which keeps other weights for evaluations than for training; this Trainer does not switch between them",
+        "Use optim='adamw_torch' with lr_scheduler_type='warmup_stable_decay', which can go on after its planned end too.",
+    ),
+    ("grokadamw", "", "grokadamw", "which is not chosen by name here", f"Install it, and {_CLASS}"),
+    ("stable_adamw", "", "torch-optimi", "which is not chosen by name here", f"Install it, and {_CLASS}"),
+    ("adamw_torch_xla", "", "torch_xla", "for TPUs, which are not supported", "Use optim='adamw_torch'."),
+    ("adamw_torch_npu", "", "torch_npu", "which is not chosen by name here", f"Install it, and {_CLASS}"),
+    ("adamw_anyprecision", "", "torchdistx", "which is no longer developed", "Use optim='adamw_torch' with bf16=True."),
+)
+
+
+def refuse_optimizer(name: str) -> None:
+    """Raise a ConfigurationError if `name` is an optimizer that `transformers` chooses by name and this library does not."""
+    for begin, end, package, why, next_step in _OPTIMIZERS:
+        if name.lower().startswith(begin) and name.lower().endswith(end):
+            raise ConfigurationError(f"optim={name!r} is an optimizer of {package}, {why}.", next_step=next_step)
