@@ -1,14 +1,18 @@
-"""Sound: speech recognition against the oracle in the same run: `python benchmarks/audio.py`.
+"""Sound: speech recognition against `transformers` in the same run: `python benchmarks/audio.py`.
 
-Random weights of the published sizes, so nothing is downloaded. Whisper writes 60 seconds (two stretches of 30 at once, a fixed
-number of tokens, greedily), with `--int8` also with 8-bit weights; Wav2Vec2-base reads 16 recordings of 2 to 12 seconds. The
-sides take turns, and each number is the median of the turns.
+The parts: `transcription` (Whisper writes 60 seconds: two stretches of 30 at once, a fixed number of tokens, greedily; with
+`--int8` also with 8-bit weights), `recognition` (Wav2Vec2-base, 16 files of 2 to 12 seconds through the pipelines), `features`
+(log-mel spectrograms of 60 seconds), and `memory` (what an hour of streamed recordings adds). All weights are random and of the
+published sizes, so nothing is downloaded. The sides take turns, and each number is the median of the turns.
+CTranslate2 beside Whisper is in `benchmarks/engines.py`.
 """
 
 from __future__ import annotations
 
 import argparse
+import json
 import os
+import resource
 import tempfile
 import time
 import warnings
@@ -20,6 +24,7 @@ os.environ.setdefault("HF_HUB_OFFLINE", "1")
 os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
 
 import numpy as np
+import soundfile
 import torch
 import transformers
 from measure import alternate, medians, table
@@ -29,6 +34,7 @@ from notebook_kit.pipelines.quantization import quantized
 
 SIZES = {"tiny": (384, 4, 6), "base": (512, 6, 8), "small": (768, 12, 12)}  # width, layers, heads
 END = 50257
+Clock = Callable[[], float]
 
 
 def whisper(size: str, folder: Path) -> tuple[Any, Any]:
@@ -54,11 +60,12 @@ def whisper(size: str, folder: Path) -> tuple[Any, Any]:
     return notebook_kit.WhisperForConditionalGeneration.from_pretrained(folder), theirs
 
 
-def transcription(sizes: list[str], tokens: int, rounds: int, int8: bool, clock: Callable[[], float]) -> None:
+def transcription(given: argparse.Namespace, clock: Clock) -> None:
+    tokens, rounds, int8 = given.tokens, given.rounds, given.int8
     features = torch.randn(2, 80, 3000, generator=torch.Generator().manual_seed(0))
     options = {"max_new_tokens": tokens, "suppress_tokens": [END], "begin_suppress_tokens": [220, END], "num_beams": 1}
     rows = []
-    for size in sizes:
+    for size in given.sizes:
         with tempfile.TemporaryDirectory() as folder:
             ours, theirs = whisper(size, Path(folder))
             small = {"int8": quantized(ours)} if int8 else {}
@@ -88,50 +95,92 @@ def transcription(sizes: list[str], tokens: int, rounds: int, int8: bool, clock:
     table(["model", "notebook_kit", "transformers", "times as fast"], rows, rounds)
 
 
-def recognition(rounds: int, clock: Callable[[], float]) -> None:
-    """Wav2Vec2-base on 16 recordings, in batches of four of similar length, as the pipeline forms them."""
+def recognition(options: argparse.Namespace, clock: Clock) -> None:
+    """Wav2Vec2-base on 16 files; ours forms batches of similar lengths, theirs reads one at a time or four in order."""
     torch.manual_seed(0)
-    config = transformers.Wav2Vec2Config()
-    theirs = transformers.Wav2Vec2ForCTC(config).eval()
     with tempfile.TemporaryDirectory() as folder:
-        theirs.save_pretrained(folder)
-        ours = notebook_kit.Wav2Vec2ForCTC.from_pretrained(folder)
-    lengths = np.linspace(2, 12, 16)
-    sounds = [torch.randn(int(16_000 * seconds)) for seconds in lengths]
-    batches = []
-    for start in range(0, 16, 4):
-        some = sounds[start : start + 4]
-        longest = max(map(len, some))
-        mask = torch.tensor([[1] * len(one) + [0] * (longest - len(one)) for one in some])
-        batches.append((torch.nn.utils.rnn.pad_sequence(some, batch_first=True), mask))
+        paths = wav_files(Path(folder), np.linspace(2, 12, 16))
+        characters = [*["<pad>", "<s>", "</s>", "<unk>", "|"], *"ETAONIHSRDLUMWCFGYPBVKXJQZ'"]
+        vocabulary = Path(folder) / "vocab.json"
+        vocabulary.write_text(json.dumps({character: i for i, character in enumerate(characters)}))
+        transformers.Wav2Vec2ForCTC(transformers.Wav2Vec2Config(pad_token_id=0)).save_pretrained(folder)
+        transformers.Wav2Vec2CTCTokenizer(str(vocabulary)).save_pretrained(folder)
+        transformers.Wav2Vec2FeatureExtractor().save_pretrained(folder)
+        ours = notebook_kit.pipeline("automatic-speech-recognition", model=folder, device="cpu", progress=False)
+        theirs = transformers.pipeline("automatic-speech-recognition", model=folder, device="cpu")
+        rivals = {
+            "transformers": lambda: theirs(list(paths)),
+            "transformers, batch_size=4": lambda: theirs(list(paths), batch_size=4),
+            "notebook_kit": lambda: ours(paths),
+        }
+        times = medians(alternate(rivals, options.rounds, clock=clock))
+    rows = [[name, f"{value:.2f}", f"{times['transformers'] / value:.2f}"] for name, value in times.items()]
+    print(f"Wav2Vec2-base, 16 files of 2 to 12 seconds, {torch.get_num_threads()} threads")
+    table(["", "seconds", "times as fast"], rows, options.rounds)
 
-    def run(model: Any) -> None:
-        with torch.no_grad():
-            for values, mask in batches:
-                model(values, attention_mask=mask)
 
-    times = medians(alternate({"ours": lambda: run(ours), "theirs": lambda: run(theirs)}, rounds, clock=clock))
-    print(
-        f"Wav2Vec2-base, 16 recordings of 2 to 12 seconds, the model alone, {torch.get_num_threads()} threads: seconds"
+def features(options: argparse.Namespace, clock: Clock) -> None:
+    """Whisper's log-mel spectrograms of 60 seconds, as two stretches of 30."""
+    sounds = list(np.random.default_rng(0).normal(0, 0.1, (2, 480_000)).astype(np.float32))
+    ours, theirs = notebook_kit.WhisperFeatureExtractor(), transformers.WhisperFeatureExtractor()
+    rivals = {
+        "ours": lambda: ours(sounds, sampling_rate=16_000, return_tensors="pt"),
+        "theirs": lambda: theirs(sounds, sampling_rate=16_000, return_tensors="pt"),
+    }
+    times = medians(alternate(rivals, 5 * options.rounds, clock=clock))
+    print("Log-mel spectrograms of 60 seconds: milliseconds")
+    mine, other = times["ours"] * 1e3, times["theirs"] * 1e3
+    row = ["WhisperFeatureExtractor", f"{mine:.1f}", f"{other:.1f}", f"{other / mine:.2f}"]
+    table(["", "notebook_kit", "transformers", "times as fast"], [row], 5 * options.rounds)
+
+
+def memory(options: argparse.Namespace, clock: Clock) -> None:
+    """The most memory of this process, after a minute and after an hour of a stream of recordings of five seconds."""
+    recognizer = notebook_kit.pipeline(
+        "automatic-speech-recognition", model="notebook-kit/tiny-speech", device="cpu", progress=False
     )
-    row = ["Wav2Vec2-base", f"{times['ours']:.2f}", f"{times['theirs']:.2f}", f"{times['theirs'] / times['ours']:.2f}"]
-    table(["model", "notebook_kit", "transformers", "times as fast"], [row], rounds)
+    draw = np.random.default_rng(0)
+    stream = (
+        {"raw": draw.normal(0, 0.1, 80_000).astype(np.float32), "sampling_rate": 16_000}
+        for _ in range(60 * options.minutes // 5)
+    )
+    marks = {}
+    for count, _ in enumerate(recognizer(stream), start=1):
+        if count in (12, 12 * options.minutes):
+            marks[count // 12] = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+    print("Memory of a stream: " + ", ".join(f"{mib:.0f} MiB after {count} min" for count, mib in marks.items()))
+
+
+def wav_files(folder: Path, seconds: np.ndarray) -> list[str]:
+    draw = np.random.default_rng(0)
+    paths = []
+    for i, length in enumerate(seconds):
+        paths.append(str(folder / f"{i}.wav"))
+        soundfile.write(paths[-1], draw.normal(0, 0.1, int(16_000 * length)).astype(np.float32), 16_000)
+    return paths
+
+
+PARTS = {part.__name__: part for part in (transcription, recognition, features, memory)}
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument(
+        "parts", nargs="*", choices=[*PARTS, []], metavar="part", help=f"all by default: {', '.join(PARTS)}"
+    )
     parser.add_argument("--sizes", nargs="*", default=["tiny", "base"], choices=list(SIZES))
     parser.add_argument("--tokens", type=int, default=120, help="tokens per 30 seconds")
+    parser.add_argument("--minutes", type=int, default=60, help="of the stream whose memory is measured")
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--threads", type=int, default=2)
-    parser.add_argument("--int8", action="store_true", help="also 8-bit weights, for processors with VNNI")
+    parser.add_argument("--int8", action="store_true", help="also 8-bit weights")
     parser.add_argument("--cpu-seconds", action="store_true", help="for a machine that is busy with other things")
-    given = parser.parse_args()
-    torch.set_num_threads(given.threads)
-    clock = time.process_time if given.cpu_seconds else time.perf_counter
-    if given.sizes:
-        transcription(given.sizes, given.tokens, given.rounds, given.int8, clock)
-    recognition(given.rounds, clock)
+    options = parser.parse_args()
+    torch.set_num_threads(options.threads)
+    clock = time.process_time if options.cpu_seconds else time.perf_counter
+    for part in options.parts or PARTS:
+        PARTS[part](options, clock)
+        print()
 
 
 if __name__ == "__main__":
