@@ -30,7 +30,7 @@ from notebook_kit.panels.attention_view.axes import for_page
 from notebook_kit.panels.attention_view.transport import indices, lens_of, pooled, quantised
 from notebook_kit.panels.panel import Answer
 
-__all__ = ["HTML_BYTES", "PAIR_BYTES", "Answers", "Question"]
+__all__ = ["HTML_BYTES", "Answers", "Question"]
 
 CACHE_BYTES = 64 * 2**20
 HTML_BYTES = 6 * 2**20
@@ -253,10 +253,6 @@ class Answers:
         """
         return self._queries_and_keys(layer).pair(head, row, column)
 
-    def vector_size(self, layer: int) -> int:
-        """The size of the answer about one pair, in bytes."""
-        return 3 * 4 * self._queries_and_keys(layer).queries.shape[-1]
-
     def _queries_and_keys(self, layer: int) -> QueriesAndKeys:
         with self._guard:
             if layer not in self._vectors:
@@ -433,6 +429,17 @@ class Answers:
     def offline_lenses(self) -> Iterator[int]:
         """The first positions of the blocks of the logit lens."""
         yield from range(0, min(len(self.lens()), LENS_POSITIONS), BLOCK)
+
+    def offline_pairs(self, layer: int) -> list[tuple[int, int]]:
+        """Every pair of tokens, or none where the answers about all pairs of a head of this layer are too large for a file."""
+        rows, columns = len(self.reading.rows), len(self.reading.columns)
+        try:
+            size = 3 * 4 * self._queries_and_keys(layer).queries.shape[-1]  # of the answer about one pair, in bytes
+        except InputError:  # such as windowed attention in some of the layers
+            return []
+        if rows * columns * size > PAIR_BYTES:
+            return []
+        return [(row, column) for row in range(rows) for column in range(columns)]
 
     # -----------------------------------------------------------------------------------------------------------------
 

@@ -17,7 +17,7 @@ from notebook_kit.inspection.attention.samples import Sample
 from notebook_kit.inspection.attention.scores import SCORES, clearest
 from notebook_kit.inspection.attention.similarity import SIMILARITY
 from notebook_kit.inspection.attention.source import AttentionSource, AttentionSources, takes_content
-from notebook_kit.panels.attention_view.answers import HTML_BYTES, PAIR_BYTES, Answers, Question
+from notebook_kit.panels.attention_view.answers import HTML_BYTES, Answers, Question
 from notebook_kit.panels.attention_view.arguments import head_pairs, placed
 from notebook_kit.panels.attention_view.facts import about, summary
 from notebook_kit.panels.attention_view.linking import has_text, share_selection
@@ -574,14 +574,7 @@ class AttentionView(Panel):
         """The pairs of tokens whose queries and keys a file on disk contains: those of the shown head, for a short text."""
         if not self._about.get("can_vectors") or self.more or len(self.heads) > 1 or self.shown != "this":
             return []
-        rows, columns = len(self._answers.reading.rows), len(self._answers.reading.columns)
-        try:
-            size = self._answers.vector_size(self.layer)
-        except InputError:  # such as windowed attention in some of the layers
-            return []
-        if rows * columns * size > PAIR_BYTES:
-            return []
-        return [(row, column) for row in range(rows) for column in range(columns)]
+        return self._answers.offline_pairs(self.layer)
 
     def offline_questions(self) -> Iterator[tuple[str, dict[str, Any]]]:
         """The questions for the atlas, the scores, the shown matrix, each head of the layer, and other settings for it."""
