@@ -97,7 +97,7 @@ class PretrainedConfig(PushToHub):
         (3, 'LABEL_2', 12)
         >>> BertConfig(hiden_size=128)
         Traceback (most recent call last):
-        notebook_kit.errors.ConfigurationError: BertConfig has no field 'hiden_size'. Did you mean 'hidden_size' or 'hidden_act'?
+        notebook_kit.errors.ConfigurationError: BertConfig has no field 'hiden_size'. Did you mean 'hidden_size'?
         → Correct the name; to store a note of your own, set it as an attribute of the config.
     """
 

@@ -9,11 +9,15 @@ from __future__ import annotations
 
 import difflib
 import functools
+import itertools
 import logging
+import os
 import re
 import sys
+import sysconfig
 import warnings
 from collections.abc import Iterable
+from types import TracebackType
 from typing import Any
 
 __all__ = [
@@ -67,6 +71,17 @@ class NotebookKitError(Exception):
     def __reduce__(self):
         return _rebuild, (type(self), self.what, self.next_step, self.__dict__)
 
+    def _render_traceback_(self) -> list[str]:
+        """What IPython shows of this error: the reader's own lines and the message.
+
+        The lines of this library say nothing about a misspelled name. `%xmode Verbose` shows them, and so do `%debug` and
+        every program that is not a notebook.
+
+        Returns:
+            Lines for IPython, as its `structured_traceback` returns them.
+        """
+        return _for_a_reader(self)
+
 
 def _rebuild(kind: type[NotebookKitError], what: str, next_step: str, state: dict) -> NotebookKitError:
     """Unpickle an error: errors cross process boundaries in data loaders and distributed runs."""
@@ -75,6 +90,65 @@ def _rebuild(kind: type[NotebookKitError], what: str, next_step: str, state: dic
     error.__dict__.update(state)
     error.what, error.next_step = what, next_step
     return error
+
+
+LEFT_OUT = "The lines of notebook_kit and of what it calls are left out here; %xmode Verbose, then %tb, shows them."
+
+
+def _for_a_reader(error: NotebookKitError) -> list[str]:
+    formatter = sys.modules["IPython"].get_ipython().InteractiveTB
+    whole = formatter.structured_traceback(type(error), error, error.__traceback__)
+    if formatter.mode == "Verbose":
+        return whole
+    chain: list[BaseException] = [error]
+    while cause := chain[-1].__cause__ or (None if chain[-1].__suppress_context__ else chain[-1].__context__):
+        if cause in chain:  # a chain may be a circle
+            break
+        chain.append(cause)
+    kept = [(each.__traceback__, each.__cause__, each.__suppress_context__) for each in chain]
+    try:
+        for each in chain:
+            each.__traceback__ = _of_the_reader(each.__traceback__)
+        for outer, inner in itertools.pairwise(chain):
+            if isinstance(inner, NotebookKitError) and inner.what in str(outer):  # it would be read twice
+                outer.__cause__ = None
+        shown = formatter.structured_traceback(type(error), error, error.__traceback__)
+    finally:
+        for each, (traceback, reason, suppressed) in zip(chain, kept, strict=True):
+            each.__traceback__, each.__cause__, each.__suppress_context__ = traceback, reason, suppressed
+    return [*shown, LEFT_OUT] if len(shown) < len(whole) else whole
+
+
+def _of_the_reader(traceback: TracebackType | None) -> TracebackType | None:
+    """The same traceback without the lines of this package and of the packages that it calls.
+
+    A reader's function that this package calls (a metric, a callback) stays, and so does all that comes before this package.
+    """
+    steps = []
+    while traceback is not None:
+        steps.append(traceback)
+        traceback = traceback.tb_next
+    inside, kept = False, []
+    for step in steps:
+        inside = inside or _is_ours(step)
+        if not inside or not (_is_ours(step) or _is_installed(step)):
+            kept.append(step)
+    for step in reversed(kept or steps[-1:]):
+        traceback = TracebackType(traceback, step.tb_frame, step.tb_lasti, step.tb_lineno)
+    return traceback
+
+
+def _is_ours(step: TracebackType) -> bool:
+    return step.tb_frame.f_globals.get("__name__", "").partition(".")[0] == "notebook_kit"
+
+
+def _is_installed(step: TracebackType) -> bool:
+    """Whether this line belongs to an installed package or to Python itself."""
+    path = step.tb_frame.f_code.co_filename
+    return path.startswith("<frozen") or any(path.startswith(f"{folder}{os.sep}") for folder in _INSTALLED)
+
+
+_INSTALLED = {sysconfig.get_path(name) for name in ("stdlib", "platstdlib", "purelib", "platlib")}
 
 
 class InputError(NotebookKitError, ValueError):
@@ -210,6 +284,9 @@ def near_matches(name: str, known: Iterable[str], most: int = 5) -> str:
     for option in known:
         folded.setdefault(option.lower(), []).append(option)
     close = difflib.get_close_matches(name.lower(), folded, n=most, cutoff=0.6)
+    likeness = [difflib.SequenceMatcher(None, name.lower(), option).ratio() for option in close]
+    # beside a name with one slip, names that only begin alike are no help
+    close = [option for option, ratio in zip(close, likeness, strict=True) if ratio >= likeness[0] - 0.1]
     if not close:
         close = [option for option in folded if name.lower() in option or option.rpartition("/")[2] == name.lower()]
     # of options that differ in case only, the one written most like `name` first
