@@ -16,6 +16,7 @@ from notebook_kit.training.background_saving import plain_copy
 from notebook_kit.training.callbacks import CallbackList, DefaultFlowCallback
 from notebook_kit.training.display import PrinterCallback, ProgressCallback
 from notebook_kit.training.distributed import Distributed
+from notebook_kit.training.full_sharding import is_sharded
 from notebook_kit.training.publishing import PublishCallback
 from notebook_kit.training.recording.controls import ControlsCallback
 from notebook_kit.training.state import ExportableState
@@ -42,7 +43,7 @@ def branch(
 
     The branch has its own copy of the model, its own output folder, and a record that names its parent; dashboards draw it
     beside it. `train()` starts it, `train(background=True)` in the background. With nothing changed it computes
-    the same weights as its parent, bit by bit.
+    the same weights as its parent, bit by bit. Of several processes that train together, each calls it.
 
     A new `learning_rate` is the peak of the schedule, which goes on at its place. After a change of the batch size the branch
     goes on after the same number of examples and does the remaining epochs. With another `train_dataset` it begins at its
@@ -62,7 +63,7 @@ def branch(
     Raises:
         CheckpointError: if the checkpoint does not exist, is damaged, or has no optimizer.
         ConfigurationError: for an argument that does not exist, an optimizer that was passed to the parent as an object, or
-            several processes.
+            a model that is spread over several processes.
 
     Example:
         >>> import tempfile
@@ -89,6 +90,7 @@ def branch(
     name = changes.pop("run_name", None) or _name(former.global_step, changes, has_other_data)
     settings = _settings(args, changes, former.max_steps if has_other_data else None)
     place = Path(output_dir) if output_dir is not None else _new_folder(folder.parent / FOLDER, name)
+    place = source.distributed.gather_objects(place)[0]  # as the first process sees the folder
     child = copy.copy(source)
     child.args = dataclasses.replace(args, **{**settings, "output_dir": str(place), "run_name": name})
     child.distributed = Distributed(child.args)
@@ -140,9 +142,9 @@ def _check(trainer: Any, changes: dict[str, Any]) -> None:
             "The Trainer was given an optimizer or a schedule as an object, which belongs to its own model.",
             next_step="Pass Trainer(optimizer_cls_and_kwargs=(kind, options)), or set optim and lr_scheduler_type.",
         )
-    if trainer.distributed.world_size > 1:
+    if is_sharded(trainer.model):
         raise ConfigurationError(
-            "branch copies the model of one process, but several train together.",
+            "branch copies the model, which is spread over several processes.",
             next_step="Load the checkpoint with from_pretrained in a new script, and start a run there.",
         )
 

@@ -30,6 +30,7 @@ from notebook_kit.training.model_files import load_model_files
 from notebook_kit.training.optimization import current_learning_rate, follows_metric
 from notebook_kit.training.run_length import RunLength
 from notebook_kit.training.seeding import restore_rng_states, rng_states
+from notebook_kit.training.sharding import rounds_of_all
 from notebook_kit.training.splitting import Splitter
 from notebook_kit.training.state import Items, LastStep, Position, TrainerLike, TrainerState
 from notebook_kit.training.work import count_work
@@ -93,7 +94,8 @@ class TrainingLoop:
         check_trainer("TrainingLoop", trainer)
         args = trainer.args
         self.trainer, self.ignore_keys, self.resumed = trainer, ignore_keys, resumption is not None
-        self.run_id = resumption.run if resumption else run_folder.new_run_id()
+        run_id = resumption.run if resumption else run_folder.new_run_id()
+        self.run_id = trainer.distributed.gather_objects(run_id)[0]  # of the first process
         self.saved = resumption.folder if resumption else None
         self.saving = Saving()
         trainer.discard_optimizer()
@@ -227,13 +229,13 @@ class TrainingLoop:
                 return
 
     def rows_of_epoch(self) -> list[list[int]]:
-        """The positions in the dataset of the examples of each batch of this epoch; none if its order is not this library's,
-        or there are more than `MOST_ROWS`.
+        """The positions in the dataset of the examples of each batch of this epoch, with those of the other processes; none if
+        its order is not this library's, or there are more than `MOST_ROWS`.
         """
         loader = self.trainer.train_dataloader
         if not has_length(loader) or self.trainer.num_examples(loader) > MOST_ROWS:
             return []
-        return batch_rows(loader, self.position.epoch, 0, len(loader)) or []
+        return rounds_of_all(loader, batch_rows(loader, self.position.epoch, 0, len(loader)) or [])
 
     def _rest_of_epoch(self) -> Iterator[Any]:
         checkpoint, self._partial_epoch = self._partial_epoch, None

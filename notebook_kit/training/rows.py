@@ -14,6 +14,7 @@ from notebook_kit.errors import ConfigurationError, InputError
 from notebook_kit.nn.turns import looking
 from notebook_kit.training import hooks
 from notebook_kit.training.background import one_run
+from notebook_kit.training.full_sharding import is_sharded
 from notebook_kit.training.seeding import restore_rng_states, rng_states
 from notebook_kit.training.state import TrainerLike
 
@@ -84,7 +85,8 @@ class StepRows(Sequence[Row]):
 
 
 def rows_at(trainer: TrainerLike, step: int) -> StepRows:
-    """The rows from which a step of the last run was computed, with their present losses, the highest first.
+    """The rows from which a step of the last run was computed, with their present losses, the highest first. Of several
+    processes, the first one has them: those of all processes.
 
     The order of the rows is recorded by a `RunMonitor` or a dashboard, which costs one small file per epoch; a notebook's
     Trainer has one. The losses are measured when they are asked for, with the weights as they are now.
@@ -97,7 +99,8 @@ def rows_at(trainer: TrainerLike, step: int) -> StepRows:
         The rows, at most 64 of them.
 
     Raises:
-        InputError: if the rows are unknown: without a record, for a loader or sampler of your own, or for a stream.
+        InputError: if the rows are unknown: without a record, for a loader or sampler of your own, for a stream, or in another
+            process than the first.
         ConfigurationError: while a run is in progress.
 
     Example:
@@ -118,6 +121,11 @@ def rows_at(trainer: TrainerLike, step: int) -> StepRows:
     if monitor is None:
         raise InputError(
             "The rows of the steps were not recorded.", next_step="Create the Trainer with callbacks=[RunMonitor()]."
+        )
+    if not trainer.is_world_process_zero():
+        raise InputError(
+            "Only the first process of a run records it.",
+            next_step="Call rows_at there: if trainer.is_world_process_zero().",
         )
     rows = monitor.order.rows(monitor.record.events, step)
     if not rows:
@@ -145,15 +153,17 @@ def measured_rows(trainer: TrainerLike, step: int, indices: Sequence[int]) -> St
         indices: The positions of its rows in the dataset.
 
     Raises:
-        ConfigurationError: in one of several processes, whose models must be called together.
+        ConfigurationError: if the model is spread over several processes, which must call it together.
     """
-    if trainer.distributed.world_size > 1:
+    if is_sharded(trainer.model):
         raise ConfigurationError(
-            "The rows of a step cannot be measured in one of several processes.",
+            "The rows of a step cannot be measured in one of the processes over which the model is spread.",
             next_step="Load the checkpoint in a single process, and create a Trainer there.",
         )
     loader = trainer.train_dataloader if trainer.train_dataloader is not None else trainer.get_train_dataloader()
-    model, found = trainer.prepared_model(training=True), []
+    # Of several processes, this one calls its own model, without the others.
+    alone = trainer.distributed.world_size == 1
+    model, found = trainer.prepared_model(training=True) if alone else trainer.model, []
     with looking(model), torch.no_grad():
         generators = rng_states()
         try:

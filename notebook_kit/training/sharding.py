@@ -20,7 +20,7 @@ import numpy as np
 import torch
 from torch.utils.data import DataLoader, IterableDataset, RandomSampler, Sampler
 
-__all__ = ["BatchShard", "StreamShard", "is_filler", "shard"]
+__all__ = ["BatchShard", "StreamShard", "is_filler", "rounds_of_all", "shard"]
 
 
 class BatchShard(Sampler[list[int]]):
@@ -109,6 +109,22 @@ def shard(loader: Any, rank: int, world_size: int, *, training: bool, seed: int)
 def _is_sharded(loader: Any) -> bool:
     prepared = type(loader).__module__.startswith("accelerate.")
     return prepared or isinstance(loader, StreamShard) or isinstance(getattr(loader, "batch_sampler", None), BatchShard)
+
+
+def rounds_of_all(loader: Any, own: list[list[int]]) -> list[list[int]]:
+    """The rows that all processes together have in each round, given those of this process; its own ones if it is alone.
+
+    Args:
+        loader: The loader of this process, set to an epoch.
+        own: The rows of its batches in that epoch.
+    """
+    sampler = getattr(loader, "batch_sampler", None)
+    if not own or not isinstance(sampler, BatchShard):
+        return own
+    batches, rounds = iter(sampler.batch_sampler), []
+    while group := list(itertools.islice(batches, sampler.world_size)):
+        rounds.append([row for batch in group for row in batch])
+    return rounds[: len(own)]
 
 
 def is_filler(loader: Any, index: int) -> bool:

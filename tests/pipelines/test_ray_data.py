@@ -24,6 +24,18 @@ def example():
     return names
 
 
+def answered(example, attempts=3):
+    """The chapter's answers. Ray gives its helpers 15 seconds to start, which no setting changes: too few for a busy machine."""
+    for attempt in range(1, attempts + 1):
+        try:
+            return example["with_ray"](TEXTS)
+        except Exception as error:
+            if attempt == attempts or "timed out during startup" not in str(error):
+                raise
+            example["ray"].shutdown()
+    raise AssertionError
+
+
 def expected():
     return pipeline("sentiment-analysis", model="notebook-kit/tiny-sentiment")(TEXTS)
 
@@ -40,7 +52,7 @@ def test_ray_answers_block_by_block(example):
     """Only where Ray is installed: with its dependencies it takes longer to install and to start than the suite can spare."""
     example["ray"] = pytest.importorskip("ray")
     pytest.importorskip("ray.data")
-    rows = example["with_ray"](TEXTS)
+    rows = answered(example)
     for row, answer in zip(rows, expected(), strict=False):
         assert (row["label"], row["score"]) == (answer["label"], pytest.approx(answer["score"], abs=1e-5))
     assert len(rows) == 4

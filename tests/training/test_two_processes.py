@@ -101,6 +101,24 @@ def test_a_run_resumes_bit_by_bit_in_the_middle_of_an_epoch(together):
     assert_same_weights(together[1]["whole"], together[1]["again"])
 
 
+def test_branches_and_the_rows_behind_a_step(together):
+    folder, results, _ = together
+    found = results["branches"]
+    assert_same_weights(found["unchanged"], results["whole"])
+    assert any(not torch.equal(found["other"][name], results["whole"][name]) for name in results["whole"])
+    first, second = found["folders"]
+    assert first == second and len(list((folder / "whole" / "branches").iterdir())) == 2
+    assert found["rows"] == found["seen"] and len(found["rows"]) > 4, "the rows of both processes"
+    refused = found["refused"]
+    assert refused[0] is None and "Only the first process" in refused[1] and "is_world_process_zero" in refused[1]
+
+
+def test_spread_models_have_no_branches_and_no_rows(together):
+    branch, rows = together[1]["slices"]["refused"]
+    assert "spread over several processes" in branch and "from_pretrained" in branch
+    assert "over which the model is spread" in rows and "single process" in rows
+
+
 @pytest.mark.parametrize("name", VARIANTS)
 def test_sharded_weights_are_trained_as_whole_ones(tmp_path, together, name):
     alone = make(tmp_path, name, **{**SHARDED, **VARIANTS[name], "fsdp": None})
@@ -246,7 +264,7 @@ def test_the_checkpoint_of_a_sharded_run_resumes_alone(tmp_path, together):
 
 def test_only_the_first_process_prints(together):
     lines = [line for line in together[2].splitlines() if "train_runtime" in line]
-    assert len(lines) == len(TRAINING) + len(VARIANTS) + 12
+    assert len(lines) == len(TRAINING) + len(VARIANTS) + 14
 
 
 def test_a_killed_process_ends_the_other_with_an_explanation(together):

@@ -17,7 +17,8 @@ import numpy as np
 import torch
 from tiny_training import bert, dataset, trainer, weights
 
-from notebook_kit.training import TrainerCallback, sharded_files
+from notebook_kit.errors import ConfigurationError, InputError
+from notebook_kit.training import RunMonitor, TrainerCallback, sharded_files
 from notebook_kit.training.full_sharding import full_weights
 
 TRAINING = {
@@ -41,13 +42,17 @@ ROWS = {"by_length": 40, "one_row_left": 17}
 
 
 class Rows(TrainerCallback):
-    """Counts how many rows each update of this process has."""
+    """Counts how many rows each update of this process has, and finds them in a dataset."""
 
-    def __init__(self):
-        self.counts = []
+    def __init__(self, data=()):
+        self.counts, self.rows, self.ids = [], {}, [list(row["input_ids"]) for row in data]
 
     def on_step_end(self, args, state, control, **kwargs):
-        self.counts.append(sum(len(batch["labels"]) for batch in kwargs["trainer"].last_step.batches))
+        batches = kwargs["trainer"].last_step.batches
+        self.counts.append(sum(len(batch["labels"]) for batch in batches))
+        if self.ids:
+            texts = [row[row > 0].tolist() for batch in batches for row in batch["input_ids"]]
+            self.rows[state.global_step] = [self.ids.index(text) for text in texts]
 
 
 class RequestOnSecond(TrainerCallback):
@@ -115,6 +120,7 @@ def work(folder, rank):
     again = make(folder / "again", processes=2, **exact)
     again.train(resume_from_checkpoint=str(folder / "whole" / "checkpoint-2"))
     results["whole"], results["again"] = weights(whole.model), weights(again.model)
+    results["branches"] = branches(whole, rank)
     if rank == 0:
         torch.save(results, folder / "found.pt")
 
@@ -127,6 +133,31 @@ def work(folder, rank):
         make(folder / "killed", processes=2, callbacks=[Die()], **saving).train()
     except Exception as error:
         Path(folder / "killed.txt").write_text("\n".join([type(error).__name__, *getattr(error, "__notes__", ())]))
+
+
+def branches(whole, rank):
+    """Branches and the rows behind a step, in two processes."""
+    unchanged = whole.branch(2)
+    unchanged.train()
+    monitor, seen = RunMonitor(), Rows(whole.train_dataset)
+    other = whole.branch(2, learning_rate=2e-3)
+    other.add_callback(monitor)
+    other.add_callback(seen)
+    other.train()
+    step = other.state.global_step - 1
+    everyone = other.distributed.gather_objects(seen.rows[step])
+    found = {
+        "unchanged": weights(unchanged.model),
+        "other": weights(other.model),
+        "folders": other.distributed.gather_objects([unchanged.args.output_dir, other.args.output_dir]),
+        "seen": sorted(row for rows in everyone for row in rows),
+    }
+    try:
+        found["rows"] = sorted(row.index for row in other.rows_at(step))
+    except InputError as error:
+        found["refused"] = str(error)
+    found["refused"] = other.distributed.gather_objects(found.get("refused"))
+    return found
 
 
 def sharded(folder):
@@ -168,6 +199,12 @@ def in_slices(folder):
     plain.train()
     results["plain"] = full_weights(plain.model, keep=True)
     plain.save_model(str(folder / "saved"))
+    results["refused"] = []
+    for attempt in (lambda: plain.branch(2), lambda: plain.measured_rows(1, [0])):
+        try:
+            attempt()
+        except ConfigurationError as error:
+            results["refused"].append(str(error))
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
         full = make(folder / "full", processes=2, callbacks=[FullDisk()], **SLICES, **SAVING)

@@ -217,7 +217,11 @@ class RunControls:
             requests = {name: self._pending.pop(name) for name in self._due(between_steps)}
         if not requests:
             return False
-        if run.is_one_of_several():
+        if run.is_one_of_several():  # its rows are measured without the others
+            for step, why in requests.pop("rows", {}).items():
+                run.measure_rows(step, why)
+            if not requests:
+                return False
             run.explain("The run has several processes, which must stay synchronized: requests to one are ignored.")
             return False
         if "learning_rate" in requests:
