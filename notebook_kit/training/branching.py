@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from notebook_kit.errors import ConfigurationError, near_matches, notice
+from notebook_kit.files import as_path
 from notebook_kit.training import checkpointing, data, run_folder
 from notebook_kit.training.arguments import TrainingArguments
 from notebook_kit.training.background_saving import plain_copy
@@ -155,7 +156,7 @@ def _checkpoint(checkpoint: Any, output_dir: str | None) -> Path:
         return checkpointing.last_undamaged(output_dir or "")
     if isinstance(checkpoint, int) and not isinstance(checkpoint, bool):
         checkpoint = Path(output_dir or "") / f"{run_folder.PREFIX}-{checkpoint}"
-    return checkpointing.checked_folder(Path(checkpoint), output_dir or "")
+    return checkpointing.checked_folder(as_path(checkpoint, "checkpoint"), output_dir or "")
 
 
 def _name(step: int, changes: dict[str, Any], has_other_data: bool) -> str:

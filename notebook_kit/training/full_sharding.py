@@ -17,7 +17,7 @@ import torch
 from torch import nn
 
 from notebook_kit.errors import ConfigurationError, near_matches
-from notebook_kit.training.values import as_list
+from notebook_kit.training.values import as_list, typed
 
 if TYPE_CHECKING:
     from notebook_kit.training.arguments import TrainingArguments
@@ -84,10 +84,11 @@ class FullSharding:
         if args.mixed_precision == "fp16":
             raise ConfigurationError("fsdp and fp16=True do not go together here.", next_step="Set bf16=True instead.")
         reshard = options.get("reshard_after_forward")
-        layers = options.get("transformer_layer_cls_to_wrap") or ()
+        layers = typed("transformer_layer_cls_to_wrap", options.get("transformer_layer_cls_to_wrap"), "list | None")
+        least = options.get("min_num_params") or 0  # from the environment it is text
         return cls(
-            tuple(layers.replace(" ", "").split(",")) if isinstance(layers, str) else tuple(layers),
-            int(options.get("min_num_params") or 0),
+            tuple(",".join(layers or ()).replace(" ", "").split(",")) if layers else (),
+            typed("min_num_params", int(least) if str(least).isdecimal() else least, "int"),
             "shard_grad_op" not in words if reshard is None else _is_true(reshard),
             "offload" in words or any(_is_true(options.get(name)) for name in ("offload_params", "cpu_offload")),
             args.mixed_precision,

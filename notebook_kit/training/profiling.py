@@ -161,7 +161,7 @@ def profile(trainer: TrainerLike, steps: int = 20) -> StepProfile:
         >>> sorted(trainer.profile(steps=3).seconds)
         ['backward', 'data', 'forward', 'optimizer', 'rest']
     """
-    if steps < 1:
+    if not isinstance(steps, int) or steps < 1:
         raise ConfigurationError(f"profile got steps={steps!r}.", next_step="Pass at least 1.")
     clock = _Clock(trainer.distributed.device)
     with (
@@ -198,7 +198,7 @@ def estimate(trainer: TrainerLike, steps: int = 20) -> RunEstimate:
         >>> print(trainer.estimate(steps=2))
         About ... for 5 updates: ... of training... GiB of memory.
     """
-    if steps < 1:
+    if not isinstance(steps, int) or steps < 1:
         raise ConfigurationError(f"estimate got steps={steps!r}.", next_step="Pass at least 1.")
     args, clock = trainer.args, _Clock(trainer.distributed.device)
     memory = _Memory(trainer.distributed.device)

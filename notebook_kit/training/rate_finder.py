@@ -6,6 +6,7 @@ import io
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from numbers import Integral, Real
 from typing import TYPE_CHECKING, Any
 
 from notebook_kit.errors import ConfigurationError, InputError, NonFiniteLossError
@@ -119,7 +120,9 @@ def find_lr(
 
     Source: Smith, Cyclical Learning Rates for Training Neural Networks, 2017, section 3.3.
     """
-    if not 0 < start < end or steps < 2 or window < 1 or window % 2 == 0:
+    rates_are_numbers = all(isinstance(value, Real) for value in (start, end))
+    counts = all(isinstance(value, Integral) for value in (steps, window))
+    if not (rates_are_numbers and counts) or not 0 < start < end or steps < 2 or window < 1 or window % 2 == 0:
         raise ConfigurationError(
             f"find_lr got start={start!r}, end={end!r}, steps={steps!r} and window={window!r}.",
             next_step="Pass 0 < start < end, steps of at least 2, and an odd window.",

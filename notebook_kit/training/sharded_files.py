@@ -24,7 +24,7 @@ from torch.distributed.checkpoint.metadata import Metadata, TensorStorageMetadat
 
 from notebook_kit.checkpoints.weights import save_weights
 from notebook_kit.errors import CheckpointError, InputError, UnsafeFileError
-from notebook_kit.files import damaged, read_json
+from notebook_kit.files import as_path, damaged, read_json
 from notebook_kit.nn.base import PreTrainedModel
 from notebook_kit.training import run_folder
 from notebook_kit.training.full_sharding import WEIGHT_SLICES, is_sharded
@@ -268,7 +268,7 @@ def gather_checkpoint(checkpoint: str | Path, output_dir: str | Path, max_shard_
         notebook_kit.errors.CheckpointError: There is no checkpoint folder out/checkpoint-100.
         → Pass the folder checkpoint-N of a sharded run.
     """
-    source, target = Path(checkpoint), Path(output_dir)
+    source, target = as_path(checkpoint, "checkpoint"), as_path(output_dir, "output_dir")
     if not source.is_dir():
         raise CheckpointError(
             f"There is no checkpoint folder {source}.", next_step="Pass the folder checkpoint-N of a sharded run."

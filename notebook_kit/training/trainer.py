@@ -15,6 +15,7 @@ from torch import nn
 from torch.utils.data import DataLoader, Sampler, SequentialSampler
 
 from notebook_kit.errors import ConfigurationError, InputError
+from notebook_kit.files import as_path
 from notebook_kit.keywords import switch
 from notebook_kit.nn.inputs import ModelTraits, takes_name
 from notebook_kit.training import (
@@ -509,8 +510,7 @@ class Trainer:
         model, weights = self.distributed.model_to_save(self.model)
         if model is None:
             return
-        folder = Path(output_dir or self.args.output_dir or "")
-        folder.mkdir(parents=True, exist_ok=True)
+        folder = as_path(output_dir or self.args.output_dir or "", "output_dir")
         model_files.save_model_files(model, folder, weights)
         self.save_processor(folder)
         if not _internal_call:

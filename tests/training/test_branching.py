@@ -4,7 +4,7 @@ import pytest
 import torch
 from tiny_training import Line, assert_same_weights, bert, curve, dataset, line_rows, trainer, weights
 
-from notebook_kit.errors import CheckpointError, ConfigurationError, NotebookKitWarning
+from notebook_kit.errors import CheckpointError, ConfigurationError, InputError, NotebookKitWarning
 from notebook_kit.training import EarlyStoppingCallback, RunMonitor, TrainerCallback, default_data_collator
 from notebook_kit.training.recording.record import RunRecord
 
@@ -131,6 +131,8 @@ def test_wrong_branches_are_named(tmp_path):
     parent.train()
     with pytest.raises(CheckpointError, match=r"no checkpoint folder .*checkpoint-5"):
         parent.branch(5)
+    with pytest.raises(InputError, match=r"checkpoint is \{\}; expected text or a path"):
+        parent.branch({})
     with pytest.raises(ConfigurationError, match="Did you mean 'learning_rate'"):
         parent.branch(4, learning_rat=1)
     given = line(tmp_path / "given", optimizers=(torch.optim.SGD(Line().parameters(), 0.1), None))

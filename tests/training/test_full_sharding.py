@@ -60,6 +60,8 @@ def test_the_form_of_checkpoints_is_heeded(name):
         ({"fsdp": "full_shard", "fp16": True}, "fsdp and fp16"),
         ({"fsdp_config": {"min_num_param": 3}}, "no option 'min_num_param'.*min_num_params"),
         ({"fsdp_config": {"activation_checkpointing": True}}, "gradient_checkpointing=True"),
+        ({"fsdp_config": {"min_num_params": "many"}}, "min_num_params is 'many'; expected a whole number"),
+        ({"fsdp_config": {"transformer_layer_cls_to_wrap": 4}}, "transformer_layer_cls_to_wrap is 4; expected a list"),
     ],
 )
 def test_what_is_not_supported_is_refused(options, words):

@@ -7,7 +7,7 @@ import torch
 from tiny_training import bert, dataset
 from tiny_training import trainer as make_trainer
 
-from notebook_kit.errors import ConfigurationError, NotebookKitError
+from notebook_kit.errors import ConfigurationError, InputError, NotebookKitError
 from notebook_kit.training import TrainerCallback, profiling
 
 
@@ -58,9 +58,21 @@ def test_the_rate_at_which_the_loss_falls_fastest(tmp_path):
 
 def test_rates_that_do_not_rise(tmp_path):
     trainer = make_trainer(tmp_path, data=dataset(16), max_steps=5)
-    for wrong in ({"start": 1.0, "end": 0.1}, {"steps": 1}, {"window": 2}, {"start": 0.0}):
+    for wrong in (
+        {"start": 1.0, "end": 0.1},
+        {"steps": 1},
+        {"window": 2},
+        {"start": 0.0},
+        {"start": "a"},
+        {"steps": None},
+    ):
         with pytest.raises(ConfigurationError, match="find_lr got"):
             trainer.find_lr(**wrong)
+    for trial in (trainer.profile, trainer.estimate):
+        with pytest.raises(ConfigurationError, match="got steps='ten'"):
+            trial(steps="ten")
+    with pytest.raises(InputError, match="output_dir is 3; expected text or a path"):
+        trainer.save_model(3)
     with torch.no_grad():
         trainer.model.classifier.bias.fill_(float("nan"))
     for policy, message in (("stop", "nan"), ("ignore", "loss of the first update is nan")):
