@@ -358,18 +358,22 @@ def _max_length(model: Any, prompt: Prompt, config: GenerationConfig, fit: bool)
     T, hidden = prompt.ids.shape[1], prompt.hidden_positions
     limit = model.position_limit
     what = "decoder's prompt" if prompt.encoder_outputs is not None else "prompt"
+    tokens = f"{T + hidden} token{'s' * (T + hidden != 1)}"
     longest = T + config.max_new_tokens if config.max_new_tokens is not None else (config.max_length or 0) - hidden
     if limit is not None and fit:
         longest = max(min(longest, limit - hidden), T + 1)
     if longest <= T:
+        is_full = limit is not None and T + hidden >= limit
         raise InputError(
-            f"max_length is {config.max_length}, and the {what} alone has {T + hidden} tokens.",
-            next_step="Pass max_new_tokens, which does not count the prompt.",
+            f"max_length is {config.max_length}, and the {what} alone has {tokens}.",
+            next_step=f"Shorten the prompt: this model has positions for {limit} tokens."
+            if is_full
+            else "Pass max_new_tokens, which does not count the prompt.",
         )
     if limit is not None and hidden + longest > limit:
         room = limit - hidden - T
         raise InputError(
-            f"The {what} has {T + hidden} tokens, and {longest - T} more would make {hidden + longest}: this model has "
+            f"The {what} has {tokens}, and {longest - T} more would make {hidden + longest}: this model has "
             f"positions for {limit}.",
             next_step=f"Pass max_new_tokens={room} or less." if room > 0 else "Shorten the prompt.",
         )

@@ -394,6 +394,30 @@ class ViltForQuestionAnswering(ViltPreTrainedModel, Head):
             nn.Linear(C, 2 * C), nn.LayerNorm(2 * C), nn.GELU(), nn.Linear(2 * C, config.num_labels)
         )
 
+    def encode_images(self, pixel_values: Tensor) -> Tensor:
+        """The embeddings of images of one size, `(images, positions, width)`, which do not depend on the questions about them:
+        `image_embeds` of `forward`.
+
+        Args:
+            pixel_values: `(images, channels, height, width)`, without padding.
+
+        Example:
+            >>> import torch
+            >>> from notebook_kit import ViltConfig, ViltForQuestionAnswering
+            >>> size = {"hidden_size": 32, "num_hidden_layers": 1, "num_attention_heads": 2, "intermediate_size": 64}
+            >>> config = ViltConfig(**size, vocab_size=50, image_size=32, patch_size=8, num_labels=3)
+            >>> model = ViltForQuestionAnswering(config).eval()
+            >>> questions, picture = torch.tensor([[2, 17, 8, 3], [2, 9, 5, 3]]), torch.rand(1, 3, 32, 32)
+            >>> seen = model.encode_images(picture).expand(2, -1, -1)
+            >>> torch.allclose(
+            ...     model(questions, image_embeds=seen).logits,
+            ...     model(questions, pixel_values=picture.expand(2, -1, -1, -1)).logits,
+            ...     atol=1e-6,
+            ... )
+            True
+        """
+        return self.vilt.embeddings.embed_picture(pixel_values, None)[0]
+
     def forward(self, *, labels: Tensor | None = None, **inputs: Any) -> SequenceClassifierOutput:
         """As `ViltModel.forward`, with a score per answer.
 

@@ -17,7 +17,7 @@ from notebook_kit.nn.outputs import BaseModelOutput
 from notebook_kit.pipelines.base import Pipeline, Rows
 from notebook_kit.pipelines.generating import GENERATE_OPTIONS, GeneratingMixin
 from notebook_kit.pipelines.image import is_image
-from notebook_kit.pipelines.image_text import ImageTextPipeline
+from notebook_kit.pipelines.image_text import ImageTextPipeline, refuse_image
 from notebook_kit.pipelines.inputs import refuse_frame
 from notebook_kit.pipelines.options import check_count, checked
 from notebook_kit.pipelines.text import TextPipeline
@@ -169,11 +169,17 @@ class DocumentQuestionAnsweringPipeline(TextPipeline):
                 raise InputError("No page was passed.", next_step="Call pipe(image, question).")
             refuse_frame(image, ("image", "question"))
             return image
+        refuse_image(question)
+        if isinstance(image, list | tuple):
+            raise InputError(
+                f"A question was passed with {len(image)} pages.",
+                next_step='Pass one page, or a list of dicts, each {"image": ..., "question": ...}.',
+            )
         given = {"image": image, "word_boxes": word_boxes}
         page = {name: value for name, value in given.items() if value is not None}
         if question is None or isinstance(question, str):
             return {**page, "question": question}
-        return [{**page, "question": one} for one in checked("question", question, list[str])]
+        return [{**page, "question": one} for one in checked("question", question, str | list[str])]
 
     def is_single(self, inputs: Any) -> bool:
         return is_image(inputs) or super().is_single(inputs)

@@ -8,12 +8,13 @@ from typing import Any, ClassVar
 import torch
 from torch.utils.weak import WeakTensorKeyDictionary
 
+from notebook_kit.errors import InputError
 from notebook_kit.pipelines.base import Rows
-from notebook_kit.pipelines.image import ImagePipeline, attempt
+from notebook_kit.pipelines.image import ImagePipeline, attempt, is_image
 from notebook_kit.pipelines.text import TOKENIZER_OPTIONS, TextPipeline
 from notebook_kit.processing.image.loading import load_image
 
-__all__ = ["ImageTextPipeline"]
+__all__ = ["ImageTextPipeline", "refuse_image"]
 
 OF_IMAGES = ("pixel_values", "pixel_mask")
 
@@ -126,3 +127,23 @@ class ImageTextPipeline(ImagePipeline, TextPipeline):
 def _key(image: Any) -> Hashable:
     """Equal for the same path or address, and for the same object."""
     return image if isinstance(image, str) else id(image)
+
+
+def refuse_image(question: Any) -> None:
+    """Raise an error for an image in the place of a question.
+
+    Raises:
+        InputError: If it is an image.
+
+    Example:
+        >>> from PIL import Image
+        >>> refuse_image(Image.new("RGB", (2, 2)))
+        Traceback (most recent call last):
+        notebook_kit.errors.InputError: The question is an image (Image).
+        → Pass the image first, and then the question: pipe(image, question).
+    """
+    if is_image(question):
+        raise InputError(
+            f"The question is an image ({type(question).__name__}).",
+            next_step="Pass the image first, and then the question: pipe(image, question).",
+        )

@@ -10,7 +10,7 @@ import torch
 
 from notebook_kit.errors import InputError, near_matches
 from notebook_kit.pipelines.base import Pipeline, Rows
-from notebook_kit.pipelines.image_text import ImageTextPipeline
+from notebook_kit.pipelines.image_text import ImageTextPipeline, refuse_image
 from notebook_kit.pipelines.inputs import iterate, kind_of, refuse_frame
 from notebook_kit.pipelines.options import check_count
 
@@ -32,7 +32,8 @@ class VisualQuestionAnsweringPipeline(ImageTextPipeline):
         padding, truncation: As in the tokenizer's call; `truncation=True` reads only the start of a long question.
         pad: At construction, as for `ImagePipeline`.
 
-    Images may have any form that `ImagePipeline` lists. An image with several questions is loaded and processed once.
+    Images may have any form that `ImagePipeline` lists. An image with several questions is loaded, processed and
+    embedded once.
 
     Returns:
         Per question, `[{"score": float, "answer": str}, ...]`. Each score is the probability that this answer is
@@ -86,6 +87,7 @@ class VisualQuestionAnsweringPipeline(ImageTextPipeline):
         for name, value in (("image", image), ("question", question)):
             if value is None:
                 raise InputError(f"The {name} is missing.", next_step="Call pipe(image=..., question=...).")
+        refuse_image(question)
         one_image, one_question = self.is_single(image), kind_of(question) == "one"
         if one_image and one_question:
             return {"image": image, "question": question}
@@ -133,7 +135,7 @@ class VisualQuestionAnsweringPipeline(ImageTextPipeline):
 
     @property
     def encodes_images(self) -> bool:
-        return hasattr(self.model, "encode_images")
+        return hasattr(self.model, "encode_images") and not self.pad
 
     def encode_images(self, pixel_values: torch.Tensor) -> torch.Tensor:
         return self.model.encode_images(pixel_values)
@@ -145,13 +147,13 @@ class VisualQuestionAnsweringPipeline(ImageTextPipeline):
         max_new_tokens: int | None = None,
         generate_kwargs: dict[str, Any] | None = None,
     ) -> dict[str, Any]:
+        if "image_states" in batch:
+            batch["image_embeds"] = batch.pop("image_states")
         if not self._writes:
             return super().forward(batch)
         settings = dict(generate_kwargs or {})
         if max_new_tokens is not None:
             settings["max_new_tokens"] = max_new_tokens
-        if "image_states" in batch:
-            settings["image_embeds"] = batch.pop("image_states")
         tokens = self.model.generate(**batch, **settings)
         rows = len(batch["input_ids"])
         return {"tokens": tokens.view(rows, len(tokens) // rows, -1)}

@@ -79,6 +79,18 @@ def test_what_cannot_be_captioned(caption):
         caption([PICTURES[0], "nothing.png"], **SHORT)
 
 
+def test_a_prompt_that_leaves_no_room():
+    describe = pipeline("image-to-text", model="notebook-kit/tiny-captions", device="cpu")
+    with (
+        pytest.warns(UserWarning, match="more than the 24"),
+        pytest.raises(InputError, match="has 33 tokens") as caught,
+    ):
+        describe(PICTURES[0], prompt="a tree above a ball and " * 5 + "a tree")
+    assert "positions for 24" in caught.value.next_step
+    with pytest.raises(InputError, match=r"prompt has 1 token, and 100 more"):
+        describe(PICTURES[0], max_new_tokens=100)
+
+
 def test_the_task_of_a_checkpoint(caption, tmp_path):
     caption.save_pretrained(tmp_path)
     again = pipeline(model=str(tmp_path), device="cpu")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 
+import numpy as np
 import pytest
 import torch
 from image_helpers import PICTURES, save_blip, save_vilt
@@ -86,6 +87,24 @@ def test_an_image_is_processed_once_for_its_questions(pipe, monkeypatch, tmp_pat
     assert seen == [(50, 40)] * 2
 
 
+def test_an_image_is_embedded_once_for_its_questions(pipe, monkeypatch):
+    rows = [{"image": picture, "question": question} for picture in PICTURES for question in QUESTIONS]
+    padded = VisualQuestionAnsweringPipeline(
+        pipe.model, pipe.tokenizer, image_processor=pipe.image_processor, pad=True, device="cpu"
+    )
+    expected = padded(rows)  # from the pixels of each question
+    seen, embed = [], pipe.model.vilt.embeddings.patch_embeddings.forward
+    monkeypatch.setattr(
+        pipe.model.vilt.embeddings.patch_embeddings, "forward", lambda pixels: seen.append(len(pixels)) or embed(pixels)
+    )
+    for size in (1, 2, 16):
+        seen.clear()
+        assert_same(pipe(rows, batch_size=size), expected)
+        assert sum(seen) == (len(rows) if size == 1 else len(PICTURES))
+    monkeypatch.setattr(pipe.model.vilt.embeddings, "limit", 2)  # patches per picture
+    assert_same(pipe(rows, batch_size=16), [pipe(row) for row in rows])
+
+
 def test_batches_change_nothing(pipe):
     rows = [{"image": picture, "question": question} for picture in PICTURES for question in QUESTIONS]
     alone = [pipe(row) for row in rows]
@@ -130,6 +149,8 @@ def test_saved_and_loaded(pipe, tmp_path):
         ((PICTURES[0], " "), {}, "The question is empty"),
         ((PICTURES[0], {"text": "Why?"}), {}, "The question is a dict"),
         ((PICTURES[0], 5), {}, "has the type int"),
+        (("Why?", PICTURES[0]), {}, "The question is an image"),
+        ((["Why?", "How?"], np.zeros((4, 4, 3))), {}, "The question is an image"),
         ((5, "Why?"), {}, "has the type int"),
         (("none.png", "Why?"), {}, "no file 'none.png'"),
         ((PICTURES[0], "Why?", 3), {}, "There are 3 inputs"),
