@@ -9,7 +9,7 @@ from conftest import set_theme, shot
 from patch_model import picture
 
 from notebook_kit import pipeline
-from notebook_kit.panels import show
+from notebook_kit.panels import AttentionView, show
 
 pytestmark = pytest.mark.usefixtures("tall")
 
@@ -111,6 +111,11 @@ def test_answers_on_a_page_and_captions(chromium, expect, tmp_path, accessible):
     page.goto(document.to_html(tmp_path / "document.html").as_uri())
     expect(page.locator(".nk-rv-question")).to_have_text("What is the total?")
     expect(page.locator(".nk-rv-box")).to_be_visible()
+    expect(page.locator(".nk-rv-tag")).to_be_hidden()  # it would cover the words that it repeats
+    expect(page.locator(".nk-rv-class")).to_have_count(0)
+    page.locator(".nk-rv-thing").hover()
+    expect(page.locator(".nk-rv-tag")).to_have_text("12 0.90")
+    page.mouse.move(0, 0)
     shot(page.locator(".nk-panel"), "show_document_file")
     page.goto(caption.to_html(tmp_path / "caption.html").as_uri())
     expect(page.locator(".nk-rv-caption")).to_have_text(caption.result[0]["generated_text"])
@@ -135,4 +140,16 @@ def test_answers_on_a_page_and_captions(chromium, expect, tmp_path, accessible):
     words.last.blur()
     expect(heat).to_be_hidden()
     accessible(page)
+    page.close()
+
+
+def test_a_word_of_a_saved_caption_is_chosen_without_a_kernel(chromium, expect, tmp_path):
+    """A file holds one set of small pictures; choosing a word asks for no others."""
+    view = AttentionView(pipeline("image-to-text", model="notebook-kit/tiny-captions"), picture())
+    page = chromium.new_page(viewport={"width": 900, "height": 1100})
+    page.goto(view.to_html(tmp_path / "attention.html").as_uri())
+    words = page.locator('[data-side="from"] .nk-av-chip')
+    words.nth(1).click()
+    expect(page.locator(".nk-av-readout")).to_contain_text(f"from {words.nth(1).inner_text()} →")
+    expect(page.get_by_role("alert").filter(visible=True)).to_have_count(0)
     page.close()

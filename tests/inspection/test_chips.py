@@ -7,7 +7,7 @@ import shutil
 import matplotlib
 from matplotlib import font_manager
 
-from notebook_kit.inspection.drawing import chips
+from notebook_kit.inspection.drawing import fonts
 
 
 def test_fonts_that_are_newer_than_matplotlibs_list(tmp_path, monkeypatch):
@@ -21,7 +21,7 @@ def test_fonts_that_are_newer_than_matplotlibs_list(tmp_path, monkeypatch):
     monkeypatch.setattr(
         font_manager, "findSystemFonts", lambda: [str(found), str(damaged), str(tmp_path / "Other.ttf")]
     )
-    assert "DejaVu Sans" in chips._families.__wrapped__()
+    assert "DejaVu Sans" in fonts.families.__wrapped__()
     assert [entry.fname for entry in font_manager.fontManager.ttflist if entry.fname.startswith(str(tmp_path))] == [
         str(found)
     ]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import warnings
 from pathlib import Path
 
 import numpy as np
@@ -50,6 +51,7 @@ def test_answers_are_boxes_on_their_page():
     ]
     answer = item(show(result, asked))
     assert answer.values["kind"] == "boxes" and answer.values["question"] == asked["question"]
+    assert answer.values["is_page"], "boxes without labels, which would cover the words of the page"
     assert [one["box"] for one in answer.values["things"]] == [
         pytest.approx([0.2, 0.9, 0.24, 0.92], abs=1e-3),
         pytest.approx([0.1, 0.9, 0.24, 0.92], abs=1e-3),
@@ -58,6 +60,15 @@ def test_answers_are_boxes_on_their_page():
     assert item(show(result[:1], {**asked, "image": page})).values["size"] == [200, 300]
     without_boxes = item(show(result[:1], {"image": page, "question": "What?"}))
     assert without_boxes.values["kind"] == "scores" and without_boxes.values["things"][0]["label"] == "12"
+
+
+def test_labels_in_any_script_are_drawn_without_warnings():
+    """Characters without a font are boxes in the picture; \U0001fae9 is too new for most fonts."""
+    found = [{"label": "పిల్లి \U0001fae9", "score": 0.7}, {"label": "cat", "score": 0.3}]
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        face = show(found, picture()).face()
+    assert face.rows[0][0] == found[0]["label"] and len(face.png) > 1000
 
 
 def test_a_caption_is_under_its_picture():

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from notebook_kit.inspection.drawing.fonts import families_for
 from notebook_kit.inspection.drawing.letters import printable
 from notebook_kit.inspection.drawing.pictures import pixels_of
 
@@ -81,7 +82,8 @@ def bars(scores: Sequence[Mapping[str, Any]], picture: Any = None) -> Figure:
     values = [float(one["score"]) for one in scores]
     places = np.arange(len(scores))
     axes.barh(places, values, color=COLOURS[0], height=0.7)
-    axes.set_yticks(places, [_drawable(one["label"]) for one in scores], parse_math=False)
+    labels = [_drawable(one["label"]) for one in scores]
+    axes.set_yticks(places, labels, parse_math=False, fontfamily=families_for(*labels))
     axes.invert_yaxis()
     are_probabilities = all(0 <= value <= 1 for value in values)
     axes.set_xlim(0 if are_probabilities else min(0.0, *values), 1.12 if are_probabilities else None)
@@ -171,13 +173,15 @@ def _picture(pixels: np.ndarray, size: tuple[int, int]) -> tuple[Figure, Axes]:
 
 def _tag(axes: Axes, x: float, y: float, one: Mapping[str, Any], colour: str, above: bool = False) -> None:
     score = "" if one["score"] is None else f" {one['score']:.2f}"
+    label = _drawable(one["label"])
     axes.annotate(
-        _drawable(one["label"]) + score,
+        label + score,
         (x, y),
         (0, 5 if above else 0),
         textcoords="offset points",
         color=ink_on(colour),
         fontsize=9,
+        fontfamily=families_for(label),
         va="bottom" if above else "top",
         bbox={"facecolor": colour, "edgecolor": "white", "linewidth": 0.8, "pad": 2},
         parse_math=False,

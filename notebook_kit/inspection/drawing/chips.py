@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import functools
 import io
-from contextlib import suppress
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
+from notebook_kit.inspection.drawing.fonts import families
 from notebook_kit.inspection.drawing.letters import clean, printable
 from notebook_kit.inspection.tokens.spelling import visible
 
@@ -22,12 +21,6 @@ COLOURS = {
     "special": ("#ececec", "#555555"),
     "unknown": ("#fbdad7", "#b3261e"),
 }
-# Common fonts for scripts that matplotlib's own font lacks.
-FAMILIES = (
-    "Noto-Sans-Telugu Lohit-Telugu Gautami Nirmala-UI Noto-Sans-Devanagari Noto-Sans-Tamil Noto-Sans-Kannada "
-    "Noto-Sans-Malayalam Noto-Sans-Bengali Noto-Sans-CJK-SC Noto-Sans-CJK-JP WenQuanYi-Micro-Hei PingFang-SC "
-    "Microsoft-YaHei Noto-Sans-Arabic Noto-Sans-Thai Noto-Emoji Noto-Sans-Symbols2 Symbola Arial-Unicode-MS"
-)
 
 
 @dataclass(frozen=True)
@@ -63,14 +56,14 @@ def draw(rows: list[tuple[str, list[Chip], int]]) -> Any:
     from matplotlib.figure import Figure
     from matplotlib.patches import FancyBboxPatch
 
-    families = _families()
+    found = families()
     figure = Figure(figsize=(WIDTH, 1.0), dpi=110, facecolor="white")
     canvas = FigureCanvasAgg(figure)
     renderer: Any = canvas.get_renderer()
     from matplotlib.font_manager import FontProperties
 
-    font, small = FontProperties(family=families, size=SIZE), FontProperties(family=families, size=SIZE * 0.65)
-    large = FontProperties(family=families, size=SIZE * 1.1)
+    font, small = FontProperties(family=found, size=SIZE), FontProperties(family=found, size=SIZE * 0.65)
+    large = FontProperties(family=found, size=SIZE * 1.1)
 
     def width(text: str, properties: Any) -> float:
         return renderer.get_text_width_height_descent(text, properties, False)[0] * 72 / figure.dpi
@@ -163,25 +156,10 @@ def _drawn(text: str) -> str:
     return " ".join(f"U+{ord(character):04X}" for character in text[:4]) + ("…" if len(text) > 4 else "")
 
 
-@functools.cache
-def _families() -> list[str]:
-    from matplotlib.font_manager import findSystemFonts, fontManager
-
-    wanted = [name.replace("-", " ") for name in FAMILIES.split()]
-    listed = {entry.name for entry in fontManager.ttflist}
-    missing = {name.replace(" ", ""): name for name in wanted if name not in listed}
-    for path in findSystemFonts():  # matplotlib's list may be older than the fonts
-        if Path(path).stem.removesuffix("-Regular") in missing:
-            with suppress(RuntimeError, OSError):  # a damaged file
-                fontManager.addfont(path)
-    listed |= {entry.name for entry in fontManager.ttflist}
-    return ["DejaVu Sans", *(name for name in wanted if name in listed)]
-
-
 @functools.lru_cache(maxsize=20_000)
 def _drawable(character: str) -> bool:
     from matplotlib.font_manager import FontProperties, findfont, get_font
 
     return any(
-        get_font(findfont(FontProperties(family=family))).get_char_index(ord(character)) for family in _families()
+        get_font(findfont(FontProperties(family=family))).get_char_index(ord(character)) for family in families()
     )

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from notebook_kit.errors import InputError
+from notebook_kit.inspection.drawing.fonts import families_for
 from notebook_kit.inspection.drawing.heat_maps import label_of, palette
 from notebook_kit.processing.image.loading import load_image
 
@@ -228,7 +229,7 @@ def maps_over_picture(
         _bare(one, label)
     for one in axes[len(maps) :]:
         one.axis("off")
-    figure.suptitle(label_of(title, 90), fontsize=10)
+    figure.suptitle(label_of(title, 90), fontsize=10, fontfamily=families_for(title))
     return figure
 
 
@@ -264,5 +265,5 @@ def _pixels_or_plain(picture: Any, boxes: Sequence[Box | None]) -> np.ndarray:
 def _bare(axes: Any, title: str, below: str = "") -> None:
     axes.set_xticks([])
     axes.set_yticks([])
-    axes.set_title(label_of(title, 60), fontsize=9)
+    axes.set_title(label_of(title, 60), fontsize=9, fontfamily=families_for(title))
     axes.set_xlabel(below, fontsize=8)

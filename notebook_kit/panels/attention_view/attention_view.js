@@ -261,9 +261,11 @@ class Page {
 
   askForAtlas(turn) {
     const { questions, about } = this, score = this.trait("score"), isMapped = about.has_maps && !score;
-    const { origin } = this;
-    if (isMapped || (about.has_maps && this.trait("view") === "maps")) {
-      this.when(questions.get("maps", questions.ofMaps()), turn, answer => {
+    const { origin } = this, maps = questions.ofMaps();
+    // A file keeps the small pictures that it was saved with, whatever is selected: its note says that it holds no others.
+    const isAsked = !this.offline || questions.has("maps", maps) || this.trait("view") === "maps";
+    if (about.has_maps && isAsked && (isMapped || this.trait("view") === "maps")) {
+      this.when(questions.get("maps", maps), turn, answer => {
         this.mapsOrigin = origin;
         if (isMapped) { this.drawAtlas(answer, null); this.drawHint(); }
         this.drawMaps(answer);

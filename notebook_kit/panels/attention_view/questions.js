@@ -41,6 +41,9 @@ export class Questions {
     return answer;
   }
 
+  /** Whether an answer is at hand. */
+  has(kind, values) { return this.kept.has(keyOf(kind, values)); }
+
   /** An answer, or a promise of it. A known answer is returned directly, so that its head is painted in this frame. */
   get(kind, values, slot = kind) {
     const key = keyOf(kind, values);

@@ -6,8 +6,9 @@ import { Picture } from "./picture.js";
 const MOST_TAGS = 14;   // with more boxes, only the lit one has its label
 
 export class BoxStage {
-  constructor(view, { things, colours, inks, size }, [picture], { onPoint, onPick }) {
+  constructor(view, { things, colours, inks, size, is_page: isPage }, [picture], { onPoint, onPick }) {
     this.things = things;
+    this.mostTags = isPage ? 0 : MOST_TAGS;   // of a page they would cover the words that they repeat
     this.visible = things.map(() => true);
     const label = view.words("alt_boxes", { listed: things.slice(0, 10).map(one => `${one.label} ${one.score.toFixed(2)}`).join(", ") });
     this.picture = new Picture(picture, size, label, {
@@ -37,7 +38,7 @@ export class BoxStage {
   update({ visible, lit }) {
     this.visible = visible;
     this.cover.classList.toggle("nk-rv-dimmed", lit !== null);
-    this.cover.classList.toggle("nk-rv-crowded", visible.filter(Boolean).length > MOST_TAGS);
+    this.cover.classList.toggle("nk-rv-crowded", visible.filter(Boolean).length > this.mostTags);
     const isSame = this.boxes.every((box, i) => box.hidden === !visible[i]);
     this.boxes.forEach((box, i) => {
       box.hidden = !visible[i];

@@ -84,7 +84,7 @@ class ShownAnswersOnPage(ShownBoxes):
 
     def answer(self) -> Answer:
         answer = super().answer()
-        return Answer({**answer.values, "question": self.question}, answer.buffers)
+        return Answer({**answer.values, "question": self.question, "is_page": True}, answer.buffers)
 
     def note(self, word: Words) -> str:
         return self.question if self.things else word("nothing")

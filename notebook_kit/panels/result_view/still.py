@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import warnings
 from typing import Any
 
 from notebook_kit.panels.panel import FACE_BYTES, Face
@@ -25,13 +26,18 @@ def face_of(shown: Shown, title: str, word: Words) -> Face:
 
 
 def _packed(figure: Any, is_photo: bool) -> bytes | None:
-    """A figure as PNG, or as JPEG, at the highest resolution that a saved notebook has room for."""
+    """A figure as PNG, or as JPEG, at the highest resolution that a saved notebook has room for.
+
+    Characters that no font has become boxes, without warnings: the table beside the picture has them as text.
+    """
     for dpi in RESOLUTIONS:
         stream = io.BytesIO()
-        if is_photo:
-            figure.savefig(stream, format="jpeg", dpi=dpi, pil_kwargs={"quality": 82})
-        else:
-            figure.savefig(stream, format="png", dpi=dpi)
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", message=".*Glyph.*")
+            if is_photo:
+                figure.savefig(stream, format="jpeg", dpi=dpi, pil_kwargs={"quality": 82})
+            else:
+                figure.savefig(stream, format="png", dpi=dpi)
         if len(stream.getvalue()) * 4 / 3 <= FACE_BYTES * 3 // 4:
             return stream.getvalue()
     return None

@@ -6,14 +6,14 @@ const MOST_SWATCHES = 5;
 const COLOURED = ["boxes", "segments", "entities"];   // what the colours of the lines stand for
 
 export class ThingList {
-  constructor(view, { things, colours, kind }, { onPoint, onPick, onThreshold, onHidden, isNarrowed }) {
+  constructor(view, { things, colours, kind, is_page: isPage }, { onPoint, onPick, onThreshold, onHidden, isNarrowed }) {
     Object.assign(this, { view, things, colours, kind, onHidden });
     const numbers = things.map(one => one.score).filter(score => score !== null);
     this.top = numbers.every(score => score >= 0 && score <= 1) ? 1 : Math.max(...numbers.map(Math.abs), 1e-9);
     this.rows = things.map((thing, i) => this.row(thing, i));
     this.order = things.map((_, i) => i);
     if (kind === "boxes") this.order.sort((a, b) => things[b].score - things[a].score);   // detectors list them in any order
-    this.classes = isNarrowed ? this.legend() : null;
+    this.classes = isNarrowed && !isPage ? this.legend() : null;   // each answer on a page would be a class of its own
     this.slider = isNarrowed && numbers.length ? this.threshold(onThreshold) : null;
     this.empty = h("p.faint.rv-nothing", { role: "status" }, things.length ? view.words("all_hidden") : view.words("nothing"));
     this.list = h("ul.rv-things", { "aria-label": view.words("found") }, this.grouped());
