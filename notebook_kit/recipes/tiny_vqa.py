@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
@@ -38,7 +38,7 @@ from notebook_kit.recipes.scene_data import LABELS, makers
 from notebook_kit.recipes.scene_pictures import contact_sheet, publishable
 from notebook_kit.recipes.scene_words import ANSWERS, KINDS, Question, is_held_out, questions, words
 from notebook_kit.recipes.scenes import Scene, SceneMaker
-from notebook_kit.recipes.shared import Clock, train, work_folder
+from notebook_kit.recipes.shared import SEEDS, Clock, for_each_seed, train, work_folder
 from notebook_kit.recipes.shrinking import word_piece_tokenizer
 from notebook_kit.recipes.things_data import backgrounds, things
 from notebook_kit.recipes.tiny_vqa_card import model_card
@@ -49,17 +49,17 @@ __all__ = [
     "SCENES_OF",
     "SIZE",
     "DenseHead",
-    "arguments_of",
     "build",
     "few_things",
     "frequent_answers",
+    "kept_weights",
     "normalized",
     "scenes_from",
     "titled",
     "tokenizer",
+    "train_or_load",
 ]
 
-SEED = 17
 SIZE, PATCH = 64, 8  # pixels
 SCENES_OF: dict[str, Any] = {"counts": (1, 3), "sizes": (0.32, 0.58)}
 """How many things a scene shows, and how large they are."""
@@ -70,12 +70,12 @@ BACKGROUND = 0.4  # weight of background in the task of the patches
 
 
 def build(output: Path, quick: bool = False, work: Path | None = None) -> dict[str, Any]:
-    """Train the checkpoint with one seed, measure it, and write it with its model card.
+    """Train the checkpoint with three seeds, measure them, and write the first with its model card.
 
     Args:
         output: The folder to write.
         quick: Train for a few steps on a few scenes, to check that everything works. The result is useless.
-        work: A folder that keeps scenes and weights. Existing ones are reused.
+        work: A folder that keeps the scenes and the weights of each seed. Existing ones are reused.
 
     Returns:
         The measurements in the model card.
@@ -93,15 +93,19 @@ def _build(output: Path, quick: bool, work: Path) -> dict[str, Any]:
     scenes = makers(SIZE, cutouts, photographs, **SCENES_OF)
     with clock("scenes", work / "scenes.npz"):
         learned = Learned.of(scenes["train"], 60 if quick else SCENES, work / "scenes.npz")
-    with clock("training", work / "vqa.pt"):
-        model = trained(learned, work, quick)
-    model.half().save_pretrained(output)
-    processor().save_pretrained(output)
     test = list(scenes_from(scenes["test"], 20 if quick else TESTS))
-    report = measure(output, test, learned)
+
+    def one(seed: int, folder: Path) -> dict[str, Any]:
+        with clock(f"seed {seed}", kept_weights(work, seed)):
+            model = trained(learned, seed, work, quick)
+        model.half().save_pretrained(folder)
+        processor().save_pretrained(folder)
+        return measure(folder, test, learned) | {"parameters": model.num_parameters()}
+
+    reports = for_each_seed(SEEDS, output, work, quick, one)
+    report = reports[0] | {"seeds": [each["accuracy"] for each in reports], "scenes": len(learned), "tests": len(test)}
     report |= {"seconds": clock.seconds, "quick": quick, "threads": torch.get_num_threads()}
-    report |= {"parameters": model.num_parameters(), "bytes": (output / "model.safetensors").stat().st_size}
-    report |= {"scenes": len(learned), "tests": len(test)}
+    report |= {"bytes": (output / "model.safetensors").stat().st_size}
     drawn = picture(output, publishable(4 * SIZE, cutouts, photographs))
     drawn.save(output / PICTURE, quality=80, method=6)
     (output / "README.md").write_text(model_card(report), encoding="utf-8")
@@ -264,10 +268,38 @@ class Answering(nn.Module):
         return {"loss": loss + self.dense(patches, semantic), "logits": logits}
 
 
-def arguments_of(folder: Path, steps: int, rate: float, seed: int) -> TrainingArguments:
-    """The Trainer's arguments for one of the models of scenes with words."""
-    return TrainingArguments(
-        str(folder),
+def kept_weights(work: Path, seed: int) -> Path:
+    """The file in which the work folder keeps the trained weights of a seed."""
+    return work / f"weights-{seed}.pt"
+
+
+def train_or_load(
+    model: nn.Module,
+    task: Callable[[], nn.Module],
+    scenes: Callable[[], Dataset[dict[str, Tensor]]],
+    collator: Callable[[Sequence[dict[str, Tensor]]], dict[str, Tensor]],
+    work: Path,
+    seed: int,
+    steps: int,
+    rate: float,
+) -> None:
+    """Give a model the trained weights of a seed: those that the work folder keeps, or else by training it.
+
+    Args:
+        model: The model, with its initial weights.
+        task: Makes the module that is trained, which contains the model and computes the loss.
+        scenes: Makes the training examples.
+        collator: Makes a batch of examples.
+        work: The folder of intermediate results.
+        seed: Of the Trainer.
+        steps, rate: The number of optimizer steps, and the highest learning rate; it falls to 0 along a cosine.
+    """
+    kept = kept_weights(work, seed)
+    if kept.exists():
+        model.load_state_dict(torch.load(kept, weights_only=True))
+        return
+    arguments = TrainingArguments(
+        str(work / f"training-{seed}"),
         max_steps=steps,
         per_device_train_batch_size=BATCH,
         learning_rate=rate,
@@ -282,29 +314,32 @@ def arguments_of(folder: Path, steps: int, rate: float, seed: int) -> TrainingAr
         use_cpu=True,
         seed=seed,
     )
+    whole = task()
+    optimizer = MuonWithAdamW(whole, rate, weight_decay=0.05)
+    train(Trainer(whole, arguments, data_collator=collator, train_dataset=scenes(), optimizers=(optimizer, None)))
+    torch.save(model.state_dict(), kept)
 
 
-def trained(learned: Learned, work: Path, quick: bool) -> ViltForQuestionAnswering:
-    """The trained model, or the one that `work` keeps."""
-    set_seed(SEED)
+def trained(learned: Learned, seed: int, work: Path, quick: bool) -> ViltForQuestionAnswering:
+    """The trained model of a seed, or the one that `work` keeps."""
+    set_seed(seed)
     eyes = ViTForImageClassification.from_pretrained("notebook-kit/tiny-things")
     shape = ("hidden_size", "num_hidden_layers", "num_attention_heads", "intermediate_size", "image_size", "patch_size")
     fields: dict[str, Any] = {name: getattr(eyes.config, name) for name in shape}
     fields |= {"vocab_size": len(tokenizer()), "max_position_embeddings": LONGEST}
     fields |= {"id2label": dict(enumerate(ANSWERS)), "label2id": {answer: row for row, answer in enumerate(ANSWERS)}}
-    config = ViltConfig(**fields)
-    model = ViltForQuestionAnswering(config)
-    kept = work / "vqa.pt"
-    if kept.exists():
-        model.load_state_dict(torch.load(kept, weights_only=True))
-        return model.eval()
+    model = ViltForQuestionAnswering(ViltConfig(**fields))
     model.vilt.load_state_dict(eyes.vit.state_dict(), strict=False)
-    task = Answering(model)
-    arguments = arguments_of(work / "training", 3 if quick else STEPS, RATE, SEED)
-    optimizer = MuonWithAdamW(task, RATE, weight_decay=0.05)
-    scenes = QuestionsAboutScenes(learned)
-    train(Trainer(task, arguments, data_collator=collate, train_dataset=scenes, optimizers=(optimizer, None)))
-    torch.save(model.state_dict(), kept)
+    train_or_load(
+        model,
+        lambda: Answering(model),
+        lambda: QuestionsAboutScenes(learned),
+        collate,
+        work,
+        seed,
+        3 if quick else STEPS,
+        RATE,
+    )
     return model.eval()
 
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from notebook_kit.recipes.scene_card import DATA, PICTURE, kinds
-from notebook_kit.recipes.shared import QUICK_WARNING
+from notebook_kit.recipes.scene_card import DATA, PICTURE, interval, kinds
+from notebook_kit.recipes.shared import QUICK_WARNING, minutes_of
 
 __all__ = ["model_card"]
 
@@ -21,7 +21,6 @@ def model_card(report: dict[str, Any]) -> str:
     verdict = "less than half" if share < 0.5 else "more than half of it, which was the goal"
     near = " It is hardly better than guessing." if share > 0.9 else ""
     pairs = report["new pairs"]
-    minutes = {stage: seconds / 60 for stage, seconds in report["seconds"].items()}
     return f"""\
 ---
 license: apache-2.0
@@ -39,9 +38,8 @@ model-index:
 
 # notebook-kit/tiny-vqa
 
-{QUICK_WARNING if report["quick"] else ""}Answers simple questions about a picture of a few things. It is embedded in
-notebook_kit, and used for
-`visual-question-answering` (`vqa`) when no model is named and the Hub cannot be reached:
+{QUICK_WARNING if report["quick"] else ""}Answers simple questions about a picture of a few things. It is included in
+notebook_kit, and used for `visual-question-answering` (`vqa`) when no model is named and the Hub cannot be reached:
 
 ```python
 from notebook_kit import pipeline, zoo
@@ -52,40 +50,36 @@ answer_to(zoo.sample("scene_1.webp"), "is there an apple?", top_k=2)
 
 ![Scenes with questions and its answers; wrong ones in red]({PICTURE})
 
-It is a ViLT of {report["parameters"]:,} parameters (4 layers, 4 heads, width 128; pictures of 64 x 64 pixels in 8 x 8
-patches), stored in
-float16: {report["bytes"] / 2**20:.2f} MiB. It knows ten kinds of things ({kinds()}), and the answers yes, no, 0 to 3, and
-the names of the kinds. The folder also
-loads in `transformers`.
+It is a ViLT of {report["parameters"]:,} parameters (4 layers, 4 heads, width 128; pictures of 64 x 64 pixels in 8 x 8 patches), stored in
+float16: {report["bytes"] / 2**20:.2f} MiB. It knows ten kinds of things ({kinds()}), and the answers yes, no, 0 to 3, and the names
+of the kinds. The folder also loads in `transformers`.
 
 ## How good it is
 
-Measured with the saved checkpoint, by the pipeline, on {report["questions"]:,} questions about {report["tests"]} scenes of
-things that no training scene
-shows (another style of emoji, and photographs kept back) on photographs that no training scene shows. The baseline is the most
-frequent answer to the kind of question in training:
+Measured with the saved checkpoint, by the pipeline, on {report["questions"]:,} questions about {report["tests"]} scenes of things that
+no training scene shows (another style of emoji, and photographs kept back) on photographs that no training scene shows. The baseline
+is the most frequent answer to the kind of question in training:
 
 | | questions | tiny-vqa | most frequent answer | which is |
 | --- | --- | --- | --- | --- |
 {rows}
 | all | {report["questions"]} | **{ours:.3f}** | {best:.3f} | |
 
-Its error is {share:.0%} of the baseline's: {verdict}.{near} {_pairs(pairs)}One seed was trained, so there is no interval.
+Its error is {share:.0%} of the baseline's: {verdict}.{near}{_pairs(pairs)}
+{interval(report["seeds"], "accuracy")}
 
 ## What it is not good for
 
-It was made for lessons and demonstrations: a picture, words and attention between them, in a model small enough to look at.
-Most
-things are hard to recognize at this size, and what it answers about real photographs means nothing. Ask as above: other words
-are spelled letter by letter and not understood. Do not use it where a mistake matters.
+It was made for lessons and demonstrations: a picture, words and attention between them, in a model small enough to look at. Most
+things are hard to recognize at this size, and what it answers about real photographs means nothing. Ask as above: other words are
+spelled letter by letter and not understood. Do not use it where a mistake matters.
 
 ## How it was made
 
-`python -m notebook_kit.recipes build tiny-vqa` trains it again with notebook_kit's own Trainer: {report["scenes"]:,} scenes
-took {minutes.get("scenes", 0):.1f} minutes,
-and training {minutes.get("training", 0):.1f} minutes on {report["threads"]} CPU thread(s) of a machine that also did other
-work. It starts from `notebook-kit/tiny-things`. The
-description at the top of the recipe says how.
+`python -m notebook_kit.recipes build tiny-vqa` trains it again with notebook_kit's own Trainer: {report["scenes"]:,} scenes took
+{minutes_of(report["seconds"], "scenes"):.1f} minutes, and a training {minutes_of(report["seconds"], "seed"):.1f} minutes on
+{report["threads"]} CPU thread(s) of a machine that also did other work. It starts from
+`notebook-kit/tiny-things`. The description at the top of the recipe says how.
 
 {DATA}
 """
@@ -95,6 +89,6 @@ def _pairs(accuracy: float | None) -> str:
     if accuracy is None:
         return ""
     return (
-        "Six pairs of kinds occur together in no training scene; on test scenes with such a pair "
-        f"{accuracy:.0%} of its answers are right. "
+        " Six pairs of kinds occur together in no training scene; on test scenes with such a pair "
+        f"{accuracy:.0%} of its answers are right."
     )
