@@ -40,7 +40,8 @@ export class SoundStage {
     const { duration } = this.values, step = [0.1, 0.2, 0.5, 1, 2, 5, 10, 20, 30, 60, 120, 300, 600].find(one => duration / one <= 8) ?? 1800;
     const places = Array.from({ length: Math.floor(duration / step) + 1 }, (_, i) => i * step);
     return h("div.rv-ticks.faint", { "aria-hidden": "true" }, places.map(at =>
-      h("span", { style: { left: `${(100 * at) / duration}%` } }, clock(at, step < 1 ? 1 : 0))));
+      // a time at the very end is written to the left of its place, where there is room
+      h("span", { style: { left: `${(100 * at) / duration}%`, translate: at > 0.92 * duration ? "-100%" : "none" } }, clock(at, step < 1 ? 1 : 0))));
   }
 
   /** The words as buttons that play from them, or the whole text if it is not known when they were said. */
