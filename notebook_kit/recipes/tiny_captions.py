@@ -91,11 +91,13 @@ class CaptionRecipe:
         language: One of `scene_words.WORDINGS`.
         tokenizer: Makes the tokenizer, which has a padding token, a class token for the start and a separator for the end.
         eyes: Loads the model whose patches and layers the encoder starts with.
+        seeds: Those that are trained; the checkpoint is that of the first.
     """
 
     language: str
     tokenizer: Callable[[], PreTrainedTokenizerFast]
     eyes: Callable[[], PreTrainedModel]
+    seeds: tuple[int, ...] = SEEDS
 
     def build(self, output: Path, quick: bool, work: Path | None) -> dict[str, Any]:
         """As the function `build` of a recipe."""
@@ -120,7 +122,7 @@ class CaptionRecipe:
             ViTImageProcessor(size={"height": SIZE, "width": SIZE}).save_pretrained(folder)
             return measure(folder, test, self.language) | {"parameters": model.num_parameters()}
 
-        reports = for_each_seed(SEEDS, output, work, quick, one)
+        reports = for_each_seed(self.seeds, output, work, quick, one)
         report = reports[0] | {"seeds": [each["all"] for each in reports], "language": self.language}
         report |= {"baselines": baselines(learned, test, self.language), "scenes": len(learned), "tests": len(test)}
         report |= {"seconds": clock.seconds, "quick": quick, "bytes": (output / "model.safetensors").stat().st_size}

@@ -15,6 +15,7 @@ from notebook_kit.models.vision_encoder_decoder import VisionEncoderDecoderModel
 from notebook_kit.nn.base import PreTrainedModel
 from notebook_kit.processing.text.auto import PreTrainedTokenizerFast
 from notebook_kit.recipes.scene_words import WORDINGS
+from notebook_kit.recipes.shared import SEEDS
 from notebook_kit.recipes.tiny_captions import LONGEST, CaptionRecipe
 
 __all__ = ["build", "tokenizer"]
@@ -25,8 +26,8 @@ LETTERS = [chr(code) for code in range(0x0C00, 0x0C80)] + ["\u200c"]
 
 
 def build(output: Path, quick: bool = False, work: Path | None = None) -> dict[str, Any]:
-    """As `notebook_kit.recipes.tiny_captions.build`."""
-    return CaptionRecipe("Telugu", tokenizer, eyes_of_captions).build(output, quick, work)
+    """As `notebook_kit.recipes.tiny_captions.build`, with two seeds."""
+    return CaptionRecipe("Telugu", tokenizer, eyes_of_captions, SEEDS[:2]).build(output, quick, work)
 
 
 def eyes_of_captions() -> PreTrainedModel:

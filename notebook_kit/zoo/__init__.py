@@ -38,7 +38,7 @@ class Checkpoint:
     """One checkpoint in the zoo.
 
     Attributes:
-        tasks: The pipeline tasks (without aliases) for which it is the default.
+        tasks: Its pipeline tasks (without aliases); the first checkpoint of a task is the default for it.
         summary: What it does, in a few words.
         loading: Task -> arguments of `from_pretrained` for it, such as those that leave out layers without trained weights.
     """
@@ -66,6 +66,7 @@ ZOO: dict[str, Checkpoint] = {
     ),
     "tiny-vqa": Checkpoint(("visual-question-answering",), "answers questions about pictures of a few things"),
     "tiny-captions": Checkpoint(("image-to-text",), "says which things a picture shows, and how they are arranged"),
+    "tiny-captions-telugu": Checkpoint(("image-to-text",), "says the same in Telugu"),
     "tiny-documents": Checkpoint(
         ("document-question-answering",),
         "answers questions about receipts, invoices and forms with words of the page",
