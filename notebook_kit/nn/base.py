@@ -30,6 +30,7 @@ from notebook_kit.hub.saving import PushToHub, folder_to_save
 from notebook_kit.keywords import refuse_slips, switch, without_effect
 from notebook_kit.nn.diagnosis import explain_unknown_attributes, known_inputs, names_of_inputs, wrong_input
 from notebook_kit.nn.layers import rows_near_mean
+from notebook_kit.nn.many_rows import fast_products
 from notebook_kit.nn.placement import choose_dtype, device_of_map
 from notebook_kit.nn.quantized_weights import refuse_quantized_checkpoint, refuse_quantized_tensor, take_quantization
 from notebook_kit.registry.families import classes_for
@@ -129,7 +130,8 @@ class PreTrainedModel(nn.Module, PushToHub, ModelHooks):
         if self._input_names is not None and any(name not in self._input_names for name in kwargs):
             kwargs = known_inputs(type(self).__name__, self._input_names, kwargs)
         try:
-            output = super().__call__(*args, **kwargs)
+            with fast_products(self, args, kwargs):
+                output = super().__call__(*args, **kwargs)
         except NotebookKitError:
             raise
         except Exception as error:
@@ -137,9 +139,7 @@ class PreTrainedModel(nn.Module, PushToHub, ModelHooks):
                 raise
             raise fault from error
         wanted = self.config.return_dict if return_dict is None else switch("return_dict", return_dict)
-        if wanted or not hasattr(output, "to_tuple"):
-            return output
-        return output.to_tuple()
+        return output if wanted or not hasattr(output, "to_tuple") else output.to_tuple()
 
     # Initial weights --------------------------------------------------------------------------------------------
 

@@ -10,6 +10,7 @@ parallel), and freed when the generation ends.
 from __future__ import annotations
 
 import functools
+import itertools
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -20,7 +21,17 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.overrides import TorchFunctionMode
 
-__all__ = ["PackedProducts", "Timing", "available", "laid_out", "one_row", "packing_pays", "product", "timing"]
+__all__ = [
+    "PackedProducts",
+    "Timing",
+    "available",
+    "best_time",
+    "laid_out",
+    "one_row",
+    "packing_pays",
+    "product",
+    "timing",
+]
 
 LEAST_GAIN = 1.1  # for which a copy of the weights is worth its memory
 MOST_ROWS = 32
@@ -92,14 +103,20 @@ def timing(rows: int, threads: int) -> Timing:
         copying = (time.perf_counter() - start) / len(weights) if rows > 1 else 0.0
 
         def best(multiply: Callable[..., Tensor], matrices: list[Tensor]) -> float:
-            times = []
-            for matrix in matrices * 3:
-                start = time.perf_counter()
-                multiply(x, matrix, bias)
-                times.append(time.perf_counter() - start)
-            return min(times[len(matrices) :])  # the first ones include the set-up
+            turns = itertools.cycle(matrices)
+            return best_time(lambda: multiply(x, next(turns), bias), 2 * len(matrices), len(matrices))
 
         return Timing(best(F.linear, weights), best(product, others), copying)
+
+
+def best_time(call: Callable[[], Any], times: int = 3, set_up: int = 1) -> float:
+    """The shortest of some calls, in seconds, after `set_up` calls that do not count."""
+    spent = []
+    for _ in range(set_up + times):
+        start = time.perf_counter()
+        call()
+        spent.append(time.perf_counter() - start)
+    return min(spent[set_up:])
 
 
 def one_row(layer: nn.Module, x: Tensor) -> Tensor:

@@ -1,0 +1,152 @@
+"""Fast products of many rows with a matrix on the CPU, in models that compute without gradients.
+
+torch multiplies float32 matrices by MKL, which leaves the AVX-512 instructions of some processors unused (those of AMD). oneDNN,
+which is part of torch as well, uses them, and is then about twice as fast. Elsewhere, both are equal. So they are timed on
+the processor at hand before their first use, in a few milliseconds. No weight is copied, and no module is changed.
+
+Everything else is left to torch: small products and models, gradients, mixed precision, and calls that are compiled,
+exported, traced or transformed.
+"""
+
+from __future__ import annotations
+
+import functools
+import threading
+import weakref
+from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager, nullcontext
+from functools import partial
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.autograd import forward_ad
+from torch.nn import functional as F
+from torch.overrides import TorchFunctionMode
+
+from notebook_kit.nn.few_rows import available, best_time, product
+
+__all__ = ["FastProducts", "fast_products", "gain"]
+
+LEAST_GAIN = 1.1
+LEAST_WORK = 1 << 27  # multiplications of a call, for which looking at every operation costs less than is gained
+LEAST_PRODUCT = 1 << 22  # multiplications of one product
+FEW = 16  # rows; the gain of fewer is measured apart
+
+_PLAIN = (Tensor, nn.Parameter)
+_here = threading.local()
+_large: weakref.WeakKeyDictionary[nn.Module, int] = weakref.WeakKeyDictionary()
+
+
+@functools.cache
+def gain(few: bool, threads: int) -> float:
+    """How many times as fast as the default a product by oneDNN is on this processor; 0 if torch has none.
+
+    Args:
+        few: Whether there are fewer than 16 rows, rather than more.
+        threads: `torch.get_num_threads()`; another number is timed again.
+    """
+    if not available():
+        return 0.0
+    with torch.inference_mode():
+        weight, bias, x = torch.ones(768, 768), torch.ones(768), torch.ones(FEW // 2 if few else 4 * FEW, 768)
+        plain, other = (best_time(partial(multiply, x, weight, bias), times=6) for multiply in (F.linear, product))
+        return plain / other
+
+
+def fast_products(model: nn.Module, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> AbstractContextManager[object]:
+    """The context for a call of `model`: `FastProducts` where it pays, else one without effect.
+
+    Args:
+        model: The model.
+        args, kwargs: The arguments of the call, from whose shapes the number of rows is estimated.
+    """
+    if (
+        torch.is_grad_enabled()
+        or torch.compiler.is_compiling()
+        or torch.jit.is_tracing()
+        or getattr(_here, "is_active", False)
+        or not (rows := _rows_of_call(args, kwargs)) > 1
+        or rows * _work_per_row(model) < LEAST_WORK
+        or torch.is_autocast_enabled("cpu")
+        or torch._C._len_torch_dispatch_stack()
+        or torch._C._are_functorch_transforms_active()
+        or forward_ad._current_level >= 0
+        or gain(rows < FEW, torch.get_num_threads()) < LEAST_GAIN
+    ):
+        return nullcontext()
+    return FastProducts()
+
+
+def _rows_of_call(args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> int:
+    """About how many rows the model's products have: those of the decoder, if the encoder has run before."""
+    first = kwargs.get("decoder_input_ids") if kwargs.get("encoder_outputs") is not None else None
+    for value in (first, *args, *kwargs.values()):
+        if isinstance(value, Tensor) and value.device.type == "cpu":
+            return value.numel() // value.shape[-1] if value.dim() > 2 and value.shape[-1] else value.numel()
+    return 0
+
+
+def _work_per_row(model: nn.Module) -> int:
+    """The number of weights of a model's linear layers that are multiplied in float32."""
+    if (known := _large.get(model)) is None:
+        weights = [getattr(layer, "weight", None) for layer in model.modules() if not isinstance(layer, nn.Embedding)]
+        known = _large[model] = sum(
+            weight.numel()
+            for weight in weights
+            if type(weight) in _PLAIN and weight.dim() == 2 and _is_ordinary(weight)
+        )
+    return known
+
+
+def _is_ordinary(x: Tensor) -> bool:
+    return x.dtype == torch.float32 and x.device.type == "cpu" and x.layout == torch.strided
+
+
+class FastProducts(TorchFunctionMode):
+    """In a `with` block, and only on its thread, linear layers multiply by oneDNN. Gradients are not computed.
+
+    Example:
+        >>> import torch
+        >>> from notebook_kit.nn.many_rows import FastProducts
+        >>> layer, x = torch.nn.Linear(512, 512), torch.ones(64, 512)
+        >>> with torch.no_grad(), FastProducts():
+        ...     fast = layer(x)
+        >>> torch.allclose(fast, layer(x), atol=1e-5)
+        True
+    """
+
+    def __enter__(self) -> FastProducts:
+        super().__enter__()
+        _here.is_active = True
+        return self
+
+    def __exit__(self, *error: Any) -> None:
+        _here.is_active = False
+        super().__exit__(*error)
+
+    def __torch_function__(
+        self, func: Callable[..., Any], types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
+    ) -> Any:
+        if func is F.linear and not kwargs and len(args) == 3:
+            x, weight, bias = args
+            if _suits(x, weight, bias):
+                return product(x, weight, bias)
+        elif func is torch.addmm and not kwargs and len(args) == 3:
+            bias, x, weight = args
+            if (
+                type(weight) is nn.Parameter and bias.dim() == 1 and _suits(x, weight.t(), bias)
+            ):  # (in, out), as in GPT-2
+                return product(x, weight.t(), bias)
+        return func(*args, **(kwargs or {}))
+
+
+def _suits(x: Tensor, weight: Tensor, bias: Tensor | None) -> bool:
+    rows = x.shape[:-1].numel()
+    return (
+        rows > 1
+        and rows * weight.numel() >= LEAST_PRODUCT
+        and all(part is None or (type(part) in _PLAIN and _is_ordinary(part)) for part in (x, weight, bias))
+        and x.shape[-1] == weight.shape[1]  # else torch's error
+        and not (torch.is_grad_enabled() or torch.compiler.is_compiling() or torch.is_autocast_enabled("cpu"))
+    )

@@ -1,0 +1,167 @@
+"""Products of many rows by oneDNN: what models compute stays the same, and what cannot be left to them is left to torch."""
+
+from __future__ import annotations
+
+import pytest
+import reference as ref
+import torch
+from torch import nn
+from torch.utils._python_dispatch import TorchDispatchMode
+
+import notebook_kit
+from notebook_kit import ablate_heads, record_attention
+from notebook_kit.nn import few_rows, many_rows
+from notebook_kit.nn.many_rows import FastProducts, fast_products
+
+pytestmark = pytest.mark.skipif(not few_rows.available(), reason="this torch has no such kernels")
+
+
+@pytest.fixture
+def counted(monkeypatch):
+    """oneDNN is faster on every processor, and for the smallest products; those it computes are counted."""
+    monkeypatch.setattr(many_rows, "gain", lambda few, threads: 2.0)
+    monkeypatch.setattr(many_rows, "LEAST_WORK", 1)
+    monkeypatch.setattr(many_rows, "LEAST_PRODUCT", 1)
+    shapes, product = [], many_rows.product
+
+    def counting(x, weight, bias):
+        shapes.append(tuple(weight.shape))
+        return product(x, weight, bias)
+
+    monkeypatch.setattr(many_rows, "product", counting)
+    return shapes
+
+
+def linear_layers(model):
+    return sum(isinstance(m, nn.Linear) or "Projection" in type(m).__name__ for m in model.modules())
+
+
+FAMILIES = {
+    "bert": "AutoModelForMaskedLM",
+    "gpt2": "AutoModelForCausalLM",
+    "llama": "AutoModelForCausalLM",
+    "vit": "AutoModelForImageClassification",
+}
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_a_model_computes_the_same(family, counted, monkeypatch):
+    build = notebook_kit.models.auto.model_classes(family)[FAMILIES[family]]
+    torch.manual_seed(0)
+    model = build(build.config_class(**ref.tiny_fields(family))).eval()
+    ref.randomize(model)
+    given = ref.batch(model.config)
+    with torch.no_grad():
+        fast = model(**given).logits
+        assert len(counted) >= linear_layers(model) - 1  # the class token's head may have one row
+        monkeypatch.setattr(many_rows, "gain", lambda few, threads: 1.0)
+        before = len(counted)
+        plain = model(**given).logits
+    assert len(counted) == before, "where the default is as fast, it multiplies"
+    torch.testing.assert_close(fast, plain, rtol=1e-5, atol=1e-5)
+
+
+@pytest.fixture
+def bert():
+    torch.manual_seed(0)
+    model = notebook_kit.BertModel(notebook_kit.BertConfig(**ref.tiny_fields("bert"))).eval()
+    ref.randomize(model)
+    return model
+
+
+IDS = torch.arange(5, 19).view(2, 7)
+
+
+def test_attention_is_recorded_and_heads_are_switched_off(bert, counted):
+    with torch.no_grad(), record_attention(bert) as record:
+        whole = bert(IDS).last_hidden_state
+    with record_attention(bert) as expected:
+        torch.testing.assert_close(whole, bert(IDS).last_hidden_state, rtol=1e-5, atol=1e-5)
+    torch.testing.assert_close(record[0], expected[0].detach(), rtol=1e-5, atol=1e-5)
+    with torch.no_grad(), ablate_heads(bert, [(0, 0)]):
+        assert not torch.allclose(bert(IDS).last_hidden_state, whole) and counted
+
+
+def test_gradients_mixed_precision_and_other_dtypes_are_left_to_torch(bert, counted):
+    bert(IDS).last_hidden_state.sum().backward()
+    assert all(p.grad is not None for name, p in bert.named_parameters() if "query" in name)
+    with torch.no_grad(), torch.autocast("cpu", torch.bfloat16):
+        bert(IDS)
+    with torch.no_grad():
+        assert bert.double()(IDS).last_hidden_state.dtype == torch.float64
+    assert not counted
+
+
+def test_gradients_that_a_part_switches_on(bert, counted):
+    layer = nn.Linear(32, 32)
+    with torch.no_grad(), FastProducts():
+        layer(torch.ones(4, 32))
+        with torch.enable_grad():
+            layer(torch.ones(4, 32)).sum().backward()
+    assert len(counted) == 1 and layer.weight.grad is not None
+
+
+class Watching(TorchDispatchMode):
+    """What counts operations, and fake tensors, see those of the default."""
+
+    def __init__(self):
+        super().__init__()
+        self.names = set()
+
+    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+        self.names.add(str(func))
+        return func(*args, **(kwargs or {}))
+
+
+def test_watched_traced_and_transformed_calls_are_left_to_torch(bert, counted):
+    with torch.no_grad():
+        with Watching() as watching:
+            expected = bert(IDS).last_hidden_state
+        assert "aten.addmm.default" in watching.names
+        each = torch.func.vmap(lambda ids: bert(ids[None]).last_hidden_state[0])(IDS)
+        bert.requires_grad_(False)
+        traced = torch.jit.trace(lambda ids: bert(ids).last_hidden_state, IDS, check_trace=False)
+    assert not counted
+    torch.testing.assert_close(each, expected, rtol=1e-5, atol=1e-5)
+    torch.testing.assert_close(traced(IDS), expected, rtol=1e-5, atol=1e-5)
+
+
+def test_a_part_that_is_compiled(bert, counted):
+    expected = bert(IDS).last_hidden_state.detach()
+    bert.encoder.layer[0] = torch.compile(bert.encoder.layer[0], backend="eager")
+    with torch.no_grad():
+        torch.testing.assert_close(bert(IDS).last_hidden_state, expected, rtol=1e-5, atol=1e-5)
+
+
+def test_other_shapes_are_errors_of_torch():
+    with torch.no_grad(), FastProducts(), pytest.raises(RuntimeError, match="shapes cannot be multiplied"):
+        nn.Linear(2048, 2048)(torch.ones(64, 1024))
+
+
+def test_which_calls_it_is_for(bert, monkeypatch):
+    """Not for a single row, as in each further token of a decoder, nor within another call, nor for little work."""
+    monkeypatch.setattr(many_rows, "gain", lambda few, threads: 2.0 if not few else 1.0)
+    ids, pixels = torch.ones(4, 64, dtype=torch.long), torch.ones(4, 3, 8, 8)
+
+    def is_fast(*args, **kwargs):
+        with fast_products(bert, args, kwargs) as context:
+            return isinstance(context, FastProducts)
+
+    with torch.no_grad():
+        assert not is_fast(ids), "a small model"
+        monkeypatch.setattr(many_rows, "LEAST_WORK", 1)
+        assert is_fast(ids) and is_fast(input_ids=ids) and is_fast(pixel_values=pixels)
+        assert not is_fast(ids[:1, :1]) and not is_fast(ids[:, :1]), "few rows, for which it is no faster here"
+        encoded = notebook_kit.nn.outputs.BaseModelOutput(last_hidden_state=torch.ones(4, 64, 8))
+        assert not is_fast(encoder_outputs=encoded, attention_mask=ids, decoder_input_ids=ids[:, :1])
+        assert is_fast(encoder_outputs=encoded, attention_mask=ids, decoder_input_ids=ids)
+        assert not is_fast()
+        with FastProducts():
+            assert not is_fast(ids)
+        assert is_fast(ids)
+    assert not is_fast(ids), "gradients"
+
+
+def test_gain_is_measured_once():
+    found = many_rows.gain(False, torch.get_num_threads())
+    assert found > 0 and many_rows.gain(False, torch.get_num_threads()) is found
