@@ -11,7 +11,6 @@ All are private to torch. One that is missing, or has another signature, is not 
 from __future__ import annotations
 
 import functools
-import time
 import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -20,7 +19,11 @@ from typing import Any
 import torch
 from torch import Tensor
 
-__all__ = ["Int8Product", "best_product", "float_seconds", "seconds"]
+from notebook_kit.nn.few_rows import best_time
+
+__all__ = ["MANY", "ONE", "Int8Product", "best_product", "float_seconds", "seconds"]
+
+ONE, MANY = 1, 256
 
 
 @dataclass(frozen=True)
@@ -32,8 +35,9 @@ class Int8Product:
         levels: The largest weight for which results are exact.
         pack: int8 weights (out, in) and their float32 scales (out,) -> what `multiply` takes.
         unpack: From that, the int8 weights (out, in).
-        multiply: Activations from 0 to 255, (rows, in), as float32, and packed weights -> the products times the scales,
-            float32, (rows, out).
+        multiply: Activations from 0 to 255.5, (rows, in), as float32, and packed weights -> the products times the scales,
+            float32, (rows, out). The activations may be overwritten.
+        one_row: The same for one row of any values, float32, (1, in), which it rounds itself; None if there is no such operation.
     """
 
     name: str
@@ -41,6 +45,7 @@ class Int8Product:
     pack: Callable[[Tensor, Tensor], Any]
     unpack: Callable[[Any], Tensor]
     multiply: Callable[[Tensor, Any], Tensor]
+    one_row: Callable[[Tensor, Any], Tensor] | None = None
 
 
 def _fbgemm(levels: int) -> Int8Product:
@@ -57,6 +62,7 @@ def _fbgemm(levels: int) -> Int8Product:
         pack,
         unpack=lambda packed: torch.ops.quantized.linear_unpack(packed)[0].int_repr(),
         multiply=lambda x, packed: torch.ops.quantized.linear_with_input_q_dq_qweight_dq_output_fp32(x, 1.0, 0, packed),
+        one_row=lambda x, packed: torch.ops.quantized.linear_dynamic(x, packed, False),
     )
 
 
@@ -66,7 +72,8 @@ def _onednn(levels: int) -> Int8Product:
         return blocks, scale, torch.zeros(len(scale), dtype=torch.int64)
 
     def multiply(x: Tensor, packed: tuple[Tensor, Tensor, Tensor]) -> Tensor:
-        rounded = (x + 0.5).to(torch.uint8)
+        # By way of int8, to which torch converts several times as fast as to uint8.
+        rounded = x.clamp_max_(255).sub_(128).round_().to(torch.int8).view(torch.uint8).bitwise_xor_(128)
         return torch.ops.onednn.qlinear_pointwise(rounded, 1.0, 0, *packed, None, 1.0, 0, torch.float32, "none", [], "")
 
     return Int8Product(
@@ -84,7 +91,7 @@ def _int_mm() -> Int8Product:
 
     def multiply(x: Tensor, packed: tuple[Tensor, Tensor, Tensor]) -> Tensor:
         weight, shift, scale = packed  # (in, out), and what the subtraction below takes from each output
-        rounded = (x.round() - 128).to(torch.int8)
+        rounded = x.clamp_max_(255).sub_(128).round_().to(torch.int8)
         return torch._int_mm(rounded, weight).add_(shift).float().mul_(scale)
 
     return Int8Product("_int_mm", 127, pack, unpack=lambda packed: packed[0].t().contiguous(), multiply=multiply)
@@ -106,38 +113,38 @@ def _is_exact(product: Int8Product) -> bool:
             ours = product.multiply(x.float(), product.pack(weight.to(torch.int8), torch.ones(outputs)))
             if not torch.equal(ours.long(), x @ weight.t()):
                 return False
+            # The same values, as it rounds them itself: from 0 to 255, or to 2550 in steps of 10.
+            if product.one_row is not None and not torch.allclose(
+                product.one_row(10 * x[:1].float(), product.pack(weight.to(torch.int8), torch.ones(outputs))),
+                10 * ours[:1],
+            ):
+                return False
     except (AttributeError, RuntimeError, TypeError, NotImplementedError):  # not in this build of torch
         return False
     return True
 
 
-def seconds(product: Int8Product, rows: int = 16, size: int = 512) -> float:
+def seconds(product: Int8Product, rows: int, size: int = 512) -> float:
     """The time of one product of shapes (rows, size) and (size, size) on this machine, in seconds."""
     packed, x = product.pack(torch.ones(size, size, dtype=torch.int8), torch.ones(size)), torch.ones(rows, size)
-    return _best(lambda: product.multiply(x, packed))
+    multiply = product.one_row if rows == 1 and product.one_row is not None else product.multiply
+    return best_time(lambda: multiply(x, packed), times=6)
 
 
-def float_seconds(rows: int = 16, size: int = 512) -> float:
+def float_seconds(rows: int, size: int = 512) -> float:
     """The same for float32."""
     x, weight = torch.ones(rows, size), torch.ones(size, size)
-    return _best(lambda: torch.nn.functional.linear(x, weight))
-
-
-def _best(call: Callable[[], Any], attempts: int = 3) -> float:
-    call()
-    times = []
-    for _ in range(attempts):
-        start = time.perf_counter()
-        call()
-        times.append(time.perf_counter() - start)
-    return min(times)
+    return best_time(lambda: torch.nn.functional.linear(x, weight), times=6)
 
 
 @functools.cache
-def best_product() -> Int8Product:
+def best_product(rows: int = MANY) -> Int8Product:
     """The fastest exact product. With 8-bit weights, unless those of 7 bits are more than 1.5 times as fast.
 
-    Measured once per process, in a few milliseconds.
+    Measured once per process and number of rows, in a few milliseconds.
+
+    Args:
+        rows: The number of rows for which it should be fast; `ONE` for decoders, which read one token after the other.
 
     Example:
         >>> import torch
@@ -147,6 +154,6 @@ def best_product() -> Int8Product:
         tensor([[15240.]])
     """
     with torch.inference_mode(False), torch.no_grad():
-        times = {product: seconds(product) for product in _candidates() if _is_exact(product)}
+        times = {product: seconds(product, rows) for product in _candidates() if _is_exact(product)}
     exact = {product: spent * (1.0 if product.levels == 127 else 1.5) for product, spent in times.items()}
     return min(exact, key=exact.__getitem__)

@@ -84,14 +84,17 @@ def test_a_product_is_exact_or_not_taken(product, monkeypatch):
     if not int8._is_exact(product):
         assert int8.best_product() != product
         pytest.skip("inexact on this processor")
-    monkeypatch.setattr("notebook_kit.pipelines.quantization.best_product", lambda: product)
+    monkeypatch.setattr("notebook_kit.pipelines.quantization.best_product", lambda rows: product)
     torch.manual_seed(0)
     linear, x = nn.Linear(40, 24), torch.randn(5, 40)
     layer = Int8Linear(linear)
-    low, step = x.amin(1, keepdim=True), (x.amax(1, keepdim=True) - x.amin(1, keepdim=True)) / 255
+    step = (x.amax(1, keepdim=True) - x.amin(1, keepdim=True)) / 255
     weight = product.unpack(layer.packed).double() * layer.scale[:, None]
-    expected = (((x - low) / step).round() * step + low).double() @ weight.t() + linear.bias
+    zero = (x.amin(1, keepdim=True) / step).round()
+    expected = ((((x / step - zero).round().clamp(0, 255)) + zero) * step).double() @ weight.t() + linear.bias
     assert torch.allclose(layer(x).double(), expected, atol=1e-6)
+    for row in range(5):  # a row by itself gives the same
+        assert torch.allclose(layer(x[row : row + 1]).double(), expected[row : row + 1], atol=1e-5)
     for copied in (copy.deepcopy(layer), pickle.loads(pickle.dumps(layer))):
         assert torch.equal(copied(x), layer(x))
 
@@ -103,15 +106,17 @@ def test_a_layer_from_a_processor_with_other_products(monkeypatch):
     torch.manual_seed(0)
     linear, x = nn.Linear(40, 24), torch.randn(5, 40)
     for here, there in ((127, 64), (64, 127)):
-        monkeypatch.setattr("notebook_kit.pipelines.quantization.best_product", lambda here=here: products[here])
+        monkeypatch.setattr("notebook_kit.pipelines.quantization.best_product", lambda rows, here=here: products[here])
         written = pickle.dumps(Int8Linear(linear))
-        monkeypatch.setattr("notebook_kit.pipelines.quantization.best_product", lambda there=there: products[there])
+        monkeypatch.setattr(
+            "notebook_kit.pipelines.quantization.best_product", lambda rows, there=there: products[there]
+        )
         assert torch.allclose(pickle.loads(written)(x), linear(x), atol=0.06)
 
 
 def test_a_processor_without_fast_products_says_so(monkeypatch, caplog):
-    monkeypatch.setattr("notebook_kit.pipelines.quantization.seconds", lambda product: 2.0)
-    monkeypatch.setattr("notebook_kit.pipelines.quantization.float_seconds", lambda: 1.0)
+    monkeypatch.setattr("notebook_kit.pipelines.quantization.seconds", lambda product, rows: 2.0)
+    monkeypatch.setattr("notebook_kit.pipelines.quantization.float_seconds", lambda rows: 1.0)
     quantized(nn.Sequential(nn.Linear(40, 32)))
     assert "2.0 times as long as those of float32" in caplog.text
 
@@ -158,7 +163,11 @@ def test_turned_back_it_trains_and_is_saved(task, tmp_path):
     model = dequantized(coarse)
     assert [type(module) for module in model.modules()] == [type(module) for module in exact.modules()]
     size = exact.config.image_size if task == "image-classification" else 0
-    given = {"pixel_values": ref.pixels(size)} if size else {"input_ids": torch.arange(5, 17)[None]}
+    given = (
+        {"pixel_values": ref.pixels(size)}
+        if size
+        else {"input_ids": (torch.arange(5, 17) * torch.arange(1, 33)[:, None]) % 900}
+    )
     with torch.no_grad():
         logits = [one(**given).logits for one in (exact, coarse, model)]
     assert (logits[1] - logits[2]).norm() < (logits[1] - logits[0]).norm()  # activations are exact again
