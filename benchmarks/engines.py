@@ -7,12 +7,13 @@ machine reads the weights once or multiplies as many numbers at the rate of its 
 
 The engines are no dependency of the project: `pip install onnx onnxruntime ctranslate2`. What is not installed is left out.
 
-Run: `python benchmarks/engines.py [part ...] [--threads N] [--rounds N] [--cpu-seconds] [--compile]`
+Run: `python benchmarks/engines.py [part ...] [--threads N] [--rounds N] [--cpu-seconds] [--compile] [--bfloat16]`
 """
 
 from __future__ import annotations
 
 import argparse
+import copy
 import importlib.util
 import os
 import statistics
@@ -34,9 +35,11 @@ import transformers
 from measure import alternate, medians, processor, table
 
 import notebook_kit
+from notebook_kit.nn.int8 import best_product
 from notebook_kit.pipelines.quantization import quantized
 
 THEIRS, OURS, OURS_INT8, COMPILED = "transformers", "notebook_kit", "notebook_kit int8", "notebook_kit compiled"
+OURS_HALF = "notebook_kit bfloat16"
 ENGINES = ["onnxruntime", "onnxruntime int8", "CTranslate2", "CTranslate2 int8"]
 END = 1
 Call = Callable[[], Any]
@@ -81,6 +84,11 @@ def limit_calls(case: Case) -> tuple[dict[str, Call], float]:
     }, work / size**3
 
 
+def columns(given: argparse.Namespace) -> list[str]:
+    more = [name for name, wanted in ((COMPILED, given.compile), (OURS_HALF, given.bfloat16)) if wanted]
+    return [OURS, OURS_INT8, *more, *ENGINES]
+
+
 def measured(case: Case, given: argparse.Namespace) -> list[str]:
     clock = time.process_time if given.cpu_seconds else time.perf_counter
     limits, products = limit_calls(case)
@@ -94,7 +102,7 @@ def measured(case: Case, given: argparse.Namespace) -> list[str]:
     cost = medians(times)
     limit = max(cost["reading"] * case.passes, cost["multiplying"] * products)
     cells = [case.what, f"{cost[THEIRS] * 1e3:.1f} ms"]
-    for name in (OURS, OURS_INT8, *([COMPILED] if given.compile else []), *ENGINES):
+    for name in columns(given):
         if name in case.calls:
             ratio = statistics.median(b / a for a, b in zip(times[name], times[THEIRS], strict=True))
             cells.append(f"{ratio:.2f} ({distance(answers[name], answers[THEIRS])})")
@@ -159,7 +167,8 @@ def onnx_sessions(model: Any, name: str, example: torch.Tensor, folder: Path, th
             dynamo=False,
         )
     # Without VNNI instructions, products of 8-bit weights overflow; reduce_range leaves them 7.
-    quantize_dynamic(path, small, weight_type=QuantType.QInt8, reduce_range=True, op_types_to_quantize=["MatMul"])
+    narrow = best_product().levels < 127
+    quantize_dynamic(path, small, weight_type=QuantType.QInt8, reduce_range=narrow, op_types_to_quantize=["MatMul"])
     settings = onnxruntime.SessionOptions()
     settings.intra_op_num_threads, settings.log_severity_level = threads, 3
     return {
@@ -169,16 +178,19 @@ def onnx_sessions(model: Any, name: str, example: torch.Tensor, folder: Path, th
 
 
 def encoder_calls(
-    ours: Any, theirs: Any, name: str, values: torch.Tensor, sessions: dict[str, Any], compiled: Any
+    ours: Any, theirs: Any, name: str, values: torch.Tensor, sessions: dict[str, Any], compiled: Any, half: bool
 ) -> dict[str, Call]:
     def torch_call(model: Any) -> Call:
         def call() -> np.ndarray:
             with torch.inference_mode():
-                return Logits(model, name)(values).numpy()
+                given = values.to(model.dtype) if values.is_floating_point() else values
+                return Logits(model, name)(given).float().numpy()
 
         return call
 
     models = {THEIRS: theirs, OURS: ours, OURS_INT8: quantized(ours)} | ({COMPILED: compiled} if compiled else {})
+    if half:
+        models[OURS_HALF] = copy.deepcopy(ours).to(torch.bfloat16)
     calls = {engine: torch_call(model) for engine, model in models.items()}
     array = values.numpy()
     for engine, session in sessions.items():
@@ -207,7 +219,7 @@ def texts(given: argparse.Namespace) -> Iterator[Case]:
         sessions = onnx_sessions(theirs, "input_ids", inputs[0], folder, given.threads)
         ready = compiled_model(ours, given, [lambda model, ids=ids: model(input_ids=ids) for ids in inputs])
         for ids in inputs:
-            calls = encoder_calls(ours, theirs, "input_ids", ids, sessions, ready)
+            calls = encoder_calls(ours, theirs, "input_ids", ids, sessions, ready, given.bfloat16)
             weights = [(weight, ids.numel()) for weight in linears(theirs)]
             yield Case("DistilBERT size, {} x {} tokens".format(*ids.shape), calls, weights)
 
@@ -219,7 +231,7 @@ def pictures(given: argparse.Namespace) -> Iterator[Case]:
         pixels = torch.rand(8, 3, 224, 224)
         sessions = onnx_sessions(theirs, "pixel_values", pixels, folder, given.threads)
         ready = compiled_model(ours, given, [lambda model: model(pixel_values=pixels)])
-        calls = encoder_calls(ours, theirs, "pixel_values", pixels, sessions, ready)
+        calls = encoder_calls(ours, theirs, "pixel_values", pixels, sessions, ready, given.bfloat16)
         yield Case("ViT-base, 8 pictures", calls, [(weight, 8 * 197) for weight in linears(theirs)])
 
 
@@ -230,7 +242,7 @@ def sounds(given: argparse.Namespace) -> Iterator[Case]:
         waves = torch.randn(2, 80_000)
         sessions = onnx_sessions(theirs, "input_values", waves, folder, given.threads)
         ready = compiled_model(ours, given, [lambda model: model(input_values=waves)])
-        calls = encoder_calls(ours, theirs, "input_values", waves, sessions, ready)
+        calls = encoder_calls(ours, theirs, "input_values", waves, sessions, ready, given.bfloat16)
         weights = [(weight, 2 * 249) for weight in linears(theirs)]  # the convolutions before them are not counted
         yield Case("Wav2Vec2-base, 2 clips of 5 s", calls, weights)
 
@@ -267,6 +279,11 @@ def converted(
     class Converter(TransformersConverter):
         def load_tokenizer(self, *args: Any, **kwargs: Any) -> Names:
             return names
+
+        def load_model(self, *args: Any, **kwargs: Any) -> Any:
+            model = super().load_model(*args, **kwargs)
+            model.config.normalize_before = False  # of BART, which the converter reads and transformers 5 has dropped
+            return model
 
     engines = {}
     for engine, precision in (("CTranslate2", "float32"), ("CTranslate2 int8", "int8")):
@@ -424,12 +441,12 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--tokens", type=int, default=32, help="further tokens of GPT-2")
     parser.add_argument("--compile", action="store_true", help="encoders by torch.compile too, with its first cost")
+    parser.add_argument("--bfloat16", action="store_true", help="encoders in bfloat16 too")
     parser.add_argument("--cpu-seconds", action="store_true", help="for a machine that is busy, with one thread")
     given = parser.parse_args()
-    names = [OURS, OURS_INT8, *([COMPILED] if given.compile else []), *ENGINES]
     with threads(given.threads):
         rows = [measured(case, given) for part in given.parts or PARTS for case in PARTS[part](given)]
-    table(["", THEIRS, *names, "limit"], rows, given.rounds)
+    table(["", THEIRS, *columns(given), "limit"], rows, given.rounds)
     print(
         f"{processor()}; {given.threads} thread(s), torch {torch.__version__}, transformers {transformers.__version__}."
     )
