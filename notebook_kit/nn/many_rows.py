@@ -90,7 +90,9 @@ def _rows_of_call(args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> int:
 def _work_per_row(model: nn.Module) -> int:
     """The number of weights of a model's linear layers that are multiplied in float32."""
     if (known := _large.get(model)) is None:
-        weights = [getattr(layer, "weight", None) for layer in model.modules() if not isinstance(layer, nn.Embedding)]
+        weights: list[Any] = [
+            getattr(layer, "weight", None) for layer in model.modules() if not isinstance(layer, nn.Embedding)
+        ]
         known = _large[model] = sum(
             weight.numel()
             for weight in weights

@@ -259,9 +259,11 @@ def _random_inputs(model: nn.Module) -> dict[str, Tensor]:
 
 def _random_sound(model: nn.Module, name: str, generator: torch.Generator) -> dict[str, Tensor]:
     """A waveform of a second, or a spectrogram of the length that the model takes."""
-    config, given = model.config, {}
+    config: Any = model.config
+    given: dict[str, Tensor] = {}
+    shape: tuple[int, ...]
     if name == "input_features":  # Whisper: two frames per position
-        shape: tuple[int, ...] = (1, config.num_mel_bins, 2 * config.max_source_positions)
+        shape = (1, config.num_mel_bins, 2 * config.max_source_positions)
         given["decoder_input_ids"] = torch.randint(config.vocab_size, (1, 16), generator=generator)
     elif bins := getattr(config, "num_mel_bins", None):
         shape = (1, config.max_length, bins)
