@@ -180,7 +180,7 @@ def calibrate() -> int:
     return rounds
 
 
-def cost(steps: int) -> None:
+def cost(steps: int, library: str | None = None) -> None:
     monitor = lambda folder: RunMonitor(run_dir=Path(folder) / "run")  # noqa: E731
     board = lambda folder: TrainingDashboard(run_dir=Path(folder) / "run")  # noqa: E731
     table_of_rival = lambda folder: rival.NotebookProgressCallback()  # noqa: E731
@@ -196,6 +196,7 @@ def cost(steps: int) -> None:
         ("transformers", "NotebookProgressCallback", 1): table_of_rival,
         ("transformers", "TrainingDashboard", 1): board,
     }
+    runs = {key: callback for key, callback in runs.items() if library in (None, key[0])}
     work = calibrate()
     measured: dict[Any, list[dict[str, float]]] = {key: [] for key in runs}
     sent: dict[Any, int] = {}
@@ -278,12 +279,13 @@ def main() -> None:
     parser.add_argument("--steps", type=int, default=400, help="steps a run")
     parser.add_argument("--seconds", type=float, default=60, help="how long the bytes to the page are counted")
     parser.add_argument("--only", choices=["cost", "page"])
+    parser.add_argument("--library", choices=["notebook_kit", "transformers"], help="the Trainer of this one alone")
     given = parser.parse_args()
     torch.set_num_threads(1)
     comm.create_comm = CountingComm
     rival.disp = CountingDisplay
     if given.only != "page":
-        cost(given.steps)
+        cost(given.steps, given.library)
     if given.only != "cost":
         page(given.seconds)
 

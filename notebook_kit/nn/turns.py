@@ -75,9 +75,9 @@ def _turns_of(model: nn.Module) -> _Turns:
         return _turns[key]
 
 
-@contextmanager
-def using(model: nn.Module) -> Iterator[None]:
-    """A step of training or evaluation, during which nobody looks into the model. Several threads may use it at once.
+class using:
+    """A step of training or evaluation, during which nobody looks into the model. Several threads may use it at once. One object can
+    be entered again and again.
 
     Example:
         >>> from torch import nn
@@ -87,14 +87,19 @@ def using(model: nn.Module) -> Iterator[None]:
         ...     print("both")
         both
     """
-    turns, me = _turns_of(model), threading.get_ident()
-    with turns.changed:
-        if not turns.is_inside():
-            turns.wait("use", "look")
-        turns.users[me] += 1
-    try:
-        yield
-    finally:
+
+    def __init__(self, model: nn.Module) -> None:
+        self._turns = _turns_of(model)
+
+    def __enter__(self) -> None:
+        turns, me = self._turns, threading.get_ident()
+        with turns.changed:
+            if not turns.is_inside():
+                turns.wait("use", "look")
+            turns.users[me] += 1
+
+    def __exit__(self, *error: object) -> None:
+        turns, me = self._turns, threading.get_ident()
         with turns.changed:
             turns.users[me] -= 1
             if not turns.users[me]:

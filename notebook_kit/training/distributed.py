@@ -37,6 +37,7 @@ _DATA_PARALLEL = (
     *("ddp_find_unused_parameters", "ddp_bucket_cap_mb", "ddp_static_graph"),
     "ddp_broadcast_buffers",
 )
+_PLAIN = ("NO", "MULTI_CPU", "MULTI_GPU")  # kinds of processes, as accelerate names them
 _NONE = object()  # a missing item
 
 
@@ -105,8 +106,20 @@ class Distributed:
         """A batch as keyword arguments of a model, on the device."""
         return map_tensors(lambda tensor: tensor.to(self.device, non_blocking=True), as_inputs(batch))
 
+    @property
+    def _is_plain(self) -> bool:
+        """Whether accelerate adds nothing to a backward pass and to clipping: no loss scaler, no engine of its own."""
+        kind = self.accelerator.distributed_type.value
+        return self.full_sharding is None and self.accelerator.scaler is None and kind in _PLAIN
+
+    def backward(self, loss: torch.Tensor) -> None:
+        """Add the gradients of a loss to the parameters'."""
+        loss.backward() if self._is_plain else self.accelerator.backward(loss)
+
     def clip(self, parameters: list[nn.Parameter], max_norm: float) -> Any:
         """Scale the gradients down to `max_norm` (0: no clipping). Returns their norm before, still on the device."""
+        if max_norm > 0 and self._is_plain:  # accelerate compares versions first, which takes as long as the clipping
+            return nn.utils.clip_grad_norm_(parameters, max_norm)
         if max_norm > 0:
             return whole(self.accelerator.clip_grad_norm_(parameters, max_norm))
         self.accelerator.unscale_gradients()

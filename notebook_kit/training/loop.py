@@ -126,6 +126,7 @@ class TrainingLoop:
         if trainer.distributed.full_sharding is not None:
             check_optimizer(trainer.model, trainer.optimizer)
         trainer.optimizer = trainer.distributed.wrap_optimizer(trainer.optimizer)
+        self._using = using(self.model)
         self.parameters = [parameter for parameter in self.model.parameters() if parameter.requires_grad]
         self.items: torch.Tensor | None = None
         self.interrupted = False
@@ -259,15 +260,17 @@ class TrainingLoop:
         trainer, state, position = self.trainer, self.trainer.state, self.position
         trainer.control.should_save = trainer.control.should_evaluate = trainer.control.should_log = False
         trainer.emit("on_step_begin")
-        with using(self.model):
+        with self._using:
             total = self._gradients(batches)
         grad_norm = trainer.distributed.clip(self.parameters, trainer.args.max_grad_norm)
         trainer.emit("on_pre_optimizer_step")
-        may_step = self._may_step(total, grad_norm, batches)
+        # Whether the weights may move depends on the loss, unless it is ignored: then it is not waited for.
+        value = None if trainer.args.nan_policy == "ignore" else float(total)
+        may_step = value is None or self._may_step(value, grad_norm, batches)
         self._between_updates = False
-        self.meter.add(total)
+        self.meter.add(total, value)
         if may_step:
-            with using(self.model):
+            with self._using:
                 trainer.optimizer.step()
             trainer.emit("on_optimizer_step")
         learning_rate = current_learning_rate(trainer.optimizer, trainer.lr_scheduler)
@@ -312,15 +315,13 @@ class TrainingLoop:
                 trainer.emit("on_substep_end")
         return total
 
-    def _may_step(self, loss: torch.Tensor, grad_norm: Any, batches: list[Any]) -> bool:
+    def _may_step(self, loss: float, grad_norm: Any, batches: list[Any]) -> bool:
         """Whether the weights may move, as `nan_policy` decides about a loss or a gradient that is NaN or infinite.
 
         Raises:
             NonFiniteLossError: if the policy is to stop.
         """
         trainer = self.trainer
-        if trainer.args.nan_policy == "ignore":
-            return True
         # A loss scaler (fp16) overflows now and then, and skips those updates itself.
         scaled = trainer.distributed.accelerator.scaler is not None
         finite = faults.is_finite_number(loss) and (scaled or faults.is_finite_number(grad_norm))
@@ -529,7 +530,7 @@ def training_step(
         loss = loss * (own / num_items_in_batch * trainer.distributed.world_size)
     elif trainer.current_gradient_accumulation_steps > 1:
         loss = loss / trainer.current_gradient_accumulation_steps
-    trainer.distributed.accelerator.backward(loss)
+    trainer.distributed.backward(loss)
     return loss.detach()
 
 

@@ -100,8 +100,19 @@ class LossMeter(ExportableState):
         self._sum: torch.Tensor | None = None
         self._bad: torch.Tensor | None = None
 
-    def add(self, loss: torch.Tensor) -> None:
-        """Add the loss of one update."""
+    def add(self, loss: torch.Tensor, value: float | None = None) -> None:
+        """Add the loss of one update.
+
+        Args:
+            loss: The loss, on its device.
+            value: The same as a number, if it was read already.
+        """
+        if value is not None and self._sum is None:
+            is_bad = not math.isfinite(value)
+            self.pending_bad += is_bad
+            if self.keep_all or not is_bad:
+                self.pending += value
+            return
         if self._sum is None or self._bad is None:
             self._sum = torch.full((), self.pending, dtype=torch.float32, device=loss.device)
             self._bad = torch.full((), float(self.pending_bad), device=loss.device)
