@@ -94,6 +94,7 @@ class TrainingLoop:
         check_trainer("TrainingLoop", trainer)
         args = trainer.args
         self.trainer, self.ignore_keys, self.resumed = trainer, ignore_keys, resumption is not None
+        self.splitter = Splitter(trainer)  # refuses what several processes cannot do, before they exchange anything
         run_id = resumption.run if resumption else run_folder.new_run_id()
         self.run_id = trainer.distributed.gather_objects(run_id)[0]  # of the first process
         self.saved = resumption.folder if resumption else None
@@ -110,7 +111,6 @@ class TrainingLoop:
             self.position = resumption.position(trainer, self.length.updates_per_epoch)
             self.length = self.length.from_position(self.position, state.global_step, max_steps)
         state.max_steps, state.num_train_epochs = self.length.max_steps, self.length.epochs
-        self.splitter = Splitter(trainer)
         state.train_batch_size = self.splitter.rows or args.train_batch_size
         state.is_local_process_zero = trainer.is_local_process_zero()
         state.is_world_process_zero = trainer.is_world_process_zero()
