@@ -13,6 +13,11 @@ from notebook_kit.panels import AttentionView, show
 
 pytestmark = pytest.mark.usefixtures("tall")
 
+ATLAS_IS_DRAWN = """() => {
+    const canvas = document.querySelector('.nk-av-atlas-canvas'), { width, height } = canvas;
+    const data = canvas.getContext('2d').getImageData(width / 3, height / 3, width / 3, height / 3).data;
+    return new Set(data).size > 20;
+}"""
 PANELS = ".jp-NotebookPanel:visible .nk-panel"
 TESTS = Path(__file__).parents[1]
 CELL = f"""
@@ -149,7 +154,11 @@ def test_a_word_of_a_saved_caption_is_chosen_without_a_kernel(chromium, expect, 
     page = chromium.new_page(viewport={"width": 900, "height": 1100})
     page.goto(view.to_html(tmp_path / "attention.html").as_uri())
     words = page.locator('[data-side="from"] .nk-av-chip')
+    expect(words.nth(1)).to_be_visible()
+    page.wait_for_function(ATLAS_IS_DRAWN)
     words.nth(1).click()
     expect(page.locator(".nk-av-readout")).to_contain_text(f"from {words.nth(1).inner_text()} →")
     expect(page.get_by_role("alert").filter(visible=True)).to_have_count(0)
+    assert page.evaluate(ATLAS_IS_DRAWN), "the small pictures stay"
+    expect(page.get_by_text("Where all words (mean) looks")).to_be_visible()
     page.close()

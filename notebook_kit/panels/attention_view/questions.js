@@ -41,8 +41,8 @@ export class Questions {
     return answer;
   }
 
-  /** Whether an answer is at hand. */
-  has(kind, values) { return this.kept.has(keyOf(kind, values)); }
+  /** Whether an answer is at hand, in a file as well. */
+  has(kind, values) { return this.kept.has(keyOf(kind, values)) || Boolean(this.model.holds?.(kind, values)); }
 
   /** An answer, or a promise of it. A known answer is returned directly, so that its head is painted in this frame. */
   get(kind, values, slot = kind) {
