@@ -94,9 +94,6 @@ class TrainingLoop:
         check_trainer("TrainingLoop", trainer)
         args = trainer.args
         self.trainer, self.ignore_keys, self.resumed = trainer, ignore_keys, resumption is not None
-        self.splitter = Splitter(trainer)  # refuses what several processes cannot do, before they exchange anything
-        run_id = resumption.run if resumption else run_folder.new_run_id()
-        self.run_id = trainer.distributed.gather_objects(run_id)[0]  # of the first process
         self.saved = resumption.folder if resumption else None
         self.saving = Saving()
         trainer.discard_optimizer()
@@ -110,7 +107,10 @@ class TrainingLoop:
         if resumption:
             self.position = resumption.position(trainer, self.length.updates_per_epoch)
             self.length = self.length.from_position(self.position, state.global_step, max_steps)
+        self.splitter = Splitter(trainer)  # refuses several processes, before they exchange anything
         state.max_steps, state.num_train_epochs = self.length.max_steps, self.length.epochs
+        run_id = resumption.run if resumption else run_folder.new_run_id()
+        self.run_id = trainer.distributed.gather_objects(run_id)[0]  # of the first process
         state.train_batch_size = self.splitter.rows or args.train_batch_size
         state.is_local_process_zero = trainer.is_local_process_zero()
         state.is_world_process_zero = trainer.is_world_process_zero()
