@@ -10,6 +10,7 @@ import numpy as np
 from notebook_kit.errors import InputError
 from notebook_kit.nn.inputs import ModelInputs
 from notebook_kit.tensorflow.requirements import tf
+from notebook_kit.tensorflow.seeding import drawn_seed, torch_seeded
 from notebook_kit.training.collators import DataCollatorWithPadding, DefaultDataCollator
 
 __all__ = ["tf_dataset"]
@@ -44,7 +45,8 @@ def tf_dataset(
         prefetch: Whether the next batch is prepared while the model computes.
 
     Returns:
-        A `tf.data.Dataset` with a known number of batches. Inputs are dictionaries of tensors of shape `(batch, ...)`.
+        A `tf.data.Dataset` with a known number of batches. Inputs are dictionaries of tensors of shape `(batch, ...)`. After
+        `keras.utils.set_random_seed`, the order of its examples is repeatable, and so is what `collate_fn` draws with torch.
 
     Raises:
         InputError: If the dataset is not one of `datasets`, is empty, or has no column that the model takes.
@@ -65,17 +67,22 @@ def tf_dataset(
     collate = collate_fn or (DataCollatorWithPadding(tokenizer) if tokenizer is not None else DefaultDataCollator())
     given = collate_fn_args or ({} if collate_fn else {"return_tensors": "np"})
 
-    def batch(indices: Any) -> Any:
+    def batch(indices: Any, seed: int) -> Any:
         columns = rows[[int(index) for index in indices]]
         examples = [dict(zip(columns, values, strict=True)) for values in zip(*columns.values(), strict=True)]
-        return _pair({name: _array(value) for name, value in collate(examples, **given).items()}, inputs.labels)
+        with torch_seeded(int(seed)):  # such as the choice of masked tokens
+            collated = collate(examples, **given)
+        return _pair({name: _array(value) for name, value in collated.items()}, inputs.labels)
 
-    sample = batch(range(min(len(rows), 2)))
+    sample = batch(range(min(len(rows), 2)), 0)
     flat = tf.nest.flatten(sample)
 
-    def load(indices: Any) -> Any:
+    def load(indices: Any, seed: Any) -> Any:
         arrays = tf.numpy_function(
-            lambda chosen: tf.nest.flatten(batch(chosen)), [indices], [each.dtype for each in flat], stateful=False
+            lambda *given: tf.nest.flatten(batch(*given)),
+            [indices, seed],
+            [each.dtype for each in flat],
+            stateful=False,
         )
         for array, example in zip(arrays, flat, strict=True):
             array.set_shape([None] * example.ndim)
@@ -84,7 +91,9 @@ def tf_dataset(
     drops = (shuffle if drop_remainder is None else drop_remainder) and len(rows) >= batch_size
     order = tf.data.Dataset.range(len(rows))
     order = order.shuffle(len(rows), reshuffle_each_iteration=True) if shuffle else order
-    result = order.batch(batch_size, drop_remainder=drops).map(load)
+    # Of the place in the dataset alone: how many batches are prepared in advance is a matter of timing.
+    seeds = tf.data.Dataset.random(drawn_seed() % 2**31, rerandomize_each_iteration=True)
+    result = tf.data.Dataset.zip(order.batch(batch_size, drop_remainder=drops), seeds).map(load)
     return result.prefetch(tf.data.AUTOTUNE) if prefetch else result
 
 

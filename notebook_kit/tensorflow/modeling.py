@@ -29,6 +29,7 @@ from notebook_kit.tensorflow.engine import Engine
 from notebook_kit.tensorflow.monitoring import KerasMonitorCallback, adapted
 from notebook_kit.tensorflow.parts import fill
 from notebook_kit.tensorflow.requirements import keras, tf
+from notebook_kit.tensorflow.seeding import torch_seeded
 
 __all__ = ["TFPreTrainedModel"]
 
@@ -79,7 +80,7 @@ class TFPreTrainedModel(keras.Model, PushToHub):
     torch_class: ClassVar[type[PreTrainedModel]] = PreTrainedModel
 
     def __init__(self, config: PretrainedConfig, *, weights: Any = None, **keras_options: Any) -> None:
-        """A model with newly initialized weights.
+        """A model with newly initialized weights, which `keras.utils.set_random_seed` determines.
 
         Args:
             config: The configuration.
@@ -87,7 +88,10 @@ class TFPreTrainedModel(keras.Model, PushToHub):
             **keras_options: `name` and `dtype` of a Keras layer.
         """
         super().__init__(**keras_options)
-        source = self.torch_class(config) if weights is None else weights
+        source = weights
+        if source is None:
+            with torch_seeded():
+                source = self.torch_class(config)
         self.config = source.config
         self.generation_config = getattr(source, "generation_config", None)
         variables, self.parts = fill(self, source)
@@ -285,7 +289,8 @@ class TFPreTrainedModel(keras.Model, PushToHub):
             **kwargs: As for the torch class. `from_pt` changes nothing; `from_tf=True` insists on weights from TensorFlow.
         """
         info = kwargs.pop("output_loading_info", False)
-        loaded = cls.torch_class.from_pretrained(name_or_path, *args, output_loading_info=info, **kwargs)
+        with torch_seeded():  # the weights of a new head
+            loaded = cls.torch_class.from_pretrained(name_or_path, *args, output_loading_info=info, **kwargs)
         source, report = loaded if info else (loaded, None)
         model = cls(source.config, weights=source)
         return (model, report) if info else model

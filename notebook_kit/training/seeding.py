@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import random
+import sys
 from numbers import Integral
 from typing import Any
 
@@ -16,7 +17,7 @@ __all__ = ["enable_full_determinism", "set_seed"]
 
 
 def set_seed(seed: int, deterministic: bool = False) -> None:
-    """Seed Python's, NumPy's and torch's generators (on every device).
+    """Seed Python's, NumPy's and torch's generators (on every device), and TensorFlow's if it has been imported.
 
     Args:
         seed: The seed.
@@ -40,6 +41,8 @@ def set_seed(seed: int, deterministic: bool = False) -> None:
     random.seed(seed)
     np.random.seed(seed % 2**32)
     torch.manual_seed(seed)
+    if (tensorflow := sys.modules.get("tensorflow")) is not None:  # where it is in use; it is not imported for this
+        tensorflow.random.set_seed(seed)
     if deterministic:
         os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":16:8")
         torch.use_deterministic_algorithms(True)

@@ -38,3 +38,11 @@ def without_cache_of_shapes():
 
     with torch._dynamo.config.patch(fake_tensor_cache_enabled=False):
         yield
+
+
+@pytest.fixture(autouse=True)
+def seeded():
+    """New weights, dropout and the order of examples are the same in each run, and whichever tests ran before."""
+    import keras
+
+    keras.utils.set_random_seed(0)

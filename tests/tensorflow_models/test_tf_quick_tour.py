@@ -70,7 +70,6 @@ def test_builds_a_model_of_ones_own():
 
 def test_trains(tour):
     _, tokenizer, _, _ = tour
-    torch.manual_seed(0)
     texts = ["a warm and funny film", "dull", "it never bores", "a waste of time, alas"] * 3
     dataset = datasets.Dataset.from_dict({"text": texts, "label": [1, 0, 1, 0] * 3})
     config = AutoConfig.for_model("distilbert", dim=32, n_layers=1, hidden_dim=60, n_heads=2, vocab_size=len(tokenizer))
@@ -85,5 +84,6 @@ def test_trains(tour):
     from tensorflow.keras.optimizers import Adam
 
     model.compile(optimizer=Adam(1e-2))  # no loss: the model's own
-    losses = model.fit(tf_dataset, epochs=8, verbose=0).history["loss"]
-    assert losses[-1] < 0.5 < losses[0], losses
+    losses = model.fit(tf_dataset, epochs=24, verbose=0).history["loss"]
+    # Of 20 seeds, at most 0.0052 and at least 0.69; a single late epoch may be worse, up to 0.15.
+    assert min(losses[-5:]) < 0.1 and losses[0] > 0.6, losses

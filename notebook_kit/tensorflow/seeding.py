@@ -1,0 +1,45 @@
+"""`keras.utils.set_random_seed` reaches what torch draws for a TF model: new weights, and the masks of collators."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import torch
+
+__all__ = ["drawn_seed", "torch_seeded"]
+
+
+def drawn_seed() -> int:
+    """A seed from Python's generator, from which Keras draws the seeds of its own initializers too.
+
+    `keras.utils.set_random_seed` and `notebook_kit.set_seed` seed that generator; `torch.manual_seed` alone does not.
+
+    Example:
+        >>> import keras
+        >>> keras.utils.set_random_seed(0); first = drawn_seed()
+        >>> keras.utils.set_random_seed(0); drawn_seed() == first
+        True
+    """
+    return random.getrandbits(62)
+
+
+@contextmanager
+def torch_seeded(seed: int | None = None) -> Iterator[None]:
+    """In this block torch draws from `seed`, by default from `drawn_seed()`; after it, as if there had been no block.
+
+    Args:
+        seed: The seed.
+
+    Example:
+        >>> with torch_seeded(3): first = torch.rand(2)
+        >>> with torch_seeded(3): bool((torch.rand(2) == first).all())
+        True
+    """
+    state = torch.get_rng_state()
+    torch.default_generator.manual_seed(drawn_seed() if seed is None else seed)
+    try:
+        yield
+    finally:
+        torch.set_rng_state(state)
