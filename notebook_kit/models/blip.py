@@ -490,9 +490,9 @@ def read_text(encoder: BlipTextModel, input_ids: Any, attention_mask: Tensor | N
     Raises:
         InputError: If there are not as many texts as images.
     """
-    if isinstance(input_ids, Tensor) and len(input_ids) != len(images):
+    if isinstance(input_ids, Tensor) and input_ids.shape[0] != images.shape[0]:
         raise InputError(
-            f"There are {len(input_ids)} texts and {len(images)} images.",
+            f"There are {input_ids.shape[0]} texts and {images.shape[0]} images.",
             next_step="Pass one image per text; repeat an image that has several texts.",
         )
     out = encoder(input_ids, attention_mask, encoder_hidden_states=images, return_dict=True)

@@ -108,7 +108,7 @@ class BlipVisionEmbeddings(nn.Module):
 
     def forward(self, pixel_values: Any, interpolate: bool) -> Tensor:
         patches = self.patch_embedding(pixel_values)
-        x = torch.cat([self.class_embedding.expand(len(patches), -1, -1), patches], dim=1)
+        x = torch.cat([self.class_embedding.expand(patches.shape[0], -1, -1), patches], dim=1)
         return x + self.patch_embedding.resized(self.position_embedding[0], pixel_values, interpolate)
 
 

@@ -200,7 +200,7 @@ class CLIPVisionEmbeddings(nn.Module):
 
     def forward(self, pixel_values: Any, interpolate: bool) -> Tensor:
         patches = self.patch_embedding(pixel_values)
-        x = torch.cat([self.class_embedding.expand(len(patches), 1, -1), patches], dim=1)
+        x = torch.cat([self.class_embedding.expand(patches.shape[0], 1, -1), patches], dim=1)
         return x + self.patch_embedding.resized(self.position_embedding.weight, pixel_values, interpolate)
 
 
@@ -287,7 +287,7 @@ class CLIPTextModel(CLIPPreTrainedModel):
         )
         x = self.final_layer_norm(x)
         assert input_ids is not None
-        rows = torch.arange(len(x), device=x.device)
+        rows = torch.arange(x.shape[0], device=x.device)
         return BaseModelOutputWithPooling(
             last_hidden_state=x,
             pooler_output=x[rows, self._ends(input_ids).to(x.device)],

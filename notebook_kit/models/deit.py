@@ -50,7 +50,7 @@ class DeiTEmbeddings(ViTEmbeddings):
 
     def forward(self, pixel_values: Tensor, bool_masked_pos: Tensor | None, interpolate: bool) -> Tensor:
         patches = mask_patches(self.patch_embeddings(pixel_values), bool_masked_pos, self.mask_token)
-        first = torch.cat([self.cls_token, self.distillation_token], dim=1).expand(len(patches), -1, -1)
+        first = torch.cat([self.cls_token, self.distillation_token], dim=1).expand(patches.shape[0], -1, -1)
         return self.dropout(torch.cat([first, patches], dim=1) + self.positions(pixel_values, interpolate))
 
 

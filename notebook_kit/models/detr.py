@@ -41,8 +41,8 @@ from notebook_kit.models.timm_backbone import (
     TimmBackboneConfig,
     build_backbone,
 )
+from notebook_kit.nn import detection
 from notebook_kit.nn.base import PreTrainedModel
-from notebook_kit.nn.detection import detection_loss
 from notebook_kit.nn.encoder_decoder import as_encoder_output
 from notebook_kit.nn.layers import OutputOptions
 from notebook_kit.nn.masks import padding_mask
@@ -361,7 +361,7 @@ class DetrModel(DetrPreTrainedModel):
             if encoder_outputs is None
             else as_encoder_output(encoder_outputs)
         )
-        positions = self.query_position_embeddings.weight.expand(len(features.patches), -1, -1)
+        positions = self.query_position_embeddings.weight.expand(features.patches.shape[0], -1, -1)
         out = self.decoder(
             torch.zeros_like(positions) if decoder_inputs_embeds is None else decoder_inputs_embeds,
             decoder_attention_mask,
@@ -482,7 +482,7 @@ class DetrForObjectDetection(DetrPreTrainedModel):
         loss = loss_parts = earlier = None
         if labels is not None:
             earlier = self.earlier(states)
-            loss, loss_parts = detection_loss(logits, boxes, labels, self.config, earlier=earlier or ())
+            loss, loss_parts = detection.detection_loss(logits, boxes, labels, self.config, earlier=earlier or ())
         return self.output_class(
             out,
             loss=loss,
@@ -585,7 +585,9 @@ class DetrForSegmentation(DetrPreTrainedModel):
         loss = loss_parts = earlier = None
         if labels is not None:
             earlier = detr.earlier(states)
-            loss, loss_parts = detection_loss(logits, boxes, labels, self.config, masks=masks, earlier=earlier or ())
+            loss, loss_parts = detection.detection_loss(
+                logits, boxes, labels, self.config, masks=masks, earlier=earlier or ()
+            )
         return DetrSegmentationOutput(
             out,
             loss=loss,

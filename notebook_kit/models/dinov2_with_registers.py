@@ -61,7 +61,7 @@ class Dinov2WithRegistersEmbeddings(ViTEmbeddings):
 
     def forward(self, pixel_values: Tensor, bool_masked_pos: Tensor | None, interpolate: bool) -> Tensor:
         x = super().forward(pixel_values, bool_masked_pos, interpolate)
-        registers = self.dropout(self.register_tokens.expand(len(x), -1, -1))
+        registers = self.dropout(self.register_tokens.expand(x.shape[0], -1, -1))
         return torch.cat([x[:, :1], registers, x[:, 1:]], dim=1)
 
 

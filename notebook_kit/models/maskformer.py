@@ -20,10 +20,10 @@ from notebook_kit.models.detr_blocks import DetrDecoder, DetrDecoderOutput, Detr
 from notebook_kit.models.maskformer_swin import MaskFormerSwinConfig, restore_places
 from notebook_kit.models.swin import SwinConfig
 from notebook_kit.models.timm_backbone import TIMM_LEGACY, TIMM_SAVED, BackboneConfigs, build_backbone
+from notebook_kit.nn import segmentation
 from notebook_kit.nn.base import PreTrainedModel
 from notebook_kit.nn.outputs import ModelOutput
 from notebook_kit.nn.patches import as_sequence, check_pixels
-from notebook_kit.nn.segmentation import mask_classification_loss
 
 __all__ = [
     "MaskFormerConfig",
@@ -486,7 +486,9 @@ class MaskFormerForInstanceSegmentation(MaskFormerPreTrainedModel):
         classes, masks = self.predict(out.transformer_decoder_last_hidden_state, pixels)
         loss = None
         if mask_labels is not None and class_labels is not None:
-            loss, _ = mask_classification_loss(classes, masks, class_labels, mask_labels, config, earlier=earlier)
+            loss, _ = segmentation.mask_classification_loss(
+                classes, masks, class_labels, mask_labels, config, earlier=earlier
+            )
         with_logits = config.output_auxiliary_logits if output_auxiliary_logits is None else output_auxiliary_logits
         if not with_states:
             out = {name: value for name, value in out.items() if not name.endswith("hidden_states")}

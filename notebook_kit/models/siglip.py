@@ -199,7 +199,7 @@ class SiglipPooling(nn.Module):
         self.mlp = CLIPFeedForward(config)
 
     def forward(self, patches: Tensor) -> Tensor:
-        x = self.attention(self.probe.expand(len(patches), -1, -1), patches)
+        x = self.attention(self.probe.expand(patches.shape[0], -1, -1), patches)
         return (x + self.mlp(self.layernorm(x)))[:, 0]
 
 

@@ -329,7 +329,7 @@ class SwinLayer(nn.Module):
         size = whole[0] * whole[1]
         places = torch.arange(size, device=weights.device).view(1, *whole, 1).roll((-shift, -shift), (1, 2))
         windows = to_windows(places, self.window)[..., 0]  # (windows, from): the position in the grid
-        full = weights.new_zeros(len(weights) // len(windows), weights.shape[1], size, size)
+        full = weights.new_zeros(weights.shape[0] // len(windows), weights.shape[1], size, size)
         parts = weights.view(-1, len(windows), *weights.shape[1:])
         for number, window in enumerate(windows):
             full[:, :, window[:, None], window[None, :]] = parts[:, number]

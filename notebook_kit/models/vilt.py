@@ -299,9 +299,9 @@ class ViltModel(ViltPreTrainedModel):
         """
         text = self.embeddings.text_embeddings(input_ids, token_type_ids, None, inputs_embeds)
         picture, picture_mask = self._picture(pixel_values, pixel_mask, image_embeds)
-        if len(text) != len(picture):
+        if text.shape[0] != picture.shape[0]:
             raise InputError(
-                f"There are {len(text)} texts and {len(picture)} pictures.",
+                f"There are {text.shape[0]} texts and {picture.shape[0]} pictures.",
                 next_step="Pass one picture per text; repeat a picture that has several texts.",
             )
         x = self.embeddings(text, picture, self._kind(image_token_type_idx))

@@ -105,7 +105,7 @@ class ViTEmbeddings(nn.Module):
 
     def forward(self, pixel_values: Tensor, bool_masked_pos: Tensor | None, interpolate: bool) -> Tensor:
         patches = mask_patches(self.patch_embeddings(pixel_values), bool_masked_pos, self.mask_token)
-        x = torch.cat([self.cls_token.expand(len(patches), -1, -1), patches], dim=1)
+        x = torch.cat([self.cls_token.expand(patches.shape[0], -1, -1), patches], dim=1)
         return self.dropout(x + self.positions(pixel_values, interpolate))
 
     def positions(self, pixel_values: Tensor, interpolate: bool) -> Tensor:

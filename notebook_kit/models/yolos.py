@@ -19,8 +19,8 @@ from notebook_kit.fields import Activation, Fraction, Layers, NonNegative, Rows,
 from notebook_kit.models.bert import BertPooler
 from notebook_kit.models.detr_blocks import BoxHead
 from notebook_kit.models.vit import ViTEncoder
+from notebook_kit.nn import detection
 from notebook_kit.nn.base import PreTrainedModel
-from notebook_kit.nn.detection import detection_loss
 from notebook_kit.nn.layers import OutputOptions, run_layers
 from notebook_kit.nn.outputs import BaseModelOutputWithPooling, ModelOutput
 from notebook_kit.nn.patches import PatchEmbeddings, check_sides, resize_positions, sides
@@ -153,7 +153,7 @@ class YolosEmbeddings(nn.Module):
         """From `(batch, channels, height, width)` to `(batch, tokens, width)`; and rows and columns of patches."""
         patches = self.patch_embeddings(pixel_values)
         grid = self.patch_embeddings.grid_of(*pixel_values.shape[-2:])
-        B, D = len(patches), self.detection_tokens.shape[1]
+        B, D = patches.shape[0], self.detection_tokens.shape[1]
         x = torch.cat([self.cls_token.expand(B, -1, -1), patches, self.detection_tokens.expand(B, -1, -1)], dim=1)
         return self.dropout(x + positions_for(self.position_embeddings, self.patch_embeddings.grid, grid, D)), grid
 
@@ -311,5 +311,5 @@ class YolosForObjectDetection(YolosPreTrainedModel):
                     "YOLOS has no predictions of earlier layers for an auxiliary loss.",
                     next_step="Set model.config.auxiliary_loss = False.",
                 )
-            loss, loss_parts = detection_loss(logits, boxes, labels, config)
+            loss, loss_parts = detection.detection_loss(logits, boxes, labels, config)
         return YolosObjectDetectionOutput(out, loss=loss, loss_dict=loss_parts, logits=logits, pred_boxes=boxes)

@@ -85,7 +85,7 @@ class DropPath(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         if not self.rate or not self.training:
             return x
-        return x * F.dropout(x.new_ones(len(x), *(1,) * (x.dim() - 1)), self.rate)
+        return x * F.dropout(x.new_ones(x.shape[0], *(1,) * (x.dim() - 1)), self.rate)
 
 
 def stochastic_depths(rate: float, layers: int) -> list[float]:

@@ -115,7 +115,7 @@ def semantic_segmentation_loss(logits: Tensor, labels: Tensor | None, ignore_ind
     if labels is None:
         return None
     labels = labels.to(logits.device).long()
-    if labels.dim() != 3 or len(labels) != len(logits):
+    if labels.dim() != 3 or labels.shape[0] != logits.shape[0]:
         raise InputError(
             f"Labels have shape {tuple(labels.shape)}; expected ({len(logits)}, height, width), a class per pixel.",
             next_step="Pass the maps of classes to the image processor with the images: it returns the labels.",

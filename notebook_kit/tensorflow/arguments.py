@@ -53,7 +53,7 @@ def _as_tensor(name: str, value: Any, compute_dtype: str) -> Any:
             next_step='Tokenize the text first: model(tokenizer(text, return_tensors="tf")).',
         )
     if tensor.dtype.is_floating:
-        return tf.cast(tensor, compute_dtype)
+        return tf.cast(tensor, tf.float32 if "." in name else compute_dtype)  # boxes of labels stay exact
     return tensor if tensor.dtype == tf.bool else tf.cast(tensor, tf.int64)
 
 

@@ -9,6 +9,7 @@ import numpy as np
 
 from notebook_kit.errors import InputError
 from notebook_kit.nn.inputs import ModelInputs
+from notebook_kit.tensorflow.objects import flat_labels, nested
 from notebook_kit.tensorflow.requirements import tf
 from notebook_kit.tensorflow.seeding import drawn_seed, torch_seeded
 from notebook_kit.training.collators import DataCollatorWithPadding, DefaultDataCollator
@@ -72,20 +73,32 @@ def tf_dataset(
         examples = [dict(zip(columns, values, strict=True)) for values in zip(*columns.values(), strict=True)]
         with torch_seeded(int(seed)):  # such as the choice of masked tokens
             collated = collate(examples, **given)
-        return _pair({name: _array(value) for name, value in collated.items()}, inputs.labels)
+        arrays = {name: _array(value) for name, value in flat_labels(collated, inputs.labels).items()}
+        return _pair(nested(arrays), inputs.labels)
 
     sample = batch(range(min(len(rows), 2)), 0)
     flat = tf.nest.flatten(sample)
 
+    # Of a batch of images, the size is known: a graph is traced for one size.
+    images = [
+        id(value) for value in (sample[0] if isinstance(sample, tuple) else sample).values() if np.ndim(value) == 4
+    ]
+    shapes = [[None, *each.shape[1:]] if id(each) in images else [None] * each.ndim for each in flat]
+
+    def arrays_of(indices: Any, seed: int) -> list[Any]:
+        found = tf.nest.flatten(batch(indices, seed))
+        for array, shape in zip(found, shapes, strict=True):
+            if len(shape) == 4 and None not in shape[1:] and list(array.shape[1:]) != shape[1:]:
+                raise InputError(
+                    f"A batch has images of the shape {array.shape[1:]}, and the first one of {tuple(shape[1:])}.",
+                    next_step="Resize all images to one size, such as with the image processor's size=.",
+                )
+        return found
+
     def load(indices: Any, seed: Any) -> Any:
-        arrays = tf.numpy_function(
-            lambda *given: tf.nest.flatten(batch(*given)),
-            [indices, seed],
-            [each.dtype for each in flat],
-            stateful=False,
-        )
-        for array, example in zip(arrays, flat, strict=True):
-            array.set_shape([None] * example.ndim)
+        arrays = tf.numpy_function(arrays_of, [indices, seed], [each.dtype for each in flat], stateful=False)
+        for array, shape in zip(arrays, shapes, strict=True):
+            array.set_shape(shape)
         return tf.nest.pack_sequence_as(sample, arrays)
 
     drops = (shuffle if drop_remainder is None else drop_remainder) and len(rows) >= batch_size

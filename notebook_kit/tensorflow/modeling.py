@@ -17,7 +17,7 @@ import numpy as np
 import torch
 
 from notebook_kit.configuration import PretrainedConfig
-from notebook_kit.errors import InputError, near_matches
+from notebook_kit.errors import InputError, MissingDependencyError, near_matches
 from notebook_kit.hub import Source
 from notebook_kit.hub.saving import PushToHub
 from notebook_kit.nn.base import PreTrainedModel
@@ -27,6 +27,7 @@ from notebook_kit.tensorflow.arguments import as_tensors, usual_sizes
 from notebook_kit.tensorflow.datasets import tf_dataset
 from notebook_kit.tensorflow.engine import Engine
 from notebook_kit.tensorflow.monitoring import KerasMonitorCallback, adapted
+from notebook_kit.tensorflow.objects import flat_labels
 from notebook_kit.tensorflow.parts import fill
 from notebook_kit.tensorflow.requirements import keras, tf
 from notebook_kit.tensorflow.seeding import torch_seeded
@@ -47,10 +48,14 @@ _NOT_TENSORS = (
 
 @contextmanager
 def _labels_explained() -> Iterator[None]:
-    """Raise TensorFlow's error about a label that is not a class as the torch models raise it."""
+    """Raise TensorFlow's error about a label that is not a class as the torch models raise it, and errors of ours within it."""
     try:
         yield
-    except tf.errors.InvalidArgumentError as error:
+    except tf.errors.OpError as error:
+        own = re.search(r"(InputError|MissingDependencyError): (.*?)\n→ (.*?)\n", error.message, re.DOTALL)
+        if own is not None:
+            kind = InputError if own[1] == "InputError" else MissingDependencyError
+            raise kind(own[2], next_step=own[3]) from None
         found = re.search(r"label value of (-?\d+) which is outside the valid range of \[0, (\d+)\)", error.message)
         if found is None:
             raise
@@ -146,7 +151,7 @@ class TFPreTrainedModel(keras.Model, PushToHub):
                 f"{type(self).__name__} does not take {', '.join(unknown)}. {near_matches(unknown[0], names)}".rstrip(),
                 next_step=f"It takes {', '.join(names)}.",
             )
-        return as_tensors(given, self.compute_dtype), options
+        return as_tensors(flat_labels(given, self.inputs_taken.labels), self.compute_dtype), options
 
     @property
     def inputs_taken(self) -> ModelInputs:
@@ -339,8 +344,8 @@ def _to_torch(value: Any) -> Any:
 
 def _labels(y: Any, names: tuple[str, ...]) -> dict[str, Any] | None:
     """The labels of a batch by the names that the model has for them; None if it is not clear which they are."""
-    if isinstance(y, Mapping):
-        return dict(y)
+    if isinstance(y, Mapping):  # by name, or the classes and boxes of objects
+        return dict(y) if set(y) <= set(names) or len(names) != 1 else {names[0]: y}
     return {names[0]: y} if len(names) == 1 else None
 
 

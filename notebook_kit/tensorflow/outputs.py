@@ -15,7 +15,7 @@ _known: set[type] = set()
 
 def register_output(kind: type[ModelOutput]) -> None:
     """Make a class of outputs known to Keras; again is harmless."""
-    if kind in _known:
+    if kind in _known or not issubclass(kind, ModelOutput):  # a dictionary, which Keras knows
         return
     _known.add(kind)
 

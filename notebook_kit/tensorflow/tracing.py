@@ -22,8 +22,10 @@ from torch.export import Dim, ExportedProgram
 
 from notebook_kit.configuration import PretrainedConfig
 from notebook_kit.errors import InputError, NotebookKitError
+from notebook_kit.nn import detection, segmentation
 from notebook_kit.nn.base import PreTrainedModel
 from notebook_kit.tensorflow.graphs import Graph, Input, Node, Signature
+from notebook_kit.tensorflow.objects import nested, part_names, settings_of
 
 __all__ = ["meta_model", "trace"]
 
@@ -57,15 +59,69 @@ def _ctc_loss_of_shapes(scores, targets, frames, lengths, blank, reduction, zero
     return scores.new_empty([scores.shape[1]] if reduction == "none" else [])
 
 
+@torch.library.custom_op(
+    "notebook_kit::objects_loss",
+    mutates_args=(),
+    schema="(str kind, Tensor[] predictions, Tensor[] labels, str settings) -> Tensor[]",
+)
+def _objects_loss(kind, predictions, labels, settings):
+    """Stands in a graph for losses that match each object with a prediction."""
+    raise NotImplementedError("A loss of objects has no values while a model is traced.")
+
+
+@_objects_loss.register_fake
+def _objects_loss_of_shapes(kind, predictions, labels, settings):
+    with_masks = len(labels) == 3
+    parts = part_names(kind, (len(predictions) - with_masks) // 2 - 1, with_masks)
+    return [predictions[0].new_empty([], dtype=torch.float32) for _ in range(1 + len(parts))]
+
+
+def _loss_and_parts(
+    kind: str, predictions: list[Tensor], labels: list[Any], config: Any
+) -> tuple[Tensor, dict[str, Tensor]]:
+    if not all(isinstance(each, Tensor) for each in labels):
+        raise InputError(
+            "The labels of objects are incomplete.",
+            next_step="Pass class_labels and boxes for each image, and masks for a model of masks.",
+        )
+    loss, *parts = torch.ops.notebook_kit.objects_loss(kind, predictions, labels, settings_of(kind, config))
+    with_masks = len(labels) == 3
+    names = part_names(kind, (len(predictions) - with_masks) // 2 - 1, with_masks)
+    return loss, dict(zip(names, parts, strict=True))
+
+
+def _detection_loss(logits, boxes, labels, config, *, masks=None, earlier=()):
+    """Stands for `detection_loss`; the labels of all images together are a dictionary of padded tensors."""
+    fields = ("class_labels", "boxes") if masks is None else ("class_labels", "boxes", "masks")
+    given = [labels.get(name) for name in fields] if isinstance(labels, Mapping) else [None]
+    predictions = [logits, boxes, *([] if masks is None else [masks]), *(each for pair in earlier for each in pair)]
+    return _loss_and_parts("boxes", predictions, given, config)
+
+
+def _mask_classification_loss(class_logits, mask_logits, class_labels, mask_labels, config, *, earlier=()):
+    """Stands for `mask_classification_loss`, likewise."""
+    predictions = [class_logits, mask_logits, *(each for pair in earlier for each in pair)]
+    return _loss_and_parts("masks", predictions, [class_labels, mask_labels], config)
+
+
+_STAND_INS: tuple[tuple[Any, str, Any], ...] = (
+    (F, "ctc_loss", _ctc_loss),
+    (detection, "detection_loss", _detection_loss),
+    (segmentation, "mask_classification_loss", _mask_classification_loss),
+)
+
+
 @contextmanager
 def _traceable() -> Iterator[None]:
     """With functions that can be traced in place of those that cannot."""
-    own = F.ctc_loss
-    F.ctc_loss = _ctc_loss
+    own = [getattr(module, name) for module, name, _ in _STAND_INS]
+    for module, name, function in _STAND_INS:
+        setattr(module, name, function)
     try:
         yield
     finally:
-        F.ctc_loss = own
+        for (module, name, _), function in zip(_STAND_INS, own, strict=True):
+            setattr(module, name, function)
 
 
 @contextmanager
@@ -92,7 +148,7 @@ class _Call(nn.Module):
 
     def forward(self, inputs: dict[str, Tensor]) -> tuple[Tensor, ...]:
         found: list[Tensor] = []
-        output = self.model(**inputs, **self.options, return_dict=True)
+        output = self.model(**nested(inputs), **self.options, return_dict=True)
         self.keep_structure(_structure(output, found))
         return tuple(found)
 
@@ -132,7 +188,8 @@ def trace(model: PreTrainedModel, signature: Signature) -> Graph:
         with torch.no_grad(), _traceable(), _quiet():
             program = torch.export.export(call, (inputs,), dynamic_shapes=axes, strict=False)
     except NotebookKitError:
-        call(inputs)  # raises the same with numbers in place of symbols
+        with _traceable():
+            call(inputs)  # raises the same with numbers in place of symbols
         raise
     except Exception as error:
         raise InputError(

@@ -43,7 +43,7 @@ class DataCollatorForLanguageModeling(DataCollatorMixin):
         mask_replace_prob: The fraction of the chosen tokens that become the mask token.
         random_replace_prob: The fraction of the chosen tokens that become a random token.
         pad_to_multiple_of: Round the length up to a multiple of this.
-        return_tensors: "pt" or "np".
+        return_tensors: "pt", "np" or "tf".
         seed: Seed of the choice; worker processes add their number. None: use torch's global generator.
 
     Raises:

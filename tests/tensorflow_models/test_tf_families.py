@@ -25,6 +25,7 @@ GRADIENTS = 1e-4
 """Of the largest number in a gradient, or of 1 if that is larger."""
 RANDOM = {"Wav2Vec2ForPreTraining"}
 """Models that draw at random in training, so that no two runs are alike."""
+FIXED: set[str] = set()
 FAST = {
     *("BertForMaskedLM", "BertForMultipleChoice", "BertForPreTraining", "BertForQuestionAnswering", "BertLMHeadModel"),
     *("BertForNextSentencePrediction", "GPT2ForSequenceClassification", "LlamaForSequenceClassification"),
@@ -85,6 +86,7 @@ def test_computes_as_torch_does(model_type, name):
     model = tiny_model(model_type, name).train()
     given = {**inputs_for(model), **labels_for(model)}
     graph, options = traced(model, given)
+    assert name in FIXED or all(isinstance(each.shape[0], str) for each in graph.inputs), "any number of examples"
     weights = {**dict(model.named_parameters()), **dict(model.named_buffers())}
     variables = {key: tf.Variable(weights[key].detach().numpy()) for key in set(graph.weights.values())}
     tensors = {key: tf.constant(value.numpy()) for key, value in given.items()}

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from notebook_kit.tensorflow.operations import arithmetic, grids, indexing, layers, shaping
+from notebook_kit.tensorflow.operations import arithmetic, grids, indexing, layers, objects, shaping
 from notebook_kit.tensorflow.operations.table import (
     ARITHMETIC,
     OPERATIONS,
@@ -24,6 +24,7 @@ __all__ = [
     "grids",
     "indexing",
     "layers",
+    "objects",
     "shape_of",
     "shaping",
     "size_of",
