@@ -131,10 +131,12 @@ class ViltEmbeddings(nn.Module):
         patches = self.patch_embeddings(pixel_values)
         B, P, C = patches.shape
         grid = self.patch_embeddings.grid_of(*pixel_values.shape[-2:])
-        grids = [grid] * B if pixel_mask is None else covered_grids(pixel_mask, pixel_values, grid)
-        if all(rows * columns == P for rows, columns in grids) and not 0 < self.limit < P:
+        grids = None if pixel_mask is None else covered_grids(pixel_mask, pixel_values, grid)
+        whole = grids is None or all(rows * columns == P for rows, columns in grids)
+        if whole and not 0 < self.limit < P:
             mask, patches = None, patches + self.patch_positions(grid)
         else:
+            grids = grids or [grid] * B
             positions = {one: self.patch_positions(one)[0] for one in set(grids)}
             maps = patches.view(B, *grid, C)
             rows = [

@@ -384,7 +384,7 @@ def last_token_logits(logits: Tensor, input_ids: Tensor | None, config: Pretrain
         return logits[:, -1]
     positions = torch.arange(input_ids.shape[1], device=input_ids.device)
     last = (positions * (input_ids != pad)).argmax(dim=-1).to(logits.device)
-    return logits[torch.arange(len(last), device=logits.device), last]
+    return logits[torch.arange(last.shape[0], device=logits.device), last]
 
 
 class EncoderDecoderForSequenceClassification(Head):

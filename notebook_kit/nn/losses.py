@@ -189,7 +189,7 @@ def contrastive_loss(logits: Tensor) -> Tensor:
     Source: Radford et al., Learning Transferable Visual Models From Natural Language Supervision, 2021, figure 3.
     """
     check_pairs(logits)
-    own = torch.arange(len(logits), device=logits.device)
+    own = torch.arange(logits.shape[0], device=logits.device)
     return (F.cross_entropy(logits, own) + F.cross_entropy(logits.T, own)) / 2
 
 

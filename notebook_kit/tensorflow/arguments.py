@@ -5,13 +5,14 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+import numpy as np
 import torch
 
 from notebook_kit.configuration import PretrainedConfig
 from notebook_kit.errors import InputError
 from notebook_kit.tensorflow.requirements import keras, tf
 
-__all__ = ["as_tensors", "example_sizes", "torch_dtype", "usual_sizes"]
+__all__ = ["as_tensors", "example_sizes", "keras_data", "torch_dtype", "usual_sizes"]
 
 _FEW, _SEVERAL = 2, 7
 """Sizes of a batch and of other axes to trace a model with, where they are not known: any sizes but 0 and 1."""
@@ -55,6 +56,40 @@ def _as_tensor(name: str, value: Any, compute_dtype: str) -> Any:
     if tensor.dtype.is_floating:
         return tf.cast(tensor, tf.float32 if "." in name else compute_dtype)  # boxes of labels stay exact
     return tensor if tensor.dtype == tf.bool else tf.cast(tensor, tf.int64)
+
+
+def keras_data(args: tuple, kwargs: Mapping[str, Any]) -> tuple[tuple, dict[str, Any]]:
+    """The arguments of `fit`, `evaluate` and `predict`, with what a tokenizer returned as dictionaries, which Keras knows.
+
+    Args:
+        args, kwargs: The arguments: `x`, `y`, ...
+
+    Raises:
+        InputError: If the labels `y` are text.
+
+    Example:
+        >>> from notebook_kit import AutoTokenizer
+        >>> tokens = AutoTokenizer.from_pretrained("notebook-kit/tiny-sentiment")(["Fine.", "Dull."], return_tensors="np")
+        >>> (inputs,), _ = keras_data((tokens,), {})
+        >>> type(inputs)
+        <class 'dict'>
+    """
+
+    def plain(value: Any) -> Any:
+        if isinstance(value, tuple):
+            return tuple(map(plain, value))
+        return dict(value) if isinstance(value, Mapping) else value
+
+    labels = kwargs.get("y", args[1] if len(args) > 1 else None)
+    if isinstance(labels, list | tuple | np.ndarray) and np.asarray(labels, dtype=object).size:
+        first = np.asarray(labels, dtype=object).flat[0]
+        if isinstance(first, str | bytes):
+            raise InputError(
+                f"The labels y are text, such as {first!r}; expected whole numbers from 0.",
+                next_step="Number the classes first: [model.config.label2id[label] for label in labels].",
+            )
+    found = {name: plain(value) if name in ("x", "validation_data") else value for name, value in kwargs.items()}
+    return (plain(args[0]), *args[1:]) if args else args, found
 
 
 def torch_dtype(name: str) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from numbers import Integral
 from typing import Any
 
 import numpy as np
@@ -64,6 +65,10 @@ def tf_dataset(
             f"The dataset has {len(dataset)} rows with the columns {', '.join(names)}; the model takes {', '.join(inputs.names)}.",
             next_step="Tokenize it first: dataset.map(lambda rows: tokenizer(rows['text'], truncation=True), batched=True).",
         )
+    if isinstance(batch_size, bool) or not isinstance(batch_size, Integral) or batch_size < 1:
+        raise InputError(
+            f"batch_size is {batch_size!r}.", next_step="Pass the number of examples per batch, such as 16."
+        )
     rows = dataset.select_columns(kept).with_format(None)
     collate = collate_fn or (DataCollatorWithPadding(tokenizer) if tokenizer is not None else DefaultDataCollator())
     given = collate_fn_args or ({} if collate_fn else {"return_tensors": "np"})
@@ -76,7 +81,15 @@ def tf_dataset(
         arrays = {name: _array(value) for name, value in flat_labels(collated, inputs.labels).items()}
         return _pair(nested(arrays), inputs.labels)
 
-    sample = batch(range(min(len(rows), 2)), 0)
+    try:
+        sample = batch(range(min(len(rows), 2)), 0)
+    except InputError as error:
+        if tokenizer is not None or collate_fn is not None:
+            raise
+        raise InputError(
+            error.what,
+            next_step="Pass tokenizer=tokenizer, which pads each batch; or collate_fn=, which makes a batch of examples.",
+        ) from error
     flat = tf.nest.flatten(sample)
 
     # Of a batch of images, the size is known: a graph is traced for one size.

@@ -100,7 +100,11 @@ class Engine:
         fixed = dict(options)
         if self.takes_cache:
             fixed["use_cache"] = False
-        graph = graph_for(self.kind, self.config, Signature(tensors, fixed, torch_dtype(dtype)))
+        try:
+            graph = graph_for(self.kind, self.config, Signature(tensors, fixed, torch_dtype(dtype)))
+        except InputError as error:  # those of the torch classes are written for PyTorch
+            step = error.next_step.replace("return_tensors='pt'", "return_tensors='tf'").replace('"pt"', '"tf"')
+            raise InputError(error.what.replace("torch.", ""), next_step=step) from error
         if not fits(graph, shapes):
             given = ", ".join(f"{name} {tuple(shape)}" for name, shape in shapes.items())
             raise InputError(

@@ -23,7 +23,7 @@ from notebook_kit.hub.saving import PushToHub
 from notebook_kit.nn.base import PreTrainedModel
 from notebook_kit.nn.inputs import ModelInputs
 from notebook_kit.nn.outputs import ModelOutput
-from notebook_kit.tensorflow.arguments import as_tensors, usual_sizes
+from notebook_kit.tensorflow.arguments import as_tensors, keras_data, usual_sizes
 from notebook_kit.tensorflow.datasets import tf_dataset
 from notebook_kit.tensorflow.engine import Engine
 from notebook_kit.tensorflow.monitoring import KerasMonitorCallback, adapted
@@ -56,6 +56,11 @@ def _labels_explained() -> Iterator[None]:
         if own is not None:
             kind = InputError if own[1] == "InputError" else MissingDependencyError
             raise kind(own[2], next_step=own[3]) from None
+        if (ids := re.search(r"= (-?\d+) is not in \[0, (\d+)\)", error.message)) is not None:
+            raise InputError(
+                f"An id of the inputs is {ids[1]}, and the model knows 0 to {int(ids[2]) - 1}.",
+                next_step="Load the tokenizer and the model from the same checkpoint; ids of tokens, types and positions count from 0.",
+            ) from None
         found = re.search(r"label value of (-?\d+) which is outside the valid range of \[0, (\d+)\)", error.message)
         if found is None:
             raise
@@ -148,7 +153,7 @@ class TFPreTrainedModel(keras.Model, PushToHub):
         given = {name: value for name, value in given.items() if value is not None and name not in _NOT_TENSORS}
         if unknown := [name for name in given if name not in names]:
             raise InputError(
-                f"{type(self).__name__} does not take {', '.join(unknown)}. {near_matches(unknown[0], names)}".rstrip(),
+                f"{type(self).__name__} does not take {', '.join(unknown)}. {near_matches(unknown[0], [*names, *_OPTIONS])}".rstrip(),
                 next_step=f"It takes {', '.join(names)}.",
             )
         return as_tensors(flat_labels(given, self.inputs_taken.labels), self.compute_dtype), options
@@ -191,6 +196,7 @@ class TFPreTrainedModel(keras.Model, PushToHub):
             **kwargs: As for `keras.Model.fit`.
         """
         callbacks = adapted(callbacks)
+        args, kwargs = keras_data(args, kwargs)
         if isinstance(kwargs.get("x", args[0] if args else None), tf.data.Dataset):
             kwargs.setdefault("shuffle", False)  # the dataset has its order; Keras would warn
         try:
@@ -204,8 +210,15 @@ class TFPreTrainedModel(keras.Model, PushToHub):
 
     def evaluate(self, *args: Any, **kwargs: Any) -> Any:
         """The loss and the metrics on data: Keras' own."""
+        args, kwargs = keras_data(args, kwargs)
         with _labels_explained():
             return super().evaluate(*args, **kwargs)
+
+    def predict(self, *args: Any, **kwargs: Any) -> Any:
+        """The outputs for data: Keras' own."""
+        args, kwargs = keras_data(args, kwargs)
+        with _labels_explained():
+            return super().predict(*args, **kwargs)
 
     def train_step(self, data: Any) -> Any:
         """One step of `fit`: Keras' own, with the labels among the inputs if no loss was compiled."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datasets
 import keras
 import numpy as np
 import pytest
@@ -117,6 +118,13 @@ def test_errors_say_what_to_do():
         model(np.ones((1, 41), int))
     with pytest.raises(InputError, match="attention_mask has shape"):
         model(np.ones((2, 5), int), np.ones((2, 6), int))
+    with pytest.raises(InputError, match=r"does not take output_attention\. Did you mean 'output_attentions'"):
+        model(np.ones((1, 3), int), output_attention=True)
+    for number in (-1, 99):
+        with pytest.raises(InputError, match=rf"An id of the inputs is {number}, and the model knows 0 to 98"):
+            model(np.full((1, 3), number))
+    with pytest.raises(InputError, match=r"(?s)got neither.*return_tensors='tf'"):
+        model()
     model.compile(optimizer="sgd")
     with pytest.raises(InputError, match="has no loss for these inputs"):
         model.fit(batch()[0], verbose=0)
@@ -139,3 +147,25 @@ def test_batch_norms_learn_the_mean_of_their_inputs():
         expected = source(torch.tensor(images)).logits.numpy()
     np.testing.assert_allclose(model.predict({"pixel_values": images}, verbose=0).logits, expected, atol=1e-4)
     assert model(model.dummy_inputs).logits.shape == (3, 3)
+
+
+def test_datasets_that_do_not_fit():
+    _, model = twins("bert", CLASSES["bert"])
+    dataset = datasets.Dataset.from_dict({"input_ids": [[1, 2, 3], [4]], "label": [0, 1]})
+    with pytest.raises(InputError, match=r"(?s)rows have from 1 to 3 entries.*\n→ Pass tokenizer=tokenizer"):
+        model.prepare_tf_dataset(dataset)
+    with pytest.raises(InputError, match="batch_size is 0"):
+        model.prepare_tf_dataset(dataset, batch_size=0)
+
+
+def test_fit_takes_what_a_tokenizer_returns():
+    _, model = twins("bert", CLASSES["bert"])
+    inputs, labels = batch()
+    encoding = notebook_kit.BatchEncoding(inputs)
+    model.compile(optimizer=keras.optimizers.SGD(0.0))
+    losses = model.fit(encoding, labels, validation_data=(encoding, labels), verbose=0).history
+    assert losses["loss"] == pytest.approx(losses["val_loss"], abs=1e-5)
+    assert model.evaluate(encoding, labels, verbose=0) == pytest.approx(losses["val_loss"][0], abs=1e-5)
+    assert model.predict(encoding, verbose=0).logits.shape == (6, 3)
+    with pytest.raises(InputError, match="labels y are text, such as 'good'"):
+        model.fit(encoding, ["good", "bad"] * 3)
