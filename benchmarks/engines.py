@@ -35,6 +35,7 @@ import transformers
 from measure import alternate, medians, processor, table
 
 import notebook_kit
+from notebook_kit.nn.few_rows import product
 from notebook_kit.nn.int8 import best_product
 from notebook_kit.pipelines.quantization import quantized
 
@@ -81,6 +82,7 @@ def limit_calls(case: Case) -> tuple[dict[str, Call], float]:
     return {
         "reading": lambda: [torch.mv(matrix, vector) for matrix, vector in zip(matrices, vectors, strict=True)],
         "multiplying": lambda: torch.mm(square, square, out=out),
+        "multiplying by oneDNN": lambda: product(square, square, None),
     }, work / size**3
 
 
@@ -100,7 +102,8 @@ def measured(case: Case, given: argparse.Namespace) -> list[str]:
     for name in case.short:
         times[name] = [long - short for long, short in zip(times[name], times[f"short {name}"], strict=True)]
     cost = medians(times)
-    limit = max(cost["reading"] * case.passes, cost["multiplying"] * products)
+    fastest = min(cost["multiplying"], cost["multiplying by oneDNN"])
+    limit = max(cost["reading"] * case.passes, fastest * products)
     cells = [case.what, f"{cost[THEIRS] * 1e3:.1f} ms"]
     for name in columns(given):
         if name in case.calls:
@@ -445,7 +448,11 @@ def main() -> None:
     parser.add_argument("--cpu-seconds", action="store_true", help="for a machine that is busy, with one thread")
     given = parser.parse_args()
     with threads(given.threads):
-        rows = [measured(case, given) for part in given.parts or PARTS for case in PARTS[part](given)]
+        rows = []
+        for part in given.parts or PARTS:
+            for case in PARTS[part](given):
+                rows.append(measured(case, given))
+                print(" | ".join(rows[-1]), flush=True)  # kept if a later part fails
     table(["", THEIRS, *columns(given), "limit"], rows, given.rounds)
     print(
         f"{processor()}; {given.threads} thread(s), torch {torch.__version__}, transformers {transformers.__version__}."

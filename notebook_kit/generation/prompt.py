@@ -14,6 +14,7 @@ from notebook_kit.generation.configuration import REPLACED, GenerationConfig
 from notebook_kit.generation.processors import as_ids
 from notebook_kit.nn.cache import KVCache, as_cache
 from notebook_kit.nn.inputs import inputs_of
+from notebook_kit.nn.many_rows import fast_products
 
 __all__ = ["Prompt", "read_prompt"]
 
@@ -198,7 +199,8 @@ def _read_encoder_decoder(
             call["attention_mask"] = mask
         if config.return_dict_in_generate:
             call |= {name: True for name in ("output_attentions", "output_hidden_states") if getattr(config, name)}
-        encoded = encoder(**call)
+        with fast_products(encoder, (), call):
+            encoded = encoder(**call)
     starts = as_ids(config.decoder_start_token_id if config.decoder_start_token_id is not None else config.bos_token_id)
     start_ids: Any = tensors.get("decoder_input_ids")
     start_mask = tensors.get("decoder_attention_mask")

@@ -9,6 +9,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from notebook_kit.errors import InputError
+from notebook_kit.nn.many_rows import fast_products
 
 __all__ = ["Recordings"]
 
@@ -85,7 +86,9 @@ class Recordings:
         is_first = not any(self.seek) and len(rows) == len(self)
         if is_first and self._first is not None:  # already read, to detect the language
             return self._first
-        states = self.model.get_encoder()(self.stretch(rows)).last_hidden_state
+        encoder, features = self.model.get_encoder(), self.stretch(rows)
+        with fast_products(encoder, (features,), {}):
+            states = encoder(features).last_hidden_state
         self._first = states if is_first else None
         return states
 

@@ -54,15 +54,16 @@ def gain(few: bool, threads: int) -> float:
         return plain / other
 
 
-def fast_products(model: nn.Module, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> AbstractContextManager[object]:
+def fast_products(model: Any, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> AbstractContextManager[object]:
     """The context for a call of `model`: `FastProducts` where it pays, else one without effect.
 
     Args:
-        model: The model.
+        model: The model, or its encoder.
         args, kwargs: The arguments of the call, from whose shapes the number of rows is estimated.
     """
     if (
         torch.is_grad_enabled()
+        or not isinstance(model, nn.Module)
         or torch.compiler.is_compiling()
         or torch.jit.is_tracing()
         or getattr(_here, "is_active", False)

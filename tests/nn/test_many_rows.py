@@ -61,6 +61,16 @@ def test_a_model_computes_the_same(family, counted, monkeypatch):
     torch.testing.assert_close(fast, plain, rtol=1e-5, atol=1e-5)
 
 
+def test_the_encoder_of_a_model_that_generates(counted):
+    torch.manual_seed(0)
+    config = notebook_kit.BartConfig(
+        vocab_size=99, d_model=32, encoder_layers=2, decoder_layers=1, encoder_ffn_dim=48, decoder_ffn_dim=40
+    )
+    model = notebook_kit.BartForConditionalGeneration(config).eval()
+    model.generate(torch.arange(5, 19).view(2, 7), max_new_tokens=2)
+    assert counted[:12] == [*[(32, 32)] * 4, (48, 32), (32, 48)] * 2
+
+
 @pytest.fixture
 def bert():
     torch.manual_seed(0)
