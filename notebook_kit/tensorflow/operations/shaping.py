@@ -30,6 +30,11 @@ def view(x: Any, sizes: Any, *, shape: Any = None) -> Any:
     return reshape(x, sizes) if shape is None else tf.reshape(x, shape)
 
 
+@operation("view_as", "reshape_as")
+def view_as(x: Any, other: Any) -> Any:
+    return reshape(x, shape_of(other))
+
+
 @operation("flatten")
 def flatten(x: Any, start: int = 0, end: int = -1) -> Any:
     sizes, end = shape_of(x), end % max(len(x.shape), 1)
