@@ -168,7 +168,7 @@ def seen(tmp_path, caplog, model="line", unused=False, dry=False, **options):
         torch.backends.cuda.matmul.allow_tf32 = False
     loader = run.train_dataloader
     names = ("num_workers", "persistent_workers", "prefetch_factor", "multiprocessing_context", "in_order")
-    timeless = [re.sub(r"[\d.:]+", "0", line) for line in printed.getvalue().splitlines()]
+    timeless = [re.sub(r"[\d.:]+(e[+-]\d+)?", "0", line) for line in printed.getvalue().splitlines()]
     return {
         "logs": [
             {k: v for k, v in e.items() if "runtime" not in k and "second" not in k} for e in run.state.log_history
