@@ -14,10 +14,12 @@ import itertools
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.autograd import forward_ad
 from torch.nn import functional as F
 from torch.overrides import TorchFunctionMode
 
@@ -26,10 +28,13 @@ __all__ = [
     "Timing",
     "available",
     "best_time",
+    "is_ordinary_call",
+    "is_plain",
     "laid_out",
     "one_row",
     "packing_pays",
     "product",
+    "suits",
     "timing",
 ]
 
@@ -37,6 +42,8 @@ LEAST_GAIN = 1.1  # for which a copy of the weights is worth its memory
 MOST_ROWS = 32
 SMALLEST_MODEL = 1 << 20  # parameters, of a model or of a single layer; for smaller ones the overhead exceeds the gain
 MOST_BYTES = 1 << 30  # of all copies; further matrices are multiplied by the default kernels
+
+_PLAIN = (Tensor, nn.Parameter)
 
 
 @functools.cache
@@ -60,9 +67,40 @@ def product(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
     Args:
         x: `(..., in)`, float32.
         weight: `(out, in)`, or its copy by `laid_out`.
-        bias: `(out,)` or None.
+        bias: `(out,)` or None. oneDNN reads it without regard to its strides, so `suits` requires a contiguous one.
     """
     return torch.ops.mkldnn._linear_pointwise(x, weight, bias, "none", [], "")
+
+
+def suits(x: Tensor, weight: Tensor, bias: Tensor | None) -> bool:
+    """Whether `product` takes these arguments of `torch.nn.functional.linear`, and then returns what that would."""
+    return (
+        all(part is None or is_plain(part) for part in (x, weight, bias))
+        and weight.dim() == 2
+        and x.dim() > 0
+        and x.shape[-1] == weight.shape[1]  # else torch's error
+        and (bias is None or (bias.shape == weight.shape[:1] and bias.is_contiguous()))
+    )
+
+
+def is_plain(x: Tensor) -> bool:
+    """Whether these are ordinary float32 numbers on the CPU."""
+    return type(x) in _PLAIN and x.dtype == torch.float32 and x.device.type == "cpu" and x.layout == torch.strided
+
+
+def is_ordinary_call() -> bool:
+    """Whether operations are only computed: without gradients and mixed precision, and not compiled, exported, traced,
+    counted or transformed.
+    """
+    return not (
+        torch.is_grad_enabled()
+        or torch.compiler.is_compiling()
+        or torch.jit.is_tracing()
+        or torch.is_autocast_enabled("cpu")
+        or torch._C._len_torch_dispatch_stack()
+        or torch._C._are_functorch_transforms_active()
+        or forward_ad._current_level >= 0
+    )
 
 
 def laid_out(weight: Tensor, rows: int) -> Tensor:
@@ -93,11 +131,10 @@ def timing(rows: int, threads: int) -> Timing:
         rows: The number of rows.
         threads: `torch.get_num_threads()`; another number is timed again.
     """
+    ones = partial(torch.ones, dtype=torch.float32, device="cpu")  # whatever the defaults are
     with torch.inference_mode():
-        weights = [
-            torch.ones(3072, 768) for _ in range(2)
-        ]  # in turns, so that neither is in the processor's fast caches
-        x, bias = torch.ones(rows, 768), torch.ones(3072)
+        weights = [ones(3072, 768) for _ in range(2)]  # in turns, so that neither is in the processor's fast caches
+        x, bias = ones(rows, 768), ones(3072)
         start = time.perf_counter()
         others = [laid_out(weight, rows) for weight in weights] if rows > 1 else weights
         copying = (time.perf_counter() - start) / len(weights) if rows > 1 else 0.0
@@ -134,9 +171,8 @@ def one_row(layer: nn.Module, x: Tensor) -> Tensor:
         type(layer) is nn.Linear
         and x.numel() == layer.in_features
         and layer.weight.numel() >= SMALLEST_MODEL
-        and x.device.type == "cpu"
-        and x.dtype == layer.weight.dtype == torch.float32
-        and not (torch.is_grad_enabled() or torch.is_autocast_enabled("cpu") or torch.compiler.is_compiling())
+        and suits(x, layer.weight, layer.bias)
+        and is_ordinary_call()
         and not (layer._forward_hooks or layer._forward_pre_hooks)
         and available()
         and (spent := timing(1, torch.get_num_threads())).other < spent.plain
@@ -191,25 +227,29 @@ class PackedProducts(TorchFunctionMode):
     def __torch_function__(
         self, func: Callable[..., Any], types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
     ) -> Any:
-        x, bias, copy = None, None, None
-        # A model trained in mixed precision may enable autocast in its own forward.
-        if torch.is_autocast_enabled("cpu"):
-            pass
-        elif func is F.linear and len(args) == 3:
-            x, weight, bias = args
-            copy = self._copy(weight, weight)
-        elif func is torch.addmm and len(args) == 3 and isinstance(args[2], nn.Parameter):
-            bias, x, weight = args  # a weight stored as (in, out), as in GPT-2
-            copy = self._copy(weight, weight.t())
-        if copy is not None and x is not None and x.dtype == torch.float32 and x.shape[:-1].numel() <= 2 * MOST_ROWS:
-            return product(x, copy, bias)
+        # A model trained in mixed precision may enable autocast in its own forward, and a hook may enable gradients.
+        if len(args) == 3 and not kwargs and (func is F.linear or func is torch.addmm) and is_ordinary_call():
+            if func is F.linear:
+                x, weight, bias = args
+                rows_are_outputs = weight
+            else:
+                bias, x, weight = args  # a weight stored as (in, out), as in GPT-2
+                rows_are_outputs = weight.t() if type(weight) is nn.Parameter and weight.dim() == 2 else None
+            if (
+                type(weight) is nn.Parameter
+                and rows_are_outputs is not None
+                and suits(x, rows_are_outputs, bias)
+                and x.shape[:-1].numel() <= 2 * MOST_ROWS
+                and (copy := self._copy(weight, rows_are_outputs)) is not None
+            ):
+                return product(x, copy, bias)
         return func(*args, **(kwargs or {}))
 
     def _copy(self, weight: Tensor, rows_are_outputs: Tensor) -> Tensor | None:
         known = self._copies.get(id(weight))
         if known is None:
             size = weight.numel() * weight.element_size()
-            fits = isinstance(weight, nn.Parameter) and weight.dtype == torch.float32 and size <= self.left
+            fits = size <= self.left
             self.left -= size if fits else 0
             known = self._copies[id(weight)] = (weight, laid_out(rows_are_outputs, self.rows) if fits else None)
         return known[1]

@@ -25,6 +25,9 @@ __all__ = ["MANY", "ONE", "Int8Product", "best_product", "float_seconds", "secon
 
 ONE, MANY = 1, 256
 
+_ON_CPU = torch.device("cpu")  # as a context, whatever `torch.set_default_device` said
+_ones = functools.partial(torch.ones, dtype=torch.float32, device=_ON_CPU)
+
 
 @dataclass(frozen=True)
 class Int8Product:
@@ -50,7 +53,7 @@ class Int8Product:
 
 def _fbgemm(levels: int) -> Int8Product:
     def pack(weight: Tensor, scale: Tensor) -> Any:
-        zeros = torch.zeros(len(scale), dtype=torch.int64)
+        zeros = torch.zeros(len(scale), dtype=torch.int64, device=_ON_CPU)
         with warnings.catch_warnings():  # one of torch's, that tensors of this kind will be removed
             warnings.simplefilter("ignore")
             rows = torch._make_per_channel_quantized_tensor(weight.contiguous(), scale.double(), zeros, 0)
@@ -69,7 +72,7 @@ def _fbgemm(levels: int) -> Int8Product:
 def _onednn(levels: int) -> Int8Product:
     def pack(weight: Tensor, scale: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         blocks = torch.ops.onednn.qlinear_prepack(weight.contiguous(), None)
-        return blocks, scale, torch.zeros(len(scale), dtype=torch.int64)
+        return blocks, scale, torch.zeros(len(scale), dtype=torch.int64, device=_ON_CPU)
 
     def multiply(x: Tensor, packed: tuple[Tensor, Tensor, Tensor]) -> Tensor:
         # By way of int8, to which torch converts several times as fast as to uint8.
@@ -110,12 +113,12 @@ def _is_exact(product: Int8Product) -> bool:
             x = torch.randint(0, 256, (rows, inputs), generator=generator)
             weight = torch.randint(-product.levels, product.levels + 1, (outputs, inputs), generator=generator)
             x[0], weight[0], weight[1] = 255, product.levels, -product.levels
-            ours = product.multiply(x.float(), product.pack(weight.to(torch.int8), torch.ones(outputs)))
+            ours = product.multiply(x.float(), product.pack(weight.to(torch.int8), _ones(outputs)))
             if not torch.equal(ours.long(), x @ weight.t()):
                 return False
             # The same values, as it rounds them itself: from 0 to 255, or to 2550 in steps of 10.
             if product.one_row is not None and not torch.allclose(
-                product.one_row(10 * x[:1].float(), product.pack(weight.to(torch.int8), torch.ones(outputs))),
+                product.one_row(10 * x[:1].float(), product.pack(weight.to(torch.int8), _ones(outputs))),
                 10 * ours[:1],
             ):
                 return False
@@ -126,14 +129,14 @@ def _is_exact(product: Int8Product) -> bool:
 
 def seconds(product: Int8Product, rows: int, size: int = 512) -> float:
     """The time of one product of shapes (rows, size) and (size, size) on this machine, in seconds."""
-    packed, x = product.pack(torch.ones(size, size, dtype=torch.int8), torch.ones(size)), torch.ones(rows, size)
+    packed, x = product.pack(_ones(size, size).to(torch.int8), _ones(size)), _ones(rows, size)
     multiply = product.one_row if rows == 1 and product.one_row is not None else product.multiply
     return best_time(lambda: multiply(x, packed), times=6)
 
 
 def float_seconds(rows: int, size: int = 512) -> float:
     """The same for float32."""
-    x, weight = torch.ones(rows, size), torch.ones(size, size)
+    x, weight = _ones(rows, size), _ones(size, size)
     return best_time(lambda: torch.nn.functional.linear(x, weight), times=6)
 
 
@@ -153,7 +156,7 @@ def best_product(rows: int = MANY) -> Int8Product:
         >>> product.multiply(x, product.pack(weight, torch.ones(1)))
         tensor([[15240.]])
     """
-    with torch.inference_mode(False), torch.no_grad():
+    with torch.inference_mode(False), torch.no_grad(), _ON_CPU:
         times = {product: seconds(product, rows) for product in _candidates() if _is_exact(product)}
     exact = {product: spent * (1.0 if product.levels == 127 else 1.5) for product, spent in times.items()}
     return min(exact, key=exact.__getitem__)

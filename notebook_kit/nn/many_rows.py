@@ -20,11 +20,10 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.autograd import forward_ad
 from torch.nn import functional as F
 from torch.overrides import TorchFunctionMode
 
-from notebook_kit.nn.few_rows import available, best_time, product
+from notebook_kit.nn.few_rows import available, best_time, is_ordinary_call, is_plain, product, suits
 
 __all__ = ["FastProducts", "fast_products", "gain"]
 
@@ -33,7 +32,6 @@ LEAST_WORK = 1 << 27  # multiplications of a call, for which looking at every op
 LEAST_PRODUCT = 1 << 22  # multiplications of one product
 FEW = 16  # rows; the gain of fewer is measured apart
 
-_PLAIN = (Tensor, nn.Parameter)
 _here = threading.local()
 _large: weakref.WeakKeyDictionary[nn.Module, int] = weakref.WeakKeyDictionary()
 
@@ -48,8 +46,9 @@ def gain(few: bool, threads: int) -> float:
     """
     if not available():
         return 0.0
+    ones = partial(torch.ones, dtype=torch.float32, device="cpu")  # whatever the defaults are
     with torch.inference_mode():
-        weight, bias, x = torch.ones(768, 768), torch.ones(768), torch.ones(FEW // 2 if few else 4 * FEW, 768)
+        weight, bias, x = ones(768, 768), ones(768), ones(FEW // 2 if few else 4 * FEW, 768)
         plain, other = (best_time(partial(multiply, x, weight, bias), times=6) for multiply in (F.linear, product))
         return plain / other
 
@@ -64,15 +63,10 @@ def fast_products(model: Any, args: tuple[Any, ...], kwargs: Mapping[str, Any]) 
     if (
         torch.is_grad_enabled()
         or not isinstance(model, nn.Module)
-        or torch.compiler.is_compiling()
-        or torch.jit.is_tracing()
         or getattr(_here, "is_active", False)
         or not (rows := _rows_of_call(args, kwargs)) > 1
         or rows * _work_per_row(model) < LEAST_WORK
-        or torch.is_autocast_enabled("cpu")
-        or torch._C._len_torch_dispatch_stack()
-        or torch._C._are_functorch_transforms_active()
-        or forward_ad._current_level >= 0
+        or not is_ordinary_call()
         or gain(rows < FEW, torch.get_num_threads()) < LEAST_GAIN
     ):
         return nullcontext()
@@ -97,13 +91,9 @@ def _work_per_row(model: nn.Module) -> int:
         known = _large[model] = sum(
             weight.numel()
             for weight in weights
-            if type(weight) in _PLAIN and weight.dim() == 2 and _is_ordinary(weight)
+            if isinstance(weight, Tensor) and weight.dim() == 2 and is_plain(weight)
         )
     return known
-
-
-def _is_ordinary(x: Tensor) -> bool:
-    return x.dtype == torch.float32 and x.device.type == "cpu" and x.layout == torch.strided
 
 
 class FastProducts(TorchFunctionMode):
@@ -133,23 +123,16 @@ class FastProducts(TorchFunctionMode):
     ) -> Any:
         if func is F.linear and not kwargs and len(args) == 3:
             x, weight, bias = args
-            if _suits(x, weight, bias):
+            if _pays(x, weight, bias):
                 return product(x, weight, bias)
         elif func is torch.addmm and not kwargs and len(args) == 3:
             bias, x, weight = args
-            if (
-                type(weight) is nn.Parameter and bias.dim() == 1 and _suits(x, weight.t(), bias)
-            ):  # (in, out), as in GPT-2
+            # (in, out), as in GPT-2
+            if type(weight) is nn.Parameter and weight.dim() == 2 and _pays(x, weight.t(), bias):
                 return product(x, weight.t(), bias)
         return func(*args, **(kwargs or {}))
 
 
-def _suits(x: Tensor, weight: Tensor, bias: Tensor | None) -> bool:
+def _pays(x: Tensor, weight: Tensor, bias: Tensor | None) -> bool:
     rows = x.shape[:-1].numel()
-    return (
-        rows > 1
-        and rows * weight.numel() >= LEAST_PRODUCT
-        and all(part is None or (type(part) in _PLAIN and _is_ordinary(part)) for part in (x, weight, bias))
-        and x.shape[-1] == weight.shape[1]  # else torch's error
-        and not (torch.is_grad_enabled() or torch.compiler.is_compiling() or torch.is_autocast_enabled("cpu"))
-    )
+    return is_ordinary_call() and rows > 1 and rows * weight.numel() >= LEAST_PRODUCT and suits(x, weight, bias)

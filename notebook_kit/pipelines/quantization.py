@@ -60,6 +60,8 @@ class Int8Linear(nn.Module):
     rounded: Tensor
     columns: Tensor
     exact: Tensor
+    one: Tensor
+    zeros: Tensor
 
     def __init__(self, linear: nn.Module, columns: Tensor | None = None, rows: int = MANY) -> None:
         super().__init__()
@@ -70,12 +72,12 @@ class Int8Linear(nn.Module):
         self._like = (_without_values(linear),)  # in a tuple, so as not to be a submodule
         self.product, self._rows = best_product(rows), rows
         with torch.no_grad():
-            columns = torch.empty(0, dtype=torch.int64) if columns is None else columns
+            columns = weight.new_empty(0, dtype=torch.int64) if columns is None else columns
             weight = weight.detach().float()
             self.register_buffer("columns", columns)
-            self.register_buffer(
-                "rounded", torch.ones(self.in_features).index_fill(0, columns, 0.0)
-            )  # the other columns
+            self.register_buffer("rounded", torch.ones_like(weight[0]).index_fill(0, columns, 0.0))  # the other columns
+            self.register_buffer("one", weight.new_ones(1), persistent=False)
+            self.register_buffer("zeros", weight.new_zeros(self.in_features), persistent=False)
             exact, weight = weight[:, columns], weight.index_fill(1, columns, 0.0)
             scale = weight.abs().amax(dim=1).clamp_min(TINY) / self.product.levels
             rounded = (weight / scale[:, None]).round().to(torch.int8)
@@ -97,7 +99,9 @@ class Int8Linear(nn.Module):
         near = flat.index_select(1, self.columns)
         if len(flat) == 1 and self.product.one_row is not None:
             out = self.product.one_row(flat * self.rounded if count else flat, self.packed)
-            return out.addmm_(torch.cat((near, near.new_ones(1, 1)), dim=1), self.exact[1:])
+            # 1, or NaN if a value is NaN or infinite, which FBGEMM would round to a finite number.
+            one = torch.addmv(self.one, flat, self.zeros).view(1, 1)
+            return out.addmm_(torch.cat((near, one), dim=1), self.exact[1:])
         # New memory for every large tensor would cost more time than the arithmetic.
         rest = torch.mul(flat, self.rounded, out=scratch(flat.shape)) if count else flat
         lowest, highest = rest.amin(1, keepdim=True).clamp_max_(0), rest.amax(1, keepdim=True).clamp_min_(0)
@@ -148,11 +152,11 @@ def scratch(shape: torch.Size) -> Tensor:
     """Memory for values that are used up before the next call, float32 of this shape, one per thread."""
     size = shape.numel()
     if torch.compiler.is_compiling():
-        return torch.empty(shape)
+        return torch.empty(shape, dtype=torch.float32, device="cpu")
     memory: Tensor | None = getattr(_scratch, "memory", None)
     if memory is None or len(memory) < size:
         with torch.inference_mode(False):
-            memory = _scratch.memory = torch.empty(size)
+            memory = _scratch.memory = torch.empty(size, dtype=torch.float32, device="cpu")
     return memory[:size].view(shape)
 
 
@@ -233,7 +237,8 @@ def _largest_inputs(model: nn.Module) -> dict[nn.Module, Tensor]:
 
     hooks = [layer.register_forward_pre_hook(look) for layer in model.modules() if _rows_of(layer) is not None]
     try:
-        model(**_random_inputs(model))
+        with torch.device("cpu"):
+            model(**_random_inputs(model))
     except Exception:  # a model that takes other inputs: all columns are rounded
         pass
     finally:
@@ -250,7 +255,7 @@ def _random_inputs(model: nn.Module) -> dict[str, Tensor]:
         config = model.config
         size, channels = getattr(config, "image_size", 224), getattr(config, "num_channels", 3)
         height, width = sides(size)
-        return {"pixel_values": torch.randn(2, channels, height, width, generator=generator)}
+        return {"pixel_values": torch.randn(2, channels, height, width, generator=generator, dtype=torch.float32)}
     if inputs.main in ("input_values", "input_features"):
         return _random_sound(model, inputs.main, generator)
     ids = torch.randint(vocabulary_size(model) or 1, (4, 16), generator=generator)
@@ -269,7 +274,7 @@ def _random_sound(model: nn.Module, name: str, generator: torch.Generator) -> di
         shape = (1, config.max_length, bins)
     else:
         shape = (1, 16_000)
-    return {name: torch.randn(shape, generator=generator), **given}
+    return {name: torch.randn(shape, generator=generator, dtype=torch.float32), **given}
 
 
 def dequantized(model: nn.Module) -> nn.Module:

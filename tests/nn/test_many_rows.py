@@ -6,12 +6,14 @@ import pytest
 import reference as ref
 import torch
 from torch import nn
+from torch.nn import functional as F
 from torch.utils._python_dispatch import TorchDispatchMode
 
 import notebook_kit
 from notebook_kit import ablate_heads, record_attention
-from notebook_kit.nn import few_rows, many_rows
+from notebook_kit.nn import few_rows, int8, many_rows
 from notebook_kit.nn.many_rows import FastProducts, fast_products
+from notebook_kit.pipelines.quantization import Int8Linear
 
 pytestmark = pytest.mark.skipif(not few_rows.available(), reason="this torch has no such kernels")
 
@@ -175,3 +177,102 @@ def test_which_calls_it_is_for(bert, monkeypatch):
 def test_gain_is_measured_once():
     found = many_rows.gain(False, torch.get_num_threads())
     assert found > 0 and many_rows.gain(False, torch.get_num_threads()) is found
+
+
+# ----------------------------------------------------------------------------------- unusual arguments and settings
+
+X = torch.linspace(-1, 1, 8 * 36).view(8, 36)
+WEIGHT = nn.Parameter(torch.linspace(-1, 2, 20 * 36).view(20, 36).cos())
+BIAS = torch.linspace(1, 3, 20)
+BIASES = {
+    "one number repeated": torch.tensor([2.0]).expand(20),
+    "every other number": torch.arange(40.0)[::2],
+    "one number": torch.tensor([2.0]),
+    "no dimension": torch.tensor(2.0),
+    "one row": torch.ones(1, 20),
+    "a bias per row": torch.arange(160.0).view(8, 20),
+}
+MODES = {"many rows": FastProducts, "few rows": lambda: few_rows.PackedProducts(8)}
+
+
+@pytest.mark.parametrize("mode", MODES)
+@pytest.mark.parametrize("bias", BIASES.values(), ids=BIASES)
+def test_biases_of_other_shapes_and_strides(bias, mode, counted):
+    """oneDNN reads a bias as contiguous memory of one number per output, whatever its strides and shape."""
+    calls = [lambda: F.linear(X, WEIGHT, bias), lambda: torch.addmm(bias, X, TURNED)]
+    for call in calls:
+        with torch.no_grad():
+            expected = call()
+            with MODES[mode]():
+                torch.testing.assert_close(call(), expected, rtol=1e-5, atol=1e-5)
+
+
+TURNED = nn.Parameter(WEIGHT.detach().t().contiguous())
+FROZEN = nn.Parameter(WEIGHT.detach(), requires_grad=False)
+
+
+@pytest.mark.parametrize("mode", MODES)
+def test_a_product_with_factors_and_parts_with_gradients(mode, counted):
+    with torch.no_grad():
+        expected = torch.addmm(BIAS, X, TURNED, beta=0.5, alpha=2)
+        each = torch.func.vmap(lambda weight: F.linear(X, weight, BIAS))(WEIGHT[None])
+        with MODES[mode]():
+            torch.testing.assert_close(torch.addmm(BIAS, X, TURNED, beta=0.5, alpha=2), expected)
+            torch.testing.assert_close(torch.func.vmap(lambda weight: F.linear(X, weight, BIAS))(WEIGHT[None]), each)
+            _, change = torch.func.jvp(lambda x: F.linear(x, WEIGHT, BIAS), (X,), (X,))
+            traced = torch.jit.trace(lambda x: F.linear(x, FROZEN, BIAS), X)
+            with torch.enable_grad():
+                weight = nn.Parameter(WEIGHT.detach().clone())
+                F.linear(X, weight, BIAS).sum().backward()
+    torch.testing.assert_close(change, F.linear(X, WEIGHT).detach())
+    torch.testing.assert_close(weight.grad, X.sum(0).expand(20, 36))
+    assert "mkldnn" not in str(traced.graph)
+
+
+def test_weights_that_are_computed_anew_for_each_call_are_not_kept():
+    with torch.no_grad(), few_rows.PackedProducts(8) as packed:
+        for _ in range(3):
+            F.linear(X, WEIGHT * 2, BIAS)
+        F.linear(X, WEIGHT, BIAS)
+    assert len(packed._copies) == 1
+
+
+def test_a_traced_single_row_is_left_to_torch(monkeypatch):
+    monkeypatch.setattr(few_rows, "SMALLEST_MODEL", 1)
+    monkeypatch.setattr(few_rows, "timing", lambda rows, threads: few_rows.Timing(2.0, 1.0, 0.0))
+    layer = nn.Linear(36, 20).requires_grad_(False)
+    with torch.no_grad():
+        traced = torch.jit.trace(lambda x: few_rows.one_row(layer, x), X[:1])
+    assert "mkldnn" not in str(traced.graph)
+
+
+@pytest.fixture(params=["float64", "bfloat16", "a device"])
+def other_default(request):
+    for cached in (many_rows.gain, few_rows.timing, int8.best_product):
+        cached.cache_clear()
+    if request.param == "a device":
+        torch.set_default_device("meta")
+    else:
+        torch.set_default_dtype(getattr(torch, request.param))
+    yield
+    torch.set_default_dtype(torch.float32)
+    torch.set_default_device(None)
+    for cached in (many_rows.gain, few_rows.timing, int8.best_product):
+        cached.cache_clear()
+
+
+def test_timing_under_other_defaults_of_torch(other_default):
+    """A program may set a default dtype or device for its own tensors, while a model is in float32 on the CPU."""
+    layer = nn.Linear(64, 32, dtype=torch.float32, device="cpu")
+    x = torch.ones(4, 64, dtype=torch.float32, device="cpu")
+    kinds = (
+        few_rows.timing(4, 1).plain,
+        few_rows.timing(1, 1).plain,
+        many_rows.gain(False, 1),
+        many_rows.gain(True, 1),
+    )
+    assert min(kinds) > 0
+    rounded = Int8Linear(layer)
+    with torch.no_grad():
+        assert rounded(x).dtype == torch.float32 and float((rounded(x) - layer(x)).abs().max()) < 0.03
+        assert float((rounded.to_float()(x) - layer(x)).abs().max()) < 0.03

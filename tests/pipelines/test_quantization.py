@@ -54,6 +54,21 @@ def test_an_outlier_in_one_token_does_not_touch_the_others():
     assert torch.equal(layer(x)[[0, 1, 3]], before[[0, 1, 3]])
 
 
+@pytest.mark.parametrize("product", int8._candidates(), ids=lambda product: product.name)
+@pytest.mark.parametrize("rows", [1, 3])
+@pytest.mark.parametrize("value", ["nan", "inf", "-inf"])
+def test_values_that_are_not_numbers_stay_seen(value, rows, product, monkeypatch):
+    """A NaN must not become a plausible number, for a single token as for several."""
+    if not int8._is_exact(product):
+        pytest.skip("not on this processor")
+    monkeypatch.setattr("notebook_kit.pipelines.quantization.best_product", lambda rows=int8.MANY: product)
+    x = torch.ones(rows, 64)
+    x[-1, 40] = float(value)
+    for columns in (None, torch.tensor([3]), torch.tensor([40])):
+        found = Int8Linear(torch.nn.Linear(64, 32), columns)(x)
+        assert not found[-1].isfinite().any() and found[:-1].isfinite().all()
+
+
 @pytest.mark.parametrize("kind", ["bert", "vit"])
 def test_inputs_that_are_much_larger_are_multiplied_exactly(kind, monkeypatch):
     """As in trained models, where a few columns of the states hold values that would stretch the steps of all others."""
