@@ -99,7 +99,8 @@ class CLIPFeedForward(nn.Module):
         self.fc2 = nn.Linear(config.intermediate_size, config.hidden_size)
         self.activation = activation(config.hidden_act)
         set_deviation((2 * config.hidden_size) ** -0.5, self.fc1)
-        set_deviation((2 * config.num_hidden_layers * config.hidden_size) ** -0.5, self.fc2)
+        layers = max(1, config.num_hidden_layers)  # there may be none beside SigLIP's pooling, which has such a block
+        set_deviation((2 * layers * config.hidden_size) ** -0.5, self.fc2)
 
     def forward(self, x: Tensor) -> Tensor:
         return self.fc2(self.activation(self.fc1(x)))
