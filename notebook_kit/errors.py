@@ -15,6 +15,7 @@ import os
 import re
 import sys
 import sysconfig
+import traceback
 import warnings
 from collections.abc import Iterable
 from types import TracebackType
@@ -96,13 +97,16 @@ LEFT_OUT = "The lines of notebook_kit and of what it calls are left out here; %x
 
 
 def _for_a_reader(error: NotebookKitError) -> list[str]:
-    formatter = sys.modules["IPython"].get_ipython().InteractiveTB
+    shell = sys.modules["IPython"].get_ipython() if "IPython" in sys.modules else None
+    if shell is None:
+        return "".join(traceback.format_exception(error)).splitlines()
+    formatter = shell.InteractiveTB
     whole = formatter.structured_traceback(type(error), error, error.__traceback__)
     if formatter.mode == "Verbose":
         return whole
     chain: list[BaseException] = [error]
     while cause := chain[-1].__cause__ or (None if chain[-1].__suppress_context__ else chain[-1].__context__):
-        if cause in chain:  # a chain may be a circle
+        if any(cause is each for each in chain):  # a chain may be a circle
             break
         chain.append(cause)
     kept = [(each.__traceback__, each.__cause__, each.__suppress_context__) for each in chain]
@@ -110,36 +114,44 @@ def _for_a_reader(error: NotebookKitError) -> list[str]:
         for each in chain:
             each.__traceback__ = _of_the_reader(each.__traceback__)
         for outer, inner in itertools.pairwise(chain):
-            if isinstance(inner, NotebookKitError) and inner.what in str(outer):  # it would be read twice
+            if isinstance(inner, NotebookKitError) and _repeats(outer, inner):  # it would be read twice
                 outer.__cause__ = None
         shown = formatter.structured_traceback(type(error), error, error.__traceback__)
     finally:
-        for each, (traceback, reason, suppressed) in zip(chain, kept, strict=True):
-            each.__traceback__, each.__cause__, each.__suppress_context__ = traceback, reason, suppressed
+        for each, (lines, reason, suppressed) in zip(chain, kept, strict=True):
+            each.__traceback__, each.__cause__, each.__suppress_context__ = lines, reason, suppressed
     return [*shown, LEFT_OUT] if len(shown) < len(whole) else whole
 
 
-def _of_the_reader(traceback: TracebackType | None) -> TracebackType | None:
+def _repeats(outer: BaseException, inner: NotebookKitError) -> bool:
+    """Whether the message of an error contains that of its cause. A reader's own error may fail to say either."""
+    try:
+        return bool(inner.what) and inner.what in str(outer)
+    except Exception:
+        return False
+
+
+def _of_the_reader(lines: TracebackType | None) -> TracebackType | None:
     """The same traceback without the lines of this package and of the packages that it calls.
 
     A reader's function that this package calls (a metric, a callback) stays, and so does all that comes before this package.
     """
     steps = []
-    while traceback is not None:
-        steps.append(traceback)
-        traceback = traceback.tb_next
+    while lines is not None:
+        steps.append(lines)
+        lines = lines.tb_next
     inside, kept = False, []
     for step in steps:
         inside = inside or _is_ours(step)
         if not inside or not (_is_ours(step) or _is_installed(step)):
             kept.append(step)
     for step in reversed(kept or steps[-1:]):
-        traceback = TracebackType(traceback, step.tb_frame, step.tb_lasti, step.tb_lineno)
-    return traceback
+        lines = TracebackType(lines, step.tb_frame, step.tb_lasti, step.tb_lineno)
+    return lines
 
 
 def _is_ours(step: TracebackType) -> bool:
-    return step.tb_frame.f_globals.get("__name__", "").partition(".")[0] == "notebook_kit"
+    return str(step.tb_frame.f_globals.get("__name__")).partition(".")[0] == "notebook_kit"
 
 
 def _is_installed(step: TracebackType) -> bool:

@@ -89,3 +89,59 @@ def test_showing_an_error_does_not_change_it(run):
     assert any("It failed" in line for line in lines)
     assert (error.__traceback__, error.__cause__, error.__suppress_context__) == before
     assert shell.InteractiveTB.mode != "Verbose"
+
+
+UNUSUAL = {
+    "an error that cannot be compared": """
+class Odd(Exception):
+    def __eq__(self, other):
+        raise RuntimeError('not comparable')
+try:
+    try:
+        raise Odd()
+    except Odd as first:
+        raise ValueError() from first
+except ValueError as second:
+    raise InputError('The message.') from second
+""",
+    "an error that cannot be read": """
+class Odd(InputError):
+    def __init__(self):
+        pass
+try:
+    raise Odd()
+except Odd as first:
+    raise InputError('The message.') from first
+""",
+    "a circle": """
+first, second = InputError('The message.'), ValueError('reason')
+first.__cause__, second.__cause__ = second, first
+raise first
+""",
+    "lines without a module": """
+exec("raise InputError('The message.')", {'InputError': InputError, '__name__': None})
+""",
+}
+
+
+@pytest.mark.parametrize("code", UNUSUAL.values(), ids=UNUSUAL)
+def test_unusual_errors_of_a_reader(run, code):
+    shown = run(f"from notebook_kit.errors import InputError\n{code}")
+    assert "InputError: The message." in shown and "Unexpected exception" not in shown
+
+
+def test_a_reason_without_a_message_is_shown(run):
+    shown = run(
+        "from notebook_kit.errors import InputError\n"
+        "try:\n"
+        "    raise InputError('')\n"
+        "except InputError as error:\n"
+        "    raise InputError('The message.') from error\n"
+    )
+    assert "direct cause" in shown
+
+
+def test_without_a_shell(monkeypatch):
+    monkeypatch.setattr(IPython, "get_ipython", lambda: None)
+    lines = InputError("The message.", next_step="Do this.")._render_traceback_()
+    assert lines == ["notebook_kit.errors.InputError: The message.", "→ Do this."]
