@@ -27,6 +27,7 @@ import torch
 from torch import Tensor, nn
 
 from notebook_kit.errors import InputError, near_matches, notice
+from notebook_kit.nn.few_rows import is_ordinary_call
 from notebook_kit.nn.inputs import inputs_of, vocabulary_size
 from notebook_kit.nn.int8 import MANY, ONE, best_product, float_seconds, seconds
 from notebook_kit.nn.patches import sides
@@ -103,7 +104,7 @@ class Int8Linear(nn.Module):
             one = torch.addmv(self.one, flat, self.zeros).view(1, 1)
             return out.addmm_(torch.cat((near, one), dim=1), self.exact[1:])
         # New memory for every large tensor would cost more time than the arithmetic.
-        rest = torch.mul(flat, self.rounded, out=scratch(flat.shape)) if count else flat
+        rest = torch.mul(flat, self.rounded, out=scratch(flat.shape)) if count else flat  # out=None: new memory
         lowest, highest = rest.amin(1, keepdim=True).clamp_max_(0), rest.amax(1, keepdim=True).clamp_min_(0)
         step = (highest - lowest).mul_(1 / 255).clamp_min_(TINY)  # (tokens, 1)
         zero = (lowest / step).round_()  # an activation is step * (rounded + zero)
@@ -129,17 +130,39 @@ class Int8Linear(nn.Module):
         del state["product"]
         return state
 
-    def __setstate__(self, state: dict[str, Any]) -> None:
-        levels = state.pop("levels")
-        super().__setstate__(state)
-        self.product = best_product(self._rows)
-        rounded = self.packed
-        if levels > self.product.levels:  # written on a processor with more exact products
+    def _save_to_state_dict(self, destination: dict[str, Any], prefix: str, keep_vars: bool) -> None:
+        super()._save_to_state_dict(destination, prefix, keep_vars)
+        destination[f"{prefix}weight"] = self.product.unpack(self.packed)  # int8
+
+    def _load_from_state_dict(self, state_dict: dict[str, Any], prefix: str, *others: Any) -> None:
+        given = dict(state_dict)
+        rounded = given.pop(f"{prefix}weight", None)
+        super()._load_from_state_dict(given, prefix, *others)
+        _, _, missing, _, errors = others
+        if rounded is None:
+            missing.append(f"{prefix}weight")
+        elif rounded.dtype != torch.int8 or rounded.shape != (self.out_features, self.in_features):
+            errors.append(
+                f"{prefix}weight is {rounded.dtype} {tuple(rounded.shape)}; expected int8 "
+                f"{(self.out_features, self.in_features)}, from the state_dict of a model with 8-bit weights."
+            )
+        else:
+            self._pack(rounded, int(rounded.abs().max()) if rounded.numel() else 0)
+
+    def _pack(self, rounded: Tensor, levels: int) -> None:
+        """Take weights, which may have been written on a processor with more exact products."""
+        if levels > self.product.levels:
             ratio = levels / self.product.levels
             rounded = (rounded / ratio).round().to(torch.int8)
             self.scale *= ratio
             self.exact[0] = rounded.sum(dim=1).float() * self.scale
         self.packed = self.product.pack(rounded, self.scale)
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        levels = state.pop("levels")
+        super().__setstate__(state)
+        self.product = best_product(self._rows)
+        self._pack(self.packed, levels)
 
     def extra_repr(self) -> str:
         return f"in_features={self.in_features}, out_features={self.out_features}, bias={self.has_bias}"
@@ -148,11 +171,14 @@ class Int8Linear(nn.Module):
 _scratch = threading.local()
 
 
-def scratch(shape: torch.Size) -> Tensor:
-    """Memory for values that are used up before the next call, float32 of this shape, one per thread."""
+def scratch(shape: torch.Size) -> Tensor | None:
+    """Memory for values that are used up before the next call, float32 of this shape, one per thread.
+
+    None in calls that are compiled, traced or transformed: a trace would keep the memory of its thread for all others.
+    """
+    if not is_ordinary_call():
+        return None
     size = shape.numel()
-    if torch.compiler.is_compiling():
-        return torch.empty(shape, dtype=torch.float32, device="cpu")
     memory: Tensor | None = getattr(_scratch, "memory", None)
     if memory is None or len(memory) < size:
         with torch.inference_mode(False):
@@ -205,14 +231,17 @@ def quantized(model: nn.Module, kind: str = "int8") -> nn.Module:
         )
     model = copy.deepcopy(model)
     columns = _largest_inputs(model)
-    count = 0
+    made: dict[nn.Module, Int8Linear] = {}  # a layer may be in several places
     for parent in list(model.modules()):
-        for name, child in list(parent.named_children()):
-            weight = _rows_of(child)
-            if weight is not None and len(weight) >= FEWEST_OUTPUTS:
-                parent._modules[name] = Int8Linear(child, columns.get(child), rows)
-                count += 1
-    if not count:
+        if isinstance(parent, nn.TransformerEncoderLayer):  # reads the weights of its layers
+            continue
+        for name, child in list(parent._modules.items()):
+            weight = None if child is None else _rows_of(child)
+            if child is not None and weight is not None and len(weight) >= FEWEST_OUTPUTS:
+                if child not in made:
+                    made[child] = Int8Linear(child, columns.get(child), rows)
+                parent._modules[name] = made[child]
+    if not made:
         raise InputError(
             f'quantize="int8" has nothing to do: {type(model).__name__} has no linear layers with {FEWEST_OUTPUTS} outputs.',
             next_step="Leave quantize out.",
@@ -305,10 +334,13 @@ def dequantized(model: nn.Module) -> nn.Module:
             next_step='Pass the model of a pipeline that was created with quantize="int8".',
         )
     model = copy.deepcopy(model)
+    made: dict[nn.Module, nn.Module] = {}  # a layer may be in several places
     for parent in list(model.modules()):
-        for name, child in list(parent.named_children()):
+        for name, child in list(parent._modules.items()):
             if isinstance(child, Int8Linear):
-                parent._modules[name] = child.to_float()
+                if child not in made:
+                    made[child] = child.to_float()
+                parent._modules[name] = made[child]
     if callable(tie := getattr(model, "tie_weights", None)):
         tie()
     return model.eval()

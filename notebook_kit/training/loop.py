@@ -150,7 +150,7 @@ class TrainingLoop:
         trainer, start = self.trainer, time.time()
         trainer.control.should_training_stop = False
         # Gradients on: a cell that was stopped at the wrong moment may have left them off.
-        with self, trainer.interrupts.held(), torch.enable_grad():
+        with self, trainer.interrupts.held(), torch.inference_mode(False), torch.enable_grad():
             trainer.emit("on_train_begin")
             if self.resumed and trainer.state.global_step >= self.length.max_steps:
                 setting = "max_steps" if trainer.args.max_steps > 0 else "num_train_epochs"
@@ -310,6 +310,7 @@ class TrainingLoop:
             with nullcontext() if last else trainer.distributed.accelerator.no_sync(self.model):
                 loss = trainer.training_step(self.model, batch, *items)
                 loss = hooks.checked_loss(hooks.name_of(trainer, "training_step"), loss)
+                loss = loss.mean() if loss.ndim else loss
             total = loss if total is None else total + loss
             if not last:
                 trainer.emit("on_substep_end")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import json
 import pickle
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 import reference as ref
@@ -127,6 +128,54 @@ def test_a_layer_from_a_processor_with_other_products(monkeypatch):
             "notebook_kit.pipelines.quantization.best_product", lambda rows, there=there: products[there]
         )
         assert torch.allclose(pickle.loads(written)(x), linear(x), atol=0.06)
+
+
+def test_weights_are_in_the_state_dict():
+    torch.manual_seed(0)
+    models = [nn.Sequential(nn.Linear(40, 24)) for _ in range(2)]
+    first, second = map(quantized, models)
+    x = torch.randn(5, 40)
+    second.load_state_dict(first.state_dict())
+    assert torch.equal(second(x), first(x))
+    for edit in (lambda state: state.pop("0.weight"), lambda state: state.update({"0.weight": models[0][0].weight})):
+        state = first.state_dict()
+        edit(state)
+        with pytest.raises(RuntimeError, match=r"0\.weight"):
+            second.load_state_dict(state)
+
+
+def test_a_trace_keeps_no_memory_of_its_thread():
+    torch.manual_seed(0)
+    linear = nn.Linear(64, 32)
+    model, x, more = quantized(nn.Sequential(linear)), torch.randn(3, 64), torch.randn(2000, 64)
+    traced = torch.jit.trace(model, x, check_trace=False)
+    assert torch.allclose(traced(more), linear(more), atol=0.05)
+    inputs = [torch.randn(3, 64) for _ in range(4)]
+    expected = [model(one) for one in inputs]
+
+    def differ(index: int) -> int:
+        return sum(not torch.equal(traced(inputs[index]), expected[index]) for _ in range(300))
+
+    with ThreadPoolExecutor(4) as threads:
+        assert sum(threads.map(differ, range(4))) == 0
+
+
+def test_a_layer_in_several_places_stays_one():
+    torch.manual_seed(0)
+    layer = nn.Linear(64, 64)
+    model = nn.Sequential(layer, nn.Sequential(layer), layer)
+    rounded = quantized(model)
+    assert rounded[0] is rounded[1][0] is rounded[2] and isinstance(rounded[0], Int8Linear)
+    back = dequantized(rounded)
+    assert back[0] is back[1][0] is back[2] and type(back[0]) is nn.Linear
+
+
+def test_layers_whose_weights_torch_reads_stay():
+    torch.manual_seed(0)
+    model = nn.Sequential(nn.Linear(32, 64), nn.TransformerEncoderLayer(64, 4, 64, batch_first=True)).eval()
+    rounded, x = quantized(model), torch.randn(2, 5, 32)
+    with torch.no_grad():
+        assert isinstance(rounded[0], Int8Linear) and torch.allclose(rounded(x), model(x), atol=0.1)
 
 
 def test_a_processor_without_fast_products_says_so(monkeypatch, caplog):

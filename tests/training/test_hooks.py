@@ -119,3 +119,17 @@ def test_resuming_a_finished_run(tmp_path):
     with pytest.warns(NotebookKitWarning, match=r"already at step 2 of 2, .* raise max_steps"):
         assert run.train(resume_from_checkpoint=True).global_step == 2
     assert line(tmp_path, **{**options, "max_steps": 3}).train(resume_from_checkpoint=True).global_step == 3
+
+
+@pytest.mark.parametrize("policy", ["stop", "skip", "ignore"])
+def test_a_training_step_with_a_loss_per_part(tmp_path, policy):
+    """As from a model on several devices: the loss of the update is the mean, as for compute_loss."""
+
+    def training_step(self, model, inputs, num_items_in_batch=None):
+        loss = Trainer.training_step(self, model, inputs, num_items_in_batch)
+        return torch.stack([loss, 3 * loss])
+
+    options = {"nan_policy": policy, "gradient_accumulation_steps": 2}
+    parts = line(tmp_path / "parts", with_hook("training_step", training_step), **options).train()
+    whole = line(tmp_path / "whole", **options).train()
+    assert parts.training_loss == pytest.approx(2 * whole.training_loss)

@@ -51,11 +51,12 @@ def test_gradients_are_on_again_after_a_stop_on_the_border_of_no_grad(tmp_path, 
     assert torch.is_grad_enabled()
 
 
-def test_training_turns_gradients_on(tmp_path):
+@pytest.mark.parametrize("off", [torch.no_grad, torch.inference_mode])
+def test_training_turns_gradients_on(tmp_path, off):
     """A cell that was stopped at the wrong moment may have left them off."""
     trainer = make_trainer(tmp_path, data=dataset(8), max_steps=2)
     before = {name: tensor.clone() for name, tensor in trainer.model.state_dict().items()}
-    with torch.no_grad():
+    with off():
         trainer.train()
         assert not torch.is_grad_enabled()
     assert any(not torch.equal(tensor, before[name]) for name, tensor in trainer.model.state_dict().items())
