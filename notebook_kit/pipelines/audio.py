@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import dataclasses
 import os
 from collections.abc import Hashable, Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
+from importlib.util import find_spec
 from typing import Any
 
 import numpy as np
@@ -12,6 +14,7 @@ import torch
 
 from notebook_kit.errors import InputError, MissingDependencyError, NotebookKitError
 from notebook_kit.pipelines.base import Pipeline, Rows
+from notebook_kit.pipelines.inputs import KeyDataset
 from notebook_kit.processing.audio.loading import is_one, load_audio
 from notebook_kit.processing.naming import is_array
 from notebook_kit.processing.padding import pad_rows
@@ -97,13 +100,14 @@ class AudioPipeline(Pipeline):
                 "The input is a pair of samples and their sampling rate.",
                 next_step='Pass it as a dictionary: {"array": samples, "sampling_rate": rate}.',
             )
+        inputs = _as_files(inputs)
         try:
             return super().__call__(inputs, **options)
         except ImportError as error:
             if isinstance(error, NotebookKitError) or "torchcodec" not in str(error):
                 raise
             raise MissingDependencyError(
-                "The column of recordings cannot be decoded: `datasets` needs the package torchcodec for that.",
+                "The recordings of the dataset cannot be decoded: `datasets` needs the package torchcodec for that.",
                 next_step="Pass the files as they are, dataset.cast_column(name, datasets.Audio(decode=False))[name], or "
                 "`pip install torchcodec`.",
             ) from error
@@ -157,3 +161,40 @@ def _is_samples_with_rate(inputs: Any) -> bool:
     if not isinstance(inputs, tuple) or len(inputs) != 2:
         return False
     return any(is_array(one) and isinstance(other, int) for one, other in (inputs, inputs[::-1]))
+
+
+def _as_files(inputs: Any) -> Any:
+    """A column of `datasets.Audio` as its files, if `datasets` cannot decode them because torchcodec is missing: `load_audio`
+    reads them without it. Other inputs as they are.
+
+    Raises:
+        InputError: For a whole dataset with such a column.
+    """
+    features = getattr(inputs, "features", None)
+    sounds = _sounds_of(features) if isinstance(features, Mapping) else []
+    if sounds and hasattr(inputs, "cast_column"):
+        raise InputError(
+            f"The input is a dataset with the columns {', '.join(map(str, features or ()))}.",
+            next_step=f"Pass the recordings: dataset[{sounds[0]!r}].",
+        )
+    if find_spec("torchcodec") is not None:
+        return inputs
+    dataset: Any
+    name: Any
+    if isinstance(inputs, KeyDataset):
+        dataset, name = inputs.dataset, inputs.key
+    else:
+        dataset, name = getattr(inputs, "source", None), getattr(inputs, "column_name", None)
+    features = getattr(dataset, "features", None)
+    is_transformed = (getattr(dataset, "format", None) or {}).get("type") == "custom"
+    if is_transformed or not isinstance(features, Mapping) or name not in _sounds_of(features):
+        return inputs
+    files = dataset.cast_column(name, dataclasses.replace(features[name], decode=False))
+    return KeyDataset(files, name) if isinstance(inputs, KeyDataset) else files[name]
+
+
+def _sounds_of(features: Mapping[str, Any]) -> list[str]:
+    """The names of the columns of a dataset that `datasets` decodes as sound."""
+    return [
+        name for name, kind in features.items() if type(kind).__name__ == "Audio" and getattr(kind, "decode", False)
+    ]

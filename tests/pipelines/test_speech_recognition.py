@@ -14,6 +14,7 @@ import pytest
 import soundfile
 import torch
 import transformers
+from datasets import Audio, Dataset
 
 from notebook_kit import AutoImageProcessor, pipeline
 from notebook_kit.errors import (
@@ -23,6 +24,8 @@ from notebook_kit.errors import (
     PipelineInputError,
     UnknownArchitectureError,
 )
+from notebook_kit.pipelines import KeyDataset
+from notebook_kit.zoo import sample
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "processing" / "audio"))
 from speech_vocabularies import LETTERS, write_letters, write_whisper
@@ -158,6 +161,29 @@ def test_a_column_that_cannot_be_decoded(recognizers):
     with pytest.raises(MissingDependencyError, match="torchcodec") as caught:
         recognizers[0](Undecodable([None]))
     assert "decode=False" in caught.value.next_step
+
+
+@pytest.fixture
+def recordings():
+    paths = [str(sample("seven.ogg")), str(sample("sentence_1.ogg"))]
+    return Dataset.from_dict({"audio": paths, "number": [0, 1]}).cast_column("audio", Audio(sampling_rate=8_000))
+
+
+def test_a_column_is_read_without_torchcodec(recordings, monkeypatch):
+    """`datasets` from version 4 decodes sound with torchcodec only; the files can be read without it."""
+    monkeypatch.setattr("notebook_kit.pipelines.audio.find_spec", lambda name: None)
+    recognize = pipeline("automatic-speech-recognition", model="zoo")
+    expected = [{"text": "seven"}, {"text": "you have seven new messages"}]
+    assert recognize(recordings["audio"]) == expected
+    assert list(recognize(KeyDataset(recordings, "audio"))) == expected
+    assert recordings.features["audio"].decode  # it is left as it was
+
+
+def test_a_whole_dataset_is_not_a_column(recordings):
+    recognize = pipeline("automatic-speech-recognition", model="zoo")
+    with pytest.raises(InputError, match="a dataset with the columns audio, number") as caught:
+        recognize(recordings)
+    assert "dataset['audio']" in caught.value.next_step
 
 
 class Beams:
