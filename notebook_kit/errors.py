@@ -329,15 +329,30 @@ def not_yet(name: str, known: Iterable[str] = ()) -> str:
     Example:
         >>> not_yet("AutoModelForVideoClassification"), not_yet("AutoTokeniser")
         ('notebook_kit does not support video yet.', '')
+        >>> not_yet("AutoImageProcesor", ["AutoImageProcessor"])
+        ''
     """
     of_torch = re.sub(r"^TF(?=[A-Z])", "", name)  # a model's name in TensorFlow
     for what, pattern in _NOT_YET.items():
         if re.match(pattern, of_torch):
             alike = [other for other in known if re.match(pattern, other)]
             similar = difflib.get_close_matches(name, alike, n=1, cutoff=0.85)
-            is_slip = similar and difflib.get_close_matches(_stem(name), [_stem(similar[0])], cutoff=0.8)
+            is_slip = similar and (_slip_in_head(name, similar[0]) or _slip_in_stem(name, similar[0]))
             return "" if is_slip else f"notebook_kit does not support {what} yet."
     return ""
+
+
+def _slip_in_stem(name: str, known: str) -> bool:
+    """Whether two names differ by a slip before the head. (`Swinv2` and `Blip2` are other families than `Swin` and `Blip`.)"""
+    if re.sub(r"v?\d+$", "", _stem(name), flags=re.IGNORECASE) == _stem(known) != _stem(name):
+        return False
+    return bool(difflib.get_close_matches(_stem(name), [_stem(known)], cutoff=0.8))
+
+
+def _slip_in_head(name: str, known: str) -> bool:
+    """Whether a name begins as a known one up to its head, which is misspelled: `AutoImageProcesor`. (Another family, such as
+    `Swinv2ForImageClassification`, differs before the head.)"""
+    return name.startswith(known[: len(_stem(known)) + 1])
 
 
 def _stem(name: str) -> str:

@@ -64,3 +64,35 @@ def test_a_slip_for_a_name_that_exists_is_no_gap():
     for slip, name in (("WhisperTokeniser", "WhisperTokenizer"), ("is_vision_avalable", "is_vision_available")):
         with pytest.raises(AttributeError, match=f"Did you mean '{name}'"):
             getattr(notebook_kit, slip)
+
+
+@pytest.mark.parametrize(
+    ("name", "meant"),
+    [
+        ("AutoImageProcesor", "AutoImageProcessor"),
+        ("AutoFeatureExtracter", "AutoFeatureExtractor"),
+        ("AutoModelForAudioClasification", "AutoModelForAudioClassification"),
+        ("ViTImageProcesor", "ViTImageProcessor"),
+    ],
+)
+def test_a_slip_for_a_name_of_pictures_and_sound(name, meant):
+    with pytest.raises(AttributeError, match=f"Did you mean '{meant}'"):
+        getattr(notebook_kit, name)
+
+
+def test_a_version_of_a_family_is_not_a_slip():
+    for name in ("Swinv2ForImageClassification", "ConvNextV2ForImageClassification", "Blip2ForConditionalGeneration"):
+        with pytest.raises(AttributeError, match="does not support this task or model for pictures"):
+            getattr(notebook_kit, name)
+
+
+def test_what_people_call_a_task():
+    for task, meant in (
+        ("asr", "automatic-speech-recognition"),
+        ("speech-recognition", "automatic-speech-recognition"),
+        ("segmentation", "image-segmentation"),
+        ("Image Captioning", "image-to-text"),
+        ("image_classification", "image-classification"),
+    ):
+        with pytest.raises(InputError, match=f"Did you mean '{meant}'"):
+            notebook_kit.pipeline(task)

@@ -149,6 +149,20 @@ ALIASES = {
 }
 """Alias -> name of a task."""
 
+_EVERYDAY = {
+    "asr": "automatic-speech-recognition",
+    "speech-to-text": "automatic-speech-recognition",
+    "transcription": "automatic-speech-recognition",
+    "captioning": "image-to-text",
+    "image-captioning": "image-to-text",
+    "ocr": "image-to-text",
+    "docvqa": "document-question-answering",
+    "document-qa": "document-question-answering",
+    "qa": "question-answering",
+    "image-embedding": "image-feature-extraction",
+}
+"""What people call a task -> its name. An error suggests it; it is not an alias, which `transformers` would not have either."""
+
 
 def get_supported_tasks() -> list[str]:
     """The names that `pipeline` accepts, aliases included, sorted.
@@ -176,10 +190,20 @@ def task_name(task: str) -> str:
     if name not in TASKS:
         known = get_supported_tasks()
         raise InputError(
-            f"There is no task {task!r}. {not_yet(task, known) or near_matches(task, known)}".rstrip(),
+            f"There is no task {task!r}. {_suggestion(task, known)}".rstrip(),
             next_step=f"The tasks are {', '.join(known)}.",
         )
     return name
+
+
+def _suggestion(task: str, known: list[str]) -> str:
+    """The task that was probably meant, or what is not supported yet; otherwise ""."""
+    usual = task.strip().lower().replace("_", "-").replace(" ", "-")
+    usual = _EVERYDAY.get(usual, usual)
+    meant = [usual] if usual in known else [name for name in known if name.endswith(f"-{usual}")]
+    if meant:
+        return f"Did you mean {' or '.join(map(repr, meant))}?"
+    return not_yet(task, known) or near_matches(task, known)
 
 
 def task_of(tag: str, architectures: Iterable[str] = ()) -> str | None:
