@@ -106,7 +106,7 @@ class ASTEmbeddings(nn.Module):
 
     def forward(self, spectrogram: Tensor) -> Tensor:
         image = spectrogram.transpose(1, 2)[:, None]  # (batch, 1, bands, frames)
-        patches = self.patch_embeddings["projection"](image).flatten(2).transpose(1, 2)
+        patches = self.patch_embeddings["projection"](image.to(self.cls_token.dtype)).flatten(2).transpose(1, 2)
         extra = (token.expand(patches.shape[0], -1, -1) for token in (self.cls_token, self.distillation_token))
         return self.dropout(torch.cat([*extra, patches], dim=1) + self.position_embeddings)
 

@@ -125,10 +125,10 @@ def frames_after(samples: Any, kernels: Sequence[int], strides: Sequence[int]) -
 
 
 def check_samples(input_values: Any, config: Any) -> None:
-    """Check the shape of a batch of waveforms.
+    """Check the shape and the type of a batch of waveforms.
 
     Raises:
-        InputError: If it is not `(batch, samples)`, or too short for a single frame.
+        InputError: If it is not `(batch, samples)`, has whole numbers, or is too short for a single frame.
     """
     if not isinstance(input_values, Tensor) or input_values.dim() != 2:
         given = (
@@ -141,6 +141,11 @@ def check_samples(input_values: Any, config: Any) -> None:
         raise InputError(
             f"input_values {given}; expected a tensor (batch, samples).",
             next_step="Call model(**feature_extractor(samples, sampling_rate=16000, return_tensors='pt')).",
+        )
+    if not input_values.is_floating_point():
+        raise InputError(
+            f"input_values has the type {str(input_values.dtype).removeprefix('torch.')}, which are samples as in a file.",
+            next_step="Call model(**feature_extractor(samples, sampling_rate=16000, return_tensors='pt')), which scales them.",
         )
     samples = input_values.shape[1]
     if frames_after(samples, config.conv_kernel, config.conv_stride) < 1:

@@ -198,7 +198,8 @@ class WhisperEncoder(nn.Module):
     ) -> BaseModelOutput:
         """Encode spectrograms `(batch, bands, frames)`; `attention_mask` is accepted and not used."""
         self.check_features(input_features)
-        x = F.gelu(self.conv1(input_features))
+        assert input_features is not None
+        x = F.gelu(self.conv1(input_features.to(self.conv1.weight.dtype)))
         x = F.gelu(self.conv2(x)).transpose(1, 2)  # (batch, positions, width)
         x = self.dropout(x + self.embed_positions.weight)
         drop = self.config.encoder_layerdrop if self.training else 0.0

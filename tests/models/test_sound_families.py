@@ -512,3 +512,30 @@ def test_adapters_of_languages_are_loaded_as_by_the_oracle(tmp_path):
     plain = notebook_kit.Wav2Vec2ForCTC(notebook_kit.Wav2Vec2Config(**FIELDS["wav2vec2"]))
     with pytest.raises(ConfigurationError, match="no adapters for languages"):
         plain.load_adapter("tel")
+
+
+def test_samples_in_another_precision():
+    """soundfile reads samples as float64, and files hold whole numbers."""
+    samples = torch.randn(1, 4_000, generator=torch.Generator().manual_seed(0))
+    small = {"hidden_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2, "intermediate_size": 16}
+    waves = notebook_kit.Wav2Vec2Model(notebook_kit.Wav2Vec2Config(**small)).eval()
+    with torch.no_grad():
+        assert torch.equal(waves(samples.double())[0], waves(samples.double().float())[0])
+    with pytest.raises(InputError, match="has the type int16"):
+        waves((samples * 1000).to(torch.int16))
+
+    patches = notebook_kit.ASTModel(notebook_kit.ASTConfig(**small, num_mel_bins=32, max_length=40)).eval()
+    bands = torch.randn(1, 40, 32, generator=torch.Generator().manual_seed(0))
+    with torch.no_grad():
+        assert torch.equal(patches(bands.double())[0], patches(bands)[0])
+
+    config = notebook_kit.WhisperConfig(
+        vocab_size=20, d_model=16, encoder_layers=1, decoder_layers=1, encoder_attention_heads=2,
+        decoder_attention_heads=2, encoder_ffn_dim=16, decoder_ffn_dim=16, num_mel_bins=8, max_source_positions=10,
+        pad_token_id=0, bos_token_id=1, eos_token_id=2, decoder_start_token_id=1,
+    )  # fmt: skip
+    listener = notebook_kit.WhisperModel(config).eval()
+    mels = torch.randn(1, 8, 20, generator=torch.Generator().manual_seed(0))
+    ids = torch.tensor([[1, 3]])
+    with torch.no_grad():
+        assert torch.equal(listener(mels.double(), decoder_input_ids=ids)[0], listener(mels, decoder_input_ids=ids)[0])
