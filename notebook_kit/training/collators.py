@@ -127,6 +127,18 @@ def _labels(features: Any, names: Sequence[str]) -> list[Any] | None:
     return None
 
 
+_PAD = (
+    "Pass the Trainer data_collator=DataCollatorWithPadding(tokenizer) or processing_class=tokenizer, so that each batch is "
+    "padded; or pad when tokenizing."
+)
+_PAD_SOUND = "Pass the Trainer processing_class=feature_extractor, so that each batch is padded."
+_EQUAL_SHAPES = {
+    "pixel_values": "Bring the images to one size, as the checkpoint's image processor does.",
+    "input_values": _PAD_SOUND,
+    "input_features": _PAD_SOUND,
+}
+
+
 def _stack(name: str, values: Any) -> torch.Tensor:
     """One tensor of the values; floats in single precision, as models have them."""
     try:
@@ -134,8 +146,7 @@ def _stack(name: str, values: Any) -> torch.Tensor:
     except InputError as error:
         raise InputError(
             f"{error.what} The values of {name!r} in a batch need equal shapes to be stacked.",
-            next_step="Pass the Trainer data_collator=DataCollatorWithPadding(tokenizer) or processing_class=tokenizer, so that"
-            " each batch is padded; or pad when tokenizing.",
+            next_step=_EQUAL_SHAPES.get(name, _PAD),
         ) from error
     return tensor.float() if tensor.dtype == torch.float64 else tensor
 

@@ -30,6 +30,15 @@ MEGA_BATCH = 50
 # If a dataset must build each item to know its length, it is read only up to this many items.
 MAX_ITEMS_READ = 20_000
 
+_READ_IMAGES = (
+    "Prepare the images: dataset = dataset.with_transform(lambda batch: "
+    '{{**image_processor(batch[{column!r}], return_tensors="pt"){labels}}}).'
+)
+_READ_SOUNDS = (
+    "Prepare the sound: dataset = dataset.cast_column({column!r}, datasets.Audio(decode=False)).map(lambda batch: "
+    "feature_extractor([load_audio(each, rate) for each in batch[{column!r}]], sampling_rate=rate), batched=True), with "
+    "rate = feature_extractor.sampling_rate; and pass the Trainer processing_class=feature_extractor, which pads."
+)
 _TOKENIZE = (
     "Tokenize first: dataset = dataset.map(lambda batch: tokenizer(batch[{column!r}], truncation=True), batched=True)."
 )
@@ -151,10 +160,29 @@ def _check_inputs(columns: Mapping[str, Any], inputs: ModelInputs, labels: set[s
     raise InputError(
         f"{role} has the columns {', '.join(columns) or '(none)'}, none of which the model takes; it takes"
         f" {', '.join(names[:6])}{', ...' if len(names) > 6 else ''}.",
-        next_step=_TOKENIZE.format(column=texts[0] if texts else "text")
-        if texts or "input_ids" in names
-        else "Rename the columns to the model's inputs, or pass remove_unused_columns=False and a data_collator.",
+        next_step=_preparation(columns, names, texts),
     )
+
+
+def _preparation(columns: Mapping[str, Any], names: list[str], texts: list[str]) -> str:
+    """How to get the inputs `names` of a model from the columns of a dataset, of which `texts` are text."""
+    if "pixel_values" in names:
+        column = next((name for name, kind in columns.items() if type(kind).__name__ == "Image"), None)
+        if column is not None:
+            return _READ_IMAGES.format(column=column, labels=_labels_in(columns))
+    main = next((name for name in ("input_values", "input_features") if name in names), None)
+    column = next((name for name, kind in columns.items() if type(kind).__name__ == "Audio"), None)
+    if main is not None and column is not None:
+        return _READ_SOUNDS.format(column=column)
+    if texts or "input_ids" in names:
+        return _TOKENIZE.format(column=texts[0] if texts else "text")
+    return "Rename the columns to the model's inputs, or pass remove_unused_columns=False and a data_collator."
+
+
+def _labels_in(columns: Mapping[str, Any]) -> str:
+    """The part of a batch's dictionary with its labels, if there is such a column."""
+    name = next((name for name in ("label", "labels") if name in columns), None)
+    return "" if name is None else f', "labels": batch[{name!r}]'
 
 
 def make_loader(

@@ -2,6 +2,7 @@
 
 import itertools
 import logging
+import re
 
 import datasets
 import numpy as np
@@ -11,6 +12,7 @@ import transformers
 from tiny_training import Line, Padder, bert, dataset, line_rows, rows, trainer
 from torch.utils.data import RandomSampler
 
+import notebook_kit
 from notebook_kit.errors import InputError
 from notebook_kit.processing.text import PreTrainedTokenizerFast
 from notebook_kit.training import (
@@ -26,6 +28,7 @@ from notebook_kit.training.data import (
     example_lengths,
     sorted_order,
 )
+from notebook_kit.zoo import sample
 
 
 class Plain(torch.utils.data.Dataset):
@@ -272,3 +275,39 @@ def test_workers_read_the_same_batches(tmp_path):
         run.train()
     pick = [[entry["loss"] for entry in run.state.log_history if "loss" in entry] for run in (alone, helped)]
     assert pick[0] == pick[1]
+
+
+def test_columns_of_pictures_and_sound_are_to_be_prepared(tmp_path):
+    """The advice runs as it is written."""
+    image_processor = notebook_kit.AutoImageProcessor.from_pretrained("notebook-kit/tiny-things")
+    feature_extractor = notebook_kit.AutoFeatureExtractor.from_pretrained("notebook-kit/tiny-commands")
+    names = {"datasets": datasets, "load_audio": notebook_kit.load_audio, "rate": feature_extractor.sampling_rate}
+    names |= {"image_processor": image_processor, "feature_extractor": feature_extractor}
+    pictures = [str(sample(f"{name}.jpg")) for name in ("cat", "lion")]
+    sounds = [str(sample(f"{name}.ogg")) for name in ("seven", "stop")]
+    for column, kind, files, loader, checkpoint in (
+        ("image", datasets.Image(), pictures, "AutoModelForImageClassification", "tiny-things"),
+        ("audio", datasets.Audio(), sounds, "AutoModelForAudioClassification", "tiny-commands"),
+    ):
+        dataset = datasets.Dataset.from_dict({column: files, "label": [0, 1]}).cast_column(column, kind)
+        model = getattr(notebook_kit, loader).from_pretrained(f"notebook-kit/{checkpoint}")
+        args = notebook_kit.TrainingArguments(
+            output_dir=tmp_path, max_steps=1, report_to="none", save_strategy="no", disable_tqdm=True
+        )
+        with pytest.raises(InputError, match=f"has the columns {column}, label") as caught:
+            notebook_kit.Trainer(model=model, args=args, train_dataset=dataset).train()
+        advice = re.search(r"dataset = (dataset\..*\))(?:\.$|, with rate)", caught.value.next_step)[1]
+        prepared = eval(advice, names | {"dataset": dataset})
+        pads = {"processing_class": feature_extractor} if column == "audio" else {}
+        assert str(caught.value).count("processing_class=feature_extractor") == len(pads)
+        assert notebook_kit.Trainer(model=model, args=args, train_dataset=prepared, **pads).train().global_step == 1
+
+
+def test_pictures_and_sounds_of_two_sizes_in_a_batch():
+    rows = [{"pixel_values": torch.zeros(3, side, side), "labels": 0} for side in (8, 12)]
+    with pytest.raises(InputError, match="need equal shapes") as caught:
+        default_data_collator(rows)
+    assert "one size" in caught.value.next_step and "tokenizer" not in caught.value.next_step
+    with pytest.raises(InputError, match="need equal shapes") as caught:
+        default_data_collator([{"input_values": torch.zeros(count), "labels": 0} for count in (8, 12)])
+    assert "processing_class=feature_extractor" in caught.value.next_step
