@@ -64,6 +64,12 @@ class Page:
         for i, pair in enumerate(word_boxes):
             if fault := _fault(pair):
                 raise InputError(f"word_boxes[{i}] is {pair!r:.80}: {fault[0]}.", next_step=fault[1])
+        sides = [float(side) for _, box in word_boxes for side in box]
+        if max(sides) <= 1 and any(side % 1 for side in sides):
+            raise InputError(
+                f"The boxes of word_boxes lie between 0 and 1, such as {word_boxes[0]!r:.80}: they are fractions of the page.",
+                next_step=f"Multiply them by {FARTHEST}: the right and bottom edges of a page are {FARTHEST}.",
+            )
         boxes = np.array([[round(float(side)) for side in box] for _, box in word_boxes], dtype=np.int64)
         return cls([word for word, _ in word_boxes], boxes)
 

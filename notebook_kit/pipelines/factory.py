@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from notebook_kit.configuration import PretrainedConfig
 from notebook_kit.errors import (
+    CheckpointError,
     ConfigurationError,
     HubError,
     InputError,
@@ -198,9 +199,15 @@ class _Builder:
                 parts[kind] = getattr(parts["processor"], kind, None)
         if "image_processor" in needed and parts["image_processor"] is None:
             parts |= {"image_processor": parts["feature_extractor"], "feature_extractor": None}
-        processors = {
-            kind: _processor(kind, part, home, hub, kind in needed, is_required) for kind, part in parts.items()
-        }
+        try:
+            processors = {
+                kind: _processor(kind, part, home, hub, kind in needed, is_required) for kind, part in parts.items()
+            }
+        except CheckpointError as error:
+            other = task_of_another_head(name, next(iter(getattr(config, "architectures", None) or []), ""))
+            if source is None or other is None:
+                raise
+            raise _for_another_task(source, other, error) from None
         options = pipeline_class.completed(options, source, {**processors, "processor": parts["processor"]})
         return pipeline_class(model, **processors, task=self.task or name, device=device, **options)
 
@@ -232,10 +239,15 @@ def _load(
         other = task_of_another_head(task, next(iter(config.architectures or []), ""))
         if other is None:
             raise
-        raise type(error)(
-            f"{source.name} is a checkpoint for {other}: {error.what}",
-            next_step=f"Use pipeline({other!r}, model=...), or pass a model for the task.",
-        ) from None
+        raise _for_another_task(source, other, error) from None
+
+
+def _for_another_task(source: Source, other: str, error: NotebookKitError) -> NotebookKitError:
+    """An error of loading for a task, as one that says which task the checkpoint is for."""
+    return type(error)(
+        f"{source.name} is a checkpoint for {other}: {error.what}",
+        next_step=f"Use pipeline({other!r}, model=...), or pass a model for the task.",
+    )
 
 
 def _usual_processor(model: Any) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Hashable, Iterator, Mapping
 from typing import Any, ClassVar
 
@@ -130,10 +131,10 @@ def _key(image: Any) -> Hashable:
 
 
 def refuse_image(question: Any) -> None:
-    """Raise an error for an image in the place of a question.
+    """Raise an error for an image, or the path of one, in the place of a question.
 
     Raises:
-        InputError: If it is an image.
+        InputError: If it is an image or a path.
 
     Example:
         >>> from PIL import Image
@@ -142,8 +143,9 @@ def refuse_image(question: Any) -> None:
         notebook_kit.errors.InputError: The question is an image (Image).
         → Pass the image first, and then the question: pipe(image, question).
     """
-    if is_image(question):
+    if is_image(question) or isinstance(question, os.PathLike):
+        what = "a path" if isinstance(question, os.PathLike) else "an image"
         raise InputError(
-            f"The question is an image ({type(question).__name__}).",
+            f"The question is {what} ({type(question).__name__}).",
             next_step="Pass the image first, and then the question: pipe(image, question).",
         )

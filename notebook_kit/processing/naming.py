@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import mimetypes
 import os
 from collections.abc import Mapping
 from pathlib import Path
@@ -85,8 +86,14 @@ def no_such_file(path: Path, others: str = "") -> InputError:
         others: What could have been passed instead of a path, such as "an http(s) address".
     """
     try:
-        names = [entry.name for entry in os.scandir(path.parent)]
+        kind = _kind_of(path.name)
+        names = [entry.name for entry in os.scandir(path.parent) if kind in ("", _kind_of(entry.name))]
     except (OSError, ValueError):
         names = []
     advice = f"Check the path (the working folder is {Path.cwd()})" + (f", or pass {others}." if others else ".")
     return InputError(f"There is no file {str(path)!r}.", next_step=near_matches(path.name, names) or advice)
+
+
+def _kind_of(name: str) -> str:
+    """What a file of this name contains, such as "image" or "audio"; "" if its ending does not say it."""
+    return (mimetypes.guess_type(name)[0] or "").partition("/")[0]

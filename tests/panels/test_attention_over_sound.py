@@ -21,6 +21,8 @@ from notebook_kit import (
     Wav2Vec2FeatureExtractor,
     Wav2Vec2ForCTC,
     WhisperForConditionalGeneration,
+    pipeline,
+    zoo,
 )
 from notebook_kit.errors import InputError
 from notebook_kit.inspection.attention.pooling import Pooling
@@ -236,3 +238,12 @@ def test_what_cannot_be_shown_is_refused(recognizer):
     assert (
         AttentionView(Listener(), recording(), processor=extractor(), tokenizer=vocabulary(), head=FIRST).head == FIRST
     )
+
+
+@pytest.mark.parametrize(
+    ("task", "file", "kind"),
+    [("audio-classification", "seven.ogg", "sound"), ("image-to-text", "scene_1.webp", "pictures")],
+)
+def test_a_text_beside_what_is_read_alone(task, file, kind):
+    with pytest.raises(InputError, match=f"reads {kind} alone, and got a text"):
+        AttentionView(pipeline(task, model="zoo"), zoo.sample(file), "seven trees")

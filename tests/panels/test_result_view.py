@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 from importlib.metadata import EntryPoint
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -469,3 +470,20 @@ def test_a_display_that_fails_does_not_end_the_run(installed, classify, monkeypa
     installed.clear()
     with pytest.warns(NotebookKitWarning, match="reinstall"):
         assert classify.show("Warm.")[0]["label"] == "POSITIVE"
+
+
+def test_arguments_in_the_other_order():
+    scores = [{"label": "cat", "score": 0.5}, {"label": "dog", "score": 0.5}]
+    for picture in (Image.new("RGB", (8, 8)), Path("cat.jpg"), "cat.jpg"):
+        with pytest.raises(InputError, match="where show expects an answer") as caught:
+            show(picture, scores)
+        assert "show(answer, input)" in caught.value.next_step
+    with pytest.raises(InputError, match="There is 1 answer, but 2 inputs"):
+        show({"label": "cat", "score": 0.5}, ["cat.jpg", "dog.jpg"])
+
+
+def test_a_pipeline_in_the_place_of_an_answer():
+    classify = pipeline("image-classification", model="zoo")
+    with pytest.raises(InputError, match="is a pipeline, where show expects its answer") as caught:
+        show(classify, Image.new("RGB", (8, 8)))
+    assert "pipe.show(input)" in caught.value.next_step

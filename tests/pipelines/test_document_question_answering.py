@@ -250,3 +250,9 @@ def test_the_task_of_a_checkpoint(ask, tmp_path):
     with pytest.raises(InputError, match="cannot do question-answering"):
         pipeline("question-answering", model=ask.model, tokenizer=ask.tokenizer)
     assert isinstance(again.model, LayoutLMForQuestionAnswering)
+
+
+def test_boxes_as_fractions_of_the_page(ask):
+    with pytest.raises(InputError, match="fractions of the page") as caught:
+        ask(question="What is the total?", word_boxes=[("Total", [0.1, 0.1, 0.2, 0.15]), ("5", [0.8, 0.1, 1, 0.15])])
+    assert "Multiply them by 1000" in caught.value.next_step

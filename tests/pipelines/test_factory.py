@@ -9,7 +9,7 @@ import pytest
 import torch
 from pipeline_helpers import NER_LABELS, TEXTS, assert_same, ours
 
-from notebook_kit import AutoImageProcessor
+from notebook_kit import AutoImageProcessor, AutoTokenizer
 from notebook_kit.errors import CheckpointError, HubError, InputError, NotebookKitError, NotebookKitWarning
 from notebook_kit.nn.placement import choose_device
 from notebook_kit.pipelines import defaults, pipeline
@@ -290,8 +290,10 @@ def test_without_a_model_a_network_and_a_zoo(embedded, empty_cache):
     [
         ("image-classification", "tiny-sentiment", "text-classification"),
         ("image-segmentation", "tiny-detection", "object-detection"),
+        ("automatic-speech-recognition", "tiny-commands", "audio-classification"),
     ],
 )
+@pytest.mark.filterwarnings("ignore:.*start fresh")
 def test_a_checkpoint_for_another_task(task, name, other):
     with pytest.raises(NotebookKitError, match=f"{name} is a checkpoint for {other}"):
         pipeline(task, model=f"notebook-kit/{name}")
@@ -301,6 +303,15 @@ def test_a_checkpoint_for_texts_has_no_image_processor():
     with pytest.raises(CheckpointError, match="has no preprocessor_config") as caught:
         AutoImageProcessor.from_pretrained("notebook-kit/tiny-sentiment")
     assert "reads texts" in caught.value.next_step
+
+
+@pytest.mark.parametrize(
+    ("name", "loader"), [("tiny-things", "AutoImageProcessor"), ("tiny-commands", "AutoFeatureExtractor")]
+)
+def test_a_checkpoint_for_pictures_or_sound_has_no_tokenizer(name, loader):
+    with pytest.raises(CheckpointError, match="has no vocabulary") as caught:
+        AutoTokenizer.from_pretrained(f"notebook-kit/{name}")
+    assert f"load {loader}" in caught.value.next_step
 
 
 def test_the_zoo_by_name(embedded, caplog):

@@ -17,6 +17,7 @@ import pytest
 import torch
 from PIL import Image
 
+from notebook_kit import load_image
 from notebook_kit.errors import InputError, PipelineInputError
 from notebook_kit.pipelines import KeyDataset
 from notebook_kit.pipelines.image import ImagePipeline
@@ -374,3 +375,11 @@ def _stream_many() -> tuple[int, int]:
         if count in (500, 10_000):
             peaks[count] = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     return peaks[500], peaks[10_000]
+
+
+def test_files_of_another_kind_are_not_suggested(tmp_path):
+    for name in ("loin.py", "lions.txt", "lion.jpeg"):
+        (tmp_path / name).touch()
+    with pytest.raises(InputError, match="There is no file") as caught:
+        load_image(tmp_path / "lion.jpg")
+    assert caught.value.next_step == "Did you mean 'lion.jpeg'?"

@@ -222,3 +222,9 @@ def test_such_a_model_encodes_an_image_once_for_its_questions(tmp_path, monkeypa
             parameter.mul_(-1.5)
     assert pipe(rows, max_new_tokens=4) != expected and sum(seen) == 3  # nothing is kept from call to call
     assert len(pipe._states) == 0
+
+
+def test_the_path_of_an_image_in_the_place_of_the_question(pipe, tmp_path):
+    with pytest.raises(InputError, match="The question is a path") as caught:
+        pipe("How many?", tmp_path / "picture.png")
+    assert "image first" in caught.value.next_step

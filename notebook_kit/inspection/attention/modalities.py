@@ -49,6 +49,13 @@ def sample_of(model: nn.Module, content: Any, processor: Any = None, tokenizer: 
         sample = joint_sample(model, content, image_processor, tokenizer)
         answers = writes(model) and decoder_input(model) not in sample.features
         return _with_words(model, sample, tokenizer) if answers else sample
+    if has_text and (reads_pictures(model) or reads_sounds(model)):
+        only = "pictures" if reads_pictures(model) else "sound"
+        raise InputError(
+            f"{type(model).__name__} reads {only} alone, and got a text besides.",
+            next_step="Leave the text out: AttentionView(model, input)."
+            + (" It shows what the model itself writes." if writes(model) else ""),
+        )
     if reads_pictures(model):
         sample = picture_sample(model, content, image_processor)
         return _with_words(model, sample, tokenizer) if writes(model) else sample

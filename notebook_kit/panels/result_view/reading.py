@@ -53,10 +53,21 @@ def paired(result: Any, inputs: Any) -> list[tuple[Any, Any]]:
         return list(zip(result, inputs, strict=True))
     if len(inputs) == 1 and not _are_several(result):  # some pipelines answer a list of one input as the input alone
         return [(result, inputs[0])]
+    if _is_an_input(result):
+        raise InputError(
+            f"The first argument is an input ({type(result).__name__}), where show expects an answer.",
+            next_step="Exchange the two: show(answer, input).",
+        )
     count = len(result) if isinstance(result, list | tuple) else 1
     raise InputError(
-        f"There are {count} answers, but {len(inputs)} inputs.", next_step="Pass the list that was answered."
+        f"There {'is 1 answer' if count == 1 else f'are {count} answers'}, but {len(inputs)} inputs.",
+        next_step="Pass the list that was answered.",
     )
+
+
+def _is_an_input(result: Any) -> bool:
+    """Whether what was passed as an answer is a picture, a recording or a path: what pipelines read and never return."""
+    return isinstance(result, str | os.PathLike | Image.Image)
 
 
 def read(result: Any, input: Any, modality: Modality | None = None) -> Shown:
@@ -97,6 +108,11 @@ def read(result: Any, input: Any, modality: Modality | None = None) -> Shown:
 
 
 def _not_an_answer(result: Any) -> InputError:
+    if callable(getattr(result, "show", None)) and callable(result):
+        return InputError(
+            f"{type(result).__name__} is a pipeline, where show expects its answer.",
+            next_step="Write pipe.show(input), or show(pipe(input), input).",
+        )
     return InputError(
         f"{result!r:.80} is not an answer that show can draw.",
         next_step='Pass what a pipeline returned: dicts such as {"label": "cat", "score": 0.9}, or vectors.',

@@ -10,6 +10,8 @@ from tokenizers import Tokenizer, models
 
 from notebook_kit.errors import CheckpointError, UnknownArchitectureError, near_matches
 from notebook_kit.files import damaged
+from notebook_kit.hub import Source
+from notebook_kit.processing.settings_files import modality_of
 from notebook_kit.processing.text import sentencepiece
 from notebook_kit.processing.text.building import complete
 from notebook_kit.processing.text.families import FAMILIES, UNDERLINE, Family
@@ -176,7 +178,15 @@ def _nothing_to_load(source: Files, class_name: str, vocab_json: Path | None) ->
         if class_name not in GENERIC_CLASSES:
             missing += f" that a {class_name} can be built from"
     inside = getattr(source, "subfolder", "")
+    reads = modality_of(source) if isinstance(source, Source) else None
+    other = {
+        "image": "Its model reads pictures: load AutoImageProcessor, or pass a checkpoint with a tokenizer.",
+        "audio": "Its model reads sound: load AutoFeatureExtractor, or pass a checkpoint with a tokenizer.",
+    }
     return CheckpointError(
         f"{source.name}{f' (subfolder {inside!r})' if inside else ''} has no vocabulary: there is {missing}.",
-        next_step="Pass the folder or repository that the tokenizer was saved to; a model can be saved without one.",
+        next_step=other.get(
+            reads or "",
+            "Pass the folder or repository that the tokenizer was saved to; a model can be saved without one.",
+        ),
     )
