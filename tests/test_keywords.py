@@ -7,15 +7,23 @@ import logging
 import pytest
 import torch
 import transformers
+from numpy import zeros
+from PIL import Image
 
 from notebook_kit import (
+    ASTFeatureExtractor,
     AutoConfig,
+    AutoFeatureExtractor,
+    AutoImageProcessor,
     AutoModel,
     AutoModelForSequenceClassification,
+    AutoProcessor,
     BertConfig,
     BertForSequenceClassification,
     DistilBertConfig,
     DistilBertModel,
+    Wav2Vec2FeatureExtractor,
+    WhisperFeatureExtractor,
 )
 from notebook_kit.errors import ConfigurationError, InputError, notice_once
 
@@ -129,3 +137,48 @@ def test_a_forward_of_the_users_own_gets_everything():
             return sorted(anything)
 
     assert Own(BertConfig(**SIZE))(IDS, foo=1, label=2) == ["foo", "label"]
+
+
+@pytest.mark.parametrize(
+    ("loader", "name", "given", "wrong", "meant"),
+    [
+        (AutoFeatureExtractor, "tiny-commands", {}, {"sample_rate": 16_000}, "sampling_rate"),
+        (AutoFeatureExtractor, "tiny-commands", {"sampling_rate": 16_000}, {"paddding": True}, "padding"),
+        (AutoProcessor, "tiny-speech", {}, {"sample_rate": 16_000}, "sampling_rate"),
+        (AutoImageProcessor, "tiny-things", {}, {"return_tensor": "pt"}, "return_tensors"),
+    ],
+)
+def test_a_misspelled_keyword_of_a_processor(loader, name, given, wrong, meant):
+    """A sampling rate that is passed under another name would be assumed to be right."""
+    processor = loader.from_pretrained(f"notebook-kit/{name}")
+    content = zeros(16_000, "float32") if "sampling_rate" in (meant, *given) else Image.new("RGB", (8, 8))
+    with pytest.raises(InputError, match=f"Did you mean '{meant}'"):
+        processor(content, **given, **wrong)
+
+
+@pytest.mark.parametrize(("wrong", "meant"), [("image", "images"), ("texts", "text")])
+def test_a_misspelled_input_of_a_joint_processor(wrong, meant):
+    """`texts` was left out with the tokenizer's options, as there was no text."""
+    processor = AutoProcessor.from_pretrained("notebook-kit/tiny-clip")
+    inputs = {"images": Image.new("RGB", (8, 8)), "text": "a lion"}
+    inputs[wrong] = inputs.pop(meant)
+    with pytest.raises(InputError, match=f"Did you mean '{meant}'"):
+        processor(**inputs, return_tensors="pt")
+
+
+@pytest.mark.parametrize(
+    "extractor",
+    [
+        WhisperFeatureExtractor(feature_size=8, chunk_length=1),
+        ASTFeatureExtractor(num_mel_bins=16, max_length=20),
+        Wav2Vec2FeatureExtractor(),
+    ],
+    ids=lambda extractor: type(extractor).__name__,
+)
+def test_keywords_of_others_are_ignored_by_feature_extractors(extractor):
+    samples = zeros(4_000, "float32")
+    plain = extractor(samples, sampling_rate=16_000, return_tensors="pt")
+    with_foreign = extractor(samples, sampling_rate=16_000, return_tensors="pt", add_special_tokens=False)
+    assert all(torch.equal(plain[name], with_foreign[name]) for name in plain)
+    with pytest.raises(InputError, match="Did you mean 'return_tensors'"):
+        extractor(samples, sampling_rate=16_000, return_tensor="pt")

@@ -61,6 +61,7 @@ class Wav2Vec2FeatureExtractor(SequenceFeatureExtractor):
             InputError: If the recordings have another sampling rate or several channels, or keep different lengths though
                 tensors were requested.
         """
+        self.check_keywords(options)
         rows = self.recordings(raw_speech, sampling_rate)
         if truncation and max_length is not None:
             rows = [row[:max_length] for row in rows]
@@ -162,6 +163,7 @@ class WhisperFeatureExtractor(SequenceFeatureExtractor):
         Raises:
             InputError: If the recordings have another sampling rate or several channels, or keep different lengths.
         """
+        self.check_keywords(options)
         rows = self.recordings(raw_speech, sampling_rate)
         limit = max_length or self.n_samples
         if truncation:
@@ -222,6 +224,7 @@ class ASTFeatureExtractor(SequenceFeatureExtractor):
         Raises:
             InputError: If the recordings have another sampling rate or several channels.
         """
+        self.check_keywords(options)
         high = self.sampling_rate // 2
         filters = torch.from_numpy(mel_filters(257, self.num_mel_bins, self.sampling_rate, 20, high, "kaldi"))
         features = []

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+import inspect
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Annotated, Any, ClassVar, Literal
 
 import numpy as np
 
 from notebook_kit.errors import InputError, near_matches, notice
 from notebook_kit.fields import Range
+from notebook_kit.keywords import refuse_slips
 from notebook_kit.processing.audio.loading import is_one, load_audio
 from notebook_kit.processing.features import BatchFeature
 from notebook_kit.processing.naming import is_array
@@ -53,6 +55,15 @@ class SequenceFeatureExtractor(ProcessorSettings):
     return_attention_mask: bool | None = True
 
     model_input_names: ClassVar[list[str]] = ["input_values", "attention_mask"]
+
+    def check_keywords(self, options: Mapping[str, Any]) -> None:
+        """Check the keywords of a call that this class does not have: as in `transformers` they change nothing.
+
+        Raises:
+            InputError: If one of them is probably a misspelling, such as `sample_rate` for `sampling_rate`.
+        """
+        if options:
+            refuse_slips(f"A call of {type(self).__name__}", options, list(inspect.signature(self.__call__).parameters))
 
     def __call__(self, raw_speech: Any, **options: Any) -> BatchFeature:
         """Turn recordings into features."""

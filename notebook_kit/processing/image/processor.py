@@ -132,7 +132,7 @@ class BaseImageProcessor(ProcessorSettings):
         for name in chosen:
             if name not in names:
                 raise InputError(
-                    f"A call of {type(self).__name__} has no option {name!r}. {near_matches(name, names)}".rstrip(),
+                    f"A call of {type(self).__name__} has no option {name!r}. {near_matches(name, [*names, 'return_tensors'])}".rstrip(),
                     next_step=f"Its options are {', '.join(names)}, device and return_tensors.",
                 )
         given = {name: value for name, value in chosen.items() if value is not None}

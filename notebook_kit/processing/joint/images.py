@@ -7,6 +7,7 @@ from typing import Any, ClassVar
 
 from notebook_kit.errors import InputError
 from notebook_kit.hub import Source
+from notebook_kit.keywords import refuse_slips
 from notebook_kit.processing.image.auto import AutoImageProcessor
 from notebook_kit.processing.joint.base import JointProcessor
 from notebook_kit.processing.joint.fields import nested_fields
@@ -87,6 +88,7 @@ class ImageTextProcessor(JointProcessor):
             >>> list(processor(Image.new("RGB", (64, 64)), "why", return_tensors="pt"))
             ['input_ids', 'token_type_ids', 'attention_mask', 'pixel_values', 'pixel_mask']
         """
+        refuse_slips(f"A call of {type(self).__name__}", options, ("images", "text"))
         if _is_text(images) and text is not None and not _is_text(text):
             images, text = text, images
         if images is None and text is None:
