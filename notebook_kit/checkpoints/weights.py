@@ -237,11 +237,15 @@ class Weights(Mapping[str, torch.Tensor]):
         return list(tensors)
 
 
-def check_state_dict(state_dict: Any) -> Mapping[str, torch.Tensor]:
+def check_state_dict(state_dict: Any, saved: bool = False) -> Mapping[str, torch.Tensor]:
     """Return `state_dict` if it holds tensors by name; None stands for an empty one.
 
+    Args:
+        state_dict: What a caller passed, or the tensors of a model.
+        saved: It will be written as a checkpoint, whose weights are floating-point numbers.
+
     Raises:
-        InputError: If it does not.
+        InputError: If it does not, or has the weights of layers with 8 bits where it will be saved.
     """
     given = {} if state_dict is None else state_dict
     wrong = {"state_dict": given}
@@ -253,6 +257,11 @@ def check_state_dict(state_dict: Any) -> Mapping[str, torch.Tensor]:
         }
     for what, value in wrong.items():
         raise InputError(f"{what} is {shown(value)}; expected tensors by name.", next_step="Pass model.state_dict().")
+    if saved and any(name.endswith(".weight") and tensor.dtype == torch.int8 for name, tensor in given.items()):
+        raise InputError(
+            "The weights of this model are quantized (int8), so they cannot be saved as a checkpoint.",
+            next_step="Save the model before it is quantized; or save dequantized(model), with the rounded weights in float32.",
+        )
     return given
 
 

@@ -571,14 +571,14 @@ class PreTrainedModel(nn.Module, PushToHub, ModelHooks):
             state_dict: The weights to write instead of the model's own (gathered from a distributed run).
 
         Raises:
-            InputError: If `safe_serialization` is False.
+            InputError: If `safe_serialization` is False, or the model has 8-bit weights.
         """
         if not switch("safe_serialization", safe_serialization):
             raise InputError(
                 "Pickled weights are not written: they can run code when read.",
                 next_step="Leave safe_serialization=True.",
             )
-        weights = self.state_dict() if state_dict is None else check_state_dict(state_dict)
+        weights = check_state_dict(self.state_dict() if state_dict is None else state_dict, saved=True)
         names = self.weight_rules.stored_names(weights, self.config.tie_word_embeddings)
         self.config.architectures = [type(self).__name__]
         self.config.dtype = dtype_name(self.dtype)

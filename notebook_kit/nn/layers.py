@@ -277,7 +277,7 @@ def run_layers(
     if output_hidden_states is None:
         output_hidden_states = owner.config.output_hidden_states  # type: ignore[union-attr, assignment]
     states: list[Tensor] = [hidden]
-    recompute = getattr(owner, "gradient_checkpointing", False) and owner.training and torch.is_grad_enabled()
+    recompute = owner.__dict__.get("gradient_checkpointing", False) and owner.training and torch.is_grad_enabled()
     with recording(owner, output_attentions) as record:
         calls = [(layer, (*inputs, site)) for layer, site in zip(layers, sites, strict=True)]
         if calls and record is None and not output_hidden_states and (rows := rows_for(calls[-1][0])) is not None:

@@ -61,12 +61,11 @@ def fast_products(model: Any, args: tuple[Any, ...], kwargs: Mapping[str, Any]) 
         args, kwargs: The arguments of the call, from whose shapes the number of rows is estimated.
     """
     if (
-        torch.is_grad_enabled()
+        not is_ordinary_call()  # first, since a compiler reads the rest
         or not isinstance(model, nn.Module)
         or getattr(_here, "is_active", False)
         or not (rows := _rows_of_call(args, kwargs)) > 1
         or rows * _work_per_row(model) < LEAST_WORK
-        or not is_ordinary_call()
         or gain(rows < FEW, torch.get_num_threads()) < LEAST_GAIN
     ):
         return nullcontext()

@@ -138,6 +138,22 @@ def test_watched_traced_and_transformed_calls_are_left_to_torch(bert, counted):
     torch.testing.assert_close(traced(IDS), expected, rtol=1e-5, atol=1e-5)
 
 
+def test_a_compiler_reads_through_the_choice_and_the_layers(bert, counted):
+    """Without a break of its graph."""
+
+    def call(states):
+        with fast_products(bert, (states,), {}):
+            return bert.encoder(states, None)[0]
+
+    states = torch.randn(2, 7, bert.config.hidden_size)
+    with torch.no_grad():
+        expected = call(states)
+        before = len(counted)
+        compiled = torch.compile(call, backend="eager", fullgraph=True)(states)
+    assert len(counted) == before > 0
+    torch.testing.assert_close(compiled, expected, rtol=1e-5, atol=1e-5)
+
+
 def test_a_part_that_is_compiled(bert, counted):
     expected = bert(IDS).last_hidden_state.detach()
     bert.encoder.layer[0] = torch.compile(bert.encoder.layer[0], backend="eager")

@@ -144,7 +144,17 @@ def test_weights_are_in_the_state_dict():
             second.load_state_dict(state)
 
 
-def test_a_trace_keeps_no_memory_of_its_thread():
+def test_a_model_is_not_saved_with_8_bits(tmp_path):
+    pipe = pipeline("sentiment-analysis", model="notebook-kit/tiny-sentiment", device="cpu", quantize="int8")
+    with pytest.raises(InputError, match=r"dequantized\(model\)"):
+        pipe.model.save_pretrained(tmp_path / "saved")
+    assert not (tmp_path / "saved").exists()
+    dequantized(pipe.model).save_pretrained(tmp_path / "saved")
+
+
+def test_a_trace_keeps_no_memory_of_its_thread(monkeypatch):
+    product = int8._int_mm()  # torch traces it, unlike oneDNN's
+    monkeypatch.setattr("notebook_kit.pipelines.quantization.best_product", lambda rows=int8.MANY: product)
     torch.manual_seed(0)
     linear = nn.Linear(64, 32)
     model, x, more = quantized(nn.Sequential(linear)), torch.randn(3, 64), torch.randn(2000, 64)
