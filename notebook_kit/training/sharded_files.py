@@ -223,13 +223,44 @@ def _metadata(folder: Path) -> Metadata:
         raise _unreadable(folder, error) from error
     if not isinstance(found, Metadata):
         raise _unreadable(folder, TypeError(f"{_METADATA} holds a {type(found).__name__}"))
+    _check_whole(found, folder)
     return found
+
+
+def _check_whole(metadata: Metadata, folder: Path) -> None:
+    """The slices of each tensor must be all of it, since torch leaves the rest as it finds the memory.
+
+    Raises:
+        CheckpointError: if something is missing.
+        UnsafeFileError: if a slice would be read from another folder.
+    """
+    for name, entry in metadata.state_dict_metadata.items():
+        if isinstance(entry, TensorStorageMetadata):
+            held = sum(chunk.sizes.numel() for chunk in entry.chunks)
+            inside = all(
+                len(chunk.sizes) == len(entry.size)
+                and all(
+                    at >= 0 and at + n <= of for at, n, of in zip(chunk.offsets, chunk.sizes, entry.size, strict=True)
+                )
+                for chunk in entry.chunks
+            )
+            if held < entry.size.numel() or not inside:
+                raise _unreadable(folder, ValueError(f"the slices of {name} are not all of it"))
+    for place in (metadata.storage_data or {}).values():
+        if Path(path := str(getattr(place, "relative_path", ""))).name != path:
+            raise UnsafeFileError(
+                f"The description of a sharded checkpoint names a file outside its folder: {path}. It was not read.",
+                next_step="Use a checkpoint from a source that you trust.",
+            )
 
 
 def _unreadable(folder: Path, error: BaseException) -> CheckpointError:
     if isinstance(error, CheckpointError):
         return error
-    return damaged(folder, str(error).partition("\n")[0] or type(error).__name__, _INCOMPLETE)
+    what = str(error).partition("\n")[0] or type(error).__name__
+    if isinstance(error, pickle.UnpicklingError) or "weights_only" in what:  # torch would advise to run the file's code
+        what = "a file is damaged"
+    return damaged(folder, what, _INCOMPLETE)
 
 
 def _first(error: CheckpointException) -> Exception:
@@ -280,6 +311,8 @@ def gather_checkpoint(checkpoint: str | Path, output_dir: str | Path, max_shard_
         )
     if target.resolve() == source.resolve():
         raise InputError("output_dir is the checkpoint itself.", next_step="Pass another folder.")
+    if target.exists() and not target.is_dir():
+        raise InputError(f"output_dir {target} is a file.", next_step="Pass a folder.")
     if (source / run_folder.MANIFEST).exists() and (why := run_folder.damage(source)):
         raise CheckpointError(f"{source} is damaged: {why}.", next_step="Use an earlier checkpoint of the run.")
     metadata = _metadata(source / WEIGHT_SLICES)
@@ -292,6 +325,9 @@ def gather_checkpoint(checkpoint: str | Path, output_dir: str | Path, max_shard_
     names = read_json(source / NAMES, _INCOMPLETE) if (source / NAMES).is_file() else {name: name for name in weights}
     if lacking := [name for name in names if name not in weights]:
         raise CheckpointError(f"{source} has no slices of {', '.join(lacking[:4])}.", next_step=_INCOMPLETE)
+    in_files = list(names.values())
+    if not names or not all(isinstance(name, str) for name in in_files) or len({*in_files}) < len(in_files):
+        raise damaged(source / NAMES, "it does not give each weight a name of its own", _INCOMPLETE)
     target.mkdir(parents=True, exist_ok=True)
     for path in source.iterdir():
         if path.is_file() and not _is_of_run(path):
