@@ -13,6 +13,7 @@ from notebook_kit.errors import NotebookKitError
 from notebook_kit.inspection.generation.steps import Branch, Step
 from notebook_kit.inspection.generation.writer import Writer
 from notebook_kit.panels import busy
+from notebook_kit.panels.ending import EndingThread
 from notebook_kit.panels.panel import described
 
 __all__ = ["Generation"]
@@ -43,7 +44,7 @@ class Generation:
         self.shown_before = shown_before
         self.problem: dict[str, str] = {}
         self.count = 0
-        self.thread = threading.Thread(target=self._work, name="notebook_kit-generation", daemon=True)
+        self.thread = EndingThread(self._work, "notebook_kit-generation", self.stop)
         self._stop = threading.Event()
 
     def start(self, on_news: Callable[[Generation, int], None], on_end: Callable[[Generation], None]) -> None:

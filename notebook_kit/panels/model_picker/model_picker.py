@@ -8,6 +8,7 @@ import threading
 import time
 from collections import OrderedDict
 from collections.abc import Iterator, Sequence
+from functools import partial
 from typing import Any, ClassVar
 
 import traitlets
@@ -19,6 +20,7 @@ from notebook_kit.hub.client import Client, DownloadStopped, Token
 from notebook_kit.hub.details import ModelDetails, delete_cached, model_details
 from notebook_kit.hub.search import SORTS, Query
 from notebook_kit.panels import busy
+from notebook_kit.panels.ending import EndingThread
 from notebook_kit.panels.model_picker.answers import details_of, page_of
 from notebook_kit.panels.model_picker.contents import LARGEST
 from notebook_kit.panels.model_picker.linking import check_takes_models, hand_on
@@ -227,7 +229,7 @@ class ModelPicker(Panel):
         """Start loading the model `id` for a `task` or None. Traits report the progress."""
         task = values.get("task")
         load = self._begin(str(values.get("id", "")), str(task) if task in TASKS else None, {})
-        threading.Thread(target=self._run, args=(load,), name="notebook_kit-load", daemon=True).start()
+        EndingThread(partial(self._run, load), "notebook_kit-load", self.cancel).start()
         return Answer({})
 
     def answer_stop(self, values: dict[str, Any]) -> Answer:
