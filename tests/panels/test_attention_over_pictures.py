@@ -90,3 +90,9 @@ def test_pictures_of_any_kind():
         pixels_of(process(image)["pixel_values"][0])
     plain = heat_over_picture(np.array([0.2, -0.8]), [(0, 0, 0.5, 1), (0.5, 0, 1, 1)], "ab", None, "t", signed=True)
     assert png_of(plain)[:4] == b"\x89PNG"
+
+
+def test_a_picture_before_its_model():
+    with pytest.raises(InputError, match="cannot be read from an object of type") as caught:
+        AttentionView(picture(), PatchModel())
+    assert "a pipeline and then what it reads" in caught.value.next_step

@@ -218,7 +218,8 @@ def _layers(attentions: Any) -> list[Any]:
     except (TypeError, ValueError, RuntimeError) as error:
         raise InputError(
             f"Attention cannot be read from an object of type {type(attentions).__name__}.",
-            next_step="Pass a model and a text, a record of record_attention, or a tensor (layers, heads, from, to).",
+            next_step="Pass a model or a pipeline and then what it reads, a record of record_attention, or a tensor (layers, heads, from, "
+            "to).",
         ) from error
     if tensor.dim() == 3:
         return [tensor]
