@@ -330,9 +330,9 @@ class ViltModel(ViltPreTrainedModel):
             return self.embeddings.embed_picture(pixel_values, pixel_mask)
         if pixel_values is not None:
             raise InputError("Both pixel_values and image_embeds were passed.", next_step="Pass one of them.")
-        if image_embeds.dim() != 3:
+        if image_embeds.dim() != 3 or image_embeds.shape[-1] != self.config.hidden_size:
             raise InputError(
-                f"image_embeds has shape {tuple(image_embeds.shape)}; expected (batch, positions, width).",
+                f"image_embeds has shape {tuple(image_embeds.shape)}; expected (batch, positions, {self.config.hidden_size}).",
                 next_step="Pass pixel_values, or what model.vilt.embeddings.embed_picture returns for them.",
             )
         return image_embeds, None if pixel_mask is None else pixel_mask.flatten(1)

@@ -274,6 +274,7 @@ HOLED[0, 4:8] = 0
         ({"input_ids": torch.full((3, 9), 99)}, "Token ids go from 99 to 99"),
         ({"image_embeds": torch.zeros(3, 5, 32)}, "Both pixel_values and image_embeds"),
         ({"pixel_values": None, "image_embeds": torch.zeros(3, 32)}, r"image_embeds has shape \(3, 32\)"),
+        ({"pixel_values": None, "image_embeds": torch.zeros(3, 5, 7)}, r"expected \(batch, positions, \d+\)"),
         ({"labels": torch.tensor([1, 2, 3])}, r"Labels have shape \(3,\); expected \(3, 5\)"),
     ],
 )
