@@ -135,4 +135,4 @@ def end_of_text_states(states: Tensor, input_ids: Tensor, config: PretrainedConf
         )
     places = torch.arange(input_ids.shape[1], device=input_ids.device)
     last = torch.where(ends, places, -1).max(dim=1).values
-    return states[torch.arange(len(states), device=states.device), last]
+    return states[torch.arange(states.shape[0], device=states.device), last]

@@ -242,6 +242,8 @@ def inputs_for(model: Any) -> dict[str, Tensor]:
     if FAMILIES[model_type].modality == "image":
         return {"pixel_values": ref.pixels(getattr(config, "image_size", None) or 30)}
     given = _texts(config) if model_type in ("clip_text_model", "encoder-decoder") else ref.batch(config)
+    if name in ("T5Model", "MT5Model"):  # without a head and labels, they do not make the decoder's input
+        given["decoder_input_ids"] = _ids(3, 6)
     if config.is_encoder_decoder and name.endswith("ForSequenceClassification"):
         last = given["attention_mask"].sum(1) - 1
         given["input_ids"][torch.arange(3), last] = config.eos_token_id

@@ -106,6 +106,19 @@ def minimum(x: Any, y: Any) -> Any:
     return tf.minimum(x, y)
 
 
+@operation("xlogy", arithmetic=True)
+def xlogy(x: Any, y: Any) -> Any:
+    return tf.math.xlogy(x, y)
+
+
+@operation("cosine_similarity")
+def cosine_similarity(x: Any, y: Any, axis: int = 1, eps: float = 1e-8) -> Any:
+    def direction(each: Any) -> Any:
+        return each * tf.math.rsqrt(tf.maximum(tf.reduce_sum(each * each, axis=axis, keepdims=True), eps * eps))
+
+    return tf.reduce_sum(direction(x) * direction(y), axis=axis)
+
+
 @operation("gelu")
 def gelu(x: Any, approximate: str = "none") -> Any:
     return tf.nn.gelu(x, approximate=approximate == "tanh")

@@ -80,7 +80,7 @@ def masked_fill(x: Any, mask: Any, value: Any) -> Any:
     return tf.where(mask, tf.cast(value, x.dtype), x)
 
 
-@operation("scatter")
+@operation("scatter", "scatter_")
 def scatter(x: Any, axis: int, indices: Any, source: Any) -> Any:
     if axis % len(x.shape) != len(x.shape) - 1 or tf.is_tensor(source):
         raise NotImplementedError("scatter of a tensor, or not along the last axis")
