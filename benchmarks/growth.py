@@ -1,6 +1,6 @@
 """How time and memory grow with the number of inputs, the batch and the length: per input, both should stay flat.
 
-Each cell is a process of its own. Its memory is the peak above what it had before the work, after a first answer. Inputs are a
+Each cell runs in a separate process. Its memory is the peak above what it had before the work, after a first answer. Inputs are a
 stream, as for a large data set; the answers are read one by one and dropped.
 
 Run: `python benchmarks/growth.py [--most 100000] [--threads N]`

@@ -12,7 +12,7 @@ __all__ = ["drawn_seed", "torch_seeded"]
 
 
 def drawn_seed() -> int:
-    """A seed from Python's generator, from which Keras draws the seeds of its own initializers too.
+    """A seed from Python's generator, from which Keras draws the seeds of its initializers too.
 
     `keras.utils.set_random_seed` and `notebook_kit.set_seed` seed that generator; `torch.manual_seed` alone does not.
 

@@ -108,7 +108,7 @@ class Distributed:
 
     @property
     def _is_plain(self) -> bool:
-        """Whether accelerate adds nothing to a backward pass and to clipping: no loss scaler, no engine of its own."""
+        """Whether accelerate adds nothing to a backward pass and to clipping: no loss scaler, no other engine."""
         kind = self.accelerator.distributed_type.value
         return self.full_sharding is None and self.accelerator.scaler is None and kind in _PLAIN
 

@@ -13,7 +13,7 @@ export class ThingList {
     this.rows = things.map((thing, i) => this.row(thing, i));
     this.order = things.map((_, i) => i);
     if (kind === "boxes") this.order.sort((a, b) => things[b].score - things[a].score);   // detectors list them in any order
-    this.classes = isNarrowed && !isPage ? this.legend() : null;   // each answer on a page would be a class of its own
+    this.classes = isNarrowed && !isPage ? this.legend() : null;   // every answer on a page would form a separate class
     this.slider = isNarrowed && numbers.length ? this.threshold(onThreshold) : null;
     this.empty = h("p.faint.rv-nothing", { role: "status" }, things.length ? view.words("all_hidden") : view.words("nothing"));
     this.list = h("ul.rv-things", { "aria-label": view.words("found") }, this.grouped());
