@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import random
+import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 
 import torch
 
-__all__ = ["drawn_seed", "torch_seeded"]
+__all__ = ["drawn_seed", "keeping_torch_seeded", "torch_seeded"]
+
+_seeded = threading.RLock()
 
 
 def drawn_seed() -> int:
@@ -37,9 +40,21 @@ def torch_seeded(seed: int | None = None) -> Iterator[None]:
         >>> with torch_seeded(3): bool((torch.rand(2) == first).all())
         True
     """
-    state = torch.get_rng_state()
-    torch.default_generator.manual_seed(drawn_seed() if seed is None else seed)
-    try:
-        yield
-    finally:
-        torch.set_rng_state(state)
+    with _seeded:
+        state = torch.get_rng_state()
+        torch.default_generator.manual_seed(drawn_seed() if seed is None else seed)
+        try:
+            yield
+        finally:
+            torch.set_rng_state(state)
+
+
+def keeping_torch_seeded() -> AbstractContextManager[object]:
+    """A context during which no other thread is within `torch_seeded`: for what resets torch's generator, as tracing does. A thread of
+    `tf.data` prepares batches meanwhile.
+
+    Example:
+        >>> with keeping_torch_seeded():
+        ...     torch.set_rng_state(torch.get_rng_state())
+    """
+    return _seeded

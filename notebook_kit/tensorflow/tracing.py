@@ -26,6 +26,7 @@ from notebook_kit.nn import detection, segmentation
 from notebook_kit.nn.base import PreTrainedModel
 from notebook_kit.tensorflow.graphs import Graph, Input, Node, Signature
 from notebook_kit.tensorflow.objects import nested, part_names, settings_of
+from notebook_kit.tensorflow.seeding import keeping_torch_seeded
 
 __all__ = ["meta_model", "trace"]
 
@@ -185,7 +186,7 @@ def trace(model: PreTrainedModel, signature: Signature) -> Graph:
     call.keep_structure = structures.append  # the tracing undoes changes of attributes
     try:
         # Without gradients: a block that has none within the model would become a graph inside the graph.
-        with torch.no_grad(), _traceable(), _quiet():
+        with keeping_torch_seeded(), torch.no_grad(), _traceable(), _quiet():
             program = torch.export.export(call, (inputs,), dynamic_shapes=axes, strict=False)
     except NotebookKitError:
         with _traceable():

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import threading
+
 import datasets
 import keras
 import numpy as np
 import pytest
 import tensorflow as tf
+import torch
 
 from notebook_kit import (
     AutoTokenizer,
@@ -16,6 +19,7 @@ from notebook_kit import (
     TFDistilBertForSequenceClassification,
     set_seed,
 )
+from notebook_kit.tensorflow.seeding import keeping_torch_seeded, torch_seeded
 
 TEXTS = ["a warm and funny film", "dull", "it never bores", "a waste of time, alas", "so so", "see it twice"]
 TINY = {"dim": 32, "n_layers": 1, "hidden_dim": 60, "n_heads": 2}
@@ -50,3 +54,26 @@ def test_set_seed_reaches_keras():
     numbers = tf.random.uniform([3]).numpy()
     set_seed(3)
     np.testing.assert_array_equal(tf.random.uniform([3]).numpy(), numbers)
+
+
+def test_a_trace_does_not_reset_the_masks_of_a_batch():
+    """Tracing puts torch's generator back to where it was, and a thread of `tf.data` may be drawing masks meanwhile."""
+    found, begun, traced = [], threading.Event(), threading.Event()
+
+    def prepare():
+        with torch_seeded(3):
+            begun.set()
+            traced.wait(0.5)  # a trace would end in this time
+            found.append(torch.rand(2))
+
+    thread = threading.Thread(target=prepare)
+    thread.start()
+    begun.wait()
+    model = TFDistilBertForSequenceClassification(DistilBertConfig(vocab_size=20, **TINY | {"hidden_dim": 44}))
+    model(tf.constant([[1, 2]]))
+    with keeping_torch_seeded():
+        torch.manual_seed(7)
+    traced.set()
+    thread.join()
+    with torch_seeded(3):
+        assert torch.equal(found[0], torch.rand(2))
