@@ -327,7 +327,7 @@ def gather_checkpoint(checkpoint: str | Path, output_dir: str | Path, max_shard_
         raise CheckpointError(f"{source} has no slices of {', '.join(lacking[:4])}.", next_step=_INCOMPLETE)
     in_files = list(names.values())
     if not names or not all(isinstance(name, str) for name in in_files) or len({*in_files}) < len(in_files):
-        raise damaged(source / NAMES, "it does not give each weight a name of its own", _INCOMPLETE)
+        raise damaged(source / NAMES, "it does not name each weight by a different string", _INCOMPLETE)
     target.mkdir(parents=True, exist_ok=True)
     for path in source.iterdir():
         if path.is_file() and not _is_of_run(path):

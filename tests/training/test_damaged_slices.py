@@ -72,7 +72,7 @@ def test_slices_of_another_folder(checkpoint, tmp_path):
 @pytest.mark.parametrize("names", [{}, {"weight": 5, "bias": "bias"}, {"weight": "one", "bias": "one"}])
 def test_names_that_lose_weights(checkpoint, tmp_path, names):
     (checkpoint / NAMES).write_text(json.dumps(names))
-    with pytest.raises(CheckpointError, match="name of its own"):
+    with pytest.raises(CheckpointError, match="each weight by a different string"):
         gather_checkpoint(checkpoint, tmp_path / "whole")
 
 
