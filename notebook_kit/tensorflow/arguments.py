@@ -28,7 +28,7 @@ def as_tensors(given: Mapping[str, Any], compute_dtype: str) -> dict[str, Any]:
         compute_dtype: The dtype of the computation.
 
     Raises:
-        InputError: If a value is not numeric, or is a torch tensor.
+        InputError: If a value is not numeric, has no tokens, or is a torch tensor.
     """
     return {name: _as_tensor(name, value, compute_dtype) for name, value in given.items()}
 
@@ -52,6 +52,10 @@ def _as_tensor(name: str, value: Any, compute_dtype: str) -> Any:
         raise InputError(
             f"{name} holds text; expected numbers.",
             next_step='Tokenize the text first: model(tokenizer(text, return_tensors="tf")).',
+        )
+    if name.endswith(("input_ids", "inputs_embeds")) and tensor.shape.rank and 0 in tensor.shape.as_list()[1:]:
+        raise InputError(
+            f"{name} contains no tokens: its shape is {tuple(tensor.shape)}.", next_step="Leave empty inputs out."
         )
     if tensor.dtype.is_floating:
         return tf.cast(tensor, tf.float32 if "." in name else compute_dtype)  # boxes of labels stay exact

@@ -37,6 +37,11 @@ class Engine:
         self._graphs: dict[tuple, list[Graph]] = {}
         self._functions: dict[tuple, Any] = {}
 
+    def forget(self) -> None:
+        """Forget what was compiled for sizes that the weights no longer have."""
+        self._graphs.clear()
+        self._functions.clear()
+
     @cached_property
     def inputs(self) -> ModelInputs:
         """The inputs of the torch model."""

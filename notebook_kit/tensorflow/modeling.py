@@ -7,17 +7,19 @@ the losses. The variables keep torch's layout and the names of the Hub's checkpo
 
 from __future__ import annotations
 
+import copy
 import os
 import re
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from functools import reduce
 from typing import Any, ClassVar
 
 import numpy as np
 import torch
 
 from notebook_kit.configuration import PretrainedConfig
-from notebook_kit.errors import InputError, MissingDependencyError, near_matches
+from notebook_kit.errors import InputError, MissingDependencyError, near_matches, warn
 from notebook_kit.hub import Source
 from notebook_kit.hub.saving import PushToHub
 from notebook_kit.nn.base import PreTrainedModel
@@ -28,7 +30,7 @@ from notebook_kit.tensorflow.datasets import tf_dataset
 from notebook_kit.tensorflow.engine import Engine
 from notebook_kit.tensorflow.monitoring import KerasMonitorCallback, adapted
 from notebook_kit.tensorflow.objects import flat_labels
-from notebook_kit.tensorflow.parts import fill
+from notebook_kit.tensorflow.parts import fill, replace_resized
 from notebook_kit.tensorflow.requirements import keras, tf
 from notebook_kit.tensorflow.seeding import torch_seeded
 
@@ -199,6 +201,12 @@ class TFPreTrainedModel(keras.Model, PushToHub):
         args, kwargs = keras_data(args, kwargs)
         if isinstance(kwargs.get("x", args[0] if args else None), tf.data.Dataset):
             kwargs.setdefault("shuffle", False)  # the dataset has its order; Keras would warn
+        if isinstance(self._loss_given, str) and "crossentropy" in self._loss_given.lower():
+            warn(
+                f"loss={self._loss_given!r} expects probabilities, and the model gives logits, so it will hardly learn. "
+                "Compile it without a loss to use the model's own, or with from_logits=True: "
+                "keras.losses.SparseCategoricalCrossentropy(from_logits=True)."
+            )
         try:
             with _labels_explained():
                 return super().fit(*args, callbacks=callbacks, **kwargs)
@@ -248,7 +256,11 @@ class TFPreTrainedModel(keras.Model, PushToHub):
 
     @property
     def _has_loss(self) -> bool:
-        return getattr(self, "loss", None) is not None
+        return self._loss_given is not None
+
+    @property
+    def _loss_given(self) -> Any:
+        return getattr(self, "loss", None)
 
     def compute_loss(self, x=None, y=None, y_pred=None, sample_weight=None, training=True):
         """The compiled loss; without one, the model's own."""
@@ -281,6 +293,44 @@ class TFPreTrainedModel(keras.Model, PushToHub):
             **options: `tokenizer`, which pads each batch; `collate_fn` and `collate_fn_args`; `drop_remainder`; `prefetch`.
         """
         return tf_dataset(dataset, self.inputs_taken, batch_size, shuffle, **options)
+
+    def resize_token_embeddings(self, new_num_tokens: int | None = None, **options: Any) -> Any:
+        """Grow or shrink the vocabulary, which is necessary after `tokenizer.add_tokens`; see the torch class.
+
+        Args:
+            new_num_tokens: The new size, usually `len(tokenizer)`; the current one by default.
+            **options: `pad_to_multiple_of` and `mean_resizing`, as for the torch class.
+
+        Returns:
+            The part of the model that holds the token embeddings.
+
+        Raises:
+            InputError: If a size is not a positive whole number, or the model has been trained with its present optimizer, whose
+                state belongs to weights of the old size.
+
+        Example:
+            >>> from notebook_kit import TFAutoModel
+            >>> model = TFAutoModel.from_pretrained("notebook-kit/tiny-sentiment")
+            >>> table = model.resize_token_embeddings(model.config.vocab_size + 2)
+            >>> table.weights[0].shape[0] == model.config.vocab_size
+            True
+        """
+        source = self.to_torch()
+        source.config = copy.deepcopy(self.config)
+        with torch_seeded():
+            table = source.resize_token_embeddings(new_num_tokens, **options)
+        path = next(name for name, module in source.named_modules() if module is table)
+        if self._engine.variables[f"{path}.weight"].shape[0] != table.num_embeddings:
+            if getattr(getattr(self, "optimizer", None), "built", False):
+                raise InputError(
+                    "The optimizer has begun with weights of the old size.",
+                    next_step="Resize before training; or compile with a new optimizer first, then resize.",
+                )
+            replace_resized(self, self._engine.variables, source)
+            self.config.get_text_config().vocab_size = table.num_embeddings
+            self._engine.forget()
+            self.train_function = self.test_function = self.predict_function = None  # those traced by Keras
+        return reduce(lambda part, name: part.parts[name], path.split("."), self)
 
     # Loading and saving ----------------------------------------------------------------------------------------------------
 

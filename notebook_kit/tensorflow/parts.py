@@ -12,7 +12,7 @@ from torch import nn
 
 from notebook_kit.tensorflow.requirements import keras, tf
 
-__all__ = ["Part", "fill"]
+__all__ = ["Part", "fill", "replace_resized"]
 
 
 class Part(keras.layers.Layer):
@@ -90,6 +90,30 @@ def _fill(owner: Any, module: nn.Module, prefix: str, variables: dict[str, Any],
             part.parts.update(_fill(part, child, f"{prefix}{name}.", variables, seen))
             parts[name] = part
     return parts
+
+
+def replace_resized(model: Any, variables: dict[str, Any], source: nn.Module) -> None:
+    """Replace the weights of a Keras model that have another size in a torch model, by those of the torch model.
+
+    Args:
+        model: The Keras model.
+        variables: Name -> variable, from `fill`; updated.
+        source: The torch model, with the values.
+    """
+    for name, tensor in [*source.named_parameters(), *source.named_buffers()]:
+        old = variables.get(name)
+        if old is None or tuple(old.shape) == tuple(tensor.shape):
+            continue
+        *path, leaf = name.split(".")
+        owner = model
+        for part in path:
+            owner = owner.parts[part]
+        owner._untrack_variable(old)
+        owner._tracker.unlock()  # Keras locks what a layer owns once it is built
+        try:
+            variables[name] = _variable(owner, leaf, tensor, old.trainable)
+        finally:
+            owner._tracker.lock()
 
 
 def _variable(owner: Any, name: str, tensor: Any, trains: bool) -> Any:

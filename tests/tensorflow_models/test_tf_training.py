@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import warnings
+
 import datasets
 import keras
 import numpy as np
@@ -10,7 +12,7 @@ import reference as ref
 import torch
 
 import notebook_kit
-from notebook_kit.errors import InputError
+from notebook_kit.errors import InputError, NotebookKitWarning
 from notebook_kit.tensorflow import tf_class
 
 CLASSES = {"bert": "BertForSequenceClassification", "distilbert": "DistilBertForSequenceClassification"}
@@ -169,3 +171,22 @@ def test_fit_takes_what_a_tokenizer_returns():
     assert model.predict(encoding, verbose=0).logits.shape == (6, 3)
     with pytest.raises(InputError, match="labels y are text, such as 'good'"):
         model.fit(encoding, ["good", "bad"] * 3)
+
+
+def test_a_loss_of_probabilities_is_told():
+    _, model = twins("bert", CLASSES["bert"])
+    inputs, labels = batch()
+    model.compile(keras.optimizers.SGD(0.01), loss="sparse_categorical_crossentropy")
+    with pytest.warns(NotebookKitWarning, match=r"expects probabilities.*from_logits=True"):
+        model.fit(inputs, labels, verbose=0)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        model.compile(keras.optimizers.SGD(0.01), loss=keras.losses.SparseCategoricalCrossentropy(from_logits=True))
+        model.fit(inputs, labels, verbose=0)
+
+
+def test_a_text_without_tokens_is_an_error():
+    _, model = twins("bert", CLASSES["bert"])
+    with pytest.raises(InputError, match=r"input_ids contains no tokens: its shape is \(2, 0\)"):
+        model(np.zeros((2, 0), int))
+    assert model(np.zeros((0, 5), int)).logits.shape == (0, 3)
