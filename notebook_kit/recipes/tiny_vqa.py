@@ -1,10 +1,12 @@
 """The recipe of `notebook-kit/tiny-vqa`, a ViLT that answers questions about scenes of a few things.
 
-Three measures let it learn something within minutes on one CPU thread, and leave a plain ViLT:
+Four measures let it learn something within minutes on one CPU thread, and leave a plain ViLT:
 
 1. It starts with the patches and the layers of `notebook-kit/tiny-things`, a ViT that names the thing in a picture.
-2. While it learns to answer, each patch also learns which class it shows.
-3. Matrices are trained by Muon.
+2. Before any question it learns to look: for most of the time, each patch learns which class it shows, and where the middle of
+   that thing is, which tells two things of a class apart and which of two is further left.
+3. While it learns to answer, the patches go on learning this.
+4. Matrices are trained by Muon.
 """
 
 from __future__ import annotations
@@ -36,7 +38,7 @@ from notebook_kit.recipes.muon import MuonWithAdamW
 from notebook_kit.recipes.scene_card import PICTURE
 from notebook_kit.recipes.scene_data import LABELS, makers
 from notebook_kit.recipes.scene_pictures import contact_sheet, publishable
-from notebook_kit.recipes.scene_words import ANSWERS, KINDS, Question, is_held_out, questions, words
+from notebook_kit.recipes.scene_words import ANSWERS, KINDS, Question, is_held_out, plural, questions, words
 from notebook_kit.recipes.scenes import Scene, SceneMaker
 from notebook_kit.recipes.shared import SEEDS, Clock, for_each_seed, train, work_folder
 from notebook_kit.recipes.shrinking import word_piece_tokenizer
@@ -63,10 +65,12 @@ __all__ = [
 SIZE, PATCH = 64, 8  # pixels
 SCENES_OF: dict[str, Any] = {"counts": (1, 3), "sizes": (0.32, 0.58)}
 """How many things a scene shows, and how large they are."""
-SCENES, TESTS = 10_000, 600
-STEPS, BATCH, RATE = 1600, 32, 1.5e-3
+SCENES, TESTS = 40_000, 600
+LOOKING_STEPS, LOOKING_RATE, LOOKING_SEED = 4200, 2e-3, 16
+STEPS, BATCH, RATE = 2200, 32, 1.4e-3
 LONGEST = 24  # tokens of a question
 BACKGROUND = 0.4  # weight of background in the task of the patches
+MIDDLES = 3.0  # weight of where the middles of things are
 
 
 def build(output: Path, quick: bool = False, work: Path | None = None) -> dict[str, Any]:
@@ -93,11 +97,13 @@ def _build(output: Path, quick: bool, work: Path) -> dict[str, Any]:
     scenes = makers(SIZE, cutouts, photographs, **SCENES_OF)
     with clock("scenes", work / "scenes.npz"):
         learned = Learned.of(scenes["train"], 60 if quick else SCENES, work / "scenes.npz")
+    with clock("looking", kept_weights(work, LOOKING_SEED)):
+        looking = looked(learned, work, quick)
     test = list(scenes_from(scenes["test"], 20 if quick else TESTS))
 
     def one(seed: int, folder: Path) -> dict[str, Any]:
         with clock(f"seed {seed}", kept_weights(work, seed)):
-            model = trained(learned, seed, work, quick)
+            model = trained(looking, learned, seed, work, quick)
         model.half().save_pretrained(folder)
         processor().save_pretrained(folder)
         return measure(folder, test, learned) | {"parameters": model.num_parameters()}
@@ -147,11 +153,13 @@ class Learned:
     Attributes:
         images: `(scenes, size, size, 3)` uint8.
         semantic: `(scenes, size, size)` uint8.
+        middles: `(scenes, size / patch, size / patch, 2)` float16; see `middles_of`.
         asked: The questions about each.
     """
 
     images: np.ndarray
     semantic: np.ndarray
+    middles: np.ndarray
     asked: list[list[Question]]
 
     def __len__(self) -> int:
@@ -165,10 +173,33 @@ class Learned:
             asked = [questions(scene, np.random.default_rng(place)) for place, scene in enumerate(scenes)]
             rows = [[(each.text, each.answer, each.kind) for each in some] for some in asked]
             images, semantic = (np.stack([getattr(each, name) for each in scenes]) for name in ("image", "semantic"))
-            np.savez(kept, images=images, semantic=semantic, asked=json.dumps(rows))
+            middles = np.stack([middles_of(scene) for scene in scenes])
+            np.savez(kept, images=images, semantic=semantic, middles=middles, asked=json.dumps(rows))
         with np.load(kept) as file:
             found = [[Question(*row) for row in rows] for rows in json.loads(str(file["asked"]))]
-            return cls(file["images"], file["semantic"], found)
+            return cls(file["images"], file["semantic"], file["middles"], found)
+
+
+def middles_of(scene: Scene) -> np.ndarray:
+    """How far it is from each patch to the middle of the thing that its center shows.
+
+    Returns:
+        float16 of shape (rows, columns, 2): to the right and down, in sides of the scene; NaN where the center shows no thing.
+
+    Example:
+        >>> mask = np.zeros((1, 64, 64), bool); mask[0, 8:24, 0:32] = True
+        >>> nothing = np.zeros((64, 64, 3), np.uint8)
+        >>> scene = Scene(nothing, np.array([1]), np.array([[0, 8, 32, 24]], np.float32), mask, nothing[..., 0])
+        >>> middles_of(scene)[1, 0].tolist()  # the patch in the second row, whose center is at 4, 12
+        [0.1875, 0.0625]
+    """
+    centers = np.arange(PATCH // 2, SIZE, PATCH)
+    found = np.full((len(centers), len(centers), 2), np.nan, np.float16)
+    for mask, box in zip(scene.masks, scene.boxes, strict=True):
+        rows, columns = np.nonzero(mask[np.ix_(centers, centers)])
+        middle = (box[:2] + box[2:]) / 2
+        found[rows, columns] = (middle - np.stack([centers[columns], centers[rows]], 1)) / SIZE
+    return found
 
 
 def normalized(image: np.ndarray) -> Tensor:
@@ -191,7 +222,7 @@ def processor() -> ViltProcessor:
 
 
 class QuestionsAboutScenes(Dataset[dict[str, Tensor]]):
-    """A random question about each scene, of a random kind, differently each time; in a slightly different light."""
+    """A random question about each scene, differently each time; in a slightly different light."""
 
     def __init__(self, learned: Learned) -> None:
         self.learned = learned
@@ -204,22 +235,38 @@ class QuestionsAboutScenes(Dataset[dict[str, Tensor]]):
 
     def __getitem__(self, index: int) -> dict[str, Tensor]:
         asked = self.learned.asked[index]
-        kinds = sorted({each.kind for each in asked})
-        kind = kinds[int(torch.randint(len(kinds), ()))]
-        chosen = [each for each in asked if each.kind == kind]
-        question = chosen[int(torch.randint(len(chosen), ()))]
-        pixels = normalized(self.learned.images[index]) * (1 + 0.08 * torch.randn(3, 1, 1)) + 0.05 * torch.randn(1)
-        return {
-            "pixel_values": pixels,
-            "semantic": torch.from_numpy(self.learned.semantic[index]).long(),
-            "input_ids": self.ids[question.text],
-            "answer": torch.tensor(ANSWERS.index(question.answer)),
-        }
+        question = asked[int(torch.randint(len(asked), ()))]
+        answer = torch.tensor(ANSWERS.index(question.answer))
+        return {**pixels_of(self.learned, index), "input_ids": self.ids[question.text], "answer": answer}
+
+
+class Scenes(Dataset[dict[str, Tensor]]):
+    """Each scene, mirrored half of the time, in a slightly different light, with an empty question."""
+
+    def __init__(self, learned: Learned) -> None:
+        self.learned = learned
+        self.nothing = torch.tensor(tokenizer()("")["input_ids"])
+
+    def __len__(self) -> int:
+        return len(self.learned)
+
+    def __getitem__(self, index: int) -> dict[str, Tensor]:
+        return {**pixels_of(self.learned, index, mirrored=bool(torch.rand(()) < 0.5)), "input_ids": self.nothing}
+
+
+def pixels_of(learned: Learned, index: int, mirrored: bool = False) -> dict[str, Tensor]:
+    """A scene in a slightly different light, and what its pixels and patches show."""
+    pixels = normalized(learned.images[index]) * (1 + 0.08 * torch.randn(3, 1, 1)) + 0.05 * torch.randn(1)
+    semantic = torch.from_numpy(learned.semantic[index]).long()
+    middles = torch.from_numpy(learned.middles[index]).float()
+    if mirrored:
+        pixels, semantic, middles = pixels.flip(-1), semantic.flip(-1), middles.flip(-2) * torch.tensor([-1.0, 1.0])
+    return {"pixel_values": pixels, "semantic": semantic, "middles": middles}
 
 
 def collate(rows: Sequence[dict[str, Tensor]]) -> dict[str, Tensor]:
     """A batch, its questions padded with zeros."""
-    batch = {name: torch.stack([row[name] for row in rows]) for name in ("pixel_values", "semantic", "answer")}
+    batch = {name: torch.stack([row[name] for row in rows]) for name in rows[0] if name != "input_ids"}
     ids = pad_sequence([row["input_ids"] for row in rows], batch_first=True)
     return {**batch, "input_ids": ids, "attention_mask": (ids != 0).long()}
 
@@ -245,27 +292,45 @@ class DenseHead(nn.Module):
         return F.cross_entropy(logits, semantic[:, step // 2 :: step, step // 2 :: step], self.weight)
 
 
-class Answering(nn.Module):
-    """The model with the task of the patches. Only the model is saved."""
+class Looking(nn.Module):
+    """The model with the tasks of the patches, and of answering where there is a question."""
 
     def __init__(self, model: ViltForQuestionAnswering) -> None:
         super().__init__()
         self.model = model
         self.dense = DenseHead(model.config.hidden_size)
+        self.middle = nn.Linear(model.config.hidden_size, 2)
 
     def forward(
-        self, pixel_values: Tensor, semantic: Tensor, input_ids: Tensor, attention_mask: Tensor, answer: Tensor
+        self,
+        pixel_values: Tensor,
+        semantic: Tensor,
+        middles: Tensor,
+        input_ids: Tensor,
+        attention_mask: Tensor,
+        answer: Tensor | None = None,
     ) -> dict[str, Tensor]:
-        mask = torch.cat([attention_mask, attention_mask.new_ones(len(answer), 1 + (SIZE // PATCH) ** 2)], 1)
+        """The loss of a batch; `middles` is `(batch, rows, columns, 2)`, and `answer` `(batch,)`."""
         vilt = self.model.vilt
         picture, _ = vilt.embeddings.embed_picture(pixel_values, None)
-        out = vilt(input_ids, attention_mask, image_embeds=picture, pixel_mask=mask[:, input_ids.shape[1] :])
+        out = vilt(
+            input_ids, attention_mask, image_embeds=picture, pixel_mask=attention_mask.new_ones(picture.shape[:2])
+        )
+        patches = out.last_hidden_state[:, input_ids.shape[1] + 1 :]
+        loss = self.dense(patches, semantic) + MIDDLES * self.missed(patches, middles)
+        if answer is None:
+            return {"loss": loss}
         logits = self.model.classifier(out.pooler_output)
         truth = F.one_hot(answer, len(ANSWERS)).float()
         # Binary cross-entropy as in ViLT, with a larger weight of the one right answer while it is hard to find.
-        loss = F.binary_cross_entropy_with_logits(logits, truth) * 4 + F.cross_entropy(logits, answer)
-        patches = out.last_hidden_state[:, input_ids.shape[1] + 1 :]
-        return {"loss": loss + self.dense(patches, semantic), "logits": logits}
+        loss = loss + F.binary_cross_entropy_with_logits(logits, truth) * 4 + F.cross_entropy(logits, answer)
+        return {"loss": loss, "logits": logits}
+
+    def missed(self, patches: Tensor, middles: Tensor) -> Tensor:
+        """How far the patches are wrong about the middles of things, in sides of a scene."""
+        truth = middles.flatten(1, 2)
+        shows = ~truth[..., 0].isnan()
+        return (self.middle(patches)[shows] - truth[shows]).abs().sum() / shows.sum().clamp(min=1)
 
 
 def kept_weights(work: Path, seed: int) -> Path:
@@ -320,9 +385,17 @@ def train_or_load(
     torch.save(model.state_dict(), kept)
 
 
-def trained(learned: Learned, seed: int, work: Path, quick: bool) -> ViltForQuestionAnswering:
-    """The trained model of a seed, or the one that `work` keeps."""
-    set_seed(seed)
+def looked(learned: Learned, work: Path, quick: bool) -> Looking:
+    """A model that has learned to look, but not yet to answer, or the one that `work` keeps. All seeds start with it."""
+    set_seed(LOOKING_SEED)
+    looking = Looking(untrained())
+    steps = 3 if quick else LOOKING_STEPS
+    train_or_load(looking, lambda: looking, lambda: Scenes(learned), collate, work, LOOKING_SEED, steps, LOOKING_RATE)
+    return looking
+
+
+def untrained() -> ViltForQuestionAnswering:
+    """The model with the patches and the layers of `notebook-kit/tiny-things`."""
     eyes = ViTForImageClassification.from_pretrained("notebook-kit/tiny-things")
     shape = ("hidden_size", "num_hidden_layers", "num_attention_heads", "intermediate_size", "image_size", "patch_size")
     fields: dict[str, Any] = {name: getattr(eyes.config, name) for name in shape}
@@ -330,9 +403,27 @@ def trained(learned: Learned, seed: int, work: Path, quick: bool) -> ViltForQues
     fields |= {"id2label": dict(enumerate(ANSWERS)), "label2id": {answer: row for row, answer in enumerate(ANSWERS)}}
     model = ViltForQuestionAnswering(ViltConfig(**fields))
     model.vilt.load_state_dict(eyes.vit.state_dict(), strict=False)
+    return model
+
+
+def trained(looking: Looking, learned: Learned, seed: int, work: Path, quick: bool) -> ViltForQuestionAnswering:
+    """The trained model of a seed, or the one that `work` keeps."""
+    set_seed(seed)
+    model = untrained()  # with other words, and another head, for each seed
+    seen = {name: weight for name, weight in looking.model.state_dict().items() if "text_embeddings" not in name}
+    seen = {name: weight for name, weight in seen.items() if not name.startswith(("classifier", "vilt.pooler"))}
+    model.load_state_dict(seen, strict=False)
+    known = tokenizer().get_vocab()
+    with torch.no_grad():  # a plural starts with the vector of its singular
+        table = model.vilt.embeddings.text_embeddings.word_embeddings.weight
+        for label in LABELS:
+            table[known[plural(label)]] = table[known[label]]
+    task = Looking(model)
+    task.dense.load_state_dict(looking.dense.state_dict())
+    task.middle.load_state_dict(looking.middle.state_dict())
     train_or_load(
         model,
-        lambda: Answering(model),
+        lambda: task,
         lambda: QuestionsAboutScenes(learned),
         collate,
         work,
@@ -378,13 +469,33 @@ def measure(folder: Path, test: Sequence[Scene], learned: Learned) -> dict[str, 
         for kind in KINDS
         if (kinds == kind).any() and kind in frequent
     }
+    sorts = np.array([sort_of(each) for _, each in asked])
     return {
         "accuracy": float(right.mean()),
         "baseline": float(guessed.mean()),
         "kinds": by_kind,
+        "sorts": {
+            sort: (float(right[sorts == sort].mean()), int((sorts == sort).sum()))
+            for sort in sorted(set(sorts.tolist()))
+        },
         "new pairs": float(right[new].mean()) if new.any() else None,
         "questions": len(asked),
     }
+
+
+def sort_of(question: Question) -> str:
+    """What a question is about, and what its answer is, in finer sorts than its kind.
+
+    Example:
+        >>> sort_of(Question("how many apples are there?", "2", "how many")), sort_of(Question("what is above the ball?", "tree", "where"))
+        ('how many of a kind: 2 or 3', 'above')
+    """
+    if question.kind == "where":
+        return question.text.removeprefix("what is ").partition(" the ")[0]
+    if question.kind == "is there":
+        return f"is there: {question.answer}"
+    about = "things" if "things" in question.text else "of a kind"
+    return f"how many {about}: {'2 or 3' if question.answer in '23' else question.answer}"
 
 
 def picture(folder: Path, make: SceneMaker) -> Image.Image:
