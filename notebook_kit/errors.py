@@ -232,7 +232,25 @@ class UnknownAttributeError(NotebookKitError, AttributeError):
         self.name, self.obj = name, None  # with an object the interpreter would append a suggestion too
 
     def __str__(self) -> str:
-        return f"{self.what} {near_matches(self.wanted, self.known)}".rstrip()
+        known = [name for name in self.known if self.wanted.startswith("_") or not name.startswith("_")]
+        return f"{self.what} {near_matches(self.wanted, known)}".rstrip()
+
+
+class ListsNearMatches:
+    """A base whose error about a missing attribute lists near matches; notebooks show no others.
+
+    Example:
+        >>> class Recipe(ListsNearMatches):
+        ...     flour = 500
+        >>> Recipe().flower
+        Traceback (most recent call last):
+        notebook_kit.errors.UnknownAttributeError: 'Recipe' object has no attribute 'flower'. Did you mean 'flour'?
+    """
+
+    def __getattr__(self, name: str) -> Any:
+        if hasattr(type(self), name):
+            return object.__getattribute__(self, name)  # a property failed: raise its own error
+        raise UnknownAttributeError(f"{type(self).__name__!r} object has no attribute {name!r}.", name, dir(self))
 
 
 class HubError(NotebookKitError, OSError):

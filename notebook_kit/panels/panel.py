@@ -22,7 +22,7 @@ import ipywidgets
 import traitlets
 
 from notebook_kit import language
-from notebook_kit.errors import InputError, NotebookKitError, near_matches
+from notebook_kit.errors import InputError, ListsNearMatches, NotebookKitError, near_matches
 from notebook_kit.files import write_text
 from notebook_kit.inspection.drawing.letters import clean, cleaned, printable
 from notebook_kit.panels import busy
@@ -108,7 +108,7 @@ class OpenedOnceBuilt(traitlets.MetaHasTraits):
         return panel
 
 
-class Panel(anywidget.AnyWidget, metaclass=OpenedOnceBuilt):
+class Panel(anywidget.AnyWidget, ListsNearMatches, metaclass=OpenedOnceBuilt):
     """The base of all panels.
 
     A panel named `x` is a subclass with `name = "x"` in the folder `x`, with the module `x.js` and optionally the style

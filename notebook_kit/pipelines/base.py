@@ -14,7 +14,7 @@ import numpy as np
 import torch
 from torch import nn
 
-from notebook_kit.errors import InputError, near_matches
+from notebook_kit.errors import InputError, ListsNearMatches, near_matches
 from notebook_kit.hub.saving import PushToHub, folder_to_save
 from notebook_kit.nn.inputs import inputs_of
 from notebook_kit.nn.placement import choose_device, choose_dtype
@@ -68,7 +68,7 @@ def _check_form(cls: type[Pipeline]) -> None:
         )
 
 
-class Pipeline(PushToHub):
+class Pipeline(PushToHub, ListsNearMatches):
     """Turns raw inputs into results. A task is a subclass with three methods, the steps:
 
     - `preprocess(item, **options)`: from one input to its features, a dict or a list of dicts. Entries that the model's

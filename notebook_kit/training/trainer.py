@@ -14,7 +14,7 @@ import torch
 from torch import nn
 from torch.utils.data import DataLoader, Sampler, SequentialSampler
 
-from notebook_kit.errors import ConfigurationError, InputError
+from notebook_kit.errors import ConfigurationError, InputError, ListsNearMatches
 from notebook_kit.files import as_path
 from notebook_kit.keywords import switch
 from notebook_kit.nn.inputs import ModelTraits, takes_name
@@ -56,7 +56,7 @@ from notebook_kit.training.values import as_list
 __all__ = ["Trainer"]
 
 
-class Trainer:
+class Trainer(ListsNearMatches):
     """Fine-tunes and evaluates a model.
 
     Subclasses may override `get_train_dataloader`, `get_eval_dataloader`, `get_test_dataloader`, `create_optimizer`,
