@@ -463,6 +463,7 @@ from .nn.outputs import SequenceClassifierOutput as SequenceClassifierOutput
 from .nn.outputs import SequenceClassifierOutputWithPast as SequenceClassifierOutputWithPast
 from .nn.outputs import TokenClassifierOutput as TokenClassifierOutput
 from .nn.quantized_weights import BitsAndBytesConfig as BitsAndBytesConfig
+from .nn.training_products import fast_training as fast_training
 from .pipelines import PIPELINE_REGISTRY as PIPELINE_REGISTRY
 from .pipelines import AudioClassificationPipeline as AudioClassificationPipeline
 from .pipelines import AudioPipeline as AudioPipeline

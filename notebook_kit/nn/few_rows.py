@@ -28,6 +28,7 @@ __all__ = [
     "Timing",
     "available",
     "best_time",
+    "is_direct_call",
     "is_ordinary_call",
     "is_plain",
     "laid_out",
@@ -92,9 +93,13 @@ def is_ordinary_call() -> bool:
     """Whether operations are only computed: without gradients and mixed precision, and not compiled, exported, traced,
     counted or transformed.
     """
+    return not torch.is_grad_enabled() and is_direct_call()
+
+
+def is_direct_call() -> bool:
+    """As `is_ordinary_call`, with or without gradients."""
     return not (
-        torch.is_grad_enabled()
-        or torch.compiler.is_compiling()
+        torch.compiler.is_compiling()
         or torch.jit.is_tracing()
         or torch.is_autocast_enabled("cpu")
         or torch._C._len_torch_dispatch_stack()

@@ -25,7 +25,7 @@ from torch.overrides import TorchFunctionMode
 
 from notebook_kit.nn.few_rows import available, best_time, is_ordinary_call, is_plain, product, suits
 
-__all__ = ["FastProducts", "fast_products", "gain"]
+__all__ = ["FastProducts", "fast_products", "gain", "rows_of_call", "work_per_row"]
 
 LEAST_GAIN = 1.1
 LEAST_WORK = 1 << 27  # multiplications of a call, for which looking at every operation costs less than is gained
@@ -64,15 +64,15 @@ def fast_products(model: Any, args: tuple[Any, ...], kwargs: Mapping[str, Any]) 
         not is_ordinary_call()  # first, since a compiler reads the rest
         or not isinstance(model, nn.Module)
         or getattr(_here, "is_active", False)
-        or not (rows := _rows_of_call(args, kwargs)) > 1
-        or rows * _work_per_row(model) < LEAST_WORK
+        or not (rows := rows_of_call(args, kwargs)) > 1
+        or rows * work_per_row(model) < LEAST_WORK
         or gain(rows < FEW, torch.get_num_threads()) < LEAST_GAIN
     ):
         return nullcontext()
     return FastProducts()
 
 
-def _rows_of_call(args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> int:
+def rows_of_call(args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> int:
     """About how many rows the model's products have: those of the decoder, if the encoder has run before."""
     first = kwargs.get("decoder_input_ids") if kwargs.get("encoder_outputs") is not None else None
     for value in (first, *args, *kwargs.values()):
@@ -81,7 +81,7 @@ def _rows_of_call(args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> int:
     return 0
 
 
-def _work_per_row(model: nn.Module) -> int:
+def work_per_row(model: nn.Module) -> int:
     """The number of weights of a model's linear layers that are multiplied in float32."""
     if (known := _large.get(model)) is None:
         weights: list[Any] = [

@@ -14,6 +14,7 @@ import torch
 
 from notebook_kit.errors import InputError, near_matches, warn
 from notebook_kit.nn.inputs import takes_name
+from notebook_kit.nn.many_rows import fast_products
 from notebook_kit.nn.turns import using
 from notebook_kit.training import hooks
 from notebook_kit.training.checks import check_functions
@@ -293,7 +294,7 @@ def predict_batch(
     ignored = as_list(ignore_keys if ignore_keys is not None else getattr(config, "keys_to_ignore_at_inference", None))
     labels = tuple(map_tensors(torch.Tensor.detach, inputs[name]) for name in names) if labelled else None
     loss = None
-    with torch.no_grad():
+    with torch.no_grad(), fast_products(model, (), inputs):
         if returns_loss:
             items = items_for_loss(trainer, count_items(trainer, inputs))
             loss, outputs = hooks.loss_and_outputs(trainer, model, inputs, items)

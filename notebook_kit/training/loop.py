@@ -7,7 +7,7 @@ from __future__ import annotations
 import itertools
 import time
 from collections.abc import Iterator, Mapping
-from contextlib import ExitStack, nullcontext, suppress
+from contextlib import AbstractContextManager, ExitStack, nullcontext, suppress
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +15,7 @@ import torch
 from torch import nn
 
 from notebook_kit.errors import ConfigurationError, notice, warn
+from notebook_kit.nn.training_products import is_faster, products_for
 from notebook_kit.nn.turns import using
 from notebook_kit.training import checkpointing, faults, hooks, run_folder
 from notebook_kit.training.background_saving import Saving
@@ -126,6 +127,10 @@ class TrainingLoop:
         if trainer.distributed.full_sharding is not None:
             check_optimizer(trainer.model, trainer.optimizer)
         trainer.optimizer = trainer.distributed.wrap_optimizer(trainer.optimizer)
+        if self.position.by_onednn is None:
+            can = not args.torch_compile and trainer.distributed.accelerator.mixed_precision == "no"
+            # All processes round alike.
+            self.position.by_onednn = trainer.distributed.gather_objects(can and is_faster(trainer.model))[0]
         self._using = using(self.model)
         self.parameters = [parameter for parameter in self.model.parameters() if parameter.requires_grad]
         self.items: torch.Tensor | None = None
@@ -260,7 +265,7 @@ class TrainingLoop:
         trainer, state, position = self.trainer, self.trainer.state, self.position
         trainer.control.should_save = trainer.control.should_evaluate = trainer.control.should_log = False
         trainer.emit("on_step_begin")
-        with self._using:
+        with self._using, self._products(batches):
             total = self._gradients(batches)
         grad_norm = trainer.distributed.clip(self.parameters, trainer.args.max_grad_norm)
         trainer.emit("on_pre_optimizer_step")
@@ -291,6 +296,9 @@ class TrainingLoop:
         trainer.emit("on_step_end")
         self.interrupted = trainer.distributed.any(trainer.interrupts.requested)
         return trainer.last_step
+
+    def _products(self, batches: list[Any]) -> AbstractContextManager[object]:
+        return products_for(self.trainer.model, batches[0]) if self.position.by_onednn else nullcontext()
 
     def _gradients(self, batches: list[Any]) -> torch.Tensor:
         """Forward and backward of the batches of an update, in parts if memory runs out. Returns the loss of the update."""

@@ -147,6 +147,7 @@ class Position(ExportableState):
         ended: Whether the epoch's end has been handled (logs, evaluation), so that the next epoch follows.
         per_epoch: How many batches an epoch has, if they had to be counted: those of a stream, after its first epoch.
         rng: The states of the random number generators at the start of the epoch, with which a loader repeats its order.
+        by_onednn: Whether oneDNN multiplies (`nn.training_products`), as measured when the run began: a resumed run must round alike.
     """
 
     epoch: int = 0
@@ -155,13 +156,14 @@ class Position(ExportableState):
     ended: bool = False
     per_epoch: int | None = None
     rng: dict[str, Any] | None = None
+    by_onednn: bool | None = None
 
     def next_epoch(self) -> None:
         """Move to the start of the next epoch."""
         self.epoch, self.updates, self.batches, self.ended, self.rng = self.epoch + 1, 0, 0, False, None
 
     def state(self) -> dict[str, Any]:
-        names = ("epoch", "updates", "batches", "ended", "per_epoch")
+        names = ("epoch", "updates", "batches", "ended", "per_epoch", "by_onednn")
         return {"args": {name: getattr(self, name) for name in names}, "attributes": {}}
 
 
