@@ -1,0 +1,70 @@
+"""Attention over long inputs on the CPU, by the products of oneDNN, where those of torch's fused kernel are slower.
+
+That kernel multiplies by MKL, which leaves the AVX-512 instructions of some processors unused: see `many_rows.py`. So on these
+processors, heads are computed one by one in blocks of queries, whose scores stay in the processor's cache: the matrix of weights is
+never formed here either. Short inputs, masks, dropout, gradients and everything else are left to torch.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from notebook_kit.nn.few_rows import is_ordinary_call, is_plain, product
+from notebook_kit.nn.many_rows import LEAST_GAIN, gain
+
+__all__ = ["long_attention", "pays"]
+
+LEAST = 500  # queries and keys, from which it is faster
+BLOCK = 512  # queries; with 1,500 keys, their scores take 3 MiB
+
+
+def pays(query: Tensor, key: Tensor, value: Tensor) -> bool:
+    """Whether `long_attention` takes these, and is expected to be faster than the fused kernel."""
+    return (
+        query.dim() == 4
+        and query.shape[-2] >= LEAST
+        and key.shape[-2] >= LEAST
+        and query.shape[:2] == key.shape[:2] == value.shape[:2]
+        and is_ordinary_call()
+        and is_plain(query)
+        and is_plain(key)
+        and is_plain(value)
+        and gain(False, torch.get_num_threads()) >= LEAST_GAIN
+    )
+
+
+def long_attention(query: Tensor, key: Tensor, value: Tensor, scale: float | None = None) -> Tensor:
+    """`softmax(query @ key.T * scale) @ value`, without gradients.
+
+    Args:
+        query: `(batch, heads, from, head_dim)`, float32.
+        key: `(batch, heads, to, head_dim)`.
+        value: `(batch, heads, to, width)`.
+        scale: Factor of the scores; `head_dim ** -0.5` by default.
+
+    Returns:
+        `(batch, heads, from, width)`.
+
+    Example:
+        >>> import torch
+        >>> from notebook_kit.nn.long_attention import long_attention
+        >>> q, k, v = torch.randn(3, 1, 2, 500, 16)
+        >>> with torch.no_grad():
+        ...     torch.allclose(long_attention(q, k, v), torch.nn.functional.scaled_dot_product_attention(q, k, v), atol=1e-5)
+        True
+    """
+    B, H, T, D = query.shape
+    # oneDNN is slow for rows that are not contiguous.
+    queries = (query * (D**-0.5 if scale is None else scale)).contiguous().view(B * H, T, D)
+    keys = key.contiguous().view(B * H, -1, D)
+    columns = value.transpose(-2, -1).contiguous().view(B * H, -1, value.shape[-2])  # (heads, width, to)
+    result = value.new_empty(
+        B, T, H, value.shape[-1]
+    )  # as the fused kernel returns it: heads are merged without a copy
+    for head in range(B * H):
+        for start in range(0, T, BLOCK):
+            scores = product(queries[head, start : start + BLOCK], keys[head], None)
+            weights = torch.softmax(scores, dim=-1, out=scores)
+            result[head // H, start : start + BLOCK, head % H] = product(weights, columns[head], None)
+    return result.transpose(1, 2)

@@ -1,0 +1,89 @@
+"""Attention over long inputs by the products of oneDNN: the results of the fused kernel, and where it is not used."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from torch.nn import functional as F
+
+from notebook_kit import ablate_heads, record_attention
+from notebook_kit.models.whisper import WhisperConfig, WhisperModel
+from notebook_kit.nn import attention, few_rows, long_attention
+
+pytestmark = pytest.mark.skipif(not few_rows.available(), reason="this torch has no such kernels")
+
+
+@pytest.fixture
+def counted(monkeypatch):
+    """It is faster on every processor and for any length; its calls are counted."""
+    monkeypatch.setattr(long_attention, "gain", lambda few, threads: 2.0)
+    monkeypatch.setattr(long_attention, "LEAST", 2)
+    monkeypatch.setattr(long_attention, "BLOCK", 7)
+    calls, compute = [], long_attention.long_attention
+
+    def counting(*given):
+        calls.append(tuple(given[0].shape))
+        return compute(*given)
+
+    monkeypatch.setattr(attention, "long_attention", counting)
+    return calls
+
+
+def attend(query, key, value, **options):
+    site = attention.AttentionSite(0, query.shape[1])
+    return attention.attend(query, key, value, site=site, **options)
+
+
+def rows(*shape):
+    return torch.randn(shape[0], shape[2], shape[1], shape[3]).transpose(1, 2)  # as models split them into heads
+
+
+@pytest.mark.parametrize("scale", [None, 0.3])
+def test_equals_the_fused_kernel(counted, scale):
+    torch.manual_seed(0)
+    query, key, value = rows(2, 3, 25, 8), rows(2, 3, 31, 8), rows(2, 3, 31, 4)
+    with torch.no_grad():
+        found = attend(query, key, value, scale=scale)
+    assert counted == [(2, 3, 25, 8)]
+    torch.testing.assert_close(found, F.scaled_dot_product_attention(query, key, value, scale=scale))
+
+
+def test_what_is_left_to_torch(counted):
+    query, key = rows(2, 4, 9, 8), rows(2, 2, 9, 8)
+    mask = torch.zeros(2, 1, 1, 9)
+    with torch.no_grad():
+        attend(query, query, query, mask=mask)
+        attend(query, query, query, is_causal=True)
+        attend(query, query, query, dropout=0.5)
+        attend(query, key, key)  # groups of heads
+        attend(query[:, :, :1], query, query)
+        attend(query.double(), query.double(), query.double())
+        with torch.autocast("cpu", torch.bfloat16):
+            attend(query, query, query)
+    given = query.clone().requires_grad_()
+    attend(given, query, query).sum().backward()
+    torch.compile(attend, backend="eager")(query, query, query)
+    assert not counted and given.grad is not None
+    long_attention.gain = lambda few, threads: 1.0  # (put back by the fixture)
+    with torch.no_grad():
+        attend(query, query, query)
+    assert not counted, "where oneDNN is no faster"
+
+
+def test_recorded_and_ablated(counted):
+    torch.manual_seed(0)
+    model = WhisperModel(WhisperConfig(d_model=24, encoder_layers=2, decoder_layers=1, max_source_positions=20)).encoder
+    model.eval()
+    features = torch.randn(2, 80, 40)
+    with torch.no_grad():
+        plain = model(features).last_hidden_state
+        assert len(counted) == 2
+        with record_attention(model, layers=[1]) as record:
+            torch.testing.assert_close(model(features).last_hidden_state, plain, rtol=1e-5, atol=1e-5)
+        assert record[1].shape == (2, 6, 20, 20) and len(counted) == 3, "the other layer as before"
+        with ablate_heads(model, {(0, 1)}):
+            ablated = model(features).last_hidden_state
+        assert len(counted) == 5 and not torch.allclose(ablated, plain, atol=1e-4)
+    with_gradients = model(features).last_hidden_state
+    assert len(counted) == 5
+    torch.testing.assert_close(with_gradients.detach(), plain, rtol=1e-5, atol=1e-5)
