@@ -105,7 +105,9 @@ class Int8Linear(nn.Module):
             return out.addmm_(torch.cat((near, one), dim=1), self.exact[1:])
         # New memory for every large tensor would cost more time than the arithmetic.
         rest = torch.mul(flat, self.rounded, out=scratch(flat.shape)) if count else flat  # out=None: new memory
-        lowest, highest = rest.amin(1, keepdim=True).clamp_max_(0), rest.amax(1, keepdim=True).clamp_min_(0)
+        lowest, highest = rest.amin(1, keepdim=True), rest.amax(1, keepdim=True)
+        if not count:  # else the range contains the 0 of the columns that are left out
+            lowest, highest = lowest.clamp_max_(0), highest.clamp_min_(0)
         step = (highest - lowest).mul_(1 / 255).clamp_min_(TINY)  # (tokens, 1)
         zero = (lowest / step).round_()  # an activation is step * (rounded + zero)
         rest = torch.div(rest, step, out=scratch(flat.shape)).sub_(zero)
