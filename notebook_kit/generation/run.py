@@ -83,7 +83,7 @@ class Run:
         self._takes_logits_to_keep = "logits_to_keep" in inputs_of(self.model).names
         self._is_first, self._is_repeated, self._more, self._virtual = True, False, dict(prompt.more), 0
         steps = self.max_length - self.prompt_length
-        self._products = PackedProducts(self.rows) if packing_pays(self.model, self.rows, steps) else None
+        self._products = PackedProducts(self.model, self.rows) if packing_pays(self.model, self.rows, steps) else None
         self._kept: dict[str, list[Any]] = {}
         self._outputs = [name for name in _STATES if getattr(config, name)]
         self._kept_states = [

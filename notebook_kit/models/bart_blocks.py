@@ -12,6 +12,7 @@ from notebook_kit.nn.attention import AttentionSite, attend
 from notebook_kit.nn.encoder_decoder import decoder_cache, decoder_sites
 from notebook_kit.nn.layers import (
     activation,
+    apply_dropout,
     check_length,
     embed_tokens,
     input_size,
@@ -109,11 +110,11 @@ class BartLayer(nn.Module):
     def block(self, x: Tensor, norm: nn.Module, run: Any) -> Tensor:
         """Run one block with its residual connection and norm."""
         if self.pre_norm:
-            return x + self.dropout(run(norm(x)))
-        return norm(x + self.dropout(run(x)))
+            return x + apply_dropout(self.dropout, run(norm(x)))
+        return norm(x + apply_dropout(self.dropout, run(x)))
 
     def feed_forward(self, x: Tensor) -> Tensor:
-        return self.fc2(self.activation_dropout(self.activation(self.fc1(x))))
+        return self.fc2(apply_dropout(self.activation_dropout, self.activation(self.fc1(x))))
 
 
 def keep_finite(x: Tensor) -> Tensor:
@@ -198,7 +199,7 @@ class BartHalf(nn.Module):
         return self.norm_embeddings(words + self.embed_positions(positions))
 
     def norm_embeddings(self, x: Tensor) -> Tensor:
-        return self.dropout(self.layernorm_embedding(x))
+        return apply_dropout(self.dropout, self.layernorm_embedding(x))
 
     def run(self, x: Tensor, sites: list, *inputs: Any, output_hidden_states: bool | None):
         """Run the layers, in training without those skipped by LayerDrop; also return the sites used."""

@@ -130,12 +130,17 @@ class KVCache:
     def cross(self, layer: int, compute: Callable[[], tuple[Tensor, Tensor]]) -> tuple[Tensor, Tensor]:
         """One layer's keys and values of the encoder's output, computed by the first call and stored.
 
+        From the second call on they are contiguous in memory, which every further step reads faster.
+
         Args:
             layer: Index of the layer.
             compute: Returns keys and values, each `(inputs, heads, source positions, head_dim)`.
         """
         if layer not in self._cross:
             self._cross[layer] = compute()
+        elif not all(x.is_contiguous() for x in self._cross[layer]):
+            key, value = self._cross[layer]
+            self._cross[layer] = key.contiguous(), value.contiguous()
         return self._cross[layer]
 
     def repeat(self, times: int) -> None:

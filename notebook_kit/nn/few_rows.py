@@ -1,17 +1,20 @@
 """Fast products of one or a few rows with a large matrix on the CPU.
 
 torch's default kernels suit one vector or many rows. On many processors, the oneDNN kernels that torch includes read a matrix
-from memory faster for one row, and up to three times as fast for a few rows if they use a copy of the matrix in another memory
-layout. Elsewhere, they gain nothing. So both are timed on the processor at hand before their first use. Copies take as much memory
-as the weights; they are created only before steps that will save more time than the copying takes (several sequences generated in
-parallel), and freed when the generation ends.
+from memory faster for one row, and up to four times as fast for a few rows if they use a copy of the matrix in another memory
+layout. Elsewhere, they gain nothing. So all are timed on the processor at hand before their first use. Copies take as much memory
+as the weights; they are created only before steps that will save more time than the copying takes, and freed when the generation
+ends. A single sequence would gain too little for that.
 """
 
 from __future__ import annotations
 
 import functools
 import itertools
+import math
+import threading
 import time
+import weakref
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
@@ -21,13 +24,13 @@ import torch
 from torch import Tensor, nn
 from torch.autograd import forward_ad
 from torch.nn import functional as F
-from torch.overrides import TorchFunctionMode
 
 __all__ = [
     "PackedProducts",
     "Timing",
     "available",
     "best_time",
+    "here",
     "is_direct_call",
     "is_ordinary_call",
     "is_plain",
@@ -44,7 +47,11 @@ MOST_ROWS = 32
 SMALLEST_MODEL = 1 << 20  # parameters, of a model or of a single layer; for smaller ones the overhead exceeds the gain
 MOST_BYTES = 1 << 30  # of all copies; further matrices are multiplied by the default kernels
 
+
 _PLAIN = (Tensor, nn.Parameter)
+
+here = threading.local()
+"""What is active on a thread: `here.packed`, a `PackedProducts` or None, and whether `many_rows.FastProducts` are, `here.fast`."""
 
 
 @functools.cache
@@ -119,13 +126,17 @@ class Timing:
 
     Attributes:
         plain: A product by the default kernel.
-        other: The same by oneDNN: with a copy of the matrix, or for one row, without.
-        copying: Copying the matrix; 0 for one row.
+        other: The same by oneDNN, without a copy of the matrix.
+        packed: The same by oneDNN, with a copy of the matrix; not measured for one row.
+        copying: Copying the matrix.
+        layout: The number of rows for which the copy is laid out.
     """
 
     plain: float
     other: float
-    copying: float
+    packed: float = math.inf
+    copying: float = math.inf
+    layout: int = MOST_ROWS
 
 
 @functools.cache
@@ -140,24 +151,30 @@ def timing(rows: int, threads: int) -> Timing:
     with torch.inference_mode():
         weights = [ones(3072, 768) for _ in range(2)]  # in turns, so that neither is in the processor's fast caches
         x, bias = ones(rows, 768), ones(3072)
-        start = time.perf_counter()
-        others = [laid_out(weight, rows) for weight in weights] if rows > 1 else weights
-        copying = (time.perf_counter() - start) / len(weights) if rows > 1 else 0.0
 
         def best(multiply: Callable[..., Tensor], matrices: list[Tensor]) -> float:
             turns = itertools.cycle(matrices)
-            return best_time(lambda: multiply(x, next(turns), bias), 2 * len(matrices), len(matrices))
+            return best_time(lambda: multiply(x, next(turns), bias), 4 * len(matrices), len(matrices))
 
-        return Timing(best(F.linear, weights), best(product, others), copying)
+        found = []
+        for layout in sorted({rows, MOST_ROWS}) if rows > 1 else ():  # one for more rows is often read faster
+            copies = [laid_out(weight, layout) for weight in weights]
+            copying = best_time(partial(laid_out, weights[0], layout), set_up=0)
+            found.append((best(product, copies), copying, layout))
+        return Timing(best(F.linear, weights), best(product, weights), *min(found, default=()))
 
 
 def best_time(call: Callable[[], Any], times: int = 3, set_up: int = 1) -> float:
-    """The shortest of some calls, in seconds, after `set_up` calls that do not count."""
+    """The shortest of some calls, in seconds of this thread, after `set_up` calls that do not count.
+
+    While other programs run, the time of the clock on the wall would say little. (On Windows, it is the only fine one.)
+    """
+    clock = time.thread_time if time.get_clock_info("thread_time").resolution < 1e-6 else time.perf_counter
     spent = []
     for _ in range(set_up + times):
-        start = time.perf_counter()
+        start = clock()
         call()
-        spent.append(time.perf_counter() - start)
+        spent.append(clock() - start)
     return min(spent[set_up:])
 
 
@@ -201,54 +218,70 @@ def packing_pays(model: nn.Module, rows: int, steps: int) -> bool:
     if not is_plain or torch.is_autocast_enabled("cpu") or sum(map(Tensor.numel, weights)) < SMALLEST_MODEL:
         return False
     spent = timing(rows, torch.get_num_threads())
-    saved = steps * (spent.plain - spent.other)
-    return spent.plain > LEAST_GAIN * spent.other and saved > spent.copying
+    saved = steps * (spent.plain - spent.packed)
+    return spent.plain > LEAST_GAIN * spent.packed and saved > spent.copying
 
 
-class PackedProducts(TorchFunctionMode):
-    """In a `with` block, and only on its thread, linear layers multiply with copies of their weights.
+class PackedProducts:
+    """In a `with` block, and only on its thread, the linear layers of a model multiply with copies of their weights.
 
-    A weight is copied when it is first used. Modules are not changed, and gradients are not computed.
+    A weight is copied when it is first used. In the block, the layers have another `forward`, which other threads may call as well:
+    a mode of torch would intercept every operation, and take a tenth of the time of a step. Gradients are not computed.
 
     Args:
+        model: The model whose layers multiply few rows.
         rows: The number of rows of most products.
 
     Example:
         >>> import torch
         >>> from notebook_kit.nn.few_rows import PackedProducts
         >>> layer, x = torch.nn.Linear(64, 32), torch.ones(4, 64)
-        >>> with torch.no_grad(), PackedProducts(rows=4):
+        >>> with torch.no_grad(), PackedProducts(layer, rows=4):
         ...     packed = layer(x)
         >>> torch.allclose(packed, layer(x), atol=1e-5)
         True
     """
 
-    def __init__(self, rows: int) -> None:
-        super().__init__()
-        self.rows, self.left = rows, MOST_BYTES
+    def __init__(self, model: nn.Module, rows: int) -> None:
+        self.layout, self.left = timing(rows, torch.get_num_threads()).layout, MOST_BYTES
+        self.layers = [layer for layer in model.modules() if _is_linear(layer)]
         # By the id of the weight; a reference to the weight keeps its id valid.
         self._copies: dict[int, tuple[Tensor, Tensor | None]] = {}
+        self._before: PackedProducts | None = None
 
-    def __torch_function__(
-        self, func: Callable[..., Any], types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
-    ) -> Any:
+    def __enter__(self) -> PackedProducts:
+        self._before = getattr(here, "packed", None)
+        here.packed = self
+        with _LOCK:
+            for layer in self.layers:
+                _users[layer] = _users.get(layer, 0) + 1
+                layer.__dict__.setdefault("forward", partial(_forward, layer))  # a wrapper of others stays
+        return self
+
+    def __exit__(self, *error: Any) -> None:
+        here.packed = self._before
+        with _LOCK:
+            for layer in self.layers:
+                _users[layer] -= 1
+                if not _users[layer]:
+                    del _users[layer]
+                    if getattr(layer.__dict__.get("forward"), "func", None) is _forward:
+                        del layer.__dict__["forward"]
+
+    def multiply(self, layer: nn.Module, x: Tensor) -> Tensor | None:
+        """The result of a linear layer for few rows; None for what torch has to compute."""
+        weight, bias = layer._parameters.get("weight"), layer._parameters.get("bias")
         # A model trained in mixed precision may enable autocast in its own forward, and a hook may enable gradients.
-        if len(args) == 3 and not kwargs and (func is F.linear or func is torch.addmm) and is_ordinary_call():
-            if func is F.linear:
-                x, weight, bias = args
-                rows_are_outputs = weight
-            else:
-                bias, x, weight = args  # a weight stored as (in, out), as in GPT-2
-                rows_are_outputs = weight.t() if type(weight) is nn.Parameter and weight.dim() == 2 else None
-            if (
-                type(weight) is nn.Parameter
-                and rows_are_outputs is not None
-                and suits(x, rows_are_outputs, bias)
-                and x.shape[:-1].numel() <= 2 * MOST_ROWS
-                and (copy := self._copy(weight, rows_are_outputs)) is not None
-            ):
-                return product(x, copy, bias)
-        return func(*args, **(kwargs or {}))
+        if type(weight) is not nn.Parameter or weight.dim() != 2 or not is_ordinary_call():
+            return None
+        rows_are_outputs = weight if type(layer) is nn.Linear else weight.t()
+        if (
+            not suits(x, rows_are_outputs, bias)
+            or x.shape[:-1].numel() > 2 * MOST_ROWS
+            or (copy := self._copy(weight, rows_are_outputs)) is None
+        ):
+            return None
+        return product(x, copy, bias)
 
     def _copy(self, weight: Tensor, rows_are_outputs: Tensor) -> Tensor | None:
         known = self._copies.get(id(weight))
@@ -256,5 +289,24 @@ class PackedProducts(TorchFunctionMode):
             size = weight.numel() * weight.element_size()
             fits = size <= self.left
             self.left -= size if fits else 0
-            known = self._copies[id(weight)] = (weight, laid_out(rows_are_outputs, self.rows) if fits else None)
+            known = self._copies[id(weight)] = (weight, laid_out(rows_are_outputs, self.layout) if fits else None)
         return known[1]
+
+
+_LOCK = threading.Lock()
+# How many blocks, on any thread, have given each layer the `forward` below.
+_users: weakref.WeakKeyDictionary[nn.Module, int] = weakref.WeakKeyDictionary()
+
+
+def _forward(layer: nn.Module, x: Tensor) -> Tensor:
+    """The `forward` of linear layers within a block of `PackedProducts`, or in a copy that was made of them there."""
+    if not torch.compiler.is_compiling() and (packed := getattr(here, "packed", None)) is not None:
+        found = packed.multiply(layer, x)
+        if found is not None:
+            return found
+    return type(layer).forward(layer, x)
+
+
+def _is_linear(layer: nn.Module) -> bool:
+    """Whether it multiplies with a matrix `(out, in)`, or as GPT-2's `(in, out)`, and does nothing else."""
+    return type(layer) is nn.Linear or type(layer).__name__ == "GPT2Projection"

@@ -11,7 +11,6 @@ exported, traced or transformed.
 from __future__ import annotations
 
 import functools
-import threading
 import weakref
 from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager, nullcontext
@@ -23,7 +22,9 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.overrides import TorchFunctionMode
 
-from notebook_kit.nn.few_rows import available, best_time, is_ordinary_call, is_plain, product, suits
+from notebook_kit.nn.cache import KVCache
+from notebook_kit.nn.few_rows import MOST_ROWS, available, best_time, here, is_ordinary_call, is_plain, product, suits
+from notebook_kit.nn.outputs import BaseModelOutput
 
 __all__ = ["FastProducts", "fast_products", "gain", "rows_of_call", "work_per_row"]
 
@@ -32,7 +33,6 @@ LEAST_WORK = 1 << 27  # multiplications of a call, for which looking at every op
 LEAST_PRODUCT = 1 << 22  # multiplications of one product
 FEW = 16  # rows; the gain of fewer is measured apart
 
-_here = threading.local()
 _large: weakref.WeakKeyDictionary[nn.Module, int] = weakref.WeakKeyDictionary()
 
 
@@ -63,8 +63,9 @@ def fast_products(model: Any, args: tuple[Any, ...], kwargs: Mapping[str, Any]) 
     if (
         not is_ordinary_call()  # first, since a compiler reads the rest
         or not isinstance(model, nn.Module)
-        or getattr(_here, "is_active", False)
+        or getattr(here, "fast", False)
         or not (rows := rows_of_call(args, kwargs)) > 1
+        or (rows <= 2 * MOST_ROWS and getattr(here, "packed", None) is not None)  # which multiplies few rows faster
         or rows * work_per_row(model) < LEAST_WORK
         or gain(rows < FEW, torch.get_num_threads()) < LEAST_GAIN
     ):
@@ -73,8 +74,15 @@ def fast_products(model: Any, args: tuple[Any, ...], kwargs: Mapping[str, Any]) 
 
 
 def rows_of_call(args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> int:
-    """About how many rows the model's products have: those of the decoder, if the encoder has run before."""
-    first = kwargs.get("decoder_input_ids") if kwargs.get("encoder_outputs") is not None else None
+    """About how many rows the model's products have: those of the decoder, if the encoder has run before.
+
+    The first call of a decoder with a cache also multiplies the encoder's states.
+    """
+    first, encoded = None, kwargs.get("encoder_outputs")
+    if encoded is not None:
+        first, cache = kwargs.get("decoder_input_ids"), kwargs.get("past_key_values")
+        if isinstance(cache, KVCache) and not cache.length and isinstance(encoded, BaseModelOutput):
+            first = encoded.get("last_hidden_state")
     for value in (first, *args, *kwargs.values()):
         if isinstance(value, Tensor) and value.device.type == "cpu":
             return value.numel() // value.shape[-1] if value.dim() > 2 and value.shape[-1] else value.numel()
@@ -110,11 +118,11 @@ class FastProducts(TorchFunctionMode):
 
     def __enter__(self) -> FastProducts:
         super().__enter__()
-        _here.is_active = True
+        here.fast = True
         return self
 
     def __exit__(self, *error: Any) -> None:
-        _here.is_active = False
+        here.fast = False
         super().__exit__(*error)
 
     def __torch_function__(

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import copy
+import pickle
+import threading
+
 import pytest
 import torch
 from oracle import BATCH, NAMES, ONE, PAD, both, pair
 
 import notebook_kit
-from notebook_kit.nn import few_rows
+from notebook_kit.nn import few_rows, many_rows
 from notebook_kit.nn.few_rows import PackedProducts, Timing
 
 pytestmark = pytest.mark.skipif(not few_rows.available(), reason="this torch has no such kernels")
@@ -18,7 +22,9 @@ ENDS = list(range(54, 68))
 def counted(monkeypatch):
     """Packing pays for the smallest models and on any processor; and what is multiplied with copies is counted."""
     monkeypatch.setattr(few_rows, "SMALLEST_MODEL", 1)
-    monkeypatch.setattr(few_rows, "timing", lambda rows, threads: Timing(plain=3.0, other=1.0, copying=20.0))
+    monkeypatch.setattr(
+        few_rows, "timing", lambda rows, threads: Timing(plain=3.0, other=2.0, packed=1.0, copying=20.0)
+    )
     products, product = [], few_rows.product
 
     def counting(x, weight, bias):
@@ -70,6 +76,21 @@ def test_an_encoder_decoder_packs_its_decoder(counted):
     assert packed.tolist() == model.generate(BATCH["input_ids"], **settings).tolist() and len(counted) == before
 
 
+def test_copies_are_used_in_place_of_oneDNN_on_the_weights_as_they_are(counted, monkeypatch):
+    """Where both would pay, in the same step: copies are faster for few rows."""
+    monkeypatch.setattr(many_rows, "gain", lambda few, threads: 2.0)
+    monkeypatch.setattr(many_rows, "LEAST_WORK", 1)
+    monkeypatch.setattr(many_rows, "LEAST_PRODUCT", 1)
+    model = pair("llama")[0]
+    model.generate(**BATCH, max_new_tokens=20, min_new_tokens=20, pad_token_id=PAD)
+    assert len(counted) > 100 and {layout for _, layout in counted} == {"torch._mkldnn"}
+    with torch.no_grad(), PackedProducts(model, rows=4), many_rows.fast_products(model, (), BATCH) as inner:
+        assert not isinstance(inner, many_rows.FastProducts)
+    many = {"input_ids": torch.ones(8, 64, dtype=torch.long)}
+    with torch.no_grad(), PackedProducts(model, rows=4), many_rows.fast_products(model, (), many) as inner:
+        assert isinstance(inner, many_rows.FastProducts), "more rows than copies are for"
+
+
 def test_where_it_does_not_pay(counted, monkeypatch):
     model = pair("gpt2")[0]
     assert few_rows.packing_pays(model, 4, 20)
@@ -81,7 +102,9 @@ def test_where_it_does_not_pay(counted, monkeypatch):
     assert not few_rows.packing_pays(torch.nn.Linear(2, 2, dtype=torch.bfloat16), 4, 20)
     with torch.autocast("cpu", dtype=torch.bfloat16):
         assert not few_rows.packing_pays(model, 4, 20)
-    monkeypatch.setattr(few_rows, "timing", lambda rows, threads: Timing(plain=1.05, other=1.0, copying=0.0))
+    monkeypatch.setattr(
+        few_rows, "timing", lambda rows, threads: Timing(plain=1.05, other=1.0, packed=1.0, copying=0.0)
+    )
     assert not few_rows.packing_pays(model, 4, 1000), "hardly a gain on this processor"
     monkeypatch.setattr(few_rows, "SMALLEST_MODEL", 1 << 20)
     assert not few_rows.packing_pays(model, 4, 20)
@@ -90,11 +113,39 @@ def test_where_it_does_not_pay(counted, monkeypatch):
 def test_what_does_not_fit_is_multiplied_as_always(monkeypatch):
     layers = [torch.nn.Linear(16, 16) for _ in range(3)]
     monkeypatch.setattr(few_rows, "MOST_BYTES", 2 * 16 * 16 * 4)
-    packed = PackedProducts(rows=4)
+    packed = PackedProducts(torch.nn.ModuleList(layers), rows=4)
     with torch.no_grad(), packed:
         for layer in layers * 2:
             torch.testing.assert_close(layer(torch.ones(4, 16)), torch.ones(4, 16) @ layer.weight.T + layer.bias)
     assert packed.left == 0 and sum(copy is not None for _, copy in packed._copies.values()) == 2
+
+
+def test_layers_are_as_before_after_each_step(counted):
+    """Also a copy that is made meanwhile, a layer with a `forward` of another library, and a step that fails."""
+    model = pair("llama")[0]
+    layers = [layer for layer in model.modules() if isinstance(layer, torch.nn.Linear)]
+    other = layers[0].forward = lambda x: torch.nn.functional.linear(x, layers[0].weight)
+    x = torch.randn(3, layers[1].in_features)
+    with torch.no_grad():
+        expected = layers[1](x)
+        with PackedProducts(model, 3), PackedProducts(model, 3):
+            assert layers[0].forward is other and len([x for x in layers if "forward" in vars(x)]) == len(layers)
+            copies = copy.deepcopy(layers[1]), pickle.loads(pickle.dumps(layers[1]))
+            used = []
+            thread = threading.Thread(target=lambda: used.append((len(counted), layers[1](x), len(counted))))
+            thread.start()
+            thread.join()
+            torch.testing.assert_close(layers[1](x), expected)
+        with pytest.raises(ValueError), PackedProducts(model, 3):
+            raise ValueError
+    assert used[0][0] == used[0][2] < len(counted), "other threads multiply as always"
+    del layers[0].forward
+    assert not any("forward" in vars(layer) for layer in layers) and not few_rows._users
+    before = len(counted)
+    for one in copies:
+        torch.testing.assert_close(one(x), expected)
+        assert one.forward.args[0] is one
+    assert len(counted) == before
 
 
 def test_weights_that_changed_are_copied_anew(counted):
@@ -114,14 +165,15 @@ def test_weights_that_changed_are_copied_anew(counted):
 
 def test_products_are_timed_once_per_process(monkeypatch):
     spent = few_rows.timing(4, torch.get_num_threads())
-    assert min(spent.plain, spent.other, spent.copying) > 0 == few_rows.timing(1, torch.get_num_threads()).copying
+    assert min(spent.plain, spent.other, spent.packed, spent.copying) > 0 and spent.layout in (4, few_rows.MOST_ROWS)
+    assert few_rows.timing(1, torch.get_num_threads()).packed == float("inf"), "no copy is created for one row"
     assert few_rows.timing(4, torch.get_num_threads()) is spent
 
 
 @pytest.mark.parametrize("gain", [2.0, 0.5])
 def test_one_row(gain, monkeypatch):
     monkeypatch.setattr(few_rows, "SMALLEST_MODEL", 1)
-    monkeypatch.setattr(few_rows, "timing", lambda rows, threads: Timing(plain=gain, other=1.0, copying=0.0))
+    monkeypatch.setattr(few_rows, "timing", lambda rows, threads: Timing(plain=gain, other=1.0))
     used = []
     monkeypatch.setattr(few_rows, "product", lambda *given: used.append(1) or torch.nn.functional.linear(*given))
     layer = torch.nn.Linear(64, 40)

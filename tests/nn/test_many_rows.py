@@ -11,6 +11,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 import notebook_kit
 from notebook_kit import ablate_heads, record_attention
+from notebook_kit.models.gpt2 import GPT2Projection
 from notebook_kit.nn import few_rows, int8, many_rows
 from notebook_kit.nn.many_rows import FastProducts, fast_products
 from notebook_kit.pipelines.quantization import Int8Linear
@@ -183,6 +184,11 @@ def test_which_calls_it_is_for(bert, monkeypatch):
         encoded = notebook_kit.nn.outputs.BaseModelOutput(last_hidden_state=torch.ones(4, 64, 8))
         assert not is_fast(encoder_outputs=encoded, attention_mask=ids, decoder_input_ids=ids[:, :1])
         assert is_fast(encoder_outputs=encoded, attention_mask=ids, decoder_input_ids=ids)
+        cache = notebook_kit.DynamicCache()
+        first = {"encoder_outputs": encoded, "decoder_input_ids": ids[:, :1], "past_key_values": cache}
+        assert is_fast(**first), "the first call with a cache multiplies the encoder's states"
+        cache.update(0, torch.ones(4, 1, 1, 8), torch.ones(4, 1, 1, 8))
+        assert not is_fast(**first)
         assert not is_fast()
         with FastProducts():
             assert not is_fast(ids)
@@ -208,31 +214,44 @@ BIASES = {
     "one row": torch.ones(1, 20),
     "a bias per row": torch.arange(160.0).view(8, 20),
 }
-MODES = {"many rows": FastProducts, "few rows": lambda: few_rows.PackedProducts(8)}
 
 
-@pytest.mark.parametrize("mode", MODES)
+def linear(weight, bias):
+    layer = nn.Linear(weight.shape[1], weight.shape[0])
+    layer.weight, layer.bias = weight, nn.Parameter(bias)
+    return layer
+
+
+def projection(weight, bias):
+    layer = GPT2Projection(*weight.shape)
+    layer.weight, layer.bias = weight, nn.Parameter(bias)
+    return layer
+
+
 @pytest.mark.parametrize("bias", BIASES.values(), ids=BIASES)
-def test_biases_of_other_shapes_and_strides(bias, mode, counted):
+def test_biases_of_other_shapes_and_strides(bias, counted):
     """oneDNN reads a bias as contiguous memory of one number per output, whatever its strides and shape."""
     calls = [lambda: F.linear(X, WEIGHT, bias), lambda: torch.addmm(bias, X, TURNED)]
     for call in calls:
         with torch.no_grad():
             expected = call()
-            with MODES[mode]():
+            with FastProducts():
                 torch.testing.assert_close(call(), expected, rtol=1e-5, atol=1e-5)
+    with torch.no_grad():
+        for layer, x in ((linear(WEIGHT, bias), X), (projection(TURNED, bias), X[None])):
+            with few_rows.PackedProducts(layer, 8):
+                torch.testing.assert_close(layer(x).view_as(expected), expected, rtol=1e-5, atol=1e-5)
 
 
 TURNED = nn.Parameter(WEIGHT.detach().t().contiguous())
 FROZEN = nn.Parameter(WEIGHT.detach(), requires_grad=False)
 
 
-@pytest.mark.parametrize("mode", MODES)
-def test_a_product_with_factors_and_parts_with_gradients(mode, counted):
+def test_a_product_with_factors_and_parts_with_gradients(counted):
     with torch.no_grad():
         expected = torch.addmm(BIAS, X, TURNED, beta=0.5, alpha=2)
         each = torch.func.vmap(lambda weight: F.linear(X, weight, BIAS))(WEIGHT[None])
-        with MODES[mode]():
+        with FastProducts():
             torch.testing.assert_close(torch.addmm(BIAS, X, TURNED, beta=0.5, alpha=2), expected)
             torch.testing.assert_close(torch.func.vmap(lambda weight: F.linear(X, weight, BIAS))(WEIGHT[None]), each)
             _, change = torch.func.jvp(lambda x: F.linear(x, WEIGHT, BIAS), (X,), (X,))
@@ -245,17 +264,38 @@ def test_a_product_with_factors_and_parts_with_gradients(mode, counted):
     assert "mkldnn" not in str(traced.graph)
 
 
-def test_weights_that_are_computed_anew_for_each_call_are_not_kept():
-    with torch.no_grad(), few_rows.PackedProducts(8) as packed:
-        for _ in range(3):
-            F.linear(X, WEIGHT * 2, BIAS)
-        F.linear(X, WEIGHT, BIAS)
-    assert len(packed._copies) == 1
+def test_calls_of_layers_with_copies_that_torch_has_to_compute():
+    layer = linear(WEIGHT, BIAS)
+    packed = few_rows.PackedProducts(layer, 8)
+    with torch.no_grad(), packed:
+        expected = F.linear(X, WEIGHT, BIAS)
+        each = torch.func.vmap(lambda x: layer(x[None])[0])(X)
+        _, change = torch.func.jvp(layer, (X,), (X,))
+        layer.requires_grad_(False)
+        traced = torch.jit.trace(lambda x: layer(x), X, check_trace=False)  # the check multiplies once more
+        compiled = torch.compile(layer, backend="eager")(X)
+        layer.requires_grad_(True)
+        with torch.autocast("cpu", torch.bfloat16):
+            assert layer(X).dtype == torch.bfloat16
+        with torch.enable_grad():
+            layer(X).sum().backward()
+        layer(torch.cat([X] * 9))  # more rows than copies are for
+        with pytest.raises(RuntimeError, match="shapes cannot be multiplied"):
+            layer(X[:, 1:])
+        assert not packed._copies
+        layer(X)
+        assert len(packed._copies) == 1
+    for found in (each, compiled, traced(X)):
+        torch.testing.assert_close(found, expected, rtol=1e-5, atol=1e-5)
+    torch.testing.assert_close(change, F.linear(X, WEIGHT).detach(), rtol=1e-5, atol=1e-5)
+    torch.testing.assert_close(layer.weight.grad, X.sum(0).expand(20, 36))
+    assert "mkldnn" not in str(traced.graph)
+    layer.weight.grad = None
 
 
 def test_a_traced_single_row_is_left_to_torch(monkeypatch):
     monkeypatch.setattr(few_rows, "SMALLEST_MODEL", 1)
-    monkeypatch.setattr(few_rows, "timing", lambda rows, threads: few_rows.Timing(2.0, 1.0, 0.0))
+    monkeypatch.setattr(few_rows, "timing", lambda rows, threads: few_rows.Timing(2.0, 1.0))
     layer = nn.Linear(36, 20).requires_grad_(False)
     with torch.no_grad():
         traced = torch.jit.trace(lambda x: few_rows.one_row(layer, x), X[:1])
