@@ -88,7 +88,7 @@ def rows_at(trainer: TrainerLike, step: int) -> StepRows:
     """The rows from which a step of the last run was computed, with their present losses, the highest first. Of several
     processes, the first one has them: those of all processes.
 
-    The order of the rows is recorded by a `RunMonitor` or a dashboard, which costs one small file per epoch; a notebook's
+    The order of the rows is recorded by a `RunMonitor` or a dashboard, which costs four bytes per row and epoch; a notebook's
     Trainer has one. The losses are measured when they are asked for, with the weights as they are now.
 
     Args:

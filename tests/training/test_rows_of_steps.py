@@ -8,6 +8,7 @@ from tiny_training import Line, assert_same_weights, bert, line_rows, rows, trai
 
 from notebook_kit.errors import InputError, NonFiniteLossError
 from notebook_kit.training import RunMonitor, TrainerCallback, default_data_collator
+from notebook_kit.training.recording import row_order
 from notebook_kit.training.recording.record import RunRecord
 from notebook_kit.training.recording.row_order import RowOrder
 from notebook_kit.training.recording.spikes import Spikes
@@ -109,3 +110,47 @@ def test_unknown_rows_are_named(tmp_path):
     run.train()
     with pytest.raises(InputError, match="step 99"):
         run.rows_at(99)
+
+
+def test_short_epochs_are_written_together_and_a_cut_one_is_removed(tmp_path, monkeypatch):
+    order = RowOrder(tmp_path)
+    orders = [[[epoch, 7], [2 * epoch]] for epoch in range(6)]
+    order.begin_epoch(0, orders[0])
+    path = tmp_path / row_order.FILE
+    first = path.read_bytes()
+    for epoch in range(1, 6):
+        order.begin_epoch(epoch, orders[epoch])
+    assert path.read_bytes() == first, "epochs within a second wait"
+    events = [{"kind": "epoch", "step": 2 * e, "epoch": e, "batch": 0, "accumulation": 1} for e in range(6)]
+    expected = [rows for epoch in orders for rows in epoch]
+    assert [order.rows(events, step) for step in range(1, 13)] == expected
+    order.flush()
+    assert [RowOrder(tmp_path).rows(events, step) for step in range(1, 13)] == expected
+    path.write_bytes(path.read_bytes()[:-5])  # a kill in the middle of writing
+    assert RowOrder(tmp_path).rows(events, 10) == expected[9] and RowOrder(tmp_path).rows(events, 11) == []
+    resumed = RowOrder(tmp_path)
+    resumed.begin_epoch(5, [[1], [2]])  # by another order of data
+    assert [RowOrder(tmp_path).rows(events, step) for step in (10, 11, 12)] == [expected[9], [1], [2]]
+    monkeypatch.setattr(row_order, "DELAY", 0.0)
+    resumed.begin_epoch(5, orders[5])
+    assert RowOrder(tmp_path).rows(events, 11) == expected[10], "the latest counts"
+
+
+def test_a_checkpoint_waits_for_the_order_of_its_epochs(tmp_path):
+    options = {"save_strategy": "steps", "save_steps": 3, "num_train_epochs": 6, "max_steps": -1}
+    run = line(tmp_path, data=line_rows(8), callbacks=[monitor := RunMonitor(), seen := Kill()], **options)
+    run.train()
+    assert seen.found and all(seen.found)
+    assert RowOrder(monitor.record.run_dir).rows(monitor.record.events, 6)
+
+
+class Kill(TrainerCallback):
+    """What another process would find on disk after a kill at each checkpoint."""
+
+    def __init__(self):
+        self.found = []
+
+    def on_save(self, args, state, control, trainer=None, **kwargs):
+        monitor = next(c for c in trainer.callbacks if isinstance(c, RunMonitor))
+        order = RowOrder(monitor.record.run_dir)
+        self.found += [bool(order.rows(monitor.record.events, step)) for step in range(1, state.global_step + 1)]

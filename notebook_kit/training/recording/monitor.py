@@ -139,7 +139,7 @@ class RunMonitor(TrainerCallback):
         if trainer is None and model is not None and not getattr(args, "torch_compile", False):
             self._hook = ModelHook(model)
         # A failed Trainer may be garbage-collected together with this monitor; its last steps are still written.
-        self._abandoned = weakref.finalize(self, _abandon, self._steps, record, self._hook)
+        self._abandoned = weakref.finalize(self, _abandon, self._steps, record, self._hook, self.order)
         self._active = True
         self.calling_thread = threading.current_thread()
         self.controls.begin(replay)
@@ -218,6 +218,7 @@ class RunMonitor(TrainerCallback):
         if self._active:
             self._note_best(args, state)
             self.record.event("save", state.global_step, checkpoint=f"checkpoint-{state.global_step}")
+            _write_order(self.order)  # a resumed run does not repeat these epochs
             self._clock = time.perf_counter()
 
     def on_train_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
@@ -260,6 +261,7 @@ class RunMonitor(TrainerCallback):
         """Process all pending steps now; otherwise a step is recorded within a tenth of a second."""
         self._steps.process()
         self.record.flush()
+        _write_order(self.order)
 
     # ------------------------------------------------------------------------------------------------------ your own loop
 
@@ -412,6 +414,7 @@ class RunMonitor(TrainerCallback):
         if self._abandoned is not None:
             self._abandoned.detach()
         self._steps.stop()
+        _write_order(self.order)
         self.record.event("end", self._step, reason=reason, **details)
         self.record.flush()
         self.controls.end()
@@ -451,11 +454,19 @@ class _Writer:
             self._controls.measure_rows(step, why)
 
 
-def _abandon(steps: Steps, record: RunRecord, hook: ModelHook | None) -> None:
+def _abandon(steps: Steps, record: RunRecord, hook: ModelHook | None, order: RowOrder) -> None:
     if hook is not None:
         hook.remove()
     steps.stop()
     record.flush()
+    _write_order(order)
+
+
+def _write_order(order: RowOrder) -> None:
+    try:
+        order.flush()
+    except OSError as error:
+        logger.debug("The order of the rows is not recorded: %s", error)
 
 
 class _LoopRate:

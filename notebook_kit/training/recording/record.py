@@ -22,6 +22,7 @@ __all__ = ["RunRecord", "Series", "checked_step", "find_runs"]
 EVENTS_FILE = "events.jsonl"
 STATE_FILE = "trainer_state.json"
 RUNS_FOLDER = "runs"
+NOT_URGENT = {"epoch"}  # kinds of events that are written with the lines after them
 FORMAT = "notebook_kit.run"
 
 
@@ -199,7 +200,7 @@ class RunRecord:
         with self.lock:
             self._add_event(entry)
             if self._journal is not None:
-                self._journal.write({"event": entry}, at_once=True)
+                self._journal.write({"event": entry}, at_once=kind not in NOT_URGENT)
 
     def describe(self, **facts: Any) -> None:
         """Add to `facts`, replacing facts of the same name."""

@@ -1,10 +1,13 @@
-"""Which rows of the dataset each step was computed from: one file of numbers per epoch, written at its beginning."""
+"""Which rows of the dataset each step was computed from: one file of numbers, to which each epoch adds its order."""
 
 from __future__ import annotations
 
 import logging
+import time
+from collections.abc import Iterator
+from itertools import chain
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import numpy as np
 
@@ -12,7 +15,9 @@ __all__ = ["RowOrder"]
 
 logger = logging.getLogger(__name__)
 
-FOLDER = "rows"
+FILE = "rows.bin"
+"""For each epoch three int32 numbers, its number, batches and rows, then the size of each batch, then the rows."""
+DELAY = 1.0  # seconds for which short epochs wait to be written together
 
 
 class RowOrder:
@@ -22,15 +27,17 @@ class RowOrder:
     in their order, and where in it the run began or resumed: an event "epoch" of the record says that.
 
     Args:
-        folder: The folder of the run; None: the latest epochs are kept in memory.
+        folder: The folder of the run; None: only the latest epochs are kept, in memory.
     """
 
     KEPT = 3
-    """Epochs kept in memory if there is no folder."""
+    """Epochs kept in memory."""
 
     def __init__(self, folder: Path | None) -> None:
         self.folder = folder
         self._kept: dict[int, tuple[np.ndarray, np.ndarray]] = {}
+        self._pending: list[int] = []
+        self._written_at = 0.0
 
     def begin_epoch(self, epoch: int, batches: list[list[int]]) -> None:
         """Note the rows of each batch of an epoch.
@@ -38,17 +45,46 @@ class RowOrder:
         Raises:
             OSError: if they cannot be written.
         """
-        rows = np.concatenate([np.asarray(batch, np.int32) for batch in batches])
-        sizes = np.asarray([len(batch) for batch in batches], np.int32)
+        rows = np.fromiter(chain.from_iterable(batches), np.int32)
+        self._kept[epoch] = rows, np.fromiter(map(len, batches), np.int32, len(batches))
         if self.folder is None:
-            self._kept[epoch] = (rows, sizes)
-            self._kept = dict(list(self._kept.items())[-self.KEPT :])
+            self._forget()
             return
-        path = self._path(epoch)
+        self._pending.append(epoch)
+        if time.monotonic() - self._written_at >= DELAY:
+            self.flush()
+
+    def flush(self) -> None:
+        """Write the epochs that have not been written yet.
+
+        Raises:
+            OSError: if they cannot be written.
+        """
+        if self.folder is None or not self._pending:
+            return
+        numbers: list[Any] = []
+        for epoch in self._pending:
+            rows, sizes = self._kept[epoch]
+            numbers += [np.asarray([epoch, len(sizes), len(rows)], np.int32), sizes, rows]
+        self._pending.clear()
+        self._forget()
+        if not self._written_at:
+            self._mend(self.folder / FILE)
+        self._written_at = time.monotonic()
+        with open(self.folder / FILE, "ab") as file:
+            file.write(np.concatenate(numbers).tobytes())
+
+    def _forget(self) -> None:
+        for epoch in list(self._kept)[: -self.KEPT]:
+            del self._kept[epoch]
+
+    @staticmethod
+    def _mend(path: Path) -> None:
+        """Create the folder, or remove an incomplete epoch that a kill left."""
         path.parent.mkdir(parents=True, exist_ok=True)
-        with open(path, "wb") as file:
-            np.save(file, sizes)
-            np.save(file, rows)
+        if path.is_file():
+            with open(path, "rb+") as file:
+                file.truncate(max((end for *_, end in _epochs(file)), default=0))
 
     def rows(self, events: list[dict[str, Any]], step: int) -> list[int]:
         """The rows of a step, in the order of its batches; none if they are unknown.
@@ -70,18 +106,33 @@ class RowOrder:
         end = min(first + int(last["accumulation"]), len(sizes))
         return rows[bounds[min(first, end)] : bounds[end]].tolist()
 
-    def _path(self, epoch: int) -> Path:
-        return (self.folder or Path()) / FOLDER / f"epoch-{epoch}.npy"
-
     def _read(self, epoch: int) -> tuple[np.ndarray, np.ndarray] | None:
         if epoch in self._kept:
             return self._kept[epoch]
         if self.folder is None:
             return None
         try:
-            with open(self._path(epoch), "rb") as file:
-                sizes = np.load(file, allow_pickle=False)
-                return np.load(file, allow_pickle=False), sizes
-        except (OSError, ValueError, EOFError):
+            with open(self.folder / FILE, "rb") as file:
+                # The latest, if a resumed run has begun it again.
+                found = [(start, sizes, rows) for number, sizes, rows, start, _ in _epochs(file) if number == epoch]
+                if not found:
+                    return None
+                start, sizes, rows = found[-1]
+                file.seek(start)
+                numbers = np.frombuffer(file.read(4 * (sizes + rows)), np.int32)
+                return numbers[sizes:], numbers[:sizes]
+        except OSError:
             logger.debug("The order of epoch %s cannot be read", epoch, exc_info=True)
             return None
+
+
+def _epochs(file: BinaryIO) -> Iterator[tuple[int, int, int, int, int]]:
+    """Each complete epoch in a file: its number, the numbers of its batches and of its rows, where they start and where they end."""
+    size, at = file.seek(0, 2), 0
+    while at + 12 <= size:
+        file.seek(at)
+        epoch, sizes, rows = np.frombuffer(file.read(12), np.int32).tolist()
+        start, at = at + 12, at + 12 + 4 * (sizes + rows)
+        if sizes < 0 or rows < 0 or at > size:
+            return
+        yield epoch, sizes, rows, start, at
