@@ -14,7 +14,6 @@ import itertools
 import math
 import threading
 import time
-import weakref
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
@@ -254,18 +253,22 @@ class PackedProducts:
         here.packed = self
         with _LOCK:
             for layer in self.layers:
-                _users[layer] = _users.get(layer, 0) + 1
-                layer.__dict__.setdefault("forward", partial(_forward, layer))  # a wrapper of others stays
+                forward: Any = layer.__dict__.get("forward")
+                if forward is None:
+                    forward = layer.__dict__["forward"] = partial(_forward, layer)
+                    forward.blocks = 0
+                if getattr(forward, "func", None) is _forward:  # a wrapper of others stays
+                    forward.blocks += 1
         return self
 
     def __exit__(self, *error: Any) -> None:
         here.packed = self._before
         with _LOCK:
             for layer in self.layers:
-                _users[layer] -= 1
-                if not _users[layer]:
-                    del _users[layer]
-                    if getattr(layer.__dict__.get("forward"), "func", None) is _forward:
+                forward: Any = layer.__dict__.get("forward")
+                if getattr(forward, "func", None) is _forward:
+                    forward.blocks -= 1
+                    if not forward.blocks:
                         del layer.__dict__["forward"]
 
     def multiply(self, layer: nn.Module, x: Tensor) -> Tensor | None:
@@ -293,9 +296,7 @@ class PackedProducts:
         return known[1]
 
 
-_LOCK = threading.Lock()
-# How many blocks, on any thread, have given each layer the `forward` below.
-_users: weakref.WeakKeyDictionary[nn.Module, int] = weakref.WeakKeyDictionary()
+_LOCK = threading.Lock()  # of the `forward` of layers, and of its `blocks`: how many blocks on any thread use it
 
 
 def _forward(layer: nn.Module, x: Tensor) -> Tensor:
