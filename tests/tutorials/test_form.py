@@ -68,6 +68,9 @@ def test_stored_with_the_outputs_of_its_code(path):
     code = [cell for cell in notebook.cells if cell.cell_type == "code"]
     assert [cell.execution_count for cell in code] == list(range(1, len(code) + 1))
     assert all(output.output_type != "error" for cell in code for output in cell.outputs)
+    for cell in code:
+        said = [output for output in cell.outputs if output.get("name") == "stderr"]
+        assert not said or "notice" in tags(cell), said
     assert len({cell.id for cell in notebook.cells}) == len(notebook.cells)
     assert path.stat().st_size <= LARGEST
 

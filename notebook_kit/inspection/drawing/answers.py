@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from notebook_kit.inspection.drawing.fonts import families_for
+from notebook_kit.inspection.drawing.fonts import in_any_script
 from notebook_kit.inspection.drawing.letters import printable
 from notebook_kit.inspection.drawing.pictures import pixels_of
 
@@ -83,7 +83,7 @@ def bars(scores: Sequence[Mapping[str, Any]], picture: Any = None) -> Figure:
     places = np.arange(len(scores))
     axes.barh(places, values, color=COLOURS[0], height=0.7)
     labels = [_drawable(one["label"]) for one in scores]
-    axes.set_yticks(places, labels, parse_math=False, fontfamily=families_for(*labels))
+    axes.set_yticks(places, labels, parse_math=False)
     axes.invert_yaxis()
     are_probabilities = all(0 <= value <= 1 for value in values)
     axes.set_xlim(0 if are_probabilities else min(0.0, *values), 1.12 if are_probabilities else None)
@@ -92,7 +92,7 @@ def bars(scores: Sequence[Mapping[str, Any]], picture: Any = None) -> Figure:
     for side in ("top", "right", "bottom"):
         axes.spines[side].set_visible(False)
     axes.set_xticks([])
-    return figure
+    return in_any_script(figure)
 
 
 def boxes_over_picture(found: Sequence[Mapping[str, Any]], picture: Any, *, above: bool = False) -> Figure:
@@ -115,7 +115,7 @@ def boxes_over_picture(found: Sequence[Mapping[str, Any]], picture: Any, *, abov
         for edge, line in (("white", 3.5), (colour, 2.0)):
             axes.add_patch(Rectangle(corner, wide, high, fill=False, ec=edge, lw=line))
         _tag(axes, max(corner[0], 0), max(corner[1], 0), one, colour, above)
-    return figure
+    return in_any_script(figure)
 
 
 def masks_over_picture(found: Sequence[Mapping[str, Any]], picture: Any) -> Figure:
@@ -145,7 +145,7 @@ def masks_over_picture(found: Sequence[Mapping[str, Any]], picture: Any) -> Figu
     figure, axes = _picture(pixels.astype(np.uint8), (high, wide))
     for x, y, one, colour in tags:
         _tag(axes, x, y, one, colour)
-    return figure
+    return in_any_script(figure)
 
 
 def _reduced(pixels: np.ndarray) -> np.ndarray:
@@ -181,7 +181,6 @@ def _tag(axes: Axes, x: float, y: float, one: Mapping[str, Any], colour: str, ab
         textcoords="offset points",
         color=ink_on(colour),
         fontsize=9,
-        fontfamily=families_for(label),
         va="bottom" if above else "top",
         bbox={"facecolor": colour, "edgecolor": "white", "linewidth": 0.8, "pad": 2},
         parse_math=False,

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from notebook_kit.inspection.drawing.fonts import in_any_script
 from notebook_kit.inspection.drawing.letters import printable
 
 if TYPE_CHECKING:
@@ -114,7 +115,7 @@ def matrix_figure(
     axes.set_ylabel(f"{label_of(sides[0])} ↓")
     axes.set_xlabel(f"{label_of(sides[1])} →")
     axes.set_title(label_of(title, 90), fontsize=9)
-    return figure
+    return in_any_script(figure)
 
 
 def lines_figure(
@@ -168,7 +169,7 @@ def lines_figure(
     axes.set_ylim(long - 0.4, -1.8)
     axes.axis("off")
     axes.set_title(label_of(title, 90) + ("" if not signed else " (blue: more, orange: less)"), fontsize=9)
-    return figure
+    return in_any_script(figure)
 
 
 def lens_figure(
@@ -193,7 +194,7 @@ def lens_figure(
     )
     axes.set_yticks(range(len(rows)), [label_of(label) for label in rows], fontsize=7)
     axes.set_title(label_of(title, 90), fontsize=9)
-    return figure
+    return in_any_script(figure)
 
 
 def png_of(figure: Figure, dpi: int = 80) -> bytes:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from notebook_kit.errors import InputError
-from notebook_kit.inspection.drawing.fonts import families_for
+from notebook_kit.inspection.drawing.fonts import in_any_script
 from notebook_kit.inspection.drawing.heat_maps import label_of, palette
 from notebook_kit.processing.image.loading import load_image
 
@@ -115,7 +115,7 @@ def heat_over_picture(
 
     scale = ScalarMappable(Normalize(-top if signed else 0.0, top or 1.0), colours)
     figure.colorbar(scale, ax=to, shrink=0.85, pad=0.02)
-    return figure
+    return in_any_script(figure)
 
 
 def heat_over_sound(
@@ -157,7 +157,7 @@ def heat_over_sound(
     beside = [f"{label} {weight:.3f}" for label, weight, box in zip(labels, weights, boxes, strict=True) if box is None]
     to.set_xlabel(", ".join(["s", *map(label_of, beside[:6])]), fontsize=8)
     figure.colorbar(ScalarMappable(Normalize(-top if signed else 0.0, top or 1.0), colours), ax=to, pad=0.02)
-    return figure
+    return in_any_script(figure)
 
 
 def _timed(axes: Any, span: tuple[float, float], title: str) -> None:
@@ -229,8 +229,8 @@ def maps_over_picture(
         _bare(one, label)
     for one in axes[len(maps) :]:
         one.axis("off")
-    figure.suptitle(label_of(title, 90), fontsize=10, fontfamily=families_for(title))
-    return figure
+    figure.suptitle(label_of(title, 90), fontsize=10)
+    return in_any_script(figure)
 
 
 def _grey(pixels: np.ndarray) -> np.ndarray:
@@ -265,5 +265,5 @@ def _pixels_or_plain(picture: Any, boxes: Sequence[Box | None]) -> np.ndarray:
 def _bare(axes: Any, title: str, below: str = "") -> None:
     axes.set_xticks([])
     axes.set_yticks([])
-    axes.set_title(label_of(title, 60), fontsize=9, fontfamily=families_for(title))
+    axes.set_title(label_of(title, 60), fontsize=9)
     axes.set_xlabel(below, fontsize=8)

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from notebook_kit.inspection.drawing.fonts import in_any_script
 from notebook_kit.inspection.drawing.heat_maps import palette
 from notebook_kit.inspection.drawing.letters import printable
 from notebook_kit.inspection.sounds import outline, spectrogram
@@ -48,4 +49,4 @@ def sound_with_words(samples: np.ndarray, rate: int, words: Sequence[Mapping[str
         place = ((word["start"] + word["end"]) / 2, 0.97 - 0.13 * (i % 2))
         label = printable(word["label"].strip())
         heard.text(*place, label, color="white", fontsize=7, ha="center", va="top", parse_math=False, clip_on=True)
-    return figure
+    return in_any_script(figure)

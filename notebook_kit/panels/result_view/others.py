@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from notebook_kit.inspection.drawing.fonts import in_any_script
 from notebook_kit.inspection.drawing.heat_maps import heat_map_png
 from notebook_kit.panels.panel import Answer, described
 from notebook_kit.panels.result_view.shown import Shown, Words
@@ -63,7 +64,7 @@ class ShownFeatures(Shown):
         axes.imshow(Image.open(io.BytesIO(self.heat_map())), aspect="auto", interpolation="nearest")
         axes.set_xticks([])
         axes.set_yticks([])
-        return figure
+        return in_any_script(figure)
 
     def brief(self) -> str:
         return f"vectors of shape {self.vectors.shape}"

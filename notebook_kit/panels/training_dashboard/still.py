@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from notebook_kit.inspection.drawing.fonts import in_any_script
 from notebook_kit.inspection.drawing.heat_maps import label_of, png_of
 from notebook_kit.inspection.training.thinning import Thinned
 from notebook_kit.panels.panel import Face
@@ -115,7 +116,7 @@ def figure_of(shown: ShownRuns, most: int = SMALL) -> Any:
         axes = figure.add_subplot(grid[1 + number // 4, number % 4])
         _lines(axes, shown, name, is_small=True)
         _style(axes, name, label_of(name_of(name, shown.word), 26), is_small=True)
-    return figure
+    return in_any_script(figure)
 
 
 def _large_chart(axes: Any, shown: ShownRuns, metric: str) -> None:
