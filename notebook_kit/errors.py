@@ -303,6 +303,24 @@ class NotebookKitWarning(UserWarning):
     """Something worked, though perhaps not as intended."""
 
 
+def a_kind(value: object, starts: bool = False) -> str:
+    """The class of a value with its article, as messages name what was given.
+
+    Args:
+        value: What was given.
+        starts: Whether it is the start of a sentence.
+
+    Example:
+        >>> a_kind(3), a_kind("three", starts=True), a_kind(None)
+        ('an int', 'A str', 'None')
+    """
+    if value is None:
+        return "None"
+    name = type(value).__name__
+    article = "an" if name[0] in "aeioAEIO" or name == "ndarray" else "a"
+    return f"{article.capitalize() if starts else article} {name}"
+
+
 def near_matches(name: str, known: Iterable[str], most: int = 5) -> str:
     """A sentence with the known names that `name` resembles, or an empty string.
 

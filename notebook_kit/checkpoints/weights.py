@@ -24,7 +24,7 @@ from typing import Any
 import torch
 
 from notebook_kit.checkpoints.tensorflow_weights import H5Weights, TensorFlowWeights
-from notebook_kit.errors import CheckpointError, InputError, NotebookKitError, UnsafeFileError
+from notebook_kit.errors import CheckpointError, InputError, NotebookKitError, UnsafeFileError, a_kind
 from notebook_kit.fields import shown
 from notebook_kit.files import damaged, flush_file, flush_folder, read_json, temporary_name, write_text
 from notebook_kit.hub import Source, locate
@@ -347,7 +347,7 @@ def _read_torch(path: Path, source: Source) -> dict[str, torch.Tensor]:
         raise _damaged(path, source, str(error).partition("\n")[0] or type(error).__name__) from error
     if not isinstance(content, Mapping) or not all(isinstance(value, torch.Tensor) for value in content.values()):
         raise CheckpointError(
-            f"{path} holds a {type(content).__name__} of more than named tensors; weights were expected.",
+            f"{path} holds {a_kind(content)} of more than named tensors; weights were expected.",
             next_step="Save model.state_dict() alone, or use save_pretrained.",
         )
     return {str(name): tensor.detach() for name, tensor in content.items()}

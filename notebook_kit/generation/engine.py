@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from notebook_kit.errors import InputError, warn
+from notebook_kit.errors import InputError, a_kind, warn
 from notebook_kit.generation import assisted, beams, filters, processors, sampling, stopping
 from notebook_kit.generation.configuration import BEAMS_ONLY, DEFAULTS, OUTPUTS, SAMPLING_ONLY, TOKENS, GenerationConfig
 from notebook_kit.generation.processors import LogitsProcessorList, as_ids
@@ -196,9 +196,7 @@ def _functions(name: str, functions: Any, signature: str) -> list[Any]:
         raise InputError(f"{name} holds the class {wrong.__name__} itself.", next_step=f"Pass {wrong.__name__}(...).")
     if wrong is not None:
         holds = "is" if wrong is functions else "holds"
-        raise InputError(
-            f"{name} {holds} a {type(wrong).__name__}.", next_step=f"Pass a list of functions {signature}."
-        )
+        raise InputError(f"{name} {holds} {a_kind(wrong)}.", next_step=f"Pass a list of functions {signature}.")
     return list(functions)
 
 
@@ -212,7 +210,7 @@ def _guide(model: Any, prompt: Prompt, config: GenerationConfig, ids: Any, mask:
         raise InputError("guidance_scale is for decoders.", next_step="Leave it out.")
     for name, value in zip(NEGATIVE, (ids, mask), strict=True):
         if value is not None and not (isinstance(value, Tensor) and value.dim() == 2 and len(value) == len(prompt.ids)):
-            what = f"of shape {tuple(value.shape)}" if isinstance(value, Tensor) else f"a {type(value).__name__}"
+            what = f"of shape {tuple(value.shape)}" if isinstance(value, Tensor) else a_kind(value)
             raise InputError(f"{name} is {what}.", next_step="Pass a tensor (inputs, tokens) with one row per input.")
     keeps_rows = bool(config.use_cache) and (config.num_beams or 1) == 1  # beams change their rows
     scale = config.guidance_scale or 1.0
@@ -310,7 +308,7 @@ def resolve_settings(
     """
     if given is not None and not isinstance(given, GenerationConfig):
         raise InputError(
-            f"generation_config is a {type(given).__name__}.", next_step="Pass a GenerationConfig, or settings by name."
+            f"generation_config is {a_kind(given)}.", next_step="Pass a GenerationConfig, or settings by name."
         )
     named = GenerationConfig(**settings)
     call = named if given is None else named.filled(given)

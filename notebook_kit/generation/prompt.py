@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from notebook_kit.errors import ConfigurationError, InputError, near_matches, warn
+from notebook_kit.errors import ConfigurationError, InputError, a_kind, near_matches, warn
 from notebook_kit.generation.configuration import REPLACED, GenerationConfig
 from notebook_kit.generation.processors import as_ids
 from notebook_kit.nn.cache import KVCache, as_cache
@@ -79,7 +79,7 @@ def read_prompt(
     is_signal = is_seq2seq and is_float  # its encoder may read samples or pixels
     is_ids = isinstance(inputs, Tensor) and inputs.dim() == 2 and not is_float
     if inputs is not None and not (is_ids or is_signal):
-        what = f"of shape {tuple(inputs.shape)}" if isinstance(inputs, Tensor) else f"a {type(inputs).__name__}"
+        what = f"of shape {tuple(inputs.shape)}" if isinstance(inputs, Tensor) else a_kind(inputs)
         raise InputError(
             f"The prompt is {what}, where a tensor of token ids (batch, tokens) was expected.",
             next_step="Call model.generate(**tokenizer(text, return_tensors='pt')).",
@@ -94,7 +94,7 @@ def read_prompt(
     _check_names(model, tensors, known)
     for name, value in tensors.items():
         if name.endswith(("_ids", "_mask", "_embeds")) and not isinstance(value, Tensor):
-            raise InputError(f"{name} is a {type(value).__name__}.", next_step="Pass a tensor.")
+            raise InputError(f"{name} is {a_kind(value)}.", next_step="Pass a tensor.")
         dimensions = 3 if name.endswith("_embeds") else 2
         if name in (*_OF_DECODERS, *_OF_SEQ2SEQ) and isinstance(value, Tensor) and value.dim() != dimensions:
             shape = "(batch, tokens, width)" if dimensions == 3 else "(batch, tokens)"

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from notebook_kit.errors import InputError
+from notebook_kit.errors import InputError, a_kind
 from notebook_kit.nn.many_rows import fast_products
 
 __all__ = ["Recordings"]
@@ -37,9 +37,7 @@ class Recordings:
         self.window = self.stride * model.config.max_source_positions
         self.states = None if encoder_outputs is None else encoder_outputs[0].to(model.device)
         if features is not None and (not isinstance(features, Tensor) or features.dim() != 3):
-            what = (
-                f"of shape {tuple(features.shape)}" if isinstance(features, Tensor) else f"a {type(features).__name__}"
-            )
+            what = f"of shape {tuple(features.shape)}" if isinstance(features, Tensor) else a_kind(features)
             raise InputError(
                 f"input_features is {what}; expected a tensor (batch, bands, frames).",
                 next_step="Call the feature extractor with return_tensors='pt'.",

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from notebook_kit.configuration import PretrainedConfig
-from notebook_kit.errors import ConfigurationError, InputError
+from notebook_kit.errors import ConfigurationError, InputError, a_kind
 from notebook_kit.fields import Activation, Fraction, Layers, NonNegative, Size
 from notebook_kit.models.vit import ViTEncoder
 from notebook_kit.nn.base import PreTrainedModel
@@ -182,7 +182,7 @@ class ASTModel(ASTPreTrainedModel):
                 if isinstance(input_values, Tensor)
                 else "is missing"
                 if input_values is None
-                else f"is a {type(input_values).__name__}"
+                else f"is {a_kind(input_values)}"
             )
             raise InputError(
                 f"input_values {given}; expected a tensor (batch, {expected[0]} frames, {expected[1]} bands).",

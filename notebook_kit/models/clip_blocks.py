@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from notebook_kit.configuration import PretrainedConfig
-from notebook_kit.errors import ConfigurationError, InputError
+from notebook_kit.errors import ConfigurationError, InputError, a_kind
 from notebook_kit.nn.attention import AttentionSite, attend
 from notebook_kit.nn.base import PreTrainedModel
 from notebook_kit.nn.layers import (
@@ -52,7 +52,7 @@ class TwoTowerConfig(PretrainedConfig):
             value = getattr(self, name)
             if not isinstance(value, self.sub_configs[name]):
                 raise ConfigurationError(
-                    f"{type(self).__name__}: {name} is a {type(value).__name__}.",
+                    f"{type(self).__name__}: {name} is {a_kind(value)}.",
                     next_step=f"Pass a {self.sub_configs[name].__name__}, or a dictionary of its fields.",
                 )
         super().validate()

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from notebook_kit.checkpoints.names import ENCODER_RULES
 from notebook_kit.configuration import PretrainedConfig
-from notebook_kit.errors import InputError
+from notebook_kit.errors import InputError, a_kind
 from notebook_kit.fields import Activation, Fraction, Layers, NonNegative, Rows, Size
 from notebook_kit.models.bert import BertEmbeddings, BertEncoder, BertPooler, BertPredictions
 from notebook_kit.nn.base import PreTrainedModel
@@ -131,9 +131,7 @@ class LayoutLMEmbeddings(BertEmbeddings):
 
 def _wrong_boxes(bbox: Any, batch: int, tokens: int) -> InputError:
     given = (
-        f"has shape {tuple(bbox.shape)} and dtype {bbox.dtype}"
-        if isinstance(bbox, Tensor)
-        else f"is a {type(bbox).__name__}"
+        f"has shape {tuple(bbox.shape)} and dtype {bbox.dtype}" if isinstance(bbox, Tensor) else f"is {a_kind(bbox)}"
     )
     return InputError(
         f"bbox {given}; expected whole numbers of the shape {(batch, tokens, 4)}.",

@@ -13,7 +13,7 @@ from torch.nn import functional as F
 
 from notebook_kit.checkpoints.names import WeightRules
 from notebook_kit.configuration import PretrainedConfig
-from notebook_kit.errors import ConfigurationError
+from notebook_kit.errors import ConfigurationError, a_kind
 from notebook_kit.fields import NonNegative, Size
 from notebook_kit.models.detr import DetrConfig
 from notebook_kit.models.detr_blocks import DetrDecoder, DetrDecoderOutput, DetrSinePositions
@@ -112,7 +112,7 @@ class MaskFormerConfig(PretrainedConfig):
         super().validate()
         if not isinstance(self.decoder_config, DetrConfig):
             raise ConfigurationError(
-                f"decoder_config is a {type(self.decoder_config).__name__}; expected a DetrConfig.",
+                f"decoder_config is {a_kind(self.decoder_config)}; expected a DetrConfig.",
                 next_step="Pass DetrConfig(decoder_layers=..., num_queries=...), or a dictionary with these fields.",
             )
         if self.fpn_feature_size % GROUPS:

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from notebook_kit.checkpoints.names import WeightRules
 from notebook_kit.configuration import PretrainedConfig
-from notebook_kit.errors import ConfigurationError, near_matches
+from notebook_kit.errors import ConfigurationError, a_kind, near_matches
 from notebook_kit.fields import Size
 from notebook_kit.models.auto import AutoBackbone, AutoConfig
 from notebook_kit.models.resnet import ResNetBackbone, ResNetConfig
@@ -167,7 +167,7 @@ def build_backbone(config: PretrainedConfig) -> Any:
         return TimmBackbone(config)
     if not isinstance(config, PretrainedConfig):
         raise ConfigurationError(
-            f"backbone_config is a {type(config).__name__}; expected a configuration.",
+            f"backbone_config is {a_kind(config)}; expected a configuration.",
             next_step="Pass a ResNetConfig, or a dictionary with its model_type and fields.",
         )
     return AutoBackbone.from_config(config)

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from notebook_kit.configuration import PretrainedConfig
-from notebook_kit.errors import ConfigurationError, InputError
+from notebook_kit.errors import ConfigurationError, InputError, a_kind
 from notebook_kit.fields import Activation, Fraction, Layers, NonNegative, Rows, Size
 from notebook_kit.nn.attention import AttentionSite, attend
 from notebook_kit.nn.layers import activation, merge_heads, recording, run_layers, split_heads, without_dropped
@@ -136,7 +136,7 @@ def check_samples(input_values: Any, config: Any) -> None:
             if isinstance(input_values, Tensor)
             else "is missing"
             if input_values is None
-            else f"is a {type(input_values).__name__}"
+            else f"is {a_kind(input_values)}"
         )
         raise InputError(
             f"input_values {given}; expected a tensor (batch, samples).",

@@ -16,7 +16,7 @@ from torch.nn import functional as F
 
 from notebook_kit.checkpoints.names import WeightRules
 from notebook_kit.configuration import PretrainedConfig
-from notebook_kit.errors import InputError
+from notebook_kit.errors import InputError, a_kind
 from notebook_kit.fields import Activation, Fraction, Layers, NonNegative, Rows, Size
 from notebook_kit.generation.speech import SpeechGenerationMixin
 from notebook_kit.models.bart_blocks import BartAttention, BartDecoder, BartDecoderLayer, BartEncoderLayer
@@ -221,7 +221,7 @@ class WhisperEncoder(nn.Module):
                 if isinstance(input_features, Tensor)
                 else "missing"
                 if input_features is None
-                else f"a {type(input_features).__name__}"
+                else a_kind(input_features)
             )
             raise InputError(
                 f"input_features is {given}; expected a tensor (batch, {bands}, {frames}).",

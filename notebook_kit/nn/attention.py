@@ -20,7 +20,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from notebook_kit.errors import InputError
+from notebook_kit.errors import InputError, a_kind
 from notebook_kit.nn.long_attention import long_attention, pays
 
 __all__ = [
@@ -336,7 +336,7 @@ def sites_of(model: nn.Module) -> list[AttentionSite]:
         InputError: If it has none, for example because it is a model of another library.
     """
     if not isinstance(model, nn.Module):
-        given = repr(model) if isinstance(model, str) else f"a {type(model).__name__}"
+        given = repr(model) if isinstance(model, str) else a_kind(model)
         raise InputError(
             f"Attention is recorded in a model, and got {given}.",
             next_step="Load it with AutoModel.from_pretrained(name); the model of a pipeline is pipe.model.",

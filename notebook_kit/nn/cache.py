@@ -22,7 +22,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from notebook_kit.errors import InputError
+from notebook_kit.errors import InputError, a_kind
 from notebook_kit.fields import Rows, mismatch
 
 __all__ = ["BorrowedCache", "DynamicCache", "KVCache", "NamedCache", "StaticCache", "as_cache"]
@@ -385,7 +385,7 @@ class BorrowedCache(KVCache):
         method = getattr(self._store, name, None)
         if method is None:
             raise InputError(
-                f"past_key_values is a {type(self.lender).__name__}, which has no method {name}; this decoding needs it.",
+                f"past_key_values is {a_kind(self.lender)}, which has no method {name}; this decoding needs it.",
                 next_step="Leave past_key_values out, or pass a DynamicCache().",
             )
         return method
@@ -413,6 +413,6 @@ def as_cache(given: Any) -> KVCache | None:
     if is_cache and not getattr(given, "is_compileable", False):  # a static cache also returns its unused positions
         return BorrowedCache(given)
     raise InputError(
-        f"past_key_values is a {type(given).__name__}; expected a cache that grows.",
+        f"past_key_values is {a_kind(given)}; expected a cache that grows.",
         next_step="Pass the past_key_values of an earlier output, or notebook_kit's DynamicCache() or StaticCache(...).",
     )

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from notebook_kit.errors import InputError, MissingDependencyError
+from notebook_kit.errors import InputError, MissingDependencyError, a_kind
 
 if TYPE_CHECKING:
     from notebook_kit.configuration import PretrainedConfig
@@ -182,7 +182,7 @@ def _check_labels(labels: Any, images: int, names: Sequence[str]) -> None:
     expected = f"a list with a dictionary of {', '.join(names)} for each image"
     step = "Let the data collator return the annotations of a batch as a list, which is not padded or stacked."
     if not isinstance(labels, list | tuple) or not all(isinstance(image, Mapping) for image in labels):
-        raise InputError(f"labels is a {type(labels).__name__}; expected {expected}.", next_step=step)
+        raise InputError(f"labels is {a_kind(labels)}; expected {expected}.", next_step=step)
     if len(labels) != images:
         raise InputError(f"There are labels for {len(labels)} images, and the batch has {images}.", next_step=step)
     for index, image in enumerate(labels):

@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from notebook_kit.errors import InputError, UnknownAttributeError
+from notebook_kit.errors import InputError, UnknownAttributeError, a_kind
 from notebook_kit.keywords import FOREIGN_INPUTS, ignore, refuse_slips
 
 __all__ = ["as_tensors", "explain_unknown_attributes", "known_inputs", "names_of_inputs", "wrong_input"]
@@ -136,7 +136,7 @@ def as_tensors(value: Any) -> str:
 
 def _fault(name: str, value: Any, tokens: torch.Size | None) -> tuple[str, str] | None:
     """What is wrong with an input, and what to do about it."""
-    kind = f"is a {type(value).__name__}"
+    kind = f"is {a_kind(value)}"
     if name in _SWITCHES:
         return None if isinstance(value, bool) else (f"{kind}; expected True or False", "Pass True, False or None.")
     if name == "encoder_outputs":

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, TypedDict
 import torch
 from torch import Tensor
 
-from notebook_kit.errors import ConfigurationError, InputError
+from notebook_kit.errors import ConfigurationError, InputError, a_kind
 from notebook_kit.nn.attention import AttentionSite
 from notebook_kit.nn.cache import KVCache, as_cache
 from notebook_kit.nn.outputs import BaseModelOutput, Seq2SeqModelOutput
@@ -72,7 +72,7 @@ def as_encoder_output(encoder_outputs: Any) -> BaseModelOutput:
     if isinstance(encoder_outputs, tuple | list) and encoder_outputs:
         return BaseModelOutput(zip(names, encoder_outputs, strict=False))
     raise InputError(
-        f"encoder_outputs is a {type(encoder_outputs).__name__}; expected the encoder's output.",
+        f"encoder_outputs is {a_kind(encoder_outputs)}; expected the encoder's output.",
         next_step="Pass encoder_outputs=model.get_encoder()(**inputs).",
     )
 

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.utils.checkpoint import checkpoint
 
-from notebook_kit.errors import ConfigurationError, InputError, near_matches
+from notebook_kit.errors import ConfigurationError, InputError, a_kind, near_matches
 from notebook_kit.nn.attention import AttentionRecord, record_attention, replayable
 from notebook_kit.nn.diagnosis import as_tensors
 from notebook_kit.nn.rows import rows_for, rows_of_scores
@@ -172,7 +172,7 @@ def input_size(input_ids: Tensor | None, inputs_embeds: Tensor | None) -> tuple[
         else (input_ids, "input_ids", "(batch, tokens)")
     )
     if not isinstance(given, Tensor):
-        raise InputError(f"{name} is a {type(given).__name__}; expected a tensor.", next_step=as_tensors(given))
+        raise InputError(f"{name} is {a_kind(given)}; expected a tensor.", next_step=as_tensors(given))
     if given.dim() != axes.count(",") + 1:
         raise InputError(
             f"{name} has shape {tuple(given.shape)}; expected {axes}.",

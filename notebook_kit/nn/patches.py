@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from notebook_kit.errors import ConfigurationError, InputError
+from notebook_kit.errors import ConfigurationError, InputError, a_kind
 
 __all__ = [
     "Grid",
@@ -82,7 +82,7 @@ def check_pixels(pixel_values: Any, channels: int) -> tuple[int, int, int]:
     """
     step = "Call the checkpoint's image processor: model(**processor(images, return_tensors='pt'))."
     if not isinstance(pixel_values, Tensor):
-        kind = "missing" if pixel_values is None else f"a {type(pixel_values).__name__}"
+        kind = "missing" if pixel_values is None else a_kind(pixel_values)
         raise InputError(f"pixel_values is {kind}; expected a tensor.", next_step=step)
     shape = tuple(pixel_values.shape)
     if pixel_values.dim() != 4:

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from notebook_kit.errors import InputError
+from notebook_kit.errors import InputError, a_kind
 from notebook_kit.nn.detection import Matches, Objects, assigned, class_loss, mask_losses
 
 __all__ = ["mask_classification_loss", "match_masks"]
@@ -86,7 +86,7 @@ def _objects(class_labels: Any, mask_labels: Any, logits: Tensor) -> Objects:
     step = "Pass the class_labels and the mask_labels that the image processor returns for segmentation maps, as lists."
     for name, labels in (("class_labels", class_labels), ("mask_labels", mask_labels)):
         if not isinstance(labels, list | tuple | Tensor) or not all(isinstance(one, Tensor) for one in labels):
-            raise InputError(f"{name} is a {type(labels).__name__}; expected a tensor per image.", next_step=step)
+            raise InputError(f"{name} is {a_kind(labels)}; expected a tensor per image.", next_step=step)
         if len(labels) != images:
             raise InputError(f"{name} is for {len(labels)} images, and the batch has {images}.", next_step=step)
     for index, (classes, masks) in enumerate(zip(class_labels, mask_labels, strict=True)):

@@ -22,7 +22,7 @@ import ipywidgets
 import traitlets
 
 from notebook_kit import language
-from notebook_kit.errors import InputError, ListsNearMatches, NotebookKitError, near_matches
+from notebook_kit.errors import InputError, ListsNearMatches, NotebookKitError, a_kind, near_matches
 from notebook_kit.files import write_text
 from notebook_kit.inspection.drawing.letters import clean, cleaned, printable
 from notebook_kit.panels import busy
@@ -430,7 +430,7 @@ class Panel(anywidget.AnyWidget, ListsNearMatches, metaclass=OpenedOnceBuilt):
         Raises:
             InputError: If there is none, as of a table.
         """
-        raise InputError(f"There is no figure of a {type(self).__name__}.", next_step="Use to_html for a page.")
+        raise InputError(f"There is no figure of {a_kind(self)}.", next_step="Use to_html for a page.")
 
     def close(self) -> None:
         """Close the panel, end its thread, and free its entries in the registry of widgets."""

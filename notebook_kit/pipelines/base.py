@@ -14,7 +14,7 @@ import numpy as np
 import torch
 from torch import nn
 
-from notebook_kit.errors import InputError, ListsNearMatches, near_matches
+from notebook_kit.errors import InputError, ListsNearMatches, a_kind, near_matches
 from notebook_kit.hub.saving import PushToHub, folder_to_save
 from notebook_kit.nn.inputs import inputs_of
 from notebook_kit.nn.placement import choose_device, choose_dtype
@@ -327,7 +327,7 @@ class Pipeline(PushToHub, ListsNearMatches):
         is_one = inputs is None or self.is_single(inputs)
         if not is_one and kind_of(inputs) == "stream":
             raise InputError(
-                f"A {type(inputs).__name__} is a stream, and only what is at hand can be shown.",
+                f"{a_kind(inputs, starts=True)} is a stream, and only what is at hand can be shown.",
                 next_step="Pass a list of some inputs, such as list(itertools.islice(stream, 20)).",
             )
         return view_of(self, self(*args, **options), inputs if is_one else list(iterate(inputs)))

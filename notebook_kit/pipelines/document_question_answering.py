@@ -11,7 +11,7 @@ from typing import Any, ClassVar
 import numpy as np
 import torch
 
-from notebook_kit.errors import InputError
+from notebook_kit.errors import InputError, a_kind
 from notebook_kit.nn.inputs import inputs_of
 from notebook_kit.nn.outputs import BaseModelOutput
 from notebook_kit.pipelines.base import Pipeline, Rows
@@ -433,7 +433,7 @@ def _question(item: Any) -> str:
     """The question of an input, which must have a page as well."""
     step = 'Call pipe(image, question), or pass {"image": ..., "question": ...}.'
     if not isinstance(item, Mapping):
-        raise InputError(f"The input is a {type(item).__name__} without a question.", next_step=step)
+        raise InputError(f"The input is {a_kind(item)} without a question.", next_step=step)
     question = item.get("question")
     if not isinstance(question, str) or not question.strip():
         fault = "is missing" if question is None else "is empty" if isinstance(question, str) else "is not a text"

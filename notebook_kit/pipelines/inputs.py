@@ -6,7 +6,7 @@ import os
 from collections.abc import Iterable, Iterator, Mapping, MappingView, Set, Sized
 from typing import Any, Literal
 
-from notebook_kit.errors import InputError, near_matches
+from notebook_kit.errors import InputError, a_kind, near_matches
 
 __all__ = ["KeyDataset", "KeyPairDataset", "iterate", "kind_of", "refuse_frame"]
 
@@ -85,7 +85,7 @@ def kind_of(inputs: Any) -> Literal["one", "list", "stream"]:
         return "list"
     if isinstance(inputs, Set) and not isinstance(inputs, MappingView):
         raise InputError(
-            f"The input is a {type(inputs).__name__}, whose elements have no order, so that no result could be assigned to "
+            f"The input is {a_kind(inputs)}, whose elements have no order, so that no result could be assigned to "
             "its input.",
             next_step="Pass a list, such as sorted(inputs).",
         )

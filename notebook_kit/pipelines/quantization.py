@@ -26,7 +26,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from notebook_kit.errors import InputError, near_matches, notice
+from notebook_kit.errors import InputError, a_kind, near_matches, notice
 from notebook_kit.nn.few_rows import is_ordinary_call
 from notebook_kit.nn.inputs import inputs_of, vocabulary_size
 from notebook_kit.nn.int8 import MANY, ONE, best_product, float_seconds, seconds
@@ -68,7 +68,9 @@ class Int8Linear(nn.Module):
         super().__init__()
         weight, bias = _rows_of(linear), getattr(linear, "bias", None)
         if weight is None:
-            raise InputError(f"A {type(linear).__name__} is not a linear layer.", next_step="Pass a torch.nn.Linear.")
+            raise InputError(
+                f"{a_kind(linear, starts=True)} is not a linear layer.", next_step="Pass a torch.nn.Linear."
+            )
         self.out_features, self.in_features = weight.shape
         self._like = (_without_values(linear),)  # in a tuple, so as not to be a submodule
         self.product, self._rows = best_product(rows), rows

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from notebook_kit.errors import InputError
+from notebook_kit.errors import InputError, a_kind
 from notebook_kit.pipelines.base import Rows
 from notebook_kit.pipelines.inputs import kind_of, refuse_frame
 from notebook_kit.pipelines.options import check_count, checked
@@ -265,11 +265,11 @@ def _read(item: Any) -> tuple[str, str]:
     if _is_example(item):
         return item.question_text, item.context_text
     if not isinstance(item, dict):
-        raise InputError(f"The input is a {type(item).__name__}.", next_step='Pass {"question": ..., "context": ...}.')
+        raise InputError(f"The input is {a_kind(item)}.", next_step='Pass {"question": ..., "context": ...}.')
     for name in ("question", "context"):
         value = item.get(name)
         if not isinstance(value, str) or not value:
-            wrong = "is empty" if isinstance(value, str) else f"is a {type(value).__name__}"
+            wrong = "is empty" if isinstance(value, str) else f"is {a_kind(value)}"
             what = "is missing" if name not in item else wrong
             raise InputError(f"The {name} {what}.", next_step='Pass {"question": ..., "context": ...} with two texts.')
     return item["question"], item["context"]

@@ -8,7 +8,7 @@ from typing import Any, ClassVar
 
 import torch
 
-from notebook_kit.errors import InputError
+from notebook_kit.errors import InputError, a_kind
 from notebook_kit.nn.inputs import position_limit, vocabulary_size
 from notebook_kit.pipelines.base import Pipeline, Rows
 from notebook_kit.processing.padding import pad_features
@@ -159,7 +159,7 @@ def read_text(item: Any, expected: str = "Pass a text.") -> str:
         'It rains.'
     """
     if not isinstance(item, str):
-        raise InputError(f"The input is a {type(item).__name__}, where a text was expected.", next_step=expected)
+        raise InputError(f"The input is {a_kind(item)}, where a text was expected.", next_step=expected)
     return item
 
 

@@ -10,7 +10,7 @@ from typing import Any, ClassVar
 
 import torch
 
-from notebook_kit.errors import InputError, near_matches, notice
+from notebook_kit.errors import InputError, a_kind, near_matches, notice
 from notebook_kit.generation import GenerationConfig
 from notebook_kit.pipelines.base import Rows
 from notebook_kit.pipelines.generating import GENERATE_OPTIONS, GeneratingPipeline
@@ -71,7 +71,7 @@ class Text2TextGenerationPipeline(GeneratingPipeline):
         super().__init__(*args, **kwargs)
         if getattr(self.model, "generation_kind", None) != "encoder-decoder":
             raise InputError(
-                f"A {type(self.model).__name__} cannot do {self.task}: it is not a generating encoder-decoder.",
+                f"{a_kind(self.model, starts=True)} cannot do {self.task}: it is not a generating encoder-decoder.",
                 next_step="Load the checkpoint with AutoModelForSeq2SeqLM, or use pipeline('text-generation', ...).",
             )
         self.prefix: str = self._task_settings.get("prefix") or getattr(self.model.config, "prefix", None) or ""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from notebook_kit.errors import InputError
+from notebook_kit.errors import InputError, a_kind
 from notebook_kit.pipelines.base import Rows
 from notebook_kit.pipelines.inputs import iterate
 from notebook_kit.pipelines.options import check_choice, check_count, checked
@@ -94,7 +94,7 @@ def _pairs(texts: Any, second: Any) -> Any:
     for kind in (texts, second):
         if isinstance(kind, str | Mapping) or not isinstance(kind, Iterable):
             raise InputError(
-                f"text_pair is a {type(second).__name__}, and the input is a {type(texts).__name__}.",
+                f"text_pair is {a_kind(second)}, and the input is {a_kind(texts)}.",
                 next_step="Pass a text with a text, or a list of texts with a list of as many.",
             )
     firsts, seconds = list(iterate(texts)), list(iterate(second))

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from notebook_kit.errors import InputError, near_matches
+from notebook_kit.errors import InputError, a_kind, near_matches
 from notebook_kit.pipelines.base import Pipeline, Rows
 from notebook_kit.pipelines.image_text import ImageTextPipeline, refuse_image
 from notebook_kit.pipelines.inputs import iterate, kind_of, refuse_frame
@@ -122,14 +122,14 @@ class VisualQuestionAnsweringPipeline(ImageTextPipeline):
     def read(self, item: Any) -> tuple[Any, str]:
         step = 'Pass {"image": ..., "question": ...}, or call pipe(image=..., question=...).'
         if not isinstance(item, Mapping):
-            raise InputError(f"The input is a {type(item).__name__} without a question.", next_step=step)
+            raise InputError(f"The input is {a_kind(item)} without a question.", next_step=step)
         for name in ("image", "question"):
             if item.get(name) is None:
                 near = near_matches(name, map(str, item))
                 raise InputError(f"The {name} is missing. {near}".rstrip(), next_step=step)
         image, question = item["image"], item["question"]
         if not isinstance(question, str) or not question.strip():
-            what = "is empty" if isinstance(question, str) else f"is a {type(question).__name__}"
+            what = "is empty" if isinstance(question, str) else f"is {a_kind(question)}"
             raise InputError(f"The question {what}.", next_step="Pass a text, such as 'How many cats are there?'.")
         return image, question
 

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from notebook_kit.configuration import read_config
-from notebook_kit.errors import NotebookKitError
+from notebook_kit.errors import NotebookKitError, a_kind
 from notebook_kit.files import damaged, read_json
 from notebook_kit.hub import Source, locate
 from notebook_kit.registry.families import FAMILIES
@@ -63,5 +63,5 @@ def modality_of(source: str | os.PathLike[str] | Source) -> str | None:
 def _part(path: Path, part: str) -> dict[str, Any] | None:
     settings = read_json(path).get(part)
     if settings is not None and not isinstance(settings, dict):
-        raise damaged(path, f"its field {part!r} is a {type(settings).__name__} instead of an object")
+        raise damaged(path, f"its field {part!r} is {a_kind(settings)} instead of an object")
     return settings

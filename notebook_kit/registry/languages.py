@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from notebook_kit.errors import InputError, near_matches
+from notebook_kit.errors import InputError, a_kind, near_matches
 
 __all__ = ["LANGUAGES", "LANGUAGE_ALIASES", "language_code"]
 
@@ -138,7 +138,7 @@ def language_code(language: str) -> str:
         ('te', 'te', 'te')
     """
     if not isinstance(language, str):
-        raise InputError(f"The language is a {type(language).__name__}.", next_step='Name it, as in "english" or "en".')
+        raise InputError(f"The language is {a_kind(language)}.", next_step='Name it, as in "english" or "en".')
     name = language.lower().removeprefix("<|").removesuffix("|>")
     codes = {known: code for code, known in LANGUAGES.items()} | LANGUAGE_ALIASES
     if name in LANGUAGES:

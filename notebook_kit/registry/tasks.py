@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from notebook_kit.errors import InputError, near_matches, not_yet
+from notebook_kit.errors import InputError, a_kind, near_matches, not_yet
 from notebook_kit.registry.families import FAMILIES
 
 __all__ = ["ALIASES", "TASKS", "Task", "get_supported_tasks", "task_name", "task_of", "task_of_another_head"]
@@ -185,7 +185,7 @@ def task_name(task: str) -> str:
         ('token-classification', 'translation')
     """
     if not isinstance(task, str):
-        raise InputError(f"The task is a {type(task).__name__}.", next_step='Name it, as in "sentiment-analysis".')
+        raise InputError(f"The task is {a_kind(task)}.", next_step='Name it, as in "sentiment-analysis".')
     name = "translation" if re.fullmatch(r"translation_\w+_to_\w+", task) else ALIASES.get(task, task)
     if name not in TASKS:
         known = get_supported_tasks()

@@ -9,7 +9,7 @@ import numpy as np
 import torch
 
 from notebook_kit.configuration import PretrainedConfig
-from notebook_kit.errors import InputError
+from notebook_kit.errors import InputError, a_kind
 from notebook_kit.tensorflow.requirements import keras, tf
 
 __all__ = ["as_tensors", "example_sizes", "keras_data", "torch_dtype", "usual_sizes"]
@@ -45,7 +45,7 @@ def _as_tensor(name: str, value: Any, compute_dtype: str) -> Any:
         tensor = tf.convert_to_tensor(value)
     except (TypeError, ValueError) as error:
         raise InputError(
-            f"{name} is a {type(value).__name__} that does not become a tensor.",
+            f"{name} is {a_kind(value)} that does not become a tensor.",
             next_step='Call the tokenizer with return_tensors="tf", and padding=True for several texts.',
         ) from error
     if tensor.dtype == tf.string:

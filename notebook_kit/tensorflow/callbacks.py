@@ -9,7 +9,7 @@ from typing import Any, Literal
 
 import numpy as np
 
-from notebook_kit.errors import InputError
+from notebook_kit.errors import InputError, a_kind
 from notebook_kit.tensorflow.requirements import keras, tf
 from notebook_kit.training.publishing import Uploads
 
@@ -77,7 +77,7 @@ class KerasMetricCallback(keras.callbacks.Callback):
         metrics = self.metric_fn((_joined(predictions), _joined(labels)))
         if not isinstance(metrics, Mapping):
             raise InputError(
-                f"metric_fn returned a {type(metrics).__name__}; expected a dictionary of numbers.",
+                f"metric_fn returned {a_kind(metrics)}; expected a dictionary of numbers.",
                 next_step='End it with `return {"accuracy": accuracy}`, with a name for each number.',
             )
         if logs is not None:

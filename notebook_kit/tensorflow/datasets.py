@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from notebook_kit.errors import InputError
+from notebook_kit.errors import InputError, a_kind
 from notebook_kit.nn.inputs import ModelInputs
 from notebook_kit.tensorflow.objects import flat_labels, nested
 from notebook_kit.tensorflow.requirements import tf
@@ -56,7 +56,7 @@ def tf_dataset(
     names = getattr(dataset, "column_names", None)
     if not isinstance(names, list) or not hasattr(dataset, "with_format") or not hasattr(dataset, "__len__"):
         raise InputError(
-            f"prepare_tf_dataset takes a datasets.Dataset, and got a {type(dataset).__name__}.",
+            f"prepare_tf_dataset takes a datasets.Dataset, and got {a_kind(dataset)}.",
             next_step='Pass one split, such as dataset["train"]; for arrays, use tf.data.Dataset.from_tensor_slices.',
         )
     kept = [name for name in names if inputs.takes(name) or name in _LABELS]

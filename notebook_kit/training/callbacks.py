@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from notebook_kit.errors import ConfigurationError, InputError, NotebookKitError, warn
+from notebook_kit.errors import ConfigurationError, InputError, NotebookKitError, a_kind, warn
 from notebook_kit.training.state import ExportableState, TrainerControl, TrainerLike, TrainerState
 from notebook_kit.training.values import typed
 
@@ -113,7 +113,7 @@ class CallbackList:
                 next_step="Derive its class from TrainerCallback, and pass the class or an instance.",
             )
         if any(type(instance) is type(other) for other in self.callbacks):
-            warn(f"There is already a {type(instance).__name__} among the callbacks; now there are two.")
+            warn(f"There is already {a_kind(instance)} among the callbacks; now there are two.")
         self.callbacks.append(instance)
         self._listeners.clear()
 

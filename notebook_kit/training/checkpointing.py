@@ -15,7 +15,7 @@ from safetensors import SafetensorError
 from torch import nn
 
 from notebook_kit.checkpoints.weights import unsafe_pickle
-from notebook_kit.errors import CheckpointError, UnsafeFileError, notice, warn
+from notebook_kit.errors import CheckpointError, UnsafeFileError, a_kind, notice, warn
 from notebook_kit.files import damaged, read_json
 from notebook_kit.training import run_folder
 from notebook_kit.training.arguments import TrainingArguments
@@ -444,7 +444,7 @@ class Resumption:
         if path.is_file():
             self._rng = load_tensors(path)
             if not isinstance(self._rng, dict):
-                raise damaged(path, f"it holds a {type(self._rng).__name__}", _INCOMPLETE)
+                raise damaged(path, f"it holds {a_kind(self._rng)}", _INCOMPLETE)
             epoch_start = self._rng.pop("epoch_start", None)
             position.rng = epoch_start if position.batches or position.ended else None
         if position.ended:

@@ -10,7 +10,7 @@ from typing import Any
 
 from torch import nn
 
-from notebook_kit.errors import ConfigurationError, InputError, near_matches, notice
+from notebook_kit.errors import ConfigurationError, InputError, a_kind, near_matches, notice
 from notebook_kit.nn.base import PreTrainedModel
 from notebook_kit.nn.inputs import inputs_of, takes_name, unwrap
 from notebook_kit.training.arguments import TrainingArguments
@@ -40,7 +40,7 @@ def check_trainer(what: str, trainer: Any) -> None:
     """Raise an InputError if `what`, a class or function that takes a Trainer, got something else."""
     if not hasattr(trainer, "get_train_dataloader"):
         raise InputError(
-            f"{what} got a {type(trainer).__name__}; expected a Trainer.",
+            f"{what} got {a_kind(trainer)}; expected a Trainer.",
             next_step=f"Create one first: {what}(Trainer(model, args, train_dataset=dataset)).",
         )
 
@@ -93,7 +93,7 @@ def check_functions(trainer: TrainerLike) -> None:
         value = getattr(trainer, name)
         if isinstance(value, nn.Module) and name == "model_init":
             raise InputError(
-                f"model_init is a {type(value).__name__}; expected a function that returns a new model.",
+                f"model_init is {a_kind(value)}; expected a function that returns a new model.",
                 next_step="Pass the model as model, or a function: model_init=lambda: AutoModel....from_pretrained(name).",
             )
         if value is not None and not callable(value):
@@ -142,7 +142,7 @@ def checked_model(model: Any, model_init: Callable[..., nn.Module] | None) -> nn
         )
     if model_init is not None:
         return call_model_init(model_init)
-    _check_model(model, f"Trainer got a {type(model).__name__} as its model")
+    _check_model(model, f"Trainer got {a_kind(model)} as its model")
     return model
 
 
@@ -150,7 +150,7 @@ def _check_model(model: Any, given: str) -> None:
     """Raise an InputError that begins with `given` if a model is not one of PyTorch."""
     if callable(getattr(type(model), "to_torch", None)):
         raise InputError(
-            f"A {type(model).__name__} is a model of Keras, and the Trainer trains models of PyTorch.",
+            f"{a_kind(model, starts=True)} is a model of Keras, and the Trainer trains models of PyTorch.",
             next_step="Call model.compile(optimizer=...) and model.fit(...), or pass model.to_torch().",
         )
     if not isinstance(model, nn.Module):
@@ -180,7 +180,7 @@ def call_model_init(model_init: Callable[..., nn.Module], trial: Any = None) -> 
             next_step="Define it as `def model_init():`; with functools.partial it can be given more.",
         )
     model = model_init(trial) if required else model_init()
-    _check_model(model, f"model_init returned {'None' if model is None else f'a {type(model).__name__}'}")
+    _check_model(model, f"model_init returned {'None' if model is None else f'{a_kind(model)}'}")
     return model
 
 

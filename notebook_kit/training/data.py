@@ -16,7 +16,7 @@ import torch
 from torch import nn
 from torch.utils.data import DataLoader, IterableDataset, Sampler, SequentialSampler
 
-from notebook_kit.errors import InputError
+from notebook_kit.errors import InputError, a_kind
 from notebook_kit.nn.inputs import ModelInputs, inputs_of
 from notebook_kit.training.seeding import restore_rng_states, rng_states
 
@@ -53,7 +53,7 @@ def check_dataset(dataset: Any, role: str) -> None:
     """Raise an InputError that names the next step if `dataset` cannot be one."""
     if found := _not_a_dataset(dataset):
         given, next_step = found
-        raise InputError(f"{role} is a {type(dataset).__name__}{given}; expected a dataset.", next_step=next_step)
+        raise InputError(f"{role} is {a_kind(dataset)}{given}; expected a dataset.", next_step=next_step)
     if isinstance(dataset, Sized) and not len(dataset):
         raise InputError(f"{role} is empty.", next_step="Check the filter or the split that produced it.")
 

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import nn
 
-from notebook_kit.errors import ConfigurationError, InputError, notice
+from notebook_kit.errors import ConfigurationError, InputError, a_kind, notice
 from notebook_kit.training import full_sharding
 from notebook_kit.training.full_sharding import FullSharding, local, whole
 from notebook_kit.training.sharding import shard
@@ -334,7 +334,7 @@ def as_inputs(batch: Any) -> dict[str, Any]:
     if hasattr(batch, "keys"):
         return {name: batch[name] for name in batch}
     raise InputError(
-        f"The data collator returned a {type(batch).__name__}; expected a mapping from input names to tensors.",
+        f"The data collator returned {a_kind(batch)}; expected a mapping from input names to tensors.",
         next_step='Return a dictionary from the collator, such as {"input_ids": ..., "labels": ...}.',
     )
 

@@ -7,7 +7,7 @@ from typing import Any
 
 import torch
 
-from notebook_kit.errors import InputError
+from notebook_kit.errors import InputError, a_kind
 from notebook_kit.nn.inputs import takes_name
 from notebook_kit.training.state import TrainerLike
 
@@ -99,5 +99,5 @@ def _kind(value: Any) -> str:
     if value is None or isinstance(value, bool | int | float):
         return repr(value)
     if isinstance(value, tuple | list):
-        return f"a {type(value).__name__} of {len(value)}"
-    return f"a {type(value).__name__}"
+        return f"{a_kind(value)} of {len(value)}"
+    return a_kind(value)

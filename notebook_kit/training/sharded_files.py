@@ -23,7 +23,7 @@ from torch.distributed.checkpoint.default_planner import DefaultLoadPlanner
 from torch.distributed.checkpoint.metadata import Metadata, TensorStorageMetadata
 
 from notebook_kit.checkpoints.weights import save_weights
-from notebook_kit.errors import CheckpointError, InputError, UnsafeFileError
+from notebook_kit.errors import CheckpointError, InputError, UnsafeFileError, a_kind
 from notebook_kit.files import as_path, damaged, read_json
 from notebook_kit.nn.base import PreTrainedModel
 from notebook_kit.training import run_folder
@@ -222,7 +222,7 @@ def _metadata(folder: Path) -> Metadata:
     except Exception as error:  # pickles raise anything for damaged bytes
         raise _unreadable(folder, error) from error
     if not isinstance(found, Metadata):
-        raise _unreadable(folder, TypeError(f"{_METADATA} holds a {type(found).__name__}"))
+        raise _unreadable(folder, TypeError(f"{_METADATA} holds {a_kind(found)}"))
     _check_whole(found, folder)
     return found
 

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from notebook_kit.errors import InputError
+from notebook_kit.errors import InputError, a_kind
 
 __all__ = [
     "LabelSmoother",
@@ -125,7 +125,7 @@ def nested_concat(tensors: Any, new_tensors: Any, padding_index: int = -100) -> 
     """
     if type(tensors) is not type(new_tensors):
         raise InputError(
-            f"A {type(tensors).__name__} cannot be joined with a {type(new_tensors).__name__}.",
+            f"{a_kind(tensors, starts=True)} cannot be joined with {a_kind(new_tensors)}.",
             next_step="Pass two results of the same structure.",
         )
     if isinstance(tensors, list | tuple):

@@ -85,7 +85,7 @@ def test_in_forward_and_generate(family):
     with torch.no_grad():
         model(ids[:, :4], past_key_values=legacy)
     assert model.generate(**ONE, **PLAIN, past_key_values=legacy.to_legacy_cache()).tolist() == alone.tolist()
-    with pytest.raises(InputError, match="past_key_values is a int"):
+    with pytest.raises(InputError, match="past_key_values is an int"):
         model.generate(**ONE, **PLAIN, past_key_values=5)
 
 

@@ -218,7 +218,7 @@ def test_images_without_objects():
             "class_labels go from 1 to 3, and this model has",
         ),
         ({"class_labels": [torch.tensor([1])]}, "class_labels is for 1 images, and the batch has 2"),
-        ({"class_labels": 3}, "class_labels is a int; expected a tensor per image"),
+        ({"class_labels": 3}, "class_labels is an int; expected a tensor per image"),
         (
             {"mask_labels": [torch.zeros(2, 9, 9)] * 2},
             r"class_labels\[0\] has shape \(3,\), and mask_labels\[0\] \(2, 9, 9\)",
@@ -236,7 +236,7 @@ def test_labels_that_do_not_fit(ours, edits, message):
     [
         ({"fpn_feature_size": 48}, "a width of 48 cannot be normed in 32 groups"),
         ({"decoder_config": SwinConfig()}, "decoder_config is a SwinConfig; expected a DetrConfig"),
-        ({"backbone_config": 3}, "backbone_config is a int; expected a configuration"),
+        ({"backbone_config": 3}, "backbone_config is an int; expected a configuration"),
         ({"backbone_config": ResNetConfig(**BACKBONES["resnet"])}, "from several maps .* this one returns 1"),
     ],
 )

@@ -254,7 +254,7 @@ def test_a_long_question_can_be_cut(answer):
     [
         ({"question": "", "context": "x"}, "question is empty"),
         ({"question": "x"}, "context is missing"),
-        ({"question": "x", "context": None}, "context is a NoneType"),
+        ({"question": "x", "context": None}, "context is None"),
         ({"question": "x", "context": "\u200b"}, "context has no tokens"),
         ("only one", "is a str"),
     ],

@@ -141,7 +141,7 @@ def test_saved_and_loaded(pipe, tmp_path):
     [
         ((), {}, "The image is missing"),
         ((), {"question": "Why?"}, "The image is missing"),
-        ((PICTURES[0],), {}, "The input is a Image without a question"),
+        ((PICTURES[0],), {}, "The input is an Image without a question"),
         (("a.png",), {}, "The input is a str without a question"),
         (({"image": PICTURES[0]},), {}, "The question is missing"),
         (({"image": PICTURES[0], "questions": "Why?"},), {}, "The question is missing. Did you mean 'questions'"),

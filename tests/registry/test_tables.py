@@ -71,7 +71,7 @@ def test_names_of_tasks():
     assert task_name("translation_de_to_en") == "translation"
     with pytest.raises(InputError, match="Did you mean 'fill-mask'"):
         task_name("fill-maks")
-    with pytest.raises(InputError, match="is a int"):
+    with pytest.raises(InputError, match="is an int"):
         task_name(3)
 
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from notebook_kit.errors import InputError
+from notebook_kit.errors import InputError, a_kind
 from notebook_kit.inspection.drawing.fonts import in_any_script
 from notebook_kit.inspection.drawing.heat_maps import label_of, palette
 from notebook_kit.processing.image.loading import load_image
@@ -49,7 +49,7 @@ def pixels_of(picture: Any) -> np.ndarray:
     pixels = np.asarray(picture)
     if pixels.ndim != 3 or pixels.shape[2] != 3 or pixels.dtype != np.uint8:
         raise InputError(
-            f"A {type(picture).__name__} of shape {pixels.shape} and dtype {pixels.dtype} is not a picture.",
+            f"{a_kind(picture, starts=True)} of shape {pixels.shape} and dtype {pixels.dtype} is not a picture.",
             next_step="Pass a PIL image, or an array (height, width, 3) of bytes.",
         )
     return pixels

@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from notebook_kit.errors import InputError
+from notebook_kit.errors import InputError, a_kind
 from notebook_kit.generation import GenerationConfig, GenerationMixin, engine
 from notebook_kit.generation.configuration import DEFAULTS
 from notebook_kit.generation.processors import as_ids
@@ -55,7 +55,7 @@ class Writer:
         model = origin if isinstance(origin, nn.Module) else getattr(origin, "model", None)
         if not isinstance(model, nn.Module):
             raise InputError(
-                f"A {type(origin).__name__} is not a model.",
+                f"{a_kind(origin, starts=True)} is not a model.",
                 next_step="Pass a pipeline such as pipeline('text-generation'), a model, or (model, tokenizer).",
             )
         self._pipeline: Any = None
@@ -87,7 +87,7 @@ class Writer:
         self.name: str = source.name
         if not callable(self.tokenizer):
             raise InputError(
-                f"A {type(self.tokenizer).__name__} is not a tokenizer.",
+                f"{a_kind(self.tokenizer, starts=True)} is not a tokenizer.",
                 next_step="Pass one, such as AutoTokenizer.from_pretrained(name).",
             )
         if isinstance(model, PreTrainedModel):

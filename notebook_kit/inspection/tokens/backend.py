@@ -11,7 +11,7 @@ from typing import Any
 
 from tokenizers import AddedToken, Encoding, Tokenizer
 
-from notebook_kit.errors import InputError
+from notebook_kit.errors import InputError, a_kind
 from notebook_kit.inspection.tokens.bpe import BPE
 from notebook_kit.inspection.tokens.unigram import Unigram
 from notebook_kit.inspection.tokens.wordpiece import WordPiece
@@ -169,7 +169,7 @@ def _with_backend(tokenizer: Any) -> tuple[Any, Tokenizer]:
         if isinstance(candidate, Tokenizer):
             return candidate, candidate
     raise InputError(
-        f"A {type(tokenizer).__name__} has no backend of the tokenizers package, so its stages cannot be inspected.",
+        f"{a_kind(tokenizer, starts=True)} has no backend of the tokenizers package, so its stages cannot be inspected.",
         next_step="Pass a tokenizer of notebook_kit, a fast one of transformers, a tokenizers.Tokenizer, or a name.",
     )
 

@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from notebook_kit.errors import InputError
+from notebook_kit.errors import InputError, a_kind
 from notebook_kit.inspection.attention.running import has_sites
 from notebook_kit.nn.attention import record_attention
 from notebook_kit.nn.turns import looking
@@ -63,7 +63,7 @@ class Probes:
             )
             if not (isinstance(example, str | Mapping) or pair):
                 raise InputError(
-                    f"A {type(example).__name__} is not an example to probe with: {example!r:.60}.",
+                    f"{a_kind(example, starts=True)} is not an example to probe with: {example!r:.60}.",
                     next_step="Pass texts, pairs of texts, or dictionaries of the model's inputs.",
                 )
         if every is not None and not (isinstance(every, Integral) and every >= 1):

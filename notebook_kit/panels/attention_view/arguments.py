@@ -6,7 +6,7 @@ import operator
 from collections.abc import Sequence
 from typing import Any
 
-from notebook_kit.errors import InputError
+from notebook_kit.errors import InputError, a_kind
 
 __all__ = ["head_pairs", "placed"]
 
@@ -21,7 +21,7 @@ def placed(texts: Sequence[Any], text: Any, text_pair: str | None) -> tuple[Any,
     for name, value in zip(named, texts, strict=False):
         if named[name] is not None:
             raise InputError(
-                f"AttentionView got two values for {name}: a {type(value).__name__} by position, and {named[name]!r:.40}.",
+                f"AttentionView got two values for {name}: {a_kind(value)} by position, and {named[name]!r:.40}.",
                 next_step="Pass the model or pipeline first, and all else by name: AttentionView(model, text=..., "
                 "tokenizer=...).",
             )

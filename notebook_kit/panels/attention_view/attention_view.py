@@ -10,7 +10,7 @@ from typing import Any, ClassVar
 
 import traitlets
 
-from notebook_kit.errors import InputError, NotebookKitError
+from notebook_kit.errors import InputError, NotebookKitError, a_kind
 from notebook_kit.inspection.attention.axes import PatchGrid
 from notebook_kit.inspection.attention.reading import Reading
 from notebook_kit.inspection.attention.samples import Sample
@@ -245,7 +245,7 @@ class AttentionView(Panel):
         """
         if not has_text(inspector):
             raise InputError(
-                f"A {type(inspector).__name__} has no text and no selected tokens to follow.",
+                f"{a_kind(inspector, starts=True)} has no text and no selected tokens to follow.",
                 next_step="Pass a TokenInspector or a GenerationView.",
             )
         for name in ("text", "text_pair"):

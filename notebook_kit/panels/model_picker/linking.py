@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 from typing import Any
 
-from notebook_kit.errors import InputError
+from notebook_kit.errors import InputError, a_kind
 from notebook_kit.panels.panel import Panel, described
 
 __all__ = ["check_takes_models", "hand_on"]
@@ -21,7 +21,7 @@ def check_takes_models(panel: Any) -> None:
     """
     if not callable(getattr(panel, "use", None)):
         raise InputError(
-            f"A {type(panel).__name__} does not accept models.",
+            f"{a_kind(panel, starts=True)} does not accept models.",
             next_step="Link a TokenInspector, an AttentionView, or any object with a method use(pipeline).",
         )
 

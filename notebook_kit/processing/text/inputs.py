@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
-from notebook_kit.errors import InputError, NotebookKitError, near_matches
+from notebook_kit.errors import InputError, NotebookKitError, a_kind, near_matches
 from notebook_kit.processing.text.arguments import described
 
 if TYPE_CHECKING:
@@ -121,7 +121,7 @@ def repair(batch: Sequence[Any], batched: bool, is_split_into_words: bool) -> li
             repaired.append((text(item[0], where), text(item[1], f"The second text at {place}" if batched else where)))
         elif not is_split_into_words and isinstance(item, tuple | list):
             raise InputError(
-                f"{where} is a {type(item).__name__} of {len(item)}.",
+                f"{where} is {a_kind(item)} of {len(item)}.",
                 next_step="Pass a str or a pair of str; for texts that are split into words, is_split_into_words=True.",
             )
         else:

@@ -9,7 +9,7 @@ from typing import Any
 
 from tokenizers import AddedToken, Tokenizer, models
 
-from notebook_kit.errors import InputError
+from notebook_kit.errors import InputError, a_kind
 from notebook_kit.files import replacing
 from notebook_kit.processing.text.building import switches_of
 from notebook_kit.processing.text.vocabulary import ROLES, Vocabulary
@@ -58,7 +58,7 @@ def save_vocabulary_files(folder: Path, backend: Tokenizer, prefix: str | None =
     contents = _vocabulary_files(backend)
     if not contents:
         raise InputError(
-            f"A {type(backend.model).__name__} vocabulary has no text files.",
+            f"{a_kind(backend.model, starts=True)} vocabulary has no text files.",
             next_step="Use save_pretrained(folder), which writes tokenizer.json.",
         )
     return _written(folder, contents, prefix)

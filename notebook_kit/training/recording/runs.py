@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from notebook_kit.errors import CheckpointError, InputError, near_matches
+from notebook_kit.errors import CheckpointError, InputError, a_kind, near_matches
 from notebook_kit.training.recording.journal import decode
 from notebook_kit.training.recording.monitor import FACTS
 from notebook_kit.training.recording.record import EVENTS_FILE, RunRecord, find_runs, is_number
@@ -354,7 +354,7 @@ def _record(run: Any, folder: str) -> RunRecord:
     if hasattr(run, "state") and hasattr(run, "args"):
         return record_of(run)
     raise InputError(
-        f"A {type(run).__name__} is not a run to compare with.",
+        f"{a_kind(run, starts=True)} is not a run to compare with.",
         next_step="Pass a Trainer, a RunRecord, a dashboard, or the folder or name of a run.",
     )
 
