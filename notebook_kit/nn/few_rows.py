@@ -92,7 +92,13 @@ def suits(x: Tensor, weight: Tensor, bias: Tensor | None) -> bool:
 
 def is_plain(x: Tensor) -> bool:
     """Whether these are ordinary float32 numbers on the CPU."""
-    return type(x) in _PLAIN and x.dtype == torch.float32 and x.device.type == "cpu" and x.layout == torch.strided
+    return (
+        type(x) in _PLAIN
+        and x.dtype == torch.float32
+        and x.device.type == "cpu"
+        and x.layout == torch.strided
+        and not x.is_nested
+    )
 
 
 def is_ordinary_call() -> bool:

@@ -135,11 +135,15 @@ class FastProducts(TorchFunctionMode):
         elif func is torch.addmm and not kwargs and len(args) == 3:
             bias, x, weight = args
             # (in, out), as in GPT-2
-            if type(weight) is nn.Parameter and weight.dim() == 2 and _pays(x, weight.t(), bias):
+            if type(weight) is nn.Parameter and x.dim() == weight.dim() == 2 and _pays(x, weight.t(), bias):
                 return product(x, weight.t(), bias)
         return func(*args, **(kwargs or {}))
 
 
 def _pays(x: Tensor, weight: Tensor, bias: Tensor | None) -> bool:
-    rows = x.shape[:-1].numel()
-    return is_ordinary_call() and rows > 1 and rows * weight.numel() >= LEAST_PRODUCT and suits(x, weight, bias)
+    return (
+        is_ordinary_call()
+        and suits(x, weight, bias)
+        and (rows := x.shape[:-1].numel()) > 1
+        and rows * weight.numel() >= LEAST_PRODUCT
+    )

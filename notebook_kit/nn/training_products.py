@@ -21,6 +21,7 @@ from torch.autograd.graph import GradientEdge, get_gradient_edge
 from torch.nn import functional as F
 from torch.overrides import TorchFunctionMode
 
+from notebook_kit.errors import InputError, a_kind
 from notebook_kit.nn.few_rows import available, best_time, is_direct_call, is_ordinary_call, is_plain, product, suits
 from notebook_kit.nn.many_rows import LEAST_WORK, rows_of_call, work_per_row
 
@@ -53,13 +54,13 @@ class TrainingProducts(TorchFunctionMode):
         if func is F.linear and not kwargs and len(args) == 3:
             x, weight, bias = args
             if _pays(x, weight, bias):
-                return _Product.apply(x, weight, bias, False)
+                return _multiplied(x, weight.t(), bias)
         elif func is torch.addmm and not kwargs and len(args) == 3:
             bias, x, weight = args
             # (in, out), as in GPT-2
-            if type(weight) is nn.Parameter and weight.dim() == 2 and _pays(x, weight.t(), bias):
-                return _Product.apply(x, weight, bias, True)
-        elif func in _BACKWARD and (edges := _edges(func, args, kwargs or {})) is not None:
+            if type(weight) is nn.Parameter and x.dim() == weight.dim() == 2 and _pays(x, weight.t(), bias):
+                return _multiplied(x, weight, bias)
+        elif func in _BACKWARD and is_direct_call() and (edges := _edges(func, args, kwargs or {})) is not None:
             # Calls of functions leave the mode, but checkpointed layers are computed again in the backward pass.
             with self:
                 return edges()
@@ -75,18 +76,19 @@ def _edges(func: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, An
     if func is Tensor.backward:
         func, given["grad_tensors"] = torch.autograd.backward, given.pop("gradient", None)
     outputs = _edges_of(args[0])
-    inputs = _edges_of(args[1] if len(args) > 1 else given.pop("inputs", None))
+    of = args[1] if len(args) > 1 else given.pop("inputs", None)
     if func is torch.autograd.grad:
+        inputs = _edges_of(of)
         can = outputs and inputs and not given.get("materialize_grads")
         return partial(func, outputs, inputs, **given) if can else None
     # The gradients of inputs that are no parameters are kept in tensors.
-    return partial(func, outputs, **given) if outputs and inputs == [] else None
+    return partial(func, outputs, **given) if outputs and of is None else None
 
 
 def _edges_of(tensors: Any) -> list[GradientEdge] | None:
     """The edges at which tensors are in the graph; None if one is not."""
     found = []
-    for tensor in tensors if isinstance(tensors, tuple | list) else [] if tensors is None else [tensors]:
+    for tensor in tensors if isinstance(tensors, tuple | list) else [tensors]:
         if isinstance(tensor, GradientEdge):
             found.append(tensor)
         elif type(tensor) in (Tensor, nn.Parameter) and tensor.requires_grad:
@@ -96,44 +98,60 @@ def _edges_of(tensors: Any) -> list[GradientEdge] | None:
     return found
 
 
+def _multiplied(x: Tensor, matrix: Tensor, bias: Tensor | None) -> Tensor:
+    """`x @ matrix + bias`, for which the same is kept in the same order as torch does: checkpointed layers are computed twice, and
+    possibly only once within the mode.
+    """
+    if x.dim() == 2:
+        return _Product.apply(x, matrix, bias, bias is not None)
+    # A bias is part of torch's product only if the rows are contiguous.
+    found = _Product.apply(x.reshape(-1, x.shape[-1]), matrix, bias, bias is not None and x.is_contiguous())
+    return found.view(*x.shape[:-1], matrix.shape[1])
+
+
 class _Product(torch.autograd.Function):
-    """`x @ weight.T + bias`, or with a weight that is stored as (in, out), `x @ weight + bias`."""
+    """`rows @ matrix + bias`."""
 
     @staticmethod
-    def forward(ctx: Any, x: Tensor, weight: Tensor, bias: Tensor | None, is_turned: bool) -> Tensor:
-        needs_x, needs_weight = ctx.needs_input_grad[:2]
-        # As torch does, so that a frozen layer keeps none of its inputs.
-        ctx.save_for_backward(x if needs_weight else None, weight if needs_x else None)
-        ctx.is_turned = is_turned
-        rows = _rounded_up(x.reshape(-1, x.shape[-1]))
+    def forward(ctx: Any, rows: Tensor, matrix: Tensor, bias: Tensor | None, rows_first: bool) -> Tensor:
+        needs_rows, needs_matrix = ctx.needs_input_grad[:2]
+        # A frozen layer keeps none of its inputs.
+        kept = rows if needs_matrix else None, matrix if needs_rows else None
+        ctx.save_for_backward(*(kept if rows_first else kept[::-1]))
+        ctx.rows_first = rows_first
+        ctx.is_turned = matrix.stride(0) == 1  # of a weight that is stored as (out, in)
         # Not a view, which could not be changed in place outside of the function.
-        return _shaped(product(rows, weight.t() if is_turned else weight, bias), x.shape).data
+        return product(_rounded_up(rows), matrix.t(), bias)[: len(rows)].data
 
     @staticmethod
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
+        saved = ctx.saved_tensors  # in the mode, since checkpointed layers are computed here
         if not (is_ordinary_call() and is_plain(grad)):  # gradients of gradients, several at once, or of another kind
-            return (*_gradients(ctx, grad, F.linear, lambda rows: rows), None)
+            return (*_gradients(ctx, saved, grad, F.linear, lambda rows: rows), None)
         with torch._C.DisableTorchFunction():  # the mode need not look at these
-            return (*_gradients(ctx, grad, product, _rounded_up), None)
+            return (*_gradients(ctx, saved, grad, product, _rounded_up), None)
 
 
 def _gradients(
-    ctx: Any, grad: Tensor, multiply: Callable[..., Tensor], prepared: Callable[[Tensor], Tensor]
+    ctx: Any,
+    saved: tuple[Tensor, Tensor],
+    grad: Tensor,
+    multiply: Callable[..., Tensor],
+    prepared: Callable[[Tensor], Tensor],
 ) -> tuple[Tensor | None, Tensor | None, Tensor | None]:
-    """Those of the input, the weight and the bias."""
-    x, weight = ctx.saved_tensors
-    needs_x, needs_weight, needs_bias = ctx.needs_input_grad[:3]
-    rows = grad.reshape(-1, grad.shape[-1])
-    grad_x = grad_weight = None
-    grad_bias = rows.sum(dim=0) if needs_bias else None
-    rows = prepared(rows)
-    if needs_x:
-        grad_x = _shaped(multiply(rows, weight if ctx.is_turned else weight.t(), None), grad.shape)
-    if needs_weight:
-        columns = prepared(x.reshape(-1, x.shape[-1]))
-        left, right = (columns, rows) if ctx.is_turned else (rows, columns)
-        grad_weight = multiply(left.t(), right.t(), None)
-    return grad_x, grad_weight, grad_bias
+    """Those of the rows, the matrix and the bias."""
+    rows, matrix = saved if ctx.rows_first else saved[::-1]
+    needs_rows, needs_matrix, needs_bias = ctx.needs_input_grad[:3]
+    grad_rows = grad_matrix = None
+    grad_bias = grad.sum(dim=0) if needs_bias else None
+    right = prepared(grad)
+    if needs_rows:
+        grad_rows = multiply(right, matrix, None)[: len(grad)]
+    if needs_matrix:
+        left = prepared(rows)
+        # In the memory layout of the weight.
+        grad_matrix = multiply(right.t(), left.t(), None).t() if ctx.is_turned else multiply(left.t(), right.t(), None)
+    return grad_rows, grad_matrix, grad_bias
 
 
 def _rounded_up(rows: Tensor) -> Tensor:
@@ -146,17 +164,12 @@ def _rounded_up(rows: Tensor) -> Tensor:
     return F.pad(rows, (0, 0, 0, more)) if more else rows.contiguous()
 
 
-def _shaped(rows: Tensor, shape: torch.Size) -> Tensor:
-    """A product as `(*shape[:-1], columns)`, without the rows that were added."""
-    return rows[: shape[:-1].numel()].view(*shape[:-1], rows.shape[-1])
-
-
 def _pays(x: Tensor, weight: Tensor, bias: Tensor | None) -> bool:
     return (
         is_direct_call()  # first, since a tracer reads the rest
+        and suits(x, weight, bias)
         and (rows := x.shape[:-1].numel()) >= LEAST_ROWS
         and rows * weight.numel() >= LEAST_PRODUCT
-        and suits(x, weight, bias)
     )
 
 
@@ -211,6 +224,9 @@ def fast_training(model: nn.Module) -> AbstractContextManager[object]:
     Args:
         model: The model to train. Forward and backward pass belong into the context; the optimizer's step may be in it.
 
+    Raises:
+        InputError: if `model` is not a torch module.
+
     Example:
         >>> import torch
         >>> from notebook_kit import fast_training
@@ -229,4 +245,9 @@ def fast_training(model: nn.Module) -> AbstractContextManager[object]:
         >>> losses[-1] < losses[0]
         True
     """
+    if not isinstance(model, nn.Module):
+        raise InputError(
+            f"fast_training expects the model to train, but got {a_kind(model)}.",
+            next_step="Pass a torch.nn.Module: with fast_training(model): ...",
+        )
     return TrainingProducts() if is_faster(model) else nullcontext()

@@ -12,7 +12,9 @@ from torch.utils.checkpoint import checkpoint
 
 import notebook_kit
 from notebook_kit import fast_training
-from notebook_kit.nn import few_rows, training_products
+from notebook_kit.errors import InputError
+from notebook_kit.nn import few_rows, many_rows, training_products
+from notebook_kit.nn.many_rows import FastProducts
 from notebook_kit.nn.training_products import TrainingProducts, is_faster, products_for
 
 pytestmark = pytest.mark.skipif(not few_rows.available(), reason="this torch has no such kernels")
@@ -154,7 +156,7 @@ def test_only_the_gradients_that_are_needed(counted):
         frozen = F.linear(x, weight.detach(), None).sum()  # as the layers beneath adapters
         first = F.linear(X, weight, None).sum()
         F.linear(X, weight.detach(), None)
-    assert kept == [(20, 36), (8, 36)]
+    assert kept == [(36, 20), (8, 36)], "as torch keeps them"
     counted.clear()
     with TrainingProducts():
         frozen.backward()
@@ -224,6 +226,19 @@ def test_a_second_backward_pass():
 def test_other_shapes_are_errors_of_torch():
     with TrainingProducts(), pytest.raises(RuntimeError, match="shapes cannot be multiplied"):
         nn.Linear(64, 64)(torch.ones(64, 32))
+    for mode in (TrainingProducts, FastProducts):
+        with torch.no_grad(), mode(), pytest.raises(RuntimeError, match="must be a matrix"):
+            torch.addmm(torch.ones(36), torch.ones(2, 8, 36), nn.Parameter(torch.ones(36, 36)))
+
+
+def test_nested_tensors_are_left_to_torch(counted, monkeypatch):
+    monkeypatch.setattr(many_rows, "LEAST_PRODUCT", 1)
+    layer, parts = nn.Linear(36, 20), [torch.ones(3, 36), torch.ones(5, 36)]
+    for mode in (TrainingProducts, FastProducts):
+        with torch.no_grad(), mode():
+            found = layer(torch.nested.nested_tensor(parts)).unbind()
+        torch.testing.assert_close(found[1], layer(parts[1]).detach())
+    assert not counted
 
 
 # ------------------------------------------------------------------------------------------- what torch offers besides
@@ -339,6 +354,43 @@ def test_checkpointed_layers_are_computed_again_in_the_same_way(backward, reentr
         torch.testing.assert_close(one, other, rtol=1e-5, atol=1e-5)
 
 
+@pytest.mark.parametrize("reentrant", [False, True])
+@pytest.mark.parametrize("forward, backward", [(1, 1), (1, 0), (0, 1)])
+def test_checkpointed_layers_that_end_with_a_product(forward, backward, reentrant):
+    torch.manual_seed(0)
+    # Square, so that a weight and its transpose could be mistaken for each other.
+    layer, x = nn.Sequential(nn.Linear(36, 36), nn.Tanh(), nn.Linear(36, 36, bias=False)), X.clone().requires_grad_()
+
+    def call(*modes):
+        layer.zero_grad()
+        with modes[0]():
+            loss = checkpoint(layer, x, use_reentrant=reentrant).square().sum()
+        with modes[1]():
+            loss.backward()
+        return [p.grad for p in layer.parameters()]
+
+    modes = torch.enable_grad, TrainingProducts
+    for one, other in zip(call(modes[forward], modes[backward]), call(*modes[:1] * 2), strict=True):
+        torch.testing.assert_close(one, other, rtol=1e-5, atol=1e-5)
+
+
+@pytest.mark.parametrize("bias", [None, torch.ones(36)], ids=["no bias", "bias"])
+@pytest.mark.parametrize("shape", [(8, 36), (2, 8, 36), (2, 2, 8, 36), "turned"])
+def test_the_same_is_kept_in_the_same_order_as_by_torch(shape, bias):
+    x = torch.randn(3, 2, 36).transpose(0, 1) if shape == "turned" else torch.randn(shape)
+    weight, x, kept = weight_of(36), x.requires_grad_(), []
+
+    def note(tensor):
+        kept.append((tuple(tensor.shape), tensor.stride(), tensor.data_ptr() == weight.data_ptr()))
+        return tensor
+
+    with torch.autograd.graph.saved_tensors_hooks(note, lambda tensor: tensor):
+        F.linear(x, weight, bias)
+        with TrainingProducts():
+            F.linear(x, weight, bias)
+    assert len(kept) == 4 and kept[:2] == kept[2:]
+
+
 def test_gradients_with_respect_to_some_inputs():
     weight, x = weight_of(), X.clone().requires_grad_()
 
@@ -356,6 +408,19 @@ def test_gradients_with_respect_to_some_inputs():
         assert (one is None) == (other is None)
         if one is not None:
             torch.testing.assert_close(one, other)
+
+
+def test_an_empty_list_of_inputs_is_an_error_of_torch():
+    with TrainingProducts(), pytest.raises(RuntimeError, match="cannot be empty"):
+        F.linear(X, weight_of(), None).sum().backward(inputs=[])
+
+
+def test_jacobians():
+    weight = weight_of(4)
+    jacobian = torch.func.jacrev(lambda x: F.linear(x, weight, None).sum(dim=0))
+    with TrainingProducts():
+        found = jacobian(X)
+    torch.testing.assert_close(found, jacobian(X))
 
 
 def test_hooks_of_modules_and_tensors():
@@ -394,6 +459,12 @@ def test_which_models_and_batches_it_is_for(monkeypatch):
     assert not is_faster(nn.Linear(4, 4).double()) and not is_faster(nn.Linear(4, 4, device="meta"))
     monkeypatch.setattr(training_products, "gain", lambda threads: 1.2)
     assert not is_faster(model), "where both are equally fast, nothing changes"
+
+
+@pytest.mark.parametrize("given", [None, "bert", nn.Linear])
+def test_other_things_than_models(given):
+    with pytest.raises(InputError, match=r"expects the model to train, but got [\s\S]*Pass a torch.nn.Module"):
+        fast_training(given)
 
 
 def test_one_row_and_small_products_are_left_to_torch(monkeypatch, counted):
