@@ -23,6 +23,7 @@ import torch
 from torch import Tensor, nn
 from torch.autograd import forward_ad
 from torch.nn import functional as F
+from torch.nn.modules import module as _module
 
 __all__ = [
     "PackedProducts",
@@ -48,6 +49,7 @@ MOST_BYTES = 1 << 30  # of all copies; further matrices are multiplied by the de
 
 
 _PLAIN = (Tensor, nn.Parameter)
+_LINEAR = nn.Linear.forward  # a library or a user may replace it
 
 here = threading.local()
 """What is active on a thread: `here.packed`, a `PackedProducts` or None, and whether `many_rows.FastProducts` are, `here.fast`."""
@@ -200,7 +202,14 @@ def one_row(layer: nn.Module, x: Tensor) -> Tensor:
         and layer.weight.numel() >= SMALLEST_MODEL
         and suits(x, layer.weight, layer.bias)
         and is_ordinary_call()
-        and not (layer._forward_hooks or layer._forward_pre_hooks)
+        and not (
+            layer._forward_hooks
+            or layer._forward_pre_hooks
+            or _module._global_forward_hooks
+            or _module._global_forward_pre_hooks
+        )
+        and "forward" not in layer.__dict__
+        and nn.Linear.forward is _LINEAR
         and available()
         and (spent := timing(1, torch.get_num_threads())).other < spent.plain
     ):
@@ -251,7 +260,7 @@ class PackedProducts:
         self.layout, self.left = timing(rows, torch.get_num_threads()).layout, MOST_BYTES
         self.layers = [layer for layer in model.modules() if _is_linear(layer)]
         # By the id of the weight; a reference to the weight keeps its id valid.
-        self._copies: dict[int, tuple[Tensor, Tensor | None]] = {}
+        self._copies: dict[int, tuple[Tensor, tuple[int, int], Tensor | None]] = {}
         self._before: PackedProducts | None = None
 
     def __enter__(self) -> PackedProducts:
@@ -294,26 +303,32 @@ class PackedProducts:
 
     def _copy(self, weight: Tensor, rows_are_outputs: Tensor) -> Tensor | None:
         known = self._copies.get(id(weight))
-        if known is None:
+        state = weight.data_ptr(), -1 if weight.is_inference() else weight._version
+        if known is None or known[1] != state:  # a callback, such as a streamer, may change weights
             size = weight.numel() * weight.element_size()
-            fits = size <= self.left
-            self.left -= size if fits else 0
-            known = self._copies[id(weight)] = (weight, laid_out(rows_are_outputs, self.layout) if fits else None)
-        return known[1]
+            fits = known[2] is not None if known is not None else size <= self.left
+            self.left -= size if fits and known is None else 0
+            copy = laid_out(rows_are_outputs, self.layout) if fits else None
+            known = self._copies[id(weight)] = (weight, state, copy)
+        return known[2]
 
 
 _LOCK = threading.Lock()  # of the `forward` of layers, and of its `blocks`: how many blocks on any thread use it
 
 
-def _forward(layer: nn.Module, x: Tensor) -> Tensor:
+def _forward(layer: nn.Module, *args: Any, **kwargs: Any) -> Any:
     """The `forward` of linear layers within a block of `PackedProducts`, or in a copy that was made of them there."""
-    if not torch.compiler.is_compiling() and (packed := getattr(here, "packed", None)) is not None:
-        found = packed.multiply(layer, x)
-        if found is not None:
-            return found
-    return type(layer).forward(layer, x)
+    if (
+        len(args) == 1
+        and not kwargs
+        and not torch.compiler.is_compiling()
+        and (packed := getattr(here, "packed", None)) is not None
+        and (found := packed.multiply(layer, args[0])) is not None
+    ):
+        return found
+    return type(layer).forward(layer, *args, **kwargs)
 
 
 def _is_linear(layer: nn.Module) -> bool:
     """Whether it multiplies with a matrix `(out, in)`, or as GPT-2's `(in, out)`, and does nothing else."""
-    return type(layer) is nn.Linear or type(layer).__name__ == "GPT2Projection"
+    return (type(layer) is nn.Linear and nn.Linear.forward is _LINEAR) or type(layer).__name__ == "GPT2Projection"

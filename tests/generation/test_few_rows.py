@@ -117,7 +117,7 @@ def test_what_does_not_fit_is_multiplied_as_always(monkeypatch):
     with torch.no_grad(), packed:
         for layer in layers * 2:
             torch.testing.assert_close(layer(torch.ones(4, 16)), torch.ones(4, 16) @ layer.weight.T + layer.bias)
-    assert packed.left == 0 and sum(copy is not None for _, copy in packed._copies.values()) == 2
+    assert packed.left == 0 and sum(copy is not None for *_, copy in packed._copies.values()) == 2
 
 
 def test_layers_are_as_before_after_each_step(counted):
@@ -161,6 +161,52 @@ def test_weights_that_changed_are_copied_anew(counted):
     assert after.tolist() != before.tolist() and counted
     model.load_state_dict(ours.state_dict())
     assert model.generate(**BATCH, **settings).tolist() == before.tolist()
+
+
+@pytest.mark.parametrize("inference", [False, True])
+def test_weights_that_a_callback_changes_are_copied_anew(counted, inference):
+    """In place, or by other numbers in their place; also while not even versions are counted."""
+    with torch.inference_mode(inference):
+        layer, x = torch.nn.Linear(32, 24), torch.ones(4, 32)
+        with torch.no_grad(), PackedProducts(layer, 4) as packed:
+            left = [(layer(x), packed.left)[1]]
+            if not inference:
+                layer.load_state_dict({"weight": torch.full((24, 32), 2.0), "bias": torch.zeros(24)})
+                torch.testing.assert_close(layer(x), torch.full((4, 24), 64.0))
+                layer.weight.mul_(2)
+                torch.testing.assert_close(layer(x), torch.full((4, 24), 128.0))
+            layer.weight.data = torch.ones(24, 32)
+            layer.bias.data.zero_()
+            torch.testing.assert_close(layer(x), torch.full((4, 24), 32.0))
+            assert {*left, packed.left} == {few_rows.MOST_BYTES - 24 * 32 * 4}, "the former copies are freed"
+    assert {layout for _, layout in counted} == {"torch._mkldnn"}
+
+
+def test_layers_that_are_called_in_other_ways(counted, monkeypatch):
+    """With named arguments, without any, and with a `forward` of the class that a library has replaced."""
+    layer, x = torch.nn.Linear(32, 24), torch.ones(4, 32)
+    with torch.no_grad(), PackedProducts(layer, 4):
+        torch.testing.assert_close(layer(input=x), layer(x))
+        with pytest.raises(TypeError, match="missing 1 required positional argument: 'input'"):
+            layer()
+    counted.clear()
+    monkeypatch.setattr(torch.nn.Linear, "forward", lambda self, x: x + 1)
+    with torch.no_grad(), PackedProducts(layer, 4):
+        assert torch.equal(layer(x), x + 1) and torch.equal(few_rows.one_row(layer, x[:1]), x[:1] + 1)
+    assert not counted
+
+
+def test_one_row_of_a_layer_that_others_have_changed(counted):
+    layer, x, seen = torch.nn.Linear(32, 24), torch.ones(1, 32), []
+    handle = torch.nn.modules.module.register_module_forward_hook(lambda *given: seen.append(given))
+    with torch.no_grad():
+        few_rows.one_row(layer, x)
+        handle.remove()
+        assert len(seen) == 1 and not counted
+        few_rows.one_row(layer, x)
+        assert counted
+        layer.forward = lambda x: x + 1
+        assert torch.equal(few_rows.one_row(layer, x), x + 1)
 
 
 def test_products_are_timed_once_per_process(monkeypatch):
