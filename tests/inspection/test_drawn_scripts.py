@@ -5,8 +5,10 @@ from __future__ import annotations
 import io
 import warnings
 
+import matplotlib
 import numpy as np
 import pytest
+from matplotlib.figure import Figure
 from PIL import Image
 
 import notebook_kit
@@ -56,5 +58,31 @@ def test_texts_find_a_font(name):
 
 
 def test_only_fonts_that_help_are_named():
-    assert fonts.families_for("a cat", "−3 °C", "größer") is None
-    assert fonts.families_for("a cat", RARE) == [fonts.OWN, "STIXGeneral"]
+    for text in ("a cat", "−3 °C", "größer\n\t\x07\u200d"):
+        assert fonts.families_for(text, ["sans-serif"]) == ["sans-serif"]
+    assert fonts.families_for(RARE, ["serif"]) == ["serif", "STIXGeneral"]
+    assert fonts.families_for(RARE, ["STIXGeneral"]) == ["STIXGeneral"]
+    assert fonts.families_for(f"{RARE} \N{ARABIC LETTER SHEEN}", ["cmr10"]) == ["cmr10", fonts.OWN, "STIXGeneral"]
+    assert fonts.families_for(RARE, ["no such font"]) == ["no such font", "STIXGeneral"]
+    assert fonts.families_for("a größer cat", ["no such font"]) == ["no such font", fonts.OWN]
+
+
+@pytest.mark.parametrize("chosen", ["serif", ["STIXGeneral", "serif"], "monospace"], ids=str)
+def test_the_reader_s_fonts_come_first(chosen):
+    with matplotlib.rc_context({"font.family": chosen}):
+        figure = Figure()
+        figure.suptitle(f"a {RARE}")
+        figure.text(0, 0, "x = 1", family="monospace")
+        figure.text(0, 0.5, "größer")
+        fonts.in_any_script(figure)
+        rare, code, plain = (text.get_fontfamily() for text in (figure._suptitle, *figure.texts[-2:]))
+    chosen = [chosen] if isinstance(chosen, str) else chosen
+    assert rare == (chosen if "STIXGeneral" in chosen else [*chosen, "STIXGeneral"])
+    assert code == ["monospace"] and plain == chosen
+
+
+def test_generic_families_are_those_of_now():
+    """A reader may change what "serif" means."""
+    assert "STIXGeneral" in fonts.families_for(RARE, ["serif"])
+    with matplotlib.rc_context({"font.serif": ["STIXGeneral"]}):
+        assert fonts.families_for(RARE, ["serif"]) == ["serif"]

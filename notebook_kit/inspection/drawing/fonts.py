@@ -39,29 +39,50 @@ def families() -> list[str]:
     return [OWN, *(name for name in wanted if name in listed)]
 
 
-def families_for(*texts: str) -> list[str] | None:
-    """The font families for some texts: matplotlib's own, and those installed that have what it lacks; None if it lacks nothing.
+def families_for(text: str, own: list[str]) -> list[str]:
+    """The font families for a text: its own, and those installed that have what they lack.
+
+    Args:
+        text: The text.
+        own: Its font families, which may be generic, such as "serif".
 
     Example:
-        >>> families_for("a cat", "−3 °C") is None, "DejaVu Sans" in families_for("a cat", "పిల్లి")
-        (True, True)
+        >>> families_for("−3 °C", ["serif"])
+        ['serif']
     """
-    missing = {letter for text in texts if not text.isascii() for letter in text} - _characters(OWN)
-    if not missing:
-        return None
-    return [OWN, *(name for name in families()[1:] if not missing.isdisjoint(_characters(name)))]
+    if text.isascii():
+        return own
+    missing = {letter for letter in text if letter.isprintable()}.difference(*map(_characters, map(_file, own)))
+    found = list(own)
+    for name in families():
+        if not missing:
+            break
+        if not missing.isdisjoint(characters := _characters(_file(name))):
+            found.append(name)
+            missing -= characters
+    return found
+
+
+def _file(family: str) -> str:
+    """The file of a font family; none if it is not installed."""
+    from matplotlib.font_manager import FontProperties, findfont
+
+    try:
+        return str(findfont(FontProperties(family=[family]), fallback_to_default=False))
+    except ValueError:
+        return ""
 
 
 @functools.cache
-def _characters(family: str) -> frozenset[str]:
+def _characters(file: str) -> frozenset[str]:
     """The characters that a font has."""
-    from matplotlib.font_manager import findfont, get_font
+    from matplotlib.font_manager import get_font
 
-    return frozenset(map(chr, get_font(findfont(family)).get_charmap()))
+    return frozenset(map(chr, get_font(file).get_charmap())) if file else frozenset()
 
 
 def in_any_script(figure: Any) -> Any:
-    """Give the texts of a figure fonts that have their characters, where such are installed.
+    """Give the texts of a figure, after their own fonts, others that have what those lack, where such are installed.
 
     Args:
         figure: A matplotlib `Figure` that is complete; it is changed.
@@ -72,17 +93,17 @@ def in_any_script(figure: Any) -> Any:
     Example:
         >>> from matplotlib.figure import Figure
         >>> figure = Figure()
-        >>> title = figure.suptitle("పిల్లి")
-        >>> in_any_script(figure) is figure, "DejaVu Sans" in title.get_fontfamily()
-        (True, True)
+        >>> title = figure.suptitle("పిల్లి", family="serif")
+        >>> in_any_script(figure) is figure, title.get_fontfamily()[0]
+        (True, 'serif')
     """
     from matplotlib.text import Text
 
     for axes in figure.axes:
         for axis in (axes.xaxis, axes.yaxis):
             axis.get_ticklabels()  # which have no text before
-    texts = figure.findobj(Text)
-    if found := families_for(*(text.get_text() for text in texts)):
-        for text in texts:
+    for text in figure.findobj(Text):
+        own = text.get_fontfamily()
+        if (found := families_for(text.get_text(), own)) != own:
             text.set_fontfamily(found)
     return figure
