@@ -32,10 +32,12 @@ from notebook_kit.nn.inputs import inputs_of, vocabulary_size
 from notebook_kit.nn.int8 import MANY, ONE, best_product, float_seconds, seconds
 from notebook_kit.nn.patches import sides
 
-__all__ = ["Int8Linear", "dequantized", "quantized"]
+__all__ = ["Int8Linear", "Int8Output", "dequantized", "quantized"]
 
 # Heads with few labels cost little time and affect results most.
 FEWEST_OUTPUTS = 16
+# So many of the likeliest next tokens get exact logits, for up to so many rows: those of a step of generation.
+EXACT_TOKENS, EXACT_ROWS = 64, 64
 # One in so many input columns, the one with the largest values, is multiplied in float32.
 COLUMNS_PER_EXACT = 24
 TINY = 1e-12
@@ -172,6 +174,40 @@ class Int8Linear(nn.Module):
         return f"in_features={self.in_features}, out_features={self.out_features}, bias={self.has_bias}"
 
 
+class Int8Output(Int8Linear):
+    """The output layer of a language model that shares its weights with the token embeddings, which stay exact.
+
+    The rounded weights choose the likeliest 64 tokens of a step, and the exact ones compute their logits, so that which token is the
+    likeliest does not depend on the rounding of this layer. Calls of more than 64 rows, such as long prompts, stay rounded.
+
+    Args:
+        linear, columns, rows: As for `Int8Linear`.
+        embeddings: The module with the exact weights, `(vocabulary, in)`.
+
+    Example:
+        >>> import torch
+        >>> _ = torch.manual_seed(0)
+        >>> table, output, x = torch.nn.Embedding(500, 64), torch.nn.Linear(64, 500, bias=False), torch.randn(1, 64)
+        >>> output.weight = table.weight
+        >>> rounded, exact = Int8Output(output, None, 1, table)(x), output(x)
+        >>> likeliest = exact.topk(10).indices
+        >>> torch.allclose(rounded.gather(1, likeliest), exact.gather(1, likeliest), atol=1e-5)
+        True
+    """
+
+    def __init__(self, linear: nn.Module, columns: Tensor | None, rows: int, embeddings: nn.Module) -> None:
+        super().__init__(linear, columns, rows)
+        self._embeddings = (embeddings,)  # in a tuple, as it is a submodule elsewhere
+
+    def _multiplied(self, flat: Tensor) -> Tensor:
+        out, weight = super()._multiplied(flat), self._embeddings[0].weight
+        if len(flat) > EXACT_ROWS or weight.shape != (self.out_features, self.in_features) or not is_ordinary_call():
+            return out
+        likeliest = out.topk(min(EXACT_TOKENS, self.out_features), sorted=False).indices  # (rows, 64)
+        exact = torch.bmm(weight[likeliest], flat[:, :, None])[:, :, 0]
+        return out.scatter_(1, likeliest, exact + self.exact[-1][likeliest])
+
+
 _scratch = threading.local()
 
 
@@ -235,6 +271,7 @@ def quantized(model: nn.Module, kind: str = "int8") -> nn.Module:
         )
     model = copy.deepcopy(model)
     columns = _largest_inputs(model)
+    shared = model.get_input_embeddings() if rows == ONE else None
     made: dict[nn.Module, Int8Linear] = {}  # a layer may be in several places
     for parent in list(model.modules()):
         if isinstance(parent, nn.TransformerEncoderLayer):  # reads the weights of its layers
@@ -243,7 +280,9 @@ def quantized(model: nn.Module, kind: str = "int8") -> nn.Module:
             weight = None if child is None else _rows_of(child)
             if child is not None and weight is not None and len(weight) >= FEWEST_OUTPUTS:
                 if child not in made:
-                    made[child] = Int8Linear(child, columns.get(child), rows)
+                    given = child, columns.get(child), rows
+                    is_tied = shared is not None and getattr(child, "weight", None) is shared.weight
+                    made[child] = Int8Output(*given, shared) if is_tied else Int8Linear(*given)
                 parent._modules[name] = made[child]
     if not made:
         raise InputError(

@@ -26,7 +26,7 @@ from notebook_kit import (
 from notebook_kit.errors import CheckpointError, InputError
 from notebook_kit.models.auto import config_class, model_classes
 from notebook_kit.nn import int8
-from notebook_kit.pipelines.quantization import FEWEST_OUTPUTS, Int8Linear, dequantized, quantized
+from notebook_kit.pipelines.quantization import FEWEST_OUTPUTS, Int8Linear, Int8Output, dequantized, quantized
 from notebook_kit.zoo import sample
 
 
@@ -128,6 +128,42 @@ def test_a_layer_from_a_processor_with_other_products(monkeypatch):
             "notebook_kit.pipelines.quantization.best_product", lambda rows, there=there: products[there]
         )
         assert torch.allclose(pickle.loads(written)(x), linear(x), atol=0.06)
+
+
+TIED = {
+    "text-generation": ("notebook-kit/tiny-gpt2", "And the LORD said unto"),
+    "summarization": (
+        "notebook-kit/tiny-summarizer",
+        "A fox saw grapes high on a vine. It jumped, and could not reach them.",
+    ),
+}
+
+
+@pytest.mark.parametrize("task", TIED)
+def test_the_likeliest_next_tokens_have_exact_logits(task):
+    name, text = TIED[task]
+    pipe = pipeline(task, model=name, device="cpu", quantize="int8")
+    exact = pipeline(task, model=name, device="cpu").model.get_output_embeddings()
+
+    def output_of(model):
+        return next(module for module in model.modules() if isinstance(module, Int8Output))
+
+    layer = output_of(pipe.model)
+    torch.manual_seed(0)
+    for copied in (layer, output_of(copy.deepcopy(pipe.model)), pickle.loads(pickle.dumps(layer))):
+        with torch.no_grad():
+            for shape in ((1, 1), (4, 1), (2, 3), (0, 1)):
+                x = torch.randn(*shape, layer.in_features)
+                found, expected = copied(x), exact(x)
+                likeliest = expected.topk(20).indices
+                assert torch.allclose(found.gather(-1, likeliest), expected.gather(-1, likeliest), atol=1e-4)
+                assert torch.equal(found.argmax(-1), expected.argmax(-1))
+                assert not found.numel() or not torch.allclose(found, expected, atol=1e-5), "the rest is rounded"
+            long = torch.randn(70, layer.in_features)
+            assert torch.equal(copied(long), Int8Linear._multiplied(copied, long))
+    assert pipe(text)
+    memory = sum(part.numel() for part in layer.state_dict().values() if part.dtype == torch.float32)
+    assert memory < exact.weight.numel() / 10, "the embeddings are not held twice"
 
 
 def test_weights_are_in_the_state_dict():
