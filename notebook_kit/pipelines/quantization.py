@@ -200,7 +200,8 @@ class Int8Output(Int8Linear):
         self._embeddings = (embeddings,)  # in a tuple, as it is a submodule elsewhere
 
     def _multiplied(self, flat: Tensor) -> Tensor:
-        out, weight = super()._multiplied(flat), self._embeddings[0].weight
+        out = super()._multiplied(flat)
+        weight: Any = self._embeddings[0].weight
         if len(flat) > EXACT_ROWS or weight.shape != (self.out_features, self.in_features) or not is_ordinary_call():
             return out
         likeliest = out.topk(min(EXACT_TOKENS, self.out_features), sorted=False).indices  # (rows, 64)
@@ -271,7 +272,8 @@ def quantized(model: nn.Module, kind: str = "int8") -> nn.Module:
         )
     model = copy.deepcopy(model)
     columns = _largest_inputs(model)
-    shared = model.get_input_embeddings() if rows == ONE else None
+    owner: Any = model
+    shared = owner.get_input_embeddings() if rows == ONE else None
     made: dict[nn.Module, Int8Linear] = {}  # a layer may be in several places
     for parent in list(model.modules()):
         if isinstance(parent, nn.TransformerEncoderLayer):  # reads the weights of its layers
@@ -281,8 +283,10 @@ def quantized(model: nn.Module, kind: str = "int8") -> nn.Module:
             if child is not None and weight is not None and len(weight) >= FEWEST_OUTPUTS:
                 if child not in made:
                     given = child, columns.get(child), rows
-                    is_tied = shared is not None and getattr(child, "weight", None) is shared.weight
-                    made[child] = Int8Output(*given, shared) if is_tied else Int8Linear(*given)
+                    if shared is not None and child.weight is shared.weight:
+                        made[child] = Int8Output(*given, shared)
+                    else:
+                        made[child] = Int8Linear(*given)
                 parent._modules[name] = made[child]
     if not made:
         raise InputError(
