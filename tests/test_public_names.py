@@ -56,6 +56,27 @@ def test_a_tokenizer_needs_no_torch():
     assert "torch" not in loaded_after("from notebook_kit import AutoTokenizer")
 
 
+QUICK_TOUR = (
+    "from notebook_kit import pipeline, AutoTokenizer, AutoModel, AutoModelForSequenceClassification, AutoConfig, Trainer, "
+    "TrainingArguments, DataCollatorWithPadding, TrainerCallback"
+)
+
+
+def test_the_names_of_the_quick_tour_load_what_they_need():
+    loaded = loaded_after(QUICK_TOUR)
+    assert {"torch", "tokenizers"} <= loaded
+    assert not loaded & {*HEAVY, "filelock", "regex", "fractions", "PIL", "scipy", "httpx", "jinja2"} - {
+        "torch",
+        "numpy",
+        "tokenizers",
+    }
+
+
+def test_pipelines_configurations_and_arguments_need_no_torch():
+    loaded = loaded_after("from notebook_kit import pipeline, AutoTokenizer, AutoModel, AutoConfig, TrainingArguments")
+    assert not loaded & {"torch", "filelock", "regex", "html"}
+
+
 @pytest.mark.parametrize("name", notebook_kit.__all__)
 def test_every_name_is_there(name):
     assert getattr(notebook_kit, name) is not None

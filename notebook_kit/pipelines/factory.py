@@ -20,7 +20,6 @@ from notebook_kit.errors import (
     notice,
 )
 from notebook_kit.hub import Source, locate, take_hub_options
-from notebook_kit.hub.card import read_card
 from notebook_kit.models import auto
 from notebook_kit.pipelines.defaults import build_default, embedded_checkpoints
 from notebook_kit.pipelines.options import checked
@@ -327,6 +326,8 @@ def _task_of(source: Source | None, config: Any, model: Any) -> str:
         for name in getattr(config, "custom_pipelines", None) or {}:
             if name in PIPELINE_REGISTRY.supported_tasks.maps[0]:  # not a built-in task
                 return name
+        from notebook_kit.hub.card import read_card
+
         with suppress(HubError):
             tag = str(read_card(source.find("README.md")).values.get("pipeline_tag", ""))
     task = task_of(tag, architectures)

@@ -22,8 +22,6 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-from filelock import FileLock, Timeout
-
 from notebook_kit.errors import CheckpointError, ConfigurationError
 from notebook_kit.files import flush_file, flush_folder, read_json
 
@@ -291,6 +289,8 @@ def only_run(output_dir: str | Path, create: bool = True) -> Iterator[None]:
 
 
 def _acquired(folder: Path) -> Any:
+    from filelock import FileLock, Timeout
+
     lock = FileLock(folder / LOCK, timeout=0)
     try:
         lock.acquire()

@@ -16,7 +16,6 @@ from notebook_kit.errors import InputError, near_matches
 from notebook_kit.files import read_json, write_text
 from notebook_kit.processing.tensors import to_tensor
 from notebook_kit.processing.text.arguments import as_ids
-from notebook_kit.processing.text.normalizers import BasicTextNormalizer, EnglishTextNormalizer
 from notebook_kit.processing.text.parts import Files, Parts
 from notebook_kit.processing.text.tokenizer import PreTrainedTokenizerFast
 from notebook_kit.processing.text.whisper_decoding import FRAMES, Clock, Transcript
@@ -304,11 +303,15 @@ class WhisperTokenizer(PreTrainedTokenizerFast):
 
     def normalize(self, text: str) -> str:
         """English text as it is compared for word error rates; see `EnglishTextNormalizer`."""
+        from notebook_kit.processing.text.normalizers import EnglishTextNormalizer
+
         return EnglishTextNormalizer(self.english_spelling_normalizer or {})(text)
 
     @staticmethod
     def basic_normalize(text: str, remove_diacritics: bool = False) -> str:
         """Text of any language as it is compared for error rates; see `BasicTextNormalizer`."""
+        from notebook_kit.processing.text.normalizers import BasicTextNormalizer
+
         return BasicTextNormalizer(remove_diacritics=remove_diacritics)(text)
 
     # Saving
