@@ -19,7 +19,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from notebook_kit.nn.few_rows import best_time
+from notebook_kit.nn.few_rows import best_time, is_ordinary_call
+from notebook_kit.nn.row_counts import few_counts
 
 __all__ = ["MANY", "ONE", "Int8Product", "best_product", "float_seconds", "seconds"]
 
@@ -77,7 +78,9 @@ def _onednn(levels: int) -> Int8Product:
     def multiply(x: Tensor, packed: tuple[Tensor, Tensor, Tensor]) -> Tensor:
         # By way of int8, to which torch converts several times as fast as to uint8.
         rounded = x.clamp_max_(255).sub_(128).round_().to(torch.int8).view(torch.uint8).bitwise_xor_(128)
-        return torch.ops.onednn.qlinear_pointwise(rounded, 1.0, 0, *packed, None, 1.0, 0, torch.float32, "none", [], "")
+        rows = few_counts(rounded) if is_ordinary_call() else rounded  # a graph is for any number of rows
+        out = torch.ops.onednn.qlinear_pointwise(rows, 1.0, 0, *packed, None, 1.0, 0, torch.float32, "none", [], "")
+        return out[: len(x)]
 
     return Int8Product(
         f"onednn, weights up to {levels}",

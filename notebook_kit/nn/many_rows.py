@@ -25,6 +25,7 @@ from torch.overrides import TorchFunctionMode
 from notebook_kit.nn.cache import KVCache
 from notebook_kit.nn.few_rows import MOST_ROWS, available, best_time, here, is_ordinary_call, is_plain, product, suits
 from notebook_kit.nn.outputs import BaseModelOutput
+from notebook_kit.nn.row_counts import few_counts
 
 __all__ = ["FastProducts", "fast_products", "gain", "rows_of_call", "work_per_row"]
 
@@ -131,13 +132,21 @@ class FastProducts(TorchFunctionMode):
         if func is F.linear and not kwargs and len(args) == 3:
             x, weight, bias = args
             if _pays(x, weight, bias):
-                return product(x, weight, bias)
+                return _multiplied(x, weight, bias)
         elif func is torch.addmm and not kwargs and len(args) == 3:
             bias, x, weight = args
             # (in, out), as in GPT-2
             if type(weight) is nn.Parameter and x.dim() == weight.dim() == 2 and _pays(x, weight.t(), bias):
-                return product(x, weight.t(), bias)
+                return _multiplied(x, weight.t(), bias)
         return func(*args, **(kwargs or {}))
+
+
+def _multiplied(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
+    rows = x.reshape(-1, x.shape[-1])
+    padded = few_counts(rows, reuse=True)
+    if padded is rows:
+        return product(x, weight, bias)
+    return product(padded, weight, bias)[: len(rows)].view(*x.shape[:-1], len(weight))
 
 
 def _pays(x: Tensor, weight: Tensor, bias: Tensor | None) -> bool:

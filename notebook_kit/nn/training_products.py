@@ -24,6 +24,7 @@ from torch.overrides import TorchFunctionMode
 from notebook_kit.errors import InputError, a_kind
 from notebook_kit.nn.few_rows import available, best_time, is_direct_call, is_ordinary_call, is_plain, product, suits
 from notebook_kit.nn.many_rows import LEAST_WORK, rows_of_call, work_per_row
+from notebook_kit.nn.row_counts import rounded_up
 
 __all__ = ["TrainingProducts", "fast_training", "gain", "is_faster", "products_for"]
 
@@ -121,7 +122,7 @@ class _Product(torch.autograd.Function):
         ctx.rows_first = rows_first
         ctx.is_turned = matrix.stride(0) == 1  # of a weight that is stored as (out, in)
         # Not a view, which could not be changed in place outside of the function.
-        return product(_rounded_up(rows), matrix.t(), bias)[: len(rows)].data
+        return product(rounded_up(rows), matrix.t(), bias)[: len(rows)].data
 
     @staticmethod
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
@@ -129,7 +130,7 @@ class _Product(torch.autograd.Function):
         if not (is_ordinary_call() and is_plain(grad)):  # gradients of gradients, several at once, or of another kind
             return (*_gradients(ctx, saved, grad, F.linear, lambda rows: rows), None)
         with torch._C.DisableTorchFunction():  # the mode need not look at these
-            return (*_gradients(ctx, saved, grad, product, _rounded_up), None)
+            return (*_gradients(ctx, saved, grad, product, rounded_up), None)
 
 
 def _gradients(
@@ -152,16 +153,6 @@ def _gradients(
         # In the memory layout of the weight.
         grad_matrix = multiply(right.t(), left.t(), None).t() if ctx.is_turned else multiply(left.t(), right.t(), None)
     return grad_rows, grad_matrix, grad_bias
-
-
-def _rounded_up(rows: Tensor) -> Tensor:
-    """The rows, contiguous, with rows of zeros up to one of eight numbers per power of two.
-
-    oneDNN compiles its products for each number of rows, in half a millisecond and a MiB, and keeps the latest 1,024.
-    """
-    step = 1 << max(len(rows).bit_length() - 4, 0)
-    more = -len(rows) % step
-    return F.pad(rows, (0, 0, 0, more)) if more else rows.contiguous()
 
 
 def _pays(x: Tensor, weight: Tensor, bias: Tensor | None) -> bool:

@@ -19,7 +19,6 @@ in 48 it is for 95.8 %, and with all columns rounded for 92.7 % (cosine 0.9987, 
 from __future__ import annotations
 
 import copy
-import threading
 from contextlib import nullcontext
 from typing import Any
 
@@ -31,6 +30,7 @@ from notebook_kit.nn.few_rows import is_ordinary_call
 from notebook_kit.nn.inputs import inputs_of, vocabulary_size
 from notebook_kit.nn.int8 import MANY, ONE, best_product, float_seconds, seconds
 from notebook_kit.nn.patches import sides
+from notebook_kit.nn.row_counts import scratch
 
 __all__ = ["Int8Linear", "Int8Output", "dequantized", "quantized"]
 
@@ -207,24 +207,6 @@ class Int8Output(Int8Linear):
         likeliest = out.topk(min(EXACT_TOKENS, self.out_features), sorted=False).indices  # (rows, 64)
         exact = torch.bmm(weight[likeliest], flat[:, :, None])[:, :, 0]
         return out.scatter_(1, likeliest, exact + self.exact[-1][likeliest])
-
-
-_scratch = threading.local()
-
-
-def scratch(shape: torch.Size) -> Tensor | None:
-    """Memory for values that are used up before the next call, float32 of this shape, one per thread.
-
-    None in calls that are compiled, traced or transformed: a trace would keep the memory of its thread for all others.
-    """
-    if not is_ordinary_call():
-        return None
-    size = shape.numel()
-    memory: Tensor | None = getattr(_scratch, "memory", None)
-    if memory is None or len(memory) < size:
-        with torch.inference_mode(False):
-            memory = _scratch.memory = torch.empty(size, dtype=torch.float32, device="cpu")
-    return memory[:size].view(shape)
 
 
 def _rows_of(layer: nn.Module) -> Tensor | None:

@@ -1,0 +1,87 @@
+"""Fewer different numbers of rows, for products by oneDNN.
+
+oneDNN compiles a product for each number of rows and shape of weights, in about half a millisecond and 0.75 MiB, and keeps the
+latest 1,024 of them. Texts of many lengths would take hundreds of MiB. So after some different numbers of rows, others are padded with
+rows of zeros to the next of eight numbers per power of two. The results are the same.
+"""
+
+from __future__ import annotations
+
+import threading
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from notebook_kit.nn.few_rows import is_ordinary_call
+
+__all__ = ["few_counts", "rounded_up", "scratch"]
+
+MOST_EXACT = 32
+"""So many numbers of rows per process are multiplied as they are, which is faster by some percent than padding."""
+
+_exact: set[int] = set()
+
+
+def rounded_up(rows: Tensor, reuse: bool = False) -> Tensor:
+    """The rows, contiguous, with rows of zeros up to one of eight numbers per power of two.
+
+    Args:
+        rows: `(rows, columns)`.
+        reuse: Whether the result is used up before the next such call, so that it may be in the memory of `scratch`. Only for
+            float32.
+
+    Example:
+        >>> import torch
+        >>> from notebook_kit.nn.row_counts import rounded_up
+        >>> [len(rounded_up(torch.ones(rows, 2))) for rows in (15, 16, 17, 1_000, 1_025)]
+        [15, 16, 18, 1024, 1152]
+    """
+    count = len(rows)
+    if not (more := _missing(count)):
+        return rows.contiguous()
+    if not reuse or (padded := scratch(torch.Size((count + more, rows.shape[1])))) is None:
+        return F.pad(rows, (0, 0, 0, more))
+    padded[:count] = rows
+    padded[count:] = 0
+    return padded
+
+
+def few_counts(rows: Tensor, reuse: bool = False) -> Tensor:
+    """The rows as they are, if their number is among the first of the process; else `rounded_up`, with the same arguments.
+
+    Example:
+        >>> import torch
+        >>> from notebook_kit.nn.row_counts import few_counts
+        >>> len({len(few_counts(torch.ones(rows, 2))) for rows in range(256, 512)}) <= 32 + 9
+        True
+    """
+    count = len(rows)
+    if count not in _exact and _missing(count):
+        if len(_exact) >= MOST_EXACT:
+            return rounded_up(rows, reuse)
+        _exact.add(count)
+    return rows
+
+
+def _missing(count: int) -> int:
+    """How many rows a number of rows lacks to the next of eight per power of two."""
+    return -count % (1 << max(count.bit_length() - 4, 0))
+
+
+_scratch = threading.local()
+
+
+def scratch(shape: torch.Size) -> Tensor | None:
+    """Memory for values that are used up before the next call, float32 of this shape, one per thread.
+
+    None in calls that are compiled, traced or transformed: a trace would keep the memory of its thread for all others.
+    """
+    if not is_ordinary_call():
+        return None
+    size = shape.numel()
+    memory: Tensor | None = getattr(_scratch, "memory", None)
+    if memory is None or len(memory) < size:
+        with torch.inference_mode(False):
+            memory = _scratch.memory = torch.empty(size, dtype=torch.float32, device="cpu")
+    return memory[:size].view(shape)

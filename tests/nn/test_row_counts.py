@@ -1,0 +1,85 @@
+"""Few different numbers of rows for oneDNN, which keeps a compiled product for each; what models compute stays the same."""
+
+from __future__ import annotations
+
+from concurrent.futures import ThreadPoolExecutor
+
+import pytest
+import torch
+from torch import nn
+
+from notebook_kit.nn import few_rows, int8, many_rows, row_counts
+from notebook_kit.nn.many_rows import FastProducts
+from notebook_kit.nn.row_counts import MOST_EXACT, few_counts, rounded_up
+
+pytestmark = pytest.mark.skipif(not few_rows.available(), reason="this torch has no such kernels")
+
+
+@pytest.fixture
+def exact(monkeypatch):
+    """As in a new process; the numbers of rows that are multiplied as they are."""
+    numbers: set[int] = set()
+    monkeypatch.setattr(row_counts, "_exact", numbers)
+    return numbers
+
+
+def test_a_model_multiplies_few_numbers_of_rows(exact, monkeypatch):
+    monkeypatch.setattr(many_rows, "LEAST_PRODUCT", 1)
+    counts, product = [], many_rows.product
+
+    def counting(x, weight, bias):
+        counts.append(x.shape[:-1].numel())
+        return product(x, weight, bias)
+
+    monkeypatch.setattr(many_rows, "product", counting)
+    torch.manual_seed(0)
+    layer = nn.Linear(40, 24)
+    with torch.no_grad():
+        for rows in range(512, 255, -1):  # so that the scratch memory holds values of others
+            x = torch.randn(rows, 40)
+            with FastProducts():
+                fast = layer(x), layer(x.view(1, rows, 40)), layer(x.t().contiguous().t())
+            for found in fast:
+                torch.testing.assert_close(found.view(rows, 24), layer(x))
+                assert found.view(rows, 24).is_contiguous()
+    assert len(counts) == 3 * 257
+    assert len(set(counts)) <= MOST_EXACT + 9
+
+
+def test_the_first_numbers_stay_as_they_are(exact):
+    first = [torch.ones(rows, 3) for rows in range(513, 513 + MOST_EXACT)]
+    assert all(few_counts(rows) is rows for rows in first)
+    assert len(few_counts(torch.ones(513 + MOST_EXACT, 3))) == 576
+    assert few_counts(first[0]) is first[0]
+    assert few_counts(round_one := torch.ones(512, 3)) is round_one
+    assert len(exact) == MOST_EXACT
+
+
+def test_memory_that_is_used_again_holds_zeros():
+    rounded_up(torch.full((50, 4), float("nan")), reuse=True)
+    found = rounded_up(torch.ones(33, 4), reuse=True)
+    assert torch.equal(found, torch.ones(36, 4).index_fill(0, torch.tensor([33, 34, 35]), 0.0))
+
+
+def test_threads_do_not_share_memory():
+    def rows(value):
+        return [rounded_up(torch.full((101, 8), float(value)), reuse=True)[:101].unique().tolist() for _ in range(200)]
+
+    with ThreadPoolExecutor(4) as pool:
+        assert list(pool.map(rows, range(4))) == [[[float(value)]] * 200 for value in range(4)]
+
+
+@pytest.mark.parametrize("product", int8._candidates(), ids=lambda product: product.name)
+@torch.no_grad()
+def test_products_of_8_bits(product, exact, monkeypatch):
+    if not int8._is_exact(product):
+        pytest.skip("not on this processor")
+    exact.update(range(-MOST_EXACT, 0))  # no further one is multiplied as it is
+    torch.manual_seed(0)
+    weight = torch.randint(-product.levels, product.levels + 1, (16, 24), dtype=torch.int8)
+    packed, asked = product.pack(weight, torch.ones(16)), []
+    monkeypatch.setattr(int8, "few_counts", lambda rows: asked.append(len(rows)) or few_counts(rows))
+    for rows in (17, 33, 100):
+        x = torch.randint(0, 256, (rows, 24))
+        assert torch.equal(product.multiply(x.float(), packed).long(), x @ weight.long().t())
+    assert asked == ([17, 33, 100] if product.name.startswith("onednn") else [])
