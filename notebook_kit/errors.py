@@ -250,7 +250,8 @@ class ListsNearMatches:
     def __getattr__(self, name: str) -> Any:
         if hasattr(type(self), name):
             return object.__getattribute__(self, name)  # a property failed: raise its own error
-        raise UnknownAttributeError(f"{type(self).__name__!r} object has no attribute {name!r}.", name, dir(self))
+        known = sorted(set(object.__dir__(self)))  # a `__dir__` of a subclass may look up what is missing
+        raise UnknownAttributeError(f"{type(self).__name__!r} object has no attribute {name!r}.", name, known)
 
 
 class HubError(NotebookKitError, OSError):

@@ -33,3 +33,17 @@ def test_a_property_that_fails_says_so_itself():
 
     with pytest.raises(AttributeError, match="'Failing' object has no attribute 'shade'"):
         Failing().colour  # noqa: B018
+
+
+def test_a_dir_that_needs_what_is_missing_is_not_called():
+    """As of an object that is being unpickled, and has no attributes yet."""
+
+    class Listing(ListsNearMatches):
+        flour = 500
+
+        def __dir__(self):
+            return [*super().__dir__(), *self.more]
+
+    assert not hasattr(Listing(), "__deepcopy__")
+    with pytest.raises(AttributeError, match=r"no attribute 'flower'\. Did you mean 'flour'"):
+        Listing().flower  # noqa: B018

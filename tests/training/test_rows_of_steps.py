@@ -1,5 +1,6 @@
 """The rows behind a step: which they were, and which of them has the highest loss."""
 
+import io
 import math
 
 import pytest
@@ -134,6 +135,27 @@ def test_short_epochs_are_written_together_and_a_cut_one_is_removed(tmp_path, mo
     monkeypatch.setattr(row_order, "DELAY", 0.0)
     resumed.begin_epoch(5, orders[5])
     assert RowOrder(tmp_path).rows(events, 11) == expected[10], "the latest counts"
+
+
+def test_an_epoch_that_could_be_written_only_in_part_is_removed(tmp_path, monkeypatch):
+    """As by a full disk: those that follow must not be read from the wrong place."""
+    monkeypatch.setattr(row_order, "DELAY", 0.0)
+    order, size = RowOrder(tmp_path), 5
+
+    class Full(io.FileIO):
+        def write(self, given):
+            super().write(given[:size])
+            raise OSError(28, "No space left on device")
+
+    order.begin_epoch(0, [[1, 2]])
+    with monkeypatch.context() as full, pytest.raises(OSError, match="No space left"):
+        full.setattr(row_order, "open", Full, raising=False)
+        order.begin_epoch(1, [[3, 4]])
+    order.begin_epoch(2, [[5, 6], [7]])
+    order.begin_epoch(3, [[8]])
+    events = [{"kind": "epoch", "step": step, "epoch": step, "batch": 0, "accumulation": 1} for step in range(4)]
+    again = RowOrder(tmp_path)
+    assert [again.rows(events[:n], n) for n in range(1, 5)] == [[1, 2], [], [5, 6], [8]]
 
 
 def test_a_checkpoint_waits_for_the_order_of_its_epochs(tmp_path):

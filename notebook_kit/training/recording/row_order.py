@@ -70,9 +70,10 @@ class RowOrder:
         self._forget()
         if not self._written_at:
             self._mend(self.folder / FILE)
-        self._written_at = time.monotonic()
+        self._written_at = 0.0  # a full disk may leave an incomplete epoch
         with open(self.folder / FILE, "ab") as file:
             file.write(np.concatenate(numbers).tobytes())
+        self._written_at = time.monotonic()
 
     def _forget(self) -> None:
         for epoch in list(self._kept)[: -self.KEPT]:
