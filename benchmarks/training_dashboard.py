@@ -4,7 +4,9 @@
    page that takes what is sent), and in the Trainer of `transformers` also its `NotebookProgressCallback` (what it displays is taken
    too). The cost is the CPU time that a callback's events take on the training thread, and that of all other threads of the
    process (which bare runs hardly have): on one core everything that another thread does delays the step as well. Torch computes on
-   one thread. The difference between whole runs is shown as well; it measures the same with more noise.
+   one thread. Epochs have eight steps, so what is recorded per epoch weighs much; and threads that wake up a few times per second
+   cost more per step on a busy machine, whose steps take longer. The difference between whole runs is shown as well; it measures
+   the same with more noise.
 2. Bytes to the page: the last minute of a run of 100,000 steps at 5 ms per step, eight series, and all of it.
 """
 

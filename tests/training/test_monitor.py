@@ -23,8 +23,12 @@ from tiny_training import Line, line_rows, rows, trainer
 
 from notebook_kit.errors import InputError
 from notebook_kit.training import RunMonitor, RunRecord, Trainer, TrainerCallback
+from notebook_kit.training.recording import steps as steps_module
+from notebook_kit.training.recording.journal import decode, encode
+from notebook_kit.training.recording.monitor import _Writer
 from notebook_kit.training.recording.record import continued_run, new_run
-from notebook_kit.training.recording.steps import DeviceNumbers, count_samples, count_tokens, memory
+from notebook_kit.training.recording.steps import DeviceNumbers, Steps, count_samples, count_tokens, memory
+from notebook_kit.training.state import LastStep
 
 both = pytest.mark.parametrize("make", [our_trainer, hf_trainer])
 EACH_STEP = {"loss", "epoch", "step_time", "learning_rate", "samples_per_second", "tokens_per_second"}
@@ -163,6 +167,56 @@ def test_numbers_that_a_device_has_to_be_waited_for():
     assert numbers.take() == []  # ten times a second at most
     assert numbers.take(wait=True) == [(5, 15.0, {"loss": 9.0})]
     assert numbers.take(wait=True) == []
+
+
+def recorded(folder, losses, processed_every):
+    """The record of queued steps, the lines of its file without the times of events, and how often they were written."""
+    record, writes = RunRecord(folder, name="a run"), []
+    steps = Steps(_Writer(record).log_later, lambda: writes.append(1) or record.flush())
+    steps._offset, steps._memory_at = 1e9, math.inf  # no memory, which differs from run to run
+    for step, loss in enumerate(losses, 1):
+        last = LastStep(torch.tensor(loss, dtype=torch.float64), 1.0 if step % 3 else None, 1e-3, [torch.ones(4, 2)])
+        steps.note(step, 0.25 * (step != 5), 10.0 + step, step / 8, last)
+        if step % 10 == 0:
+            steps.add(step, 10.5 + step, {"logged_loss": loss})
+        if step % processed_every == 0:
+            steps.process()
+            lines = (folder / "events.jsonl").read_text().splitlines()
+            assert any(f'"step": {step}, "time": {1e9 + 10 + step}' in line for line in lines), "written at once"
+    steps.stop()
+    record.close()
+    lines = [json.loads(line) for line in (folder / "events.jsonl").read_text().splitlines()]
+    for line in lines:
+        line.get("event", {}).pop("time", None)
+    return record, lines, len(writes)
+
+
+def test_steps_that_wait_together_are_recorded_as_one_by_one(tmp_path, monkeypatch):
+    monkeypatch.setattr(steps_module, "PERIOD", 1000.0)  # the other thread processes none
+    losses = [1.0, 0.9] * 15 + [9.0, math.nan, math.inf, 0.5, -0.0, 1e-320, 1e22, 0.1 + 0.2]
+    one, lines, _ = recorded(tmp_path / "one", losses, 1)
+    many, same_lines, writes = recorded(tmp_path / "many", losses, len(losses))
+    assert lines == same_lines and writes == 1
+    assert [line["event"]["kind"] for line in lines if "event" in line] == ["spike", "nonfinite"]
+    assert repr(many.series["loss"].values.tolist()) == repr(losses)
+    read = RunRecord.load(tmp_path / "many")
+    for name, series in one.series.items():
+        for other in (many, read):
+            for column in ("steps", "values", "times"):
+                np.testing.assert_array_equal(getattr(series, column), getattr(other.series[name], column))
+
+
+def test_a_line_of_numbers_is_json(tmp_path):
+    lines = [
+        {"log": {'a "name" of 100 %s': 0.1 + 0.2, "ü": -1e-320}, "step": 3, "time": 1e9},
+        {"log": {"loss": math.inf, "other": -math.inf}, "step": 3, "time": 1e9},
+        {"log": {"loss": 1e308, "other": 1e308}, "step": 2**70, "time": 5},
+        {"log": {}, "step": 3, "time": 1.5},
+        {"log": {"loss": 1.0}, "step": 3, "time": math.nan},
+        {"log": {"loss": np.float64(0.5)}, "step": 3, "time": np.float64(1.5)},
+    ]
+    for line in lines:
+        assert repr(decode(encode(line))) == repr(json.loads(json.dumps(line, default=float)))
 
 
 def test_memory_is_that_of_the_process():

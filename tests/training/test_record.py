@@ -318,6 +318,22 @@ def test_written_by_one_thread_and_read_by_others(tmp_path):
     assert RunRecord.load(tmp_path).series["a"].steps.tolist() == list(range(5000))
 
 
+def test_no_log_waits_for_the_disk(tmp_path):
+    record = RunRecord(tmp_path)
+    record.log(1, {"loss": 0.5}, later=True)
+    with record._journal._lock:  # as while a slow disk writes
+        writer = threading.Thread(target=record.flush)
+        writer.start()
+        writer.join(0.2)
+        logger = threading.Thread(target=record.log, args=(2, {"loss": 0.5}))
+        logger.start()
+        logger.join(60)
+        assert writer.is_alive() and not logger.is_alive()
+    writer.join()
+    record.close()
+    assert RunRecord.load(tmp_path).series["loss"].steps.tolist() == [1, 2]
+
+
 def test_a_full_disk_does_not_end_the_run(tmp_path):
     if not Path("/dev/full").exists():
         pytest.skip("no /dev/full here")

@@ -9,6 +9,7 @@ import os
 import threading
 import weakref
 from collections.abc import Iterator
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -57,12 +58,14 @@ class Journal:
         self._thread.start()
         _open_journals.add(self)
 
-    def write(self, line: dict[str, Any], at_once: bool = False) -> None:
-        """Append a line. It reaches the operating system within 0.3 seconds, or immediately if `at_once`."""
+    def write(self, line: dict[str, Any], at_once: bool = False, later: bool = False) -> None:
+        """Append a line. It reaches the operating system within 0.3 seconds, immediately if `at_once`, or if `later` with the
+        next line or `flush`.
+        """
         self._pending.append(line)
         if at_once:
             self.flush()
-        elif not self._wake.is_set():
+        elif not later and not self._wake.is_set():
             self._wake.set()
 
     def flush(self) -> None:
@@ -90,7 +93,7 @@ class Journal:
         """Write pending lines and close the file."""
         if os.getpid() == self._process:
             self.flush()
-            if not self._file.closed:
+            with self._lock:  # another thread may be writing
                 self._file.close()
         self._closed = True
         self._wake.set()
@@ -156,6 +159,11 @@ def encode(line: dict[str, Any]) -> str:
         >>> encode({"event": {"name": "NaN", "value": float("inf")}})
         '{"event": {"name": "NaN", "value": "Infinity"}, "words": [["event", "value"]]}'
     """
+    numbers = line.get("log")
+    if numbers is not None and len(line) == 3 and all(type(value) is float for value in numbers.values()):
+        step, time = line.get("step"), line.get("time")
+        if type(step) is int and type(time) is float and math.isfinite(sum(numbers.values(), time)):
+            return _form(tuple(numbers)) % (*numbers.values(), step, time)
     try:
         return json.dumps(line, allow_nan=False, ensure_ascii=False)
     except (TypeError, ValueError):
@@ -164,6 +172,15 @@ def encode(line: dict[str, Any]) -> str:
         if words := [path for path in words if path[0] != "log"]:
             worded["words"] = words
         return json.dumps(worded, allow_nan=False, ensure_ascii=False)
+
+
+@lru_cache(64)
+def _form(names: tuple[str, ...]) -> str:
+    """The line of a step as a format for its numbers, its number and its time: half the time of `json.dumps`, which writes the
+    repr of a float too.
+    """
+    numbers = ", ".join(f"{json.dumps(str(name), ensure_ascii=False).replace('%', '%%')}: %r" for name in names)
+    return f'{{"log": {{{numbers}}}, "step": %d, "time": %r}}'
 
 
 def plain(value: Any) -> Any:

@@ -48,7 +48,7 @@ class RunMonitor(TrainerCallback):
 
     For each step, the record has these numbers, if known: `loss`, `learning_rate` and `grad_norm` of the step, `step_time`
     (seconds), `samples_per_second`, `tokens_per_second` (without padding) and `epoch`; once per second also `memory` and
-    `gpu_memory` (bytes). All logs are added immediately. The mean loss that a Trainer logs is named `logged_loss`, or `loss`
+    `gpu_memory` (bytes). All logs are added too. The mean loss that a Trainer logs is named `logged_loss`, or `loss`
     if the loss of each step is unknown (a `transformers` Trainer with a custom `compute_loss`). A NaN or infinite loss is an
     event "nonfinite" at its step.
 
@@ -135,7 +135,7 @@ class RunMonitor(TrainerCallback):
         alone = trainer is not None and getattr(args, "world_size", 1) == 1
         self._writer = _Writer(record, self.controls if alone else None)
         self.order = RowOrder(record.run_dir)
-        self._steps = Steps(self._writer.log, getattr(args, "world_size", 1), self.tokens)
+        self._steps = Steps(self._writer.log_later, record.flush, getattr(args, "world_size", 1), self.tokens)
         if trainer is None and model is not None and not getattr(args, "torch_compile", False):
             self._hook = ModelHook(model)
         # A failed Trainer may be garbage-collected together with this monitor; its last steps are still written.
@@ -203,7 +203,10 @@ class RunMonitor(TrainerCallback):
             numbers = {name: value for name, value in numbers.items() if name not in self._each_step or name == "loss"}
             if "loss" in self._each_step and "loss" in numbers:
                 numbers["logged_loss"] = numbers.pop("loss")
-        if set(numbers) - {"epoch"}:
+        names = set(numbers) - {"epoch"}
+        if self._active and names == {"logged_loss"}:  # the mean of losses that are queued
+            self._steps.add(state.global_step, time.perf_counter(), numbers)
+        elif names:
             self._writer.log(state.global_step, numbers, None)
 
     def on_evaluate(
@@ -258,7 +261,7 @@ class RunMonitor(TrainerCallback):
         """An upload to the Hub begins. The `transformers` Trainer calls this method on every callback."""
 
     def update(self) -> None:
-        """Process all pending steps now; otherwise a step is recorded within a tenth of a second."""
+        """Process all pending steps now; otherwise a step is recorded within 0.2 seconds."""
         self._steps.process()
         self.record.flush()
         _write_order(self.order)
@@ -433,8 +436,12 @@ class _Writer:
         self._bad: set[str] = set()
         self._spikes = Spikes()
 
-    def log(self, step: int, numbers: Mapping[str, float], moment: float | None) -> None:
-        self.record.log(step, numbers, moment)
+    def log_later(self, step: int, numbers: Mapping[str, float], moment: float) -> None:
+        """The same, but the caller writes the lines of several steps together, by `flush` of the record."""
+        self.log(step, numbers, moment, later=True)
+
+    def log(self, step: int, numbers: Mapping[str, float], moment: float | None, later: bool = False) -> None:
+        self.record.log(step, numbers, moment, later=later)
         if (loss := numbers.get("loss")) is not None and (usual := self._spikes.above(step, loss)) is not None:
             self.record.event("spike", step, value=loss, usual=usual)
             self._measure(step, "spike")

@@ -22,7 +22,7 @@ __all__ = ["RunRecord", "Series", "checked_step", "find_runs"]
 EVENTS_FILE = "events.jsonl"
 STATE_FILE = "trainer_state.json"
 RUNS_FOLDER = "runs"
-NOT_URGENT = {"epoch"}  # kinds of events that are written with the lines after them
+LATER = {"epoch"}  # kinds of events that are written with the lines after them, since they describe the steps of these
 FORMAT = "notebook_kit.run"
 
 
@@ -169,13 +169,14 @@ class RunRecord:
 
     # --------------------------------------------------------------------------------------------------------- write
 
-    def log(self, step: int, values: Mapping[str, float], time: float | None = None) -> None:
+    def log(self, step: int, values: Mapping[str, float], time: float | None = None, *, later: bool = False) -> None:
         """Add a value for each name at `step`.
 
         Args:
             step: Optimizer updates done.
             values: Name -> number; NaN and infinities are numbers too.
             time: Seconds since 1970; None: now.
+            later: Write it with the next line or by `flush`, which then is up to the caller.
 
         Raises:
             InputError: if a value is not a number. In this case nothing is logged.
@@ -185,7 +186,7 @@ class RunRecord:
         with self.lock:
             self._add(step, numbers, moment)
             if self._journal is not None:
-                self._journal.write({"log": numbers, "step": step, "time": moment})
+                self._journal.write({"log": numbers, "step": step, "time": moment}, later=later)
 
     def event(self, kind: str, step: int, **details: Any) -> None:
         """Add an event at `step`.
@@ -200,7 +201,7 @@ class RunRecord:
         with self.lock:
             self._add_event(entry)
             if self._journal is not None:
-                self._journal.write({"event": entry}, at_once=kind not in NOT_URGENT)
+                self._journal.write({"event": entry}, at_once=kind not in LATER, later=kind in LATER)
 
     def describe(self, **facts: Any) -> None:
         """Add to `facts`, replacing facts of the same name."""
@@ -279,9 +280,9 @@ class RunRecord:
 
     def flush(self) -> None:
         """Write pending lines to the operating system now."""
-        with self.lock:
-            if self._journal is not None:
-                self._journal.flush()
+        journal = self._journal  # without the lock: the training thread must not wait for the disk
+        if journal is not None:
+            journal.flush()
 
     def _forget(self) -> None:
         self._series.clear()

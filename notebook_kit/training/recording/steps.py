@@ -1,7 +1,8 @@
 """The steps of a run, queued in a few microseconds each and logged in batches on a background thread.
 
 Between two steps of a model the processor's caches are full of weights, so each line of Python takes ten times as long as in
-a tight loop. Therefore the training thread only queues its results, and another thread processes them ten times per second.
+a tight loop. Therefore the training thread only queues its results, and another thread processes them five times per second:
+for the same reason, waking up costs it as much as dozens of steps.
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from notebook_kit.training.state import LastStep
 
-PERIOD = 0.1  # seconds
+PERIOD = 0.2  # seconds
 MEMORY_EVERY = 1.0
 READ_EVERY = 0.1  # seconds between reads of numbers from a device, each of which waits for it
 
@@ -30,6 +31,7 @@ class Steps:
 
     Args:
         log: Called with a step, name -> number, and seconds since 1970, on the thread that processes steps.
+        after: Called on the same thread after all steps that were queued.
         processes: The number of processes that train together, each on its own batches.
         tokens: Count tokens.
 
@@ -46,9 +48,13 @@ class Steps:
     """
 
     def __init__(
-        self, log: Callable[[int, dict[str, float], float], None], processes: int = 1, tokens: bool = True
+        self,
+        log: Callable[[int, dict[str, float], float], None],
+        after: Callable[[], None] = lambda: None,
+        processes: int = 1,
+        tokens: bool = True,
     ) -> None:
-        self._log, self._processes, self._tokens = log, processes, tokens
+        self._log, self._after, self._processes, self._tokens = log, after, processes, tokens
         self._noted: deque[tuple[Any, ...]] = deque()
         self._late = DeviceNumbers()
         self._lock = threading.Lock()
@@ -66,7 +72,7 @@ class Steps:
             seconds: The duration of the step.
             moment: Its end, in seconds of `time.perf_counter`.
             epoch: Epochs done.
-            last: Its results. Its batches are kept until it is processed, within a tenth of a second.
+            last: Its results. Its batches are kept until it is processed, within 0.2 seconds.
         """
         ready = None
         if self._device is None and last.loss is not None:
@@ -80,6 +86,10 @@ class Steps:
         self._noted.append((step, seconds, moment, epoch, last, ready))
         if self._thread is None:
             self._start()
+
+    def add(self, step: int, moment: float, numbers: dict[str, float]) -> None:
+        """Queue further numbers of a step that is queued; `moment` as for `note`."""
+        self._noted.append((step, moment, numbers))
 
     def _defer(self, step: int, moment: float, last: LastStep) -> LastStep:
         """Defer numbers that the device is still computing, and occasionally read earlier ones on this thread."""
@@ -101,10 +111,13 @@ class Steps:
                     _, seconds, moment, epoch, last, ready = noted
                     numbers = self._numbers(seconds, epoch, last, ready)
                 self._log(step, numbers, moment + self._offset)
+            if step is None:
+                return
             now = time.perf_counter()
-            if step is not None and now - self._memory_at >= MEMORY_EVERY:
+            if now - self._memory_at >= MEMORY_EVERY:
                 self._memory_at = now
                 self._log(step, memory(), now + self._offset)
+            self._after()
 
     def _numbers(self, seconds: float, epoch: float, last: LastStep, ready: Any) -> dict[str, float]:
         numbers: dict[str, float] = {"epoch": float(epoch), "step_time": seconds}
