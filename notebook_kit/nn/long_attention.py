@@ -9,14 +9,18 @@ from __future__ import annotations
 
 import torch
 from torch import Tensor
+from torch.nn import functional as F
 
 from notebook_kit.nn.few_rows import is_ordinary_call, is_plain, product
 from notebook_kit.nn.many_rows import LEAST_GAIN, gain
+from notebook_kit.nn.row_counts import few_counts, padding
 
 __all__ = ["long_attention", "pays"]
 
 LEAST = 500  # queries and keys, from which it is faster
 BLOCK = 512  # queries; with 1,500 keys, their scores take 3 MiB
+
+_exact: set[int] = set()  # apart from those of linear layers, so that a model for one length keeps that one
 
 
 def pays(query: Tensor, key: Tensor, value: Tensor) -> bool:
@@ -59,12 +63,18 @@ def long_attention(query: Tensor, key: Tensor, value: Tensor, scale: float | Non
     queries = (query * (D**-0.5 if scale is None else scale)).contiguous().view(B * H, T, D)
     keys = key.contiguous().view(B * H, -1, D)
     columns = value.transpose(-2, -1).contiguous().view(B * H, -1, value.shape[-2])  # (heads, width, to)
+    to = key.shape[-2]
+    if more := padding(to, _exact):
+        keys, columns = F.pad(keys, (0, 0, 0, more)), F.pad(columns, (0, more))
     result = value.new_empty(
         B, T, H, value.shape[-1]
     )  # as the fused kernel returns it: heads are merged without a copy
     for head in range(B * H):
         for start in range(0, T, BLOCK):
-            scores = product(queries[head, start : start + BLOCK], keys[head], None)
+            block = queries[head, start : start + BLOCK]
+            scores = product(few_counts(block, exact=_exact), keys[head], None)
+            if more:
+                scores[:, to:] = -torch.inf
             weights = torch.softmax(scores, dim=-1, out=scores)
-            result[head // H, start : start + BLOCK, head % H] = product(weights, columns[head], None)
+            result[head // H, start : start + BLOCK, head % H] = product(weights, columns[head], None)[: len(block)]
     return result.transpose(1, 2)

@@ -15,7 +15,7 @@ from torch.nn import functional as F
 
 from notebook_kit.nn.few_rows import is_ordinary_call
 
-__all__ = ["few_counts", "rounded_up", "scratch"]
+__all__ = ["few_counts", "padding", "rounded_up", "scratch"]
 
 MOST_EXACT = 32
 """So many numbers of rows per process are multiplied as they are, which is faster by some percent than padding."""
@@ -47,8 +47,12 @@ def rounded_up(rows: Tensor, reuse: bool = False) -> Tensor:
     return padded
 
 
-def few_counts(rows: Tensor, reuse: bool = False) -> Tensor:
-    """The rows as they are, if their number is among the first of the process; else `rounded_up`, with the same arguments.
+def few_counts(rows: Tensor, reuse: bool = False, exact: set[int] | None = None) -> Tensor:
+    """The rows as they are, if their number is among the first of the process; else `rounded_up`.
+
+    Args:
+        rows, reuse: As for `rounded_up`.
+        exact: The first numbers, for products that count them apart.
 
     Example:
         >>> import torch
@@ -56,12 +60,19 @@ def few_counts(rows: Tensor, reuse: bool = False) -> Tensor:
         >>> len({len(few_counts(torch.ones(rows, 2))) for rows in range(256, 512)}) <= 32 + 9
         True
     """
-    count = len(rows)
-    if count not in _exact and _missing(count):
-        if len(_exact) >= MOST_EXACT:
-            return rounded_up(rows, reuse)
-        _exact.add(count)
-    return rows
+    return rounded_up(rows, reuse) if padding(len(rows), exact) else rows
+
+
+def padding(count: int, exact: set[int] | None = None) -> int:
+    """How many rows of zeros `few_counts` adds to so many rows."""
+    exact = _exact if exact is None else exact
+    more = _missing(count)
+    if not more or count in exact:
+        return 0
+    if len(exact) < MOST_EXACT:
+        exact.add(count)
+        return 0
+    return more
 
 
 def _missing(count: int) -> int:

@@ -8,7 +8,7 @@ from torch.nn import functional as F
 
 from notebook_kit import ablate_heads, record_attention
 from notebook_kit.models.whisper import WhisperConfig, WhisperModel
-from notebook_kit.nn import attention, few_rows, long_attention
+from notebook_kit.nn import attention, few_rows, long_attention, row_counts
 
 pytestmark = pytest.mark.skipif(not few_rows.available(), reason="this torch has no such kernels")
 
@@ -87,3 +87,24 @@ def test_recorded_and_ablated(counted):
     with_gradients = model(features).last_hidden_state
     assert len(counted) == 5
     torch.testing.assert_close(with_gradients.detach(), plain, rtol=1e-5, atol=1e-5)
+
+
+def test_few_lengths_are_multiplied(counted, monkeypatch):
+    """oneDNN keeps a compiled product for each; padded keys get no attention."""
+    monkeypatch.setattr(long_attention, "BLOCK", 512)
+    monkeypatch.setattr(long_attention, "_exact", set())
+    shapes, product = set(), long_attention.product
+
+    def counting(x, weight, bias):
+        shapes.add((tuple(x.shape), tuple(weight.shape)))
+        return product(x, weight, bias)
+
+    monkeypatch.setattr(long_attention, "product", counting)
+    torch.manual_seed(0)
+    with torch.no_grad():
+        for length in range(256, 513):
+            query, key, value = rows(1, 2, length, 8), rows(1, 2, length, 8), rows(1, 2, length, 4) + 3
+            found = attend(query, key, value)
+            torch.testing.assert_close(found, F.scaled_dot_product_attention(query, key, value))
+    assert len(counted) == 257
+    assert len(shapes) <= 2 * (row_counts.MOST_EXACT + 9)
