@@ -239,7 +239,8 @@ def packing_pays(model: nn.Module, rows: int, steps: int) -> bool:
 class PackedProducts:
     """In a `with` block, and only on its thread, the linear layers of a model multiply with copies of their weights.
 
-    A weight is copied when it is first used. In the block, the layers have another `forward`, which other threads may call as well:
+    A weight is copied when it is first used, and again when it has changed; but changes in place through `weight.data` or NumPy, which
+    torch does not count, are not seen. In the block, the layers have another `forward`, which other threads may call as well:
     a mode of torch would intercept every operation, and take a tenth of the time of a step. Gradients are not computed.
 
     Args:

@@ -30,6 +30,9 @@ def pays(query: Tensor, key: Tensor, value: Tensor) -> bool:
         and query.shape[-2] >= LEAST
         and key.shape[-2] >= LEAST
         and query.shape[:2] == key.shape[:2] == value.shape[:2]
+        and query.shape[-1] == key.shape[-1]
+        and key.shape[-2] == value.shape[-2]
+        and 0 not in query.shape  # a batch without rows
         and is_ordinary_call()
         and is_plain(query)
         and is_plain(key)

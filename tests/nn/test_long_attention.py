@@ -70,6 +70,16 @@ def test_what_is_left_to_torch(counted):
     assert not counted, "where oneDNN is no faster"
 
 
+def test_no_rows_and_shapes_that_do_not_match(counted):
+    with torch.no_grad():
+        for shape in ((0, 2, 9, 8), (2, 0, 9, 8), (2, 2, 9, 0)):
+            assert attend(*[torch.ones(shape)] * 3).shape == shape
+        query = rows(2, 2, 9, 8)
+        with pytest.raises(RuntimeError, match="Expected size"):  # as torch says it
+            attend(query, query[..., :4], query)
+    assert not counted
+
+
 def test_recorded_and_ablated(counted):
     torch.manual_seed(0)
     model = WhisperModel(WhisperConfig(d_model=24, encoder_layers=2, decoder_layers=1, max_source_positions=20)).encoder
