@@ -61,7 +61,7 @@ def test_what_is_always_imported_is_required():
             )
             modules += [statement.module] if isinstance(statement, ast.ImportFrom) and not statement.level else []
             needed |= {module.partition(".")[0].lower(): path.name for module in modules}
-    assert {"torch", "filelock"} <= needed.keys()
+    assert {"torch", "safetensors"} <= needed.keys()
     assert not {module: path for module, path in needed.items() if module not in names}
 
 
