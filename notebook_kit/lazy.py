@@ -10,17 +10,15 @@ To add a public name, add its import to the stub: `from .trainer import Trainer 
 
 from __future__ import annotations
 
-import gc
 import sys
 from importlib import import_module
 
 TYPE_CHECKING = False  # as in `typing`, whose import would take longer than everything else here
 if TYPE_CHECKING:
     from collections.abc import Callable
-    from types import ModuleType
     from typing import Any
 
-__all__ = ["exports", "import_quickly", "lazy_exports"]
+__all__ = ["exports", "lazy_exports"]
 
 
 def exports(package: str) -> dict[str, str]:
@@ -40,32 +38,6 @@ def exports(package: str) -> dict[str, str]:
             if name.strip():
                 found[name.split()[-1]] = module
     return found
-
-
-def import_quickly(name: str, package: str | None = None) -> ModuleType:
-    """`importlib.import_module`, without a search for reference cycles among the objects that the import creates.
-
-    A module that imports torch creates hundreds of thousands of objects, which all stay, and Python's garbage collector goes
-    through them again and again: about a tenth of the time of `import torch`.
-
-    Args:
-        name: The module's name, absolute or relative to `package`.
-        package: The package that a relative name starts from.
-
-    Example:
-        >>> import_quickly(".zoo", "notebook_kit").__name__
-        'notebook_kit.zoo'
-    """
-    is_collecting = gc.isenabled()  # not where a user switched it off, nor in an import within another
-    gc.disable()
-    try:
-        return import_module(name, package)
-    finally:
-        if is_collecting:
-            if gc.get_freeze_count() == 0:  # otherwise a user's frozen objects would be thawed, too
-                gc.freeze()  # together: all objects become old ones, without a look at each
-                gc.unfreeze()
-            gc.enable()
 
 
 def lazy_exports(
@@ -88,9 +60,9 @@ def lazy_exports(
         if name in modules:
             home = modules[name]
             if home == ".":  # `from . import name`: a module of the package
-                value: Any = import_quickly(f".{name}", package)
+                value = import_module(f".{name}", package)
             else:
-                value = getattr(import_quickly(home, package), name)
+                value = getattr(import_module(home, package), name)
             namespace[name] = value
             return value
         from notebook_kit.errors import is_from_import, near_matches, not_yet

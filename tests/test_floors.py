@@ -1,8 +1,7 @@
 """The floors of the package: an import points down only, and never in a circle.
 
 Counted as imports are those inside functions, those for annotations alone (`TYPE_CHECKING`), modules named to
-`import_module` or `import_quickly`, and root names (`from notebook_kit import pipeline`), which are imported from the module
-that holds them.
+`import_module`, and root names (`from notebook_kit import pipeline`), which are imported from the module that holds them.
 To see what breaks the rules: python tests/test_floors.py
 """
 
@@ -120,7 +119,7 @@ def imports_of(path: Path, root: Path, modules: set[str], exports: dict[str, str
                     yield found(node.lineno, exports.get(alias.name, ""))
         elif isinstance(node, ast.Call) and node.args:
             called = node.func.attr if isinstance(node.func, ast.Attribute) else getattr(node.func, "id", "")
-            if called in ("import_module", "import_quickly", "__import__"):
+            if called in ("import_module", "__import__"):
                 start = beginning(node.args[0])
                 if start.startswith("notebook_kit."):  # f"notebook_kit.models.{name}" may be any module of models
                     yield found(node.lineno, start.removeprefix("notebook_kit.").rpartition(".")[0] or start)
@@ -262,7 +261,6 @@ def house(tmp_path):
         "from notebook_kit import Pipeline",
         "from importlib import import_module\nimport_module('notebook_kit.pipelines.base')",
         "import importlib\ndef f(name):\n    importlib.import_module(f'notebook_kit.pipelines.{name}')",
-        "from notebook_kit.lazy import import_quickly\ndef f(name):\n    import_quickly(f'notebook_kit.pipelines.{name}')",
     ],
 )
 def test_an_upward_import_is_found(house, text):

@@ -1,82 +1,11 @@
-"""Lazy names: what an import costs, and what an import and an attribute access say of names that do not exist."""
+"""Names that do not exist: what an import and an attribute access say."""
 
 from __future__ import annotations
-
-import gc
-import subprocess
-import sys
-import weakref
 
 import pytest
 
 import notebook_kit
 from notebook_kit.errors import InputError
-from notebook_kit.lazy import import_quickly
-
-MANY = "many_objects_for_the_garbage_collector"
-
-
-@pytest.fixture
-def many(tmp_path, monkeypatch):
-    """The name of a module that creates many objects, and notes whether the garbage collector was on."""
-    source = "import gc\nwas_enabled = gc.isenabled()\nobjects = [[] for _ in range(100_000)]\n"
-    (tmp_path / f"{MANY}.py").write_text(source)
-    monkeypatch.syspath_prepend(tmp_path)
-    yield MANY
-    sys.modules.pop(MANY, None)
-    gc.enable()
-    gc.unfreeze()
-
-
-def test_no_garbage_is_collected_within_an_import():
-    code = (
-        "import gc, sys\n"
-        "starts = []\n"
-        "gc.callbacks.append(lambda phase, info: phase == 'start' and starts.append(info['generation']))\n"
-        "from notebook_kit import Trainer, pipeline\n"
-        "assert 'torch' in sys.modules and gc.isenabled()\n"
-        "print(len(starts), max(starts, default=0), gc.get_freeze_count())"
-    )
-    run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    collections, oldest, frozen = map(int, run.stdout.split())
-    assert collections < 10  # `import torch` alone: more than 300
-    assert (oldest, frozen) == (0, 0)
-
-
-def test_the_collector_is_on_again_after_an_import(many):
-    assert gc.isenabled()
-    module = import_quickly(many)
-    assert not module.was_enabled
-    assert gc.isenabled()
-    with pytest.raises(ModuleNotFoundError):
-        import_quickly(".nothing", "notebook_kit")
-    assert gc.isenabled()
-
-
-def test_garbage_of_before_an_import_is_still_found(many):
-    class Node:
-        pass
-
-    node = Node()
-    node.itself, gone = node, []
-    weakref.finalize(node, gone.append, True)
-    del node
-    import_quickly(many)
-    gc.collect()
-    assert gone == [True]
-
-
-def test_a_collector_that_a_user_switched_off_stays_off(many):
-    gc.disable()
-    import_quickly(many)
-    assert not gc.isenabled()
-
-
-def test_objects_that_a_user_froze_stay_frozen(many):
-    gc.freeze()
-    frozen = gc.get_freeze_count()
-    import_quickly(many)
-    assert frozen - 1000 < gc.get_freeze_count() <= frozen
 
 
 def test_misspelled_import_lists_near_matches():

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
+import importlib
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from notebook_kit.configuration import PretrainedConfig
 from notebook_kit.errors import ConfigurationError, UnknownArchitectureError, near_matches
 from notebook_kit.files import check_mapping
-from notebook_kit.lazy import import_quickly
 from notebook_kit.registry.families import FAMILIES
 
 if TYPE_CHECKING:
@@ -32,7 +32,7 @@ def family(model_type: str) -> ModuleType:
         raise unsupported(f"model_type is {model_type!r:.80}; expected text.")
     if model_type not in FAMILIES:
         raise unsupported(f"notebook_kit has no architecture {model_type!r}. {near_matches(model_type, model_types())}")
-    return import_quickly(f"notebook_kit.models.{FAMILIES[model_type].module}")
+    return importlib.import_module(f"notebook_kit.models.{FAMILIES[model_type].module}")
 
 
 def unsupported(what: str) -> UnknownArchitectureError:

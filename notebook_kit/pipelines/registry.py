@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections import ChainMap
 from collections.abc import Iterator, Mapping
+from importlib import import_module
 from typing import Any
 
 from notebook_kit.errors import notice
-from notebook_kit.lazy import import_quickly
 from notebook_kit.models import auto
 from notebook_kit.registry.tasks import TASKS, get_supported_tasks, task_name
 
@@ -123,7 +123,7 @@ class _BuiltIn(Mapping[str, dict[str, Any]]):
         if task not in get_supported_tasks():
             raise KeyError(task)
         line = TASKS[task_name(task)]
-        pipeline_class = getattr(import_quickly(f".{line.module}", __package__), line.pipeline)
+        pipeline_class = getattr(import_module(f".{line.module}", __package__), line.pipeline)
         loaders = pipeline_class.auto_models or (pipeline_class.auto_model,)
         return {
             "impl": pipeline_class,
