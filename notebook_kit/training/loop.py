@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+import gc
 import itertools
 import time
 from collections.abc import Iterator, Mapping
@@ -22,6 +23,7 @@ from notebook_kit.training.background_saving import Saving
 from notebook_kit.training.callbacks import metric_key
 from notebook_kit.training.checks import check_trainer, enable_gradient_checkpointing
 from notebook_kit.training.data import batch_rows, data_seed, has_length, set_epoch
+from notebook_kit.training.display import in_notebook
 from notebook_kit.training.distributed import explain_lost_process, explain_memory, release_memory
 from notebook_kit.training.embedding_noise import noisy_embeddings
 from notebook_kit.training.evaluation import TrainOutput, speed_metrics
@@ -153,6 +155,8 @@ class TrainingLoop:
             KeyboardInterrupt: if the run was interrupted; raised after writing a checkpoint, unless `save_strategy` is "no".
         """
         trainer, start = self.trainer, time.time()
+        if in_notebook():
+            gc.collect()  # the models and optimizers of earlier cells, whose Trainers refer to themselves
         trainer.control.should_training_stop = False
         # Gradients on: a cell that was stopped at the wrong moment may have left them off.
         with self, trainer.interrupts.held(), torch.inference_mode(False), torch.enable_grad():
