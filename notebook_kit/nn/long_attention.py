@@ -17,7 +17,7 @@ from notebook_kit.nn.row_counts import few_counts, padding
 
 __all__ = ["long_attention", "pays"]
 
-LEAST = 500  # queries and keys, from which it is faster
+LEAST = 300  # queries and keys, from which it is faster
 BLOCK = 512  # queries; with 1,500 keys, their scores take 3 MiB
 
 _exact: set[int] = set()  # apart from those of linear layers, so that a model for one length keeps that one

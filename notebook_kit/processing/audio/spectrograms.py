@@ -8,12 +8,15 @@ from typing import Literal
 
 import numpy as np
 import torch
+from torch.nn import functional as F
 
 __all__ = ["kaldi_fbank", "log_mel", "mel_filters"]
 
 _PREEMPHASIS = 0.97
 _KALDI_FLOOR = 1.192092955078125e-07  # the epsilon of float32
 _LOG_FLOOR = 1e-10
+_BLOCK = 500  # frames, whose spectra stay in the processor's cache
+_BAND = 16  # mels; most filters cover few frequencies, so products in bands of them are several times as fast
 
 
 def _slaney(hertz: np.ndarray) -> np.ndarray:
@@ -79,20 +82,39 @@ def log_mel(
     Returns:
         float32 of shape (recordings, mels, samples // hop_length).
     """
-    T = samples.shape[1]
-    frames = T // hop_length
-    # two windows after the longest recording, frames hear only zeros
-    heard = min(T, (max(lengths) + 2 * n_fft) // hop_length * hop_length) if lengths else T
+    B, T = samples.shape
+    frames, half = T // hop_length, n_fft // 2
     window = torch.hann_window(n_fft, device=samples.device)
-    spectrum = torch.stft(samples[:, : heard + n_fft], n_fft, hop_length, window=window, return_complex=True)
-    spectrum = spectrum[..., : heard // hop_length]  # (B, bins, frames heard)
-    parts = torch.view_as_real(spectrum).transpose(1, 2)  # (B, frames, bins, 2), as stft lays it out in memory
-    power = parts[..., 0].square() + parts[..., 1].square()  # several times faster than a sum over the last axis
-    mels = (power @ filters.T).transpose(1, 2).contiguous().clamp_(min=_LOG_FLOOR).log10_()  # (B, mels, frames)
-    if mels.shape[-1] < frames:
-        mels = torch.nn.functional.pad(mels, (0, frames - mels.shape[-1]), value=math.log10(_LOG_FLOOR))
+    if half >= T:
+        padded = F.pad(samples[:, None], (half, half), mode="reflect")[:, 0]  # torch's error
+    else:  # several times as fast
+        padded = torch.cat((samples[:, 1 : half + 1].flip(1), samples, samples[:, T - half - 1 : T - 1].flip(1)), dim=1)
+    stretches = padded.unfold(1, n_fft, hop_length)[:, :frames]  # (B, frames, n_fft), which overlap in memory
+    mels = samples.new_full((B, len(filters), frames), _LOG_FLOOR)
+    bands = _bands(filters)
+    for row in range(B):
+        heard = (
+            min(frames, (lengths[row] + n_fft) // hop_length + 1) if lengths else frames
+        )  # later ones hear only zeros
+        for start in range(0, heard, _BLOCK):
+            block = slice(start, min(start + _BLOCK, heard))
+            parts = torch.view_as_real(torch.fft.rfft(stretches[row, block] * window))  # (block, bins, 2)
+            power = parts[..., 0].square().addcmul_(parts[..., 1], parts[..., 1])
+            for part, bins in bands:
+                mels[row, part, block] = filters[part, bins] @ power[:, bins].T
+    mels.clamp_(min=_LOG_FLOOR).log10_()
     loudest = mels.amax(dim=(1, 2), keepdim=True)
-    return torch.maximum(mels, loudest - 8).add_(4).div_(4)
+    return torch.maximum(mels, loudest - 8, out=mels).add_(4).div_(4)
+
+
+def _bands(filters: torch.Tensor) -> list[tuple[slice, slice]]:
+    """Groups of neighbouring mels, and the range of frequencies outside of which their filters are zero."""
+    bands = []
+    for start in range(0, len(filters), _BAND):
+        part = slice(start, start + _BAND)
+        used = filters[part].any(dim=0).nonzero().flatten().tolist() or [0]
+        bands.append((part, slice(used[0], used[-1] + 1)))
+    return bands
 
 
 def kaldi_fbank(samples: torch.Tensor, filters: torch.Tensor) -> torch.Tensor:
@@ -113,7 +135,7 @@ def kaldi_fbank(samples: torch.Tensor, filters: torch.Tensor) -> torch.Tensor:
     """
     samples = samples.double()
     if samples.shape[0] < 400:
-        samples = torch.nn.functional.pad(samples, (0, 400 - samples.shape[0]))
+        samples = F.pad(samples, (0, 400 - samples.shape[0]))
     frames = samples.unfold(0, 400, 160)  # (frames, 400)
     frames = frames - frames.mean(dim=1, keepdim=True)
     before = torch.cat([frames[:, :1], frames[:, :-1]], dim=1)

@@ -90,6 +90,14 @@ def test_spectrograms(options, mels):
         assert_alike(ours(some, **settings), theirs(some, **settings))
 
 
+@pytest.mark.parametrize("mels", [80, 128])
+@pytest.mark.parametrize("lengths", [(480_000, 1), (79_999, 80_000), (80_161, 479_801), (479_799, 640_000)])
+def test_spectrograms_where_silence_and_blocks_begin(mels, lengths):
+    ours, theirs = pair("WhisperFeatureExtractor", feature_size=mels)
+    given = {"sampling_rate": 16_000, "return_tensors": "pt"}
+    assert_alike(ours(clips(*lengths), **given), theirs(clips(*lengths), **given), tolerance=1e-6)
+
+
 @pytest.mark.parametrize("name", NAMES)
 def test_pad_as_the_oracle(name):
     ours, theirs = pair(name, feature_size=1, return_attention_mask=True)

@@ -1,0 +1,156 @@
+"""Fast convolutions over time: the results of torch's, and where they are not used."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from torch import nn
+from torch.nn import functional as F
+
+from notebook_kit import HubertConfig, HubertModel, Wav2Vec2Config, Wav2Vec2Model, record_attention
+from notebook_kit.models import wav2vec2_blocks
+from notebook_kit.nn import frame_convolutions
+
+pytestmark = pytest.mark.skipif(not frame_convolutions.available(), reason="this torch has no such operations")
+
+TINY = {
+    "hidden_size": 32,
+    "num_hidden_layers": 1,
+    "num_attention_heads": 2,
+    "intermediate_size": 64,
+    "conv_dim": [16, 24, 16],
+    "conv_stride": [5, 2, 2],
+    "conv_kernel": [10, 3, 2],
+    "num_conv_pos_embeddings": 16,
+    "num_conv_pos_embedding_groups": 4,
+}
+
+
+@pytest.fixture
+def counted(monkeypatch):
+    """It is faster on every processor and for any length; its calls are counted."""
+    monkeypatch.setattr(frame_convolutions, "ratio", lambda threads: 2.0)
+    monkeypatch.setattr(frame_convolutions, "group_gain", lambda threads: 2.0)
+    monkeypatch.setattr(frame_convolutions, "LEAST_WORK", 0)
+    calls: list[str] = []
+    for name in ("convolved", "normalized_convolved", "group_convolved"):
+        compute = getattr(frame_convolutions, name)
+
+        def counting(*given, name=name, compute=compute):
+            calls.append(name)
+            return compute(*given)
+
+        monkeypatch.setattr(wav2vec2_blocks, name, counting)
+    return calls
+
+
+def both(model, x, monkeypatch, **given):
+    """The outputs with and without the fast functions."""
+    model.eval()
+    with torch.no_grad():
+        fast = model(x, output_hidden_states=True, **given)
+        with monkeypatch.context() as patch:
+            patch.setattr(frame_convolutions, "ratio", lambda threads: 0.0)
+            patch.setattr(frame_convolutions, "group_gain", lambda threads: 0.0)
+            return fast, model(x, output_hidden_states=True, **given)
+
+
+@pytest.mark.parametrize("act", ["gelu", "gelu_new", "relu"])
+@pytest.mark.parametrize("norm", ["group", "layer"])
+@pytest.mark.parametrize("bias", [False, True])
+def test_a_model_gives_the_same_states(counted, monkeypatch, act, norm, bias):
+    torch.manual_seed(0)
+    settings = {**TINY, "feat_extract_activation": act, "feat_extract_norm": norm, "conv_bias": bias}
+    model = Wav2Vec2Model(Wav2Vec2Config(**settings))
+    for parameter in model.feature_extractor.parameters():
+        nn.init.normal_(parameter, std=0.5)
+    mask = torch.ones(2, 700)
+    mask[1, 400:] = 0
+    found, expected = both(model, torch.randn(2, 700) + 0.3, monkeypatch, attention_mask=mask)
+    first = "normalized_convolved" if norm == "group" else "convolved"
+    assert counted == [first, "convolved", "convolved", "group_convolved"]
+    torch.testing.assert_close(found.extract_features, expected.extract_features, atol=1e-5, rtol=1e-5)
+    torch.testing.assert_close(found.hidden_states, expected.hidden_states, atol=1e-5, rtol=1e-5)
+
+
+def test_hubert_and_a_short_last_stretch(counted, monkeypatch):
+    torch.manual_seed(0)
+    model = HubertModel(HubertConfig(**TINY))
+    for samples in (701, 702, 703, 704, 705):
+        found, expected = both(model, torch.randn(1, samples), monkeypatch)
+        torch.testing.assert_close(found.last_hidden_state, expected.last_hidden_state, atol=1e-5, rtol=1e-5)
+    assert counted.count("group_convolved") == 5
+
+
+def test_a_recording_does_not_depend_on_its_batch(counted):
+    torch.manual_seed(0)
+    conv, norm, x = nn.Conv1d(1, 16, 10, stride=5), nn.GroupNorm(16, 16), torch.randn(3, 500)
+    x[1] *= 100
+    x[2] += 1000  # an offset, which takes digits from a norm that is computed from the convolution's result
+    with torch.no_grad():
+        found = frame_convolutions.normalized_convolved(x, conv, norm, F.gelu)
+        alone = frame_convolutions.normalized_convolved(x[:1], conv, norm, F.gelu)
+        exact = F.gelu(norm.double()(conv.double()(x.double()[:, None]))).transpose(1, 2)
+    torch.testing.assert_close(found[:1], alone)
+    torch.testing.assert_close(found.double(), exact, atol=1e-4, rtol=1e-4)
+
+
+def test_silence_and_what_is_not_a_number():
+    conv, norm = nn.Conv1d(1, 16, 10, stride=5), nn.GroupNorm(16, 16)
+    x = torch.zeros(2, 100)
+    x[1, 50] = torch.nan
+    with torch.no_grad():
+        found = frame_convolutions.normalized_convolved(x, conv, norm, F.gelu)
+        assert torch.equal(found[0], F.gelu(norm.bias).expand(19, 16))
+    assert found[1].isnan().all()
+
+
+@pytest.mark.parametrize("kernel", [3, 8])
+def test_groups_of_a_wide_convolution(kernel):
+    conv, x = nn.Conv1d(12, 12, kernel, padding=kernel // 2, groups=3), torch.randn(2, 33, 12)
+    with torch.no_grad():
+        for length in range(1, 34):
+            expected = conv(x[:, :length].transpose(1, 2))[..., :length].transpose(1, 2)
+            found = frame_convolutions.group_convolved(x[:, :length], conv.weight, conv.bias, 3)
+            torch.testing.assert_close(found, expected, atol=1e-5, rtol=1e-5)
+
+
+def test_what_is_left_to_torch(counted):
+    model = Wav2Vec2Model(Wav2Vec2Config(**TINY)).eval()
+    x = torch.randn(1, 700)
+    model(x)  # with gradients
+    with torch.no_grad():
+        with torch.autocast("cpu", dtype=torch.bfloat16):
+            model(x)
+        model.double()(x.double())
+        model.float()
+        seen = []
+        handle = model.feature_extractor.conv_layers[1].conv.register_forward_hook(lambda *given: seen.append(given))
+        other = model.encoder.pos_conv_embed.conv.register_forward_pre_hook(lambda *given: seen.append(given))
+        model(x)
+        handle.remove()
+        other.remove()
+        assert len(seen) == 2
+    assert counted == []
+
+
+def test_attention_is_recorded(counted):
+    model = Wav2Vec2Model(Wav2Vec2Config(**TINY)).eval()
+    with torch.no_grad(), record_attention(model, layers=[0]) as record:
+        frames = model(torch.randn(1, 700)).last_hidden_state.shape[1]
+    assert record[0].shape == (1, 2, frames, frames) and "group_convolved" in counted
+
+
+def test_small_inputs_are_not_timed(monkeypatch):
+    monkeypatch.setattr(frame_convolutions, "ratio", lambda threads: pytest.fail("timed"))
+    monkeypatch.setattr(frame_convolutions, "group_gain", lambda threads: pytest.fail("timed"))
+    with torch.no_grad():
+        Wav2Vec2Model(Wav2Vec2Config(**TINY)).eval()(torch.randn(1, 700))
+
+
+def test_timing(monkeypatch):
+    assert frame_convolutions.ratio(torch.get_num_threads()) > 0
+    assert frame_convolutions.group_gain(torch.get_num_threads()) > 0
+    frame_convolutions.ratio.cache_clear()
+    monkeypatch.setattr(frame_convolutions, "available", lambda: False)
+    assert frame_convolutions.ratio(-1) == 0
