@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from notebook_kit.generation.run import Run
+from notebook_kit.nn.largest import largest_in_order
 
 __all__ = ["beam_search"]
 
@@ -61,7 +62,7 @@ class Beams:
             found = torch.multinomial(total.softmax(dim=-1), count, generator=run.generator)
             best = total.gather(1, found)
         else:
-            best, found = total.topk(count, dim=1)
+            best, found = largest_in_order(total, count)
         beam, token = found // V, found % V
         candidates = select(self.running[:, :, : here + 1], beam)
         candidates[:, :, here] = token

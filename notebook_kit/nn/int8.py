@@ -40,7 +40,8 @@ class Int8Product:
         pack: int8 weights (out, in) and their float32 scales (out,) -> what `multiply` takes.
         unpack: From that, the int8 weights (out, in).
         multiply: Activations from 0 to 255.5, (rows, in), as float32, and packed weights -> the products times the scales,
-            float32, (rows, out). The activations may be overwritten.
+            float32, (rows, out).
+        overwrites: Whether the activations may then have other values.
         one_row: The same for one row of any values, float32, (1, in), which it rounds itself; None if there is no such operation.
     """
 
@@ -50,9 +51,12 @@ class Int8Product:
     unpack: Callable[[Any], Tensor]
     multiply: Callable[[Tensor, Any], Tensor]
     one_row: Callable[[Tensor, Any], Tensor] | None = None
+    overwrites: bool = True
 
 
 def _fbgemm(levels: int) -> Int8Product:
+    ops = torch.ops.quantized  # of which `op` is the operation itself, without a search of its arguments
+
     def pack(weight: Tensor, scale: Tensor) -> Any:
         zeros = torch.zeros(len(scale), dtype=torch.int64, device=_ON_CPU)
         with warnings.catch_warnings():  # one of torch's, that tensors of this kind will be removed
@@ -65,8 +69,9 @@ def _fbgemm(levels: int) -> Int8Product:
         levels,
         pack,
         unpack=lambda packed: torch.ops.quantized.linear_unpack(packed)[0].int_repr(),
-        multiply=lambda x, packed: torch.ops.quantized.linear_with_input_q_dq_qweight_dq_output_fp32(x, 1.0, 0, packed),
-        one_row=lambda x, packed: torch.ops.quantized.linear_dynamic(x, packed, False),
+        multiply=lambda x, packed: ops.linear_with_input_q_dq_qweight_dq_output_fp32.op(x, 1.0, 0, packed),
+        one_row=lambda x, packed: ops.linear_dynamic.op(x, packed, False),
+        overwrites=False,
     )
 
 

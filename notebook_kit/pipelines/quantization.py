@@ -24,13 +24,15 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional
 
 from notebook_kit.errors import InputError, a_kind, near_matches, notice
 from notebook_kit.nn.few_rows import is_ordinary_call
 from notebook_kit.nn.inputs import inputs_of, vocabulary_size
 from notebook_kit.nn.int8 import MANY, ONE, best_product, float_seconds, seconds
+from notebook_kit.nn.int8_rows import FEW, TINY, rounded_rows, shared_rows
+from notebook_kit.nn.largest import largest
 from notebook_kit.nn.patches import sides
-from notebook_kit.nn.row_counts import scratch
 
 __all__ = ["Int8Linear", "Int8Output", "dequantized", "quantized"]
 
@@ -40,7 +42,6 @@ FEWEST_OUTPUTS = 16
 EXACT_TOKENS, EXACT_ROWS = 64, 64
 # One in so many input columns, the one with the largest values, is multiplied in float32.
 COLUMNS_PER_EXACT = 24
-TINY = 1e-12
 
 
 class Int8Linear(nn.Module):
@@ -96,27 +97,24 @@ class Int8Linear(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         with torch.no_grad() if torch.is_grad_enabled() else nullcontext():
-            flat = x.reshape(-1, self.in_features)  # (tokens, in)
-            return self._multiplied(flat).view(*x.shape[:-1], self.out_features)
+            out = self._multiplied(x.reshape(-1, self.in_features), x)  # (tokens, out)
+            return out if x.dim() == 2 else out.view(*x.shape[:-1], self.out_features)
 
-    def _multiplied(self, flat: Tensor) -> Tensor:
-        count = len(self.columns)
-        near = flat.index_select(1, self.columns)
-        if len(flat) == 1 and self.product.one_row is not None:
-            out = self.product.one_row(flat * self.rounded if count else flat, self.packed)
+    def _multiplied(self, flat: Tensor, x: Tensor) -> Tensor:
+        own, product, rows = self._buffers, self.product, flat.shape[0]  # several times as fast as the attributes
+        columns: Any = own["columns"]
+        others: Any = own["rounded"]
+        exact: Any = own["exact"]
+        if rows == 1 and product.one_row is not None:
+            out = product.one_row(flat * others if columns.shape[0] else flat, self.packed)
             # 1, or NaN if a value is NaN or infinite, which FBGEMM would round to a finite number.
             one = torch.addmv(self.one, flat, self.zeros).view(1, 1)
-            return out.addmm_(torch.cat((near, one), dim=1), self.exact[1:])
-        # New memory for every large tensor would cost more time than the arithmetic.
-        rest = torch.mul(flat, self.rounded, out=scratch(flat.shape)) if count else flat  # out=None: new memory
-        lowest, highest = rest.amin(1, keepdim=True), rest.amax(1, keepdim=True)
-        if not count:  # else the range contains the 0 of the columns that are left out
-            lowest, highest = lowest.clamp_max_(0), highest.clamp_min_(0)
-        step = (highest - lowest).mul_(1 / 255).clamp_min_(TINY)  # (tokens, 1)
-        zero = (lowest / step).round_()  # an activation is step * (rounded + zero)
-        rest = torch.div(rest, step, out=scratch(flat.shape)).sub_(zero)
-        out = self.product.multiply(rest, self.packed).mul_(step)  # (tokens, out)
-        return out.addmm_(torch.cat((zero.mul_(step), near, torch.ones_like(step)), dim=1), self.exact)
+            return out.addmm_(torch.cat((flat.index_select(1, columns), one), dim=1), exact[1:])
+        if 1 < rows <= FEW and not product.overwrites and is_ordinary_call():
+            levels, step, factors = shared_rows(x, flat, columns, others)
+        else:
+            levels, step, factors = rounded_rows(flat, columns, others, reuse=True)
+        return product.multiply(levels, self.packed).mul_(step).addmm_(factors, exact)
 
     def to_float(self) -> nn.Module:
         """A layer of the original kind in float32, with the rounded weights."""
@@ -199,13 +197,13 @@ class Int8Output(Int8Linear):
         super().__init__(linear, columns, rows)
         self._embeddings = (embeddings,)  # in a tuple, as it is a submodule elsewhere
 
-    def _multiplied(self, flat: Tensor) -> Tensor:
-        out = super()._multiplied(flat)
+    def _multiplied(self, flat: Tensor, x: Tensor) -> Tensor:
+        out = super()._multiplied(flat, x)
         weight: Any = self._embeddings[0].weight
         if len(flat) > EXACT_ROWS or weight.shape != (self.out_features, self.in_features) or not is_ordinary_call():
             return out
-        likeliest = out.topk(min(EXACT_TOKENS, self.out_features), sorted=False).indices  # (rows, 64)
-        exact = torch.bmm(weight[likeliest], flat[:, :, None])[:, :, 0]
+        _, likeliest = largest(out, min(EXACT_TOKENS, self.out_features))  # (rows, 64)
+        exact = torch.bmm(functional.embedding(likeliest, weight), flat[:, :, None])[:, :, 0]
         return out.scatter_(1, likeliest, exact + self.exact[-1][likeliest])
 
 
@@ -302,7 +300,10 @@ def _largest_inputs(model: nn.Module) -> dict[nn.Module, Tensor]:
     finally:
         for hook in hooks:
             hook.remove()
-    return {layer: values.topk(len(values) // COLUMNS_PER_EXACT).indices for layer, values in largest.items()}
+    # One tensor for layers that read the same states, which then share their rounding.
+    same: dict[tuple[int, ...], Tensor] = {}
+    found = {layer: values.topk(len(values) // COLUMNS_PER_EXACT).indices for layer, values in largest.items()}
+    return {layer: same.setdefault(tuple(columns.tolist()), columns) for layer, columns in found.items()}
 
 
 def _random_inputs(model: nn.Module) -> dict[str, Tensor]:

@@ -160,7 +160,7 @@ def test_the_likeliest_next_tokens_have_exact_logits(task):
                 assert torch.equal(found.argmax(-1), expected.argmax(-1))
                 assert not found.numel() or not torch.allclose(found, expected, atol=1e-5), "the rest is rounded"
             long = torch.randn(70, layer.in_features)
-            assert torch.equal(copied(long), Int8Linear._multiplied(copied, long))
+            assert torch.equal(copied(long), Int8Linear._multiplied(copied, long, long))
     assert pipe(text)
     memory = sum(part.numel() for part in layer.state_dict().values() if part.dtype == torch.float32)
     assert memory < exact.weight.numel() / 10, "the embeddings are not held twice"

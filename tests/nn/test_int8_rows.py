@@ -1,0 +1,99 @@
+"""Activations of 8-bit layers: rounded row by row, and once for layers that read the same states."""
+
+from __future__ import annotations
+
+import threading
+
+import pytest
+import torch
+from torch import nn
+
+from notebook_kit import BartConfig, BartForConditionalGeneration
+from notebook_kit.nn import int8_rows
+from notebook_kit.nn.few_rows import here
+from notebook_kit.nn.int8 import best_product
+from notebook_kit.pipelines.quantization import Int8Linear, quantized
+
+pytestmark = pytest.mark.skipif(best_product(1).overwrites, reason="this processor's product writes to its input")
+
+
+@pytest.fixture
+def counted(monkeypatch):
+    """How many rows were rounded in each call."""
+    calls, rounded = [], int8_rows.rounded_rows
+
+    def counting(x, *others, **more):
+        calls.append(len(x))
+        return rounded(x, *others, **more)
+
+    monkeypatch.setattr(int8_rows, "rounded_rows", counting)
+    here.rounded = None
+    return calls
+
+
+def three(columns):
+    torch.manual_seed(0)
+    linears = [nn.Linear(48, 32) for _ in range(3)]
+    return linears, [Int8Linear(linear, columns, 1) for linear in linears]
+
+
+def test_layers_that_read_the_same_states_round_them_once(counted):
+    linears, layers = three(torch.tensor([3, 40]))
+    x = torch.randn(2, 1, 48)
+    with torch.no_grad():
+        shared = [layer(x) for layer in layers]
+        assert counted == [2]
+        for linear, layer, found in zip(linears, layers, shared, strict=True):
+            torch.testing.assert_close(found, linear(x), atol=0.03, rtol=0)
+            assert torch.equal(found, layer(x.clone())), "what is kept is what would be computed"
+
+
+def test_states_that_changed_are_rounded_again(counted):
+    linears, layers = three(torch.tensor([3, 40]))
+    x = torch.randn(2, 48)
+    with torch.no_grad():
+        layers[0](x)
+        x.mul_(-3)
+        torch.testing.assert_close(layers[1](x), linears[1](x), atol=0.09, rtol=0)
+        other = Int8Linear(linears[2], torch.tensor([5]), 1)
+        torch.testing.assert_close(other(x), linears[2](x), atol=0.09, rtol=0)
+    assert counted == [2, 2, 2]
+    with torch.inference_mode():  # where changes are not counted
+        x = torch.randn(2, 48)
+        layers[0](x)
+        x.mul_(-3)
+        torch.testing.assert_close(layers[1](x), linears[1](x), atol=0.09, rtol=0)
+
+
+def test_threads_and_batches_keep_their_own(counted):
+    _, layers = three(torch.tensor([3, 40]))
+    x, results = torch.randn(4, 48), []
+    with torch.no_grad():
+        layers[0](x)
+    thread = threading.Thread(target=lambda: results.append(layers[1](x).detach()))
+    thread.start()
+    thread.join()
+    assert counted == [4, 4]
+    with torch.no_grad():
+        alone = torch.cat([layers[1](x[i : i + 2].clone()) for i in (0, 2)])
+        many = layers[1](x.repeat(20, 1))
+    torch.testing.assert_close(alone, results[0], atol=1e-6, rtol=0)
+    torch.testing.assert_close(many[:4], alone, atol=1e-6, rtol=0)
+
+
+def test_queries_keys_and_values_of_a_step_share_theirs(counted):
+    config = BartConfig(
+        vocab_size=99, d_model=48, encoder_layers=1, decoder_layers=1, encoder_ffn_dim=48, decoder_ffn_dim=48
+    )
+    torch.manual_seed(0)
+    model = quantized(BartForConditionalGeneration(config).eval())
+    attention = model.model.decoder.layers[0].self_attn
+    assert attention.q_proj.columns is attention.k_proj.columns is attention.v_proj.columns
+    counts = []
+    for steps in (3, 4):
+        counted.clear()
+        model.generate(
+            torch.randint(5, 99, (1, 6)), num_beams=2, max_new_tokens=steps, min_new_tokens=steps, eos_token_id=2
+        )
+        counts.append(len(counted))
+    assert counts[1] - counts[0] == 8 - 2 + 1, "of 8 layers and the output layer, two read what another has read"
