@@ -4,7 +4,8 @@ torch's default kernels suit one vector or many rows. On many processors, the on
 from memory faster for one row, and up to four times as fast for a few rows if they use a copy of the matrix in another memory
 layout. Elsewhere, they gain nothing. So all are timed on the processor at hand before their first use. Copies take as much memory
 as the weights; they are created only before steps that will save more time than the copying takes, and freed when the generation
-ends. A single sequence would gain too little for that.
+ends. A single sequence would gain too little for that in float32; in bfloat16, of which torch reads one row at half of the memory's
+rate, it is up to 1.6 times as fast.
 """
 
 from __future__ import annotations
@@ -49,6 +50,7 @@ MOST_BYTES = 1 << 30  # of all copies; further matrices are multiplied by the de
 
 
 _PLAIN = (Tensor, nn.Parameter)
+KINDS = (torch.float32, torch.bfloat16)
 _LINEAR = nn.Linear.forward  # a library or a user may replace it
 
 here = threading.local()
@@ -56,11 +58,11 @@ here = threading.local()
 
 
 @functools.cache
-def available() -> bool:
+def available(dtype: torch.dtype = torch.float32) -> bool:
     """Whether this torch has the kernels, which are undocumented, and this processor runs them."""
-    if not torch.backends.mkldnn.is_available():
+    if dtype not in KINDS or not torch.backends.mkldnn.is_available():
         return False
-    weight = torch.eye(16, dtype=torch.float32, device="cpu")
+    weight = torch.eye(16, dtype=dtype, device="cpu")
     x = weight[:2].clone()
     try:
         with torch.inference_mode():
@@ -74,17 +76,17 @@ def product(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
     """`x @ weight.T + bias`, without gradients.
 
     Args:
-        x: `(..., in)`, float32.
+        x: `(..., in)`, float32 or bfloat16 as the others.
         weight: `(out, in)`, or its copy by `laid_out`.
         bias: `(out,)` or None. oneDNN reads it without regard to its strides, so `suits` requires a contiguous one.
     """
     return torch.ops.mkldnn._linear_pointwise(x, weight, bias, "none", [], "")
 
 
-def suits(x: Tensor, weight: Tensor, bias: Tensor | None) -> bool:
+def suits(x: Tensor, weight: Tensor, bias: Tensor | None, dtype: torch.dtype = torch.float32) -> bool:
     """Whether `product` takes these arguments of `torch.nn.functional.linear`, and then returns what that would."""
     return (
-        all(part is None or is_plain(part) for part in (x, weight, bias))
+        all(part is None or is_plain(part, dtype) for part in (x, weight, bias))
         and weight.dim() == 2
         and x.dim() > 0
         and x.shape[-1] == weight.shape[1]  # else torch's error
@@ -92,11 +94,11 @@ def suits(x: Tensor, weight: Tensor, bias: Tensor | None) -> bool:
     )
 
 
-def is_plain(x: Tensor) -> bool:
-    """Whether these are ordinary float32 numbers on the CPU."""
+def is_plain(x: Tensor, dtype: torch.dtype = torch.float32) -> bool:
+    """Whether these are ordinary numbers on the CPU, of float32 or another kind."""
     return (
         type(x) in _PLAIN
-        and x.dtype == torch.float32
+        and x.dtype == dtype
         and x.device.type == "cpu"
         and x.layout == torch.strided
         and not x.is_nested
@@ -134,7 +136,7 @@ class Timing:
     Attributes:
         plain: A product by the default kernel.
         other: The same by oneDNN, without a copy of the matrix.
-        packed: The same by oneDNN, with a copy of the matrix; not measured for one row.
+        packed: The same by oneDNN, with a copy of the matrix; not measured for one row in float32.
         copying: Copying the matrix.
         layout: The number of rows for which the copy is laid out.
     """
@@ -147,14 +149,15 @@ class Timing:
 
 
 @functools.cache
-def timing(rows: int, threads: int) -> Timing:
+def timing(rows: int, threads: int, dtype: torch.dtype = torch.float32) -> Timing:
     """Time the products of `rows` rows with `threads` threads, once per process, in 20 to 100 milliseconds.
 
     Args:
         rows: The number of rows.
         threads: `torch.get_num_threads()`; another number is timed again.
+        dtype: float32 or bfloat16.
     """
-    ones = partial(torch.ones, dtype=torch.float32, device="cpu")  # whatever the defaults are
+    ones = partial(torch.ones, dtype=dtype, device="cpu")  # whatever the defaults are
     with torch.inference_mode():
         weights = [ones(3072, 768) for _ in range(2)]  # in turns, so that neither is in the processor's fast caches
         x, bias = ones(rows, 768), ones(3072)
@@ -164,7 +167,8 @@ def timing(rows: int, threads: int) -> Timing:
             return best_time(lambda: multiply(x, next(turns), bias), 4 * len(matrices), len(matrices))
 
         found = []
-        for layout in sorted({rows, MOST_ROWS}) if rows > 1 else ():  # one for more rows is often read faster
+        # One for more rows is often read faster.
+        for layout in sorted({rows, MOST_ROWS}) if rows > 1 or dtype != torch.float32 else ():
             copies = [laid_out(weight, layout) for weight in weights]
             copying = best_time(partial(laid_out, weights[0], layout), set_up=0)
             found.append((best(product, copies), copying, layout))
@@ -225,13 +229,16 @@ def packing_pays(model: nn.Module, rows: int, steps: int) -> bool:
         rows: The number of sequences in parallel.
         steps: The maximum number of new tokens per sequence.
     """
-    if not (1 < rows <= MOST_ROWS and available()):
-        return False
     weights = list(model.parameters())
-    is_plain = all(weight.device.type == "cpu" and weight.dtype == torch.float32 for weight in weights)
+    if not weights or not 1 <= rows <= MOST_ROWS:
+        return False
+    dtype = weights[0].dtype
+    if (rows == 1 and dtype == torch.float32) or not available(dtype):
+        return False
+    is_plain = all(weight.device.type == "cpu" and weight.dtype == dtype for weight in weights)
     if not is_plain or torch.is_autocast_enabled("cpu") or sum(map(Tensor.numel, weights)) < SMALLEST_MODEL:
         return False
-    spent = timing(rows, torch.get_num_threads())
+    spent = timing(rows, torch.get_num_threads(), dtype)
     saved = steps * (spent.plain - spent.packed)
     return spent.plain > LEAST_GAIN * spent.packed and saved > spent.copying
 
@@ -258,7 +265,8 @@ class PackedProducts:
     """
 
     def __init__(self, model: nn.Module, rows: int) -> None:
-        self.layout, self.left = timing(rows, torch.get_num_threads()).layout, MOST_BYTES
+        self.dtype = next((weight.dtype for weight in model.parameters() if weight.dtype in KINDS), torch.float32)
+        self.layout, self.left = timing(rows, torch.get_num_threads(), self.dtype).layout, MOST_BYTES
         self.layers = [layer for layer in model.modules() if _is_linear(layer)]
         # By the id of the weight; a reference to the weight keeps its id valid.
         self._copies: dict[int, tuple[Tensor, tuple[int, int], Tensor | None]] = {}
@@ -295,7 +303,7 @@ class PackedProducts:
             return None
         rows_are_outputs = weight if type(layer) is nn.Linear else weight.t()
         if (
-            not suits(x, rows_are_outputs, bias)
+            not suits(x, rows_are_outputs, bias, self.dtype)
             or x.shape[:-1].numel() > 2 * MOST_ROWS
             or (copy := self._copy(weight, rows_are_outputs)) is None
         ):

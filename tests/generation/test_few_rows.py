@@ -23,8 +23,9 @@ def counted(monkeypatch):
     """Packing pays for the smallest models and on any processor; and what is multiplied with copies is counted."""
     monkeypatch.setattr(few_rows, "SMALLEST_MODEL", 1)
     monkeypatch.setattr(
-        few_rows, "timing", lambda rows, threads: Timing(plain=3.0, other=2.0, packed=1.0, copying=20.0)
+        few_rows, "timing", lambda rows, *others: Timing(plain=3.0, other=2.0, packed=1.0, copying=20.0)
     )
+    assert [few_rows.available(dtype) for dtype in few_rows.KINDS]  # tried before products are counted
     products, product = [], few_rows.product
 
     def counting(x, weight, bias):
@@ -99,15 +100,33 @@ def test_where_it_does_not_pay(counted, monkeypatch):
         and not few_rows.packing_pays(model, 99, 20)
         and not few_rows.packing_pays(model, 4, 3)
     )
-    assert not few_rows.packing_pays(torch.nn.Linear(2, 2, dtype=torch.bfloat16), 4, 20)
+    assert not few_rows.packing_pays(torch.nn.Linear(2, 2, dtype=torch.float64), 4, 20)
+    assert not few_rows.packing_pays(torch.nn.Linear(2, 2), 1, 20), "of one row in float32, too little"
+    assert not few_rows.packing_pays(torch.nn.Identity(), 4, 20)
     with torch.autocast("cpu", dtype=torch.bfloat16):
         assert not few_rows.packing_pays(model, 4, 20)
     monkeypatch.setattr(
-        few_rows, "timing", lambda rows, threads: Timing(plain=1.05, other=1.0, packed=1.0, copying=0.0)
+        few_rows, "timing", lambda rows, *others: Timing(plain=1.05, other=1.0, packed=1.0, copying=0.0)
     )
     assert not few_rows.packing_pays(model, 4, 1000), "hardly a gain on this processor"
     monkeypatch.setattr(few_rows, "SMALLEST_MODEL", 1 << 20)
     assert not few_rows.packing_pays(model, 4, 20)
+
+
+@pytest.mark.skipif(not few_rows.available(torch.bfloat16), reason="a processor without such products")
+@pytest.mark.parametrize("copies", [1, 3])
+def test_in_bfloat16_single_rows_use_copies_too(counted, copies):
+    kept = pair("gpt2")[0]
+    model = type(kept)(kept.config).eval().to(torch.bfloat16)
+    settings = {"max_new_tokens": 20, "min_new_tokens": 20, "do_sample": True, "num_return_sequences": copies}
+    settings |= {"pad_token_id": PAD, "output_logits": True, "return_dict_in_generate": True}
+    assert few_rows.packing_pays(model, copies, 20)
+    out = model.generate(ONE["input_ids"], **settings)
+    layers = sum("Projection" in type(m).__name__ or type(m) is torch.nn.Linear for m in model.modules())
+    assert counted == [(copies, "torch._mkldnn")] * (19 * layers)
+    with torch.no_grad():
+        expected = model(out.sequences).logits[:, -21:-1]
+    torch.testing.assert_close(torch.stack(out.logits, dim=1), expected.float(), atol=0.02, rtol=0.02)
 
 
 def test_what_does_not_fit_is_multiplied_as_always(monkeypatch):
@@ -219,7 +238,7 @@ def test_products_are_timed_once_per_process(monkeypatch):
 @pytest.mark.parametrize("gain", [2.0, 0.5])
 def test_one_row(gain, monkeypatch):
     monkeypatch.setattr(few_rows, "SMALLEST_MODEL", 1)
-    monkeypatch.setattr(few_rows, "timing", lambda rows, threads: Timing(plain=gain, other=1.0))
+    monkeypatch.setattr(few_rows, "timing", lambda rows, *others: Timing(plain=gain, other=1.0))
     used = []
     monkeypatch.setattr(few_rows, "product", lambda *given: used.append(1) or torch.nn.functional.linear(*given))
     layer = torch.nn.Linear(64, 40)
