@@ -3,11 +3,12 @@
 All get the same random weights of published sizes and the same inputs, and take turns in one process, in float32 and with 8-bit
 weights. A cell is how many times as fast as `transformers` an engine is, with how far its answers are from those of `transformers`:
 the largest difference of a logit, or the share of equal tokens. `limit` is the physical one in float32: the time in which this
-machine reads the weights once or multiplies as many numbers at the rate of its best product of large matrices, whichever is longer.
+machine reads the weights once (by the faster of two products with a vector, one of them in oneDNN's layout) or multiplies as many numbers
+at the rate of its best product of large matrices, whichever is longer.
 
 The engines are no dependency of the project: `pip install onnx onnxruntime ctranslate2`. What is not installed is left out.
 
-Run: `python benchmarks/engines.py [part ...] [--threads N] [--rounds N] [--cpu-seconds] [--compile] [--bfloat16]`
+Run: `python benchmarks/engines.py [part ...] [--threads N] [--rounds N] [--cpu-seconds] [--compile] [--bfloat16] [--output FILE]`
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ import tempfile
 import time
 import warnings
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -35,7 +36,7 @@ import transformers
 from measure import alternate, medians, processor, table
 
 import notebook_kit
-from notebook_kit.nn.few_rows import product
+from notebook_kit.nn.few_rows import MOST_ROWS, available, laid_out, product
 from notebook_kit.nn.int8 import best_product
 from notebook_kit.pipelines.quantization import quantized
 
@@ -76,11 +77,13 @@ def limit_calls(case: Case) -> tuple[dict[str, Call], float]:
     """What measures the limit in turns with the engines, and the multiplications of the case per one of its product."""
     matrices = [weight.detach() for weight, _ in case.weights]
     vectors = [torch.ones(matrix.shape[1]) for matrix in matrices]
+    copies = [laid_out(matrix, MOST_ROWS) for matrix in matrices] if available() else []
     size = 1024
     square, out = torch.ones(size, size), torch.empty(size, size)
     work = sum(weight.numel() * rows for weight, rows in case.weights) * case.passes
     return {
         "reading": lambda: [torch.mv(matrix, vector) for matrix, vector in zip(matrices, vectors, strict=True)],
+        "reading by oneDNN": lambda: [product(x[None], w, None) for w, x in zip(copies, vectors, strict=False)],
         "multiplying": lambda: torch.mm(square, square, out=out),
         "multiplying by oneDNN": lambda: product(square, square, None),
     }, work / size**3
@@ -103,7 +106,8 @@ def measured(case: Case, given: argparse.Namespace) -> list[str]:
         times[name] = [long - short for long, short in zip(times[name], times[f"short {name}"], strict=True)]
     cost = medians(times)
     fastest = min(cost["multiplying"], cost["multiplying by oneDNN"])
-    limit = max(cost["reading"] * case.passes, fastest * products)
+    reading = min(cost["reading"], cost["reading by oneDNN"]) if available() else cost["reading"]
+    limit = max(reading * case.passes, fastest * products)
     cells = [case.what, f"{cost[THEIRS] * 1e3:.1f} ms"]
     for name in columns(given):
         if name in case.calls:
@@ -297,6 +301,16 @@ def converted(
     return engines, names.names
 
 
+def models_that_generate(ours: Any, theirs: Any, given: argparse.Namespace) -> dict[str, Any]:
+    models = {THEIRS: theirs, OURS: ours, OURS_INT8: quantized(ours)}
+    if given.bfloat16:
+        models[OURS_HALF] = copy.deepcopy(ours).to(torch.bfloat16)
+    if given.compile:
+        models[COMPILED] = copy.deepcopy(ours)
+        models[COMPILED].forward = torch.compile(models[COMPILED].forward, dynamic=True)
+    return models
+
+
 def torch_generation(model: Any, tokens: int, **inputs: Any) -> Call:
     exact = {"max_new_tokens": tokens, "min_new_tokens": tokens}
     return lambda: model.generate(**inputs, **exact)[:, -tokens:].tolist()
@@ -327,13 +341,17 @@ def decoders(given: argparse.Namespace) -> Iterator[Case]:
                 ]
             )
 
-        models = {THEIRS: theirs, OURS: ours, OURS_INT8: quantized(ours)}
+        models = models_that_generate(ours, theirs, given)
 
         def calls(tokens: int) -> dict[str, Call]:
             mine = {engine: torch_generation(model, tokens, **inputs) for engine, model in models.items()}
             return mine | {engine: engine_call(model, tokens) for engine, model in engines.items()}
 
         weights = [(weight, 1) for weight in linears(theirs)]
+        if given.compile:  # which compiles the prompt and a further token apart
+            start = time.perf_counter()
+            calls(few)[COMPILED]()
+            print(f"torch.compile, first call: {time.perf_counter() - start:.1f} s", flush=True)
         yield Case(f"GPT-2 of 124 M, {given.tokens} further tokens", calls(many), weights, given.tokens, calls(few))
 
 
@@ -360,7 +378,7 @@ def summarizers(given: argparse.Namespace) -> Iterator[Case]:
         numbers, ids = token_numbers(names), torch.randint(5, 50000, (1, length))
         source = [[names[token] for token in ids[0].tolist()]]
         inputs = {"input_ids": ids, "attention_mask": torch.ones_like(ids), "num_beams": beams}
-        models = {THEIRS: theirs, OURS: ours, OURS_INT8: quantized(ours)}
+        models = models_that_generate(ours, theirs, given)
         calls: dict[str, Call] = {key: torch_generation(model, tokens, **inputs) for key, model in models.items()}
         settings = {"beam_size": beams, "max_decoding_length": tokens, "min_decoding_length": tokens}
         for key, engine in engines.items():
@@ -401,10 +419,11 @@ def transcribers(given: argparse.Namespace) -> Iterator[Case]:
         engines, _ = converted("Whisper", folder, given.threads, config.vocab_size, special)
         features = torch.randn(2, 80, 3000)
         rules = {"suppress_tokens": [end], "begin_suppress_tokens": [220, end], "num_beams": 1}
-        models = {THEIRS: theirs, OURS: ours, OURS_INT8: quantized(ours)}
+        models = models_that_generate(ours, theirs, given)
 
         def transcribe(model: Any) -> Call:
-            return lambda: model.generate(features, max_new_tokens=tokens, **rules)[:, -tokens:].tolist()
+            read = features.to(model.dtype)
+            return lambda: model.generate(read, max_new_tokens=tokens, **rules)[:, -tokens:].tolist()
 
         calls = {key: transcribe(model) for key, model in models.items()}
         if engines:
@@ -443,8 +462,9 @@ def main() -> None:
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--tokens", type=int, default=32, help="further tokens of GPT-2")
-    parser.add_argument("--compile", action="store_true", help="encoders by torch.compile too, with its first cost")
-    parser.add_argument("--bfloat16", action="store_true", help="encoders in bfloat16 too")
+    parser.add_argument("--compile", action="store_true", help="ours by torch.compile too, with its first cost")
+    parser.add_argument("--bfloat16", action="store_true", help="ours in bfloat16 too")
+    parser.add_argument("--output", type=Path, metavar="FILE", help="write the table to this file too")
     parser.add_argument("--cpu-seconds", action="store_true", help="for a machine that is busy, with one thread")
     given = parser.parse_args()
     with threads(given.threads):
@@ -453,10 +473,12 @@ def main() -> None:
             for case in PARTS[part](given):
                 rows.append(measured(case, given))
                 print(" | ".join(rows[-1]), flush=True)  # kept if a later part fails
-    table(["", THEIRS, *columns(given), "limit"], rows, given.rounds)
-    print(
-        f"{processor()}; {given.threads} thread(s), torch {torch.__version__}, transformers {transformers.__version__}."
-    )
+    clock = "CPU time" if given.cpu_seconds else "time on the clock"
+    versions = f"torch {torch.__version__}, transformers {transformers.__version__}"
+    with ExitStack() as stack:
+        for file in (None, *([stack.enter_context(given.output.open("w"))] if given.output else [])):
+            table(["", THEIRS, *columns(given), "limit"], rows, given.rounds, file)
+            print(f"{processor()}; {given.threads} thread(s), {clock}, {versions}.", file=file)
 
 
 if __name__ == "__main__":

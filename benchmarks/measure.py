@@ -16,6 +16,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Mapping, Sequence
+from typing import TextIO
 
 ROUNDS = 5
 
@@ -84,11 +85,15 @@ def processor() -> str:
     return f"{name} ({', '.join(flag for flag in known if flag in flags) or 'instructions unknown'})"
 
 
-def table(header: Sequence[str], rows: Sequence[Sequence[str]], rounds: int = ROUNDS) -> None:
-    """Print a Markdown table and the machine it was measured on."""
+def table(
+    header: Sequence[str], rows: Sequence[Sequence[str]], rounds: int = ROUNDS, file: TextIO | None = None
+) -> None:
+    """Print a Markdown table and the machine it was measured on, or write them to a file."""
     widths = [max(len(str(row[i])) for row in [header, *rows]) for i in range(len(header))]
     for number, row in enumerate([header, *rows]):
-        print("| " + " | ".join(str(cell).ljust(width) for cell, width in zip(row, widths, strict=True)) + " |")
+        cells = " | ".join(str(cell).ljust(width) for cell, width in zip(row, widths, strict=True))
+        print(f"| {cells} |", file=file)
         if number == 0:
-            print("| " + " | ".join("-" * width for width in widths) + " |")
-    print(f"\n{os.cpu_count()} cores, Python {platform.python_version()}, medians of {rounds} turns each, alternating.")
+            print("| " + " | ".join("-" * width for width in widths) + " |", file=file)
+    machine = f"{os.cpu_count()} cores, Python {platform.python_version()}"
+    print(f"\n{machine}, medians of {rounds} turns each, alternating.", file=file)
