@@ -26,7 +26,12 @@ class Recordings:
     """
 
     def __init__(
-        self, model: Any, features: Tensor | None, encoder_outputs: Any, attention_mask: Tensor | None
+        self,
+        model: Any,
+        features: Tensor | None,
+        encoder_outputs: Any,
+        attention_mask: Tensor | None,
+        num_frames: Any = None,
     ) -> None:
         if (features is None) == (encoder_outputs is None):
             raise InputError(
@@ -46,7 +51,11 @@ class Recordings:
         rows = len(features if self.states is None else self.states)  # type: ignore[arg-type]
         frames = self.states.shape[1] * self.stride if features is None else features.shape[-1]  # type: ignore[union-attr]
         self.is_long = frames > self.window
-        self.sound = None if attention_mask is None else attention_mask.sum(dim=-1).tolist()
+        self.sound = (
+            _counts(num_frames, rows)
+            if attention_mask is None
+            else torch.as_tensor(attention_mask).sum(dim=-1).tolist()
+        )
         if self.is_long and rows > 1 and self.sound is None:
             raise InputError(
                 "Several long recordings came without attention_mask, which tells where each ends.",
@@ -99,3 +108,23 @@ class Recordings:
             part = self.features[row, :, begin : begin + self.frames_left(row)]
             parts.append(F.pad(part, (0, self.window - part.shape[-1])))
         return torch.stack(parts)
+
+
+def _counts(num_frames: Any, rows: int) -> list[int] | None:
+    """The frames of sound of each recording; one number counts for all."""
+    if num_frames is None:
+        return None
+    try:
+        counts = torch.as_tensor(num_frames).flatten().tolist()
+    except (TypeError, ValueError, RuntimeError):
+        counts = []
+    if len(counts) == 1:
+        counts *= rows
+    if len(counts) != rows or not all(
+        isinstance(one, int) and not isinstance(one, bool) and one >= 0 for one in counts
+    ):
+        raise InputError(
+            f"num_frames is {num_frames!r}, for {rows} recordings.",
+            next_step="Pass the frames of sound of each recording, or attention_mask from the feature extractor.",
+        )
+    return counts

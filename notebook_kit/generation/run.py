@@ -20,7 +20,7 @@ from notebook_kit.nn.cache import KVCache, StaticCache, as_cache
 from notebook_kit.nn.few_rows import PackedProducts, packing_pays
 from notebook_kit.nn.inputs import inputs_of
 
-__all__ = ["Run"]
+__all__ = ["Run", "positions_in"]
 
 _STATES = {
     "output_attentions": ("attentions", "decoder_attentions", "cross_attentions"),
@@ -268,7 +268,17 @@ def _padded(mask: Tensor | None, length: int) -> tuple[Tensor | None, Tensor | N
         return None, None
     whole = mask.new_ones(mask.shape[0], length)
     whole[:, : mask.shape[1]] = mask
-    return whole, (whole.long().cumsum(-1) - 1).masked_fill(whole == 0, 0)
+    return whole, positions_in(whole)
+
+
+def positions_in(mask: Tensor) -> Tensor:
+    """The position of each token, counted from the first one that is not padding: `(rows, length)` like the mask.
+
+    Example:
+        >>> positions_in(torch.tensor([[0, 0, 1, 1]])).tolist()
+        [[0, 0, 0, 1]]
+    """
+    return (mask.long().cumsum(-1) - 1).masked_fill(mask == 0, 0)
 
 
 def _repeated(x: Tensor, times: int) -> Tensor:

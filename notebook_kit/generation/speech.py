@@ -16,9 +16,10 @@ from notebook_kit.generation.configuration import GenerationConfig
 from notebook_kit.generation.mixin import GenerationMixin
 from notebook_kit.generation.processors import as_ids
 from notebook_kit.generation.recordings import Recordings
+from notebook_kit.generation.run import positions_in
 from notebook_kit.generation.speech_rules import WhisperTimeStampLogitsProcessor
 from notebook_kit.generation.speech_segments import compression_ratio, joined, mean_logprob, split_segments
-from notebook_kit.generation.speech_settings import SpeechSettings, first_tokens, resolve_speech
+from notebook_kit.generation.speech_settings import SpeechSettings, first_tokens, resolve_speech, setting
 from notebook_kit.generation.word_times import token_times
 from notebook_kit.nn.attention import AttentionRecord, record_attention
 from notebook_kit.nn.outputs import BaseModelOutput
@@ -82,12 +83,14 @@ class SpeechGenerationMixin(GenerationMixin):
             logprob_threshold: A transcript whose mean log-probability is lower (-1.0 is usual) fails.
             no_speech_threshold: A stretch that is more probably silent than this (0.6 is usual), and whose transcript fails
                 `logprob_threshold`, is skipped.
-            attention_mask: `(batch, frames)`, 1 for sound; needed for several long recordings.
+            attention_mask: `(batch, frames)`, 1 for sound; needed for several long recordings. Older code passes `num_frames`
+                in its place: the frames of sound of each recording.
             encoder_outputs: The encoder's output, in place of spectrograms of at most 30 seconds.
             return_token_timestamps: Also compute the time of each token, from cross-attention.
             return_segments: Also return the segments.
             return_dict_in_generate: Return an object; `output_scores=True` and the like require it.
-            force_unique_generate_call: Transcribe one stretch only, and return its tokens unchanged.
+            force_unique_generate_call: Transcribe one stretch only, and return its tokens unchanged; by default as the
+                checkpoint says.
             monitor_progress: Called before each stretch with `(batch, 2)`: the frames done, and all frames.
             **settings: Settings of `GenerationMixin.generate`, such as `num_beams`, `max_new_tokens` or `streamer`; and
                 `forced_decoder_ids`, which older code passes in place of `language` and `task`.
@@ -114,7 +117,7 @@ class SpeechGenerationMixin(GenerationMixin):
         """
         stored = self.generation_config if generation_config is None else generation_config
         features = settings.pop("inputs", None) if input_features is None else input_features
-        source = Recordings(self, features, encoder_outputs, attention_mask)
+        source = Recordings(self, features, encoder_outputs, attention_mask, settings.pop("num_frames", None))
         given = {
             "return_timestamps": return_timestamps,
             "return_token_timestamps": return_token_timestamps,
@@ -169,15 +172,16 @@ class SpeechGenerationMixin(GenerationMixin):
             source.repeat(copies)
             begin = [tokens for tokens in begin for _ in range(copies)]
         prompt = None if prompt_ids is None else torch.as_tensor(prompt_ids, dtype=torch.long)
+        once = bool(setting(stored, "force_unique_generate_call", force_unique_generate_call))
         transcription = Transcription(self, source, resolved, stored, begin, call, prompt)
         try:
-            transcription.run(once=bool(force_unique_generate_call), progress=monitor_progress)
+            transcription.run(once=once, progress=monitor_progress)
         except KeyboardInterrupt:
             if on_interrupt == "raise" or not any(transcription.segments):
                 raise
             warn("Interrupted; the stretches that were transcribed by then are returned.")
             return transcription.result(return_segments or wants_dict)
-        if force_unique_generate_call or (wants_dict and not return_timestamps):
+        if once or (wants_dict and not return_timestamps):
             return transcription.last_result
         return transcription.result(return_segments or wants_dict)
 
@@ -214,6 +218,14 @@ class SpeechGenerationMixin(GenerationMixin):
         )
         languages = torch.tensor(sorted(stored.lang_to_id.values()), device=encoded.device)
         return languages[out.logits[:, -1][:, languages].argmax(dim=-1)].tolist()
+
+    def prepare_inputs_for_generation(self, input_ids: Tensor, **options: Any) -> dict[str, Any]:  # type: ignore[override]
+        """As in `GenerationMixin`; positions are counted from the first token that is not padding."""
+        mask = options.get("decoder_attention_mask")
+        call = super().prepare_inputs_for_generation(input_ids, **options)
+        if mask is not None and "decoder_position_ids" not in call:
+            call["decoder_position_ids"] = positions_in(mask)[:, -call["decoder_input_ids"].shape[1] :]
+        return call
 
     def generate_stretch(self, **call: Any) -> Any:
         """`GenerationMixin.generate`, for one stretch of each recording."""
@@ -367,6 +379,7 @@ class Transcription:
             encoder_outputs=BaseModelOutput(last_hidden_state=states),
             decoder_input_ids=prompts[:, :count],
             decoder_attention_mask=None if mask is None else mask[:, :count],
+            decoder_position_ids=None if mask is None else positions_in(mask[:, :count]),
             use_cache=False,
             return_dict=True,
         )

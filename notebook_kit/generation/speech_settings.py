@@ -12,7 +12,7 @@ from notebook_kit.generation.configuration import GenerationConfig
 from notebook_kit.generation.processors import as_ids
 from notebook_kit.registry.languages import language_code
 
-__all__ = ["SpeechSettings", "first_tokens", "resolve_speech"]
+__all__ = ["SpeechSettings", "first_tokens", "resolve_speech", "setting"]
 
 _TYPES: dict[str, Any] = {
     "return_timestamps": bool | None,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from numbers import Real
 from typing import Any, ClassVar
 
 import numpy as np
@@ -15,13 +16,15 @@ from notebook_kit.pipelines.base import Rows
 from notebook_kit.pipelines.generating import GENERATE_OPTIONS
 from notebook_kit.pipelines.options import check_choice, checked
 from notebook_kit.processing.audio.language_models import load_decoder
-from notebook_kit.processing.audio.samples import is_silent
+from notebook_kit.processing.audio.samples import check_rate, is_silent
 from notebook_kit.processing.text.ctc import words_of
 
 __all__ = ["AutomaticSpeechRecognitionPipeline"]
 
 Stride = tuple[int, int, int]
 """The length of a piece of a recording, and how much of it at its beginning and at its end is in a neighbour."""
+_READ = {"raw", "array", "bytes", "path", "sampling_rate", "stride"}
+"""What is read of a dictionary with a recording; the rest is returned with the text."""
 
 _SPEECH_OPTIONS = {
     "temperature": Any,  # or a tuple, tried one after the other
@@ -65,7 +68,8 @@ class AutomaticSpeechRecognitionPipeline(AudioPipeline):
 
     Returns:
         `{"text": str}` for one recording, with `"chunks"`, a list of `{"text": str, "timestamp": (start, end)}` in seconds, if
-        times are requested; for a list of recordings, a list of such dicts. The text of silence is empty.
+        times are requested; for a list of recordings, a list of such dicts. The text of silence is empty. What else a dictionary
+        with a recording says (as `"partial"` of a microphone) comes back with it, in a list with an entry per piece.
 
     Example:
         >>> from notebook_kit import pipeline
@@ -217,10 +221,20 @@ class AutomaticSpeechRecognitionPipeline(AudioPipeline):
         """The stride that a dictionary states in samples at its sampling rate, as streaming clients send it."""
         if not isinstance(item, Mapping) or item.get("stride") is None:
             return None
-        left, right = item["stride"]
-        ratio = self.feature_extractor.sampling_rate / item.get("sampling_rate", self.feature_extractor.sampling_rate)
-        left, right = round(left * ratio), round(right * ratio)
-        if left + right > length:
+        both, rate = item["stride"], item.get("sampling_rate")
+        if (
+            not isinstance(both, Sequence | np.ndarray)
+            or len(both) != 2
+            or not all(isinstance(one, Real) for one in both)
+        ):
+            raise InputError(
+                f"The stride of a recording is {both!r}.",
+                next_step="Pass a pair (left, right), in samples of the recording.",
+            )
+        own = self.feature_extractor.sampling_rate
+        ratio = 1 if rate is None else own / check_rate(rate, "the recording")
+        left, right = (round(float(one) * ratio) for one in both)
+        if left + right > length or min(left, right) < 0:
             raise InputError(
                 f"The stride of {left} and {right} samples is longer than the recording of {length}.",
                 next_step="Pass a shorter stride, in samples of the recording.",
@@ -297,10 +311,11 @@ class AutomaticSpeechRecognitionPipeline(AudioPipeline):
         return_language: bool | None = None,
         decoder_kwargs: dict[str, Any] | None = None,
     ) -> dict[str, Any]:
+        more = _further(item, len(features))
         if not features:  # silence
-            return {"text": "", **({"chunks": []} if return_timestamps or return_language else {})}
+            return {**more, "text": "", **({"chunks": []} if return_timestamps or return_language else {})}
         if not self.generates:
-            return self._read_frames(features, outputs, return_timestamps, decoder_kwargs or {})
+            return {**more, **self._read_frames(features, outputs, return_timestamps, decoder_kwargs or {})}
         rate = self.feature_extractor.sampling_rate
         pieces = []
         for feature, output in zip(features, outputs, strict=True):
@@ -312,10 +327,10 @@ class AutomaticSpeechRecognitionPipeline(AudioPipeline):
             pieces.append(piece)
         times = return_timestamps or getattr(self.model.generation_config, "return_timestamps", None)
         precision = self.feature_extractor.chunk_length / self.model.config.max_source_positions
-        text, more = self.tokenizer.decode_asr(
+        text, chunks = self.tokenizer.decode_asr(
             pieces, return_timestamps=times, return_language=return_language, time_precision=precision
         )
-        return {"text": text, **more}
+        return {**more, "text": text, **chunks}
 
     def _read_frames(
         self, features: Rows, outputs: Rows, times: bool | str | None, decoder_kwargs: dict[str, Any]
@@ -353,3 +368,11 @@ class AutomaticSpeechRecognitionPipeline(AudioPipeline):
             for span in spans
         ]
         return {"text": text, "chunks": chunks}
+
+
+def _further(item: Any, pieces: int) -> dict[str, list[Any]]:
+    """What else a dictionary says about a recording, such as whether it is partial: once per piece, as in `transformers`."""
+    if not isinstance(item, Mapping):
+        return {}
+    read = _READ if item.get("raw") is None else _READ - {"path"}
+    return {str(name): [value] * max(pieces, 1) for name, value in item.items() if name not in read}

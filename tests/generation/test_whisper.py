@@ -158,6 +158,34 @@ def test_long_recordings(settings):
     assert len(sequences.unique()) > 3 and len(many) == 3
 
 
+def test_text_before_a_stretch_in_a_batch():
+    """A shorter text is padded on its left, which must not shift the positions of its tokens: each row is as it is alone."""
+    settings = {"condition_on_prev_tokens": True, "language": "en", "max_new_tokens": 6}
+    given = torch.cat([features(frames=220, seed=seed) for seed in range(3)])
+    mask = torch.tensor([[1] * n + [0] * (220 - n) for n in (220, 150, 190)])
+    batch = assert_same({"input_features": given, "attention_mask": mask}, **settings)
+    for row, end in enumerate(mask.sum(-1).tolist()):
+        alone = assert_same({"input_features": given[row : row + 1, :, :end]}, **settings)
+        assert batch[row, : alone.shape[1]].tolist() == alone[0].tolist()
+
+    seen = []
+
+    def note(model: Any, given: Any, options: dict[str, Any]) -> None:
+        before = options.get("decoder_attention_mask")
+        if before is not None and not before.all():
+            count = options["decoder_input_ids"].shape[1]
+            expected = (before.cumsum(-1) - 1).clamp(min=0)[:, -count:]
+            assert torch.equal(options["decoder_position_ids"], expected)
+            seen.append(options.get("past_key_values") is not None)
+
+    hook = pair()[0].register_forward_pre_hook(note, with_kwargs=True)
+    try:  # the check for silence reads that text too, without a cache
+        pair()[0].generate(given, attention_mask=mask, no_speech_threshold=0.9, **settings)
+    finally:
+        hook.remove()
+    assert True in seen and False in seen
+
+
 @pytest.mark.parametrize(
     "settings",
     [{}, {"return_timestamps": True, "return_segments": True}, {"num_beams": 2}],
@@ -169,6 +197,74 @@ def test_times_of_tokens(settings):
     assert_same({"input_features": features()}, **settings)
     mask = torch.tensor([[1] * 57 + [0] * 3])
     assert_same({"input_features": features(), "attention_mask": mask}, **settings)
+
+
+def test_times_of_tokens_in_a_batch():
+    """As alone: transformers compares the attention of a short transcript also with that of the padding behind it, so that its
+    times depend on what else is in the batch."""
+    ours, theirs = pair()
+    settings = {"language": "en", "return_token_timestamps": True, "return_timestamps": True}
+    settings |= {"force_unique_generate_call": True, "return_dict_in_generate": True}  # the first stretch
+
+    def end_early(ids: Tensor, scores: Tensor) -> Tensor:
+        """After a number of tokens that depends on the first one."""
+        for row, written in zip(scores, ids.tolist(), strict=True):
+            if len(written) > 4 and len(written) >= 6 + written[3] % 5:
+                row.fill_(-torch.inf)[END] = 0.0
+        return scores
+
+    settings["logits_processor"] = [end_early]
+    given = torch.cat([features(seed=seed) for seed in range(5)])
+    frames = [FRAMES, 41, 50, 33, 57]
+    mask = torch.tensor([[1] * n + [0] * (FRAMES - n) for n in frames])
+    batch = ours.generate(given, attention_mask=mask, **settings)
+    lengths = set()
+    for row, (tokens, times) in enumerate(zip(batch["sequences"], batch["token_timestamps"], strict=True)):
+        alone = theirs.generate(given[row : row + 1], attention_mask=mask[row : row + 1], **settings)
+        length = alone["sequences"].shape[1]
+        lengths.add(length)
+        times = times[:length]
+        assert tokens[:length].tolist() == alone["sequences"][0].tolist()
+        torch.testing.assert_close(times, alone["token_timestamps"][0], rtol=0, atol=0.0201)
+    assert len(lengths) > 2
+
+
+def test_frames_in_place_of_a_mask():
+    """`num_frames`, as code for transformers 4 passes it."""
+    ours, _ = pair()
+    settings = {"language": "en", "return_token_timestamps": True}
+    given, frames = features(2), [41, 57]
+    mask = torch.tensor([[1] * n + [0] * (FRAMES - n) for n in frames])
+    expected = ours.generate(given, attention_mask=mask, **settings)["token_timestamps"]
+    whole = ours.generate(given, **settings)["token_timestamps"]
+    assert not torch.equal(expected, whole)
+    for value in (frames, np.array(frames), torch.tensor(frames)):
+        assert torch.equal(ours.generate(given, num_frames=value, **settings)["token_timestamps"], expected)
+    same = ours.generate(given, num_frames=FRAMES, **settings)["token_timestamps"]
+    assert torch.equal(same, whole)
+    long = features(2, 100)
+    ends = torch.tensor([[1] * n + [0] * (100 - n) for n in (70, 100)])
+    many = ours.generate(long, attention_mask=ends, max_new_tokens=4)
+    assert ours.generate(long, num_frames=[70, 100], max_new_tokens=4).tolist() == many.tolist()
+    for value in ([1, 2, 3], "all", [-1, 4], [0.5, 1], [True, True]):
+        with pytest.raises(InputError, match="num_frames is"):
+            ours.generate(given, num_frames=value, **settings)
+
+
+def test_one_stretch_as_the_checkpoint_says():
+    ours, theirs = pair()
+    try:
+        for model in (ours, theirs):
+            model.generation_config.force_unique_generate_call = True
+        for settings in ({"language": "en"}, {"return_timestamps": True, "return_dict_in_generate": True}):
+            mine, other = both({"input_features": features(frames=100)[..., :FRAMES]}, **settings)
+            if isinstance(other, Tensor):
+                assert mine.tolist() == other.tolist()
+            else:
+                assert mine["sequences"].tolist() == other["sequences"].tolist() and "segments" not in mine
+    finally:
+        for model in (ours, theirs):
+            model.generation_config.force_unique_generate_call = None
 
 
 def test_times_of_tokens_in_long_recordings():

@@ -105,6 +105,32 @@ def test_other_rates_and_strides(recognizers):
     assert ours({"array": twice, "sampling_rate": 48_000}) == ours(twice, sampling_rate=48_000)
 
 
+def test_what_else_a_dictionary_says_comes_back(recognizers):
+    """Programs with a microphone mark texts as partial."""
+    ours, oracle = recognizers
+    clip = {"raw": CLIPS[1], "sampling_rate": RATE, "partial": True, "path": "a.wav"}
+    for options in ({}, {"chunk_length_s": 0.4}):
+        result = ours(clip, **options)
+        assert result == oracle(dict(clip), **options) and result["partial"][0] is True
+    row = {"array": CLIPS[1], "sampling_rate": RATE, "path": "a.wav", "text": "HE WAS", "speaker": 7}
+    assert ours(row) == {
+        **ours(CLIPS[1]),
+        "speaker": [7],
+    }  # the text is what was heard; the reference returns the row's
+    assert ours({"array": np.zeros(RATE), "sampling_rate": RATE, "speaker": 7}) == {"text": "", "speaker": [7]}
+
+
+def test_strides_are_checked(recognizers):
+    ours, oracle = recognizers
+    clip = {"raw": CLIPS[1], "sampling_rate": RATE}
+    expected = oracle({**clip, "stride": [1_600, 3_200]})
+    for more in ({}, {"sampling_rate": str(RATE)}, {"sampling_rate": None}):
+        assert ours({**clip, "stride": np.array([1_600, 3_200]), **more}) == expected
+    for stride in (5, [1], (1, 2, 3), ("a", 2), (-5, 10), (10**9, 0), {"left": 1, "right": 2}):
+        with pytest.raises(InputError, match="stride of"):
+            ours({**clip, "stride": stride})
+
+
 def test_silence_has_no_text_and_faults_keep_the_rest(recognizers):
     ours, _ = recognizers
     assert ours(np.zeros(RATE)) == {"text": ""}

@@ -65,7 +65,7 @@ def decoded(file: Path | bytes, name: str, target: int | None) -> tuple[np.ndarr
         MissingDependencyError: If its format needs ffmpeg.
     """
     _check_beginning(file, name)
-    source = io.BytesIO(file) if isinstance(file, bytes) else file
+    source = _Content(file) if isinstance(file, bytes) else file
     try:
         with soundfile.SoundFile(source) as sound:
             rate = check_rate(sound.samplerate, name)
@@ -73,9 +73,10 @@ def decoded(file: Path | bytes, name: str, target: int | None) -> tuple[np.ndarr
             is_exact = sound.format != "MP3" or _states_length(file)
             if not is_exact and shutil.which("ffmpeg"):  # libsndfile estimates the length, and stops there
                 return _by_ffmpeg(file, name, target)
-            samples = _joined(sound.blocks(_BLOCK, dtype="float32", always_2d=True), rate, target)
-            if is_exact and sound.tell() < sound.frames < 2**62:
-                raise _truncated(name, f"{sound.tell():,} of {sound.frames:,} samples can be read")
+            blocks = _Blocks(sound)
+            samples = _joined(blocks, rate, target)
+            if is_exact and blocks.frames < sound.frames < 2**62:
+                raise _truncated(name, f"{blocks.frames:,} of {sound.frames:,} samples can be read")
             return samples, rate if target is None else target
     except (soundfile.LibsndfileError, RuntimeError, TypeError) as error:
         if _is_whole_format(file):
@@ -84,6 +85,33 @@ def decoded(file: Path | bytes, name: str, target: int | None) -> tuple[np.ndarr
                 why = "its header states no possible sampling rate or number of channels"
             raise _unreadable(name, why) from error
     return _by_ffmpeg(file, name, target)
+
+
+class _Content(io.BytesIO):
+    """The bytes of a file. A damaged one can make libsndfile seek before its beginning, where `BytesIO` would raise an error
+    that nobody can catch and that is printed instead."""
+
+    def seek(self, offset: int, whence: int = os.SEEK_SET, /) -> int:
+        try:
+            return super().seek(offset, whence)
+        except ValueError:
+            return self.tell()
+
+
+class _Blocks:
+    """The blocks (frames, channels) of a file, also of one in which libsndfile cannot seek, such as GSM 6.10.
+
+    Attributes:
+        frames: How many were read so far.
+    """
+
+    def __init__(self, sound: soundfile.SoundFile) -> None:
+        self.sound, self.frames = sound, 0
+
+    def __iter__(self) -> Iterator[np.ndarray]:
+        while len(block := self.sound.read(_BLOCK, dtype="float32", always_2d=True)):
+            self.frames += len(block)
+            yield block
 
 
 def _joined(blocks: Iterable[np.ndarray], rate: int, target: int | None) -> np.ndarray:

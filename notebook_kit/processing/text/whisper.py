@@ -137,7 +137,8 @@ class WhisperTokenizer(PreTrainedTokenizerFast):
             InputError: If the text contains a special token.
         """
         ids = self(_PREVIOUS, " " + text.strip(), add_special_tokens=False)["input_ids"]
-        special = next((id for id in ids[1:] if id in self.special_ids), None)
+        reserved = self.special_ids
+        special = next((id for id in ids[1:] if id in reserved), None)
         if special is not None:
             raise InputError(
                 f"The prompt contains the special token {self.convert_ids_to_tokens(special)!r}.",
@@ -149,8 +150,11 @@ class WhisperTokenizer(PreTrainedTokenizerFast):
 
     @property
     def special_ids(self) -> frozenset[int]:
-        """The ids of all special tokens."""
-        return frozenset(id for id in self.all_special_ids if id is not None)
+        """The ids of all special tokens, also of those that only tokenizer.json names; times are not special."""
+        last = self._tokenizer.token_to_id(_NO_TIMES)
+        named = {id for id in self.all_special_ids if id is not None}
+        marked = {id for id, token in self.added_tokens_decoder.items() if token.special}
+        return frozenset(named if last is None else named | {id for id in marked if id <= last})
 
     @property
     def timestamp_begin(self) -> int:

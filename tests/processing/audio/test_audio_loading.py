@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import contextlib
 import functools
 import http.server
 import io
@@ -156,6 +157,29 @@ def test_a_long_file_is_read_in_blocks(tmp_path, monkeypatch):
     in_blocks = load_audio(path, RATE)
     monkeypatch.undo()
     np.testing.assert_allclose(in_blocks, load_audio(path, RATE), atol=1e-6)
+
+
+def test_a_file_in_which_nothing_can_be_sought():
+    """GSM 6.10, as telephone systems record it."""
+    rate = 8_000
+    tone = (0.5 * np.sin(2 * np.pi * 440 * np.arange(2 * rate) / rate)).astype(np.float32)
+    content = encoded(tone, rate, subtype="GSM610")
+    loaded = load_audio(content, rate)
+    assert abs(len(loaded) - len(tone)) < 320  # whole blocks
+    assert np.corrcoef(loaded[: len(tone)], tone[: len(loaded)])[0, 1] > 0.98
+    with pytest.raises(InputError, match="truncated"):
+        load_audio(content[: len(content) // 2], rate)
+
+
+def test_a_damaged_file_prints_no_traceback(capfd):
+    """libsndfile asks for a place before the beginning, from a callback in which an error cannot be caught."""
+    whole = encoded(kind="AIFF")
+    for place in range(12, 60, 2):
+        damaged = bytearray(whole)
+        damaged[place : place + 4] = b"\xff\xff\xff\x7f"
+        with contextlib.suppress(InputError):
+            load_audio(bytes(damaged), RATE)
+    assert "Traceback" not in capfd.readouterr().err
 
 
 def with_rate(rate: int) -> bytes:

@@ -131,6 +131,22 @@ def test_prefix_tokens(options, tmp_path):
         ours.get_prompt_ids("<|en|>")
 
 
+def test_special_tokens_that_only_the_tokenizer_file_names(whispers, tmp_path):
+    """As converters to other engines write it: tokenizer_config.json without a list of special tokens, or none at all."""
+    folder = write_whisper(tmp_path)
+    path = folder / "tokenizer_config.json"
+    config = json.loads(path.read_text())
+    del config["additional_special_tokens"]
+    path.write_text(json.dumps(config))
+    ours = WhisperTokenizer.from_pretrained(folder)
+    with pytest.raises(InputError, match="special token"):
+        ours.get_prompt_ids("<|en|>")
+    options = {"return_timestamps": True, "return_language": True, "time_precision": 0.02}
+    for seed in range(10):
+        outputs = transcripts(ours, seed)
+        assert ours.decode_asr(outputs, **options) == whispers[1]._decode_asr(outputs, **options)
+
+
 def test_unknown_languages_and_tasks(whispers):
     with pytest.raises(InputError, match="Did you mean 'french'"):
         WhisperTokenizer.set_prefix_tokens(whispers[0], language="frensh")
@@ -213,6 +229,10 @@ def test_decoding(whispers):
     assert ours.batch_decode([row, row], skip_special_tokens=True) == theirs.batch_decode(
         [row, row], skip_special_tokens=True
     )
+    # A batch as its rows alone. transformers 5 keeps the prompts of a batch, and cannot return its offsets.
+    for options in ({"skip_special_tokens": True}, {"output_offsets": True}, {"decode_with_timestamps": True}):
+        rows = [prompt + row, row]
+        assert ours.batch_decode(rows, **options) == [theirs.decode(one, **options) for one in rows]
 
 
 OTHER_WORDS = """the a half and-a-half 12 3.5 $5 1960s st 2nd per-cent i'm we'd can't mr dr. he's-got colour €0.07 £3 ¢7 -4
