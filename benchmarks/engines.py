@@ -4,7 +4,8 @@ All get the same random weights of published sizes and the same inputs, and take
 weights. A cell is how many times as fast as `transformers` an engine is, with how far its answers are from those of `transformers`:
 the largest difference of a logit, or the share of equal tokens. `limit` is the physical one in float32: the time in which this
 machine reads the weights once (by the faster of two products with a vector, one of them in oneDNN's layout) or multiplies as many numbers
-at the rate of its best product of large matrices, whichever is longer.
+at the rate of its best product of large matrices, whichever is longer; for models that generate, that of each further token and of an
+encoder.
 
 The engines are no dependency of the project: `pip install onnx onnxruntime ctranslate2`. What is not installed is left out.
 
@@ -55,7 +56,8 @@ class Case:
         what: Its name.
         calls: Engine -> a call that returns the answer: logits as an array, or a list of tokens.
         weights: The matrices that one call multiplies with, and the rows of each product.
-        passes: How often one call reads the weights.
+        passes: How often one call reads the weights: once, or for each further token.
+        encoder: The same of what is multiplied once before these passes.
         short: The same calls with fewer tokens, whose time is subtracted, so that the rest is that of further tokens.
     """
 
@@ -64,6 +66,7 @@ class Case:
     weights: list[tuple[torch.Tensor, int]]
     passes: int = 1
     short: dict[str, Call] = field(default_factory=dict)
+    encoder: list[tuple[torch.Tensor, int]] = field(default_factory=list)
 
 
 def distance(answer: Any, expected: Any) -> str:
@@ -73,20 +76,26 @@ def distance(answer: Any, expected: Any) -> str:
     return f"{statistics.mean(a == b for a, b in pairs):.0%}"
 
 
-def limit_calls(case: Case) -> tuple[dict[str, Call], float]:
-    """What measures the limit in turns with the engines, and the multiplications of the case per one of its product."""
+SIZE = 1024  # of the matrices whose product shows the best rate
+
+
+def products(weights: list[tuple[torch.Tensor, int]]) -> float:
+    """The multiplications of these products, per one of matrices of `SIZE`."""
+    return sum(weight.numel() * rows for weight, rows in weights) / SIZE**3
+
+
+def limit_calls(case: Case) -> dict[str, Call]:
+    """What measures the limit in turns with the engines."""
     matrices = [weight.detach() for weight, _ in case.weights]
     vectors = [torch.ones(matrix.shape[1]) for matrix in matrices]
     copies = [laid_out(matrix, MOST_ROWS) for matrix in matrices] if available() else []
-    size = 1024
-    square, out = torch.ones(size, size), torch.empty(size, size)
-    work = sum(weight.numel() * rows for weight, rows in case.weights) * case.passes
+    square, out = torch.ones(SIZE, SIZE), torch.empty(SIZE, SIZE)
     return {
         "reading": lambda: [torch.mv(matrix, vector) for matrix, vector in zip(matrices, vectors, strict=True)],
         "reading by oneDNN": lambda: [product(x[None], w, None) for w, x in zip(copies, vectors, strict=False)],
         "multiplying": lambda: torch.mm(square, square, out=out),
         "multiplying by oneDNN": lambda: product(square, square, None),
-    }, work / size**3
+    }
 
 
 def columns(given: argparse.Namespace) -> list[str]:
@@ -96,8 +105,7 @@ def columns(given: argparse.Namespace) -> list[str]:
 
 def measured(case: Case, given: argparse.Namespace) -> list[str]:
     clock = time.process_time if given.cpu_seconds else time.perf_counter
-    limits, products = limit_calls(case)
-    calls = {**case.calls, **limits, **{f"short {name}": call for name, call in case.short.items()}}
+    calls = {**case.calls, **limit_calls(case), **{f"short {name}": call for name, call in case.short.items()}}
     answers = {name: call() for name, call in case.calls.items()}
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
@@ -107,7 +115,7 @@ def measured(case: Case, given: argparse.Namespace) -> list[str]:
     cost = medians(times)
     fastest = min(cost["multiplying"], cost["multiplying by oneDNN"])
     reading = min(cost["reading"], cost["reading by oneDNN"]) if available() else cost["reading"]
-    limit = max(reading * case.passes, fastest * products)
+    limit = fastest * products(case.encoder) + case.passes * max(reading, fastest * products(case.weights))
     cells = [case.what, f"{cost[THEIRS] * 1e3:.1f} ms"]
     for name in columns(given):
         if name in case.calls:
@@ -316,6 +324,16 @@ def torch_generation(model: Any, tokens: int, **inputs: Any) -> Call:
     return lambda: model.generate(**inputs, **exact)[:, -tokens:].tolist()
 
 
+def halves(model: Any, output: Any, length: int, rows: int) -> tuple[list[Any], list[Any]]:
+    """The weights of an encoder-decoder that are multiplied once, with `length` rows, and those of each step, with their rows."""
+    decoder = model.decoder
+    source = [
+        w for layer in decoder.layers for w in (layer.encoder_attn.k_proj.weight, layer.encoder_attn.v_proj.weight)
+    ]
+    steps = [w for w in (*linears(decoder), output.weight) if not any(w is one for one in source)]
+    return [(w, length) for w in (*linears(model.encoder), *source)], [(w, rows) for w in steps]
+
+
 def token_numbers(names: list[str]) -> Callable[[list[list[str]]], list[list[int]]]:
     number = {name: token for token, name in enumerate(names)}
     return lambda rows: [[number[name] for name in row] for row in rows]
@@ -385,9 +403,9 @@ def summarizers(given: argparse.Namespace) -> Iterator[Case]:
             calls[key] = lambda engine=engine: numbers(
                 [r.hypotheses[0] for r in engine.translate_batch(source, **settings)]
             )
-        encoder, decoder = linears(theirs.model.encoder), [*linears(theirs.model.decoder), theirs.lm_head.weight]
-        weights = [(w, length) for w in encoder] + [(w, beams * tokens) for w in decoder]
-        yield Case(f"BART-base size, {length} in, {tokens} out, {beams} beams", calls, weights)
+        once, steps = halves(theirs.model, theirs.lm_head, length, beams)
+        what = f"BART-base size, {length} in, {tokens} out, {beams} beams"
+        yield Case(what, calls, steps, passes=tokens, encoder=once)
 
 
 def transcribers(given: argparse.Namespace) -> Iterator[Case]:
@@ -436,9 +454,8 @@ def transcribers(given: argparse.Namespace) -> Iterator[Case]:
                 calls[key] = lambda engine=engine: [
                     r.sequences_ids[0] for r in engine.generate(view, prompts, **settings)
                 ]
-        encoder, decoder = linears(theirs.model.encoder), [*linears(theirs.model.decoder), theirs.proj_out.weight]
-        weights = [(w, 2 * 1500) for w in encoder] + [(w, 2 * tokens) for w in decoder]
-        yield Case(f"Whisper-tiny size, 2 x 30 s, {tokens} tokens each", calls, weights)
+        once, steps = halves(theirs.model, theirs.proj_out, 2 * 1500, 2)
+        yield Case(f"Whisper-tiny size, 2 x 30 s, {tokens} tokens each", calls, steps, passes=tokens, encoder=once)
 
 
 PARTS = {part.__name__: part for part in (texts, pictures, sounds, decoders, summarizers, transcribers)}
