@@ -11,22 +11,26 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
-from notebook_kit.nn.few_rows import here
-from notebook_kit.nn.row_counts import scratch
+from notebook_kit.nn.few_rows import here, is_ordinary_call, is_plain, product
+from notebook_kit.nn.many_rows import LEAST_GAIN, LEAST_PRODUCT, gain
+from notebook_kit.nn.row_counts import few_counts, scratch
 
-__all__ = ["FEW", "TINY", "RoundedRows", "rounded_rows", "shared_rows"]
+__all__ = ["FEW", "TINY", "RoundedRows", "added", "rounded_rows", "shared_rows"]
 
 FEW = 32
 """So many rows are kept for the next layer."""
+
+BLOCK = 1 << 18
+"""Numbers that are rounded together: 1 MiB."""
 
 TINY = 1e-12
 
 
 class RoundedRows(NamedTuple):
-    """Rows that are `step * (levels + zero)`, except for columns that are multiplied in float32.
+    """Rows that are `step * (levels + zero)`, or `step * (levels + 128 + zero)` of int8, except for columns that are multiplied in float32.
 
     Attributes:
-        levels: `(rows, in)`: from 0 to 255.5; a product rounds them.
+        levels: `(rows, in)`, as the product takes them: float32 from 0 to 255.5, or int8.
         step: `(rows, 1)`.
         factors: `(rows, count + 2)`, of the part in float32: `step * zero`, the exact columns, and ones.
     """
@@ -36,42 +40,86 @@ class RoundedRows(NamedTuple):
     factors: Tensor
 
 
-def rounded_rows(x: Tensor, columns: Tensor, others: Tensor, reuse: bool = False) -> RoundedRows:
+def rounded_rows(x: Tensor, columns: Tensor, others: Tensor, rounds: bool, reuse: bool = False) -> RoundedRows:
     """The range of each row, and the row in steps of it.
 
     Args:
         x: `(rows, in)`, float32.
         columns: `(count,)`, those that are multiplied in float32.
         others: `(in,)`: 0 for these columns, 1 for the others.
+        rounds: Whether the product rounds the levels itself.
         reuse: Whether the result is used up before the next such call, so that it may be in the memory of `scratch`. New memory for
             a large tensor would cost more time than the arithmetic.
 
     Example:
         >>> import torch
         >>> from notebook_kit.nn.int8_rows import rounded_rows
-        >>> rows = rounded_rows(torch.tensor([[-1.0, 1.55, 9.0]]), torch.tensor([2]), torch.tensor([1.0, 1.0, 0.0]))
+        >>> x, columns, others = torch.tensor([[-1.0, 1.55, 9.0]]), torch.tensor([2]), torch.tensor([1.0, 1.0, 0.0])
+        >>> rows = rounded_rows(x, columns, others, rounds=True)
         >>> rows.levels.round(), rows.factors.round()  # in steps of 0.01, from -1
         (tensor([[  0., 255., 100.]]), tensor([[-1.,  9.,  1.]]))
+        >>> rounded_rows(x, columns, others, rounds=False).levels
+        tensor([[-128,  127,  -28]], dtype=torch.int8)
     """
+    is_masked = len(columns) > 0
+    block = BLOCK // x.shape[1] + 1
+    if rounds or not is_ordinary_call() or len(x) <= block:  # in this order: a graph is for any number of rows
+        levels, step, zero = _levels(x, others if is_masked else None, rounds, reuse)
+    else:  # block by block, which stay in the processor's cache
+        parts = [_levels(part, others if is_masked else None, rounds, reuse=True) for part in x.split(block)]
+        levels, step, zero = map(torch.cat, zip(*parts, strict=True))
+    near = x.index_select(1, columns)
+    return RoundedRows(levels, step, torch.cat((zero.mul_(step), near, torch.ones_like(step)), dim=1))
+
+
+def _levels(x: Tensor, others: Tensor | None, rounds: bool, reuse: bool) -> tuple[Tensor, Tensor, Tensor]:
+    """Levels, the step between two of them, and the number of steps from 0 to the first."""
     out = scratch(x.shape) if reuse else None
-    rest = torch.mul(x, others, out=out) if len(columns) else x
+    rest = x if others is None else torch.mul(x, others, out=out)
     lowest, highest = rest.amin(1, keepdim=True), rest.amax(1, keepdim=True)
-    if rest is x:  # else the range contains the 0 of the columns that are left out
+    if others is None:  # else the range contains the 0 of the columns that are left out
         lowest, highest = lowest.clamp_max_(0), highest.clamp_min_(0)
     step = highest.sub_(lowest).mul_(1 / 255).clamp_min_(TINY)
     zero = lowest.div_(step).round_()
-    levels = torch.div(rest, step, out=out).sub_(zero)
-    near = x.index_select(1, columns)
-    return RoundedRows(levels, step, torch.cat((zero.mul_(step), near, torch.ones_like(step)), dim=1))
+    levels = torch.div(rest, step, out=out)
+    if rounds:
+        return levels.sub_(zero), step, zero
+    return levels.sub_(zero + 128).clamp_max_(127).round_().to(torch.int8), step, zero
+
+
+def added(out: Tensor, step: Tensor, factors: Tensor, exact: Tensor) -> Tensor:
+    """`out * step + factors @ exact`, in the memory of `out` for products of few rows.
+
+    Args:
+        out: `(rows, out)`, the products of levels.
+        step, factors: Of the `RoundedRows`.
+        exact: `(count + 2, out)`: what the factors are multiplied with.
+
+    Example:
+        >>> import torch
+        >>> from notebook_kit.nn.int8_rows import added
+        >>> added(torch.ones(2, 3), torch.tensor([[2.0], [3.0]]), torch.ones(2, 2), torch.ones(2, 3))
+        tensor([[4., 4., 4.],
+                [5., 5., 5.]])
+    """
+    if (
+        is_ordinary_call()  # first, since a graph is for any number of rows
+        and out.numel() * len(exact) >= LEAST_PRODUCT
+        and is_plain(factors)
+        and gain(False, torch.get_num_threads()) >= LEAST_GAIN
+    ):
+        rest = product(few_counts(factors), exact.t(), None)
+        return torch.addcmul(rest[: len(out)], out, step, out=out)
+    return out.mul_(step).addmm_(factors, exact)
 
 
 def shared_rows(x: Tensor, rows: Tensor, columns: Tensor, others: Tensor) -> RoundedRows:
     """As `rounded_rows` of the few `rows` in `x`; those of the previous call on this thread, if it was for the same states."""
     if x.is_inference():  # whose changes torch does not count
-        return rounded_rows(rows, columns, others)
+        return rounded_rows(rows, columns, others, rounds=True)
     known: Any = getattr(here, "rounded", None)
     if known is not None and known[0] is x and known[1] == x._version and known[2] is columns:
         return known[3]
-    found = rounded_rows(rows, columns, others)
+    found = rounded_rows(rows, columns, others, rounds=True)
     here.rounded = x, x._version, columns, found
     return found

@@ -30,7 +30,7 @@ from notebook_kit.errors import InputError, a_kind, near_matches, notice
 from notebook_kit.nn.few_rows import is_ordinary_call
 from notebook_kit.nn.inputs import inputs_of, vocabulary_size
 from notebook_kit.nn.int8 import MANY, ONE, best_product, float_seconds, seconds
-from notebook_kit.nn.int8_rows import FEW, TINY, rounded_rows, shared_rows
+from notebook_kit.nn.int8_rows import FEW, TINY, added, rounded_rows, shared_rows
 from notebook_kit.nn.largest import largest
 from notebook_kit.nn.patches import sides
 
@@ -112,11 +112,11 @@ class Int8Linear(nn.Module):
             # 1, or NaN if a value is NaN or infinite, which FBGEMM would round to a finite number.
             one = torch.addmv(self.one, flat, self.zeros).view(1, 1)
             return out.addmm_(torch.cat((flat.index_select(1, columns), one), dim=1), exact[1:])
-        if 1 < rows <= FEW and not product.overwrites and is_ordinary_call():
+        if 1 < rows <= FEW and product.rounds and is_ordinary_call():
             levels, step, factors = shared_rows(x, flat, columns, others)
         else:
-            levels, step, factors = rounded_rows(flat, columns, others, reuse=True)
-        return product.multiply(levels, self.packed).mul_(step).addmm_(factors, exact)
+            levels, step, factors = rounded_rows(flat, columns, others, product.rounds, reuse=True)
+        return added(product.multiply(levels, self.packed), step, factors, exact)
 
     def to_float(self) -> nn.Module:
         """A layer of the original kind in float32, with the rounded weights."""

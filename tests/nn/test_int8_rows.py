@@ -14,7 +14,7 @@ from notebook_kit.nn.few_rows import here
 from notebook_kit.nn.int8 import best_product
 from notebook_kit.pipelines.quantization import Int8Linear, quantized
 
-pytestmark = pytest.mark.skipif(best_product(1).overwrites, reason="this processor's product writes to its input")
+pytestmark = pytest.mark.skipif(not best_product(1).rounds, reason="this processor's product takes whole numbers")
 
 
 @pytest.fixture
@@ -97,3 +97,42 @@ def test_queries_keys_and_values_of_a_step_share_theirs(counted):
         )
         counts.append(len(counted))
     assert counts[1] - counts[0] == 8 - 2 + 1, "of 8 layers and the output layer, two read what another has read"
+
+
+@pytest.mark.parametrize("columns", [[], [3, 40]])
+def test_blocks_of_rows_are_rounded_as_all_at_once(columns, monkeypatch):
+    torch.manual_seed(0)
+    x, columns = torch.randn(50, 48) * torch.rand(50, 1), torch.tensor(columns, dtype=torch.int64)
+    others = torch.ones(48).index_fill(0, columns, 0)
+    with torch.no_grad():
+        whole = int8_rows.rounded_rows(x, columns, others, rounds=False)
+        floats = int8_rows.rounded_rows(x, columns, others, rounds=True)
+        monkeypatch.setattr(int8_rows, "BLOCK", 48 * 7)
+        blocks = int8_rows.rounded_rows(x, columns, others, rounds=False, reuse=True)
+    assert all(map(torch.equal, blocks, whole))
+    assert torch.equal(whole.levels.float() + 128, floats.levels.clamp(max=255).round())
+    assert torch.equal(whole.factors, floats.factors) and torch.equal(whole.step, floats.step)
+
+
+def test_the_largest_value_of_a_row_does_not_wrap_around():
+    # In some of these rows, the largest value is half a step above the last level.
+    x = torch.tensor([[-0.5, 254.5], [-1.5, 253.5], [0.5, 255.5], [-127.5, 127.5]])
+    for rounds in (True, False):
+        rows = int8_rows.rounded_rows(x, torch.tensor([], dtype=torch.int64), torch.ones(2), rounds)
+        levels = rows.levels.clamp(max=255).round() if rounds else rows.levels.float() + 128
+        assert (levels >= 0).all() and (levels[:, 1] >= 254).all()
+
+
+def test_many_products_are_added_by_onednn(monkeypatch):
+    torch.manual_seed(0)
+    out, step, factors, exact = torch.randn(70, 40), torch.rand(70, 1), torch.randn(70, 5), torch.randn(5, 40)
+    expected = out * step + factors @ exact
+    calls, multiply = [], int8_rows.product
+    monkeypatch.setattr(int8_rows, "product", lambda *given: calls.append(given) or multiply(*given))
+    monkeypatch.setattr(int8_rows, "gain", lambda few, threads: 2.0)
+    with torch.no_grad():
+        torch.testing.assert_close(int8_rows.added(out.clone(), step, factors, exact), expected)
+        assert not calls  # too few
+        monkeypatch.setattr(int8_rows, "LEAST_PRODUCT", 1)
+        torch.testing.assert_close(int8_rows.added(out.clone(), step, factors, exact), expected)
+    assert len(calls) == 1
