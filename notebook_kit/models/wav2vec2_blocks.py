@@ -25,6 +25,7 @@ from notebook_kit.nn.frame_convolutions import (
 )
 from notebook_kit.nn.layers import activation, merge_heads, recording, run_layers, split_heads, without_dropped
 from notebook_kit.nn.masks import padding_mask
+from notebook_kit.nn.row_counts import padding
 
 __all__ = [
     "FeatureEncoder",
@@ -202,6 +203,9 @@ class ConvolutionLayer(nn.Module):
         return self.activation(x)
 
 
+_exact: set[int] = set()  # lengths that are not padded: oneDNN keeps each compiled convolution
+
+
 class FeatureEncoder(nn.Module):
     """A stack of convolutions: samples `(batch, samples)` to `(batch, frames, channels)`."""
 
@@ -216,14 +220,18 @@ class FeatureEncoder(nn.Module):
                 norm = nn.GroupNorm(channels, channels)  # over time, for each channel
             layers.append(ConvolutionLayer(config, index, norm))
         self.conv_layers = nn.ModuleList(layers)
+        self.kernels, self.strides = config.conv_kernel, config.conv_stride
 
     def forward(self, input_values: Tensor) -> Tensor:
         layers: Iterable[Any] = self.conv_layers
         if is_fast_call(input_values, *self.conv_layers.modules()):
             x = input_values
-            for layer in layers:
+            for index, layer in enumerate(layers):
                 x = layer.fast(x)
-            return x
+                if index == 0:  # the first frames of each convolution do not depend on zeros after them
+                    frames = frames_after(x.shape[1], self.kernels[1:], self.strides[1:])
+                    x = F.pad(x, (0, 0, 0, padding(x.shape[1], _exact)))
+            return x[:, :frames]
         x = input_values[:, None]
         for layer in layers:
             x = layer(x)

@@ -154,3 +154,16 @@ def test_timing(monkeypatch):
     frame_convolutions.ratio.cache_clear()
     monkeypatch.setattr(frame_convolutions, "available", lambda: False)
     assert frame_convolutions.ratio(-1) == 0
+
+
+@pytest.mark.parametrize("norm", ["group", "layer"])
+def test_further_lengths_are_padded(counted, monkeypatch, norm):
+    torch.manual_seed(0)
+    model = Wav2Vec2Model(Wav2Vec2Config(**TINY, feat_extract_norm=norm))
+    monkeypatch.setattr(wav2vec2_blocks, "_exact", set(range(40)))  # as many as are kept
+    lengths, compute = set(), wav2vec2_blocks.convolved
+    monkeypatch.setattr(wav2vec2_blocks, "convolved", lambda x, *more: lengths.add(x.shape[1]) or compute(x, *more))
+    for samples in (693, 698, 703, 708):
+        found, expected = both(model, torch.randn(2, samples), monkeypatch)
+        torch.testing.assert_close(found.last_hidden_state, expected.last_hidden_state, atol=1e-5, rtol=1e-5)
+    assert {144, 71} <= lengths and not lengths & set(range(137, 144))
