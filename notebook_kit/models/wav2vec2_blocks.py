@@ -21,6 +21,7 @@ from notebook_kit.nn.frame_convolutions import (
     group_convolved,
     is_fast_call,
     is_fast_group_call,
+    is_usual,
     normalized_convolved,
 )
 from notebook_kit.nn.layers import activation, merge_heads, recording, run_layers, split_heads, without_dropped
@@ -224,7 +225,7 @@ class FeatureEncoder(nn.Module):
 
     def forward(self, input_values: Tensor) -> Tensor:
         layers: Iterable[Any] = self.conv_layers
-        if is_fast_call(input_values, *self.conv_layers.modules()):
+        if is_fast_call(input_values, *self.conv_layers.modules()) and all(map(_is_usual, layers)):
             x = input_values
             for index, layer in enumerate(layers):
                 x = layer.fast(x)
@@ -236,6 +237,11 @@ class FeatureEncoder(nn.Module):
         for layer in layers:
             x = layer(x)
         return x.transpose(1, 2)
+
+
+def _is_usual(layer: Any) -> bool:
+    """Whether it can be computed by `fast`: it may have been replaced, or parts of it."""
+    return type(layer) is ConvolutionLayer and is_usual(layer.conv, getattr(layer, "layer_norm", None))
 
 
 # The encoder -----------------------------------------------------------------------------------------------------------
@@ -280,7 +286,8 @@ class PositionalConvolution(nn.Module):
         self.activation = activation(config.feat_extract_activation)
 
     def forward(self, x: Tensor) -> Tensor:
-        if isinstance(self.conv, NormalizedConvolution) and is_fast_group_call(x, self.conv):
+        # A subclass, such as one with a parametrization, may compute something else.
+        if type(self.conv) is NormalizedConvolution and is_fast_group_call(x, self.conv):
             return self.activation(self.conv.fast(x))
         x = x.transpose(1, 2)
         x = self.conv(x if self.batch_norm is None else self.batch_norm(x))

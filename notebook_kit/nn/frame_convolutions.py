@@ -24,7 +24,15 @@ from notebook_kit.nn.few_rows import available as products_available
 from notebook_kit.nn.few_rows import best_time, is_ordinary_call, is_plain, product
 from notebook_kit.nn.row_counts import padding
 
-__all__ = ["available", "convolved", "group_convolved", "is_fast_call", "is_fast_group_call", "normalized_convolved"]
+__all__ = [
+    "available",
+    "convolved",
+    "group_convolved",
+    "is_fast_call",
+    "is_fast_group_call",
+    "is_usual",
+    "normalized_convolved",
+]
 
 LEAST_GAIN = 1.1
 LEAST_RATIO = 0.75  # of a small product, which gains nothing; large ones gain since they read and write less memory
@@ -140,7 +148,7 @@ def group_convolved(x: Tensor, weight: Tensor, bias: Tensor | None, groups: int)
 def is_fast_call(x: Tensor, *layers: nn.Module) -> bool:
     """Whether `convolved` and `normalized_convolved` take an input and these layers, and are expected to be faster.
 
-    False if a layer has a hook or a `forward` of its own, which would not be called.
+    False if a layer has a hook or a `forward` of its own, which would not be called, and for convolutions of other kinds.
 
     Args:
         x: The input, of any shape.
@@ -184,6 +192,30 @@ def _size(layer: nn.Module) -> int:
 
 def _is_as_it_was(layer: nn.Module) -> bool:
     return not (layer._forward_hooks or layer._forward_pre_hooks or "forward" in layer.__dict__)
+
+
+_FORWARDS = {kind: kind.forward for kind in (nn.Conv1d, nn.GroupNorm)}  # which a library or a user may replace
+
+
+def is_usual(conv: nn.Module, norm: nn.Module | None) -> bool:
+    """Whether `convolved`, or with one group per channel `normalized_convolved`, compute what these layers do.
+
+    Not for layers of other classes, which may do more: a convolution with an adapter, for example.
+
+    Example:
+        >>> import torch
+        >>> from notebook_kit.nn.frame_convolutions import is_usual
+        >>> is_usual(torch.nn.Conv1d(1, 8, 3), None), is_usual(torch.nn.Conv1d(1, 8, 3, padding=1), None)
+        (True, False)
+    """
+    if type(conv) is not nn.Conv1d or (conv.padding, conv.dilation, conv.groups) != ((0,), (1,), 1):
+        return False
+    if isinstance(norm, nn.GroupNorm):
+        if type(norm) is not nn.GroupNorm or conv.in_channels != 1 or norm.num_groups != conv.out_channels:
+            return False
+    elif not (norm is None or isinstance(norm, nn.LayerNorm)):
+        return False
+    return all(kind.forward is forward for kind, forward in _FORWARDS.items())
 
 
 @functools.cache

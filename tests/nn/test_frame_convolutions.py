@@ -134,6 +134,64 @@ def test_what_is_left_to_torch(counted):
     assert counted == []
 
 
+class Louder(nn.Conv1d):
+    def forward(self, x):
+        return 2 * super().forward(x)
+
+
+class Twice(nn.Module):
+    def __init__(self, layer=None):
+        super().__init__()
+        self.layer = layer or nn.Identity()
+
+    def forward(self, x):
+        return 2 * self.layer(x)
+
+
+REPLACED = {
+    "conv": [
+        Louder(24, 16, 2, stride=2),
+        Twice(nn.Conv1d(24, 16, 2, stride=2)),
+        nn.Conv1d(24, 16, 3, stride=2, padding=1),
+        nn.Conv1d(24, 16, 2, stride=2, dilation=2),
+        nn.Conv1d(24, 16, 2, stride=2, groups=8),
+    ],
+    "layer_norm": [nn.GroupNorm(4, 16), nn.GroupNorm(16, 16), nn.BatchNorm1d(16), Twice()],
+}
+
+
+@pytest.mark.parametrize(("name", "layer"), [(name, layer) for name, layers in REPLACED.items() for layer in layers])
+def test_layers_that_were_replaced_are_called(counted, monkeypatch, name, layer):
+    model = Wav2Vec2Model(Wav2Vec2Config(**TINY))
+    setattr(model.feature_extractor.conv_layers[2], name, layer)
+    fast, plain = both(model, torch.randn(2, 700), monkeypatch)
+    assert counted == ["group_convolved"]
+    torch.testing.assert_close(fast.last_hidden_state, plain.last_hidden_state, atol=1e-5, rtol=1e-5)
+
+
+def test_norms_over_several_channels_are_called(counted, monkeypatch):
+    model = Wav2Vec2Model(Wav2Vec2Config(**TINY))
+    model.feature_extractor.conv_layers[0].layer_norm = nn.GroupNorm(4, 16)
+    fast, plain = both(model, torch.randn(2, 700), monkeypatch)
+    torch.testing.assert_close(fast.last_hidden_state, plain.last_hidden_state, atol=1e-5, rtol=1e-5)
+
+
+def test_subclasses_and_replaced_methods_are_called(counted, monkeypatch):
+    model, x = Wav2Vec2Model(Wav2Vec2Config(**TINY)), torch.randn(2, 700)
+    for module in (model.feature_extractor.conv_layers[1], model.encoder.pos_conv_embed.conv):
+        kind = type(module)
+        module.__class__ = type("Other", (kind,), {"forward": lambda self, x, kind=kind: 2 * kind.forward(self, x)})
+    fast, plain = both(model, x, monkeypatch)
+    assert counted == []
+    torch.testing.assert_close(fast.last_hidden_state, plain.last_hidden_state, atol=1e-5, rtol=1e-5)
+
+    model, seen, usual = Wav2Vec2Model(Wav2Vec2Config(**TINY)).eval(), [], nn.Conv1d.forward
+    monkeypatch.setattr(nn.Conv1d, "forward", lambda self, x: seen.append(self) or usual(self, x))
+    with torch.no_grad():
+        model(x)
+    assert len(seen) == 3
+
+
 def test_attention_is_recorded(counted):
     model = Wav2Vec2Model(Wav2Vec2Config(**TINY)).eval()
     with torch.no_grad(), record_attention(model, layers=[0]) as record:
