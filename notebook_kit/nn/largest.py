@@ -39,10 +39,10 @@ def largest(x: Tensor, count: int) -> tuple[Tensor, Tensor]:
     parts = x[:, :end].view(rows, blocks, BLOCK)
     chosen = parts.amax(dim=2).topk(count, dim=1, sorted=False).indices  # (rows, count) of blocks
     some = parts.gather(1, chosen[:, :, None].expand(rows, count, BLOCK)).view(rows, count * BLOCK)
-    places = (chosen[:, :, None] * BLOCK + torch.arange(BLOCK)).view(rows, count * BLOCK)
+    places = (chosen[:, :, None] * BLOCK + torch.arange(BLOCK, device=x.device)).view(rows, count * BLOCK)
     if end < size:
         some = torch.cat((some, x[:, end:]), dim=1)
-        places = torch.cat((places, torch.arange(end, size).expand(rows, -1)), dim=1)
+        places = torch.cat((places, torch.arange(end, size, device=x.device).expand(rows, -1)), dim=1)
     values, order = some.topk(count, dim=1)
     return values, places.gather(1, order)
 

@@ -49,3 +49,10 @@ def test_equal_numbers_and_what_is_no_number(kind):
         values, places = largest(x, count)
         torch.testing.assert_close(values, expected.values, rtol=0, atol=0, equal_nan=True)
         torch.testing.assert_close(x.gather(1, places), values, rtol=0, atol=0, equal_nan=True)
+
+
+def test_with_another_default_device():
+    x = torch.randn(2, FEWEST + 1)
+    with torch.device("meta"):
+        found = largest(x, 3)
+    assert all(map(torch.equal, found, x.topk(3, dim=1)))
