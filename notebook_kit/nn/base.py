@@ -28,11 +28,11 @@ from notebook_kit.fields import Rows, mismatch
 from notebook_kit.hub import Source, locate, take_hub_options
 from notebook_kit.hub.saving import PushToHub, folder_to_save
 from notebook_kit.keywords import refuse_slips, switch, without_effect
+from notebook_kit.nn import quantized_weights
 from notebook_kit.nn.diagnosis import explain_unknown_attributes, known_inputs, names_of_inputs, wrong_input
 from notebook_kit.nn.layers import rows_near_mean
 from notebook_kit.nn.many_rows import fast_products
 from notebook_kit.nn.placement import choose_dtype, device_of_map
-from notebook_kit.nn.quantized_weights import refuse_quantized_checkpoint, refuse_quantized_tensor, take_quantization
 from notebook_kit.registry.families import classes_for
 
 __all__ = ["ModelHooks", "PreTrainedModel"]
@@ -339,7 +339,7 @@ class PreTrainedModel(nn.Module, PushToHub, ModelHooks):
             The token embeddings.
 
         Raises:
-            InputError: If a size is not a positive whole number.
+            InputError: If a size is not a positive whole number, and for a table or an output layer rounded to 8 bits.
         """
         sizes = {"new_num_tokens": new_num_tokens, "pad_to_multiple_of": pad_to_multiple_of}
         if fault := mismatch(sizes, dict.fromkeys(sizes, Rows | None)):
@@ -356,6 +356,7 @@ class PreTrainedModel(nn.Module, PushToHub, ModelHooks):
         for name in (*ties.values(), *ties):  # the output layer and its bias
             module, leaf = self._place(name)
             parameters += [(module, leaf), (module, "bias")]
+        quantized_weights.refuse_resizing([module for module, _ in parameters])
         resized: dict[int, nn.Parameter] = {}  # by the id of the old one: shared parameters stay shared
         for module, leaf in parameters:
             old = module._parameters.get(leaf)
@@ -434,7 +435,7 @@ class PreTrainedModel(nn.Module, PushToHub, ModelHooks):
                 next_step="Use a checkpoint with model.safetensors or pytorch_model.bin.",
             )
         from_tf = bool(kwargs.pop("from_tf", False))
-        take_quantization(kwargs)
+        quantized_weights.take_quantization(kwargs)
         own = set(inspect.signature(cls.__init__).parameters) - {"self", "config"}
         arguments = {name: kwargs.pop(name) for name in list(kwargs) if name in own}  # such as add_pooling_layer=False
         ignored = without_effect(kwargs, cls.__name__)
@@ -450,7 +451,7 @@ class PreTrainedModel(nn.Module, PushToHub, ModelHooks):
         refuse_slips(f"{cls.__name__}.from_pretrained", (name for name in edits if not hasattr(config, name)), named)
         config.update(edits)
         name = "state_dict" if source is None else source.name
-        refuse_quantized_checkpoint(name, config.extra.get("quantization_config"))
+        quantized_weights.refuse_quantized_checkpoint(name, config.extra.get("quantization_config"))
 
         with torch.device("meta"), _NoInitialization():  # no memory or time for weights that are read from the file
             model = cls(config, **arguments)
@@ -510,7 +511,7 @@ class PreTrainedModel(nn.Module, PushToHub, ModelHooks):
         )
         for key, source in plan.sources.items():
             if own[key].is_floating_point():
-                refuse_quantized_tensor(name, source, weights.dtype(source))
+                quantized_weights.refuse_quantized_tensor(name, source, weights.dtype(source))
         plan.check(ignore_mismatched_sizes)
         self.config.tie_word_embeddings = plan.tied
         if dtype == "auto":

@@ -3,14 +3,20 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import torch
 
 from notebook_kit.errors import CheckpointError, InputError
 
-__all__ = ["BitsAndBytesConfig", "refuse_quantized_checkpoint", "refuse_quantized_tensor", "take_quantization"]
+__all__ = [
+    "BitsAndBytesConfig",
+    "refuse_quantized_checkpoint",
+    "refuse_quantized_tensor",
+    "refuse_resizing",
+    "take_quantization",
+]
 
 _INSTEAD = 'pipeline(..., quantize="int8") on a CPU, or dtype="bfloat16" on an accelerator'
 
@@ -101,4 +107,17 @@ def refuse_quantized_tensor(checkpoint: str, name: str, dtype: torch.dtype) -> N
             f"The tensor {name!r} of {checkpoint!r} holds {str(dtype).removeprefix('torch.')} values, where weights are "
             "floating-point numbers of 16 bits or more: it was probably quantized.",
             next_step="Choose a checkpoint with float32, float16 or bfloat16 weights.",
+        )
+
+
+def refuse_resizing(modules: Iterable[torch.nn.Module]) -> None:
+    """Refuse to resize token embeddings and output layers of which one is rounded to 8 bits.
+
+    Raises:
+        InputError: If one is.
+    """
+    if any(value.dtype == torch.int8 for module in modules for value in module.state_dict().values()):
+        raise InputError(
+            "The token embeddings or the output layer of this model are rounded to 8 bits, so they cannot be resized.",
+            next_step="Resize the model before it is quantized; or resize dequantized(model), which is in float32.",
         )

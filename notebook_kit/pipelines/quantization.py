@@ -143,6 +143,9 @@ class Int8Linear(nn.Module):
     def _load_from_state_dict(self, state_dict: dict[str, Any], prefix: str, *others: Any) -> None:
         given = dict(state_dict)
         rounded = given.pop(f"{prefix}weight", None)
+        columns = given.get(f"{prefix}columns")
+        if columns is not None and columns.shape == self.columns.shape and not torch.equal(columns, self.columns):
+            self.columns = self.columns.clone()  # other layers may have the same tensor, and keep theirs
         super()._load_from_state_dict(given, prefix, *others)
         _, _, missing, _, errors = others
         if rounded is None:

@@ -180,6 +180,37 @@ def test_weights_are_in_the_state_dict():
             second.load_state_dict(state)
 
 
+@pytest.mark.parametrize("rows", [int8.ONE, int8.MANY])
+def test_layers_with_the_same_columns_take_different_ones(rows):
+    torch.manual_seed(0)
+    layers, x = [nn.Linear(48, 32) for _ in range(2)], torch.randn(5, 48)
+    x[:, 1] = 9
+    same = torch.tensor([1, 2])
+    ours = nn.ModuleList(Int8Linear(layer, same, rows) for layer in layers)
+    others = [torch.tensor([1, 2]), torch.tensor([3, 4])]
+    given = nn.ModuleList(Int8Linear(*both, rows) for both in zip(layers, others, strict=True))
+    before = [layer(x) for layer in ours]
+    ours.load_state_dict(given.state_dict())
+    assert all(torch.equal(layer(x), other(x)) for layer, other in zip(ours, given, strict=True))
+    assert torch.equal(ours[0](x), before[0]) and not torch.equal(ours[1](x), before[1])
+
+
+@pytest.mark.parametrize(("task", "name"), [("sentiment-analysis", "tiny-sentiment"), ("text-generation", "tiny-gpt2")])
+def test_a_vocabulary_with_8_bits_is_not_resized(task, name):
+    model = pipeline(
+        task,
+        model=f"notebook-kit/{name}",
+        device="cpu",
+        quantize="int8",
+    ).model
+    ids, size = torch.tensor([[5, 6, 7]]), model.config.vocab_size
+    before = model(ids).logits
+    with pytest.raises(InputError, match=r"resize dequantized\(model\)"):
+        model.resize_token_embeddings(size + 8)
+    assert model.config.vocab_size == size and torch.equal(model(ids).logits, before)
+    assert dequantized(model).resize_token_embeddings(size + 8).num_embeddings == size + 8
+
+
 def test_a_model_is_not_saved_with_8_bits(tmp_path):
     pipe = pipeline("sentiment-analysis", model="notebook-kit/tiny-sentiment", device="cpu", quantize="int8")
     with pytest.raises(InputError, match=r"dequantized\(model\)"):
