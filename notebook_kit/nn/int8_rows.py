@@ -114,7 +114,10 @@ def added(out: Tensor, step: Tensor, factors: Tensor, exact: Tensor) -> Tensor:
 
 
 def shared_rows(x: Tensor, rows: Tensor, columns: Tensor, others: Tensor) -> RoundedRows:
-    """As `rounded_rows` of the few `rows` in `x`; those of the previous call on this thread, if it was for the same states."""
+    """As `rounded_rows` of the few `rows` in `x`; those of the previous call on this thread, if it was for the same states.
+
+    Changes of the states in place are seen, except through `x.data` or NumPy, which torch does not count.
+    """
     if x.is_inference():  # whose changes torch does not count
         return rounded_rows(rows, columns, others, rounds=True)
     known: Any = getattr(here, "rounded", None)
