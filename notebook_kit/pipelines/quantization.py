@@ -337,7 +337,9 @@ def _round_tables(model: nn.Module) -> None:
     made: dict[int, Int8Embedding] = {}  # a table may be in several places
     for parent in list(model.modules()):
         for name, child in list(parent._modules.items()):
-            if type(child) is nn.Embedding and len(child.weight) >= FEWEST_VECTORS and id(child.weight) not in exact:
+            if type(child) is not nn.Embedding or child.max_norm is not None:  # these change as they are read
+                continue
+            if len(child.weight) >= FEWEST_VECTORS and id(child.weight) not in exact:
                 if id(child.weight) not in made:
                     made[id(child.weight)] = Int8Embedding(child)
                 parent._modules[name] = made[id(child.weight)]

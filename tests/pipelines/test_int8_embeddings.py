@@ -66,9 +66,12 @@ def test_a_model_takes_a_quarter_of_the_memory_and_answers_nearly_the_same():
     assert not torch.equal(ours, exact)
 
 
-def test_small_tables_stay():
+def test_small_tables_and_those_that_change_as_they_are_read_stay():
     model = quantized(small_bert(vocab_size=FEWEST_VECTORS - 1))
     assert type(model.get_input_embeddings()) is nn.Embedding
+    model = small_bert()
+    model.set_input_embeddings(nn.Embedding(3000, 32, max_norm=1.0))
+    assert type(quantized(model).get_input_embeddings()) is nn.Embedding
 
 
 @pytest.mark.parametrize(
